@@ -1,0 +1,1 @@
+"""The nouns of Sentinel: plain frozen values and protocols, standard library only."""

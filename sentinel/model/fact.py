@@ -1,0 +1,261 @@
+"""Everything that the controller can learn. Facts are journalled; nothing else is believed."""
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from sentinel.model.finding import Finding
+from sentinel.model.ids import ActionId, IncidentId, Instant, JobId, NodeId, Seconds, WorkerId
+from sentinel.model.report import RankBeat
+
+
+@dataclass(frozen=True, slots=True)
+class NodeJoined:
+    """An agent introduced itself, for the first time or after a restart."""
+
+    at: Instant
+    node: NodeId
+    address: str
+    port: int
+    gpus: int
+    boot: str
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSilent:
+    """No report of this node for longer than the policy allows."""
+
+    at: Instant
+    node: NodeId
+    silent_s: Seconds
+    others_silent: int
+    """How many other nodes are silent at this moment."""
+    nodes: int
+
+
+@dataclass(frozen=True, slots=True)
+class NodeHeard:
+    """A silent node reports again."""
+
+    at: Instant
+    node: NodeId
+
+
+@dataclass(frozen=True, slots=True)
+class NodeReached:
+    """The controller's own look at a silent node: `ok | refused | timeout | unknown` per door."""
+
+    at: Instant
+    node: NodeId
+    agent: str
+    raylet: str
+    step: int
+    """Newest step that its ranks answered through Ray with, -1 if none answered."""
+    incident: IncidentId | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FindingReported:
+    """An agent's check found a change."""
+
+    at: Instant
+    node: NodeId
+    finding: Finding
+
+
+@dataclass(frozen=True, slots=True)
+class NodeProbed:
+    """The immediate probe of a node is complete; its findings came before this fact."""
+
+    at: Instant
+    node: NodeId
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerReady:
+    """A worker process is warm and waits to become a rank."""
+
+    at: Instant
+    job: JobId
+    worker: WorkerId
+    node: NodeId
+    gpu: int
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class RankExited:
+    """A worker process ended; rank -1 for a standby."""
+
+    at: Instant
+    job: JobId
+    rank: int
+    worker: WorkerId
+    node: NodeId
+    gpu: int
+    pid: int
+    generation: int
+    how: str
+
+
+@dataclass(frozen=True, slots=True)
+class RankRaised:
+    """A rank's training ended with an exception while its process lives on."""
+
+    at: Instant
+    job: JobId
+    rank: int
+    worker: WorkerId
+    node: NodeId
+    gpu: int
+    pid: int
+    generation: int
+    step: int
+    kind: str
+    """`user | collective | nan | restore`"""
+    error: str
+    traceback: str
+    values: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class JobStalled:
+    """No rank has completed a step for longer than the policy allows; the beats decide who is behind."""
+
+    at: Instant
+    job: JobId
+    generation: int
+    stalled_s: Seconds
+    median_step_s: Seconds
+    beats: tuple[RankBeat, ...]
+    nodes: tuple[NodeId, ...]
+    """The node of each beat, in the same order."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobAdvanced:
+    """The first new step of a generation: one that was never completed before."""
+
+    at: Instant
+    job: JobId
+    generation: int
+    step: int
+
+
+@dataclass(frozen=True, slots=True)
+class RankSlow:
+    """One rank needs longer outside collectives than its peers, step after step."""
+
+    at: Instant
+    job: JobId
+    rank: int
+    node: NodeId
+    gpu: int
+    generation: int
+    outside_s: Seconds
+    peers_s: Seconds
+    steps: int
+
+
+@dataclass(frozen=True, slots=True)
+class GcsLost:
+    """Ray's GCS does not answer."""
+
+    at: Instant
+    address: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class GcsBack:
+    """Ray's GCS answers again."""
+
+    at: Instant
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobSubmitted:
+    """An operator or the configuration asks for a job."""
+
+    at: Instant
+    job: JobId
+    world: int
+    trainable: str
+    standbys: int
+    """Warm standbys to keep per node."""
+    min_world: int
+
+
+@dataclass(frozen=True, slots=True)
+class Commanded:
+    """An operator's word: `ack | silence | drain | undrain | stop-actions | resume-actions | stop-job`."""
+
+    at: Instant
+    command: str
+    target: str
+    who: str
+    reason: str = ""
+    until: Instant = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of an action."""
+
+    at: Instant
+    action: ActionId
+    ok: bool
+    detail: str
+    data: tuple[str, ...] = ()
+    """Evidence that the action produced, such as stacks."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeadlinePassed:
+    """A deadline that `decide` itself set has passed."""
+
+    at: Instant
+    deadline: str
+
+
+@dataclass(frozen=True, slots=True)
+class ControllerStarted:
+    """A controller took over this journal; nobody is silent before a grace period has passed."""
+
+    at: Instant
+    pid: int
+    policy_hash: str
+    runbooks_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class JournalFailed:
+    """The journal's disk is full or failing: actions freeze, training goes on."""
+
+    at: Instant
+    detail: str
+
+
+Fact: TypeAlias = (
+    NodeJoined
+    | NodeSilent
+    | NodeHeard
+    | NodeReached
+    | FindingReported
+    | NodeProbed
+    | WorkerReady
+    | RankExited
+    | RankRaised
+    | JobStalled
+    | JobAdvanced
+    | RankSlow
+    | GcsLost
+    | GcsBack
+    | JobSubmitted
+    | Commanded
+    | Outcome
+    | DeadlinePassed
+    | ControllerStarted
+    | JournalFailed
+)

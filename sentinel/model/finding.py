@@ -1,0 +1,38 @@
+"""What a check concluded about one component of one node."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Health(StrEnum):
+    """A check's opinion; `unknown` and `skipped` are answers of their own, never `ok`."""
+
+    OK = "ok"
+    WARNING = "warning"
+    CRITICAL = "critical"
+    UNKNOWN = "unknown"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A check's result. The caller of `judge` adds node and time."""
+
+    check: str
+    """The check's name, such as `gpu`."""
+    code: str
+    """What was found in one word, such as `ecc-uncorrectable`; runbooks match on it."""
+    component: str
+    """What it is about: `gpu-3`, `memory`, `disk:/ckpt`, `rank-5`."""
+    health: Health
+    summary: str
+    evidence: Mapping[str, str | int | float] = field(default_factory=dict)
+    """The decisive values, raw, with units in the key (`temperature_c`)."""
+    event: bool = False
+    """True for something that happened (an Xid); false for a state that can clear."""
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """Identity of the state that this finding describes."""
+        return (self.check, self.code, self.component)

@@ -1,0 +1,67 @@
+"""A cause with its suspects, evidence and stage: what people are paged about."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from sentinel.model.action import Action
+from sentinel.model.fact import Fact
+from sentinel.model.ids import Cause, IncidentId, Instant, JobId, NodeId
+
+
+class Stage(StrEnum):
+    """An incident's life."""
+
+    OPEN = "open"
+    MITIGATING = "mitigating"
+    RESOLVED = "resolved"
+
+
+class Blame(StrEnum):
+    """What kind of thing a cause accuses."""
+
+    RANK = "rank"
+    GPU = "gpu"
+    NODE = "node"
+    LINK = "link"
+    SWITCH = "switch"
+    STORAGE = "storage"
+    CODE = "code"
+    CONTROL = "control"
+    NOBODY = "nobody"
+
+
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """Who is blamed, as precisely as the evidence allows, and how sure we are (0..1)."""
+
+    node: NodeId | None = None
+    rank: int | None = None
+    gpu: int | None = None
+    confidence: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """An incident's cause: a runbook's name, its suspects, and the sentence that says why."""
+
+    cause: Cause
+    suspects: tuple[Suspect, ...]
+    confidence: float
+    why: str
+
+
+@dataclass(slots=True)
+class Incident:
+    """One incident as the fold builds it; mutable, owned by the state."""
+
+    id: IncidentId
+    opened: Instant
+    job: JobId | None = None
+    stage: Stage = Stage.OPEN
+    diagnosis: Diagnosis | None = None
+    evidence: list[Fact] = field(default_factory=list)
+    actions: list[Action] = field(default_factory=list)
+    times: dict[str, Instant] = field(default_factory=dict)
+    """`detected diagnosed paged evicted new_step resolved` → when."""
+    acked_by: str = ""
+    steps_lost: int | None = None

@@ -1,0 +1,52 @@
+"""The numbers that decide, each with its reason; their hash is journalled with every decision."""
+
+from dataclasses import dataclass
+
+from sentinel.model.ids import Seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Limits of detection and guards of action."""
+
+    gather_s: Seconds = 0.3
+    """How long a crash waits for its node's immediate probe, so that speed does not outrun the cause."""
+    broken_s: Seconds = 4.5
+    """How long a gang that broke without a culprit waits for one (a silent node shows after `silent_s`)."""
+    stall_s: Seconds = 2.2
+    """A job without a new step for this long is stalled, if `stall_factor` median steps are shorter."""
+    stall_factor: float = 2.6
+    """Median steps without progress that make a stall; under 3, so that a hang shows within 3 of them."""
+    data_stall_s: Seconds = 2.2
+    """A loader that waits this long, alone, is stuck."""
+    slow_phase_s: Seconds = 600.0
+    """Set-up, first step, load and save may take this long: compilation and evaluation are no hang."""
+    silent_s: Seconds = 2.5
+    """A node without a report for this long is silent (reports come 4 times a second)."""
+    grace_s: Seconds = 5.0
+    """After a controller's start nobody is silent or stalled before this has passed."""
+    mass_silence: float = 0.5
+    """From this share of the nodes silent at once, the controller is cut off, not the nodes dead."""
+    straggler_factor: float = 2.0
+    """A rank is slow from this multiple of its peers' median time outside collectives."""
+    straggler_steps: int = 20
+    """Steps in a row that make a straggler; contention that passes is shorter."""
+    crashes_per_hour: int = 3
+    """Crashes or hangs of one node in an hour that evict it."""
+    app_xids_per_day: int = 2
+    """Application Xids on one GPU within 24 h that make the GPU suspect (NVSentinel's rule for 31)."""
+    correlate_s: Seconds = 30.0
+    """A stronger cause found this soon after a remedy belongs to the same incident."""
+    evict_share: float = 0.34
+    """At most max(1, this share of the nodes) may be cordoned by Sentinel at a time."""
+    evictions_per_hour: int = 6
+    """More than this and the breaker opens: something else is wrong."""
+    evict_confidence: float = 0.7
+    """A diagnosis below this never evicts."""
+    resume_timeout_s: Seconds = 30.0
+    """A generation without a new step for this long has failed; the next attempt follows."""
+    resume_attempts: int = 4
+    action_timeout_s: Seconds = 20.0
+    """An action without an outcome for this long is tried again or given up."""
+    observe_only: bool = False
+    """Say what would be done, and do nothing but page."""

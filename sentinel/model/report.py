@@ -1,0 +1,121 @@
+"""What an agent tells the controller: heartbeats, findings and exits of one node."""
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from sentinel.model.finding import Finding
+from sentinel.model.ids import JobId, NodeId, Seconds, WorkerId
+
+
+@dataclass(frozen=True, slots=True)
+class RankBeat:
+    """One rank's heartbeat record as its agent read it."""
+
+    job: JobId
+    rank: int
+    worker: WorkerId
+    pid: int
+    gpu: int
+    generation: int
+    step: int
+    """Last completed training step, -1 before the first."""
+    phase: str
+    """`setup | load | data | compute | collective | snapshot | save | pause | standby | failed`"""
+    enqueued: int
+    """Collectives that this rank has entered, over all groups."""
+    completed: int
+    outside_s: Seconds
+    """Time that the last step spent outside collectives."""
+    arrival: float
+    """When this rank entered the last step's closing collective, on its node's clock."""
+    loss: float
+    beat_age_s: Seconds
+    """Since the rank's own beat thread last ran: large in a stopped process."""
+    state: str
+    """Process state letter from /proc: R S D T Z, or X when it is gone."""
+    phase_age_s: Seconds
+    """How long the rank has been in this phase."""
+    snapshot_step: int = -1
+    """Newest step whose own and peer copies are acknowledged."""
+    reason: str = ""
+    """Rank's own words, when it has failed or refuses."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExitSeen:
+    """A worker process ended."""
+
+    job: JobId
+    rank: int
+    worker: WorkerId
+    pid: int
+    generation: int
+    gpu: int
+    how: str
+    """`signal 9`, `exit 1`, or `unknown` where the kernel does not tell a non-parent."""
+
+
+@dataclass(frozen=True, slots=True)
+class RaisedSeen:
+    """A rank's training thread ended with an exception; its process lives."""
+
+    job: JobId
+    rank: int
+    worker: WorkerId
+    pid: int
+    generation: int
+    gpu: int
+    step: int
+    kind: str
+    """`user | collective | nan | restore | evicted`"""
+    error: str
+    """One line, `TypeError: …`."""
+    traceback: str
+    values: tuple[float, ...] = ()
+    """For `nan`: every rank's local loss in rank order."""
+
+
+@dataclass(frozen=True, slots=True)
+class FindingSeen:
+    """A finding that is new, changed or cleared (health ok)."""
+
+    finding: Finding
+
+
+@dataclass(frozen=True, slots=True)
+class ProbedSeen:
+    """The immediate probe that an exit or the controller asked for is complete."""
+
+    checks: tuple[str, ...]
+    reason: str
+    """`exit:<pid>` or the asking action's id."""
+
+
+Event: TypeAlias = ExitSeen | RaisedSeen | FindingSeen | ProbedSeen
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """An agent's first message on a connection."""
+
+    node: NodeId
+    boot: str
+    """The kernel's boot id and the agent's pid: changes when either restarts."""
+    address: str
+    port: int
+    """Where the agent serves memory snapshots."""
+    gpus: int
+    version: str
+    metrics_port: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One periodic message: every beat of the node, and the events not yet acknowledged."""
+
+    node: NodeId
+    boot: str
+    seq: int
+    beats: tuple[RankBeat, ...]
+    events: tuple[tuple[int, Event], ...]
+    """(event number, event); numbers grow by one, the controller acknowledges the last it has journalled."""

@@ -1,0 +1,71 @@
+"""One cause as an executable runbook: what it looks like, whom it blames, what to do."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from sentinel.model.ids import Cause
+from sentinel.model.incident import Blame
+
+
+class Remedy(StrEnum):
+    """What a runbook asks for; guards in the policy may refuse it."""
+
+    REPLACE = "replace"
+    """Replace the rank in place, on its own node."""
+    MOVE = "move"
+    """Replace the rank on another node."""
+    EVICT = "evict"
+    """Evict the blamed node and resume."""
+    DRAIN = "drain"
+    """Evict the blamed node at a step boundary, with no step lost."""
+    RESTART = "restart"
+    """Resume with the same workers on the same nodes."""
+    REPLAY = "replay"
+    """Resume and run the failed step once more, to compare."""
+    SKIP_BATCH = "skip-batch"
+    STOP = "stop"
+    """Stop the job: restarting cannot help."""
+    RESTART_AGENT = "restart-agent"
+    RESTART_GCS = "restart-gcs"
+    FREEZE = "freeze"
+    """Freeze all actions while it lasts."""
+    NONE = "none"
+
+
+class PageWhen(StrEnum):
+    """When a runbook wakes somebody."""
+
+    AT_ONCE = "at-once"
+    IF_REMEDY_FAILS = "if-remedy-fails"
+    NEVER = "never"
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """One alternative of what a cause looks like; exactly one field is set."""
+
+    finding: str = ""
+    """A finding's code that is not ok."""
+    xid: tuple[int, ...] = ()
+    log: str = ""
+    """A regular expression searched in exceptions and kernel lines."""
+    predicate: str = ""
+    """A named function of `sentinel.core.predicates`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Runbook:
+    """The front matter of `runbooks/<cause>.md`."""
+
+    cause: Cause
+    title: str
+    matches: tuple[Match, ...]
+    blames: Blame
+    remedy: Remedy
+    page: PageWhen
+    confidence: float
+    """How sure a match makes us, 0..1."""
+    explains: tuple[Cause, ...] = ()
+    """Causes that are only this one's symptoms."""
+    stacks: bool = False
+    """Collect the ranks' stacks before anything is killed."""

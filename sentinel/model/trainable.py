@@ -1,0 +1,87 @@
+"""The small protocol in which the gang and a trainer meet, loaded as `module:name`."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from typing import Any, Protocol
+
+from sentinel.model.ids import Seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a rank stands in its generation."""
+
+    rank: int
+    world: int
+    gpu: int
+    generation: int
+    backend: str
+    """`gloo` or `nccl`"""
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """One completed training step of one rank."""
+
+    step: int
+    loss: float
+    """The global mean loss, identical on all ranks."""
+    local_losses: Sequence[float]
+    """Every rank's own loss in rank order, so that a NaN names its rank."""
+    outside_s: Seconds
+    """Time this rank spent outside collectives."""
+    arrival: float
+    """When this rank entered the step's closing collective, epoch seconds of its node."""
+    votes: Sequence[int]
+    """Every rank's `vote` of this step in rank order."""
+
+
+class Beats(Protocol):
+    """Where the trainer says what it is doing; a heartbeat writer, or nothing."""
+
+    def phase(self, phase: str) -> None:
+        """Enter a phase: `data | compute | collective | save`."""
+
+    def enqueue(self) -> None:
+        """A collective is entered."""
+
+    def complete(self) -> None:
+        """The collective entered last has returned."""
+
+
+class Trainable(Protocol):
+    """What a training program must be to be run by the gang. One object per process."""
+
+    def warm(self) -> None:
+        """One dry step alone, so that a standby joins fast. No process group exists."""
+
+    def setup(self, place: Place, beats: Beats) -> None:
+        """Build model and optimizer on the current default process group, from the seed."""
+
+    def step(self, step: int, vote: int) -> StepResult:
+        """Train on batch number `step`. `vote` travels with the step's closing collective.
+
+        Raises `torch.distributed` errors when a peer is gone. Changes nothing when the loss is not finite.
+        """
+
+    def state(self) -> Mapping[str, Any]:
+        """This rank's training state: a flat mapping of name → CPU-readable tensor or plain value."""
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Take over a state that `state` of the same rank and world size gave."""
+
+    def save(self, directory: PathLike[str], step: int) -> None:
+        """Start a durable checkpoint without blocking the next step; it commits when complete."""
+
+    def latest(self, directory: PathLike[str]) -> tuple[int, Sequence[str]]:
+        """Load the newest checkpoint that verifies, of any world size, on all ranks together.
+
+        Returns (its step or -1, one line per damaged checkpoint that was passed over).
+        """
+
+    def skip(self, steps: Sequence[int]) -> None:
+        """Leave these batches out from now on: their steps train on nothing."""
+
+    def teardown(self) -> None:
+        """Drop what belongs to the process group; warm memory stays."""
