@@ -91,7 +91,18 @@ class ProbedSeen:
     """`exit:<pid>` or the asking action's id."""
 
 
-Event: TypeAlias = ExitSeen | RaisedSeen | FindingSeen | ProbedSeen
+@dataclass(frozen=True, slots=True)
+class OrderDone:
+    """What became of an order that the controller gave this agent."""
+
+    order: str
+    """The order's action id."""
+    ok: bool
+    detail: str
+    data: tuple[str, ...] = ()
+
+
+Event: TypeAlias = ExitSeen | RaisedSeen | FindingSeen | ProbedSeen | OrderDone
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,3 +130,39 @@ class Report:
     beats: tuple[RankBeat, ...]
     events: tuple[tuple[int, Event], ...]
     """(event number, event); numbers grow by one, the controller acknowledges the last it has journalled."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """Controller to agent: events up to this number are journalled. Also renews the node's lease."""
+
+    event: int
+    lease: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeNow:
+    """Controller to agent: run every check that is marked `on_exit`, then report `ProbedSeen`."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class KillWorker:
+    """Controller to agent: SIGKILL this worker, only if pid and worker still belong together."""
+
+    order: str
+    worker: WorkerId
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class StacksNow:
+    """Controller to agent: dump the stacks of these (rank, pid) without stopping them."""
+
+    order: str
+    processes: tuple[tuple[int, int], ...]
+    deadline: Seconds
+
+
+Order: TypeAlias = Ack | ProbeNow | KillWorker | StacksNow
