@@ -1,0 +1,1 @@
+"""The decisions, pure: facts and time in, actions with reasons out."""

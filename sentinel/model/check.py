@@ -1,11 +1,12 @@
 """What a check is: `measure` touches the machine, `judge` forms the opinion."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from sentinel.model.finding import Finding
 from sentinel.model.ids import Seconds
+from sentinel.model.report import RankBeat
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +42,21 @@ class Gpus(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What the prober hands to `measure`."""
+    """What the prober, or for an `in_agent` check the agent, hands to `measure`."""
 
     node: str
     gpus: Gpus
     expected_gpus: int | None
     """How many GPUs this node should have; None: as many as were first seen."""
     disks: tuple[str, ...] = ("/",)
+    kernel_lines: tuple[str, ...] = ()
+    """Kernel log lines that are new since the last probe; only for `in_agent` checks."""
+    kernel_error: str = ""
+    """Why the kernel log can't be read; empty when it can, or when there is none to follow."""
+    pci: Mapping[str, int] = field(default_factory=dict)
+    """PCI address `dddd:bb:dd` in lower case → index of the GPU there."""
+    beats: tuple[RankBeat, ...] = ()
+    """Newest heartbeat records of this node; only for `in_agent` checks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,3 +76,7 @@ class Check:
     """Gauges of one sample: `name{label="x"}` without the `sentinel_` prefix → value."""
     on_exit: bool = False
     """Run at once when a rank of this node exits, so that speed does not outrun the cause."""
+    in_agent: bool = False
+    """Touches nothing that can hang: the agent runs it itself, also whenever kernel lines arrive."""
+    counts: Callable[[Any], Mapping[str, int]] | None = None
+    """Events to add per sample: `name_total{label="x"}` without `sentinel_`; zeros name the series."""

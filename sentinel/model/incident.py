@@ -56,6 +56,8 @@ class Incident:
 
     id: IncidentId
     opened: Instant
+    topic: str = ""
+    """What new facts join it by: `job:moe`, `node:n1`, `gcs`, `disk-full`."""
     job: JobId | None = None
     stage: Stage = Stage.OPEN
     diagnosis: Diagnosis | None = None
@@ -65,3 +67,9 @@ class Incident:
     """`detected diagnosed paged evicted new_step resolved` → when."""
     acked_by: str = ""
     steps_lost: int | None = None
+    revision: int = 0
+    """How often its page was written."""
+    remedied: str = ""
+    """Cause and suspects that the last remedy was applied to; the same is not applied twice."""
+    attempts: int = 0
+    """How many remedies were applied."""

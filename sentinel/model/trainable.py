@@ -66,7 +66,7 @@ class Trainable(Protocol):
         """
 
     def state(self) -> Mapping[str, Any]:
-        """This rank's training state: a flat mapping of name → CPU-readable tensor or plain value."""
+        """Give this rank's training state: a flat mapping of name → CPU-readable tensor or plain value."""
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Take over a state that `state` of the same rank and world size gave."""

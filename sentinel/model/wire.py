@@ -23,7 +23,7 @@ def _field_names(noun: type) -> tuple[str, ...]:
 
 def to_plain(value: Any) -> Plain:
     """Give the JSON-able form: a dataclass becomes a dict whose `kind` is its class name."""
-    if value is None or isinstance(value, str | int | float | bool) and not isinstance(value, Enum):
+    if value is None or (isinstance(value, str | int | float | bool) and not isinstance(value, Enum)):
         return value
     if isinstance(value, Enum):
         return value.value
@@ -32,7 +32,7 @@ def to_plain(value: Any) -> Plain:
     if isinstance(value, Mapping):
         return {key: to_plain(item) for key, item in value.items()}
     plain: dict[str, Plain] = {"kind": type(value).__name__}
-    for name in _field_names(type(value)):
+    for name in _field_names(type(value)):  # type: ignore[arg-type]
         plain[name] = to_plain(getattr(value, name))
     return plain
 
@@ -84,7 +84,7 @@ def _mapping(args: tuple[Any, ...]) -> Callable[[Plain], Any]:
 
 
 def _union(args: tuple[Any, ...]) -> Callable[[Plain], Any]:
-    nouns = {arg.__name__: arg for arg in args if dataclasses.is_dataclass(arg)}
+    nouns = {arg.__name__: arg for arg in args if isinstance(arg, type) and dataclasses.is_dataclass(arg)}
     others = [arg for arg in args if not dataclasses.is_dataclass(arg)]
 
     def read(plain: Plain) -> Any:
@@ -157,6 +157,7 @@ def _enum(hint: type[Enum]) -> Callable[[Plain], Any]:
         try:
             return hint(plain)
         except ValueError:
-            raise WireError(f"{plain!r:.80} is no {hint.__name__}") from None
+            allowed = ", ".join(str(member.value) for member in hint)
+            raise WireError(f"{plain!r:.80} is no {hint.__name__}: {allowed}") from None
 
     return read

@@ -1,0 +1,80 @@
+"""From an incident's evidence to its cause: every runbook is asked, symptoms give way to causes."""
+
+import re
+
+from sentinel.core.predicates import PREDICATES, Case, Match, gpu_of
+from sentinel.core.state import Rules, State
+from sentinel.model.fact import FindingReported, RankRaised
+from sentinel.model.finding import Finding, Health
+from sentinel.model.ids import Cause
+from sentinel.model.incident import Diagnosis, Incident, Suspect
+from sentinel.model.runbook import Match as Looks
+from sentinel.model.runbook import Runbook
+
+UNKNOWN = Cause("unknown")
+
+
+def diagnose(incident: Incident, state: State, rules: Rules) -> Diagnosis:
+    """Name the cause, or `unknown`: a cause that another matching cause explains is only its symptom."""
+    case = Case(incident, state, rules)
+    matched = {book.cause: (book, found) for book in rules.runbooks.values() if (found := ask(book, case))}
+    symptoms = {symptom for book, _ in matched.values() for symptom in book.explains}
+    causes = [pair for cause, pair in matched.items() if cause not in symptoms]
+    if not causes:
+        return Diagnosis(UNKNOWN, (), 0.0, "no runbook matches the evidence")
+    book, found = max(causes, key=lambda pair: (pair[0].confidence * pair[1].sure, pair[0].cause))
+    sure = round(book.confidence * found.sure, 3)
+    others = ", ".join(other.cause for other, _ in causes if other.cause != book.cause)
+    why = f"{found.why}; also matching: {others}" if others else found.why
+    suspects = tuple(Suspect(s.node, s.rank, s.gpu, sure) for s in found.suspects)
+    return Diagnosis(book.cause, suspects, sure, why)
+
+
+def ask(book: Runbook, case: Case) -> Match | None:
+    """Return the first of the runbook's alternatives that holds."""
+    for looks in book.matches:
+        if found := _holds(looks, case):
+            return found
+    return None
+
+
+def _holds(looks: Looks, case: Case) -> Match | None:
+    if looks.predicate:
+        return PREDICATES[looks.predicate](case)
+    if looks.log:
+        return _in_log(re.compile(looks.log), case)
+    codes = {looks.finding} if looks.finding else {f"xid-{number}" for number in looks.xid}
+    facts = [f for f in case.all(FindingReported) if f.finding.code in codes and _bad(f.finding)]
+    if not facts:
+        return None
+    suspects = {(f.node, gpu_of(f.finding.component)): f for f in facts}
+    told = "; ".join(f"{f.node} {f.finding.component}: {f.finding.summary}" for f in suspects.values())
+    return Match(tuple(_blamed(case, node, gpu) for node, gpu in suspects), told)
+
+
+def _bad(finding: Finding) -> bool:
+    return finding.health in (Health.CRITICAL, Health.WARNING)
+
+
+def _blamed(case: Case, node: str, gpu: int | None) -> Suspect:
+    """Return the suspect for a GPU or node with the rank that sat there, if one did."""
+    for job in case.state.jobs.values():
+        for rank, worker in job.seated():
+            if worker.node == node and gpu is not None and worker.gpu == gpu:
+                return Suspect(worker.node, rank, gpu)
+    known = case.state.nodes.get(node)  # type: ignore[call-overload]
+    return Suspect(known.id if known else None, None, gpu)
+
+
+def _in_log(pattern: re.Pattern[str], case: Case) -> Match | None:
+    for fact in case.incident.evidence:
+        if isinstance(fact, RankRaised) and pattern.search(f"{fact.error}\n{fact.traceback}"):
+            suspect = Suspect(fact.node, fact.rank, fact.gpu)
+            return Match((suspect,), f"rank {fact.rank} on {fact.node}: {fact.error}")
+        if isinstance(fact, FindingReported) and pattern.search(_text(fact.finding)):
+            return Match((Suspect(fact.node),), f"{fact.node}: {fact.finding.summary}")
+    return None
+
+
+def _text(finding: Finding) -> str:
+    return finding.summary + "\n" + "\n".join(str(value) for value in finding.evidence.values())

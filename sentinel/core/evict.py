@@ -1,0 +1,32 @@
+"""The guards of eviction: a node goes only if it is right, affordable and nobody said otherwise."""
+
+from sentinel.core.state import Rules, State
+from sentinel.model.ids import NodeId
+
+HOUR = 3600.0
+
+
+def refuse_action(state: State, rules: Rules) -> str:
+    """Why nothing may be done at all at the moment; empty when actions are allowed."""
+    if state.stopped:
+        return f"actions are stopped: {state.stopped}"
+    if state.frozen:
+        return f"actions are frozen: {state.frozen}"
+    if rules.policy.observe_only:
+        return "observe-only mode"
+    return ""
+
+
+def refuse_eviction(state: State, rules: Rules, node: NodeId, confidence: float) -> str:
+    """Why this node stays; empty when it may be evicted."""
+    policy = rules.policy
+    if confidence < policy.evict_confidence:
+        return f"{node} stays: confidence {confidence:.2f} is below {policy.evict_confidence:.2f}"
+    ours = sum(1 for n in state.nodes.values() if n.cordon and n.cordon.by != "operator")
+    limit = max(1, int(policy.evict_share * len(state.nodes)))
+    if ours >= limit:
+        return f"{node} stays: {ours} of {len(state.nodes)} nodes are evicted already, the limit is {limit}"
+    recent = [at for at in state.evictions if at > state.now - HOUR]
+    if len(recent) >= policy.evictions_per_hour:
+        return f"{node} stays: {len(recent)} evictions within an hour, the breaker is open"
+    return ""

@@ -1,0 +1,101 @@
+"""What a page says: the cause in one line, then the evidence, then what is being done."""
+
+from sentinel.core.state import Rules, State
+from sentinel.model.action import (
+    CollectStacks,
+    Evict,
+    Page,
+    Refusal,
+    RestartAgent,
+    RestartGcs,
+    Resume,
+    StopJob,
+    action_id,
+)
+from sentinel.model.fact import Outcome, RankRaised
+from sentinel.model.incident import Diagnosis, Incident, Stage, Suspect
+from sentinel.model.runbook import PageWhen
+
+TRACEBACK_LINES = 12
+THREAD_LIMIT = 2500
+"""Slack cuts a text block at 3,000 characters."""
+
+
+def page(incident: Incident, state: State, rules: Rules) -> tuple[Page, ...]:
+    """Open or edit the incident's page, if its runbook pages at all and nobody silenced it."""
+    diagnosis = incident.diagnosis
+    if diagnosis is None or not (incident.revision or _wakes(incident, state, rules)):
+        return ()
+    incident.revision += 1
+    number = incident.revision
+    book = rules.runbooks.get(diagnosis.cause)
+    title = f"{book.title if book else diagnosis.cause}{_where(diagnosis)}"
+    body = "\n".join(_body(incident, diagnosis))
+    name = action_id(incident.id, "page", "on-call", number)
+    return (Page(name, incident.id, number, title, body, incident.stage.value, _thread(incident)),)
+
+
+def _wakes(incident: Incident, state: State, rules: Rules) -> bool:
+    assert incident.diagnosis is not None
+    book = rules.runbooks.get(incident.diagnosis.cause)
+    names = {incident.diagnosis.cause, *(s.node for s in incident.diagnosis.suspects if s.node)}
+    if any(state.silences.get(name, 0.0) > state.now for name in names):
+        return False
+    if book is None or book.page is PageWhen.AT_ONCE:
+        return True
+    failed = any(isinstance(fact, Outcome) and not fact.ok for fact in incident.evidence)
+    return book.page is PageWhen.IF_REMEDY_FAILS and failed
+
+
+def _where(diagnosis: Diagnosis) -> str:
+    places = sorted({place(suspect) for suspect in diagnosis.suspects} - {""})
+    return f": {', '.join(places)}" if places else ""
+
+
+def place(suspect: Suspect) -> str:
+    """Say where a suspect is: `node-7 gpu-3 (rank 29)`."""
+    words = [str(suspect.node)] if suspect.node else []
+    words += [f"gpu-{suspect.gpu}"] if suspect.gpu is not None else []
+    rank = f"rank {suspect.rank}" if suspect.rank is not None else ""
+    return f"{' '.join(words)} ({rank})" if words and rank else " ".join(words) or rank
+
+
+def _body(incident: Incident, diagnosis: Diagnosis) -> list[str]:
+    lines = [f"Cause: {diagnosis.cause} (confidence {diagnosis.confidence:.2f})", f"Why: {diagnosis.why}"]
+    lines += [f"Did: {done}" for action in incident.actions if (done := _told(action))]
+    if incident.stage is Stage.RESOLVED:
+        took = incident.times.get("new_step", incident.times.get("resolved", 0.0)) - incident.opened
+        lines.append(f"Resolved {took:.1f} s after it was seen")
+    if incident.steps_lost is not None:
+        lines.append(f"Steps lost: {incident.steps_lost}")
+    return lines
+
+
+def _told(action: object) -> str:
+    match action:
+        case Evict(node=node):
+            return f"evict {node}"
+        case Resume(generation=generation, seats=seats):
+            return f"resume as generation {generation} with {len(seats)} ranks"
+        case Refusal(wanted=wanted, reason=reason):
+            return f"not done: {wanted}; {reason}"
+        case StopJob(reason=reason):
+            return f"stop the job: {reason}"
+        case RestartAgent(node=node):
+            return f"restart the agent of {node}"
+        case RestartGcs():
+            return "restart the GCS"
+        case _:
+            return ""
+
+
+def _thread(incident: Incident) -> str:
+    """Details worth a reply in the thread, each told once: tracebacks and stacks."""
+    if incident.revision == 1:
+        raised = [f for f in incident.evidence if isinstance(f, RankRaised) and f.kind == "user"]
+        return "\n".join(raised[-1].traceback.splitlines()[-TRACEBACK_LINES:])[:THREAD_LIMIT] if raised else ""
+    stacks = {action.id for action in incident.actions if isinstance(action, CollectStacks)}
+    newest = incident.evidence[-1] if incident.evidence else None
+    if isinstance(newest, Outcome) and newest.action in stacks:
+        return "\n\n".join(newest.data)[:THREAD_LIMIT]
+    return ""

@@ -1,0 +1,84 @@
+"""An operator's word: acknowledge, silence, drain, undrain, stop and resume actions."""
+
+from sentinel.core import notify, remedy
+from sentinel.core.state import Cordon, JobStage, Rules, State
+from sentinel.model.action import Action, Readmit, StopJob, action_id
+from sentinel.model.fact import Commanded
+from sentinel.model.ids import IncidentId, JobId, NodeId
+from sentinel.model.incident import Incident
+
+COMMANDS = ("ack", "silence", "drain", "undrain", "stop-actions", "resume-actions", "stop-job")
+
+
+def refuse_command(state: State, command: str, target: str) -> str:
+    """Why a command makes no sense, before it becomes a fact; empty when it does."""
+    if command not in COMMANDS:
+        return f"unknown command {command!r}: {', '.join(COMMANDS)}"
+    if command == "ack" and target not in state.incidents:
+        return f"no incident {target!r} is open"
+    if command in ("drain", "undrain") and target not in state.nodes:
+        return f"no node {target!r}: known are {', '.join(sorted(state.nodes)) or 'none'}"
+    if command == "stop-job" and target not in state.jobs:
+        return f"no job {target!r}: known are {', '.join(sorted(state.jobs)) or 'none'}"
+    return ""
+
+
+def command(state: State, fact: Commanded, rules: Rules) -> list[Action]:
+    """Fold an operator's command."""
+    match fact.command:
+        case "ack":
+            incident = state.incidents.get(IncidentId(fact.target))
+            if incident is None:
+                return []
+            incident.acked_by = fact.who
+            return list(notify.page(incident, state, rules))
+        case "silence":
+            state.silences[fact.target] = fact.until
+        case "stop-actions":
+            state.stopped = f"{fact.who}: {fact.reason}" if fact.reason else fact.who
+        case "resume-actions":
+            state.stopped = state.frozen = ""
+            return _catch_up(state, rules)
+        case "drain":
+            return _drain(state, fact, rules)
+        case "undrain":
+            return _undrain(state, fact)
+        case "stop-job":
+            job = state.jobs.get(JobId(fact.target))
+            if job and job.stage is not JobStage.STOPPED:
+                job.stage = JobStage.STOPPED
+                who = IncidentId(f"operator-{job.id}")
+                name = action_id(who, "stop-job", job.id, int(fact.at))
+                return [StopJob(name, who, job.id, f"{fact.who}: {fact.reason}")]
+    return []
+
+
+def _catch_up(state: State, rules: Rules) -> list[Action]:
+    """Actions are allowed again: act on what is still true now, never on what was refused then."""
+    actions: list[Action] = []
+    for incident in list(state.open_incidents()):
+        if incident.diagnosis is not None and not incident.remedied:
+            actions += remedy.apply(incident, state, rules)
+    return actions
+
+
+def _drain(state: State, fact: Commanded, rules: Rules) -> list[Action]:
+    node = state.nodes[NodeId(fact.target)]
+    node.cordon = Cordon("operator", fact.reason or fact.who, fact.at)
+    job = state.job_on(node.id)
+    if job is None or job.stage is not JobStage.RUNNING:
+        return []
+    asked = Incident(IncidentId(f"operator-{job.id}"), fact.at)
+    return list(remedy.resume(asked, job, state, rules, graceful=True))
+
+
+def _undrain(state: State, fact: Commanded) -> list[Action]:
+    node = state.nodes[NodeId(fact.target)]
+    if node.cordon is None:
+        return []
+    by = IncidentId(node.cordon.by if node.cordon.by != "operator" else f"operator-{node.id}")
+    node.cordon = None
+    node.failures.clear()
+    node.app_xids.clear()
+    readmit = Readmit(action_id(by, "readmit", node.id, int(fact.at)), by, node.id)
+    return [readmit, *(action for job in state.jobs.values() for action in remedy.refill(job, state))]

@@ -1,0 +1,57 @@
+"""Who is behind: which rank a stalled gang waits for, read from the heartbeats."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sentinel.model.report import RankBeat
+
+STOPPED_STATES = frozenset("TtXZ")
+"""Process states in which nothing runs: stopped, traced, gone, zombie."""
+
+BEAT_STALE_S = 1.0
+"""The beat thread runs every 0.2 s; five missed beats are no scheduling hiccup."""
+
+
+@dataclass(frozen=True, slots=True)
+class Laggards:
+    """The ranks that the others wait for, and how it shows; no ranks: nobody stands out."""
+
+    ranks: tuple[int, ...]
+    why: str
+    sure: float
+
+
+def laggards(beats: Sequence[RankBeat], world: int) -> Laggards:
+    """Name the ranks that hold a stalled gang up.
+
+    A missing rank outweighs a stopped one, a stopped one outweighs sequence numbers: a stopped
+    rank's record may read exactly like a waiting one's.
+    """
+    missing = tuple(sorted(set(range(world)) - {beat.rank for beat in beats}))
+    if missing:
+        return Laggards(missing, f"rank {_list(missing)} reports nothing", 0.6)
+    stopped = [beat for beat in beats if beat.state in STOPPED_STATES]
+    if stopped:
+        states = ", ".join(f"rank {beat.rank} is in state {beat.state}" for beat in stopped)
+        return Laggards(tuple(beat.rank for beat in stopped), states, 0.97)
+    frozen = [beat for beat in beats if beat.beat_age_s > BEAT_STALE_S]
+    if frozen and len(frozen) < len(beats):
+        ages = ", ".join(f"rank {beat.rank}'s beat thread is {beat.beat_age_s:.1f} s old" for beat in frozen)
+        return Laggards(tuple(beat.rank for beat in frozen), ages, 0.85)
+    return _by_sequence(beats)
+
+
+def _by_sequence(beats: Sequence[RankBeat]) -> Laggards:
+    waiting = max(beat.enqueued for beat in beats)
+    behind = [beat for beat in beats if beat.enqueued < waiting]
+    if not behind:
+        return Laggards((), "all ranks entered the same collective", 0.0)
+    lowest = min(beat.enqueued for beat in behind)
+    ranks = tuple(beat.rank for beat in behind if beat.enqueued == lowest)
+    if len(ranks) > max(1, len(beats) // 2):
+        return Laggards((), f"most ranks stand at collective {lowest}", 0.0)
+    return Laggards(ranks, f"rank {_list(ranks)} entered {lowest} collectives, others {waiting}", 0.8)
+
+
+def _list(ranks: Sequence[int]) -> str:
+    return ", ".join(map(str, ranks))

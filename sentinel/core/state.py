@@ -1,0 +1,179 @@
+"""What the fold remembers between facts: nodes, jobs, incidents, deadlines."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from sentinel.model import wire
+from sentinel.model.fact import FindingReported, NodeReached
+from sentinel.model.finding import Finding
+from sentinel.model.ids import Cause, IncidentId, Instant, JobId, NodeId, Seconds, WorkerId
+from sentinel.model.incident import Incident, Stage
+from sentinel.model.policy import Policy
+from sentinel.model.runbook import Runbook
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What decisions are made by: the policy's numbers and the runbooks."""
+
+    policy: Policy
+    runbooks: Mapping[Cause, Runbook]
+
+
+@dataclass(frozen=True, slots=True)
+class Cordon:
+    """Why nothing is placed on a node, and who said so."""
+
+    by: str
+    """`operator`, or the incident's id."""
+    reason: str
+    at: Instant
+
+
+@dataclass(slots=True)
+class Node:
+    """One machine with an agent."""
+
+    id: NodeId
+    address: str = ""
+    port: int = 0
+    gpus: int = 0
+    boot: str = ""
+    cordon: Cordon | None = None
+    silent: bool = False
+    findings: dict[str, Finding] = field(default_factory=dict)
+    """Health that is not ok now, by `check|code|component`; events are not kept here."""
+    failures: list[Instant] = field(default_factory=list)
+    """When its ranks crashed or hung."""
+    app_xids: list[tuple[Instant, str]] = field(default_factory=list)
+    """(when, component) of application Xids."""
+    recent: list[FindingReported] = field(default_factory=list)
+    """The last findings of any kind, newest last: evidence that may have come before its symptom."""
+    reached: NodeReached | None = None
+
+    @property
+    def usable(self) -> bool:
+        """May a rank be placed here?"""
+        return self.cordon is None and not self.silent
+
+
+class WorkerStage(StrEnum):
+    """A worker's life."""
+
+    STARTING = "starting"
+    STANDBY = "standby"
+    RANK = "rank"
+    GONE = "gone"
+
+
+@dataclass(slots=True)
+class Worker:
+    """One process that is or may become a rank."""
+
+    id: WorkerId
+    node: NodeId
+    stage: WorkerStage = WorkerStage.STARTING
+    pid: int = 0
+    gpu: int = -1
+    since: Instant = 0.0
+
+
+class JobStage(StrEnum):
+    """What a job is doing."""
+
+    WAITING = "waiting"
+    """For workers or nodes."""
+    FORMING = "forming"
+    """A generation is ordered and has no new step yet."""
+    RUNNING = "running"
+    BROKEN = "broken"
+    """A rank failed and no new generation is ordered yet."""
+    STOPPED = "stopped"
+
+
+@dataclass(slots=True)
+class Job:
+    """One training job and its workers."""
+
+    id: JobId
+    world: int
+    min_world: int
+    standbys: int
+    trainable: str = ""
+    wanted: int = 0
+    """World size asked for; `world` may shrink."""
+    stage: JobStage = JobStage.WAITING
+    generation: int = 0
+    seats: list[WorkerId] = field(default_factory=list)
+    """Worker of each rank."""
+    workers: dict[WorkerId, Worker] = field(default_factory=dict)
+    born: int = 0
+    """Workers ever started; numbers the next one."""
+    high_step: int = -1
+    skip: list[int] = field(default_factory=list)
+    pending: str = ""
+    """The incident that waits for workers to resume the job."""
+    avoid: list[str] = field(default_factory=list)
+    """`rank@node` places that a moved rank must not return to in this incident."""
+
+    def seated(self) -> Iterator[tuple[int, Worker]]:
+        """Ranks with their workers."""
+        for rank, worker in enumerate(self.seats):
+            if worker in self.workers:
+                yield rank, self.workers[worker]
+
+    def rank_of(self, worker: WorkerId) -> int:
+        """Rank of a worker, -1 for a standby."""
+        return self.seats.index(worker) if worker in self.seats else -1
+
+
+@dataclass(slots=True)
+class State:
+    """Everything that decisions depend on; changed by `decide` alone, one fact at a time."""
+
+    now: Instant = 0.0
+    nodes: dict[NodeId, Node] = field(default_factory=dict)
+    jobs: dict[JobId, Job] = field(default_factory=dict)
+    incidents: dict[IncidentId, Incident] = field(default_factory=dict)
+    """Open ones, and the resolved ones that a stronger cause could still reopen."""
+    opened: int = 0
+    """Incidents ever opened; numbers the next one."""
+    frozen: str = ""
+    """Why no action is taken; empty when actions are allowed."""
+    stopped: str = ""
+    """Who stopped all actions; empty when nobody did."""
+    evictions: list[Instant] = field(default_factory=list)
+    deadlines: dict[str, Instant] = field(default_factory=dict)
+    silences: dict[str, Instant] = field(default_factory=dict)
+    """Node or cause → until when it pages nobody."""
+
+    def open_incidents(self) -> Iterator[Incident]:
+        """Incidents that are not resolved."""
+        return (incident for incident in self.incidents.values() if incident.stage is not Stage.RESOLVED)
+
+    def job_on(self, node: NodeId) -> Job | None:
+        """Return the job with a rank on this node."""
+        for job in self.jobs.values():
+            if any(worker.node == node for _, worker in job.seated()):
+                return job
+        return None
+
+    def set_deadline(self, name: str, after: Seconds) -> None:
+        """Ask for a `DeadlinePassed` fact."""
+        self.deadlines[name] = self.now + after
+
+    def next_deadline(self) -> tuple[Instant, str] | None:
+        """Return the earliest deadline and its name."""
+        return min(((at, name) for name, at in self.deadlines.items()), default=None)
+
+    def to_plain(self) -> Any:
+        """Give the snapshot form."""
+        return wire.to_plain(self)
+
+    @classmethod
+    def from_plain(cls, plain: Any) -> "State":
+        """Build a state from its snapshot form."""
+        state: State = wire.from_plain(cls, plain)
+        return state

@@ -1,0 +1,223 @@
+"""The one detector: receipt-stamped reports and the time in, facts about silence, stalls and stragglers out."""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+
+from sentinel.core.state import Job, JobStage, State
+from sentinel.model.fact import (
+    Fact,
+    FindingReported,
+    JobAdvanced,
+    JobStalled,
+    NodeHeard,
+    NodeProbed,
+    NodeSilent,
+    RankExited,
+    RankRaised,
+    RankSlow,
+)
+from sentinel.model.ids import Instant, JobId, NodeId, Seconds
+from sentinel.model.policy import Policy
+from sentinel.model.report import (
+    Event,
+    ExitSeen,
+    FindingSeen,
+    OrderDone,
+    ProbedSeen,
+    RaisedSeen,
+    RankBeat,
+    Report,
+)
+
+STEP_WINDOW = 32
+"""Step durations that the running median is taken over."""
+SLOW_PHASES = frozenset({"setup", "load", "save", "snapshot"})
+"""Phases in which a rank may take long without being hung."""
+MIN_PEERS = 3
+"""With two ranks nobody can say which of them is the odd one."""
+
+
+@dataclass(slots=True)
+class _Pulse:
+    """What one job's heartbeats told so far."""
+
+    generation: int = -1
+    step: int = -1
+    """Newest completed step of this generation."""
+    stepped_at: Instant = 0.0
+    high: int = -1
+    """Newest step ever completed, over all generations."""
+    pace: deque[Seconds] = field(default_factory=lambda: deque(maxlen=STEP_WINDOW))
+    stalled: bool = False
+    announced: bool = False
+    """The generation's first new step was told."""
+    slow: dict[int, int] = field(default_factory=dict)
+    """Steps in a row that a rank was slow."""
+    slow_told: bool = False
+
+
+class Watch:
+    """Turns reports into facts. Pure: `now` comes from the caller, only facts are journalled."""
+
+    def __init__(self, policy: Policy, started: Instant) -> None:
+        self._policy = policy
+        self._quiet_until = started + policy.grace_s
+        self._heard: dict[NodeId, Instant] = {}
+        self._beats: dict[NodeId, tuple[RankBeat, ...]] = {}
+        self._pulses: dict[JobId, _Pulse] = {}
+
+    def heard_age(self, node: NodeId, now: Instant) -> Seconds | None:
+        """Seconds since the node's last report."""
+        return now - self._heard[node] if node in self._heard else None
+
+    def beats(self, node: NodeId) -> Sequence[RankBeat]:
+        """Newest heartbeats of a node."""
+        return self._beats.get(node, ())
+
+    def forget(self, node: NodeId) -> None:
+        """The node has left on purpose."""
+        self._heard.pop(node, None)
+        self._beats.pop(node, None)
+
+    def report(self, report: Report, state: State, now: Instant) -> list[Fact]:
+        """Take one report in; its events become facts, its beats move the pulses."""
+        facts: list[Fact] = []
+        self._heard[report.node] = now
+        node = state.nodes.get(report.node)
+        if node is not None and node.silent:
+            facts.append(NodeHeard(now, report.node))
+        self._beats[report.node] = report.beats
+        for beat in report.beats:
+            facts += self._beat(beat, report.node, state, now)
+        facts += (fact for _, event in report.events if (fact := event_fact(event, report.node, now)))
+        return facts
+
+    def tick(self, state: State, now: Instant) -> list[Fact]:
+        """Say what the passing of time alone shows."""
+        if now < self._quiet_until:
+            return []
+        return [*self._silent(state, now), *self._stalled(state, now)]
+
+    # --- silence ---------------------------------------------------------------------------------------
+
+    def _silent(self, state: State, now: Instant) -> Iterator[Fact]:
+        limit = self._policy.silent_s
+        ages = {node: now - self._heard.get(node, self._quiet_until - limit) for node in state.nodes}
+        silent = {node: age for node, age in ages.items() if age > limit}
+        for node, age in silent.items():
+            if not state.nodes[node].silent:
+                yield NodeSilent(now, node, round(age, 3), len(silent) - 1, len(state.nodes))
+
+    # --- progress --------------------------------------------------------------------------------------
+
+    def _beat(self, beat: RankBeat, node: NodeId, state: State, now: Instant) -> Iterator[Fact]:
+        job = state.jobs.get(beat.job)
+        if job is None or beat.rank < 0 or beat.worker not in job.seats:
+            return
+        pulse = self._pulses.setdefault(job.id, _Pulse(high=job.high_step))
+        if beat.generation != job.generation:
+            pulse.high = max(pulse.high, beat.step)
+            return
+        if pulse.generation != job.generation:
+            self._new_generation(pulse, job, now)
+        if beat.step > pulse.step:
+            self._stepped(pulse, beat.step, now)
+            yield from self._advanced(pulse, job, now)
+            yield from self._slow(pulse, job, state, now)
+
+    def _new_generation(self, pulse: _Pulse, job: Job, now: Instant) -> None:
+        pulse.generation, pulse.step, pulse.stepped_at = job.generation, -1, now
+        pulse.stalled = pulse.announced = pulse.slow_told = False
+        pulse.slow.clear()
+
+    def _stepped(self, pulse: _Pulse, step: int, now: Instant) -> None:
+        if pulse.step >= 0 and now > pulse.stepped_at:
+            pulse.pace.append((now - pulse.stepped_at) / (step - pulse.step))
+        pulse.step, pulse.stepped_at = step, now
+
+    def _advanced(self, pulse: _Pulse, job: Job, now: Instant) -> Iterator[Fact]:
+        new = pulse.step > pulse.high
+        pulse.high = max(pulse.high, pulse.step)
+        if new and (not pulse.announced or pulse.stalled or job.stage is JobStage.BROKEN):
+            pulse.announced, pulse.stalled = True, False
+            yield JobAdvanced(now, job.id, job.generation, pulse.step)
+
+    def _stalled(self, state: State, now: Instant) -> Iterator[Fact]:
+        for job in state.jobs.values():
+            pulse = self._pulses.get(job.id)
+            if pulse is None or pulse.stalled or job.stage is not JobStage.RUNNING:
+                continue
+            if pulse.generation != job.generation:
+                continue
+            pace = median(pulse.pace) if pulse.pace else 0.0
+            age = now - pulse.stepped_at
+            if age <= max(self._policy.stall_s, self._policy.stall_factor * pace):
+                continue
+            beats = list(self._job_beats(job, now))
+            phases = {beat.phase for beat, _ in beats if beat.state not in "Tt"}
+            if phases & SLOW_PHASES and age < self._policy.slow_phase_s:
+                continue
+            pulse.stalled = True
+            told, nodes = tuple(beat for beat, _ in beats), tuple(node for _, node in beats)
+            yield JobStalled(now, job.id, job.generation, round(age, 3), round(pace, 4), told, nodes)
+
+    def _job_beats(self, job: Job, now: Instant) -> Iterator[tuple[RankBeat, NodeId]]:
+        """Beats of a job's ranks from nodes that report now; a silent node's last word is no evidence."""
+        for rank, worker in job.seated():
+            if now - self._heard.get(worker.node, 0.0) > self._policy.silent_s / 2:
+                continue
+            for beat in self._beats.get(worker.node, ()):
+                if beat.worker == worker.id and beat.rank == rank:
+                    yield beat, worker.node
+
+    # --- stragglers ------------------------------------------------------------------------------------
+
+    def _slow(self, pulse: _Pulse, job: Job, state: State, now: Instant) -> Iterator[Fact]:
+        """Count steps in a row in which one rank needs a multiple of its peers' time outside collectives."""
+        beats = list(self._job_beats(job, now))
+        if len(beats) < job.world or job.world < MIN_PEERS or pulse.slow_told:
+            return
+        for beat, node in beats:
+            peers = median(other.outside_s for other, _ in beats if other.rank != beat.rank)
+            if peers <= 0 or beat.outside_s < self._policy.straggler_factor * peers:
+                pulse.slow.pop(beat.rank, None)
+                continue
+            since = pulse.slow.setdefault(beat.rank, beat.step)
+            if beat.step - since >= self._policy.straggler_steps:
+                pulse.slow_told = True
+                yield RankSlow(
+                    now, job.id, beat.rank, node, beat.gpu, job.generation, beat.outside_s, peers, beat.step - since
+                )
+
+
+def event_fact(event: Event, node: NodeId, now: Instant) -> Fact | None:
+    """Stamp an agent's event with the time of its receipt; an order's end is no fact but an outcome."""
+    match event:
+        case ExitSeen():
+            return RankExited(
+                now, event.job, event.rank, event.worker, node, event.gpu, event.pid, event.generation, event.how
+            )
+        case RaisedSeen():
+            return RankRaised(
+                now,
+                event.job,
+                event.rank,
+                event.worker,
+                node,
+                event.gpu,
+                event.pid,
+                event.generation,
+                event.step,
+                event.kind,
+                event.error,
+                event.traceback,
+                event.values,
+            )
+        case FindingSeen(finding=finding):
+            return FindingReported(now, node, finding)
+        case ProbedSeen(reason=reason):
+            return NodeProbed(now, node, reason)
+        case OrderDone():
+            return None
