@@ -7,7 +7,7 @@ from sentinel.core.diagnose import diagnose
 from sentinel.core.evict import refuse_action
 from sentinel.core.progress import laggards
 from sentinel.core.state import Job, JobStage, Node, Rules, State, WorkerStage
-from sentinel.model.action import Action, CollectStacks, Probe, Reach, action_id
+from sentinel.model.action import Action, CollectStacks, Probe, Reach, Refusal, action_id
 from sentinel.model.fact import (
     Commanded,
     ControllerStarted,
@@ -49,6 +49,8 @@ def decide(state: State, fact: Fact, rules: Rules) -> tuple[Action, ...]:
     state.now = max(state.now, fact.at)
     actions = _react(state, fact, rules)
     for action in actions:
+        if not isinstance(action, Refusal):
+            state.unfinished[action.id] = action
         incident = state.incidents.get(action.incident)
         if incident is not None:
             incident.actions.append(action)
@@ -385,6 +387,7 @@ def _resolve_topic(state: State, rules: Rules, prefix: str) -> list[Action]:
 
 
 def _outcome(state: State, fact: Outcome, rules: Rules) -> list[Action]:
+    state.unfinished.pop(fact.action, None)
     name, kind, target, _ = fact.action.split("/", 3)
     if kind == "start-worker" and not fact.ok:
         return _start_failed(state, target, rules)

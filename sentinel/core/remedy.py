@@ -117,6 +117,11 @@ def _evict(
             continue
         state.nodes[node].cordon = Cordon(incident.id, diagnosis.cause, state.now)
         state.evictions.append(state.now)
+        for other in state.jobs.values():
+            seated = set(other.seats)
+            for worker in other.workers.values():
+                if worker.node == node and worker.id not in seated:
+                    worker.stage = WorkerStage.GONE
         evicted.append(
             Evict(action_id(incident.id, "evict", node, 1), incident.id, node, f"{diagnosis.cause}: {diagnosis.why}")
         )
@@ -167,6 +172,7 @@ def resume(
             gone = [w for _, w in job.seated() if w.id not in {s.worker for s in seats}]
             stops = retire(incident.id, job, [w for w in gone if w.stage is WorkerStage.RANK])
             yield from () if graceful else stops
+            running = tuple(job.seats) if graceful else ()
             job.generation += 1
             job.seats = [s.worker for s in seats]
             for s in seats:
@@ -175,7 +181,7 @@ def resume(
             state.set_deadline(f"resume/{job.id}/{job.generation}", rules.policy.resume_timeout_s)
             name = action_id(incident.id, "resume", job.id, job.generation)
             yield Resume(
-                name, incident.id, job.id, job.generation, seats, replay, graceful, tuple(job.skip)
+                name, incident.id, job.id, job.generation, seats, replay, running, tuple(job.skip)
             )
             yield from stops if graceful else ()
 

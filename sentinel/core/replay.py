@@ -33,7 +33,7 @@ class Decision:
 
     @property
     def differs(self) -> bool:
-        """Is anything decided now that was not, or the other way round, or in another order?"""
+        """True when anything is decided now that was not, or the other way round, or in another order."""
         return self.decided != self.line.actions
 
 

@@ -6,9 +6,10 @@ from enum import StrEnum
 from typing import Any
 
 from sentinel.model import wire
+from sentinel.model.action import Action
 from sentinel.model.fact import FindingReported, NodeReached
 from sentinel.model.finding import Finding
-from sentinel.model.ids import Cause, IncidentId, Instant, JobId, NodeId, Seconds, WorkerId
+from sentinel.model.ids import ActionId, Cause, IncidentId, Instant, JobId, NodeId, Seconds, WorkerId
 from sentinel.model.incident import Incident, Stage
 from sentinel.model.policy import Policy
 from sentinel.model.runbook import Runbook
@@ -145,6 +146,8 @@ class State:
     stopped: str = ""
     """Who stopped all actions; empty when nobody did."""
     evictions: list[Instant] = field(default_factory=list)
+    unfinished: dict[ActionId, Action] = field(default_factory=dict)
+    """Actions without an outcome: a new controller performs them again, which is harmless."""
     deadlines: dict[str, Instant] = field(default_factory=dict)
     silences: dict[str, Instant] = field(default_factory=dict)
     """Node or cause → until when it pages nobody."""

@@ -76,6 +76,11 @@ class Watch:
         """Newest heartbeats of a node."""
         return self._beats.get(node, ())
 
+    def median_step(self, job: JobId) -> Seconds | None:
+        """Give the running median of a job's step time."""
+        pulse = self._pulses.get(job)
+        return median(pulse.pace) if pulse and pulse.pace else None
+
     def forget(self, node: NodeId) -> None:
         """The node has left on purpose."""
         self._heard.pop(node, None)

@@ -61,8 +61,8 @@ class Resume:
     seats: tuple[Seat, ...]
     replay: bool = False
     """Run the failed step once more and compare before going on."""
-    graceful: bool = False
-    """Let the running generation stop at its next step boundary first, so that no step is lost."""
+    pause: tuple[WorkerId, ...] = ()
+    """Workers of the running generation that stop at their next step boundary first, so that no step is lost."""
     skip: tuple[int, ...] = ()
     """Steps whose batch is left out."""
 

@@ -46,6 +46,7 @@ class Policy:
     resume_timeout_s: Seconds = 30.0
     """A generation without a new step for this long has failed; the next attempt follows."""
     resume_attempts: int = 4
+    """Attempts in a row without a new step; after them people decide."""
     action_timeout_s: Seconds = 20.0
     """An action without an outcome for this long is tried again or given up."""
     observe_only: bool = False

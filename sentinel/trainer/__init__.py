@@ -1,0 +1,1 @@
+"""The bundled trainer: a small mixture-of-experts language model under FSDP2."""

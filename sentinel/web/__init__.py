@@ -1,0 +1,1 @@
+"""The controller's pages and its control API."""

@@ -1,0 +1,126 @@
+"""GPUs: is each one there, and is its memory sound, its temperature and its clock in order?"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from sentinel.model.check import Check, GpuSample, Machine
+from sentinel.model.finding import Finding, Health
+
+HOT_C = 90
+"""Above this a data-centre GPU is about to slow itself down (slowdown at 87-95 by model): a hint, no proof."""
+HW_SLOWDOWN, SW_THERMAL, HW_THERMAL, HW_POWER_BRAKE = 0x8, 0x20, 0x40, 0x80
+"""NVML `nvmlClocksEventReasons`. Idle 0x1, application clocks 0x2 and software power cap 0x4 are no fault."""
+
+
+@dataclass(frozen=True, slots=True)
+class GpuSamples:
+    """Every GPU of a node, and how many there should be."""
+
+    gpus: Sequence[GpuSample]
+    expected: int | None
+
+
+def measure(machine: Machine) -> GpuSamples:
+    """Touch every handle: asking for the device count says 8 while one GPU is lost."""
+    return GpuSamples(machine.gpus.sample(), machine.expected_gpus)
+
+
+def judge(samples: GpuSamples) -> Iterator[Finding]:
+    """One finding per fault and GPU; a GPU in order gives none."""
+    seen = {gpu.index for gpu in samples.gpus}
+    for index in sorted(set(range(samples.expected or 0)) - seen):
+        yield _finding(index, "gpu-lost", Health.CRITICAL, f"GPU {index} was never seen", {})
+    for gpu in samples.gpus:
+        yield from _judge(gpu)
+
+
+def _judge(gpu: GpuSample) -> Iterator[Finding]:
+    named: dict[str, str | int | float] = {"uuid": gpu.uuid, "pci": gpu.pci}
+    if not gpu.present:
+        lost = f"GPU {gpu.index} does not answer: {gpu.error or 'lost'}"
+        yield _finding(gpu.index, "gpu-lost", Health.CRITICAL, lost, named)
+    elif gpu.error:
+        unread = f"GPU {gpu.index} can't be read: {gpu.error}"
+        yield _finding(gpu.index, "gpu-unreadable", Health.UNKNOWN, unread, named)
+    else:
+        yield from _memory(gpu, named)
+        yield from _clock(gpu, named)
+
+
+def _memory(gpu: GpuSample, named: Mapping[str, str | int | float]) -> Iterator[Finding]:
+    where = f"GPU {gpu.index}"
+    errors = gpu.ecc_uncorrectable
+    if errors is None:
+        yield _finding(
+            gpu.index, "ecc-unsupported", Health.UNKNOWN, f"{where} reports no ECC counters", named
+        )
+    elif errors > 0:
+        evidence = {**named, "ecc_uncorrectable": errors}
+        said = f"{where} has {errors} uncorrectable ECC errors"
+        yield _finding(gpu.index, "ecc-uncorrectable", Health.CRITICAL, said, evidence)
+    if gpu.remap_failed:
+        yield _finding(gpu.index, "remap-failed", Health.CRITICAL, f"{where} failed to remap a row", named)
+    if gpu.remap_pending:
+        said = f"{where} remaps a memory row at its next reset"
+        yield _finding(gpu.index, "remap-pending", Health.WARNING, said, named)
+
+
+def _clock(gpu: GpuSample, named: Mapping[str, str | int | float]) -> Iterator[Finding]:
+    where = f"GPU {gpu.index}"
+    if gpu.temperature_c is not None and gpu.temperature_c >= HOT_C:
+        evidence = {**named, "temperature_c": gpu.temperature_c}
+        said = f"{where} is at or above {HOT_C} °C"
+        yield _finding(gpu.index, "temperature", Health.WARNING, said, evidence)
+    reasons = gpu.throttle_reasons or 0
+    evidence = {**named, "throttle_reasons": reasons}
+    if reasons & (HW_THERMAL | HW_POWER_BRAKE):
+        why = "heat" if reasons & HW_THERMAL else "power brake"
+        yield _finding(
+            gpu.index, "throttle", Health.CRITICAL, f"{where} slows down: hardware, {why}", evidence
+        )
+    elif reasons & HW_SLOWDOWN:
+        yield _finding(gpu.index, "throttle", Health.WARNING, f"{where} slows down: hardware", evidence)
+    elif reasons & SW_THERMAL:
+        said = f"{where} slows down: the driver keeps it cool"
+        yield _finding(gpu.index, "throttle-software", Health.WARNING, said, evidence)
+
+
+def _finding(
+    index: int, code: str, health: Health, summary: str, evidence: Mapping[str, str | int | float]
+) -> Finding:
+    return Finding("gpu", code, f"gpu-{index}", health, summary, evidence)
+
+
+def metrics(samples: GpuSamples) -> dict[str, float]:
+    """Gauges per GPU; a lost GPU is exported as absent, not left out."""
+    gauges: dict[str, float] = {}
+    present = {gpu.index: gpu.present for gpu in samples.gpus}
+    for index in sorted(set(range(samples.expected or 0)) | set(present)):
+        gauges[f'gpu_present{{gpu="{index}"}}'] = float(present.get(index, False))
+    for gpu in samples.gpus:
+        gauges |= {f'{name}{{gpu="{gpu.index}"}}': float(value) for name, value in _values(gpu)}
+    return gauges
+
+
+def _values(gpu: GpuSample) -> Iterable[tuple[str, int]]:
+    values = (
+        ("gpu_ecc_uncorrectable_errors", gpu.ecc_uncorrectable),
+        ("gpu_ecc_corrected_errors", gpu.ecc_corrected),
+        ("gpu_temperature_celsius", gpu.temperature_c),
+        ("gpu_throttle_reasons", gpu.throttle_reasons),
+        ("gpu_memory_used_bytes", gpu.memory_used_bytes),
+        ("gpu_utilisation_percent", gpu.utilisation_percent),
+    )
+    return [(name, value) for name, value in values if value is not None]
+
+
+CHECK = Check(
+    "gpu",
+    every=1.0,
+    deadline=5.0,
+    measure=measure,
+    judge=judge,
+    causes=("gpu-lost", "gpu-ecc", "gpu-remap", "gpu-reset", "throttle"),
+    metrics=metrics,
+    on_exit=True,
+)

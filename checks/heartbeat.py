@@ -1,0 +1,51 @@
+"""Heartbeat records: is a rank's process stopped, or does only its beat thread stand still?"""
+
+from collections.abc import Iterator, Sequence
+
+from sentinel.model.check import Check, Machine
+from sentinel.model.finding import Finding, Health
+from sentinel.model.report import RankBeat
+
+STALE_S = 3.0
+"""The beat thread runs several times a second; a pause this long is no scheduling delay."""
+
+
+def measure(machine: Machine) -> Sequence[RankBeat]:
+    """Give the newest records."""
+    return machine.beats
+
+
+def judge(beats: Sequence[RankBeat]) -> Iterator[Finding]:
+    """One finding per rank that can't be going on."""
+    for beat in beats:
+        if beat.state in "Tt":
+            yield _finding(beat, "rank-stopped", Health.CRITICAL, "is stopped (SIGSTOP or a debugger)")
+        elif beat.beat_age_s > STALE_S:
+            why = "sleeps in the kernel" if beat.state == "D" else "holds its interpreter"
+            yield _finding(beat, "rank-beat-stale", Health.WARNING, f"does not beat: it {why}")
+
+
+def _finding(beat: RankBeat, code: str, health: Health, what: str) -> Finding:
+    component = f"rank-{beat.rank}" if beat.rank >= 0 else f"worker-{beat.worker}"
+    evidence = {
+        "pid": beat.pid,
+        "worker": beat.worker,
+        "generation": beat.generation,
+        "state": beat.state,
+        "beat_age_s": round(beat.beat_age_s, 3),
+        "phase": beat.phase,
+        "step": beat.step,
+    }
+    return Finding("heartbeat", code, component, health, f"{component} (pid {beat.pid}) {what}", evidence)
+
+
+CHECK = Check(
+    "heartbeat",
+    every=0.5,
+    deadline=1.0,
+    measure=measure,
+    judge=judge,
+    causes=("rank-hang",),
+    on_exit=True,
+    in_agent=True,
+)

@@ -1,0 +1,149 @@
+"""Xids: the errors that NVIDIA's driver writes into the kernel log."""
+
+import csv
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from sentinel.model.check import Check, Machine
+from sentinel.model.finding import Finding, Health
+
+LINE = re.compile(
+    r"NVRM: Xid \(PCI:(?P<pci>[0-9a-fA-F]{4,8}:[0-9a-fA-F]{2}:[0-9a-fA-F]{2})(?:\.\d)?\): (?P<xid>\d+),?\s*"
+    r"(?:pid='?(?P<pid>\d+)'?,\s*)?(?:name=(?P<name>[^,]*),\s*)?(?P<text>.*)"
+)
+FATAL = {
+    48: "double-bit ECC: fatal for every known handler",
+    74: "NVLink error: its workflow ends in support",
+    156: "resource retirement: reset the GPU",
+}
+"""Codes that the catalogue sends to a workflow, and that the field treats as fatal."""
+FATAL_ACTIONS = {"RESET_GPU", "RESTART_BM", "RESTART_VM", "CHECK_MECHANICALS"}
+OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One row of NVIDIA's catalogue of Xids, published 2025-10-29."""
+
+    mnemonic: str
+    action: str
+    """What to do at once; empty where NVIDIA has not said."""
+    investigate: str
+    in_use: bool
+
+
+@dataclass(frozen=True, slots=True)
+class XidEvent:
+    """One Xid as the kernel wrote it."""
+
+    xid: int
+    pci: str
+    """`dddd:bb:dd`, lower case"""
+    pid: int | None
+    process: str
+    line: str
+
+
+@dataclass(frozen=True, slots=True)
+class XidSample:
+    """The Xids among the new kernel lines, and which GPU is at which address."""
+
+    events: tuple[XidEvent, ...]
+    gpus: Mapping[str, int]
+    error: str
+
+
+@cache
+def catalogue() -> Mapping[int, Entry]:
+    """Read NVIDIA's table, `xid_catalog.csv`."""
+    with Path(__file__).with_name("xid_catalog.csv").open(newline="") as file:
+        return {
+            int(row["xid"]): Entry(
+                row["mnemonic"], row["immediate_action"], row["investigatory_action"], row["in_use"] == "yes"
+            )
+            for row in csv.DictReader(file)
+        }
+
+
+def parse(line: str) -> XidEvent | None:
+    """Find an Xid in a kernel line; None when there is none."""
+    found = LINE.search(line)
+    if found is None:
+        return None
+    domain, _, rest = found["pci"].lower().partition(":")
+    pid = int(found["pid"]) if found["pid"] else None
+    return XidEvent(int(found["xid"]), f"{domain[-4:]}:{rest}", pid, found["name"] or "", line.strip())
+
+
+def measure(machine: Machine) -> XidSample:
+    """Take the Xids out of the new kernel lines."""
+    events = tuple(event for line in machine.kernel_lines if (event := parse(line)))
+    return XidSample(events, machine.pci, machine.kernel_error)
+
+
+def judge(sample: XidSample) -> Iterator[Finding]:
+    """One event per Xid, none of them healthy; and whether Xids could be seen at all."""
+    if sample.error:
+        said = f"Xids can't be seen: {sample.error}"
+        yield Finding("xid", "kernel-log-unreadable", "kernel-log", Health.UNKNOWN, said)
+    for event in sample.events:
+        yield _judge(event, sample.gpus)
+
+
+def health_of(xid: int) -> Health:
+    """Fatal codes are critical; codes without an action are unknown; the program's own are warnings."""
+    entry = catalogue().get(xid)
+    if xid in FATAL or (entry and entry.action in FATAL_ACTIONS):
+        return Health.CRITICAL
+    if entry is None or not entry.action:
+        return Health.UNKNOWN
+    return Health.WARNING
+
+
+def _judge(event: XidEvent, gpus: Mapping[str, int]) -> Finding:
+    entry = catalogue().get(event.xid, Entry("not in the catalogue", "", "", False))
+    index = gpus.get(event.pci)
+    component = f"pci:{event.pci}" if index is None else f"gpu-{index}"
+    evidence: dict[str, str | int | float] = {
+        "xid": event.xid,
+        "pci": event.pci,
+        "mnemonic": entry.mnemonic,
+        "action": entry.action or "none known",
+        "process": event.process,
+        "line": event.line,
+    }
+    if event.pid is not None:
+        evidence["pid"] = event.pid
+    summary = f"Xid {event.xid} on {component}: {entry.mnemonic}"
+    return Finding("xid", f"xid-{event.xid}", component, health_of(event.xid), summary, evidence, event=True)
+
+
+def counts(sample: XidSample) -> dict[str, int]:
+    """Events per code and GPU; codes in use are exported as zeros, others share one label."""
+    known = [xid for xid, entry in catalogue().items() if entry.in_use]
+    counted = {_series(xid, gpu): 0 for gpu in sample.gpus.values() for xid in known}
+    for event in sample.events:
+        series = _series(event.xid, sample.gpus.get(event.pci))
+        counted[series] = counted.get(series, 0) + 1
+    return counted
+
+
+def _series(xid: int, gpu: int | None) -> str:
+    code = xid if xid in catalogue() else OTHER
+    return f'xid_events_total{{xid="{code}",gpu="{OTHER if gpu is None else gpu}"}}'
+
+
+CHECK = Check(
+    "xid",
+    every=30.0,
+    deadline=1.0,
+    measure=measure,
+    judge=judge,
+    causes=("gpu-lost", "gpu-ecc", "gpu-remap", "gpu-reset", "gpu-app-xid", "gpu-app-xid-repeat", "nvlink"),
+    on_exit=True,
+    in_agent=True,
+    counts=counts,
+)

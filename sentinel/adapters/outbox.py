@@ -1,0 +1,216 @@
+"""The durable outbox: every page reaches people, in order per incident, none twice, whatever is killed."""
+
+import asyncio
+import random
+import sqlite3
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, replace
+from os import PathLike
+from typing import Any, TypeVar, assert_never
+
+import structlog
+
+from sentinel.adapters.outbox_rows import Health, OutboxError, Rows, Step, Work
+from sentinel.adapters.page_channel import ChannelError, PageChannel
+from sentinel.model.action import Page
+from sentinel.model.ids import ActionId, Instant, Seconds
+
+Delivered = Callable[[ActionId, bool, str, str], None]
+"""(action id, ok, detail, channel's name). Comes again after a crash between the call and its record."""
+
+T = TypeVar("T")
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How patient the outbox is."""
+
+    fallback_after: Seconds = 10.0
+    """A channel that has failed this long, from the start of its first failed call, is passed over."""
+    first_retry: Seconds = 0.5
+    """Doubles with each failure, with jitter, unless the other side says how long to wait."""
+    longest_retry: Seconds = 30.0
+    refused_retry: Seconds = 60.0
+    """A refusal such as an archived channel is a human's to mend; this is how often we look."""
+    call_deadline: Seconds = 20.0
+    """No call may hold a channel longer; above the channel's own time-outs, for what they miss (DNS)."""
+    keep: Seconds = 30 * 86400.0
+    """Resolved incidents that were shown to the end are forgotten after this."""
+    poll: Seconds = 0.2
+    """How often waiting work is looked at while something waits."""
+
+
+class Outbox:
+    """Keeps pages in SQLite and shows them in channels, the first of which is the primary.
+
+    One thread: call everything from the event loop that runs `run`.
+    """
+
+    def __init__(self, path: str | PathLike[str], delivered: Delivered, timing: Timing | None = None) -> None:
+        """Open or create the file. Raises OutboxError."""
+        self._rows = Rows(path)
+        self._delivered = delivered
+        self._timing = timing or Timing()
+        self._bells: list[asyncio.Event] = []
+        self._complained: set[tuple[str, str]] = set()
+
+    def enqueue(self, page: Page) -> bool:
+        """Keep a page for delivery: one commit. False when it is there already. Raises OutboxError."""
+        try:
+            added = self._rows.add(page, time.time())
+        except sqlite3.Error as error:
+            raise OutboxError(f"page {page.id} is not kept: {error}") from error
+        for bell in self._bells:
+            bell.set()
+        return added
+
+    def waiting(self, channel: str) -> int:
+        """How many pages this channel has not shown."""
+        return self._rows.waiting(channel)
+
+    def health(self, channel: str) -> Health:
+        """How this channel fares."""
+        return self._rows.health(channel)
+
+    def close(self) -> None:
+        """Close the file; `run` must have ended."""
+        self._rows.close()
+
+    async def run(self, channels: Sequence[PageChannel]) -> None:
+        """Deliver until cancelled. Order matters: the first is the primary, the next its fallback."""
+        names = [channel.name for channel in channels]
+        self._rows.adopt(names[0])
+        self._rows.prune(names[0], time.time() - self._timing.keep)
+        self._tell(names)
+        self._bells = [asyncio.Event() for _ in channels]
+        try:
+            async with asyncio.TaskGroup() as group:
+                for position in range(len(channels)):
+                    group.create_task(self._serve(channels[position], names, position))
+        finally:
+            self._bells = []
+
+    async def _serve(self, channel: PageChannel, names: Sequence[str], position: int) -> None:
+        bell = self._bells[position]
+        while True:
+            bell.clear()
+            try:
+                work = self._due(names, position)
+                if work is not None:
+                    await self._attempt(channel, work)
+                else:
+                    await self._pause(bell, names)
+                self._tell(names)
+            except sqlite3.Error as error:  # a full disk may get room again
+                self._complain(channel.name, f"outbox: {error}")
+                await asyncio.sleep(self._timing.first_retry)
+
+    def _due(self, names: Sequence[str], position: int) -> Work | None:
+        now, name = time.time(), names[position]
+        if now < self._rows.health(name).not_before:
+            return None
+        healthy = [before for before in names[:position] if not self._given_up(before, now)]
+        return self._rows.next_work(name, healthy, position == 0, now)
+
+    def _given_up(self, name: str, now: Instant) -> bool:
+        since = self._rows.health(name).failing_since
+        return since is not None and now - since >= self._timing.fallback_after
+
+    async def _pause(self, bell: asyncio.Event, names: Sequence[str]) -> None:
+        failing = any(self._rows.health(name).failures for name in names)
+        idle = not failing and not self._rows.waiting(names[0])
+        try:
+            async with asyncio.timeout(None if idle else self._timing.poll):
+                await bell.wait()
+        except TimeoutError:
+            return
+
+    async def _attempt(self, channel: PageChannel, work: Work) -> None:
+        began = time.time()
+        try:
+            async with asyncio.timeout(self._timing.call_deadline):  # wait_for of 3.11 can lose a cancel
+                await self._do(channel, work)
+        except ChannelError as error:
+            self._failed(channel.name, work, error, began)
+        except TimeoutError:
+            self._failed(channel.name, work, ChannelError("deadline passed", unsure=True), began)
+        else:
+            self._rows.worked(channel.name, work.page)
+
+    async def _do(self, channel: PageChannel, work: Work) -> None:
+        match work.step:
+            case Step.OPEN:
+                ref, revision = await self._open(channel, work)
+                self._rows.shown(channel.name, work.page, ref, revision)
+            case Step.EDIT:
+                await channel.edit(work.page, work.ref)
+                self._rows.shown(channel.name, work.page, work.ref, work.page.revision)
+            case Step.DETAIL:
+                await self._detail(channel, work)
+                self._rows.detailed(channel.name, work.page)
+            case _:
+                assert_never(work.step)
+
+    async def _open(self, channel: PageChannel, work: Work) -> tuple[str, int]:
+        if work.unsure and channel.looks_up:
+            found = await channel.find(work.page, work.since)
+            if found is not None:
+                return found
+        ref = await self._send(channel, work, channel.open(_marked(channel, work)))
+        return ref, work.page.revision
+
+    async def _detail(self, channel: PageChannel, work: Work) -> None:
+        if work.unsure and channel.looks_up and await channel.find_detail(work.page, work.ref):
+            return
+        await self._send(channel, work, channel.detail(_marked(channel, work), work.ref))
+
+    async def _send(self, channel: PageChannel, work: Work, call: Coroutine[Any, Any, T]) -> T:
+        self._rows.sending(channel.name, work)
+        try:
+            return await call
+        except ChannelError as error:
+            if not error.unsure and not work.unsure:
+                self._rows.not_sent(channel.name, work)
+            raise
+
+    def _failed(self, name: str, work: Work, error: ChannelError, began: Instant) -> None:
+        now, timing, old = time.time(), self._timing, self._rows.health(name)
+        page = work.page
+        if error.gone and work.step is Step.EDIT:
+            self._rows.gone(name, page)
+        elif error.permanent:
+            self._rows.refused(name, page, str(error), now + timing.refused_retry)
+        else:
+            failures = old.failures + 1
+            wait = _backoff(failures, timing) if error.retry_after is None else error.retry_after
+            since = began if old.failing_since is None else old.failing_since
+            self._rows.failed(name, page, Health(since, failures, now + wait, str(error)))
+        self._complain(name, str(error))
+
+    def _complain(self, name: str, error: str) -> None:
+        if (name, error) not in self._complained:
+            self._complained.add((name, error))
+            log.warning("a page channel fails", channel=name, error=error)
+
+    def _tell(self, names: Sequence[str]) -> None:
+        for action, place in self._rows.untold():
+            self._delivered(action, True, f"shown in {place}", place)
+            self._rows.told(action, "delivered")
+        for action, why in self._rows.hopeless(names):
+            self._delivered(action, False, f"refused by every channel: {why}", "")
+            self._rows.told(action, "refused")
+
+
+def _backoff(failures: int, timing: Timing) -> Seconds:
+    doubled = min(timing.first_retry * 2.0 ** min(failures - 1, 30), timing.longest_retry)
+    return doubled * random.uniform(0.5, 1.0)  # noqa: S311  jitter is no secret
+
+
+def _marked(channel: PageChannel, work: Work) -> Page:
+    """Nobody can tell whether an unsure send arrived where no look-up exists: say so."""
+    if not work.unsure or channel.looks_up:
+        return work.page
+    return replace(work.page, title=f"{work.page.title} (possible duplicate)")

@@ -1,0 +1,305 @@
+"""The outbox's rows: which pages wait, and how far each channel has got with each incident."""
+
+import json
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from os import PathLike
+from typing import Any
+
+from sentinel.model.action import Page
+from sentinel.model.ids import ActionId, Instant
+from sentinel.model.wire import from_plain, to_plain
+
+VERSION = 1
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS pages (
+    seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, incident TEXT NOT NULL, revision INTEGER NOT NULL,
+    page TEXT NOT NULL, detailed INTEGER NOT NULL, resolved INTEGER NOT NULL, at REAL NOT NULL,
+    place TEXT NOT NULL DEFAULT '', told TEXT NOT NULL DEFAULT '', UNIQUE (incident, revision));
+CREATE TABLE IF NOT EXISTS messages (
+    channel TEXT, incident TEXT, ref TEXT NOT NULL DEFAULT '', revision INTEGER NOT NULL DEFAULT -1,
+    opening INTEGER NOT NULL DEFAULT 0, failures INTEGER NOT NULL DEFAULT 0,
+    refused TEXT NOT NULL DEFAULT '', not_before REAL NOT NULL DEFAULT 0, PRIMARY KEY (channel, incident));
+CREATE TABLE IF NOT EXISTS deliveries (
+    channel TEXT, incident TEXT, revision INTEGER, done INTEGER NOT NULL,
+    PRIMARY KEY (channel, incident, revision));
+CREATE TABLE IF NOT EXISTS channels (
+    channel TEXT PRIMARY KEY, failing_since REAL, failures INTEGER NOT NULL DEFAULT 0,
+    not_before REAL NOT NULL DEFAULT 0, error TEXT NOT NULL DEFAULT '');
+CREATE TABLE IF NOT EXISTS primaries (channel TEXT PRIMARY KEY);
+"""
+
+# A page is due on a channel when the channel has not done it. A fallback takes only what nobody has shown
+# yet and every channel before it cannot show (:healthy are those that still might), and keeps a message
+# that it once opened from telling an old stage.
+DUE = """
+SELECT p.incident FROM pages p
+LEFT JOIN deliveries d ON d.channel = :channel AND d.incident = p.incident AND d.revision = p.revision
+LEFT JOIN messages m ON m.channel = :channel AND m.incident = p.incident
+WHERE COALESCE(d.done, 0) = 0 AND COALESCE(m.not_before, 0) <= :now AND (:first
+    OR (p.place = '' AND NOT EXISTS (SELECT 1 FROM json_each(:healthy) h LEFT JOIN messages r
+        ON r.channel = h.value AND r.incident = p.incident WHERE COALESCE(r.refused, '') = ''))
+    OR (m.ref != '' AND p.revision > m.revision))
+GROUP BY p.incident ORDER BY COALESCE(m.failures, 0), MIN(p.seq) LIMIT 1
+"""
+
+# What a message shows covers every older text; a page with details is done when those are posted.
+SETTLE = """
+INSERT OR REPLACE INTO deliveries (channel, incident, revision, done)
+SELECT m.channel, p.incident, p.revision, 1 FROM pages p JOIN messages m ON m.incident = p.incident
+WHERE p.incident = ? AND m.ref != '' AND p.revision <= m.revision AND NOT p.detailed
+"""
+PLACE = """
+UPDATE pages SET place = (SELECT MIN(channel) FROM deliveries d
+    WHERE d.incident = pages.incident AND d.revision = pages.revision AND d.done)
+WHERE incident = ? AND place = '' AND EXISTS (SELECT 1 FROM deliveries d
+    WHERE d.incident = pages.incident AND d.revision = pages.revision AND d.done)
+"""
+
+
+class OutboxError(Exception):
+    """The outbox's file cannot be used; one line says which and why."""
+
+
+class Step(StrEnum):
+    """What a channel has to do next for an incident."""
+
+    OPEN = "open"
+    EDIT = "edit"
+    DETAIL = "detail"
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One call to a channel. `unsure`: the same call may have gone through before."""
+
+    step: Step
+    page: Page
+    ref: str
+    unsure: bool
+    since: Instant
+    """When the incident's first page was enqueued."""
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """How a channel has fared lately."""
+
+    failing_since: Instant | None = None
+    failures: int = 0
+    not_before: Instant = 0.0
+    error: str = ""
+
+
+class Rows:
+    """Typed access to the file. Each public method that writes is one commit. One thread."""
+
+    def __init__(self, path: str | PathLike[str]) -> None:
+        try:
+            self._db = sqlite3.connect(path, timeout=5)
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=FULL")  # a page must survive a power cut, not only a crash
+            (version,) = self._db.execute("PRAGMA user_version").fetchone()
+            if version > VERSION:
+                raise OutboxError(f"{path}: outbox version {version} is newer than {VERSION}")
+            self._db.executescript(f"{SCHEMA} PRAGMA user_version={VERSION};")
+        except sqlite3.Error as error:
+            raise OutboxError(f"{path}: {error}") from error
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    def add(self, page: Page, now: Instant) -> bool:
+        """Keep a page; False when its id or its (incident, revision) is already there."""
+        values = (page.id, page.incident, page.revision, json.dumps(to_plain(page)))
+        with self._db:
+            added = self._db.execute(
+                "INSERT OR IGNORE INTO pages (id, incident, revision, page, detailed, resolved, at)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (*values, bool(page.thread), page.stage == "resolved", now),
+            ).rowcount
+            self._settle(page.incident)
+        return added > 0
+
+    def next_work(
+        self, channel: str, healthy_before: Sequence[str], first: bool, now: Instant
+    ) -> Work | None:
+        """Choose the oldest incident that this channel has something to do for, least failed first."""
+        row = self._db.execute(
+            DUE,
+            {"channel": channel, "healthy": json.dumps(list(healthy_before)), "first": first, "now": now},
+        ).fetchone()
+        return self._work(channel, row[0], first) if row else None
+
+    def _work(self, channel: str, incident: str, first: bool) -> Work | None:
+        newest, since = self._newest(incident)
+        shown = self._db.execute(
+            "SELECT ref, revision, opening FROM messages WHERE channel = ? AND incident = ?",
+            (channel, incident),
+        ).fetchone()
+        ref, revision, opening = shown or ("", -1, 0)
+        if not ref:
+            return Work(Step.OPEN, newest, "", bool(opening), since)
+        if revision < newest.revision:
+            return Work(Step.EDIT, newest, ref, False, since)
+        detail = self._db.execute(
+            "SELECT p.page, d.done IS NOT NULL FROM pages p LEFT JOIN deliveries d ON d.channel = ?"
+            " AND d.incident = p.incident AND d.revision = p.revision WHERE p.incident = ? AND p.detailed"
+            " AND COALESCE(d.done, 0) = 0 AND (? OR p.place = '') ORDER BY p.revision LIMIT 1",
+            (channel, incident, first),
+        ).fetchone()
+        return Work(Step.DETAIL, _page(detail[0]), ref, bool(detail[1]), since) if detail else None
+
+    def _newest(self, incident: str) -> tuple[Page, Instant]:
+        page, _, since = self._db.execute(
+            "SELECT page, MAX(revision), (SELECT MIN(at) FROM pages WHERE incident = ?1)"
+            " FROM pages WHERE incident = ?1",
+            (incident,),
+        ).fetchone()
+        return _page(page), since
+
+    def sending(self, channel: str, work: Work) -> None:
+        """Note before the call that it may happen, so that a crash leaves it unsure."""
+        with self._db:
+            if work.step is Step.OPEN:
+                self._message(channel, work.page.incident, opening=1)
+            elif work.step is Step.DETAIL:
+                self._delivery(channel, work.page, 0)
+
+    def not_sent(self, channel: str, work: Work) -> None:
+        """Take the note back: the call surely had no effect."""
+        with self._db:
+            self._message(channel, work.page.incident, opening=0)
+            self._db.execute(
+                "DELETE FROM deliveries WHERE channel = ? AND incident = ? AND revision = ? AND NOT done",
+                (channel, work.page.incident, work.page.revision),
+            )
+
+    def shown(self, channel: str, page: Page, ref: str, revision: int) -> None:
+        """Record what the incident's message shows now."""
+        with self._db:
+            self._message(channel, page.incident, ref=ref, revision=revision, opening=0)
+            self._settle(page.incident)
+
+    def detailed(self, channel: str, page: Page) -> None:
+        """Record that the page's details are in the thread."""
+        with self._db:
+            self._delivery(channel, page, 1)
+            self._settle(page.incident)
+
+    def gone(self, channel: str, page: Page) -> None:
+        """Forget a message that somebody deleted; the next revision opens a new one."""
+        with self._db:
+            self._message(channel, page.incident, ref="", revision=-1, opening=0)
+
+    def refused(self, channel: str, page: Page, why: str, not_before: Instant) -> None:
+        """Record that the channel will not take this incident as things are."""
+        with self._db:
+            self._message(channel, page.incident, refused=why, not_before=not_before)
+
+    def worked(self, channel: str, page: Page) -> None:
+        """Record a call that went through."""
+        with self._db:
+            self._message(channel, page.incident, refused="", not_before=0.0, failures=0)
+            self._db.execute("DELETE FROM channels WHERE channel = ?", (channel,))
+
+    def failed(self, channel: str, page: Page, health: Health) -> None:
+        """Record a call that failed for now; another incident is tried first next time."""
+        with self._db:
+            self._message(channel, page.incident)
+            self._db.execute(
+                "UPDATE messages SET failures = failures + 1 WHERE channel = ? AND incident = ?",
+                (channel, page.incident),
+            )
+            self._db.execute(
+                "INSERT OR REPLACE INTO channels (channel, failing_since, failures, not_before, error)"
+                " VALUES (?, ?, ?, ?, ?)",
+                (channel, health.failing_since, health.failures, health.not_before, health.error),
+            )
+
+    def health(self, channel: str) -> Health:
+        """How the channel fares; all defaults when its last call went through."""
+        row = self._db.execute(
+            "SELECT failing_since, failures, not_before, error FROM channels WHERE channel = ?", (channel,)
+        ).fetchone()
+        return Health(*row) if row else Health()
+
+    def untold(self) -> list[tuple[ActionId, str]]:
+        """Pages that reached a place which nobody was told of: (action id, channel)."""
+        return self._db.execute(
+            "SELECT id, place FROM pages WHERE place != '' AND told != 'delivered' ORDER BY seq"
+        ).fetchall()
+
+    def hopeless(self, channels: Sequence[str]) -> list[tuple[ActionId, str]]:
+        """Pages that every channel refuses and nobody was told of: (action id, last reason)."""
+        return self._db.execute(
+            "SELECT p.id, MAX(m.refused) FROM pages p JOIN messages m ON m.incident = p.incident"
+            " WHERE p.place = '' AND p.told = '' AND m.refused != ''"
+            " AND m.channel IN (SELECT value FROM json_each(?))"
+            " GROUP BY p.id HAVING COUNT(*) = ? ORDER BY p.seq",
+            (json.dumps(list(channels)), len(channels)),
+        ).fetchall()
+
+    def told(self, action: ActionId, what: str) -> None:
+        """Remember what the callback was told of a page: `delivered | refused`."""
+        with self._db:
+            self._db.execute("UPDATE pages SET told = ? WHERE id = ?", (what, action))
+
+    def waiting(self, channel: str) -> int:
+        """How many pages this channel has not done."""
+        (count,) = self._db.execute(
+            "SELECT COUNT(*) FROM pages p WHERE NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.channel = ?"
+            " AND d.incident = p.incident AND d.revision = p.revision AND d.done)",
+            (channel,),
+        ).fetchone()
+        return int(count)
+
+    def adopt(self, primary: str) -> None:
+        """Spare a primary that is new here what was already shown elsewhere: no flood of old incidents."""
+        with self._db:
+            if self._db.execute("INSERT OR IGNORE INTO primaries VALUES (?)", (primary,)).rowcount:
+                self._db.execute(
+                    "INSERT OR IGNORE INTO deliveries (channel, incident, revision, done)"
+                    " SELECT ?, incident, revision, 1 FROM pages WHERE place != ''",
+                    (primary,),
+                )
+
+    def prune(self, channel: str, before: Instant) -> None:
+        """Drop incidents resolved before this time that the channel has shown to the end."""
+        done = self._db.execute(
+            "SELECT p.incident FROM pages p GROUP BY p.incident HAVING MAX(p.at) < ? AND MAX(p.resolved)"
+            " AND COUNT(*) = (SELECT COUNT(*) FROM deliveries d"
+            " WHERE d.channel = ? AND d.incident = p.incident AND d.done)",
+            (before, channel),
+        ).fetchall()
+        with self._db:
+            for table in ("pages", "messages", "deliveries"):
+                self._db.executemany(f"DELETE FROM {table} WHERE incident = ?", done)  # noqa: S608  fixed names
+
+    def _message(self, channel: str, incident: str, **values: Any) -> None:
+        self._db.execute(
+            "INSERT OR IGNORE INTO messages (channel, incident) VALUES (?, ?)", (channel, incident)
+        )
+        for column, value in values.items():
+            self._db.execute(
+                f"UPDATE messages SET {column} = ? WHERE channel = ? AND incident = ?",  # noqa: S608  own names
+                (value, channel, incident),
+            )
+
+    def _delivery(self, channel: str, page: Page, done: int) -> None:
+        self._db.execute(
+            "INSERT OR REPLACE INTO deliveries (channel, incident, revision, done) VALUES (?, ?, ?, ?)",
+            (channel, page.incident, page.revision, done),
+        )
+
+    def _settle(self, incident: str) -> None:
+        self._db.execute(SETTLE, (incident,))
+        self._db.execute(PLACE, (incident,))
+
+
+def _page(plain: str) -> Page:
+    page: Page = from_plain(Page, json.loads(plain))
+    return page

@@ -1,0 +1,98 @@
+"""GPUs described by a JSON file that a person or a fault injector edits while the agent runs."""
+
+import dataclasses
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sentinel.model.check import GpuSample
+from sentinel.model.ids import Seconds
+
+_SETTLE: Seconds = 0.02
+"""An editor that rewrites the file in place is done within this."""
+
+
+class DeviceFileError(ValueError):
+    """The device file can't be read or does not describe GPUs; the message says where."""
+
+
+class SimulatedGpus:
+    """The GPUs of a device file. One that disappears from the file is lost, not missing."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._good: dict[int, GpuSample] = {}
+
+    def sample(self) -> Sequence[GpuSample]:
+        """Give every GPU that was ever described; while the file is broken, each with the error.
+
+        Raises DeviceFileError when the file has never been good.
+        """
+        try:
+            described = self._read()
+        except DeviceFileError as error:
+            if not self._good:
+                raise
+            return [_unreadable(gpu, str(error)) for gpu in self._good.values()]
+        gone = {
+            index: dataclasses.replace(gpu, present=False, error="not in the device file any more")
+            for index, gpu in self._good.items()
+            if index not in described
+        }
+        self._good |= described
+        return [gpu for _, gpu in sorted((described | gone).items())]
+
+    def _read(self) -> dict[int, GpuSample]:
+        try:
+            return _parse(self._path)
+        except DeviceFileError:
+            time.sleep(_SETTLE)
+            return _parse(self._path)
+
+
+def _parse(path: Path) -> dict[int, GpuSample]:
+    try:
+        content = json.loads(path.read_text())
+        samples = [_sample(gpu) for gpu in content["gpus"]]
+    except OSError as error:
+        raise DeviceFileError(f"{path}: {error.strerror}") from None
+    except KeyError as error:
+        raise DeviceFileError(f"{path}: no {error}") from None
+    except (TypeError, ValueError) as error:
+        raise DeviceFileError(f"{path}: {error}") from None
+    return {sample.index: sample for sample in samples}
+
+
+_FIELDS: dict[str, type | tuple[type, ...]] = {
+    "ecc_uncorrectable": int,
+    "ecc_corrected": int,
+    "remap_pending": bool,
+    "remap_failed": bool,
+    "temperature_c": int,
+    "throttle_reasons": int,
+}
+
+
+def _sample(gpu: dict[str, Any]) -> GpuSample:
+    """Build a sample; a field that is left out or null is one that the driver does not give."""
+    index = gpu["index"]
+    for name, kind in {"index": int, **_FIELDS}.items():
+        value = gpu.get(name)
+        if value is not None and not isinstance(value, kind):
+            raise ValueError(f"gpu {index}: {name} is {value!r}")
+    present = bool(gpu.get("present", True))
+    known = {name: gpu.get(name) for name in _FIELDS} if present else {}
+    return GpuSample(
+        index=index,
+        uuid=str(gpu["uuid"]),
+        present=present,
+        error="" if present else "GPU is lost",
+        pci=str(gpu.get("pci", "")),
+        **known,
+    )
+
+
+def _unreadable(gpu: GpuSample, error: str) -> GpuSample:
+    return GpuSample(gpu.index, gpu.uuid, gpu.present, error, gpu.pci)

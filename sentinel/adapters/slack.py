@@ -1,0 +1,217 @@
+"""Pages in a Slack channel: one message per incident, edited in place, details in its thread."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from slack_sdk import WebClient
+from slack_sdk.errors import SlackApiError, SlackClientError
+
+from sentinel.adapters.page_channel import ChannelError, footer, headline
+from sentinel.model.action import Page
+from sentinel.model.ids import Instant, Seconds
+
+T = TypeVar("T")
+
+MESSAGE, DETAIL = "sentinel_incident", "sentinel_incident_detail"
+HEADER_CHARS, BLOCK_CHARS, TEXT_CHARS = 150, 3000, 40_000
+"""Slack's own limits: a header block, a section block, a message's text."""
+BODY_CHARS = 11_000
+"""All blocks of one message together; Slack answers `msg_blocks_too_long` somewhat above 13,000."""
+
+PASSING = {"ratelimited", "rate_limited", "internal_error", "fatal_error", "service_unavailable"}
+PASSING |= {"request_timeout", "team_added_to_org", "accesslimited"}
+GONE = {"message_not_found", "thread_not_found"}
+CLOCK_SLACK: Seconds = 300.0
+"""How far our clock may be ahead of Slack's when its history is searched."""
+
+
+class SlackError(ChannelError):
+    """Slack did not take a call; the message is Slack's error code or the network's."""
+
+
+class Slack:
+    """A PageChannel on Slack's Web API. `channel` is an id such as `C0123`: look-ups take no names."""
+
+    looks_up = True
+
+    def __init__(
+        self,
+        token: str,
+        channel: str,
+        *,
+        base_url: str = "https://slack.com/api/",
+        timeout: Seconds = 5.0,
+        link: str = "",
+    ) -> None:
+        """`link` is where to read on; `{incident}` in it is filled in."""
+        self.name = f"slack:{channel}"
+        self._channel = channel
+        self._link = link
+        # The library's own retries would post again after a dropped reply without looking first.
+        self._client = WebClient(token, base_url, timeout=timeout, retry_handlers=[])
+        if base_url.startswith("http://"):
+            self._client.proxy = None  # a server of our own, never behind the proxy of the environment
+        # One thread: a look-up waits for a call that we no longer wait for, and so cannot miss its message.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=self.name)
+
+    def close(self) -> None:
+        """Let the thread go once its call has ended."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    async def open(self, page: Page) -> str:
+        """Post the incident's message and give its `ts`."""
+        return await self._call(
+            lambda: str(
+                self._client.chat_postMessage(
+                    channel=self._channel, metadata=metadata(MESSAGE, page), **self._content(page)
+                )["ts"]
+            )
+        )
+
+    async def edit(self, page: Page, ref: str) -> None:
+        """Replace the message's text, blocks and metadata."""
+        await self._call(
+            lambda: self._client.chat_update(
+                channel=self._channel, ts=ref, metadata=metadata(MESSAGE, page), **self._content(page)
+            )
+        )
+
+    async def detail(self, page: Page, ref: str) -> None:
+        """Post the page's details as a reply."""
+        await self._call(
+            lambda: self._client.chat_postMessage(
+                channel=self._channel,
+                thread_ts=ref,
+                text=detail_text(page.thread),
+                metadata=metadata(DETAIL, page),
+                unfurl_links=False,
+            )
+        )
+
+    async def find(self, page: Page, since: Instant) -> tuple[str, int] | None:
+        """Look through the channel's messages since then for the incident's."""
+
+        def search() -> tuple[str, int] | None:
+            oldest = f"{since - CLOCK_SLACK:.6f}"
+            pages = self._pages(self._client.conversations_history, channel=self._channel, oldest=oldest)
+            for message in pages:
+                payload = _payload(message, MESSAGE)
+                if payload.get("incident") == page.incident:
+                    return str(message["ts"]), int(payload.get("revision", -1))
+            return None
+
+        return await self._call(search)
+
+    async def find_detail(self, page: Page, ref: str) -> bool:
+        """Look through the message's thread for this page's details."""
+        wanted = {"incident": page.incident, "revision": page.revision}
+
+        def search() -> bool:
+            replies = self._pages(self._client.conversations_replies, channel=self._channel, ts=ref)
+            return any(_payload(reply, DETAIL) == wanted for reply in replies)
+
+        return await self._call(search)
+
+    def _pages(self, method: Callable[..., Any], **query: Any) -> Iterator[dict[str, Any]]:
+        cursor = None
+        while cursor != "":
+            answer = method(include_all_metadata=True, limit=200, cursor=cursor, **query)
+            yield from answer["messages"]
+            cursor = (answer.get("response_metadata") or {}).get("next_cursor") or ""
+
+    def _content(self, page: Page) -> dict[str, Any]:
+        return {"text": fallback_text(page), "blocks": blocks(page, self._link), "unfurl_links": False}
+
+    async def _call(self, call: Callable[[], T]) -> T:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, call)
+        except SlackApiError as error:
+            raise _judged(error) from error
+        except (OSError, SlackClientError, ValueError) as error:
+            refused = isinstance(getattr(error, "reason", error), ConnectionRefusedError)
+            raise SlackError(str(error) or type(error).__name__, unsure=not refused) from error
+        except Exception as error:  # a cut-off or senseless reply: http.client's own kinds, a missing key
+            raise SlackError(f"{type(error).__name__}: {error}", unsure=True) from error
+
+
+def _judged(error: SlackApiError) -> SlackError:
+    response = error.response
+    code = str(response.get("error", "") if isinstance(response.data, dict) else "")
+    if response.status_code == 429 or code in ("ratelimited", "rate_limited"):
+        headers = {name.lower(): str(value) for name, value in response.headers.items()}
+        wait = headers.get("retry-after", "")
+        return SlackError(
+            "rate limited", retry_after=float(wait) if wait.replace(".", "", 1).isdigit() else 1.0
+        )
+    if response.status_code >= 500 or code in PASSING or response.status_code == 408:
+        return SlackError(f"HTTP {response.status_code} {code[:80]}".strip(), unsure=True)
+    return SlackError(code[:80], permanent=True, gone=code in GONE)
+
+
+def metadata(kind: str, page: Page) -> dict[str, Any]:
+    """What a look-up recognises a message by."""
+    return {
+        "event_type": kind,
+        "event_payload": {"incident": page.incident, "revision": page.revision},
+    }
+
+
+def _payload(message: dict[str, Any], kind: str) -> dict[str, Any]:
+    found = message.get("metadata") or {}
+    payload: dict[str, Any] = found.get("event_payload", {}) if found.get("event_type") == kind else {}
+    return payload
+
+
+def escaped(text: str) -> str:
+    """Text with the three characters that Slack's markup reserves."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def cut(text: str, limit: int) -> str:
+    """Text of at most `limit` characters, which says so when something is missing; entities stay whole."""
+    if len(text) <= limit:
+        return text
+    note = "\n… cut; the logbook has all of it"
+    head = text[: limit - len(note)]
+    start = head.rfind("&", len(head) - 5)
+    return (head if start < 0 or ";" in head[start:] else head[:start]) + note
+
+
+def chunks(text: str, limit: int) -> Iterator[str]:
+    """Split at line ends where there are any, into pieces of at most `limit` characters."""
+    while len(text) > limit:
+        end = text.rfind("\n", 1, limit) + 1 or limit
+        start = text.rfind("&", end - 5, end)
+        if start > 0 and ";" not in text[start:end]:
+            end = start
+        yield text[:end]
+        text = text[end:]
+    if text.strip():
+        yield text
+
+
+def fallback_text(page: Page) -> str:
+    """What notifications and screen readers get."""
+    return cut(escaped(f"{headline(page)}\n{page.body}"), TEXT_CHARS)
+
+
+def detail_text(thread: str) -> str:
+    """Details as preformatted text; backticks of their own must not end it."""
+    return "```\n" + cut(escaped(thread.replace("```", "'''")), TEXT_CHARS - 8) + "\n```"
+
+
+def blocks(page: Page, link: str) -> list[dict[str, Any]]:
+    """The message in Block Kit: headline, body, and where to read on."""
+    title = headline(page)
+    title = title if len(title) <= HEADER_CHARS else title[: HEADER_CHARS - 1] + "…"
+    body = cut(escaped(page.body), BODY_CHARS)
+    return [
+        {"type": "header", "text": {"type": "plain_text", "text": title, "emoji": True}},
+        *(
+            {"type": "section", "text": {"type": "mrkdwn", "text": piece}}
+            for piece in chunks(body, BLOCK_CHARS)
+        ),
+        {"type": "context", "elements": [{"type": "mrkdwn", "text": escaped(footer(page, link))}]},
+    ]

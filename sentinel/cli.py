@@ -1,0 +1,319 @@
+"""The `sentinel` command; what a command needs is imported when it runs, so that `--help` is quick."""
+
+import getpass
+import re
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+from typer.core import TyperGroup
+
+if TYPE_CHECKING:
+    from sentinel.config import Settings
+
+FAILED, MISUSED = 1, 2
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+class CommandError(Exception):
+    """What a command can't do, in one line."""
+
+    def __init__(self, message: str, code: int = FAILED) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class _OneLine(TyperGroup):
+    """Ends every failure with one line on stderr: 2 for wrong use or settings, 1 for the rest."""
+
+    def main(self, *args: Any, **named: Any) -> NoReturn:
+        try:
+            sys.exit(super().main(*args, **{**named, "standalone_mode": False}) or 0)
+        except Exception as error:
+            code, line = _explain(error)
+            sys.stderr.write(f"sentinel: {' '.join(line.split())}\n")
+            sys.exit(code)
+
+
+def _explain(error: Exception) -> tuple[int, str]:
+    """Give exit code and line for anything that a command may raise."""
+    if hasattr(error, "format_message"):  # how the parser words wrong use
+        return MISUSED, f"{error.format_message()} (see sentinel --help)"
+    if isinstance(error, CommandError):
+        return error.code, str(error)
+    if isinstance(error, ModuleNotFoundError) and error.name in ("ray", "torch", "numpy"):
+        return FAILED, f"{error}; this command needs the extras: pip install 'sentinel-cluster[ray,train]'"
+    if type(error).__name__ in ("ConfigError", "RunbookError"):
+        return MISUSED, str(error)
+    if isinstance(error, OSError) and error.filename:
+        return FAILED, f"{error.filename}: {error.strerror}"
+    if isinstance(error, ValueError):
+        return FAILED, str(error)
+    return FAILED, f"{type(error).__name__}: {error}"
+
+
+app = typer.Typer(cls=_OneLine, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+Reason = Annotated[str, typer.Option("--reason", "-r", help="Kept in the journal and shown in the logbook.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the controller's answer as it is.")]
+_config: list[Path] = []
+
+
+@app.callback()
+def _main(
+    config: Annotated[Path | None, typer.Option(help="Instead of ./sentinel.toml.")] = None,
+) -> None:
+    """Sentinel keeps a large training run alive."""
+    _config[:] = [config] if config else []
+
+
+def _settings() -> "Settings":
+    from sentinel.config import load
+
+    return load(_config[0] if _config else None)
+
+
+def _ask(method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+    """Ask the controller. Raises CommandError with its own reason when it refuses."""
+    import httpx
+
+    from sentinel.adapters.keys import Keys
+
+    cluster = _settings().cluster
+    host = "127.0.0.1" if cluster.bind in ("0.0.0.0", "::") else cluster.bind  # noqa: S104
+    url = f"http://{host}:{cluster.web_port}/api/{path}"
+    headers = {"Authorization": f"Bearer {Keys(cluster.keys_dir).api_token}"}
+    try:
+        answer = httpx.request(method, url, json=body, headers=headers, timeout=10, trust_env=False)
+    except httpx.HTTPError as error:
+        raise CommandError(f"no controller answers at {url}: {error}") from None
+    return _answer(answer)
+
+
+def _answer(answer: Any) -> Any:
+    try:
+        document = answer.json()
+    except ValueError:
+        document = answer.text
+    if answer.is_success:
+        return document
+    detail = document.get("detail", document) if isinstance(document, dict) else document
+    raise CommandError(f"the controller refuses ({answer.status_code}): {detail}")
+
+
+def _tell(command: str, target: str = "", reason: str = "", until: float = 0.0) -> None:
+    who = getpass.getuser()
+    answer = _ask("POST", command, {"target": target, "reason": reason, "who": who, "until": until})
+    _show(answer if answer else {"done": f"{command} {target}".strip()})
+
+
+def _show(document: Any) -> None:
+    """Print plain values: a mapping as lines, a list of mappings as a table."""
+    if isinstance(document, Mapping):
+        for key, value in document.items():
+            if isinstance(value, list) and value and isinstance(value[0], Mapping):
+                _table(key, value)
+            else:
+                typer.echo(f"{key}: {_text(value)}")
+    elif isinstance(document, list) and document and isinstance(document[0], Mapping):
+        _table("", document)
+    else:
+        typer.echo(_text(document))
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_text(item)}" for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_text, value)) or "none"
+    return "-" if value is None or value == "" else str(value)
+
+
+def _table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    table = Table(*columns, title=title or None)
+    for row in rows:
+        table.add_row(*(escape(_text(row.get(column))) for column in columns))
+    Console().print(table)
+
+
+def _print(document: Any, *, json: bool) -> None:
+    if json:
+        import json as codec
+
+        typer.echo(codec.dumps(document))
+    else:
+        _show(document)
+
+
+def _instant(duration: str) -> float:
+    """Read `30m`, `2h`, `1d` from now. Raises CommandError."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", duration)
+    if not found:
+        raise CommandError(f"--until {duration!r}: expected a number and s, m, h or d, such as 30m", MISUSED)
+    return time.time() + float(found[1]) * _UNITS[found[2]]
+
+
+@app.command()
+def up() -> None:
+    """Start controller, agents and the job on the cluster of the settings."""
+    from sentinel.runtime.up import up as start
+
+    start(_settings())
+
+
+@app.command()
+def down() -> None:
+    """End the job, the agents and the controller; the journal stays."""
+    from sentinel.runtime.up import down as stop
+
+    stop(_settings())
+
+
+@app.command()
+def status(json: Json = False) -> None:
+    """Show the nodes, the job and what is open."""
+    _print(_ask("GET", "status"), json=json)
+
+
+@app.command()
+def incidents(json: Json = False) -> None:
+    """List the incidents, newest first."""
+    _print(_ask("GET", "incidents"), json=json)
+
+
+@app.command()
+def ack(incident: str, reason: Reason = "") -> None:
+    """Say that you look after an incident."""
+    _tell("ack", incident, reason)
+
+
+@app.command()
+def silence(
+    target: Annotated[str, typer.Argument(help="A node or a cause.")],
+    until: Annotated[str, typer.Option(help="How long from now: 30m, 2h, 1d.")] = "1h",
+    reason: Reason = "",
+) -> None:
+    """Page nobody about a node or a cause for a while; actions go on."""
+    _tell("silence", target, reason, _instant(until))
+
+
+@app.command()
+def drain(node: str, reason: Reason = "") -> None:
+    """Take a node out of use at the next step boundary; Sentinel never undoes that."""
+    _tell("drain", node, reason)
+
+
+@app.command()
+def undrain(node: str, reason: Reason = "") -> None:
+    """Let a drained or evicted node be used again."""
+    _tell("undrain", node, reason)
+
+
+@app.command(name="stop-actions")
+def stop_actions(reason: Reason = "") -> None:
+    """Do nothing but watch and page, until resume-actions."""
+    _tell("stop-actions", "", reason)
+
+
+@app.command(name="resume-actions")
+def resume_actions(reason: Reason = "") -> None:
+    """Act again, on what is still true."""
+    _tell("resume-actions", "", reason)
+
+
+@app.command()
+def replay(file: Annotated[Path, typer.Argument(help="A recording from the logbook.")]) -> None:
+    """Run a recording through today's decisions; exit 1 when they differ from the recorded ones."""
+    from sentinel.core.decide import decide
+    from sentinel.core.replay import differences
+    from sentinel.core.replay import replay as fold
+    from sentinel.core.state import Rules, State
+    from sentinel.logbook.recording import read
+    from sentinel.model.policy import Policy
+    from sentinel.model.wire import from_plain
+    from sentinel.runbooks import load
+
+    recording = read(file.read_text(encoding="utf-8"), str(file))
+    policy = from_plain(Policy, recording.policy) if recording.policy else _settings().policy
+    rules = Rules(policy, load())
+    state = State.from_plain(recording.state) if recording.state else State()
+    decisions = list(fold(recording.lines, state, lambda now, fact: decide(now, fact, rules)))
+    for decision in decisions:
+        actions = ", ".join(action.id for action in decision.decided)
+        typer.echo(f"{decision.line.seq:>6} {type(decision.line.fact).__name__:16} {actions}".rstrip())
+    told = list(differences(decisions))
+    for line in told:
+        typer.echo(line)
+    typer.echo(f"{len(decisions)} facts, {len(told)} differences")
+    raise typer.Exit(FAILED if told else 0)
+
+
+@app.command()
+def check(
+    names: Annotated[list[str] | None, typer.Argument(help="All, if none is named.")] = None,
+    gpus: Annotated[str, typer.Option(envvar="SENTINEL_GPUS", help="nvml, none or simulated:FILE.")] = "nvml",
+) -> None:
+    """Run checks on this machine now; exit 1 when one finds something critical."""
+    import socket
+
+    from sentinel.checks import load
+    from sentinel.model.check import Machine
+    from sentinel.runtime.probe import probe
+    from sentinel.runtime.prober import open_gpus
+
+    checks = {name: each for name, each in load().items() if not each.in_agent}
+    for name in names or ():
+        if name not in checks:
+            raise CommandError(f"no check {name!r} runs by hand: known are {', '.join(checks)}", MISUSED)
+    machine = Machine(socket.gethostname(), open_gpus(gpus), None)
+    found = [item for name in names or checks for item in probe(checks[name], machine)["findings"]]
+    columns = ("check", "component", "health", "summary")
+    _table("", [{column: item[column] for column in columns} for item in found])
+    raise typer.Exit(FAILED if any(item["health"] == "critical" for item in found) else 0)
+
+
+@app.command()
+def demo(
+    fault: Annotated[list[str] | None, typer.Option(help="Repeat it, or separate by commas.")] = None,
+    nodes: Annotated[int, typer.Option(min=2)] = 4,
+    runs: Annotated[int, typer.Option(min=1, help="How often each fault is injected.")] = 1,
+    json: Annotated[bool, typer.Option("--json", help="One line per fault.")] = False,
+    seed: Annotated[int | None, typer.Option(help="Repeats the same choices.")] = None,
+    steady: Annotated[bool, typer.Option(help="Keep running until Ctrl-C, and say what runs where.")] = False,
+) -> None:
+    """Break a small cluster on this machine, and watch it being repaired."""
+    from sentinel.demo.faults import NAMES
+    from sentinel.demo.main import main
+
+    faults = [name.strip() for item in fault or () for name in item.split(",") if name.strip()]
+    for name in faults:
+        if name not in NAMES:
+            raise CommandError(f"no fault {name!r}: known are {', '.join(sorted(NAMES))}", MISUSED)
+    raise typer.Exit(main(faults=faults, nodes=nodes, runs=runs, json=json, seed=seed, steady=steady))
+
+
+@app.command()
+def config(
+    markdown: Annotated[bool, typer.Option(help="As the table of docs/operating.md.")] = False,
+) -> None:
+    """List every setting with its default and the reason for it."""
+    from sentinel.config import keys
+
+    if markdown:
+        for key in keys():
+            typer.echo(f"| `{key.name}` | {f'`{key.default}`' if key.default else ''} | {key.reason} |")
+        return
+    _settings()
+    _table("", [{"setting": key.name, "default": key.default, "reason": key.reason} for key in keys()])
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,275 @@
+"""`sentinel.toml` and the environment → frozen settings; a wrong key or type is a one-line error."""
+
+import ast
+import dataclasses
+import difflib
+import inspect
+import json
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, create_model, model_validator
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+
+from sentinel.model.policy import Policy
+
+PREFIX = "SENTINEL_"
+FILE = "sentinel.toml"
+
+
+class ConfigError(ValueError):
+    """A setting is wrong; one line says where it was given, its key and what is expected."""
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+
+
+class Cluster(_Table):
+    """The cluster that one controller watches."""
+
+    name: str = "sentinel"
+    """Named in pages and metrics, so that two clusters can share a channel."""
+    state_dir: Path = Path("/var/lib/sentinel")
+    """Journal, logbook, token and key of the controller; a local disk, for SQLite's WAL needs one."""
+    memory_dir: Path = Path("/dev/shm")  # noqa: S108 - shared memory is the point, files in it are private
+    """Heartbeat records and memory snapshots: memory that outlives the process that wrote it."""
+    bind: str = "127.0.0.1"
+    """Address of the head node that agents and browsers connect to; the default keeps everybody else out."""
+    report_port: int = Field(default=7801, ge=0, le=65535)
+    """Agents report here; 0 takes a free port."""
+    web_port: int = Field(default=7800, ge=0, le=65535)
+    """Status, logbook, metrics and control API; 0 takes a free port."""
+
+    @property
+    def keys_dir(self) -> Path:
+        """Where the key files lie; agents need a copy of some of them."""
+        return self.state_dir / "keys"
+
+
+class Ray(_Table):
+    """How the controller's hands reach Ray."""
+
+    address: str = "auto"
+    """The GCS, `host:port`; `auto` takes the one of this machine."""
+    namespace: str = "sentinel"
+    """Names of agents, ranks and standbys live here; other drivers can't collide with them."""
+    gcs_command: str = ""
+    """Starts Ray's head again with the same port and store; empty: a dead GCS is only paged."""
+
+
+class Job(_Table):
+    """The job to keep alive."""
+
+    name: str = "train"
+    """Named in pages, metrics and the logbook."""
+    trainable: str = Field(default="sentinel.trainer.moe_trainer:MoeTrainer", pattern=r"^[\w.]+:\w+$")
+    """`module:name` of the Trainable; the default is the bundled model."""
+    trainer_config: Path | None = None
+    """Handed to the trainable as it is; without one it takes its own defaults."""
+    world: int = Field(default=2, ge=1)
+    """Ranks."""
+    min_world: int = Field(default=1, ge=1)
+    """Without a spare the job shrinks down to this many ranks, and below it waits for a human."""
+    standbys: int = Field(default=1, ge=0)
+    """Warm processes per node; each costs host memory, none costs seconds of import when a rank dies."""
+    snapshot_every: int = Field(default=1, ge=1)
+    """Steps between memory snapshots: at most this many are lost with a rank."""
+    checkpoint_every: int = Field(default=50, ge=1)
+    """Steps between durable checkpoints: lost only when a snapshot and its peer copy are."""
+    checkpoint_dir: Path = Path("checkpoints")
+    """A volume that all nodes share."""
+    collective_timeout_s: float = Field(600.0, gt=0)
+    """Only a backstop: a hang is found by heartbeats long before a collective times out."""
+    lease_s: float = Field(10.0, gt=0)
+    """A rank without progress stops itself when its node has not heard the controller for this long."""
+    backend: Literal["auto", "gloo", "nccl"] = "auto"
+    """`auto` takes nccl where ranks have a GPU."""
+
+    @model_validator(mode="after")
+    def _can_start(self) -> Self:
+        if self.min_world > self.world:
+            raise ValueError(f"min_world must not be above world, {self.world}")
+        return self
+
+
+class Pages(_Table):
+    """Who is woken, and through what."""
+
+    slack_token: SecretStr = SecretStr("")
+    """From the environment only, never in the file; without one pages go to the console and a file."""
+    slack_token_file: Path | None = None
+    """Read when no token is in the environment; a mounted secret."""
+    channel: str = "#oncall"
+    """One message per incident, details in its thread."""
+    fallback_channel: str = ""
+    """Taken when the channel does not accept a page; empty: the console and the file."""
+    base_url: str = "https://slack.com/api/"
+    """Another server that speaks Slack's API, such as the one of the tests."""
+    fallback_after_s: float = Field(default=20.0, gt=0)
+    """A page that is not delivered for this long also goes to the fallback: longer than one Retry-After."""
+
+    def token(self) -> str:
+        """Give the Slack token, empty for none. Raises ConfigError when its file can't be read."""
+        if self.slack_token.get_secret_value() or self.slack_token_file is None:
+            return self.slack_token.get_secret_value()
+        try:
+            return self.slack_token_file.read_text(encoding="utf-8").strip()
+        except OSError as error:
+            raise ConfigError(f"pages.slack_token_file: {error.strerror}: {self.slack_token_file}") from None
+
+
+def _reasons(noun: type) -> dict[str, str]:
+    """Give the docstring below each field of a class."""
+    [body] = ast.parse(inspect.getsource(noun)).body
+    assert isinstance(body, ast.ClassDef)
+    return {
+        field.target.id: " ".join(text.value.value.split())
+        for field, text in zip(body.body, body.body[1:], strict=False)
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
+        if isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant)
+        if isinstance(text.value.value, str)
+    }
+
+
+def _policy_table() -> type[_Table]:
+    reasons = _reasons(Policy)
+    fields: dict[str, Any] = {
+        field.name: (field.type, Field(field.default, ge=0, description=reasons[field.name]))
+        for field in dataclasses.fields(Policy)
+    }
+    return create_model("PolicyTable", __base__=_Table, **fields)
+
+
+_TABLES: Mapping[str, type[_Table]] = {
+    "cluster": Cluster,
+    "ray": Ray,
+    "job": Job,
+    "pages": Pages,
+    "policy": _policy_table(),
+}
+
+
+class Settings(BaseSettings):
+    """All settings of one cluster and its job."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True
+    )
+
+    cluster: Cluster = Cluster()
+    ray: Ray = Ray()
+    job: Job = Job()
+    pages: Pages = Pages()
+    policy: Policy = Policy()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - the signature is given
+        init_settings: PydanticBaseSettingsSource,
+        *others: PydanticBaseSettingsSource,  # noqa: ARG003
+        **named: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take what `load` has put together, and nothing behind its back."""
+        return (init_settings,)
+
+
+def load(path: Path | None = None, env: Mapping[str, str] = os.environ) -> Settings:
+    """Read a file and the environment, which wins.
+
+    Without a path: `SENTINEL_CONFIG`, or else `sentinel.toml` here, or else defaults. Raises ConfigError.
+    """
+    file = _find(path, env)
+    given = _read(file) if file else {}
+    for section, table in given.items():
+        _validate(str(file), section, table, strict=True)
+    changes = _environment(env)
+    tables: dict[str, Any] = {}
+    for section in _TABLES:
+        merged = {**given.get(section, {}), **changes.get(section, {})}
+        tables[section] = _validate("environment", section, merged, strict=False)
+    tables["policy"] = Policy(**tables["policy"].model_dump())
+    return Settings(**tables)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Key:
+    """One setting as people read about it."""
+
+    name: str
+    default: str
+    reason: str
+
+
+def keys() -> Iterator[Key]:
+    """Describe every setting, in the order of the file."""
+    for section, table in _TABLES.items():
+        for name, field in table.model_fields.items():
+            default = field.get_default()
+            hidden = isinstance(default, SecretStr) or default in (None, "")
+            text = "" if hidden else str(default).lower() if isinstance(default, bool) else str(default)
+            yield Key(f"{section}.{name}", text, field.description or "")
+
+
+def _find(path: Path | None, env: Mapping[str, str]) -> Path | None:
+    if path is None and env.get(f"{PREFIX}CONFIG"):
+        path = Path(env[f"{PREFIX}CONFIG"])
+    if path is None:
+        return Path(FILE) if Path(FILE).exists() else None
+    return path
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        with file.open("rb") as stream:
+            return tomllib.load(stream)
+    except OSError as error:
+        raise ConfigError(f"{file}: cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file}: is not TOML: {error}") from None
+
+
+def _environment(env: Mapping[str, str]) -> dict[str, Any]:
+    """Give the settings in the environment: `SENTINEL_<SECTION>__<KEY>`; others are none of our settings."""
+    given = {name.lower(): value for name, value in env.items() if name.startswith(PREFIX) and "__" in name}
+    for name in given:
+        section = name.removeprefix(PREFIX.lower()).partition("__")[0]
+        if section not in _TABLES:
+            raise ConfigError(
+                f"environment: {name.upper()}: unknown section {section!r}{_nearest(section, _TABLES)}"
+            )
+    source = EnvSettingsSource(Settings)
+    source.env_vars = given
+    return source()
+
+
+def _validate(where: str, section: str, table: Any, *, strict: bool) -> _Table:
+    model = _TABLES.get(section)
+    if model is None:
+        raise ConfigError(f"{where}: unknown section {section!r}{_nearest(section, _TABLES)}")
+    if strict and isinstance(table, dict) and "slack_token" in table:
+        raise ConfigError(f"{where}: pages.slack_token: a secret; give it as {PREFIX}PAGES__SLACK_TOKEN")
+    try:
+        return model.model_validate_json(json.dumps(table, default=str), strict=strict)
+    except ValidationError as error:
+        raise ConfigError(f"{where}: {_explain(section, model, error)}") from None
+
+
+def _explain(section: str, model: type[_Table], error: ValidationError) -> str:
+    first = error.errors()[0]
+    path = ".".join([section, *map(str, first["loc"])])
+    if first["type"] == "extra_forbidden":
+        return f"unknown key {path}{_nearest(str(first['loc'][0]), model.model_fields)}"
+    message = first["msg"][0].lower() + first["msg"][1:]
+    if first["type"] == "value_error":
+        return f"{path}: {first['ctx']['error']}"
+    return f"{path}: {message}, got {first['input']!r:.80}"
+
+
+def _nearest(name: str, known: Mapping[str, Any]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(known)}"

@@ -1,0 +1,158 @@
+"""Hosts on one machine: each an address, a directory, simulated devices, perhaps a network namespace."""
+
+import json
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from sentinel.demo.network import netns_file
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """One simulated machine; everything that `run` starts in it, and what that starts, belongs to it."""
+
+    name: str
+    address: str
+    root: Path
+    cluster: str
+    netns: str | None = None
+    gpus: int = 0
+
+    @property
+    def device_file(self) -> Path:
+        """The simulated GPUs, as JSON that a person may edit while it runs."""
+        return self.root / "gpus.json"
+
+    @property
+    def kernel_log(self) -> Path:
+        """Stands for `/dev/kmsg`."""
+        return self.root / "kernel.log"
+
+    @property
+    def memory(self) -> Path:
+        """The host's shared-memory directory: heartbeat records and snapshots."""
+        return Path("/dev/shm") / f"sentinel-{self.cluster}" / self.name  # noqa: S108 (that is where it lives)
+
+    @property
+    def env(self) -> dict[str, str]:
+        """Environment of everything on this host; Ray's workers inherit it from their raylet."""
+        return {
+            "SENTINEL_NODE": self.name,
+            "SENTINEL_ADDRESS": self.address,
+            "SENTINEL_GPUS": f"simulated:{self.device_file}",
+            "SENTINEL_DEVICE_FILE": str(self.device_file),
+            "SENTINEL_KERNEL_LOG": str(self.kernel_log),
+            "SENTINEL_MEMORY": str(self.memory),
+            "SENTINEL_HOST_ROOT": str(self.root),
+        }
+
+    def prepare(self) -> None:
+        """Make the host's directories and device files."""
+        self.root.mkdir(parents=True)
+        self.memory.mkdir(parents=True)
+        self.kernel_log.touch()
+        self.write_gpus([healthy_gpu(self.name, index) for index in range(self.gpus)])
+
+    def gpu_states(self) -> list[dict[str, Any]]:
+        """Read the simulated GPUs."""
+        states: list[dict[str, Any]] = json.loads(self.device_file.read_text())["gpus"]
+        return states
+
+    def write_gpus(self, states: Sequence[Mapping[str, Any]]) -> None:
+        """Replace the simulated GPUs at once: a reader sees the old file or the new one."""
+        draft = self.device_file.with_suffix(".new")
+        draft.write_text(json.dumps({"gpus": list(states)}, indent=2) + "\n")
+        draft.replace(self.device_file)
+
+    def run(
+        self, argv: Sequence[str], env: Mapping[str, str] | None = None, **popen: Any
+    ) -> "subprocess.Popen[Any]":
+        """Start a program inside the host, in a session of its own; the handle's pid is the program's."""
+        enter = ["nsenter", f"--net={netns_file(self.netns)}"] if self.netns else []
+        popen = {"cwd": self.root, "start_new_session": True} | popen
+        return subprocess.Popen([*enter, *argv], env={**os.environ, **self.env, **(env or {})}, **popen)
+
+    def processes(self) -> list[psutil.Process]:
+        """Every living process that belongs to this host."""
+        return processes_below([self.root])
+
+
+def healthy_gpu(node: str, index: int) -> dict[str, Any]:
+    """The device-file entry of a simulated GPU without faults."""
+    return {
+        "index": index,
+        "uuid": f"GPU-{node}-{index}",
+        "pci": f"0000:{index + 1:02x}:00",
+        "present": True,
+        "ecc_uncorrectable": 0,
+        "ecc_corrected": 0,
+        "remap_pending": False,
+        "remap_failed": False,
+        "temperature_c": 45,
+        "throttle_reasons": 0,
+        "speed": 1.0,
+        "corrupt": False,
+    }
+
+
+def processes_below(roots: Iterable[Path]) -> list[psutil.Process]:
+    """Living processes of the hosts with these root directories, and their descendants.
+
+    The environment names the host even after a double fork. Programs that rewrite their title overwrite it
+    (Ray's agents do): those still have the host's directory or a parent that belongs.
+    """
+    wanted = {str(root) for root in roots}
+    processes = list(psutil.process_iter())
+    found = {process.pid: process for process in processes if _belongs(process, wanted)}
+    grown = -1
+    while grown != len(found):
+        grown = len(found)
+        found |= {process.pid: process for process in processes if _parent(process) in found}
+    found.pop(os.getpid(), None)
+    return list(found.values())
+
+
+def kill_all(roots: Sequence[Path], timeout: float = 10.0) -> None:
+    """SIGKILL every process of these hosts until none is left; raises TimeoutError after `timeout` seconds."""
+    deadline = time.monotonic() + timeout
+    while living := processes_below(roots):
+        for process in living:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(living, timeout=0.5)
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"still alive after {timeout:g} s: {[process.pid for process in living]}")
+
+
+def remove_files(hosts: Iterable[Host]) -> None:
+    """Remove the hosts' directories and shared memory."""
+    for host in hosts:
+        shutil.rmtree(host.root, ignore_errors=True)
+        shutil.rmtree(host.memory, ignore_errors=True)
+        with suppress(OSError):
+            host.memory.parent.rmdir()
+
+
+def _belongs(process: psutil.Process, roots: set[str]) -> bool:
+    try:
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return False
+        return process.environ().get("SENTINEL_HOST_ROOT") in roots or process.cwd() in roots
+    except (psutil.Error, OSError):
+        return False
+
+
+def _parent(process: psutil.Process) -> int | None:
+    try:
+        return None if process.status() == psutil.STATUS_ZOMBIE else process.ppid()
+    except psutil.Error:
+        return None

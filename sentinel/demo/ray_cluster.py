@@ -1,0 +1,230 @@
+"""A real Ray cluster of several nodes on one machine, started and ended by the calling process."""
+
+import atexit
+import json
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self
+
+from sentinel.adapters import ray_gcs
+from sentinel.demo.hosts import Host, kill_all, remove_files
+from sentinel.demo.network import Network, netns_file
+
+Topology = Literal["loopback", "netns"]
+
+COMMON_ENV = {
+    "RAY_AUTH_MODE": "token",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_enable_metrics_collection": "0",
+    "RAY_enable_worker_prestart": "0",
+    "RAY_prestart_worker_first_driver": "0",
+}
+"""No idle workers are started ahead, nothing is exported: two cores are enough for four nodes."""
+
+
+class ClusterError(RuntimeError):
+    """Ray did not come up; the message ends with the tail of its log."""
+
+
+@dataclass(slots=True)
+class Cluster:
+    """Head and nodes. `start` makes one; leaving the `with` block, exit, SIGINT and SIGTERM end it."""
+
+    name: str
+    root: Path
+    head: Host
+    nodes: tuple[Host, ...]
+    port: int
+    """Of the GCS, at the head's address."""
+    node_ids: dict[str, str]
+    """Ray's node id of each host; its `NodeName` in `ray.nodes()` is the host's name."""
+    network: Network | None = None
+    _stopped: bool = field(default=False, repr=False)
+
+    @classmethod
+    def start(cls, nodes: int = 3, gpus_per_node: int = 2, topology: Topology = "loopback") -> Self:
+        """Start a head without GPUs and `nodes` hosts n1, n2 …; returns when all are in Ray's node table."""
+        cluster = cls._plan(nodes, gpus_per_node, topology)
+        atexit.register(cluster.stop)
+        try:
+            cluster._bring_up()
+        except BaseException:
+            cluster.stop()
+            raise
+        return cluster
+
+    @classmethod
+    def _plan(cls, nodes: int, gpus_per_node: int, topology: Topology) -> Self:
+        name = secrets.token_hex(3)
+        # Short, because Ray's sockets live below it and a socket's path has at most 107 bytes.
+        root = Path(tempfile.gettempdir()) / f"sentinel-{name}"
+        names = ["head", *(f"n{number}" for number in range(1, nodes + 1))]
+        network = Network(name) if topology == "netns" else None
+        addresses = _addresses(names, network)
+        hosts = [
+            Host(
+                node, addresses[node], root / node, name,
+                network.netns(node) if network else None, gpus_per_node if node != "head" else 0,
+            )
+            for node in names
+        ]  # fmt: skip
+        port = 6379 if network else _free_port(hosts[0].address)
+        # Chosen here: Ray processes forked from one launcher would draw the same "random" node id.
+        node_ids = {node: secrets.token_hex(28) for node in names}
+        return cls(name, root, hosts[0], tuple(hosts[1:]), port, node_ids, network)
+
+    @property
+    def hosts(self) -> tuple[Host, ...]:
+        """The head and all nodes."""
+        return (self.head, *self.nodes)
+
+    def host(self, name: str) -> Host:
+        """The host of this name; raises KeyError."""
+        return {host.name: host for host in self.hosts}[name]
+
+    @property
+    def address(self) -> str:
+        """What a driver passes to `ray.init(address=…)`; in `netns` it must run inside a host."""
+        return f"{self.head.address}:{self.port}"
+
+    @property
+    def token_file(self) -> Path:
+        """The cluster's own authentication token, mode 0600."""
+        return self.root / "token"
+
+    @property
+    def driver_env(self) -> dict[str, str]:
+        """What a driver needs in its environment before it imports Ray."""
+        return {
+            "RAY_ADDRESS": self.address,
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN_PATH": str(self.token_file),
+        }
+
+    @property
+    def gcs_memory(self) -> Path:
+        """Where the GCS's command line is remembered for `ray_gcs.restart`."""
+        return self.root / "gcs.json"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Kill what belongs to the hosts and remove namespaces, shared memory and files; twice is harmless."""
+        if self._stopped:
+            return
+        self._stopped = True
+        atexit.unregister(self.stop)
+        kill_all([host.root for host in self.hosts])
+        if self.network:
+            self.network.remove()
+        remove_files(self.hosts)
+        shutil.rmtree(self.root, ignore_errors=True)
+
+    def restart_gcs(self) -> None:
+        """Bring a killed GCS back on the head, as `ray_gcs.restart` does there; one that lives is left alone."""
+        code = "import sys; from pathlib import Path; from sentinel.adapters import ray_gcs as g; g.restart(Path(sys.argv[1]))"
+        self.head.run([sys.executable, "-c", code, str(self.gcs_memory)]).wait()
+
+    def _bring_up(self) -> None:
+        self.root.mkdir(mode=0o700)
+        for host in self.hosts:
+            host.prepare()
+        self.token_file.touch(mode=0o600)
+        self.token_file.write_text(secrets.token_hex(32))
+        launcher = subprocess.Popen(
+            [sys.executable, "-m", "sentinel.demo.ray_start"],
+            env=_clean_environment() | COMMON_ENV | {"RAY_AUTH_TOKEN_PATH": str(self.token_file)},
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True,
+        )  # fmt: skip
+        try:
+            self._order(launcher, [self.head])
+            ray_gcs.remember(self.gcs_memory, ray_gcs.find(self.head.address, self.port))
+            self._order(launcher, self.nodes)
+        finally:
+            launcher.kill()
+            launcher.communicate()
+
+    def _order(self, launcher: "subprocess.Popen[str]", hosts: Sequence[Host]) -> None:
+        """Have Ray started on these hosts at the same time."""
+        assert launcher.stdin is not None
+        assert launcher.stdout is not None
+        for host in hosts:
+            order = {
+                "name": host.name,
+                "argv": self._ray_arguments(host),
+                "env": {**host.env, **self._ray_env(host)},
+                "cwd": str(host.root),
+                "log": str(host.root / "ray.log"),
+                "netns": str(netns_file(host.netns)) if host.netns else None,
+                "wait": host is hosts[-1],
+            }
+            launcher.stdin.write(json.dumps(order) + "\n")
+        launcher.stdin.flush()
+        waiting = {host.name for host in hosts}
+        for line in launcher.stdout:
+            name, _, code = line.strip().partition(" ")
+            if code not in ("", "0"):
+                raise ClusterError(f"Ray on {name} ended with {code}:\n{_tail(self.host(name).root / 'ray.log')}")
+            waiting.discard(name)
+            if not waiting:
+                return
+        raise ClusterError(f"Ray did not come up on {', '.join(sorted(waiting))}")
+
+    def _ray_arguments(self, host: Host) -> list[str]:
+        if host is self.head:
+            role = ["--head", f"--port={self.port}", "--include-dashboard=false", "--no-monitor"]
+        else:
+            role = [f"--address={self.address}"]
+        return [
+            "start", *role, f"--node-ip-address={host.address}", f"--node-name={host.name}",
+            f"--temp-dir={host.root / 'r'}", "--disable-usage-stats", "--include-log-monitor=false",
+            "--num-cpus=8", "--num-gpus=0", "--object-store-memory=100000000",
+            "--dashboard-agent-listen-port=0",
+        ]  # fmt: skip
+
+    def _ray_env(self, host: Host) -> dict[str, str]:
+        """The head's embedded store lets a killed GCS come back with what it knew."""
+        node_id = {"RAY_OVERRIDE_NODE_ID_FOR_TESTING": self.node_ids[host.name]}
+        if host is not self.head:
+            return node_id
+        return node_id | {"RAY_gcs_storage": "rocksdb", "RAY_gcs_storage_path": str(self.root / "gcs")}
+
+
+def _addresses(names: Sequence[str], network: Network | None) -> dict[str, str]:
+    if network is None:
+        # Never .1: Ray replaces 127.0.0.1 by the machine's outer address.
+        return {name: f"127.0.0.{number}" for number, name in enumerate(names, start=11)}
+    for name in names:
+        network.add(name)
+    return {name: network.address(name) for name in names}
+
+
+def _free_port(address: str) -> int:
+    with socket.socket() as probe:
+        probe.bind((address, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _clean_environment() -> dict[str, str]:
+    """This process's environment without settings for some other Ray cluster."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+
+
+def _tail(path: Path, characters: int = 2000) -> str:
+    return path.read_text(errors="replace")[-characters:] if path.exists() else "(no log)"

@@ -1,0 +1,105 @@
+"""The process group of one generation: forming it, and getting out of it when a peer is gone."""
+
+import contextlib
+import os
+import re
+import socket
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+COLLECTIVE_WORDS = re.compile(
+    r"gloo|nccl|c10d|process ?group|connection (closed|reset|refused)|broken pipe|socket|TCPStore|recvValue",
+    re.IGNORECASE,
+)
+"""gloo and NCCL raise plain RuntimeErrors; their own words tell them from the user's."""
+
+
+def is_collective_error(error: BaseException) -> bool:
+    """Did a collective fail (a peer's fault), rather than the training code?"""
+    if isinstance(error, dist.DistError):
+        return True
+    return isinstance(error, RuntimeError) and COLLECTIVE_WORDS.search(str(error)) is not None
+
+
+def backend_for(wanted: str) -> str:
+    """Resolve `auto`."""
+    if wanted != "auto":
+        return wanted
+    return "nccl" if torch.cuda.is_available() else "gloo"
+
+
+Sockets = set[tuple[int, str]]
+"""(file descriptor, socket identity) pairs."""
+
+
+def sockets() -> Sockets:
+    """List this process's open sockets."""
+    found = set()
+    for entry in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            target = os.readlink(f"/proc/self/fd/{entry}")
+            if target.startswith("socket:"):
+                found.add((int(entry), target))
+    return found
+
+
+class Group:
+    """The default process group of one generation."""
+
+    def __init__(self, backend: str, rank: int, world: int, generation: int, timeout_s: float) -> None:
+        self.backend, self.rank, self.world, self.generation = backend, rank, world, generation
+        self._timeout = timedelta(seconds=timeout_s)
+        self._before = sockets()
+        self._included: Sockets = set()
+        self.aborted = False
+
+    def form(self, store: "dist.Store") -> None:
+        """Join; raises a collective error when a member does not come in time."""
+        prefixed = dist.PrefixStore(f"g{self.generation}", store)
+        options: dict[str, Any] = {"store": prefixed, "rank": self.rank, "world_size": self.world}
+        dist.init_process_group(self.backend, timeout=self._timeout, **options)
+
+    def include(self, own: Sockets) -> None:
+        """Count these sockets, opened before, as the group's."""
+        self._included = own
+
+    def abort(self) -> None:
+        """Free a thread that waits in a collective, from another thread.
+
+        gloo has no abort: shutting its sockets down makes every wait raise within 40 ms (measured).
+        In an actor Ray's sockets are there too: those from before the group was formed stay. A Ray
+        connection opened since is shut down with the group's, and Ray opens it again.
+        """
+        self.aborted = True
+        if self.backend == "nccl":
+            with contextlib.suppress(Exception):
+                dist.distributed_c10d._abort_process_group()
+        for number, target in (sockets() - self._before) | self._included:
+            with contextlib.suppress(OSError), socket.socket(fileno=os.dup(number)) as own:
+                if own.family in (socket.AF_INET, socket.AF_INET6) and os.readlink(
+                    f"/proc/self/fd/{number}"
+                ) == target:
+                    own.shutdown(socket.SHUT_RDWR)
+
+    def leave(self) -> None:
+        """Forget the group; never waits for peers."""
+        with contextlib.suppress(Exception):
+            dist.destroy_process_group()
+
+
+def open_store(host: str, port: int, world: int, *, serve: bool, timeout_s: float) -> "dist.TCPStore":
+    """Serve or join a generation's rendezvous store; port 0 takes a free one."""
+    return dist.TCPStore(
+        host, port, world, is_master=serve, timeout=timedelta(seconds=timeout_s), wait_for_workers=False
+    )
+
+
+def job_path(job_dir: str, *parts: str) -> Path:
+    """Path inside the job's directory, made if missing."""
+    path = Path(job_dir, *parts)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path

@@ -1,0 +1,33 @@
+"""Notes that a rank leaves for its node's agent: events as files, and the lease that the agent renews."""
+
+import contextlib
+import json
+import os
+import socket
+import struct
+import time
+from pathlib import Path
+
+from sentinel.model.report import Event
+from sentinel.model.wire import to_plain
+
+
+def leave(memory: Path, name: str, event: Event) -> None:
+    """Leave an event for the agent, whole or not at all, and nudge it."""
+    directory = memory / "errors"
+    directory.mkdir(parents=True, exist_ok=True)
+    unfinished = directory / f".{name}"
+    unfinished.write_text(json.dumps(to_plain(event)))
+    unfinished.rename(directory / f"{name}.json")
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as nudge:
+        nudge.setblocking(False)
+        nudge.sendto(b"", os.fspath(memory / "nudge"))
+
+
+def lease_age(memory: Path) -> float:
+    """Seconds since the controller last answered this node's agent; infinite if it never did."""
+    try:
+        (renewed,) = struct.unpack("<q", (memory / "lease").read_bytes()[:8])
+    except (OSError, struct.error):
+        return float("inf")
+    return (time.monotonic_ns() - renewed) / 1e9

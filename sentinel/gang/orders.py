@@ -1,0 +1,58 @@
+"""What the controller's hands tell a worker: its place in a generation, and what it answers."""
+
+from dataclasses import dataclass
+
+Holder = tuple[str, int]
+"""Address and port of a node's snapshot holder."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSpec:
+    """What a worker needs to know for its whole life; same for all workers of a job."""
+
+    job: str
+    trainable: str
+    """`module:name` of a class that implements `Trainable`."""
+    backend: str
+    """`gloo`, `nccl`, or `auto`: nccl where CUDA is."""
+    job_dir: str
+    """Shared directory for the loss log and the checkpoints."""
+    snapshot_every: int
+    checkpoint_every: int
+    collective_timeout_s: float
+    lease_s: float
+    """A rank that hears nothing of the controller for this long and makes no progress stops itself."""
+    secret: bytes
+    """Authenticates snapshot connections."""
+
+
+@dataclass(frozen=True, slots=True)
+class FormOrder:
+    """One worker's place in one generation of the gang."""
+
+    generation: int
+    rank: int
+    world: int
+    gpu: int
+    store: tuple[str, int]
+    """Address and port of the generation's rendezvous store, served by rank 0's process."""
+    holders: tuple[Holder, ...]
+    """Every node's snapshot holder, this node's first."""
+    peer: Holder | None
+    """Where this rank's snapshots are copied to; None on a single node."""
+    skip: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Formed:
+    """A worker joined its generation and has its state."""
+
+    generation: int
+    step: int
+    """The step that the state was taken after, -1 for a fresh start."""
+    source: str
+    """`memory | checkpoint | start`"""
+    lost: int
+    """Completed steps that must be done again."""
+    damaged: tuple[str, ...] = ()
+    """One line per damaged copy that was passed over."""

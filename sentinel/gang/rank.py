@@ -1,0 +1,277 @@
+"""A worker process's training thread: it waits for an order, joins the generation, steps until something ends it."""
+
+import contextlib
+import importlib
+import json
+import os
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch.distributed as dist
+
+from sentinel.gang import notices, restore
+from sentinel.gang.group import (
+    Group,
+    Sockets,
+    backend_for,
+    is_collective_error,
+    job_path,
+    open_store,
+    sockets,
+)
+from sentinel.gang.orders import FormOrder, Formed, WorkerSpec
+from sentinel.gang.snapshots import PeerSender, Slots, encode, snapshots_of
+from sentinel.heartbeat import HeartbeatWriter
+from sentinel.model.finding import Finding, Health
+from sentinel.model.ids import JobId, WorkerId
+from sentinel.model.report import FindingSeen, RaisedSeen
+from sentinel.model.trainable import Place, StepResult, Trainable
+
+FORM_TIMEOUT_S = 20.0
+LEASE_LAPSED_EXIT = 75
+"""EX_TEMPFAIL: nothing is wrong with this process, it must merely not go on alone."""
+
+
+def load_trainable(spec: str) -> Trainable:
+    """Load `module:name` and make one."""
+    module, _, name = spec.partition(":")
+    made: Trainable = getattr(importlib.import_module(module), name)()
+    return made
+
+
+class RankRunner:
+    """One worker. Control calls come from other threads and are answered while a collective blocks."""
+
+    def __init__(self, spec: WorkerSpec, worker: str, memory: Path) -> None:
+        self._spec, self._worker, self._memory = spec, worker, memory
+        self._beats = HeartbeatWriter(memory / "beats" / f"{worker}.beat", job=spec.job, worker=worker, gpu=-1)
+        self._trainable = load_trainable(spec.trainable)
+        self._trainable.warm()
+        self._lock = threading.Condition()
+        self._order: FormOrder | None = None
+        self._pause = False
+        self._group: Group | None = None
+        self._store: Any = None
+        self._store_sockets: Sockets = set()
+        self._served: dict[int, int] = {}
+        self._formed: dict[int, Formed | str] = {}
+        self._idle = True
+        self._step = -1
+        self._progress_at = time.monotonic()
+        self._sender: PeerSender | None = None
+        for name, target in (("training", self._train_forever), ("lease", self._watch_lease)):
+            threading.Thread(target=target, name=name, daemon=True).start()
+
+    # --- control calls ---------------------------------------------------------------------------------
+
+    def status(self) -> dict[str, int]:
+        """Say who this is and how far it is."""
+        generation = self._group.generation if self._group else -1
+        return {"pid": os.getpid(), "step": self._step, "generation": generation}
+
+    def serve_store(self, generation: int, world: int, host: str) -> int:
+        """Open the rendezvous store of a generation; returns its port. Asking again gives the same."""
+        with self._lock:
+            if generation not in self._served:
+                before = sockets()
+                store = open_store(host, 0, world, serve=True, timeout_s=FORM_TIMEOUT_S)
+                self._store, self._served = store, {generation: store.port}
+                self._store_sockets = sockets() - before
+            return self._served[generation]
+
+    def pause(self, generation: int) -> bool:
+        """Stop at the next step boundary, all ranks together; true once this rank stands."""
+        with self._lock:
+            if self._group is None or self._group.generation != generation:
+                return True
+            self._pause = True
+            return self._lock.wait_for(lambda: self._idle, timeout=FORM_TIMEOUT_S)
+
+    def form(self, order: FormOrder) -> Formed:
+        """Join a generation and take over its state; returns when this rank is ready to step.
+
+        An order for a generation that is formed already answers at once; an older one is refused.
+        """
+        with self._lock:
+            current = self._order.generation if self._order else -1
+            if order.generation < current:
+                raise RuntimeError(f"generation {order.generation} is over: {current} is ordered")
+            if order.generation > current:
+                self._order = order
+                self._lock.notify_all()
+                if not self._idle and self._group is not None:
+                    self._group.abort()
+            self._lock.wait_for(lambda: self._settled(order.generation), timeout=FORM_TIMEOUT_S + 5)
+            formed = self._formed.get(order.generation, "did not form in time")
+        if isinstance(formed, str):
+            raise RuntimeError(f"rank {order.rank} ({self._worker}): {formed}")
+        return formed
+
+    def _settled(self, generation: int) -> bool:
+        newer = self._order is not None and self._order.generation > generation
+        return newer or generation in self._formed
+
+    # --- the training thread ---------------------------------------------------------------------------
+
+    def _train_forever(self) -> None:
+        done = -1
+        while True:
+            with self._lock:
+                self._idle = True
+                self._lock.notify_all()
+                self._lock.wait_for(lambda: self._order is not None and self._order.generation > done)
+                order = self._order
+                self._idle, self._pause = False, False
+            assert order is not None
+            done = order.generation
+            self._run_generation(order)
+
+    def _run_generation(self, order: FormOrder) -> None:
+        self._beats.place(order.rank, order.generation)
+        self._beats.phase("setup")
+        try:
+            formed = self._join(order)
+            self._answer(order, formed)
+            self._steps(order, formed.step + 1)
+        except Exception as error:  # whatever ends a generation is told, never swallowed
+            self._answer(order, f"{type(error).__name__}: {error}".splitlines()[0])
+            self._tell(order, error)
+        finally:
+            if self._group is not None:
+                self._group.leave()
+            with contextlib.suppress(Exception):
+                self._trainable.teardown()
+
+    def _answer(self, order: FormOrder, formed: Formed | str) -> None:
+        with self._lock:
+            self._formed.setdefault(order.generation, formed)
+            self._lock.notify_all()
+
+    def _join(self, order: FormOrder) -> Formed:
+        backend = backend_for(self._spec.backend)
+        group = Group(backend, order.rank, order.world, order.generation, self._spec.collective_timeout_s)
+        self._group = group
+        serve = order.rank == 0 and order.generation in self._served
+        if serve:
+            group.include(self._store_sockets)
+        store = self._store if serve else open_store(*order.store, order.world, serve=False, timeout_s=FORM_TIMEOUT_S)
+        group.form(store)
+        place = Place(order.rank, order.world, order.gpu, order.generation, backend)
+        self._beats.phase("load")
+        self._trainable.skip(order.skip)
+        self._trainable.setup(place, self._beats)
+        formed = restore.restore(self._trainable, self._spec, order, self._memory, self._step)
+        for damage in formed.damaged:
+            self._find("checkpoint-corrupt", damage, order)
+        self._step = formed.step
+        self._slots = Slots(snapshots_of(self._memory, self._spec.job), "owner", order.rank)
+        self._aim(order)
+        return formed
+
+    def _aim(self, order: FormOrder) -> None:
+        if self._sender is not None:
+            self._sender.close()
+            self._sender = None
+        if order.peer is not None:
+            spec = self._spec
+            self._sender = PeerSender(spec.job, order.rank, order.peer, spec.secret)
+
+    def _steps(self, order: FormOrder, first: int) -> None:
+        step, complete = first, -1
+        losses = self._loss_log(order)
+        while True:
+            vote = (max(self._acked(), -1) + 1) * 2 + int(self._pause)
+            result = self._trainable.step(step, vote)
+            if result.loss != result.loss or abs(result.loss) == float("inf"):
+                if step not in order.skip:
+                    raise NotFiniteError(step, result)
+            self._step, self._progress_at = step, time.monotonic()
+            self._beats.step_done(step, result.loss, result.outside_s, result.arrival)
+            losses(step, result)
+            complete = max(complete, min(vote // 2 for vote in result.votes) - 1)
+            self._keep(order, step, complete)
+            if any(vote % 2 for vote in result.votes):
+                self._beats.phase("pause")
+                return
+            step += 1
+
+    def _acked(self) -> int:
+        return self._sender.acked_step if self._sender else self._step
+
+    def _keep(self, order: FormOrder, step: int, complete: int) -> None:
+        """Take a memory snapshot, and start a checkpoint when one is due."""
+        if step % self._spec.snapshot_every == 0:
+            parts = encode(self._trainable.state())
+            self._slots.write(step, order.generation, order.world, parts, keep=complete)
+            if self._sender is not None:
+                self._sender.send(step, order.generation, order.world, parts, keep=complete)
+            self._beats.snapshot_done(max(complete, -1))
+        if self._spec.checkpoint_every and (step + 1) % self._spec.checkpoint_every == 0:
+            self._beats.phase("save")
+            self._trainable.save(job_path(self._spec.job_dir, "checkpoints", "."), step)
+
+    def _loss_log(self, order: FormOrder) -> Callable[[int, StepResult], None]:
+        if order.rank != 0:
+            return lambda _step, _result: None
+        path = job_path(self._spec.job_dir, "losses.jsonl")
+        file = path.open("a", buffering=1)
+
+        def write(step: int, result: StepResult) -> None:
+            line = {"step": step, "loss": float(result.loss).hex(), "g": order.generation, "at": time.time()}
+            file.write(json.dumps(line) + "\n")
+
+        return write
+
+    # --- telling ---------------------------------------------------------------------------------------
+
+    def _tell(self, order: FormOrder, error: Exception) -> None:
+        if self._group is not None and self._group.aborted:
+            return
+        kind = "nan" if isinstance(error, NotFiniteError) else "user"
+        kind = "collective" if is_collective_error(error) or isinstance(error, dist.DistError) else kind
+        line = f"{type(error).__name__}: {error}".splitlines()[0]
+        values = tuple(map(float, error.result.local_losses)) if isinstance(error, NotFiniteError) else ()
+        raised = RaisedSeen(
+            JobId(self._spec.job),
+            order.rank,
+            WorkerId(self._worker),
+            os.getpid(),
+            order.generation,
+            order.gpu,
+            self._step + 1,
+            kind,
+            line[:500],
+            "".join(traceback.format_exception(error))[-6000:],
+            values,
+        )
+        self._beats.fail(line)
+        notices.leave(self._memory, f"{self._worker}-{order.generation}", raised)
+
+    def _find(self, code: str, summary: str, order: FormOrder) -> None:
+        finding = Finding("trainer", code, "checkpoints", Health.WARNING, summary, event=True)
+        notices.leave(self._memory, f"{self._worker}-{order.generation}-{code}", FindingSeen(finding))
+
+    # --- the lease -------------------------------------------------------------------------------------
+
+    def _watch_lease(self) -> None:
+        """Stop this process when nobody controls it any more AND it makes no progress."""
+        while True:
+            time.sleep(0.5)
+            stuck = time.monotonic() - self._progress_at
+            if self._idle:
+                self._progress_at = time.monotonic()
+            elif stuck > self._spec.lease_s and notices.lease_age(self._memory) > self._spec.lease_s:
+                self._beats.fail("lease lapsed and no progress: stopping")
+                os._exit(LEASE_LAPSED_EXIT)
+
+
+class NotFiniteError(ArithmeticError):
+    """A step's loss is not finite; the training state is untouched."""
+
+    def __init__(self, step: int, result: StepResult) -> None:
+        super().__init__(f"loss of step {step} is {result.loss}")
+        self.result = result

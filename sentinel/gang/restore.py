@@ -1,0 +1,66 @@
+"""Taking the newest complete and verified state: memory snapshots first, checkpoints after them."""
+
+import contextlib
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch.distributed as dist
+
+from sentinel.gang.group import job_path
+from sentinel.gang.orders import FormOrder, Formed, WorkerSpec
+from sentinel.gang.snapshots import Copies, Slots, SnapshotError, decode, find, snapshots_of
+from sentinel.model.trainable import Trainable
+
+
+def restore(trainable: Trainable, spec: WorkerSpec, order: FormOrder, memory: Path, done: int) -> Formed:
+    """Agree with all ranks on the newest step that everyone can restore, and restore it.
+
+    `done` is the newest step that this process completed; the highest over all ranks tells what is lost.
+    """
+    high = max(_gathered(order, done))
+    copies = find(spec.job, order.world, order.holders, memory, spec.secret) if order.rank == 0 else None
+    copies = _broadcast(order, copies)
+    below = None
+    while (step := copies.newest_common(below)) >= 0:
+        state = _fetch(copies, order.rank, step, memory)
+        if all(_gathered(order, state is not None)):
+            assert state is not None
+            trainable.load(state)
+            return Formed(order.generation, step, "memory", max(0, high - step))
+        below = step  # damaged on the way or on a node: all ranks take the next best step
+    step, damaged = trainable.latest(job_path(spec.job_dir, "checkpoints", "."))
+    source = "checkpoint" if step >= 0 else "start"
+    return Formed(order.generation, step, source, max(0, high - step), tuple(damaged))
+
+
+def _fetch(copies: Copies, rank: int, step: int, memory: Path) -> Mapping[str, Any] | None:
+    """Read this rank's copy; None when none verifies. This node's own memory costs no network."""
+    slots = Slots(snapshots_of(memory, copies.job), "owner", rank)
+    with contextlib.suppress(SnapshotError):
+        return decode(slots.read(step))
+    try:
+        return decode(copies.fetch(rank, step))
+    except SnapshotError:
+        return None
+
+
+def _broadcast(order: FormOrder, copies: Copies | None) -> Copies:
+    """Tell all ranks what rank 0 found: one question per holder, not one per rank and holder."""
+    if copies is not None:
+        own = order.holders[0]
+        by_rank = {
+            rank: {step: [replace(c, holder=c.holder or own) for c in found] for step, found in steps.items()}
+            for rank, steps in copies.by_rank.items()
+        }
+        copies = replace(copies, by_rank=by_rank)
+    told: list[Any] = [copies]
+    dist.broadcast_object_list(told, src=0)
+    return told[0]  # type: ignore[no-any-return]
+
+
+def _gathered(order: FormOrder, value: Any) -> list[Any]:
+    values: list[Any] = [None] * order.world
+    dist.all_gather_object(values, value)
+    return values

@@ -1,0 +1,182 @@
+"""The node's holder of snapshots: takes peers' copies, lists and gives what this node has."""
+
+import contextlib
+import shutil
+import socket
+import threading
+from collections import defaultdict
+from multiprocessing import AuthenticationError
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import structlog
+
+from sentinel.gang.snapshot_codec import SnapshotError
+from sentinel.gang.snapshot_slots import KINDS, Slots, slots_in, snapshots_of
+from sentinel.gang.snapshot_wire import Channel
+
+_log = structlog.get_logger(__name__)
+_SILENCE_S = 5.0
+"""A peer that stops in the middle of a push is given up after this."""
+
+
+class SnapshotHolder:
+    """A TCP server in the agent: one daemon thread per connection, no torch.
+
+    `port` 0 takes a free one; `address` tells where it listens. A peer's copy of a generation older than
+    the newest seen for its job is refused, and one that is still arriving is cut off: nothing of a
+    generation that is over comes back. What was seen is remembered in the slots themselves.
+    """
+
+    def __init__(self, memory: Path, address: str, port: int = 0, *, key: bytes) -> None:
+        self._memory, self._key = memory, key
+        self._server = socket.create_server((address, port), backlog=128)
+        self.address: tuple[str, int] = self._server.getsockname()[:2]
+        self._lock = threading.Lock()
+        self._newest: dict[str, int] = {}
+        self._pushing: dict[tuple[str, int], tuple[int, Channel]] = {}
+        self._writing: defaultdict[tuple[str, int], threading.Lock] = defaultdict(threading.Lock)
+        self._channels: set[Channel] = set()
+        threading.Thread(target=self._accept, name="snapshot-holder", daemon=True).start()
+
+    def fence(self, job: str, generation: int) -> None:
+        """Refuse this job's generations below `generation` from now on, also what is arriving now."""
+        with self._lock:
+            self._newest[job] = max(self._newest_of(job), generation)
+            for (pushed_job, _), (pushed, channel) in self._pushing.items():
+                if pushed_job == job and pushed < generation:
+                    channel.cut()
+
+    def release(self, job: str, before: int) -> None:
+        """Free the copies of ranks that have moved on: those whose newest step is older than `before`.
+
+        `before` is a globally complete step, so every rank that still writes here has a copy at least as new.
+        """
+        for slots in slots_in(snapshots_of(self._memory, job)):
+            if all(info.step < before for info in slots.inventory()):
+                slots.remove()
+
+    def forget(self, job: str) -> None:
+        """Free the memory of a job that has ended."""
+        shutil.rmtree(snapshots_of(self._memory, job), ignore_errors=True)
+
+    def close(self) -> None:
+        """Stop listening and end all connections; the slots stay."""
+        with contextlib.suppress(OSError):
+            self._server.shutdown(socket.SHUT_RDWR)  # close alone would not wake the accepting thread
+        self._server.close()
+        with self._lock:
+            for channel in self._channels:
+                channel.cut()
+
+    def __enter__(self) -> "SnapshotHolder":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                sock, peer = self._server.accept()
+            except OSError:
+                return
+            threading.Thread(
+                target=self._serve, args=(sock, peer), name=f"snapshots-{peer[0]}", daemon=True
+            ).start()
+
+    def _serve(self, sock: socket.socket, peer: tuple[Any, ...]) -> None:
+        channel = Channel(sock, _SILENCE_S)
+        with self._lock:
+            self._channels.add(channel)
+        try:
+            channel.greet(self._key, server=True)
+            while True:
+                channel.wait()
+                self._answer(channel, channel.hear())
+        except AuthenticationError:
+            _log.warning("snapshot connection refused: wrong key", peer=peer[0])
+        except (ValueError, KeyError, TypeError) as error:
+            _log.warning("snapshot connection ended: request makes no sense", peer=peer[0], error=repr(error))
+        except (OSError, EOFError):
+            pass  # the peer left, or was cut off; it says so itself when it matters
+        finally:
+            with self._lock:
+                self._channels.discard(channel)
+            channel.close()
+
+    def _answer(self, channel: Channel, request: dict[str, Any]) -> None:
+        operations = {"push": self._push, "list": self._list, "fetch": self._fetch}
+        try:
+            operations[request["op"]](channel, request)
+        except SnapshotError as error:
+            channel.say({"ok": False, "reason": str(error)})
+
+    def _push(self, channel: Channel, request: dict[str, Any]) -> None:
+        job, rank, generation = str(request["job"]), int(request["rank"]), int(request["generation"])
+        arriving = channel.payload(request["length"])
+        try:
+            self._admit(job, rank, generation, channel)
+            with self._writing[job, rank]:
+                Slots(snapshots_of(self._memory, job), "peer", rank).write(
+                    request["step"],
+                    generation,
+                    request["world"],
+                    arriving,
+                    keep=request["keep"],
+                    crc=request["crc"],
+                )
+        finally:
+            for (
+                _
+            ) in arriving:  # after a refusal: the rest is still on its way and comes before the next request
+                pass
+            self._leave(job, rank, channel)
+        channel.say({"ok": True})
+
+    def _admit(self, job: str, rank: int, generation: int, channel: Channel) -> None:
+        """Let one push at a time write a rank's slots; a later one cuts off an earlier that has got stuck."""
+        with self._lock:
+            newest = self._newest_of(job)
+            if generation < newest:
+                raise SnapshotError(f"generation {generation} of {job} is over, {newest} has begun")
+            self._newest[job] = generation
+            if stuck := self._pushing.get((job, rank)):
+                stuck[1].cut()
+            self._pushing[job, rank] = (generation, channel)
+
+    def _leave(self, job: str, rank: int, channel: Channel) -> None:
+        with self._lock:
+            if self._pushing.get((job, rank), (0, None))[1] is channel:
+                del self._pushing[job, rank]
+
+    def _newest_of(self, job: str) -> int:
+        if job not in self._newest:
+            held = [info for slots in slots_in(snapshots_of(self._memory, job)) for info in slots.inventory()]
+            self._newest[job] = max((info.generation for info in held), default=0)
+        return self._newest[job]
+
+    def _list(self, channel: Channel, request: dict[str, Any]) -> None:
+        found = [
+            {
+                "kind": slots.kind,
+                "rank": info.rank,
+                "world": info.world,
+                "generation": info.generation,
+                "step": info.step,
+            }
+            for slots in slots_in(snapshots_of(self._memory, request["job"]))
+            for info in slots.verified()
+        ]
+        channel.say({"ok": True, "slots": found})
+
+    def _fetch(self, channel: Channel, request: dict[str, Any]) -> None:
+        if request["kind"] not in KINDS:
+            raise SnapshotError(f"no copies of kind {request['kind']!r:.20}")
+        directory = snapshots_of(self._memory, request["job"])
+        info, pieces = Slots(directory, request["kind"], int(request["rank"])).open_step(request["step"])
+        channel.say({"ok": True, "length": info.length, "crc": info.crc})
+        channel.send_payload(pieces)

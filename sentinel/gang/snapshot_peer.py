@@ -1,0 +1,148 @@
+"""A rank's sender of snapshots to the node that holds its second copy."""
+
+import threading
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sentinel.gang.snapshot_codec import Part, SnapshotError
+from sentinel.gang.snapshot_wire import Address, Channel, answer, connect, in_words, name_of
+from sentinel.model.ids import Seconds
+
+
+@dataclass(frozen=True, slots=True)
+class _Parcel:
+    step: int
+    generation: int
+    world: int
+    keep: int
+    payload: bytes
+
+
+class PeerSender:
+    """Sends from a thread of its own and never blocks training: a newer snapshot replaces one that waits.
+
+    When the peer is gone the snapshot is dropped, `error` says why, and the next one tries to connect again.
+    """
+
+    def __init__(self, job: str, rank: int, peer: Address, key: bytes, *, timeout_s: Seconds = 2.0) -> None:
+        self._job, self._rank, self._key, self._timeout_s = job, rank, key, timeout_s
+        self._peer = peer
+        self._waiting: _Parcel | None = None
+        self._sending = self._closed = False
+        self._channel: Channel | None = None
+        self._reached: Address | None = None
+        self._generation = -1
+        self._changed = threading.Condition()
+        self.acked_step = -1
+        """Newest step of the present generation that the present peer has acknowledged, -1 before."""
+        self.error = ""
+        """Why the last snapshot was dropped; empty once one is acknowledged."""
+        self._thread = threading.Thread(target=self._run, name="snapshot-sender", daemon=True)
+        self._thread.start()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a snapshot waits or is on its way: a further one now would replace one that waits."""
+        with self._changed:
+            return self._sending or self._waiting is not None
+
+    def send(self, step: int, generation: int, world: int, parts: Sequence[Part], *, keep: int = -1) -> None:
+        """Copy the parts and send them soon; `keep` is the newest globally complete step."""
+        parcel = _Parcel(step, generation, world, keep, b"".join(parts))
+        with self._changed:
+            if generation != self._generation:
+                self._generation, self.acked_step = generation, -1
+            self._waiting = parcel
+            self._changed.notify_all()
+
+    def wait(self, step: int, timeout_s: Seconds) -> bool:
+        """Wait until this step or a later one is acknowledged or dropped; say whether it is acknowledged."""
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self.acked_step >= step or not (self._sending or self._waiting), timeout_s
+            )
+            return self.acked_step >= step
+
+    def retarget(self, address: str, port: int) -> None:
+        """Send to another peer from now on, which has acknowledged nothing yet."""
+        with self._changed:
+            self._peer = (address, port)
+            self.acked_step = -1
+            if self._channel:
+                self._channel.cut()
+
+    def close(self) -> None:
+        """Stop sending; what still waits is dropped."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+            if self._channel:
+                self._channel.cut()
+        self._thread.join(self._timeout_s * 2)
+
+    def _run(self) -> None:
+        while parcel := self._next():
+            error = self._deliver(parcel)
+            with self._changed:
+                self.error = error
+                if not error and (self._reached, self._generation) == (self._peer, parcel.generation):
+                    self.acked_step = parcel.step
+                self._sending = False
+                self._changed.notify_all()
+        self._hang_up()
+
+    def _next(self) -> _Parcel | None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._closed)
+            parcel, self._waiting = self._waiting, None
+            self._sending = parcel is not None
+            return None if self._closed else parcel
+
+    def _deliver(self, parcel: _Parcel) -> str:
+        """Try once, and once more on a new connection if the old one had broken; give the error, if any."""
+        for fresh in (self._channel is None, True):
+            peer = self._peer
+            try:
+                self._push(self._reach(peer), parcel)
+            except SnapshotError as error:
+                return str(error)
+            except (OSError, EOFError, ValueError) as error:
+                self._hang_up()
+                if fresh:
+                    return f"{name_of(peer)}: {in_words(error)}"
+            else:
+                return ""
+        return ""
+
+    def _reach(self, peer: Address) -> Channel:
+        if self._channel and self._reached == peer:
+            return self._channel
+        self._hang_up()
+        channel = connect(peer, self._key, within_s=self._timeout_s, silence_s=self._timeout_s)
+        with self._changed:
+            self._channel, self._reached = channel, peer
+        return channel
+
+    def _push(self, channel: Channel, parcel: _Parcel) -> None:
+        channel.say(
+            {
+                "op": "push",
+                "job": self._job,
+                "rank": self._rank,
+                "step": parcel.step,
+                "generation": parcel.generation,
+                "world": parcel.world,
+                "keep": parcel.keep,
+                "length": len(parcel.payload),
+                "crc": zlib.crc32(parcel.payload),
+            }
+        )
+        channel.send_payload([parcel.payload])
+        answer(channel)
+
+    def _hang_up(self) -> None:
+        with self._changed:
+            channel, self._channel = self._channel, None
+        if channel:
+            channel.close()

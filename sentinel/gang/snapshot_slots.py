@@ -1,0 +1,208 @@
+"""Slots in the node's memory that hold the newest snapshots of one rank and outlive its process."""
+
+import os
+import re
+import struct
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import BinaryIO
+
+from sentinel.gang.snapshot_codec import Part, SnapshotError
+
+KINDS = ("owner", "peer")
+SLOTS = 3
+"""One that is globally complete, one being acknowledged, one being written: so every step can have one."""
+CHUNK_BYTES = 1 << 20
+
+_MAGIC = b"SENTSNAP"
+_VERSION = 1
+_HEADER = struct.Struct("<8sq96sqqqqQIi")
+_CRC = struct.Struct("<I")
+_HEADER_BYTES = 256
+_SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
+
+
+@dataclass(frozen=True, slots=True)
+class SlotInfo:
+    """The header of a slot, as written with its payload."""
+
+    job: str
+    rank: int
+    world: int
+    generation: int
+    step: int
+    length: int
+    """Of the payload, bytes."""
+    crc: int
+    """CRC-32 of the payload."""
+
+
+class Slots:
+    """The slots of one rank: its own copies (`owner`), or those held for it by this node (`peer`).
+
+    `directory` is `snapshots_of(memory, job)`. One process writes; any may read.
+    """
+
+    def __init__(self, directory: Path, kind: str, rank: int) -> None:
+        self.kind, self.rank = kind, rank
+        self._job = directory.name
+        self.paths = [directory / f"{kind}-rank{rank}-slot{slot}" for slot in range(SLOTS)]
+
+    def write(
+        self,
+        step: int,
+        generation: int,
+        world: int,
+        parts: Iterable[Part],
+        *,
+        keep: int = -1,
+        crc: int | None = None,
+    ) -> SlotInfo:
+        """Overwrite the oldest slot, but never the newest copy of step `keep`, which is globally complete.
+
+        The slot counts only when all is written; `crc`, if given, must be the payload's. Raises SnapshotError
+        when a newer generation has written here, the memory is full, or the payload is not what it should be.
+        """
+        held = [(read_header(path), path) for path in self.paths]
+        newest = max((info.generation for info, _ in held if info), default=generation)
+        if newest > generation:
+            raise SnapshotError(f"rank {self.rank}: generation {generation} is over, {newest} has begun")
+        blank = SlotInfo(self._job, self.rank, world, generation, step, 0, 0)
+        path = _oldest(held, keep)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b", buffering=0) as file:
+                return _fill(file, blank, parts, crc)
+        except OSError as error:
+            raise SnapshotError(f"{path}: {error.strerror or error}") from error
+
+    def inventory(self) -> list[SlotInfo]:
+        """Give the complete slots, newest generation and step first; payloads are not looked at."""
+        return [info for info, _ in self._complete()]
+
+    def verified(self) -> list[SlotInfo]:
+        """Give the slots whose payload, too, is what was written."""
+        return [info for info, path in self._complete() if _is_intact(path, info)]
+
+    def read(self, step: int) -> bytearray:
+        """Give a step's payload, of several copies the newest generation's. Raises SnapshotError if none."""
+        info, pieces = self.open_step(step)
+        payload = bytearray().join(pieces)
+        if zlib.crc32(payload) != info.crc:
+            raise SnapshotError(
+                f"{self.kind} copy of step {step} of rank {self.rank} was overwritten meanwhile"
+            )
+        return payload
+
+    def open_step(self, step: int) -> tuple[SlotInfo, Iterator[bytes]]:
+        """Give a verified header and its payload in chunks. Raises SnapshotError when there is none."""
+        found = [(info, path) for info, path in self._complete() if info.step == step]
+        for info, path in found:
+            if _is_intact(path, info):
+                return info, _chunks(path, info)
+        what = "damaged" if found else "not here"
+        raise SnapshotError(f"{self.kind} copy of step {step} of rank {self.rank} is {what}")
+
+    def remove(self) -> None:
+        """Free the memory of these slots."""
+        for path in self.paths:
+            path.unlink(missing_ok=True)
+
+    def _complete(self) -> list[tuple[SlotInfo, Path]]:
+        held = [(info, path) for path in self.paths if (info := read_header(path))]
+        return sorted(held, key=lambda each: (each[0].generation, each[0].step), reverse=True)
+
+
+def snapshots_of(memory: Path, job: str) -> Path:
+    """Give the directory of a job's slots in a node's memory; a name that could lead elsewhere is refused."""
+    if not _SAFE.fullmatch(job):
+        raise SnapshotError(f"{job[:96]!r} can't name a job's directory")
+    return memory / "snapshots" / job
+
+
+def slots_in(directory: Path) -> list[Slots]:
+    """Give the slots of every rank of which this node holds a copy, own or a peer's."""
+    names = {path.name.rpartition("-slot")[0] for path in directory.glob("*-rank*-slot*")}
+    parted = (name.partition("-rank") for name in sorted(names))
+    return [Slots(directory, kind, int(rank)) for kind, _, rank in parted if rank.isdigit()]
+
+
+def _chunks(path: Path, info: SlotInfo) -> Iterator[bytes]:
+    """Give a slot's payload piece by piece."""
+    with path.open("rb", buffering=0) as file:
+        file.seek(_HEADER_BYTES)
+        left = info.length
+        while left and (chunk := file.read(min(left, CHUNK_BYTES))):
+            left -= len(chunk)
+            yield chunk
+
+
+def read_header(path: Path) -> SlotInfo | None:
+    """Give the header of a complete slot; None for one that is missing, half written or no slot at all."""
+    try:
+        with path.open("rb", buffering=0) as file:
+            raw = file.read(_HEADER.size + _CRC.size)
+    except OSError:
+        return None
+    if (
+        len(raw) < _HEADER.size + _CRC.size
+        or _CRC.pack(zlib.crc32(raw[: _HEADER.size])) != raw[_HEADER.size :]
+    ):
+        return None
+    magic, version, job, rank, world, generation, step, length, crc, complete = _HEADER.unpack_from(raw)
+    if magic != _MAGIC or version != _VERSION or not complete:
+        return None
+    return SlotInfo(job.rstrip(b"\0").decode(), rank, world, generation, step, length, crc)
+
+
+def _oldest(held: list[tuple[SlotInfo | None, Path]], keep: int) -> Path:
+    kept = max((info.generation for info, _ in held if info and info.step == keep), default=None)
+    free = [
+        ((info.generation, info.step) if info else (-1, -1), path)
+        for info, path in held
+        if not (info and info.step == keep and info.generation == kept)
+    ]
+    return min(free)[1]
+
+
+def _fill(file: BinaryIO, blank: SlotInfo, parts: Iterable[Part], expected: int | None) -> SlotInfo:
+    """Mark the slot as unfinished, write the payload, and only then the header that makes it count."""
+    _write_header(file, blank, complete=False)
+    file.seek(_HEADER_BYTES)
+    length = crc = 0
+    for part in parts:
+        crc = zlib.crc32(part, crc)
+        length += memoryview(part).nbytes
+        _write_all(file, part)
+    if expected is not None and crc != expected:
+        raise SnapshotError(f"step {blank.step} of rank {blank.rank} did not arrive as it was sent")
+    file.truncate(_HEADER_BYTES + length)
+    info = replace(blank, length=length, crc=crc)
+    _write_header(file, info, complete=True)
+    return info
+
+
+def _write_header(file: BinaryIO, info: SlotInfo, *, complete: bool) -> None:
+    numbers = (info.rank, info.world, info.generation, info.step, info.length, info.crc)
+    body = _HEADER.pack(_MAGIC, _VERSION, info.job.encode(), *numbers, complete)
+    file.seek(0)
+    _write_all(file, body + _CRC.pack(zlib.crc32(body)))
+
+
+def _write_all(file: BinaryIO, part: Part) -> None:
+    left = memoryview(part).cast("B") if len(part) else memoryview(b"")
+    while left:
+        left = left[file.write(left) :]
+
+
+def _is_intact(path: Path, info: SlotInfo) -> bool:
+    crc = length = 0
+    try:
+        for chunk in _chunks(path, info):
+            crc = zlib.crc32(chunk, crc)
+            length += len(chunk)
+    except OSError:
+        return False
+    return length == info.length and crc == info.crc

@@ -1,0 +1,155 @@
+"""Memory snapshots of a job: which step every rank can go back to, and the bytes to do it.
+
+A step is common when every rank of the world has a verified copy of it somewhere that can be reached. Copies
+of one step from different generations count as equal: a generation starts from a common snapshot and repeats
+the same batches in the same world, so it comes to the same state. Copies of another world size never count.
+"""
+
+import zlib
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from sentinel.gang.snapshot_codec import SnapshotError, decode, encode
+from sentinel.gang.snapshot_holder import SnapshotHolder
+from sentinel.gang.snapshot_peer import PeerSender
+from sentinel.gang.snapshot_slots import Slots, slots_in, snapshots_of
+from sentinel.gang.snapshot_wire import Address, ask, connect, in_words, name_of
+from sentinel.model.ids import Seconds
+
+__all__ = [
+    "Copies",
+    "Copy",
+    "PeerSender",
+    "Slots",
+    "SnapshotError",
+    "SnapshotHolder",
+    "decode",
+    "encode",
+    "find",
+    "snapshots_of",
+]
+
+_REACH_S = 0.5
+"""A holder that does not connect and greet within this is skipped."""
+_ANSWER_S = 10.0
+"""A holder that greeted is alive, and may need this long to verify what it lists."""
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """One verified copy of one rank's state."""
+
+    rank: int
+    step: int
+    generation: int
+    kind: str
+    """`owner | peer`"""
+    holder: Address | None
+    """None: in this node's own memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Copies:
+    """Everything that was found of a job, and how to get it."""
+
+    job: str
+    world: int
+    memory: Path
+    key: bytes
+    by_rank: Mapping[int, Mapping[int, Sequence[Copy]]]
+    """Rank → step → copies, the one to try first in front."""
+    unreachable: Sequence[str]
+    """One line for each holder that was skipped."""
+
+    def newest_common(self, below: int | None = None) -> int:
+        """Give the newest step (under `below`) of which every rank has a copy, or -1."""
+        steps = [set(self.by_rank.get(rank, {})) for rank in range(self.world)]
+        common = set.intersection(*steps) if steps else set()
+        return max((step for step in common if below is None or step < below), default=-1)
+
+    def fetch(self, rank: int, step: int) -> bytearray:
+        """Give the payload of the first copy that verifies. Raises SnapshotError with each copy's reason."""
+        reasons = []
+        for copy in self.by_rank.get(rank, {}).get(step, ()):
+            try:
+                return self._get(copy)
+            except SnapshotError as error:
+                reasons.append(str(error))
+        raise SnapshotError(
+            f"no copy of step {step} of rank {rank}: {'; '.join(reasons) or 'none was found'}"
+        )
+
+    def _get(self, copy: Copy) -> bytearray:
+        if copy.holder is None:
+            return Slots(snapshots_of(self.memory, self.job), copy.kind, copy.rank).read(copy.step)
+        return _fetch(copy.holder, self.key, self.job, copy)
+
+
+def find(
+    job: str, world: int, holders: Sequence[Address], memory: Path, key: bytes, *, reach_s: Seconds = _REACH_S
+) -> Copies:
+    """Ask all holders at once, and this node's own memory, which verified copies of the job's ranks exist."""
+    unreachable: list[str] = []
+
+    def list_one(holder: Address) -> list[Copy]:
+        try:
+            return _list(holder, key, job, world, reach_s)
+        except SnapshotError as error:
+            unreachable.append(str(error))
+            return []
+
+    with ThreadPoolExecutor(max_workers=max(1, min(64, len(holders)))) as pool:
+        lists = list(pool.map(list_one, holders))
+    copies = [copy for found in [_own(memory, job, world), *lists] for copy in found]
+    return Copies(job, world, memory, key, _by_rank(copies), tuple(unreachable))
+
+
+def _by_rank(copies: Sequence[Copy]) -> dict[int, dict[int, list[Copy]]]:
+    """Put local copies first, then a rank's own before its peer's, newer generations before older."""
+    ordered = sorted(
+        copies, key=lambda copy: (copy.holder is not None, copy.kind != "owner", -copy.generation)
+    )
+    found: dict[int, dict[int, list[Copy]]] = {}
+    for copy in ordered:
+        found.setdefault(copy.rank, {}).setdefault(copy.step, []).append(copy)
+    return found
+
+
+def _own(memory: Path, job: str, world: int) -> list[Copy]:
+    return [
+        Copy(info.rank, info.step, info.generation, slots.kind, None)
+        for slots in slots_in(snapshots_of(memory, job))
+        for info in slots.verified()
+        if info.world == world
+    ]
+
+
+def _list(holder: Address, key: bytes, job: str, world: int, reach_s: Seconds) -> list[Copy]:
+    channel = connect(holder, key, within_s=reach_s, silence_s=_ANSWER_S)
+    try:
+        slots = ask(channel, op="list", job=job)["slots"]
+    except (OSError, EOFError, ValueError) as error:
+        raise SnapshotError(f"{name_of(holder)}: {in_words(error)}") from error
+    finally:
+        channel.close()
+    return [
+        Copy(slot["rank"], slot["step"], slot["generation"], slot["kind"], holder)
+        for slot in slots
+        if slot["world"] == world
+    ]
+
+
+def _fetch(holder: Address, key: bytes, job: str, copy: Copy) -> bytearray:
+    channel = connect(holder, key, within_s=_REACH_S, silence_s=_ANSWER_S)
+    try:
+        reply = ask(channel, op="fetch", job=job, kind=copy.kind, rank=copy.rank, step=copy.step)
+        payload = bytearray().join(channel.payload(reply["length"]))
+    except (OSError, EOFError, ValueError) as error:
+        raise SnapshotError(f"{name_of(holder)}: {in_words(error)}") from error
+    finally:
+        channel.close()
+    if zlib.crc32(payload) != reply["crc"]:
+        raise SnapshotError(f"{name_of(holder)}: step {copy.step} of rank {copy.rank} arrived damaged")
+    return payload

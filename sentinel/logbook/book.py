@@ -1,0 +1,100 @@
+"""The logbook's folder: one Markdown file per incident and an index of JSON lines to search."""
+
+import dataclasses
+import json
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from sentinel.logbook.entry import Row, render, row
+from sentinel.model.incident import Incident
+from sentinel.model.journal import Line
+from sentinel.model.runbook import Runbook
+
+_SAFE = re.compile(r"[\w.-]+")
+
+
+class Logbook:
+    """Writes entries and finds them again; an incident written twice keeps its newest entry."""
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self.folder = Path(folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._index = self.folder / "index.jsonl"
+
+    def write(self, incident: Incident, lines: Iterable[Line] = (), runbook: Runbook | None = None) -> Path:
+        """Write the incident's entry and its row. Raises OSError when the disk won't take it."""
+        path = self._path(incident.id)
+        _replace(path, render(incident, lines, runbook))
+        _append(self._index, json.dumps(dataclasses.asdict(row(incident, runbook))))
+        return path
+
+    def rows(self) -> list[Row]:
+        """Give every incident's newest row, newest incident first."""
+        newest: dict[str, Row] = {}
+        for line in self._lines():
+            found = _row(line)
+            if found is not None:
+                newest[found.incident] = found
+        return sorted(newest.values(), key=lambda found: (found.opened, found.incident), reverse=True)
+
+    def search(self, query: str) -> list[Row]:
+        """Give the rows in which every word of the query occurs, newest first."""
+        wanted = query.casefold().split()
+        return [found for found in self.rows() if all(word in _haystack(found) for word in wanted)]
+
+    def entry(self, incident: str) -> str | None:
+        """Give an incident's entry as Markdown, None when there is none."""
+        if not _SAFE.fullmatch(incident) or incident.startswith("."):
+            return None
+        try:
+            return self._path(incident).read_text()
+        except FileNotFoundError:
+            return None
+
+    def _path(self, incident: str) -> Path:
+        return self.folder / f"{incident}.md"
+
+    def _lines(self) -> list[str]:
+        try:
+            return self._index.read_text().split("\n")
+        except FileNotFoundError:
+            return []
+
+
+def _row(line: str) -> Row | None:
+    """Read a row; a line torn by a crash or of another version is no row, its entry is still there."""
+    try:
+        values = json.loads(line)
+        return Row(**{**values, "evicted": tuple(values["evicted"])})
+    except (ValueError, TypeError, KeyError):
+        return None
+
+
+def _haystack(found: Row) -> str:
+    parts = (found.incident, found.cause, found.title, found.where, found.job, found.stage, found.words)
+    return " ".join((*parts, *found.evicted)).casefold()
+
+
+def _replace(path: Path, text: str) -> None:
+    """Readers see the old file or the new one, never half of one."""
+    fresh = path.with_name(f".{path.name}.new")
+    with fresh.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)
+
+
+def _append(path: Path, line: str) -> None:
+    """Start on a line of its own even after a torn one."""
+    with path.open("a+b") as file:
+        end = file.seek(0, os.SEEK_END)
+        torn = False
+        if end:
+            file.seek(end - 1)
+            torn = file.read(1) != b"\n"
+        file.write((b"\n" if torn else b"") + line.encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())

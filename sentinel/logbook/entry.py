@@ -1,0 +1,193 @@
+"""One incident as one logbook entry: what, where, evidence, what was done and why, what it cost."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+
+import jinja2
+
+from sentinel.core.notify import place
+from sentinel.logbook.redact import redact
+from sentinel.logbook.words import action_line, fact_line, fact_raw
+from sentinel.model.action import Action, Evict, Page, Refusal, Resume
+from sentinel.model.fact import Outcome
+from sentinel.model.ids import ActionId, Instant, Seconds
+from sentinel.model.incident import Incident
+from sentinel.model.journal import Line
+from sentinel.model.runbook import Runbook
+
+STAGES = {
+    "detected": "seen",
+    "diagnosed": "cause named",
+    "paged": "page sent",
+    "evicted": "node evicted",
+    "new_step": "first new step",
+    "resolved": "resolved",
+}
+"""Keys of `Incident.times` in their order, and what they are called in an entry."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the logbook's index. Times are seconds after `opened`; None: did not happen."""
+
+    incident: str
+    opened: Instant
+    stage: str
+    cause: str
+    title: str
+    where: str
+    job: str
+    times: dict[str, Seconds]
+    steps_lost: int | None
+    gpu_seconds_lost: float | None
+    evicted: tuple[str, ...]
+    words: str
+    """What a search looks through besides the other fields."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One line of an entry: when, what, its raw evidence, and for an action what became of it."""
+
+    after: Seconds | None
+    line: str
+    raw: str = ""
+    outcome: str = ""
+
+
+def row(incident: Incident, runbook: Runbook | None = None) -> Row:
+    """Sum an incident up for the index."""
+    diagnosis = incident.diagnosis
+    where = ", ".join(sorted({place(suspect) for suspect in diagnosis.suspects} - {""})) if diagnosis else ""
+    words = [diagnosis.why if diagnosis else "", *map(fact_line, incident.evidence)]
+    return Row(
+        incident=incident.id,
+        opened=incident.opened,
+        stage=incident.stage.value,
+        cause=diagnosis.cause if diagnosis else "",
+        title=runbook.title if runbook else diagnosis.cause if diagnosis else "not diagnosed",
+        where=where,
+        job=incident.job or "",
+        times={name: incident.times[name] - incident.opened for name in STAGES if name in incident.times},
+        steps_lost=incident.steps_lost,
+        gpu_seconds_lost=gpu_seconds_lost(incident),
+        evicted=_evicted(incident),
+        words=redact(" ".join(words)),
+    )
+
+
+def _evicted(incident: Incident) -> tuple[str, ...]:
+    failed = {outcome.action for outcome in _outcomes(incident).values() if not outcome.ok}
+    evicts = (action for action in incident.actions if isinstance(action, Evict))
+    return tuple(sorted({action.node for action in evicts if action.id not in failed}))
+
+
+def gpu_seconds_lost(incident: Incident) -> float | None:
+    """GPUs of the resumed generation x seconds from the first sign to its first new step.
+
+    Steps that had to be trained again lie within that time. None when nothing was resumed.
+    """
+    worlds = [len(action.seats) for action in incident.actions if isinstance(action, Resume)]
+    if not worlds or "new_step" not in incident.times:
+        return None
+    return max(worlds) * (incident.times["new_step"] - incident.opened)
+
+
+def render(incident: Incident, lines: Iterable[Line] = (), runbook: Runbook | None = None) -> str:
+    """Write the entry as Markdown. `lines`, the incident's recording, tell when each action was decided."""
+    decided = {action.id: line.fact.at for line in lines for action in line.actions}
+    text = _template().render(
+        row=row(incident, runbook),
+        diagnosis=incident.diagnosis,
+        acked_by=incident.acked_by,
+        stages=STAGES,
+        evidence=_evidence(incident),
+        done=_done(incident, decided),
+        refused=[action for action in incident.actions if isinstance(action, Refusal)],
+        pages=_pages(incident.actions),
+        attachments=_attachments(incident),
+    )
+    return re.sub(r"\n{3,}", "\n\n", redact(text)).rstrip() + "\n"
+
+
+def _evidence(incident: Incident) -> list[Told]:
+    facts = sorted((fact for fact in incident.evidence if not isinstance(fact, Outcome)), key=lambda f: f.at)
+    return [Told(fact.at - incident.opened, fact_line(fact), fact_raw(fact)) for fact in facts]
+
+
+def _outcomes(incident: Incident) -> dict[ActionId, Outcome]:
+    return {fact.action: fact for fact in incident.evidence if isinstance(fact, Outcome)}
+
+
+def _done(incident: Incident, decided: dict[ActionId, Instant]) -> list[Told]:
+    outcomes, told = _outcomes(incident), []
+    for action in incident.actions:
+        if isinstance(action, Refusal | Page):
+            continue
+        outcome = outcomes.get(action.id)
+        at = decided.get(action.id)
+        told.append(
+            Told(
+                after=None if at is None else at - incident.opened,
+                line=action_line(action),
+                outcome=_became(outcome, incident.opened) if outcome else "",
+            )
+        )
+    return told
+
+
+def _became(outcome: Outcome, opened: Instant) -> str:
+    what = f"{'done' if outcome.ok else 'FAILED'} at {_relative(outcome.at - opened)}"
+    return f"{what}: {outcome.detail}" if outcome.detail else what
+
+
+def _pages(actions: Sequence[Action]) -> list[Page]:
+    newest: dict[str, Page] = {}
+    for action in actions:
+        if isinstance(action, Page):
+            newest[action.incident] = action
+    return list(newest.values())
+
+
+def _attachments(incident: Incident) -> list[Told]:
+    """What actions brought back, such as stacks."""
+    outcomes = [fact for fact in incident.evidence if isinstance(fact, Outcome) and fact.data]
+    return [Told(fact.at - incident.opened, str(fact.action), fact_raw(fact)) for fact in outcomes]
+
+
+@cache
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("sentinel.logbook"),
+        autoescape=False,  # noqa: S701 - the output is Markdown; the web page renders it with HTML disabled
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters |= {"utc": utc, "relative": _relative, "inline": _inline, "fence": _fence}
+    return environment.get_template("entry.md.j2")
+
+
+def utc(at: Instant) -> str:
+    """Write an instant as `2026-03-04 05:06:07 UTC`."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def _relative(seconds: Seconds) -> str:
+    return f"{seconds:+.2f} s"
+
+
+def _inline(text: str) -> str:
+    """Keep a foreign text on its line and without Markdown of its own."""
+    return re.sub(r"([\\`*\[\]<|])", r"\\\1", " ".join(text.split()))
+
+
+def _fence(text: str) -> str:
+    """Put raw text into a code block that nothing inside can close."""
+    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}text\n{text}\n{fence}"

@@ -1,0 +1,93 @@
+"""Recordings as files: an incident's piece of the journal as JSON lines, a header first."""
+
+import json
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+from sentinel.model.ids import IncidentId
+from sentinel.model.incident import Incident
+from sentinel.model.journal import (
+    VERSION,
+    Line,
+    NewerVersionError,
+    Recording,
+    line_from_plain,
+    line_to_plain,
+)
+from sentinel.model.wire import Plain, WireError
+
+
+class RecordingError(ValueError):
+    """A file is no recording, or one that can't be read; one line that says what and where."""
+
+
+class Recorder(Protocol):
+    """The journal, as far as recordings need it."""
+
+    def recording(self, incident: Incident, policy: Plain | None = None) -> Recording:
+        """Cut out what replays this incident."""
+
+
+def export(journal: Recorder, incident: Incident, policy: Plain | None = None) -> str:
+    """Give an incident's recording as JSON lines: one header, then one line per fact with its actions."""
+    return write(journal.recording(incident, policy))
+
+
+def write(recording: Recording) -> str:
+    """Give a recording's text; `read` gives the recording back."""
+    header = {
+        "recording": recording.incident,
+        "v": VERSION,
+        "policy": recording.policy,
+        "state_seq": recording.state_seq,
+        "state": recording.state,
+    }
+    return "".join(json.dumps(item) + "\n" for item in (header, *map(_line_to_plain, recording.lines)))
+
+
+def read(text: str, name: str = "recording") -> Recording:
+    """Read a recording. Raises RecordingError with `name` and the line number."""
+    rows = _rows(text, name)
+    number, header = next(rows, (1, {}))
+    if "recording" not in header:
+        raise RecordingError(f"{name}: not a recording")
+    version = header.get("v")
+    if not isinstance(version, int) or version > VERSION:
+        raise RecordingError(f"{name}: {NewerVersionError(version if isinstance(version, int) else -1)}")
+    try:
+        state = (IncidentId(header["recording"]), int(header["state_seq"]), header["state"], header["policy"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise RecordingError(f"{name}, line {number}: bad header: {error!r}") from None
+    return Recording(*state, tuple(_line(version, row, f"{name}, line {at}") for at, row in rows))
+
+
+def _line_to_plain(line: Line) -> dict[str, Plain]:
+    return {
+        "seq": line.seq,
+        "policy_hash": line.policy_hash,
+        "runbooks_hash": line.runbooks_hash,
+        **line_to_plain(line.fact, line.actions),
+    }
+
+
+def _rows(text: str, name: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    for number, raw in enumerate(text.splitlines(), start=1):
+        if not raw.strip():
+            continue
+        try:
+            row = json.loads(raw)
+        except ValueError as error:
+            raise RecordingError(f"{name}, line {number}: {error}") from None
+        if not isinstance(row, dict):
+            raise RecordingError(f"{name}, line {number}: expected an object")
+        yield number, row
+
+
+def _line(version: int, row: dict[str, Any], where: str) -> Line:
+    try:
+        fact, actions = line_from_plain(version, {"fact": row["fact"], "actions": row["actions"]})
+        return Line(int(row["seq"]), fact, actions, str(row["policy_hash"]), str(row["runbooks_hash"]))
+    except KeyError as error:
+        raise RecordingError(f"{where}: no {error}") from None
+    except (TypeError, ValueError, WireError) as error:
+        raise RecordingError(f"{where}: {error}") from None

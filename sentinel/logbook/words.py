@@ -1,0 +1,141 @@
+"""Facts and actions in words: one line for people, and the raw evidence under it."""
+
+from collections.abc import Mapping
+from typing import assert_never
+
+from sentinel.model import action as do
+from sentinel.model import fact as learn
+from sentinel.model.report import RankBeat
+
+
+def fact_line(fact: learn.Fact) -> str:
+    """Say what was learned, in one line."""
+    match fact:
+        case learn.NodeJoined():
+            return f"{fact.node} joined from {fact.address}:{fact.port} with {fact.gpus} GPUs"
+        case learn.NodeSilent():
+            others = f"{fact.others_silent} of {fact.nodes - 1} other nodes silent too"
+            return f"{fact.node} has been silent for {fact.silent_s:.1f} s; {others}"
+        case learn.NodeHeard():
+            return f"{fact.node} reports again"
+        case learn.NodeReached():
+            step = (
+                f", its ranks answer at step {fact.step}" if fact.step >= 0 else ", its ranks do not answer"
+            )
+            return f"{fact.node} looked at from here: agent {fact.agent}, raylet {fact.raylet}{step}"
+        case learn.FindingReported(finding=finding):
+            what = f"{finding.check}/{finding.code} {finding.health.value}: {finding.summary}"
+            return f"{fact.node} {finding.component} {what}"
+        case learn.NodeProbed():
+            return f"{fact.node} probed ({fact.reason})"
+        case learn.WorkerReady():
+            return f"{fact.worker} on {fact.node} gpu-{fact.gpu} is warm (pid {fact.pid})"
+        case learn.RankExited():
+            who = f"rank {fact.rank}" if fact.rank >= 0 else f"standby {fact.worker}"
+            return f"{who} on {fact.node} gpu-{fact.gpu} ended: {fact.how} (pid {fact.pid})"
+        case learn.RankRaised():
+            where = f"rank {fact.rank} on {fact.node} gpu-{fact.gpu}"
+            return f"{where} raised at step {fact.step} ({fact.kind}): {fact.error}"
+        case learn.JobStalled():
+            usual = f"a step usually takes {fact.median_step_s:.2f} s"
+            return f"{fact.job} made no step for {fact.stalled_s:.1f} s ({usual})"
+        case learn.JobAdvanced():
+            return f"{fact.job} completed step {fact.step} in generation {fact.generation}"
+        case learn.RankSlow():
+            slow = f"{fact.outside_s:.3f} s outside collectives, its peers {fact.peers_s:.3f} s"
+            return (
+                f"rank {fact.rank} on {fact.node} gpu-{fact.gpu} is slow: {slow}, {fact.steps} steps in a row"
+            )
+        case learn.GcsLost():
+            return f"the GCS at {fact.address} does not answer: {fact.detail}"
+        case learn.GcsBack():
+            return f"the GCS at {fact.address} answers again"
+        case learn.JobSubmitted():
+            return f"{fact.job} asked for: {fact.trainable} with {fact.world} ranks"
+        case learn.Commanded():
+            return f"{fact.who} said {fact.command} {fact.target}".rstrip() + _because(fact.reason)
+        case learn.Outcome():
+            return f"{'done' if fact.ok else 'failed'}: {fact.action}{_because(fact.detail)}"
+        case learn.DeadlinePassed():
+            return f"deadline passed: {fact.deadline}"
+        case learn.ControllerStarted():
+            return f"the controller started (pid {fact.pid})"
+        case learn.JournalFailed():
+            return f"the journal failed: {fact.detail}"
+        case _:
+            assert_never(fact)
+
+
+def fact_raw(fact: learn.Fact) -> str:
+    """Give a fact's raw evidence, several lines, or nothing."""
+    match fact:
+        case learn.FindingReported(finding=finding):
+            return _pairs(finding.evidence)
+        case learn.RankRaised():
+            return "\n".join(filter(None, (fact.traceback.strip("\n"), _losses(fact.values))))
+        case learn.JobStalled():
+            return "\n".join(_beat(beat, node) for beat, node in zip(fact.beats, fact.nodes, strict=False))
+        case learn.Outcome():
+            return "\n\n".join(text.strip("\n") for text in fact.data)
+        case _:
+            return ""
+
+
+def action_line(action: do.Action) -> str:
+    """Say what was decided, in one line."""
+    match action:
+        case do.Page():
+            return f"page, revision {action.revision} ({action.stage}): {action.title}"
+        case do.Evict():
+            return f"evict {action.node}{_because(action.reason)}"
+        case do.Readmit():
+            return f"readmit {action.node}"
+        case do.Resume():
+            return _resume(action)
+        case do.StartWorker():
+            return f"start {action.worker} on {action.node} gpu-{action.gpu}"
+        case do.StopWorker():
+            return f"kill {action.worker} on {action.node} (pid {action.pid})"
+        case do.StopJob():
+            return f"stop {action.job}{_because(action.reason)}"
+        case do.CollectStacks():
+            return f"collect the stacks of {len(action.processes)} ranks"
+        case do.Probe():
+            return f"probe {action.node}"
+        case do.Reach():
+            return f"look at {action.node} from the controller"
+        case do.RestartAgent():
+            return f"restart the agent of {action.node}"
+        case do.RestartGcs():
+            return "restart the GCS"
+        case do.Refusal():
+            return f"not done: {action.wanted}{_because(action.reason)}"
+        case _:
+            assert_never(action)
+
+
+def _resume(action: do.Resume) -> str:
+    nodes = len({seat.node for seat in action.seats})
+    how = ["with the running generation stopped at its step boundary"] if action.pause else []
+    how += ["repeating the failed step to compare"] if action.replay else []
+    how += [f"leaving out the batches of steps {', '.join(map(str, action.skip))}"] if action.skip else []
+    ranks = f"{len(action.seats)} ranks on {nodes} node{'s' if nodes != 1 else ''}"
+    return ", ".join([f"resume {action.job} as generation {action.generation} with {ranks}", *how])
+
+
+def _because(reason: str) -> str:
+    return f": {reason}" if reason else ""
+
+
+def _pairs(evidence: Mapping[str, str | int | float]) -> str:
+    return "\n".join(f"{key}: {value}" for key, value in evidence.items())
+
+
+def _losses(values: tuple[float, ...]) -> str:
+    return "\n".join(f"rank {rank}: loss {value}" for rank, value in enumerate(values))
+
+
+def _beat(beat: RankBeat, node: str) -> str:
+    collectives = f"collectives {beat.completed}/{beat.enqueued}"
+    age = f"state {beat.state}, beat {beat.beat_age_s:.1f} s old"
+    return f"rank {beat.rank:<4} {node:<12} step {beat.step} {beat.phase:<10} {collectives}, {age}"

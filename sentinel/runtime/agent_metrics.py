@@ -1,0 +1,75 @@
+"""The agent's `/metrics`, in the Prometheus text format."""
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+PREFIX = "sentinel_"
+HELP: Mapping[str, str] = {
+    "agent_events_total": "Events given to the spool.",
+    "agent_events_dropped_total": "Events lost because the spool was full.",
+    "agent_events_pending": "Events that the controller has not acknowledged.",
+    "agent_connected": "Whether the controller is connected.",
+    "agent_reports_total": "Reports sent.",
+    "agent_ranks": "Live ranks and standbys.",
+    "findings": "Findings that stand, by check and health.",
+    "gpu_present": "Whether the GPU answers.",
+    "gpu_ecc_uncorrectable_errors": "Volatile uncorrectable ECC errors.",
+    "gpu_ecc_corrected_errors": "Volatile corrected ECC errors.",
+    "gpu_temperature_celsius": "GPU temperature.",
+    "gpu_throttle_reasons": "NVML bit mask of clock event reasons.",
+    "gpu_memory_used_bytes": "GPU memory in use.",
+    "gpu_utilisation_percent": "Share of time in which a kernel ran.",
+    "host_memory_total_bytes": "Memory of the host.",
+    "host_memory_available_bytes": "Memory that can be had without swapping.",
+    "host_load1": "Runnable processes, one-minute average.",
+    "host_stuck_processes": "Processes in uninterruptible sleep.",
+    "host_cpu_pressure_percent": "Share of the last 10 s in which a process waited for a processor.",
+    "host_disk_free_bytes": "Free bytes of a watched volume.",
+    "host_disk_size_bytes": "Size of a watched volume.",
+    "probes_failed_total": "Probes that hung or died, by check.",
+    "xid_events_total": "Xids in the kernel log since the agent started.",
+}
+
+
+def render(values: Mapping[str, float]) -> str:
+    """Give the exposition of `name{label="x"}` → value, names without prefix, families together."""
+    return "".join(_lines(values))
+
+
+def _lines(values: Mapping[str, float]) -> Iterator[str]:
+    family = ""
+    for series in sorted(values, key=lambda each: (each.partition("{")[0], each)):
+        name = series.partition("{")[0]
+        if name != family:
+            family = name
+            if name in HELP:
+                yield f"# HELP {PREFIX}{name} {HELP[name]}\n"
+            yield f"# TYPE {PREFIX}{name} {'counter' if name.endswith('_total') else 'gauge'}\n"
+        yield f"{PREFIX}{series} {values[series]:g}\n"
+
+
+class MetricsServer:
+    """Serves the newest values on its own thread. Raises OSError when the port is taken."""
+
+    def __init__(self, address: str, port: int, values: Callable[[], Mapping[str, float]]) -> None:
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.send_response(200 if self.path == "/metrics" else 404)
+                self.send_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+                self.end_headers()
+                if self.path == "/metrics":
+                    self.wfile.write(render(values()).encode())
+
+            def log_message(self, *_: Any) -> None:
+                """A scrape is no news."""
+
+        self._server = ThreadingHTTPServer((address, port), Handler)
+        self.port: int = self._server.server_address[1]
+        threading.Thread(target=self._server.serve_forever, name="metrics", daemon=True).start()
+
+    def close(self) -> None:
+        """Stop serving."""
+        self._server.shutdown()
+        self._server.server_close()

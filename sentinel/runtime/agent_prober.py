@@ -1,0 +1,115 @@
+"""The agent's hold on its prober: ask, read answers, and end one that hangs."""
+
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+from sentinel.model.ids import Seconds
+from sentinel.runtime.agent_settings import AgentSettings
+
+_START_DEADLINE: Seconds = 30.0
+"""Loading the driver's library on a cold node takes many seconds; more is a hang."""
+_BACKOFF: tuple[Seconds, ...] = (0.5, 1, 2, 5, 15, 60)
+STARTING = "start"
+"""What a new prober is busy with until its first line."""
+
+
+class Prober:
+    """At most one live prober process, asked one check at a time."""
+
+    def __init__(self, settings: AgentSettings) -> None:
+        self.busy = ""
+        """Name of the check that it runs now, `STARTING`, or empty."""
+        self.since: Seconds = 0.0
+        self._settings = settings
+        self._process: subprocess.Popen[bytes] | None = None
+        self._left: list[subprocess.Popen[bytes]] = []
+        self._buffer = b""
+        self._failures = 0
+        self._not_before: Seconds = 0.0
+        self._deadline: Seconds = 0.0
+
+    @property
+    def pid(self) -> int:
+        """Process id, 0 while there is none."""
+        return self._process.pid if self._process else 0
+
+    @property
+    def output(self) -> int:
+        """Descriptor to poll for answers, -1 while there is no prober."""
+        return self._process.stdout.fileno() if self._process and self._process.stdout else -1
+
+    def start(self, now: Seconds) -> bool:
+        """Start one if there is none and the pause after the last failure is over."""
+        self._left = [each for each in self._left if each.poll() is None]
+        if self._process or now < self._not_before:
+            return False
+        settings = self._settings
+        config = {
+            "parent": os.getpid(),
+            "node": settings.node,
+            "gpus": settings.gpus,
+            "expected": settings.expected_gpus,
+            "disks": settings.disks,
+        }
+        command = [sys.executable, "-m", "sentinel.runtime.prober", json.dumps(config)]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        os.set_blocking(self.output, False)
+        self._buffer = b""
+        self._busy(STARTING, now, _START_DEADLINE)
+        return True
+
+    def ask(self, check: str, deadline: Seconds, now: Seconds) -> None:
+        """Have an idle prober run a check."""
+        assert self._process and self._process.stdin and not self.busy
+        try:
+            self._process.stdin.write(check.encode() + b"\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            pass  # it just died: reading its output tells
+        self._busy(check, now, deadline)
+
+    def _busy(self, check: str, now: Seconds, deadline: Seconds) -> None:
+        self.busy, self.since, self._deadline = check, now, now + deadline
+
+    def answers(self) -> list[dict[str, Any]] | None:
+        """Every complete answer that has arrived; None when the prober is gone."""
+        try:
+            chunk = os.read(self.output, 1 << 20)
+        except BlockingIOError:
+            return []
+        if not chunk:
+            return None
+        *lines, self._buffer = (self._buffer + chunk).split(b"\n")
+        if lines:
+            self._failures = 0 if self.busy != STARTING else self._failures
+            self.busy = ""
+        return [json.loads(line) for line in lines]
+
+    def overdue(self, now: Seconds) -> bool:
+        """Whether it has been busy for longer than its deadline."""
+        return bool(self.busy) and now > self._deadline
+
+    def stop(self, now: Seconds) -> None:
+        """Kill it. One that sleeps in the driver can't die yet: it is left behind, the next one starts."""
+        if self._process is None:
+            return
+        self._process.kill()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe:
+                pipe.close()
+        self._left.append(self._process)
+        self._process, self.busy = None, ""
+        self._not_before = now + _BACKOFF[min(self._failures, len(_BACKOFF) - 1)]
+        self._failures += 1
+
+    def close(self) -> None:
+        """End it and wait a moment for its end."""
+        self.stop(0.0)
+        for left in self._left:
+            try:
+                left.wait(1.0)
+            except subprocess.TimeoutExpired:
+                continue

@@ -1,0 +1,200 @@
+"""When each check runs, who runs it, and what its findings become."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from sentinel.model.check import Check, Machine
+from sentinel.model.finding import Finding, Health
+from sentinel.model.ids import Seconds
+from sentinel.model.report import Event, FindingSeen, ProbedSeen, RankBeat
+from sentinel.model.wire import from_plain
+from sentinel.runtime.agent_findings import FindingBook
+from sentinel.runtime.agent_prober import STARTING, Prober
+from sentinel.runtime.agent_settings import AgentSettings
+from sentinel.runtime.probe import NoGpus, probe
+
+Beats = Callable[[], tuple[RankBeat, ...]]
+"""Gives the newest heartbeat records, read only when a check looks at them."""
+_URGENT: Seconds = 0.25
+"""An immediate probe is reported as far as it came after this, so that a hung driver delays no decision."""
+
+
+class KernelLog(Protocol):
+    """A follower of the kernel log."""
+
+    error: str
+
+    def read(self) -> list[str]:
+        """Lines since the last call."""
+
+
+@dataclass(slots=True)
+class _Urgent:
+    """One immediate probe that waits for the prober."""
+
+    reason: str
+    since: Seconds
+    waiting: set[str]
+    done: list[str] = field(default_factory=list)
+
+
+class Probes:
+    """All checks of one node."""
+
+    def __init__(
+        self,
+        settings: AgentSettings,
+        checks: Mapping[str, Check],
+        book: FindingBook,
+        kernel_log: KernelLog,
+    ) -> None:
+        self.prober = Prober(settings)
+        self.gauges: dict[str, Mapping[str, float]] = {}
+        self.counters: Counter[str] = Counter()
+        self.gpus: int | None = settings.expected_gpus
+        """None until the prober has said how many there are."""
+        self._settings = settings
+        self._checks = checks
+        self._book = book
+        self._kernel_log = kernel_log
+        self._pci: Mapping[str, int] = {}
+        self._due = dict.fromkeys(checks, 0.0)
+        self._queue: list[str] = []
+        self._urgent: list[_Urgent] = []
+
+    def run_due(self, now: Seconds, beats: Beats) -> list[Event]:
+        """Run or ask for everything that is due; give the events that came of it."""
+        events = self._run_in_agent(now, beats)
+        for name, check in self._checks.items():
+            if not check.in_agent and now >= self._due[name]:
+                self._due[name] = now + check.every
+                self._enqueue(name)
+        events += self._end_hung(now)
+        events += self._give_up_waiting(now)
+        self.prober.start(now)
+        self._ask(now)
+        return events
+
+    def run_urgent(self, reason: str, now: Seconds, beats: Beats) -> list[Event]:
+        """Run every check marked `on_exit` now; `ProbedSeen` follows when the prober's answers are in."""
+        names = [name for name, check in self._checks.items() if check.on_exit]
+        asked = {name for name in names if not self._checks[name].in_agent}
+        events = self._run_in_agent(now, beats, at_once=True)
+        done = [name for name in names if name not in asked]
+        self._urgent.append(_Urgent(reason, now, asked, done))
+        for name in asked:
+            self._enqueue(name, first=True)
+        self._ask(now)
+        return events + self._complete()
+
+    def take_answers(self, now: Seconds) -> list[Event]:
+        """Read the prober's answers; give the events in them."""
+        asked_at = self.prober.since
+        busy = self.prober.busy
+        answers = self.prober.answers()
+        if answers is None:
+            return self._end_prober(
+                now, "probe-died", f"the prober died while it ran the {busy or 'no'} check"
+            )
+        events: list[Event] = []
+        for answer in answers:
+            events += self._introduce(answer) if "check" not in answer else self._take(answer, asked_at)
+        self._ask(now)
+        return events + self._complete()
+
+    def _run_in_agent(self, now: Seconds, beats: Beats, at_once: bool = False) -> list[Event]:
+        lines = tuple(self._kernel_log.read())
+        events: list[Event] = []
+        for name, check in self._checks.items():
+            if check.in_agent and (lines or at_once or now >= self._due[name]):
+                self._due[name] = now + check.every
+                events += self._take(probe(check, self._machine(lines, beats)), now)
+        return events
+
+    def _machine(self, lines: tuple[str, ...], beats: Beats) -> Machine:
+        return Machine(
+            self._settings.node,
+            NoGpus(),
+            self._settings.expected_gpus,
+            self._settings.disks,
+            kernel_lines=lines,
+            kernel_error=self._kernel_log.error,
+            pci=self._pci,
+            beats=beats(),
+        )
+
+    def _introduce(self, answer: Mapping[str, Any]) -> list[Event]:
+        self.gpus = answer["gpus"] or self.gpus or 0
+        self._pci = answer["pci"] or self._pci
+        return []
+
+    def _take(self, answer: Mapping[str, Any], asked_at: Seconds) -> list[Event]:
+        name = answer["check"]
+        self.gauges[name] = answer["gauges"]
+        self.counters.update(answer["counts"])
+        for urgent in self._urgent:
+            if name in urgent.waiting and asked_at >= urgent.since:
+                urgent.waiting.discard(name)
+                urgent.done.append(name)
+        return self._news(name, from_plain(list[Finding], answer["findings"]))
+
+    def _news(self, check: str, findings: list[Finding]) -> list[Event]:
+        return [FindingSeen(finding) for finding in self._book.update(check, findings)]
+
+    def _enqueue(self, name: str, first: bool = False) -> None:
+        if name in self._queue:
+            self._queue.remove(name)
+        self._queue.insert(0 if first else len(self._queue), name)
+
+    def _ask(self, now: Seconds) -> None:
+        if self._queue and self.prober.pid and not self.prober.busy:
+            name = self._queue.pop(0)
+            self.prober.ask(name, self._checks[name].deadline, now)
+
+    def _end_hung(self, now: Seconds) -> list[Event]:
+        if not self.prober.overdue(now):
+            return []
+        seconds = now - self.prober.since
+        what = "did not start" if self.prober.busy == STARTING else f"hung in the {self.prober.busy} check"
+        return self._end_prober(now, "probe-hung", f"the prober {what} for over {seconds:.0f} s")
+
+    def _end_prober(self, now: Seconds, code: str, summary: str) -> list[Event]:
+        """A prober that hangs with a GPU is evidence against the GPU; anything else is only unknown."""
+        name = self.prober.busy if self.prober.busy in self._checks else "gpu"
+        critical = code == "probe-hung" and name == "gpu"
+        self.prober.stop(now)
+        health = Health.CRITICAL if critical else Health.UNKNOWN
+        self.counters[f'probes_failed_total{{check="{name}"}}'] += 1
+        return self._news(name, [Finding(name, f"gpu-{code}" if critical else code, name, health, summary)])
+
+    def _give_up_waiting(self, now: Seconds) -> list[Event]:
+        for urgent in self._urgent:
+            if now - urgent.since > _URGENT:
+                urgent.waiting.clear()
+        return self._complete()
+
+    def _complete(self) -> list[Event]:
+        complete = [urgent for urgent in self._urgent if not urgent.waiting]
+        self._urgent = [urgent for urgent in self._urgent if urgent.waiting]
+        return [ProbedSeen(tuple(sorted(urgent.done)), urgent.reason) for urgent in complete]
+
+    @property
+    def waits(self) -> bool:
+        """Whether an immediate probe is under way."""
+        return bool(self._urgent)
+
+    def standing(self) -> dict[str, float]:
+        """How many findings stand per check and health, zeros included."""
+        shown = (Health.WARNING, Health.CRITICAL, Health.UNKNOWN)
+        told = Counter((each.check, each.health) for each in self._book.standing())
+        return {
+            f'findings{{check="{check}",health="{health}"}}': float(told[(check, health)])
+            for check in self._checks
+            for health in shown
+        }
+
+    def close(self) -> None:
+        """End the prober."""
+        self.prober.close()

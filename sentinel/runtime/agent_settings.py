@@ -1,0 +1,74 @@
+"""What an agent is started with: command line first, environment second."""
+
+import argparse
+import os
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sentinel.model.ids import NodeId, Seconds
+
+
+@dataclass(frozen=True, slots=True)
+class AgentSettings:
+    """One agent's settings."""
+
+    controller: str
+    """`tcp://host:port`"""
+    keys: Path
+    node: NodeId
+    memory: Path
+    """The node's memory directory: heartbeat records, errors, lease, snapshots."""
+    gpus: str
+    """`nvml`, `simulated:FILE` or `none`"""
+    kernel_log: str
+    """A file, `/dev/kmsg` or `none`"""
+    expected_gpus: int | None
+    disks: tuple[str, ...]
+    address: str
+    metrics_port: int
+    """0 lets the kernel choose, -1 serves no metrics."""
+    report_every: Seconds
+
+
+def parse(arguments: Sequence[str] | None = None) -> AgentSettings:
+    """Read the command line; a wrong one ends the process with one line and exit code 2."""
+    given = _parser().parse_args(arguments)
+    return AgentSettings(
+        controller=given.controller,
+        keys=given.keys,
+        node=NodeId(given.node),
+        memory=given.memory,
+        gpus=given.gpus,
+        kernel_log=given.kernel_log,
+        expected_gpus=given.expected_gpus,
+        disks=tuple(given.disk or ("/",)),
+        address=given.address,
+        metrics_port=given.metrics_port,
+        report_every=given.report_every,
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="sentinel-agent", description="Watch one node and report.")
+    node = os.environ.get("SENTINEL_NODE") or socket.gethostname()
+    add = parser.add_argument
+    add("--controller", required=True, help="tcp://host:port of the controller")
+    add("--keys", required=True, type=Path, help="directory with controller.pub, agent.key, snapshot.key")
+    add("--node", default=node, help="stable name of this machine")
+    add("--memory", type=Path, default=Path(os.environ.get("SENTINEL_MEMORY") or f"/dev/shm/sentinel/{node}"))  # noqa: S108
+    add("--gpus", type=_gpus, default=os.environ.get("SENTINEL_GPUS") or "nvml")
+    add("--kernel-log", default=os.environ.get("SENTINEL_KERNEL_LOG") or "/dev/kmsg")
+    add("--expected-gpus", type=int, help="how many GPUs this node should have")
+    add("--disk", action="append", help="a path whose volume is watched; may be repeated")
+    add("--address", default=os.environ.get("SENTINEL_ADDRESS") or "127.0.0.1")
+    add("--metrics-port", type=int, default=0)
+    add("--report-every", type=float, default=0.25, help="seconds between reports")
+    return parser
+
+
+def _gpus(text: str) -> str:
+    if text in ("nvml", "none") or text.startswith("simulated:"):
+        return text
+    raise argparse.ArgumentTypeError(f"{text!r} is none of nvml, none, simulated:FILE")

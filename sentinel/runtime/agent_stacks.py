@@ -1,0 +1,72 @@
+"""Stacks of ranks that hang, taken without stopping them and without waiting for them."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from sentinel.model.ids import Seconds
+
+_PYSPY = str(Path(sys.executable).with_name("py-spy"))
+_GRACE: Seconds = 0.2
+
+
+def collect(processes: Sequence[tuple[int, int]], deadline: Seconds) -> tuple[bool, tuple[str, ...]]:
+    """Give (all complete, one text per (rank, pid)): its state in the kernel and its Python stack.
+
+    py-spy reads memory without suspending: it can't suspend a stopped process, and must not a running one.
+    """
+    until = time.monotonic() + deadline - _GRACE
+    dumps = [(rank, pid, _dump(pid)) for rank, pid in processes]
+    told = [(rank, pid, *_finish(dump, until)) for rank, pid, dump in dumps]
+    texts = tuple(f"rank {rank} ({pid}): {_kernel(pid)}\n{stack}" for rank, pid, _, stack in told)
+    return all(complete for *_, complete, _ in told), texts
+
+
+def _dump(pid: int) -> subprocess.Popen[str] | str:
+    command = [_PYSPY, "dump", "--nonblocking", "-p", str(pid)]
+    try:
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    except OSError as error:
+        return f"py-spy: {error.strerror}"
+
+
+def _finish(dump: subprocess.Popen[str] | str, until: Seconds) -> tuple[bool, str]:
+    if isinstance(dump, str):
+        return False, f"no Python stack: {dump}"
+    try:
+        out, errors = dump.communicate(timeout=max(0.0, until - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        dump.kill()
+        dump.communicate()
+        return False, "no Python stack: py-spy did not finish in time"
+    if dump.returncode:
+        return False, f"no Python stack: {' '.join(errors.split()) or 'py-spy failed'}"
+    return True, out.strip()
+
+
+def _kernel(pid: int) -> str:
+    """State letter, what it waits for in the kernel, and the state letters of its threads."""
+    place = Path(f"/proc/{pid}")
+    state = _read(place / "stat").rpartition(") ")[2][:1] or "X"
+    waits = _read(place / "wchan") or "?"
+    threads = "".join(_read(task / "stat").rpartition(") ")[2][:1] for task in _tasks(place))
+    kernel_stack = " < ".join(line.split()[-1] for line in _read(place / "stack").splitlines()[:4])
+    return f"state {state}, waits in {waits}, threads {threads}" + (
+        f", {kernel_stack}" if kernel_stack else ""
+    )
+
+
+def _tasks(place: Path) -> list[Path]:
+    try:
+        return sorted((place / "task").iterdir())
+    except OSError:
+        return []
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace").strip()
+    except OSError:
+        return ""

@@ -1,0 +1,75 @@
+"""The agent's child that runs what may hang: every call into a GPU driver or to a mount.
+
+It answers one question a line, in JSON, on its standard output, and dies with the agent. The agent gives
+each question a deadline and ends a prober that misses it.
+"""
+
+import ctypes
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any, TextIO
+
+from sentinel.checks import load
+from sentinel.model.check import Gpus, Machine
+from sentinel.runtime.probe import NoGpus, probe, short_pci
+
+_PR_SET_PDEATHSIG = 1
+
+
+def open_gpus(spec: str) -> Gpus:
+    """Give the GPUs that `nvml`, `simulated:FILE` or `none` names."""
+    if spec == "nvml":
+        from sentinel.adapters.nvml import NvmlGpus  # loaded only where there is a driver
+
+        return NvmlGpus()
+    if spec.startswith("simulated:"):
+        from sentinel.adapters.simulated_gpu import SimulatedGpus
+
+        return SimulatedGpus(Path(spec.removeprefix("simulated:")))
+    return NoGpus()
+
+
+def main() -> None:
+    """Serve until the agent closes the pipe or dies."""
+    config = json.loads(sys.argv[1])
+    _die_with(config["parent"])
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is the agent's to handle
+    answers = _take_stdout()
+    checks = load()
+    machine = Machine(config["node"], open_gpus(config["gpus"]), config["expected"], tuple(config["disks"]))
+    _answer(answers, _introduction(machine))
+    for line in sys.stdin:
+        _answer(answers, probe(checks[line.strip()], machine))
+
+
+def _introduction(machine: Machine) -> dict[str, Any]:
+    try:
+        samples = machine.gpus.sample()
+    except Exception as error:  # noqa: BLE001: the gpu check will say what is wrong
+        return {"gpus": 0, "pci": {}, "error": str(error)}
+    return {"gpus": len(samples), "pci": {short_pci(each.pci): each.index for each in samples if each.pci}}
+
+
+def _take_stdout() -> TextIO:
+    """Keep standard output for answers: whatever a check or a driver prints goes to standard error."""
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    return answers
+
+
+def _answer(answers: TextIO, values: dict[str, Any]) -> None:
+    answers.write(json.dumps(values) + "\n")
+    answers.flush()
+
+
+def _die_with(parent: int) -> None:
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it died before the kernel was told
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

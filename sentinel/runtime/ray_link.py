@@ -1,0 +1,222 @@
+"""The controller's hands in Ray: a disposable child process, because Ray ends a driver whose GCS died."""
+
+import argparse
+import os
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import msgpack
+import zmq
+
+NAMESPACE = "sentinel"
+CALL_TIMEOUT_S = 30.0
+
+
+class RayLink:
+    """Answers the controller's requests; each runs in its own thread, so that a slow one delays nobody."""
+
+    def __init__(self, address: str, job_config: dict[str, Any] | None = None) -> None:
+        import ray
+
+        self._ray = ray
+        ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, logging_level="ERROR")
+        self._handles: dict[str, Any] = {}
+
+    # --- requests --------------------------------------------------------------------------------------
+
+    def nodes(self) -> list[dict[str, Any]]:
+        """List the nodes that Ray knows, with Sentinel's name and the raylet's door for each."""
+        return [
+            {
+                "node": node["NodeName"],
+                "id": node["NodeID"],
+                "alive": node["Alive"],
+                "address": node["NodeManagerAddress"],
+                "port": node["NodeManagerPort"],
+                "head": "node:__internal_head__" in node["Resources"],
+            }
+            for node in self._ray.nodes()
+        ]
+
+    def start_worker(self, spec: dict[str, Any], worker: str, node: str, memory: str) -> dict[str, int]:
+        """Start a detached worker on a node, or find the one that was started already."""
+        from sentinel.gang.actor import RankActor
+
+        name = f"{spec['job']}.{worker}"
+        options = {
+            "name": name,
+            "namespace": NAMESPACE,
+            "lifetime": "detached",
+            "get_if_exists": True,
+            "max_restarts": 0,
+            "max_concurrency": 8,
+            "num_cpus": 0,
+            "scheduling_strategy": self._on(node),
+        }
+        actor = self._ray.remote(RankActor).options(**options).remote(spec, worker, memory)
+        status: dict[str, int] = self._ray.get(actor.status.remote(), timeout=CALL_TIMEOUT_S * 2)
+        self._handles[name] = actor
+        return status
+
+    def stop_worker(self, job: str, worker: str) -> None:
+        """Kill a worker's actor; gone already is fine."""
+        try:
+            self._ray.kill(self._actor(job, worker), no_restart=True)
+        except ValueError:
+            return
+
+    def statuses(self, job: str, workers: list[str], timeout_s: float) -> dict[str, dict[str, int]]:
+        """Ask workers how far they are; those that do not answer in time are left out."""
+        asked = {}
+        for worker in workers:
+            try:
+                asked[self._actor(job, worker).status.remote()] = worker
+            except ValueError:
+                continue
+        ready, _ = self._ray.wait(list(asked), num_returns=len(asked), timeout=timeout_s) if asked else ([], [])
+        found = {}
+        for answer in ready:
+            try:
+                found[asked[answer]] = self._ray.get(answer)
+            except self._ray.exceptions.RayError:
+                continue
+        return found
+
+    def form(
+        self, job: str, order: dict[str, Any], seats: list[dict[str, Any]], pause: dict[str, Any] | None
+    ) -> list[dict[str, Any]]:
+        """Form a generation: pause the running one if asked, open the store on rank 0, order all members."""
+        if pause:
+            standing = [self._actor(job, worker).pause.remote(pause["generation"]) for worker in pause["workers"]]
+            self._ray.get(standing, timeout=CALL_TIMEOUT_S)
+        first = seats[0]
+        store = self._actor(job, first["worker"]).serve_store.remote(
+            order["generation"], order["world"], first["address"]
+        )
+        port = self._ray.get(store, timeout=CALL_TIMEOUT_S)
+        answers = [
+            self._actor(job, seat["worker"]).form.remote(
+                {
+                    **order,
+                    "rank": seat["rank"],
+                    "gpu": seat["gpu"],
+                    "store": (first["address"], port),
+                    "holders": tuple(map(tuple, seat["holders"])),
+                    "peer": tuple(seat["peer"]) if seat["peer"] else None,
+                    "skip": tuple(order["skip"]),
+                }
+            )
+            for seat in seats
+        ]
+        formed: list[dict[str, Any]] = self._ray.get(answers, timeout=CALL_TIMEOUT_S)
+        return formed
+
+    def start_agent(self, node: str, argv: list[str], env: dict[str, str]) -> int:
+        """Launch a node's agent, detached from the raylet; returns its pid."""
+        launch = self._ray.remote(num_cpus=0, max_retries=0)(launch_detached)
+        task = launch.options(scheduling_strategy=self._on(node)).remote(argv, env)
+        pid: int = self._ray.get(task, timeout=CALL_TIMEOUT_S)
+        return pid
+
+    # --- helpers ---------------------------------------------------------------------------------------
+
+    def _actor(self, job: str, worker: str) -> Any:
+        name = f"{job}.{worker}"
+        if name not in self._handles:
+            self._handles[name] = self._ray.get_actor(name, namespace=NAMESPACE)
+        return self._handles[name]
+
+    def _on(self, node: str) -> Any:
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        for known in self.nodes():
+            if known["node"] == node and known["alive"]:
+                return NodeAffinitySchedulingStrategy(known["id"], soft=False)
+        raise ValueError(f"Ray knows no living node {node!r}")
+
+
+def launch_detached(argv: list[str], env: dict[str, str]) -> int:
+    """Start a process that outlives whoever started it: a session of its own, adopted by init."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child:
+        os.close(writer)
+        os.waitpid(child, 0)
+        with os.fdopen(reader) as pipe:
+            return int(pipe.read())
+    os.setsid()
+    grandchild = os.fork()
+    if grandchild:
+        os.write(writer, str(grandchild).encode())
+        os._exit(0)
+    os.closerange(0, 3)
+    os.open(os.devnull, os.O_RDWR)
+    log = env.get("SENTINEL_AGENT_LOG") or os.environ.get("SENTINEL_AGENT_LOG") or os.devnull
+    os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), 1)
+    os.dup2(1, 2)
+    os.closerange(3, 4096)
+    os.execve(argv[0], argv, {**os.environ, **env})
+
+
+def serve(endpoint: str, address: str) -> None:
+    """Answer requests until the controller is gone."""
+    context = zmq.Context.instance()
+    link = RayLink(address)
+    requests = context.socket(zmq.PAIR)
+    requests.connect(endpoint)
+    answers = context.socket(zmq.PULL)
+    answers.bind("inproc://answers")
+    pool = ThreadPoolExecutor(16)
+    requests.send(msgpack.packb({"id": 0, "ok": True, "detail": "", "data": os.getpid()}))
+    poller = zmq.Poller()
+    poller.register(requests, zmq.POLLIN)
+    poller.register(answers, zmq.POLLIN)
+    parent = os.getppid()
+    while os.getppid() == parent:
+        for ready, _ in poller.poll(500):
+            if ready is answers:
+                requests.send(answers.recv())
+            else:
+                pool.submit(_answer, context, link, msgpack.unpackb(requests.recv()))
+
+
+_local = threading.local()
+
+
+def _answer(context: "zmq.Context[Any]", link: RayLink, request: dict[str, Any]) -> None:
+    if not hasattr(_local, "answers"):
+        _local.answers = context.socket(zmq.PUSH)
+        _local.answers.connect("inproc://answers")
+    reply: dict[str, Any] = {"id": request["id"], "ok": True, "detail": "", "data": None}
+    call: Callable[..., Any] = getattr(link, request["op"])
+    try:
+        reply["data"] = call(**request["args"])
+    except Exception as error:  # the controller decides what a failure means
+        traceback.print_exc()
+        reply |= {"ok": False, "detail": _one_line(error)}
+    _local.answers.send(msgpack.packb(reply))
+
+
+def _one_line(error: Exception) -> str:
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[-1] if lines else ''}"[:400]
+
+
+def main() -> None:
+    """Run the link."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--endpoint", required=True, help="the controller's ipc endpoint")
+    parser.add_argument("--address", required=True, help="Ray's GCS, host:port")
+    arguments = parser.parse_args()
+    try:
+        serve(arguments.endpoint, arguments.address)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

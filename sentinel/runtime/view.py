@@ -1,0 +1,116 @@
+"""What the controller shows on its pages: its state, put into the pages' values."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from sentinel.core.notify import place
+from sentinel.core.state import Job, Node, WorkerStage
+from sentinel.logbook.entry import Row
+from sentinel.model.action import Refusal
+from sentinel.model.fact import Outcome
+from sentinel.model.finding import Health
+from sentinel.model.ids import Instant
+from sentinel.model.incident import Incident
+from sentinel.web.view import DecisionView, IncidentView, JobView, NodeView, SeatView, Status
+
+if TYPE_CHECKING:
+    from sentinel.runtime.controller import Controller
+
+WORST = (Health.CRITICAL, Health.WARNING, Health.UNKNOWN)
+DECISIONS = 20
+
+
+class ControllerView:
+    """The controller as the pages see it."""
+
+    def __init__(self, controller: "Controller") -> None:
+        self._controller = controller
+
+    def status(self) -> Status:
+        """Put the present state into the pages' values."""
+        controller, state = self._controller, self._controller.ledger.state
+        now = controller.now()
+        nodes = sorted(state.nodes.values(), key=lambda n: n.id)
+        opened = sorted(state.open_incidents(), key=lambda i: -i.opened)
+        return Status(
+            now=now,
+            cluster=controller.settings.cluster.name,
+            started=controller.started,
+            nodes=tuple(self._node(node, now) for node in nodes),
+            jobs=tuple(self._job(job) for job in state.jobs.values()),
+            incidents=tuple(self._incident(incident) for incident in opened),
+            decisions=tuple(self._decisions())[:DECISIONS],
+            frozen=state.frozen,
+            stopped=state.stopped,
+            observe_only=controller.rules.policy.observe_only,
+        )
+
+    def search(self, query: str) -> Sequence[Row]:
+        """Search the logbook."""
+        return self._controller.logbook.search(query)
+
+    def entry(self, incident: str) -> str | None:
+        """Give one entry."""
+        return self._controller.logbook.entry(incident)
+
+    def _node(self, node: Node, now: Instant) -> NodeView:
+        health = next((h for h in WORST if any(f.health is h for f in node.findings.values())), Health.OK)
+        age = self._controller.watch.heard_age(node.id, now)
+        cordon = f"{node.cordon.reason} ({node.cordon.by})" if node.cordon else ""
+        findings = tuple(f"{f.component}: {f.summary}" for f in node.findings.values())
+        health = Health.UNKNOWN if age is None or node.silent else health
+        return NodeView(node.id, health, age, node.silent, cordon, node.gpus, findings)
+
+    def _job(self, job: Job) -> JobView:
+        beats = {b.worker: b for n in self._controller.ledger.state.nodes for b in self._controller.watch.beats(n)}
+        seats, newest = [], []
+        for rank, worker in job.seated():
+            beat = beats.get(worker.id)
+            current = beat if beat is not None and beat.generation == job.generation else None
+            step, phase = (current.step, current.phase) if current else (-1, "")
+            seats.append(SeatView(rank, worker.node, worker.gpu, worker.id, step, phase))
+            newest.append(step)
+        standbys = ((w.id, w.node) for w in job.workers.values() if w.stage is WorkerStage.STANDBY)
+        losses = [(b.step, b.loss) for b in beats.values() if b.worker in job.seats[:1]]
+        snapshots = [b.snapshot_step for b in beats.values() if b.worker in job.seats]
+        return JobView(
+            job.id,
+            job.stage.value,
+            job.generation,
+            min(newest, default=-1),
+            job.wanted,
+            tuple(seats),
+            tuple(standbys),
+            tuple(losses),
+            snapshot_step=min(snapshots, default=-1),
+            median_step_s=self._controller.watch.median_step(job.id),
+        )
+
+    def _incident(self, incident: Incident) -> IncidentView:
+        found = incident.diagnosis
+        book = self._controller.rules.runbooks.get(found.cause) if found else None
+        return IncidentView(
+            incident.id,
+            incident.opened,
+            incident.stage.value,
+            book.title if book else "gathering evidence",
+            found.cause if found else "",
+            ", ".join(place(suspect) for suspect in found.suspects) if found else "",
+            found.why if found else "",
+            found.confidence if found else 0.0,
+            incident.acked_by,
+            tuple(type(action).__name__ for action in incident.actions),
+        )
+
+    def _decisions(self) -> Sequence[DecisionView]:
+        state = self._controller.ledger.state
+        shown = []
+        for incident in reversed(state.incidents.values()):
+            outcomes = {f.action: f for f in incident.evidence if isinstance(f, Outcome)}
+            for action in reversed(incident.actions):
+                done = outcomes.get(action.id)
+                outcome = "" if done is None else ("ok" if done.ok else f"failed: {done.detail}")
+                refused = isinstance(action, Refusal)
+                what = f"{action.wanted}: {action.reason}" if isinstance(action, Refusal) else action.id
+                shown.append(DecisionView(incident.times.get("diagnosed", incident.opened), what, incident.id, refused, outcome))
+        return shown

@@ -1,0 +1,80 @@
+"""The controller's view as Prometheus gauges; every series exists from the start, with zeros."""
+
+from collections import Counter
+from collections.abc import Iterator
+
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from sentinel.model.finding import Health
+from sentinel.model.incident import Stage
+from sentinel.web.view import JobView, Status, View
+
+
+class ViewCollector(Collector):
+    """Reads the view anew on every scrape. Labels are bounded: healths, stages, job names."""
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+
+    def collect(self) -> Iterator[Metric]:
+        """Give the gauges of this moment."""
+        status = self._view.status()
+        yield from _cluster(status)
+        yield from _jobs(status.jobs)
+
+    def describe(self) -> Iterator[Metric]:
+        """Name nothing in advance, so that registering does not read the view."""
+        yield from ()
+
+
+def _cluster(status: Status) -> Iterator[Metric]:
+    healths = Counter(node.health for node in status.nodes)
+    yield _labelled(
+        "nodes", "Nodes by the worst of their findings.", "health", {h.value: healths[h] for h in Health}
+    )
+    yield _gauge(
+        "nodes_cordoned", "Nodes on which nothing is placed.", sum(bool(n.cordon) for n in status.nodes)
+    )
+    yield _gauge("nodes_silent", "Nodes that do not report.", sum(n.silent for n in status.nodes))
+    stages = Counter(incident.stage for incident in status.incidents)
+    yield _labelled(
+        "open_incidents",
+        "Incidents that are not resolved.",
+        "stage",
+        {s.value: stages[s.value] for s in Stage if s is not Stage.RESOLVED},
+    )
+    yield _gauge("actions_frozen", "1 while Sentinel takes no action by itself.", bool(status.frozen))
+    yield _gauge("actions_stopped", "1 while an operator has stopped all actions.", bool(status.stopped))
+    yield _gauge("observe_only", "1 in observe-only mode.", status.observe_only)
+    yield _gauge("controller_start_time_seconds", "When this controller took over.", status.started)
+
+
+def _jobs(jobs: tuple[JobView, ...]) -> Iterator[Metric]:
+    def of(name: str, text: str, values: dict[str, float]) -> GaugeMetricFamily:
+        return _labelled(name, text, "job", values)
+
+    yield of("job_step", "Last step completed by all ranks.", {j.job: j.step for j in jobs})
+    yield of("job_generation", "How often the gang was formed.", {j.job: j.generation for j in jobs})
+    yield of("job_ranks", "Seats in the present generation.", {j.job: len(j.seats) for j in jobs})
+    yield of("job_ranks_wanted", "World size asked for.", {j.job: j.wanted for j in jobs})
+    yield of("job_standbys", "Warm standbys.", {j.job: len(j.standbys) for j in jobs})
+    yield of("job_running", "1 while the job trains.", {j.job: j.stage == "running" for j in jobs})
+    yield of(
+        "job_snapshot_step", "Step of the newest memory snapshot.", {j.job: j.snapshot_step for j in jobs}
+    )
+    yield of(
+        "job_loss", "Global mean loss of the last step.", {j.job: j.losses[-1][1] for j in jobs if j.losses}
+    )
+
+
+def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"sentinel_{name}", text, value=float(value))
+
+
+def _labelled(name: str, text: str, label: str, values: dict[str, float]) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(f"sentinel_{name}", text, labels=[label])
+    for key, value in values.items():
+        family.add_metric([key], float(value))
+    return family

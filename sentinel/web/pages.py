@@ -1,0 +1,160 @@
+"""Rendering: values to HTML, with our own templates, escaped, and nothing from elsewhere."""
+
+import math
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from functools import cache
+
+import jinja2
+from markdown_it import MarkdownIt
+
+from sentinel.logbook.entry import Row
+from sentinel.model.finding import Health
+from sentinel.model.ids import Instant, Seconds
+from sentinel.web.verdict import training, verdict
+from sentinel.web.view import JobView, NodeView, SeatView, Status
+
+SPARK_WIDTH, SPARK_HEIGHT = 240, 44
+
+
+def status_page(status: Status) -> str:
+    """Render the whole status page."""
+    return _page("status.html", status)
+
+
+def status_fragment(status: Status) -> str:
+    """Render only what changes, for the page's own refresh."""
+    return _page("status_body.html", status)
+
+
+def logbook_page(rows: Sequence[Row], query: str) -> str:
+    """Render the logbook's table with its search box."""
+    return _environment().get_template("logbook.html").render(rows=rows, query=query, here="logbook")
+
+
+def entry_page(incident: str, markdown: str) -> str:
+    """Render one logbook entry. HTML, links and images in it stay text."""
+    body = _markdown().render(markdown)
+    return _environment().get_template("entry.html").render(incident=incident, body=body, here="logbook")
+
+
+def missing_page(what: str) -> str:
+    """Render the page for an address that has nothing."""
+    return _environment().get_template("missing.html").render(what=what, here="")
+
+
+def _page(template: str, status: Status) -> str:
+    troubled, quiet = split(status.nodes)
+    return (
+        _environment()
+        .get_template(template)
+        .render(
+            status=status,
+            verdict=verdict(status),
+            troubled=troubled,
+            quiet=quiet,
+            ranks=_ranks_by_node(status.jobs),
+            here="status",
+        )
+    )
+
+
+def split(nodes: Iterable[NodeView]) -> tuple[list[NodeView], list[NodeView]]:
+    """Part the nodes that need a look from the quiet ones, each in order of name."""
+    ordered = sorted(nodes, key=lambda node: _natural(node.node))
+    troubled = [node for node in ordered if node.silent or node.cordon or node.health is not Health.OK]
+    return troubled, [node for node in ordered if node not in troubled]
+
+
+def ranges(numbers: Iterable[int]) -> str:
+    """Write numbers shortly: `0-7, 9`."""
+    spans: list[list[int]] = []
+    for number in sorted(numbers):
+        if spans and number == spans[-1][1] + 1:
+            spans[-1][1] = number
+        else:
+            spans.append([number, number])
+    return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in spans)
+
+
+def spark(losses: Sequence[tuple[int, float]]) -> str:
+    """Give the points of a polyline through the finite losses; empty for fewer than two."""
+    finite = [(step, loss) for step, loss in losses if math.isfinite(loss)]
+    if len(finite) < 2:
+        return ""
+    steps, values = [step for step, _ in finite], [loss for _, loss in finite]
+    across, up = (steps[-1] - steps[0]) or 1, (max(values) - min(values)) or 1.0
+    points = (
+        (
+            (step - steps[0]) / across * SPARK_WIDTH,
+            2 + (max(values) - loss) / up * (SPARK_HEIGHT - 4),
+        )
+        for step, loss in finite
+    )
+    return " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+
+
+def duration(seconds: Seconds | None) -> str:
+    """Write a duration for people: `0.4 s`, `42 s`, `3 min 20 s`, `5 h 02 min`, `3 d 4 h`."""
+    if seconds is None:
+        return "never"
+    if seconds < 10:
+        return f"{max(0.0, seconds):.1f} s"
+    whole = round(seconds)
+    if whole < 120:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    if whole < 86_400:
+        return f"{whole // 3600} h {whole % 3600 // 60:02} min"
+    return f"{whole // 86_400} d {whole % 86_400 // 3600} h"
+
+
+def _clock(at: Instant) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%H:%M:%S")
+
+
+def _date(at: Instant) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _last_loss(job: JobView) -> float | None:
+    return job.losses[-1][1] if job.losses else None
+
+
+def _ranks_by_node(jobs: Iterable[JobView]) -> dict[str, str]:
+    seats: dict[str, list[SeatView]] = {}
+    for job in jobs:
+        for seat in job.seats:
+            seats.setdefault(seat.node, []).append(seat)
+    return {node: ranges(seat.rank for seat in found) for node, found in seats.items()}
+
+
+def _natural(name: str) -> tuple[str, int, str]:
+    """node-9 before node-10."""
+    head = name.rstrip("0123456789")
+    return head, int(name[len(head) :] or -1), name
+
+
+@cache
+def _markdown() -> MarkdownIt:
+    parser = MarkdownIt("commonmark", {"html": False}).enable("table")
+    return parser.disable(["link", "image", "autolink", "html_inline", "html_block"])
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("sentinel.web"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters |= {"duration": duration, "clock": _clock, "date": _date, "spark": spark}
+    environment.globals |= {
+        "training": training,
+        "last_loss": _last_loss,
+        "spark_size": (SPARK_WIDTH, SPARK_HEIGHT),
+    }
+    return environment

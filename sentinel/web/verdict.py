@@ -1,0 +1,83 @@
+"""The one sentence that a tired person needs first: is all well, and if not, what is wrong."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from sentinel.model.finding import Health
+from sentinel.web.view import JobView, Status
+
+
+class Level(StrEnum):
+    """How loud the verdict is."""
+
+    GOOD = "good"
+    NOTICE = "notice"
+    BAD = "bad"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A level, a headline, and at most one sentence more per reason."""
+
+    level: Level
+    headline: str
+    details: tuple[str, ...] = ()
+
+
+def verdict(status: Status) -> Verdict:
+    """Sum up the cluster: open incidents first, then what keeps Sentinel from acting, then quiet doubts."""
+    held = _held(status)
+    details = (*held, *_doubts(status))
+    if status.incidents:
+        return Verdict(_incident_level(status), _incidents(status), details)
+    if held:
+        return Verdict(Level.NOTICE, "Sentinel is not acting", details)
+    if details:
+        return Verdict(Level.NOTICE, "No open incident, but look here", details)
+    return Verdict(Level.GOOD, "All is well", tuple(map(training, status.jobs)) or ("No job runs.",))
+
+
+def training(job: JobView) -> str:
+    """Say in a sentence what a job is doing."""
+    if job.stage != "running":
+        return f"{job.job} is {job.stage}."
+    return f"{job.job} is training with {len(job.seats)} of {job.wanted} ranks."
+
+
+def _incident_level(status: Status) -> Level:
+    unattended = any(incident.stage == "open" and not incident.acked_by for incident in status.incidents)
+    stuck = any(job.stage not in ("running", "stopped") for job in status.jobs)
+    return Level.BAD if unattended or stuck else Level.NOTICE
+
+
+def _incidents(status: Status) -> str:
+    count = len(status.incidents)
+    if count == 1:
+        newest = status.incidents[0]
+        return f"{newest.title}: {newest.where}" if newest.where not in newest.title else newest.title
+    return f"{count} open incidents"
+
+
+def _held(status: Status) -> tuple[str, ...]:
+    reasons = []
+    if status.stopped:
+        reasons.append(f"All actions were stopped by {status.stopped}.")
+    if status.frozen:
+        reasons.append(f"Actions are frozen: {status.frozen}.")
+    if status.observe_only:
+        reasons.append("Observe-only: Sentinel says what it would do, and does nothing but page.")
+    return tuple(reasons)
+
+
+def _doubts(status: Status) -> tuple[str, ...]:
+    silent = sum(node.silent for node in status.nodes)
+    critical = sum(node.health is Health.CRITICAL and not node.cordon for node in status.nodes)
+    idle = [training(job) for job in status.jobs if job.stage not in ("running", "stopped")]
+    shrunk = [
+        f"{job.job} has shrunk to {len(job.seats)} of {job.wanted} ranks."
+        for job in status.jobs
+        if job.stage == "running" and len(job.seats) < job.wanted
+    ]
+    counts = [f"{silent} of {len(status.nodes)} nodes are silent."] if silent else []
+    counts += [f"{critical} schedulable nodes have critical findings."] if critical else []
+    return (*idle, *shrunk, *counts)

@@ -1,0 +1,147 @@
+"""What the pages show: plain frozen values that the controller fills in."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, TypeAlias
+
+from sentinel.logbook.entry import Row
+from sentinel.model.finding import Health
+from sentinel.model.ids import Instant, Seconds
+
+
+@dataclass(frozen=True, slots=True)
+class NodeView:
+    """One machine as the controller sees it now."""
+
+    node: str
+    health: Health
+    """The worst of its findings; `unknown` for a node that never reported."""
+    report_age_s: Seconds | None
+    """Since its newest report, None before the first."""
+    silent: bool = False
+    cordon: str = ""
+    """Why nothing is placed here, and who said so; empty when it is schedulable."""
+    gpus: int = 0
+    findings: tuple[str, ...] = ()
+    """What is not ok, one line each."""
+
+
+@dataclass(frozen=True, slots=True)
+class SeatView:
+    """One rank's place and where it is in training."""
+
+    rank: int
+    node: str
+    gpu: int
+    worker: str
+    step: int = -1
+    phase: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class JobView:
+    """One training job."""
+
+    job: str
+    stage: str
+    """`waiting | forming | running | broken | stopped`"""
+    generation: int
+    step: int
+    """Last step completed by all ranks, -1 before the first."""
+    wanted: int
+    """World size asked for; fewer seats mean that the job has shrunk."""
+    seats: tuple[SeatView, ...] = ()
+    standbys: tuple[tuple[str, str], ...] = ()
+    """(worker, node) of every warm standby."""
+    losses: tuple[tuple[int, float], ...] = ()
+    """(step, global mean loss) of recent steps, oldest first."""
+    median_step_s: Seconds | None = None
+    step_age_s: Seconds | None = None
+    """Since the last new step."""
+    snapshot_step: int = -1
+    """Newest step that a complete memory snapshot holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentView:
+    """One incident that is not resolved."""
+
+    incident: str
+    opened: Instant
+    stage: str
+    title: str
+    cause: str = ""
+    """Empty until diagnosed."""
+    where: str = ""
+    why: str = ""
+    confidence: float = 0.0
+    acked_by: str = ""
+    done: tuple[str, ...] = ()
+    """Actions so far, one line each, oldest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionView:
+    """One action that was decided lately."""
+
+    at: Instant
+    what: str
+    incident: str
+    refused: bool = False
+    outcome: str = ""
+    """Empty while it is being performed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Everything on the status page, at one moment."""
+
+    now: Instant
+    cluster: str
+    started: Instant
+    """When this controller took over."""
+    nodes: tuple[NodeView, ...] = ()
+    jobs: tuple[JobView, ...] = ()
+    incidents: tuple[IncidentView, ...] = ()
+    """Open and mitigating ones, newest first."""
+    decisions: tuple[DecisionView, ...] = ()
+    """Newest first."""
+    frozen: str = ""
+    """Why Sentinel takes no action by itself; empty when it acts."""
+    stopped: str = ""
+    """Who stopped all actions; empty when nobody did."""
+    observe_only: bool = False
+
+
+class View(Protocol):
+    """The controller, as far as the pages look at it. Calls return at once."""
+
+    def status(self) -> Status:
+        """Give the present state of everything."""
+
+    def search(self, query: str) -> Sequence[Row]:
+        """Give the logbook's rows with all words of the query, newest first; all for an empty one."""
+
+    def entry(self, incident: str) -> str | None:
+        """Give an incident's logbook entry as Markdown, None when there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What an operator asks for; the controller stamps it and makes it a fact."""
+
+    command: str
+    """`ack | silence | drain | undrain | stop-actions | resume-actions | stop-job`"""
+    target: str = ""
+    who: str = "operator"
+    reason: str = ""
+    for_s: Seconds = field(default=0.0)
+    """How long a silence lasts."""
+
+
+class CommandRefusedError(Exception):
+    """A command makes no sense now; the text says why, in one line."""
+
+
+Commander: TypeAlias = Callable[[Command], Awaitable[str]]
+"""Carries a command out and says what was done. Raises CommandRefusedError."""

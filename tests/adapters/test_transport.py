@@ -1,0 +1,158 @@
+import asyncio
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import msgpack
+import pytest
+import zmq
+
+from sentinel.adapters.transport import KeyFileError, Keys, Link, Reports, Uplink, ensure_keys
+from sentinel.model.ids import NodeId
+from sentinel.model.report import Ack, Hello, Order, ProbedSeen, Report
+from sentinel.model.wire import to_plain
+
+NODE = NodeId("node-7")
+HELLO = Hello(NODE, "boot", "127.0.0.1", 1, 8, "0")
+REPORT = Report(NODE, "boot", 1, (), ((1, ProbedSeen(("gpu",), "exit:7")),))
+
+
+async def until(condition: Callable[[], bool], deadline_s: float = 5.0) -> None:
+    async with asyncio.timeout(deadline_s):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def connect(uplink: Uplink) -> None:
+    await until(lambda: Link.UP in uplink.changes())
+
+
+async def orders(uplink: Uplink) -> list[Order]:
+    received: list[Order] = []
+    await until(lambda: bool(received.extend(uplink.orders()) or received))
+    return received
+
+
+def test_reports_and_orders_travel_both_ways(tmp_path: Path) -> None:
+    keys = ensure_keys(tmp_path)
+
+    async def scenario() -> None:
+        async with Reports("tcp://127.0.0.1:0", keys) as reports:
+            uplink = Uplink(reports.endpoint, keys, NODE)
+            await connect(uplink)
+            assert uplink.send(HELLO)
+            assert uplink.send(REPORT)
+            assert await reports.recv() == (NODE, HELLO)
+            assert await reports.recv() == (NODE, REPORT)
+            assert await reports.send(NODE, Ack(1))
+            assert await orders(uplink) == [Ack(1)]
+            assert not await reports.send(NodeId("nobody"), Ack(1))
+            uplink.close()
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("payload", "said"),
+    [
+        pytest.param(b"\xc1", "not msgpack", id="not msgpack"),
+        pytest.param(msgpack.packb({"kind": "Rapport"}), "'Rapport' is none of Hello, Report", id="kind"),
+        pytest.param(
+            msgpack.packb({**to_plain(REPORT), "seq": "one"}),
+            "Report.seq: expected int, got 'one'",
+            id="field",
+        ),
+        pytest.param(
+            msgpack.packb(to_plain(Report(NodeId("node-8"), "boot", 1, (), ()))),
+            "'node-8' is not the connection's 'node-7'",
+            id="another node's name",
+        ),
+    ],
+)
+def test_a_message_that_does_not_parse_is_refused_in_one_line_and_the_next_is_read(
+    tmp_path: Path, payload: bytes, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keys = ensure_keys(tmp_path)
+
+    async def scenario() -> None:
+        async with Reports("tcp://127.0.0.1:0", keys) as reports:
+            uplink = Uplink(reports.endpoint, keys, NODE)
+            await connect(uplink)
+            uplink.socket.send(payload)
+            assert uplink.send(REPORT)
+            assert await reports.recv() == (NODE, REPORT)
+            assert reports.refused == 1
+            uplink.close()
+
+    asyncio.run(scenario())
+    lines = capsys.readouterr().out.strip().splitlines()
+    assert len(lines) == 1
+    assert "node-7" in lines[0]
+    assert said in lines[0]
+
+
+def test_an_agent_with_a_wrong_key_is_told_so(tmp_path: Path) -> None:
+    keys, stranger = ensure_keys(tmp_path / "ours"), ensure_keys(tmp_path / "stranger")
+    (tmp_path / "stranger/controller.pub").write_bytes(keys.controller_public)
+
+    async def scenario() -> None:
+        async with Reports("tcp://127.0.0.1:0", keys) as reports:
+            uplink = Uplink(reports.endpoint, stranger, NODE)
+            await until(lambda: Link.REFUSED in uplink.changes())
+            assert uplink.refusal == (
+                f"the controller at {reports.endpoint} refused this agent's key ({tmp_path}/stranger/agent.key)"
+            )
+            assert not uplink.send(REPORT)
+            uplink.close()
+
+    asyncio.run(scenario())
+
+
+def test_an_agent_that_knows_another_controller_is_told_so(tmp_path: Path) -> None:
+    keys, stranger = ensure_keys(tmp_path / "ours"), ensure_keys(tmp_path / "stranger")
+    (tmp_path / "stranger/agent.key").write_bytes(keys.agent_secret)
+
+    async def scenario() -> None:
+        async with Reports("tcp://127.0.0.1:0", keys) as reports:
+            uplink = Uplink(reports.endpoint, stranger, NODE)
+            await until(lambda: Link.REFUSED in uplink.changes(), 10)
+            assert "controller.pub" in uplink.refusal
+            uplink.close()
+
+    asyncio.run(scenario())
+
+
+def test_an_agent_reconnects_to_the_next_controller_at_the_same_address(tmp_path: Path) -> None:
+    keys = ensure_keys(tmp_path)
+
+    async def scenario() -> None:
+        async with Reports("tcp://127.0.0.1:0", keys) as first:
+            endpoint = first.endpoint
+            uplink = Uplink(endpoint, keys, NODE)
+            await connect(uplink)
+        await until(lambda: Link.DOWN in uplink.changes())
+        assert not uplink.send(REPORT)
+        async with Reports(endpoint, keys) as second:
+            await connect(uplink)
+            assert uplink.send(HELLO)
+            assert await second.recv() == (NODE, HELLO)
+        uplink.close()
+
+    asyncio.run(scenario())
+
+
+def test_keys_are_made_once_and_are_secret(tmp_path: Path) -> None:
+    first = ensure_keys(tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    ensure_keys(tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {0o600}
+    assert zmq.curve_public(first.agent_secret) == first.agent_public
+
+
+def test_a_missing_or_broken_key_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(KeyFileError, match=r"agent\.key: No such file"):
+        Keys(tmp_path).agent_secret  # noqa: B018: the property reads the file
+    (tmp_path / "agent.key").write_text("short")
+    with pytest.raises(KeyFileError, match=r"agent\.key: not a CURVE key"):
+        Keys(tmp_path).agent_secret  # noqa: B018

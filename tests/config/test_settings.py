@@ -1,0 +1,122 @@
+"""Settings come from a file and the environment, and a wrong one is named in one line."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from sentinel.config import ConfigError, keys, load
+from sentinel.model.policy import Policy
+
+OPERATING = Path(__file__).parents[2] / "docs" / "operating.md"
+
+
+def write(directory: Path, text: str) -> Path:
+    file = directory / "sentinel.toml"
+    file.write_text(text)
+    return file
+
+
+def test_nothing_given_is_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert load(env={}).policy == Policy()
+
+
+def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
+    file = write(tmp_path, "[job]\nworld = 4\nname = 'a'\n[policy]\nsilent_s = 3\n")
+    settings = load(file, {"SENTINEL_JOB__WORLD": "8", "SENTINEL_POLICY__OBSERVE_ONLY": "true"})
+    assert (settings.job.world, settings.job.name) == (8, "a")
+    assert (settings.policy.silent_s, settings.policy.observe_only) == (3.0, True)
+
+
+def test_a_file_is_found_by_the_environment_or_in_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = write(tmp_path, "[cluster]\nname = 'here'\n")
+    assert load(env={}).cluster.name == "here"
+    other = file.rename(tmp_path / "other.toml")
+    assert load(env={"SENTINEL_CONFIG": str(other)}).cluster.name == "here"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        pytest.param("[job]\nwrold = 3", "unknown key job.wrold; did you mean 'world'?", id="unknown key"),
+        pytest.param(
+            "[policy]\nsilent = 3", "unknown key policy.silent; did you mean 'silent_s'?", id="policy key"
+        ),
+        pytest.param("[jbo]\nworld = 3", "unknown section 'jbo'; did you mean 'job'?", id="unknown section"),
+        pytest.param(
+            "[job]\nworld = '3'", "job.world: input should be a valid integer, got '3'", id="wrong type"
+        ),
+        pytest.param(
+            "[job]\nworld = true", "job.world: input should be a valid integer, got True", id="bool"
+        ),
+        pytest.param(
+            "[job]\nbackend = 'mpi'", "job.backend: input should be 'auto', 'gloo' or 'nccl'", id="choice"
+        ),
+        pytest.param(
+            "[job]\nworld = 2\nmin_world = 3", "min_world must not be above world, 2", id="contradiction"
+        ),
+        pytest.param("[policy]\nsilent_s = -1", "policy.silent_s: input should be greater", id="negative"),
+        pytest.param(
+            "[policy]\nsilent_s = nan", "policy.silent_s: input should be a finite number", id="nan"
+        ),
+        pytest.param("[pages]\nslack_token = 'x'", "SENTINEL_PAGES__SLACK_TOKEN", id="secret in the file"),
+        pytest.param("job = 3", "job: input should be an object, got 3", id="no table"),
+        pytest.param("[job", "is not TOML", id="not toml"),
+    ],
+)
+def test_a_wrong_file_is_refused_in_one_line(tmp_path: Path, text: str, says: str) -> None:
+    file = write(tmp_path, text)
+    with pytest.raises(ConfigError) as error:
+        load(file, {})
+    assert says in str(error.value)
+    assert str(error.value).startswith(str(file))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        pytest.param("SENTINEL_JOB__WORLD", "job.world: input should be a valid integer", id="wrong type"),
+        pytest.param("SENTINEL_JOB__WRLD", "unknown key job.wrld; did you mean 'world'?", id="unknown key"),
+        pytest.param("SENTINEL_JBO__WORLD", "unknown section 'jbo'", id="unknown section"),
+    ],
+)
+def test_a_wrong_environment_is_refused(tmp_path: Path, name: str, says: str) -> None:
+    with pytest.raises(ConfigError, match="environment") as error:
+        load(write(tmp_path, ""), {name: "x"})
+    assert says in str(error.value)
+
+
+def test_a_missing_file_that_was_asked_for_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load(tmp_path / "none.toml", {})
+
+
+def test_the_slack_token_is_never_printed(tmp_path: Path) -> None:
+    settings = load(write(tmp_path, ""), {"SENTINEL_PAGES__SLACK_TOKEN": "xoxb-secret"})
+    assert settings.pages.token() == "xoxb-secret"
+    assert "secret" not in repr(settings)
+
+
+def test_the_slack_token_may_lie_in_a_file(tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    settings = load(write(tmp_path, f"[pages]\nslack_token_file = '{token}'\n"), {})
+    with pytest.raises(ConfigError, match="slack_token_file"):
+        settings.pages.token()
+    token.write_text("xoxb-1\n")
+    assert settings.pages.token() == "xoxb-1"
+
+
+def test_every_setting_has_a_reason() -> None:
+    assert [key.name for key in keys() if not key.reason] == []
+
+
+def test_the_manual_lists_every_setting_with_its_default_and_reason() -> None:
+    rows = re.findall(
+        r"^\| `(\w+\.\w+)` \|\s*(?:`(.*?)`)?\s*\| (.*) \|$", OPERATING.read_text(), re.MULTILINE
+    )
+    assert rows == [(key.name, key.default, key.reason) for key in keys()]

@@ -1,0 +1,423 @@
+"""Copies travel between nodes over TCP and are found again, whatever is lost meanwhile."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from sentinel.gang.snapshot_wire import connect
+from sentinel.gang.snapshots import (
+    Copies,
+    PeerSender,
+    Slots,
+    SnapshotError,
+    SnapshotHolder,
+    find,
+    snapshots_of,
+)
+
+KEY = b"a secret of this cluster"
+HOSTS = ("127.0.0.2", "127.0.0.3")
+
+HOLDER_PROCESS = """
+import sys, time
+from pathlib import Path
+from sentinel.gang.snapshots import SnapshotHolder
+holder = SnapshotHolder(Path(sys.argv[1]), "127.0.0.3", key=sys.argv[2].encode())
+assert "torch" not in sys.modules
+print(holder.address[1], flush=True)
+time.sleep(60)
+"""
+
+
+class Node:
+    """One node's memory and the holder that serves it."""
+
+    def __init__(self, memory: Path, host: str) -> None:
+        self.memory = memory
+        self.holder = SnapshotHolder(memory, host, key=KEY)
+
+    def own(self, rank: int) -> Slots:
+        return Slots(snapshots_of(self.memory, "moe"), "owner", rank)
+
+    def peer(self, rank: int) -> Slots:
+        return Slots(snapshots_of(self.memory, "moe"), "peer", rank)
+
+
+@pytest.fixture
+def nodes(tmp_path: Path) -> Iterator[list[Node]]:
+    """Two nodes; rank 0 lives on the first and keeps its second copy on the other, rank 1 the reverse."""
+    made = [Node(tmp_path / host, host) for host in HOSTS]
+    yield made
+    for node in made:
+        node.holder.close()
+
+
+@pytest.fixture
+def sender(nodes: list[Node]) -> Iterator[PeerSender]:
+    with contextlib.closing(PeerSender("moe", 0, nodes[1].holder.address, KEY, timeout_s=1.0)) as made:
+        yield made
+
+
+@pytest.fixture
+def other_process(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], tuple[str, int]]]:
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER_PROCESS, str(tmp_path / "other"), KEY.decode()], stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        yield process, ("127.0.0.3", int(process.stdout.readline()))
+        process.kill()
+
+
+def until(true: Callable[[], bool], deadline_s: float = 10.0) -> None:
+    end = time.monotonic() + deadline_s
+    while not true():
+        assert time.monotonic() < end, "the condition never came true"
+        time.sleep(0.002)
+
+
+def settled(sender: PeerSender) -> str:
+    until(lambda: not sender.busy)
+    return sender.error
+
+
+def found(nodes: list[Node], at: int = 0, world: int = 2) -> Copies:
+    return find("moe", world, [node.holder.address for node in nodes], nodes[at].memory, KEY)
+
+
+def snapshot_everywhere(nodes: list[Node], steps: range, generation: int = 1) -> None:
+    for step in steps:
+        for rank, node in enumerate(nodes):
+            for slots in (node.own(rank), nodes[1 - rank].peer(rank)):
+                slots.write(step, generation, 2, [b"rank %d step %d" % (rank, step)], keep=step - 1)
+
+
+def damage(slots: Slots, step: int) -> None:
+    for path in slots.paths:
+        raw = bytearray(path.read_bytes())
+        if raw.endswith(b"step %d" % step):
+            raw[-1] ^= 1
+            path.write_bytes(raw)
+
+
+# ------------------------------------------------------------------------------------------------ pushing
+
+
+def test_a_copy_reaches_the_peer(nodes: list[Node], sender: PeerSender) -> None:
+    sender.send(4, 1, 2, [b"abc", memoryview(b"def")])
+    assert sender.wait(4, 10.0)
+    assert (sender.acked_step, sender.error) == (4, "")
+    assert nodes[1].peer(0).read(4) == b"abcdef"
+
+
+def test_a_large_copy_arrives_whole(nodes: list[Node], sender: PeerSender) -> None:
+    payload = os.urandom(5_000_001)
+    sender.send(4, 1, 2, [payload])
+    assert sender.wait(4, 10.0)
+    assert nodes[1].peer(0).read(4) == payload
+
+
+def test_sending_copies_what_the_next_step_changes(nodes: list[Node], sender: PeerSender) -> None:
+    live = bytearray(b"x" * 100_000)
+    sender.send(1, 1, 2, [live])
+    live[:] = b"y" * 100_000
+    assert sender.wait(1, 10.0)
+    assert nodes[1].peer(0).read(1) == b"x" * 100_000
+
+
+def test_the_peer_keeps_the_globally_complete_step(nodes: list[Node], sender: PeerSender) -> None:
+    for step in range(6):
+        sender.send(step, 1, 2, [b"x"], keep=1)
+        assert sender.wait(step, 10.0)
+    assert {info.step for info in nodes[1].peer(0).inventory()} == {1, 4, 5}
+
+
+def test_a_new_generation_has_acknowledged_nothing_yet(nodes: list[Node], sender: PeerSender) -> None:
+    sender.send(9, 1, 2, [b"x"])
+    assert sender.wait(9, 10.0)
+    sender.send(8, 2, 2, [b"x"])
+    assert sender.wait(8, 10.0)
+    assert sender.acked_step == 8
+
+
+# ------------------------------------------------------------------------------------------------ fencing
+
+
+def test_a_generation_that_is_over_is_refused(nodes: list[Node], sender: PeerSender) -> None:
+    nodes[1].holder.fence("moe", 3)
+    sender.send(4, 2, 2, [b"late"])
+    assert settled(sender) == "refused: generation 2 of moe is over, 3 has begun"
+    assert sender.acked_step == -1
+    sender.send(4, 3, 2, [b"in time"])
+    assert sender.wait(4, 10.0), "the connection goes on after a refusal"
+
+
+def test_a_newer_push_fences_the_older_generation_of_every_rank(
+    nodes: list[Node], sender: PeerSender
+) -> None:
+    sender.send(4, 2, 2, [b"x"])
+    assert sender.wait(4, 10.0)
+    with contextlib.closing(PeerSender("moe", 1, nodes[1].holder.address, KEY)) as old:
+        old.send(5, 1, 2, [b"late"])
+        assert "generation 1 of moe is over" in settled(old)
+
+
+def test_a_restarted_holder_still_refuses_what_was_over(nodes: list[Node], tmp_path: Path) -> None:
+    nodes[1].peer(0).write(4, 3, 2, [b"x"])
+    nodes[1].holder.close()
+    with (
+        SnapshotHolder(nodes[1].memory, HOSTS[1], key=KEY) as holder,
+        contextlib.closing(PeerSender("moe", 1, holder.address, KEY)) as old,
+    ):
+        old.send(5, 2, 2, [b"late"])
+        assert "generation 2 of moe is over" in settled(old)
+
+
+def test_a_push_stuck_in_the_middle_holds_up_no_newer_generation(
+    nodes: list[Node], sender: PeerSender
+) -> None:
+    stuck = connect(nodes[1].holder.address, KEY, within_s=1.0, silence_s=5.0)
+    request = {"op": "push", "job": "moe", "rank": 0, "step": 1, "generation": 1, "world": 2, "keep": -1}
+    stuck.say({**request, "length": 1000, "crc": 0})
+    stuck.send_payload([b"half"])
+    until(lambda: nodes[1].peer(0).paths[0].exists())
+    sender.send(2, 2, 2, [b"new"])
+    assert sender.wait(2, 4.0)
+    assert [info.step for info in nodes[1].peer(0).inventory()] == [2]
+    stuck.close()
+
+
+# ---------------------------------------------------------------------------------------- losing the peer
+
+
+def test_a_peer_that_is_gone_is_said_and_blocks_nothing(nodes: list[Node], sender: PeerSender) -> None:
+    sender.send(1, 1, 2, [b"x"])
+    assert sender.wait(1, 10.0)
+    nodes[1].holder.close()
+    for step in (2, 3):
+        sender.send(step, 1, 2, [b"x"])
+        assert "127.0.0.3" in settled(sender)
+    assert sender.acked_step == 1
+
+
+def test_a_peer_that_comes_back_is_used_again(nodes: list[Node], sender: PeerSender) -> None:
+    sender.send(1, 1, 2, [b"x"])
+    assert sender.wait(1, 10.0)
+    port = nodes[1].holder.address[1]
+    nodes[1].holder.close()
+    nodes[1].holder = SnapshotHolder(nodes[1].memory, HOSTS[1], port, key=KEY)
+    sender.send(2, 1, 2, [b"x"])
+    assert sender.wait(2, 10.0)
+    assert sender.error == ""
+
+
+def test_a_stopped_peer_is_said_within_the_timeout(
+    other_process: tuple[subprocess.Popen[bytes], tuple[str, int]],
+) -> None:
+    process, address = other_process
+    with contextlib.closing(PeerSender("moe", 0, address, KEY, timeout_s=0.3)) as sender:
+        sender.send(1, 1, 2, [b"x"])
+        assert sender.wait(1, 10.0)
+        process.send_signal(signal.SIGSTOP)
+        sender.send(2, 1, 2, [b"x" * 20_000_000])
+        assert "127.0.0.3" in settled(sender)
+        process.send_signal(signal.SIGCONT)
+        sender.send(3, 1, 2, [b"x"])
+        assert sender.wait(3, 10.0)
+
+
+def test_a_sender_can_turn_to_another_peer(nodes: list[Node], sender: PeerSender) -> None:
+    sender.send(1, 1, 2, [b"x"])
+    assert sender.wait(1, 10.0)
+    sender.retarget(*nodes[0].holder.address)
+    assert sender.acked_step == -1
+    sender.send(2, 1, 2, [b"y"])
+    assert sender.wait(2, 10.0)
+    assert nodes[0].peer(0).read(2) == b"y"
+    assert [info.step for info in nodes[1].peer(0).inventory()] == [1]
+
+
+# ------------------------------------------------------------------------------------------------ strangers
+
+
+def test_a_wrong_key_is_refused_in_one_line(nodes: list[Node]) -> None:
+    with contextlib.closing(PeerSender("moe", 0, nodes[1].holder.address, b"wrong")) as sender:
+        sender.send(1, 1, 2, [b"x"])
+        error = settled(sender)
+    assert error == f"snapshot holder 127.0.0.3:{nodes[1].holder.address[1]}: the key is refused"
+    assert nodes[1].peer(0).inventory() == []
+
+
+def test_a_silent_stranger_does_not_keep_others_out(nodes: list[Node], sender: PeerSender) -> None:
+    with socket.create_connection(nodes[1].holder.address):
+        sender.send(1, 1, 2, [b"x"])
+        assert sender.wait(1, 10.0)
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        {"op": "nonsense"},
+        {"op": "fetch", "job": "moe", "kind": "owner"},
+        {"op": "list"},
+        {"op": "push", "job": "moe", "rank": "zero", "generation": 1},
+    ],
+    ids=["operation", "missing rank", "missing job", "bad rank"],
+)
+def test_a_request_without_sense_ends_only_its_own_connection(
+    nodes: list[Node], sender: PeerSender, request_: dict[str, object]
+) -> None:
+    channel = connect(nodes[1].holder.address, KEY, within_s=1.0, silence_s=5.0)
+    channel.say(request_)
+    with pytest.raises((EOFError, OSError)):
+        channel.hear()
+    channel.close()
+    sender.send(1, 1, 2, [b"x"])
+    assert sender.wait(1, 10.0)
+
+
+@pytest.mark.parametrize(
+    ("request_", "reason"),
+    [
+        ({"op": "fetch", "job": "..", "kind": "owner", "rank": 0, "step": 0}, "can't name a job's directory"),
+        ({"op": "fetch", "job": "moe", "kind": "../x", "rank": 0, "step": 0}, "no copies of kind"),
+        (
+            {"op": "fetch", "job": "moe", "kind": "owner", "rank": 0, "step": 0},
+            "step 0 of rank 0 is not here",
+        ),
+    ],
+    ids=["job leads elsewhere", "kind leads elsewhere", "nothing there"],
+)
+def test_a_request_that_cannot_be_met_is_refused_with_its_reason(
+    nodes: list[Node], request_: dict[str, object], reason: str
+) -> None:
+    channel = connect(nodes[1].holder.address, KEY, within_s=1.0, silence_s=5.0)
+    channel.say(request_)
+    reply = channel.hear()
+    channel.close()
+    assert not reply["ok"]
+    assert reason in reply["reason"]
+
+
+# ------------------------------------------------------------------------------------------------ finding
+
+
+def test_every_copy_of_every_rank_is_found(nodes: list[Node]) -> None:
+    snapshot_everywhere(nodes, range(1, 4))
+    copies = found(nodes)
+    assert copies.newest_common() == 3
+    assert copies.newest_common(below=3) == 2
+    assert {rank: sorted(steps) for rank, steps in copies.by_rank.items()} == {0: [1, 2, 3], 1: [1, 2, 3]}
+    for rank in (0, 1):
+        assert copies.fetch(rank, 3) == b"rank %d step 3" % rank
+
+
+def test_a_step_that_one_rank_lacks_is_not_common(nodes: list[Node]) -> None:
+    snapshot_everywhere(nodes, range(1, 4))
+    nodes[0].own(0).write(4, 1, 2, [b"ahead"])
+    assert found(nodes).newest_common() == 3
+
+
+def test_a_lost_node_is_made_up_for_by_its_peers_copies(nodes: list[Node], tmp_path: Path) -> None:
+    snapshot_everywhere(nodes, range(1, 4))
+    nodes[0].holder.close()
+    spare = tmp_path / "spare"
+    copies = find("moe", 2, [node.holder.address for node in nodes], spare, KEY)
+    assert len(copies.unreachable) == 1
+    assert "127.0.0.2" in copies.unreachable[0]
+    assert copies.newest_common() == 3
+    assert copies.fetch(0, 3) == b"rank 0 step 3"
+
+
+def test_without_its_agent_a_nodes_own_memory_is_still_read(nodes: list[Node]) -> None:
+    snapshot_everywhere(nodes, range(1, 4))
+    for node in nodes:
+        node.holder.close()
+    copies = found(nodes)
+    assert copies.newest_common() == 3
+    assert copies.fetch(1, 3) == b"rank 1 step 3"
+
+
+def test_a_damaged_copy_is_passed_over_for_the_peers(nodes: list[Node]) -> None:
+    snapshot_everywhere(nodes, range(1, 4))
+    damage(nodes[0].own(0), 3)
+    copies = found(nodes)
+    assert copies.newest_common() == 3
+    assert copies.fetch(0, 3) == b"rank 0 step 3"
+
+
+def test_a_copy_damaged_after_it_was_found_is_passed_over_too(nodes: list[Node]) -> None:
+    snapshot_everywhere(nodes, range(1, 4))
+    copies = found(nodes)
+    damage(nodes[0].own(0), 3)
+    assert copies.fetch(0, 3) == b"rank 0 step 3"
+    damage(nodes[1].peer(0), 3)
+    with pytest.raises(
+        SnapshotError, match=r"no copy of step 3 of rank 0: owner copy .* is damaged"
+    ) as caught:
+        copies.fetch(0, 3)
+    assert "\n" not in str(caught.value)
+
+
+def test_with_all_copies_of_a_step_damaged_the_step_before_is_common(nodes: list[Node]) -> None:
+    snapshot_everywhere(nodes, range(1, 4))
+    damage(nodes[0].own(0), 3)
+    damage(nodes[1].peer(0), 3)
+    assert found(nodes).newest_common() == 2
+
+
+def test_copies_of_another_world_size_never_count(nodes: list[Node]) -> None:
+    snapshot_everywhere(nodes, range(1, 4))
+    assert found(nodes, world=1).newest_common() == -1
+    assert found(nodes, world=3).newest_common() == -1
+
+
+def test_equal_steps_of_two_generations_count_as_one_and_the_newer_is_read(nodes: list[Node]) -> None:
+    snapshot_everywhere(nodes, range(1, 3), generation=1)
+    nodes[0].own(0).write(2, 2, 2, [b"repeated"], keep=1)
+    copies = found(nodes)
+    assert copies.newest_common() == 2
+    assert copies.fetch(0, 2) == b"repeated"
+
+
+def test_a_job_without_snapshots_has_no_common_step(nodes: list[Node]) -> None:
+    assert found(nodes).newest_common() == -1
+
+
+def test_a_holder_that_never_greets_is_skipped(nodes: list[Node]) -> None:
+    snapshot_everywhere(nodes, range(1, 4))
+    with socket.create_server(("127.0.0.4", 0)) as mute:
+        address = mute.getsockname()
+        copies = find("moe", 2, [address, nodes[1].holder.address], nodes[0].memory, KEY, reach_s=0.2)
+    assert copies.unreachable == (f"snapshot holder 127.0.0.4:{address[1]}: no answer in time",)
+    assert copies.newest_common() == 3
+
+
+def test_copies_of_ranks_that_moved_on_are_released(nodes: list[Node]) -> None:
+    nodes[0].own(7).write(2, 1, 2, [b"left behind"])
+    snapshot_everywhere(nodes, range(1, 6))
+    nodes[0].holder.release("moe", 4)
+    assert nodes[0].own(7).inventory() == []
+    assert {info.step for info in nodes[0].own(0).inventory()} == {3, 4, 5}
+
+
+def test_a_forgotten_job_leaves_no_memory(nodes: list[Node]) -> None:
+    snapshot_everywhere(nodes, range(1, 4))
+    nodes[0].holder.forget("moe")
+    assert not snapshots_of(nodes[0].memory, "moe").exists()
+
+
+def test_the_agents_side_imports_no_torch(
+    other_process: tuple[subprocess.Popen[bytes], tuple[str, int]],
+) -> None:
+    channel = connect(other_process[1], KEY, within_s=1.0, silence_s=5.0)
+    channel.say({"op": "list", "job": "moe"})
+    assert channel.hear() == {"ok": True, "slots": []}
+    channel.close()

@@ -1,0 +1,204 @@
+"""Slots in memory: what is half written never counts, what is globally complete is never overwritten."""
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sentinel.gang.snapshot_slots import Slots, SnapshotError, read_header, slots_in, snapshots_of
+
+SLOW_WRITER = """
+import sys, time
+from pathlib import Path
+from sentinel.gang.snapshot_slots import Slots
+
+def parts():
+    yield b"x" * 100_000
+    print("half", flush=True)
+    time.sleep(60)
+    yield b"y" * 100_000
+
+Slots(Path(sys.argv[1]), "owner", 0).write(int(sys.argv[2]), 1, 2, parts())
+"""
+
+TIRELESS_WRITER = """
+import sys
+from pathlib import Path
+from sentinel.gang.snapshot_slots import Slots
+slots, step = Slots(Path(sys.argv[1]), "owner", 0), 0
+while True:
+    step += 1
+    slots.write(step, 1, 2, [step.to_bytes(8, "little") * 50_000], keep=step - 1)
+    print(step, flush=True)
+"""
+
+
+@pytest.fixture
+def slots(tmp_path: Path) -> Slots:
+    return Slots(snapshots_of(tmp_path, "moe"), "owner", 0)
+
+
+def steps(slots: Slots) -> set[int]:
+    return {info.step for info in slots.inventory()}
+
+
+def damage(path: Path) -> None:
+    raw = bytearray(path.read_bytes())
+    raw[-1] ^= 1
+    path.write_bytes(raw)
+
+
+def path_of(slots: Slots, step: int) -> Path:
+    return next(path for path in slots.paths if (info := read_header(path)) and info.step == step)
+
+
+def test_what_is_written_is_read(slots: Slots) -> None:
+    info = slots.write(5, 3, 2, [b"abc", bytearray(b"def"), memoryview(b"ghi"), b""])
+    assert slots.read(5) == b"abcdefghi"
+    assert slots.inventory() == slots.verified() == [info]
+    assert (info.job, info.rank, info.world, info.generation, info.step, info.length) == (
+        "moe",
+        0,
+        2,
+        3,
+        5,
+        9,
+    )
+
+
+def test_a_shorter_payload_replaces_a_longer_one(slots: Slots) -> None:
+    for step in range(4):
+        slots.write(step, 1, 1, [b"x" * (100 - step)])
+    assert slots.read(3) == b"x" * 97
+    assert path_of(slots, 3).stat().st_size < path_of(slots, 2).stat().st_size
+
+
+def test_the_oldest_is_overwritten(slots: Slots) -> None:
+    for step in range(5):
+        slots.write(step, 1, 1, [b"x"])
+    assert steps(slots) == {2, 3, 4}
+
+
+def test_the_step_to_keep_is_never_overwritten(slots: Slots) -> None:
+    for step in range(10):
+        slots.write(step, 1, 1, [b"%d" % step], keep=0)
+    assert steps(slots) == {0, 8, 9}
+    assert slots.read(0) == b"0"
+
+
+def test_after_a_resume_the_steps_of_the_generation_before_go_first(slots: Slots) -> None:
+    for step in (8, 9, 10):
+        slots.write(step, 1, 1, [b"old"])
+    slots.write(9, 2, 1, [b"new"], keep=8)
+    assert steps(slots) == {8, 9, 10}
+    assert slots.read(9) == b"new"
+    slots.write(10, 2, 1, [b"new"], keep=9)
+    slots.write(11, 2, 1, [b"new"], keep=10)
+    assert steps(slots) == {9, 10, 11}
+
+
+def test_a_generation_that_is_over_writes_nothing(slots: Slots) -> None:
+    slots.write(4, 2, 1, [b"new"])
+    with pytest.raises(SnapshotError, match="generation 1 is over, 2 has begun"):
+        slots.write(5, 1, 1, [b"late"])
+    assert steps(slots) == {4}
+
+
+def test_a_writer_killed_in_mid_write_leaves_nothing_that_counts(slots: Slots) -> None:
+    for step in (1, 2, 3):
+        slots.write(step, 1, 2, [b"%d" % step])
+    directory = slots.paths[0].parent
+    with subprocess.Popen(
+        [sys.executable, "-c", SLOW_WRITER, str(directory), "4"], stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"half\n"
+        process.kill()
+    assert steps(slots) == {2, 3}
+    slots.write(4, 1, 2, [b"again"])
+    assert steps(slots) == {2, 3, 4}, "the half-written slot is the first to be used again"
+
+
+def test_a_writer_killed_anywhere_loses_at_most_the_step_it_wrote(slots: Slots) -> None:
+    for round_number in range(5):
+        with subprocess.Popen(
+            [sys.executable, "-c", TIRELESS_WRITER, str(slots.paths[0].parent)], stdout=subprocess.PIPE
+        ) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            time.sleep(0.003 * round_number)  # where it is killed is the point
+            process.send_signal(signal.SIGKILL)
+            said = int(([b"1", *process.stdout.read().split()])[-1])
+        newest = max(steps(slots))
+        assert newest >= said
+        assert slots.verified() == slots.inventory()
+        assert slots.read(newest) == newest.to_bytes(8, "little") * 50_000
+        for path in slots.paths:
+            path.unlink(missing_ok=True)
+
+
+def test_a_source_that_fails_leaves_nothing_that_counts(slots: Slots) -> None:
+    def parts() -> Iterator[bytes]:
+        yield b"x"
+        raise EOFError
+
+    with pytest.raises(EOFError):
+        slots.write(1, 1, 1, parts())
+    assert slots.inventory() == []
+
+
+def test_a_payload_that_is_not_as_announced_is_refused(slots: Slots) -> None:
+    with pytest.raises(SnapshotError, match="did not arrive as it was sent"):
+        slots.write(1, 1, 1, [b"x"], crc=1)
+    assert slots.inventory() == []
+
+
+def test_a_damaged_payload_is_refused(slots: Slots) -> None:
+    slots.write(1, 1, 1, [b"x" * 100])
+    damage(slots.paths[0])
+    assert steps(slots) == {1}
+    assert slots.verified() == []
+    with pytest.raises(SnapshotError, match="owner copy of step 1 of rank 0 is damaged"):
+        slots.read(1)
+
+
+def test_of_two_copies_of_a_step_the_intact_one_is_read(slots: Slots) -> None:
+    slots.write(1, 1, 1, [b"first"])
+    slots.write(1, 2, 1, [b"second"])
+    assert slots.read(1) == b"second"
+    damage(slots.paths[1])
+    assert slots.read(1) == b"first"
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage", bytes(4096)], ids=["empty", "garbage", "zeros"])
+def test_what_is_no_slot_does_not_count(slots: Slots, content: bytes) -> None:
+    slots.paths[0].parent.mkdir(parents=True)
+    slots.paths[0].write_bytes(content)
+    assert slots.inventory() == []
+    slots.write(1, 1, 1, [b"x"])
+    assert steps(slots) == {1}
+
+
+def test_memory_that_cannot_be_written_is_an_error_with_its_path(slots: Slots) -> None:
+    slots.paths[0].parent.parent.mkdir(parents=True)
+    slots.paths[0].parent.touch()
+    with pytest.raises(SnapshotError, match=r"moe/owner-rank0-slot0: ") as caught:
+        slots.write(1, 1, 1, [b"x"])
+    assert "\n" not in str(caught.value)
+
+
+def test_a_node_knows_whose_copies_it_holds(tmp_path: Path) -> None:
+    directory = snapshots_of(tmp_path, "moe")
+    Slots(directory, "owner", 0).write(1, 1, 2, [b"x"])
+    Slots(directory, "peer", 11).write(1, 1, 2, [b"x"])
+    assert [(slots.kind, slots.rank) for slots in slots_in(directory)] == [("owner", 0), ("peer", 11)]
+
+
+@pytest.mark.parametrize("job", ["", "..", "a/b", "/tmp", "x" * 97, "a\0b"])
+def test_a_job_name_that_could_lead_elsewhere_is_refused(tmp_path: Path, job: str) -> None:
+    with pytest.raises(SnapshotError, match="can't name a job's directory"):
+        snapshots_of(tmp_path, job)

@@ -1,0 +1,123 @@
+"""The bundled runbooks agree with the catalogue, with the policy and with each other."""
+
+import csv
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sentinel import runbooks
+from sentinel.core.predicates import NAMES
+from sentinel.model.ids import Cause
+from sentinel.model.incident import Blame
+from sentinel.model.policy import Policy
+from sentinel.model.runbook import PageWhen, Remedy
+
+BOOKS = runbooks.load()
+CATALOGUE = Path(runbooks.__file__).parents[1] / "checks" / "xid_catalog.csv"
+AWAY = {Remedy.EVICT, Remedy.DRAIN}
+
+
+def xids(book: Cause) -> set[int]:
+    return {number for match in BOOKS[book].matches for number in match.xid}
+
+
+def in_use(action: str) -> set[int]:
+    with CATALOGUE.open(encoding="utf-8") as rows:
+        return {
+            int(row["xid"])
+            for row in csv.DictReader(rows)
+            if row["immediate_action"] == action and row["in_use"] == "yes"
+        }
+
+
+def test_every_predicate_of_the_core_is_used_by_a_runbook() -> None:
+    used = {match.predicate for book in BOOKS.values() for match in book.matches}
+    assert used - {""} == set(NAMES)
+
+
+def test_program_xids_are_those_that_the_catalogue_answers_with_restart_app() -> None:
+    assert xids(Cause("gpu-app-xid")) | {13, 31} == in_use("RESTART_APP") | {13, 31}
+
+
+@pytest.mark.parametrize("action", ["RESET_GPU", "RESTART_BM"])
+def test_every_xid_that_asks_for_reset_or_reboot_takes_the_node_away(action: str) -> None:
+    away = {number for cause, book in BOOKS.items() if book.remedy in AWAY for number in xids(cause)}
+    assert in_use(action) <= away
+
+
+def test_no_xid_that_the_catalogue_ignores_causes_anything() -> None:
+    assert not in_use("IGNORE") & {number for cause in BOOKS for number in xids(cause)}
+
+
+def test_no_xid_has_two_causes() -> None:
+    every = [number for cause in BOOKS for number in xids(cause)]
+    assert sorted(every) == sorted(set(every))
+
+
+def test_only_a_gpu_or_a_node_is_taken_away_and_only_when_sure_enough() -> None:
+    for cause, book in BOOKS.items():
+        if book.remedy in AWAY:
+            assert book.blames in (Blame.GPU, Blame.NODE), cause
+            assert book.confidence >= Policy().evict_confidence, cause
+
+
+def test_unknown_evicts_nobody_and_pages() -> None:
+    unknown = BOOKS[runbooks.UNKNOWN]
+    assert (unknown.remedy, unknown.blames, unknown.confidence) == (Remedy.RESTART, Blame.NOBODY, 0)
+    assert unknown.page is PageWhen.AT_ONCE
+
+
+def _beneath(cause: Cause, above: tuple[Cause, ...] = ()) -> Iterator[Cause]:
+    assert cause not in above, f"{' explains '.join((*above, cause))}"
+    for symptom in BOOKS[cause].explains:
+        yield symptom
+        yield from _beneath(symptom, (*above, cause))
+
+
+def test_no_cause_explains_itself_through_others() -> None:
+    for cause in BOOKS:
+        list(_beneath(cause))
+
+
+def test_what_explains_a_cause_is_at_least_as_sure() -> None:
+    for cause, book in BOOKS.items():
+        for symptom in book.explains:
+            assert book.confidence >= BOOKS[symptom].confidence - 0.1, (cause, symptom)
+
+
+@pytest.mark.parametrize(
+    ("cause", "line"),
+    [
+        pytest.param("host-oom", "Out of memory: Killed process 4242 (python3) total-vm:9kB", id="machine"),
+        pytest.param("host-oom", "Memory cgroup out of memory: Killed process 1 (python3)", id="cgroup"),
+        pytest.param("out-of-memory", "torch.OutOfMemoryError: CUDA out of memory.", id="torch"),
+        pytest.param("out-of-memory", "torch.cuda.OutOfMemoryError: x", id="older torch"),
+    ],
+)
+def test_log_patterns_find_the_real_lines(cause: str, line: str) -> None:
+    assert any(match.log and re.search(match.log, line) for match in BOOKS[Cause(cause)].matches)
+
+
+def test_rays_own_memory_error_is_not_the_gpus() -> None:
+    [match] = BOOKS[Cause("out-of-memory")].matches
+    assert not re.search(match.log, "ray.exceptions.OutOfMemoryError: Task was killed")
+
+
+@pytest.mark.parametrize("cause", BOOKS)
+def test_each_tells_people_meaning_impact_diagnosis_and_mitigation(cause: Cause) -> None:
+    text = runbooks.prose(cause)
+    assert re.findall(r"^## (.*)$", text, re.MULTILINE) == ["Meaning", "Impact", "Diagnosis", "Mitigation"]
+    assert 10 <= sum(bool(line.strip()) for line in text.splitlines()) <= 25
+
+
+def test_commands_that_runbooks_name_exist() -> None:
+    from sentinel.cli import app
+
+    known = {
+        command.name or command.callback.__name__ for command in app.registered_commands if command.callback
+    }
+    named = {word for cause in BOOKS for word in re.findall(r"`sentinel ([a-z-]+)", runbooks.prose(cause))}
+    assert named
+    assert named <= known

@@ -1,0 +1,87 @@
+"""A runbook's front matter is a closed schema, and what is wrong is said in one line."""
+
+from pathlib import Path
+
+import pytest
+
+from sentinel.runbooks import RunbookError, hash_of, load
+
+GOOD = """---
+cause: rank-crash
+title: A rank died
+matches:
+  - predicate: rank_exited
+blames: rank
+remedy: replace
+page: at-once
+confidence: 0.5
+---
+
+## Meaning
+"""
+
+
+def write(directory: Path, text: str, name: str = "rank-crash.md") -> Path:
+    (directory / name).write_text(text)
+    return directory
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        pytest.param("title:", "titel:", "unknown key 'titel'; allowed are blames, cause", id="unknown key"),
+        pytest.param(
+            "remedy: replace", "remedy: reboot", "remedy: 'reboot' is no Remedy: replace, move", id="remedy"
+        ),
+        pytest.param("blames: rank", "blames: me", "blames: 'me' is no Blame: rank, gpu", id="blame"),
+        pytest.param("0.5", "high", "confidence: expected float, got 'high'", id="wrong type"),
+        pytest.param("0.5", "1.5", "confidence: 1.5 is not between 0 and 1", id="confidence out of range"),
+        pytest.param(
+            "predicate: rank_exited", "predicate: nope", "unknown predicate 'nope'; there are", id="predicate"
+        ),
+        pytest.param(
+            "predicate: rank_exited", "xid: 79", "Match.xid: expected a list, got 79", id="xid no list"
+        ),
+        pytest.param(
+            "predicate: rank_exited", "log: '('", "log: '(' is no regular expression", id="bad pattern"
+        ),
+        pytest.param(
+            "predicate: rank_exited", "xids: [1]", "unknown key 'xids'; allowed are finding", id="match key"
+        ),
+        pytest.param("rank_exited", "rank_exited\n    xid: [1]", "exactly one of", id="two in one match"),
+        pytest.param("page: at-once\n", "", "missing key 'page'", id="missing key"),
+        pytest.param("cause: rank-crash", "cause: other", "must be the file's name, 'rank-crash'", id="name"),
+        pytest.param(
+            "confidence: 0.5", "confidence: 0.5\nexplains: [nothing]", "no runbook 'nothing'", id="explains"
+        ),
+        pytest.param("title: A", "title: [A", "front matter is not YAML", id="not yaml"),
+        pytest.param("---\ncause", "cause", "does not begin with front matter", id="no front matter"),
+        pytest.param(
+            "matches:\n  - predicate: rank_exited", "matches: []", "only 'unknown' may be empty", id="empty"
+        ),
+    ],
+)
+def test_a_wrong_front_matter_is_refused_in_one_line(tmp_path: Path, old: str, new: str, says: str) -> None:
+    assert old in GOOD
+    with pytest.raises(RunbookError) as error:
+        load(write(tmp_path, GOOD.replace(old, new)))
+    message = str(error.value)
+    assert says in message
+    assert str(tmp_path / "rank-crash.md") in message
+    assert "\n" not in message
+
+
+def test_unknown_needs_no_match(tmp_path: Path) -> None:
+    text = GOOD.replace("rank-crash", "unknown").replace("\n  - predicate: rank_exited", " []")
+    assert list(load(write(tmp_path, text, "unknown.md"))) == ["unknown"]
+
+
+def test_predicates_may_be_given(tmp_path: Path) -> None:
+    text = GOOD.replace("rank_exited", "mine")
+    assert load(write(tmp_path, text), predicates={"mine"})
+
+
+def test_the_hash_follows_the_decision_and_not_the_prose(tmp_path: Path) -> None:
+    first = hash_of(load(write(tmp_path, GOOD)))
+    assert hash_of(load(write(tmp_path, GOOD + "more words\n"))) == first
+    assert hash_of(load(write(tmp_path, GOOD.replace("0.5", "0.6")))) != first

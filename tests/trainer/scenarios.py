@@ -1,0 +1,171 @@
+"""What the rank processes are told to do; each runs on every rank of a group."""
+
+import json
+import math
+import os
+import resource
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+
+from sentinel.model.trainable import StepResult
+from sentinel.trainer.collectives import NoBeats
+from sentinel.trainer.moe_trainer import MoeTrainer
+from sentinel.trainer.simulated_device import SimulatedDevice
+
+
+def losses(trainer: MoeTrainer, steps: Sequence[int]) -> list[str]:
+    return [trainer.step(step, vote=0).loss.hex() for step in steps]
+
+
+def results(trainer: MoeTrainer, steps: Sequence[int], votes: Mapping[int, int]) -> list[StepResult]:
+    return [trainer.step(step, vote=votes.get(trainer._place.rank, 0)) for step in steps]
+
+
+def losses_then_state(trainer: MoeTrainer, steps: Sequence[int]) -> tuple[list[str], Mapping[str, Any]]:
+    done = losses(trainer, steps)
+    return done, {name: _plain(value) for name, value in trainer.state().items()}
+
+
+def losses_from_state(
+    trainer: MoeTrainer, states: Sequence[Mapping[str, Any]], steps: Sequence[int]
+) -> list[str]:
+    state = states[trainer._place.rank]
+    trainer.load({name: torch.tensor(v) if isinstance(v, list) else v for name, v in state.items()})
+    return losses(trainer, steps)
+
+
+def losses_with_skips(trainer: MoeTrainer, steps: Sequence[int], skip: Sequence[int]) -> list[str]:
+    trainer.skip(skip)
+    return losses(trainer, steps)
+
+
+def losses_with_saves(
+    trainer: MoeTrainer, directory: Path, steps: Sequence[int], save_at: Sequence[int]
+) -> tuple[list[str], str]:
+    done = []
+    for step in steps:
+        done.append(trainer.step(step, vote=0).loss.hex())
+        if step in save_at:
+            trainer.save(directory, step)
+            assert trainer.finish_save(30)
+    return done, trainer.save_report()
+
+
+def losses_from_checkpoint(
+    trainer: MoeTrainer, directory: Path, count: int
+) -> tuple[int, Sequence[str], list[str]]:
+    found, damaged = trainer.latest(directory)
+    return found, damaged, losses(trainer, range(found + 1, found + 1 + count))
+
+
+def next_local_loss(trainer: MoeTrainer, directory: Path) -> float:
+    found, _ = trainer.latest(directory)
+    return trainer.step(found + 1, vote=0).local_losses[trainer._place.rank]
+
+
+def losses_while_disk_is_full(trainer: MoeTrainer, directory: Path) -> tuple[list[str], str, str]:
+    with largest_file(100_000):
+        first, report = losses_with_saves(trainer, directory, range(3), save_at=[1])
+    then, report_after = losses_with_saves(trainer, directory, range(3, 6), save_at=[4])
+    return first + then, report, report_after
+
+
+def unchanged_by_nan(trainer: MoeTrainer, steps: Sequence[int]) -> tuple[bool, list[StepResult]]:
+    """The last of `steps` has a NaN; whether the state before it is the state after it."""
+    for step in steps[:-1]:
+        trainer.step(step, vote=0)
+    before = trainer.state()
+    result = trainer.step(steps[-1], vote=0)
+    after = trainer.state()
+    same = all(_plain(before[name]) == _plain(after[name]) for name in before)
+    return same, [result]
+
+
+def losses_skipping_what_is_nan(trainer: MoeTrainer, steps: Sequence[int]) -> list[str]:
+    done = []
+    for step in steps:
+        result = trainer.step(step, vote=0)
+        if math.isnan(result.loss):
+            trainer.skip([step])
+            result = trainer.step(step, vote=0)
+        done.append(result.loss.hex())
+    return done
+
+
+def outside_on_device(trainer: MoeTrainer, device: str, step_seconds: float) -> float:
+    """Median seconds outside collectives."""
+    on_device(trainer, device, step_seconds)
+    return median(trainer.step(step, vote=0).outside_s for step in range(5))
+
+
+def steps_around_a_corrupt_one(trainer: MoeTrainer, device: Path) -> list[float]:
+    on_device(trainer, str(device), 0.0)
+    done = []
+    for corrupt in (False, True, None):
+        if corrupt is not None:
+            draft = device.with_suffix(".draft")
+            draft.write_text(json.dumps({"gpus": [{"index": 0, "corrupt_next": corrupt}]}))
+            draft.rename(device)
+        done.append(trainer.step(0, vote=0).loss)
+    return done
+
+
+def on_device(trainer: MoeTrainer, device: str, step_seconds: float) -> None:
+    trainer._device = SimulatedDevice(device)
+    trainer.settings = replace(trainer.settings, step_seconds=step_seconds)
+
+
+class Phases(NoBeats):
+    """Beats that keep the phases entered."""
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+
+    def phase(self, phase: str) -> None:
+        self.seen.append(phase)
+
+
+def phases_until_fed(trainer: MoeTrainer, shard: Path) -> list[str]:
+    """Phases of a step whose shard is a FIFO, up to when a writer comes at last."""
+    trainer._beats = beats = Phases()
+    with ThreadPoolExecutor(1) as thread:
+        step = thread.submit(trainer.step, 0, 0)
+        writer = open_for_a_waiting_reader(shard)
+        seen = list(beats.seen)
+        assert not step.done()
+        os.close(writer)
+        assert isinstance(step.exception(10), OSError), "a FIFO can't be read by offset"
+    return seen
+
+
+def open_for_a_waiting_reader(fifo: Path) -> int:
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            return os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)  # fails while nobody waits to read
+        except OSError:
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+
+
+@contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """Writes beyond `size` bytes fail, as they do on a full disk, even for root."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def _plain(value: Any) -> Any:
+    return value.tolist() if isinstance(value, torch.Tensor) else value

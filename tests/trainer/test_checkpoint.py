@@ -1,0 +1,109 @@
+import os
+from pathlib import Path
+
+import pytest
+import scenarios
+from rank_processes import RankProcesses
+
+from sentinel.trainer import checkpoint as store
+from sentinel.trainer.settings import TrainerSettings
+
+
+def write_checkpoint(directory: Path, step: int, generation: int = 1) -> store.Checkpoint:
+    target = store.folder(directory, step, generation)
+    target.path.mkdir(parents=True)
+    (target.path / "__0_0.distcp").write_bytes(bytes(range(200)))
+    store.commit(target, 1, store.hash_files(target.path, ["__0_0.distcp"]))
+    return target
+
+
+def flip_byte(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def test_damaged_newest_is_passed_over_and_reported(
+    ranks: RankProcesses, settings: TrainerSettings, tmp_path
+) -> None:
+    saved = ranks.run(scenarios.losses_with_saves, 2, settings, tmp_path, range(8), [3, 5])[0]
+    flip_byte(store.folder(tmp_path, 5, 1).path / "__1_0.distcp")
+    answers = ranks.run(scenarios.losses_from_checkpoint, 2, settings, tmp_path, 4, generation=2)
+    for found, damaged, after in answers:
+        assert found == 3
+        assert len(damaged) == 1
+        assert "step-5-generation-1: hash of __1_0.distcp differs" in damaged[0]
+        assert after == saved[0][4:]
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        pytest.param(lambda path: os.truncate(path / "__0_0.distcp", 10), id="truncated"),
+        pytest.param(lambda path: (path / "__0_0.distcp").unlink(), id="file missing"),
+        pytest.param(lambda path: flip_byte(path / "manifest.json"), id="manifest changed"),
+        pytest.param(lambda path: os.truncate(path / "COMMIT", 0), id="empty mark"),
+    ],
+)
+def test_harmed_checkpoint_is_never_taken(tmp_path, harm) -> None:
+    older, newer = write_checkpoint(tmp_path, 10), write_checkpoint(tmp_path, 20)
+    harm(newer.path)
+    found, damaged = store.newest_verified(tmp_path)
+    assert found == older
+    assert len(damaged) == 1
+    assert str(newer.path) in damaged[0]
+
+
+def test_uncommitted_folder_is_no_checkpoint(tmp_path) -> None:
+    (write_checkpoint(tmp_path, 10).path / "COMMIT").unlink()
+    assert store.newest_verified(tmp_path) == (None, [])
+    assert store.newest_verified(tmp_path / "missing") == (None, [])
+
+
+def test_older_generation_may_not_commit(tmp_path) -> None:
+    store.claim(tmp_path, 3)
+    with pytest.raises(store.StaleGenerationError, match="3 has taken over"):
+        write_checkpoint(tmp_path, 10, generation=2)
+    assert store.newest_verified(tmp_path) == (None, [])
+
+
+def test_commit_overtaken_by_a_new_generation_is_withdrawn(tmp_path, monkeypatch) -> None:
+    claims = []
+
+    def claim_overtaken(directory: Path, generation: int) -> None:
+        claims.append(generation)
+        if len(claims) == 2:  # between the look and the mark
+            claim(directory, generation + 1)
+        claim(directory, generation)
+
+    claim = store.claim
+    monkeypatch.setattr(store, "claim", claim_overtaken)
+    with pytest.raises(store.StaleGenerationError):
+        write_checkpoint(tmp_path, 10)
+    assert store.newest_verified(tmp_path) == (None, [])
+
+
+def test_save_of_a_fenced_generation_is_reported_and_leaves_nothing(
+    ranks: RankProcesses, settings: TrainerSettings, tmp_path
+) -> None:
+    store.claim(tmp_path, 9)
+    (_, report), _ = ranks.run(scenarios.losses_with_saves, 2, settings, tmp_path, range(2), [1])
+    assert "generation 1 may not commit: 9 has taken over" in report
+    assert store.folders(tmp_path) == []
+
+
+def test_three_newest_are_kept(tmp_path) -> None:
+    leftover = store.folder(tmp_path, 45, 1)
+    leftover.path.mkdir(parents=True)
+    written = [write_checkpoint(tmp_path, step) for step in (10, 20, 30, 40, 50)]
+    store.retain(written[-1], keep=3)
+    assert store.folders(tmp_path) == written[:1:-1]
+
+
+def test_full_disk_does_not_stop_training(ranks: RankProcesses, settings: TrainerSettings, tmp_path) -> None:
+    undisturbed = ranks.run(scenarios.losses, 2, settings, range(6))[0]
+    for losses, report, report_after in ranks.run(scenarios.losses_while_disk_is_full, 2, settings, tmp_path):
+        assert losses == undisturbed
+        assert "checkpoint of step 1 failed: rank 0: " in report
+        assert report_after == ""
+    assert [found.step for found in store.folders(tmp_path)] == [4]
