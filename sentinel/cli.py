@@ -274,10 +274,14 @@ def check(
         if name not in checks:
             raise CommandError(f"no check {name!r} runs by hand: known are {', '.join(checks)}", MISUSED)
     machine = Machine(socket.gethostname(), open_gpus(gpus), None)
-    found = [item for name in names or checks for item in probe(checks[name], machine)["findings"]]
+    found = {name: probe(checks[name], machine)["findings"] for name in names or checks}
     columns = ("check", "component", "health", "summary")
-    _table("", [{column: item[column] for column in columns} for item in found])
-    raise typer.Exit(FAILED if any(item["health"] == "critical" for item in found) else 0)
+    nothing = {"health": "ok", "summary": "nothing found"}
+    _table(
+        "", [{c: row.get(c) for c in columns} for n in found for row in found[n] or [{"check": n, **nothing}]]
+    )
+    critical = any(item["health"] == "critical" for items in found.values() for item in items)
+    raise typer.Exit(FAILED if critical else 0)
 
 
 @app.command()

@@ -44,6 +44,9 @@ class Cluster(_Table):
     web_port: int = Field(default=7800, ge=0, le=65535)
     """Status, logbook, metrics and control API; 0 takes a free port."""
 
+    dead_man_switch: str = ""
+    """A URL that the watchdog posts to each minute; whoever runs it pages when the posts stop."""
+
     @property
     def keys_dir(self) -> Path:
         """Where the key files lie; agents need a copy of some of them."""
@@ -54,11 +57,9 @@ class Ray(_Table):
     """How the controller's hands reach Ray."""
 
     address: str = "auto"
-    """The GCS, `host:port`; `auto` takes the one of this machine."""
+    """The GCS, `host:port`; with `auto`, the one of this machine, it is neither watched nor restarted."""
     namespace: str = "sentinel"
     """Names of agents, ranks and standbys live here; other drivers can't collide with them."""
-    gcs_command: str = ""
-    """Starts Ray's head again with the same port and store; empty: a dead GCS is only paged."""
 
 
 class Job(_Table):
@@ -82,9 +83,9 @@ class Job(_Table):
     """Steps between durable checkpoints: lost only when a snapshot and its peer copy are."""
     checkpoint_dir: Path = Path("checkpoints")
     """A volume that all nodes share."""
-    collective_timeout_s: float = Field(600.0, gt=0)
+    collective_timeout_s: float = Field(default=600.0, gt=0)
     """Only a backstop: a hang is found by heartbeats long before a collective times out."""
-    lease_s: float = Field(10.0, gt=0)
+    lease_s: float = Field(default=10.0, gt=0)
     """A rank without progress stops itself when its node has not heard the controller for this long."""
     backend: Literal["auto", "gloo", "nccl"] = "auto"
     """`auto` takes nccl where ranks have a GPU."""

@@ -85,7 +85,21 @@ class Network:
         _command("tc", "qdisc", "delete", "dev", link, "root", check=False)
         if megabits:
             rate = f"{megabits}mbit"
-            _command("tc", "qdisc", "add", "dev", link, "root", "tbf", "rate", rate, "burst", "64k", "latency", "1s")
+            _command(
+                "tc",
+                "qdisc",
+                "add",
+                "dev",
+                link,
+                "root",
+                "tbf",
+                "rate",
+                rate,
+                "burst",
+                "64k",
+                "latency",
+                "1s",
+            )
 
     def remove(self) -> None:
         """Remove namespaces and bridge; what is already gone is skipped."""

@@ -5,10 +5,12 @@ import json
 import os
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,6 +57,7 @@ class Cluster:
         """Start a head without GPUs and `nodes` hosts n1, n2 …; returns when all are in Ray's node table."""
         cluster = cls._plan(nodes, gpus_per_node, topology)
         atexit.register(cluster.stop)
+        _exit_on_sigterm()
         try:
             cluster._bring_up()
         except BaseException:
@@ -179,7 +182,9 @@ class Cluster:
         for line in launcher.stdout:
             name, _, code = line.strip().partition(" ")
             if code not in ("", "0"):
-                raise ClusterError(f"Ray on {name} ended with {code}:\n{_tail(self.host(name).root / 'ray.log')}")
+                raise ClusterError(
+                    f"Ray on {name} ended with {code}:\n{_tail(self.host(name).root / 'ray.log')}"
+                )
             waiting.discard(name)
             if not waiting:
                 return
@@ -203,6 +208,13 @@ class Cluster:
         if host is not self.head:
             return node_id
         return node_id | {"RAY_gcs_storage": "rocksdb", "RAY_gcs_storage_path": str(self.root / "gcs")}
+
+
+def _exit_on_sigterm() -> None:
+    """Let SIGTERM end this process through its exit handlers, as Ctrl-C does; a caller's own handler stays."""
+    on_main_thread = threading.current_thread() is threading.main_thread()
+    if on_main_thread and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
 
 
 def _addresses(names: Sequence[str], network: Network | None) -> dict[str, str]:

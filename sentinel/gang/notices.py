@@ -30,4 +30,4 @@ def lease_age(memory: Path) -> float:
         (renewed,) = struct.unpack("<q", (memory / "lease").read_bytes()[:8])
     except (OSError, struct.error):
         return float("inf")
-    return (time.monotonic_ns() - renewed) / 1e9
+    return float(time.monotonic_ns() - renewed) / 1e9

@@ -13,6 +13,8 @@ class WorkerSpec:
     job: str
     trainable: str
     """`module:name` of a class that implements `Trainable`."""
+    trainer_config: str
+    """Path of the trainer's own settings; empty for none."""
     backend: str
     """`gloo`, `nccl`, or `auto`: nccl where CUDA is."""
     job_dir: str

@@ -49,6 +49,8 @@ class RankRunner:
     def __init__(self, spec: WorkerSpec, worker: str, memory: Path) -> None:
         self._spec, self._worker, self._memory = spec, worker, memory
         self._beats = HeartbeatWriter(memory / "beats" / f"{worker}.beat", job=spec.job, worker=worker, gpu=-1)
+        if spec.trainer_config:
+            os.environ["SENTINEL_TRAINER"] = spec.trainer_config
         self._trainable = load_trainable(spec.trainable)
         self._trainable.warm()
         self._lock = threading.Condition()

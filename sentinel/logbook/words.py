@@ -99,7 +99,7 @@ def action_line(action: do.Action) -> str:
         case do.StopJob():
             return f"stop {action.job}{_because(action.reason)}"
         case do.CollectStacks():
-            return f"collect the stacks of {len(action.processes)} ranks"
+            return f"collect the stacks of {_count(len(action.processes), 'rank')}"
         case do.Probe():
             return f"probe {action.node}"
         case do.Reach():
@@ -115,12 +115,16 @@ def action_line(action: do.Action) -> str:
 
 
 def _resume(action: do.Resume) -> str:
-    nodes = len({seat.node for seat in action.seats})
     how = ["with the running generation stopped at its step boundary"] if action.pause else []
     how += ["repeating the failed step to compare"] if action.replay else []
     how += [f"leaving out the batches of steps {', '.join(map(str, action.skip))}"] if action.skip else []
-    ranks = f"{len(action.seats)} ranks on {nodes} node{'s' if nodes != 1 else ''}"
+    nodes = len({seat.node for seat in action.seats})
+    ranks = f"{_count(len(action.seats), 'rank')} on {_count(nodes, 'node')}"
     return ", ".join([f"resume {action.job} as generation {action.generation} with {ranks}", *how])
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _because(reason: str) -> str:

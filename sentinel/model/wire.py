@@ -10,6 +10,9 @@ from typing import Any, TypeVar, get_args, get_origin
 
 T = TypeVar("T")
 Plain = Any
+_TAG = "kind"
+_TAGGED_FIELD = "kind_"
+"""What a noun's own field `kind` is called, where `kind` already says which noun it is."""
 
 
 class WireError(ValueError):
@@ -33,7 +36,7 @@ def to_plain(value: Any) -> Plain:
         return {key: to_plain(item) for key, item in value.items()}
     plain: dict[str, Plain] = {"kind": type(value).__name__}
     for name in _field_names(type(value)):  # type: ignore[arg-type]
-        plain[name] = to_plain(getattr(value, name))
+        plain[_TAGGED_FIELD if name == _TAG else name] = to_plain(getattr(value, name))
     return plain
 
 
@@ -111,9 +114,10 @@ def _dataclass(noun: type) -> Callable[[Plain], Any]:
         if not isinstance(plain, dict) or plain.get("kind") != noun.__name__:
             raise WireError(f"expected a {noun.__name__}, got {plain!r:.80}")
         values = {}
-        for name, value in plain.items():
-            if name == "kind":
+        for key, value in plain.items():
+            if key == _TAG:
                 continue
+            name = _TAG if key == _TAGGED_FIELD else key
             if name not in readers:
                 raise WireError(f"{noun.__name__} has no field {name!r}")
             try:

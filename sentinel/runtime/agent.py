@@ -208,6 +208,7 @@ class Agent:
         output = self._probes.prober.output
         if output >= 0 and output not in self._handlers:
             self._on(output, lambda: self._take_answers(output))
+            self._write_card()
 
     def _take_answers(self, output: int) -> None:
         if output != self._probes.prober.output:

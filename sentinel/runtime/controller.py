@@ -21,12 +21,13 @@ from sentinel.adapters.journal_file import JournalError
 from sentinel.adapters.keys import Keys, ensure_keys
 from sentinel.adapters.outbox import Outbox, Timing
 from sentinel.adapters.page_channel import PageChannel
-from sentinel.adapters.slack import SlackPages
+from sentinel.adapters.slack import Slack
 from sentinel.adapters.transport import Reports
 from sentinel.core.operate import refuse_command
 from sentinel.core.state import Rules
 from sentinel.core.watch import Watch
 from sentinel.gang.orders import WorkerSpec
+from sentinel.logbook import recording
 from sentinel.logbook.book import Logbook
 from sentinel.model.action import Action
 from sentinel.model.fact import (
@@ -41,8 +42,9 @@ from sentinel.model.fact import (
     NodeJoined,
     Outcome,
 )
-from sentinel.model.ids import ActionId, Cause, Instant, JobId, NodeId, Seconds
+from sentinel.model.ids import ActionId, Cause, IncidentId, Instant, JobId, NodeId, Seconds
 from sentinel.model.incident import Stage
+from sentinel.model.journal import Line, incident_of
 from sentinel.model.report import Ack, Hello, OrderDone, Report
 from sentinel.runtime.failpoints import reach
 from sentinel.runtime.ledger import Ledger, policy_hash
@@ -139,6 +141,7 @@ class Controller:
         spec = WorkerSpec(
             job=job.name,
             trainable=job.trainable,
+            trainer_config=str(job.trainer_config.absolute()) if job.trainer_config else "",
             backend=job.backend,
             job_dir=str(job.checkpoint_dir.absolute()),
             snapshot_every=job.snapshot_every,
@@ -168,7 +171,7 @@ class Controller:
         if not token:
             return [console]
         names = [name for name in (pages.channel, pages.fallback_channel) if name]
-        slack = [SlackPages(token, name, base_url=pages.base_url, link=link) for name in names]
+        slack = [Slack(token, name, base_url=pages.base_url, link=link) for name in names]
         return [*slack, console]
 
     # --- facts in --------------------------------------------------------------------------------------
@@ -295,7 +298,7 @@ class Controller:
         if not actions and not isinstance(fact, Outcome):
             return
         names = {action.incident for action in actions}
-        names |= {fact.action.split("/")[0]} if isinstance(fact, Outcome) else set()  # type: ignore[arg-type]
+        names |= {incident_of(fact.action)} if isinstance(fact, Outcome) else set()
         for name in names:
             incident = self.ledger.state.incidents.get(name)
             if incident is None or incident.diagnosis is None:
@@ -306,14 +309,12 @@ class Controller:
                 if incident.stage is Stage.RESOLVED:
                     self._record(name)
 
-    def _lines(self, since: Instant) -> Iterable:  # type: ignore[type-arg]
+    def _lines(self, since: Instant) -> Iterable[Line]:
         journal = self.ledger.journal
         return (line for line in journal.lines(after=max(0, journal.last_seq - 400)) if line.fact.at >= since)
 
-    def _record(self, name: str) -> None:
-        from sentinel.logbook import recording
-
-        incident = self.ledger.state.incidents[name]  # type: ignore[index]
+    def _record(self, name: IncidentId) -> None:
+        incident = self.ledger.state.incidents[name]
         folder = self.settings.cluster.state_dir / "recordings"
         folder.mkdir(exist_ok=True)
         try:
@@ -343,8 +344,7 @@ class Controller:
         server = uvicorn.Server(
             uvicorn.Config(app, host=cluster.bind, port=cluster.web_port, log_level="warning", lifespan="off")
         )
-        server.install_signal_handlers = lambda: None  # type: ignore[method-assign]
-        await server.serve()
+        await server._serve()  # `serve` would take the signals that stop the whole controller
 
 
 async def _run(settings: config.Settings) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, assert_never
 
@@ -76,7 +76,7 @@ class Performer:
         first = [action for action in actions if isinstance(action, Resume) and action.pause]
         self._spawn(self._in_turn(first, [a for a in actions if a not in first]))
 
-    async def _in_turn(self, first: list[Action], rest: list[Action]) -> None:
+    async def _in_turn(self, first: Sequence[Action], rest: Sequence[Action]) -> None:
         for action in first:
             await self._perform(action)
         for action in rest:

@@ -164,7 +164,7 @@ def launch_detached(argv: list[str], env: dict[str, str]) -> int:
 
 def serve(endpoint: str, address: str) -> None:
     """Answer requests until the controller is gone."""
-    context = zmq.Context.instance()
+    context: zmq.Context[Any] = zmq.Context.instance()
     link = RayLink(address)
     requests = context.socket(zmq.PAIR)
     requests.connect(endpoint)

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -47,25 +48,39 @@ class Saver:
         return not self.busy
 
     def load_newest(self, directory: Path, tensors: dict[str, Any]) -> tuple[int, list[str]]:
-        """Fill `tensors` from the newest checkpoint that verifies; (its step or -1, damage lines)."""
-        found: list[Any] = [None, []]
-        if self._place.rank == 0:
-            store.claim(directory, self._place.generation)
-            found = list(store.newest_verified(directory))
-        dist.broadcast_object_list(found, src=0, group=self._group)
-        newest, passed_over = found
+        """Fill `tensors` from the newest checkpoint that verifies; (its step or -1, damage lines).
+
+        Raises StaleGenerationError or RuntimeError on all ranks alike.
+        """
+        answer = [self._look(directory) if self._place.rank == 0 else None]
+        dist.broadcast_object_list(answer, src=0, group=self._group)
+        if isinstance(answer[0], Exception):
+            raise answer[0]
+        assert answer[0] is not None
+        newest, passed_over = answer[0]
         if newest is None:
             return -1, passed_over
-        dcp.load(tensors, storage_reader=dcp.FileSystemReader(newest.path), process_group=self._group)
+        try:
+            dcp.load(tensors, storage_reader=dcp.FileSystemReader(newest.path), process_group=self._group)
+        except dcp.CheckpointException as error:  # not an Exception
+            raise RuntimeError(f"{newest.path}: {_causes(error)}") from None
         return newest.step, passed_over
+
+    def _look(self, directory: Path) -> tuple[store.Checkpoint | None, list[str]] | Exception:
+        """What is there, or the error as a value: rank 0 that raised here would leave the others waiting."""
+        try:
+            with suppress(OSError):  # a full disk must not stop a restore; the commit claims again
+                store.claim(directory, self._place.generation)
+            return store.newest_verified(directory)
+        except (OSError, store.StaleGenerationError) as error:
+            return error
 
     def _save(self, target: store.Checkpoint, tensors: dict[str, Any]) -> None:
         """Training goes on whatever happens here; the reason is kept for the report."""
         try:
             self._write(target, tensors)
         except dcp.CheckpointException as error:
-            causes = (f"rank {rank}: {cause[0]!r}" for rank, cause in sorted(error.failures.items()))
-            self._failed(target, "; ".join(causes))
+            self._failed(target, _causes(error))
         except Exception as error:
             self._failed(target, f"{type(error).__name__}: {error}")
         else:
@@ -90,7 +105,7 @@ class Saver:
 
 
 def _attempt(path: Path, names: list[str]) -> dict[str, str] | OSError:
-    """The hashes, or the error as a value: a rank that raised before the gather would hang the others."""
+    """The hashes, or the error as a value, for the same reason as above."""
     try:
         return store.hash_files(path, names)
     except OSError as error:
@@ -104,3 +119,8 @@ def _merge(answers: list[dict[str, str] | OSError]) -> dict[str, str]:
             raise answer
         hashes.update(answer)
     return hashes
+
+
+def _causes(error: Any) -> str:
+    """What a CheckpointException says, without the tracebacks."""
+    return "; ".join(f"rank {rank}: {cause[0]!r}" for rank, cause in sorted(error.failures.items()))

@@ -127,7 +127,10 @@ def _ranks_by_node(jobs: Iterable[JobView]) -> dict[str, str]:
     for job in jobs:
         for seat in job.seats:
             seats.setdefault(seat.node, []).append(seat)
-    return {node: ranges(seat.rank for seat in found) for node, found in seats.items()}
+    return {
+        node: f"{'rank' if len(found) == 1 else 'ranks'} {ranges(seat.rank for seat in found)}"
+        for node, found in seats.items()
+    }
 
 
 def _natural(name: str) -> tuple[str, int, str]:

@@ -39,6 +39,8 @@ def verdict(status: Status) -> Verdict:
 
 def training(job: JobView) -> str:
     """Say in a sentence what a job is doing."""
+    if job.stage == "forming":
+        return f"{job.job} is forming generation {job.generation}; its last step is {job.step}."
     if job.stage != "running":
         return f"{job.job} is {job.stage}."
     return f"{job.job} is training with {len(job.seats)} of {job.wanted} ranks."
@@ -78,6 +80,6 @@ def _doubts(status: Status) -> tuple[str, ...]:
         for job in status.jobs
         if job.stage == "running" and len(job.seats) < job.wanted
     ]
-    counts = [f"{silent} of {len(status.nodes)} nodes are silent."] if silent else []
-    counts += [f"{critical} schedulable nodes have critical findings."] if critical else []
+    counts = [f"Silent nodes: {silent} of {len(status.nodes)}."] if silent else []
+    counts += [f"Nodes with critical findings that are not cordoned: {critical}."] if critical else []
     return (*idle, *shrunk, *counts)

@@ -186,3 +186,26 @@ def test_the_manual_lists_every_command() -> None:
     told = set(re.findall(r"^\| `sentinel ([a-z-]+)", table, re.MULTILINE))
     known = {each.name or each.callback.__name__ for each in app.registered_commands if each.callback}
     assert told == known
+
+
+@pytest.mark.parametrize(
+    ("gpu", "code", "shown"),
+    [
+        pytest.param({"index": 0}, 0, "nothing found", id="healthy"),
+        pytest.param({"index": 0, "present": False}, 1, "critical", id="a lost gpu"),
+    ],
+)
+def test_check_exits_1_on_a_critical_finding(
+    tmp_path: Path, gpu: dict[str, Any], code: int, shown: str
+) -> None:
+    file = tmp_path / "gpus.json"
+    whole = {"uuid": "GPU-1", "present": True, "ecc_uncorrectable": 0, "remap_failed": False, **gpu}
+    file.write_text(json.dumps({"gpus": [whole]}))
+    result = CliRunner().invoke(app, ["check", "gpu", "--gpus", f"simulated:{file}"])
+    assert (result.exit_code, shown in result.stdout) == (code, True), result.output
+
+
+def test_an_unknown_check_is_refused_with_the_known_ones() -> None:
+    result = CliRunner().invoke(app, ["check", "nope"])
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "known are gpu" in result.stderr

@@ -22,6 +22,8 @@ from sentinel.demo.ray_cluster import Cluster
 NO_NETNS = available()
 needs_netns = pytest.mark.skipif(bool(NO_NETNS), reason=NO_NETNS)
 
+DETACH = "import os; os.fork() and os._exit(0); os.setsid(); os.execvp('sleep', ['sleep', '1000'])"
+
 CHATTER = """
 import socket, sys, threading, time
 role, address, port = sys.argv[1:]
@@ -41,7 +43,7 @@ while line.recv(4096):
 """
 
 DRIVER = """
-import json, os, signal, sys, ray
+import json, os, subprocess, sys, ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy as On
 ray.init(address=os.environ["RAY_ADDRESS"], namespace="test", log_to_driver=False, logging_level="ERROR")
 
@@ -51,21 +53,18 @@ class Counter:
     def next(self):
         self.count += 1
         return {"count": self.count, "pid": os.getpid(), "env": dict(os.environ)}
-    def spawn(self):
-        if not (child := os.fork()):
-            os.setsid()
-            if os.fork(): os._exit(0)
-            os.execvp("sleep", ["sleep", "1000"])
-        os.waitpid(child, 0)
+    def spawn(self, detach):
+        subprocess.run([sys.executable, "-c", detach], check=True)
 
 if sys.argv[1] == "create":
     ids = {node["NodeName"]: node["NodeID"] for node in ray.nodes() if node["Alive"]}
     counter = Counter.options(name="c", lifetime="detached", scheduling_strategy=On(ids["n2"], soft=False)).remote()
-    ray.get(counter.spawn.remote())
+    ray.get(counter.spawn.remote(sys.argv[2]))
 else:
     ids, counter = {}, ray.get_actor("c")
-for line in ["at once", *sys.stdin] if sys.argv[1] == "create" else ["at once"]:
+while True:
     print(json.dumps({"ids": ids, **ray.get(counter.next.remote(), timeout=30)}), flush=True)
+    sys.stdin.readline() or sys.exit()
 """
 
 
@@ -119,7 +118,10 @@ def lan(tmp_path: Path) -> Iterator[tuple[Network, Host, Host]]:
     network = Network(run)
     for name in ("head", "n1"):
         network.add(name)
-    hosts = [Host(name, network.address(name), tmp_path / name, run, network.netns(name)) for name in ("head", "n1")]
+    hosts = [
+        Host(name, network.address(name), tmp_path / name, run, network.netns(name))
+        for name in ("head", "n1")
+    ]
     for host in hosts:
         host.prepare()
     yield network, hosts[0], hosts[1]
@@ -144,7 +146,9 @@ def test_a_cut_link_silences_an_established_connection_and_healing_revives_it(
 
 @needs_netns
 @pytest.mark.root
-def test_a_blocked_port_is_silent_both_ways_while_another_port_talks_on(lan: tuple[Network, Host, Host]) -> None:
+def test_a_blocked_port_is_silent_both_ways_while_another_port_talks_on(
+    lan: tuple[Network, Host, Host],
+) -> None:
     network, head, n1 = lan
     reports, other = Talk(head, n1, 7001), Talk(head, n1, 7002)
     network.block("n1", 7001, server="head")
@@ -166,8 +170,7 @@ def test_a_host_finds_what_was_started_in_it_even_after_a_double_fork(tmp_path: 
     host = Host("n1", "127.0.0.11", tmp_path / "n1", secrets.token_hex(3), gpus=2)
     host.prepare()
     try:
-        detach = "import os; os.fork() and os._exit(0); os.setsid(); os.execvp('sleep', ['sleep', '1000'])"
-        host.run([sys.executable, "-c", detach], cwd="/").wait()
+        host.run([sys.executable, "-c", DETACH], cwd="/").wait()
         assert until(lambda: [process.name() for process in host.processes()] == ["sleep"])
         assert [gpu["uuid"] for gpu in host.gpu_states()] == ["GPU-n1-0", "GPU-n1-1"]
     finally:
@@ -185,7 +188,7 @@ def cluster() -> Iterator[Cluster]:
 
 
 def drive(cluster: Cluster, command: str) -> "subprocess.Popen[str]":
-    argv = [sys.executable, "-c", DRIVER, command]
+    argv = [sys.executable, "-c", DRIVER, command, DETACH]
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     return cluster.head.run(argv, env=cluster.driver_env, **pipes)
 

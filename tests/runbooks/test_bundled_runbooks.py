@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from sentinel import runbooks
+from sentinel import checks, runbooks
+from sentinel.checks.xid import health_of
 from sentinel.core.predicates import NAMES
+from sentinel.model.finding import Health
 from sentinel.model.ids import Cause
 from sentinel.model.incident import Blame
 from sentinel.model.policy import Policy
@@ -49,6 +51,15 @@ def test_every_xid_that_asks_for_reset_or_reboot_takes_the_node_away(action: str
 
 def test_no_xid_that_the_catalogue_ignores_causes_anything() -> None:
     assert not in_use("IGNORE") & {number for cause in BOOKS for number in xids(cause)}
+
+
+def test_every_cause_that_a_check_declares_has_a_runbook() -> None:
+    assert {cause for each in checks.load().values() for cause in each.causes} <= set(BOOKS)
+
+
+def test_every_xid_of_a_runbook_is_one_that_the_check_calls_bad() -> None:
+    every = {number for cause in BOOKS for number in xids(cause)}
+    assert {health_of(number) for number in every} <= {Health.WARNING, Health.CRITICAL}
 
 
 def test_no_xid_has_two_causes() -> None:

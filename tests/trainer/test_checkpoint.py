@@ -92,6 +92,14 @@ def test_save_of_a_fenced_generation_is_reported_and_leaves_nothing(
     assert store.folders(tmp_path) == []
 
 
+def test_fenced_generation_may_not_load_on_any_rank(
+    ranks: RankProcesses, settings: TrainerSettings, tmp_path
+) -> None:
+    store.claim(tmp_path, 9)
+    with pytest.raises(store.StaleGenerationError):
+        ranks.run(scenarios.losses_from_checkpoint, 2, settings, tmp_path, 1)
+
+
 def test_three_newest_are_kept(tmp_path) -> None:
     leftover = store.folder(tmp_path, 45, 1)
     leftover.path.mkdir(parents=True)

@@ -1,16 +1,15 @@
 """A cluster to look at: what the controller would show, quiet or in trouble."""
 
 import math
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-
-import pytest
 
 from sentinel.logbook.book import Logbook
 from sentinel.logbook.entry import Row
-from sentinel.model.finding import Health
+from sentinel.model.fact import FindingReported
+from sentinel.model.finding import Finding, Health
+from sentinel.model.ids import Cause, IncidentId, NodeId
+from sentinel.model.incident import Diagnosis, Incident, Suspect
 from sentinel.web.view import (
     Command,
     CommandRefusedError,
@@ -59,7 +58,9 @@ TROUBLE = replace(
             ),
         ),
         *NODES[3:6],
-        NodeView("node-7", Health.WARNING, 0.2, gpus=2, findings=("gpu-0 gpu/throttle: hardware slowdown, 91 °C",)),
+        NodeView(
+            "node-7", Health.WARNING, 0.2, gpus=2, findings=("gpu-0 gpu/throttle: hardware slowdown, 91 °C",)
+        ),
         NodeView("node-8", Health.UNKNOWN, 12.0, silent=True, gpus=2),
         *NODES[8:],
     ),
@@ -98,13 +99,14 @@ class Cluster:
         return f"{command.command} {command.target}".strip()
 
 
-def an_incident():  # noqa: ANN201 - the logbook's own example
-    sys.path.insert(0, str(Path(__file__).parent.parent / "logbook"))
-    from test_entry import incident
-
-    return incident()
-
-
-@pytest.fixture
-def cluster(tmp_path: Path) -> Cluster:
-    return Cluster(Logbook(tmp_path / "logbook"))
+def an_incident() -> Incident:
+    where = Suspect(NodeId("node-7"), 29, 3, 0.95)
+    finding = Finding("xid", "xid-79", "gpu-3", Health.CRITICAL, "GPU has fallen off the bus", event=True)
+    return Incident(
+        IncidentId("INC-7"),
+        T0,
+        diagnosis=Diagnosis(Cause("gpu-lost"), (where,), 0.95, "Xid 79 on gpu-3, then rank 29 ended"),
+        evidence=[FindingReported(T0, NodeId("node-7"), finding)],
+        times={"detected": T0, "new_step": T0 + 2.5},
+        steps_lost=1,
+    )

@@ -1,0 +1,179 @@
+"""The demo's stage: a real Ray cluster with Sentinel and a training job on it."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from sentinel.adapters.keys import Keys
+from sentinel.demo.hosts import Host
+from sentinel.demo.ray_cluster import Cluster, Topology
+
+REPORT_PORT, WEB_PORT = 7801, 7800
+JOB = "moe"
+
+
+class StageError(RuntimeError):
+    """Something that must happen did not happen in time; the message says what."""
+
+
+def wait(what: str, within_s: float, condition: Callable[[], Any], every_s: float = 0.05) -> Any:
+    """Return the condition's first true value; raise StageError when it takes too long."""
+    deadline = time.monotonic() + within_s
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise StageError(f"{what}: not within {within_s:.0f} s")
+        time.sleep(every_s)
+
+
+@dataclass
+class Stage:
+    """A running cluster with Sentinel on it. Leaving the `with` block ends everything."""
+
+    cluster: Cluster
+    world: int
+    watchdog: "subprocess.Popen[bytes]"
+    env: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def start(
+        cls,
+        *,
+        nodes: int = 3,
+        gpus_per_node: int = 2,
+        world: int = 4,
+        topology: Topology = "loopback",
+        step_seconds: float = 0.1,
+        pages: dict[str, Any] | None = None,
+        job: dict[str, Any] | None = None,
+        policy: dict[str, Any] | None = None,
+    ) -> "Stage":
+        """Bring up Ray, the watchdog and with it the controller, which starts agents and ranks."""
+        cluster = Cluster.start(nodes=nodes, gpus_per_node=gpus_per_node, topology=topology)
+        root = cluster.root
+        trainer = root / "trainer.json"
+        trainer.write_text(json.dumps({"data": str(root / "data"), "step_seconds": step_seconds}))
+        tables = {
+            "cluster": {
+                "name": cluster.name,
+                "state_dir": str(root / "state"),
+                "bind": cluster.head.address,
+                "report_port": REPORT_PORT,
+                "web_port": WEB_PORT,
+            },
+            "ray": {"address": cluster.address},
+            "job": {
+                "name": JOB,
+                "world": world,
+                "trainer_config": str(trainer),
+                "checkpoint_dir": str(root / "job"),
+                "checkpoint_every": 50,
+                "backend": "gloo",
+                **(job or {}),
+            },
+            "pages": pages or {},
+            "policy": {"evict_share": 0.5, "evictions_per_hour": 100, **(policy or {})},
+        }
+        (root / "sentinel.toml").write_text(to_toml(tables))
+        env = {
+            **cluster.driver_env,
+            "SENTINEL_FAILPOINT": str(root / "failpoint"),
+            "SENTINEL_PAGES__SLACK_TOKEN": "xoxb-demo" if pages else "",
+        }
+        argv = [sys.executable, "-m", "sentinel.runtime.watchdog", "--config", str(root / "sentinel.toml")]
+        with (root / "watchdog.log").open("ab") as out:
+            watchdog = cluster.head.run(argv, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+        return cls(cluster, world, watchdog, env)
+
+    def __enter__(self) -> "Stage":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """End everything that was started."""
+        self.cluster.stop()
+        self.watchdog.wait()
+
+    # --- looking at it ---------------------------------------------------------------------------------
+
+    @property
+    def state_dir(self) -> Path:
+        """The controller's directory."""
+        return self.cluster.root / "state"
+
+    @property
+    def url(self) -> str:
+        """The controller's pages."""
+        return f"http://{self.cluster.head.address}:{WEB_PORT}"
+
+    @property
+    def token(self) -> str:
+        """Bearer token of the control API."""
+        return Keys(self.state_dir / "keys").api_token
+
+    def status(self) -> dict[str, Any] | None:
+        """Ask the controller for its status; None while it does not answer."""
+        try:
+            answer = httpx.get(f"{self.url}/api/status", timeout=2.0)
+            found: dict[str, Any] = answer.raise_for_status().json()
+        except (httpx.HTTPError, ValueError):
+            return None
+        return found
+
+    def job(self) -> dict[str, Any] | None:
+        """Return the job's part of the status."""
+        status = self.status()
+        return status["jobs"][0] if status and status["jobs"] else None
+
+    def command(self, name: str, **body: Any) -> str:
+        """Give an operator's command."""
+        headers = {"Authorization": f"Bearer {self.token}"}
+        answer = httpx.post(f"{self.url}/api/{name}", json=body, headers=headers, timeout=5.0)
+        return answer.text
+
+    def steps(self) -> list[dict[str, Any]]:
+        """Return the trainer's own log: step, loss, generation and time of each completed step."""
+        path = self.cluster.root / "job" / "losses.jsonl"
+        return list(json_lines(path)) if path.exists() else []
+
+    def host_of(self, node: str) -> Host:
+        """Return the host of a node."""
+        return self.cluster.host(node)
+
+    def ready(self) -> bool:
+        """Is training under way with every standby warm and every node usable?"""
+        status = self.status()
+        job = status["jobs"][0] if status and status["jobs"] else None
+        if status is None or job is None or job["stage"] != "running" or len(job["seats"]) != self.world:
+            return False
+        seated = {seat["node"] for seat in job["seats"]}
+        nodes = [node for node in status["nodes"] if not node["cordon"] and not node["silent"]]
+        want = sum(1 if node["node"] in seated else node["gpus"] for node in nodes)
+        return len(job["standbys"]) >= want and len(nodes) == len(self.cluster.nodes)
+
+
+def json_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """Read whole JSON lines; a last one that is still being written is left out."""
+    for line in path.read_text().splitlines(keepends=True):
+        if line.endswith("\n"):
+            yield json.loads(line)
+
+
+def to_toml(tables: dict[str, dict[str, Any]]) -> str:
+    """Write plain tables of strings, numbers and booleans; JSON's scalars are TOML's."""
+    parts = []
+    for name, table in tables.items():
+        lines = [f"{key} = {json.dumps(value)}" for key, value in table.items()]
+        parts.append("\n".join([f"[{name}]", *lines]))
+    return "\n\n".join(parts) + "\n"

@@ -1,0 +1,159 @@
+"""Restarts the controller, feeds an external dead-man's switch, and pages when restarting does not help."""
+
+import argparse
+import asyncio
+import contextlib
+import fcntl
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import structlog
+
+from sentinel import config
+from sentinel.adapters.console_pages import ConsolePages
+from sentinel.adapters.outbox import Outbox
+from sentinel.adapters.page_channel import PageChannel
+from sentinel.adapters.slack import Slack
+from sentinel.model.action import Page, action_id
+from sentinel.model.ids import IncidentId
+
+log = structlog.get_logger("watchdog")
+
+RESTART_AFTER_S = 0.2
+HEALTHY_AFTER_S = 10.0
+"""A controller that lives this long counts as started; shorter lives double the wait."""
+LONGEST_WAIT_S = 10.0
+HOPELESS = 5
+"""Short lives in a row that are paged: neither restarting nor waiting helps."""
+SWITCH_EVERY_S = 60.0
+
+
+class Watchdog:
+    """Keeps one controller alive. Its own death leaves the controller running."""
+
+    def __init__(self, settings: config.Settings, path: Path | None) -> None:
+        self._settings = settings
+        self._argv = [sys.executable, "-m", "sentinel.runtime.controller"]
+        self._argv += ["--config", str(path)] if path else []
+        self._pid_file = settings.cluster.state_dir / "controller.pid"
+        self._log = settings.cluster.state_dir / "controller.log"
+        self._short_lives = 0
+        self._fed = 0.0
+
+    def run(self) -> None:
+        """Watch until told to stop; then stop the controller too."""
+        self._settings.cluster.state_dir.mkdir(parents=True, exist_ok=True)
+        with self._only_one():
+            while True:
+                born = time.monotonic()
+                self._outlive(self._adopt() or self._start())
+                short = time.monotonic() - born < HEALTHY_AFTER_S
+                self._short_lives = self._short_lives + 1 if short else 0
+                log.warning("controller-ended", short_lives=self._short_lives)
+                if self._short_lives == HOPELESS:
+                    asyncio.run(self._page())
+                time.sleep(min(LONGEST_WAIT_S, RESTART_AFTER_S * 2 ** max(0, self._short_lives - 1)))
+
+    @contextlib.contextmanager
+    def _only_one(self):  # type: ignore[no-untyped-def]  # noqa: ANN202
+        lock = (self._settings.cluster.state_dir / "watchdog.lock").open("a+")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            sys.exit(f"sentinel watchdog: {lock.name}: another watchdog runs")
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        with lock:
+            yield
+
+    def _adopt(self) -> int:
+        """Take over a controller that another watchdog started; 0 when there is none."""
+        with contextlib.suppress(OSError, ValueError):
+            pid = int(self._pid_file.read_text())
+            if b"sentinel.runtime.controller" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                return pid
+        return 0
+
+    def _start(self) -> int:
+        with self._log.open("ab") as out:
+            child = subprocess.Popen(
+                self._argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
+            )
+        self._pid_file.write_text(str(child.pid))
+        log.info("controller-started", pid=child.pid)
+        return child.pid
+
+    def _outlive(self, pid: int) -> None:
+        """Return when the controller is gone; feed the switch meanwhile."""
+        try:
+            handle = os.pidfd_open(pid)
+        except ProcessLookupError:
+            return
+        try:
+            while not select.select([handle], [], [], 1.0)[0]:
+                self._feed()
+        finally:
+            os.close(handle)
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, os.WNOHANG)
+
+    def _feed(self) -> None:
+        url = self._settings.cluster.dead_man_switch
+        if not url or time.monotonic() - self._fed < SWITCH_EVERY_S:
+            return
+        self._fed = time.monotonic()
+        try:
+            httpx.post(url, timeout=5.0).raise_for_status()
+        except httpx.HTTPError as error:
+            log.warning("switch-not-fed", error=str(error))
+
+    async def _page(self) -> None:
+        """Say through the usual channels that Sentinel itself is down; its own outbox may be the trouble."""
+        pages, state_dir = self._settings.pages, self._settings.cluster.state_dir
+        channels: list[PageChannel] = [ConsolePages(state_dir / "pages.log")]
+        if token := pages.token():
+            channels.insert(0, Slack(token, pages.channel, base_url=pages.base_url))
+        name = IncidentId(f"watchdog-{int(time.time())}")
+        lines = self._log.read_text(errors="replace").splitlines()[-5:] if self._log.exists() else []
+        body = "\n".join([f"{HOPELESS} restarts in a row did not help. Its last words:", *lines])
+        page = Page(action_id(name, "page", "on-call", 1), name, 1, "Sentinel's controller does not start", body, "open")
+        outbox = Outbox(state_dir / "watchdog-outbox.db", lambda *_: None)
+        outbox.enqueue(page)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(30.0):
+                await outbox.run(channels)
+
+    def stop(self, *_: object) -> None:
+        """Stop the controller and end."""
+        pid = self._adopt()
+        if pid:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+                self._outlive(pid)
+        self._pid_file.unlink(missing_ok=True)
+        sys.exit(0)
+
+
+def main() -> None:
+    """Run the watchdog."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--config", type=Path, help="sentinel.toml")
+    arguments = parser.parse_args()
+    try:
+        watchdog = Watchdog(config.load(arguments.config), arguments.config)
+    except config.ConfigError as error:
+        sys.exit(f"sentinel watchdog: {error}")
+    signal.signal(signal.SIGTERM, watchdog.stop)
+    signal.signal(signal.SIGINT, watchdog.stop)
+    watchdog.run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,266 @@
+import asyncio
+import os
+import signal
+import socket
+import struct
+import urllib.request
+from pathlib import Path
+
+import pytest
+from agent_node import GPU, NODE, Node, is_running, until
+
+from sentinel.adapters.transport import ensure_keys
+from sentinel.model.finding import Health
+from sentinel.model.ids import JobId, WorkerId
+from sentinel.model.report import (
+    Ack,
+    Event,
+    ExitSeen,
+    FindingSeen,
+    KillWorker,
+    OrderDone,
+    ProbedSeen,
+    ProbeNow,
+    RaisedSeen,
+    StacksNow,
+)
+
+XID_79 = "NVRM: Xid (PCI:0000:01:00): 79, pid=401, name=python3, GPU has fallen off the bus.\n"
+
+
+def of_code(event: Event, code: str, health: Health | None = None) -> bool:
+    return (
+        isinstance(event, FindingSeen)
+        and event.finding.code == code
+        and (health is None or event.finding.health is health)
+    )
+
+
+def test_beats_and_the_end_of_a_rank_arrive_and_the_machine_is_probed(node: Node) -> None:
+    async def scenario() -> None:
+        async with node.watched() as controller:
+            rank = node.rank()
+            await until(lambda: any(beat.step > 2 for beat in controller.beats), controller)
+            (beat,) = controller.beats
+            assert (beat.worker, beat.rank, beat.pid, beat.loss) == ("worker-0", 0, rank.pid, 1.5)
+            node.describe({**GPU, "ecc_uncorrectable": 2})
+            with node.kernel_log.open("a") as log:
+                log.write(XID_79)
+            rank.kill()
+            end = await controller.event(lambda event: isinstance(event, ExitSeen))
+            assert isinstance(end, ExitSeen)
+            assert (end.worker, end.pid, end.how) == ("worker-0", rank.pid, "signal 9")
+            probed = await controller.event(lambda event: isinstance(event, ProbedSeen))
+            assert probed == ProbedSeen(("gpu", "heartbeat", "host", "xid"), f"exit:{rank.pid}")
+            told = list(controller.events.values())
+            causes = [n for n, event in enumerate(told) if of_code(event, "ecc-uncorrectable") or of_code(event, "xid-79")]
+            assert len(causes) == 2
+            assert max(causes) < told.index(probed), "what the probe found comes before the word that it is done"
+            await until(lambda: not list((node.memory / "beats").iterdir()), "the record is removed")
+
+    asyncio.run(scenario())
+
+
+def test_events_wait_for_a_controller_and_are_numbered_without_a_gap(node: Node) -> None:
+    async def scenario() -> None:
+        async with node.watched() as controller:
+            controller.acknowledging = False
+            rank = node.rank()
+            await until(lambda: bool(controller.beats), controller)
+            rank.kill()
+            await controller.event(lambda event: isinstance(event, ProbedSeen))
+            assert sorted(controller.events) == list(range(1, len(controller.events) + 1))
+            seen = dict(controller.events)
+            controller.events.clear()
+            await until(lambda: controller.events == seen, "told again until acknowledged")
+
+    asyncio.run(scenario())
+
+
+def test_findings_are_told_once_and_cleared_when_they_pass(node: Node) -> None:
+    async def scenario() -> None:
+        async with node.watched() as controller:
+            node.describe({**GPU, "present": False})
+            await controller.event(lambda event: of_code(event, "gpu-lost", Health.CRITICAL))
+            node.describe(GPU)
+            await controller.event(lambda event: of_code(event, "gpu-lost", Health.OK))
+            told = [event for event in controller.events.values() if of_code(event, "gpu-lost")]
+            assert len(told) == 2
+
+    asyncio.run(scenario())
+
+
+def test_an_exception_note_is_reported_once_and_removed(node: Node) -> None:
+    raised = RaisedSeen(JobId("job"), 3, WorkerId("w"), 7, 1, 3, 12, "user", "TypeError: x", "Traceback…")
+
+    async def scenario() -> None:
+        from sentinel.gang.notices import leave
+
+        async with node.watched() as controller:
+            leave(node.memory, "w-1", raised)
+            assert await controller.event(lambda event: isinstance(event, RaisedSeen)) == raised
+            await until(lambda: not list((node.memory / "errors").iterdir()))
+            assert sum(event == raised for event in controller.events.values()) == 1
+
+    asyncio.run(scenario())
+
+
+def test_orders_are_obeyed_and_answered(node: Node) -> None:
+    async def scenario() -> None:
+        async with node.watched() as controller:
+            rank, other = node.rank(0), node.rank(1)
+            await until(lambda: len(controller.beats) == 2, controller)
+            os.kill(rank.pid, signal.SIGSTOP)
+            await controller.event(lambda event: of_code(event, "rank-stopped", Health.CRITICAL))
+
+            await controller.order(StacksNow("s", ((0, rank.pid), (1, other.pid)), 5.0))
+            stacks = await controller.event(lambda event: isinstance(event, OrderDone) and event.order == "s")
+            assert isinstance(stacks, OrderDone)
+            assert stacks.data[0].startswith(f"rank 0 ({rank.pid}): state T")
+            assert stacks.data[1].startswith(f"rank 1 ({other.pid}): state")
+            assert "rank_program.py" in stacks.data[1]
+
+            await controller.order(KillWorker("wrong", WorkerId("worker-1"), rank.pid))
+            refused = await controller.event(lambda event: isinstance(event, OrderDone) and event.order == "wrong")
+            assert isinstance(refused, OrderDone)
+            assert not refused.ok
+
+            await controller.order(KillWorker("k", WorkerId("worker-0"), rank.pid))
+            done = await controller.event(lambda event: isinstance(event, OrderDone) and event.order == "k")
+            assert isinstance(done, OrderDone)
+            assert done.ok
+            assert rank.wait(5) == -signal.SIGKILL
+            assert other.poll() is None
+
+            await controller.order(ProbeNow("action-1"))
+            await controller.event(lambda event: isinstance(event, ProbedSeen) and event.reason == "action-1")
+
+    asyncio.run(scenario())
+
+
+def test_the_lease_is_renewed_only_by_acknowledgements_that_say_so(node: Node) -> None:
+    lease = node.memory / "lease"
+
+    def renewed() -> int:
+        return int(struct.unpack("<q", lease.read_bytes())[0])
+
+    async def scenario() -> None:
+        async with node.watched() as controller:
+            await until(lambda: renewed() > 0)
+            controller.acknowledging = False
+            await controller.order(ProbeNow("settled"))  # orders keep their sequence: earlier ones are through
+            await controller.event(lambda event: isinstance(event, ProbedSeen))
+            before = renewed()
+            await controller.order(Ack(0, lease=False))
+            await controller.order(ProbeNow("read"))
+            await controller.event(lambda event: isinstance(event, ProbedSeen) and event.reason == "read")
+            assert renewed() == before
+            await controller.order(Ack(0))
+            await until(lambda: renewed() > before)
+
+    asyncio.run(scenario())
+
+
+def test_a_prober_that_hangs_is_evidence_and_is_replaced(node: Node) -> None:
+    async def scenario() -> None:
+        async with node.watched() as controller:
+            await until(lambda: "prober_pid" in node.agent_card() and node.agent_card()["prober_pid"] > 0)
+            os.kill(node.agent_card()["prober_pid"], signal.SIGSTOP)
+            await controller.order(ProbeNow("now"))
+            probed = await controller.event(lambda event: isinstance(event, ProbedSeen))
+            assert probed == ProbedSeen(("heartbeat", "xid"), "now")
+            await controller.event(
+                lambda event: of_code(event, "gpu-probe-hung", Health.CRITICAL) or of_code(event, "probe-hung")
+            )
+            await controller.event(
+                lambda event: of_code(event, "gpu-probe-hung", Health.OK) or of_code(event, "probe-hung", Health.OK)
+            )
+
+    asyncio.run(scenario())
+
+
+def test_metrics_show_zeros_and_counted_events(node: Node) -> None:
+    async def scenario() -> None:
+        async with node.watched() as controller:
+            port = controller.hellos[-1].metrics_port
+
+            def scrape() -> str:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
+                    return str(answer.read().decode())
+
+            await until(lambda: 'sentinel_gpu_present{gpu="0"} 1' in scrape())
+            with node.kernel_log.open("a") as log:
+                log.write(XID_79)
+            await controller.event(lambda event: of_code(event, "xid-79"))
+            text = scrape()
+            assert 'sentinel_xid_events_total{xid="79",gpu="0"} 1' in text
+            assert 'sentinel_xid_events_total{xid="48",gpu="0"} 0' in text
+            assert 'sentinel_findings{check="gpu",health="critical"} 0' in text
+
+    asyncio.run(scenario())
+
+
+def test_a_wrong_key_ends_the_agent_with_one_line(node: Node, tmp_path: Path) -> None:
+    stranger = ensure_keys(tmp_path / "stranger")
+    (stranger.directory / "controller.pub").write_bytes(node.keys.controller_public)
+
+    async def scenario() -> None:
+        async with node.watched() as controller:
+            agent = node.agent(controller.reports.endpoint, stranger.directory, memory=str(tmp_path / "m2"))
+            out, errors = await asyncio.to_thread(agent.communicate)
+            assert agent.returncode == 2
+            assert errors == (
+                f"sentinel-agent: the controller at {controller.reports.endpoint} "
+                f"refused this agent's key ({stranger.directory}/agent.key)\n"
+            )
+            assert out == ""
+
+    asyncio.run(scenario())
+
+
+def test_a_second_agent_of_a_node_gives_way(node: Node) -> None:
+    async def scenario() -> None:
+        async with node.watched() as controller:
+            second = node.agent(controller.reports.endpoint)
+            _, errors = await asyncio.to_thread(second.communicate)
+            assert second.returncode == 3
+            assert errors.count("\n") == 1
+            assert NODE in errors
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL], ids=["asked", "killed"])
+def test_the_prober_goes_with_its_agent_and_ranks_stay(node: Node, how: signal.Signals) -> None:
+    async def scenario() -> None:
+        async with node.watched() as controller:
+            rank = node.rank()
+            await until(lambda: bool(controller.beats))
+            card = node.agent_card()
+            os.kill(card["pid"], how)
+            await until(lambda: not is_running(card["prober_pid"]))
+            assert rank.poll() is None
+
+    asyncio.run(scenario())
+
+
+def test_the_next_agent_reports_a_rank_that_died_unwatched(node: Node) -> None:
+    async def scenario() -> None:
+        rank = node.rank()
+        rank.kill()
+        rank.wait()
+        async with node.watched() as controller:
+            end = await controller.event(lambda event: isinstance(event, ExitSeen))
+            assert isinstance(end, ExitSeen)
+            assert (end.pid, end.how) == (rank.pid, "unknown")
+
+    asyncio.run(scenario())
+
+
+def test_the_snapshot_door_is_open_where_hello_says(node: Node) -> None:
+    async def scenario() -> None:
+        async with node.watched() as controller:
+            with socket.create_connection(("127.0.0.1", controller.hellos[-1].port), 5):
+                pass
+
+    asyncio.run(scenario())

@@ -1,0 +1,219 @@
+"""The web server over a real socket: pages anybody may read, commands only with the token."""
+
+import asyncio
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+import pytest
+import uvicorn
+from prometheus_client import CollectorRegistry, Counter
+from prometheus_client.parser import text_string_to_metric_families
+from sample_cluster import TOKEN, TROUBLE, Cluster, an_incident
+
+from sentinel.logbook.book import Logbook
+from sentinel.web.app import create_app
+from sentinel.web.view import Command
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Cluster:
+    return Cluster(Logbook(tmp_path / "logbook"))
+
+
+@pytest.fixture
+def web(cluster: Cluster) -> Iterator[httpx.Client]:
+    registry = CollectorRegistry()
+    Counter("sentinel_facts", "Facts folded.", registry=registry).inc(3)
+    app = create_app(cluster, cluster.command, TOKEN, registry)
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
+        thread = threading.Thread(target=server.run, args=([listening],))
+        thread.start()
+        try:
+            deadline = time.monotonic() + 20
+            while not server.started and time.monotonic() < deadline:
+                time.sleep(0.01)
+            yield httpx.Client(base_url=f"http://127.0.0.1:{listening.getsockname()[1]}")
+        finally:
+            server.should_exit = True
+            thread.join(20)
+
+
+RIGHT = {"Authorization": f"Bearer {TOKEN}"}
+
+
+def test_a_quiet_cluster_reads_as_well(web: httpx.Client) -> None:
+    page = web.get("/").text
+    assert "<h1>All is well</h1>" in page
+    assert "moe is training with 8 of 8 ranks." in page
+    assert "ranks 0-1" in page
+
+
+def test_an_open_incident_is_the_headline(web: httpx.Client, cluster: Cluster) -> None:
+    cluster.now = TROUBLE
+    page = web.get("/").text
+    assert "<h1>GPU fell off the bus: node-3 gpu-1 (rank 5)</h1>" in page
+    assert "not acknowledged" in page
+    assert "no report for 12 s" in page
+
+
+def test_the_fragment_is_what_the_page_shows(web: httpx.Client) -> None:
+    assert web.get("/fragment").text.strip() in web.get("/").text
+
+
+def test_no_page_loads_anything_from_elsewhere(web: httpx.Client, cluster: Cluster) -> None:
+    cluster.book.write(an_incident())
+    for path in ("/", "/logbook", "/logbook/INC-7", "/static/style.css", "/static/refresh.js"):
+        answer = web.get(path)
+        assert answer.status_code == 200
+        assert "http://" not in answer.text.replace("http://www.w3.org/2000/svg", "")
+        assert "https://" not in answer.text
+        assert " style=" not in answer.text
+        assert "default-src 'none'" in answer.headers["content-security-policy"]
+
+
+def test_names_from_the_cluster_are_escaped(web: httpx.Client, cluster: Cluster) -> None:
+    bad = replace(TROUBLE.nodes[2], node="<script>alert(1)</script>")
+    cluster.now = replace(TROUBLE, nodes=(bad,))
+    page = web.get("/").text
+    assert "<script>alert" not in page
+    assert "&lt;script&gt;alert(1)" in page
+    searched = web.get("/logbook", params={"q": '"><script>alert(1)</script>'}).text
+    assert "<script>alert" not in searched
+
+
+def test_the_logbook_is_searched(web: httpx.Client, cluster: Cluster) -> None:
+    cluster.book.write(an_incident())
+    assert "/logbook/INC-7" in web.get("/logbook", params={"q": "node-7 xid"}).text
+    assert "Nothing was found." in web.get("/logbook", params={"q": "node-8 nothing"}).text
+
+
+def test_an_entry_is_rendered_and_a_missing_one_is_a_page(web: httpx.Client, cluster: Cluster) -> None:
+    cluster.book.write(an_incident())
+    assert "<h2>Evidence</h2>" in web.get("/logbook/INC-7").text
+    for path in ("/logbook/INC-99", "/logbook/..%2findex", "/nothing"):
+        answer = web.get(path)
+        assert answer.status_code == 404
+        assert "<h1>Not found</h1>" in answer.text
+
+
+def test_metrics_parse_and_name_every_health(web: httpx.Client, cluster: Cluster) -> None:
+    cluster.now = TROUBLE
+    families = {family.name: family for family in text_string_to_metric_families(web.get("/metrics").text)}
+    nodes = {sample.labels["health"]: sample.value for sample in families["sentinel_nodes"].samples}
+    assert nodes == {"ok": 9, "warning": 1, "critical": 1, "unknown": 1, "skipped": 0}
+    assert families["sentinel_job_step"].samples[0].value == 1234
+    assert families["sentinel_facts"].samples[0].value == 3
+    assert all(name.startswith("sentinel_") for name in families)
+
+
+def test_the_status_is_there_as_json_even_with_a_loss_that_is_no_number(
+    web: httpx.Client, cluster: Cluster
+) -> None:
+    cluster.now = replace(TROUBLE, jobs=(replace(TROUBLE.jobs[0], losses=((1, 2.5), (2, float("nan")))),))
+    status = web.get("/api/status").json()
+    assert status["jobs"][0]["losses"] == [[1, 2.5], [2, None]]
+    assert web.get("/").status_code == 200
+    assert web.get("/metrics").status_code == 200
+
+
+def test_incidents_are_there_as_json(web: httpx.Client, cluster: Cluster) -> None:
+    cluster.now = TROUBLE
+    cluster.book.write(an_incident())
+    found = web.get("/api/incidents").json()
+    assert [incident["incident"] for incident in found["open"]] == ["INC-7"]
+    assert found["logbook"][0]["steps_lost"] == 1
+    assert web.get("/api/incidents", params={"q": "nowhere"}).json()["logbook"] == []
+
+
+def test_healthz_answers(web: httpx.Client) -> None:
+    assert web.get("/healthz").text == "ok\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "asked"),
+    [
+        pytest.param(
+            "ack", {"target": "INC-7", "who": "ada"}, Command("ack", "INC-7", "ada"), id="acknowledge"
+        ),
+        pytest.param(
+            "silence",
+            {"target": "node-7", "for_s": 3600},
+            Command("silence", "node-7", for_s=3600.0),
+            id="silence",
+        ),
+        pytest.param(
+            "drain",
+            {"target": "node-7", "reason": "new fan"},
+            Command("drain", "node-7", reason="new fan"),
+            id="drain",
+        ),
+        pytest.param("undrain", {"target": "node-7"}, Command("undrain", "node-7"), id="undrain"),
+        pytest.param("stop-actions", {}, Command("stop-actions"), id="stop actions"),
+        pytest.param("resume-actions", {}, Command("resume-actions"), id="resume actions"),
+        pytest.param("stop-job", {"target": "moe"}, Command("stop-job", "moe"), id="stop a job"),
+    ],
+)
+def test_commands_are_carried_out_with_the_token(
+    web: httpx.Client, cluster: Cluster, name: str, body: dict[str, object], asked: Command
+) -> None:
+    answer = web.post(f"/api/{name}", json=body, headers=RIGHT)
+    assert answer.status_code == 200
+    assert answer.json() == {"done": f"{asked.command} {asked.target}".strip()}
+    assert cluster.asked == [asked]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        pytest.param({}, id="none"),
+        pytest.param({"Authorization": "Bearer wrong"}, id="wrong"),
+        pytest.param({"Authorization": f"Basic {TOKEN}"}, id="wrong scheme"),
+        pytest.param({"Authorization": "Bearer"}, id="empty"),
+    ],
+)
+def test_no_command_without_the_token(web: httpx.Client, cluster: Cluster, headers: dict[str, str]) -> None:
+    answer = web.post("/api/drain", json={"target": "node-7"}, headers=headers)
+    assert answer.status_code == 401
+    assert answer.headers["www-authenticate"] == "Bearer"
+    assert answer.json() == {"error": "a command needs the right token: Authorization: Bearer TOKEN"}
+    assert cluster.asked == []
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "error"),
+    [
+        pytest.param("drain", {}, 422, "drain needs a target", id="no target"),
+        pytest.param("silence", {"target": "a"}, 422, "silence needs for_s", id="silence for ever"),
+        pytest.param("drain", {"target": "a", "x": 1}, 422, "x: Extra inputs", id="unknown key"),
+        pytest.param("drain", {"target": 7}, 422, "target: Input should be a valid string", id="wrong type"),
+        pytest.param("reboot", {}, 422, "name: Input should be 'ack'", id="unknown command"),
+        pytest.param("drain", {"target": "node-99"}, 409, "no node 'node-99'", id="refused"),
+    ],
+)
+def test_a_bad_command_is_a_one_line_error(
+    web: httpx.Client, cluster: Cluster, path: str, body: dict[str, object], status: int, error: str
+) -> None:
+    answer = web.post(f"/api/{path}", json=body, headers=RIGHT)
+    assert answer.status_code == status
+    assert answer.json()["error"].startswith(error)
+    assert "\n" not in answer.json()["error"]
+    assert cluster.asked == []
+
+
+def test_an_empty_token_lets_nobody_in(cluster: Cluster) -> None:
+    app = create_app(cluster, cluster.command, "")
+    transport = httpx.ASGITransport(app)
+
+    async def ask() -> int:
+        async with httpx.AsyncClient(transport=transport, base_url="http://sentinel") as client:
+            answer = await client.post("/api/stop-actions", json={}, headers={"Authorization": "Bearer "})
+            return answer.status_code
+
+    assert asyncio.run(ask()) == 401

@@ -1,0 +1,99 @@
+"""What the pages say in words and numbers."""
+
+from dataclasses import replace
+
+import pytest
+from sample_cluster import INCIDENT, JOB, QUIET, TROUBLE
+
+from sentinel.model.finding import Health
+from sentinel.web.pages import duration, ranges, spark, split
+from sentinel.web.verdict import Level, verdict
+from sentinel.web.view import NodeView, Status
+
+
+@pytest.mark.parametrize(
+    ("status", "level", "headline"),
+    [
+        pytest.param(QUIET, Level.GOOD, "All is well", id="quiet"),
+        pytest.param(TROUBLE, Level.BAD, INCIDENT.title, id="the job does not train"),
+        pytest.param(
+            replace(QUIET, incidents=(INCIDENT,)), Level.NOTICE, INCIDENT.title, id="mitigating, job trains"
+        ),
+        pytest.param(
+            replace(QUIET, incidents=(replace(INCIDENT, stage="open"),)),
+            Level.BAD,
+            INCIDENT.title,
+            id="nobody has it",
+        ),
+        pytest.param(
+            replace(QUIET, incidents=(INCIDENT, INCIDENT)), Level.NOTICE, "2 open incidents", id="several"
+        ),
+        pytest.param(
+            replace(QUIET, frozen="the journal's disk is full"),
+            Level.NOTICE,
+            "Sentinel is not acting",
+            id="frozen",
+        ),
+        pytest.param(replace(QUIET, stopped="ada"), Level.NOTICE, "Sentinel is not acting", id="stopped"),
+        pytest.param(
+            replace(QUIET, observe_only=True), Level.NOTICE, "Sentinel is not acting", id="observing"
+        ),
+        pytest.param(
+            replace(QUIET, jobs=(replace(JOB, wanted=9),)),
+            Level.NOTICE,
+            "No open incident, but look here",
+            id="shrunk",
+        ),
+        pytest.param(Status(0.0, "a", 0.0), Level.GOOD, "All is well", id="nothing there yet"),
+    ],
+)
+def test_the_verdict_says_the_worst_first(status: Status, level: Level, headline: str) -> None:
+    found = verdict(status)
+    assert (found.level, found.headline) == (level, headline)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (None, "never"),
+        (-0.2, "0.0 s"),
+        (0.44, "0.4 s"),
+        (42.0, "42 s"),
+        (200.0, "3 min 20 s"),
+        (18_120.0, "5 h 02 min"),
+        (273_700.0, "3 d 4 h"),
+    ],
+)
+def test_durations_are_for_people(seconds: float | None, text: str) -> None:
+    assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("numbers", "text"),
+    [([], ""), ([3], "3"), ([2, 0, 1, 7], "0-2, 7"), (range(3000), "0-2999")],
+)
+def test_ranks_are_written_as_ranges(numbers: list[int], text: str) -> None:
+    assert ranges(numbers) == text
+
+
+def test_nodes_to_look_at_come_first_in_their_natural_order() -> None:
+    nodes = [NodeView(name, Health.OK, 0.1) for name in ("node-10", "node-9", "head")]
+    nodes.append(NodeView("node-11", Health.UNKNOWN, None))
+    troubled, quiet = split(nodes)
+    assert [node.node for node in troubled] == ["node-11"]
+    assert [node.node for node in quiet] == ["head", "node-9", "node-10"]
+
+
+@pytest.mark.parametrize(
+    ("losses", "points"),
+    [
+        pytest.param((), 0, id="none"),
+        pytest.param(((1, 2.0),), 0, id="one"),
+        pytest.param(((1, 2.0), (2, float("nan")), (3, 1.0)), 2, id="a NaN is left out"),
+        pytest.param(((1, 2.0), (2, 2.0)), 2, id="flat"),
+    ],
+)
+def test_the_loss_is_drawn_from_what_is_finite(losses: tuple[tuple[int, float], ...], points: int) -> None:
+    drawn = spark(losses)
+    assert len(drawn.split()) == points
+    assert "nan" not in drawn
