@@ -25,7 +25,7 @@ def nanoseconds(call: Callable[[], object], number: int = 20_000) -> float:
 def measure() -> dict[str, float]:
     with tempfile.TemporaryDirectory(dir="/dev/shm") as directory:
         beats = HeartbeatWriter(Path(directory, "w.beat"), job="benchmark", worker="w", gpu=0)
-        beats.place(0, 1)
+        beats.place(0, 1, 0)
 
         def enter_and_leave() -> None:
             beats.enqueue()

@@ -1,4 +1,4 @@
-"""GPUs: is each one there, and is its memory sound, its temperature and its clock in order?"""
+"""GPUs: whether each one is there, and its memory, temperature and clock are in order."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from sentinel.model.check import Check, GpuSample, Machine
 from sentinel.model.finding import Finding, Health
 
 HOT_C = 90
-"""Above this a data-centre GPU is about to slow itself down (slowdown at 87-95 by model): a hint, no proof."""
+"""From here a data-centre GPU is about to slow itself down (87-95 by model): a hint, no proof."""
 HW_SLOWDOWN, SW_THERMAL, HW_THERMAL, HW_POWER_BRAKE = 0x8, 0x20, 0x40, 0x80
 """NVML `nvmlClocksEventReasons`. Idle 0x1, application clocks 0x2 and software power cap 0x4 are no fault."""
 

@@ -1,4 +1,4 @@
-"""Heartbeat records: is a rank's process stopped, or does only its beat thread stand still?"""
+"""Heartbeat records: whether a rank's process is stopped, or only its beat thread stands still."""
 
 from collections.abc import Iterator, Sequence
 
@@ -27,7 +27,7 @@ def judge(beats: Sequence[RankBeat]) -> Iterator[Finding]:
 
 def _finding(beat: RankBeat, code: str, health: Health, what: str) -> Finding:
     component = f"rank-{beat.rank}" if beat.rank >= 0 else f"worker-{beat.worker}"
-    evidence = {
+    evidence: dict[str, str | int | float] = {
         "pid": beat.pid,
         "worker": beat.worker,
         "generation": beat.generation,

@@ -41,13 +41,13 @@ SUFFIX = ".beat"
 _MAGIC = b"SENTBEAT"
 _VERSION = 1
 _SIZE = 1024
-_IDENTITY = struct.Struct("8sqqqq96s104s")  # magic, version, pid, started, gpu, job, worker
+_IDENTITY = struct.Struct("8sqqq96s104s")  # magic, version, pid, started, job, worker
 _WORDS = 256
 _PHASE, _BEAT, _SNAPSHOT, _COLLECTIVES = 0, 1, 2, 3
 _WORD_COUNT = _COLLECTIVES + GROUPS
 _STEP = struct.Struct("qqqddd")  # number, generation, step, loss, outside_s, arrival
 _STEP_AT = (384, 448)
-_PLACE = struct.Struct(f"qqqq{REASON_BYTES}s")  # number, rank, generation, length of the reason, reason
+_PLACE = struct.Struct(f"qqqqq{REASON_BYTES}s")  # number, rank, generation, gpu, length of the reason, reason
 _PLACE_AT = (512, 768)
 _CRC = struct.Struct("I")
 _PHASE_BITS = 0xF
@@ -112,27 +112,27 @@ class HeartbeatWriter:
     ) -> None:
         self.path = Path(path)
         self._pid = os.getpid()
-        self._memory, self._inode = _create(self.path, _identity(self._pid, gpu, job, worker))
+        self._memory, self._inode = _create(self.path, _identity(self._pid, job, worker))
         self._words = memoryview(self._memory)[_WORDS : _WORDS + 8 * _WORD_COUNT].cast("q")
         self._words[_SNAPSHOT] = -1
         self._numbers = {_STEP: 0, _PLACE: 0}
         self._cold = threading.Lock()
         self._closed = threading.Event()
-        self.place(-1, 0)
+        self.place(-1, 0, gpu)
         self.phase("setup")
         self._words[_BEAT] = time.monotonic_ns()
         _unfinished(self.path).replace(self.path)
         self._thread = threading.Thread(target=self._beat, args=(beat_interval,), daemon=True)
         self._thread.start()
 
-    def place(self, rank: int, generation: int) -> None:
-        """Take a place in a generation: counters start at 0, the last step at -1, the reason is empty."""
+    def place(self, rank: int, generation: int, gpu: int) -> None:
+        """Take a place in a generation and on a GPU: counters start at 0, the last step at -1, the reason is empty."""
         for group in range(GROUPS):
             self._words[_COLLECTIVES + group] = 0
         with self._cold:
-            self._place = (rank, generation)
+            self._place = (rank, generation, gpu)
             self._write(_STEP, _STEP_AT, generation, -1, float("nan"), 0.0, 0.0)
-            self._write(_PLACE, _PLACE_AT, rank, generation, 0, b"")
+            self._write(_PLACE, _PLACE_AT, rank, generation, gpu, 0, b"")
 
     def phase(self, phase: str) -> None:
         """Enter a phase, one of `PHASES`."""
@@ -202,13 +202,10 @@ def start(
     job = job or _environment("SENTINEL_JOB")
     rank = _number("RANK") if rank is None else rank
     worker = f"{job}-rank{rank}"
-    writer = HeartbeatWriter(
-        directory / "beats" / f"{worker}{SUFFIX}",
-        job=job,
-        worker=worker,
-        gpu=_number("LOCAL_RANK", "0") if gpu is None else gpu,
-    )
-    writer.place(rank, _number("TORCHELASTIC_RESTART_COUNT", "0") if generation is None else generation)
+    gpu = _number("LOCAL_RANK", "0") if gpu is None else gpu
+    writer = HeartbeatWriter(directory / "beats" / f"{worker}{SUFFIX}", job=job, worker=worker, gpu=gpu)
+    born = _number("TORCHELASTIC_RESTART_COUNT", "0") if generation is None else generation
+    writer.place(rank, born, gpu)
     atexit.register(writer.close)
     return writer
 
@@ -254,10 +251,10 @@ def clean(directory: os.PathLike[str], older_s: float = 0.0) -> list[Path]:
     return removed
 
 
-def _identity(pid: int, gpu: int, job: str, worker: str) -> bytes:
+def _identity(pid: int, job: str, worker: str) -> bytes:
     if len(job.encode()) > 96 or len(worker.encode()) > 104:
         raise HeartbeatError(f"{worker}: the names of job and worker may be 96 and 104 bytes long")
-    body = _IDENTITY.pack(_MAGIC, _VERSION, pid, _process(pid)[1], gpu, job.encode(), worker.encode())
+    body = _IDENTITY.pack(_MAGIC, _VERSION, pid, _process(pid)[1], job.encode(), worker.encode())
     return body + _CRC.pack(zlib.crc32(body))
 
 
@@ -305,12 +302,12 @@ def _newest(raw: bytes, form: struct.Struct, places: tuple[int, int]) -> Sequenc
 def _record(path: os.PathLike[str], raw: bytes, step: Sequence[Any], place: Sequence[Any]) -> Record:
     if not _whole(raw, _IDENTITY, 0):
         raise HeartbeatError(f"{os.fspath(path)}: its identity is damaged")
-    _, _, pid, started, gpu, job, worker = _IDENTITY.unpack_from(raw)
+    _, _, pid, started, job, worker = _IDENTITY.unpack_from(raw)
     words = struct.unpack_from(f"{_WORD_COUNT}q", raw, _WORDS)
     collectives = words[_COLLECTIVES:]
     if words[_PHASE] & _PHASE_BITS >= len(PHASES):
         raise HeartbeatError(f"{os.fspath(path)}: its phase is damaged")
-    rank, generation, length, reason = place
+    rank, generation, gpu, length, reason = place
     if step[0] != generation:  # read while `place` was writing
         step = (0, -1, float("nan"), 0.0, 0.0)
     return Record(

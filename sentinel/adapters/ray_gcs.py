@@ -4,11 +4,11 @@ import json
 import os
 import socket
 import subprocess
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import psutil
-
 
 DURABLE = frozenset({"RAY_gcs_storage", "RAY_REDIS_ADDRESS"})
 """One of these is set when the GCS keeps its state outside its memory."""
@@ -60,11 +60,11 @@ def alive(address: str, timeout: float = 1.0) -> str:
     return "ok"
 
 
-def restart(path: Path) -> int:
+def restart(path: Path, enter: Sequence[str] = ()) -> int:
     """Start the remembered GCS again unless it lives, detached from the caller; its pid. Raises GcsError.
 
-    Call it on the host (and in the network namespace) of the GCS. Its own arguments send its log to the
-    session directory. What it knew comes back only from a durable store.
+    Call it on the GCS's machine; `enter` is a command prefix that enters its network namespace. Its own
+    arguments send its log to the session directory. What it knew comes back only from a durable store.
     """
     remembered = json.loads(path.read_text())
     host, _, port = str(remembered["address"]).rpartition(":")
@@ -73,7 +73,7 @@ def restart(path: Path) -> int:
     if not remembered["environment"].keys() & DURABLE:
         raise GcsError("this GCS kept its state in memory only: a new one would know nobody")
     return subprocess.Popen(
-        remembered["command"], env=remembered["environment"], cwd=remembered["directory"],
+        [*enter, *remembered["command"]], env=remembered["environment"], cwd=remembered["directory"],
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         start_new_session=True,
     ).pid  # fmt: skip

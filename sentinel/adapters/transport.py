@@ -57,9 +57,11 @@ class Reports:
     @property
     def endpoint(self) -> str:
         """The address bound to, with the port that the kernel chose for `:0` or `:*`."""
-        return self._socket.last_endpoint.decode().rstrip("\0")
+        bound = self._socket.getsockopt(zmq.LAST_ENDPOINT)
+        assert isinstance(bound, bytes)
+        return bound.decode().rstrip("\0")
 
-    def callback(self, domain: str, key: bytes) -> bool:  # noqa: ARG002: pyzmq's credentials protocol
+    def callback(self, domain: str, key: bytes) -> bool:  # noqa: ARG002 pyzmq calls it so
         """Whether a peer with this public key may talk; asked by the authenticator."""
         return key == self._keys.agent_public
 

@@ -55,10 +55,15 @@ class Host:
             "SENTINEL_HOST_ROOT": str(self.root),
         }
 
+    @property
+    def enter(self) -> tuple[str, ...]:
+        """Command prefix that runs a program on this host's network; empty on loopback."""
+        return ("nsenter", f"--net={netns_file(self.netns)}") if self.netns else ()
+
     def prepare(self) -> None:
         """Make the host's directories and device files."""
         self.root.mkdir(parents=True)
-        self.memory.mkdir(parents=True)
+        self.memory.mkdir(mode=0o700, parents=True)
         self.kernel_log.touch()
         self.write_gpus([healthy_gpu(self.name, index) for index in range(self.gpus)])
 
@@ -77,9 +82,10 @@ class Host:
         self, argv: Sequence[str], env: Mapping[str, str] | None = None, **popen: Any
     ) -> "subprocess.Popen[Any]":
         """Start a program inside the host, in a session of its own; the handle's pid is the program's."""
-        enter = ["nsenter", f"--net={netns_file(self.netns)}"] if self.netns else []
-        popen = {"cwd": self.root, "start_new_session": True} | popen
-        return subprocess.Popen([*enter, *argv], env={**os.environ, **self.env, **(env or {})}, **popen)
+        options: dict[str, Any] = {"cwd": self.root, "start_new_session": True} | popen
+        return subprocess.Popen(
+            [*self.enter, *argv], env={**os.environ, **self.env, **(env or {})}, **options
+        )
 
     def processes(self) -> list[psutil.Process]:
         """Every living process that belongs to this host."""
@@ -108,7 +114,8 @@ def processes_below(roots: Iterable[Path]) -> list[psutil.Process]:
     """Living processes of the hosts with these root directories, and their descendants.
 
     The environment names the host even after a double fork. Programs that rewrite their title overwrite it
-    (Ray's agents do): those still have the host's directory or a parent that belongs.
+    (Ray's agents do): those still have a parent that belongs, or the host's directory and no terminal;
+    a person who looks around in that directory has one.
     """
     wanted = {str(root) for root in roots}
     processes = list(psutil.process_iter())
@@ -122,7 +129,7 @@ def processes_below(roots: Iterable[Path]) -> list[psutil.Process]:
 
 
 def kill_all(roots: Sequence[Path], timeout: float = 10.0) -> None:
-    """SIGKILL every process of these hosts until none is left; raises TimeoutError after `timeout` seconds."""
+    """SIGKILL every process of these hosts until none is left; TimeoutError after `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while living := processes_below(roots):
         for process in living:
@@ -146,7 +153,9 @@ def _belongs(process: psutil.Process, roots: set[str]) -> bool:
     try:
         if process.status() == psutil.STATUS_ZOMBIE:
             return False
-        return process.environ().get("SENTINEL_HOST_ROOT") in roots or process.cwd() in roots
+        if process.environ().get("SENTINEL_HOST_ROOT") in roots:
+            return True
+        return process.cwd() in roots and process.terminal() is None
     except (psutil.Error, OSError):
         return False
 

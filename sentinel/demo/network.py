@@ -69,12 +69,12 @@ class Network:
         """Bring the link of a cut node up again."""
         _ip("link", "set", self._link(node), "up")
 
-    def block(self, node: str, port: int, server: str) -> None:
+    def block(self, node: str, port: int, server: str = "head") -> None:
         """Drop all TCP between `node` and `port` of node `server`, in both directions; nothing else."""
         for netns, rule in self._rules(node, port, server):
             _ip("-n", netns, "rule", "add", *rule, "lookup", SINK_TABLE)
 
-    def unblock(self, node: str, port: int, server: str) -> None:
+    def unblock(self, node: str, port: int, server: str = "head") -> None:
         """Take `block` back."""
         for netns, rule in self._rules(node, port, server):
             _ip("-n", netns, "rule", "delete", *rule, "lookup", SINK_TABLE)
@@ -84,22 +84,8 @@ class Network:
         link = self._link(node)
         _command("tc", "qdisc", "delete", "dev", link, "root", check=False)
         if megabits:
-            rate = f"{megabits}mbit"
-            _command(
-                "tc",
-                "qdisc",
-                "add",
-                "dev",
-                link,
-                "root",
-                "tbf",
-                "rate",
-                rate,
-                "burst",
-                "64k",
-                "latency",
-                "1s",
-            )
+            limit = ("rate", f"{megabits}mbit", "burst", "64k", "latency", "1s")
+            _command("tc", "qdisc", "add", "dev", link, "root", "tbf", *limit)
 
     def remove(self) -> None:
         """Remove namespaces and bridge; what is already gone is skipped."""

@@ -55,9 +55,9 @@ class Cluster:
     @classmethod
     def start(cls, nodes: int = 3, gpus_per_node: int = 2, topology: Topology = "loopback") -> Self:
         """Start a head without GPUs and `nodes` hosts n1, n2 …; returns when all are in Ray's node table."""
+        _exit_on_sigterm()
         cluster = cls._plan(nodes, gpus_per_node, topology)
         atexit.register(cluster.stop)
-        _exit_on_sigterm()
         try:
             cluster._bring_up()
         except BaseException:
@@ -71,11 +71,11 @@ class Cluster:
         # Short, because Ray's sockets live below it and a socket's path has at most 107 bytes.
         root = Path(tempfile.gettempdir()) / f"sentinel-{name}"
         names = ["head", *(f"n{number}" for number in range(1, nodes + 1))]
-        network = Network(name) if topology == "netns" else None
-        addresses = _addresses(names, network)
+        network = _network(name, names) if topology == "netns" else None
+        address = network.address if network else _loopback_addresses(name, names).__getitem__
         hosts = [
             Host(
-                node, addresses[node], root / node, name,
+                node, address(node), root / node, name,
                 network.netns(node) if network else None, gpus_per_node if node != "head" else 0,
             )
             for node in names
@@ -127,21 +127,23 @@ class Cluster:
         self.stop()
 
     def stop(self) -> None:
-        """Kill what belongs to the hosts and remove namespaces, shared memory and files; twice is harmless."""
+        """Kill what belongs to the hosts, remove namespaces, shared memory, files; twice is harmless."""
         if self._stopped:
             return
+        try:
+            kill_all([self.root, *(host.root for host in self.hosts)])
+        finally:
+            if self.network:
+                self.network.remove()
+            remove_files(self.hosts)
+            shutil.rmtree(self.root, ignore_errors=True)
+        # Only now: a second Ctrl-C on the way leaves the rest to the exit handler.
         self._stopped = True
         atexit.unregister(self.stop)
-        kill_all([host.root for host in self.hosts])
-        if self.network:
-            self.network.remove()
-        remove_files(self.hosts)
-        shutil.rmtree(self.root, ignore_errors=True)
 
-    def restart_gcs(self) -> None:
-        """Bring a killed GCS back on the head, as `ray_gcs.restart` does there; one that lives is left alone."""
-        code = "import sys; from pathlib import Path; from sentinel.adapters import ray_gcs as g; g.restart(Path(sys.argv[1]))"
-        self.head.run([sys.executable, "-c", code, str(self.gcs_memory)]).wait()
+    def restart_gcs(self) -> int:
+        """Bring a killed GCS back on the head; one that lives is left alone. Its pid."""
+        return ray_gcs.restart(self.gcs_memory, self.head.enter)
 
     def _bring_up(self) -> None:
         self.root.mkdir(mode=0o700)
@@ -152,7 +154,7 @@ class Cluster:
         launcher = subprocess.Popen(
             [sys.executable, "-m", "sentinel.demo.ray_start"],
             env=_clean_environment() | COMMON_ENV | {"RAY_AUTH_TOKEN_PATH": str(self.token_file)},
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True, cwd=self.root,
         )  # fmt: skip
         try:
             self._order(launcher, [self.head])
@@ -182,9 +184,8 @@ class Cluster:
         for line in launcher.stdout:
             name, _, code = line.strip().partition(" ")
             if code not in ("", "0"):
-                raise ClusterError(
-                    f"Ray on {name} ended with {code}:\n{_tail(self.host(name).root / 'ray.log')}"
-                )
+                log = self.host(name).root / "ray.log"
+                raise ClusterError(f"Ray on {name} ended with {code}:\n{_tail(log)}")
             waiting.discard(name)
             if not waiting:
                 return
@@ -211,19 +212,30 @@ class Cluster:
 
 
 def _exit_on_sigterm() -> None:
-    """Let SIGTERM end this process through its exit handlers, as Ctrl-C does; a caller's own handler stays."""
+    """Let SIGTERM end the process through its exit handlers, as Ctrl-C does, unless the caller handles it."""
     on_main_thread = threading.current_thread() is threading.main_thread()
     if on_main_thread and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
 
 
-def _addresses(names: Sequence[str], network: Network | None) -> dict[str, str]:
-    if network is None:
-        # Never .1: Ray replaces 127.0.0.1 by the machine's outer address.
-        return {name: f"127.0.0.{number}" for number, name in enumerate(names, start=11)}
-    for name in names:
-        network.add(name)
-    return {name: network.address(name) for name in names}
+def _loopback_addresses(name: str, nodes: Sequence[str]) -> dict[str, str]:
+    """Addresses of its own for each cluster, so that fixed ports of two clusters do not meet.
+
+    None is 127.0.0.1: Ray replaces that by the machine's outer address.
+    """
+    high, low = int(name[:2], 16), int(name[2:4], 16)
+    return {node: f"127.{high}.{low}.{number}" for number, node in enumerate(nodes, start=11)}
+
+
+def _network(name: str, nodes: Sequence[str]) -> Network:
+    network = Network(name)
+    try:
+        for node in nodes:
+            network.add(node)
+    except BaseException:
+        network.remove()
+        raise
+    return network
 
 
 def _free_port(address: str) -> int:
@@ -234,7 +246,7 @@ def _free_port(address: str) -> int:
 
 
 def _clean_environment() -> dict[str, str]:
-    """This process's environment without settings for some other Ray cluster."""
+    """The caller's environment without settings for some other Ray cluster."""
     return {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
 
 

@@ -15,7 +15,8 @@ CLONE_NEWNET = 0x40000000
 
 def main() -> None:
     """Serve orders until standard input ends."""
-    import ray._private.utils as ray_utils  # noqa: PLC0415 (the slow import is this process's purpose)
+    import ray._private.utils as ray_utils
+    from ray._private.node import Node
     from ray.scripts import scripts
 
     # The demo needs neither Ray's dashboard nor its agents' extras: without them a node takes
@@ -23,6 +24,7 @@ def main() -> None:
     absent = ImportError("left out in the demo")
     ray_utils.get_dashboard_dependency_error = lambda: absent
     scripts.get_ray_client_dependency_error = lambda: absent
+    Node.start_api_server = lambda *_, **__: None
     running: dict[int, str] = {}
     print("ready", flush=True)
     for line in sys.stdin:

@@ -4,6 +4,7 @@ import contextlib
 import os
 import re
 import socket
+from collections.abc import Iterable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,19 @@ def sockets() -> Sockets:
     return found
 
 
+def _connection(own: socket.socket) -> set[int]:
+    """Both ports of a TCP connection; empty for anything else.
+
+    A listening socket stays alone: gloo's accepting thread ends the process when it is shut down.
+    """
+    if own.family not in (socket.AF_INET, socket.AF_INET6):
+        return set()
+    try:
+        return {own.getsockname()[1], own.getpeername()[1]}
+    except OSError:
+        return set()
+
+
 class Group:
     """The default process group of one generation."""
 
@@ -67,22 +81,22 @@ class Group:
         """Count these sockets, opened before, as the group's."""
         self._included = own
 
-    def abort(self) -> None:
+    def abort(self, spare: Iterable[int] = ()) -> None:
         """Free a thread that waits in a collective, from another thread.
 
         gloo has no abort: shutting its sockets down makes every wait raise within 40 ms (measured).
         In an actor Ray's sockets are there too: those from before the group was formed stay. A Ray
-        connection opened since is shut down with the group's, and Ray opens it again.
+        connection opened since is shut down with the group's, and Ray opens it again. `spare` are ports
+        of the next generation's store, whose members may have come already.
         """
         self.aborted = True
         if self.backend == "nccl":
             with contextlib.suppress(Exception):
                 dist.distributed_c10d._abort_process_group()
-        for number, target in (sockets() - self._before) | self._included:
+        spared = set(spare)
+        for number, _ in (sockets() - self._before) | self._included:
             with contextlib.suppress(OSError), socket.socket(fileno=os.dup(number)) as own:
-                if own.family in (socket.AF_INET, socket.AF_INET6) and os.readlink(
-                    f"/proc/self/fd/{number}"
-                ) == target:
+                if (ports := _connection(own)) and not ports & spared:
                     own.shutdown(socket.SHUT_RDWR)
 
     def leave(self) -> None:

@@ -106,7 +106,7 @@ class RankRunner:
                 self._order = order
                 self._lock.notify_all()
                 if not self._idle and self._group is not None:
-                    self._group.abort()
+                    self._group.abort(self._served.values())
             self._lock.wait_for(lambda: self._settled(order.generation), timeout=FORM_TIMEOUT_S + 5)
             formed = self._formed.get(order.generation, "did not form in time")
         if isinstance(formed, str):
@@ -133,7 +133,7 @@ class RankRunner:
             self._run_generation(order)
 
     def _run_generation(self, order: FormOrder) -> None:
-        self._beats.place(order.rank, order.generation)
+        self._beats.place(order.rank, order.generation, order.gpu)
         self._beats.phase("setup")
         try:
             formed = self._join(order)

@@ -6,9 +6,10 @@ import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import IO, Any
 
 from sentinel.logbook.entry import Row, render, row
-from sentinel.model.incident import Incident
+from sentinel.model.incident import Incident, Stage
 from sentinel.model.journal import Line
 from sentinel.model.runbook import Runbook
 
@@ -22,12 +23,13 @@ class Logbook:
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self._index = self.folder / "index.jsonl"
+        self._tidy()
 
     def write(self, incident: Incident, lines: Iterable[Line] = (), runbook: Runbook | None = None) -> Path:
         """Write the incident's entry and its row. Raises OSError when the disk won't take it."""
-        path = self._path(incident.id)
-        _replace(path, render(incident, lines, runbook))
-        _append(self._index, json.dumps(dataclasses.asdict(row(incident, runbook))))
+        path, last = self._path(incident.id), incident.stage is Stage.RESOLVED
+        _replace(path, render(incident, lines, runbook), durable=last)
+        _append(self._index, _line(row(incident, runbook)), durable=last)
         return path
 
     def rows(self) -> list[Row]:
@@ -53,6 +55,12 @@ class Logbook:
         except FileNotFoundError:
             return None
 
+    def _tidy(self) -> None:
+        """Drop outdated rows of an index that is mostly those."""
+        rows = self.rows()
+        if len(self._lines()) > 4 * len(rows) + 4:
+            _replace(self._index, "".join(f"{_line(found)}\n" for found in reversed(rows)), durable=True)
+
     def _path(self, incident: str) -> Path:
         return self.folder / f"{incident}.md"
 
@@ -61,6 +69,10 @@ class Logbook:
             return self._index.read_text().split("\n")
         except FileNotFoundError:
             return []
+
+
+def _line(found: Row) -> str:
+    return json.dumps(dataclasses.asdict(found))
 
 
 def _row(line: str) -> Row | None:
@@ -77,17 +89,16 @@ def _haystack(found: Row) -> str:
     return " ".join((*parts, *found.evicted)).casefold()
 
 
-def _replace(path: Path, text: str) -> None:
+def _replace(path: Path, text: str, *, durable: bool) -> None:
     """Readers see the old file or the new one, never half of one."""
     fresh = path.with_name(f".{path.name}.new")
     with fresh.open("w") as file:
         file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
+        _settle(file, durable=durable)
     fresh.replace(path)
 
 
-def _append(path: Path, line: str) -> None:
+def _append(path: Path, line: str, *, durable: bool) -> None:
     """Start on a line of its own even after a torn one."""
     with path.open("a+b") as file:
         end = file.seek(0, os.SEEK_END)
@@ -96,5 +107,11 @@ def _append(path: Path, line: str) -> None:
             file.seek(end - 1)
             torn = file.read(1) != b"\n"
         file.write((b"\n" if torn else b"") + line.encode() + b"\n")
-        file.flush()
+        _settle(file, durable=durable)
+
+
+def _settle(file: IO[Any], *, durable: bool) -> None:
+    """Wait for the disk only for an incident's last word: earlier ones are soon written again."""
+    file.flush()
+    if durable:
         os.fsync(file.fileno())

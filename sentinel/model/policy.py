@@ -35,7 +35,7 @@ class Policy:
     """Crashes or hangs of one node in an hour that evict it."""
     app_xids_per_day: int = 2
     """Application Xids on one GPU within 24 h that make the GPU suspect (NVSentinel's rule for 31)."""
-    correlate_s: Seconds = 30.0
+    correlate_s: Seconds = 10.0
     """A stronger cause found this soon after a remedy belongs to the same incident."""
     evict_share: float = 0.34
     """At most max(1, this share of the nodes) may be cordoned by Sentinel at a time."""

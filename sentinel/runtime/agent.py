@@ -48,8 +48,8 @@ EXIT_REFUSED = 2
 """The controller refused the key, or a key file or check is wrong."""
 EXIT_SECOND = 3
 """Another agent watches this node."""
-_TICK: Seconds = 0.05
-"""How often the kernel log file is looked at."""
+_TICK: Seconds = 0.1
+"""How often a kernel log file is looked at; an exit looks at once."""
 _HELLO_WAIT: Seconds = 1.0
 """How long the first message waits for the prober to say how many GPUs there are."""
 _KILL_WAIT: Seconds = 5.0
@@ -106,7 +106,7 @@ class Agent:
     # --- the loop
 
     def run(self) -> None:
-        """Watch until told to stop. Raises AgentError when the controller refuses this agent from the start."""
+        """Watch until told to stop. Raises AgentError when the controller refuses the first connection."""
         self._on(self._uplink.socket, self._take_orders)
         self._on(self._uplink.monitor, self._follow_connection)
         self._on(self._nudge.fileno(), self._take_nudges)
@@ -306,7 +306,7 @@ class Agent:
 
     def _give_up_kills(self) -> None:
         now = time.monotonic()
-        for order, until in [each for each in self._kills.values() if now > each[1]]:
+        for order, _ in [each for each in self._kills.values() if now > each[1]]:
             del self._kills[order.order]
             told = f"{order.worker} is killed but does not end: it sleeps in the kernel"
             self._spool.add(OrderDone(order.order, False, told))

@@ -6,6 +6,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 PREFIX = "sentinel_"
+_NO_WAKING = 3600.0
+"""The server's thread wakes for a scrape only, not to see whether it should stop."""
 HELP: Mapping[str, str] = {
     "agent_events_total": "Events given to the spool.",
     "agent_events_dropped_total": "Events lost because the spool was full.",
@@ -28,6 +30,7 @@ HELP: Mapping[str, str] = {
     "host_cpu_pressure_percent": "Share of the last 10 s in which a process waited for a processor.",
     "host_disk_free_bytes": "Free bytes of a watched volume.",
     "host_disk_size_bytes": "Size of a watched volume.",
+    "oom_kills_total": "Processes killed because memory ran out, since the agent started.",
     "probes_failed_total": "Probes that hung or died, by check.",
     "xid_events_total": "Xids in the kernel log since the agent started.",
 }
@@ -67,9 +70,9 @@ class MetricsServer:
 
         self._server = ThreadingHTTPServer((address, port), Handler)
         self.port: int = self._server.server_address[1]
-        threading.Thread(target=self._server.serve_forever, name="metrics", daemon=True).start()
+        serve = self._server.serve_forever
+        threading.Thread(target=serve, args=(_NO_WAKING,), name="metrics", daemon=True).start()
 
     def close(self) -> None:
-        """Stop serving."""
-        self._server.shutdown()
+        """Let go of the port; the daemon thread ends with its process."""
         self._server.server_close()

@@ -63,7 +63,8 @@ class Prober:
 
     def ask(self, check: str, deadline: Seconds, now: Seconds) -> None:
         """Have an idle prober run a check."""
-        assert self._process and self._process.stdin and not self.busy
+        assert self._process is not None
+        assert self._process.stdin is not None
         try:
             self._process.stdin.write(check.encode() + b"\n")
             self._process.stdin.flush()

@@ -1,5 +1,6 @@
 """The rank processes of one node: their heartbeat records, their ends, and ending them."""
 
+import contextlib
 import fcntl
 import os
 import signal
@@ -108,10 +109,8 @@ class Ranks:
         watched = next((each for each in self._watched.values() if each.pidfd == pidfd), None)
         if watched is None:
             return None
-        try:
+        with contextlib.suppress(HeartbeatError):  # it removed its record on its way out: the last one stands
             watched.record = read(watched.path)
-        except HeartbeatError:
-            pass  # it removed its record on its way out: the last one read stands
         how = _how_it_ended(pidfd, watched.record.pid)
         self._watched = {key: each for key, each in self._watched.items() if each is not watched}
         os.close(pidfd)

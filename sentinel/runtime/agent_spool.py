@@ -1,5 +1,6 @@
 """The events that the controller has not yet acknowledged."""
 
+import itertools
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -41,9 +42,7 @@ class Spool:
 
     def pending(self) -> tuple[tuple[int, Event], ...]:
         """The oldest events that are not acknowledged, as many as fit a report."""
-        return tuple(
-            (kept.number, kept.event) for kept, _ in zip(self._kept, range(_PER_REPORT), strict=False)
-        )
+        return tuple((kept.number, kept.event) for kept in itertools.islice(self._kept, _PER_REPORT))
 
     def __len__(self) -> int:
         return len(self._kept)

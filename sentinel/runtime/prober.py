@@ -48,7 +48,7 @@ def main() -> None:
 def _introduction(machine: Machine) -> dict[str, Any]:
     try:
         samples = machine.gpus.sample()
-    except Exception as error:  # noqa: BLE001: the gpu check will say what is wrong
+    except Exception as error:  # the gpu check will say what is wrong
         return {"gpus": 0, "pci": {}, "error": str(error)}
     return {"gpus": len(samples), "pci": {short_pci(each.pci): each.index for each in samples if each.pci}}
 

@@ -22,7 +22,7 @@ def torch_device(place: Place) -> torch.device:
         return torch.device("cpu")
     device = torch.device("cuda", place.gpu % torch.cuda.device_count())  # one may be all that is visible
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS sums in one order only with this
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.use_deterministic_algorithms(True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # costs time, changes no result here
     torch.cuda.set_device(device)
     return device

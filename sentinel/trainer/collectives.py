@@ -1,7 +1,8 @@
 """Every collective of a step, counted into the heartbeat and kept out of the time a rank calls its own."""
 
+import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,6 +11,19 @@ from torch.distributed.fsdp._fully_shard._fsdp_collectives import DefaultAllGath
 
 from sentinel.model.ids import Seconds
 from sentinel.model.trainable import Beats
+
+
+def covered(spans: Iterable[tuple[float, ...]]) -> float:
+    """How much of a line these (from, to) cover together: collectives of several streams overlap."""
+    total, reached = 0.0, -math.inf
+    for first, last in sorted(spans):
+        total += max(0.0, last - max(first, reached))
+        reached = max(reached, last)
+    return total
+
+
+def _timed_event() -> Any:
+    return torch.cuda.Event(enable_timing=True)
 
 
 class NoBeats:
@@ -37,6 +51,7 @@ class CollectiveWatch:
     def __init__(self, beats: Beats, device: torch.device) -> None:
         self._beats = beats
         self._on_gpu = device.type == "cuda"
+        self._first: Any = _timed_event() if self._on_gpu else None
         self._events: list[tuple[Any, Any]] = []
         self._started = time.monotonic()
         self._cpu_started = time.thread_time()
@@ -45,6 +60,8 @@ class CollectiveWatch:
     def begin(self) -> None:
         """A step begins."""
         self._events.clear()
+        if self._on_gpu:
+            self._first.record()
         self._started, self._cpu_started = time.monotonic(), time.thread_time()
         self._own_waits = 0.0
 
@@ -60,7 +77,7 @@ class CollectiveWatch:
         """Runs one collective. One that raises is never completed, which is what the record should say."""
         self._beats.enqueue()
         if self._on_gpu:
-            pair = (torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True))
+            pair = (_timed_event(), _timed_event())
             pair[0].record()
             yield
             pair[1].record()
@@ -74,7 +91,8 @@ class CollectiveWatch:
         if not self._on_gpu:
             return time.thread_time() - self._cpu_started + self._own_waits
         torch.cuda.synchronize()
-        inside: Seconds = sum(first.elapsed_time(last) for first, last in self._events) / 1000
+        spans = [tuple(self._first.elapsed_time(event) for event in pair) for pair in self._events]
+        inside = covered(spans) / 1000
         self.drain()
         return max(time.monotonic() - self._started - inside, 0.0)
 

@@ -1,5 +1,6 @@
 """Writes and reads checkpoints with torch.distributed.checkpoint, beside the training that goes on."""
 
+import shutil
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
@@ -99,9 +100,17 @@ class Saver:
             store.retain(target, self._keep)
 
     def _failed(self, target: store.Checkpoint, reason: str) -> None:
-        self.error = f"checkpoint of step {target.step} failed: {reason}".replace("\n", " ")
+        free = _free_bytes(target.path.parent)  # torch hides "no space left" behind a wrong file position
+        self.error = f"checkpoint of step {target.step} failed, {free}: {reason}".replace("\n", " ")
         if self._place.rank == 0 and not target.committed:
             store.discard(target)
+
+
+def _free_bytes(directory: Path) -> str:
+    try:
+        return f"{shutil.disk_usage(directory).free} bytes free on disk"
+    except OSError as error:
+        return str(error)
 
 
 def _attempt(path: Path, names: list[str]) -> dict[str, str] | OSError:

@@ -1,10 +1,12 @@
 """The journal: what was acknowledged is there after anything, and bad files are refused in one line."""
 
 import os
+import resource
 import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -207,8 +209,38 @@ def test_a_full_disk_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None
         subprocess.run(["umount", mount], check=True)
 
 
+def test_a_failing_disk_says_try_again_and_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "j")
+    acknowledged = [journal.append(heard(0.0), (), "p", "r")]
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, hard))  # a write beyond this fails in the kernel
+    try:
+        with pytest.raises(JournalError, match="disk I/O error") as caught:
+            append_until_full(journal, acknowledged)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not caught.value.permanent
+    acknowledged.append(journal.append(heard(1e9), (), "p", "r"))
+    assert seqs(journal) == acknowledged
+    journal.close()
+
+
+def test_facts_are_committed_while_another_thread_compacts(tmp_path: Path) -> None:
+    journal = filled(tmp_path / "j", 20_000)
+    journal.save_snapshot(20_000, {})
+    compaction = threading.Thread(target=journal.compact, args=([],), kwargs={"max_lines": 0})
+    compaction.start()
+    acknowledged = [journal.append(heard(1e9), (), "p", "r")]
+    while compaction.is_alive():
+        acknowledged.append(journal.append(heard(1e9), (), "p", "r"))
+    compaction.join()
+    assert seqs(journal) == acknowledged
+    journal.close()
+
+
 WRITER = """
 import sys
+import threading
 from sentinel.adapters.journal import Journal
 from sentinel.model.fact import NodeHeard
 journal = Journal(sys.argv[1])

@@ -154,8 +154,8 @@ def test_the_fallback_pages_while_the_primary_fails_and_the_primary_is_caught_up
     assert written == [
         ("message", "INC-1", 2),
         ("detail", "INC-1", 1),
-        ("detail", "INC-1", 2),
         ("message", "INC-2", 1),
+        ("detail", "INC-1", 2),
     ]
     assert {where for _, _, where in desk.outcomes} == {"file:pages.log"}
     assert sorted(opened(slack.messages())) == ["INC-1", "INC-2"]

@@ -7,15 +7,8 @@ from collections.abc import Iterator
 import pytest
 from slack_process import SlackProcess, ids, page, slack_process
 
-from sentinel.adapters.slack import (
-    BLOCK_CHARS,
-    HEADER_CHARS,
-    Slack,
-    SlackError,
-    blocks,
-    detail_text,
-    fallback_text,
-)
+from sentinel.adapters.slack import Slack, SlackError
+from sentinel.adapters.slack_message import BLOCK_CHARS, HEADER_CHARS, blocks, detail_text, fallback_text
 
 
 @pytest.fixture

@@ -120,10 +120,10 @@ class Node:
         return process
 
     @asynccontextmanager
-    async def watched(self) -> AsyncIterator[Controller]:
+    async def watched(self, acknowledging: bool = True) -> AsyncIterator[Controller]:
         """A controller and this node's agent, connected."""
         async with Reports("tcp://127.0.0.1:0", self.keys) as reports:
-            controller = Controller(reports)
+            controller = Controller(reports, acknowledging)
             listening = asyncio.create_task(controller.listen())
             self.agent(reports.endpoint)
             await until(lambda: bool(controller.hellos), self)

@@ -8,7 +8,7 @@ from sentinel.heartbeat import HeartbeatWriter
 
 memory, worker, rank = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 beats = HeartbeatWriter(memory / "beats" / f"{worker}.beat", job="job", worker=worker, gpu=rank)
-beats.place(rank, 1)
+beats.place(rank, 1, gpu=rank)
 print("up", flush=True)
 step = 0
 while True:

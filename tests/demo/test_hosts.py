@@ -58,7 +58,8 @@ class Counter:
 
 if sys.argv[1] == "create":
     ids = {node["NodeName"]: node["NodeID"] for node in ray.nodes() if node["Alive"]}
-    counter = Counter.options(name="c", lifetime="detached", scheduling_strategy=On(ids["n2"], soft=False)).remote()
+    place = On(ids["n2"], soft=False)
+    counter = Counter.options(name="c", lifetime="detached", scheduling_strategy=place).remote()
     ray.get(counter.spawn.remote(sys.argv[2]))
 else:
     ids, counter = {}, ray.get_actor("c")

@@ -22,7 +22,7 @@ import sys
 from pathlib import Path
 from sentinel.heartbeat import HeartbeatWriter
 beats = HeartbeatWriter(Path(sys.argv[1]), job="moe", worker="w1", gpu=3, beat_interval=0.01)
-beats.place(2, 1)
+beats.place(2, 1, 0)
 step = generation = 1
 while True:
     beats.phase("collective")
@@ -33,7 +33,7 @@ while True:
     if step % 10 == 0:
         generation += 1
         beats.fail(f"{generation} " * 20)
-        beats.place(generation, generation)
+        beats.place(generation, generation, 0)
 """
 
 
@@ -75,7 +75,7 @@ def is_consistent(record: heartbeat.Record) -> bool:
 
 
 def test_a_record_says_what_its_writer_said(writer: HeartbeatWriter) -> None:
-    writer.place(5, 12)
+    writer.place(5, 12, 3)
     writer.enqueue()
     writer.enqueue(3)
     writer.complete(3)
@@ -99,18 +99,18 @@ def test_a_new_writer_is_a_standby_without_a_step(writer: HeartbeatWriter) -> No
 
 
 def test_a_new_place_starts_counting_anew(writer: HeartbeatWriter) -> None:
-    writer.place(0, 1)
+    writer.place(0, 1, 0)
     writer.enqueue()
     writer.step_done(9, 1.0)
     writer.fail("TypeError: a reason")
-    writer.place(0, 2)
+    writer.place(0, 2, 0)
     record = read(writer.path)
     assert (record.generation, record.step, record.enqueued[0], record.reason) == (2, -1, 0, "")
 
 
 def test_a_collective_of_an_earlier_place_does_not_complete_in_this_one(writer: HeartbeatWriter) -> None:
     writer.enqueue()
-    writer.place(0, 1)
+    writer.place(0, 1, 0)
     writer.complete()
     writer.enqueue()
     assert (read(writer.path).enqueued[0], read(writer.path).completed[0]) == (1, 0)
@@ -181,7 +181,7 @@ def test_a_stopped_writer_no_longer_beats(busy: tuple[subprocess.Popen[bytes], P
 
 
 def test_one_damaged_copy_leaves_the_one_before(writer: HeartbeatWriter) -> None:
-    writer.place(1, 1)
+    writer.place(1, 1, 0)
     for step in range(4):
         writer.step_done(step, float(step))
     damaged = bytearray(writer.path.read_bytes())

@@ -184,6 +184,16 @@ def test_the_newest_entry_of_an_incident_counts(tmp_path: Path) -> None:
     assert book.entry("INC-7") == render(incident(), runbook=BOOK)
 
 
+def test_an_index_of_outdated_rows_is_tidied_when_opened(tmp_path: Path) -> None:
+    book = Logbook(tmp_path)
+    for _ in range(20):
+        book.write(incident())
+    book.write(Incident(IncidentId("INC-8"), T0 + 60))
+    before = book.rows()
+    assert Logbook(tmp_path).rows() == before
+    assert len((tmp_path / "index.jsonl").read_text().splitlines()) == 2
+
+
 def test_a_search_finds_incidents_by_all_their_words(tmp_path: Path) -> None:
     book = Logbook(tmp_path)
     book.write(incident(), runbook=BOOK)

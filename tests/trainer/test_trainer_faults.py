@@ -3,7 +3,7 @@ import os
 import struct
 
 import pytest
-import scenarios
+import rank_scenarios as scenarios
 from rank_processes import RankProcesses
 
 from sentinel.trainer.data import layout_of, shard_path

@@ -4,7 +4,7 @@ import sys
 from dataclasses import asdict
 
 import pytest
-import scenarios
+import rank_scenarios as scenarios
 from rank_processes import RankProcesses
 
 from sentinel.trainer.settings import TrainerSettings

@@ -2,7 +2,7 @@ import os
 from pathlib import Path
 
 import pytest
-import scenarios
+import rank_scenarios as scenarios
 from rank_processes import RankProcesses
 
 from sentinel.trainer import checkpoint as store
@@ -112,6 +112,7 @@ def test_full_disk_does_not_stop_training(ranks: RankProcesses, settings: Traine
     undisturbed = ranks.run(scenarios.losses, 2, settings, range(6))[0]
     for losses, report, report_after in ranks.run(scenarios.losses_while_disk_is_full, 2, settings, tmp_path):
         assert losses == undisturbed
-        assert "checkpoint of step 1 failed: rank 0: " in report
+        assert "checkpoint of step 1 failed, " in report
+        assert " bytes free on disk: rank 0: " in report
         assert report_after == ""
     assert [found.step for found in store.folders(tmp_path)] == [4]

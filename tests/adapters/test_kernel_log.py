@@ -1,0 +1,83 @@
+from pathlib import Path
+
+import pytest
+
+from sentinel.adapters.kernel_log import FileFollower, KmsgFollower, NoKernelLog, follow
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    path = tmp_path / "kern.log"
+    path.write_text("before\n")
+    return path
+
+
+def append(path: Path, text: str) -> None:
+    with path.open("a") as file:
+        file.write(text)
+
+
+def test_only_lines_newer_than_the_start_are_read_each_once(log: Path) -> None:
+    follower = FileFollower(log)
+    assert follower.read() == []
+    append(log, "one\ntwo\n")
+    assert follower.read() == ["one", "two"]
+    assert follower.read() == []
+
+
+def test_half_a_line_waits_for_its_end(log: Path) -> None:
+    follower = FileFollower(log)
+    append(log, "NVRM: Xid (PCI:00")
+    assert follower.read() == []
+    append(log, "00:00:06): 79\n")
+    assert follower.read() == ["NVRM: Xid (PCI:0000:00:06): 79"]
+
+
+def test_rotation_loses_and_repeats_nothing(log: Path) -> None:
+    follower = FileFollower(log)
+    append(log, "last of the old\n")
+    log.rename(log.with_suffix(".1"))
+    assert follower.read() == ["last of the old"]
+    log.write_text("first of the new\n")
+    assert follower.read() == ["first of the new"]
+    append(log, "second\n")
+    assert follower.read() == ["second"]
+
+
+def test_truncation_starts_again_from_the_top(log: Path) -> None:
+    append(log, "a long line that is gone\n")
+    follower = FileFollower(log)
+    log.write_text("new\n")
+    assert follower.read() == ["new"]
+
+
+def test_a_log_that_is_missing_is_said_and_found_when_it_comes(tmp_path: Path) -> None:
+    path = tmp_path / "kern.log"
+    follower = FileFollower(path)
+    assert follower.read() == []
+    assert "No such file" in follower.error
+    path.write_text("first\n")
+    assert follower.read() == ["first"]
+    assert follower.error == ""
+
+
+def test_the_kernel_device_is_read_by_records_or_says_why_not() -> None:
+    follower = KmsgFollower()
+    lines = follower.read()
+    follower.close()
+    assert all("\n" not in line and not line.startswith("6,") for line in lines)
+    assert follower.error or follower.missed >= 0
+
+
+def test_missed_kernel_records_are_counted() -> None:
+    follower = KmsgFollower(Path("/nonexistent"))
+    assert "No such file" in follower.error
+    assert follower.fileno() == -1
+    assert follower._message(b"6,100,1,-;first\n SUBSYSTEM=pci\n") == "first"
+    assert follower._message(b"6,104,2,-;second; with a semicolon\n") == "second; with a semicolon"
+    assert follower.missed == 3
+
+
+def test_no_log_is_a_choice() -> None:
+    assert isinstance(follow("none"), NoKernelLog)
+    assert follow("none").read() == []
