@@ -32,11 +32,15 @@ class FileFollower:
             self._open()
             if self._file < 0:
                 return []
-        lines = self._rest_of_file()
-        if self._was_replaced():
-            self.close()
-            self._open()
-            lines += self._rest_of_file() if self._file >= 0 else []
+        try:
+            lines = self._rest_of_file()
+            if self._was_replaced():
+                self.close()
+                self._open()
+                lines += self._rest_of_file() if self._file >= 0 else []
+        except OSError as error:
+            self.error = f"{self._path}: {error.strerror}"
+            return []
         return lines
 
     def _rest_of_file(self) -> list[str]:

@@ -22,6 +22,7 @@ from sentinel.model.fact import (
     JournalFailed,
     NodeHeard,
     NodeJoined,
+    NodeLeft,
     NodeProbed,
     NodeReached,
     NodeSilent,
@@ -63,6 +64,8 @@ def _react(state: State, fact: Fact, rules: Rules) -> list[Action]:
             return _node_joined(state, fact, rules)
         case NodeSilent():
             return _node_silent(state, fact, rules)
+        case NodeLeft():
+            return _node_left(state, fact)
         case NodeHeard():
             return _node_heard(state, fact.node, fact, rules)
         case NodeReached():
@@ -114,10 +117,20 @@ def _react(state: State, fact: Fact, rules: Rules) -> list[Action]:
 def _node_joined(state: State, fact: NodeJoined, rules: Rules) -> list[Action]:
     node = state.nodes.setdefault(fact.node, Node(fact.node))
     node.address, node.port, node.gpus, node.boot = fact.address, fact.port, fact.gpus, fact.boot
+    node.left = False
     for job in state.jobs.values():
         if job.stage is JobStage.WAITING and not job.workers:
             state.set_deadline(f"place/{job.id}", 1.0)  # nodes join one by one: place ranks on all of them
     return _node_heard(state, fact.node, fact, rules)
+
+
+def _node_left(state: State, fact: NodeLeft) -> list[Action]:
+    node = state.nodes[fact.node]
+    node.left, node.silent, node.reached = True, False, None
+    node.findings.clear()
+    for job in state.jobs.values():
+        job.workers = {name: worker for name, worker in job.workers.items() if worker.node != fact.node}
+    return []
 
 
 def _node_silent(state: State, fact: NodeSilent, rules: Rules) -> list[Action]:
@@ -233,7 +246,18 @@ def _job_submitted(state: State, fact: JobSubmitted) -> list[Action]:
             fact.job, fact.world, fact.min_world, fact.standbys, fact.trainable, wanted=fact.world
         )
         state.set_deadline(f"place/{fact.job}", 1.0)
+    elif state.jobs[fact.job].stage is JobStage.STOPPED and not state.jobs[fact.job].workers:
+        _start_over(state, state.jobs[fact.job], fact)
     return []
+
+
+def _start_over(state: State, job: Job, fact: JobSubmitted) -> None:
+    """Submit a job again whose workers have all left; numbers go on, so that nothing old is mistaken for new."""
+    job.stage, job.pending, job.seats, job.high_step, job.avoid = JobStage.WAITING, "", [], -1, []
+    job.world = job.wanted = fact.world
+    job.min_world, job.standbys, job.trainable = fact.min_world, fact.standbys, fact.trainable
+    state.deadlines = {name: at for name, at in state.deadlines.items() if f"/{job.id}" not in name}
+    state.set_deadline(f"place/{job.id}", 1.0)
 
 
 def _place(state: State, job: Job, rules: Rules) -> list[Action]:
@@ -251,6 +275,8 @@ def _worker_ready(state: State, fact: WorkerReady, rules: Rules) -> list[Action]
     if job is None or worker is None or worker.stage is not WorkerStage.STARTING:
         return []
     worker.stage, worker.pid = WorkerStage.STANDBY, fact.pid
+    if job.stage is JobStage.STOPPED:
+        return remedy.retire(IncidentId(f"upkeep-{job.id}"), job, [worker])
     return _retry_pending(state, job, rules)
 
 

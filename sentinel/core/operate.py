@@ -1,13 +1,13 @@
 """An operator's word: acknowledge, silence, drain, undrain, stop and resume actions."""
 
 from sentinel.core import notify, remedy
-from sentinel.core.state import Cordon, JobStage, Rules, State
+from sentinel.core.state import Cordon, JobStage, Rules, State, Worker, WorkerStage
 from sentinel.model.action import Action, Readmit, StopJob, action_id
 from sentinel.model.fact import Commanded
 from sentinel.model.ids import IncidentId, JobId, NodeId
 from sentinel.model.incident import Incident
 
-COMMANDS = ("ack", "silence", "drain", "undrain", "stop-actions", "resume-actions", "stop-job")
+COMMANDS = ("ack", "silence", "drain", "undrain", "stop-actions", "resume-actions", "stop-job", "retire")
 
 
 def refuse_command(state: State, command: str, target: str) -> str:
@@ -20,7 +20,26 @@ def refuse_command(state: State, command: str, target: str) -> str:
         return f"no node {target!r}: known are {', '.join(sorted(state.nodes)) or 'none'}"
     if command == "stop-job" and target not in state.jobs:
         return f"no job {target!r}: known are {', '.join(sorted(state.jobs)) or 'none'}"
+    if command == "retire":
+        return _still_busy(state)
     return ""
+
+
+def _still_busy(state: State) -> str:
+    """Why the agents can't leave yet: they are what ends and watches a job's processes."""
+    for job in state.jobs.values():
+        if job.stage is not JobStage.STOPPED:
+            return f"{job.id} is {job.stage.value}: stop it first"
+        living = [worker.id for worker in job.workers.values() if _lives(state, worker)]
+        if living:
+            return f"{job.id} still has {len(living)} processes: {', '.join(living)}"
+    return ""
+
+
+def _lives(state: State, worker: Worker) -> bool:
+    """Whether an agent is about to report the process's end; a silent node's agent is not."""
+    node = state.nodes.get(worker.node)
+    return worker.stage is not WorkerStage.GONE and node is not None and not node.silent and not node.left
 
 
 def command(state: State, fact: Commanded, rules: Rules) -> list[Action]:
@@ -46,7 +65,7 @@ def command(state: State, fact: Commanded, rules: Rules) -> list[Action]:
         case "stop-job":
             job = state.jobs.get(JobId(fact.target))
             if job and job.stage is not JobStage.STOPPED:
-                job.stage = JobStage.STOPPED
+                job.stage, job.pending = JobStage.STOPPED, ""
                 who = IncidentId(f"operator-{job.id}")
                 name = action_id(who, "stop-job", job.id, int(fact.at))
                 return [StopJob(name, who, job.id, f"{fact.who}: {fact.reason}")]
@@ -73,12 +92,13 @@ def _drain(state: State, fact: Commanded, rules: Rules) -> list[Action]:
 
 
 def _undrain(state: State, fact: Commanded) -> list[Action]:
+    """Take a node back: whoever undrains it vouches for it, so its old failures count no more."""
     node = state.nodes[NodeId(fact.target)]
+    node.failures.clear()
+    node.app_xids.clear()
     if node.cordon is None:
         return []
     by = IncidentId(node.cordon.by if node.cordon.by != "operator" else f"operator-{node.id}")
     node.cordon = None
-    node.failures.clear()
-    node.app_xids.clear()
     readmit = Readmit(action_id(by, "readmit", node.id, int(fact.at)), by, node.id)
     return [readmit, *(action for job in state.jobs.values() for action in remedy.refill(job, state))]

@@ -44,6 +44,8 @@ class Node:
     boot: str = ""
     cordon: Cordon | None = None
     silent: bool = False
+    left: bool = False
+    """Sentinel was taken off it; what else is known, such as a cordon, is kept until it joins again."""
     findings: dict[str, Finding] = field(default_factory=dict)
     """Health that is not ok now, by `check|code|component`; events are not kept here."""
     failures: list[Instant] = field(default_factory=list)
@@ -56,8 +58,8 @@ class Node:
 
     @property
     def usable(self) -> bool:
-        """May a rank be placed here?"""
-        return self.cordon is None and not self.silent
+        """Whether a rank may be placed here."""
+        return self.cordon is None and not self.silent and not self.left
 
 
 class WorkerStage(StrEnum):

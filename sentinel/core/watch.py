@@ -109,11 +109,12 @@ class Watch:
 
     def _silent(self, state: State, now: Instant) -> Iterator[Fact]:
         limit = self._policy.silent_s
-        ages = {node: now - self._heard.get(node, self._quiet_until - limit) for node in state.nodes}
+        present = [name for name, node in state.nodes.items() if not node.left]
+        ages = {node: now - self._heard.get(node, self._quiet_until - limit) for node in present}
         silent = {node: age for node, age in ages.items() if age > limit}
         for node, age in silent.items():
             if not state.nodes[node].silent:
-                yield NodeSilent(now, node, round(age, 3), len(silent) - 1, len(state.nodes))
+                yield NodeSilent(now, node, round(age, 3), len(silent) - 1, len(present))
 
     # --- progress --------------------------------------------------------------------------------------
 

@@ -92,19 +92,20 @@ class SlackServer(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, port: int, workspace: Workspace) -> None:
+    def __init__(self, address: str, port: int, workspace: Workspace) -> None:
         self.workspace = workspace
-        super().__init__(("127.0.0.1", port), Handler)
+        super().__init__((address, port), Handler)
 
 
 def main() -> None:
     """Serve until SIGTERM or Ctrl-C; the first line of stdout is the port."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--address", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--log", type=Path, default=None, help="JSON lines, one per request")
     parser.add_argument("--seconds-per-post", type=float, default=0.0, help="per channel; Slack's is about 1")
     options = parser.parse_args()
-    server = SlackServer(options.port, Workspace(options.log, options.seconds_per_post))
+    server = SlackServer(options.address, options.port, Workspace(options.log, options.seconds_per_post))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     print(server.server_port, flush=True)
     try:

@@ -43,6 +43,8 @@ class Stage:
     world: int
     watchdog: "subprocess.Popen[bytes]"
     env: dict[str, str] = field(default_factory=dict)
+    slack_url: str = ""
+    """The local server that speaks Slack's API."""
 
     @classmethod
     def start(
@@ -53,7 +55,7 @@ class Stage:
         world: int = 4,
         topology: Topology = "loopback",
         step_seconds: float = 0.1,
-        pages: dict[str, Any] | None = None,
+        slack: bool = True,
         job: dict[str, Any] | None = None,
         policy: dict[str, Any] | None = None,
     ) -> "Stage":
@@ -62,6 +64,8 @@ class Stage:
         root = cluster.root
         trainer = root / "trainer.json"
         trainer.write_text(json.dumps({"data": str(root / "data"), "step_seconds": step_seconds}))
+        slack_url = start_slack(cluster) if slack else ""
+        pages = {"channel": "C-ONCALL", "fallback_channel": "C-BACKUP", "base_url": f"{slack_url}/api/"}
         tables = {
             "cluster": {
                 "name": cluster.name,
@@ -80,19 +84,19 @@ class Stage:
                 "backend": "gloo",
                 **(job or {}),
             },
-            "pages": pages or {},
+            "pages": pages if slack else {},
             "policy": {"evict_share": 0.5, "evictions_per_hour": 100, **(policy or {})},
         }
         (root / "sentinel.toml").write_text(to_toml(tables))
         env = {
             **cluster.driver_env,
             "SENTINEL_FAILPOINT": str(root / "failpoint"),
-            "SENTINEL_PAGES__SLACK_TOKEN": "xoxb-demo" if pages else "",
+            "SENTINEL_PAGES__SLACK_TOKEN": "xoxb-demo" if slack else "",
         }
         argv = [sys.executable, "-m", "sentinel.runtime.watchdog", "--config", str(root / "sentinel.toml")]
         with (root / "watchdog.log").open("ab") as out:
             watchdog = cluster.head.run(argv, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
-        return cls(cluster, world, watchdog, env)
+        return cls(cluster, world, watchdog, env, slack_url)
 
     def __enter__(self) -> "Stage":
         return self
@@ -147,6 +151,10 @@ class Stage:
         path = self.cluster.root / "job" / "losses.jsonl"
         return list(json_lines(path)) if path.exists() else []
 
+    def skipped(self) -> list[int]:
+        """Return the steps whose batch is left out, from the trainer's log: their loss is exactly 0."""
+        return sorted({line["step"] for line in self.steps() if float.fromhex(line["loss"]) == 0.0})
+
     def host_of(self, node: str) -> Host:
         """Return the host of a node."""
         return self.cluster.host(node)
@@ -161,6 +169,15 @@ class Stage:
         nodes = [node for node in status["nodes"] if not node["cordon"] and not node["silent"]]
         want = sum(1 if node["node"] in seated else node["gpus"] for node in nodes)
         return len(job["standbys"]) >= want and len(nodes) == len(self.cluster.nodes)
+
+
+def start_slack(cluster: Cluster) -> str:
+    """Start the local Slack server on the head; returns its address."""
+    argv = [sys.executable, "-u", "-m", "sentinel.demo.slack_server", "--address", cluster.head.address]
+    server = cluster.head.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+    assert server.stdout is not None
+    port = int(server.stdout.readline().split()[-1])
+    return f"http://{cluster.head.address}:{port}"
 
 
 def json_lines(path: Path) -> Iterator[dict[str, Any]]:

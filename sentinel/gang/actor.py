@@ -14,8 +14,12 @@ class RankActor:
     def __init__(self, spec: dict[str, Any], worker: str, memory: str) -> None:
         if os.environ.get("CUDA_VISIBLE_DEVICES") == "":
             del os.environ["CUDA_VISIBLE_DEVICES"]  # Ray hides GPUs from actors that reserve none
-        from sentinel.gang.rank import RankRunner  # torch is imported in the worker, not in the driver
+        import ray.util
 
+        from sentinel.gang.group import use_interface  # torch is imported in the worker, not in the driver
+        from sentinel.gang.rank import RankRunner
+
+        use_interface(os.environ.get("SENTINEL_ADDRESS") or ray.util.get_node_ip_address())
         self._runner = RankRunner(WorkerSpec(**spec), worker, Path(os.environ.get("SENTINEL_MEMORY", memory)))
 
     def status(self) -> dict[str, int]:

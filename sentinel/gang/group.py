@@ -9,6 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 import torch.distributed as dist
 
@@ -103,6 +104,16 @@ class Group:
         """Forget the group; never waits for peers."""
         with contextlib.suppress(Exception):
             dist.destroy_process_group()
+
+
+def use_interface(address: str) -> None:
+    """Have gloo talk over the interface that holds this address, unless somebody chose one.
+
+    Left alone it takes what the host's name resolves to, which may be the loopback.
+    """
+    for name, addresses in psutil.net_if_addrs().items():
+        if any(known.address == address for known in addresses):
+            os.environ.setdefault("GLOO_SOCKET_IFNAME", name)
 
 
 def open_store(host: str, port: int, world: int, *, serve: bool, timeout_s: float) -> "dist.TCPStore":

@@ -79,7 +79,8 @@ def _row(line: str) -> Row | None:
     """Read a row; a line torn by a crash or of another version is no row, its entry is still there."""
     try:
         values = json.loads(line)
-        return Row(**{**values, "evicted": tuple(values["evicted"])})
+        suspects = tuple(tuple(place) for place in values["suspects"])
+        return Row(**{**values, "evicted": tuple(values["evicted"]), "suspects": suspects})
     except (ValueError, TypeError, KeyError):
         return None
 

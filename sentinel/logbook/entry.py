@@ -44,6 +44,8 @@ class Row:
     steps_lost: int | None
     gpu_seconds_lost: float | None
     evicted: tuple[str, ...]
+    suspects: tuple[tuple[str | None, int | None, int | None], ...]
+    """(node, rank, gpu) of each."""
     words: str
     """What a search looks through besides the other fields."""
 
@@ -75,6 +77,7 @@ def row(incident: Incident, runbook: Runbook | None = None) -> Row:
         steps_lost=incident.steps_lost,
         gpu_seconds_lost=gpu_seconds_lost(incident),
         evicted=_evicted(incident),
+        suspects=tuple((s.node, s.rank, s.gpu) for s in diagnosis.suspects) if diagnosis else (),
         words=redact(" ".join(words)),
     )
 

@@ -16,6 +16,8 @@ def fact_line(fact: learn.Fact) -> str:
         case learn.NodeSilent():
             others = f"{fact.others_silent} of {fact.nodes - 1} other nodes silent too"
             return f"{fact.node} has been silent for {fact.silent_s:.1f} s; {others}"
+        case learn.NodeLeft():
+            return f"{fact.node} left: Sentinel was taken off it"
         case learn.NodeHeard():
             return f"{fact.node} reports again"
         case learn.NodeReached():

@@ -33,6 +33,14 @@ class NodeSilent:
 
 
 @dataclass(frozen=True, slots=True)
+class NodeLeft:
+    """An operator takes Sentinel off this node: its silence is no news until it joins again."""
+
+    at: Instant
+    node: NodeId
+
+
+@dataclass(frozen=True, slots=True)
 class NodeHeard:
     """A silent node reports again."""
 
@@ -189,7 +197,7 @@ class JobSubmitted:
 
 @dataclass(frozen=True, slots=True)
 class Commanded:
-    """An operator's word: `ack | silence | drain | undrain | stop-actions | resume-actions | stop-job`."""
+    """An operator's word: `ack | silence | drain | undrain | stop-actions | resume-actions | stop-job | retire`."""
 
     at: Instant
     command: str
@@ -240,6 +248,7 @@ class JournalFailed:
 Fact: TypeAlias = (
     NodeJoined
     | NodeSilent
+    | NodeLeft
     | NodeHeard
     | NodeReached
     | FindingReported

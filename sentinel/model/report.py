@@ -165,4 +165,11 @@ class StacksNow:
     deadline: Seconds
 
 
-Order: TypeAlias = Ack | ProbeNow | KillWorker | StacksNow
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """Controller to agent: the job has ended, so remove records and snapshots, and exit."""
+
+    order: str
+
+
+Order: TypeAlias = Ack | ProbeNow | KillWorker | StacksNow | Leave

@@ -1,7 +1,6 @@
 """The agent: watches one node and reports. It never stops a healthy run, also not by its own death."""
 
 import contextlib
-import fcntl
 import json
 import os
 import queue
@@ -34,40 +33,23 @@ from sentinel.model.report import (
     Report,
     StacksNow,
 )
-from sentinel.model.wire import WireError, from_plain
+from sentinel.model.wire import WireError
 from sentinel.runtime import agent_stacks
 from sentinel.runtime.agent_findings import FindingBook
+from sentinel.runtime.agent_kills import Kills
 from sentinel.runtime.agent_lease import Lease
 from sentinel.runtime.agent_metrics import MetricsServer
+from sentinel.runtime.agent_notes import Notes
 from sentinel.runtime.agent_probes import Probes
+from sentinel.runtime.agent_process import EXIT_REFUSED, AgentError, lock, log, nudge_socket
 from sentinel.runtime.agent_ranks import Ended, Ranks
 from sentinel.runtime.agent_settings import AgentSettings, parse
 from sentinel.runtime.agent_spool import Spool
 
-EXIT_REFUSED = 2
-"""The controller refused the key, or a key file or check is wrong."""
-EXIT_SECOND = 3
-"""Another agent watches this node."""
 _TICK: Seconds = 0.1
 """How often a kernel log file is looked at; an exit looks at once."""
 _HELLO_WAIT: Seconds = 1.0
 """How long the first message waits for the prober to say how many GPUs there are."""
-_KILL_WAIT: Seconds = 5.0
-"""A killed process that is not gone by then sleeps in the kernel."""
-
-
-class AgentError(Exception):
-    """The agent can't start or go on; the message is for a human, the code for whoever started it."""
-
-    def __init__(self, message: str, code: int) -> None:
-        super().__init__(message)
-        self.code = code
-
-
-def log(event: str, **values: object) -> None:
-    """Write one structured line to standard error."""
-    line = {"at": round(time.time(), 3), "event": event, **values}
-    print(json.dumps(line), file=sys.stderr, flush=True)
 
 
 class Agent:
@@ -84,11 +66,10 @@ class Agent:
         self._lease = Lease(memory / "lease")
         self._kernel_log = follow(settings.kernel_log)
         self._probes = Probes(settings, load(), FindingBook(memory / "findings.json"), self._kernel_log)
-        self._errors = memory / "errors"
-        self._raised: set[Path] = set()
-        self._kills: dict[str, tuple[KillWorker, Seconds]] = {}
+        self._notes = Notes(memory / "errors", self._spool)
+        self._kills = Kills(self._ranks, self._spool)
         self._done: queue.SimpleQueue[OrderDone] = queue.SimpleQueue()
-        self._nudge = _nudge_socket(memory / "nudge")
+        self._nudge = nudge_socket(memory / "nudge")
         self._poller = zmq.Poller()
         self._handlers: dict[Any, Callable[[], None]] = {}
         self._boot = f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()}-{os.getpid()}"
@@ -101,7 +82,6 @@ class Agent:
         self._hello_due = False
         self._told_gpus: int | None = None
         self._was_connected = False
-        self._errors.mkdir(parents=True, exist_ok=True)
 
     # --- the loop
 
@@ -152,8 +132,8 @@ class Agent:
         for pidfd in self._ranks.pidfds:
             if pidfd not in self._handlers:
                 self._on(pidfd, lambda pidfd=pidfd: self._reap(pidfd))  # type: ignore[misc]
-        self._read_errors()
-        self._give_up_kills()
+        self._notes.collect()
+        self._kills.give_up()
 
     def _reap(self, pidfd: int) -> None:
         self._off(pidfd)
@@ -166,26 +146,9 @@ class Agent:
         event = ended.event
         log("rank-exited", rank=event.rank, worker=event.worker, pid=event.pid, how=event.how)
         self._spool.add(event, ended.remove_record)
-        self._finish_kill(event.pid)
+        self._kills.ended(event.pid)
         self._report(time.monotonic())
         self._probe_now(f"exit:{event.pid}")
-
-    def _read_errors(self) -> None:
-        for entry in os.scandir(self._errors):
-            path = self._errors / entry.name
-            if entry.name.startswith(".") or path.suffix != ".json" or path in self._raised:
-                continue
-            self._raised.add(path)
-            try:
-                event: Event = from_plain(Event, json.loads(path.read_text()))
-            except (OSError, ValueError, WireError) as error:
-                log("rank-note-refused", path=str(path), error=str(error))
-                continue
-            self._spool.add(event, lambda path=path: self._forget_error(path))  # type: ignore[misc]
-
-    def _forget_error(self, path: Path) -> None:
-        path.unlink(missing_ok=True)
-        self._raised.discard(path)
 
     def _take_nudges(self) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -282,34 +245,12 @@ class Agent:
             case ProbeNow():
                 self._probe_now(order.reason)
             case KillWorker():
-                self._kill(order)
+                self._look()  # its record may be younger than the last look
+                self._kills.obey(order)
             case StacksNow():
                 threading.Thread(target=self._collect_stacks, args=(order,), daemon=True).start()
             case _:
                 assert_never(order)
-
-    def _kill(self, order: KillWorker) -> None:
-        if self._ranks.has_ended(order.worker, order.pid):
-            self._spool.add(OrderDone(order.order, True, f"{order.worker} had ended already"))
-            return
-        self._look()
-        refusal = self._ranks.kill(order.worker, order.pid)
-        if refusal:
-            self._spool.add(OrderDone(order.order, False, refusal))
-        else:
-            self._kills[order.order] = (order, time.monotonic() + _KILL_WAIT)
-
-    def _finish_kill(self, pid: int) -> None:
-        for order, _ in [each for each in self._kills.values() if each[0].pid == pid]:
-            del self._kills[order.order]
-            self._spool.add(OrderDone(order.order, True, f"{order.worker} is killed and gone"))
-
-    def _give_up_kills(self) -> None:
-        now = time.monotonic()
-        for order, _ in [each for each in self._kills.values() if now > each[1]]:
-            del self._kills[order.order]
-            told = f"{order.worker} is killed but does not end: it sleeps in the kernel"
-            self._spool.add(OrderDone(order.order, False, told))
 
     def _collect_stacks(self, order: StacksNow) -> None:
         complete, stacks = agent_stacks.collect(order.processes, order.deadline)
@@ -347,8 +288,9 @@ class Agent:
             "metrics_port": self._metrics.port if self._metrics else 0,
         }
         draft = path.with_suffix(".new")
-        draft.write_text(json.dumps(card))
-        draft.replace(path)
+        with contextlib.suppress(OSError):  # a full memory directory must not end the watching
+            draft.write_text(json.dumps(card))
+            draft.replace(path)
 
     def close(self) -> None:
         """End the prober and let go of everything; ranks go on."""
@@ -359,34 +301,9 @@ class Agent:
         self._kernel_log.close()
 
 
-def _nudge_socket(path: Path) -> socket.socket:
-    """A socket that ranks nudge when they have left a note: it wakes the loop at once."""
-    path.unlink(missing_ok=True)
-    nudge = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    nudge.setblocking(False)
-    try:
-        nudge.bind(str(path))
-    except OSError as error:
-        raise AgentError(f"{path}: {error}", 1) from None
-    return nudge
-
-
-def _lock(settings: AgentSettings) -> int:
-    settings.memory.mkdir(parents=True, exist_ok=True)
-    path = settings.memory / "agent.lock"
-    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise AgentError(
-            f"another agent watches {settings.node} already ({path} is locked)", EXIT_SECOND
-        ) from None
-    return lock
-
-
 def run(settings: AgentSettings) -> None:
     """Be the agent of one node until SIGTERM or SIGINT. Raises AgentError."""
-    lock = _lock(settings)
+    locked = lock(settings.memory, settings.node)
     try:
         keys = Keys(settings.keys)
         uplink = Uplink(settings.controller, keys, settings.node)
@@ -406,7 +323,7 @@ def run(settings: AgentSettings) -> None:
         agent.close()
         holder.close()
         uplink.close()
-        os.close(lock)
+        os.close(locked)
 
 
 def main() -> None:

@@ -1,5 +1,6 @@
 """What an agent has told about its node's findings, so that it tells only changes."""
 
+import contextlib
 import dataclasses
 import json
 from collections.abc import Iterable
@@ -40,8 +41,9 @@ class FindingBook:
         others = {key: told for key, told in self._told.items() if told.check != check}
         self._told = others | {each.key: each for each in states if each.health is not Health.OK}
         draft = self._path.with_suffix(".new")
-        draft.write_text(json.dumps(to_plain(list(self._told.values()))))
-        draft.replace(self._path)
+        with contextlib.suppress(OSError):  # a full memory directory must not end the watching
+            draft.write_text(json.dumps(to_plain(list(self._told.values()))))
+            draft.replace(self._path)
 
     def standing(self) -> tuple[Finding, ...]:
         """Every finding that is not ok now."""

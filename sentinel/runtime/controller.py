@@ -40,12 +40,14 @@ from sentinel.model.fact import (
     GcsLost,
     JobSubmitted,
     NodeJoined,
+    NodeLeft,
     Outcome,
 )
 from sentinel.model.ids import ActionId, Cause, IncidentId, Instant, JobId, NodeId, Seconds
 from sentinel.model.incident import Stage
 from sentinel.model.journal import Line, incident_of
-from sentinel.model.report import Ack, Hello, OrderDone, Report
+from sentinel.model.report import Ack, Hello, Leave, OrderDone, Report
+from sentinel.model.wire import to_plain
 from sentinel.runtime.failpoints import reach
 from sentinel.runtime.ledger import Ledger, policy_hash
 from sentinel.runtime.link import Link, LinkError
@@ -101,6 +103,7 @@ class Controller:
         self.view = ControllerView(self)
         self._asked_agent: dict[NodeId, Instant] = {}
         self._events: dict[NodeId, tuple[str, int]] = {}
+        self._retired = False
 
     # --- the loop --------------------------------------------------------------------------------------
 
@@ -186,6 +189,9 @@ class Controller:
         while True:
             node, message = await reports.recv()
             now = self.now()
+            if isinstance(message, Hello) and self._retired:
+                await reports.send(node, Leave("late"))
+                continue
             if isinstance(message, Hello):
                 self._hello(message, now)
                 await reports.send(node, Ack(0))
@@ -198,7 +204,7 @@ class Controller:
         known = self.ledger.state.nodes.get(hello.node)
         fresh = known is None or (known.boot, known.port, known.address) != (hello.boot, hello.port, hello.address)
         log.info("agent", node=hello.node, address=hello.address, new=fresh)
-        if fresh or (known is not None and known.silent):
+        if fresh or (known is not None and (known.silent or known.left)):
             self.ledger.absorb([NodeJoined(now, hello.node, hello.address, hello.port, hello.gpus, hello.boot)])
 
     def _report(self, report: Report, now: Instant) -> int | None:
@@ -247,10 +253,11 @@ class Controller:
     async def _start_agents(self, nodes: Iterable[NodeId]) -> None:
         """Start agents that were never heard; one that falls silent is a diagnosis, not housekeeping."""
         now = self.now()
-        settled = now - self.started > self.settings.policy.grace_s or not self.ledger.state.nodes
+        known = any(not node.left for node in self.ledger.state.nodes.values())
+        settled = now - self.started > self.settings.policy.grace_s or not known
         for node in nodes:
             asked = now - self._asked_agent.get(node, 0.0) < AGENT_RETRY_S
-            if self.watch.heard_age(node, now) is not None or asked or not settled:
+            if self.watch.heard_age(node, now) is not None or asked or not settled or self._retired:
                 continue
             self._asked_agent[node] = now
             argv = self._agent_argv(node)
@@ -318,7 +325,7 @@ class Controller:
         folder = self.settings.cluster.state_dir / "recordings"
         folder.mkdir(exist_ok=True)
         try:
-            text = recording.export(self.ledger.journal, incident, None)
+            text = recording.export(self.ledger.journal, incident, to_plain(self.rules.policy))
         except JournalError as error:
             log.warning("no-recording", incident=name, error=str(error))
             return
@@ -336,7 +343,20 @@ class Controller:
         fact = Commanded(now, command.command, command.target, command.who, command.reason, until)
         if not self.ledger.absorb([fact]):
             raise CommandRefusedError("the journal fails: nothing can be recorded now")
+        if command.command == "retire":
+            return await self._retire()
         return f"{command.command} {command.target}".strip()
+
+    async def _retire(self) -> str:
+        """Have the agents leave; one that is only just starting is sent away when it says hello."""
+        assert self.performer is not None
+        self._retired = True
+        nodes = [node.id for node in self.ledger.state.nodes.values() if not node.left]
+        unreached = await self.performer.retire(nodes)
+        now = self.now()
+        self.ledger.absorb([NodeLeft(now, node) for node in nodes])
+        told = f"{len(nodes) - len(unreached)} agents left"
+        return told + (f", not reached: {', '.join(unreached)}" if unreached else "")
 
     async def _serve_web(self) -> None:
         cluster = self.settings.cluster

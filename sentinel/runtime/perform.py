@@ -31,7 +31,7 @@ from sentinel.model.action import (
 )
 from sentinel.model.fact import Fact, NodeReached, Outcome, WorkerReady
 from sentinel.model.ids import ActionId, Instant, JobId, NodeId
-from sentinel.model.report import KillWorker, OrderDone, ProbeNow, StacksNow
+from sentinel.model.report import KillWorker, Leave, OrderDone, ProbeNow, StacksNow
 from sentinel.runtime.link import Link, LinkError
 from sentinel.runtime.reach import knock
 
@@ -39,6 +39,7 @@ log = structlog.get_logger("perform")
 
 KILL_DEADLINE_S = 3.0
 RANKS_DEADLINE_S = 0.8
+LEAVE_DEADLINE_S = 5.0
 
 
 class ActionError(Exception):
@@ -228,7 +229,7 @@ class Performer:
 
     # --- agents ----------------------------------------------------------------------------------------
 
-    async def _order(self, node: NodeId, order: KillWorker | StacksNow, within: float) -> OrderDone:
+    async def _order(self, node: NodeId, order: KillWorker | StacksNow | Leave, within: float) -> OrderDone:
         done = asyncio.get_running_loop().create_future()
         self._orders[order.order] = done
         if not await self._hands.reports.send(node, order):
@@ -239,6 +240,12 @@ class Performer:
         if not answer.ok:
             raise ActionError(f"{node}: {answer.detail}")
         return answer
+
+    async def retire(self, nodes: Sequence[NodeId]) -> tuple[NodeId, ...]:
+        """Have agents leave their nodes; returns the nodes whose agent did not answer."""
+        leaving = (self._order(node, Leave(f"leave/{node}"), LEAVE_DEADLINE_S) for node in nodes)
+        answers = await asyncio.gather(*leaving, return_exceptions=True)
+        return tuple(n for n, answer in zip(nodes, answers, strict=True) if isinstance(answer, BaseException))
 
     async def _stacks(self, action: CollectStacks) -> tuple[str, tuple[str, ...]]:
         by_node: dict[NodeId, list[tuple[int, int]]] = {}

@@ -30,7 +30,7 @@ class ControllerView:
         """Put the present state into the pages' values."""
         controller, state = self._controller, self._controller.ledger.state
         now = controller.now()
-        nodes = sorted(state.nodes.values(), key=lambda n: n.id)
+        nodes = sorted((n for n in state.nodes.values() if not n.left), key=lambda n: n.id)
         opened = sorted(state.open_incidents(), key=lambda i: -i.opened)
         return Status(
             now=now,

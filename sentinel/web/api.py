@@ -12,7 +12,9 @@ from sentinel.model.wire import to_plain
 from sentinel.web.view import Command, Commander, CommandRefusedError, View
 
 NEED_TARGET = frozenset({"ack", "silence", "drain", "undrain", "stop-job"})
-CommandName = Literal["ack", "silence", "drain", "undrain", "stop-actions", "resume-actions", "stop-job"]
+CommandName = Literal[
+    "ack", "silence", "drain", "undrain", "stop-actions", "resume-actions", "stop-job", "retire"
+]
 
 
 class CommandBody(BaseModel):

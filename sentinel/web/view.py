@@ -131,7 +131,7 @@ class Command:
     """What an operator asks for; the controller stamps it and makes it a fact."""
 
     command: str
-    """`ack | silence | drain | undrain | stop-actions | resume-actions | stop-job`"""
+    """`ack | silence | drain | undrain | stop-actions | resume-actions | stop-job | retire`"""
     target: str = ""
     who: str = "operator"
     reason: str = ""

@@ -1,0 +1,174 @@
+"""What a fault of the demo is: something that really happens, and what must come out of it."""
+
+import os
+import random
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from sentinel import heartbeat
+from sentinel.demo.stage import Stage
+from sentinel.model.ids import Instant, Seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where something happened, as far as it has a place."""
+
+    node: str | None = None
+    rank: int | None = None
+    gpu: int | None = None
+
+    def within(self, other: "Place") -> bool:
+        """Does every part that this place names agree with the other?"""
+        mine = (self.node, self.rank, self.gpu)
+        theirs = (other.node, other.rank, other.gpu)
+        return all(a is None or b is None or a == b for a, b in zip(mine, theirs, strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class Victim:
+    """A rank as the injector sees it."""
+
+    rank: int
+    node: str
+    gpu: int
+    worker: str
+    pid: int
+
+    @property
+    def place(self) -> Place:
+        """Where it sits."""
+        return Place(self.node, self.rank, self.gpu)
+
+
+@dataclass(slots=True)
+class Injection:
+    """What was done, to whom, when, and how to take it back."""
+
+    at: Instant
+    truth: Place
+    undo: Callable[[], object] = lambda: None
+    dead: tuple[int, ...] = ()
+    """Pids that cannot survive it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What must come out. The page's cause is one of `causes`; none: no incident at all."""
+
+    causes: frozenset[str]
+    evicts: bool = False
+    """The truth's node is evicted; otherwise nobody is."""
+    pages: tuple[int, int] = (1, 1)
+    """Least and most messages opened."""
+    blames: bool = True
+    """The diagnosis names the truth's place."""
+    resumes: bool = True
+    """Training makes a new step without help."""
+    steps_lost: int = 2
+    """At most this many completed steps are done again."""
+    watch_s: Seconds = 0.0
+    """How long to look for unwanted consequences after training goes on."""
+    within_s: Seconds = 60.0
+    """All of it is over by then."""
+
+
+class Fault(Protocol):
+    """One fault. `sentinel/demo/faults/<name>.py` defines one as `FAULT`, or several as `FAULTS`."""
+
+    name: str
+    expected: Expected
+
+    def needs(self, stage: Stage) -> str:
+        """Why this fault can't happen on this stage; empty when it can."""
+
+    def inject(self, stage: Stage, chance: random.Random) -> Injection:
+        """Make it happen, and return as soon as it has."""
+
+
+@dataclass(frozen=True)
+class Simple:
+    """A fault that is one function."""
+
+    name: str
+    expected: Expected
+    act: Callable[[Stage, random.Random], Injection]
+    need: Callable[[Stage], str] = field(default=lambda _stage: "")
+
+    def needs(self, stage: Stage) -> str:
+        """Why this fault can't happen here."""
+        return self.need(stage)
+
+    def inject(self, stage: Stage, chance: random.Random) -> Injection:
+        """Make it happen."""
+        return self.act(stage, chance)
+
+
+def needs_network(stage: Stage) -> str:
+    """Faults of the network need real links."""
+    return "" if stage.cluster.network else "needs network namespaces (root)"
+
+
+def ranks(stage: Stage) -> list[Victim]:
+    """List the running ranks with their pids, read from their heartbeat records."""
+    job = stage.job()
+    assert job is not None
+    pids = {record.worker: record.pid for record in records(stage)}
+    return [
+        Victim(seat["rank"], seat["node"], seat["gpu"], seat["worker"], pids[seat["worker"]])
+        for seat in job["seats"]
+        if seat["worker"] in pids
+    ]
+
+
+def records(stage: Stage) -> list[heartbeat.Record]:
+    """Read every living worker's heartbeat record."""
+    found = []
+    for host in stage.cluster.nodes:
+        for path in sorted((host.memory / "beats").glob(f"*{heartbeat.SUFFIX}")):
+            try:
+                record = heartbeat.read(path)
+            except heartbeat.HeartbeatError:
+                continue
+            if not heartbeat.is_stale(record):
+                found.append(record)
+    return found
+
+
+def pick(stage: Stage, chance: random.Random) -> Victim:
+    """Choose a random rank at a random moment of its step."""
+    chosen = chance.choice(ranks(stage))
+    time.sleep(chance.uniform(0.0, 0.3))  # the moment itself is what is random here
+    return chosen
+
+
+def kill(victim: Victim, number: int = signal.SIGKILL) -> None:
+    """Send a signal to a rank."""
+    os.kill(victim.pid, number)
+
+
+def edit_gpu(stage: Stage, node: str, gpu: int, **values: object) -> None:
+    """Change a simulated GPU's device file."""
+    host = stage.host_of(node)
+    states = host.gpu_states()
+    states[gpu].update(values)
+    host.write_gpus(states)
+
+
+def heal_gpus(stage: Stage, node: str) -> None:
+    """Make all simulated GPUs of a node healthy again."""
+    from sentinel.demo.hosts import healthy_gpu
+
+    host = stage.host_of(node)
+    host.write_gpus([healthy_gpu(node, index) for index in range(host.gpus)])
+
+
+def kernel_line(stage: Stage, victim: Victim, xid: int, text: str) -> None:
+    """Write an Xid line as the driver words it into the node's kernel log."""
+    host = stage.host_of(victim.node)
+    pci = host.gpu_states()[victim.gpu]["pci"]
+    with host.kernel_log.open("a") as log:
+        log.write(f"[{time.monotonic():.6f}] NVRM: Xid (PCI:{pci}): {xid}, pid={victim.pid}, name=python3, {text}\n")

@@ -1,0 +1,20 @@
+"""The training program does something that its GPU refuses: Xid 31, and the rank dies."""
+
+import random
+import time
+
+from sentinel.demo.fault import Expected, Injection, Simple, kernel_line, kill, pick
+from sentinel.demo.stage import Stage
+
+
+def inject(stage: Stage, chance: random.Random) -> Injection:
+    """Write the Xid 31 line as an H200's driver words it, and kill the rank."""
+    victim = pick(stage, chance)
+    text = "channel 0x0000000a, intr 00000000. MMU Fault: ENGINE GRAPHICS GPC1 GPCCLIENT_T1_8 faulted"
+    at = time.time()
+    kernel_line(stage, victim, 31, text)
+    kill(victim)
+    return Injection(at, victim.place, dead=(victim.pid,))
+
+
+FAULT = Simple("gpu-app-xid", Expected(frozenset({"gpu-app-xid"})), inject)

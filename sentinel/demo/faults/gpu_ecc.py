@@ -1,0 +1,29 @@
+"""A GPU's memory fails: the ECC counter rises, the kernel says Xid 48, the rank dies, in any order."""
+
+import random
+import time
+
+from sentinel.demo.fault import Expected, Injection, Simple, edit_gpu, heal_gpus, kernel_line, kill, pick
+from sentinel.demo.stage import Stage
+
+GAP_S = 0.2
+"""Between the signs: longer than a probe, so that the order is really seen."""
+
+
+def inject(stage: Stage, chance: random.Random) -> Injection:
+    """Show the three signs in random order."""
+    victim = pick(stage, chance)
+    signs = [
+        lambda: edit_gpu(stage, victim.node, victim.gpu, ecc_uncorrectable=2),
+        lambda: kernel_line(stage, victim, 48, "DBE (double bit error) ECC Error"),
+        lambda: kill(victim),
+    ]
+    chance.shuffle(signs)
+    at = time.time()
+    for sign in signs:
+        sign()
+        time.sleep(chance.uniform(0.0, GAP_S))
+    return Injection(at, victim.place, lambda: heal_gpus(stage, victim.node), (victim.pid,))
+
+
+FAULT = Simple("gpu-ecc", Expected(frozenset({"gpu-ecc"}), evicts=True), inject)

@@ -1,0 +1,22 @@
+"""A GPU falls off the bus: it stops answering, or only the kernel log says so, or both."""
+
+import random
+import time
+
+from sentinel.demo.fault import Expected, Injection, Simple, edit_gpu, heal_gpus, kernel_line, pick
+from sentinel.demo.stage import Stage
+
+
+def inject(stage: Stage, chance: random.Random) -> Injection:
+    """Lose a GPU that a rank uses."""
+    victim = pick(stage, chance)
+    shows = chance.choice(("device", "kernel log", "both"))
+    at = time.time()
+    if shows != "kernel log":
+        edit_gpu(stage, victim.node, victim.gpu, present=False)
+    if shows != "device":
+        kernel_line(stage, victim, 79, "GPU has fallen off the bus.")
+    return Injection(at, victim.place, lambda: heal_gpus(stage, victim.node), (victim.pid,))
+
+
+FAULT = Simple("gpu-lost", Expected(frozenset({"gpu-lost"}), evicts=True, steps_lost=3), inject)

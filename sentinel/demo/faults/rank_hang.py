@@ -1,0 +1,19 @@
+"""One rank stops, wherever it happens to be: the others wait for it."""
+
+import random
+import signal
+import time
+
+from sentinel.demo.fault import Expected, Injection, Simple, kill, pick
+from sentinel.demo.stage import Stage
+
+
+def inject(stage: Stage, chance: random.Random) -> Injection:
+    """SIGSTOP one rank, in or outside a collective."""
+    victim = pick(stage, chance)
+    at = time.time()
+    kill(victim, signal.SIGSTOP)
+    return Injection(at, victim.place, dead=(victim.pid,))
+
+
+FAULT = Simple("rank-hang", Expected(frozenset({"rank-hang"})), inject)

@@ -1,0 +1,234 @@
+"""`sentinel demo`: break a small real cluster on this machine, watch it being repaired, check the result."""
+
+import json as json_module
+import random
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from rich.console import Console
+from rich.table import Table
+
+from sentinel.demo import losses
+from sentinel.demo.fault import Fault
+from sentinel.demo.faults import DEFAULT, FAULTS
+from sentinel.demo.network import available
+from sentinel.demo.observe import BEYOND, Before, Result, new_steps, observe, rows
+from sentinel.demo.stage import Stage, wait
+
+FRESH_S = 120.0
+QUIET_S = 6.0
+"""After an incident a stronger cause may still join it; the next fault waits until that is past."""
+
+
+def main(
+    *, faults: Sequence[str], nodes: int, runs: int, json: bool, seed: int | None, steady: bool
+) -> int:
+    """Run the demo; 0 only if everything came out as it must."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    show = Console(stderr=json, highlight=False)
+    chosen = [FAULTS[name] for name in (faults or DEFAULT)] * runs
+    seed = seed if seed is not None else random.SystemRandom().randrange(1_000_000)
+    try:
+        if steady:
+            return _steady(show, nodes)
+        results = _Show(show, nodes, seed).run(chosen)
+    except KeyboardInterrupt:
+        show.print("stopped")
+        return 130
+    for result in results if json else ():
+        print(json_module.dumps(result.to_plain()), flush=True)
+    _table(show, results)
+    return 0 if all(not result.wrong and not result.skipped for result in results) else 1
+
+
+class _Show:
+    """One run through a list of faults. A stage lasts until a fault spoils it."""
+
+    def __init__(self, console: Console, nodes: int, seed: int) -> None:
+        self._console, self._nodes, self._seed = console, nodes, seed
+        self._stage: Stage | None = None
+        self._began = time.monotonic()
+        self._results: list[Result] = []
+        self._unchecked: list[tuple[Result, int]] = []
+        """Results on this stage with the first step that they recovered to."""
+
+    def run(self, faults: Sequence[Fault]) -> list[Result]:
+        """Inject one after the other."""
+        try:
+            for number, fault in enumerate(faults):
+                self._one(fault, self._seed + number)
+            self._close()
+        finally:
+            if self._stage is not None:
+                self._stage.stop()
+        return self._results
+
+    def _say(self, text: str) -> None:
+        self._console.print(f"[dim]{time.monotonic() - self._began:6.1f} s[/]  {text}")
+
+    def _one(self, fault: Fault, seed: int) -> None:
+        needs = getattr(fault, "stage", {})
+        if self._stage is not None and needs:
+            self._close()
+        stage = self._stage or self._open(needs)
+        reason = fault.needs(stage)
+        if reason:
+            self._say(f"[yellow]{fault.name}: skipped, {reason}[/]")
+            self._results.append(Result(fault.name, seed, skipped=reason))
+            return
+        self._settle(stage)
+        chance = random.Random(seed)  # noqa: S311 - repeatable, not secret
+        before = Before.look(stage)
+        injection = fault.inject(stage, chance)
+        truth = injection.truth
+        where = f"rank {truth.rank} on {truth.node}" if truth.rank is not None else truth.node or "the cluster"
+        self._say(f"[bold]{fault.name}[/]: {where}, step {before.step}")
+        result = observe(stage, fault, seed, before, injection)
+        self._tell(stage, result)
+        self._results.append(result)
+        steps = new_steps(stage, before, injection, fault.expected)
+        if fault.expected.resumes and steps:
+            self._unchecked.append((result, steps[0]["step"]))
+        injection.undo()
+        if needs or not fault.expected.resumes or result.wrong:
+            self._close()
+
+    def _open(self, needs: dict) -> Stage:  # type: ignore[type-arg]
+        topology = "loopback" if available() else "netns"
+        self._say(f"starting Ray: a head and {self._nodes} nodes ({topology})")
+        options = {"nodes": self._nodes, "gpus_per_node": 1, "world": self._nodes - 1, "topology": topology}
+        self._stage = Stage.start(**{**options, **needs})
+        self._say(f"Sentinel's pages: {self._stage.url}/")
+        stage = self._stage
+        wait("training", FRESH_S, lambda: len(stage.steps()) > 1)
+        self._say("training has begun; standbys warm up")
+        return self._stage
+
+    def _settle(self, stage: Stage) -> None:
+        """Put everything back and wait until it is as it was."""
+        status = wait("the controller answers", 90.0, stage.status)
+        for node in status["nodes"]:
+            stage.command("undrain", target=node["node"], who="demo", reason="repaired")
+        quiet = time.time() - QUIET_S
+
+        def settled() -> bool:
+            resolved = [row["opened"] + row["times"].get("resolved", 1e9) for row in rows(stage)]
+            return stage.ready() and max(resolved, default=0.0) < max(quiet, time.time() - QUIET_S)
+
+        wait("the cluster is whole again", FRESH_S, settled, 0.2)
+
+    def _tell(self, stage: Stage, result: Result) -> None:
+        verdict = "[red]" + "; ".join(result.wrong) + "[/]" if result.wrong else "[green]as it must[/]"
+        parts = [f"{name} {value:.2f} s" for name, value in _times(result)]
+        self._say(f"    {result.cause}: {', '.join(parts)}; {verdict}")
+
+    def _close(self) -> None:
+        """Compare the losses with an undisturbed run, then end the stage."""
+        stage = self._stage
+        if stage is None:
+            return
+        try:
+            self._compare(stage)
+        finally:
+            self._console.print(f"[dim]logbook and recordings: {_keep(stage)}[/]")
+            stage.stop()
+            self._stage, self._unchecked = None, []
+
+    def _compare(self, stage: Stage) -> None:
+        log = stage.cluster.root / "job" / "losses.jsonl"
+        shrunk = stage.world != len((stage.job() or {}).get("seats", ()))
+        if not self._unchecked or shrunk:
+            return
+        last = max(step for _, step in self._unchecked) + BEYOND
+        self._say(f"comparing losses with an undisturbed run of {last} steps")
+        skip = stage.skipped()
+        wanted = losses.reference(stage, last + 1, skip)
+        differing = losses.differing(log, wanted)
+        for result, step in self._unchecked:
+            result.losses_equal = not any(step <= other <= step + BEYOND for other in differing)
+            if not result.losses_equal:
+                result.wrong.append("losses differ from the undisturbed run")
+
+
+def _keep(stage: Stage) -> str:
+    """Copy logbook and recordings to where they outlive the cluster."""
+    import shutil
+    from pathlib import Path
+
+    target = Path.cwd() / "run" / f"demo-{stage.cluster.name}"
+    target.mkdir(parents=True, exist_ok=True)
+    for name in ("logbook", "recordings", "pages.log", "controller.log"):
+        source = stage.state_dir / name
+        if source.is_dir():
+            shutil.copytree(source, target / name, dirs_exist_ok=True)
+        elif source.exists():
+            shutil.copy2(source, target / name)
+    return str(target)
+
+
+def _times(result: Result) -> list[tuple[str, float]]:
+    named = (
+        ("seen", result.detected_s),
+        ("diagnosed", result.diagnosed_s),
+        ("paged", result.paged_s),
+        ("evicted", result.evicted_s),
+        ("new step", result.new_step_s),
+    )
+    return [(name, value) for name, value in named if value is not None]
+
+
+def _table(console: Console, results: Sequence[Result]) -> None:
+    table = Table(title="what each fault cost, seconds from the injection")
+    for name in ("fault", "cause", "blamed", "seen", "paged", "evicted", "new step", "steps lost", "losses", "verdict"):
+        table.add_column(name)
+    for result in results:
+        blamed = result.blamed
+        where = " ".join(str(v) for v in asdict(blamed).values() if v is not None) if blamed else ""
+        seconds = [result.detected_s, result.paged_s, result.evicted_s, result.new_step_s]
+        equal = {True: "equal", False: "DIFFER", None: ""}[result.losses_equal]
+        verdict = f"skipped: {result.skipped}" if result.skipped else "; ".join(result.wrong) or "ok"
+        lost = "" if result.steps_lost is None else str(result.steps_lost)
+        told = [f"{value:.2f}" if value is not None else "" for value in seconds]
+        table.add_row(result.fault, result.cause or "", where, *told, lost, equal, verdict)
+    console.print(table)
+
+
+def _steady(console: Console, nodes: int) -> int:
+    """Keep cluster and training running until Ctrl-C, and say what a person can break."""
+    topology = "loopback" if available() else "netns"
+    with Stage.start(nodes=nodes, gpus_per_node=1, world=nodes - 1, topology=topology) as stage:  # type: ignore[arg-type]
+        wait("training", FRESH_S, lambda: len(stage.steps()) > 1)
+        with_standbys = wait("standbys", FRESH_S, stage.ready)
+        assert with_standbys
+        _describe(console, stage)
+        signal.pause()
+    return 0
+
+
+def _describe(console: Console, stage: Stage) -> None:
+    table = Table(title=f"{stage.url}/  (logbook: {stage.url}/logbook)")
+    for name in ("node", "pid", "role"):
+        table.add_column(name)
+    for host in stage.cluster.hosts:
+        for process in host.processes():
+            table.add_row(host.name, str(process.pid), _role(" ".join(process.cmdline())))
+    console.print(table)
+    for host in stage.cluster.nodes:
+        console.print(f"{host.name}: simulated GPUs {host.device_file}, kernel log {host.kernel_log}")
+    console.print("break something; Ctrl-C ends it all")
+
+
+def _role(command: str) -> str:
+    roles = ("runtime.watchdog", "runtime.controller", "runtime.ray_link", "runtime.agent", "runtime.prober")
+    for role in roles:
+        if role in command:
+            return role.removeprefix("runtime.")
+    for word, role in (("RankActor", "rank or standby"), ("gcs_server", "Ray GCS"), ("raylet", "raylet")):
+        if word in command:
+            return role
+    return command[:60]
+
+

@@ -1,0 +1,169 @@
+"""What came out of a fault, read from the controller's logbook, the trainer's log and the pages that arrived."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import httpx
+
+from sentinel.demo.fault import Expected, Fault, Injection, Place, ranks
+from sentinel.demo.stage import Stage, StageError, wait
+from sentinel.model.ids import Instant, Seconds
+
+BEYOND = 20
+"""Steps after the recovery whose losses are compared."""
+
+
+@dataclass
+class Result:
+    """One run of one fault; null where something did not happen."""
+
+    fault: str
+    seed: int
+    skipped: str | None = None
+    injected_at: Instant | None = None
+    detected_s: Seconds | None = None
+    diagnosed_s: Seconds | None = None
+    paged_s: Seconds | None = None
+    evicted_s: Seconds | None = None
+    new_step_s: Seconds | None = None
+    steps_lost: int | None = None
+    cause: str | None = None
+    blamed: Place | None = None
+    truth: Place | None = None
+    evicted: list[str] = field(default_factory=list)
+    pages: int | None = None
+    incidents: int | None = None
+    survivors_kept: list[int] | None = None
+    losses_equal: bool | None = None
+    wrong: list[str] = field(default_factory=list)
+    """What did not come out as it must; empty when all did."""
+
+    def to_plain(self) -> dict[str, Any]:
+        """Give the JSON form."""
+        return asdict(self)
+
+
+@dataclass
+class Before:
+    """How things stood before the injection."""
+
+    generation: int
+    step: int
+    pids: dict[int, int]
+    """Rank → pid."""
+    incidents: set[str]
+    pages: int
+
+    @classmethod
+    def look(cls, stage: Stage) -> "Before":
+        """Take it all down."""
+        last = stage.steps()[-1]
+        pids = {victim.rank: victim.pid for victim in ranks(stage)}
+        return cls(last["g"], last["step"], pids, {row["incident"] for row in rows(stage)}, len(messages(stage)))
+
+
+def rows(stage: Stage) -> list[dict[str, Any]]:
+    """Return the logbook's index, newest first."""
+    try:
+        found: list[dict[str, Any]] = httpx.get(f"{stage.url}/api/incidents", timeout=5.0).json()["logbook"]
+    except (httpx.HTTPError, ValueError):
+        return []
+    return found
+
+
+def messages(stage: Stage) -> list[dict[str, Any]]:
+    """Return the messages opened in the on-call channels, as the Slack server has them."""
+    if not stage.slack_url:
+        return []
+    found = httpx.get(f"{stage.slack_url}/messages", timeout=5.0).json()
+    return [message for message in found if not message.get("thread_ts")]
+
+
+def new_steps(stage: Stage, before: Before, injection: Injection, expected: Expected) -> list[dict[str, Any]]:
+    """Return the steps completed for the first time since the injection, by who recovered if anybody had to."""
+    log = stage.steps()
+    high = max((line["step"] for line in log if line["g"] <= before.generation), default=-1)
+    if not injection.dead:
+        return [line for line in log if line["at"] > injection.at and line["step"] > before.step]
+    return [line for line in log if line["g"] > before.generation and line["step"] > high]
+
+
+def observe(stage: Stage, fault: Fault, seed: int, before: Before, injection: Injection) -> Result:
+    """Wait until it is over, then say what came out."""
+    expected = fault.expected
+    result = Result(fault.name, seed, injected_at=injection.at, truth=injection.truth)
+    try:
+        wait(f"{fault.name}: over", expected.within_s, lambda: _over(stage, before, injection, expected), 0.1)
+    except StageError as error:
+        result.wrong.append(str(error))
+    _read_incident(stage, before, injection, result)
+    _read_steps(stage, before, injection, expected, result)
+    _read_pages(stage, before, injection, result)
+    result.wrong += _judge(expected, injection, result)
+    return result
+
+
+def _over(stage: Stage, before: Before, injection: Injection, expected: Expected) -> bool:
+    fresh = [row for row in rows(stage) if row["incident"] not in before.incidents]
+    if expected.causes and not any(row["cause"] in expected.causes for row in fresh):
+        return False
+    resolved = all(row["stage"] == "resolved" for row in fresh) or not expected.resumes
+    evicted = not expected.evicts or any(row["evicted"] for row in fresh)
+    beyond = not expected.resumes or len(new_steps(stage, before, injection, expected)) > BEYOND
+    return resolved and evicted and beyond
+
+
+def _read_incident(stage: Stage, before: Before, injection: Injection, result: Result) -> None:
+    fresh = [row for row in rows(stage) if row["incident"] not in before.incidents]
+    result.incidents = len(fresh)
+    result.evicted = sorted({node for row in fresh for node in row["evicted"]})
+    if not fresh:
+        return
+    row = fresh[-1]
+    result.cause = row["cause"]
+    if row["suspects"]:
+        result.blamed = Place(*row["suspects"][0])
+    for name in ("detected", "diagnosed", "paged", "evicted"):
+        if name in row["times"]:
+            setattr(result, f"{name}_s", round(row["opened"] + row["times"][name] - injection.at, 3))
+
+
+def _read_steps(
+    stage: Stage, before: Before, injection: Injection, expected: Expected, result: Result
+) -> None:
+    fresh = new_steps(stage, before, injection, expected)
+    if fresh:
+        result.new_step_s = round(fresh[0]["at"] - injection.at, 3)
+    log = stage.steps()
+    high = max((line["step"] for line in log if line["g"] <= before.generation), default=-1)
+    result.steps_lost = sum(1 for line in log if line["g"] > before.generation and line["step"] <= high)
+    now = {victim.pid for victim in ranks(stage)}
+    result.survivors_kept = sorted(pid for pid in before.pids.values() if pid in now)
+
+
+def _read_pages(stage: Stage, before: Before, injection: Injection, result: Result) -> None:
+    result.pages = len(messages(stage)) - before.pages
+
+
+def _judge(expected: Expected, injection: Injection, result: Result) -> list[str]:
+    """Compare with what must come out."""
+    wrong = []
+    if expected.causes and result.cause not in expected.causes:
+        wrong.append(f"cause {result.cause}, expected {' or '.join(sorted(expected.causes))}")
+    if not expected.causes and result.incidents:
+        wrong.append(f"{result.incidents} incidents, expected none: {result.cause}")
+    if expected.causes and result.incidents != 1:
+        wrong.append(f"{result.incidents} incidents, expected one")
+    least, most = expected.pages
+    if result.pages is not None and not least <= result.pages <= most:
+        wrong.append(f"{result.pages} pages, expected {least} to {most}")
+    should = [injection.truth.node] if expected.evicts else []
+    if result.evicted != should:
+        wrong.append(f"evicted {result.evicted}, expected {should}")
+    if expected.causes and expected.blames and not (result.blamed and result.blamed.within(injection.truth)):
+        wrong.append(f"blamed {result.blamed}, the truth is {injection.truth}")
+    if expected.resumes and result.new_step_s is None:
+        wrong.append("no new step")
+    if (result.steps_lost or 0) > expected.steps_lost:
+        wrong.append(f"{result.steps_lost} steps lost, at most {expected.steps_lost} allowed")
+    return wrong

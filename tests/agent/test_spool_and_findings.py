@@ -1,0 +1,74 @@
+from dataclasses import replace
+from pathlib import Path
+
+from sentinel.model.finding import Finding, Health
+from sentinel.model.report import ProbedSeen
+from sentinel.runtime.agent_findings import FindingBook
+from sentinel.runtime.agent_metrics import render
+from sentinel.runtime.agent_spool import Spool
+
+HOT = Finding("gpu", "temperature", "gpu-0", Health.WARNING, "hot", {"temperature_c": 91})
+XID = Finding("gpu", "xid-31", "gpu-0", Health.WARNING, "Xid 31", event=True)
+
+
+def test_events_are_kept_until_acknowledged_and_their_sources_released() -> None:
+    spool, released = Spool(), []
+    for number in (1, 2, 3):
+        spool.add(ProbedSeen((), str(number)), lambda number=number: released.append(number))
+    spool.acknowledge(2)
+    assert [number for number, _ in spool.pending()] == [3]
+    assert released == [1, 2]
+    spool.acknowledge(2)
+    assert len(spool) == 1
+
+
+def test_a_report_carries_the_oldest_events_first() -> None:
+    spool = Spool()
+    for number in range(1000):
+        spool.add(ProbedSeen((), str(number)))
+    numbers = [number for number, _ in spool.pending()]
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert len(numbers) < 1000
+
+
+def test_only_changes_are_told(tmp_path: Path) -> None:
+    book = FindingBook(tmp_path / "findings.json")
+    assert book.update("gpu", [HOT]) == [HOT]
+    assert book.update("gpu", [replace(HOT, evidence={"temperature_c": 92})]) == []
+    assert book.update("host", []) == []
+    worse = replace(HOT, health=Health.CRITICAL)
+    assert book.update("gpu", [worse]) == [worse]
+    (cleared,) = book.update("gpu", [])
+    assert (cleared.key, cleared.health) == (HOT.key, Health.OK)
+    assert book.update("gpu", []) == []
+
+
+def test_an_event_is_told_every_time_and_never_clears(tmp_path: Path) -> None:
+    book = FindingBook(tmp_path / "findings.json")
+    assert book.update("gpu", [XID]) == [XID]
+    assert book.update("gpu", [XID]) == [XID]
+    assert book.update("gpu", []) == []
+
+
+def test_the_next_agent_clears_what_has_passed(tmp_path: Path) -> None:
+    path = tmp_path / "findings.json"
+    FindingBook(path).update("gpu", [HOT])
+    (cleared,) = FindingBook(path).update("gpu", [])
+    assert cleared.health is Health.OK
+    path.write_text("{torn")
+    assert FindingBook(path).update("gpu", [HOT]) == [HOT]
+
+
+def test_metrics_are_grouped_by_family_with_their_type() -> None:
+    text = render(
+        {'xid_events_total{xid="79",gpu="1"}': 2, "host_load1": 0.5, 'xid_events_total{xid="79",gpu="0"}': 0}
+    )
+    assert text.splitlines() == [
+        "# HELP sentinel_host_load1 Runnable processes, one-minute average.",
+        "# TYPE sentinel_host_load1 gauge",
+        "sentinel_host_load1 0.5",
+        "# HELP sentinel_xid_events_total Xids in the kernel log since the agent started.",
+        "# TYPE sentinel_xid_events_total counter",
+        'sentinel_xid_events_total{xid="79",gpu="0"} 0',
+        'sentinel_xid_events_total{xid="79",gpu="1"} 2',
+    ]
