@@ -44,6 +44,8 @@ def _explain(error: Exception) -> tuple[int, str]:
         return MISUSED, f"{error.format_message()} (see sentinel --help)"
     if isinstance(error, CommandError):
         return error.code, str(error)
+    if type(error).__name__ == "UpError":
+        return FAILED, str(error)
     if isinstance(error, ModuleNotFoundError) and error.name in ("ray", "torch", "numpy"):
         return FAILED, f"{error}; this command needs the extras: pip install 'sentinel-cluster[ray,train]'"
     if type(error).__name__ in ("ConfigError", "RunbookError"):
@@ -166,7 +168,7 @@ def up() -> None:
     """Start controller, agents and the job on the cluster of the settings."""
     from sentinel.runtime.up import up as start
 
-    start(_settings())
+    typer.echo(start(_settings(), _config[0] if _config else None))
 
 
 @app.command()
@@ -174,7 +176,7 @@ def down() -> None:
     """End the job, the agents and the controller; the journal stays."""
     from sentinel.runtime.up import down as stop
 
-    stop(_settings())
+    typer.echo(stop(_settings()))
 
 
 @app.command()

@@ -2,8 +2,10 @@
 
 import contextlib
 import json
+import math
 import os
 import queue
+import shutil
 import signal
 import socket
 import sys
@@ -27,6 +29,7 @@ from sentinel.model.report import (
     Event,
     Hello,
     KillWorker,
+    Leave,
     Order,
     OrderDone,
     ProbeNow,
@@ -50,13 +53,16 @@ _TICK: Seconds = 0.1
 """How often a kernel log file is looked at; an exit looks at once."""
 _HELLO_WAIT: Seconds = 1.0
 """How long the first message waits for the prober to say how many GPUs there are."""
+_LEAVE_WAIT: Seconds = 2.0
+"""A controller that has told its agent to leave may be gone before it acknowledges the answer."""
 
 
 class Agent:
     """One loop over everything that can happen on a node."""
 
     def __init__(self, settings: AgentSettings, uplink: Uplink, holder: SnapshotHolder) -> None:
-        self.stopping = False
+        self.stopping = self.leaving = False
+        self._leave_by = math.inf
         self._settings = settings
         self._uplink = uplink
         self._holder = holder
@@ -134,6 +140,8 @@ class Agent:
                 self._on(pidfd, lambda pidfd=pidfd: self._reap(pidfd))  # type: ignore[misc]
         self._notes.collect()
         self._kills.give_up()
+        if time.monotonic() > self._leave_by:
+            self._go()
 
     def _reap(self, pidfd: int) -> None:
         self._off(pidfd)
@@ -247,10 +255,23 @@ class Agent:
             case KillWorker():
                 self._look()  # its record may be younger than the last look
                 self._kills.obey(order)
+            case Leave():
+                self._leave(order)
             case StacksNow():
                 threading.Thread(target=self._collect_stacks, args=(order,), daemon=True).start()
             case _:
                 assert_never(order)
+
+    def _leave(self, order: Leave) -> None:
+        """Go once the controller knows of it; while ranks live here, stay with them."""
+        if any(self._ranks.pids()):
+            self._spool.add(OrderDone(order.order, False, "ranks live here"))
+            return
+        self._leave_by = time.monotonic() + _LEAVE_WAIT
+        self._spool.add(OrderDone(order.order, True, "leaves"), self._go)
+
+    def _go(self) -> None:
+        self.stopping = self.leaving = True
 
     def _collect_stacks(self, order: StacksNow) -> None:
         complete, stacks = agent_stacks.collect(order.processes, order.deadline)
@@ -323,6 +344,8 @@ def run(settings: AgentSettings) -> None:
         agent.close()
         holder.close()
         uplink.close()
+        if agent.leaving:
+            shutil.rmtree(settings.memory, ignore_errors=True)
         os.close(locked)
 
 

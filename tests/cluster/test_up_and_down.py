@@ -1,0 +1,120 @@
+"""`sentinel up` and `sentinel down` on a real cluster: everything comes, everything goes, and comes again."""
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from sentinel.demo.hosts import processes_below
+from sentinel.demo.ray_cluster import Cluster
+from sentinel.demo.stage import to_toml, wait
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
+
+OURS = re.compile(r"sentinel\.runtime\.\w+|RankActor")
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    with Cluster.start(nodes=2, gpus_per_node=1) as cluster:
+        _configure(cluster)
+        yield cluster
+
+
+def _configure(cluster: Cluster) -> None:
+    root = cluster.root
+    (root / "trainer.json").write_text(json.dumps({"data": str(root / "data"), "step_seconds": 0.02}))
+    job = {
+        "name": "moe",
+        "world": 2,
+        "trainer_config": str(root / "trainer.json"),
+        "checkpoint_dir": str(root / "job"),
+        "checkpoint_every": 10,
+        "backend": "gloo",
+    }
+    tables = {
+        "cluster": {"name": cluster.name, "state_dir": str(root / "state"), "bind": cluster.head.address},
+        "ray": {"address": cluster.address},
+        "job": job,
+    }
+    (root / "sentinel.toml").write_text(to_toml(tables))
+
+
+def sentinel(cluster: Cluster, *words: str) -> "subprocess.CompletedProcess[str]":
+    argv = [sys.executable, "-m", "sentinel.cli", "--config", str(cluster.root / "sentinel.toml"), *words]
+    started = cluster.head.run(
+        argv, env=cluster.driver_env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    out, errors = started.communicate(timeout=120)
+    return subprocess.CompletedProcess(argv, started.returncode, out, errors)
+
+
+def status(cluster: Cluster) -> dict[str, list[dict[str, object]]]:
+    told: dict[str, list[dict[str, object]]] = json.loads(sentinel(cluster, "status", "--json").stdout)
+    return told
+
+
+def ours(cluster: Cluster) -> list[str]:
+    """Command lines of everything of Sentinel's that lives on the cluster's hosts."""
+    found = []
+    for process in processes_below([host.root for host in cluster.hosts]):
+        try:
+            line = " ".join(process.cmdline())
+        except psutil.Error:
+            continue
+        if OURS.search(line):
+            found.append(line)
+    return found
+
+
+def _steps(cluster: Cluster) -> list[int]:
+    log = cluster.root / "job" / "losses.jsonl"
+    lines = log.read_text().splitlines() if log.exists() else []
+    return [json.loads(line)["step"] for line in lines]
+
+
+def test_a_cluster_is_taken_up_and_down_and_up_again(cluster: Cluster) -> None:
+    assert sentinel(cluster, "down").stdout == f"nothing of {cluster.name} runs here\n"
+
+    first = sentinel(cluster, "up")
+    assert (first.returncode, first.stderr) == (0, "")
+    assert f"{cluster.name} started: http://{cluster.head.address}:7800" in first.stdout
+    again = sentinel(cluster, "up")
+    assert (again.returncode, "runs already" in again.stdout) == (0, True), again
+    wait("training", 60.0, lambda: len(_steps(cluster)) > 12)
+    wait("standbys", 60.0, lambda: len(status(cluster)["jobs"][0]["standbys"]) == 2)  # type: ignore[arg-type]
+
+    ended = sentinel(cluster, "down")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "moe stopped, 2 agents left" in ended.stdout
+    wait("everything is gone", 10.0, lambda: not ours(cluster))
+    assert not [file for node in cluster.nodes if node.memory.exists() for file in node.memory.iterdir()]
+    assert (cluster.root / "state" / "journal.db").exists()
+    reached = max(_steps(cluster))
+
+    assert sentinel(cluster, "up").returncode == 0
+    wait("training goes on from the last checkpoint", 60.0, lambda: max(_steps(cluster)) > reached + 10)
+    told = status(cluster)
+    assert (told["incidents"], [node["cordon"] for node in told["nodes"]]) == ([], ["", ""])
+    assert min(_steps(cluster)[-10:]) > 10
+    assert sentinel(cluster, "down").returncode == 0
+
+
+def test_a_controller_that_cannot_start_leaves_nothing_behind_and_says_why(cluster: Cluster) -> None:
+    journal = cluster.root / "state" / "journal.db"
+    kept = journal.with_suffix(".kept")
+    journal.rename(kept)
+    Path(journal).write_text("this is no journal\n" * 100)
+    try:
+        failed = sentinel(cluster, "up")
+    finally:
+        kept.replace(journal)
+    assert (failed.returncode, failed.stdout) == (1, "")
+    assert failed.stderr.startswith("sentinel: the controller does not answer: sentinel controller: ")
+    assert failed.stderr.count("\n") == 1
+    assert not ours(cluster)
