@@ -3,8 +3,7 @@
 import getpass
 import re
 import sys
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -102,28 +101,14 @@ def _answer(answer: Any) -> Any:
         document = answer.text
     if answer.is_success:
         return document
-    detail = document.get("detail", document) if isinstance(document, dict) else document
+    detail = document.get("error", document) if isinstance(document, dict) else document
     raise CommandError(f"the controller refuses ({answer.status_code}): {detail}")
 
 
-def _tell(command: str, target: str = "", reason: str = "", until: float = 0.0) -> None:
+def _tell(command: str, target: str = "", reason: str = "", for_s: float = 0.0) -> None:
     who = getpass.getuser()
-    answer = _ask("POST", command, {"target": target, "reason": reason, "who": who, "until": until})
-    _show(answer if answer else {"done": f"{command} {target}".strip()})
-
-
-def _show(document: Any) -> None:
-    """Print plain values: a mapping as lines, a list of mappings as a table."""
-    if isinstance(document, Mapping):
-        for key, value in document.items():
-            if isinstance(value, list) and value and isinstance(value[0], Mapping):
-                _table(key, value)
-            else:
-                typer.echo(f"{key}: {_text(value)}")
-    elif isinstance(document, list) and document and isinstance(document[0], Mapping):
-        _table("", document)
-    else:
-        typer.echo(_text(document))
+    answer = _ask("POST", command, {"target": target, "reason": reason, "who": who, "for_s": for_s})
+    typer.echo(answer["done"])
 
 
 def _text(value: Any) -> str:
@@ -146,21 +131,21 @@ def _table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
     Console().print(table)
 
 
-def _print(document: Any, *, json: bool) -> None:
+def _print(document: Any, tables: Callable[[Any], None], *, json: bool) -> None:
     if json:
         import json as codec
 
         typer.echo(codec.dumps(document))
     else:
-        _show(document)
+        tables(document)
 
 
-def _instant(duration: str) -> float:
-    """Read `30m`, `2h`, `1d` from now. Raises CommandError."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", duration)
+def _duration(text: str) -> float:
+    """Read `30m`, `2h`, `1d` as seconds. Raises CommandError."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text)
     if not found:
-        raise CommandError(f"--until {duration!r}: expected a number and s, m, h or d, such as 30m", MISUSED)
-    return time.time() + float(found[1]) * _UNITS[found[2]]
+        raise CommandError(f"--until {text!r}: expected a number and s, m, h or d, such as 30m", MISUSED)
+    return float(found[1]) * _UNITS[found[2]]
 
 
 @app.command()
@@ -182,13 +167,17 @@ def down() -> None:
 @app.command()
 def status(json: Json = False) -> None:
     """Show the nodes, the job and what is open."""
-    _print(_ask("GET", "status"), json=json)
+    from sentinel.terminal import print_status
+
+    _print(_ask("GET", "status"), print_status, json=json)
 
 
 @app.command()
 def incidents(json: Json = False) -> None:
     """List the incidents, newest first."""
-    _print(_ask("GET", "incidents"), json=json)
+    from sentinel.terminal import print_incidents
+
+    _print(_ask("GET", "incidents"), print_incidents, json=json)
 
 
 @app.command()
@@ -204,7 +193,7 @@ def silence(
     reason: Reason = "",
 ) -> None:
     """Page nobody about a node or a cause for a while; actions go on."""
-    _tell("silence", target, reason, _instant(until))
+    _tell("silence", target, reason, _duration(until))
 
 
 @app.command()
@@ -235,27 +224,20 @@ def resume_actions(reason: Reason = "") -> None:
 def replay(file: Annotated[Path, typer.Argument(help="A recording from the logbook.")]) -> None:
     """Run a recording through today's decisions; exit 1 when they differ from the recorded ones."""
     from sentinel.core.decide import decide
-    from sentinel.core.replay import differences
     from sentinel.core.replay import replay as fold
     from sentinel.core.state import Rules, State
     from sentinel.logbook.recording import read
     from sentinel.model.policy import Policy
     from sentinel.model.wire import from_plain
     from sentinel.runbooks import load
+    from sentinel.terminal import print_replay
 
     recording = read(file.read_text(encoding="utf-8"), str(file))
     policy = from_plain(Policy, recording.policy) if recording.policy else _settings().policy
     rules = Rules(policy, load())
     state = State.from_plain(recording.state) if recording.state else State()
-    decisions = list(fold(recording.lines, state, lambda now, fact: decide(now, fact, rules)))
-    for decision in decisions:
-        actions = ", ".join(action.id for action in decision.decided)
-        typer.echo(f"{decision.line.seq:>6} {type(decision.line.fact).__name__:16} {actions}".rstrip())
-    told = list(differences(decisions))
-    for line in told:
-        typer.echo(line)
-    typer.echo(f"{len(decisions)} facts, {len(told)} differences")
-    raise typer.Exit(FAILED if told else 0)
+    differing = print_replay(fold(recording.lines, state, lambda now, fact: decide(now, fact, rules)))
+    raise typer.Exit(FAILED if differing else 0)
 
 
 @app.command()

@@ -39,11 +39,10 @@ class Cluster(_Table):
     """Heartbeat records and memory snapshots: memory that outlives the process that wrote it."""
     bind: str = "127.0.0.1"
     """Address of the head node that agents and browsers connect to; the default keeps everybody else out."""
-    report_port: int = Field(default=7801, ge=0, le=65535)
-    """Agents report here; 0 takes a free port."""
-    web_port: int = Field(default=7800, ge=0, le=65535)
-    """Status, logbook, metrics and control API; 0 takes a free port."""
-
+    report_port: int = Field(default=7801, ge=1, le=65535)
+    """Agents report here."""
+    web_port: int = Field(default=7800, ge=1, le=65535)
+    """Status, logbook, metrics and control API."""
     dead_man_switch: str = ""
     """A URL that the watchdog posts to each minute; whoever runs it pages when the posts stop."""
 
@@ -58,8 +57,6 @@ class Ray(_Table):
 
     address: str = "auto"
     """The GCS, `host:port`; with `auto`, the one of this machine, it is neither watched nor restarted."""
-    namespace: str = "sentinel"
-    """Names of agents, ranks and standbys live here; other drivers can't collide with them."""
 
 
 class Job(_Table):

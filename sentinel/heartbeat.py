@@ -126,7 +126,7 @@ class HeartbeatWriter:
         self._thread.start()
 
     def place(self, rank: int, generation: int, gpu: int) -> None:
-        """Take a place in a generation and on a GPU: counters start at 0, the last step at -1, the reason is empty."""
+        """Take a place in a generation and on a GPU: counters at 0, the last step at -1, no reason."""
         for group in range(GROUPS):
             self._words[_COLLECTIVES + group] = 0
         with self._cold:

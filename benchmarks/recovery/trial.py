@@ -1,5 +1,6 @@
 """One trial: start a launcher, wait for steps, break a rank, wait for the first step beyond, sweep up."""
 
+import contextlib
 import ctypes
 import os
 import random
@@ -27,9 +28,17 @@ PR_SET_CHILD_SUBREAPER = 36
 
 
 def run_command(
-    command: Sequence[str | Path], extra: Mapping[str, str], trial: Trial, folder: Path
+    command: Sequence[str | Path],
+    extra: Mapping[str, str],
+    trial: Trial,
+    folder: Path,
+    settled: Callable[[], bool] = lambda: True,
+    leave_s: float = 0.0,
 ) -> Measurement:
-    """Measure a contender that is one command line; its output goes to `folder/output.log`."""
+    """Measure a contender that is one command line; its output goes to `folder/output.log`.
+
+    Nothing is broken before `settled`. One that cleans up behind itself has `leave_s` seconds for it.
+    """
     with (folder / "output.log").open("wb") as output:
         launcher = subprocess.Popen(
             command,
@@ -40,7 +49,10 @@ def run_command(
             stderr=subprocess.STDOUT,
             start_new_session=True,  # Ctrl-C reaches this process alone, which then ends the launcher
         )
-        measured = measure(trial, folder / "steps.log", lambda: launcher.poll() is None)
+        try:
+            measured = measure(trial, folder / "steps.log", lambda: launcher.poll() is None, settled)
+        finally:
+            _end(launcher, leave_s)
     return measured if measured.seconds is not None else _with_last_words(measured, folder / "output.log")
 
 
@@ -57,11 +69,20 @@ def environment(trial: Trial, folder: Path) -> dict[str, str]:
     }
 
 
-def measure(trial: Trial, log: Path, alive: Callable[[], bool]) -> Measurement:
+def _end(launcher: "subprocess.Popen[bytes]", leave_s: float) -> None:
+    if leave_s:
+        launcher.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            launcher.wait(leave_s)
+
+
+def measure(
+    trial: Trial, log: Path, alive: Callable[[], bool], settled: Callable[[], bool] = lambda: True
+) -> Measurement:
     """Inject the trial's fault into the ranks behind this step log, and wait for the step beyond it."""
     chance = random.Random(trial.seed)
     rank, step = chance.randrange(WORLD), FIRST_STEP + chance.randrange(10)
-    if not _wait(lambda: steplog.completed(steplog.read(log)) >= step, START_S, alive):
+    if not _wait(lambda: settled() and steplog.completed(steplog.read(log)) >= step, START_S, alive):
         return Measurement(None, None, 0, f"did not reach step {step}")
     time.sleep(chance.uniform(0, STEP_S))
     victim = inject(trial, steplog.newest_per_rank(steplog.read(log))[rank])

@@ -43,7 +43,7 @@ class Uplink:
         self._context = zmq.Context(io_threads=1)
         self.socket: zmq.Socket[bytes] = self._context.socket(zmq.DEALER)
         self._configure(node)
-        self.monitor: zmq.Socket[bytes] = self.socket.get_monitor_socket(_MONITORED)  # type: ignore[assignment]
+        self.monitor: zmq.Socket[bytes] = self.socket.get_monitor_socket(_MONITORED)
         self.socket.connect(endpoint)
 
     def _configure(self, node: NodeId) -> None:

@@ -26,7 +26,16 @@ def refuse_eviction(state: State, rules: Rules, node: NodeId, confidence: float)
     limit = max(1, int(policy.evict_share * len(state.nodes)))
     if ours >= limit:
         return f"{node} stays: {ours} of {len(state.nodes)} nodes are evicted already, the limit is {limit}"
-    recent = [at for at in state.evictions if at > state.now - HOUR]
-    if len(recent) >= policy.evictions_per_hour:
-        return f"{node} stays: {len(recent)} evictions within an hour, the breaker is open"
-    return ""
+    state.evictions = [at for at in state.evictions if at > state.now - HOUR]
+    if len(state.evictions) >= policy.evictions_per_hour:
+        return f"{node} stays: {len(state.evictions)} evictions within an hour, the breaker is open"
+    return _last_place(state, node)
+
+
+def _last_place(state: State, node: NodeId) -> str:
+    """Refuse an eviction that would leave the node's job with less than its smallest world."""
+    job = state.job_on(node)
+    room = sum(other.gpus for other in state.nodes.values() if other.usable and other.id != node)
+    if job is None or room >= job.min_world:
+        return ""
+    return f"{node} stays: {room} GPUs would be left, {job.id} needs {job.min_world}"

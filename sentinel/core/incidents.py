@@ -1,11 +1,10 @@
 """Which incident a fact belongs to: one cause, one incident, however many symptoms."""
 
 from sentinel.core.state import Job, Rules, State
-from sentinel.model.fact import Fact, FindingReported, NodeSilent
-from sentinel.model.finding import Finding
+from sentinel.model.fact import Fact, FindingReported, NodeReached, NodeSilent
 from sentinel.model.ids import IncidentId, JobId, NodeId
 from sentinel.model.incident import Incident, Stage
-from sentinel.model.runbook import Remedy, Runbook
+from sentinel.model.runbook import Remedy
 
 EVIDENCE_LIMIT = 200
 """More than this tells nobody anything new and would slow the fold."""
@@ -25,16 +24,6 @@ def node_topic(state: State, node: NodeId) -> str:
     return job_topic(job.id) if job else f"node:{node}"
 
 
-def finding_books(rules: Rules, finding: Finding) -> list[Runbook]:
-    """Runbooks that match this finding by its code or Xid."""
-    return [
-        book
-        for book in rules.runbooks.values()
-        for looks in book.matches
-        if looks.finding == finding.code or finding.code in {f"xid-{number}" for number in looks.xid}
-    ]
-
-
 def find(state: State, topic: str) -> Incident | None:
     """Return the open incident of a topic."""
     return next((incident for incident in state.open_incidents() if incident.topic == topic), None)
@@ -43,6 +32,8 @@ def find(state: State, topic: str) -> Incident | None:
 def find_silence(state: State) -> Incident | None:
     """Return the open incident that began with another node's silence: one cause may silence many."""
     for incident in state.open_incidents():
+        if incident.topic.startswith("agent-dead:"):
+            continue  # that node is explained
         if any(isinstance(fact, NodeSilent) for fact in incident.evidence):
             return incident
     return None
@@ -50,14 +41,17 @@ def find_silence(state: State) -> Incident | None:
 
 def reopen(state: State, rules: Rules, fact: FindingReported) -> Incident | None:
     """Return a just resolved incident of this node that the finding explains, open again."""
-    explains = {cause for book in finding_books(rules, fact.finding) for cause in book.explains}
+    explains = {cause for book in rules.by_code.get(fact.finding.code, ()) for cause in book.explains}
     since = state.now - rules.policy.correlate_s
     for incident in reversed(state.incidents.values()):
         diagnosis = incident.diagnosis
-        if incident.stage is not Stage.RESOLVED or incident.times.get("resolved", 0.0) < since or not diagnosis:
+        if incident.stage is not Stage.RESOLVED or incident.times["resolved"] < since or not diagnosis:
             continue
         if diagnosis.cause in explains and any(s.node == fact.node for s in diagnosis.suspects):
             incident.stage = Stage.OPEN
+            incident.attempts = 0
+            for name in ("new_step", "resolved"):
+                incident.times.pop(name, None)
             return incident
     return None
 
@@ -71,22 +65,28 @@ def join(state: State, topic: str, fact: Fact, job: Job | None = None) -> Incide
         incident = Incident(name, state.now, topic, job.id if job else None)
         incident.times["detected"] = state.now
         state.incidents[name] = incident
+    if incident.job is None and job is not None:
+        incident.job = job.id
     add(incident, fact)
     return incident
 
 
 def add(incident: Incident, fact: Fact) -> None:
-    """Add evidence."""
-    if len(incident.evidence) < EVIDENCE_LIMIT:
-        incident.evidence.append(fact)
+    """Add evidence; of repeated looks at a node the newest says all."""
+    if isinstance(fact, NodeReached):
+        incident.evidence = [
+            f for f in incident.evidence if not (isinstance(f, NodeReached) and f.node == fact.node)
+        ]
+    if len(incident.evidence) >= EVIDENCE_LIMIT:
+        del incident.evidence[EVIDENCE_LIMIT // 2]  # how it began and what is new count most
+    incident.evidence.append(fact)
 
 
-def recall(state: State, rules: Rules, incident: Incident, node: NodeId, recent: list[FindingReported]) -> None:
+def recall(state: State, rules: Rules, incident: Incident, node: NodeId) -> None:
     """Add what the node's checks found shortly before: the cause may have come first."""
-    known = {id(fact) for fact in incident.evidence}
     since = state.now - rules.policy.correlate_s
-    for fact in recent:
-        if fact.node == node and fact.at >= since and id(fact) not in known and fact not in incident.evidence:
+    for fact in state.nodes[node].recent:
+        if fact.at >= since and fact not in incident.evidence:
             add(incident, fact)
 
 

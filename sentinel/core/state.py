@@ -21,6 +21,16 @@ class Rules:
 
     policy: Policy
     runbooks: Mapping[Cause, Runbook]
+    by_code: Mapping[str, tuple[Runbook, ...]] = field(init=False, repr=False, compare=False)
+    """Runbooks by the code of a finding that they match, so that a finding costs no search."""
+
+    def __post_init__(self) -> None:
+        found: dict[str, tuple[Runbook, ...]] = {}
+        for book in self.runbooks.values():
+            for looks in book.matches:
+                for code in [looks.finding] if looks.finding else [f"xid-{number}" for number in looks.xid]:
+                    found[code] = (*found.get(code, ()), book)
+        object.__setattr__(self, "by_code", found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +59,7 @@ class Node:
     findings: dict[str, Finding] = field(default_factory=dict)
     """Health that is not ok now, by `check|code|component`; events are not kept here."""
     failures: list[Instant] = field(default_factory=list)
-    """When its ranks crashed or hung."""
+    """When its ranks crashed or hung; once per generation, however many ranks it was."""
     app_xids: list[tuple[Instant, str]] = field(default_factory=list)
     """(when, component) of application Xids."""
     recent: list[FindingReported] = field(default_factory=list)
@@ -80,6 +90,8 @@ class Worker:
     stage: WorkerStage = WorkerStage.STARTING
     pid: int = 0
     gpu: int = -1
+    rank: int = -1
+    """Its seat; -1 while it has none."""
     since: Instant = 0.0
 
 
@@ -117,9 +129,11 @@ class Job:
     high_step: int = -1
     skip: list[int] = field(default_factory=list)
     pending: str = ""
-    """The incident that waits for workers to resume the job."""
+    """The incident that waits for workers or nodes to resume the job."""
+    lacking: int = 0
+    """How many workers must become ready before seating again is worth its time."""
     avoid: list[str] = field(default_factory=list)
-    """`rank@node` places that a moved rank must not return to in this incident."""
+    """`rank@node` places that a moved rank must not return to while the next generation is awaited."""
 
     def seated(self) -> Iterator[tuple[int, Worker]]:
         """Ranks with their workers."""
@@ -127,9 +141,9 @@ class Job:
             if worker in self.workers:
                 yield rank, self.workers[worker]
 
-    def rank_of(self, worker: WorkerId) -> int:
-        """Rank of a worker, -1 for a standby."""
-        return self.seats.index(worker) if worker in self.seats else -1
+    def deadline(self) -> str:
+        """Name of the deadline by which the present generation must have made a new step."""
+        return f"resume/{self.id}/{self.generation}"
 
 
 @dataclass(slots=True)
@@ -153,6 +167,8 @@ class State:
     deadlines: dict[str, Instant] = field(default_factory=dict)
     silences: dict[str, Instant] = field(default_factory=dict)
     """Node or cause → until when it pages nobody."""
+    refusals: int = 0
+    """Refusals ever recorded; numbers the next one."""
 
     def open_incidents(self) -> Iterator[Incident]:
         """Incidents that are not resolved."""
@@ -160,10 +176,16 @@ class State:
 
     def job_on(self, node: NodeId) -> Job | None:
         """Return the job with a rank on this node."""
-        for job in self.jobs.values():
-            if any(worker.node == node for _, worker in job.seated()):
-                return job
-        return None
+        known = self.nodes.get(node)
+        return self.jobs[known.ranks[0][0]] if known and known.ranks else None
+
+    def job_of(self, incident: Incident) -> Job | None:
+        """Return the job that an incident hurts."""
+        return self.jobs.get(incident.job) if incident.job else None
+
+    def standing(self) -> list[Node]:
+        """Nodes that are not cordoned: a cordoned one's silence says nothing."""
+        return [node for node in self.nodes.values() if node.cordon is None]
 
     def set_deadline(self, name: str, after: Seconds) -> None:
         """Ask for a `DeadlinePassed` fact."""

@@ -1,0 +1,1 @@
+"""A cluster on one machine, faults that really happen to it, and the live view."""

@@ -6,7 +6,7 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from sentinel import heartbeat
 from sentinel.demo.stage import Stage
@@ -53,6 +53,8 @@ class Injection:
     undo: Callable[[], object] = lambda: None
     dead: tuple[int, ...] = ()
     """Pids that cannot survive it."""
+    verify: Callable[[], list[str]] = list
+    """What only this fault's table row asks for, looked at once the rest is over: a line for each thing wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +99,8 @@ class Simple:
     expected: Expected
     act: Callable[[Stage, random.Random], Injection]
     need: Callable[[Stage], str] = field(default=lambda _stage: "")
+    stage: dict[str, Any] = field(default_factory=dict)
+    """Options of `Stage.start`; with any, the fault gets a stage of its own."""
 
     def needs(self, stage: Stage) -> str:
         """Why this fault can't happen here."""

@@ -63,6 +63,7 @@ class _Show:
             self._close()
         finally:
             if self._stage is not None:
+                self._console.print(f"[dim]logbook and recordings: {_keep(self._stage)}[/]")
                 self._stage.stop()
         return self._results
 

@@ -100,6 +100,10 @@ def observe(stage: Stage, fault: Fault, seed: int, before: Before, injection: In
     _read_steps(stage, before, injection, expected, result)
     _read_pages(stage, before, injection, result)
     result.wrong += _judge(expected, injection, result)
+    try:
+        result.wrong += injection.verify()
+    except StageError as error:
+        result.wrong.append(str(error))
     return result
 
 

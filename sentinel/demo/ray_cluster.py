@@ -145,21 +145,34 @@ class Cluster:
         """Bring a killed GCS back on the head; one that lives is left alone. Its pid."""
         return ray_gcs.restart(self.gcs_memory, self.head.enter)
 
+    def restart_node(self, name: str) -> None:
+        """Bring a node back as after a reboot: nothing of before runs, Ray sees a node that it never saw."""
+        host = self.host(name)
+        kill_all([host.root])
+        host.memory.mkdir(mode=0o700, exist_ok=True)
+        self.node_ids[name] = secrets.token_hex(28)
+        self._launch([[host]])
+
     def _bring_up(self) -> None:
         self.root.mkdir(mode=0o700)
         for host in self.hosts:
             host.prepare()
         self.token_file.touch(mode=0o600)
         self.token_file.write_text(secrets.token_hex(32))
+        self._launch([[self.head], self.nodes])
+
+    def _launch(self, waves: Sequence[Sequence[Host]]) -> None:
+        """Start Ray on these hosts, one wave after the other."""
         launcher = subprocess.Popen(
             [sys.executable, "-m", "sentinel.demo.ray_start"],
             env=_clean_environment() | COMMON_ENV | {"RAY_AUTH_TOKEN_PATH": str(self.token_file)},
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True, cwd=self.root,
         )  # fmt: skip
         try:
-            self._order(launcher, [self.head])
-            ray_gcs.remember(self.gcs_memory, ray_gcs.find(self.head.address, self.port))
-            self._order(launcher, self.nodes)
+            for hosts in waves:
+                self._order(launcher, hosts)
+                if self.head in hosts:
+                    ray_gcs.remember(self.gcs_memory, ray_gcs.find(self.head.address, self.port))
         finally:
             launcher.kill()
             launcher.communicate()

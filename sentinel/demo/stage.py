@@ -66,7 +66,7 @@ class Stage:
         trainer.write_text(json.dumps({"data": str(root / "data"), "step_seconds": step_seconds}))
         slack_url = start_slack(cluster) if slack else ""
         pages = {"channel": "C-ONCALL", "fallback_channel": "C-BACKUP", "base_url": f"{slack_url}/api/"}
-        tables = {
+        tables: dict[str, dict[str, Any]] = {
             "cluster": {
                 "name": cluster.name,
                 "state_dir": str(root / "state"),

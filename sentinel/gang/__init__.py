@@ -1,0 +1,1 @@
+"""The life of a job's ranks: forming, training, snapshots, restoring."""

@@ -41,11 +41,11 @@ Sockets = set[tuple[int, str]]
 def sockets() -> Sockets:
     """List this process's open sockets."""
     found = set()
-    for entry in os.listdir("/proc/self/fd"):
+    for entry in Path("/proc/self/fd").iterdir():
         with contextlib.suppress(OSError):
-            target = os.readlink(f"/proc/self/fd/{entry}")
+            target = str(entry.readlink())
             if target.startswith("socket:"):
-                found.add((int(entry), target))
+                found.add((int(entry.name), target))
     return found
 
 

@@ -1,4 +1,4 @@
-"""A worker process's training thread: it waits for an order, joins the generation, steps until something ends it."""
+"""A worker's training thread: it waits for an order, joins the generation, steps until something ends it."""
 
 import contextlib
 import importlib
@@ -125,10 +125,9 @@ class RankRunner:
             with self._lock:
                 self._idle = True
                 self._lock.notify_all()
-                self._lock.wait_for(lambda: self._order is not None and self._order.generation > done)
-                order = self._order
+                while (order := self._order) is None or order.generation <= done:
+                    self._lock.wait()
                 self._idle, self._pause = False, False
-            assert order is not None
             done = order.generation
             self._run_generation(order)
 
@@ -188,9 +187,8 @@ class RankRunner:
         while True:
             vote = (max(self._acked(), -1) + 1) * 2 + int(self._pause)
             result = self._trainable.step(step, vote)
-            if result.loss != result.loss or abs(result.loss) == float("inf"):
-                if step not in order.skip:
-                    raise NotFiniteError(step, result)
+            if not math.isfinite(result.loss) and step not in order.skip:
+                raise NotFiniteError(step, result)
             self._step, self._progress_at = step, time.monotonic()
             self._beats.step_done(step, result.loss, result.outside_s, result.arrival)
             losses(step, result)

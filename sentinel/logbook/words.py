@@ -31,10 +31,10 @@ def fact_line(fact: learn.Fact) -> str:
         case learn.NodeProbed():
             return f"{fact.node} probed ({fact.reason})"
         case learn.WorkerReady():
-            return f"{fact.worker} on {fact.node} gpu-{fact.gpu} is warm (pid {fact.pid})"
+            return f"{fact.worker} on {fact.node}{_gpu(fact.gpu)} is warm (pid {fact.pid})"
         case learn.RankExited():
             who = f"rank {fact.rank}" if fact.rank >= 0 else f"standby {fact.worker}"
-            return f"{who} on {fact.node} gpu-{fact.gpu} ended: {fact.how} (pid {fact.pid})"
+            return f"{who} on {fact.node}{_gpu(fact.gpu)} ended: {fact.how} (pid {fact.pid})"
         case learn.RankRaised():
             where = f"rank {fact.rank} on {fact.node} gpu-{fact.gpu}"
             return f"{where} raised at step {fact.step} ({fact.kind}): {fact.error}"
@@ -95,7 +95,7 @@ def action_line(action: do.Action) -> str:
         case do.Resume():
             return _resume(action)
         case do.StartWorker():
-            return f"start {action.worker} on {action.node} gpu-{action.gpu}"
+            return f"start {action.worker} on {action.node}{_gpu(action.gpu)}"
         case do.StopWorker():
             return f"kill {action.worker} on {action.node} (pid {action.pid})"
         case do.StopJob():
@@ -127,6 +127,10 @@ def _resume(action: do.Resume) -> str:
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _gpu(gpu: int) -> str:
+    return f" gpu-{gpu}" if gpu >= 0 else ""  # a standby has none yet
 
 
 def _because(reason: str) -> str:

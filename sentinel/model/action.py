@@ -62,7 +62,7 @@ class Resume:
     replay: bool = False
     """Run the failed step once more and compare before going on."""
     pause: tuple[WorkerId, ...] = ()
-    """Workers of the running generation that stop at their next step boundary first, so that no step is lost."""
+    """Workers of the running generation that stop at their next step boundary first: no step is lost."""
     skip: tuple[int, ...] = ()
     """Steps whose batch is left out."""
 

@@ -197,7 +197,7 @@ class JobSubmitted:
 
 @dataclass(frozen=True, slots=True)
 class Commanded:
-    """An operator's word: `ack | silence | drain | undrain | stop-actions | resume-actions | stop-job | retire`."""
+    """An operator's word, one of `core.operate.COMMANDS`."""
 
     at: Instant
     command: str

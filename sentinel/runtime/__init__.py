@@ -1,0 +1,1 @@
+"""The processes: controller, ray link, agent, prober, watchdog."""

@@ -322,13 +322,21 @@ class Agent:
         self._kernel_log.close()
 
 
+def _holder(settings: AgentSettings, keys: Keys) -> SnapshotHolder:
+    """Open the door of the last agent's holder again, where ranks of other nodes send their copies."""
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        port = json.loads((settings.memory / "agent.json").read_text())["snapshot_port"]
+        return SnapshotHolder(settings.memory, settings.address, port, key=keys.snapshot_secret)
+    return SnapshotHolder(settings.memory, settings.address, key=keys.snapshot_secret)
+
+
 def run(settings: AgentSettings) -> None:
     """Be the agent of one node until SIGTERM or SIGINT. Raises AgentError."""
     locked = lock(settings.memory, settings.node)
     try:
         keys = Keys(settings.keys)
         uplink = Uplink(settings.controller, keys, settings.node)
-        holder = SnapshotHolder(settings.memory, settings.address, key=keys.snapshot_secret)
+        holder = _holder(settings, keys)
         agent = Agent(settings, uplink, holder)
     except (KeyFileError, CheckError, OSError, zmq.ZMQError) as error:
         raise AgentError(str(error), EXIT_REFUSED) from None

@@ -104,6 +104,8 @@ class Controller:
         self._asked_agent: dict[NodeId, Instant] = {}
         self._events: dict[NodeId, tuple[str, int]] = {}
         self._retired = False
+        self._shown: dict[IncidentId, Stage] = {}
+        """Stage of each incident as the logbook has it: some resolve without an action."""
 
     # --- the loop --------------------------------------------------------------------------------------
 
@@ -251,13 +253,19 @@ class Controller:
             await asyncio.sleep(RECONCILE_S)
 
     async def _start_agents(self, nodes: Iterable[NodeId]) -> None:
-        """Start agents that were never heard; one that falls silent is a diagnosis, not housekeeping."""
+        """Start agents that were never heard; one that falls silent is a diagnosis, not housekeeping.
+
+        An evicted node's silence is diagnosed already: when it is back, so is its agent.
+        """
         now = self.now()
         known = any(not node.left for node in self.ledger.state.nodes.values())
         settled = now - self.started > self.settings.policy.grace_s or not known
         for node in nodes:
             asked = now - self._asked_agent.get(node, 0.0) < AGENT_RETRY_S
-            if self.watch.heard_age(node, now) is not None or asked or not settled or self._retired:
+            stands = self.ledger.state.nodes.get(node)
+            back = stands is not None and stands.silent and stands.cordon is not None
+            heard = self.watch.heard_age(node, now) is not None and not back
+            if heard or asked or not settled or self._retired:
                 continue
             self._asked_agent[node] = now
             argv = self._agent_argv(node)
@@ -302,15 +310,15 @@ class Controller:
             log.info("fact", fact=type(fact).__name__, text=str(fact)[:300])
         for action in actions:
             log.info("action", id=action.id, text=str(action)[:300])
-        if not actions and not isinstance(fact, Outcome):
-            return
         names = {action.incident for action in actions}
         names |= {incident_of(fact.action)} if isinstance(fact, Outcome) else set()
+        names |= {i.id for i in self.ledger.state.incidents.values() if self._shown.get(i.id) is not i.stage}
         for name in names:
             incident = self.ledger.state.incidents.get(name)
             if incident is None or incident.diagnosis is None:
                 continue
             book = self.rules.runbooks.get(Cause(incident.diagnosis.cause))
+            self._shown[name] = incident.stage
             with contextlib.suppress(OSError):  # a full disk freezes actions through the journal, not here
                 self.logbook.write(incident, self._lines(incident.opened), book)
                 if incident.stage is Stage.RESOLVED:

@@ -45,7 +45,7 @@ class Link:
         finally:
             self._kill()
             with contextlib.suppress(OSError):
-                os.unlink(self._endpoint.removeprefix("ipc://"))
+                Path(self._endpoint.removeprefix("ipc://")).unlink()
 
     async def _run_child(self) -> None:
         self._socket = self._context.socket(zmq.PAIR)

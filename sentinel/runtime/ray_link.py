@@ -7,7 +7,7 @@ import threading
 import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NoReturn
 
 import msgpack
 import zmq
@@ -19,7 +19,7 @@ CALL_TIMEOUT_S = 30.0
 class RayLink:
     """Answers the controller's requests; each runs in its own thread, so that a slow one delays nobody."""
 
-    def __init__(self, address: str, job_config: dict[str, Any] | None = None) -> None:
+    def __init__(self, address: str) -> None:
         import ray
 
         self._ray = ray
@@ -143,11 +143,16 @@ def launch_detached(argv: list[str], env: dict[str, str]) -> int:
     """Start a process that outlives whoever started it: a session of its own, adopted by init."""
     reader, writer = os.pipe()
     child = os.fork()
-    if child:
-        os.close(writer)
-        os.waitpid(child, 0)
-        with os.fdopen(reader) as pipe:
-            return int(pipe.read())
+    if not child:
+        _become_agent(writer, argv, env)
+    os.close(writer)
+    os.waitpid(child, 0)
+    with os.fdopen(reader) as pipe:
+        return int(pipe.read())
+
+
+def _become_agent(writer: int, argv: list[str], env: dict[str, str]) -> NoReturn:
+    """Fork once more, so that init is the agent's parent; tell the pid, leave no open file, run it."""
     os.setsid()
     grandchild = os.fork()
     if grandchild:
@@ -159,7 +164,7 @@ def launch_detached(argv: list[str], env: dict[str, str]) -> int:
     os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), 1)
     os.dup2(1, 2)
     os.closerange(3, 4096)
-    os.execve(argv[0], argv, {**os.environ, **env})
+    os.execve(argv[0], argv, {**os.environ, **env})  # noqa: S606 - our own program, no shell
 
 
 def serve(endpoint: str, address: str) -> None:

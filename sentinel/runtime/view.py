@@ -62,7 +62,8 @@ class ControllerView:
         return NodeView(node.id, health, age, node.silent, cordon, node.gpus, findings)
 
     def _job(self, job: Job) -> JobView:
-        beats = {b.worker: b for n in self._controller.ledger.state.nodes for b in self._controller.watch.beats(n)}
+        watch, nodes = self._controller.watch, self._controller.ledger.state.nodes
+        beats = {beat.worker: beat for node in nodes for beat in watch.beats(node)}
         seats, newest = [], []
         for rank, worker in job.seated():
             beat = beats.get(worker.id)
@@ -83,7 +84,7 @@ class ControllerView:
             tuple(standbys),
             tuple(losses),
             snapshot_step=min(snapshots, default=-1),
-            median_step_s=self._controller.watch.median_step(job.id),
+            median_step_s=watch.median_step(job.id),
         )
 
     def _incident(self, incident: Incident) -> IncidentView:
@@ -112,5 +113,6 @@ class ControllerView:
                 outcome = "" if done is None else ("ok" if done.ok else f"failed: {done.detail}")
                 refused = isinstance(action, Refusal)
                 what = f"{action.wanted}: {action.reason}" if isinstance(action, Refusal) else action.id
-                shown.append(DecisionView(incident.times.get("diagnosed", incident.opened), what, incident.id, refused, outcome))
+                at = incident.times.get("diagnosed", incident.opened)
+                shown.append(DecisionView(at, what, incident.id, refused, outcome))
         return shown

@@ -123,7 +123,8 @@ class Watchdog:
         name = IncidentId(f"watchdog-{int(time.time())}")
         lines = self._log.read_text(errors="replace").splitlines()[-5:] if self._log.exists() else []
         body = "\n".join([f"{HOPELESS} restarts in a row did not help. Its last words:", *lines])
-        page = Page(action_id(name, "page", "on-call", 1), name, 1, "Sentinel's controller does not start", body, "open")
+        title = "Sentinel's controller does not start"
+        page = Page(action_id(name, "page", "on-call", 1), name, 1, title, body, "open")
         outbox = Outbox(state_dir / "watchdog-outbox.db", lambda *_: None)
         outbox.enqueue(page)
         with contextlib.suppress(TimeoutError):

@@ -1,120 +1,211 @@
 """The command line: what it asks of the controller, and that every error is one line."""
 
+import dataclasses
+import getpass
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
+import uvicorn
 from typer.testing import CliRunner
 
 from sentinel.adapters.keys import ensure_keys
 from sentinel.cli import app
+from sentinel.core.decide import decide
+from sentinel.core.state import Rules, State
+from sentinel.logbook.book import Logbook
+from sentinel.logbook.entry import Row
 from sentinel.logbook.recording import write
-from sentinel.model.fact import NodeJoined
-from sentinel.model.ids import IncidentId, NodeId
+from sentinel.model.action import Action
+from sentinel.model.fact import DeadlinePassed, Fact, JobSubmitted, NodeJoined
+from sentinel.model.finding import Health
+from sentinel.model.ids import Cause, IncidentId, JobId, NodeId
+from sentinel.model.incident import Diagnosis, Incident, Suspect
 from sentinel.model.journal import Line, Recording
+from sentinel.model.policy import Policy
+from sentinel.model.wire import to_plain
+from sentinel.runbooks import load as load_runbooks
+from sentinel.web.app import create_app
+from sentinel.web.view import (
+    Command,
+    CommandRefusedError,
+    IncidentView,
+    JobView,
+    NodeView,
+    SeatView,
+    Status,
+)
+
+STATUS = Status(
+    now=100.0,
+    cluster="blue",
+    started=0.0,
+    nodes=(
+        NodeView("n1", Health.OK, 0.2, gpus=2),
+        NodeView("n2", Health.CRITICAL, 0.3, cordon="gpu-lost (I-7)", gpus=2, findings=("gpu-1: [lost]",)),
+        NodeView("n3", Health.UNKNOWN, None, silent=True),
+    ),
+    jobs=(
+        JobView(
+            "moe", "running", 3, 41, 2, (SeatView(0, "n1", 0, "w1", 41), SeatView(1, "n1", 1, "w2", 41)),
+            (("w5", "n1"),), snapshot_step=40, median_step_s=0.125,
+        ),
+    ),
+    incidents=(IncidentView("I-7", 90.0, "mitigating", "GPU fell off the bus", where="n2 gpu-1"),),
+    stopped="ada: maintenance",
+)  # fmt: skip
 
 
-class Controller(BaseHTTPRequestHandler):
-    """A server that answers as the controller's API does."""
+class Controller:
+    """What the controller puts behind its API; keeps the commands that arrive."""
 
-    asked: ClassVar[list[tuple[str, str, Any]]] = []
-    token = ""
+    def __init__(self, book: Logbook) -> None:
+        self.book = book
+        self.asked: list[Command] = []
+        self.now = STATUS
 
-    def _reply(self, status: int, document: Any) -> None:
-        body = json.dumps(document).encode()
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+    def status(self) -> Status:
+        return self.now
 
-    def do_GET(self) -> None:
-        if self.headers["Authorization"] != f"Bearer {self.token}":
-            self._reply(401, {"detail": "wrong token"})
-        else:
-            self._reply(200, {"frozen": "", "nodes": [{"node": "n1", "health": "[ok]"}], "jobs": []})
+    def search(self, query: str) -> list[Row]:
+        return self.book.search(query)
 
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.asked.append((self.path, self.headers["Authorization"], body))
-        unknown = body["target"] == "n9"
-        self._reply(400 if unknown else 200, {"detail": "no node 'n9': known are n1"} if unknown else {})
+    def entry(self, incident: str) -> str | None:
+        return self.book.entry(incident)
 
-    def log_message(self, *args: Any) -> None:
-        pass
+    async def command(self, command: Command) -> str:
+        if command.target == "n9":
+            raise CommandRefusedError("no node 'n9': known are n1")
+        self.asked.append(command)
+        return f"{command.command} {command.target}".strip()
 
 
 @pytest.fixture
-def controller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Controller]]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Controller)
-    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    file = tmp_path / "sentinel.toml"
-    file.write_text(f"[cluster]\nstate_dir = '{tmp_path}'\nweb_port = {server.server_address[1]}\n")
-    monkeypatch.setenv("SENTINEL_CONFIG", str(file))
-    Controller.token = ensure_keys(tmp_path / "keys").api_token
-    Controller.asked.clear()
-    yield Controller
-    server.shutdown()
-    server.server_close()
+def controller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Controller]:
+    served = Controller(Logbook(tmp_path / "logbook"))
+    app = create_app(served, served.command, ensure_keys(tmp_path / "keys").api_token)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        file = tmp_path / "sentinel.toml"
+        port = listening.getsockname()[1]
+        file.write_text(f"[cluster]\nstate_dir = '{tmp_path}'\nweb_port = {port}\n")
+        monkeypatch.setenv("SENTINEL_CONFIG", str(file))
+        monkeypatch.setenv("COLUMNS", "200")
+        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
+        thread = threading.Thread(target=server.run, args=([listening],))
+        thread.start()
+        yield served
+        server.should_exit = True
+        thread.join()
 
 
-def test_status_shows_what_the_controller_says(controller: type[Controller]) -> None:
+def test_status_shows_nodes_job_incidents_and_what_stops_actions(controller: Controller) -> None:
     result = CliRunner().invoke(app, ["status"])
-    assert result.exit_code == 0
-    assert "n1" in result.stdout
-    assert "[ok]" in result.stdout
-    assert json.loads(CliRunner().invoke(app, ["status", "--json"]).stdout)["nodes"][0]["node"] == "n1"
+    assert result.exit_code == 0, result.output
+    assert "ACTIONS ARE STOPPED by ada: maintenance" in result.stdout
+    rows = [re.sub(r"[│┃\s]+", " ", line).strip() for line in result.stdout.splitlines()]
+    assert "n1 ok 0.2 2 0 1 1" in rows
+    assert "n2 critical 0.3 2 0 cordoned: gpu-lost (I-7); gpu-1: [lost]" in rows
+    assert "n3 silent - 0 0" in rows
+    assert "moe running 3 41 40 0.125 2 of 2 1" in rows
+    assert "I-7 mitigating 10.0 GPU fell off the bus n2 gpu-1" in rows
+    plain = json.loads(CliRunner().invoke(app, ["status", "--json"]).stdout)
+    assert [node["node"] for node in plain["nodes"]] == ["n1", "n2", "n3"]
+
+
+def test_status_of_a_large_cluster_shows_the_nodes_that_need_a_look(controller: Controller) -> None:
+    well = tuple(NodeView(f"node-{n}", Health.OK, 0.2) for n in range(400))
+    controller.now = dataclasses.replace(STATUS, nodes=(*well, *STATUS.nodes))
+    shown = CliRunner().invoke(app, ["status"]).stdout
+    assert "blue: 403 nodes, 401 of them well and not shown" in shown
+    assert "node-7" not in shown
+    assert "n2" in shown
+
+
+def test_incidents_lists_the_logbook_and_what_is_open(controller: Controller) -> None:
+    assert "I-7" in CliRunner().invoke(app, ["incidents"]).stdout
+    found = Diagnosis(Cause("rank-crash"), (Suspect(NodeId("n1"), 0, 0, 0.9),), 0.9, "signal 9")
+    times = {"detected": 50.0, "new_step": 52.5}
+    controller.book.write(Incident(IncidentId("I-6"), 50.0, diagnosis=found, times=times, steps_lost=1))
+    shown = CliRunner().invoke(app, ["incidents"]).stdout
+    assert re.search(r"I-6 .* rank-crash .* n1 .* 0\.0 .* - .* 2\.5 .* 1 ", shown)
+    controller.now = dataclasses.replace(STATUS, incidents=())
+    (controller.book.folder / "index.jsonl").unlink()
+    assert CliRunner().invoke(app, ["incidents"]).stdout == "no incidents\n"
 
 
 @pytest.mark.parametrize(
-    ("words", "path", "target"),
+    ("words", "expected"),
     [
-        pytest.param(["ack", "i-1"], "ack", "i-1", id="ack"),
-        pytest.param(["drain", "n1"], "drain", "n1", id="drain"),
-        pytest.param(["undrain", "n1"], "undrain", "n1", id="undrain"),
-        pytest.param(["silence", "gpu-lost", "--until", "30m"], "silence", "gpu-lost", id="silence"),
-        pytest.param(["stop-actions"], "stop-actions", "", id="stop-actions"),
-        pytest.param(["resume-actions"], "resume-actions", "", id="resume-actions"),
+        pytest.param(["ack", "I-1"], Command("ack", "I-1"), id="ack"),
+        pytest.param(["drain", "n1"], Command("drain", "n1"), id="drain"),
+        pytest.param(["undrain", "n1"], Command("undrain", "n1"), id="undrain"),
+        pytest.param(
+            ["silence", "gpu-lost", "--until", "30m"],
+            Command("silence", "gpu-lost", for_s=1800.0),
+            id="silence",
+        ),
+        pytest.param(["stop-actions"], Command("stop-actions"), id="stop-actions"),
+        pytest.param(["resume-actions"], Command("resume-actions"), id="resume-actions"),
     ],
 )
-def test_a_command_reaches_the_controller_with_token_and_reason(
-    controller: type[Controller], words: list[str], path: str, target: str
+def test_a_command_reaches_the_controller_with_who_and_why(
+    controller: Controller, words: list[str], expected: Command
 ) -> None:
     result = CliRunner().invoke(app, [*words, "--reason", "because"])
     assert result.exit_code == 0, result.output
-    [(asked, authorization, body)] = controller.asked
-    assert (asked, authorization) == (f"/api/{path}", f"Bearer {controller.token}")
-    assert (body["target"], body["reason"]) == (target, "because")
-    assert body["who"]
-    assert (body["until"] > 0) == (path == "silence")
+    assert result.stdout == f"{expected.command} {expected.target}".strip() + "\n"
+    assert controller.asked == [dataclasses.replace(expected, who=getpass.getuser(), reason="because")]
 
 
-def test_a_refusal_is_told_with_its_reason(controller: type[Controller]) -> None:
+def test_a_refusal_is_told_with_its_reason(controller: Controller) -> None:
     result = CliRunner().invoke(app, ["drain", "n9"])
     assert (result.exit_code, result.stdout) == (1, "")
-    assert result.stderr == "sentinel: the controller refuses (400): no node 'n9': known are n1\n"
+    assert result.stderr == "sentinel: the controller refuses (409): no node 'n9': known are n1\n"
 
 
-def _recording(directory: Path) -> Path:
-    fact = NodeJoined(1.0, NodeId("n1"), "127.0.0.1", 1, 1, "boot")
-    lines = (Line(1, fact, (), "p", "r"),)
+def test_down_without_anything_running_says_so(tmp_path: Path) -> None:
+    ended = sentinel("down", where=tmp_path)
+    assert (ended.returncode, ended.stdout) == (0, "nothing of sentinel runs here\n")
+
+
+def _recording(directory: Path, policy: Policy, decided: Callable[[Fact], tuple[Action, ...]]) -> Path:
+    """Record what an operator's commands led to."""
+    facts: tuple[Fact, ...] = (
+        JobSubmitted(1.0, JobId("moe"), 1, "m:T", 1, 1),
+        NodeJoined(2.0, NodeId("n1"), "127.0.0.1", 1, 1, "boot"),
+        DeadlinePassed(3.0, "place/moe"),
+    )
+    lines = tuple(Line(seq, fact, decided(fact), "p", "r") for seq, fact in enumerate(facts, 1))
     file = directory / "recording.jsonl"
-    file.write_text(write(Recording(IncidentId("i-1"), 0, None, None, lines)))
+    file.write_text(write(Recording(IncidentId("i-1"), 0, None, to_plain(policy), lines)))
     return file
 
 
-def test_replay_runs_a_recording_through_the_fold(tmp_path: Path) -> None:
-    result = CliRunner().invoke(app, ["replay", str(_recording(tmp_path))])
+def test_replay_prints_decisions_and_agrees_with_what_was_recorded(tmp_path: Path) -> None:
+    state, rules = State(), Rules(Policy(), load_runbooks())
+    file = _recording(tmp_path, Policy(), lambda fact: decide(state, fact, rules))
+    result = CliRunner().invoke(app, ["replay", str(file)])
     assert result.exit_code == 0, result.output
-    assert "NodeJoined" in result.stdout
-    assert "1 facts, 0 differences" in result.stdout
+    assert "n1 joined" in result.stdout
+    assert "→ start w1 on n1" in result.stdout
+    assert result.stdout.endswith("3 facts, 0 differences\n")
+
+
+def test_replay_names_what_is_decided_differently_and_exits_1(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["replay", str(_recording(tmp_path, Policy(), lambda _: ()))])
+    assert result.exit_code == 1, result.output
+    told = result.stdout.splitlines()
+    assert told[-3] == "differs at 3, DeadlinePassed:"
+    assert told[-2].startswith("  + start w1 on n1")
+    assert told[-1] == "3 facts, 1 differences"
 
 
 def sentinel(*words: str, where: Path) -> subprocess.CompletedProcess[str]:

@@ -1,0 +1,57 @@
+"""One node's agent is killed: it is started again, and takes over what the node's ranks and peers left it."""
+
+import json
+import os
+import random
+import signal
+import time
+from typing import Any
+
+from sentinel.demo.fault import Expected, Injection, Place, Simple
+from sentinel.demo.hosts import Host
+from sentinel.demo.stage import Stage, wait
+
+TAKES_OVER_S = 15.0
+
+
+def inject(stage: Stage, chance: random.Random) -> Injection:
+    """SIGKILL the agent of one node with a rank."""
+    job = stage.job()
+    assert job is not None
+    host = stage.host_of(chance.choice(job["seats"])["node"])
+    old = _card(host)
+    time.sleep(chance.uniform(0.0, 0.3))
+    at = time.time()
+    os.kill(old["pid"], signal.SIGKILL)
+    return Injection(at, Place(host.name), verify=lambda: _taken_over(stage, host, old))
+
+
+def _taken_over(stage: Stage, host: Host, old: dict[str, Any]) -> list[str]:
+    """Say what the new agent does not do: other pid, same snapshot door, beats and snapshots that advance."""
+    new = _card(host)
+    wrong = [] if new["pid"] != old["pid"] else [f"no new agent on {host.name}"]
+    if new["snapshot_port"] != old["snapshot_port"]:
+        wrong.append(f"snapshots of peers don't find the new agent of {host.name}")
+    from_here = _told(stage, host)
+    wait("snapshots are complete again", TAKES_OVER_S, lambda: _complete(stage) > from_here)
+    wait(f"beats of {host.name}", TAKES_OVER_S, lambda: _told(stage, host) > from_here)
+    return wrong
+
+
+def _card(host: Host) -> dict[str, Any]:
+    card: dict[str, Any] = json.loads((host.memory / "agent.json").read_text())
+    return card
+
+
+def _told(stage: Stage, host: Host) -> int:
+    """Newest step that the controller knows of this node's ranks."""
+    seats = (stage.job() or {}).get("seats", ())
+    return max((seat["step"] for seat in seats if seat["node"] == host.name), default=-1)
+
+
+def _complete(stage: Stage) -> int:
+    """Newest step with all own and peer copies acknowledged, as the ranks themselves say."""
+    return (stage.job() or {}).get("snapshot_step", -1)
+
+
+FAULT = Simple("agent-dead", Expected(frozenset({"agent-dead"}), pages=(0, 0), steps_lost=0), inject)

@@ -1,0 +1,89 @@
+"""A node's link goes down, and comes up again before or after Ray has given the node up (65 s)."""
+
+import random
+import time
+
+import psutil
+
+from sentinel.demo.fault import Expected, Injection, Place, Simple, needs_network, ranks
+from sentinel.demo.hosts import Host
+from sentinel.demo.stage import Stage, StageError, wait
+
+LEASE_S = 3.0
+STOPS_WITHIN_S = LEASE_S + 12.0
+"""After the cut: lease, the controller's last word and a busy machine."""
+HEALS_AFTER_S = (20.0, 75.0)
+"""Ray declares a silent node dead after 65 s."""
+COMES_BACK_S = 12.0
+"""How long to look for anything of the old generation after the link is up."""
+
+
+def inject(stage: Stage, chance: random.Random) -> Injection:
+    """Take the link of one node with a rank down at the bridge."""
+    network = stage.cluster.network
+    assert network is not None
+    victims = ranks(stage)
+    host = stage.host_of(chance.choice(victims).node)
+    mine = [psutil.Process(victim.pid) for victim in victims if victim.node == host.name]
+    heals_after = chance.choice(HEALS_AFTER_S)
+    time.sleep(chance.uniform(0.0, 0.3))
+    at = time.time()
+    network.cut(host.name)
+
+    def verify() -> list[str]:
+        wrong = _stops_itself(host, mine)
+        time.sleep(max(0.0, at + heals_after - time.time()))
+        network.heal(host.name)
+        return wrong + _stays_away(stage, host)
+
+    dead = tuple(process.pid for process in mine)
+    return Injection(at, Place(host.name), lambda: _repair(stage, host), dead, verify)
+
+
+def _stops_itself(host: Host, mine: list[psutil.Process]) -> list[str]:
+    """Look on the cut node itself: its ranks must end while nobody can tell them to."""
+    try:
+        wait("ranks end", STOPS_WITHIN_S, lambda: not any(map(_lives, mine)))
+    except StageError:
+        return [f"{host.name} was cut off and its rank {p.pid} still runs" for p in mine if _lives(p)]
+    return []
+
+
+def _lives(process: psutil.Process) -> bool:
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+
+
+def _stays_away(stage: Stage, host: Host) -> list[str]:
+    """With the link up again, nothing may work on the node, and nobody may be disturbed by it."""
+    generation = stage.steps()[-1]["g"]
+    wait("workers of before the cut end", COMES_BACK_S, lambda: not _workers(host), 0.2)
+    first = stage.steps()[-1]["step"]
+    wait("training goes on", COMES_BACK_S, lambda: stage.steps()[-1]["step"] > first + 5)
+    late = stage.steps()[-1]["g"] - generation
+    return [f"{late} more generations after {host.name} came back"] if late else []
+
+
+def _workers(host: Host) -> list[int]:
+    return [p.pid for p in host.processes() if "RankActor" in " ".join(_command(p))]
+
+
+def _command(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
+
+
+def _repair(stage: Stage, host: Host) -> None:
+    """Ray ends the raylet of a node that it had given up: that node needs a new one."""
+    if not any("raylet" in " ".join(_command(process)[:1]) for process in host.processes()):
+        stage.cluster.restart_node(host.name)
+
+
+FAULT = Simple(
+    "node-cut",
+    Expected(frozenset({"node-cut"}), evicts=True, steps_lost=3),
+    inject,
+    needs_network,
+    {"job": {"lease_s": LEASE_S}},
+)

@@ -1,0 +1,30 @@
+"""A node reboots: all its processes vanish at once, and its memory with them."""
+
+import contextlib
+import random
+import shutil
+import time
+
+import psutil
+
+from sentinel.demo.fault import Expected, Injection, Place, Simple, ranks
+from sentinel.demo.stage import Stage
+
+
+def inject(stage: Stage, chance: random.Random) -> Injection:
+    """SIGKILL everything on one node with a rank."""
+    victims = ranks(stage)
+    node = chance.choice(victims).node
+    host = stage.host_of(node)
+    doomed = host.processes()
+    time.sleep(chance.uniform(0.0, 0.3))
+    at = time.time()
+    for process in doomed:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    shutil.rmtree(host.memory, ignore_errors=True)
+    dead = tuple(victim.pid for victim in victims if victim.node == node)
+    return Injection(at, Place(node), lambda: stage.cluster.restart_node(node), dead)
+
+
+FAULT = Simple("node-lost", Expected(frozenset({"node-lost"}), evicts=True, steps_lost=3), inject)

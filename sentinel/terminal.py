@@ -1,0 +1,222 @@
+"""What the `sentinel` command prints: the controller's JSON as tables, and a replay line by line."""
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from sentinel.core.replay import Decision
+from sentinel.logbook.words import action_line, fact_line
+from sentinel.model.action import Action
+
+Plain = Mapping[str, Any]
+
+ALL_NODES = 32
+"""A larger cluster shows only the nodes that need a look, and counts the others."""
+STYLES = {
+    "ok": "green",
+    "warning": "yellow",
+    "critical": "bold red",
+    "unknown": "magenta",
+    "running": "green",
+    "forming": "yellow",
+    "waiting": "yellow",
+    "broken": "bold red",
+    "stopped": "bold red",
+    "open": "bold red",
+    "mitigating": "yellow",
+    "resolved": "green",
+}
+
+
+def print_status(status: Plain) -> None:
+    """Print what keeps Sentinel from acting, the nodes, the jobs and what is open."""
+    Console().print(Group(*_status(status)))
+
+
+def print_incidents(answer: Plain) -> None:
+    """Print every incident, newest first; open ones without a diagnosis are in no logbook yet."""
+    written = {row["incident"] for row in answer["logbook"]}
+    rows = [_open_row(each) for each in answer["open"] if each["incident"] not in written]
+    rows += [_logbook_row(row) for row in answer["logbook"]]
+    columns = (
+        "incident",
+        "opened",
+        "stage",
+        "cause",
+        "where",
+        "seen s",
+        "evicted s",
+        "new step s",
+        "steps lost",
+    )
+    Console().print(_table(columns, rows, right=columns[5:]) if rows else "no incidents")
+
+
+def print_replay(decisions: Iterable[Decision]) -> int:
+    """Print each fact with what is decided from it now, then the differences; gives their number.
+
+    A difference is an action that was recorded and is not decided now (`-`) or the other way round (`+`).
+    """
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    facts, differing, start = 0, [], None
+    for decision in decisions:
+        facts += 1
+        line = decision.line
+        start = line.fact.at if start is None else start
+        console.print(f"{line.seq:>6} {line.fact.at - start:>9.3f} s  {fact_line(line.fact)}")
+        for action in decision.decided:
+            console.print(f"{'':20}→ {_action(action)}", style="cyan")
+        differing += [decision] if decision.differs else []
+    for decision in differing:
+        console.print(f"differs at {decision.line.seq}, {type(decision.line.fact).__name__}:", style="bold")
+        for action in decision.missing:
+            console.print(f"  - {_action(action)}", style="red")
+        for action in decision.added:
+            console.print(f"  + {_action(action)}", style="green")
+        if not decision.missing and not decision.added:
+            console.print("  ~ the same actions in another order", style="yellow")
+    console.print(f"{facts} facts, {len(differing)} differences")
+    return len(differing)
+
+
+def _action(action: Action) -> str:
+    return f"{action_line(action)}  [{action.id}]"
+
+
+def _status(status: Plain) -> Iterable[RenderableType]:
+    yield from _alarms(status)
+    yield _nodes(status)
+    for job in status["jobs"]:
+        yield _job(job)
+    if status["incidents"]:
+        yield _open(status)
+    else:
+        yield Text("nothing is open")
+
+
+def _alarms(status: Plain) -> Iterable[Text]:
+    if status["stopped"]:
+        yield Text(f"ACTIONS ARE STOPPED by {status['stopped']}", "bold red")
+    if status["frozen"]:
+        yield Text(f"ACTIONS ARE FROZEN: {status['frozen']}", "bold red")
+    if status["observe_only"]:
+        yield Text("observe only: nothing is done but paging", "yellow")
+
+
+def _nodes(status: Plain) -> RenderableType:
+    """One row per node: its health, its cordon, and who of the jobs lives there."""
+    ranks: dict[str, list[str]] = {}
+    standbys: dict[str, list[str]] = {}
+    for job in status["jobs"]:
+        for seat in job["seats"]:
+            ranks.setdefault(seat["node"], []).append(str(seat["rank"]))
+        for worker, node in job["standbys"]:
+            standbys.setdefault(node, []).append(worker)
+    nodes = status["nodes"]
+    shown = [node for node in nodes if len(nodes) <= ALL_NODES or _needs_a_look(node)]
+    rows = [
+        (
+            escape(node["node"]),
+            _styled("silent" if node["silent"] else node["health"]),
+            _seconds(node["report_age_s"]),
+            str(node["gpus"]),
+            " ".join(ranks.get(node["node"], ())),
+            str(len(standbys.get(node["node"], ()))),
+            escape(
+                "; ".join(filter(None, (node["cordon"] and f"cordoned: {node['cordon']}", *node["findings"])))
+            ),
+        )
+        for node in shown
+    ]
+    title = f"{status['cluster']}: {len(nodes)} nodes"
+    title += f", {len(nodes) - len(shown)} of them well and not shown" if len(shown) < len(nodes) else ""
+    columns = ("node", "health", "heard s ago", "gpus", "ranks", "standbys", "remarks")
+    return _table(columns, rows, title, right=("heard s ago", "gpus", "standbys"))
+
+
+def _needs_a_look(node: Plain) -> bool:
+    return bool(node["health"] != "ok" or node["silent"] or node["cordon"])
+
+
+def _job(job: Plain) -> RenderableType:
+    seats = job["seats"]
+    short = len(seats) < job["wanted"]
+    pace = job["median_step_s"]
+    rows = [
+        (
+            escape(job["job"]),
+            _styled(job["stage"]),
+            str(job["generation"]),
+            str(job["step"]) if job["step"] >= 0 else "-",
+            str(job["snapshot_step"]) if job["snapshot_step"] >= 0 else "-",
+            f"{pace:.3f}" if pace is not None else "-",
+            f"[{'yellow' if short else 'green'}]{len(seats)} of {job['wanted']}[/]",
+            str(len(job["standbys"])),
+        )
+    ]
+    columns = ("job", "stage", "generation", "step", "snapshot", "s a step", "ranks", "standbys")
+    return _table(columns, rows, right=columns[2:])
+
+
+def _open(status: Plain) -> RenderableType:
+    rows = [
+        (
+            escape(each["incident"]),
+            _styled(each["stage"]),
+            _seconds(status["now"] - each["opened"]),
+            escape(each["title"]),
+            escape(each["where"]),
+            escape(each["acked_by"]),
+            escape(each["why"]),
+        )
+        for each in status["incidents"]
+    ]
+    columns = ("incident", "stage", "open for s", "what", "where", "acknowledged", "why")
+    return _table(columns, rows, "open incidents", right=("open for s",))
+
+
+def _open_row(incident: Plain) -> Sequence[str]:
+    known = (incident["incident"], _when(incident["opened"]))
+    return (*map(escape, known), _styled(incident["stage"]), "", escape(incident["where"]), "", "", "", "")
+
+
+def _logbook_row(row: Plain) -> Sequence[str]:
+    times = (row["times"].get(stage) for stage in ("detected", "evicted", "new_step"))
+    lost = row["steps_lost"]
+    return (
+        escape(row["incident"]),
+        _when(row["opened"]),
+        _styled(row["stage"]),
+        escape(row["cause"]),
+        escape(row["where"]),
+        *map(_seconds, times),
+        "-" if lost is None else str(lost),
+    )
+
+
+def _table(
+    columns: Sequence[str], rows: Iterable[Sequence[str]], title: str = "", right: Sequence[str] = ()
+) -> Table:
+    table = Table(title=escape(title) or None, title_justify="left")
+    for column in columns:
+        table.add_column(column, justify="right" if column in right else "left")
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def _styled(word: str) -> str:
+    return f"[{STYLES.get(word, 'bold red')}]{escape(word)}[/]"
+
+
+def _seconds(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"
+
+
+def _when(instant: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(instant))
