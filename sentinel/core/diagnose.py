@@ -1,6 +1,7 @@
 """From an incident's evidence to its cause: every runbook is asked, symptoms give way to causes."""
 
 import re
+from collections.abc import Iterable
 
 from sentinel.core.predicates import PREDICATES, Case, Match, gpu_of
 from sentinel.core.state import Rules, State
@@ -18,8 +19,8 @@ def diagnose(incident: Incident, state: State, rules: Rules) -> Diagnosis:
     """Name the cause, or `unknown`: a cause that another matching cause explains is only its symptom."""
     case = Case(incident, state, rules)
     matched = {book.cause: (book, found) for book in rules.runbooks.values() if (found := ask(book, case))}
-    symptoms = {symptom for book, _ in matched.values() for symptom in book.explains}
-    causes = [pair for cause, pair in matched.items() if cause not in symptoms]
+    causes = [pair for pair in matched.values() if not _is_symptom(pair, matched.values())]
+    causes = [pair for pair in causes if not _is_dealt_with(pair[1], incident, state)] or causes
     if not causes:
         return Diagnosis(UNKNOWN, (), 0.0, "no runbook matches the evidence")
     book, found = max(causes, key=lambda pair: (pair[0].confidence * pair[1].sure, pair[0].cause))
@@ -28,6 +29,22 @@ def diagnose(incident: Incident, state: State, rules: Rules) -> Diagnosis:
     why = f"{found.why}; also matching: {others}" if others else found.why
     suspects = tuple(Suspect(s.node, s.rank, s.gpu, sure) for s in found.suspects)
     return Diagnosis(book.cause, suspects, sure, why)
+
+
+def _is_symptom(pair: tuple[Runbook, Match], others: Iterable[tuple[Runbook, Match]]) -> bool:
+    """Does another match explain this one? What sits on one node explains nothing on a healthy other."""
+    nodes = {suspect.node for suspect in pair[1].suspects if suspect.node}
+    for book, found in others:
+        reach = {suspect.node for suspect in found.suspects if suspect.node}
+        if pair[0].cause in book.explains and (not nodes or not reach or nodes & reach):
+            return True
+    return False
+
+
+def _is_dealt_with(found: Match, incident: Incident, state: State) -> bool:
+    """Are all its suspects' nodes evicted by this incident already? Then a new failure has a new cause."""
+    nodes = [state.nodes[suspect.node] for suspect in found.suspects if suspect.node in state.nodes]
+    return bool(nodes) and all(node.cordon and node.cordon.by == incident.id for node in nodes)
 
 
 def ask(book: Runbook, case: Case) -> Match | None:

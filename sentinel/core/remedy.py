@@ -40,6 +40,9 @@ def apply(incident: Incident, state: State, rules: Rules) -> list[Action]:
     if remedy is Remedy.FREEZE:
         state.frozen = f"{diagnosis.cause} ({incident.id})"
     blocked = "" if remedy in (Remedy.FREEZE, Remedy.NONE) else refuse_action(state, rules)
+    if incident.attempts >= rules.policy.resume_attempts and not blocked:
+        blocked = f"{incident.attempts} attempts did not help; people decide now"
+        incident.remedied = mark
     if blocked:
         return [refuse(incident, f"{remedy.value} for {diagnosis.cause}", blocked)]
     incident.remedied = mark

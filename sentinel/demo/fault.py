@@ -44,19 +44,6 @@ class Victim:
         return Place(self.node, self.rank, self.gpu)
 
 
-@dataclass(slots=True)
-class Injection:
-    """What was done, to whom, when, and how to take it back."""
-
-    at: Instant
-    truth: Place
-    undo: Callable[[], object] = lambda: None
-    dead: tuple[int, ...] = ()
-    """Pids that cannot survive it."""
-    verify: Callable[[], list[str]] = list
-    """What only this fault's table row asks for, looked at once the rest is over: a line for each thing wrong."""
-
-
 @dataclass(frozen=True, slots=True)
 class Expected:
     """What must come out. The page's cause is one of `causes`; none: no incident at all."""
@@ -76,6 +63,21 @@ class Expected:
     """How long to look for unwanted consequences after training goes on."""
     within_s: Seconds = 60.0
     """All of it is over by then."""
+
+
+@dataclass(slots=True)
+class Injection:
+    """What was done, to whom, when, and how to take it back."""
+
+    at: Instant
+    truth: Place
+    undo: Callable[[], object] = lambda: None
+    dead: tuple[int, ...] = ()
+    """Pids that cannot survive it."""
+    verify: Callable[[], list[str]] = list
+    """What only this fault's table row asks for, looked at once the rest is over: a line for each thing wrong."""
+    expected: Expected | None = None
+    """What must come out, where it depends on what chance chose."""
 
 
 class Fault(Protocol):

@@ -90,7 +90,7 @@ def new_steps(stage: Stage, before: Before, injection: Injection, expected: Expe
 
 def observe(stage: Stage, fault: Fault, seed: int, before: Before, injection: Injection) -> Result:
     """Wait until it is over, then say what came out."""
-    expected = fault.expected
+    expected = injection.expected or fault.expected
     result = Result(fault.name, seed, injected_at=injection.at, truth=injection.truth)
     try:
         wait(f"{fault.name}: over", expected.within_s, lambda: _over(stage, before, injection, expected), 0.1)
@@ -164,7 +164,9 @@ def _judge(expected: Expected, injection: Injection, result: Result) -> list[str
     should = [injection.truth.node] if expected.evicts else []
     if result.evicted != should:
         wrong.append(f"evicted {result.evicted}, expected {should}")
-    if expected.causes and expected.blames and not (result.blamed and result.blamed.within(injection.truth)):
+    placeless = injection.truth == Place()
+    right = result.blamed is None if placeless else result.blamed and result.blamed.within(injection.truth)
+    if expected.causes and expected.blames and not right:
         wrong.append(f"blamed {result.blamed}, the truth is {injection.truth}")
     if expected.resumes and result.new_step_s is None:
         wrong.append("no new step")

@@ -17,6 +17,7 @@ from sentinel.demo.ray_cluster import Cluster, Topology
 
 REPORT_PORT, WEB_PORT = 7801, 7800
 JOB = "moe"
+ON_CALL, BACKUP = "C-ONCALL", "C-BACKUP"
 
 
 class StageError(RuntimeError):
@@ -58,6 +59,7 @@ class Stage:
         slack: bool = True,
         job: dict[str, Any] | None = None,
         policy: dict[str, Any] | None = None,
+        pages: dict[str, Any] | None = None,
     ) -> "Stage":
         """Bring up Ray, the watchdog and with it the controller, which starts agents and ranks."""
         cluster = Cluster.start(nodes=nodes, gpus_per_node=gpus_per_node, topology=topology)
@@ -65,7 +67,7 @@ class Stage:
         trainer = root / "trainer.json"
         trainer.write_text(json.dumps({"data": str(root / "data"), "step_seconds": step_seconds}))
         slack_url = start_slack(cluster) if slack else ""
-        pages = {"channel": "C-ONCALL", "fallback_channel": "C-BACKUP", "base_url": f"{slack_url}/api/"}
+        channels = {"channel": ON_CALL, "fallback_channel": BACKUP, "base_url": f"{slack_url}/api/"}
         tables: dict[str, dict[str, Any]] = {
             "cluster": {
                 "name": cluster.name,
@@ -84,7 +86,7 @@ class Stage:
                 "backend": "gloo",
                 **(job or {}),
             },
-            "pages": pages if slack else {},
+            "pages": {**channels, **(pages or {})} if slack else {},
             "policy": {"evict_share": 0.5, "evictions_per_hour": 100, **(policy or {})},
         }
         (root / "sentinel.toml").write_text(to_toml(tables))

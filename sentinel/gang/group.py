@@ -21,7 +21,7 @@ COLLECTIVE_WORDS = re.compile(
 
 
 def is_collective_error(error: BaseException) -> bool:
-    """Did a collective fail (a peer's fault), rather than the training code?"""
+    """Tell a failed collective, which is a peer's fault, from an error of the training code."""
     if isinstance(error, dist.DistError):
         return True
     return isinstance(error, RuntimeError) and COLLECTIVE_WORDS.search(str(error)) is not None

@@ -3,6 +3,7 @@
 import contextlib
 import importlib
 import json
+import math
 import os
 import threading
 import time
@@ -23,7 +24,7 @@ from sentinel.gang.group import (
     open_store,
     sockets,
 )
-from sentinel.gang.orders import FormOrder, Formed, WorkerSpec
+from sentinel.gang.orders import Formed, FormOrder, WorkerSpec
 from sentinel.gang.snapshots import PeerSender, Slots, encode, snapshots_of
 from sentinel.heartbeat import HeartbeatWriter
 from sentinel.model.finding import Finding, Health
@@ -48,7 +49,9 @@ class RankRunner:
 
     def __init__(self, spec: WorkerSpec, worker: str, memory: Path) -> None:
         self._spec, self._worker, self._memory = spec, worker, memory
-        self._beats = HeartbeatWriter(memory / "beats" / f"{worker}.beat", job=spec.job, worker=worker, gpu=-1)
+        self._beats = HeartbeatWriter(
+            memory / "beats" / f"{worker}.beat", job=spec.job, worker=worker, gpu=-1
+        )
         if spec.trainer_config:
             os.environ["SENTINEL_TRAINER"] = spec.trainer_config
         self._trainable = load_trainable(spec.trainable)
@@ -159,7 +162,11 @@ class RankRunner:
         serve = order.rank == 0 and order.generation in self._served
         if serve:
             group.include(self._store_sockets)
-        store = self._store if serve else open_store(*order.store, order.world, serve=False, timeout_s=FORM_TIMEOUT_S)
+        store = (
+            self._store
+            if serve
+            else open_store(*order.store, order.world, serve=False, timeout_s=FORM_TIMEOUT_S)
+        )
         group.form(store)
         place = Place(order.rank, order.world, order.gpu, order.generation, backend)
         self._beats.phase("load")

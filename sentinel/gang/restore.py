@@ -9,7 +9,7 @@ from typing import Any
 import torch.distributed as dist
 
 from sentinel.gang.group import job_path
-from sentinel.gang.orders import FormOrder, Formed, WorkerSpec
+from sentinel.gang.orders import Formed, FormOrder, WorkerSpec
 from sentinel.gang.snapshots import Copies, Slots, SnapshotError, decode, find, snapshots_of
 from sentinel.model.trainable import Trainable
 

@@ -94,5 +94,3 @@ class Ledger:
 def started(state: State, pid: int, rules: Rules, runbooks_hash: str) -> ControllerStarted:
     """Make the fact that a controller took over."""
     return ControllerStarted(state.now, pid, policy_hash(rules), runbooks_hash)
-
-

@@ -62,7 +62,9 @@ class Hands:
 class Performer:
     """Carries actions out, those of one decision side by side, and reports what became of them."""
 
-    def __init__(self, hands: Hands, state: State, learned: Callable[[Fact], None], now: Callable[[], Instant]) -> None:
+    def __init__(
+        self, hands: Hands, state: State, learned: Callable[[Fact], None], now: Callable[[], Instant]
+    ) -> None:
         self._hands, self._state, self._learned, self._now = hands, state, learned, now
         self._orders: dict[str, asyncio.Future[OrderDone]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -125,7 +127,9 @@ class Performer:
             case StartWorker():
                 return await self._start_worker(action), ()
             case StopWorker():
-                return await self._stop_worker(action.job, action.worker, action.node, action.pid, action.id), ()
+                return await self._stop_worker(
+                    action.job, action.worker, action.node, action.pid, action.id
+                ), ()
             case StopJob():
                 return await self._stop_job(action), ()
             case CollectStacks():
@@ -222,7 +226,9 @@ class Performer:
         return told, (f"lost {lost}", told, *first["damaged"])
 
     @staticmethod
-    def _peer(ring: list[NodeId], node: NodeId, doors: Mapping[NodeId, tuple[str, int]]) -> tuple[str, int] | None:
+    def _peer(
+        ring: list[NodeId], node: NodeId, doors: Mapping[NodeId, tuple[str, int]]
+    ) -> tuple[str, int] | None:
         if len(ring) < 2:
             return next((door for other, door in doors.items() if other != node), None)
         return doors[ring[(ring.index(node) + 1) % len(ring)]]
@@ -252,7 +258,9 @@ class Performer:
         for node, rank, pid in action.processes:
             by_node.setdefault(node, []).append((rank, pid))
         asked = (
-            self._order(node, StacksNow(f"{action.id}#{node}", tuple(ranks), action.deadline), action.deadline)
+            self._order(
+                node, StacksNow(f"{action.id}#{node}", tuple(ranks), action.deadline), action.deadline
+            )
             for node, ranks in by_node.items()
         )
         answers = await asyncio.gather(*asked, return_exceptions=True)
@@ -282,11 +290,13 @@ class Performer:
                 continue
             try:
                 found = await self._hands.link.ask(
-                    "statuses", timeout=RANKS_DEADLINE_S + 0.5, job=job.id, workers=workers, timeout_s=RANKS_DEADLINE_S
+                    "statuses",
+                    timeout=RANKS_DEADLINE_S + 0.5,
+                    job=job.id,
+                    workers=workers,
+                    timeout_s=RANKS_DEADLINE_S,
                 )
             except LinkError:
                 continue
             steps += [status["step"] for status in found.values()]
         return max(steps)
-
-

@@ -77,7 +77,9 @@ class RayLink:
                 asked[self._actor(job, worker).status.remote()] = worker
             except ValueError:
                 continue
-        ready, _ = self._ray.wait(list(asked), num_returns=len(asked), timeout=timeout_s) if asked else ([], [])
+        ready, _ = (
+            self._ray.wait(list(asked), num_returns=len(asked), timeout=timeout_s) if asked else ([], [])
+        )
         found = {}
         for answer in ready:
             try:
@@ -91,7 +93,9 @@ class RayLink:
     ) -> list[dict[str, Any]]:
         """Form a generation: pause the running one if asked, open the store on rank 0, order all members."""
         if pause:
-            standing = [self._actor(job, worker).pause.remote(pause["generation"]) for worker in pause["workers"]]
+            standing = [
+                self._actor(job, worker).pause.remote(pause["generation"]) for worker in pause["workers"]
+            ]
             self._ray.get(standing, timeout=CALL_TIMEOUT_S)
         first = seats[0]
         store = self._actor(job, first["worker"]).serve_store.remote(

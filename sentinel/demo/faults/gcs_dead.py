@@ -1,0 +1,38 @@
+"""Ray's GCS is killed: it is brought back with what it knew, and ranks can be replaced as before."""
+
+import os
+import random
+import signal
+import time
+
+from sentinel.adapters import ray_gcs
+from sentinel.demo.fault import Expected, Injection, Place, Simple, kill, pick
+from sentinel.demo.stage import Stage, wait
+
+REPLACED_S = 60.0
+"""For a later crash: the ray link may have to start anew first."""
+
+
+def inject(stage: Stage, chance: random.Random) -> Injection:
+    """SIGKILL the GCS."""
+    cluster = stage.cluster
+    pid = ray_gcs.find(cluster.head.address, cluster.port)
+    time.sleep(chance.uniform(0.0, 0.3))
+    at = time.time()
+    os.kill(pid, signal.SIGKILL)
+    return Injection(at, Place(), verify=lambda: _as_before(stage, chance, pid))
+
+
+def _as_before(stage: Stage, chance: random.Random, killed: int) -> list[str]:
+    """Kill a rank: a new one takes its place, which needs Ray from end to end."""
+    cluster = stage.cluster
+    wrong = [] if ray_gcs.find(cluster.head.address, cluster.port) != killed else ["the GCS was not killed"]
+    wait("standbys are ready", REPLACED_S, stage.ready)
+    generation = stage.steps()[-1]["g"]
+    kill(pick(stage, chance))
+    wait("a rank is replaced after the GCS came back", REPLACED_S, lambda: stage.steps()[-1]["g"] > generation)
+    wait("its standby starts", REPLACED_S, stage.ready)
+    return wrong
+
+
+FAULT = Simple("gcs-dead", Expected(frozenset({"gcs-dead"}), steps_lost=0), inject)

@@ -1,0 +1,93 @@
+"""Slack is busy, broken or silent while a rank dies, and once takes a message without saying so."""
+
+import dataclasses
+import random
+from collections import Counter
+from typing import Any
+
+import httpx
+
+from sentinel.demo.fault import Injection, Simple
+from sentinel.demo.faults import rank_crash
+from sentinel.demo.observe import rows
+from sentinel.demo.stage import BACKUP, ON_CALL, Stage, wait
+
+FALLBACK_AFTER_S = 3.0
+FALLS_BACK_S = 30.0
+"""Each channel is given up after `FALLBACK_AFTER_S`; a silent server takes Slack's client 5 s a call."""
+ARRIVES_S = 60.0
+DOWN: tuple[dict[str, Any], ...] = ({"mode": "429", "retry_after": 2.0}, {"mode": "500"}, {"mode": "silent"})
+DROPS_A_REPLY = {"mode": "drop-reply", "times": 1}
+
+
+def inject(stage: Stage, chance: random.Random) -> Injection:
+    """Make Slack misbehave, then kill a rank; one reply is dropped before or after Slack is down."""
+    before = {row["incident"] for row in rows(stage)}
+    down = chance.choice(DOWN)
+    drops_first = chance.random() < 1 / 2
+    _control(stage, [DROPS_A_REPLY, down] if drops_first else [down])
+    injection = rank_crash.inject(stage, chance)
+    injection.verify = lambda: _arrives(stage, before, [] if drops_first else [DROPS_A_REPLY])
+    return injection
+
+
+def _control(stage: Stage, script: list[dict[str, Any]]) -> None:
+    httpx.post(f"{stage.slack_url}/control", json=script, timeout=5.0).raise_for_status()
+
+
+def _arrives(stage: Stage, before: set[str], then: list[dict[str, Any]]) -> list[str]:
+    """Say what the fallback missed while Slack was down, and what on-call missed once it was back."""
+    fresh = {row["incident"] for row in rows(stage)} - before
+    wait("the fallback has the pages", FALLS_BACK_S, lambda: fresh <= _shown(stage, BACKUP) | _on_console(stage, fresh))
+    _control(stage, then)
+    wait("every page arrives", ARRIVES_S, lambda: fresh <= _finished(stage), 0.2)
+    return _disorder(stage)
+
+
+def _all(stage: Stage) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = httpx.get(f"{stage.slack_url}/messages", timeout=5.0).json()
+    return found
+
+
+def _shown(stage: Stage, channel: str) -> set[str]:
+    return {_payload(m)["incident"] for m in _all(stage) if m["channel"] == channel}
+
+
+def _on_console(stage: Stage, incidents: set[str]) -> set[str]:
+    log = stage.state_dir / "pages.log"
+    text = log.read_text() if log.exists() else ""
+    return {incident for incident in incidents if incident in text}
+
+
+def _finished(stage: Stage) -> set[str]:
+    """Return the incidents whose message in the on-call channel shows their end."""
+    opened = [m for m in _all(stage) if m["channel"] == ON_CALL and not m["thread_ts"]]
+    return {_payload(m)["incident"] for m in opened if "resolved" in m["text"].lower()}
+
+
+def _disorder(stage: Stage) -> list[str]:
+    """Say which incident was told twice, or in the wrong order, in one channel."""
+    wrong = []
+    opened = [m for m in _all(stage) if not m["thread_ts"]]
+    replies = [m for m in _all(stage) if m["thread_ts"]]
+    seen = Counter((m["channel"], _payload(m)["incident"]) for m in opened)
+    seen += Counter((m["channel"], *_payload(m).values()) for m in replies)  # type: ignore[arg-type]
+    wrong += [f"{' '.join(map(str, what))} is there {times} times" for what, times in seen.items() if times > 1]
+    for message in opened:
+        told = [_payload(edit)["revision"] for edit in message["edits"]]
+        if told != sorted(told):
+            wrong.append(f"{_payload(message)['incident']} went through revisions {told}")
+    return wrong
+
+
+def _payload(message: dict[str, Any]) -> dict[str, Any]:
+    payload: dict[str, Any] = message["metadata"]["event_payload"]
+    return payload
+
+
+FAULT = Simple(
+    "slack-down",
+    dataclasses.replace(rank_crash.FAULT.expected, pages=(0, 2)),
+    inject,
+    stage={"pages": {"fallback_after_s": FALLBACK_AFTER_S}},
+)
