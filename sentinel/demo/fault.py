@@ -57,6 +57,8 @@ class Expected:
     """The diagnosis names the truth's place."""
     resumes: bool = True
     """Training makes a new step without help."""
+    beside: frozenset[str] = frozenset()
+    """Causes of further incidents that it rightly brings, each with a page of its own."""
     steps_lost: int = 2
     """At most this many completed steps are done again."""
     watch_s: Seconds = 0.0
@@ -74,6 +76,10 @@ class Injection:
     undo: Callable[[], object] = lambda: None
     dead: tuple[int, ...] = ()
     """Pids that cannot survive it."""
+    halts: bool = False
+    """Training can't go on without a new generation although no process dies of it."""
+    passes: Callable[[], object] | None = None
+    """Ends the fault once it was paged; what it brought must then resolve by itself."""
     verify: Callable[[], list[str]] = list
     """What only this fault's table row asks for, looked at once the rest is over: a line for each thing wrong."""
     expected: Expected | None = None

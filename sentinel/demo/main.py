@@ -15,7 +15,7 @@ from sentinel.demo import losses
 from sentinel.demo.fault import Fault
 from sentinel.demo.faults import DEFAULT, FAULTS
 from sentinel.demo.network import available
-from sentinel.demo.observe import BEYOND, Before, Result, new_steps, observe, rows
+from sentinel.demo.observe import BEYOND, Before, Result, observe, rows, settled_steps
 from sentinel.demo.stage import Stage, wait
 
 FRESH_S = 120.0
@@ -74,6 +74,7 @@ class _Show:
         needs = getattr(fault, "stage", {})
         if self._stage is not None and needs:
             self._close()
+        fresh = self._stage is None
         stage = self._stage or self._open(needs)
         reason = fault.needs(stage)
         if reason:
@@ -82,7 +83,7 @@ class _Show:
             return
         self._settle(stage)
         chance = random.Random(seed)  # noqa: S311 - repeatable, not secret
-        before = Before.look(stage)
+        before = Before.look(stage, fresh=fresh)
         injection = fault.inject(stage, chance)
         truth = injection.truth
         where = f"rank {truth.rank} on {truth.node}" if truth.rank is not None else truth.node or "the cluster"
@@ -90,11 +91,12 @@ class _Show:
         result = observe(stage, fault, seed, before, injection)
         self._tell(stage, result)
         self._results.append(result)
-        steps = new_steps(stage, before, injection, fault.expected)
-        if fault.expected.resumes and steps:
+        steps = settled_steps(stage, before, injection)
+        resumes = (injection.expected or fault.expected).resumes
+        if resumes and steps:
             self._unchecked.append((result, steps[0]["step"]))
         injection.undo()
-        if needs or not fault.expected.resumes or result.wrong:
+        if needs or not resumes or result.wrong:
             self._close()
 
     def _open(self, needs: dict) -> Stage:  # type: ignore[type-arg]

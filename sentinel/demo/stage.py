@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,8 @@ class Stage:
     env: dict[str, str] = field(default_factory=dict)
     slack_url: str = ""
     """The local server that speaks Slack's API."""
+    at_end: ExitStack = field(default_factory=ExitStack)
+    """What a fault leaves to be undone before the cluster goes, such as a mount."""
 
     @classmethod
     def start(
@@ -108,6 +111,7 @@ class Stage:
 
     def stop(self) -> None:
         """End everything that was started."""
+        self.at_end.close()
         self.cluster.stop()
         self.watchdog.wait()
 

@@ -12,7 +12,7 @@ from sentinel.adapters.journal_file import JournalError
 from sentinel.core.decide import decide
 from sentinel.core.state import Rules, State
 from sentinel.model.action import Action, Page, Refusal
-from sentinel.model.fact import ControllerStarted, Fact, JournalFailed
+from sentinel.model.fact import Fact, JournalFailed
 from sentinel.model.wire import to_plain
 from sentinel.runtime.failpoints import reach
 
@@ -20,6 +20,9 @@ log = structlog.get_logger("ledger")
 
 SNAPSHOT_EVERY_LINES = 2000
 """A restart folds at most this many lines; writing a snapshot of 1,000 nodes takes tens of milliseconds."""
+
+KEEP_LINES_S = 7 * 86400.0
+"""Older lines go; recordings of incidents stay."""
 
 Batch = list[tuple[Fact, tuple[Action, ...]]]
 
@@ -74,12 +77,17 @@ class Ledger:
         done, self.uncommitted = self.uncommitted, []
         reach("after-commit")
         for fact, actions in done:
-            self.changed(fact, actions)
             if actions:
                 self.perform(actions)
+            self.changed(fact, actions)
         if self.journal.since_snapshot > SNAPSHOT_EVERY_LINES:
-            self.journal.save_snapshot(self.journal.last_seq, self.state.to_plain())
+            self._snapshot()
         return True
+
+    def _snapshot(self) -> None:
+        """Keep the state, and let go of old lines that no incident's recording needs."""
+        self.journal.save_snapshot(self.journal.last_seq, self.state.to_plain())
+        self.journal.compact(self.state.incidents.values(), older_than=self.state.now - KEEP_LINES_S)
 
     def _failed(self, error: JournalError) -> None:
         if any(isinstance(fact, JournalFailed) for fact, _ in self.uncommitted):
@@ -90,7 +98,3 @@ class Ledger:
         self.uncommitted.append((fact, actions))
         self.perform(tuple(action for action in actions if isinstance(action, Page)))
 
-
-def started(state: State, pid: int, rules: Rules, runbooks_hash: str) -> ControllerStarted:
-    """Make the fact that a controller took over."""
-    return ControllerStarted(state.now, pid, policy_hash(rules), runbooks_hash)

@@ -10,6 +10,7 @@ import structlog
 
 from sentinel.adapters import ray_gcs
 from sentinel.adapters.outbox import Outbox
+from sentinel.adapters.outbox_rows import OutboxError
 from sentinel.adapters.transport import Reports
 from sentinel.core.state import State
 from sentinel.gang.orders import WorkerSpec
@@ -52,7 +53,8 @@ class Hands:
 
     link: Link
     reports: Reports
-    outbox: Outbox
+    outboxes: Sequence[Outbox]
+    """The durable one, and one in memory for when its disk is full."""
     spec: WorkerSpec
     agent_argv: Callable[[NodeId], list[str]]
     memory_of: Callable[[NodeId], Path]
@@ -116,8 +118,7 @@ class Performer:
     async def _do(self, action: Action) -> tuple[str, tuple[str, ...]]:
         match action:
             case Page():
-                self._hands.outbox.enqueue(action)
-                return "kept", ()
+                return self._keep(action), ()
             case Evict():
                 return await self._evict(action), ()
             case Readmit() | Refusal():
@@ -140,12 +141,23 @@ class Performer:
             case Reach():
                 return await self._reach(action), ()
             case RestartAgent():
-                return await self._start_agent(action.node), ()
+                return await self.start_agent(action.node), ()
             case RestartGcs():
                 pid = await asyncio.to_thread(ray_gcs.restart, self._hands.gcs_command)
                 return f"pid {pid}", ()
             case _:
                 assert_never(action)
+
+    def _keep(self, page: Page) -> str:
+        """Put a page into the first outbox that takes it."""
+        for outbox in self._hands.outboxes:
+            try:
+                outbox.enqueue(page)
+            except OutboxError as error:
+                log.error("page-not-kept", page=page.id, error=str(error))
+            else:
+                return "kept"
+        raise ActionError(f"no outbox keeps {page.id}")
 
     # --- workers ---------------------------------------------------------------------------------------
 
@@ -267,7 +279,8 @@ class Performer:
         stacks = tuple(s for answer in answers if isinstance(answer, OrderDone) for s in answer.data)
         return f"{len(stacks)} stacks of {len(action.processes)} ranks", stacks
 
-    async def _start_agent(self, node: NodeId) -> str:
+    async def start_agent(self, node: NodeId) -> str:
+        """Have Ray launch a node's agent."""
         argv = self._hands.agent_argv(node)
         pid = await self._hands.link.ask("start_agent", timeout=30.0, node=node, argv=argv, env={})
         return f"pid {pid}"

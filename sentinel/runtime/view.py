@@ -47,11 +47,11 @@ class ControllerView:
 
     def search(self, query: str) -> Sequence[Row]:
         """Search the logbook."""
-        return self._controller.logbook.search(query)
+        return self._controller.scribe.logbook.search(query)
 
     def entry(self, incident: str) -> str | None:
         """Give one entry."""
-        return self._controller.logbook.entry(incident)
+        return self._controller.scribe.logbook.entry(incident)
 
     def _node(self, node: Node, now: Instant) -> NodeView:
         health = next((h for h in WORST if any(f.health is h for f in node.findings.values())), Health.OK)

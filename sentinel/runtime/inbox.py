@@ -1,0 +1,69 @@
+"""What agents say, made into facts: greetings, reports, and the orders that they finished."""
+
+from collections.abc import Callable
+
+import structlog
+
+from sentinel.adapters.transport import Reports
+from sentinel.core.watch import Watch
+from sentinel.model.fact import NodeJoined
+from sentinel.model.ids import Instant, NodeId
+from sentinel.model.report import Ack, Hello, Leave, OrderDone, Report
+from sentinel.runtime.ledger import Ledger
+
+log = structlog.get_logger("inbox")
+
+
+class Inbox:
+    """Takes reports in, once each, and acknowledges what the journal holds."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        watch: Watch,
+        order_done: Callable[[OrderDone], None],
+        now: Callable[[], Instant],
+    ) -> None:
+        self._ledger, self._watch, self._order_done, self._now = ledger, watch, order_done, now
+        self._seen: dict[NodeId, tuple[str, int]] = {}
+        """Boot and newest event of each node that were taken in."""
+        self.closed = False
+        """Sentinel is going down: agents that say hello are sent away."""
+
+    async def listen(self, reports: Reports) -> None:
+        """Serve until cancelled."""
+        while True:
+            node, message = await reports.recv()
+            if isinstance(message, Report):
+                newest = self._report(message)
+                if newest is not None:
+                    await reports.send(node, Ack(newest))
+            elif self.closed:
+                await reports.send(node, Leave("late"))
+            else:
+                self._hello(message)
+                await reports.send(node, Ack(0))
+
+    def _hello(self, hello: Hello) -> None:
+        known = self._ledger.state.nodes.get(hello.node)
+        said = (hello.boot, hello.port, hello.address, hello.gpus)
+        fresh = known is None or (known.boot, known.port, known.address, known.gpus) != said
+        log.info("agent", node=hello.node, address=hello.address, new=fresh)
+        if fresh or (known is not None and (known.silent or known.left)):
+            joined = NodeJoined(self._now(), hello.node, hello.address, hello.port, hello.gpus, hello.boot)
+            self._ledger.absorb([joined])
+
+    def _report(self, report: Report) -> int | None:
+        """Take a report in; gives the event to acknowledge, None while the journal does not hold it."""
+        if report.node not in self._ledger.state.nodes:
+            return None  # its hello is on the way
+        boot, seen = self._seen.get(report.node, (report.boot, -1))
+        seen = seen if boot == report.boot else -1
+        new = tuple((number, event) for number, event in report.events if number > seen)
+        self._seen[report.node] = (report.boot, max((number for number, _ in report.events), default=seen))
+        fresh = Report(report.node, report.boot, report.seq, report.beats, new)
+        kept = self._ledger.absorb(self._watch.report(fresh, self._ledger.state, self._now()))
+        for _, event in new:
+            if isinstance(event, OrderDone):
+                self._order_done(event)
+        return self._seen[report.node][1] if kept else None

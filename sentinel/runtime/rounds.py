@@ -1,0 +1,92 @@
+"""The controller's rounds: every Ray node has an agent, and Ray's GCS answers."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import structlog
+
+from sentinel.adapters import ray_gcs
+from sentinel.core.state import State
+from sentinel.core.watch import Watch
+from sentinel.model.fact import Fact, GcsBack, GcsLost
+from sentinel.model.ids import Instant, NodeId, Seconds
+from sentinel.runtime.link import Link, LinkError
+from sentinel.runtime.perform import Performer
+
+log = structlog.get_logger("rounds")
+
+EVERY_S = 1.0
+AGENT_RETRY_S = 10.0
+GCS_EVERY_S = 0.5
+GCS_MISSES = 2
+"""Refused connections in a row that make a dead GCS."""
+
+
+class AgentRounds:
+    """Starts agents where none was ever heard; one that falls silent is a diagnosis, not housekeeping."""
+
+    def __init__(
+        self, link: Link, state: State, watch: Watch, performer: Performer, now: Callable[[], Instant]
+    ) -> None:
+        self._link, self._state, self._watch, self._performer, self._now = link, state, watch, performer, now
+        self._asked: dict[NodeId, Instant] = {}
+        self._started = now()
+        self.closed = False
+        """Sentinel is going down: no agent is started any more."""
+
+    async def run(self, grace: Seconds) -> None:
+        """Go round until cancelled. After a restart, agents get the grace period to come back by themselves."""
+        while True:
+            try:
+                nodes = [node for node in await self._link.ask("nodes", timeout=10.0) if node["alive"]]
+            except LinkError as error:
+                log.warning("ray-away", error=str(error))
+                nodes = []
+            doors = {NodeId(node["node"]): (node["address"], node["port"]) for node in nodes}
+            self._performer.raylets = {**self._performer.raylets, **doors}
+            known = any(not node.left for node in self._state.nodes.values())
+            if not known or self._now() - self._started > grace:
+                await self._start_missing(NodeId(node["node"]) for node in nodes if not node["head"])
+            await asyncio.sleep(EVERY_S)
+
+    async def _start_missing(self, nodes: Iterable[NodeId]) -> None:
+        for node in nodes:
+            if self.closed or self._is_heard(node) or self._now() - self._asked.get(node, 0.0) < AGENT_RETRY_S:
+                continue
+            self._asked[node] = self._now()
+            with contextlib.suppress(LinkError):
+                log.info("agent-started", node=node, how=await self._performer.start_agent(node))
+
+    def _is_heard(self, node: NodeId) -> bool:
+        """Say whether it was ever heard; an evicted node that is back counts as new, its silence is diagnosed."""
+        known = self._state.nodes.get(node)
+        is_back = known is not None and known.silent and known.cordon is not None
+        return self._watch.heard_age(node, self._now()) is not None and not is_back
+
+
+async def watch_gcs(
+    address: str, memory: Path, learn: Callable[[Fact], None], now: Callable[[], Instant]
+) -> None:
+    """Knock at the GCS's door until cancelled; remember in `memory` how to start it while it lives."""
+    host, _, port = address.rpartition(":")
+    if not host:
+        log.warning("gcs-not-watched", address=address, hint="set ray.address to host:port")
+        return
+    misses, lost, remembered = 0, False, False
+    while True:
+        answer = await asyncio.to_thread(ray_gcs.alive, address)
+        if answer == "ok" and not remembered:
+            with contextlib.suppress(ray_gcs.GcsError):  # the GCS runs on another machine
+                pid = await asyncio.to_thread(ray_gcs.find, host, int(port))
+                await asyncio.to_thread(ray_gcs.remember, memory, pid)
+            remembered = True
+        misses = 0 if answer == "ok" else misses + 1
+        if misses == GCS_MISSES and not lost:
+            lost = True
+            learn(GcsLost(now(), address, answer))
+        elif lost and answer == "ok":
+            lost = False
+            learn(GcsBack(now(), address))
+        await asyncio.sleep(GCS_EVERY_S)
