@@ -56,12 +56,16 @@ async def acknowledge(reports: Reports) -> None:
             await reports.send(node, Ack(max((number for number, _ in message.events), default=0)))
 
 
-def start(root: Path, endpoint: str, ranks: int) -> list[subprocess.Popen[bytes]]:
-    gpus = [
+def simulated(gpus: int) -> list[dict[str, object]]:
+    """Healthy GPUs of a device file."""
+    return [
         {"index": n, "uuid": f"GPU-{n}", "pci": f"0000:{n + 1:02x}:00", "throttle_reasons": 0, **GPU}
-        for n in range(ranks)
+        for n in range(gpus)
     ]
-    (root / "gpus.json").write_text(json.dumps({"gpus": gpus}))
+
+
+def start(root: Path, endpoint: str, ranks: int) -> list[subprocess.Popen[bytes]]:
+    (root / "gpus.json").write_text(json.dumps({"gpus": simulated(ranks)}))
     (root / "kern.log").touch()
     memory = root / "m"
     flags = f"--controller {endpoint} --keys {root}/keys --node bench --memory {memory}"

@@ -12,7 +12,7 @@ from typing import get_args
 
 from benchmarks.recovery.contender import WORLD, Contender, Fault, Trial
 from benchmarks.recovery.contenders import all_contenders
-from benchmarks.recovery.table import Result, render
+from benchmarks.recovery.table import Result, recall, remember, render
 from benchmarks.recovery.trial import adopt_orphans, sweep
 
 
@@ -24,7 +24,8 @@ def main() -> None:
     adopt_orphans()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))  # so that `sweep` runs
     versions = [contender.prepare() for contender in options.only]
-    results = list(_run(options.only, _trials(options)))
+    earlier = recall(options.results) if options.results else []
+    results = earlier + list(_run(options.only, _trials(options), options.results))
     report = _report(options, versions, results)
     print(report)
     if options.write:
@@ -49,6 +50,9 @@ def _options(contenders: Mapping[str, Contender]) -> argparse.Namespace:
     parser.add_argument("--save-every", type=int, default=1, help="steps from one checkpoint to the next")
     parser.add_argument("--seed", type=int, default=0, help="seed of the first run")
     parser.add_argument("--write", type=Path, help="write the report to this Markdown file too")
+    parser.add_argument(
+        "--results", type=Path, help="append to this JSON Lines file, and report on all that it holds"
+    )
     options = parser.parse_args()
     options.only = [contenders[name] for name in options.only]
     return options
@@ -72,7 +76,7 @@ def _trials(options: argparse.Namespace) -> Iterator[Trial]:
                 yield Trial(fault, seed, timeout_s, options.cap, options.save_every)
 
 
-def _run(contenders: Sequence[Contender], trials: Iterator[Trial]) -> Iterator[Result]:
+def _run(contenders: Sequence[Contender], trials: Iterator[Trial], keep: Path | None) -> Iterator[Result]:
     """Take turns within each trial, so that a noisy minute is shared by all."""
     for trial in trials:
         for contender in contenders:
@@ -83,6 +87,8 @@ def _run(contenders: Sequence[Contender], trials: Iterator[Trial]) -> Iterator[R
                 finally:
                     sweep()
             print(result, file=sys.stderr, flush=True)
+            if keep:
+                remember(result, keep)
             yield result
 
 

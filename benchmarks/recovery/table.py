@@ -1,8 +1,11 @@
 """Measurements as a Markdown table, each contender beside torchrun."""
 
+import dataclasses
+import json
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from benchmarks.recovery.contender import Measurement, Trial
 
@@ -19,6 +22,20 @@ class Result:
     contender: str
     trial: Trial
     measured: Measurement
+
+
+def remember(result: Result, path: Path) -> None:
+    """Append one result as a JSON line, so that a long comparison can be made in pieces."""
+    with path.open("a") as lines:
+        lines.write(json.dumps(dataclasses.asdict(result)) + "\n")
+
+
+def recall(path: Path) -> list[Result]:
+    """Read the results of earlier pieces; none when the file is not there yet."""
+    if not path.exists():
+        return []
+    kept = [json.loads(line) for line in path.read_text().splitlines()]
+    return [Result(k["contender"], Trial(**k["trial"]), Measurement(**k["measured"])) for k in kept]
 
 
 def render(results: Sequence[Result]) -> str:

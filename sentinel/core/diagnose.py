@@ -32,7 +32,7 @@ def diagnose(incident: Incident, state: State, rules: Rules) -> Diagnosis:
 
 
 def _is_symptom(pair: tuple[Runbook, Match], others: Iterable[tuple[Runbook, Match]]) -> bool:
-    """Does another match explain this one? What sits on one node explains nothing on a healthy other."""
+    """Say whether another match explains this one; one node explains nothing on a healthy other."""
     nodes = {suspect.node for suspect in pair[1].suspects if suspect.node}
     for book, found in others:
         reach = {suspect.node for suspect in found.suspects if suspect.node}
@@ -42,7 +42,7 @@ def _is_symptom(pair: tuple[Runbook, Match], others: Iterable[tuple[Runbook, Mat
 
 
 def _is_dealt_with(found: Match, incident: Incident, state: State) -> bool:
-    """Are all its suspects' nodes evicted by this incident already? Then a new failure has a new cause."""
+    """Say whether this incident evicted all its suspects' nodes: then a new failure has a new cause."""
     nodes = [state.nodes[suspect.node] for suspect in found.suspects if suspect.node in state.nodes]
     return bool(nodes) and all(node.cordon and node.cordon.by == incident.id for node in nodes)
 
@@ -75,11 +75,11 @@ def _bad(finding: Finding) -> bool:
 
 def _blamed(case: Case, node: str, gpu: int | None) -> Suspect:
     """Return the suspect for a GPU or node with the rank that sat there, if one did."""
-    for job in case.state.jobs.values():
-        for rank, worker in job.seated():
-            if worker.node == node and gpu is not None and worker.gpu == gpu:
-                return Suspect(worker.node, rank, gpu)
     known = case.state.nodes.get(node)  # type: ignore[call-overload]
+    for job, name in known.ranks if known else ():
+        worker = case.state.jobs[job].workers[name]
+        if gpu is not None and worker.gpu == gpu:
+            return Suspect(worker.node, worker.rank, gpu)
     return Suspect(known.id if known else None, None, gpu)
 
 

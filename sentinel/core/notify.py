@@ -1,7 +1,10 @@
 """What a page says: the cause in one line, then the evidence, then what is being done."""
 
+from collections.abc import Sequence
+
 from sentinel.core.state import Rules, State
 from sentinel.model.action import (
+    Action,
     CollectStacks,
     Evict,
     Page,
@@ -12,7 +15,7 @@ from sentinel.model.action import (
     StopJob,
     action_id,
 )
-from sentinel.model.fact import Outcome, RankRaised
+from sentinel.model.fact import DeadlinePassed, Fact, Outcome, RankRaised
 from sentinel.model.incident import Diagnosis, Incident, Stage, Suspect
 from sentinel.model.runbook import PageWhen
 
@@ -21,8 +24,11 @@ THREAD_LIMIT = 2500
 """Slack cuts a text block at 3,000 characters."""
 
 
-def page(incident: Incident, state: State, rules: Rules) -> tuple[Page, ...]:
-    """Open or edit the incident's page, if its runbook pages at all and nobody silenced it."""
+def page(incident: Incident, state: State, rules: Rules, fresh: Sequence[Action] = ()) -> tuple[Page, ...]:
+    """Open or edit the incident's page, if its runbook pages at all and nobody silenced it.
+
+    `fresh` are the actions that are being decided with it.
+    """
     diagnosis = incident.diagnosis
     if diagnosis is None or not (incident.revision or _wakes(incident, state, rules)):
         return ()
@@ -30,7 +36,7 @@ def page(incident: Incident, state: State, rules: Rules) -> tuple[Page, ...]:
     number = incident.revision
     book = rules.runbooks.get(diagnosis.cause)
     title = f"{book.title if book else diagnosis.cause}{_where(diagnosis)}"
-    body = "\n".join(_body(incident, diagnosis))
+    body = "\n".join(_body(incident, diagnosis, fresh))
     name = action_id(incident.id, "page", "on-call", number)
     return (Page(name, incident.id, number, title, body, incident.stage.value, _thread(incident)),)
 
@@ -43,8 +49,12 @@ def _wakes(incident: Incident, state: State, rules: Rules) -> bool:
         return False
     if book is None or book.page is PageWhen.AT_ONCE:
         return True
-    failed = any(isinstance(fact, Outcome) and not fact.ok for fact in incident.evidence)
+    failed = any(_failed(fact) for fact in incident.evidence)
     return book.page is PageWhen.IF_REMEDY_FAILS and failed
+
+
+def _failed(fact: Fact) -> bool:
+    return isinstance(fact, DeadlinePassed) or (isinstance(fact, Outcome) and not fact.ok)
 
 
 def _where(diagnosis: Diagnosis) -> str:
@@ -60,9 +70,11 @@ def place(suspect: Suspect) -> str:
     return f"{' '.join(words)} ({rank})" if words and rank else " ".join(words) or rank
 
 
-def _body(incident: Incident, diagnosis: Diagnosis) -> list[str]:
+def _body(incident: Incident, diagnosis: Diagnosis, fresh: Sequence[Action]) -> list[str]:
     lines = [f"Cause: {diagnosis.cause} (confidence {diagnosis.confidence:.2f})", f"Why: {diagnosis.why}"]
-    lines += [f"Did: {done}" for action in incident.actions if (done := _told(action))]
+    lines += [f"Did: {done}" for action in [*incident.actions, *fresh] if (done := _told(action))]
+    failed = (fact for fact in incident.evidence if isinstance(fact, Outcome) and not fact.ok)
+    lines += [f"Failed: {fact.action}: {fact.detail}" for fact in failed]
     if incident.stage is Stage.RESOLVED:
         took = incident.times.get("new_step", incident.times.get("resolved", 0.0)) - incident.opened
         lines.append(f"Resolved {took:.1f} s after it was seen")
@@ -71,7 +83,7 @@ def _body(incident: Incident, diagnosis: Diagnosis) -> list[str]:
     return lines
 
 
-def _told(action: object) -> str:
+def _told(action: Action) -> str:
     match action:
         case Evict(node=node):
             return f"evict {node}"
@@ -93,7 +105,8 @@ def _thread(incident: Incident) -> str:
     """Details worth a reply in the thread, each told once: tracebacks and stacks."""
     if incident.revision == 1:
         raised = [f for f in incident.evidence if isinstance(f, RankRaised) and f.kind == "user"]
-        return "\n".join(raised[-1].traceback.splitlines()[-TRACEBACK_LINES:])[:THREAD_LIMIT] if raised else ""
+        lines = raised[-1].traceback.splitlines() if raised else []
+        return "\n".join(lines[-TRACEBACK_LINES:])[:THREAD_LIMIT]
     stacks = {action.id for action in incident.actions if isinstance(action, CollectStacks)}
     newest = incident.evidence[-1] if incident.evidence else None
     if isinstance(newest, Outcome) and newest.action in stacks:

@@ -1,11 +1,12 @@
 """An operator's word: acknowledge, silence, drain, undrain, stop and resume actions."""
 
-from sentinel.core import notify, remedy
+from sentinel.core import notify, reform
+from sentinel.core.conclude import catch_up, leave_cordoned
+from sentinel.core.evict import refuse_action
 from sentinel.core.state import Cordon, JobStage, Rules, State, Worker, WorkerStage
-from sentinel.model.action import Action, Readmit, StopJob, action_id
+from sentinel.model.action import Action, Readmit, StopJob, StopWorker, action_id
 from sentinel.model.fact import Commanded
 from sentinel.model.ids import IncidentId, JobId, NodeId
-from sentinel.model.incident import Incident
 
 COMMANDS = ("ack", "silence", "drain", "undrain", "stop-actions", "resume-actions", "stop-job", "retire")
 
@@ -33,7 +34,8 @@ def _still_busy(state: State) -> str:
         living = [worker.id for worker in job.workers.values() if _lives(state, worker)]
         if living:
             return f"{job.id} still has {len(living)} processes: {', '.join(living)}"
-    return ""
+    ending = [name for name, each in state.unfinished.items() if isinstance(each, StopWorker | StopJob)]
+    return f"not done yet: {', '.join(ending)}" if ending else ""
 
 
 def _lives(state: State, worker: Worker) -> bool:
@@ -57,48 +59,48 @@ def command(state: State, fact: Commanded, rules: Rules) -> list[Action]:
             state.stopped = f"{fact.who}: {fact.reason}" if fact.reason else fact.who
         case "resume-actions":
             state.stopped = state.frozen = ""
-            return _catch_up(state, rules)
+            for given_up in state.open_incidents():
+                given_up.attempts = 0
+            return catch_up(state, rules)
         case "drain":
             return _drain(state, fact, rules)
         case "undrain":
-            return _undrain(state, fact)
+            return _undrain(state, fact, rules)
         case "stop-job":
             job = state.jobs.get(JobId(fact.target))
             if job and job.stage is not JobStage.STOPPED:
                 job.stage, job.pending = JobStage.STOPPED, ""
                 who = IncidentId(f"operator-{job.id}")
-                name = action_id(who, "stop-job", job.id, int(fact.at))
+                name = action_id(who, "stop-job", job.id, int(fact.at * 1000))
                 return [StopJob(name, who, job.id, f"{fact.who}: {fact.reason}")]
     return []
 
 
-def _catch_up(state: State, rules: Rules) -> list[Action]:
-    """Actions are allowed again: act on what is still true now, never on what was refused then."""
-    actions: list[Action] = []
-    for incident in list(state.open_incidents()):
-        if incident.diagnosis is not None and not incident.remedied:
-            actions += remedy.apply(incident, state, rules)
-    return actions
-
-
 def _drain(state: State, fact: Commanded, rules: Rules) -> list[Action]:
-    node = state.nodes[NodeId(fact.target)]
-    node.cordon = Cordon("operator", fact.reason or fact.who, fact.at)
-    job = state.job_on(node.id)
-    if job is None or job.stage is not JobStage.RUNNING:
+    """Cordon for a human, and move what runs there at the next step boundary."""
+    node = state.nodes.get(NodeId(fact.target))
+    if node is None:
         return []
-    asked = Incident(IncidentId(f"operator-{job.id}"), fact.at)
-    return list(remedy.resume(asked, job, state, rules, graceful=True))
+    node.cordon = Cordon("operator", fact.reason or fact.who, fact.at)
+    blocked, job = refuse_action(state, rules), state.job_on(node.id)
+    if blocked and job is not None:
+        return [reform.refuse(reform.upkeep(job, state), state, f"drain {node.id}", blocked)]
+    return [] if blocked else leave_cordoned(state, rules)
 
 
-def _undrain(state: State, fact: Commanded) -> list[Action]:
+def _undrain(state: State, fact: Commanded, rules: Rules) -> list[Action]:
     """Take a node back: whoever undrains it vouches for it, so its old failures count no more."""
-    node = state.nodes[NodeId(fact.target)]
+    node = state.nodes.get(NodeId(fact.target))
+    if node is None:
+        return []
     node.failures.clear()
     node.app_xids.clear()
+    node.misstarts = 0
     if node.cordon is None:
         return []
     by = IncidentId(node.cordon.by if node.cordon.by != "operator" else f"operator-{node.id}")
     node.cordon = None
-    readmit = Readmit(action_id(by, "readmit", node.id, int(fact.at)), by, node.id)
-    return [readmit, *(action for job in state.jobs.values() for action in remedy.refill(job, state))]
+    actions: list[Action] = [Readmit(action_id(by, "readmit", node.id, int(fact.at * 1000)), by, node.id)]
+    for job in state.jobs.values():
+        actions += reform.retry(state, job, rules) or reform.refill(job, state, rules)
+    return actions

@@ -2,15 +2,17 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import combinations
 from typing import TypeVar
 
 from sentinel.core.progress import laggards
-from sentinel.core.state import Rules, State
+from sentinel.core.state import JobStage, Rules, State
 from sentinel.model.fact import (
     FindingReported,
     GcsLost,
     JobAdvanced,
     JobStalled,
+    JournalFailed,
     NodeReached,
     NodeSilent,
     RankExited,
@@ -57,16 +59,16 @@ def _suspect(fact: RankExited | RankRaised | RankSlow) -> Suspect:
     return Suspect(fact.node, fact.rank, fact.gpu)
 
 
-def _newest_generation(case: Case, raised: list[RankRaised]) -> list[RankRaised]:
-    newest = max((fact.generation for fact in raised), default=0)
-    return [fact for fact in raised if fact.generation == newest]
+def _newest(case: Case) -> int:
+    """Return the generation that broke last in this incident: what broke earlier is repaired already."""
+    hurt = (fact for fact in case.incident.evidence if isinstance(fact, RankExited | RankRaised | JobStalled))
+    return max((fact.generation for fact in hurt), default=0)
 
 
 def rank_exited(case: Case) -> Match | None:
     """Ranks' processes ended by themselves or were killed."""
-    exits = [fact for fact in case.all(RankExited) if fact.rank >= 0]
-    newest = max((fact.generation for fact in exits), default=0)
-    exits = [fact for fact in exits if fact.generation == newest]
+    newest = _newest(case)
+    exits = [fact for fact in case.all(RankExited) if fact.rank >= 0 and fact.generation == newest]
     if not exits:
         return None
     told = ", ".join(f"rank {e.rank} (pid {e.pid}) on {e.node} ended: {e.how}" for e in exits)
@@ -89,6 +91,8 @@ def laggard(case: Case) -> Match | None:
     if not found.ranks or len(stall.beats) < world:
         return None
     where = dict(zip((beat.rank for beat in stall.beats), stall.nodes, strict=True))
+    if any(case.state.nodes[where[rank]].silent for rank in found.ranks):
+        return None  # its node's silence says more
     gpus = {beat.rank: beat.gpu for beat in stall.beats}
     suspects = tuple(Suspect(where[rank], rank, gpus[rank]) for rank in found.ranks)
     return Match(suspects, f"no step for {stall.stalled_s:.1f} s; {found.why}", found.sure)
@@ -118,22 +122,31 @@ def all_loaders_stuck(case: Case) -> Match | None:
 
 def user_exception(case: Case) -> Match | None:
     """The training code itself raised."""
-    raised = _newest_generation(case, [fact for fact in case.all(RankRaised) if fact.kind == "user"])
+    newest = _newest(case)
+    raised = [fact for fact in _raised(case) if fact.generation == newest]
     if not raised:
         return None
     first = raised[0]
     return Match((_suspect(first),), f"rank {first.rank} on {first.node} raised {first.error}")
 
 
+def _raised(case: Case) -> list[RankRaised]:
+    return [fact for fact in case.all(RankRaised) if fact.kind == "user"]
+
+
 def _exception_pairs(case: Case) -> Iterator[tuple[RankRaised, RankRaised]]:
-    raised = [fact for fact in case.all(RankRaised) if fact.kind == "user"]
-    for earlier, later in zip(raised, raised[1:], strict=False):
-        if earlier.generation != later.generation:
+    """Exceptions of one type in two generations, the earlier one first."""
+    for earlier, later in combinations(_raised(case), 2):
+        if earlier.generation < later.generation and _type(earlier) == _type(later):
             yield earlier, later
 
 
+def _type(fact: RankRaised) -> str:
+    return fact.error.partition(":")[0]
+
+
 def follows_the_code(case: Case) -> Match | None:
-    """The same exception at the same step on another node."""
+    """The same exception of the same rank at the same step on another node."""
     for earlier, later in _exception_pairs(case):
         same = (earlier.step, earlier.error, earlier.rank) == (later.step, later.error, later.rank)
         if same and earlier.node != later.node:
@@ -143,9 +156,10 @@ def follows_the_code(case: Case) -> Match | None:
 
 
 def follows_the_node(case: Case) -> Match | None:
-    """Another rank fails the same way on the node that the first was moved from."""
+    """Another rank fails the same way on the node that the first was moved from, where that one does not."""
     for earlier, later in _exception_pairs(case):
-        if earlier.node == later.node and earlier.rank != later.rank:
+        passed = all((f.rank, f.generation) != (earlier.rank, later.generation) for f in _raised(case))
+        if earlier.node == later.node and earlier.rank != later.rank and passed:
             told = f"{earlier.node}: rank {earlier.rank} raised there, and after a move rank {later.rank}"
             return Match((Suspect(later.node, later.rank, later.gpu),), told)
     return None
@@ -153,13 +167,16 @@ def follows_the_node(case: Case) -> Match | None:
 
 def repeats_on_node(case: Case) -> Match | None:
     """Ranks of one node crash or hang again and again within the hour."""
+    limit = case.rules.policy.crashes_per_hour
+    hung = laggard(case)
+    named = {getattr(fact, "node", None) for fact in case.incident.evidence}
+    named |= {suspect.node for suspect in hung.suspects} if hung else set()
     for node in case.state.nodes.values():
-        recent = [at for at in node.failures if at > case.state.now - 3600]
-        here = any(getattr(fact, "node", None) == node.id for fact in case.incident.evidence) or any(
-            s.node == node.id for s in (laggard(case) or Match((), "")).suspects
-        )
-        if here and len(recent) >= case.rules.policy.crashes_per_hour:
-            told = f"{node.id}: crash or hang {len(recent)} times within an hour"
+        if len(node.failures) < limit or node.id not in named:
+            continue
+        recent = sum(at > case.state.now - 3600 for at in node.failures)
+        if recent >= limit:
+            told = f"{node.id}: crash or hang {recent} times within an hour"
             return Match((Suspect(node.id),), told)
     return None
 
@@ -194,13 +211,16 @@ def _reached(case: Case) -> Iterator[NodeReached]:
 
 
 def _job_hurt(case: Case) -> bool:
-    """Did the job lose a rank or stop stepping in this incident?"""
-    return any(isinstance(fact, JobStalled | RankRaised | RankExited) for fact in case.incident.evidence)
+    """Say whether the job lost a rank or stopped stepping in this incident, and has not recovered."""
+    job = case.state.job_of(case.incident)
+    going = job is not None and job.stage is JobStage.RUNNING
+    hurt = (isinstance(fact, JobStalled | RankRaised | RankExited) for fact in case.incident.evidence)
+    return not going and any(hurt)
 
 
 def node_lost(case: Case) -> Match | None:
     """A node's agent and raylet are both gone though its network answers."""
-    lost = [fact for fact in _reached(case) if fact.agent == "refused" and fact.raylet == "refused"]
+    lost = [f for f in _reached(case) if (f.agent, f.raylet) == ("refused", "refused") and f.step < 0]
     if not lost or _mass_silence(case):
         return None
     told = ", ".join(f"{fact.node}: agent and raylet refuse connections" for fact in lost)
@@ -220,9 +240,9 @@ def node_cut(case: Case) -> Match | None:
 
 
 def _mass_silence(case: Case) -> bool:
-    silent = [node for node in case.state.nodes.values() if node.silent]
-    many = len(silent) >= SECOND_FAILURE
-    return many and len(silent) >= case.rules.policy.mass_silence * len(case.state.nodes)
+    standing = case.state.standing()
+    silent = sum(node.silent for node in standing)
+    return silent >= SECOND_FAILURE and silent >= case.rules.policy.mass_silence * len(standing)
 
 
 def control_cut(case: Case) -> Match | None:
@@ -230,23 +250,31 @@ def control_cut(case: Case) -> Match | None:
     if case.last(NodeSilent) is None:
         return None
     if _mass_silence(case):
-        silent = sorted(node.id for node in case.state.nodes.values() if node.silent)
-        told = f"{len(silent)} of {len(case.state.nodes)} nodes silent at once: {', '.join(silent)}"
-        return Match((), told)
-    open_doors = [fact for fact in _reached(case) if "ok" in (fact.agent,) or fact.step >= 0]
-    open_doors = [fact for fact in open_doors if fact.agent != "refused"]
-    if not open_doors or _job_hurt(case):
+        standing = case.state.standing()
+        silent = sorted(node.id for node in standing if node.silent)
+        return Match((), f"{len(silent)} of {len(standing)} nodes silent at once: {', '.join(silent)}")
+    alive = [fact for fact in _reached(case) if fact.agent != "refused" and _lives(case, fact)]
+    if not alive or _job_hurt(case):
         return None
-    told = ", ".join(f"{fact.node} is silent, yet it answers" for fact in open_doors)
-    return Match(tuple(Suspect(fact.node) for fact in open_doors), told)
+    told = ", ".join(f"{fact.node} is silent, yet it answers or its ranks step" for fact in alive)
+    return Match(tuple(Suspect(fact.node) for fact in alive), told)
+
+
+def _lives(case: Case, fact: NodeReached) -> bool:
+    """Say whether a silent node shows life: an open door, a rank's answer, or steps that need its ranks."""
+    step = case.last(JobAdvanced)
+    since = max((f.at for f in case.all(NodeSilent) if f.node == fact.node), default=fact.at)
+    stepped = step is not None and step.at > since and case.state.job_on(fact.node) is not None
+    return "ok" in (fact.agent, fact.raylet) or fact.step >= 0 or stepped
 
 
 def agent_dead(case: Case) -> Match | None:
     """A node's agent is gone and the rest of the node is there."""
-    dead = [fact for fact in _reached(case) if fact.agent == "refused" and fact.raylet == "ok"]
+    refused = [fact for fact in _reached(case) if fact.agent == "refused"]
+    dead = [fact for fact in refused if fact.raylet == "ok" or fact.step >= 0]
     if not dead:
         return None
-    told = ", ".join(f"{fact.node}: its agent refuses connections, its raylet answers" for fact in dead)
+    told = ", ".join(f"{fact.node}: its agent refuses connections, the rest of it answers" for fact in dead)
     return Match(tuple(Suspect(fact.node) for fact in dead), told)
 
 
@@ -254,6 +282,24 @@ def gcs_dead(case: Case) -> Match | None:
     """Ray's GCS does not answer."""
     lost = case.last(GcsLost)
     return Match((), f"the GCS at {lost.address} does not answer: {lost.detail}") if lost else None
+
+
+def journal_failed(case: Case) -> Match | None:
+    """The journal can't be written."""
+    failed = case.last(JournalFailed)
+    return Match((), f"the journal can't be written: {failed.detail}") if failed else None
+
+
+def gang_broken(case: Case) -> Match | None:
+    """Collectives failed on ranks that are all there, and the time to wait for a culprit is over."""
+    raised = [fact for fact in case.all(RankRaised) if fact.generation == _newest(case)]
+    waiting = f"broken/{case.incident.id}" in case.state.deadlines
+    if not raised or waiting or any(fact.kind not in ("collective", "evicted") for fact in raised):
+        return None
+    if rank_exited(case) or laggard(case) or any(True for _ in _reached(case)):
+        return None
+    told = f"{len(raised)} ranks lost their peers, first rank {raised[0].rank} on {raised[0].node}"
+    return Match((), f"{told}: {raised[0].error}")
 
 
 def straggler(case: Case) -> Match | None:
@@ -340,6 +386,8 @@ PREDICATES: Mapping[str, Predicate] = {
         control_cut,
         agent_dead,
         gcs_dead,
+        journal_failed,
+        gang_broken,
         straggler,
         loss_nan,
         nan_again_same,

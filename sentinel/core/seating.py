@@ -48,6 +48,8 @@ class _Table:
     ready: dict[NodeId, list[Worker]] = field(default_factory=dict)
     """Warm standbys without a seat, per usable node."""
     starting: dict[NodeId, list[Worker]] = field(default_factory=dict)
+    full: set[NodeId] = field(default_factory=set)
+    """Nodes that are known to have no free GPU."""
 
     def __post_init__(self) -> None:
         pools = {WorkerStage.STANDBY: self.ready, WorkerStage.STARTING: self.starting}
@@ -62,8 +64,13 @@ class _Table:
 
     def free_gpu(self, node: Node, prefer: int = -1) -> int | None:
         """Return a GPU of the node that no rank has and no finding accuses."""
+        if node.id in self.full:
+            return None
         order = sorted(range(node.gpus), key=lambda gpu: (gpu != prefer, gpu))
-        return next((g for g in order if (node.id, g) not in self.taken and not _bad_gpu(node, g)), None)
+        free = next((g for g in order if (node.id, g) not in self.taken and not _bad_gpu(node, g)), None)
+        if free is None:
+            self.full.add(node.id)
+        return free
 
     def give(self, rank: int, worker: Worker, gpu: int) -> None:
         """Seat a worker."""
@@ -92,7 +99,8 @@ def seat(state: State, job: Job, replace: Collection[int]) -> Seated | Wait | Ca
     for rank in _keep_survivors(table, replace):
         old = job.workers.get(job.seats[rank]) if rank < len(job.seats) else None
         avoid = old.node if old and f"{rank}@{old.node}" in job.avoid else None
-        if _seat_ready(table, rank, old, avoid) or (avoid and _swap(table, rank, old)):
+        # A swap tells more than a move to a spare: whoever sits on the old node now is the counter-test.
+        if (avoid and _swap(table, rank, old)) or _seat_ready(table, rank, old, avoid):
             continue
         room = _room(table, old, avoid)
         if room is None:
@@ -134,7 +142,7 @@ def _seat_ready(table: _Table, rank: int, old: Worker | None, avoid: NodeId | No
 
 
 def _swap(table: _Table, rank: int, old: Worker | None) -> bool:
-    """No GPU is free elsewhere: exchange places with a rank of another node, through both nodes' standbys."""
+    """Exchange places with a rank of another node, through both nodes' standbys."""
     if old is None or not table.ready.get(old.node) or (old.node, old.gpu) in table.taken:
         return False
     for other, there in sorted(table.given.items()):

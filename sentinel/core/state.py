@@ -65,10 +65,14 @@ class Node:
     recent: list[FindingReported] = field(default_factory=list)
     """The last findings of any kind, newest last: evidence that may have come before its symptom."""
     reached: NodeReached | None = None
+    ranks: list[tuple[JobId, WorkerId]] = field(default_factory=list)
+    """Who is seated here."""
+    misstarts: int = 0
+    """Workers in a row that did not start here."""
 
     @property
     def usable(self) -> bool:
-        """Whether a rank may be placed here."""
+        """True when a rank may be placed here."""
         return self.cordon is None and not self.silent and not self.left
 
 

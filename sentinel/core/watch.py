@@ -1,10 +1,12 @@
-"""The one detector: receipt-stamped reports and the time in, facts about silence, stalls and stragglers out."""
+"""The one detector: receipt-stamped reports and time in, facts about silence, stalls and stragglers out."""
 
+from bisect import bisect_left
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
+from sentinel.core.progress import STOPPED_STATES
 from sentinel.core.state import Job, JobStage, State
 from sentinel.model.fact import (
     Fact,
@@ -37,6 +39,12 @@ SLOW_PHASES = frozenset({"setup", "load", "save", "snapshot"})
 """Phases in which a rank may take long without being hung."""
 MIN_PEERS = 3
 """With two ranks nobody can say which of them is the odd one."""
+SLOW_EVERY_S = 0.25
+"""Ranks are compared as often as nodes report; more often would compare the same beats again."""
+SLOW_SAMPLES = 5
+"""Beats in a row that show a straggler: of fast training steps, most are never seen."""
+STEPS_WITHOUT_NODE = 2
+"""New steps since a node fell silent that need its ranks: one may have been under way."""
 
 
 @dataclass(slots=True)
@@ -53,9 +61,13 @@ class _Pulse:
     stalled: bool = False
     announced: bool = False
     """The generation's first new step was told."""
-    slow: dict[int, int] = field(default_factory=dict)
-    """Steps in a row that a rank was slow."""
+    slow: dict[int, tuple[int, int]] = field(default_factory=dict)
+    """Rank → (first step at which it was slow, samples since)."""
     slow_told: bool = False
+    weighed_at: Instant = 0.0
+    """When the ranks were last compared."""
+    silent_since: int | None = None
+    """Step at which a seated node was first seen silent; None while all report."""
 
 
 class Watch:
@@ -95,7 +107,7 @@ class Watch:
             facts.append(NodeHeard(now, report.node))
         self._beats[report.node] = report.beats
         for beat in report.beats:
-            facts += self._beat(beat, report.node, state, now)
+            facts += self._beat(beat, state, now)
         facts += (fact for _, event in report.events if (fact := event_fact(event, report.node, now)))
         return facts
 
@@ -118,24 +130,28 @@ class Watch:
 
     # --- progress --------------------------------------------------------------------------------------
 
-    def _beat(self, beat: RankBeat, node: NodeId, state: State, now: Instant) -> Iterator[Fact]:
+    def _beat(self, beat: RankBeat, state: State, now: Instant) -> Iterable[Fact]:
         job = state.jobs.get(beat.job)
-        if job is None or beat.rank < 0 or beat.worker not in job.seats:
-            return
-        pulse = self._pulses.setdefault(job.id, _Pulse(high=job.high_step))
+        worker = job.workers.get(beat.worker) if job else None
+        if job is None or worker is None or worker.rank < 0 or beat.rank < 0:
+            return ()
+        pulse = self._pulses.get(job.id)
+        if pulse is None:  # what was reached before this watch began is nothing new
+            pulse = self._pulses[job.id] = _Pulse(high=max(job.high_step, beat.step))
         if beat.generation != job.generation:
             pulse.high = max(pulse.high, beat.step)
-            return
+            return ()
         if pulse.generation != job.generation:
             self._new_generation(pulse, job, now)
-        if beat.step > pulse.step:
-            self._stepped(pulse, beat.step, now)
-            yield from self._advanced(pulse, job, now)
-            yield from self._slow(pulse, job, state, now)
+        if beat.step <= pulse.step:
+            return ()
+        self._stepped(pulse, beat.step, now)
+        return [*self._advanced(pulse, job, state, now), *self._slow(pulse, job, now)]
 
     def _new_generation(self, pulse: _Pulse, job: Job, now: Instant) -> None:
         pulse.generation, pulse.step, pulse.stepped_at = job.generation, -1, now
         pulse.stalled = pulse.announced = pulse.slow_told = False
+        pulse.silent_since = None
         pulse.slow.clear()
 
     def _stepped(self, pulse: _Pulse, step: int, now: Instant) -> None:
@@ -143,59 +159,94 @@ class Watch:
             pulse.pace.append((now - pulse.stepped_at) / (step - pulse.step))
         pulse.step, pulse.stepped_at = step, now
 
-    def _advanced(self, pulse: _Pulse, job: Job, now: Instant) -> Iterator[Fact]:
+    def _advanced(self, pulse: _Pulse, job: Job, state: State, now: Instant) -> Iterator[Fact]:
         new = pulse.step > pulse.high
         pulse.high = max(pulse.high, pulse.step)
-        if new and (not pulse.announced or pulse.stalled or job.stage is JobStage.BROKEN):
+        first = not pulse.announced or pulse.stalled or job.stage is JobStage.BROKEN
+        if new and (first or self._without_node(pulse, state)):
             pulse.announced, pulse.stalled = True, False
             yield JobAdvanced(now, job.id, job.generation, pulse.step)
+
+    def _without_node(self, pulse: _Pulse, state: State) -> bool:
+        """Say, once per silence, that steps go on that need a silent node's ranks: so it lives."""
+        if not any(node.silent and node.ranks for node in state.nodes.values()):
+            pulse.silent_since = None
+            return False
+        if pulse.silent_since is None:
+            pulse.silent_since = pulse.step
+        return pulse.step == pulse.silent_since + STEPS_WITHOUT_NODE
 
     def _stalled(self, state: State, now: Instant) -> Iterator[Fact]:
         for job in state.jobs.values():
             pulse = self._pulses.get(job.id)
-            if pulse is None or pulse.stalled or job.stage is not JobStage.RUNNING:
-                continue
-            if pulse.generation != job.generation:
+            if pulse is None or pulse.stalled or pulse.generation != job.generation:
                 continue
             pace = median(pulse.pace) if pulse.pace else 0.0
             age = now - pulse.stepped_at
             if age <= max(self._policy.stall_s, self._policy.stall_factor * pace):
                 continue
             beats = list(self._job_beats(job, now))
-            phases = {beat.phase for beat, _ in beats if beat.state not in "Tt"}
-            if phases & SLOW_PHASES and age < self._policy.slow_phase_s:
+            if self._excused(job, [beat for beat, _ in beats], age):
                 continue
             pulse.stalled = True
             told, nodes = tuple(beat for beat, _ in beats), tuple(node for _, node in beats)
             yield JobStalled(now, job.id, job.generation, round(age, 3), round(pace, 4), told, nodes)
 
+    def _excused(self, job: Job, beats: Sequence[RankBeat], age: Seconds) -> bool:
+        """Say whether standing still is no stall: set-up, load, save and a first step take their time.
+
+        A stopped process is no excuse, whatever phase the others wait in.
+        """
+        if job.stage not in (JobStage.RUNNING, JobStage.FORMING):
+            return True
+        if any(beat.state in STOPPED_STATES for beat in beats) or age >= self._policy.slow_phase_s:
+            return False
+        return job.stage is JobStage.FORMING or any(beat.phase in SLOW_PHASES for beat in beats)
+
     def _job_beats(self, job: Job, now: Instant) -> Iterator[tuple[RankBeat, NodeId]]:
         """Beats of a job's ranks from nodes that report now; a silent node's last word is no evidence."""
-        for rank, worker in job.seated():
-            if now - self._heard.get(worker.node, 0.0) > self._policy.silent_s / 2:
+        ranks = {worker.id: rank for rank, worker in job.seated()}
+        for node in dict.fromkeys(worker.node for _, worker in job.seated()):
+            if now - self._heard.get(node, 0.0) > self._policy.silent_s / 2:
                 continue
-            for beat in self._beats.get(worker.node, ()):
-                if beat.worker == worker.id and beat.rank == rank:
-                    yield beat, worker.node
+            for beat in self._beats.get(node, ()):
+                if ranks.get(beat.worker) == beat.rank:
+                    yield beat, node
 
     # --- stragglers ------------------------------------------------------------------------------------
 
-    def _slow(self, pulse: _Pulse, job: Job, state: State, now: Instant) -> Iterator[Fact]:
+    def _slow(self, pulse: _Pulse, job: Job, now: Instant) -> Iterator[Fact]:
         """Count steps in a row in which one rank needs a multiple of its peers' time outside collectives."""
-        beats = list(self._job_beats(job, now))
-        if len(beats) < job.world or job.world < MIN_PEERS or pulse.slow_told:
+        if job.world < MIN_PEERS or pulse.slow_told or now < pulse.weighed_at + SLOW_EVERY_S:
             return
+        pulse.weighed_at = now
+        beats = [pair for pair in self._job_beats(job, now) if pair[0].generation == job.generation]
+        if len(beats) < job.world:
+            return
+        times = sorted(beat.outside_s for beat, _ in beats)
         for beat, node in beats:
-            peers = median(other.outside_s for other, _ in beats if other.rank != beat.rank)
-            if peers <= 0 or beat.outside_s < self._policy.straggler_factor * peers:
-                pulse.slow.pop(beat.rank, None)
-                continue
-            since = pulse.slow.setdefault(beat.rank, beat.step)
-            if beat.step - since >= self._policy.straggler_steps:
+            peers = _median_without(times, beat.outside_s)
+            if self._counts_as_slow(pulse, beat, peers):
+                steps = beat.step - pulse.slow[beat.rank][0]
                 pulse.slow_told = True
-                yield RankSlow(
-                    now, job.id, beat.rank, node, beat.gpu, job.generation, beat.outside_s, peers, beat.step - since
-                )
+                place = (beat.rank, node, beat.gpu, job.generation)
+                yield RankSlow(now, job.id, *place, beat.outside_s, peers, steps)
+                return
+
+    def _counts_as_slow(self, pulse: _Pulse, beat: RankBeat, peers: Seconds) -> bool:
+        if peers <= 0 or beat.outside_s < self._policy.straggler_factor * peers:
+            pulse.slow.pop(beat.rank, None)
+            return False
+        since, samples = pulse.slow.get(beat.rank, (beat.step, 0))
+        pulse.slow[beat.rank] = since, samples + 1
+        return beat.step - since >= self._policy.straggler_steps and samples + 1 >= SLOW_SAMPLES
+
+
+def _median_without(times: Sequence[Seconds], own: Seconds) -> Seconds:
+    """Median of sorted `times` with one occurrence of `own` left out."""
+    mine, left = bisect_left(times, own), len(times) - 1
+    low, high = (left - 1) // 2, left // 2
+    return (times[low + (low >= mine)] + times[high + (high >= mine)]) / 2
 
 
 def event_fact(event: Event, node: NodeId, now: Instant) -> Fact | None:
@@ -203,7 +254,15 @@ def event_fact(event: Event, node: NodeId, now: Instant) -> Fact | None:
     match event:
         case ExitSeen():
             return RankExited(
-                now, event.job, event.rank, event.worker, node, event.gpu, event.pid, event.generation, event.how
+                now,
+                event.job,
+                event.rank,
+                event.worker,
+                node,
+                event.gpu,
+                event.pid,
+                event.generation,
+                event.how,
             )
         case RaisedSeen():
             return RankRaised(

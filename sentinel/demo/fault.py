@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from sentinel import heartbeat
-from sentinel.demo.stage import Stage
+from sentinel.demo.stage import Stage, wait
 from sentinel.model.ids import Instant, Seconds
 
 
@@ -22,7 +22,7 @@ class Place:
     gpu: int | None = None
 
     def within(self, other: "Place") -> bool:
-        """Does every part that this place names agree with the other?"""
+        """Tell whether every part that this place names agrees with the other."""
         mine = (self.node, self.rank, self.gpu)
         theirs = (other.node, other.rank, other.gpu)
         return all(a is None or b is None or a == b for a, b in zip(mine, theirs, strict=True))
@@ -81,7 +81,7 @@ class Injection:
     passes: Callable[[], object] | None = None
     """Ends the fault once it was paged; what it brought must then resolve by itself."""
     verify: Callable[[], list[str]] = list
-    """What only this fault's table row asks for, looked at once the rest is over: a line for each thing wrong."""
+    """What only this fault's table row asks for, once the rest is over: a line for each thing wrong."""
     expected: Expected | None = None
     """What must come out, where it depends on what chance chose."""
 
@@ -157,6 +157,12 @@ def pick(stage: Stage, chance: random.Random) -> Victim:
     return chosen
 
 
+def completed(stage: Stage, step: int, within_s: Seconds = 20.0) -> Instant:
+    """Wait until this step is complete; returns when it was."""
+    done = wait(f"step {step}", within_s, lambda: [s for s in stage.steps() if s["step"] >= step], 0.01)
+    return float(done[0]["at"])
+
+
 def kill(victim: Victim, number: int = signal.SIGKILL) -> None:
     """Send a signal to a rank."""
     os.kill(victim.pid, number)
@@ -183,4 +189,5 @@ def kernel_line(stage: Stage, victim: Victim, xid: int, text: str) -> None:
     host = stage.host_of(victim.node)
     pci = host.gpu_states()[victim.gpu]["pci"]
     with host.kernel_log.open("a") as log:
-        log.write(f"[{time.monotonic():.6f}] NVRM: Xid (PCI:{pci}): {xid}, pid={victim.pid}, name=python3, {text}\n")
+        what = f"Xid (PCI:{pci}): {xid}, pid={victim.pid}, name=python3, {text}"
+        log.write(f"[{time.monotonic():.6f}] NVRM: {what}\n")

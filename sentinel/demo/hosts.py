@@ -26,6 +26,8 @@ class Host:
     cluster: str
     netns: str | None = None
     gpus: int = 0
+    nvml: bool = False
+    """Real GPUs instead of simulated ones."""
 
     @property
     def device_file(self) -> Path:
@@ -45,11 +47,14 @@ class Host:
     @property
     def env(self) -> dict[str, str]:
         """Environment of everything on this host; Ray's workers inherit it from their raylet."""
+        simulated = {
+            "SENTINEL_GPUS": f"simulated:{self.device_file}",
+            "SENTINEL_DEVICE_FILE": str(self.device_file),
+        }
         return {
             "SENTINEL_NODE": self.name,
             "SENTINEL_ADDRESS": self.address,
-            "SENTINEL_GPUS": f"simulated:{self.device_file}",
-            "SENTINEL_DEVICE_FILE": str(self.device_file),
+            **({"SENTINEL_GPUS": "nvml"} if self.nvml else simulated),
             "SENTINEL_KERNEL_LOG": str(self.kernel_log),
             "SENTINEL_MEMORY": str(self.memory),
             "SENTINEL_HOST_ROOT": str(self.root),

@@ -23,9 +23,7 @@ QUIET_S = 6.0
 """After an incident a stronger cause may still join it; the next fault waits until that is past."""
 
 
-def main(
-    *, faults: Sequence[str], nodes: int, runs: int, json: bool, seed: int | None, steady: bool
-) -> int:
+def main(*, faults: Sequence[str], nodes: int, runs: int, json: bool, seed: int | None, steady: bool) -> int:
     """Run the demo; 0 only if everything came out as it must."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     show = Console(stderr=json, highlight=False)
@@ -86,10 +84,12 @@ class _Show:
         before = Before.look(stage, fresh=fresh)
         injection = fault.inject(stage, chance)
         truth = injection.truth
-        where = f"rank {truth.rank} on {truth.node}" if truth.rank is not None else truth.node or "the cluster"
+        where = (
+            f"rank {truth.rank} on {truth.node}" if truth.rank is not None else truth.node or "the cluster"
+        )
         self._say(f"[bold]{fault.name}[/]: {where}, step {before.step}")
         result = observe(stage, fault, seed, before, injection)
-        self._tell(stage, result)
+        self._tell(result)
         self._results.append(result)
         steps = settled_steps(stage, before, injection)
         resumes = (injection.expected or fault.expected).resumes
@@ -123,7 +123,7 @@ class _Show:
 
         wait("the cluster is whole again", FRESH_S, settled, 0.2)
 
-    def _tell(self, stage: Stage, result: Result) -> None:
+    def _tell(self, result: Result) -> None:
         verdict = "[red]" + "; ".join(result.wrong) + "[/]" if result.wrong else "[green]as it must[/]"
         parts = [f"{name} {value:.2f} s" for name, value in _times(result)]
         self._say(f"    {result.cause}: {', '.join(parts)}; {verdict}")
@@ -185,7 +185,18 @@ def _times(result: Result) -> list[tuple[str, float]]:
 
 def _table(console: Console, results: Sequence[Result]) -> None:
     table = Table(title="what each fault cost, seconds from the injection")
-    for name in ("fault", "cause", "blamed", "seen", "paged", "evicted", "new step", "steps lost", "losses", "verdict"):
+    for name in (
+        "fault",
+        "cause",
+        "blamed",
+        "seen",
+        "paged",
+        "evicted",
+        "new step",
+        "steps lost",
+        "losses",
+        "verdict",
+    ):
         table.add_column(name)
     for result in results:
         blamed = result.blamed
@@ -233,5 +244,3 @@ def _role(command: str) -> str:
         if word in command:
             return role
     return command[:60]
-
-

@@ -1,4 +1,4 @@
-"""What came out of a fault, read from the controller's logbook, the trainer's log and the pages that arrived."""
+"""What came out of a fault, read from the logbook, the trainer's log and the pages that arrived."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -61,9 +61,8 @@ class Before:
         """Take it all down. On a `fresh` stage what its start brought counts as brought by the fault."""
         last = stage.steps()[-1]
         pids = {victim.rank: victim.pid for victim in ranks(stage)}
-        if fresh:
-            return cls(last["g"], last["step"], pids, set(), 0)
-        return cls(last["g"], last["step"], pids, {row["incident"] for row in rows(stage)}, len(messages(stage)))
+        known = set() if fresh else {row["incident"] for row in rows(stage)}
+        return cls(last["g"], last["step"], pids, known, 0 if fresh else len(messages(stage)))
 
 
 def rows(stage: Stage) -> list[dict[str, Any]]:
@@ -84,7 +83,7 @@ def messages(stage: Stage) -> list[dict[str, Any]]:
 
 
 def new_steps(stage: Stage, before: Before, injection: Injection) -> list[dict[str, Any]]:
-    """Return the steps completed for the first time since the injection, by who recovered if anybody had to."""
+    """Return the steps completed first since the injection, by who recovered if anybody had to."""
     log = stage.steps()
     high = max((line["step"] for line in log if line["g"] <= before.generation), default=-1)
     if not injection.dead and not injection.halts:
@@ -111,7 +110,7 @@ def observe(stage: Stage, fault: Fault, seed: int, before: Before, injection: In
         result.wrong.append(str(error))
     _read_incident(stage, before, injection, expected, result)
     _read_steps(stage, before, injection, result)
-    _read_pages(stage, before, injection, result)
+    _read_pages(stage, before, result)
     result.wrong += _judge(expected, injection, result)
     try:
         result.wrong += injection.verify()
@@ -121,7 +120,7 @@ def observe(stage: Stage, fault: Fault, seed: int, before: Before, injection: In
 
 
 def _paged(stage: Stage, before: Before, expected: Expected) -> bool:
-    """Have the cause and as many pages as are due arrived?"""
+    """Say whether the cause is known and as many pages as are due have arrived."""
     causes = {row["cause"] for row in rows(stage) if row["incident"] not in before.incidents}
     known = not expected.causes or (causes & expected.causes and causes >= expected.beside)
     return bool(known) and len(messages(stage)) - before.pages >= expected.pages[0]
@@ -166,7 +165,7 @@ def _read_steps(stage: Stage, before: Before, injection: Injection, result: Resu
     result.survivors_kept = sorted(pid for pid in before.pids.values() if pid in now)
 
 
-def _read_pages(stage: Stage, before: Before, injection: Injection, result: Result) -> None:
+def _read_pages(stage: Stage, before: Before, result: Result) -> None:
     result.pages = len(messages(stage)) - before.pages
 
 
@@ -179,7 +178,7 @@ def _judge(expected: Expected, injection: Injection, result: Result) -> list[str
         wrong.append(f"{result.incidents} incidents, expected none: {result.cause}")
     if expected.causes and result.beside != sorted(expected.beside):
         besides = ", ".join(sorted(expected.beside)) or "nothing"
-        wrong.append(f"{result.incidents} incidents: beside {result.cause} came {result.beside}, expected {besides}")
+        wrong.append(f"beside {result.cause} came {result.beside}, expected {besides}")
     least, most = expected.pages
     if result.pages is not None and not least <= result.pages <= most:
         wrong.append(f"{result.pages} pages, expected {least} to {most}")

@@ -53,10 +53,12 @@ class Cluster:
     _stopped: bool = field(default=False, repr=False)
 
     @classmethod
-    def start(cls, nodes: int = 3, gpus_per_node: int = 2, topology: Topology = "loopback") -> Self:
+    def start(
+        cls, nodes: int = 3, gpus_per_node: int = 2, topology: Topology = "loopback", *, nvml: bool = False
+    ) -> Self:
         """Start a head without GPUs and `nodes` hosts n1, n2 …; returns when all are in Ray's node table."""
         _exit_on_sigterm()
-        cluster = cls._plan(nodes, gpus_per_node, topology)
+        cluster = cls._plan(nodes, gpus_per_node, topology, nvml)
         atexit.register(cluster.stop)
         try:
             cluster._bring_up()
@@ -66,7 +68,7 @@ class Cluster:
         return cluster
 
     @classmethod
-    def _plan(cls, nodes: int, gpus_per_node: int, topology: Topology) -> Self:
+    def _plan(cls, nodes: int, gpus_per_node: int, topology: Topology, nvml: bool) -> Self:
         name = secrets.token_hex(3)
         # Short, because Ray's sockets live below it and a socket's path has at most 107 bytes.
         root = Path(tempfile.gettempdir()) / f"sentinel-{name}"
@@ -76,7 +78,7 @@ class Cluster:
         hosts = [
             Host(
                 node, address(node), root / node, name,
-                network.netns(node) if network else None, gpus_per_node if node != "head" else 0,
+                network.netns(node) if network else None, gpus_per_node if node != "head" else 0, nvml,
             )
             for node in names
         ]  # fmt: skip

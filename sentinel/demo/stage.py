@@ -60,12 +60,13 @@ class Stage:
         topology: Topology = "loopback",
         step_seconds: float = 0.1,
         slack: bool = True,
+        nvml: bool = False,
         job: dict[str, Any] | None = None,
         policy: dict[str, Any] | None = None,
         pages: dict[str, Any] | None = None,
     ) -> "Stage":
         """Bring up Ray, the watchdog and with it the controller, which starts agents and ranks."""
-        cluster = Cluster.start(nodes=nodes, gpus_per_node=gpus_per_node, topology=topology)
+        cluster = Cluster.start(nodes, gpus_per_node, topology, nvml=nvml)
         root = cluster.root
         trainer = root / "trainer.json"
         trainer.write_text(json.dumps({"data": str(root / "data"), "step_seconds": step_seconds}))
@@ -166,7 +167,7 @@ class Stage:
         return self.cluster.host(node)
 
     def ready(self) -> bool:
-        """Is training under way with every standby warm and every node usable?"""
+        """Tell whether training is under way with every standby warm and every node usable."""
         status = self.status()
         job = status["jobs"][0] if status and status["jobs"] else None
         if status is None or job is None or job["stage"] != "running" or len(job["seats"]) != self.world:

@@ -30,7 +30,7 @@ from sentinel.heartbeat import HeartbeatWriter
 from sentinel.model.finding import Finding, Health
 from sentinel.model.ids import JobId, WorkerId
 from sentinel.model.report import FindingSeen, RaisedSeen
-from sentinel.model.trainable import Place, StepResult, Trainable
+from sentinel.model.trainable import Place, SaveReport, StepResult, Trainable
 
 FORM_TIMEOUT_S = 20.0
 LEASE_LAPSED_EXIT = 75
@@ -68,6 +68,7 @@ class RankRunner:
         self._step = -1
         self._progress_at = time.monotonic()
         self._sender: PeerSender | None = None
+        self._saved = SaveReport()
         for name, target in (("training", self._train_forever), ("lease", self._watch_lease)):
             threading.Thread(target=target, name=name, daemon=True).start()
 
@@ -173,8 +174,9 @@ class RankRunner:
         self._trainable.skip(order.skip)
         self._trainable.setup(place, self._beats)
         formed = restore.restore(self._trainable, self._spec, order, self._memory, self._step)
-        for damage in formed.damaged:
-            self._find("checkpoint-corrupt", damage, order)
+        if formed.damaged and order.rank == 0:
+            self._find("checkpoint-corrupt", "; ".join(formed.damaged), order)
+        self._saved = SaveReport()
         self._step = formed.step
         self._slots = Slots(snapshots_of(self._memory, self._spec.job), "owner", order.rank)
         self._aim(order)
@@ -201,6 +203,7 @@ class RankRunner:
             losses(step, result)
             complete = max(complete, min(vote // 2 for vote in result.votes) - 1)
             self._keep(order, step, complete)
+            self._tell_saves(order)
             if any(vote % 2 for vote in result.votes):
                 self._beats.phase("pause")
                 return
@@ -258,9 +261,24 @@ class RankRunner:
         self._beats.fail(line)
         notices.leave(self._memory, f"{self._worker}-{order.generation}", raised)
 
-    def _find(self, code: str, summary: str, order: FormOrder) -> None:
-        finding = Finding("trainer", code, "checkpoints", Health.WARNING, summary, event=True)
-        notices.leave(self._memory, f"{self._worker}-{order.generation}-{code}", FindingSeen(finding))
+    def _tell_saves(self, order: FormOrder) -> None:
+        """Report when checkpoints begin to fail, and when one commits after that; rank 0 speaks for all."""
+        before, now = self._saved, self._trainable.save_report()
+        if order.rank != 0 or now == before:
+            return
+        self._saved = now
+        if now.error and not before.error:
+            self._find("disk-full" if now.full else "checkpoint-failed", now.error, order)
+        elif now.committed >= 0 and (before.error or before.committed < 0):
+            for code in ("disk-full", "checkpoint-failed", "checkpoint-corrupt"):
+                told = f"the checkpoint of step {now.committed} has committed"
+                self._find(code, told, order, Health.OK)
+
+    def _find(self, code: str, summary: str, order: FormOrder, health: Health = Health.WARNING) -> None:
+        """Leave a finding; an event, for who clears it may sit on another node than who found it."""
+        finding = Finding("trainer", code, "checkpoints", health, summary, event=True)
+        name = f"{self._worker}-{order.generation}-{code}-{self._step}"
+        notices.leave(self._memory, name, FindingSeen(finding))
 
     # --- the lease -------------------------------------------------------------------------------------
 

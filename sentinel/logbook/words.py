@@ -64,6 +64,8 @@ def fact_line(fact: learn.Fact) -> str:
             return f"the controller started (pid {fact.pid})"
         case learn.JournalFailed():
             return f"the journal failed: {fact.detail}"
+        case learn.JournalBack():
+            return "the journal works again"
         case _:
             assert_never(fact)
 

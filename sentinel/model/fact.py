@@ -245,6 +245,13 @@ class JournalFailed:
     detail: str
 
 
+@dataclass(frozen=True, slots=True)
+class JournalBack:
+    """The journal took everything again that was kept while it failed."""
+
+    at: Instant
+
+
 Fact: TypeAlias = (
     NodeJoined
     | NodeSilent
@@ -267,4 +274,5 @@ Fact: TypeAlias = (
     | DeadlinePassed
     | ControllerStarted
     | JournalFailed
+    | JournalBack
 )

@@ -37,6 +37,18 @@ class StepResult:
     """Every rank's `vote` of this step in rank order."""
 
 
+@dataclass(frozen=True, slots=True)
+class SaveReport:
+    """What became of the durable checkpoints since `setup`."""
+
+    committed: int = -1
+    """Newest step whose checkpoint committed, -1 for none."""
+    error: str = ""
+    """Why the last save did not commit, in one line; empty when it did, or when none has ended."""
+    full: bool = False
+    """The volume had no room for it."""
+
+
 class Beats(Protocol):
     """Where the trainer says what it is doing; a heartbeat writer, or nothing."""
 
@@ -73,6 +85,9 @@ class Trainable(Protocol):
 
     def save(self, directory: PathLike[str], step: int) -> None:
         """Start a durable checkpoint without blocking the next step; it commits when complete."""
+
+    def save_report(self) -> SaveReport:
+        """What became of the saves; cheap, asked after every step."""
 
     def latest(self, directory: PathLike[str]) -> tuple[int, Sequence[str]]:
         """Load the newest checkpoint that verifies, of any world size, on all ranks together.

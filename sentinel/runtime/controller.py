@@ -1,4 +1,4 @@
-"""The controller: assembles ledger, inbox, performer, rounds and pages, and turns operators' words into facts."""
+"""The controller: puts ledger, inbox, performer, rounds and pages together, and hears operators."""
 
 import argparse
 import asyncio
@@ -218,11 +218,11 @@ class Controller:
         """Have the agents leave; one that is only just starting is sent away when it says hello."""
         self._inbox.closed = self._rounds.closed = True
         nodes = [node.id for node in self.ledger.state.nodes.values() if not node.left]
-        unreached = await self._performer.retire(nodes)
+        stayed = await self._performer.retire(nodes)
         now = self.now()
         self.ledger.absorb([NodeLeft(now, node) for node in nodes])
-        told = f"{len(nodes) - len(unreached)} agents left"
-        return told + (f", not reached: {', '.join(unreached)}" if unreached else "")
+        told = f"{len(nodes) - len(stayed)} agents left"
+        return told + (f", not left: {'; '.join(stayed.values())}" if stayed else "")
 
     async def _serve_web(self) -> None:
         cluster = self.settings.cluster

@@ -63,8 +63,17 @@ class Ledger:
         if not facts and not self.uncommitted:
             return True
         for fact in facts:
-            self.uncommitted.append((fact, decide(self.state, fact, self.rules)))
+            self.uncommitted += self._decided(fact)
         return self.commit()
+
+    def _decided(self, fact: Fact) -> Batch:
+        """Fold one fact. A defect of ours freezes actions: who dies of a fact dies of it again."""
+        try:
+            return [(fact, decide(self.state, fact, self.rules))]
+        except Exception as error:
+            log.exception("defect", fact=str(fact))
+            self.state.frozen = f"a defect in Sentinel: {type(error).__name__}: {error}"
+            return []
 
     def commit(self) -> bool:
         """Commit what is decided and perform it; on failure freeze actions and keep it for later."""
@@ -97,4 +106,3 @@ class Ledger:
         actions = decide(self.state, fact, self.rules)
         self.uncommitted.append((fact, actions))
         self.perform(tuple(action for action in actions if isinstance(action, Page)))
-

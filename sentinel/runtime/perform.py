@@ -259,11 +259,12 @@ class Performer:
             raise ActionError(f"{node}: {answer.detail}")
         return answer
 
-    async def retire(self, nodes: Sequence[NodeId]) -> tuple[NodeId, ...]:
-        """Have agents leave their nodes; returns the nodes whose agent did not answer."""
+    async def retire(self, nodes: Sequence[NodeId]) -> dict[NodeId, str]:
+        """Have agents leave their nodes; returns why, for each that does not."""
         leaving = (self._order(node, Leave(f"leave/{node}"), LEAVE_DEADLINE_S) for node in nodes)
         answers = await asyncio.gather(*leaving, return_exceptions=True)
-        return tuple(n for n, answer in zip(nodes, answers, strict=True) if isinstance(answer, BaseException))
+        failed = zip(nodes, answers, strict=True)
+        return {node: str(why) or "no answer" for node, why in failed if isinstance(why, BaseException)}
 
     async def _stacks(self, action: CollectStacks) -> tuple[str, tuple[str, ...]]:
         by_node: dict[NodeId, list[tuple[int, int]]] = {}

@@ -37,7 +37,7 @@ class AgentRounds:
         """Sentinel is going down: no agent is started any more."""
 
     async def run(self, grace: Seconds) -> None:
-        """Go round until cancelled. After a restart, agents get the grace period to come back by themselves."""
+        """Go round until cancelled. After a restart, agents get the grace period to come back."""
         while True:
             try:
                 nodes = [node for node in await self._link.ask("nodes", timeout=10.0) if node["alive"]]
@@ -53,17 +53,23 @@ class AgentRounds:
 
     async def _start_missing(self, nodes: Iterable[NodeId]) -> None:
         for node in nodes:
-            if self.closed or self._is_heard(node) or self._now() - self._asked.get(node, 0.0) < AGENT_RETRY_S:
+            if (
+                self.closed
+                or self._is_heard(node)
+                or self._now() - self._asked.get(node, 0.0) < AGENT_RETRY_S
+            ):
                 continue
             self._asked[node] = self._now()
             with contextlib.suppress(LinkError):
                 log.info("agent-started", node=node, how=await self._performer.start_agent(node))
 
     def _is_heard(self, node: NodeId) -> bool:
-        """Say whether it was ever heard; an evicted node that is back counts as new, its silence is diagnosed."""
+        """Say whether it was ever heard; a silent node that no open incident is about is back."""
         known = self._state.nodes.get(node)
-        is_back = known is not None and known.silent and known.cordon is not None
-        return self._watch.heard_age(node, self._now()) is not None and not is_back
+        if self._watch.heard_age(node, self._now()) is None or known is None:
+            return False
+        about = (fact for incident in self._state.open_incidents() for fact in incident.evidence)
+        return not known.silent or any(getattr(fact, "node", None) == node for fact in about)
 
 
 async def watch_gcs(

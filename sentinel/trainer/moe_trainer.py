@@ -10,7 +10,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from sentinel.model.trainable import Beats, Place, StepResult
+from sentinel.model.trainable import Beats, Place, SaveReport, StepResult
 from sentinel.trainer.build import MOMENTS, adamw, sharded_model, torch_device
 from sentinel.trainer.collectives import CollectiveWatch, NoBeats
 from sentinel.trainer.data import Batch, ensure_dataset, layout_of, parse_batch, read_batch
@@ -145,9 +145,9 @@ class MoeTrainer:
         copies = {name: tensor.detach().clone() for name, tensor in self._tensors().items()}
         self._saver.start(Path(directory), step, {**copies, "counters": torch.tensor([step, self._updates])})
 
-    def save_report(self) -> str:
-        """Why the last checkpoint did not commit, in one line; empty when nothing is wrong."""
-        return self._saver.error if self._saver else ""
+    def save_report(self) -> SaveReport:
+        """What became of the checkpoints of this generation."""
+        return self._saver.report if self._saver else SaveReport()
 
     def finish_save(self, seconds: float) -> bool:
         """Wait for a running save, before leaving the process; false when it takes longer."""

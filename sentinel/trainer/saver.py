@@ -10,7 +10,7 @@ from typing import Any
 import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 
-from sentinel.model.trainable import Place
+from sentinel.model.trainable import Place, SaveReport
 from sentinel.trainer import checkpoint as store
 
 
@@ -26,8 +26,7 @@ class Saver:
         self._keep = keep
         self._group = dist.new_group(backend="gloo")
         self._thread: threading.Thread | None = None
-        self.error = ""
-        """Why the last save did not commit, in one line; empty when it did."""
+        self.report = SaveReport()
 
     @property
     def busy(self) -> bool:
@@ -81,11 +80,11 @@ class Saver:
         try:
             self._write(target, tensors)
         except dcp.CheckpointException as error:
-            self._failed(target, _causes(error))
+            self._failed(target, tensors, _causes(error))
         except Exception as error:
-            self._failed(target, f"{type(error).__name__}: {error}")
+            self._failed(target, tensors, f"{type(error).__name__}: {error}")
         else:
-            self.error = ""
+            self.report = SaveReport(committed=target.step)
 
     def _write(self, target: store.Checkpoint, tensors: dict[str, Any]) -> None:
         rank, world = self._place.rank, self._place.world
@@ -99,18 +98,21 @@ class Saver:
             store.commit(target, world, hashes)
             store.retain(target, self._keep)
 
-    def _failed(self, target: store.Checkpoint, reason: str) -> None:
+    def _failed(self, target: store.Checkpoint, tensors: Mapping[str, Any], reason: str) -> None:
         free = _free_bytes(target.path.parent)  # torch hides "no space left" behind a wrong file position
-        self.error = f"checkpoint of step {target.step} failed, {free}: {reason}".replace("\n", " ")
+        needed = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+        error = f"checkpoint of step {target.step} failed, {free} bytes free on disk: {reason}"
+        self.report = SaveReport(self.report.committed, error.replace("\n", " "), 0 <= free < needed)
         if self._place.rank == 0 and not target.committed:
             store.discard(target)
 
 
-def _free_bytes(directory: Path) -> str:
+def _free_bytes(directory: Path) -> int:
+    """Room that is left, -1 when the volume can't be asked."""
     try:
-        return f"{shutil.disk_usage(directory).free} bytes free on disk"
-    except OSError as error:
-        return str(error)
+        return shutil.disk_usage(directory).free
+    except OSError:
+        return -1
 
 
 def _attempt(path: Path, names: list[str]) -> dict[str, str] | OSError:

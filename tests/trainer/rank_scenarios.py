@@ -56,7 +56,7 @@ def losses_with_saves(
         if step in save_at:
             trainer.save(directory, step)
             assert trainer.finish_save(30)
-    return done, trainer.save_report()
+    return done, trainer.save_report().error
 
 
 def losses_from_checkpoint(

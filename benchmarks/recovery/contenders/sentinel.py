@@ -20,7 +20,9 @@ class Sentinel:
 
     def prepare(self) -> str:
         """Nothing to install: it runs where this benchmark does."""
-        return ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("sentinel-cluster", "torch", "ray"))
+        return ", ".join(
+            f"{name} {importlib.metadata.version(name)}" for name in ("sentinel-cluster", "torch", "ray")
+        )
 
     def run(self, trial: Trial, folder: Path) -> Measurement:
         """Break the job once its standby is warm, as it is at all times but the first seconds."""

@@ -51,7 +51,7 @@ def _told(stage: Stage, host: Host) -> int:
 
 def _complete(stage: Stage) -> int:
     """Newest step with all own and peer copies acknowledged, as the ranks themselves say."""
-    return (stage.job() or {}).get("snapshot_step", -1)
+    return int((stage.job() or {}).get("snapshot_step", -1))
 
 
 FAULT = Simple("agent-dead", Expected(frozenset({"agent-dead"}), pages=(0, 0), steps_lost=0), inject)

@@ -1,4 +1,4 @@
-"""The controller is killed in the middle of a recovery, or left dead for a minute: nothing is lost or done twice."""
+"""The controller is killed amid a recovery, or left dead for a minute: nothing is lost or done twice."""
 
 import dataclasses
 import os

@@ -30,7 +30,7 @@ def _as_before(stage: Stage, chance: random.Random, killed: int) -> list[str]:
     wait("standbys are ready", REPLACED_S, stage.ready)
     generation = stage.steps()[-1]["g"]
     kill(pick(stage, chance))
-    wait("a rank is replaced after the GCS came back", REPLACED_S, lambda: stage.steps()[-1]["g"] > generation)
+    wait("a later crash is repaired", REPLACED_S, lambda: stage.steps()[-1]["g"] > generation)
     wait("its standby starts", REPLACED_S, stage.ready)
     return wrong
 

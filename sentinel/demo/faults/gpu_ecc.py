@@ -2,6 +2,7 @@
 
 import random
 import time
+from collections.abc import Callable
 
 from sentinel.demo.fault import Expected, Injection, Simple, edit_gpu, heal_gpus, kernel_line, kill, pick
 from sentinel.demo.stage import Stage
@@ -13,7 +14,7 @@ GAP_S = 0.2
 def inject(stage: Stage, chance: random.Random) -> Injection:
     """Show the three signs in random order."""
     victim = pick(stage, chance)
-    signs = [
+    signs: list[Callable[[], None]] = [
         lambda: edit_gpu(stage, victim.node, victim.gpu, ecc_uncorrectable=2),
         lambda: kernel_line(stage, victim, 48, "DBE (double bit error) ECC Error"),
         lambda: kill(victim),

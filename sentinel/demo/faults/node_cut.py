@@ -37,7 +37,7 @@ def inject(stage: Stage, chance: random.Random) -> Injection:
         return wrong + _stays_away(stage, host)
 
     dead = tuple(process.pid for process in mine)
-    return Injection(at, Place(host.name), lambda: _repair(stage, host), dead, verify)
+    return Injection(at, Place(host.name), lambda: _repair(stage, host), dead, verify=verify)
 
 
 def _stops_itself(host: Host, mine: list[psutil.Process]) -> list[str]:

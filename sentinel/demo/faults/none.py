@@ -1,4 +1,4 @@
-"""Nothing happens for 200 steps, also under load: there must be no incident and no page."""
+"""A long first step, slow saves, and 200 steps of which half are under load: no incident, no page."""
 
 import random
 import subprocess
@@ -12,7 +12,7 @@ STEPS = 200
 BURN = "import time; end = time.monotonic() + 600\nwhile time.monotonic() < end: pass"
 
 
-def inject(stage: Stage, chance: random.Random) -> Injection:
+def inject(stage: Stage, _chance: random.Random) -> Injection:
     """Let 200 steps pass, the second half beside a process that takes a whole core."""
     at = time.time()
     first = stage.steps()[-1]["step"]
@@ -26,4 +26,9 @@ def inject(stage: Stage, chance: random.Random) -> Injection:
     return Injection(at, Place())
 
 
-FAULT = Simple("none", Expected(frozenset(), pages=(0, 0), steps_lost=0, within_s=10.0), inject)
+FAULT = Simple(
+    "none",
+    Expected(frozenset(), pages=(0, 0), steps_lost=0, within_s=10.0),
+    inject,
+    stage={"job": {"trainable": "sentinel.demo.slow:SlowTrainer"}},
+)

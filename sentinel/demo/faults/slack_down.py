@@ -38,7 +38,11 @@ def _control(stage: Stage, script: list[dict[str, Any]]) -> None:
 def _arrives(stage: Stage, before: set[str], then: list[dict[str, Any]]) -> list[str]:
     """Say what the fallback missed while Slack was down, and what on-call missed once it was back."""
     fresh = {row["incident"] for row in rows(stage)} - before
-    wait("the fallback has the pages", FALLS_BACK_S, lambda: fresh <= _shown(stage, BACKUP) | _on_console(stage, fresh))
+    wait(
+        "the fallback has it",
+        FALLS_BACK_S,
+        lambda: fresh <= _shown(stage, BACKUP) | _on_console(stage, fresh),
+    )
     _control(stage, then)
     wait("every page arrives", ARRIVES_S, lambda: fresh <= _finished(stage), 0.2)
     return _disorder(stage)
@@ -71,12 +75,13 @@ def _disorder(stage: Stage) -> list[str]:
     opened = [m for m in _all(stage) if not m["thread_ts"]]
     replies = [m for m in _all(stage) if m["thread_ts"]]
     seen = Counter((m["channel"], _payload(m)["incident"]) for m in opened)
-    seen += Counter((m["channel"], *_payload(m).values()) for m in replies)  # type: ignore[arg-type]
-    wrong += [f"{' '.join(map(str, what))} is there {times} times" for what, times in seen.items() if times > 1]
+    told = Counter((m["channel"], f"details {_payload(m)}") for m in replies)
+    twice = [what for what, times in (*seen.items(), *told.items()) if times > 1]
+    wrong += [f"{channel} has {what} more than once" for channel, what in twice]
     for message in opened:
-        told = [_payload(edit)["revision"] for edit in message["edits"]]
-        if told != sorted(told):
-            wrong.append(f"{_payload(message)['incident']} went through revisions {told}")
+        revisions = [_payload(edit)["revision"] for edit in message["edits"]]
+        if revisions != sorted(revisions):
+            wrong.append(f"{_payload(message)['incident']} went through revisions {revisions}")
     return wrong
 
 

@@ -1,0 +1,120 @@
+"""From evidence to its end: diagnose, act, page; resolve; and catch up when actions are allowed again."""
+
+from dataclasses import replace
+
+from sentinel.core import incidents, notify, reform, remedy
+from sentinel.core.diagnose import UNKNOWN, diagnose
+from sentinel.core.evict import refuse_action
+from sentinel.core.state import JobStage, Rules, State
+from sentinel.model.action import Action
+from sentinel.model.incident import Diagnosis, Incident, Stage
+from sentinel.model.runbook import Remedy
+
+TIMERS = ("gather", "broken", "stacks")
+"""Deadlines until which an incident waits for more evidence."""
+
+
+def conclude(incident: Incident, state: State, rules: Rules, *, certain: bool = False) -> list[Action]:
+    """Diagnose, act and page. `certain`: keep quiet rather than say unknown, more evidence may come."""
+    if incident.stage is Stage.RESOLVED:
+        return []
+    found, before = diagnose(incident, state, rules), incident.diagnosis
+    if found.cause == UNKNOWN and (certain or before is not None):
+        return [] if certain else relapse(incident, state, rules)
+    incident.diagnosis = found = _with_ranks(found, before)
+    changed = before is None or (before.cause, before.suspects) != (found.cause, found.suspects)
+    incident.times.setdefault("diagnosed", state.now)
+    stop_timers(incident, state)
+    thawed = thaw(state, rules)
+    actions = remedy.apply(incident, state, rules)
+    pages = notify.page(incident, state, rules, actions) if changed or actions else ()
+    return [*actions, *pages, *thawed]
+
+
+def stop_timers(incident: Incident, state: State) -> None:
+    """Wait no longer for evidence."""
+    for name in TIMERS:
+        state.deadlines.pop(f"{name}/{incident.id}", None)
+
+
+def waits(incident: Incident, state: State) -> bool:
+    """Say whether the incident still waits for evidence."""
+    return any(f"{name}/{incident.id}" in state.deadlines for name in TIMERS)
+
+
+def _with_ranks(found: Diagnosis, before: Diagnosis | None) -> Diagnosis:
+    """Keep the rank of a suspected GPU: once it is evicted nobody sits there any more."""
+    known = {(s.node, s.gpu): s.rank for s in before.suspects} if before else {}
+    suspects = (replace(s, rank=known.get((s.node, s.gpu))) if s.rank is None else s for s in found.suspects)
+    return replace(found, suspects=tuple(suspects))
+
+
+def relapse(incident: Incident, state: State, rules: Rules) -> list[Action]:
+    """The job broke again and nothing new is known: another attempt under the same diagnosis."""
+    job = state.job_of(incident)
+    stop_timers(incident, state)
+    if job is None or not remedy.broken(job) or incident.diagnosis is None:
+        return []
+    if blocked := refuse_action(state, rules):
+        incident.remedied = ""
+        actions: list[Action] = [reform.refuse(incident, state, f"resume {job.id}", blocked)]
+    else:
+        actions = list(reform.resume(incident, job, state, rules))
+    return [*actions, *notify.page(incident, state, rules, actions)]
+
+
+def resolve(incident: Incident, state: State, rules: Rules) -> list[Action]:
+    """End an incident, and with it whatever froze actions for its sake."""
+    incident.stage = Stage.RESOLVED
+    incident.times["resolved"] = state.now
+    stop_timers(incident, state)
+    state.deadlines.pop(f"again/{incident.id}", None)
+    incidents.forget(state, rules)
+    pages = notify.page(incident, state, rules) if incident.revision else ()
+    return [*pages, *thaw(state, rules)]
+
+
+def resolve_topic(state: State, rules: Rules, prefix: str) -> list[Action]:
+    """Resolve the open incidents whose topic begins so."""
+    found = [incident for incident in state.open_incidents() if incident.topic.startswith(prefix)]
+    return [action for incident in found for action in resolve(incident, state, rules)]
+
+
+def thaw(state: State, rules: Rules) -> list[Action]:
+    """Allow actions again when no open incident asks for the freeze any more."""
+    if not any(f"({name})" in state.frozen for name in state.incidents):
+        return []  # not frozen, or by something that is no incident
+    reasons = (
+        f"{incident.diagnosis.cause} ({incident.id})"
+        for incident in state.open_incidents()
+        if incident.diagnosis and remedy.of(incident.diagnosis, rules) is Remedy.FREEZE
+    )
+    state.frozen = next(reasons, "")
+    return [] if state.frozen else catch_up(state, rules)
+
+
+def catch_up(state: State, rules: Rules) -> list[Action]:
+    """Act on what is still true now, never on what was refused then."""
+    if refuse_action(state, rules):
+        return []
+    actions: list[Action] = []
+    for incident in list(state.open_incidents()):
+        waiting = incident.diagnosis is not None and not waits(incident, state)
+        done = remedy.apply(incident, state, rules) if waiting else []
+        actions += [*done, *(notify.page(incident, state, rules, done) if done else ())]
+    for job in state.jobs.values():
+        actions += reform.retry(state, job, rules)
+    return [*actions, *leave_cordoned(state, rules)]
+
+
+def leave_cordoned(state: State, rules: Rules) -> list[Action]:
+    """Move running jobs off nodes that somebody cordoned, at a step boundary; standbys go at once."""
+    actions: list[Action] = []
+    cordoned = {node.id for node in state.nodes.values() if node.cordon is not None}
+    for job in state.jobs.values():
+        idle = [w for w in job.workers.values() if w.node in cordoned and w.rank < 0]
+        actions += reform.retire(reform.upkeep(job, state).id, job, state, idle)
+        if job.stage is JobStage.RUNNING and not job.pending and remedy.on_cordoned(job, state):
+            asked = reform.upkeep(job, state)
+            actions += reform.resume(asked, job, state, rules, graceful=True)
+    return actions

@@ -1,0 +1,104 @@
+"""What a check's finding means: a cause at once, evidence for one, or the end of one."""
+
+import re
+
+from sentinel.core import incidents
+from sentinel.core.conclude import conclude, resolve_topic
+from sentinel.core.state import Node, Rules, State
+from sentinel.model.action import Action
+from sentinel.model.fact import FindingReported
+from sentinel.model.finding import Finding, Health
+from sentinel.model.ids import Cause, IncidentId
+from sentinel.model.incident import Incident, Stage
+from sentinel.model.runbook import Remedy
+
+RECENT_FINDINGS = 10
+APP_XID = Cause("gpu-app-xid")
+
+
+def finding(state: State, fact: FindingReported, rules: Rules) -> list[Action]:
+    """Fold a finding. One that a node says again, after a lost acknowledgement, is no news."""
+    node = state.nodes.setdefault(fact.node, Node(fact.node))
+    found = fact.finding
+    if found.health in (Health.OK, Health.SKIPPED):
+        return _cleared(state, node, found, rules)
+    if _known(node, found):
+        return []
+    if not found.event:
+        node.findings["|".join(found.key)] = found
+    node.recent = [*node.recent[1 - RECENT_FINDINGS :], fact]
+    if any(book.cause == APP_XID for book in rules.by_code.get(found.code, ())):
+        _count_app_xid(node, fact, rules)
+    return [] if found.health is Health.UNKNOWN else _weigh(state, node, fact, rules)
+
+
+def _known(node: Node, found: Finding) -> bool:
+    if found.event:
+        return any(fact.finding == found for fact in node.recent)
+    return node.findings.get("|".join(found.key)) == found
+
+
+def _count_app_xid(node: Node, fact: FindingReported, rules: Rules) -> None:
+    """Count one fault once: the kernel writes several lines about it."""
+    component = fact.finding.component
+    burst = fact.at - rules.policy.correlate_s
+    if not any(where == component and at > burst for at, where in node.app_xids):
+        node.app_xids = [*node.app_xids[-RECENT_FINDINGS:], (fact.at, component)]
+
+
+def _cleared(state: State, node: Node, found: Finding, rules: Rules) -> list[Action]:
+    """A state is healthy again; an incident about it ends when no node has it any more."""
+    if node.findings.pop("|".join(found.key), None) is None:
+        return []
+    causes = sorted({b.cause for b in rules.by_code.get(found.code, ()) if b.remedy is Remedy.NONE})
+    if not causes or any(f.code == found.code for n in state.nodes.values() for f in n.findings.values()):
+        return []
+    return [a for cause in causes for a in resolve_topic(state, rules, f"{cause}:")]
+
+
+def _weigh(state: State, node: Node, fact: FindingReported, rules: Rules) -> list[Action]:
+    """A critical finding with a runbook acts at once; a warning is evidence for whoever asks."""
+    books = rules.by_code.get(fact.finding.code, ())
+    critical = fact.finding.health is Health.CRITICAL
+    if books and {book.remedy for book in books} <= incidents.OWN_TOPIC:
+        topic = f"{books[0].cause}:"
+        return conclude(_join_prefix(state, topic, fact), state, rules)
+    incident = _asking(state, node, fact, rules)
+    if incident is None and not (books and critical and node.cordon is None):
+        return []
+    if incident is None:
+        topic = incidents.node_topic(state, fact.node)
+        incident = incidents.join(state, topic, fact, state.job_on(fact.node))
+    elif books or _in_a_log(fact.finding, rules):
+        incidents.add(incident, fact)
+    else:
+        return []
+    if critical or incident.diagnosis is not None:
+        return conclude(incident, state, rules, certain=True)
+    return []
+
+
+def _join_prefix(state: State, topic: str, fact: FindingReported) -> Incident:
+    """Join the open incident of this cause, whatever nodes its topic has come to name."""
+    known = next((i for i in state.open_incidents() if i.topic.startswith(topic)), None)
+    if known is None:
+        return incidents.join(state, topic, fact)
+    incidents.add(known, fact)
+    return known
+
+
+def _asking(state: State, node: Node, fact: FindingReported, rules: Rules) -> Incident | None:
+    """Return the incident that this finding is evidence for: open, that cordoned the node, or reopened."""
+    if node.cordon is not None:
+        by = state.incidents.get(IncidentId(node.cordon.by))
+        return by if by is not None and by.stage is not Stage.RESOLVED else None
+    known = incidents.find(state, incidents.node_topic(state, node.id))
+    if known is None and fact.finding.health is Health.CRITICAL:
+        return incidents.reopen(state, rules, fact)
+    return known
+
+
+def _in_a_log(found: Finding, rules: Rules) -> bool:
+    text = "\n".join([found.summary, *map(str, found.evidence.values())])
+    logs = (looks.log for book in rules.runbooks.values() for looks in book.matches if looks.log)
+    return any(re.search(log, text) for log in logs)

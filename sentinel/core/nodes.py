@@ -1,0 +1,121 @@
+"""Nodes that join, fall silent, are looked at and are heard again."""
+
+from sentinel.core import incidents
+from sentinel.core.conclude import conclude, resolve
+from sentinel.core.reform import retry, sweep
+from sentinel.core.remedy import broken, of
+from sentinel.core.state import JobStage, Node, Rules, State
+from sentinel.model.action import Action, Reach, action_id
+from sentinel.model.fact import NodeHeard, NodeJoined, NodeLeft, NodeReached, NodeSilent
+from sentinel.model.ids import IncidentId, NodeId
+from sentinel.model.incident import Incident, Stage
+from sentinel.model.runbook import Remedy
+
+PLACE_S = 1.0
+"""Nodes join one by one: ranks and standbys are placed on all of them together."""
+LOOK_AGAIN_S = 1.0
+LOOK_AT_MOST_S = 10.0
+"""The longer a node is silent without harm, the less often it is looked at."""
+
+
+def joined(state: State, fact: NodeJoined, rules: Rules) -> list[Action]:
+    """An agent introduced itself."""
+    node = state.nodes.setdefault(fact.node, Node(fact.node))
+    node.address, node.port, node.gpus, node.boot = fact.address, fact.port, fact.gpus, fact.boot
+    node.left, node.misstarts = False, 0
+    return heard(state, fact, rules)
+
+
+def left(state: State, fact: NodeLeft) -> list[Action]:
+    """Sentinel is taken off a node; its workers are no business of ours any more."""
+    node = state.nodes.get(fact.node)
+    if node is None:
+        return []
+    node.left, node.silent, node.reached = True, False, None
+    node.findings.clear()
+    node.ranks.clear()
+    for job in state.jobs.values():
+        job.workers = {name: worker for name, worker in job.workers.items() if worker.node != fact.node}
+    return []
+
+
+def heard(state: State, fact: NodeHeard | NodeJoined, rules: Rules) -> list[Action]:
+    """A node reports: what its silence alone made is over, and it may be what a job waits for."""
+    node = state.nodes.get(fact.node)
+    if node is None:
+        return []
+    actions = sweep(state, node.id) if node.silent else []
+    node.silent, node.reached = False, None
+    for incident in list(state.open_incidents()):
+        silent = {f.node for f in incident.evidence if isinstance(f, NodeSilent)}
+        if fact.node in silent and not _still(silent, state) and _only_silence(incident, rules):
+            actions += _silence_over(incident, state, rules)
+    for job in state.jobs.values():
+        actions += retry(state, job, rules) if job.generation else []
+        name = "refill" if job.workers else "place"
+        if job.stage is not JobStage.STOPPED:
+            state.set_deadline(f"{name}/{job.id}", PLACE_S)
+    return actions
+
+
+def _silence_over(incident: Incident, state: State, rules: Rules) -> list[Action]:
+    """Resolve, unless the job broke meanwhile: that has its own cause, hidden until now."""
+    if not broken(state.job_of(incident)):
+        return resolve(incident, state, rules)
+    incident.diagnosis, incident.remedied = None, ""
+    return conclude(incident, state, rules)
+
+
+def _still(names: set[NodeId], state: State) -> bool:
+    return any(state.nodes[name].silent and state.nodes[name].cordon is None for name in names)
+
+
+def _only_silence(incident: Incident, rules: Rules) -> bool:
+    if incident.diagnosis is None:
+        return all(isinstance(fact, NodeSilent | NodeReached) for fact in incident.evidence)
+    return of(incident.diagnosis, rules) in (Remedy.FREEZE, Remedy.RESTART_AGENT)
+
+
+def silent(state: State, fact: NodeSilent) -> list[Action]:
+    """A timeout is not a failure: look before anything is concluded."""
+    node = state.nodes.get(fact.node)
+    if node is None or node.silent:
+        return []
+    node.silent = True
+    if node.cordon is not None:
+        return []
+    known, job = incidents.find_silence(state), state.job_on(fact.node)
+    topic = known.topic if known else incidents.node_topic(state, fact.node)
+    return [look(incidents.join(state, topic, fact, job), fact.node)]
+
+
+def look(incident: Incident, node: NodeId) -> Reach:
+    """Look at a silent node."""
+    attempt = sum(isinstance(action, Reach) for action in incident.actions) + 1
+    return Reach(action_id(incident.id, "reach", node, attempt), incident.id, node)
+
+
+def reached(state: State, fact: NodeReached, rules: Rules) -> list[Action]:
+    """Conclude from what the look found; look again as long as that is nothing."""
+    node = state.nodes.get(fact.node)
+    incident = state.incidents.get(fact.incident) if fact.incident else None
+    if node is None or not node.silent:
+        return []
+    node.reached = fact
+    if incident is None or incident.stage is Stage.RESOLVED:
+        return []
+    incidents.add(incident, fact)
+    actions = conclude(incident, state, rules, certain=True)
+    if of(incident.diagnosis, rules) in (None, Remedy.FREEZE) and node.cordon is None:
+        looks = sum(isinstance(action, Reach) for action in incident.actions)
+        name = f"reach/{incident.id}/{fact.node}"
+        state.set_deadline(name, min(LOOK_AT_MOST_S, LOOK_AGAIN_S * max(1, looks)))
+    return actions
+
+
+def look_again(state: State, name: IncidentId, node: NodeId) -> list[Action]:
+    """The time for another look has come."""
+    incident, known = state.incidents.get(name), state.nodes.get(node)
+    if incident is None or incident.stage is Stage.RESOLVED or known is None or not known.silent:
+        return []
+    return [look(incident, node)]

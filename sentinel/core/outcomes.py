@@ -1,0 +1,131 @@
+"""What became of actions, and which are tried again."""
+
+from sentinel.core import incidents, notify, reform
+from sentinel.core.conclude import conclude, relapse, resolve, waits
+from sentinel.core.remedy import of
+from sentinel.core.seating import START_ATTEMPTS
+from sentinel.core.state import Job, JobStage, Rules, State, WorkerStage
+from sentinel.model.action import Action, Evict, action_id
+from sentinel.model.fact import DeadlinePassed, Fact, Outcome
+from sentinel.model.ids import IncidentId, JobId, NodeId, WorkerId
+from sentinel.model.incident import Incident, Stage
+from sentinel.model.runbook import Remedy
+
+TOLD = frozenset({"evict", "resume", "stacks", "restart-agent", "restart-gcs"})
+"""Kinds whose outcome is evidence."""
+RETRY_S = 2.0
+
+
+def outcome(state: State, fact: Outcome, rules: Rules) -> list[Action]:
+    """Fold what became of an action."""
+    action = state.unfinished.pop(fact.action, None)
+    if fact.action.count("/") < 3:
+        return []
+    name, kind, target, _ = fact.action.split("/", 3)
+    if kind == "start-worker":
+        return [] if fact.ok else _start_failed(state, fact, WorkerId(target), rules, action)
+    if kind == "resume":
+        return _resumed(state, fact, JobId(target), rules)
+    incident = state.incidents.get(IncidentId(name))
+    if incident is None:
+        return []
+    if kind in TOLD:
+        incidents.add(incident, fact)
+    match kind:
+        case "page" if fact.ok:
+            incident.times.setdefault("paged", fact.at)
+        case "evict":
+            return _evicted(state, fact, incident, NodeId(target), rules)
+        case "stacks" if f"stacks/{incident.id}" in state.deadlines:
+            return conclude(incident, state, rules)
+        case "restart-agent" | "restart-gcs" if not fact.ok:
+            return list(notify.page(incident, state, rules))
+    return []
+
+
+def _evicted(state: State, fact: Outcome, incident: Incident, node: NodeId, rules: Rules) -> list[Action]:
+    if not fact.ok:
+        state.set_deadline(f"evict/{incident.id}/{node}", RETRY_S)
+        return list(notify.page(incident, state, rules))
+    incident.times.setdefault("evicted", fact.at)
+    job = state.job_of(incident)
+    more = any(isinstance(a, Evict) and a.incident == incident.id for a in state.unfinished.values())
+    unhurt = job is None or job.stage is JobStage.RUNNING
+    done = unhurt and not more and incident.stage is Stage.MITIGATING
+    return resolve(incident, state, rules) if done else []
+
+
+def evict_again(state: State, name: IncidentId, node: NodeId, rules: Rules) -> list[Action]:
+    """An eviction failed: the node is cordoned, and still not empty."""
+    incident, known = state.incidents.get(name), state.nodes.get(node)
+    if incident is None or known is None or known.cordon is None or known.cordon.by != name:
+        return []
+    tried = sum(isinstance(action, Evict) and action.node == node for action in incident.actions)
+    if tried >= rules.policy.resume_attempts:
+        return []
+    number = action_id(name, "evict", node, tried + 1)
+    return [Evict(number, name, node, known.cordon.reason)]
+
+
+def _start_failed(
+    state: State, fact: Outcome, worker: WorkerId, rules: Rules, action: Action | None
+) -> list[Action]:
+    """A node where workers do not start is left alone after a few; whoever waits is seated elsewhere."""
+    jobs = [job for job in state.jobs.values() if job.id == getattr(action, "job", job.id)]
+    for job in jobs:
+        failed = job.workers.get(worker)
+        if failed is None or failed.stage is not WorkerStage.STARTING:
+            continue
+        failed.stage, failed.since = WorkerStage.GONE, state.now
+        node = state.nodes[failed.node]
+        node.misstarts += 1
+        state.set_deadline(f"refill/{job.id}", RETRY_S)
+        if node.misstarts == START_ATTEMPTS and job.stage is not JobStage.RUNNING:
+            return _tell(state, job, fact, rules)
+    return []
+
+
+def _tell(state: State, job: Job, fact: Fact, rules: Rules) -> list[Action]:
+    """Make it somebody's business that a job does not start."""
+    incident = incidents.join(state, incidents.job_topic(job.id), fact, job)
+    return [] if waits(incident, state) else conclude(incident, state, rules)
+
+
+def _resumed(state: State, fact: Outcome, name: JobId, rules: Rules) -> list[Action]:
+    job = state.jobs.get(name)
+    if job is None or not fact.action.endswith(f"/{job.generation}"):
+        return []
+    incident = incidents.find(state, incidents.job_topic(name))
+    if incident is not None:
+        incidents.add(incident, fact)
+        lost = next((text for text in fact.data if text.startswith("lost ")), "")
+        incident.steps_lost = int(lost.split()[1]) if lost else incident.steps_lost
+    if not fact.ok and job.stage is JobStage.FORMING:
+        state.set_deadline(job.deadline(), rules.policy.broken_s)  # whoever is gone is reported first
+    return []
+
+
+def try_again(state: State, job: Job, fact: DeadlinePassed, rules: Rules) -> list[Action]:
+    """A generation made no new step in time."""
+    if job.stage is not JobStage.FORMING:
+        return []
+    reform.break_off(job, state)
+    incident = incidents.join(state, incidents.job_topic(job.id), fact, job)
+    if incident.diagnosis is None:
+        return conclude(incident, state, rules)
+    return relapse(incident, state, rules)
+
+
+def remedy_again(state: State, name: IncidentId, fact: DeadlinePassed, rules: Rules) -> list[Action]:
+    """An agent or the GCS was restarted and is still not heard: again, a few times, then people."""
+    incident = state.incidents.get(name)
+    if incident is None or incident.stage is Stage.RESOLVED:
+        return []
+    if of(incident.diagnosis, rules) not in (Remedy.RESTART_AGENT, Remedy.RESTART_GCS):
+        return []
+    incidents.add(incident, fact)
+    if incident.attempts >= rules.policy.resume_attempts:
+        refused = reform.refuse(incident, state, "restart it again", f"{incident.attempts} attempts failed")
+        return [refused, *notify.page(incident, state, rules, [refused])]
+    incident.remedied = ""
+    return conclude(incident, state, rules)

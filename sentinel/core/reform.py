@@ -1,0 +1,188 @@
+"""Forming a job's next generation: seats, the workers that it still needs, and those that it leaves."""
+
+from collections.abc import Iterable, Iterator
+
+from sentinel.core.evict import refuse_action
+from sentinel.core.seating import Cannot, Seated, Wait, missing_standbys, seat
+from sentinel.core.state import Job, JobStage, Rules, State, Worker, WorkerStage
+from sentinel.model.action import Action, Evict, Refusal, Resume, Seat, StartWorker, StopWorker, action_id
+from sentinel.model.ids import IncidentId, NodeId, WorkerId
+from sentinel.model.incident import Incident
+
+
+def refuse(incident: Incident, state: State, wanted: str, reason: str) -> Refusal:
+    """Record what is not done, and why."""
+    state.refusals += 1
+    return Refusal(action_id(incident.id, "refusal", "policy", state.refusals), incident.id, wanted, reason)
+
+
+def upkeep(job: Job, state: State) -> Incident:
+    """Stand in for an incident where work is done for no incident's sake."""
+    return Incident(IncidentId(f"upkeep-{job.id}"), state.now, job=job.id)
+
+
+def resume(
+    incident: Incident,
+    job: Job,
+    state: State,
+    rules: Rules,
+    *,
+    replace: Iterable[int] = (),
+    elsewhere: bool = False,
+    graceful: bool = False,
+    replay: bool = False,
+) -> Iterator[Action]:
+    """Form the next generation, or start what it still needs and wait, or say why it can't be.
+
+    `graceful`: the running generation goes on until the next one can take over at a step boundary.
+    """
+    ranks = frozenset(replace)
+    if not graceful:
+        break_off(job, state)
+    if incident.attempts >= rules.policy.resume_attempts:
+        yield refuse(incident, state, f"resume {job.id}", f"{incident.attempts} attempts brought no new step")
+        return
+    plan = _plan(job, state, ranks, elsewhere)
+    job.pending = incident.id
+    match plan:
+        case Cannot(reason=reason):
+            yield refuse(incident, state, f"resume {job.id}", reason)
+        case Wait(start=start, lacking=lacking):
+            job.lacking = lacking
+            yield from retire(incident.id, job, state, [w for r, w in job.seated() if r in ranks])
+            yield from (start_worker(incident.id, job, state, node) for node in start)
+        case Seated(seats=seats):
+            yield from _form(incident, job, state, rules, seats, graceful=graceful, replay=replay)
+
+
+def _plan(job: Job, state: State, ranks: frozenset[int], elsewhere: bool) -> Seated | Wait | Cannot:
+    """Move ranks elsewhere only where that costs no rank its place."""
+    if elsewhere:
+        moved = [f"{rank}@{worker.node}" for rank, worker in job.seated() if rank in ranks]
+        job.avoid += [place for place in moved if place not in job.avoid]
+    plan = seat(state, job, ranks)
+    if job.avoid and (isinstance(plan, Cannot) or (isinstance(plan, Seated) and len(plan.seats) < job.world)):
+        job.avoid.clear()
+        plan = seat(state, job, ranks)
+    return plan
+
+
+def _form(
+    incident: Incident,
+    job: Job,
+    state: State,
+    rules: Rules,
+    seats: tuple[Seat, ...],
+    *,
+    graceful: bool,
+    replay: bool,
+) -> Iterator[Action]:
+    running = tuple(job.seats) if graceful else ()
+    staying = {seat.worker for seat in seats}
+    leavers = [w for _, w in job.seated() if w.id not in staying and w.stage is WorkerStage.RANK]
+    stops = retire(incident.id, job, state, leavers)
+    incident.attempts += 1
+    job.generation += 1
+    _sit(job, state, seats)
+    job.stage, job.pending, job.world = JobStage.FORMING, "", len(seats)
+    job.avoid.clear()
+    first = job.high_step < 0  # nothing was ever trained: compilation and data set-up may take long
+    state.set_deadline(job.deadline(), rules.policy.slow_phase_s if first else rules.policy.resume_timeout_s)
+    name = action_id(incident.id, "resume", job.id, job.generation)
+    form = Resume(name, incident.id, job.id, job.generation, seats, replay, running, tuple(job.skip))
+    yield from (form, *stops) if graceful else (*stops, form)
+
+
+def _sit(job: Job, state: State, seats: tuple[Seat, ...]) -> None:
+    """Give the seats: the one place that says who sits where."""
+    for _, worker in job.seated():
+        worker.rank = -1
+        state.nodes[worker.node].ranks.remove((job.id, worker.id))
+    job.seats = [seat.worker for seat in seats]
+    for seat_ in seats:
+        worker = job.workers[seat_.worker]
+        worker.stage, worker.gpu, worker.rank = WorkerStage.RANK, seat_.gpu, seat_.rank
+        state.nodes[worker.node].ranks.append((job.id, worker.id))
+
+
+def break_off(job: Job, state: State) -> None:
+    """The present generation is over."""
+    state.deadlines.pop(job.deadline(), None)
+    job.stage = JobStage.BROKEN
+
+
+def retire(incident: IncidentId, job: Job, state: State, workers: Iterable[Worker]) -> list[Action]:
+    """Stop worker processes that lost their place; their exit is no news."""
+    actions: list[Action] = []
+    for worker in workers:
+        if worker.stage is not WorkerStage.GONE:
+            worker.stage, worker.since = WorkerStage.GONE, state.now
+            name = action_id(incident, "stop-worker", worker.id, 1)
+            actions.append(StopWorker(name, incident, job.id, worker.id, worker.node, worker.pid))
+    return actions
+
+
+def start_worker(incident: IncidentId, job: Job, state: State, node: NodeId) -> StartWorker:
+    """Start one warm standby on a node."""
+    job.born += 1
+    worker = Worker(WorkerId(f"w{job.born}"), node, since=state.now)
+    job.workers[worker.id] = worker
+    name = action_id(incident, "start-worker", worker.id, 1)
+    return StartWorker(name, incident, job.id, worker.id, node, -1, job.generation)
+
+
+def refill(job: Job, state: State, rules: Rules) -> list[Action]:
+    """Start the standbys that a job misses; never while it recovers, so that recovery has the machine."""
+    if job.stage is not JobStage.RUNNING or refuse_action(state, rules):
+        return []
+    name = upkeep(job, state).id
+    return [start_worker(name, job, state, node) for node in list(missing_standbys(state, job))]
+
+
+def retry(state: State, job: Job, rules: Rules) -> list[Action]:
+    """Resume a job that waited for workers, nodes or permission."""
+    if not job.pending or refuse_action(state, rules):
+        return []
+    waiting = state.incidents.get(IncidentId(job.pending)) or upkeep(job, state)
+    graceful = job.stage is JobStage.RUNNING
+    actions = list(resume(waiting, job, state, rules, graceful=graceful))
+    formed = any(isinstance(action, Resume) for action in actions)
+    return [*actions, *leave(waiting, state)] if formed else actions
+
+
+def leave(incident: Incident, state: State) -> Iterator[Evict]:
+    """Empty the nodes that this incident cordoned and has not emptied yet."""
+    told = {action.node for action in incident.actions if isinstance(action, Evict)}
+    why = incident.diagnosis.why if incident.diagnosis else ""
+    for node in state.nodes.values():
+        cordon = node.cordon
+        if cordon is not None and cordon.by == incident.id and node.id not in told:
+            name = action_id(incident.id, "evict", node.id, 1)
+            yield Evict(name, incident.id, node.id, f"{cordon.reason}: {why}")
+
+
+def sweep(state: State, node: NodeId) -> list[Action]:
+    """Stop what a node that was away may still run: its workers' places were given away meanwhile."""
+    actions: list[Action] = []
+    for job in state.jobs.values():
+        gone = (w for w in job.workers.values() if w.node == node and w.stage is WorkerStage.GONE and w.pid)
+        for worker in gone:
+            by = upkeep(job, state).id
+            name = action_id(by, "stop-worker", worker.id, job.generation + 1)  # not the one of `retire`
+            actions.append(StopWorker(name, by, job.id, worker.id, node, worker.pid))
+    return actions
+
+
+def forget_gone(job: Job, state: State, rules: Rules) -> None:
+    """Drop workers that are gone for so long that no action still means them.
+
+    Those of a silent node are kept: nobody saw them go, and they are stopped when it is heard again.
+    """
+    since = state.now - rules.policy.action_timeout_s
+    old = [
+        w.id
+        for w in job.workers.values()
+        if w.stage is WorkerStage.GONE and w.since < since and w.rank < 0 and not state.nodes[w.node].silent
+    ]
+    for name in old:
+        del job.workers[name]

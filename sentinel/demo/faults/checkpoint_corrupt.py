@@ -1,0 +1,69 @@
+"""The newest checkpoint is damaged on disk; then every rank dies, and the memory snapshots with them."""
+
+import random
+import shutil
+import time
+from contextlib import suppress
+
+from sentinel.demo.fault import Expected, Injection, Place, Simple, kill, ranks
+from sentinel.demo.stage import JOB, Stage, wait
+from sentinel.trainer.checkpoint import Checkpoint, folders
+
+EVERY = 20
+"""Steps between checkpoints."""
+TWO_WITHIN_S = 60.0
+
+
+def inject(stage: Stage, chance: random.Random) -> Injection:
+    """Damage the newest of two checkpoints, kill all ranks, empty every node's memory."""
+    wait("two checkpoints", TWO_WITHIN_S, lambda: len(_committed(stage)) > 1)
+    last = _committed(stage)[0]
+    wait("another checkpoint", TWO_WITHIN_S, lambda: _committed(stage)[0] > last, 0.01)
+    victims = ranks(stage)
+    newest, older = _committed(stage)[:2]
+    _damage(newest, chance)
+    at = time.time()
+    for victim in victims:
+        with suppress(ProcessLookupError):
+            kill(victim)
+    for host in stage.cluster.nodes:
+        shutil.rmtree(host.memory / "snapshots" / JOB, ignore_errors=True)
+    dead = tuple(victim.pid for victim in victims)
+    generation = stage.steps()[-1]["g"]
+    return Injection(at, Place(), dead=dead, verify=lambda: _resumed_from(stage, older, generation))
+
+
+def _committed(stage: Stage) -> list[Checkpoint]:
+    """Newest first."""
+    return [found for found in folders(stage.cluster.root / "job" / "checkpoints") if found.committed]
+
+
+def _damage(checkpoint: Checkpoint, chance: random.Random) -> None:
+    """Flip a byte, or cut a file short."""
+    file = chance.choice(sorted(checkpoint.path.glob("*.distcp")))
+    data = bytearray(file.read_bytes())
+    if chance.random() < 1 / 2:
+        data[chance.randrange(len(data))] ^= 0xFF
+    else:
+        del data[chance.randrange(len(data)) :]
+    file.write_bytes(data)
+
+
+def _resumed_from(stage: Stage, older: Checkpoint, generation: int) -> list[str]:
+    first = next(line["step"] for line in stage.steps() if line["g"] > generation)
+    said = f"went on at step {first}, the good checkpoint is of {older.step}"
+    return [] if first == older.step + 1 else [said]
+
+
+FAULT = Simple(
+    "checkpoint-corrupt",
+    Expected(
+        frozenset({"rank-crash"}),
+        pages=(2, 2),
+        blames=False,
+        beside=frozenset({"checkpoint-corrupt"}),
+        steps_lost=2 * EVERY + 5,
+    ),
+    inject,
+    stage={"job": {"checkpoint_every": EVERY}},
+)

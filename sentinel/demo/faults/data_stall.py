@@ -1,0 +1,50 @@
+"""Data stops coming: one rank's loader blocks in its shard, or all ranks' loaders do."""
+
+import random
+import shutil
+import time
+from pathlib import Path
+
+from sentinel.demo.blocking import Blocked, refused
+from sentinel.demo.fault import Expected, Injection, Place, Simple, pick, ranks
+from sentinel.demo.stage import Stage, wait
+from sentinel.trainer.data import shard_path
+
+READ_WITHIN_S = 5.0
+ONE = Expected(frozenset({"data-stall"}))
+ALL = Expected(frozenset({"storage-stall"}), steps_lost=0)
+
+
+def inject(stage: Stage, chance: random.Random) -> Injection:
+    """Block one shard, or all of them until it was paged."""
+    return _all(stage) if chance.random() < 1 / 2 else _one(stage, chance)
+
+
+def _one(stage: Stage, chance: random.Random) -> Injection:
+    """Hold one rank at its shard, and give whoever comes after it a new file."""
+    victim = pick(stage, chance)
+    shard = shard_path(_data(stage), victim.rank)
+    copy = shard.with_suffix(".copy")
+    shutil.copy(shard, copy)
+    blocked = Blocked([shard])
+    wait("the loader at its shard", READ_WITHIN_S, blocked.wanted, 0.001)
+    at = time.time()
+    copy.replace(shard)
+    return Injection(at, victim.place, blocked.release, (victim.pid,), expected=ONE)
+
+
+def _all(stage: Stage) -> Injection:
+    """Hold every rank at its shard; between two steps, for then all of them read next."""
+    shards = [shard_path(_data(stage), victim.rank) for victim in ranks(stage)]
+    last = len(stage.steps())
+    wait("a step", READ_WITHIN_S, lambda: len(stage.steps()) > last, 0.001)
+    blocked = Blocked(shards)
+    wait("the loaders at their shards", READ_WITHIN_S, blocked.wanted, 0.001)
+    return Injection(time.time(), Place(), blocked.release, passes=blocked.release, expected=ALL)
+
+
+def _data(stage: Stage) -> Path:
+    return stage.cluster.root / "data"
+
+
+FAULT = Simple("data-stall", ONE, inject, lambda stage: refused(stage.cluster.root))

@@ -1,0 +1,52 @@
+"""The loss is not a number: one batch is bad, or one GPU computed wrong."""
+
+import math
+import random
+import struct
+import time
+from pathlib import Path
+
+from sentinel.demo.fault import Expected, Injection, Place, Simple, completed, edit_gpu, heal_gpus, pick
+from sentinel.demo.stage import Stage
+from sentinel.trainer.data import layout_of, shard_path
+from sentinel.trainer.settings import read_settings
+
+AHEAD = 4
+"""Steps until the bad batch is read."""
+BATCH = Expected(frozenset({"bad-batch"}), steps_lost=1)
+HARDWARE = Expected(frozenset({"silent-corruption"}), evicts=True, steps_lost=1)
+
+
+def inject(stage: Stage, chance: random.Random) -> Injection:
+    """Spoil a batch that is still to come, or one result of one GPU."""
+    return _batch(stage, chance) if chance.random() < 1 / 2 else _hardware(stage, chance)
+
+
+def _batch(stage: Stage, chance: random.Random) -> Injection:
+    victim = pick(stage, chance)
+    step = stage.steps()[-1]["step"] + AHEAD
+    _weigh(stage.cluster.root / "trainer.json", victim.rank, step, math.nan)
+    at = completed(stage, step - 1)
+
+    def verify() -> list[str]:
+        skipped = stage.skipped()
+        return [] if step in skipped else [f"step {step} was not skipped, only {skipped}"]
+
+    return Injection(at, Place(), halts=True, verify=verify, expected=BATCH)
+
+
+def _weigh(settings_file: Path, rank: int, step: int, weight: float) -> None:
+    settings = read_settings(settings_file)
+    with shard_path(settings.data, rank).open("r+b") as shard:
+        shard.seek(layout_of(settings).weight_offset(step))
+        shard.write(struct.pack("<f", weight))
+
+
+def _hardware(stage: Stage, chance: random.Random) -> Injection:
+    victim = pick(stage, chance)
+    at = time.time()
+    edit_gpu(stage, victim.node, victim.gpu, corrupt_next=True)
+    return Injection(at, victim.place, lambda: heal_gpus(stage, victim.node), halts=True, expected=HARDWARE)
+
+
+FAULT = Simple("loss-nan", BATCH, inject)

@@ -1,0 +1,147 @@
+"""A rank that ends or stands still: who is replaced where, and when its node goes."""
+
+import pytest
+from simulated import Simulated
+
+from sentinel.model.action import CollectStacks, StopWorker
+
+
+def hang(cluster: Simulated, rank: int) -> None:
+    cluster.stall(*(cluster.beat(r, state="T" if r == rank else "S") for r in range(cluster.job.world)))
+    cluster.run(5)
+
+
+def crash(cluster: Simulated, rank: int) -> None:
+    cluster.crash(rank)
+    cluster.run(5)
+
+
+def test_a_crashed_rank_is_replaced_in_place_and_its_node_stays() -> None:
+    cluster = Simulated()
+    home, survivor = cluster.node(0), cluster.job.seats[1]
+    crash(cluster, 0)
+    assert cluster.resumed() == [[home, cluster.node(1)]]
+    assert cluster.job.seats[1] == survivor
+    assert (cluster.causes(), cluster.evicted(), cluster.going()) == (["rank-crash"], [], True)
+    assert len(cluster.pages()) == 1
+
+
+def test_a_stopped_rank_is_named_though_all_wait_and_stacks_come_before_the_kill() -> None:
+    cluster = Simulated()
+    hung = cluster.worker(1)
+    hang(cluster, 1)
+    kinds = [type(action) for action in cluster.actions]
+    assert kinds.index(CollectStacks) < kinds.index(StopWorker)
+    assert [stop.worker for stop in cluster.all(StopWorker)] == [hung.id]
+    assert (cluster.causes(), cluster.evicted(), cluster.going()) == (["rank-hang"], [], True)
+    assert any(
+        "stack of rank 0" in fact.data for fact in cluster.incidents()[0].evidence if hasattr(fact, "data")
+    )
+
+
+@pytest.mark.parametrize("harm", [[crash, crash, crash], [hang, hang, hang], [crash, hang, crash]])
+def test_the_third_crash_or_hang_within_an_hour_on_one_node_evicts_it(harm: list) -> None:
+    cluster = Simulated()
+    home = cluster.node(0)
+    for number, each in enumerate(harm):
+        assert cluster.evicted() == [], number
+        each(cluster, 0)
+        cluster.run(60)
+    assert cluster.evicted() == [home]
+    assert home not in cluster.resumed()[-1]
+    assert (cluster.causes()[-1], cluster.going()) == ("crash-loop", True)
+
+
+def test_three_crashes_in_more_than_an_hour_evict_nobody() -> None:
+    cluster = Simulated()
+    for _ in range(3):
+        crash(cluster, 0)
+        cluster.run(1900)
+    assert cluster.evicted() == []
+
+
+def test_eight_ranks_of_a_node_that_end_at_once_are_one_crash_of_that_node() -> None:
+    cluster = Simulated(nodes=3, gpus=8, world=16, standbys=8)
+    for rank in range(8):
+        cluster.crash(rank)
+    cluster.run(10)
+    assert (cluster.causes(), cluster.evicted(), cluster.going()) == (["rank-crash"], [], True)
+
+
+def test_a_rank_behind_in_collectives_is_the_laggard() -> None:
+    cluster = Simulated(world=3)
+    cluster.stall(cluster.beat(0), cluster.beat(1, enqueued=9, phase="compute"), cluster.beat(2))
+    cluster.run(5)
+    (incident,) = cluster.incidents()
+    assert incident.diagnosis is not None
+    assert [suspect.rank for suspect in incident.diagnosis.suspects] == [1]
+
+
+def test_missing_ranks_wait_for_their_nodes_silence() -> None:
+    cluster = Simulated()
+    cut = cluster.node(1)
+    cluster.stall(cluster.beat(0))
+    cluster.run(0.5)
+    assert cluster.resumed() == []
+    cluster.silence(cut)
+    cluster.run(5)
+    assert (cluster.causes(), cluster.evicted(), cluster.going()) == (["node-cut"], [cut], True)
+
+
+def test_a_laggard_whose_node_falls_silent_is_its_nodes_victim() -> None:
+    cluster = Simulated()
+    cut = cluster.node(1)
+    cluster.stall(cluster.beat(0), cluster.beat(1, enqueued=9))
+    cluster.silence(cut)
+    cluster.run(10)
+    assert (cluster.causes(), cluster.evicted(), cluster.going()) == (["node-cut"], [cut], True)
+
+
+def test_a_stall_that_passes_by_itself_hurts_nobody() -> None:
+    cluster = Simulated()
+    cluster.stall(cluster.beat(0), cluster.beat(1))
+    cluster.run(0.1)
+    cluster.advance()
+    cluster.run(10)
+    assert (cluster.resumed(), cluster.pages(), cluster.stages()) == ([], set(), ["resolved"])
+
+
+@pytest.mark.parametrize(
+    ("phases", "cause", "replaced"),
+    [
+        pytest.param(("data", "collective", "collective"), "data-stall", True, id="one loader"),
+        pytest.param(("data", "data", "data"), "storage-stall", False, id="all loaders"),
+    ],
+)
+def test_one_stuck_loader_is_its_ranks_and_all_are_the_storages(
+    phases: tuple[str, ...], cause: str, replaced: bool
+) -> None:
+    cluster = Simulated(world=3)
+    counts = [10 if phase == "collective" else 9 for phase in phases]
+    beats = (
+        cluster.beat(r, phase, count) for r, (phase, count) in enumerate(zip(phases, counts, strict=True))
+    )
+    cluster.stall(*beats)
+    cluster.run(5)
+    assert (cluster.causes(), cluster.evicted(), bool(cluster.resumed())) == ([cause], [], replaced)
+    assert len(cluster.pages()) == 1
+    cluster.advance()
+    assert set(cluster.stages()) == {"resolved"}
+
+
+def test_collectives_that_fail_with_nobody_to_blame_restart_the_gang() -> None:
+    cluster = Simulated()
+    cluster.raises(0, kind="collective")
+    cluster.raises(1, kind="collective")
+    cluster.run(4)
+    assert cluster.resumed() == []
+    cluster.run(10)
+    assert (cluster.causes(), cluster.evicted(), cluster.going()) == (["gang-broken"], [], True)
+
+
+def test_collectives_that_fail_are_echoes_of_a_rank_that_ended() -> None:
+    cluster = Simulated()
+    cluster.raises(1, kind="collective")
+    cluster.crash(0)
+    cluster.run(10)
+    assert (cluster.causes(), len(cluster.resumed())) == (["rank-crash"], 1)

@@ -1,0 +1,54 @@
+"""Whatever goes wrong in whatever order: invariants hold after every fact, and the fold is deterministic."""
+
+from episodes import CLUSTERS, EPISODES, Checked
+from hypothesis import HealthCheck, given, settings
+
+from sentinel.core.decide import decide
+from sentinel.core.state import State
+
+Drawn = tuple[list[float], int, int, int, int]
+
+
+def live(cluster: Drawn, episode: list[tuple[str, int]]) -> Checked:
+    checked = Checked(*cluster)
+    for kind, number in episode:
+        checked.do(kind, number)
+    checked.run(100)
+    return checked
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(CLUSTERS, EPISODES)
+def test_the_invariants_hold_after_every_fact(cluster: Drawn, episode: list[tuple[str, int]]) -> None:
+    live(cluster, episode)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(CLUSTERS, EPISODES)
+def test_the_same_facts_give_the_same_actions(cluster: Drawn, episode: list[tuple[str, int]]) -> None:
+    lived = live(cluster, episode)
+    state, again = State(), []
+    for number, fact in enumerate(lived.facts):
+        if number % 50 == 49:
+            state = State.from_plain(state.to_plain())
+        again += decide(state, fact, lived.rules)
+    assert [repr(action) for action in again] == [repr(action) for action in lived.decided]
+    assert repr(state.to_plain()) == repr(lived.state.to_plain())
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(CLUSTERS, EPISODES)
+def test_when_all_is_well_again_the_job_runs_or_says_why(
+    cluster: Drawn, episode: list[tuple[str, int]]
+) -> None:
+    lived = live(cluster, episode)
+    lived.fails, lived.never_starts, lived.advances = set(), set(), True
+    lived.heard(*sorted(lived.state.nodes))
+    lived.drained.clear()
+    for node in sorted(lived.state.nodes):
+        lived.command("undrain", node)
+        lived.state.nodes[node].findings.clear()
+    lived.do("control", 3)
+    lived.command("resume-actions")
+    lived.run(700)
+    assert lived.job.stage.value in ("running", "stopped"), lived.job.stage

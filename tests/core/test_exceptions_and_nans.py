@@ -1,0 +1,133 @@
+"""Exceptions and losses that are not finite: code or machine, batch or GPU."""
+
+from simulated import Simulated
+
+from sentinel.model.action import Resume, StopJob
+from sentinel.model.ids import NodeId
+
+NAN = float("nan")
+
+
+def raises_at_each(cluster: Simulated, rank: int) -> None:
+    cluster.advances = False
+    cluster.raises(rank)
+    cluster.run(1)
+
+
+def test_an_exception_is_tried_once_more_on_another_node() -> None:
+    cluster = Simulated()
+    home = cluster.node(0)
+    cluster.raises(0)
+    cluster.run(5)
+    ((moved, _),) = cluster.resumed()
+    assert moved != home
+    assert (cluster.causes(), cluster.evicted(), cluster.going()) == (["rank-exception"], [], True)
+
+
+def test_an_exception_that_follows_the_code_stops_the_job_and_evicts_nobody() -> None:
+    cluster = Simulated()
+    raises_at_each(cluster, 0)
+    raises_at_each(cluster, 0)
+    cluster.run(60)
+    assert (cluster.causes(), cluster.evicted(), len(cluster.pages())) == (["code-error"], [], 1)
+    assert len(cluster.all(StopJob)) == 1
+    assert len(cluster.resumed()) == 1
+    assert cluster.job.stage.value == "stopped"
+
+
+def test_an_exception_of_all_ranks_follows_the_code_too() -> None:
+    cluster = Simulated(nodes=4, world=3)
+    cluster.advances = False
+    for _ in range(2):
+        for rank in (2, 0, 1):
+            cluster.raises(rank)
+        cluster.run(1)
+    cluster.run(5)
+    assert (cluster.causes(), cluster.evicted(), len(cluster.all(StopJob))) == (["code-error"], [], 1)
+
+
+def test_an_exception_that_stays_with_the_node_suspects_the_node() -> None:
+    cluster = Simulated(nodes=3, world=3)
+    bad = cluster.node(0)
+    raises_at_each(cluster, 0)
+    assert cluster.node(0) != bad, "ranks exchanged places"
+    other = next(rank for rank in range(3) if cluster.node(rank) == bad)
+    cluster.advances = True
+    cluster.raises(other)
+    cluster.run(5)
+    assert (cluster.causes(), cluster.evicted()) == (["node-suspect"], [bad])
+
+
+def test_an_exception_where_there_is_no_other_node_is_tried_in_place() -> None:
+    cluster = Simulated(nodes=1, gpus=2, world=2, standbys=1)
+    cluster.raises(0)
+    cluster.run(10)
+    assert (cluster.resumed(), cluster.going()) == ([["n1", "n1"]], True)
+
+
+def test_the_move_is_kept_while_its_worker_starts() -> None:
+    cluster = Simulated(nodes=3, world=2, standbys=0)
+    home = cluster.node(0)
+    cluster.raises(0)
+    cluster.run(5)
+    assert cluster.resumed()[0][0] != home
+
+
+def nan(cluster: Simulated, *ranks: int) -> None:
+    values = tuple(NAN if rank in ranks else 1.0 for rank in range(cluster.job.world))
+    for rank in range(cluster.job.world):
+        cluster.raises(rank, "loss is nan", "nan", 7, values)
+    cluster.run(0.45)
+
+
+def test_a_nan_is_replayed_first() -> None:
+    cluster = Simulated()
+    nan(cluster, 1)
+    (resume,) = cluster.all(Resume)
+    assert resume.replay
+    assert cluster.causes() == ["loss-nan"]
+
+
+def test_the_same_nan_on_the_same_batch_skips_the_batch() -> None:
+    cluster = Simulated()
+    cluster.advances = False
+    nan(cluster, 1)
+    cluster.advances = True
+    nan(cluster, 1)
+    cluster.run(5)
+    assert cluster.all(Resume)[-1].skip == (7,)
+    assert (cluster.causes(), cluster.evicted(), cluster.stages()) == (["bad-batch"], [], ["resolved"])
+
+
+def test_a_nan_that_does_not_come_again_suspects_that_ranks_node() -> None:
+    cluster = Simulated()
+    bad = cluster.node(1)
+    nan(cluster, 1)
+    cluster.run(5)
+    assert (cluster.causes(), cluster.evicted(), cluster.going()) == (["silent-corruption"], [bad], True)
+    assert cluster.stages() == ["resolved"]
+
+
+def test_a_nan_on_several_ranks_that_does_not_come_again_suspects_nobody() -> None:
+    cluster = Simulated()
+    nan(cluster, 0, 1)
+    cluster.run(5)
+    assert (cluster.causes(), cluster.evicted(), cluster.stages()) == (["loss-nan"], [], ["resolved"])
+
+
+def test_an_old_generations_exception_is_ignored() -> None:
+    cluster = Simulated()
+    old = cluster.job.generation
+    cluster.crash(0)
+    cluster.run(5)
+    before = len(cluster.actions)
+    from sentinel.model.fact import RankRaised
+    from sentinel.model.ids import JobId
+
+    worker = cluster.worker(1)
+    fact = RankRaised(
+        cluster.now, JobId("moe"), 1, worker.id, NodeId(worker.node), 0, 1, old, 3, "user", "E", ""
+    )
+    cluster.tell(fact)
+    cluster.run(5)
+    assert len(cluster.actions) == before

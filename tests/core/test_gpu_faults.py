@@ -1,0 +1,157 @@
+"""GPU faults: one incident and one page whatever comes first, and no rank returns to a bad GPU."""
+
+from collections.abc import Callable
+
+import pytest
+from simulated import Simulated, ecc, lost, xid
+
+from sentinel.model.finding import Health
+from sentinel.model.ids import NodeId
+
+Step = Callable[[Simulated, NodeId], None]
+
+
+def says(found: object) -> Step:
+    return lambda cluster, node: cluster.finding(node, found)  # type: ignore[arg-type]
+
+
+def dies(cluster: Simulated, node: NodeId) -> None:
+    if cluster.worker(0).node == node:
+        cluster.crash(0)
+
+
+def soon(cluster: Simulated, node: NodeId) -> None:
+    cluster.run(0.2)
+
+
+def probed(cluster: Simulated, node: NodeId) -> None:
+    cluster.probed(node)
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        pytest.param([says(ecc()), says(xid(48)), dies], id="before the exit"),
+        pytest.param([says(xid(48)), soon, dies, soon, says(ecc())], id="around the exit"),
+        pytest.param([dies, says(ecc()), probed, says(xid(48))], id="with the exit's probe"),
+        pytest.param([dies, soon, says(ecc()), soon, says(ecc(count=3))], id="after the exit"),
+        pytest.param([dies, soon, says(xid(48)), says(ecc())], id="Xid first"),
+    ],
+)
+def test_an_ecc_error_is_one_incident_in_any_order(steps: list[Step]) -> None:
+    cluster = Simulated()
+    bad = cluster.node(0)
+    for step in steps:
+        step(cluster, bad)
+    cluster.run(10)
+    assert cluster.causes() == ["gpu-ecc"]
+    assert cluster.evicted() == [bad]
+    assert all(bad not in nodes for nodes in cluster.resumed()), "never reseated in between"
+    assert len(cluster.resumed()) == 1
+    assert (len(cluster.pages()), cluster.going()) == (1, True)
+
+
+def test_an_ecc_error_that_shows_after_the_replacement_renames_the_incident() -> None:
+    cluster = Simulated()
+    bad = cluster.node(0)
+    cluster.crash(0)
+    cluster.run(3)
+    assert cluster.stages() == ["resolved"]
+    cluster.finding(bad, ecc())
+    cluster.run(5)
+    assert (cluster.causes(), cluster.evicted()) == (["gpu-ecc"], [bad])
+    assert (len(cluster.pages()), cluster.stages(), cluster.going()) == (1, ["resolved"], True)
+
+
+@pytest.mark.parametrize("found", [[lost()], [xid(79)], [lost(), xid(79)], [xid(79), lost()]])
+def test_a_lost_gpu_is_one_page_however_it_is_told(found: list) -> None:
+    cluster = Simulated()
+    bad = cluster.node(1)
+    for each in found:
+        cluster.finding(bad, each)
+        cluster.run(0.1)
+    cluster.run(5)
+    assert (cluster.causes(), cluster.evicted(), len(cluster.pages())) == (["gpu-lost"], [bad], 1)
+    (incident,) = cluster.incidents()
+    assert incident.diagnosis is not None
+    (suspect,) = incident.diagnosis.suspects
+    assert (suspect.node, suspect.rank, suspect.gpu) == (bad, 1, 0)
+    assert cluster.going()
+
+
+def app_fault(cluster: Simulated, line: str) -> None:
+    node = cluster.node(0)
+    cluster.finding(node, xid(31, line=line, health=Health.WARNING))
+    cluster.crash(0)
+    cluster.run(5)
+
+
+def test_a_programs_xid_replaces_the_rank_and_keeps_the_node() -> None:
+    cluster = Simulated()
+    app_fault(cluster, "a")
+    assert (cluster.causes(), cluster.evicted(), cluster.going()) == (["gpu-app-xid"], [], True)
+
+
+def test_the_second_programs_xid_in_a_day_on_one_gpu_suspects_the_gpu() -> None:
+    cluster = Simulated()
+    bad = cluster.node(0)
+    app_fault(cluster, "a")
+    cluster.run(7200)
+    app_fault(cluster, "b")
+    assert (cluster.causes()[-1], cluster.evicted(), cluster.going()) == ("gpu-app-xid-repeat", [bad], True)
+
+
+def test_several_kernel_lines_about_one_fault_are_one_fault() -> None:
+    cluster = Simulated()
+    for line in "abc":
+        cluster.finding(cluster.node(0), xid(31, line=line, health=Health.WARNING))
+    app_fault(cluster, "d")
+    assert cluster.evicted() == []
+
+
+def test_a_finding_that_is_told_again_after_a_lost_acknowledgement_counts_once() -> None:
+    cluster = Simulated()
+    node = cluster.node(0)
+    app_fault(cluster, "a")
+    cluster.run(60)
+    cluster.finding(node, xid(31, line="a", health=Health.WARNING))
+    assert len(cluster.at(node).app_xids) == 1
+
+
+def test_health_that_nobody_knows_evicts_nobody() -> None:
+    cluster = Simulated()
+    cluster.finding(cluster.node(0), xid(79, health=Health.UNKNOWN))
+    cluster.run(5)
+    assert (cluster.incidents(), cluster.actions) == ([], [])
+
+
+def test_a_spare_with_a_bad_gpu_goes_without_touching_the_job() -> None:
+    cluster = Simulated()
+    spare = cluster.spare()
+    cluster.finding(spare, ecc())
+    cluster.run(5)
+    assert (cluster.evicted(), cluster.resumed(), cluster.stages()) == ([spare], [], ["resolved"])
+
+
+def test_a_finding_on_a_cordoned_node_opens_nothing_new() -> None:
+    cluster = Simulated()
+    bad = cluster.node(0)
+    cluster.finding(bad, ecc())
+    cluster.run(60)
+    cluster.finding(bad, lost())
+    cluster.run(5)
+    assert (cluster.causes(), len(cluster.pages()), cluster.evicted()) == (["gpu-ecc"], 1, [bad])
+
+
+def test_the_oom_killers_line_names_the_crash_even_when_it_comes_late() -> None:
+    from sentinel.model.finding import Finding
+
+    said = "Out of memory: Killed process 101 (python)"
+    killed = Finding("oom", "oom-kill", "memory", Health.WARNING, said, {"line": said}, event=True)
+    cluster = Simulated()
+    node = cluster.node(0)
+    cluster.crash(0)
+    cluster.run(0.4)
+    cluster.finding(node, killed)
+    cluster.run(5)
+    assert (cluster.causes(), len(cluster.resumed()), cluster.evicted()) == (["host-oom"], 1, [])

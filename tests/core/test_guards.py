@@ -1,0 +1,174 @@
+"""Guards: what is not done, and the reason that is recorded for it."""
+
+from dataclasses import replace
+
+import pytest
+from simulated import BOOKS, Simulated, ecc
+
+from sentinel.core.state import Rules
+from sentinel.model.action import Evict, Readmit, Refusal, Resume, StartWorker
+from sentinel.model.ids import Cause
+from sentinel.model.policy import Policy
+
+
+def refusals(cluster: Simulated) -> str:
+    return " | ".join(f"{each.wanted}: {each.reason}" for each in cluster.all(Refusal))
+
+
+def test_at_most_a_share_of_the_nodes_is_evicted() -> None:
+    cluster = Simulated(nodes=6, policy=Policy(evict_share=0.34))
+    for node in sorted(cluster.state.nodes)[2:]:
+        cluster.finding(node, ecc())
+        cluster.run(1)
+    assert len(cluster.evicted()) == 2
+    assert "the limit is 2" in refusals(cluster)
+
+
+def test_the_breaker_opens_after_many_evictions_within_an_hour() -> None:
+    cluster = Simulated(nodes=6, policy=Policy(evict_share=1.0, evictions_per_hour=2))
+    for node in sorted(cluster.state.nodes)[2:5]:
+        cluster.finding(node, ecc())
+        cluster.run(1)
+    assert len(cluster.evicted()) == 2
+    assert "breaker is open" in refusals(cluster)
+    cluster.run(3700)
+    cluster.finding("n6", ecc())  # type: ignore[arg-type]
+    assert cluster.evicted()[-1] == "n6", "it closes, without replaying what it refused"
+    assert len(cluster.evicted()) == 3
+
+
+def test_a_diagnosis_below_the_confidence_evicts_nobody() -> None:
+    cluster = Simulated(policy=Policy(evict_confidence=0.96))
+    cluster.finding(cluster.node(0), ecc())
+    cluster.run(5)
+    assert cluster.evicted() == []
+    assert "confidence 0.95 is below 0.96" in refusals(cluster)
+
+
+def test_unknown_never_evicts_whatever_its_runbook_says() -> None:
+    cluster = Simulated(policy=Policy(evict_confidence=0.0))
+    cluster.rules = Rules(cluster.rules.policy, {Cause("unknown"): BOOKS[Cause("unknown")]})
+    cluster.crash(0)
+    cluster.run(5)
+    assert (cluster.causes(), cluster.evicted(), cluster.going()) == (["unknown"], [], True)
+
+
+def test_the_last_place_is_not_evicted() -> None:
+    cluster = Simulated(nodes=2, min_world=2)
+    cluster.finding(cluster.node(0), ecc())
+    cluster.run(5)
+    assert (cluster.evicted(), cluster.going()) == ([], True)
+    assert "GPUs would be left" in refusals(cluster)
+
+
+def test_without_a_spare_the_job_shrinks() -> None:
+    cluster = Simulated(nodes=2, min_world=1)
+    bad = cluster.node(0)
+    cluster.finding(bad, ecc())
+    cluster.run(5)
+    assert cluster.evicted() == [bad]
+    assert [len(nodes) for nodes in cluster.resumed()] == [1]
+    assert cluster.going()
+
+
+def test_below_its_smallest_world_a_job_waits_with_a_reason_until_a_node_returns() -> None:
+    cluster = Simulated(nodes=2, min_world=2)
+    dead = cluster.node(0)
+    cluster.doors[dead] = ("refused", "refused", -1)
+    cluster.raises(1, kind="collective")
+    cluster.silence(dead)
+    cluster.run(10)
+    assert cluster.resumed() == []
+    assert "needs 2 ranks and only 1 have a place" in refusals(cluster)
+    cluster.heard(dead)
+    cluster.run(10)
+    assert cluster.going()
+
+
+def test_a_humans_drain_moves_the_ranks_at_a_step_boundary_and_is_never_undone() -> None:
+    cluster = Simulated()
+    node, running = cluster.node(0), tuple(cluster.job.seats)
+    cluster.command("drain", node)
+    cluster.run(5)
+    (resume,) = cluster.all(Resume)
+    assert resume.pause == running
+    assert node not in cluster.resumed()[0]
+    cluster.finding(node, ecc())
+    cluster.silence(node)
+    cluster.run(2)
+    cluster.heard(node)
+    cluster.run(600)
+    cordon = cluster.at(node).cordon
+    assert cordon is not None
+    assert (cordon.by, cluster.evicted(), cluster.all(Readmit)) == ("operator", [], [])
+
+
+def test_an_undrained_node_is_used_again() -> None:
+    cluster = Simulated()
+    node = cluster.node(0)
+    cluster.command("drain", node)
+    cluster.run(5)
+    cluster.command("undrain", node)
+    cluster.run(5)
+    assert cluster.at(node).usable
+    assert [start.node for start in cluster.all(StartWorker)].count(node) == 1
+
+
+def test_a_drain_during_a_recovery_is_done_after_it() -> None:
+    cluster = Simulated()
+    node = cluster.node(1)
+    cluster.crash(0)
+    cluster.run(0.4)
+    cluster.command("drain", node)
+    cluster.run(10)
+    assert (node in cluster.resumed()[-1], cluster.going()) == (False, True)
+
+
+@pytest.mark.parametrize("when", ["stopped", "observe-only"])
+def test_when_actions_are_not_allowed_they_are_refused_and_paged(when: str) -> None:
+    cluster = Simulated()
+    if when == "stopped":
+        cluster.command("stop-actions")
+    else:
+        cluster.rules = Rules(replace(cluster.rules.policy, observe_only=True), cluster.rules.runbooks)
+    cluster.crash(0)
+    cluster.run(60)
+    assert (cluster.resumed(), cluster.evicted(), len(cluster.pages())) == ([], [], 1)
+    assert when.replace("-only", "") in refusals(cluster)
+
+
+def test_resuming_actions_does_what_is_still_true() -> None:
+    cluster = Simulated()
+    cluster.command("stop-actions")
+    cluster.crash(0)
+    cluster.finding(cluster.spare(), ecc())
+    cluster.run(60)
+    assert not cluster.all(Evict)
+    cluster.command("resume-actions")
+    cluster.run(5)
+    assert (len(cluster.resumed()), len(cluster.evicted()), cluster.going()) == (1, 1, True)
+
+
+def test_a_drain_while_actions_are_stopped_waits_for_them() -> None:
+    cluster = Simulated()
+    node = cluster.node(0)
+    cluster.command("stop-actions")
+    cluster.command("drain", node)
+    cluster.run(5)
+    assert cluster.resumed() == []
+    cluster.command("resume-actions")
+    cluster.run(5)
+    assert (node in cluster.resumed()[-1], cluster.going()) == (False, True)
+
+
+def test_a_failed_eviction_is_paged_and_tried_again() -> None:
+    cluster = Simulated()
+    cluster.fails = {"Evict"}
+    bad = cluster.node(0)
+    cluster.finding(bad, ecc())
+    cluster.run(1)
+    cluster.fails = set()
+    cluster.run(10)
+    assert cluster.evicted() == [bad, bad]
+    assert len({action.id for action in cluster.all(Evict)}) == 2
+    assert (len(cluster.pages()), cluster.going()) == (1, True)

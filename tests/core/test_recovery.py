@@ -1,0 +1,153 @@
+"""Forming generations: second failures, failed replacements, attempts that end, standbys."""
+
+import pytest
+from simulated import JOB, Simulated, ecc
+
+from sentinel.model.action import Evict, Refusal, Resume, StartWorker
+from sentinel.model.fact import RankSlow
+
+
+def test_a_second_failure_during_recovery_is_repaired_in_the_same_incident() -> None:
+    cluster = Simulated()
+    cluster.crash(0)
+    cluster.run(0.35)
+    assert len(cluster.resumed()) == 1
+    cluster.crash(1)
+    cluster.run(10)
+    assert (len(cluster.incidents()), len(cluster.resumed()), cluster.going()) == (1, 2, True)
+
+
+def test_a_replacement_that_also_fails_is_replaced() -> None:
+    cluster = Simulated()
+    cluster.crash(0)
+    cluster.run(0.35)
+    cluster.crash(0)
+    cluster.run(10)
+    assert (len(cluster.incidents()), len(cluster.resumed()), cluster.going()) == (1, 2, True)
+
+
+def test_a_rank_that_hangs_during_an_eviction_is_not_seated_again() -> None:
+    cluster = Simulated(nodes=5)
+    cluster.finding(cluster.node(0), ecc())
+    hung = cluster.worker(1).id
+    cluster.stall(cluster.beat(0), cluster.beat(1, state="T"))
+    cluster.run(10)
+    assert (hung in cluster.job.seats, cluster.going()) == (False, True)
+
+
+def test_attempts_end_and_people_decide() -> None:
+    cluster = Simulated()
+    cluster.advances = False
+    cluster.crash(0)
+    cluster.run(600)
+    assert len(cluster.resumed()) == cluster.rules.policy.resume_attempts
+    assert "brought no new step" in cluster.all(Refusal)[-1].reason
+    cluster.advances = True
+    cluster.command("resume-actions")
+    cluster.run(5)
+    assert cluster.going()
+
+
+def test_a_generation_that_does_not_form_is_ordered_again() -> None:
+    cluster = Simulated()
+    cluster.fails = {"Resume"}
+    cluster.crash(0)
+    cluster.run(2)
+    cluster.fails = set()
+    cluster.run(20)
+    assert (len(cluster.resumed()), cluster.going(), cluster.causes()) == (2, True, ["rank-crash"])
+
+
+def test_a_long_first_step_is_no_failure() -> None:
+    cluster = Simulated(world=2)
+    cluster.job.high_step, cluster.advances = -1, False
+    cluster.crash(0)
+    cluster.run(cluster.rules.policy.slow_phase_s - 10)
+    assert len(cluster.resumed()) == 1
+
+
+def test_standbys_are_refilled_only_while_the_job_runs() -> None:
+    cluster = Simulated()
+    cluster.crash(0)
+    cluster.run(0.45)
+    assert not cluster.all(StartWorker)
+    cluster.run(5)
+    assert [start.node for start in cluster.all(StartWorker)] == [cluster.node(0)]
+
+
+def test_a_standby_that_dies_is_no_incident_and_is_replaced() -> None:
+    cluster = Simulated()
+    standby = next(w for w in cluster.job.workers.values() if w.stage.value == "standby")
+    from sentinel.model.fact import RankExited
+
+    cluster.tell(RankExited(cluster.now, JOB, -1, standby.id, standby.node, -1, standby.pid, 1, "exit 1"))
+    assert (cluster.incidents(), [s.node for s in cluster.all(StartWorker)]) == ([], [standby.node])
+
+
+def test_a_worker_that_becomes_ready_wakes_a_waiting_job() -> None:
+    cluster = Simulated(standbys=0)
+    cluster.crash(0)
+    cluster.run(0.35)
+    assert (cluster.resumed(), len(cluster.all(StartWorker))) == ([], 1)
+    cluster.run(5)
+    assert (len(cluster.resumed()), cluster.going()) == (1, True)
+
+
+def test_a_node_where_nothing_starts_is_left_for_another() -> None:
+    cluster = Simulated(standbys=0)
+    bad = cluster.node(0)
+    cluster.never_starts = {bad}
+    cluster.crash(0)
+    cluster.run(60)
+    assert (bad in cluster.resumed()[-1], cluster.going(), cluster.evicted()) == (False, True, [])
+
+
+def test_a_job_that_never_starts_is_paged() -> None:
+    cluster = Simulated(nodes=1, world=1, standbys=0)
+    cluster.never_starts = {"n1"}
+    cluster.crash(0)
+    cluster.run(60)
+    assert (len(cluster.pages()), len(cluster.all(StartWorker))) == (1, 3)
+
+
+def test_a_straggler_is_drained_at_a_step_boundary() -> None:
+    cluster = Simulated(nodes=4, world=3)
+    slow, running = cluster.worker(1), tuple(cluster.job.seats)
+    cluster.tell(RankSlow(cluster.now, JOB, 1, slow.node, slow.gpu, cluster.job.generation, 0.3, 0.1, 20))
+    kinds = [type(action) for action in cluster.actions]
+    assert kinds.index(Resume) < kinds.index(Evict), "the ranks leave before the node is emptied"
+    (resume,) = cluster.all(Resume)
+    assert resume.pause == running
+    cluster.run(5)
+    assert (cluster.causes(), cluster.evicted(), cluster.stages()) == (
+        ["straggler"],
+        [slow.node],
+        ["resolved"],
+    )
+
+
+def test_a_straggler_without_a_warm_standby_runs_on_until_one_is_ready() -> None:
+    cluster = Simulated(nodes=4, world=3, standbys=0)
+    slow = cluster.worker(1)
+    cluster.tell(RankSlow(cluster.now, JOB, 1, slow.node, slow.gpu, cluster.job.generation, 0.3, 0.1, 20))
+    assert (cluster.going(), cluster.evicted(), cluster.resumed()) == (True, [], [])
+    cluster.run(5)
+    (resume,) = cluster.all(Resume)
+    assert resume.pause
+    assert (cluster.evicted(), cluster.going()) == ([slow.node], True)
+
+
+def test_a_crash_while_a_drain_waits_is_repaired_with_it() -> None:
+    cluster = Simulated(nodes=5, world=3, standbys=0)
+    slow = cluster.worker(1)
+    cluster.tell(RankSlow(cluster.now, JOB, 1, slow.node, slow.gpu, cluster.job.generation, 0.3, 0.1, 20))
+    cluster.crash(0)
+    cluster.run(10)
+    assert (cluster.evicted(), cluster.going(), cluster.stages()) == ([slow.node], True, ["resolved"])
+
+
+@pytest.mark.parametrize("world", [1, 2, 4])
+def test_a_new_job_waits_for_gpus_and_starts_by_itself(world: int) -> None:
+    cluster = Simulated(nodes=4, world=world)
+    assert cluster.going()
+    assert len({cluster.node(rank) for rank in range(world)}) == world

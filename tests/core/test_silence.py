@@ -1,0 +1,171 @@
+"""Nodes that fall silent: lost, cut off, or only out of the controller's hearing."""
+
+import pytest
+from simulated import Simulated
+
+from sentinel.model.action import Reach, Refusal, RestartAgent
+from sentinel.model.finding import Health
+
+GONE = ("refused", "refused", -1)
+AGENT_ONLY = ("refused", "ok", 5)
+OPEN = ("ok", "ok", 5)
+
+
+def test_a_lost_node_with_several_ranks_is_one_incident_and_the_spare_comes_in() -> None:
+    cluster = Simulated(nodes=3, gpus=4, world=8, standbys=4)
+    dead = cluster.node(0)
+    cluster.doors[dead] = GONE
+    for rank in (4, 5, 6, 7):
+        cluster.raises(rank, kind="collective")
+    cluster.silence(dead)
+    cluster.run(10)
+    assert (cluster.causes(), cluster.evicted(), len(cluster.pages())) == (["node-lost"], [dead], 1)
+    assert all(dead not in nodes for nodes in cluster.resumed())
+    assert cluster.going()
+
+
+@pytest.mark.parametrize("heals_after", [5, 100])
+def test_a_cut_node_is_evicted_once_and_stays_out_when_it_heals(heals_after: float) -> None:
+    cluster = Simulated()
+    cut = cluster.node(0)
+    cluster.raises(1, kind="collective")
+    cluster.silence(cut)
+    cluster.run(heals_after)
+    cluster.heard(cut)
+    cluster.run(20)
+    assert (cluster.causes(), cluster.evicted(), cluster.going()) == (["node-cut"], [cut], True)
+    assert all(cut not in nodes for nodes in cluster.resumed())
+
+
+def test_silence_alone_evicts_nobody() -> None:
+    cluster = Simulated()
+    cluster.silence(cluster.node(0))
+    cluster.run(60)
+    assert (cluster.evicted(), cluster.resumed(), cluster.pages()) == ([], [], set())
+    assert len(cluster.all(Reach)) > 3, "it is looked at again"
+
+
+def test_a_blip_leaves_no_page() -> None:
+    cluster = Simulated()
+    cluster.silence(cluster.node(0))
+    cluster.run(1)
+    cluster.heard(cluster.node(0))
+    assert (cluster.pages(), cluster.stages()) == (set(), ["resolved"])
+
+
+@pytest.mark.parametrize("cut", [1, 3, 4])
+def test_a_cut_control_network_freezes_and_evicts_nobody(cut: int) -> None:
+    cluster = Simulated()
+    nodes = sorted(cluster.state.nodes)[:cut]
+    cluster.doors = dict.fromkeys(nodes, ("timeout", "timeout", 5))
+    cluster.silence(*nodes)
+    cluster.run(10)
+    assert cluster.state.frozen.startswith("control-cut")
+    assert (cluster.causes(), cluster.evicted(), len(cluster.pages())) == (["control-cut"], [], 1)
+    cluster.heard(*nodes)
+    assert (cluster.state.frozen, cluster.stages(), cluster.evicted()) == ("", ["resolved"], [])
+
+
+def test_steps_that_need_a_silent_nodes_ranks_show_that_it_lives() -> None:
+    cluster = Simulated()
+    cluster.silence(cluster.node(0))
+    cluster.run(1)
+    cluster.advance()
+    cluster.run(3)
+    assert (cluster.causes(), cluster.evicted()) == (["control-cut"], [])
+
+
+def test_what_happens_while_frozen_is_refused_and_done_after_the_thaw() -> None:
+    cluster = Simulated()
+    nodes = sorted(cluster.state.nodes)
+    cluster.silence(*nodes)
+    cluster.run(2)
+    cluster.crash(0)
+    cluster.run(5)
+    assert cluster.resumed() == []
+    assert [r for r in cluster.all(Refusal) if "frozen" in r.reason]
+    cluster.heard(*nodes)
+    cluster.run(5)
+    assert (len(cluster.resumed()), cluster.going(), cluster.evicted()) == (1, True, [])
+    assert set(cluster.stages()) == {"resolved"}
+
+
+def test_a_dead_node_among_a_healed_cut_is_still_found() -> None:
+    cluster = Simulated()
+    nodes = sorted(cluster.state.nodes)
+    cluster.silence(*nodes)
+    cluster.run(2)
+    dead = cluster.node(0)
+    cluster.raises(1, kind="collective")
+    cluster.doors[dead] = GONE
+    cluster.heard(*[node for node in nodes if node != dead])
+    cluster.run(30)
+    assert (cluster.evicted(), cluster.state.frozen, cluster.going()) == ([dead], "", True)
+
+
+def test_an_evicted_dead_node_neither_makes_a_mass_silence_nor_keeps_actions_frozen() -> None:
+    cluster = Simulated(nodes=5)
+    first = cluster.node(0)
+    cluster.doors = dict.fromkeys(cluster.state.nodes, GONE)
+    for dead in (first,):
+        cluster.raises(1, kind="collective")
+        cluster.silence(dead)
+        cluster.run(10)
+    cluster.doors = dict.fromkeys(cluster.state.nodes, ("timeout", "timeout", 9))
+    nodes = [node for node in cluster.state.nodes if node != first]
+    cluster.silence(*nodes)
+    cluster.run(5)
+    assert cluster.state.frozen
+    cluster.heard(*nodes)
+    assert cluster.state.frozen == ""
+
+
+def test_a_dead_agent_is_restarted_without_a_page() -> None:
+    cluster = Simulated()
+    node = cluster.node(0)
+    cluster.doors[node] = AGENT_ONLY
+    cluster.silence(node)
+    cluster.run(2)
+    assert [a.node for a in cluster.all(RestartAgent)] == [node]
+    cluster.heard(node)
+    cluster.run(60)
+    assert (cluster.causes(), cluster.pages(), cluster.stages()) == (["agent-dead"], set(), ["resolved"])
+    assert (cluster.evicted(), cluster.resumed()) == ([], [])
+
+
+@pytest.mark.parametrize("how", ["fails", "says nothing"])
+def test_an_agent_that_cannot_be_restarted_is_paged(how: str) -> None:
+    cluster = Simulated()
+    node = cluster.node(0)
+    cluster.doors[node] = AGENT_ONLY
+    cluster.fails = {"RestartAgent"} if how == "fails" else set()
+    cluster.silence(node)
+    cluster.run(200)
+    assert len(cluster.pages()) == 1
+    assert len(cluster.all(RestartAgent)) == cluster.rules.policy.resume_attempts
+    assert cluster.evicted() == []
+
+
+def test_a_second_node_lost_during_recovery_goes_too() -> None:
+    cluster = Simulated(nodes=6, world=2)
+    one, two = cluster.node(0), cluster.node(1)
+    cluster.doors = {one: GONE, two: GONE}
+    cluster.silence(one)
+    cluster.run(0.35)
+    cluster.silence(two)
+    cluster.run(10)
+    assert sorted(cluster.evicted()) == sorted([one, two])
+    assert (len(cluster.incidents()), cluster.going()) == (1, True)
+
+
+def test_a_warning_on_another_node_does_not_disturb_a_recovery() -> None:
+    from simulated import xid
+
+    cluster = Simulated()
+    dead = cluster.node(0)
+    cluster.doors[dead] = GONE
+    cluster.silence(dead)
+    cluster.run(0.35)
+    cluster.finding(cluster.node(1), xid(31, health=Health.WARNING))
+    cluster.run(10)
+    assert len(cluster.resumed()) == 1

@@ -1,0 +1,163 @@
+"""The detector: what reports and the passing of time show, and what they do not."""
+
+from dataclasses import replace
+
+import pytest
+from simulated import JOB, Simulated
+
+from sentinel.core.watch import Watch
+from sentinel.model.fact import Fact, JobAdvanced, JobStalled, NodeHeard, NodeSilent, RankSlow
+from sentinel.model.ids import NodeId
+from sentinel.model.report import RankBeat, Report
+
+
+class Watched(Simulated):
+    """A cluster whose nodes report four times a second to a real watch."""
+
+    def __init__(self, world: int = 3, **settings: int) -> None:
+        super().__init__(nodes=world + 1, world=world, **settings)
+        self.watch = Watch(self.rules.policy, self.now - 60)
+        self.told: list[Fact] = []
+        self.outside = [0.1] * world
+        self.states = ["S"] * world
+        self.phase = "collective"
+        self.mute: set[NodeId] = set()
+
+    def report(self, step: int, seconds: float = 0.25) -> list[Fact]:
+        """Every node that is not mute reports once, then time passes."""
+        self.now += seconds
+        facts: list[Fact] = []
+        for node in self.state.nodes:
+            if node not in self.mute:
+                beats = tuple(
+                    self._beat(rank, step) for rank in range(self.job.world) if self.node(rank) == node
+                )
+                facts += self.watch.report(Report(node, "b", 0, beats, ()), self.state, self.now)
+        facts += self.watch.tick(self.state, self.now)
+        self.told += facts
+        return facts
+
+    def _beat(self, rank: int, step: int) -> RankBeat:
+        beat = self.beat(rank, self.phase, state=self.states[rank])
+        return replace(beat, step=step, outside_s=self.outside[rank])
+
+    def said(self, kind: type) -> list[Fact]:
+        return [fact for fact in self.told if isinstance(fact, kind)]
+
+
+def test_a_step_that_was_reached_before_the_watch_began_is_not_new() -> None:
+    cluster = Watched()
+    assert cluster.report(50) == []
+    assert [type(fact) for fact in cluster.report(51)] == [JobAdvanced]
+    assert cluster.report(52) == []
+
+
+def test_a_job_that_steps_is_never_stalled_and_one_that_does_not_is_told_once() -> None:
+    cluster = Watched()
+    for step in range(40):
+        cluster.report(step)
+    assert not cluster.said(JobStalled)
+    for _ in range(40):
+        cluster.report(39)
+    assert len(cluster.said(JobStalled)) == 1
+
+
+@pytest.mark.parametrize("phase", ["setup", "load", "save", "snapshot"])
+@pytest.mark.parametrize("state", ["S", "T"])
+def test_a_slow_phase_is_no_stall_unless_a_process_is_stopped(phase: str, state: str) -> None:
+    cluster = Watched()
+    for step in range(10):
+        cluster.report(step)
+    cluster.phase, cluster.states[1] = phase, state
+    for _ in range(40):
+        cluster.report(9)
+    assert len(cluster.said(JobStalled)) == (state == "T")
+
+
+@pytest.mark.parametrize("state", ["S", "T"])
+def test_a_forming_generation_takes_its_time_unless_a_process_is_stopped(state: str) -> None:
+    cluster = Watched()
+    cluster.report(5)
+    cluster.advances = False
+    cluster.crash(0)
+    cluster.run(0.5)
+    cluster.phase, cluster.states[1] = "compute", state
+    for _ in range(40):
+        cluster.report(5)
+    assert len(cluster.said(JobStalled)) == (state == "T")
+
+
+def test_a_silent_node_is_told_once_and_its_last_beats_are_no_evidence() -> None:
+    cluster = Watched()
+    for step in range(10):
+        cluster.report(step)
+    mute = cluster.node(1)
+    cluster.mute = {mute}
+    for _ in range(20):
+        for fact in cluster.report(9):
+            cluster.tell(fact)
+    assert [fact.node for fact in cluster.said(NodeSilent)] == [mute]  # type: ignore[attr-defined]
+    (stall,) = cluster.said(JobStalled)
+    assert isinstance(stall, JobStalled)
+    assert {beat.rank for beat in stall.beats} == {0, 2}
+    cluster.mute = set()
+    assert NodeHeard in {type(fact) for fact in cluster.report(9)}
+
+
+def test_nobody_is_silent_in_the_grace_period_of_a_new_watch() -> None:
+    cluster = Watched()
+    cluster.watch = Watch(cluster.rules.policy, cluster.now)
+    assert cluster.watch.tick(cluster.state, cluster.now + cluster.rules.policy.grace_s - 0.1) == []
+    assert cluster.watch.tick(cluster.state, cluster.now + cluster.rules.policy.grace_s + 0.1)
+
+
+def test_steps_that_go_on_without_a_silent_nodes_reports_are_told_once() -> None:
+    cluster = Watched()
+    for step in range(10):
+        cluster.report(step)
+    cluster.told.clear()
+    mute = cluster.node(1)
+    cluster.mute = {mute}
+    for step in range(10, 40):
+        for fact in cluster.report(step):
+            cluster.tell(fact)
+    assert len(cluster.said(JobAdvanced)) == 1
+
+
+@pytest.mark.parametrize("world", [3, 4, 5])
+def test_a_rank_that_is_slow_for_good_is_told_once(world: int) -> None:
+    cluster = Watched(world=world)
+    cluster.outside[1] = 0.3
+    for step in range(60):
+        cluster.report(step)
+    (slow,) = cluster.said(RankSlow)
+    assert isinstance(slow, RankSlow)
+    assert (slow.rank, slow.peers_s, slow.steps) == (1, 0.1, cluster.rules.policy.straggler_steps)
+
+
+@pytest.mark.parametrize(
+    ("slow_for", "steps_per_report"),
+    [pytest.param(19, 1, id="fewer steps"), pytest.param(3, 10, id="many steps between few reports")],
+)
+def test_contention_that_passes_is_no_straggler(slow_for: int, steps_per_report: int) -> None:
+    cluster = Watched()
+    for number in range(60):
+        cluster.outside[1] = 0.3 if 10 <= number < 10 + slow_for else 0.1
+        cluster.report(number * steps_per_report)
+    assert not cluster.said(RankSlow)
+
+
+def test_with_two_ranks_nobody_is_the_odd_one() -> None:
+    cluster = Watched(world=2)
+    cluster.outside[1] = 0.9
+    for step in range(60):
+        cluster.report(step)
+    assert not cluster.said(RankSlow)
+
+
+def test_a_worker_without_a_seat_moves_no_pulse() -> None:
+    cluster = Watched()
+    cluster.report(5)
+    beat = replace(cluster.beat(0), worker="w99", step=9)  # type: ignore[arg-type]
+    assert cluster.watch.report(Report(NodeId("n1"), "b", 0, (beat,), ()), cluster.state, cluster.now) == []
+    assert cluster.watch.median_step(JOB) is None
