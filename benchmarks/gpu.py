@@ -1,7 +1,7 @@
 """The whole loop on one real GPU: NVML, NCCL, ranks killed and stopped; prints what it saw.
 
-Run it on a machine with an NVIDIA GPU: `PYTHONPATH=. python -m benchmarks.gpu`. Three simulated nodes share the
-GPU; two of them carry a rank.
+Run it on a machine with an NVIDIA GPU: `PYTHONPATH=. python -m benchmarks.gpu`. Three simulated nodes share
+the GPU; two of them carry a rank.
 """
 
 import json
@@ -9,6 +9,7 @@ import os
 import random
 import subprocess
 import sys
+from pathlib import Path
 
 from sentinel.demo.fault import Injection
 from sentinel.demo.faults import FAULTS
@@ -20,7 +21,7 @@ JOB = {"backend": "nccl", "trainable": "benchmarks.gpu_trainable:OneGpuTrainer",
 
 def main() -> int:
     """Run crash and hang a few times; 0 if all came out as they must."""
-    os.environ["PYTHONPATH"] = os.pathsep.join([os.getcwd(), os.environ.get("PYTHONPATH", "")])
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(Path.cwd()), os.environ.get("PYTHONPATH", "")])
     subprocess.run([sys.executable, "-m", "sentinel.cli", "check", "--gpus", "nvml", "gpu"], check=False)
     wrong = 0
     with Stage.start(nodes=3, gpus_per_node=1, world=2, step_seconds=0.05, nvml=True, job=JOB) as stage:
@@ -31,7 +32,8 @@ def main() -> int:
             raise
         for seed in range(4):
             wait("whole again", 120.0, stage.ready)
-            wait("20 more steps", 60.0, lambda at=len(stage.steps()): len(stage.steps()) > at + 20)
+            seen = len(stage.steps())
+            wait("20 more steps", 60.0, lambda seen=seen: len(stage.steps()) > seen + 20)
             fault = FAULTS[("rank-crash", "rank-hang")[seed % 2]]
             before = Before.look(stage)
             injection: Injection = fault.inject(stage, random.Random(seed))

@@ -28,7 +28,7 @@ def conclude(incident: Incident, state: State, rules: Rules, *, certain: bool = 
     thawed = thaw(state, rules)
     actions = remedy.apply(incident, state, rules)
     pages = notify.page(incident, state, rules, actions) if changed or actions else ()
-    return [*actions, *pages, *thawed]
+    return [*thawed, *actions, *pages]
 
 
 def stop_timers(incident: Incident, state: State) -> None:

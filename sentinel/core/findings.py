@@ -14,6 +14,8 @@ from sentinel.model.runbook import Remedy
 
 RECENT_FINDINGS = 10
 APP_XID = Cause("gpu-app-xid")
+TRAINER = "trainer"
+"""Its findings are about the whole job: the rank that speaks for it may sit on another node by now."""
 
 
 def finding(state: State, fact: FindingReported, rules: Rules) -> list[Action]:
@@ -48,7 +50,9 @@ def _count_app_xid(node: Node, fact: FindingReported, rules: Rules) -> None:
 
 def _cleared(state: State, node: Node, found: Finding, rules: Rules) -> list[Action]:
     """A state is healthy again; an incident about it ends when no node has it any more."""
-    if node.findings.pop("|".join(found.key), None) is None:
+    key = "|".join(found.key)
+    holders = state.nodes.values() if found.check == TRAINER else (node,)
+    if not [holder for holder in holders if holder.findings.pop(key, None)]:
         return []
     causes = sorted({b.cause for b in rules.by_code.get(found.code, ()) if b.remedy is Remedy.NONE})
     if not causes or any(f.code == found.code for n in state.nodes.values() for f in n.findings.values()):

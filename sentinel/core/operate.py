@@ -59,7 +59,7 @@ def command(state: State, fact: Commanded, rules: Rules) -> list[Action]:
             state.stopped = f"{fact.who}: {fact.reason}" if fact.reason else fact.who
         case "resume-actions":
             state.stopped = state.frozen = ""
-            for given_up in state.open_incidents():
+            for given_up in state.incidents.values():
                 given_up.attempts = 0
             return catch_up(state, rules)
         case "drain":

@@ -2,7 +2,8 @@
 
 from sentinel.core import incidents, notify, reform
 from sentinel.core.conclude import conclude, relapse, resolve, waits
-from sentinel.core.remedy import of
+from sentinel.core.evict import refuse_action
+from sentinel.core.remedy import of, restarts
 from sentinel.core.seating import START_ATTEMPTS
 from sentinel.core.state import Job, JobStage, Rules, State, WorkerStage
 from sentinel.model.action import Action, Evict, action_id
@@ -59,6 +60,9 @@ def evict_again(state: State, name: IncidentId, node: NodeId, rules: Rules) -> l
     """An eviction failed: the node is cordoned, and still not empty."""
     incident, known = state.incidents.get(name), state.nodes.get(node)
     if incident is None or known is None or known.cordon is None or known.cordon.by != name:
+        return []
+    if refuse_action(state, rules):
+        state.set_deadline(f"evict/{name}/{node}", RETRY_S)
         return []
     tried = sum(isinstance(action, Evict) and action.node == node for action in incident.actions)
     if tried >= rules.policy.resume_attempts:
@@ -124,8 +128,8 @@ def remedy_again(state: State, name: IncidentId, fact: DeadlinePassed, rules: Ru
     if of(incident.diagnosis, rules) not in (Remedy.RESTART_AGENT, Remedy.RESTART_GCS):
         return []
     incidents.add(incident, fact)
-    if incident.attempts >= rules.policy.resume_attempts:
-        refused = reform.refuse(incident, state, "restart it again", f"{incident.attempts} attempts failed")
+    if restarts(incident) >= rules.policy.resume_attempts:
+        refused = reform.refuse(incident, state, "restart it again", f"{restarts(incident)} did not help")
         return [refused, *notify.page(incident, state, rules, [refused])]
     incident.remedied = ""
     return conclude(incident, state, rules)

@@ -7,7 +7,7 @@ from sentinel.core.seating import Cannot, Seated, Wait, missing_standbys, seat
 from sentinel.core.state import Job, JobStage, Rules, State, Worker, WorkerStage
 from sentinel.model.action import Action, Evict, Refusal, Resume, Seat, StartWorker, StopWorker, action_id
 from sentinel.model.ids import IncidentId, NodeId, WorkerId
-from sentinel.model.incident import Incident
+from sentinel.model.incident import Incident, Stage
 
 
 def refuse(incident: Incident, state: State, wanted: str, reason: str) -> Refusal:
@@ -143,7 +143,8 @@ def retry(state: State, job: Job, rules: Rules) -> list[Action]:
     """Resume a job that waited for workers, nodes or permission."""
     if not job.pending or refuse_action(state, rules):
         return []
-    waiting = state.incidents.get(IncidentId(job.pending)) or upkeep(job, state)
+    known = state.incidents.get(IncidentId(job.pending))
+    waiting = upkeep(job, state) if known is None or known.stage is Stage.RESOLVED else known
     graceful = job.stage is JobStage.RUNNING
     actions = list(resume(waiting, job, state, rules, graceful=graceful))
     formed = any(isinstance(action, Resume) for action in actions)

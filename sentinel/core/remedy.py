@@ -90,17 +90,22 @@ def _nans(incident: Incident) -> Iterable[RankRaised]:
     return (fact for fact in incident.evidence if isinstance(fact, RankRaised) and fact.kind == "nan")
 
 
+def restarts(incident: Incident) -> int:
+    """Count the restarts of an agent or of the GCS that this incident ordered."""
+    return sum(isinstance(action, RestartAgent | RestartGcs) for action in incident.actions)
+
+
 def _restart(
     remedy: Remedy, incident: Incident, nodes: list[NodeId], state: State, rules: Rules
 ) -> Iterable[Action]:
-    incident.attempts += 1
+    attempt = restarts(incident) + 1
     state.set_deadline(f"again/{incident.id}", rules.policy.action_timeout_s)
     if remedy is Remedy.RESTART_GCS:
-        yield RestartGcs(action_id(incident.id, "restart-gcs", "gcs", incident.attempts), incident.id)
+        yield RestartGcs(action_id(incident.id, "restart-gcs", "gcs", attempt), incident.id)
         return
     for node in nodes:
         if state.nodes[node].silent:
-            name = action_id(incident.id, "restart-agent", node, incident.attempts)
+            name = action_id(incident.id, "restart-agent", node, attempt)
             yield RestartAgent(name, incident.id, node)
 
 

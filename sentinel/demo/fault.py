@@ -1,14 +1,16 @@
 """What a fault of the demo is: something that really happens, and what must come out of it."""
 
+import contextlib
 import os
 import random
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from sentinel import heartbeat
+from sentinel.demo.hosts import Host
 from sentinel.demo.stage import Stage, wait
 from sentinel.model.ids import Instant, Seconds
 
@@ -125,29 +127,28 @@ def needs_network(stage: Stage) -> str:
 
 
 def ranks(stage: Stage) -> list[Victim]:
-    """List the running ranks with their pids, read from their heartbeat records."""
-    job = stage.job()
-    assert job is not None
-    pids = {record.worker: record.pid for record in records(stage)}
-    return [
-        Victim(seat["rank"], seat["node"], seat["gpu"], seat["worker"], pids[seat["worker"]])
-        for seat in job["seats"]
-        if seat["worker"] in pids
+    """List the running ranks, read from their heartbeat records: the controller need not be there."""
+    found = [(host.name, record) for host in stage.cluster.nodes for record in _records(host)]
+    newest = max((record.generation for _, record in found), default=-1)
+    victims = [
+        Victim(record.rank, node, record.gpu, record.worker, record.pid)
+        for node, record in found
+        if record.rank >= 0 and record.generation == newest
     ]
+    return sorted(victims, key=lambda victim: victim.rank)
 
 
 def records(stage: Stage) -> list[heartbeat.Record]:
     """Read every living worker's heartbeat record."""
-    found = []
-    for host in stage.cluster.nodes:
-        for path in sorted((host.memory / "beats").glob(f"*{heartbeat.SUFFIX}")):
-            try:
-                record = heartbeat.read(path)
-            except heartbeat.HeartbeatError:
-                continue
+    return [record for host in stage.cluster.nodes for record in _records(host)]
+
+
+def _records(host: Host) -> Iterator[heartbeat.Record]:
+    for path in sorted((host.memory / "beats").glob(f"*{heartbeat.SUFFIX}")):
+        with contextlib.suppress(heartbeat.HeartbeatError):
+            record = heartbeat.read(path)
             if not heartbeat.is_stale(record):
-                found.append(record)
-    return found
+                yield record
 
 
 def pick(stage: Stage, chance: random.Random) -> Victim:

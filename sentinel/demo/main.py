@@ -16,7 +16,7 @@ from sentinel.demo.fault import Fault
 from sentinel.demo.faults import DEFAULT, FAULTS
 from sentinel.demo.network import available
 from sentinel.demo.observe import BEYOND, Before, Result, observe, rows, settled_steps
-from sentinel.demo.stage import Stage, wait
+from sentinel.demo.stage import Stage, StageError, wait
 
 FRESH_S = 120.0
 QUIET_S = 6.0
@@ -32,12 +32,10 @@ def main(*, faults: Sequence[str], nodes: int, runs: int, json: bool, seed: int 
     try:
         if steady:
             return _steady(show, nodes)
-        results = _Show(show, nodes, seed).run(chosen)
+        results = _Show(show, nodes, seed, json=json).run(chosen)
     except KeyboardInterrupt:
         show.print("stopped")
         return 130
-    for result in results if json else ():
-        print(json_module.dumps(result.to_plain()), flush=True)
     _table(show, results)
     return 0 if all(not result.wrong and not result.skipped for result in results) else 1
 
@@ -45,11 +43,13 @@ def main(*, faults: Sequence[str], nodes: int, runs: int, json: bool, seed: int 
 class _Show:
     """One run through a list of faults. A stage lasts until a fault spoils it."""
 
-    def __init__(self, console: Console, nodes: int, seed: int) -> None:
-        self._console, self._nodes, self._seed = console, nodes, seed
+    def __init__(self, console: Console, nodes: int, seed: int, *, json: bool) -> None:
+        self._console, self._nodes, self._seed, self._json = console, nodes, seed, json
         self._stage: Stage | None = None
         self._began = time.monotonic()
         self._results: list[Result] = []
+        self._told = 0
+        """Results that were printed: each when its stage ends, with its losses compared."""
         self._unchecked: list[tuple[Result, int]] = []
         """Results on this stage with the first step that they recovered to."""
 
@@ -57,13 +57,20 @@ class _Show:
         """Inject one after the other."""
         try:
             for number, fault in enumerate(faults):
-                self._one(fault, self._seed + number)
-            self._close()
+                try:
+                    self._one(fault, self._seed + number)
+                except StageError as error:  # one fault that goes wrong does not hide the others
+                    self._say(f"[red]{fault.name}: {error}[/]")
+                    self._results.append(Result(fault.name, self._seed + number, wrong=[str(error)]))
+                    self._close()
         finally:
-            if self._stage is not None:
-                self._console.print(f"[dim]logbook and recordings: {_keep(self._stage)}[/]")
-                self._stage.stop()
+            self._close()
         return self._results
+
+    def _print(self) -> None:
+        for result in self._results[self._told :] if self._json else ():
+            print(json_module.dumps(result.to_plain()), flush=True)
+        self._told = len(self._results)
 
     def _say(self, text: str) -> None:
         self._console.print(f"[dim]{time.monotonic() - self._began:6.1f} s[/]  {text}")
@@ -139,6 +146,7 @@ class _Show:
             self._console.print(f"[dim]logbook and recordings: {_keep(stage)}[/]")
             stage.stop()
             self._stage, self._unchecked = None, []
+            self._print()
 
     def _compare(self, stage: Stage) -> None:
         log = stage.cluster.root / "job" / "losses.jsonl"

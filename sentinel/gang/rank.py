@@ -9,6 +9,8 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +35,18 @@ from sentinel.model.report import FindingSeen, RaisedSeen
 from sentinel.model.trainable import Place, SaveReport, StepResult, Trainable
 
 FORM_TIMEOUT_S = 20.0
+CONNECT_S = 2.0
+ABORT_EVERY_S = 0.5
 LEASE_LAPSED_EXIT = 75
 """EX_TEMPFAIL: nothing is wrong with this process, it must merely not go on alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A rendezvous store that this process serves."""
+
+    store: Any
+    sockets: Sockets
 
 
 def load_trainable(spec: str) -> Trainable:
@@ -60,9 +72,7 @@ class RankRunner:
         self._order: FormOrder | None = None
         self._pause = False
         self._group: Group | None = None
-        self._store: Any = None
-        self._store_sockets: Sockets = set()
-        self._served: dict[int, int] = {}
+        self._served: dict[int, Served] = {}
         self._formed: dict[int, Formed | str] = {}
         self._idle = True
         self._step = -1
@@ -85,9 +95,10 @@ class RankRunner:
             if generation not in self._served:
                 before = sockets()
                 store = open_store(host, 0, world, serve=True, timeout_s=FORM_TIMEOUT_S)
-                self._store, self._served = store, {generation: store.port}
-                self._store_sockets = sockets() - before
-            return self._served[generation]
+                kept = sorted(self._served.items())[-1:]  # the training thread may be about to join that one
+                self._served = {**dict(kept), generation: Served(store, sockets() - before)}
+            port: int = self._served[generation].store.port
+            return port
 
     def pause(self, generation: int) -> bool:
         """Stop at the next step boundary, all ranks together; true once this rank stands."""
@@ -109,13 +120,19 @@ class RankRunner:
             if order.generation > current:
                 self._order = order
                 self._lock.notify_all()
-                if not self._idle and self._group is not None:
-                    self._group.abort(self._served.values())
-            self._lock.wait_for(lambda: self._settled(order.generation), timeout=FORM_TIMEOUT_S + 5)
+            give_up = time.monotonic() + FORM_TIMEOUT_S + 5
+            while not self._settled(order.generation) and time.monotonic() < give_up:
+                self._leave_older(order.generation)
+                self._lock.wait_for(lambda: self._settled(order.generation), timeout=ABORT_EVERY_S)
             formed = self._formed.get(order.generation, "did not form in time")
         if isinstance(formed, str):
             raise RuntimeError(f"rank {order.rank} ({self._worker}): {formed}")
         return formed
+
+    def _leave_older(self, generation: int) -> None:
+        """Free the training thread from an older group; repeated, for it may still open connections."""
+        if not self._idle and self._group is not None and self._group.generation < generation:
+            self._group.abort(s.store.port for g, s in self._served.items() if g >= generation)
 
     def _settled(self, generation: int) -> bool:
         newer = self._order is not None and self._order.generation > generation
@@ -159,16 +176,12 @@ class RankRunner:
     def _join(self, order: FormOrder) -> Formed:
         backend = backend_for(self._spec.backend)
         group = Group(backend, order.rank, order.world, order.generation, self._spec.collective_timeout_s)
-        self._group = group
-        serve = order.rank == 0 and order.generation in self._served
-        if serve:
-            group.include(self._store_sockets)
-        store = (
-            self._store
-            if serve
-            else open_store(*order.store, order.world, serve=False, timeout_s=FORM_TIMEOUT_S)
-        )
-        group.form(store)
+        with self._lock:
+            served = self._served.get(order.generation) if order.rank == 0 else None
+            if served:
+                group.include(served.sockets)
+            self._group = group
+        group.form(served.store if served else self._find_store(order))
         place = Place(order.rank, order.world, order.gpu, order.generation, backend)
         self._beats.phase("load")
         self._trainable.skip(order.skip)
@@ -181,6 +194,19 @@ class RankRunner:
         self._slots = Slots(snapshots_of(self._memory, self._spec.job), "owner", order.rank)
         self._aim(order)
         return formed
+
+    def _find_store(self, order: FormOrder) -> Any:
+        """Join the generation's store; a dead one is given up as soon as another generation is ordered."""
+        give_up = time.monotonic() + FORM_TIMEOUT_S
+        while True:
+            try:
+                store = open_store(*order.store, order.world, serve=False, timeout_s=CONNECT_S)
+            except dist.DistError:
+                if self._order is not order or time.monotonic() > give_up:
+                    raise
+            else:
+                store.set_timeout(timedelta(seconds=FORM_TIMEOUT_S))
+                return store
 
     def _aim(self, order: FormOrder) -> None:
         if self._sender is not None:
@@ -275,8 +301,8 @@ class RankRunner:
                 self._find(code, told, order, Health.OK)
 
     def _find(self, code: str, summary: str, order: FormOrder, health: Health = Health.WARNING) -> None:
-        """Leave a finding; an event, for who clears it may sit on another node than who found it."""
-        finding = Finding("trainer", code, "checkpoints", health, summary, event=True)
+        """Leave a finding about the job's checkpoints."""
+        finding = Finding("trainer", code, "checkpoints", health, summary)
         name = f"{self._worker}-{order.generation}-{code}-{self._step}"
         notices.leave(self._memory, name, FindingSeen(finding))
 

@@ -1,0 +1,88 @@
+"""Every fault many times with random seeds: how often right, and how fast, from the demo's own JSON lines.
+
+`python -m benchmarks.faults --runs 20 --write docs/figures/faults.md` runs the demo; with `--read` it only
+counts the lines that earlier runs left.
+"""
+
+import argparse
+import json
+import random
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from sentinel.demo.faults import NAMES
+
+STAGES = ("detected_s", "diagnosed_s", "paged_s", "evicted_s", "new_step_s")
+RUN_LIMIT_S = 900
+
+
+def run(faults: Sequence[str], seed: int, out: Path) -> None:
+    """Run the demo once through these faults and append its lines."""
+    argv = [sys.executable, "-m", "sentinel.cli", "demo", "--json", "--seed", str(seed)]
+    argv += ["--fault", ",".join(faults)]
+    with out.open("a") as lines:
+        subprocess.run(argv, stdout=lines, check=False, timeout=RUN_LIMIT_S)
+
+
+def table(lines: Iterable[dict[str, Any]]) -> str:
+    """Render one row per fault."""
+    by_fault: dict[str, list[dict[str, Any]]] = {}
+    for line in lines:
+        by_fault.setdefault(line["fault"], []).append(line)
+    columns = ["fault", "runs", "as it must", "right cause and place", "false blames", "false evictions"]
+    columns += [f"{name.removesuffix('_s').replace('_', ' ')} s" for name in STAGES]
+    columns += ["steps lost, worst", "losses equal"]
+    rows = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+    for fault, runs in sorted(by_fault.items()):
+        rows.append(_row(fault, [line for line in runs if not line["skipped"]]))
+    return "\n".join(rows)
+
+
+def _row(fault: str, runs: Sequence[dict[str, Any]]) -> str:
+    if not runs:
+        return f"| {fault} | 0 | skipped |" + " |" * (5 + len(STAGES))
+    good = sum(not line["wrong"] for line in runs)
+    blames = sum(any(text.startswith("blamed") for text in line["wrong"]) for line in runs)
+    evictions = sum(any(text.startswith("evicted") for text in line["wrong"]) for line in runs)
+    named = sum(not any(text.startswith(("cause", "blamed")) for text in line["wrong"]) for line in runs)
+    times = [_spread([line[name] for line in runs if line[name] is not None]) for name in STAGES]
+    lost = max((line["steps_lost"] or 0) for line in runs)
+    compared = [line["losses_equal"] for line in runs if line["losses_equal"] is not None]
+    equal = f"{sum(compared)} of {len(compared)}" if compared else ""
+    cells = [fault, len(runs), good, named, blames, evictions, *times, lost, equal]
+    return f"| {' | '.join(map(str, cells))} |"
+
+
+def _spread(values: Sequence[float]) -> str:
+    return f"{statistics.median(values):.2f} ({max(values):.2f})" if values else ""
+
+
+def main() -> None:
+    """Run and write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=20)
+    parser.add_argument("--faults", default=",".join(sorted(NAMES)))
+    parser.add_argument("--lines", type=Path, default=Path("run/faults.jsonl"), help="collects the lines")
+    parser.add_argument("--read", action="store_true", help="run nothing, only count the lines")
+    parser.add_argument("--for-s", type=float, default=1e9, help="begin no run after this many seconds")
+    parser.add_argument("--write", type=Path, help="put the table into this file")
+    given = parser.parse_args()
+    given.lines.parent.mkdir(parents=True, exist_ok=True)
+    began = time.monotonic()
+    for _ in range(0 if given.read else given.runs):
+        if time.monotonic() - began > given.for_s:
+            break
+        run(given.faults.split(","), random.SystemRandom().randrange(1_000_000), given.lines)
+    text = table(map(json.loads, given.lines.read_text().splitlines()))
+    print(text)
+    if given.write:
+        given.write.write_text(text + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,29 @@
+"""Incidents of the demo, replayed through today's code: what was decided then is decided now."""
+
+from pathlib import Path
+
+import pytest
+
+from sentinel import runbooks
+from sentinel.core.decide import decide
+from sentinel.core.replay import differences, replay
+from sentinel.core.state import Rules, State
+from sentinel.logbook.recording import read
+from sentinel.model.policy import Policy
+from sentinel.model.wire import from_plain
+
+RECORDINGS = sorted(Path(__file__).parent.glob("*.jsonl"))
+
+
+@pytest.mark.parametrize("path", [pytest.param(path, id=path.stem) for path in RECORDINGS])
+def test_a_recorded_incident_is_decided_the_same_way(path: Path) -> None:
+    recording = read(path.read_text(), path.name)
+    policy = from_plain(Policy, recording.policy)
+    rules = Rules(policy, runbooks.load())
+    state = State.from_plain(recording.state) if recording.state else State()
+    decisions = replay(recording.lines, state, lambda known, fact: decide(known, fact, rules))
+    assert list(differences(decisions)) == []
+
+
+def test_there_are_recordings() -> None:
+    assert RECORDINGS
