@@ -35,6 +35,8 @@ from sentinel.model.report import (
 
 STEP_WINDOW = 32
 """Step durations that the running median is taken over."""
+LOSS_WINDOW = 64
+"""Losses that the status page draws."""
 SLOW_PHASES = frozenset({"setup", "load", "save", "snapshot"})
 """Phases in which a rank may take long without being hung."""
 MIN_PEERS = 3
@@ -58,6 +60,7 @@ class _Pulse:
     high: int = -1
     """Newest step ever completed, over all generations."""
     pace: deque[Seconds] = field(default_factory=lambda: deque(maxlen=STEP_WINDOW))
+    losses: deque[tuple[int, float]] = field(default_factory=lambda: deque(maxlen=LOSS_WINDOW))
     stalled: bool = False
     announced: bool = False
     """The generation's first new step was told."""
@@ -92,6 +95,16 @@ class Watch:
         """Give the running median of a job's step time."""
         pulse = self._pulses.get(job)
         return median(pulse.pace) if pulse and pulse.pace else None
+
+    def step_age(self, job: JobId, now: Instant) -> Seconds | None:
+        """Seconds since the job's last new step."""
+        pulse = self._pulses.get(job)
+        return now - pulse.stepped_at if pulse and pulse.step >= 0 else None
+
+    def losses(self, job: JobId) -> Sequence[tuple[int, float]]:
+        """Give (step, loss) of the last steps that reports told of, oldest first."""
+        pulse = self._pulses.get(job)
+        return tuple(pulse.losses) if pulse else ()
 
     def forget(self, node: NodeId) -> None:
         """The node has left on purpose."""
@@ -146,6 +159,7 @@ class Watch:
         if beat.step <= pulse.step:
             return ()
         self._stepped(pulse, beat.step, now)
+        pulse.losses.append((beat.step, beat.loss))
         return [*self._advanced(pulse, job, state, now), *self._slow(pulse, job, now)]
 
     def _new_generation(self, pulse: _Pulse, job: Job, now: Instant) -> None:

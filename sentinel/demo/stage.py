@@ -19,6 +19,8 @@ from sentinel.demo.ray_cluster import Cluster, Topology
 REPORT_PORT, WEB_PORT = 7801, 7800
 JOB = "moe"
 ON_CALL, BACKUP = "C-ONCALL", "C-BACKUP"
+FALLBACK_AFTER_S = 3.0
+"""Shorter than the default, so that a person sees the fallback at work."""
 
 
 class StageError(RuntimeError):
@@ -71,7 +73,12 @@ class Stage:
         trainer = root / "trainer.json"
         trainer.write_text(json.dumps({"data": str(root / "data"), "step_seconds": step_seconds}))
         slack_url = start_slack(cluster) if slack else ""
-        channels = {"channel": ON_CALL, "fallback_channel": BACKUP, "base_url": f"{slack_url}/api/"}
+        channels = {
+            "channel": ON_CALL,
+            "fallback_channel": BACKUP,
+            "base_url": f"{slack_url}/api/",
+            "fallback_after_s": FALLBACK_AFTER_S,
+        }
         tables: dict[str, dict[str, Any]] = {
             "cluster": {
                 "name": cluster.name,

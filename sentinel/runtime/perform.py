@@ -76,10 +76,13 @@ class Performer:
         """Begin to do the actions of one decision.
 
         They run side by side, for a generation number fences what is old; only after a graceful
-        resume do the others wait, so that no step is lost.
+        resume do the others wait, so that no step is lost, and pages not even there.
         """
         first = [action for action in actions if isinstance(action, Resume) and action.pause]
-        self._spawn(self._in_turn(first, [a for a in actions if a not in first]))
+        pages = [action for action in actions if isinstance(action, Page)]
+        self._spawn(self._in_turn(first, [a for a in actions if a not in [*first, *pages]]))
+        for page in pages:
+            self._spawn(self._perform(page))
 
     async def _in_turn(self, first: Sequence[Action], rest: Sequence[Action]) -> None:
         for action in first:

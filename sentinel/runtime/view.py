@@ -1,11 +1,13 @@
 """What the controller shows on its pages: its state, put into the pages' values."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from sentinel.core.notify import place
 from sentinel.core.state import Job, Node, WorkerStage
 from sentinel.logbook.entry import Row
+from sentinel.logbook.words import action_line
 from sentinel.model.action import Refusal
 from sentinel.model.fact import Outcome
 from sentinel.model.finding import Health
@@ -39,7 +41,7 @@ class ControllerView:
             nodes=tuple(self._node(node, now) for node in nodes),
             jobs=tuple(self._job(job) for job in state.jobs.values()),
             incidents=tuple(self._incident(incident) for incident in opened),
-            decisions=tuple(self._decisions())[:DECISIONS],
+            decisions=tuple(islice(self._decisions(), DECISIONS)),
             frozen=state.frozen,
             stopped=state.stopped,
             observe_only=controller.rules.policy.observe_only,
@@ -72,7 +74,6 @@ class ControllerView:
             seats.append(SeatView(rank, worker.node, worker.gpu, worker.id, step, phase))
             newest.append(step)
         standbys = ((w.id, w.node) for w in job.workers.values() if w.stage is WorkerStage.STANDBY)
-        losses = [(b.step, b.loss) for b in beats.values() if b.worker in job.seats[:1]]
         snapshots = [b.snapshot_step for b in beats.values() if b.worker in job.seats]
         return JobView(
             job.id,
@@ -82,9 +83,10 @@ class ControllerView:
             job.wanted,
             tuple(seats),
             tuple(standbys),
-            tuple(losses),
-            snapshot_step=min(snapshots, default=-1),
-            median_step_s=watch.median_step(job.id),
+            tuple(watch.losses(job.id)),
+            watch.median_step(job.id),
+            watch.step_age(job.id, self._controller.now()),
+            min(snapshots, default=-1),
         )
 
     def _incident(self, incident: Incident) -> IncidentView:
@@ -100,19 +102,17 @@ class ControllerView:
             found.why if found else "",
             found.confidence if found else 0.0,
             incident.acked_by,
-            tuple(type(action).__name__ for action in incident.actions),
+            tuple(map(action_line, incident.actions)),
         )
 
-    def _decisions(self) -> Sequence[DecisionView]:
+    def _decisions(self) -> Iterator[DecisionView]:
+        """Give what was decided in the incidents that the state still knows, newest first."""
         state = self._controller.ledger.state
-        shown = []
         for incident in reversed(state.incidents.values()):
-            outcomes = {f.action: f for f in incident.evidence if isinstance(f, Outcome)}
+            failed = {f.action: f.detail for f in incident.evidence if isinstance(f, Outcome) and not f.ok}
+            at = incident.times.get("diagnosed", incident.opened)
             for action in reversed(incident.actions):
-                done = outcomes.get(action.id)
-                outcome = "" if done is None else ("ok" if done.ok else f"failed: {done.detail}")
+                done = "" if action.id in state.unfinished else f"failed: {failed.get(action.id, '')}"
+                outcome = done if action.id in failed or not done else "done"
                 refused = isinstance(action, Refusal)
-                what = f"{action.wanted}: {action.reason}" if isinstance(action, Refusal) else action.id
-                at = incident.times.get("diagnosed", incident.opened)
-                shown.append(DecisionView(at, what, incident.id, refused, outcome))
-        return shown
+                yield DecisionView(at, action_line(action), incident.id, refused, "" if refused else outcome)

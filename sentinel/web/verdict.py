@@ -34,7 +34,10 @@ def verdict(status: Status) -> Verdict:
         return Verdict(Level.NOTICE, "Sentinel is not acting", details)
     if details:
         return Verdict(Level.NOTICE, "No open incident, but look here", details)
-    return Verdict(Level.GOOD, "All is well", tuple(map(training, status.jobs)) or ("No job runs.",))
+    evicted = sorted(node.node for node in status.nodes if node.cordon)
+    away = (f"Out of use until somebody undrains them: {', '.join(evicted)}.",) if evicted else ()
+    told = tuple(map(training, status.jobs)) or ("No job runs.",)
+    return Verdict(Level.GOOD, "Training goes on" if evicted else "All is well", (*told, *away))
 
 
 def training(job: JobView) -> str:

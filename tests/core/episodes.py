@@ -89,7 +89,8 @@ class Checked(Simulated):
         assert len({seat.worker for seat in resume.seats}) == len(places)
         assert [seat.rank for seat in resume.seats] == list(range(len(places)))
         assert all(0 <= seat.gpu < self.state.nodes[seat.node].gpus for seat in resume.seats)
-        assert all(self.state.nodes[seat.node].usable for seat in resume.seats), "no seat on a bad node"
+        if resume.generation == self.job.generation:  # not superseded in the same decision
+            assert all(self.state.nodes[seat.node].usable for seat in resume.seats), "no seat on a bad node"
         assert resume.generation > self.generation, "generations grow"
         self.generation = resume.generation
 

@@ -12,9 +12,8 @@ from sentinel.demo.faults import rank_crash
 from sentinel.demo.observe import rows
 from sentinel.demo.stage import BACKUP, ON_CALL, Stage, wait
 
-FALLBACK_AFTER_S = 3.0
-FALLS_BACK_S = 30.0
-"""Each channel is given up after `FALLBACK_AFTER_S`; a silent server takes Slack's client 5 s a call."""
+FALLS_BACK_S = 40.0
+"""Each channel is given up after `stage.FALLBACK_AFTER_S`; a silent server holds Slack's client 5 s a call."""
 ARRIVES_S = 60.0
 DOWN: tuple[dict[str, Any], ...] = ({"mode": "429", "retry_after": 2.0}, {"mode": "500"}, {"mode": "silent"})
 DROPS_A_REPLY = {"mode": "drop-reply", "times": 1}
@@ -94,5 +93,4 @@ FAULT = Simple(
     "slack-down",
     dataclasses.replace(rank_crash.FAULT.expected, pages=(0, 2)),
     inject,
-    stage={"pages": {"fallback_after_s": FALLBACK_AFTER_S}},
 )
