@@ -65,7 +65,6 @@ class Stage:
         nvml: bool = False,
         job: dict[str, Any] | None = None,
         policy: dict[str, Any] | None = None,
-        pages: dict[str, Any] | None = None,
     ) -> "Stage":
         """Bring up Ray, the watchdog and with it the controller, which starts agents and ranks."""
         cluster = Cluster.start(nodes, gpus_per_node, topology, nvml=nvml)
@@ -97,7 +96,7 @@ class Stage:
                 "backend": "gloo",
                 **(job or {}),
             },
-            "pages": {**channels, **(pages or {})} if slack else {},
+            "pages": channels if slack else {},
             "policy": {"evict_share": 0.5, "evictions_per_hour": 100, **(policy or {})},
         }
         (root / "sentinel.toml").write_text(to_toml(tables))

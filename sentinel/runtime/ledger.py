@@ -12,7 +12,7 @@ from sentinel.adapters.journal_file import JournalError
 from sentinel.core.decide import decide
 from sentinel.core.state import Rules, State
 from sentinel.model.action import Action, Page, Refusal
-from sentinel.model.fact import Fact, JournalFailed
+from sentinel.model.fact import Fact, JournalBack, JournalFailed
 from sentinel.model.wire import to_plain
 from sentinel.runtime.failpoints import reach
 
@@ -84,6 +84,7 @@ class Ledger:
             self._failed(error)
             return False
         done, self.uncommitted = self.uncommitted, []
+        was_failing = any(isinstance(fact, JournalFailed) for fact, _ in done)
         reach("after-commit")
         for fact, actions in done:
             if actions:
@@ -91,7 +92,7 @@ class Ledger:
             self.changed(fact, actions)
         if self.journal.since_snapshot > SNAPSHOT_EVERY_LINES:
             self._snapshot()
-        return True
+        return self.absorb([JournalBack(self.state.now)]) if was_failing else True
 
     def _snapshot(self) -> None:
         """Keep the state, and let go of old lines that no incident's recording needs."""

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
-import httpx
 import pytest
 
 from sentinel.demo.fault import Victim, edit_gpu, kill, ranks, records
@@ -26,8 +25,8 @@ WITHIN_S = 90.0
 @pytest.fixture(scope="module")
 def stage() -> Iterator[Stage]:
     topology = "loopback" if available() else "netns"
-    job = {"min_world": 1}
-    with Stage.start(nodes=3, gpus_per_node=1, world=2, topology=topology, job=job) as stage:
+    options: dict[str, Any] = {"job": {"min_world": 1}, "policy": {"evict_share": 1.0}}
+    with Stage.start(nodes=3, gpus_per_node=1, world=2, topology=topology, **options) as stage:
         yield stage
 
 
@@ -120,9 +119,12 @@ def test_last_node_is_not_evicted_and_says_why(stage: Stage) -> None:
     edit_gpu(stage, last.node, last.gpu, ecc_uncorrectable=3)
 
     def refusals() -> list[str]:
-        page = httpx.get(f"{stage.url}/api/status", timeout=5.0).json()
-        return [d["what"] for d in page["decisions"] if d["refused"] and last.node in d["what"]]
+        told = (stage.status() or {"decisions": []})["decisions"]
+        return [
+            decision["what"] for decision in told if decision["refused"] and last.node in decision["what"]
+        ]
 
     found = wait("a refusal", WITHIN_S, refusals, 0.1)
     assert re.search(rf"evict {last.node}: .*{last.node} stays", found[0])
-    assert [node for node in stage.status()["nodes"] if node["node"] == last.node][0]["cordon"] == ""  # type: ignore[index]
+    cordons = {node["node"]: node["cordon"] for node in wait("status", WITHIN_S, stage.status)["nodes"]}
+    assert cordons[last.node] == ""

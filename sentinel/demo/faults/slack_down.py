@@ -13,7 +13,7 @@ from sentinel.demo.observe import rows
 from sentinel.demo.stage import BACKUP, ON_CALL, Stage, wait
 
 FALLS_BACK_S = 40.0
-"""Each channel is given up after `stage.FALLBACK_AFTER_S`; a silent server holds Slack's client 5 s a call."""
+"""Each channel is given up after `stage.FALLBACK_AFTER_S`; a silent server holds a call for 5 s."""
 ARRIVES_S = 60.0
 DOWN: tuple[dict[str, Any], ...] = ({"mode": "429", "retry_after": 2.0}, {"mode": "500"}, {"mode": "silent"})
 DROPS_A_REPLY = {"mode": "drop-reply", "times": 1}
