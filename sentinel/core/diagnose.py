@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from sentinel.core.predicates import PREDICATES, Case, Match, gpu_of
 from sentinel.core.state import Rules, State
 from sentinel.model.fact import FindingReported, RankRaised
-from sentinel.model.finding import Finding, Health
+from sentinel.model.finding import TRAINER, Finding, Health
 from sentinel.model.ids import Cause
 from sentinel.model.incident import Diagnosis, Incident, Suspect
 from sentinel.model.runbook import Match as Looks
@@ -66,7 +66,8 @@ def _holds(looks: Looks, case: Case) -> Match | None:
         return None
     suspects = {(f.node, gpu_of(f.finding.component)): f for f in facts}
     told = "; ".join(f"{f.node} {f.finding.component}: {f.finding.summary}" for f in suspects.values())
-    return Match(tuple(_blamed(case, node, gpu) for node, gpu in suspects), told)
+    places = (place for place, fact in suspects.items() if fact.finding.check != TRAINER)
+    return Match(tuple(_blamed(case, node, gpu) for node, gpu in places), told)
 
 
 def _bad(finding: Finding) -> bool:

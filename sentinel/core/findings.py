@@ -7,15 +7,13 @@ from sentinel.core.conclude import conclude, resolve_topic
 from sentinel.core.state import Node, Rules, State
 from sentinel.model.action import Action
 from sentinel.model.fact import FindingReported
-from sentinel.model.finding import Finding, Health
+from sentinel.model.finding import TRAINER, Finding, Health
 from sentinel.model.ids import Cause, IncidentId
 from sentinel.model.incident import Incident, Stage
 from sentinel.model.runbook import Remedy
 
 RECENT_FINDINGS = 10
 APP_XID = Cause("gpu-app-xid")
-TRAINER = "trainer"
-"""Its findings are about the whole job: the rank that speaks for it may sit on another node by now."""
 
 
 def finding(state: State, fact: FindingReported, rules: Rules) -> list[Action]:
@@ -51,6 +49,7 @@ def _count_app_xid(node: Node, fact: FindingReported, rules: Rules) -> None:
 def _cleared(state: State, node: Node, found: Finding, rules: Rules) -> list[Action]:
     """A state is healthy again; an incident about it ends when no node has it any more."""
     key = "|".join(found.key)
+    # The rank that speaks for a job may sit on another node by now.
     holders = state.nodes.values() if found.check == TRAINER else (node,)
     if not [holder for holder in holders if holder.findings.pop(key, None)]:
         return []

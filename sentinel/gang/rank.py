@@ -29,7 +29,7 @@ from sentinel.gang.group import (
 from sentinel.gang.orders import Formed, FormOrder, WorkerSpec
 from sentinel.gang.snapshots import PeerSender, Slots, encode, snapshots_of
 from sentinel.heartbeat import HeartbeatWriter
-from sentinel.model.finding import Finding, Health
+from sentinel.model.finding import TRAINER, Finding, Health
 from sentinel.model.ids import JobId, WorkerId
 from sentinel.model.report import FindingSeen, RaisedSeen
 from sentinel.model.trainable import Place, SaveReport, StepResult, Trainable
@@ -302,7 +302,7 @@ class RankRunner:
 
     def _find(self, code: str, summary: str, order: FormOrder, health: Health = Health.WARNING) -> None:
         """Leave a finding about the job's checkpoints."""
-        finding = Finding("trainer", code, "checkpoints", health, summary)
+        finding = Finding(TRAINER, code, "checkpoints", health, summary)
         name = f"{self._worker}-{order.generation}-{code}-{self._step}"
         notices.leave(self._memory, name, FindingSeen(finding))
 

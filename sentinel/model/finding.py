@@ -15,6 +15,10 @@ class Health(StrEnum):
     SKIPPED = "skipped"
 
 
+TRAINER = "trainer"
+"""The check that a job's ranks speak for: about the job, and the node is only where it was said."""
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """A check's result. The caller of `judge` adds node and time."""

@@ -1,4 +1,4 @@
-"""Decisions and the journal: committed before performed, kept while the disk is full, taken over after a death."""
+"""Decisions and the journal: committed before performed, kept while the disk is full, taken over later."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -61,7 +61,7 @@ def _whole(store: Path, saved: int) -> list[str]:
 
 FAULT = Simple(
     "disk-full",
-    Expected(frozenset({"disk-full"}), blames=False, steps_lost=0),
+    Expected(frozenset({"disk-full"}), steps_lost=0),
     inject,
     lambda _stage: "" if os.geteuid() == 0 else "needs root, to mount a small volume",
     stage={"job": {"checkpoint_every": EVERY}},
