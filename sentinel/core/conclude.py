@@ -109,6 +109,8 @@ def catch_up(state: State, rules: Rules) -> list[Action]:
 
 def leave_cordoned(state: State, rules: Rules) -> list[Action]:
     """Move running jobs off nodes that somebody cordoned, at a step boundary; standbys go at once."""
+    if refuse_action(state, rules):
+        return []  # allowed again, `catch_up` comes back to it
     actions: list[Action] = []
     cordoned = {node.id for node in state.nodes.values() if node.cordon is not None}
     for job in state.jobs.values():

@@ -297,8 +297,9 @@ def gang_broken(case: Case) -> Match | None:
     if not raised or waiting or any(fact.kind not in ("collective", "evicted") for fact in raised):
         return None
     known, job = case.incident.diagnosis, case.state.job_of(case.incident)
-    if known is not None and known.cause != "gang-broken" and job is not None and job.generation > _newest(case):
-        return None  # that generation broke of the cause that is known, and is over
+    is_over = job is not None and job.generation > _newest(case)
+    if is_over and known is not None and known.cause != "gang-broken":
+        return None  # that generation broke of the cause that is known
     if rank_exited(case) or laggard(case) or any(True for _ in _reached(case)):
         return None
     told = f"{len(raised)} ranks lost their peers, first rank {raised[0].rank} on {raised[0].node}"

@@ -126,6 +126,7 @@ def _evict(
     state: State,
     rules: Rules,
 ) -> Iterable[Action]:
+    job = job or next(filter(None, map(state.job_on, nodes)), None)  # a rank may have come since
     for node in nodes:
         if state.nodes[node].cordon is None:
             if reason := refuse_eviction(state, rules, node, diagnosis.confidence):

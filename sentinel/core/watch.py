@@ -62,6 +62,8 @@ class _Pulse:
     pace: deque[Seconds] = field(default_factory=lambda: deque(maxlen=STEP_WINDOW))
     losses: deque[tuple[int, float]] = field(default_factory=lambda: deque(maxlen=LOSS_WINDOW))
     stalled: bool = False
+    excused_at: Instant = 0.0
+    """When standing still was last no stall."""
     announced: bool = False
     """The generation's first new step was told."""
     slow: dict[int, tuple[int, int]] = field(default_factory=dict)
@@ -197,10 +199,13 @@ class Watch:
                 continue
             pace = median(pulse.pace) if pulse.pace else 0.0
             age = now - pulse.stepped_at
-            if age <= max(self._policy.stall_s, self._policy.stall_factor * pace):
+            limit = max(self._policy.stall_s, self._policy.stall_factor * pace)
+            if age <= limit:
                 continue
             beats = list(self._job_beats(job, now))
             if self._excused(job, [beat for beat, _ in beats], age):
+                pulse.excused_at = now
+            if now - pulse.excused_at <= limit:  # a slow save has just ended: the step still has to be made
                 continue
             pulse.stalled = True
             told, nodes = tuple(beat for beat, _ in beats), tuple(node for _, node in beats)

@@ -68,7 +68,6 @@ class Controller:
     def __init__(self, settings: config.Settings, reports: Reports, keys: Keys) -> None:
         self.settings = settings
         self.now = Clock()
-        self.started = self.now()
         self._state_dir = settings.cluster.state_dir
         self._keys = keys
         books = runbooks.load()
@@ -77,7 +76,7 @@ class Controller:
         journal = Journal(self._state_dir / "journal.db")
         self.ledger = Ledger(journal, self.rules, runbooks.hash_of(books), self._perform, self._changed)
         self.ledger.load()
-        self.watch = Watch(settings.policy, self.started)
+        self.watch = Watch(settings.policy, self.now())
         timing = Timing(fallback_after=settings.pages.fallback_after_s)
         self._outbox = Outbox(self._state_dir / "outbox.db", self._delivered, timing)
         self._emergency = Outbox(":memory:", self._delivered, timing)
@@ -86,7 +85,8 @@ class Controller:
         self._performer = Performer(self._hands(), self.ledger.state, self._learn, self.now)
         self._inbox = Inbox(self.ledger, self.watch, self._performer.order_done, self.now)
         self._rounds = AgentRounds(self._link, self.ledger.state, self.watch, self._performer, self.now)
-        self.view = ControllerView(self)
+        name = settings.cluster.name
+        self.view = ControllerView(name, self.ledger, self.watch, self.scribe.logbook, self.now)
 
     async def run(self) -> None:
         """Serve until cancelled."""

@@ -1,11 +1,12 @@
 """What the controller shows on its pages: its state, put into the pages' values."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING
 
 from sentinel.core.notify import place
 from sentinel.core.state import Job, Node, WorkerStage
+from sentinel.core.watch import Watch
+from sentinel.logbook.book import Logbook
 from sentinel.logbook.entry import Row
 from sentinel.logbook.words import action_line
 from sentinel.model.action import Refusal
@@ -13,10 +14,8 @@ from sentinel.model.fact import Outcome
 from sentinel.model.finding import Health
 from sentinel.model.ids import Instant
 from sentinel.model.incident import Incident
+from sentinel.runtime.ledger import Ledger
 from sentinel.web.view import DecisionView, IncidentView, JobView, NodeView, SeatView, Status
-
-if TYPE_CHECKING:
-    from sentinel.runtime.controller import Controller
 
 WORST = (Health.CRITICAL, Health.WARNING, Health.UNKNOWN)
 DECISIONS = 20
@@ -25,46 +24,49 @@ DECISIONS = 20
 class ControllerView:
     """The controller as the pages see it."""
 
-    def __init__(self, controller: "Controller") -> None:
-        self._controller = controller
+    def __init__(
+        self, cluster: str, ledger: Ledger, watch: Watch, logbook: Logbook, now: Callable[[], Instant]
+    ) -> None:
+        self._cluster, self._ledger, self._watch, self._logbook = cluster, ledger, watch, logbook
+        self._now = now
+        self._started = now()
 
     def status(self) -> Status:
         """Put the present state into the pages' values."""
-        controller, state = self._controller, self._controller.ledger.state
-        now = controller.now()
+        state, now = self._ledger.state, self._now()
         nodes = sorted((n for n in state.nodes.values() if not n.left), key=lambda n: n.id)
         opened = sorted(state.open_incidents(), key=lambda i: -i.opened)
         return Status(
             now=now,
-            cluster=controller.settings.cluster.name,
-            started=controller.started,
+            cluster=self._cluster,
+            started=self._started,
             nodes=tuple(self._node(node, now) for node in nodes),
             jobs=tuple(self._job(job) for job in state.jobs.values()),
             incidents=tuple(self._incident(incident) for incident in opened),
             decisions=tuple(islice(self._decisions(), DECISIONS)),
             frozen=state.frozen,
             stopped=state.stopped,
-            observe_only=controller.rules.policy.observe_only,
+            observe_only=self._ledger.rules.policy.observe_only,
         )
 
     def search(self, query: str) -> Sequence[Row]:
         """Search the logbook."""
-        return self._controller.scribe.logbook.search(query)
+        return self._logbook.search(query)
 
     def entry(self, incident: str) -> str | None:
         """Give one entry."""
-        return self._controller.scribe.logbook.entry(incident)
+        return self._logbook.entry(incident)
 
     def _node(self, node: Node, now: Instant) -> NodeView:
         health = next((h for h in WORST if any(f.health is h for f in node.findings.values())), Health.OK)
-        age = self._controller.watch.heard_age(node.id, now)
+        age = self._watch.heard_age(node.id, now)
         cordon = f"{node.cordon.reason} ({node.cordon.by})" if node.cordon else ""
         findings = tuple(f"{f.component}: {f.summary}" for f in node.findings.values())
         health = Health.UNKNOWN if age is None or node.silent else health
         return NodeView(node.id, health, age, node.silent, cordon, node.gpus, findings)
 
     def _job(self, job: Job) -> JobView:
-        watch, nodes = self._controller.watch, self._controller.ledger.state.nodes
+        watch, nodes = self._watch, self._ledger.state.nodes
         beats = {beat.worker: beat for node in nodes for beat in watch.beats(node)}
         seats, newest = [], []
         for rank, worker in job.seated():
@@ -85,13 +87,13 @@ class ControllerView:
             tuple(standbys),
             tuple(watch.losses(job.id)),
             watch.median_step(job.id),
-            watch.step_age(job.id, self._controller.now()),
+            watch.step_age(job.id, self._now()),
             min(snapshots, default=-1),
         )
 
     def _incident(self, incident: Incident) -> IncidentView:
         found = incident.diagnosis
-        book = self._controller.rules.runbooks.get(found.cause) if found else None
+        book = self._ledger.rules.runbooks.get(found.cause) if found else None
         return IncidentView(
             incident.id,
             incident.opened,
@@ -107,7 +109,7 @@ class ControllerView:
 
     def _decisions(self) -> Iterator[DecisionView]:
         """Give what was decided in the incidents that the state still knows, newest first."""
-        state = self._controller.ledger.state
+        state = self._ledger.state
         for incident in reversed(state.incidents.values()):
             failed = {f.action: f.detail for f in incident.evidence if isinstance(f, Outcome) and not f.ok}
             at = incident.times.get("diagnosed", incident.opened)

@@ -1,7 +1,7 @@
 """Whatever goes wrong in whatever order: invariants hold after every fact, and the fold is deterministic."""
 
 from episodes import CLUSTERS, EPISODES, Checked
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 
 from sentinel.core.decide import decide
 from sentinel.core.state import State
@@ -19,6 +19,8 @@ def live(cluster: Drawn, episode: list[tuple[str, int]]) -> Checked:
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(CLUSTERS, EPISODES)
+@example(([1.0], 4, 1, 1, 1), [("silence", 1), ("missing", 0), ("drain", 0), ("finding", 18)])
+@example(([1.0], 3, 1, 1, 1), [("drain", 0), ("drain", 1), ("command", 0)])
 def test_the_invariants_hold_after_every_fact(cluster: Drawn, episode: list[tuple[str, int]]) -> None:
     live(cluster, episode)
 

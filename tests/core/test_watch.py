@@ -74,6 +74,17 @@ def test_a_slow_phase_is_no_stall_unless_a_process_is_stopped(phase: str, state:
     assert len(cluster.said(JobStalled)) == (state == "T")
 
 
+def test_after_a_slow_save_a_stall_has_to_last_as_long_as_any_other() -> None:
+    cluster = Watched()
+    for step in range(10):
+        cluster.report(step)
+    for phase, reports, stalls in (("save", 40, 0), ("compute", 4, 0), ("compute", 10, 1)):
+        cluster.phase = phase
+        for _ in range(reports):
+            cluster.report(9)
+        assert len(cluster.said(JobStalled)) == stalls
+
+
 @pytest.mark.parametrize("state", ["S", "T"])
 def test_a_forming_generation_takes_its_time_unless_a_process_is_stopped(state: str) -> None:
     cluster = Watched()

@@ -26,7 +26,8 @@ def inject(stage: Stage, chance: random.Random) -> Injection:
     drops_first = chance.random() < 1 / 2
     _control(stage, [DROPS_A_REPLY, down] if drops_first else [down])
     injection = rank_crash.inject(stage, chance)
-    injection.verify = lambda: _arrives(stage, before, [] if drops_first else [DROPS_A_REPLY])
+    injection.passes = lambda: _falls_back(stage, before, [] if drops_first else [DROPS_A_REPLY])
+    injection.verify = lambda: _arrives(stage, before)
     return injection
 
 
@@ -34,17 +35,25 @@ def _control(stage: Stage, script: list[dict[str, Any]]) -> None:
     httpx.post(f"{stage.slack_url}/control", json=script, timeout=5.0).raise_for_status()
 
 
-def _arrives(stage: Stage, before: set[str], then: list[dict[str, Any]]) -> list[str]:
-    """Say what the fallback missed while Slack was down, and what on-call missed once it was back."""
-    fresh = {row["incident"] for row in rows(stage)} - before
-    wait(
-        "the fallback has it",
-        FALLS_BACK_S,
-        lambda: fresh <= _shown(stage, BACKUP) | _on_console(stage, fresh),
-    )
+def _falls_back(stage: Stage, before: set[str], then: list[dict[str, Any]]) -> None:
+    """Keep Slack down until the fallback has what on-call can't be told, then let it go."""
+
+    def has_it() -> bool:
+        fresh = _fresh(stage, before)
+        return bool(fresh) and fresh <= _on_backup(stage) | _on_console(stage, fresh)
+
+    wait("the fallback has it", FALLS_BACK_S, has_it)
     _control(stage, then)
-    wait("every page arrives", ARRIVES_S, lambda: fresh <= _finished(stage), 0.2)
+
+
+def _arrives(stage: Stage, before: set[str]) -> list[str]:
+    """Say what on-call was told twice or in disorder, once it has all of it."""
+    wait("every page arrives", ARRIVES_S, lambda: _fresh(stage, before) <= _finished(stage), 0.2)
     return _disorder(stage)
+
+
+def _fresh(stage: Stage, before: set[str]) -> set[str]:
+    return {row["incident"] for row in rows(stage)} - before
 
 
 def _all(stage: Stage) -> list[dict[str, Any]]:
@@ -52,8 +61,8 @@ def _all(stage: Stage) -> list[dict[str, Any]]:
     return found
 
 
-def _shown(stage: Stage, channel: str) -> set[str]:
-    return {_payload(m)["incident"] for m in _all(stage) if m["channel"] == channel}
+def _on_backup(stage: Stage) -> set[str]:
+    return {_payload(m)["incident"] for m in _all(stage) if m["channel"] == BACKUP}
 
 
 def _on_console(stage: Stage, incidents: set[str]) -> set[str]:
