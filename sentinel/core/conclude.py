@@ -98,13 +98,18 @@ def catch_up(state: State, rules: Rules) -> list[Action]:
     if refuse_action(state, rules):
         return []
     actions: list[Action] = []
-    for incident in list(state.open_incidents()):
+    for incident in sorted(state.open_incidents(), key=lambda known: not _evicts(known, rules)):
         waiting = incident.diagnosis is not None and not waits(incident, state)
         done = remedy.apply(incident, state, rules) if waiting else []
         actions += [*done, *(notify.page(incident, state, rules, done) if done else ())]
     for job in state.jobs.values():
         actions += reform.retry(state, job, rules)
     return [*actions, *leave_cordoned(state, rules)]
+
+
+def _evicts(incident: Incident, rules: Rules) -> bool:
+    """Say whether its remedy empties nodes: that comes first, so that nobody is seated on them."""
+    return remedy.of(incident.diagnosis, rules) in (Remedy.EVICT, Remedy.DRAIN)
 
 
 def leave_cordoned(state: State, rules: Rules) -> list[Action]:

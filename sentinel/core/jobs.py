@@ -218,8 +218,11 @@ def advanced(state: State, fact: JobAdvanced, rules: Rules) -> list[Action]:
     job = state.jobs.get(fact.job)
     if job is None or fact.generation != job.generation or job.stage is JobStage.STOPPED:
         return []
+    job.high_step = max(job.high_step, fact.step)
+    if any(worker.stage is WorkerStage.GONE for _, worker in job.seated()):
+        return []  # completed before a rank was lost, and only heard of after it
     state.deadlines.pop(job.deadline(), None)
-    job.stage, job.high_step = JobStage.RUNNING, max(job.high_step, fact.step)
+    job.stage = JobStage.RUNNING
     actions: list[Action] = []
     for incident in [i for i in state.open_incidents() if i.job == job.id]:
         incidents.add(incident, fact)

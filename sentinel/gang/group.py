@@ -34,6 +34,8 @@ def backend_for(wanted: str) -> str:
     return "nccl" if torch.cuda.is_available() else "gloo"
 
 
+MEET_S = 6.0
+"""Members come within 0.1 s of each other, unless one is in the middle of a long computation."""
 Sockets = set[tuple[int, str]]
 """(file descriptor, socket identity) pairs."""
 
@@ -73,10 +75,15 @@ class Group:
         self.aborted = False
 
     def form(self, store: "dist.Store") -> None:
-        """Join; raises a collective error when a member does not come in time."""
+        """Join; raises a collective error when a member does not come in time.
+
+        A member that dies after it told its address leaves gloo waiting for a connection, with no socket
+        to shut down: only a short timeout ends that. Collectives may take longer.
+        """
         prefixed = dist.PrefixStore(f"g{self.generation}", store)
         options: dict[str, Any] = {"store": prefixed, "rank": self.rank, "world_size": self.world}
-        dist.init_process_group(self.backend, timeout=self._timeout, **options)
+        dist.init_process_group(self.backend, timeout=timedelta(seconds=MEET_S), **options)
+        dist.distributed_c10d._set_pg_timeout(self._timeout)
 
     def include(self, own: Sockets) -> None:
         """Count these sockets, opened before, as the group's."""
@@ -104,6 +111,8 @@ class Group:
         """Forget the group; never waits for peers."""
         with contextlib.suppress(Exception):
             dist.destroy_process_group()
+        # Group names are numbered per process and part of the rendezvous; a failed attempt leaves the count.
+        dist.distributed_c10d._world.group_count = 0
 
 
 def use_interface(address: str) -> None:

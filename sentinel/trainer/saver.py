@@ -4,6 +4,7 @@ import shutil
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,9 @@ import torch.distributed.checkpoint as dcp
 
 from sentinel.model.trainable import Place, SaveReport
 from sentinel.trainer import checkpoint as store
+
+MEET = timedelta(seconds=6)
+SAVE = timedelta(minutes=30)
 
 
 class Saver:
@@ -24,7 +28,8 @@ class Saver:
     def __init__(self, place: Place, keep: int) -> None:
         self._place = place
         self._keep = keep
-        self._group = dist.new_group(backend="gloo")
+        self._group = dist.new_group(backend="gloo", timeout=MEET)  # a member may die before it connects
+        dist.distributed_c10d._set_pg_timeout(SAVE, self._group)
         self._thread: threading.Thread | None = None
         self.report = SaveReport()
 

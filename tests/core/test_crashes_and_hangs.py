@@ -145,3 +145,12 @@ def test_collectives_that_fail_are_echoes_of_a_rank_that_ended() -> None:
     cluster.crash(0)
     cluster.run(10)
     assert (cluster.causes(), len(cluster.resumed())) == (["rank-crash"], 1)
+
+
+def test_a_step_completed_before_the_crash_but_told_after_it_is_no_recovery() -> None:
+    cluster = Simulated()
+    cluster.crash(0)
+    cluster.advance()
+    cluster.run(5)
+    assert (cluster.causes(), cluster.stages(), cluster.going()) == (["rank-crash"], ["resolved"], True)
+    assert len(cluster.pages()) == 1
