@@ -12,7 +12,7 @@ from sentinel.adapters import ray_gcs
 from sentinel.adapters.outbox import Outbox
 from sentinel.adapters.outbox_rows import OutboxError
 from sentinel.adapters.transport import Reports
-from sentinel.core.state import State
+from sentinel.core.state import JobStage, State
 from sentinel.gang.orders import WorkerSpec
 from sentinel.model.action import (
     Action,
@@ -214,7 +214,7 @@ class Performer:
 
     async def _resume(self, action: Resume) -> tuple[str, tuple[str, ...]]:
         job = self._state.jobs[action.job]
-        if job.generation != action.generation:
+        if job.generation != action.generation or job.stage is JobStage.BROKEN:
             return "superseded", ()
         doors = {n.id: (n.address, n.port) for n in self._state.nodes.values() if not n.silent and n.port}
         ring = sorted({seat.node for seat in action.seats if seat.node in doors})

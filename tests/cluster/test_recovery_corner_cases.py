@@ -33,7 +33,10 @@ def stage() -> Iterator[Stage]:
 @pytest.fixture
 def whole(stage: Stage) -> Stage:
     """The stage with a running job, and a warm standby wherever one belongs."""
-    wait("the cluster is whole", WITHIN_S, lambda: len(stage.steps()) > 1 and stage.ready(), 0.1)
+    wait("training", WITHIN_S, lambda: len(stage.steps()) > 1, 0.1)
+    for node in wait("status", WITHIN_S, stage.status)["nodes"]:
+        stage.command("undrain", target=node["node"], who="test", reason="repaired")
+    wait("the cluster is whole", WITHIN_S, stage.ready, 0.1)
     return stage
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from hypothesis import strategies as st
 from simulated import JOB, Simulated, ecc, lost, xid
 
+from sentinel.core.state import JobStage
 from sentinel.model.action import (
     Action,
     Evict,
@@ -89,7 +90,8 @@ class Checked(Simulated):
         assert len({seat.worker for seat in resume.seats}) == len(places)
         assert [seat.rank for seat in resume.seats] == list(range(len(places)))
         assert all(0 <= seat.gpu < self.state.nodes[seat.node].gpus for seat in resume.seats)
-        if resume.generation == self.job.generation:  # not superseded in the same decision
+        formed = resume.generation == self.job.generation and self.job.stage is JobStage.FORMING
+        if formed:  # and not broken off in the same decision
             assert all(self.state.nodes[seat.node].usable for seat in resume.seats), "no seat on a bad node"
         assert resume.generation > self.generation, "generations grow"
         self.generation = resume.generation
