@@ -83,10 +83,20 @@ def add(incident: Incident, fact: Fact) -> None:
 
 
 def recall(state: State, rules: Rules, incident: Incident, node: NodeId) -> None:
-    """Add what the node's checks found shortly before: the cause may have come first."""
+    """Add what the node's checks found shortly before: the cause may have come first.
+
+    An event that an earlier incident ended with has done its harm, and explains no second one.
+    """
     since = state.now - rules.policy.correlate_s
+    spent = [
+        fact
+        for other in state.incidents.values()
+        if other.stage is Stage.RESOLVED
+        for fact in other.evidence
+        if isinstance(fact, FindingReported) and fact.finding.event
+    ]
     for fact in state.nodes[node].recent:
-        if fact.at >= since and fact not in incident.evidence:
+        if fact.at >= since and fact not in incident.evidence and fact not in spent:
             add(incident, fact)
 
 

@@ -155,3 +155,13 @@ def test_the_oom_killers_line_names_the_crash_even_when_it_comes_late() -> None:
     cluster.finding(node, killed)
     cluster.run(5)
     assert (cluster.causes(), len(cluster.resumed()), cluster.evicted()) == (["host-oom"], 1, [])
+
+
+def test_an_xid_that_one_crash_was_explained_by_explains_no_second_one() -> None:
+    cluster = Simulated()
+    cluster.finding(cluster.node(0), xid(31, health=Health.WARNING))
+    cluster.crash(0)
+    cluster.run(3)
+    cluster.crash(0)
+    cluster.run(3)
+    assert cluster.causes() == ["gpu-app-xid", "rank-crash"]
