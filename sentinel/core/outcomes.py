@@ -10,6 +10,7 @@ from sentinel.model.action import Action, Evict, action_id
 from sentinel.model.fact import DeadlinePassed, Fact, Outcome
 from sentinel.model.ids import IncidentId, JobId, NodeId, WorkerId
 from sentinel.model.incident import Incident, Stage
+from sentinel.model.journal import incident_of
 from sentinel.model.runbook import Remedy
 
 TOLD = frozenset({"evict", "resume", "stacks", "restart-agent", "restart-gcs"})
@@ -104,9 +105,11 @@ def _resumed(state: State, fact: Outcome, name: JobId, rules: Rules) -> list[Act
         incidents.add(incident, fact)
         lost = next((text for text in fact.data if text.startswith("lost ")), "")
         incident.steps_lost = int(lost.split()[1]) if lost else incident.steps_lost
-    if not fact.ok and job.stage is JobStage.FORMING:
-        state.set_deadline(job.deadline(), rules.policy.broken_s)  # whoever is gone is reported first
-    return []
+    if fact.ok or job.stage is not JobStage.FORMING:
+        return []
+    state.set_deadline(job.deadline(), rules.policy.broken_s)  # whoever is gone is reported first
+    stuck = [w for w in job.workers.values() if f"stuck {w.id}" in fact.data]
+    return reform.retire(incident_of(fact.action), job, state, stuck)
 
 
 def try_again(state: State, job: Job, fact: DeadlinePassed, rules: Rules) -> list[Action]:

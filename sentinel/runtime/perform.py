@@ -44,7 +44,11 @@ LEAVE_DEADLINE_S = 5.0
 
 
 class ActionError(Exception):
-    """An action could not be done; the message is one line."""
+    """An action could not be done; the message is one line. `data` becomes the outcome's."""
+
+    def __init__(self, detail: str, data: tuple[str, ...] = ()) -> None:
+        super().__init__(detail)
+        self.data = data
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,7 +109,8 @@ class Performer:
         try:
             detail, data = await self._do(action)
         except (LinkError, ActionError, TimeoutError, OSError) as error:
-            self._outcome(action.id, ok=False, detail=str(error) or type(error).__name__)
+            data = error.data if isinstance(error, ActionError) else ()
+            self._outcome(action.id, ok=False, detail=str(error) or type(error).__name__, data=data)
             return
         except Exception as error:  # a defect of ours must not leave an action without an outcome
             log.exception("action-failed", action=action.id)
@@ -234,7 +239,10 @@ class Performer:
             raise ActionError("a seat's node is silent")
         order = {"generation": action.generation, "world": len(seats), "skip": list(action.skip)}
         pause = {"generation": action.generation - 1, "workers": list(action.pause)} if action.pause else None
-        formed = await self._hands.link.ask("form", job=action.job, order=order, seats=seats, pause=pause)
+        answer = await self._hands.link.ask("form", job=action.job, order=order, seats=seats, pause=pause)
+        if answer["failed"]:
+            raise ActionError(answer["failed"], tuple(f"stuck {worker}" for worker in answer["stuck"]))
+        formed = answer["formed"]
         first = formed[0]
         lost = max(answer["lost"] for answer in formed)
         told = f"restored step {first['step']} from {first['source']}"

@@ -14,6 +14,8 @@ import zmq
 
 NAMESPACE = "sentinel"
 CALL_TIMEOUT_S = 30.0
+STUCK_AFTER_S = 8.0
+"""After a member failed the others notice within the 6 s that forming may take."""
 
 
 class RayLink:
@@ -90,7 +92,7 @@ class RayLink:
 
     def form(
         self, job: str, order: dict[str, Any], seats: list[dict[str, Any]], pause: dict[str, Any] | None
-    ) -> list[dict[str, Any]]:
+    ) -> dict[str, Any]:
         """Form a generation: pause the running one if asked, open the store on rank 0, order all members."""
         if pause:
             standing = [
@@ -102,7 +104,7 @@ class RayLink:
             order["generation"], order["world"], first["address"]
         )
         port = self._ray.get(store, timeout=CALL_TIMEOUT_S)
-        answers = [
+        answers = {
             self._actor(job, seat["worker"]).form.remote(
                 {
                     **order,
@@ -113,11 +115,24 @@ class RayLink:
                     "peer": tuple(seat["peer"]) if seat["peer"] else None,
                     "skip": tuple(order["skip"]),
                 }
-            )
+            ): seat["worker"]
             for seat in seats
-        ]
-        formed: list[dict[str, Any]] = self._ray.get(answers, timeout=CALL_TIMEOUT_S)
-        return formed
+        }
+        return self._gather(answers)
+
+    def _gather(self, answers: dict[Any, str]) -> dict[str, Any]:
+        """Collect every member's answer. Once one has failed, those that stay silent are stuck, not slow."""
+        formed, failed, waiting = [], "", list(answers)
+        while waiting:
+            done, waiting = self._ray.wait(waiting, timeout=STUCK_AFTER_S if failed else CALL_TIMEOUT_S)
+            if not done:
+                failed = failed or "no answer in time"
+                break
+            try:
+                formed.append(self._ray.get(done[0]))
+            except self._ray.exceptions.RayError as error:
+                failed = failed or _one_line(error)
+        return {"formed": formed, "failed": failed, "stuck": [answers[late] for late in waiting]}
 
     def start_agent(self, node: str, argv: list[str], env: dict[str, str]) -> int:
         """Launch a node's agent, detached from the raylet; returns its pid."""

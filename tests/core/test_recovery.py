@@ -3,8 +3,8 @@
 import pytest
 from simulated import JOB, Simulated, ecc
 
-from sentinel.model.action import Evict, Refusal, Resume, StartWorker
-from sentinel.model.fact import RankSlow
+from sentinel.model.action import Evict, Refusal, Resume, StartWorker, StopWorker
+from sentinel.model.fact import Outcome, RankSlow
 
 
 def test_a_second_failure_during_recovery_is_repaired_in_the_same_incident() -> None:
@@ -151,3 +151,18 @@ def test_a_new_job_waits_for_gpus_and_starts_by_itself(world: int) -> None:
     cluster = Simulated(nodes=4, world=world)
     assert cluster.going()
     assert len({cluster.node(rank) for rank in range(world)}) == world
+
+
+def test_a_worker_that_gives_no_answer_while_others_failed_to_form_is_replaced() -> None:
+    cluster = Simulated()
+    cluster.fails = {"Resume"}
+    cluster.crash(0)
+    cluster.run(0.4)
+    [resume] = cluster.all(Resume)
+    stuck = resume.seats[1].worker
+    cluster.tell(Outcome(cluster.now, resume.id, False, "no answer in time", (f"stuck {stuck}",)))
+    cluster.fails = set()
+    cluster.run(20)
+    assert stuck in {stop.worker for stop in cluster.all(StopWorker)}
+    assert stuck not in cluster.job.seats
+    assert cluster.going()
