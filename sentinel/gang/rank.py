@@ -37,6 +37,10 @@ from sentinel.model.trainable import Place, SaveReport, StepResult, Trainable
 FORM_TIMEOUT_S = 20.0
 CONNECT_S = 2.0
 ABORT_EVERY_S = 0.5
+LEAVE_S = 1.5
+"""A group that forms is left within 40 ms of an abort, unless a peer died before it connected."""
+STUCK_EXIT = 76
+"""EX_PROTOCOL: what this process waits for can't come."""
 LEASE_LAPSED_EXIT = 75
 """EX_TEMPFAIL: nothing is wrong with this process, it must merely not go on alone."""
 
@@ -71,6 +75,7 @@ class RankRunner:
         self._lock = threading.Condition()
         self._order: FormOrder | None = None
         self._pause = False
+        self._meeting = False
         self._group: Group | None = None
         self._served: dict[int, Served] = {}
         self._formed: dict[int, Formed | str] = {}
@@ -120,19 +125,27 @@ class RankRunner:
             if order.generation > current:
                 self._order = order
                 self._lock.notify_all()
-            give_up = time.monotonic() + FORM_TIMEOUT_S + 5
-            while not self._settled(order.generation) and time.monotonic() < give_up:
-                self._leave_older(order.generation)
+            ordered = time.monotonic()
+            while not self._settled(order.generation) and time.monotonic() < ordered + FORM_TIMEOUT_S + 5:
+                self._leave_older(order.generation, ordered)
                 self._lock.wait_for(lambda: self._settled(order.generation), timeout=ABORT_EVERY_S)
             formed = self._formed.get(order.generation, "did not form in time")
         if isinstance(formed, str):
             raise RuntimeError(f"rank {order.rank} ({self._worker}): {formed}")
         return formed
 
-    def _leave_older(self, generation: int) -> None:
-        """Free the training thread from an older group; repeated, for it may still open connections."""
-        if not self._idle and self._group is not None and self._group.generation < generation:
-            self._group.abort(s.store.port for g, s in self._served.items() if g >= generation)
+    def _leave_older(self, generation: int, ordered: float) -> None:
+        """Free the training thread from an older group; repeated, for it may still open connections.
+
+        A thread that waits for a dead peer to connect can't be freed at all: gloo waits a minute there.
+        Then this process ends, and a standby takes its place in a fraction of that.
+        """
+        if self._idle or self._group is None or self._group.generation >= generation:
+            return
+        self._group.abort(s.store.port for g, s in self._served.items() if g >= generation)
+        if self._meeting and time.monotonic() > ordered + LEAVE_S:
+            self._beats.fail("can't leave a group whose peer died while it formed: stopping")
+            os._exit(STUCK_EXIT)
 
     def _settled(self, generation: int) -> bool:
         newer = self._order is not None and self._order.generation > generation
@@ -163,6 +176,7 @@ class RankRunner:
             self._answer(order, f"{type(error).__name__}: {error}".splitlines()[0])
             self._tell(order, error)
         finally:
+            self._meeting = False
             if self._group is not None:
                 self._group.leave()
             with contextlib.suppress(Exception):
@@ -181,7 +195,10 @@ class RankRunner:
             if served:
                 group.include(served.sockets)
             self._group = group
-        group.form(served.store if served else self._find_store(order))
+        store = served.store if served else self._find_store(order)
+        self._meeting = True
+        group.form(store)
+        self._meeting = False
         place = Place(order.rank, order.world, order.gpu, order.generation, backend)
         self._beats.phase("load")
         self._trainable.skip(order.skip)
