@@ -47,9 +47,10 @@ def _row(fault: str, runs: Sequence[dict[str, Any]]) -> str:
     if not runs:
         return f"| {fault} | 0 | skipped |" + " |" * (5 + len(STAGES))
     good = sum(not line["wrong"] for line in runs)
-    blames = sum(any(text.startswith("blamed") for text in line["wrong"]) for line in runs)
+    blames = sum(any("blamed" in text or "expected none" in text for text in line["wrong"]) for line in runs)
     evictions = sum(any(text.startswith("evicted") for text in line["wrong"]) for line in runs)
-    named = sum(not any(text.startswith(("cause", "blamed")) for text in line["wrong"]) for line in runs)
+    misnamed = ("cause ", "blamed ", "incidents, expected none")
+    named = sum(not any(word in text for text in line["wrong"] for word in misnamed) for line in runs)
     times = [_spread([line[name] for line in runs if line[name] is not None]) for name in STAGES]
     lost = max((line["steps_lost"] or 0) for line in runs)
     compared = [line["losses_equal"] for line in runs if line["losses_equal"] is not None]
