@@ -1,5 +1,6 @@
 """A GPU's memory fails: the ECC counter rises, the kernel says Xid 48, the rank dies, in any order."""
 
+import contextlib
 import random
 import time
 from collections.abc import Callable
@@ -22,7 +23,8 @@ def inject(stage: Stage, chance: random.Random) -> Injection:
     chance.shuffle(signs)
     at = time.time()
     for sign in signs:
-        sign()
+        with contextlib.suppress(ProcessLookupError):  # the rank is evicted before its own death came
+            sign()
         time.sleep(chance.uniform(0.0, GAP_S))
     return Injection(at, victim.place, lambda: heal_gpus(stage, victim.node), (victim.pid,))
 
