@@ -17,9 +17,10 @@ from sentinel.demo.faults import DEFAULT, FAULTS
 from sentinel.demo.network import available
 from sentinel.demo.observe import BEYOND, Before, Result, observe, rows, settled_steps
 from sentinel.demo.stage import Stage, StageError, wait
+from sentinel.model.policy import Policy
 
 FRESH_S = 120.0
-QUIET_S = 6.0
+QUIET_S = Policy().correlate_s + 1.0
 """After an incident a stronger cause may still join it; the next fault waits until that is past."""
 
 
