@@ -47,8 +47,11 @@ def _row(fault: str, runs: Sequence[dict[str, Any]]) -> str:
     if not runs:
         return f"| {fault} | 0 | skipped |" + " |" * (5 + len(STAGES))
     good = sum(not line["wrong"] for line in runs)
-    blames = sum(any("blamed" in text or "expected none" in text for text in line["wrong"]) for line in runs)
-    evictions = sum(any(text.startswith("evicted") for text in line["wrong"]) for line in runs)
+    blames = sum(
+        bool(line["blamed"]) and any("blamed" in text or "expected none" in text for text in line["wrong"])
+        for line in runs
+    )
+    evictions = sum(any(node != line["truth"]["node"] for node in line["evicted"]) for line in runs)
     misnamed = ("cause ", "blamed ", "incidents, expected none")
     named = sum(not any(word in text for text in line["wrong"] for word in misnamed) for line in runs)
     times = [_spread([line[name] for line in runs if line[name] is not None]) for name in STAGES]
