@@ -27,7 +27,7 @@ class Host:
     netns: str | None = None
     gpus: int = 0
     nvml: bool = False
-    """Real GPUs instead of simulated ones."""
+    """Real GPUs and the real kernel log instead of simulated ones."""
 
     @property
     def device_file(self) -> Path:
@@ -36,8 +36,8 @@ class Host:
 
     @property
     def kernel_log(self) -> Path:
-        """Stands for `/dev/kmsg`."""
-        return self.root / "kernel.log"
+        """Stands for `/dev/kmsg`, unless the GPUs are real."""
+        return Path("/dev/kmsg") if self.nvml else self.root / "kernel.log"
 
     @property
     def memory(self) -> Path:
@@ -69,7 +69,8 @@ class Host:
         """Make the host's directories and device files."""
         self.root.mkdir(parents=True)
         self.memory.mkdir(mode=0o700, parents=True)
-        self.kernel_log.touch()
+        if not self.nvml:
+            self.kernel_log.touch()
         self.write_gpus([healthy_gpu(self.name, index) for index in range(self.gpus)])
 
     def gpu_states(self) -> list[dict[str, Any]]:
