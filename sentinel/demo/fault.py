@@ -97,13 +97,16 @@ class Fault(Protocol):
     def needs(self, stage: Stage) -> str:
         """Why this fault can't happen on this stage; empty when it can."""
 
+    def lead_up(self, stage: Stage, chance: random.Random) -> bool:
+        """Let happen what must have happened before, until it is over; false when that is nothing."""
+
     def inject(self, stage: Stage, chance: random.Random) -> Injection:
-        """Make it happen, and return as soon as it has."""
+        """Make it happen, and return as soon as it has. `chance` begins as that of `lead_up` did."""
 
 
 @dataclass(frozen=True)
 class Simple:
-    """A fault that is one function."""
+    """A fault that is one function, perhaps with another one before it."""
 
     name: str
     expected: Expected
@@ -111,10 +114,18 @@ class Simple:
     need: Callable[[Stage], str] = field(default=lambda _stage: "")
     stage: dict[str, Any] = field(default_factory=dict)
     """Options of `Stage.start`; with any, the fault gets a stage of its own."""
+    first: Callable[[Stage, random.Random], object] | None = None
+    """What must have happened before."""
 
     def needs(self, stage: Stage) -> str:
         """Why this fault can't happen here."""
         return self.need(stage)
+
+    def lead_up(self, stage: Stage, chance: random.Random) -> bool:
+        """Let happen what comes first."""
+        if self.first is not None:
+            self.first(stage, chance)
+        return self.first is not None
 
     def inject(self, stage: Stage, chance: random.Random) -> Injection:
         """Make it happen."""

@@ -15,13 +15,10 @@ from sentinel.demo import losses
 from sentinel.demo.fault import Fault
 from sentinel.demo.faults import DEFAULT, FAULTS
 from sentinel.demo.network import available
-from sentinel.demo.observe import BEYOND, Before, Result, observe, rows, settled_steps
+from sentinel.demo.observe import BEYOND, Before, Result, observe, settle, settled_steps
 from sentinel.demo.stage import Stage, StageError, wait
-from sentinel.model.policy import Policy
 
 FRESH_S = 120.0
-QUIET_S = Policy().correlate_s + 1.0
-"""After an incident a stronger cause may still join it; the next fault waits until that is past."""
 
 
 def main(*, faults: Sequence[str], nodes: int, runs: int, json: bool, seed: int | None, steady: bool) -> int:
@@ -88,8 +85,9 @@ class _Show:
             self._results.append(Result(fault.name, seed, skipped=reason))
             return
         self._settle(stage)
-        chance = random.Random(seed)  # noqa: S311 - repeatable, not secret
-        before = Before.look(stage, fresh=fresh)
+        led_up = fault.lead_up(stage, _chance(seed))
+        chance = _chance(seed)
+        before = Before.look(stage, fresh=fresh and not led_up)
         injection = fault.inject(stage, chance)
         truth = injection.truth
         where = (
@@ -123,13 +121,7 @@ class _Show:
         status = wait("the controller answers", 90.0, stage.status)
         for node in status["nodes"]:
             stage.command("undrain", target=node["node"], who="demo", reason="repaired")
-        quiet = time.time() - QUIET_S
-
-        def settled() -> bool:
-            resolved = [row["opened"] + row["times"].get("resolved", 1e9) for row in rows(stage)]
-            return stage.ready() and max(resolved, default=0.0) < max(quiet, time.time() - QUIET_S)
-
-        wait("the cluster is whole again", FRESH_S, settled, 0.2)
+        settle(stage)
 
     def _tell(self, result: Result) -> None:
         verdict = "[red]" + "; ".join(result.wrong) + "[/]" if result.wrong else "[green]as it must[/]"
@@ -163,6 +155,10 @@ class _Show:
             result.losses_equal = not any(step <= other <= step + BEYOND for other in differing)
             if not result.losses_equal:
                 result.wrong.append("losses differ from the undisturbed run")
+
+
+def _chance(seed: int) -> random.Random:
+    return random.Random(seed)  # noqa: S311 - repeatable, not secret
 
 
 def _keep(stage: Stage) -> str:
@@ -212,11 +208,14 @@ def _table(console: Console, results: Sequence[Result]) -> None:
         where = " ".join(str(v) for v in asdict(blamed).values() if v is not None) if blamed else ""
         seconds = [result.detected_s, result.paged_s, result.evicted_s, result.new_step_s]
         equal = {True: "equal", False: "DIFFER", None: ""}[result.losses_equal]
-        verdict = f"skipped: {result.skipped}" if result.skipped else "; ".join(result.wrong) or "ok"
+        verdict = "skipped" if result.skipped else "wrong" if result.wrong else "ok"
         lost = "" if result.steps_lost is None else str(result.steps_lost)
         told = [f"{value:.2f}" if value is not None else "" for value in seconds]
         table.add_row(result.fault, result.cause or "", where, *told, lost, equal, verdict)
     console.print(table)
+    for result in results:
+        for line in [result.skipped] if result.skipped else result.wrong:
+            console.print(f"{result.fault} (seed {result.seed}): {line}")
 
 
 def _steady(console: Console, nodes: int) -> int:

@@ -1,5 +1,6 @@
 """What came out of a fault, read from the logbook, the trainer's log and the pages that arrived."""
 
+import time
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -8,9 +9,13 @@ import httpx
 from sentinel.demo.fault import Expected, Fault, Injection, Place, ranks
 from sentinel.demo.stage import Stage, StageError, wait
 from sentinel.model.ids import Instant, Seconds
+from sentinel.model.policy import Policy
 
 BEYOND = 20
 """Steps after the recovery whose losses are compared."""
+QUIET_S = Policy().correlate_s + 1.0
+"""After an incident a stronger cause may still join it; the next fault waits until that is past."""
+WHOLE_S = 120.0
 
 
 @dataclass
@@ -72,6 +77,23 @@ def rows(stage: Stage) -> list[dict[str, Any]]:
     except (httpx.HTTPError, ValueError):
         return []
     return found
+
+
+def settle(stage: Stage) -> None:
+    """Wait until all incidents are past and every rank and standby is there. Raises StageError."""
+    quiet = time.time() - QUIET_S
+
+    def settled() -> bool:
+        resolved = [row["opened"] + row["times"].get("resolved", 1e9) for row in rows(stage)]
+        return stage.ready() and max(resolved, default=0.0) < max(quiet, time.time() - QUIET_S)
+
+    wait("the cluster is whole again", WHOLE_S, settled, 0.2)
+
+
+def repaired(stage: Stage, generation: int) -> None:
+    """Wait until a later generation than this trains, and all is whole again. Raises StageError."""
+    wait("a new generation", WHOLE_S, lambda: stage.steps()[-1]["g"] > generation)
+    settle(stage)
 
 
 def messages(stage: Stage) -> list[dict[str, Any]]:

@@ -1,9 +1,10 @@
-"""The training program does something that its GPU refuses: Xid 31, and the rank dies."""
+"""The training program does something that its GPU refuses, once or again: Xid 31, and the rank dies."""
 
 import random
 import time
 
 from sentinel.demo.fault import Expected, Injection, Simple, kernel_line, kill, pick
+from sentinel.demo.observe import repaired
 from sentinel.demo.stage import Stage
 
 
@@ -17,4 +18,19 @@ def inject(stage: Stage, chance: random.Random) -> Injection:
     return Injection(at, victim.place, dead=(victim.pid,))
 
 
-FAULT = Simple("gpu-app-xid", Expected(frozenset({"gpu-app-xid"})), inject)
+def once_before(stage: Stage, chance: random.Random) -> None:
+    """Let it happen on the same GPU before."""
+    generation = stage.steps()[-1]["g"]
+    inject(stage, chance)
+    repaired(stage, generation)
+
+
+FAULTS = (
+    Simple("gpu-app-xid", Expected(frozenset({"gpu-app-xid"})), inject),
+    Simple(
+        "gpu-app-xid-repeat",
+        Expected(frozenset({"gpu-app-xid-repeat"}), evicts=True),
+        inject,
+        first=once_before,
+    ),
+)

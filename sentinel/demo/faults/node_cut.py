@@ -9,8 +9,10 @@ from sentinel.demo.fault import Expected, Injection, Place, Simple, needs_networ
 from sentinel.demo.hosts import Host
 from sentinel.demo.stage import Stage, StageError, wait
 
+RAY_WAITS_S = 65.0
+"""How long a node may be cut off until Ray declares it dead (measured); its raylet then ends itself."""
 HEALS_AFTER_S = (25.0, 75.0)
-"""Ray declares a silent node dead after 65 s; the ranks' lease (10 s) lapses before either."""
+"""Before and after that; the ranks' lease (10 s) lapses before either."""
 STOPS_WITHIN_S = 15.0
 COMES_BACK_S = 12.0
 """How long to look for anything of the old generation after the link is up."""
@@ -35,7 +37,10 @@ def inject(stage: Stage, chance: random.Random) -> Injection:
         return wrong + _stays_away(stage, host)
 
     dead = tuple(process.pid for process in mine)
-    return Injection(at, Place(host.name), lambda: _repair(stage, host), dead, verify=verify)
+    given_up = heals_after > RAY_WAITS_S
+    return Injection(
+        at, Place(host.name), lambda: _restart(stage, host) if given_up else None, dead, verify=verify
+    )
 
 
 def _stops_itself(host: Host, mine: list[psutil.Process]) -> list[str]:
@@ -72,10 +77,14 @@ def _command(process: psutil.Process) -> list[str]:
         return []
 
 
-def _repair(stage: Stage, host: Host) -> None:
-    """Ray ends the raylet of a node that it had given up: that node needs a new one."""
-    if not any("raylet" in " ".join(_command(process)[:1]) for process in host.processes()):
-        stage.cluster.restart_node(host.name)
+def _restart(stage: Stage, host: Host) -> None:
+    """Start a node anew that Ray had given up, once its raylet has heard of that and ended."""
+    wait("the raylet ends", COMES_BACK_S, lambda: not _raylets(host), 0.2)
+    stage.cluster.restart_node(host.name)
+
+
+def _raylets(host: Host) -> list[int]:
+    return [p.pid for p in host.processes() if "raylet" in " ".join(_command(p)[:1])]
 
 
 FAULT = Simple(

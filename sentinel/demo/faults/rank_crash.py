@@ -1,9 +1,11 @@
-"""One rank is killed."""
+"""One rank is killed; or, the third time within an hour, one on the node where two failed before."""
 
 import random
+import signal
 import time
 
 from sentinel.demo.fault import Expected, Injection, Simple, kill, pick
+from sentinel.demo.observe import repaired
 from sentinel.demo.stage import Stage
 
 
@@ -15,4 +17,16 @@ def inject(stage: Stage, chance: random.Random) -> Injection:
     return Injection(at, victim.place, dead=(victim.pid,))
 
 
+def fail_twice(stage: Stage, chance: random.Random) -> None:
+    """Kill or stop the same rank twice; it is replaced on its node each time."""
+    place = chance.getstate()
+    for number in (signal.SIGKILL, signal.SIGSTOP):
+        chance.setstate(place)
+        generation = stage.steps()[-1]["g"]
+        kill(pick(stage, chance), number)
+        repaired(stage, generation)
+
+
 FAULT = Simple("rank-crash", Expected(frozenset({"rank-crash"})), inject)
+LOOP = Simple("crash-loop", Expected(frozenset({"crash-loop"}), evicts=True), inject, first=fail_twice)
+FAULTS = (FAULT, LOOP)
