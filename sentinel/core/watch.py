@@ -1,37 +1,18 @@
 """The one detector: receipt-stamped reports and time in, facts about silence, stalls and stragglers out."""
 
-from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
+from sentinel.core.events import event_fact
 from sentinel.core.progress import STOPPED_STATES
 from sentinel.core.state import Job, JobStage, State
-from sentinel.model.fact import (
-    Fact,
-    FindingReported,
-    JobAdvanced,
-    JobStalled,
-    NodeHeard,
-    NodeProbed,
-    NodeSilent,
-    RankExited,
-    RankRaised,
-    RankSlow,
-)
+from sentinel.core.stragglers import Stragglers
+from sentinel.model.fact import Fact, JobAdvanced, JobStalled, NodeHeard, NodeSilent
 from sentinel.model.ids import Instant, JobId, NodeId, Seconds
 from sentinel.model.policy import Policy
-from sentinel.model.report import (
-    Event,
-    ExitSeen,
-    FindingSeen,
-    OrderDone,
-    ProbedSeen,
-    RaisedSeen,
-    RankBeat,
-    Report,
-)
+from sentinel.model.report import RankBeat, Report
 
 STEP_WINDOW = 32
 """Step durations that the running median is taken over."""
@@ -39,12 +20,6 @@ LOSS_WINDOW = 64
 """Losses that the status page draws."""
 SLOW_PHASES = frozenset({"setup", "load", "save", "snapshot"})
 """Phases in which a rank may take long without being hung."""
-MIN_PEERS = 3
-"""With two ranks nobody can say which of them is the odd one."""
-SLOW_EVERY_S = 0.25
-"""Ranks are compared as often as nodes report; more often would compare the same beats again."""
-SLOW_SAMPLES = 5
-"""Beats in a row that show a straggler: of fast training steps, most are never seen."""
 STEPS_WITHOUT_NODE = 2
 """New steps since a node fell silent that need its ranks: one may have been under way."""
 
@@ -66,11 +41,7 @@ class _Pulse:
     """When standing still was last no stall."""
     announced: bool = False
     """The generation's first new step was told."""
-    slow: dict[int, tuple[int, int]] = field(default_factory=dict)
-    """Rank → (first step at which it was slow, samples since)."""
-    slow_told: bool = False
-    weighed_at: Instant = 0.0
-    """When the ranks were last compared."""
+    stragglers: Stragglers = field(default_factory=Stragglers)
     silent_since: int | None = None
     """Step at which a seated node was first seen silent; None while all report."""
 
@@ -166,9 +137,9 @@ class Watch:
 
     def _new_generation(self, pulse: _Pulse, job: Job, now: Instant) -> None:
         pulse.generation, pulse.step, pulse.stepped_at = job.generation, -1, now
-        pulse.stalled = pulse.announced = pulse.slow_told = False
+        pulse.stalled = pulse.announced = False
         pulse.silent_since = None
-        pulse.slow.clear()
+        pulse.stragglers.new_generation()
 
     def _stepped(self, pulse: _Pulse, step: int, now: Instant) -> None:
         if pulse.step >= 0 and now > pulse.stepped_at:
@@ -235,73 +206,6 @@ class Watch:
     # --- stragglers ------------------------------------------------------------------------------------
 
     def _slow(self, pulse: _Pulse, job: Job, now: Instant) -> Iterator[Fact]:
-        """Count steps in a row in which one rank needs a multiple of its peers' time outside collectives."""
-        if job.world < MIN_PEERS or pulse.slow_told or now < pulse.weighed_at + SLOW_EVERY_S:
-            return
-        pulse.weighed_at = now
-        beats = [pair for pair in self._job_beats(job, now) if pair[0].generation == job.generation]
-        if len(beats) < job.world:
-            return
-        times = sorted(beat.outside_s for beat, _ in beats)
-        for beat, node in beats:
-            peers = _median_without(times, beat.outside_s)
-            if self._counts_as_slow(pulse, beat, peers):
-                steps = beat.step - pulse.slow[beat.rank][0]
-                pulse.slow_told = True
-                place = (beat.rank, node, beat.gpu, job.generation)
-                yield RankSlow(now, job.id, *place, beat.outside_s, peers, steps)
-                return
-
-    def _counts_as_slow(self, pulse: _Pulse, beat: RankBeat, peers: Seconds) -> bool:
-        if peers <= 0 or beat.outside_s < self._policy.straggler_factor * peers:
-            pulse.slow.pop(beat.rank, None)
-            return False
-        since, samples = pulse.slow.get(beat.rank, (beat.step, 0))
-        pulse.slow[beat.rank] = since, samples + 1
-        return beat.step - since >= self._policy.straggler_steps and samples + 1 >= SLOW_SAMPLES
-
-
-def _median_without(times: Sequence[Seconds], own: Seconds) -> Seconds:
-    """Median of sorted `times` with one occurrence of `own` left out."""
-    mine, left = bisect_left(times, own), len(times) - 1
-    low, high = (left - 1) // 2, left // 2
-    return (times[low + (low >= mine)] + times[high + (high >= mine)]) / 2
-
-
-def event_fact(event: Event, node: NodeId, now: Instant) -> Fact | None:
-    """Stamp an agent's event with the time of its receipt; an order's end is no fact but an outcome."""
-    match event:
-        case ExitSeen():
-            return RankExited(
-                now,
-                event.job,
-                event.rank,
-                event.worker,
-                node,
-                event.gpu,
-                event.pid,
-                event.generation,
-                event.how,
-            )
-        case RaisedSeen():
-            return RankRaised(
-                now,
-                event.job,
-                event.rank,
-                event.worker,
-                node,
-                event.gpu,
-                event.pid,
-                event.generation,
-                event.step,
-                event.kind,
-                event.error,
-                event.traceback,
-                event.values,
-            )
-        case FindingSeen(finding=finding):
-            return FindingReported(now, node, finding)
-        case ProbedSeen(reason=reason):
-            return NodeProbed(now, node, reason)
-        case OrderDone():
-            return None
+        if pulse.stragglers.due(job.world, now):
+            beats = [pair for pair in self._job_beats(job, now) if pair[0].generation == job.generation]
+            yield from pulse.stragglers.weigh(job, beats, self._policy, now)

@@ -68,47 +68,18 @@ class Stage:
     ) -> "Stage":
         """Bring up Ray, the watchdog and with it the controller, which starts agents and ranks."""
         cluster = Cluster.start(nodes, gpus_per_node, topology, nvml=nvml)
-        root = cluster.root
-        trainer = root / "trainer.json"
-        trainer.write_text(json.dumps({"data": str(root / "data"), "step_seconds": step_seconds}))
         slack_url = start_slack(cluster) if slack else ""
-        channels = {
-            "channel": ON_CALL,
-            "fallback_channel": BACKUP,
-            "base_url": f"{slack_url}/api/",
-            "fallback_after_s": FALLBACK_AFTER_S,
-        }
-        tables: dict[str, dict[str, Any]] = {
-            "cluster": {
-                "name": cluster.name,
-                "state_dir": str(root / "state"),
-                "bind": cluster.head.address,
-                "report_port": REPORT_PORT,
-                "web_port": WEB_PORT,
-            },
-            "ray": {"address": cluster.address},
-            "job": {
-                "name": JOB,
-                "world": world,
-                "trainer_config": str(trainer),
-                "checkpoint_dir": str(root / "job"),
-                "checkpoint_every": 50,
-                "backend": "gloo",
-                **(job or {}),
-            },
-            "pages": channels if slack else {},
-            "policy": {"evict_share": 0.5, "evictions_per_hour": 100, **(policy or {})},
-        }
-        (root / "sentinel.toml").write_text(to_toml(tables))
+        tables = settings(cluster, write_trainer(cluster.root, step_seconds), world)
+        tables["job"] |= job or {}
+        tables["policy"] |= policy or {}
+        tables["pages"] = slack_channels(slack_url) if slack else {}
+        (cluster.root / "sentinel.toml").write_text(to_toml(tables))
         env = {
             **cluster.driver_env,
-            "SENTINEL_FAILPOINT": str(root / "failpoint"),
+            "SENTINEL_FAILPOINT": str(cluster.root / "failpoint"),
             "SENTINEL_PAGES__SLACK_TOKEN": "xoxb-demo" if slack else "",
         }
-        argv = [sys.executable, "-m", "sentinel.runtime.watchdog", "--config", str(root / "sentinel.toml")]
-        with (root / "watchdog.log").open("ab") as out:
-            watchdog = cluster.head.run(argv, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
-        return cls(cluster, world, watchdog, env, slack_url)
+        return cls(cluster, world, start_watchdog(cluster, env), env, slack_url)
 
     def __enter__(self) -> "Stage":
         return self
@@ -182,6 +153,55 @@ class Stage:
         nodes = [node for node in status["nodes"] if not node["cordon"] and not node["silent"]]
         want = sum(1 if node["node"] in seated else node["gpus"] for node in nodes)
         return len(job["standbys"]) >= want and len(nodes) == len(self.cluster.nodes)
+
+
+def write_trainer(root: Path, step_seconds: float) -> Path:
+    """Write the bundled trainer's own settings; returns their path."""
+    path = root / "trainer.json"
+    path.write_text(json.dumps({"data": str(root / "data"), "step_seconds": step_seconds}))
+    return path
+
+
+def settings(cluster: Cluster, trainer: Path, world: int) -> dict[str, dict[str, Any]]:
+    """Give the tables of `sentinel.toml`, without pages; its guards allow one fault after another."""
+    root = cluster.root
+    return {
+        "cluster": {
+            "name": cluster.name,
+            "state_dir": str(root / "state"),
+            "bind": cluster.head.address,
+            "report_port": REPORT_PORT,
+            "web_port": WEB_PORT,
+        },
+        "ray": {"address": cluster.address},
+        "job": {
+            "name": JOB,
+            "world": world,
+            "trainer_config": str(trainer),
+            "checkpoint_dir": str(root / "job"),
+            "checkpoint_every": 50,
+            "backend": "gloo",
+        },
+        "policy": {"evict_share": 0.5, "evictions_per_hour": 100},
+    }
+
+
+def slack_channels(slack_url: str) -> dict[str, Any]:
+    """Give the settings of pages to the local Slack server."""
+    return {
+        "channel": ON_CALL,
+        "fallback_channel": BACKUP,
+        "base_url": f"{slack_url}/api/",
+        "fallback_after_s": FALLBACK_AFTER_S,
+    }
+
+
+def start_watchdog(cluster: Cluster, env: dict[str, str]) -> "subprocess.Popen[bytes]":
+    """Start the watchdog on the head, and with it the controller."""
+    root = cluster.root
+    argv = [sys.executable, "-m", "sentinel.runtime.watchdog", "--config", str(root / "sentinel.toml")]
+    with (root / "watchdog.log").open("ab") as out:
+        return cluster.head.run(argv, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
 
 
 def start_slack(cluster: Cluster) -> str:

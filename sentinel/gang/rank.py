@@ -2,13 +2,10 @@
 
 import contextlib
 import importlib
-import json
 import math
 import os
 import threading
 import time
-import traceback
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -17,22 +14,12 @@ from typing import Any
 import torch.distributed as dist
 
 from sentinel.gang import notices, restore
-from sentinel.gang.group import (
-    Group,
-    Sockets,
-    backend_for,
-    is_collective_error,
-    job_path,
-    open_store,
-    sockets,
-)
+from sentinel.gang.group import Group, Sockets, backend_for, open_store, sockets
+from sentinel.gang.keeping import Keeper
 from sentinel.gang.orders import Formed, FormOrder, WorkerSpec
-from sentinel.gang.snapshots import PeerSender, Slots, encode, snapshots_of
+from sentinel.gang.telling import NotFiniteError, Teller, first_line, loss_log
 from sentinel.heartbeat import HeartbeatWriter
-from sentinel.model.finding import TRAINER, Finding, Health
-from sentinel.model.ids import JobId, WorkerId
-from sentinel.model.report import FindingSeen, RaisedSeen
-from sentinel.model.trainable import Place, SaveReport, StepResult, Trainable
+from sentinel.model.trainable import Place, Trainable
 
 FORM_TIMEOUT_S = 20.0
 CONNECT_S = 2.0
@@ -82,8 +69,8 @@ class RankRunner:
         self._idle = True
         self._step = -1
         self._progress_at = time.monotonic()
-        self._sender: PeerSender | None = None
-        self._saved = SaveReport()
+        self._keeper = Keeper(spec, memory, self._trainable, self._beats)
+        self._teller = Teller(spec, worker, memory)
         for name, target in (("training", self._train_forever), ("lease", self._watch_lease)):
             threading.Thread(target=target, name=name, daemon=True).start()
 
@@ -173,8 +160,10 @@ class RankRunner:
             self._answer(order, formed)
             self._steps(order, formed.step + 1)
         except Exception as error:  # whatever ends a generation is told, never swallowed
-            self._answer(order, f"{type(error).__name__}: {error}".splitlines()[0])
-            self._tell(order, error)
+            self._answer(order, first_line(error))
+            if self._group is None or not self._group.aborted:
+                self._beats.fail(first_line(error))
+                self._teller.raised(order, self._step + 1, error)
         finally:
             self._meeting = False
             if self._group is not None:
@@ -204,12 +193,9 @@ class RankRunner:
         self._trainable.skip(order.skip)
         self._trainable.setup(place, self._beats)
         formed = restore.restore(self._trainable, self._spec, order, self._memory, self._step)
-        if formed.damaged and order.rank == 0:
-            self._find("checkpoint-corrupt", "; ".join(formed.damaged), order)
-        self._saved = SaveReport()
+        self._teller.restored(order, self._step, formed.damaged)
         self._step = formed.step
-        self._slots = Slots(snapshots_of(self._memory, self._spec.job), "owner", order.rank)
-        self._aim(order)
+        self._keeper.aim(order)
         return formed
 
     def _find_store(self, order: FormOrder) -> Any:
@@ -225,19 +211,11 @@ class RankRunner:
                 store.set_timeout(timedelta(seconds=FORM_TIMEOUT_S))
                 return store
 
-    def _aim(self, order: FormOrder) -> None:
-        if self._sender is not None:
-            self._sender.close()
-            self._sender = None
-        if order.peer is not None:
-            spec = self._spec
-            self._sender = PeerSender(spec.job, order.rank, order.peer, spec.secret)
-
     def _steps(self, order: FormOrder, first: int) -> None:
         step, complete = first, -1
-        losses = self._loss_log(order)
+        losses = loss_log(self._spec, order)
         while True:
-            vote = (max(self._acked(), -1) + 1) * 2 + int(self._pause)
+            vote = (max(self._keeper.acked(self._step), -1) + 1) * 2 + int(self._pause)
             result = self._trainable.step(step, vote)
             if not math.isfinite(result.loss) and step not in order.skip:
                 raise NotFiniteError(step, result)
@@ -245,83 +223,12 @@ class RankRunner:
             self._beats.step_done(step, result.loss, result.outside_s, result.arrival)
             losses(step, result)
             complete = max(complete, min(vote // 2 for vote in result.votes) - 1)
-            self._keep(order, step, complete)
-            self._tell_saves(order)
+            self._keeper.keep(order, step, complete)
+            self._teller.saves(order, step, self._trainable.save_report())
             if any(vote % 2 for vote in result.votes):
                 self._beats.phase("pause")
                 return
             step += 1
-
-    def _acked(self) -> int:
-        return self._sender.acked_step if self._sender else self._step
-
-    def _keep(self, order: FormOrder, step: int, complete: int) -> None:
-        """Take a memory snapshot, and start a checkpoint when one is due."""
-        if step % self._spec.snapshot_every == 0:
-            parts = encode(self._trainable.state())
-            self._slots.write(step, order.generation, order.world, parts, keep=complete)
-            if self._sender is not None:
-                self._sender.send(step, order.generation, order.world, parts, keep=complete)
-            self._beats.snapshot_done(max(complete, -1))
-        if self._spec.checkpoint_every and (step + 1) % self._spec.checkpoint_every == 0:
-            self._beats.phase("save")
-            self._trainable.save(job_path(self._spec.job_dir, "checkpoints", "."), step)
-
-    def _loss_log(self, order: FormOrder) -> Callable[[int, StepResult], None]:
-        if order.rank != 0:
-            return lambda _step, _result: None
-        path = job_path(self._spec.job_dir, "losses.jsonl")
-        file = path.open("a", buffering=1)
-
-        def write(step: int, result: StepResult) -> None:
-            line = {"step": step, "loss": float(result.loss).hex(), "g": order.generation, "at": time.time()}
-            file.write(json.dumps(line) + "\n")
-
-        return write
-
-    # --- telling ---------------------------------------------------------------------------------------
-
-    def _tell(self, order: FormOrder, error: Exception) -> None:
-        if self._group is not None and self._group.aborted:
-            return
-        kind = "nan" if isinstance(error, NotFiniteError) else "user"
-        kind = "collective" if is_collective_error(error) or isinstance(error, dist.DistError) else kind
-        line = f"{type(error).__name__}: {error}".splitlines()[0]
-        values = tuple(map(float, error.result.local_losses)) if isinstance(error, NotFiniteError) else ()
-        raised = RaisedSeen(
-            JobId(self._spec.job),
-            order.rank,
-            WorkerId(self._worker),
-            os.getpid(),
-            order.generation,
-            order.gpu,
-            self._step + 1,
-            kind,
-            line[:500],
-            "".join(traceback.format_exception(error))[-6000:],
-            values,
-        )
-        self._beats.fail(line)
-        notices.leave(self._memory, f"{self._worker}-{order.generation}", raised)
-
-    def _tell_saves(self, order: FormOrder) -> None:
-        """Report when checkpoints begin to fail, and when one commits after that; rank 0 speaks for all."""
-        before, now = self._saved, self._trainable.save_report()
-        if order.rank != 0 or now == before:
-            return
-        self._saved = now
-        if now.error and not before.error:
-            self._find("disk-full" if now.full else "checkpoint-failed", now.error, order)
-        elif now.committed >= 0 and (before.error or before.committed < 0):
-            for code in ("disk-full", "checkpoint-failed", "checkpoint-corrupt"):
-                told = f"the checkpoint of step {now.committed} has committed"
-                self._find(code, told, order, Health.OK)
-
-    def _find(self, code: str, summary: str, order: FormOrder, health: Health = Health.WARNING) -> None:
-        """Leave a finding about the job's checkpoints."""
-        finding = Finding(TRAINER, code, "checkpoints", health, summary)
-        name = f"{self._worker}-{order.generation}-{code}-{self._step}"
-        notices.leave(self._memory, name, FindingSeen(finding))
 
     # --- the lease -------------------------------------------------------------------------------------
 
@@ -335,11 +242,3 @@ class RankRunner:
             elif stuck > self._spec.lease_s and notices.lease_age(self._memory) > self._spec.lease_s:
                 self._beats.fail("lease lapsed and no progress: stopping")
                 os._exit(LEASE_LAPSED_EXIT)
-
-
-class NotFiniteError(ArithmeticError):
-    """A step's loss is not finite; the training state is untouched."""
-
-    def __init__(self, step: int, result: StepResult) -> None:
-        super().__init__(f"loss of step {step} is {result.loss}")
-        self.result = result

@@ -3,9 +3,9 @@ from pathlib import Path
 
 from sentinel.model.finding import Finding, Health
 from sentinel.model.report import ProbedSeen
-from sentinel.runtime.agent_findings import FindingBook
-from sentinel.runtime.agent_metrics import render
-from sentinel.runtime.agent_spool import Spool
+from sentinel.runtime.agent.findings import FindingBook
+from sentinel.runtime.agent.metrics import render
+from sentinel.runtime.agent.spool import Spool
 
 HOT = Finding("gpu", "temperature", "gpu-0", Health.WARNING, "hot", {"temperature_c": 91})
 XID = Finding("gpu", "xid-31", "gpu-0", Health.WARNING, "Xid 31", event=True)

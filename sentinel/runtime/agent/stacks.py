@@ -1,15 +1,44 @@
 """Stacks of ranks that hang, taken without stopping them and without waiting for them."""
 
+import contextlib
+import queue
+import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from sentinel.model.ids import Seconds
+from sentinel.model.report import OrderDone, StacksNow
 
 _PYSPY = str(Path(sys.executable).with_name("py-spy"))
 _GRACE: Seconds = 0.2
+
+
+class StackTaker:
+    """Takes stacks on a thread of its own for each order, and nudges the loop when they are there."""
+
+    def __init__(self, nudge: Path) -> None:
+        self._nudge = nudge
+        self._done: queue.SimpleQueue[OrderDone] = queue.SimpleQueue()
+
+    def begin(self, order: StacksNow) -> None:
+        """Start to take the stacks of an order's processes."""
+        threading.Thread(target=self._collect, args=(order,), daemon=True).start()
+
+    def done(self) -> Iterator[OrderDone]:
+        """Give what is finished by now, each once."""
+        while not self._done.empty():
+            yield self._done.get()
+
+    def _collect(self, order: StacksNow) -> None:
+        complete, stacks = collect(order.processes, order.deadline)
+        detail = f"stacks of {len(stacks)} processes" + ("" if complete else ", not all complete")
+        self._done.put(OrderDone(order.order, complete, detail, stacks))
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as nudge:
+            nudge.sendto(b"", str(self._nudge))
 
 
 def collect(processes: Sequence[tuple[int, int]], deadline: Seconds) -> tuple[bool, tuple[str, ...]]:

@@ -10,9 +10,9 @@ from sentinel.model.finding import Finding, Health
 from sentinel.model.ids import Seconds
 from sentinel.model.report import Event, FindingSeen, ProbedSeen, RankBeat
 from sentinel.model.wire import from_plain
-from sentinel.runtime.agent_findings import FindingBook
-from sentinel.runtime.agent_prober import STARTING, Prober
-from sentinel.runtime.agent_settings import AgentSettings
+from sentinel.runtime.agent.findings import FindingBook
+from sentinel.runtime.agent.prober import STARTING, Prober
+from sentinel.runtime.agent.settings import AgentSettings
 from sentinel.runtime.probe import NoGpus, probe
 
 Beats = Callable[[], tuple[RankBeat, ...]]

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from sentinel.model.report import Event
 from sentinel.model.wire import WireError, from_plain
-from sentinel.runtime.agent_process import log
-from sentinel.runtime.agent_spool import Spool
+from sentinel.runtime.agent.process import log
+from sentinel.runtime.agent.spool import Spool
 
 
 class Notes:

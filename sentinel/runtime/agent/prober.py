@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 from sentinel.model.ids import Seconds
-from sentinel.runtime.agent_settings import AgentSettings
+from sentinel.runtime.agent.settings import AgentSettings
 
 _START_DEADLINE: Seconds = 30.0
 """Loading the driver's library on a cold node takes many seconds; more is a hang."""

@@ -4,8 +4,8 @@ import time
 
 from sentinel.model.ids import Seconds
 from sentinel.model.report import KillWorker, OrderDone
-from sentinel.runtime.agent_ranks import Ranks
-from sentinel.runtime.agent_spool import Spool
+from sentinel.runtime.agent.ranks import Ranks
+from sentinel.runtime.agent.spool import Spool
 
 _WAIT: Seconds = 5.0
 """A killed process that is not gone by then sleeps in the kernel."""

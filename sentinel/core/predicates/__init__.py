@@ -1,0 +1,43 @@
+"""Named conditions that runbooks match by: what needs computing, from an incident's evidence."""
+
+from collections.abc import Mapping
+
+from sentinel.core.predicates.case import Case, Match, Predicate
+from sentinel.core.predicates.control_plane import gcs_dead, journal_failed
+from sentinel.core.predicates.crashes import gang_broken, rank_exited, repeats_on_node
+from sentinel.core.predicates.exceptions import desync, follows_the_code, follows_the_node, user_exception
+from sentinel.core.predicates.gpus import app_xid_repeats, gpu_of
+from sentinel.core.predicates.hangs import all_loaders_stuck, laggard, loader_stuck, straggler
+from sentinel.core.predicates.nodes import agent_dead, control_cut, node_cut, node_lost
+from sentinel.core.predicates.numbers import loss_nan, nan_again_same, nan_not_repeated
+
+__all__ = ["NAMES", "PREDICATES", "Case", "Match", "Predicate", "gpu_of", "laggard"]
+
+PREDICATES: Mapping[str, Predicate] = {
+    predicate.__name__: predicate
+    for predicate in (
+        rank_exited,
+        laggard,
+        loader_stuck,
+        all_loaders_stuck,
+        user_exception,
+        follows_the_code,
+        follows_the_node,
+        repeats_on_node,
+        app_xid_repeats,
+        node_lost,
+        node_cut,
+        control_cut,
+        agent_dead,
+        gcs_dead,
+        journal_failed,
+        gang_broken,
+        straggler,
+        loss_nan,
+        nan_again_same,
+        nan_not_repeated,
+        desync,
+    )
+}
+
+NAMES = frozenset(PREDICATES)

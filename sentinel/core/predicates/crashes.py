@@ -1,0 +1,49 @@
+"""Ranks that end, again and again on one node, or that lose peers of whom none is to blame."""
+
+from sentinel.core.predicates.case import Case, Match, newest_generation, suspect_of
+from sentinel.core.predicates.hangs import laggard
+from sentinel.core.predicates.nodes import reached
+from sentinel.model.fact import RankExited, RankRaised
+from sentinel.model.incident import Suspect
+
+
+def rank_exited(case: Case) -> Match | None:
+    """Ranks' processes ended by themselves or were killed."""
+    newest = newest_generation(case)
+    exits = [fact for fact in case.all(RankExited) if fact.rank >= 0 and fact.generation == newest]
+    if not exits:
+        return None
+    told = ", ".join(f"rank {e.rank} (pid {e.pid}) on {e.node} ended: {e.how}" for e in exits)
+    return Match(tuple(map(suspect_of, exits)), told)
+
+
+def repeats_on_node(case: Case) -> Match | None:
+    """Ranks of one node crash or hang again and again within the hour."""
+    limit = case.rules.policy.crashes_per_hour
+    hung = laggard(case)
+    named = {getattr(fact, "node", None) for fact in case.incident.evidence}
+    named |= {suspect.node for suspect in hung.suspects} if hung else set()
+    for node in case.state.nodes.values():
+        if len(node.failures) < limit or node.id not in named:
+            continue
+        recent = sum(at > case.state.now - 3600 for at in node.failures)
+        if recent >= limit:
+            told = f"{node.id}: crash or hang {recent} times within an hour"
+            return Match((Suspect(node.id),), told)
+    return None
+
+
+def gang_broken(case: Case) -> Match | None:
+    """Collectives failed on ranks that are all there, and the time to wait for a culprit is over."""
+    raised = [fact for fact in case.all(RankRaised) if fact.generation == newest_generation(case)]
+    waiting = f"broken/{case.incident.id}" in case.state.deadlines
+    if not raised or waiting or any(fact.kind not in ("collective", "evicted") for fact in raised):
+        return None
+    known, job = case.incident.diagnosis, case.state.job_of(case.incident)
+    is_over = job is not None and job.generation > newest_generation(case)
+    if is_over and known is not None and known.cause != "gang-broken":
+        return None  # that generation broke of the cause that is known
+    if rank_exited(case) or laggard(case) or any(True for _ in reached(case)):
+        return None
+    told = f"{len(raised)} ranks lost their peers, first rank {raised[0].rank} on {raised[0].node}"
+    return Match((), f"{told}: {raised[0].error}")

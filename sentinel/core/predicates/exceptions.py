@@ -1,0 +1,62 @@
+"""Exceptions, and whether they follow the code or the node."""
+
+from collections.abc import Iterator
+from itertools import combinations
+
+from sentinel.core.predicates.case import Case, Match, newest_generation, suspect_of
+from sentinel.model.fact import RankRaised
+from sentinel.model.incident import Suspect
+
+
+def user_exception(case: Case) -> Match | None:
+    """The training code itself raised."""
+    newest = newest_generation(case)
+    raised = [fact for fact in _raised(case) if fact.generation == newest]
+    if not raised:
+        return None
+    first = raised[0]
+    return Match((suspect_of(first),), f"rank {first.rank} on {first.node} raised {first.error}")
+
+
+def follows_the_code(case: Case) -> Match | None:
+    """The same exception of the same rank at the same step on another node."""
+    for earlier, later in _exception_pairs(case):
+        same = (earlier.step, earlier.error, earlier.rank) == (later.step, later.error, later.rank)
+        if same and earlier.node != later.node:
+            told = f"{later.error} at step {later.step} on {earlier.node} and again on {later.node}"
+            return Match((Suspect(rank=later.rank),), told)
+    return None
+
+
+def follows_the_node(case: Case) -> Match | None:
+    """Another rank fails the same way on the node that the first was moved from, where that one does not."""
+    for earlier, later in _exception_pairs(case):
+        passed = all((f.rank, f.generation) != (earlier.rank, later.generation) for f in _raised(case))
+        if earlier.node == later.node and earlier.rank != later.rank and passed:
+            told = f"{earlier.node}: rank {earlier.rank} raised there, and after a move rank {later.rank}"
+            return Match((Suspect(later.node, later.rank, later.gpu),), told)
+    return None
+
+
+def desync(case: Case) -> Match | None:
+    """A rank reports that collectives do not match between ranks."""
+    for fact in case.all(RankRaised):
+        text = fact.error.lower()
+        if "mismatch" in text and "collective" in text:
+            return Match((suspect_of(fact),), f"rank {fact.rank}: {fact.error}")
+    return None
+
+
+def _raised(case: Case) -> list[RankRaised]:
+    return [fact for fact in case.all(RankRaised) if fact.kind == "user"]
+
+
+def _exception_pairs(case: Case) -> Iterator[tuple[RankRaised, RankRaised]]:
+    """Exceptions of one type in two generations, the earlier one first."""
+    for earlier, later in combinations(_raised(case), 2):
+        if earlier.generation < later.generation and _type(earlier) == _type(later):
+            yield earlier, later
+
+
+def _type(fact: RankRaised) -> str:
+    return fact.error.partition(":")[0]

@@ -1,0 +1,85 @@
+"""Silent nodes: lost, cut off, without an agent, or it is the controller that is cut off."""
+
+from collections.abc import Iterator
+
+from sentinel.core.predicates.case import SEVERAL, Case, Match
+from sentinel.core.state import JobStage
+from sentinel.model.fact import JobAdvanced, JobStalled, NodeReached, NodeSilent, RankExited, RankRaised
+from sentinel.model.incident import Suspect
+
+
+def node_lost(case: Case) -> Match | None:
+    """A node's agent and raylet are both gone though its network answers."""
+    lost = [f for f in reached(case) if (f.agent, f.raylet) == ("refused", "refused") and f.step < 0]
+    if not lost or _mass_silence(case):
+        return None
+    told = ", ".join(f"{fact.node}: agent and raylet refuse connections" for fact in lost)
+    return Match(tuple(Suspect(fact.node) for fact in lost), told)
+
+
+def node_cut(case: Case) -> Match | None:
+    """A node does not answer at all, and the job feels it."""
+    cut = [fact for fact in reached(case) if fact.agent == "timeout" and fact.raylet == "timeout"]
+    if not cut or _mass_silence(case) or any(fact.step >= 0 for fact in cut):
+        return None
+    seated = [fact for fact in cut if case.state.job_on(fact.node)]
+    if seated and not _job_hurt(case):
+        return None
+    told = ", ".join(f"{fact.node} answers on no door" for fact in cut)
+    return Match(tuple(Suspect(fact.node) for fact in cut), told)
+
+
+def control_cut(case: Case) -> Match | None:
+    """Nodes are silent while their doors are open or training advances: it is us who are cut off."""
+    if case.last(NodeSilent) is None:
+        return None
+    if _mass_silence(case):
+        standing = case.state.standing()
+        silent = sorted(node.id for node in standing if node.silent)
+        return Match((), f"{len(silent)} of {len(standing)} nodes silent at once: {', '.join(silent)}")
+    alive = [fact for fact in reached(case) if fact.agent != "refused" and _lives(case, fact)]
+    if not alive or _job_hurt(case):
+        return None
+    told = ", ".join(f"{fact.node} is silent, yet it answers or its ranks step" for fact in alive)
+    return Match(tuple(Suspect(fact.node) for fact in alive), told)
+
+
+def agent_dead(case: Case) -> Match | None:
+    """A node's agent is gone and the rest of the node is there."""
+    refused = [fact for fact in reached(case) if fact.agent == "refused"]
+    dead = [fact for fact in refused if fact.raylet == "ok" or fact.step >= 0]
+    if not dead:
+        return None
+    told = ", ".join(f"{fact.node}: its agent refuses connections, the rest of it answers" for fact in dead)
+    return Match(tuple(Suspect(fact.node) for fact in dead), told)
+
+
+def reached(case: Case) -> Iterator[NodeReached]:
+    """Newest look at each node that is silent now."""
+    newest = {fact.node: fact for fact in case.all(NodeReached)}
+    for fact in newest.values():
+        node = case.state.nodes.get(fact.node)
+        if node is not None and node.silent:
+            yield fact
+
+
+def _job_hurt(case: Case) -> bool:
+    """Say whether the job lost a rank or stopped stepping in this incident, and has not recovered."""
+    job = case.state.job_of(case.incident)
+    going = job is not None and job.stage is JobStage.RUNNING
+    hurt = (isinstance(fact, JobStalled | RankRaised | RankExited) for fact in case.incident.evidence)
+    return not going and any(hurt)
+
+
+def _mass_silence(case: Case) -> bool:
+    standing = case.state.standing()
+    silent = sum(node.silent for node in standing)
+    return silent >= SEVERAL and silent >= case.rules.policy.mass_silence * len(standing)
+
+
+def _lives(case: Case, fact: NodeReached) -> bool:
+    """Say whether a silent node shows life: an open door, a rank's answer, or steps that need its ranks."""
+    step = case.last(JobAdvanced)
+    since = max((f.at for f in case.all(NodeSilent) if f.node == fact.node), default=fact.at)
+    stepped = step is not None and step.at > since and case.state.job_on(fact.node) is not None
+    return "ok" in (fact.agent, fact.raylet) or fact.step >= 0 or stepped

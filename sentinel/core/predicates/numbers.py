@@ -1,0 +1,51 @@
+"""Losses that are not finite: the replay tells whether data or hardware did it."""
+
+from sentinel.core.predicates.case import SEVERAL, Case, Match
+from sentinel.model.fact import JobAdvanced, RankRaised
+from sentinel.model.incident import Suspect
+
+
+def loss_nan(case: Case) -> Match | None:
+    """The loss is not finite; whether data or hardware did it, a replay tells."""
+    nans = _nans(case)
+    if not nans:
+        return None
+    told = f"the loss of step {nans[-1].step} is not finite on rank {_nan_ranks(nans[-1])}"
+    return Match((), told)
+
+
+def nan_again_same(case: Case) -> Match | None:
+    """Replaying the step on the same batch gave the same ranks' NaN."""
+    nans = _nans(case)
+    if len(nans) < SEVERAL:
+        return None
+    earlier, later = nans[-2], nans[-1]
+    if earlier.step != later.step or _nan_ranks(earlier) != _nan_ranks(later):
+        return None
+    return Match((), f"step {later.step} gives the same NaN on replay: its batch is bad")
+
+
+def nan_not_repeated(case: Case) -> Match | None:
+    """The replayed step came out finite: the rank that had the NaN miscomputed."""
+    nans, advanced = _nans(case), case.last(JobAdvanced)
+    if len(nans) != 1 or advanced is None or advanced.at < nans[0].at:
+        return None
+    ranks = _nan_ranks(nans[0])
+    job = case.state.jobs[nans[0].job]
+    workers = dict(job.seated())
+    suspects = tuple(Suspect(workers[r].node, r, workers[r].gpu) for r in ranks if r in workers)
+    if len(ranks) != 1 or not suspects:
+        return None
+    return Match(suspects, f"step {nans[0].step} was NaN on rank {ranks[0]} and is finite on replay")
+
+
+def _nans(case: Case) -> list[RankRaised]:
+    by_generation: dict[int, RankRaised] = {}
+    for fact in case.all(RankRaised):
+        if fact.kind == "nan":
+            by_generation.setdefault(fact.generation, fact)
+    return list(by_generation.values())
+
+
+def _nan_ranks(fact: RankRaised) -> tuple[int, ...]:
+    return tuple(rank for rank, loss in enumerate(fact.values) if loss != loss or abs(loss) == float("inf"))

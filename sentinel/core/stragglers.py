@@ -1,0 +1,70 @@
+"""Which rank of a job needs a multiple of its peers' time outside collectives, step after step."""
+
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from sentinel.core.state import Job
+from sentinel.model.fact import RankSlow
+from sentinel.model.ids import Instant, NodeId, Seconds
+from sentinel.model.policy import Policy
+from sentinel.model.report import RankBeat
+
+MIN_PEERS = 3
+"""With two ranks nobody can say which of them is the odd one."""
+SLOW_EVERY_S = 0.25
+"""Ranks are compared as often as nodes report; more often would compare the same beats again."""
+SLOW_SAMPLES = 5
+"""Beats in a row that show a straggler: of fast training steps, most are never seen."""
+
+
+@dataclass(slots=True)
+class Stragglers:
+    """The slow ranks of one job's generation, until one of them is told."""
+
+    slow: dict[int, tuple[int, int]] = field(default_factory=dict)
+    """Rank → (first step at which it was slow, samples since)."""
+    told: bool = False
+    weighed_at: Instant = 0.0
+    """When the ranks were last compared."""
+
+    def new_generation(self) -> None:
+        """Ranks may sit elsewhere: count anew."""
+        self.slow.clear()
+        self.told = False
+
+    def due(self, world: int, now: Instant) -> bool:
+        """Say whether there is somebody to compare, and it is time to."""
+        return world >= MIN_PEERS and not self.told and now >= self.weighed_at + SLOW_EVERY_S
+
+    def weigh(
+        self, job: Job, beats: Sequence[tuple[RankBeat, NodeId]], policy: Policy, now: Instant
+    ) -> Iterator[RankSlow]:
+        """Compare the ranks once, if all of them beat; tell the first that has been slow for long enough."""
+        self.weighed_at = now
+        if len(beats) < job.world:
+            return
+        times = sorted(beat.outside_s for beat, _ in beats)
+        for beat, node in beats:
+            peers = _median_without(times, beat.outside_s)
+            if self._counts_as_slow(beat, peers, policy):
+                steps = beat.step - self.slow[beat.rank][0]
+                self.told = True
+                place = (beat.rank, node, beat.gpu, job.generation)
+                yield RankSlow(now, job.id, *place, beat.outside_s, peers, steps)
+                return
+
+    def _counts_as_slow(self, beat: RankBeat, peers: Seconds, policy: Policy) -> bool:
+        if peers <= 0 or beat.outside_s < policy.straggler_factor * peers:
+            self.slow.pop(beat.rank, None)
+            return False
+        since, samples = self.slow.get(beat.rank, (beat.step, 0))
+        self.slow[beat.rank] = since, samples + 1
+        return beat.step - since >= policy.straggler_steps and samples + 1 >= SLOW_SAMPLES
+
+
+def _median_without(times: Sequence[Seconds], own: Seconds) -> Seconds:
+    """Median of sorted `times` with one occurrence of `own` left out."""
+    mine, left = bisect_left(times, own), len(times) - 1
+    low, high = (left - 1) // 2, left // 2
+    return (times[low + (low >= mine)] + times[high + (high >= mine)]) / 2

@@ -1,0 +1,45 @@
+"""Keeping a rank's state: memory snapshots, here and at a peer, and checkpoints when they are due."""
+
+from pathlib import Path
+
+from sentinel.gang.group import job_path
+from sentinel.gang.orders import FormOrder, WorkerSpec
+from sentinel.gang.snapshots import PeerSender, Slots, encode, snapshots_of
+from sentinel.heartbeat import HeartbeatWriter
+from sentinel.model.trainable import Trainable
+
+
+class Keeper:
+    """Keeps one worker's state, in each generation under its rank of then."""
+
+    _slots: Slots
+
+    def __init__(self, spec: WorkerSpec, memory: Path, trainable: Trainable, beats: HeartbeatWriter) -> None:
+        self._spec, self._memory, self._trainable, self._beats = spec, memory, trainable, beats
+        self._sender: PeerSender | None = None
+
+    def aim(self, order: FormOrder) -> None:
+        """Keep for this generation: its rank's slots, its peer."""
+        self._slots = Slots(snapshots_of(self._memory, self._spec.job), "owner", order.rank)
+        if self._sender is not None:
+            self._sender.close()
+            self._sender = None
+        if order.peer is not None:
+            spec = self._spec
+            self._sender = PeerSender(spec.job, order.rank, order.peer, spec.secret)
+
+    def acked(self, step: int) -> int:
+        """Give the newest step that the peer has too; with no peer, `step` itself."""
+        return self._sender.acked_step if self._sender else step
+
+    def keep(self, order: FormOrder, step: int, complete: int) -> None:
+        """Take a memory snapshot, and start a checkpoint when one is due."""
+        if step % self._spec.snapshot_every == 0:
+            parts = encode(self._trainable.state())
+            self._slots.write(step, order.generation, order.world, parts, keep=complete)
+            if self._sender is not None:
+                self._sender.send(step, order.generation, order.world, parts, keep=complete)
+            self._beats.snapshot_done(max(complete, -1))
+        if self._spec.checkpoint_every and (step + 1) % self._spec.checkpoint_every == 0:
+            self._beats.phase("save")
+            self._trainable.save(job_path(self._spec.job_dir, "checkpoints", "."), step)

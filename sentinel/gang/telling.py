@@ -1,0 +1,100 @@
+"""What a rank tells: what ended its generation, how its checkpoints fare, and every step's loss."""
+
+import json
+import os
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch.distributed as dist
+
+from sentinel.gang import notices
+from sentinel.gang.group import is_collective_error, job_path
+from sentinel.gang.orders import FormOrder, WorkerSpec
+from sentinel.model.finding import TRAINER, Finding, Health
+from sentinel.model.ids import JobId, WorkerId
+from sentinel.model.report import FindingSeen, RaisedSeen
+from sentinel.model.trainable import SaveReport, StepResult
+
+
+class NotFiniteError(ArithmeticError):
+    """A step's loss is not finite; the training state is untouched."""
+
+    def __init__(self, step: int, result: StepResult) -> None:
+        super().__init__(f"loss of step {step} is {result.loss}")
+        self.result = result
+
+
+def first_line(error: Exception) -> str:
+    """Say in one line what was raised."""
+    return f"{type(error).__name__}: {error}".splitlines()[0]
+
+
+class Teller:
+    """Leaves notes for the node's agent, in the name of one worker."""
+
+    def __init__(self, spec: WorkerSpec, worker: str, memory: Path) -> None:
+        self._spec, self._worker, self._memory = spec, worker, memory
+        self._saved = SaveReport()
+
+    def raised(self, order: FormOrder, step: int, error: Exception) -> None:
+        """Tell what ended the generation at this step."""
+        kind = "nan" if isinstance(error, NotFiniteError) else "user"
+        kind = "collective" if is_collective_error(error) or isinstance(error, dist.DistError) else kind
+        values = tuple(map(float, error.result.local_losses)) if isinstance(error, NotFiniteError) else ()
+        raised = RaisedSeen(
+            JobId(self._spec.job),
+            order.rank,
+            WorkerId(self._worker),
+            os.getpid(),
+            order.generation,
+            order.gpu,
+            step,
+            kind,
+            first_line(error)[:500],
+            "".join(traceback.format_exception(error))[-6000:],
+            values,
+        )
+        notices.leave(self._memory, f"{self._worker}-{order.generation}", raised)
+
+    def restored(self, order: FormOrder, step: int, damaged: Sequence[str]) -> None:
+        """Report checkpoints that were passed over; what is saved is reported anew from here on."""
+        if damaged and order.rank == 0:
+            self._find("checkpoint-corrupt", "; ".join(damaged), order, step)
+        self._saved = SaveReport()
+
+    def saves(self, order: FormOrder, step: int, now: SaveReport) -> None:
+        """Report when checkpoints begin to fail, and when one commits after that; rank 0 speaks for all."""
+        before = self._saved
+        if order.rank != 0 or now == before:
+            return
+        self._saved = now
+        if now.error and not before.error:
+            self._find("disk-full" if now.full else "checkpoint-failed", now.error, order, step)
+        elif now.committed >= 0 and (before.error or before.committed < 0):
+            for code in ("disk-full", "checkpoint-failed", "checkpoint-corrupt"):
+                told = f"the checkpoint of step {now.committed} has committed"
+                self._find(code, told, order, step, Health.OK)
+
+    def _find(
+        self, code: str, summary: str, order: FormOrder, step: int, health: Health = Health.WARNING
+    ) -> None:
+        """Leave a finding about the job's checkpoints."""
+        finding = Finding(TRAINER, code, "checkpoints", health, summary)
+        name = f"{self._worker}-{order.generation}-{code}-{step}"
+        notices.leave(self._memory, name, FindingSeen(finding))
+
+
+def loss_log(spec: WorkerSpec, order: FormOrder) -> Callable[[int, StepResult], None]:
+    """Open the job's loss log for a generation; rank 0 writes it for all."""
+    if order.rank != 0:
+        return lambda _step, _result: None
+    path = job_path(spec.job_dir, "losses.jsonl")
+    file = path.open("a", buffering=1)
+
+    def write(step: int, result: StepResult) -> None:
+        line = {"step": step, "loss": float(result.loss).hex(), "g": order.generation, "at": time.time()}
+        file.write(json.dumps(line) + "\n")
+
+    return write

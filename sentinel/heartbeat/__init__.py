@@ -1,0 +1,41 @@
+"""Writer and reader of the heartbeat record: what one rank is doing, in a small file in memory.
+
+A record is one file of fixed size, `<memory>/beats/<worker>.beat`, that its rank writes through a memory
+map and anyone may read at any moment: nobody takes a lock, and a stopped or killed writer leaves a
+readable record. Two devices make that so:
+
+- what changes often is one aligned 8-byte word (a word is stored whole): the beat, the phase with the
+  time at which it began, a group's collectives entered and still open;
+- what belongs together (a completed step; a place in the gang) is kept twice, each copy with a number
+  and a checksum, written in turn: a writer stopped in mid-write spoils at most the older copy.
+
+Any trainer can be watched, in whatever framework it is written:
+
+    import sentinel.heartbeat
+
+    beats = sentinel.heartbeat.start()     # job, rank and directory come from the environment
+    for step in range(steps):
+        ...                                # one training step
+        beats.step_done(step, loss=loss)
+"""
+
+from sentinel.heartbeat.environment import start
+from sentinel.heartbeat.layout import GROUPS, PHASES, REASON_BYTES, SUFFIX, HeartbeatError
+from sentinel.heartbeat.process import process_state
+from sentinel.heartbeat.reader import Record, clean, is_stale, read
+from sentinel.heartbeat.writer import HeartbeatWriter
+
+__all__ = [
+    "GROUPS",
+    "PHASES",
+    "REASON_BYTES",
+    "SUFFIX",
+    "HeartbeatError",
+    "HeartbeatWriter",
+    "Record",
+    "clean",
+    "is_stale",
+    "process_state",
+    "read",
+    "start",
+]

@@ -1,0 +1,30 @@
+"""What lies where in the bytes of a heartbeat record."""
+
+import struct
+
+PHASES = ("setup", "load", "data", "compute", "collective", "snapshot", "save", "pause", "standby", "failed")
+GROUPS = 4
+"""Collectives are counted in up to this many process groups."""
+REASON_BYTES = 200
+SUFFIX = ".beat"
+
+MAGIC = b"SENTBEAT"
+VERSION = 1
+SIZE = 1024
+IDENTITY = struct.Struct("8sqqq96s104s")  # magic, version, pid, started, job, worker
+WORDS = 256
+PHASE, BEAT, SNAPSHOT, COLLECTIVES = 0, 1, 2, 3
+WORD_COUNT = COLLECTIVES + GROUPS
+STEP = struct.Struct("qqqddd")  # number, generation, step, loss, outside_s, arrival
+STEP_AT = (384, 448)
+PLACE = struct.Struct(f"qqqqq{REASON_BYTES}s")  # number, rank, generation, gpu, length of the reason, reason
+PLACE_AT = (512, 768)
+CRC = struct.Struct("I")
+PHASE_BITS = 0xF
+OPEN_BITS = 0xFFFF
+ENTERED = OPEN_BITS + 1  # a group's word: collectives entered, above the 16 bits that count the open ones
+PHASE_NUMBER = {name: number for number, name in enumerate(PHASES)}
+
+
+class HeartbeatError(Exception):
+    """No heartbeat record can be written or read there; the message says which and why, in one line."""

@@ -1,0 +1,172 @@
+"""Everybody else's side: a record read whole, and records whose process is gone."""
+
+import os
+import struct
+import time
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sentinel.heartbeat.layout import (
+    BEAT,
+    COLLECTIVES,
+    CRC,
+    ENTERED,
+    IDENTITY,
+    MAGIC,
+    OPEN_BITS,
+    PHASE,
+    PHASE_BITS,
+    PHASES,
+    PLACE,
+    PLACE_AT,
+    SIZE,
+    SNAPSHOT,
+    STEP,
+    STEP_AT,
+    SUFFIX,
+    VERSION,
+    WORD_COUNT,
+    WORDS,
+    HeartbeatError,
+)
+from sentinel.heartbeat.process import state_and_start
+
+_READS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One rank's heartbeat record as it was at one moment; "monotonic" is CLOCK_MONOTONIC of its host."""
+
+    job: str
+    worker: str
+    rank: int
+    """-1 for a standby."""
+    pid: int
+    started: int
+    """Start time of the process, clock ticks since boot: tells it from a later one with the same pid."""
+    gpu: int
+    generation: int
+    step: int
+    """Last step completed in this generation, -1 before the first."""
+    phase: str
+    phase_since_ns: int
+    """When the phase began, monotonic, to within 16 ns."""
+    enqueued: tuple[int, ...]
+    """Collectives entered in this generation, per group."""
+    completed: tuple[int, ...]
+    outside_s: float
+    """Seconds that the last step spent outside collectives."""
+    arrival: float
+    """When the rank entered the last step's closing collective, epoch seconds."""
+    loss: float
+    """Of the last step; NaN before the first."""
+    snapshot_step: int
+    """Newest step whose own and peer copies are acknowledged, -1 before the first."""
+    beat_thread_at_ns: int
+    """When the writer's beat thread last ran, monotonic: old in a stopped process."""
+    reason: str
+    """The rank's own words, when it has failed."""
+
+    def phase_age_s(self, now_ns: int) -> float:
+        """Seconds in this phase; `now_ns` is `time.monotonic_ns()` on the same host."""
+        return (now_ns - self.phase_since_ns) / 1e9
+
+    def beat_age_s(self, now_ns: int) -> float:
+        """Seconds since the beat thread last ran."""
+        return (now_ns - self.beat_thread_at_ns) / 1e9
+
+
+def read(path: os.PathLike[str]) -> Record:
+    """Read a record whole, whether its writer runs, is stopped or is gone.
+
+    Raises HeartbeatError when there is none, or something else is in its place.
+    """
+    for _ in range(_READS):
+        raw = _load(path)
+        step, place = _newest(raw, STEP, STEP_AT), _newest(raw, PLACE, PLACE_AT)
+        if step and place:
+            return _record(path, raw, step, place)
+    raise HeartbeatError(f"{os.fspath(path)}: both copies of the record are damaged")
+
+
+def is_stale(record: Record) -> bool:
+    """Say whether the process that wrote this is gone; a zombie is, a stopped one is not."""
+    state, started = state_and_start(record.pid)
+    return state in "XZ" or started != record.started
+
+
+def clean(directory: os.PathLike[str], older_s: float = 0.0) -> list[Path]:
+    """Remove the records whose process is gone and that last beat `older_s` seconds ago or longer.
+
+    Gives the removed paths. What can't be read as a record is left alone.
+    """
+    now_ns, removed = time.monotonic_ns(), []
+    for path in sorted(Path(directory).glob(f"*{SUFFIX}")):
+        try:
+            record = read(path)
+        except HeartbeatError:
+            continue
+        if is_stale(record) and record.beat_age_s(now_ns) >= older_s:
+            path.unlink(missing_ok=True)
+            removed.append(path)
+    return removed
+
+
+def _load(path: os.PathLike[str]) -> bytes:
+    """Read, rather than map: a file cut short by someone else must not kill the reader with SIGBUS."""
+    try:
+        raw = Path(path).read_bytes()
+    except OSError as error:
+        raise HeartbeatError(f"{os.fspath(path)}: {error.strerror}") from error
+    if len(raw) != SIZE or not raw.startswith(MAGIC):
+        raise HeartbeatError(f"{os.fspath(path)}: is no heartbeat record ({len(raw)} bytes)")
+    version = struct.unpack_from("q", raw, len(MAGIC))[0]
+    if version != VERSION:
+        raise HeartbeatError(f"{os.fspath(path)}: is a record of version {version}, this reads {VERSION}")
+    return raw
+
+
+def _whole(raw: bytes, form: struct.Struct, at: int) -> bool:
+    return CRC.pack(zlib.crc32(raw[at : at + form.size])) == raw[at + form.size : at + form.size + CRC.size]
+
+
+def _newest(raw: bytes, form: struct.Struct, places: tuple[int, int]) -> Sequence[Any] | None:
+    copies = [form.unpack_from(raw, at) for at in places if _whole(raw, form, at)]
+    return max(copies, key=lambda copy: copy[0])[1:] if copies else None
+
+
+def _record(path: os.PathLike[str], raw: bytes, step: Sequence[Any], place: Sequence[Any]) -> Record:
+    if not _whole(raw, IDENTITY, 0):
+        raise HeartbeatError(f"{os.fspath(path)}: its identity is damaged")
+    _, _, pid, started, job, worker = IDENTITY.unpack_from(raw)
+    words = struct.unpack_from(f"{WORD_COUNT}q", raw, WORDS)
+    collectives = words[COLLECTIVES:]
+    if words[PHASE] & PHASE_BITS >= len(PHASES):
+        raise HeartbeatError(f"{os.fspath(path)}: its phase is damaged")
+    rank, generation, gpu, length, reason = place
+    if step[0] != generation:  # read while `place` was writing
+        step = (0, -1, float("nan"), 0.0, 0.0)
+    return Record(
+        job=job.rstrip(b"\0").decode(),
+        worker=worker.rstrip(b"\0").decode(),
+        rank=rank,
+        pid=pid,
+        started=started,
+        gpu=gpu,
+        generation=generation,
+        step=step[1],
+        loss=step[2],
+        outside_s=step[3],
+        arrival=step[4],
+        phase=PHASES[words[PHASE] & PHASE_BITS],
+        phase_since_ns=words[PHASE] & ~PHASE_BITS,
+        enqueued=tuple(word // ENTERED for word in collectives),
+        completed=tuple(word // ENTERED - (word & OPEN_BITS) for word in collectives),
+        snapshot_step=words[SNAPSHOT],
+        beat_thread_at_ns=words[BEAT],
+        reason=reason[:length].decode(),
+    )

@@ -1,0 +1,66 @@
+"""The agent's command line: it takes the node's lock, opens the doors, and leaves them in order."""
+
+import contextlib
+import os
+import shutil
+import signal
+import sys
+
+import zmq
+
+from sentinel.adapters.keys import KeyFileError, Keys
+from sentinel.adapters.uplink import Uplink
+from sentinel.checks import CheckError
+from sentinel.gang.snapshot_holder import SnapshotHolder
+from sentinel.runtime.agent import card
+from sentinel.runtime.agent.loop import Agent
+from sentinel.runtime.agent.process import EXIT_REFUSED, AgentError, lock
+from sentinel.runtime.agent.settings import AgentSettings, parse
+
+
+def run(settings: AgentSettings) -> None:
+    """Be the agent of one node until SIGTERM or SIGINT. Raises AgentError."""
+    locked = lock(settings.memory, settings.node)
+    try:
+        keys = Keys(settings.keys)
+        uplink = Uplink(settings.controller, keys, settings.node)
+        holder = _holder(settings, keys)
+        agent = Agent(settings, uplink, holder)
+    except (KeyFileError, CheckError, OSError, zmq.ZMQError) as error:
+        raise AgentError(str(error), EXIT_REFUSED) from None
+
+    def stop(*_: object) -> None:
+        agent.stopping = True
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    try:
+        agent.run()
+    finally:
+        agent.close()
+        holder.close()
+        uplink.close()
+        if agent.leaving:
+            shutil.rmtree(settings.memory, ignore_errors=True)
+        os.close(locked)
+
+
+def _holder(settings: AgentSettings, keys: Keys) -> SnapshotHolder:
+    """Open the door of the last agent's holder again, where ranks of other nodes send their copies."""
+    with contextlib.suppress(OSError):  # somebody else listens there by now
+        port = card.snapshot_port(settings.memory)
+        return SnapshotHolder(settings.memory, settings.address, port, key=keys.snapshot_secret)
+    return SnapshotHolder(settings.memory, settings.address, key=keys.snapshot_secret)
+
+
+def main() -> None:
+    """Command line."""
+    try:
+        run(parse())
+    except AgentError as error:
+        print(f"sentinel-agent: {error}", file=sys.stderr)
+        sys.exit(error.code)
+
+
+if __name__ == "__main__":
+    main()

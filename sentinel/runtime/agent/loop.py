@@ -1,0 +1,227 @@
+"""The agent's loop: over everything that can happen on a node."""
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import zmq
+
+from sentinel import __version__
+from sentinel.adapters.kernel_log import follow
+from sentinel.adapters.uplink import Uplink
+from sentinel.checks import load
+from sentinel.gang.snapshot_holder import SnapshotHolder
+from sentinel.model.ids import Seconds
+from sentinel.model.report import Event, Hello
+from sentinel.model.wire import WireError
+from sentinel.runtime.agent import card
+from sentinel.runtime.agent.findings import FindingBook
+from sentinel.runtime.agent.lease import Lease
+from sentinel.runtime.agent.metrics import MetricsServer
+from sentinel.runtime.agent.notes import Notes
+from sentinel.runtime.agent.orders import Orders
+from sentinel.runtime.agent.probes import Probes
+from sentinel.runtime.agent.process import log, nudge_socket
+from sentinel.runtime.agent.ranks import Ended, Ranks
+from sentinel.runtime.agent.reporter import Reporter
+from sentinel.runtime.agent.settings import AgentSettings
+from sentinel.runtime.agent.spool import Spool
+from sentinel.runtime.agent.stacks import StackTaker
+
+_TICK: Seconds = 0.1
+"""How often a kernel log file is looked at; an exit looks at once."""
+
+
+class Agent:
+    """One node's agent, from its start to its end."""
+
+    def __init__(self, settings: AgentSettings, uplink: Uplink, holder: SnapshotHolder) -> None:
+        self.stopping = False
+        self._settings = settings
+        self._uplink = uplink
+        self._holder = holder
+        memory = settings.memory
+        self._ranks = Ranks(memory / "beats")
+        self._spool = Spool()
+        self._kernel_log = follow(settings.kernel_log)
+        self._probes = Probes(settings, load(), FindingBook(memory / "findings.json"), self._kernel_log)
+        self._notes = Notes(memory / "errors", self._spool)
+        self._nudge = nudge_socket(memory / "nudge")
+        self._stacks = StackTaker(memory / "nudge")
+        self._orders = Orders(
+            self._ranks,
+            self._spool,
+            Lease(memory / "lease"),
+            self._stacks,
+            look=self._look,
+            probe_now=self._probe_now,
+        )
+        self._metrics: MetricsServer | None = None
+        if settings.metrics_port >= 0:
+            self._metrics = MetricsServer(settings.address, settings.metrics_port, self._values)
+        self._reporter = Reporter(uplink, self._hello(), self._ranks, self._spool, self._probes)
+        self._poller = zmq.Poller()
+        self._handlers: dict[Any, Callable[[], None]] = {}
+        self._next_report = 0.0
+
+    @property
+    def leaving(self) -> bool:
+        """Told to leave this node for good, rather than to stop."""
+        return self._orders.leaving
+
+    # --- the loop
+
+    def run(self) -> None:
+        """Watch until told to stop. Raises AgentError when the controller refuses the first connection."""
+        self._on(self._uplink.socket, self._take_orders)
+        self._on(self._uplink.monitor, self._reporter.follow_connection)
+        self._on(self._nudge.fileno(), self._take_nudges)
+        if self._kernel_log.fileno() >= 0:
+            self._on(self._kernel_log.fileno(), self._probe_due)
+        self._write_card()
+        while not (self.stopping or self.leaving):
+            self._turn()
+
+    def _turn(self) -> None:
+        before = self._spool.added
+        for ready, _ in self._poller.poll(self._timeout_ms()):
+            handler = self._handlers.get(ready)
+            if handler is not None:
+                handler()
+        self._probe_due()
+        now = time.monotonic()
+        tick = now >= self._next_report
+        if tick:
+            self._look()
+            self._next_report = now + self._settings.report_every
+        if tick or self._spool.added > before:
+            self._reporter.report(now)
+
+    def _timeout_ms(self) -> int:
+        until = self._next_report - time.monotonic()
+        return max(0, int(min(until, _TICK) * 1000) + 1)
+
+    def _on(self, source: Any, handler: Callable[[], None]) -> None:
+        self._poller.register(source, zmq.POLLIN)
+        self._handlers[source] = handler
+
+    def _off(self, source: Any) -> None:
+        if self._handlers.pop(source, None) is not None:
+            self._poller.unregister(source)
+
+    # --- ranks
+
+    def _look(self) -> None:
+        """Read every heartbeat record and exception file; begin to watch new processes."""
+        for ended in self._ranks.refresh():
+            self._tell_end(ended)
+        for pidfd in self._ranks.pidfds:
+            if pidfd not in self._handlers:
+                self._on(pidfd, lambda pidfd=pidfd: self._reap(pidfd))  # type: ignore[misc]
+        self._notes.collect()
+        self._orders.give_up()
+
+    def _reap(self, pidfd: int) -> None:
+        self._off(pidfd)
+        ended = self._ranks.reap(pidfd)
+        if ended is not None:
+            self._tell_end(ended)
+
+    def _tell_end(self, ended: Ended) -> None:
+        """Report the exit at once; what the machine says about it follows."""
+        event = ended.event
+        log("rank-exited", rank=event.rank, worker=event.worker, pid=event.pid, how=event.how)
+        self._spool.add(event, ended.remove_record)
+        self._orders.ended(event.pid)
+        self._reporter.report(time.monotonic())
+        self._probe_now(f"exit:{event.pid}")
+
+    def _take_nudges(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                self._nudge.recv(16)
+        self._spool_all(self._stacks.done())
+        self._look()
+
+    # --- checks
+
+    def _probe_due(self) -> None:
+        self._spool_all(self._probes.run_due(time.monotonic(), self._ranks.beats))
+        self._watch_prober()
+
+    def _probe_now(self, reason: str) -> None:
+        self._spool_all(self._probes.run_urgent(reason, time.monotonic(), self._ranks.beats))
+
+    def _watch_prober(self) -> None:
+        output = self._probes.prober.output
+        if output >= 0 and output not in self._handlers:
+            self._on(output, lambda: self._take_answers(output))
+            self._write_card()
+
+    def _take_answers(self, output: int) -> None:
+        if output != self._probes.prober.output:
+            self._off(output)
+            return
+        self._spool_all(self._probes.take_answers(time.monotonic()))
+        if self._probes.prober.output != output:
+            self._off(output)
+
+    def _spool_all(self, events: Iterable[Event]) -> None:
+        for event in events:
+            self._spool.add(event)
+
+    # --- the controller
+
+    def _take_orders(self) -> None:
+        try:
+            orders = self._uplink.orders()
+        except WireError as error:
+            log("order-refused", error=str(error))
+            return
+        for order in orders:
+            self._orders.obey(order)
+
+    # --- what others read
+
+    def _values(self) -> Mapping[str, float]:
+        """All metrics, for the server's thread: only reads, and copies before it iterates."""
+        probes, spool = self._probes, self._spool
+        values: dict[str, float] = {
+            "agent_connected": float(self._uplink.connected),
+            "agent_reports_total": float(self._reporter.sent),
+            "agent_events_total": float(spool.added),
+            "agent_events_dropped_total": float(spool.dropped),
+            "agent_events_pending": float(len(spool)),
+            "agent_ranks": float(len(tuple(self._ranks.pids()))),
+            **dict(probes.counters),
+        }
+        for gauges in tuple(probes.gauges.values()):
+            values |= gauges
+        return values | probes.standing()
+
+    def _hello(self) -> Hello:
+        boot = f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()}-{os.getpid()}"
+        ports = {"port": self._holder.address[1], "metrics_port": self._metrics.port if self._metrics else 0}
+        return Hello(self._settings.node, boot, self._settings.address, gpus=0, version=__version__, **ports)
+
+    def _write_card(self) -> None:
+        """Leave pid and ports where people and the demo find them."""
+        card.write(
+            self._settings.memory,
+            node=self._settings.node,
+            pid=os.getpid(),
+            prober_pid=self._probes.prober.pid,
+            snapshot_port=self._holder.address[1],
+            metrics_port=self._metrics.port if self._metrics else 0,
+        )
+
+    def close(self) -> None:
+        """End the prober and let go of everything; ranks go on."""
+        self._probes.close()
+        self._nudge.close()
+        if self._metrics:
+            self._metrics.close()
+        self._kernel_log.close()

@@ -1,0 +1,82 @@
+"""What the controller may ask of an agent, and what the agent does about it."""
+
+import math
+import time
+from collections.abc import Callable
+from typing import assert_never
+
+from sentinel.model.ids import Seconds
+from sentinel.model.report import Ack, KillWorker, Leave, Order, OrderDone, ProbeNow, StacksNow
+from sentinel.runtime.agent.kills import Kills
+from sentinel.runtime.agent.lease import Lease
+from sentinel.runtime.agent.ranks import Ranks
+from sentinel.runtime.agent.spool import Spool
+from sentinel.runtime.agent.stacks import StackTaker
+
+_LEAVE_WAIT: Seconds = 2.0
+"""A controller that has told its agent to leave may be gone before it acknowledges the answer."""
+
+
+class Orders:
+    """Obeys one order after the other; what became of it goes into the spool."""
+
+    def __init__(
+        self,
+        ranks: Ranks,
+        spool: Spool,
+        lease: Lease,
+        stacks: StackTaker,
+        *,
+        look: Callable[[], None],
+        probe_now: Callable[[str], None],
+    ) -> None:
+        self.leaving = False
+        """It was told to go, and the controller knows that it does."""
+        self._leave_by = math.inf
+        self._ranks = ranks
+        self._spool = spool
+        self._lease = lease
+        self._stacks = stacks
+        self._kills = Kills(ranks, spool)
+        self._look = look
+        self._probe_now = probe_now
+
+    def obey(self, order: Order) -> None:
+        """Do what can be done at once, begin the rest."""
+        match order:
+            case Ack():
+                self._spool.acknowledge(order.event)
+                if order.lease:
+                    self._lease.renew()
+            case ProbeNow():
+                self._probe_now(order.reason)
+            case KillWorker():
+                self._look()  # its record may be younger than the last look
+                self._kills.obey(order)
+            case Leave():
+                self._leave(order)
+            case StacksNow():
+                self._stacks.begin(order)
+            case _:
+                assert_never(order)
+
+    def ended(self, pid: int) -> None:
+        """Answer whoever waits for the end of this process."""
+        self._kills.ended(pid)
+
+    def give_up(self) -> None:
+        """End the waiting that has taken too long."""
+        self._kills.give_up()
+        if time.monotonic() > self._leave_by:
+            self._go()
+
+    def _leave(self, order: Leave) -> None:
+        """Go once the controller knows of it; while ranks live here, stay with them."""
+        if any(self._ranks.pids()):
+            self._spool.add(OrderDone(order.order, False, "ranks live here"))
+            return
+        self._leave_by = time.monotonic() + _LEAVE_WAIT
+        self._spool.add(OrderDone(order.order, True, "leaves"), self._go)
+
+    def _go(self) -> None:
+        self.leaving = True
