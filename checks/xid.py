@@ -31,7 +31,6 @@ class Entry:
     mnemonic: str
     action: str
     """What to do at once; empty where NVIDIA has not said."""
-    investigate: str
     in_use: bool
 
 
@@ -61,9 +60,7 @@ def catalogue() -> Mapping[int, Entry]:
     """Read NVIDIA's table, `xid_catalog.csv`."""
     with Path(__file__).with_name("xid_catalog.csv").open(newline="") as file:
         return {
-            int(row["xid"]): Entry(
-                row["mnemonic"], row["immediate_action"], row["investigatory_action"], row["in_use"] == "yes"
-            )
+            int(row["xid"]): Entry(row["mnemonic"], row["immediate_action"], row["in_use"] == "yes")
             for row in csv.DictReader(file)
         }
 
@@ -104,7 +101,7 @@ def health_of(xid: int) -> Health:
 
 
 def _judge(event: XidEvent, gpus: Mapping[str, int]) -> Finding:
-    entry = catalogue().get(event.xid, Entry("not in the catalogue", "", "", False))
+    entry = catalogue().get(event.xid, Entry("not in the catalogue", "", False))
     index = gpus.get(event.pci)
     component = f"pci:{event.pci}" if index is None else f"gpu-{index}"
     evidence: dict[str, str | int | float] = {

@@ -43,18 +43,6 @@ def replay(lines: Iterable[Line], state: S, decide: Decide[S]) -> Iterator[Decis
         yield Decision(line, decide(state, line.fact))
 
 
-def differences(decisions: Iterable[Decision]) -> Iterator[str]:
-    """Say per differing line what is missing (`-`), added (`+`) or only reordered (`~`)."""
-    for decision in decisions:
-        if not decision.differs:
-            continue
-        where = f"line {decision.line.seq} {type(decision.line.fact).__name__}"
-        changes = [f"- {action}" for action in decision.missing] + [
-            f"+ {action}" for action in decision.added
-        ]
-        yield from (f"{where}: {change}" for change in changes or ["~ same actions in another order"])
-
-
 def _without(actions: tuple[Action, ...], others: tuple[Action, ...]) -> tuple[Action, ...]:
     left = Counter(others)
     kept = []

@@ -79,11 +79,6 @@ class Watch:
         pulse = self._pulses.get(job)
         return tuple(pulse.losses) if pulse else ()
 
-    def forget(self, node: NodeId) -> None:
-        """The node has left on purpose."""
-        self._heard.pop(node, None)
-        self._beats.pop(node, None)
-
     def report(self, report: Report, state: State, now: Instant) -> list[Fact]:
         """Take one report in; its events become facts, its beats move the pulses."""
         facts: list[Fact] = []

@@ -63,8 +63,6 @@ class Expected:
     """Causes of further incidents that it rightly brings, each with a page of its own."""
     steps_lost: int = 2
     """At most this many completed steps are done again."""
-    watch_s: Seconds = 0.0
-    """How long to look for unwanted consequences after training goes on."""
     within_s: Seconds = 60.0
     """All of it is over by then."""
 

@@ -36,11 +36,6 @@ class Network:
         self._nodes: dict[str, int] = {}
         self._subnet = _claim_subnet(self._bridge)
 
-    @property
-    def gateway(self) -> str:
-        """The address under which namespaces reach the calling process."""
-        return f"{self._subnet}.254"
-
     def netns(self, node: str) -> str:
         """Name of the node's namespace, as in `ip netns list`."""
         return f"sentinel-{self.run}-{node}"

@@ -143,10 +143,6 @@ class Cluster:
         self._stopped = True
         atexit.unregister(self.stop)
 
-    def restart_gcs(self) -> int:
-        """Bring a killed GCS back on the head; one that lives is left alone. Its pid."""
-        return ray_gcs.restart(self.gcs_memory, self.head.enter)
-
     def restart_node(self, name: str) -> None:
         """Bring a node back as after a reboot: nothing of before runs, Ray sees a node that it never saw."""
         host = self.host(name)

@@ -1,7 +1,6 @@
 """The node's holder of snapshots: takes peers' copies, lists and gives what this node has."""
 
 import contextlib
-import shutil
 import socket
 import threading
 from collections import defaultdict
@@ -25,8 +24,8 @@ class SnapshotHolder:
     """A TCP server in the agent: one daemon thread per connection, no torch.
 
     `port` 0 takes a free one; `address` tells where it listens. A peer's copy of a generation older than
-    the newest seen for its job is refused, and one that is still arriving is cut off: nothing of a
-    generation that is over comes back. What was seen is remembered in the slots themselves.
+    the newest seen for its job is refused: nothing of a generation that is over comes back. What was seen
+    is remembered in the slots themselves.
     """
 
     def __init__(self, memory: Path, address: str, port: int = 0, *, key: bytes) -> None:
@@ -35,31 +34,10 @@ class SnapshotHolder:
         self.address: tuple[str, int] = self._server.getsockname()[:2]
         self._lock = threading.Lock()
         self._newest: dict[str, int] = {}
-        self._pushing: dict[tuple[str, int], tuple[int, Channel]] = {}
+        self._pushing: dict[tuple[str, int], Channel] = {}
         self._writing: defaultdict[tuple[str, int], threading.Lock] = defaultdict(threading.Lock)
         self._channels: set[Channel] = set()
         threading.Thread(target=self._accept, name="snapshot-holder", daemon=True).start()
-
-    def fence(self, job: str, generation: int) -> None:
-        """Refuse this job's generations below `generation` from now on, also what is arriving now."""
-        with self._lock:
-            self._newest[job] = max(self._newest_of(job), generation)
-            for (pushed_job, _), (pushed, channel) in self._pushing.items():
-                if pushed_job == job and pushed < generation:
-                    channel.cut()
-
-    def release(self, job: str, before: int) -> None:
-        """Free the copies of ranks that have moved on: those whose newest step is older than `before`.
-
-        `before` is a globally complete step, so every rank that still writes here has a copy at least as new.
-        """
-        for slots in slots_in(snapshots_of(self._memory, job)):
-            if all(info.step < before for info in slots.inventory()):
-                slots.remove()
-
-    def forget(self, job: str) -> None:
-        """Free the memory of a job that has ended."""
-        shutil.rmtree(snapshots_of(self._memory, job), ignore_errors=True)
 
     def close(self) -> None:
         """Stop listening and end all connections; the slots stay."""
@@ -145,12 +123,12 @@ class SnapshotHolder:
                 raise SnapshotError(f"generation {generation} of {job} is over, {newest} has begun")
             self._newest[job] = generation
             if stuck := self._pushing.get((job, rank)):
-                stuck[1].cut()
-            self._pushing[job, rank] = (generation, channel)
+                stuck.cut()
+            self._pushing[job, rank] = channel
 
     def _leave(self, job: str, rank: int, channel: Channel) -> None:
         with self._lock:
-            if self._pushing.get((job, rank), (0, None))[1] is channel:
+            if self._pushing.get((job, rank)) is channel:
                 del self._pushing[job, rank]
 
     def _newest_of(self, job: str) -> int:

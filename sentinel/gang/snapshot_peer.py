@@ -31,11 +31,10 @@ class PeerSender:
         self._waiting: _Parcel | None = None
         self._sending = self._closed = False
         self._channel: Channel | None = None
-        self._reached: Address | None = None
         self._generation = -1
         self._changed = threading.Condition()
         self.acked_step = -1
-        """Newest step of the present generation that the present peer has acknowledged, -1 before."""
+        """Newest step of the present generation that the peer has acknowledged, -1 before."""
         self.error = ""
         """Why the last snapshot was dropped; empty once one is acknowledged."""
         self._thread = threading.Thread(target=self._run, name="snapshot-sender", daemon=True)
@@ -64,14 +63,6 @@ class PeerSender:
             )
             return self.acked_step >= step
 
-    def retarget(self, address: str, port: int) -> None:
-        """Send to another peer from now on, which has acknowledged nothing yet."""
-        with self._changed:
-            self._peer = (address, port)
-            self.acked_step = -1
-            if self._channel:
-                self._channel.cut()
-
     def close(self) -> None:
         """Stop sending; what still waits is dropped."""
         with self._changed:
@@ -86,7 +77,7 @@ class PeerSender:
             error = self._deliver(parcel)
             with self._changed:
                 self.error = error
-                if not error and (self._reached, self._generation) == (self._peer, parcel.generation):
+                if not error and self._generation == parcel.generation:
                     self.acked_step = parcel.step
                 self._sending = False
                 self._changed.notify_all()
@@ -102,26 +93,24 @@ class PeerSender:
     def _deliver(self, parcel: _Parcel) -> str:
         """Try once, and once more on a new connection if the old one had broken; give the error, if any."""
         for fresh in (self._channel is None, True):
-            peer = self._peer
             try:
-                self._push(self._reach(peer), parcel)
+                self._push(self._reach(), parcel)
             except SnapshotError as error:
                 return str(error)
             except (OSError, EOFError, ValueError) as error:
                 self._hang_up()
                 if fresh:
-                    return f"{name_of(peer)}: {in_words(error)}"
+                    return f"{name_of(self._peer)}: {in_words(error)}"
             else:
                 return ""
         return ""
 
-    def _reach(self, peer: Address) -> Channel:
-        if self._channel and self._reached == peer:
+    def _reach(self) -> Channel:
+        if self._channel:
             return self._channel
-        self._hang_up()
-        channel = connect(peer, self._key, within_s=self._timeout_s, silence_s=self._timeout_s)
+        channel = connect(self._peer, self._key, within_s=self._timeout_s, silence_s=self._timeout_s)
         with self._changed:
-            self._channel, self._reached = channel, peer
+            self._channel = channel
         return channel
 
     def _push(self, channel: Channel, parcel: _Parcel) -> None:

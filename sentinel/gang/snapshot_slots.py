@@ -105,11 +105,6 @@ class Slots:
         what = "damaged" if found else "not here"
         raise SnapshotError(f"{self.kind} copy of step {step} of rank {self.rank} is {what}")
 
-    def remove(self) -> None:
-        """Free the memory of these slots."""
-        for path in self.paths:
-            path.unlink(missing_ok=True)
-
     def _complete(self) -> list[tuple[SlotInfo, Path]]:
         held = [(info, path) for path in self.paths if (info := read_header(path))]
         return sorted(held, key=lambda each: (each[0].generation, each[0].step), reverse=True)

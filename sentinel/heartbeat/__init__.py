@@ -22,7 +22,7 @@ Any trainer can be watched, in whatever framework it is written:
 from sentinel.heartbeat.environment import start
 from sentinel.heartbeat.layout import GROUPS, PHASES, REASON_BYTES, SUFFIX, HeartbeatError
 from sentinel.heartbeat.process import process_state
-from sentinel.heartbeat.reader import Record, clean, is_stale, read
+from sentinel.heartbeat.reader import Record, is_stale, read
 from sentinel.heartbeat.writer import HeartbeatWriter
 
 __all__ = [
@@ -33,7 +33,6 @@ __all__ = [
     "HeartbeatError",
     "HeartbeatWriter",
     "Record",
-    "clean",
     "is_stale",
     "process_state",
     "read",

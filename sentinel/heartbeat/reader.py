@@ -2,7 +2,6 @@
 
 import os
 import struct
-import time
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,7 +25,6 @@ from sentinel.heartbeat.layout import (
     SNAPSHOT,
     STEP,
     STEP_AT,
-    SUFFIX,
     VERSION,
     WORD_COUNT,
     WORDS,
@@ -97,23 +95,6 @@ def is_stale(record: Record) -> bool:
     """Say whether the process that wrote this is gone; a zombie is, a stopped one is not."""
     state, started = state_and_start(record.pid)
     return state in "XZ" or started != record.started
-
-
-def clean(directory: os.PathLike[str], older_s: float = 0.0) -> list[Path]:
-    """Remove the records whose process is gone and that last beat `older_s` seconds ago or longer.
-
-    Gives the removed paths. What can't be read as a record is left alone.
-    """
-    now_ns, removed = time.monotonic_ns(), []
-    for path in sorted(Path(directory).glob(f"*{SUFFIX}")):
-        try:
-            record = read(path)
-        except HeartbeatError:
-            continue
-        if is_stale(record) and record.beat_age_s(now_ns) >= older_s:
-            path.unlink(missing_ok=True)
-            removed.append(path)
-    return removed
 
 
 def _load(path: os.PathLike[str]) -> bytes:

@@ -217,10 +217,10 @@ def test_an_actor_keeps_pid_and_state_when_a_killed_gcs_is_brought_back(cluster:
     killed.kill()
     assert until(lambda: ray_gcs.alive(cluster.address) == "refused")
 
-    cluster.restart_gcs()
+    ray_gcs.restart(cluster.gcs_memory, cluster.head.enter)
     pid = ray_gcs.find(cluster.head.address, cluster.port)
     assert pid != killed.pid
-    cluster.restart_gcs()
+    ray_gcs.restart(cluster.gcs_memory, cluster.head.enter)
     assert ray_gcs.find(cluster.head.address, cluster.port) == pid
     assert until(lambda: ray_gcs.alive(cluster.address) == "ok")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from sentinel.adapters.journal import Journal
-from sentinel.core.replay import differences, replay
+from sentinel.core.replay import replay
 from sentinel.logbook.recording import RecordingError, export, read, write
 from sentinel.model.action import Action, Probe
 from sentinel.model.fact import Fact, NodeHeard
@@ -62,12 +62,13 @@ def test_replaying_with_the_same_code_decides_the_same(tmp_path: Path) -> None:
 def test_replaying_with_other_code_names_the_differences(tmp_path: Path) -> None:
     recording = read(recorded(tmp_path / "j"))
     decisions = replay(recording.lines, Heard(), probe_every_third)
-    assert [text.split(":")[0] + text.split(":")[1][:3] for text in differences(decisions)] == [
-        "line 12 NodeHeard - ",
-        "line 13 NodeHeard + ",
-        "line 15 NodeHeard - ",
-        "line 16 NodeHeard + ",
-        "line 18 NodeHeard - ",
+    differing = [each for each in decisions if each.differs]
+    assert [(each.line.seq, len(each.missing), len(each.added)) for each in differing] == [
+        (12, 1, 0),
+        (13, 0, 1),
+        (15, 1, 0),
+        (16, 0, 1),
+        (18, 1, 0),
     ]
 
 
@@ -75,8 +76,9 @@ def test_another_order_is_a_difference(tmp_path: Path) -> None:
     both = (probe("a"), probe("b"))
     journal = Journal(tmp_path / "j")
     journal.append(NodeHeard(1.0, NodeId("a")), both, "p", "r")
-    (text,) = differences(replay(journal.lines(), None, lambda state, fact: both[::-1]))
-    assert text == "line 1 NodeHeard: ~ same actions in another order"
+    (decision,) = replay(journal.lines(), None, lambda state, fact: both[::-1])
+    assert decision.differs
+    assert (decision.missing, decision.added) == ((), ())
     journal.close()
 
 
