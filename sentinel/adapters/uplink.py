@@ -63,7 +63,7 @@ class Uplink:
         if not self.connected:
             return False
         try:
-            self.socket.send(msgpack.packb(to_plain(message)), zmq.NOBLOCK)
+            self.socket.send(_packed(message), zmq.NOBLOCK)
         except zmq.Again:
             return False
         return True
@@ -117,6 +117,12 @@ class Uplink:
         self.socket.disable_monitor()
         self.monitor.close(linger=0)
         self._context.destroy(linger=0)
+
+
+def _packed(message: Hello | Report) -> bytes:
+    """What a rank said may hold half a character, such as a file's name that is no UTF-8."""
+    packed: bytes = msgpack.packb(to_plain(message), unicode_errors="backslashreplace")
+    return packed
 
 
 def _parse(payload: bytes) -> Order:

@@ -111,8 +111,7 @@ class _Show:
         options = {"nodes": self._nodes, "gpus_per_node": 1, "world": self._nodes - 1, "topology": topology}
         self._stage = Stage.start(**{**options, **needs})
         self._say(f"Sentinel's pages: {self._stage.url}/")
-        stage = self._stage
-        wait("training", FRESH_S, lambda: len(stage.steps()) > 1)
+        self._stage.wait_for_training(FRESH_S)
         self._say("training has begun; standbys warm up")
         return self._stage
 
@@ -222,7 +221,7 @@ def _steady(console: Console, nodes: int) -> int:
     """Keep cluster and training running until Ctrl-C, and say what a person can break."""
     topology = "loopback" if available() else "netns"
     with Stage.start(nodes=nodes, gpus_per_node=1, world=nodes - 1, topology=topology) as stage:  # type: ignore[arg-type]
-        wait("training", FRESH_S, lambda: len(stage.steps()) > 1)
+        stage.wait_for_training(FRESH_S)
         with_standbys = wait("standbys", FRESH_S, stage.ready)
         assert with_standbys
         _describe(console, stage)

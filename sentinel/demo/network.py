@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -105,6 +106,17 @@ class Network:
         there = ("to", self.address(server), "ipproto", "tcp", "dport", str(port))
         back = ("to", self.address(node), "ipproto", "tcp", "sport", str(port))
         return [(self.netns(node), there), (self.netns(server), back)]
+
+
+def remove_left(run: str) -> None:
+    """Remove namespaces and links of a network whose maker is gone."""
+    for path in Path("/run/netns").glob(f"sentinel-{run}-*"):
+        _ip("netns", "delete", path.name, check=False)
+    if shutil.which("ip") is None:
+        return
+    for interface in json.loads(_ip("-j", "link", "show") or "[]"):
+        if interface.get("ifname", "").startswith(f"sn{run}"):
+            _ip("link", "delete", interface["ifname"], check=False)
 
 
 def _claim_subnet(bridge: str) -> str:

@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from types import TracebackType
 from typing import Literal, Self
 
 from sentinel.adapters import ray_gcs
+from sentinel.demo import leftovers
 from sentinel.demo.hosts import Host, kill_all, remove_files
 from sentinel.demo.network import Network, netns_file
 
@@ -58,6 +58,7 @@ class Cluster:
     ) -> Self:
         """Start a head without GPUs and `nodes` hosts n1, n2 …; returns when all are in Ray's node table."""
         _exit_on_sigterm()
+        leftovers.sweep()
         cluster = cls._plan(nodes, gpus_per_node, topology, nvml)
         atexit.register(cluster.stop)
         try:
@@ -70,10 +71,14 @@ class Cluster:
     @classmethod
     def _plan(cls, nodes: int, gpus_per_node: int, topology: Topology, nvml: bool) -> Self:
         name = secrets.token_hex(3)
-        # Short, because Ray's sockets live below it and a socket's path has at most 107 bytes.
-        root = Path(tempfile.gettempdir()) / f"sentinel-{name}"
+        root = leftovers.root_of(name)
+        leftovers.sign(root)  # before anything that would outlive this process
         names = ["head", *(f"n{number}" for number in range(1, nodes + 1))]
-        network = _network(name, names) if topology == "netns" else None
+        try:
+            network = _network(name, names) if topology == "netns" else None
+        except BaseException:
+            shutil.rmtree(root)
+            raise
         address = network.address if network else _loopback_addresses(name, names).__getitem__
         hosts = [
             Host(
@@ -152,7 +157,6 @@ class Cluster:
         self._launch([[host]])
 
     def _bring_up(self) -> None:
-        self.root.mkdir(mode=0o700)
         for host in self.hosts:
             host.prepare()
         self.token_file.touch(mode=0o600)

@@ -15,12 +15,16 @@ import httpx
 from sentinel.adapters.keys import Keys
 from sentinel.demo.hosts import Host
 from sentinel.demo.ray_cluster import Cluster, Topology
+from sentinel.runtime.up import last_words
 
 REPORT_PORT, WEB_PORT = 7801, 7800
 JOB = "moe"
 ON_CALL, BACKUP = "C-ONCALL", "C-BACKUP"
 FALLBACK_AFTER_S = 3.0
 """Shorter than the default, so that a person sees the fallback at work."""
+
+HOPELESS = 2
+"""Controllers that ended before the first step; the demo kills none until then."""
 
 
 class StageError(RuntimeError):
@@ -92,6 +96,25 @@ class Stage:
         self.at_end.close()
         self.cluster.stop()
         self.watchdog.wait()
+
+    def wait_for_training(self, within_s: float) -> None:
+        """Return when the job steps. Raises StageError as soon as it is clear what keeps it from that."""
+
+        def stepping() -> bool:
+            self._check_starts()
+            return len(self.steps()) > 1
+
+        wait("training", within_s, stepping)
+
+    def _check_starts(self) -> None:
+        """Raise StageError when the watchdog has ended or its controllers keep ending."""
+        told = self.cluster.root / "watchdog.log"
+        if self.watchdog.poll() is not None:
+            raise StageError(f"the watchdog ended: {last_words(told)}")
+        if told.read_text(errors="replace").count("controller-ended") >= HOPELESS:
+            raise StageError(
+                f"the controller does not start: {last_words(self.state_dir / 'controller.log')}"
+            )
 
     # --- looking at it ---------------------------------------------------------------------------------
 

@@ -143,4 +143,4 @@ def _unfinished(path: Path) -> Path:
 
 def _clip(text: str, limit: int) -> bytes:
     """Encode at most `limit` bytes without cutting a character in two."""
-    return text.encode()[:limit].decode(errors="ignore").encode()
+    return text.encode(errors="backslashreplace")[:limit].decode(errors="ignore").encode()

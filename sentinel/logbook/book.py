@@ -5,6 +5,7 @@ import json
 import os
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -52,14 +53,15 @@ class Logbook:
             return None
         try:
             return self._path(incident).read_text()
-        except FileNotFoundError:
+        except OSError:
             return None
 
     def _tidy(self) -> None:
         """Drop outdated rows of an index that is mostly those."""
         rows = self.rows()
         if len(self._lines()) > 4 * len(rows) + 4:
-            _replace(self._index, "".join(f"{_line(found)}\n" for found in reversed(rows)), durable=True)
+            with suppress(OSError):  # a full disk keeps the long index, and nobody from starting
+                _replace(self._index, "".join(f"{_line(found)}\n" for found in reversed(rows)), durable=True)
 
     def _path(self, incident: str) -> Path:
         return self.folder / f"{incident}.md"

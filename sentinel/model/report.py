@@ -111,7 +111,10 @@ class Hello:
 
     node: NodeId
     boot: str
-    """The kernel's boot id and the agent's pid: changes when either restarts."""
+    """The kernel's boot id and the moment at which the agent started: changes when either restarts.
+
+    A pid would not do: in a container of its own every agent has the same.
+    """
     address: str
     port: int
     """Where the agent serves memory snapshots."""

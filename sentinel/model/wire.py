@@ -93,8 +93,9 @@ def _union(args: tuple[Any, ...]) -> Callable[[Plain], Any]:
     def read(plain: Plain) -> Any:
         if plain is None and types.NoneType in others:
             return None
-        if isinstance(plain, dict) and plain.get("kind") in nouns:
-            return _reader(nouns[plain["kind"]])(plain)
+        kind = plain.get(_TAG) if isinstance(plain, dict) else None
+        if isinstance(kind, str) and kind in nouns:
+            return _reader(nouns[kind])(plain)
         for other in others:
             try:
                 return _reader(other)(plain)

@@ -35,8 +35,7 @@ class Inbox:
         while True:
             node, message = await reports.recv()
             if isinstance(message, Report):
-                newest = self._report(message)
-                if newest is not None:
+                if (newest := self._report(message)) is not None:
                     await reports.send(node, Ack(newest))
             elif self.closed:
                 await reports.send(node, Leave("late"))
@@ -54,7 +53,10 @@ class Inbox:
             self._ledger.absorb([joined])
 
     def _report(self, report: Report) -> int | None:
-        """Take a report in; gives the event to acknowledge, None while the journal does not hold it."""
+        """Take a report in; gives the event up to which the journal holds all, None for an unknown node.
+
+        While the journal fails that is 0: nothing may be forgotten, and yet the node's lease is renewed.
+        """
         if report.node not in self._ledger.state.nodes:
             return None  # its hello is on the way
         boot, seen = self._seen.get(report.node, (report.boot, -1))
@@ -66,4 +68,4 @@ class Inbox:
         for _, event in new:
             if isinstance(event, OrderDone):
                 self._order_done(event)
-        return self._seen[report.node][1] if kept else None
+        return self._seen[report.node][1] if kept else 0

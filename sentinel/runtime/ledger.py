@@ -45,10 +45,13 @@ class Ledger:
     state: State = field(default_factory=State)
     uncommitted: Batch = field(default_factory=list)
     """Decided while the journal fails: committed, then performed, when it works again."""
+    snapshot_due: int = 0
+    """The line after which the next snapshot is taken."""
 
     def load(self) -> None:
         """Take the state from the journal. What was recorded wins over what would be decided now."""
         loaded = self.journal.load()
+        self.snapshot_due = loaded.snapshot_seq + SNAPSHOT_EVERY_LINES
         if loaded.snapshot is not None:
             self.state = State.from_plain(loaded.snapshot)
         for _, fact, recorded in loaded.tail:
@@ -90,14 +93,18 @@ class Ledger:
             if actions:
                 self.perform(actions)
             self.changed(fact, actions)
-        if self.journal.since_snapshot > SNAPSHOT_EVERY_LINES:
+        if self.journal.last_seq > self.snapshot_due:
             self._snapshot()
         return self.absorb([JournalBack(self.state.now)]) if was_failing else True
 
     def _snapshot(self) -> None:
         """Keep the state, and let go of old lines that no incident's recording needs."""
-        self.journal.save_snapshot(self.journal.last_seq, self.state.to_plain())
-        self.journal.compact(self.state.incidents.values(), older_than=self.state.now - KEEP_LINES_S)
+        self.snapshot_due = self.journal.last_seq + SNAPSHOT_EVERY_LINES
+        try:
+            self.journal.save_snapshot(self.journal.last_seq, self.state.to_plain())
+            self.journal.compact(self.state.incidents.values(), older_than=self.state.now - KEEP_LINES_S)
+        except JournalError as error:  # only the next start takes longer; lines that don't fit freeze actions
+            log.warning("no-snapshot", error=str(error))
 
     def _failed(self, error: JournalError) -> None:
         if any(isinstance(fact, JournalFailed) for fact, _ in self.uncommitted):

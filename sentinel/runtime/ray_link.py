@@ -222,7 +222,7 @@ def _answer(context: "zmq.Context[Any]", link: RayLink, request: dict[str, Any])
     except Exception as error:  # the controller decides what a failure means
         traceback.print_exc()
         reply |= {"ok": False, "detail": _one_line(error)}
-    _local.answers.send(msgpack.packb(reply))
+    _local.answers.send(msgpack.packb(reply, unicode_errors="backslashreplace"))
 
 
 def _one_line(error: Exception) -> str:

@@ -133,11 +133,12 @@ def _wait_for_answer(settings: config.Settings, watchdog: int) -> None:
         seen.update({controller} - {0})
         return not _alive(watchdog) or len(seen) > 1 or _answers(settings, controller)
 
+    logs = settings.cluster.state_dir
     in_time = _poll(STARTS_WITHIN_S, settled)
     if not _alive(watchdog):
-        raise UpError(f"the watchdog ended: {_last_words(settings, 'watchdog.log')}")
+        raise UpError(f"the watchdog ended: {last_words(logs / 'watchdog.log')}")
     if not in_time or len(seen) > 1:
-        raise UpError(f"the controller does not answer: {_last_words(settings, 'controller.log')}")
+        raise UpError(f"the controller does not answer: {last_words(logs / 'controller.log')}")
 
 
 def _answers(settings: config.Settings, controller: int) -> bool:
@@ -150,8 +151,8 @@ def _answers(settings: config.Settings, controller: int) -> bool:
     return False
 
 
-def _last_words(settings: config.Settings, log: str) -> str:
-    path = settings.cluster.state_dir / log
+def last_words(path: Path) -> str:
+    """Give the last line of a log, and where it is."""
     lines = path.read_text(errors="replace").splitlines() if path.exists() else []
     said = [line for line in lines if line.strip()]
     return f"{said[-1] if said else 'it said nothing'} ({path})"

@@ -124,9 +124,13 @@ def discard(checkpoint: Checkpoint) -> None:
 
 
 def retain(newest: Checkpoint, keep: int) -> None:
-    """Keep the `keep` newest committed checkpoints; also remove what older saves left unfinished."""
+    """Keep the `keep` committed checkpoints written last; also remove what older saves left unfinished.
+
+    Those of a later step may be older, and damaged: the generation that wrote `newest` passed them over.
+    """
     found = folders(newest.path.parent)
-    for checkpoint in [checkpoint for checkpoint in found if checkpoint.committed][keep:]:
+    written = sorted(found, key=lambda checkpoint: (checkpoint.generation, checkpoint.step), reverse=True)
+    for checkpoint in [checkpoint for checkpoint in written if checkpoint.committed][keep:]:
         discard(checkpoint)
     for checkpoint in found:
         if checkpoint.generation <= newest.generation and not checkpoint.committed:

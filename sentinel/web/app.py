@@ -38,7 +38,7 @@ def create_app(
     _pages(app, view)
 
     @app.get("/metrics")
-    def metrics() -> Response:
+    async def metrics() -> Response:  # in the loop's thread, where the state does not change meanwhile
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
     @app.get("/healthz")

@@ -1,6 +1,7 @@
 import asyncio
 import stat
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import msgpack
@@ -9,7 +10,7 @@ import zmq
 
 from sentinel.adapters.transport import KeyFileError, Keys, Link, Reports, Uplink, ensure_keys
 from sentinel.model.ids import NodeId
-from sentinel.model.report import Ack, Hello, Order, ProbedSeen, Report
+from sentinel.model.report import Ack, Hello, Order, OrderDone, ProbedSeen, Report
 from sentinel.model.wire import to_plain
 
 NODE = NodeId("node-7")
@@ -57,6 +58,7 @@ def test_reports_and_orders_travel_both_ways(tmp_path: Path) -> None:
     [
         pytest.param(b"\xc1", "not msgpack", id="not msgpack"),
         pytest.param(msgpack.packb({"kind": "Rapport"}), "'Rapport' is none of Hello, Report", id="kind"),
+        pytest.param(msgpack.packb({"kind": ["Report"]}), "is none of Hello, Report", id="kind is a list"),
         pytest.param(
             msgpack.packb({**to_plain(REPORT), "seq": "one"}),
             "Report.seq: expected int, got 'one'",
@@ -89,6 +91,23 @@ def test_a_message_that_does_not_parse_is_refused_in_one_line_and_the_next_is_re
     assert len(lines) == 1
     assert "node-7" in lines[0]
     assert said in lines[0]
+
+
+def test_half_a_character_in_a_rank_s_words_stops_no_report(tmp_path: Path) -> None:
+    keys = ensure_keys(tmp_path)
+    told = OrderDone("order", False, "no such file: /data/\udcff.bin")
+
+    async def scenario() -> None:
+        async with Reports("tcp://127.0.0.1:0", keys) as reports:
+            uplink = Uplink(reports.endpoint, keys, NODE)
+            await connect(uplink)
+            assert uplink.send(replace(REPORT, events=((1, told),)))
+            _, report = await reports.recv()
+            assert isinstance(report, Report)
+            assert report.events == ((1, replace(told, detail="no such file: /data/\\udcff.bin")),)
+            uplink.close()
+
+    asyncio.run(scenario())
 
 
 def test_an_agent_with_a_wrong_key_is_told_so(tmp_path: Path) -> None:

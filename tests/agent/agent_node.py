@@ -3,7 +3,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -92,7 +92,9 @@ class Node:
         draft.write_text(json.dumps({"gpus": gpus}))
         draft.replace(self.devices)
 
-    def agent(self, endpoint: str, keys: Path | None = None, **options: str) -> subprocess.Popen[str]:
+    def agent(
+        self, endpoint: str, keys: Path | None = None, prefix: Sequence[str] = (), **options: str
+    ) -> subprocess.Popen[str]:
         given = {
             "controller": endpoint,
             "keys": str(keys or self.root / "keys"),
@@ -103,7 +105,7 @@ class Node:
             **options,
         }
         flags = [word for name, value in given.items() for word in (f"--{name}", value)]
-        return self._start("-m", "sentinel.runtime.agent", *flags)
+        return self._start("-m", "sentinel.runtime.agent", *flags, prefix=prefix)
 
     def rank(self, rank: int = 0) -> subprocess.Popen[str]:
         program = Path(__file__).with_name("rank_program.py")
@@ -112,9 +114,9 @@ class Node:
         assert process.stdout.readline() == "up\n"
         return process
 
-    def _start(self, *arguments: str) -> subprocess.Popen[str]:
+    def _start(self, *arguments: str, prefix: Sequence[str] = ()) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            [sys.executable, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            [*prefix, sys.executable, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
         self.processes.append(process)
         return process

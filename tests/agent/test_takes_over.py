@@ -1,8 +1,14 @@
 """A new agent takes over from one that was killed."""
 
 import asyncio
+import subprocess
 
-from agent_node import Node, until
+import pytest
+from agent_node import Controller, Node, until
+
+from sentinel.adapters.transport import Reports
+
+CONTAINER = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
 
 
 def test_the_next_agent_opens_the_snapshot_door_that_peers_know(node: Node) -> None:
@@ -14,5 +20,30 @@ def test_the_next_agent_opens_the_snapshot_door_that_peers_know(node: Node) -> N
             node.agent(controller.reports.endpoint)
             await until(lambda: len({hello.boot for hello in controller.hellos}) > 1, node)
             assert controller.hellos[-1].port == first
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.root
+@pytest.mark.skipif(
+    subprocess.run([*CONTAINER, "true"], check=False, capture_output=True).returncode != 0,
+    reason="no pid namespaces here",
+)
+def test_an_agent_whose_pid_is_its_predecessor_s_is_told_from_it(node: Node) -> None:
+    """In a container of its own every agent has the same pid; its events count from 1 again."""
+
+    async def scenario() -> None:
+        async with Reports("tcp://127.0.0.1:0", node.keys) as reports:
+            controller = Controller(reports)
+            listening = asyncio.create_task(controller.listen())
+            for _ in range(2):
+                container = node.agent(reports.endpoint, prefix=CONTAINER)
+                seen = len(controller.hellos)
+                await until(lambda seen=seen: len(controller.hellos) > seen, node)
+                assert node.agent_card()["pid"] == 1
+                container.kill()
+                container.wait()
+            assert len({hello.boot for hello in controller.hellos}) == 2
+            listening.cancel()
 
     asyncio.run(scenario())

@@ -301,3 +301,11 @@ def test_starting_without_a_place_is_refused(
         monkeypatch.setenv(name, value)
     with pytest.raises(HeartbeatError, match=says):
         heartbeat.start()
+
+
+def test_half_a_character_in_a_reason_is_told_in_other_words(tmp_path: Path) -> None:
+    path = tmp_path / "w.beat"
+    writer = HeartbeatWriter(path, job="j", worker="w", gpu=0)
+    writer.fail("no such file: \udcff.bin")
+    assert read(path).reason == r"no such file: \udcff.bin"
+    writer.close()

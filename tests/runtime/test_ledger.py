@@ -82,3 +82,21 @@ def test_a_new_controller_does_again_what_has_no_outcome(tmp_path: Path) -> None
     assert decided
     assert decided <= set(Stand(second).ledger.state.unfinished)
     second.close()
+
+
+def test_a_snapshot_that_does_not_fit_on_the_disk_stops_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sentinel.runtime.ledger.SNAPSHOT_EVERY_LINES", 5)
+    journal = Journal(tmp_path / "journal.db")
+    stand = Stand(journal)
+    stand.ledger.absorb([joined(f"n{number}", 1.0) for number in range(1, 200)])
+    assert journal.snapshot_seq
+    used = journal._db.execute("PRAGMA page_count").fetchone()[0]
+    journal._db.execute(f"PRAGMA max_page_count={used + 3}")  # room for a line, not for a snapshot
+    before = journal.snapshot_seq
+    for at in range(10, 30):
+        assert stand.ledger.absorb([broken_gpu("n1", float(at))])
+    assert journal.snapshot_seq == before
+    assert stand.ledger.state.frozen == ""
+    journal.close()

@@ -116,3 +116,15 @@ def test_full_disk_does_not_stop_training(ranks: RankProcesses, settings: Traine
         assert " bytes free on disk: rank 0: " in report
         assert report_after == ""
     assert [found.step for found in store.folders(tmp_path)] == [4]
+
+
+@pytest.mark.parametrize("keep", [1, 3])
+def test_retention_keeps_what_a_new_generation_wrote_after_all_newer_ones_were_damaged(
+    tmp_path, keep
+) -> None:
+    for step in (200, 250, 300):
+        os.truncate(write_checkpoint(tmp_path, step).path / "__0_0.distcp", 10)
+    fresh = write_checkpoint(tmp_path, 50, generation=2)
+    store.retain(fresh, keep)
+    assert store.newest_verified(tmp_path)[0] == fresh
+    assert len(store.folders(tmp_path)) == keep

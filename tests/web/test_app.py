@@ -97,10 +97,21 @@ def test_the_logbook_is_searched(web: httpx.Client, cluster: Cluster) -> None:
 def test_an_entry_is_rendered_and_a_missing_one_is_a_page(web: httpx.Client, cluster: Cluster) -> None:
     cluster.book.write(an_incident())
     assert "<h2>Evidence</h2>" in web.get("/logbook/INC-7").text
-    for path in ("/logbook/INC-99", "/logbook/..%2findex", "/nothing"):
+    for path in ("/logbook/INC-99", "/logbook/..%2findex", f"/logbook/{'a' * 300}", "/nothing"):
         answer = web.get(path)
         assert answer.status_code == 404
         assert "<h1>Not found</h1>" in answer.text
+
+
+def test_every_page_looks_at_the_state_in_the_thread_that_changes_it(
+    web: httpx.Client, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looking: set[int] = set()
+    look = cluster.status
+    monkeypatch.setattr(cluster, "status", lambda: looking.add(threading.get_ident()) or look())
+    for path in ("/", "/fragment", "/api/status", "/api/incidents", "/metrics", "/healthz"):
+        assert web.get(path).is_success
+    assert len(looking) == 1
 
 
 def test_metrics_parse_and_name_every_health(web: httpx.Client, cluster: Cluster) -> None:

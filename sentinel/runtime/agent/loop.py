@@ -203,7 +203,7 @@ class Agent:
         return values | probes.standing()
 
     def _hello(self) -> Hello:
-        boot = f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()}-{os.getpid()}"
+        boot = f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()}-{time.monotonic_ns()}"
         ports = {"port": self._holder.address[1], "metrics_port": self._metrics.port if self._metrics else 0}
         return Hello(self._settings.node, boot, self._settings.address, gpus=0, version=__version__, **ports)
 
