@@ -31,22 +31,22 @@ from sentinel.model.policy import Policy
 JOB = JobId("bench")
 CALM = Finding("host", "memory-low", "memory", Health.WARNING, "8% left", {"available": 0.08})
 WELL = Finding("host", "memory-low", "memory", Health.OK, "50% left", {"available": 0.5})
-FINDINGS_PER_CRASH = 50
-"""A large cluster's checks change their minds far more often than a rank dies."""
+MIXES = {"calm day": (1, 3000), "bad day": (20, 3000), "storm": (100, 2000)}
+"""Recoveries, and how many facts there are of all kinds: checks that change their minds, nodes heard again."""
 
 
 class Cluster:
     """Folds facts, answers what is decided as a cluster would, and takes the time of each fold."""
 
-    def __init__(self, nodes: int, gpus: int) -> None:
+    def __init__(self, nodes: int, gpus: int, ranks: int) -> None:
         self._rules, self.state, self.now = Rules(Policy(), runbooks.load()), State(), 1e9
         self.micros: defaultdict[str, list[float]] = defaultdict(list)
         self._step = 0
         for number in range(nodes):
             self.tell(NodeJoined(self.now, NodeId(f"n{number}"), "10.0.0.1", 1, gpus, "boot"))
-        self.tell(JobSubmitted(self.now, JOB, nodes, "x:y", 1, 1))
+        self.tell(JobSubmitted(self.now, JOB, ranks, "x:y", 1, 1))
         self.run_deadlines()
-        self.micros.clear()
+        self.forget()
 
     def tell(self, fact: Fact) -> None:
         """Fold one fact, and what follows from it."""
@@ -56,6 +56,16 @@ class Cluster:
         for action in actions:
             for answer in self._answers(action):
                 self.tell(answer)
+
+    @property
+    def every(self) -> list[float]:
+        """All facts' times."""
+        return [one for micros in self.micros.values() for one in micros]
+
+    def forget(self) -> dict[str, list[float]]:
+        """Hand over what was taken until now."""
+        taken, self.micros = self.micros, defaultdict(list)
+        return taken
 
     def run_deadlines(self) -> None:
         """Let all deadlines pass."""
@@ -84,26 +94,40 @@ class Cluster:
         self.run_deadlines()
 
 
+    def chatter(self, node: NodeId) -> None:
+        """A check changes its mind twice, and its node is heard again."""
+        self.now += 1.0
+        self.tell(FindingReported(self.now, node, CALM))
+        self.tell(FindingReported(self.now, node, WELL))
+        self.tell(NodeHeard(self.now, node))
+
+
+def live(cluster: Cluster, crashes: int, facts: int) -> dict[str, list[float]]:
+    """Let so many recoveries happen, evenly among so many facts."""
+    chance = random.Random(0)
+    for number in range(1, crashes + 1):
+        cluster.crash(chance.randrange(len(cluster.state.jobs[JOB].seats)))
+        while len(cluster.every) < number * facts // crashes:
+            cluster.chatter(NodeId(f"n{chance.randrange(len(cluster.state.nodes))}"))
+    return cluster.forget()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--nodes", type=int, default=1000)
     parser.add_argument("--gpus", type=int, default=8, help="of each node")
-    parser.add_argument("--crashes", type=int, default=20)
+    parser.add_argument("--ranks", type=int, default=2048, help="of the one job")
     given = parser.parse_args()
-    cluster, chance = Cluster(given.nodes, given.gpus), random.Random(0)
-    for _ in range(given.crashes):
-        for _ in range(FINDINGS_PER_CRASH):
-            node = NodeId(f"n{chance.randrange(given.nodes)}")
-            cluster.now += 1.0
-            cluster.tell(FindingReported(cluster.now, node, CALM))
-            cluster.tell(FindingReported(cluster.now, node, WELL))
-            cluster.tell(NodeHeard(cluster.now, node))
-        cluster.crash(chance.randrange(given.nodes))
+    cluster = Cluster(given.nodes, given.gpus, given.ranks)
+    lived = {name: live(cluster, *mix) for name, mix in MIXES.items()}
     print(f"{'fact':<18}{'facts':>8}{'median µs':>12}{'worst µs':>12}")
-    for name, micros in sorted(cluster.micros.items()):
-        print(f"{name:<18}{len(micros):>8}{statistics.median(micros):>12.1f}{max(micros):>12.1f}")
-    every = [one for micros in cluster.micros.values() for one in micros]
-    print(f"{'all, mean':<18}{len(every):>8}{statistics.fmean(every):>12.1f}{max(every):>12.1f}")
+    for kind in sorted(set().union(*lived.values())):
+        micros = [one for taken in lived.values() for one in taken.get(kind, ())]
+        print(f"{kind:<18}{len(micros):>8}{statistics.median(micros):>12.1f}{max(micros):>12.1f}")
+    print(f"\n{'mix':<18}{'facts':>8}{'recoveries':>12}{'mean µs':>12}")
+    for name, taken in lived.items():
+        every = [one for micros in taken.values() for one in micros]
+        print(f"{name:<18}{len(every):>8}{MIXES[name][0]:>12}{statistics.fmean(every):>12.1f}")
 
 
 if __name__ == "__main__":

@@ -4,9 +4,10 @@ from dataclasses import replace
 
 from sentinel.core import incidents, reform
 from sentinel.core.conclude import conclude, leave_cordoned, resolve, waits
+from sentinel.core.crew import Crew, Worker, WorkerStage
 from sentinel.core.progress import laggards
 from sentinel.core.remedy import of, on_cordoned
-from sentinel.core.state import Job, JobStage, Rules, State, Worker, WorkerStage
+from sentinel.core.state import Job, JobStage, Rules, State
 from sentinel.model.action import Action, CollectStacks, Probe, action_id
 from sentinel.model.fact import (
     Fact,
@@ -47,6 +48,7 @@ def submitted(state: State, fact: JobSubmitted) -> list[Action]:
 def _start_over(state: State, job: Job, fact: JobSubmitted) -> None:
     """Submit a job again whose workers have all left; numbers go on, so that nothing old passes for new."""
     job.stage, job.pending, job.seats, job.high_step, job.avoid = JobStage.WAITING, "", [], -1, []
+    job.crew = Crew()
     job.world = job.wanted = fact.world
     job.min_world, job.standbys, job.trainable = fact.min_world, fact.standbys, fact.trainable
     state.deadlines = {name: at for name, at in state.deadlines.items() if f"/{job.id}" not in name}
@@ -84,7 +86,8 @@ def exited(state: State, fact: RankExited, rules: Rules) -> list[Action]:
     job, worker = _worker(state, fact)
     if job is None or worker is None or worker.stage is WorkerStage.GONE:
         return []
-    was_rank, worker.stage, worker.since = worker.stage is WorkerStage.RANK, WorkerStage.GONE, state.now
+    was_rank = worker.stage is WorkerStage.RANK
+    job.crew.dismiss(worker, state.now)
     if job.stage is JobStage.STOPPED:
         return []
     if not was_rank:
@@ -209,8 +212,7 @@ def waited(incident: Incident, timer: str, state: State, rules: Rules) -> list[A
 
 
 def _silent_seat(job: Job, state: State) -> bool:
-    nodes = (state.nodes[worker.node] for _, worker in job.seated())
-    return any(node.silent and node.cordon is None for node in nodes)
+    return any(n.silent and n.cordon is None and n.seats(job.id) for n in state.nodes.values())
 
 
 def advanced(state: State, fact: JobAdvanced, rules: Rules) -> list[Action]:
@@ -219,7 +221,7 @@ def advanced(state: State, fact: JobAdvanced, rules: Rules) -> list[Action]:
     if job is None or fact.generation != job.generation or job.stage is JobStage.STOPPED:
         return []
     job.high_step = max(job.high_step, fact.step)
-    if any(worker.stage is WorkerStage.GONE for _, worker in job.seated()):
+    if any(worker.rank >= 0 for worker in job.crew.gone.values()):
         return []  # completed before a rank was lost, and only heard of after it
     state.deadlines.pop(job.deadline(), None)
     job.stage = JobStage.RUNNING

@@ -2,6 +2,7 @@
 
 from sentinel.core import incidents
 from sentinel.core.conclude import conclude, resolve
+from sentinel.core.crew import Crew
 from sentinel.core.reform import retry, sweep
 from sentinel.core.remedy import broken, of
 from sentinel.core.state import JobStage, Node, Rules, State
@@ -23,6 +24,8 @@ def joined(state: State, fact: NodeJoined, rules: Rules) -> list[Action]:
     node = state.nodes.setdefault(fact.node, Node(fact.node))
     node.address, node.port, node.gpus, node.boot = fact.address, fact.port, fact.gpus, fact.boot
     node.left, node.misstarts = False, 0
+    for job in state.jobs.values():
+        job.crew.complete.discard(node.id)  # it may have more GPUs now
     return heard(state, fact, rules)
 
 
@@ -36,6 +39,7 @@ def left(state: State, fact: NodeLeft) -> list[Action]:
     node.ranks.clear()
     for job in state.jobs.values():
         job.workers = {name: worker for name, worker in job.workers.items() if worker.node != fact.node}
+        job.crew = Crew.of(job.workers, job.seats)
     return []
 
 

@@ -2,8 +2,9 @@
 
 from sentinel.core import notify, reform
 from sentinel.core.conclude import catch_up, leave_cordoned
+from sentinel.core.crew import Worker, WorkerStage
 from sentinel.core.evict import refuse_action
-from sentinel.core.state import Cordon, JobStage, Rules, State, Worker, WorkerStage
+from sentinel.core.state import Cordon, JobStage, Rules, State
 from sentinel.model.action import Action, Readmit, StopJob, StopWorker, action_id
 from sentinel.model.fact import Commanded
 from sentinel.model.ids import IncidentId, JobId, NodeId

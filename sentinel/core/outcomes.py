@@ -2,10 +2,11 @@
 
 from sentinel.core import incidents, notify, reform
 from sentinel.core.conclude import conclude, relapse, resolve, waits
+from sentinel.core.crew import WorkerStage
 from sentinel.core.evict import refuse_action
 from sentinel.core.remedy import of, restarts
 from sentinel.core.seating import START_ATTEMPTS
-from sentinel.core.state import Job, JobStage, Rules, State, WorkerStage
+from sentinel.core.state import Job, JobStage, Rules, State
 from sentinel.model.action import Action, Evict, action_id
 from sentinel.model.fact import DeadlinePassed, Fact, Outcome
 from sentinel.model.ids import IncidentId, JobId, NodeId, WorkerId
@@ -81,7 +82,7 @@ def _start_failed(
         failed = job.workers.get(worker)
         if failed is None or failed.stage is not WorkerStage.STARTING:
             continue
-        failed.stage, failed.since = WorkerStage.GONE, state.now
+        job.crew.dismiss(failed, state.now)
         node = state.nodes[failed.node]
         node.misstarts += 1
         state.set_deadline(f"refill/{job.id}", RETRY_S)

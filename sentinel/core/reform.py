@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable, Iterator
 
+from sentinel.core.crew import Worker, WorkerStage
 from sentinel.core.evict import refuse_action
 from sentinel.core.seating import Cannot, Seated, Wait, missing_standbys, seat
-from sentinel.core.state import Job, JobStage, Rules, State, Worker, WorkerStage
+from sentinel.core.state import Job, JobStage, Rules, State
 from sentinel.model.action import Action, Evict, Refusal, Resume, Seat, StartWorker, StopWorker, action_id
 from sentinel.model.ids import IncidentId, NodeId, WorkerId
 from sentinel.model.incident import Incident, Stage
@@ -49,7 +50,7 @@ def resume(
             yield refuse(incident, state, f"resume {job.id}", reason)
         case Wait(start=start, lacking=lacking):
             job.lacking = lacking
-            yield from retire(incident.id, job, state, [w for r, w in job.seated() if r in ranks])
+            yield from retire(incident.id, job, state, filter(None, map(job.at, sorted(ranks))))
             yield from (start_worker(incident.id, job, state, node) for node in start)
         case Seated(seats=seats):
             yield from _form(incident, job, state, rules, seats, graceful=graceful, replay=replay)
@@ -58,7 +59,7 @@ def resume(
 def _plan(job: Job, state: State, ranks: frozenset[int], elsewhere: bool) -> Seated | Wait | Cannot:
     """Move ranks elsewhere only where that costs no rank its place."""
     if elsewhere:
-        moved = [f"{rank}@{worker.node}" for rank, worker in job.seated() if rank in ranks]
+        moved = [f"{rank}@{worker.node}" for rank in sorted(ranks) if (worker := job.at(rank))]
         job.avoid += [place for place in moved if place not in job.avoid]
     plan = seat(state, job, ranks)
     if job.avoid and (isinstance(plan, Cannot) or (isinstance(plan, Seated) and len(plan.seats) < job.world)):
@@ -78,12 +79,13 @@ def _form(
     replay: bool,
 ) -> Iterator[Action]:
     running = tuple(job.seats) if graceful else ()
-    staying = {seat.worker for seat in seats}
-    leavers = [w for _, w in job.seated() if w.id not in staying and w.stage is WorkerStage.RANK]
-    stops = retire(incident.id, job, state, leavers)
+    left, taken = job.crew.changes(seats)
+    moved = {seat.worker for seat in taken}
+    stops = retire(incident.id, job, state, [job.workers[s.worker] for s in left if s.worker not in moved])
     incident.attempts += 1
     job.generation += 1
-    _sit(job, state, seats)
+    _sit(job, state, left, taken)
+    job.seats, job.crew.table = [seat.worker for seat in seats], list(seats)
     job.stage, job.pending, job.world = JobStage.FORMING, "", len(seats)
     job.avoid.clear()
     first = job.high_step < 0  # nothing was ever trained: compilation and data set-up may take long
@@ -93,16 +95,19 @@ def _form(
     yield from (form, *stops) if graceful else (*stops, form)
 
 
-def _sit(job: Job, state: State, seats: tuple[Seat, ...]) -> None:
-    """Give the seats: the one place that says who sits where."""
-    for _, worker in job.seated():
-        worker.rank = -1
-        state.nodes[worker.node].ranks.remove((job.id, worker.id))
-    job.seats = [seat.worker for seat in seats]
-    for seat_ in seats:
-        worker = job.workers[seat_.worker]
-        worker.stage, worker.gpu, worker.rank = WorkerStage.RANK, seat_.gpu, seat_.rank
-        state.nodes[worker.node].ranks.append((job.id, worker.id))
+def _sit(job: Job, state: State, left: Iterable[Seat], taken: Iterable[Seat]) -> None:
+    """Change seats: the one place that says who sits where."""
+    if len(state.jobs) > 1:
+        for node in state.nodes.values():  # where jobs share a node, the job seated last is named last
+            if node.ranks and node.ranks[0][0] != node.ranks[-1][0]:
+                node.ranks.sort(key=lambda place: place[0] == job.id)
+    for seat_ in left:
+        job.workers[seat_.worker].rank = -1
+        state.nodes[seat_.node].ranks.remove((job.id, seat_.worker))
+        job.crew.complete.discard(seat_.node)
+    for seat_ in taken:
+        job.crew.sit(job.workers[seat_.worker], seat_)
+        state.nodes[seat_.node].ranks.append((job.id, seat_.worker))
 
 
 def break_off(job: Job, state: State) -> None:
@@ -116,7 +121,7 @@ def retire(incident: IncidentId, job: Job, state: State, workers: Iterable[Worke
     actions: list[Action] = []
     for worker in workers:
         if worker.stage is not WorkerStage.GONE:
-            worker.stage, worker.since = WorkerStage.GONE, state.now
+            job.crew.dismiss(worker, state.now)
             name = action_id(incident, "stop-worker", worker.id, 1)
             actions.append(StopWorker(name, incident, job.id, worker.id, worker.node, worker.pid))
     return actions
@@ -127,6 +132,7 @@ def start_worker(incident: IncidentId, job: Job, state: State, node: NodeId) -> 
     job.born += 1
     worker = Worker(WorkerId(f"w{job.born}"), node, since=state.now)
     job.workers[worker.id] = worker
+    job.crew.expect(worker)
     name = action_id(incident, "start-worker", worker.id, 1)
     return StartWorker(name, incident, job.id, worker.id, node, -1, job.generation)
 
@@ -182,8 +188,8 @@ def forget_gone(job: Job, state: State, rules: Rules) -> None:
     since = state.now - rules.policy.action_timeout_s
     old = [
         w.id
-        for w in job.workers.values()
-        if w.stage is WorkerStage.GONE and w.since < since and w.rank < 0 and not state.nodes[w.node].silent
+        for w in job.crew.gone.values()
+        if w.since < since and w.rank < 0 and not state.nodes[w.node].silent
     ]
     for name in old:
-        del job.workers[name]
+        del job.workers[name], job.crew.gone[name]

@@ -6,7 +6,7 @@ from sentinel.core.evict import refuse_action, refuse_eviction
 from sentinel.core.incidents import OWN_TOPIC, job_topic
 from sentinel.core.predicates import Case, laggard
 from sentinel.core.reform import leave, refuse, resume
-from sentinel.core.state import Cordon, Job, JobStage, Rules, State, WorkerStage
+from sentinel.core.state import Cordon, Job, JobStage, Rules, State
 from sentinel.model.action import Action, RestartAgent, RestartGcs, StopJob, action_id
 from sentinel.model.fact import RankRaised
 from sentinel.model.ids import NodeId
@@ -146,7 +146,7 @@ def _evict(
 def on_cordoned(job: Job, state: State) -> bool:
     """Say whether a live job has ranks on cordoned nodes."""
     live = job.stage in (JobStage.RUNNING, JobStage.FORMING)
-    return live and any(state.nodes[worker.node].cordon is not None for _, worker in job.seated())
+    return live and any(n.cordon is not None and n.seats(job.id) for n in state.nodes.values())
 
 
 def _stuck(incident: Incident, state: State, rules: Rules) -> list[int]:
@@ -161,4 +161,4 @@ def _cordon(state: State, node: NodeId, cordon: Cordon) -> None:
     for job in state.jobs.values():
         for worker in job.workers.values():
             if worker.node == node and worker.rank < 0:
-                worker.stage, worker.since = WorkerStage.GONE, state.now
+                job.crew.dismiss(worker, state.now)

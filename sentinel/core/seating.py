@@ -1,10 +1,11 @@
 """Which worker becomes which rank: survivors stay, a standby on the same node comes first, then a spare."""
 
-from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 
-from sentinel.core.state import Job, JobStage, Node, State, Worker, WorkerStage
+from sentinel.core.crew import Worker, WorkerStage
+from sentinel.core.state import Job, JobStage, Node, State
 from sentinel.model.action import Seat
 from sentinel.model.finding import Health
 from sentinel.model.ids import NodeId
@@ -38,52 +39,83 @@ class Cannot:
 
 @dataclass(slots=True)
 class _Table:
-    """The seats while they are given out."""
+    """The seats while they are given out; only nodes that are asked for are looked at."""
 
     state: State
     job: Job
-    given: dict[int, Seat] = field(default_factory=dict)
-    taken: set[tuple[NodeId, int]] = field(default_factory=set)
-    """(node, GPU) with a rank, of this job or another."""
-    ready: dict[NodeId, list[Worker]] = field(default_factory=dict)
-    """Warm standbys without a seat, per usable node."""
-    starting: dict[NodeId, list[Worker]] = field(default_factory=dict)
+    vacant: frozenset[int]
+    """Ranks whose worker does not stay."""
+    given: list[Seat | None]
+    """Who stays, and who got a seat since."""
+    pools: dict[tuple[NodeId, WorkerStage], list[Worker]] = field(default_factory=dict)
+    """Workers without a seat."""
+    places: dict[NodeId, set[int]] = field(default_factory=dict)
+    """GPUs with a rank, of this job or another."""
     full: set[NodeId] = field(default_factory=set)
     """Nodes that are known to have no free GPU."""
+    hosts: list[NodeId] | None = None
+    """Nodes that had a warm standby when that was first asked, by name."""
 
-    def __post_init__(self) -> None:
-        pools = {WorkerStage.STANDBY: self.ready, WorkerStage.STARTING: self.starting}
-        for worker in self.job.workers.values():
-            if worker.stage in pools and self.usable(worker.node):
-                pools[worker.stage].setdefault(worker.node, []).append(worker)
-        self.taken |= elsewhere_taken(self.state, self.job)
+    def pool(self, node: NodeId, stage: WorkerStage) -> list[Worker]:
+        """Workers of a usable node that wait there for a seat."""
+        found = self.pools.get((node, stage))
+        if found is None:
+            known = self.state.nodes.get(node)
+            idle = self.job.crew.idle.get(node, {}).values() if known and known.usable else ()
+            found = self.pools[node, stage] = [worker for worker in idle if worker.stage is stage]
+        return found
 
-    def usable(self, node: NodeId) -> bool:
-        """Say whether a rank may be placed there."""
-        return node in self.state.nodes and self.state.nodes[node].usable
+    def ready(self, node: NodeId) -> list[Worker]:
+        """Warm standbys of a usable node without a seat."""
+        return self.pool(node, WorkerStage.STANDBY)
+
+    def with_ready(self) -> Iterator[NodeId]:
+        """Nodes that still have a warm standby, by name."""
+        if self.hosts is None:
+            self.hosts = sorted(filter(self.ready, self.job.crew.idle))
+        yield from filter(self.ready, self.hosts)
+
+    def taken(self, node: NodeId) -> set[int]:
+        """GPUs of a node that a rank has, or that are kept for one."""
+        if node not in self.places:
+            self.places[node] = {w.gpu for job, w in self._sitting(node) if self._stays(job, w)}
+        return self.places[node]
+
+    def _sitting(self, node: NodeId) -> Iterator[tuple[Job, Worker]]:
+        for owner, name in self.state.nodes[node].ranks:
+            yield self.state.jobs[owner], self.state.jobs[owner].workers[name]
+
+    def _stays(self, job: Job, worker: Worker) -> bool:
+        return worker.rank not in self.vacant if job is self.job else job.stage is not JobStage.STOPPED
 
     def free_gpu(self, node: Node, prefer: int = -1) -> int | None:
         """Return a GPU of the node that no rank has and no finding accuses."""
         if node.id in self.full:
             return None
-        order = sorted(range(node.gpus), key=lambda gpu: (gpu != prefer, gpu))
-        free = next((g for g in order if (node.id, g) not in self.taken and not _bad_gpu(node, g)), None)
+        order, taken = sorted(range(node.gpus), key=lambda gpu: (gpu != prefer, gpu)), self.taken(node.id)
+        free = next((gpu for gpu in order if gpu not in taken and not _bad_gpu(node, gpu)), None)
         if free is None:
             self.full.add(node.id)
         return free
 
     def give(self, rank: int, worker: Worker, gpu: int) -> None:
-        """Seat a worker."""
+        """Seat a standby."""
+        self.taken(worker.node).add(gpu)
         self.given[rank] = Seat(rank, worker.id, worker.node, gpu)
-        self.taken.add((worker.node, gpu))
-        if worker in self.ready.get(worker.node, ()):
-            self.ready[worker.node].remove(worker)
+        self.ready(worker.node).remove(worker)
 
 
-def elsewhere_taken(state: State, job: Job) -> set[tuple[NodeId, int]]:
-    """GPUs that other jobs' ranks have."""
-    others = (j for j in state.jobs.values() if j.id != job.id and j.stage is not JobStage.STOPPED)
-    return {(worker.node, worker.gpu) for other in others for _, worker in other.seated()}
+def _table(state: State, job: Job, replace: Collection[int]) -> _Table:
+    """Lay the table with those who stay."""
+    lost = (node for node in state.nodes.values() if node.ranks and not node.usable)
+    places = [place for node in lost for place in node.ranks]
+    cut = {job.workers[name].rank for owner, name in places if owner == job.id}
+    gone = {worker.rank for worker in job.crew.gone.values()}
+    given = [*job.crew.table, *[None] * (job.world - len(job.crew.table))]
+    for rank in (*replace, *cut, *gone):
+        if 0 <= rank < len(given):
+            given[rank] = None
+    return _Table(state, job, frozenset(rank for rank, kept in enumerate(given) if kept is None), given)
 
 
 def _bad_gpu(node: Node, gpu: int) -> bool:
@@ -93,11 +125,11 @@ def _bad_gpu(node: Node, gpu: int) -> bool:
 
 def seat(state: State, job: Job, replace: Collection[int]) -> Seated | Wait | Cannot:
     """Give every rank a worker. Ranks in `replace` get another one, not on a node that `job.avoid` names."""
-    table = _Table(state, job)
+    table = _table(state, job, replace)
     start: list[NodeId] = []
     lacking = homeless = 0
-    for rank in _keep_survivors(table, replace):
-        old = job.workers.get(job.seats[rank]) if rank < len(job.seats) else None
+    for rank in sorted(table.vacant):
+        old = job.at(rank)
         avoid = old.node if old and f"{rank}@{old.node}" in job.avoid else None
         # A swap tells more than a move to a spare: whoever sits on the old node now is the counter-test.
         if (avoid and _swap(table, rank, old)) or _seat_ready(table, rank, old, avoid):
@@ -107,7 +139,7 @@ def seat(state: State, job: Job, replace: Collection[int]) -> Seated | Wait | Ca
             homeless += 1
             continue
         lacking += 1
-        table.taken.add((room[0].id, room[1]))
+        table.taken(room[0].id).add(room[1])
         if not _claim_starting(table, room[0]):
             start.append(room[0].id)
     if job.world - homeless < max(1, job.min_world if homeless else 1):
@@ -117,38 +149,33 @@ def seat(state: State, job: Job, replace: Collection[int]) -> Seated | Wait | Ca
 
 
 def _seated(table: _Table) -> Seated:
-    seats = sorted(table.given.values(), key=lambda s: s.rank)
-    return Seated(tuple(Seat(i, s.worker, s.node, s.gpu) for i, s in enumerate(seats)))
-
-
-def _keep_survivors(table: _Table, replace: Collection[int]) -> list[int]:
-    for rank, worker in table.job.seated():
-        if worker.stage is WorkerStage.RANK and table.usable(worker.node) and rank not in replace:
-            table.give(rank, worker, worker.gpu)
-    return [rank for rank in range(table.job.world) if rank not in table.given]
+    """Close the gaps; who keeps the rank keeps the very same seat."""
+    seats = [each for each in table.given if each is not None]
+    return Seated(tuple(s if s.rank == i else Seat(i, s.worker, s.node, s.gpu) for i, s in enumerate(seats)))
 
 
 def _seat_ready(table: _Table, rank: int, old: Worker | None, avoid: NodeId | None) -> bool:
     """Seat a warm standby: on the old node if there is one or one is starting, else on another node."""
     home = old.node if old and old.node != avoid else None
-    if home and not table.ready.get(home) and table.starting.get(home):
+    if home and not table.ready(home) and table.pool(home, WorkerStage.STARTING):
         return False
-    for name in sorted((n for n, pool in table.ready.items() if pool), key=lambda n: (n != home, n)):
+    at_home = [home] if home and table.ready(home) else []
+    for name in chain(at_home, table.with_ready()):
         gpu = table.free_gpu(table.state.nodes[name], old.gpu if old and name == old.node else -1)
         if gpu is not None and name != avoid:
-            table.give(rank, min(table.ready[name], key=lambda worker: worker.since), gpu)
+            table.give(rank, min(table.ready(name), key=lambda worker: worker.since), gpu)
             return True
     return False
 
 
 def _swap(table: _Table, rank: int, old: Worker | None) -> bool:
     """Exchange places with a rank of another node, through both nodes' standbys."""
-    if old is None or not table.ready.get(old.node) or (old.node, old.gpu) in table.taken:
+    if old is None or not table.ready(old.node) or old.gpu in table.taken(old.node):
         return False
-    for other, there in sorted(table.given.items()):
-        if table.ready.get(there.node) and there.node != old.node:
-            table.give(rank, table.ready[there.node][0], there.gpu)
-            table.give(other, table.ready[old.node][0], old.gpu)
+    for other, there in enumerate(table.given):
+        if there and table.ready(there.node) and there.node != old.node:
+            table.give(rank, table.ready(there.node)[0], there.gpu)
+            table.give(other, table.ready(old.node)[0], old.gpu)
             return True
     return False
 
@@ -165,16 +192,21 @@ def _room(table: _Table, old: Worker | None, avoid: NodeId | None) -> tuple[Node
 
 
 def _claim_starting(table: _Table, node: Node) -> bool:
-    pool = table.starting.get(node.id)
+    pool = table.pool(node.id, WorkerStage.STARTING)
     return bool(pool and pool.pop(0))
 
 
 def missing_standbys(state: State, job: Job) -> Iterator[NodeId]:
     """Nodes that should start a standby, once per standby that is missing."""
-    waiting = (WorkerStage.STARTING, WorkerStage.STANDBY)
-    have = Counter(worker.node for worker in job.workers.values() if worker.stage in waiting)
-    seated = {worker.node for _, worker in job.seated()}
-    for node in sorted(state.nodes.values(), key=lambda n: n.id):
-        want = job.standbys if node.id in seated else (node.gpus if job.standbys else 0)
-        if node.usable and node.misstarts < START_ATTEMPTS:
-            yield from [node.id] * max(0, want - have[node.id])
+    for name in sorted(state.nodes.keys() - job.crew.complete):
+        node = state.nodes[name]
+        missing = wanted_standbys(node, job) - len(job.crew.idle.get(name, ()))
+        if missing <= 0:
+            job.crew.complete.add(name)
+        elif node.usable and node.misstarts < START_ATTEMPTS:
+            yield from [name] * missing
+
+
+def wanted_standbys(node: Node, job: Job) -> int:
+    """Count the standbys that a node should have: a spare one warms a worker for each GPU."""
+    return job.standbys if node.seats(job.id) else (node.gpus if job.standbys else 0)

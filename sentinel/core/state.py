@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from sentinel.core.crew import Crew, Worker
 from sentinel.model import wire
 from sentinel.model.action import Action
 from sentinel.model.fact import FindingReported, NodeReached
@@ -75,28 +76,9 @@ class Node:
         """True when a rank may be placed here."""
         return self.cordon is None and not self.silent and not self.left
 
-
-class WorkerStage(StrEnum):
-    """A worker's life."""
-
-    STARTING = "starting"
-    STANDBY = "standby"
-    RANK = "rank"
-    GONE = "gone"
-
-
-@dataclass(slots=True)
-class Worker:
-    """One process that is or may become a rank."""
-
-    id: WorkerId
-    node: NodeId
-    stage: WorkerStage = WorkerStage.STARTING
-    pid: int = 0
-    gpu: int = -1
-    rank: int = -1
-    """Its seat; -1 while it has none."""
-    since: Instant = 0.0
+    def seats(self, job: JobId) -> bool:
+        """Say whether a rank of this job sits here."""
+        return any(owner == job for owner, _ in self.ranks)
 
 
 class JobStage(StrEnum):
@@ -138,12 +120,21 @@ class Job:
     """How many workers must become ready before seating again is worth its time."""
     avoid: list[str] = field(default_factory=list)
     """`rank@node` places that a moved rank must not return to while the next generation is awaited."""
+    crew: Crew = field(init=False, repr=False, compare=False)
+    """The workers and seats again, in the order in which they are asked for."""
+
+    def __post_init__(self) -> None:
+        self.crew = Crew.of(self.workers, self.seats)
 
     def seated(self) -> Iterator[tuple[int, Worker]]:
         """Ranks with their workers."""
         for rank, worker in enumerate(self.seats):
             if worker in self.workers:
                 yield rank, self.workers[worker]
+
+    def at(self, rank: int) -> Worker | None:
+        """Return the worker of one rank."""
+        return self.workers.get(self.seats[rank]) if 0 <= rank < len(self.seats) else None
 
     def deadline(self) -> str:
         """Name of the deadline by which the present generation must have made a new step."""

@@ -21,7 +21,8 @@ class WireError(ValueError):
 
 @cache
 def _field_names(noun: type) -> tuple[str, ...]:
-    return tuple(field.name for field in dataclasses.fields(noun))
+    """Name what is written; what a noun makes of its own other fields is made again when it is read."""
+    return tuple(field.name for field in dataclasses.fields(noun) if field.init)
 
 
 def to_plain(value: Any) -> Plain:

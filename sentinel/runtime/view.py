@@ -3,8 +3,9 @@
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 
+from sentinel.core.crew import WorkerStage
 from sentinel.core.notify import place
-from sentinel.core.state import Job, Node, WorkerStage
+from sentinel.core.state import Job, Node
 from sentinel.core.watch import Watch
 from sentinel.logbook.book import Logbook
 from sentinel.logbook.entry import Row

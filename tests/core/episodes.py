@@ -6,7 +6,9 @@ from dataclasses import replace
 from hypothesis import strategies as st
 from simulated import JOB, Simulated, ecc, lost, xid
 
-from sentinel.core.state import JobStage
+from sentinel.core.crew import Crew
+from sentinel.core.seating import wanted_standbys
+from sentinel.core.state import Job, JobStage
 from sentinel.model.action import (
     Action,
     Evict,
@@ -117,6 +119,19 @@ class Checked(Simulated):
         seated = {(JOB, worker.id): worker.node for _, worker in job.seated()} if job else {}
         indexed = {place: node.id for node in self.state.nodes.values() for place in node.ranks}
         assert indexed == seated, "the index of seats agrees with the seats"
+        for known in self.state.jobs.values():
+            self._check_crew(known, Crew.of(known.workers, known.seats))
+
+    def _check_crew(self, job: Job, counted: Crew) -> None:
+        kept = job.crew
+        assert kept.table == counted.table, "seats are kept as a count of everybody gives them"
+        assert {n: list(pool) for n, pool in kept.idle.items()} == {
+            n: list(pool) for n, pool in counted.idle.items()
+        }, "so are starting workers and standbys, oldest first"
+        assert kept.gone.keys() == counted.gone.keys(), "and those who are gone"
+        for name in kept.complete:
+            want = wanted_standbys(self.state.nodes[name], job)
+            assert len(counted.idle.get(name, ())) >= want, "no standby is missing where none is looked for"
 
     # --- what goes wrong -------------------------------------------------------------------------------
 

@@ -5,8 +5,9 @@ from collections.abc import Callable
 from typing import Any
 
 from sentinel import runbooks
+from sentinel.core.crew import Worker
 from sentinel.core.decide import decide
-from sentinel.core.state import Job, Node, Rules, State, Worker
+from sentinel.core.state import Job, Node, Rules, State
 from sentinel.model.action import (
     Action,
     CollectStacks,

@@ -1,0 +1,86 @@
+"""A job's workers by what is asked of them: found again from the job itself, never part of a snapshot."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from itertools import zip_longest
+
+from sentinel.model.action import Seat
+from sentinel.model.ids import Instant, NodeId, WorkerId
+
+
+class WorkerStage(StrEnum):
+    """A worker's life."""
+
+    STARTING = "starting"
+    STANDBY = "standby"
+    RANK = "rank"
+    GONE = "gone"
+
+
+@dataclass(slots=True)
+class Worker:
+    """One process that is or may become a rank."""
+
+    id: WorkerId
+    node: NodeId
+    stage: WorkerStage = WorkerStage.STARTING
+    pid: int = 0
+    gpu: int = -1
+    rank: int = -1
+    """Its seat; -1 while it has none."""
+    since: Instant = 0.0
+
+
+@dataclass(slots=True)
+class Crew:
+    """Who sits where, who waits where, who is gone: so that replacing one rank costs no look at all."""
+
+    table: list[Seat | None] = field(default_factory=list)
+    """Each rank's seat; None where its worker is not known any more."""
+    idle: dict[NodeId, dict[WorkerId, Worker]] = field(default_factory=dict)
+    """Starting workers and standbys of each node that has any, oldest first."""
+    gone: dict[WorkerId, Worker] = field(default_factory=dict)
+    complete: set[NodeId] = field(default_factory=set)
+    """Nodes seen to miss no standby, until something about them changes."""
+
+    @classmethod
+    def of(cls, workers: Mapping[WorkerId, Worker], seats: Sequence[WorkerId]) -> "Crew":
+        """Look at everybody once."""
+        crew = cls()
+        for rank, name in enumerate(seats):
+            worker = workers.get(name)
+            crew.table.append(Seat(rank, name, worker.node, worker.gpu) if worker else None)
+        for worker in workers.values():
+            if worker.stage is WorkerStage.GONE:
+                crew.gone[worker.id] = worker
+            elif worker.stage is not WorkerStage.RANK:
+                crew.expect(worker)
+        return crew
+
+    def expect(self, worker: Worker) -> None:
+        """Take in a new worker."""
+        self.idle.setdefault(worker.node, {})[worker.id] = worker
+
+    def dismiss(self, worker: Worker, now: Instant) -> None:
+        """Its process ended, or is to end."""
+        self._waits_no_more(worker)
+        worker.stage, worker.since = WorkerStage.GONE, now
+        self.gone[worker.id] = worker
+
+    def sit(self, worker: Worker, seat: Seat) -> None:
+        """Make a worker a rank."""
+        self._waits_no_more(worker)
+        worker.stage, worker.gpu, worker.rank = WorkerStage.RANK, seat.gpu, seat.rank
+
+    def _waits_no_more(self, worker: Worker) -> None:
+        pool = self.idle.get(worker.node, {})
+        pool.pop(worker.id, None)
+        if not pool:
+            self.idle.pop(worker.node, None)
+        self.complete.discard(worker.node)
+
+    def changes(self, seats: Iterable[Seat]) -> tuple[list[Seat], list[Seat]]:
+        """Return the seats that are given up and the new ones; who stays keeps the very same seat."""
+        pairs = [(old, new) for old, new in zip_longest(self.table, seats) if old is not new]
+        return [old for old, _ in pairs if old], [new for _, new in pairs if new]
