@@ -115,7 +115,8 @@ def _table(state: State, job: Job, replace: Collection[int]) -> _Table:
     for rank in (*replace, *cut, *gone):
         if 0 <= rank < len(given):
             given[rank] = None
-    return _Table(state, job, frozenset(rank for rank, kept in enumerate(given) if kept is None), given)
+    vacant = [rank for rank, kept in enumerate(given) if kept is None]
+    return _Table(state, job, frozenset(vacant), given)
 
 
 def _bad_gpu(node: Node, gpu: int) -> bool:
@@ -149,9 +150,11 @@ def seat(state: State, job: Job, replace: Collection[int]) -> Seated | Wait | Ca
 
 
 def _seated(table: _Table) -> Seated:
-    """Close the gaps; who keeps the rank keeps the very same seat."""
-    seats = [each for each in table.given if each is not None]
-    return Seated(tuple(s if s.rank == i else Seat(i, s.worker, s.node, s.gpu) for i, s in enumerate(seats)))
+    """Close the gaps that homeless ranks leave; who keeps the rank keeps the very same seat."""
+    seats = list(filter(None, table.given))
+    if len(seats) < len(table.given):
+        seats = [s if s.rank == i else Seat(i, s.worker, s.node, s.gpu) for i, s in enumerate(seats)]
+    return Seated(tuple(seats))
 
 
 def _seat_ready(table: _Table, rank: int, old: Worker | None, avoid: NodeId | None) -> bool:
