@@ -1,7 +1,9 @@
 """A controller that can't start says so in one line, and its watchdog pages whatever is in the way."""
 
+import contextlib
 import json
 import os
+import signal
 import socket
 import sqlite3
 import subprocess
@@ -9,12 +11,14 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 from sentinel import config
 from sentinel.adapters.journal import Journal
 from sentinel.adapters.keys import ensure_keys
 from sentinel.adapters.outbox_rows import Rows
+from sentinel.demo.stage import wait
 from sentinel.runtime.watchdog import Watchdog
 
 
@@ -108,3 +112,24 @@ def test_a_second_controller_touches_nothing_of_the_first_one_s(tmp_path: Path) 
     )
     assert index.read_text().startswith("outdated")
     journal.close()
+
+
+def test_ctrl_c_while_sentinel_comes_up_leaves_nothing_started(tmp_path: Path) -> None:
+    path = settings_in(tmp_path, '[ray]\naddress = "127.0.0.1:1"')
+    (tmp_path / "uvicorn.py").write_text("import time; time.sleep(60)")  # a controller that takes long
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    argv = [sys.executable, "-m", "sentinel.cli", "--config", str(path), "up"]
+    coming = subprocess.Popen(argv, env=env, stderr=subprocess.PIPE, text=True)
+    wait("the controller is started", 30.0, (tmp_path / "controller.pid").exists)
+    coming.send_signal(signal.SIGINT)
+    coming.communicate(timeout=30)
+    left = [each for each in psutil.process_iter() if str(path) in _command_of(each)]
+    for process in left:
+        process.kill()
+    assert (coming.returncode, left) == (130, [])
+
+
+def _command_of(process: psutil.Process) -> list[str]:
+    with contextlib.suppress(psutil.Error):
+        return process.cmdline()
+    return []
