@@ -232,10 +232,15 @@ def replay(file: Annotated[Path, typer.Argument(help="A recording from the logbo
     from sentinel.runbooks import load
     from sentinel.terminal import print_replay
 
-    recording = read(file.read_text(encoding="utf-8"), str(file))
-    policy = from_plain(Policy, recording.policy) if recording.policy else _settings().policy
+    policy = _settings().policy
+    try:
+        recording = read(file.read_text(encoding="utf-8"), str(file))
+        policy = from_plain(Policy, recording.policy) if recording.policy else policy
+        state = State.from_plain(recording.state) if recording.state else State()
+    except (ValueError, KeyError, TypeError) as error:
+        told = str(error)
+        raise CommandError(told if str(file) in told else f"{file}: not a recording: {told}") from None
     rules = Rules(policy, load())
-    state = State.from_plain(recording.state) if recording.state else State()
     differing = print_replay(fold(recording.lines, state, lambda now, fact: decide(now, fact, rules)))
     raise typer.Exit(FAILED if differing else 0)
 
@@ -253,6 +258,8 @@ def check(
     from sentinel.runtime.probe import probe
     from sentinel.runtime.prober import open_gpus
 
+    if gpus not in ("nvml", "none") and not gpus.startswith("simulated:"):
+        raise CommandError(f"--gpus {gpus!r}: expected nvml, none or simulated:FILE", MISUSED)
     checks = {name: each for name, each in load().items() if not each.in_agent}
     for name in names or ():
         if name not in checks:

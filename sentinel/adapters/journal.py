@@ -190,7 +190,10 @@ class Journal:
         version, text = rows[0]
         if version > VERSION:
             raise self._unreadable(f"snapshot {seq}", NewerVersionError(version))
-        return json.loads(text)
+        try:
+            return json.loads(text)
+        except ValueError as error:
+            raise self._unreadable(f"snapshot {seq}", error) from None
 
     def _line(self, row: tuple[Any, ...]) -> Line:
         seq, version, fact, actions, policy, runbooks = row

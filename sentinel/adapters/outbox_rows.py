@@ -59,7 +59,8 @@ class Rows:
             (version,) = self._db.execute("PRAGMA user_version").fetchone()
             if version > VERSION:
                 raise OutboxError(f"{path}: outbox version {version} is newer than {VERSION}")
-            self._db.executescript(f"{SCHEMA} PRAGMA user_version={VERSION};")
+            if version < VERSION:  # a full disk takes no write, not even of what is there
+                self._db.executescript(f"{SCHEMA} PRAGMA user_version={VERSION};")
         except sqlite3.Error as error:
             raise OutboxError(f"{path}: {error}") from error
 

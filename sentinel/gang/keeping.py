@@ -1,10 +1,11 @@
 """Keeping a rank's state: memory snapshots, here and at a peer, and checkpoints when they are due."""
 
+import contextlib
 from pathlib import Path
 
 from sentinel.gang.group import job_path
 from sentinel.gang.orders import FormOrder, WorkerSpec
-from sentinel.gang.snapshots import PeerSender, Slots, encode, snapshots_of
+from sentinel.gang.snapshots import NoRoomError, PeerSender, Slots, encode, snapshots_of
 from sentinel.heartbeat import HeartbeatWriter
 from sentinel.model.trainable import Trainable
 
@@ -17,9 +18,11 @@ class Keeper:
     def __init__(self, spec: WorkerSpec, memory: Path, trainable: Trainable, beats: HeartbeatWriter) -> None:
         self._spec, self._memory, self._trainable, self._beats = spec, memory, trainable, beats
         self._sender: PeerSender | None = None
+        self._kept = -1
 
     def aim(self, order: FormOrder) -> None:
         """Keep for this generation: its rank's slots, its peer."""
+        self._kept = -1
         self._slots = Slots(snapshots_of(self._memory, self._spec.job), "owner", order.rank)
         if self._sender is not None:
             self._sender.close()
@@ -28,18 +31,24 @@ class Keeper:
             spec = self._spec
             self._sender = PeerSender(spec.job, order.rank, order.peer, spec.secret)
 
-    def acked(self, step: int) -> int:
-        """Give the newest step that the peer has too; with no peer, `step` itself."""
-        return self._sender.acked_step if self._sender else step
+    def acked(self) -> int:
+        """Give the newest step of which this node and the peer, if there is one, have copies; -1 before."""
+        return self._sender.acked_step if self._sender else self._kept
 
     def keep(self, order: FormOrder, step: int, complete: int) -> None:
         """Take a memory snapshot, and start a checkpoint when one is due."""
         if step % self._spec.snapshot_every == 0:
-            parts = encode(self._trainable.state())
-            self._slots.write(step, order.generation, order.world, parts, keep=complete)
-            if self._sender is not None:
-                self._sender.send(step, order.generation, order.world, parts, keep=complete)
+            with contextlib.suppress(NoRoomError):  # the agent tells of a full volume
+                self._snapshot(order, step, complete)
             self._beats.snapshot_done(max(complete, -1))
         if self._spec.checkpoint_every and (step + 1) % self._spec.checkpoint_every == 0:
             self._beats.phase("save")
             self._trainable.save(job_path(self._spec.job_dir, "checkpoints", "."), step)
+
+    def _snapshot(self, order: FormOrder, step: int, complete: int) -> None:
+        """Write this rank's own copy, and then have one sent to its peer."""
+        parts = encode(self._trainable.state())
+        self._slots.write(step, order.generation, order.world, parts, keep=complete)
+        self._kept = step
+        if self._sender is not None:
+            self._sender.send(step, order.generation, order.world, parts, keep=complete)

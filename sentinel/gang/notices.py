@@ -13,12 +13,18 @@ from sentinel.model.wire import to_plain
 
 
 def leave(memory: Path, name: str, event: Event) -> None:
-    """Leave an event for the agent, whole or not at all, and nudge it."""
+    """Leave an event for the agent, whole or not at all, and nudge it.
+
+    In a full memory directory it is lost; that a rank has failed is in its heartbeat record all the same.
+    """
     directory = memory / "errors"
-    directory.mkdir(parents=True, exist_ok=True)
     unfinished = directory / f".{name}"
-    unfinished.write_text(json.dumps(to_plain(event)))
-    unfinished.rename(directory / f"{name}.json")
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        unfinished.write_text(json.dumps(to_plain(event)))
+        unfinished.rename(directory / f"{name}.json")
+    except OSError:
+        unfinished.unlink(missing_ok=True)
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as nudge:
         nudge.setblocking(False)
         nudge.sendto(b"", os.fspath(memory / "nudge"))

@@ -215,7 +215,7 @@ class RankRunner:
         step, complete = first, -1
         losses = loss_log(self._spec, order)
         while True:
-            vote = (max(self._keeper.acked(self._step), -1) + 1) * 2 + int(self._pause)
+            vote = (self._keeper.acked() + 1) * 2 + int(self._pause)
             result = self._trainable.step(step, vote)
             if not math.isfinite(result.loss) and step not in order.skip:
                 raise NotFiniteError(step, result)

@@ -19,6 +19,10 @@ class SnapshotError(Exception):
     """A snapshot can't be written, sent, found or believed; the message says why, in one line."""
 
 
+class NoRoomError(SnapshotError):
+    """The memory takes no snapshot now. What it holds stands, and training can go on."""
+
+
 def encode(state: Mapping[str, Any]) -> list[Part]:
     """Give the state as parts: an index, then the bytes of each tensor.
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
-from sentinel.gang.snapshot_codec import Part, SnapshotError
+from sentinel.gang.snapshot_codec import NoRoomError, Part, SnapshotError
 
 KINDS = ("owner", "peer")
 SLOTS = 3
@@ -76,7 +76,7 @@ class Slots:
             with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b", buffering=0) as file:
                 return _fill(file, blank, parts, crc)
         except OSError as error:
-            raise SnapshotError(f"{path}: {error.strerror or error}") from error
+            raise NoRoomError(f"{path}: {error.strerror or error}") from error
 
     def inventory(self) -> list[SlotInfo]:
         """Give the complete slots, newest generation and step first; payloads are not looked at."""

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from sentinel.gang.snapshot_codec import SnapshotError, decode, encode
+from sentinel.gang.snapshot_codec import NoRoomError, SnapshotError, decode, encode
 from sentinel.gang.snapshot_holder import SnapshotHolder
 from sentinel.gang.snapshot_peer import PeerSender
 from sentinel.gang.snapshot_slots import Slots, slots_in, snapshots_of
@@ -21,6 +21,7 @@ from sentinel.model.ids import Seconds
 __all__ = [
     "Copies",
     "Copy",
+    "NoRoomError",
     "PeerSender",
     "Slots",
     "SnapshotError",

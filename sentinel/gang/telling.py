@@ -1,5 +1,6 @@
 """What a rank tells: what ended its generation, how its checkpoints fare, and every step's loss."""
 
+import contextlib
 import json
 import os
 import time
@@ -95,6 +96,7 @@ def loss_log(spec: WorkerSpec, order: FormOrder) -> Callable[[int, StepResult], 
 
     def write(step: int, result: StepResult) -> None:
         line = {"step": step, "loss": float(result.loss).hex(), "g": order.generation, "at": time.time()}
-        file.write(json.dumps(line) + "\n")
+        with contextlib.suppress(OSError):  # a full disk costs lines of the log, not the run
+            file.write(json.dumps(line) + "\n")
 
     return write

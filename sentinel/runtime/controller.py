@@ -15,8 +15,9 @@ from sentinel import config, runbooks
 from sentinel.adapters.console_pages import ConsolePages
 from sentinel.adapters.journal import Journal
 from sentinel.adapters.journal_file import JournalError
-from sentinel.adapters.keys import Keys, ensure_keys
+from sentinel.adapters.keys import KeyFileError, Keys, ensure_keys
 from sentinel.adapters.outbox import Outbox, Timing
+from sentinel.adapters.outbox_rows import OutboxError
 from sentinel.adapters.page_channel import PageChannel
 from sentinel.adapters.slack import Slack
 from sentinel.adapters.transport import Reports
@@ -49,6 +50,9 @@ from sentinel.web.view import Command, CommandRefusedError
 TICK_S = 0.05
 """How late a deadline may be; a tick costs microseconds."""
 
+START_ERRORS = (config.ConfigError, runbooks.RunbookError, KeyFileError, JournalError, OutboxError, OSError)
+"""What a person has to mend; told in one line."""
+
 
 class Clock:
     """Epoch seconds that never go back."""
@@ -72,8 +76,9 @@ class Controller:
         self._keys = keys
         books = runbooks.load()
         self.rules = Rules(settings.policy, books)
+        self._routes = self._channels(), self._channels()
+        journal = Journal(self._state_dir / "journal.db")  # first: its lock keeps a second controller out
         self.scribe = Scribe(self._state_dir)
-        journal = Journal(self._state_dir / "journal.db")
         self.ledger = Ledger(journal, self.rules, runbooks.hash_of(books), self._perform, self._changed)
         self.ledger.load()
         self.watch = Watch(settings.policy, self.now())
@@ -99,8 +104,8 @@ class Controller:
                 self._rounds.run(self.settings.policy.grace_s),
                 gcs,
                 self._link.run(),
-                self._outbox.run(self._channels()),
-                self._emergency.run(self._channels()),
+                self._outbox.run(self._routes[0]),
+                self._emergency.run(self._routes[1]),
                 self.scribe.run(self.ledger),
                 self._serve_web(),
             ):
@@ -253,7 +258,7 @@ def main() -> None:
     arguments = parser.parse_args()
     try:
         asyncio.run(_run(config.load(arguments.config)))
-    except (config.ConfigError, runbooks.RunbookError, JournalError, OSError) as error:
+    except START_ERRORS as error:
         sys.exit(f"sentinel controller: {error}")
 
 

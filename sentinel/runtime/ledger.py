@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from sentinel.adapters.journal import Journal
+from sentinel.adapters.journal import Journal, Loaded
 from sentinel.adapters.journal_file import JournalError
 from sentinel.core.decide import decide
 from sentinel.core.state import Rules, State
 from sentinel.model.action import Action, Page, Refusal
 from sentinel.model.fact import Fact, JournalBack, JournalFailed
-from sentinel.model.wire import to_plain
+from sentinel.model.wire import WireError, to_plain
 from sentinel.runtime.failpoints import reach
 
 log = structlog.get_logger("ledger")
@@ -53,13 +53,20 @@ class Ledger:
         loaded = self.journal.load()
         self.snapshot_due = loaded.snapshot_seq + SNAPSHOT_EVERY_LINES
         if loaded.snapshot is not None:
-            self.state = State.from_plain(loaded.snapshot)
+            self.state = self._state_of(loaded)
         for _, fact, recorded in loaded.tail:
             for action in decide(self.state, fact, self.rules):
                 self.state.unfinished.pop(action.id, None)
             for action in recorded:
                 if not isinstance(action, Refusal):
                     self.state.unfinished[action.id] = action
+
+    def _state_of(self, loaded: Loaded) -> State:
+        try:
+            return State.from_plain(loaded.snapshot)
+        except (WireError, KeyError, TypeError) as error:
+            where = f"{self.journal.path}, snapshot {loaded.snapshot_seq}"
+            raise JournalError(f"{where}: {error}", permanent=True) from None
 
     def absorb(self, facts: Sequence[Fact]) -> bool:
         """Fold facts, commit them with their actions, then perform these; true when all is committed."""

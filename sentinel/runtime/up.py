@@ -37,7 +37,7 @@ def up(settings: config.Settings, path: Path | None = None) -> str:
     pid = running or _start(settings, path)
     try:
         _wait_for_answer(settings, pid)
-    except UpError:
+    except BaseException:  # Ctrl-C, too
         if not running:
             _end(pid, within_s=10.0)  # nothing is left half started
         raise

@@ -7,6 +7,7 @@ import fcntl
 import os
 import select
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -17,7 +18,8 @@ import structlog
 
 from sentinel import config
 from sentinel.adapters.console_pages import ConsolePages
-from sentinel.adapters.outbox import Outbox
+from sentinel.adapters.outbox import Delivered, Outbox
+from sentinel.adapters.outbox_rows import OutboxError
 from sentinel.adapters.page_channel import PageChannel
 from sentinel.adapters.slack import Slack
 from sentinel.model.action import Page, action_id
@@ -32,6 +34,8 @@ LONGEST_WAIT_S = 10.0
 HOPELESS = 5
 """Short lives in a row that are paged: neither restarting nor waiting helps."""
 SWITCH_EVERY_S = 60.0
+PAGED_WITHIN_S = 30.0
+"""Then the controller is started again, page or no page."""
 
 
 class Watchdog:
@@ -43,6 +47,7 @@ class Watchdog:
         self._argv += ["--config", str(path)] if path else []
         self._pid_file = settings.cluster.state_dir / "controller.pid"
         self._log = settings.cluster.state_dir / "controller.log"
+        self._child = 0
         self._short_lives = 0
         self._fed = 0.0
 
@@ -57,7 +62,7 @@ class Watchdog:
                 self._short_lives = self._short_lives + 1 if short else 0
                 log.warning("controller-ended", short_lives=self._short_lives)
                 if self._short_lives == HOPELESS:
-                    asyncio.run(self._page())
+                    self._tell()
                 time.sleep(min(LONGEST_WAIT_S, RESTART_AFTER_S * 2 ** max(0, self._short_lives - 1)))
 
     @contextlib.contextmanager
@@ -86,7 +91,9 @@ class Watchdog:
             child = subprocess.Popen(
                 self._argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
             )
-        self._pid_file.write_text(str(child.pid))
+        self._child = child.pid
+        with contextlib.suppress(OSError):  # on a full disk only a next watchdog can't adopt it
+            self._pid_file.write_text(str(child.pid))
         log.info("controller-started", pid=child.pid)
         return child.pid
 
@@ -103,6 +110,7 @@ class Watchdog:
             os.close(handle)
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(pid, os.WNOHANG)
+            self._child = 0
 
     def _feed(self) -> None:
         url = self._settings.cluster.dead_man_switch
@@ -114,32 +122,51 @@ class Watchdog:
         except httpx.HTTPError as error:
             log.warning("switch-not-fed", error=str(error))
 
+    def _tell(self) -> None:
+        """Page; what keeps the controller down may also keep pages, and must not end the watching."""
+        try:
+            asyncio.run(self._page())
+        except (OSError, OutboxError, sqlite3.Error) as error:
+            log.error("not-paged", error=str(error))
+
     async def _page(self) -> None:
         """Say through the usual channels that Sentinel itself is down; its own outbox may be the trouble."""
         pages, state_dir = self._settings.pages, self._settings.cluster.state_dir
         channels: list[PageChannel] = [ConsolePages(state_dir / "pages.log")]
-        if token := pages.token():
-            channels.insert(0, Slack(token, pages.channel, base_url=pages.base_url))
+        with contextlib.suppress(config.ConfigError):  # perhaps the very reason; the file takes the page
+            if token := pages.token():
+                channels.insert(0, Slack(token, pages.channel, base_url=pages.base_url))
         name = IncidentId(f"watchdog-{int(time.time())}")
         lines = self._log.read_text(errors="replace").splitlines()[-5:] if self._log.exists() else []
         body = "\n".join([f"{HOPELESS} restarts in a row did not help. Its last words:", *lines])
         title = "Sentinel's controller does not start"
         page = Page(action_id(name, "page", "on-call", 1), name, 1, title, body, "open")
-        outbox = Outbox(state_dir / "watchdog-outbox.db", lambda *_: None)
+        arrived = asyncio.Event()
+        outbox = _outbox(state_dir / "watchdog-outbox.db", lambda *_: arrived.set())
         outbox.enqueue(page)
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(30.0):
-                await outbox.run(channels)
+            async with asyncio.timeout(PAGED_WITHIN_S), asyncio.TaskGroup() as tasks:
+                delivering = tasks.create_task(outbox.run(channels))
+                await arrived.wait()
+                delivering.cancel()
 
     def stop(self, *_: object) -> None:
         """Stop the controller and end."""
-        pid = self._adopt()
+        pid = self._adopt() or self._child
         if pid:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
                 self._outlive(pid)
         self._pid_file.unlink(missing_ok=True)
         sys.exit(0)
+
+
+def _outbox(path: Path, delivered: Delivered) -> Outbox:
+    """Open the watchdog's own outbox; on a disk that takes none, one in memory."""
+    try:
+        return Outbox(path, delivered)
+    except OutboxError:
+        return Outbox(":memory:", delivered)
 
 
 def main() -> None:

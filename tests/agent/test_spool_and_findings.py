@@ -1,6 +1,11 @@
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
+from sentinel.demo.network import available
 from sentinel.model.finding import Finding, Health
 from sentinel.model.report import ProbedSeen
 from sentinel.runtime.agent.findings import FindingBook
@@ -72,3 +77,21 @@ def test_metrics_are_grouped_by_family_with_their_type() -> None:
         'sentinel_xid_events_total{xid="79",gpu="0"} 0',
         'sentinel_xid_events_total{xid="79",gpu="1"} 2',
     ]
+
+
+@pytest.mark.root
+@pytest.mark.skipif(bool(available()), reason="mounting a small volume needs root")
+def test_a_full_memory_directory_refuses_a_lease_instead_of_ending_who_renews_it(tmp_path: Path) -> None:
+    """A page that was never written can't be had on a full tmpfs: the first store would be a SIGBUS."""
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "sentinel-test", str(tmp_path)], check=True)
+    try:
+        (tmp_path / "filler").write_bytes(bytes(64 << 10))
+        program = "import sys, pathlib; from sentinel.runtime.agent.lease import Lease\n"
+        program += (
+            "try: Lease(pathlib.Path(sys.argv[1])).renew()\nexcept OSError as error: print(error.strerror)"
+        )
+        argv = [sys.executable, "-c", program, str(tmp_path / "lease")]
+        tried = subprocess.run(argv, capture_output=True, text=True, check=False)
+        assert (tried.returncode, tried.stdout) == (0, "No space left on device\n")
+    finally:
+        subprocess.run(["umount", "-l", str(tmp_path)], check=True)

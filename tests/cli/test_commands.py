@@ -233,12 +233,22 @@ def sentinel(*words: str, where: Path) -> subprocess.CompletedProcess[str]:
         pytest.param(["status"], 1, "api.token", id="no controller was ever here"),
         pytest.param(["replay", "none.jsonl"], 1, "none.jsonl: No such file", id="no recording"),
         pytest.param(["replay", "bad.toml"], 1, "bad.toml", id="not a recording"),
+        pytest.param(["replay", "binary"], 1, "binary: not a recording: 'utf-8' codec", id="not even text"),
+        pytest.param(
+            ["replay", "policy"], 1, "policy: not a recording: Policy has no", id="policy of another"
+        ),
+        pytest.param(["replay", "state"], 1, "state: not a recording: expected a State", id="foreign state"),
+        pytest.param(["check", "--gpus", "amd"], 2, "--gpus 'amd': expected nvml, none or", id="wrong GPUs"),
     ],
 )
 def test_an_error_is_one_line_and_no_traceback(
     tmp_path: Path, words: list[str], code: int, says: str
 ) -> None:
     (tmp_path / "bad.toml").write_text("[job]\nwrold = 3\n")
+    (tmp_path / "binary").write_bytes(b"\xd0\xff")
+    header = {"recording": "I-1", "v": 1, "policy": None, "state_seq": 0, "state": None}
+    (tmp_path / "policy").write_text(json.dumps(header | {"policy": {"kind": "Policy", "nope": 1}}))
+    (tmp_path / "state").write_text(json.dumps(header | {"state": {"nodes": 1}}))
     ended = sentinel(*words, where=tmp_path)
     assert (ended.returncode, ended.stdout) == (code, "")
     assert says in ended.stderr

@@ -11,7 +11,10 @@ class Lease:
 
     def __init__(self, path: Path) -> None:
         with path.open("a+b") as file:
-            file.truncate(8)
+            if file.tell() != 8:
+                file.truncate(0)
+                file.write(bytes(8))  # a full memory directory says so here, and not with SIGBUS later
+                file.flush()
             self._memory = mmap.mmap(file.fileno(), 8)
 
     def renew(self) -> None:

@@ -1,0 +1,135 @@
+"""A controller that can't start says so in one line, and its watchdog pages whatever is in the way."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from sentinel import config
+from sentinel.adapters.journal import Journal
+from sentinel.adapters.keys import ensure_keys
+from sentinel.adapters.outbox_rows import Rows
+from sentinel.demo.stage import wait
+from sentinel.runtime.watchdog import Watchdog
+
+
+def unreadable_token(state: Path) -> str:
+    return f'[pages]\nslack_token_file = "{state}/missing"'
+
+
+def broken_key(state: Path) -> str:
+    ensure_keys(state / "keys")
+    (state / "keys" / "controller.key").write_text("short")
+    return ""
+
+
+def newer_outbox(state: Path) -> str:
+    Rows(state / "outbox.db").close()
+    with sqlite3.connect(state / "outbox.db") as db:
+        db.execute("PRAGMA user_version=99")
+    return ""
+
+
+def torn_snapshot(state: Path) -> str:
+    journal = Journal(state / "journal.db")
+    journal.save_snapshot(0, {})
+    journal._db.execute("UPDATE snapshot SET seq = 1, state = '{'")
+    journal.close()
+    return ""
+
+
+def foreign_snapshot(state: Path) -> str:
+    journal = Journal(state / "journal.db")
+    journal.save_snapshot(1, {"of": "something else"})
+    journal.close()
+    return ""
+
+
+def settings_in(state: Path, more: str) -> Path:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    path = state / "sentinel.toml"
+    path.write_text(f'[cluster]\nstate_dir = "{state}"\nreport_port = {port}\nweb_port = {port}\n{more}')
+    return path
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        pytest.param(unreadable_token, "pages.slack_token_file: No such file", id="token file"),
+        pytest.param(broken_key, "controller.key: not a CURVE key", id="key file"),
+        pytest.param(newer_outbox, "outbox version 99 is newer", id="outbox of a newer version"),
+        pytest.param(torn_snapshot, "journal.db, snapshot 1: ", id="torn snapshot"),
+        pytest.param(foreign_snapshot, "journal.db, snapshot 1: ", id="snapshot of something else"),
+    ],
+)
+def test_a_controller_that_can_t_start_says_why_in_one_line(
+    tmp_path: Path, spoil: Callable[[Path], str], said: str
+) -> None:
+    path = settings_in(tmp_path, spoil(tmp_path))
+    argv = [sys.executable, "-m", "sentinel.runtime.controller", "--config", str(path)]
+    ended = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 1
+    [line] = ended.stderr.splitlines()
+    assert line.startswith("sentinel controller: ")
+    assert said in line
+    assert not list(tmp_path.glob("ray-link.log"))
+
+
+@pytest.mark.parametrize("spoil", [unreadable_token, newer_outbox])
+def test_the_watchdog_pages_whatever_keeps_the_controller_down(
+    tmp_path: Path, spoil: Callable[[Path], str]
+) -> None:
+    path = settings_in(tmp_path, spoil(tmp_path))
+    if (outbox := tmp_path / "outbox.db").exists():
+        outbox.rename(tmp_path / "watchdog-outbox.db")
+    Watchdog(config.load(path, env={}), path)._tell()
+    [page] = map(json.loads, (tmp_path / "pages.log").read_text().splitlines())
+    assert "does not start" in page["title"]
+
+
+def test_a_second_controller_touches_nothing_of_the_first_one_s(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal.db")
+    index = tmp_path / "logbook" / "index.jsonl"
+    index.parent.mkdir()
+    index.write_text("\n".join(["outdated"] * 20))
+    path = settings_in(tmp_path, "")
+    argv = [sys.executable, "-m", "sentinel.runtime.controller", "--config", str(path)]
+    ended = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    assert (
+        ended.stderr
+        == f"sentinel controller: journal {journal.path} has a writer already (pid {os.getpid()})\n"
+    )
+    assert index.read_text().startswith("outdated")
+    journal.close()
+
+
+def test_ctrl_c_while_sentinel_comes_up_leaves_nothing_started(tmp_path: Path) -> None:
+    path = settings_in(tmp_path, '[ray]\naddress = "127.0.0.1:1"')
+    (tmp_path / "uvicorn.py").write_text("import time; time.sleep(60)")  # a controller that takes long
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    argv = [sys.executable, "-m", "sentinel.cli", "--config", str(path), "up"]
+    coming = subprocess.Popen(argv, env=env, stderr=subprocess.PIPE, text=True)
+    wait("the controller is started", 30.0, (tmp_path / "controller.pid").exists)
+    coming.send_signal(signal.SIGINT)
+    coming.communicate(timeout=30)
+    left = [each for each in psutil.process_iter() if str(path) in _command_of(each)]
+    for process in left:
+        process.kill()
+    assert (coming.returncode, left) == (130, [])
+
+
+def _command_of(process: psutil.Process) -> list[str]:
+    with contextlib.suppress(psutil.Error):
+        return process.cmdline()
+    return []
