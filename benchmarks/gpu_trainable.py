@@ -51,6 +51,7 @@ class _Vast:
 
 
 def _write_far_away() -> None:
-    """Write out of bounds; CUDA raises, and the kernel log says Xid 31."""
-    torch.as_tensor(_Vast(torch.zeros(1, dtype=torch.uint8, device="cuda")), device="cuda")[FAR] = 1
+    """Write out of bounds in a kernel, which no call checks; CUDA raises, and the kernel log says Xid 31."""
+    vast = torch.as_tensor(_Vast(torch.zeros(1, dtype=torch.uint8, device="cuda")), device="cuda")
+    vast[FAR : FAR + 1].add_(1)
     torch.cuda.synchronize()

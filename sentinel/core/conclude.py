@@ -103,6 +103,8 @@ def catch_up(state: State, rules: Rules) -> list[Action]:
         done = remedy.apply(incident, state, rules) if waiting else []
         actions += [*done, *(notify.page(incident, state, rules, done) if done else ())]
     for job in state.jobs.values():
+        if job.stage is JobStage.WAITING and not job.workers:
+            state.set_deadline(f"place/{job.id}", 0.0)  # it was submitted meanwhile
         actions += reform.retry(state, job, rules)
     return [*actions, *leave_cordoned(state, rules)]
 

@@ -118,6 +118,8 @@ def _deadline(state: State, fact: DeadlinePassed, rules: Rules) -> list[Action]:
             return outcomes.remedy_again(state, IncidentId(first), fact, rules)
         case "evict":
             return outcomes.evict_again(state, IncidentId(first), NodeId(second), rules)
+        case "trust":
+            return outcomes.trust_again(state, NodeId(first), rules)
         case "place" if job:
             return jobs.place(state, job, rules)
         case "refill" if job:

@@ -56,9 +56,10 @@ def _start_over(state: State, job: Job, fact: JobSubmitted) -> None:
 
 
 def place(state: State, job: Job, rules: Rules) -> list[Action]:
-    """Start a new job once there are GPUs for all its ranks."""
+    """Start a new job once there are GPUs for all its ranks; in observe-only mode too, for it was asked for."""
     room = sum(node.gpus for node in state.nodes.values() if node.usable)
-    if job.stage is not JobStage.WAITING or job.workers or room < job.world:
+    waits = job.stage is JobStage.WAITING and not job.workers
+    if not waits or room < job.world or state.stopped or state.frozen:
         return []
     return list(reform.resume(reform.upkeep(job, state), job, state, rules))
 

@@ -17,6 +17,8 @@ from sentinel.model.runbook import Remedy
 TOLD = frozenset({"evict", "resume", "stacks", "restart-agent", "restart-gcs"})
 """Kinds whose outcome is evidence."""
 RETRY_S = 2.0
+TRUST_S = 60.0
+"""A node where workers do not start gets one more try this often: its raylet may be back by then."""
 
 
 def outcome(state: State, fact: Outcome, rules: Rules) -> list[Action]:
@@ -85,10 +87,25 @@ def _start_failed(
         job.crew.dismiss(failed, state.now)
         node = state.nodes[failed.node]
         node.misstarts += 1
+        if node.misstarts >= START_ATTEMPTS:
+            state.set_deadline(f"trust/{node.id}", TRUST_S)
         state.set_deadline(f"refill/{job.id}", RETRY_S)
         if node.misstarts == START_ATTEMPTS and job.stage is not JobStage.RUNNING:
             return _tell(state, job, fact, rules)
     return []
+
+
+def trust_again(state: State, name: NodeId, rules: Rules) -> list[Action]:
+    """Give a node where workers did not start one more try."""
+    node = state.nodes.get(name)
+    if node is None or node.misstarts < START_ATTEMPTS:
+        return []
+    node.misstarts = START_ATTEMPTS - 1
+    return [
+        action
+        for job in state.jobs.values()
+        for action in reform.retry(state, job, rules) or reform.refill(job, state, rules)
+    ]
 
 
 def _tell(state: State, job: Job, fact: Fact, rules: Rules) -> list[Action]:

@@ -79,6 +79,10 @@ class Watch:
         pulse = self._pulses.get(job)
         return tuple(pulse.losses) if pulse else ()
 
+    def hello(self, node: NodeId, now: Instant) -> None:
+        """A node introduced itself: it is heard, though its first report is still on the way."""
+        self._heard[node] = now
+
     def report(self, report: Report, state: State, now: Instant) -> list[Fact]:
         """Take one report in; its events become facts, its beats move the pulses."""
         facts: list[Fact] = []

@@ -49,7 +49,9 @@ class Inbox:
         fresh = known is None or (known.boot, known.port, known.address, known.gpus) != said
         log.info("agent", node=hello.node, address=hello.address, new=fresh)
         if fresh or (known is not None and (known.silent or known.left)):
-            joined = NodeJoined(self._now(), hello.node, hello.address, hello.port, hello.gpus, hello.boot)
+            now = self._now()
+            self._watch.hello(hello.node, now)
+            joined = NodeJoined(now, hello.node, hello.address, hello.port, hello.gpus, hello.boot)
             self._ledger.absorb([joined])
 
     def _report(self, report: Report) -> int | None:

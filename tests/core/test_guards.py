@@ -7,7 +7,8 @@ from simulated import BOOKS, Simulated, ecc
 
 from sentinel.core.state import Rules
 from sentinel.model.action import Evict, Readmit, Refusal, Resume, StartWorker
-from sentinel.model.ids import Cause
+from sentinel.model.fact import Commanded, JobSubmitted
+from sentinel.model.ids import Cause, JobId
 from sentinel.model.policy import Policy
 
 
@@ -172,3 +173,14 @@ def test_a_failed_eviction_is_paged_and_tried_again() -> None:
     assert cluster.evicted() == [bad, bad]
     assert len({action.id for action in cluster.all(Evict)}) == 2
     assert (len(cluster.pages()), cluster.going()) == (1, True)
+
+
+def test_a_job_that_is_submitted_while_actions_are_stopped_starts_when_they_are_allowed() -> None:
+    cluster = Simulated()
+    cluster.tell(Commanded(cluster.now, "stop-actions", "", "anna", "", 0.0))
+    cluster.tell(JobSubmitted(cluster.now, JobId("second"), 1, "x:y", 0, 1))
+    cluster.run(30)
+    assert cluster.all(StartWorker) == []
+    cluster.tell(Commanded(cluster.now, "resume-actions", "", "anna", "", 0.0))
+    cluster.run(30)
+    assert {start.job for start in cluster.all(StartWorker)} == {"second"}

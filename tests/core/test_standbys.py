@@ -1,10 +1,12 @@
 """Standbys: every node that should have more of them is seen, whatever changed about it."""
 
-from simulated import Simulated
+from simulated import JOB, Simulated
 
 from sentinel.core.crew import WorkerStage
-from sentinel.model.fact import NodeJoined, NodeLeft
-from sentinel.model.ids import NodeId
+from sentinel.core.seating import START_ATTEMPTS
+from sentinel.model.action import StartWorker
+from sentinel.model.fact import NodeJoined, NodeLeft, RankExited
+from sentinel.model.ids import NodeId, WorkerId
 
 SPARE = NodeId("n2")
 
@@ -33,3 +35,20 @@ def test_a_node_that_left_and_joins_again_gets_its_standby_again() -> None:
     assert standbys(cluster) == 0
     join(cluster, gpus=1)
     assert standbys(cluster) == 1
+
+
+def test_a_node_where_workers_did_not_start_is_tried_again_now_and_then() -> None:
+    cluster = Simulated(nodes=2, world=1)
+    cluster.never_starts = {SPARE}
+    cluster.tell(RankExited(cluster.now, JOB, -1, *_standby(cluster), SPARE, -1, 1, 0, "signal 9"))
+    cluster.run(600)
+    tries = len(cluster.all(StartWorker))
+    assert START_ATTEMPTS < tries < 20
+    cluster.never_starts = set()
+    cluster.run(120)
+    assert standbys(cluster) == 1
+
+
+def _standby(cluster: Simulated) -> list[WorkerId]:
+    waiting = (w for w in cluster.job.workers.values() if w.stage is WorkerStage.STANDBY)
+    return [worker.id for worker in waiting if worker.node == SPARE]

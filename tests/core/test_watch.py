@@ -6,7 +6,7 @@ import pytest
 from simulated import JOB, Simulated
 
 from sentinel.core.watch import Watch
-from sentinel.model.fact import Fact, JobAdvanced, JobStalled, NodeHeard, NodeSilent, RankSlow
+from sentinel.model.fact import Fact, JobAdvanced, JobStalled, NodeHeard, NodeJoined, NodeSilent, RankSlow
 from sentinel.model.ids import NodeId
 from sentinel.model.report import RankBeat, Report
 
@@ -172,3 +172,13 @@ def test_a_worker_without_a_seat_moves_no_pulse() -> None:
     beat = replace(cluster.beat(0), worker="w99", step=9)  # type: ignore[arg-type]
     assert cluster.watch.report(Report(NodeId("n1"), "b", 0, (beat,), ()), cluster.state, cluster.now) == []
     assert cluster.watch.median_step(JOB) is None
+
+
+def test_a_node_that_has_just_introduced_itself_is_not_silent() -> None:
+    cluster = Watched()
+    newcomer = NodeId("n9")
+    cluster.watch.hello(newcomer, cluster.now)
+    cluster.tell(NodeJoined(cluster.now, newcomer, "10.0.0.9", 1, 1, "boot"))
+    silent = [f.node for f in cluster.watch.tick(cluster.state, cluster.now) if isinstance(f, NodeSilent)]
+    assert newcomer not in silent
+    assert len(silent) == cluster.job.world + 1, "those that never said a word are"
