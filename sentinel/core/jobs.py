@@ -56,7 +56,7 @@ def _start_over(state: State, job: Job, fact: JobSubmitted) -> None:
 
 
 def place(state: State, job: Job, rules: Rules) -> list[Action]:
-    """Start a new job once there are GPUs for all its ranks; in observe-only mode too, for it was asked for."""
+    """Start a new job once there are GPUs for all its ranks; in observe-only mode too: it was asked for."""
     room = sum(node.gpus for node in state.nodes.values() if node.usable)
     waits = job.stage is JobStage.WAITING and not job.workers
     if not waits or room < job.world or state.stopped or state.frozen:
