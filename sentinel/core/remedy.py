@@ -33,8 +33,8 @@ def apply(incident: Incident, state: State, rules: Rules) -> list[Action]:
     assert diagnosis is not None
     assert remedy is not None
     mark = f"{diagnosis.cause} {[(s.node, s.rank) for s in diagnosis.suspects]}"
-    if incident.remedied == mark and not broken(job):
-        return []
+    if incident.remedied == mark and (remedy is Remedy.FREEZE or not broken(job)):
+        return []  # frozen actions that a human has resumed since stay resumed
     blocked = "" if remedy in (Remedy.FREEZE, Remedy.NONE) else refuse_action(state, rules)
     incident.remedied = "" if blocked else mark
     if blocked:

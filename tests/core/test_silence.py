@@ -90,6 +90,22 @@ def test_what_happens_while_frozen_is_refused_and_done_after_the_thaw() -> None:
     assert set(cluster.stages()) == {"resolved"}
 
 
+def test_a_human_who_resumes_actions_amid_a_cut_is_not_overruled_by_it() -> None:
+    cluster = Simulated(world=3)
+    cut = [cluster.node(1), cluster.node(2)]
+    cluster.doors = dict.fromkeys(cut, ("ok", "ok", 5))
+    cluster.silence(*cut)
+    cluster.run(2)
+    cluster.crash(0)
+    cluster.run(5)
+    assert cluster.resumed() == []
+    before = len(cluster.all(Refusal))
+    cluster.command("resume-actions")
+    assert cluster.state.frozen == ""
+    cluster.run(5)
+    assert not any("frozen" in refusal.reason for refusal in cluster.all(Refusal)[before:])
+
+
 def test_a_dead_node_among_a_healed_cut_is_still_found() -> None:
     cluster = Simulated()
     nodes = sorted(cluster.state.nodes)
