@@ -168,11 +168,12 @@ class Watch:
             if pulse is None or pulse.stalled or pulse.generation != job.generation:
                 continue
             pace = median(pulse.pace) if pulse.pace else 0.0
-            age = now - pulse.stepped_at
             limit = max(self._policy.stall_s, self._policy.stall_factor * pace)
-            if age <= limit:
+            if now - pulse.stepped_at <= limit or (age := self._still(job, pulse)) <= limit:
                 continue
             beats = list(self._job_beats(job, now))
+            if not beats:
+                continue  # nobody is heard: that is silence, and says nothing about the job
             if self._excused(job, [beat for beat, _ in beats], age):
                 pulse.excused_at = now
             if now - pulse.excused_at <= limit:  # a slow save has just ended: the step still has to be made
@@ -180,6 +181,11 @@ class Watch:
             pulse.stalled = True
             told, nodes = tuple(beat for beat, _ in beats), tuple(node for _, node in beats)
             yield JobStalled(now, job.id, job.generation, round(age, 3), round(pace, 4), told, nodes)
+
+    def _still(self, job: Job, pulse: _Pulse) -> Seconds:
+        """How long the ranks' own reports show no new step; while no report comes, nothing is shown."""
+        nodes = {worker.node for _, worker in job.seated()}
+        return max((self._heard.get(node, 0.0) for node in nodes), default=0.0) - pulse.stepped_at
 
     def _excused(self, job: Job, beats: Sequence[RankBeat], age: Seconds) -> bool:
         """Say whether standing still is no stall: set-up, load, save and a first step take their time.

@@ -115,6 +115,25 @@ def test_a_silent_node_is_told_once_and_its_last_beats_are_no_evidence() -> None
     assert NodeHeard in {type(fact) for fact in cluster.report(9)}
 
 
+def test_a_job_that_nobody_is_heard_of_is_not_stalled_and_goes_on_when_the_nodes_are_heard_again() -> None:
+    cluster = Watched()
+    cluster.doors = dict.fromkeys(map(str, cluster.state.nodes), ("ok", "ok", 40))
+    for step in range(10):
+        cluster.report(step)
+    cluster.mute = set(cluster.state.nodes)
+    for _ in range(60):
+        for fact in cluster.report(10):
+            cluster.tell(fact)
+        cluster.run(0)
+    assert (cluster.said(JobStalled), cluster.causes()) == ([], ["control-cut"])
+    cluster.mute = set()
+    for step in range(70, 90):
+        for fact in cluster.report(step):
+            cluster.tell(fact)
+    cluster.run(20)
+    assert (cluster.resumed(), cluster.causes(), cluster.state.frozen) == ([], ["control-cut"], "")
+
+
 def test_nobody_is_silent_in_the_grace_period_of_a_new_watch() -> None:
     cluster = Watched()
     cluster.watch = Watch(cluster.rules.policy, cluster.now)
