@@ -31,7 +31,8 @@ def load() -> dict[str, Check]:
 def _own() -> Iterator[tuple[str, Any]]:
     for module in sorted(pkgutil.iter_modules(__path__), key=lambda each: each.name):
         name = f"{__name__}.{module.name}"
-        yield name, getattr(_import(name), "CHECK", None)
+        if not module.name.startswith("_"):  # such a one only helps a check
+            yield name, getattr(_import(name), "CHECK", None)
 
 
 def _import(name: str) -> Any:

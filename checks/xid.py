@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from sentinel.checks import _nvlink5
 from sentinel.model.check import Check, Machine
 from sentinel.model.finding import Finding, Health
 
@@ -22,6 +23,7 @@ FATAL = {
 """Codes that the catalogue sends to a workflow, and that the field treats as fatal."""
 FATAL_ACTIONS = {"RESET_GPU", "RESTART_BM", "RESTART_VM", "CHECK_MECHANICALS"}
 OTHER = "other"
+NVLINK5_HEALTH = {"RESET_GPU": Health.CRITICAL, "XID_154_EVAL": Health.WARNING, "IGNORE": Health.WARNING}
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +117,23 @@ def _judge(event: XidEvent, gpus: Mapping[str, int]) -> Finding:
     if event.pid is not None:
         evidence["pid"] = event.pid
     summary = f"Xid {event.xid} on {component}: {entry.mnemonic}"
+    if event.xid in _nvlink5.CODES:
+        return _judge_nvlink5(event, component, summary, evidence)
     return Finding("xid", f"xid-{event.xid}", component, health_of(event.xid), summary, evidence, event=True)
+
+
+def _judge_nvlink5(
+    event: XidEvent, component: str, summary: str, evidence: dict[str, str | int | float]
+) -> Finding:
+    """Judge by the line's registers; what the table does not decide is unknown."""
+    found = _nvlink5.resolve(event.xid, event.line)
+    if found is None:
+        return Finding("xid", f"xid-{event.xid}", component, Health.UNKNOWN, summary, evidence, event=True)
+    health = NVLINK5_HEALTH.get(found.action, Health.UNKNOWN)
+    code = "nvlink5-fatal" if health is Health.CRITICAL else f"xid-{event.xid}"
+    evidence |= {"action": found.action, "investigate": found.investigate, "link": found.link}
+    said = f"{summary}, {found.unit} on link {found.link}: {found.action}"
+    return Finding("xid", code, component, health, said, evidence, event=True)
 
 
 def counts(sample: XidSample) -> dict[str, int]:

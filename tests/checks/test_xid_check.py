@@ -89,3 +89,52 @@ def test_counts_show_zeros_and_keep_labels_bounded() -> None:
     assert counts['xid_events_total{xid="79",gpu="3"}'] == 0
     assert counts['xid_events_total{xid="other",gpu="other"}'] == 100
     assert len(counts) < 200
+
+
+NVLINK5 = "NVRM: Xid (PCI:0000:00:06): {}, {} XC0 i0 Link 09 ({} {} 0x00000000 0x00000000)"
+
+
+@pytest.mark.parametrize(
+    ("xid_", "event", "info", "status", "code", "health"),
+    [
+        pytest.param(
+            149, "NETIR_LINK_EVT  Fatal  ", "0x004525c6", "0x00000000", "nvlink5-fatal", Health.CRITICAL,
+            id="link down for its signal: reset the GPU",
+        ),
+        pytest.param(
+            149, "NETIR_LINK_EVT  Fatal  ", "0x028025c6", "0x00000000", "xid-149", Health.WARNING,
+            id="link down because of the host: ignore here",
+        ),
+        pytest.param(
+            144, "SAW_MVB Fatal", "0x00000001", "0x00000002", "nvlink5-fatal", Health.CRITICAL,
+            id="the second layout",
+        ),
+        pytest.param(
+            144, "SAW_MVB Nonfatal", "0x00000001", "0x00000004", "xid-144", Health.WARNING, id="ignore"
+        ),
+        pytest.param(
+            145, "RLW_REMAP Nonfatal", "0x00000004", "0x00000001", "xid-145", Health.WARNING,
+            id="the driver will say in an Xid 154",
+        ),
+        pytest.param(
+            149, "NETIR_LINK_EVT Fatal", "0x03f025c6", "0x00000000", "xid-149", Health.UNKNOWN,
+            id="a reason that the table does not know",
+        ),
+        pytest.param(
+            147, "SAW_MVB Fatal", "0x00000001", "0x00000002", "xid-147", Health.UNKNOWN,
+            id="a unit of another code",
+        ),
+    ],
+)  # fmt: skip
+def test_the_registers_of_an_nvlink5_line_decide(
+    xid_: int, event: str, info: str, status: str, code: str, health: Health
+) -> None:
+    (finding,) = findings(NVLINK5.format(xid_, event, info, status))
+    assert (finding.code, finding.component, finding.health) == (code, "gpu-3", health)
+
+
+def test_an_nvlink5_line_without_registers_is_unknown() -> None:
+    (finding,) = findings(
+        "NVRM: Xid (PCI:0000:00:06): 149, NETIR_LINK_EVT Fatal XC 1 i 2 Link 01 [0x0000000a]"
+    )
+    assert (finding.code, finding.health) == ("xid-149", Health.UNKNOWN)
