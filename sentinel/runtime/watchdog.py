@@ -24,6 +24,7 @@ from sentinel.adapters.page_channel import PageChannel
 from sentinel.adapters.slack import Slack
 from sentinel.model.action import Page, action_id
 from sentinel.model.ids import IncidentId
+from sentinel.runtime import logs
 
 log = structlog.get_logger("watchdog")
 
@@ -174,6 +175,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--config", type=Path, help="sentinel.toml")
     arguments = parser.parse_args()
+    logs.to_stdout()
     try:
         watchdog = Watchdog(config.load(arguments.config), arguments.config)
     except config.ConfigError as error:
