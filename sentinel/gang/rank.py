@@ -28,6 +28,8 @@ LEAVE_S = 1.5
 """A group that forms is left within 40 ms of an abort, unless a peer died before it connected."""
 STUCK_EXIT = 76
 """EX_PROTOCOL: what this process waits for can't come."""
+SLOWER_STEP = 2.0
+"""A step may take this many times as long as the one before it and be no halt."""
 LEASE_LAPSED_EXIT = 75
 """EX_TEMPFAIL: nothing is wrong with this process, it must merely not go on alone."""
 
@@ -68,7 +70,7 @@ class RankRunner:
         self._formed: dict[int, Formed | str] = {}
         self._idle = True
         self._step = -1
-        self._progress_at = time.monotonic()
+        self._step_s = 0.0
         self._keeper = Keeper(spec, memory, self._trainable, self._beats)
         self._teller = Teller(spec, worker, memory)
         for name, target in (("training", self._train_forever), ("lease", self._watch_lease)):
@@ -216,10 +218,11 @@ class RankRunner:
         losses = loss_log(self._spec, order)
         while True:
             vote = (self._keeper.acked() + 1) * 2 + int(self._pause)
+            began = time.monotonic()
             result = self._trainable.step(step, vote)
             if not math.isfinite(result.loss) and step not in order.skip:
                 raise NotFiniteError(step, result)
-            self._step, self._progress_at = step, time.monotonic()
+            self._step, self._step_s = step, time.monotonic() - began
             self._beats.step_done(step, result.loss, result.outside_s, result.arrival)
             losses(step, result)
             complete = max(complete, min(vote // 2 for vote in result.votes) - 1)
@@ -233,12 +236,18 @@ class RankRunner:
     # --- the lease -------------------------------------------------------------------------------------
 
     def _watch_lease(self) -> None:
-        """Stop this process when nobody controls it any more AND it makes no progress."""
+        """Stop this process when nobody controls it any more AND it makes no progress.
+
+        A long step is progress: its collectives come and go, or it takes no longer than the one before.
+        """
+        seen: tuple[int, ...] = ()
+        moved_at = time.monotonic()
         while True:
             time.sleep(0.5)
-            stuck = time.monotonic() - self._progress_at
-            if self._idle:
-                self._progress_at = time.monotonic()
-            elif stuck > self._spec.lease_s and notices.lease_age(self._memory) > self._spec.lease_s:
+            now, motion = time.monotonic(), (self._step, *self._beats.motion())
+            if self._idle or motion != seen:
+                seen, moved_at = motion, now
+            patience = max(self._spec.lease_s, SLOWER_STEP * self._step_s)
+            if now - moved_at > patience and notices.lease_age(self._memory) > self._spec.lease_s:
                 self._beats.fail("lease lapsed and no progress: stopping")
                 os._exit(LEASE_LAPSED_EXIT)
