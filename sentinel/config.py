@@ -47,6 +47,12 @@ class Cluster(_Table):
     """A URL that the watchdog posts to each minute; whoever runs it pages when the posts stop."""
 
     @property
+    def web_url(self) -> str:
+        """Where the controller's pages are for a process of this host."""
+        host = "127.0.0.1" if self.bind in ("0.0.0.0", "::") else self.bind  # noqa: S104
+        return f"http://{host}:{self.web_port}"
+
+    @property
     def keys_dir(self) -> Path:
         """Where the key files lie; agents need a copy of some of them."""
         return self.state_dir / "keys"

@@ -1,18 +1,23 @@
-"""A controller as a process: what keeps it from starting is one line, and a full disk does not end it."""
+"""A controller as a process: what keeps it from starting, a full disk under its log, and who misses it."""
 
+import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import IO, Any
 
 import httpx
 import pytest
 
+from sentinel import config
 from sentinel.adapters.keys import Keys
+from sentinel.runtime.watchdog import Watchdog
 
 DEADLINE_S = 60.0
 
@@ -23,9 +28,9 @@ def free_port() -> int:
     return port
 
 
-def settings(root: Path, state_dir: Path, web_port: int) -> list[str]:
+def settings(root: Path, state_dir: Path, web_port: int, more: str = "") -> list[str]:
     file = root / "sentinel.toml"
-    ports = f"report_port = {free_port()}\nweb_port = {web_port}\n"
+    ports = f"report_port = {free_port()}\nweb_port = {web_port}\n{more}\n"
     file.write_text(f"[cluster]\nstate_dir = '{state_dir}'\n{ports}[ray]\naddress = '127.0.0.1:1'\n")
     return [sys.executable, "-m", "sentinel.runtime.controller", "--config", str(file)]
 
@@ -65,23 +70,53 @@ def full() -> IO[str]:
 
 def test_a_log_on_a_full_disk_does_not_end_the_controller(tmp_path: Path, full: IO[str]) -> None:
     port = free_port()
-    controller = subprocess.Popen(settings(tmp_path, tmp_path, port), stdout=full, stderr=full)
-    try:
-        url, keys = f"http://127.0.0.1:{port}/api", Keys(tmp_path / "keys")
-        until(lambda: controller.poll() is not None or (tmp_path / "keys" / "api.token").exists())
-        with httpx.Client(trust_env=False, timeout=10.0) as web:
-            until(lambda: controller.poll() is not None or answers(web, f"{url}/status"))
-            assert controller.poll() is None
-            token = {"Authorization": f"Bearer {keys.api_token}"}
-            assert web.post(f"{url}/stop-actions", json={"reason": "a test"}, headers=token).is_success
+    with running(settings(tmp_path, tmp_path, port), port, full) as controller:
+        token = {"Authorization": f"Bearer {Keys(tmp_path / 'keys').api_token}"}
+        url = f"http://127.0.0.1:{port}/api/stop-actions"
+        assert httpx.post(url, json={"reason": "a test"}, headers=token, trust_env=False).is_success
         assert controller.poll() is None
+
+
+def test_a_controller_that_hangs_is_missed_by_the_dead_man_s_switch(tmp_path: Path, full: IO[str]) -> None:
+    port, fed = free_port(), threading.Semaphore(0)
+
+    class Switch(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            fed.release()
+            self.send_response(200)
+            self.end_headers()
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Switch) as switch:
+        threading.Thread(target=switch.serve_forever, daemon=True).start()
+        more = f"dead_man_switch = 'http://127.0.0.1:{switch.server_port}/'"
+        argv = settings(tmp_path, tmp_path, port, more)
+        watchdog = Watchdog(config.load(Path(argv[-1]), {}), None)
+        with running(argv, port, full) as controller:
+            controller.send_signal(signal.SIGSTOP)
+            watchdog._feed()
+            assert not fed.acquire(blocking=False)
+            controller.send_signal(signal.SIGCONT)
+            watchdog._feed()
+            assert fed.acquire(blocking=False)
+        switch.shutdown()
+
+
+@contextmanager
+def running(argv: list[str], port: int, log: IO[str]) -> Iterator[subprocess.Popen[bytes]]:
+    """A controller that answers."""
+    controller = subprocess.Popen(argv, stdout=log, stderr=log)
+    try:
+        until(lambda: controller.poll() is not None or answers(port))
+        assert controller.poll() is None
+        yield controller
     finally:
+        controller.send_signal(signal.SIGCONT)
         controller.terminate()
         controller.wait()
 
 
-def answers(web: httpx.Client, url: str) -> bool:
+def answers(port: int) -> bool:
     try:
-        return web.get(url).is_success
+        return httpx.get(f"http://127.0.0.1:{port}/healthz", trust_env=False).is_success
     except httpx.TransportError:
         return False
