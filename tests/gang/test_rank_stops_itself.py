@@ -1,13 +1,15 @@
-"""Whose lease has lapsed stops when nothing moves any more, and never in a healthy run."""
+"""A rank stops itself when it waits for what can't come, and never in a healthy run."""
 
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("torch")
+from sentinel.gang.rank import FORM_TIMEOUT_S
 
 FOREVER = "3600"
 
@@ -34,3 +36,9 @@ def test_a_step_longer_than_the_lease_stops_nobody(tmp_path: Path, manner: str, 
 
 def test_a_rank_that_stands_still_without_a_controller_stops_itself(tmp_path: Path) -> None:
     assert rank(tmp_path, "silent", "0.1", FOREVER, FOREVER).returncode == 75
+
+
+def test_a_rank_that_its_old_group_does_not_let_go_stops_itself(tmp_path: Path) -> None:
+    begun = time.monotonic()
+    assert rank(tmp_path, "held", FOREVER).returncode == 76
+    assert time.monotonic() - begun < FORM_TIMEOUT_S
