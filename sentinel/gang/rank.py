@@ -1,6 +1,7 @@
 """A worker's training thread: it waits for an order, joins the generation, steps until something ends it."""
 
 import contextlib
+import gc
 import importlib
 import math
 import os
@@ -61,6 +62,8 @@ class RankRunner:
             os.environ["SENTINEL_TRAINER"] = spec.trainer_config
         self._trainable = load_trainable(spec.trainable)
         self._trainable.warm()
+        gc.collect()
+        gc.freeze()  # torch's 300,000 objects stay, and would make each later collection 0.3 s long
         self._lock = threading.Condition()
         self._order: FormOrder | None = None
         self._pause = False
@@ -173,6 +176,7 @@ class RankRunner:
                 self._group.leave()
             with contextlib.suppress(Exception):
                 self._trainable.teardown()
+            gc.collect()  # a group lies in cycles: its sockets and threads would stay until somebody collects
 
     def _answer(self, order: FormOrder, formed: Formed | str) -> None:
         with self._lock:
@@ -232,6 +236,8 @@ class RankRunner:
             if any(vote % 2 for vote in result.votes):
                 self._beats.phase("pause")
                 return
+            if self._group is None or self._group.aborted:
+                return  # a rank alone, whom no collective tells
             step += 1
 
     # --- the lease -------------------------------------------------------------------------------------
