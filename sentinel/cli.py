@@ -84,8 +84,7 @@ def _ask(method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
     from sentinel.adapters.keys import Keys
 
     cluster = _settings().cluster
-    host = "127.0.0.1" if cluster.bind in ("0.0.0.0", "::") else cluster.bind  # noqa: S104
-    url = f"http://{host}:{cluster.web_port}/api/{path}"
+    url = f"{cluster.web_url}/api/{path}"
     headers = {"Authorization": f"Bearer {Keys(cluster.keys_dir).api_token}"}
     try:
         answer = httpx.request(method, url, json=body, headers=headers, timeout=10, trust_env=False)

@@ -43,8 +43,14 @@ class Cluster(_Table):
     """Agents report here."""
     web_port: int = Field(default=7800, ge=1, le=65535)
     """Status, logbook, metrics and control API."""
-    dead_man_switch: str = ""
+    dead_man_switch: str = Field(default="", pattern=r"^(https?://([^\s/@]+@)?[\w.-]+(:\d+)?(/\S*)?)?$")
     """A URL that the watchdog posts to each minute; whoever runs it pages when the posts stop."""
+
+    @property
+    def web_url(self) -> str:
+        """Where the controller's pages are for a process of this host."""
+        host = "127.0.0.1" if self.bind in ("0.0.0.0", "::") else self.bind  # noqa: S104
+        return f"http://{host}:{self.web_port}"
 
     @property
     def keys_dir(self) -> Path:
@@ -55,7 +61,7 @@ class Cluster(_Table):
 class Ray(_Table):
     """How the controller's hands reach Ray."""
 
-    address: str = "auto"
+    address: str = Field(default="auto", pattern=r"^(auto|[^\s/]+:\d{1,5})$")
     """The GCS, `host:port`; with `auto`, the one of this machine, it is neither watched nor restarted."""
 
 
@@ -118,6 +124,8 @@ class Pages(_Table):
             return self.slack_token_file.read_text(encoding="utf-8").strip()
         except OSError as error:
             raise ConfigError(f"pages.slack_token_file: {error.strerror}: {self.slack_token_file}") from None
+        except UnicodeDecodeError:
+            raise ConfigError(f"pages.slack_token_file: is no text: {self.slack_token_file}") from None
 
 
 def _reasons(noun: type) -> dict[str, str]:

@@ -33,8 +33,9 @@ class FileFollower:
             if self._file < 0:
                 return []
         try:
+            replaced = self._was_replaced()  # asked first: what is written until then is in the old file
             lines = self._rest_of_file()
-            if self._was_replaced():
+            if replaced and not self._behind():
                 self.close()
                 self._open()
                 lines += self._rest_of_file() if self._file >= 0 else []
@@ -42,6 +43,10 @@ class FileFollower:
             self.error = f"{self._path}: {error.strerror}"
             return []
         return lines
+
+    def _behind(self) -> bool:
+        """Whether the file has more than was read."""
+        return os.lseek(self._file, 0, os.SEEK_CUR) < os.fstat(self._file).st_size
 
     def _rest_of_file(self) -> list[str]:
         if os.fstat(self._file).st_size < os.lseek(self._file, 0, os.SEEK_CUR):

@@ -27,7 +27,7 @@ class SlackError(ChannelError):
 
 
 class Slack:
-    """A PageChannel on Slack's Web API. `channel` is an id such as `C0123`: look-ups take no names."""
+    """A PageChannel on Slack's Web API. `channel` is an id such as `C0123`, or a name such as `#oncall`."""
 
     looks_up = True
 
@@ -43,6 +43,7 @@ class Slack:
         """`link` is where to read on; `{incident}` in it is filled in."""
         self.name = f"slack:{channel}"
         self._channel = channel
+        self._id = "" if channel.startswith("#") else channel
         self._link = link
         # The library's own retries would post again after a dropped reply without looking first.
         self._client = WebClient(token, base_url, timeout=timeout, retry_handlers=[])
@@ -57,19 +58,21 @@ class Slack:
 
     async def open(self, page: Page) -> str:
         """Post the incident's message and give its `ts`."""
-        return await self._call(
-            lambda: str(
-                self._client.chat_postMessage(
-                    channel=self._channel, metadata=metadata(MESSAGE, page), **self._content(page)
-                )["ts"]
+
+        def post() -> str:
+            answer = self._client.chat_postMessage(
+                channel=self._channel, metadata=metadata(MESSAGE, page), **self._content(page)
             )
-        )
+            self._id = str(answer["channel"])
+            return str(answer["ts"])
+
+        return await self._call(post)
 
     async def edit(self, page: Page, ref: str) -> None:
         """Replace the message's text, blocks and metadata."""
         await self._call(
             lambda: self._client.chat_update(
-                channel=self._channel, ts=ref, metadata=metadata(MESSAGE, page), **self._content(page)
+                channel=self._where(), ts=ref, metadata=metadata(MESSAGE, page), **self._content(page)
             )
         )
 
@@ -89,9 +92,8 @@ class Slack:
         """Look through the channel's messages since then for the incident's."""
 
         def search() -> tuple[str, int] | None:
-            oldest = f"{since - CLOCK_SLACK:.6f}"
-            pages = self._pages(self._client.conversations_history, channel=self._channel, oldest=oldest)
-            for message in pages:
+            query = {"channel": self._where(), "oldest": f"{since - CLOCK_SLACK:.6f}"}
+            for message in self._messages(self._client.conversations_history, **query):
                 payload = _payload(message, MESSAGE)
                 if payload.get("incident") == page.incident:
                     return str(message["ts"]), int(payload.get("revision", -1))
@@ -104,16 +106,30 @@ class Slack:
         wanted = {"incident": page.incident, "revision": page.revision}
 
         def search() -> bool:
-            replies = self._pages(self._client.conversations_replies, channel=self._channel, ts=ref)
+            query = {"channel": self._where(), "ts": ref}
+            replies = self._messages(self._client.conversations_replies, **query)
             return any(_payload(reply, DETAIL) == wanted for reply in replies)
 
         return await self._call(search)
 
-    def _pages(self, method: Callable[..., Any], **query: Any) -> Iterator[dict[str, Any]]:
+    def _where(self) -> str:
+        """Give the channel's id: Slack takes a name for a post, and for nothing else."""
+        if not self._id:
+            kinds = "public_channel,private_channel"
+            known = self._listed("channels", self._client.conversations_list, types=kinds)
+            self._id = next((str(each["id"]) for each in known if f"#{each['name']}" == self._channel), "")
+        if not self._id:
+            raise SlackError("channel_not_found", permanent=True)
+        return self._id
+
+    def _messages(self, method: Callable[..., Any], **query: Any) -> Iterator[dict[str, Any]]:
+        return self._listed("messages", method, include_all_metadata=True, **query)
+
+    def _listed(self, what: str, method: Callable[..., Any], **query: Any) -> Iterator[dict[str, Any]]:
         cursor = None
         while cursor != "":
-            answer = method(include_all_metadata=True, limit=200, cursor=cursor, **query)
-            yield from answer["messages"]
+            answer = method(limit=200, cursor=cursor, **query)
+            yield from answer[what]
             cursor = (answer.get("response_metadata") or {}).get("next_cursor") or ""
 
     def _content(self, page: Page) -> dict[str, Any]:
@@ -122,6 +138,8 @@ class Slack:
     async def _call(self, call: Callable[[], T]) -> T:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, call)
+        except SlackError:
+            raise
         except SlackApiError as error:
             raise _judged(error) from error
         except (OSError, SlackClientError, ValueError) as error:

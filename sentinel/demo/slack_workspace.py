@@ -54,6 +54,7 @@ class Workspace:
         self._log = log
         self._seconds_per_post = seconds_per_post
         self._last_post: dict[str, float] = {}
+        self._ids: dict[str, str] = {}
 
     def control(self, script: list[Behaviour], seconds_per_post: float | None) -> None:
         """Follow this script from now on; unanswered requests are let go."""
@@ -108,7 +109,11 @@ class Workspace:
                 file.write(json.dumps({**entry, "text": form.get("text")}, ensure_ascii=False) + "\n")
 
     def _apply(self, method: str, form: dict[str, Any]) -> dict[str, Any]:
+        if method != "chat.postMessage" and str(form.get("channel")).startswith("#"):
+            return refusal("channel_not_found")  # Slack takes a name for a post only
         match method:
+            case "conversations.list":
+                return {"ok": True, "channels": [{"id": i, "name": name} for name, i in self._ids.items()]}
             case "auth.test":
                 return {"ok": True, "team": "demo", "user": "sentinel", "bot_id": "B1"}
             case "chat.postMessage":
@@ -127,7 +132,7 @@ class Workspace:
             return refusal(problem)
         order = next(self._order)
         message = Message(
-            channel=str(form["channel"]),
+            channel=self._id(str(form["channel"])),
             ts=f"{int(time.time())}.{order:06d}",
             order=order,
             at=time.time(),
@@ -138,6 +143,12 @@ class Workspace:
         )
         self.messages.append(message)
         return {"ok": True, "channel": message.channel, "ts": message.ts, "message": {"text": message.text}}
+
+    def _id(self, channel: str) -> str:
+        """Give a channel's id; one that is posted to by a new name exists from then on."""
+        if not channel.startswith("#"):
+            return channel
+        return self._ids.setdefault(channel[1:], f"C-{channel[1:].upper()}")
 
     def _update(self, form: dict[str, Any]) -> dict[str, Any]:
         found = [m for m in self._in(form) if m.ts == form.get("ts")]

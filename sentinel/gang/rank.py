@@ -1,6 +1,7 @@
 """A worker's training thread: it waits for an order, joins the generation, steps until something ends it."""
 
 import contextlib
+import gc
 import importlib
 import math
 import os
@@ -25,9 +26,11 @@ FORM_TIMEOUT_S = 20.0
 CONNECT_S = 2.0
 ABORT_EVERY_S = 0.5
 LEAVE_S = 1.5
-"""A group that forms is left within 40 ms of an abort, unless a peer died before it connected."""
+"""A group is left within 40 ms of an abort, or else hardly ever."""
 STUCK_EXIT = 76
 """EX_PROTOCOL: what this process waits for can't come."""
+SLOWER_STEP = 2.0
+"""A step may take this many times as long as the one before it and be no halt."""
 LEASE_LAPSED_EXIT = 75
 """EX_TEMPFAIL: nothing is wrong with this process, it must merely not go on alone."""
 
@@ -59,6 +62,8 @@ class RankRunner:
             os.environ["SENTINEL_TRAINER"] = spec.trainer_config
         self._trainable = load_trainable(spec.trainable)
         self._trainable.warm()
+        gc.collect()
+        gc.freeze()  # torch's 300,000 objects stay, and would make each later collection 0.3 s long
         self._lock = threading.Condition()
         self._order: FormOrder | None = None
         self._pause = False
@@ -68,7 +73,7 @@ class RankRunner:
         self._formed: dict[int, Formed | str] = {}
         self._idle = True
         self._step = -1
-        self._progress_at = time.monotonic()
+        self._step_s = 0.0
         self._keeper = Keeper(spec, memory, self._trainable, self._beats)
         self._teller = Teller(spec, worker, memory)
         for name, target in (("training", self._train_forever), ("lease", self._watch_lease)):
@@ -124,14 +129,15 @@ class RankRunner:
     def _leave_older(self, generation: int, ordered: float) -> None:
         """Free the training thread from an older group; repeated, for it may still open connections.
 
-        A thread that waits for a dead peer to connect can't be freed at all: gloo waits a minute there.
-        Then this process ends, and a standby takes its place in a fraction of that.
+        A thread that waits for a dead peer to connect can't be freed at all: gloo waits a minute there. One
+        in a collective is not always: in one of 100 abortions gloo waited on, all its sockets closed
+        (measured). Then this process ends, and a standby takes its place in a fraction of that.
         """
         if self._idle or self._group is None or self._group.generation >= generation:
             return
         self._group.abort(s.store.port for g, s in self._served.items() if g >= generation)
-        if self._meeting and time.monotonic() > ordered + LEAVE_S:
-            self._beats.fail("can't leave a group whose peer died while it formed: stopping")
+        if (self._meeting or self._beats.in_collective) and time.monotonic() > ordered + LEAVE_S:
+            self._beats.fail("can't leave a group that will not let go: stopping")
             os._exit(STUCK_EXIT)
 
     def _settled(self, generation: int) -> bool:
@@ -170,6 +176,7 @@ class RankRunner:
                 self._group.leave()
             with contextlib.suppress(Exception):
                 self._trainable.teardown()
+            gc.collect()  # a group lies in cycles: its sockets and threads would stay until somebody collects
 
     def _answer(self, order: FormOrder, formed: Formed | str) -> None:
         with self._lock:
@@ -216,10 +223,11 @@ class RankRunner:
         losses = loss_log(self._spec, order)
         while True:
             vote = (self._keeper.acked() + 1) * 2 + int(self._pause)
+            began = time.monotonic()
             result = self._trainable.step(step, vote)
             if not math.isfinite(result.loss) and step not in order.skip:
                 raise NotFiniteError(step, result)
-            self._step, self._progress_at = step, time.monotonic()
+            self._step, self._step_s = step, time.monotonic() - began
             self._beats.step_done(step, result.loss, result.outside_s, result.arrival)
             losses(step, result)
             complete = max(complete, min(vote // 2 for vote in result.votes) - 1)
@@ -228,17 +236,25 @@ class RankRunner:
             if any(vote % 2 for vote in result.votes):
                 self._beats.phase("pause")
                 return
+            if self._group is None or self._group.aborted:
+                return  # a rank alone, whom no collective tells
             step += 1
 
     # --- the lease -------------------------------------------------------------------------------------
 
     def _watch_lease(self) -> None:
-        """Stop this process when nobody controls it any more AND it makes no progress."""
+        """Stop this process when nobody controls it any more AND it makes no progress.
+
+        A long step is progress: its collectives come and go, or it takes no longer than the one before.
+        """
+        seen: tuple[int, ...] = ()
+        moved_at = time.monotonic()
         while True:
             time.sleep(0.5)
-            stuck = time.monotonic() - self._progress_at
-            if self._idle:
-                self._progress_at = time.monotonic()
-            elif stuck > self._spec.lease_s and notices.lease_age(self._memory) > self._spec.lease_s:
+            now, motion = time.monotonic(), (self._step, *self._beats.motion())
+            if self._idle or motion != seen:
+                seen, moved_at = motion, now
+            patience = max(self._spec.lease_s, SLOWER_STEP * self._step_s)
+            if now - moved_at > patience and notices.lease_age(self._memory) > self._spec.lease_s:
                 self._beats.fail("lease lapsed and no progress: stopping")
                 os._exit(LEASE_LAPSED_EXIT)

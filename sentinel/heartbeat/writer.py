@@ -85,6 +85,15 @@ class HeartbeatWriter:
         """A training step is complete."""
         self._write(STEP, STEP_AT, self._place[1], step, loss, outside_s, arrival)
 
+    @property
+    def in_collective(self) -> bool:
+        """Whether a collective was entered in this generation and has not returned."""
+        return any(word & OPEN_BITS for word in self._words[COLLECTIVES : COLLECTIVES + GROUPS])
+
+    def motion(self) -> tuple[int, ...]:
+        """Give what differs whenever the rank has entered a phase, or entered or left a collective."""
+        return (self._words[PHASE], *self._words[COLLECTIVES : COLLECTIVES + GROUPS])
+
     def snapshot_done(self, step: int) -> None:
         """Own and peer copies of this step's snapshot are acknowledged."""
         self._words[SNAPSHOT] = step

@@ -5,6 +5,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 import sys
 import time
 from pathlib import Path
@@ -36,6 +37,7 @@ from sentinel.model.fact import (
     Outcome,
 )
 from sentinel.model.ids import ActionId, Instant, JobId, NodeId, Seconds
+from sentinel.runtime import logs
 from sentinel.runtime.failpoints import reach
 from sentinel.runtime.inbox import Inbox
 from sentinel.runtime.ledger import Ledger, policy_hash
@@ -94,7 +96,8 @@ class Controller:
         self.view = ControllerView(name, self.ledger, self.watch, self.scribe.logbook, self.now)
 
     async def run(self) -> None:
-        """Serve until cancelled."""
+        """Serve until cancelled. Raises OSError, before anything is done, when the web port is taken."""
+        web_door = _open_web_door(self.settings.cluster)
         self._take_over()
         gcs = watch_gcs(self.settings.ray.address, self._state_dir / "gcs.json", self._learn, self.now)
         async with asyncio.TaskGroup() as tasks:
@@ -107,7 +110,7 @@ class Controller:
                 self._outbox.run(self._routes[0]),
                 self._emergency.run(self._routes[1]),
                 self.scribe.run(self.ledger),
-                self._serve_web(),
+                self._serve_web(web_door),
             ):
                 tasks.create_task(work)
 
@@ -229,13 +232,19 @@ class Controller:
         told = f"{len(nodes) - len(stayed)} agents left"
         return told + (f", not left: {'; '.join(stayed.values())}" if stayed else "")
 
-    async def _serve_web(self) -> None:
-        cluster = self.settings.cluster
+    async def _serve_web(self, door: socket.socket) -> None:
         app = create_app(self.view, self.command, self._keys.api_token)
-        server = uvicorn.Server(
-            uvicorn.Config(app, host=cluster.bind, port=cluster.web_port, log_level="warning", lifespan="off")
-        )
-        await server._serve()  # `serve` would take the signals that stop the whole controller
+        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
+        await server._serve([door])  # `serve` would take the signals that stop the whole controller
+
+
+def _open_web_door(cluster: config.Cluster) -> socket.socket:
+    """Listen for browsers. Raises OSError that says where, as uvicorn, which exits, would not."""
+    family = socket.AF_INET6 if ":" in cluster.bind else socket.AF_INET
+    try:
+        return socket.create_server((cluster.bind, cluster.web_port), family=family)
+    except OSError as error:
+        raise OSError(f"cluster.web_port {cluster.web_port}: {error.strerror}") from None
 
 
 async def _run(settings: config.Settings) -> None:
@@ -256,6 +265,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--config", type=Path, help="sentinel.toml")
     arguments = parser.parse_args()
+    logs.to_stdout()
     try:
         asyncio.run(_run(config.load(arguments.config)))
     except START_ERRORS as error:

@@ -28,7 +28,7 @@ class Link:
     def __init__(self, address: str, state_dir: Path) -> None:
         self._address = address
         self._log_path = state_dir / "ray-link.log"
-        self._endpoint = f"ipc://{state_dir}/link-{os.getpid()}.sock"
+        self._endpoint = _endpoint(state_dir / f"link-{os.getpid()}.sock")
         self._numbers = itertools.count(1)
         self._waiting: dict[int, asyncio.Future[Any]] = {}
         self._context = zmq.asyncio.Context()
@@ -102,3 +102,10 @@ class Link:
                 return await answer
         except TimeoutError:
             raise LinkError(f"{op}: no answer within {timeout:.0f} s") from None
+
+
+def _endpoint(path: Path) -> str:
+    """Give a socket's address. Raises OSError that says how long its path may be."""
+    if len(os.fsencode(path)) > zmq.IPC_PATH_MAX_LEN:
+        raise OSError(f"{path}: a socket's path may have {zmq.IPC_PATH_MAX_LEN} bytes")
+    return f"ipc://{path}"

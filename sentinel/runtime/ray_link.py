@@ -1,6 +1,7 @@
 """The controller's hands in Ray: a disposable child process, because Ray ends a driver whose GCS died."""
 
 import argparse
+import contextlib
 import os
 import sys
 import threading
@@ -220,7 +221,8 @@ def _answer(context: "zmq.Context[Any]", link: RayLink, request: dict[str, Any])
     try:
         reply["data"] = call(**request["args"])
     except Exception as error:  # the controller decides what a failure means
-        traceback.print_exc()
+        with contextlib.suppress(OSError):  # a full disk takes no trace, and the answer must not wait for it
+            traceback.print_exc()
         reply |= {"ok": False, "detail": _one_line(error)}
     _local.answers.send(msgpack.packb(reply, unicode_errors="backslashreplace"))
 

@@ -42,7 +42,7 @@ def up(settings: config.Settings, path: Path | None = None) -> str:
             _end(pid, within_s=10.0)  # nothing is left half started
         raise
     verb = "runs already" if running else "started"
-    return f"{settings.cluster.name} {verb}: {_url(settings)}, watchdog pid {pid}"
+    return f"{settings.cluster.name} {verb}: {settings.cluster.web_url}, watchdog pid {pid}"
 
 
 def down(settings: config.Settings) -> str:
@@ -57,7 +57,9 @@ def down(settings: config.Settings) -> str:
                 _say(api, "stop-job", target=job)
             left = _retire(api)
         except httpx.HTTPError as error:
-            raise UpError(f"no controller answers at {_url(settings)}, nothing was ended: {error}") from None
+            raise UpError(
+                f"no controller answers at {settings.cluster.web_url}, nothing was ended: {error}"
+            ) from None
     for pid in filter(None, (watchdog, controller)):
         _end(pid, ENDS_WITHIN_S)
     return f"{settings.cluster.name} is down: {', '.join(jobs) or 'no job'} stopped, {left}"
@@ -145,7 +147,7 @@ def _answers(settings: config.Settings, controller: int) -> bool:
     """Whether this very process serves the pages: another cluster's may answer at the same address."""
     with contextlib.suppress(psutil.Error, httpx.HTTPError):
         listening = {c.laddr.port for c in psutil.Process(controller).net_connections("tcp") if not c.raddr}
-        healthy = f"{_url(settings)}/healthz"
+        healthy = f"{settings.cluster.web_url}/healthz"
         if controller and settings.cluster.web_port in listening:
             return httpx.get(healthy, timeout=2.0, trust_env=False).is_success
     return False
@@ -158,15 +160,11 @@ def last_words(path: Path) -> str:
     return f"{said[-1] if said else 'it said nothing'} ({path})"
 
 
-def _url(settings: config.Settings) -> str:
-    cluster = settings.cluster
-    host = "127.0.0.1" if cluster.bind in ("0.0.0.0", "::") else cluster.bind  # noqa: S104
-    return f"http://{host}:{cluster.web_port}"
-
-
 def _api(settings: config.Settings) -> httpx.Client:
     headers = {"Authorization": f"Bearer {Keys(settings.cluster.keys_dir).api_token}"}
-    return httpx.Client(base_url=f"{_url(settings)}/api/", headers=headers, timeout=10.0, trust_env=False)
+    return httpx.Client(
+        base_url=f"{settings.cluster.web_url}/api/", headers=headers, timeout=10.0, trust_env=False
+    )
 
 
 def _say(api: httpx.Client, command: str, target: str = "") -> dict[str, Any]:

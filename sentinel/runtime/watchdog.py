@@ -24,6 +24,7 @@ from sentinel.adapters.page_channel import PageChannel
 from sentinel.adapters.slack import Slack
 from sentinel.model.action import Page, action_id
 from sentinel.model.ids import IncidentId
+from sentinel.runtime import logs
 
 log = structlog.get_logger("watchdog")
 
@@ -49,7 +50,7 @@ class Watchdog:
         self._log = settings.cluster.state_dir / "controller.log"
         self._child = 0
         self._short_lives = 0
-        self._fed = 0.0
+        self._fed = -SWITCH_EVERY_S
 
     def run(self) -> None:
         """Watch until told to stop; then stop the controller too."""
@@ -113,12 +114,14 @@ class Watchdog:
             self._child = 0
 
     def _feed(self) -> None:
-        url = self._settings.cluster.dead_man_switch
-        if not url or time.monotonic() - self._fed < SWITCH_EVERY_S:
+        """Feed the switch in the name of a controller that answers: one that hangs watches nothing."""
+        cluster = self._settings.cluster
+        if not cluster.dead_man_switch or time.monotonic() - self._fed < SWITCH_EVERY_S:
             return
-        self._fed = time.monotonic()
         try:
-            httpx.post(url, timeout=5.0).raise_for_status()
+            httpx.get(f"{cluster.web_url}/healthz", timeout=2.0, trust_env=False).raise_for_status()
+            self._fed = time.monotonic()
+            httpx.post(cluster.dead_man_switch, timeout=5.0).raise_for_status()
         except httpx.HTTPError as error:
             log.warning("switch-not-fed", error=str(error))
 
@@ -174,6 +177,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--config", type=Path, help="sentinel.toml")
     arguments = parser.parse_args()
+    logs.to_stdout()
     try:
         watchdog = Watchdog(config.load(arguments.config), arguments.config)
     except config.ConfigError as error:

@@ -44,6 +44,15 @@ def test_rotation_loses_and_repeats_nothing(log: Path) -> None:
     assert follower.read() == ["second"]
 
 
+def test_a_rotated_log_is_read_to_its_end_however_much_was_left(log: Path) -> None:
+    follower = FileFollower(log)
+    lines = [f"{number} {'x' * 100}" for number in range(30_000)]
+    append(log, "\n".join([*lines, ""]))
+    log.rename(log.with_suffix(".1"))
+    log.write_text("first of the new\n")
+    assert [line for _ in range(5) for line in follower.read()] == [*lines, "first of the new"]
+
+
 def test_truncation_starts_again_from_the_top(log: Path) -> None:
     append(log, "a long line that is gone\n")
     follower = FileFollower(log)

@@ -81,6 +81,28 @@ def test_a_look_up_pages_through_the_history_and_skips_details_and_others(
     assert (found, first, second, other) == ((ref, 3), True, False, None)
 
 
+def test_a_channel_given_by_name_is_edited_and_looked_through_by_its_id(slack: SlackProcess) -> None:
+    first, second = page("INC-1", 1, thread="details"), page("INC-1", 2, stage="resolved")
+
+    async def talk(channel: Slack) -> None:
+        ref = await channel.open(first)
+        await channel.edit(second, ref)
+        restarted = Slack("xoxb-test", "#oncall", base_url=slack.api)
+        assert await restarted.find(first, 0.0) == (ref, 2)
+        await restarted.detail(first, ref)
+        assert await restarted.find_detail(first, ref)
+        restarted.close()
+        stranger = Slack("xoxb-test", "#nowhere", base_url=slack.api)
+        with pytest.raises(SlackError, match="channel_not_found") as caught:
+            await stranger.edit(second, ref)
+        assert caught.value.permanent
+        stranger.close()
+
+    channel = Slack("xoxb-test", "#oncall", base_url=slack.api)
+    asyncio.run(talk(channel))
+    channel.close()
+
+
 def test_the_message_names_stage_cause_and_where_to_read_on(slack: SlackProcess, channel: Slack) -> None:
     asyncio.run(channel.open(page("INC-1", 1, "mitigating", body="cause gpu-off-bus\nevicting node-7")))
     (message,) = slack.messages()

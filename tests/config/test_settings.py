@@ -63,6 +63,10 @@ def test_a_file_is_found_by_the_environment_or_in_the_working_directory(
         pytest.param(
             "[policy]\nsilent_s = nan", "policy.silent_s: input should be a finite number", id="nan"
         ),
+        pytest.param("[ray]\naddress = 'head:gcs'", "ray.address: string should match pattern", id="no port"),
+        pytest.param(
+            "[cluster]\ndead_man_switch = 'http://[up'", "cluster.dead_man_switch: string", id="no url"
+        ),
         pytest.param("[pages]\nslack_token = 'x'", "SENTINEL_PAGES__SLACK_TOKEN", id="secret in the file"),
         pytest.param("job = 3", "job: input should be an object, got 3", id="no table"),
         pytest.param("[job", "is not TOML", id="not toml"),
@@ -106,6 +110,9 @@ def test_the_slack_token_may_lie_in_a_file(tmp_path: Path) -> None:
     token = tmp_path / "token"
     settings = load(write(tmp_path, f"[pages]\nslack_token_file = '{token}'\n"), {})
     with pytest.raises(ConfigError, match="slack_token_file"):
+        settings.pages.token()
+    token.write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigError, match="slack_token_file: is no text"):
         settings.pages.token()
     token.write_text("xoxb-1\n")
     assert settings.pages.token() == "xoxb-1"

@@ -1,5 +1,6 @@
 """The agent's hold on its prober: ask, read answers, and end one that hangs."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -99,8 +100,9 @@ class Prober:
             return
         self._process.kill()
         for pipe in (self._process.stdin, self._process.stdout):
-            if pipe:
-                pipe.close()
+            with contextlib.suppress(BrokenPipeError):  # a question that a dead prober never took
+                if pipe:
+                    pipe.close()
         self._left.append(self._process)
         self._process, self.busy = None, ""
         self._not_before = now + _BACKOFF[min(self._failures, len(_BACKOFF) - 1)]

@@ -1,5 +1,6 @@
 """What makes the agent one process of its node: its lock, its door for nudges, its log, its last word."""
 
+import contextlib
 import fcntl
 import json
 import os
@@ -23,9 +24,10 @@ class AgentError(Exception):
 
 
 def log(event: str, **values: object) -> None:
-    """Write one structured line to standard error."""
+    """Write one structured line to standard error; a full disk there takes none, and ends nobody."""
     line = {"at": round(time.time(), 3), "event": event, **values}
-    print(json.dumps(line), file=sys.stderr, flush=True)
+    with contextlib.suppress(OSError):
+        print(json.dumps(line), file=sys.stderr, flush=True)
 
 
 def lock(memory: Path, node: str) -> int:

@@ -110,7 +110,9 @@ class Ranks:
         if watched is None:
             return None
         with contextlib.suppress(HeartbeatError):  # it removed its record on its way out: the last one stands
-            watched.record = read(watched.path)
+            record = read(watched.path)
+            if (record.pid, record.started) == watched.process:  # else its successor writes there by now
+                watched.record = record
         how = _how_it_ended(pidfd, watched.record.pid)
         self._watched = {key: each for key, each in self._watched.items() if each is not watched}
         os.close(pidfd)

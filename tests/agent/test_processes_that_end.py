@@ -1,0 +1,62 @@
+"""The agent outlives whatever ends around it, and takes nobody's end for another's."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from agent_node import Node, until
+
+from sentinel.adapters.transport import Reports
+from sentinel.runtime.agent.prober import Prober
+from sentinel.runtime.agent.ranks import Ranks
+from sentinel.runtime.agent.settings import parse
+
+
+def test_a_prober_that_dies_just_before_it_is_asked_is_put_away(node: Node) -> None:
+    prober = Prober(parse(["--controller", "", "--keys", str(node.root / "keys"), "--gpus", "none"]))
+    prober.start(time.monotonic())
+    while prober.busy:
+        prober.answers()
+        time.sleep(0.01)
+    os.kill(prober.pid, signal.SIGKILL)
+    os.waitid(os.P_PID, prober.pid, os.WEXITED | os.WNOWAIT)
+    prober.ask("host", 5.0, time.monotonic())
+    assert prober.answers() is None
+    prober.close()
+    assert prober.pid == 0
+
+
+def test_a_rank_whose_successor_writes_in_its_place_already_ends_alone(node: Node) -> None:
+    ranks = Ranks(node.memory / "beats")
+    first = node.rank()
+    assert ranks.refresh() == []
+    [pidfd] = ranks.pidfds
+    first.kill()
+    first.wait()
+    second = node.rank()
+    ended = ranks.reap(pidfd)
+    assert ended
+    assert ended.event.pid == first.pid
+    assert ranks.refresh() == []
+    assert list(ranks.pids()) == [second.pid]
+
+
+def test_an_agent_whose_log_takes_no_line_watches_on(node: Node) -> None:
+    async def scenario() -> None:
+        async with Reports("tcp://127.0.0.1:0", node.keys) as reports:
+            options = {"keys": node.root / "keys", "node": "n1", "memory": node.memory, "gpus": "none"}
+            flags = [f"--{name}={value}" for name, value in options.items()]
+            argv = [sys.executable, "-m", "sentinel.runtime.agent", "--controller", reports.endpoint, *flags]
+            with Path("/dev/full").open("w") as full:
+                agent = subprocess.Popen([*argv, "--kernel-log=none"], stdout=full, stderr=full, text=True)
+            node.processes.append(agent)
+            heard = asyncio.create_task(reports.recv())
+            await until(lambda: heard.done() or agent.poll() is not None)
+            assert heard.done()
+            assert agent.poll() is None
+
+    asyncio.run(scenario())

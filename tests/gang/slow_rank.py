@@ -1,0 +1,81 @@
+"""A rank alone, whose steps take as many seconds as its arguments say; no controller renews its lease."""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sentinel.model.trainable import Beats, Place, SaveReport, StepResult
+
+LEASE_S = 3600.0 if sys.argv[2] == "held" else 1.0
+
+
+class Slow:
+    """A trainer that has nothing to train; in a step its collectives come and go, or it says nothing."""
+
+    def warm(self) -> None:
+        """Nothing to warm."""
+
+    def setup(self, place: Place, beats: Beats) -> None:
+        """Take part; `place` is the only one."""
+        del place
+        self._beats = beats
+
+    def step(self, step: int, vote: int) -> StepResult:
+        """Take the step's time."""
+        if sys.argv[2] == "held":
+            self._beats.enqueue()
+        done = time.monotonic() + float(sys.argv[3 + step])
+        while time.monotonic() < done:
+            if sys.argv[2] == "collectives":
+                self._beats.enqueue()
+                self._beats.complete()
+            time.sleep(0.05)
+        return StepResult(step, 1.0, (1.0,), 0.0, 0.0, (vote,))
+
+    def state(self) -> Mapping[str, Any]:
+        """Give next to nothing."""
+        return {"steps": 0}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Nothing to load."""
+
+    def save(self, directory: os.PathLike[str], step: int) -> None:
+        """Nothing to save."""
+
+    def save_report(self) -> SaveReport:
+        """Nothing was saved."""
+        return SaveReport()
+
+    def latest(self, directory: os.PathLike[str]) -> tuple[int, Sequence[str]]:
+        """There is no checkpoint."""
+        del directory
+        return -1, ()
+
+    def skip(self, steps: Sequence[int]) -> None:
+        """Nothing to leave out."""
+
+    def teardown(self) -> None:
+        """Nothing to drop."""
+
+
+if __name__ == "__main__":
+    from sentinel.gang.orders import FormOrder, WorkerSpec
+    from sentinel.gang.rank import RankRunner
+    from sentinel.gang.snapshots import SnapshotHolder
+
+    memory = Path(sys.argv[1])
+    holder = SnapshotHolder(memory, "127.0.0.1", key=b"secret")
+    spec = WorkerSpec("job", "__main__:Slow", "", "gloo", str(memory / "job"), 1, 0, 60.0, LEASE_S, b"secret")
+    runner = RankRunner(spec, "w1", memory)
+    port = runner.serve_store(1, 1, "127.0.0.1")
+    runner.form(FormOrder(1, 0, 1, 0, ("127.0.0.1", port), (holder.address,), None))
+    if sys.argv[2] == "held":
+        port = runner.serve_store(2, 1, "127.0.0.1")
+        runner.form(FormOrder(2, 0, 1, 0, ("127.0.0.1", port), (holder.address,), None))
+    while runner.status()["step"] < len(sys.argv) - 5:
+        time.sleep(0.05)
+    print(json.dumps(runner.status()), flush=True)
