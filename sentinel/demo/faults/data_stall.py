@@ -3,14 +3,17 @@
 import random
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from sentinel.demo.blocking import Blocked, refused
 from sentinel.demo.fault import Expected, Injection, Place, Simple, pick, ranks
-from sentinel.demo.stage import Stage, wait
+from sentinel.demo.stage import Stage, StageError, wait
 from sentinel.trainer.data import shard_path
 
 READ_WITHIN_S = 5.0
+TOGETHER_S = 1.0
+"""Less than what makes a stall: nothing is seen of a try that failed."""
 ONE = Expected(frozenset({"data-stall"}))
 ALL = Expected(frozenset({"storage-stall"}), steps_lost=0)
 
@@ -36,11 +39,21 @@ def _one(stage: Stage, chance: random.Random) -> Injection:
 def _all(stage: Stage) -> Injection:
     """Hold every rank at its shard; between two steps, for then all of them read next."""
     shards = [shard_path(_data(stage), victim.rank) for victim in ranks(stage)]
+    blocked = wait("all loaders at their shards", READ_WITHIN_S * 4, lambda: _held(stage, shards), 0.001)
+    return Injection(time.time(), Place(), blocked.release, passes=blocked.release, expected=ALL)
+
+
+def _held(stage: Stage, shards: Sequence[Path]) -> Blocked | None:
+    """Block all shards; None when some rank had read its batch already, and so waits for the others."""
     last = len(stage.steps())
     wait("a step", READ_WITHIN_S, lambda: len(stage.steps()) > last, 0.001)
     blocked = Blocked(shards)
-    wait("the loaders at their shards", READ_WITHIN_S, blocked.wanted, 0.001)
-    return Injection(time.time(), Place(), blocked.release, passes=blocked.release, expected=ALL)
+    try:
+        wait("the loaders at their shards", TOGETHER_S, blocked.wanted, 0.001)
+    except StageError:
+        blocked.release()
+        return None
+    return blocked
 
 
 def _data(stage: Stage) -> Path:
