@@ -67,7 +67,7 @@ class RankRunner:
         self._lock = threading.Condition()
         self._order: FormOrder | None = None
         self._pause = False
-        self._meeting = False
+        self._joining = False
         self._group: Group | None = None
         self._served: dict[int, Served] = {}
         self._formed: dict[int, Formed | str] = {}
@@ -129,14 +129,15 @@ class RankRunner:
     def _leave_older(self, generation: int, ordered: float) -> None:
         """Free the training thread from an older group; repeated, for it may still open connections.
 
-        A thread that waits for a dead peer to connect can't be freed at all: gloo waits a minute there. One
-        in a collective is not always: in one of 100 abortions gloo waited on, all its sockets closed
-        (measured). Then this process ends, and a standby takes its place in a fraction of that.
+        A thread that waits for a dead peer to connect can't be freed at all: gloo waits a minute there, in
+        the default group and in others that set-up makes. One in a collective is not always: in one of 100
+        abortions gloo waited on, all its sockets closed (measured). Then this process ends, and a standby
+        takes its place in a fraction of that.
         """
         if self._idle or self._group is None or self._group.generation >= generation:
             return
         self._group.abort(s.store.port for g, s in self._served.items() if g >= generation)
-        if (self._meeting or self._beats.in_collective) and time.monotonic() > ordered + LEAVE_S:
+        if (self._joining or self._beats.in_collective) and time.monotonic() > ordered + LEAVE_S:
             self._beats.fail("can't leave a group that will not let go: stopping")
             os._exit(STUCK_EXIT)
 
@@ -171,7 +172,7 @@ class RankRunner:
                 self._beats.fail(first_line(error))
                 self._teller.raised(order, self._step + 1, error)
         finally:
-            self._meeting = False
+            self._joining = False
             if self._group is not None:
                 self._group.leave()
             with contextlib.suppress(Exception):
@@ -192,9 +193,8 @@ class RankRunner:
                 group.include(served.sockets)
             self._group = group
         store = served.store if served else self._find_store(order)
-        self._meeting = True
+        self._joining = True
         group.form(store)
-        self._meeting = False
         place = Place(order.rank, order.world, order.gpu, order.generation, backend)
         self._beats.phase("load")
         self._trainable.skip(order.skip)
@@ -203,6 +203,7 @@ class RankRunner:
         self._teller.restored(order, self._step, formed.damaged)
         self._step = formed.step
         self._keeper.aim(order)
+        self._joining = False
         return formed
 
     def _find_store(self, order: FormOrder) -> Any:
