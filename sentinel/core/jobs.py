@@ -22,6 +22,7 @@ from sentinel.model.fact import (
 )
 from sentinel.model.ids import Cause, NodeId
 from sentinel.model.incident import Incident
+from sentinel.model.report import STOPPED_ITSELF
 from sentinel.model.runbook import Remedy
 
 STACKS_DEADLINE_S = 1.5
@@ -106,6 +107,8 @@ def exited(state: State, fact: RankExited, rules: Rules) -> list[Action]:
 
 def _count_failure(state: State, job: Job, fact: RankExited | JobStalled, node: NodeId) -> None:
     """Count a node's crash or hang once per generation, however many of its ranks it was."""
+    if isinstance(fact, RankExited) and fact.how in STOPPED_ITSELF:
+        return
     known = incidents.find(state, incidents.job_topic(job.id))
     same = (f for f in known.evidence if isinstance(f, RankExited)) if known else ()
     if not any(f.node == node and f.generation == fact.generation for f in same):

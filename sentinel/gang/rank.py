@@ -20,6 +20,7 @@ from sentinel.gang.keeping import Keeper
 from sentinel.gang.orders import Formed, FormOrder, WorkerSpec
 from sentinel.gang.telling import NotFiniteError, Teller, first_line, loss_log
 from sentinel.heartbeat import HeartbeatWriter
+from sentinel.model.report import LEASE_LAPSED_EXIT, STUCK_EXIT
 from sentinel.model.trainable import Place, Trainable
 
 FORM_TIMEOUT_S = 20.0
@@ -27,12 +28,8 @@ CONNECT_S = 2.0
 ABORT_EVERY_S = 0.5
 LEAVE_S = 1.5
 """A group is left within 40 ms of an abort, or else hardly ever."""
-STUCK_EXIT = 76
-"""EX_PROTOCOL: what this process waits for can't come."""
 SLOWER_STEP = 2.0
 """A step may take this many times as long as the one before it and be no halt."""
-LEASE_LAPSED_EXIT = 75
-"""EX_TEMPFAIL: nothing is wrong with this process, it must merely not go on alone."""
 
 
 @dataclass(frozen=True, slots=True)

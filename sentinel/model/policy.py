@@ -17,8 +17,6 @@ class Policy:
     """A job without a new step for this long is stalled, if `stall_factor` median steps are shorter."""
     stall_factor: float = 2.6
     """Median steps without progress that make a stall; under 3, so that a hang shows within 3 of them."""
-    data_stall_s: Seconds = 2.2
-    """A loader that waits this long, alone, is stuck."""
     slow_phase_s: Seconds = 600.0
     """Set-up, first step, load and save may take this long: compilation and evaluation are no hang."""
     silent_s: Seconds = 2.5

@@ -41,6 +41,14 @@ class RankBeat:
     """Rank's own words, when it has failed or refuses."""
 
 
+LEASE_LAPSED_EXIT = 75
+"""EX_TEMPFAIL: nothing is wrong with this process, it must merely not go on alone."""
+STUCK_EXIT = 76
+"""EX_PROTOCOL: what this process waits for can't come."""
+STOPPED_ITSELF = frozenset({f"exit {LEASE_LAPSED_EXIT}", f"exit {STUCK_EXIT}"})
+"""Ends that say nothing against the node: the process left for its peers' sake."""
+
+
 @dataclass(frozen=True, slots=True)
 class ExitSeen:
     """A worker process ended."""

@@ -4,6 +4,7 @@ import pytest
 from simulated import Simulated
 
 from sentinel.model.action import CollectStacks, StopWorker
+from sentinel.model.report import STOPPED_ITSELF
 
 
 def hang(cluster: Simulated, rank: int) -> None:
@@ -50,6 +51,15 @@ def test_the_third_crash_or_hang_within_an_hour_on_one_node_evicts_it(harm: list
     assert cluster.evicted() == [home]
     assert home not in cluster.resumed()[-1]
     assert (cluster.causes()[-1], cluster.going()) == ("crash-loop", True)
+
+
+@pytest.mark.parametrize("how", sorted(STOPPED_ITSELF))
+def test_ranks_that_stopped_themselves_say_nothing_against_their_node(how: str) -> None:
+    cluster = Simulated()
+    for ended in ("signal 9", how, how, how, "signal 9"):
+        cluster.crash(0, ended)
+        cluster.run(60)
+    assert (cluster.evicted(), cluster.going()) == ([], True)
 
 
 def test_three_crashes_in_more_than_an_hour_evict_nobody() -> None:
