@@ -80,8 +80,9 @@ class Watch:
         return tuple(pulse.losses) if pulse else ()
 
     def hello(self, node: NodeId, now: Instant) -> None:
-        """A node introduced itself: it is heard, though its first report is still on the way."""
+        """A node introduced itself: it is heard, and what it said before is old."""
         self._heard[node] = now
+        self._beats.pop(node, None)
 
     def report(self, report: Report, state: State, now: Instant) -> list[Fact]:
         """Take one report in; its events become facts, its beats move the pulses."""

@@ -126,6 +126,9 @@ def test_a_job_that_nobody_is_heard_of_is_not_stalled_and_goes_on_when_the_nodes
             cluster.tell(fact)
         cluster.run(0)
     assert (cluster.said(JobStalled), cluster.causes()) == ([], ["control-cut"])
+    for node in cluster.state.nodes:  # they say hello, and their first reports are still on the way
+        cluster.watch.hello(node, cluster.now)
+    assert not [f for f in cluster.watch.tick(cluster.state, cluster.now) if isinstance(f, JobStalled)]
     cluster.mute = set()
     for step in range(70, 90):
         for fact in cluster.report(step):
