@@ -9,6 +9,7 @@ Prints one JSON line: `cpu_percent` of one core and `pss_mb` of agent and prober
 import argparse
 import asyncio
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -69,7 +70,8 @@ def start(root: Path, endpoint: str, ranks: int) -> list[subprocess.Popen[bytes]
     (root / "kern.log").touch()
     memory = root / "m"
     flags = f"--controller {endpoint} --keys {root}/keys --node bench --memory {memory}"
-    flags += f" --gpus simulated:{root}/gpus.json --kernel-log {root}/kern.log"
+    kernel_log = "/dev/kmsg" if os.access("/dev/kmsg", os.R_OK) else root / "kern.log"
+    flags += f" --gpus simulated:{root}/gpus.json --kernel-log {kernel_log}"
     started = [subprocess.Popen([sys.executable, "-m", "sentinel.runtime.agent", *flags.split()])]
     for rank in range(ranks):
         record = memory / "beats" / f"w{rank}.beat"

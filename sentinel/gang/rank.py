@@ -129,12 +129,15 @@ class RankRunner:
         A thread that waits for a dead peer to connect can't be freed at all: gloo waits a minute there, in
         the default group and in others that set-up makes. One in a collective is not always: in one of 100
         abortions gloo waited on, all its sockets closed (measured). Then this process ends, and a standby
-        takes its place in a fraction of that.
+        takes its place in a fraction of that. A trainable may hide its collectives: then the time in which
+        it should have come to the next one decides.
         """
         if self._idle or self._group is None or self._group.generation >= generation:
             return
         self._group.abort(s.store.port for g, s in self._served.items() if g >= generation)
-        if (self._joining or self._beats.in_collective) and time.monotonic() > ordered + LEAVE_S:
+        waits = self._joining or self._beats.in_collective
+        computes = 0.0 if waits else min(FORM_TIMEOUT_S, SLOWER_STEP * self._step_s or FORM_TIMEOUT_S)
+        if time.monotonic() > ordered + LEAVE_S + computes:
             self._beats.fail("can't leave a group that will not let go: stopping")
             os._exit(STUCK_EXIT)
 

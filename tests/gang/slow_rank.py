@@ -10,7 +10,8 @@ from typing import Any
 
 from sentinel.model.trainable import Beats, Place, SaveReport, StepResult
 
-LEASE_S = 3600.0 if sys.argv[2] == "held" else 1.0
+HELD = sys.argv[2] in ("held", "held unseen")
+LEASE_S = 3600.0 if HELD else 1.0
 
 
 class Slow:
@@ -26,7 +27,7 @@ class Slow:
 
     def step(self, step: int, vote: int) -> StepResult:
         """Take the step's time."""
-        if sys.argv[2] == "held":
+        if sys.argv[2] == "held":  # its last collective never completes
             self._beats.enqueue()
         done = time.monotonic() + float(sys.argv[3 + step])
         while time.monotonic() < done:
@@ -73,7 +74,9 @@ if __name__ == "__main__":
     runner = RankRunner(spec, "w1", memory)
     port = runner.serve_store(1, 1, "127.0.0.1")
     runner.form(FormOrder(1, 0, 1, 0, ("127.0.0.1", port), (holder.address,), None))
-    if sys.argv[2] == "held":
+    if HELD:
+        while runner.status()["step"] < len(sys.argv) - 5:
+            time.sleep(0.05)
         port = runner.serve_store(2, 1, "127.0.0.1")
         runner.form(FormOrder(2, 0, 1, 0, ("127.0.0.1", port), (holder.address,), None))
     while runner.status()["step"] < len(sys.argv) - 5:

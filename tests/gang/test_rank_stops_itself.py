@@ -38,7 +38,16 @@ def test_a_rank_that_stands_still_without_a_controller_stops_itself(tmp_path: Pa
     assert rank(tmp_path, "silent", "0.1", FOREVER, FOREVER).returncode == 75
 
 
-def test_a_rank_that_its_old_group_does_not_let_go_stops_itself(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("manner", "steps"),
+    [
+        pytest.param("held", [], id="in a collective"),
+        pytest.param("held unseen", ["0.3"], id="in one that its trainable does not tell of"),
+    ],
+)
+def test_a_rank_that_its_old_group_does_not_let_go_stops_itself(
+    tmp_path: Path, manner: str, steps: list[str]
+) -> None:
     begun = time.monotonic()
-    assert rank(tmp_path, "held", FOREVER).returncode == 76
+    assert rank(tmp_path, manner, *steps, FOREVER).returncode == 76
     assert time.monotonic() - begun < FORM_TIMEOUT_S

@@ -32,7 +32,7 @@ from sentinel.runtime.agent.spool import Spool
 from sentinel.runtime.agent.stacks import StackTaker
 
 _TICK: Seconds = 0.1
-"""How often a kernel log file is looked at; an exit looks at once."""
+"""How often a kernel log is looked at that can't wake us, such as a file; an exit looks at once."""
 
 
 class Agent:
@@ -102,7 +102,8 @@ class Agent:
 
     def _timeout_ms(self) -> int:
         until = self._next_report - time.monotonic()
-        return max(0, int(min(until, _TICK) * 1000) + 1)
+        tick = _TICK if self._kernel_log.fileno() < 0 else until
+        return max(0, int(min(until, tick) * 1000) + 1)
 
     def _on(self, source: Any, handler: Callable[[], None]) -> None:
         self._poller.register(source, zmq.POLLIN)
