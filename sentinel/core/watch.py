@@ -175,7 +175,7 @@ class Watch:
             beats = list(self._job_beats(job, now))
             if not beats:
                 continue  # nobody is heard: that is silence, and says nothing about the job
-            if self._excused(job, [beat for beat, _ in beats], age):
+            if self._excused(job, pulse, [beat for beat, _ in beats], age):
                 pulse.excused_at = now
             if now - pulse.excused_at <= limit:  # a slow save has just ended: the step still has to be made
                 continue
@@ -188,16 +188,19 @@ class Watch:
         nodes = {worker.node for _, worker in job.seated()}
         return max((self._heard.get(node, 0.0) for node in nodes), default=0.0) - pulse.stepped_at
 
-    def _excused(self, job: Job, beats: Sequence[RankBeat], age: Seconds) -> bool:
+    def _excused(self, job: Job, pulse: _Pulse, beats: Sequence[RankBeat], age: Seconds) -> bool:
         """Say whether standing still is no stall: set-up, load, save and a first step take their time.
 
-        A stopped process is no excuse, whatever phase the others wait in.
+        So does any step while nobody knows how long this job's steps take. A stopped process is no
+        excuse, whatever phase the others wait in.
         """
         if job.stage not in (JobStage.RUNNING, JobStage.FORMING):
             return True
         if any(beat.state in STOPPED_STATES for beat in beats) or age >= self._policy.slow_phase_s:
             return False
-        return job.stage is JobStage.FORMING or any(beat.phase in SLOW_PHASES for beat in beats)
+        if job.stage is JobStage.FORMING or not pulse.pace:
+            return True
+        return any(beat.phase in SLOW_PHASES for beat in beats)
 
     def _job_beats(self, job: Job, now: Instant) -> Iterator[tuple[RankBeat, NodeId]]:
         """Beats of a job's ranks from nodes that report now; a silent node's last word is no evidence."""

@@ -74,6 +74,18 @@ def test_a_slow_phase_is_no_stall_unless_a_process_is_stopped(phase: str, state:
     assert len(cluster.said(JobStalled)) == (state == "T")
 
 
+@pytest.mark.parametrize("seconds", [10, 30])
+def test_long_steps_are_no_stall_while_nobody_knows_how_long_they_take(seconds: int) -> None:
+    cluster = Watched()  # as after a controller's restart, and as in a job's first steps
+    for step in range(4):
+        for _ in range(4 * seconds):
+            cluster.report(step)
+    assert not cluster.said(JobStalled)
+    for _ in range(4 * 3 * seconds):
+        cluster.report(3)
+    assert len(cluster.said(JobStalled)) == 1, "once the pace is known, three steps without one are"
+
+
 def test_after_a_slow_save_a_stall_has_to_last_as_long_as_any_other() -> None:
     cluster = Watched()
     for step in range(10):
