@@ -101,6 +101,30 @@ def test_the_second_programs_xid_in_a_day_on_one_gpu_suspects_the_gpu() -> None:
     assert (cluster.causes()[-1], cluster.evicted(), cluster.going()) == ("gpu-app-xid-repeat", [bad], True)
 
 
+def test_programs_xids_on_several_gpus_are_the_programs() -> None:
+    cluster = Simulated(nodes=6, world=4)
+    for line in "ab":
+        for rank in range(4):
+            gpu = cluster.worker(rank).gpu
+            cluster.finding(cluster.node(rank), xid(31, gpu, line=line, health=Health.WARNING))
+        for rank in range(4):
+            cluster.crash(rank)
+        cluster.run(7200)
+    assert (cluster.causes()[-1], cluster.evicted(), cluster.going()) == ("gpu-app-xid", [], True)
+
+
+def test_a_program_that_fails_at_the_same_step_again_and_again_evicts_nobody() -> None:
+    cluster = Simulated(nodes=6)
+    cluster.advances = False
+    for line in "abcdef":
+        if cluster.job.stage.value == "forming":
+            app_fault(cluster, line)
+        cluster.run(15)
+    app_fault(cluster, "g")
+    cluster.run(60)
+    assert (cluster.causes(), cluster.evicted(), len(cluster.pages())) == (["gpu-app-xid"], [], 1)
+
+
 def test_several_kernel_lines_about_one_fault_are_one_fault() -> None:
     cluster = Simulated()
     for line in "abc":
