@@ -30,6 +30,8 @@ STACKS_DEADLINE_S = 1.5
 PLACE_S = 1.0
 REPLAYED = Cause("loss-nan")
 """The one cause whose recovery is an experiment: a new step is its result, not its end."""
+TERMINATED = frozenset({"signal 15", "exit 143"})
+"""How a rank ends that was asked to, for preemption or maintenance."""
 ECHOES = frozenset({"collective", "evicted"})
 """Exceptions that only say that some other rank is gone, or that this one had to stop."""
 
@@ -106,8 +108,11 @@ def exited(state: State, fact: RankExited, rules: Rules) -> list[Action]:
 
 
 def _count_failure(state: State, job: Job, fact: RankExited | JobStalled, node: NodeId) -> None:
-    """Count a node's crash or hang once per generation, however many of its ranks it was."""
-    if isinstance(fact, RankExited) and fact.how in STOPPED_ITSELF:
+    """Count a node's crash or hang once per generation, however many of its ranks it was.
+
+    A scheduler that ends a rank (SIGTERM), or one that ends itself for its peers' sake, accuses no node.
+    """
+    if isinstance(fact, RankExited) and (fact.how in TERMINATED or fact.how in STOPPED_ITSELF):
         return
     known = incidents.find(state, incidents.job_topic(job.id))
     same = (f for f in known.evidence if isinstance(f, RankExited)) if known else ()

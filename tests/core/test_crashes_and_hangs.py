@@ -70,6 +70,24 @@ def test_three_crashes_in_more_than_an_hour_evict_nobody() -> None:
     assert cluster.evicted() == []
 
 
+def test_ranks_that_end_on_several_nodes_at_once_accuse_no_node() -> None:
+    cluster = Simulated(nodes=6, world=4)
+    for _ in range(4):
+        for rank in range(4):
+            cluster.crash(rank, "signal 6")
+        cluster.run(600)
+    assert (cluster.causes(), cluster.evicted(), cluster.going()) == (["rank-crash"], [], True)
+
+
+@pytest.mark.parametrize("how", ["signal 15", "exit 143"])
+def test_ranks_that_a_scheduler_ends_accuse_no_node(how: str) -> None:
+    cluster = Simulated()
+    for _ in range(4):
+        cluster.crash(0, how)
+        cluster.run(120)
+    assert (cluster.causes(), cluster.evicted(), cluster.going()) == (["rank-crash"], [], True)
+
+
 def test_eight_ranks_of_a_node_that_end_at_once_are_one_crash_of_that_node() -> None:
     cluster = Simulated(nodes=3, gpus=8, world=16, standbys=8)
     for rank in range(8):
