@@ -30,6 +30,8 @@ STACKS_DEADLINE_S = 1.5
 PLACE_S = 1.0
 REPLAYED = Cause("loss-nan")
 """The one cause whose recovery is an experiment: a new step is its result, not its end."""
+SLOW_MEMORY_S = 86400.0
+"""A rank that is slow on two nodes within a day has more work than its peers."""
 TERMINATED = frozenset({"signal 15", "exit 143"})
 """How a rank ends that was asked to, for preemption or maintenance."""
 ECHOES = frozenset({"collective", "evicted"})
@@ -270,6 +272,11 @@ def slow(state: State, fact: RankSlow, rules: Rules) -> list[Action]:
     job = state.jobs.get(fact.job)
     if job is None or fact.generation != job.generation or job.stage is not JobStage.RUNNING:
         return []
+    since = state.now - SLOW_MEMORY_S
+    known = job.slow_places(fact.rank, since)
+    job.slow = [*(each for each in job.slow if each[0] > since), (state.now, fact.rank, fact.node)]
+    if len(known) > 1:
+        return []  # it was told already that this rank is slow wherever it sits
     incident = incidents.join(state, incidents.job_topic(job.id), fact, job)
     incidents.recall(state, rules, incident, fact.node)
     return conclude(incident, state, rules)

@@ -97,6 +97,8 @@ def _undrain(state: State, fact: Commanded, rules: Rules) -> list[Action]:
     node.failures.clear()
     node.app_xids.clear()
     node.misstarts = 0
+    for job in state.jobs.values():
+        job.slow = [each for each in job.slow if each[2] != node.id]
     if node.cordon is None:
         return []
     by = IncidentId(node.cordon.by if node.cordon.by != "operator" else f"operator-{node.id}")

@@ -48,7 +48,8 @@ def _topic(remedy: Remedy, diagnosis: Diagnosis, incident: Incident) -> str:
     if incident.topic.startswith(f"{diagnosis.cause}:"):
         return incident.topic  # a shared volume is full on every node: one incident
     if remedy in OWN_TOPIC:
-        return f"{diagnosis.cause}:{','.join(sorted(str(s.node) for s in diagnosis.suspects))}"
+        nodes = ",".join(sorted(suspect.node or "" for suspect in diagnosis.suspects))
+        return f"{diagnosis.cause}:{nodes}"
     return job_topic(incident.job) if incident.job else incident.topic
 
 

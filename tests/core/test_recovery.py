@@ -3,7 +3,7 @@
 import pytest
 from simulated import JOB, Simulated, ecc
 
-from sentinel.model.action import Evict, Refusal, Resume, StartWorker, StopWorker
+from sentinel.model.action import Evict, Page, Refusal, Resume, StartWorker, StopWorker
 from sentinel.model.fact import Outcome, RankSlow
 
 
@@ -124,6 +124,37 @@ def test_a_straggler_is_drained_at_a_step_boundary() -> None:
         [slow.node],
         ["resolved"],
     )
+
+
+def slow(cluster: Simulated, rank: int) -> None:
+    worker = cluster.worker(rank)
+    place = (rank, worker.node, worker.gpu, cluster.job.generation)
+    cluster.tell(RankSlow(cluster.now, JOB, *place, 0.3, 0.1, 20))
+    cluster.run(60)
+
+
+def test_a_rank_that_is_slow_wherever_it_sits_costs_one_node_and_no_more() -> None:
+    cluster = Simulated(nodes=8, world=3)
+    first = cluster.node(1)
+    for _ in range(4):
+        slow(cluster, 1)
+        cluster.crash(0, "signal 15")  # the next generation may tell it again
+        cluster.run(60)
+    assert (cluster.evicted(), cluster.going()) == ([first], True)
+    assert cluster.all(Page)[-1].stage == "resolved"
+    titles = {page.incident: page.title for page in cluster.all(Page)}
+    assert sum("One rank is slow wherever it sits: rank 1" in title for title in titles.values()) == 1
+
+
+def test_a_node_that_is_undrained_counts_no_more_against_a_slow_ranks_next_node() -> None:
+    cluster = Simulated(nodes=8, world=3)
+    first = cluster.node(1)
+    slow(cluster, 1)
+    cluster.command("undrain", first)
+    cluster.run(5)
+    second = cluster.node(1)
+    slow(cluster, 1)
+    assert cluster.evicted() == [first, second]
 
 
 def test_a_straggler_without_a_warm_standby_runs_on_until_one_is_ready() -> None:
