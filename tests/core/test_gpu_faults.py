@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 from simulated import Simulated, ecc, lost, xid
 
-from sentinel.model.finding import Health
+from sentinel.model.finding import Finding, Health
 from sentinel.model.ids import NodeId
 
 Step = Callable[[Simulated, NodeId], None]
@@ -142,6 +142,30 @@ def test_a_finding_that_is_told_again_after_a_lost_acknowledgement_counts_once()
     assert len(cluster.at(node).app_xids) == 1
 
 
+def hung(health: Health) -> Finding:
+    return Finding("gpu", "gpu-probe-hung", "gpu", health, "the prober hung in the gpu check", {})
+
+
+def test_a_driver_that_hangs_again_and_again_evicts_its_node() -> None:
+    cluster = Simulated()
+    bad = cluster.node(0)
+    cluster.finding(bad, hung(Health.WARNING))
+    cluster.run(5)
+    assert cluster.evicted() == []
+    cluster.finding(bad, hung(Health.CRITICAL))
+    cluster.run(5)
+    assert (cluster.causes(), cluster.evicted(), cluster.going()) == (["gpu-reset"], [bad], True)
+
+
+def test_a_driver_that_hangs_together_with_a_rank_is_the_cause() -> None:
+    cluster = Simulated()
+    bad = cluster.node(1)
+    cluster.stall(cluster.beat(0), cluster.beat(1, enqueued=9, phase="compute"))
+    cluster.finding(bad, hung(Health.WARNING))
+    cluster.run(5)
+    assert (cluster.causes(), cluster.evicted(), cluster.going()) == (["gpu-reset"], [bad], True)
+
+
 def test_health_that_nobody_knows_evicts_nobody() -> None:
     cluster = Simulated()
     cluster.finding(cluster.node(0), xid(79, health=Health.UNKNOWN))
@@ -168,8 +192,6 @@ def test_a_finding_on_a_cordoned_node_opens_nothing_new() -> None:
 
 
 def test_the_oom_killers_line_names_the_crash_even_when_it_comes_late() -> None:
-    from sentinel.model.finding import Finding
-
     said = "Out of memory: Killed process 101 (python)"
     killed = Finding("oom", "oom-kill", "memory", Health.WARNING, said, {"line": said}, event=True)
     cluster = Simulated()
