@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from sentinel.core import incidents, reform
-from sentinel.core.conclude import conclude, leave_cordoned, resolve, waits
+from sentinel.core.conclude import conclude, leave_cordoned, resolve, stop_timers, waits
 from sentinel.core.crew import Crew, Worker, WorkerStage
 from sentinel.core.progress import laggards
 from sentinel.core.remedy import of, on_cordoned
@@ -99,6 +99,7 @@ def exited(state: State, fact: RankExited, rules: Rules) -> list[Action]:
     if not was_rank:
         return reform.refill(job, state, rules) + reform.retry(state, job, rules)
     reform.break_off(job, state)
+    _part(state, job, {worker.node})
     job.pending = ""
     fact = replace(
         fact, rank=worker.rank, generation=job.generation
@@ -126,6 +127,23 @@ def _count_failure(state: State, job: Job, fact: RankExited | JobStalled, node: 
 RECENT_FAILURES = 20
 
 
+def _part(state: State, job: Job, nodes: set[NodeId]) -> None:
+    """Leave an incident that was never acted on to itself: it explains no later harm on other nodes."""
+    known = incidents.find(state, incidents.job_topic(job.id))
+    if known is None or known.diagnosis is None or known.attempts or job.pending == known.id:
+        return
+    accused = {suspect.node for suspect in known.diagnosis.suspects if suspect.node}
+    if accused and nodes and not accused & nodes and not any(map(_harms, known.evidence)):
+        stop_timers(known, state)
+        known.topic = f"{known.diagnosis.cause}:{','.join(sorted(accused))}"
+
+
+def _harms(fact: Fact) -> bool:
+    return isinstance(fact, RankExited | JobStalled) or (
+        isinstance(fact, RankRaised) and fact.kind not in ECHOES
+    )
+
+
 def _hurt(state: State, job: Job, fact: Fact, node: NodeId, rules: Rules) -> Incident:
     """Join the job's incident with what the node's checks said shortly before."""
     incident = incidents.join(state, incidents.job_topic(job.id), fact, job)
@@ -142,6 +160,8 @@ def raised(state: State, fact: RankRaised, rules: Rules) -> list[Action]:
     if fact.generation != job.generation or (known and _told(known, fact)):
         return []
     reform.break_off(job, state)
+    if fact.kind not in ECHOES:
+        _part(state, job, {worker.node})
     incident = _hurt(state, job, fact, worker.node, rules)
     if fact.kind in ECHOES:
         if f"gather/{incident.id}" not in state.deadlines:
@@ -198,9 +218,10 @@ def stalled(state: State, fact: JobStalled, rules: Rules) -> list[Action]:
     if job is None or fact.generation != job.generation or not going:
         return []
     reform.break_off(job, state)
-    incident = incidents.join(state, incidents.job_topic(job.id), fact, job)
     where = dict(zip((beat.rank for beat in fact.beats), fact.nodes, strict=True))
     behind = {where[rank]: rank for rank in laggards(fact.beats, job.world).ranks if rank in where}
+    _part(state, job, set(behind))
+    incident = incidents.join(state, incidents.job_topic(job.id), fact, job)
     for node in behind:
         _count_failure(state, job, fact, node)
         incidents.recall(state, rules, incident, node)

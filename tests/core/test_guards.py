@@ -62,6 +62,28 @@ def test_the_last_place_is_not_evicted() -> None:
     assert "GPUs would be left" in refusals(cluster)
 
 
+@pytest.mark.parametrize("echo_first", [False, True])
+def test_a_fault_whose_eviction_was_refused_explains_no_crash_on_another_node(echo_first: bool) -> None:
+    cluster = Simulated(nodes=2, min_world=2)
+    cluster.finding(cluster.node(0), ecc())
+    cluster.run(60)
+    if echo_first:
+        cluster.raises(0, kind="collective")
+    cluster.crash(1)
+    cluster.run(30)
+    assert (cluster.causes(), cluster.evicted(), cluster.going()) == (["gpu-ecc", "rank-crash"], [], True)
+    assert len(cluster.pages()) == 2
+
+
+def test_a_fault_whose_eviction_was_refused_explains_the_crash_on_its_node() -> None:
+    cluster = Simulated(nodes=2, min_world=2)
+    cluster.finding(cluster.node(0), ecc())
+    cluster.run(60)
+    cluster.crash(0)
+    cluster.run(30)
+    assert (cluster.causes(), len(cluster.pages())) == (["gpu-ecc"], 1)
+
+
 def test_without_a_spare_the_job_shrinks() -> None:
     cluster = Simulated(nodes=2, min_world=1)
     bad = cluster.node(0)
