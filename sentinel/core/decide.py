@@ -17,6 +17,7 @@ from sentinel.model.fact import (
     JobAdvanced,
     JobStalled,
     JobSubmitted,
+    JobUnderway,
     JournalBack,
     JournalFailed,
     NodeHeard,
@@ -75,6 +76,8 @@ def _react(
             return jobs.stalled(state, fact, rules)
         case JobAdvanced():
             return jobs.advanced(state, fact, rules)
+        case JobUnderway():
+            return jobs.underway(state, fact, rules)
         case RankSlow():
             return jobs.slow(state, fact, rules)
         case JobSubmitted():

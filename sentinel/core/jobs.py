@@ -14,6 +14,7 @@ from sentinel.model.fact import (
     JobAdvanced,
     JobStalled,
     JobSubmitted,
+    JobUnderway,
     NodeProbed,
     RankExited,
     RankRaised,
@@ -265,6 +266,17 @@ def advanced(state: State, fact: JobAdvanced, rules: Rules) -> list[Action]:
     if job.stage is JobStage.RUNNING and not job.pending and on_cordoned(job, state):
         actions += leave_cordoned(state, rules)
     return actions + reform.refill(job, state, rules)
+
+
+def underway(state: State, fact: JobUnderway, rules: Rules) -> list[Action]:
+    """Give a generation that is on its way more time, unless forming has failed and its end is near."""
+    job = state.jobs.get(fact.job)
+    if job is None or fact.generation != job.generation or job.stage is not JobStage.FORMING:
+        return []
+    ends = state.deadlines.get(job.deadline(), 0.0)
+    if ends > state.now + rules.policy.broken_s:
+        state.deadlines[job.deadline()] = max(ends, state.now + rules.policy.resume_timeout_s)
+    return []
 
 
 def _after_step(incident: Incident, job: Job, fact: JobAdvanced, state: State, rules: Rules) -> list[Action]:

@@ -42,7 +42,7 @@ class Policy:
     evict_confidence: float = 0.7
     """A diagnosis below this never evicts."""
     resume_timeout_s: Seconds = 30.0
-    """A generation without a new step for this long has failed; the next attempt follows."""
+    """A generation that neither steps nor loads for this long has failed; the next attempt follows."""
     resume_attempts: int = 4
     """Attempts in a row without a new step; after them people decide."""
     action_timeout_s: Seconds = 20.0
