@@ -57,7 +57,7 @@ def _start_over(state: State, job: Job, fact: JobSubmitted) -> None:
     job.crew = Crew()
     job.world = job.wanted = fact.world
     job.min_world, job.standbys, job.trainable = fact.min_world, fact.standbys, fact.trainable
-    state.deadlines = {name: at for name, at in state.deadlines.items() if f"/{job.id}" not in name}
+    state.deadlines = {name: at for name, at in state.deadlines.items() if name.split("/")[1] != job.id}
     state.set_deadline(f"place/{job.id}", PLACE_S)
 
 

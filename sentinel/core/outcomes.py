@@ -31,6 +31,8 @@ def outcome(state: State, fact: Outcome, rules: Rules) -> list[Action]:
         return [] if fact.ok else _start_failed(state, fact, WorkerId(target), rules, action)
     if kind == "resume":
         return _resumed(state, fact, JobId(target), rules)
+    if kind == "stop-job":  # its GPUs may be what another job waits for
+        return [action for job in state.jobs.values() for action in reform.retry(state, job, rules)]
     incident = state.incidents.get(IncidentId(name))
     if incident is None:
         return []
