@@ -108,6 +108,18 @@ def test_a_nan_that_does_not_come_again_suspects_that_ranks_node() -> None:
     assert cluster.stages() == ["resolved"]
 
 
+def test_a_nan_is_its_own_gpus_though_another_node_replayed_the_step() -> None:
+    cluster = Simulated(nodes=5)
+    bad = cluster.node(1)
+    values = (1.0, NAN)
+    for rank in range(2):
+        cluster.raises(rank, "loss is nan", "nan", 7, values)
+    cluster.command("drain", bad)
+    cluster.run(5)
+    assert bad not in cluster.resumed()[0]
+    assert (cluster.causes(), cluster.evicted(), cluster.stages()) == (["silent-corruption"], [], ["resolved"])
+
+
 def test_a_nan_on_several_ranks_that_does_not_come_again_suspects_nobody() -> None:
     cluster = Simulated()
     nan(cluster, 0, 1)
