@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable
 
+from sentinel.core.incidents import vouched
 from sentinel.core.predicates import PREDICATES, Case, Match, gpu_of
 from sentinel.core.state import Rules, State
 from sentinel.model.fact import FindingReported, RankRaised
@@ -44,7 +45,8 @@ def _is_symptom(pair: tuple[Runbook, Match], others: Iterable[tuple[Runbook, Mat
 def _is_dealt_with(found: Match, incident: Incident, state: State) -> bool:
     """Say whether this incident evicted all its suspects' nodes: then a new failure has a new cause."""
     nodes = [state.nodes[suspect.node] for suspect in found.suspects if suspect.node in state.nodes]
-    return bool(nodes) and all(node.cordon and node.cordon.by == incident.id for node in nodes)
+    back = vouched(incident)
+    return bool(nodes) and all((n.cordon and n.cordon.by == incident.id) or n.id in back for n in nodes)
 
 
 def ask(book: Runbook, case: Case) -> Match | None:

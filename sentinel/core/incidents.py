@@ -1,7 +1,7 @@
 """Which incident a fact belongs to: one cause, one incident, however many symptoms."""
 
 from sentinel.core.state import Job, Rules, State
-from sentinel.model.fact import Fact, FindingReported, NodeReached, NodeSilent
+from sentinel.model.fact import Commanded, Fact, FindingReported, NodeReached, NodeSilent
 from sentinel.model.ids import IncidentId, JobId, NodeId
 from sentinel.model.incident import Incident, Stage
 from sentinel.model.runbook import Remedy
@@ -80,6 +80,12 @@ def add(incident: Incident, fact: Fact) -> None:
     if len(incident.evidence) >= EVIDENCE_LIMIT:
         del incident.evidence[EVIDENCE_LIMIT // 2]  # how it began and what is new count most
     incident.evidence.append(fact)
+
+
+def vouched(incident: Incident) -> set[NodeId]:
+    """Nodes that a human took back in the course of this incident: it takes them away no more."""
+    commands = (fact for fact in incident.evidence if isinstance(fact, Commanded))
+    return {NodeId(fact.target) for fact in commands if fact.command == "undrain"}
 
 
 def recall(state: State, rules: Rules, incident: Incident, node: NodeId) -> None:

@@ -1,6 +1,6 @@
 """An operator's word: acknowledge, silence, drain, undrain, stop and resume actions."""
 
-from sentinel.core import notify, reform
+from sentinel.core import incidents, notify, reform
 from sentinel.core.conclude import catch_up, leave_cordoned
 from sentinel.core.crew import Worker, WorkerStage
 from sentinel.core.evict import refuse_action
@@ -8,6 +8,7 @@ from sentinel.core.state import Cordon, JobStage, Rules, State
 from sentinel.model.action import Action, Readmit, StopJob, StopWorker, action_id
 from sentinel.model.fact import Commanded
 from sentinel.model.ids import IncidentId, JobId, NodeId
+from sentinel.model.incident import Stage
 
 COMMANDS = ("ack", "silence", "drain", "undrain", "stop-actions", "resume-actions", "stop-job", "retire")
 
@@ -103,6 +104,9 @@ def _undrain(state: State, fact: Commanded, rules: Rules) -> list[Action]:
         return []
     by = IncidentId(node.cordon.by if node.cordon.by != "operator" else f"operator-{node.id}")
     node.cordon = None
+    incident = state.incidents.get(by)
+    if incident is not None and incident.stage is not Stage.RESOLVED:
+        incidents.add(incident, fact)
     actions: list[Action] = [Readmit(action_id(by, "readmit", node.id, int(fact.at * 1000)), by, node.id)]
     for job in state.jobs.values():
         actions += reform.retry(state, job, rules) or reform.refill(job, state, rules)

@@ -137,6 +137,22 @@ def test_an_undrained_node_is_used_again() -> None:
     assert [start.node for start in cluster.all(StartWorker)].count(node) == 1
 
 
+@pytest.mark.parametrize("harm", ["crash", "no new step"])
+def test_a_node_that_a_human_takes_back_amid_an_incident_is_not_taken_away_by_it_again(harm: str) -> None:
+    cluster = Simulated(nodes=5)
+    cluster.advances = harm == "crash"
+    node = cluster.node(0)
+    cluster.finding(node, ecc())
+    cluster.run(0.3)
+    cluster.command("undrain", node)
+    if harm == "crash":
+        cluster.crash(1)
+    cluster.run(100)
+    assert (cluster.evicted(), cluster.at(node).cordon) == ([node], None)
+    assert (node in cluster.resumed()[-1], cluster.at(node).usable) == (False, True), "its GPU is bad still"
+    assert cluster.causes() == (["rank-crash"] if harm == "crash" else ["gpu-ecc"])
+
+
 def test_a_drain_during_a_recovery_is_done_after_it() -> None:
     cluster = Simulated()
     node = cluster.node(1)
