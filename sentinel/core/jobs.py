@@ -29,6 +29,8 @@ from sentinel.model.runbook import Remedy
 STACKS_DEADLINE_S = 1.5
 """py-spy needs 0.1 to 0.5 s a process on a busy machine; recovery does not wait longer."""
 PLACE_S = 1.0
+CONTROL = frozenset({Remedy.FREEZE, Remedy.RESTART_AGENT, Remedy.RESTART_GCS})
+"""Remedies of what is not the job's: it is not over because the job steps or is stopped."""
 REPLAYED = Cause("loss-nan")
 """The one cause whose recovery is an experiment: a new step is its result, not its end."""
 SLOW_MEMORY_S = 86400.0
@@ -279,11 +281,18 @@ def underway(state: State, fact: JobUnderway, rules: Rules) -> list[Action]:
     return []
 
 
+def stopped_by_hand(job: Job, state: State, rules: Rules) -> list[Action]:
+    """Nobody wants the job any more: what hurt it and nothing else is over."""
+    hurt = [i for i in state.open_incidents() if i.job == job.id and not _waits_for_a_node(i, state)]
+    jobs_own = [incident for incident in hurt if of(incident.diagnosis, rules) not in CONTROL]
+    return [action for incident in jobs_own for action in resolve(incident, state, rules)]
+
+
 def _after_step(incident: Incident, job: Job, fact: JobAdvanced, state: State, rules: Rules) -> list[Action]:
     """End an incident by a new step, unless the step is only its experiment or tells who is cut off."""
     if _waits_for_a_node(incident, state):
         return conclude(incident, state, rules, certain=True)
-    if of(incident.diagnosis, rules) in (Remedy.FREEZE, Remedy.RESTART_AGENT, Remedy.RESTART_GCS):
+    if of(incident.diagnosis, rules) in CONTROL:
         return []
     actions: list[Action] = []
     if incident.diagnosis is not None and incident.diagnosis.cause == REPLAYED:

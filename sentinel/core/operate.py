@@ -4,7 +4,8 @@ from sentinel.core import incidents, notify, reform
 from sentinel.core.conclude import catch_up, leave_cordoned
 from sentinel.core.crew import Worker, WorkerStage
 from sentinel.core.evict import refuse_action
-from sentinel.core.state import Cordon, JobStage, Rules, State
+from sentinel.core.jobs import stopped_by_hand
+from sentinel.core.state import Cordon, Job, JobStage, Rules, State
 from sentinel.model.action import Action, Readmit, StopJob, StopWorker, action_id
 from sentinel.model.fact import Commanded
 from sentinel.model.ids import IncidentId, JobId, NodeId
@@ -70,12 +71,19 @@ def command(state: State, fact: Commanded, rules: Rules) -> list[Action]:
             return _undrain(state, fact, rules)
         case "stop-job":
             job = state.jobs.get(JobId(fact.target))
-            if job and job.stage is not JobStage.STOPPED:
-                job.stage, job.pending = JobStage.STOPPED, ""
-                who = IncidentId(f"operator-{job.id}")
-                name = action_id(who, "stop-job", job.id, int(fact.at * 1000))
-                return [StopJob(name, who, job.id, f"{fact.who}: {fact.reason}")]
+            return _stop_job(state, job, fact, rules) if job else []
     return []
+
+
+def _stop_job(state: State, job: Job, fact: Commanded, rules: Rules) -> list[Action]:
+    """Stop a job for a human, and end the incidents that were only its own."""
+    over = stopped_by_hand(job, state, rules)
+    if job.stage is JobStage.STOPPED:
+        return over
+    job.stage, job.pending = JobStage.STOPPED, ""
+    who = IncidentId(f"operator-{job.id}")
+    name = action_id(who, "stop-job", job.id, int(fact.at * 1000))
+    return [StopJob(name, who, job.id, f"{fact.who}: {fact.reason}"), *over]
 
 
 def _drain(state: State, fact: Commanded, rules: Rules) -> list[Action]:

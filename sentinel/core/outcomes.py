@@ -57,7 +57,7 @@ def _evicted(state: State, fact: Outcome, incident: Incident, node: NodeId, rule
     incident.times.setdefault("evicted", fact.at)
     job = state.job_of(incident)
     more = any(isinstance(a, Evict) and a.incident == incident.id for a in state.unfinished.values())
-    unhurt = job is None or job.stage is JobStage.RUNNING
+    unhurt = job is None or job.stage in (JobStage.RUNNING, JobStage.STOPPED)
     done = unhurt and not more and incident.stage is Stage.MITIGATING
     return resolve(incident, state, rules) if done else []
 

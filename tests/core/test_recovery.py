@@ -197,3 +197,29 @@ def test_a_worker_that_gives_no_answer_while_others_failed_to_form_is_replaced()
     assert stuck in {stop.worker for stop in cluster.all(StopWorker)}
     assert stuck not in cluster.job.seats
     assert cluster.going()
+
+
+@pytest.mark.parametrize(
+    ("after", "pages"), [pytest.param(0.1, 0, id="at once"), pytest.param(60, 1, id="later")]
+)
+def test_an_incident_of_a_job_that_a_human_stops_is_over_and_pages_nobody_any_more(
+    after: float, pages: int
+) -> None:
+    cluster = Simulated()
+    cluster.advances = False
+    cluster.crash(0)
+    cluster.run(after)
+    cluster.command("stop-job", JOB)
+    told = len(cluster.actions)
+    cluster.run(600)
+    assert (cluster.stages(), len(cluster.pages()), cluster.actions[told:]) == (["resolved"], pages, [])
+
+
+def test_a_silent_node_is_still_looked_at_when_its_job_is_stopped() -> None:
+    cluster = Simulated()
+    dead = cluster.node(0)
+    cluster.silence(dead)
+    cluster.command("stop-job", JOB)
+    cluster.doors[dead] = ("refused", "refused", -1)
+    cluster.run(20)
+    assert (cluster.evicted(), cluster.causes(), cluster.stages()) == ([dead], ["node-lost"], ["resolved"])
