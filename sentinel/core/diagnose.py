@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from sentinel.core.incidents import vouched
 from sentinel.core.predicates import PREDICATES, Case, Match, gpu_of
 from sentinel.core.state import Rules, State
-from sentinel.model.fact import FindingReported, RankRaised
+from sentinel.model.fact import FindingReported, NodeSilent, RankRaised
 from sentinel.model.finding import TRAINER, Finding, Health
 from sentinel.model.ids import Cause
 from sentinel.model.incident import Diagnosis, Incident, Suspect
@@ -23,13 +23,19 @@ def diagnose(incident: Incident, state: State, rules: Rules) -> Diagnosis:
     causes = [pair for pair in matched.values() if not _is_symptom(pair, matched.values())]
     causes = [pair for pair in causes if not _is_dealt_with(pair[1], incident, state)] or causes
     if not causes:
-        return Diagnosis(UNKNOWN, (), 0.0, "no runbook matches the evidence")
+        return Diagnosis(UNKNOWN, (), 0.0, _unexplained(incident, state))
     book, found = max(causes, key=lambda pair: (pair[0].confidence * pair[1].sure, pair[0].cause))
     sure = round(book.confidence * found.sure, 3)
     others = ", ".join(other.cause for other, _ in causes if other.cause != book.cause)
     why = f"{found.why}; also matching: {others}" if others else found.why
     suspects = tuple(Suspect(s.node, s.rank, s.gpu, sure) for s in found.suspects)
     return Diagnosis(book.cause, suspects, sure, why)
+
+
+def _unexplained(incident: Incident, state: State) -> str:
+    silent = {fact.node for fact in incident.evidence if isinstance(fact, NodeSilent)}
+    names = ", ".join(sorted(name for name in silent if state.nodes[name].silent))
+    return "no runbook matches the evidence" + (f"; silent and not understood: {names}" if names else "")
 
 
 def _is_symptom(pair: tuple[Runbook, Match], others: Iterable[tuple[Runbook, Match]]) -> bool:

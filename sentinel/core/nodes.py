@@ -3,6 +3,7 @@
 from sentinel.core import incidents
 from sentinel.core.conclude import conclude, resolve
 from sentinel.core.crew import Crew
+from sentinel.core.diagnose import UNKNOWN
 from sentinel.core.reform import retry, sweep
 from sentinel.core.remedy import broken, of
 from sentinel.core.state import JobStage, Node, Rules, State
@@ -17,6 +18,8 @@ PLACE_S = 1.0
 LOOK_AGAIN_S = 1.0
 LOOK_AT_MOST_S = 10.0
 """The longer a node is silent without harm, the less often it is looked at."""
+UNHEARD_S = 120.0
+"""Ray gives a node up after 65 s: one that is silent for longer is people's business, harm or not."""
 
 
 def joined(state: State, fact: NodeJoined, rules: Rules) -> list[Action]:
@@ -75,7 +78,7 @@ def _still(names: set[NodeId], state: State) -> bool:
 
 
 def _only_silence(incident: Incident, rules: Rules) -> bool:
-    if incident.diagnosis is None:
+    if incident.diagnosis is None or incident.diagnosis.cause == UNKNOWN:
         return all(isinstance(fact, NodeSilent | NodeReached) for fact in incident.evidence)
     return of(incident.diagnosis, rules) in (Remedy.FREEZE, Remedy.RESTART_AGENT)
 
@@ -110,7 +113,10 @@ def reached(state: State, fact: NodeReached, rules: Rules) -> list[Action]:
         return []
     incidents.add(incident, fact)
     actions = conclude(incident, state, rules, certain=True)
-    if of(incident.diagnosis, rules) in (None, Remedy.FREEZE) and node.cordon is None:
+    if incident.diagnosis is None and state.now > incident.opened + UNHEARD_S:
+        actions += conclude(incident, state, rules)  # nobody may know of it: its ranks may be the whole job
+    explained = incident.diagnosis is not None and incident.diagnosis.cause != UNKNOWN
+    if node.cordon is None and (not explained or of(incident.diagnosis, rules) is Remedy.FREEZE):
         looks = sum(isinstance(action, Reach) for action in incident.actions)
         name = f"reach/{incident.id}/{fact.node}"
         state.set_deadline(name, min(LOOK_AT_MOST_S, LOOK_AGAIN_S * max(1, looks)))
