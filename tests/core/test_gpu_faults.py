@@ -79,6 +79,31 @@ def test_a_lost_gpu_is_one_page_however_it_is_told(found: list) -> None:
     assert cluster.going()
 
 
+def recovery() -> Finding:
+    said = "the driver's recovery action is GPU Reset Required"
+    return Finding("xid", "gpu-recovery", "gpu-0", Health.CRITICAL, said, {"line": "154"}, event=True)
+
+
+@pytest.mark.parametrize(
+    ("found", "cause"),
+    [
+        pytest.param([recovery()], "gpu-recovery", id="alone"),
+        pytest.param([xid(48), recovery()], "gpu-ecc", id="after the error"),
+        pytest.param([recovery(), xid(48)], "gpu-ecc", id="before it"),
+        pytest.param([xid(31, health=Health.WARNING), recovery()], "gpu-recovery", id="after a program's"),
+    ],
+)
+def test_the_drivers_verdict_evicts_under_the_name_of_the_error_that_it_follows(
+    found: list[Finding], cause: str
+) -> None:
+    cluster = Simulated()
+    bad = cluster.node(0)
+    for each in found:
+        cluster.finding(bad, each)
+    cluster.run(5)
+    assert (cluster.causes(), cluster.evicted(), len(cluster.pages())) == ([cause], [bad], 1)
+
+
 def app_fault(cluster: Simulated, line: str) -> None:
     node = cluster.node(0)
     cluster.finding(node, xid(31, line=line, health=Health.WARNING))
