@@ -1,8 +1,20 @@
 """Which incident a fact belongs to: one cause, one incident, however many symptoms."""
 
+from collections.abc import Mapping
+
 from sentinel.core.state import Job, Rules, State
-from sentinel.model.fact import Commanded, Fact, FindingReported, NodeReached, NodeSilent
-from sentinel.model.ids import IncidentId, JobId, NodeId
+from sentinel.model.fact import (
+    Commanded,
+    Fact,
+    FindingReported,
+    JobStalled,
+    NodeReached,
+    NodeSilent,
+    RankExited,
+    RankRaised,
+    RankSlow,
+)
+from sentinel.model.ids import Cause, IncidentId, JobId, NodeId
 from sentinel.model.incident import Incident, Stage
 from sentinel.model.runbook import Remedy
 
@@ -11,6 +23,14 @@ EVIDENCE_LIMIT = 200
 
 OWN_TOPIC = frozenset({Remedy.NONE, Remedy.FREEZE, Remedy.RESTART_AGENT, Remedy.RESTART_GCS})
 """Remedies that leave the job alone: such an incident must not absorb a later crash of the job."""
+
+SYMPTOMS: Mapping[type, frozenset[Cause]] = {
+    RankExited: frozenset({Cause("rank-crash")}),
+    RankRaised: frozenset({Cause("rank-crash"), Cause("rank-exception")}),
+    JobStalled: frozenset({Cause("rank-hang")}),
+    RankSlow: frozenset({Cause("straggler")}),
+}
+"""What harm looks like when nothing else is known: a cause has to explain that."""
 
 
 def job_topic(job: JobId) -> str:
@@ -88,10 +108,11 @@ def vouched(incident: Incident) -> set[NodeId]:
     return {NodeId(fact.target) for fact in commands if fact.command == "undrain"}
 
 
-def recall(state: State, rules: Rules, incident: Incident, node: NodeId) -> None:
-    """Add what the node's checks found shortly before: the cause may have come first.
+def recall(state: State, rules: Rules, incident: Incident, node: NodeId, harm: Fact) -> None:
+    """Add what the node's checks found shortly before the harm, if it can explain that: causes come first.
 
-    An event that an earlier incident ended with has done its harm, and explains no second one.
+    A full disk explains no crash: its remedy would leave the broken job alone. Slowness is told so late that
+    what is found still counts, too. An event that an earlier incident ended with explains no second one.
     """
     since = state.now - rules.policy.correlate_s
     spent = [
@@ -101,9 +122,17 @@ def recall(state: State, rules: Rules, incident: Incident, node: NodeId) -> None
         for fact in other.evidence
         if isinstance(fact, FindingReported) and fact.finding.event
     ]
+    standing = list(state.nodes[node].findings.values()) if isinstance(harm, RankSlow) else []
     for fact in state.nodes[node].recent:
-        if fact.at >= since and fact not in incident.evidence and fact not in spent:
+        current = fact.at >= since or fact.finding in standing
+        if current and _explains(fact, harm, rules) and fact not in (*incident.evidence, *spent):
             add(incident, fact)
+
+
+def _explains(fact: FindingReported, harm: Fact, rules: Rules) -> bool:
+    """Say whether a finding's runbooks, if it has any of its own, are about such harm."""
+    books = rules.by_code.get(fact.finding.code, ())
+    return not books or any(SYMPTOMS.get(type(harm), frozenset()) & {*book.explains} for book in books)
 
 
 def forget(state: State, rules: Rules) -> None:

@@ -150,7 +150,7 @@ def _harms(fact: Fact) -> bool:
 def _hurt(state: State, job: Job, fact: Fact, node: NodeId, rules: Rules) -> Incident:
     """Join the job's incident with what the node's checks said shortly before."""
     incident = incidents.join(state, incidents.job_topic(job.id), fact, job)
-    incidents.recall(state, rules, incident, node)
+    incidents.recall(state, rules, incident, node, fact)
     return incident
 
 
@@ -227,7 +227,7 @@ def stalled(state: State, fact: JobStalled, rules: Rules) -> list[Action]:
     incident = incidents.join(state, incidents.job_topic(job.id), fact, job)
     for node in behind:
         _count_failure(state, job, fact, node)
-        incidents.recall(state, rules, incident, node)
+        incidents.recall(state, rules, incident, node, fact)
     if len(fact.beats) < job.world:
         state.deadlines.setdefault(f"broken/{incident.id}", state.now + rules.policy.broken_s)
         return conclude(incident, state, rules, certain=True)
@@ -320,5 +320,5 @@ def slow(state: State, fact: RankSlow, rules: Rules) -> list[Action]:
     if len(known) > 1:
         return []  # it was told already that this rank is slow wherever it sits
     incident = incidents.join(state, incidents.job_topic(job.id), fact, job)
-    incidents.recall(state, rules, incident, fact.node)
+    incidents.recall(state, rules, incident, fact.node, fact)
     return conclude(incident, state, rules)

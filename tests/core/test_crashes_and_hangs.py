@@ -4,6 +4,7 @@ import pytest
 from simulated import Simulated
 
 from sentinel.model.action import CollectStacks, StopWorker
+from sentinel.model.finding import Finding, Health
 from sentinel.model.report import STOPPED_ITSELF
 
 
@@ -155,6 +156,39 @@ def test_one_stuck_loader_is_its_ranks_and_all_are_the_storages(
     assert len(cluster.pages()) == 1
     cluster.advance()
     assert set(cluster.stages()) == {"resolved"}
+
+
+@pytest.mark.parametrize("harm", ["crash", "exception", "hang"])
+@pytest.mark.parametrize(
+    "found",
+    [
+        Finding("host", "disk-full", "disk:/ckpt", Health.CRITICAL, "/ckpt is full"),
+        Finding("trainer", "checkpoint-failed", "checkpoint", Health.CRITICAL, "no permission"),
+        Finding("trainer", "checkpoint-corrupt", "checkpoint-7", Health.CRITICAL, "truncated", event=True),
+    ],
+)
+def test_a_job_that_breaks_beside_damage_to_its_storage_is_resumed(found: Finding, harm: str) -> None:
+    cluster = Simulated()
+    cluster.finding(cluster.node(0), found)
+    cluster.run(1)
+    if harm == "crash":
+        cluster.crash(0)
+    elif harm == "exception":
+        cluster.raises(0, "OSError: [Errno 28] No space left on device")
+    else:
+        hang(cluster, 0)
+    cluster.run(10)
+    assert (cluster.causes()[0], len(cluster.incidents()), cluster.going()) == (found.code, 2, True)
+    assert (cluster.stages(), cluster.evicted()) == (["mitigating", "resolved"], [])
+
+
+def test_a_gpu_that_slows_itself_down_is_no_reason_for_a_crash_and_keeps_its_node() -> None:
+    cluster = Simulated()
+    slow = cluster.node(0)
+    cluster.finding(slow, Finding("gpu", "throttle", "gpu-0", Health.WARNING, "GPU 0 slows down: hardware"))
+    cluster.run(1)
+    crash(cluster, 0)
+    assert (cluster.causes(), cluster.evicted(), cluster.going()) == (["rank-crash"], [], True)
 
 
 def test_collectives_that_fail_with_nobody_to_blame_restart_the_gang() -> None:

@@ -5,6 +5,7 @@ from simulated import JOB, Simulated, ecc
 
 from sentinel.model.action import Evict, Page, Refusal, Resume, StartWorker, StopWorker
 from sentinel.model.fact import Outcome, RankSlow
+from sentinel.model.finding import Finding, Health
 
 
 def test_a_second_failure_during_recovery_is_repaired_in_the_same_incident() -> None:
@@ -155,6 +156,17 @@ def test_a_node_that_is_undrained_counts_no_more_against_a_slow_ranks_next_node(
     second = cluster.node(1)
     slow(cluster, 1)
     assert cluster.evicted() == [first, second]
+
+
+def test_a_gpu_that_has_been_slowing_itself_down_for_long_is_why_its_rank_is_slow() -> None:
+    cluster = Simulated(nodes=4, world=3)
+    slow = cluster.worker(1)
+    said = f"GPU {slow.gpu} slows down: hardware"
+    cluster.finding(slow.node, Finding("gpu", "throttle", f"gpu-{slow.gpu}", Health.WARNING, said))
+    cluster.run(600)
+    cluster.tell(RankSlow(cluster.now, JOB, 1, slow.node, slow.gpu, cluster.job.generation, 0.3, 0.1, 20))
+    cluster.run(5)
+    assert (cluster.causes(), cluster.evicted()) == (["throttle"], [slow.node])
 
 
 def test_a_straggler_without_a_warm_standby_runs_on_until_one_is_ready() -> None:
