@@ -4,6 +4,7 @@ import re
 
 from sentinel.core import incidents
 from sentinel.core.conclude import conclude, resolve_topic
+from sentinel.core.incidents import explains
 from sentinel.core.state import Node, Rules, State
 from sentinel.model.action import Action
 from sentinel.model.fact import FindingReported
@@ -72,7 +73,7 @@ def _weigh(state: State, node: Node, fact: FindingReported, rules: Rules) -> lis
     if incident is None:
         topic = incidents.node_topic(state, fact.node)
         incident = incidents.join(state, topic, fact, state.job_on(fact.node))
-    elif books or _in_a_log(fact.finding, rules):
+    elif (books and (critical or explains(fact, incident.evidence, rules))) or _in_a_log(fact.finding, rules):
         incidents.add(incident, fact)
     else:
         return []

@@ -1,6 +1,6 @@
 """Which incident a fact belongs to: one cause, one incident, however many symptoms."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from sentinel.core.state import Job, Rules, State
 from sentinel.model.fact import (
@@ -125,14 +125,15 @@ def recall(state: State, rules: Rules, incident: Incident, node: NodeId, harm: F
     standing = list(state.nodes[node].findings.values()) if isinstance(harm, RankSlow) else []
     for fact in state.nodes[node].recent:
         current = fact.at >= since or fact.finding in standing
-        if current and _explains(fact, harm, rules) and fact not in (*incident.evidence, *spent):
+        if current and explains(fact, [harm], rules) and fact not in (*incident.evidence, *spent):
             add(incident, fact)
 
 
-def _explains(fact: FindingReported, harm: Fact, rules: Rules) -> bool:
+def explains(fact: FindingReported, harms: Iterable[Fact], rules: Rules) -> bool:
     """Say whether a finding's runbooks, if it has any of its own, are about such harm."""
     books = rules.by_code.get(fact.finding.code, ())
-    return not books or any(SYMPTOMS.get(type(harm), frozenset()) & {*book.explains} for book in books)
+    symptoms = {cause for harm in harms for cause in SYMPTOMS.get(type(harm), ())}
+    return not books or any(symptoms & {*book.explains} for book in books)
 
 
 def forget(state: State, rules: Rules) -> None:

@@ -182,12 +182,17 @@ def test_a_job_that_breaks_beside_damage_to_its_storage_is_resumed(found: Findin
     assert (cluster.stages(), cluster.evicted()) == (["mitigating", "resolved"], [])
 
 
-def test_a_gpu_that_slows_itself_down_is_no_reason_for_a_crash_and_keeps_its_node() -> None:
+@pytest.mark.parametrize("first", ["slow", "crash"])
+def test_a_gpu_that_slows_itself_down_is_no_reason_for_a_crash_and_keeps_its_node(first: str) -> None:
     cluster = Simulated()
     slow = cluster.node(0)
+    if first == "crash":
+        cluster.crash(0)
     cluster.finding(slow, Finding("gpu", "throttle", "gpu-0", Health.WARNING, "GPU 0 slows down: hardware"))
-    cluster.run(1)
-    crash(cluster, 0)
+    cluster.run(0.1)
+    if first == "slow":
+        cluster.crash(0)
+    cluster.run(5)
     assert (cluster.causes(), cluster.evicted(), cluster.going()) == (["rank-crash"], [], True)
 
 
