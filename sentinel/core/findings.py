@@ -73,7 +73,9 @@ def _weigh(state: State, node: Node, fact: FindingReported, rules: Rules) -> lis
     if incident is None:
         topic = incidents.node_topic(state, fact.node)
         incident = incidents.join(state, topic, fact, state.job_on(fact.node))
-    elif (books and (critical or explains(fact, incident.evidence, rules))) or _in_a_log(fact.finding, rules):
+    elif (books or _in_a_log(fact.finding, rules)) and (
+        critical or explains(state, fact, incident.evidence, rules)
+    ):
         incidents.add(incident, fact)
     else:
         return []

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
+from sentinel.core.predicates import gpu_of
 from sentinel.core.state import Job, Rules, State
 from sentinel.model.fact import (
     Commanded,
@@ -14,6 +15,7 @@ from sentinel.model.fact import (
     RankRaised,
     RankSlow,
 )
+from sentinel.model.finding import Health
 from sentinel.model.ids import Cause, IncidentId, JobId, NodeId
 from sentinel.model.incident import Incident, Stage
 from sentinel.model.runbook import Remedy
@@ -125,15 +127,23 @@ def recall(state: State, rules: Rules, incident: Incident, node: NodeId, harm: F
     standing = list(state.nodes[node].findings.values()) if isinstance(harm, RankSlow) else []
     for fact in state.nodes[node].recent:
         current = fact.at >= since or fact.finding in standing
-        if current and explains(fact, [harm], rules) and fact not in (*incident.evidence, *spent):
+        new = fact not in (*incident.evidence, *spent)
+        if current and new and explains(state, fact, [harm], rules):
             add(incident, fact)
 
 
-def explains(fact: FindingReported, harms: Iterable[Fact], rules: Rules) -> bool:
-    """Say whether a finding's runbooks, if it has any of its own, are about such harm."""
+def explains(state: State, fact: FindingReported, harms: Iterable[Fact], rules: Rules) -> bool:
+    """Say whether a finding can be why a job is harmed: by its runbooks, if it has any, and by its place."""
     books = rules.by_code.get(fact.finding.code, ())
     symptoms = {cause for harm in harms for cause in SYMPTOMS.get(type(harm), ())}
-    return not books or any(symptoms & {*book.explains} for book in books)
+    fits = not books or any(symptoms & {*book.explains} for book in books)
+    return fits and (fact.finding.health is Health.CRITICAL or _strikes_a_rank(state, fact))
+
+
+def _strikes_a_rank(state: State, fact: FindingReported) -> bool:
+    """Say whether a rank sits on the GPU that a finding is about, if it is about one."""
+    gpu = gpu_of(fact.finding.component)
+    return gpu is None or any(state.jobs[j].workers[w].gpu == gpu for j, w in state.nodes[fact.node].ranks)
 
 
 def forget(state: State, rules: Rules) -> None:

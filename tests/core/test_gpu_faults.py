@@ -150,6 +150,21 @@ def test_a_program_that_fails_at_the_same_step_again_and_again_evicts_nobody() -
     assert (cluster.causes(), cluster.evicted(), len(cluster.pages())) == (["gpu-app-xid"], [], 1)
 
 
+@pytest.mark.parametrize("first", ["xid", "crash"])
+def test_an_xid_on_a_gpu_without_a_rank_explains_no_crash_and_keeps_the_node(first: str) -> None:
+    cluster = Simulated(gpus=4)
+    node = cluster.node(0)
+    assert {worker.gpu for _, worker in cluster.job.seated()} == {0, 1}
+    for line in "ab":
+        if first == "crash":
+            cluster.crash(0)
+        cluster.finding(node, xid(31, 3, line=line, health=Health.WARNING))
+        if first == "xid":
+            cluster.crash(0)
+        cluster.run(7200)
+    assert (cluster.causes()[-1], cluster.evicted(), cluster.going()) == ("rank-crash", [], True)
+
+
 def test_several_kernel_lines_about_one_fault_are_one_fault() -> None:
     cluster = Simulated()
     for line in "abc":
