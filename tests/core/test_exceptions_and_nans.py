@@ -2,7 +2,7 @@
 
 from simulated import Simulated
 
-from sentinel.model.action import Resume, StopJob
+from sentinel.model.action import Refusal, Resume, StopJob
 from sentinel.model.ids import NodeId
 
 NAN = float("nan")
@@ -97,6 +97,17 @@ def test_the_same_nan_on_the_same_batch_skips_the_batch() -> None:
     cluster.run(5)
     assert cluster.all(Resume)[-1].skip == (7,)
     assert (cluster.causes(), cluster.evicted(), cluster.stages()) == (["bad-batch"], [], ["resolved"])
+
+
+def test_a_nan_of_all_ranks_that_comes_again_is_no_batchs_and_ends_with_people() -> None:
+    cluster = Simulated(world=3)
+    cluster.advances = False
+    for _ in range(cluster.rules.policy.resume_attempts + 1):
+        nan(cluster, 0, 1, 2)
+    cluster.run(60)
+    assert (cluster.causes(), cluster.evicted(), len(cluster.pages())) == (["loss-nan"], [], 1)
+    assert not any(resume.skip for resume in cluster.all(Resume))
+    assert "brought no new step" in cluster.all(Refusal)[-1].reason
 
 
 def test_a_nan_that_does_not_come_again_suspects_that_ranks_node() -> None:

@@ -14,13 +14,15 @@ def loss_nan(case: Case) -> Match | None:
 
 
 def nan_again_same(case: Case) -> Match | None:
-    """Replaying the step on the same batch gave the same ranks' NaN."""
+    """Replaying the step on the same batch gave the same ranks' NaN; every rank's is no batch's."""
     nans = _nans(case)
     if len(nans) < SEVERAL:
         return None
     earlier, later = nans[-2], nans[-1]
     if earlier.step != later.step or _nan_ranks(earlier) != _nan_ranks(later):
         return None
+    if len(_nan_ranks(later)) == len(later.values) > 1:
+        return None  # each rank has its own part of a batch: what is bad is the model
     return Match((), f"step {later.step} gives the same NaN on replay: its batch is bad")
 
 
