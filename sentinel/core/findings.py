@@ -9,7 +9,7 @@ from sentinel.core.state import Node, Rules, State
 from sentinel.model.action import Action
 from sentinel.model.fact import FindingReported
 from sentinel.model.finding import TRAINER, Finding, Health
-from sentinel.model.ids import Cause, IncidentId
+from sentinel.model.ids import Cause, IncidentId, NodeId
 from sentinel.model.incident import Incident, Stage
 from sentinel.model.runbook import Remedy
 
@@ -30,7 +30,29 @@ def finding(state: State, fact: FindingReported, rules: Rules) -> list[Action]:
     node.recent = [*node.recent[1 - RECENT_FINDINGS :], fact]
     if any(book.cause == APP_XID for book in rules.by_code.get(found.code, ())):
         _count_app_xid(node, fact, rules)
+    if _can_wait(found, rules):
+        state.deadlines.setdefault(_deadline(node, found), state.now + rules.policy.stands_s)
+        return []
     return [] if found.health is Health.UNKNOWN else _weigh(state, node, fact, rules)
+
+
+def _can_wait(found: Finding, rules: Rules) -> bool:
+    """Say whether a state asks for a drain and for nothing more urgent."""
+    lasting = found.health is Health.CRITICAL and not found.event
+    return lasting and {book.remedy for book in rules.by_code.get(found.code, ())} == {Remedy.DRAIN}
+
+
+def _deadline(node: Node, found: Finding) -> str:
+    return f"stands/{node.id}/{'|'.join(found.key)}"
+
+
+def stands(state: State, name: NodeId, key: str, rules: Rules) -> list[Action]:
+    """A state that could wait has not passed by itself."""
+    node = state.nodes.get(name)
+    found = node.findings.get(key) if node else None
+    if node is None or found is None:
+        return []
+    return _weigh(state, node, FindingReported(state.now, name, found), rules)
 
 
 def _known(node: Node, found: Finding) -> bool:
@@ -50,6 +72,7 @@ def _count_app_xid(node: Node, fact: FindingReported, rules: Rules) -> None:
 def _cleared(state: State, node: Node, found: Finding, rules: Rules) -> list[Action]:
     """A state is healthy again; an incident about it ends when no node has it any more."""
     key = "|".join(found.key)
+    state.deadlines.pop(_deadline(node, found), None)
     # The rank that speaks for a job may sit on another node by now.
     holders = state.nodes.values() if found.check == TRAINER else (node,)
     if not [holder for holder in holders if holder.findings.pop(key, None)]:

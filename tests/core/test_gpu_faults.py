@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 from simulated import Simulated, ecc, lost, xid
 
+from sentinel.model.action import Resume
 from sentinel.model.finding import Finding, Health
 from sentinel.model.ids import NodeId
 
@@ -204,6 +205,31 @@ def test_a_driver_that_hangs_together_with_a_rank_is_the_cause() -> None:
     cluster.finding(bad, hung(Health.WARNING))
     cluster.run(5)
     assert (cluster.causes(), cluster.evicted(), cluster.going()) == (["gpu-reset"], [bad], True)
+
+
+def throttled(health: Health = Health.CRITICAL) -> Finding:
+    return Finding("gpu", "throttle", "gpu-0", health, "GPU 0 slows down: hardware, heat")
+
+
+def test_a_gpu_that_slows_itself_down_for_long_is_drained_at_a_step_boundary() -> None:
+    cluster = Simulated()
+    bad, running = cluster.node(0), tuple(cluster.job.seats)
+    cluster.finding(bad, throttled())
+    cluster.run(60)
+    (resume,) = cluster.all(Resume)
+    assert resume.pause == running
+    assert (cluster.causes(), cluster.evicted(), cluster.stages()) == (["throttle"], [bad], ["resolved"])
+
+
+def test_a_gpu_that_slows_itself_down_for_moments_keeps_its_node() -> None:
+    cluster = Simulated()
+    for _ in range(5):
+        cluster.finding(cluster.node(0), throttled())
+        cluster.run(20)
+        cluster.finding(cluster.node(0), throttled(Health.OK))
+        cluster.run(1)
+    cluster.run(600)
+    assert (cluster.incidents(), cluster.actions) == ([], [])
 
 
 def test_health_that_nobody_knows_evicts_nobody() -> None:

@@ -22,7 +22,7 @@ def test_a_node_stays_when_only_another_job_has_the_gpus_that_would_be_left() ->
     cluster = Simulated(nodes=4, world=2, min_world=2)
     submit(cluster)
     cluster.finding(cluster.node(0), THROTTLED)
-    cluster.run(5)
+    cluster.run(60)
     assert (cluster.evicted(), cluster.at(cluster.node(0)).cordon, cluster.going()) == ([], None, True)
     assert "1 GPUs would be left, moe needs 2" in str(cluster.all(Refusal))
 
@@ -32,7 +32,7 @@ def test_the_smallest_world_of_each_job_on_a_node_counts() -> None:
     submit(cluster, world=1)
     (shared,) = (node for node in cluster.state.nodes.values() if node.seats(JOB) and node.seats(OTHER))
     cluster.finding(shared.id, THROTTLED)
-    cluster.run(5)
+    cluster.run(60)
     assert cluster.evicted() == []
     assert "0 GPUs would be left, moe-2 needs 1" in str(cluster.all(Refusal))
 
