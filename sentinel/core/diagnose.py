@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 
-from sentinel.core.incidents import vouched
+from sentinel.core.incidents import over, vouched
 from sentinel.core.predicates import PREDICATES, Case, Match, gpu_of
 from sentinel.core.state import Rules, State
 from sentinel.model.fact import FindingReported, NodeSilent, RankRaised
@@ -51,7 +51,7 @@ def _is_symptom(pair: tuple[Runbook, Match], others: Iterable[tuple[Runbook, Mat
 def _is_dealt_with(found: Match, incident: Incident, state: State) -> bool:
     """Say whether this incident evicted all its suspects' nodes: then a new failure has a new cause."""
     nodes = [state.nodes[suspect.node] for suspect in found.suspects if suspect.node in state.nodes]
-    back = vouched(incident)
+    back = vouched(incident.evidence)
     return bool(nodes) and all((n.cordon and n.cordon.by == incident.id) or n.id in back for n in nodes)
 
 
@@ -69,7 +69,7 @@ def _holds(looks: Looks, case: Case) -> Match | None:
     if looks.log:
         return _in_log(re.compile(looks.log), case)
     codes = {looks.finding} if looks.finding else {f"xid-{number}" for number in looks.xid}
-    facts = [f for f in case.all(FindingReported) if f.finding.code in codes and _bad(f.finding)]
+    facts = [f for f in case.all(FindingReported) if f.finding.code in codes and _bad(f, case)]
     if not facts:
         return None
     suspects = {(f.node, gpu_of(f.finding.component)): f for f in facts}
@@ -78,8 +78,8 @@ def _holds(looks: Looks, case: Case) -> Match | None:
     return Match(tuple(_blamed(case, node, gpu) for node, gpu in places), told)
 
 
-def _bad(finding: Finding) -> bool:
-    return finding.health in (Health.CRITICAL, Health.WARNING)
+def _bad(fact: FindingReported, case: Case) -> bool:
+    return fact.finding.health in (Health.CRITICAL, Health.WARNING) and not over(case.incident, fact)
 
 
 def _blamed(case: Case, node: str, gpu: int | None) -> Suspect:

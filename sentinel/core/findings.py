@@ -3,7 +3,7 @@
 import re
 
 from sentinel.core import incidents
-from sentinel.core.conclude import conclude, resolve_topic
+from sentinel.core.conclude import conclude, resolve_topic, withdraw
 from sentinel.core.incidents import explains
 from sentinel.core.state import Node, Rules, State
 from sentinel.model.action import Action
@@ -22,7 +22,7 @@ def finding(state: State, fact: FindingReported, rules: Rules) -> list[Action]:
     node = state.nodes.setdefault(fact.node, Node(fact.node))
     found = fact.finding
     if found.health in (Health.OK, Health.SKIPPED):
-        return _cleared(state, node, found, rules)
+        return _cleared(state, node, fact, rules)
     if _known(node, found):
         return []
     if not found.event:
@@ -69,8 +69,9 @@ def _count_app_xid(node: Node, fact: FindingReported, rules: Rules) -> None:
         node.app_xids = [*node.app_xids[-RECENT_FINDINGS:], (fact.at, component)]
 
 
-def _cleared(state: State, node: Node, found: Finding, rules: Rules) -> list[Action]:
+def _cleared(state: State, node: Node, fact: FindingReported, rules: Rules) -> list[Action]:
     """A state is healthy again; an incident about it ends when no node has it any more."""
+    found = fact.finding
     key = "|".join(found.key)
     state.deadlines.pop(_deadline(node, found), None)
     # The rank that speaks for a job may sit on another node by now.
@@ -78,7 +79,9 @@ def _cleared(state: State, node: Node, found: Finding, rules: Rules) -> list[Act
     if not [holder for holder in holders if holder.findings.pop(key, None)]:
         return []
     causes = sorted({b.cause for b in rules.by_code.get(found.code, ()) if b.remedy is Remedy.NONE})
-    if not causes or any(f.code == found.code for n in state.nodes.values() for f in n.findings.values()):
+    if not causes:
+        return withdraw(fact, node.id, state, rules)
+    if any(f.code == found.code for n in state.nodes.values() for f in n.findings.values()):
         return []
     return [a for cause in causes for a in resolve_topic(state, rules, f"{cause}:")]
 

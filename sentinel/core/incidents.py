@@ -104,10 +104,29 @@ def add(incident: Incident, fact: Fact) -> None:
     incident.evidence.append(fact)
 
 
-def vouched(incident: Incident) -> set[NodeId]:
-    """Nodes that a human took back in the course of this incident: it takes them away no more."""
-    commands = (fact for fact in incident.evidence if isinstance(fact, Commanded))
+def vouched(evidence: Iterable[Fact]) -> set[NodeId]:
+    """Nodes that a human took back in the course of an incident: it takes them away no more."""
+    commands = (fact for fact in evidence if isinstance(fact, Commanded))
     return {NodeId(fact.target) for fact in commands if fact.command == "undrain"}
+
+
+def over(incident: Incident, fact: FindingReported) -> bool:
+    """Say whether a finding in evidence holds no more: its check cleared it, or a human vouches for it."""
+    later = incident.evidence[incident.evidence.index(fact) + 1 :]
+    return fact.node in vouched(later) or any(
+        (each.node, each.finding.key) == (fact.node, fact.finding.key) and each.finding.health is Health.OK
+        for each in later
+        if isinstance(each, FindingReported)
+    )
+
+
+def still_hurts(incident: Incident) -> bool:
+    """Say whether anything in evidence holds still, or has done harm."""
+    findings = (fact for fact in incident.evidence if isinstance(fact, FindingReported))
+    bad = (fact for fact in findings if fact.finding.health is not Health.OK)
+    return any(isinstance(fact, (*SYMPTOMS, NodeSilent)) for fact in incident.evidence) or not all(
+        over(incident, fact) for fact in bad
+    )
 
 
 def recall(state: State, rules: Rules, incident: Incident, node: NodeId, harm: Fact) -> None:

@@ -1,7 +1,7 @@
 """An operator's word: acknowledge, silence, drain, undrain, stop and resume actions."""
 
 from sentinel.core import incidents, notify, reform
-from sentinel.core.conclude import catch_up, leave_cordoned
+from sentinel.core.conclude import catch_up, leave_cordoned, withdraw
 from sentinel.core.crew import Worker, WorkerStage
 from sentinel.core.evict import refuse_action
 from sentinel.core.jobs import stopped_by_hand
@@ -109,7 +109,7 @@ def _undrain(state: State, fact: Commanded, rules: Rules) -> list[Action]:
     for job in state.jobs.values():
         job.slow = [each for each in job.slow if each[2] != node.id]
     if node.cordon is None:
-        return []
+        return withdraw(fact, node.id, state, rules)
     by = IncidentId(node.cordon.by if node.cordon.by != "operator" else f"operator-{node.id}")
     node.cordon = None
     incident = state.incidents.get(by)

@@ -129,7 +129,7 @@ def _evict(
 ) -> Iterable[Action]:
     job = job or next(filter(None, map(state.job_on, nodes)), None)  # a rank may have come since
     for node in nodes:
-        if state.nodes[node].cordon is None and node not in vouched(incident):
+        if state.nodes[node].cordon is None and node not in vouched(incident.evidence):
             if reason := refuse_eviction(state, rules, node, diagnosis.confidence):
                 yield refuse(incident, state, f"evict {node}", reason)
             else:
