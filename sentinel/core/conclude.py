@@ -91,13 +91,14 @@ def withdraw(fact: FindingReported | Commanded, node: NodeId, state: State, rule
     actions: list[Action] = []
     for incident in list(state.open_incidents()):
         findings = (f for f in incident.evidence if isinstance(f, FindingReported) and f.node == node)
-        if any(key in (None, f.finding.key) for f in findings) and not _acted_on(incident, state):
+        if any(key in (None, f.finding.key) for f in findings) and not acted_on(incident, state):
             incidents.add(incident, fact)
             actions += [] if incidents.still_hurts(incident) else resolve(incident, state, rules)
     return actions
 
 
-def _acted_on(incident: Incident, state: State) -> bool:
+def acted_on(incident: Incident, state: State) -> bool:
+    """Say whether anything was done about it, or has to be: a node was taken away, the job re-forms."""
     cordoned = any(node.cordon and node.cordon.by == incident.id for node in state.nodes.values())
     job = state.job_of(incident)
     return bool(cordoned or incident.attempts or (job and job.stage in (JobStage.BROKEN, JobStage.FORMING)))

@@ -1,7 +1,7 @@
 """Nodes that join, fall silent, are looked at and are heard again."""
 
 from sentinel.core import incidents
-from sentinel.core.conclude import conclude, resolve
+from sentinel.core.conclude import acted_on, conclude, resolve
 from sentinel.core.crew import Crew
 from sentinel.core.diagnose import UNKNOWN
 from sentinel.core.reform import retry, sweep
@@ -55,7 +55,7 @@ def heard(state: State, fact: NodeHeard | NodeJoined, rules: Rules) -> list[Acti
     node.silent, node.reached = False, None
     for incident in list(state.open_incidents()):
         silent = {f.node for f in incident.evidence if isinstance(f, NodeSilent)}
-        if fact.node in silent and not _still(silent, state) and _only_silence(incident, rules):
+        if fact.node in silent and not _still(silent, state) and _only_silence(incident, state, rules):
             actions += _silence_over(incident, state, rules)
     for job in state.jobs.values():
         actions += retry(state, job, rules) if job.generation else []
@@ -77,10 +77,14 @@ def _still(names: set[NodeId], state: State) -> bool:
     return any(state.nodes[name].silent and state.nodes[name].cordon is None for name in names)
 
 
-def _only_silence(incident: Incident, rules: Rules) -> bool:
-    if incident.diagnosis is None or incident.diagnosis.cause == UNKNOWN:
-        return all(isinstance(fact, NodeSilent | NodeReached) for fact in incident.evidence)
-    return of(incident.diagnosis, rules) in (Remedy.FREEZE, Remedy.RESTART_AGENT)
+def _only_silence(incident: Incident, state: State, rules: Rules) -> bool:
+    """Say whether nothing but silence was seen, and no eviction came of it; one may have been refused."""
+    if of(incident.diagnosis, rules) in (Remedy.FREEZE, Remedy.RESTART_AGENT):
+        return True
+    unknown = incident.diagnosis is None or incident.diagnosis.cause == UNKNOWN
+    return (unknown or not acted_on(incident, state)) and all(
+        isinstance(fact, NodeSilent | NodeReached) for fact in incident.evidence
+    )
 
 
 def silent(state: State, fact: NodeSilent) -> list[Action]:

@@ -63,6 +63,16 @@ def test_a_node_with_all_ranks_that_stays_silent_is_paged_and_looked_at_further(
     assert cluster.evicted() == ([whole] if end == "gone" else [])
 
 
+def test_a_node_that_was_taken_for_lost_stayed_and_is_heard_again_leaves_nothing_open() -> None:
+    cluster = Simulated(nodes=1, world=1)
+    cluster.doors["n1"] = GONE
+    cluster.silence(cluster.node(0))
+    cluster.run(5)
+    assert (cluster.causes(), cluster.evicted(), cluster.stages()) == (["node-lost"], [], ["mitigating"])
+    cluster.heard(cluster.node(0))
+    assert (cluster.stages(), len(cluster.pages()), cluster.going()) == (["resolved"], 1, True)
+
+
 def test_a_blip_leaves_no_page() -> None:
     cluster = Simulated()
     cluster.silence(cluster.node(0))
