@@ -23,6 +23,18 @@ FATAL = {
 """Codes that the catalogue sends to a workflow, and that the field treats as fatal."""
 FATAL_ACTIONS = {"RESET_GPU", "RESTART_BM", "RESTART_VM", "CHECK_MECHANICALS"}
 OTHER = "other"
+RECOVERY_CHANGED = 154
+RECOVERY = re.compile(r"recovery action changed from .* to (?:0x[0-9a-fA-F]+ )?\(?(?P<action>[^()]+?)\)?\s*$")
+"""`154, GPU recovery action changed from 0x0 (None) to 0x1 (GPU Reset Required)`."""
+RECOVERY_HEALTH = {
+    "None": Health.WARNING,
+    "Drain P2P": Health.WARNING,
+    "GPU Reset Required": Health.CRITICAL,
+    "Drain and Reset": Health.CRITICAL,
+    "Node Reboot Required": Health.CRITICAL,
+    "OS Reboot": Health.CRITICAL,
+}
+"""The driver's own verdict, in the words that drivers have used; any other is unknown."""
 NVLINK5_HEALTH = {"RESET_GPU": Health.CRITICAL, "XID_154_EVAL": Health.WARNING, "IGNORE": Health.WARNING}
 
 
@@ -117,9 +129,21 @@ def _judge(event: XidEvent, gpus: Mapping[str, int]) -> Finding:
     if event.pid is not None:
         evidence["pid"] = event.pid
     summary = f"Xid {event.xid} on {component}: {entry.mnemonic}"
+    if event.xid == RECOVERY_CHANGED:
+        return _judge_recovery(event, component, evidence)
     if event.xid in _nvlink5.CODES:
         return _judge_nvlink5(event, component, summary, evidence)
     return Finding("xid", f"xid-{event.xid}", component, health_of(event.xid), summary, evidence, event=True)
+
+
+def _judge_recovery(event: XidEvent, component: str, evidence: dict[str, str | int | float]) -> Finding:
+    """Take the driver at its word: it knows more than a table of codes."""
+    found = RECOVERY.search(event.line)
+    action = found["action"] if found else "none that is understood"
+    health = RECOVERY_HEALTH.get(action, Health.UNKNOWN)
+    code = "gpu-recovery" if health is Health.CRITICAL else f"xid-{event.xid}"
+    said = f"Xid {event.xid} on {component}: the driver's recovery action is {action}"
+    return Finding("xid", code, component, health, said, {**evidence, "action": action}, event=True)
 
 
 def _judge_nvlink5(
@@ -157,7 +181,17 @@ CHECK = Check(
     deadline=1.0,
     measure=measure,
     judge=judge,
-    causes=("gpu-lost", "gpu-ecc", "gpu-remap", "gpu-reset", "gpu-app-xid", "gpu-app-xid-repeat", "nvlink"),
+    causes=(
+        "gpu-lost",
+        "gpu-ecc",
+        "gpu-remap",
+        "gpu-reset",
+        "gpu-recovery",
+        "gpu-app-xid",
+        "gpu-app-xid-repeat",
+        "nvlink",
+        "throttle",
+    ),
     on_exit=True,
     in_agent=True,
     counts=counts,

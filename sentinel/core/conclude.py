@@ -7,6 +7,8 @@ from sentinel.core.diagnose import UNKNOWN, diagnose
 from sentinel.core.evict import refuse_action
 from sentinel.core.state import JobStage, Rules, State
 from sentinel.model.action import Action
+from sentinel.model.fact import Commanded, FindingReported
+from sentinel.model.ids import NodeId
 from sentinel.model.incident import Diagnosis, Incident, Stage
 from sentinel.model.runbook import Remedy
 
@@ -78,6 +80,28 @@ def resolve_topic(state: State, rules: Rules, prefix: str) -> list[Action]:
     """Resolve the open incidents whose topic begins so."""
     found = [incident for incident in state.open_incidents() if incident.topic.startswith(prefix)]
     return [action for incident in found for action in resolve(incident, state, rules)]
+
+
+def withdraw(fact: FindingReported | Commanded, node: NodeId, state: State, rules: Rules) -> list[Action]:
+    """Findings hold no more: an incident that was never acted on, and has nothing else to go by, is over.
+
+    A `Commanded` takes back all of the node's, for a human vouches for it; a finding only what it clears.
+    """
+    key = fact.finding.key if isinstance(fact, FindingReported) else None
+    actions: list[Action] = []
+    for incident in list(state.open_incidents()):
+        findings = (f for f in incident.evidence if isinstance(f, FindingReported) and f.node == node)
+        if any(key in (None, f.finding.key) for f in findings) and not acted_on(incident, state):
+            incidents.add(incident, fact)
+            actions += [] if incidents.still_hurts(incident) else resolve(incident, state, rules)
+    return actions
+
+
+def acted_on(incident: Incident, state: State) -> bool:
+    """Say whether anything was done about it, or has to be: a node was taken away, the job re-forms."""
+    cordoned = any(node.cordon and node.cordon.by == incident.id for node in state.nodes.values())
+    job = state.job_of(incident)
+    return bool(cordoned or incident.attempts or (job and job.stage in (JobStage.BROKEN, JobStage.FORMING)))
 
 
 def thaw(state: State, rules: Rules) -> list[Action]:

@@ -17,6 +17,7 @@ from sentinel.model.fact import (
     JobAdvanced,
     JobStalled,
     JobSubmitted,
+    JobUnderway,
     JournalBack,
     JournalFailed,
     NodeHeard,
@@ -75,6 +76,8 @@ def _react(
             return jobs.stalled(state, fact, rules)
         case JobAdvanced():
             return jobs.advanced(state, fact, rules)
+        case JobUnderway():
+            return jobs.underway(state, fact, rules)
         case RankSlow():
             return jobs.slow(state, fact, rules)
         case JobSubmitted():
@@ -118,6 +121,8 @@ def _deadline(state: State, fact: DeadlinePassed, rules: Rules) -> list[Action]:
             return outcomes.remedy_again(state, IncidentId(first), fact, rules)
         case "evict":
             return outcomes.evict_again(state, IncidentId(first), NodeId(second), rules)
+        case "stands":
+            return findings.stands(state, NodeId(first), second, rules)
         case "trust":
             return outcomes.trust_again(state, NodeId(first), rules)
         case "place" if job:
@@ -132,7 +137,11 @@ def _deadline(state: State, fact: DeadlinePassed, rules: Rules) -> list[Action]:
 def _controller_started(state: State, rules: Rules) -> list[Action]:
     """What happened meanwhile is heard first: no deadline passes just because nobody was there to see."""
     policy = rules.policy
-    slack = {"resume": policy.resume_timeout_s, "broken": policy.grace_s + policy.broken_s}
+    slack = {
+        "resume": policy.resume_timeout_s,
+        "broken": policy.grace_s + policy.broken_s,
+        "stands": policy.stands_s,
+    }
     for name, at in state.deadlines.items():
         least = slack.get(name.partition("/")[0], policy.gather_s)
         state.deadlines[name] = max(at, state.now + least)

@@ -3,9 +3,10 @@
 import re
 from collections.abc import Iterable
 
+from sentinel.core.incidents import over, vouched
 from sentinel.core.predicates import PREDICATES, Case, Match, gpu_of
 from sentinel.core.state import Rules, State
-from sentinel.model.fact import FindingReported, RankRaised
+from sentinel.model.fact import FindingReported, NodeSilent, RankRaised
 from sentinel.model.finding import TRAINER, Finding, Health
 from sentinel.model.ids import Cause
 from sentinel.model.incident import Diagnosis, Incident, Suspect
@@ -22,13 +23,19 @@ def diagnose(incident: Incident, state: State, rules: Rules) -> Diagnosis:
     causes = [pair for pair in matched.values() if not _is_symptom(pair, matched.values())]
     causes = [pair for pair in causes if not _is_dealt_with(pair[1], incident, state)] or causes
     if not causes:
-        return Diagnosis(UNKNOWN, (), 0.0, "no runbook matches the evidence")
+        return Diagnosis(UNKNOWN, (), 0.0, _unexplained(incident, state))
     book, found = max(causes, key=lambda pair: (pair[0].confidence * pair[1].sure, pair[0].cause))
     sure = round(book.confidence * found.sure, 3)
     others = ", ".join(other.cause for other, _ in causes if other.cause != book.cause)
     why = f"{found.why}; also matching: {others}" if others else found.why
     suspects = tuple(Suspect(s.node, s.rank, s.gpu, sure) for s in found.suspects)
     return Diagnosis(book.cause, suspects, sure, why)
+
+
+def _unexplained(incident: Incident, state: State) -> str:
+    silent = {fact.node for fact in incident.evidence if isinstance(fact, NodeSilent)}
+    names = ", ".join(sorted(name for name in silent if state.nodes[name].silent))
+    return "no runbook matches the evidence" + (f"; silent and not understood: {names}" if names else "")
 
 
 def _is_symptom(pair: tuple[Runbook, Match], others: Iterable[tuple[Runbook, Match]]) -> bool:
@@ -44,7 +51,8 @@ def _is_symptom(pair: tuple[Runbook, Match], others: Iterable[tuple[Runbook, Mat
 def _is_dealt_with(found: Match, incident: Incident, state: State) -> bool:
     """Say whether this incident evicted all its suspects' nodes: then a new failure has a new cause."""
     nodes = [state.nodes[suspect.node] for suspect in found.suspects if suspect.node in state.nodes]
-    return bool(nodes) and all(node.cordon and node.cordon.by == incident.id for node in nodes)
+    back = vouched(incident.evidence)
+    return bool(nodes) and all((n.cordon and n.cordon.by == incident.id) or n.id in back for n in nodes)
 
 
 def ask(book: Runbook, case: Case) -> Match | None:
@@ -61,7 +69,7 @@ def _holds(looks: Looks, case: Case) -> Match | None:
     if looks.log:
         return _in_log(re.compile(looks.log), case)
     codes = {looks.finding} if looks.finding else {f"xid-{number}" for number in looks.xid}
-    facts = [f for f in case.all(FindingReported) if f.finding.code in codes and _bad(f.finding)]
+    facts = [f for f in case.all(FindingReported) if f.finding.code in codes and _bad(f, case)]
     if not facts:
         return None
     suspects = {(f.node, gpu_of(f.finding.component)): f for f in facts}
@@ -70,8 +78,8 @@ def _holds(looks: Looks, case: Case) -> Match | None:
     return Match(tuple(_blamed(case, node, gpu) for node, gpu in places), told)
 
 
-def _bad(finding: Finding) -> bool:
-    return finding.health in (Health.CRITICAL, Health.WARNING)
+def _bad(fact: FindingReported, case: Case) -> bool:
+    return fact.finding.health in (Health.CRITICAL, Health.WARNING) and not over(case.incident, fact)
 
 
 def _blamed(case: Case, node: str, gpu: int | None) -> Suspect:

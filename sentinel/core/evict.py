@@ -1,6 +1,6 @@
 """The guards of eviction: a node goes only if it is right, affordable and nobody said otherwise."""
 
-from sentinel.core.state import Rules, State
+from sentinel.core.state import Job, JobStage, Node, Rules, State
 from sentinel.model.ids import NodeId
 
 HOUR = 3600.0
@@ -33,9 +33,16 @@ def refuse_eviction(state: State, rules: Rules, node: NodeId, confidence: float)
 
 
 def _last_place(state: State, node: NodeId) -> str:
-    """Refuse an eviction that would leave the node's job with less than its smallest world."""
-    job = state.job_on(node)
-    room = sum(other.gpus for other in state.nodes.values() if other.usable and other.id != node)
-    if job is None or room >= job.min_world:
-        return ""
-    return f"{node} stays: {room} GPUs would be left, {job.id} needs {job.min_world}"
+    """Refuse an eviction that would leave a job on the node with less than its smallest world."""
+    others = [other for other in state.nodes.values() if other.usable and other.id != node]
+    for job in {owner: state.jobs[owner] for owner, _ in state.nodes[node].ranks}.values():
+        room = sum(_room(state, other, job) for other in others)
+        if room < job.min_world:
+            return f"{node} stays: {room} GPUs would be left, {job.id} needs {job.min_world}"
+    return ""
+
+
+def _room(state: State, node: Node, job: Job) -> int:
+    """Count the GPUs of a node that no other job holds."""
+    held = (owner for owner, _ in node.ranks if owner != job.id)
+    return node.gpus - sum(state.jobs[owner].stage is not JobStage.STOPPED for owner in held)

@@ -3,12 +3,13 @@
 import re
 
 from sentinel.core import incidents
-from sentinel.core.conclude import conclude, resolve_topic
+from sentinel.core.conclude import conclude, resolve_topic, withdraw
+from sentinel.core.incidents import explains
 from sentinel.core.state import Node, Rules, State
 from sentinel.model.action import Action
 from sentinel.model.fact import FindingReported
 from sentinel.model.finding import TRAINER, Finding, Health
-from sentinel.model.ids import Cause, IncidentId
+from sentinel.model.ids import Cause, IncidentId, NodeId
 from sentinel.model.incident import Incident, Stage
 from sentinel.model.runbook import Remedy
 
@@ -21,7 +22,7 @@ def finding(state: State, fact: FindingReported, rules: Rules) -> list[Action]:
     node = state.nodes.setdefault(fact.node, Node(fact.node))
     found = fact.finding
     if found.health in (Health.OK, Health.SKIPPED):
-        return _cleared(state, node, found, rules)
+        return _cleared(state, node, fact, rules)
     if _known(node, found):
         return []
     if not found.event:
@@ -29,7 +30,29 @@ def finding(state: State, fact: FindingReported, rules: Rules) -> list[Action]:
     node.recent = [*node.recent[1 - RECENT_FINDINGS :], fact]
     if any(book.cause == APP_XID for book in rules.by_code.get(found.code, ())):
         _count_app_xid(node, fact, rules)
+    if _can_wait(found, rules):
+        state.deadlines.setdefault(_deadline(node, found), state.now + rules.policy.stands_s)
+        return []
     return [] if found.health is Health.UNKNOWN else _weigh(state, node, fact, rules)
+
+
+def _can_wait(found: Finding, rules: Rules) -> bool:
+    """Say whether a state asks for a drain and for nothing more urgent."""
+    lasting = found.health is Health.CRITICAL and not found.event
+    return lasting and {book.remedy for book in rules.by_code.get(found.code, ())} == {Remedy.DRAIN}
+
+
+def _deadline(node: Node, found: Finding) -> str:
+    return f"stands/{node.id}/{'|'.join(found.key)}"
+
+
+def stands(state: State, name: NodeId, key: str, rules: Rules) -> list[Action]:
+    """A state that could wait has not passed by itself."""
+    node = state.nodes.get(name)
+    found = node.findings.get(key) if node else None
+    if node is None or found is None:
+        return []
+    return _weigh(state, node, FindingReported(state.now, name, found), rules)
 
 
 def _known(node: Node, found: Finding) -> bool:
@@ -46,15 +69,19 @@ def _count_app_xid(node: Node, fact: FindingReported, rules: Rules) -> None:
         node.app_xids = [*node.app_xids[-RECENT_FINDINGS:], (fact.at, component)]
 
 
-def _cleared(state: State, node: Node, found: Finding, rules: Rules) -> list[Action]:
+def _cleared(state: State, node: Node, fact: FindingReported, rules: Rules) -> list[Action]:
     """A state is healthy again; an incident about it ends when no node has it any more."""
+    found = fact.finding
     key = "|".join(found.key)
+    state.deadlines.pop(_deadline(node, found), None)
     # The rank that speaks for a job may sit on another node by now.
     holders = state.nodes.values() if found.check == TRAINER else (node,)
     if not [holder for holder in holders if holder.findings.pop(key, None)]:
         return []
     causes = sorted({b.cause for b in rules.by_code.get(found.code, ()) if b.remedy is Remedy.NONE})
-    if not causes or any(f.code == found.code for n in state.nodes.values() for f in n.findings.values()):
+    if not causes:
+        return withdraw(fact, node.id, state, rules)
+    if any(f.code == found.code for n in state.nodes.values() for f in n.findings.values()):
         return []
     return [a for cause in causes for a in resolve_topic(state, rules, f"{cause}:")]
 
@@ -72,7 +99,9 @@ def _weigh(state: State, node: Node, fact: FindingReported, rules: Rules) -> lis
     if incident is None:
         topic = incidents.node_topic(state, fact.node)
         incident = incidents.join(state, topic, fact, state.job_on(fact.node))
-    elif books or _in_a_log(fact.finding, rules):
+    elif (books or _in_a_log(fact.finding, rules)) and (
+        critical or explains(state, fact, incident.evidence, rules)
+    ):
         incidents.add(incident, fact)
     else:
         return []

@@ -1,8 +1,22 @@
 """Which incident a fact belongs to: one cause, one incident, however many symptoms."""
 
+from collections.abc import Iterable, Mapping
+
+from sentinel.core.predicates import gpu_of
 from sentinel.core.state import Job, Rules, State
-from sentinel.model.fact import Fact, FindingReported, NodeReached, NodeSilent
-from sentinel.model.ids import IncidentId, JobId, NodeId
+from sentinel.model.fact import (
+    Commanded,
+    Fact,
+    FindingReported,
+    JobStalled,
+    NodeReached,
+    NodeSilent,
+    RankExited,
+    RankRaised,
+    RankSlow,
+)
+from sentinel.model.finding import Health
+from sentinel.model.ids import Cause, IncidentId, JobId, NodeId
 from sentinel.model.incident import Incident, Stage
 from sentinel.model.runbook import Remedy
 
@@ -11,6 +25,14 @@ EVIDENCE_LIMIT = 200
 
 OWN_TOPIC = frozenset({Remedy.NONE, Remedy.FREEZE, Remedy.RESTART_AGENT, Remedy.RESTART_GCS})
 """Remedies that leave the job alone: such an incident must not absorb a later crash of the job."""
+
+SYMPTOMS: Mapping[type, frozenset[Cause]] = {
+    RankExited: frozenset({Cause("rank-crash")}),
+    RankRaised: frozenset({Cause("rank-crash"), Cause("rank-exception")}),
+    JobStalled: frozenset({Cause("rank-hang")}),
+    RankSlow: frozenset({Cause("straggler")}),
+}
+"""What harm looks like when nothing else is known: a cause has to explain that."""
 
 
 def job_topic(job: JobId) -> str:
@@ -82,10 +104,36 @@ def add(incident: Incident, fact: Fact) -> None:
     incident.evidence.append(fact)
 
 
-def recall(state: State, rules: Rules, incident: Incident, node: NodeId) -> None:
-    """Add what the node's checks found shortly before: the cause may have come first.
+def vouched(evidence: Iterable[Fact]) -> set[NodeId]:
+    """Nodes that a human took back in the course of an incident: it takes them away no more."""
+    commands = (fact for fact in evidence if isinstance(fact, Commanded))
+    return {NodeId(fact.target) for fact in commands if fact.command == "undrain"}
 
-    An event that an earlier incident ended with has done its harm, and explains no second one.
+
+def over(incident: Incident, fact: FindingReported) -> bool:
+    """Say whether a finding in evidence holds no more: its check cleared it, or a human vouches for it."""
+    later = incident.evidence[incident.evidence.index(fact) + 1 :]
+    return fact.node in vouched(later) or any(
+        (each.node, each.finding.key) == (fact.node, fact.finding.key) and each.finding.health is Health.OK
+        for each in later
+        if isinstance(each, FindingReported)
+    )
+
+
+def still_hurts(incident: Incident) -> bool:
+    """Say whether anything in evidence holds still, or has done harm."""
+    findings = (fact for fact in incident.evidence if isinstance(fact, FindingReported))
+    bad = (fact for fact in findings if fact.finding.health is not Health.OK)
+    return any(isinstance(fact, (*SYMPTOMS, NodeSilent)) for fact in incident.evidence) or not all(
+        over(incident, fact) for fact in bad
+    )
+
+
+def recall(state: State, rules: Rules, incident: Incident, node: NodeId, harm: Fact) -> None:
+    """Add what the node's checks found shortly before the harm, if it can explain that: causes come first.
+
+    A full disk explains no crash: its remedy would leave the broken job alone. Slowness is told so late that
+    what is found still counts, too. An event that an earlier incident ended with explains no second one.
     """
     since = state.now - rules.policy.correlate_s
     spent = [
@@ -95,9 +143,26 @@ def recall(state: State, rules: Rules, incident: Incident, node: NodeId) -> None
         for fact in other.evidence
         if isinstance(fact, FindingReported) and fact.finding.event
     ]
+    standing = list(state.nodes[node].findings.values()) if isinstance(harm, RankSlow) else []
     for fact in state.nodes[node].recent:
-        if fact.at >= since and fact not in incident.evidence and fact not in spent:
+        current = fact.at >= since or fact.finding in standing
+        new = fact not in (*incident.evidence, *spent)
+        if current and new and explains(state, fact, [harm], rules):
             add(incident, fact)
+
+
+def explains(state: State, fact: FindingReported, harms: Iterable[Fact], rules: Rules) -> bool:
+    """Say whether a finding can be why a job is harmed: by its runbooks, if it has any, and by its place."""
+    books = rules.by_code.get(fact.finding.code, ())
+    symptoms = {cause for harm in harms for cause in SYMPTOMS.get(type(harm), ())}
+    fits = not books or any(symptoms & {*book.explains} for book in books)
+    return fits and (fact.finding.health is Health.CRITICAL or _strikes_a_rank(state, fact))
+
+
+def _strikes_a_rank(state: State, fact: FindingReported) -> bool:
+    """Say whether a rank sits on the GPU that a finding is about, if it is about one."""
+    gpu = gpu_of(fact.finding.component)
+    return gpu is None or any(state.jobs[j].workers[w].gpu == gpu for j, w in state.nodes[fact.node].ranks)
 
 
 def forget(state: State, rules: Rules) -> None:

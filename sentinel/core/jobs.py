@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from sentinel.core import incidents, reform
-from sentinel.core.conclude import conclude, leave_cordoned, resolve, waits
+from sentinel.core.conclude import conclude, leave_cordoned, resolve, stop_timers, waits
 from sentinel.core.crew import Crew, Worker, WorkerStage
 from sentinel.core.progress import laggards
 from sentinel.core.remedy import of, on_cordoned
@@ -14,6 +14,7 @@ from sentinel.model.fact import (
     JobAdvanced,
     JobStalled,
     JobSubmitted,
+    JobUnderway,
     NodeProbed,
     RankExited,
     RankRaised,
@@ -28,8 +29,14 @@ from sentinel.model.runbook import Remedy
 STACKS_DEADLINE_S = 1.5
 """py-spy needs 0.1 to 0.5 s a process on a busy machine; recovery does not wait longer."""
 PLACE_S = 1.0
+CONTROL = frozenset({Remedy.FREEZE, Remedy.RESTART_AGENT, Remedy.RESTART_GCS})
+"""Remedies of what is not the job's: it is not over because the job steps or is stopped."""
 REPLAYED = Cause("loss-nan")
 """The one cause whose recovery is an experiment: a new step is its result, not its end."""
+SLOW_MEMORY_S = 86400.0
+"""A rank that is slow on two nodes within a day has more work than its peers."""
+TERMINATED = frozenset({"signal 15", "exit 143"})
+"""How a rank ends that was asked to, for preemption or maintenance."""
 ECHOES = frozenset({"collective", "evicted"})
 """Exceptions that only say that some other rank is gone, or that this one had to stop."""
 
@@ -52,7 +59,7 @@ def _start_over(state: State, job: Job, fact: JobSubmitted) -> None:
     job.crew = Crew()
     job.world = job.wanted = fact.world
     job.min_world, job.standbys, job.trainable = fact.min_world, fact.standbys, fact.trainable
-    state.deadlines = {name: at for name, at in state.deadlines.items() if f"/{job.id}" not in name}
+    state.deadlines = {name: at for name, at in state.deadlines.items() if name.split("/")[1] != job.id}
     state.set_deadline(f"place/{job.id}", PLACE_S)
 
 
@@ -95,6 +102,7 @@ def exited(state: State, fact: RankExited, rules: Rules) -> list[Action]:
     if not was_rank:
         return reform.refill(job, state, rules) + reform.retry(state, job, rules)
     reform.break_off(job, state)
+    _part(state, job, {worker.node})
     job.pending = ""
     fact = replace(
         fact, rank=worker.rank, generation=job.generation
@@ -106,8 +114,11 @@ def exited(state: State, fact: RankExited, rules: Rules) -> list[Action]:
 
 
 def _count_failure(state: State, job: Job, fact: RankExited | JobStalled, node: NodeId) -> None:
-    """Count a node's crash or hang once per generation, however many of its ranks it was."""
-    if isinstance(fact, RankExited) and fact.how in STOPPED_ITSELF:
+    """Count a node's crash or hang once per generation, however many of its ranks it was.
+
+    A scheduler that ends a rank (SIGTERM), or one that ends itself for its peers' sake, accuses no node.
+    """
+    if isinstance(fact, RankExited) and (fact.how in TERMINATED or fact.how in STOPPED_ITSELF):
         return
     known = incidents.find(state, incidents.job_topic(job.id))
     same = (f for f in known.evidence if isinstance(f, RankExited)) if known else ()
@@ -119,10 +130,27 @@ def _count_failure(state: State, job: Job, fact: RankExited | JobStalled, node: 
 RECENT_FAILURES = 20
 
 
+def _part(state: State, job: Job, nodes: set[NodeId]) -> None:
+    """Leave an incident that was never acted on to itself: it explains no later harm on other nodes."""
+    known = incidents.find(state, incidents.job_topic(job.id))
+    if known is None or known.diagnosis is None or known.attempts or job.pending == known.id:
+        return
+    accused = {suspect.node for suspect in known.diagnosis.suspects if suspect.node}
+    if accused and nodes and not accused & nodes and not any(map(_harms, known.evidence)):
+        stop_timers(known, state)
+        known.topic = f"{known.diagnosis.cause}:{','.join(sorted(accused))}"
+
+
+def _harms(fact: Fact) -> bool:
+    return isinstance(fact, RankExited | JobStalled) or (
+        isinstance(fact, RankRaised) and fact.kind not in ECHOES
+    )
+
+
 def _hurt(state: State, job: Job, fact: Fact, node: NodeId, rules: Rules) -> Incident:
     """Join the job's incident with what the node's checks said shortly before."""
     incident = incidents.join(state, incidents.job_topic(job.id), fact, job)
-    incidents.recall(state, rules, incident, node)
+    incidents.recall(state, rules, incident, node, fact)
     return incident
 
 
@@ -135,6 +163,8 @@ def raised(state: State, fact: RankRaised, rules: Rules) -> list[Action]:
     if fact.generation != job.generation or (known and _told(known, fact)):
         return []
     reform.break_off(job, state)
+    if fact.kind not in ECHOES:
+        _part(state, job, {worker.node})
     incident = _hurt(state, job, fact, worker.node, rules)
     if fact.kind in ECHOES:
         if f"gather/{incident.id}" not in state.deadlines:
@@ -191,12 +221,13 @@ def stalled(state: State, fact: JobStalled, rules: Rules) -> list[Action]:
     if job is None or fact.generation != job.generation or not going:
         return []
     reform.break_off(job, state)
-    incident = incidents.join(state, incidents.job_topic(job.id), fact, job)
     where = dict(zip((beat.rank for beat in fact.beats), fact.nodes, strict=True))
     behind = {where[rank]: rank for rank in laggards(fact.beats, job.world).ranks if rank in where}
+    _part(state, job, set(behind))
+    incident = incidents.join(state, incidents.job_topic(job.id), fact, job)
     for node in behind:
         _count_failure(state, job, fact, node)
-        incidents.recall(state, rules, incident, node)
+        incidents.recall(state, rules, incident, node, fact)
     if len(fact.beats) < job.world:
         state.deadlines.setdefault(f"broken/{incident.id}", state.now + rules.policy.broken_s)
         return conclude(incident, state, rules, certain=True)
@@ -239,11 +270,29 @@ def advanced(state: State, fact: JobAdvanced, rules: Rules) -> list[Action]:
     return actions + reform.refill(job, state, rules)
 
 
+def underway(state: State, fact: JobUnderway, rules: Rules) -> list[Action]:
+    """Give a generation that is on its way more time, unless forming has failed and its end is near."""
+    job = state.jobs.get(fact.job)
+    if job is None or fact.generation != job.generation or job.stage is not JobStage.FORMING:
+        return []
+    ends = state.deadlines.get(job.deadline(), 0.0)
+    if ends > state.now + rules.policy.broken_s:
+        state.deadlines[job.deadline()] = max(ends, state.now + rules.policy.resume_timeout_s)
+    return []
+
+
+def stopped_by_hand(job: Job, state: State, rules: Rules) -> list[Action]:
+    """Nobody wants the job any more: what hurt it and nothing else is over."""
+    hurt = [i for i in state.open_incidents() if i.job == job.id and not _waits_for_a_node(i, state)]
+    jobs_own = [incident for incident in hurt if of(incident.diagnosis, rules) not in CONTROL]
+    return [action for incident in jobs_own for action in resolve(incident, state, rules)]
+
+
 def _after_step(incident: Incident, job: Job, fact: JobAdvanced, state: State, rules: Rules) -> list[Action]:
     """End an incident by a new step, unless the step is only its experiment or tells who is cut off."""
     if _waits_for_a_node(incident, state):
         return conclude(incident, state, rules, certain=True)
-    if of(incident.diagnosis, rules) in (Remedy.FREEZE, Remedy.RESTART_AGENT, Remedy.RESTART_GCS):
+    if of(incident.diagnosis, rules) in CONTROL:
         return []
     actions: list[Action] = []
     if incident.diagnosis is not None and incident.diagnosis.cause == REPLAYED:
@@ -265,6 +314,11 @@ def slow(state: State, fact: RankSlow, rules: Rules) -> list[Action]:
     job = state.jobs.get(fact.job)
     if job is None or fact.generation != job.generation or job.stage is not JobStage.RUNNING:
         return []
+    since = state.now - SLOW_MEMORY_S
+    known = job.slow_places(fact.rank, since)
+    job.slow = [*(each for each in job.slow if each[0] > since), (state.now, fact.rank, fact.node)]
+    if len(known) > 1:
+        return []  # it was told already that this rank is slow wherever it sits
     incident = incidents.join(state, incidents.job_topic(job.id), fact, job)
-    incidents.recall(state, rules, incident, fact.node)
+    incidents.recall(state, rules, incident, fact.node, fact)
     return conclude(incident, state, rules)

@@ -1,8 +1,9 @@
 """Nodes that join, fall silent, are looked at and are heard again."""
 
 from sentinel.core import incidents
-from sentinel.core.conclude import conclude, resolve
+from sentinel.core.conclude import acted_on, conclude, resolve
 from sentinel.core.crew import Crew
+from sentinel.core.diagnose import UNKNOWN
 from sentinel.core.reform import retry, sweep
 from sentinel.core.remedy import broken, of
 from sentinel.core.state import JobStage, Node, Rules, State
@@ -17,6 +18,8 @@ PLACE_S = 1.0
 LOOK_AGAIN_S = 1.0
 LOOK_AT_MOST_S = 10.0
 """The longer a node is silent without harm, the less often it is looked at."""
+UNHEARD_S = 120.0
+"""Ray gives a node up after 65 s: one that is silent for longer is people's business, harm or not."""
 
 
 def joined(state: State, fact: NodeJoined, rules: Rules) -> list[Action]:
@@ -52,7 +55,7 @@ def heard(state: State, fact: NodeHeard | NodeJoined, rules: Rules) -> list[Acti
     node.silent, node.reached = False, None
     for incident in list(state.open_incidents()):
         silent = {f.node for f in incident.evidence if isinstance(f, NodeSilent)}
-        if fact.node in silent and not _still(silent, state) and _only_silence(incident, rules):
+        if fact.node in silent and not _still(silent, state) and _only_silence(incident, state, rules):
             actions += _silence_over(incident, state, rules)
     for job in state.jobs.values():
         actions += retry(state, job, rules) if job.generation else []
@@ -74,10 +77,14 @@ def _still(names: set[NodeId], state: State) -> bool:
     return any(state.nodes[name].silent and state.nodes[name].cordon is None for name in names)
 
 
-def _only_silence(incident: Incident, rules: Rules) -> bool:
-    if incident.diagnosis is None:
-        return all(isinstance(fact, NodeSilent | NodeReached) for fact in incident.evidence)
-    return of(incident.diagnosis, rules) in (Remedy.FREEZE, Remedy.RESTART_AGENT)
+def _only_silence(incident: Incident, state: State, rules: Rules) -> bool:
+    """Say whether nothing but silence was seen, and no eviction came of it; one may have been refused."""
+    if of(incident.diagnosis, rules) in (Remedy.FREEZE, Remedy.RESTART_AGENT):
+        return True
+    unknown = incident.diagnosis is None or incident.diagnosis.cause == UNKNOWN
+    return (unknown or not acted_on(incident, state)) and all(
+        isinstance(fact, NodeSilent | NodeReached) for fact in incident.evidence
+    )
 
 
 def silent(state: State, fact: NodeSilent) -> list[Action]:
@@ -110,7 +117,10 @@ def reached(state: State, fact: NodeReached, rules: Rules) -> list[Action]:
         return []
     incidents.add(incident, fact)
     actions = conclude(incident, state, rules, certain=True)
-    if of(incident.diagnosis, rules) in (None, Remedy.FREEZE) and node.cordon is None:
+    if incident.diagnosis is None and state.now > incident.opened + UNHEARD_S:
+        actions += conclude(incident, state, rules)  # nobody may know of it: its ranks may be the whole job
+    explained = incident.diagnosis is not None and incident.diagnosis.cause != UNKNOWN
+    if node.cordon is None and (not explained or of(incident.diagnosis, rules) is Remedy.FREEZE):
         looks = sum(isinstance(action, Reach) for action in incident.actions)
         name = f"reach/{incident.id}/{fact.node}"
         state.set_deadline(name, min(LOOK_AT_MOST_S, LOOK_AGAIN_S * max(1, looks)))

@@ -1,13 +1,15 @@
 """An operator's word: acknowledge, silence, drain, undrain, stop and resume actions."""
 
-from sentinel.core import notify, reform
-from sentinel.core.conclude import catch_up, leave_cordoned
+from sentinel.core import incidents, notify, reform
+from sentinel.core.conclude import catch_up, leave_cordoned, withdraw
 from sentinel.core.crew import Worker, WorkerStage
 from sentinel.core.evict import refuse_action
-from sentinel.core.state import Cordon, JobStage, Rules, State
+from sentinel.core.jobs import stopped_by_hand
+from sentinel.core.state import Cordon, Job, JobStage, Rules, State
 from sentinel.model.action import Action, Readmit, StopJob, StopWorker, action_id
 from sentinel.model.fact import Commanded
 from sentinel.model.ids import IncidentId, JobId, NodeId
+from sentinel.model.incident import Stage
 
 COMMANDS = ("ack", "silence", "drain", "undrain", "stop-actions", "resume-actions", "stop-job", "retire")
 
@@ -69,12 +71,19 @@ def command(state: State, fact: Commanded, rules: Rules) -> list[Action]:
             return _undrain(state, fact, rules)
         case "stop-job":
             job = state.jobs.get(JobId(fact.target))
-            if job and job.stage is not JobStage.STOPPED:
-                job.stage, job.pending = JobStage.STOPPED, ""
-                who = IncidentId(f"operator-{job.id}")
-                name = action_id(who, "stop-job", job.id, int(fact.at * 1000))
-                return [StopJob(name, who, job.id, f"{fact.who}: {fact.reason}")]
+            return _stop_job(state, job, fact, rules) if job else []
     return []
+
+
+def _stop_job(state: State, job: Job, fact: Commanded, rules: Rules) -> list[Action]:
+    """Stop a job for a human, and end the incidents that were only its own."""
+    over = stopped_by_hand(job, state, rules)
+    if job.stage is JobStage.STOPPED:
+        return over
+    job.stage, job.pending = JobStage.STOPPED, ""
+    who = IncidentId(f"operator-{job.id}")
+    name = action_id(who, "stop-job", job.id, int(fact.at * 1000))
+    return [StopJob(name, who, job.id, f"{fact.who}: {fact.reason}"), *over]
 
 
 def _drain(state: State, fact: Commanded, rules: Rules) -> list[Action]:
@@ -97,10 +106,15 @@ def _undrain(state: State, fact: Commanded, rules: Rules) -> list[Action]:
     node.failures.clear()
     node.app_xids.clear()
     node.misstarts = 0
+    for job in state.jobs.values():
+        job.slow = [each for each in job.slow if each[2] != node.id]
     if node.cordon is None:
-        return []
+        return withdraw(fact, node.id, state, rules)
     by = IncidentId(node.cordon.by if node.cordon.by != "operator" else f"operator-{node.id}")
     node.cordon = None
+    incident = state.incidents.get(by)
+    if incident is not None and incident.stage is not Stage.RESOLVED:
+        incidents.add(incident, fact)
     actions: list[Action] = [Readmit(action_id(by, "readmit", node.id, int(fact.at * 1000)), by, node.id)]
     for job in state.jobs.values():
         actions += reform.retry(state, job, rules) or reform.refill(job, state, rules)

@@ -31,6 +31,8 @@ def outcome(state: State, fact: Outcome, rules: Rules) -> list[Action]:
         return [] if fact.ok else _start_failed(state, fact, WorkerId(target), rules, action)
     if kind == "resume":
         return _resumed(state, fact, JobId(target), rules)
+    if kind == "stop-job":  # its GPUs may be what another job waits for
+        return [action for job in state.jobs.values() for action in reform.retry(state, job, rules)]
     incident = state.incidents.get(IncidentId(name))
     if incident is None:
         return []
@@ -55,7 +57,7 @@ def _evicted(state: State, fact: Outcome, incident: Incident, node: NodeId, rule
     incident.times.setdefault("evicted", fact.at)
     job = state.job_of(incident)
     more = any(isinstance(a, Evict) and a.incident == incident.id for a in state.unfinished.values())
-    unhurt = job is None or job.stage is JobStage.RUNNING
+    unhurt = job is None or job.stage in (JobStage.RUNNING, JobStage.STOPPED)
     done = unhurt and not more and incident.stage is Stage.MITIGATING
     return resolve(incident, state, rules) if done else []
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from sentinel.core.evict import refuse_action, refuse_eviction
-from sentinel.core.incidents import OWN_TOPIC, job_topic
+from sentinel.core.incidents import OWN_TOPIC, job_topic, vouched
 from sentinel.core.predicates import Case, laggard
 from sentinel.core.reform import leave, refuse, resume
 from sentinel.core.state import Cordon, Job, JobStage, Rules, State
@@ -48,7 +48,8 @@ def _topic(remedy: Remedy, diagnosis: Diagnosis, incident: Incident) -> str:
     if incident.topic.startswith(f"{diagnosis.cause}:"):
         return incident.topic  # a shared volume is full on every node: one incident
     if remedy in OWN_TOPIC:
-        return f"{diagnosis.cause}:{','.join(sorted(str(s.node) for s in diagnosis.suspects))}"
+        nodes = ",".join(sorted(suspect.node or "" for suspect in diagnosis.suspects))
+        return f"{diagnosis.cause}:{nodes}"
     return job_topic(incident.job) if incident.job else incident.topic
 
 
@@ -128,7 +129,7 @@ def _evict(
 ) -> Iterable[Action]:
     job = job or next(filter(None, map(state.job_on, nodes)), None)  # a rank may have come since
     for node in nodes:
-        if state.nodes[node].cordon is None:
+        if state.nodes[node].cordon is None and node not in vouched(incident.evidence):
             if reason := refuse_eviction(state, rules, node, diagnosis.confidence):
                 yield refuse(incident, state, f"evict {node}", reason)
             else:

@@ -120,6 +120,8 @@ class Job:
     """How many workers must become ready before seating again is worth its time."""
     avoid: list[str] = field(default_factory=list)
     """`rank@node` places that a moved rank must not return to while the next generation is awaited."""
+    slow: list[tuple[Instant, int, NodeId]] = field(default_factory=list)
+    """When which rank was told to be slow on which node: its work is uneven if it is so on every node."""
     crew: Crew = field(init=False, repr=False, compare=False)
     """The workers and seats again, in the order in which they are asked for."""
 
@@ -135,6 +137,10 @@ class Job:
     def at(self, rank: int) -> Worker | None:
         """Return the worker of one rank."""
         return self.workers.get(self.seats[rank]) if 0 <= rank < len(self.seats) else None
+
+    def slow_places(self, rank: int, since: Instant) -> set[NodeId]:
+        """Nodes on which this rank was slow."""
+        return {node for at, each, node in self.slow if each == rank and at > since}
 
     def deadline(self) -> str:
         """Name of the deadline by which the present generation must have made a new step."""

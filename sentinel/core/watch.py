@@ -9,7 +9,7 @@ from sentinel.core.events import event_fact
 from sentinel.core.progress import STOPPED_STATES
 from sentinel.core.state import Job, JobStage, State
 from sentinel.core.stragglers import Stragglers
-from sentinel.model.fact import Fact, JobAdvanced, JobStalled, NodeHeard, NodeSilent
+from sentinel.model.fact import Fact, JobAdvanced, JobStalled, JobUnderway, NodeHeard, NodeSilent
 from sentinel.model.ids import Instant, JobId, NodeId, Seconds
 from sentinel.model.policy import Policy
 from sentinel.model.report import RankBeat, Report
@@ -22,6 +22,8 @@ SLOW_PHASES = frozenset({"setup", "load", "save", "snapshot"})
 """Phases in which a rank may take long without being hung."""
 STEPS_WITHOUT_NODE = 2
 """New steps since a node fell silent that need its ranks: one may have been under way."""
+TOLD_UNDERWAY = 3
+"""How often within `resume_timeout_s` a generation is said to be on its way: one telling may be late."""
 
 
 @dataclass(slots=True)
@@ -41,6 +43,10 @@ class _Pulse:
     """When standing still was last no stall."""
     announced: bool = False
     """The generation's first new step was told."""
+    began: Instant = 0.0
+    """When the generation was first heard of."""
+    underway: tuple[Instant, int] = (0.0, -1)
+    """When it was last said to be on its way, and at which step."""
     stragglers: Stragglers = field(default_factory=Stragglers)
     silent_since: int | None = None
     """Step at which a seated node was first seen silent; None while all report."""
@@ -101,7 +107,7 @@ class Watch:
         """Say what the passing of time alone shows."""
         if now < self._quiet_until:
             return []
-        return [*self._silent(state, now), *self._stalled(state, now)]
+        return [*self._silent(state, now), *self._stalled(state, now), *self._underway(state, now)]
 
     # --- silence ---------------------------------------------------------------------------------------
 
@@ -137,6 +143,7 @@ class Watch:
 
     def _new_generation(self, pulse: _Pulse, job: Job, now: Instant) -> None:
         pulse.generation, pulse.step, pulse.stepped_at = job.generation, -1, now
+        pulse.began, pulse.underway = now, (now, -1)
         pulse.stalled = pulse.announced = False
         pulse.silent_since = None
         pulse.stragglers.new_generation()
@@ -175,7 +182,7 @@ class Watch:
             beats = list(self._job_beats(job, now))
             if not beats:
                 continue  # nobody is heard: that is silence, and says nothing about the job
-            if self._excused(job, [beat for beat, _ in beats], age):
+            if self._excused(job, pulse, [beat for beat, _ in beats], age):
                 pulse.excused_at = now
             if now - pulse.excused_at <= limit:  # a slow save has just ended: the step still has to be made
                 continue
@@ -183,21 +190,43 @@ class Watch:
             told, nodes = tuple(beat for beat, _ in beats), tuple(node for _, node in beats)
             yield JobStalled(now, job.id, job.generation, round(age, 3), round(pace, 4), told, nodes)
 
+    def _underway(self, state: State, now: Instant) -> Iterator[Fact]:
+        every = self._policy.resume_timeout_s / TOLD_UNDERWAY
+        for job in state.jobs.values():
+            pulse = self._pulses.get(job.id)
+            if job.stage is not JobStage.FORMING or pulse is None or pulse.generation != job.generation:
+                continue
+            if now >= pulse.underway[0] + every and self._goes_on(job, pulse, now):
+                pulse.underway = now, pulse.step
+                yield JobUnderway(now, job.id, job.generation, pulse.step)
+
+    def _goes_on(self, job: Job, pulse: _Pulse, now: Instant) -> bool:
+        """Say whether a generation repeats steps, has one under way that takes its time, or is loading."""
+        pace = median(pulse.pace) if pulse.pace else 0.0
+        if pulse.step > pulse.underway[1] or now - pulse.stepped_at <= self._policy.stall_factor * pace:
+            return True
+        beats = (beat for beat, _ in self._job_beats(job, now) if beat.generation == job.generation)
+        loads = any(beat.phase in SLOW_PHASES for beat in beats)
+        return loads and now - pulse.began <= self._policy.slow_phase_s
+
     def _still(self, job: Job, pulse: _Pulse) -> Seconds:
         """How long the ranks' own reports show no new step; while no report comes, nothing is shown."""
         nodes = {worker.node for _, worker in job.seated()}
         return max((self._heard.get(node, 0.0) for node in nodes), default=0.0) - pulse.stepped_at
 
-    def _excused(self, job: Job, beats: Sequence[RankBeat], age: Seconds) -> bool:
+    def _excused(self, job: Job, pulse: _Pulse, beats: Sequence[RankBeat], age: Seconds) -> bool:
         """Say whether standing still is no stall: set-up, load, save and a first step take their time.
 
-        A stopped process is no excuse, whatever phase the others wait in.
+        So does any step while nobody knows how long this job's steps take. A stopped process is no
+        excuse, whatever phase the others wait in.
         """
         if job.stage not in (JobStage.RUNNING, JobStage.FORMING):
             return True
         if any(beat.state in STOPPED_STATES for beat in beats) or age >= self._policy.slow_phase_s:
             return False
-        return job.stage is JobStage.FORMING or any(beat.phase in SLOW_PHASES for beat in beats)
+        if job.stage is JobStage.FORMING or not pulse.pace:
+            return True
+        return any(beat.phase in SLOW_PHASES for beat in beats)
 
     def _job_beats(self, job: Job, now: Instant) -> Iterator[tuple[RankBeat, NodeId]]:
         """Beats of a job's ranks from nodes that report now; a silent node's last word is no evidence."""

@@ -43,6 +43,9 @@ def fact_line(fact: learn.Fact) -> str:
             return f"{fact.job} made no step for {fact.stalled_s:.1f} s ({usual})"
         case learn.JobAdvanced():
             return f"{fact.job} completed step {fact.step} in generation {fact.generation}"
+        case learn.JobUnderway():
+            where = f"repeats step {fact.step}" if fact.step >= 0 else "has made no step yet"
+            return f"{fact.job} is on its way in generation {fact.generation}: it {where}"
         case learn.RankSlow():
             slow = f"{fact.outside_s:.3f} s outside collectives, its peers {fact.peers_s:.3f} s"
             return (

@@ -151,6 +151,17 @@ class JobAdvanced:
 
 
 @dataclass(frozen=True, slots=True)
+class JobUnderway:
+    """A forming generation has no new step yet, and is on its way to one: it loads or repeats old steps."""
+
+    at: Instant
+    job: JobId
+    generation: int
+    step: int
+    """Newest completed step of this generation, -1 before the first."""
+
+
+@dataclass(frozen=True, slots=True)
 class RankSlow:
     """One rank needs longer outside collectives than its peers, step after step."""
 
@@ -265,6 +276,7 @@ Fact: TypeAlias = (
     | RankRaised
     | JobStalled
     | JobAdvanced
+    | JobUnderway
     | RankSlow
     | GcsLost
     | GcsBack

@@ -35,6 +35,8 @@ class Policy:
     """Application Xids on one GPU within 24 h that make the GPU suspect (NVSentinel's rule for 31)."""
     correlate_s: Seconds = 10.0
     """A stronger cause found this soon after a remedy belongs to the same incident."""
+    stands_s: Seconds = 30.0
+    """What only asks for a drain, such as a throttled GPU, has to stand this long: a brief event is none."""
     evict_share: float = 0.34
     """At most max(1, this share of the nodes) may be cordoned by Sentinel at a time."""
     evictions_per_hour: int = 6
@@ -42,7 +44,7 @@ class Policy:
     evict_confidence: float = 0.7
     """A diagnosis below this never evicts."""
     resume_timeout_s: Seconds = 30.0
-    """A generation without a new step for this long has failed; the next attempt follows."""
+    """A generation that neither steps nor loads for this long has failed; the next attempt follows."""
     resume_attempts: int = 4
     """Attempts in a row without a new step; after them people decide."""
     action_timeout_s: Seconds = 20.0

@@ -57,15 +57,15 @@ START_ERRORS = (config.ConfigError, runbooks.RunbookError, KeyFileError, Journal
 
 
 class Clock:
-    """Epoch seconds that never go back."""
+    """Epoch seconds that go on evenly, even if the machine's clock is set: deadlines must pass."""
 
-    def __init__(self) -> None:
-        self._last = 0.0
+    def __init__(self, since: Instant = 0.0) -> None:
+        """Begin no earlier than `since`, the last moment that the journal knows."""
+        self._start = max(since, time.time()) - time.monotonic()
 
     def __call__(self) -> Instant:
         """Give the present moment."""
-        self._last = max(self._last, time.time())
-        return self._last
+        return self._start + time.monotonic()
 
 
 class Controller:
@@ -73,7 +73,6 @@ class Controller:
 
     def __init__(self, settings: config.Settings, reports: Reports, keys: Keys) -> None:
         self.settings = settings
-        self.now = Clock()
         self._state_dir = settings.cluster.state_dir
         self._keys = keys
         books = runbooks.load()
@@ -83,6 +82,7 @@ class Controller:
         self.scribe = Scribe(self._state_dir)
         self.ledger = Ledger(journal, self.rules, runbooks.hash_of(books), self._perform, self._changed)
         self.ledger.load()
+        self.now = Clock(self.ledger.state.now)
         self.watch = Watch(settings.policy, self.now())
         timing = Timing(fallback_after=settings.pages.fallback_after_s)
         self._outbox = Outbox(self._state_dir / "outbox.db", self._delivered, timing)

@@ -21,16 +21,18 @@ class NoGpus:
 def probe(check: Check, machine: Machine) -> dict[str, Any]:
     """Run one check: its findings, gauges and event counts, in plain form.
 
-    A check that fails has no opinion: that is a finding of its own, health unknown.
+    A check that fails has no opinion: that is a finding of its own, health unknown, and `failed` says so.
     """
+    wrong = False
     try:
         sample = check.measure(machine)
         findings: Iterable[Finding] = list(check.judge(sample))
         gauges: Mapping[str, float] = check.metrics(sample) if check.metrics else {}
         counts: Mapping[str, int] = check.counts(sample) if check.counts else {}
     except Exception as error:  # a check from elsewhere may raise anything
-        findings, gauges, counts = [failed(check.name, error)], {}, {}
-    return {"check": check.name, "findings": to_plain(findings), "gauges": gauges, "counts": counts}
+        wrong, findings, gauges, counts = True, [failed(check.name, error)], {}, {}
+    plain = to_plain(findings)
+    return {"check": check.name, "findings": plain, "failed": wrong, "gauges": gauges, "counts": counts}
 
 
 def failed(check: str, error: Exception) -> Finding:

@@ -179,9 +179,7 @@ def test_a_prober_that_hangs_is_evidence_and_is_replaced(node: Node) -> None:
             probed = await controller.event(lambda event: isinstance(event, ProbedSeen))
             assert probed == ProbedSeen(("heartbeat", "oom", "xid"), "now")
             await controller.event(
-                lambda event: (
-                    of_code(event, "gpu-probe-hung", Health.CRITICAL) or of_code(event, "probe-hung")
-                )
+                lambda event: of_code(event, "gpu-probe-hung", Health.WARNING) or of_code(event, "probe-hung")
             )
             await controller.event(
                 lambda event: (

@@ -138,3 +138,25 @@ def test_an_nvlink5_line_without_registers_is_unknown() -> None:
         "NVRM: Xid (PCI:0000:00:06): 149, NETIR_LINK_EVT Fatal XC 1 i 2 Link 01 [0x0000000a]"
     )
     assert (finding.code, finding.health) == ("xid-149", Health.UNKNOWN)
+
+
+RECOVERY = "NVRM: Xid (PCI:0000:00:06): 154, GPU recovery action changed from {}"
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "health"),
+    [
+        pytest.param("0x0 (None) to 0x1 (GPU Reset Required)", "gpu-recovery", Health.CRITICAL, id="reset"),
+        pytest.param("0x1 (GPU Reset Required) to 0x2 (Node Reboot Required)", "gpu-recovery",
+                     Health.CRITICAL, id="reboot"),
+        pytest.param("0x0 (None) to 0x2 (OS Reboot)", "gpu-recovery", Health.CRITICAL, id="newer words"),
+        pytest.param("None to Node Reboot Required", "gpu-recovery", Health.CRITICAL, id="without numbers"),
+        pytest.param("0x0 (None) to 0x4 (Drain and Reset)", "gpu-recovery", Health.CRITICAL, id="drain"),
+        pytest.param("0x0 (None) to 0x3 (Drain P2P)", "xid-154", Health.WARNING, id="peer to peer only"),
+        pytest.param("0x1 (GPU Reset Required) to 0x0 (None)", "xid-154", Health.WARNING, id="over"),
+        pytest.param("0x0 (None) to 0x9 (Pray)", "xid-154", Health.UNKNOWN, id="never heard of"),
+    ],
+)  # fmt: skip
+def test_the_drivers_own_verdict_is_taken_at_its_word(change: str, code: str, health: Health) -> None:
+    (finding,) = findings(RECOVERY.format(change))
+    assert (finding.code, finding.component, finding.health) == (code, "gpu-3", health)

@@ -21,10 +21,12 @@ from sentinel.model.action import (
     StopWorker,
 )
 from sentinel.model.fact import (
+    Commanded,
     ControllerStarted,
     Fact,
     GcsBack,
     GcsLost,
+    JobUnderway,
     JournalBack,
     JournalFailed,
     NodeHeard,
@@ -32,7 +34,7 @@ from sentinel.model.fact import (
     RankExited,
     RankSlow,
 )
-from sentinel.model.finding import Health
+from sentinel.model.finding import Finding, Health
 from sentinel.model.ids import IncidentId, NodeId
 from sentinel.model.policy import Policy
 
@@ -166,6 +168,15 @@ class Checked(Simulated):
         found = (ecc(gpu, number + 1), lost(gpu), xid(79, gpu, line), xid(31, gpu, line, Health.WARNING))
         self.finding(self.node(rank) if number % 3 else node, found[number % 4])
 
+    def _do_throttled(self, rank: int, node: NodeId, number: int) -> None:
+        health = (Health.CRITICAL, Health.WARNING, Health.OK)[number % 3]
+        said = f"GPU {self.worker(rank).gpu} slows down"
+        where = f"gpu-{self.worker(rank).gpu}"
+        self.finding(self.node(rank), Finding("gpu", "throttle", where, health, said))
+
+    def _do_underway(self, rank: int, node: NodeId, number: int) -> None:
+        self.tell(JobUnderway(self.now, JOB, self.job.generation, number))
+
     def _do_cleared(self, rank: int, node: NodeId, number: int) -> None:
         self.finding(node, replace(ecc(), health=Health.OK))
 
@@ -210,8 +221,10 @@ class Checked(Simulated):
         self.command("undrain", node)
 
     def _do_again(self, rank: int, node: NodeId, number: int) -> None:
-        """A fact is told again, as after a lost acknowledgement."""
-        self.tell(replace(self.facts[-1 - number % min(9, len(self.facts))], at=self.now))
+        """A fact is told again, as after a lost acknowledgement; a human's word never is."""
+        fact = self.facts[-1 - number % min(9, len(self.facts))]
+        if not isinstance(fact, Commanded):
+            self.tell(replace(fact, at=self.now))
 
     def _do_restart(self, rank: int, node: NodeId, number: int) -> None:
         self.state = type(self.state).from_plain(self.state.to_plain())

@@ -4,6 +4,7 @@ import pytest
 from simulated import Simulated
 
 from sentinel.model.action import CollectStacks, StopWorker
+from sentinel.model.finding import Finding, Health
 from sentinel.model.report import STOPPED_ITSELF
 
 
@@ -68,6 +69,24 @@ def test_three_crashes_in_more_than_an_hour_evict_nobody() -> None:
         crash(cluster, 0)
         cluster.run(1900)
     assert cluster.evicted() == []
+
+
+def test_ranks_that_end_on_several_nodes_at_once_accuse_no_node() -> None:
+    cluster = Simulated(nodes=6, world=4)
+    for _ in range(4):
+        for rank in range(4):
+            cluster.crash(rank, "signal 6")
+        cluster.run(600)
+    assert (cluster.causes(), cluster.evicted(), cluster.going()) == (["rank-crash"], [], True)
+
+
+@pytest.mark.parametrize("how", ["signal 15", "exit 143"])
+def test_ranks_that_a_scheduler_ends_accuse_no_node(how: str) -> None:
+    cluster = Simulated()
+    for _ in range(4):
+        cluster.crash(0, how)
+        cluster.run(120)
+    assert (cluster.causes(), cluster.evicted(), cluster.going()) == (["rank-crash"], [], True)
 
 
 def test_eight_ranks_of_a_node_that_end_at_once_are_one_crash_of_that_node() -> None:
@@ -137,6 +156,44 @@ def test_one_stuck_loader_is_its_ranks_and_all_are_the_storages(
     assert len(cluster.pages()) == 1
     cluster.advance()
     assert set(cluster.stages()) == {"resolved"}
+
+
+@pytest.mark.parametrize("harm", ["crash", "exception", "hang"])
+@pytest.mark.parametrize(
+    "found",
+    [
+        Finding("host", "disk-full", "disk:/ckpt", Health.CRITICAL, "/ckpt is full"),
+        Finding("trainer", "checkpoint-failed", "checkpoint", Health.CRITICAL, "no permission"),
+        Finding("trainer", "checkpoint-corrupt", "checkpoint-7", Health.CRITICAL, "truncated", event=True),
+    ],
+)
+def test_a_job_that_breaks_beside_damage_to_its_storage_is_resumed(found: Finding, harm: str) -> None:
+    cluster = Simulated()
+    cluster.finding(cluster.node(0), found)
+    cluster.run(1)
+    if harm == "crash":
+        cluster.crash(0)
+    elif harm == "exception":
+        cluster.raises(0, "OSError: [Errno 28] No space left on device")
+    else:
+        hang(cluster, 0)
+    cluster.run(10)
+    assert (cluster.causes()[0], len(cluster.incidents()), cluster.going()) == (found.code, 2, True)
+    assert (cluster.stages(), cluster.evicted()) == (["mitigating", "resolved"], [])
+
+
+@pytest.mark.parametrize("first", ["slow", "crash"])
+def test_a_gpu_that_slows_itself_down_is_no_reason_for_a_crash_and_keeps_its_node(first: str) -> None:
+    cluster = Simulated()
+    slow = cluster.node(0)
+    if first == "crash":
+        cluster.crash(0)
+    cluster.finding(slow, Finding("gpu", "throttle", "gpu-0", Health.WARNING, "GPU 0 slows down: hardware"))
+    cluster.run(0.1)
+    if first == "slow":
+        cluster.crash(0)
+    cluster.run(5)
+    assert (cluster.causes(), cluster.evicted(), cluster.going()) == (["rank-crash"], [], True)
 
 
 def test_collectives_that_fail_with_nobody_to_blame_restart_the_gang() -> None:

@@ -2,7 +2,7 @@
 
 from simulated import Simulated
 
-from sentinel.model.action import Resume, StopJob
+from sentinel.model.action import Refusal, Resume, StopJob
 from sentinel.model.ids import NodeId
 
 NAN = float("nan")
@@ -99,6 +99,17 @@ def test_the_same_nan_on_the_same_batch_skips_the_batch() -> None:
     assert (cluster.causes(), cluster.evicted(), cluster.stages()) == (["bad-batch"], [], ["resolved"])
 
 
+def test_a_nan_of_all_ranks_that_comes_again_is_no_batchs_and_ends_with_people() -> None:
+    cluster = Simulated(world=3)
+    cluster.advances = False
+    for _ in range(cluster.rules.policy.resume_attempts + 1):
+        nan(cluster, 0, 1, 2)
+    cluster.run(60)
+    assert (cluster.causes(), cluster.evicted(), len(cluster.pages())) == (["loss-nan"], [], 1)
+    assert not any(resume.skip for resume in cluster.all(Resume))
+    assert "brought no new step" in cluster.all(Refusal)[-1].reason
+
+
 def test_a_nan_that_does_not_come_again_suspects_that_ranks_node() -> None:
     cluster = Simulated()
     bad = cluster.node(1)
@@ -106,6 +117,18 @@ def test_a_nan_that_does_not_come_again_suspects_that_ranks_node() -> None:
     cluster.run(5)
     assert (cluster.causes(), cluster.evicted(), cluster.going()) == (["silent-corruption"], [bad], True)
     assert cluster.stages() == ["resolved"]
+
+
+def test_a_nan_is_its_own_gpus_though_another_node_replayed_the_step() -> None:
+    cluster = Simulated(nodes=5)
+    bad = cluster.node(1)
+    values = (1.0, NAN)
+    for rank in range(2):
+        cluster.raises(rank, "loss is nan", "nan", 7, values)
+    cluster.command("drain", bad)
+    cluster.run(5)
+    assert bad not in cluster.resumed()[0]
+    assert (cluster.causes(), cluster.evicted(), cluster.going()) == (["silent-corruption"], [], True)
 
 
 def test_a_nan_on_several_ranks_that_does_not_come_again_suspects_nobody() -> None:

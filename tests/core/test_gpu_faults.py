@@ -5,7 +5,8 @@ from collections.abc import Callable
 import pytest
 from simulated import Simulated, ecc, lost, xid
 
-from sentinel.model.finding import Health
+from sentinel.model.action import Resume
+from sentinel.model.finding import Finding, Health
 from sentinel.model.ids import NodeId
 
 Step = Callable[[Simulated, NodeId], None]
@@ -79,6 +80,31 @@ def test_a_lost_gpu_is_one_page_however_it_is_told(found: list) -> None:
     assert cluster.going()
 
 
+def recovery() -> Finding:
+    said = "the driver's recovery action is GPU Reset Required"
+    return Finding("xid", "gpu-recovery", "gpu-0", Health.CRITICAL, said, {"line": "154"}, event=True)
+
+
+@pytest.mark.parametrize(
+    ("found", "cause"),
+    [
+        pytest.param([recovery()], "gpu-recovery", id="alone"),
+        pytest.param([xid(48), recovery()], "gpu-ecc", id="after the error"),
+        pytest.param([recovery(), xid(48)], "gpu-ecc", id="before it"),
+        pytest.param([xid(31, health=Health.WARNING), recovery()], "gpu-recovery", id="after a program's"),
+    ],
+)
+def test_the_drivers_verdict_evicts_under_the_name_of_the_error_that_it_follows(
+    found: list[Finding], cause: str
+) -> None:
+    cluster = Simulated()
+    bad = cluster.node(0)
+    for each in found:
+        cluster.finding(bad, each)
+    cluster.run(5)
+    assert (cluster.causes(), cluster.evicted(), len(cluster.pages())) == ([cause], [bad], 1)
+
+
 def app_fault(cluster: Simulated, line: str) -> None:
     node = cluster.node(0)
     cluster.finding(node, xid(31, line=line, health=Health.WARNING))
@@ -101,6 +127,45 @@ def test_the_second_programs_xid_in_a_day_on_one_gpu_suspects_the_gpu() -> None:
     assert (cluster.causes()[-1], cluster.evicted(), cluster.going()) == ("gpu-app-xid-repeat", [bad], True)
 
 
+def test_programs_xids_on_several_gpus_are_the_programs() -> None:
+    cluster = Simulated(nodes=6, world=4)
+    for line in "ab":
+        for rank in range(4):
+            gpu = cluster.worker(rank).gpu
+            cluster.finding(cluster.node(rank), xid(31, gpu, line=line, health=Health.WARNING))
+        for rank in range(4):
+            cluster.crash(rank)
+        cluster.run(7200)
+    assert (cluster.causes()[-1], cluster.evicted(), cluster.going()) == ("gpu-app-xid", [], True)
+
+
+def test_a_program_that_fails_at_the_same_step_again_and_again_evicts_nobody() -> None:
+    cluster = Simulated(nodes=6)
+    cluster.advances = False
+    for line in "abcdef":
+        if cluster.job.stage.value == "forming":
+            app_fault(cluster, line)
+        cluster.run(15)
+    app_fault(cluster, "g")
+    cluster.run(60)
+    assert (cluster.causes(), cluster.evicted(), len(cluster.pages())) == (["gpu-app-xid"], [], 1)
+
+
+@pytest.mark.parametrize("first", ["xid", "crash"])
+def test_an_xid_on_a_gpu_without_a_rank_explains_no_crash_and_keeps_the_node(first: str) -> None:
+    cluster = Simulated(gpus=4)
+    node = cluster.node(0)
+    assert {worker.gpu for _, worker in cluster.job.seated()} == {0, 1}
+    for line in "ab":
+        if first == "crash":
+            cluster.crash(0)
+        cluster.finding(node, xid(31, 3, line=line, health=Health.WARNING))
+        if first == "xid":
+            cluster.crash(0)
+        cluster.run(7200)
+    assert (cluster.causes()[-1], cluster.evicted(), cluster.going()) == ("rank-crash", [], True)
+
+
 def test_several_kernel_lines_about_one_fault_are_one_fault() -> None:
     cluster = Simulated()
     for line in "abc":
@@ -116,6 +181,55 @@ def test_a_finding_that_is_told_again_after_a_lost_acknowledgement_counts_once()
     cluster.run(60)
     cluster.finding(node, xid(31, line="a", health=Health.WARNING))
     assert len(cluster.at(node).app_xids) == 1
+
+
+def hung(health: Health) -> Finding:
+    return Finding("gpu", "gpu-probe-hung", "gpu", health, "the prober hung in the gpu check", {})
+
+
+def test_a_driver_that_hangs_again_and_again_evicts_its_node() -> None:
+    cluster = Simulated()
+    bad = cluster.node(0)
+    cluster.finding(bad, hung(Health.WARNING))
+    cluster.run(5)
+    assert cluster.evicted() == []
+    cluster.finding(bad, hung(Health.CRITICAL))
+    cluster.run(5)
+    assert (cluster.causes(), cluster.evicted(), cluster.going()) == (["gpu-reset"], [bad], True)
+
+
+def test_a_driver_that_hangs_together_with_a_rank_is_the_cause() -> None:
+    cluster = Simulated()
+    bad = cluster.node(1)
+    cluster.stall(cluster.beat(0), cluster.beat(1, enqueued=9, phase="compute"))
+    cluster.finding(bad, hung(Health.WARNING))
+    cluster.run(5)
+    assert (cluster.causes(), cluster.evicted(), cluster.going()) == (["gpu-reset"], [bad], True)
+
+
+def throttled(health: Health = Health.CRITICAL) -> Finding:
+    return Finding("gpu", "throttle", "gpu-0", health, "GPU 0 slows down: hardware, heat")
+
+
+def test_a_gpu_that_slows_itself_down_for_long_is_drained_at_a_step_boundary() -> None:
+    cluster = Simulated()
+    bad, running = cluster.node(0), tuple(cluster.job.seats)
+    cluster.finding(bad, throttled())
+    cluster.run(60)
+    (resume,) = cluster.all(Resume)
+    assert resume.pause == running
+    assert (cluster.causes(), cluster.evicted(), cluster.stages()) == (["throttle"], [bad], ["resolved"])
+
+
+def test_a_gpu_that_slows_itself_down_for_moments_keeps_its_node() -> None:
+    cluster = Simulated()
+    for _ in range(5):
+        cluster.finding(cluster.node(0), throttled())
+        cluster.run(20)
+        cluster.finding(cluster.node(0), throttled(Health.OK))
+        cluster.run(1)
+    cluster.run(600)
+    assert (cluster.incidents(), cluster.actions) == ([], [])
 
 
 def test_health_that_nobody_knows_evicts_nobody() -> None:
@@ -144,8 +258,6 @@ def test_a_finding_on_a_cordoned_node_opens_nothing_new() -> None:
 
 
 def test_the_oom_killers_line_names_the_crash_even_when_it_comes_late() -> None:
-    from sentinel.model.finding import Finding
-
     said = "Out of memory: Killed process 101 (python)"
     killed = Finding("oom", "oom-kill", "memory", Health.WARNING, said, {"line": said}, event=True)
     cluster = Simulated()

@@ -3,12 +3,13 @@
 from dataclasses import replace
 
 import pytest
-from simulated import BOOKS, Simulated, ecc
+from simulated import BOOKS, Simulated, ecc, lost
 
 from sentinel.core.state import Rules
 from sentinel.model.action import Evict, Readmit, Refusal, Resume, StartWorker
-from sentinel.model.fact import Commanded, JobSubmitted
-from sentinel.model.ids import Cause, JobId
+from sentinel.model.fact import Commanded, JobSubmitted, NodeJoined
+from sentinel.model.finding import Health
+from sentinel.model.ids import Cause, JobId, NodeId
 from sentinel.model.policy import Policy
 
 
@@ -62,6 +63,28 @@ def test_the_last_place_is_not_evicted() -> None:
     assert "GPUs would be left" in refusals(cluster)
 
 
+@pytest.mark.parametrize("echo_first", [False, True])
+def test_a_fault_whose_eviction_was_refused_explains_no_crash_on_another_node(echo_first: bool) -> None:
+    cluster = Simulated(nodes=2, min_world=2)
+    cluster.finding(cluster.node(0), ecc())
+    cluster.run(60)
+    if echo_first:
+        cluster.raises(0, kind="collective")
+    cluster.crash(1)
+    cluster.run(30)
+    assert (cluster.causes(), cluster.evicted(), cluster.going()) == (["gpu-ecc", "rank-crash"], [], True)
+    assert len(cluster.pages()) == 2
+
+
+def test_a_fault_whose_eviction_was_refused_explains_the_crash_on_its_node() -> None:
+    cluster = Simulated(nodes=2, min_world=2)
+    cluster.finding(cluster.node(0), ecc())
+    cluster.run(60)
+    cluster.crash(0)
+    cluster.run(30)
+    assert (cluster.causes(), len(cluster.pages())) == (["gpu-ecc"], 1)
+
+
 def test_without_a_spare_the_job_shrinks() -> None:
     cluster = Simulated(nodes=2, min_world=1)
     bad = cluster.node(0)
@@ -113,6 +136,53 @@ def test_an_undrained_node_is_used_again() -> None:
     cluster.run(5)
     assert cluster.at(node).usable
     assert [start.node for start in cluster.all(StartWorker)].count(node) == 1
+
+
+@pytest.mark.parametrize("harm", ["crash", "no new step"])
+def test_a_node_that_a_human_takes_back_amid_an_incident_is_not_taken_away_by_it_again(harm: str) -> None:
+    cluster = Simulated(nodes=5)
+    cluster.advances = harm == "crash"
+    node = cluster.node(0)
+    cluster.finding(node, ecc())
+    cluster.run(0.3)
+    cluster.command("undrain", node)
+    if harm == "crash":
+        cluster.crash(1)
+    cluster.run(100)
+    assert (cluster.evicted(), cluster.at(node).cordon) == ([node], None)
+    assert (node in cluster.resumed()[-1], cluster.at(node).usable) == (False, True), "its GPU is bad still"
+    assert cluster.causes() == (["rank-crash"] if harm == "crash" else ["gpu-ecc"])
+
+
+@pytest.mark.parametrize("how", ["cleared", "undrain"])
+def test_a_fault_that_is_over_before_anything_was_done_about_it_evicts_nobody_later(how: str) -> None:
+    cluster = Simulated(nodes=2, min_world=2)
+    node = cluster.node(0)
+    cluster.finding(node, ecc())
+    cluster.run(5)
+    assert "GPUs would be left" in refusals(cluster)
+    if how == "cleared":
+        cluster.finding(node, replace(ecc(), health=Health.OK))
+    else:
+        cluster.command("undrain", node)
+    assert (cluster.stages(), len(cluster.pages())) == (["resolved"], 1)
+    cluster.run(3600)
+    cluster.tell(NodeJoined(cluster.now, NodeId("n3"), "10.0.0.3", 1, 1, "boot"))
+    cluster.crash(0)
+    cluster.run(20)
+    assert (cluster.causes(), cluster.evicted(), cluster.going()) == (["rank-crash"], [], True)
+
+
+def test_of_two_faults_the_one_that_is_not_over_keeps_the_incident_open() -> None:
+    cluster = Simulated(nodes=2, min_world=2)
+    node = cluster.node(0)
+    cluster.finding(node, ecc())
+    cluster.finding(node, lost())
+    cluster.run(5)
+    cluster.finding(node, replace(lost(), health=Health.OK))
+    assert cluster.stages() == ["mitigating"]
+    cluster.finding(node, replace(ecc(), health=Health.OK))
+    assert cluster.stages() == ["resolved"]
 
 
 def test_a_drain_during_a_recovery_is_done_after_it() -> None:

@@ -3,8 +3,9 @@
 import pytest
 from simulated import JOB, Simulated, ecc
 
-from sentinel.model.action import Evict, Refusal, Resume, StartWorker, StopWorker
+from sentinel.model.action import Evict, Page, Refusal, Resume, StartWorker, StopWorker
 from sentinel.model.fact import Outcome, RankSlow
+from sentinel.model.finding import Finding, Health
 
 
 def test_a_second_failure_during_recovery_is_repaired_in_the_same_incident() -> None:
@@ -126,6 +127,48 @@ def test_a_straggler_is_drained_at_a_step_boundary() -> None:
     )
 
 
+def slow(cluster: Simulated, rank: int) -> None:
+    worker = cluster.worker(rank)
+    place = (rank, worker.node, worker.gpu, cluster.job.generation)
+    cluster.tell(RankSlow(cluster.now, JOB, *place, 0.3, 0.1, 20))
+    cluster.run(60)
+
+
+def test_a_rank_that_is_slow_wherever_it_sits_costs_one_node_and_no_more() -> None:
+    cluster = Simulated(nodes=8, world=3)
+    first = cluster.node(1)
+    for _ in range(4):
+        slow(cluster, 1)
+        cluster.crash(0, "signal 15")  # the next generation may tell it again
+        cluster.run(60)
+    assert (cluster.evicted(), cluster.going()) == ([first], True)
+    assert cluster.all(Page)[-1].stage == "resolved"
+    titles = {page.incident: page.title for page in cluster.all(Page)}
+    assert sum("One rank is slow wherever it sits: rank 1" in title for title in titles.values()) == 1
+
+
+def test_a_node_that_is_undrained_counts_no_more_against_a_slow_ranks_next_node() -> None:
+    cluster = Simulated(nodes=8, world=3)
+    first = cluster.node(1)
+    slow(cluster, 1)
+    cluster.command("undrain", first)
+    cluster.run(5)
+    second = cluster.node(1)
+    slow(cluster, 1)
+    assert cluster.evicted() == [first, second]
+
+
+def test_a_gpu_that_has_been_slowing_itself_down_for_long_is_why_its_rank_is_slow() -> None:
+    cluster = Simulated(nodes=4, world=3)
+    slow = cluster.worker(1)
+    said = f"GPU {slow.gpu} slows down: hardware"
+    cluster.finding(slow.node, Finding("gpu", "throttle", f"gpu-{slow.gpu}", Health.WARNING, said))
+    cluster.run(600)
+    cluster.tell(RankSlow(cluster.now, JOB, 1, slow.node, slow.gpu, cluster.job.generation, 0.3, 0.1, 20))
+    cluster.run(5)
+    assert (cluster.causes(), cluster.evicted()) == (["throttle"], [slow.node])
+
+
 def test_a_straggler_without_a_warm_standby_runs_on_until_one_is_ready() -> None:
     cluster = Simulated(nodes=4, world=3, standbys=0)
     slow = cluster.worker(1)
@@ -166,3 +209,29 @@ def test_a_worker_that_gives_no_answer_while_others_failed_to_form_is_replaced()
     assert stuck in {stop.worker for stop in cluster.all(StopWorker)}
     assert stuck not in cluster.job.seats
     assert cluster.going()
+
+
+@pytest.mark.parametrize(
+    ("after", "pages"), [pytest.param(0.1, 0, id="at once"), pytest.param(60, 1, id="later")]
+)
+def test_an_incident_of_a_job_that_a_human_stops_is_over_and_pages_nobody_any_more(
+    after: float, pages: int
+) -> None:
+    cluster = Simulated()
+    cluster.advances = False
+    cluster.crash(0)
+    cluster.run(after)
+    cluster.command("stop-job", JOB)
+    told = len(cluster.actions)
+    cluster.run(600)
+    assert (cluster.stages(), len(cluster.pages()), cluster.actions[told:]) == (["resolved"], pages, [])
+
+
+def test_a_silent_node_is_still_looked_at_when_its_job_is_stopped() -> None:
+    cluster = Simulated()
+    dead = cluster.node(0)
+    cluster.silence(dead)
+    cluster.command("stop-job", JOB)
+    cluster.doors[dead] = ("refused", "refused", -1)
+    cluster.run(20)
+    assert (cluster.evicted(), cluster.causes(), cluster.stages()) == ([dead], ["node-lost"], ["resolved"])

@@ -3,7 +3,7 @@
 import pytest
 from simulated import Simulated
 
-from sentinel.model.action import Reach, Refusal, RestartAgent
+from sentinel.model.action import Page, Reach, Refusal, RestartAgent
 from sentinel.model.finding import Health
 
 GONE = ("refused", "refused", -1)
@@ -43,6 +43,34 @@ def test_silence_alone_evicts_nobody() -> None:
     cluster.run(60)
     assert (cluster.evicted(), cluster.resumed(), cluster.pages()) == ([], [], set())
     assert len(cluster.all(Reach)) > 3, "it is looked at again"
+
+
+@pytest.mark.parametrize("end", ["heard", "gone"])
+def test_a_node_with_all_ranks_that_stays_silent_is_paged_and_looked_at_further(end: str) -> None:
+    cluster = Simulated(gpus=2)
+    whole = cluster.node(0)
+    assert cluster.node(1) == whole
+    cluster.silence(whole)
+    cluster.run(600)
+    assert (cluster.causes(), cluster.evicted(), len(cluster.pages())) == (["unknown"], [], 1)
+    assert f"silent and not understood: {whole}" in cluster.all(Page)[-1].body
+    if end == "heard":
+        cluster.heard(whole)
+    else:
+        cluster.doors[whole] = GONE
+    cluster.run(60)
+    assert (cluster.stages(), len(cluster.pages()), cluster.going()) == (["resolved"], 1, True)
+    assert cluster.evicted() == ([whole] if end == "gone" else [])
+
+
+def test_a_node_that_was_taken_for_lost_stayed_and_is_heard_again_leaves_nothing_open() -> None:
+    cluster = Simulated(nodes=1, world=1)
+    cluster.doors["n1"] = GONE
+    cluster.silence(cluster.node(0))
+    cluster.run(5)
+    assert (cluster.causes(), cluster.evicted(), cluster.stages()) == (["node-lost"], [], ["mitigating"])
+    cluster.heard(cluster.node(0))
+    assert (cluster.stages(), len(cluster.pages()), cluster.going()) == (["resolved"], 1, True)
 
 
 def test_a_blip_leaves_no_page() -> None:

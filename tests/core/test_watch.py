@@ -6,7 +6,17 @@ import pytest
 from simulated import JOB, Simulated
 
 from sentinel.core.watch import Watch
-from sentinel.model.fact import Fact, JobAdvanced, JobStalled, NodeHeard, NodeJoined, NodeSilent, RankSlow
+from sentinel.model.action import Resume
+from sentinel.model.fact import (
+    Fact,
+    JobAdvanced,
+    JobStalled,
+    NodeHeard,
+    NodeJoined,
+    NodeSilent,
+    Outcome,
+    RankSlow,
+)
 from sentinel.model.ids import NodeId
 from sentinel.model.report import RankBeat, Report
 
@@ -72,6 +82,18 @@ def test_a_slow_phase_is_no_stall_unless_a_process_is_stopped(phase: str, state:
     for _ in range(40):
         cluster.report(9)
     assert len(cluster.said(JobStalled)) == (state == "T")
+
+
+@pytest.mark.parametrize("seconds", [10, 30])
+def test_long_steps_are_no_stall_while_nobody_knows_how_long_they_take(seconds: int) -> None:
+    cluster = Watched()  # as after a controller's restart, and as in a job's first steps
+    for step in range(4):
+        for _ in range(4 * seconds):
+            cluster.report(step)
+    assert not cluster.said(JobStalled)
+    for _ in range(4 * 3 * seconds):
+        cluster.report(3)
+    assert len(cluster.said(JobStalled)) == 1, "once the pace is known, three steps without one are"
 
 
 def test_after_a_slow_save_a_stall_has_to_last_as_long_as_any_other() -> None:
@@ -204,3 +226,61 @@ def test_a_node_that_has_just_introduced_itself_is_not_silent() -> None:
     silent = [f.node for f in cluster.watch.tick(cluster.state, cluster.now) if isinstance(f, NodeSilent)]
     assert newcomer not in silent
     assert len(silent) == cluster.job.world + 1, "those that never said a word are"
+
+
+def forming(first: int, steps_s: float) -> Watched:
+    """A job of steady pace whose rank 0 has just died: its next generation is ordered, and makes no step."""
+    cluster = Watched()
+    for step in range(first - 4, first):
+        for _ in range(int(steps_s / 0.25)):
+            cluster.report(step)
+    cluster.advances = False
+    cluster.crash(0)
+    cluster.run(0.6)
+    return cluster
+
+
+def goes_on(cluster: Watched, steps: range, steps_s: float) -> None:
+    for step in steps:
+        for _ in range(int(steps_s / 0.25)):
+            for fact in cluster.report(step):
+                cluster.tell(fact)
+            cluster.run(0)
+
+
+def test_a_generation_that_repeats_many_steps_after_a_checkpoint_is_not_broken_off() -> None:
+    cluster = forming(first=300, steps_s=1.0)
+    goes_on(cluster, range(200, 299), 1.0)
+    assert (len(cluster.resumed()), cluster.stages()) == (1, ["mitigating"])
+    goes_on(cluster, range(299, 302), 1.0)
+    assert (len(cluster.resumed()), cluster.going(), cluster.stages()) == (1, True, ["resolved"])
+
+
+def test_a_generation_whose_first_step_takes_as_long_as_any_is_not_broken_off() -> None:
+    cluster = forming(first=10, steps_s=40.0)
+    goes_on(cluster, range(9, 11), 40.0)
+    assert (len(cluster.resumed()), cluster.going()) == (1, True)
+
+
+def test_a_generation_that_loads_for_minutes_is_not_broken_off() -> None:
+    cluster = forming(first=10, steps_s=1.0)
+    cluster.phase = "load"
+    goes_on(cluster, range(-1, 0), 300.0)
+    assert len(cluster.resumed()) == 1
+
+
+@pytest.mark.parametrize("phase", ["compute", "load"])
+def test_a_generation_that_stands_still_is_broken_off(phase: str) -> None:
+    cluster = forming(first=10, steps_s=1.0)
+    cluster.phase = phase
+    goes_on(cluster, range(-1, 0), 35.0 if phase == "compute" else 35.0 + cluster.rules.policy.slow_phase_s)
+    assert len(cluster.resumed()) == 2
+
+
+def test_a_generation_whose_forming_failed_is_ordered_again_though_others_still_load() -> None:
+    cluster = forming(first=10, steps_s=1.0)
+    cluster.phase = "load"
+    goes_on(cluster, range(-1, 0), 28.0)
+    cluster.tell(Outcome(cluster.now, cluster.all(Resume)[0].id, False, "did not form in time"))
+    goes_on(cluster, range(-1, 0), 6.0)
+    assert len(cluster.resumed()) == 2

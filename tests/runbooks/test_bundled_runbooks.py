@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from sentinel import checks, runbooks
+from sentinel.checks import xid
 from sentinel.checks.xid import health_of
 from sentinel.core.predicates import NAMES
 from sentinel.model.finding import Health
@@ -43,7 +44,7 @@ def test_program_xids_are_those_that_the_catalogue_answers_with_restart_app() ->
     assert xids(Cause("gpu-app-xid")) | {13, 31} == in_use("RESTART_APP") | {13, 31}
 
 
-@pytest.mark.parametrize("action", ["RESET_GPU", "RESTART_BM"])
+@pytest.mark.parametrize("action", ["RESET_GPU", "RESTART_BM", "RESTART_VM", "CHECK_MECHANICALS"])
 def test_every_xid_that_asks_for_reset_or_reboot_takes_the_node_away(action: str) -> None:
     away = {number for cause, book in BOOKS.items() if book.remedy in AWAY for number in xids(cause)}
     assert in_use(action) <= away
@@ -60,6 +61,11 @@ def test_every_cause_that_a_check_declares_has_a_runbook() -> None:
 def test_every_xid_of_a_runbook_is_one_that_the_check_calls_bad() -> None:
     every = {number for cause in BOOKS for number in xids(cause)}
     assert {health_of(number) for number in every} <= {Health.WARNING, Health.CRITICAL}
+
+
+def test_every_xid_that_the_check_calls_critical_has_a_cause() -> None:
+    every = {number for cause in BOOKS for number in xids(cause)}
+    assert {number for number in xid.catalogue() if health_of(number) is Health.CRITICAL} <= every
 
 
 def test_no_xid_has_two_causes() -> None:

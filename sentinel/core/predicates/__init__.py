@@ -7,7 +7,13 @@ from sentinel.core.predicates.control_plane import gcs_dead, journal_failed
 from sentinel.core.predicates.crashes import gang_broken, rank_exited, repeats_on_node
 from sentinel.core.predicates.exceptions import desync, follows_the_code, follows_the_node, user_exception
 from sentinel.core.predicates.gpus import app_xid_repeats, gpu_of
-from sentinel.core.predicates.hangs import all_loaders_stuck, laggard, loader_stuck, straggler
+from sentinel.core.predicates.hangs import (
+    all_loaders_stuck,
+    laggard,
+    loader_stuck,
+    slow_on_every_node,
+    straggler,
+)
 from sentinel.core.predicates.nodes import agent_dead, control_cut, node_cut, node_lost
 from sentinel.core.predicates.numbers import loss_nan, nan_again_same, nan_not_repeated
 
@@ -32,6 +38,7 @@ PREDICATES: Mapping[str, Predicate] = {
         gcs_dead,
         journal_failed,
         gang_broken,
+        slow_on_every_node,
         straggler,
         loss_nan,
         nan_again_same,

@@ -3,7 +3,9 @@
 from sentinel.core.predicates.case import Case, Match, newest_generation, suspect_of
 from sentinel.core.predicates.hangs import laggard
 from sentinel.core.predicates.nodes import reached
+from sentinel.core.state import Node
 from sentinel.model.fact import RankExited, RankRaised
+from sentinel.model.ids import Instant
 from sentinel.model.incident import Suspect
 
 
@@ -26,11 +28,18 @@ def repeats_on_node(case: Case) -> Match | None:
     for node in case.state.nodes.values():
         if len(node.failures) < limit or node.id not in named:
             continue
-        recent = sum(at > case.state.now - 3600 for at in node.failures)
+        recent = len(_failed_alone(case, node))
         if recent >= limit:
             told = f"{node.id}: crash or hang {recent} times within an hour"
             return Match((Suspect(node.id),), told)
     return None
+
+
+def _failed_alone(case: Case, node: Node) -> list[Instant]:
+    """When this node's ranks failed and no other node's: what strikes several at once is no node's fault."""
+    since, apart = case.state.now - 3600, case.rules.policy.gather_s + case.rules.policy.stall_s
+    others = [at for other in case.state.nodes.values() if other is not node for at in other.failures]
+    return [at for at in node.failures if at > since and all(abs(at - each) > apart for each in others)]
 
 
 def gang_broken(case: Case) -> Match | None:

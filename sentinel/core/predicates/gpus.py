@@ -1,22 +1,40 @@
 """GPUs whose application Xids come again."""
 
+from collections.abc import Iterator
+
 from sentinel.core.predicates.case import Case, Match
 from sentinel.model.fact import FindingReported
+from sentinel.model.ids import Instant, NodeId
 from sentinel.model.incident import Suspect
+
+DAY_S = 86400.0
 
 
 def app_xid_repeats(case: Case) -> Match | None:
-    """An application Xid came again on the same GPU within a day."""
+    """An application Xid came again on the same GPU within a day, and on no other GPU.
+
+    One that comes again before the job went on may be the program's at that very step: it does not count.
+    """
+    began = case.incident.opened - case.rules.policy.correlate_s
     for fact in case.all(FindingReported):
-        node = case.state.nodes.get(fact.node)
-        if node is None:
-            continue
         component = fact.finding.component
-        times = [at for at, where in node.app_xids if where == component and at > case.state.now - 86400]
-        if len(times) >= case.rules.policy.app_xids_per_day:
-            told = f"{component} of {node.id}: application Xid {len(times)} times within a day"
-            return Match((Suspect(node.id, gpu=gpu_of(component)),), told)
+        times = [at for at, where in _struck(case, fact.node) if where == component]
+        if len(times) < case.rules.policy.app_xids_per_day or times[0] >= began:
+            continue
+        if any(place != (fact.node, component) for place in _all_struck(case)):
+            return None  # on two GPUs it is software (NVSentinel's rule)
+        told = f"{component} of {fact.node}: application Xid {len(times)} times within a day"
+        return Match((Suspect(fact.node, gpu=gpu_of(component)),), told)
     return None
+
+
+def _struck(case: Case, name: NodeId) -> list[tuple[Instant, str]]:
+    node = case.state.nodes.get(name)
+    return [each for each in node.app_xids if each[0] > case.state.now - DAY_S] if node else []
+
+
+def _all_struck(case: Case) -> Iterator[tuple[NodeId, str]]:
+    return ((name, where) for name in case.state.nodes for _, where in _struck(case, name))
 
 
 def gpu_of(component: str) -> int | None:

@@ -51,6 +51,16 @@ def all_loaders_stuck(case: Case) -> Match | None:
     return Match((), f"all {len(stall.beats)} ranks wait in their data loaders for {stall.stalled_s:.1f} s")
 
 
+def slow_on_every_node(case: Case) -> Match | None:
+    """A rank is as slow on the node that it was moved to: it has more work than its peers."""
+    slow = case.last(RankSlow)
+    places = case.state.jobs[slow.job].slow_places(slow.rank, 0.0) if slow else set()
+    if slow is None or len(places) < SEVERAL:
+        return None
+    told = f"rank {slow.rank} was slow on {', '.join(sorted(places - {slow.node}))} and is on {slow.node}"
+    return Match((Suspect(rank=slow.rank),), told)
+
+
 def straggler(case: Case) -> Match | None:
     """One rank is slower outside collectives than its peers, step after step."""
     slow = case.last(RankSlow)

@@ -1,8 +1,7 @@
 """Losses that are not finite: the replay tells whether data or hardware did it."""
 
-from sentinel.core.predicates.case import SEVERAL, Case, Match
+from sentinel.core.predicates.case import SEVERAL, Case, Match, suspect_of
 from sentinel.model.fact import JobAdvanced, RankRaised
-from sentinel.model.incident import Suspect
 
 
 def loss_nan(case: Case) -> Match | None:
@@ -15,13 +14,15 @@ def loss_nan(case: Case) -> Match | None:
 
 
 def nan_again_same(case: Case) -> Match | None:
-    """Replaying the step on the same batch gave the same ranks' NaN."""
+    """Replaying the step on the same batch gave the same ranks' NaN; every rank's is no batch's."""
     nans = _nans(case)
     if len(nans) < SEVERAL:
         return None
     earlier, later = nans[-2], nans[-1]
     if earlier.step != later.step or _nan_ranks(earlier) != _nan_ranks(later):
         return None
+    if len(_nan_ranks(later)) == len(later.values) > 1:
+        return None  # each rank has its own part of a batch: what is bad is the model
     return Match((), f"step {later.step} gives the same NaN on replay: its batch is bad")
 
 
@@ -31,9 +32,8 @@ def nan_not_repeated(case: Case) -> Match | None:
     if len(nans) != 1 or advanced is None or advanced.at < nans[0].at:
         return None
     ranks = _nan_ranks(nans[0])
-    job = case.state.jobs[nans[0].job]
-    workers = dict(job.seated())
-    suspects = tuple(Suspect(workers[r].node, r, workers[r].gpu) for r in ranks if r in workers)
+    told = (f for f in case.all(RankRaised) if (f.kind, f.generation) == ("nan", nans[0].generation))
+    suspects = tuple(suspect_of(fact) for fact in told if fact.rank in ranks)  # where it sat then
     if len(ranks) != 1 or not suspects:
         return None
     return Match(suspects, f"step {nans[0].step} was NaN on rank {ranks[0]} and is finite on replay")

@@ -9,6 +9,9 @@ from pathlib import Path
 from sentinel.model.finding import Finding, Health
 from sentinel.model.wire import WireError, from_plain, to_plain
 
+UNREADABLE = "-unreadable"
+"""How the code of a finding ends that says: nothing is known about this component now."""
+
 
 class FindingBook:
     """The last told finding per key. It lies in a file, so that the next agent clears what has passed."""
@@ -17,9 +20,16 @@ class FindingBook:
         self._path = path
         self._told: dict[tuple[str, str, str], Finding] = {each.key: each for each in _load(path)}
 
-    def update(self, check: str, findings: Iterable[Finding]) -> list[Finding]:
-        """Take one probe's findings; give what is new, changed or (health ok) no longer found."""
+    def update(self, check: str, findings: Iterable[Finding], *, blind: bool = False) -> list[Finding]:
+        """Take one probe's findings; give what is new, changed or (health ok) no longer found.
+
+        `blind`: the probe failed and speaks only of itself. What was told of something unseen stands.
+        """
         found = list(findings)
+        unseen = {each.component for each in found if each.code.endswith(UNREADABLE)}
+        said = {each.key for each in found}
+        mine = [told for told in self._told.values() if told.check == check and told.key not in said]
+        found += [told for told in mine if blind or told.component in unseen]
         news = [each for each in found if each.event or self._is_news(each)]
         states = {each.key: each for each in found if not each.event}
         cleared = [
@@ -44,6 +54,10 @@ class FindingBook:
         with contextlib.suppress(OSError):  # a full memory directory must not end the watching
             draft.write_text(json.dumps(to_plain(list(self._told.values()))))
             draft.replace(self._path)
+
+    def stands(self, check: str, code: str) -> bool:
+        """Say whether such a finding was told and has not passed."""
+        return any((told.check, told.code) == (check, code) for told in self._told.values())
 
     def standing(self) -> tuple[Finding, ...]:
         """Every finding that is not ok now."""

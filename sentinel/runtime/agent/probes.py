@@ -138,10 +138,10 @@ class Probes:
             if name in urgent.waiting and asked_at >= urgent.since:
                 urgent.waiting.discard(name)
                 urgent.done.append(name)
-        return self._news(name, from_plain(list[Finding], answer["findings"]))
+        return self._news(name, from_plain(list[Finding], answer["findings"]), blind=answer["failed"])
 
-    def _news(self, check: str, findings: list[Finding]) -> list[Event]:
-        return [FindingSeen(finding) for finding in self._book.update(check, findings)]
+    def _news(self, check: str, findings: list[Finding], *, blind: bool) -> list[Event]:
+        return [FindingSeen(finding) for finding in self._book.update(check, findings, blind=blind)]
 
     def _enqueue(self, name: str, first: bool = False) -> None:
         if name in self._queue:
@@ -161,13 +161,18 @@ class Probes:
         return self._end_prober(now, "probe-hung", f"the prober {what} for over {seconds:.0f} s")
 
     def _end_prober(self, now: Seconds, code: str, summary: str) -> list[Event]:
-        """A prober that hangs with a GPU is evidence against the GPU; anything else is only unknown."""
+        """A prober that hangs with a GPU is evidence against the GPU; anything else is only unknown.
+
+        A busy host delays one once: only if a fresh one hangs as well does it say enough by itself.
+        """
         name = self.prober.busy if self.prober.busy in self._checks else "gpu"
-        critical = code == "probe-hung" and name == "gpu"
+        health = Health.UNKNOWN
+        if code == "probe-hung" and name == "gpu":
+            code = "gpu-probe-hung"
+            health = Health.CRITICAL if self._book.stands(name, code) else Health.WARNING
         self.prober.stop(now)
-        health = Health.CRITICAL if critical else Health.UNKNOWN
         self.counters[f'probes_failed_total{{check="{name}"}}'] += 1
-        return self._news(name, [Finding(name, f"gpu-{code}" if critical else code, name, health, summary)])
+        return self._news(name, [Finding(name, code, name, health, summary)], blind=True)
 
     def _give_up_waiting(self, now: Seconds) -> list[Event]:
         for urgent in self._urgent:

@@ -1,0 +1,91 @@
+import os
+import select
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+from agent_node import GPU, Node
+
+from sentinel.adapters.kernel_log import NoKernelLog
+from sentinel.checks import load
+from sentinel.model.finding import Health
+from sentinel.model.report import Event, FindingSeen
+from sentinel.runtime.agent import settings
+from sentinel.runtime.agent.findings import FindingBook
+from sentinel.runtime.agent.probes import Probes
+
+
+class Hanging:
+    """Real probers whose GPU driver stops answering, at moments that the test names."""
+
+    def __init__(self, node: Node) -> None:
+        given = settings.parse(["--controller", "tcp://127.0.0.1:1", "--keys", str(node.root), "--node", "n"])
+        given = replace(given, gpus=f"simulated:{node.devices}", memory=node.memory)
+        self.node, self.book = node, FindingBook(node.root / "findings.json")
+        self.probes = Probes(given, {"gpu": load()["gpu"]}, self.book, NoKernelLog())
+        self.now = 0.0
+
+    def answer(self) -> list[tuple[str, Health]]:
+        """Ask, wait for the answer."""
+        told = self.probes.run_due(self.now, tuple)
+        while self.probes.prober.busy:
+            select.select([self.probes.prober.output], [], [], 15.0)
+            told += self.probes.take_answers(self.now)
+        return _said(told)
+
+    def silence_driver(self) -> None:
+        """Whoever reads the devices from now on waits for a writer that never comes."""
+        self.node.devices.unlink()
+        os.mkfifo(self.node.devices)
+
+    def hang(self) -> list[tuple[str, Health]]:
+        """Ask, and let every deadline pass."""
+        self.now += 1000
+        told = self.probes.run_due(self.now, tuple)
+        self.now += 1000
+        return _said(told + self.probes.run_due(self.now, tuple))
+
+
+def _said(events: list[Event]) -> list[tuple[str, Health]]:
+    found = [event.finding for event in events if isinstance(event, FindingSeen)]
+    return [(finding.code, finding.health) for finding in found]
+
+
+@pytest.fixture
+def driver(node: Node) -> Iterator[Hanging]:
+    driver = Hanging(node)
+    yield driver
+    driver.probes.close()
+
+
+def test_a_driver_that_hangs_once_is_evidence_and_a_second_time_in_a_row_is_enough(driver: Hanging) -> None:
+    driver.answer()
+    driver.silence_driver()
+    assert driver.hang() == [("gpu-probe-hung", Health.WARNING)]
+    assert driver.hang() == [("gpu-probe-hung", Health.CRITICAL)]
+    assert driver.hang() == [], "it is told once"
+
+
+def test_a_probe_that_hangs_clears_nothing_that_was_found_before(driver: Hanging) -> None:
+    driver.node.describe({**GPU, "ecc_uncorrectable": 2})
+    driver.answer()
+    told = driver.answer()
+    assert ("ecc-uncorrectable", Health.CRITICAL) in told + _standing(driver)
+    driver.silence_driver()
+    driver.hang()
+    assert ("ecc-uncorrectable", Health.CRITICAL) in _standing(driver)
+
+
+def _standing(driver: Hanging) -> list[tuple[str, Health]]:
+    return [(finding.code, finding.health) for finding in driver.book.standing()]
+
+
+@pytest.mark.parametrize("devices", ["no devices", '{"gpus": [{"index": "none"}]}'])
+def test_gpus_that_cannot_be_read_clear_nothing_that_was_found_before(driver: Hanging, devices: str) -> None:
+    driver.node.describe({**GPU, "ecc_uncorrectable": 2})
+    driver.answer()
+    driver.answer()
+    driver.node.devices.write_text(devices)
+    driver.now += 10
+    driver.answer()
+    assert ("ecc-uncorrectable", Health.CRITICAL) in _standing(driver)
