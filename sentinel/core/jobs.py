@@ -256,7 +256,7 @@ def advanced(state: State, fact: JobAdvanced, rules: Rules) -> list[Action]:
     if job is None or fact.generation != job.generation or job.stage is JobStage.STOPPED:
         return []
     job.high_step = max(job.high_step, fact.step)
-    if any(worker.rank >= 0 for worker in job.crew.gone.values()):
+    if any(worker.rank >= 0 for worker in job.crew.gone.values()) or _left(job, state):
         return []  # completed before a rank was lost, and only heard of after it
     state.deadlines.pop(job.deadline(), None)
     job.stage = JobStage.RUNNING
@@ -286,6 +286,13 @@ def stopped_by_hand(job: Job, state: State, rules: Rules) -> list[Action]:
     hurt = [i for i in state.open_incidents() if i.job == job.id and not _waits_for_a_node(i, state)]
     jobs_own = [incident for incident in hurt if of(incident.diagnosis, rules) not in CONTROL]
     return [action for incident in jobs_own for action in resolve(incident, state, rules)]
+
+
+def _left(job: Job, state: State) -> bool:
+    """Say whether a rank's training raised in this generation: it is not in the gang any more."""
+    known = incidents.find(state, incidents.job_topic(job.id))
+    raised = (f for f in known.evidence if isinstance(f, RankRaised)) if known else ()
+    return any(fact.generation == job.generation for fact in raised)
 
 
 def _after_step(incident: Incident, job: Job, fact: JobAdvanced, state: State, rules: Rules) -> list[Action]:

@@ -221,3 +221,13 @@ def test_a_step_completed_before_the_crash_but_told_after_it_is_no_recovery() ->
     cluster.run(5)
     assert (cluster.causes(), cluster.stages(), cluster.going()) == (["rank-crash"], ["resolved"], True)
     assert len(cluster.pages()) == 1
+
+
+def test_a_step_completed_before_a_rank_raised_but_told_after_it_is_no_recovery() -> None:
+    cluster = Simulated()
+    cluster.raises(0, kind="collective")
+    cluster.advance()
+    cluster.raises(1, kind="collective")
+    cluster.run(20)
+    assert (cluster.causes(), cluster.stages(), cluster.going()) == (["gang-broken"], ["resolved"], True)
+    assert (len(cluster.resumed()), len(cluster.pages())) == (1, 1)
