@@ -22,10 +22,11 @@ def refuse_eviction(state: State, rules: Rules, node: NodeId, confidence: float)
     policy = rules.policy
     if confidence < policy.evict_confidence:
         return f"{node} stays: confidence {confidence:.2f} is below {policy.evict_confidence:.2f}"
-    ours = sum(1 for n in state.nodes.values() if n.cordon and n.cordon.by != "operator")
-    limit = max(1, int(policy.evict_share * len(state.nodes)))
+    here = [each for each in state.nodes.values() if not each.left]
+    ours = sum(1 for each in here if each.cordon and each.cordon.by != "operator")
+    limit = max(1, int(policy.evict_share * len(here)))
     if ours >= limit:
-        return f"{node} stays: {ours} of {len(state.nodes)} nodes are evicted already, the limit is {limit}"
+        return f"{node} stays: {ours} of {len(here)} nodes are evicted already, the limit is {limit}"
     state.evictions = [at for at in state.evictions if at > state.now - HOUR]
     if len(state.evictions) >= policy.evictions_per_hour:
         return f"{node} stays: {len(state.evictions)} evictions within an hour, the breaker is open"

@@ -185,8 +185,8 @@ class State:
         return self.jobs.get(incident.job) if incident.job else None
 
     def standing(self) -> list[Node]:
-        """Nodes that are not cordoned: a cordoned one's silence says nothing."""
-        return [node for node in self.nodes.values() if node.cordon is None]
+        """Nodes that are here and not cordoned: a cordoned one's silence says nothing."""
+        return [node for node in self.nodes.values() if node.cordon is None and not node.left]
 
     def set_deadline(self, name: str, after: Seconds) -> None:
         """Ask for a `DeadlinePassed` fact."""

@@ -1,10 +1,13 @@
 """Nodes that fall silent: lost, cut off, or only out of the controller's hearing."""
 
 import pytest
-from simulated import Simulated
+from simulated import Simulated, ecc
 
 from sentinel.model.action import Page, Reach, Refusal, RestartAgent
+from sentinel.model.fact import NodeLeft
 from sentinel.model.finding import Health
+from sentinel.model.ids import NodeId
+from sentinel.model.policy import Policy
 
 GONE = ("refused", "refused", -1)
 AGENT_ONLY = ("refused", "ok", 5)
@@ -92,6 +95,34 @@ def test_a_cut_control_network_freezes_and_evicts_nobody(cut: int) -> None:
     assert (cluster.causes(), cluster.evicted(), len(cluster.pages())) == (["control-cut"], [], 1)
     cluster.heard(*nodes)
     assert (cluster.state.frozen, cluster.stages(), cluster.evicted()) == ("", ["resolved"], [])
+
+
+def shrunken() -> Simulated:
+    """Four nodes are left of ten."""
+    cluster = Simulated(nodes=10, policy=Policy(evict_share=0.4))
+    for number in range(5, 11):
+        cluster.tell(NodeLeft(cluster.now, NodeId(f"n{number}")))
+    return cluster
+
+
+def present(cluster: Simulated) -> list[NodeId]:
+    return sorted(node.id for node in cluster.state.nodes.values() if not node.left)
+
+
+def test_nodes_that_sentinel_was_taken_off_do_not_hide_that_all_others_are_silent() -> None:
+    cluster = shrunken()
+    cluster.raises(1, kind="collective")
+    cluster.silence(*present(cluster))
+    cluster.run(30)
+    assert (cluster.causes(), cluster.evicted()) == (["control-cut"], [])
+
+
+def test_nodes_that_sentinel_was_taken_off_raise_no_share_that_may_be_evicted() -> None:
+    cluster = shrunken()
+    for name in present(cluster):
+        cluster.finding(name, ecc())
+        cluster.run(30)
+    assert len(cluster.evicted()) == 1
 
 
 def test_steps_that_need_a_silent_nodes_ranks_show_that_it_lives() -> None:
