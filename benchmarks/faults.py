@@ -108,8 +108,12 @@ def main() -> None:
     given.lines.parent.mkdir(parents=True, exist_ok=True)
     begin_by, chance = time.monotonic() + given.for_s, random.SystemRandom()
     with ThreadPoolExecutor(given.lanes) as lanes:
-        for faults in plan(given.faults.split(","), 0 if given.read else given.runs, chance):
-            lanes.submit(run, faults, chance.randrange(1_000_000), given.lines, begin_by)
+        demos = plan(given.faults.split(","), 0 if given.read else given.runs, chance)
+        running = [
+            lanes.submit(run, faults, chance.randrange(1_000_000), given.lines, begin_by) for faults in demos
+        ]
+    for demo in running:
+        demo.result()  # a lane that broke off is no run less
     text = table(map(json.loads, given.lines.read_text().splitlines()))
     print(text)
     if given.write:

@@ -2,7 +2,7 @@
 
 from typing import assert_never
 
-from sentinel.core import findings, incidents, jobs, nodes, operate, outcomes, reform
+from sentinel.core import findings, harm, incidents, jobs, nodes, operate, outcomes, reform
 from sentinel.core.conclude import conclude, resolve_topic
 from sentinel.core.state import Rules, State
 from sentinel.model.action import Action, Refusal
@@ -65,21 +65,21 @@ def _react(
         case FindingReported():
             return findings.finding(state, fact, rules)
         case NodeProbed():
-            return jobs.probed(state, fact, rules)
+            return harm.probed(state, fact, rules)
         case WorkerReady():
             return jobs.worker_ready(state, fact, rules)
         case RankExited():
-            return jobs.exited(state, fact, rules)
+            return harm.exited(state, fact, rules)
         case RankRaised():
-            return jobs.raised(state, fact, rules)
+            return harm.raised(state, fact, rules)
         case JobStalled():
-            return jobs.stalled(state, fact, rules)
+            return harm.stalled(state, fact, rules)
         case JobAdvanced():
             return jobs.advanced(state, fact, rules)
         case JobUnderway():
             return jobs.underway(state, fact, rules)
         case RankSlow():
-            return jobs.slow(state, fact, rules)
+            return harm.slow(state, fact, rules)
         case JobSubmitted():
             return jobs.submitted(state, fact)
         case GcsLost():
@@ -114,7 +114,7 @@ def _deadline(state: State, fact: DeadlinePassed, rules: Rules) -> list[Action]:
     incident, job = state.incidents.get(IncidentId(first)), state.jobs.get(JobId(first))
     match kind:
         case "gather" | "broken" | "stacks" if incident:
-            return jobs.waited(incident, kind, state, rules)
+            return harm.waited(incident, kind, state, rules)
         case "reach":
             return nodes.look_again(state, IncidentId(first), NodeId(second))
         case "again":

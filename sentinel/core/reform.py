@@ -97,10 +97,6 @@ def _form(
 
 def _sit(job: Job, state: State, left: Iterable[Seat], taken: Iterable[Seat]) -> None:
     """Change seats: the one place that says who sits where."""
-    if len(state.jobs) > 1:
-        for node in state.nodes.values():  # where jobs share a node, the job seated last is named last
-            if node.ranks and node.ranks[0][0] != node.ranks[-1][0]:
-                node.ranks.sort(key=lambda place: place[0] == job.id)
     for seat_ in left:
         job.workers[seat_.worker].rank = -1
         state.nodes[seat_.node].ranks.remove((job.id, seat_.worker))

@@ -180,6 +180,11 @@ class State:
         known = self.nodes.get(node)
         return self.jobs[known.ranks[0][0]] if known and known.ranks else None
 
+    def worker(self, job: JobId, worker: WorkerId) -> tuple[Job | None, Worker | None]:
+        """Return a job and one of its workers, as far as they are known."""
+        known = self.jobs.get(job)
+        return known, known.workers.get(worker) if known else None
+
     def job_of(self, incident: Incident) -> Job | None:
         """Return the job that an incident hurts."""
         return self.jobs.get(incident.job) if incident.job else None

@@ -81,11 +81,10 @@ def rows(stage: Stage) -> list[dict[str, Any]]:
 
 def settle(stage: Stage) -> None:
     """Wait until all incidents are past and every rank and standby is there. Raises StageError."""
-    quiet = time.time() - QUIET_S
 
     def settled() -> bool:
-        resolved = [row["opened"] + row["times"].get("resolved", 1e9) for row in rows(stage)]
-        return stage.ready() and max(resolved, default=0.0) < max(quiet, time.time() - QUIET_S)
+        resolved = (row["opened"] + row["times"].get("resolved", 1e9) for row in rows(stage))
+        return stage.ready() and max(resolved, default=0.0) < time.time() - QUIET_S
 
     wait("the cluster is whole again", WHOLE_S, settled, 0.2)
 

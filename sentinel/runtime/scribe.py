@@ -61,9 +61,8 @@ class Scribe:
         if incident.diagnosis is None:
             return
         book = ledger.rules.runbooks.get(incident.diagnosis.cause)
-        with contextlib.suppress(
-            OSError, JournalError
-        ):  # a full disk freezes actions through the journal, not here
+        # A full disk freezes actions through the journal, not here.
+        with contextlib.suppress(OSError, JournalError):
             self.logbook.write(incident, self._lines(ledger, incident.opened), book)
             if incident.stage is Stage.RESOLVED:
                 self._record(ledger, incident)
