@@ -1,26 +1,80 @@
 """The kernel log as it grows: `/dev/kmsg`, or the file that a syslog daemon or a demo writes."""
 
+import contextlib
 import errno
 import os
+import time
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
+from uuid import UUID
+
+from sentinel.model.ids import Seconds
 
 _CHUNK = 1 << 20
 _KMSG_RECORD = 8192
 _MAX_LINE = 64 * 1024
+_TOUCH_EVERY: Seconds = 5.0
+READ_BACK: Seconds = 60.0
+"""A new agent reads what was written since the last one, if that was not longer ago: what a person has
+repaired meanwhile is no news."""
+
+
+class Bookmark:
+    """How far a node's kernel log was read, kept in a file for the node's next agent."""
+
+    def __init__(self, path: Path | None) -> None:
+        """Keep it at `path`; None: nobody reads on."""
+        self._path = path
+        self._kept: tuple[int, ...] = ()
+        self._touched = 0.0
+
+    def found(self) -> tuple[int, ...]:
+        """Return where the last reader was; nothing if that was too long ago, or is not known."""
+        with contextlib.suppress(OSError, ValueError):
+            if self._path and time.time() - self._path.stat().st_mtime < READ_BACK:
+                return tuple(map(int, self._path.read_text().split()))
+        return ()
+
+    def keep(self, *place: int) -> None:
+        """Write down where the reader is, and now and then that it still is there."""
+        now = time.monotonic()
+        if self._path is None or (place == self._kept and now < self._touched + _TOUCH_EVERY):
+            return
+        self._kept, self._touched = place, now
+        draft = self._path.with_suffix(".new")
+        with contextlib.suppress(OSError):  # a full memory directory must not end the watching
+            draft.write_text(" ".join(map(str, place)))
+            draft.replace(self._path)
 
 
 class FileFollower:
-    """The lines that a file gains after now; rotation and truncation lose none and repeat none."""
+    """The lines that a file gains after now, or after the bookmark; rotation and truncation repeat none."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, bookmark: Path | None = None) -> None:
         self.error = ""
         """Why the log can't be read now; empty when it can."""
         self._path = path
+        self._bookmark = Bookmark(bookmark)
         self._file = -1
         self._rest = b""
         self._open()
         if self._file >= 0:
-            os.lseek(self._file, 0, os.SEEK_END)
+            os.lseek(self._file, *self._start())
+            self._keep()
+
+    def _start(self) -> tuple[int, int]:
+        """Where to begin: at the end, or where the last reader was; a file that it never saw is all new."""
+        if not (found := self._bookmark.found()):
+            return 0, os.SEEK_END
+        now, (device, inode, place) = os.fstat(self._file), found
+        same = (now.st_dev, now.st_ino) == (device, inode) and place <= now.st_size
+        return (place if same else 0), os.SEEK_SET
+
+    def _keep(self) -> None:
+        """Half a line that was read is read again by the next reader."""
+        file, place = os.fstat(self._file), os.lseek(self._file, 0, os.SEEK_CUR) - len(self._rest)
+        self._bookmark.keep(file.st_dev, file.st_ino, place)
 
     def fileno(self) -> int:
         """No descriptor tells that a file grew: -1, poll by calling `read`."""
@@ -39,6 +93,8 @@ class FileFollower:
                 self.close()
                 self._open()
                 lines += self._rest_of_file() if self._file >= 0 else []
+            if self._file >= 0:
+                self._keep()
         except OSError as error:
             self.error = f"{self._path}: {error.strerror}"
             return []
@@ -79,21 +135,36 @@ class FileFollower:
 
 
 class KmsgFollower:
-    """The records that the kernel writes after now; `/dev/kmsg` gives one record a read."""
+    """The records that the kernel writes after now, or after the bookmark; a read gives one record."""
 
-    def __init__(self, path: Path = Path("/dev/kmsg")) -> None:
+    def __init__(self, path: Path = Path("/dev/kmsg"), bookmark: Path | None = None) -> None:
         self.error = ""
         """Why the log can't be read; empty when it can."""
         self.missed = 0
         """Records that the kernel overwrote before they were read, by their sequence numbers."""
+        self._bookmark = Bookmark(bookmark)
         self._sequence: int | None = None
+        self._unread: list[str] = []
         self._file = -1
         try:
             self._file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-            os.lseek(self._file, 0, os.SEEK_END)
         except OSError as error:
             self.close()
             self.error = f"{path}: {error.strerror}"
+            return
+        self._unread = self._since_bookmark()
+
+    def _since_bookmark(self) -> list[str]:
+        """Read what the kernel still holds, to learn its newest number; give what nobody has read."""
+        found, boot = self._bookmark.found(), _boot()
+        numbered = [(self._sequence or 0, text) for text in self._records()]
+        self._keep()
+        since = found[1] if len(found) == 2 and found[0] == boot else None
+        return [text for number, text in numbered if since is not None and number > since]
+
+    def _keep(self) -> None:
+        if self._sequence is not None:
+            self._bookmark.keep(_boot(), self._sequence)
 
     def fileno(self) -> int:
         """A descriptor that is readable when there are records, or -1."""
@@ -101,17 +172,20 @@ class KmsgFollower:
 
     def read(self) -> list[str]:
         """The message of every record since the last call."""
-        lines: list[str] = []
+        lines, self._unread = [*self._unread, *self._records()], []
+        self._keep()
+        return lines
+
+    def _records(self) -> Iterator[str]:
         while self._file >= 0:
             try:
-                lines.append(self._message(os.read(self._file, _KMSG_RECORD)))
+                yield self._message(os.read(self._file, _KMSG_RECORD))
             except BlockingIOError:
-                break
+                return
             except OSError as error:
                 if error.errno != errno.EPIPE:  # EPIPE: overwritten, the next read gives the oldest left
                     self.error = f"/dev/kmsg: {error.strerror}"
-                    break
-        return lines
+                    return
 
     def _message(self, record: bytes) -> str:
         """Take `6,1234,5678,-;text` apart and keep count of what was skipped."""
@@ -146,8 +220,16 @@ class NoKernelLog:
         """Nothing to let go of."""
 
 
-def follow(spec: str) -> FileFollower | KmsgFollower | NoKernelLog:
-    """Follow `/dev/kmsg`, a file, or with `none` nothing."""
+@cache
+def _boot() -> int:
+    """Number of this boot of the kernel: its records are counted anew in the next."""
+    return UUID(Path("/proc/sys/kernel/random/boot_id").read_text().strip()).int
+
+
+def follow(spec: str, bookmark: Path | None = None) -> FileFollower | KmsgFollower | NoKernelLog:
+    """Follow `/dev/kmsg`, a file, or with `none` nothing; from the bookmark that the last reader left."""
     if spec == "none":
         return NoKernelLog()
-    return KmsgFollower() if spec == "/dev/kmsg" else FileFollower(Path(spec))
+    if spec == "/dev/kmsg":
+        return KmsgFollower(bookmark=bookmark)
+    return FileFollower(Path(spec), bookmark)

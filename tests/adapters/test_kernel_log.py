@@ -1,8 +1,11 @@
+import os
+import time
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
-from sentinel.adapters.kernel_log import FileFollower, KmsgFollower, NoKernelLog, follow
+from sentinel.adapters.kernel_log import READ_BACK, FileFollower, KmsgFollower, NoKernelLog, follow
 
 
 @pytest.fixture
@@ -23,6 +26,47 @@ def test_only_lines_newer_than_the_start_are_read_each_once(log: Path) -> None:
     append(log, "one\ntwo\n")
     assert follower.read() == ["one", "two"]
     assert follower.read() == []
+
+
+def test_the_next_reader_goes_on_at_the_bookmark(log: Path, tmp_path: Path) -> None:
+    first = FileFollower(log, tmp_path / "mark")
+    append(log, "read\nhalf")
+    assert first.read() == ["read"]
+    first.close()
+    append(log, " a line\nunread\n")
+    second = FileFollower(log, tmp_path / "mark")
+    assert second.read() == ["half a line", "unread"]
+    assert second.read() == []
+
+
+def test_a_log_that_was_rotated_while_nobody_read_is_all_new(log: Path, tmp_path: Path) -> None:
+    FileFollower(log, tmp_path / "mark").read()
+    log.rename(log.with_suffix(".1"))
+    log.write_text("first of the new\n")
+    assert FileFollower(log, tmp_path / "mark").read() == ["first of the new"]
+
+
+@pytest.mark.parametrize("mark", ["old", "damaged"])
+def test_a_bookmark_that_says_nothing_about_now_is_left_alone(log: Path, tmp_path: Path, mark: str) -> None:
+    path = tmp_path / "mark"
+    FileFollower(log, path).read()
+    append(log, "repaired long ago\n")
+    if mark == "old":
+        os.utime(path, (0, time.time() - READ_BACK - 1))
+    else:
+        path.write_text("x")
+    assert FileFollower(log, path).read() == []
+
+
+def test_a_bookmark_stays_fresh_while_nothing_is_written(
+    log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    follower = FileFollower(log, tmp_path / "mark")
+    os.utime(tmp_path / "mark", (0, 0))
+    later = time.monotonic() + READ_BACK / 2
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    follower.read()
+    assert (tmp_path / "mark").stat().st_mtime > 0
 
 
 def test_half_a_line_waits_for_its_end(log: Path) -> None:
@@ -76,6 +120,26 @@ def test_the_kernel_device_is_read_by_records_or_says_why_not() -> None:
     follower.close()
     assert all("\n" not in line and not line.startswith("6,") for line in lines)
     assert follower.error or follower.missed >= 0
+
+
+def test_the_kernel_device_is_read_on_from_the_bookmark(tmp_path: Path) -> None:
+    mark, said = tmp_path / "mark", f"sentinel test {uuid4().hex}"
+    first = KmsgFollower(bookmark=mark)
+    if first.error:
+        pytest.skip(first.error)
+    try:
+        write = os.open("/dev/kmsg", os.O_WRONLY)
+    except OSError as error:
+        pytest.skip(f"/dev/kmsg: {error.strerror}")
+    first.close()
+    os.write(write, f"{said}\n".encode())
+    os.close(write)
+    assert said not in KmsgFollower().read()
+    second = KmsgFollower(bookmark=mark)
+    assert second.read().count(said) == 1
+    assert said not in second.read()
+    second.close()
+    assert said not in KmsgFollower(bookmark=mark).read()
 
 
 def test_missed_kernel_records_are_counted() -> None:

@@ -7,6 +7,7 @@ import pytest
 from agent_node import Controller, Node, until
 
 from sentinel.adapters.transport import Reports
+from sentinel.model.report import FindingSeen
 
 CONTAINER = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
 
@@ -20,6 +21,24 @@ def test_the_next_agent_opens_the_snapshot_door_that_peers_know(node: Node) -> N
             node.agent(controller.reports.endpoint)
             await until(lambda: len({hello.boot for hello in controller.hellos}) > 1, node)
             assert controller.hellos[-1].port == first
+
+    asyncio.run(scenario())
+
+
+def test_the_next_agent_tells_what_the_kernel_wrote_while_there_was_none(node: Node) -> None:
+    async def scenario() -> None:
+        async with node.watched() as controller:
+            node.processes[0].kill()
+            node.processes[0].wait()
+            with node.kernel_log.open("a") as log:
+                log.write("NVRM: Xid (PCI:0000:01:00): 79, GPU has fallen off the bus.\n")
+            node.agent(controller.reports.endpoint)
+            await until(lambda: len({hello.boot for hello in controller.hellos}) > 1, node)
+            told = await controller.event(
+                lambda event: isinstance(event, FindingSeen) and event.finding.code == "xid-79"
+            )
+            assert isinstance(told, FindingSeen)
+            assert told.finding.component == "gpu-0"
 
     asyncio.run(scenario())
 

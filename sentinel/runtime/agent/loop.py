@@ -46,7 +46,7 @@ class Agent:
         memory = settings.memory
         self._ranks = Ranks(memory / "beats")
         self._spool = Spool()
-        self._kernel_log = follow(settings.kernel_log)
+        self._kernel_log = follow(settings.kernel_log, memory / "kernel-log")
         self._probes = Probes(settings, load(), FindingBook(memory / "findings.json"), self._kernel_log)
         self._notes = Notes(memory / "errors", self._spool)
         self._nudge = nudge_socket(memory / "nudge")

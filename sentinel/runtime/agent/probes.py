@@ -1,5 +1,6 @@
 """When each check runs, who runs it, and what its findings become."""
 
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -19,6 +20,8 @@ Beats = Callable[[], tuple[RankBeat, ...]]
 """Gives the newest heartbeat records, read only when a check looks at them."""
 _URGENT: Seconds = 0.25
 """An immediate probe is reported as far as it came after this, so that a hung driver delays no decision."""
+_INTRODUCTION: Seconds = 3.0
+"""A prober that has not said within this which GPU is at which address may hang with one of them."""
 
 
 class KernelLog(Protocol):
@@ -59,6 +62,9 @@ class Probes:
         self._checks = checks
         self._book = book
         self._kernel_log = kernel_log
+        self._unnamed: list[str] = []
+        """Kernel lines from before the prober said which GPU is at which address."""
+        self._unnamed_until = time.monotonic() + _INTRODUCTION
         self._pci: Mapping[str, int] = {}
         self._due = dict.fromkeys(checks, 0.0)
         self._queue: list[str] = []
@@ -105,13 +111,21 @@ class Probes:
         return events + self._complete()
 
     def _run_in_agent(self, now: Seconds, beats: Beats, at_once: bool = False) -> list[Event]:
-        lines = tuple(self._kernel_log.read())
+        lines = self._kernel_lines(now)
         events: list[Event] = []
         for name, check in self._checks.items():
             if check.in_agent and (lines or at_once or now >= self._due[name]):
                 self._due[name] = now + check.every
                 events += self._take(probe(check, self._machine(lines, beats)), now)
         return events
+
+    def _kernel_lines(self, now: Seconds) -> tuple[str, ...]:
+        """Give what is new in the kernel log, once it is known which GPU it is about."""
+        self._unnamed += self._kernel_log.read()
+        if self.gpus is None and now < self._unnamed_until:
+            return ()
+        lines, self._unnamed = tuple(self._unnamed), []
+        return lines
 
     def _machine(self, lines: tuple[str, ...], beats: Beats) -> Machine:
         return Machine(
