@@ -22,18 +22,16 @@ from sentinel.demo.observe import Result
 
 STAGES = ("detected_s", "diagnosed_s", "paged_s", "evicted_s", "new_step_s")
 RUN_LIMIT_S = 900
-TOGETHER = 5
-"""Faults that follow each other on one cluster: enough to save start-ups, few enough to vary the order."""
 
 
-def plan(faults: Sequence[str], runs: int, chance: random.Random) -> Iterator[tuple[str, ...]]:
+def plan(faults: Sequence[str], runs: int, together: int, chance: random.Random) -> Iterator[tuple[str, ...]]:
     """Give each demo's faults in random order; wherever it is broken off, all came about equally often."""
     for _ in range(runs):
         alone = [name for name in faults if getattr(FAULTS[name], "stage", None)]
         others = [name for name in faults if name not in alone]
         chance.shuffle(others)
         demos = [(name,) for name in alone]
-        demos += [tuple(others[at : at + TOGETHER]) for at in range(0, len(others), TOGETHER)]
+        demos += [tuple(others[at : at + together]) for at in range(0, len(others), together)]
         chance.shuffle(demos)
         yield from demos
 
@@ -103,12 +101,13 @@ def main() -> None:
     parser.add_argument("--read", action="store_true", help="run nothing, only count the lines")
     parser.add_argument("--for-s", type=float, default=1e9, help="begin no demo after this many seconds")
     parser.add_argument("--lanes", type=int, default=1, help="demos at the same time")
+    parser.add_argument("--together", type=int, default=9, help="faults one after the other on a cluster")
     parser.add_argument("--write", type=Path, help="put the table into this file")
     given = parser.parse_args()
     given.lines.parent.mkdir(parents=True, exist_ok=True)
     begin_by, chance = time.monotonic() + given.for_s, random.SystemRandom()
     with ThreadPoolExecutor(given.lanes) as lanes:
-        demos = plan(given.faults.split(","), 0 if given.read else given.runs, chance)
+        demos = plan(given.faults.split(","), 0 if given.read else given.runs, given.together, chance)
         running = [
             lanes.submit(run, faults, chance.randrange(1_000_000), given.lines, begin_by) for faults in demos
         ]

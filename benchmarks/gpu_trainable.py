@@ -28,14 +28,20 @@ class GpuTrainer(MoeTrainer):
     def setup(self, place: Place, beats: Beats) -> None:
         """Remember the GPU; an order that is older than this generation is not meant for it."""
         super().setup(place, beats)
-        self._gpu, self._obeyed = place.gpu, self._order.exists()
+        self._gpu, self._obeyed = place.gpu, self._ordered_at()
 
     def step(self, step: int, vote: int) -> StepResult:
         """Train, unless told to break something first."""
-        if not self._obeyed and self._order.exists() and self._order.read_text() == str(self._gpu):
-            self._obeyed = True
+        if self._ordered_at() > self._obeyed and self._order.read_text() == str(self._gpu):
             _write_far_away()
         return super().step(step, vote)
+
+    def _ordered_at(self) -> int:
+        """Give the time of the last order in ns, 0 if there is none."""
+        try:
+            return self._order.stat().st_mtime_ns
+        except FileNotFoundError:
+            return 0
 
 
 class _Vast:

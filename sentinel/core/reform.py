@@ -7,6 +7,7 @@ from sentinel.core.evict import refuse_action
 from sentinel.core.seating import Cannot, Seated, Wait, missing_standbys, seat
 from sentinel.core.state import Job, JobStage, Rules, State
 from sentinel.model.action import Action, Evict, Refusal, Resume, Seat, StartWorker, StopWorker, action_id
+from sentinel.model.fact import RankRaised
 from sentinel.model.ids import IncidentId, NodeId, WorkerId
 from sentinel.model.incident import Incident, Stage
 
@@ -37,7 +38,7 @@ def resume(
 
     `graceful`: the running generation goes on until the next one can take over at a step boundary.
     """
-    ranks = frozenset(replace)
+    ranks = frozenset(replace) | _spent(incident, job)
     if not graceful:
         break_off(job, state)
     if incident.attempts >= rules.policy.resume_attempts:
@@ -54,6 +55,12 @@ def resume(
             yield from (start_worker(incident.id, job, state, node) for node in start)
         case Seated(seats=seats):
             yield from _form(incident, job, state, rules, seats, graceful=graceful, replay=replay)
+
+
+def _spent(incident: Incident, job: Job) -> frozenset[int]:
+    """Ranks whose own code raised: after a CUDA error a process never computes again."""
+    raised = (fact for fact in incident.evidence if isinstance(fact, RankRaised) and fact.kind == "user")
+    return frozenset(fact.rank for fact in raised if fact.generation == job.generation)
 
 
 def _plan(job: Job, state: State, ranks: frozenset[int], elsewhere: bool) -> Seated | Wait | Cannot:

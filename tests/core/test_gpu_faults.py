@@ -127,6 +127,19 @@ def test_the_second_programs_xid_in_a_day_on_one_gpu_suspects_the_gpu() -> None:
     assert (cluster.causes()[-1], cluster.evicted(), cluster.going()) == ("gpu-app-xid-repeat", [bad], True)
 
 
+def test_a_suspect_gpu_on_the_only_node_goes_on_with_a_new_process() -> None:
+    cluster = Simulated(nodes=1, gpus=2)
+    for line in "ab":
+        before = list(cluster.job.seats)
+        cluster.finding(cluster.node(1), xid(31, cluster.worker(1).gpu, line=line, health=Health.WARNING))
+        cluster.raises(1, "AcceleratorError: CUDA error: an illegal memory access was encountered")
+        cluster.run(10)
+        assert cluster.job.seats[0] == before[0]
+        assert cluster.job.seats[1] != before[1], "its CUDA context is dead"
+        cluster.run(7200)
+    assert (cluster.causes()[-1], cluster.evicted(), cluster.going()) == ("gpu-app-xid-repeat", [], True)
+
+
 def test_programs_xids_on_several_gpus_are_the_programs() -> None:
     cluster = Simulated(nodes=6, world=4)
     for line in "ab":
