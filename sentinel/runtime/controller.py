@@ -38,11 +38,13 @@ from sentinel.model.fact import (
 )
 from sentinel.model.ids import ActionId, Instant, JobId, NodeId, Seconds
 from sentinel.runtime import logs
+from sentinel.runtime.agent_orders import AgentOrders
 from sentinel.runtime.failpoints import reach
+from sentinel.runtime.hands import Hands
 from sentinel.runtime.inbox import Inbox
 from sentinel.runtime.ledger import Ledger, policy_hash
 from sentinel.runtime.link import Link
-from sentinel.runtime.perform import Hands, Performer
+from sentinel.runtime.perform import Performer
 from sentinel.runtime.rounds import AgentRounds, watch_gcs
 from sentinel.runtime.scribe import Scribe
 from sentinel.runtime.view import ControllerView
@@ -89,9 +91,11 @@ class Controller:
         self._emergency = Outbox(":memory:", self._delivered, timing)
         self._link = Link(settings.ray.address, self._state_dir)
         self._reports = reports
-        self._performer = Performer(self._hands(), self.ledger.state, self._learn, self.now)
-        self._inbox = Inbox(self.ledger, self.watch, self._performer.order_done, self.now)
-        self._rounds = AgentRounds(self._link, self.ledger.state, self.watch, self._performer, self.now)
+        hands = self._hands()
+        self._agents = AgentOrders(hands)
+        self._performer = Performer(hands, self._agents, self.ledger.state, self._learn, self.now)
+        self._inbox = Inbox(self.ledger, self.watch, self._agents.done, self.now)
+        self._rounds = AgentRounds(hands, self._agents, self.ledger.state, self.watch, self.now)
         name = settings.cluster.name
         self.view = ControllerView(name, self.ledger, self.watch, self.scribe.logbook, self.now)
 
@@ -226,7 +230,7 @@ class Controller:
         """Have the agents leave; one that is only just starting is sent away when it says hello."""
         self._inbox.closed = self._rounds.closed = True
         nodes = [node.id for node in self.ledger.state.nodes.values() if not node.left]
-        stayed = await self._performer.retire(nodes)
+        stayed = await self._agents.retire(nodes)
         now = self.now()
         self.ledger.absorb([NodeLeft(now, node) for node in nodes])
         told = f"{len(nodes) - len(stayed)} agents left"

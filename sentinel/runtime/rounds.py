@@ -12,8 +12,9 @@ from sentinel.core.state import State
 from sentinel.core.watch import Watch
 from sentinel.model.fact import Fact, GcsBack, GcsLost
 from sentinel.model.ids import Instant, NodeId, Seconds
-from sentinel.runtime.link import Link, LinkError
-from sentinel.runtime.perform import Performer
+from sentinel.runtime.agent_orders import AgentOrders
+from sentinel.runtime.hands import Hands
+from sentinel.runtime.link import LinkError
 
 log = structlog.get_logger("rounds")
 
@@ -28,9 +29,9 @@ class AgentRounds:
     """Starts agents where none was ever heard; one that falls silent is a diagnosis, not housekeeping."""
 
     def __init__(
-        self, link: Link, state: State, watch: Watch, performer: Performer, now: Callable[[], Instant]
+        self, hands: Hands, agents: AgentOrders, state: State, watch: Watch, now: Callable[[], Instant]
     ) -> None:
-        self._link, self._state, self._watch, self._performer, self._now = link, state, watch, performer, now
+        self._hands, self._agents, self._state, self._watch, self._now = hands, agents, state, watch, now
         self._asked: dict[NodeId, Instant] = {}
         self._started = now()
         self.closed = False
@@ -40,12 +41,12 @@ class AgentRounds:
         """Go round until cancelled. After a restart, agents get the grace period to come back."""
         while True:
             try:
-                nodes = [node for node in await self._link.ask("nodes", timeout=10.0) if node["alive"]]
+                nodes = [node for node in await self._hands.link.ask("nodes", timeout=10.0) if node["alive"]]
             except LinkError as error:
                 log.warning("ray-away", error=str(error))
                 nodes = []
             doors = {NodeId(node["node"]): (node["address"], node["port"]) for node in nodes}
-            self._performer.raylets = {**self._performer.raylets, **doors}
+            self._hands.raylets.update(doors)
             known = any(not node.left for node in self._state.nodes.values())
             if not known or self._now() - self._started > grace:
                 await self._start_missing(NodeId(node["node"]) for node in nodes if not node["head"])
@@ -61,7 +62,7 @@ class AgentRounds:
                 continue
             self._asked[node] = self._now()
             with contextlib.suppress(LinkError):
-                log.info("agent-started", node=node, how=await self._performer.start_agent(node))
+                log.info("agent-started", node=node, how=await self._agents.start(node))
 
     def _is_heard(self, node: NodeId) -> bool:
         """Say whether it was ever heard; a silent node that no open incident is about is back."""

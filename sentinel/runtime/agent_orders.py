@@ -1,0 +1,72 @@
+"""Orders to agents, and what became of them."""
+
+import asyncio
+from collections.abc import Sequence
+
+from sentinel.model.action import CollectStacks, Probe
+from sentinel.model.ids import NodeId
+from sentinel.model.report import KillWorker, Leave, OrderDone, ProbeNow, StacksNow
+from sentinel.runtime.hands import ActionError, Hands
+
+LEAVE_DEADLINE_S = 5.0
+
+
+class AgentOrders:
+    """Sends orders over the report connections and matches the answers."""
+
+    def __init__(self, hands: Hands) -> None:
+        self._hands = hands
+        self._waiting: dict[str, asyncio.Future[OrderDone]] = {}
+
+    async def order(self, node: NodeId, order: KillWorker | StacksNow | Leave, within: float) -> OrderDone:
+        """Give an order and wait for what became of it. Raises ActionError, TimeoutError."""
+        done: asyncio.Future[OrderDone] = asyncio.get_running_loop().create_future()
+        self._waiting[order.order] = done
+        try:
+            if not await self._hands.reports.send(node, order):
+                raise ActionError(f"{node}: no agent is connected")
+            async with asyncio.timeout(within):
+                answer = await done
+        finally:
+            self._waiting.pop(order.order, None)
+        if not answer.ok:
+            raise ActionError(f"{node}: {answer.detail}")
+        return answer
+
+    def done(self, told: OrderDone) -> None:
+        """An agent finished an order."""
+        waiting = self._waiting.get(told.order)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(told)
+
+    async def start(self, node: NodeId) -> str:
+        """Have Ray launch a node's agent."""
+        argv = self._hands.agent_argv(node)
+        pid = await self._hands.link.ask("start_agent", timeout=30.0, node=node, argv=argv, env={})
+        return f"pid {pid}"
+
+    async def probe(self, action: Probe) -> str:
+        """Have a node's checks run now; what they find arrives as facts."""
+        sent = await self._hands.reports.send(action.node, ProbeNow(action.id))
+        return "asked" if sent else "no agent is connected"
+
+    async def stacks(self, action: CollectStacks) -> tuple[str, tuple[str, ...]]:
+        """Collect the stacks of ranks, as far as their nodes answer in time."""
+        by_node: dict[NodeId, list[tuple[int, int]]] = {}
+        for node, rank, pid in action.processes:
+            by_node.setdefault(node, []).append((rank, pid))
+        orders = {
+            node: StacksNow(f"{action.id}#{node}", tuple(ranks), action.deadline)
+            for node, ranks in by_node.items()
+        }
+        asked = (self.order(node, order, action.deadline) for node, order in orders.items())
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        stacks = tuple(s for answer in answers if isinstance(answer, OrderDone) for s in answer.data)
+        return f"{len(stacks)} stacks of {len(action.processes)} ranks", stacks
+
+    async def retire(self, nodes: Sequence[NodeId]) -> dict[NodeId, str]:
+        """Have agents leave their nodes; returns why, for each that does not."""
+        leaving = (self.order(node, Leave(f"leave/{node}"), LEAVE_DEADLINE_S) for node in nodes)
+        answers = await asyncio.gather(*leaving, return_exceptions=True)
+        failed = zip(nodes, answers, strict=True)
+        return {node: str(why) or "no answer" for node, why in failed if isinstance(why, BaseException)}

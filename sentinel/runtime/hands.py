@@ -1,0 +1,35 @@
+"""What actions are done with, and how they fail."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sentinel.adapters.outbox import Outbox
+from sentinel.adapters.transport import Reports
+from sentinel.gang.orders import WorkerSpec
+from sentinel.model.ids import NodeId
+from sentinel.runtime.link import Link
+
+
+class ActionError(Exception):
+    """An action could not be done; the message is one line. `data` becomes the outcome's."""
+
+    def __init__(self, detail: str, data: tuple[str, ...] = ()) -> None:
+        super().__init__(detail)
+        self.data = data
+
+
+@dataclass(frozen=True)
+class Hands:
+    """What actions are done with."""
+
+    link: Link
+    reports: Reports
+    outboxes: Sequence[Outbox]
+    """The durable one, and one in memory for when its disk is full."""
+    spec: WorkerSpec
+    agent_argv: Callable[[NodeId], list[str]]
+    memory_of: Callable[[NodeId], Path]
+    gcs_command: Path
+    raylets: dict[NodeId, tuple[str, int]] = field(default_factory=dict)
+    """Where each node's raylet listens, as Ray last said."""

@@ -1,0 +1,147 @@
+"""A job's worker processes: started, stopped, formed into a generation."""
+
+import asyncio
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from sentinel.core.state import JobStage, State
+from sentinel.model.action import Evict, Resume, Seat, StartWorker, StopJob
+from sentinel.model.fact import Fact, WorkerReady
+from sentinel.model.ids import Instant, JobId, NodeId
+from sentinel.model.report import KillWorker
+from sentinel.runtime.agent_orders import AgentOrders
+from sentinel.runtime.hands import ActionError, Hands
+from sentinel.runtime.link import LinkError
+
+KILL_DEADLINE_S = 3.0
+RANKS_DEADLINE_S = 0.8
+
+
+class Workers:
+    """Acts on workers through Ray, and through the agents of their nodes."""
+
+    def __init__(
+        self,
+        hands: Hands,
+        agents: AgentOrders,
+        state: State,
+        learned: Callable[[Fact], None],
+        now: Callable[[], Instant],
+    ) -> None:
+        self._hands, self._agents, self._state, self._learned, self._now = hands, agents, state, learned, now
+
+    async def start(self, action: StartWorker) -> str:
+        """Start a warm standby; it is ready when this returns."""
+        status = await self._hands.link.ask(
+            "start_worker",
+            timeout=120.0,
+            spec=dataclasses.asdict(self._hands.spec),
+            worker=action.worker,
+            node=action.node,
+            memory=str(self._hands.memory_of(action.node)),
+        )
+        pid = status["pid"]
+        self._learned(WorkerReady(self._now(), action.job, action.worker, action.node, action.gpu, pid))
+        return f"pid {pid}"
+
+    async def stop(self, job: JobId, worker: str, node: NodeId, pid: int, order: str) -> str:
+        """Kill by the agent, which reaches stopped processes too, and free the actor's name in Ray."""
+        kill = KillWorker(f"{order}#{worker}", worker, pid)  # type: ignore[arg-type]
+        results = await asyncio.gather(
+            self._agents.order(node, kill, KILL_DEADLINE_S),
+            self._hands.link.ask("stop_worker", timeout=KILL_DEADLINE_S, job=job, worker=worker),
+            return_exceptions=True,
+        )
+        if all(isinstance(result, BaseException) for result in results):
+            raise ActionError("; ".join(map(str, results)))
+        return "killed"
+
+    async def evict(self, action: Evict) -> str:
+        """Empty the node: whatever of ours still runs there goes."""
+        leaving = [
+            (job.id, worker)
+            for job in self._state.jobs.values()
+            for worker in job.workers.values()
+            if worker.node == action.node and worker.id not in job.seats and worker.pid
+        ]
+        silent = self._state.nodes[action.node].silent
+        stops = (self.stop(job, w.id, w.node, w.pid, action.id) for job, w in leaving)
+        results = await asyncio.gather(*stops, return_exceptions=True)
+        failed = [str(result) for result in results if isinstance(result, BaseException)]
+        if failed and not silent:
+            raise ActionError(failed[0])
+        return f"cordoned, {len(leaving)} workers stopped" + (", node unreachable" if failed else "")
+
+    async def stop_job(self, action: StopJob) -> str:
+        """Stop all processes of a job."""
+        job = self._state.jobs[action.job]
+        living = [worker for worker in job.workers.values() if worker.pid]
+        stops = (self.stop(job.id, w.id, w.node, w.pid, action.id) for w in living)
+        await asyncio.gather(*stops, return_exceptions=True)
+        return f"{len(living)} workers stopped"
+
+    async def resume(self, action: Resume) -> tuple[str, tuple[str, ...]]:
+        """Form a generation; returns when every rank has its state. Raises ActionError with who is stuck."""
+        job = self._state.jobs[action.job]
+        if job.generation != action.generation or job.stage is JobStage.BROKEN:
+            return "superseded", ()
+        seats = self._places(action.seats)
+        order = {"generation": action.generation, "world": len(seats), "skip": list(action.skip)}
+        pause = {"generation": action.generation - 1, "workers": list(action.pause)} if action.pause else None
+        answer = await self._hands.link.ask("form", job=action.job, order=order, seats=seats, pause=pause)
+        if answer["failed"]:
+            raise ActionError(answer["failed"], tuple(f"stuck {worker}" for worker in answer["stuck"]))
+        formed = answer["formed"]
+        first = formed[0]
+        lost = max(answer["lost"] for answer in formed)
+        told = f"restored step {first['step']} from {first['source']}"
+        return told, (f"lost {lost}", told, *first["damaged"])
+
+    def _places(self, seats: Sequence[Seat]) -> list[dict[str, Any]]:
+        """Say for each seat where it is, who may hold its snapshots, and which node gets the copies."""
+        nodes = self._state.nodes.values()
+        doors = {node.id: (node.address, node.port) for node in nodes if not node.silent and node.port}
+        if any(seat.node not in doors for seat in seats):
+            raise ActionError("a seat's node is silent")
+        ring = sorted({seat.node for seat in seats})
+        return [
+            {
+                "worker": seat.worker,
+                "rank": seat.rank,
+                "gpu": seat.gpu,
+                "address": doors[seat.node][0],
+                "holders": [doors[seat.node], *(door for node, door in doors.items() if node != seat.node)],
+                "peer": _peer(ring, seat.node, doors),
+            }
+            for seat in seats
+        ]
+
+    async def newest_step(self, node: NodeId) -> int:
+        """Ask the node's ranks through Ray how far they are; -1 when none answers."""
+        steps = [-1]
+        for job in self._state.jobs.values():
+            workers = [worker.id for _, worker in job.seated() if worker.node == node]
+            if not workers:
+                continue
+            try:
+                found = await self._hands.link.ask(
+                    "statuses",
+                    timeout=RANKS_DEADLINE_S + 0.5,
+                    job=job.id,
+                    workers=workers,
+                    timeout_s=RANKS_DEADLINE_S,
+                )
+            except LinkError:
+                continue
+            steps += [status["step"] for status in found.values()]
+        return max(steps)
+
+
+def _peer(
+    ring: Sequence[NodeId], node: NodeId, doors: Mapping[NodeId, tuple[str, int]]
+) -> tuple[str, int] | None:
+    """Choose the next node with a rank; a job on one node copies to any other."""
+    if len(ring) < 2:
+        return next((door for other, door in doors.items() if other != node), None)
+    return doors[ring[(ring.index(node) + 1) % len(ring)]]
