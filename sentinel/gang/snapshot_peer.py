@@ -5,9 +5,13 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import structlog
+
 from sentinel.gang.snapshot_codec import Part, SnapshotError
 from sentinel.gang.snapshot_wire import Address, Channel, answer, connect, in_words, name_of
 from sentinel.model.ids import Seconds
+
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +26,7 @@ class _Parcel:
 class PeerSender:
     """Sends from a thread of its own and never blocks training: a newer snapshot replaces one that waits.
 
-    When the peer is gone the snapshot is dropped, `error` says why, and the next one tries to connect again.
+    When the peer is gone the snapshot is dropped, the worker's log says why, and the next one connects anew.
     """
 
     def __init__(self, job: str, rank: int, peer: Address, key: bytes, *, timeout_s: Seconds = 2.0) -> None:
@@ -75,6 +79,8 @@ class PeerSender:
     def _run(self) -> None:
         while parcel := self._next():
             error = self._deliver(parcel)
+            if error and not self.error:
+                _log.warning("peer-copy-failed", rank=self._rank, step=parcel.step, error=error)
             with self._changed:
                 self.error = error
                 if not error and self._generation == parcel.generation:
