@@ -5,7 +5,6 @@ import struct
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from sentinel.heartbeat.layout import (
@@ -30,7 +29,7 @@ from sentinel.heartbeat.layout import (
     WORDS,
     HeartbeatError,
 )
-from sentinel.heartbeat.process import state_and_start
+from sentinel.heartbeat.process import contents, state_and_start
 
 _READS = 20
 
@@ -100,11 +99,11 @@ def is_stale(record: Record) -> bool:
 def _load(path: os.PathLike[str]) -> bytes:
     """Read, rather than map: a file cut short by someone else must not kill the reader with SIGBUS."""
     try:
-        raw = Path(path).read_bytes()
+        raw = contents(path, SIZE + 1)
     except OSError as error:
         raise HeartbeatError(f"{os.fspath(path)}: {error.strerror}") from error
     if len(raw) != SIZE or not raw.startswith(MAGIC):
-        raise HeartbeatError(f"{os.fspath(path)}: is no heartbeat record ({len(raw)} bytes)")
+        raise HeartbeatError(f"{os.fspath(path)}: is no heartbeat record")
     version = struct.unpack_from("q", raw, len(MAGIC))[0]
     if version != VERSION:
         raise HeartbeatError(f"{os.fspath(path)}: is a record of version {version}, this reads {VERSION}")

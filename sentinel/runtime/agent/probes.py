@@ -112,11 +112,16 @@ class Probes:
 
     def _run_in_agent(self, now: Seconds, beats: Beats, at_once: bool = False) -> list[Event]:
         lines = self._kernel_lines(now)
+        wanted = at_once or bool(lines)
+        mine = ((name, check) for name, check in self._checks.items() if check.in_agent)
+        due = [(name, check) for name, check in mine if wanted or now >= self._due[name]]
+        if not due:
+            return []
+        machine = self._machine(lines, beats)
         events: list[Event] = []
-        for name, check in self._checks.items():
-            if check.in_agent and (lines or at_once or now >= self._due[name]):
-                self._due[name] = now + check.every
-                events += self._take(probe(check, self._machine(lines, beats)), now)
+        for name, check in due:
+            self._due[name] = now + check.every
+            events += self._take(probe(check, machine), now)
         return events
 
     def _kernel_lines(self, now: Seconds) -> tuple[str, ...]:
