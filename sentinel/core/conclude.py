@@ -6,7 +6,7 @@ from sentinel.core import incidents, notify, reform, remedy
 from sentinel.core.diagnose import UNKNOWN, diagnose
 from sentinel.core.evict import refuse_action
 from sentinel.core.state import JobStage, Rules, State
-from sentinel.model.action import Action
+from sentinel.model.action import Action, Evict
 from sentinel.model.fact import Commanded, FindingReported
 from sentinel.model.ids import NodeId
 from sentinel.model.incident import Diagnosis, Incident, Stage
@@ -29,6 +29,8 @@ def conclude(incident: Incident, state: State, rules: Rules, *, certain: bool = 
     stop_timers(incident, state)
     thawed = thaw(state, rules)
     actions = remedy.apply(incident, state, rules)
+    if any(isinstance(action, Evict) for action in actions):
+        actions += leave_cordoned(state, rules)  # another job may have ranks there
     pages = notify.page(incident, state, rules, actions) if changed or actions else ()
     return [*thawed, *actions, *pages]
 

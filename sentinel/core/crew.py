@@ -30,6 +30,8 @@ class Worker:
     rank: int = -1
     """Its seat; -1 while it has none."""
     since: Instant = 0.0
+    spent: bool = False
+    """Its own code raised: after a CUDA error a process never computes again."""
 
 
 @dataclass(slots=True)
@@ -41,6 +43,8 @@ class Crew:
     idle: dict[NodeId, dict[WorkerId, Worker]] = field(default_factory=dict)
     """Starting workers and standbys of each node that has any, oldest first."""
     gone: dict[WorkerId, Worker] = field(default_factory=dict)
+    spent: set[WorkerId] = field(default_factory=set)
+    """Whose own code raised."""
     complete: set[NodeId] = field(default_factory=set)
     """Nodes seen to miss no standby, until something about them changes."""
 
@@ -54,7 +58,10 @@ class Crew:
         for worker in workers.values():
             if worker.stage is WorkerStage.GONE:
                 crew.gone[worker.id] = worker
-            elif worker.stage is not WorkerStage.RANK:
+                continue
+            if worker.spent:
+                crew.spent.add(worker.id)
+            if worker.stage is not WorkerStage.RANK:
                 crew.expect(worker)
         return crew
 
@@ -67,6 +74,12 @@ class Crew:
         self._waits_no_more(worker)
         worker.stage, worker.since = WorkerStage.GONE, now
         self.gone[worker.id] = worker
+        self.spent.discard(worker.id)
+
+    def spend(self, worker: Worker) -> None:
+        """Its own code raised: it gets no seat in another generation."""
+        worker.spent = True
+        self.spent.add(worker.id)
 
     def sit(self, worker: Worker, seat: Seat) -> None:
         """Make a worker a rank."""

@@ -2,7 +2,7 @@
 
 import re
 
-from sentinel.core import incidents
+from sentinel.core import incidents, reform
 from sentinel.core.conclude import conclude, resolve_topic, withdraw
 from sentinel.core.incidents import explains
 from sentinel.core.state import Node, Rules, State
@@ -80,7 +80,8 @@ def _cleared(state: State, node: Node, fact: FindingReported, rules: Rules) -> l
         return []
     causes = sorted({b.cause for b in rules.by_code.get(found.code, ()) if b.remedy is Remedy.NONE})
     if not causes:
-        return withdraw(fact, node.id, state, rules)
+        over = withdraw(fact, node.id, state, rules)
+        return over + [a for job in state.jobs.values() for a in reform.retry(state, job, rules)]
     if any(f.code == found.code for n in state.nodes.values() for f in n.findings.values()):
         return []
     return [a for cause in causes for a in resolve_topic(state, rules, f"{cause}:")]

@@ -91,12 +91,20 @@ def raised(state: State, fact: RankRaised, rules: Rules) -> list[Action]:
     if job is None or worker is None or worker.rank < 0 or job.stage is JobStage.STOPPED:
         return []
     known = incidents.find(state, incidents.job_topic(job.id))
-    if fact.generation != job.generation or (known and _told(known, fact)):
+    if fact.kind == "user":
+        job.crew.spend(worker)
+    if known and _told(known, fact):
+        return []
+    if fact.generation != job.generation:
+        if known and fact.kind == "user":
+            incidents.add(known, fact)  # heard late: whoever raises there next is no counter-test
         return []
     reform.break_off(job, state)
     if fact.kind not in ECHOES:
         _part(state, job, {worker.node})
     incident = _hurt(state, job, fact, worker.node, rules)
+    if job.pending != incident.id:
+        job.pending = ""
     if fact.kind in ECHOES:
         if f"gather/{incident.id}" not in state.deadlines:
             state.deadlines.setdefault(f"broken/{incident.id}", state.now + rules.policy.broken_s)
@@ -156,6 +164,8 @@ def stalled(state: State, fact: JobStalled, rules: Rules) -> list[Action]:
     behind = {where[rank]: rank for rank in laggards(fact.beats, job.world).ranks if rank in where}
     _part(state, job, set(behind))
     incident = incidents.join(state, incidents.job_topic(job.id), fact, job)
+    if job.pending != incident.id:
+        job.pending = ""
     for node in behind:
         _count_failure(state, job, fact, node)
         incidents.recall(state, rules, incident, node, fact)

@@ -20,6 +20,8 @@ from sentinel.model.ids import Cause, IncidentId, JobId, NodeId
 from sentinel.model.incident import Incident, Stage
 from sentinel.model.runbook import Remedy
 
+RAISED_LIMIT = 32
+"""Exceptions of one kind and generation that an incident keeps."""
 EVIDENCE_LIMIT = 200
 """More than this tells nobody anything new and would slow the fold."""
 
@@ -99,9 +101,20 @@ def add(incident: Incident, fact: Fact) -> None:
         incident.evidence = [
             f for f in incident.evidence if not (isinstance(f, NodeReached) and f.node == fact.node)
         ]
+    if isinstance(fact, RankRaised) and not _tells(incident, fact):
+        return
     if len(incident.evidence) >= EVIDENCE_LIMIT:
         del incident.evidence[EVIDENCE_LIMIT // 2]  # how it began and what is new count most
     incident.evidence.append(fact)
+
+
+def _tells(incident: Incident, fact: RankRaised) -> bool:
+    """Say whether one more exception is news: of a big job all ranks raise, and most say the same."""
+    raised = [f for f in incident.evidence if isinstance(f, RankRaised)]
+    alike = [f for f in raised if (f.generation, f.kind) == (fact.generation, fact.kind)]
+    own = fact.values[fact.rank] if fact.kind == "nan" and fact.rank < len(fact.values) else 0.0
+    again = fact.kind == "user" and any(f.kind == "user" and f.rank == fact.rank for f in raised)
+    return len(alike) < RAISED_LIMIT or again or not abs(own) < float("inf")
 
 
 def vouched(evidence: Iterable[Fact]) -> set[NodeId]:

@@ -7,9 +7,11 @@ from sentinel.core.evict import refuse_action
 from sentinel.core.seating import Cannot, Seated, Wait, missing_standbys, seat
 from sentinel.core.state import Job, JobStage, Rules, State
 from sentinel.model.action import Action, Evict, Refusal, Resume, Seat, StartWorker, StopWorker, action_id
-from sentinel.model.fact import RankRaised
 from sentinel.model.ids import IncidentId, NodeId, WorkerId
 from sentinel.model.incident import Incident, Stage
+
+LOOK_AGAIN_S = 2.0
+"""A job that waits for workers looks so often whether they are still coming."""
 
 
 def refuse(incident: Incident, state: State, wanted: str, reason: str) -> Refusal:
@@ -38,35 +40,31 @@ def resume(
 
     `graceful`: the running generation goes on until the next one can take over at a step boundary.
     """
-    ranks = frozenset(replace) | _spent(incident, job)
+    named = frozenset(replace)
+    ranks = named if graceful else named | {job.workers[worker].rank for worker in job.crew.spent}
     if not graceful:
         break_off(job, state)
     if incident.attempts >= rules.policy.resume_attempts:
         yield refuse(incident, state, f"resume {job.id}", f"{incident.attempts} attempts brought no new step")
         return
-    plan = _plan(job, state, ranks, elsewhere)
+    plan = _plan(job, state, ranks, named if elsewhere else frozenset())
     job.pending = incident.id
     match plan:
         case Cannot(reason=reason):
             yield refuse(incident, state, f"resume {job.id}", reason)
         case Wait(start=start, lacking=lacking):
             job.lacking = lacking
+            state.set_deadline(f"refill/{job.id}", LOOK_AGAIN_S)  # whom it waits for may go
             yield from retire(incident.id, job, state, filter(None, map(job.at, sorted(ranks))))
             yield from (start_worker(incident.id, job, state, node) for node in start)
         case Seated(seats=seats):
             yield from _form(incident, job, state, rules, seats, graceful=graceful, replay=replay)
 
 
-def _spent(incident: Incident, job: Job) -> frozenset[int]:
-    """Ranks whose own code raised: after a CUDA error a process never computes again."""
-    raised = (fact for fact in incident.evidence if isinstance(fact, RankRaised) and fact.kind == "user")
-    return frozenset(fact.rank for fact in raised if fact.generation == job.generation)
-
-
-def _plan(job: Job, state: State, ranks: frozenset[int], elsewhere: bool) -> Seated | Wait | Cannot:
+def _plan(job: Job, state: State, ranks: frozenset[int], elsewhere: frozenset[int]) -> Seated | Wait | Cannot:
     """Move ranks elsewhere only where that costs no rank its place."""
     if elsewhere:
-        moved = [f"{rank}@{worker.node}" for rank in sorted(ranks) if (worker := job.at(rank))]
+        moved = [f"{rank}@{worker.node}" for rank in sorted(elsewhere) if (worker := job.at(rank))]
         job.avoid += [place for place in moved if place not in job.avoid]
     plan = seat(state, job, ranks)
     if job.avoid and (isinstance(plan, Cannot) or (isinstance(plan, Seated) and len(plan.seats) < job.world)):

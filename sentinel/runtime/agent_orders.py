@@ -40,9 +40,12 @@ class AgentOrders:
             waiting.set_result(told)
 
     async def start(self, node: NodeId) -> str:
-        """Have Ray launch a node's agent."""
+        """Have Ray launch a node's agent, beside the memory and at the address that its ranks are told."""
         argv = self._hands.agent_argv(node)
-        pid = await self._hands.link.ask("start_agent", timeout=30.0, node=node, argv=argv, env={})
+        env = {"SENTINEL_MEMORY": str(self._hands.memory_of(node))}
+        if node in self._hands.raylets:
+            env["SENTINEL_ADDRESS"] = self._hands.raylets[node][0]
+        pid = await self._hands.link.ask("start_agent", timeout=30.0, node=node, argv=argv, env=env)
         return f"pid {pid}"
 
     async def probe(self, action: Probe) -> str:

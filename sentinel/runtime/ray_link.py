@@ -8,6 +8,7 @@ import threading
 import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, NoReturn
 
 import msgpack
@@ -172,7 +173,10 @@ def launch_detached(argv: list[str], env: dict[str, str]) -> int:
 
 
 def _become_agent(writer: int, argv: list[str], env: dict[str, str]) -> NoReturn:
-    """Fork once more, so that init is the agent's parent; tell the pid, leave no open file, run it."""
+    """Fork once more, so that init is the agent's parent; tell the pid, leave no open file, run it.
+
+    What the node's own environment says goes before `env`.
+    """
     os.setsid()
     grandchild = os.fork()
     if grandchild:
@@ -180,11 +184,13 @@ def _become_agent(writer: int, argv: list[str], env: dict[str, str]) -> NoReturn
         os._exit(0)
     os.closerange(0, 3)
     os.open(os.devnull, os.O_RDWR)
-    log = env.get("SENTINEL_AGENT_LOG") or os.environ.get("SENTINEL_AGENT_LOG") or os.devnull
+    env = {**env, **os.environ}
+    log = Path(env.get("SENTINEL_AGENT_LOG") or f"{env['SENTINEL_MEMORY']}/agent.log")
+    log.parent.mkdir(parents=True, exist_ok=True)
     os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), 1)
     os.dup2(1, 2)
     os.closerange(3, 4096)
-    os.execve(argv[0], argv, {**os.environ, **env})  # noqa: S606 - our own program, no shell
+    os.execve(argv[0], argv, env)  # noqa: S606 - our own program, no shell
 
 
 def serve(endpoint: str, address: str) -> None:

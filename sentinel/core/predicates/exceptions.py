@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from itertools import combinations
 
 from sentinel.core.predicates.case import Case, Match, newest_generation, suspect_of
+from sentinel.model.action import Resume
 from sentinel.model.fact import RankRaised
 from sentinel.model.incident import Suspect
 
@@ -31,8 +32,13 @@ def follows_the_code(case: Case) -> Match | None:
 def follows_the_node(case: Case) -> Match | None:
     """Another rank fails the same way on the node that the first was moved from, where that one does not."""
     for earlier, later in _exception_pairs(case):
-        passed = all((f.rank, f.generation) != (earlier.rank, later.generation) for f in _raised(case))
-        if earlier.node == later.node and earlier.rank != later.rank and passed:
+        raised = _raised(case)
+        passed = all((f.rank, f.generation) != (earlier.rank, later.generation) for f in raised)
+        again = any(
+            (f.rank, f.node) == (later.rank, later.node) and f.generation < later.generation for f in raised
+        )
+        other = earlier.node == later.node and earlier.rank != later.rank and not again
+        if other and passed and _moved_away(case, earlier, later.generation):
             told = f"{earlier.node}: rank {earlier.rank} raised there, and after a move rank {later.rank}"
             return Match((Suspect(later.node, later.rank, later.gpu),), told)
     return None
@@ -45,6 +51,13 @@ def desync(case: Case) -> Match | None:
         if "mismatch" in text and "collective" in text:
             return Match((suspect_of(fact),), f"rank {fact.rank}: {fact.error}")
     return None
+
+
+def _moved_away(case: Case, raised: RankRaised, generation: int) -> bool:
+    """Say whether this rank sat on another node in that generation."""
+    formed = (a for a in case.incident.actions if isinstance(a, Resume) and a.generation == generation)
+    seats = (seat for action in formed for seat in action.seats if seat.rank == raised.rank)
+    return any(seat.node != raised.node for seat in seats)
 
 
 def _raised(case: Case) -> list[RankRaised]:
