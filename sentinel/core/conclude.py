@@ -54,7 +54,10 @@ def _with_ranks(found: Diagnosis, before: Diagnosis | None) -> Diagnosis:
 
 
 def relapse(incident: Incident, state: State, rules: Rules) -> list[Action]:
-    """The job broke again and nothing new is known: another attempt under the same diagnosis."""
+    """The job broke again and nothing new is known: another attempt under the same diagnosis.
+
+    The last one takes new processes only: a survivor may be what keeps the others from stepping.
+    """
     job = state.job_of(incident)
     stop_timers(incident, state)
     if job is None or not remedy.broken(job) or incident.diagnosis is None:
@@ -63,7 +66,9 @@ def relapse(incident: Incident, state: State, rules: Rules) -> list[Action]:
         incident.remedied = ""
         actions: list[Action] = [reform.refuse(incident, state, f"resume {job.id}", blocked)]
     else:
-        actions = list(reform.resume(incident, job, state, rules))
+        last = incident.attempts == rules.policy.resume_attempts - 1
+        anew = range(len(job.seats)) if last else ()
+        actions = list(reform.resume(incident, job, state, rules, replace=anew))
     return [*actions, *notify.page(incident, state, rules, actions)]
 
 

@@ -15,9 +15,10 @@ from sentinel.model.report import STOPPED_ITSELF
 
 STACKS_DEADLINE_S = 1.5
 """py-spy needs 0.1 to 0.5 s a process on a busy machine; recovery does not wait longer."""
-SLOW_MEMORY_S = 86400.0
-"""A rank that is slow on two nodes within a day has more work than its peers."""
+MEMORY_S = 86400.0
+"""A rank that is slow, or keeps failing, on two nodes within a day has work that makes it so."""
 RECENT_FAILURES = 20
+FAILED_LIMIT = 100
 TERMINATED = frozenset({"signal 15", "exit 143"})
 """How a rank ends that was asked to, for preemption or maintenance."""
 ECHOES = frozenset({"collective", "evicted"})
@@ -41,13 +42,13 @@ def exited(state: State, fact: RankExited, rules: Rules) -> list[Action]:
     fact = replace(
         fact, rank=worker.rank, generation=job.generation
     )  # its own record may be a generation old
-    _count_failure(state, job, fact, worker.node)
+    _count_failure(state, job, fact, worker.node, worker.rank)
     incident = _hurt(state, job, fact, worker.node, rules)
     state.set_deadline(f"gather/{incident.id}", rules.policy.gather_s)
     return []
 
 
-def _count_failure(state: State, job: Job, fact: RankExited | JobStalled, node: NodeId) -> None:
+def _count_failure(state: State, job: Job, fact: RankExited | JobStalled, node: NodeId, rank: int) -> None:
     """Count a node's crash or hang once per generation, however many of its ranks it was.
 
     A scheduler that ends a rank (SIGTERM), or one that ends itself for its peers' sake, accuses no node.
@@ -59,6 +60,8 @@ def _count_failure(state: State, job: Job, fact: RankExited | JobStalled, node: 
     if not any(f.node == node and f.generation == fact.generation for f in same):
         kept = state.nodes[node].failures[-RECENT_FAILURES:]
         state.nodes[node].failures = [*kept, fact.at]
+        lately = [each for each in job.failed if each[0] > state.now - MEMORY_S]
+        job.failed = [*lately[-FAILED_LIMIT:], (fact.at, rank, node)]
 
 
 def _part(state: State, job: Job, nodes: set[NodeId]) -> None:
@@ -167,7 +170,7 @@ def stalled(state: State, fact: JobStalled, rules: Rules) -> list[Action]:
     if job.pending != incident.id:
         job.pending = ""
     for node in behind:
-        _count_failure(state, job, fact, node)
+        _count_failure(state, job, fact, node, behind[node])
         incidents.recall(state, rules, incident, node, fact)
     if len(fact.beats) < job.world:
         state.deadlines.setdefault(f"broken/{incident.id}", state.now + rules.policy.broken_s)
@@ -196,7 +199,7 @@ def slow(state: State, fact: RankSlow, rules: Rules) -> list[Action]:
     job = state.jobs.get(fact.job)
     if job is None or fact.generation != job.generation or job.stage is not JobStage.RUNNING:
         return []
-    since = state.now - SLOW_MEMORY_S
+    since = state.now - MEMORY_S
     known = job.slow_places(fact.rank, since)
     job.slow = [*(each for each in job.slow if each[0] > since), (state.now, fact.rank, fact.node)]
     if len(known) > 1:

@@ -17,7 +17,7 @@ from sentinel.model.fact import (
 )
 from sentinel.model.finding import Health
 from sentinel.model.ids import Cause, IncidentId, JobId, NodeId
-from sentinel.model.incident import Incident, Stage
+from sentinel.model.incident import Diagnosis, Incident, Stage
 from sentinel.model.runbook import Remedy
 
 RAISED_LIMIT = 32
@@ -71,13 +71,20 @@ def reopen(state: State, rules: Rules, fact: FindingReported) -> Incident | None
         diagnosis = incident.diagnosis
         if incident.stage is not Stage.RESOLVED or incident.times["resolved"] < since or not diagnosis:
             continue
-        if diagnosis.cause in explains and any(s.node == fact.node for s in diagnosis.suspects):
+        if diagnosis.cause in explains and _could_be_at(fact.node, incident, diagnosis, state):
             incident.stage = Stage.OPEN
             incident.attempts = 0
             for name in ("new_step", "resolved"):
                 incident.times.pop(name, None)
             return incident
     return None
+
+
+def _could_be_at(node: NodeId, incident: Incident, diagnosis: Diagnosis, state: State) -> bool:
+    """Say whether a node is among the suspects, or in the job if nobody was."""
+    job = state.job_of(incident)
+    accused = {suspect.node for suspect in diagnosis.suspects}
+    return node in accused or (not accused and job is not None and state.nodes[node].seats(job.id))
 
 
 def join(state: State, topic: str, fact: Fact, job: Job | None = None) -> Incident:

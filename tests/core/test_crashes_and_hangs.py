@@ -1,9 +1,11 @@
 """A rank that ends or stands still: who is replaced where, and when its node goes."""
 
-import pytest
-from simulated import Simulated
+from collections.abc import Callable
 
-from sentinel.model.action import CollectStacks, StopWorker
+import pytest
+from simulated import Simulated, ecc
+
+from sentinel.model.action import CollectStacks, Resume, StopWorker
 from sentinel.model.finding import Finding, Health
 from sentinel.model.report import STOPPED_ITSELF
 
@@ -231,3 +233,52 @@ def test_a_step_completed_before_a_rank_raised_but_told_after_it_is_no_recovery(
     cluster.run(20)
     assert (cluster.causes(), cluster.stages(), cluster.going()) == (["gang-broken"], ["resolved"], True)
     assert (len(cluster.resumed()), len(cluster.pages())) == (1, 1)
+
+
+@pytest.mark.parametrize("harm", [crash, hang])
+def test_a_rank_that_keeps_failing_on_its_next_node_accuses_neither(harm: Callable) -> None:
+    cluster = Simulated(nodes=6)
+    first = cluster.node(0)
+    for _ in range(7):
+        harm(cluster, 0)
+        cluster.run(60)
+    assert cluster.evicted() == [first]
+    assert (cluster.causes()[-1], cluster.going()) == ("crash-follows-rank", True)
+    cluster.command("undrain", first)
+    harm(cluster, 0)
+    cluster.run(60)
+    assert (cluster.evicted(), cluster.causes()[-1]) == ([first], "crash-follows-rank")
+
+
+def test_another_rank_that_keeps_failing_accuses_its_node_all_the_same() -> None:
+    cluster = Simulated(nodes=6)
+    homes = [cluster.node(0), cluster.node(1)]
+    for rank in (0, 0, 0, 1, 1, 1):
+        cluster.crash(rank)
+        cluster.run(60)
+    assert (cluster.evicted(), cluster.causes()[-1]) == (homes, "crash-loop")
+
+
+def test_a_generation_that_never_steps_is_tried_with_new_processes_before_people_are_asked() -> None:
+    cluster = Simulated(nodes=3, world=3)
+    survivor = cluster.worker(1).id
+    cluster.advances = False
+    cluster.crash(0)
+    cluster.run(80)
+    assert survivor in cluster.job.seats
+    cluster.run(80)
+    assert len(cluster.all(Resume)) == 4
+    assert survivor not in cluster.job.seats
+
+
+def test_a_cause_found_after_a_broken_gang_came_back_joins_its_incident() -> None:
+    cluster = Simulated()
+    bad = cluster.node(0)
+    for rank in (0, 1):
+        cluster.raises(rank, kind="collective")
+    cluster.run(6)
+    assert (cluster.causes(), cluster.stages()) == (["gang-broken"], ["resolved"])
+    cluster.finding(bad, ecc())
+    cluster.run(10)
+    assert (cluster.causes(), cluster.evicted(), cluster.going()) == (["gpu-ecc"], [bad], True)
+    assert len(cluster.pages()) == 1

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from sentinel.core.predicates.case import Case, Match, Predicate
 from sentinel.core.predicates.control_plane import gcs_dead, journal_failed
-from sentinel.core.predicates.crashes import gang_broken, rank_exited, repeats_on_node
+from sentinel.core.predicates.crashes import gang_broken, rank_exited, repeats_on_node, repeats_with_rank
 from sentinel.core.predicates.exceptions import desync, follows_the_code, follows_the_node, user_exception
 from sentinel.core.predicates.gpus import app_xid_repeats, gpu_of
 from sentinel.core.predicates.hangs import (
@@ -30,6 +30,7 @@ PREDICATES: Mapping[str, Predicate] = {
         follows_the_code,
         follows_the_node,
         repeats_on_node,
+        repeats_with_rank,
         app_xid_repeats,
         node_lost,
         node_cut,

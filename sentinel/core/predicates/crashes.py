@@ -1,6 +1,8 @@
 """Ranks that end, again and again on one node, or that lose peers of whom none is to blame."""
 
-from sentinel.core.predicates.case import Case, Match, newest_generation, suspect_of
+from collections import Counter
+
+from sentinel.core.predicates.case import SEVERAL, Case, Match, newest_generation, suspect_of
 from sentinel.core.predicates.hangs import laggard
 from sentinel.core.predicates.nodes import reached
 from sentinel.core.state import Node
@@ -32,6 +34,23 @@ def repeats_on_node(case: Case) -> Match | None:
         if recent >= limit:
             told = f"{node.id}: crash or hang {recent} times within an hour"
             return Match((Suspect(node.id),), told)
+    return None
+
+
+def repeats_with_rank(case: Case) -> Match | None:
+    """One rank keeps failing on a second node: it takes the reason along, so no node is it."""
+    job, hung = case.state.job_of(case.incident), laggard(case)
+    if job is None:
+        return None
+    newest = newest_generation(case)
+    ranks = {fact.rank for fact in case.all(RankExited) if fact.generation == newest}
+    ranks |= {suspect.rank for suspect in hung.suspects if suspect.rank is not None} if hung else set()
+    for rank in sorted(ranks):
+        times = Counter(node for _, each, node in job.failed if each == rank)
+        often = [node for node, count in times.items() if count >= case.rules.policy.crashes_per_hour]
+        if len(often) >= SEVERAL:
+            told = " and ".join(f"{times[node]} times on {node}" for node in often)
+            return Match((Suspect(rank=rank),), f"rank {rank} crashed or hung {told}")
     return None
 
 
