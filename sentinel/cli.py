@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from sentinel.config import Settings
 
 FAILED, MISUSED = 1, 2
+LONGEST_SILENCE_S = 30 * 86400
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -65,7 +66,9 @@ _config: list[Path] = []
 
 @app.callback()
 def _main(
-    config: Annotated[Path | None, typer.Option(help="Instead of ./sentinel.toml.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="Instead of ./sentinel.toml; stands before the command.")
+    ] = None,
 ) -> None:
     """Sentinel keeps a large training run alive."""
     _config[:] = [config] if config else []
@@ -84,8 +87,12 @@ def _ask(method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
     from sentinel.adapters.keys import Keys
 
     cluster = _settings().cluster
-    url = f"{cluster.web_url}/api/{path}"
-    headers = {"Authorization": f"Bearer {Keys(cluster.keys_dir).api_token}"}
+    url, keys = f"{cluster.web_url}/api/{path}", Keys(cluster.keys_dir)
+    if not keys.directory.exists():
+        raise CommandError(
+            f"{keys.directory}: no such folder: no sentinel up was run here with these settings"
+        )
+    headers = {"Authorization": f"Bearer {keys.api_token}"}
     try:
         answer = httpx.request(method, url, json=body, headers=headers, timeout=10, trust_env=False)
     except httpx.HTTPError as error:
@@ -144,7 +151,10 @@ def _duration(text: str) -> float:
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text)
     if not found:
         raise CommandError(f"--until {text!r}: expected a number and s, m, h or d, such as 30m", MISUSED)
-    return float(found[1]) * _UNITS[found[2]]
+    seconds = float(found[1]) * _UNITS[found[2]]
+    if not 0 < seconds <= LONGEST_SILENCE_S:
+        raise CommandError(f"--until {text!r}: expected more than nothing and at most 30d", MISUSED)
+    return seconds
 
 
 @app.command()
@@ -239,6 +249,8 @@ def replay(file: Annotated[Path, typer.Argument(help="A recording from the logbo
     except (ValueError, KeyError, TypeError) as error:
         told = str(error)
         raise CommandError(told if str(file) in told else f"{file}: not a recording: {told}") from None
+    if not recording.lines:
+        raise CommandError(f"{file}: holds no fact")
     rules = Rules(policy, load())
     differing = print_replay(fold(recording.lines, state, lambda now, fact: decide(now, fact, rules)))
     raise typer.Exit(FAILED if differing else 0)
@@ -248,8 +260,12 @@ def replay(file: Annotated[Path, typer.Argument(help="A recording from the logbo
 def check(
     names: Annotated[list[str] | None, typer.Argument(help="All, if none is named.")] = None,
     gpus: Annotated[str, typer.Option(envvar="SENTINEL_GPUS", help="nvml, none or simulated:FILE.")] = "nvml",
+    expected_gpus: Annotated[int | None, typer.Option(min=0, help="How many it should have.")] = None,
 ) -> None:
-    """Run checks on this machine now; exit 1 when one finds something critical."""
+    """Run checks on this machine now; exit 1 when one finds something critical, or cannot tell.
+
+    The checks that need an agent's memory, xid and heartbeat, run only there.
+    """
     import socket
 
     from sentinel.checks import load
@@ -263,27 +279,33 @@ def check(
     for name in names or ():
         if name not in checks:
             raise CommandError(f"no check {name!r} runs by hand: known are {', '.join(checks)}", MISUSED)
-    machine = Machine(socket.gethostname(), open_gpus(gpus), None)
+    machine = Machine(socket.gethostname(), open_gpus(gpus), expected_gpus)
     found = {name: probe(checks[name], machine)["findings"] for name in names or checks}
     columns = ("check", "component", "health", "summary")
     nothing = {"health": "ok", "summary": "nothing found"}
     _table(
         "", [{c: row.get(c) for c in columns} for n in found for row in found[n] or [{"check": n, **nothing}]]
     )
-    critical = any(item["health"] == "critical" for items in found.values() for item in items)
-    raise typer.Exit(FAILED if critical else 0)
+    unfit = any(item["health"] in ("critical", "unknown") for items in found.values() for item in items)
+    raise typer.Exit(FAILED if unfit else 0)
 
 
 @app.command()
 def demo(
-    fault: Annotated[list[str] | None, typer.Option(help="Repeat it, or separate by commas.")] = None,
-    nodes: Annotated[int, typer.Option(min=2)] = 4,
+    fault: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Such as node-cut; repeat it, or separate by commas; a wrong name lists all. "
+            "Without: rank-crash, rank-hang, gpu-ecc."
+        ),
+    ] = None,
+    nodes: Annotated[int, typer.Option(min=2, help="Besides the head node.")] = 4,
     runs: Annotated[int, typer.Option(min=1, help="How often each fault is injected.")] = 1,
     json: Annotated[bool, typer.Option("--json", help="One line per fault.")] = False,
     seed: Annotated[int | None, typer.Option(help="Repeats the same choices.")] = None,
     steady: Annotated[bool, typer.Option(help="Keep running until Ctrl-C, and say what runs where.")] = False,
 ) -> None:
-    """Break a small cluster on this machine, and watch it being repaired."""
+    """Break a small cluster on this machine, and watch it being repaired; the files stay in ./run."""
     from sentinel.demo.faults import NAMES
     from sentinel.demo.main import main
 
@@ -291,6 +313,8 @@ def demo(
     for name in faults:
         if name not in NAMES:
             raise CommandError(f"no fault {name!r}: known are {', '.join(sorted(NAMES))}", MISUSED)
+    if fault and not faults:
+        raise CommandError(f"--fault names none: known are {', '.join(sorted(NAMES))}", MISUSED)
     raise typer.Exit(main(faults=faults, nodes=nodes, runs=runs, json=json, seed=seed, steady=steady))
 
 

@@ -11,13 +11,24 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, create_model, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    create_model,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from sentinel.model.policy import Policy
 
 PREFIX = "SENTINEL_"
 FILE = "sentinel.toml"
+_NAME = r"^\w[\w.-]*$"
+_SHARES = ("mass_silence", "evict_share", "evict_confidence")
 
 
 class ConfigError(ValueError):
@@ -31,7 +42,7 @@ class _Table(BaseModel):
 class Cluster(_Table):
     """The cluster that one controller watches."""
 
-    name: str = "sentinel"
+    name: str = Field(default="sentinel", pattern=_NAME, examples=["blue"])
     """Named in pages and metrics, so that two clusters can share a channel."""
     state_dir: Path = Path("/var/lib/sentinel")
     """Journal, logbook, token and key of the controller; a local disk, for SQLite's WAL needs one."""
@@ -43,14 +54,32 @@ class Cluster(_Table):
     """Agents report here."""
     web_port: int = Field(default=7800, ge=1, le=65535)
     """Status, logbook, metrics and control API."""
-    dead_man_switch: str = Field(default="", pattern=r"^(https?://([^\s/@]+@)?[\w.-]+(:\d+)?(/\S*)?)?$")
+    dead_man_switch: str = Field(
+        default="",
+        pattern=r"^(https?://([^\s/@]+@)?[\w.-]+(:\d+)?(/\S*)?)?$",
+        examples=["https://example.org/ping/blue"],
+    )
     """A URL that the watchdog posts to each minute; whoever runs it pages when the posts stop."""
+
+    @field_validator("bind")
+    @classmethod
+    def _is_one_address(cls, bind: str) -> str:
+        if bind in ("", "*", "0.0.0.0", "::", "[::]"):  # noqa: S104
+            raise ValueError(f"agents connect to it, so give the head node's own address, not {bind!r}")
+        if ":" in bind or "/" in bind:
+            raise ValueError(f"expected an IPv4 address or a host name, got {bind!r}")
+        return bind
+
+    @model_validator(mode="after")
+    def _has_two_doors(self) -> Self:
+        if self.report_port == self.web_port:
+            raise ValueError(f"report_port and web_port must differ, both are {self.web_port}")
+        return self
 
     @property
     def web_url(self) -> str:
-        """Where the controller's pages are for a process of this host."""
-        host = "127.0.0.1" if self.bind in ("0.0.0.0", "::") else self.bind  # noqa: S104
-        return f"http://{host}:{self.web_port}"
+        """Where the controller's pages are."""
+        return f"http://{self.bind}:{self.web_port}"
 
     @property
     def keys_dir(self) -> Path:
@@ -61,16 +90,20 @@ class Cluster(_Table):
 class Ray(_Table):
     """How the controller's hands reach Ray."""
 
-    address: str = Field(default="auto", pattern=r"^(auto|[^\s/]+:\d{1,5})$")
+    address: str = Field(
+        default="auto", pattern=r"^(auto|[^\s/]+:\d{1,5})$", examples=["auto", "10.0.0.1:6379"]
+    )
     """The GCS, `host:port`; with `auto`, the one of this machine, it is neither watched nor restarted."""
 
 
 class Job(_Table):
     """The job to keep alive."""
 
-    name: str = "train"
+    name: str = Field(default="train", pattern=_NAME, examples=["run-7"])
     """Named in pages, metrics and the logbook."""
-    trainable: str = Field(default="sentinel.trainer.moe_trainer:MoeTrainer", pattern=r"^[\w.]+:\w+$")
+    trainable: str = Field(
+        default="sentinel.trainer.moe_trainer:MoeTrainer", pattern=r"^[\w.]+:\w+$", examples=["pack.job:Job"]
+    )
     """`module:name` of the Trainable; the default is the bundled model."""
     trainer_config: Path | None = None
     """Handed to the trainable as it is; without one it takes its own defaults."""
@@ -144,7 +177,15 @@ def _reasons(noun: type) -> dict[str, str]:
 def _policy_table() -> type[_Table]:
     reasons = _reasons(Policy)
     fields: dict[str, Any] = {
-        field.name: (field.type, Field(field.default, ge=0, description=reasons[field.name]))
+        field.name: (
+            field.type,
+            Field(
+                field.default,
+                ge=0,
+                le=1 if field.name in _SHARES else None,
+                description=reasons[field.name],
+            ),
+        )
         for field in dataclasses.fields(Policy)
     }
     return create_model("PolicyTable", __base__=_Table, **fields)
@@ -241,7 +282,13 @@ def _read(file: Path) -> dict[str, Any]:
 
 def _environment(env: Mapping[str, str]) -> dict[str, Any]:
     """Give the settings in the environment: `SENTINEL_<SECTION>__<KEY>`; others are none of our settings."""
-    given = {name.lower(): value for name, value in env.items() if name.startswith(PREFIX) and "__" in name}
+    ours = {name: value for name, value in env.items() if name.startswith(PREFIX)}
+    for name in ours:
+        section, _, key = name.removeprefix(PREFIX).lower().partition("_")
+        if section in _TABLES and key and not key.startswith("_"):
+            right = f"{PREFIX}{section}__{key}".upper()
+            raise ConfigError(f"environment: {name}: no setting; did you mean {right} (two underscores)?")
+    given = {name.lower(): value for name, value in ours.items() if "__" in name}
     for name in given:
         section = name.removeprefix(PREFIX.lower()).partition("__")[0]
         if section not in _TABLES:
@@ -273,6 +320,9 @@ def _explain(section: str, model: type[_Table], error: ValidationError) -> str:
     message = first["msg"][0].lower() + first["msg"][1:]
     if first["type"] == "value_error":
         return f"{path}: {first['ctx']['error']}"
+    if first["type"] == "string_pattern_mismatch":
+        examples = model.model_fields[str(first["loc"][0])].examples or ()
+        message = f"expected something like {' or '.join(map(str, examples))}"
     return f"{path}: {message}, got {first['input']!r:.80}"
 
 

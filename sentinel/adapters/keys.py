@@ -42,7 +42,11 @@ class Keys:
     @property
     def api_token(self) -> str:
         """Bearer token of the control API."""
-        return _read(self.directory / "api.token").decode()
+        path = self.directory / "api.token"
+        try:
+            return _read(path).decode("ascii")
+        except UnicodeDecodeError:
+            raise KeyFileError(f"{path}: not a token") from None
 
     @property
     def snapshot_secret(self) -> bytes:

@@ -1,5 +1,8 @@
 """An operator's word: acknowledge, silence, drain, undrain, stop and resume actions."""
 
+from collections.abc import Collection
+from difflib import get_close_matches
+
 from sentinel.core import incidents, notify, reform
 from sentinel.core.conclude import catch_up, leave_cordoned, withdraw
 from sentinel.core.crew import Worker, WorkerStage
@@ -14,7 +17,7 @@ from sentinel.model.incident import Stage
 COMMANDS = ("ack", "silence", "drain", "undrain", "stop-actions", "resume-actions", "stop-job", "retire")
 
 
-def refuse_command(state: State, command: str, target: str) -> str:
+def refuse_command(state: State, command: str, target: str, causes: Collection[str] = ()) -> str:
     """Why a command makes no sense, before it becomes a fact; empty when it does."""
     if command not in COMMANDS:
         return f"unknown command {command!r}: {', '.join(COMMANDS)}"
@@ -22,6 +25,10 @@ def refuse_command(state: State, command: str, target: str) -> str:
         return f"no incident {target!r} is open"
     if command in ("drain", "undrain") and target not in state.nodes:
         return f"no node {target!r}: known are {', '.join(sorted(state.nodes)) or 'none'}"
+    if command == "silence" and target not in state.nodes and target not in causes:
+        near = get_close_matches(target, [*state.nodes, *causes], n=1)
+        hint = f"did you mean {near[0]!r}?" if near else "the causes are the runbooks' names"
+        return f"neither a node nor a cause: {target!r}; {hint}"
     if command == "stop-job" and target not in state.jobs:
         return f"no job {target!r}: known are {', '.join(sorted(state.jobs)) or 'none'}"
     if command == "retire":

@@ -172,7 +172,7 @@ class Controller:
 
     def _channels(self) -> list[PageChannel]:
         pages, state_dir = self.settings.pages, self._state_dir
-        link = f"http://{self.settings.cluster.bind}:{self.settings.cluster.web_port}/logbook/{{incident}}"
+        link = f"{self.settings.cluster.web_url}/logbook/{{incident}}"
         console = ConsolePages(state_dir / "pages.log", link=link)
         token = pages.token()
         if not token:
@@ -214,7 +214,7 @@ class Controller:
 
     async def command(self, command: Command) -> str:
         """Make an operator's word a fact. Raises CommandRefusedError."""
-        refused = refuse_command(self.ledger.state, command.command, command.target)
+        refused = refuse_command(self.ledger.state, command.command, command.target, self.rules.runbooks)
         if refused:
             raise CommandRefusedError(refused)
         now = self.now()
@@ -244,9 +244,8 @@ class Controller:
 
 def _open_web_door(cluster: config.Cluster) -> socket.socket:
     """Listen for browsers. Raises OSError that says where, as uvicorn, which exits, would not."""
-    family = socket.AF_INET6 if ":" in cluster.bind else socket.AF_INET
     try:
-        return socket.create_server((cluster.bind, cluster.web_port), family=family)
+        return socket.create_server((cluster.bind, cluster.web_port))
     except OSError as error:
         raise OSError(f"cluster.web_port {cluster.web_port}: {error.strerror}") from None
 

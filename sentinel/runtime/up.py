@@ -32,6 +32,9 @@ def up(settings: config.Settings, path: Path | None = None) -> str:
 
     Processes get this one's environment, so that Ray's settings (`RAY_…`) reach the ray link.
     """
+    given = settings.job.trainer_config
+    if given is not None and not given.is_file():
+        raise UpError(f"job.trainer_config: no such file: {given}")
     settings.cluster.state_dir.mkdir(parents=True, exist_ok=True)
     running = _watchdog(settings)
     pid = running or _start(settings, path)

@@ -3,6 +3,8 @@ import os
 import signal
 import socket
 import struct
+import subprocess
+import sys
 import urllib.request
 from pathlib import Path
 
@@ -275,3 +277,21 @@ def test_the_snapshot_door_is_open_where_hello_says(node: Node) -> None:
                 pass
 
     asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        pytest.param(["--controller", "head:7801"], "'head:7801' is not tcp://host:port", id="no endpoint"),
+        pytest.param(["--gpus", "amd"], "'amd' is none of nvml, none, simulated:FILE", id="no GPUs"),
+        pytest.param(["--memory", "/proc/none"], "--memory /proc/none: No such file", id="no memory"),
+    ],
+)
+def test_wrong_use_ends_the_agent_with_one_line(tmp_path: Path, words: list[str], says: str) -> None:
+    argv = [sys.executable, "-m", "sentinel.runtime.agent", "--controller", "tcp://127.0.0.1:1"]
+    ended = subprocess.run(
+        [*argv, "--keys", str(tmp_path), *words], capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert says in ended.stderr.splitlines()[-1]
+    assert "Traceback" not in ended.stderr

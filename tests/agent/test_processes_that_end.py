@@ -17,7 +17,9 @@ from sentinel.runtime.agent.settings import parse
 
 
 def test_a_prober_that_dies_just_before_it_is_asked_is_put_away(node: Node) -> None:
-    prober = Prober(parse(["--controller", "", "--keys", str(node.root / "keys"), "--gpus", "none"]))
+    prober = Prober(
+        parse(["--controller", "tcp://127.0.0.1:1", "--keys", str(node.root / "keys"), "--gpus", "none"])
+    )
     prober.start(time.monotonic())
     while prober.busy:
         prober.answers()

@@ -230,7 +230,11 @@ def sentinel(*words: str, where: Path) -> subprocess.CompletedProcess[str]:
         pytest.param(["silence", "n1", "--until", "soon"], 2, "such as 30m", id="wrong duration"),
         pytest.param(["--config", "none.toml", "config"], 2, "none.toml: cannot be read", id="no such file"),
         pytest.param(["--config", "bad.toml", "status"], 2, "did you mean 'world'?", id="unknown key"),
-        pytest.param(["status"], 1, "api.token", id="no controller was ever here"),
+        pytest.param(["status"], 1, "no sentinel up was run here", id="no controller was ever here"),
+        pytest.param(["replay", "empty"], 1, "empty: holds no fact", id="a recording of nothing"),
+        pytest.param(["silence", "n1", "--until", "0s"], 2, "more than nothing", id="no duration"),
+        pytest.param(["silence", "n1", "--until", "31d"], 2, "at most 30d", id="too long a duration"),
+        pytest.param(["demo", "--fault", ","], 2, "--fault names none: known are agent-dead", id="no fault"),
         pytest.param(["replay", "none.jsonl"], 1, "none.jsonl: No such file", id="no recording"),
         pytest.param(["replay", "bad.toml"], 1, "bad.toml", id="not a recording"),
         pytest.param(["replay", "binary"], 1, "binary: not a recording: 'utf-8' codec", id="not even text"),
@@ -247,6 +251,7 @@ def test_an_error_is_one_line_and_no_traceback(
     (tmp_path / "bad.toml").write_text("[job]\nwrold = 3\n")
     (tmp_path / "binary").write_bytes(b"\xd0\xff")
     header = {"recording": "I-1", "v": 1, "policy": None, "state_seq": 0, "state": None}
+    (tmp_path / "empty").write_text(json.dumps(header))
     (tmp_path / "policy").write_text(json.dumps(header | {"policy": {"kind": "Policy", "nope": 1}}))
     (tmp_path / "state").write_text(json.dumps(header | {"state": {"nodes": 1}}))
     ended = sentinel(*words, where=tmp_path)
@@ -262,6 +267,23 @@ def test_no_controller_at_the_port_is_one_line(tmp_path: Path) -> None:
     assert ended.returncode == 1
     assert "no controller answers at http://127.0.0.1:1/api/status" in ended.stderr
     assert ended.stderr.count("\n") == 1
+
+
+def test_a_token_that_is_none_is_one_line(tmp_path: Path) -> None:
+    keys = ensure_keys(tmp_path / "state" / "keys").directory
+    (keys / "api.token").write_bytes(b"\xff\xfe")
+    ended = sentinel("status", where=tmp_path)
+    assert (ended.returncode, ended.stderr) == (1, f"sentinel: {keys}/api.token: not a token\n")
+
+
+def test_up_refuses_a_trainer_config_that_is_not_there_and_starts_nothing(tmp_path: Path) -> None:
+    (tmp_path / "sentinel.toml").write_text("[job]\ntrainer_config = 'none.toml'\n")
+    ended = sentinel("up", where=tmp_path)
+    assert (ended.returncode, ended.stderr) == (
+        1,
+        "sentinel: job.trainer_config: no such file: none.toml\n",
+    )
+    assert not (tmp_path / "state").exists()
 
 
 def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
@@ -290,19 +312,22 @@ def test_the_manual_lists_every_command() -> None:
 
 
 @pytest.mark.parametrize(
-    ("gpu", "code", "shown"),
+    ("gpu", "expected", "code", "shown"),
     [
-        pytest.param({"index": 0}, 0, "nothing found", id="healthy"),
-        pytest.param({"index": 0, "present": False}, 1, "critical", id="a lost gpu"),
+        pytest.param({"index": 0}, "1", 0, "nothing found", id="healthy"),
+        pytest.param({"index": 0, "present": False}, "1", 1, "critical", id="a lost gpu"),
+        pytest.param({"index": 0}, "2", 1, "critical", id="a gpu too few"),
+        pytest.param({"index": "x"}, "1", 1, "unknown", id="what can't be told is not fit"),
     ],
 )
-def test_check_exits_1_on_a_critical_finding(
-    tmp_path: Path, gpu: dict[str, Any], code: int, shown: str
+def test_check_exits_1_unless_the_machine_is_fit(
+    tmp_path: Path, gpu: dict[str, Any], expected: str, code: int, shown: str
 ) -> None:
     file = tmp_path / "gpus.json"
     whole = {"uuid": "GPU-1", "present": True, "ecc_uncorrectable": 0, "remap_failed": False, **gpu}
     file.write_text(json.dumps({"gpus": [whole]}))
-    result = CliRunner().invoke(app, ["check", "gpu", "--gpus", f"simulated:{file}"])
+    words = ["check", "gpu", "--gpus", f"simulated:{file}", "--expected-gpus", expected]
+    result = CliRunner().invoke(app, words)
     assert (result.exit_code, shown in result.stdout) == (code, True), result.output
 
 

@@ -63,11 +63,21 @@ def test_a_file_is_found_by_the_environment_or_in_the_working_directory(
         pytest.param(
             "[policy]\nsilent_s = nan", "policy.silent_s: input should be a finite number", id="nan"
         ),
-        pytest.param("[ray]\naddress = 'head:gcs'", "ray.address: string should match pattern", id="no port"),
         pytest.param(
-            "[cluster]\ndead_man_switch = 'http://[up'", "cluster.dead_man_switch: string", id="no url"
+            "[ray]\naddress = 'head:gcs'", "ray.address: expected something like auto or 10", id="no port"
+        ),
+        pytest.param(
+            "[cluster]\ndead_man_switch = 'http://[up'",
+            "cluster.dead_man_switch: expected something like https:",
+            id="no url",
         ),
         pytest.param("[pages]\nslack_token = 'x'", "SENTINEL_PAGES__SLACK_TOKEN", id="secret in the file"),
+        pytest.param("[cluster]\nbind = '0.0.0.0'", "cluster.bind: agents connect to it", id="any address"),
+        pytest.param("[cluster]\nbind = 'fd00::1'", "cluster.bind: expected an IPv4 address", id="IPv6"),
+        pytest.param("[cluster]\nreport_port = 7800", "must differ, both are 7800", id="one port for two"),
+        pytest.param("[cluster]\nname = 'a/b'", "cluster.name: expected something like blue", id="a path"),
+        pytest.param("[job]\nname = ''", "job.name: expected something like run-7", id="no name"),
+        pytest.param("[policy]\nevict_share = 34", "policy.evict_share: input should be less", id="percent"),
         pytest.param("job = 3", "job: input should be an object, got 3", id="no table"),
         pytest.param("[job", "is not TOML", id="not toml"),
     ],
@@ -87,6 +97,7 @@ def test_a_wrong_file_is_refused_in_one_line(tmp_path: Path, text: str, says: st
         pytest.param("SENTINEL_JOB__WORLD", "job.world: input should be a valid integer", id="wrong type"),
         pytest.param("SENTINEL_JOB__WRLD", "unknown key job.wrld; did you mean 'world'?", id="unknown key"),
         pytest.param("SENTINEL_JBO__WORLD", "unknown section 'jbo'", id="unknown section"),
+        pytest.param("SENTINEL_JOB_WORLD", "did you mean SENTINEL_JOB__WORLD", id="one underscore"),
     ],
 )
 def test_a_wrong_environment_is_refused(tmp_path: Path, name: str, says: str) -> None:

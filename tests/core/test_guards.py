@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from simulated import BOOKS, Simulated, ecc, lost
 
+from sentinel.core.operate import refuse_command
 from sentinel.core.state import Rules
 from sentinel.model.action import Evict, Readmit, Refusal, Resume, StartWorker
 from sentinel.model.fact import Commanded, JobSubmitted, NodeJoined
@@ -254,3 +255,12 @@ def test_a_job_that_is_submitted_while_actions_are_stopped_starts_when_they_are_
     cluster.tell(Commanded(cluster.now, "resume-actions", "", "anna", "", 0.0))
     cluster.run(30)
     assert {start.job for start in cluster.all(StartWorker)} == {"second"}
+
+
+def test_only_a_known_node_or_cause_can_be_silenced() -> None:
+    cluster = Simulated()
+    state, causes = cluster.state, cluster.rules.runbooks
+    assert refuse_command(state, "silence", "gpu-lost", causes) == ""
+    assert refuse_command(state, "silence", cluster.node(0), causes) == ""
+    told = refuse_command(state, "silence", "gpu-lots", causes)
+    assert told == "neither a node nor a cause: 'gpu-lots'; did you mean 'gpu-lost'?"

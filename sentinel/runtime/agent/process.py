@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 EXIT_REFUSED = 2
-"""The controller refused the key, or a key file or check is wrong."""
+"""The controller refused the key, or a key file, folder or check is wrong."""
 EXIT_SECOND = 3
 """Another agent watches this node."""
 
@@ -32,9 +32,12 @@ def log(event: str, **values: object) -> None:
 
 def lock(memory: Path, node: str) -> int:
     """Take the node's lock and give its descriptor. Raises AgentError when another agent holds it."""
-    memory.mkdir(parents=True, exist_ok=True)
     path = memory / "agent.lock"
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        memory.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise AgentError(f"--memory {memory}: {error.strerror}", EXIT_REFUSED) from None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -54,18 +55,27 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="sentinel-agent", description="Watch one node and report.")
     node = os.environ.get("SENTINEL_NODE") or socket.gethostname()
     add = parser.add_argument
-    add("--controller", required=True, help="tcp://host:port of the controller")
+    add("--controller", required=True, type=_endpoint, help="tcp://host:port of the controller")
     add("--keys", required=True, type=Path, help="directory with controller.pub, agent.key, snapshot.key")
-    add("--node", default=node, help="stable name of this machine")
-    add("--memory", type=Path, default=Path(os.environ.get("SENTINEL_MEMORY") or f"/dev/shm/sentinel/{node}"))  # noqa: S108
-    add("--gpus", type=_gpus, default=os.environ.get("SENTINEL_GPUS") or "nvml")
-    add("--kernel-log", default=os.environ.get("SENTINEL_KERNEL_LOG") or "/dev/kmsg")
+    add("--node", default=node, help="stable name of this machine; its Ray node has the same")
+    memory = Path(os.environ.get("SENTINEL_MEMORY") or f"/dev/shm/sentinel/{node}")  # noqa: S108
+    add("--memory", type=Path, default=memory, help="heartbeat records and snapshots; the ranks see the same")
+    gpus, kernel_log = os.environ.get("SENTINEL_GPUS"), os.environ.get("SENTINEL_KERNEL_LOG")
+    add("--gpus", type=_gpus, default=gpus or "nvml", help="nvml, none or simulated:FILE")
+    add("--kernel-log", default=kernel_log or "/dev/kmsg", help="a file, /dev/kmsg or none")
     add("--expected-gpus", type=int, help="how many GPUs this node should have")
     add("--disk", action="append", help="a path whose volume is watched; may be repeated")
-    add("--address", default=os.environ.get("SENTINEL_ADDRESS") or "127.0.0.1")
-    add("--metrics-port", type=int, default=0)
+    address = os.environ.get("SENTINEL_ADDRESS") or "127.0.0.1"
+    add("--address", default=address, help="of this node; others reach its snapshots and metrics there")
+    add("--metrics-port", type=int, default=0, help="0: the kernel chooses, see agent.json; -1: none")
     add("--report-every", type=float, default=0.25, help="seconds between reports")
     return parser
+
+
+def _endpoint(text: str) -> str:
+    if re.fullmatch(r"tcp://[^\s/:]+:\d{1,5}", text):
+        return text
+    raise argparse.ArgumentTypeError(f"{text!r} is not tcp://host:port")
 
 
 def _gpus(text: str) -> str:
