@@ -1,6 +1,6 @@
 """Every fault many times with random seeds: how often right, and how fast, from the demo's own JSON lines.
 
-`python -m benchmarks.faults --runs 20 --write docs/figures/faults.md` runs the demo again and again. Each of
+`python -m benchmarks.faults --runs 20 --lines run/faults.jsonl` runs the demo again and again. Each of
 `--lanes` is a demo with a cluster of its own and needs two cores. With `--read` it only counts the lines that
 earlier runs left.
 """

@@ -1,1 +1,1 @@
-"""Dashboards and alert rules as code, importable as `sentinel.dashboards`."""
+"""The place of dashboards and alert rules as code, importable as `sentinel.dashboards`; there is none yet."""

@@ -1,6 +1,7 @@
 """The web server over a real socket: pages anybody may read, commands only with the token."""
 
 import asyncio
+import re
 import socket
 import threading
 import time
@@ -16,6 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from sample_cluster import TOKEN, TROUBLE, Cluster, an_incident
 
 from sentinel.logbook.book import Logbook
+from sentinel.runtime.agent.metrics import HELP
 from sentinel.web.app import create_app
 from sentinel.web.view import Command
 
@@ -228,3 +230,12 @@ def test_an_empty_token_lets_nobody_in(cluster: Cluster) -> None:
             return answer.status_code
 
     assert asyncio.run(ask()) == 401
+
+
+def test_the_manual_lists_every_metric(web: httpx.Client) -> None:
+    manual = (Path(__file__).parents[2] / "docs" / "operating.md").read_text(encoding="utf-8")
+    section = manual.partition("## Metrics")[2].partition("## HTTP API")[0]
+    told = set(re.findall(r"`(\w+)(?:\{[\w,]+\})?`", section))
+    families = text_string_to_metric_families(web.get("/metrics").text)
+    served = {family.name.removeprefix("sentinel_") for family in families}
+    assert {name for name in served if not name.startswith("facts")} | set(HELP) <= told
