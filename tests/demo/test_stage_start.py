@@ -15,8 +15,6 @@ from sentinel.demo.stage import Stage, StageError
 CONFIG = """
 [cluster]
 state_dir = "{state}"
-report_port = {port}
-web_port = {port}
 """
 
 
@@ -31,7 +29,7 @@ def test_why_sentinel_does_not_start_is_told_at_once(tmp_path: Path, settings: s
     root, state = tmp_path / "root", tmp_path / "root" / "state"
     state.mkdir(parents=True)
     head = Host("head", "127.0.0.1", root / "head", "none")
-    (root / "sentinel.toml").write_text(CONFIG.format(state=state, port=7800) + settings)
+    (root / "sentinel.toml").write_text(CONFIG.format(state=state) + settings)
     (tmp_path / "uvicorn").mkdir()
     (tmp_path / "uvicorn" / "__init__.py").write_text("import nothing_of_this_name")
     path = os.pathsep.join([str(tmp_path), *sys.path])

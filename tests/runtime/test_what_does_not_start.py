@@ -55,11 +55,12 @@ def foreign_snapshot(state: Path) -> str:
 
 
 def settings_in(state: Path, more: str) -> Path:
-    with socket.socket() as free:
+    with socket.socket() as free, socket.socket() as other:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+        other.bind(("127.0.0.1", 0))
+        report, web = free.getsockname()[1], other.getsockname()[1]
     path = state / "sentinel.toml"
-    path.write_text(f'[cluster]\nstate_dir = "{state}"\nreport_port = {port}\nweb_port = {port}\n{more}')
+    path.write_text(f'[cluster]\nstate_dir = "{state}"\nreport_port = {report}\nweb_port = {web}\n{more}')
     return path
 
 
