@@ -64,11 +64,22 @@ Json = Annotated[bool, typer.Option("--json", help="Print the controller's answe
 _config: list[Path] = []
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(version("sentinel-cluster"))
+        raise typer.Exit
+
+
 @app.callback()
 def _main(
     config: Annotated[
         Path | None, typer.Option(help="Instead of ./sentinel.toml; stands before the command.")
     ] = None,
+    version: Annotated[  # noqa: ARG001 - its callback does it
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which release this is.")
+    ] = False,
 ) -> None:
     """Sentinel keeps a large training run alive."""
     _config[:] = [config] if config else []

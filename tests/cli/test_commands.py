@@ -2,6 +2,7 @@
 
 import dataclasses
 import getpass
+import importlib.metadata
 import json
 import os
 import re
@@ -295,6 +296,11 @@ def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
     root = str(Path(__file__).parents[2])
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env={"PYTHONPATH": root}, check=True)
     assert sentinel("--help", where=tmp_path).returncode == 0
+
+
+def test_the_release_can_be_asked_for() -> None:
+    result = CliRunner().invoke(app, ["--version"])
+    assert (result.exit_code, result.stdout.strip()) == (0, importlib.metadata.version("sentinel-cluster"))
 
 
 def test_config_lists_every_setting(tmp_path: Path) -> None:
