@@ -116,7 +116,7 @@ class Journal:
         """Cut out what replays this incident: the snapshot before it and every line until its end."""
         base, last = self._span(incident)
         lines = tuple(self.lines(after=base, last=last))
-        begun = all(any(line.fact == fact for line in lines) for fact in incident.evidence[:1])
+        begun = all(any(_same(line.fact, fact) for line in lines) for fact in incident.evidence[:1])
         if len(lines) != last - base or not begun:
             raise JournalError(f"{incident.id}: some of its lines are gone from {self.path}", permanent=True)
         return Recording(incident.id, base, self._snapshot(base), policy, lines)
@@ -227,6 +227,11 @@ class Journal:
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
                 raise
+
+
+def _same(one: Fact, other: Fact) -> bool:
+    """Say whether two facts are one, also where a loss in them is not a number and so equals nothing."""
+    return one.at == other.at and repr(one) == repr(other)
 
 
 def _row(fact: Fact, actions: tuple[Action, ...]) -> tuple[float, str, str]:

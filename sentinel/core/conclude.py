@@ -5,9 +5,10 @@ from dataclasses import replace
 from sentinel.core import incidents, notify, reform, remedy
 from sentinel.core.diagnose import UNKNOWN, diagnose
 from sentinel.core.evict import refuse_action
+from sentinel.core.predicates.crashes import UNEXPLAINED
 from sentinel.core.state import JobStage, Rules, State
 from sentinel.model.action import Action, Evict
-from sentinel.model.fact import Commanded, FindingReported
+from sentinel.model.fact import Commanded, FindingReported, JobStalled, RankExited
 from sentinel.model.ids import NodeId
 from sentinel.model.incident import Diagnosis, Incident, Stage
 from sentinel.model.runbook import Remedy
@@ -27,12 +28,22 @@ def conclude(incident: Incident, state: State, rules: Rules, *, certain: bool = 
     changed = before is None or (before.cause, before.suspects) != (found.cause, found.suspects)
     incident.times.setdefault("diagnosed", state.now)
     stop_timers(incident, state)
+    if found.cause not in UNEXPLAINED:
+        _count_no_longer(incident, state)
     thawed = thaw(state, rules)
     actions = remedy.apply(incident, state, rules)
     if any(isinstance(action, Evict) for action in actions):
         actions += leave_cordoned(state, rules)  # another job may have ranks there
     pages = notify.page(incident, state, rules, actions) if changed or actions else ()
     return [*thawed, *actions, *pages]
+
+
+def _count_no_longer(incident: Incident, state: State) -> None:
+    """Take failures whose cause is known out of those that may follow a rank."""
+    job = state.job_of(incident)
+    broke = {fact.generation for fact in incident.evidence if isinstance(fact, RankExited | JobStalled)}
+    if job is not None:
+        job.failed = [each for each in job.failed if each[3] not in broke]
 
 
 def stop_timers(incident: Incident, state: State) -> None:

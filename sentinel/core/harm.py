@@ -61,7 +61,7 @@ def _count_failure(state: State, job: Job, fact: RankExited | JobStalled, node: 
         kept = state.nodes[node].failures[-RECENT_FAILURES:]
         state.nodes[node].failures = [*kept, fact.at]
         lately = [each for each in job.failed if each[0] > state.now - MEMORY_S]
-        job.failed = [*lately[-FAILED_LIMIT:], (fact.at, rank, node)]
+        job.failed = [*lately[-FAILED_LIMIT:], (fact.at, rank, node, fact.generation)]
 
 
 def _part(state: State, job: Job, nodes: set[NodeId]) -> None:

@@ -122,8 +122,11 @@ class Job:
     """`rank@node` places that a moved rank must not return to while the next generation is awaited."""
     slow: list[tuple[Instant, int, NodeId]] = field(default_factory=list)
     """When which rank was told to be slow on which node: its work is uneven if it is so on every node."""
-    failed: list[tuple[Instant, int, NodeId]] = field(default_factory=list)
-    """When which rank crashed or hung on which node: it is its own work if that follows it to another."""
+    failed: list[tuple[Instant, int, NodeId, int]] = field(default_factory=list)
+    """When which rank crashed or hung on which node in which generation, and nothing else explains it.
+
+    It is its own work if that follows it to another node.
+    """
     crew: Crew = field(init=False, repr=False, compare=False)
     """The workers and seats again, in the order in which they are asked for."""
 

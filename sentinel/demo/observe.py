@@ -16,6 +16,8 @@ BEYOND = 20
 QUIET_S = Policy().correlate_s + 1.0
 """After an incident a stronger cause may still join it; the next fault waits until that is past."""
 WHOLE_S = 120.0
+RECORDED_S = 10.0
+"""Recordings are written after the rush, a fifth of a second behind the logbook."""
 
 
 @dataclass
@@ -127,6 +129,7 @@ def observe(stage: Stage, fault: Fault, seed: int, before: Before, injection: In
             wait(f"{fault.name}: paged", expected.within_s, lambda: _paged(stage, before, expected), 0.1)
             injection.passes()
         wait(f"{fault.name}: over", expected.within_s, lambda: _over(stage, before, injection, expected), 0.1)
+        wait(f"{fault.name}: recorded", RECORDED_S, lambda: not _unrecorded(stage, before), 0.1)
     except StageError as error:
         result.wrong.append(str(error))
     _read_incident(stage, before, injection, expected, result)
@@ -155,6 +158,12 @@ def _over(stage: Stage, before: Before, injection: Injection, expected: Expected
     evicted = not expected.evicts or any(row["evicted"] for row in fresh)
     beyond = not expected.resumes or len(settled_steps(stage, before, injection)) > BEYOND
     return resolved and evicted and beyond
+
+
+def _unrecorded(stage: Stage, before: Before) -> set[str]:
+    """Return the incidents since that are over and have no recording yet."""
+    over = {row["incident"] for row in rows(stage) if row["stage"] == "resolved"} - before.incidents
+    return over - {path.stem for path in (stage.state_dir / "recordings").glob("*.jsonl")}
 
 
 def _read_incident(

@@ -303,6 +303,16 @@ def test_an_open_incident_s_recording_grows_with_it(tmp_path: Path) -> None:
     journal.close()
 
 
+def test_an_incident_that_began_with_a_loss_that_is_no_number_has_a_recording(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "j")
+    found = Finding("heartbeat", "loss-nan", "rank-0", Health.CRITICAL, "loss", {"loss": float("nan")})
+    fact = FindingReported(1.0, NodeId("n1"), found)
+    journal.append_many([(fact, ())], "p", "r")
+    begun = Incident(IncidentId("I-1"), 1.0, evidence=[fact], times={"resolved": 1.0})
+    assert len(journal.recording(begun).lines) == 1
+    journal.close()
+
+
 def test_a_recording_whose_lines_are_gone_says_so(tmp_path: Path) -> None:
     journal = filled(tmp_path / "j", 20)
     journal.save_snapshot(20, {})

@@ -250,6 +250,20 @@ def test_a_rank_that_keeps_failing_on_its_next_node_accuses_neither(harm: Callab
     assert (cluster.evicted(), cluster.causes()[-1]) == ([first], "crash-follows-rank")
 
 
+def test_a_failure_that_the_gpu_explains_does_not_follow_the_rank() -> None:
+    cluster = Simulated(nodes=6)
+    for _ in range(5):
+        crash(cluster, 0)
+        cluster.run(60)
+    bad = cluster.node(0)
+    cluster.crash(0)
+    cluster.finding(bad, ecc())
+    cluster.run(60)
+    assert (cluster.causes()[-1], cluster.evicted()[-1]) == ("gpu-ecc", bad)
+    crash(cluster, 0)
+    assert cluster.causes()[-1] == "rank-crash"
+
+
 def test_another_rank_that_keeps_failing_accuses_its_node_all_the_same() -> None:
     cluster = Simulated(nodes=6)
     homes = [cluster.node(0), cluster.node(1)]

@@ -23,6 +23,9 @@ def test_a_recorded_incident_is_decided_the_same_way(path: Path) -> None:
     state = State.from_plain(recording.state) if recording.state else State()
     decisions = replay(recording.lines, state, lambda known, fact: decide(known, fact, rules))
     assert [(each.line.seq, each.missing, each.added) for each in decisions if each.differs] == []
+    diagnosis = state.incidents[recording.incident].diagnosis
+    assert diagnosis is not None
+    assert diagnosis.cause == path.stem
 
 
 def test_there_are_recordings() -> None:

@@ -10,6 +10,9 @@ from sentinel.model.fact import RankExited, RankRaised
 from sentinel.model.ids import Instant
 from sentinel.model.incident import Suspect
 
+UNEXPLAINED = frozenset({"rank-crash", "rank-hang", "crash-loop", "crash-follows-rank", "unknown"})
+"""Causes that leave open why a rank failed; any other says it."""
+
 
 def rank_exited(case: Case) -> Match | None:
     """Ranks' processes ended by themselves or were killed."""
@@ -46,7 +49,7 @@ def repeats_with_rank(case: Case) -> Match | None:
     ranks = {fact.rank for fact in case.all(RankExited) if fact.generation == newest}
     ranks |= {suspect.rank for suspect in hung.suspects if suspect.rank is not None} if hung else set()
     for rank in sorted(ranks):
-        times = Counter(node for _, each, node in job.failed if each == rank)
+        times = Counter(node for _, each, node, _ in job.failed if each == rank)
         often = [node for node, count in times.items() if count >= case.rules.policy.crashes_per_hour]
         if len(often) >= SEVERAL:
             told = " and ".join(f"{times[node]} times on {node}" for node in often)
