@@ -1,16 +1,18 @@
 """Step times of many rounds as ratios with their intervals, and all costs as a Markdown page."""
 
+import math
 import os
 import platform
-import random
 import statistics
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from benchmarks import heartbeat
 
-RESAMPLES = 1000
+NORMAL_95 = 1.96
 Times = Mapping[str, Sequence[float]]
 """Of one block of steps: `seconds` of each, and rank 0's `cpu` seconds in each."""
 Rounds = Sequence[Mapping[str, Times]]
@@ -39,11 +41,20 @@ class Ratio:
 def compare(
     rounds: Rounds, kind: str, base: str, measure: str, typical: Callable[[Sequence[float]], float]
 ) -> Ratio:
-    """Bootstrap over whole rounds: blocks of one round share its noise and must stay together."""
-    chance = random.Random(0)
-    pairs = [typical(each[kind][measure]) / typical(each[base][measure]) for each in rounds]
-    drawn = sorted(statistics.median(chance.choices(pairs, k=len(pairs))) for _ in range(RESAMPLES))
-    return Ratio(statistics.median(pairs), drawn[int(0.025 * RESAMPLES)], drawn[int(0.975 * RESAMPLES) - 1])
+    """Compare within rounds, whose blocks share their noise: Hodges and Lehmann's estimate over all rounds.
+
+    It is the median of the means of all pairs of rounds, and its interval what Wilcoxon's signed-rank test
+    would not reject. Like the median it does not mind a few wild rounds, but it needs a third fewer of them.
+    Source: Hollander, Wolfe, Chicken, Nonparametric Statistical Methods, 3rd ed., 3.2 and 3.3.
+    """
+    ratios = (typical(each[kind][measure]) / typical(each[base][measure]) for each in rounds)
+    logs = np.log(np.fromiter(ratios, float))
+    one, other = np.triu_indices(len(logs))
+    means = np.exp(np.sort((logs[one] + logs[other]) / 2))
+    n = len(logs)
+    outside = n * (n + 1) / 4 - NORMAL_95 * math.sqrt(n * (n + 1) * (2 * n + 1) / 24)
+    cut = max(0, math.floor(outside))
+    return Ratio(float(np.median(means)), float(means[cut]), float(means[-1 - cut]))
 
 
 def report(calls: Mapping[str, float], rounds: Rounds, used: Mapping[str, float]) -> str:
@@ -70,7 +81,7 @@ with a memory snapshot after every step (own copy and peer's copy, of the same m
 | calls of one step ({counted}, 1 step_done, 1 snapshot_done) | {beats_ns / 1000:.1f} µs |
 | share of the step | {beats_ns / step_s / 1e7:.3f}% |
 
-| more by (median of the rounds' ratios, 95% interval) | median step | mean step | CPU time, median step |
+| more by (of the rounds' ratios, 95% interval) | median step | mean step | CPU time, median step |
 |---|---:|---:|---:|
 {chr(10).join(rows)}
 
