@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -188,20 +189,11 @@ def _times(result: Result) -> list[tuple[str, float]]:
 
 
 def _table(console: Console, results: Sequence[Result]) -> None:
-    table = Table(title="what each fault cost, seconds from the injection")
-    for name in (
-        "fault",
-        "cause",
-        "blamed",
-        "seen",
-        "paged",
-        "evicted",
-        "new step",
-        "steps lost",
-        "losses",
-        "verdict",
-    ):
-        table.add_column(name)
+    columns = "fault", "cause", "blamed", "seen", "paged", "evict", "new step", "lost", "loss", "result"
+    title = "what each fault cost, seconds from the injection, and steps lost"
+    table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    for name in columns:
+        table.add_column(name, no_wrap=" " not in name)  # so 80 columns are enough
     for result in results:
         blamed = result.blamed
         where = " ".join(str(v) for v in asdict(blamed).values() if v is not None) if blamed else ""
