@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from sentinel.config import Settings
 
 FAILED, MISUSED = 1, 2
-LONGEST_SILENCE_S = 30 * 86400
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -159,6 +158,8 @@ def _print(document: Any, tables: Callable[[Any], None], *, json: bool) -> None:
 
 def _duration(text: str) -> float:
     """Read `30m`, `2h`, `1d` as seconds. Raises CommandError."""
+    from sentinel.core.operate import LONGEST_SILENCE_S
+
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text)
     if not found:
         raise CommandError(f"--until {text!r}: expected a number and s, m, h or d, such as 30m", MISUSED)

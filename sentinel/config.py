@@ -64,7 +64,7 @@ class Cluster(_Table):
     @field_validator("bind")
     @classmethod
     def _is_one_address(cls, bind: str) -> str:
-        if bind in ("", "*", "0.0.0.0", "::", "[::]"):  # noqa: S104
+        if bind in ("", "*", "0.0.0.0"):  # noqa: S104
             raise ValueError(f"agents connect to it, so give the head node's own address, not {bind!r}")
         if ":" in bind or "/" in bind:
             raise ValueError(f"expected an IPv4 address or a host name, got {bind!r}")

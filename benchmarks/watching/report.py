@@ -52,8 +52,8 @@ def compare(
     one, other = np.triu_indices(len(logs))
     means = np.exp(np.sort((logs[one] + logs[other]) / 2))
     n = len(logs)
-    outside = n * (n + 1) / 4 - NORMAL_95 * math.sqrt(n * (n + 1) * (2 * n + 1) / 24)
-    cut = max(0, math.floor(outside))
+    bound = n * (n + 1) / 4 - NORMAL_95 * math.sqrt(n * (n + 1) * (2 * n + 1) / 24)
+    cut = max(1, math.floor(bound)) - 1
     return Ratio(float(np.median(means)), float(means[cut]), float(means[-1 - cut]))
 
 

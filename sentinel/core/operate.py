@@ -14,6 +14,7 @@ from sentinel.model.fact import Commanded
 from sentinel.model.ids import IncidentId, JobId, NodeId
 from sentinel.model.incident import Stage
 
+LONGEST_SILENCE_S = 30 * 86_400.0
 COMMANDS = ("ack", "silence", "drain", "undrain", "stop-actions", "resume-actions", "stop-job", "retire")
 
 

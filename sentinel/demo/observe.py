@@ -105,6 +105,12 @@ def messages(stage: Stage) -> list[dict[str, Any]]:
     return [message for message in found if not message.get("thread_ts")]
 
 
+def payload(message: dict[str, Any]) -> dict[str, Any]:
+    """Return what a message says of itself: its incident and revision."""
+    found: dict[str, Any] = message["metadata"]["event_payload"]
+    return found
+
+
 def new_steps(stage: Stage, before: Before, injection: Injection) -> list[dict[str, Any]]:
     """Return the steps completed first since the injection, by who recovered if anybody had to."""
     log = stage.steps()
@@ -198,8 +204,7 @@ def _read_steps(stage: Stage, before: Before, injection: Injection, result: Resu
 def _pages(stage: Stage, before: Before) -> int:
     """Count the messages opened since, but for late copies of what was known before, in the other channel."""
     opened = messages(stage)[before.pages :]
-    about = [message["metadata"]["event_payload"]["incident"] for message in opened]
-    return sum(incident not in before.incidents for incident in about)
+    return sum(payload(message)["incident"] not in before.incidents for message in opened)
 
 
 def _judge(expected: Expected, injection: Injection, result: Result) -> list[str]:

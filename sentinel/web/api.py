@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, Header, HTTPException
 from pydantic import BaseModel, ConfigDict, Field
 
+from sentinel.core.operate import LONGEST_SILENCE_S
 from sentinel.model.wire import to_plain
 from sentinel.web.view import Command, Commander, CommandRefusedError, View
 
@@ -25,7 +26,7 @@ class CommandBody(BaseModel):
     target: str = Field(default="", max_length=200)
     who: str = Field(default="operator", min_length=1, max_length=100)
     reason: str = Field(default="", max_length=500)
-    for_s: float = Field(default=0.0, ge=0.0, le=30 * 86_400, allow_inf_nan=False)
+    for_s: float = Field(default=0.0, ge=0.0, le=LONGEST_SILENCE_S, allow_inf_nan=False)
 
 
 def router(view: View, command: Commander, token: str) -> APIRouter:

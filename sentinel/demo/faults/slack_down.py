@@ -9,7 +9,7 @@ import httpx
 
 from sentinel.demo.fault import Injection, Simple
 from sentinel.demo.faults import rank_crash
-from sentinel.demo.observe import rows
+from sentinel.demo.observe import payload, rows
 from sentinel.demo.stage import BACKUP, ON_CALL, Stage, wait
 
 FALLS_BACK_S = 40.0
@@ -62,7 +62,7 @@ def _all(stage: Stage) -> list[dict[str, Any]]:
 
 
 def _on_backup(stage: Stage) -> set[str]:
-    return {_payload(m)["incident"] for m in _all(stage) if m["channel"] == BACKUP}
+    return {payload(m)["incident"] for m in _all(stage) if m["channel"] == BACKUP}
 
 
 def _on_console(stage: Stage, incidents: set[str]) -> set[str]:
@@ -74,7 +74,7 @@ def _on_console(stage: Stage, incidents: set[str]) -> set[str]:
 def _finished(stage: Stage) -> set[str]:
     """Return the incidents whose message in the on-call channel shows their end."""
     opened = [m for m in _all(stage) if m["channel"] == ON_CALL and not m["thread_ts"]]
-    return {_payload(m)["incident"] for m in opened if "resolved" in m["text"].lower()}
+    return {payload(m)["incident"] for m in opened if "resolved" in m["text"].lower()}
 
 
 def _disorder(stage: Stage) -> list[str]:
@@ -82,20 +82,15 @@ def _disorder(stage: Stage) -> list[str]:
     wrong = []
     opened = [m for m in _all(stage) if not m["thread_ts"]]
     replies = [m for m in _all(stage) if m["thread_ts"]]
-    seen = Counter((m["channel"], _payload(m)["incident"]) for m in opened)
-    told = Counter((m["channel"], f"details {_payload(m)}") for m in replies)
+    seen = Counter((m["channel"], payload(m)["incident"]) for m in opened)
+    told = Counter((m["channel"], f"details {payload(m)}") for m in replies)
     twice = [what for what, times in (*seen.items(), *told.items()) if times > 1]
     wrong += [f"{channel} has {what} more than once" for channel, what in twice]
     for message in opened:
-        revisions = [_payload(edit)["revision"] for edit in message["edits"]]
+        revisions = [payload(edit)["revision"] for edit in message["edits"]]
         if revisions != sorted(revisions):
-            wrong.append(f"{_payload(message)['incident']} went through revisions {revisions}")
+            wrong.append(f"{payload(message)['incident']} went through revisions {revisions}")
     return wrong
-
-
-def _payload(message: dict[str, Any]) -> dict[str, Any]:
-    payload: dict[str, Any] = message["metadata"]["event_payload"]
-    return payload
 
 
 FAULT = Simple(
