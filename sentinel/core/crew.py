@@ -44,7 +44,7 @@ class Crew:
     """Starting workers and standbys of each node that has any, oldest first."""
     gone: dict[WorkerId, Worker] = field(default_factory=dict)
     spent: set[WorkerId] = field(default_factory=set)
-    """Whose own code raised."""
+    """Whose own code raised, while they live."""
     complete: set[NodeId] = field(default_factory=set)
     """Nodes seen to miss no standby, until something about them changes."""
 
@@ -77,9 +77,10 @@ class Crew:
         self.spent.discard(worker.id)
 
     def spend(self, worker: Worker) -> None:
-        """Its own code raised: it gets no seat in another generation."""
+        """Its own code raised, heard perhaps after its end: it gets no seat in another generation."""
         worker.spent = True
-        self.spent.add(worker.id)
+        if worker.stage is not WorkerStage.GONE:
+            self.spent.add(worker.id)
 
     def sit(self, worker: Worker, seat: Seat) -> None:
         """Make a worker a rank."""

@@ -131,6 +131,7 @@ class Checked(Simulated):
             n: list(pool) for n, pool in counted.idle.items()
         }, "so are starting workers and standbys, oldest first"
         assert kept.gone.keys() == counted.gone.keys(), "and those who are gone"
+        assert kept.spent == counted.spent, "and the living whose own code raised"
         for name in kept.complete:
             want = wanted_standbys(self.state.nodes[name], job)
             assert len(counted.idle.get(name, ())) >= want, "no standby is missing where none is looked for"

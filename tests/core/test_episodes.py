@@ -21,6 +21,7 @@ def live(cluster: Drawn, episode: list[tuple[str, int]]) -> Checked:
 @given(CLUSTERS, EPISODES)
 @example(([1.0], 4, 1, 1, 1), [("silence", 1), ("missing", 0), ("drain", 0), ("finding", 18)])
 @example(([1.0], 3, 1, 1, 1), [("drain", 0), ("drain", 1), ("command", 0)])
+@example(([0.25], 1, 1, 1, 0), [("raise", 0), ("crash", 0), ("again", 1), ("wait", 3), ("missing", 0)])
 def test_the_invariants_hold_after_every_fact(cluster: Drawn, episode: list[tuple[str, int]]) -> None:
     live(cluster, episode)
 
