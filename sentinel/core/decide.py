@@ -57,7 +57,7 @@ def _react(
         case NodeSilent():
             return nodes.silent(state, fact)
         case NodeLeft():
-            return nodes.left(state, fact)
+            return nodes.left(state, fact, rules)
         case NodeHeard():
             return nodes.heard(state, fact, rules)
         case NodeReached():

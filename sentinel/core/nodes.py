@@ -8,7 +8,7 @@ from sentinel.core.reform import retry, sweep
 from sentinel.core.remedy import broken, of
 from sentinel.core.state import JobStage, Node, Rules, State
 from sentinel.model.action import Action, Reach, action_id
-from sentinel.model.fact import NodeHeard, NodeJoined, NodeLeft, NodeReached, NodeSilent
+from sentinel.model.fact import FindingReported, NodeHeard, NodeJoined, NodeLeft, NodeReached, NodeSilent
 from sentinel.model.ids import IncidentId, NodeId
 from sentinel.model.incident import Incident, Stage
 from sentinel.model.runbook import Remedy
@@ -32,8 +32,11 @@ def joined(state: State, fact: NodeJoined, rules: Rules) -> list[Action]:
     return heard(state, fact, rules)
 
 
-def left(state: State, fact: NodeLeft) -> list[Action]:
-    """Sentinel is taken off a node; its workers are no business of ours any more."""
+def left(state: State, fact: NodeLeft, rules: Rules) -> list[Action]:
+    """Sentinel is taken off a node; its workers are no business of ours any more.
+
+    What was seen there and not acted on is over, too: the checks will find again what still holds.
+    """
     node = state.nodes.get(fact.node)
     if node is None:
         return []
@@ -43,7 +46,13 @@ def left(state: State, fact: NodeLeft) -> list[Action]:
     for job in state.jobs.values():
         job.workers = {name: worker for name, worker in job.workers.items() if worker.node != fact.node}
         job.crew = Crew.of(job.workers, job.seats)
-    return []
+    actions: list[Action] = []
+    for incident in list(state.open_incidents()):
+        seen = {f.node for f in incident.evidence if isinstance(f, NodeSilent | FindingReported)}
+        gone = fact.node in seen and all(state.nodes[name].left for name in seen)
+        if gone and not any(each.cordon and each.cordon.by == incident.id for each in state.nodes.values()):
+            actions += resolve(incident, state, rules)
+    return actions
 
 
 def heard(state: State, fact: NodeHeard | NodeJoined, rules: Rules) -> list[Action]:

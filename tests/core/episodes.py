@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from simulated import JOB, Simulated, ecc, lost, xid
 
 from sentinel.core.crew import Crew
+from sentinel.core.operate import refuse_command
 from sentinel.core.seating import wanted_standbys
 from sentinel.core.state import Job, JobStage
 from sentinel.model.action import (
@@ -16,6 +17,7 @@ from sentinel.model.action import (
     RestartAgent,
     RestartGcs,
     Resume,
+    Seat,
     StartWorker,
     StopJob,
     StopWorker,
@@ -26,16 +28,18 @@ from sentinel.model.fact import (
     Fact,
     GcsBack,
     GcsLost,
+    JobSubmitted,
     JobUnderway,
     JournalBack,
     JournalFailed,
     NodeHeard,
     NodeJoined,
+    NodeLeft,
     RankExited,
     RankSlow,
 )
-from sentinel.model.finding import Finding, Health
-from sentinel.model.ids import IncidentId, NodeId
+from sentinel.model.finding import TRAINER, Finding, Health
+from sentinel.model.ids import IncidentId, JobId, NodeId
 from sentinel.model.policy import Policy
 
 DEEDS = (Evict, Resume, StartWorker, StopWorker, StopJob, RestartAgent, RestartGcs)
@@ -49,7 +53,7 @@ class Checked(Simulated):
     def __init__(self, delays: list[float], nodes: int, gpus: int, world: int, standbys: int) -> None:
         self.decided: list[Action] = []
         self.known: dict[str, str] = {}
-        self.generation = 0
+        self.generations: dict[str, int] = {}
         self.revisions: dict[str, int] = {}
         self.drained: set[NodeId] = set()
         self.cordoned: set[NodeId] = set()
@@ -72,9 +76,16 @@ class Checked(Simulated):
             deeds = [a for a in actions if isinstance(a, DEEDS)]
             if isinstance(fact, NodeHeard | NodeJoined):  # what lost its place may be swept from the node
                 deeds = [a for a in deeds if not isinstance(a, StopWorker)]
+            deeds = [a for a in deeds if not self._by_hand(fact, a)]
             assert not deeds, "nothing is done while actions are stopped"
         self._check_nodes()
         return actions
+
+    def _by_hand(self, fact: Fact, action: Action) -> bool:
+        """Say whether a human wants this: a job that they stop, and its processes that get ready after it."""
+        if isinstance(action, StopWorker):
+            return self.state.jobs[action.job].stage is JobStage.STOPPED
+        return isinstance(action, StopJob) and isinstance(fact, Commanded)
 
     def _check(self, action: Action) -> None:
         said = repr(action)
@@ -94,11 +105,18 @@ class Checked(Simulated):
         assert len({seat.worker for seat in resume.seats}) == len(places)
         assert [seat.rank for seat in resume.seats] == list(range(len(places)))
         assert all(0 <= seat.gpu < self.state.nodes[seat.node].gpus for seat in resume.seats)
-        formed = resume.generation == self.job.generation and self.job.stage is JobStage.FORMING
+        job = self.state.jobs[resume.job]
+        formed = resume.generation == job.generation and job.stage is JobStage.FORMING
         if formed:  # and not broken off in the same decision
-            assert all(self.state.nodes[seat.node].usable for seat in resume.seats), "no seat on a bad node"
-        assert resume.generation > self.generation, "generations grow"
-        self.generation = resume.generation
+            assert all(map(self._takes_ranks, resume.seats)), "no seat on a bad node"
+        assert resume.generation > self.generations.get(job.id, 0), "generations grow"
+        self.generations[job.id] = resume.generation
+
+    def _takes_ranks(self, seat: Seat) -> bool:
+        """Another job's incident may empty the node in the same decision: this one leaves it after a step."""
+        node = self.state.nodes[seat.node]
+        lately = node.cordon is not None and node.cordon.at == self.now and len(self.state.jobs) > 1
+        return node.usable or lately
 
     def _check_guilt(self, name: str) -> None:
         found = self.state.incidents[IncidentId(name)].diagnosis
@@ -108,17 +126,20 @@ class Checked(Simulated):
 
     def _check_nodes(self) -> None:
         ours = [n for n in self.state.nodes.values() if n.cordon and n.cordon.by != "operator"]
-        assert len(ours) <= max(1, int(self.rules.policy.evict_share * len(self.state.nodes)))
+        here = [n for n in self.state.nodes.values() if not n.left]
+        limit = max(1, int(self.rules.policy.evict_share * len(here)))
         for node in ours:
             if node.id not in self.cordoned and node.cordon is not None:
                 self._check_guilt(node.cordon.by)
+                assert sum(not n.left for n in ours) <= limit, "no more than the share that may go"
         self.cordoned = {node.id for node in ours}
         for name in self.drained:
             cordon = self.state.nodes[name].cordon
             assert cordon is not None, "a human's cordon stays"
             assert cordon.by == "operator"
-        job = self.state.jobs.get(JOB)
-        seated = {(JOB, worker.id): worker.node for _, worker in job.seated()} if job else {}
+        seated = {
+            (job.id, worker.id): worker.node for job in self.state.jobs.values() for _, worker in job.seated()
+        }
         indexed = {place: node.id for node in self.state.nodes.values() for place in node.ranks}
         assert indexed == seated, "the index of seats agrees with the seats"
         for known in self.state.jobs.values():
@@ -136,11 +157,25 @@ class Checked(Simulated):
             want = wanted_standbys(self.state.nodes[name], job)
             assert len(counted.idle.get(name, ())) >= want, "no standby is missing where none is looked for"
 
+    def all_is_well(self) -> None:
+        """Whatever was wrong is over, and whoever was away is back."""
+        self.fails, self.never_starts, self.advances = set(), set(), True
+        self.heard(*sorted(self.state.nodes))
+        self.drained.clear()
+        for node in sorted(self.state.nodes):
+            self._joins(node, 0)
+            self.command("undrain", node)
+            self.state.nodes[node].findings.clear()
+        self.do("control", 3)
+        self.command("resume-actions")
+        if "other" in self.state.jobs:
+            self.command("stop-job", "other")
+
     # --- what goes wrong -------------------------------------------------------------------------------
 
     def do(self, kind: str, number: int) -> None:
         """Let one thing go wrong, with `number` choosing where."""
-        if not self.job.seats:
+        if not self.job.seats or not all(seat in self.job.workers for seat in self.job.seats):
             return
         rank = number % len(self.job.seats)
         nodes = sorted(self.state.nodes)
@@ -178,6 +213,35 @@ class Checked(Simulated):
     def _do_underway(self, rank: int, node: NodeId, number: int) -> None:
         self.tell(JobUnderway(self.now, JOB, self.job.generation, number))
 
+    def _do_told_by_rank(self, rank: int, node: NodeId, number: int) -> None:
+        """A rank tells of its checkpoints, or the host of its memory."""
+        worker, health = self.worker(rank), Health.OK if number % 5 == 0 else Health.WARNING
+        killed = {"pid": worker.pid}
+        found = (
+            Finding(TRAINER, "disk-full", JOB, health, "no space left"),
+            Finding(TRAINER, "checkpoint-corrupt", JOB, health, "step 7 is damaged"),
+            Finding("host", "oom-kill", "memory", Health.WARNING, "out of memory", killed, event=True),
+        )
+        self.finding(worker.node, found[number % 3])
+
+    def _do_down(self, rank: int, node: NodeId, number: int) -> None:
+        """An operator takes Sentinel down, which waits for the processes to end, and brings it up again."""
+        for job in self.state.jobs:
+            self.command("stop-job", job)
+        self.run(5)
+        nodes = sorted(self.state.nodes)
+        if not refuse_command(self.state, "retire", ""):
+            for each in nodes:
+                self.tell(NodeLeft(self.now, each))
+            self.run(3)
+            self.tell(JobSubmitted(self.now, JOB, self.job.wanted, "x:y", number % 3, 1))
+            for each in nodes[: len(nodes) - (number % 4 == 0)]:  # one may not come back
+                self._joins(each, number)
+            self.run(20)
+
+    def _do_second_job(self, rank: int, node: NodeId, number: int) -> None:
+        self.tell(JobSubmitted(self.now, JobId("other"), 1 + number % 3, "x:y", number % 2, 1))
+
     def _do_cleared(self, rank: int, node: NodeId, number: int) -> None:
         self.finding(node, replace(ecc(), health=Health.OK))
 
@@ -198,7 +262,9 @@ class Checked(Simulated):
 
     def _do_joined(self, rank: int, node: NodeId, number: int) -> None:
         """An agent introduces itself again, that of a drained node first."""
-        node = min(self.drained, default=node)
+        self._joins(min(self.drained, default=node), number)
+
+    def _joins(self, node: NodeId, number: int) -> None:
         self.tell(NodeJoined(self.now, node, "10.0.0.9", 1, self.state.nodes[node].gpus, f"boot {number}"))
 
     def _do_slow(self, rank: int, node: NodeId, number: int) -> None:
@@ -222,9 +288,9 @@ class Checked(Simulated):
         self.command("undrain", node)
 
     def _do_again(self, rank: int, node: NodeId, number: int) -> None:
-        """A fact is told again, as after a lost acknowledgement; a human's word never is."""
-        fact = self.facts[-1 - number % min(9, len(self.facts))]
-        if not isinstance(fact, Commanded):
+        """A fact is told again, as after a lost acknowledgement; what no agent says never is."""
+        fact = self.facts[-1 - number % len(self.facts)]
+        if not isinstance(fact, Commanded | NodeLeft):
             self.tell(replace(fact, at=self.now))
 
     def _do_restart(self, rank: int, node: NodeId, number: int) -> None:
@@ -233,7 +299,8 @@ class Checked(Simulated):
             self.tell(ControllerStarted(self.now, 1, "p", "r"))
 
     def _do_trouble(self, rank: int, node: NodeId, number: int) -> None:
-        self.fails = (set(), {"Resume"}, {"Evict"}, {"RestartAgent"})[number % 4]
+        stops = {"CollectStacks", "StopWorker"}
+        self.fails = (set(), {"Resume"}, {"Evict"}, {"RestartAgent"}, stops)[number % 5]
         self.never_starts = {node} if number % 2 else set()
 
 

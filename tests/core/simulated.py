@@ -19,6 +19,7 @@ from sentinel.model.action import (
     RestartAgent,
     Resume,
     StartWorker,
+    StopJob,
 )
 from sentinel.model.fact import (
     Commanded,
@@ -131,6 +132,8 @@ class Simulated:
                 self.later(0.5, lambda: self.outcome(action, data=("stack of rank 0",)))
             case RestartAgent():
                 self.later(0.5, lambda: self.outcome(action))
+            case StopJob():
+                self.later(0.5, lambda: self._stopped(action))
             case _:
                 self.later(0.05, lambda: self.outcome(action))
 
@@ -152,9 +155,15 @@ class Simulated:
             self.later(0.3, lambda: self._advanced(action))
 
     def _advanced(self, action: Resume) -> None:
-        job = self.job
+        job = self.state.jobs[action.job]
         if self.advances and job.generation == action.generation and job.stage.value == "forming":
-            self.advance()
+            self.advance(job.id)
+
+    def _stopped(self, action: StopJob) -> None:
+        for worker in list(self.state.jobs[action.job].workers.values()):
+            if worker.stage.value != "gone":
+                self._exits(worker, action.job, "signal 15")
+        self.outcome(action)
 
     def _reached(self, action: Reach) -> None:
         agent, raylet, step = self.doors.get(action.node, ("timeout", "timeout", -1))
@@ -163,16 +172,16 @@ class Simulated:
 
     # --- what happens ----------------------------------------------------------------------------------
 
-    def advance(self) -> None:
+    def advance(self, job: JobId = JOB) -> None:
         self.step += 1
-        self.tell(JobAdvanced(self.now, JOB, self.job.generation, self.step))
+        self.tell(JobAdvanced(self.now, job, self.state.jobs[job].generation, self.step))
 
     def crash(self, rank: int, how: str = "signal 9") -> None:
-        worker = self.worker(rank)
-        fact = RankExited(
-            self.now, JOB, rank, worker.id, worker.node, worker.gpu, worker.pid, self.job.generation, how
-        )
-        self.tell(fact)
+        self._exits(self.worker(rank), JOB, how)
+
+    def _exits(self, worker: Worker, job: JobId, how: str) -> None:
+        place = (worker.rank, worker.id, worker.node, worker.gpu, worker.pid)
+        self.tell(RankExited(self.now, job, *place, self.state.jobs[job].generation, how))
 
     def probed(self, node: NodeId) -> None:
         self.tell(NodeProbed(self.now, node, "exit"))

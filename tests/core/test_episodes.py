@@ -17,7 +17,7 @@ def live(cluster: Drawn, episode: list[tuple[str, int]]) -> Checked:
     return checked
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(CLUSTERS, EPISODES)
 @example(([1.0], 4, 1, 1, 1), [("silence", 1), ("missing", 0), ("drain", 0), ("finding", 18)])
 @example(([1.0], 3, 1, 1, 1), [("drain", 0), ("drain", 1), ("command", 0)])
@@ -26,7 +26,7 @@ def test_the_invariants_hold_after_every_fact(cluster: Drawn, episode: list[tupl
     live(cluster, episode)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(CLUSTERS, EPISODES)
 def test_the_same_facts_give_the_same_actions(cluster: Drawn, episode: list[tuple[str, int]]) -> None:
     lived = live(cluster, episode)
@@ -39,19 +39,12 @@ def test_the_same_facts_give_the_same_actions(cluster: Drawn, episode: list[tupl
     assert repr(state.to_plain()) == repr(lived.state.to_plain())
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(CLUSTERS, EPISODES)
 def test_when_all_is_well_again_the_job_runs_or_says_why(
     cluster: Drawn, episode: list[tuple[str, int]]
 ) -> None:
     lived = live(cluster, episode)
-    lived.fails, lived.never_starts, lived.advances = set(), set(), True
-    lived.heard(*sorted(lived.state.nodes))
-    lived.drained.clear()
-    for node in sorted(lived.state.nodes):
-        lived.command("undrain", node)
-        lived.state.nodes[node].findings.clear()
-    lived.do("control", 3)
-    lived.command("resume-actions")
+    lived.all_is_well()
     lived.run(700)
     assert lived.job.stage.value in ("running", "stopped"), lived.job.stage

@@ -1,6 +1,7 @@
 """Taking Sentinel off a cluster and bringing it back: what is over, what is kept, who may not leave yet."""
 
 import pytest
+from simulated import Simulated, ecc
 
 from sentinel.core.decide import decide
 from sentinel.core.operate import refuse_command
@@ -116,3 +117,20 @@ def test_a_restarted_controller_does_not_start_a_job_that_was_stopped(state: Sta
     end(state)
     assert fold(state, SUBMITTED, joined(101.0)) == []
     assert state.jobs[JOB].stage is JobStage.STOPPED
+
+
+def test_what_was_refused_before_evicts_nobody_after() -> None:
+    cluster = Simulated(nodes=3, world=2)
+    cluster.command("stop-actions")
+    cluster.finding(cluster.spare(), ecc())
+    cluster.command("stop-job", JOB)
+    cluster.run(2)
+    names = sorted(cluster.state.nodes)
+    for name in names:
+        cluster.tell(NodeLeft(cluster.now, name))
+    assert cluster.stages() == ["resolved"]
+    for name in names:
+        cluster.tell(NodeJoined(cluster.now, name, "10.0.0.1", 1, 1, "boot"))
+    cluster.command("resume-actions")
+    cluster.run(10)
+    assert cluster.evicted() == []

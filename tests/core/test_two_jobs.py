@@ -49,6 +49,7 @@ def test_a_job_that_waits_for_room_starts_when_another_is_stopped() -> None:
 
 def test_a_job_that_is_submitted_again_keeps_the_deadlines_of_one_whose_name_goes_on() -> None:
     cluster = Simulated(nodes=4, world=2, standbys=0)
+    cluster.advances = False
     other = submit(cluster)
     ends = other.deadline()
     assert ends in cluster.state.deadlines, "it has made no step yet"
