@@ -127,9 +127,24 @@ def _resumed(state: State, fact: Outcome, name: JobId, rules: Rules) -> list[Act
         incident.steps_lost = int(lost.split()[1]) if lost else incident.steps_lost
     if fact.ok or job.stage is not JobStage.FORMING:
         return []
+    newest = next((int(text.split()[1]) for text in fact.data if text.startswith("overtaken ")), 0)
+    if newest > job.generation and job.high_step < 0:
+        return _take_over(state, job, newest, rules)
     state.set_deadline(job.deadline(), rules.policy.broken_s)  # whoever is gone is reported first
     stuck = [w for w in job.workers.values() if f"stuck {w.id}" in fact.data]
     return reform.retire(incident_of(fact.action), job, state, stuck)
+
+
+def _take_over(state: State, job: Job, newest: int, rules: Rules) -> list[Action]:
+    """Go on where another journal, now lost, ended.
+
+    A journal that has seen the job step is never taken for the newer one: it may be a controller that was
+    thought dead, and its ranks must not train beside those of its successor.
+    """
+    job.pending = reform.upkeep(job, state).id
+    reform.break_off(job, state)
+    job.generation = newest
+    return reform.retry(state, job, rules)
 
 
 def try_again(state: State, job: Job, fact: DeadlinePassed, rules: Rules) -> list[Action]:

@@ -58,3 +58,12 @@ class Formed:
     """Completed steps that must be done again."""
     damaged: tuple[str, ...] = ()
     """One line per damaged copy that was passed over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Overtaken:
+    """A worker did not join: the job's directory belongs to a newer generation."""
+
+    generation: int
+    newest: int
+    """That generation, which this journal knows nothing of."""

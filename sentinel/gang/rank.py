@@ -15,9 +15,10 @@ from typing import Any
 import torch.distributed as dist
 
 from sentinel.gang import notices, restore
+from sentinel.gang.fence import OvertakenError
 from sentinel.gang.group import Group, Sockets, backend_for, open_store, sockets
 from sentinel.gang.keeping import Keeper
-from sentinel.gang.orders import Formed, FormOrder, WorkerSpec
+from sentinel.gang.orders import Formed, FormOrder, Overtaken, WorkerSpec
 from sentinel.gang.telling import NotFiniteError, Teller, first_line, loss_log
 from sentinel.heartbeat import HeartbeatWriter
 from sentinel.model.report import LEASE_LAPSED_EXIT, STUCK_EXIT
@@ -67,7 +68,7 @@ class RankRunner:
         self._joining = False
         self._group: Group | None = None
         self._served: dict[int, Served] = {}
-        self._formed: dict[int, Formed | str] = {}
+        self._formed: dict[int, Formed | Overtaken | str] = {}
         self._idle = True
         self._step = -1
         self._step_s = 0.0
@@ -102,8 +103,8 @@ class RankRunner:
             self._pause = True
             return self._lock.wait_for(lambda: self._idle, timeout=FORM_TIMEOUT_S)
 
-    def form(self, order: FormOrder) -> Formed:
-        """Join a generation and take over its state; returns when this rank is ready to step.
+    def form(self, order: FormOrder) -> Formed | Overtaken:
+        """Join a generation and take over its state; returns when this rank is ready to step, or may not.
 
         An order for a generation that is formed already answers at once; an older one is refused.
         """
@@ -166,6 +167,8 @@ class RankRunner:
             formed = self._join(order)
             self._answer(order, formed)
             self._steps(order, formed.step + 1)
+        except OvertakenError as error:
+            self._answer(order, Overtaken(order.generation, error.newest))
         except Exception as error:  # whatever ends a generation is told, never swallowed
             self._answer(order, first_line(error))
             if self._group is None or not self._group.aborted:
@@ -179,7 +182,7 @@ class RankRunner:
                 self._trainable.teardown()
             gc.collect()  # a group lies in cycles: its sockets and threads would stay until somebody collects
 
-    def _answer(self, order: FormOrder, formed: Formed | str) -> None:
+    def _answer(self, order: FormOrder, formed: Formed | Overtaken | str) -> None:
         with self._lock:
             self._formed.setdefault(order.generation, formed)
             self._lock.notify_all()

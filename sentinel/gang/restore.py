@@ -8,6 +8,7 @@ from typing import Any
 
 import torch.distributed as dist
 
+from sentinel.gang import fence
 from sentinel.gang.group import job_path
 from sentinel.gang.orders import Formed, FormOrder, WorkerSpec
 from sentinel.gang.snapshots import Copies, Slots, SnapshotError, decode, find, snapshots_of
@@ -18,8 +19,13 @@ def restore(trainable: Trainable, spec: WorkerSpec, order: FormOrder, memory: Pa
     """Agree with all ranks on the newest step that everyone can restore, and restore it.
 
     `done` is the newest step that this process completed; the highest over all ranks tells what is lost.
+    Raises OvertakenError, on all ranks alike.
     """
-    high = max(_gathered(order, done))
+    owner = fence.claim(Path(spec.job_dir), order.generation) if order.rank == 0 else order.generation
+    told = _gathered(order, (done, owner))
+    high, newest = max(done for done, _ in told), told[0][1]
+    if newest > order.generation:
+        raise fence.OvertakenError(newest)
     copies = find(spec.job, order.world, order.holders, memory, spec.secret) if order.rank == 0 else None
     copies = _broadcast(order, copies)
     below = None

@@ -93,6 +93,9 @@ class Workers:
         if answer["failed"]:
             raise ActionError(answer["failed"], tuple(f"stuck {worker}" for worker in answer["stuck"]))
         formed = answer["formed"]
+        if newest := max(each.get("newest", 0) for each in formed):
+            told = f"generation {newest} of another journal has trained in the job's directory"
+            raise ActionError(told, (f"overtaken {newest}",))
         first = formed[0]
         lost = max(answer["lost"] for answer in formed)
         told = f"restored step {first['step']} from {first['source']}"

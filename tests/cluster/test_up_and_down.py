@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import pytest
 from sentinel.demo.hosts import processes_below
 from sentinel.demo.ray_cluster import Cluster
 from sentinel.demo.stage import to_toml, wait
+from sentinel.gang.fence import FENCE
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
 
@@ -102,6 +104,16 @@ def test_a_cluster_is_taken_up_and_down_and_up_again(cluster: Cluster) -> None:
     told = status(cluster)
     assert (told["incidents"], [node["cordon"] for node in told["nodes"]]) == ([], ["", ""])
     assert min(_steps(cluster)[-10:]) > 10
+    assert sentinel(cluster, "down").returncode == 0
+
+
+def test_training_goes_on_though_the_journal_is_lost(cluster: Cluster) -> None:
+    before, reached = int((cluster.root / "job" / FENCE).read_text()), max(_steps(cluster))
+    shutil.rmtree(cluster.root / "state")
+    assert sentinel(cluster, "up").returncode == 0
+    wait("training goes on from the last checkpoint", 60.0, lambda: max(_steps(cluster)) > reached + 10)
+    told = status(cluster)
+    assert (told["incidents"], told["jobs"][0]["generation"]) == ([], before + 1)
     assert sentinel(cluster, "down").returncode == 0
 
 

@@ -1,0 +1,64 @@
+"""A job's directory in which a generation has formed that this journal knows nothing of."""
+
+from simulated import Simulated
+
+from sentinel.core.state import JobStage
+from sentinel.model.action import Action, Page, Resume
+from sentinel.model.fact import Outcome
+
+
+class Directory(Simulated):
+    """Nodes whose ranks ask first whose directory it is."""
+
+    owner = 0
+    """The newest generation that has formed there."""
+    stops = False
+    """An operator stops actions at that moment."""
+
+    def _answer(self, action: Action) -> None:
+        if isinstance(action, Resume) and action.generation < self.owner:
+            self.later(0.2, lambda: self._refused(action))
+        else:
+            super()._answer(action)
+
+    def _refused(self, action: Resume) -> None:
+        if self.stops:
+            self.command("stop-actions")
+        told = f"generation {self.owner} of another journal has trained in the job's directory"
+        self.tell(Outcome(self.now, action.id, ok=False, detail=told, data=(f"overtaken {self.owner}",)))
+
+
+class Taken(Directory):
+    """The journal that knew generation 57 is lost."""
+
+    owner = 57
+
+
+class TakenAndStopped(Taken):
+    """An operator is careful about it."""
+
+    stops = True
+
+
+def test_a_new_journal_goes_on_after_the_newest_generation() -> None:
+    cluster = Taken(nodes=2, world=2)
+    assert (cluster.job.generation, cluster.going(), cluster.incidents()) == (58, True, [])
+
+
+def test_a_new_journal_waits_until_actions_are_allowed() -> None:
+    cluster = TakenAndStopped(nodes=2, world=2)
+    cluster.run(100)
+    assert (cluster.job.stage, cluster.all(Resume)) == (JobStage.BROKEN, [])
+    cluster.command("resume-actions")
+    cluster.run(5)
+    assert (cluster.job.generation, cluster.going()) == (58, True)
+
+
+def test_a_journal_that_has_seen_the_job_step_never_takes_over() -> None:
+    cluster = Directory(nodes=2, world=2)
+    cluster.owner = 57  # a successor has formed it while this controller was thought dead
+    cluster.crash(0)
+    cluster.run(200)
+    assert (cluster.job.stage, cluster.evicted()) == (JobStage.BROKEN, [])
+    assert max(action.generation for action in cluster.all(Resume)) < 57
+    assert "another journal" in str(cluster.all(Page)[-1])
