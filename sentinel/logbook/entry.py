@@ -12,7 +12,7 @@ from sentinel.core.notify import place
 from sentinel.logbook.redact import redact
 from sentinel.logbook.words import action_line, fact_line, fact_raw
 from sentinel.model.action import Action, Evict, Page, Refusal, Resume
-from sentinel.model.fact import Outcome
+from sentinel.model.fact import JobStalled, Outcome
 from sentinel.model.ids import ActionId, Instant, Seconds
 from sentinel.model.incident import Incident
 from sentinel.model.journal import Line
@@ -91,12 +91,13 @@ def _evicted(incident: Incident) -> tuple[str, ...]:
 def gpu_seconds_lost(incident: Incident) -> float | None:
     """GPUs of the resumed generation x seconds from the first sign to its first new step.
 
-    Steps that had to be trained again lie within that time. None when nothing was resumed.
+    A job that stalled stood still before anybody saw it: that counts, too. Steps that had to be trained again lie within that time. None when nothing was resumed.
     """
     worlds = [len(action.seats) for action in incident.actions if isinstance(action, Resume)]
     if not worlds or "new_step" not in incident.times:
         return None
-    return max(worlds) * (incident.times["new_step"] - incident.opened)
+    stood = (fact.at - fact.stalled_s for fact in incident.evidence if isinstance(fact, JobStalled))
+    return max(worlds) * (incident.times["new_step"] - min([incident.opened, *stood]))
 
 
 def render(incident: Incident, lines: Iterable[Line] = (), runbook: Runbook | None = None) -> str:

@@ -10,7 +10,7 @@ from sentinel.logbook.book import Logbook
 from sentinel.logbook.entry import gpu_seconds_lost, render
 from sentinel.logbook.redact import redact
 from sentinel.model.action import CollectStacks, Evict, Page, Refusal, Resume, Seat, action_id
-from sentinel.model.fact import FindingReported, Outcome, RankExited, RankRaised
+from sentinel.model.fact import FindingReported, JobStalled, Outcome, RankExited, RankRaised
 from sentinel.model.finding import Finding, Health
 from sentinel.model.ids import Cause, IncidentId, JobId, NodeId, WorkerId
 from sentinel.model.incident import Blame, Diagnosis, Incident, Stage, Suspect
@@ -108,6 +108,12 @@ def test_gpu_seconds_are_unknown_without_a_new_step() -> None:
     opened = incident()
     del opened.times["new_step"]
     assert gpu_seconds_lost(opened) is None
+
+
+def test_a_job_that_stalled_lost_its_gpus_before_anybody_saw_it() -> None:
+    opened = incident()
+    opened.evidence.append(JobStalled(T0, JOB, 11, 3.5, 0.1, (), ()))
+    assert gpu_seconds_lost(opened) == 4 * (3.5 + 2.5)
 
 
 def test_stacks_are_kept_in_code_blocks_that_nothing_inside_can_close() -> None:
