@@ -4,7 +4,8 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from rich.console import Console, Group, RenderableType
+from rich import box
+from rich.console import Console, Group, JustifyMethod, RenderableType
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
@@ -12,6 +13,7 @@ from rich.text import Text
 from sentinel.core.replay import Decision
 from sentinel.logbook.words import action_line, fact_line
 from sentinel.model.action import Action
+from sentinel.web.pages import ranges
 
 Plain = Mapping[str, Any]
 
@@ -43,18 +45,9 @@ def print_incidents(answer: Plain) -> None:
     written = {row["incident"] for row in answer["logbook"]}
     rows = [_open_row(each) for each in answer["open"] if each["incident"] not in written]
     rows += [_logbook_row(row) for row in answer["logbook"]]
-    columns = (
-        "incident",
-        "opened",
-        "stage",
-        "cause",
-        "where",
-        "seen s",
-        "evicted s",
-        "new step s",
-        "steps lost",
-    )
-    Console().print(_table(columns, rows, right=columns[5:]) if rows else "no incidents")
+    columns = ("incident", "opened", "stage", "what and where", "new step s", "lost")
+    table = _table(columns, rows, right=columns[4:], wide=columns[3:])
+    Console().print(table if rows else "no incidents")
 
 
 def print_replay(decisions: Iterable[Decision]) -> int:
@@ -91,12 +84,16 @@ def _action(action: Action) -> str:
 def _status(status: Plain) -> Iterable[RenderableType]:
     yield from _alarms(status)
     yield _nodes(status)
-    for job in status["jobs"]:
-        yield _job(job)
-    if status["incidents"]:
-        yield _open(status)
-    else:
-        yield Text("nothing is open")
+    if status["jobs"]:
+        yield ""
+        yield _jobs(status["jobs"])
+    yield from (
+        Text(f"{job['job']} waits for {job['waits_for']}", "yellow")
+        for job in status["jobs"]
+        if job["waits_for"]
+    )
+    yield ""
+    yield _open(status) if status["incidents"] else Text("nothing is open")
 
 
 def _alarms(status: Plain) -> Iterable[Text]:
@@ -106,15 +103,17 @@ def _alarms(status: Plain) -> Iterable[Text]:
         yield Text(f"ACTIONS ARE FROZEN: {status['frozen']}", "bold red")
     if status["observe_only"]:
         yield Text("observe only: nothing is done but paging", "yellow")
+    if status["ray_trouble"]:
+        yield Text(f"Ray can't be asked: {status['ray_trouble']}", "yellow")
 
 
 def _nodes(status: Plain) -> RenderableType:
     """One row per node: its health, its cordon, and who of the jobs lives there."""
-    ranks: dict[str, list[str]] = {}
+    ranks: dict[str, list[int]] = {}
     standbys: dict[str, list[str]] = {}
     for job in status["jobs"]:
         for seat in job["seats"]:
-            ranks.setdefault(seat["node"], []).append(str(seat["rank"]))
+            ranks.setdefault(seat["node"], []).append(seat["rank"])
         for worker, node in job["standbys"]:
             standbys.setdefault(node, []).append(worker)
     nodes = status["nodes"]
@@ -125,28 +124,25 @@ def _nodes(status: Plain) -> RenderableType:
             _styled("silent" if node["silent"] else node["health"]),
             _seconds(node["report_age_s"]),
             str(node["gpus"]),
-            " ".join(ranks.get(node["node"], ())),
+            ranges(ranks.get(node["node"], ())),
             str(len(standbys.get(node["node"], ()))),
             escape(
-                "; ".join(filter(None, (node["cordon"] and f"cordoned: {node['cordon']}", *node["findings"])))
+                "\n".join(filter(None, (node["cordon"] and f"cordoned: {node['cordon']}", *node["findings"])))
             ),
         )
         for node in shown
     ]
-    title = f"{status['cluster']}: {len(nodes)} nodes"
+    title = f"{status['cluster']}: {len(nodes)} node{'s' * (len(nodes) != 1)}"
     title += f", {len(nodes) - len(shown)} of them well and not shown" if len(shown) < len(nodes) else ""
-    columns = ("node", "health", "heard s ago", "gpus", "ranks", "standbys", "remarks")
-    return _table(columns, rows, title, right=("heard s ago", "gpus", "standbys"))
+    columns = ("node", "health", "heard s", "gpus", "ranks", "standbys", "remarks")
+    return _table(columns, rows, title, right=("heard s", "gpus", "standbys"), wide=("ranks", "remarks"))
 
 
 def _needs_a_look(node: Plain) -> bool:
     return bool(node["health"] != "ok" or node["silent"] or node["cordon"])
 
 
-def _job(job: Plain) -> RenderableType:
-    seats = job["seats"]
-    short = len(seats) < job["wanted"]
-    pace = job["median_step_s"]
+def _jobs(jobs: Sequence[Plain]) -> RenderableType:
     rows = [
         (
             escape(job["job"]),
@@ -154,13 +150,18 @@ def _job(job: Plain) -> RenderableType:
             str(job["generation"]),
             str(job["step"]) if job["step"] >= 0 else "-",
             str(job["snapshot_step"]) if job["snapshot_step"] >= 0 else "-",
-            f"{pace:.3f}" if pace is not None else "-",
-            f"[{'yellow' if short else 'green'}]{len(seats)} of {job['wanted']}[/]",
+            f"{job['median_step_s']:.3f}" if job["median_step_s"] is not None else "-",
+            _of(len(job["seats"]), job["wanted"]),
             str(len(job["standbys"])),
         )
+        for job in jobs
     ]
     columns = ("job", "stage", "generation", "step", "snapshot", "s a step", "ranks", "standbys")
     return _table(columns, rows, right=columns[2:])
+
+
+def _of(seats: int, wanted: int) -> str:
+    return f"[{'yellow' if seats < wanted else 'green'}]{seats} of {wanted}[/]"
 
 
 def _open(status: Plain) -> RenderableType:
@@ -169,42 +170,56 @@ def _open(status: Plain) -> RenderableType:
             escape(each["incident"]),
             _styled(each["stage"]),
             _seconds(status["now"] - each["opened"]),
-            escape(each["title"]),
-            escape(each["where"]),
-            escape(each["acked_by"]),
-            escape(each["why"]),
+            escape("\n".join(_told(each))),
         )
         for each in status["incidents"]
     ]
-    columns = ("incident", "stage", "open for s", "what", "where", "acknowledged", "why")
-    return _table(columns, rows, "open incidents", right=("open for s",))
+    columns = ("incident", "stage", "open for s", "what, where and why")
+    return _table(columns, rows, "open incidents", right=("open for s",), wide=columns[3:])
+
+
+def _told(incident: Plain) -> Iterable[str]:
+    where = f": {incident['where']}" if incident["where"] else ""
+    yield f"{incident['title']}{where}"
+    if incident["why"]:
+        yield incident["why"]
+    if incident["acked_by"]:
+        yield f"acknowledged by {incident['acked_by']}"
 
 
 def _open_row(incident: Plain) -> Sequence[str]:
     known = (incident["incident"], _when(incident["opened"]))
-    return (*map(escape, known), _styled(incident["stage"]), "", escape(incident["where"]), "", "", "", "")
+    return (*map(escape, known), _styled(incident["stage"]), escape(incident["where"]), "", "")
 
 
 def _logbook_row(row: Plain) -> Sequence[str]:
-    times = (row["times"].get(stage) for stage in ("detected", "evicted", "new_step"))
     lost = row["steps_lost"]
+    evicted = row["evicted"] and f"evicted: {', '.join(row['evicted'])}"
     return (
         escape(row["incident"]),
         _when(row["opened"]),
         _styled(row["stage"]),
-        escape(row["cause"]),
-        escape(row["where"]),
-        *map(_seconds, times),
+        escape("\n".join(filter(None, (row["cause"], row["where"], evicted)))),
+        _seconds(row["times"].get("new_step")),
         "-" if lost is None else str(lost),
     )
 
 
 def _table(
-    columns: Sequence[str], rows: Iterable[Sequence[str]], title: str = "", right: Sequence[str] = ()
+    columns: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    title: str = "",
+    right: Sequence[str] = (),
+    wide: Sequence[str] = (),
 ) -> Table:
-    table = Table(title=escape(title) or None, title_justify="left")
+    """Make a table for terminals of 80 columns, too: where it is too wide, the `wide` columns wrap."""
+    title_ = escape(title) or None
+    table = Table(
+        title=title_, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0)
+    )
     for column in columns:
-        table.add_column(column, justify="right" if column in right else "left")
+        side: JustifyMethod = "right" if column in right else "left"
+        table.add_column(column, justify=side, no_wrap=bool(wide) and column not in wide)
     for row in rows:
         table.add_row(*row)
     return table
@@ -219,4 +234,4 @@ def _seconds(value: float | None) -> str:
 
 
 def _when(instant: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(instant))
+    return time.strftime("%m-%d %H:%M:%S", time.localtime(instant))

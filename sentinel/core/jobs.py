@@ -42,11 +42,24 @@ def _start_over(state: State, job: Job, fact: JobSubmitted) -> None:
 
 def place(state: State, job: Job, rules: Rules) -> list[Action]:
     """Start a new job once there are GPUs for all its ranks; in observe-only mode too: it was asked for."""
-    room = sum(node.gpus for node in state.nodes.values() if node.usable)
     waits = job.stage is JobStage.WAITING and not job.workers
-    if not waits or room < job.world or state.stopped or state.frozen:
+    if not waits or _gpus(state) < job.world or state.stopped or state.frozen:
         return []
     return list(reform.resume(reform.upkeep(job, state), job, state, rules))
+
+
+def _gpus(state: State) -> int:
+    return sum(node.gpus for node in state.nodes.values() if node.usable)
+
+
+def waits_for(state: State, job: Job) -> str:
+    """Say what a job that waits needs; empty for any other."""
+    if job.stage is not JobStage.WAITING:
+        return ""
+    if job.workers:
+        return f"{job.lacking} processes that start"
+    usable = sum(node.usable for node in state.nodes.values())
+    return f"{job.world} GPUs; {usable} usable nodes have {_gpus(state)}"
 
 
 def worker_ready(state: State, fact: WorkerReady, rules: Rules) -> list[Action]:

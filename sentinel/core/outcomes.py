@@ -127,8 +127,8 @@ def _resumed(state: State, fact: Outcome, name: JobId, rules: Rules) -> list[Act
         incident.steps_lost = int(lost.split()[1]) if lost else incident.steps_lost
     if fact.ok or job.stage is not JobStage.FORMING:
         return []
-    newest = next((int(text.split()[1]) for text in fact.data if text.startswith("overtaken ")), 0)
-    if newest > job.generation and job.high_step < 0:
+    newest = next((int(text.split()[1]) for text in fact.data if text.startswith("overtaken ")), -1)
+    if newest >= job.generation and job.high_step < 0:
         return _take_over(state, job, newest, rules)
     state.set_deadline(job.deadline(), rules.policy.broken_s)  # whoever is gone is reported first
     stuck = [w for w in job.workers.values() if f"stuck {w.id}" in fact.data]

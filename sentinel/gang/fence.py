@@ -7,7 +7,7 @@ FENCE = "generation"
 
 
 class OvertakenError(RuntimeError):
-    """A newer generation has formed in this directory: this one must not train there."""
+    """Another journal has formed this generation or a newer one here: ours must not train there."""
 
     def __init__(self, newest: int) -> None:
         super().__init__(f"generation {newest} has formed here before: its journal is another one")
@@ -15,21 +15,23 @@ class OvertakenError(RuntimeError):
 
 
 def claim(directory: Path, generation: int) -> int:
-    """Make the directory this generation's, unless a newer one has it; returns whose it is.
+    """Make the directory this generation's; returns -1, or the number that has it and is no older.
 
-    A volume that is full or does not answer stops no recovery: then the directory is this generation's.
+    The same number is another journal's: a generation forms once. A volume that is full or does not answer
+    stops no recovery: then nobody else has the directory.
     """
     fence = directory / FENCE
     try:
         newest = _read(fence)
-        if newest < generation:
-            directory.mkdir(parents=True, exist_ok=True)
-            draft = fence.with_name(f"{FENCE}.{os.getpid()}")
-            draft.write_text(str(generation), encoding="ascii")
-            draft.rename(fence)
+        if newest >= generation:
+            return newest
+        directory.mkdir(parents=True, exist_ok=True)
+        draft = fence.with_name(f"{FENCE}.{os.getpid()}")
+        draft.write_text(str(generation), encoding="ascii")
+        draft.rename(fence)
     except OSError:
-        return generation
-    return max(newest, generation)
+        pass
+    return -1
 
 
 def _read(fence: Path) -> int:

@@ -56,6 +56,7 @@ class RankRunner:
         self._beats = HeartbeatWriter(
             memory / "beats" / f"{worker}.beat", job=spec.job, worker=worker, gpu=-1
         )
+        os.environ["SENTINEL_JOB_DIR"] = spec.job_dir
         if spec.trainer_config:
             os.environ["SENTINEL_TRAINER"] = spec.trainer_config
         self._trainable = load_trainable(spec.trainable)

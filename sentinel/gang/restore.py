@@ -21,10 +21,10 @@ def restore(trainable: Trainable, spec: WorkerSpec, order: FormOrder, memory: Pa
     `done` is the newest step that this process completed; the highest over all ranks tells what is lost.
     Raises OvertakenError, on all ranks alike.
     """
-    owner = fence.claim(Path(spec.job_dir), order.generation) if order.rank == 0 else order.generation
+    owner = fence.claim(Path(spec.job_dir), order.generation) if order.rank == 0 else -1
     told = _gathered(order, (done, owner))
     high, newest = max(done for done, _ in told), told[0][1]
-    if newest > order.generation:
+    if newest >= 0:
         raise fence.OvertakenError(newest)
     copies = find(spec.job, order.world, order.holders, memory, spec.secret) if order.rank == 0 else None
     copies = _broadcast(order, copies)

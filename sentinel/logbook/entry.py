@@ -91,7 +91,8 @@ def _evicted(incident: Incident) -> tuple[str, ...]:
 def gpu_seconds_lost(incident: Incident) -> float | None:
     """GPUs of the resumed generation x seconds from the first sign to its first new step.
 
-    A job that stalled stood still before anybody saw it: that counts, too. Steps that had to be trained again lie within that time. None when nothing was resumed.
+    A job that stalled stood still before anybody saw it: that counts, too. Steps that had to be trained
+    again lie within that time. None when nothing was resumed.
     """
     worlds = [len(action.seats) for action in incident.actions if isinstance(action, Resume)]
     if not worlds or "new_step" not in incident.times:

@@ -96,8 +96,8 @@ class Controller:
         self._performer = Performer(hands, self._agents, self.ledger.state, self._learn, self.now)
         self._inbox = Inbox(self.ledger, self.watch, self._agents.done, self.now)
         self._rounds = AgentRounds(hands, self._agents, self.ledger.state, self.watch, self.now)
-        name = settings.cluster.name
-        self.view = ControllerView(name, self.ledger, self.watch, self.scribe.logbook, self.now)
+        name, logbook = settings.cluster.name, self.scribe.logbook
+        self.view = ControllerView(name, self.ledger, self.watch, logbook, self._link, self.now)
 
     async def run(self) -> None:
         """Serve until cancelled. Raises OSError, before anything is done, when the web port is taken."""

@@ -35,6 +35,8 @@ class Link:
         self._socket: zmq.asyncio.Socket | None = None
         self.process: asyncio.subprocess.Process | None = None
         self.up = asyncio.Event()
+        self.trouble = f"{address} has not answered yet"
+        """Why Ray can't be asked; empty while it can."""
 
     async def run(self) -> None:
         """Keep a child alive until cancelled."""
@@ -59,7 +61,8 @@ class Link:
         reader = asyncio.create_task(self._read(self._socket))
         try:
             code = await self.process.wait()
-            log.warning("link-ended", code=code)
+            self.trouble = self.trouble or f"the ray link ended with code {code}: {self._log_path}"
+            log.warning("link-ended", code=code, trouble=self.trouble)
         finally:
             self.up.clear()
             reader.cancel()
@@ -79,7 +82,7 @@ class Link:
         while True:
             reply = msgpack.unpackb(await socket.recv())
             if reply["id"] == 0:
-                self.up.set()
+                self._introduced(reply)
                 continue
             waiting = self._waiting.pop(reply["id"], None)
             if waiting is None or waiting.done():
@@ -88,6 +91,12 @@ class Link:
                 waiting.set_result(reply["data"])
             else:
                 waiting.set_exception(LinkError(reply["detail"]))
+
+    def _introduced(self, reply: dict[str, Any]) -> None:
+        """The child has joined Ray, or can't."""
+        self.trouble = reply["detail"]
+        if reply["ok"]:
+            self.up.set()
 
     async def ask(self, op: str, timeout: Seconds = 60.0, **args: Any) -> Any:
         """Have the child do something. Raises LinkError when it fails, dies or takes too long."""
@@ -101,7 +110,8 @@ class Link:
                 await self._socket.send(msgpack.packb({"id": number, "op": op, "args": args}))
                 return await answer
         except TimeoutError:
-            raise LinkError(f"{op}: no answer within {timeout:.0f} s") from None
+            why = f": {self.trouble}" if self.trouble else ""
+            raise LinkError(f"{op}: no answer within {timeout:.0f} s{why}") from None
 
 
 def _endpoint(path: Path) -> str:

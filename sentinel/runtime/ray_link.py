@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NoReturn
@@ -41,7 +41,7 @@ class RayLink:
                 "alive": node["Alive"],
                 "address": node["NodeManagerAddress"],
                 "port": node["NodeManagerPort"],
-                "head": "node:__internal_head__" in node["Resources"],
+                "trains": _trains(node["Resources"]),
             }
             for node in self._ray.nodes()
         ]
@@ -160,6 +160,11 @@ class RayLink:
         raise ValueError(f"Ray knows no living node {node!r}")
 
 
+def _trains(resources: Mapping[str, float]) -> bool:
+    """Say whether a node is for training: Ray's head is if it has GPUs that Ray may use."""
+    return "node:__internal_head__" not in resources or resources.get("GPU", 0) > 0
+
+
 def launch_detached(argv: list[str], env: dict[str, str]) -> int:
     """Start a process that outlives whoever started it: a session of its own, adopted by init."""
     reader, writer = os.pipe()
@@ -194,11 +199,17 @@ def _become_agent(writer: int, argv: list[str], env: dict[str, str]) -> NoReturn
 
 
 def serve(endpoint: str, address: str) -> None:
-    """Answer requests until the controller is gone."""
+    """Answer requests until the controller is gone. Raises what Ray raises when it can't be joined."""
     context: zmq.Context[Any] = zmq.Context.instance()
-    link = RayLink(address)
     requests = context.socket(zmq.PAIR)
     requests.connect(endpoint)
+    try:
+        link = RayLink(address)
+    except Exception as error:
+        known = error.__cause__ if isinstance(error.__cause__, Exception) else error  # it says more
+        requests.send(msgpack.packb({"id": 0, "ok": False, "detail": _one_line(known), "data": None}))
+        requests.close(linger=1000)
+        raise
     answers = context.socket(zmq.PULL)
     answers.bind("inproc://answers")
     pool = ThreadPoolExecutor(16)

@@ -49,7 +49,7 @@ class AgentRounds:
             self._hands.raylets.update(doors)
             known = any(not node.left for node in self._state.nodes.values())
             if not known or self._now() - self._started > grace:
-                await self._start_missing(NodeId(node["node"]) for node in nodes if not node["head"])
+                await self._start_missing(NodeId(node["node"]) for node in nodes if node["trains"])
             await asyncio.sleep(EVERY_S)
 
     async def _start_missing(self, nodes: Iterable[NodeId]) -> None:

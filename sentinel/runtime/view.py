@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 
 from sentinel.core.crew import WorkerStage
+from sentinel.core.jobs import waits_for
 from sentinel.core.notify import place
 from sentinel.core.state import Job, Node
 from sentinel.core.watch import Watch
@@ -16,6 +17,7 @@ from sentinel.model.finding import Health
 from sentinel.model.ids import Instant
 from sentinel.model.incident import Incident
 from sentinel.runtime.ledger import Ledger
+from sentinel.runtime.link import Link
 from sentinel.web.view import DecisionView, IncidentView, JobView, NodeView, SeatView, Status
 
 WORST = (Health.CRITICAL, Health.WARNING, Health.UNKNOWN)
@@ -26,10 +28,16 @@ class ControllerView:
     """The controller as the pages see it."""
 
     def __init__(
-        self, cluster: str, ledger: Ledger, watch: Watch, logbook: Logbook, now: Callable[[], Instant]
+        self,
+        cluster: str,
+        ledger: Ledger,
+        watch: Watch,
+        logbook: Logbook,
+        link: Link,
+        now: Callable[[], Instant],
     ) -> None:
         self._cluster, self._ledger, self._watch, self._logbook = cluster, ledger, watch, logbook
-        self._now = now
+        self._link, self._now = link, now
         self._started = now()
 
     def status(self) -> Status:
@@ -48,6 +56,7 @@ class ControllerView:
             frozen=state.frozen,
             stopped=state.stopped,
             observe_only=self._ledger.rules.policy.observe_only,
+            ray_trouble=self._link.trouble,
         )
 
     def search(self, query: str) -> Sequence[Row]:
@@ -90,6 +99,7 @@ class ControllerView:
             watch.median_step(job.id),
             watch.step_age(job.id, self._now()),
             min(snapshots, default=-1),
+            waits_for(self._ledger.state, job),
         )
 
     def _incident(self, incident: Incident) -> IncidentView:

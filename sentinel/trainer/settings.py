@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 SETTINGS_VARIABLE = "SENTINEL_TRAINER"
+JOB_DIR_VARIABLE = "SENTINEL_JOB_DIR"
 """Environment variable that holds the path of the settings file."""
 
 
@@ -17,7 +18,7 @@ class TrainerSettings:
     """Sizes and rates of one run; the defaults let two cores carry a demo of four ranks."""
 
     data: str
-    """Dataset directory; created from the seed when it does not exist."""
+    """Dataset directory, by default the job's own `data`; created from the seed when it does not exist."""
     seed: int = 0
     vocabulary: int = 256
     sequence: int = 32
@@ -56,7 +57,9 @@ def read_settings(path: str | os.PathLike[str] | None = None, **chosen: Any) -> 
     Raises ValueError in one line for an unknown key, a wrong type or a missing value.
     """
     path = path or os.environ.get(SETTINGS_VARIABLE)
-    values = {**(_parse(Path(path)) if path else {}), **chosen}
+    job_dir = os.environ.get(JOB_DIR_VARIABLE)
+    given = {"data": str(Path(job_dir, "data"))} if job_dir else {}
+    values = {**given, **(_parse(Path(path)) if path else {}), **chosen}
     _check(values, where=str(path or "trainer settings"))
     return TrainerSettings(**values)
 

@@ -47,6 +47,7 @@ def _cluster(status: Status) -> Iterator[Metric]:
     )
     yield _gauge("actions_frozen", "1 while Sentinel takes no action by itself.", bool(status.frozen))
     yield _gauge("actions_stopped", "1 while an operator has stopped all actions.", bool(status.stopped))
+    yield _gauge("ray_up", "1 while Ray can be asked.", not status.ray_trouble)
     yield _gauge("observe_only", "1 in observe-only mode.", status.observe_only)
     yield _gauge("controller_start_time_seconds", "When this controller took over.", status.started)
 

@@ -45,7 +45,7 @@ def training(job: JobView) -> str:
     if job.stage == "forming":
         return f"{job.job} is forming generation {job.generation}; its last step is {job.step}."
     if job.stage != "running":
-        return f"{job.job} is {job.stage}."
+        return f"{job.job} is {job.stage}{job.waits_for and ' for '}{job.waits_for}."
     return f"{job.job} is training with {len(job.seats)} of {job.wanted} ranks."
 
 
@@ -83,6 +83,7 @@ def _doubts(status: Status) -> tuple[str, ...]:
         for job in status.jobs
         if job.stage == "running" and len(job.seats) < job.wanted
     ]
+    ray = [f"Ray can't be asked: {status.ray_trouble}."] if status.ray_trouble else []
     counts = [f"Silent nodes: {silent} of {len(status.nodes)}."] if silent else []
     counts += [f"Nodes with critical findings that are not cordoned: {critical}."] if critical else []
-    return (*idle, *shrunk, *counts)
+    return (*ray, *idle, *shrunk, *counts)

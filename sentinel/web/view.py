@@ -60,6 +60,8 @@ class JobView:
     """Since the last new step."""
     snapshot_step: int = -1
     """Newest step that a complete memory snapshot holds."""
+    waits_for: str = ""
+    """What a job that waits needs; empty for any other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +113,8 @@ class Status:
     stopped: str = ""
     """Who stopped all actions; empty when nobody did."""
     observe_only: bool = False
+    ray_trouble: str = ""
+    """Why Ray can't be asked; empty while it can."""
 
 
 class View(Protocol):

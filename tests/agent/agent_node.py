@@ -80,8 +80,8 @@ class Node:
 
     def __post_init__(self) -> None:
         self.keys = ensure_keys(self.root / "keys")
-        self.memory = self.root / "m"
-        self.memory.mkdir()
+        self.memory = self.root / "sentinel-test" / "m"
+        self.memory.mkdir(parents=True)
         self.kernel_log = self.root / "kern.log"
         self.kernel_log.touch()
         self.devices = self.root / "gpus.json"

@@ -28,7 +28,7 @@ def test_an_agent_leaves_nothing_in_memory(node: Node, acknowledging: bool) -> N
 
     asyncio.run(scenario())
     assert node.processes[0].returncode == 0
-    assert not node.memory.exists()
+    assert not node.memory.parent.exists()
 
 
 def test_an_agent_stays_while_ranks_live_on_its_node(node: Node) -> None:

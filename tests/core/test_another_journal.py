@@ -16,7 +16,7 @@ class Directory(Simulated):
     """An operator stops actions at that moment."""
 
     def _answer(self, action: Action) -> None:
-        if isinstance(action, Resume) and action.generation < self.owner:
+        if isinstance(action, Resume) and action.generation <= self.owner:
             self.later(0.2, lambda: self._refused(action))
         else:
             super()._answer(action)

@@ -67,6 +67,13 @@ def test_bad_settings_are_one_line(tmp_path, name: str, text: str, error: str) -
     assert "\n" not in str(raised.value)
 
 
+def test_a_job_without_settings_has_its_data_in_its_directory(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("SENTINEL_JOB_DIR", str(tmp_path))
+    assert read_settings(dim=48) == TrainerSettings(data=str(tmp_path / "data"), dim=48)
+    (tmp_path / "t.json").write_text('{"data": "d"}')
+    assert read_settings(tmp_path / "t.json").data == "d"
+
+
 def test_chosen_values_win_over_the_file(tmp_path, monkeypatch) -> None:
     (tmp_path / "t.toml").write_text('data = "d"\ndim = 32\nstep_seconds = 1\n')
     monkeypatch.setenv("SENTINEL_TRAINER", str(tmp_path / "t.toml"))

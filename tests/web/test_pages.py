@@ -44,6 +44,12 @@ from sentinel.web.view import NodeView, Status
             "No open incident, but look here",
             id="shrunk",
         ),
+        pytest.param(
+            replace(QUIET, ray_trouble="the token is wrong"),
+            Level.NOTICE,
+            "No open incident, but look here",
+            id="Ray is away",
+        ),
         pytest.param(Status(0.0, "a", 0.0), Level.GOOD, "All is well", id="nothing there yet"),
     ],
 )

@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import sys
+from pathlib import Path
 
 import zmq
 
@@ -41,8 +42,16 @@ def run(settings: AgentSettings) -> None:
         holder.close()
         uplink.close()
         if agent.leaving:
-            shutil.rmtree(settings.memory, ignore_errors=True)
+            _remove(settings.memory)
         os.close(locked)
+
+
+def _remove(memory: Path) -> None:
+    """Leave nothing in the host's memory; the cluster's folder goes with the last of its nodes."""
+    shutil.rmtree(memory, ignore_errors=True)
+    if memory.parent.name.startswith("sentinel-"):
+        with contextlib.suppress(OSError):  # another node of this host is there
+            memory.parent.rmdir()
 
 
 def _holder(settings: AgentSettings, keys: Keys) -> SnapshotHolder:

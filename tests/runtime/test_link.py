@@ -1,0 +1,38 @@
+"""The controller's end of the ray link says why Ray can't be asked."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from sentinel.runtime.link import Link, LinkError
+from sentinel.runtime.ray_link import _trains
+
+HEAD = "node:__internal_head__"
+
+
+def test_a_link_that_cannot_join_ray_says_why(tmp_path: Path) -> None:
+    async def trouble() -> str:
+        link = Link("nonsense", tmp_path)
+        assert link.trouble == "nonsense has not answered yet"
+        running = asyncio.create_task(link.run())
+        try:
+            async with asyncio.timeout(60.0):
+                while "ValueError" not in link.trouble:
+                    await asyncio.sleep(0.05)
+            with pytest.raises(LinkError, match="nodes: no answer within 0 s: ValueError: Invalid address"):
+                await link.ask("nodes", timeout=0.1)
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+        return link.trouble
+
+    assert "\n" not in asyncio.run(trouble())
+
+
+@pytest.mark.parametrize(
+    ("resources", "trains"),
+    [({"CPU": 8.0}, True), ({HEAD: 1.0, "CPU": 8.0}, False), ({HEAD: 1.0, "GPU": 1.0}, True)],
+)
+def test_rays_head_trains_if_it_has_gpus(resources: dict[str, float], trains: bool) -> None:
+    assert _trains(resources) is trains
