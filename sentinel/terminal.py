@@ -88,9 +88,7 @@ def _status(status: Plain) -> Iterable[RenderableType]:
         yield ""
         yield _jobs(status["jobs"])
     yield from (
-        Text(f"{job['job']} waits for {job['waits_for']}", "yellow")
-        for job in status["jobs"]
-        if job["waits_for"]
+        Text(f"{job['job']} needs {job['needs']}", "yellow") for job in status["jobs"] if job["needs"]
     )
     yield ""
     yield _open(status) if status["incidents"] else Text("nothing is open")
@@ -135,7 +133,9 @@ def _nodes(status: Plain) -> RenderableType:
     title = f"{status['cluster']}: {len(nodes)} node{'s' * (len(nodes) != 1)}"
     title += f", {len(nodes) - len(shown)} of them well and not shown" if len(shown) < len(nodes) else ""
     columns = ("node", "health", "heard s", "gpus", "ranks", "standbys", "remarks")
-    return _table(columns, rows, title, right=("heard s", "gpus", "standbys"), wide=("ranks", "remarks"))
+    return _table(
+        columns, rows, title, right=("heard s", "gpus", "standbys"), wide=("node", "ranks", "remarks")
+    )
 
 
 def _needs_a_look(node: Plain) -> bool:
@@ -219,7 +219,7 @@ def _table(
     )
     for column in columns:
         side: JustifyMethod = "right" if column in right else "left"
-        table.add_column(column, justify=side, no_wrap=bool(wide) and column not in wide)
+        table.add_column(column, justify=side, no_wrap=bool(wide) and column not in wide, overflow="fold")
     for row in rows:
         table.add_row(*row)
     return table

@@ -56,6 +56,8 @@ class Journal:
             self._db = connect(self.path, max_bytes)
             self.snapshot_seq = self._newest_snapshot()
             self.last_seq = self._newest_line()
+            self.id: str = self._query("SELECT id FROM identity", ())[0][0]
+            """Drawn when the file was made: no other journal has it."""
         except BaseException:
             os.close(self._lock)
             raise

@@ -32,6 +32,12 @@ PRAGMA application_id = {application_id};
 PRAGMA user_version = {version};
 COMMIT;
 """
+_IDENTITY = """
+BEGIN IMMEDIATE;
+CREATE TABLE identity (id TEXT NOT NULL);
+INSERT INTO identity VALUES (lower(hex(randomblob(8))));
+COMMIT;
+"""
 _PERMANENT = {
     sqlite3.SQLITE_CORRUPT,
     sqlite3.SQLITE_NOTADB,
@@ -122,6 +128,8 @@ def _prepare(db: sqlite3.Connection, path: Path, max_bytes: int | None) -> None:
         db.execute(f"PRAGMA max_page_count = {max(1, max_bytes // _PAGE_BYTES)}")
     if fresh:
         db.executescript(_TABLES.format(application_id=APPLICATION_ID, version=VERSION))
+    if not db.execute("SELECT count(*) FROM sqlite_master WHERE name = 'identity'").fetchone()[0]:
+        db.executescript(_IDENTITY)
 
 
 def _check_version(db: sqlite3.Connection, path: Path) -> None:

@@ -6,15 +6,18 @@ from sentinel.model.ids import NodeId
 HOUR = 3600.0
 
 
-def refuse_action(state: State, rules: Rules) -> str:
-    """Why nothing may be done at all at the moment; empty when actions are allowed."""
+def refuse_start(state: State) -> str:
+    """Why no job may start at the moment; empty when it may. In observe-only mode too: it was asked for."""
     if state.stopped:
         return f"actions are stopped: {state.stopped}"
     if state.frozen:
         return f"actions are frozen: {state.frozen}"
-    if rules.policy.observe_only:
-        return "observe-only mode"
     return ""
+
+
+def refuse_action(state: State, rules: Rules) -> str:
+    """Why nothing may be done by Sentinel's own decision; empty when actions are allowed."""
+    return refuse_start(state) or ("observe-only mode" if rules.policy.observe_only else "")
 
 
 def refuse_eviction(state: State, rules: Rules, node: NodeId, confidence: float) -> str:

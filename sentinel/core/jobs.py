@@ -3,7 +3,9 @@
 from sentinel.core import incidents, reform
 from sentinel.core.conclude import conclude, leave_cordoned, resolve
 from sentinel.core.crew import Crew, WorkerStage
+from sentinel.core.evict import refuse_action, refuse_start
 from sentinel.core.remedy import of, on_cordoned
+from sentinel.core.seating import Cannot, Wait, seat
 from sentinel.core.state import Job, JobStage, Rules, State
 from sentinel.model.action import Action
 from sentinel.model.fact import JobAdvanced, JobSubmitted, JobUnderway, RankRaised, WorkerReady
@@ -41,9 +43,9 @@ def _start_over(state: State, job: Job, fact: JobSubmitted) -> None:
 
 
 def place(state: State, job: Job, rules: Rules) -> list[Action]:
-    """Start a new job once there are GPUs for all its ranks; in observe-only mode too: it was asked for."""
+    """Start a new job once there are GPUs for all its ranks."""
     waits = job.stage is JobStage.WAITING and not job.workers
-    if not waits or _gpus(state) < job.world or state.stopped or state.frozen:
+    if not waits or _gpus(state) < job.world or refuse_start(state):
         return []
     return list(reform.resume(reform.upkeep(job, state), job, state, rules))
 
@@ -52,14 +54,21 @@ def _gpus(state: State) -> int:
     return sum(node.gpus for node in state.nodes.values() if node.usable)
 
 
-def waits_for(state: State, job: Job) -> str:
-    """Say what a job that waits needs; empty for any other."""
-    if job.stage is not JobStage.WAITING:
+def needs(state: State, job: Job, rules: Rules) -> str:
+    """Say what a job that does not train waits for; empty when it trains, forms, or was stopped."""
+    if job.stage not in (JobStage.WAITING, JobStage.BROKEN):
         return ""
-    if job.workers:
-        return f"{job.lacking} processes that start"
-    usable = sum(node.usable for node in state.nodes.values())
-    return f"{job.world} GPUs; {usable} usable nodes have {_gpus(state)}"
+    if blocked := refuse_start(state) if job.high_step < 0 else refuse_action(state, rules):
+        return f"permission: {blocked}"
+    if _gpus(state) < job.world and not job.workers:
+        usable = sum(node.usable for node in state.nodes.values())
+        return f"{job.world} GPUs: the {usable} usable nodes have {_gpus(state)}"
+    match seat(state, job, ()):
+        case Cannot(reason=reason):
+            return f"a place: {reason}"
+        case Wait(lacking=lacking):
+            return f"{lacking} workers that are starting"
+    return ""
 
 
 def worker_ready(state: State, fact: WorkerReady, rules: Rules) -> list[Action]:

@@ -35,7 +35,8 @@ def joined(state: State, fact: NodeJoined, rules: Rules) -> list[Action]:
 def left(state: State, fact: NodeLeft, rules: Rules) -> list[Action]:
     """Sentinel is taken off a node; its workers are no business of ours any more.
 
-    What was seen there and not acted on is over, too: the checks will find again what still holds.
+    With the last node all that was seen on nodes and not acted on is over, too: the checks will find again
+    what still holds. What froze actions comes last, so that nothing is caught up with meanwhile.
     """
     node = state.nodes.get(fact.node)
     if node is None:
@@ -46,13 +47,16 @@ def left(state: State, fact: NodeLeft, rules: Rules) -> list[Action]:
     for job in state.jobs.values():
         job.workers = {name: worker for name, worker in job.workers.items() if worker.node != fact.node}
         job.crew = Crew.of(job.workers, job.seats)
-    actions: list[Action] = []
-    for incident in list(state.open_incidents()):
-        seen = {f.node for f in incident.evidence if isinstance(f, NodeSilent | FindingReported)}
-        gone = fact.node in seen and all(state.nodes[name].left for name in seen)
-        if gone and not any(each.cordon and each.cordon.by == incident.id for each in state.nodes.values()):
-            actions += resolve(incident, state, rules)
-    return actions
+    if not all(each.left for each in state.nodes.values()):
+        return []
+    cordoned = {each.cordon.by for each in state.nodes.values() if each.cordon}
+    over = [i for i in state.open_incidents() if i.id not in cordoned and _seen_on_nodes(i)]
+    over.sort(key=lambda incident: of(incident.diagnosis, rules) is Remedy.FREEZE)
+    return [action for incident in over for action in resolve(incident, state, rules)]
+
+
+def _seen_on_nodes(incident: Incident) -> bool:
+    return any(isinstance(fact, NodeSilent | FindingReported) for fact in incident.evidence)
 
 
 def heard(state: State, fact: NodeHeard | NodeJoined, rules: Rules) -> list[Action]:

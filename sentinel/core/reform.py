@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 
 from sentinel.core.crew import Worker, WorkerStage
-from sentinel.core.evict import refuse_action
+from sentinel.core.evict import refuse_action, refuse_start
 from sentinel.core.seating import Cannot, Seated, Wait, missing_standbys, seat
 from sentinel.core.state import Job, JobStage, Rules, State
 from sentinel.model.action import Action, Evict, Refusal, Resume, Seat, StartWorker, StopWorker, action_id
@@ -112,9 +112,9 @@ def _sit(job: Job, state: State, left: Iterable[Seat], taken: Iterable[Seat]) ->
 
 
 def break_off(job: Job, state: State) -> None:
-    """The present generation is over."""
+    """The present generation is over, if there was one."""
     state.deadlines.pop(job.deadline(), None)
-    job.stage = JobStage.BROKEN
+    job.stage = JobStage.BROKEN if job.generation else JobStage.WAITING
 
 
 def retire(incident: IncidentId, job: Job, state: State, workers: Iterable[Worker]) -> list[Action]:
@@ -147,8 +147,9 @@ def refill(job: Job, state: State, rules: Rules) -> list[Action]:
 
 
 def retry(state: State, job: Job, rules: Rules) -> list[Action]:
-    """Resume a job that waited for workers, nodes or permission."""
-    if not job.pending or refuse_action(state, rules):
+    """Resume a job that waited for workers, nodes or permission; to start one is no remedy."""
+    starts = job.high_step < 0 and job.pending == upkeep(job, state).id
+    if not job.pending or (refuse_start(state) if starts else refuse_action(state, rules)):
         return []
     known = state.incidents.get(IncidentId(job.pending))
     waiting = upkeep(job, state) if known is None or known.stage is Stage.RESOLVED else known

@@ -1,42 +1,46 @@
-"""Whose a job's directory is: the newest generation's that ever formed there, of this journal or another."""
+"""Whose a job's directory is: the journal whose generations form there, and the newest of them."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 FENCE = "generation"
 
 
 class OvertakenError(RuntimeError):
-    """Another journal has formed this generation or a newer one here: ours must not train there."""
+    """The directory is another journal's: ours must not train there."""
 
     def __init__(self, newest: int) -> None:
-        super().__init__(f"generation {newest} has formed here before: its journal is another one")
+        super().__init__(f"generation {newest} of another journal has formed here")
         self.newest = newest
 
 
-def claim(directory: Path, generation: int) -> int:
-    """Make the directory this generation's; returns -1, or the number that has it and is no older.
+def claim(directory: Path, journal: str, generation: int, *, takes_over: bool) -> int:
+    """Make the directory this generation's; returns -1, or the newest generation of whoever keeps it.
 
-    The same number is another journal's: a generation forms once. A volume that is full or does not answer
-    stops no recovery: then nobody else has the directory.
+    Another journal's is taken over only by a newer number, and only if that is asked for. What can't be read
+    or written, a full volume for one, stops no recovery.
     """
     fence = directory / FENCE
-    try:
-        newest = _read(fence)
-        if newest >= generation:
+    with suppress(OSError):
+        newest, owner = _read(fence)
+        ours = owner in ("", journal) or (takes_over and newest < generation)
+        if newest > generation or not ours:
             return newest
         directory.mkdir(parents=True, exist_ok=True)
         draft = fence.with_name(f"{FENCE}.{os.getpid()}")
-        draft.write_text(str(generation), encoding="ascii")
-        draft.rename(fence)
-    except OSError:
-        pass
+        try:
+            draft.write_text(f"{generation} {journal}\n", encoding="utf-8")
+            draft.rename(fence)
+        except OSError:
+            draft.unlink(missing_ok=True)
     return -1
 
 
-def _read(fence: Path) -> int:
-    """-1 where nobody has been, or where a damaged file does not say who."""
+def _read(fence: Path) -> tuple[int, str]:
+    """(-1, "") where nobody has been, or where a damaged file does not say who."""
     try:
-        return int(fence.read_text(encoding="ascii"))
+        newest, owner = fence.read_text(encoding="utf-8").split()
+        return int(newest), owner
     except (FileNotFoundError, ValueError):
-        return -1
+        return -1, ""

@@ -26,6 +26,8 @@ class WorkerSpec:
     """A rank that hears nothing of the controller for this long and makes no progress stops itself."""
     secret: bytes
     """Authenticates snapshot connections."""
+    journal: str = ""
+    """Whose generations these are: the id of the controller's journal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,8 @@ class FormOrder:
     peer: Holder | None
     """Where this rank's snapshots are copied to; None on a single node."""
     skip: tuple[int, ...] = ()
+    takes_over: bool = False
+    """The journal has never seen the job step: it may go on where another journal ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +66,8 @@ class Formed:
 
 @dataclass(frozen=True, slots=True)
 class Overtaken:
-    """A worker did not join: the job's directory belongs to a newer generation."""
+    """A worker did not join: the job's directory belongs to another journal."""
 
     generation: int
     newest: int
-    """That generation, which this journal knows nothing of."""
+    """The newest generation of that journal."""

@@ -21,11 +21,14 @@ def restore(trainable: Trainable, spec: WorkerSpec, order: FormOrder, memory: Pa
     `done` is the newest step that this process completed; the highest over all ranks tells what is lost.
     Raises OvertakenError, on all ranks alike.
     """
-    owner = fence.claim(Path(spec.job_dir), order.generation) if order.rank == 0 else -1
-    told = _gathered(order, (done, owner))
-    high, newest = max(done for done, _ in told), told[0][1]
-    if newest >= 0:
-        raise fence.OvertakenError(newest)
+    theirs = -1
+    if order.rank == 0:
+        directory = Path(spec.job_dir)
+        theirs = fence.claim(directory, spec.journal, order.generation, takes_over=order.takes_over)
+    told = _gathered(order, (done, theirs))
+    high, theirs = max(done for done, _ in told), told[0][1]
+    if theirs >= 0:
+        raise fence.OvertakenError(theirs)
     copies = find(spec.job, order.world, order.holders, memory, spec.secret) if order.rank == 0 else None
     copies = _broadcast(order, copies)
     below = None

@@ -89,7 +89,7 @@ class Controller:
         timing = Timing(fallback_after=settings.pages.fallback_after_s)
         self._outbox = Outbox(self._state_dir / "outbox.db", self._delivered, timing)
         self._emergency = Outbox(":memory:", self._delivered, timing)
-        self._link = Link(settings.ray.address, self._state_dir)
+        self._link = Link(settings.ray.address, journal.id, self._state_dir)
         self._reports = reports
         hands = self._hands()
         self._agents = AgentOrders(hands)
@@ -148,6 +148,7 @@ class Controller:
             collective_timeout_s=job.collective_timeout_s,
             lease_s=job.lease_s,
             secret=self._keys.snapshot_secret,
+            journal=self.ledger.journal.id,
         )
         gcs = self._state_dir / "gcs.json"
         return Hands(

@@ -25,8 +25,8 @@ class LinkError(Exception):
 class Link:
     """Asks the ray link. One child at a time; a request that was under way when it died fails."""
 
-    def __init__(self, address: str, state_dir: Path) -> None:
-        self._address = address
+    def __init__(self, address: str, journal: str, state_dir: Path) -> None:
+        self._address, self._journal = address, journal
         self._log_path = state_dir / "ray-link.log"
         self._endpoint = _endpoint(state_dir / f"link-{os.getpid()}.sock")
         self._numbers = itertools.count(1)
@@ -53,7 +53,8 @@ class Link:
         self._socket = self._context.socket(zmq.PAIR)
         self._socket.linger = 0
         self._socket.bind(self._endpoint)
-        argv = ["-m", "sentinel.runtime.ray_link", "--endpoint", self._endpoint, "--address", self._address]
+        argv = ["-m", "sentinel.runtime.ray_link", "--endpoint", self._endpoint]
+        argv += ["--address", self._address, "--journal", self._journal]
         with self._log_path.open("ab") as out:
             self.process = await asyncio.create_subprocess_exec(
                 sys.executable, *argv, stdin=asyncio.subprocess.DEVNULL, stdout=out, stderr=out
@@ -88,6 +89,7 @@ class Link:
             if waiting is None or waiting.done():
                 continue
             if reply["ok"]:
+                self.trouble = ""
                 waiting.set_result(reply["data"])
             else:
                 waiting.set_exception(LinkError(reply["detail"]))
@@ -110,6 +112,8 @@ class Link:
                 await self._socket.send(msgpack.packb({"id": number, "op": op, "args": args}))
                 return await answer
         except TimeoutError:
+            if op == "nodes":  # asked all the time, and quickly answered
+                self.trouble = self.trouble or f"it has not said within {timeout:.0f} s which nodes it has"
             why = f": {self.trouble}" if self.trouble else ""
             raise LinkError(f"{op}: no answer within {timeout:.0f} s{why}") from None
 

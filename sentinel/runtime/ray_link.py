@@ -23,10 +23,10 @@ STUCK_AFTER_S = 8.0
 class RayLink:
     """Answers the controller's requests; each runs in its own thread, so that a slow one delays nobody."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, journal: str) -> None:
         import ray
 
-        self._ray = ray
+        self._ray, self._journal = ray, journal
         ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, logging_level="ERROR")
         self._handles: dict[str, Any] = {}
 
@@ -50,7 +50,7 @@ class RayLink:
         """Start a detached worker on a node, or find the one that was started already."""
         from sentinel.gang.actor import RankActor
 
-        name = f"{spec['job']}.{worker}"
+        name = self._name(spec["job"], worker)
         options = {
             "name": name,
             "namespace": NAMESPACE,
@@ -72,6 +72,13 @@ class RayLink:
             self._ray.kill(self._actor(job, worker), no_restart=True)
         except ValueError:
             return
+
+    def end_others(self, job: str) -> None:
+        """Kill the job's workers that another journal, now lost, has left behind."""
+        for name in self._ray.util.list_named_actors():
+            if name.startswith(f"{job}.") and not name.endswith(f".{self._journal}"):
+                with contextlib.suppress(ValueError):  # it has ended by itself
+                    self._ray.kill(self._ray.get_actor(name, namespace=NAMESPACE), no_restart=True)
 
     def statuses(self, job: str, workers: list[str], timeout_s: float) -> dict[str, dict[str, int]]:
         """Ask workers how far they are; those that do not answer in time are left out."""
@@ -146,10 +153,14 @@ class RayLink:
     # --- helpers ---------------------------------------------------------------------------------------
 
     def _actor(self, job: str, worker: str) -> Any:
-        name = f"{job}.{worker}"
+        name = self._name(job, worker)
         if name not in self._handles:
             self._handles[name] = self._ray.get_actor(name, namespace=NAMESPACE)
         return self._handles[name]
+
+    def _name(self, job: str, worker: str) -> str:
+        """Workers of another journal have other names: one that lives on is never taken for ours."""
+        return f"{job}.{worker}.{self._journal}"
 
     def _on(self, node: str) -> Any:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -198,13 +209,13 @@ def _become_agent(writer: int, argv: list[str], env: dict[str, str]) -> NoReturn
     os.execve(argv[0], argv, env)  # noqa: S606 - our own program, no shell
 
 
-def serve(endpoint: str, address: str) -> None:
+def serve(endpoint: str, address: str, journal: str) -> None:
     """Answer requests until the controller is gone. Raises what Ray raises when it can't be joined."""
     context: zmq.Context[Any] = zmq.Context.instance()
     requests = context.socket(zmq.PAIR)
     requests.connect(endpoint)
     try:
-        link = RayLink(address)
+        link = RayLink(address, journal)
     except Exception as error:
         known = error.__cause__ if isinstance(error.__cause__, Exception) else error  # it says more
         requests.send(msgpack.packb({"id": 0, "ok": False, "detail": _one_line(known), "data": None}))
@@ -254,9 +265,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--endpoint", required=True, help="the controller's ipc endpoint")
     parser.add_argument("--address", required=True, help="Ray's GCS, host:port")
+    parser.add_argument("--journal", required=True, help="id of the controller's journal")
     arguments = parser.parse_args()
     try:
-        serve(arguments.endpoint, arguments.address)
+        serve(arguments.endpoint, arguments.address, arguments.journal)
     except KeyboardInterrupt:
         sys.exit(130)
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 
 from sentinel.core.crew import WorkerStage
-from sentinel.core.jobs import waits_for
+from sentinel.core.jobs import needs
 from sentinel.core.notify import place
 from sentinel.core.state import Job, Node
 from sentinel.core.watch import Watch
@@ -99,7 +99,7 @@ class ControllerView:
             watch.median_step(job.id),
             watch.step_age(job.id, self._now()),
             min(snapshots, default=-1),
-            waits_for(self._ledger.state, job),
+            needs(self._ledger.state, job, self._ledger.rules),
         )
 
     def _incident(self, incident: Incident) -> IncidentView:

@@ -87,15 +87,22 @@ class Workers:
         if job.generation != action.generation or job.stage is JobStage.BROKEN:
             return "superseded", ()
         seats = self._places(action.seats)
-        order = {"generation": action.generation, "world": len(seats), "skip": list(action.skip)}
+        order = {
+            "generation": action.generation,
+            "world": len(seats),
+            "skip": list(action.skip),
+            "takes_over": job.high_step < 0,
+        }
         pause = {"generation": action.generation - 1, "workers": list(action.pause)} if action.pause else None
         answer = await self._hands.link.ask("form", job=action.job, order=order, seats=seats, pause=pause)
-        if answer["failed"]:
-            raise ActionError(answer["failed"], tuple(f"stuck {worker}" for worker in answer["stuck"]))
         formed = answer["formed"]
-        if newest := max(each.get("newest", 0) for each in formed):
+        if newest := max((each.get("newest", 0) for each in formed), default=0):
+            if order["takes_over"]:
+                await self._hands.link.ask("end_others", job=action.job)
             told = f"generation {newest} of another journal has trained in the job's directory"
             raise ActionError(told, (f"overtaken {newest}",))
+        if answer["failed"]:
+            raise ActionError(answer["failed"], tuple(f"stuck {worker}" for worker in answer["stuck"]))
         first = formed[0]
         lost = max(answer["lost"] for answer in formed)
         told = f"restored step {first['step']} from {first['source']}"

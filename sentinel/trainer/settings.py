@@ -8,8 +8,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-SETTINGS_VARIABLE = "SENTINEL_TRAINER"
 JOB_DIR_VARIABLE = "SENTINEL_JOB_DIR"
+SETTINGS_VARIABLE = "SENTINEL_TRAINER"
 """Environment variable that holds the path of the settings file."""
 
 

@@ -45,7 +45,7 @@ def training(job: JobView) -> str:
     if job.stage == "forming":
         return f"{job.job} is forming generation {job.generation}; its last step is {job.step}."
     if job.stage != "running":
-        return f"{job.job} is {job.stage}{job.waits_for and ' for '}{job.waits_for}."
+        return f"{job.job} is {job.stage}{job.needs and ': it needs '}{job.needs}."
     return f"{job.job} is training with {len(job.seats)} of {job.wanted} ranks."
 
 

@@ -60,8 +60,8 @@ class JobView:
     """Since the last new step."""
     snapshot_step: int = -1
     """Newest step that a complete memory snapshot holds."""
-    waits_for: str = ""
-    """What a job that waits needs; empty for any other."""
+    needs: str = ""
+    """What a job that does not train waits for; empty for any other."""
 
 
 @dataclass(frozen=True, slots=True)

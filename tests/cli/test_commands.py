@@ -125,11 +125,11 @@ def test_status_shows_nodes_job_incidents_and_what_stops_actions(controller: Con
 
 
 def test_status_says_why_nothing_happens(controller: Controller) -> None:
-    waiting = dataclasses.replace(STATUS.jobs[0], stage="waiting", waits_for="2 GPUs; 1 usable nodes have 1")
+    waiting = dataclasses.replace(STATUS.jobs[0], stage="waiting", needs="2 GPUs: the 1 usable nodes have 1")
     controller.now = dataclasses.replace(STATUS, jobs=(waiting,), ray_trouble="the token is wrong")
     shown = CliRunner().invoke(app, ["status"]).stdout
     assert "Ray can't be asked: the token is wrong\n" in shown
-    assert "moe waits for 2 GPUs; 1 usable nodes have 1\n" in shown
+    assert "moe needs 2 GPUs: the 1 usable nodes have 1\n" in shown
 
 
 def test_status_of_a_large_cluster_shows_the_nodes_that_need_a_look(controller: Controller) -> None:

@@ -1,5 +1,6 @@
 """`sentinel up` and `sentinel down` on a real cluster: everything comes, everything goes, and comes again."""
 
+import contextlib
 import json
 import re
 import shutil
@@ -18,7 +19,7 @@ from sentinel.gang.fence import FENCE
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
 
-OURS = re.compile(r"sentinel\.runtime\.\w+|RankActor")
+OURS = r"sentinel\.runtime\.\w+|RankActor"
 
 
 @pytest.fixture(scope="module")
@@ -61,17 +62,9 @@ def status(cluster: Cluster) -> dict[str, list[dict[str, object]]]:
     return told
 
 
-def ours(cluster: Cluster) -> list[str]:
-    """Command lines of everything of Sentinel's that lives on the cluster's hosts."""
-    found = []
-    for process in processes_below([host.root for host in cluster.hosts]):
-        try:
-            line = " ".join(process.cmdline())
-        except psutil.Error:
-            continue
-        if OURS.search(line):
-            found.append(line)
-    return found
+def ours(cluster: Cluster) -> list[psutil.Process]:
+    """Everything of Sentinel's that lives on the cluster's hosts."""
+    return _processes(cluster, OURS)
 
 
 def _steps(cluster: Cluster) -> list[int]:
@@ -108,13 +101,40 @@ def test_a_cluster_is_taken_up_and_down_and_up_again(cluster: Cluster) -> None:
 
 
 def test_training_goes_on_though_the_journal_is_lost(cluster: Cluster) -> None:
-    before, reached = int((cluster.root / "job" / FENCE).read_text()), max(_steps(cluster))
+    """All of Sentinel's dies but the ranks, which Ray keeps: the new journal ends them, and goes on."""
+    assert sentinel(cluster, "up").returncode == 0
+    wait("training", 60.0, lambda: len(status(cluster)["jobs"][0]["standbys"]) == 2)  # type: ignore[arg-type]
+    old = _processes(cluster, "RankActor")
+    for process in _processes(cluster, r"sentinel\.runtime\.watchdog"):
+        process.kill()  # first: it would start the controller again
+    for process in _processes(cluster, r"sentinel\.runtime\.\w+"):
+        process.kill()
+    before = _fence(cluster)
     shutil.rmtree(cluster.root / "state")
     assert sentinel(cluster, "up").returncode == 0
-    wait("training goes on from the last checkpoint", 60.0, lambda: max(_steps(cluster)) > reached + 10)
+    wait("a newer generation", 60.0, lambda: _fence(cluster)[0] > before[0])
+    reached = max(_steps(cluster))
+    wait("training goes on from the newest state", 60.0, lambda: max(_steps(cluster)) > reached + 10)
     told = status(cluster)
-    assert (told["incidents"], told["jobs"][0]["generation"]) == ([], before + 1)
+    assert (told["incidents"], told["jobs"][0]["generation"]) == ([], before[0] + 1)
+    assert _fence(cluster)[1] != before[1]
+    assert min(_steps(cluster)[-10:]) > 10
+    assert not [process for process in old if process.is_running()]
     assert sentinel(cluster, "down").returncode == 0
+
+
+def _fence(cluster: Cluster) -> tuple[int, str]:
+    newest, owner = (cluster.root / "job" / FENCE).read_text().split()
+    return int(newest), owner
+
+
+def _processes(cluster: Cluster, pattern: str) -> list[psutil.Process]:
+    found = []
+    for process in processes_below([host.root for host in cluster.hosts]):
+        with contextlib.suppress(psutil.Error):
+            if re.search(pattern, " ".join(process.cmdline())):
+                found.append(process)
+    return found
 
 
 def test_a_controller_that_cannot_start_leaves_nothing_behind_and_says_why(cluster: Cluster) -> None:

@@ -1,6 +1,7 @@
 """A job's directory in which a generation has formed that this journal knows nothing of."""
 
-from simulated import Simulated
+import pytest
+from simulated import JOB, Simulated
 
 from sentinel.core.state import JobStage
 from sentinel.model.action import Action, Page, Resume
@@ -8,18 +9,21 @@ from sentinel.model.fact import Outcome
 
 
 class Directory(Simulated):
-    """Nodes whose ranks ask first whose directory it is."""
+    """Nodes whose ranks ask first whose directory it is, and take it over if the job has never stepped."""
 
     owner = 0
-    """The newest generation that has formed there."""
+    """The newest generation of another journal that has formed there; 0 while it is ours."""
     stops = False
     """An operator stops actions at that moment."""
 
     def _answer(self, action: Action) -> None:
-        if isinstance(action, Resume) and action.generation <= self.owner:
+        if isinstance(action, Resume) and self._theirs(action):
             self.later(0.2, lambda: self._refused(action))
         else:
             super()._answer(action)
+
+    def _theirs(self, action: Resume) -> bool:
+        return self.owner > 0 and (self.job.high_step >= 0 or action.generation <= self.owner)
 
     def _refused(self, action: Resume) -> None:
         if self.stops:
@@ -54,11 +58,15 @@ def test_a_new_journal_waits_until_actions_are_allowed() -> None:
     assert (cluster.job.generation, cluster.going()) == (58, True)
 
 
-def test_a_journal_that_has_seen_the_job_step_never_takes_over() -> None:
+@pytest.mark.parametrize("owner", [2, 57])
+def test_a_journal_that_has_seen_the_job_step_never_takes_over(owner: int) -> None:
     cluster = Directory(nodes=2, world=2)
-    cluster.owner = 57  # a successor has formed it while this controller was thought dead
+    cluster.owner = owner  # a successor has formed it while this controller was thought dead
     cluster.crash(0)
-    cluster.run(200)
+    cluster.run(300)
     assert (cluster.job.stage, cluster.evicted()) == (JobStage.BROKEN, [])
-    assert max(action.generation for action in cluster.all(Resume)) < 57
     assert "another journal" in str(cluster.all(Page)[-1])
+    cluster.command("stop-job", JOB)
+    cluster.command("resume-actions")
+    cluster.run(100)
+    assert cluster.job.stage is JobStage.STOPPED

@@ -119,18 +119,40 @@ def test_a_restarted_controller_does_not_start_a_job_that_was_stopped(state: Sta
     assert state.jobs[JOB].stage is JobStage.STOPPED
 
 
+def go_down(cluster: Simulated) -> None:
+    cluster.command("stop-job", JOB)
+    cluster.run(2)
+    for name in sorted(cluster.state.nodes):
+        cluster.tell(NodeLeft(cluster.now, name))
+
+
+def come_back(cluster: Simulated) -> None:
+    for name in sorted(cluster.state.nodes):
+        cluster.tell(NodeJoined(cluster.now, name, "10.0.0.1", 1, 1, "boot"))
+    cluster.command("resume-actions")
+    cluster.run(10)
+
+
 def test_what_was_refused_before_evicts_nobody_after() -> None:
     cluster = Simulated(nodes=3, world=2)
     cluster.command("stop-actions")
     cluster.finding(cluster.spare(), ecc())
-    cluster.command("stop-job", JOB)
-    cluster.run(2)
-    names = sorted(cluster.state.nodes)
-    for name in names:
-        cluster.tell(NodeLeft(cluster.now, name))
+    go_down(cluster)
     assert cluster.stages() == ["resolved"]
-    for name in names:
-        cluster.tell(NodeJoined(cluster.now, name, "10.0.0.1", 1, 1, "boot"))
-    cluster.command("resume-actions")
-    cluster.run(10)
+    come_back(cluster)
     assert cluster.evicted() == []
+
+
+@pytest.mark.parametrize("silent", [("n1", "n2"), ("n3", "n4")])
+def test_a_freeze_that_ends_by_going_down_lets_nothing_be_caught_up_with(silent: tuple[str, str]) -> None:
+    cluster = Simulated(nodes=5, world=2)
+    names = [NodeId(name) for name in silent]
+    cluster.doors = dict.fromkeys(names, ("ok", "ok", 5))
+    cluster.silence(*names)
+    cluster.run(2)
+    assert "control-cut" in cluster.state.frozen
+    cluster.finding(NodeId("n5"), ecc())
+    go_down(cluster)
+    assert (cluster.state.frozen, set(cluster.stages())) == ("", {"resolved"})
+    come_back(cluster)
+    assert (cluster.evicted(), cluster.at("n5").cordon) == ([], None)

@@ -2,7 +2,6 @@
 
 from simulated import JOB, Simulated
 
-from sentinel.core.jobs import waits_for
 from sentinel.core.state import Job
 from sentinel.model.action import Refusal, Resume
 from sentinel.model.fact import JobSubmitted, NodeLeft
@@ -36,12 +35,6 @@ def test_the_smallest_world_of_each_job_on_a_node_counts() -> None:
     cluster.run(60)
     assert cluster.evicted() == []
     assert "0 GPUs would be left, moe-2 needs 1" in str(cluster.all(Refusal))
-
-
-def test_a_job_that_waits_says_for_what() -> None:
-    cluster = Simulated(nodes=2, world=2)
-    assert waits_for(cluster.state, cluster.job) == ""
-    assert waits_for(cluster.state, submit(cluster, world=3)) == "3 GPUs; 2 usable nodes have 2"
 
 
 def test_a_job_that_waits_for_room_starts_when_another_is_stopped() -> None:

@@ -20,35 +20,55 @@ from sentinel.gang.rank import RankRunner
 from sentinel.gang.snapshots import SnapshotHolder
 memory, settings = map(Path, sys.argv[1:])
 trainable, job_dir = "sentinel.trainer.moe_trainer:MoeTrainer", str(memory / "job")
-spec = WorkerSpec("moe", trainable, str(settings), "gloo", job_dir, 1, 0, 60.0, 60.0, b"secret")
+spec = WorkerSpec("moe", trainable, str(settings), "gloo", job_dir, 1, 0, 60.0, 60.0, b"secret", "ours")
 holders = (SnapshotHolder(memory, "127.0.0.1", key=b"secret").address,)
 runner = RankRunner(spec, "w1", memory)
-for generation in 3, 57, 58:
+for generation, takes_over in (57, True), (58, False), (59, True), (60, False):
     store = ("127.0.0.1", runner.serve_store(generation, 1, "127.0.0.1"))
-    print(runner.form(FormOrder(generation, 0, 1, 0, store, holders, None)), flush=True)
+    order = FormOrder(generation, 0, 1, 0, store, holders, None, takes_over=takes_over)
+    print(runner.form(order), flush=True)
 os._exit(0)  # a rank never ends in peace: its threads would be in the way
 """
 SETTINGS = {"dim": 8, "expert_dim": 8, "sequence": 8, "batch": 1, "records": 16, "world_max": 1, "layers": 1}
 
 
-def test_an_older_generation_is_told_whose_the_directory_is(tmp_path: Path) -> None:
+def test_another_journals_directory_is_taken_over_only_if_that_is_asked_for(tmp_path: Path) -> None:
     settings = tmp_path / "trainer.json"
     settings.write_text(json.dumps({"data": str(tmp_path / "data"), **SETTINGS}))
     (tmp_path / "job").mkdir()
-    (tmp_path / "job" / FENCE).write_text("57")
+    (tmp_path / "job" / FENCE).write_text("57 theirs\n")
     argv = [sys.executable, "-c", RANK, str(tmp_path), str(settings)]
     told = subprocess.run(argv, capture_output=True, text=True, timeout=100, check=True).stdout.splitlines()
-    assert told[0] == "Overtaken(generation=3, newest=57)"
-    assert told[1] == "Overtaken(generation=57, newest=57)"
-    assert told[2].startswith("Formed(generation=58")
-    assert (tmp_path / "job" / FENCE).read_text() == "58"
+    assert [line.partition("(")[0] for line in told] == ["Overtaken", "Overtaken", "Formed", "Formed"]
+    assert told[0] == "Overtaken(generation=57, newest=57)"
+    assert (tmp_path / "job" / FENCE).read_text() == "60 ours\n"
 
 
-def test_a_damaged_fence_is_made_whole(tmp_path: Path) -> None:
-    (tmp_path / FENCE).write_text("")
-    assert [claim(tmp_path, generation) for generation in (4, 3, 4, 5)] == [-1, 4, 4, -1]
+@pytest.mark.parametrize(
+    ("there", "generation", "takes_over", "answer"),
+    [
+        pytest.param(None, 1, False, -1, id="nobody was there"),
+        pytest.param("", 4, False, -1, id="damaged"),
+        pytest.param("4 ours", 5, False, -1, id="our next"),
+        pytest.param("4 ours", 4, False, -1, id="ours again: a new controller asks once more"),
+        pytest.param("4 ours", 3, False, 4, id="ours, late"),
+        pytest.param("4 theirs", 3, True, 4, id="theirs is newer"),
+        pytest.param("4 theirs", 4, True, 4, id="the same number is theirs"),
+        pytest.param("4 theirs", 5, True, -1, id="taken over"),
+        pytest.param("4 theirs", 5, False, 4, id="not asked to take over"),
+        pytest.param("4 theirs", 99, False, 4, id="however large the number"),
+    ],
+)
+def test_whose_a_directory_is(
+    tmp_path: Path, there: str | None, generation: int, takes_over: bool, answer: int
+) -> None:
+    if there is not None:
+        (tmp_path / FENCE).write_text(there)
+    assert claim(tmp_path, "ours", generation, takes_over=takes_over) == answer
+    kept = (tmp_path / FENCE).read_text()
+    assert kept == (f"{generation} ours\n" if answer < 0 else there)
 
 
 def test_a_directory_that_cannot_be_written_stops_nobody(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    assert claim(tmp_path / "file" / "job", 4) == -1
+    assert claim(tmp_path / "file" / "job", "ours", 4, takes_over=False) == -1

@@ -1,0 +1,70 @@
+"""What a job that does not train waits for, and that observing does not keep it from starting."""
+
+import pytest
+from simulated import JOB, Simulated
+
+from sentinel.core.jobs import needs
+from sentinel.core.state import JobStage
+from sentinel.model.action import StartWorker
+from sentinel.model.fact import JobSubmitted
+from sentinel.model.ids import JobId
+from sentinel.model.policy import Policy
+
+OTHER = JobId("other")
+
+
+def asked(cluster: Simulated, job: JobId = JOB) -> tuple[JobStage, str]:
+    known = cluster.state.jobs[job]
+    return known.stage, needs(cluster.state, known, cluster.rules)
+
+
+def submit(cluster: Simulated, world: int) -> None:
+    cluster.tell(JobSubmitted(cluster.now, OTHER, world, "x:y", 0, world))
+
+
+def test_a_job_that_trains_needs_nothing() -> None:
+    assert asked(Simulated(nodes=2, world=2)) == (JobStage.RUNNING, "")
+
+
+@pytest.mark.parametrize("observe_only", [False, True])
+def test_a_job_starts_where_sentinel_only_observes(observe_only: bool) -> None:
+    cluster = Simulated(nodes=2, world=2, policy=Policy(observe_only=observe_only))
+    assert asked(cluster) == (JobStage.RUNNING, "")
+    cluster.crash(0)
+    cluster.run(5)
+    refused = (JobStage.BROKEN, "permission: observe-only mode")
+    assert asked(cluster) == (refused if observe_only else (JobStage.RUNNING, ""))
+
+
+def test_a_job_waits_for_gpus() -> None:
+    cluster = Simulated(nodes=2, world=2)
+    submit(cluster, world=3)
+    cluster.run(5)
+    assert asked(cluster, OTHER) == (JobStage.WAITING, "3 GPUs: the 2 usable nodes have 2")
+
+
+def test_a_job_waits_for_another_jobs_gpus() -> None:
+    cluster = Simulated(nodes=3, world=2)
+    submit(cluster, world=2)
+    cluster.run(5)
+    reason = "a place: other needs 2 ranks and only 1 have a place: no spare is left"
+    assert asked(cluster, OTHER) == (JobStage.WAITING, reason)
+
+
+def test_a_job_waits_for_its_workers() -> None:
+    cluster = Simulated(nodes=4, world=2)
+    submit(cluster, world=2)
+    cluster.run(1.1)
+    assert len([a for a in cluster.all(StartWorker) if a.job == OTHER]) == 2
+    assert asked(cluster, OTHER) == (JobStage.WAITING, "2 workers that are starting")
+
+
+def test_a_job_waits_for_permission() -> None:
+    cluster = Simulated(nodes=4, world=2)
+    cluster.command("stop-actions")
+    submit(cluster, world=2)
+    cluster.run(5)
+    assert asked(cluster, OTHER) == (JobStage.WAITING, "permission: actions are stopped: ann: because")
+    cluster.crash(0)
+    cluster.run(5)
+    assert asked(cluster) == (JobStage.BROKEN, "permission: actions are stopped: ann: because")
