@@ -35,7 +35,7 @@ COMMIT;
 _IDENTITY = """
 BEGIN IMMEDIATE;
 CREATE TABLE identity (id TEXT NOT NULL);
-INSERT INTO identity VALUES (lower(hex(randomblob(8))));
+INSERT INTO identity VALUES (lower(hex(randomblob(3))));
 COMMIT;
 """
 _PERMANENT = {

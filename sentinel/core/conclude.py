@@ -137,10 +137,10 @@ def thaw(state: State, rules: Rules) -> list[Action]:
 
 def catch_up(state: State, rules: Rules) -> list[Action]:
     """Act on what is still true now, never on what was refused then."""
-    if refuse_action(state, rules):
-        return []
     actions: list[Action] = []
-    for incident in sorted(state.open_incidents(), key=lambda known: not _evicts(known, rules)):
+    acts = not refuse_action(state, rules)  # where Sentinel only observes jobs may start, and no more
+    opened = sorted(state.open_incidents(), key=lambda known: not _evicts(known, rules)) if acts else ()
+    for incident in opened:
         waiting = incident.diagnosis is not None and not waits(incident, state)
         done = remedy.apply(incident, state, rules) if waiting else []
         actions += [*done, *(notify.page(incident, state, rules, done) if done else ())]

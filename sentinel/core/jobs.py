@@ -24,7 +24,13 @@ def submitted(state: State, fact: JobSubmitted) -> list[Action]:
     """A job is asked for; asking again changes nothing."""
     if fact.job not in state.jobs:
         state.jobs[fact.job] = Job(
-            fact.job, fact.world, fact.min_world, fact.standbys, fact.trainable, wanted=fact.world
+            fact.job,
+            fact.world,
+            fact.min_world,
+            fact.standbys,
+            fact.trainable,
+            wanted=fact.world,
+            journal=fact.journal,
         )
         state.set_deadline(f"place/{fact.job}", PLACE_S)
     elif state.jobs[fact.job].stage is JobStage.STOPPED and not state.jobs[fact.job].workers:
@@ -58,7 +64,7 @@ def needs(state: State, job: Job, rules: Rules) -> str:
     """Say what a job that does not train waits for; empty when it trains, forms, or was stopped."""
     if job.stage not in (JobStage.WAITING, JobStage.BROKEN):
         return ""
-    if blocked := refuse_start(state) if job.high_step < 0 else refuse_action(state, rules):
+    if blocked := refuse_start(state) if reform.starts(job, state) else refuse_action(state, rules):
         return f"permission: {blocked}"
     if _gpus(state) < job.world and not job.workers:
         usable = sum(node.usable for node in state.nodes.values())
@@ -67,7 +73,7 @@ def needs(state: State, job: Job, rules: Rules) -> str:
         case Cannot(reason=reason):
             return f"a place: {reason}"
         case Wait(lacking=lacking):
-            return f"{lacking} workers that are starting"
+            return f"{lacking} workers"
     return ""
 
 

@@ -131,11 +131,12 @@ def retire(incident: IncidentId, job: Job, state: State, workers: Iterable[Worke
 def start_worker(incident: IncidentId, job: Job, state: State, node: NodeId) -> StartWorker:
     """Start one warm standby on a node."""
     job.born += 1
-    worker = Worker(WorkerId(f"w{job.born}"), node, since=state.now)
+    name = f"w{job.born}-{job.journal}" if job.journal else f"w{job.born}"
+    worker = Worker(WorkerId(name), node, since=state.now)
     job.workers[worker.id] = worker
     job.crew.expect(worker)
-    name = action_id(incident, "start-worker", worker.id, 1)
-    return StartWorker(name, incident, job.id, worker.id, node, -1, job.generation)
+    action = action_id(incident, "start-worker", worker.id, 1)
+    return StartWorker(action, incident, job.id, worker.id, node, -1, job.generation)
 
 
 def refill(job: Job, state: State, rules: Rules) -> list[Action]:
@@ -146,10 +147,15 @@ def refill(job: Job, state: State, rules: Rules) -> list[Action]:
     return [start_worker(name, job, state, node) for node in list(missing_standbys(state, job))]
 
 
+def starts(job: Job, state: State) -> bool:
+    """Say whether a job is only being started: nothing has gone wrong with it yet."""
+    waits = job.stage is JobStage.WAITING and not job.pending
+    return job.high_step < 0 and (waits or job.pending == upkeep(job, state).id)
+
+
 def retry(state: State, job: Job, rules: Rules) -> list[Action]:
     """Resume a job that waited for workers, nodes or permission; to start one is no remedy."""
-    starts = job.high_step < 0 and job.pending == upkeep(job, state).id
-    if not job.pending or (refuse_start(state) if starts else refuse_action(state, rules)):
+    if not job.pending or (refuse_start(state) if starts(job, state) else refuse_action(state, rules)):
         return []
     known = state.incidents.get(IncidentId(job.pending))
     waiting = upkeep(job, state) if known is None or known.stage is Stage.RESOLVED else known

@@ -112,6 +112,8 @@ class Job:
     workers: dict[WorkerId, Worker] = field(default_factory=dict)
     born: int = 0
     """Workers ever started; numbers the next one."""
+    journal: str = ""
+    """Ends their names; empty where nobody said which journal this is."""
     high_step: int = -1
     skip: list[int] = field(default_factory=list)
     pending: str = ""

@@ -3,30 +3,39 @@
 import os
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 FENCE = "generation"
 
 
+class Owner(NamedTuple):
+    """Who keeps a directory."""
+
+    newest: int
+    """Generation; -1 where nobody has been."""
+    journal: str
+
+
 class OvertakenError(RuntimeError):
-    """The directory is another journal's: ours must not train there."""
+    """The directory is somebody else's: this generation must not train there."""
 
-    def __init__(self, newest: int) -> None:
-        super().__init__(f"generation {newest} of another journal has formed here")
-        self.newest = newest
+    def __init__(self, owner: Owner) -> None:
+        super().__init__(f"generation {owner.newest} of journal {owner.journal} has formed here")
+        self.owner = owner
 
 
-def claim(directory: Path, journal: str, generation: int, *, takes_over: bool) -> int:
-    """Make the directory this generation's; returns -1, or the newest generation of whoever keeps it.
+def claim(directory: Path, journal: str, generation: int, *, takes_over: bool) -> Owner | None:
+    """Make the directory this generation's; returns whoever keeps it instead.
 
     Another journal's is taken over only by a newer number, and only if that is asked for. What can't be read
     or written, a full volume for one, stops no recovery.
     """
     fence = directory / FENCE
     with suppress(OSError):
-        newest, owner = _read(fence)
-        ours = owner in ("", journal) or (takes_over and newest < generation)
-        if newest > generation or not ours:
-            return newest
+        owner = _read(fence)
+        ours = owner.journal in ("", journal) or (takes_over and owner.newest < generation)
+        if owner.newest > generation or not ours:
+            return owner
         directory.mkdir(parents=True, exist_ok=True)
         draft = fence.with_name(f"{FENCE}.{os.getpid()}")
         try:
@@ -34,13 +43,13 @@ def claim(directory: Path, journal: str, generation: int, *, takes_over: bool) -
             draft.rename(fence)
         except OSError:
             draft.unlink(missing_ok=True)
-    return -1
+    return None
 
 
-def _read(fence: Path) -> tuple[int, str]:
-    """(-1, "") where nobody has been, or where a damaged file does not say who."""
+def _read(fence: Path) -> Owner:
+    """Nobody's, too, where a damaged file does not say whose."""
     try:
-        newest, owner = fence.read_text(encoding="utf-8").split()
-        return int(newest), owner
+        newest, journal = fence.read_text(encoding="utf-8").split()
+        return Owner(int(newest), journal)
     except (FileNotFoundError, ValueError):
-        return -1, ""
+        return Owner(-1, "")

@@ -66,8 +66,10 @@ class Formed:
 
 @dataclass(frozen=True, slots=True)
 class Overtaken:
-    """A worker did not join: the job's directory belongs to another journal."""
+    """A worker did not join: the job's directory is somebody else's."""
 
     generation: int
     newest: int
-    """The newest generation of that journal."""
+    """The newest generation that has formed there."""
+    journal: str
+    """And whose it is."""

@@ -3,6 +3,7 @@
 import contextlib
 import gc
 import importlib
+import json
 import math
 import os
 import threading
@@ -14,8 +15,7 @@ from typing import Any
 
 import torch.distributed as dist
 
-from sentinel.gang import notices, restore
-from sentinel.gang.fence import OvertakenError
+from sentinel.gang import fence, notices, restore
 from sentinel.gang.group import Group, Sockets, backend_for, open_store, sockets
 from sentinel.gang.keeping import Keeper
 from sentinel.gang.orders import Formed, FormOrder, Overtaken, WorkerSpec
@@ -26,6 +26,8 @@ from sentinel.model.trainable import Place, Trainable
 
 FORM_TIMEOUT_S = 20.0
 CONNECT_S = 2.0
+OWNER = "sentinel/owner"
+"""Key of the generation's store: who keeps the job's directory, if not this journal."""
 ABORT_EVERY_S = 0.5
 LEAVE_S = 1.5
 """A group is left within 40 ms of an abort, or else hardly ever."""
@@ -168,8 +170,8 @@ class RankRunner:
             formed = self._join(order)
             self._answer(order, formed)
             self._steps(order, formed.step + 1)
-        except OvertakenError as error:
-            self._answer(order, Overtaken(order.generation, error.newest))
+        except fence.OvertakenError as error:
+            self._answer(order, Overtaken(order.generation, *error.owner))
         except Exception as error:  # whatever ends a generation is told, never swallowed
             self._answer(order, first_line(error))
             if self._group is None or not self._group.aborted:
@@ -198,6 +200,7 @@ class RankRunner:
             self._group = group
         store = served.store if served else self._find_store(order)
         self._joining = True
+        self._claim(order, store)
         group.form(store)
         place = Place(order.rank, order.world, order.gpu, order.generation, backend)
         self._beats.phase("load")
@@ -209,6 +212,15 @@ class RankRunner:
         self._keeper.aim(order)
         self._joining = False
         return formed
+
+    def _claim(self, order: FormOrder, store: Any) -> None:
+        """Learn from rank 0, before anything is set up, whose the directory is. Raises OvertakenError."""
+        if order.rank == 0:
+            directory, journal = Path(self._spec.job_dir), self._spec.journal
+            found = fence.claim(directory, journal, order.generation, takes_over=order.takes_over)
+            store.set(OWNER, json.dumps(found))
+        if owner := json.loads(store.get(OWNER)):
+            raise fence.OvertakenError(fence.Owner(*owner))
 
     def _find_store(self, order: FormOrder) -> Any:
         """Join the generation's store; a dead one is given up as soon as another generation is ordered."""

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch.distributed as dist
 
-from sentinel.gang import fence
 from sentinel.gang.group import job_path
 from sentinel.gang.orders import Formed, FormOrder, WorkerSpec
 from sentinel.gang.snapshots import Copies, Slots, SnapshotError, decode, find, snapshots_of
@@ -19,16 +18,8 @@ def restore(trainable: Trainable, spec: WorkerSpec, order: FormOrder, memory: Pa
     """Agree with all ranks on the newest step that everyone can restore, and restore it.
 
     `done` is the newest step that this process completed; the highest over all ranks tells what is lost.
-    Raises OvertakenError, on all ranks alike.
     """
-    theirs = -1
-    if order.rank == 0:
-        directory = Path(spec.job_dir)
-        theirs = fence.claim(directory, spec.journal, order.generation, takes_over=order.takes_over)
-    told = _gathered(order, (done, theirs))
-    high, theirs = max(done for done, _ in told), told[0][1]
-    if theirs >= 0:
-        raise fence.OvertakenError(theirs)
+    high = max(_gathered(order, done))
     copies = find(spec.job, order.world, order.holders, memory, spec.secret) if order.rank == 0 else None
     copies = _broadcast(order, copies)
     below = None

@@ -204,6 +204,8 @@ class JobSubmitted:
     standbys: int
     """Warm standbys to keep per node."""
     min_world: int
+    journal: str = ""
+    """Ends the names of its workers, so that those of another journal are never taken for them."""
 
 
 @dataclass(frozen=True, slots=True)

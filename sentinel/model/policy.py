@@ -50,4 +50,4 @@ class Policy:
     action_timeout_s: Seconds = 20.0
     """An action without an outcome for this long is tried again or given up."""
     observe_only: bool = False
-    """Say what would be done, and do nothing but page."""
+    """Start the job that is asked for; of all else say what would be done, and only page."""

@@ -89,7 +89,7 @@ class Controller:
         timing = Timing(fallback_after=settings.pages.fallback_after_s)
         self._outbox = Outbox(self._state_dir / "outbox.db", self._delivered, timing)
         self._emergency = Outbox(":memory:", self._delivered, timing)
-        self._link = Link(settings.ray.address, journal.id, self._state_dir)
+        self._link = Link(settings.ray.address, self._state_dir)
         self._reports = reports
         hands = self._hands()
         self._agents = AgentOrders(hands)
@@ -127,7 +127,13 @@ class Controller:
             [
                 ControllerStarted(self.now(), os.getpid(), *hashes),
                 JobSubmitted(
-                    self.now(), JobId(job.name), job.world, job.trainable, job.standbys, job.min_world
+                    self.now(),
+                    JobId(job.name),
+                    job.world,
+                    job.trainable,
+                    job.standbys,
+                    job.min_world,
+                    self.ledger.journal.id,
                 ),
             ]
         )

@@ -25,8 +25,8 @@ class LinkError(Exception):
 class Link:
     """Asks the ray link. One child at a time; a request that was under way when it died fails."""
 
-    def __init__(self, address: str, journal: str, state_dir: Path) -> None:
-        self._address, self._journal = address, journal
+    def __init__(self, address: str, state_dir: Path) -> None:
+        self._address = address
         self._log_path = state_dir / "ray-link.log"
         self._endpoint = _endpoint(state_dir / f"link-{os.getpid()}.sock")
         self._numbers = itertools.count(1)
@@ -53,8 +53,7 @@ class Link:
         self._socket = self._context.socket(zmq.PAIR)
         self._socket.linger = 0
         self._socket.bind(self._endpoint)
-        argv = ["-m", "sentinel.runtime.ray_link", "--endpoint", self._endpoint]
-        argv += ["--address", self._address, "--journal", self._journal]
+        argv = ["-m", "sentinel.runtime.ray_link", "--endpoint", self._endpoint, "--address", self._address]
         with self._log_path.open("ab") as out:
             self.process = await asyncio.create_subprocess_exec(
                 sys.executable, *argv, stdin=asyncio.subprocess.DEVNULL, stdout=out, stderr=out

@@ -3,8 +3,10 @@
 import argparse
 import contextlib
 import os
+import re
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -23,10 +25,10 @@ STUCK_AFTER_S = 8.0
 class RayLink:
     """Answers the controller's requests; each runs in its own thread, so that a slow one delays nobody."""
 
-    def __init__(self, address: str, journal: str) -> None:
+    def __init__(self, address: str) -> None:
         import ray
 
-        self._ray, self._journal = ray, journal
+        self._ray = ray
         ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, logging_level="ERROR")
         self._handles: dict[str, Any] = {}
 
@@ -50,7 +52,7 @@ class RayLink:
         """Start a detached worker on a node, or find the one that was started already."""
         from sentinel.gang.actor import RankActor
 
-        name = self._name(spec["job"], worker)
+        name = f"{spec['job']}.{worker}"
         options = {
             "name": name,
             "namespace": NAMESPACE,
@@ -73,12 +75,17 @@ class RayLink:
         except ValueError:
             return
 
-    def end_others(self, job: str) -> None:
-        """Kill the job's workers that another journal, now lost, has left behind."""
-        for name in self._ray.util.list_named_actors():
-            if name.startswith(f"{job}.") and not name.endswith(f".{self._journal}"):
+    def end_workers(self, job: str, suffix: str) -> None:
+        """Kill the workers that another journal, now lost, has left behind; returns when Ray has none."""
+        theirs = re.compile(re.escape(job) + r"\.w\d+-" + re.escape(suffix))
+        deadline = time.monotonic() + CALL_TIMEOUT_S
+        while names := [n for n in self._ray.util.list_named_actors() if theirs.fullmatch(n)]:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{', '.join(names)} do not end")
+            for name in names:
                 with contextlib.suppress(ValueError):  # it has ended by itself
                     self._ray.kill(self._ray.get_actor(name, namespace=NAMESPACE), no_restart=True)
+            time.sleep(0.1)
 
     def statuses(self, job: str, workers: list[str], timeout_s: float) -> dict[str, dict[str, int]]:
         """Ask workers how far they are; those that do not answer in time are left out."""
@@ -153,14 +160,10 @@ class RayLink:
     # --- helpers ---------------------------------------------------------------------------------------
 
     def _actor(self, job: str, worker: str) -> Any:
-        name = self._name(job, worker)
+        name = f"{job}.{worker}"
         if name not in self._handles:
             self._handles[name] = self._ray.get_actor(name, namespace=NAMESPACE)
         return self._handles[name]
-
-    def _name(self, job: str, worker: str) -> str:
-        """Workers of another journal have other names: one that lives on is never taken for ours."""
-        return f"{job}.{worker}.{self._journal}"
 
     def _on(self, node: str) -> Any:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -209,13 +212,13 @@ def _become_agent(writer: int, argv: list[str], env: dict[str, str]) -> NoReturn
     os.execve(argv[0], argv, env)  # noqa: S606 - our own program, no shell
 
 
-def serve(endpoint: str, address: str, journal: str) -> None:
+def serve(endpoint: str, address: str) -> None:
     """Answer requests until the controller is gone. Raises what Ray raises when it can't be joined."""
     context: zmq.Context[Any] = zmq.Context.instance()
     requests = context.socket(zmq.PAIR)
     requests.connect(endpoint)
     try:
-        link = RayLink(address, journal)
+        link = RayLink(address)
     except Exception as error:
         known = error.__cause__ if isinstance(error.__cause__, Exception) else error  # it says more
         requests.send(msgpack.packb({"id": 0, "ok": False, "detail": _one_line(known), "data": None}))
@@ -265,10 +268,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--endpoint", required=True, help="the controller's ipc endpoint")
     parser.add_argument("--address", required=True, help="Ray's GCS, host:port")
-    parser.add_argument("--journal", required=True, help="id of the controller's journal")
     arguments = parser.parse_args()
     try:
-        serve(arguments.endpoint, arguments.address, arguments.journal)
+        serve(arguments.endpoint, arguments.address)
     except KeyboardInterrupt:
         sys.exit(130)
 

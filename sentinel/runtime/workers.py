@@ -96,10 +96,11 @@ class Workers:
         pause = {"generation": action.generation - 1, "workers": list(action.pause)} if action.pause else None
         answer = await self._hands.link.ask("form", job=action.job, order=order, seats=seats, pause=pause)
         formed = answer["formed"]
-        if newest := max((each.get("newest", 0) for each in formed), default=0):
-            if order["takes_over"]:
-                await self._hands.link.ask("end_others", job=action.job)
-            told = f"generation {newest} of another journal has trained in the job's directory"
+        if overtaken := next((each for each in formed if "newest" in each), None):
+            newest, journal = overtaken["newest"], overtaken["journal"]
+            if order["takes_over"] and journal != self._hands.spec.journal:
+                await self._hands.link.ask("end_workers", job=action.job, suffix=journal)
+            told = f"generation {newest} of journal {journal} has trained in the job's directory"
             raise ActionError(told, (f"overtaken {newest}",))
         if answer["failed"]:
             raise ActionError(answer["failed"], tuple(f"stuck {worker}" for worker in answer["stuck"]))

@@ -13,6 +13,13 @@ from sentinel.model.policy import Policy
 OTHER = JobId("other")
 
 
+class Stillborn(Simulated):
+    """Generations form and never make a step."""
+
+    def advance(self, job: JobId = JOB) -> None:
+        """Nothing."""
+
+
 def asked(cluster: Simulated, job: JobId = JOB) -> tuple[JobStage, str]:
     known = cluster.state.jobs[job]
     return known.stage, needs(cluster.state, known, cluster.rules)
@@ -36,6 +43,24 @@ def test_a_job_starts_where_sentinel_only_observes(observe_only: bool) -> None:
     assert asked(cluster) == (refused if observe_only else (JobStage.RUNNING, ""))
 
 
+@pytest.mark.parametrize("wait", [0.0, 1.2, 2.0])
+def test_a_start_that_was_stopped_midway_goes_on_where_sentinel_only_observes(wait: float) -> None:
+    cluster = Simulated(nodes=4, world=2, policy=Policy(observe_only=True))
+    submit(cluster, world=2)
+    cluster.run(wait)
+    cluster.command("stop-actions")
+    cluster.run(100)
+    cluster.command("resume-actions")
+    cluster.run(10)
+    assert asked(cluster, OTHER) == (JobStage.RUNNING, "")
+
+
+def test_a_start_that_failed_is_not_tried_again_where_sentinel_only_observes() -> None:
+    cluster = Stillborn(nodes=2, world=2, policy=Policy(observe_only=True))
+    cluster.run(2000)
+    assert asked(cluster) == (JobStage.BROKEN, "permission: observe-only mode")
+
+
 def test_a_job_waits_for_gpus() -> None:
     cluster = Simulated(nodes=2, world=2)
     submit(cluster, world=3)
@@ -56,7 +81,7 @@ def test_a_job_waits_for_its_workers() -> None:
     submit(cluster, world=2)
     cluster.run(1.1)
     assert len([a for a in cluster.all(StartWorker) if a.job == OTHER]) == 2
-    assert asked(cluster, OTHER) == (JobStage.WAITING, "2 workers that are starting")
+    assert asked(cluster, OTHER) == (JobStage.WAITING, "2 workers")
 
 
 def test_a_job_waits_for_permission() -> None:

@@ -40,12 +40,12 @@ def test_another_journals_directory_is_taken_over_only_if_that_is_asked_for(tmp_
     argv = [sys.executable, "-c", RANK, str(tmp_path), str(settings)]
     told = subprocess.run(argv, capture_output=True, text=True, timeout=100, check=True).stdout.splitlines()
     assert [line.partition("(")[0] for line in told] == ["Overtaken", "Overtaken", "Formed", "Formed"]
-    assert told[0] == "Overtaken(generation=57, newest=57)"
+    assert told[0] == "Overtaken(generation=57, newest=57, journal='theirs')"
     assert (tmp_path / "job" / FENCE).read_text() == "60 ours\n"
 
 
 @pytest.mark.parametrize(
-    ("there", "generation", "takes_over", "answer"),
+    ("there", "generation", "takes_over", "newest"),
     [
         pytest.param(None, 1, False, -1, id="nobody was there"),
         pytest.param("", 4, False, -1, id="damaged"),
@@ -60,15 +60,16 @@ def test_another_journals_directory_is_taken_over_only_if_that_is_asked_for(tmp_
     ],
 )
 def test_whose_a_directory_is(
-    tmp_path: Path, there: str | None, generation: int, takes_over: bool, answer: int
+    tmp_path: Path, there: str | None, generation: int, takes_over: bool, newest: int
 ) -> None:
     if there is not None:
         (tmp_path / FENCE).write_text(there)
-    assert claim(tmp_path, "ours", generation, takes_over=takes_over) == answer
+    owner = claim(tmp_path, "ours", generation, takes_over=takes_over)
     kept = (tmp_path / FENCE).read_text()
-    assert kept == (f"{generation} ours\n" if answer < 0 else there)
+    assert (owner, kept) == ((owner, there) if owner else (None, f"{generation} ours\n"))
+    assert (owner.newest if owner else -1) == newest
 
 
 def test_a_directory_that_cannot_be_written_stops_nobody(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    assert claim(tmp_path / "file" / "job", "ours", 4, takes_over=False) == -1
+    assert claim(tmp_path / "file" / "job", "ours", 4, takes_over=False) is None

@@ -13,7 +13,7 @@ HEAD = "node:__internal_head__"
 
 def test_a_link_that_cannot_join_ray_says_why(tmp_path: Path) -> None:
     async def trouble() -> str:
-        link = Link("nonsense", "j1", tmp_path)
+        link = Link("nonsense", tmp_path)
         assert link.trouble == "nonsense has not answered yet"
         running = asyncio.create_task(link.run())
         try:
