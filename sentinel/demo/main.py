@@ -189,11 +189,11 @@ def _times(result: Result) -> list[tuple[str, float]]:
 
 
 def _table(console: Console, results: Sequence[Result]) -> None:
-    columns = "fault", "cause", "blamed", "seen", "paged", "evict", "new step", "lost", "loss", "result"
-    title = "what each fault cost, seconds from the injection, and steps lost"
+    columns = "fault, cause", "blamed", "seen", "paged", "evict", "step", "lost", "loss", "result"
+    title = "what each fault cost: seconds to each stage and a new step, steps lost"
     table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     for name in columns:
-        table.add_column(name, no_wrap=" " not in name)  # so 80 columns are enough
+        table.add_column(name, no_wrap=True)
     for result in results:
         blamed = result.blamed
         where = " ".join(str(v) for v in asdict(blamed).values() if v is not None) if blamed else ""
@@ -202,7 +202,8 @@ def _table(console: Console, results: Sequence[Result]) -> None:
         verdict = "skipped" if result.skipped else "wrong" if result.wrong else "ok"
         lost = "" if result.steps_lost is None else str(result.steps_lost)
         told = [f"{value:.2f}" if value is not None else "" for value in seconds]
-        table.add_row(result.fault, result.cause or "", where, *told, lost, equal, verdict)
+        cause = f"\n{result.cause}" if result.cause not in (None, result.fault) else ""
+        table.add_row(f"{result.fault}{cause}", where, *told, lost, equal, verdict)
     console.print(table)
     for result in results:
         for line in [result.skipped] if result.skipped else result.wrong:
