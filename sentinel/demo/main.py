@@ -190,7 +190,7 @@ def _times(result: Result) -> list[tuple[str, float]]:
 
 def _table(console: Console, results: Sequence[Result]) -> None:
     columns = "fault, cause", "blamed", "seen", "paged", "evict", "step", "lost", "loss", "result"
-    title = "what each fault cost: seconds to each stage and a new step, steps lost"
+    title = "seconds to each stage and to a new step; steps lost"
     table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     for name in columns:
         table.add_column(name, no_wrap=True)
