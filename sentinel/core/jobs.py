@@ -33,8 +33,11 @@ def submitted(state: State, fact: JobSubmitted) -> list[Action]:
             journal=fact.journal,
         )
         state.set_deadline(f"place/{fact.job}", PLACE_S)
-    elif state.jobs[fact.job].stage is JobStage.STOPPED and not state.jobs[fact.job].workers:
-        _start_over(state, state.jobs[fact.job], fact)
+        return []
+    job = state.jobs[fact.job]
+    job.journal = job.journal or fact.journal
+    if job.stage is JobStage.STOPPED and not job.workers:
+        _start_over(state, job, fact)
     return []
 
 

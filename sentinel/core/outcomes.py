@@ -127,9 +127,9 @@ def _resumed(state: State, fact: Outcome, name: JobId, rules: Rules) -> list[Act
         incident.steps_lost = int(lost.split()[1]) if lost else incident.steps_lost
     if fact.ok or job.stage is not JobStage.FORMING:
         return []
-    newest = next((int(text.split()[1]) for text in fact.data if text.startswith("overtaken ")), -1)
-    if newest >= job.generation and job.high_step < 0:
-        return _take_over(state, job, newest, rules)
+    overtaken = next((text for text in fact.data if text.startswith("overtaken ")), "")
+    if overtaken and job.high_step < 0:
+        return _take_over(state, job, int(overtaken.split()[1]), rules)
     state.set_deadline(job.deadline(), rules.policy.broken_s)  # whoever is gone is reported first
     stuck = [w for w in job.workers.values() if f"stuck {w.id}" in fact.data]
     return reform.retire(incident_of(fact.action), job, state, stuck)
@@ -143,7 +143,7 @@ def _take_over(state: State, job: Job, newest: int, rules: Rules) -> list[Action
     """
     job.pending = reform.upkeep(job, state).id
     reform.break_off(job, state)
-    job.generation = newest
+    job.generation = max(newest, job.generation)
     return reform.retry(state, job, rules)
 
 

@@ -24,17 +24,18 @@ class OvertakenError(RuntimeError):
         self.owner = owner
 
 
-def claim(directory: Path, journal: str, generation: int, *, takes_over: bool) -> Owner | None:
+def claim(directory: Path, journal: str, generation: int, *, takes_over: str = "") -> Owner | None:
     """Make the directory this generation's; returns whoever keeps it instead.
 
-    Another journal's is taken over only by a newer number, and only if that is asked for. What can't be read
+    `takes_over` is the one other journal whose directory it may become, by a newer number. What can't be read
     or written, a full volume for one, stops no recovery.
     """
     fence = directory / FENCE
     with suppress(OSError):
         owner = _read(fence)
-        ours = owner.journal in ("", journal) or (takes_over and owner.newest < generation)
-        if owner.newest > generation or not ours:
+        ours = owner.journal in ("", journal)
+        taken = owner.journal == takes_over and owner.newest < generation
+        if owner.newest > generation or not (ours or taken):
             return owner
         directory.mkdir(parents=True, exist_ok=True)
         draft = fence.with_name(f"{FENCE}.{os.getpid()}")

@@ -45,8 +45,8 @@ class FormOrder:
     peer: Holder | None
     """Where this rank's snapshots are copied to; None on a single node."""
     skip: tuple[int, ...] = ()
-    takes_over: bool = False
-    """The journal has never seen the job step: it may go on where another journal ended."""
+    takes_over: str = ""
+    """The journal whose workers have been ended, so that this one may go on in its directory."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -165,6 +165,7 @@ class Controller:
             self._agent_argv,
             self._memory_of,
             gcs,
+            self.watch.beats,
         )
 
     def _memory_of(self, node: NodeId) -> Path:

@@ -8,6 +8,7 @@ from sentinel.adapters.outbox import Outbox
 from sentinel.adapters.transport import Reports
 from sentinel.gang.orders import WorkerSpec
 from sentinel.model.ids import NodeId
+from sentinel.model.report import RankBeat
 from sentinel.runtime.link import Link
 
 
@@ -31,5 +32,7 @@ class Hands:
     agent_argv: Callable[[NodeId], list[str]]
     memory_of: Callable[[NodeId], Path]
     gcs_command: Path
+    beats: Callable[[NodeId], Sequence[RankBeat]]
+    """What a node's processes last showed."""
     raylets: dict[NodeId, tuple[str, int]] = field(default_factory=dict)
     """Where each node's raylet listens, as Ray last said."""

@@ -16,6 +16,8 @@ from sentinel.runtime.link import LinkError
 
 KILL_DEADLINE_S = 3.0
 RANKS_DEADLINE_S = 0.8
+LAST_BEATS_S = 10.0
+"""A killed process is gone, and has freed its GPU, well before."""
 
 
 class Workers:
@@ -30,6 +32,8 @@ class Workers:
         now: Callable[[], Instant],
     ) -> None:
         self._hands, self._agents, self._state, self._learned, self._now = hands, agents, state, learned, now
+        self._ended: dict[JobId, str] = {}
+        """The other journal whose workers of a job have been ended."""
 
     async def start(self, action: StartWorker) -> str:
         """Start a warm standby; it is ready when this returns."""
@@ -91,15 +95,15 @@ class Workers:
             "generation": action.generation,
             "world": len(seats),
             "skip": list(action.skip),
-            "takes_over": job.high_step < 0,
+            "takes_over": self._ended.get(job.id, "") if job.high_step < 0 else "",
         }
         pause = {"generation": action.generation - 1, "workers": list(action.pause)} if action.pause else None
         answer = await self._hands.link.ask("form", job=action.job, order=order, seats=seats, pause=pause)
         formed = answer["formed"]
         if overtaken := next((each for each in formed if "newest" in each), None):
             newest, journal = overtaken["newest"], overtaken["journal"]
-            if order["takes_over"] and journal != self._hands.spec.journal:
-                await self._hands.link.ask("end_workers", job=action.job, suffix=journal)
+            if job.high_step < 0 and job.stage is JobStage.FORMING and job.generation == action.generation:
+                await self._end_workers(job.id, journal)
             told = f"generation {newest} of journal {journal} has trained in the job's directory"
             raise ActionError(told, (f"overtaken {newest}",))
         if answer["failed"]:
@@ -108,6 +112,23 @@ class Workers:
         lost = max(answer["lost"] for answer in formed)
         told = f"restored step {first['step']} from {first['source']}"
         return told, (f"lost {lost}", told, *first["damaged"])
+
+    async def _end_workers(self, job: JobId, journal: str) -> None:
+        """End what another journal, now lost, has left of a job, so that its GPUs are free and it is alone.
+
+        A process that can't be killed is waited for no longer than `LAST_BEATS_S`.
+        """
+        if journal == self._hands.spec.journal:
+            return
+        await self._hands.link.ask("end_workers", job=job, suffix=journal)
+        give_up = self._now() + LAST_BEATS_S
+        while self._now() < give_up and any(
+            beat.job == job and beat.worker.endswith(f"-{journal}")
+            for node in self._state.nodes
+            for beat in self._hands.beats(node)
+        ):
+            await asyncio.sleep(0.1)
+        self._ended[job] = journal
 
     def _places(self, seats: Sequence[Seat]) -> list[dict[str, Any]]:
         """Say for each seat where it is, who may hold its snapshots, and which node gets the copies."""

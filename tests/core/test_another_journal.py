@@ -5,7 +5,8 @@ from simulated import JOB, Simulated
 
 from sentinel.core.state import JobStage
 from sentinel.model.action import Action, Page, Resume
-from sentinel.model.fact import Outcome
+from sentinel.model.fact import JobSubmitted, NodeJoined, NodeLeft, Outcome
+from sentinel.model.ids import NodeId
 
 
 class Directory(Simulated):
@@ -13,6 +14,8 @@ class Directory(Simulated):
 
     owner = 0
     """The newest generation of another journal that has formed there; 0 while it is ours."""
+    ended = False
+    """Its workers have been ended, as for a job that has never stepped."""
     stops = False
     """An operator stops actions at that moment."""
 
@@ -23,9 +26,10 @@ class Directory(Simulated):
             super()._answer(action)
 
     def _theirs(self, action: Resume) -> bool:
-        return self.owner > 0 and (self.job.high_step >= 0 or action.generation <= self.owner)
+        return self.owner > 0 and not (self.ended and action.generation > self.owner)
 
     def _refused(self, action: Resume) -> None:
+        self.ended = self.job.high_step < 0
         if self.stops:
             self.command("stop-actions")
         told = f"generation {self.owner} of another journal has trained in the job's directory"
@@ -56,6 +60,23 @@ def test_a_new_journal_waits_until_actions_are_allowed() -> None:
     cluster.command("resume-actions")
     cluster.run(5)
     assert (cluster.job.generation, cluster.going()) == (58, True)
+
+
+def test_a_journal_with_larger_numbers_takes_over_when_a_human_says_so() -> None:
+    cluster = Directory(nodes=2, world=2)
+    for rank in (0, 1, 0):
+        cluster.crash(rank)
+        cluster.run(5)
+    cluster.owner = 2
+    cluster.command("stop-job", JOB)
+    cluster.run(5)
+    for node in ("n1", "n2"):
+        cluster.tell(NodeLeft(cluster.now, NodeId(node)))
+    cluster.tell(JobSubmitted(cluster.now, JOB, 2, "x:y", 1, 1))
+    for node in ("n1", "n2"):
+        cluster.tell(NodeJoined(cluster.now, NodeId(node), "10.0.0.1", 1, 1, "boot"))
+    cluster.run(20)
+    assert (cluster.going(), cluster.ended) == (True, True)
 
 
 @pytest.mark.parametrize("owner", [2, 57])

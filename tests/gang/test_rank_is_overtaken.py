@@ -23,7 +23,7 @@ trainable, job_dir = "sentinel.trainer.moe_trainer:MoeTrainer", str(memory / "jo
 spec = WorkerSpec("moe", trainable, str(settings), "gloo", job_dir, 1, 0, 60.0, 60.0, b"secret", "ours")
 holders = (SnapshotHolder(memory, "127.0.0.1", key=b"secret").address,)
 runner = RankRunner(spec, "w1", memory)
-for generation, takes_over in (57, True), (58, False), (59, True), (60, False):
+for generation, takes_over in (57, "theirs"), (58, ""), (59, "others"), (60, "theirs"), (61, ""):
     store = ("127.0.0.1", runner.serve_store(generation, 1, "127.0.0.1"))
     order = FormOrder(generation, 0, 1, 0, store, holders, None, takes_over=takes_over)
     print(runner.form(order), flush=True)
@@ -39,28 +39,29 @@ def test_another_journals_directory_is_taken_over_only_if_that_is_asked_for(tmp_
     (tmp_path / "job" / FENCE).write_text("57 theirs\n")
     argv = [sys.executable, "-c", RANK, str(tmp_path), str(settings)]
     told = subprocess.run(argv, capture_output=True, text=True, timeout=100, check=True).stdout.splitlines()
-    assert [line.partition("(")[0] for line in told] == ["Overtaken", "Overtaken", "Formed", "Formed"]
+    assert [line.partition("(")[0] for line in told] == ["Overtaken"] * 3 + ["Formed"] * 2
     assert told[0] == "Overtaken(generation=57, newest=57, journal='theirs')"
-    assert (tmp_path / "job" / FENCE).read_text() == "60 ours\n"
+    assert (tmp_path / "job" / FENCE).read_text() == "61 ours\n"
 
 
 @pytest.mark.parametrize(
     ("there", "generation", "takes_over", "newest"),
     [
-        pytest.param(None, 1, False, -1, id="nobody was there"),
-        pytest.param("", 4, False, -1, id="damaged"),
-        pytest.param("4 ours", 5, False, -1, id="our next"),
-        pytest.param("4 ours", 4, False, -1, id="ours again: a new controller asks once more"),
-        pytest.param("4 ours", 3, False, 4, id="ours, late"),
-        pytest.param("4 theirs", 3, True, 4, id="theirs is newer"),
-        pytest.param("4 theirs", 4, True, 4, id="the same number is theirs"),
-        pytest.param("4 theirs", 5, True, -1, id="taken over"),
-        pytest.param("4 theirs", 5, False, 4, id="not asked to take over"),
-        pytest.param("4 theirs", 99, False, 4, id="however large the number"),
+        pytest.param(None, 1, "", -1, id="nobody was there"),
+        pytest.param("", 4, "", -1, id="damaged"),
+        pytest.param("4 ours", 5, "", -1, id="our next"),
+        pytest.param("4 ours", 4, "", -1, id="ours again: a new controller asks once more"),
+        pytest.param("4 ours", 3, "", 4, id="ours, late"),
+        pytest.param("4 theirs", 3, "theirs", 4, id="theirs is newer"),
+        pytest.param("4 theirs", 4, "theirs", 4, id="the same number is theirs"),
+        pytest.param("4 theirs", 5, "theirs", -1, id="taken over"),
+        pytest.param("4 theirs", 5, "", 4, id="not asked to take over"),
+        pytest.param("4 theirs", 5, "others", 4, id="asked to take over from somebody else"),
+        pytest.param("4 theirs", 99, "", 4, id="however large the number"),
     ],
 )
 def test_whose_a_directory_is(
-    tmp_path: Path, there: str | None, generation: int, takes_over: bool, newest: int
+    tmp_path: Path, there: str | None, generation: int, takes_over: str, newest: int
 ) -> None:
     if there is not None:
         (tmp_path / FENCE).write_text(there)
@@ -72,4 +73,4 @@ def test_whose_a_directory_is(
 
 def test_a_directory_that_cannot_be_written_stops_nobody(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    assert claim(tmp_path / "file" / "job", "ours", 4, takes_over=False) is None
+    assert claim(tmp_path / "file" / "job", "ours", 4) is None
