@@ -7,7 +7,7 @@ HOUR = 3600.0
 
 
 def refuse_start(state: State) -> str:
-    """Why no job may start at the moment; empty when it may. In observe-only mode too: it was asked for."""
+    """Why no job may start at the moment; empty when it may, where Sentinel only observes, too."""
     if state.stopped:
         return f"actions are stopped: {state.stopped}"
     if state.frozen:

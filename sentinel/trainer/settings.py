@@ -8,9 +8,10 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-JOB_DIR_VARIABLE = "SENTINEL_JOB_DIR"
 SETTINGS_VARIABLE = "SENTINEL_TRAINER"
 """Environment variable that holds the path of the settings file."""
+JOB_DIR_VARIABLE = "SENTINEL_JOB_DIR"
+"""And the one that holds the job's directory, in its ranks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,7 @@ class TrainerSettings:
 
 
 def read_settings(path: str | os.PathLike[str] | None = None, **chosen: Any) -> TrainerSettings:
-    """Settings from `path`, or from the file in SENTINEL_TRAINER; `chosen` values win.
+    """Settings from `path`, or from the file in SENTINEL_TRAINER, or a job's defaults; `chosen` values win.
 
     Raises ValueError in one line for an unknown key, a wrong type or a missing value.
     """
