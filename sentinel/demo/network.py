@@ -23,7 +23,7 @@ def available() -> str:
     try:
         _ip("netns", "add", name)
         _ip("netns", "delete", name)
-    except (NetworkError, FileNotFoundError) as error:
+    except (NetworkError, OSError) as error:
         return f"no network namespaces here: {error}"
     return ""
 
