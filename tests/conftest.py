@@ -1,6 +1,7 @@
 """What all tests share."""
 
 import os
+import signal
 
 from hypothesis import settings
 
@@ -9,3 +10,6 @@ settings.register_profile("ci", derandomize=True)
 settings.register_profile("search", max_examples=20_000)  # see CONTRIBUTING
 if os.environ.get("CI"):
     settings.load_profile("ci")
+
+# A shell that runs tests in the background has SIGINT ignored, and so would everything that they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
