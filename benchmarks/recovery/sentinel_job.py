@@ -21,8 +21,9 @@ MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 class TinyTrainable:
     """The peers' model, optimizer, data and checkpoint behind Sentinel's protocol."""
 
-    def warm(self) -> None:
+    def warm(self, gpu: int) -> None:
         """Train once alone, so that a standby has imported and initialised all that torch needs."""
+        del gpu
         torch.set_num_threads(1)
         dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
         workload.Tiny(0).step(0)

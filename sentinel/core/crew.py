@@ -27,6 +27,7 @@ class Worker:
     stage: WorkerStage = WorkerStage.STARTING
     pid: int = 0
     gpu: int = -1
+    """Where it computes; while it has no seat, where it warmed up; -1 if its node tells of no GPU."""
     rank: int = -1
     """Its seat; -1 while it has none."""
     since: Instant = 0.0

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 
 from sentinel.core.crew import Worker, WorkerStage
 from sentinel.core.evict import refuse_action, refuse_start
-from sentinel.core.seating import Cannot, Seated, Wait, missing_standbys, seat
+from sentinel.core.seating import Cannot, Room, Seated, Wait, missing_standbys, seat
 from sentinel.core.state import Job, JobStage, Rules, State
 from sentinel.model.action import Action, Evict, Refusal, Resume, Seat, StartWorker, StopWorker, action_id
 from sentinel.model.ids import IncidentId, NodeId, WorkerId
@@ -56,7 +56,7 @@ def resume(
             job.lacking = lacking
             state.set_deadline(f"refill/{job.id}", LOOK_AGAIN_S)  # whom it waits for may go
             yield from retire(incident.id, job, state, filter(None, map(job.at, sorted(ranks))))
-            yield from (start_worker(incident.id, job, state, node) for node in start)
+            yield from (start_worker(incident.id, job, state, room) for room in start)
         case Seated(seats=seats):
             yield from _form(incident, job, state, rules, seats, graceful=graceful, replay=replay)
 
@@ -128,15 +128,15 @@ def retire(incident: IncidentId, job: Job, state: State, workers: Iterable[Worke
     return actions
 
 
-def start_worker(incident: IncidentId, job: Job, state: State, node: NodeId) -> StartWorker:
-    """Start one warm standby on a node."""
+def start_worker(incident: IncidentId, job: Job, state: State, room: Room) -> StartWorker:
+    """Start one warm standby."""
     job.born += 1
     name = f"w{job.born}-{job.journal}" if job.journal else f"w{job.born}"
-    worker = Worker(WorkerId(name), node, since=state.now)
+    worker = Worker(WorkerId(name), room.node, gpu=room.gpu, since=state.now)
     job.workers[worker.id] = worker
     job.crew.expect(worker)
     action = action_id(incident, "start-worker", worker.id, 1)
-    return StartWorker(action, incident, job.id, worker.id, node, -1, job.generation)
+    return StartWorker(action, incident, job.id, worker.id, room.node, room.gpu, job.generation)
 
 
 def refill(job: Job, state: State, rules: Rules) -> list[Action]:
@@ -144,7 +144,7 @@ def refill(job: Job, state: State, rules: Rules) -> list[Action]:
     if job.stage is not JobStage.RUNNING or refuse_action(state, rules):
         return []
     name = upkeep(job, state).id
-    return [start_worker(name, job, state, node) for node in list(missing_standbys(state, job))]
+    return [start_worker(name, job, state, room) for room in list(missing_standbys(state, job))]
 
 
 def starts(job: Job, state: State) -> bool:

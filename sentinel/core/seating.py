@@ -1,5 +1,6 @@
 """Which worker becomes which rank: survivors stay, a standby on the same node comes first, then a spare."""
 
+from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from itertools import chain
@@ -22,10 +23,18 @@ class Seated:
 
 
 @dataclass(frozen=True, slots=True)
-class Wait:
-    """There is room; these nodes must start workers first (none: they are starting already)."""
+class Room:
+    """Where a worker can start: a node, and the GPU on which it warms up."""
 
-    start: tuple[NodeId, ...]
+    node: NodeId
+    gpu: int
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """There is room; workers must start in these places first (none: they are starting already)."""
+
+    start: tuple[Room, ...]
     lacking: int
     """How many ranks wait for a worker."""
 
@@ -98,8 +107,9 @@ class _Table:
             self.full.add(node.id)
         return free
 
-    def give(self, rank: int, worker: Worker, gpu: int) -> None:
-        """Seat a standby."""
+    def give(self, rank: int, node: NodeId, gpu: int) -> None:
+        """Seat one of a node's standbys: best one that has warmed up on this very GPU."""
+        worker = min(self.ready(node), key=lambda each: (each.gpu != gpu, each.since))
         self.taken(worker.node).add(gpu)
         self.given[rank] = Seat(rank, worker.id, worker.node, gpu)
         self.ready(worker.node).remove(worker)
@@ -127,7 +137,7 @@ def _bad_gpu(node: Node, gpu: int) -> bool:
 def seat(state: State, job: Job, replace: Collection[int]) -> Seated | Wait | Cannot:
     """Give every rank a worker. Ranks in `replace` get another one, not on a node that `job.avoid` names."""
     table = _table(state, job, replace)
-    start: list[NodeId] = []
+    start: list[Room] = []
     lacking = homeless = 0
     for rank in sorted(table.vacant):
         old = job.at(rank)
@@ -140,9 +150,9 @@ def seat(state: State, job: Job, replace: Collection[int]) -> Seated | Wait | Ca
             homeless += 1
             continue
         lacking += 1
-        table.taken(room[0].id).add(room[1])
-        if not _claim_starting(table, room[0]):
-            start.append(room[0].id)
+        table.taken(room.node).add(room.gpu)
+        if not _claim_starting(table, room.node):
+            start.append(room)
     if job.world - homeless < max(1, job.min_world if homeless else 1):
         left = job.world - homeless
         return Cannot(f"{job.id} needs {job.min_world} ranks and only {left} have a place: no spare is left")
@@ -166,7 +176,7 @@ def _seat_ready(table: _Table, rank: int, old: Worker | None, avoid: NodeId | No
     for name in chain(at_home, table.with_ready()):
         gpu = table.free_gpu(table.state.nodes[name], old.gpu if old and name == old.node else -1)
         if gpu is not None and name != avoid:
-            table.give(rank, min(table.ready(name), key=lambda worker: worker.since), gpu)
+            table.give(rank, name, gpu)
             return True
     return False
 
@@ -177,37 +187,47 @@ def _swap(table: _Table, rank: int, old: Worker | None) -> bool:
         return False
     for other, there in enumerate(table.given):
         if there and table.ready(there.node) and there.node != old.node:
-            table.give(rank, table.ready(there.node)[0], there.gpu)
-            table.give(other, table.ready(old.node)[0], old.gpu)
+            table.give(rank, there.node, there.gpu)
+            table.give(other, old.node, old.gpu)
             return True
     return False
 
 
-def _room(table: _Table, old: Worker | None, avoid: NodeId | None) -> tuple[Node, int] | None:
+def _room(table: _Table, old: Worker | None, avoid: NodeId | None) -> Room | None:
     home = table.state.nodes.get(old.node) if old else None
     for node in [home, *table.state.nodes.values()] if home else table.state.nodes.values():
         if node is None or not node.usable or node.id == avoid or node.misstarts >= START_ATTEMPTS:
             continue
         gpu = table.free_gpu(node, old.gpu if old and node is home else -1)
         if gpu is not None:
-            return node, gpu
+            return Room(node.id, gpu)
     return None
 
 
-def _claim_starting(table: _Table, node: Node) -> bool:
-    pool = table.pool(node.id, WorkerStage.STARTING)
+def _claim_starting(table: _Table, node: NodeId) -> bool:
+    pool = table.pool(node, WorkerStage.STARTING)
     return bool(pool and pool.pop(0))
 
 
-def missing_standbys(state: State, job: Job) -> Iterator[NodeId]:
-    """Nodes that should start a standby, once per standby that is missing."""
+def missing_standbys(state: State, job: Job) -> Iterator[Room]:
+    """Where standbys should start, once per standby that is missing."""
     for name in sorted(state.nodes.keys() - job.crew.complete):
         node = state.nodes[name]
         missing = wanted_standbys(node, job) - len(job.crew.idle.get(name, ()))
         if missing <= 0:
             job.crew.complete.add(name)
         elif node.usable and node.misstarts < START_ATTEMPTS:
-            yield from [name] * missing
+            yield from _quiet_gpus(state, job, node, missing)
+
+
+def _quiet_gpus(state: State, job: Job, node: Node, count: int) -> Iterator[Room]:
+    """Spread standbys over a node's GPUs, for each keeps a little memory where it warmed up."""
+    crowd = Counter(state.jobs[owner].workers[name].gpu for owner, name in node.ranks)
+    crowd.update(worker.gpu for worker in job.crew.idle.get(node.id, {}).values())
+    for _ in range(count):
+        gpu = min(range(node.gpus), key=lambda each: (_bad_gpu(node, each), crowd[each]), default=-1)
+        crowd[gpu] += 1
+        yield Room(node.id, gpu)
 
 
 def wanted_standbys(node: Node, job: Job) -> int:

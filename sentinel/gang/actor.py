@@ -11,7 +11,7 @@ from sentinel.gang.orders import FormOrder, WorkerSpec
 class RankActor:
     """Detached, never restarted by Ray: who takes a place is the controller's decision."""
 
-    def __init__(self, spec: dict[str, Any], worker: str, memory: str) -> None:
+    def __init__(self, spec: dict[str, Any], worker: str, memory: str, gpu: int) -> None:
         if os.environ.get("CUDA_VISIBLE_DEVICES") == "":
             del os.environ["CUDA_VISIBLE_DEVICES"]  # Ray hides GPUs from actors that reserve none
         import ray.util
@@ -20,7 +20,8 @@ class RankActor:
         from sentinel.gang.rank import RankRunner
 
         use_interface(os.environ.get("SENTINEL_ADDRESS") or ray.util.get_node_ip_address())
-        self._runner = RankRunner(WorkerSpec(**spec), worker, Path(os.environ.get("SENTINEL_MEMORY", memory)))
+        folder = Path(os.environ.get("SENTINEL_MEMORY", memory))
+        self._runner = RankRunner(WorkerSpec(**spec), worker, folder, gpu)
 
     def status(self) -> dict[str, int]:
         """Say pid, generation and step."""

@@ -53,7 +53,7 @@ def load_trainable(spec: str) -> Trainable:
 class RankRunner:
     """One worker. Control calls come from other threads and are answered while a collective blocks."""
 
-    def __init__(self, spec: WorkerSpec, worker: str, memory: Path) -> None:
+    def __init__(self, spec: WorkerSpec, worker: str, memory: Path, gpu: int = 0) -> None:
         self._spec, self._worker, self._memory = spec, worker, memory
         self._beats = HeartbeatWriter(
             memory / "beats" / f"{worker}.beat", job=spec.job, worker=worker, gpu=-1
@@ -62,7 +62,7 @@ class RankRunner:
         if spec.trainer_config:
             os.environ["SENTINEL_TRAINER"] = spec.trainer_config
         self._trainable = load_trainable(spec.trainable)
-        self._trainable.warm()
+        self._trainable.warm(gpu)
         gc.collect()
         gc.freeze()  # torch's 300,000 objects stay, and would make each later collection 0.3 s long
         self._lock = threading.Condition()

@@ -77,6 +77,7 @@ class StartWorker:
     worker: WorkerId
     node: NodeId
     gpu: int
+    """Where it warms up; -1 if its node tells of no GPU."""
     generation: int
 
 

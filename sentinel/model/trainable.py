@@ -65,8 +65,12 @@ class Beats(Protocol):
 class Trainable(Protocol):
     """What a training program must be to be run by the gang. One object per process."""
 
-    def warm(self) -> None:
-        """One dry step alone, so that a standby joins fast. No process group exists."""
+    def warm(self, gpu: int) -> None:
+        """One dry step alone, so that a standby joins fast. No process group exists.
+
+        `gpu` is the likeliest place of this process (-1 where none is known). Ranks may be using it: what
+        stays in its memory is theirs no more.
+        """
 
     def setup(self, place: Place, beats: Beats) -> None:
         """Build model and optimizer on the current default process group, from the seed."""

@@ -48,7 +48,9 @@ class RayLink:
             for node in self._ray.nodes()
         ]
 
-    def start_worker(self, spec: dict[str, Any], worker: str, node: str, memory: str) -> dict[str, int]:
+    def start_worker(
+        self, spec: dict[str, Any], worker: str, node: str, gpu: int, memory: str
+    ) -> dict[str, int]:
         """Start a detached worker on a node, or find the one that was started already."""
         from sentinel.gang.actor import RankActor
 
@@ -63,7 +65,7 @@ class RayLink:
             "num_cpus": 0,
             "scheduling_strategy": self._on(node),
         }
-        actor = self._ray.remote(RankActor).options(**options).remote(spec, worker, memory)
+        actor = self._ray.remote(RankActor).options(**options).remote(spec, worker, memory, gpu)
         status: dict[str, int] = self._ray.get(actor.status.remote(), timeout=CALL_TIMEOUT_S * 2)
         self._handles[name] = actor
         return status

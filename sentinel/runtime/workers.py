@@ -43,6 +43,7 @@ class Workers:
             spec=dataclasses.asdict(self._hands.spec),
             worker=action.worker,
             node=action.node,
+            gpu=action.gpu,
             memory=str(self._hands.memory_of(action.node)),
         )
         pid = status["pid"]

@@ -31,17 +31,18 @@ class MoeTrainer:
         self._saver: Saver | None = None
         torch.set_num_threads(1)  # more threads would sum in another order
 
-    def warm(self) -> None:
+    def warm(self, gpu: int) -> None:
         """Build and train once in a group of one: what torch does only once per process is then done."""
         backend = "nccl" if torch.cuda.is_available() else "gloo"
         dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
         try:
-            self.setup(Place(0, 1, 0, 0, backend), NoBeats())
+            self.setup(Place(0, 1, gpu, 0, backend), NoBeats())
             blank = parse_batch(bytes(self.layout.record_bytes), self.layout)
             self._apply(self._close(0, self._backward(blank), vote=0))
         finally:
             self.teardown()
             dist.destroy_process_group()
+            torch.cuda.empty_cache()  # nothing happens where there is no CUDA
 
     def setup(self, place: Place, beats: Beats) -> None:
         """Build model and optimizer on the current default group; the same on every rank, from the seed."""
@@ -52,7 +53,7 @@ class MoeTrainer:
         self._model = sharded_model(self.settings, self._torch_device, place.world, self._watch)
         self._optimizer = adamw(self._model, self.settings)
         self._updates, self._last_step, self._anyone_saves = 0, -1, False
-        self._saver = Saver(place, self.settings.keep)
+        self._saver = Saver(place, self._torch_device, self.settings.keep)
 
     def step(self, step: int, vote: int) -> StepResult:
         """Train on batch `step`; a skipped one has loss 0. A loss that is not finite changes nothing."""

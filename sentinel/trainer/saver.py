@@ -8,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import torch
 import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 
@@ -25,8 +26,9 @@ class Saver:
     the training's.
     """
 
-    def __init__(self, place: Place, keep: int) -> None:
+    def __init__(self, place: Place, device: torch.device, keep: int) -> None:
         self._place = place
+        self._device = device
         self._keep = keep
         self._group = dist.new_group(backend="gloo", timeout=MEET)  # a member may die before it connects
         dist.distributed_c10d._set_pg_timeout(SAVE, self._group)
@@ -82,6 +84,8 @@ class Saver:
 
     def _save(self, target: store.Checkpoint, tensors: dict[str, Any]) -> None:
         """Training goes on whatever happens here; the reason is kept for the report."""
+        if self._device.type == "cuda":
+            torch.cuda.set_device(self._device)  # a new thread would wait for its copies on GPU 0
         try:
             self._write(target, tensors)
         except dcp.CheckpointException as error:

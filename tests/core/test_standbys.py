@@ -1,12 +1,13 @@
 """Standbys: every node that should have more of them is seen, whatever changed about it."""
 
-from simulated import JOB, Simulated
+from simulated import JOB, Simulated, ecc
 
 from sentinel.core.crew import WorkerStage
 from sentinel.core.seating import START_ATTEMPTS
 from sentinel.model.action import StartWorker
-from sentinel.model.fact import NodeJoined, NodeLeft, RankExited
+from sentinel.model.fact import NodeJoined, NodeLeft, RankExited, WorkerReady
 from sentinel.model.ids import NodeId, WorkerId
+from sentinel.model.policy import Policy
 
 SPARE = NodeId("n2")
 
@@ -47,6 +48,38 @@ def test_a_node_where_workers_did_not_start_is_tried_again_now_and_then() -> Non
     cluster.never_starts = set()
     cluster.run(120)
     assert standbys(cluster) == 1
+
+
+def test_workers_warm_up_where_they_will_compute() -> None:
+    """Otherwise every process of a node would keep memory on its first GPU."""
+    cluster = Simulated(nodes=2, gpus=4, world=4)
+    cluster.advance()
+    cluster.run(5)
+    started = [fact for fact in cluster.facts if isinstance(fact, WorkerReady)]
+    assert sorted(fact.gpu for fact in started if fact.node == SPARE) == [0, 1, 2, 3]
+    warmed = {fact.worker: fact.gpu for fact in started}
+    assert [warmed[worker.id] for _, worker in cluster.job.seated()] == [0, 1, 2, 3]
+
+
+def test_a_lost_ranks_place_goes_to_the_standby_that_warmed_up_there() -> None:
+    cluster = Simulated(nodes=2, gpus=2, world=2, standbys=2)
+    cluster.advance()
+    cluster.run(5)
+    cluster.crash(1)
+    cluster.run(5)
+    seated = dict(cluster.job.seated())
+    warmed = {fact.worker: fact.gpu for fact in cluster.facts if isinstance(fact, WorkerReady)}
+    assert (seated[1].gpu, warmed[seated[1].id]) == (1, 1)
+
+
+def test_no_standby_warms_up_on_a_gpu_that_is_accused() -> None:
+    cluster = Simulated(nodes=2, gpus=2, world=1, policy=Policy(evictions_per_hour=0))
+    cluster.advance()
+    cluster.finding(SPARE, ecc(gpu=1))
+    cluster.run(5)
+    cluster.actions.clear()
+    cluster.tell(RankExited(cluster.now, JOB, -1, _standby(cluster)[1], SPARE, -1, 1, 0, "signal 9"))
+    assert [(start.node, start.gpu) for start in cluster.all(StartWorker)] == [(SPARE, 0)]
 
 
 def _standby(cluster: Simulated) -> list[WorkerId]:

@@ -17,7 +17,7 @@ LEASE_S = 3600.0 if HELD else 1.0
 class Slow:
     """A trainer that has nothing to train; in a step its collectives come and go, or it says nothing."""
 
-    def warm(self) -> None:
+    def warm(self, gpu: int) -> None:
         """Nothing to warm."""
 
     def setup(self, place: Place, beats: Beats) -> None:
