@@ -39,11 +39,15 @@ def conclude(incident: Incident, state: State, rules: Rules, *, certain: bool = 
 
 
 def _count_no_longer(incident: Incident, state: State) -> None:
-    """Take failures whose cause is known out of those that may follow a rank."""
+    """Take failures out of a node's and a rank's account: their cause is known, or they passed."""
     job = state.job_of(incident)
+    if job is None:
+        return
     broke = {fact.generation for fact in incident.evidence if isinstance(fact, RankExited | JobStalled)}
-    if job is not None:
-        job.failed = [each for each in job.failed if each[3] not in broke]
+    for at, _, node, generation in job.failed:
+        if generation in broke and at in state.nodes[node].failures:
+            state.nodes[node].failures.remove(at)
+    job.failed = [each for each in job.failed if each[3] not in broke]
 
 
 def stop_timers(incident: Incident, state: State) -> None:
@@ -85,6 +89,8 @@ def relapse(incident: Incident, state: State, rules: Rules) -> list[Action]:
 
 def resolve(incident: Incident, state: State, rules: Rules) -> list[Action]:
     """End an incident, and with it whatever froze actions for its sake."""
+    if incident.diagnosis is None:
+        _count_no_longer(incident, state)  # it passed by itself
     incident.stage = Stage.RESOLVED
     incident.times["resolved"] = state.now
     stop_timers(incident, state)

@@ -3,7 +3,7 @@
 from typing import assert_never
 
 from sentinel.core import findings, harm, incidents, jobs, nodes, operate, outcomes, reform
-from sentinel.core.conclude import conclude, resolve_topic
+from sentinel.core.conclude import catch_up, conclude, resolve_topic
 from sentinel.core.state import Rules, State
 from sentinel.model.action import Action, Refusal
 from sentinel.model.fact import (
@@ -15,6 +15,7 @@ from sentinel.model.fact import (
     GcsBack,
     GcsLost,
     JobAdvanced,
+    JobPaced,
     JobStalled,
     JobSubmitted,
     JobUnderway,
@@ -78,6 +79,8 @@ def _react(
             return jobs.advanced(state, fact, rules)
         case JobUnderway():
             return jobs.underway(state, fact, rules)
+        case JobPaced():
+            return jobs.paced(state, fact)
         case RankSlow():
             return harm.slow(state, fact, rules)
         case JobSubmitted():
@@ -85,7 +88,7 @@ def _react(
         case GcsLost():
             return _own(state, "gcs-dead:", fact, rules)
         case GcsBack():
-            return resolve_topic(state, rules, "gcs-dead:")
+            return _gcs_back(state, rules)
         case JournalFailed():
             return _own(state, "journal-failed:", fact, rules)
         case JournalBack():
@@ -105,6 +108,14 @@ def _react(
 def _own(state: State, topic: str, fact: GcsLost | JournalFailed, rules: Rules) -> list[Action]:
     """Conclude what is no job's business: its topic is its cause."""
     return conclude(incidents.join(state, topic, fact), state, rules)
+
+
+def _gcs_back(state: State, rules: Rules) -> list[Action]:
+    """Ray can be asked again: what could not be done without it was no attempt."""
+    over = resolve_topic(state, rules, "gcs-dead:")
+    for incident in state.open_incidents():
+        incident.attempts = 0
+    return over + catch_up(state, rules)
 
 
 def _deadline(state: State, fact: DeadlinePassed, rules: Rules) -> list[Action]:

@@ -14,6 +14,8 @@ from sentinel.model.incident import Incident, Stage
 from sentinel.model.runbook import Remedy
 
 RECENT_FINDINGS = 10
+RECENT_ALIKE = 3
+"""Of these alike: a storm of one Xid hides no other."""
 APP_XID = Cause("gpu-app-xid")
 
 
@@ -27,13 +29,19 @@ def finding(state: State, fact: FindingReported, rules: Rules) -> list[Action]:
         return []
     if not found.event:
         node.findings["|".join(found.key)] = found
-    node.recent = [*node.recent[1 - RECENT_FINDINGS :], fact]
+    node.recent = _recent(node, fact)
     if any(book.cause == APP_XID for book in rules.by_code.get(found.code, ())):
         _count_app_xid(node, fact, rules)
     if _can_wait(found, rules):
         state.deadlines.setdefault(_deadline(node, found), state.now + rules.policy.stands_s)
         return []
     return [] if found.health is Health.UNKNOWN else _weigh(state, node, fact, rules)
+
+
+def _recent(node: Node, fact: FindingReported) -> list[FindingReported]:
+    alike = [each for each in node.recent if each.finding.key == fact.finding.key]
+    old = alike[: max(0, len(alike) + 1 - RECENT_ALIKE)]
+    return [*[each for each in node.recent if each not in old][1 - RECENT_FINDINGS :], fact]
 
 
 def _can_wait(found: Finding, rules: Rules) -> bool:

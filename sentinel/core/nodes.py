@@ -25,11 +25,22 @@ UNHEARD_S = 120.0
 def joined(state: State, fact: NodeJoined, rules: Rules) -> list[Action]:
     """An agent introduced itself."""
     node = state.nodes.setdefault(fact.node, Node(fact.node))
+    if _kernel(node.boot) != _kernel(fact.boot):
+        node.findings.clear()
+        node.recent.clear()
     node.address, node.port, node.gpus, node.boot = fact.address, fact.port, fact.gpus, fact.boot
     node.left, node.misstarts = False, 0
     for job in state.jobs.values():
         job.crew.complete.discard(node.id)  # it may have more GPUs now
     return heard(state, fact, rules)
+
+
+def _kernel(boot: str) -> str:
+    """Return the kernel's part of a boot id: with another kernel the checks say again what still holds.
+
+    An agent that was only restarted knows what it told, and clears that itself.
+    """
+    return boot.rpartition("-")[0]
 
 
 def left(state: State, fact: NodeLeft, rules: Rules) -> list[Action]:

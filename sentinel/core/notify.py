@@ -44,13 +44,17 @@ def page(incident: Incident, state: State, rules: Rules, fresh: Sequence[Action]
 def _wakes(incident: Incident, state: State, rules: Rules) -> bool:
     assert incident.diagnosis is not None
     book = rules.runbooks.get(incident.diagnosis.cause)
-    names = {incident.diagnosis.cause, *(s.node for s in incident.diagnosis.suspects if s.node)}
-    if any(state.silences.get(name, 0.0) > state.now for name in names):
+    nodes = {s.node for s in incident.diagnosis.suspects if s.node}
+    if _silenced(state, incident.diagnosis.cause) or (nodes and all(_silenced(state, n) for n in nodes)):
         return False
     if book is None or book.page is PageWhen.AT_ONCE:
         return True
     failed = any(_failed(fact) for fact in incident.evidence)
     return book.page is PageWhen.IF_REMEDY_FAILS and failed
+
+
+def _silenced(state: State, name: str) -> bool:
+    return state.silences.get(name, 0.0) > state.now
 
 
 def _failed(fact: Fact) -> bool:

@@ -85,6 +85,9 @@ def _form(
 ) -> Iterator[Action]:
     running = tuple(job.seats) if graceful else ()
     left, taken = job.crew.changes(seats)
+    if graceful and not (left or taken):
+        job.pending = ""  # whoever was to leave may stay
+        return
     moved = {seat.worker for seat in taken}
     stops = retire(incident.id, job, state, [job.workers[s.worker] for s in left if s.worker not in moved])
     incident.attempts += 1
@@ -107,7 +110,7 @@ def _sit(job: Job, state: State, left: Iterable[Seat], taken: Iterable[Seat]) ->
         state.nodes[seat_.node].ranks.remove((job.id, seat_.worker))
         job.crew.complete.discard(seat_.node)
     for seat_ in taken:
-        job.crew.sit(job.workers[seat_.worker], seat_)
+        job.crew.sit(job.workers[seat_.worker], seat_, job.generation)
         state.nodes[seat_.node].ranks.append((job.id, seat_.worker))
 
 
@@ -178,14 +181,19 @@ def leave(incident: Incident, state: State) -> Iterator[Evict]:
 
 def sweep(state: State, node: NodeId) -> list[Action]:
     """Stop what a node that was away may still run: its workers' places were given away meanwhile."""
-    actions: list[Action] = []
-    for job in state.jobs.values():
-        gone = (w for w in job.workers.values() if w.node == node and w.stage is WorkerStage.GONE and w.pid)
-        for worker in gone:
-            by = upkeep(job, state).id
-            name = action_id(by, "stop-worker", worker.id, job.generation + 1)  # not the one of `retire`
-            actions.append(StopWorker(name, by, job.id, worker.id, node, worker.pid))
-    return actions
+    return [
+        end(job, state, worker)
+        for job in state.jobs.values()
+        for worker in job.workers.values()
+        if worker.node == node and worker.stage is WorkerStage.GONE and worker.pid
+    ]
+
+
+def end(job: Job, state: State, worker: Worker) -> StopWorker:
+    """Stop a worker that is gone as far as its job is concerned."""
+    by = upkeep(job, state).id
+    name = action_id(by, "stop-worker", worker.id, job.generation + 2)  # `retire` has 1
+    return StopWorker(name, by, job.id, worker.id, worker.node, worker.pid)
 
 
 def forget_gone(job: Job, state: State, rules: Rules) -> None:

@@ -115,6 +115,8 @@ class Job:
     journal: str = ""
     """Ends their names; empty where nobody said which journal this is."""
     high_step: int = -1
+    median_step_s: Seconds = 0.0
+    """As last told; 0 while nobody knows."""
     skip: list[int] = field(default_factory=list)
     pending: str = ""
     """The incident that waits for workers or nodes to resume the job."""

@@ -36,6 +36,22 @@ from sentinel.runtime.workers import Workers
 log = structlog.get_logger("perform")
 
 
+def turns(actions: Sequence[Action]) -> tuple[list[Action], list[Action], list[Action]]:
+    """Tell what comes first, what after it, and what needs to wait for nothing.
+
+    After a graceful resume the rest follows, so that no step is lost; pages never wait. Another resume
+    follows the stops on the nodes of its seats, for a killed process frees its GPU's memory late; elsewhere
+    a generation number fences what is old.
+    """
+    resumes = [action for action in actions if isinstance(action, Resume)]
+    if any(resume.pause for resume in resumes):
+        pages = [action for action in actions if isinstance(action, Page)]
+        return [*resumes], [a for a in actions if not isinstance(a, Page | Resume)], [*pages]
+    seats = {seat.node for resume in resumes for seat in resume.seats}
+    stops = [action for action in actions if isinstance(action, StopWorker) and action.node in seats]
+    return [*stops], [*resumes], [a for a in actions if a not in [*stops, *resumes]]
+
+
 class Performer:
     """Carries actions out, those of one decision side by side, and reports what became of them."""
 
@@ -52,22 +68,15 @@ class Performer:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self, actions: tuple[Action, ...]) -> None:
-        """Begin to do the actions of one decision.
-
-        They run side by side, for a generation number fences what is old; only after a graceful
-        resume do the others wait, so that no step is lost, and pages not even there.
-        """
-        first = [action for action in actions if isinstance(action, Resume) and action.pause]
-        pages = [action for action in actions if isinstance(action, Page)]
-        self._spawn(self._in_turn(first, [a for a in actions if a not in [*first, *pages]]))
-        for page in pages:
-            self._spawn(self._perform(page))
-
-    async def _in_turn(self, first: Sequence[Action], rest: Sequence[Action]) -> None:
-        for action in first:
-            await self._perform(action)
-        for action in rest:
+        """Begin to do the actions of one decision, side by side as far as that is right."""
+        first, then, aside = turns(actions)
+        self._spawn(self._in_turn(first, then))
+        for action in aside:
             self._spawn(self._perform(action))
+
+    async def _in_turn(self, *turns: Sequence[Action]) -> None:
+        for turn in turns:
+            await asyncio.gather(*map(self._perform, turn))
 
     def _spawn(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)

@@ -37,6 +37,7 @@ from sentinel.model.fact import (
     NodeLeft,
     RankExited,
     RankSlow,
+    WorkerReady,
 )
 from sentinel.model.finding import TRAINER, Finding, Health
 from sentinel.model.ids import IncidentId, JobId, NodeId
@@ -74,7 +75,7 @@ class Checked(Simulated):
             self._check(action)
         if not allowed_before and (self.state.stopped or self.state.frozen):
             deeds = [a for a in actions if isinstance(a, DEEDS)]
-            if isinstance(fact, NodeHeard | NodeJoined):  # what lost its place may be swept from the node
+            if isinstance(fact, NodeHeard | NodeJoined | WorkerReady):  # what lost its place may be swept
                 deeds = [a for a in deeds if not isinstance(a, StopWorker)]
             deeds = [a for a in deeds if not self._by_hand(fact, a)]
             assert not deeds, "nothing is done while actions are stopped"

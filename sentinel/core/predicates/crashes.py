@@ -34,10 +34,16 @@ def repeats_on_node(case: Case) -> Match | None:
         if len(node.failures) < limit or node.id not in named:
             continue
         recent = len(_failed_alone(case, node))
-        if recent >= limit:
+        if recent >= limit and _stands_out(case, node, recent):
             told = f"{node.id}: crash or hang {recent} times within an hour"
             return Match((Suspect(node.id),), told)
     return None
+
+
+def _stands_out(case: Case, node: Node, count: int) -> bool:
+    """Say whether no other node fails nearly as often: what strikes them all alike is the program's."""
+    others = (o for o in case.state.nodes.values() if o is not node and o.failures and not o.cordon)
+    return all(len(_failed_alone(case, other)) <= count - SEVERAL for other in others)
 
 
 def repeats_with_rank(case: Case) -> Match | None:
