@@ -82,8 +82,10 @@ def relapse(incident: Incident, state: State, rules: Rules) -> list[Action]:
         actions: list[Action] = [reform.refuse(incident, state, f"resume {job.id}", blocked)]
     else:
         last = incident.attempts == rules.policy.resume_attempts - 1
-        anew = range(len(job.seats)) if last else ()
-        actions = list(reform.resume(incident, job, state, rules, replace=anew))
+        ranks = [(worker.node, rank, worker.pid) for rank, worker in job.seated()] if last else []
+        stacks = [reform.take_stacks(incident.id, job, ranks, "-all")] if ranks else []
+        anew = [rank for _, rank, _ in ranks]
+        actions = [*stacks, *reform.resume(incident, job, state, rules, replace=anew)]
     return [*actions, *notify.page(incident, state, rules, actions)]
 
 

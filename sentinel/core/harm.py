@@ -7,14 +7,12 @@ from sentinel.core.conclude import conclude, stop_timers, waits
 from sentinel.core.crew import WorkerStage
 from sentinel.core.progress import laggards
 from sentinel.core.state import Job, JobStage, Rules, State
-from sentinel.model.action import Action, CollectStacks, Probe, action_id
+from sentinel.model.action import Action, Probe, action_id
 from sentinel.model.fact import Fact, JobStalled, NodeProbed, RankExited, RankRaised, RankSlow
 from sentinel.model.ids import NodeId
 from sentinel.model.incident import Incident
 from sentinel.model.report import STOPPED_ITSELF
 
-STACKS_DEADLINE_S = 1.5
-"""py-spy needs 0.1 to 0.5 s a process on a busy machine; recovery does not wait longer."""
 MEMORY_S = 86400.0
 """A rank that is slow, or keeps failing, on two nodes within a day has work that makes it so."""
 RECENT_FAILURES = 20
@@ -175,10 +173,9 @@ def stalled(state: State, fact: JobStalled, rules: Rules) -> list[Action]:
     if len(fact.beats) < job.world:
         state.deadlines.setdefault(f"broken/{incident.id}", state.now + rules.policy.broken_s)
         return conclude(incident, state, rules, certain=True)
-    state.set_deadline(f"stacks/{incident.id}", STACKS_DEADLINE_S)
+    state.set_deadline(f"stacks/{incident.id}", reform.STACKS_DEADLINE_S)
     processes = tuple((n, beat.rank, beat.pid) for beat, n in zip(fact.beats, fact.nodes, strict=True))
-    name = action_id(incident.id, "stacks", job.id, job.generation)
-    return [CollectStacks(name, incident.id, processes, STACKS_DEADLINE_S)]
+    return [reform.take_stacks(incident.id, job, processes)]
 
 
 def waited(incident: Incident, timer: str, state: State, rules: Rules) -> list[Action]:

@@ -110,9 +110,13 @@ def _thread(incident: Incident) -> str:
     if incident.revision == 1:
         raised = [f for f in incident.evidence if isinstance(f, RankRaised) and f.kind == "user"]
         lines = raised[-1].traceback.splitlines() if raised else []
-        return "\n".join(lines[-TRACEBACK_LINES:])[:THREAD_LIMIT]
+        return _cut("\n".join(lines[-TRACEBACK_LINES:]))
     stacks = {action.id for action in incident.actions if isinstance(action, CollectStacks)}
     newest = incident.evidence[-1] if incident.evidence else None
     if isinstance(newest, Outcome) and newest.action in stacks:
-        return "\n\n".join(newest.data)[:THREAD_LIMIT]
+        return _cut("\n\n".join(newest.data))
     return ""
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= THREAD_LIMIT else f"{text[:THREAD_LIMIT]}\n… the whole is in the logbook"

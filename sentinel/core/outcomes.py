@@ -132,7 +132,10 @@ def _resumed(state: State, fact: Outcome, name: JobId, rules: Rules) -> list[Act
         return _take_over(state, job, int(overtaken.split()[1]), rules)
     state.set_deadline(job.deadline(), rules.policy.broken_s)  # whoever is gone is reported first
     stuck = [w for w in job.workers.values() if f"stuck {w.id}" in fact.data]
-    return reform.retire(incident_of(fact.action), job, state, stuck)
+    by = incident_of(fact.action)
+    places = [(worker.node, worker.rank, worker.pid) for worker in stuck]
+    stacks = [reform.take_stacks(by, job, places, "-stuck")] if stuck else []
+    return [*stacks, *reform.retire(by, job, state, stuck)]
 
 
 def _take_over(state: State, job: Job, newest: int, rules: Rules) -> list[Action]:

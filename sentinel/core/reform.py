@@ -6,10 +6,22 @@ from sentinel.core.crew import Worker, WorkerStage
 from sentinel.core.evict import refuse_action, refuse_start
 from sentinel.core.seating import Cannot, Room, Seated, Wait, missing_standbys, seat
 from sentinel.core.state import Job, JobStage, Rules, State
-from sentinel.model.action import Action, Evict, Refusal, Resume, Seat, StartWorker, StopWorker, action_id
+from sentinel.model.action import (
+    Action,
+    CollectStacks,
+    Evict,
+    Refusal,
+    Resume,
+    Seat,
+    StartWorker,
+    StopWorker,
+    action_id,
+)
 from sentinel.model.ids import IncidentId, NodeId, WorkerId
 from sentinel.model.incident import Incident, Stage
 
+STACKS_DEADLINE_S = 1.5
+"""py-spy needs 0.1 to 0.5 s a process on a busy machine; recovery does not wait longer."""
 LOOK_AGAIN_S = 2.0
 """A job that waits for workers looks so often whether they are still coming."""
 
@@ -129,6 +141,17 @@ def retire(incident: IncidentId, job: Job, state: State, workers: Iterable[Worke
             name = action_id(incident, "stop-worker", worker.id, 1)
             actions.append(StopWorker(name, incident, job.id, worker.id, worker.node, worker.pid))
     return actions
+
+
+def take_stacks(
+    incident: IncidentId, job: Job, processes: Iterable[tuple[NodeId, int, int]], of: str = ""
+) -> CollectStacks:
+    """Ask what processes, (node, rank, pid) each, are doing, before anything is killed.
+
+    `of` tells the stacks of one generation apart.
+    """
+    name = action_id(incident, "stacks", f"{job.id}{of}", job.generation)
+    return CollectStacks(name, incident, tuple(processes), STACKS_DEADLINE_S)
 
 
 def start_worker(incident: IncidentId, job: Job, state: State, room: Room) -> StartWorker:

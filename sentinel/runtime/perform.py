@@ -1,7 +1,7 @@
 """Doing what was decided: each action looks first whether it is done already, and ends in an outcome."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, assert_never
 
 import structlog
@@ -36,20 +36,21 @@ from sentinel.runtime.workers import Workers
 log = structlog.get_logger("perform")
 
 
-def turns(actions: Sequence[Action]) -> tuple[list[Action], list[Action], list[Action]]:
-    """Tell what comes first, what after it, and what needs to wait for nothing.
+def turns(actions: Sequence[Action]) -> tuple[list[Sequence[Action]], Sequence[Action]]:
+    """Tell what is done one after the other, and what needs to wait for nothing.
 
-    After a graceful resume the rest follows, so that no step is lost; pages never wait. Another resume
-    follows the stops on the nodes of its seats, for a killed process frees its GPU's memory late; elsewhere
-    a generation number fences what is old.
+    After a graceful resume the rest follows, so that no step is lost; pages never wait. Otherwise stacks
+    are taken before anything is killed, and a generation forms when what is killed on its nodes is gone,
+    for a process frees its GPU late. Elsewhere its number fences what is old.
     """
+    pages = [action for action in actions if isinstance(action, Page)]
     resumes = [action for action in actions if isinstance(action, Resume)]
     if any(resume.pause for resume in resumes):
-        pages = [action for action in actions if isinstance(action, Page)]
-        return [*resumes], [a for a in actions if not isinstance(a, Page | Resume)], [*pages]
+        return [resumes, [a for a in actions if a not in [*resumes, *pages]]], pages
+    stacks = [action for action in actions if isinstance(action, CollectStacks)]
     seats = {seat.node for resume in resumes for seat in resume.seats}
-    stops = [action for action in actions if isinstance(action, StopWorker) and action.node in seats]
-    return [*stops], [*resumes], [a for a in actions if a not in [*stops, *resumes]]
+    stops = [a for a in actions if isinstance(a, StopWorker) and (stacks or a.node in seats)]
+    return [stacks, stops, resumes], [a for a in actions if a not in [*stacks, *stops, *resumes]]
 
 
 class Performer:
@@ -69,13 +70,13 @@ class Performer:
 
     def start(self, actions: tuple[Action, ...]) -> None:
         """Begin to do the actions of one decision, side by side as far as that is right."""
-        first, then, aside = turns(actions)
-        self._spawn(self._in_turn(first, then))
+        in_order, aside = turns(actions)
+        self._spawn(self._in_turn(in_order))
         for action in aside:
             self._spawn(self._perform(action))
 
-    async def _in_turn(self, *turns: Sequence[Action]) -> None:
-        for turn in turns:
+    async def _in_turn(self, in_order: Iterable[Sequence[Action]]) -> None:
+        for turn in in_order:
             await asyncio.gather(*map(self._perform, turn))
 
     def _spawn(self, work: Any) -> None:

@@ -7,7 +7,7 @@ from test_watch import Watched
 
 from sentinel.core.state import State
 from sentinel.core.watch import Watch
-from sentinel.model.action import Action, Page, Refusal, Resume, StartWorker, StopWorker
+from sentinel.model.action import Action, CollectStacks, Page, Refusal, Resume, StartWorker, StopWorker
 from sentinel.model.fact import (
     Commanded,
     ControllerStarted,
@@ -221,6 +221,17 @@ def test_a_slow_rank_on_a_contended_host_is_given_time() -> None:
     for step in range(200, 300, 2):
         cluster.play(step, 0.25)
     assert cluster.evicted() == [home]
+
+
+def test_stacks_are_taken_before_the_last_attempt_ends_every_rank() -> None:
+    cluster = Simulated(nodes=3, world=3)
+    cluster.advances = False
+    cluster.crash(0)
+    cluster.run(120)
+    last = cluster.all(Resume)[-1]
+    stacks = cluster.all(CollectStacks)
+    assert [len(action.processes) for action in stacks] == [3]
+    assert cluster.actions.index(stacks[0]) < cluster.actions.index(last)
 
 
 def test_an_outcome_of_nobodys_action_changes_nothing() -> None:

@@ -1,6 +1,6 @@
 """In which order the actions of one decision are done."""
 
-from sentinel.model.action import Action, Page, Resume, Seat, StopWorker
+from sentinel.model.action import Action, CollectStacks, Page, Resume, Seat, StopWorker
 from sentinel.model.ids import ActionId, IncidentId, JobId, NodeId, WorkerId
 from sentinel.runtime.perform import turns
 
@@ -18,7 +18,9 @@ def stop(node: str) -> StopWorker:
 
 
 def in_order(*actions: Action) -> list[list[str]]:
-    return [[action.id for action in turn] for turn in turns(actions)]
+    """The turns that have anything to do, and last what waits for nothing."""
+    turn_by_turn, aside = turns(actions)
+    return [[action.id for action in turn] for turn in [*turn_by_turn, aside] if turn]
 
 
 def test_a_killed_process_is_gone_before_another_takes_its_gpu() -> None:
@@ -28,9 +30,14 @@ def test_a_killed_process_is_gone_before_another_takes_its_gpu() -> None:
 
 def test_nobody_waits_for_a_process_on_a_node_that_is_left() -> None:
     told = in_order(stop("n3"), resume("n1", "n2"), PAGE)
-    assert told == [[], ["resume"], ["stop on n3", "page"]]
+    assert told == [["resume"], ["stop on n3", "page"]]
 
 
 def test_a_graceful_resume_comes_first_so_that_no_step_is_lost() -> None:
     told = in_order(stop("n1"), resume("n1", "n2", pause=(WorkerId("w0"),)), PAGE)
     assert told == [["resume"], ["stop on n1"], ["page"]]
+
+
+def test_stacks_are_taken_before_anything_is_killed() -> None:
+    stacks = CollectStacks(ActionId("stacks"), INCIDENT, ((NodeId("n3"), 0, 99),), 1.5)
+    assert in_order(stop("n3"), stacks, PAGE) == [["stacks"], ["stop on n3"], ["page"]]
