@@ -59,7 +59,7 @@ class Formed:
     source: str
     """`memory | checkpoint | start`"""
     lost: int
-    """Completed steps that must be done again."""
+    """Completed steps that this process must do again; the most over all ranks is what the job lost."""
     damaged: tuple[str, ...] = ()
     """One line per damaged copy that was passed over."""
 

@@ -70,6 +70,11 @@ class Copies:
         common = set.intersection(*steps) if steps else set()
         return max((step for step in common if below is None or step < below), default=-1)
 
+    def generation(self, step: int) -> int:
+        """Give the newest generation that has come to this step, or -1."""
+        found = (copy for steps in self.by_rank.values() for copy in steps.get(step, ()))
+        return max((copy.generation for copy in found), default=-1)
+
     def fetch(self, rank: int, step: int) -> bytearray:
         """Give the payload of the first copy that verifies. Raises SnapshotError with each copy's reason."""
         reasons = []
