@@ -70,7 +70,6 @@ class NvmlGpus:
             ecc_corrected=_ecc(handle, pynvml.NVML_MEMORY_ERROR_TYPE_CORRECTED),
             remap_pending=None if remapped[2] is None else bool(remapped[2]),
             remap_failed=None if remapped[3] is None else bool(remapped[3]),
-            remapped_uncorrectable=remapped[1],
             temperature_c=_optional(
                 lambda: pynvml.nvmlDeviceGetTemperature(handle, pynvml.NVML_TEMPERATURE_GPU)
             ),

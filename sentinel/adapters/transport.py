@@ -6,13 +6,10 @@ import zmq
 import zmq.asyncio
 from zmq.auth.thread import ThreadAuthenticator
 
-from sentinel.adapters.keys import KeyFileError, Keys, ensure_keys
-from sentinel.adapters.uplink import Link, Uplink
+from sentinel.adapters.keys import Keys
 from sentinel.model.ids import NodeId
 from sentinel.model.report import Hello, Order, Report
 from sentinel.model.wire import WireError, from_plain, to_plain
-
-__all__ = ["KeyFileError", "Keys", "Link", "Reports", "Uplink", "ensure_keys"]
 
 _MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 

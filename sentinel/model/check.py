@@ -25,7 +25,6 @@ class GpuSample:
     ecc_corrected: int | None = None
     remap_pending: bool | None = None
     remap_failed: bool | None = None
-    remapped_uncorrectable: int | None = None
     temperature_c: int | None = None
     throttle_reasons: int | None = None
     """NVML bit mask `nvmlClocksEventReasons`."""

@@ -127,7 +127,6 @@ class Hello:
     port: int
     """Where the agent serves memory snapshots."""
     gpus: int
-    version: str
     metrics_port: int = 0
 
 
@@ -148,7 +147,6 @@ class Ack:
     """Controller to agent: events up to this number are journalled. Also renews the node's lease."""
 
     event: int
-    lease: bool = True
 
 
 @dataclass(frozen=True, slots=True)

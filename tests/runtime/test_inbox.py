@@ -6,7 +6,9 @@ from pathlib import Path
 
 from sentinel import runbooks
 from sentinel.adapters.journal import Journal
-from sentinel.adapters.transport import Link, Reports, Uplink, ensure_keys
+from sentinel.adapters.keys import ensure_keys
+from sentinel.adapters.transport import Reports
+from sentinel.adapters.uplink import Link, Uplink
 from sentinel.core.state import Rules
 from sentinel.core.watch import Watch
 from sentinel.model.fact import FindingReported
@@ -45,11 +47,11 @@ def test_while_the_journal_fails_nothing_is_acknowledged_but_the_lease_is_renewe
             listening = asyncio.create_task(inbox.listen(reports))
             uplink = Uplink(reports.endpoint, keys, NODE)
             await until(lambda: Link.UP in uplink.changes())
-            uplink.send(Hello(NODE, "boot", "127.0.0.1", 1, 8, "0"))
+            uplink.send(Hello(NODE, "boot", "127.0.0.1", 1, 8))
             assert await answers(uplink) == [Ack(0)]
             journal._db.execute(f"PRAGMA max_page_count={FULL}")
             uplink.send(Report(NODE, "boot", 1, (), ((1, HOT),)))
-            assert await answers(uplink) == [Ack(0, lease=True)]
+            assert await answers(uplink) == [Ack(0)]
             journal._db.execute(f"PRAGMA max_page_count={ROOMY_PAGES}")
             uplink.send(Report(NODE, "boot", 2, (), ((1, HOT),)))
             assert await answers(uplink) == [Ack(1)]

@@ -204,11 +204,6 @@ class Probes:
         self._urgent = [urgent for urgent in self._urgent if urgent.waiting]
         return [ProbedSeen(tuple(sorted(urgent.done)), urgent.reason) for urgent in complete]
 
-    @property
-    def waits(self) -> bool:
-        """Whether an immediate probe is under way."""
-        return bool(self._urgent)
-
     def standing(self) -> dict[str, float]:
         """How many findings stand per check and health, zeros included."""
         shown = (Health.WARNING, Health.CRITICAL, Health.UNKNOWN)
