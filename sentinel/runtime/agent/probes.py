@@ -145,8 +145,11 @@ class Probes:
         )
 
     def _introduce(self, answer: Mapping[str, Any]) -> list[Event]:
+        """Learn how many GPUs there are, and where. One that is lost by now keeps the address it had."""
         self.gpus = answer["gpus"] or self.gpus or 0
-        self._pci = answer["pci"] or self._pci
+        found = answer["pci"]
+        lost = {pci: index for pci, index in self._pci.items() if index not in found.values()}
+        self._pci = {**lost, **found}
         return []
 
     def _take(self, answer: Mapping[str, Any], asked_at: Seconds) -> list[Event]:
