@@ -201,6 +201,10 @@ def test_metrics_show_zeros_and_counted_events(node: Node) -> None:
                     return str(answer.read().decode())
 
             await until(lambda: 'sentinel_gpu_present{gpu="0"} 1' in scrape())
+            for series in ('xid_events_total{xid="79",gpu="0"}', "oom_kills_total"):
+                await until(lambda series=series: f"sentinel_{series} 0\n" in scrape())
+            for check in ("gpu", "heartbeat", "host", "oom", "xid"):
+                assert f'sentinel_probes_failed_total{{check="{check}"}} 0\n' in scrape()
             with node.kernel_log.open("a") as log:
                 log.write(XID_79)
             await controller.event(lambda event: of_code(event, "xid-79"))

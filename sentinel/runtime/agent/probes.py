@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from sentinel.model.check import Check, Machine
+from sentinel.model.check import Check, Machine, series
 from sentinel.model.finding import Finding, Health
 from sentinel.model.ids import Seconds
 from sentinel.model.report import Event, FindingSeen, ProbedSeen, RankBeat
@@ -22,6 +22,9 @@ _URGENT: Seconds = 0.25
 """An immediate probe is reported as far as it came after this, so that a hung driver delays no decision."""
 _INTRODUCTION: Seconds = 3.0
 """A prober that has not said within this which GPU is at which address may hang with one of them."""
+
+_DRIVER = "gpu"
+"""The check that a prober is judged by which hangs or dies before it is asked: it opens the driver."""
 
 
 class KernelLog(Protocol):
@@ -55,7 +58,7 @@ class Probes:
     ) -> None:
         self.prober = Prober(settings)
         self.gauges: dict[str, Mapping[str, float]] = {}
-        self.counters: Counter[str] = Counter()
+        self.counters = Counter({_failures(name): 0 for name in (*checks, _DRIVER)})
         self.gpus: int | None = settings.expected_gpus
         """None until the prober has said how many there are."""
         self._settings = settings
@@ -150,12 +153,16 @@ class Probes:
         found = answer["pci"]
         lost = {pci: index for pci, index in self._pci.items() if index not in found.values()}
         self._pci = {**lost, **found}
+        for name, check in self._checks.items():
+            if check.in_agent:
+                self._due[name] = 0.0  # what it counts by GPU is there with 0 before it happens
         return []
 
     def _take(self, answer: Mapping[str, Any], asked_at: Seconds) -> list[Event]:
         name = answer["check"]
         self.gauges[name] = answer["gauges"]
         self.counters.update(answer["counts"])
+        self.counters[_failures(name)] += answer["failed"]
         for urgent in self._urgent:
             if name in urgent.waiting and asked_at >= urgent.since:
                 urgent.waiting.discard(name)
@@ -187,13 +194,13 @@ class Probes:
 
         A busy host delays one once: only if a fresh one hangs as well does it say enough by itself.
         """
-        name = self.prober.busy if self.prober.busy in self._checks else "gpu"
+        name = self.prober.busy if self.prober.busy in self._checks else _DRIVER
         health = Health.UNKNOWN
-        if code == "probe-hung" and name == "gpu":
+        if code == "probe-hung" and name == _DRIVER:
             code = "gpu-probe-hung"
             health = Health.CRITICAL if self._book.stands(name, code) else Health.WARNING
         self.prober.stop(now)
-        self.counters[f'probes_failed_total{{check="{name}"}}'] += 1
+        self.counters[_failures(name)] += 1
         return self._news(name, [Finding(name, code, name, health, summary)], blind=True)
 
     def _give_up_waiting(self, now: Seconds) -> list[Event]:
@@ -212,7 +219,7 @@ class Probes:
         shown = (Health.WARNING, Health.CRITICAL, Health.UNKNOWN)
         told = Counter((each.check, each.health) for each in self._book.standing())
         return {
-            f'findings{{check="{check}",health="{health}"}}': float(told[(check, health)])
+            series("findings", check=check, health=health): float(told[(check, health)])
             for check in self._checks
             for health in shown
         }
@@ -220,3 +227,7 @@ class Probes:
     def close(self) -> None:
         """End the prober."""
         self.prober.close()
+
+
+def _failures(check: str) -> str:
+    return series("probes_failed_total", check=check)
