@@ -1,5 +1,6 @@
 """What a check is: `measure` touches the machine, `judge` forms the opinion."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -83,6 +84,13 @@ class Check:
 
 _ESCAPED = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 """What Prometheus's text format writes in another way inside a label's value."""
+
+_SERIES = re.compile(r'[a-zA-Z_:][\w:]*(\{(\w+="(\\[\\"n]|[^\\"\n])*"(,(?!\})|(?=\})))+\})?', re.ASCII)
+
+
+def is_series(text: str) -> bool:
+    """Say whether this is what `series` gives: anything else would spoil the page that it stands on."""
+    return _SERIES.fullmatch(text) is not None
 
 
 def series(name: str, **labels: object) -> str:
