@@ -110,7 +110,14 @@ class OrderDone:
     data: tuple[str, ...] = ()
 
 
-Event: TypeAlias = ExitSeen | RaisedSeen | FindingSeen | ProbedSeen | OrderDone
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """What a controller finds in the place of an event that it can't read, as of a newer agent."""
+
+    error: str
+
+
+Event: TypeAlias = ExitSeen | RaisedSeen | FindingSeen | ProbedSeen | OrderDone | Unreadable
 
 
 @dataclass(frozen=True, slots=True)
