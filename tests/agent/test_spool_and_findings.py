@@ -66,6 +66,55 @@ def test_the_next_agent_clears_what_has_passed(tmp_path: Path) -> None:
     assert FindingBook(path).update("gpu", [HOT]) == [HOT]
 
 
+HOTTER = replace(HOT, health=Health.CRITICAL)
+
+
+@pytest.mark.parametrize(
+    ("told", "found", "again"),
+    [
+        pytest.param([[HOT]], [HOT], [HOT], id="it stands"),
+        pytest.param([[HOT]], [], [Health.OK], id="it has passed, and the controller may have heard of it"),
+        pytest.param([[HOT], []], [], [Health.OK], id="it had passed"),
+        pytest.param([[HOT], []], [HOT], [HOT], id="it came back"),
+        pytest.param([[HOT], [HOTTER]], [HOTTER], [HOTTER], id="it had become worse"),
+        pytest.param([[]], [], [], id="nothing was told"),
+    ],
+)
+@pytest.mark.parametrize("agents", [1, 2])
+def test_what_the_controller_may_not_have_heard_is_told_again_by_the_next_agent_as_it_finds_it(
+    tmp_path: Path,
+    told: list[list[Finding]],
+    found: list[Finding],
+    again: list[Finding | Health],
+    agents: int,
+) -> None:
+    book = FindingBook(tmp_path / "findings.json")
+    for each in told:
+        book.update("gpu", each)
+    for _ in range(agents):
+        book = FindingBook(tmp_path / "findings.json")
+        news = book.update("gpu", found)
+        assert [each.health if each.health is Health.OK else each for each in news] == again
+        assert book.update("gpu", found) == []
+
+
+def test_what_the_controller_has_heard_is_not_told_again(tmp_path: Path) -> None:
+    book = FindingBook(tmp_path / "findings.json")
+    book.update("gpu", [HOT])
+    book.settle()
+    book.update("host", [replace(HOT, check="host")])
+    assert FindingBook(tmp_path / "findings.json").update("gpu", [HOT]) == []
+
+
+def test_a_probe_that_sees_nothing_tells_nothing_again_until_it_sees(tmp_path: Path) -> None:
+    FindingBook(tmp_path / "findings.json").update("gpu", [HOT])
+    book = FindingBook(tmp_path / "findings.json")
+    blind = Finding("gpu", "probe-failed", "gpu", Health.UNKNOWN, "no driver")
+    assert book.update("gpu", [blind], blind=True) == [blind]
+    book.settle()
+    assert book.update("gpu", [blind, HOT]) == [HOT]
+
+
 def test_metrics_are_grouped_by_family_with_their_type() -> None:
     text = render(
         {'xid_events_total{xid="79",gpu="1"}': 2, "host_load1": 0.5, 'xid_events_total{xid="79",gpu="0"}': 0}

@@ -90,6 +90,8 @@ class Agent:
             handler = self._handlers.get(ready)
             if handler is not None:
                 handler()
+        if not self._spool:  # all that was read is told, and what was told is journalled
+            self._probes.settle()
         self._probe_due()
         now = time.monotonic()
         tick = now >= self._next_report

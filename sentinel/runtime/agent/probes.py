@@ -35,6 +35,9 @@ class KernelLog(Protocol):
     def read(self) -> list[str]:
         """Lines since the last call."""
 
+    def settle(self) -> None:
+        """Nothing that was read needs to be read again by the next agent."""
+
 
 @dataclass(slots=True)
 class _Urgent:
@@ -112,6 +115,12 @@ class Probes:
             events += self._introduce(answer) if "check" not in answer else self._take(answer, asked_at)
         self._ask(now)
         return events + self._complete()
+
+    def settle(self) -> None:
+        """The controller has heard everything that was told: the next agent need not tell it again."""
+        self._book.settle()
+        if not self._unnamed:
+            self._kernel_log.settle()
 
     def _run_in_agent(self, now: Seconds, beats: Beats, at_once: bool = False) -> list[Event]:
         lines = self._kernel_lines(now)
