@@ -1,6 +1,7 @@
 """What a check's finding means: a cause at once, evidence for one, or the end of one."""
 
 import re
+from hashlib import sha256
 
 from sentinel.core import incidents, reform
 from sentinel.core.conclude import conclude, resolve_topic, withdraw
@@ -16,6 +17,8 @@ from sentinel.model.runbook import Remedy
 RECENT_FINDINGS = 10
 RECENT_ALIKE = 3
 """Of these alike: a storm of one Xid hides no other."""
+EVENTS_TOLD = 256
+"""More than a report holds: so many may be journalled and told again, for want of an acknowledgement."""
 APP_XID = Cause("gpu-app-xid")
 
 
@@ -27,7 +30,9 @@ def finding(state: State, fact: FindingReported, rules: Rules) -> list[Action]:
         return _cleared(state, node, fact, rules)
     if _known(node, found):
         return []
-    if not found.event:
+    if found.event:
+        node.told = [*node.told[1 - EVENTS_TOLD :], _mark(found)]
+    else:
         node.findings["|".join(found.key)] = found
     node.recent = _recent(node, fact)
     if any(book.cause == APP_XID for book in rules.by_code.get(found.code, ())):
@@ -65,8 +70,14 @@ def stands(state: State, name: NodeId, key: str, rules: Rules) -> list[Action]:
 
 def _known(node: Node, found: Finding) -> bool:
     if found.event:
-        return any(fact.finding == found for fact in node.recent)
+        return _mark(found) in node.told
     return node.findings.get("|".join(found.key)) == found
+
+
+def _mark(found: Finding) -> str:
+    """Tell one event from another. A kernel line has its time in it, whatever the agent made of the rest."""
+    what = found.evidence.get("line") or (found.component, found.summary, sorted(found.evidence.items()))
+    return sha256(repr((found.check, found.code, what)).encode(errors="replace")).hexdigest()[:16]
 
 
 def _count_app_xid(node: Node, fact: FindingReported, rules: Rules) -> None:

@@ -28,6 +28,7 @@ def joined(state: State, fact: NodeJoined, rules: Rules) -> list[Action]:
     if _kernel(node.boot) != _kernel(fact.boot):
         node.findings.clear()
         node.recent.clear()
+        node.told.clear()
     node.address, node.port, node.gpus, node.boot = fact.address, fact.port, fact.gpus, fact.boot
     node.left, node.misstarts = False, 0
     for job in state.jobs.values():

@@ -114,6 +114,7 @@ def _undrain(state: State, fact: Commanded, rules: Rules) -> list[Action]:
     node.failures.clear()
     node.app_xids.clear()
     node.recent.clear()
+    node.told.clear()
     node.misstarts = 0
     for job in state.jobs.values():
         job.slow = [each for each in job.slow if each[2] != node.id]

@@ -65,6 +65,8 @@ class Node:
     """(when, component) of application Xids."""
     recent: list[FindingReported] = field(default_factory=list)
     """The last findings of any kind, newest last: evidence that may have come before its symptom."""
+    told: list[str] = field(default_factory=list)
+    """Marks of the last events of any kind, newest last: one that is told again is no news."""
     reached: NodeReached | None = None
     ranks: list[tuple[JobId, WorkerId]] = field(default_factory=list)
     """Who is seated here."""

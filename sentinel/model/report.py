@@ -110,7 +110,14 @@ class OrderDone:
     data: tuple[str, ...] = ()
 
 
-Event: TypeAlias = ExitSeen | RaisedSeen | FindingSeen | ProbedSeen | OrderDone
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """What a controller finds in the place of an event that it can't read, as of a newer agent."""
+
+    error: str
+
+
+Event: TypeAlias = ExitSeen | RaisedSeen | FindingSeen | ProbedSeen | OrderDone | Unreadable
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +134,6 @@ class Hello:
     port: int
     """Where the agent serves memory snapshots."""
     gpus: int
-    version: str
     metrics_port: int = 0
 
 
@@ -148,7 +154,6 @@ class Ack:
     """Controller to agent: events up to this number are journalled. Also renews the node's lease."""
 
     event: int
-    lease: bool = True
 
 
 @dataclass(frozen=True, slots=True)

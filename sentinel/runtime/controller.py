@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import uvicorn
+from prometheus_client import CollectorRegistry
 
 from sentinel import config, runbooks
 from sentinel.adapters.console_pages import ConsolePages
@@ -94,7 +95,8 @@ class Controller:
         hands = self._hands()
         self._agents = AgentOrders(hands)
         self._performer = Performer(hands, self._agents, self.ledger.state, self._learn, self.now)
-        self._inbox = Inbox(self.ledger, self.watch, self._agents.done, self.now)
+        self._registry = CollectorRegistry()
+        self._inbox = Inbox(self.ledger, self.watch, self._agents.done, self.now, self._registry)
         self._rounds = AgentRounds(hands, self._agents, self.ledger.state, self.watch, self.now)
         name, logbook = settings.cluster.name, self.scribe.logbook
         self.view = ControllerView(name, self.ledger, self.watch, logbook, self._link, self.now)
@@ -245,7 +247,7 @@ class Controller:
         return told + (f", not left: {'; '.join(stayed.values())}" if stayed else "")
 
     async def _serve_web(self, door: socket.socket) -> None:
-        app = create_app(self.view, self.command, self._keys.api_token)
+        app = create_app(self.view, self.command, self._keys.api_token, self._registry)
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
         await server._serve([door])  # `serve` would take the signals that stop the whole controller
 

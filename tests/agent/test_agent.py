@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from agent_node import GPU, NODE, Node, is_running, until
 
-from sentinel.adapters.transport import ensure_keys
+from sentinel.adapters.keys import ensure_keys
 from sentinel.model.finding import Health
 from sentinel.model.ids import JobId, WorkerId
 from sentinel.model.report import (
@@ -147,7 +147,7 @@ def test_orders_are_obeyed_and_answered(node: Node) -> None:
     asyncio.run(scenario())
 
 
-def test_the_lease_is_renewed_only_by_acknowledgements_that_say_so(node: Node) -> None:
+def test_the_lease_is_renewed_by_acknowledgements_only(node: Node) -> None:
     lease = node.memory / "lease"
 
     def renewed() -> int:
@@ -162,7 +162,6 @@ def test_the_lease_is_renewed_only_by_acknowledgements_that_say_so(node: Node) -
             )  # orders keep their sequence: earlier ones are through
             await controller.event(lambda event: isinstance(event, ProbedSeen))
             before = renewed()
-            await controller.order(Ack(0, lease=False))
             await controller.order(ProbeNow("read"))
             await controller.event(lambda event: isinstance(event, ProbedSeen) and event.reason == "read")
             assert renewed() == before
@@ -202,6 +201,10 @@ def test_metrics_show_zeros_and_counted_events(node: Node) -> None:
                     return str(answer.read().decode())
 
             await until(lambda: 'sentinel_gpu_present{gpu="0"} 1' in scrape())
+            for series in ('xid_events_total{xid="79",gpu="0"}', "oom_kills_total"):
+                await until(lambda series=series: f"sentinel_{series} 0\n" in scrape())
+            for check in ("gpu", "heartbeat", "host", "oom", "xid"):
+                assert f'sentinel_probes_failed_total{{check="{check}"}} 0\n' in scrape()
             with node.kernel_log.open("a") as log:
                 log.write(XID_79)
             await controller.event(lambda event: of_code(event, "xid-79"))

@@ -9,7 +9,6 @@ from typing import Any
 
 import zmq
 
-from sentinel import __version__
 from sentinel.adapters.kernel_log import follow
 from sentinel.adapters.uplink import Uplink
 from sentinel.checks import load
@@ -91,6 +90,8 @@ class Agent:
             handler = self._handlers.get(ready)
             if handler is not None:
                 handler()
+        if not self._spool:  # all that was read is told, and what was told is journalled
+            self._probes.settle()
         self._probe_due()
         now = time.monotonic()
         tick = now >= self._next_report
@@ -206,7 +207,7 @@ class Agent:
     def _hello(self) -> Hello:
         boot = f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()}-{time.monotonic_ns()}"
         ports = {"port": self._holder.address[1], "metrics_port": self._metrics.port if self._metrics else 0}
-        return Hello(self._settings.node, boot, self._settings.address, gpus=0, version=__version__, **ports)
+        return Hello(self._settings.node, boot, self._settings.address, gpus=0, **ports)
 
     def _write_card(self) -> None:
         """Leave pid and ports where people and the demo find them."""

@@ -22,16 +22,16 @@ HELP: Mapping[str, str] = {
     "gpu_temperature_celsius": "GPU temperature.",
     "gpu_throttle_reasons": "NVML bit mask of clock event reasons.",
     "gpu_memory_used_bytes": "GPU memory in use.",
-    "gpu_utilisation_percent": "Share of time in which a kernel ran.",
+    "gpu_utilisation_ratio": "Share of time in which a kernel ran, 0 to 1.",
     "host_memory_total_bytes": "Memory of the host.",
     "host_memory_available_bytes": "Memory that can be had without swapping.",
     "host_load1": "Runnable processes, one-minute average.",
     "host_stuck_processes": "Processes in uninterruptible sleep.",
-    "host_cpu_pressure_percent": "Share of the last 10 s in which a process waited for a processor.",
+    "host_cpu_pressure_ratio": "Share of the last 10 s in which a process waited for a processor, 0 to 1.",
     "host_disk_free_bytes": "Free bytes of a watched volume.",
     "host_disk_size_bytes": "Size of a watched volume.",
     "oom_kills_total": "Processes killed because memory ran out, since the agent started.",
-    "probes_failed_total": "Probes that hung or died, by check.",
+    "probes_failed_total": "Probes that hung, died or raised, by check.",
     "xid_events_total": "Xids in the kernel log since the agent started.",
 }
 
@@ -50,7 +50,12 @@ def _lines(values: Mapping[str, float]) -> Iterator[str]:
             if name in HELP:
                 yield f"# HELP {PREFIX}{name} {HELP[name]}\n"
             yield f"# TYPE {PREFIX}{name} {'counter' if name.endswith('_total') else 'gauge'}\n"
-        yield f"{PREFIX}{series} {values[series]:g}\n"
+        yield f"{PREFIX}{series} {_number(values[series])}\n"
+
+
+def _number(value: float) -> str:
+    """Give every digit: a counter that is rounded moves in steps."""
+    return str(int(value)) if float(value).is_integer() else repr(float(value))
 
 
 class MetricsServer:
@@ -63,7 +68,7 @@ class MetricsServer:
                 self.send_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
                 self.end_headers()
                 if self.path == "/metrics":
-                    self.wfile.write(render(values()).encode())
+                    self.wfile.write(render(values()).encode(errors="replace"))
 
             def log_message(self, *_: Any) -> None:
                 """A scrape is no news."""
