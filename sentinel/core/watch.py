@@ -8,13 +8,13 @@ from statistics import median
 from typing import TypeGuard
 
 from sentinel.core.events import event_fact
-from sentinel.core.progress import STOPPED_STATES, laggards
+from sentinel.core.progress import laggards
 from sentinel.core.state import Job, JobStage, State
 from sentinel.core.stragglers import Stragglers
 from sentinel.model.fact import Fact, JobAdvanced, JobPaced, JobStalled, JobUnderway, NodeHeard, NodeSilent
 from sentinel.model.ids import Instant, JobId, NodeId, Seconds, WorkerId
 from sentinel.model.policy import Policy
-from sentinel.model.report import Event, FindingSeen, RankBeat, Report
+from sentinel.model.report import NOT_RUNNING, Event, FindingSeen, RankBeat, Report
 
 STEP_WINDOW = 32
 """Step durations that the running median is taken over."""
@@ -267,7 +267,7 @@ class Watch:
         """
         if job.stage not in (JobStage.RUNNING, JobStage.FORMING):
             return True
-        if any(beat.state in STOPPED_STATES for beat in beats) or age >= self._policy.slow_phase_s:
+        if any(beat.state in NOT_RUNNING for beat in beats) or age >= self._policy.slow_phase_s:
             return False
         if job.stage is JobStage.FORMING or not pulse.pace(job):
             return True

@@ -45,6 +45,10 @@ LEASE_LAPSED_EXIT = 75
 """EX_TEMPFAIL: nothing is wrong with this process, it must merely not go on alone."""
 STUCK_EXIT = 76
 """EX_PROTOCOL: what this process waits for can't come."""
+STOPPED = frozenset("Tt")
+"""Process states, as `/proc` tells them, of one that a signal or a debugger has stopped."""
+NOT_RUNNING = STOPPED | frozenset("XZ")
+"""And of one that is gone."""
 STOPPED_ITSELF = frozenset({f"exit {LEASE_LAPSED_EXIT}", f"exit {STUCK_EXIT}"})
 """Ends that say nothing against the node: the process left for its peers' sake."""
 

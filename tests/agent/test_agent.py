@@ -216,6 +216,24 @@ def test_metrics_show_zeros_and_counted_events(node: Node) -> None:
     asyncio.run(scenario())
 
 
+def test_metrics_show_what_ranks_do_whoever_started_them(node: Node) -> None:
+    async def scenario() -> None:
+        rank = node.rank(1)
+        async with node.watched() as controller:
+            port = controller.hellos[-1].metrics_port
+
+            def scrape() -> str:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
+                    return str(answer.read().decode())
+
+            await until(lambda: 'sentinel_rank_runs{job="job",rank="1"} 1\n' in scrape())
+            assert 'sentinel_rank_phase_age_seconds{job="job",rank="1",phase="compute"} ' in scrape()
+            rank.send_signal(signal.SIGSTOP)
+            await until(lambda: 'sentinel_rank_runs{job="job",rank="1"} 0\n' in scrape())
+
+    asyncio.run(scenario())
+
+
 def test_a_wrong_key_ends_the_agent_with_one_line(node: Node, tmp_path: Path) -> None:
     stranger = ensure_keys(tmp_path / "stranger")
     (stranger.directory / "controller.pub").write_bytes(node.keys.controller_public)

@@ -19,7 +19,7 @@ from sentinel.model.wire import WireError
 from sentinel.runtime.agent import card
 from sentinel.runtime.agent.findings import FindingBook
 from sentinel.runtime.agent.lease import Lease
-from sentinel.runtime.agent.metrics import MetricsServer
+from sentinel.runtime.agent.metrics import MetricsServer, of_ranks
 from sentinel.runtime.agent.notes import Notes
 from sentinel.runtime.agent.orders import Orders
 from sentinel.runtime.agent.probes import Probes
@@ -198,6 +198,7 @@ class Agent:
             "agent_events_dropped_total": float(spool.dropped),
             "agent_events_pending": float(len(spool)),
             "agent_ranks": float(len(tuple(self._ranks.pids()))),
+            **dict(of_ranks(self._ranks.beats())),
             **dict(probes.counters),
         }
         for gauges in tuple(probes.gauges.values()):

@@ -1,9 +1,12 @@
 """The agent's `/metrics`, in the Prometheus text format."""
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from sentinel.model.check import series
+from sentinel.model.report import NOT_RUNNING, RankBeat
 
 PREFIX = "sentinel_"
 _NO_WAKING = 3600.0
@@ -15,6 +18,11 @@ HELP: Mapping[str, str] = {
     "agent_connected": "Whether the controller is connected.",
     "agent_reports_total": "Reports sent.",
     "agent_ranks": "Live ranks and standbys.",
+    "rank_step": "Newest completed step of a rank.",
+    "rank_phase_age_seconds": "How long a rank has been in its phase.",
+    "rank_collectives_entered": "Collectives that a rank has entered.",
+    "rank_collectives_completed": "Collectives that have returned to a rank.",
+    "rank_runs": "Whether a rank's process runs: 0 while it is stopped.",
     "findings": "Findings that stand, by check and health.",
     "gpu_present": "Whether the GPU answers.",
     "gpu_ecc_uncorrectable_errors": "Volatile uncorrectable ECC errors.",
@@ -36,6 +44,19 @@ HELP: Mapping[str, str] = {
 }
 
 
+def of_ranks(beats: Iterable[RankBeat]) -> Iterator[tuple[str, float]]:
+    """Say what the node's ranks are doing, whoever started them."""
+    for beat in beats:
+        if beat.rank < 0:
+            continue
+        place = {"job": beat.job, "rank": beat.rank}
+        yield series("rank_step", **place), beat.step
+        yield series("rank_phase_age_seconds", **place, phase=beat.phase), beat.phase_age_s
+        yield series("rank_collectives_entered", **place), beat.enqueued
+        yield series("rank_collectives_completed", **place), beat.completed
+        yield series("rank_runs", **place), beat.state not in NOT_RUNNING
+
+
 def render(values: Mapping[str, float]) -> str:
     """Give the exposition of `name{label="x"}` → value, names without prefix, families together."""
     return "".join(_lines(values))
@@ -43,14 +64,14 @@ def render(values: Mapping[str, float]) -> str:
 
 def _lines(values: Mapping[str, float]) -> Iterator[str]:
     family = ""
-    for series in sorted(values, key=lambda each: (each.partition("{")[0], each)):
-        name = series.partition("{")[0]
+    for each in sorted(values, key=lambda each: (each.partition("{")[0], each)):
+        name = each.partition("{")[0]
         if name != family:
             family = name
             if name in HELP:
                 yield f"# HELP {PREFIX}{name} {HELP[name]}\n"
             yield f"# TYPE {PREFIX}{name} {'counter' if name.endswith('_total') else 'gauge'}\n"
-        yield f"{PREFIX}{series} {_number(values[series])}\n"
+        yield f"{PREFIX}{each} {_number(values[each])}\n"
 
 
 def _number(value: float) -> str:

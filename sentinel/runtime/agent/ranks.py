@@ -134,9 +134,9 @@ class Ranks:
         return Ended(event, path, record.started)
 
     def beats(self) -> tuple[RankBeat, ...]:
-        """What every live rank is doing now."""
+        """What every live rank is doing now. The server of metrics asks, too, on its own thread."""
         now_ns = time.monotonic_ns()
-        return tuple(_beat(watched.record, now_ns) for watched in self._watched.values())
+        return tuple(_beat(watched.record, now_ns) for watched in tuple(self._watched.values()))
 
     def pids(self) -> Iterable[int]:
         """Process ids of all live ranks."""
