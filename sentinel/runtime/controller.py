@@ -42,10 +42,11 @@ from sentinel.runtime.agent_orders import AgentOrders
 from sentinel.runtime.failpoints import reach
 from sentinel.runtime.hands import Hands
 from sentinel.runtime.inbox import Inbox
-from sentinel.runtime.ledger import Ledger, policy_hash
+from sentinel.runtime.ledger import Ledger
 from sentinel.runtime.link import Link
 from sentinel.runtime.perform import Performer
 from sentinel.runtime.rounds import AgentRounds, watch_gcs
+from sentinel.runtime.rules import policy_hash
 from sentinel.runtime.scribe import Scribe
 from sentinel.runtime.view import ControllerView
 from sentinel.web.app import create_app
@@ -83,7 +84,7 @@ class Controller:
         journal = Journal(self._state_dir / "journal.db")  # first: its lock keeps a second controller out
         self.scribe = Scribe(self._state_dir)
         self.ledger = Ledger(journal, self.rules, runbooks.hash_of(books), self._perform, self._changed)
-        self.ledger.load()
+        self._doubts = self.ledger.load()
         self.now = Clock(self.ledger.state.now)
         self.watch = Watch(settings.policy, self.now())
         timing = Timing(fallback_after=settings.pages.fallback_after_s)
@@ -103,6 +104,13 @@ class Controller:
         """Serve until cancelled. Raises OSError, before anything is done, when the web port is taken."""
         web_door = _open_web_door(self.settings.cluster)
         self._take_over()
+        try:
+            await self._serve(web_door)
+        except asyncio.CancelledError:  # a clean stop: another release need not fold what this one decided
+            self.ledger.save()
+            raise
+
+    async def _serve(self, web_door: socket.socket) -> None:
         gcs = watch_gcs(self.settings.ray.address, self._state_dir / "gcs.json", self._learn, self.now)
         async with asyncio.TaskGroup() as tasks:
             for work in (
@@ -137,7 +145,7 @@ class Controller:
                 ),
             ]
         )
-        self._perform(unfinished)
+        self._perform((*self._doubts, *unfinished))
 
     # --- what actions are done with --------------------------------------------------------------------
 
