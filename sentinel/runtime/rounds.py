@@ -21,6 +21,8 @@ log = structlog.get_logger("rounds")
 EVERY_S = 1.0
 AGENT_RETRY_S = 10.0
 GCS_EVERY_S = 0.5
+GCS_LOOK_AGAIN_S = 60.0
+"""A GCS that can't be remembered may be another user's for ever, or the disk only full for now."""
 GCS_MISSES = 2
 """Refused connections in a row that make a dead GCS."""
 
@@ -81,14 +83,14 @@ async def watch_gcs(
     if not host:
         log.warning("gcs-not-watched", address=address, hint="set ray.address to host:port")
         return
-    misses, lost, remembered = 0, False, False
+    misses, lost, look_at, trouble = 0, False, 0.0, ""
     while True:
         answer = await asyncio.to_thread(ray_gcs.alive, address)
-        if answer == "ok" and not remembered:
-            with contextlib.suppress(ray_gcs.GcsError):  # the GCS runs on another machine
-                pid = await asyncio.to_thread(ray_gcs.find, host, int(port))
-                await asyncio.to_thread(ray_gcs.remember, memory, pid)
-            remembered = True
+        if answer == "ok" and now() >= look_at:
+            before, trouble = trouble, await asyncio.to_thread(_remember, host, int(port), memory)
+            look_at = now() + GCS_LOOK_AGAIN_S if trouble else float("inf")
+            if trouble and trouble != before:
+                log.warning("gcs-not-remembered", error=trouble)
         misses = 0 if answer == "ok" else misses + 1
         if misses == GCS_MISSES and not lost:
             lost = True
@@ -97,3 +99,12 @@ async def watch_gcs(
             lost = False
             learn(GcsBack(now(), address))
         await asyncio.sleep(GCS_EVERY_S)
+
+
+def _remember(host: str, port: int, memory: Path) -> str:
+    """Remember how to start the GCS; says why not, as when it runs on another machine."""
+    try:
+        ray_gcs.remember(memory, ray_gcs.find(host, port))
+    except ray_gcs.GcsError as error:
+        return str(error)
+    return ""
