@@ -17,8 +17,9 @@ from sentinel.adapters.console_pages import ConsolePages
 from sentinel.adapters.journal import Journal
 from sentinel.adapters.journal_file import JournalError
 from sentinel.adapters.keys import KeyFileError, Keys, ensure_keys
-from sentinel.adapters.outbox import Outbox, Timing
+from sentinel.adapters.outbox import Timing
 from sentinel.adapters.outbox_rows import OutboxError
+from sentinel.adapters.outboxes import Outboxes
 from sentinel.adapters.page_channel import PageChannel
 from sentinel.adapters.slack import Slack
 from sentinel.adapters.transport import Reports
@@ -80,7 +81,7 @@ class Controller:
         self._keys = keys
         books = runbooks.load()
         self.rules = Rules(settings.policy, books)
-        self._routes = self._channels(), self._channels()
+        self._routes = self._channels()
         journal = Journal(self._state_dir / "journal.db")  # first: its lock keeps a second controller out
         self.scribe = Scribe(self._state_dir)
         self.ledger = Ledger(journal, self.rules, runbooks.hash_of(books), self._perform, self._changed)
@@ -88,8 +89,7 @@ class Controller:
         self.now = Clock(self.ledger.state.now)
         self.watch = Watch(settings.policy, self.now())
         timing = Timing(fallback_after=settings.pages.fallback_after_s)
-        self._outbox = Outbox(self._state_dir / "outbox.db", self._delivered, timing)
-        self._emergency = Outbox(":memory:", self._delivered, timing)
+        self._outboxes = Outboxes(self._state_dir / "outbox.db", self._delivered, timing)
         self._link = Link(settings.ray.address, self._state_dir)
         self._reports = reports
         hands = self._hands()
@@ -119,8 +119,7 @@ class Controller:
                 self._rounds.run(self.settings.policy.grace_s),
                 gcs,
                 self._link.run(),
-                self._outbox.run(self._routes[0]),
-                self._emergency.run(self._routes[1]),
+                self._outboxes.run(self._routes),
                 self.scribe.run(self.ledger),
                 self._serve_web(web_door),
             ):
@@ -168,7 +167,7 @@ class Controller:
         return Hands(
             self._link,
             self._reports,
-            (self._outbox, self._emergency),
+            self._outboxes,
             spec,
             self._agent_argv,
             self._memory_of,
@@ -236,11 +235,14 @@ class Controller:
         now = self.now()
         until: Seconds = now + command.for_s if command.for_s else 0.0
         fact = Commanded(now, command.command, command.target, command.who, command.reason, until)
-        if not self.ledger.absorb([fact]):
-            raise CommandRefusedError("the journal fails: nothing can be recorded now")
+        if not self.ledger.commit():
+            raise CommandRefusedError("the journal fails: nothing can be recorded now, so nothing was done")
+        kept, said = self.ledger.absorb([fact]), f"{command.command} {command.target}".strip()
+        if not kept and command.command == "retire":
+            raise CommandRefusedError("the journal fails: nothing can be recorded now, so nobody leaves")
         if command.command == "retire":
             return await self._retire()
-        return f"{command.command} {command.target}".strip()
+        return said if kept else f"{said}: kept in memory, and done once the journal can be written again"
 
     async def _retire(self) -> str:
         """Have the agents leave; one that is only just starting is sent away when it says hello."""

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sentinel.adapters.outbox import Outbox
+from sentinel.adapters.outboxes import Outboxes
 from sentinel.adapters.transport import Reports
 from sentinel.gang.orders import WorkerSpec
 from sentinel.model.ids import NodeId
@@ -26,8 +26,7 @@ class Hands:
 
     link: Link
     reports: Reports
-    outboxes: Sequence[Outbox]
-    """The durable one, and one in memory for when its disk is full."""
+    outboxes: Outboxes
     spec: WorkerSpec
     agent_argv: Callable[[NodeId], list[str]]
     memory_of: Callable[[NodeId], Path]

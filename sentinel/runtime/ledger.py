@@ -1,5 +1,6 @@
-"""Facts in, decisions out, both in one commit: nothing is performed that the journal does not hold."""
+"""Facts in, decisions out, both in one commit: nothing but a page is done that the journal does not hold."""
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -20,6 +21,9 @@ log = structlog.get_logger("ledger")
 
 SNAPSHOT_EVERY_LINES = 2000
 """A restart folds at most this many lines; writing a snapshot of 1,000 nodes takes tens of milliseconds."""
+
+RETRY_S = 1.0
+"""An attempt writes all that is kept while the journal fails: not with every report."""
 
 KEEP_LINES_S = 7 * 86400.0
 """Older lines go; recordings of incidents stay."""
@@ -45,6 +49,7 @@ class Ledger:
 
     def __post_init__(self) -> None:
         books = self.runbooks_hash
+        self._failing, self._retry_at = False, 0.0
         self._by = policy_hash(self.rules), books, contents(self.rules, books)
 
     def load(self) -> tuple[Page, ...]:
@@ -67,11 +72,14 @@ class Ledger:
 
     def absorb(self, facts: Sequence[Fact]) -> bool:
         """Fold facts, commit them with their actions, then perform these; true when all is committed."""
-        if not facts and not self.uncommitted:
-            return True
-        for fact in facts:
-            self.uncommitted += self._decided(fact)
-        return self.commit()
+        fresh = [decided for fact in facts for decided in self._decided(fact)]
+        self.uncommitted += fresh
+        if not self.commit():
+            self._page(fresh)
+            return False
+        if self.journal.last_seq > self.snapshot_due:
+            self._snapshot()
+        return True
 
     def _decided(self, fact: Fact) -> Batch:
         """Fold one fact. A defect of ours freezes actions: who dies of a fact dies of it again."""
@@ -88,7 +96,14 @@ class Ledger:
             return []
 
     def commit(self) -> bool:
-        """Commit what is decided and perform it; on failure freeze actions and keep it for later."""
+        """Commit what is decided and perform it; on failure freeze actions and keep it for later.
+
+        Tries once in `RETRY_S` while the journal fails; true when nothing is left.
+        """
+        if not self.uncommitted:
+            return True
+        if self._failing and time.monotonic() < self._retry_at:
+            return False
         reach("before-commit")
         try:
             self.journal.append_many(self.uncommitted, *self._by)
@@ -96,14 +111,12 @@ class Ledger:
             self._failed(error)
             return False
         done, self.uncommitted = self.uncommitted, []
-        was_failing = any(isinstance(fact, JournalFailed) for fact, _ in done)
+        was_failing, self._failing = self._failing, False
         reach("after-commit")
         for fact, actions in done:
             if actions:
                 self.perform(actions)
             self.changed(fact, actions)
-        if self.journal.last_seq > self.snapshot_due:
-            self._snapshot()
         return self.absorb([JournalBack(self.state.now)]) if was_failing else True
 
     def _snapshot(self) -> None:
@@ -125,10 +138,17 @@ class Ledger:
             log.warning("no-snapshot", error=str(error))
 
     def _failed(self, error: JournalError) -> None:
-        if any(isinstance(fact, JournalFailed) for fact, _ in self.uncommitted):
+        self._retry_at = time.monotonic() + RETRY_S
+        if self._failing:
             return
+        self._failing = True
         log.error("journal-failed", error=str(error))
-        fact = JournalFailed(self.state.now, str(error))
-        actions = decide(self.state, fact, self.rules)
-        self.uncommitted.append((fact, actions))
-        self.perform(tuple(action for action in actions if isinstance(action, Page)))
+        told = self._decided(JournalFailed(self.state.now, str(error)))
+        self.uncommitted += told
+        self._page(told)
+
+    def _page(self, decided: Batch) -> None:
+        """Tell people at once, though the journal does not hold it: it is people who mend the journal."""
+        for _, actions in decided:
+            if pages := tuple(action for action in actions if isinstance(action, Page)):
+                self.perform(pages)

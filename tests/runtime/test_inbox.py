@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from sentinel import runbooks
 from sentinel.adapters.journal import Journal
 from sentinel.adapters.transport import Link, Reports, Uplink, ensure_keys
@@ -34,7 +36,10 @@ async def answers(uplink: Uplink) -> list[Order]:
     return received
 
 
-def test_while_the_journal_fails_nothing_is_acknowledged_but_the_lease_is_renewed(tmp_path: Path) -> None:
+def test_while_the_journal_fails_nothing_is_acknowledged_but_the_lease_is_renewed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sentinel.runtime.ledger.RETRY_S", 0.0)
     keys, journal = ensure_keys(tmp_path / "keys"), Journal(tmp_path / "journal.db")
     rules = Rules(Policy(), runbooks.load())
     ledger = Ledger(journal, rules, "r", lambda _actions: None)
