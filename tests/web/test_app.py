@@ -1,11 +1,13 @@
 """The web server over a real socket: pages anybody may read, commands only with the token."""
 
 import asyncio
+import http.client
 import re
 import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -196,6 +198,39 @@ def test_no_command_without_the_token(web: httpx.Client, cluster: Cluster, heade
     assert answer.status_code == 401
     assert answer.headers["www-authenticate"] == "Bearer"
     assert answer.json() == {"error": "a command needs the right token: Authorization: Bearer TOKEN"}
+    assert cluster.asked == []
+
+
+LONG = 64 * 1024 + 1
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        pytest.param({"Content-Length": str(10**12)}, 401, id="no token"),
+        pytest.param({**RIGHT, "Content-Length": str(LONG)}, 413, id="too long"),
+        pytest.param({**RIGHT, "Transfer-Encoding": "chunked"}, 411, id="of unknown length"),
+        pytest.param(RIGHT, 411, id="no length"),
+    ],
+)
+def test_a_command_is_refused_before_its_body_is_read(
+    web: httpx.Client, cluster: Cluster, headers: dict[str, str], status: int
+) -> None:
+    with closing(http.client.HTTPConnection("127.0.0.1", web.base_url.port, timeout=10)) as connection:
+        connection.putrequest("POST", "/api/drain")
+        for name, value in headers.items():
+            connection.putheader(name, value)
+        connection.endheaders()  # and nothing of the body: an answer shows that nobody waits for it
+        answer = connection.getresponse()
+        assert answer.status == status
+        assert answer.headers["connection"] == "close"
+        assert answer.headers["x-content-type-options"] == "nosniff"
+    assert cluster.asked == []
+
+
+def test_what_is_no_character_is_refused(web: httpx.Client, cluster: Cluster) -> None:
+    body = b'{"target": "node-7", "reason": "\\ud800"}'
+    assert web.post("/api/drain", content=body, headers=RIGHT).status_code == 422
     assert cluster.asked == []
 
 
