@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import uvicorn
+from prometheus_client import CollectorRegistry
 
 from sentinel import config, runbooks
 from sentinel.adapters.console_pages import ConsolePages
@@ -40,6 +41,7 @@ from sentinel.model.fact import (
 from sentinel.model.ids import ActionId, Instant, JobId, NodeId, Seconds
 from sentinel.runtime import logs
 from sentinel.runtime.agent_orders import AgentOrders
+from sentinel.runtime.counters import Counters
 from sentinel.runtime.failpoints import reach
 from sentinel.runtime.hands import Hands
 from sentinel.runtime.inbox import Inbox
@@ -86,6 +88,7 @@ class Controller:
         self.scribe = Scribe(self._state_dir)
         self.ledger = Ledger(journal, self.rules, runbooks.hash_of(books), self._perform, self._changed)
         self._doubts = self.ledger.load()
+        self._counters = Counters(books, self.ledger.state.incidents, lambda: reports.refused)
         self.now = Clock(self.ledger.state.now)
         self.watch = Watch(settings.policy, self.now())
         timing = Timing(fallback_after=settings.pages.fallback_after_s)
@@ -224,6 +227,7 @@ class Controller:
 
     def _changed(self, fact: Fact, actions: tuple[Action, ...]) -> None:
         self.scribe.changed(self.ledger, fact, actions)
+        self._counters.changed(self.ledger.state, fact, actions)
 
     # --- operators -------------------------------------------------------------------------------------
 
@@ -255,7 +259,9 @@ class Controller:
         return told + (f", not left: {'; '.join(stayed.values())}" if stayed else "")
 
     async def _serve_web(self, door: socket.socket) -> None:
-        app = create_app(self.view, self.command, self._keys.api_token)
+        registry = CollectorRegistry()
+        registry.register(self._counters)
+        app = create_app(self.view, self.command, self._keys.api_token, registry)
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
         await server._serve([door])  # `serve` would take the signals that stop the whole controller
 

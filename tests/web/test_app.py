@@ -14,12 +14,14 @@ from pathlib import Path
 import httpx
 import pytest
 import uvicorn
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 from sample_cluster import TOKEN, TROUBLE, Cluster, an_incident
 
 from sentinel.logbook.book import Logbook
+from sentinel.model.ids import Cause
 from sentinel.runtime.agent.metrics import HELP
+from sentinel.runtime.counters import Counters
 from sentinel.web.app import create_app
 from sentinel.web.view import Command
 
@@ -32,7 +34,7 @@ def cluster(tmp_path: Path) -> Cluster:
 @pytest.fixture
 def web(cluster: Cluster) -> Iterator[httpx.Client]:
     registry = CollectorRegistry()
-    Counter("sentinel_facts", "Facts folded.", registry=registry).inc(3)
+    registry.register(Counters([Cause("gpu-ecc")], (), lambda: 3))
     app = create_app(cluster, cluster.command, TOKEN, registry)
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
@@ -124,7 +126,7 @@ def test_metrics_parse_and_name_every_health(web: httpx.Client, cluster: Cluster
     nodes = {sample.labels["health"]: sample.value for sample in families["sentinel_nodes"].samples}
     assert nodes == {"ok": 9, "warning": 1, "critical": 1, "unknown": 1, "skipped": 0}
     assert families["sentinel_job_step"].samples[0].value == 1234
-    assert families["sentinel_facts"].samples[0].value == 3
+    assert families["sentinel_reports_refused"].samples[0].value == 3
     assert all(name.startswith("sentinel_") for name in families)
 
 
@@ -270,7 +272,8 @@ def test_an_empty_token_lets_nobody_in(cluster: Cluster) -> None:
 def test_the_manual_lists_every_metric(web: httpx.Client) -> None:
     manual = (Path(__file__).parents[2] / "docs" / "operating.md").read_text(encoding="utf-8")
     section = manual.partition("## Metrics")[2].partition("## HTTP API")[0]
-    told = set(re.findall(r"`(\w+)(?:\{[\w,]+\})?`", section))
+    cells = "".join(line.split("|")[1] for line in section.splitlines() if line.startswith("| `"))
+    told = set(re.findall(r"`(\w+)(?:\{[\w,]+\})?`", cells))
     families = text_string_to_metric_families(web.get("/metrics").text)
-    served = {family.name.removeprefix("sentinel_") for family in families}
-    assert {name for name in served if not name.startswith("facts")} | set(HELP) <= told
+    served = {sample.name.removeprefix("sentinel_") for family in families for sample in family.samples}
+    assert served | set(HELP) == told
