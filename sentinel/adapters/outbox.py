@@ -22,7 +22,7 @@ Delivered = Callable[[ActionId, bool, str, str], None]
 
 T = TypeVar("T")
 
-log = structlog.get_logger()
+log = structlog.get_logger(logger_name="outbox")
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from sentinel.adapters.page_channel import PageChannel
 from sentinel.model.action import Page
 from sentinel.model.ids import Seconds
 
-log = structlog.get_logger("outboxes")
+log = structlog.get_logger(logger_name="outboxes")
 
 MOVE_EVERY: Seconds = 1.0
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import uvicorn
 from prometheus_client import CollectorRegistry
 
-from sentinel import config, runbooks
+from sentinel import config, logs, runbooks
 from sentinel.adapters.console_pages import ConsolePages
 from sentinel.adapters.journal import Journal
 from sentinel.adapters.journal_file import JournalError
@@ -39,7 +39,6 @@ from sentinel.model.fact import (
     Outcome,
 )
 from sentinel.model.ids import ActionId, Instant, JobId, NodeId, Seconds
-from sentinel.runtime import logs
 from sentinel.runtime.agent_orders import AgentOrders
 from sentinel.runtime.counters import Counters
 from sentinel.runtime.failpoints import reach

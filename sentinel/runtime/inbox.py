@@ -11,7 +11,7 @@ from sentinel.model.ids import Instant, NodeId
 from sentinel.model.report import Ack, Hello, Leave, OrderDone, Report
 from sentinel.runtime.ledger import Ledger
 
-log = structlog.get_logger("inbox")
+log = structlog.get_logger(logger_name="inbox")
 
 
 class Inbox:

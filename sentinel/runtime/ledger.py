@@ -17,7 +17,7 @@ from sentinel.runtime.failpoints import reach
 from sentinel.runtime.recall import recall
 from sentinel.runtime.rules import contents, policy_hash
 
-log = structlog.get_logger("ledger")
+log = structlog.get_logger(logger_name="ledger")
 
 SNAPSHOT_EVERY_LINES = 2000
 """A restart folds at most this many lines; writing a snapshot of 1,000 nodes takes tens of milliseconds."""

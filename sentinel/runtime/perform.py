@@ -33,7 +33,7 @@ from sentinel.runtime.link import LinkError
 from sentinel.runtime.reach import knock
 from sentinel.runtime.workers import Workers
 
-log = structlog.get_logger("perform")
+log = structlog.get_logger(logger_name="perform")
 
 
 def turns(actions: Sequence[Action]) -> tuple[list[Sequence[Action]], Sequence[Action]]:

@@ -14,7 +14,7 @@ from sentinel.model.journal import Line
 from sentinel.model.wire import WireError
 from sentinel.runtime.rules import rules_of
 
-log = structlog.get_logger("recall")
+log = structlog.get_logger(logger_name="recall")
 
 
 class Recalled(NamedTuple):

@@ -15,7 +15,7 @@ from sentinel.runtime.agent_orders import AgentOrders
 from sentinel.runtime.hands import ActionError, Hands
 from sentinel.runtime.link import LinkError
 
-log = structlog.get_logger("rounds")
+log = structlog.get_logger(logger_name="rounds")
 
 EVERY_S = 1.0
 AGENT_RETRY_S = 10.0

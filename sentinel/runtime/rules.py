@@ -16,7 +16,7 @@ from sentinel.model.policy import Policy
 from sentinel.model.runbook import Runbook
 from sentinel.model.wire import Plain, WireError, from_plain, to_plain
 
-log = structlog.get_logger("rules")
+log = structlog.get_logger(logger_name="rules")
 
 
 def policy_hash(rules: Rules) -> str:

@@ -18,7 +18,7 @@ from sentinel.model.journal import Line, incident_of
 from sentinel.model.wire import to_plain
 from sentinel.runtime.ledger import Ledger
 
-log = structlog.get_logger("controller")
+log = structlog.get_logger(logger_name="controller")
 
 WRITE_EVERY_S = 0.2
 """Entries are rewritten this often at most: recovery does not wait for prose."""

@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 import structlog
 
-from sentinel import config
+from sentinel import config, logs
 from sentinel.adapters.console_pages import ConsolePages
 from sentinel.adapters.outbox import Delivered, Outbox
 from sentinel.adapters.outbox_rows import OutboxError
@@ -23,9 +23,8 @@ from sentinel.adapters.page_channel import PageChannel
 from sentinel.adapters.slack import Slack
 from sentinel.model.action import Page, action_id
 from sentinel.model.ids import IncidentId, Seconds
-from sentinel.runtime import logs
 
-log = structlog.get_logger("watchdog")
+log = structlog.get_logger(logger_name="watchdog")
 
 RESTART_AFTER_S = 0.2
 HEALTHY_AFTER_S = 10.0
