@@ -25,7 +25,7 @@ class Reports:
         self.refused = 0
         self._endpoint = endpoint
         self._keys = keys
-        self._log = structlog.get_logger("reports")
+        self._log = structlog.get_logger(logger_name="reports")
         self._context = zmq.asyncio.Context(io_threads=1)
         self._authenticator = ThreadAuthenticator(self._context)
         self._socket = self._context.socket(zmq.ROUTER)

@@ -15,7 +15,7 @@ from sentinel.gang.snapshot_codec import SnapshotError
 from sentinel.gang.snapshot_slots import KINDS, Slots, slots_in, snapshots_of
 from sentinel.gang.snapshot_wire import Channel
 
-_log = structlog.get_logger(__name__)
+_log = structlog.get_logger(logger_name=__name__)
 _SILENCE_S = 5.0
 """A peer that stops in the middle of a push is given up after this."""
 

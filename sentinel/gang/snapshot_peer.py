@@ -11,7 +11,7 @@ from sentinel.gang.snapshot_codec import Part, SnapshotError
 from sentinel.gang.snapshot_wire import Address, Channel, answer, connect, in_words, name_of
 from sentinel.model.ids import Seconds
 
-_log = structlog.get_logger(__name__)
+_log = structlog.get_logger(logger_name=__name__)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter
 
 from sentinel.adapters.transport import Reports
 from sentinel.core.watch import Watch
@@ -12,9 +11,7 @@ from sentinel.model.ids import Instant, NodeId
 from sentinel.model.report import Ack, Hello, Leave, OrderDone, Report, Unreadable
 from sentinel.runtime.ledger import Ledger
 
-log = structlog.get_logger("inbox")
-
-_REFUSED = "Events that this controller could not read and passed over."
+log = structlog.get_logger(logger_name="inbox")
 
 
 class Inbox:
@@ -26,12 +23,12 @@ class Inbox:
         watch: Watch,
         order_done: Callable[[OrderDone], None],
         now: Callable[[], Instant],
-        registry: CollectorRegistry | None = None,
     ) -> None:
         self._ledger, self._watch, self._order_done, self._now = ledger, watch, order_done, now
         self._seen: dict[NodeId, tuple[str, int]] = {}
         """Boot and newest event of each node that were taken in."""
-        self.refused = Counter("sentinel_events_refused", _REFUSED, registry=registry)
+        self.refused = 0
+        """Events that could not be read and were passed over."""
         self.closed = False
         """Sentinel is going down: agents that say hello are sent away."""
 
@@ -76,6 +73,6 @@ class Inbox:
             if isinstance(event, OrderDone):
                 self._order_done(event)
             elif isinstance(event, Unreadable):
-                self.refused.inc()
+                self.refused += 1
                 log.warning("event-refused", node=report.node, number=number, error=event.error)
         return self._seen[report.node][1] if kept else 0

@@ -33,7 +33,7 @@ from sentinel.runtime.link import LinkError
 from sentinel.runtime.reach import knock
 from sentinel.runtime.workers import Workers
 
-log = structlog.get_logger("perform")
+log = structlog.get_logger(logger_name="perform")
 
 
 def turns(actions: Sequence[Action]) -> tuple[list[Sequence[Action]], Sequence[Action]]:
@@ -133,15 +133,11 @@ class Performer:
                 assert_never(action)
 
     def _keep(self, page: Page) -> str:
-        """Put a page into the first outbox that takes it."""
-        for outbox in self._hands.outboxes:
-            try:
-                outbox.enqueue(page)
-            except OutboxError as error:
-                log.error("page-not-kept", page=page.id, error=str(error))
-            else:
-                return "kept"
-        raise ActionError(f"no outbox keeps {page.id}")
+        try:
+            self._hands.outboxes.keep(page)
+        except OutboxError as error:
+            raise ActionError(str(error)) from None
+        return "kept"
 
     async def _reach(self, action: Reach) -> str:
         node = self._state.nodes[action.node]

@@ -16,6 +16,8 @@ from typing import Any, NoReturn
 import msgpack
 import zmq
 
+from sentinel import logs
+
 NAMESPACE = "sentinel"
 CALL_TIMEOUT_S = 30.0
 STUCK_AFTER_S = 8.0
@@ -271,6 +273,7 @@ def main() -> None:
     parser.add_argument("--endpoint", required=True, help="the controller's ipc endpoint")
     parser.add_argument("--address", required=True, help="Ray's GCS, host:port")
     arguments = parser.parse_args()
+    logs.to_stdout()
     try:
         serve(arguments.endpoint, arguments.address)
     except KeyboardInterrupt:

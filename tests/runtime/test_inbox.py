@@ -9,7 +9,6 @@ from pathlib import Path
 
 import msgpack
 import pytest
-from prometheus_client import CollectorRegistry
 
 from sentinel import runbooks
 from sentinel.adapters.journal import Journal
@@ -48,7 +47,7 @@ async def answers(uplink: Uplink) -> list[Order]:
 class Desk:
     """A real inbox with its journal, and an agent's end of a real connection."""
 
-    counted: CollectorRegistry
+    inbox: Inbox
     journal: Journal
     uplink: Uplink
 
@@ -67,8 +66,7 @@ async def desk(directory: Path) -> AsyncIterator[Desk]:
     keys, journal = ensure_keys(directory / "keys"), Journal(directory / "journal.db")
     rules = Rules(Policy(), runbooks.load())
     ledger = Ledger(journal, rules, "r", lambda _actions: None)
-    counted = CollectorRegistry()
-    inbox = Inbox(ledger, Watch(rules.policy, 0.0), lambda _done: None, lambda: 1.0, counted)
+    inbox = Inbox(ledger, Watch(rules.policy, 0.0), lambda _done: None, lambda: 1.0)
     async with Reports("tcp://127.0.0.1:0", keys) as reports:
         listening = asyncio.create_task(inbox.listen(reports))
         uplink = Uplink(reports.endpoint, keys, NODE)
@@ -76,14 +74,18 @@ async def desk(directory: Path) -> AsyncIterator[Desk]:
             await until(lambda: Link.UP in uplink.changes())
             uplink.send(Hello(NODE, "boot", "127.0.0.1", 1, 8))
             assert await answers(uplink) == [Ack(0)]
-            yield Desk(counted, journal, uplink)
+            yield Desk(inbox, journal, uplink)
         finally:
             uplink.close()
             listening.cancel()
     journal.close()
 
 
-def test_while_the_journal_fails_nothing_is_acknowledged_but_the_lease_is_renewed(tmp_path: Path) -> None:
+def test_while_the_journal_fails_nothing_is_acknowledged_but_the_lease_is_renewed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sentinel.runtime.ledger.RETRY_S", 0.0)
+
     async def scenario() -> None:
         async with desk(tmp_path) as there:
             there.journal._db.execute(f"PRAGMA max_page_count={FULL}")
@@ -118,7 +120,7 @@ def test_an_event_that_cannot_be_read_is_passed_over_once_and_nothing_else_is_lo
             for again in (1, 2):
                 assert await there.tell(again, *events) == [Ack(4)]
             assert there.found() == [HOT.finding, cold.finding]
-            assert there.counted.get_sample_value("sentinel_events_refused_total") == 2
+            assert there.inbox.refused == 2
 
     asyncio.run(scenario())
     lines = [line for line in capsys.readouterr().out.splitlines() if "refused" in line]
