@@ -45,6 +45,8 @@ class FormOrder:
     peer: Holder | None
     """Where this rank's snapshots are copied to; None on a single node."""
     skip: tuple[int, ...] = ()
+    within_s: float = 600.0
+    """Set-up and load may take this long once all members have met; to meet has its own, short limit."""
     takes_over: str = ""
     """The journal whose workers have been ended, so that this one may go on in its directory."""
 

@@ -69,6 +69,8 @@ class RankRunner:
         self._order: FormOrder | None = None
         self._pause = False
         self._joining = False
+        self._met = -1
+        """The generation all of whose members this rank has met."""
         self._group: Group | None = None
         self._served: dict[int, Served] = {}
         self._formed: dict[int, Formed | Overtaken | str] = {}
@@ -119,7 +121,7 @@ class RankRunner:
                 self._order = order
                 self._lock.notify_all()
             ordered = time.monotonic()
-            while not self._settled(order.generation) and time.monotonic() < ordered + FORM_TIMEOUT_S + 5:
+            while not self._settled(order.generation) and time.monotonic() < ordered + self._patience(order):
                 self._leave_older(order.generation, ordered)
                 self._lock.wait_for(lambda: self._settled(order.generation), timeout=ABORT_EVERY_S)
             formed = self._formed.get(order.generation, "did not form in time")
@@ -144,6 +146,10 @@ class RankRunner:
         if time.monotonic() > ordered + LEAVE_S + computes:
             self._beats.fail("can't leave a group that will not let go: stopping")
             os._exit(STUCK_EXIT)
+
+    def _patience(self, order: FormOrder) -> float:
+        """How long forming may take: the members meet within seconds or never, and load for minutes."""
+        return order.within_s if self._met == order.generation else FORM_TIMEOUT_S + 5
 
     def _settled(self, generation: int) -> bool:
         newer = self._order is not None and self._order.generation > generation
@@ -202,6 +208,7 @@ class RankRunner:
         self._joining = True
         self._claim(order, store)
         group.form(store)
+        self._met = order.generation
         place = Place(order.rank, order.world, order.gpu, order.generation, backend)
         self._beats.phase("load")
         self._trainable.skip(order.skip)

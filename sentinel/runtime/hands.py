@@ -7,7 +7,7 @@ from pathlib import Path
 from sentinel.adapters.outbox import Outbox
 from sentinel.adapters.transport import Reports
 from sentinel.gang.orders import WorkerSpec
-from sentinel.model.ids import NodeId
+from sentinel.model.ids import NodeId, Seconds
 from sentinel.model.report import RankBeat
 from sentinel.runtime.link import Link
 
@@ -34,5 +34,7 @@ class Hands:
     gcs_command: Path
     beats: Callable[[NodeId], Sequence[RankBeat]]
     """What a node's processes last showed."""
+    slow_phase_s: Seconds
+    """How long a generation may set up and load."""
     raylets: dict[NodeId, tuple[str, int]] = field(default_factory=dict)
     """Where each node's raylet listens, as Ray last said."""

@@ -20,6 +20,8 @@ NAMESPACE = "sentinel"
 CALL_TIMEOUT_S = 30.0
 STUCK_AFTER_S = 8.0
 """After a member failed the others notice within the 6 s that forming may take."""
+ALIVE_S = 15.0
+"""A process that loads may hold its interpreter for seconds, and answer nothing meanwhile."""
 
 
 class RayLink:
@@ -136,21 +138,33 @@ class RayLink:
             ): seat["worker"]
             for seat in seats
         }
-        return self._gather(answers)
+        return self._gather(job, answers, time.monotonic() + order["within_s"] + CALL_TIMEOUT_S)
 
-    def _gather(self, answers: dict[Any, str]) -> dict[str, Any]:
-        """Collect every member's answer. Once one has failed, those that stay silent are stuck, not slow."""
-        formed, failed, waiting = [], "", list(answers)
-        while waiting:
+    def _gather(self, job: str, answers: dict[Any, str], give_up: float) -> dict[str, Any]:
+        """Collect every member's answer. Once one has failed, those that stay silent are stuck, not slow.
+
+        Until then a member may load for minutes, as long as its process says that it lives.
+        """
+        waiting, stuck = list(answers), list[str]()
+        formed, failed = [], ""
+        while waiting and not stuck:
             done, waiting = self._ray.wait(waiting, timeout=STUCK_AFTER_S if failed else CALL_TIMEOUT_S)
             if not done:
-                failed = failed or "no answer in time"
-                break
+                late = [answers[each] for each in waiting]
+                stuck = late if failed or time.monotonic() > give_up else self._unheard(job, late)
+                continue
             try:
                 formed.append(self._ray.get(done[0]))
             except self._ray.exceptions.RayError as error:
                 failed = failed or _one_line(error)
-        return {"formed": formed, "failed": failed, "stuck": [answers[late] for late in waiting]}
+        if stuck:
+            failed = failed or "no answer in time"
+        return {"formed": formed, "failed": failed, "stuck": stuck}
+
+    def _unheard(self, job: str, workers: list[str]) -> list[str]:
+        """Those of these workers whose processes do not answer at all, such as a stopped one's."""
+        heard = self.statuses(job, workers, ALIVE_S)
+        return [worker for worker in workers if worker not in heard]
 
     def start_agent(self, node: str, argv: list[str], env: dict[str, str]) -> int:
         """Launch a node's agent, detached from the raylet; returns its pid."""

@@ -16,6 +16,8 @@ from sentinel.runtime.link import LinkError
 
 KILL_DEADLINE_S = 3.0
 RANKS_DEADLINE_S = 0.8
+FORM_SLACK_S = 90.0
+"""What forming may take beside set-up and load: to pause, to open the store, to meet."""
 LAST_BEATS_S = 10.0
 """A killed process is gone, and has freed its GPU, well before."""
 
@@ -96,10 +98,14 @@ class Workers:
             "generation": action.generation,
             "world": len(seats),
             "skip": list(action.skip),
+            "within_s": self._hands.slow_phase_s,
             "takes_over": self._ended.get(job.id, "") if job.high_step < 0 else "",
         }
         pause = {"generation": action.generation - 1, "workers": list(action.pause)} if action.pause else None
-        answer = await self._hands.link.ask("form", job=action.job, order=order, seats=seats, pause=pause)
+        within = self._hands.slow_phase_s + FORM_SLACK_S
+        answer = await self._hands.link.ask(
+            "form", timeout=within, job=action.job, order=order, seats=seats, pause=pause
+        )
         formed = answer["formed"]
         if overtaken := next((each for each in formed if "newest" in each), None):
             newest, journal = overtaken["newest"], overtaken["journal"]
