@@ -16,6 +16,8 @@ from sentinel.runtime.link import LinkError
 
 KILL_DEADLINE_S = 3.0
 RANKS_DEADLINE_S = 0.8
+START_S = 120.0
+"""Loading torch on a cold node, and the dry step, take tens of seconds."""
 FORM_SLACK_S = 90.0
 """What forming may take beside set-up and load: to pause, to open the store, to meet."""
 LAST_BEATS_S = 10.0
@@ -41,7 +43,8 @@ class Workers:
         """Start a warm standby; it is ready when this returns."""
         status = await self._hands.link.ask(
             "start_worker",
-            timeout=120.0,
+            timeout=START_S + KILL_DEADLINE_S,
+            within_s=START_S,
             spec=dataclasses.asdict(self._hands.spec),
             worker=action.worker,
             node=action.node,
