@@ -18,11 +18,11 @@ class Keeper:
     def __init__(self, spec: WorkerSpec, memory: Path, trainable: Trainable, beats: HeartbeatWriter) -> None:
         self._spec, self._memory, self._trainable, self._beats = spec, memory, trainable, beats
         self._sender: PeerSender | None = None
-        self._kept = -1
+        self._kept = self._restored = -1
 
-    def aim(self, order: FormOrder) -> None:
-        """Keep for this generation: its rank's slots, its peer."""
-        self._kept = -1
+    def aim(self, order: FormOrder, restored: int) -> None:
+        """Keep for this generation: its rank's slots, its peer, and the step that it was restored from."""
+        self._kept, self._restored = -1, restored
         self._slots = Slots(snapshots_of(self._memory, self._spec.job), "owner", order.rank)
         if self._sender is not None:
             self._sender.close()
@@ -36,19 +36,22 @@ class Keeper:
         return self._sender.acked_step if self._sender else self._kept
 
     def keep(self, order: FormOrder, step: int, complete: int) -> None:
-        """Take a memory snapshot, and start a checkpoint when one is due."""
+        """Take a memory snapshot, and start a checkpoint when one is due; `complete` is -1 at first.
+
+        Until a step of this generation is complete, everyone may have to go back to the one it began from.
+        """
         if step % self._spec.snapshot_every == 0:
             with contextlib.suppress(NoRoomError):  # the agent tells of a full volume
-                self._snapshot(order, step, complete)
+                self._snapshot(order, step, max(complete, self._restored))
             self._beats.snapshot_done(max(complete, -1))
         if self._spec.checkpoint_every and (step + 1) % self._spec.checkpoint_every == 0:
             self._beats.phase("save")
             self._trainable.save(job_path(self._spec.job_dir, "checkpoints", "."), step)
 
-    def _snapshot(self, order: FormOrder, step: int, complete: int) -> None:
+    def _snapshot(self, order: FormOrder, step: int, keep: int) -> None:
         """Write this rank's own copy, and then have one sent to its peer."""
         parts = encode(self._trainable.state())
-        self._slots.write(step, order.generation, order.world, parts, keep=complete)
+        self._slots.write(step, order.generation, order.world, parts, keep=keep)
         self._kept = step
         if self._sender is not None:
-            self._sender.send(step, order.generation, order.world, parts, keep=complete)
+            self._sender.send(step, order.generation, order.world, parts, keep=keep)

@@ -216,7 +216,7 @@ class RankRunner:
         formed = restore.restore(self._trainable, self._spec, order, self._memory, self._step)
         self._teller.restored(order, self._step, formed.damaged)
         self._step = formed.step
-        self._keeper.aim(order)
+        self._keeper.aim(order, formed.step)
         self._joining = False
         return formed
 
