@@ -1,11 +1,10 @@
 """Keeping a rank's state: memory snapshots, here and at a peer, and checkpoints when they are due."""
 
-import contextlib
 from pathlib import Path
 
 from sentinel.gang.group import job_path
 from sentinel.gang.orders import FormOrder, WorkerSpec
-from sentinel.gang.snapshots import NoRoomError, PeerSender, Slots, encode, snapshots_of
+from sentinel.gang.snapshots import NoRoomError, NotYetError, PeerSender, Slots, encode, snapshots_of
 from sentinel.heartbeat import HeartbeatWriter
 from sentinel.model.trainable import Trainable
 
@@ -19,10 +18,11 @@ class Keeper:
         self._spec, self._memory, self._trainable, self._beats = spec, memory, trainable, beats
         self._sender: PeerSender | None = None
         self._kept = self._restored = -1
+        self._full = ""
 
     def aim(self, order: FormOrder, restored: int) -> None:
         """Keep for this generation: its rank's slots, its peer, and the step that it was restored from."""
-        self._kept, self._restored = -1, restored
+        self._kept, self._restored, self._full = -1, restored, ""
         self._slots = Slots(snapshots_of(self._memory, self._spec.job), "owner", order.rank)
         if self._sender is not None:
             self._sender.close()
@@ -35,14 +35,18 @@ class Keeper:
         """Give the newest step of which this node and the peer, if there is one, have copies; -1 before."""
         return self._sender.acked_step if self._sender else self._kept
 
+    def full(self) -> str | None:
+        """Say why memory, here or at the peer, takes no more snapshots: "" if it does, None if unknown."""
+        full = self._full or (self._sender.full if self._sender else "")
+        return full or (None if self.acked() < 0 else "")
+
     def keep(self, order: FormOrder, step: int, complete: int) -> None:
         """Take a memory snapshot, and start a checkpoint when one is due; `complete` is -1 at first.
 
         Until a step of this generation is complete, everyone may have to go back to the one it began from.
         """
         if step % self._spec.snapshot_every == 0:
-            with contextlib.suppress(NoRoomError):  # the agent tells of a full volume
-                self._snapshot(order, step, max(complete, self._restored))
+            self._snapshot(order, step, max(complete, self._restored))
             self._beats.snapshot_done(max(complete, -1))
         if self._spec.checkpoint_every and (step + 1) % self._spec.checkpoint_every == 0:
             self._beats.phase("save")
@@ -51,7 +55,20 @@ class Keeper:
     def _snapshot(self, order: FormOrder, step: int, keep: int) -> None:
         """Write this rank's own copy, and then have one sent to its peer."""
         parts = encode(self._trainable.state())
-        self._slots.write(step, order.generation, order.world, parts, keep=keep)
-        self._kept = step
+        size = sum(memoryview(part).nbytes for part in parts)
+        place = step, order.generation, order.world
+        try:
+            self._slots.write(*place, parts, keep=keep, length=size, forsaken=self._forsaken())
+        except NotYetError:
+            return
+        except NoRoomError as error:
+            self._full = str(error)
+            return
+        self._kept, self._full = step, ""
         if self._sender is not None:
-            self._sender.send(step, order.generation, order.world, parts, keep=keep)
+            self._sender.send(*place, parts, keep=keep)
+
+    def _forsaken(self) -> bool:
+        """Say whether the newest snapshot can't become complete: its peer's copy was dropped."""
+        sender = self._sender
+        return sender is not None and not sender.busy and sender.acked_step < self._kept

@@ -256,6 +256,7 @@ class RankRunner:
             losses(step, result)
             complete = max(complete, min(vote // 2 for vote in result.votes) - 1)
             self._keeper.keep(order, step, complete)
+            self._teller.snapshots(order, step, self._keeper.full())
             self._teller.saves(order, step, self._trainable.save_report())
             if any(vote % 2 for vote in result.votes):
                 self._beats.phase("pause")

@@ -11,7 +11,7 @@ from typing import Any
 
 import structlog
 
-from sentinel.gang.snapshot_codec import SnapshotError
+from sentinel.gang.snapshot_codec import NoRoomError, NotYetError, SnapshotError
 from sentinel.gang.snapshot_slots import KINDS, Slots, slots_in, snapshots_of
 from sentinel.gang.snapshot_wire import Channel
 
@@ -91,7 +91,8 @@ class SnapshotHolder:
         try:
             operations[request["op"]](channel, request)
         except SnapshotError as error:
-            channel.say({"ok": False, "reason": str(error)})
+            full = isinstance(error, NoRoomError) and not isinstance(error, NotYetError)
+            channel.say({"ok": False, "reason": str(error), "full": full})
 
     def _push(self, channel: Channel, request: dict[str, Any]) -> None:
         job, rank, generation = str(request["job"]), int(request["rank"]), int(request["generation"])
@@ -105,6 +106,7 @@ class SnapshotHolder:
                     request["world"],
                     arriving,
                     keep=request["keep"],
+                    length=request["length"],
                     crc=request["crc"],
                 )
         finally:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from sentinel.gang.snapshot_codec import Part, SnapshotError
+from sentinel.gang.snapshot_codec import NoRoomError, Part, SnapshotError
 from sentinel.gang.snapshot_wire import Address, Channel, answer, connect, in_words, name_of
 from sentinel.model.ids import Seconds
 
@@ -41,6 +41,8 @@ class PeerSender:
         """Newest step of the present generation that the peer has acknowledged, -1 before."""
         self.error = ""
         """Why the last snapshot was dropped; empty once one is acknowledged."""
+        self.full = ""
+        """Why the peer's memory takes none; empty once one is acknowledged."""
         self._thread = threading.Thread(target=self._run, name="snapshot-sender", daemon=True)
         self._thread.start()
 
@@ -83,6 +85,7 @@ class PeerSender:
                 _log.warning("peer-copy-failed", rank=self._rank, step=parcel.step, error=error)
             with self._changed:
                 self.error = error
+                self.full = self.full if error else ""
                 if not error and self._generation == parcel.generation:
                     self.acked_step = parcel.step
                 self._sending = False
@@ -102,6 +105,7 @@ class PeerSender:
             try:
                 self._push(self._reach(), parcel)
             except SnapshotError as error:
+                self.full = f"{name_of(self._peer)}: {error}" if isinstance(error, NoRoomError) else self.full
                 return str(error)
             except (OSError, EOFError, ValueError) as error:
                 self._hang_up()

@@ -5,11 +5,13 @@ import re
 import struct
 import zlib
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeAlias
 
-from sentinel.gang.snapshot_codec import NoRoomError, Part, SnapshotError
+from sentinel.gang.snapshot_codec import NoRoomError, NotYetError, Part, SnapshotError
+from sentinel.gang.snapshot_room import take_room
 
 KINDS = ("owner", "peer")
 SLOTS = 3
@@ -39,6 +41,10 @@ class SlotInfo:
     """CRC-32 of the payload."""
 
 
+Held: TypeAlias = tuple[SlotInfo | None, Path]
+"""A slot and what is in it, if that is complete."""
+
+
 class Slots:
     """The slots of one rank: its own copies (`owner`), or those held for it by this node (`peer`).
 
@@ -58,24 +64,34 @@ class Slots:
         parts: Iterable[Part],
         *,
         keep: int = -1,
+        length: int = 0,
         crc: int | None = None,
+        forsaken: bool = False,
     ) -> SlotInfo:
         """Overwrite the oldest slot, but never the newest copy of step `keep`, which is globally complete.
 
-        The slot counts only when all is written; `crc`, if given, must be the payload's. Raises SnapshotError
-        when a newer generation has written here, the memory is full, or the payload is not what it should be.
+        The slot counts only when all is written; `length` and `crc`, if given, must be the payload's. In
+        memory with room for fewer slots than there are, those that fit are used; what this generation wrote
+        after `keep` stays there until it is complete, unless it is `forsaken`: its other copy was dropped.
+        Raises SnapshotError when a newer generation has written here, the memory is full, or the payload is
+        not what it should be.
         """
         held = [(read_header(path), path) for path in self.paths]
         newest = max((info.generation for info, _ in held if info), default=generation)
         if newest > generation:
             raise SnapshotError(f"rank {self.rank}: generation {generation} is over, {newest} has begun")
         blank = SlotInfo(self._job, self.rank, world, generation, step, 0, 0)
-        path = _oldest(held, keep)
+        (_, path), *others = _oldest_first(held, keep)
+        size = _HEADER_BYTES + length
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            if not take_room(path, size):
+                path = _instead(path, others, size, None if forsaken else (generation, keep))
             with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b", buffering=0) as file:
                 return _fill(file, blank, parts, crc)
         except OSError as error:
+            with suppress(OSError):
+                path.unlink()
             raise NoRoomError(f"{path}: {error.strerror or error}") from error
 
     def inventory(self) -> list[SlotInfo]:
@@ -152,14 +168,35 @@ def read_header(path: Path) -> SlotInfo | None:
     return SlotInfo(job.rstrip(b"\0").decode(), rank, world, generation, step, length, crc)
 
 
-def _oldest(held: list[tuple[SlotInfo | None, Path]], keep: int) -> Path:
+def _oldest_first(held: list[Held], keep: int) -> list[Held]:
+    """Give what may be overwritten: all but the newest copy of step `keep`; what is unfinished goes first."""
     kept = max((info.generation for info, _ in held if info and info.step == keep), default=None)
-    free = [
-        ((info.generation, info.step) if info else (-1, -1), path)
-        for info, path in held
-        if not (info and info.step == keep and info.generation == kept)
-    ]
-    return min(free)[1]
+    free = [each for each in held if not each[0] or (each[0].step, each[0].generation) != (keep, kept)]
+    return sorted(free, key=lambda each: (each[0].generation, each[0].step) if each[0] else (-1, -1))
+
+
+def _instead(full: Path, others: list[Held], size: int, until: tuple[int, int] | None) -> Path:
+    """Choose a slot for one that found no room, and that gives way lest all later writes come back to it.
+
+    `until`: nothing that is newer than this generation and step goes. Raises NoRoomError when none may go.
+    """
+    full.unlink()
+    waits = False
+    for info, path in others:
+        if info is None:
+            continue
+        if until and (info.generation, info.step) > until:
+            waits = True
+        elif take_room(path, size):
+            return path
+        else:
+            path.unlink()
+    if not take_room(full, size):
+        full.unlink()
+        if waits:
+            raise NotYetError(f"{full}: no room before a newer snapshot is complete")
+        raise NoRoomError(f"{full}: no room for another snapshot")
+    return full
 
 
 def _fill(file: BinaryIO, blank: SlotInfo, parts: Iterable[Part], expected: int | None) -> SlotInfo:

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from sentinel.gang.snapshot_codec import NoRoomError, SnapshotError, decode, encode
+from sentinel.gang.snapshot_codec import NoRoomError, NotYetError, SnapshotError, decode, encode
 from sentinel.gang.snapshot_holder import SnapshotHolder
 from sentinel.gang.snapshot_peer import PeerSender
 from sentinel.gang.snapshot_slots import Slots, slots_in, snapshots_of
@@ -22,6 +22,7 @@ __all__ = [
     "Copies",
     "Copy",
     "NoRoomError",
+    "NotYetError",
     "PeerSender",
     "Slots",
     "SnapshotError",
