@@ -140,6 +140,7 @@ class SnapshotHolder:
         return self._newest[job]
 
     def _list(self, channel: Channel, request: dict[str, Any]) -> None:
+        """Tell by the headers what there is; whoever fetches a payload verifies it."""
         found = [
             {
                 "kind": slots.kind,
@@ -149,7 +150,7 @@ class SnapshotHolder:
                 "step": info.step,
             }
             for slots in slots_in(snapshots_of(self._memory, request["job"]))
-            for info in slots.verified()
+            for info in slots.inventory()
         ]
         channel.say({"ok": True, "slots": found})
 
@@ -157,6 +158,7 @@ class SnapshotHolder:
         if request["kind"] not in KINDS:
             raise SnapshotError(f"no copies of kind {request['kind']!r:.20}")
         directory = snapshots_of(self._memory, request["job"])
-        info, pieces = Slots(directory, request["kind"], int(request["rank"])).open_step(request["step"])
+        slots = Slots(directory, request["kind"], int(request["rank"]))
+        info, pieces = slots.open_step(request["step"], request.get("generation"))
         channel.say({"ok": True, "length": info.length, "crc": info.crc})
         channel.send_payload(pieces)

@@ -98,28 +98,29 @@ class Slots:
         """Give the complete slots, newest generation and step first; payloads are not looked at."""
         return [info for info, _ in self._complete()]
 
-    def verified(self) -> list[SlotInfo]:
-        """Give the slots whose payload, too, is what was written."""
-        return [info for info, path in self._complete() if _is_intact(path, info)]
-
     def read(self, step: int) -> bytearray:
-        """Give a step's payload, of several copies the newest generation's. Raises SnapshotError if none."""
-        info, pieces = self.open_step(step)
-        payload = bytearray().join(pieces)
-        if zlib.crc32(payload) != info.crc:
-            raise SnapshotError(
-                f"{self.kind} copy of step {step} of rank {self.rank} was overwritten meanwhile"
-            )
-        return payload
-
-    def open_step(self, step: int) -> tuple[SlotInfo, Iterator[bytes]]:
-        """Give a verified header and its payload in chunks. Raises SnapshotError when there is none."""
-        found = [(info, path) for info, path in self._complete() if info.step == step]
-        for info, path in found:
-            if _is_intact(path, info):
-                return info, _chunks(path, info)
-        what = "damaged" if found else "not here"
+        """Give a step's payload, of several copies the newest intact one's. Raises SnapshotError if none."""
+        what = "not here"
+        for info, path in self._of(step):
+            with suppress(OSError):
+                payload = bytearray().join(_chunks(path, info))
+                if zlib.crc32(payload) == info.crc:
+                    return payload
+            what = "damaged"
         raise SnapshotError(f"{self.kind} copy of step {step} of rank {self.rank} is {what}")
+
+    def open_step(self, step: int, generation: int | None = None) -> tuple[SlotInfo, Iterator[bytes]]:
+        """Give a header and its payload in chunks, for whoever verifies them. Raises SnapshotError if none.
+
+        `generation` None takes the newest. The chunks end with OSError when the slot is not whole any more.
+        """
+        for info, path in self._of(step):
+            if generation in (None, info.generation):
+                return info, _chunks(path, info)
+        raise SnapshotError(f"{self.kind} copy of step {step} of rank {self.rank} is not here")
+
+    def _of(self, step: int) -> list[tuple[SlotInfo, Path]]:
+        return [(info, path) for info, path in self._complete() if info.step == step]
 
     def _complete(self) -> list[tuple[SlotInfo, Path]]:
         held = [(info, path) for path in self.paths if (info := read_header(path))]
@@ -141,11 +142,13 @@ def slots_in(directory: Path) -> list[Slots]:
 
 
 def _chunks(path: Path, info: SlotInfo) -> Iterator[bytes]:
-    """Give a slot's payload piece by piece."""
+    """Give a slot's payload piece by piece. Raises OSError where it is shorter than its header says."""
     with path.open("rb", buffering=0) as file:
         file.seek(_HEADER_BYTES)
         left = info.length
-        while left and (chunk := file.read(min(left, CHUNK_BYTES))):
+        while left:
+            if not (chunk := file.read(min(left, CHUNK_BYTES))):
+                raise OSError(f"{path} ends early")
             left -= len(chunk)
             yield chunk
 
@@ -227,14 +230,3 @@ def _write_all(file: BinaryIO, part: Part) -> None:
     left = memoryview(part).cast("B") if len(part) else memoryview(b"")
     while left:
         left = left[file.write(left) :]
-
-
-def _is_intact(path: Path, info: SlotInfo) -> bool:
-    crc = length = 0
-    try:
-        for chunk in _chunks(path, info):
-            crc = zlib.crc32(chunk, crc)
-            length += len(chunk)
-    except OSError:
-        return False
-    return length == info.length and crc == info.crc

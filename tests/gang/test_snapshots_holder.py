@@ -8,10 +8,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
+from sentinel.gang.snapshot_slots import _write_header, read_header
 from sentinel.gang.snapshot_wire import connect
 from sentinel.gang.snapshots import (
     Copies,
@@ -355,11 +358,49 @@ def test_a_copy_damaged_after_it_was_found_is_passed_over_too(nodes: list[Node])
     assert "\n" not in str(caught.value)
 
 
-def test_with_all_copies_of_a_step_damaged_the_step_before_is_common(nodes: list[Node]) -> None:
+def test_with_all_copies_of_a_step_damaged_the_step_before_can_be_had(nodes: list[Node]) -> None:
     snapshot_everywhere(nodes, range(1, 4))
     damage(nodes[0].own(0), 3)
     damage(nodes[1].peer(0), 3)
-    assert found(nodes).newest_common() == 2
+    copies = found(nodes)
+    with pytest.raises(SnapshotError, match="no copy of step 3 of rank 0"):
+        copies.fetch(0, 3)
+    assert copies.newest_common(below=3) == 2
+    assert copies.fetch(0, 2) == b"rank 0 step 2"
+
+
+def test_finding_copies_reads_no_payload_however_large(nodes: list[Node], tmp_path: Path) -> None:
+    snapshot_everywhere(nodes, range(1, 4))
+    for path in (path for node in nodes for path in node.own(0).paths if path.exists()):
+        info = read_header(path)
+        assert info
+        with path.open("r+b") as file:
+            _write_header(file, replace(info, length=1 << 38), complete=True)
+        os.truncate(path, 1 << 38)  # reading its zeros takes minutes
+    began = time.monotonic()
+    copies = find("moe", 2, [node.holder.address for node in nodes], tmp_path / "spare", KEY)
+    assert (copies.newest_common(), copies.unreachable) == (3, ())
+    assert time.monotonic() - began < 5.0
+
+
+def test_of_two_copies_of_a_step_on_one_node_the_intact_one_is_fetched(
+    nodes: list[Node], tmp_path: Path
+) -> None:
+    nodes[0].own(0).write(2, 1, 1, [b"first rank 0 step 2"])
+    nodes[0].own(0).write(2, 2, 1, [b"second rank 0 step 2"])
+    damaged = next(p for p in nodes[0].own(0).paths if p.exists() and b"second" in p.read_bytes())
+    damaged.write_bytes(damaged.read_bytes()[:-1] + b"!")
+    copies = find("moe", 1, [nodes[0].holder.address], tmp_path / "spare", KEY)
+    assert copies.fetch(0, 2) == b"first rank 0 step 2"
+
+
+def test_holders_that_are_skipped_are_logged_in_one_line(nodes: list[Node]) -> None:
+    nodes[1].holder.close()
+    with capture_logs() as logs:
+        found(nodes)
+    (entry,) = logs
+    assert (entry["event"], entry["job"], entry["holders"]) == ("snapshot-holders-skipped", "moe", 2)
+    assert "127.0.0.3" in entry["skipped"][0]
 
 
 def test_copies_of_another_world_size_never_count(nodes: list[Node]) -> None:

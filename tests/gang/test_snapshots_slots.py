@@ -1,5 +1,7 @@
 """Slots in memory: what is half written never counts, what is globally complete is never overwritten."""
 
+import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -9,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sentinel.gang.snapshot_slots import Slots, SnapshotError, read_header, slots_in, snapshots_of
+from sentinel.gang.snapshot_slots import SlotInfo, Slots, SnapshotError, read_header, slots_in, snapshots_of
 
 SLOW_WRITER = """
 import sys, time
@@ -46,6 +48,15 @@ def steps(slots: Slots) -> set[int]:
     return {info.step for info in slots.inventory()}
 
 
+def intact(slots: Slots) -> list[SlotInfo]:
+    found = []
+    for info in slots.inventory():
+        with contextlib.suppress(SnapshotError):
+            slots.read(info.step)
+            found.append(info)
+    return found
+
+
 def damage(path: Path) -> None:
     raw = bytearray(path.read_bytes())
     raw[-1] ^= 1
@@ -59,7 +70,7 @@ def path_of(slots: Slots, step: int) -> Path:
 def test_what_is_written_is_read(slots: Slots) -> None:
     info = slots.write(5, 3, 2, [b"abc", bytearray(b"def"), memoryview(b"ghi"), b""])
     assert slots.read(5) == b"abcdefghi"
-    assert slots.inventory() == slots.verified() == [info]
+    assert slots.inventory() == intact(slots) == [info]
     assert (info.job, info.rank, info.world, info.generation, info.step, info.length) == (
         "moe",
         0,
@@ -135,7 +146,7 @@ def test_a_writer_killed_anywhere_loses_at_most_the_step_it_wrote(slots: Slots) 
             said = int(([b"1", *process.stdout.read().split()])[-1])
         newest = max(steps(slots))
         assert newest >= said
-        assert slots.verified() == slots.inventory()
+        assert intact(slots) == slots.inventory()
         assert slots.read(newest) == newest.to_bytes(8, "little") * 50_000
         for path in slots.paths:
             path.unlink(missing_ok=True)
@@ -161,7 +172,7 @@ def test_a_damaged_payload_is_refused(slots: Slots) -> None:
     slots.write(1, 1, 1, [b"x" * 100])
     damage(slots.paths[0])
     assert steps(slots) == {1}
-    assert slots.verified() == []
+    assert intact(slots) == []
     with pytest.raises(SnapshotError, match="owner copy of step 1 of rank 0 is damaged"):
         slots.read(1)
 
@@ -172,6 +183,13 @@ def test_of_two_copies_of_a_step_the_intact_one_is_read(slots: Slots) -> None:
     assert slots.read(1) == b"second"
     damage(slots.paths[1])
     assert slots.read(1) == b"first"
+
+
+def test_a_payload_that_was_cut_short_is_refused(slots: Slots) -> None:
+    slots.write(1, 1, 1, [b"x" * 100])
+    os.truncate(slots.paths[0], 300)
+    with pytest.raises(SnapshotError, match="owner copy of step 1 of rank 0 is damaged"):
+        slots.read(1)
 
 
 @pytest.mark.parametrize("content", [b"", b"garbage", bytes(4096)], ids=["empty", "garbage", "zeros"])
