@@ -1,10 +1,19 @@
 """Keeping a rank's state: memory snapshots, here and at a peer, and checkpoints when they are due."""
 
+import threading
 from pathlib import Path
 
 from sentinel.gang.group import job_path
 from sentinel.gang.orders import FormOrder, WorkerSpec
-from sentinel.gang.snapshots import NoRoomError, NotYetError, PeerSender, Slots, encode, snapshots_of
+from sentinel.gang.snapshots import (
+    NoRoomError,
+    NotYetError,
+    PeerSender,
+    Slots,
+    encode,
+    forget,
+    snapshots_of,
+)
 from sentinel.heartbeat import HeartbeatWriter
 from sentinel.model.trainable import Trainable
 
@@ -19,10 +28,13 @@ class Keeper:
         self._sender: PeerSender | None = None
         self._kept = self._restored = -1
         self._full = ""
+        self._tidy = True
+        """Nothing is left to remove of older generations, or another rank of the node does it."""
 
     def aim(self, order: FormOrder, restored: int) -> None:
         """Keep for this generation: its rank's slots, its peer, and the step that it was restored from."""
         self._kept, self._restored, self._full = -1, restored, ""
+        self._tidy = order.rank != min(order.hosted, default=-1)
         self._slots = Slots(snapshots_of(self._memory, self._spec.job), "owner", order.rank)
         if self._sender is not None:
             self._sender.close()
@@ -48,6 +60,9 @@ class Keeper:
         if step % self._spec.snapshot_every == 0:
             self._snapshot(order, step, max(complete, self._restored))
             self._beats.snapshot_done(max(complete, -1))
+        if complete >= 0 and not self._tidy:
+            self._tidy = True
+            threading.Thread(target=self._forget, args=(order,), name="forget", daemon=True).start()
         if self._spec.checkpoint_every and (step + 1) % self._spec.checkpoint_every == 0:
             self._beats.phase("save")
             self._trainable.save(job_path(self._spec.job_dir, "checkpoints", "."), step)
@@ -67,6 +82,11 @@ class Keeper:
         self._kept, self._full = step, ""
         if self._sender is not None:
             self._sender.send(*place, parts, keep=keep)
+
+    def _forget(self, order: FormOrder) -> None:
+        """Give back the memory of ranks that this node has no more, now that nobody goes back to them."""
+        wanted = {*(("owner", rank) for rank in order.hosted), *(("peer", rank) for rank in order.held)}
+        forget(snapshots_of(self._memory, self._spec.job), wanted, order.generation)
 
     def _forsaken(self) -> bool:
         """Say whether the newest snapshot can't become complete: its peer's copy was dropped."""

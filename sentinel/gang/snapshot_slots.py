@@ -1,11 +1,12 @@
 """Slots in the node's memory that hold the newest snapshots of one rank and outlive its process."""
 
+import fcntl
 import os
 import re
 import struct
 import zlib
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
@@ -87,7 +88,7 @@ class Slots:
             path.parent.mkdir(parents=True, exist_ok=True)
             if not take_room(path, size):
                 path = _instead(path, others, size, None if forsaken else (generation, keep))
-            with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b", buffering=0) as file:
+            with _opened(path) as file:
                 return _fill(file, blank, parts, crc)
         except OSError as error:
             with suppress(OSError):
@@ -141,6 +142,41 @@ def slots_in(directory: Path) -> list[Slots]:
     return [Slots(directory, kind, int(rank)) for kind, _, rank in parted if rank.isdigit()]
 
 
+def forget(directory: Path, wanted: Collection[tuple[str, int]], generation: int) -> None:
+    """Remove what older generations wrote of ranks that are not wanted, (kind, rank), here any more."""
+    for slots in slots_in(directory):
+        if (slots.kind, slots.rank) not in wanted:
+            for path in slots.paths:
+                with suppress(OSError), path.open("rb") as file:
+                    _unlink_older(path, file, generation)
+
+
+def _unlink_older(path: Path, file: BinaryIO, generation: int) -> None:
+    """Remove the slot unless somebody writes it; a newer generation may have begun to, meanwhile."""
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    written = _parse(file.read(_HEADER.size + _CRC.size))
+    if written and written[0].generation < generation and _is_at(path, file):
+        path.unlink()
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    """Open a slot to write it, under a lock that keeps it from being removed."""
+    while True:
+        with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b", buffering=0) as file:
+            fcntl.flock(file, fcntl.LOCK_SH)  # waits for no other writer, and for a remover microseconds
+            if _is_at(path, file):
+                yield file
+                return
+
+
+def _is_at(path: Path, file: BinaryIO) -> bool:
+    """Say whether an open file has not been removed or replaced."""
+    with suppress(FileNotFoundError):
+        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
+    return False
+
+
 def _chunks(path: Path, info: SlotInfo) -> Iterator[bytes]:
     """Give a slot's payload piece by piece. Raises OSError where it is shorter than its header says."""
     with path.open("rb", buffering=0) as file:
@@ -157,18 +193,22 @@ def read_header(path: Path) -> SlotInfo | None:
     """Give the header of a complete slot; None for one that is missing, half written or no slot at all."""
     try:
         with path.open("rb", buffering=0) as file:
-            raw = file.read(_HEADER.size + _CRC.size)
+            written = _parse(file.read(_HEADER.size + _CRC.size))
     except OSError:
         return None
-    if (
-        len(raw) < _HEADER.size + _CRC.size
-        or _CRC.pack(zlib.crc32(raw[: _HEADER.size])) != raw[_HEADER.size :]
-    ):
+    return written[0] if written and written[1] else None
+
+
+def _parse(raw: bytes) -> tuple[SlotInfo, bool] | None:
+    """Give a header, and whether the slot is complete; None for what is no header."""
+    body, seal = raw[: _HEADER.size], raw[_HEADER.size :]
+    if len(body) < _HEADER.size or _CRC.pack(zlib.crc32(body)) != seal:
         return None
-    magic, version, job, rank, world, generation, step, length, crc, complete = _HEADER.unpack_from(raw)
-    if magic != _MAGIC or version != _VERSION or not complete:
+    magic, version, job, rank, world, generation, step, length, crc, complete = _HEADER.unpack(body)
+    if magic != _MAGIC or version != _VERSION:
         return None
-    return SlotInfo(job.rstrip(b"\0").decode(), rank, world, generation, step, length, crc)
+    info = SlotInfo(job.rstrip(b"\0").decode(), rank, world, generation, step, length, crc)
+    return info, bool(complete)
 
 
 def _oldest_first(held: list[Held], keep: int) -> list[Held]:

@@ -17,7 +17,7 @@ import structlog
 from sentinel.gang.snapshot_codec import NoRoomError, NotYetError, SnapshotError, decode, encode
 from sentinel.gang.snapshot_holder import SnapshotHolder
 from sentinel.gang.snapshot_peer import PeerSender
-from sentinel.gang.snapshot_slots import Slots, slots_in, snapshots_of
+from sentinel.gang.snapshot_slots import Slots, forget, slots_in, snapshots_of
 from sentinel.gang.snapshot_wire import Address, ask, connect, in_words, name_of
 from sentinel.model.ids import Seconds
 
@@ -33,6 +33,7 @@ __all__ = [
     "decode",
     "encode",
     "find",
+    "forget",
     "snapshots_of",
 ]
 

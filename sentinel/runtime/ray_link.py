@@ -147,6 +147,8 @@ class RayLink:
                     "holders": tuple(map(tuple, seat["holders"])),
                     "peer": tuple(seat["peer"]) if seat["peer"] else None,
                     "skip": tuple(order["skip"]),
+                    "hosted": tuple(seat["hosted"]),
+                    "held": tuple(seat["held"]),
                 }
             ): seat["worker"]
             for seat in seats

@@ -2,7 +2,7 @@
 
 import asyncio
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from sentinel.core.state import JobStage, State
@@ -147,6 +147,11 @@ class Workers:
         if any(seat.node not in doors for seat in seats):
             raise ActionError("a seat's node is silent")
         ring = sorted({seat.node for seat in seats})
+        peers = _peers(ring, doors)
+        hosted: dict[NodeId, list[int]] = {node: [] for node in ring}
+        for seat in seats:
+            hosted[seat.node].append(seat.rank)
+        held = {peer: hosted[node] for node, peer in peers.items() if peer is not None}
         return [
             {
                 "worker": seat.worker,
@@ -154,7 +159,9 @@ class Workers:
                 "gpu": seat.gpu,
                 "address": doors[seat.node][0],
                 "holders": [doors[seat.node], *(door for node, door in doors.items() if node != seat.node)],
-                "peer": _peer(ring, seat.node, doors),
+                "peer": doors[peer] if (peer := peers[seat.node]) else None,
+                "hosted": hosted[seat.node],
+                "held": held.get(seat.node, []),
             }
             for seat in seats
         ]
@@ -180,10 +187,8 @@ class Workers:
         return max(steps)
 
 
-def _peer(
-    ring: Sequence[NodeId], node: NodeId, doors: Mapping[NodeId, tuple[str, int]]
-) -> tuple[str, int] | None:
-    """Choose the next node with a rank; a job on one node copies to any other."""
+def _peers(ring: Sequence[NodeId], others: Iterable[NodeId]) -> dict[NodeId, NodeId | None]:
+    """Choose for each node the next one with a rank; a job on one node copies to any other."""
     if len(ring) < 2:
-        return next((door for other, door in doors.items() if other != node), None)
-    return doors[ring[(ring.index(node) + 1) % len(ring)]]
+        return {node: next((other for other in others if other != node), None) for node in ring}
+    return dict(zip(ring, [*ring[1:], ring[0]], strict=True))

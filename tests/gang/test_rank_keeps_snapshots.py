@@ -18,6 +18,7 @@ from sentinel.model.wire import from_plain
 pytest.importorskip("torch")
 from sentinel.gang.keeping import Keeper
 from sentinel.gang.orders import FormOrder, WorkerSpec
+from sentinel.gang.snapshot_slots import slots_in
 from sentinel.gang.snapshots import Slots, SnapshotHolder, snapshots_of
 from sentinel.gang.telling import Teller
 from sentinel.heartbeat import HeartbeatWriter
@@ -95,6 +96,27 @@ def test_the_peer_keeps_it_too(tmp_path: Path, keeper: Keeper) -> None:
             keeper.keep(order(2), step, -1)
             until(lambda step=step: keeper.acked() >= step)
         assert 8 in steps(other, "peer")
+
+
+# ------------------------------------------------------------------- ranks that are elsewhere now
+
+
+def kept(memory: Path) -> set[tuple[str, int]]:
+    return {(slots.kind, slots.rank) for slots in slots_in(snapshots_of(memory, "moe"))}
+
+
+def test_ranks_that_a_node_has_no_more_are_forgotten_once_a_step_is_complete(
+    tmp_path: Path, keeper: Keeper
+) -> None:
+    for kind, rank in (("owner", 0), ("owner", 1), ("peer", 2), ("peer", 3)):
+        Slots(snapshots_of(tmp_path, "moe"), kind, rank).write(7, 1, 4, [b"x"])
+    now = order(2, hosted=(0,), held=(2,))
+    keeper.aim(now, 7)
+    keeper.keep(now, 8, -1)
+    time.sleep(0.1)
+    assert kept(tmp_path) == {("owner", 0), ("owner", 1), ("peer", 2), ("peer", 3)}
+    keeper.keep(now, 9, 8)
+    until(lambda: kept(tmp_path) == {("owner", 0), ("peer", 2)})
 
 
 # ------------------------------------------------------------------------------------- memory that is small

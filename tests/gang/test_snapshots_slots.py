@@ -5,13 +5,22 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from sentinel.gang.snapshot_slots import SlotInfo, Slots, SnapshotError, read_header, slots_in, snapshots_of
+from sentinel.gang.snapshot_slots import (
+    SlotInfo,
+    Slots,
+    SnapshotError,
+    forget,
+    read_header,
+    slots_in,
+    snapshots_of,
+)
 
 SLOW_WRITER = """
 import sys, time
@@ -220,3 +229,85 @@ def test_a_node_knows_whose_copies_it_holds(tmp_path: Path) -> None:
 def test_a_job_name_that_could_lead_elsewhere_is_refused(tmp_path: Path, job: str) -> None:
     with pytest.raises(SnapshotError, match="can't name a job's directory"):
         snapshots_of(tmp_path, job)
+
+
+# ----------------------------------------------------------------------------------------------- forgetting
+
+
+def held(directory: Path) -> set[tuple[str, int, int]]:
+    """What is there: (kind, rank, generation)."""
+    there = slots_in(directory)
+    return {(slots.kind, slots.rank, info.generation) for slots in there for info in slots.inventory()}
+
+
+def test_what_older_generations_wrote_of_ranks_that_are_elsewhere_now_is_forgotten(tmp_path: Path) -> None:
+    directory = snapshots_of(tmp_path, "moe")
+    for kind, rank, generation in (
+        ("owner", 0, 2),
+        ("owner", 0, 3),
+        ("owner", 1, 2),
+        ("owner", 2, 3),
+        ("owner", 3, 4),
+        ("peer", 0, 2),
+        ("peer", 1, 2),
+    ):
+        Slots(directory, kind, rank).write(generation, generation, 4, [b"x"])
+    forget(directory, {("owner", 0), ("peer", 1)}, 3)
+    assert held(directory) == {
+        ("owner", 0, 2),
+        ("owner", 0, 3),
+        ("owner", 2, 3),
+        ("owner", 3, 4),
+        ("peer", 1, 2),
+    }
+    assert not list(directory.glob("peer-rank0-*")), "nothing is left of it"
+
+
+@pytest.mark.parametrize(("generation", "stays"), [(2, False), (5, True)])
+def test_a_slot_that_is_half_written_is_forgotten_only_if_it_is_old(
+    tmp_path: Path, generation: int, stays: bool
+) -> None:
+    slots = Slots(snapshots_of(tmp_path, "moe"), "owner", 0)
+
+    def parts() -> Iterator[bytes]:
+        yield b"half"
+        raise EOFError
+
+    with pytest.raises(EOFError):
+        slots.write(1, generation, 4, parts())
+    forget(slots.paths[0].parent, (), 4)
+    assert slots.paths[0].exists() == stays
+
+
+def test_a_slot_that_a_newer_generation_begins_to_write_is_never_forgotten(tmp_path: Path) -> None:
+    slots = Slots(snapshots_of(tmp_path, "moe"), "owner", 0)
+    for step in range(3):
+        slots.write(step, 1, 4, [b"old"])
+
+    def parts() -> Iterator[bytes]:
+        forget(slots.paths[0].parent, (), 4)
+        yield b"new"
+
+    slots.write(9, 5, 4, parts())
+    assert [(info.generation, info.step) for info in slots.inventory()] == [(5, 9)]
+    assert slots.read(9) == b"new"
+
+
+def test_writing_and_forgetting_at_once_loses_nothing_new(tmp_path: Path) -> None:
+    slots = Slots(snapshots_of(tmp_path, "moe"), "owner", 0)
+    done = threading.Event()
+
+    def forget_on() -> None:
+        while not done.is_set():
+            forget(slots.paths[0].parent, (), generation)
+
+    generation = 1
+    remover = threading.Thread(target=forget_on)
+    remover.start()
+    try:
+        for generation in range(1, 400):
+            slots.write(generation, generation, 4, [b"%d" % generation])
+            assert slots.read(generation) == b"%d" % generation
+    finally:
+        done.set()
+        remover.join()

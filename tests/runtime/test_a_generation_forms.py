@@ -9,6 +9,8 @@ from fake_ray import Actor, FakeRay, Ref, answered, failed, link_to
 
 from sentinel.runtime import ray_link
 
+NOWHERE: dict[str, Any] = {"holders": [], "peer": None, "hosted": [], "held": []}
+
 
 @pytest.fixture(autouse=True)
 def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -25,7 +27,7 @@ def form(members: dict[str, Actor], within_s: float = 60.0) -> dict[str, Any]:
     ray = FakeRay()
     ray.named = {f"train.{name}": actor for name, actor in members.items()}
     seats = [
-        {"worker": name, "rank": rank, "gpu": 0, "address": "127.0.0.1", "holders": [], "peer": None}
+        {"worker": name, "rank": rank, "gpu": 0, "address": "127.0.0.1", **NOWHERE}
         for rank, name in enumerate(members)
     ]
     order = {"generation": 2, "world": len(members), "skip": [], "within_s": within_s}
