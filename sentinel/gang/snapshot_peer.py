@@ -70,18 +70,20 @@ class PeerSender:
             return self.acked_step >= step
 
     def close(self) -> None:
-        """Stop sending; what still waits is dropped."""
+        """Stop sending; what still waits is dropped.
+
+        Waits for nobody: a peer whose node is lost says nothing, and the next generation forms just then.
+        """
         with self._changed:
-            self._closed = True
+            self._closed, self._waiting = True, None
             self._changed.notify_all()
             if self._channel:
                 self._channel.cut()
-        self._thread.join(self._timeout_s * 2)
 
     def _run(self) -> None:
         while parcel := self._next():
             error = self._deliver(parcel)
-            if error and not self.error:
+            if error and not (self.error or self._closed):
                 _log.warning("peer-copy-failed", rank=self._rank, step=parcel.step, error=error)
             with self._changed:
                 self.error = error
@@ -109,7 +111,7 @@ class PeerSender:
                 return str(error)
             except (OSError, EOFError, ValueError) as error:
                 self._hang_up()
-                if fresh:
+                if fresh or self._closed:
                     return f"{name_of(self._peer)}: {in_words(error)}"
             else:
                 return ""
@@ -121,6 +123,8 @@ class PeerSender:
         channel = connect(self._peer, self._key, within_s=self._timeout_s, silence_s=self._timeout_s)
         with self._changed:
             self._channel = channel
+            if self._closed:
+                channel.cut()
         return channel
 
     def _push(self, channel: Channel, parcel: _Parcel) -> None:

@@ -236,6 +236,17 @@ def test_a_stopped_peer_is_said_within_the_timeout(
         assert sender.wait(3, 10.0)
 
 
+def test_to_stop_sending_waits_for_no_peer_that_is_silent() -> None:
+    with socket.create_server(("127.0.0.4", 0)) as mute:
+        sender = PeerSender("moe", 0, mute.getsockname(), KEY, timeout_s=1.0)
+        sender.send(1, 1, 2, [b"x"])
+        until(lambda: sender.busy)
+        began = time.monotonic()
+        sender.close()
+        assert time.monotonic() - began < 0.2
+        until(lambda: not sender._thread.is_alive(), 3.0)
+
+
 # ------------------------------------------------------------------------------------------------ strangers
 
 
