@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from sentinel.gang import snapshot_holder
 from sentinel.gang.snapshot_slots import _write_header, read_header
 from sentinel.gang.snapshot_wire import connect
 from sentinel.gang.snapshots import (
@@ -37,6 +38,32 @@ holder = SnapshotHolder(Path(sys.argv[1]), "127.0.0.3", key=sys.argv[2].encode()
 assert "torch" not in sys.modules
 print(holder.address[1], flush=True)
 time.sleep(60)
+"""
+
+FEW_FILES = """
+import os, resource, socket, sys, time
+from pathlib import Path
+from sentinel.gang.snapshots import PeerSender, SnapshotHolder
+holder = SnapshotHolder(Path(sys.argv[1]), "127.0.0.3", key=sys.argv[2].encode())
+sender = PeerSender("moe", 0, holder.address, sys.argv[2].encode())
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+stranger = socket.socket()
+taken = []
+try:
+    while True:
+        taken.append(os.open(os.devnull, os.O_RDONLY))
+except OSError:
+    print("full", flush=True)
+stranger.connect(holder.address)
+time.sleep(0.5)
+for number in taken:
+    os.close(number)
+for _ in range(3):
+    sender.send(1, 1, 2, [b"x"])
+    if sender.wait(1, 5.0):
+        break
+print(sender.acked_step, flush=True)
+os._exit(0)
 """
 
 
@@ -256,6 +283,31 @@ def test_a_wrong_key_is_refused_in_one_line(nodes: list[Node]) -> None:
         error = settled(sender)
     assert error == f"snapshot holder 127.0.0.3:{nodes[1].holder.address[1]}: the key is refused"
     assert nodes[1].peer(0).inventory() == []
+
+
+def test_strangers_are_few_and_do_not_stay(
+    nodes: list[Node], sender: PeerSender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(snapshot_holder, "_GREET_S", 1.0)
+    holder = nodes[1].holder
+    with contextlib.ExitStack() as open_:
+        strangers = [open_.enter_context(socket.create_connection(holder.address)) for _ in range(80)]
+        until(lambda: len(holder._channels) <= snapshot_holder.MOST_STRANGERS)
+        sender.send(1, 1, 2, [b"x"])
+        assert sender.wait(1, 10.0)
+        for stranger in strangers:
+            stranger.settimeout(10.0)
+            while stranger.recv(1024):
+                pass
+        sender.send(2, 1, 2, [b"x"])
+        assert sender.wait(2, 10.0), "who has proven the key stays"
+    assert len(holder._channels) == 1
+
+
+def test_a_holder_without_a_free_file_goes_on_when_there_is_one(tmp_path: Path) -> None:
+    program = [sys.executable, "-c", FEW_FILES, str(tmp_path), KEY.decode()]
+    done = subprocess.run(program, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.splitlines()[-1] == "1"
 
 
 def test_a_silent_stranger_does_not_keep_others_out(nodes: list[Node], sender: PeerSender) -> None:
