@@ -7,6 +7,7 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TextIO
 
 import torch.distributed as dist
 
@@ -128,15 +129,19 @@ def _older(marks: Path, generation: int) -> list[Path]:
 
 
 def loss_log(spec: WorkerSpec, order: FormOrder) -> Callable[[int, StepResult], None]:
-    """Open the job's loss log for a generation; rank 0 writes it for all."""
+    """Give what adds to the job's loss log in a generation; rank 0 writes it for all.
+
+    A disk that is full or can't be written costs lines of the log, not the run; each step tries again.
+    """
     if order.rank != 0:
         return lambda _step, _result: None
-    path = job_path(spec.job_dir, "losses.jsonl")
-    file = path.open("a", buffering=1)
+    files: list[TextIO] = []
 
     def write(step: int, result: StepResult) -> None:
         line = {"step": step, "loss": float(result.loss).hex(), "g": order.generation, "at": time.time()}
-        with contextlib.suppress(OSError):  # a full disk costs lines of the log, not the run
-            file.write(json.dumps(line) + "\n")
+        with contextlib.suppress(OSError):
+            if not files:
+                files.append(job_path(spec.job_dir, "losses.jsonl").open("a", buffering=1))
+            files[0].write(json.dumps(line) + "\n")
 
     return write
