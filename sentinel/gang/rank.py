@@ -151,6 +151,11 @@ class RankRunner:
         """How long forming may take: the members meet within seconds or never, and load for minutes."""
         return order.within_s if self._met == order.generation else FORM_TIMEOUT_S + 5
 
+    def _loading_s(self) -> float:
+        """How long this rank may load, if it does."""
+        order = self._order
+        return order.within_s if order and self._joining and self._met == order.generation else 0.0
+
     def _settled(self, generation: int) -> bool:
         newer = self._order is not None and self._order.generation > generation
         return newer or generation in self._formed
@@ -270,7 +275,8 @@ class RankRunner:
     def _watch_lease(self) -> None:
         """Stop this process when nobody controls it any more AND it makes no progress.
 
-        A long step is progress: its collectives come and go, or it takes no longer than the one before.
+        A long step is progress: its collectives come and go, or it takes no longer than the one before. So is
+        loading, which shows no motion: a controller that is away meanwhile must not cost the whole gang.
         """
         seen: tuple[int, ...] = ()
         moved_at = time.monotonic()
@@ -279,7 +285,7 @@ class RankRunner:
             now, motion = time.monotonic(), (self._step, *self._beats.motion())
             if self._idle or motion != seen:
                 seen, moved_at = motion, now
-            patience = max(self._spec.lease_s, SLOWER_STEP * self._step_s)
+            patience = max(self._spec.lease_s, SLOWER_STEP * self._step_s, self._loading_s())
             if now - moved_at > patience and notices.lease_age(self._memory) > self._spec.lease_s:
                 self._beats.fail("lease lapsed and no progress: stopping")
                 os._exit(LEASE_LAPSED_EXIT)
