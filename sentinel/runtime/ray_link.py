@@ -83,6 +83,8 @@ class RayLink:
         actor = self._ray.remote(RankActor).options(**options).remote(spec, worker, memory, gpu)
         self._handles[name] = actor
         kill = partial(self._ray.kill, actor, no_restart=True)
+        if name in self._stopped:  # since the look above
+            kill()
         return self._pending.answer(actor.status.remote(), f"{name} starts", within_s, kill)
 
     def stop_worker(self, job: str, worker: str) -> None:
