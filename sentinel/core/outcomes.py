@@ -80,21 +80,25 @@ def evict_again(state: State, name: IncidentId, node: NodeId, rules: Rules) -> l
 def _start_failed(
     state: State, fact: Outcome, worker: WorkerId, rules: Rules, action: Action | None
 ) -> list[Action]:
-    """A node where workers do not start is left alone after a few; whoever waits is seated elsewhere."""
+    """A node where workers do not start is left alone after a few; whoever waits is seated elsewhere.
+
+    One that starts all the same, only late, is stopped: nobody expects it any more.
+    """
+    actions: list[Action] = []
     jobs = [job for job in state.jobs.values() if job.id == getattr(action, "job", job.id)]
     for job in jobs:
         failed = job.workers.get(worker)
         if failed is None or failed.stage is not WorkerStage.STARTING:
             continue
-        job.crew.dismiss(failed, state.now)
+        actions += reform.retire(incident_of(fact.action), job, state, [failed])
         node = state.nodes[failed.node]
         node.misstarts += 1
         if node.misstarts >= START_ATTEMPTS:
             state.set_deadline(f"trust/{node.id}", TRUST_S)
         state.set_deadline(f"refill/{job.id}", RETRY_S)
         if node.misstarts == START_ATTEMPTS and job.stage is not JobStage.RUNNING:
-            return _tell(state, job, fact, rules)
-    return []
+            return actions + _tell(state, job, fact, rules)
+    return actions
 
 
 def trust_again(state: State, name: NodeId, rules: Rules) -> list[Action]:

@@ -208,7 +208,7 @@ def sweep(state: State, node: NodeId) -> list[Action]:
         end(job, state, worker)
         for job in state.jobs.values()
         for worker in job.workers.values()
-        if worker.node == node and worker.stage is WorkerStage.GONE and worker.pid
+        if worker.node == node and worker.stage is WorkerStage.GONE
     ]
 
 

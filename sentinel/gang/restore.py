@@ -20,7 +20,7 @@ def restore(trainable: Trainable, spec: WorkerSpec, order: FormOrder, memory: Pa
     `done` is the newest step that this process completed.
     """
     found = find(spec.job, order.world, order.holders, memory, spec.secret) if order.rank == 0 else None
-    copies = _broadcast(order, found)
+    copies = replace(_broadcast(order, found), key=spec.secret)
     step, source, damaged = _load_newest(trainable, spec, order, memory, copies)
     return Formed(order.generation, step, source, max(0, done - step), damaged)
 
@@ -71,7 +71,7 @@ def _broadcast(order: FormOrder, copies: Copies | None) -> Copies:
             rank: {step: [replace(c, holder=c.holder or own) for c in found] for step, found in steps.items()}
             for rank, steps in copies.by_rank.items()
         }
-        copies = replace(copies, by_rank=by_rank)
+        copies = replace(copies, by_rank=by_rank, key=b"")  # the group's connections are open to listeners
     told: list[Any] = [copies]
     dist.broadcast_object_list(told, src=0)
     return told[0]  # type: ignore[no-any-return]

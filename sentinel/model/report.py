@@ -169,7 +169,10 @@ class ProbeNow:
 
 @dataclass(frozen=True, slots=True)
 class KillWorker:
-    """Controller to agent: SIGKILL this worker, only if pid and worker still belong together."""
+    """Controller to agent: SIGKILL this worker, only if pid and worker still belong together.
+
+    pid 0: whichever process has the worker's name, for it was not ready and has told its pid to nobody.
+    """
 
     order: str
     worker: WorkerId

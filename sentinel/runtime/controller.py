@@ -177,6 +177,7 @@ class Controller:
             self._memory_of,
             gcs,
             self.watch.beats,
+            self.settings.policy.slow_phase_s,
         )
 
     def _memory_of(self, node: NodeId) -> Path:

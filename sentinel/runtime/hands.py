@@ -34,6 +34,8 @@ class Hands:
     gcs_command: Path
     beats: Callable[[NodeId], Sequence[RankBeat]]
     """What a node's processes last showed."""
+    slow_phase_s: Seconds
+    """How long a generation may set up and load."""
     raylets: dict[NodeId, tuple[str, int]] = field(default_factory=dict)
     """Where each node's raylet listens, as Ray last said."""
 

@@ -141,6 +141,14 @@ def test_orders_are_obeyed_and_answered(node: Node) -> None:
             assert rank.wait(5) == -signal.SIGKILL
             assert other.poll() is None
 
+            await controller.order(KillWorker("by name", WorkerId("worker-1"), 0))
+            done = await controller.event(
+                lambda event: isinstance(event, OrderDone) and event.order == "by name"
+            )
+            assert isinstance(done, OrderDone)
+            assert done.ok
+            assert other.wait(5) == -signal.SIGKILL
+
             await controller.order(ProbeNow("action-1"))
             await controller.event(lambda event: isinstance(event, ProbedSeen) and event.reason == "action-1")
 

@@ -146,6 +146,10 @@ class Ranks:
         """Whether this very process was seen to end."""
         return any(pid == each[0] and worker == name for each, name in self._ended.items())
 
+    def pid_of(self, worker: WorkerId) -> int:
+        """Process that has the worker's name; 0 for none."""
+        return next((w.record.pid for w in self._watched.values() if w.record.worker == worker), 0)
+
     def kill(self, worker: WorkerId, pid: int) -> str:
         """SIGKILL the process, stopped or not, if its record ties worker and pid; else say why not."""
         for watched in self._watched.values():
