@@ -7,14 +7,12 @@ from sentinel.core.diagnose import UNKNOWN, diagnose
 from sentinel.core.evict import refuse_action
 from sentinel.core.predicates.crashes import UNEXPLAINED
 from sentinel.core.state import JobStage, Rules, State
+from sentinel.core.timers import EVIDENCE, Timer
 from sentinel.model.action import Action, Evict
 from sentinel.model.fact import Commanded, FindingReported, JobStalled, RankExited
 from sentinel.model.ids import NodeId
 from sentinel.model.incident import Diagnosis, Incident, Stage
 from sentinel.model.runbook import Remedy
-
-TIMERS = ("gather", "broken", "stacks")
-"""Deadlines until which an incident waits for more evidence."""
 
 
 def conclude(incident: Incident, state: State, rules: Rules, *, certain: bool = False) -> list[Action]:
@@ -52,13 +50,13 @@ def _count_no_longer(incident: Incident, state: State) -> None:
 
 def stop_timers(incident: Incident, state: State) -> None:
     """Wait no longer for evidence."""
-    for name in TIMERS:
-        state.deadlines.pop(f"{name}/{incident.id}", None)
+    for timer in EVIDENCE:
+        state.deadlines.pop(timer.of(incident.id), None)
 
 
 def waits(incident: Incident, state: State) -> bool:
     """Say whether the incident still waits for evidence."""
-    return any(f"{name}/{incident.id}" in state.deadlines for name in TIMERS)
+    return any(timer.of(incident.id) in state.deadlines for timer in EVIDENCE)
 
 
 def _with_ranks(found: Diagnosis, before: Diagnosis | None) -> Diagnosis:
@@ -96,7 +94,7 @@ def resolve(incident: Incident, state: State, rules: Rules) -> list[Action]:
     incident.stage = Stage.RESOLVED
     incident.times["resolved"] = state.now
     stop_timers(incident, state)
-    state.deadlines.pop(f"again/{incident.id}", None)
+    state.deadlines.pop(Timer.AGAIN.of(incident.id), None)
     incidents.forget(state, rules)
     pages = notify.page(incident, state, rules) if incident.revision else ()
     return [*pages, *thaw(state, rules)]
@@ -137,7 +135,7 @@ def thaw(state: State, rules: Rules) -> list[Action]:
     reasons = (
         f"{incident.diagnosis.cause} ({incident.id})"
         for incident in state.open_incidents()
-        if incident.diagnosis and remedy.of(incident.diagnosis, rules) is Remedy.FREEZE
+        if incident.diagnosis and remedy.remedy_of(incident.diagnosis, rules) is Remedy.FREEZE
     )
     state.frozen = next(reasons, "")
     return [] if state.frozen else catch_up(state, rules)
@@ -154,14 +152,14 @@ def catch_up(state: State, rules: Rules) -> list[Action]:
         actions += [*done, *(notify.page(incident, state, rules, done) if done else ())]
     for job in state.jobs.values():
         if job.stage is JobStage.WAITING and not job.workers:
-            state.set_deadline(f"place/{job.id}", 0.0)  # it was submitted meanwhile
+            state.set_deadline(Timer.PLACE.of(job.id), 0.0)  # it was submitted meanwhile
         actions += reform.retry(state, job, rules)
     return [*actions, *leave_cordoned(state, rules)]
 
 
 def _evicts(incident: Incident, rules: Rules) -> bool:
     """Say whether its remedy empties nodes: that comes first, so that nobody is seated on them."""
-    return remedy.of(incident.diagnosis, rules) in (Remedy.EVICT, Remedy.DRAIN)
+    return remedy.remedy_of(incident.diagnosis, rules) in (Remedy.EVICT, Remedy.DRAIN)
 
 
 def leave_cordoned(state: State, rules: Rules) -> list[Action]:

@@ -7,6 +7,7 @@ from sentinel.core import incidents, reform
 from sentinel.core.conclude import conclude, resolve_topic, withdraw
 from sentinel.core.incidents import explains
 from sentinel.core.state import Node, Rules, State
+from sentinel.core.timers import Timer
 from sentinel.model.action import Action
 from sentinel.model.fact import FindingReported
 from sentinel.model.finding import TRAINER, Finding, Health
@@ -56,7 +57,7 @@ def _can_wait(found: Finding, rules: Rules) -> bool:
 
 
 def _deadline(node: Node, found: Finding) -> str:
-    return f"stands/{node.id}/{'|'.join(found.key)}"
+    return Timer.STANDS.of(node.id, "|".join(found.key))
 
 
 def stands(state: State, name: NodeId, key: str, rules: Rules) -> list[Action]:

@@ -7,6 +7,7 @@ from sentinel.core.conclude import conclude, stop_timers, waits
 from sentinel.core.crew import WorkerStage
 from sentinel.core.progress import laggards
 from sentinel.core.state import Job, JobStage, Rules, State
+from sentinel.core.timers import Timer
 from sentinel.model.action import Action, Probe, action_id
 from sentinel.model.fact import Fact, JobStalled, NodeProbed, RankExited, RankRaised, RankSlow
 from sentinel.model.ids import NodeId
@@ -42,7 +43,7 @@ def exited(state: State, fact: RankExited, rules: Rules) -> list[Action]:
     )  # its own record may be a generation old
     _count_failure(state, job, fact, worker.node, worker.rank)
     incident = _hurt(state, job, fact, worker.node, rules)
-    state.set_deadline(f"gather/{incident.id}", rules.policy.gather_s)
+    state.set_deadline(Timer.GATHER.of(incident.id), rules.policy.gather_s)
     return []
 
 
@@ -107,11 +108,11 @@ def raised(state: State, fact: RankRaised, rules: Rules) -> list[Action]:
     if job.pending != incident.id:
         job.pending = ""
     if fact.kind in ECHOES:
-        if f"gather/{incident.id}" not in state.deadlines:
-            state.deadlines.setdefault(f"broken/{incident.id}", state.now + rules.policy.broken_s)
+        if Timer.GATHER.of(incident.id) not in state.deadlines:
+            state.deadlines.setdefault(Timer.BROKEN.of(incident.id), state.now + rules.policy.broken_s)
         return []
-    if not waits(incident, state) or f"broken/{incident.id}" in state.deadlines:
-        state.set_deadline(f"gather/{incident.id}", rules.policy.gather_s)
+    if not waits(incident, state) or Timer.BROKEN.of(incident.id) in state.deadlines:
+        state.set_deadline(Timer.GATHER.of(incident.id), rules.policy.gather_s)
     return _probe(incident, worker.node, fact)
 
 
@@ -142,7 +143,7 @@ def probed(state: State, fact: NodeProbed, rules: Rules) -> list[Action]:
         fresh = {
             f.node for f in incident.evidence if isinstance(f, RankExited) and f.at >= _hurt_at(incident)
         }
-        if f"gather/{incident.id}" in state.deadlines and fresh <= done:
+        if Timer.GATHER.of(incident.id) in state.deadlines and fresh <= done:
             return conclude(incident, state, rules)
     return []
 
@@ -171,18 +172,18 @@ def stalled(state: State, fact: JobStalled, rules: Rules) -> list[Action]:
         _count_failure(state, job, fact, node, behind[node])
         incidents.recall(state, rules, incident, node, fact)
     if len(fact.beats) < job.world:
-        state.deadlines.setdefault(f"broken/{incident.id}", state.now + rules.policy.broken_s)
+        state.deadlines.setdefault(Timer.BROKEN.of(incident.id), state.now + rules.policy.broken_s)
         return conclude(incident, state, rules, certain=True)
-    state.set_deadline(f"stacks/{incident.id}", reform.STACKS_DEADLINE_S)
+    state.set_deadline(Timer.STACKS.of(incident.id), reform.STACKS_DEADLINE_S)
     processes = tuple((n, beat.rank, beat.pid) for beat, n in zip(fact.beats, fact.nodes, strict=True))
     return [reform.take_stacks(incident.id, job, processes)]
 
 
-def waited(incident: Incident, timer: str, state: State, rules: Rules) -> list[Action]:
+def waited(incident: Incident, timer: Timer, state: State, rules: Rules) -> list[Action]:
     """The time to wait for evidence is over, unless a rank's node has fallen silent meanwhile."""
     job = state.job_of(incident)
-    if timer != "broken" and job is not None and _silent_seat(job, state):
-        state.deadlines.setdefault(f"broken/{incident.id}", state.now + rules.policy.broken_s)
+    if timer is not Timer.BROKEN and job is not None and _silent_seat(job, state):
+        state.deadlines.setdefault(Timer.BROKEN.of(incident.id), state.now + rules.policy.broken_s)
         return conclude(incident, state, rules, certain=True)
     return conclude(incident, state, rules)
 

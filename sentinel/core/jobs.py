@@ -6,9 +6,10 @@ from sentinel.core import incidents, nodes, reform
 from sentinel.core.conclude import conclude, leave_cordoned, resolve
 from sentinel.core.crew import Crew, WorkerStage
 from sentinel.core.evict import refuse_action, refuse_start
-from sentinel.core.remedy import of, on_cordoned
+from sentinel.core.remedy import on_cordoned, remedy_of
 from sentinel.core.seating import Cannot, Wait, seat
 from sentinel.core.state import Job, JobStage, Rules, State
+from sentinel.core.timers import OF_A_JOB, Timer
 from sentinel.model.action import Action
 from sentinel.model.fact import (
     JobAdvanced,
@@ -42,7 +43,7 @@ def submitted(state: State, fact: JobSubmitted) -> list[Action]:
             wanted=fact.world,
             journal=fact.journal,
         )
-        state.set_deadline(f"place/{fact.job}", PLACE_S)
+        state.set_deadline(Timer.PLACE.of(fact.job), PLACE_S)
         return []
     job = state.jobs[fact.job]
     job.journal = job.journal or fact.journal
@@ -57,8 +58,9 @@ def _start_over(state: State, job: Job, fact: JobSubmitted) -> None:
     job.crew = Crew()
     job.world, job.wanted, job.median_step_s = fact.world, fact.world, 0.0
     job.min_world, job.standbys, job.trainable = fact.min_world, fact.standbys, fact.trainable
-    state.deadlines = {name: at for name, at in state.deadlines.items() if name.split("/")[1] != job.id}
-    state.set_deadline(f"place/{job.id}", PLACE_S)
+    mine = {name for name in state.deadlines if name.split("/")[:2] in [[each, job.id] for each in OF_A_JOB]}
+    state.deadlines = {name: at for name, at in state.deadlines.items() if name not in mine}
+    state.set_deadline(Timer.PLACE.of(job.id), PLACE_S)
 
 
 def place(state: State, job: Job, rules: Rules) -> list[Action]:
@@ -114,7 +116,7 @@ def advanced(state: State, fact: JobAdvanced, rules: Rules) -> list[Action]:
     if job is None or fact.generation != job.generation or job.stage is JobStage.STOPPED:
         return []
     job.high_step = max(job.high_step, fact.step)
-    if any(worker.rank >= 0 for worker in job.crew.gone.values()) or _left(job, state):
+    if any(worker.rank >= 0 for worker in job.crew.gone.values()) or _raised_here(job, state):
         return []  # completed before a rank was lost, and only heard of after it
     state.deadlines.pop(job.deadline(), None)
     job.stage = JobStage.RUNNING
@@ -149,11 +151,11 @@ def paced(state: State, fact: JobPaced) -> list[Action]:
 def stopped_by_hand(job: Job, state: State, rules: Rules) -> list[Action]:
     """Nobody wants the job any more: what hurt it and nothing else is over."""
     hurt = [i for i in state.open_incidents() if i.job == job.id and not _waits_for_a_node(i, state)]
-    jobs_own = [incident for incident in hurt if of(incident.diagnosis, rules) not in CONTROL]
+    jobs_own = [incident for incident in hurt if remedy_of(incident.diagnosis, rules) not in CONTROL]
     return [action for incident in jobs_own for action in resolve(incident, state, rules)]
 
 
-def _left(job: Job, state: State) -> bool:
+def _raised_here(job: Job, state: State) -> bool:
     """Say whether a rank's training raised in this generation: it is not in the gang any more."""
     known = incidents.find(state, incidents.job_topic(job.id))
     raised = (f for f in known.evidence if isinstance(f, RankRaised)) if known else ()
@@ -164,7 +166,7 @@ def _after_step(incident: Incident, job: Job, fact: JobAdvanced, state: State, r
     """End an incident by a new step, unless the step is only its experiment or tells who is cut off."""
     if _waits_for_a_node(incident, state):
         return conclude(incident, state, rules, certain=True)
-    if of(incident.diagnosis, rules) in CONTROL:
+    if remedy_of(incident.diagnosis, rules) in CONTROL:
         return []
     actions: list[Action] = []
     if incident.diagnosis is not None and incident.diagnosis.cause == REPLAYED:

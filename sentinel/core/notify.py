@@ -35,7 +35,8 @@ def page(incident: Incident, state: State, rules: Rules, fresh: Sequence[Action]
     incident.revision += 1
     number = incident.revision
     book = rules.runbooks.get(diagnosis.cause)
-    title = f"{book.title if book else diagnosis.cause}{_where(diagnosis)}"
+    where = places(diagnosis)
+    title = f"{book.title if book else diagnosis.cause}{where and f': {where}'}"
     body = "\n".join(_body(incident, diagnosis, fresh))
     name = action_id(incident.id, "page", "on-call", number)
     return (Page(name, incident.id, number, title, body, incident.stage.value, _thread(incident)),)
@@ -61,12 +62,12 @@ def _failed(fact: Fact) -> bool:
     return isinstance(fact, DeadlinePassed) or (isinstance(fact, Outcome) and not fact.ok)
 
 
-def _where(diagnosis: Diagnosis) -> str:
-    places = sorted({place(suspect) for suspect in diagnosis.suspects} - {""})
-    return f": {', '.join(places)}" if places else ""
+def places(diagnosis: Diagnosis) -> str:
+    """Say where the suspects are, each place once."""
+    return ", ".join(sorted({whereabouts(suspect) for suspect in diagnosis.suspects} - {""}))
 
 
-def place(suspect: Suspect) -> str:
+def whereabouts(suspect: Suspect) -> str:
     """Say where a suspect is: `node-7 gpu-3 (rank 29)`."""
     words = [str(suspect.node)] if suspect.node else []
     words += [f"gpu-{suspect.gpu}"] if suspect.gpu is not None else []

@@ -127,5 +127,5 @@ def _undrain(state: State, fact: Commanded, rules: Rules) -> list[Action]:
         incidents.add(incident, fact)
     actions: list[Action] = [Readmit(action_id(by, "readmit", node.id, int(fact.at * 1000)), by, node.id)]
     for job in state.jobs.values():
-        actions += reform.retry(state, job, rules) or reform.refill(job, state, rules)
+        actions += reform.look_after(state, job, rules)
     return actions

@@ -6,6 +6,7 @@ from sentinel.core.crew import Worker, WorkerStage
 from sentinel.core.evict import refuse_action, refuse_start
 from sentinel.core.seating import Cannot, Room, Seated, Wait, missing_standbys, seat
 from sentinel.core.state import Job, JobStage, Rules, State
+from sentinel.core.timers import Timer
 from sentinel.model.action import (
     Action,
     CollectStacks,
@@ -66,7 +67,7 @@ def resume(
             yield refuse(incident, state, f"resume {job.id}", reason)
         case Wait(start=start, lacking=lacking):
             job.lacking = lacking
-            state.set_deadline(f"refill/{job.id}", LOOK_AGAIN_S)  # whom it waits for may go
+            state.set_deadline(Timer.REFILL.of(job.id), LOOK_AGAIN_S)  # whom it waits for may go
             yield from retire(incident.id, job, state, filter(None, map(job.at, sorted(ranks))))
             yield from (start_worker(incident.id, job, state, room) for room in start)
         case Seated(seats=seats):
@@ -189,6 +190,11 @@ def retry(state: State, job: Job, rules: Rules) -> list[Action]:
     actions = list(resume(waiting, job, state, rules, graceful=graceful))
     formed = any(isinstance(action, Resume) for action in actions)
     return [*actions, *leave(waiting, state)] if formed else actions
+
+
+def look_after(state: State, job: Job, rules: Rules) -> list[Action]:
+    """Go on forming a job that waits, or else give it the standbys that it misses."""
+    return retry(state, job, rules) or refill(job, state, rules)
 
 
 def leave(incident: Incident, state: State) -> Iterator[Evict]:

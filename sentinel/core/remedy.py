@@ -7,6 +7,7 @@ from sentinel.core.incidents import OWN_TOPIC, job_topic, vouched
 from sentinel.core.predicates import Case, laggard
 from sentinel.core.reform import leave, refuse, resume
 from sentinel.core.state import Cordon, Job, JobStage, Rules, State
+from sentinel.core.timers import Timer
 from sentinel.model.action import Action, Refusal, RestartAgent, RestartGcs, StopJob, action_id
 from sentinel.model.fact import RankExited, RankRaised
 from sentinel.model.ids import NodeId
@@ -14,7 +15,7 @@ from sentinel.model.incident import Diagnosis, Incident, Stage
 from sentinel.model.runbook import Remedy
 
 
-def of(diagnosis: Diagnosis | None, rules: Rules) -> Remedy | None:
+def remedy_of(diagnosis: Diagnosis | None, rules: Rules) -> Remedy | None:
     """Return what the diagnosis' runbook asks for; None while there is no diagnosis."""
     if diagnosis is None:
         return None
@@ -29,7 +30,7 @@ def broken(job: Job | None) -> bool:
 
 def apply(incident: Incident, state: State, rules: Rules) -> list[Action]:
     """Give the actions of the diagnosis; it is acted on again only if the job broke again."""
-    diagnosis, remedy, job = incident.diagnosis, of(incident.diagnosis, rules), state.job_of(incident)
+    diagnosis, remedy, job = incident.diagnosis, remedy_of(incident.diagnosis, rules), state.job_of(incident)
     assert diagnosis is not None
     assert remedy is not None
     mark = f"{diagnosis.cause} {[(s.node, s.rank) for s in diagnosis.suspects]}"
@@ -107,7 +108,7 @@ def _restart(
     remedy: Remedy, incident: Incident, nodes: list[NodeId], state: State, rules: Rules
 ) -> Iterable[Action]:
     attempt = restarts(incident) + 1
-    state.set_deadline(f"again/{incident.id}", rules.policy.action_timeout_s)
+    state.set_deadline(Timer.AGAIN.of(incident.id), rules.policy.action_timeout_s)
     if remedy is Remedy.RESTART_GCS:
         yield RestartGcs(action_id(incident.id, "restart-gcs", "gcs", attempt), incident.id)
         return

@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Any
 
 from sentinel.core.crew import Crew, Worker
+from sentinel.core.timers import Timer
 from sentinel.model import wire
 from sentinel.model.action import Action
 from sentinel.model.fact import FindingReported, NodeReached
@@ -155,7 +156,7 @@ class Job:
 
     def deadline(self) -> str:
         """Name of the deadline by which the present generation must have made a new step."""
-        return f"resume/{self.id}/{self.generation}"
+        return Timer.RESUME.of(self.id, self.generation)
 
 
 @dataclass(slots=True)

@@ -6,6 +6,7 @@ from sentinel.core.predicates.case import SEVERAL, Case, Match, newest_generatio
 from sentinel.core.predicates.hangs import laggard
 from sentinel.core.predicates.nodes import reached
 from sentinel.core.state import Node
+from sentinel.core.timers import Timer
 from sentinel.model.fact import RankExited, RankRaised
 from sentinel.model.ids import Instant
 from sentinel.model.incident import Suspect
@@ -73,7 +74,7 @@ def _failed_alone(case: Case, node: Node) -> list[Instant]:
 def gang_broken(case: Case) -> Match | None:
     """Collectives failed on ranks that are all there, and the time to wait for a culprit is over."""
     raised = [fact for fact in case.all(RankRaised) if fact.generation == newest_generation(case)]
-    waiting = f"broken/{case.incident.id}" in case.state.deadlines
+    waiting = Timer.BROKEN.of(case.incident.id) in case.state.deadlines
     if not raised or waiting or any(fact.kind not in ("collective", "evicted") for fact in raised):
         return None
     known, job = case.incident.diagnosis, case.state.job_of(case.incident)
