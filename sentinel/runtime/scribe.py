@@ -10,7 +10,7 @@ import structlog
 from sentinel.adapters.journal_file import JournalError
 from sentinel.logbook import recording
 from sentinel.logbook.book import Logbook
-from sentinel.model.action import Action
+from sentinel.model.action import Action, StopJob
 from sentinel.model.fact import DeadlinePassed, Fact, FindingReported, Outcome
 from sentinel.model.ids import IncidentId, Instant
 from sentinel.model.incident import Incident, Stage
@@ -57,14 +57,14 @@ class Scribe:
                 self.write(ledger, incident)
 
     def write(self, ledger: Ledger, incident: Incident) -> None:
-        """Write one incident's entry, and its recording when it is over."""
+        """Write one incident's entry, and its recording when there is no more to come."""
         if incident.diagnosis is None:
             return
         book = ledger.rules.runbooks.get(incident.diagnosis.cause)
         # A full disk freezes actions through the journal, not here.
         with contextlib.suppress(OSError, JournalError):
             self.logbook.write(incident, self._lines(ledger, incident.opened), book)
-            if incident.stage is Stage.RESOLVED:
+            if incident.stage is Stage.RESOLVED or _is_for_people(incident):
                 self._record(ledger, incident)
 
     @staticmethod
@@ -80,3 +80,8 @@ class Scribe:
             log.warning("no-recording", incident=incident.id, error=str(error))
             return
         (self._recordings / f"{incident.id}.jsonl").write_text(text)
+
+
+def _is_for_people(incident: Incident) -> bool:
+    """Whether the incident stopped its job: it stays open, and only people can go on from there."""
+    return any(isinstance(action, StopJob) for action in incident.actions)
