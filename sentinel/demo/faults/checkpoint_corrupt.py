@@ -69,14 +69,14 @@ def _reported(stage: Stage, at: float, newest: Checkpoint) -> list[str]:
 
 FAULT = Simple(
     "checkpoint-corrupt",
-    # What is lost is the fault itself: all steps since the checkpoint before, and since the newest one
-    # committed some more, for a checkpoint is written while training goes on.
+    # What is lost is the fault itself: all steps since the checkpoint before, and what was trained while the
+    # newest one was written, which ends before the next one begins.
     Expected(
         frozenset({"checkpoint-corrupt"}),
         pages=(2, 2),
         names=NOBODY,
         beside=frozenset({"rank-crash"}),
-        steps_lost=2 * EVERY + 5,
+        steps_lost=2 * EVERY,
     ),
     inject,
     stage={"job": {"checkpoint_every": EVERY}},
