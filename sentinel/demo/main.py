@@ -90,6 +90,8 @@ class _Show:
         if reason:
             self._say(f"[yellow]{fault.name}: skipped, {reason}[/]")
             self._results.append(Result(fault.name, seed, skipped=reason))
+            if needs:
+                self._close()
             return
         self._settle(stage)
         led_up = fault.lead_up(stage, _chance(seed))
