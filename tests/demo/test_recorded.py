@@ -54,7 +54,7 @@ def test_a_node_is_used_again_only_by_what_is_put_there_once_it_is_accused() -> 
 
 
 def test_a_failed_step_that_was_repeated_first_is_seen() -> None:
-    assert replays(lines("silent-corruption")) == 1
+    assert replays(lines("silent-corruption")) > 0
     assert replays(lines("rank-crash")) == 0
 
 
