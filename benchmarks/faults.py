@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from sentinel.demo.faults import FAULTS, NAMES
-from sentinel.demo.observe import Result
+from sentinel.demo.result import Result
 
 STAGES = ("detected_s", "diagnosed_s", "paged_s", "evicted_s", "new_step_s")
 RUN_LIMIT_S = 900
@@ -36,12 +36,12 @@ def plan(faults: Sequence[str], runs: int, together: int, chance: random.Random)
         yield from demos
 
 
-def run(faults: Sequence[str], seed: int, out: Path, begin_by: float) -> None:
+def run(faults: Sequence[str], seed: int, out: Path, begin_by: float, shape: Sequence[str] = ()) -> None:
     """Run the demo once through these faults and append its lines; nothing once it is too late."""
     if time.monotonic() > begin_by:
         return
     argv = [sys.executable, "-m", "sentinel.cli", "demo", "--json", "--seed", str(seed)]
-    argv += ["--fault", ",".join(faults)]
+    argv += ["--fault", ",".join(faults), *shape]
     demo = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
     try:
         told, _ = demo.communicate(timeout=RUN_LIMIT_S)
@@ -73,19 +73,33 @@ def _row(fault: str, runs: Sequence[dict[str, Any]]) -> str:
     if not runs:
         return f"| {fault} | 0 | skipped |" + " |" * (5 + len(STAGES))
     good = sum(not line["wrong"] for line in runs)
-    blames = sum(
-        bool(line["blamed"]) and any("blamed" in text or "expected none" in text for text in line["wrong"])
-        for line in runs
-    )
-    evictions = sum(any(node != line["truth"]["node"] for node in line["evicted"]) for line in runs)
-    misnamed = ("cause ", "blamed ", "incidents, expected none")
-    named = sum(not any(word in text for text in line["wrong"] for word in misnamed) for line in runs)
+    named = sum(line["right_cause"] and line["right_place"] for line in runs)
+    blames = sum(bool(line["false_blame"]) for line in runs)
+    evictions = sum(bool(line["false_eviction"]) for line in runs)
     times = [_spread([line[name] for line in runs if line[name] is not None]) for name in STAGES]
     lost = max((line["steps_lost"] or 0) for line in runs)
     compared = [line["losses_equal"] for line in runs if line["losses_equal"] is not None]
     equal = f"{sum(compared)} of {len(compared)}" if compared else ""
     cells = [fault, len(runs), good, named, blames, evictions, *times, lost, equal]
     return f"| {' | '.join(map(str, cells))} |"
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """Read lines, older ones as well."""
+    return [with_verdicts(json.loads(line)) for line in path.read_text().splitlines()]
+
+
+def with_verdicts(line: dict[str, Any]) -> dict[str, Any]:
+    """Give a line its verdicts; lines older than these (of 2026-11-26) tell them in words only."""
+    if "right_cause" in line:
+        return line
+    wrong = line["wrong"]
+    misnamed = ("cause ", "blamed ", "incidents, expected none")
+    right = not any(word in text for text in wrong for word in misnamed)
+    accused = any("blamed" in text or "expected none" in text for text in wrong)
+    away = any(node != line["truth"]["node"] for node in line["evicted"])
+    verdicts = {"right_cause": right, "right_place": right, "false_eviction": away}
+    return line | verdicts | {"false_blame": bool(line["blamed"]) and accused}
 
 
 def _spread(values: Sequence[float]) -> str:
@@ -100,20 +114,24 @@ def main() -> None:
     parser.add_argument("--lines", type=Path, default=Path("run/faults.jsonl"), help="collects the lines")
     parser.add_argument("--read", action="store_true", help="run nothing, only count the lines")
     parser.add_argument("--for-s", type=float, default=1e9, help="begin no demo after this many seconds")
+    parser.add_argument("--nodes", default="4", help="of each demo's cluster")
+    parser.add_argument("--gpus", default="1", help="of each node, and a rank on each but the spare's")
     parser.add_argument("--lanes", type=int, default=1, help="demos at the same time")
     parser.add_argument("--together", type=int, default=9, help="faults one after the other on a cluster")
     parser.add_argument("--write", type=Path, help="put the table into this file")
     given = parser.parse_args()
     given.lines.parent.mkdir(parents=True, exist_ok=True)
+    shape = ("--nodes", given.nodes, "--gpus", given.gpus)
     begin_by, chance = time.monotonic() + given.for_s, random.SystemRandom()
     with ThreadPoolExecutor(given.lanes) as lanes:
         demos = plan(given.faults.split(","), 0 if given.read else given.runs, given.together, chance)
         running = [
-            lanes.submit(run, faults, chance.randrange(1_000_000), given.lines, begin_by) for faults in demos
+            lanes.submit(run, faults, chance.randrange(1_000_000), given.lines, begin_by, shape)
+            for faults in demos
         ]
     for demo in running:
         demo.result()  # a lane that broke off is no run less
-    text = table(map(json.loads, given.lines.read_text().splitlines()))
+    text = table(read(given.lines))
     print(text)
     if given.write:
         given.write.write_text(text + "\n")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.gpu_trainable import OUT_OF_BOUNDS
-from sentinel.demo.fault import Expected, Fault, Injection, Simple, pick
+from sentinel.demo.fault import GPU, Expected, Fault, Injection, Simple, pick
 from sentinel.demo.faults import FAULTS
 from sentinel.demo.observe import Before, observe
 from sentinel.demo.stage import Stage, StageError, wait
@@ -33,7 +33,8 @@ def write_out_of_bounds(stage: Stage, chance: random.Random) -> Injection:
 
 
 XID = Simple("gpu-app-xid", Expected(frozenset({"gpu-app-xid"})), write_out_of_bounds)
-AGAIN = Simple("gpu-app-xid-repeat", Expected(frozenset({"gpu-app-xid-repeat"})), write_out_of_bounds)
+REPEATED = Expected(frozenset({"gpu-app-xid-repeat"}), names=GPU)
+AGAIN = Simple("gpu-app-xid-repeat", REPEATED, write_out_of_bounds)
 """The second time on one GPU it is suspect; the only node stays all the same, and the page says why."""
 
 

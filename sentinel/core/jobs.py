@@ -27,8 +27,8 @@ from sentinel.model.runbook import Remedy
 PLACE_S = 1.0
 CONTROL = frozenset({Remedy.FREEZE, Remedy.RESTART_AGENT, Remedy.RESTART_GCS})
 """Remedies of what is not the job's: it is not over because the job steps or is stopped."""
-REPLAYED = Cause("loss-nan")
-"""The one cause whose recovery is an experiment: a new step is its result, not its end."""
+TRIED = frozenset({Cause("loss-nan"), Cause("rank-exception")})
+"""Causes whose recovery is an experiment: a new step is its result, not only its end."""
 
 
 def submitted(state: State, fact: JobSubmitted) -> list[Action]:
@@ -169,7 +169,7 @@ def _after_step(incident: Incident, job: Job, fact: JobAdvanced, state: State, r
     if remedy_of(incident.diagnosis, rules) in CONTROL:
         return []
     actions: list[Action] = []
-    if incident.diagnosis is not None and incident.diagnosis.cause == REPLAYED:
+    if incident.diagnosis is not None and incident.diagnosis.cause in TRIED:
         actions = conclude(incident, state, rules)
         if job.stage is not JobStage.RUNNING:
             return actions

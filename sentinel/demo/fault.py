@@ -5,7 +5,7 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -13,6 +13,13 @@ from sentinel import heartbeat
 from sentinel.demo.hosts import Host
 from sentinel.demo.stage import Stage, wait
 from sentinel.model.ids import Instant, Seconds
+
+PLACE = ("node", "rank", "gpu")
+"""The parts of a place."""
+GPU = ("node", "gpu")
+"""What a diagnosis names whose cause is about a GPU, whoever computes on it."""
+NODE = ("node",)
+NOBODY = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +30,11 @@ class Place:
     rank: int | None = None
     gpu: int | None = None
 
-    def within(self, other: "Place") -> bool:
-        """Tell whether every part that this place names agrees with the other."""
-        mine = (self.node, self.rank, self.gpu)
-        theirs = (other.node, other.rank, other.gpu)
-        return all(a is None or b is None or a == b for a, b in zip(mine, theirs, strict=True))
+    def fits(self, suspect: "Place", names: Iterable[str] = ()) -> bool:
+        """Tell whether a suspect says nothing that this place denies, and names all these parts of it."""
+        parts = [(getattr(self, part), getattr(suspect, part)) for part in PLACE]
+        agrees = all(mine is None or said is None or mine == said for mine, said in parts)
+        return agrees and all(getattr(suspect, name) is not None for name in names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,17 +59,24 @@ class Expected:
 
     causes: frozenset[str]
     evicts: bool = False
-    """The truth's node is evicted; otherwise nobody is."""
+    """The truth's node is evicted, and no rank sits there; otherwise nobody is."""
     pages: tuple[int, int] = (1, 1)
     """Least and most messages opened."""
-    blames: bool = True
-    """The diagnosis names the truth's place."""
+    names: tuple[str, ...] = PLACE
+    """What of the truth's place each suspect names; nothing: the diagnosis blames nobody."""
     resumes: bool = True
-    """Training makes a new step without help."""
+    """Training makes a new step without help, with as many ranks as before."""
+    in_place: bool = False
+    """Whoever takes over the truth's rank sits on its node."""
+    advances: bool = False
+    """Training goes on at its usual pace while the fault lasts."""
+    moved: int = 0
+    """At most this many ranks get a new process though theirs did not die and their node stays."""
     beside: frozenset[str] = frozenset()
     """Causes of further incidents that it rightly brings, each with a page of its own."""
-    steps_lost: int = 2
-    """At most this many completed steps are done again."""
+    steps_lost: int = 1
+    """At most this many completed steps are trained again: a step that completes on one rank while another
+    dies has no complete snapshot yet."""
     within_s: Seconds = 60.0
     """All of it is over by then."""
 
@@ -84,6 +98,8 @@ class Injection:
     """What only this fault's table row asks for, once the rest is over: a line for each thing wrong."""
     expected: Expected | None = None
     """What must come out, where it depends on what chance chose."""
+    struck: tuple[Place, ...] = ()
+    """Further places where it happened: the incidents beside may blame them."""
 
 
 class Fault(Protocol):
@@ -133,6 +149,11 @@ class Simple:
 def needs_network(stage: Stage) -> str:
     """Faults of the network need real links."""
     return "" if stage.cluster.network else "needs network namespaces (root)"
+
+
+def needs_ranks(least: int, why: str) -> Callable[[Stage], str]:
+    """Faults that only several ranks can tell from something else."""
+    return lambda stage: "" if stage.world >= least else f"{why} needs {least} ranks, here are {stage.world}"
 
 
 def ranks(stage: Stage) -> list[Victim]:

@@ -30,7 +30,7 @@ def sweep() -> list[str]:
     """Remove the clusters whose owner has died: processes, namespaces, mounts, files; gives their names."""
     gone = [note.parent for note in root_of("").parent.glob(f"{PREFIX}*/{OWNER}") if _is_left(note)]
     for root in gone:
-        _remove(root)
+        remove(root)
     return [root.name.removeprefix(PREFIX) for root in gone]
 
 
@@ -44,7 +44,8 @@ def _is_left(note: Path) -> bool:
     return mine and owner != _identity(owner["pid"])
 
 
-def _remove(root: Path) -> None:
+def remove(root: Path) -> None:
+    """Remove all of a cluster that its name leads to; its directory, which names it, last."""
     name = root.name.removeprefix(PREFIX)
     with suppress(TimeoutError):  # one that sleeps in the kernel: the rest goes all the same
         kill_all([root, *(path for path in root.iterdir() if path.is_dir())])

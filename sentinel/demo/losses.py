@@ -12,12 +12,13 @@ from sentinel.demo.stage import Stage, json_lines
 
 def reference(stage: Stage, steps: int, skip: Sequence[int] = ()) -> dict[int, str]:
     """Run the trainer undisturbed and give each step's loss as hex."""
-    out = stage.cluster.root / "reference.jsonl"
-    config = stage.cluster.root / "trainer.json"
+    root = stage.cluster.root
+    out, config = root / "reference.jsonl", root / "trainer.json"
     argv = [sys.executable, "-m", "sentinel.trainer.reference", "--world", str(stage.world)]
     argv += ["--steps", str(steps), "--config", str(config), "--out", str(out)]
     argv += ["--skip", ",".join(map(str, skip))] if skip else []
     env = {key: value for key, value in os.environ.items() if not key.startswith("SENTINEL_")}
+    env |= {"SENTINEL_HOST_ROOT": str(root), "TMPDIR": str(root)}  # it goes when the cluster goes
     subprocess.run(argv, env=env, check=True, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
     return {line["step"]: line["loss"] for line in json_lines(out)}
 

@@ -3,10 +3,12 @@
 import json as json_module
 import random
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
+from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -16,13 +18,15 @@ from sentinel.demo import losses
 from sentinel.demo.fault import Fault
 from sentinel.demo.faults import DEFAULT, FAULTS
 from sentinel.demo.network import available
-from sentinel.demo.observe import BEYOND, Before, Result, observe, settle, settled_steps
-from sentinel.demo.stage import Stage, StageError, wait
+from sentinel.demo.observe import BEYOND, Before, observe, settle, settled_steps
+from sentinel.demo.result import Result
+from sentinel.demo.stage import FRESH_S, Stage, StageError, wait
+from sentinel.demo.steady import keep_running
 
-FRESH_S = 120.0
 
-
-def main(*, faults: Sequence[str], nodes: int, runs: int, json: bool, seed: int | None, steady: bool) -> int:
+def main(
+    *, faults: Sequence[str], nodes: int, gpus: int, runs: int, json: bool, seed: int | None, steady: bool
+) -> int:
     """Run the demo; 0 only if everything came out as it must."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     show = Console(stderr=json, highlight=False)
@@ -30,8 +34,8 @@ def main(*, faults: Sequence[str], nodes: int, runs: int, json: bool, seed: int 
     seed = seed if seed is not None else random.SystemRandom().randrange(1_000_000)
     try:
         if steady:
-            return _steady(show, nodes)
-        results = _Show(show, nodes, seed, json=json).run(chosen)
+            return keep_running(show, _options(nodes, gpus))
+        results = _Show(show, _options(nodes, gpus), seed, json=json).run(chosen)
     except KeyboardInterrupt:
         show.print("stopped")
         return 130
@@ -42,8 +46,8 @@ def main(*, faults: Sequence[str], nodes: int, runs: int, json: bool, seed: int 
 class _Show:
     """One run through a list of faults. A stage lasts until a fault spoils it."""
 
-    def __init__(self, console: Console, nodes: int, seed: int, *, json: bool) -> None:
-        self._console, self._nodes, self._seed, self._json = console, nodes, seed, json
+    def __init__(self, console: Console, options: dict[str, Any], seed: int, *, json: bool) -> None:
+        self._console, self._options, self._seed, self._json = console, options, seed, json
         self._stage: Stage | None = None
         self._began = time.monotonic()
         self._results: list[Result] = []
@@ -62,8 +66,10 @@ class _Show:
                     self._say(f"[red]{fault.name}: {error}[/]")
                     self._results.append(Result(fault.name, self._seed + number, wrong=[str(error)]))
                     self._close()
-        finally:
             self._close()
+        except BaseException:  # Ctrl-C wants the end, not another run to compare with
+            self._end()
+            raise
         return self._results
 
     def _print(self) -> None:
@@ -84,6 +90,8 @@ class _Show:
         if reason:
             self._say(f"[yellow]{fault.name}: skipped, {reason}[/]")
             self._results.append(Result(fault.name, seed, skipped=reason))
+            if needs:
+                self._close()
             return
         self._settle(stage)
         led_up = fault.lead_up(stage, _chance(seed))
@@ -100,16 +108,16 @@ class _Show:
         self._results.append(result)
         steps = settled_steps(stage, before, injection)
         resumes = (injection.expected or fault.expected).resumes
-        if resumes and steps:
+        if resumes and steps and result.world == stage.world:
             self._unchecked.append((result, steps[0]["step"]))
         injection.undo()
         if needs or not resumes or result.wrong:
             self._close()
 
     def _open(self, needs: dict) -> Stage:  # type: ignore[type-arg]
-        topology = "loopback" if available() else "netns"
-        self._say(f"starting Ray: a head and {self._nodes} nodes ({topology})")
-        options = {"nodes": self._nodes, "gpus_per_node": 1, "world": self._nodes - 1, "topology": topology}
+        options = self._options
+        nodes, ranks = f"{options['nodes']} nodes", f"{options['world']} ranks"
+        self._say(f"starting Ray: a head and {nodes} for {ranks} ({options['topology']})")
         self._stage = Stage.start(**{**options, **needs})
         self._say(f"Sentinel's pages: {self._stage.url}/")
         self._stage.wait_for_training(FRESH_S)
@@ -130,31 +138,48 @@ class _Show:
 
     def _close(self) -> None:
         """Compare the losses with an undisturbed run, then end the stage."""
-        stage = self._stage
-        if stage is None:
-            return
+        if self._stage is not None:
+            self._compare(self._stage)
+        self._end()
+
+    def _end(self) -> None:
+        """End the stage, and tell of whatever has no line yet."""
+        stage, self._stage = self._stage, None
+        for result, _ in self._unchecked:
+            if result.losses_equal is None:
+                result.wrong.append("its losses were not compared")
+        self._unchecked = []
         try:
-            self._compare(stage)
+            if stage is not None:
+                self._console.print(f"[dim]logbook and recordings: {_keep(stage)}[/]")
         finally:
-            self._console.print(f"[dim]logbook and recordings: {_keep(stage)}[/]")
-            stage.stop()
-            self._stage, self._unchecked = None, []
+            if stage is not None:
+                stage.stop()
             self._print()
 
     def _compare(self, stage: Stage) -> None:
-        log = stage.cluster.root / "job" / "losses.jsonl"
-        shrunk = stage.world != len((stage.job() or {}).get("seats", ()))
-        if not self._unchecked or shrunk:
+        if not self._unchecked:
             return
+        log = stage.cluster.root / "job" / "losses.jsonl"
         last = max(step for _, step in self._unchecked) + BEYOND
         self._say(f"comparing losses with an undisturbed run of {last} steps")
         skip = stage.skipped()
-        wanted = losses.reference(stage, last + 1, skip)
+        try:
+            wanted = losses.reference(stage, last + 1, skip)
+        except subprocess.CalledProcessError as error:
+            self._say(f"[red]{error}[/]")
+            return
         differing = losses.differing(log, wanted)
         for result, step in self._unchecked:
             result.losses_equal = not any(step <= other <= step + BEYOND for other in differing)
             if not result.losses_equal:
                 result.wrong.append("losses differ from the undisturbed run")
+
+
+def _options(nodes: int, gpus: int) -> dict[str, Any]:
+    """Give the options of the stage: every GPU has a rank, but for one node's, the spare's."""
+    topology = "loopback" if available() else "netns"
+    return {"nodes": nodes, "gpus_per_node": gpus, "world": (nodes - 1) * gpus, "topology": topology}
 
 
 def _chance(seed: int) -> random.Random:
@@ -208,39 +233,3 @@ def _table(console: Console, results: Sequence[Result]) -> None:
     for result in results:
         for line in [result.skipped] if result.skipped else result.wrong:
             console.print(f"{result.fault} (seed {result.seed}): {line}")
-
-
-def _steady(console: Console, nodes: int) -> int:
-    """Keep cluster and training running until Ctrl-C, and say what a person can break."""
-    topology = "loopback" if available() else "netns"
-    with Stage.start(nodes=nodes, gpus_per_node=1, world=nodes - 1, topology=topology) as stage:  # type: ignore[arg-type]
-        stage.wait_for_training(FRESH_S)
-        with_standbys = wait("standbys", FRESH_S, stage.ready)
-        assert with_standbys
-        _describe(console, stage)
-        signal.pause()
-    return 0
-
-
-def _describe(console: Console, stage: Stage) -> None:
-    table = Table(title=f"{stage.url}/  (logbook: {stage.url}/logbook)")
-    for name in ("node", "pid", "role"):
-        table.add_column(name)
-    for host in stage.cluster.hosts:
-        for process in host.processes():
-            table.add_row(host.name, str(process.pid), _role(" ".join(process.cmdline())))
-    console.print(table)
-    for host in stage.cluster.nodes:
-        console.print(f"{host.name}: simulated GPUs {host.device_file}, kernel log {host.kernel_log}")
-    console.print("break something; Ctrl-C ends it all")
-
-
-def _role(command: str) -> str:
-    roles = ("runtime.watchdog", "runtime.controller", "runtime.ray_link", "runtime.agent", "runtime.prober")
-    for role in roles:
-        if role in command:
-            return role.removeprefix("runtime.")
-    for word, role in (("RankActor", "rank or standby"), ("gcs_server", "Ray GCS"), ("raylet", "raylet")):
-        if word in command:
-            return role
-    return command[:60]

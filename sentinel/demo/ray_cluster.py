@@ -77,7 +77,7 @@ class Cluster:
         try:
             network = _network(name, names) if topology == "netns" else None
         except BaseException:
-            shutil.rmtree(root)
+            leftovers.remove(root)
             raise
         address = network.address if network else _loopback_addresses(name, names).__getitem__
         hosts = [
@@ -244,12 +244,8 @@ def _loopback_addresses(name: str, nodes: Sequence[str]) -> dict[str, str]:
 
 def _network(name: str, nodes: Sequence[str]) -> Network:
     network = Network(name)
-    try:
-        for node in nodes:
-            network.add(node)
-    except BaseException:
-        network.remove()
-        raise
+    for node in nodes:
+        network.add(node)
     return network
 
 

@@ -23,6 +23,8 @@ ON_CALL, BACKUP = "C-ONCALL", "C-BACKUP"
 FALLBACK_AFTER_S = 3.0
 """Shorter than the default, so that a person sees the fallback at work."""
 
+FRESH_S = 120.0
+"""From a started stage to the first step, and to warm standbys: four nodes share two cores."""
 HOPELESS = 2
 """Controllers that ended before the first step; the demo kills none until then."""
 

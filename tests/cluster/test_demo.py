@@ -6,12 +6,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
+from sentinel.demo.hosts import processes_below
 from sentinel.demo.network import available
+from sentinel.demo.stage import json_lines, wait
 
 EVERYWHERE = ("rank-crash", "rank-hang", "gpu-ecc", "gpu-lost", "gpu-app-xid", "agent-dead")
 WITH_NETWORK = ("control-cut",)
+ENDS_WITHIN_S = 20.0
+"""From Ctrl-C: the cluster has to go; a run to compare losses with would take longer."""
 
 pytestmark = pytest.mark.cluster
 
@@ -31,8 +36,11 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, obj
     return {line["fault"]: line for line in lines}
 
 
+FAULTS = [*EVERYWHERE, *(pytest.param(fault, marks=pytest.mark.root) for fault in WITH_NETWORK)]
+
+
 @pytest.mark.timeout(420)
-@pytest.mark.parametrize("fault", EVERYWHERE + WITH_NETWORK)
+@pytest.mark.parametrize("fault", FAULTS)
 def test_the_right_thing_comes_out(fault: str, results: dict[str, dict[str, object]]) -> None:
     if fault in WITH_NETWORK and available():
         pytest.skip(available())
@@ -40,29 +48,61 @@ def test_the_right_thing_comes_out(fault: str, results: dict[str, dict[str, obje
     assert results[fault]["wrong"] == []
 
 
-@pytest.mark.timeout(120)
-def test_ctrl_c_leaves_nothing_behind(tmp_path: Path) -> None:
-    before = _left_over()
-    demo = subprocess.Popen(
-        [sys.executable, "-m", "sentinel.cli", "demo", "--steady"], cwd=tmp_path, stderr=subprocess.PIPE
-    )
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize(
+    ("options", "until"),
+    [
+        pytest.param(["--steady"], "", id="while ranks train"),
+        pytest.param(["--fault", "rank-crash,rank-hang"], "as it must", id="after a fault"),
+    ],
+)
+def test_ctrl_c_leaves_nothing_behind(tmp_path: Path, options: list[str], until: str) -> None:
+    before, told = _places(), tmp_path / "told"
+    argv = [sys.executable, "-m", "sentinel.cli", "demo", "--seed", "7", *options]
+    with told.open("w") as out:
+        demo = subprocess.Popen(argv, cwd=tmp_path, stdout=out, stderr=out)
     try:
-        _until(lambda: _left_over() - before, 30.0)
+        root = wait("the demo's directory", 30.0, lambda: _new_root(before))
+        wait("ranks train", 120.0, lambda: _trains(root), 0.2)
+        wait(f"{until!r} is said", 60.0, lambda: until in told.read_text(), 0.1)
+        traces = _traces(root)
+        assert min(traces.values()) > 0, traces
         demo.send_signal(signal.SIGINT)
-        demo.wait(30)
+        assert demo.wait(ENDS_WITHIN_S) == 130
     finally:
         if demo.poll() is None:
-            demo.kill()
-    assert _left_over() - before == set()
+            demo.terminate()
+            demo.wait(60)
+    assert "comparing losses" not in told.read_text()
+    assert not any(_traces(root).values()), _traces(root)
+    assert not [path for path in _places() - before if root.name in path]
 
 
-def _left_over() -> set[str]:
+def _new_root(before: set[str]) -> Path | None:
+    """The directory of the cluster that began since, unless a network is all that it has yet."""
+    return next((Path(path) for path in _places() - before if path.startswith("/tmp/")), None)
+
+
+def _trains(root: Path) -> bool:
+    log = root / "job" / "losses.jsonl"
+    return log.exists() and len(list(json_lines(log))) > 1
+
+
+def _traces(root: Path) -> dict[str, int]:
+    """Count what a cluster has beside its directory; a machine without namespaces has no links."""
+    name = root.name.removeprefix("sentinel-")
+    hosts = [root, *(root / host for host in ("head", "n1", "n2", "n3", "n4"))]
+    found = {
+        "processes": len(processes_below(hosts)),
+        "shared memory": len(list(Path("/dev/shm").glob(f"sentinel-{name}*"))),
+    }
+    if not available():
+        found["namespaces"] = len(list(Path("/run/netns").glob(f"sentinel-{name}-*")))
+        found["links"] = sum(link.startswith(f"sn{name}") for link in psutil.net_if_addrs())
+    return found
+
+
+def _places() -> set[str]:
     """Namespaces, shared memory and directories of demo clusters."""
     places = (Path("/dev/shm"), Path("/run/netns"), Path("/tmp"))
     return {str(p) for place in places if place.exists() for p in place.glob("sentinel-*")}
-
-
-def _until(condition: object, within_s: float) -> None:
-    from sentinel.demo.stage import wait
-
-    wait("the demo has begun", within_s, condition)  # type: ignore[arg-type]

@@ -58,6 +58,47 @@ def test_an_exception_that_stays_with_the_node_suspects_the_node() -> None:
     assert (cluster.causes(), cluster.evicted()) == (["node-suspect"], [bad])
 
 
+def raise_on(cluster: Simulated, node: str) -> list[int]:
+    """Let every rank of a node raise at once, the last first; returns which."""
+    ranks = [rank for rank in reversed(range(cluster.job.world)) if cluster.node(rank) == node]
+    for rank in ranks:
+        cluster.raises(rank)
+    cluster.run(1)
+    return ranks
+
+
+def test_a_node_on_which_several_ranks_raise_is_suspected_once_all_of_them_passed_elsewhere() -> None:
+    cluster = Simulated(nodes=3, gpus=2, world=4)
+    bad = cluster.node(0)
+    cluster.advances = False
+    assert raise_on(cluster, bad) == [1, 0]
+    assert cluster.evicted() == []
+    cluster.advances, cluster.step = True, 6
+    assert raise_on(cluster, bad) == [0]
+    cluster.run(5)
+    assert (cluster.causes(), cluster.evicted()) == (["node-suspect"], [bad])
+    assert (cluster.stages(), cluster.going(), len(cluster.pages())) == (["resolved"], True, 1)
+
+
+def test_a_node_on_which_the_second_rank_passes_the_second_time_is_not_suspected() -> None:
+    cluster = Simulated(nodes=3, gpus=2, world=4)
+    cluster.step = 6
+    raise_on(cluster, cluster.node(0))
+    cluster.run(5)
+    assert (cluster.causes(), cluster.evicted(), cluster.going()) == (["rank-exception"], [], True)
+
+
+def test_ranks_of_one_node_that_raise_wherever_they_are_follow_the_code() -> None:
+    cluster = Simulated(nodes=3, gpus=2, world=4)
+    bad = cluster.node(0)
+    cluster.advances = False
+    raise_on(cluster, bad)
+    raise_on(cluster, bad)
+    cluster.raises(0)
+    cluster.run(5)
+    assert (cluster.causes(), cluster.evicted()) == (["code-error"], [])
+
+
 def test_an_exception_where_there_is_no_other_node_is_tried_in_place() -> None:
     cluster = Simulated(nodes=1, gpus=2, world=2, standbys=1)
     cluster.raises(0)

@@ -15,6 +15,7 @@ import pytest
 from sentinel.demo.hosts import processes_below
 from sentinel.demo.leftovers import root_of, sweep
 from sentinel.demo.network import available
+from sentinel.demo.ray_cluster import Cluster
 
 NO_NETNS = available()
 DEMO = """
@@ -87,3 +88,20 @@ def test_a_demo_that_lives_is_left_alone() -> None:
     demo.kill()
     demo.wait()
     assert sweep() == [name]
+
+
+@pytest.mark.root
+@pytest.mark.skipif(bool(NO_NETNS), reason=NO_NETNS)
+def test_an_interrupt_while_the_network_is_made_leaves_no_bridge(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+
+    def interrupt(_subnet: str, bridge: str) -> bool:
+        made.append(bridge)
+        assert bridge in psutil.net_if_addrs()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sentinel.demo.network._in_use", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        Cluster._plan(1, 1, "netns", False)
+    assert not set(made) & set(psutil.net_if_addrs())
+    assert not list(root_of("").parent.glob("sentinel-*"))

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from itertools import combinations
 
-from sentinel.core.predicates.case import Case, Match, newest_generation, suspect_of
+from sentinel.core.predicates.case import SEVERAL, Case, Match, newest_generation, suspect_of
 from sentinel.model.action import Resume
-from sentinel.model.fact import RankRaised
+from sentinel.model.fact import JobAdvanced, RankRaised
 from sentinel.model.incident import Suspect
 
 
@@ -30,7 +30,10 @@ def follows_the_code(case: Case) -> Match | None:
 
 
 def follows_the_node(case: Case) -> Match | None:
-    """Another rank fails the same way on the node that the first was moved from, where that one does not."""
+    """Another rank fails the same way on the node that the first was moved from, where that one does not.
+
+    A rank that failed there at first, too, is no counter-test, until it passes elsewhere as well.
+    """
     for earlier, later in _exception_pairs(case):
         raised = _raised(case)
         passed = all((f.rank, f.generation) != (earlier.rank, later.generation) for f in raised)
@@ -41,7 +44,23 @@ def follows_the_node(case: Case) -> Match | None:
         if other and passed and _moved_away(case, earlier, later.generation) and _came(case, earlier, later):
             told = f"{earlier.node}: rank {earlier.rank} raised there, and after a move rank {later.rank}"
             return Match((Suspect(later.node, later.rank, later.gpu),), told)
-    return None
+    return _left_behind(case)
+
+
+def _left_behind(case: Case) -> Match | None:
+    """Several ranks failed on one node, and again until the last of them was moved; then the step passed."""
+    raised, passed = list(_raised(case)), case.last(JobAdvanced)
+    nodes, ranks = {fact.node for fact in raised}, sorted({fact.rank for fact in raised})
+    generations = {fact.generation for fact in raised}
+    alike = len({_type(fact) for fact in raised}) == len(nodes) == 1
+    if passed is None or not alike or min(len(ranks), len(generations)) < SEVERAL:
+        return None
+    later = passed.generation > max(generations) and passed.step >= max(fact.step for fact in raised)
+    if not later or not all(_moved_away(case, fact, passed.generation) for fact in raised):
+        return None
+    named = ", ".join(map(str, ranks))
+    told = f"{raised[0].node}: ranks {named} raised there, and step {passed.step} passed once they had moved"
+    return Match((Suspect(raised[0].node),), told)
 
 
 def desync(case: Case) -> Match | None:

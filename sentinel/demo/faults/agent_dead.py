@@ -7,7 +7,7 @@ import signal
 import time
 from typing import Any
 
-from sentinel.demo.fault import Expected, Injection, Place, Simple
+from sentinel.demo.fault import NODE, Expected, Injection, Place, Simple
 from sentinel.demo.hosts import Host
 from sentinel.demo.stage import Stage, wait
 
@@ -54,4 +54,8 @@ def _complete(stage: Stage) -> int:
     return int((stage.job() or {}).get("snapshot_step", -1))
 
 
-FAULT = Simple("agent-dead", Expected(frozenset({"agent-dead"}), pages=(0, 0), steps_lost=0), inject)
+FAULT = Simple(
+    "agent-dead",
+    Expected(frozenset({"agent-dead"}), pages=(0, 0), names=NODE, steps_lost=0, advances=True),
+    inject,
+)

@@ -5,7 +5,8 @@ import shutil
 import time
 from contextlib import suppress
 
-from sentinel.demo.fault import Expected, Injection, Place, Simple, kill, ranks
+from sentinel.demo.fault import NOBODY, Expected, Injection, Place, Simple, kill, ranks
+from sentinel.demo.recorded import findings, lines
 from sentinel.demo.stage import JOB, Stage, wait
 from sentinel.trainer.checkpoint import Checkpoint, folders
 
@@ -29,8 +30,13 @@ def inject(stage: Stage, chance: random.Random) -> Injection:
     for host in stage.cluster.nodes:
         shutil.rmtree(host.memory / "snapshots" / JOB, ignore_errors=True)
     dead = tuple(victim.pid for victim in victims)
+    struck = tuple(victim.place for victim in victims)
     generation = stage.steps()[-1]["g"]
-    return Injection(at, Place(), dead=dead, verify=lambda: _resumed_from(stage, older, generation))
+
+    def verify() -> list[str]:
+        return _resumed_from(stage, older, generation) + _reported(stage, at, newest)
+
+    return Injection(at, Place(), struck=struck, dead=dead, verify=verify)
 
 
 def _committed(stage: Stage) -> list[Checkpoint]:
@@ -55,14 +61,22 @@ def _resumed_from(stage: Stage, older: Checkpoint, generation: int) -> list[str]
     return [] if first == older.step + 1 else [said]
 
 
+def _reported(stage: Stage, at: float, newest: Checkpoint) -> list[str]:
+    told = findings(lines(stage, at), "checkpoint-corrupt")
+    named = any(newest.path.name in summary for summary in told)
+    return [] if named else [f"the damage of {newest.path.name} was not reported, only {told}"]
+
+
 FAULT = Simple(
     "checkpoint-corrupt",
+    # What is lost is the fault itself: all steps since the checkpoint before, and what was trained while the
+    # newest one was written, which ends before the next one begins.
     Expected(
-        frozenset({"rank-crash"}),
+        frozenset({"checkpoint-corrupt"}),
         pages=(2, 2),
-        blames=False,
-        beside=frozenset({"checkpoint-corrupt"}),
-        steps_lost=2 * EVERY + 5,
+        names=NOBODY,
+        beside=frozenset({"rank-crash"}),
+        steps_lost=2 * EVERY,
     ),
     inject,
     stage={"job": {"checkpoint_every": EVERY}},

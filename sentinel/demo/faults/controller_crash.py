@@ -9,6 +9,7 @@ from collections import Counter
 
 from sentinel.demo.fault import Injection, Simple, records
 from sentinel.demo.faults import gpu_ecc, rank_crash
+from sentinel.demo.pace import pace, too_slow
 from sentinel.demo.stage import Stage, wait
 
 MOMENTS = ("before-commit", "after-commit", "before-outcome", "after-outcome")
@@ -30,7 +31,12 @@ def inject(stage: Stage, chance: random.Random) -> Injection:
         injection, wrong = trigger.inject(stage, chance), []
     injection.expected = dataclasses.replace(trigger.expected, within_s=WITHIN_S)
     most = 1 if trigger is rank_crash.FAULT else 2  # ECC may show only after the rank is replaced in place
-    injection.verify = lambda: [f"{moment}: {line}" for line in wrong + _once(stage, generation, most)]
+    also = injection.verify
+
+    def verify() -> list[str]:
+        return [f"{moment}: {line}" for line in wrong + _once(stage, generation, most) + also()]
+
+    injection.verify = verify
     return injection
 
 
@@ -40,16 +46,15 @@ def _leave_dead(stage: Stage, chance: random.Random, trigger: Simple) -> tuple[I
     try:
         os.kill(int((stage.state_dir / "controller.pid").read_text()), signal.SIGKILL)
         dead_until = time.time() + LEFT_DEAD_S
-        first = stage.steps()[-1]
+        first, since = stage.steps()[-1], time.time()
         wait("the controller was dead", LEFT_DEAD_S + 1, lambda: time.time() > dead_until - 3.0)
-        alone = stage.steps()[-1]
+        alone, share = stage.steps()[-1], pace(stage.steps(), since, time.time())
         injection = trigger.inject(stage, chance)
         wait("the controller was dead", LEFT_DEAD_S + 1, lambda: time.time() > dead_until)
     finally:
         os.kill(stage.watchdog.pid, signal.SIGCONT)
-    advanced = alone["g"] == first["g"] and alone["step"] - first["step"] > LEFT_DEAD_S / 2
-    steps = alone["step"] - first["step"]
-    return injection, [] if advanced else [f"{steps} steps in {LEFT_DEAD_S:.0f} s without a controller"]
+    broken = [] if alone["g"] == first["g"] else ["training broke off without a controller"]
+    return injection, broken + too_slow("without a controller", share)
 
 
 def _once(stage: Stage, generation: int, most: int) -> list[str]:

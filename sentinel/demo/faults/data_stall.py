@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sentinel.demo.blocking import Blocked, refused
-from sentinel.demo.fault import Expected, Injection, Place, Simple, pick, ranks
+from sentinel.demo.fault import NOBODY, Expected, Injection, Place, Simple, needs_ranks, pick, ranks
 from sentinel.demo.stage import Stage, StageError, wait
 from sentinel.trainer.data import shard_path
 
 READ_WITHIN_S = 5.0
 TOGETHER_S = 1.0
 """Less than what makes a stall: nothing is seen of a try that failed."""
-ONE = Expected(frozenset({"data-stall"}))
-ALL = Expected(frozenset({"storage-stall"}), steps_lost=0)
+ONE = Expected(frozenset({"data-stall"}), in_place=True)
+ALL = Expected(frozenset({"storage-stall"}), names=NOBODY, steps_lost=0)
 
 
 def inject(stage: Stage, chance: random.Random) -> Injection:
@@ -60,4 +60,8 @@ def _data(stage: Stage) -> Path:
     return stage.cluster.root / "data"
 
 
-FAULT = Simple("data-stall", ONE, inject, lambda stage: refused(stage.cluster.root))
+def _needs(stage: Stage) -> str:
+    return refused(stage.cluster.root) or needs_ranks(2, "to tell a rank's loader from the storage")(stage)
+
+
+FAULT = Simple("data-stall", ONE, inject, _needs)

@@ -6,7 +6,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from sentinel.demo.fault import Expected, Injection, Place, Simple
+from sentinel.demo.fault import NOBODY, Expected, Injection, Place, Simple
 from sentinel.demo.stage import Stage, wait
 from sentinel.trainer.checkpoint import damage, folders
 
@@ -61,7 +61,7 @@ def _whole(store: Path, saved: int) -> list[str]:
 
 FAULT = Simple(
     "disk-full",
-    Expected(frozenset({"disk-full"}), steps_lost=0),
+    Expected(frozenset({"disk-full"}), names=NOBODY, steps_lost=0, advances=True),
     inject,
     lambda _stage: "" if os.geteuid() == 0 else "needs root, to mount a small volume",
     stage={"job": {"checkpoint_every": EVERY}},

@@ -6,7 +6,7 @@ import signal
 import time
 
 from sentinel.adapters import ray_gcs
-from sentinel.demo.fault import Expected, Injection, Place, Simple, kill, pick
+from sentinel.demo.fault import NOBODY, Expected, Injection, Place, Simple, kill, pick
 from sentinel.demo.stage import Stage, wait
 
 REPLACED_S = 60.0
@@ -35,4 +35,4 @@ def _as_before(stage: Stage, chance: random.Random, killed: int) -> list[str]:
     return wrong
 
 
-FAULT = Simple("gcs-dead", Expected(frozenset({"gcs-dead"}), steps_lost=0), inject)
+FAULT = Simple("gcs-dead", Expected(frozenset({"gcs-dead"}), names=NOBODY, steps_lost=0), inject)

@@ -3,7 +3,7 @@
 import random
 import time
 
-from sentinel.demo.fault import Expected, Injection, Simple, kernel_line, kill, pick
+from sentinel.demo.fault import GPU, Expected, Injection, Simple, kernel_line, kill, pick
 from sentinel.demo.observe import repaired
 from sentinel.demo.stage import Stage
 
@@ -26,10 +26,10 @@ def once_before(stage: Stage, chance: random.Random) -> None:
 
 
 FAULTS = (
-    Simple("gpu-app-xid", Expected(frozenset({"gpu-app-xid"})), inject),
+    Simple("gpu-app-xid", Expected(frozenset({"gpu-app-xid"}), in_place=True), inject),
     Simple(
         "gpu-app-xid-repeat",
-        Expected(frozenset({"gpu-app-xid-repeat"}), evicts=True),
+        Expected(frozenset({"gpu-app-xid-repeat"}), evicts=True, names=GPU),
         inject,
         first=once_before,
     ),

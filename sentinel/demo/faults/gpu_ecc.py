@@ -5,11 +5,14 @@ import random
 import time
 from collections.abc import Callable
 
-from sentinel.demo.fault import Expected, Injection, Simple, edit_gpu, heal_gpus, kernel_line, kill, pick
+from sentinel.demo.fault import GPU, Expected, Injection, Simple, edit_gpu, heal_gpus, kernel_line, kill, pick
+from sentinel.demo.recorded import lines, reused
 from sentinel.demo.stage import Stage
 
 GAP_S = 0.2
 """Between the signs: longer than a probe, so that the order is really seen."""
+ACCUSES = frozenset({"ecc-uncorrectable", "xid-48"})
+"""Findings after which nothing may be put on the node. A death before them is a crash like any other."""
 
 
 def inject(stage: Stage, chance: random.Random) -> Injection:
@@ -26,7 +29,18 @@ def inject(stage: Stage, chance: random.Random) -> Injection:
         with contextlib.suppress(ProcessLookupError):  # the rank is evicted before its own death came
             sign()
         time.sleep(chance.uniform(0.0, GAP_S))
-    return Injection(at, victim.place, lambda: heal_gpus(stage, victim.node), (victim.pid,))
+    return Injection(
+        at,
+        victim.place,
+        lambda: heal_gpus(stage, victim.node),
+        dead=(victim.pid,),
+        verify=lambda: reused(lines(stage, at), victim.node, ACCUSES),
+    )
 
 
-FAULT = Simple("gpu-ecc", Expected(frozenset({"gpu-ecc"}), evicts=True), inject)
+FAULT = Simple(
+    "gpu-ecc",
+    # The gang re-forms twice, a step each at most, where the rank dies a moment before its GPU is accused.
+    Expected(frozenset({"gpu-ecc"}), evicts=True, names=GPU, steps_lost=2),
+    inject,
+)

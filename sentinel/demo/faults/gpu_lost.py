@@ -3,7 +3,7 @@
 import random
 import time
 
-from sentinel.demo.fault import Expected, Injection, Simple, edit_gpu, heal_gpus, kernel_line, pick
+from sentinel.demo.fault import GPU, Expected, Injection, Simple, edit_gpu, heal_gpus, kernel_line, pick
 from sentinel.demo.stage import Stage
 
 
@@ -16,7 +16,7 @@ def inject(stage: Stage, chance: random.Random) -> Injection:
         edit_gpu(stage, victim.node, victim.gpu, present=False)
     if shows != "device":
         kernel_line(stage, victim, 79, "GPU has fallen off the bus.")
-    return Injection(at, victim.place, lambda: heal_gpus(stage, victim.node), (victim.pid,))
+    return Injection(at, victim.place, lambda: heal_gpus(stage, victim.node), dead=(victim.pid,))
 
 
-FAULT = Simple("gpu-lost", Expected(frozenset({"gpu-lost"}), evicts=True, steps_lost=3), inject)
+FAULT = Simple("gpu-lost", Expected(frozenset({"gpu-lost"}), evicts=True, names=GPU), inject)

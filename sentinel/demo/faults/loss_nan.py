@@ -6,15 +6,26 @@ import struct
 import time
 from pathlib import Path
 
-from sentinel.demo.fault import Expected, Injection, Place, Simple, completed, edit_gpu, heal_gpus, pick
+from sentinel.demo.fault import (
+    NOBODY,
+    Expected,
+    Injection,
+    Place,
+    Simple,
+    completed,
+    edit_gpu,
+    heal_gpus,
+    pick,
+)
+from sentinel.demo.recorded import lines, replays
 from sentinel.demo.stage import Stage
 from sentinel.trainer.data import layout_of, shard_path
 from sentinel.trainer.settings import read_settings
 
 AHEAD = 4
 """Steps until the bad batch is read."""
-BATCH = Expected(frozenset({"bad-batch"}), steps_lost=1)
-HARDWARE = Expected(frozenset({"silent-corruption"}), evicts=True, steps_lost=1)
+BATCH = Expected(frozenset({"bad-batch"}), names=NOBODY)
+HARDWARE = Expected(frozenset({"silent-corruption"}), evicts=True)
 
 
 def inject(stage: Stage, chance: random.Random) -> Injection:
@@ -30,7 +41,8 @@ def _batch(stage: Stage, chance: random.Random) -> Injection:
 
     def verify() -> list[str]:
         skipped = stage.skipped()
-        return [] if step in skipped else [f"step {step} was not skipped, only {skipped}"]
+        wrong = [] if step in skipped else [f"step {step} was not skipped, only {skipped}"]
+        return wrong + _not_replayed(stage, at)
 
     return Injection(at, Place(), halts=True, verify=verify, expected=BATCH)
 
@@ -46,7 +58,18 @@ def _hardware(stage: Stage, chance: random.Random) -> Injection:
     victim = pick(stage, chance)
     at = time.time()
     edit_gpu(stage, victim.node, victim.gpu, corrupt_next=True)
-    return Injection(at, victim.place, lambda: heal_gpus(stage, victim.node), halts=True, expected=HARDWARE)
+    return Injection(
+        at,
+        victim.place,
+        lambda: heal_gpus(stage, victim.node),
+        halts=True,
+        verify=lambda: _not_replayed(stage, at),
+        expected=HARDWARE,
+    )
+
+
+def _not_replayed(stage: Stage, at: float) -> list[str]:
+    return [] if replays(lines(stage, at)) else ["the failed step was not repeated first"]
 
 
 FAULT = Simple("loss-nan", BATCH, inject)

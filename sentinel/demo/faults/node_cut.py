@@ -5,7 +5,7 @@ import time
 
 import psutil
 
-from sentinel.demo.fault import Expected, Injection, Place, Simple, needs_network, ranks
+from sentinel.demo.fault import NODE, Expected, Injection, Place, Simple, needs_network, ranks
 from sentinel.demo.hosts import Host
 from sentinel.demo.stage import Stage, StageError, wait
 
@@ -39,7 +39,7 @@ def inject(stage: Stage, chance: random.Random) -> Injection:
     dead = tuple(process.pid for process in mine)
     given_up = heals_after > RAY_WAITS_S
     return Injection(
-        at, Place(host.name), lambda: _restart(stage, host) if given_up else None, dead, verify=verify
+        at, Place(host.name), lambda: _restart(stage, host) if given_up else None, dead=dead, verify=verify
     )
 
 
@@ -89,7 +89,7 @@ def _raylets(host: Host) -> list[int]:
 
 FAULT = Simple(
     "node-cut",
-    Expected(frozenset({"node-cut"}), evicts=True, steps_lost=3),
+    Expected(frozenset({"node-cut"}), evicts=True, names=NODE),
     inject,
     needs_network,
 )

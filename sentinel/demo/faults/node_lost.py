@@ -7,7 +7,7 @@ import time
 
 import psutil
 
-from sentinel.demo.fault import Expected, Injection, Place, Simple, ranks
+from sentinel.demo.fault import NODE, Expected, Injection, Place, Simple, ranks
 from sentinel.demo.stage import Stage
 
 
@@ -24,7 +24,7 @@ def inject(stage: Stage, chance: random.Random) -> Injection:
             process.kill()
     shutil.rmtree(host.memory, ignore_errors=True)
     dead = tuple(victim.pid for victim in victims if victim.node == node)
-    return Injection(at, Place(node), lambda: stage.cluster.restart_node(node), dead)
+    return Injection(at, Place(node), lambda: stage.cluster.restart_node(node), dead=dead)
 
 
-FAULT = Simple("node-lost", Expected(frozenset({"node-lost"}), evicts=True, steps_lost=3), inject)
+FAULT = Simple("node-lost", Expected(frozenset({"node-lost"}), evicts=True, names=NODE), inject)

@@ -1,34 +1,42 @@
-"""A long first step, slow saves, and 200 steps of which half are under load: no incident, no page."""
+"""A long first step, slow saves, 200 quiet steps and 200 under load: no incident, no page."""
 
+import os
 import random
 import subprocess
 import sys
 import time
 
-from sentinel.demo.fault import Expected, Injection, Place, Simple
+from sentinel.demo.fault import NOBODY, Expected, Injection, Place, Simple
 from sentinel.demo.stage import Stage, wait
 
 STEPS = 200
-BURN = "import time; end = time.monotonic() + 600\nwhile time.monotonic() < end: pass"
+QUIET_S, LOADED_S = 180.0, 360.0
+"""Limits: with the slow saves between them."""
+BURN = f"import time; end = time.monotonic() + {LOADED_S}\nwhile time.monotonic() < end: pass"
 
 
 def inject(stage: Stage, _chance: random.Random) -> Injection:
-    """Let 200 steps pass, the second half beside a process that takes a whole core."""
+    """Let 200 steps pass, and as many again beside a busy process for every core of the machine."""
     at = time.time()
-    first = stage.steps()[-1]["step"]
-    wait("100 quiet steps", 120, lambda: stage.steps()[-1]["step"] >= first + STEPS // 2)
-    load = subprocess.Popen([sys.executable, "-c", BURN])
+    _pass(stage, "quiet steps", QUIET_S)
+    load = [subprocess.Popen([sys.executable, "-c", BURN]) for _ in range(os.cpu_count() or 1)]
     try:
-        wait("100 steps under load", 240, lambda: stage.steps()[-1]["step"] >= first + STEPS)
+        _pass(stage, "steps under load", LOADED_S)
     finally:
-        load.kill()
-        load.wait()
+        for process in load:
+            process.kill()
+            process.wait()
     return Injection(at, Place())
+
+
+def _pass(stage: Stage, what: str, within_s: float) -> None:
+    first = stage.steps()[-1]["step"]
+    wait(f"{STEPS} {what}", within_s, lambda: stage.steps()[-1]["step"] >= first + STEPS)
 
 
 FAULT = Simple(
     "none",
-    Expected(frozenset(), pages=(0, 0), steps_lost=0, within_s=10.0),
+    Expected(frozenset(), pages=(0, 0), names=NOBODY, steps_lost=0, within_s=10.0),
     inject,
     stage={"job": {"trainable": "sentinel.demo.slow:SlowTrainer"}},
 )

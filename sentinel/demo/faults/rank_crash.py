@@ -4,7 +4,7 @@ import random
 import signal
 import time
 
-from sentinel.demo.fault import Expected, Injection, Simple, kill, pick
+from sentinel.demo.fault import NODE, Expected, Injection, Simple, kill, pick
 from sentinel.demo.observe import repaired
 from sentinel.demo.stage import Stage
 
@@ -27,6 +27,8 @@ def fail_twice(stage: Stage, chance: random.Random) -> None:
         repaired(stage, generation)
 
 
-FAULT = Simple("rank-crash", Expected(frozenset({"rank-crash"})), inject)
-LOOP = Simple("crash-loop", Expected(frozenset({"crash-loop"}), evicts=True), inject, first=fail_twice)
+FAULT = Simple("rank-crash", Expected(frozenset({"rank-crash"}), in_place=True), inject)
+LOOP = Simple(
+    "crash-loop", Expected(frozenset({"crash-loop"}), evicts=True, names=NODE), inject, first=fail_twice
+)
 FAULTS = (FAULT, LOOP)

@@ -6,14 +6,16 @@ from pathlib import Path
 
 import httpx
 
-from sentinel.demo.fault import Expected, Injection, Place, Simple, completed, pick
+from sentinel.demo.fault import NODE, Expected, Injection, Place, Simple, completed, pick, ranks
 from sentinel.demo.raising import PLAN_FILE
+from sentinel.demo.recorded import lines, raised_on
 from sentinel.demo.stage import Stage
 
 AHEAD = 4
 """Steps until it raises: the plan must be there before every rank looks."""
-CODE = Expected(frozenset({"code-error"}), resumes=False)
-NODE = Expected(frozenset({"node-suspect"}), evicts=True)
+FOLLOWS_CODE = Expected(frozenset({"code-error"}), names=("rank",), resumes=False)
+# The counter-test: another node's rank changes places with the one that raised, and so loses its process.
+FOLLOWS_NODE = Expected(frozenset({"node-suspect"}), evicts=True, names=NODE, moved=1)
 
 
 def inject(stage: Stage, chance: random.Random) -> Injection:
@@ -25,14 +27,29 @@ def inject(stage: Stage, chance: random.Random) -> Injection:
     _write(stage.cluster.root / PLAN_FILE, plan)
     at = completed(stage, step - 1)
     truth = Place(victim.node) if follows_node else Place(rank=victim.rank)
-    expected = NODE if follows_node else CODE
-    return Injection(at, truth, expected=expected, halts=True, verify=lambda: _traceback(stage))
+    expected = FOLLOWS_NODE if follows_node else FOLLOWS_CODE
+
+    def verify() -> list[str]:
+        tried = [] if follows_node else _tried_elsewhere(stage, at, victim.rank)
+        return _traceback(stage) + tried
+
+    return Injection(at, truth, expected=expected, halts=True, verify=verify)
 
 
 def _write(path: Path, plan: dict[str, object]) -> None:
     draft = path.with_suffix(".new")
     draft.write_text(json.dumps(plan))
     draft.replace(path)
+
+
+def _tried_elsewhere(stage: Stage, at: float, rank: int) -> list[str]:
+    nodes = raised_on(lines(stage, at), rank)
+    return [] if len(set(nodes)) > 1 else [f"rank {rank} raised on {nodes}, never on another node"]
+
+
+def _several_nodes(stage: Stage) -> str:
+    alone = len({victim.node for victim in ranks(stage)}) < 2
+    return "to tell a node from the code needs ranks on two nodes" if alone else ""
 
 
 def _traceback(stage: Stage) -> list[str]:
@@ -44,5 +61,9 @@ def _traceback(stage: Stage) -> list[str]:
 
 
 FAULT = Simple(
-    "rank-exception", CODE, inject, stage={"job": {"trainable": "sentinel.demo.raising:RaisingTrainer"}}
+    "rank-exception",
+    FOLLOWS_CODE,
+    inject,
+    _several_nodes,
+    stage={"job": {"trainable": "sentinel.demo.raising:RaisingTrainer"}},
 )

@@ -5,6 +5,7 @@ import signal
 import time
 
 from sentinel.demo.fault import Expected, Injection, Simple, kill, pick
+from sentinel.demo.recorded import lines, no_stack
 from sentinel.demo.stage import Stage
 
 
@@ -13,7 +14,9 @@ def inject(stage: Stage, chance: random.Random) -> Injection:
     victim = pick(stage, chance)
     at = time.time()
     kill(victim, signal.SIGSTOP)
-    return Injection(at, victim.place, dead=(victim.pid,))
+    return Injection(
+        at, victim.place, dead=(victim.pid,), verify=lambda: no_stack(lines(stage, at), victim.pid)
+    )
 
 
-FAULT = Simple("rank-hang", Expected(frozenset({"rank-hang"})), inject)
+FAULT = Simple("rank-hang", Expected(frozenset({"rank-hang"}), in_place=True), inject)

@@ -4,7 +4,20 @@ import random
 import signal
 import time
 
-from sentinel.demo.fault import Expected, Injection, Place, Simple, Victim, edit_gpu, heal_gpus, kill, pick
+from sentinel.core.stragglers import MIN_PEERS
+from sentinel.demo.fault import (
+    NOBODY,
+    Expected,
+    Injection,
+    Place,
+    Simple,
+    Victim,
+    edit_gpu,
+    heal_gpus,
+    kill,
+    needs_ranks,
+    pick,
+)
 from sentinel.demo.stage import Stage, wait
 
 SPEED = 0.33
@@ -12,7 +25,7 @@ SLOW_STEPS = 9
 """Contention that passes: well under the 20 steps that make a straggler."""
 BURSTS, STOPPED_S, RUNNING_S = 6, 0.4, 0.2
 GOOD = Expected(frozenset({"straggler"}), evicts=True, steps_lost=0, within_s=120.0)
-PASSES = Expected(frozenset(), pages=(0, 0), steps_lost=0, within_s=120.0)
+PASSES = Expected(frozenset(), pages=(0, 0), names=NOBODY, steps_lost=0, within_s=120.0)
 
 
 def inject(stage: Stage, chance: random.Random) -> Injection:
@@ -47,4 +60,10 @@ def _stop_and_go(_stage: Stage, victim: Victim) -> Injection:
     return Injection(at, Place(), expected=PASSES)
 
 
-FAULT = Simple("straggler", GOOD, inject, stage={"step_seconds": 0.2})
+FAULT = Simple(
+    "straggler",
+    GOOD,
+    inject,
+    needs_ranks(MIN_PEERS, "to tell which rank is the odd one"),
+    stage={"step_seconds": 0.2},
+)

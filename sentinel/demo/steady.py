@@ -1,0 +1,63 @@
+"""`sentinel demo --steady`: a cluster that trains until Ctrl-C, and what a person can break in it."""
+
+import time
+from contextlib import suppress
+from typing import Any
+
+import psutil
+from rich.console import Console
+from rich.table import Table
+
+from sentinel.demo.fault import records
+from sentinel.demo.stage import FRESH_S, Stage, wait
+
+LOOK_EVERY_S = 2.0
+ROLES = ("runtime.watchdog", "runtime.controller", "runtime.ray_link", "runtime.agent", "runtime.prober")
+
+
+def keep_running(console: Console, options: dict[str, Any]) -> int:
+    """List every process and file, and list them anew whenever a process took another one's place."""
+    with Stage.start(**options) as stage:
+        stage.wait_for_training(FRESH_S)
+        wait("standbys", FRESH_S, stage.ready)
+        told: dict[int, str] = {}
+        while True:
+            present = _workers(stage)
+            if present and present != told and stage.ready():
+                told = present
+                _describe(console, stage, told)
+            time.sleep(LOOK_EVERY_S)
+
+
+def _workers(stage: Stage) -> dict[int, str]:
+    """Give the pid of each worker and its rank, as the controller seats them; empty while it is away."""
+    job = stage.job()
+    if job is None:
+        return {}
+    seats = {seat["worker"]: f"rank {seat['rank']}" for seat in job["seats"]}
+    return {record.pid: seats.get(record.worker, "standby") for record in records(stage)}
+
+
+def _describe(console: Console, stage: Stage, workers: dict[int, str]) -> None:
+    table = Table(title=f"{stage.url}/  (logbook: {stage.url}/logbook), at {time.strftime('%H:%M:%S')}")
+    for name in ("node", "pid", "role"):
+        table.add_column(name)
+    for host in stage.cluster.hosts:
+        for process in host.processes():
+            with suppress(psutil.NoSuchProcess):  # it ended meanwhile
+                role = workers.get(process.pid) or _role(" ".join(process.cmdline()))
+                table.add_row(host.name, str(process.pid), role)
+    console.print(table)
+    for host in stage.cluster.nodes:
+        console.print(f"{host.name}: simulated GPUs {host.device_file}, kernel log {host.kernel_log}")
+    console.print("break something; whoever takes its place is listed again. Ctrl-C ends it all")
+
+
+def _role(command: str) -> str:
+    for role in ROLES:
+        if role in command:
+            return role.removeprefix("runtime.")
+    for word, role in (("gcs_server", "Ray GCS"), ("raylet", "raylet")):
+        if word in command:
+            return role
+    return command[:60]
