@@ -16,7 +16,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from sentinel.adapters.transport import Reports, ensure_keys
+from sentinel.adapters.keys import ensure_keys
+from sentinel.adapters.transport import Reports
 from sentinel.model.report import Ack, Hello
 
 RANK = """

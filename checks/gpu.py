@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from sentinel.model.check import Check, GpuSample, Machine
+from sentinel.model.check import Check, GpuSample, Machine, series
 from sentinel.model.finding import Finding, Health
 
 HOT_C = 90
@@ -96,20 +96,21 @@ def metrics(samples: GpuSamples) -> dict[str, float]:
     gauges: dict[str, float] = {}
     present = {gpu.index: gpu.present for gpu in samples.gpus}
     for index in sorted(set(range(samples.expected or 0)) | set(present)):
-        gauges[f'gpu_present{{gpu="{index}"}}'] = float(present.get(index, False))
+        gauges[series("gpu_present", gpu=index)] = float(present.get(index, False))
     for gpu in samples.gpus:
-        gauges |= {f'{name}{{gpu="{gpu.index}"}}': float(value) for name, value in _values(gpu)}
+        gauges |= {series(name, gpu=gpu.index): float(value) for name, value in _values(gpu)}
     return gauges
 
 
-def _values(gpu: GpuSample) -> Iterable[tuple[str, int]]:
+def _values(gpu: GpuSample) -> Iterable[tuple[str, float]]:
+    busy = gpu.utilisation_percent
     values = (
         ("gpu_ecc_uncorrectable_errors", gpu.ecc_uncorrectable),
         ("gpu_ecc_corrected_errors", gpu.ecc_corrected),
         ("gpu_temperature_celsius", gpu.temperature_c),
         ("gpu_throttle_reasons", gpu.throttle_reasons),
         ("gpu_memory_used_bytes", gpu.memory_used_bytes),
-        ("gpu_utilisation_percent", gpu.utilisation_percent),
+        ("gpu_utilisation_ratio", None if busy is None else busy / 100),
     )
     return [(name, value) for name, value in values if value is not None]
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from sentinel.model.check import Check, Machine
 from sentinel.model.finding import Finding, Health
-from sentinel.model.report import RankBeat
+from sentinel.model.report import STOPPED, RankBeat
 
 STALE_S = 3.0
 """The beat thread runs several times a second; a pause this long is no scheduling delay."""
@@ -18,7 +18,7 @@ def measure(machine: Machine) -> Sequence[RankBeat]:
 def judge(beats: Sequence[RankBeat]) -> Iterator[Finding]:
     """One finding per rank that can't be going on."""
     for beat in beats:
-        if beat.state in "Tt":
+        if beat.state in STOPPED:
             yield _finding(beat, "rank-stopped", Health.CRITICAL, "is stopped (SIGSTOP or a debugger)")
         elif beat.beat_age_s > STALE_S:
             why = "sleeps in the kernel" if beat.state == "D" else "holds its interpreter"

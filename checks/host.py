@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sentinel.model.check import Check, Machine
+from sentinel.model.check import Check, Machine, series
 from sentinel.model.finding import Finding, Health
 
 DISK_FULL = 0.97
@@ -112,11 +112,11 @@ def metrics(sample: HostSample) -> dict[str, float]:
         "host_stuck_processes": float(sample.stuck),
     }
     if sample.cpu_pressure is not None:
-        gauges["host_cpu_pressure_percent"] = sample.cpu_pressure
+        gauges["host_cpu_pressure_ratio"] = sample.cpu_pressure / 100
     for disk in sample.disks:
         if not disk.error:
-            gauges[f'host_disk_free_bytes{{path="{disk.path}"}}'] = float(disk.free)
-            gauges[f'host_disk_size_bytes{{path="{disk.path}"}}'] = float(disk.total)
+            gauges[series("host_disk_free_bytes", path=disk.path)] = float(disk.free)
+            gauges[series("host_disk_size_bytes", path=disk.path)] = float(disk.total)
     return gauges
 
 

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from sentinel.checks import _nvlink5
-from sentinel.model.check import Check, Machine
+from sentinel.model.check import Check, Machine, series
 from sentinel.model.finding import Finding, Health
 
 LINE = re.compile(
@@ -161,18 +161,17 @@ def _judge_nvlink5(
 
 
 def counts(sample: XidSample) -> dict[str, int]:
-    """Events per code and GPU; codes in use are exported as zeros, others share one label."""
-    known = [xid for xid, entry in catalogue().items() if entry.in_use]
-    counted = {_series(xid, gpu): 0 for gpu in sample.gpus.values() for xid in known}
+    """Events per code and GPU, zeros included; codes that are not in use share one label."""
+    codes = [*(xid for xid, entry in catalogue().items() if entry.in_use), OTHER]
+    counted = {_series(code, gpu): 0 for gpu in (*sample.gpus.values(), OTHER) for code in codes}
     for event in sample.events:
-        series = _series(event.xid, sample.gpus.get(event.pci))
-        counted[series] = counted.get(series, 0) + 1
+        code = event.xid if event.xid in codes else OTHER
+        counted[_series(code, sample.gpus.get(event.pci, OTHER))] += 1
     return counted
 
 
-def _series(xid: int, gpu: int | None) -> str:
-    code = xid if xid in catalogue() else OTHER
-    return f'xid_events_total{{xid="{code}",gpu="{OTHER if gpu is None else gpu}"}}'
+def _series(code: object, gpu: object) -> str:
+    return series("xid_events_total", xid=code, gpu=gpu)
 
 
 CHECK = Check(

@@ -72,9 +72,15 @@ class TinyTrainable:
         """A checkpoint is one blocking move here, so it never fails quietly."""
         return SaveReport()
 
-    def latest(self, directory: os.PathLike[str]) -> tuple[int, Sequence[str]]:  # noqa: ARG002
-        """Load the peers' checkpoint."""
-        return workload.restore(self._tiny) - 1, ()
+    def latest(
+        self,
+        directory: os.PathLike[str],  # noqa: ARG002
+        above: int = -1,
+        since: int = -1,  # noqa: ARG002 - a new checkpoint replaces the one there is
+    ) -> tuple[int, Sequence[str]]:
+        """Load the peers' checkpoint, if it is newer."""
+        newer = workload.saved() > above
+        return workload.restore(self._tiny) - 1 if newer else -1, ()
 
     def skip(self, steps: Sequence[int]) -> None:
         """Nothing is ever skipped here."""

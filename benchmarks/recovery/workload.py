@@ -59,6 +59,12 @@ def save(tiny: Tiny, step: int) -> None:
     partial.replace(FOLDER / "checkpoint.pt")
 
 
+def saved() -> int:
+    """Give the checkpoint's step, -1 for none; its tensors are not read."""
+    path = FOLDER / "checkpoint.pt"
+    return int(torch.load(path, mmap=True)["step"]) if path.exists() else -1
+
+
 def restore(tiny: Tiny) -> int:
     """Load the checkpoint if there is one; returns the first step to train."""
     path = FOLDER / "checkpoint.pt"

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from sentinel import runbooks
 from sentinel.adapters.journal import Journal
-from sentinel.adapters.transport import Reports, ensure_keys
+from sentinel.adapters.keys import ensure_keys
+from sentinel.adapters.transport import Reports
 from sentinel.core.state import Rules
 from sentinel.core.watch import Watch
 from sentinel.model.action import Action, StartWorker

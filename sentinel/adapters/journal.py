@@ -4,7 +4,7 @@ import json
 import os
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -37,7 +37,8 @@ class Loaded(NamedTuple):
     snapshot: Plain | None
     snapshot_seq: int
     """0 without a snapshot."""
-    tail: Iterator[tuple[int, Fact, tuple[Action, ...]]]
+    tail: Iterator[Line]
+    """The lines after it, oldest first."""
 
 
 class Journal:
@@ -81,13 +82,20 @@ class Journal:
         return self.append_many([(fact, actions)], policy_hash, runbooks_hash)[0]
 
     def append_many(
-        self, batch: Sequence[tuple[Fact, Sequence[Action]]], policy_hash: str, runbooks_hash: str
+        self,
+        batch: Sequence[tuple[Fact, Sequence[Action]]],
+        policy_hash: str,
+        runbooks_hash: str,
+        contents: Mapping[str, Plain] | None = None,
     ) -> list[int]:
-        """Commit several lines at once, all or none; gives their sequence numbers in order."""
+        """Commit several lines at once, all or none; gives their sequence numbers in order.
+
+        `contents` says what the hashes stand for; it is written with the first line that they decided.
+        """
         rows = [_row(fact, tuple(actions)) for fact, actions in batch]
         seqs: list[int] = []
         with self._commit() as db:
-            by = self._decided_by_id(db, policy_hash, runbooks_hash)
+            by = self._decided_by_id(db, policy_hash, runbooks_hash, contents or {})
             for at, fact_text, actions_text in rows:
                 cursor = db.execute(_INSERT, (VERSION, at, by, fact_text, actions_text))
                 seqs.append(cursor.lastrowid or 0)
@@ -104,8 +112,15 @@ class Journal:
     def load(self) -> Loaded:
         """Give the newest snapshot and the lines after it, oldest first."""
         snapshot = self._snapshot(self.snapshot_seq)
-        lines = self.lines(after=self.snapshot_seq)
-        return Loaded(snapshot, self.snapshot_seq, ((line.seq, line.fact, line.actions) for line in lines))
+        return Loaded(snapshot, self.snapshot_seq, self.lines(after=self.snapshot_seq))
+
+    def content(self, rules_hash: str) -> Plain | None:
+        """Give what a line's hash stands for; None where an older release wrote the line."""
+        rows = self._query("SELECT content FROM rules WHERE hash = ?", (rules_hash,))
+        try:
+            return json.loads(rows[0][0]) if rows else None
+        except ValueError as error:
+            raise self._unreadable(f"rules {rules_hash}", error) from None
 
     def lines(self, *, after: int = 0, last: int | None = None) -> Iterator[Line]:
         """Read the lines `after < seq <= last`, as far as they are still there."""
@@ -168,8 +183,14 @@ class Journal:
             base, last = kept[0][0], max(last, kept[0][1])
         return base, last
 
-    def _decided_by_id(self, db: sqlite3.Connection, policy: str, runbooks: str) -> int:
+    def _decided_by_id(
+        self, db: sqlite3.Connection, policy: str, runbooks: str, contents: Mapping[str, Plain]
+    ) -> int:
         if (policy, runbooks) not in self._decided_by:
+            db.executemany(
+                "INSERT OR IGNORE INTO rules VALUES (?, ?)",
+                [(name, _text(plain)) for name, plain in contents.items()],
+            )
             db.execute(
                 "INSERT OR IGNORE INTO decided_by (policy, runbooks) VALUES (?, ?)", (policy, runbooks)
             )

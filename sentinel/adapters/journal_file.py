@@ -38,6 +38,8 @@ CREATE TABLE identity (id TEXT NOT NULL);
 INSERT INTO identity VALUES (lower(hex(randomblob(3))));
 COMMIT;
 """
+_RULES = "CREATE TABLE rules (hash TEXT PRIMARY KEY, content TEXT NOT NULL) WITHOUT ROWID"
+"""What the hashes in `decided_by` stand for, as JSON."""
 _PERMANENT = {
     sqlite3.SQLITE_CORRUPT,
     sqlite3.SQLITE_NOTADB,
@@ -128,8 +130,9 @@ def _prepare(db: sqlite3.Connection, path: Path, max_bytes: int | None) -> None:
         db.execute(f"PRAGMA max_page_count = {max(1, max_bytes // _PAGE_BYTES)}")
     if fresh:
         db.executescript(_TABLES.format(application_id=APPLICATION_ID, version=VERSION))
-    if not db.execute("SELECT count(*) FROM sqlite_master WHERE name = 'identity'").fetchone()[0]:
-        db.executescript(_IDENTITY)
+    for table, creation in (("identity", _IDENTITY), ("rules", _RULES)):  # older journals have neither
+        if not db.execute("SELECT count(*) FROM sqlite_master WHERE name = ?", (table,)).fetchone()[0]:
+            db.executescript(creation)
 
 
 def _check_version(db: sqlite3.Connection, path: Path) -> None:

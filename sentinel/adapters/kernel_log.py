@@ -21,7 +21,7 @@ repaired meanwhile is no news."""
 
 
 class Bookmark:
-    """How far a node's kernel log was read, kept in a file for the node's next agent."""
+    """How far a node's kernel log was read and told, kept in a file for the node's next agent."""
 
     def __init__(self, path: Path | None) -> None:
         """Keep it at `path`; None: nobody reads on."""
@@ -37,9 +37,9 @@ class Bookmark:
         return ()
 
     def keep(self, *place: int) -> None:
-        """Write down where the reader is, and now and then that it still is there."""
+        """Write down where the next reader begins, and now and then that this one still is there."""
         now = time.monotonic()
-        if self._path is None or (place == self._kept and now < self._touched + _TOUCH_EVERY):
+        if self._path is None or not place or (place == self._kept and now < self._touched + _TOUCH_EVERY):
             return
         self._kept, self._touched = place, now
         draft = self._path.with_suffix(".new")
@@ -49,19 +49,24 @@ class Bookmark:
 
 
 class FileFollower:
-    """The lines that a file gains after now, or after the bookmark; rotation and truncation repeat none."""
+    """The lines that a file gains after now, or after the bookmark; rotation and truncation repeat none.
+
+    The bookmark follows when the reader says that what was read is settled.
+    """
 
     def __init__(self, path: Path, bookmark: Path | None = None) -> None:
         self.error = ""
         """Why the log can't be read now; empty when it can."""
         self._path = path
         self._bookmark = Bookmark(bookmark)
+        self._settled: tuple[int, ...] = ()
+        """Where the next reader is to begin."""
         self._file = -1
         self._rest = b""
         self._open()
         if self._file >= 0:
             os.lseek(self._file, *self._start())
-            self._keep()
+            self.settle()
 
     def _start(self) -> tuple[int, int]:
         """Where to begin: at the end, or where the last reader was; a file that it never saw is all new."""
@@ -71,10 +76,14 @@ class FileFollower:
         same = (now.st_dev, now.st_ino) == (device, inode) and place <= now.st_size
         return (place if same else 0), os.SEEK_SET
 
-    def _keep(self) -> None:
-        """Half a line that was read is read again by the next reader."""
-        file, place = os.fstat(self._file), os.lseek(self._file, 0, os.SEEK_CUR) - len(self._rest)
-        self._bookmark.keep(file.st_dev, file.st_ino, place)
+    def settle(self) -> None:
+        """Let the next reader begin here: nothing that was read needs to be read again, but half a line."""
+        if self._file < 0:
+            return
+        with contextlib.suppress(OSError):  # `read` says so
+            file, place = os.fstat(self._file), os.lseek(self._file, 0, os.SEEK_CUR) - len(self._rest)
+            self._settled = (file.st_dev, file.st_ino, place)
+            self._bookmark.keep(*self._settled)
 
     def fileno(self) -> int:
         """No descriptor tells that a file grew: -1, poll by calling `read`."""
@@ -82,10 +91,12 @@ class FileFollower:
 
     def read(self) -> list[str]:
         """Every complete line since the last call."""
+        self._bookmark.keep(*self._settled)
         if self._file < 0:
             self._open()
             if self._file < 0:
                 return []
+            self.settle()
         try:
             replaced = self._was_replaced()  # asked first: what is written until then is in the old file
             lines = self._rest_of_file()
@@ -93,8 +104,6 @@ class FileFollower:
                 self.close()
                 self._open()
                 lines += self._rest_of_file() if self._file >= 0 else []
-            if self._file >= 0:
-                self._keep()
         except OSError as error:
             self.error = f"{self._path}: {error.strerror}"
             return []
@@ -135,7 +144,10 @@ class FileFollower:
 
 
 class KmsgFollower:
-    """The records that the kernel writes after now, or after the bookmark; a read gives one record."""
+    """The records that the kernel writes after now, or after the bookmark, each a line as `dmesg` prints it.
+
+    The kernel's own time at its front tells a record that is read again from another one with its words.
+    """
 
     def __init__(self, path: Path = Path("/dev/kmsg"), bookmark: Path | None = None) -> None:
         self.error = ""
@@ -144,6 +156,7 @@ class KmsgFollower:
         """Records that the kernel overwrote before they were read, by their sequence numbers."""
         self._bookmark = Bookmark(bookmark)
         self._sequence: int | None = None
+        self._settled: tuple[int, ...] = ()
         self._unread: list[str] = []
         self._file = -1
         try:
@@ -156,24 +169,28 @@ class KmsgFollower:
 
     def _since_bookmark(self) -> list[str]:
         """Read what the kernel still holds, to learn its newest number; give what nobody has read."""
-        found, boot = self._bookmark.found(), _boot()
+        found = self._bookmark.found()
         numbered = [(self._sequence or 0, text) for text in self._records()]
-        self._keep()
-        since = found[1] if len(found) == 2 and found[0] == boot else None
-        return [text for number, text in numbered if since is not None and number > since]
+        if len(found) != 2 or found[0] != _boot():
+            self.settle()
+            return []
+        self._settled = found
+        return [text for number, text in numbered if number > found[1]]
 
-    def _keep(self) -> None:
-        if self._sequence is not None:
-            self._bookmark.keep(_boot(), self._sequence)
+    def settle(self) -> None:
+        """Let the next reader begin here: no record that was read needs to be read again."""
+        if self._sequence is not None and not self._unread:
+            self._settled = (_boot(), self._sequence)
+            self._bookmark.keep(*self._settled)
 
     def fileno(self) -> int:
         """A descriptor that is readable when there are records, or -1."""
         return self._file
 
     def read(self) -> list[str]:
-        """The message of every record since the last call."""
+        """The line of every record since the last call."""
+        self._bookmark.keep(*self._settled)
         lines, self._unread = [*self._unread, *self._records()], []
-        self._keep()
         return lines
 
     def _records(self) -> Iterator[str]:
@@ -188,13 +205,14 @@ class KmsgFollower:
                     return
 
     def _message(self, record: bytes) -> str:
-        """Take `6,1234,5678,-;text` apart and keep count of what was skipped."""
+        """Make `6,1234,5678,-;text` the line `[    0.005678] text` and keep count of what was skipped."""
         head, _, text = record.partition(b";")
-        sequence = int(head.split(b",")[1])
+        sequence, microseconds = map(int, head.split(b",")[1:3])
         if self._sequence is not None:
             self.missed += sequence - self._sequence - 1
         self._sequence = sequence
-        return text.split(b"\n", 1)[0].decode(errors="replace")
+        said = text.split(b"\n", 1)[0].decode(errors="replace")
+        return f"[{microseconds / 1e6:12.6f}] {said}"
 
     def close(self) -> None:
         """Let go of the device."""
@@ -215,6 +233,9 @@ class NoKernelLog:
     def read(self) -> list[str]:
         """Nothing."""
         return []
+
+    def settle(self) -> None:
+        """Nothing was read."""
 
     def close(self) -> None:
         """Nothing to let go of."""

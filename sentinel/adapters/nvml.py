@@ -1,5 +1,6 @@
 """The GPUs of a node through NVIDIA's management library. Any call here may hang with a dead GPU."""
 
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -14,6 +15,8 @@ _LOST = {
     pynvml.NVML_ERROR_GPU_NOT_FOUND,
     pynvml.NVML_ERROR_NOT_FOUND,
 }
+_SAYS_NOTHING = {pynvml.NVML_ERROR_GPU_IS_LOST, pynvml.NVML_ERROR_UNINITIALIZED}
+"""Errors that are no answer to what was asked: a value that could not be had is not one that is missing."""
 
 
 class NvmlError(OSError):
@@ -21,45 +24,63 @@ class NvmlError(OSError):
 
 
 class NvmlGpus:
-    """Every GPU that was ever seen; handles are kept, so that a lost one is touched and reported."""
+    """Every GPU that was ever seen, and each by itself: a lost one is reported, and hides no other."""
 
     def __init__(self) -> None:
         self._handles: dict[int, Any] = {}
         self._names: dict[int, tuple[str, str]] = {}
-        self._opened = False
+        """(uuid, PCI address) by index; empty for a GPU that has not answered yet."""
+        self._started = False
 
     def sample(self) -> Sequence[GpuSample]:
-        """Touch every GPU. Raises NvmlError when the library can't be loaded or started."""
-        if not self._opened:
-            self._open()
+        """Touch every GPU. Raises NvmlError when the library can't be loaded, started or asked."""
+        self._enumerate()
         return [self._sample(index) for index in sorted(self._names)]
 
-    def _open(self) -> None:
+    def _enumerate(self) -> None:
+        """Count anew each time: it also tells that the library was shut down. A lost GPU counts, too."""
         try:
-            pynvml.nvmlInit()
+            if not self._started:
+                pynvml.nvmlInit()
+                self._started = True
             count = pynvml.nvmlDeviceGetCount()
         except pynvml.NVMLError as error:
+            self._stop()
             raise NvmlError(f"NVML: {error}") from None
-        for index in range(count):
-            self._names[index] = ("", "")
-            self._find(index)
-        self._opened = True
+        if count > len(self._names):  # more than ever: they are numbered anew
+            self._names = dict.fromkeys(range(count), ("", ""))
+            self._handles.clear()
+
+    def _stop(self) -> None:
+        """Let the next sample start the library again, and open each GPU again."""
+        self._handles.clear()
+        if self._started:
+            self._started = False
+            with contextlib.suppress(pynvml.NVMLError):
+                pynvml.nvmlShutdown()
 
     def _find(self, index: int) -> None:
-        handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+        """Open a GPU by its address, once that is known: the library numbers only those that it finds."""
+        _, pci = self._names[index]
+        handle = (
+            pynvml.nvmlDeviceGetHandleByPciBusId(pci) if pci else pynvml.nvmlDeviceGetHandleByIndex(index)
+        )
         uuid = _text(pynvml.nvmlDeviceGetUUID(handle))
-        pci = _text(pynvml.nvmlDeviceGetPciInfo(handle).busId)
-        self._handles[index], self._names[index] = handle, (uuid, pci)
+        self._names[index] = (uuid, _text(pynvml.nvmlDeviceGetPciInfo(handle).busId))
+        self._handles[index] = handle
 
     def _sample(self, index: int) -> GpuSample:
         try:
             if index not in self._handles:
                 self._find(index)
-            handle = self._handles[index]
-            memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
+            return self._measure(index, self._handles[index])
         except pynvml.NVMLError as error:
+            self._handles.pop(index, None)  # after a reset it is another one
             return self._silent(index, error)
+
+    def _measure(self, index: int, handle: Any) -> GpuSample:
         uuid, pci = self._names[index]
+        memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
         remapped = _optional(lambda: pynvml.nvmlDeviceGetRemappedRows(handle)) or (None,) * 4
         return GpuSample(
             index=index,
@@ -70,7 +91,6 @@ class NvmlGpus:
             ecc_corrected=_ecc(handle, pynvml.NVML_MEMORY_ERROR_TYPE_CORRECTED),
             remap_pending=None if remapped[2] is None else bool(remapped[2]),
             remap_failed=None if remapped[3] is None else bool(remapped[3]),
-            remapped_uncorrectable=remapped[1],
             temperature_c=_optional(
                 lambda: pynvml.nvmlDeviceGetTemperature(handle, pynvml.NVML_TEMPERATURE_GPU)
             ),
@@ -90,10 +110,12 @@ def _ecc(handle: Any, kind: int) -> int | None:
 
 
 def _optional(ask: Callable[[], T]) -> T | None:
-    """Give None for a value that this GPU or driver does not have."""
+    """Give None for a value that this GPU or driver does not have. Raises NVMLError when it is lost."""
     try:
         return ask()
-    except pynvml.NVMLError:
+    except pynvml.NVMLError as error:
+        if error.value in _SAYS_NOTHING:
+            raise
         return None
 
 

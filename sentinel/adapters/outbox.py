@@ -4,7 +4,8 @@ import asyncio
 import random
 import sqlite3
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from os import PathLike
 from typing import Any, TypeVar, assert_never
@@ -21,7 +22,7 @@ Delivered = Callable[[ActionId, bool, str, str], None]
 
 T = TypeVar("T")
 
-log = structlog.get_logger()
+log = structlog.get_logger(logger_name="outbox")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,12 @@ class Outbox:
         self._timing = timing or Timing()
         self._bells: list[asyncio.Event] = []
         self._complained: set[tuple[str, str]] = set()
+        self._busy: set[tuple[str, str]] = set()
+        """(channel, incident) of the calls that are under way."""
+        self._told: set[tuple[ActionId, str]] = set()
+        self._prepared = False
+        self.broken = False
+        """The file took no record lately, and what can't be recorded is not shown."""
 
     def enqueue(self, page: Page) -> bool:
         """Keep a page for delivery: one commit. False when it is there already. Raises OutboxError."""
@@ -63,9 +70,41 @@ class Outbox:
             added = self._rows.add(page, time.time())
         except sqlite3.Error as error:
             raise OutboxError(f"page {page.id} is not kept: {error}") from error
+        self._ring()
+        return added
+
+    def incidents(self) -> list[str]:
+        """Name the incidents that it tells of. Raises OutboxError."""
+        with _readable("incidents"):
+            return [name for name in self._rows.incidents() if name not in self._rows.elsewhere]
+
+    def unseen(self) -> list[str]:
+        """Name those of them that have a page which no channel has shown. Raises OutboxError."""
+        with _readable("incidents"):
+            return [name for name in self._rows.unseen() if name not in self._rows.elsewhere]
+
+    def is_busy(self, incident: str) -> bool:
+        """Say whether a call about it is under way, whose end nobody else would hear of."""
+        return any(name == incident for _, name in self._busy)
+
+    def give(self, incident: str, other: "Outbox") -> None:
+        """Let another outbox go on with an incident from where this one is. Raises OutboxError."""
+        with _readable(incident):
+            other._rows.replace(incident, self._rows.of(incident))
+        other.broken = False
+        other._rows.elsewhere.discard(incident)
+        self._rows.elsewhere.add(incident)
+        other._ring()
+
+    def forget(self, incident: str) -> None:
+        """Drop what was given away; it is another's now. Raises OutboxError."""
+        with _readable(incident):
+            self._rows.replace(incident, {})
+        self._rows.elsewhere.discard(incident)
+
+    def _ring(self) -> None:
         for bell in self._bells:
             bell.set()
-        return added
 
     def waiting(self, channel: str) -> int:
         """How many pages this channel has not shown."""
@@ -81,10 +120,7 @@ class Outbox:
 
     async def run(self, channels: Sequence[PageChannel]) -> None:
         """Deliver until cancelled. Order matters: the first is the primary, the next its fallback."""
-        names = [channel.name for channel in channels]
-        self._rows.adopt(names[0])
-        self._rows.prune(names[0], time.time() - self._timing.keep)
-        self._tell(names)
+        names, self._prepared = [channel.name for channel in channels], False
         self._bells = [asyncio.Event() for _ in channels]
         try:
             async with asyncio.TaskGroup() as group:
@@ -98,15 +134,26 @@ class Outbox:
         while True:
             bell.clear()
             try:
+                self._prepare(names)
                 work = self._due(names, position)
                 if work is not None:
                     await self._attempt(channel, work)
+                    self.broken = False
                 else:
                     await self._pause(bell, names)
                 self._tell(names)
             except sqlite3.Error as error:  # a full disk may get room again
+                self.broken = True
                 self._complain(channel.name, f"outbox: {error}")
                 await asyncio.sleep(self._timing.first_retry)
+
+    def _prepare(self, names: Sequence[str]) -> None:
+        """Once, before anything is shown, and after every start."""
+        if not self._prepared:
+            self._rows.adopt(names[0])
+            self._tell(names)
+            self._prepared = True
+            self._rows.prune(names[0], time.time() - self._timing.keep)
 
     def _due(self, names: Sequence[str], position: int) -> Work | None:
         now, name = time.time(), names[position]
@@ -129,7 +176,8 @@ class Outbox:
             return
 
     async def _attempt(self, channel: PageChannel, work: Work) -> None:
-        began = time.time()
+        began, call = time.time(), (channel.name, work.page.incident)
+        self._busy.add(call)
         try:
             async with asyncio.timeout(self._timing.call_deadline):  # wait_for of 3.11 can lose a cancel
                 await self._do(channel, work)
@@ -139,6 +187,8 @@ class Outbox:
             self._failed(channel.name, work, ChannelError("deadline passed", unsure=True), began)
         else:
             self._rows.worked(channel.name, work.page)
+        finally:
+            self._busy.discard(call)
 
     async def _do(self, channel: PageChannel, work: Work) -> None:
         match work.step:
@@ -159,18 +209,18 @@ class Outbox:
             found = await channel.find(work.page, work.since)
             if found is not None:
                 return found
-        ref = await self._send(channel, work, channel.open(_marked(channel, work)))
+        ref = await self._send(channel, work, lambda: channel.open(_marked(channel, work)))
         return ref, work.page.revision
 
     async def _detail(self, channel: PageChannel, work: Work) -> None:
         if work.unsure and channel.looks_up and await channel.find_detail(work.page, work.ref):
             return
-        await self._send(channel, work, channel.detail(_marked(channel, work), work.ref))
+        await self._send(channel, work, lambda: channel.detail(_marked(channel, work), work.ref))
 
-    async def _send(self, channel: PageChannel, work: Work, call: Coroutine[Any, Any, T]) -> T:
+    async def _send(self, channel: PageChannel, work: Work, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
         self._rows.sending(channel.name, work)
         try:
-            return await call
+            return await call()
         except ChannelError as error:
             if not error.unsure and not work.unsure:
                 self._rows.not_sent(channel.name, work)
@@ -197,11 +247,24 @@ class Outbox:
 
     def _tell(self, names: Sequence[str]) -> None:
         for action, place in self._rows.untold():
-            self._delivered(action, True, f"shown in {place}", place)
-            self._rows.told(action, "delivered")
+            self._tell_once(action, "delivered", f"shown in {place}", place)
         for action, why in self._rows.hopeless(names):
-            self._delivered(action, False, f"refused by every channel: {why}", "")
-            self._rows.told(action, "refused")
+            self._tell_once(action, "refused", f"refused by every channel: {why}", "")
+
+    def _tell_once(self, action: ActionId, what: str, detail: str, place: str) -> None:
+        """Once in this process, even while the disk does not take that it was told."""
+        if (action, what) not in self._told:
+            self._told.add((action, what))
+            self._delivered(action, what == "delivered", detail, place)
+        self._rows.told(action, what)
+
+
+@contextmanager
+def _readable(what: str) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise OutboxError(f"{what}: {error}") from error
 
 
 def _backoff(failures: int, timing: Timing) -> Seconds:

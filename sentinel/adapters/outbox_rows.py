@@ -2,16 +2,19 @@
 
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from os import PathLike
-from typing import Any
+from typing import Any, TypeAlias
 
-from sentinel.adapters.outbox_schema import DUE, PLACE, SCHEMA, SETTLE, VERSION
+from sentinel.adapters.outbox_schema import COLUMNS, DUE, PLACE, SCHEMA, SETTLE, VERSION
 from sentinel.model.action import Page
 from sentinel.model.ids import ActionId, Instant
 from sentinel.model.wire import from_plain, to_plain
+
+Moved: TypeAlias = Mapping[str, Sequence[tuple[Any, ...]]]
+"""Everything that an outbox knows of one incident, by table."""
 
 
 class OutboxError(Exception):
@@ -52,6 +55,8 @@ class Rows:
     """Typed access to the file. Each public method that writes is one commit. One thread."""
 
     def __init__(self, path: str | PathLike[str]) -> None:
+        self.elsewhere: set[str] = set()
+        """Incidents that another outbox tells of for now."""
         try:
             self._db = sqlite3.connect(path, timeout=5)
             self._db.execute("PRAGMA journal_mode=WAL")
@@ -86,7 +91,13 @@ class Rows:
         """Choose the oldest incident that this channel has something to do for, least failed first."""
         row = self._db.execute(
             DUE,
-            {"channel": channel, "healthy": json.dumps(list(healthy_before)), "first": first, "now": now},
+            {
+                "channel": channel,
+                "healthy": json.dumps(list(healthy_before)),
+                "first": first,
+                "now": now,
+                "elsewhere": json.dumps(list(self.elsewhere)),
+            },
         ).fetchone()
         return self._work(channel, row[0], first) if row else None
 
@@ -215,13 +226,15 @@ class Rows:
 
     def adopt(self, primary: str) -> None:
         """Spare a primary that is new here what was already shown elsewhere: no flood of old incidents."""
+        if self._db.execute("SELECT 1 FROM primaries WHERE channel = ?", (primary,)).fetchone():
+            return  # without a write, which a full disk would refuse
         with self._db:
-            if self._db.execute("INSERT OR IGNORE INTO primaries VALUES (?)", (primary,)).rowcount:
-                self._db.execute(
-                    "INSERT OR IGNORE INTO deliveries (channel, incident, revision, done)"
-                    " SELECT ?, incident, revision, 1 FROM pages WHERE place != ''",
-                    (primary,),
-                )
+            self._db.execute("INSERT INTO primaries VALUES (?)", (primary,))
+            self._db.execute(
+                "INSERT OR IGNORE INTO deliveries (channel, incident, revision, done)"
+                " SELECT ?, incident, revision, 1 FROM pages WHERE place != ''",
+                (primary,),
+            )
 
     def prune(self, channel: str, before: Instant) -> None:
         """Drop incidents resolved before this time that the channel has shown to the end."""
@@ -234,6 +247,39 @@ class Rows:
         with self._db:
             for table in ("pages", "messages", "deliveries"):
                 self._db.executemany(f"DELETE FROM {table} WHERE incident = ?", done)  # noqa: S608  fixed names
+
+    def incidents(self) -> list[str]:
+        """Name the incidents that there are pages of, oldest first."""
+        found = self._db.execute("SELECT incident FROM pages GROUP BY incident ORDER BY MIN(seq)")
+        return [incident for (incident,) in found]
+
+    def unseen(self) -> list[str]:
+        """Name the incidents with a page that no channel has shown, oldest first."""
+        found = self._db.execute(
+            "SELECT incident FROM pages WHERE place = '' GROUP BY incident ORDER BY MIN(seq)"
+        )
+        return [incident for (incident,) in found]
+
+    def of(self, incident: str) -> Moved:
+        """Give everything that is known of an incident."""
+        return {
+            table: self._db.execute(
+                f"SELECT {columns} FROM {table} WHERE incident = ?",  # noqa: S608  own names
+                (incident,),
+            ).fetchall()
+            for table, columns in COLUMNS.items()
+        }
+
+    def replace(self, incident: str, moved: Moved) -> None:
+        """Know of an incident what another outbox knew, and nothing else."""
+        with self._db:
+            for table, columns in COLUMNS.items():
+                self._db.execute(f"DELETE FROM {table} WHERE incident = ?", (incident,))  # noqa: S608  own names
+                marks = ", ".join("?" for _ in columns.split(","))
+                self._db.executemany(
+                    f"INSERT INTO {table} ({columns}) VALUES ({marks})",  # noqa: S608  own names
+                    moved.get(table, ()),
+                )
 
     def _message(self, channel: str, incident: str, **values: Any) -> None:
         self._db.execute(

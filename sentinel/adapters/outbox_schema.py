@@ -19,6 +19,13 @@ CREATE TABLE IF NOT EXISTS channels (
 CREATE TABLE IF NOT EXISTS primaries (channel TEXT PRIMARY KEY);
 """
 
+COLUMNS = {
+    "pages": "id, incident, revision, page, detailed, resolved, at, place, told",
+    "messages": "channel, incident, ref, revision, opening, failures, refused, not_before",
+    "deliveries": "channel, incident, revision, done",
+}
+"""What is known of an incident, and moves with it to another outbox."""
+
 # A page is due on a channel when the channel has not done it. A fallback takes only what nobody has shown
 # yet and every channel before it cannot show (:healthy are those that still might), and keeps a message
 # that it once opened from telling an old stage.
@@ -26,7 +33,8 @@ DUE = """
 SELECT p.incident FROM pages p
 LEFT JOIN deliveries d ON d.channel = :channel AND d.incident = p.incident AND d.revision = p.revision
 LEFT JOIN messages m ON m.channel = :channel AND m.incident = p.incident
-WHERE COALESCE(d.done, 0) = 0 AND COALESCE(m.not_before, 0) <= :now AND (:first
+WHERE COALESCE(d.done, 0) = 0 AND COALESCE(m.not_before, 0) <= :now
+    AND p.incident NOT IN (SELECT value FROM json_each(:elsewhere)) AND (:first
     OR (p.place = '' AND NOT EXISTS (SELECT 1 FROM json_each(:healthy) h LEFT JOIN messages r
         ON r.channel = h.value AND r.incident = p.incident WHERE COALESCE(r.refused, '') = ''))
     OR (m.ref != '' AND p.revision > m.revision))

@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -30,17 +31,26 @@ def find(address: str, port: int) -> int:
 def remember(path: Path, pid: int) -> None:
     """Write command line, environment and directory of the running GCS to a file of mode 0600.
 
-    The environment holds the cluster's token or the way to it, hence the mode.
+    The environment holds the cluster's token or the way to it, hence the mode. Raises GcsError.
     """
-    process = psutil.Process(pid)
+    try:
+        _write(path, _describe(psutil.Process(pid)))
+    except (psutil.Error, OSError) as error:  # another user's process; a full disk
+        raise GcsError(f"the GCS, pid {pid}, can't be remembered: {error}") from None
+
+
+def _describe(process: psutil.Process) -> dict[str, Any]:
     with process.oneshot():
         command, address = process.cmdline(), _option(process.cmdline(), "node-ip-address")
-        content = {
+        return {
             "address": f"{address}:{_option(command, 'gcs_server_port')}",
             "command": command,
             "environment": process.environ(),
             "directory": process.cwd(),
         }
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
     draft = path.with_suffix(".new")
     draft.unlink(missing_ok=True)
     with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:

@@ -6,13 +6,10 @@ import zmq
 import zmq.asyncio
 from zmq.auth.thread import ThreadAuthenticator
 
-from sentinel.adapters.keys import KeyFileError, Keys, ensure_keys
-from sentinel.adapters.uplink import Link, Uplink
+from sentinel.adapters.keys import Keys
 from sentinel.model.ids import NodeId
-from sentinel.model.report import Hello, Order, Report
-from sentinel.model.wire import WireError, from_plain, to_plain
-
-__all__ = ["KeyFileError", "Keys", "Link", "Reports", "Uplink", "ensure_keys"]
+from sentinel.model.report import Event, Hello, Order, Report, Unreadable
+from sentinel.model.wire import Plain, WireError, from_plain, to_plain
 
 _MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 
@@ -20,15 +17,15 @@ _MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 class Reports:
     """A ROUTER that believes only agents with the cluster's key. Use as an async context manager.
 
-    A message that does not parse is logged, counted in `refused` and left out; its sender keeps the events
-    in it, because nobody acknowledges them.
+    A message that does not parse is logged, counted in `refused` and left out. An event of a report that does
+    not is `Unreadable`: it can be acknowledged, and keeps nothing else from being heard.
     """
 
     def __init__(self, endpoint: str, keys: Keys) -> None:
         self.refused = 0
         self._endpoint = endpoint
         self._keys = keys
-        self._log = structlog.get_logger("reports")
+        self._log = structlog.get_logger(logger_name="reports")
         self._context = zmq.asyncio.Context(io_threads=1)
         self._authenticator = ThreadAuthenticator(self._context)
         self._socket = self._context.socket(zmq.ROUTER)
@@ -95,11 +92,32 @@ def _parse(node: NodeId, frames: list[bytes]) -> Hello | Report:
     if len(frames) != 2:
         raise WireError(f"expected 1 frame, got {len(frames) - 1}")
     try:
-        message: Hello | Report = from_plain(Hello | Report, msgpack.unpackb(frames[1]))
-    except WireError:
-        raise
+        plain = msgpack.unpackb(frames[1])
     except (ValueError, msgpack.UnpackException) as error:
         raise WireError(f"not msgpack: {error}") from None
+    try:
+        message: Hello | Report = from_plain(Hello | Report, plain)
+    except WireError:
+        message = from_plain(Hello | Report, _by_event(plain))
     if message.node != node:
         raise WireError(f"{type(message).__name__}.node: {message.node!r} is not the connection's {node!r}")
     return message
+
+
+def _by_event(plain: Plain) -> Plain:
+    """Read a report's events one by one; what is no report stays what it is."""
+    match plain:
+        case {"events": [*events]}:
+            return {**plain, "events": [_readable(event) for event in events]}
+    return plain
+
+
+def _readable(event: Plain) -> Plain:
+    """Put `Unreadable` in the place of an event that does not parse, under its number."""
+    match event:
+        case [int(number), told]:
+            try:
+                from_plain(Event, told)
+            except WireError as error:
+                return [number, to_plain(Unreadable(str(error)))]
+    return event

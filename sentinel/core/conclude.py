@@ -7,14 +7,12 @@ from sentinel.core.diagnose import UNKNOWN, diagnose
 from sentinel.core.evict import refuse_action
 from sentinel.core.predicates.crashes import UNEXPLAINED
 from sentinel.core.state import JobStage, Rules, State
+from sentinel.core.timers import EVIDENCE, Timer
 from sentinel.model.action import Action, Evict
 from sentinel.model.fact import Commanded, FindingReported, JobStalled, RankExited
 from sentinel.model.ids import NodeId
 from sentinel.model.incident import Diagnosis, Incident, Stage
 from sentinel.model.runbook import Remedy
-
-TIMERS = ("gather", "broken", "stacks")
-"""Deadlines until which an incident waits for more evidence."""
 
 
 def conclude(incident: Incident, state: State, rules: Rules, *, certain: bool = False) -> list[Action]:
@@ -39,22 +37,26 @@ def conclude(incident: Incident, state: State, rules: Rules, *, certain: bool = 
 
 
 def _count_no_longer(incident: Incident, state: State) -> None:
-    """Take failures whose cause is known out of those that may follow a rank."""
+    """Take failures out of a node's and a rank's account: their cause is known, or they passed."""
     job = state.job_of(incident)
+    if job is None:
+        return
     broke = {fact.generation for fact in incident.evidence if isinstance(fact, RankExited | JobStalled)}
-    if job is not None:
-        job.failed = [each for each in job.failed if each[3] not in broke]
+    for at, _, node, generation in job.failed:
+        if generation in broke and at in state.nodes[node].failures:
+            state.nodes[node].failures.remove(at)
+    job.failed = [each for each in job.failed if each[3] not in broke]
 
 
 def stop_timers(incident: Incident, state: State) -> None:
     """Wait no longer for evidence."""
-    for name in TIMERS:
-        state.deadlines.pop(f"{name}/{incident.id}", None)
+    for timer in EVIDENCE:
+        state.deadlines.pop(timer.of(incident.id), None)
 
 
 def waits(incident: Incident, state: State) -> bool:
     """Say whether the incident still waits for evidence."""
-    return any(f"{name}/{incident.id}" in state.deadlines for name in TIMERS)
+    return any(timer.of(incident.id) in state.deadlines for timer in EVIDENCE)
 
 
 def _with_ranks(found: Diagnosis, before: Diagnosis | None) -> Diagnosis:
@@ -78,17 +80,21 @@ def relapse(incident: Incident, state: State, rules: Rules) -> list[Action]:
         actions: list[Action] = [reform.refuse(incident, state, f"resume {job.id}", blocked)]
     else:
         last = incident.attempts == rules.policy.resume_attempts - 1
-        anew = range(len(job.seats)) if last else ()
-        actions = list(reform.resume(incident, job, state, rules, replace=anew))
+        ranks = [(worker.node, rank, worker.pid) for rank, worker in job.seated()] if last else []
+        stacks = [reform.take_stacks(incident.id, job, ranks, "-all")] if ranks else []
+        anew = [rank for _, rank, _ in ranks]
+        actions = [*stacks, *reform.resume(incident, job, state, rules, replace=anew)]
     return [*actions, *notify.page(incident, state, rules, actions)]
 
 
 def resolve(incident: Incident, state: State, rules: Rules) -> list[Action]:
     """End an incident, and with it whatever froze actions for its sake."""
+    if incident.diagnosis is None:
+        _count_no_longer(incident, state)  # it passed by itself
     incident.stage = Stage.RESOLVED
     incident.times["resolved"] = state.now
     stop_timers(incident, state)
-    state.deadlines.pop(f"again/{incident.id}", None)
+    state.deadlines.pop(Timer.AGAIN.of(incident.id), None)
     incidents.forget(state, rules)
     pages = notify.page(incident, state, rules) if incident.revision else ()
     return [*pages, *thaw(state, rules)]
@@ -129,7 +135,7 @@ def thaw(state: State, rules: Rules) -> list[Action]:
     reasons = (
         f"{incident.diagnosis.cause} ({incident.id})"
         for incident in state.open_incidents()
-        if incident.diagnosis and remedy.of(incident.diagnosis, rules) is Remedy.FREEZE
+        if incident.diagnosis and remedy.remedy_of(incident.diagnosis, rules) is Remedy.FREEZE
     )
     state.frozen = next(reasons, "")
     return [] if state.frozen else catch_up(state, rules)
@@ -146,14 +152,14 @@ def catch_up(state: State, rules: Rules) -> list[Action]:
         actions += [*done, *(notify.page(incident, state, rules, done) if done else ())]
     for job in state.jobs.values():
         if job.stage is JobStage.WAITING and not job.workers:
-            state.set_deadline(f"place/{job.id}", 0.0)  # it was submitted meanwhile
+            state.set_deadline(Timer.PLACE.of(job.id), 0.0)  # it was submitted meanwhile
         actions += reform.retry(state, job, rules)
     return [*actions, *leave_cordoned(state, rules)]
 
 
 def _evicts(incident: Incident, rules: Rules) -> bool:
     """Say whether its remedy empties nodes: that comes first, so that nobody is seated on them."""
-    return remedy.of(incident.diagnosis, rules) in (Remedy.EVICT, Remedy.DRAIN)
+    return remedy.remedy_of(incident.diagnosis, rules) in (Remedy.EVICT, Remedy.DRAIN)
 
 
 def leave_cordoned(state: State, rules: Rules) -> list[Action]:

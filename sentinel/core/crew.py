@@ -30,6 +30,8 @@ class Worker:
     """Where it computes; while it has no seat, where it warmed up; -1 if its node tells of no GPU."""
     rank: int = -1
     """Its seat; -1 while it has none."""
+    seated: int = 0
+    """Generation in which it got its seat."""
     since: Instant = 0.0
     spent: bool = False
     """Its own code raised: after a CUDA error a process never computes again."""
@@ -83,10 +85,11 @@ class Crew:
         if worker.stage is not WorkerStage.GONE:
             self.spent.add(worker.id)
 
-    def sit(self, worker: Worker, seat: Seat) -> None:
+    def sit(self, worker: Worker, seat: Seat, generation: int) -> None:
         """Make a worker a rank."""
         self._waits_no_more(worker)
         worker.stage, worker.gpu, worker.rank = WorkerStage.RANK, seat.gpu, seat.rank
+        worker.seated = generation
 
     def _waits_no_more(self, worker: Worker) -> None:
         pool = self.idle.get(worker.node, {})

@@ -1,10 +1,12 @@
 """The fold: one fact changes the state and gives the actions that follow from it."""
 
+from collections.abc import Mapping
 from typing import assert_never
 
 from sentinel.core import findings, harm, incidents, jobs, nodes, operate, outcomes, reform
-from sentinel.core.conclude import conclude, resolve_topic
+from sentinel.core.conclude import catch_up, conclude, resolve_topic
 from sentinel.core.state import Rules, State
+from sentinel.core.timers import Timer
 from sentinel.model.action import Action, Refusal
 from sentinel.model.fact import (
     Commanded,
@@ -15,6 +17,7 @@ from sentinel.model.fact import (
     GcsBack,
     GcsLost,
     JobAdvanced,
+    JobPaced,
     JobStalled,
     JobSubmitted,
     JobUnderway,
@@ -32,7 +35,7 @@ from sentinel.model.fact import (
     RankSlow,
     WorkerReady,
 )
-from sentinel.model.ids import IncidentId, JobId, NodeId
+from sentinel.model.ids import IncidentId, JobId, NodeId, Seconds
 
 
 def decide(state: State, fact: Fact, rules: Rules) -> tuple[Action, ...]:
@@ -78,6 +81,8 @@ def _react(
             return jobs.advanced(state, fact, rules)
         case JobUnderway():
             return jobs.underway(state, fact, rules)
+        case JobPaced():
+            return jobs.paced(state, fact)
         case RankSlow():
             return harm.slow(state, fact, rules)
         case JobSubmitted():
@@ -85,7 +90,7 @@ def _react(
         case GcsLost():
             return _own(state, "gcs-dead:", fact, rules)
         case GcsBack():
-            return resolve_topic(state, rules, "gcs-dead:")
+            return _gcs_back(state, rules)
         case JournalFailed():
             return _own(state, "journal-failed:", fact, rules)
         case JournalBack():
@@ -107,40 +112,50 @@ def _own(state: State, topic: str, fact: GcsLost | JournalFailed, rules: Rules) 
     return conclude(incidents.join(state, topic, fact), state, rules)
 
 
+def _gcs_back(state: State, rules: Rules) -> list[Action]:
+    """Ray can be asked again: what could not be done without it was no attempt."""
+    over = resolve_topic(state, rules, "gcs-dead:")
+    for incident in state.open_incidents():
+        incident.attempts = 0
+    return over + catch_up(state, rules)
+
+
 def _deadline(state: State, fact: DeadlinePassed, rules: Rules) -> list[Action]:
     state.deadlines.pop(fact.deadline, None)
-    kind, _, rest = fact.deadline.partition("/")
+    name, _, rest = fact.deadline.partition("/")
     first, _, second = rest.partition("/")
     incident, job = state.incidents.get(IncidentId(first)), state.jobs.get(JobId(first))
-    match kind:
-        case "gather" | "broken" | "stacks" if incident:
-            return harm.waited(incident, kind, state, rules)
-        case "reach":
+    match timer := Timer(name):
+        case Timer.GATHER | Timer.BROKEN | Timer.STACKS:
+            return harm.waited(incident, timer, state, rules) if incident else []
+        case Timer.REACH:
             return nodes.look_again(state, IncidentId(first), NodeId(second))
-        case "again":
+        case Timer.AGAIN:
             return outcomes.remedy_again(state, IncidentId(first), fact, rules)
-        case "evict":
+        case Timer.EVICT:
             return outcomes.evict_again(state, IncidentId(first), NodeId(second), rules)
-        case "stands":
+        case Timer.STANDS:
             return findings.stands(state, NodeId(first), second, rules)
-        case "trust":
+        case Timer.TRUST:
             return outcomes.trust_again(state, NodeId(first), rules)
-        case "place" if job:
-            return jobs.place(state, job, rules)
-        case "refill" if job:
-            return reform.retry(state, job, rules) or reform.refill(job, state, rules)
-        case "resume" if job and second == str(job.generation):
-            return outcomes.try_again(state, job, fact, rules)
-    return []
+        case Timer.PLACE:
+            return jobs.place(state, job, rules) if job else []
+        case Timer.REFILL:
+            return reform.look_after(state, job, rules) if job else []
+        case Timer.RESUME:
+            awaited = job is not None and second == str(job.generation)
+            return outcomes.try_again(state, job, fact, rules) if job and awaited else []
+        case _:
+            assert_never(timer)
 
 
 def _controller_started(state: State, rules: Rules) -> list[Action]:
     """What happened meanwhile is heard first: no deadline passes just because nobody was there to see."""
     policy = rules.policy
-    slack = {
-        "resume": policy.resume_timeout_s,
-        "broken": policy.grace_s + policy.broken_s,
-        "stands": policy.stands_s,
+    slack: Mapping[str, Seconds] = {
+        Timer.RESUME: policy.resume_timeout_s,
+        Timer.BROKEN: policy.grace_s + policy.broken_s,
+        Timer.STANDS: policy.stands_s,
     }
     for name, at in state.deadlines.items():
         least = slack.get(name.partition("/")[0], policy.gather_s)

@@ -2,7 +2,7 @@
 
 from sentinel.model.fact import Fact, FindingReported, NodeProbed, RankExited, RankRaised
 from sentinel.model.ids import Instant, NodeId
-from sentinel.model.report import Event, ExitSeen, FindingSeen, OrderDone, ProbedSeen, RaisedSeen
+from sentinel.model.report import Event, ExitSeen, FindingSeen, OrderDone, ProbedSeen, RaisedSeen, Unreadable
 
 
 def event_fact(event: Event, node: NodeId, now: Instant) -> Fact | None:
@@ -40,5 +40,5 @@ def event_fact(event: Event, node: NodeId, now: Instant) -> Fact | None:
             return FindingReported(now, node, finding)
         case ProbedSeen(reason=reason):
             return NodeProbed(now, node, reason)
-        case OrderDone():
+        case OrderDone() | Unreadable():
             return None

@@ -1,11 +1,13 @@
 """What a check's finding means: a cause at once, evidence for one, or the end of one."""
 
 import re
+from hashlib import sha256
 
 from sentinel.core import incidents, reform
 from sentinel.core.conclude import conclude, resolve_topic, withdraw
 from sentinel.core.incidents import explains
 from sentinel.core.state import Node, Rules, State
+from sentinel.core.timers import Timer
 from sentinel.model.action import Action
 from sentinel.model.fact import FindingReported
 from sentinel.model.finding import TRAINER, Finding, Health
@@ -14,6 +16,10 @@ from sentinel.model.incident import Incident, Stage
 from sentinel.model.runbook import Remedy
 
 RECENT_FINDINGS = 10
+RECENT_ALIKE = 3
+"""Of these alike: a storm of one Xid hides no other."""
+EVENTS_TOLD = 256
+"""More than a report holds: so many may be journalled and told again, for want of an acknowledgement."""
 APP_XID = Cause("gpu-app-xid")
 
 
@@ -25,15 +31,23 @@ def finding(state: State, fact: FindingReported, rules: Rules) -> list[Action]:
         return _cleared(state, node, fact, rules)
     if _known(node, found):
         return []
-    if not found.event:
+    if found.event:
+        node.told = [*node.told[1 - EVENTS_TOLD :], _mark(found)]
+    else:
         node.findings["|".join(found.key)] = found
-    node.recent = [*node.recent[1 - RECENT_FINDINGS :], fact]
+    node.recent = _recent(node, fact)
     if any(book.cause == APP_XID for book in rules.by_code.get(found.code, ())):
         _count_app_xid(node, fact, rules)
     if _can_wait(found, rules):
         state.deadlines.setdefault(_deadline(node, found), state.now + rules.policy.stands_s)
         return []
     return [] if found.health is Health.UNKNOWN else _weigh(state, node, fact, rules)
+
+
+def _recent(node: Node, fact: FindingReported) -> list[FindingReported]:
+    alike = [each for each in node.recent if each.finding.key == fact.finding.key]
+    old = alike[: max(0, len(alike) + 1 - RECENT_ALIKE)]
+    return [*[each for each in node.recent if each not in old][1 - RECENT_FINDINGS :], fact]
 
 
 def _can_wait(found: Finding, rules: Rules) -> bool:
@@ -43,7 +57,7 @@ def _can_wait(found: Finding, rules: Rules) -> bool:
 
 
 def _deadline(node: Node, found: Finding) -> str:
-    return f"stands/{node.id}/{'|'.join(found.key)}"
+    return Timer.STANDS.of(node.id, "|".join(found.key))
 
 
 def stands(state: State, name: NodeId, key: str, rules: Rules) -> list[Action]:
@@ -57,8 +71,14 @@ def stands(state: State, name: NodeId, key: str, rules: Rules) -> list[Action]:
 
 def _known(node: Node, found: Finding) -> bool:
     if found.event:
-        return any(fact.finding == found for fact in node.recent)
+        return _mark(found) in node.told
     return node.findings.get("|".join(found.key)) == found
+
+
+def _mark(found: Finding) -> str:
+    """Tell one event from another. A kernel line has its time in it, whatever the agent made of the rest."""
+    what = found.evidence.get("line") or (found.component, found.summary, sorted(found.evidence.items()))
+    return sha256(repr((found.check, found.code, what)).encode(errors="replace")).hexdigest()[:16]
 
 
 def _count_app_xid(node: Node, fact: FindingReported, rules: Rules) -> None:

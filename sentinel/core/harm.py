@@ -7,14 +7,13 @@ from sentinel.core.conclude import conclude, stop_timers, waits
 from sentinel.core.crew import WorkerStage
 from sentinel.core.progress import laggards
 from sentinel.core.state import Job, JobStage, Rules, State
-from sentinel.model.action import Action, CollectStacks, Probe, action_id
+from sentinel.core.timers import Timer
+from sentinel.model.action import Action, Probe, action_id
 from sentinel.model.fact import Fact, JobStalled, NodeProbed, RankExited, RankRaised, RankSlow
 from sentinel.model.ids import NodeId
 from sentinel.model.incident import Incident
 from sentinel.model.report import STOPPED_ITSELF
 
-STACKS_DEADLINE_S = 1.5
-"""py-spy needs 0.1 to 0.5 s a process on a busy machine; recovery does not wait longer."""
 MEMORY_S = 86400.0
 """A rank that is slow, or keeps failing, on two nodes within a day has work that makes it so."""
 RECENT_FAILURES = 20
@@ -44,7 +43,7 @@ def exited(state: State, fact: RankExited, rules: Rules) -> list[Action]:
     )  # its own record may be a generation old
     _count_failure(state, job, fact, worker.node, worker.rank)
     incident = _hurt(state, job, fact, worker.node, rules)
-    state.set_deadline(f"gather/{incident.id}", rules.policy.gather_s)
+    state.set_deadline(Timer.GATHER.of(incident.id), rules.policy.gather_s)
     return []
 
 
@@ -109,11 +108,11 @@ def raised(state: State, fact: RankRaised, rules: Rules) -> list[Action]:
     if job.pending != incident.id:
         job.pending = ""
     if fact.kind in ECHOES:
-        if f"gather/{incident.id}" not in state.deadlines:
-            state.deadlines.setdefault(f"broken/{incident.id}", state.now + rules.policy.broken_s)
+        if Timer.GATHER.of(incident.id) not in state.deadlines:
+            state.deadlines.setdefault(Timer.BROKEN.of(incident.id), state.now + rules.policy.broken_s)
         return []
-    if not waits(incident, state) or f"broken/{incident.id}" in state.deadlines:
-        state.set_deadline(f"gather/{incident.id}", rules.policy.gather_s)
+    if not waits(incident, state) or Timer.BROKEN.of(incident.id) in state.deadlines:
+        state.set_deadline(Timer.GATHER.of(incident.id), rules.policy.gather_s)
     return _probe(incident, worker.node, fact)
 
 
@@ -144,7 +143,7 @@ def probed(state: State, fact: NodeProbed, rules: Rules) -> list[Action]:
         fresh = {
             f.node for f in incident.evidence if isinstance(f, RankExited) and f.at >= _hurt_at(incident)
         }
-        if f"gather/{incident.id}" in state.deadlines and fresh <= done:
+        if Timer.GATHER.of(incident.id) in state.deadlines and fresh <= done:
             return conclude(incident, state, rules)
     return []
 
@@ -173,19 +172,18 @@ def stalled(state: State, fact: JobStalled, rules: Rules) -> list[Action]:
         _count_failure(state, job, fact, node, behind[node])
         incidents.recall(state, rules, incident, node, fact)
     if len(fact.beats) < job.world:
-        state.deadlines.setdefault(f"broken/{incident.id}", state.now + rules.policy.broken_s)
+        state.deadlines.setdefault(Timer.BROKEN.of(incident.id), state.now + rules.policy.broken_s)
         return conclude(incident, state, rules, certain=True)
-    state.set_deadline(f"stacks/{incident.id}", STACKS_DEADLINE_S)
+    state.set_deadline(Timer.STACKS.of(incident.id), reform.STACKS_DEADLINE_S)
     processes = tuple((n, beat.rank, beat.pid) for beat, n in zip(fact.beats, fact.nodes, strict=True))
-    name = action_id(incident.id, "stacks", job.id, job.generation)
-    return [CollectStacks(name, incident.id, processes, STACKS_DEADLINE_S)]
+    return [reform.take_stacks(incident.id, job, processes)]
 
 
-def waited(incident: Incident, timer: str, state: State, rules: Rules) -> list[Action]:
+def waited(incident: Incident, timer: Timer, state: State, rules: Rules) -> list[Action]:
     """The time to wait for evidence is over, unless a rank's node has fallen silent meanwhile."""
     job = state.job_of(incident)
-    if timer != "broken" and job is not None and _silent_seat(job, state):
-        state.deadlines.setdefault(f"broken/{incident.id}", state.now + rules.policy.broken_s)
+    if timer is not Timer.BROKEN and job is not None and _silent_seat(job, state):
+        state.deadlines.setdefault(Timer.BROKEN.of(incident.id), state.now + rules.policy.broken_s)
         return conclude(incident, state, rules, certain=True)
     return conclude(incident, state, rules)
 

@@ -25,6 +25,9 @@ RAISED_LIMIT = 32
 EVIDENCE_LIMIT = 200
 """More than this tells nobody anything new and would slow the fold."""
 
+SILENT_TOGETHER_S = 120.0
+"""Nodes that fall silent further apart have no common cause."""
+
 OWN_TOPIC = frozenset({Remedy.NONE, Remedy.FREEZE, Remedy.RESTART_AGENT, Remedy.RESTART_GCS})
 """Remedies that leave the job alone: such an incident must not absorb a later crash of the job."""
 
@@ -58,7 +61,8 @@ def find_silence(state: State) -> Incident | None:
     for incident in state.open_incidents():
         if incident.topic.startswith("agent-dead:"):
             continue  # that node is explained
-        if any(isinstance(fact, NodeSilent) for fact in incident.evidence):
+        fell = (fact.at for fact in incident.evidence if isinstance(fact, NodeSilent))
+        if max(fell, default=0.0) > state.now - SILENT_TOGETHER_S:
             return incident
     return None
 

@@ -1,14 +1,25 @@
 """A job's life: submitted, placed, its workers ready, on its way to a new step, advancing, stopped."""
 
-from sentinel.core import incidents, reform
+from dataclasses import replace
+
+from sentinel.core import incidents, nodes, reform
 from sentinel.core.conclude import conclude, leave_cordoned, resolve
 from sentinel.core.crew import Crew, WorkerStage
 from sentinel.core.evict import refuse_action, refuse_start
-from sentinel.core.remedy import of, on_cordoned
+from sentinel.core.remedy import on_cordoned, remedy_of
 from sentinel.core.seating import Cannot, Wait, seat
 from sentinel.core.state import Job, JobStage, Rules, State
+from sentinel.core.timers import OF_A_JOB, Timer
 from sentinel.model.action import Action
-from sentinel.model.fact import JobAdvanced, JobSubmitted, JobUnderway, RankRaised, WorkerReady
+from sentinel.model.fact import (
+    JobAdvanced,
+    JobPaced,
+    JobSubmitted,
+    JobUnderway,
+    NodeSilent,
+    RankRaised,
+    WorkerReady,
+)
 from sentinel.model.ids import Cause
 from sentinel.model.incident import Incident
 from sentinel.model.runbook import Remedy
@@ -32,7 +43,7 @@ def submitted(state: State, fact: JobSubmitted) -> list[Action]:
             wanted=fact.world,
             journal=fact.journal,
         )
-        state.set_deadline(f"place/{fact.job}", PLACE_S)
+        state.set_deadline(Timer.PLACE.of(fact.job), PLACE_S)
         return []
     job = state.jobs[fact.job]
     job.journal = job.journal or fact.journal
@@ -45,10 +56,11 @@ def _start_over(state: State, job: Job, fact: JobSubmitted) -> None:
     """Submit a job again whose workers have all left; numbers go on, so that nothing old passes for new."""
     job.stage, job.pending, job.seats, job.high_step, job.avoid = JobStage.WAITING, "", [], -1, []
     job.crew = Crew()
-    job.world = job.wanted = fact.world
+    job.world, job.wanted, job.median_step_s = fact.world, fact.world, 0.0
     job.min_world, job.standbys, job.trainable = fact.min_world, fact.standbys, fact.trainable
-    state.deadlines = {name: at for name, at in state.deadlines.items() if name.split("/")[1] != job.id}
-    state.set_deadline(f"place/{job.id}", PLACE_S)
+    mine = {name for name in state.deadlines if name.split("/")[:2] in [[each, job.id] for each in OF_A_JOB]}
+    state.deadlines = {name: at for name, at in state.deadlines.items() if name not in mine}
+    state.set_deadline(Timer.PLACE.of(job.id), PLACE_S)
 
 
 def place(state: State, job: Job, rules: Rules) -> list[Action]:
@@ -83,7 +95,12 @@ def needs(state: State, job: Job, rules: Rules) -> str:
 def worker_ready(state: State, fact: WorkerReady, rules: Rules) -> list[Action]:
     """A worker is warm."""
     job, worker = state.worker(fact.job, fact.worker)
-    if job is None or worker is None or worker.stage is not WorkerStage.STARTING:
+    if job is None or worker is None:
+        return []
+    if worker.stage is WorkerStage.GONE and not worker.pid:
+        worker.pid = fact.pid  # it was told to stop before it was there
+        return [reform.end(job, state, worker)]
+    if worker.stage is not WorkerStage.STARTING:
         return []
     worker.stage, worker.pid = WorkerStage.STANDBY, fact.pid
     state.nodes[worker.node].misstarts = 0
@@ -99,7 +116,7 @@ def advanced(state: State, fact: JobAdvanced, rules: Rules) -> list[Action]:
     if job is None or fact.generation != job.generation or job.stage is JobStage.STOPPED:
         return []
     job.high_step = max(job.high_step, fact.step)
-    if any(worker.rank >= 0 for worker in job.crew.gone.values()) or _left(job, state):
+    if any(worker.rank >= 0 for worker in job.crew.gone.values()) or _raised_here(job, state):
         return []  # completed before a rank was lost, and only heard of after it
     state.deadlines.pop(job.deadline(), None)
     job.stage = JobStage.RUNNING
@@ -124,14 +141,21 @@ def underway(state: State, fact: JobUnderway, rules: Rules) -> list[Action]:
     return []
 
 
+def paced(state: State, fact: JobPaced) -> list[Action]:
+    """Remember how long a step takes, for a controller that has seen none yet."""
+    if fact.job in state.jobs:
+        state.jobs[fact.job].median_step_s = fact.median_step_s
+    return []
+
+
 def stopped_by_hand(job: Job, state: State, rules: Rules) -> list[Action]:
     """Nobody wants the job any more: what hurt it and nothing else is over."""
     hurt = [i for i in state.open_incidents() if i.job == job.id and not _waits_for_a_node(i, state)]
-    jobs_own = [incident for incident in hurt if of(incident.diagnosis, rules) not in CONTROL]
+    jobs_own = [incident for incident in hurt if remedy_of(incident.diagnosis, rules) not in CONTROL]
     return [action for incident in jobs_own for action in resolve(incident, state, rules)]
 
 
-def _left(job: Job, state: State) -> bool:
+def _raised_here(job: Job, state: State) -> bool:
     """Say whether a rank's training raised in this generation: it is not in the gang any more."""
     known = incidents.find(state, incidents.job_topic(job.id))
     raised = (f for f in known.evidence if isinstance(f, RankRaised)) if known else ()
@@ -142,7 +166,7 @@ def _after_step(incident: Incident, job: Job, fact: JobAdvanced, state: State, r
     """End an incident by a new step, unless the step is only its experiment or tells who is cut off."""
     if _waits_for_a_node(incident, state):
         return conclude(incident, state, rules, certain=True)
-    if of(incident.diagnosis, rules) in CONTROL:
+    if remedy_of(incident.diagnosis, rules) in CONTROL:
         return []
     actions: list[Action] = []
     if incident.diagnosis is not None and incident.diagnosis.cause in TRIED:
@@ -150,7 +174,19 @@ def _after_step(incident: Incident, job: Job, fact: JobAdvanced, state: State, r
         if job.stage is not JobStage.RUNNING:
             return actions
     incident.times.setdefault("new_step", fact.at)
-    return actions + resolve(incident, state, rules)
+    return [*actions, *resolve(incident, state, rules), *_still_silent(incident, fact, state)]
+
+
+def _still_silent(incident: Incident, fact: JobAdvanced, state: State) -> list[Action]:
+    """The job does without them, and still nobody knows why they are silent: an incident of their own."""
+    actions: list[Action] = []
+    accused = {suspect.node for suspect in incident.diagnosis.suspects} if incident.diagnosis else set()
+    for silence in [each for each in incident.evidence if isinstance(each, NodeSilent)]:
+        node = state.nodes[silence.node]
+        if node.silent and node.cordon is None and node.id not in accused:
+            node.silent = False
+            actions += nodes.silent(state, replace(silence, at=fact.at))
+    return actions
 
 
 def _waits_for_a_node(incident: Incident, state: State) -> bool:

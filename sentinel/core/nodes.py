@@ -5,8 +5,9 @@ from sentinel.core.conclude import acted_on, conclude, resolve
 from sentinel.core.crew import Crew
 from sentinel.core.diagnose import UNKNOWN
 from sentinel.core.reform import retry, sweep
-from sentinel.core.remedy import broken, of
+from sentinel.core.remedy import broken, remedy_of
 from sentinel.core.state import JobStage, Node, Rules, State
+from sentinel.core.timers import Timer
 from sentinel.model.action import Action, Reach, action_id
 from sentinel.model.fact import FindingReported, NodeHeard, NodeJoined, NodeLeft, NodeReached, NodeSilent
 from sentinel.model.ids import IncidentId, NodeId
@@ -25,11 +26,23 @@ UNHEARD_S = 120.0
 def joined(state: State, fact: NodeJoined, rules: Rules) -> list[Action]:
     """An agent introduced itself."""
     node = state.nodes.setdefault(fact.node, Node(fact.node))
+    if _kernel(node.boot) != _kernel(fact.boot):
+        node.findings.clear()
+        node.recent.clear()
+        node.told.clear()
     node.address, node.port, node.gpus, node.boot = fact.address, fact.port, fact.gpus, fact.boot
     node.left, node.misstarts = False, 0
     for job in state.jobs.values():
         job.crew.complete.discard(node.id)  # it may have more GPUs now
     return heard(state, fact, rules)
+
+
+def _kernel(boot: str) -> str:
+    """Return the kernel's part of a boot id: with another kernel the checks say again what still holds.
+
+    An agent that was only restarted knows what it told, and clears that itself.
+    """
+    return boot.rpartition("-")[0]
 
 
 def left(state: State, fact: NodeLeft, rules: Rules) -> list[Action]:
@@ -51,7 +64,7 @@ def left(state: State, fact: NodeLeft, rules: Rules) -> list[Action]:
         return []
     cordoned = {each.cordon.by for each in state.nodes.values() if each.cordon}
     over = [i for i in state.open_incidents() if i.id not in cordoned and _seen_on_nodes(i)]
-    over.sort(key=lambda incident: of(incident.diagnosis, rules) is Remedy.FREEZE)
+    over.sort(key=lambda incident: remedy_of(incident.diagnosis, rules) is Remedy.FREEZE)
     return [action for incident in over for action in resolve(incident, state, rules)]
 
 
@@ -72,9 +85,9 @@ def heard(state: State, fact: NodeHeard | NodeJoined, rules: Rules) -> list[Acti
             actions += _silence_over(incident, state, rules)
     for job in state.jobs.values():
         actions += retry(state, job, rules) if job.generation else []
-        name = "refill" if job.workers else "place"
+        timer = Timer.REFILL if job.workers else Timer.PLACE
         if job.stage is not JobStage.STOPPED:
-            state.set_deadline(f"{name}/{job.id}", PLACE_S)
+            state.set_deadline(timer.of(job.id), PLACE_S)
     return actions
 
 
@@ -92,7 +105,7 @@ def _still(names: set[NodeId], state: State) -> bool:
 
 def _only_silence(incident: Incident, state: State, rules: Rules) -> bool:
     """Say whether nothing but silence was seen, and no eviction came of it; one may have been refused."""
-    if of(incident.diagnosis, rules) in (Remedy.FREEZE, Remedy.RESTART_AGENT):
+    if remedy_of(incident.diagnosis, rules) in (Remedy.FREEZE, Remedy.RESTART_AGENT):
         return True
     unknown = incident.diagnosis is None or incident.diagnosis.cause == UNKNOWN
     return (unknown or not acted_on(incident, state)) and all(
@@ -133,9 +146,9 @@ def reached(state: State, fact: NodeReached, rules: Rules) -> list[Action]:
     if incident.diagnosis is None and state.now > incident.opened + UNHEARD_S:
         actions += conclude(incident, state, rules)  # nobody may know of it: its ranks may be the whole job
     explained = incident.diagnosis is not None and incident.diagnosis.cause != UNKNOWN
-    if node.cordon is None and (not explained or of(incident.diagnosis, rules) is Remedy.FREEZE):
+    if node.cordon is None and (not explained or remedy_of(incident.diagnosis, rules) is Remedy.FREEZE):
         looks = sum(isinstance(action, Reach) for action in incident.actions)
-        name = f"reach/{incident.id}/{fact.node}"
+        name = Timer.REACH.of(incident.id, fact.node)
         state.set_deadline(name, min(LOOK_AT_MOST_S, LOOK_AGAIN_S * max(1, looks)))
     return actions
 

@@ -35,7 +35,8 @@ def page(incident: Incident, state: State, rules: Rules, fresh: Sequence[Action]
     incident.revision += 1
     number = incident.revision
     book = rules.runbooks.get(diagnosis.cause)
-    title = f"{book.title if book else diagnosis.cause}{_where(diagnosis)}"
+    where = places(diagnosis)
+    title = f"{book.title if book else diagnosis.cause}{where and f': {where}'}"
     body = "\n".join(_body(incident, diagnosis, fresh))
     name = action_id(incident.id, "page", "on-call", number)
     return (Page(name, incident.id, number, title, body, incident.stage.value, _thread(incident)),)
@@ -44,8 +45,8 @@ def page(incident: Incident, state: State, rules: Rules, fresh: Sequence[Action]
 def _wakes(incident: Incident, state: State, rules: Rules) -> bool:
     assert incident.diagnosis is not None
     book = rules.runbooks.get(incident.diagnosis.cause)
-    names = {incident.diagnosis.cause, *(s.node for s in incident.diagnosis.suspects if s.node)}
-    if any(state.silences.get(name, 0.0) > state.now for name in names):
+    nodes = {s.node for s in incident.diagnosis.suspects if s.node}
+    if _silenced(state, incident.diagnosis.cause) or (nodes and all(_silenced(state, n) for n in nodes)):
         return False
     if book is None or book.page is PageWhen.AT_ONCE:
         return True
@@ -53,16 +54,20 @@ def _wakes(incident: Incident, state: State, rules: Rules) -> bool:
     return book.page is PageWhen.IF_REMEDY_FAILS and failed
 
 
+def _silenced(state: State, name: str) -> bool:
+    return state.silences.get(name, 0.0) > state.now
+
+
 def _failed(fact: Fact) -> bool:
     return isinstance(fact, DeadlinePassed) or (isinstance(fact, Outcome) and not fact.ok)
 
 
-def _where(diagnosis: Diagnosis) -> str:
-    places = sorted({place(suspect) for suspect in diagnosis.suspects} - {""})
-    return f": {', '.join(places)}" if places else ""
+def places(diagnosis: Diagnosis) -> str:
+    """Say where the suspects are, each place once."""
+    return ", ".join(sorted({whereabouts(suspect) for suspect in diagnosis.suspects} - {""}))
 
 
-def place(suspect: Suspect) -> str:
+def whereabouts(suspect: Suspect) -> str:
     """Say where a suspect is: `node-7 gpu-3 (rank 29)`."""
     words = [str(suspect.node)] if suspect.node else []
     words += [f"gpu-{suspect.gpu}"] if suspect.gpu is not None else []
@@ -106,9 +111,13 @@ def _thread(incident: Incident) -> str:
     if incident.revision == 1:
         raised = [f for f in incident.evidence if isinstance(f, RankRaised) and f.kind == "user"]
         lines = raised[-1].traceback.splitlines() if raised else []
-        return "\n".join(lines[-TRACEBACK_LINES:])[:THREAD_LIMIT]
+        return _cut("\n".join(lines[-TRACEBACK_LINES:]))
     stacks = {action.id for action in incident.actions if isinstance(action, CollectStacks)}
     newest = incident.evidence[-1] if incident.evidence else None
     if isinstance(newest, Outcome) and newest.action in stacks:
-        return "\n\n".join(newest.data)[:THREAD_LIMIT]
+        return _cut("\n\n".join(newest.data))
     return ""
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= THREAD_LIMIT else f"{text[:THREAD_LIMIT]}\n… the whole is in the logbook"

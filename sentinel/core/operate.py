@@ -113,6 +113,8 @@ def _undrain(state: State, fact: Commanded, rules: Rules) -> list[Action]:
         return []
     node.failures.clear()
     node.app_xids.clear()
+    node.recent.clear()
+    node.told.clear()
     node.misstarts = 0
     for job in state.jobs.values():
         job.slow = [each for each in job.slow if each[2] != node.id]
@@ -125,5 +127,5 @@ def _undrain(state: State, fact: Commanded, rules: Rules) -> list[Action]:
         incidents.add(incident, fact)
     actions: list[Action] = [Readmit(action_id(by, "readmit", node.id, int(fact.at * 1000)), by, node.id)]
     for job in state.jobs.values():
-        actions += reform.retry(state, job, rules) or reform.refill(job, state, rules)
+        actions += reform.look_after(state, job, rules)
     return actions

@@ -4,9 +4,10 @@ from sentinel.core import incidents, notify, reform
 from sentinel.core.conclude import conclude, relapse, resolve, waits
 from sentinel.core.crew import WorkerStage
 from sentinel.core.evict import refuse_action
-from sentinel.core.remedy import of, restarts
+from sentinel.core.remedy import remedy_of, restarts
 from sentinel.core.seating import START_ATTEMPTS
 from sentinel.core.state import Job, JobStage, Rules, State
+from sentinel.core.timers import Timer
 from sentinel.model.action import Action, Evict, action_id
 from sentinel.model.fact import DeadlinePassed, Fact, Outcome
 from sentinel.model.ids import IncidentId, JobId, NodeId, WorkerId
@@ -43,7 +44,7 @@ def outcome(state: State, fact: Outcome, rules: Rules) -> list[Action]:
             incident.times.setdefault("paged", fact.at)
         case "evict":
             return _evicted(state, fact, incident, NodeId(target), rules)
-        case "stacks" if f"stacks/{incident.id}" in state.deadlines:
+        case "stacks" if Timer.STACKS.of(incident.id) in state.deadlines:
             return conclude(incident, state, rules)
         case "restart-agent" | "restart-gcs" if not fact.ok:
             return list(notify.page(incident, state, rules))
@@ -52,7 +53,7 @@ def outcome(state: State, fact: Outcome, rules: Rules) -> list[Action]:
 
 def _evicted(state: State, fact: Outcome, incident: Incident, node: NodeId, rules: Rules) -> list[Action]:
     if not fact.ok:
-        state.set_deadline(f"evict/{incident.id}/{node}", RETRY_S)
+        state.set_deadline(Timer.EVICT.of(incident.id, node), RETRY_S)
         return list(notify.page(incident, state, rules))
     incident.times.setdefault("evicted", fact.at)
     job = state.job_of(incident)
@@ -68,7 +69,7 @@ def evict_again(state: State, name: IncidentId, node: NodeId, rules: Rules) -> l
     if incident is None or known is None or known.cordon is None or known.cordon.by != name:
         return []
     if refuse_action(state, rules):
-        state.set_deadline(f"evict/{name}/{node}", RETRY_S)
+        state.set_deadline(Timer.EVICT.of(name, node), RETRY_S)
         return []
     tried = sum(isinstance(action, Evict) and action.node == node for action in incident.actions)
     if tried >= rules.policy.resume_attempts:
@@ -80,21 +81,25 @@ def evict_again(state: State, name: IncidentId, node: NodeId, rules: Rules) -> l
 def _start_failed(
     state: State, fact: Outcome, worker: WorkerId, rules: Rules, action: Action | None
 ) -> list[Action]:
-    """A node where workers do not start is left alone after a few; whoever waits is seated elsewhere."""
+    """A node where workers do not start is left alone after a few; whoever waits is seated elsewhere.
+
+    One that starts all the same, only late, is stopped: nobody expects it any more.
+    """
+    actions: list[Action] = []
     jobs = [job for job in state.jobs.values() if job.id == getattr(action, "job", job.id)]
     for job in jobs:
         failed = job.workers.get(worker)
         if failed is None or failed.stage is not WorkerStage.STARTING:
             continue
-        job.crew.dismiss(failed, state.now)
+        actions += reform.retire(incident_of(fact.action), job, state, [failed])
         node = state.nodes[failed.node]
         node.misstarts += 1
         if node.misstarts >= START_ATTEMPTS:
-            state.set_deadline(f"trust/{node.id}", TRUST_S)
-        state.set_deadline(f"refill/{job.id}", RETRY_S)
+            state.set_deadline(Timer.TRUST.of(node.id), TRUST_S)
+        state.set_deadline(Timer.REFILL.of(job.id), RETRY_S)
         if node.misstarts == START_ATTEMPTS and job.stage is not JobStage.RUNNING:
-            return _tell(state, job, fact, rules)
-    return []
+            return actions + _tell(state, job, fact, rules)
+    return actions
 
 
 def trust_again(state: State, name: NodeId, rules: Rules) -> list[Action]:
@@ -103,11 +108,7 @@ def trust_again(state: State, name: NodeId, rules: Rules) -> list[Action]:
     if node is None or node.misstarts < START_ATTEMPTS:
         return []
     node.misstarts = START_ATTEMPTS - 1
-    return [
-        action
-        for job in state.jobs.values()
-        for action in reform.retry(state, job, rules) or reform.refill(job, state, rules)
-    ]
+    return [action for job in state.jobs.values() for action in reform.look_after(state, job, rules)]
 
 
 def _tell(state: State, job: Job, fact: Fact, rules: Rules) -> list[Action]:
@@ -132,7 +133,10 @@ def _resumed(state: State, fact: Outcome, name: JobId, rules: Rules) -> list[Act
         return _take_over(state, job, int(overtaken.split()[1]), rules)
     state.set_deadline(job.deadline(), rules.policy.broken_s)  # whoever is gone is reported first
     stuck = [w for w in job.workers.values() if f"stuck {w.id}" in fact.data]
-    return reform.retire(incident_of(fact.action), job, state, stuck)
+    by = incident_of(fact.action)
+    places = [(worker.node, worker.rank, worker.pid) for worker in stuck]
+    stacks = [reform.take_stacks(by, job, places, "-stuck")] if stuck else []
+    return [*stacks, *reform.retire(by, job, state, stuck)]
 
 
 def _take_over(state: State, job: Job, newest: int, rules: Rules) -> list[Action]:
@@ -163,7 +167,7 @@ def remedy_again(state: State, name: IncidentId, fact: DeadlinePassed, rules: Ru
     incident = state.incidents.get(name)
     if incident is None or incident.stage is Stage.RESOLVED:
         return []
-    if of(incident.diagnosis, rules) not in (Remedy.RESTART_AGENT, Remedy.RESTART_GCS):
+    if remedy_of(incident.diagnosis, rules) not in (Remedy.RESTART_AGENT, Remedy.RESTART_GCS):
         return []
     incidents.add(incident, fact)
     if restarts(incident) >= rules.policy.resume_attempts:

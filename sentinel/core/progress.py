@@ -3,10 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sentinel.model.report import RankBeat
-
-STOPPED_STATES = frozenset("TtXZ")
-"""Process states in which nothing runs: stopped, traced, gone, zombie."""
+from sentinel.model.report import NOT_RUNNING, RankBeat
 
 BEAT_STALE_S = 1.0
 """The beat thread runs every 0.2 s; five missed beats are no scheduling hiccup."""
@@ -30,7 +27,7 @@ def laggards(beats: Sequence[RankBeat], world: int) -> Laggards:
     missing = tuple(sorted(set(range(world)) - {beat.rank for beat in beats}))
     if missing:
         return Laggards(missing, f"rank {_list(missing)} reports nothing", 0.6)
-    stopped = [beat for beat in beats if beat.state in STOPPED_STATES]
+    stopped = [beat for beat in beats if beat.state in NOT_RUNNING]
     if stopped:
         states = ", ".join(f"rank {beat.rank} is in state {beat.state}" for beat in stopped)
         return Laggards(tuple(beat.rank for beat in stopped), states, 0.97)

@@ -6,10 +6,23 @@ from sentinel.core.crew import Worker, WorkerStage
 from sentinel.core.evict import refuse_action, refuse_start
 from sentinel.core.seating import Cannot, Room, Seated, Wait, missing_standbys, seat
 from sentinel.core.state import Job, JobStage, Rules, State
-from sentinel.model.action import Action, Evict, Refusal, Resume, Seat, StartWorker, StopWorker, action_id
+from sentinel.core.timers import Timer
+from sentinel.model.action import (
+    Action,
+    CollectStacks,
+    Evict,
+    Refusal,
+    Resume,
+    Seat,
+    StartWorker,
+    StopWorker,
+    action_id,
+)
 from sentinel.model.ids import IncidentId, NodeId, WorkerId
 from sentinel.model.incident import Incident, Stage
 
+STACKS_DEADLINE_S = 1.5
+"""py-spy needs 0.1 to 0.5 s a process on a busy machine; recovery does not wait longer."""
 LOOK_AGAIN_S = 2.0
 """A job that waits for workers looks so often whether they are still coming."""
 
@@ -54,7 +67,7 @@ def resume(
             yield refuse(incident, state, f"resume {job.id}", reason)
         case Wait(start=start, lacking=lacking):
             job.lacking = lacking
-            state.set_deadline(f"refill/{job.id}", LOOK_AGAIN_S)  # whom it waits for may go
+            state.set_deadline(Timer.REFILL.of(job.id), LOOK_AGAIN_S)  # whom it waits for may go
             yield from retire(incident.id, job, state, filter(None, map(job.at, sorted(ranks))))
             yield from (start_worker(incident.id, job, state, room) for room in start)
         case Seated(seats=seats):
@@ -85,6 +98,9 @@ def _form(
 ) -> Iterator[Action]:
     running = tuple(job.seats) if graceful else ()
     left, taken = job.crew.changes(seats)
+    if graceful and not (left or taken):
+        job.pending = ""  # whoever was to leave may stay
+        return
     moved = {seat.worker for seat in taken}
     stops = retire(incident.id, job, state, [job.workers[s.worker] for s in left if s.worker not in moved])
     incident.attempts += 1
@@ -107,7 +123,7 @@ def _sit(job: Job, state: State, left: Iterable[Seat], taken: Iterable[Seat]) ->
         state.nodes[seat_.node].ranks.remove((job.id, seat_.worker))
         job.crew.complete.discard(seat_.node)
     for seat_ in taken:
-        job.crew.sit(job.workers[seat_.worker], seat_)
+        job.crew.sit(job.workers[seat_.worker], seat_, job.generation)
         state.nodes[seat_.node].ranks.append((job.id, seat_.worker))
 
 
@@ -126,6 +142,17 @@ def retire(incident: IncidentId, job: Job, state: State, workers: Iterable[Worke
             name = action_id(incident, "stop-worker", worker.id, 1)
             actions.append(StopWorker(name, incident, job.id, worker.id, worker.node, worker.pid))
     return actions
+
+
+def take_stacks(
+    incident: IncidentId, job: Job, processes: Iterable[tuple[NodeId, int, int]], of: str = ""
+) -> CollectStacks:
+    """Ask what processes, (node, rank, pid) each, are doing, before anything is killed.
+
+    `of` tells the stacks of one generation apart.
+    """
+    name = action_id(incident, "stacks", f"{job.id}{of}", job.generation)
+    return CollectStacks(name, incident, tuple(processes), STACKS_DEADLINE_S)
 
 
 def start_worker(incident: IncidentId, job: Job, state: State, room: Room) -> StartWorker:
@@ -165,6 +192,11 @@ def retry(state: State, job: Job, rules: Rules) -> list[Action]:
     return [*actions, *leave(waiting, state)] if formed else actions
 
 
+def look_after(state: State, job: Job, rules: Rules) -> list[Action]:
+    """Go on forming a job that waits, or else give it the standbys that it misses."""
+    return retry(state, job, rules) or refill(job, state, rules)
+
+
 def leave(incident: Incident, state: State) -> Iterator[Evict]:
     """Empty the nodes that this incident cordoned and has not emptied yet."""
     told = {action.node for action in incident.actions if isinstance(action, Evict)}
@@ -178,14 +210,19 @@ def leave(incident: Incident, state: State) -> Iterator[Evict]:
 
 def sweep(state: State, node: NodeId) -> list[Action]:
     """Stop what a node that was away may still run: its workers' places were given away meanwhile."""
-    actions: list[Action] = []
-    for job in state.jobs.values():
-        gone = (w for w in job.workers.values() if w.node == node and w.stage is WorkerStage.GONE and w.pid)
-        for worker in gone:
-            by = upkeep(job, state).id
-            name = action_id(by, "stop-worker", worker.id, job.generation + 1)  # not the one of `retire`
-            actions.append(StopWorker(name, by, job.id, worker.id, node, worker.pid))
-    return actions
+    return [
+        end(job, state, worker)
+        for job in state.jobs.values()
+        for worker in job.workers.values()
+        if worker.node == node and worker.stage is WorkerStage.GONE
+    ]
+
+
+def end(job: Job, state: State, worker: Worker) -> StopWorker:
+    """Stop a worker that is gone as far as its job is concerned."""
+    by = upkeep(job, state).id
+    name = action_id(by, "stop-worker", worker.id, job.generation + 2)  # `retire` has 1
+    return StopWorker(name, by, job.id, worker.id, worker.node, worker.pid)
 
 
 def forget_gone(job: Job, state: State, rules: Rules) -> None:

@@ -7,14 +7,15 @@ from sentinel.core.incidents import OWN_TOPIC, job_topic, vouched
 from sentinel.core.predicates import Case, laggard
 from sentinel.core.reform import leave, refuse, resume
 from sentinel.core.state import Cordon, Job, JobStage, Rules, State
-from sentinel.model.action import Action, RestartAgent, RestartGcs, StopJob, action_id
-from sentinel.model.fact import RankRaised
+from sentinel.core.timers import Timer
+from sentinel.model.action import Action, Refusal, RestartAgent, RestartGcs, StopJob, action_id
+from sentinel.model.fact import RankExited, RankRaised
 from sentinel.model.ids import NodeId
 from sentinel.model.incident import Diagnosis, Incident, Stage
 from sentinel.model.runbook import Remedy
 
 
-def of(diagnosis: Diagnosis | None, rules: Rules) -> Remedy | None:
+def remedy_of(diagnosis: Diagnosis | None, rules: Rules) -> Remedy | None:
     """Return what the diagnosis' runbook asks for; None while there is no diagnosis."""
     if diagnosis is None:
         return None
@@ -29,16 +30,18 @@ def broken(job: Job | None) -> bool:
 
 def apply(incident: Incident, state: State, rules: Rules) -> list[Action]:
     """Give the actions of the diagnosis; it is acted on again only if the job broke again."""
-    diagnosis, remedy, job = incident.diagnosis, of(incident.diagnosis, rules), state.job_of(incident)
+    diagnosis, remedy, job = incident.diagnosis, remedy_of(incident.diagnosis, rules), state.job_of(incident)
     assert diagnosis is not None
     assert remedy is not None
     mark = f"{diagnosis.cause} {[(s.node, s.rank) for s in diagnosis.suspects]}"
     if incident.remedied == mark and (remedy is Remedy.FREEZE or not broken(job)):
         return []  # frozen actions that a human has resumed since stay resumed
     blocked = "" if remedy in (Remedy.FREEZE, Remedy.NONE) else refuse_action(state, rules)
+    refused, incident.refused = incident.refused, f"{mark} {blocked}" if blocked else ""
     incident.remedied = "" if blocked else mark
     if blocked:
-        return [refuse(incident, state, f"{remedy.value} for {diagnosis.cause}", blocked)]
+        told = refused == incident.refused
+        return [] if told else [refuse(incident, state, f"{remedy.value} for {diagnosis.cause}", blocked)]
     incident.stage = Stage.MITIGATING
     incident.topic = _topic(remedy, diagnosis, incident)
     return list(_actions(remedy, incident, diagnosis, job, state, rules))
@@ -60,7 +63,12 @@ def _actions(
     ranks = [suspect.rank for suspect in diagnosis.suspects if suspect.rank is not None]
     match remedy:
         case Remedy.NONE:
-            return
+            if (
+                job
+                and broken(job)
+                and not any(isinstance(f, RankExited | RankRaised) for f in incident.evidence)
+            ):
+                job.stage = JobStage.RUNNING  # it only stands still, and nothing was taken from it
         case Remedy.FREEZE:
             state.frozen = state.frozen or f"{diagnosis.cause} ({incident.id})"
         case Remedy.RESTART_AGENT | Remedy.RESTART_GCS:
@@ -100,7 +108,7 @@ def _restart(
     remedy: Remedy, incident: Incident, nodes: list[NodeId], state: State, rules: Rules
 ) -> Iterable[Action]:
     attempt = restarts(incident) + 1
-    state.set_deadline(f"again/{incident.id}", rules.policy.action_timeout_s)
+    state.set_deadline(Timer.AGAIN.of(incident.id), rules.policy.action_timeout_s)
     if remedy is Remedy.RESTART_GCS:
         yield RestartGcs(action_id(incident.id, "restart-gcs", "gcs", attempt), incident.id)
         return
@@ -130,10 +138,12 @@ def _evict(
     job = job or next(filter(None, map(state.job_on, nodes)), None)  # a rank may have come since
     for node in nodes:
         if state.nodes[node].cordon is None and node not in vouched(incident.evidence):
-            if reason := refuse_eviction(state, rules, node, diagnosis.confidence):
-                yield refuse(incident, state, f"evict {node}", reason)
+            if reason := refuse_eviction(state, rules, node, diagnosis):
+                if not _refused(incident, node):
+                    yield refuse(incident, state, f"evict {node}", reason)
             else:
                 _cordon(state, node, Cordon(incident.id, diagnosis.cause, state.now))
+                incident.attempts = 0  # those were made with this node; evictions have limits of their own
     graceful = remedy is Remedy.DRAIN and job is not None and job.stage is JobStage.RUNNING
     emptied = [] if graceful else list(leave(incident, state))
     yield from emptied
@@ -142,6 +152,12 @@ def _evict(
         yield from resume(incident, job, state, rules, replace=stuck, graceful=graceful)
         if graceful and not job.pending:
             yield from leave(incident, state)  # in this order: the ranks have left when it is emptied
+
+
+def _refused(incident: Incident, node: NodeId) -> bool:
+    """Say whether it is on record that this node stays."""
+    refusals = (action for action in incident.actions if isinstance(action, Refusal))
+    return any(refusal.wanted == f"evict {node}" for refusal in refusals)
 
 
 def on_cordoned(job: Job, state: State) -> bool:

@@ -13,6 +13,8 @@ from sentinel.model.ids import NodeId
 
 START_ATTEMPTS = 3
 """A node where this many workers in a row did not start gets no more of them."""
+STARTS_WITHIN_S = 5.0
+"""A lost rank waits for a standby that starts at home no longer than this: elsewhere one may be warm."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,11 @@ class _Table:
     def ready(self, node: NodeId) -> list[Worker]:
         """Warm standbys of a usable node without a seat."""
         return self.pool(node, WorkerStage.STANDBY)
+
+    def starting(self, node: NodeId) -> bool:
+        """Say whether a worker will soon be warm on a node."""
+        since = self.state.now - STARTS_WITHIN_S
+        return any(worker.since >= since for worker in self.pool(node, WorkerStage.STARTING))
 
     def with_ready(self) -> Iterator[NodeId]:
         """Nodes that still have a warm standby, by name."""
@@ -170,7 +177,7 @@ def _seated(table: _Table) -> Seated:
 def _seat_ready(table: _Table, rank: int, old: Worker | None, avoid: NodeId | None) -> bool:
     """Seat a warm standby: on the old node if there is one or one is starting, else on another node."""
     home = old.node if old and old.node != avoid else None
-    if home and not table.ready(home) and table.pool(home, WorkerStage.STARTING):
+    if home and not table.ready(home) and table.starting(home):
         return False
     at_home = [home] if home and table.ready(home) else []
     for name in chain(at_home, table.with_ready()):

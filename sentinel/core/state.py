@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Any
 
 from sentinel.core.crew import Crew, Worker
+from sentinel.core.timers import Timer
 from sentinel.model import wire
 from sentinel.model.action import Action
 from sentinel.model.fact import FindingReported, NodeReached
@@ -65,6 +66,8 @@ class Node:
     """(when, component) of application Xids."""
     recent: list[FindingReported] = field(default_factory=list)
     """The last findings of any kind, newest last: evidence that may have come before its symptom."""
+    told: list[str] = field(default_factory=list)
+    """Marks of the last events of any kind, newest last: one that is told again is no news."""
     reached: NodeReached | None = None
     ranks: list[tuple[JobId, WorkerId]] = field(default_factory=list)
     """Who is seated here."""
@@ -115,6 +118,8 @@ class Job:
     journal: str = ""
     """Ends their names; empty where nobody said which journal this is."""
     high_step: int = -1
+    median_step_s: Seconds = 0.0
+    """As last told; 0 while nobody knows."""
     skip: list[int] = field(default_factory=list)
     pending: str = ""
     """The incident that waits for workers or nodes to resume the job."""
@@ -151,7 +156,7 @@ class Job:
 
     def deadline(self) -> str:
         """Name of the deadline by which the present generation must have made a new step."""
-        return f"resume/{self.id}/{self.generation}"
+        return Timer.RESUME.of(self.id, self.generation)
 
 
 @dataclass(slots=True)

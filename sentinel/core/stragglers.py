@@ -1,15 +1,17 @@
 """Which rank of a job needs a multiple of its peers' time outside collectives, step after step."""
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from sentinel.core.state import Job
+from sentinel.core.state import Job, Node
 from sentinel.model.fact import RankSlow
 from sentinel.model.ids import Instant, NodeId, Seconds
 from sentinel.model.policy import Policy
 from sentinel.model.report import RankBeat
 
+CONTENTION = "cpu-contention"
+"""What the host check calls it."""
 MIN_PEERS = 3
 """With two ranks nobody can say which of them is the odd one."""
 SLOW_EVERY_S = 0.25
@@ -22,8 +24,8 @@ SLOW_SAMPLES = 5
 class Stragglers:
     """The slow ranks of one job's generation, until one of them is told."""
 
-    slow: dict[int, tuple[int, int]] = field(default_factory=dict)
-    """Rank → (first step at which it was slow, samples since)."""
+    slow: dict[int, tuple[int, Instant, int]] = field(default_factory=dict)
+    """Rank → (first step at which it was slow, when, samples since)."""
     told: bool = False
     weighed_at: Instant = 0.0
     """When the ranks were last compared."""
@@ -38,7 +40,12 @@ class Stragglers:
         return world >= MIN_PEERS and not self.told and now >= self.weighed_at + SLOW_EVERY_S
 
     def weigh(
-        self, job: Job, beats: Sequence[tuple[RankBeat, NodeId]], policy: Policy, now: Instant
+        self,
+        job: Job,
+        beats: Sequence[tuple[RankBeat, NodeId]],
+        nodes: Mapping[NodeId, Node],
+        policy: Policy,
+        now: Instant,
     ) -> Iterator[RankSlow]:
         """Compare the ranks once, if all of them beat; tell the first that has been slow for long enough."""
         self.weighed_at = now
@@ -47,20 +54,34 @@ class Stragglers:
         times = sorted(beat.outside_s for beat, _ in beats)
         for beat, node in beats:
             peers = _median_without(times, beat.outside_s)
-            if self._counts_as_slow(beat, peers, policy):
-                steps = beat.step - self.slow[beat.rank][0]
+            if self._counts_as_slow(beat, peers, policy, now):
+                since, when, _ = self.slow[beat.rank]
+                if _alone_contended(node, beats, nodes) and now - when < policy.stands_s:
+                    continue  # on a busy host it mostly passes
+                steps = beat.step - since
                 self.told = True
                 place = (beat.rank, node, beat.gpu, job.generation)
                 yield RankSlow(now, job.id, *place, beat.outside_s, peers, steps)
                 return
 
-    def _counts_as_slow(self, beat: RankBeat, peers: Seconds, policy: Policy) -> bool:
+    def _counts_as_slow(self, beat: RankBeat, peers: Seconds, policy: Policy, now: Instant) -> bool:
         if peers <= 0 or beat.outside_s < policy.straggler_factor * peers:
             self.slow.pop(beat.rank, None)
             return False
-        since, samples = self.slow.get(beat.rank, (beat.step, 0))
-        self.slow[beat.rank] = since, samples + 1
+        since, when, samples = self.slow.get(beat.rank, (beat.step, now, 0))
+        self.slow[beat.rank] = since, when, samples + 1
         return beat.step - since >= policy.straggler_steps and samples + 1 >= SLOW_SAMPLES
+
+
+def _alone_contended(
+    name: NodeId, beats: Sequence[tuple[RankBeat, NodeId]], nodes: Mapping[NodeId, Node]
+) -> bool:
+    """Say whether others want this host's processors, and not those of all the job's hosts."""
+    return _contended(nodes[name]) and not all(_contended(nodes[node]) for _, node in beats)
+
+
+def _contended(node: Node) -> bool:
+    return any(finding.code == CONTENTION for finding in node.findings.values())
 
 
 def _median_without(times: Sequence[Seconds], own: Seconds) -> Seconds:

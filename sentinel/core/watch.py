@@ -3,16 +3,18 @@
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from statistics import median
+from typing import TypeGuard
 
 from sentinel.core.events import event_fact
-from sentinel.core.progress import STOPPED_STATES
+from sentinel.core.progress import laggards
 from sentinel.core.state import Job, JobStage, State
 from sentinel.core.stragglers import Stragglers
-from sentinel.model.fact import Fact, JobAdvanced, JobStalled, JobUnderway, NodeHeard, NodeSilent
-from sentinel.model.ids import Instant, JobId, NodeId, Seconds
+from sentinel.model.fact import Fact, JobAdvanced, JobPaced, JobStalled, JobUnderway, NodeHeard, NodeSilent
+from sentinel.model.ids import Instant, JobId, NodeId, Seconds, WorkerId
 from sentinel.model.policy import Policy
-from sentinel.model.report import RankBeat, Report
+from sentinel.model.report import NOT_RUNNING, Event, FindingSeen, RankBeat, Report
 
 STEP_WINDOW = 32
 """Step durations that the running median is taken over."""
@@ -22,6 +24,12 @@ SLOW_PHASES = frozenset({"setup", "load", "save", "snapshot"})
 """Phases in which a rank may take long without being hung."""
 STEPS_WITHOUT_NODE = 2
 """New steps since a node fell silent that need its ranks: one may have been under way."""
+MOTION_S = 1.0
+"""Ranks that have completed collectives within this, or within a median step, are not hung."""
+PACED_BY = 3
+"""Step durations that make a pace worth telling."""
+PACE_CHANGE = 2.0
+"""And so many times faster or slower is it told again."""
 TOLD_UNDERWAY = 3
 """How often within `resume_timeout_s` a generation is said to be on its way: one telling may be late."""
 
@@ -36,11 +44,17 @@ class _Pulse:
     stepped_at: Instant = 0.0
     high: int = -1
     """Newest step ever completed, over all generations."""
-    pace: deque[Seconds] = field(default_factory=lambda: deque(maxlen=STEP_WINDOW))
+    durations: deque[Seconds] = field(default_factory=lambda: deque(maxlen=STEP_WINDOW))
     losses: deque[tuple[int, float]] = field(default_factory=lambda: deque(maxlen=LOSS_WINDOW))
     stalled: bool = False
+    told: tuple[int, ...] = ()
+    """Ranks that the others waited for when that was told."""
+    behind: tuple[tuple[int, ...], Instant] = ((), 0.0)
+    """Ranks that the others wait for since then, and since when."""
     excused_at: Instant = 0.0
     """When standing still was last no stall."""
+    motion: dict[WorkerId, tuple[int, Instant]] = field(default_factory=dict)
+    """Collectives that each rank has completed, and when the last one was heard of."""
     announced: bool = False
     """The generation's first new step was told."""
     began: Instant = 0.0
@@ -50,6 +64,21 @@ class _Pulse:
     stragglers: Stragglers = field(default_factory=Stragglers)
     silent_since: int | None = None
     """Step at which a seated node was first seen silent; None while all report."""
+
+    def others(self, ranks: tuple[int, ...], now: Instant, within: Seconds) -> bool:
+        """Say whether what was told to stand still, and left alone, has since been held up by other ranks."""
+        if ranks != self.behind[0]:
+            self.behind = ranks, now
+        return bool(ranks) and ranks != self.told and now - self.behind[1] > within
+
+    def pace(self, job: Job) -> Seconds:
+        """Give the median of the last steps; before the first, what an earlier watch knew; 0 for unknown."""
+        return median(self.durations) if self.durations else job.median_step_s
+
+    def moves(self, job: Job, beats: Sequence[RankBeat], now: Instant) -> bool:
+        """Say whether every rank has just completed a collective."""
+        within = max(MOTION_S, self.pace(job))
+        return all(now - self.motion.get(beat.worker, (0, 0.0))[1] <= within for beat in beats)
 
 
 class Watch:
@@ -73,7 +102,7 @@ class Watch:
     def median_step(self, job: JobId) -> Seconds | None:
         """Give the running median of a job's step time."""
         pulse = self._pulses.get(job)
-        return median(pulse.pace) if pulse and pulse.pace else None
+        return median(pulse.durations) if pulse and pulse.durations else None
 
     def step_age(self, job: JobId, now: Instant) -> Seconds | None:
         """Seconds since the job's last new step."""
@@ -100,7 +129,7 @@ class Watch:
         self._beats[report.node] = report.beats
         for beat in report.beats:
             facts += self._beat(beat, state, now)
-        facts += (fact for _, event in report.events if (fact := event_fact(event, report.node, now)))
+        facts += (fact for event in _current(report) if (fact := event_fact(event, report.node, now)))
         return facts
 
     def tick(self, state: State, now: Instant) -> list[Fact]:
@@ -135,11 +164,18 @@ class Watch:
             return ()
         if pulse.generation != job.generation:
             self._new_generation(pulse, job, now)
+        if beat.completed > pulse.motion.get(beat.worker, (-1, 0.0))[0]:
+            pulse.motion[beat.worker] = beat.completed, now
         if beat.step <= pulse.step:
             return ()
         self._stepped(pulse, beat.step, now)
         pulse.losses.append((beat.step, beat.loss))
-        return [*self._advanced(pulse, job, state, now), *self._slow(pulse, job, now)]
+        seen = (
+            self._advanced(pulse, job, state, now),
+            self._slow(pulse, job, state, now),
+            _paced(pulse, job, now),
+        )
+        return chain.from_iterable(seen)
 
     def _new_generation(self, pulse: _Pulse, job: Job, now: Instant) -> None:
         pulse.generation, pulse.step, pulse.stepped_at = job.generation, -1, now
@@ -147,10 +183,11 @@ class Watch:
         pulse.stalled = pulse.announced = False
         pulse.silent_since = None
         pulse.stragglers.new_generation()
+        pulse.motion.clear()
 
     def _stepped(self, pulse: _Pulse, step: int, now: Instant) -> None:
         if pulse.step >= 0 and now > pulse.stepped_at:
-            pulse.pace.append((now - pulse.stepped_at) / (step - pulse.step))
+            pulse.durations.append((now - pulse.stepped_at) / (step - pulse.step))
         pulse.step, pulse.stepped_at = step, now
 
     def _advanced(self, pulse: _Pulse, job: Job, state: State, now: Instant) -> Iterator[Fact]:
@@ -173,20 +210,25 @@ class Watch:
     def _stalled(self, state: State, now: Instant) -> Iterator[Fact]:
         for job in state.jobs.values():
             pulse = self._pulses.get(job.id)
-            if pulse is None or pulse.stalled or pulse.generation != job.generation:
+            if pulse is None or pulse.generation != job.generation:
                 continue
-            pace = median(pulse.pace) if pulse.pace else 0.0
+            if pulse.stalled and job.stage is not JobStage.RUNNING:
+                continue  # it is being seen to
+            pace = pulse.pace(job)
             limit = max(self._policy.stall_s, self._policy.stall_factor * pace)
             if now - pulse.stepped_at <= limit or (age := self._still(job, pulse)) <= limit:
                 continue
             beats = list(self._job_beats(job, now))
             if not beats:
                 continue  # nobody is heard: that is silence, and says nothing about the job
-            if self._excused(job, pulse, [beat for beat, _ in beats], age):
+            if self._excused(job, pulse, [beat for beat, _ in beats], now, age):
                 pulse.excused_at = now
             if now - pulse.excused_at <= limit:  # a slow save has just ended: the step still has to be made
                 continue
-            pulse.stalled = True
+            ranks = laggards([beat for beat, _ in beats], job.world).ranks
+            if pulse.stalled and not pulse.others(ranks, now, limit):
+                continue
+            pulse.stalled, pulse.told = True, ranks
             told, nodes = tuple(beat for beat, _ in beats), tuple(node for _, node in beats)
             yield JobStalled(now, job.id, job.generation, round(age, 3), round(pace, 4), told, nodes)
 
@@ -202,7 +244,7 @@ class Watch:
 
     def _goes_on(self, job: Job, pulse: _Pulse, now: Instant) -> bool:
         """Say whether a generation repeats steps, has one under way that takes its time, or is loading."""
-        pace = median(pulse.pace) if pulse.pace else 0.0
+        pace = pulse.pace(job)
         if pulse.step > pulse.underway[1] or now - pulse.stepped_at <= self._policy.stall_factor * pace:
             return True
         beats = (beat for beat, _ in self._job_beats(job, now) if beat.generation == job.generation)
@@ -214,19 +256,22 @@ class Watch:
         nodes = {worker.node for _, worker in job.seated()}
         return max((self._heard.get(node, 0.0) for node in nodes), default=0.0) - pulse.stepped_at
 
-    def _excused(self, job: Job, pulse: _Pulse, beats: Sequence[RankBeat], age: Seconds) -> bool:
+    def _excused(
+        self, job: Job, pulse: _Pulse, beats: Sequence[RankBeat], now: Instant, age: Seconds
+    ) -> bool:
         """Say whether standing still is no stall: set-up, load, save and a first step take their time.
 
-        So does any step while nobody knows how long this job's steps take. A stopped process is no
-        excuse, whatever phase the others wait in.
+        So does any step while nobody knows how long this job's steps take, and one in which all ranks' other
+        collectives come and go, as in an evaluation. A stopped process is no excuse, whatever phase the
+        others wait in.
         """
         if job.stage not in (JobStage.RUNNING, JobStage.FORMING):
             return True
-        if any(beat.state in STOPPED_STATES for beat in beats) or age >= self._policy.slow_phase_s:
+        if any(beat.state in NOT_RUNNING for beat in beats) or age >= self._policy.slow_phase_s:
             return False
-        if job.stage is JobStage.FORMING or not pulse.pace:
+        if job.stage is JobStage.FORMING or not pulse.pace(job):
             return True
-        return any(beat.phase in SLOW_PHASES for beat in beats)
+        return any(beat.phase in SLOW_PHASES for beat in beats) or pulse.moves(job, beats, now)
 
     def _job_beats(self, job: Job, now: Instant) -> Iterator[tuple[RankBeat, NodeId]]:
         """Beats of a job's ranks from nodes that report now; a silent node's last word is no evidence."""
@@ -240,7 +285,24 @@ class Watch:
 
     # --- stragglers ------------------------------------------------------------------------------------
 
-    def _slow(self, pulse: _Pulse, job: Job, now: Instant) -> Iterator[Fact]:
+    def _slow(self, pulse: _Pulse, job: Job, state: State, now: Instant) -> Iterator[Fact]:
         if pulse.stragglers.due(job.world, now):
             beats = [pair for pair in self._job_beats(job, now) if pair[0].generation == job.generation]
-            yield from pulse.stragglers.weigh(job, beats, self._policy, now)
+            yield from pulse.stragglers.weigh(job, beats, state.nodes, self._policy, now)
+
+
+def _paced(pulse: _Pulse, job: Job, now: Instant) -> Iterator[Fact]:
+    known, pace = job.median_step_s, pulse.pace(job)
+    if len(pulse.durations) >= PACED_BY and not known / PACE_CHANGE <= pace <= known * PACE_CHANGE:
+        yield JobPaced(now, job.id, round(pace, 4))
+
+
+def _current(report: Report) -> list[Event]:
+    """Leave out states that have changed since: a spool tells what was, and what was repaired meanwhile."""
+    events = [event for _, event in report.events]
+    newest = {event.finding.key: event for event in events if _is_state(event)}
+    return [event for event in events if not _is_state(event) or newest[event.finding.key] is event]
+
+
+def _is_state(event: Event) -> TypeGuard[FindingSeen]:
+    return isinstance(event, FindingSeen) and not event.finding.event

@@ -43,12 +43,12 @@ class Before:
 
 
 def rows(stage: Stage) -> list[dict[str, Any]]:
-    """Return the logbook's index, newest first."""
+    """Return the logbook's rows that name a cause, newest first."""
     try:
         found: list[dict[str, Any]] = httpx.get(f"{stage.url}/api/incidents", timeout=5.0).json()["logbook"]
     except (httpx.HTTPError, ValueError):
         return []
-    return found
+    return [row for row in found if row["cause"]]
 
 
 def settle(stage: Stage) -> None:

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from sentinel import logs
 from sentinel.gang.orders import FormOrder, WorkerSpec
 
 
@@ -19,6 +20,7 @@ class RankActor:
         from sentinel.gang.group import use_interface  # torch is imported in the worker, not in the driver
         from sentinel.gang.rank import RankRunner
 
+        logs.to_stdout()
         use_interface(os.environ.get("SENTINEL_ADDRESS") or ray.util.get_node_ip_address())
         folder = Path(os.environ.get("SENTINEL_MEMORY", memory))
         self._runner = RankRunner(WorkerSpec(**spec), worker, folder, gpu)

@@ -45,6 +45,12 @@ class FormOrder:
     peer: Holder | None
     """Where this rank's snapshots are copied to; None on a single node."""
     skip: tuple[int, ...] = ()
+    hosted: tuple[int, ...] = ()
+    """All ranks of this node."""
+    held: tuple[int, ...] = ()
+    """Ranks of other nodes whose snapshots are copied to this one."""
+    within_s: float = 600.0
+    """Set-up and load may take this long once all members have met; to meet has its own, short limit."""
     takes_over: str = ""
     """The journal whose workers have been ended, so that this one may go on in its directory."""
 
@@ -59,7 +65,7 @@ class Formed:
     source: str
     """`memory | checkpoint | start`"""
     lost: int
-    """Completed steps that must be done again."""
+    """Completed steps that this process must do again; the most over all ranks is what the job lost."""
     damaged: tuple[str, ...] = ()
     """One line per damaged copy that was passed over."""
 

@@ -69,6 +69,8 @@ class RankRunner:
         self._order: FormOrder | None = None
         self._pause = False
         self._joining = False
+        self._met = -1
+        """The generation all of whose members this rank has met."""
         self._group: Group | None = None
         self._served: dict[int, Served] = {}
         self._formed: dict[int, Formed | Overtaken | str] = {}
@@ -119,7 +121,7 @@ class RankRunner:
                 self._order = order
                 self._lock.notify_all()
             ordered = time.monotonic()
-            while not self._settled(order.generation) and time.monotonic() < ordered + FORM_TIMEOUT_S + 5:
+            while not self._settled(order.generation) and time.monotonic() < ordered + self._patience(order):
                 self._leave_older(order.generation, ordered)
                 self._lock.wait_for(lambda: self._settled(order.generation), timeout=ABORT_EVERY_S)
             formed = self._formed.get(order.generation, "did not form in time")
@@ -144,6 +146,15 @@ class RankRunner:
         if time.monotonic() > ordered + LEAVE_S + computes:
             self._beats.fail("can't leave a group that will not let go: stopping")
             os._exit(STUCK_EXIT)
+
+    def _patience(self, order: FormOrder) -> float:
+        """How long forming may take: the members meet within seconds or never, and load for minutes."""
+        return order.within_s if self._met == order.generation else FORM_TIMEOUT_S + 5
+
+    def _loading_s(self) -> float:
+        """How long this rank may load, if it does."""
+        order = self._order
+        return order.within_s if order and self._joining and self._met == order.generation else 0.0
 
     def _settled(self, generation: int) -> bool:
         newer = self._order is not None and self._order.generation > generation
@@ -202,6 +213,7 @@ class RankRunner:
         self._joining = True
         self._claim(order, store)
         group.form(store)
+        self._met = order.generation
         place = Place(order.rank, order.world, order.gpu, order.generation, backend)
         self._beats.phase("load")
         self._trainable.skip(order.skip)
@@ -209,7 +221,7 @@ class RankRunner:
         formed = restore.restore(self._trainable, self._spec, order, self._memory, self._step)
         self._teller.restored(order, self._step, formed.damaged)
         self._step = formed.step
-        self._keeper.aim(order)
+        self._keeper.aim(order, formed.step)
         self._joining = False
         return formed
 
@@ -249,6 +261,7 @@ class RankRunner:
             losses(step, result)
             complete = max(complete, min(vote // 2 for vote in result.votes) - 1)
             self._keeper.keep(order, step, complete)
+            self._teller.snapshots(order, step, self._keeper.full())
             self._teller.saves(order, step, self._trainable.save_report())
             if any(vote % 2 for vote in result.votes):
                 self._beats.phase("pause")
@@ -262,7 +275,8 @@ class RankRunner:
     def _watch_lease(self) -> None:
         """Stop this process when nobody controls it any more AND it makes no progress.
 
-        A long step is progress: its collectives come and go, or it takes no longer than the one before.
+        A long step is progress: its collectives come and go, or it takes no longer than the one before. So is
+        loading, which shows no motion: a controller that is away meanwhile must not cost the whole gang.
         """
         seen: tuple[int, ...] = ()
         moved_at = time.monotonic()
@@ -271,7 +285,7 @@ class RankRunner:
             now, motion = time.monotonic(), (self._step, *self._beats.motion())
             if self._idle or motion != seen:
                 seen, moved_at = motion, now
-            patience = max(self._spec.lease_s, SLOWER_STEP * self._step_s)
+            patience = max(self._spec.lease_s, SLOWER_STEP * self._step_s, self._loading_s())
             if now - moved_at > patience and notices.lease_age(self._memory) > self._spec.lease_s:
                 self._beats.fail("lease lapsed and no progress: stopping")
                 os._exit(LEASE_LAPSED_EXIT)

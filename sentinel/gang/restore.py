@@ -1,4 +1,4 @@
-"""Taking the newest complete and verified state: memory snapshots first, checkpoints after them."""
+"""Taking the newest complete and verified state: a memory snapshot, or a checkpoint that is newer."""
 
 import contextlib
 from collections.abc import Mapping
@@ -15,24 +15,41 @@ from sentinel.model.trainable import Trainable
 
 
 def restore(trainable: Trainable, spec: WorkerSpec, order: FormOrder, memory: Path, done: int) -> Formed:
-    """Agree with all ranks on the newest step that everyone can restore, and restore it.
+    """Agree with all ranks on the newest state that everyone can restore, and restore it.
 
-    `done` is the newest step that this process completed; the highest over all ranks tells what is lost.
+    `done` is the newest step that this process completed.
     """
-    high = max(_gathered(order, done))
-    copies = find(spec.job, order.world, order.holders, memory, spec.secret) if order.rank == 0 else None
-    copies = _broadcast(order, copies)
+    found = find(spec.job, order.world, order.holders, memory, spec.secret) if order.rank == 0 else None
+    copies = replace(_broadcast(order, found), key=spec.secret)
+    step, source, damaged = _load_newest(trainable, spec, order, memory, copies)
+    return Formed(order.generation, step, source, max(0, done - step), damaged)
+
+
+def _load_newest(
+    trainable: Trainable, spec: WorkerSpec, order: FormOrder, memory: Path, copies: Copies
+) -> tuple[int, str, tuple[str, ...]]:
+    """Load a snapshot or a checkpoint on all ranks alike; (its step, where from, what was passed over).
+
+    A checkpoint of a later step than a snapshot's is newer, unless an earlier generation wrote it: the
+    snapshot's own generation looked at it when it began, and passed it over as damaged (decision 0013).
+    """
+    checkpoints = job_path(spec.job_dir, "checkpoints", ".")
+    damaged: dict[str, None] = {}
     below = None
-    while (step := copies.newest_common(below)) >= 0:
+    while True:
+        step = copies.newest_common(below)
+        newer, lines = trainable.latest(checkpoints, above=step, since=copies.generation(step))
+        damaged.update(dict.fromkeys(lines))
+        if newer >= 0:
+            return newer, "checkpoint", tuple(damaged)
+        if step < 0:
+            return -1, "start", tuple(damaged)
         state = _fetch(copies, order.rank, step, memory)
         if all(_gathered(order, state is not None)):
             assert state is not None
             trainable.load(state)
-            return Formed(order.generation, step, "memory", max(0, high - step))
-        below = step  # damaged on the way or on a node: all ranks take the next best step
-    step, damaged = trainable.latest(job_path(spec.job_dir, "checkpoints", "."))
-    source = "checkpoint" if step >= 0 else "start"
-    return Formed(order.generation, step, source, max(0, high - step), tuple(damaged))
+            return step, "memory", tuple(damaged)
+        below = step  # damaged on the way or on a node: all ranks take the next best
 
 
 def _fetch(copies: Copies, rank: int, step: int, memory: Path) -> Mapping[str, Any] | None:
@@ -54,7 +71,7 @@ def _broadcast(order: FormOrder, copies: Copies | None) -> Copies:
             rank: {step: [replace(c, holder=c.holder or own) for c in found] for step, found in steps.items()}
             for rank, steps in copies.by_rank.items()
         }
-        copies = replace(copies, by_rank=by_rank)
+        copies = replace(copies, by_rank=by_rank, key=b"")  # the group's connections are open to listeners
     told: list[Any] = [copies]
     dist.broadcast_object_list(told, src=0)
     return told[0]  # type: ignore[no-any-return]

@@ -23,6 +23,10 @@ class NoRoomError(SnapshotError):
     """The memory takes no snapshot now. What it holds stands, and training can go on."""
 
 
+class NotYetError(NoRoomError):
+    """It takes one again as soon as a newer copy than the kept one is complete everywhere."""
+
+
 def encode(state: Mapping[str, Any]) -> list[Part]:
     """Give the state as parts: an index, then the bytes of each tensor.
 

@@ -3,6 +3,7 @@
 import contextlib
 import socket
 import threading
+import time
 from collections import defaultdict
 from multiprocessing import AuthenticationError
 from pathlib import Path
@@ -11,13 +12,20 @@ from typing import Any
 
 import structlog
 
-from sentinel.gang.snapshot_codec import SnapshotError
+from sentinel.gang.snapshot_codec import NoRoomError, NotYetError, SnapshotError
 from sentinel.gang.snapshot_slots import KINDS, Slots, slots_in, snapshots_of
 from sentinel.gang.snapshot_wire import Channel
+from sentinel.model.ids import Seconds
 
-_log = structlog.get_logger(__name__)
+_log = structlog.get_logger(logger_name=__name__)
 _SILENCE_S = 5.0
 """A peer that stops in the middle of a push is given up after this."""
+MOST_STRANGERS = 64
+"""So many connections may be open whose other end has not proven the key; who knows it needs milliseconds."""
+_GREET_S = 5.0
+_LOOK_EVERY_S = 1.0
+_PAUSE_S = 0.1
+"""Before the next try to accept, when nothing could be accepted."""
 
 
 class SnapshotHolder:
@@ -31,16 +39,21 @@ class SnapshotHolder:
     def __init__(self, memory: Path, address: str, port: int = 0, *, key: bytes) -> None:
         self._memory, self._key = memory, key
         self._server = socket.create_server((address, port), backlog=128)
+        self._server.settimeout(_LOOK_EVERY_S)
         self.address: tuple[str, int] = self._server.getsockname()[:2]
         self._lock = threading.Lock()
         self._newest: dict[str, int] = {}
         self._pushing: dict[tuple[str, int], Channel] = {}
         self._writing: defaultdict[tuple[str, int], threading.Lock] = defaultdict(threading.Lock)
         self._channels: set[Channel] = set()
+        self._strangers: dict[Channel, Seconds] = {}
+        """Who has not proven the key yet, oldest first, and since when."""
+        self._closed = False
         threading.Thread(target=self._accept, name="snapshot-holder", daemon=True).start()
 
     def close(self) -> None:
         """Stop listening and end all connections; the slots stay."""
+        self._closed = True
         with contextlib.suppress(OSError):
             self._server.shutdown(socket.SHUT_RDWR)  # close alone would not wake the accepting thread
         self._server.close()
@@ -57,21 +70,62 @@ class SnapshotHolder:
         self.close()
 
     def _accept(self) -> None:
+        trouble = False
         while True:
             try:
-                sock, peer = self._server.accept()
-            except OSError:
-                return
-            threading.Thread(
-                target=self._serve, args=(sock, peer), name=f"snapshots-{peer[0]}", daemon=True
-            ).start()
+                self._take(*self._server.accept())
+                trouble = False
+            except TimeoutError:
+                self._send_away(MOST_STRANGERS)
+            except (OSError, RuntimeError) as error:  # no file or no thread is free: strangers may hold them
+                if self._closed:
+                    return
+                if not trouble:
+                    _log.warning("snapshot connections can't be accepted", error=str(error))
+                trouble = True
+                self._send_away(MOST_STRANGERS)
+                time.sleep(_PAUSE_S)
 
-    def _serve(self, sock: socket.socket, peer: tuple[Any, ...]) -> None:
-        channel = Channel(sock, _SILENCE_S)
+    def _take(self, sock: socket.socket, peer: tuple[Any, ...]) -> None:
+        """Serve a connection in a thread of its own. Raises OSError or RuntimeError when there is none."""
+        self._send_away(MOST_STRANGERS - 1)
+        try:
+            channel = Channel(sock, _SILENCE_S)
+        except OSError:
+            sock.close()
+            raise
         with self._lock:
             self._channels.add(channel)
+            self._strangers[channel] = time.monotonic()
+        thread = threading.Thread(target=self._serve, args=(channel, peer), name=f"snapshots-{peer[0]}")
+        thread.daemon = True
+        try:
+            thread.start()
+        except RuntimeError:
+            self._drop(channel)
+            raise
+
+    def _drop(self, channel: Channel) -> None:
+        with self._lock:
+            self._channels.discard(channel)
+            self._strangers.pop(channel, None)
+        channel.close()
+
+    def _send_away(self, most: int) -> None:
+        """End the connections of strangers that take too long, and of the oldest that are too many."""
+        late = time.monotonic() - _GREET_S
+        with self._lock:
+            many = list(self._strangers.items())
+            over = len(many) - most
+            for number, (channel, since) in enumerate(many):
+                if number < over or since < late:
+                    channel.cut()
+
+    def _serve(self, channel: Channel, peer: tuple[Any, ...]) -> None:
         try:
             channel.greet(self._key, server=True)
+            with self._lock:
+                del self._strangers[channel]
             while True:
                 channel.wait()
                 self._answer(channel, channel.hear())
@@ -82,16 +136,15 @@ class SnapshotHolder:
         except (OSError, EOFError):
             pass  # the peer left, or was cut off; it says so itself when it matters
         finally:
-            with self._lock:
-                self._channels.discard(channel)
-            channel.close()
+            self._drop(channel)
 
     def _answer(self, channel: Channel, request: dict[str, Any]) -> None:
         operations = {"push": self._push, "list": self._list, "fetch": self._fetch}
         try:
             operations[request["op"]](channel, request)
         except SnapshotError as error:
-            channel.say({"ok": False, "reason": str(error)})
+            full = isinstance(error, NoRoomError) and not isinstance(error, NotYetError)
+            channel.say({"ok": False, "reason": str(error), "full": full})
 
     def _push(self, channel: Channel, request: dict[str, Any]) -> None:
         job, rank, generation = str(request["job"]), int(request["rank"]), int(request["generation"])
@@ -105,6 +158,7 @@ class SnapshotHolder:
                     request["world"],
                     arriving,
                     keep=request["keep"],
+                    length=request["length"],
                     crc=request["crc"],
                 )
         finally:
@@ -138,6 +192,7 @@ class SnapshotHolder:
         return self._newest[job]
 
     def _list(self, channel: Channel, request: dict[str, Any]) -> None:
+        """Tell by the headers what there is; whoever fetches a payload verifies it."""
         found = [
             {
                 "kind": slots.kind,
@@ -147,7 +202,7 @@ class SnapshotHolder:
                 "step": info.step,
             }
             for slots in slots_in(snapshots_of(self._memory, request["job"]))
-            for info in slots.verified()
+            for info in slots.inventory()
         ]
         channel.say({"ok": True, "slots": found})
 
@@ -155,6 +210,7 @@ class SnapshotHolder:
         if request["kind"] not in KINDS:
             raise SnapshotError(f"no copies of kind {request['kind']!r:.20}")
         directory = snapshots_of(self._memory, request["job"])
-        info, pieces = Slots(directory, request["kind"], int(request["rank"])).open_step(request["step"])
+        slots = Slots(directory, request["kind"], int(request["rank"]))
+        info, pieces = slots.open_step(request["step"], request.get("generation"))
         channel.say({"ok": True, "length": info.length, "crc": info.crc})
         channel.send_payload(pieces)

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import structlog
 
-from sentinel.gang.snapshot_codec import Part, SnapshotError
+from sentinel.gang.snapshot_codec import NoRoomError, Part, SnapshotError
 from sentinel.gang.snapshot_wire import Address, Channel, answer, connect, in_words, name_of
 from sentinel.model.ids import Seconds
 
-_log = structlog.get_logger(__name__)
+_log = structlog.get_logger(logger_name=__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,8 @@ class PeerSender:
         """Newest step of the present generation that the peer has acknowledged, -1 before."""
         self.error = ""
         """Why the last snapshot was dropped; empty once one is acknowledged."""
+        self.full = ""
+        """Why the peer's memory takes none; empty once one is acknowledged."""
         self._thread = threading.Thread(target=self._run, name="snapshot-sender", daemon=True)
         self._thread.start()
 
@@ -68,21 +70,24 @@ class PeerSender:
             return self.acked_step >= step
 
     def close(self) -> None:
-        """Stop sending; what still waits is dropped."""
+        """Stop sending; what still waits is dropped.
+
+        Waits for nobody: a peer whose node is lost says nothing, and the next generation forms just then.
+        """
         with self._changed:
-            self._closed = True
+            self._closed, self._waiting = True, None
             self._changed.notify_all()
             if self._channel:
                 self._channel.cut()
-        self._thread.join(self._timeout_s * 2)
 
     def _run(self) -> None:
         while parcel := self._next():
             error = self._deliver(parcel)
-            if error and not self.error:
+            if error and not (self.error or self._closed):
                 _log.warning("peer-copy-failed", rank=self._rank, step=parcel.step, error=error)
             with self._changed:
                 self.error = error
+                self.full = self.full if error else ""
                 if not error and self._generation == parcel.generation:
                     self.acked_step = parcel.step
                 self._sending = False
@@ -102,10 +107,11 @@ class PeerSender:
             try:
                 self._push(self._reach(), parcel)
             except SnapshotError as error:
+                self.full = f"{name_of(self._peer)}: {error}" if isinstance(error, NoRoomError) else self.full
                 return str(error)
             except (OSError, EOFError, ValueError) as error:
                 self._hang_up()
-                if fresh:
+                if fresh or self._closed:
                     return f"{name_of(self._peer)}: {in_words(error)}"
             else:
                 return ""
@@ -117,6 +123,8 @@ class PeerSender:
         channel = connect(self._peer, self._key, within_s=self._timeout_s, silence_s=self._timeout_s)
         with self._changed:
             self._channel = channel
+            if self._closed:
+                channel.cut()
         return channel
 
     def _push(self, channel: Channel, parcel: _Parcel) -> None:

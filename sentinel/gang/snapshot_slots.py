@@ -1,15 +1,18 @@
 """Slots in the node's memory that hold the newest snapshots of one rank and outlive its process."""
 
+import fcntl
 import os
 import re
 import struct
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeAlias
 
-from sentinel.gang.snapshot_codec import NoRoomError, Part, SnapshotError
+from sentinel.gang.snapshot_codec import NoRoomError, NotYetError, Part, SnapshotError
+from sentinel.gang.snapshot_room import take_room
 
 KINDS = ("owner", "peer")
 SLOTS = 3
@@ -39,6 +42,10 @@ class SlotInfo:
     """CRC-32 of the payload."""
 
 
+Held: TypeAlias = tuple[SlotInfo | None, Path]
+"""A slot and what is in it, if that is complete."""
+
+
 class Slots:
     """The slots of one rank: its own copies (`owner`), or those held for it by this node (`peer`).
 
@@ -58,52 +65,63 @@ class Slots:
         parts: Iterable[Part],
         *,
         keep: int = -1,
+        length: int = 0,
         crc: int | None = None,
+        forsaken: bool = False,
     ) -> SlotInfo:
         """Overwrite the oldest slot, but never the newest copy of step `keep`, which is globally complete.
 
-        The slot counts only when all is written; `crc`, if given, must be the payload's. Raises SnapshotError
-        when a newer generation has written here, the memory is full, or the payload is not what it should be.
+        The slot counts only when all is written; `length` and `crc`, if given, must be the payload's. In
+        memory with room for fewer slots than there are, those that fit are used; what this generation wrote
+        after `keep` stays there until it is complete, unless it is `forsaken`: its other copy was dropped.
+        Raises SnapshotError when a newer generation has written here, the memory is full, or the payload is
+        not what it should be.
         """
         held = [(read_header(path), path) for path in self.paths]
         newest = max((info.generation for info, _ in held if info), default=generation)
         if newest > generation:
             raise SnapshotError(f"rank {self.rank}: generation {generation} is over, {newest} has begun")
         blank = SlotInfo(self._job, self.rank, world, generation, step, 0, 0)
-        path = _oldest(held, keep)
+        (_, path), *others = _oldest_first(held, keep)
+        size = _HEADER_BYTES + length
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b", buffering=0) as file:
+            if not take_room(path, size):
+                path = _instead(path, others, size, None if forsaken else (generation, keep))
+            with _opened(path) as file:
                 return _fill(file, blank, parts, crc)
         except OSError as error:
+            with suppress(OSError):
+                path.unlink()
             raise NoRoomError(f"{path}: {error.strerror or error}") from error
 
     def inventory(self) -> list[SlotInfo]:
         """Give the complete slots, newest generation and step first; payloads are not looked at."""
         return [info for info, _ in self._complete()]
 
-    def verified(self) -> list[SlotInfo]:
-        """Give the slots whose payload, too, is what was written."""
-        return [info for info, path in self._complete() if _is_intact(path, info)]
-
     def read(self, step: int) -> bytearray:
-        """Give a step's payload, of several copies the newest generation's. Raises SnapshotError if none."""
-        info, pieces = self.open_step(step)
-        payload = bytearray().join(pieces)
-        if zlib.crc32(payload) != info.crc:
-            raise SnapshotError(
-                f"{self.kind} copy of step {step} of rank {self.rank} was overwritten meanwhile"
-            )
-        return payload
-
-    def open_step(self, step: int) -> tuple[SlotInfo, Iterator[bytes]]:
-        """Give a verified header and its payload in chunks. Raises SnapshotError when there is none."""
-        found = [(info, path) for info, path in self._complete() if info.step == step]
-        for info, path in found:
-            if _is_intact(path, info):
-                return info, _chunks(path, info)
-        what = "damaged" if found else "not here"
+        """Give a step's payload, of several copies the newest intact one's. Raises SnapshotError if none."""
+        what = "not here"
+        for info, path in self._of(step):
+            with suppress(OSError):
+                payload = bytearray().join(_chunks(path, info))
+                if zlib.crc32(payload) == info.crc:
+                    return payload
+            what = "damaged"
         raise SnapshotError(f"{self.kind} copy of step {step} of rank {self.rank} is {what}")
+
+    def open_step(self, step: int, generation: int | None = None) -> tuple[SlotInfo, Iterator[bytes]]:
+        """Give a header and its payload in chunks, for whoever verifies them. Raises SnapshotError if none.
+
+        `generation` None takes the newest. The chunks end with OSError when the slot is not whole any more.
+        """
+        for info, path in self._of(step):
+            if generation in (None, info.generation):
+                return info, _chunks(path, info)
+        raise SnapshotError(f"{self.kind} copy of step {step} of rank {self.rank} is not here")
+
+    def _of(self, step: int) -> list[tuple[SlotInfo, Path]]:
+        return [(info, path) for info, path in self._complete() if info.step == step]
 
     def _complete(self) -> list[tuple[SlotInfo, Path]]:
         held = [(info, path) for path in self.paths if (info := read_header(path))]
@@ -124,12 +142,49 @@ def slots_in(directory: Path) -> list[Slots]:
     return [Slots(directory, kind, int(rank)) for kind, _, rank in parted if rank.isdigit()]
 
 
+def forget(directory: Path, wanted: Collection[tuple[str, int]], generation: int) -> None:
+    """Remove what older generations wrote of ranks that are not wanted, (kind, rank), here any more."""
+    for slots in slots_in(directory):
+        if (slots.kind, slots.rank) not in wanted:
+            for path in slots.paths:
+                with suppress(OSError), path.open("rb") as file:
+                    _unlink_older(path, file, generation)
+
+
+def _unlink_older(path: Path, file: BinaryIO, generation: int) -> None:
+    """Remove the slot unless somebody writes it; a newer generation may have begun to, meanwhile."""
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    written = _parse(file.read(_HEADER.size + _CRC.size))
+    if written and written[0].generation < generation and _is_at(path, file):
+        path.unlink()
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    """Open a slot to write it, under a lock that keeps it from being removed."""
+    while True:
+        with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b", buffering=0) as file:
+            fcntl.flock(file, fcntl.LOCK_SH)  # waits for no other writer, and for a remover microseconds
+            if _is_at(path, file):
+                yield file
+                return
+
+
+def _is_at(path: Path, file: BinaryIO) -> bool:
+    """Say whether an open file has not been removed or replaced."""
+    with suppress(FileNotFoundError):
+        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
+    return False
+
+
 def _chunks(path: Path, info: SlotInfo) -> Iterator[bytes]:
-    """Give a slot's payload piece by piece."""
+    """Give a slot's payload piece by piece. Raises OSError where it is shorter than its header says."""
     with path.open("rb", buffering=0) as file:
         file.seek(_HEADER_BYTES)
         left = info.length
-        while left and (chunk := file.read(min(left, CHUNK_BYTES))):
+        while left:
+            if not (chunk := file.read(min(left, CHUNK_BYTES))):
+                raise OSError(f"{path} ends early")
             left -= len(chunk)
             yield chunk
 
@@ -138,28 +193,53 @@ def read_header(path: Path) -> SlotInfo | None:
     """Give the header of a complete slot; None for one that is missing, half written or no slot at all."""
     try:
         with path.open("rb", buffering=0) as file:
-            raw = file.read(_HEADER.size + _CRC.size)
+            written = _parse(file.read(_HEADER.size + _CRC.size))
     except OSError:
         return None
-    if (
-        len(raw) < _HEADER.size + _CRC.size
-        or _CRC.pack(zlib.crc32(raw[: _HEADER.size])) != raw[_HEADER.size :]
-    ):
-        return None
-    magic, version, job, rank, world, generation, step, length, crc, complete = _HEADER.unpack_from(raw)
-    if magic != _MAGIC or version != _VERSION or not complete:
-        return None
-    return SlotInfo(job.rstrip(b"\0").decode(), rank, world, generation, step, length, crc)
+    return written[0] if written and written[1] else None
 
 
-def _oldest(held: list[tuple[SlotInfo | None, Path]], keep: int) -> Path:
+def _parse(raw: bytes) -> tuple[SlotInfo, bool] | None:
+    """Give a header, and whether the slot is complete; None for what is no header."""
+    body, seal = raw[: _HEADER.size], raw[_HEADER.size :]
+    if len(body) < _HEADER.size or _CRC.pack(zlib.crc32(body)) != seal:
+        return None
+    magic, version, job, rank, world, generation, step, length, crc, complete = _HEADER.unpack(body)
+    if magic != _MAGIC or version != _VERSION:
+        return None
+    info = SlotInfo(job.rstrip(b"\0").decode(), rank, world, generation, step, length, crc)
+    return info, bool(complete)
+
+
+def _oldest_first(held: list[Held], keep: int) -> list[Held]:
+    """Give what may be overwritten: all but the newest copy of step `keep`; what is unfinished goes first."""
     kept = max((info.generation for info, _ in held if info and info.step == keep), default=None)
-    free = [
-        ((info.generation, info.step) if info else (-1, -1), path)
-        for info, path in held
-        if not (info and info.step == keep and info.generation == kept)
-    ]
-    return min(free)[1]
+    free = [each for each in held if not each[0] or (each[0].step, each[0].generation) != (keep, kept)]
+    return sorted(free, key=lambda each: (each[0].generation, each[0].step) if each[0] else (-1, -1))
+
+
+def _instead(full: Path, others: list[Held], size: int, until: tuple[int, int] | None) -> Path:
+    """Choose a slot for one that found no room, and that gives way lest all later writes come back to it.
+
+    `until`: nothing that is newer than this generation and step goes. Raises NoRoomError when none may go.
+    """
+    full.unlink()
+    waits = False
+    for info, path in others:
+        if info is None:
+            continue
+        if until and (info.generation, info.step) > until:
+            waits = True
+        elif take_room(path, size):
+            return path
+        else:
+            path.unlink()
+    if not take_room(full, size):
+        full.unlink()
+        if waits:
+            raise NotYetError(f"{full}: no room before a newer snapshot is complete")
+        raise NoRoomError(f"{full}: no room for another snapshot")
+    return full
 
 
 def _fill(file: BinaryIO, blank: SlotInfo, parts: Iterable[Part], expected: int | None) -> SlotInfo:
@@ -190,14 +270,3 @@ def _write_all(file: BinaryIO, part: Part) -> None:
     left = memoryview(part).cast("B") if len(part) else memoryview(b"")
     while left:
         left = left[file.write(left) :]
-
-
-def _is_intact(path: Path, info: SlotInfo) -> bool:
-    crc = length = 0
-    try:
-        for chunk in _chunks(path, info):
-            crc = zlib.crc32(chunk, crc)
-            length += len(chunk)
-    except OSError:
-        return False
-    return length == info.length and crc == info.crc

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 import msgpack
 
-from sentinel.gang.snapshot_codec import Part, SnapshotError
+from sentinel.gang.snapshot_codec import NoRoomError, Part, SnapshotError
 from sentinel.gang.snapshot_slots import CHUNK_BYTES
 from sentinel.model.ids import Seconds
 
@@ -136,5 +136,6 @@ def answer(channel: Channel) -> dict[str, Any]:
     """Receive the answer to a request that was sent."""
     reply = channel.hear()
     if not reply.get("ok"):
-        raise SnapshotError(f"refused: {reply.get('reason', 'no reason given')}")
+        error = NoRoomError if reply.get("full") else SnapshotError
+        raise error(f"refused: {reply.get('reason', 'no reason given')}")
     return reply

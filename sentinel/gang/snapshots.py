@@ -1,8 +1,9 @@
 """Memory snapshots of a job: which step every rank can go back to, and the bytes to do it.
 
-A step is common when every rank of the world has a verified copy of it somewhere that can be reached. Copies
-of one step from different generations count as equal: a generation starts from a common snapshot and repeats
-the same batches in the same world, so it comes to the same state. Copies of another world size never count.
+A step is common when every rank of the world has a copy of it somewhere that can be reached; each is verified
+when it is fetched, for to read all that there are takes minutes where a state has many gigabytes. Copies of
+one step from different generations count as equal: a generation starts from a common snapshot and repeats the
+same batches in the same world, so it comes to the same state. Copies of another world size never count.
 """
 
 import zlib
@@ -11,10 +12,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from sentinel.gang.snapshot_codec import NoRoomError, SnapshotError, decode, encode
+import structlog
+
+from sentinel.gang.snapshot_codec import NoRoomError, NotYetError, SnapshotError, decode, encode
 from sentinel.gang.snapshot_holder import SnapshotHolder
 from sentinel.gang.snapshot_peer import PeerSender
-from sentinel.gang.snapshot_slots import Slots, slots_in, snapshots_of
+from sentinel.gang.snapshot_slots import Slots, forget, slots_in, snapshots_of
 from sentinel.gang.snapshot_wire import Address, ask, connect, in_words, name_of
 from sentinel.model.ids import Seconds
 
@@ -22,6 +25,7 @@ __all__ = [
     "Copies",
     "Copy",
     "NoRoomError",
+    "NotYetError",
     "PeerSender",
     "Slots",
     "SnapshotError",
@@ -29,18 +33,20 @@ __all__ = [
     "decode",
     "encode",
     "find",
+    "forget",
     "snapshots_of",
 ]
 
+_log = structlog.get_logger(logger_name=__name__)
 _REACH_S = 0.5
 """A holder that does not connect and greet within this is skipped."""
 _ANSWER_S = 10.0
-"""A holder that greeted is alive, and may need this long to verify what it lists."""
+"""A holder that greeted is alive, and may be this slow while its node is busy."""
 
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """One verified copy of one rank's state."""
+    """One copy of one rank's state, by its header."""
 
     rank: int
     step: int
@@ -70,6 +76,11 @@ class Copies:
         common = set.intersection(*steps) if steps else set()
         return max((step for step in common if below is None or step < below), default=-1)
 
+    def generation(self, step: int) -> int:
+        """Give the newest generation that has come to this step, or -1."""
+        found = (copy for steps in self.by_rank.values() for copy in steps.get(step, ()))
+        return max((copy.generation for copy in found), default=-1)
+
     def fetch(self, rank: int, step: int) -> bytearray:
         """Give the payload of the first copy that verifies. Raises SnapshotError with each copy's reason."""
         reasons = []
@@ -91,7 +102,7 @@ class Copies:
 def find(
     job: str, world: int, holders: Sequence[Address], memory: Path, key: bytes, *, reach_s: Seconds = _REACH_S
 ) -> Copies:
-    """Ask all holders at once, and this node's own memory, which verified copies of the job's ranks exist."""
+    """Ask all holders at once, and this node's own memory, which copies of the job's ranks exist."""
     unreachable: list[str] = []
 
     def list_one(holder: Address) -> list[Copy]:
@@ -103,6 +114,8 @@ def find(
 
     with ThreadPoolExecutor(max_workers=max(1, min(64, len(holders)))) as pool:
         lists = list(pool.map(list_one, holders))
+    if unreachable:
+        _log.warning("snapshot-holders-skipped", job=job, holders=len(holders), skipped=unreachable)
     copies = [copy for found in [_own(memory, job, world), *lists] for copy in found]
     return Copies(job, world, memory, key, _by_rank(copies), tuple(unreachable))
 
@@ -122,7 +135,7 @@ def _own(memory: Path, job: str, world: int) -> list[Copy]:
     return [
         Copy(info.rank, info.step, info.generation, slots.kind, None)
         for slots in slots_in(snapshots_of(memory, job))
-        for info in slots.verified()
+        for info in slots.inventory()
         if info.world == world
     ]
 
@@ -145,7 +158,8 @@ def _list(holder: Address, key: bytes, job: str, world: int, reach_s: Seconds) -
 def _fetch(holder: Address, key: bytes, job: str, copy: Copy) -> bytearray:
     channel = connect(holder, key, within_s=_REACH_S, silence_s=_ANSWER_S)
     try:
-        reply = ask(channel, op="fetch", job=job, kind=copy.kind, rank=copy.rank, step=copy.step)
+        place = {"kind": copy.kind, "rank": copy.rank, "step": copy.step, "generation": copy.generation}
+        reply = ask(channel, op="fetch", job=job, **place)
         payload = bytearray().join(channel.payload(reply["length"]))
     except (OSError, EOFError, ValueError) as error:
         raise SnapshotError(f"{name_of(holder)}: {in_words(error)}") from error

@@ -7,16 +7,21 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TextIO
 
 import torch.distributed as dist
 
 from sentinel.gang import notices
 from sentinel.gang.group import is_collective_error, job_path
 from sentinel.gang.orders import FormOrder, WorkerSpec
+from sentinel.gang.snapshots import snapshots_of
 from sentinel.model.finding import TRAINER, Finding, Health
 from sentinel.model.ids import JobId, WorkerId
 from sentinel.model.report import FindingSeen, RaisedSeen
 from sentinel.model.trainable import SaveReport, StepResult
+
+SNAPSHOTS = "snapshots"
+"""The check that each rank makes of its own snapshots."""
 
 
 class NotFiniteError(ArithmeticError):
@@ -38,6 +43,8 @@ class Teller:
     def __init__(self, spec: WorkerSpec, worker: str, memory: Path) -> None:
         self._spec, self._worker, self._memory = spec, worker, memory
         self._saved = SaveReport()
+        self._full: bool | None = None
+        """Whether memory takes no snapshots, as it was told last; None: not in this generation."""
 
     def raised(self, order: FormOrder, step: int, error: Exception) -> None:
         """Tell what ended the generation at this step."""
@@ -63,7 +70,25 @@ class Teller:
         """Report checkpoints that were passed over; what is saved is reported anew from here on."""
         if damaged and order.rank == 0:
             self._find("checkpoint-corrupt", "; ".join(damaged), order, step)
-        self._saved = SaveReport()
+        self._saved, self._full = SaveReport(), None
+
+    def snapshots(self, order: FormOrder, step: int, full: str | None) -> None:
+        """Report when memory begins to take no snapshots of this rank, and when it does again.
+
+        A mark on the node says what was told, for whoever told it may not be there to take it back.
+        """
+        if full is None or bool(full) is self._full:
+            return
+        marks = snapshots_of(self._memory, self._spec.job)
+        own = marks / f"rank-{order.rank}"
+        if full:
+            _mark(own, order.generation)
+            self._leave(Finding(SNAPSHOTS, "disk-full", own.name, Health.WARNING, full), order, step)
+        for over in [] if full else [own] if self._full else _older(marks, order.generation):
+            over.unlink(missing_ok=True)
+            told = "memory takes snapshots"
+            self._leave(Finding(SNAPSHOTS, "disk-full", over.name, Health.OK, told), order, step)
+        self._full = bool(full)
 
     def saves(self, order: FormOrder, step: int, now: SaveReport) -> None:
         """Report when checkpoints begin to fail, and when one commits after that; rank 0 speaks for all."""
@@ -82,21 +107,41 @@ class Teller:
         self, code: str, summary: str, order: FormOrder, step: int, health: Health = Health.WARNING
     ) -> None:
         """Leave a finding about the job's checkpoints."""
-        finding = Finding(TRAINER, code, "checkpoints", health, summary)
-        name = f"{self._worker}-{order.generation}-{code}-{step}"
+        self._leave(Finding(TRAINER, code, "checkpoints", health, summary), order, step)
+
+    def _leave(self, finding: Finding, order: FormOrder, step: int) -> None:
+        name = f"{self._worker}-{order.generation}-{finding.code}-{finding.component}-{step}"
         notices.leave(self._memory, name, FindingSeen(finding))
 
 
+def _mark(mark: Path, generation: int) -> None:
+    with contextlib.suppress(OSError):
+        mark.write_text(f"{generation}")
+
+
+def _older(marks: Path, generation: int) -> list[Path]:
+    """Give the marks that older generations have left."""
+    found = []
+    for mark in marks.glob("rank-*"):
+        with contextlib.suppress(OSError, ValueError):
+            found += [mark] if int(mark.read_text() or 0) < generation else []
+    return found
+
+
 def loss_log(spec: WorkerSpec, order: FormOrder) -> Callable[[int, StepResult], None]:
-    """Open the job's loss log for a generation; rank 0 writes it for all."""
+    """Give what adds to the job's loss log in a generation; rank 0 writes it for all.
+
+    A disk that is full or can't be written costs lines of the log, not the run; each step tries again.
+    """
     if order.rank != 0:
         return lambda _step, _result: None
-    path = job_path(spec.job_dir, "losses.jsonl")
-    file = path.open("a", buffering=1)
+    files: list[TextIO] = []
 
     def write(step: int, result: StepResult) -> None:
         line = {"step": step, "loss": float(result.loss).hex(), "g": order.generation, "at": time.time()}
-        with contextlib.suppress(OSError):  # a full disk costs lines of the log, not the run
-            file.write(json.dumps(line) + "\n")
+        with contextlib.suppress(OSError):
+            if not files:
+                files.append(job_path(spec.job_dir, "losses.jsonl").open("a", buffering=1))
+            files[0].write(json.dumps(line) + "\n")
 
     return write

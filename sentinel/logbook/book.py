@@ -52,7 +52,7 @@ class Logbook:
         if not _SAFE.fullmatch(incident) or incident.startswith("."):
             return None
         try:
-            return self._path(incident).read_text()
+            return self._path(incident).read_text(encoding="utf-8")
         except OSError:
             return None
 
@@ -93,9 +93,9 @@ def _haystack(found: Row) -> str:
 
 
 def _replace(path: Path, text: str, *, durable: bool) -> None:
-    """Readers see the old file or the new one, never half of one."""
+    """Readers see the old file or the new one, never half of one; what is no character is spelled out."""
     fresh = path.with_name(f".{path.name}.new")
-    with fresh.open("w") as file:
+    with fresh.open("w", encoding="utf-8", errors="backslashreplace") as file:
         file.write(text)
         _settle(file, durable=durable)
     fresh.replace(path)

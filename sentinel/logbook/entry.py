@@ -8,7 +8,7 @@ from functools import cache
 
 import jinja2
 
-from sentinel.core.notify import place
+from sentinel.core.notify import places
 from sentinel.logbook.redact import redact
 from sentinel.logbook.words import action_line, fact_line, fact_raw
 from sentinel.model.action import Action, Evict, Page, Refusal, Resume
@@ -63,7 +63,7 @@ class Told:
 def row(incident: Incident, runbook: Runbook | None = None) -> Row:
     """Sum an incident up for the index."""
     diagnosis = incident.diagnosis
-    where = ", ".join(sorted({place(suspect) for suspect in diagnosis.suspects} - {""})) if diagnosis else ""
+    where = places(diagnosis) if diagnosis else ""
     words = [diagnosis.why if diagnosis else "", *map(fact_line, incident.evidence)]
     return Row(
         incident=incident.id,

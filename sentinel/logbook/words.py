@@ -43,6 +43,8 @@ def fact_line(fact: learn.Fact) -> str:
             return f"{fact.job} made no step for {fact.stalled_s:.1f} s ({usual})"
         case learn.JobAdvanced():
             return f"{fact.job} completed step {fact.step} in generation {fact.generation}"
+        case learn.JobPaced():
+            return f"a step of {fact.job} takes {fact.median_step_s:.2f} s"
         case learn.JobUnderway():
             where = f"repeats step {fact.step}" if fact.step >= 0 else "has made no step yet"
             return f"{fact.job} is on its way in generation {fact.generation}: it {where}"

@@ -1,5 +1,6 @@
 """What a check is: `measure` touches the machine, `judge` forms the opinion."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -25,7 +26,6 @@ class GpuSample:
     ecc_corrected: int | None = None
     remap_pending: bool | None = None
     remap_failed: bool | None = None
-    remapped_uncorrectable: int | None = None
     temperature_c: int | None = None
     throttle_reasons: int | None = None
     """NVML bit mask `nvmlClocksEventReasons`."""
@@ -73,10 +73,27 @@ class Check:
     causes: tuple[str, ...]
     """Every cause that its findings can raise; each has a runbook."""
     metrics: Callable[[Any], Mapping[str, float]] | None = None
-    """Gauges of one sample: `name{label="x"}` without the `sentinel_` prefix → value."""
+    """Gauges of one sample, by their `series`."""
     on_exit: bool = False
     """Run at once when a rank of this node exits, so that speed does not outrun the cause."""
     in_agent: bool = False
     """Touches nothing that can hang: the agent runs it itself, also whenever kernel lines arrive."""
     counts: Callable[[Any], Mapping[str, int]] | None = None
-    """Events to add per sample: `name_total{label="x"}` without `sentinel_`; zeros name the series."""
+    """Events to add per sample, by their `series`, which ends in `_total`; zeros name the series."""
+
+
+_ESCAPED = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
+"""What Prometheus's text format writes in another way inside a label's value."""
+
+_SERIES = re.compile(r'[a-zA-Z_:][\w:]*(\{(\w+="(\\[\\"n]|[^\\"\n])*"(,(?!\})|(?=\})))+\})?', re.ASCII)
+
+
+def is_series(text: str) -> bool:
+    """Say whether this is what `series` gives: anything else would spoil the page that it stands on."""
+    return _SERIES.fullmatch(text) is not None
+
+
+def series(name: str, **labels: object) -> str:
+    """Name a series, `name{label="x"}`, without the `sentinel_` prefix; a label may hold any text."""
+    inside = ",".join(f'{label}="{str(value).translate(_ESCAPED)}"' for label, value in labels.items())
+    return f"{name}{{{inside}}}" if inside else name

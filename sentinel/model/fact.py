@@ -162,6 +162,15 @@ class JobUnderway:
 
 
 @dataclass(frozen=True, slots=True)
+class JobPaced:
+    """How long a job's steps take: told once that is known, and when it has changed much."""
+
+    at: Instant
+    job: JobId
+    median_step_s: Seconds
+
+
+@dataclass(frozen=True, slots=True)
 class RankSlow:
     """One rank needs longer outside collectives than its peers, step after step."""
 
@@ -279,6 +288,7 @@ Fact: TypeAlias = (
     | JobStalled
     | JobAdvanced
     | JobUnderway
+    | JobPaced
     | RankSlow
     | GcsLost
     | GcsBack

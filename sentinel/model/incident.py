@@ -71,5 +71,7 @@ class Incident:
     """How often its page was written."""
     remedied: str = ""
     """Cause and suspects that the last remedy was applied to; the same is not applied twice."""
+    refused: str = ""
+    """What was not done and why, as last recorded; the same is not recorded twice."""
     attempts: int = 0
     """How many remedies were applied."""

@@ -24,7 +24,10 @@ class Policy:
     grace_s: Seconds = 5.0
     """After a controller's start nobody is silent or stalled before this has passed."""
     mass_silence: float = 0.5
-    """From this share of the nodes silent at once, the controller is cut off, not the nodes dead."""
+    """From this share of the nodes silent at once, the controller is cut off, not the nodes dead.
+
+    And what a check finds on this share of them is no one node's fault.
+    """
     straggler_factor: float = 2.0
     """A rank is slow from this multiple of its peers' median time outside collectives."""
     straggler_steps: int = 20

@@ -45,6 +45,10 @@ LEASE_LAPSED_EXIT = 75
 """EX_TEMPFAIL: nothing is wrong with this process, it must merely not go on alone."""
 STUCK_EXIT = 76
 """EX_PROTOCOL: what this process waits for can't come."""
+STOPPED = frozenset("Tt")
+"""Process states, as `/proc` tells them, of one that a signal or a debugger has stopped."""
+NOT_RUNNING = STOPPED | frozenset("XZ")
+"""And of one that is gone."""
 STOPPED_ITSELF = frozenset({f"exit {LEASE_LAPSED_EXIT}", f"exit {STUCK_EXIT}"})
 """Ends that say nothing against the node: the process left for its peers' sake."""
 
@@ -110,7 +114,14 @@ class OrderDone:
     data: tuple[str, ...] = ()
 
 
-Event: TypeAlias = ExitSeen | RaisedSeen | FindingSeen | ProbedSeen | OrderDone
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """What a controller finds in the place of an event that it can't read, as of a newer agent."""
+
+    error: str
+
+
+Event: TypeAlias = ExitSeen | RaisedSeen | FindingSeen | ProbedSeen | OrderDone | Unreadable
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +138,6 @@ class Hello:
     port: int
     """Where the agent serves memory snapshots."""
     gpus: int
-    version: str
     metrics_port: int = 0
 
 
@@ -148,7 +158,6 @@ class Ack:
     """Controller to agent: events up to this number are journalled. Also renews the node's lease."""
 
     event: int
-    lease: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +169,10 @@ class ProbeNow:
 
 @dataclass(frozen=True, slots=True)
 class KillWorker:
-    """Controller to agent: SIGKILL this worker, only if pid and worker still belong together."""
+    """Controller to agent: SIGKILL this worker, only if pid and worker still belong together.
+
+    pid 0: whichever process has the worker's name, for it was not ready and has told its pid to nobody.
+    """
 
     order: str
     worker: WorkerId

@@ -93,9 +93,12 @@ class Trainable(Protocol):
     def save_report(self) -> SaveReport:
         """What became of the saves; cheap, asked after every step."""
 
-    def latest(self, directory: PathLike[str]) -> tuple[int, Sequence[str]]:
+    def latest(self, directory: PathLike[str], above: int = -1, since: int = -1) -> tuple[int, Sequence[str]]:
         """Load the newest checkpoint that verifies, of any world size, on all ranks together.
 
+        Only those of a step above `above` count, written by generation `since` or a later one; of two, the
+        later generation's is the newer. Every recovery asks, so that there is none must be cheap to tell.
+        With `above` -1 there is no snapshot to go back to: what can't be read is raised, not passed over.
         Returns (its step or -1, one line per damaged checkpoint that was passed over).
         """
 

@@ -11,6 +11,8 @@ from typing import Any, TypeVar, get_args, get_origin
 T = TypeVar("T")
 Plain = Any
 _TAG = "kind"
+_INT = range(-(2**63), 2**64)
+"""The whole numbers that msgpack has."""
 _TAGGED_FIELD = "kind_"
 """What a noun's own field `kind` is called, where `kind` already says which noun it is."""
 
@@ -55,6 +57,8 @@ def _scalar(kind: type) -> Callable[[Plain], Any]:
             return float(plain)
         if not isinstance(plain, kind) or (kind is int and isinstance(plain, bool)):
             raise WireError(f"expected {kind.__name__}, got {plain!r:.80}")
+        if kind is int and plain not in _INT:
+            raise WireError(f"expected an int of 64 bits, got {plain!r:.80}")
         return plain
 
     return read
@@ -77,12 +81,12 @@ def _sequence(build: Callable[[Any], Any], args: tuple[Any, ...]) -> Callable[[P
 
 
 def _mapping(args: tuple[Any, ...]) -> Callable[[Plain], Any]:
-    read_value = _reader(args[1])
+    read_key, read_value = map(_reader, args)
 
     def read(plain: Plain) -> Any:
         if not isinstance(plain, dict):
             raise WireError(f"expected a mapping, got {plain!r:.80}")
-        return {key: read_value(value) for key, value in plain.items()}
+        return {read_key(key): read_value(value) for key, value in plain.items()}
 
     return read
 
@@ -103,7 +107,8 @@ def _union(args: tuple[Any, ...]) -> Callable[[Plain], Any]:
             except WireError:
                 continue
         found = plain.get("kind") if isinstance(plain, dict) else plain
-        raise WireError(f"{found!r:.80} is none of {', '.join(sorted(nouns)) or others}")
+        allowed = sorted(nouns) or [getattr(other, "__name__", str(other)) for other in others]
+        raise WireError(f"{found!r:.80} is none of {', '.join(allowed)}")
 
     return read
 

@@ -9,6 +9,7 @@ from sentinel.model.report import KillWorker, Leave, OrderDone, ProbeNow, Stacks
 from sentinel.runtime.hands import ActionError, Hands
 
 LEAVE_DEADLINE_S = 5.0
+START_WITHIN_S = 30.0
 
 
 class AgentOrders:
@@ -40,13 +41,22 @@ class AgentOrders:
             waiting.set_result(told)
 
     async def start(self, node: NodeId) -> str:
-        """Have Ray launch a node's agent, beside the memory and at the address that its ranks are told."""
+        """Have Ray launch a node's agent, beside the memory and at the address that its ranks are told.
+
+        Raises ActionError where Ray does not know that address: at another one nobody would find the agent.
+        """
         argv = self._hands.agent_argv(node)
-        env = {"SENTINEL_MEMORY": str(self._hands.memory_of(node))}
-        if node in self._hands.raylets:
-            env["SENTINEL_ADDRESS"] = self._hands.raylets[node][0]
-        pid = await self._hands.link.ask("start_agent", timeout=30.0, node=node, argv=argv, env=env)
+        address, _ = self._hands.raylets.get(node) or await self._look_for(node)
+        env = {"SENTINEL_MEMORY": str(self._hands.memory_of(node)), "SENTINEL_ADDRESS": address}
+        pid = await self._hands.link.ask("start_agent", timeout=START_WITHIN_S, node=node, argv=argv, env=env)
         return f"pid {pid}"
+
+    async def _look_for(self, node: NodeId) -> tuple[str, int]:
+        """Ask where a node is that no round has told of yet, as just after a controller's start."""
+        await self._hands.ray_nodes(START_WITHIN_S)
+        if node not in self._hands.raylets:
+            raise ActionError(f"{node}: Ray knows no such node")
+        return self._hands.raylets[node]
 
     async def probe(self, action: Probe) -> str:
         """Have a node's checks run now; what they find arrives as facts."""

@@ -11,14 +11,16 @@ import time
 from pathlib import Path
 
 import uvicorn
+from prometheus_client import CollectorRegistry
 
-from sentinel import config, runbooks
+from sentinel import config, logs, runbooks
 from sentinel.adapters.console_pages import ConsolePages
 from sentinel.adapters.journal import Journal
 from sentinel.adapters.journal_file import JournalError
 from sentinel.adapters.keys import KeyFileError, Keys, ensure_keys
-from sentinel.adapters.outbox import Outbox, Timing
+from sentinel.adapters.outbox import Timing
 from sentinel.adapters.outbox_rows import OutboxError
+from sentinel.adapters.outboxes import Outboxes
 from sentinel.adapters.page_channel import PageChannel
 from sentinel.adapters.slack import Slack
 from sentinel.adapters.transport import Reports
@@ -37,15 +39,16 @@ from sentinel.model.fact import (
     Outcome,
 )
 from sentinel.model.ids import ActionId, Instant, JobId, NodeId, Seconds
-from sentinel.runtime import logs
 from sentinel.runtime.agent_orders import AgentOrders
+from sentinel.runtime.counters import Counters
 from sentinel.runtime.failpoints import reach
 from sentinel.runtime.hands import Hands
 from sentinel.runtime.inbox import Inbox
-from sentinel.runtime.ledger import Ledger, policy_hash
+from sentinel.runtime.ledger import Ledger
 from sentinel.runtime.link import Link
 from sentinel.runtime.perform import Performer
 from sentinel.runtime.rounds import AgentRounds, watch_gcs
+from sentinel.runtime.rules import policy_hash
 from sentinel.runtime.scribe import Scribe
 from sentinel.runtime.view import ControllerView
 from sentinel.web.app import create_app
@@ -79,16 +82,18 @@ class Controller:
         self._keys = keys
         books = runbooks.load()
         self.rules = Rules(settings.policy, books)
-        self._routes = self._channels(), self._channels()
+        self._routes = self._channels()
         journal = Journal(self._state_dir / "journal.db")  # first: its lock keeps a second controller out
         self.scribe = Scribe(self._state_dir)
         self.ledger = Ledger(journal, self.rules, runbooks.hash_of(books), self._perform, self._changed)
-        self.ledger.load()
+        self._doubts = self.ledger.load()
+        self._registry = CollectorRegistry()
+        self._counters = Counters(books, self.ledger.state.incidents, self._refused)
+        self._registry.register(self._counters)
         self.now = Clock(self.ledger.state.now)
         self.watch = Watch(settings.policy, self.now())
         timing = Timing(fallback_after=settings.pages.fallback_after_s)
-        self._outbox = Outbox(self._state_dir / "outbox.db", self._delivered, timing)
-        self._emergency = Outbox(":memory:", self._delivered, timing)
+        self._outboxes = Outboxes(self._state_dir / "outbox.db", self._delivered, timing)
         self._link = Link(settings.ray.address, self._state_dir)
         self._reports = reports
         hands = self._hands()
@@ -103,6 +108,13 @@ class Controller:
         """Serve until cancelled. Raises OSError, before anything is done, when the web port is taken."""
         web_door = _open_web_door(self.settings.cluster)
         self._take_over()
+        try:
+            await self._serve(web_door)
+        except asyncio.CancelledError:  # a clean stop: another release need not fold what this one decided
+            self.ledger.save()
+            raise
+
+    async def _serve(self, web_door: socket.socket) -> None:
         gcs = watch_gcs(self.settings.ray.address, self._state_dir / "gcs.json", self._learn, self.now)
         async with asyncio.TaskGroup() as tasks:
             for work in (
@@ -111,8 +123,7 @@ class Controller:
                 self._rounds.run(self.settings.policy.grace_s),
                 gcs,
                 self._link.run(),
-                self._outbox.run(self._routes[0]),
-                self._emergency.run(self._routes[1]),
+                self._outboxes.run(self._routes),
                 self.scribe.run(self.ledger),
                 self._serve_web(web_door),
             ):
@@ -137,7 +148,7 @@ class Controller:
                 ),
             ]
         )
-        self._perform(unfinished)
+        self._perform((*self._doubts, *unfinished))
 
     # --- what actions are done with --------------------------------------------------------------------
 
@@ -160,12 +171,13 @@ class Controller:
         return Hands(
             self._link,
             self._reports,
-            (self._outbox, self._emergency),
+            self._outboxes,
             spec,
             self._agent_argv,
             self._memory_of,
             gcs,
             self.watch.beats,
+            self.settings.policy.slow_phase_s,
         )
 
     def _memory_of(self, node: NodeId) -> Path:
@@ -215,8 +227,12 @@ class Controller:
     def _delivered(self, action: ActionId, ok: bool, detail: str, where: str) -> None:
         self._learn(Outcome(self.now(), action, ok, f"{where}: {detail}"))
 
+    def _refused(self) -> tuple[int, int]:
+        return self._reports.refused, self._inbox.refused
+
     def _changed(self, fact: Fact, actions: tuple[Action, ...]) -> None:
         self.scribe.changed(self.ledger, fact, actions)
+        self._counters.changed(self.ledger.state, fact, actions)
 
     # --- operators -------------------------------------------------------------------------------------
 
@@ -228,11 +244,14 @@ class Controller:
         now = self.now()
         until: Seconds = now + command.for_s if command.for_s else 0.0
         fact = Commanded(now, command.command, command.target, command.who, command.reason, until)
-        if not self.ledger.absorb([fact]):
-            raise CommandRefusedError("the journal fails: nothing can be recorded now")
+        if not self.ledger.commit():
+            raise CommandRefusedError("the journal fails: nothing can be recorded now, so nothing was done")
+        kept, said = self.ledger.absorb([fact]), f"{command.command} {command.target}".strip()
+        if not kept and command.command == "retire":
+            raise CommandRefusedError("the journal fails: nothing can be recorded now, so nobody leaves")
         if command.command == "retire":
             return await self._retire()
-        return f"{command.command} {command.target}".strip()
+        return said if kept else f"{said}: kept in memory, and done once the journal can be written again"
 
     async def _retire(self) -> str:
         """Have the agents leave; one that is only just starting is sent away when it says hello."""
@@ -245,7 +264,7 @@ class Controller:
         return told + (f", not left: {'; '.join(stayed.values())}" if stayed else "")
 
     async def _serve_web(self, door: socket.socket) -> None:
-        app = create_app(self.view, self.command, self._keys.api_token)
+        app = create_app(self.view, self.command, self._keys.api_token, self._registry)
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
         await server._serve([door])  # `serve` would take the signals that stop the whole controller
 

@@ -3,11 +3,12 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from sentinel.adapters.outbox import Outbox
+from sentinel.adapters.outboxes import Outboxes
 from sentinel.adapters.transport import Reports
 from sentinel.gang.orders import WorkerSpec
-from sentinel.model.ids import NodeId
+from sentinel.model.ids import NodeId, Seconds
 from sentinel.model.report import RankBeat
 from sentinel.runtime.link import Link
 
@@ -26,13 +27,20 @@ class Hands:
 
     link: Link
     reports: Reports
-    outboxes: Sequence[Outbox]
-    """The durable one, and one in memory for when its disk is full."""
+    outboxes: Outboxes
     spec: WorkerSpec
     agent_argv: Callable[[NodeId], list[str]]
     memory_of: Callable[[NodeId], Path]
     gcs_command: Path
     beats: Callable[[NodeId], Sequence[RankBeat]]
     """What a node's processes last showed."""
+    slow_phase_s: Seconds
+    """How long a generation may set up and load."""
     raylets: dict[NodeId, tuple[str, int]] = field(default_factory=dict)
     """Where each node's raylet listens, as Ray last said."""
+
+    async def ray_nodes(self, timeout: Seconds) -> list[dict[str, Any]]:
+        """Ask Ray which nodes live, and keep where their raylets listen. Raises LinkError."""
+        nodes = [node for node in await self.link.ask("nodes", timeout=timeout) if node["alive"]]
+        self.raylets.update({NodeId(node["node"]): (node["address"], node["port"]) for node in nodes})
+        return nodes

@@ -8,10 +8,10 @@ from sentinel.adapters.transport import Reports
 from sentinel.core.watch import Watch
 from sentinel.model.fact import NodeJoined
 from sentinel.model.ids import Instant, NodeId
-from sentinel.model.report import Ack, Hello, Leave, OrderDone, Report
+from sentinel.model.report import Ack, Hello, Leave, OrderDone, Report, Unreadable
 from sentinel.runtime.ledger import Ledger
 
-log = structlog.get_logger("inbox")
+log = structlog.get_logger(logger_name="inbox")
 
 
 class Inbox:
@@ -27,6 +27,8 @@ class Inbox:
         self._ledger, self._watch, self._order_done, self._now = ledger, watch, order_done, now
         self._seen: dict[NodeId, tuple[str, int]] = {}
         """Boot and newest event of each node that were taken in."""
+        self.refused = 0
+        """Events that could not be read and were passed over."""
         self.closed = False
         """Sentinel is going down: agents that say hello are sent away."""
 
@@ -67,7 +69,10 @@ class Inbox:
         self._seen[report.node] = (report.boot, max((number for number, _ in report.events), default=seen))
         fresh = Report(report.node, report.boot, report.seq, report.beats, new)
         kept = self._ledger.absorb(self._watch.report(fresh, self._ledger.state, self._now()))
-        for _, event in new:
+        for number, event in new:
             if isinstance(event, OrderDone):
                 self._order_done(event)
+            elif isinstance(event, Unreadable):
+                self.refused += 1
+                log.warning("event-refused", node=report.node, number=number, error=event.error)
         return self._seen[report.node][1] if kept else 0

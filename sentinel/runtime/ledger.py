@@ -1,35 +1,34 @@
-"""Facts in, decisions out, both in one commit: nothing is performed that the journal does not hold."""
+"""Facts in, decisions out, both in one commit: nothing but a page is done that the journal does not hold."""
 
-import hashlib
-import json
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import structlog
 
-from sentinel.adapters.journal import Journal, Loaded
+from sentinel.adapters.journal import Journal
 from sentinel.adapters.journal_file import JournalError
 from sentinel.core.decide import decide
 from sentinel.core.state import Rules, State
-from sentinel.model.action import Action, Page, Refusal
+from sentinel.model.action import Action, Page, action_id
 from sentinel.model.fact import Fact, JournalBack, JournalFailed
-from sentinel.model.wire import WireError, to_plain
+from sentinel.model.ids import IncidentId
 from sentinel.runtime.failpoints import reach
+from sentinel.runtime.recall import recall
+from sentinel.runtime.rules import contents, policy_hash
 
-log = structlog.get_logger("ledger")
+log = structlog.get_logger(logger_name="ledger")
 
 SNAPSHOT_EVERY_LINES = 2000
 """A restart folds at most this many lines; writing a snapshot of 1,000 nodes takes tens of milliseconds."""
+
+RETRY_S = 1.0
+"""An attempt writes all that is kept while the journal fails: not with every report."""
 
 KEEP_LINES_S = 7 * 86400.0
 """Older lines go; recordings of incidents stay."""
 
 Batch = list[tuple[Fact, tuple[Action, ...]]]
-
-
-def policy_hash(rules: Rules) -> str:
-    """Hash of the policy's numbers, journalled with each decision."""
-    return hashlib.sha256(json.dumps(to_plain(rules.policy), sort_keys=True).encode()).hexdigest()[:16]
 
 
 @dataclass
@@ -48,33 +47,39 @@ class Ledger:
     snapshot_due: int = 0
     """The line after which the next snapshot is taken."""
 
-    def load(self) -> None:
-        """Take the state from the journal. What was recorded wins over what would be decided now."""
-        loaded = self.journal.load()
-        self.snapshot_due = loaded.snapshot_seq + SNAPSHOT_EVERY_LINES
-        if loaded.snapshot is not None:
-            self.state = self._state_of(loaded)
-        for _, fact, recorded in loaded.tail:
-            for action in decide(self.state, fact, self.rules):
-                self.state.unfinished.pop(action.id, None)
-            for action in recorded:
-                if not isinstance(action, Refusal):
-                    self.state.unfinished[action.id] = action
+    def __post_init__(self) -> None:
+        books = self.runbooks_hash
+        self._failing, self._retry_at = False, 0.0
+        self._by = policy_hash(self.rules), books, contents(self.rules, books)
 
-    def _state_of(self, loaded: Loaded) -> State:
-        try:
-            return State.from_plain(loaded.snapshot)
-        except (WireError, KeyError, TypeError) as error:
-            where = f"{self.journal.path}, snapshot {loaded.snapshot_seq}"
-            raise JournalError(f"{where}: {error}", permanent=True) from None
+    def load(self) -> tuple[Page, ...]:
+        """Take the state from the journal. Freezes if it is in doubt, and gives the page that says so."""
+        self.state, snapshot_seq, doubt = recall(self.journal, self.rules)
+        self.snapshot_due = snapshot_seq + SNAPSHOT_EVERY_LINES
+        if not doubt:
+            return ()
+        page = self._freeze(f"restart-{self.journal.last_seq}", doubt)
+        self.save()  # another restart must not come to a third opinion
+        return (page,)
+
+    def _freeze(self, name: str, reason: str) -> Page:
+        """Freeze actions for what is no incident, until a human resumes them."""
+        self.state.frozen = reason
+        incident = IncidentId(f"sentinel-{name}")
+        body = f"{reason}\nTraining goes on. Look at the nodes and the job, then: sentinel resume-actions"
+        title = "Sentinel doubts itself: all actions are frozen"
+        return Page(action_id(incident, "page", "on-call", 1), incident, 1, title, body, "open")
 
     def absorb(self, facts: Sequence[Fact]) -> bool:
         """Fold facts, commit them with their actions, then perform these; true when all is committed."""
-        if not facts and not self.uncommitted:
-            return True
-        for fact in facts:
-            self.uncommitted += self._decided(fact)
-        return self.commit()
+        fresh = [decided for fact in facts for decided in self._decided(fact)]
+        self.uncommitted += fresh
+        if not self.commit():
+            self._page(fresh)
+            return False
+        if self.journal.last_seq > self.snapshot_due:
+            self._snapshot()
+        return True
 
     def _decided(self, fact: Fact) -> Batch:
         """Fold one fact. A defect of ours freezes actions: who dies of a fact dies of it again."""
@@ -82,42 +87,68 @@ class Ledger:
             return [(fact, decide(self.state, fact, self.rules))]
         except Exception as error:
             log.exception("defect", fact=str(fact))
-            self.state.frozen = f"a defect in Sentinel: {type(error).__name__}: {error}"
+            known = self.state.frozen
+            reason = f"a defect in Sentinel: {type(error).__name__}: {error}"
+            page = self._freeze(f"defect-{self.journal.last_seq}", reason)
+            self.snapshot_due = 0  # no fact tells a next controller that actions are frozen
+            if self.state.frozen != known:
+                self.perform((page,))
             return []
 
     def commit(self) -> bool:
-        """Commit what is decided and perform it; on failure freeze actions and keep it for later."""
+        """Commit what is decided and perform it; on failure freeze actions and keep it for later.
+
+        Tries once in `RETRY_S` while the journal fails; true when nothing is left.
+        """
+        if not self.uncommitted:
+            return True
+        if self._failing and time.monotonic() < self._retry_at:
+            return False
         reach("before-commit")
         try:
-            self.journal.append_many(self.uncommitted, policy_hash(self.rules), self.runbooks_hash)
+            self.journal.append_many(self.uncommitted, *self._by)
         except JournalError as error:
             self._failed(error)
             return False
         done, self.uncommitted = self.uncommitted, []
-        was_failing = any(isinstance(fact, JournalFailed) for fact, _ in done)
+        was_failing, self._failing = self._failing, False
         reach("after-commit")
         for fact, actions in done:
             if actions:
                 self.perform(actions)
             self.changed(fact, actions)
-        if self.journal.last_seq > self.snapshot_due:
-            self._snapshot()
         return self.absorb([JournalBack(self.state.now)]) if was_failing else True
 
     def _snapshot(self) -> None:
         """Keep the state, and let go of old lines that no incident's recording needs."""
         self.snapshot_due = self.journal.last_seq + SNAPSHOT_EVERY_LINES
+        self.save()
+        try:
+            self.journal.compact(self.state.incidents.values(), older_than=self.state.now - KEEP_LINES_S)
+        except JournalError as error:
+            log.warning("not-compacted", error=str(error))
+
+    def save(self) -> None:
+        """Keep the state, so that the next start folds nothing; what is not committed is no part of it."""
+        if self.uncommitted:
+            return
         try:
             self.journal.save_snapshot(self.journal.last_seq, self.state.to_plain())
-            self.journal.compact(self.state.incidents.values(), older_than=self.state.now - KEEP_LINES_S)
         except JournalError as error:  # only the next start takes longer; lines that don't fit freeze actions
             log.warning("no-snapshot", error=str(error))
 
     def _failed(self, error: JournalError) -> None:
-        if any(isinstance(fact, JournalFailed) for fact, _ in self.uncommitted):
+        self._retry_at = time.monotonic() + RETRY_S
+        if self._failing:
             return
+        self._failing = True
         log.error("journal-failed", error=str(error))
-        fact = JournalFailed(self.state.now, str(error))
-        actions = decide(self.state, fact, self.rules)
-        self.uncommitted.append((fact, actions))
-        self.perform(tuple(action for action in actions if isinstance(action, Page)))
+        told = self._decided(JournalFailed(self.state.now, str(error)))
+        self.uncommitted += told
+        self._page(told)
+
+    def _page(self, decided: Batch) -> None:
+        """Tell people at once, though the journal does not hold it: it is people who mend the journal."""
+        for _, actions in decided:
+            if pages := tuple(action for action in actions if isinstance(action, Page)):
+                self.perform(pages)

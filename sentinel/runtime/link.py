@@ -15,7 +15,7 @@ import zmq.asyncio
 
 from sentinel.model.ids import Seconds
 
-log = structlog.get_logger("link")
+log = structlog.get_logger(logger_name="link")
 
 
 class LinkError(Exception):

@@ -1,7 +1,7 @@
 """Doing what was decided: each action looks first whether it is done already, and ends in an outcome."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, assert_never
 
 import structlog
@@ -33,7 +33,24 @@ from sentinel.runtime.link import LinkError
 from sentinel.runtime.reach import knock
 from sentinel.runtime.workers import Workers
 
-log = structlog.get_logger("perform")
+log = structlog.get_logger(logger_name="perform")
+
+
+def turns(actions: Sequence[Action]) -> tuple[list[Sequence[Action]], Sequence[Action]]:
+    """Tell what is done one after the other, and what needs to wait for nothing.
+
+    After a graceful resume the rest follows, so that no step is lost; pages never wait. Otherwise stacks
+    are taken before anything is killed, and a generation forms when what is killed on its nodes is gone,
+    for a process frees its GPU late. Elsewhere its number fences what is old.
+    """
+    pages = [action for action in actions if isinstance(action, Page)]
+    resumes = [action for action in actions if isinstance(action, Resume)]
+    if any(resume.pause for resume in resumes):
+        return [resumes, [a for a in actions if a not in [*resumes, *pages]]], pages
+    stacks = [action for action in actions if isinstance(action, CollectStacks)]
+    seats = {seat.node for resume in resumes for seat in resume.seats}
+    stops = [a for a in actions if isinstance(a, StopWorker) and (stacks or a.node in seats)]
+    return [stacks, stops, resumes], [a for a in actions if a not in [*stacks, *stops, *resumes]]
 
 
 class Performer:
@@ -52,22 +69,15 @@ class Performer:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self, actions: tuple[Action, ...]) -> None:
-        """Begin to do the actions of one decision.
-
-        They run side by side, for a generation number fences what is old; only after a graceful
-        resume do the others wait, so that no step is lost, and pages not even there.
-        """
-        first = [action for action in actions if isinstance(action, Resume) and action.pause]
-        pages = [action for action in actions if isinstance(action, Page)]
-        self._spawn(self._in_turn(first, [a for a in actions if a not in [*first, *pages]]))
-        for page in pages:
-            self._spawn(self._perform(page))
-
-    async def _in_turn(self, first: Sequence[Action], rest: Sequence[Action]) -> None:
-        for action in first:
-            await self._perform(action)
-        for action in rest:
+        """Begin to do the actions of one decision, side by side as far as that is right."""
+        in_order, aside = turns(actions)
+        self._spawn(self._in_turn(in_order))
+        for action in aside:
             self._spawn(self._perform(action))
+
+    async def _in_turn(self, in_order: Iterable[Sequence[Action]]) -> None:
+        for turn in in_order:
+            await asyncio.gather(*map(self._perform, turn))
 
     def _spawn(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -123,15 +133,11 @@ class Performer:
                 assert_never(action)
 
     def _keep(self, page: Page) -> str:
-        """Put a page into the first outbox that takes it."""
-        for outbox in self._hands.outboxes:
-            try:
-                outbox.enqueue(page)
-            except OutboxError as error:
-                log.error("page-not-kept", page=page.id, error=str(error))
-            else:
-                return "kept"
-        raise ActionError(f"no outbox keeps {page.id}")
+        try:
+            self._hands.outboxes.keep(page)
+        except OutboxError as error:
+            raise ActionError(str(error)) from None
+        return "kept"
 
     async def _reach(self, action: Reach) -> str:
         node = self._state.nodes[action.node]

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sentinel.model.check import Check, GpuSample, Machine
+from sentinel.model.check import Check, GpuSample, Machine, is_series
 from sentinel.model.finding import Finding, Health
-from sentinel.model.wire import to_plain
+from sentinel.model.wire import Plain, WireError, from_plain, to_plain
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,19 +23,35 @@ def probe(check: Check, machine: Machine) -> dict[str, Any]:
 
     A check that fails has no opinion: that is a finding of its own, health unknown, and `failed` says so.
     """
-    wrong = False
     try:
         sample = check.measure(machine)
-        findings: Iterable[Finding] = list(check.judge(sample))
-        gauges: Mapping[str, float] = check.metrics(sample) if check.metrics else {}
-        counts: Mapping[str, int] = check.counts(sample) if check.counts else {}
-    except Exception as error:  # a check from elsewhere may raise anything
-        wrong, findings, gauges, counts = True, [failed(check.name, error)], {}, {}
-    plain = to_plain(findings)
-    return {"check": check.name, "findings": plain, "failed": wrong, "gauges": gauges, "counts": counts}
+        findings = _findings(check.judge(sample))
+        gauges = _series(float, check.metrics(sample) if check.metrics else {})
+        counts = _series(int, check.counts(sample) if check.counts else {})
+    except (Exception, SystemExit) as error:  # a check from elsewhere may raise, and give, anything
+        return _answer(check, [to_plain(failed(check.name, error))], {}, {}, failed=True)
+    return _answer(check, findings, gauges, counts, failed=False)
 
 
-def failed(check: str, error: Exception) -> Finding:
+def _answer(check: Check, findings: Plain, gauges: Plain, counts: Plain, *, failed: bool) -> dict[str, Any]:
+    return {"check": check.name, "failed": failed, "findings": findings, "gauges": gauges, "counts": counts}
+
+
+def _findings(found: Iterable[Finding]) -> Plain:
+    """Give their plain form. Raises WireError for what neither wire nor journal could take."""
+    return to_plain(from_plain(list[Finding], to_plain(list(found))))
+
+
+def _series(kind: type, values: Mapping[str, float]) -> Plain:
+    """Give values by series. Raises WireError for what can't be exported."""
+    plain = from_plain(Mapping[str, kind], to_plain(values))  # type: ignore[valid-type]
+    for name in plain:
+        if not is_series(name):
+            raise WireError(f"{name!r:.80} is not the name of a series")
+    return plain
+
+
+def failed(check: str, error: BaseException) -> Finding:
     """A probe that raised: nothing is known."""
     line = " ".join(f"{type(error).__name__}: {error}".split())
     return Finding(check, "probe-failed", check, Health.UNKNOWN, f"the {check} check failed: {line:.200}")

@@ -40,12 +40,13 @@ def main() -> None:
     answers = _take_stdout()
     checks = load()
     machine = Machine(config["node"], open_gpus(config["gpus"]), config["expected"], tuple(config["disks"]))
-    _answer(answers, _introduction(machine))
+    _answer(answers, introduction(machine))
     for line in sys.stdin:
         _answer(answers, probe(checks[line.strip()], machine))
 
 
-def _introduction(machine: Machine) -> dict[str, Any]:
+def introduction(machine: Machine) -> dict[str, Any]:
+    """Say how many GPUs there are and at which address each answers."""
     try:
         samples = machine.gpus.sample()
     except Exception as error:  # the gpu check will say what is wrong

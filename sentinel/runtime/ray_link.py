@@ -9,21 +9,29 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Any, NoReturn
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from typing import Any
 
 import msgpack
 import zmq
+
+from sentinel import logs
+from sentinel.runtime.detach import launch_detached
+from sentinel.runtime.ray_pending import Pending
 
 NAMESPACE = "sentinel"
 CALL_TIMEOUT_S = 30.0
 STUCK_AFTER_S = 8.0
 """After a member failed the others notice within the 6 s that forming may take."""
+PATIENT = frozenset({"form", "end_workers"})
+"""What holds a thread for long; all else must never wait for such a thread."""
+ALIVE_S = 15.0
+"""A process that loads may hold its interpreter for seconds, and answer nothing meanwhile."""
 
 
 class RayLink:
-    """Answers the controller's requests; each runs in its own thread, so that a slow one delays nobody."""
+    """Answers the controller's requests, side by side, so that a slow one delays nobody."""
 
     def __init__(self, address: str) -> None:
         import ray
@@ -31,6 +39,9 @@ class RayLink:
         self._ray = ray
         ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, logging_level="ERROR")
         self._handles: dict[str, Any] = {}
+        self._stopped: set[str] = set()
+        """Workers that must not start any more; a name is given once."""
+        self._pending = Pending(ray)
 
     # --- requests --------------------------------------------------------------------------------------
 
@@ -49,12 +60,17 @@ class RayLink:
         ]
 
     def start_worker(
-        self, spec: dict[str, Any], worker: str, node: str, gpu: int, memory: str
-    ) -> dict[str, int]:
-        """Start a detached worker on a node, or find the one that was started already."""
+        self, spec: dict[str, Any], worker: str, node: str, gpu: int, memory: str, within_s: float
+    ) -> "Future[dict[str, int]]":
+        """Start a detached worker on a node, or find the one that was started already.
+
+        The answer is its status once it is warm; one that is not in time is killed, for nobody waits for it.
+        """
         from sentinel.gang.actor import RankActor
 
         name = f"{spec['job']}.{worker}"
+        if name in self._stopped:
+            raise ValueError(f"{name} was to be stopped before it was to be started")
         options = {
             "name": name,
             "namespace": NAMESPACE,
@@ -66,16 +82,18 @@ class RayLink:
             "scheduling_strategy": self._on(node),
         }
         actor = self._ray.remote(RankActor).options(**options).remote(spec, worker, memory, gpu)
-        status: dict[str, int] = self._ray.get(actor.status.remote(), timeout=CALL_TIMEOUT_S * 2)
         self._handles[name] = actor
-        return status
+        kill = partial(self._ray.kill, actor, no_restart=True)
+        if name in self._stopped:  # since the look above
+            kill()
+        return self._pending.answer(actor.status.remote(), f"{name} starts", within_s, kill)
 
     def stop_worker(self, job: str, worker: str) -> None:
-        """Kill a worker's actor; gone already is fine."""
-        try:
+        """Kill a worker's actor, warm or not; gone already is fine."""
+        self._stopped.add(f"{job}.{worker}")
+        with contextlib.suppress(ValueError):
             self._ray.kill(self._actor(job, worker), no_restart=True)
-        except ValueError:
-            return
+        self._handles.pop(f"{job}.{worker}", None)
 
     def end_workers(self, job: str, suffix: str) -> None:
         """Kill the workers that another journal, now lost, has left behind; returns when Ray has none."""
@@ -132,32 +150,45 @@ class RayLink:
                     "holders": tuple(map(tuple, seat["holders"])),
                     "peer": tuple(seat["peer"]) if seat["peer"] else None,
                     "skip": tuple(order["skip"]),
+                    "hosted": tuple(seat["hosted"]),
+                    "held": tuple(seat["held"]),
                 }
             ): seat["worker"]
             for seat in seats
         }
-        return self._gather(answers)
+        return self._gather(job, answers, time.monotonic() + order["within_s"] + CALL_TIMEOUT_S)
 
-    def _gather(self, answers: dict[Any, str]) -> dict[str, Any]:
-        """Collect every member's answer. Once one has failed, those that stay silent are stuck, not slow."""
-        formed, failed, waiting = [], "", list(answers)
-        while waiting:
+    def _gather(self, job: str, answers: dict[Any, str], give_up: float) -> dict[str, Any]:
+        """Collect every member's answer. Once one has failed, those that stay silent are stuck, not slow.
+
+        Until then a member may load for minutes, as long as its process says that it lives.
+        """
+        waiting, stuck = list(answers), list[str]()
+        formed, failed = [], ""
+        while waiting and not stuck:
             done, waiting = self._ray.wait(waiting, timeout=STUCK_AFTER_S if failed else CALL_TIMEOUT_S)
             if not done:
-                failed = failed or "no answer in time"
-                break
+                late = [answers[each] for each in waiting]
+                stuck = late if failed or time.monotonic() > give_up else self._unheard(job, late)
+                continue
             try:
                 formed.append(self._ray.get(done[0]))
             except self._ray.exceptions.RayError as error:
                 failed = failed or _one_line(error)
-        return {"formed": formed, "failed": failed, "stuck": [answers[late] for late in waiting]}
+        if stuck:
+            failed = failed or "no answer in time"
+        return {"formed": formed, "failed": failed, "stuck": stuck}
 
-    def start_agent(self, node: str, argv: list[str], env: dict[str, str]) -> int:
-        """Launch a node's agent, detached from the raylet; returns its pid."""
+    def _unheard(self, job: str, workers: list[str]) -> list[str]:
+        """Those of these workers whose processes do not answer at all, such as a stopped one's."""
+        heard = self.statuses(job, workers, ALIVE_S)
+        return [worker for worker in workers if worker not in heard]
+
+    def start_agent(self, node: str, argv: list[str], env: dict[str, str]) -> "Future[int]":
+        """Launch a node's agent, detached from the raylet; the answer is its pid."""
         launch = self._ray.remote(num_cpus=0, max_retries=0)(launch_detached)
         task = launch.options(scheduling_strategy=self._on(node)).remote(argv, env)
-        pid: int = self._ray.get(task, timeout=CALL_TIMEOUT_S)
-        return pid
+        return self._pending.answer(task, f"the agent of {node} starts", CALL_TIMEOUT_S)
 
     # --- helpers ---------------------------------------------------------------------------------------
 
@@ -181,39 +212,6 @@ def _trains(resources: Mapping[str, float]) -> bool:
     return "node:__internal_head__" not in resources or resources.get("GPU", 0) > 0
 
 
-def launch_detached(argv: list[str], env: dict[str, str]) -> int:
-    """Start a process that outlives whoever started it: a session of its own, adopted by init."""
-    reader, writer = os.pipe()
-    child = os.fork()
-    if not child:
-        _become_agent(writer, argv, env)
-    os.close(writer)
-    os.waitpid(child, 0)
-    with os.fdopen(reader) as pipe:
-        return int(pipe.read())
-
-
-def _become_agent(writer: int, argv: list[str], env: dict[str, str]) -> NoReturn:
-    """Fork once more, so that init is the agent's parent; tell the pid, leave no open file, run it.
-
-    What the node's own environment says goes before `env`.
-    """
-    os.setsid()
-    grandchild = os.fork()
-    if grandchild:
-        os.write(writer, str(grandchild).encode())
-        os._exit(0)
-    os.closerange(0, 3)
-    os.open(os.devnull, os.O_RDWR)
-    env = {**env, **os.environ}
-    log = Path(env.get("SENTINEL_AGENT_LOG") or f"{env['SENTINEL_MEMORY']}/agent.log")
-    log.parent.mkdir(parents=True, exist_ok=True)
-    os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), 1)
-    os.dup2(1, 2)
-    os.closerange(3, 4096)
-    os.execve(argv[0], argv, env)  # noqa: S606 - our own program, no shell
-
-
 def serve(endpoint: str, address: str) -> None:
     """Answer requests until the controller is gone. Raises what Ray raises when it can't be joined."""
     context: zmq.Context[Any] = zmq.Context.instance()
@@ -228,7 +226,7 @@ def serve(endpoint: str, address: str) -> None:
         raise
     answers = context.socket(zmq.PULL)
     answers.bind("inproc://answers")
-    pool = ThreadPoolExecutor(16)
+    pool, patient = ThreadPoolExecutor(16), ThreadPoolExecutor(16)
     requests.send(msgpack.packb({"id": 0, "ok": True, "detail": "", "data": os.getpid()}))
     poller = zmq.Poller()
     poller.register(requests, zmq.POLLIN)
@@ -239,28 +237,48 @@ def serve(endpoint: str, address: str) -> None:
             if ready is answers:
                 requests.send(answers.recv())
             else:
-                pool.submit(_answer, context, link, msgpack.unpackb(requests.recv()))
+                request = msgpack.unpackb(requests.recv())
+                chosen = patient if request["op"] in PATIENT else pool
+                chosen.submit(_answer, context, link, request)
 
 
 _local = threading.local()
 
 
 def _answer(context: "zmq.Context[Any]", link: RayLink, request: dict[str, Any]) -> None:
+    """Do what is asked; an answer that takes its time is sent by whoever gets it."""
+    done = _outcome(getattr(link, request["op"]), request["args"])
+    done.add_done_callback(partial(_send, context, request["id"]))
+
+
+def _outcome(call: Callable[..., Any], arguments: dict[str, Any]) -> "Future[Any]":
+    done: Future[Any] = Future()
+    try:
+        told = call(**arguments)
+    except Exception as error:  # the controller decides what a failure means
+        done.set_exception(error)
+        return done
+    if isinstance(told, Future):
+        return told
+    done.set_result(told)
+    return done
+
+
+def _send(context: "zmq.Context[Any]", number: int, done: "Future[Any]") -> None:
     if not hasattr(_local, "answers"):
         _local.answers = context.socket(zmq.PUSH)
         _local.answers.connect("inproc://answers")
-    reply: dict[str, Any] = {"id": request["id"], "ok": True, "detail": "", "data": None}
-    call: Callable[..., Any] = getattr(link, request["op"])
-    try:
-        reply["data"] = call(**request["args"])
-    except Exception as error:  # the controller decides what a failure means
+    reply: dict[str, Any] = {"id": number, "ok": True, "detail": "", "data": None}
+    if error := done.exception():
         with contextlib.suppress(OSError):  # a full disk takes no trace, and the answer must not wait for it
-            traceback.print_exc()
+            traceback.print_exception(error)
         reply |= {"ok": False, "detail": _one_line(error)}
+    else:
+        reply["data"] = done.result()
     _local.answers.send(msgpack.packb(reply, unicode_errors="backslashreplace"))
 
 
-def _one_line(error: Exception) -> str:
+def _one_line(error: BaseException) -> str:
     lines = [line for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[-1] if lines else ''}"[:400]
 
@@ -271,6 +289,7 @@ def main() -> None:
     parser.add_argument("--endpoint", required=True, help="the controller's ipc endpoint")
     parser.add_argument("--address", required=True, help="Ray's GCS, host:port")
     arguments = parser.parse_args()
+    logs.to_stdout()
     try:
         serve(arguments.endpoint, arguments.address)
     except KeyboardInterrupt:

@@ -1,7 +1,6 @@
 """The controller's rounds: every Ray node has an agent, and Ray's GCS answers."""
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -13,14 +12,18 @@ from sentinel.core.watch import Watch
 from sentinel.model.fact import Fact, GcsBack, GcsLost
 from sentinel.model.ids import Instant, NodeId, Seconds
 from sentinel.runtime.agent_orders import AgentOrders
-from sentinel.runtime.hands import Hands
+from sentinel.runtime.hands import ActionError, Hands
 from sentinel.runtime.link import LinkError
 
-log = structlog.get_logger("rounds")
+log = structlog.get_logger(logger_name="rounds")
 
 EVERY_S = 1.0
 AGENT_RETRY_S = 10.0
+STARTS_AT_ONCE = 8
+"""Half of the ray link's threads: nodes that hang must not keep it from answering everything else."""
 GCS_EVERY_S = 0.5
+GCS_LOOK_AGAIN_S = 60.0
+"""A GCS that can't be remembered may be another user's for ever, or the disk only full for now."""
 GCS_MISSES = 2
 """Refused connections in a row that make a dead GCS."""
 
@@ -33,36 +36,49 @@ class AgentRounds:
     ) -> None:
         self._hands, self._agents, self._state, self._watch, self._now = hands, agents, state, watch, now
         self._asked: dict[NodeId, Instant] = {}
+        self._starting: set[NodeId] = set()
+        self._at_once = asyncio.Semaphore(STARTS_AT_ONCE)
         self._started = now()
         self.closed = False
         """Sentinel is going down: no agent is started any more."""
 
     async def run(self, grace: Seconds) -> None:
         """Go round until cancelled. After a restart, agents get the grace period to come back."""
-        while True:
-            try:
-                nodes = [node for node in await self._hands.link.ask("nodes", timeout=10.0) if node["alive"]]
-            except LinkError as error:
-                log.warning("ray-away", error=str(error))
-                nodes = []
-            doors = {NodeId(node["node"]): (node["address"], node["port"]) for node in nodes}
-            self._hands.raylets.update(doors)
-            known = any(not node.left for node in self._state.nodes.values())
-            if not known or self._now() - self._started > grace:
-                await self._start_missing(NodeId(node["node"]) for node in nodes if node["trains"])
-            await asyncio.sleep(EVERY_S)
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                try:
+                    nodes = await self._hands.ray_nodes(timeout=10.0)
+                except LinkError as error:
+                    log.warning("ray-away", error=str(error))
+                    nodes = []
+                known = any(not node.left for node in self._state.nodes.values())
+                if not known or self._now() - self._started > grace:
+                    for node in self._missing(NodeId(node["node"]) for node in nodes if node["trains"]):
+                        self._starting.add(node)
+                        tasks.create_task(self._start(node))
+                await asyncio.sleep(EVERY_S)
 
-    async def _start_missing(self, nodes: Iterable[NodeId]) -> None:
-        for node in nodes:
-            if (
-                self.closed
-                or self._is_heard(node)
-                or self._now() - self._asked.get(node, 0.0) < AGENT_RETRY_S
-            ):
-                continue
-            self._asked[node] = self._now()
-            with contextlib.suppress(LinkError):
-                log.info("agent-started", node=node, how=await self._agents.start(node))
+    def _missing(self, nodes: Iterable[NodeId]) -> list[NodeId]:
+        """Name the nodes whose agent is to be started now, and is not being started."""
+        lately = self._now() - AGENT_RETRY_S
+        return [
+            node
+            for node in nodes
+            if not (self.closed or node in self._starting or self._is_heard(node))
+            and self._asked.get(node, 0.0) <= lately
+        ]
+
+    async def _start(self, node: NodeId) -> None:
+        """Start one agent; a node that hangs holds neither the round nor the others up."""
+        try:
+            async with self._at_once:
+                self._asked[node] = self._now()
+                if not self.closed:
+                    log.info("agent-started", node=node, how=await self._agents.start(node))
+        except (LinkError, ActionError) as error:
+            log.warning("agent-not-started", node=node, error=str(error))
+        finally:
+            self._starting.discard(node)
 
     def _is_heard(self, node: NodeId) -> bool:
         """Say whether it was ever heard; a silent node that no open incident is about is back."""
@@ -81,14 +97,14 @@ async def watch_gcs(
     if not host:
         log.warning("gcs-not-watched", address=address, hint="set ray.address to host:port")
         return
-    misses, lost, remembered = 0, False, False
+    misses, lost, look_at, trouble = 0, False, 0.0, ""
     while True:
         answer = await asyncio.to_thread(ray_gcs.alive, address)
-        if answer == "ok" and not remembered:
-            with contextlib.suppress(ray_gcs.GcsError):  # the GCS runs on another machine
-                pid = await asyncio.to_thread(ray_gcs.find, host, int(port))
-                await asyncio.to_thread(ray_gcs.remember, memory, pid)
-            remembered = True
+        if answer == "ok" and now() >= look_at:
+            before, trouble = trouble, await asyncio.to_thread(_remember, host, int(port), memory)
+            look_at = now() + GCS_LOOK_AGAIN_S if trouble else float("inf")
+            if trouble and trouble != before:
+                log.warning("gcs-not-remembered", error=trouble)
         misses = 0 if answer == "ok" else misses + 1
         if misses == GCS_MISSES and not lost:
             lost = True
@@ -97,3 +113,12 @@ async def watch_gcs(
             lost = False
             learn(GcsBack(now(), address))
         await asyncio.sleep(GCS_EVERY_S)
+
+
+def _remember(host: str, port: int, memory: Path) -> str:
+    """Remember how to start the GCS; says why not, as when it runs on another machine."""
+    try:
+        ray_gcs.remember(memory, ray_gcs.find(host, port))
+    except ray_gcs.GcsError as error:
+        return str(error)
+    return ""

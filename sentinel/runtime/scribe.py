@@ -1,8 +1,8 @@
 """Writes down what happens: the log as it comes, logbook entries and recordings once the rush is over."""
 
 import asyncio
-import contextlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import structlog
@@ -12,13 +12,13 @@ from sentinel.logbook import recording
 from sentinel.logbook.book import Logbook
 from sentinel.model.action import Action, StopJob
 from sentinel.model.fact import DeadlinePassed, Fact, FindingReported, Outcome
-from sentinel.model.ids import IncidentId, Instant
+from sentinel.model.ids import IncidentId
 from sentinel.model.incident import Incident, Stage
 from sentinel.model.journal import Line, incident_of
 from sentinel.model.wire import to_plain
 from sentinel.runtime.ledger import Ledger
 
-log = structlog.get_logger("controller")
+log = structlog.get_logger(logger_name="controller")
 
 WRITE_EVERY_S = 0.2
 """Entries are rewritten this often at most: recovery does not wait for prose."""
@@ -49,39 +49,45 @@ class Scribe:
                 self._touched[incident.id] = incident
 
     async def run(self, ledger: Ledger) -> None:
-        """Write what was touched, until cancelled."""
+        """Write what was touched, until cancelled; in a thread, for a long recording takes seconds."""
         while True:
             await asyncio.sleep(WRITE_EVERY_S)
             touched, self._touched = self._touched, {}
-            for incident in touched.values():
-                self.write(ledger, incident)
+            if touched:
+                await asyncio.to_thread(self.write, ledger, [_copy(each) for each in touched.values()])
 
-    def write(self, ledger: Ledger, incident: Incident) -> None:
-        """Write one incident's entry, and its recording when there is no more to come."""
-        if incident.diagnosis is None:
-            return
-        book = ledger.rules.runbooks.get(incident.diagnosis.cause)
-        # A full disk freezes actions through the journal, not here.
-        with contextlib.suppress(OSError, JournalError):
-            self.logbook.write(incident, self._lines(ledger, incident.opened), book)
-            if incident.stage is Stage.RESOLVED or _is_for_people(incident):
-                self._record(ledger, incident)
-
-    @staticmethod
-    def _lines(ledger: Ledger, since: Instant) -> Iterable[Line]:
-        after = max(0, ledger.journal.last_seq - LINES)
-        return (line for line in ledger.journal.lines(after=after) if line.fact.at >= since)
-
-    def _record(self, ledger: Ledger, incident: Incident) -> None:
-        self._recordings.mkdir(exist_ok=True)
+    def write(self, ledger: Ledger, incidents: Sequence[Incident]) -> None:
+        """Write the incidents' entries, and the recordings of those that are over. Changes no state."""
         try:
-            text = recording.export(ledger.journal, incident, to_plain(ledger.rules.policy))
-        except JournalError as error:
-            log.warning("no-recording", incident=incident.id, error=str(error))
+            lines = list(ledger.journal.lines(after=max(0, ledger.journal.last_seq - LINES)))
+        except JournalError as error:  # actions freeze through the next commit, not here
+            log.warning("no-entries", error=str(error))
             return
-        (self._recordings / f"{incident.id}.jsonl").write_text(text)
+        for incident in incidents:
+            try:
+                self._write(ledger, incident, (line for line in lines if line.fact.at >= incident.opened))
+            except (OSError, JournalError) as error:
+                log.warning("no-entry", incident=incident.id, error=str(error))
+            except Exception:  # a defect of ours costs an entry, not the controller
+                log.exception("no-entry", incident=incident.id)
+
+    def _write(self, ledger: Ledger, incident: Incident, lines: Iterable[Line]) -> None:
+        cause = incident.diagnosis.cause if incident.diagnosis else None
+        self.logbook.write(incident, lines, ledger.rules.runbooks.get(cause) if cause else None)
+        path = self._recordings / f"{incident.id}.jsonl"
+        if incident.stage is Stage.RESOLVED or (_stopped_the_job(incident) and not path.exists()):
+            self._recordings.mkdir(exist_ok=True)
+            fresh = path.with_suffix(".new")
+            fresh.write_text(recording.export(ledger.journal, incident, to_plain(ledger.rules.policy)))
+            fresh.replace(path)
 
 
-def _is_for_people(incident: Incident) -> bool:
-    """Whether the incident stopped its job: it stays open, and only people can go on from there."""
+def _copy(incident: Incident) -> Incident:
+    """Take an incident as it is now: the fold goes on changing it while a thread reads."""
+    evidence, actions, times = [*incident.evidence], [*incident.actions], {**incident.times}
+    return replace(incident, evidence=evidence, actions=actions, times=times)
+
+
+def _stopped_the_job(incident: Incident) -> bool:
+    """Say whether it stays open because only people can go on, as after an error in the job's code."""
     return any(isinstance(action, StopJob) for action in incident.actions)

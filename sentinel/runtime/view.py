@@ -5,7 +5,7 @@ from itertools import islice
 
 from sentinel.core.crew import WorkerStage
 from sentinel.core.jobs import needs
-from sentinel.core.notify import place
+from sentinel.core.notify import places
 from sentinel.core.state import Job, Node
 from sentinel.core.watch import Watch
 from sentinel.logbook.book import Logbook
@@ -111,7 +111,7 @@ class ControllerView:
             incident.stage.value,
             book.title if book else "gathering evidence",
             found.cause if found else "",
-            ", ".join(place(suspect) for suspect in found.suspects) if found else "",
+            places(found) if found else "",
             found.why if found else "",
             found.confidence if found else 0.0,
             incident.acked_by,

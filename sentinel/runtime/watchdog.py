@@ -7,7 +7,6 @@ import fcntl
 import os
 import select
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
@@ -16,17 +15,16 @@ from pathlib import Path
 import httpx
 import structlog
 
-from sentinel import config
+from sentinel import config, logs
 from sentinel.adapters.console_pages import ConsolePages
 from sentinel.adapters.outbox import Delivered, Outbox
 from sentinel.adapters.outbox_rows import OutboxError
 from sentinel.adapters.page_channel import PageChannel
 from sentinel.adapters.slack import Slack
 from sentinel.model.action import Page, action_id
-from sentinel.model.ids import IncidentId
-from sentinel.runtime import logs
+from sentinel.model.ids import IncidentId, Seconds
 
-log = structlog.get_logger("watchdog")
+log = structlog.get_logger(logger_name="watchdog")
 
 RESTART_AFTER_S = 0.2
 HEALTHY_AFTER_S = 10.0
@@ -58,34 +56,40 @@ class Watchdog:
         with self._only_one():
             while True:
                 born = time.monotonic()
-                self._outlive(self._adopt() or self._start())
+                self._watch_one()
                 short = time.monotonic() - born < HEALTHY_AFTER_S
                 self._short_lives = self._short_lives + 1 if short else 0
                 log.warning("controller-ended", short_lives=self._short_lives)
                 if self._short_lives == HOPELESS:
                     self._tell()
-                time.sleep(min(LONGEST_WAIT_S, RESTART_AFTER_S * 2 ** max(0, self._short_lives - 1)))
+                time.sleep(_pause(self._short_lives))
+
+    def _watch_one(self) -> None:
+        """Watch a controller to its end; one that can't even be started had a short life."""
+        try:
+            self._outlive(self._adopt() or self._start())
+        except OSError as error:  # a read-only disk, no process or descriptor to be had: it may pass
+            log.error("controller-not-started", error=str(error))
 
     @contextlib.contextmanager
     def _only_one(self):  # type: ignore[no-untyped-def]  # noqa: ANN202
-        lock = (self._settings.cluster.state_dir / "watchdog.lock").open("a+")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            sys.exit(f"sentinel watchdog: {lock.name}: another watchdog runs")
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
-        with lock:
+        path = self._settings.cluster.state_dir / "watchdog.lock"
+        with path.open("ab", buffering=0) as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                sys.exit(f"sentinel watchdog: {path}: another watchdog runs")
+            with contextlib.suppress(OSError):  # the lock counts, not the note; the disk may be full
+                lock.truncate(0)
+                lock.write(str(os.getpid()).encode())
             yield
 
     def _adopt(self) -> int:
-        """Take over a controller that another watchdog started; 0 when there is none."""
+        """Take over a controller that another watchdog started, or lost sight of; 0 when there is none."""
         with contextlib.suppress(OSError, ValueError):
-            pid = int(self._pid_file.read_text())
-            if b"sentinel.runtime.controller" in Path(f"/proc/{pid}/cmdline").read_bytes():
+            if _is_controller(pid := int(self._pid_file.read_text())):
                 return pid
-        return 0
+        return self._child if _is_controller(self._child) else 0
 
     def _start(self) -> int:
         with self._log.open("ab") as out:
@@ -122,15 +126,15 @@ class Watchdog:
             httpx.get(f"{cluster.web_url}/healthz", timeout=2.0, trust_env=False).raise_for_status()
             self._fed = time.monotonic()
             httpx.post(cluster.dead_man_switch, timeout=5.0).raise_for_status()
-        except httpx.HTTPError as error:
-            log.warning("switch-not-fed", error=str(error))
+        except Exception as error:  # such as a port that there is not: the controller comes first
+            log.warning("switch-not-fed", error=f"{type(error).__name__}: {error}")
 
     def _tell(self) -> None:
         """Page; what keeps the controller down may also keep pages, and must not end the watching."""
         try:
             asyncio.run(self._page())
-        except (OSError, OutboxError, sqlite3.Error) as error:
-            log.error("not-paged", error=str(error))
+        except Exception as error:
+            log.error("not-paged", error=f"{type(error).__name__}: {error}")
 
     async def _page(self) -> None:
         """Say through the usual channels that Sentinel itself is down; its own outbox may be the trouble."""
@@ -160,8 +164,21 @@ class Watchdog:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
                 self._outlive(pid)
-        self._pid_file.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self._pid_file.unlink(missing_ok=True)
         sys.exit(0)
+
+
+def _pause(short_lives: int) -> Seconds:
+    doublings = min(max(0, short_lives - 1), 30)  # a float holds 1,023 and no more
+    return min(LONGEST_WAIT_S, RESTART_AFTER_S * 2.0**doublings)
+
+
+def _is_controller(pid: int) -> bool:
+    try:
+        return pid > 0 and b"sentinel.runtime.controller" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
 
 
 def _outbox(path: Path, delivered: Delivered) -> Outbox:
@@ -184,7 +201,10 @@ def main() -> None:
         sys.exit(f"sentinel watchdog: {error}")
     signal.signal(signal.SIGTERM, watchdog.stop)
     signal.signal(signal.SIGINT, watchdog.stop)
-    watchdog.run()
+    try:
+        watchdog.run()
+    except OSError as error:  # before there was anything to watch
+        sys.exit(f"sentinel watchdog: {error}")
 
 
 if __name__ == "__main__":

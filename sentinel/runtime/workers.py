@@ -2,7 +2,7 @@
 
 import asyncio
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from sentinel.core.state import JobStage, State
@@ -16,6 +16,10 @@ from sentinel.runtime.link import LinkError
 
 KILL_DEADLINE_S = 3.0
 RANKS_DEADLINE_S = 0.8
+START_S = 120.0
+"""Loading torch on a cold node, and the dry step, take tens of seconds."""
+FORM_SLACK_S = 90.0
+"""What forming may take beside set-up and load: to pause, to open the store, to meet."""
 LAST_BEATS_S = 10.0
 """A killed process is gone, and has freed its GPU, well before."""
 
@@ -39,7 +43,8 @@ class Workers:
         """Start a warm standby; it is ready when this returns."""
         status = await self._hands.link.ask(
             "start_worker",
-            timeout=120.0,
+            timeout=START_S + KILL_DEADLINE_S,
+            within_s=START_S,
             spec=dataclasses.asdict(self._hands.spec),
             worker=action.worker,
             node=action.node,
@@ -96,10 +101,14 @@ class Workers:
             "generation": action.generation,
             "world": len(seats),
             "skip": list(action.skip),
+            "within_s": self._hands.slow_phase_s,
             "takes_over": self._ended.get(job.id, "") if job.high_step < 0 else "",
         }
         pause = {"generation": action.generation - 1, "workers": list(action.pause)} if action.pause else None
-        answer = await self._hands.link.ask("form", job=action.job, order=order, seats=seats, pause=pause)
+        within = self._hands.slow_phase_s + FORM_SLACK_S
+        answer = await self._hands.link.ask(
+            "form", timeout=within, job=action.job, order=order, seats=seats, pause=pause
+        )
         formed = answer["formed"]
         if overtaken := next((each for each in formed if "newest" in each), None):
             newest, journal = overtaken["newest"], overtaken["journal"]
@@ -138,6 +147,11 @@ class Workers:
         if any(seat.node not in doors for seat in seats):
             raise ActionError("a seat's node is silent")
         ring = sorted({seat.node for seat in seats})
+        peers = _peers(ring, doors)
+        hosted: dict[NodeId, list[int]] = {node: [] for node in ring}
+        for seat in seats:
+            hosted[seat.node].append(seat.rank)
+        held = {peer: hosted[node] for node, peer in peers.items() if peer is not None}
         return [
             {
                 "worker": seat.worker,
@@ -145,7 +159,9 @@ class Workers:
                 "gpu": seat.gpu,
                 "address": doors[seat.node][0],
                 "holders": [doors[seat.node], *(door for node, door in doors.items() if node != seat.node)],
-                "peer": _peer(ring, seat.node, doors),
+                "peer": doors[peer] if (peer := peers[seat.node]) else None,
+                "hosted": hosted[seat.node],
+                "held": held.get(seat.node, []),
             }
             for seat in seats
         ]
@@ -171,10 +187,8 @@ class Workers:
         return max(steps)
 
 
-def _peer(
-    ring: Sequence[NodeId], node: NodeId, doors: Mapping[NodeId, tuple[str, int]]
-) -> tuple[str, int] | None:
-    """Choose the next node with a rank; a job on one node copies to any other."""
+def _peers(ring: Sequence[NodeId], others: Iterable[NodeId]) -> dict[NodeId, NodeId | None]:
+    """Choose for each node the next one with a rank; a job on one node copies to any other."""
     if len(ring) < 2:
-        return next((door for other, door in doors.items() if other != node), None)
-    return doors[ring[(ring.index(node) + 1) % len(ring)]]
+        return {node: next((other for other in others if other != node), None) for node in ring}
+    return dict(zip(ring, [*ring[1:], ring[0]], strict=True))

@@ -27,10 +27,13 @@ class StaleGenerationError(RuntimeError):
 
 @dataclass(frozen=True, order=True, slots=True)
 class Checkpoint:
-    """A folder of the store; the newest is the one of the highest step, then of the highest generation."""
+    """A folder of the store; the newest is the one of the latest generation, then of the highest step.
 
-    step: int
+    What an earlier generation has of a later step was passed over as damaged when the later one began.
+    """
+
     generation: int
+    step: int
     path: Path
 
     @property
@@ -41,7 +44,7 @@ class Checkpoint:
 
 def folder(directory: Path, step: int, generation: int) -> Checkpoint:
     """Where `generation` writes the checkpoint of `step`."""
-    return Checkpoint(step, generation, directory / f"step-{step}-generation-{generation}")
+    return Checkpoint(generation, step, directory / f"step-{step}-generation-{generation}")
 
 
 def folders(directory: Path) -> list[Checkpoint]:
@@ -49,6 +52,12 @@ def folders(directory: Path) -> list[Checkpoint]:
     names = (FOLDER.fullmatch(path.name) for path in directory.iterdir()) if directory.is_dir() else ()
     found = [folder(directory, int(name[1]), int(name[2])) for name in names if name]
     return sorted(found, reverse=True)
+
+
+def committed(directory: Path, above: int = -1, since: int = -1) -> list[Checkpoint]:
+    """Those with a commit mark, newest first, of a step above `above`, by generation `since` or later."""
+    found = folders(directory)
+    return [each for each in found if each.step > above and each.generation >= since and each.committed]
 
 
 def hash_files(path: Path, names: Iterable[str]) -> dict[str, str]:
@@ -104,12 +113,10 @@ def damage(checkpoint: Checkpoint) -> str | None:
     return f"{checkpoint.path}: hash of {', '.join(wrong)} differs" if wrong else None
 
 
-def newest_verified(directory: str | os.PathLike[str]) -> tuple[Checkpoint | None, list[str]]:
-    """The newest committed checkpoint whose hashes all fit, and a line per damaged one passed over."""
+def newest_verified(directory: Path, above: int = -1, since: int = -1) -> tuple[Checkpoint | None, list[str]]:
+    """The newest of `committed` whose hashes all fit, and a line per damaged one passed over."""
     passed_over: list[str] = []
-    for checkpoint in folders(Path(directory)):
-        if not checkpoint.committed:
-            continue
+    for checkpoint in committed(directory, above, since):
         line = damage(checkpoint)
         if line is None:
             return checkpoint, passed_over
@@ -124,13 +131,9 @@ def discard(checkpoint: Checkpoint) -> None:
 
 
 def retain(newest: Checkpoint, keep: int) -> None:
-    """Keep the `keep` committed checkpoints written last; also remove what older saves left unfinished.
-
-    Those of a later step may be older, and damaged: the generation that wrote `newest` passed them over.
-    """
+    """Keep the `keep` newest committed checkpoints; also remove what older saves left unfinished."""
     found = folders(newest.path.parent)
-    written = sorted(found, key=lambda checkpoint: (checkpoint.generation, checkpoint.step), reverse=True)
-    for checkpoint in [checkpoint for checkpoint in written if checkpoint.committed][keep:]:
+    for checkpoint in [checkpoint for checkpoint in found if checkpoint.committed][keep:]:
         discard(checkpoint)
     for checkpoint in found:
         if checkpoint.generation <= newest.generation and not checkpoint.committed:

@@ -143,6 +143,7 @@ class MoeTrainer:
         if self._anyone_saves:
             return
         self._anyone_saves = True
+        # On a GPU the saving thread reads them on the default stream, which training uses too: in this order.
         copies = {name: tensor.detach().clone() for name, tensor in self._tensors().items()}
         self._saver.start(Path(directory), step, {**copies, "counters": torch.tensor([step, self._updates])})
 
@@ -154,12 +155,15 @@ class MoeTrainer:
         """Wait for a running save, before leaving the process; false when it takes longer."""
         return self._saver is None or self._saver.finish(seconds)
 
-    def latest(self, directory: os.PathLike[str]) -> tuple[int, Sequence[str]]:
+    def latest(
+        self, directory: os.PathLike[str], above: int = -1, since: int = -1
+    ) -> tuple[int, Sequence[str]]:
         """Load the newest checkpoint that verifies; see the protocol."""
         assert self._saver is not None, "set up first"
         counters = torch.tensor([-1, 0])
         tensors = {name: tensor.detach() for name, tensor in self._tensors().items()}
-        found, passed_over = self._saver.load_newest(Path(directory), {**tensors, "counters": counters})
+        wanted = {**tensors, "counters": counters}
+        found, passed_over = self._saver.load_newest(Path(directory), wanted, above, since)
         if found >= 0:
             self._resume_at(int(counters[0]), int(counters[1]))
         return found, passed_over

@@ -54,12 +54,15 @@ class Saver:
             self._thread.join(seconds)
         return not self.busy
 
-    def load_newest(self, directory: Path, tensors: dict[str, Any]) -> tuple[int, list[str]]:
+    def load_newest(
+        self, directory: Path, tensors: dict[str, Any], above: int = -1, since: int = -1
+    ) -> tuple[int, list[str]]:
         """Fill `tensors` from the newest checkpoint that verifies; (its step or -1, damage lines).
 
-        Raises StaleGenerationError or RuntimeError on all ranks alike.
+        With `above` -1 it raises OSError, StaleGenerationError or RuntimeError, on all ranks alike. Else the
+        ranks have a snapshot to go back to, and what can't be read is passed over for it.
         """
-        answer = [self._look(directory) if self._place.rank == 0 else None]
+        answer = [self._look(directory, above, since) if self._place.rank == 0 else None]
         dist.broadcast_object_list(answer, src=0, group=self._group)
         if isinstance(answer[0], Exception):
             raise answer[0]
@@ -70,23 +73,32 @@ class Saver:
         try:
             dcp.load(tensors, storage_reader=dcp.FileSystemReader(newest.path), process_group=self._group)
         except dcp.CheckpointException as error:  # not an Exception
-            raise RuntimeError(f"{newest.path}: {_causes(error)}") from None
+            told = f"{newest.path}: {_causes(error)}"
+            if above < 0:
+                raise RuntimeError(told) from None
+            return -1, [*passed_over, told]
         return newest.step, passed_over
 
-    def _look(self, directory: Path) -> tuple[store.Checkpoint | None, list[str]] | Exception:
+    def _look(
+        self, directory: Path, above: int, since: int
+    ) -> tuple[store.Checkpoint | None, list[str]] | Exception:
         """What is there, or the error as a value: rank 0 that raised here would leave the others waiting."""
         try:
-            with suppress(OSError):  # a full disk must not stop a restore; the commit claims again
+            if above >= 0 and not store.committed(directory, above, since):
+                return None, []  # the usual case: nothing is read or written
+            with suppress(OSError, ValueError):  # a full disk or a damaged fence; the commit claims again
                 store.claim(directory, self._place.generation)
-            return store.newest_verified(directory)
-        except (OSError, store.StaleGenerationError) as error:
+            return store.newest_verified(directory, above, since)
+        except OSError as error:
+            return error if above < 0 else (None, [f"{directory}: {error}"])
+        except store.StaleGenerationError as error:
             return error
 
     def _save(self, target: store.Checkpoint, tensors: dict[str, Any]) -> None:
         """Training goes on whatever happens here; the reason is kept for the report."""
-        if self._device.type == "cuda":
-            torch.cuda.set_device(self._device)  # a new thread would wait for its copies on GPU 0
         try:
+            if self._device.type == "cuda":
+                torch.cuda.set_device(self._device)  # a new thread would wait for its copies on GPU 0
             self._write(target, tensors)
         except dcp.CheckpointException as error:
             self._failed(target, tensors, _causes(error))

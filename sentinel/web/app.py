@@ -11,6 +11,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from starlette.exceptions import HTTPException
 
 from sentinel.web import api, pages
+from sentinel.web.door import Door
 from sentinel.web.metrics import ViewCollector
 from sentinel.web.view import Commander, View
 
@@ -26,14 +27,18 @@ HEADERS = {
 def create_app(
     view: View, command: Commander, token: str, registry: CollectorRegistry | None = None
 ) -> FastAPI:
-    """Build the app. `registry` holds the controller's own counters, which `/metrics` shows too."""
+    """Build the app; an empty token lets no command through.
+
+    `registry` holds the controller's own counters, which `/metrics` shows too.
+    """
     app = FastAPI(title="Sentinel", openapi_url=None)
     registry = registry or CollectorRegistry()
     registry.register(ViewCollector(view))
-    app.include_router(api.router(view, command, token))
+    app.include_router(api.router(view, command))
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"))
     app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_middleware(Door, token=token)
     app.middleware("http")(_harden)
     _pages(app, view)
 
@@ -80,10 +85,9 @@ async def _harden(request: Request, call_next: Callable[[Request], Awaitable[Res
 
 async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    headers = {"WWW-Authenticate": "Bearer"} if error.status_code == 401 else None
     if error.status_code == 404 and not request.url.path.startswith("/api"):
         return HTMLResponse(pages.missing_page("There is no such page."), 404)
-    return JSONResponse({"error": str(error.detail)}, error.status_code, headers)
+    return JSONResponse({"error": str(error.detail)}, error.status_code)
 
 
 async def _invalid(_: Request, error: Exception) -> Response:

@@ -17,6 +17,7 @@ from sentinel.model.fact import DeadlinePassed, Fact, FindingReported, NodeHeard
 from sentinel.model.finding import Finding, Health
 from sentinel.model.ids import ActionId, IncidentId, NodeId
 from sentinel.model.incident import Incident
+from sentinel.model.journal import Line
 
 PAGE = Page(ActionId("INC-1/page/-/1"), IncidentId("INC-1"), 1, "node-7: Xid 79", "gone", "open")
 
@@ -52,8 +53,7 @@ def test_facts_and_their_actions_come_back_as_they_went_in(tmp_path: Path) -> No
     again = Journal(tmp_path / "j")
     loaded = again.load()
     assert loaded.snapshot is None
-    assert list(loaded.tail) == [(1, heard(1.0), ()), (2, fact, (PAGE,))]
-    assert [line.policy_hash for line in again.lines()] == ["p1", "p2"]
+    assert list(loaded.tail) == [Line(1, heard(1.0), (), "p1", "r1"), Line(2, fact, (PAGE,), "p2", "r1")]
     again.close()
 
 
@@ -66,7 +66,7 @@ def test_a_restart_reads_the_snapshot_and_only_the_tail(tmp_path: Path) -> None:
     again = Journal(tmp_path / "j")
     snapshot, seq, tail = again.load()
     assert (snapshot, seq) == ({"nodes": ["node-7"]}, 8)
-    assert [line[0] for line in tail] == [9, 10]
+    assert [line.seq for line in tail] == [9, 10]
     again.close()
 
 

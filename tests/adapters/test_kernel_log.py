@@ -1,4 +1,5 @@
 import os
+import re
 import time
 from pathlib import Path
 from uuid import uuid4
@@ -32,11 +33,33 @@ def test_the_next_reader_goes_on_at_the_bookmark(log: Path, tmp_path: Path) -> N
     first = FileFollower(log, tmp_path / "mark")
     append(log, "read\nhalf")
     assert first.read() == ["read"]
+    first.settle()
     first.close()
     append(log, " a line\nunread\n")
     second = FileFollower(log, tmp_path / "mark")
     assert second.read() == ["half a line", "unread"]
     assert second.read() == []
+
+
+def test_what_was_read_and_is_not_settled_is_read_again(log: Path, tmp_path: Path) -> None:
+    first = FileFollower(log, tmp_path / "mark")
+    append(log, "settled\n")
+    first.read()
+    first.settle()
+    append(log, "told\nand not heard\n")
+    assert first.read() == ["told", "and not heard"]
+    append(log, "unread\n")
+    for _ in range(2):
+        assert FileFollower(log, tmp_path / "mark").read() == ["told", "and not heard", "unread"]
+
+
+def test_a_log_that_came_late_is_read_again_from_its_first_line(tmp_path: Path) -> None:
+    log, mark = tmp_path / "kern.log", tmp_path / "mark"
+    first = FileFollower(log, mark)
+    assert first.read() == []
+    log.write_text("first\n")
+    assert first.read() == ["first"]
+    assert FileFollower(log, mark).read() == ["first"]
 
 
 def test_a_log_that_was_rotated_while_nobody_read_is_all_new(log: Path, tmp_path: Path) -> None:
@@ -58,10 +81,13 @@ def test_a_bookmark_that_says_nothing_about_now_is_left_alone(log: Path, tmp_pat
     assert FileFollower(log, path).read() == []
 
 
-def test_a_bookmark_stays_fresh_while_nothing_is_written(
-    log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("line", ["", "told and not heard\n"])
+def test_a_bookmark_stays_fresh_while_it_stays_where_it_is(
+    log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str
 ) -> None:
     follower = FileFollower(log, tmp_path / "mark")
+    append(log, line)
+    follower.read()
     os.utime(tmp_path / "mark", (0, 0))
     later = time.monotonic() + READ_BACK / 2
     monkeypatch.setattr(time, "monotonic", lambda: later)
@@ -134,20 +160,29 @@ def test_the_kernel_device_is_read_on_from_the_bookmark(tmp_path: Path) -> None:
     first.close()
     os.write(write, f"{said}\n".encode())
     os.close(write)
-    assert said not in KmsgFollower().read()
+    assert not _with(said, KmsgFollower())
     second = KmsgFollower(bookmark=mark)
-    assert second.read().count(said) == 1
-    assert said not in second.read()
-    second.close()
-    assert said not in KmsgFollower(bookmark=mark).read()
+    second.settle()
+    (line,) = _with(said, second)
+    assert re.fullmatch(rf"\[ *\d+\.\d{{6}}\] {said}", line)
+    assert not _with(said, second)
+    third = KmsgFollower(bookmark=mark)
+    assert _with(said, third) == [line], "it was not settled, and it is the same"
+    third.settle()
+    assert not _with(said, KmsgFollower(bookmark=mark))
+
+
+def _with(said: str, follower: KmsgFollower) -> list[str]:
+    return [line for line in follower.read() if said in line]
 
 
 def test_missed_kernel_records_are_counted() -> None:
     follower = KmsgFollower(Path("/nonexistent"))
     assert "No such file" in follower.error
     assert follower.fileno() == -1
-    assert follower._message(b"6,100,1,-;first\n SUBSYSTEM=pci\n") == "first"
-    assert follower._message(b"6,104,2,-;second; with a semicolon\n") == "second; with a semicolon"
+    assert follower._message(b"6,100,1,-;first\n SUBSYSTEM=pci\n") == "[    0.000001] first"
+    later = b"6,104,12345678901,-;second; with a semicolon\n"
+    assert follower._message(later) == "[12345.678901] second; with a semicolon"
     assert follower.missed == 3
 
 

@@ -8,13 +8,15 @@ import msgpack
 import pytest
 import zmq
 
-from sentinel.adapters.transport import KeyFileError, Keys, Link, Reports, Uplink, ensure_keys
+from sentinel.adapters.keys import KeyFileError, Keys, ensure_keys
+from sentinel.adapters.transport import Reports
+from sentinel.adapters.uplink import Link, Uplink
 from sentinel.model.ids import NodeId
 from sentinel.model.report import Ack, Hello, Order, OrderDone, ProbedSeen, Report
 from sentinel.model.wire import to_plain
 
 NODE = NodeId("node-7")
-HELLO = Hello(NODE, "boot", "127.0.0.1", 1, 8, "0")
+HELLO = Hello(NODE, "boot", "127.0.0.1", 1, 8)
 REPORT = Report(NODE, "boot", 1, (), ((1, ProbedSeen(("gpu",), "exit:7")),))
 
 

@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sentinel.adapters.transport import Reports, ensure_keys
+from sentinel.adapters.keys import ensure_keys
+from sentinel.adapters.transport import Reports
 from sentinel.model.ids import NodeId
 from sentinel.model.report import Ack, Event, Hello, Order, RankBeat, Report
 

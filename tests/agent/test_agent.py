@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from agent_node import GPU, NODE, Node, is_running, until
 
-from sentinel.adapters.transport import ensure_keys
+from sentinel.adapters.keys import ensure_keys
 from sentinel.model.finding import Health
 from sentinel.model.ids import JobId, WorkerId
 from sentinel.model.report import (
@@ -141,13 +141,21 @@ def test_orders_are_obeyed_and_answered(node: Node) -> None:
             assert rank.wait(5) == -signal.SIGKILL
             assert other.poll() is None
 
+            await controller.order(KillWorker("by name", WorkerId("worker-1"), 0))
+            done = await controller.event(
+                lambda event: isinstance(event, OrderDone) and event.order == "by name"
+            )
+            assert isinstance(done, OrderDone)
+            assert done.ok
+            assert other.wait(5) == -signal.SIGKILL
+
             await controller.order(ProbeNow("action-1"))
             await controller.event(lambda event: isinstance(event, ProbedSeen) and event.reason == "action-1")
 
     asyncio.run(scenario())
 
 
-def test_the_lease_is_renewed_only_by_acknowledgements_that_say_so(node: Node) -> None:
+def test_the_lease_is_renewed_by_acknowledgements_only(node: Node) -> None:
     lease = node.memory / "lease"
 
     def renewed() -> int:
@@ -162,7 +170,6 @@ def test_the_lease_is_renewed_only_by_acknowledgements_that_say_so(node: Node) -
             )  # orders keep their sequence: earlier ones are through
             await controller.event(lambda event: isinstance(event, ProbedSeen))
             before = renewed()
-            await controller.order(Ack(0, lease=False))
             await controller.order(ProbeNow("read"))
             await controller.event(lambda event: isinstance(event, ProbedSeen) and event.reason == "read")
             assert renewed() == before
@@ -202,6 +209,10 @@ def test_metrics_show_zeros_and_counted_events(node: Node) -> None:
                     return str(answer.read().decode())
 
             await until(lambda: 'sentinel_gpu_present{gpu="0"} 1' in scrape())
+            for series in ('xid_events_total{xid="79",gpu="0"}', "oom_kills_total"):
+                await until(lambda series=series: f"sentinel_{series} 0\n" in scrape())
+            for check in ("gpu", "heartbeat", "host", "oom", "xid"):
+                assert f'sentinel_probes_failed_total{{check="{check}"}} 0\n' in scrape()
             with node.kernel_log.open("a") as log:
                 log.write(XID_79)
             await controller.event(lambda event: of_code(event, "xid-79"))
@@ -209,6 +220,24 @@ def test_metrics_show_zeros_and_counted_events(node: Node) -> None:
             assert 'sentinel_xid_events_total{xid="79",gpu="0"} 1' in text
             assert 'sentinel_xid_events_total{xid="48",gpu="0"} 0' in text
             assert 'sentinel_findings{check="gpu",health="critical"} 0' in text
+
+    asyncio.run(scenario())
+
+
+def test_metrics_show_what_ranks_do_whoever_started_them(node: Node) -> None:
+    async def scenario() -> None:
+        rank = node.rank(1)
+        async with node.watched() as controller:
+            port = controller.hellos[-1].metrics_port
+
+            def scrape() -> str:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
+                    return str(answer.read().decode())
+
+            await until(lambda: 'sentinel_rank_runs{job="job",rank="1"} 1\n' in scrape())
+            assert 'sentinel_rank_phase_age_seconds{job="job",rank="1",phase="compute"} ' in scrape()
+            rank.send_signal(signal.SIGSTOP)
+            await until(lambda: 'sentinel_rank_runs{job="job",rank="1"} 0\n' in scrape())
 
     asyncio.run(scenario())
 

@@ -1,12 +1,13 @@
 import os
 import select
+import signal
 from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 from agent_node import GPU, Node
 
-from sentinel.adapters.kernel_log import NoKernelLog
+from sentinel.adapters.kernel_log import FileFollower
 from sentinel.checks import load
 from sentinel.model.finding import Health
 from sentinel.model.report import Event, FindingSeen
@@ -18,20 +19,24 @@ from sentinel.runtime.agent.probes import Probes
 class Hanging:
     """Real probers whose GPU driver stops answering, at moments that the test names."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, *checks: str) -> None:
         given = settings.parse(["--controller", "tcp://127.0.0.1:1", "--keys", str(node.root), "--node", "n"])
         given = replace(given, gpus=f"simulated:{node.devices}", memory=node.memory)
         self.node, self.book = node, FindingBook(node.root / "findings.json")
-        self.probes = Probes(given, {"gpu": load()["gpu"]}, self.book, NoKernelLog())
+        self.kernel_log = FileFollower(node.kernel_log)
+        self.probes = Probes(given, {name: load()[name] for name in checks}, self.book, self.kernel_log)
         self.now = 0.0
 
     def answer(self) -> list[tuple[str, Health]]:
         """Ask, wait for the answer."""
+        return _said(self.events())
+
+    def events(self) -> list[Event]:
         told = self.probes.run_due(self.now, tuple)
         while self.probes.prober.busy:
             select.select([self.probes.prober.output], [], [], 15.0)
             told += self.probes.take_answers(self.now)
-        return _said(told)
+        return told
 
     def silence_driver(self) -> None:
         """Whoever reads the devices from now on waits for a writer that never comes."""
@@ -53,7 +58,7 @@ def _said(events: list[Event]) -> list[tuple[str, Health]]:
 
 @pytest.fixture
 def driver(node: Node) -> Iterator[Hanging]:
-    driver = Hanging(node)
+    driver = Hanging(node, "gpu")
     yield driver
     driver.probes.close()
 
@@ -89,3 +94,24 @@ def test_gpus_that_cannot_be_read_clear_nothing_that_was_found_before(driver: Ha
     driver.now += 10
     driver.answer()
     assert ("ecc-uncorrectable", Health.CRITICAL) in _standing(driver)
+
+
+@pytest.mark.parametrize("driver_of", ["the first prober", "the next prober"])
+def test_a_kernel_line_names_the_gpu_that_was_at_its_address(node: Node, driver_of: str) -> None:
+    driver = Hanging(node, "gpu", "xid")
+    try:
+        node.describe(GPU, {**GPU, "index": 1, "uuid": "GPU-1", "pci": "0000:02:00"})
+        driver.events()
+        if driver_of == "the next prober":
+            node.describe(GPU, {"index": 1, "uuid": "GPU-1", "present": False})
+            os.kill(driver.probes.prober.pid, signal.SIGKILL)
+            driver.now += 1000
+            driver.events()
+            driver.now += 1000
+            driver.events()
+        with node.kernel_log.open("a") as log:
+            log.write("NVRM: Xid (PCI:0000:02:00): 79, GPU has fallen off the bus.\n")
+        found = [event.finding for event in driver.events() if isinstance(event, FindingSeen)]
+    finally:
+        driver.probes.close()
+    assert [each.component for each in found if each.code == "xid-79"] == ["gpu-1"]

@@ -4,7 +4,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
+from sentinel.checks import host
 from sentinel.demo.network import available
 from sentinel.model.finding import Finding, Health
 from sentinel.model.report import ProbedSeen
@@ -64,6 +66,55 @@ def test_the_next_agent_clears_what_has_passed(tmp_path: Path) -> None:
     assert FindingBook(path).update("gpu", [HOT]) == [HOT]
 
 
+HOTTER = replace(HOT, health=Health.CRITICAL)
+
+
+@pytest.mark.parametrize(
+    ("told", "found", "again"),
+    [
+        pytest.param([[HOT]], [HOT], [HOT], id="it stands"),
+        pytest.param([[HOT]], [], [Health.OK], id="it has passed, and the controller may have heard of it"),
+        pytest.param([[HOT], []], [], [Health.OK], id="it had passed"),
+        pytest.param([[HOT], []], [HOT], [HOT], id="it came back"),
+        pytest.param([[HOT], [HOTTER]], [HOTTER], [HOTTER], id="it had become worse"),
+        pytest.param([[]], [], [], id="nothing was told"),
+    ],
+)
+@pytest.mark.parametrize("agents", [1, 2])
+def test_what_the_controller_may_not_have_heard_is_told_again_by_the_next_agent_as_it_finds_it(
+    tmp_path: Path,
+    told: list[list[Finding]],
+    found: list[Finding],
+    again: list[Finding | Health],
+    agents: int,
+) -> None:
+    book = FindingBook(tmp_path / "findings.json")
+    for each in told:
+        book.update("gpu", each)
+    for _ in range(agents):
+        book = FindingBook(tmp_path / "findings.json")
+        news = book.update("gpu", found)
+        assert [each.health if each.health is Health.OK else each for each in news] == again
+        assert book.update("gpu", found) == []
+
+
+def test_what_the_controller_has_heard_is_not_told_again(tmp_path: Path) -> None:
+    book = FindingBook(tmp_path / "findings.json")
+    book.update("gpu", [HOT])
+    book.settle()
+    book.update("host", [replace(HOT, check="host")])
+    assert FindingBook(tmp_path / "findings.json").update("gpu", [HOT]) == []
+
+
+def test_a_probe_that_sees_nothing_tells_nothing_again_until_it_sees(tmp_path: Path) -> None:
+    FindingBook(tmp_path / "findings.json").update("gpu", [HOT])
+    book = FindingBook(tmp_path / "findings.json")
+    blind = Finding("gpu", "probe-failed", "gpu", Health.UNKNOWN, "no driver")
+    assert book.update("gpu", [blind], blind=True) == [blind]
+    book.settle()
+    assert book.update("gpu", [blind, HOT]) == [HOT]
+
+
 def test_metrics_are_grouped_by_family_with_their_type() -> None:
     text = render(
         {'xid_events_total{xid="79",gpu="1"}': 2, "host_load1": 0.5, 'xid_events_total{xid="79",gpu="0"}': 0}
@@ -77,6 +128,28 @@ def test_metrics_are_grouped_by_family_with_their_type() -> None:
         'sentinel_xid_events_total{xid="79",gpu="0"} 0',
         'sentinel_xid_events_total{xid="79",gpu="1"} 2',
     ]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        pytest.param(1_234_567.0, "1234567", id="a counter above a million"),
+        pytest.param(17_179_869_185, "17179869185", id="bytes"),
+        pytest.param(0.1234567891, "0.1234567891", id="a ratio"),
+        pytest.param(float("nan"), "nan", id="no number"),
+    ],
+)
+def test_every_digit_of_a_metric_is_told(value: float, text: str) -> None:
+    assert render({"x": value}).splitlines()[-1] == f"sentinel_x {text}"
+
+
+@pytest.mark.parametrize("path", ["/data", '/a "b"', "/back\\slash", "/two\nlines", "/brace}{=,", "/ñ"])
+def test_a_volume_may_have_any_name(path: str) -> None:
+    sample = host.HostSample(2, 1, 0.5, 8, 12.5, 0, [host.DiskSample(path, 100, 50)])
+    families = {each.name: each for each in text_string_to_metric_families(render(host.metrics(sample)))}
+    (free,) = families["sentinel_host_disk_free_bytes"].samples
+    assert (free.labels, free.value) == ({"path": path}, 50)
+    assert families["sentinel_host_cpu_pressure_ratio"].samples[0].value == 0.125
 
 
 @pytest.mark.root

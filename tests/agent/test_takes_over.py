@@ -2,12 +2,13 @@
 
 import asyncio
 import subprocess
+from collections.abc import Callable
 
 import pytest
-from agent_node import Controller, Node, until
+from agent_node import GPU, Controller, Node, until
 
 from sentinel.adapters.transport import Reports
-from sentinel.model.report import FindingSeen
+from sentinel.model.report import Event, FindingSeen, ProbedSeen, ProbeNow
 
 CONTAINER = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
 
@@ -39,6 +40,41 @@ def test_the_next_agent_tells_what_the_kernel_wrote_while_there_was_none(node: N
             )
             assert isinstance(told, FindingSeen)
             assert told.finding.component == "gpu-0"
+
+    asyncio.run(scenario())
+
+
+def _says(code: str) -> Callable[[Event], bool]:
+    return lambda event: isinstance(event, FindingSeen) and event.finding.code == code
+
+
+async def _next_agent(node: Node, controller: Controller) -> None:
+    node.processes[-1].kill()
+    node.processes[-1].wait()
+    seen = len({hello.boot for hello in controller.hellos})
+    controller.events.clear()
+    node.agent(controller.reports.endpoint)
+    await until(lambda: len({hello.boot for hello in controller.hellos}) > seen, node)
+
+
+def test_the_next_agent_tells_what_the_controller_has_not_acknowledged_and_nothing_else(node: Node) -> None:
+    async def scenario() -> None:
+        async with node.watched(acknowledging=False) as controller:
+            node.describe({**GPU, "ecc_uncorrectable": 2})
+            with node.kernel_log.open("a") as log:
+                log.write("[7.1] NVRM: Xid (PCI:0000:01:00): 48, pid=7, name=python3, DBE\n")
+            told = [await controller.event(_says(code)) for code in ("ecc-uncorrectable", "xid-48")]
+            await _next_agent(node, controller)
+            again = [await controller.event(_says(code)) for code in ("ecc-uncorrectable", "xid-48")]
+            assert again == told
+            controller.acknowledging = True
+            end = str(node.kernel_log.stat().st_size)
+            await until(lambda: (node.memory / "kernel-log").read_text().split()[-1] == end, node)
+            await _next_agent(node, controller)
+            await controller.order(ProbeNow("now"))
+            await controller.event(lambda event: isinstance(event, ProbedSeen) and "gpu" in event.checks)
+            assert not any(map(_says("ecc-uncorrectable"), controller.events.values()))
+            assert not any(map(_says("xid-48"), controller.events.values()))
 
     asyncio.run(scenario())
 

@@ -64,6 +64,11 @@ def test_a_gpu_that_never_showed_is_lost_and_exported_as_absent() -> None:
     assert (gauges['gpu_present{gpu="0"}'], gauges['gpu_present{gpu="1"}']) == (1.0, 0.0)
 
 
+def test_a_share_of_time_is_exported_as_a_ratio() -> None:
+    gauges = gpu.metrics(gpu.GpuSamples([replace(GOOD, utilisation_percent=97)], None))
+    assert gauges['gpu_utilisation_ratio{gpu="0"}'] == 0.97
+
+
 def test_summaries_do_not_flutter_with_the_temperature() -> None:
     hot, hotter = (
         next(gpu.judge(gpu.GpuSamples([replace(GOOD, temperature_c=value)], None))) for value in (92, 93)

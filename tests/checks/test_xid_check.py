@@ -88,7 +88,8 @@ def test_counts_show_zeros_and_keep_labels_bounded() -> None:
     assert counts['xid_events_total{xid="31",gpu="3"}'] == 1
     assert counts['xid_events_total{xid="79",gpu="3"}'] == 0
     assert counts['xid_events_total{xid="other",gpu="other"}'] == 100
-    assert len(counts) < 200
+    assert counts['xid_events_total{xid="79",gpu="other"}'] == 0
+    assert len(counts) < 250
 
 
 NVLINK5 = "NVRM: Xid (PCI:0000:00:06): {}, {} XC0 i0 Link 09 ({} {} 0x00000000 0x00000000)"

@@ -35,8 +35,10 @@ from sentinel.model.fact import (
     NodeHeard,
     NodeJoined,
     NodeLeft,
+    Outcome,
     RankExited,
     RankSlow,
+    WorkerReady,
 )
 from sentinel.model.finding import TRAINER, Finding, Health
 from sentinel.model.ids import IncidentId, JobId, NodeId
@@ -74,8 +76,8 @@ class Checked(Simulated):
             self._check(action)
         if not allowed_before and (self.state.stopped or self.state.frozen):
             deeds = [a for a in actions if isinstance(a, DEEDS)]
-            if isinstance(fact, NodeHeard | NodeJoined):  # what lost its place may be swept from the node
-                deeds = [a for a in deeds if not isinstance(a, StopWorker)]
+            if isinstance(fact, NodeHeard | NodeJoined | WorkerReady | Outcome):
+                deeds = [a for a in deeds if not isinstance(a, StopWorker)]  # what has no place may be swept
             deeds = [a for a in deeds if not self._by_hand(fact, a)]
             assert not deeds, "nothing is done while actions are stopped"
         self._check_nodes()

@@ -1,6 +1,7 @@
 """GPU faults: one incident and one page whatever comes first, and no rank returns to a bad GPU."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from simulated import Simulated, ecc, lost, xid
@@ -194,6 +195,22 @@ def test_a_finding_that_is_told_again_after_a_lost_acknowledgement_counts_once()
     cluster.run(60)
     cluster.finding(node, xid(31, line="a", health=Health.WARNING))
     assert len(cluster.at(node).app_xids) == 1
+
+
+def test_a_burst_of_xids_that_the_next_agent_tells_again_counts_once() -> None:
+    cluster = Simulated()
+    node = cluster.node(0)
+    burst = [xid(31, line=f"[{number}.0] fault", health=Health.WARNING) for number in range(200)]
+    for each in burst:
+        cluster.finding(node, each)
+    cluster.crash(0)
+    cluster.run(60)
+    resumed = cluster.resumed()
+    for each in burst:
+        cluster.finding(node, replace(each, component="pci:0000:01:00"))
+    cluster.run(60)
+    assert len(cluster.at(node).app_xids) == 1
+    assert (cluster.causes(), cluster.evicted(), cluster.resumed()) == (["gpu-app-xid"], [], resumed)
 
 
 def hung(health: Health) -> Finding:

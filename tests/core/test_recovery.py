@@ -103,6 +103,30 @@ def test_a_node_where_nothing_starts_is_left_for_another() -> None:
     assert (bad in cluster.resumed()[-1], cluster.going(), cluster.evicted()) == (False, True, [])
 
 
+def test_a_worker_that_does_not_start_in_time_is_stopped_for_it_may_start_later() -> None:
+    cluster = Simulated(standbys=0)
+    cluster.never_starts = {cluster.node(0)}
+    cluster.crash(0)
+    cluster.run(1)
+    (start,) = cluster.all(StartWorker)
+    stopped = [(stop.worker, stop.node, stop.pid) for stop in cluster.all(StopWorker)]
+    assert stopped == [(start.worker, start.node, 0)]
+
+
+def test_a_worker_that_did_not_start_on_a_silent_node_is_stopped_when_the_node_is_heard() -> None:
+    cluster = Simulated(standbys=0)
+    node = cluster.node(0)
+    cluster.never_starts = {node}
+    cluster.crash(0)
+    cluster.run(0.35)
+    (start,) = cluster.all(StartWorker)
+    cluster.silence(node)
+    cluster.run(1)
+    cluster.actions.clear()
+    cluster.heard(node)
+    assert start.worker in [stop.worker for stop in cluster.all(StopWorker)]
+
+
 def test_a_job_that_never_starts_is_paged() -> None:
     cluster = Simulated(nodes=1, world=1, standbys=0)
     cluster.never_starts = {"n1"}

@@ -51,9 +51,11 @@ class Slow:
         """Nothing was saved."""
         return SaveReport()
 
-    def latest(self, directory: os.PathLike[str]) -> tuple[int, Sequence[str]]:
+    def latest(
+        self, directory: os.PathLike[str], above: int = -1, since: int = -1
+    ) -> tuple[int, Sequence[str]]:
         """There is no checkpoint."""
-        del directory
+        del directory, above, since
         return -1, ()
 
     def skip(self, steps: Sequence[int]) -> None:

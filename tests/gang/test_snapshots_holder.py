@@ -8,10 +8,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
+from sentinel.gang import snapshot_holder
+from sentinel.gang.snapshot_slots import _write_header, read_header
 from sentinel.gang.snapshot_wire import connect
 from sentinel.gang.snapshots import (
     Copies,
@@ -34,6 +38,32 @@ holder = SnapshotHolder(Path(sys.argv[1]), "127.0.0.3", key=sys.argv[2].encode()
 assert "torch" not in sys.modules
 print(holder.address[1], flush=True)
 time.sleep(60)
+"""
+
+FEW_FILES = """
+import os, resource, socket, sys, time
+from pathlib import Path
+from sentinel.gang.snapshots import PeerSender, SnapshotHolder
+holder = SnapshotHolder(Path(sys.argv[1]), "127.0.0.3", key=sys.argv[2].encode())
+sender = PeerSender("moe", 0, holder.address, sys.argv[2].encode())
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+stranger = socket.socket()
+taken = []
+try:
+    while True:
+        taken.append(os.open(os.devnull, os.O_RDONLY))
+except OSError:
+    print("full", flush=True)
+stranger.connect(holder.address)
+time.sleep(0.5)
+for number in taken:
+    os.close(number)
+for _ in range(3):
+    sender.send(1, 1, 2, [b"x"])
+    if sender.wait(1, 5.0):
+        break
+print(sender.acked_step, flush=True)
+os._exit(0)
 """
 
 
@@ -233,6 +263,17 @@ def test_a_stopped_peer_is_said_within_the_timeout(
         assert sender.wait(3, 10.0)
 
 
+def test_to_stop_sending_waits_for_no_peer_that_is_silent() -> None:
+    with socket.create_server(("127.0.0.4", 0)) as mute:
+        sender = PeerSender("moe", 0, mute.getsockname(), KEY, timeout_s=1.0)
+        sender.send(1, 1, 2, [b"x"])
+        until(lambda: sender.busy)
+        began = time.monotonic()
+        sender.close()
+        assert time.monotonic() - began < 0.2
+        until(lambda: not sender._thread.is_alive(), 3.0)
+
+
 # ------------------------------------------------------------------------------------------------ strangers
 
 
@@ -242,6 +283,31 @@ def test_a_wrong_key_is_refused_in_one_line(nodes: list[Node]) -> None:
         error = settled(sender)
     assert error == f"snapshot holder 127.0.0.3:{nodes[1].holder.address[1]}: the key is refused"
     assert nodes[1].peer(0).inventory() == []
+
+
+def test_strangers_are_few_and_do_not_stay(
+    nodes: list[Node], sender: PeerSender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(snapshot_holder, "_GREET_S", 1.0)
+    holder = nodes[1].holder
+    with contextlib.ExitStack() as open_:
+        strangers = [open_.enter_context(socket.create_connection(holder.address)) for _ in range(80)]
+        until(lambda: len(holder._channels) <= snapshot_holder.MOST_STRANGERS)
+        sender.send(1, 1, 2, [b"x"])
+        assert sender.wait(1, 10.0)
+        for stranger in strangers:
+            stranger.settimeout(10.0)
+            while stranger.recv(1024):
+                pass
+        sender.send(2, 1, 2, [b"x"])
+        assert sender.wait(2, 10.0), "who has proven the key stays"
+    assert len(holder._channels) == 1
+
+
+def test_a_holder_without_a_free_file_goes_on_when_there_is_one(tmp_path: Path) -> None:
+    program = [sys.executable, "-c", FEW_FILES, str(tmp_path), KEY.decode()]
+    done = subprocess.run(program, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.splitlines()[-1] == "1"
 
 
 def test_a_silent_stranger_does_not_keep_others_out(nodes: list[Node], sender: PeerSender) -> None:
@@ -355,11 +421,49 @@ def test_a_copy_damaged_after_it_was_found_is_passed_over_too(nodes: list[Node])
     assert "\n" not in str(caught.value)
 
 
-def test_with_all_copies_of_a_step_damaged_the_step_before_is_common(nodes: list[Node]) -> None:
+def test_with_all_copies_of_a_step_damaged_the_step_before_can_be_had(nodes: list[Node]) -> None:
     snapshot_everywhere(nodes, range(1, 4))
     damage(nodes[0].own(0), 3)
     damage(nodes[1].peer(0), 3)
-    assert found(nodes).newest_common() == 2
+    copies = found(nodes)
+    with pytest.raises(SnapshotError, match="no copy of step 3 of rank 0"):
+        copies.fetch(0, 3)
+    assert copies.newest_common(below=3) == 2
+    assert copies.fetch(0, 2) == b"rank 0 step 2"
+
+
+def test_finding_copies_reads_no_payload_however_large(nodes: list[Node], tmp_path: Path) -> None:
+    snapshot_everywhere(nodes, range(1, 4))
+    for path in (path for node in nodes for path in node.own(0).paths if path.exists()):
+        info = read_header(path)
+        assert info
+        with path.open("r+b") as file:
+            _write_header(file, replace(info, length=1 << 38), complete=True)
+        os.truncate(path, 1 << 38)  # reading its zeros takes minutes
+    began = time.monotonic()
+    copies = find("moe", 2, [node.holder.address for node in nodes], tmp_path / "spare", KEY)
+    assert (copies.newest_common(), copies.unreachable) == (3, ())
+    assert time.monotonic() - began < 5.0
+
+
+def test_of_two_copies_of_a_step_on_one_node_the_intact_one_is_fetched(
+    nodes: list[Node], tmp_path: Path
+) -> None:
+    nodes[0].own(0).write(2, 1, 1, [b"first rank 0 step 2"])
+    nodes[0].own(0).write(2, 2, 1, [b"second rank 0 step 2"])
+    damaged = next(p for p in nodes[0].own(0).paths if p.exists() and b"second" in p.read_bytes())
+    damaged.write_bytes(damaged.read_bytes()[:-1] + b"!")
+    copies = find("moe", 1, [nodes[0].holder.address], tmp_path / "spare", KEY)
+    assert copies.fetch(0, 2) == b"first rank 0 step 2"
+
+
+def test_holders_that_are_skipped_are_logged_in_one_line(nodes: list[Node]) -> None:
+    nodes[1].holder.close()
+    with capture_logs() as logs:
+        found(nodes)
+    (entry,) = logs
+    assert (entry["event"], entry["job"], entry["holders"]) == ("snapshot-holders-skipped", "moe", 2)
+    assert "127.0.0.3" in entry["skipped"][0]
 
 
 def test_copies_of_another_world_size_never_count(nodes: list[Node]) -> None:

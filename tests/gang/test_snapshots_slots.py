@@ -1,15 +1,26 @@
 """Slots in memory: what is half written never counts, what is globally complete is never overwritten."""
 
+import contextlib
+import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from sentinel.gang.snapshot_slots import Slots, SnapshotError, read_header, slots_in, snapshots_of
+from sentinel.gang.snapshot_slots import (
+    SlotInfo,
+    Slots,
+    SnapshotError,
+    forget,
+    read_header,
+    slots_in,
+    snapshots_of,
+)
 
 SLOW_WRITER = """
 import sys, time
@@ -46,6 +57,15 @@ def steps(slots: Slots) -> set[int]:
     return {info.step for info in slots.inventory()}
 
 
+def intact(slots: Slots) -> list[SlotInfo]:
+    found = []
+    for info in slots.inventory():
+        with contextlib.suppress(SnapshotError):
+            slots.read(info.step)
+            found.append(info)
+    return found
+
+
 def damage(path: Path) -> None:
     raw = bytearray(path.read_bytes())
     raw[-1] ^= 1
@@ -59,7 +79,7 @@ def path_of(slots: Slots, step: int) -> Path:
 def test_what_is_written_is_read(slots: Slots) -> None:
     info = slots.write(5, 3, 2, [b"abc", bytearray(b"def"), memoryview(b"ghi"), b""])
     assert slots.read(5) == b"abcdefghi"
-    assert slots.inventory() == slots.verified() == [info]
+    assert slots.inventory() == intact(slots) == [info]
     assert (info.job, info.rank, info.world, info.generation, info.step, info.length) == (
         "moe",
         0,
@@ -135,7 +155,7 @@ def test_a_writer_killed_anywhere_loses_at_most_the_step_it_wrote(slots: Slots) 
             said = int(([b"1", *process.stdout.read().split()])[-1])
         newest = max(steps(slots))
         assert newest >= said
-        assert slots.verified() == slots.inventory()
+        assert intact(slots) == slots.inventory()
         assert slots.read(newest) == newest.to_bytes(8, "little") * 50_000
         for path in slots.paths:
             path.unlink(missing_ok=True)
@@ -161,7 +181,7 @@ def test_a_damaged_payload_is_refused(slots: Slots) -> None:
     slots.write(1, 1, 1, [b"x" * 100])
     damage(slots.paths[0])
     assert steps(slots) == {1}
-    assert slots.verified() == []
+    assert intact(slots) == []
     with pytest.raises(SnapshotError, match="owner copy of step 1 of rank 0 is damaged"):
         slots.read(1)
 
@@ -172,6 +192,13 @@ def test_of_two_copies_of_a_step_the_intact_one_is_read(slots: Slots) -> None:
     assert slots.read(1) == b"second"
     damage(slots.paths[1])
     assert slots.read(1) == b"first"
+
+
+def test_a_payload_that_was_cut_short_is_refused(slots: Slots) -> None:
+    slots.write(1, 1, 1, [b"x" * 100])
+    os.truncate(slots.paths[0], 300)
+    with pytest.raises(SnapshotError, match="owner copy of step 1 of rank 0 is damaged"):
+        slots.read(1)
 
 
 @pytest.mark.parametrize("content", [b"", b"garbage", bytes(4096)], ids=["empty", "garbage", "zeros"])
@@ -202,3 +229,85 @@ def test_a_node_knows_whose_copies_it_holds(tmp_path: Path) -> None:
 def test_a_job_name_that_could_lead_elsewhere_is_refused(tmp_path: Path, job: str) -> None:
     with pytest.raises(SnapshotError, match="can't name a job's directory"):
         snapshots_of(tmp_path, job)
+
+
+# ----------------------------------------------------------------------------------------------- forgetting
+
+
+def held(directory: Path) -> set[tuple[str, int, int]]:
+    """What is there: (kind, rank, generation)."""
+    there = slots_in(directory)
+    return {(slots.kind, slots.rank, info.generation) for slots in there for info in slots.inventory()}
+
+
+def test_what_older_generations_wrote_of_ranks_that_are_elsewhere_now_is_forgotten(tmp_path: Path) -> None:
+    directory = snapshots_of(tmp_path, "moe")
+    for kind, rank, generation in (
+        ("owner", 0, 2),
+        ("owner", 0, 3),
+        ("owner", 1, 2),
+        ("owner", 2, 3),
+        ("owner", 3, 4),
+        ("peer", 0, 2),
+        ("peer", 1, 2),
+    ):
+        Slots(directory, kind, rank).write(generation, generation, 4, [b"x"])
+    forget(directory, {("owner", 0), ("peer", 1)}, 3)
+    assert held(directory) == {
+        ("owner", 0, 2),
+        ("owner", 0, 3),
+        ("owner", 2, 3),
+        ("owner", 3, 4),
+        ("peer", 1, 2),
+    }
+    assert not list(directory.glob("peer-rank0-*")), "nothing is left of it"
+
+
+@pytest.mark.parametrize(("generation", "stays"), [(2, False), (5, True)])
+def test_a_slot_that_is_half_written_is_forgotten_only_if_it_is_old(
+    tmp_path: Path, generation: int, stays: bool
+) -> None:
+    slots = Slots(snapshots_of(tmp_path, "moe"), "owner", 0)
+
+    def parts() -> Iterator[bytes]:
+        yield b"half"
+        raise EOFError
+
+    with pytest.raises(EOFError):
+        slots.write(1, generation, 4, parts())
+    forget(slots.paths[0].parent, (), 4)
+    assert slots.paths[0].exists() == stays
+
+
+def test_a_slot_that_a_newer_generation_begins_to_write_is_never_forgotten(tmp_path: Path) -> None:
+    slots = Slots(snapshots_of(tmp_path, "moe"), "owner", 0)
+    for step in range(3):
+        slots.write(step, 1, 4, [b"old"])
+
+    def parts() -> Iterator[bytes]:
+        forget(slots.paths[0].parent, (), 4)
+        yield b"new"
+
+    slots.write(9, 5, 4, parts())
+    assert [(info.generation, info.step) for info in slots.inventory()] == [(5, 9)]
+    assert slots.read(9) == b"new"
+
+
+def test_writing_and_forgetting_at_once_loses_nothing_new(tmp_path: Path) -> None:
+    slots = Slots(snapshots_of(tmp_path, "moe"), "owner", 0)
+    done = threading.Event()
+
+    def forget_on() -> None:
+        while not done.is_set():
+            forget(slots.paths[0].parent, (), generation)
+
+    generation = 1
+    remover = threading.Thread(target=forget_on)
+    remover.start()
+    try:
+        for generation in range(1, 400):
+            slots.write(generation, generation, 4, [b"%d" % generation])
+            assert slots.read(generation) == b"%d" % generation
+    finally:
+        done.set()
+        remover.join()

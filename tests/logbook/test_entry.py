@@ -1,6 +1,7 @@
 """Logbook entries: what an on-call person reads about an incident, and finds again."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -97,7 +98,9 @@ def test_a_recording_tells_when_each_action_was_decided() -> None:
 
 
 def test_an_undiagnosed_incident_blames_nobody() -> None:
-    text = render(Incident(ID, T0, evidence=[FindingReported(T0, NODE, XID)]))
+    found = Incident(ID, T0, evidence=[FindingReported(T0, NODE, XID)])
+    assert "No cause is known yet." in render(found)
+    text = render(replace(found, stage=Stage.RESOLVED))
     assert "# INC-7: not diagnosed" in text
     assert "nobody is blamed and nothing was evicted" in text
     assert "Nobody was paged." in text

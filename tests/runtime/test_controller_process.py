@@ -16,6 +16,7 @@ import httpx
 import pytest
 
 from sentinel import config
+from sentinel.adapters.journal import Journal
 from sentinel.adapters.keys import Keys
 from sentinel.runtime.watchdog import Watchdog
 
@@ -75,6 +76,17 @@ def test_a_log_on_a_full_disk_does_not_end_the_controller(tmp_path: Path, full: 
         url = f"http://127.0.0.1:{port}/api/stop-actions"
         assert httpx.post(url, json={"reason": "a test"}, headers=token, trust_env=False).is_success
         assert controller.poll() is None
+
+
+def test_a_controller_that_is_stopped_leaves_nothing_to_be_decided_again(
+    tmp_path: Path, full: IO[str]
+) -> None:
+    port = free_port()
+    with running(settings(tmp_path, tmp_path, port), port, full):
+        pass
+    with closing(Journal(tmp_path / "journal.db")) as journal:
+        assert journal.last_seq
+        assert journal.since_snapshot == 0
 
 
 def test_a_controller_that_hangs_is_missed_by_the_dead_man_s_switch(tmp_path: Path, full: IO[str]) -> None:

@@ -1,12 +1,20 @@
 """What agents say is taken in once, whatever becomes of the acknowledgement."""
 
 import asyncio
-from collections.abc import Callable
+import re
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import msgpack
+import pytest
 
 from sentinel import runbooks
 from sentinel.adapters.journal import Journal
-from sentinel.adapters.transport import Link, Reports, Uplink, ensure_keys
+from sentinel.adapters.keys import ensure_keys
+from sentinel.adapters.transport import Reports
+from sentinel.adapters.uplink import Link, Uplink
 from sentinel.core.state import Rules
 from sentinel.core.watch import Watch
 from sentinel.model.fact import FindingReported
@@ -14,6 +22,7 @@ from sentinel.model.finding import Finding, Health
 from sentinel.model.ids import NodeId
 from sentinel.model.policy import Policy
 from sentinel.model.report import Ack, FindingSeen, Hello, Order, Report
+from sentinel.model.wire import to_plain
 from sentinel.runtime.inbox import Inbox
 from sentinel.runtime.ledger import Ledger
 
@@ -34,29 +43,86 @@ async def answers(uplink: Uplink) -> list[Order]:
     return received
 
 
-def test_while_the_journal_fails_nothing_is_acknowledged_but_the_lease_is_renewed(tmp_path: Path) -> None:
-    keys, journal = ensure_keys(tmp_path / "keys"), Journal(tmp_path / "journal.db")
+@dataclass
+class Desk:
+    """A real inbox with its journal, and an agent's end of a real connection."""
+
+    inbox: Inbox
+    journal: Journal
+    uplink: Uplink
+
+    async def tell(self, number: int, *events: tuple[int, object]) -> list[Order]:
+        """Send a report whose events are plain, as an agent of another release may send them."""
+        report = to_plain(Report(NODE, "boot", number, (), ()))
+        self.uplink.socket.send(msgpack.packb({**report, "events": events}))
+        return await answers(self.uplink)
+
+    def found(self) -> list[Finding]:
+        return [line.fact.finding for line in self.journal.lines() if isinstance(line.fact, FindingReported)]
+
+
+@asynccontextmanager
+async def desk(directory: Path) -> AsyncIterator[Desk]:
+    keys, journal = ensure_keys(directory / "keys"), Journal(directory / "journal.db")
     rules = Rules(Policy(), runbooks.load())
     ledger = Ledger(journal, rules, "r", lambda _actions: None)
     inbox = Inbox(ledger, Watch(rules.policy, 0.0), lambda _done: None, lambda: 1.0)
-
-    async def scenario() -> None:
-        async with Reports("tcp://127.0.0.1:0", keys) as reports:
-            listening = asyncio.create_task(inbox.listen(reports))
-            uplink = Uplink(reports.endpoint, keys, NODE)
+    async with Reports("tcp://127.0.0.1:0", keys) as reports:
+        listening = asyncio.create_task(inbox.listen(reports))
+        uplink = Uplink(reports.endpoint, keys, NODE)
+        try:
             await until(lambda: Link.UP in uplink.changes())
-            uplink.send(Hello(NODE, "boot", "127.0.0.1", 1, 8, "0"))
+            uplink.send(Hello(NODE, "boot", "127.0.0.1", 1, 8))
             assert await answers(uplink) == [Ack(0)]
-            journal._db.execute(f"PRAGMA max_page_count={FULL}")
-            uplink.send(Report(NODE, "boot", 1, (), ((1, HOT),)))
-            assert await answers(uplink) == [Ack(0, lease=True)]
-            journal._db.execute(f"PRAGMA max_page_count={ROOMY_PAGES}")
-            uplink.send(Report(NODE, "boot", 2, (), ((1, HOT),)))
-            assert await answers(uplink) == [Ack(1)]
+            yield Desk(inbox, journal, uplink)
+        finally:
             uplink.close()
             listening.cancel()
+    journal.close()
+
+
+def test_while_the_journal_fails_nothing_is_acknowledged_but_the_lease_is_renewed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sentinel.runtime.ledger.RETRY_S", 0.0)
+
+    async def scenario() -> None:
+        async with desk(tmp_path) as there:
+            there.journal._db.execute(f"PRAGMA max_page_count={FULL}")
+            assert await there.tell(1, (1, to_plain(HOT))) == [Ack(0)]
+            there.journal._db.execute(f"PRAGMA max_page_count={ROOMY_PAGES}")
+            assert await there.tell(2, (1, to_plain(HOT))) == [Ack(1)]
+            assert there.found() == [HOT.finding]
 
     asyncio.run(scenario())
-    found = [line.fact for line in journal.lines() if isinstance(line.fact, FindingReported)]
-    assert len(found) == 1
-    journal.close()
+
+
+@pytest.mark.parametrize(
+    ("event", "why"),
+    [
+        pytest.param({"kind": "GpuMelted", "gpu": 3}, "'GpuMelted' is none of", id="of a newer agent"),
+        pytest.param(
+            {**to_plain(HOT), "finding": {**to_plain(HOT.finding), "evidence": {"speed": None}}},
+            "FindingSeen.finding: Finding.evidence: None is none of str, int, float",
+            id="a value that no finding has",
+        ),
+        pytest.param("hot", "'hot' is none of", id="no event at all"),
+    ],
+)
+def test_an_event_that_cannot_be_read_is_passed_over_once_and_nothing_else_is_lost(
+    tmp_path: Path, event: object, why: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cold = replace(HOT, finding=replace(HOT.finding, component="gpu-1"))
+
+    async def scenario() -> None:
+        async with desk(tmp_path) as there:
+            events = (1, to_plain(HOT)), (2, event), (3, to_plain(cold)), (4, event)
+            for again in (1, 2):
+                assert await there.tell(again, *events) == [Ack(4)]
+            assert there.found() == [HOT.finding, cold.finding]
+            assert there.inbox.refused == 2
+
+    asyncio.run(scenario())
+    lines = [line for line in capsys.readouterr().out.splitlines() if "refused" in line]
+    assert [re.findall(r"number=(\d+)", line) for line in lines] == [["2"], ["4"]]
+    assert all("node=n1" in line and why in line for line in lines)

@@ -1,5 +1,6 @@
 """Decisions and the journal: committed before performed, kept while the disk is full, taken over later."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from sentinel.model.fact import Fact, FindingReported, JobSubmitted, NodeJoined
 from sentinel.model.finding import Finding, Health
 from sentinel.model.ids import JobId, NodeId
 from sentinel.model.policy import Policy
-from sentinel.runtime.ledger import Ledger
+from sentinel.runtime.ledger import RETRY_S, Ledger
 
 ROOMY_PAGES = 1_000_000
 
@@ -59,7 +60,10 @@ def test_a_full_journal_freezes_actions_and_pages(journal: Journal) -> None:
     assert any("journal" in title.lower() for title in titles)
 
 
-def test_what_was_decided_while_the_disk_was_full_is_not_lost(journal: Journal) -> None:
+def test_what_was_decided_while_the_disk_was_full_is_not_lost(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sentinel.runtime.ledger.RETRY_S", 0.0)
     stand = Stand(journal)
     stand.ledger.absorb([joined("n1", 1.0), joined("n2", 1.0)])
     fill(stand)
@@ -69,6 +73,33 @@ def test_what_was_decided_while_the_disk_was_full_is_not_lost(journal: Journal) 
     kept = [line.fact for line in journal.lines()]
     assert all(fact in kept for fact in waiting)
     assert stand.ledger.state.frozen == ""
+
+
+def test_a_page_does_not_wait_for_the_journal(journal: Journal) -> None:
+    stand = Stand(journal)
+    stand.ledger.absorb([joined("n1", 1.0), joined("n2", 1.0)])
+    fill(stand)
+    stand.performed.clear()
+    stand.ledger.absorb([broken_gpu("n2", 1000.0)])
+    assert [action.title for action in stand.performed if isinstance(action, Page)]
+    assert all(isinstance(action, Page) for action in stand.performed)
+
+
+def test_a_journal_that_fails_is_tried_once_a_second(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand = Stand(journal)
+    stand.ledger.absorb([joined("n1", 1.0), joined("n2", 1.0)])
+    fill(stand)
+    attempts: list[object] = []
+    monkeypatch.setattr(journal, "append_many", lambda *line: attempts.append(line))
+    for number in range(100):
+        assert not stand.ledger.absorb([broken_gpu("n2", 1000.0 + number)])
+    assert attempts == []
+    later = time.monotonic() + RETRY_S
+    monkeypatch.setattr("sentinel.runtime.ledger.time.monotonic", lambda: later)
+    assert stand.ledger.absorb([])
+    assert len(attempts) == 2  # all that was kept, and that the journal is back
 
 
 def test_a_new_controller_does_again_what_has_no_outcome(tmp_path: Path) -> None:

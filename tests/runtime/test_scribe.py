@@ -1,65 +1,150 @@
 """The logbook is written when it can be, and what can't be written stops nobody."""
 
+import asyncio
+import threading
 from pathlib import Path
 
 import pytest
+from small_cluster import JOB, Cluster
 
 from sentinel import runbooks
-from sentinel.adapters.journal import Journal
-from sentinel.core.state import Rules
+from sentinel.core.decide import decide
+from sentinel.core.replay import replay
+from sentinel.core.state import JobStage, Rules, State
 from sentinel.logbook.book import Logbook
 from sentinel.logbook.recording import read
-from sentinel.model.action import StopJob, action_id
-from sentinel.model.fact import FindingReported, JobSubmitted, NodeJoined
-from sentinel.model.finding import Finding, Health
-from sentinel.model.ids import JobId, NodeId
-from sentinel.model.incident import Incident
+from sentinel.model.fact import Commanded, NodeHeard, NodeSilent, RankRaised
+from sentinel.model.ids import NodeId
+from sentinel.model.incident import Incident, Stage
 from sentinel.model.policy import Policy
-from sentinel.runtime.ledger import Ledger
+from sentinel.runtime import scribe as module
 from sentinel.runtime.scribe import Scribe
 
 
-def opened(tmp_path: Path) -> tuple[Ledger, Incident]:
-    """A ledger with an incident that is diagnosed and not resolved."""
-    journal = Journal(tmp_path / "journal.db")
+@pytest.fixture
+def cluster(tmp_path: Path) -> Cluster:
+    made = Cluster(tmp_path, Policy())
+    made.trains()
+    return made
+
+
+@pytest.fixture
+def scribe(tmp_path: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Scribe:
+    monkeypatch.setattr(module, "WRITE_EVERY_S", 0.01)
+    made = Scribe(tmp_path)
+    cluster.ledger.changed = lambda fact, actions: made.changed(cluster.ledger, fact, actions)
+    return made
+
+
+def writes(scribe: Scribe, cluster: Cluster) -> None:
+    """Let the scribe go a few rounds."""
+
+    async def rounds() -> None:
+        writing = asyncio.create_task(scribe.run(cluster.ledger))
+        await asyncio.sleep(0.3)
+        assert not writing.done(), writing
+        writing.cancel()
+
+    asyncio.run(rounds())
+
+
+def is_silent_for_a_moment(cluster: Cluster, node: str) -> None:
+    cluster.tell(lambda at: NodeSilent(at, NodeId(node), 3.0, 0, 2), lambda at: NodeHeard(at, NodeId(node)))
+
+
+def the_code_raises(cluster: Cluster, error: str = "KeyError: 3") -> Incident:
+    """The same step raises the same on one node after the other: that is nobody's hardware."""
+    state, cluster.advances = cluster.ledger.state, False
+    for _ in range(4):
+        job = state.jobs[JOB]
+        if job.stage is JobStage.STOPPED:
+            break
+        [(_, worker)] = job.seated()
+        place = (0, worker.id, worker.node, 0, worker.pid, job.generation, 7)
+        cluster.tell(lambda at, place=place: RankRaised(at, JOB, *place, "user", error, error))
+        cluster.pass_time()
+    assert state.jobs[JOB].stage is JobStage.STOPPED
+    [found] = [each for each in state.open_incidents() if each.diagnosis]
+    return found
+
+
+def test_an_incident_that_resolves_without_a_diagnosis_has_an_entry_and_a_row(
+    cluster: Cluster, scribe: Scribe
+) -> None:
+    is_silent_for_a_moment(cluster, "n2")
+    [found] = cluster.ledger.state.incidents.values()
+    assert (found.diagnosis, found.stage) == (None, Stage.RESOLVED)
+    writes(scribe, cluster)
+    assert [(row.incident, row.cause, row.stage) for row in scribe.logbook.rows()] == [
+        (found.id, "", "resolved")
+    ]
+    assert "No cause was found" in (scribe.logbook.entry(found.id) or "")
+
+
+def test_an_incident_that_stays_open_because_its_job_was_stopped_has_a_recording(
+    cluster: Cluster, scribe: Scribe, tmp_path: Path
+) -> None:
+    found = the_code_raises(cluster)
+    writes(scribe, cluster)
+    recording = read((tmp_path / "recordings" / f"{found.id}.jsonl").read_text())
+    state = State.from_plain(recording.state) if recording.state else State()
     rules = Rules(Policy(), runbooks.load())
-    ledger = Ledger(journal, rules, "r", lambda _actions: None)
-    lost = Finding("gpu", "ecc-uncorrectable", "gpu-0", Health.CRITICAL, "2 errors")
-    ledger.absorb(
-        [
-            *(NodeJoined(1.0, NodeId(node), "127.0.0.1", 1, 1, "boot") for node in ("n1", "n2")),
-            JobSubmitted(1.0, JobId("moe"), 1, "m:t", 1, 1),
-            FindingReported(2.0, NodeId("n1"), lost),
-        ]
+    decisions = list(replay(recording.lines, state, lambda known, fact: decide(known, fact, rules)))
+    assert not any(decision.differs for decision in decisions)
+    assert state.jobs[JOB].stage is JobStage.STOPPED
+
+
+def test_a_recording_of_an_open_incident_is_written_once(
+    cluster: Cluster, scribe: Scribe, tmp_path: Path
+) -> None:
+    found = the_code_raises(cluster)
+    writes(scribe, cluster)
+    path = tmp_path / "recordings" / f"{found.id}.jsonl"
+    written = path.stat().st_mtime_ns
+    cluster.tell(lambda at: Commanded(at, "ack", found.id, "ada"))
+    writes(scribe, cluster)
+    assert "ada" in (scribe.logbook.entry(found.id) or "")
+    assert path.stat().st_mtime_ns == written
+
+
+def test_entries_are_written_beside_the_loop_from_lines_that_are_read_once(
+    cluster: Cluster, scribe: Scribe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for node in ("n1", "n2", "n1"):
+        is_silent_for_a_moment(cluster, node)
+        cluster.at += 60
+    reading: list[int] = []
+    threads: set[int] = set()
+    lines, write = cluster.journal.lines, scribe.logbook.write
+
+    def reads(*, after: int = 0, last: int | None = None) -> object:
+        reading.append(after)
+        return lines(after=after, last=last)
+
+    monkeypatch.setattr(cluster.journal, "lines", reads)
+    monkeypatch.setattr(cluster.journal, "recording", lambda *_: 1 / 0)  # a defect costs a recording
+    monkeypatch.setattr(
+        scribe.logbook, "write", lambda *given: threads.add(threading.get_ident()) or write(*given)
     )
-    [incident] = [found for found in ledger.state.incidents.values() if found.diagnosis]
-    return ledger, incident
+    writes(scribe, cluster)
+    assert len(scribe.logbook.rows()) == 3
+    assert len(reading) == 1
+    assert threading.get_ident() not in threads
 
 
 def test_a_journal_that_can_t_be_read_keeps_an_entry_from_the_logbook_and_nothing_else(
-    tmp_path: Path,
+    cluster: Cluster, scribe: Scribe
 ) -> None:
-    ledger, incident = opened(tmp_path)
-    scribe = Scribe(tmp_path)
-    ledger.journal.close()
-    scribe.write(ledger, incident)
+    is_silent_for_a_moment(cluster, "n2")
+    cluster.journal.close()
+    writes(scribe, cluster)
     assert scribe.logbook.rows() == []
 
 
-@pytest.mark.parametrize(
-    ("stops", "recordings"),
-    [pytest.param(False, [], id="more may come"), pytest.param(True, ["I-0001"], id="it stopped its job")],
-)
-def test_an_open_incident_is_recorded_once_only_people_can_go_on(
-    tmp_path: Path, stops: bool, recordings: list[str]
-) -> None:
-    ledger, incident = opened(tmp_path)
-    if stops:
-        name = action_id(incident.id, "stop", "moe", 1)
-        incident.actions.append(StopJob(name, incident.id, JobId("moe"), "it follows the code"))
-    Scribe(tmp_path).write(ledger, incident)
-    found = sorted((tmp_path / "recordings").glob("*.jsonl"))
-    assert [read(path.read_text()).incident for path in found] == recordings
+def test_a_text_that_no_file_takes_as_it_is_is_written_all_the_same(cluster: Cluster, scribe: Scribe) -> None:
+    found = the_code_raises(cluster, "KeyError: \ud800")
+    writes(scribe, cluster)
+    assert "\\ud800" in (scribe.logbook.entry(found.id) or "")
 
 
 def test_an_index_that_can_t_be_tidied_is_read_as_it_is(tmp_path: Path) -> None:

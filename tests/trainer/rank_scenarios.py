@@ -7,14 +7,19 @@ import resource
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
+from types import MappingProxyType
 from typing import Any
+from unittest.mock import patch
 
 import torch
 
+from sentinel.gang.orders import Formed, FormOrder, WorkerSpec
+from sentinel.gang.restore import restore
+from sentinel.gang.snapshots import Slots, SnapshotHolder, encode, snapshots_of
 from sentinel.model.trainable import StepResult
 from sentinel.trainer.collectives import NoBeats
 from sentinel.trainer.moe_trainer import MoeTrainer
@@ -64,6 +69,37 @@ def losses_from_checkpoint(
 ) -> tuple[int, Sequence[str], list[str]]:
     found, damaged = trainer.latest(directory)
     return found, damaged, losses(trainer, range(found + 1, found + 1 + count))
+
+
+def losses_with_one_snapshot(
+    trainer: MoeTrainer, job: Path, steps: Sequence[int], snapshot_at: int, save_at: Sequence[int]
+) -> list[str]:
+    """Train in nodes whose memory, here one folder, took a snapshot of one step only."""
+    place, done = trainer._place, []
+    for step in steps:
+        done += losses(trainer, [step])
+        if step == snapshot_at:
+            slots = Slots(snapshots_of(job / "memory", "moe"), "owner", place.rank)
+            slots.write(step, place.generation, place.world, encode(trainer.state()))
+        if step in save_at:
+            trainer.save(job / "checkpoints", step)
+            assert trainer.finish_save(30)
+    return done
+
+
+def losses_after_resume(
+    trainer: MoeTrainer, job: Path, done: int, count: int, failing: Mapping[int, str] = MappingProxyType({})
+) -> tuple[Formed, list[str]]:
+    """Resume as a gang does; `failing`: rank → the function that meets an input error there."""
+    place = trainer._place
+    spec = WorkerSpec("moe", "", "", "gloo", str(job), 1, 1, 60.0, 60.0, b"secret")
+    fails = failing.get(place.rank)
+    broken = patch(fails, side_effect=OSError(5, "Input/output error")) if fails else nullcontext()
+    with broken, SnapshotHolder(job / "memory", "127.0.0.1", key=b"secret") as holder:
+        holders = (holder.address,)
+        order = FormOrder(place.generation, place.rank, place.world, 0, ("127.0.0.1", 0), holders, None)
+        formed = restore(trainer, spec, order, job / "memory", done)
+    return formed, losses(trainer, range(formed.step + 1, formed.step + 1 + count))
 
 
 def next_local_loss(trainer: MoeTrainer, directory: Path) -> float:

@@ -54,6 +54,13 @@ def test_harmed_checkpoint_is_never_taken(tmp_path, harm) -> None:
     assert str(newer.path) in damaged[0]
 
 
+def test_a_later_generations_checkpoint_is_newer_than_what_it_passed_over(tmp_path) -> None:
+    passed_over, fresh = write_checkpoint(tmp_path, 50), write_checkpoint(tmp_path, 30, generation=2)
+    assert store.newest_verified(tmp_path) == (fresh, [])
+    flip_byte(fresh.path / "__0_0.distcp")
+    assert store.newest_verified(tmp_path)[0] == passed_over
+
+
 def test_uncommitted_folder_is_no_checkpoint(tmp_path) -> None:
     (write_checkpoint(tmp_path, 10).path / "COMMIT").unlink()
     assert store.newest_verified(tmp_path) == (None, [])
@@ -98,6 +105,15 @@ def test_fenced_generation_may_not_load_on_any_rank(
     store.claim(tmp_path, 9)
     with pytest.raises(store.StaleGenerationError):
         ranks.run(scenarios.losses_from_checkpoint, 2, settings, tmp_path, 1)
+
+
+def test_damaged_fence_does_not_stop_a_restore(
+    ranks: RankProcesses, settings: TrainerSettings, tmp_path
+) -> None:
+    ranks.run(scenarios.losses_with_saves, 2, settings, tmp_path, range(2), [1])
+    (tmp_path / store.FENCE).write_text("")
+    answers = ranks.run(scenarios.losses_from_checkpoint, 2, settings, tmp_path, 1, generation=2)
+    assert [found for found, *_ in answers] == [1, 1]
 
 
 def test_three_newest_are_kept(tmp_path) -> None:

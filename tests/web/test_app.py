@@ -1,23 +1,27 @@
 """The web server over a real socket: pages anybody may read, commands only with the token."""
 
 import asyncio
+import http.client
 import re
 import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import httpx
 import pytest
 import uvicorn
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 from sample_cluster import TOKEN, TROUBLE, Cluster, an_incident
 
 from sentinel.logbook.book import Logbook
+from sentinel.model.ids import Cause
 from sentinel.runtime.agent.metrics import HELP
+from sentinel.runtime.counters import Counters
 from sentinel.web.app import create_app
 from sentinel.web.view import Command
 
@@ -30,7 +34,7 @@ def cluster(tmp_path: Path) -> Cluster:
 @pytest.fixture
 def web(cluster: Cluster) -> Iterator[httpx.Client]:
     registry = CollectorRegistry()
-    Counter("sentinel_facts", "Facts folded.", registry=registry).inc(3)
+    registry.register(Counters([Cause("gpu-ecc")], (), lambda: (3, 0)))
     app = create_app(cluster, cluster.command, TOKEN, registry)
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
@@ -122,7 +126,7 @@ def test_metrics_parse_and_name_every_health(web: httpx.Client, cluster: Cluster
     nodes = {sample.labels["health"]: sample.value for sample in families["sentinel_nodes"].samples}
     assert nodes == {"ok": 9, "warning": 1, "critical": 1, "unknown": 1, "skipped": 0}
     assert families["sentinel_job_step"].samples[0].value == 1234
-    assert families["sentinel_facts"].samples[0].value == 3
+    assert families["sentinel_reports_refused"].samples[0].value == 3
     assert all(name.startswith("sentinel_") for name in families)
 
 
@@ -199,6 +203,39 @@ def test_no_command_without_the_token(web: httpx.Client, cluster: Cluster, heade
     assert cluster.asked == []
 
 
+LONG = 64 * 1024 + 1
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        pytest.param({"Content-Length": str(10**12)}, 401, id="no token"),
+        pytest.param({**RIGHT, "Content-Length": str(LONG)}, 413, id="too long"),
+        pytest.param({**RIGHT, "Transfer-Encoding": "chunked"}, 411, id="of unknown length"),
+        pytest.param(RIGHT, 411, id="no length"),
+    ],
+)
+def test_a_command_is_refused_before_its_body_is_read(
+    web: httpx.Client, cluster: Cluster, headers: dict[str, str], status: int
+) -> None:
+    with closing(http.client.HTTPConnection("127.0.0.1", web.base_url.port, timeout=10)) as connection:
+        connection.putrequest("POST", "/api/drain")
+        for name, value in headers.items():
+            connection.putheader(name, value)
+        connection.endheaders()  # and nothing of the body: an answer shows that nobody waits for it
+        answer = connection.getresponse()
+        assert answer.status == status
+        assert answer.headers["connection"] == "close"
+        assert answer.headers["x-content-type-options"] == "nosniff"
+    assert cluster.asked == []
+
+
+def test_what_is_no_character_is_refused(web: httpx.Client, cluster: Cluster) -> None:
+    body = b'{"target": "node-7", "reason": "\\ud800"}'
+    assert web.post("/api/drain", content=body, headers=RIGHT).status_code == 422
+    assert cluster.asked == []
+
+
 @pytest.mark.parametrize(
     ("path", "body", "status", "error"),
     [
@@ -235,7 +272,8 @@ def test_an_empty_token_lets_nobody_in(cluster: Cluster) -> None:
 def test_the_manual_lists_every_metric(web: httpx.Client) -> None:
     manual = (Path(__file__).parents[2] / "docs" / "operating.md").read_text(encoding="utf-8")
     section = manual.partition("## Metrics")[2].partition("## HTTP API")[0]
-    told = set(re.findall(r"`(\w+)(?:\{[\w,]+\})?`", section))
+    cells = "".join(line.split("|")[1] for line in section.splitlines() if line.startswith("| `"))
+    told = set(re.findall(r"`(\w+)(?:\{[\w,]+\})?`", cells))
     families = text_string_to_metric_families(web.get("/metrics").text)
-    served = {family.name.removeprefix("sentinel_") for family in families}
-    assert {name for name in served if not name.startswith("facts")} | set(HELP) <= told
+    served = {sample.name.removeprefix("sentinel_") for family in families for sample in family.samples}
+    assert served | set(HELP) == told

@@ -6,6 +6,7 @@ from sentinel.core.predicates.case import SEVERAL, Case, Match, newest_generatio
 from sentinel.core.predicates.hangs import laggard
 from sentinel.core.predicates.nodes import reached
 from sentinel.core.state import Node
+from sentinel.core.timers import Timer
 from sentinel.model.fact import RankExited, RankRaised
 from sentinel.model.ids import Instant
 from sentinel.model.incident import Suspect
@@ -34,10 +35,16 @@ def repeats_on_node(case: Case) -> Match | None:
         if len(node.failures) < limit or node.id not in named:
             continue
         recent = len(_failed_alone(case, node))
-        if recent >= limit:
+        if recent >= limit and _stands_out(case, node, recent):
             told = f"{node.id}: crash or hang {recent} times within an hour"
             return Match((Suspect(node.id),), told)
     return None
+
+
+def _stands_out(case: Case, node: Node, count: int) -> bool:
+    """Say whether no other node fails nearly as often: what strikes them all alike is the program's."""
+    others = (o for o in case.state.nodes.values() if o is not node and o.failures and not o.cordon)
+    return all(len(_failed_alone(case, other)) <= count - SEVERAL for other in others)
 
 
 def repeats_with_rank(case: Case) -> Match | None:
@@ -67,7 +74,7 @@ def _failed_alone(case: Case, node: Node) -> list[Instant]:
 def gang_broken(case: Case) -> Match | None:
     """Collectives failed on ranks that are all there, and the time to wait for a culprit is over."""
     raised = [fact for fact in case.all(RankRaised) if fact.generation == newest_generation(case)]
-    waiting = f"broken/{case.incident.id}" in case.state.deadlines
+    waiting = Timer.BROKEN.of(case.incident.id) in case.state.deadlines
     if not raised or waiting or any(fact.kind not in ("collective", "evicted") for fact in raised):
         return None
     known, job = case.incident.diagnosis, case.state.job_of(case.incident)

@@ -41,7 +41,7 @@ def follows_the_node(case: Case) -> Match | None:
             (f.rank, f.node) == (later.rank, later.node) and f.generation < later.generation for f in raised
         )
         other = earlier.node == later.node and earlier.rank != later.rank and not again
-        if other and passed and _moved_away(case, earlier, later.generation):
+        if other and passed and _moved_away(case, earlier, later.generation) and _came(case, earlier, later):
             told = f"{earlier.node}: rank {earlier.rank} raised there, and after a move rank {later.rank}"
             return Match((Suspect(later.node, later.rank, later.gpu),), told)
     return _left_behind(case)
@@ -77,6 +77,12 @@ def _moved_away(case: Case, raised: RankRaised, generation: int) -> bool:
     formed = (a for a in case.incident.actions if isinstance(a, Resume) and a.generation == generation)
     seats = (seat for action in formed for seat in action.seats if seat.rank == raised.rank)
     return any(seat.node != raised.node for seat in seats)
+
+
+def _came(case: Case, earlier: RankRaised, later: RankRaised) -> bool:
+    """Say whether a rank sits there only since the first one left; one that always did is no test."""
+    worker = case.state.jobs[later.job].workers.get(later.worker)
+    return worker is not None and worker.seated > earlier.generation
 
 
 def _raised(case: Case) -> list[RankRaised]:

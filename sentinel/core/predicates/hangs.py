@@ -4,6 +4,7 @@ from sentinel.core.predicates.case import SEVERAL, Case, Match, suspect_of
 from sentinel.core.progress import laggards
 from sentinel.model.fact import JobStalled, RankSlow
 from sentinel.model.incident import Suspect
+from sentinel.model.report import NOT_RUNNING, STOPPED
 
 
 def _stall(case: Case) -> JobStalled | None:
@@ -34,7 +35,7 @@ def loader_stuck(case: Case) -> Match | None:
     found, stall = laggard(case), _stall(case)
     if found is None or stall is None:
         return None
-    stuck = {beat.rank for beat in stall.beats if beat.phase == "data" and beat.state not in "Tt"}
+    stuck = {beat.rank for beat in stall.beats if beat.phase == "data" and beat.state not in STOPPED}
     if not all(suspect.rank in stuck for suspect in found.suspects):
         return None
     return Match(found.suspects, f"{found.why}; it waits in its data loader", 1.0)
@@ -45,7 +46,7 @@ def all_loaders_stuck(case: Case) -> Match | None:
     stall = _stall(case)
     if stall is None or not stall.beats or len(stall.beats) < case.state.jobs[stall.job].world:
         return None
-    running = all(beat.phase == "data" and beat.state not in "TtXZ" for beat in stall.beats)
+    running = all(beat.phase == "data" and beat.state not in NOT_RUNNING for beat in stall.beats)
     if not running or len(stall.beats) < SEVERAL:
         return None
     return Match((), f"all {len(stall.beats)} ranks wait in their data loaders for {stall.stalled_s:.1f} s")

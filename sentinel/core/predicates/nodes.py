@@ -2,10 +2,15 @@
 
 from collections.abc import Iterator
 
-from sentinel.core.predicates.case import SEVERAL, Case, Match
+from sentinel.core.predicates.case import SEVERAL, Case, Match, newest_generation
 from sentinel.core.state import JobStage
 from sentinel.model.fact import JobAdvanced, JobStalled, NodeReached, NodeSilent, RankExited, RankRaised
+from sentinel.model.ids import Seconds
 from sentinel.model.incident import Suspect
+from sentinel.model.report import STOPPED_ITSELF
+
+CUT_S = 65.0
+"""A silent node that hurts nobody may take as long to come back as Ray gives it."""
 
 
 def node_lost(case: Case) -> Match | None:
@@ -18,12 +23,13 @@ def node_lost(case: Case) -> Match | None:
 
 
 def node_cut(case: Case) -> Match | None:
-    """A node does not answer at all, and the job feels it."""
+    """A node does not answer at all, and the job feels it; or nobody feels it, and it lasts."""
     cut = [fact for fact in reached(case) if fact.agent == "timeout" and fact.raylet == "timeout"]
     if not cut or _mass_silence(case) or any(fact.step >= 0 for fact in cut):
         return None
-    seated = [fact for fact in cut if case.state.job_on(fact.node)]
-    if seated and not _job_hurt(case):
+    seated, hurt = any(case.state.job_on(fact.node) for fact in cut), _job_hurt(case)
+    lasts = (hurt or not seated) and all(_silent_s(case, fact) >= CUT_S for fact in cut)
+    if not lasts and (not hurt or _crashed_elsewhere(case)):
         return None
     told = ", ".join(f"{fact.node} answers on no door" for fact in cut)
     return Match(tuple(Suspect(fact.node) for fact in cut), told)
@@ -61,6 +67,18 @@ def reached(case: Case) -> Iterator[NodeReached]:
         node = case.state.nodes.get(fact.node)
         if node is not None and node.silent:
             yield fact
+
+
+def _silent_s(case: Case, fact: NodeReached) -> Seconds:
+    fell = (silence.at for silence in case.all(NodeSilent) if silence.node == fact.node)
+    return case.state.now - max(fell, default=fact.at)
+
+
+def _crashed_elsewhere(case: Case) -> bool:
+    """Say whether a rank ended by itself on a node that reports: that is enough to break the gang."""
+    newest = newest_generation(case)
+    ended = (f for f in case.all(RankExited) if f.generation == newest and f.how not in STOPPED_ITSELF)
+    return any(not case.state.nodes[fact.node].silent for fact in ended)
 
 
 def _job_hurt(case: Case) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import zmq
 
+from sentinel import logs
 from sentinel.adapters.keys import KeyFileError, Keys
 from sentinel.adapters.uplink import Uplink
 from sentinel.checks import CheckError
@@ -64,6 +65,7 @@ def _holder(settings: AgentSettings, keys: Keys) -> SnapshotHolder:
 
 def main() -> None:
     """Command line."""
+    logs.to_stdout()
     try:
         run(parse())
     except AgentError as error:

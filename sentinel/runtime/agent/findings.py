@@ -5,20 +5,29 @@ import dataclasses
 import json
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TypeAlias
 
 from sentinel.model.finding import Finding, Health
 from sentinel.model.wire import WireError, from_plain, to_plain
 
 UNREADABLE = "-unreadable"
 """How the code of a finding ends that says: nothing is known about this component now."""
+Key: TypeAlias = tuple[str, str, str]
 
 
 class FindingBook:
-    """The last told finding per key. It lies in a file, so that the next agent clears what has passed."""
+    """The last told finding per key. It lies in a file, so that the next agent clears what has passed.
+
+    The file also says of which findings the controller may not have heard that they came, changed or passed:
+    the next agent tells those again, as it finds them.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._told: dict[tuple[str, str, str], Finding] = {each.key: each for each in _load(path)}
+        self._told, self._unheard = _load(path)
+        self._told |= self._unheard
+        self._doubtful = set(self._unheard)
+        """What the last agent told and this one has not told yet."""
 
     def update(self, check: str, findings: Iterable[Finding], *, blind: bool = False) -> list[Finding]:
         """Take one probe's findings; give what is new, changed or (health ok) no longer found.
@@ -29,44 +38,67 @@ class FindingBook:
         unseen = {each.component for each in found if each.code.endswith(UNREADABLE)}
         said = {each.key for each in found}
         mine = [told for told in self._told.values() if told.check == check and told.key not in said]
-        found += [told for told in mine if blind or told.component in unseen]
-        news = [each for each in found if each.event or self._is_news(each)]
-        states = {each.key: each for each in found if not each.event}
+        stays = [told for told in mine if blind or told.component in unseen]
         cleared = [
             dataclasses.replace(told, health=Health.OK, summary=f"cleared: {told.summary}")
-            for key, told in self._told.items()
-            if told.check == check and key not in states
+            for told in mine
+            if told not in stays
         ]
-        if any(not each.event for each in news) or cleared:
-            self._keep(check, states.values())
+        news = [each for each in found if each.event or self._is_news(each)]
+        changed = [each for each in (*news, *cleared) if not each.event]
+        if changed:
+            self._keep(check, [*(each for each in found if not each.event), *stays], changed)
         return news + cleared
 
     def _is_news(self, finding: Finding) -> bool:
         told = self._told.get(finding.key)
         if told is None:
             return finding.health is not Health.OK
-        return (told.health, told.summary) != (finding.health, finding.summary)
+        said = (told.health, told.summary)
+        return finding.key in self._doubtful or said != (finding.health, finding.summary)
 
-    def _keep(self, check: str, states: Iterable[Finding]) -> None:
-        others = {key: told for key, told in self._told.items() if told.check != check}
+    def _keep(self, check: str, states: Iterable[Finding], changed: Iterable[Finding]) -> None:
+        """Keep what is told now, and as unheard what changed: of what passed, that it was there."""
+        before = self._told
+        others = {key: told for key, told in before.items() if told.check != check}
         self._told = others | {each.key: each for each in states if each.health is not Health.OK}
+        for each in changed:
+            self._unheard[each.key] = self._told.get(each.key) or before[each.key]
+            self._doubtful.discard(each.key)
+        self._write()
+
+    def settle(self) -> None:
+        """The controller has heard everything that this agent told."""
+        unheard = {key: told for key, told in self._unheard.items() if key in self._doubtful}
+        if unheard != self._unheard:
+            self._unheard = unheard
+            self._write()
+
+    def _write(self) -> None:
+        lists = {"told": [*self._told.values()], "unheard": [*self._unheard.values()]}
         draft = self._path.with_suffix(".new")
         with contextlib.suppress(OSError):  # a full memory directory must not end the watching
-            draft.write_text(json.dumps(to_plain(list(self._told.values()))))
+            draft.write_text(json.dumps(to_plain(lists)))
             draft.replace(self._path)
 
     def stands(self, check: str, code: str) -> bool:
-        """Say whether such a finding was told and has not passed."""
-        return any((told.check, told.code) == (check, code) for told in self._told.values())
+        """Say whether this agent told such a finding, or found it told, and it has not passed."""
+        return any(
+            (told.check, told.code) == (check, code)
+            for key, told in self._told.items()
+            if key not in self._doubtful
+        )
 
     def standing(self) -> tuple[Finding, ...]:
         """Every finding that is not ok now."""
         return tuple(self._told.values())
 
 
-def _load(path: Path) -> list[Finding]:
+def _load(path: Path) -> tuple[dict[Key, Finding], dict[Key, Finding]]:
     """Read what the agent before told; a damaged file is as good as none: findings are told again."""
     try:
-        return list(from_plain(list[Finding], json.loads(path.read_text())))
-    except (OSError, ValueError, WireError):
-        return []
+        plain = json.loads(path.read_text())
+        told, unheard = (from_plain(list[Finding], plain[name]) for name in ("told", "unheard"))
+    except (OSError, ValueError, WireError, LookupError, TypeError):
+        return {}, {}
+    return {each.key: each for each in told}, {each.key: each for each in unheard}

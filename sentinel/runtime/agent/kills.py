@@ -1,6 +1,7 @@
 """Ending ranks on the controller's order, and saying when they are gone."""
 
 import time
+from dataclasses import replace
 
 from sentinel.model.ids import Seconds
 from sentinel.model.report import KillWorker, OrderDone
@@ -21,6 +22,7 @@ class Kills:
 
     def obey(self, order: KillWorker) -> None:
         """Kill the worker, or answer at once why that is not to be done."""
+        order = replace(order, pid=order.pid or self._ranks.pid_of(order.worker))
         if self._ranks.has_ended(order.worker, order.pid):
             self._spool.add(OrderDone(order.order, True, f"{order.worker} had ended already"))
             return

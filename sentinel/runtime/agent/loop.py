@@ -9,7 +9,6 @@ from typing import Any
 
 import zmq
 
-from sentinel import __version__
 from sentinel.adapters.kernel_log import follow
 from sentinel.adapters.uplink import Uplink
 from sentinel.checks import load
@@ -20,7 +19,7 @@ from sentinel.model.wire import WireError
 from sentinel.runtime.agent import card
 from sentinel.runtime.agent.findings import FindingBook
 from sentinel.runtime.agent.lease import Lease
-from sentinel.runtime.agent.metrics import MetricsServer
+from sentinel.runtime.agent.metrics import MetricsServer, of_ranks
 from sentinel.runtime.agent.notes import Notes
 from sentinel.runtime.agent.orders import Orders
 from sentinel.runtime.agent.probes import Probes
@@ -91,6 +90,8 @@ class Agent:
             handler = self._handlers.get(ready)
             if handler is not None:
                 handler()
+        if not self._spool:  # all that was read is told, and what was told is journalled
+            self._probes.settle()
         self._probe_due()
         now = time.monotonic()
         tick = now >= self._next_report
@@ -197,6 +198,7 @@ class Agent:
             "agent_events_dropped_total": float(spool.dropped),
             "agent_events_pending": float(len(spool)),
             "agent_ranks": float(len(tuple(self._ranks.pids()))),
+            **dict(of_ranks(self._ranks.beats())),
             **dict(probes.counters),
         }
         for gauges in tuple(probes.gauges.values()):
@@ -206,7 +208,7 @@ class Agent:
     def _hello(self) -> Hello:
         boot = f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()}-{time.monotonic_ns()}"
         ports = {"port": self._holder.address[1], "metrics_port": self._metrics.port if self._metrics else 0}
-        return Hello(self._settings.node, boot, self._settings.address, gpus=0, version=__version__, **ports)
+        return Hello(self._settings.node, boot, self._settings.address, gpus=0, **ports)
 
     def _write_card(self) -> None:
         """Leave pid and ports where people and the demo find them."""

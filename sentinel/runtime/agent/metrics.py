@@ -1,9 +1,12 @@
 """The agent's `/metrics`, in the Prometheus text format."""
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from sentinel.model.check import series
+from sentinel.model.report import NOT_RUNNING, RankBeat
 
 PREFIX = "sentinel_"
 _NO_WAKING = 3600.0
@@ -15,6 +18,11 @@ HELP: Mapping[str, str] = {
     "agent_connected": "Whether the controller is connected.",
     "agent_reports_total": "Reports sent.",
     "agent_ranks": "Live ranks and standbys.",
+    "rank_step": "Newest completed step of a rank.",
+    "rank_phase_age_seconds": "How long a rank has been in its phase.",
+    "rank_collectives_entered": "Collectives that a rank has entered.",
+    "rank_collectives_completed": "Collectives that have returned to a rank.",
+    "rank_runs": "Whether a rank's process runs: 0 while it is stopped.",
     "findings": "Findings that stand, by check and health.",
     "gpu_present": "Whether the GPU answers.",
     "gpu_ecc_uncorrectable_errors": "Volatile uncorrectable ECC errors.",
@@ -22,18 +30,31 @@ HELP: Mapping[str, str] = {
     "gpu_temperature_celsius": "GPU temperature.",
     "gpu_throttle_reasons": "NVML bit mask of clock event reasons.",
     "gpu_memory_used_bytes": "GPU memory in use.",
-    "gpu_utilisation_percent": "Share of time in which a kernel ran.",
+    "gpu_utilisation_ratio": "Share of time in which a kernel ran, 0 to 1.",
     "host_memory_total_bytes": "Memory of the host.",
     "host_memory_available_bytes": "Memory that can be had without swapping.",
     "host_load1": "Runnable processes, one-minute average.",
     "host_stuck_processes": "Processes in uninterruptible sleep.",
-    "host_cpu_pressure_percent": "Share of the last 10 s in which a process waited for a processor.",
+    "host_cpu_pressure_ratio": "Share of the last 10 s in which a process waited for a processor, 0 to 1.",
     "host_disk_free_bytes": "Free bytes of a watched volume.",
     "host_disk_size_bytes": "Size of a watched volume.",
     "oom_kills_total": "Processes killed because memory ran out, since the agent started.",
-    "probes_failed_total": "Probes that hung or died, by check.",
+    "probes_failed_total": "Probes that hung, died or raised, by check.",
     "xid_events_total": "Xids in the kernel log since the agent started.",
 }
+
+
+def of_ranks(beats: Iterable[RankBeat]) -> Iterator[tuple[str, float]]:
+    """Say what the node's ranks are doing, whoever started them."""
+    for beat in beats:
+        if beat.rank < 0:
+            continue
+        place = {"job": beat.job, "rank": beat.rank}
+        yield series("rank_step", **place), beat.step
+        yield series("rank_phase_age_seconds", **place, phase=beat.phase), beat.phase_age_s
+        yield series("rank_collectives_entered", **place), beat.enqueued
+        yield series("rank_collectives_completed", **place), beat.completed
+        yield series("rank_runs", **place), beat.state not in NOT_RUNNING
 
 
 def render(values: Mapping[str, float]) -> str:
@@ -43,14 +64,19 @@ def render(values: Mapping[str, float]) -> str:
 
 def _lines(values: Mapping[str, float]) -> Iterator[str]:
     family = ""
-    for series in sorted(values, key=lambda each: (each.partition("{")[0], each)):
-        name = series.partition("{")[0]
+    for each in sorted(values, key=lambda each: (each.partition("{")[0], each)):
+        name = each.partition("{")[0]
         if name != family:
             family = name
             if name in HELP:
                 yield f"# HELP {PREFIX}{name} {HELP[name]}\n"
             yield f"# TYPE {PREFIX}{name} {'counter' if name.endswith('_total') else 'gauge'}\n"
-        yield f"{PREFIX}{series} {values[series]:g}\n"
+        yield f"{PREFIX}{each} {_number(values[each])}\n"
+
+
+def _number(value: float) -> str:
+    """Give every digit: a counter that is rounded moves in steps."""
+    return str(int(value)) if float(value).is_integer() else repr(float(value))
 
 
 class MetricsServer:
@@ -63,7 +89,7 @@ class MetricsServer:
                 self.send_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
                 self.end_headers()
                 if self.path == "/metrics":
-                    self.wfile.write(render(values()).encode())
+                    self.wfile.write(render(values()).encode(errors="replace"))
 
             def log_message(self, *_: Any) -> None:
                 """A scrape is no news."""

@@ -46,8 +46,7 @@ class Orders:
         match order:
             case Ack():
                 self._spool.acknowledge(order.event)
-                if order.lease:
-                    self._lease.renew()
+                self._lease.renew()
             case ProbeNow():
                 self._probe_now(order.reason)
             case KillWorker():

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from sentinel.model.check import Check, Machine
+from sentinel.model.check import Check, Machine, series
 from sentinel.model.finding import Finding, Health
 from sentinel.model.ids import Seconds
 from sentinel.model.report import Event, FindingSeen, ProbedSeen, RankBeat
@@ -23,6 +23,9 @@ _URGENT: Seconds = 0.25
 _INTRODUCTION: Seconds = 3.0
 """A prober that has not said within this which GPU is at which address may hang with one of them."""
 
+_DRIVER = "gpu"
+"""The check that a prober is judged by which hangs or dies before it is asked: it opens the driver."""
+
 
 class KernelLog(Protocol):
     """A follower of the kernel log."""
@@ -31,6 +34,9 @@ class KernelLog(Protocol):
 
     def read(self) -> list[str]:
         """Lines since the last call."""
+
+    def settle(self) -> None:
+        """Nothing that was read needs to be read again by the next agent."""
 
 
 @dataclass(slots=True)
@@ -55,7 +61,7 @@ class Probes:
     ) -> None:
         self.prober = Prober(settings)
         self.gauges: dict[str, Mapping[str, float]] = {}
-        self.counters: Counter[str] = Counter()
+        self.counters = Counter({_failures(name): 0 for name in (*checks, _DRIVER)})
         self.gpus: int | None = settings.expected_gpus
         """None until the prober has said how many there are."""
         self._settings = settings
@@ -110,6 +116,12 @@ class Probes:
         self._ask(now)
         return events + self._complete()
 
+    def settle(self) -> None:
+        """The controller has heard everything that was told: the next agent need not tell it again."""
+        self._book.settle()
+        if not self._unnamed:
+            self._kernel_log.settle()
+
     def _run_in_agent(self, now: Seconds, beats: Beats, at_once: bool = False) -> list[Event]:
         lines = self._kernel_lines(now)
         wanted = at_once or bool(lines)
@@ -145,14 +157,21 @@ class Probes:
         )
 
     def _introduce(self, answer: Mapping[str, Any]) -> list[Event]:
+        """Learn how many GPUs there are, and where. One that is lost by now keeps the address it had."""
         self.gpus = answer["gpus"] or self.gpus or 0
-        self._pci = answer["pci"] or self._pci
+        found = answer["pci"]
+        lost = {pci: index for pci, index in self._pci.items() if index not in found.values()}
+        self._pci = {**lost, **found}
+        for name, check in self._checks.items():
+            if check.in_agent:
+                self._due[name] = 0.0  # what it counts by GPU is there with 0 before it happens
         return []
 
     def _take(self, answer: Mapping[str, Any], asked_at: Seconds) -> list[Event]:
         name = answer["check"]
         self.gauges[name] = answer["gauges"]
         self.counters.update(answer["counts"])
+        self.counters[_failures(name)] += answer["failed"]
         for urgent in self._urgent:
             if name in urgent.waiting and asked_at >= urgent.since:
                 urgent.waiting.discard(name)
@@ -184,13 +203,13 @@ class Probes:
 
         A busy host delays one once: only if a fresh one hangs as well does it say enough by itself.
         """
-        name = self.prober.busy if self.prober.busy in self._checks else "gpu"
+        name = self.prober.busy if self.prober.busy in self._checks else _DRIVER
         health = Health.UNKNOWN
-        if code == "probe-hung" and name == "gpu":
+        if code == "probe-hung" and name == _DRIVER:
             code = "gpu-probe-hung"
             health = Health.CRITICAL if self._book.stands(name, code) else Health.WARNING
         self.prober.stop(now)
-        self.counters[f'probes_failed_total{{check="{name}"}}'] += 1
+        self.counters[_failures(name)] += 1
         return self._news(name, [Finding(name, code, name, health, summary)], blind=True)
 
     def _give_up_waiting(self, now: Seconds) -> list[Event]:
@@ -204,17 +223,12 @@ class Probes:
         self._urgent = [urgent for urgent in self._urgent if urgent.waiting]
         return [ProbedSeen(tuple(sorted(urgent.done)), urgent.reason) for urgent in complete]
 
-    @property
-    def waits(self) -> bool:
-        """Whether an immediate probe is under way."""
-        return bool(self._urgent)
-
     def standing(self) -> dict[str, float]:
         """How many findings stand per check and health, zeros included."""
         shown = (Health.WARNING, Health.CRITICAL, Health.UNKNOWN)
         told = Counter((each.check, each.health) for each in self._book.standing())
         return {
-            f'findings{{check="{check}",health="{health}"}}': float(told[(check, health)])
+            series("findings", check=check, health=health): float(told[(check, health)])
             for check in self._checks
             for health in shown
         }
@@ -222,3 +236,7 @@ class Probes:
     def close(self) -> None:
         """End the prober."""
         self.prober.close()
+
+
+def _failures(check: str) -> str:
+    return series("probes_failed_total", check=check)

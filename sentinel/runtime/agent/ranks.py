@@ -134,9 +134,9 @@ class Ranks:
         return Ended(event, path, record.started)
 
     def beats(self) -> tuple[RankBeat, ...]:
-        """What every live rank is doing now."""
+        """What every live rank is doing now. The server of metrics asks, too, on its own thread."""
         now_ns = time.monotonic_ns()
-        return tuple(_beat(watched.record, now_ns) for watched in self._watched.values())
+        return tuple(_beat(watched.record, now_ns) for watched in tuple(self._watched.values()))
 
     def pids(self) -> Iterable[int]:
         """Process ids of all live ranks."""
@@ -145,6 +145,10 @@ class Ranks:
     def has_ended(self, worker: WorkerId, pid: int) -> bool:
         """Whether this very process was seen to end."""
         return any(pid == each[0] and worker == name for each, name in self._ended.items())
+
+    def pid_of(self, worker: WorkerId) -> int:
+        """Process that has the worker's name; 0 for none."""
+        return next((w.record.pid for w in self._watched.values() if w.record.worker == worker), 0)
 
     def kill(self, worker: WorkerId, pid: int) -> str:
         """SIGKILL the process, stopped or not, if its record ties worker and pid; else say why not."""

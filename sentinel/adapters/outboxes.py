@@ -1,0 +1,68 @@
+"""Two outboxes: the durable one, and one in memory for as long as the disk takes nothing."""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from os import PathLike
+
+import structlog
+
+from sentinel.adapters.outbox import Delivered, Outbox, Timing
+from sentinel.adapters.outbox_rows import OutboxError
+from sentinel.adapters.page_channel import PageChannel
+from sentinel.model.action import Page
+from sentinel.model.ids import Seconds
+
+log = structlog.get_logger(logger_name="outboxes")
+
+MOVE_EVERY: Seconds = 1.0
+
+
+class Outboxes:
+    """Every incident is in one of the two, with all that is known of its message: it is told once.
+
+    One thread: call everything from the event loop that runs `run`.
+    """
+
+    def __init__(self, path: str | PathLike[str], delivered: Delivered, timing: Timing | None = None) -> None:
+        """Open or create the durable one's file. Raises OutboxError."""
+        self._durable = Outbox(path, delivered, timing)
+        self._memory = Outbox(":memory:", delivered, timing)
+
+    def keep(self, page: Page) -> None:
+        """Keep a page for delivery, on the disk if that takes it. Raises OutboxError."""
+        if page.incident not in self._memory.incidents():
+            try:
+                self._durable.enqueue(page)
+            except OutboxError as error:
+                log.error("page-kept-in-memory", page=page.id, error=str(error))
+                with suppress(OutboxError):  # what can't be read either is told anew: better twice than never
+                    self._durable.give(page.incident, self._memory)
+            else:
+                return
+        self._memory.enqueue(page)
+
+    async def run(self, channels: Sequence[PageChannel]) -> None:
+        """Deliver until cancelled. Both share the channels: one's look-up sees what the other has sent."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._durable.run(channels))
+            tasks.create_task(self._memory.run(channels))
+            tasks.create_task(self._move())
+
+    async def _move(self) -> None:
+        while True:
+            await asyncio.sleep(MOVE_EVERY)
+            try:
+                self._to_disk()
+            except OutboxError as error:
+                log.debug("outbox-broken", error=str(error))
+
+    def _to_disk(self) -> None:
+        """Give back what is in memory; if the disk takes nothing, what waits there goes on in memory."""
+        for incident in self._memory.incidents():
+            if not self._memory.is_busy(incident):
+                self._memory.give(incident, self._durable)
+                self._memory.forget(incident)
+        if self._durable.broken:
+            for incident in self._durable.unseen():
+                self._durable.give(incident, self._memory)

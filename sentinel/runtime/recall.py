@@ -1,0 +1,74 @@
+"""What the journal holds becomes a state again: folded by the rules of then, and the record wins."""
+
+from typing import NamedTuple
+
+import structlog
+
+from sentinel.adapters.journal import Journal, Loaded
+from sentinel.adapters.journal_file import JournalError
+from sentinel.core.decide import decide
+from sentinel.core.state import Rules, State
+from sentinel.model.action import Action, Page, Refusal
+from sentinel.model.fact import Commanded
+from sentinel.model.journal import Line
+from sentinel.model.wire import WireError
+from sentinel.runtime.rules import rules_of
+
+log = structlog.get_logger(logger_name="recall")
+
+
+class Recalled(NamedTuple):
+    """What a controller believes when it starts."""
+
+    state: State
+    snapshot_seq: int
+    doubt: str
+    """Where this code decides otherwise than the record, so that the state is not to be trusted; or empty."""
+
+
+def recall(journal: Journal, today: Rules) -> Recalled:
+    """Fold the newest snapshot's tail. Raises JournalError when it can't be read."""
+    loaded = journal.load()
+    state, rules, doubt = _snapshot_of(journal, loaded), rules_of(journal, today), ""
+    for line in loaded.tail:
+        differs = _fold_again(state, line, rules(line))
+        doubt = doubt or differs
+        if isinstance(line.fact, Commanded) and line.fact.command == "resume-actions":
+            doubt = ""  # a human has judged what came before
+    return Recalled(state, loaded.snapshot_seq, doubt)
+
+
+def _snapshot_of(journal: Journal, loaded: Loaded) -> State:
+    try:
+        return State() if loaded.snapshot is None else State.from_plain(loaded.snapshot)
+    except (WireError, KeyError, TypeError) as error:
+        where = f"{journal.path}, snapshot {loaded.snapshot_seq}"
+        raise JournalError(f"{where}: {error}", permanent=True) from None
+
+
+def _fold_again(state: State, line: Line, rules: Rules) -> str:
+    """Fold a recorded line; what is unfinished comes from the record. Says what comes out otherwise now."""
+    decided, differs = _decide_again(state, line, rules)
+    for action in decided:
+        state.unfinished.pop(action.id, None)
+    for action in line.actions:
+        if not isinstance(action, Refusal):
+            state.unfinished[action.id] = action
+    return f"line {line.seq} of the journal: {differs}" if differs else ""
+
+
+def _decide_again(state: State, line: Line, rules: Rules) -> tuple[tuple[Action, ...], str]:
+    try:
+        decided = decide(state, line.fact, rules)
+    except Exception as error:  # as while it runs: a defect of ours freezes, and ends nobody
+        log.exception("defect", seq=line.seq, fact=str(line.fact))
+        return (), f"{type(error).__name__}: {error}"
+    if _deeds(decided) == _deeds(line.actions):
+        return decided, ""
+    log.error("decided-otherwise", seq=line.seq, now=str(decided), recorded=str(line.actions))
+    return decided, f"{type(line.fact).__name__} is decided otherwise by this release"
+
+
+def _deeds(actions: tuple[Action, ...]) -> list[Action]:
+    """Leave out pages: another wording changes nothing that is believed."""
+    return [action for action in actions if not isinstance(action, Page)]

@@ -1,0 +1,52 @@
+"""The rules that decided: their hashes, and what these stand for, kept in the journal and read again."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any
+
+import structlog
+
+from sentinel.adapters.journal import Journal
+from sentinel.core.state import Rules
+from sentinel.model.ids import Cause
+from sentinel.model.journal import Line
+from sentinel.model.policy import Policy
+from sentinel.model.runbook import Runbook
+from sentinel.model.wire import Plain, WireError, from_plain, to_plain
+
+log = structlog.get_logger(logger_name="rules")
+
+
+def policy_hash(rules: Rules) -> str:
+    """Hash of the policy's numbers, journalled with each decision."""
+    return hashlib.sha256(json.dumps(to_plain(rules.policy), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def contents(rules: Rules, runbooks_hash: str) -> Mapping[str, Plain]:
+    """Give what the two hashes stand for, for the journal to keep."""
+    return {policy_hash(rules): to_plain(rules.policy), runbooks_hash: to_plain(rules.runbooks)}
+
+
+def rules_of(journal: Journal, today: Rules) -> Callable[[Line], Rules]:
+    """Give a function that tells by which rules a line was decided.
+
+    Today's take the place of what the journal does not hold, for it is older, or what can't be read any more.
+    """
+
+    @cache
+    def by_hash(policy: str, runbooks: str) -> Rules:
+        numbers = _read(Policy, journal.content(policy), policy)
+        books = _read(Mapping[Cause, Runbook], journal.content(runbooks), runbooks)
+        return Rules(numbers or today.policy, books or today.runbooks)
+
+    return lambda line: by_hash(line.policy_hash, line.runbooks_hash)
+
+
+def _read(noun: Any, plain: Plain | None, name: str) -> Any:
+    try:
+        return None if plain is None else from_plain(noun, plain)
+    except WireError as error:
+        log.warning("old-rules-unreadable", hash=name, error=str(error))
+        return None

@@ -1,0 +1,129 @@
+"""A check from another package may raise anything and give anything: that is a finding, and ends nobody."""
+
+import asyncio
+import json
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import pytest
+from agent_node import Node
+
+from sentinel.model.check import Check, Machine, is_series, series
+from sentinel.model.finding import Finding, Health
+from sentinel.model.report import FindingSeen
+from sentinel.model.wire import from_plain
+from sentinel.runtime.probe import NoGpus, probe
+
+MACHINE = Machine("n", NoGpus(), None)
+
+
+def said(**evidence: Any) -> list[Finding]:
+    return [Finding("fan", "slow", "fan-1", Health.WARNING, "fan 1 is slow", evidence)]
+
+
+def run(
+    judge: Callable[[Any], Any], gauges: Callable[[Any], Any] | None = None, counts: Any = None
+) -> dict[str, Any]:
+    check = Check(
+        "fan", 1.0, 1.0, lambda machine: 900, judge, causes=(), metrics=gauges, counts=counts, in_agent=True
+    )
+    answer = probe(check, MACHINE)
+    msgpack.packb(answer)
+    return dict(json.loads(json.dumps(answer)))
+
+
+def leave(_: int) -> None:
+    raise SystemExit(1)
+
+
+@pytest.mark.parametrize(
+    ("judge", "why"),
+    [
+        pytest.param(lambda _: said(speed=None), "Finding.evidence: None is none of str, int", id="None"),
+        pytest.param(lambda _: said(spins=True), "Finding.evidence: True is none of str, int", id="a bool"),
+        pytest.param(lambda _: said(speeds=[1, 2]), "Finding.evidence: [1, 2] is none of", id="a list"),
+        pytest.param(lambda _: said(turns=10**400), "OverflowError", id="too big"),
+        pytest.param(lambda _: said(fan=object()), "TypeError", id="an object"),
+        pytest.param(lambda _: [Finding("fan", "x", "y", Health.OK, "z", {1: 2})], "got 1", id="a key"),  # type: ignore[dict-item]
+        pytest.param(lambda _: [Finding("fan", "x", 7, Health.OK, "z")], "Finding.component", id="a number"),  # type: ignore[arg-type]
+        pytest.param(lambda _: ["slow"], "expected a Finding, got 'slow'", id="no finding"),
+        pytest.param(lambda _: 7, "TypeError", id="nothing to go through"),
+        pytest.param(lambda _: 1 / 0, "ZeroDivisionError", id="it raises"),
+        pytest.param(leave, "SystemExit", id="it would end its process"),
+    ],
+)
+def test_findings_that_nobody_could_be_told_are_a_failed_probe(judge: Callable[[Any], Any], why: str) -> None:
+    answer = run(judge)
+    assert (answer["failed"], answer["gauges"], answer["counts"]) == (True, {}, {})
+    (finding,) = from_plain(list[Finding], answer["findings"])
+    assert (finding.code, finding.component, finding.health) == ("probe-failed", "fan", Health.UNKNOWN)
+    assert why in finding.summary
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pytest.param({"fan_speed": "fast"}, id="a word"),
+        pytest.param({"fan_speed": None}, id="None"),
+        pytest.param({'fan_speed{fan="1"': 1}, id="half a name"),
+        pytest.param({'fan_speed{fan="a\nb"}': 1}, id="two lines"),
+        pytest.param({"fan speed": 1}, id="two words"),
+        pytest.param({7: 1}, id="no name"),
+        pytest.param(7, id="no values"),
+    ],
+)
+@pytest.mark.parametrize("what", ["gauges", "counts"])
+def test_values_that_can_not_be_exported_are_a_failed_probe(what: str, values: Any) -> None:
+    answer = run(lambda _: said(), **{what: lambda _: values})
+    assert (answer["failed"], answer[what]) == (True, {})
+
+
+def test_what_can_be_told_is_told_as_it_is() -> None:
+    name = series("fan_speed", fan='1 "left"')
+    answer = run(lambda _: said(speed=1.5, name="x"), lambda _: {name: 900}, lambda _: {"fan_stops_total": 2})
+    assert answer["findings"][0]["evidence"] == {"speed": 1.5, "name": "x"}
+    assert (answer["failed"], answer["gauges"]) == (False, {name: 900.0})
+    assert answer["counts"] == {"fan_stops_total": 2}
+    assert run(lambda _: said(turns=1 << 70))["findings"][0]["evidence"] == {"turns": 2.0**70}
+    assert math.isnan(run(lambda _: said(speed=math.nan))["findings"][0]["evidence"]["speed"])
+
+
+@pytest.mark.parametrize("value", ["", "a", 'a"b', "a\\", "a\nb", "}", ",", "é"])
+def test_a_series_has_any_text_in_its_labels(value: str) -> None:
+    assert is_series(series("x_total", first=value, second=value))
+
+
+FAN = """
+from sentinel.model.check import Check
+from sentinel.model.finding import Finding, Health
+
+def judge(_):
+    return [Finding("fan", "slow", "fan-1", Health.WARNING, "fan 1 is slow", {"speed": None})]
+
+CHECK = Check("fan", 60.0, 1.0, measure=lambda machine: 0, judge=judge, causes=(), in_agent=True)
+"""
+
+
+def test_an_agent_with_such_a_check_watches_on(
+    node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    about = tmp_path / "elsewhere" / "fan-1.dist-info"
+    about.mkdir(parents=True)
+    (about / "METADATA").write_text("Name: fan\nVersion: 1\n")
+    (about / "entry_points.txt").write_text("[sentinel.checks]\nfan = fan:CHECK\n")
+    (about.parent / "fan.py").write_text(FAN)
+    monkeypatch.setenv("PYTHONPATH", f"{about.parent}:{os.environ.get('PYTHONPATH', '')}")
+
+    async def scenario() -> None:
+        async with node.watched() as controller:
+            told = await controller.event(
+                lambda event: isinstance(event, FindingSeen) and event.finding.check == "fan"
+            )
+            assert isinstance(told, FindingSeen)
+            assert told.finding.code == "probe-failed"
+
+    asyncio.run(scenario())

@@ -1,0 +1,97 @@
+"""The watchdog goes on trying, whatever keeps the controller from starting, and pages once."""
+
+import errno
+import subprocess
+import time
+from pathlib import Path
+from typing import NoReturn
+
+import httpx
+import pytest
+
+from sentinel import config
+from sentinel.runtime import watchdog as module
+from sentinel.runtime.watchdog import LONGEST_WAIT_S, Watchdog
+
+
+class EnoughError(Exception):
+    """The test has seen enough."""
+
+
+class Stand:
+    """A watchdog whose pauses take no time, and whose pages are counted."""
+
+    def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch, pauses: int) -> None:
+        switch = "http://127.0.0.1:99999/ping"
+        cluster = config.Cluster(state_dir=root, dead_man_switch=switch)
+        self.watchdog = Watchdog(config.Settings(cluster=cluster), None)
+        self.pauses: list[float] = []
+        self.pages = 0
+        self._enough = pauses
+        monkeypatch.setattr(module.time, "sleep", self._sleep)
+        monkeypatch.setattr(self.watchdog, "_tell", self._tell)
+
+    def _sleep(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+        if len(self.pauses) == self._enough:
+            raise EnoughError
+
+    def _tell(self) -> None:
+        self.pages += 1
+
+    def run(self) -> None:
+        with pytest.raises(EnoughError):
+            self.watchdog.run()
+
+
+def test_thousands_of_short_lives_are_paged_once_and_followed_by_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand = Stand(tmp_path, monkeypatch, pauses=3_000)
+    monkeypatch.setattr(stand.watchdog, "_start", lambda: 0)
+    monkeypatch.setattr(stand.watchdog, "_outlive", lambda _pid: None)
+    stand.run()
+    assert stand.pages == 1
+    assert stand.pauses[:3] == [0.2, 0.4, 0.8]
+    assert stand.pauses[-1] == LONGEST_WAIT_S
+
+
+@pytest.mark.parametrize("number", [errno.EAGAIN, errno.EROFS, errno.ENOMEM])
+def test_a_controller_that_can_t_be_started_is_paged_once_and_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def fails(*_: object, **__: object) -> NoReturn:
+        raise OSError(number, "not now")
+
+    stand = Stand(tmp_path, monkeypatch, pauses=20)
+    monkeypatch.setattr(subprocess, "Popen", fails)
+    stand.run()
+    assert stand.pages == 1
+
+
+def test_a_note_that_a_full_disk_does_not_take_keeps_nobody_from_watching(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand = Stand(tmp_path, monkeypatch, pauses=1)
+    (tmp_path / "watchdog.lock").symlink_to("/dev/full")
+    monkeypatch.setattr(stand.watchdog, "_watch_one", lambda: None)
+    stand.run()
+
+
+def test_a_page_that_can_t_be_sent_ends_no_watching(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fails() -> NoReturn:
+        raise ExceptionGroup("outbox", [RuntimeError("broken")])
+
+    watchdog = Watchdog(config.Settings(cluster=config.Cluster(state_dir=tmp_path)), None)
+    monkeypatch.setattr(watchdog, "_page", fails)
+    watchdog._tell()
+
+
+def test_a_switch_that_can_t_be_reached_at_all_ends_no_watching(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand = Stand(tmp_path, monkeypatch, pauses=1)
+    healthy = httpx.Response(200, request=httpx.Request("GET", "http://controller"))
+    monkeypatch.setattr(httpx, "get", lambda *_, **__: healthy)
+    monkeypatch.setattr(module.time, "monotonic", lambda: time.perf_counter() + 1e6)
+    stand.watchdog._feed()
