@@ -311,8 +311,8 @@ def demo(
             "Without: rank-crash, rank-hang, gpu-ecc."
         ),
     ] = None,
-    nodes: Annotated[int, typer.Option(min=2, help="Besides the head node; the last one is a spare.")] = 4,
-    gpus: Annotated[int, typer.Option(min=1, help="Of each node, and a rank on each but the spare's.")] = 1,
+    nodes: Annotated[int, typer.Option(min=2, help="Besides the head node; one of them is a spare.")] = 4,
+    gpus: Annotated[int, typer.Option(min=1, help="Of each node; a rank on each but the spare's.")] = 1,
     runs: Annotated[int, typer.Option(min=1, help="How often each fault is injected.")] = 1,
     json: Annotated[bool, typer.Option("--json", help="One line per fault.")] = False,
     seed: Annotated[int | None, typer.Option(help="Repeats the same choices.")] = None,
