@@ -26,7 +26,7 @@ class Benchmark:
 BENCHMARKS = (
     Benchmark("heartbeat"),
     Benchmark("decide", quick=("--ranks", "256")),
-    Benchmark("journal", quick=("--facts", "20000", "--tail", "1000")),
+    Benchmark("journal", quick=("--facts", "20000")),
     Benchmark("agent", quick=("--seconds", "5")),
     Benchmark("watching", (), ("--rounds", "4", "--seconds", "5"), "docs/figures/watching.md"),
     Benchmark(

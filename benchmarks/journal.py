@@ -1,78 +1,121 @@
 """How fast the journal writes, and how soon a controller is up on a journal of many facts."""
 
 import argparse
+import random
 import tempfile
 import time
 from pathlib import Path
 
+from benchmarks.decide import CALM, JOB, WELL
+from sentinel import runbooks
 from sentinel.adapters.journal import Journal
-from sentinel.model.fact import FindingReported
-from sentinel.model.finding import Finding, Health
+from sentinel.core.state import Rules
+from sentinel.model.action import Action, Resume, StartWorker
+from sentinel.model.fact import (
+    DeadlinePassed,
+    Fact,
+    FindingReported,
+    JobAdvanced,
+    JobSubmitted,
+    NodeJoined,
+    Outcome,
+    WorkerReady,
+)
 from sentinel.model.ids import NodeId
+from sentinel.model.policy import Policy
+from sentinel.runtime.ledger import Ledger
 
-NODES = 1_000
 BATCH = 1_000
+SINGLE = 200
 
 
-def fact(number: int) -> FindingReported:
-    finding = Finding(
-        "gpu", "ecc-uncorrectable", f"gpu-{number % 8}", Health.CRITICAL, "2 errors", {"ecc_uncorrectable": 2}
-    )
-    return FindingReported(1e9 + number, NodeId(f"node-{number % NODES}"), finding)
+class Desk:
+    """A controller's ledger on a cluster that trains; what is decided is answered at once."""
 
+    def __init__(self, path: Path) -> None:
+        books = runbooks.load()
+        self.journal = Journal(path)
+        self.ledger = Ledger(self.journal, Rules(Policy(), books), runbooks.hash_of(books), self._answer)
+        self._due: list[Action] = []
+        self.now = 1e9
 
-def fill(journal: Journal, facts: int, tail: int) -> float:
-    begin = time.perf_counter()
-    for start in range(0, facts, BATCH):
-        batch = [(fact(number), ()) for number in range(start, min(start + BATCH, facts))]
-        journal.append_many(batch, "policy", "runbooks")
-        if journal.last_seq <= facts - tail:
-            journal.save_snapshot(journal.last_seq, state())
-    return time.perf_counter() - begin
+    def _answer(self, actions: tuple[Action, ...]) -> None:
+        self._due += actions
 
+    def train(self, nodes: int, gpus: int, ranks: int) -> None:
+        """Let nodes join and a job begin."""
+        joined = (NodeJoined(self.now, NodeId(f"n{n}"), "10.0.0.1", 1, gpus, "boot-1") for n in range(nodes))
+        self.ledger.absorb([*joined, JobSubmitted(self.now, JOB, ranks, "x:y", 1, 1)])
+        while self._due or self.ledger.state.deadlines:
+            due, self._due = self._due, []
+            self.ledger.absorb([fact for action in due for fact in self._answers(action)])
+            if not self._due and (passed := self.ledger.state.next_deadline()):
+                self.now = max(self.now, passed[0])
+                self.ledger.absorb([DeadlinePassed(self.now, passed[1])])
 
-def state() -> dict[str, dict[str, object]]:
-    return {f"node-{number}": {"health": "ok", "seen": 1e9, "findings": []} for number in range(NODES)}
+    def _answers(self, action: Action) -> list[Fact]:
+        self.now += 1e-4
+        facts: list[Fact] = [Outcome(self.now, action.id, True, "done")]
+        if isinstance(action, StartWorker):
+            facts.append(WorkerReady(self.now, JOB, action.worker, action.node, action.gpu, 100))
+        if isinstance(action, Resume):
+            facts.append(JobAdvanced(self.now, JOB, action.generation, 1))
+        return facts
 
-
-def commits_per_second(journal: Journal, count: int = 200) -> float:
-    begin = time.perf_counter()
-    for number in range(count):
-        journal.append(fact(number), (), "policy", "runbooks")
-    return count / (time.perf_counter() - begin)
+    def chatter(self, count: int, chance: random.Random) -> list[Fact]:
+        """Make so many facts: checks of any node that change their mind."""
+        nodes, facts = list(self.ledger.state.nodes), []
+        for _ in range(count // 2):
+            self.now += 1.0
+            node = chance.choice(nodes)
+            facts += [FindingReported(self.now, node, CALM), FindingReported(self.now, node, WELL)]
+        return facts
 
 
 def up(path: Path) -> tuple[float, int]:
-    begin = time.perf_counter()
-    journal = Journal(path)
-    folded = sum(1 for _ in journal.load().tail)
-    seconds = time.perf_counter() - begin
-    journal.close()
+    """Start on a journal; gives the seconds, and how many facts were folded again."""
+    begun = time.perf_counter()
+    desk = Desk(path)
+    desk.ledger.load()
+    seconds, folded = time.perf_counter() - begun, desk.journal.since_snapshot
+    assert len(desk.ledger.state.jobs[JOB].seats)
+    desk.journal.close()
     return seconds, folded
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--facts", type=int, default=1_000_000)
-    parser.add_argument("--tail", type=int, default=10_000, help="facts after the newest snapshot")
+    parser.add_argument("--nodes", type=int, default=1_000, help="of 8 GPUs, with a job of 2,048 ranks")
     parser.add_argument("--dir", type=Path, default=None)
     options = parser.parse_args()
+    chance = random.Random(0)
     with tempfile.TemporaryDirectory(dir=options.dir) as folder:
         path = Path(folder) / "journal.db"
-        journal = Journal(path)
-        print(f"single commits        {commits_per_second(journal):8.0f} per s")
-        seconds = fill(journal, options.facts, options.tail)
-        print(f"batches of {BATCH}       {options.facts / seconds:8.0f} facts per s")
-        journal.close()
-        print(f"size                  {path.stat().st_size / 1e6:8.0f} MB for {options.facts} facts")
+        desk = Desk(path)
+        desk.train(options.nodes, 8, min(2_048, options.nodes * 8))
+        begun = time.perf_counter()
+        for fact in desk.chatter(SINGLE, chance):
+            desk.ledger.absorb([fact])
+        tell("facts one by one", SINGLE / (time.perf_counter() - begun), "per s, decided and committed")
+        begun = time.perf_counter()
+        for _ in range(0, options.facts, BATCH):
+            desk.ledger.absorb(desk.chatter(BATCH, chance))
+        tell(f"batches of {BATCH}", options.facts / (time.perf_counter() - begun), "per s, with snapshots")
+        desk.journal.close()
+        tell("size", path.stat().st_size / 1e6, f"MB for {options.facts} facts")
         seconds, folded = up(path)
-        print(f"up again              {seconds:8.2f} s, {folded} facts in the tail")
+        tell("up again", seconds, f"s, {folded} facts folded again", digits=2)
         journal = Journal(path)
-        begin = time.perf_counter()
+        begun = time.perf_counter()
         deleted = journal.compact([], max_lines=10_000)
-        print(f"compaction            {time.perf_counter() - begin:8.2f} s, {deleted} lines")
+        tell("compaction", time.perf_counter() - begun, f"s, {deleted} lines", digits=2)
         journal.close()
-        print(f"size afterwards       {path.stat().st_size / 1e6:8.0f} MB")
+        tell("size afterwards", path.stat().st_size / 1e6, "MB")
+
+
+def tell(what: str, number: float, unit: str, digits: int = 0) -> None:
+    print(f"{what:<20} {number:8.{digits}f} {unit}", flush=True)
 
 
 if __name__ == "__main__":
