@@ -2,6 +2,7 @@
 
 import contextlib
 import queue
+import shutil
 import socket
 import subprocess
 import sys
@@ -13,7 +14,8 @@ from pathlib import Path
 from sentinel.model.ids import Seconds
 from sentinel.model.report import OrderDone, StacksNow
 
-_PYSPY = str(Path(sys.executable).with_name("py-spy"))
+_PYSPY = shutil.which("py-spy", path=Path(sys.executable).parent) or "py-spy"
+"""Beside the interpreter as a rule, else wherever PATH has it."""
 _GRACE: Seconds = 0.2
 
 
