@@ -221,7 +221,8 @@ def sweep(state: State, node: NodeId) -> list[Action]:
 def end(job: Job, state: State, worker: Worker) -> StopWorker:
     """Stop a worker that is gone as far as its job is concerned."""
     by = upkeep(job, state).id
-    name = action_id(by, "stop-worker", worker.id, job.generation + 2)  # `retire` has 1
+    attempt = max(2, job.generation + 1) if worker.pid else 0  # 1 is that of `retire`
+    name = action_id(by, "stop-worker", worker.id, attempt)
     return StopWorker(name, by, job.id, worker.id, worker.node, worker.pid)
 
 
