@@ -1,84 +1,23 @@
 """The one detector: receipt-stamped reports and time in, facts about silence, stalls and stragglers out."""
 
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from itertools import chain
 from statistics import median
 from typing import TypeGuard
 
 from sentinel.core.events import event_fact
 from sentinel.core.progress import laggards
+from sentinel.core.pulse import Pulse
 from sentinel.core.state import Job, JobStage, State
-from sentinel.core.stragglers import Stragglers
-from sentinel.model.fact import Fact, JobAdvanced, JobPaced, JobStalled, JobUnderway, NodeHeard, NodeSilent
-from sentinel.model.ids import Instant, JobId, NodeId, Seconds, WorkerId
+from sentinel.model.fact import Fact, JobStalled, JobUnderway, NodeHeard, NodeSilent
+from sentinel.model.ids import Instant, JobId, NodeId, Seconds
 from sentinel.model.policy import Policy
 from sentinel.model.report import NOT_RUNNING, Event, FindingSeen, RankBeat, Report
 
-STEP_WINDOW = 32
-"""Step durations that the running median is taken over."""
-LOSS_WINDOW = 64
-"""Losses that the status page draws."""
 SLOW_PHASES = frozenset({"setup", "load", "save", "snapshot"})
 """Phases in which a rank may take long without being hung."""
-STEPS_WITHOUT_NODE = 2
-"""New steps since a node fell silent that need its ranks: one may have been under way."""
-MOTION_S = 1.0
-"""Ranks that have completed collectives within this, or within a median step, are not hung."""
-PACED_BY = 3
-"""Step durations that make a pace worth telling."""
-PACE_CHANGE = 2.0
-"""And so many times faster or slower is it told again."""
 TOLD_UNDERWAY = 3
 """How often within `resume_timeout_s` a generation is said to be on its way: one telling may be late."""
-
-
-@dataclass(slots=True)
-class _Pulse:
-    """What one job's heartbeats told so far."""
-
-    generation: int = -1
-    step: int = -1
-    """Newest completed step of this generation."""
-    stepped_at: Instant = 0.0
-    high: int = -1
-    """Newest step ever completed, over all generations."""
-    durations: deque[Seconds] = field(default_factory=lambda: deque(maxlen=STEP_WINDOW))
-    losses: deque[tuple[int, float]] = field(default_factory=lambda: deque(maxlen=LOSS_WINDOW))
-    stalled: bool = False
-    told: tuple[int, ...] = ()
-    """Ranks that the others waited for when that was told."""
-    behind: tuple[tuple[int, ...], Instant] = ((), 0.0)
-    """Ranks that the others wait for since then, and since when."""
-    excused_at: Instant = 0.0
-    """When standing still was last no stall."""
-    motion: dict[WorkerId, tuple[int, Instant]] = field(default_factory=dict)
-    """Collectives that each rank has completed, and when the last one was heard of."""
-    announced: bool = False
-    """The generation's first new step was told."""
-    began: Instant = 0.0
-    """When the generation was first heard of."""
-    underway: tuple[Instant, int] = (0.0, -1)
-    """When it was last said to be on its way, and at which step."""
-    stragglers: Stragglers = field(default_factory=Stragglers)
-    silent_since: int | None = None
-    """Step at which a seated node was first seen silent; None while all report."""
-
-    def others(self, ranks: tuple[int, ...], now: Instant, within: Seconds) -> bool:
-        """Say whether what was told to stand still, and left alone, has since been held up by other ranks."""
-        if ranks != self.behind[0]:
-            self.behind = ranks, now
-        return bool(ranks) and ranks != self.told and now - self.behind[1] > within
-
-    def pace(self, job: Job) -> Seconds:
-        """Give the median of the last steps; before the first, what an earlier watch knew; 0 for unknown."""
-        return median(self.durations) if self.durations else job.median_step_s
-
-    def moves(self, job: Job, beats: Sequence[RankBeat], now: Instant) -> bool:
-        """Say whether every rank has just completed a collective."""
-        within = max(MOTION_S, self.pace(job))
-        return all(now - self.motion.get(beat.worker, (0, 0.0))[1] <= within for beat in beats)
 
 
 class Watch:
@@ -89,7 +28,7 @@ class Watch:
         self._quiet_until = started + policy.grace_s
         self._heard: dict[NodeId, Instant] = {}
         self._beats: dict[NodeId, tuple[RankBeat, ...]] = {}
-        self._pulses: dict[JobId, _Pulse] = {}
+        self._pulses: dict[JobId, Pulse] = {}
 
     def heard_age(self, node: NodeId, now: Instant) -> Seconds | None:
         """Seconds since the node's last report."""
@@ -158,54 +97,16 @@ class Watch:
             return ()
         pulse = self._pulses.get(job.id)
         if pulse is None:  # what was reached before this watch began is nothing new
-            pulse = self._pulses[job.id] = _Pulse(high=max(job.high_step, beat.step))
+            pulse = self._pulses[job.id] = Pulse(high=max(job.high_step, beat.step))
         if beat.generation != job.generation:
             pulse.high = max(pulse.high, beat.step)
             return ()
         if pulse.generation != job.generation:
-            self._new_generation(pulse, job, now)
-        if beat.completed > pulse.motion.get(beat.worker, (-1, 0.0))[0]:
-            pulse.motion[beat.worker] = beat.completed, now
-        if beat.step <= pulse.step:
+            pulse.begin(job.generation, now)
+        if not pulse.take(beat, now):
             return ()
-        self._stepped(pulse, beat.step, now)
-        pulse.losses.append((beat.step, beat.loss))
-        seen = (
-            self._advanced(pulse, job, state, now),
-            self._slow(pulse, job, state, now),
-            _paced(pulse, job, now),
-        )
+        seen = pulse.advanced(job, state, now), self._slow(pulse, job, state, now), pulse.paced(job, now)
         return chain.from_iterable(seen)
-
-    def _new_generation(self, pulse: _Pulse, job: Job, now: Instant) -> None:
-        pulse.generation, pulse.step, pulse.stepped_at = job.generation, -1, now
-        pulse.began, pulse.underway = now, (now, -1)
-        pulse.stalled = pulse.announced = False
-        pulse.silent_since = None
-        pulse.stragglers.new_generation()
-        pulse.motion.clear()
-
-    def _stepped(self, pulse: _Pulse, step: int, now: Instant) -> None:
-        if pulse.step >= 0 and now > pulse.stepped_at:
-            pulse.durations.append((now - pulse.stepped_at) / (step - pulse.step))
-        pulse.step, pulse.stepped_at = step, now
-
-    def _advanced(self, pulse: _Pulse, job: Job, state: State, now: Instant) -> Iterator[Fact]:
-        new = pulse.step > pulse.high
-        pulse.high = max(pulse.high, pulse.step)
-        first = not pulse.announced or pulse.stalled or job.stage is JobStage.BROKEN
-        if new and (first or self._without_node(pulse, state)):
-            pulse.announced, pulse.stalled = True, False
-            yield JobAdvanced(now, job.id, job.generation, pulse.step)
-
-    def _without_node(self, pulse: _Pulse, state: State) -> bool:
-        """Say, once per silence, that steps go on that need a silent node's ranks: so it lives."""
-        if not any(node.silent and node.ranks for node in state.nodes.values()):
-            pulse.silent_since = None
-            return False
-        if pulse.silent_since is None:
-            pulse.silent_since = pulse.step
-        return pulse.step == pulse.silent_since + STEPS_WITHOUT_NODE
 
     def _stalled(self, state: State, now: Instant) -> Iterator[Fact]:
         for job in state.jobs.values():
@@ -242,7 +143,7 @@ class Watch:
                 pulse.underway = now, pulse.step
                 yield JobUnderway(now, job.id, job.generation, pulse.step)
 
-    def _goes_on(self, job: Job, pulse: _Pulse, now: Instant) -> bool:
+    def _goes_on(self, job: Job, pulse: Pulse, now: Instant) -> bool:
         """Say whether a generation repeats steps, has one under way that takes its time, or is loading."""
         pace = pulse.pace(job)
         if pulse.step > pulse.underway[1] or now - pulse.stepped_at <= self._policy.stall_factor * pace:
@@ -251,14 +152,12 @@ class Watch:
         loads = any(beat.phase in SLOW_PHASES for beat in beats)
         return loads and now - pulse.began <= self._policy.slow_phase_s
 
-    def _still(self, job: Job, pulse: _Pulse) -> Seconds:
+    def _still(self, job: Job, pulse: Pulse) -> Seconds:
         """How long the ranks' own reports show no new step; while no report comes, nothing is shown."""
         nodes = {worker.node for _, worker in job.seated()}
         return max((self._heard.get(node, 0.0) for node in nodes), default=0.0) - pulse.stepped_at
 
-    def _excused(
-        self, job: Job, pulse: _Pulse, beats: Sequence[RankBeat], now: Instant, age: Seconds
-    ) -> bool:
+    def _excused(self, job: Job, pulse: Pulse, beats: Sequence[RankBeat], now: Instant, age: Seconds) -> bool:
         """Say whether standing still is no stall: set-up, load, save and a first step take their time.
 
         So does any step while nobody knows how long this job's steps take, and one in which all ranks' other
@@ -285,16 +184,10 @@ class Watch:
 
     # --- stragglers ------------------------------------------------------------------------------------
 
-    def _slow(self, pulse: _Pulse, job: Job, state: State, now: Instant) -> Iterator[Fact]:
+    def _slow(self, pulse: Pulse, job: Job, state: State, now: Instant) -> Iterator[Fact]:
         if pulse.stragglers.due(job.world, now):
             beats = [pair for pair in self._job_beats(job, now) if pair[0].generation == job.generation]
             yield from pulse.stragglers.weigh(job, beats, state.nodes, self._policy, now)
-
-
-def _paced(pulse: _Pulse, job: Job, now: Instant) -> Iterator[Fact]:
-    known, pace = job.median_step_s, pulse.pace(job)
-    if len(pulse.durations) >= PACED_BY and not known / PACE_CHANGE <= pace <= known * PACE_CHANGE:
-        yield JobPaced(now, job.id, round(pace, 4))
 
 
 def _current(report: Report) -> list[Event]:

@@ -1,0 +1,117 @@
+"""What one job's heartbeats have told: its step, its pace, who moves and who is behind."""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+
+from sentinel.core.state import Job, JobStage, State
+from sentinel.core.stragglers import Stragglers
+from sentinel.model.fact import JobAdvanced, JobPaced
+from sentinel.model.ids import Instant, Seconds, WorkerId
+from sentinel.model.report import RankBeat
+
+STEP_WINDOW = 32
+"""Step durations that the running median is taken over."""
+LOSS_WINDOW = 64
+"""Losses that the status page draws."""
+STEPS_WITHOUT_NODE = 2
+"""New steps since a node fell silent that need its ranks: one may have been under way."""
+MOTION_S = 1.0
+"""Ranks that have completed collectives within this, or within a median step, are not hung."""
+PACED_BY = 3
+"""Step durations that make a pace worth telling."""
+PACE_CHANGE = 2.0
+"""And so many times faster or slower is it told again."""
+
+
+@dataclass(slots=True)
+class Pulse:
+    """What one job's heartbeats told so far."""
+
+    generation: int = -1
+    step: int = -1
+    """Newest completed step of this generation."""
+    stepped_at: Instant = 0.0
+    high: int = -1
+    """Newest step ever completed, over all generations."""
+    durations: deque[Seconds] = field(default_factory=lambda: deque(maxlen=STEP_WINDOW))
+    losses: deque[tuple[int, float]] = field(default_factory=lambda: deque(maxlen=LOSS_WINDOW))
+    stalled: bool = False
+    told: tuple[int, ...] = ()
+    """Ranks that the others waited for when that was told."""
+    behind: tuple[tuple[int, ...], Instant] = ((), 0.0)
+    """Ranks that the others wait for since then, and since when."""
+    excused_at: Instant = 0.0
+    """When standing still was last no stall."""
+    motion: dict[WorkerId, tuple[int, Instant]] = field(default_factory=dict)
+    """Collectives that each rank has completed, and when the last one was heard of."""
+    announced: bool = False
+    """The generation's first new step was told."""
+    began: Instant = 0.0
+    """When the generation was first heard of."""
+    underway: tuple[Instant, int] = (0.0, -1)
+    """When it was last said to be on its way, and at which step."""
+    stragglers: Stragglers = field(default_factory=Stragglers)
+    silent_since: int | None = None
+    """Step at which a seated node was first seen silent; None while all report."""
+
+    def others(self, ranks: tuple[int, ...], now: Instant, within: Seconds) -> bool:
+        """Say whether what was told to stand still, and left alone, has since been held up by other ranks."""
+        if ranks != self.behind[0]:
+            self.behind = ranks, now
+        return bool(ranks) and ranks != self.told and now - self.behind[1] > within
+
+    def pace(self, job: Job) -> Seconds:
+        """Give the median of the last steps; before the first, what an earlier watch knew; 0 for unknown."""
+        return median(self.durations) if self.durations else job.median_step_s
+
+    def moves(self, job: Job, beats: Sequence[RankBeat], now: Instant) -> bool:
+        """Say whether every rank has just completed a collective."""
+        within = max(MOTION_S, self.pace(job))
+        return all(now - self.motion.get(beat.worker, (0, 0.0))[1] <= within for beat in beats)
+
+    def begin(self, generation: int, now: Instant) -> None:
+        """A new generation is heard of."""
+        self.generation, self.step, self.stepped_at = generation, -1, now
+        self.began, self.underway = now, (now, -1)
+        self.stalled = self.announced = False
+        self.silent_since = None
+        self.stragglers.new_generation()
+        self.motion.clear()
+
+    def take(self, beat: RankBeat, now: Instant) -> bool:
+        """Take in a rank's heartbeat; true when it tells of a new step."""
+        if beat.completed > self.motion.get(beat.worker, (-1, 0.0))[0]:
+            self.motion[beat.worker] = beat.completed, now
+        if beat.step <= self.step:
+            return False
+        if self.step >= 0 and now > self.stepped_at:
+            self.durations.append((now - self.stepped_at) / (beat.step - self.step))
+        self.step, self.stepped_at = beat.step, now
+        self.losses.append((beat.step, beat.loss))
+        return True
+
+    def advanced(self, job: Job, state: State, now: Instant) -> Iterator[JobAdvanced]:
+        """Tell of a step that is news: a generation's first, one after a standstill, or in a silence."""
+        new = self.step > self.high
+        self.high = max(self.high, self.step)
+        first = not self.announced or self.stalled or job.stage is JobStage.BROKEN
+        if new and (first or self._without_node(state)):
+            self.announced, self.stalled = True, False
+            yield JobAdvanced(now, job.id, job.generation, self.step)
+
+    def _without_node(self, state: State) -> bool:
+        """Say, once per silence, that steps go on that need a silent node's ranks: so it lives."""
+        if not any(node.silent and node.ranks for node in state.nodes.values()):
+            self.silent_since = None
+            return False
+        if self.silent_since is None:
+            self.silent_since = self.step
+        return self.step == self.silent_since + STEPS_WITHOUT_NODE
+
+    def paced(self, job: Job, now: Instant) -> Iterator[JobPaced]:
+        """Tell how long a step takes, once it is known and when it has changed."""
+        known, pace = job.median_step_s, self.pace(job)
+        if len(self.durations) >= PACED_BY and not known / PACE_CHANGE <= pace <= known * PACE_CHANGE:
+            yield JobPaced(now, job.id, round(pace, 4))
