@@ -107,8 +107,8 @@ class Job(_Table):
     """`module:name` of the Trainable; the default is the bundled model."""
     trainer_config: Path | None = None
     """Handed to the trainable as it is; without one it takes its own defaults."""
-    world: int = Field(default=2, ge=1)
-    """Ranks."""
+    world: int = Field(default=2, ge=0)
+    """Ranks; 0 for no job: then the nodes are watched, and no rank is started."""
     min_world: int = Field(default=1, ge=1)
     """Without a spare the job shrinks down to this many ranks, and below it waits for a human."""
     standbys: int = Field(default=1, ge=0)
@@ -128,7 +128,7 @@ class Job(_Table):
 
     @model_validator(mode="after")
     def _can_start(self) -> Self:
-        if self.min_world > self.world:
+        if self.min_world > self.world > 0:
             raise ValueError(f"min_world must not be above world, {self.world}")
         return self
 

@@ -133,22 +133,15 @@ class Controller:
         """Go on where the last controller stopped: what has no outcome is done again."""
         unfinished = tuple(self.ledger.state.unfinished.values())
         hashes = policy_hash(self.rules), self.ledger.runbooks_hash
-        job = self.settings.job
-        self.ledger.absorb(
-            [
-                ControllerStarted(self.now(), os.getpid(), *hashes),
-                JobSubmitted(
-                    self.now(),
-                    JobId(job.name),
-                    job.world,
-                    job.trainable,
-                    job.standbys,
-                    job.min_world,
-                    self.ledger.journal.id,
-                ),
-            ]
-        )
+        self.ledger.absorb([ControllerStarted(self.now(), os.getpid(), *hashes), *self._job()])
         self._perform((*self._doubts, *unfinished))
+
+    def _job(self) -> list[JobSubmitted]:
+        """Ask for the job of the settings, if they have one."""
+        job, journal = self.settings.job, self.ledger.journal.id
+        name, least = JobId(job.name), job.min_world
+        asked = JobSubmitted(self.now(), name, job.world, job.trainable, job.standbys, least, journal)
+        return [asked] if job.world else []
 
     # --- what actions are done with --------------------------------------------------------------------
 

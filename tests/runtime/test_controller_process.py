@@ -78,6 +78,17 @@ def test_a_log_on_a_full_disk_does_not_end_the_controller(tmp_path: Path, full: 
         assert controller.poll() is None
 
 
+@pytest.mark.parametrize(("world", "jobs"), [(0, []), (1, ["train"])])
+def test_a_job_of_no_ranks_is_no_job(tmp_path: Path, full: IO[str], world: int, jobs: list[str]) -> None:
+    port = free_port()
+    argv = settings(tmp_path, tmp_path, port)
+    with Path(argv[-1]).open("a") as file:
+        file.write(f"[job]\nworld = {world}\n")
+    with running(argv, port, full):
+        status = httpx.get(f"http://127.0.0.1:{port}/api/status", trust_env=False).json()
+    assert [job["job"] for job in status["jobs"]] == jobs
+
+
 def test_a_controller_that_is_stopped_leaves_nothing_to_be_decided_again(
     tmp_path: Path, full: IO[str]
 ) -> None:
