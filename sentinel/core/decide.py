@@ -102,7 +102,7 @@ def _react(
         case DeadlinePassed():
             return _deadline(state, fact, rules)
         case ControllerStarted():
-            return _controller_started(state, rules)
+            return _controller_started(state, fact, rules)
         case _:
             assert_never(fact)
 
@@ -149,8 +149,9 @@ def _deadline(state: State, fact: DeadlinePassed, rules: Rules) -> list[Action]:
             assert_never(timer)
 
 
-def _controller_started(state: State, rules: Rules) -> list[Action]:
+def _controller_started(state: State, fact: ControllerStarted, rules: Rules) -> list[Action]:
     """What happened meanwhile is heard first: no deadline passes just because nobody was there to see."""
+    state.opened = max(state.opened, fact.incidents)
     policy = rules.policy
     slack: Mapping[str, Seconds] = {
         Timer.RESUME: policy.resume_timeout_s,

@@ -15,6 +15,7 @@ from sentinel.model.journal import Line
 from sentinel.model.runbook import Runbook
 
 _SAFE = re.compile(r"[\w.-]+")
+_NUMBERED = re.compile(r"I-(\d+)\.md")
 
 
 class Logbook:
@@ -55,6 +56,11 @@ class Logbook:
             return self._path(incident).read_text(encoding="utf-8")
         except OSError:
             return None
+
+    def highest(self) -> int:
+        """Give the highest number of an incident with an entry, 0 without any."""
+        names = (_NUMBERED.fullmatch(path.name) for path in self.folder.iterdir())
+        return max((int(name[1]) for name in names if name), default=0)
 
     def _tidy(self) -> None:
         """Drop outdated rows of an index that is mostly those."""

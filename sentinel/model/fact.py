@@ -257,6 +257,8 @@ class ControllerStarted:
     pid: int
     policy_hash: str
     runbooks_hash: str
+    incidents: int = 0
+    """Highest number of an incident in the logbook: a journal that is new beside it goes on from there."""
 
 
 @dataclass(frozen=True, slots=True)

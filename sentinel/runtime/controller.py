@@ -133,7 +133,8 @@ class Controller:
         """Go on where the last controller stopped: what has no outcome is done again."""
         unfinished = tuple(self.ledger.state.unfinished.values())
         hashes = policy_hash(self.rules), self.ledger.runbooks_hash
-        self.ledger.absorb([ControllerStarted(self.now(), os.getpid(), *hashes), *self._job()])
+        started = ControllerStarted(self.now(), os.getpid(), *hashes, self.scribe.logbook.highest())
+        self.ledger.absorb([started, *self._job()])
         self._perform((*self._doubts, *unfinished))
 
     def _job(self) -> list[JobSubmitted]:

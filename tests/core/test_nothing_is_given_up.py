@@ -234,6 +234,15 @@ def test_stacks_are_taken_before_the_last_attempt_ends_every_rank() -> None:
     assert cluster.actions.index(stacks[0]) < cluster.actions.index(last)
 
 
+def test_a_new_journal_gives_no_incident_the_number_of_one_in_the_logbook() -> None:
+    """Its entry would be overwritten, and its page taken for one that was told already."""
+    cluster = Simulated()
+    cluster.tell(ControllerStarted(cluster.now, 1, "p", "r", incidents=41))
+    cluster.crash(0)
+    cluster.run(5)
+    assert cluster.pages() == {"I-0042"}
+
+
 def test_an_outcome_of_nobodys_action_changes_nothing() -> None:
     cluster = Simulated()
     before = cluster.state.to_plain()

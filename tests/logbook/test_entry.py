@@ -193,6 +193,15 @@ def test_the_newest_entry_of_an_incident_counts(tmp_path: Path) -> None:
     assert book.entry("INC-7") == render(incident(), runbook=BOOK)
 
 
+def test_the_highest_number_is_that_of_the_newest_incident_with_an_entry(tmp_path: Path) -> None:
+    book = Logbook(tmp_path)
+    assert book.highest() == 0
+    for number in (9, 12, 3):
+        (tmp_path / f"I-{number:04d}.md").write_text("an entry")
+    (tmp_path / "I-x.md").write_text("none of ours")
+    assert book.highest() == 12
+
+
 def test_an_index_of_outdated_rows_is_tidied_when_opened(tmp_path: Path) -> None:
     book = Logbook(tmp_path)
     for _ in range(20):
