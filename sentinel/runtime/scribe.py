@@ -49,12 +49,16 @@ class Scribe:
                 self._touched[incident.id] = incident
 
     async def run(self, ledger: Ledger) -> None:
-        """Write what was touched, until cancelled; in a thread, for a long recording takes seconds."""
+        """Write what was touched, until cancelled."""
         while True:
             await asyncio.sleep(WRITE_EVERY_S)
-            touched, self._touched = self._touched, {}
-            if touched:
-                await asyncio.to_thread(self.write, ledger, [_copy(each) for each in touched.values()])
+            await self.catch_up(ledger)
+
+    async def catch_up(self, ledger: Ledger) -> None:
+        """Write what was touched, in a thread, for a long recording takes seconds."""
+        touched, self._touched = self._touched, {}
+        if touched:
+            await asyncio.to_thread(self.write, ledger, [_copy(each) for each in touched.values()])
 
     def write(self, ledger: Ledger, incidents: Sequence[Incident]) -> None:
         """Write the incidents' entries, and the recordings of those that are over. Changes no state."""

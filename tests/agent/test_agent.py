@@ -6,6 +6,7 @@ import struct
 import subprocess
 import sys
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -199,15 +200,20 @@ def test_a_prober_that_hangs_is_evidence_and_is_replaced(node: Node) -> None:
     asyncio.run(scenario())
 
 
+def scraping(port: int) -> Callable[[], str]:
+    """What reads the agent's metrics."""
+
+    def scrape() -> str:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
+            return str(answer.read().decode())
+
+    return scrape
+
+
 def test_metrics_show_zeros_and_counted_events(node: Node) -> None:
     async def scenario() -> None:
         async with node.watched() as controller:
-            port = controller.hellos[-1].metrics_port
-
-            def scrape() -> str:
-                with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
-                    return str(answer.read().decode())
-
+            scrape = scraping(controller.hellos[-1].metrics_port)
             await until(lambda: 'sentinel_gpu_present{gpu="0"} 1' in scrape())
             for series in ('xid_events_total{xid="79",gpu="0"}', "oom_kills_total"):
                 await until(lambda series=series: f"sentinel_{series} 0\n" in scrape())
@@ -228,12 +234,7 @@ def test_metrics_show_what_ranks_do_whoever_started_them(node: Node) -> None:
     async def scenario() -> None:
         rank = node.rank(1)
         async with node.watched() as controller:
-            port = controller.hellos[-1].metrics_port
-
-            def scrape() -> str:
-                with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
-                    return str(answer.read().decode())
-
+            scrape = scraping(controller.hellos[-1].metrics_port)
             await until(lambda: 'sentinel_rank_runs{job="job",rank="1"} 1\n' in scrape())
             assert 'sentinel_rank_phase_age_seconds{job="job",rank="1",phase="compute"} ' in scrape()
             rank.send_signal(signal.SIGSTOP)

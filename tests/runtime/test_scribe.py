@@ -17,7 +17,6 @@ from sentinel.model.fact import Commanded, NodeHeard, NodeSilent, RankRaised
 from sentinel.model.ids import NodeId
 from sentinel.model.incident import Incident, Stage
 from sentinel.model.policy import Policy
-from sentinel.runtime import scribe as module
 from sentinel.runtime.scribe import Scribe
 
 
@@ -29,23 +28,15 @@ def cluster(tmp_path: Path) -> Cluster:
 
 
 @pytest.fixture
-def scribe(tmp_path: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Scribe:
-    monkeypatch.setattr(module, "WRITE_EVERY_S", 0.01)
+def scribe(tmp_path: Path, cluster: Cluster) -> Scribe:
     made = Scribe(tmp_path)
     cluster.ledger.changed = lambda fact, actions: made.changed(cluster.ledger, fact, actions)
     return made
 
 
 def writes(scribe: Scribe, cluster: Cluster) -> None:
-    """Let the scribe go a few rounds."""
-
-    async def rounds() -> None:
-        writing = asyncio.create_task(scribe.run(cluster.ledger))
-        await asyncio.sleep(0.3)
-        assert not writing.done(), writing
-        writing.cancel()
-
-    asyncio.run(rounds())
+    """Let the scribe catch up."""
+    asyncio.run(scribe.catch_up(cluster.ledger))
 
 
 def is_silent_for_a_moment(cluster: Cluster, node: str) -> None:
