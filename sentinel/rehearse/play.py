@@ -33,7 +33,9 @@ class Player:
         real = time.perf_counter()
         for number, step in enumerate(stage.scenario.steps, 1):
             stage.stirred = self._world.now
-            if ignored := self._play(step):
+            ignored = self._play(step)
+            self._world.touch()
+            if ignored:
                 stage.ignored.append(f"step {number}: {ignored}")
         stage.turn()
         stage.real_s = time.perf_counter() - real
@@ -84,7 +86,7 @@ class Player:
             case s.Crash(rank, how):
                 return self._to(self._rank(rank), lambda process: self._world.ends(process, how))
             case s.StandbyDies(node, how):
-                waiting = self._gang.standbys(iter(self._world.processes.values()), self._node(node).name)
+                waiting = self._world.standbys(JOB, self._node(node).name)
                 return self._to(next(iter(waiting), None), lambda process: self._world.ends(process, how))
             case s.Raise(rank, text, kind):
                 return self._to(
