@@ -58,6 +58,8 @@ class Gang:
     since: Instant = 0.0
     """When that step was completed, or will have begun."""
     held: bool = False
+    broken: bool = False
+    """A rank of this generation is gone, and its peers are about to notice."""
     raises: dict[int | str, tuple[str, str]] = field(default_factory=dict)
     """Rank or node → (error, kind) that it raises with at its next step."""
     _blocked: frozenset[int] | None = None
@@ -68,6 +70,7 @@ class Gang:
         for process in self.seats:
             process.rank = -1
         self.generation, self.seats, self.step, self.since = generation, seats, step, at
+        self.broken = False
         for rank, process in enumerate(seats):
             process.rank, process.generation, process.raised = rank, generation, False
         self.touch()

@@ -163,9 +163,9 @@ class World:
     def _break(self, process: Process) -> None:
         """Let the peers of a rank that is gone notice that."""
         gang = self.gangs[process.job]
-        if process.rank < 0 or process.generation != gang.generation:
+        if process.rank < 0 or process.generation != gang.generation or gang.broken:
             return
-        generation = gang.generation
+        generation, gang.broken = gang.generation, True
 
         def echo() -> None:
             for peer in gang.seats if gang.generation == generation else ():
