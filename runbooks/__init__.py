@@ -11,9 +11,10 @@ from typing import Any
 import yaml
 
 from sentinel.core.predicates import NAMES
+from sentinel.model.codec import from_plain, to_plain
 from sentinel.model.ids import Cause
-from sentinel.model.runbook import Match, Runbook
-from sentinel.model.wire import from_plain, to_plain
+from sentinel.model.incident import Blame
+from sentinel.model.runbook import Match, PageWhen, Remedy, Runbook
 
 UNKNOWN = Cause("unknown")
 """The one cause that needs no match: what is left when nothing else fits."""
@@ -78,13 +79,16 @@ def _read(file: Path, predicates: Collection[str]) -> Runbook:
         book: Runbook = from_plain(Runbook, _plain(front))
         _judge(book, file.stem, predicates)
     except ValueError as error:
-        raise RunbookError(f"{file}: {str(error).removeprefix('Runbook.')}") from None
+        raise RunbookError(f"{file}: {str(error).removeprefix('no Runbook: ')}") from None
     return book
 
 
 def _plain(front: Any) -> dict[str, Any]:
     """Give the wire form of a front matter, whose keys are those of Runbook and Match."""
     plain = _closed("front matter", front, Runbook)
+    for key, words in (("blames", Blame), ("remedy", Remedy), ("page", PageWhen)):
+        if plain[key] not in list(words):
+            raise RunbookError(f"{key}: {plain[key]!r:.80} is no {words.__name__}: {', '.join(words)}")
     if isinstance(plain["matches"], list):
         plain["matches"] = [_closed("matches", match, Match) for match in plain["matches"]]
     return plain
@@ -101,7 +105,7 @@ def _closed(where: str, mapping: Any, noun: type) -> dict[str, Any]:
     for field in fields:
         if field.default is dataclasses.MISSING and field.name not in mapping:
             raise RunbookError(f"{where}: missing key {field.name!r}")
-    return {"kind": noun.__name__, **mapping}
+    return dict(mapping)
 
 
 def _judge(book: Runbook, stem: str, predicates: Collection[str]) -> None:

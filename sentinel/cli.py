@@ -248,8 +248,8 @@ def replay(file: Annotated[Path, typer.Argument(help="A recording from the logbo
     from sentinel.core.replay import replay as fold
     from sentinel.core.state import Rules, State
     from sentinel.logbook.recording import read
+    from sentinel.model.codec import from_plain
     from sentinel.model.policy import Policy
-    from sentinel.model.wire import from_plain
     from sentinel.runbooks import load
     from sentinel.terminal import print_replay
 

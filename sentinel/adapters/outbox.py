@@ -6,11 +6,12 @@ import sqlite3
 import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from os import PathLike
 from typing import Any, TypeVar, assert_never
 
 import structlog
+from msgspec.structs import replace
 
 from sentinel.adapters.outbox_rows import Health, OutboxError, Rows, Step, Work
 from sentinel.adapters.page_channel import ChannelError, PageChannel

@@ -10,8 +10,8 @@ from typing import Any, TypeAlias
 
 from sentinel.adapters.outbox_schema import COLUMNS, DUE, PLACE, SCHEMA, SETTLE, VERSION
 from sentinel.model.action import Page
+from sentinel.model.codec import from_plain, to_plain
 from sentinel.model.ids import ActionId, Instant
-from sentinel.model.wire import from_plain, to_plain
 
 Moved: TypeAlias = Mapping[str, Sequence[tuple[Any, ...]]]
 """Everything that an outbox knows of one incident, by table."""

@@ -1,15 +1,16 @@
 """The controller's side of the authenticated connection on which reports and orders travel."""
 
-import msgpack
+from typing import Any
+
 import structlog
 import zmq
 import zmq.asyncio
 from zmq.auth.thread import ThreadAuthenticator
 
 from sentinel.adapters.keys import Keys
+from sentinel.model.codec import CodecError, Plain, decode, encode, from_plain, to_plain
 from sentinel.model.ids import NodeId
 from sentinel.model.report import Event, Hello, Order, Report, Unreadable
-from sentinel.model.wire import Plain, WireError, from_plain, to_plain
 
 _MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 
@@ -69,14 +70,14 @@ class Reports:
             node = NodeId(frames[0].decode(errors="replace"))
             try:
                 return node, _parse(node, frames)
-            except WireError as error:
+            except CodecError as error:
                 self.refused += 1
                 self._log.warning("report-refused", node=node, error=str(error), refused=self.refused)
 
     async def send(self, node: NodeId, order: Order) -> bool:
         """Give an order to a node's agent; False when no agent of that name is connected."""
         try:
-            await self._socket.send_multipart([node.encode(), msgpack.packb(to_plain(order))], zmq.NOBLOCK)
+            await self._socket.send_multipart([node.encode(), encode(order)], zmq.NOBLOCK)
         except zmq.ZMQError:
             return False
         return True
@@ -90,17 +91,13 @@ class Reports:
 
 def _parse(node: NodeId, frames: list[bytes]) -> Hello | Report:
     if len(frames) != 2:
-        raise WireError(f"expected 1 frame, got {len(frames) - 1}")
+        raise CodecError(f"expected 1 frame, got {len(frames) - 1}")
     try:
-        plain = msgpack.unpackb(frames[1])
-    except (ValueError, msgpack.UnpackException) as error:
-        raise WireError(f"not msgpack: {error}") from None
-    try:
-        message: Hello | Report = from_plain(Hello | Report, plain)
-    except WireError:
-        message = from_plain(Hello | Report, _by_event(plain))
+        message: Hello | Report = decode(Hello | Report, frames[1])
+    except CodecError:
+        message = from_plain(Hello | Report, _by_event(decode(Any, frames[1])))
     if message.node != node:
-        raise WireError(f"{type(message).__name__}.node: {message.node!r} is not the connection's {node!r}")
+        raise CodecError(f"{type(message).__name__}.node: {message.node!r} is not the connection's {node!r}")
     return message
 
 
@@ -118,6 +115,6 @@ def _readable(event: Plain) -> Plain:
         case [int(number), told]:
             try:
                 from_plain(Event, told)
-            except WireError as error:
+            except CodecError as error:
                 return [number, to_plain(Unreadable(str(error)))]
     return event

@@ -3,14 +3,13 @@
 from enum import Enum
 from typing import Any
 
-import msgpack
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
 from sentinel.adapters.keys import Keys
+from sentinel.model.codec import CodecError, decode, encode
 from sentinel.model.ids import NodeId
 from sentinel.model.report import Hello, Order, Report
-from sentinel.model.wire import WireError, from_plain, to_plain
 
 _NO_DETAIL_LIMIT = 5
 """Handshakes in a row that break off before the keys are believed wrong: a dying peer breaks off one."""
@@ -63,13 +62,13 @@ class Uplink:
         if not self.connected:
             return False
         try:
-            self.socket.send(_packed(message), zmq.NOBLOCK)
+            self.socket.send(encode(message), zmq.NOBLOCK)
         except zmq.Again:
             return False
         return True
 
     def orders(self) -> list[Order]:
-        """Every order that has arrived. Raises WireError for one that does not parse."""
+        """Every order that has arrived. Raises CodecError for one that does not parse."""
         received: list[Order] = []
         while True:
             try:
@@ -119,15 +118,9 @@ class Uplink:
         self._context.destroy(linger=0)
 
 
-def _packed(message: Hello | Report) -> bytes:
-    """What a rank said may hold half a character, such as a file's name that is no UTF-8."""
-    packed: bytes = msgpack.packb(to_plain(message), unicode_errors="backslashreplace")
-    return packed
-
-
 def _parse(payload: bytes) -> Order:
     try:
-        order: Order = from_plain(Order, msgpack.unpackb(payload))
-    except (ValueError, msgpack.UnpackException) as error:
-        raise WireError(f"order of {len(payload)} bytes: {error}") from None
+        order: Order = decode(Order, payload)
+    except CodecError as error:
+        raise CodecError(f"order of {len(payload)} bytes: {error}") from None
     return order

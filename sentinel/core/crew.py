@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import zip_longest
 
+from msgspec import Struct
+
 from sentinel.model.action import Seat
 from sentinel.model.ids import Instant, NodeId, WorkerId
 
@@ -18,8 +20,7 @@ class WorkerStage(StrEnum):
     GONE = "gone"
 
 
-@dataclass(slots=True)
-class Worker:
+class Worker(Struct):
     """One process that is or may become a rank."""
 
     id: WorkerId

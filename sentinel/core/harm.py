@@ -1,6 +1,6 @@
 """What hurts a job: ranks that end, raise, stand still or are slow, and the wait for what says why."""
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from sentinel.core import incidents, reform
 from sentinel.core.conclude import conclude, stop_timers, waits

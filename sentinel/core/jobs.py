@@ -1,6 +1,6 @@
 """A job's life: submitted, placed, its workers ready, on its way to a new step, advancing, stopped."""
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from sentinel.core import incidents, nodes, reform
 from sentinel.core.conclude import conclude, leave_cordoned, resolve

@@ -3,11 +3,14 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from typing import Any
+
+from msgspec import Struct
 
 from sentinel.core.crew import Crew, Worker
 from sentinel.core.timers import Timer
-from sentinel.model import wire
+from sentinel.model import codec
 from sentinel.model.action import Action
 from sentinel.model.fact import FindingReported, NodeReached
 from sentinel.model.finding import Finding
@@ -35,8 +38,7 @@ class Rules:
         object.__setattr__(self, "by_code", found)
 
 
-@dataclass(frozen=True, slots=True)
-class Cordon:
+class Cordon(Struct, frozen=True):
     """Why nothing is placed on a node, and who said so."""
 
     by: str
@@ -45,8 +47,7 @@ class Cordon:
     at: Instant
 
 
-@dataclass(slots=True)
-class Node:
+class Node(Struct):
     """One machine with an agent."""
 
     id: NodeId
@@ -58,18 +59,18 @@ class Node:
     silent: bool = False
     left: bool = False
     """Sentinel was taken off it; what else is known, such as a cordon, is kept until it joins again."""
-    findings: dict[str, Finding] = field(default_factory=dict)
+    findings: dict[str, Finding] = {}
     """Health that is not ok now, by `check|code|component`; events are not kept here."""
-    failures: list[Instant] = field(default_factory=list)
+    failures: list[Instant] = []
     """When its ranks crashed or hung; once per generation, however many ranks it was."""
-    app_xids: list[tuple[Instant, str]] = field(default_factory=list)
+    app_xids: list[tuple[Instant, str]] = []
     """(when, component) of application Xids."""
-    recent: list[FindingReported] = field(default_factory=list)
+    recent: list[FindingReported] = []
     """The last findings of any kind, newest last: evidence that may have come before its symptom."""
-    told: list[str] = field(default_factory=list)
+    told: list[str] = []
     """Marks of the last events of any kind, newest last: one that is told again is no news."""
     reached: NodeReached | None = None
-    ranks: list[tuple[JobId, WorkerId]] = field(default_factory=list)
+    ranks: list[tuple[JobId, WorkerId]] = []
     """Who is seated here."""
     misstarts: int = 0
     """Workers in a row that did not start here."""
@@ -97,8 +98,7 @@ class JobStage(StrEnum):
     STOPPED = "stopped"
 
 
-@dataclass(slots=True)
-class Job:
+class Job(Struct, dict=True):
     """One training job and its workers."""
 
     id: JobId
@@ -110,9 +110,9 @@ class Job:
     """World size asked for; `world` may shrink."""
     stage: JobStage = JobStage.WAITING
     generation: int = 0
-    seats: list[WorkerId] = field(default_factory=list)
+    seats: list[WorkerId] = []
     """Worker of each rank."""
-    workers: dict[WorkerId, Worker] = field(default_factory=dict)
+    workers: dict[WorkerId, Worker] = {}
     born: int = 0
     """Workers ever started; numbers the next one."""
     journal: str = ""
@@ -120,25 +120,25 @@ class Job:
     high_step: int = -1
     median_step_s: Seconds = 0.0
     """As last told; 0 while nobody knows."""
-    skip: list[int] = field(default_factory=list)
+    skip: list[int] = []
     pending: str = ""
     """The incident that waits for workers or nodes to resume the job."""
     lacking: int = 0
     """How many workers must become ready before seating again is worth its time."""
-    avoid: list[str] = field(default_factory=list)
+    avoid: list[str] = []
     """`rank@node` places that a moved rank must not return to while the next generation is awaited."""
-    slow: list[tuple[Instant, int, NodeId]] = field(default_factory=list)
+    slow: list[tuple[Instant, int, NodeId]] = []
     """When which rank was told to be slow on which node: its work is uneven if it is so on every node."""
-    failed: list[tuple[Instant, int, NodeId, int]] = field(default_factory=list)
+    failed: list[tuple[Instant, int, NodeId, int]] = []
     """When which rank crashed or hung on which node in which generation, and nothing else explains it.
 
     It is its own work if that follows it to another node.
     """
-    crew: Crew = field(init=False, repr=False, compare=False)
-    """The workers and seats again, in the order in which they are asked for."""
 
-    def __post_init__(self) -> None:
-        self.crew = Crew.of(self.workers, self.seats)
+    @cached_property
+    def crew(self) -> Crew:
+        """The workers and seats again, in the order in which they are asked for; no part of a snapshot."""
+        return Crew.of(self.workers, self.seats)
 
     def seated(self) -> Iterator[tuple[int, Worker]]:
         """Ranks with their workers."""
@@ -213,12 +213,20 @@ class State:
         """Return the earliest deadline and its name."""
         return min(((at, name) for name, at in self.deadlines.items()), default=None)
 
-    def to_plain(self) -> Any:
+    def to_bytes(self) -> bytes:
         """Give the snapshot form."""
-        return wire.to_plain(self)
+        return codec.encode(self)
+
+    @classmethod
+    def from_bytes(cls, body: bytes) -> "State":
+        """Build a state from its snapshot form. Raises CodecError."""
+        state: State = codec.decode(cls, body)
+        return state
 
     @classmethod
     def from_plain(cls, plain: Any) -> "State":
-        """Build a state from its snapshot form."""
-        state: State = wire.from_plain(cls, plain)
+        """Build a state from the plain form that a recording holds. Raises CodecError."""
+        if isinstance(plain, dict) and "nodes" not in plain:
+            raise codec.CodecError("no State: it has no nodes")
+        state: State = codec.from_plain(cls, plain)
         return state

@@ -8,8 +8,8 @@ import struct
 import time
 from pathlib import Path
 
+from sentinel.model.codec import to_plain
 from sentinel.model.report import Event
-from sentinel.model.wire import to_plain
 
 
 def leave(memory: Path, name: str, event: Event) -> None:

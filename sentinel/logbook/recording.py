@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from typing import Any, Protocol
 
+from sentinel.model.codec import CodecError, Plain
 from sentinel.model.ids import IncidentId
 from sentinel.model.incident import Incident
 from sentinel.model.journal import (
@@ -13,8 +14,8 @@ from sentinel.model.journal import (
     Recording,
     line_from_plain,
     line_to_plain,
+    upgraded,
 )
-from sentinel.model.wire import Plain, WireError
 
 
 class RecordingError(ValueError):
@@ -55,7 +56,8 @@ def read(text: str, name: str = "recording") -> Recording:
     if not isinstance(version, int) or version > VERSION:
         raise RecordingError(f"{name}: {NewerVersionError(version if isinstance(version, int) else -1)}")
     try:
-        state = (IncidentId(header["recording"]), int(header["state_seq"]), header["state"], header["policy"])
+        known, policy = upgraded(version, header["state"]), upgraded(version, header["policy"])
+        state = (IncidentId(header["recording"]), int(header["state_seq"]), known, policy)
     except (KeyError, TypeError, ValueError) as error:
         raise RecordingError(f"{name}, line {number}: bad header: {error!r}") from None
     return Recording(*state, tuple(_line(version, row, f"{name}, line {at}") for at, row in rows))
@@ -89,5 +91,5 @@ def _line(version: int, row: dict[str, Any], where: str) -> Line:
         return Line(int(row["seq"]), fact, actions, str(row["policy_hash"]), str(row["runbooks_hash"]))
     except KeyError as error:
         raise RecordingError(f"{where}: no {error}") from None
-    except (TypeError, ValueError, WireError) as error:
+    except (TypeError, ValueError, CodecError) as error:
         raise RecordingError(f"{where}: {error}") from None

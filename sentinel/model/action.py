@@ -1,13 +1,14 @@
 """Everything that the controller can do. Doing an action twice is harmless: its id says which it is."""
 
-from dataclasses import dataclass
 from typing import TypeAlias
 
+from msgspec import Struct
+
 from sentinel.model.ids import ActionId, IncidentId, JobId, NodeId, Seconds, WorkerId
+from sentinel.model.noun import Noun
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(Noun, frozen=True):
     """Open or edit the incident's one message; a higher revision replaces a lower one."""
 
     id: ActionId
@@ -21,8 +22,7 @@ class Page:
     """Details for the message's thread, posted once per revision; empty for none."""
 
 
-@dataclass(frozen=True, slots=True)
-class Evict:
+class Evict(Noun, frozen=True):
     """Cordon the node, stop its ranks and give their places away."""
 
     id: ActionId
@@ -31,8 +31,7 @@ class Evict:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Readmit:
+class Readmit(Noun, frozen=True):
     """Take a cordon back."""
 
     id: ActionId
@@ -40,8 +39,7 @@ class Readmit:
     node: NodeId
 
 
-@dataclass(frozen=True, slots=True)
-class Seat:
+class Seat(Struct, frozen=True):
     """One rank's place in a generation."""
 
     rank: int
@@ -50,8 +48,7 @@ class Seat:
     gpu: int
 
 
-@dataclass(frozen=True, slots=True)
-class Resume:
+class Resume(Noun, frozen=True):
     """Form a generation of the gang from these workers and go on from the newest good state."""
 
     id: ActionId
@@ -67,8 +64,7 @@ class Resume:
     """Steps whose batch is left out."""
 
 
-@dataclass(frozen=True, slots=True)
-class StartWorker:
+class StartWorker(Noun, frozen=True):
     """Start a warm standby on a node."""
 
     id: ActionId
@@ -81,8 +77,7 @@ class StartWorker:
     generation: int
 
 
-@dataclass(frozen=True, slots=True)
-class StopWorker:
+class StopWorker(Noun, frozen=True):
     """End a worker process, stopped or not: SIGKILL through its agent, and its actor's name freed."""
 
     id: ActionId
@@ -93,8 +88,7 @@ class StopWorker:
     pid: int
 
 
-@dataclass(frozen=True, slots=True)
-class StopJob:
+class StopJob(Noun, frozen=True):
     """End all ranks of a job and do not resume it."""
 
     id: ActionId
@@ -103,8 +97,7 @@ class StopJob:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class CollectStacks:
+class CollectStacks(Noun, frozen=True):
     """Dump the stacks of these processes without stopping them; the outcome's data are the stacks."""
 
     id: ActionId
@@ -114,8 +107,7 @@ class CollectStacks:
     deadline: Seconds
 
 
-@dataclass(frozen=True, slots=True)
-class Probe:
+class Probe(Noun, frozen=True):
     """Ask a node's agent to run all its quick checks now."""
 
     id: ActionId
@@ -123,8 +115,7 @@ class Probe:
     node: NodeId
 
 
-@dataclass(frozen=True, slots=True)
-class Reach:
+class Reach(Noun, frozen=True):
     """Look at a silent node from the controller: its agent's door, its raylet's, its ranks through Ray."""
 
     id: ActionId
@@ -132,8 +123,7 @@ class Reach:
     node: NodeId
 
 
-@dataclass(frozen=True, slots=True)
-class RestartAgent:
+class RestartAgent(Noun, frozen=True):
     """Start the agent of a node whose agent is dead."""
 
     id: ActionId
@@ -141,16 +131,14 @@ class RestartAgent:
     node: NodeId
 
 
-@dataclass(frozen=True, slots=True)
-class RestartGcs:
+class RestartGcs(Noun, frozen=True):
     """Bring Ray's GCS back from its durable store."""
 
     id: ActionId
     incident: IncidentId
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(Noun, frozen=True):
     """What was not done, and why; recorded like an action, performed by nobody."""
 
     id: ActionId

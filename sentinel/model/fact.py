@@ -1,15 +1,14 @@
 """Everything that the controller can learn. Facts are journalled; nothing else is believed."""
 
-from dataclasses import dataclass
 from typing import TypeAlias
 
 from sentinel.model.finding import Finding
 from sentinel.model.ids import ActionId, IncidentId, Instant, JobId, NodeId, Seconds, WorkerId
+from sentinel.model.noun import Noun
 from sentinel.model.report import RankBeat
 
 
-@dataclass(frozen=True, slots=True)
-class NodeJoined:
+class NodeJoined(Noun, frozen=True):
     """An agent introduced itself, for the first time or after a restart."""
 
     at: Instant
@@ -20,8 +19,7 @@ class NodeJoined:
     boot: str
 
 
-@dataclass(frozen=True, slots=True)
-class NodeSilent:
+class NodeSilent(Noun, frozen=True):
     """No report of this node for longer than the policy allows."""
 
     at: Instant
@@ -32,24 +30,21 @@ class NodeSilent:
     nodes: int
 
 
-@dataclass(frozen=True, slots=True)
-class NodeLeft:
+class NodeLeft(Noun, frozen=True):
     """An operator takes Sentinel off this node: its silence is no news until it joins again."""
 
     at: Instant
     node: NodeId
 
 
-@dataclass(frozen=True, slots=True)
-class NodeHeard:
+class NodeHeard(Noun, frozen=True):
     """A silent node reports again."""
 
     at: Instant
     node: NodeId
 
 
-@dataclass(frozen=True, slots=True)
-class NodeReached:
+class NodeReached(Noun, frozen=True):
     """The controller's own look at a silent node: `ok | refused | timeout | unknown` per door."""
 
     at: Instant
@@ -61,8 +56,7 @@ class NodeReached:
     incident: IncidentId | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class FindingReported:
+class FindingReported(Noun, frozen=True):
     """An agent's check found a change."""
 
     at: Instant
@@ -70,8 +64,7 @@ class FindingReported:
     finding: Finding
 
 
-@dataclass(frozen=True, slots=True)
-class NodeProbed:
+class NodeProbed(Noun, frozen=True):
     """The immediate probe of a node is complete; its findings came before this fact."""
 
     at: Instant
@@ -79,8 +72,7 @@ class NodeProbed:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerReady:
+class WorkerReady(Noun, frozen=True):
     """A worker process is warm and waits to become a rank."""
 
     at: Instant
@@ -91,8 +83,7 @@ class WorkerReady:
     pid: int
 
 
-@dataclass(frozen=True, slots=True)
-class RankExited:
+class RankExited(Noun, frozen=True):
     """A worker process ended; rank -1 for a standby."""
 
     at: Instant
@@ -106,8 +97,7 @@ class RankExited:
     how: str
 
 
-@dataclass(frozen=True, slots=True)
-class RankRaised:
+class RankRaised(Noun, frozen=True):
     """A rank's training ended with an exception while its process lives on."""
 
     at: Instant
@@ -126,8 +116,7 @@ class RankRaised:
     values: tuple[float, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class JobStalled:
+class JobStalled(Noun, frozen=True):
     """No rank has completed a step for longer than the policy allows; the beats decide who is behind."""
 
     at: Instant
@@ -140,8 +129,7 @@ class JobStalled:
     """The node of each beat, in the same order."""
 
 
-@dataclass(frozen=True, slots=True)
-class JobAdvanced:
+class JobAdvanced(Noun, frozen=True):
     """The first new step of a generation: one that was never completed before."""
 
     at: Instant
@@ -150,8 +138,7 @@ class JobAdvanced:
     step: int
 
 
-@dataclass(frozen=True, slots=True)
-class JobUnderway:
+class JobUnderway(Noun, frozen=True):
     """A forming generation has no new step yet, and is on its way to one: it loads or repeats old steps."""
 
     at: Instant
@@ -161,8 +148,7 @@ class JobUnderway:
     """Newest completed step of this generation, -1 before the first."""
 
 
-@dataclass(frozen=True, slots=True)
-class JobPaced:
+class JobPaced(Noun, frozen=True):
     """How long a job's steps take: told once that is known, and when it has changed much."""
 
     at: Instant
@@ -170,8 +156,7 @@ class JobPaced:
     median_step_s: Seconds
 
 
-@dataclass(frozen=True, slots=True)
-class RankSlow:
+class RankSlow(Noun, frozen=True):
     """One rank needs longer outside collectives than its peers, step after step."""
 
     at: Instant
@@ -185,8 +170,7 @@ class RankSlow:
     steps: int
 
 
-@dataclass(frozen=True, slots=True)
-class GcsLost:
+class GcsLost(Noun, frozen=True):
     """Ray's GCS does not answer."""
 
     at: Instant
@@ -194,16 +178,14 @@ class GcsLost:
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
-class GcsBack:
+class GcsBack(Noun, frozen=True):
     """Ray's GCS answers again."""
 
     at: Instant
     address: str
 
 
-@dataclass(frozen=True, slots=True)
-class JobSubmitted:
+class JobSubmitted(Noun, frozen=True):
     """An operator or the configuration asks for a job."""
 
     at: Instant
@@ -217,8 +199,7 @@ class JobSubmitted:
     """Ends the names of its workers, so that those of another journal are never taken for them."""
 
 
-@dataclass(frozen=True, slots=True)
-class Commanded:
+class Commanded(Noun, frozen=True):
     """An operator's word, one of `core.operate.COMMANDS`."""
 
     at: Instant
@@ -229,8 +210,7 @@ class Commanded:
     until: Instant = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Noun, frozen=True):
     """What became of an action."""
 
     at: Instant
@@ -241,16 +221,14 @@ class Outcome:
     """Evidence that the action produced, such as stacks."""
 
 
-@dataclass(frozen=True, slots=True)
-class DeadlinePassed:
+class DeadlinePassed(Noun, frozen=True):
     """A deadline that `decide` itself set has passed."""
 
     at: Instant
     deadline: str
 
 
-@dataclass(frozen=True, slots=True)
-class ControllerStarted:
+class ControllerStarted(Noun, frozen=True):
     """A controller took over this journal; nobody is silent before a grace period has passed."""
 
     at: Instant
@@ -261,16 +239,14 @@ class ControllerStarted:
     """Highest number of an incident in the logbook: a journal that is new beside it goes on from there."""
 
 
-@dataclass(frozen=True, slots=True)
-class JournalFailed:
+class JournalFailed(Noun, frozen=True):
     """The journal's disk is full or failing: actions freeze, training goes on."""
 
     at: Instant
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
-class JournalBack:
+class JournalBack(Noun, frozen=True):
     """The journal took everything again that was kept while it failed."""
 
     at: Instant

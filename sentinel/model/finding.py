@@ -1,8 +1,9 @@
 """What a check concluded about one component of one node."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
+
+from msgspec import Struct
 
 
 class Health(StrEnum):
@@ -19,8 +20,7 @@ TRAINER = "trainer"
 """The check that a job's ranks speak for: about the job, and the node is only where it was said."""
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Struct, frozen=True):
     """A check's result. The caller of `judge` adds node and time."""
 
     check: str
@@ -31,7 +31,7 @@ class Finding:
     """What it is about: `gpu-3`, `memory`, `disk:/ckpt`, `rank-5`."""
     health: Health
     summary: str
-    evidence: Mapping[str, str | int | float] = field(default_factory=dict)
+    evidence: Mapping[str, str | int | float] = {}
     """The decisive values, raw, with units in the key (`temperature_c`)."""
     event: bool = False
     """True for something that happened (an Xid); false for a state that can clear."""

@@ -1,18 +1,19 @@
 """The journal's nouns: one line is a fact with the actions that were decided from it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sentinel.model.action import Action
+from sentinel.model.codec import Plain, decode, encode, from_plain, to_plain
 from sentinel.model.fact import Fact
 from sentinel.model.ids import ActionId, IncidentId
-from sentinel.model.wire import Plain, WireError, from_plain, to_plain
 
-VERSION = 1
-"""Version of a line's and a recording's plain form that this code writes, and the newest it reads."""
+VERSION = 2
+"""Version of the journal's and a recording's form that this code writes, and the newest it reads."""
 
-UPGRADES: Mapping[int, Callable[[dict[str, Plain]], dict[str, Plain]]] = {}
-"""Version n → what makes `{"fact": …, "actions": […]}` of version n one of version n + 1."""
+_BODY = tuple[Fact, tuple[Action, ...]]
+_OLD_NAMES = {"kind": "is", "kind_": "kind"}
+"""Version 1 wrote a noun's name as `kind`, and so a noun's own field `kind` as `kind_`."""
 
 
 class NewerVersionError(ValueError):
@@ -49,39 +50,46 @@ class Recording:
     lines: tuple[Line, ...]
 
 
-def upgrade(
-    version: int,
-    plain: dict[str, Plain],
-    *,
-    upgrades: Mapping[int, Callable[[dict[str, Plain]], dict[str, Plain]]] = UPGRADES,
-    newest: int = VERSION,
-) -> dict[str, Plain]:
-    """Bring a line of any older version to the newest. Raises NewerVersionError for a later one."""
-    if version > newest:
-        raise NewerVersionError(version, newest)
-    for step in range(version, newest):
-        plain = upgrades[step](plain)
-    return plain
+def to_body(fact: Fact, actions: Sequence[Action]) -> bytes:
+    """Give a line as the journal keeps it. Raises CodecError."""
+    return encode((fact, tuple(actions)))
 
 
-def line_to_plain(fact: Fact, actions: tuple[Action, ...]) -> dict[str, Plain]:
+def from_body(body: bytes) -> tuple[Fact, tuple[Action, ...]]:
+    """Read a line as the journal keeps it. Raises CodecError."""
+    fact, actions = decode(_BODY, body)
+    return fact, actions
+
+
+def line_to_plain(fact: Fact, actions: Sequence[Action]) -> dict[str, Plain]:
     """Give a line's plain form in the current version."""
-    return {"fact": to_plain(fact), "actions": to_plain(actions)}
+    return {"fact": to_plain(fact), "actions": to_plain(tuple(actions))}
 
 
 def line_from_plain(version: int, plain: dict[str, Plain]) -> tuple[Fact, tuple[Action, ...]]:
-    """Read a line's plain form of any known version. Raises WireError, NewerVersionError."""
-    plain = upgrade(version, plain)
-    fact: Fact = from_plain(Fact, plain["fact"])
-    return fact, _actions(plain["actions"])
+    """Read a line's plain form of any known version. Raises CodecError, NewerVersionError."""
+    plain = upgraded(version, plain)
+    fact, actions = from_plain(_BODY, (plain["fact"], plain["actions"]))
+    return fact, actions
+
+
+def upgraded(version: int, plain: Plain) -> Plain:
+    """Bring a plain form of any older version to the newest. Raises NewerVersionError for a later one."""
+    if version > VERSION:
+        raise NewerVersionError(version)
+    return _renamed(plain) if version == 1 else plain
+
+
+def _renamed(plain: Plain) -> Plain:
+    match plain:
+        case dict():
+            names = _OLD_NAMES if "kind" in plain else {}
+            return {names.get(key, key): _renamed(value) for key, value in plain.items()}
+        case list():
+            return [_renamed(item) for item in plain]
+    return plain
 
 
 def incident_of(action: ActionId) -> IncidentId:
     """Give the incident that an action id belongs to: ids read `incident/kind/target/attempt`."""
     return IncidentId(action.split("/", 1)[0])
-
-
-def _actions(plain: Plain) -> tuple[Action, ...]:
-    if not isinstance(plain, list):
-        raise WireError(f"expected a list of actions, got {plain!r:.80}")
-    return tuple(from_plain(Action, item) for item in plain)

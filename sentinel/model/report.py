@@ -1,14 +1,15 @@
 """What an agent tells the controller: heartbeats, findings and exits of one node."""
 
-from dataclasses import dataclass
 from typing import TypeAlias
+
+from msgspec import Struct
 
 from sentinel.model.finding import Finding
 from sentinel.model.ids import JobId, NodeId, Seconds, WorkerId
+from sentinel.model.noun import Noun
 
 
-@dataclass(frozen=True, slots=True)
-class RankBeat:
+class RankBeat(Struct, frozen=True):
     """One rank's heartbeat record as its agent read it."""
 
     job: JobId
@@ -53,8 +54,7 @@ STOPPED_ITSELF = frozenset({f"exit {LEASE_LAPSED_EXIT}", f"exit {STUCK_EXIT}"})
 """Ends that say nothing against the node: the process left for its peers' sake."""
 
 
-@dataclass(frozen=True, slots=True)
-class ExitSeen:
+class ExitSeen(Noun, frozen=True):
     """A worker process ended."""
 
     job: JobId
@@ -67,8 +67,7 @@ class ExitSeen:
     """`signal 9`, `exit 1`, or `unknown` where the kernel does not tell a non-parent."""
 
 
-@dataclass(frozen=True, slots=True)
-class RaisedSeen:
+class RaisedSeen(Noun, frozen=True):
     """A rank's training thread ended with an exception; its process lives."""
 
     job: JobId
@@ -87,15 +86,13 @@ class RaisedSeen:
     """For `nan`: every rank's local loss in rank order."""
 
 
-@dataclass(frozen=True, slots=True)
-class FindingSeen:
+class FindingSeen(Noun, frozen=True):
     """A finding that is new, changed or cleared (health ok)."""
 
     finding: Finding
 
 
-@dataclass(frozen=True, slots=True)
-class ProbedSeen:
+class ProbedSeen(Noun, frozen=True):
     """The immediate probe that an exit or the controller asked for is complete."""
 
     checks: tuple[str, ...]
@@ -103,8 +100,7 @@ class ProbedSeen:
     """`exit:<pid>` or the asking action's id."""
 
 
-@dataclass(frozen=True, slots=True)
-class OrderDone:
+class OrderDone(Noun, frozen=True):
     """What became of an order that the controller gave this agent."""
 
     order: str
@@ -114,8 +110,7 @@ class OrderDone:
     data: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Unreadable:
+class Unreadable(Noun, frozen=True):
     """What a controller finds in the place of an event that it can't read, as of a newer agent."""
 
     error: str
@@ -124,8 +119,7 @@ class Unreadable:
 Event: TypeAlias = ExitSeen | RaisedSeen | FindingSeen | ProbedSeen | OrderDone | Unreadable
 
 
-@dataclass(frozen=True, slots=True)
-class Hello:
+class Hello(Noun, frozen=True):
     """An agent's first message on a connection."""
 
     node: NodeId
@@ -141,8 +135,7 @@ class Hello:
     metrics_port: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(Noun, frozen=True):
     """One periodic message: every beat of the node, and the events not yet acknowledged."""
 
     node: NodeId
@@ -153,22 +146,19 @@ class Report:
     """(event number, event); numbers grow by one, the controller acknowledges the last it has journalled."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ack:
+class Ack(Noun, frozen=True):
     """Controller to agent: events up to this number are journalled. Also renews the node's lease."""
 
     event: int
 
 
-@dataclass(frozen=True, slots=True)
-class ProbeNow:
+class ProbeNow(Noun, frozen=True):
     """Controller to agent: run every check that is marked `on_exit`, then report `ProbedSeen`."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class KillWorker:
+class KillWorker(Noun, frozen=True):
     """Controller to agent: SIGKILL this worker, only if pid and worker still belong together.
 
     pid 0: whichever process has the worker's name, for it was not ready and has told its pid to nobody.
@@ -179,8 +169,7 @@ class KillWorker:
     pid: int
 
 
-@dataclass(frozen=True, slots=True)
-class StacksNow:
+class StacksNow(Noun, frozen=True):
     """Controller to agent: dump the stacks of these (rank, pid) without stopping them."""
 
     order: str
@@ -188,8 +177,7 @@ class StacksNow:
     deadline: Seconds
 
 
-@dataclass(frozen=True, slots=True)
-class Leave:
+class Leave(Noun, frozen=True):
     """Controller to agent: the job has ended, so remove records and snapshots, and exit."""
 
     order: str

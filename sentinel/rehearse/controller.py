@@ -46,7 +46,7 @@ class Controller:
 
     def restart(self, now: Instant) -> None:
         """Let another controller go on from what the state says."""
-        self.state = State.from_plain(self.state.to_plain())
+        self.state = State.from_bytes(self.state.to_bytes())
         self.start(now)
         self.learn([ControllerStarted(now, 1, "rehearsal", "rehearsal")])
 

@@ -1,7 +1,9 @@
 """A virtual job's processes: who sits where, who holds the others up, and which step they have reached."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec.structs import replace
 
 from sentinel.model.ids import Instant, JobId, NodeId, Seconds, WorkerId
 from sentinel.model.report import NOT_RUNNING, RankBeat

@@ -1,11 +1,12 @@
 """A journal's past once more: its outside events, decided by other rules, beside what was decided then."""
 
-import dataclasses
 import heapq
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, TypeVar
+
+import msgspec
 
 from sentinel.core.crew import Worker, WorkerStage
 from sentinel.core.decide import decide
@@ -95,7 +96,7 @@ def retell(
         at = line.fact.at
         other.until(at)
         if then.quiet and moved and at > quiet_since + SETTLED_S:
-            other.go_on_from(State.from_plain(then.state.to_plain()), at)
+            other.go_on_from(State.from_bytes(then.state.to_bytes()), at)
             moved = False
         before = len(then.incidents)
         other.hear(line.fact, then.state)
@@ -261,4 +262,4 @@ def _in_place(job: Job, then: Job, fact: RankExited | RankRaised) -> Worker | No
 
 
 def _changed(fact: F, **fields: Any) -> F:
-    return dataclasses.replace(fact, **fields)
+    return msgspec.structs.replace(fact, **fields)

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from sentinel.model.check import Check, GpuSample, Machine, is_series
+from sentinel.model.codec import CodecError, Plain, from_plain, to_plain
 from sentinel.model.finding import Finding, Health
-from sentinel.model.wire import Plain, WireError, from_plain, to_plain
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,16 +38,16 @@ def _answer(check: Check, findings: Plain, gauges: Plain, counts: Plain, *, fail
 
 
 def _findings(found: Iterable[Finding]) -> Plain:
-    """Give their plain form. Raises WireError for what neither wire nor journal could take."""
+    """Give their plain form. Raises CodecError for what neither wire nor journal could take."""
     return to_plain(from_plain(list[Finding], to_plain(list(found))))
 
 
 def _series(kind: type, values: Mapping[str, float]) -> Plain:
-    """Give values by series. Raises WireError for what can't be exported."""
+    """Give values by series. Raises CodecError for what can't be exported."""
     plain = from_plain(Mapping[str, kind], to_plain(values))  # type: ignore[valid-type]
     for name in plain:
         if not is_series(name):
-            raise WireError(f"{name!r:.80} is not the name of a series")
+            raise CodecError(f"{name!r:.80} is not the name of a series")
     return plain
 
 

@@ -9,9 +9,9 @@ from sentinel.adapters.journal_file import JournalError
 from sentinel.core.decide import decide
 from sentinel.core.state import Rules, State
 from sentinel.model.action import Action, Page, Refusal
+from sentinel.model.codec import CodecError
 from sentinel.model.fact import Commanded
 from sentinel.model.journal import Line
-from sentinel.model.wire import WireError
 from sentinel.runtime.rules import rules_of
 
 log = structlog.get_logger(logger_name="recall")
@@ -40,8 +40,8 @@ def recall(journal: Journal, today: Rules) -> Recalled:
 
 def _snapshot_of(journal: Journal, loaded: Loaded) -> State:
     try:
-        return State() if loaded.snapshot is None else State.from_plain(loaded.snapshot)
-    except (WireError, KeyError, TypeError) as error:
+        return State() if loaded.snapshot is None else State.from_bytes(loaded.snapshot)
+    except CodecError as error:
         where = f"{journal.path}, snapshot {loaded.snapshot_seq}"
         raise JournalError(f"{where}: {error}", permanent=True) from None
 

@@ -1,27 +1,26 @@
 """The rules that decided: their hashes, and what these stand for, kept in the journal and read again."""
 
-import hashlib
-import json
 from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
 import structlog
 
+from sentinel.adapters import journal_rules
 from sentinel.adapters.journal import Journal
 from sentinel.core.state import Rules
+from sentinel.model.codec import CodecError, Plain, from_plain, to_plain
 from sentinel.model.ids import Cause
 from sentinel.model.journal import Line
 from sentinel.model.policy import Policy
 from sentinel.model.runbook import Runbook
-from sentinel.model.wire import Plain, WireError, from_plain, to_plain
 
 log = structlog.get_logger(logger_name="rules")
 
 
 def policy_hash(rules: Rules) -> str:
     """Hash of the policy's numbers, journalled with each decision."""
-    return hashlib.sha256(json.dumps(to_plain(rules.policy), sort_keys=True).encode()).hexdigest()[:16]
+    return journal_rules.hash_of(to_plain(rules.policy))
 
 
 def contents(rules: Rules, runbooks_hash: str) -> Mapping[str, Plain]:
@@ -47,6 +46,6 @@ def rules_of(journal: Journal, today: Rules) -> Callable[[Line], Rules]:
 def _read(noun: Any, plain: Plain | None, name: str) -> Any:
     try:
         return None if plain is None else from_plain(noun, plain)
-    except WireError as error:
+    except CodecError as error:
         log.warning("old-rules-unreadable", hash=name, error=str(error))
         return None

@@ -11,11 +11,11 @@ from sentinel.adapters.journal_file import JournalError
 from sentinel.logbook import recording
 from sentinel.logbook.book import Logbook
 from sentinel.model.action import Action, StopJob
+from sentinel.model.codec import to_plain
 from sentinel.model.fact import DeadlinePassed, Fact, FindingReported, Outcome
 from sentinel.model.ids import IncidentId
 from sentinel.model.incident import Incident, Stage
 from sentinel.model.journal import Line, incident_of
-from sentinel.model.wire import to_plain
 from sentinel.runtime.ledger import Ledger
 
 log = structlog.get_logger(logger_name="controller")

@@ -8,7 +8,7 @@ from fastapi import APIRouter, HTTPException
 from pydantic import BaseModel, ConfigDict, Field
 
 from sentinel.core.operate import LONGEST_SILENCE_S
-from sentinel.model.wire import to_plain
+from sentinel.model.codec import to_plain
 from sentinel.web.view import Command, Commander, CommandRefusedError, View
 
 NEED_TARGET = frozenset({"ack", "silence", "drain", "undrain", "stop-job"})

@@ -1,19 +1,19 @@
 import asyncio
 import stat
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import msgpack
 import pytest
 import zmq
+from msgspec.structs import replace
 
 from sentinel.adapters.keys import KeyFileError, Keys, ensure_keys
 from sentinel.adapters.transport import Reports
 from sentinel.adapters.uplink import Link, Uplink
+from sentinel.model.codec import to_plain
 from sentinel.model.ids import NodeId
 from sentinel.model.report import Ack, Hello, Order, OrderDone, ProbedSeen, Report
-from sentinel.model.wire import to_plain
 
 NODE = NodeId("node-7")
 HELLO = Hello(NODE, "boot", "127.0.0.1", 1, 8)
@@ -58,14 +58,22 @@ def test_reports_and_orders_travel_both_ways(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("payload", "said"),
     [
-        pytest.param(b"\xc1", "not msgpack", id="not msgpack"),
-        pytest.param(msgpack.packb({"kind": "Rapport"}), "'Rapport' is none of Hello, Report", id="kind"),
-        pytest.param(msgpack.packb({"kind": ["Report"]}), "is none of Hello, Report", id="kind is a list"),
+        pytest.param(b"\xc1", "MessagePack data is malformed", id="not msgpack"),
+        pytest.param(msgpack.packb({"is": "Rapport"}), "Invalid value 'Rapport' - at `$.is`", id="kind"),
+        pytest.param(msgpack.packb({"is": ["Report"]}), "Expected `str`", id="kind is a list"),
         pytest.param(
             msgpack.packb({**to_plain(REPORT), "seq": "one"}),
-            "Report.seq: expected int, got 'one'",
+            "Expected `int`, got `str` - at `$.seq`",
             id="field",
         ),
+        pytest.param(
+            msgpack.packb({**to_plain(REPORT), "node": 7}), "Expected `str`, got `int`", id="no name"
+        ),
+        pytest.param(b"\x82\xa2is\xa6Report\xa6events" + b"\x91" * 1020, "recursion", id="nested deeply"),
+        pytest.param(
+            b"\x82\xa2is\xa6Report\xa6events" + b"\x91" * 10**6, "recursion", id="nested without end"
+        ),
+        pytest.param(b"\xdf\xff\xff\xff\xff", "truncated", id="a header that claims too much"),
         pytest.param(
             msgpack.packb(to_plain(Report(NodeId("node-8"), "boot", 1, (), ()))),
             "'node-8' is not the connection's 'node-7'",

@@ -13,9 +13,9 @@ import pytest
 from agent_node import Node
 
 from sentinel.model.check import Check, Machine, is_series, series
+from sentinel.model.codec import from_plain
 from sentinel.model.finding import Finding, Health
 from sentinel.model.report import FindingSeen
-from sentinel.model.wire import from_plain
 from sentinel.runtime.probe import NoGpus, probe
 
 MACHINE = Machine("n", NoGpus(), None)

@@ -3,6 +3,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from sentinel.checks import heartbeat, host, oom
 from sentinel.model.check import Machine
@@ -54,10 +55,10 @@ BEAT = RankBeat(JobId("j"), 5, WorkerId("w"), 7, 1, 2, 9, "compute", 1, 1, 0.1, 
     ("beat", "found"),
     [
         pytest.param(BEAT, [], id="fine"),
-        pytest.param(replace(BEAT, state="T"), [("rank-5", "rank-stopped")], id="stopped"),
-        pytest.param(replace(BEAT, state="t"), [("rank-5", "rank-stopped")], id="debugged"),
-        pytest.param(replace(BEAT, rank=-1, state="T"), [("worker-w", "rank-stopped")], id="standby"),
-        pytest.param(replace(BEAT, beat_age_s=9.0), [("rank-5", "rank-beat-stale")], id="silent"),
+        pytest.param(structs.replace(BEAT, state="T"), [("rank-5", "rank-stopped")], id="stopped"),
+        pytest.param(structs.replace(BEAT, state="t"), [("rank-5", "rank-stopped")], id="debugged"),
+        pytest.param(structs.replace(BEAT, rank=-1, state="T"), [("worker-w", "rank-stopped")], id="standby"),
+        pytest.param(structs.replace(BEAT, beat_age_s=9.0), [("rank-5", "rank-beat-stale")], id="silent"),
     ],
 )
 def test_a_rank_that_cannot_go_on(beat: RankBeat, found: list[tuple[str, str]]) -> None:

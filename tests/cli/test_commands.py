@@ -26,13 +26,13 @@ from sentinel.logbook.book import Logbook
 from sentinel.logbook.entry import Row
 from sentinel.logbook.recording import write
 from sentinel.model.action import Action
+from sentinel.model.codec import to_plain
 from sentinel.model.fact import DeadlinePassed, Fact, JobSubmitted, NodeJoined
 from sentinel.model.finding import Health
 from sentinel.model.ids import Cause, IncidentId, JobId, NodeId
 from sentinel.model.incident import Diagnosis, Incident, Suspect
 from sentinel.model.journal import Line, Recording
 from sentinel.model.policy import Policy
-from sentinel.model.wire import to_plain
 from sentinel.runbooks import load as load_runbooks
 from sentinel.web.app import create_app
 from sentinel.web.view import (
@@ -251,9 +251,12 @@ def sentinel(*words: str, where: Path) -> subprocess.CompletedProcess[str]:
         pytest.param(["replay", "bad.toml"], 1, "bad.toml", id="not a recording"),
         pytest.param(["replay", "binary"], 1, "binary: not a recording: 'utf-8' codec", id="not even text"),
         pytest.param(
-            ["replay", "policy"], 1, "policy: not a recording: Policy has no", id="policy of another"
+            ["replay", "policy"],
+            1,
+            "policy: not a recording: no Policy: Expected `float`",
+            id="policy of another",
         ),
-        pytest.param(["replay", "state"], 1, "state: not a recording: expected a State", id="foreign state"),
+        pytest.param(["replay", "state"], 1, "state: not a recording: no State", id="foreign state"),
         pytest.param(["check", "--gpus", "amd"], 2, "--gpus 'amd': expected nvml, none or", id="wrong GPUs"),
     ],
 )
@@ -264,7 +267,7 @@ def test_an_error_is_one_line_and_no_traceback(
     (tmp_path / "binary").write_bytes(b"\xd0\xff")
     header = {"recording": "I-1", "v": 1, "policy": None, "state_seq": 0, "state": None}
     (tmp_path / "empty").write_text(json.dumps(header))
-    (tmp_path / "policy").write_text(json.dumps(header | {"policy": {"kind": "Policy", "nope": 1}}))
+    (tmp_path / "policy").write_text(json.dumps(header | {"policy": {"silent_s": "x"}}))
     (tmp_path / "state").write_text(json.dumps(header | {"state": {"nodes": 1}}))
     ended = sentinel(*words, where=tmp_path)
     assert (ended.returncode, ended.stdout) == (code, "")

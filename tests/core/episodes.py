@@ -1,9 +1,9 @@
 """Random episodes for property tests: what goes wrong, in which order, and what must hold after each fact."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from simulated import JOB, Simulated, ecc, lost, xid
 
 from sentinel.core.crew import Crew
@@ -296,7 +296,7 @@ class Checked(Simulated):
             self.tell(replace(fact, at=self.now))
 
     def _do_restart(self, rank: int, node: NodeId, number: int) -> None:
-        self.state = type(self.state).from_plain(self.state.to_plain())
+        self.state = type(self.state).from_bytes(self.state.to_bytes())
         if number % 2:
             self.tell(ControllerStarted(self.now, 1, "p", "r"))
 

@@ -87,7 +87,7 @@ class Simulated:
 
     def tell(self, fact: Fact) -> tuple[Action, ...]:
         if self.restarts:
-            self.state = State.from_plain(self.state.to_plain())
+            self.state = State.from_bytes(self.state.to_bytes())
         self.facts.append(fact)
         actions = decide(self.state, fact, self.rules)
         self.actions += actions

@@ -33,10 +33,10 @@ def test_the_same_facts_give_the_same_actions(cluster: Drawn, episode: list[tupl
     state, again = State(), []
     for number, fact in enumerate(lived.facts):
         if number % 50 == 49:
-            state = State.from_plain(state.to_plain())
+            state = State.from_bytes(state.to_bytes())
         again += decide(state, fact, lived.rules)
     assert [repr(action) for action in again] == [repr(action) for action in lived.decided]
-    assert repr(state.to_plain()) == repr(lived.state.to_plain())
+    assert state.to_bytes() == lived.state.to_bytes()
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -1,9 +1,9 @@
 """GPU faults: one incident and one page whatever comes first, and no rank returns to a bad GPU."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 from simulated import Simulated, ecc, lost, xid
 
 from sentinel.model.action import Resume

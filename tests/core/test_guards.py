@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 from simulated import BOOKS, Simulated, ecc, lost
 
 from sentinel.core.operate import refuse_command
@@ -163,7 +164,7 @@ def test_a_fault_that_is_over_before_anything_was_done_about_it_evicts_nobody_la
     cluster.run(5)
     assert "GPUs would be left" in refusals(cluster)
     if how == "cleared":
-        cluster.finding(node, replace(ecc(), health=Health.OK))
+        cluster.finding(node, structs.replace(ecc(), health=Health.OK))
     else:
         cluster.command("undrain", node)
     assert (cluster.stages(), len(cluster.pages())) == (["resolved"], 1)
@@ -180,9 +181,9 @@ def test_of_two_faults_the_one_that_is_not_over_keeps_the_incident_open() -> Non
     cluster.finding(node, ecc())
     cluster.finding(node, lost())
     cluster.run(5)
-    cluster.finding(node, replace(lost(), health=Health.OK))
+    cluster.finding(node, structs.replace(lost(), health=Health.OK))
     assert cluster.stages() == ["mitigating"]
-    cluster.finding(node, replace(ecc(), health=Health.OK))
+    cluster.finding(node, structs.replace(ecc(), health=Health.OK))
     assert cluster.stages() == ["resolved"]
 
 

@@ -1,7 +1,6 @@
 """A job that can go on does, what hurts is not forgotten, and nobody is told the same twice."""
 
-import dataclasses
-
+from msgspec.structs import replace
 from simulated import JOB, Simulated, ecc, xid
 from test_watch import Watched
 
@@ -34,7 +33,7 @@ class Played(Watched):
 
     def _beat(self, rank: int, step: int) -> RankBeat:
         beat = self.beat(rank, self.phases[rank], self.enqueued[rank], self.states[rank])
-        return dataclasses.replace(beat, step=step, outside_s=self.outside[rank])
+        return replace(beat, step=step, outside_s=self.outside[rank])
 
     def play(self, step: int, seconds: float) -> None:
         """Ranks that stand at a step, for a while."""
@@ -45,7 +44,7 @@ class Played(Watched):
 
     def new_controller(self) -> None:
         """One that has seen no report yet."""
-        self.state = State.from_plain(self.state.to_plain())
+        self.state = State.from_bytes(self.state.to_bytes())
         self.watch = Watch(self.rules.policy, self.now)
         self.tell(ControllerStarted(self.now, 2, "p", "r"))
 
@@ -245,6 +244,6 @@ def test_a_new_journal_gives_no_incident_the_number_of_one_in_the_logbook() -> N
 
 def test_an_outcome_of_nobodys_action_changes_nothing() -> None:
     cluster = Simulated()
-    before = cluster.state.to_plain()
+    before = cluster.state.to_bytes()
     cluster.tell(Outcome(cluster.state.now, "I-9999/evict/n1/1", ok=True, detail="late"))  # type: ignore[arg-type]
-    assert cluster.state.to_plain() == before
+    assert cluster.state.to_bytes() == before

@@ -1,8 +1,7 @@
 """The detector: what reports and the passing of time show, and what they do not."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 from simulated import JOB, Simulated
 
 from sentinel.core.watch import Watch

@@ -1,8 +1,7 @@
 """Which processes a new generation keeps, and whether it comes at all: late, many, and waiting."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 from simulated import JOB, Simulated, ecc
 
 from sentinel.model.action import Action, StartWorker, StopJob

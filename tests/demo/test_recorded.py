@@ -3,6 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
+from msgspec import structs
+
 from sentinel.demo.recorded import findings, no_stack, raised_on, replays, reused
 from sentinel.logbook.recording import read
 from sentinel.model.action import Resume, StartWorker
@@ -43,8 +45,8 @@ def test_a_node_is_used_again_only_by_what_is_put_there_once_it_is_accused() -> 
     node = accusation.node
     resume = next(a for line in found[first:] for a in line.actions if isinstance(a, Resume))
     start = next(a for line in found for a in line.actions if isinstance(a, StartWorker))
-    back = replace(resume, seats=(replace(resume.seats[0], node=node),))
-    again = replace(found[-1], actions=(back, replace(start, node=node)))
+    back = structs.replace(resume, seats=(structs.replace(resume.seats[0], node=node),))
+    again = replace(found[-1], actions=(back, structs.replace(start, node=node)))
     assert any(isinstance(action, StartWorker | Resume) for line in found[:first] for action in line.actions)
     assert reused(found, node, ECC) == []
     assert reused([*found, again], node, ECC) == [

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from sentinel.demo.network import available
+from sentinel.model.codec import from_plain
 from sentinel.model.finding import Health
 from sentinel.model.report import Event
-from sentinel.model.wire import from_plain
 
 pytest.importorskip("torch")
 from sentinel.gang.keeping import Keeper

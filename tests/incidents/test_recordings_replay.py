@@ -9,8 +9,8 @@ from sentinel.core.decide import decide
 from sentinel.core.replay import replay
 from sentinel.core.state import Rules, State
 from sentinel.logbook.recording import read
+from sentinel.model.codec import from_plain
 from sentinel.model.policy import Policy
-from sentinel.model.wire import from_plain
 
 RECORDINGS = sorted(Path(__file__).parent.glob("*.jsonl"))
 

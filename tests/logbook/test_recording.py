@@ -9,6 +9,7 @@ from sentinel.adapters.journal import Journal
 from sentinel.core.replay import replay
 from sentinel.logbook.recording import RecordingError, export, read, write
 from sentinel.model.action import Action, Probe
+from sentinel.model.codec import encode
 from sentinel.model.fact import Fact, NodeHeard
 from sentinel.model.ids import ActionId, IncidentId, NodeId
 from sentinel.model.incident import Incident
@@ -35,7 +36,7 @@ def recorded(path: Path) -> str:
         fact = NodeHeard(float(at), NodeId(f"node-{at}"))
         seq = journal.append(fact, probe_every_third(state, fact), "p1", "r1")
         if seq == 10:
-            journal.save_snapshot(seq, list(state.nodes))
+            journal.save_snapshot(seq, encode(state.nodes))
     opening = NodeHeard(12.0, NodeId("node-12"))
     incident = Incident(IncidentId("INC-1"), 12.0, evidence=[opening], times={"resolved": 17.0})
     text = export(journal, incident, {"silent_s": 2.5})
@@ -93,14 +94,16 @@ HEADER = '{"recording": "INC-1", "v": 1, "policy": null, "state_seq": 0, "state"
         pytest.param("hello\n", "^bad.jsonl, line 1: ", id="no JSON"),
         pytest.param(
             HEADER.replace('"v": 1', '"v": 7'),
-            r"written by a newer Sentinel \(version 7, this one reads up to 1\)",
+            r"written by a newer Sentinel \(version 7, this one reads up to 2\)",
             id="newer",
         ),
         pytest.param('{"recording": "INC-1", "v": 1}\n', "line 1: bad header", id="half a header"),
         pytest.param(HEADER + '{"seq": 1}\n', "^bad.jsonl, line 2: no 'fact'", id="half a line"),
         pytest.param(HEADER + '{"seq": 1, "fact": {"kind"\n', "^bad.jsonl, line 2: ", id="torn"),
         pytest.param(
-            HEADER + '{"seq": 1, "fact": {"kind": "Rain"}, "actions": []}\n', "'Rain' is none", id="unknown"
+            HEADER + '{"seq": 1, "fact": {"kind": "Rain"}, "actions": []}\n',
+            "Invalid value 'Rain'",
+            id="unknown",
         ),
     ],
 )

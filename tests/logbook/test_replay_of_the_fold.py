@@ -64,7 +64,7 @@ def test_an_incident_replays_to_the_same_decisions(tmp_path: Path) -> None:
     cluster.tell(JobSubmitted(cluster.now(), JOB, 2, "x:y", 1, 1))
     cluster.pass_time()
     cluster.tell(JobAdvanced(cluster.now(), JOB, 1, 0))
-    journal.save_snapshot(journal.last_seq, cluster.state.to_plain())
+    journal.save_snapshot(journal.last_seq, cluster.state.to_bytes())
     job = cluster.state.jobs[JOB]
     worker = job.workers[job.seats[0]]
     cluster.tell(

@@ -34,13 +34,16 @@ def write(directory: Path, text: str, name: str = "rank-crash.md") -> Path:
             "remedy: replace", "remedy: reboot", "remedy: 'reboot' is no Remedy: replace, move", id="remedy"
         ),
         pytest.param("blames: rank", "blames: me", "blames: 'me' is no Blame: rank, gpu", id="blame"),
-        pytest.param("0.5", "high", "confidence: expected float, got 'high'", id="wrong type"),
+        pytest.param("0.5", "high", "Expected `float`, got `str` - at `$.confidence`", id="wrong type"),
         pytest.param("0.5", "1.5", "confidence: 1.5 is not between 0 and 1", id="confidence out of range"),
         pytest.param(
             "predicate: rank_exited", "predicate: nope", "unknown predicate 'nope'; there are", id="predicate"
         ),
         pytest.param(
-            "predicate: rank_exited", "xid: 79", "Match.xid: expected a list, got 79", id="xid no list"
+            "predicate: rank_exited",
+            "xid: 79",
+            "Expected `array`, got `int` - at `$.matches[0].xid`",
+            id="xid no list",
         ),
         pytest.param(
             "predicate: rank_exited", "log: '('", "log: '(' is no regular expression", id="bad pattern"

@@ -4,11 +4,12 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgpack
 import pytest
+from msgspec.structs import replace
 
 from sentinel import runbooks
 from sentinel.adapters.journal import Journal
@@ -17,12 +18,12 @@ from sentinel.adapters.transport import Reports
 from sentinel.adapters.uplink import Link, Uplink
 from sentinel.core.state import Rules
 from sentinel.core.watch import Watch
+from sentinel.model.codec import to_plain
 from sentinel.model.fact import FindingReported
 from sentinel.model.finding import Finding, Health
 from sentinel.model.ids import NodeId
 from sentinel.model.policy import Policy
 from sentinel.model.report import Ack, FindingSeen, Hello, Order, Report
-from sentinel.model.wire import to_plain
 from sentinel.runtime.inbox import Inbox
 from sentinel.runtime.ledger import Ledger
 

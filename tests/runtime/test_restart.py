@@ -8,14 +8,16 @@ import pytest
 from small_cluster import JOB, Cluster
 
 from sentinel import runbooks
+from sentinel.adapters import journal_chain
 from sentinel.adapters.journal import Journal
 from sentinel.core.decide import decide
 from sentinel.core.state import JobStage, Rules, State
 from sentinel.logbook.recording import read
 from sentinel.model.action import Action, Evict, Page, Refusal
+from sentinel.model.codec import from_plain
 from sentinel.model.fact import Commanded, Fact, JobAdvanced
+from sentinel.model.journal import from_body, to_body
 from sentinel.model.policy import Policy
-from sentinel.model.wire import from_plain
 from sentinel.runtime.ledger import Ledger
 
 RECORDINGS = sorted((Path(__file__).parents[1] / "incidents").glob("*.jsonl"))
@@ -63,7 +65,7 @@ def test_an_incident_is_believed_as_it_was_whatever_the_policy_says_now(tmp_path
     journal = Journal(tmp_path / "journal.db")
     before = Ledger(journal, rules, "books", lambda _actions: None)
     before.state = state
-    journal.save_snapshot(0, state.to_plain())
+    journal.save_snapshot(0, state.to_bytes())
     before.absorb([line.fact for line in recording.lines])
     today = Rules(Policy(observe_only=True, gather_s=9.0, evict_confidence=1.0), runbooks.load())
     after = Ledger(journal, today, "others", lambda _actions: None)
@@ -75,7 +77,16 @@ def test_an_incident_is_believed_as_it_was_whatever_the_policy_says_now(tmp_path
 def decided_otherwise(path: Path) -> None:
     """Make the record say that nothing was done, as if this release decided more than the one before."""
     with sqlite3.connect(path / "journal.db") as db:
-        db.execute("UPDATE line SET actions = '[]' WHERE actions LIKE '%\"Evict\"%'")
+        (total,) = db.execute("SELECT sum FROM chain WHERE what = 'tail'").fetchone()
+        rows = (
+            "SELECT seq, at, policy, runbooks, body FROM line JOIN decided_by ON decided_by = id ORDER BY seq"
+        )
+        for seq, at, policy, books, body in db.execute(rows).fetchall():
+            fact, actions = from_body(body)
+            other = to_body(fact, () if any(isinstance(each, Evict) for each in actions) else actions)
+            total = journal_chain.of_line(total, seq, at, policy, books, other)
+            db.execute("UPDATE line SET body = ?, sum = ? WHERE seq = ?", (other, total, seq))
+        db.execute("UPDATE chain SET sum = ? WHERE what = 'head'", (total,))
 
 
 def test_a_past_that_would_be_decided_otherwise_freezes_actions_and_pages_once(tmp_path: Path) -> None:
@@ -138,7 +149,7 @@ def test_a_journal_without_the_rules_of_then_is_folded_by_today_s(tmp_path: Path
     first.breaks(first.home)
     first.journal.close()
     with sqlite3.connect(tmp_path / "journal.db") as db:
-        db.execute("DROP TABLE rules")
+        db.execute("DELETE FROM rules")
     assert Cluster(tmp_path, Policy()).ledger.state == first.ledger.state
 
 

@@ -41,15 +41,15 @@ def newer_outbox(state: Path) -> str:
 
 def torn_snapshot(state: Path) -> str:
     journal = Journal(state / "journal.db")
-    journal.save_snapshot(0, {})
-    journal._db.execute("UPDATE snapshot SET seq = 1, state = '{'")
+    journal.save_snapshot(0, b"")
+    journal._db.execute("UPDATE snapshot SET body = x'7b'")
     journal.close()
     return ""
 
 
 def foreign_snapshot(state: Path) -> str:
     journal = Journal(state / "journal.db")
-    journal.save_snapshot(1, {"of": "something else"})
+    journal.save_snapshot(0, b"something else")
     journal.close()
     return ""
 
@@ -70,8 +70,10 @@ def settings_in(state: Path, more: str) -> Path:
         pytest.param(unreadable_token, "pages.slack_token_file: No such file", id="token file"),
         pytest.param(broken_key, "controller.key: not a CURVE key", id="key file"),
         pytest.param(newer_outbox, "outbox version 99 is newer", id="outbox of a newer version"),
-        pytest.param(torn_snapshot, "journal.db, snapshot 1: ", id="torn snapshot"),
-        pytest.param(foreign_snapshot, "journal.db, snapshot 1: ", id="snapshot of something else"),
+        pytest.param(
+            torn_snapshot, "journal.db is damaged: snapshot 0 its checksum does not fit", id="torn snapshot"
+        ),
+        pytest.param(foreign_snapshot, "journal.db, snapshot 0: no State: ", id="snapshot of something else"),
     ],
 )
 def test_a_controller_that_can_t_start_says_why_in_one_line(

@@ -1,14 +1,15 @@
 """What an agent has told about its node's findings, so that it tells only changes."""
 
 import contextlib
-import dataclasses
 import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TypeAlias
 
+from msgspec.structs import replace
+
+from sentinel.model.codec import CodecError, from_plain, to_plain
 from sentinel.model.finding import Finding, Health
-from sentinel.model.wire import WireError, from_plain, to_plain
 
 UNREADABLE = "-unreadable"
 """How the code of a finding ends that says: nothing is known about this component now."""
@@ -40,7 +41,7 @@ class FindingBook:
         mine = [told for told in self._told.values() if told.check == check and told.key not in said]
         stays = [told for told in mine if blind or told.component in unseen]
         cleared = [
-            dataclasses.replace(told, health=Health.OK, summary=f"cleared: {told.summary}")
+            replace(told, health=Health.OK, summary=f"cleared: {told.summary}")
             for told in mine
             if told not in stays
         ]
@@ -99,6 +100,6 @@ def _load(path: Path) -> tuple[dict[Key, Finding], dict[Key, Finding]]:
     try:
         plain = json.loads(path.read_text())
         told, unheard = (from_plain(list[Finding], plain[name]) for name in ("told", "unheard"))
-    except (OSError, ValueError, WireError, LookupError, TypeError):
+    except (OSError, ValueError, CodecError, LookupError, TypeError):
         return {}, {}
     return {each.key: each for each in told}, {each.key: each for each in unheard}

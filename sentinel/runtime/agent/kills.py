@@ -1,7 +1,8 @@
 """Ending ranks on the controller's order, and saying when they are gone."""
 
 import time
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from sentinel.model.ids import Seconds
 from sentinel.model.report import KillWorker, OrderDone

@@ -13,9 +13,9 @@ from sentinel.adapters.kernel_log import follow
 from sentinel.adapters.uplink import Uplink
 from sentinel.checks import load
 from sentinel.gang.snapshot_holder import SnapshotHolder
+from sentinel.model.codec import CodecError
 from sentinel.model.ids import Seconds
 from sentinel.model.report import Event, Hello
-from sentinel.model.wire import WireError
 from sentinel.runtime.agent import card
 from sentinel.runtime.agent.findings import FindingBook
 from sentinel.runtime.agent.lease import Lease
@@ -180,7 +180,7 @@ class Agent:
     def _take_orders(self) -> None:
         try:
             orders = self._uplink.orders()
-        except WireError as error:
+        except CodecError as error:
             log("order-refused", error=str(error))
             return
         for order in orders:

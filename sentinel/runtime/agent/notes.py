@@ -4,8 +4,8 @@ import json
 import os
 from pathlib import Path
 
+from sentinel.model.codec import CodecError, from_plain
 from sentinel.model.report import Event
-from sentinel.model.wire import WireError, from_plain
 from sentinel.runtime.agent.process import log
 from sentinel.runtime.agent.spool import Spool
 
@@ -30,7 +30,7 @@ class Notes:
     def _take(self, path: Path) -> None:
         try:
             event: Event = from_plain(Event, json.loads(path.read_text()))
-        except (OSError, ValueError, WireError) as error:
+        except (OSError, ValueError, CodecError) as error:
             log("rank-note-refused", path=str(path), error=str(error))
             return
         self._spool.add(event, lambda: self._forget(path))

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from sentinel.model.check import Check, Machine, series
+from sentinel.model.codec import from_plain
 from sentinel.model.finding import Finding, Health
 from sentinel.model.ids import Seconds
 from sentinel.model.report import Event, FindingSeen, ProbedSeen, RankBeat
-from sentinel.model.wire import from_plain
 from sentinel.runtime.agent.findings import FindingBook
 from sentinel.runtime.agent.prober import STARTING, Prober
 from sentinel.runtime.agent.settings import AgentSettings

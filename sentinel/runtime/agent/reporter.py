@@ -1,8 +1,9 @@
 """What the agent tells the controller: who it is on every new connection, then report after report."""
 
 import time
-from dataclasses import replace
 from typing import assert_never
+
+from msgspec.structs import replace
 
 from sentinel.adapters.uplink import Link, Uplink
 from sentinel.model.ids import Seconds
