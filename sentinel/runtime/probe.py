@@ -2,11 +2,16 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
-from sentinel.model.check import Check, GpuSample, Machine, is_series
+import msgspec
+
+from sentinel.model.check import Check, GpuSample, Machine, Series
 from sentinel.model.finding import Finding, Health
 from sentinel.model.wire import Plain, WireError, from_plain, to_plain
+
+Number = TypeVar("Number", int, float)
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +31,10 @@ def probe(check: Check, machine: Machine) -> dict[str, Any]:
     try:
         sample = check.measure(machine)
         findings = _findings(check.judge(sample))
-        gauges = _series(float, check.metrics(sample) if check.metrics else {})
-        counts = _series(int, check.counts(sample) if check.counts else {})
+        gauges = _exported(float, check.metrics(sample) if check.metrics else {})
+        counts = _exported(Count, check.counts(sample) if check.counts else {})
     except (Exception, SystemExit) as error:  # a check from elsewhere may raise, and give, anything
-        return _answer(check, [to_plain(failed(check.name, error))], {}, {}, failed=True)
+        return _answer(check, [to_plain(failed(check.name, error))], [], [], failed=True)
     return _answer(check, findings, gauges, counts, failed=False)
 
 
@@ -42,13 +47,19 @@ def _findings(found: Iterable[Finding]) -> Plain:
     return to_plain(from_plain(list[Finding], to_plain(list(found))))
 
 
-def _series(kind: type, values: Mapping[str, float]) -> Plain:
-    """Give values by series. Raises WireError for what can't be exported."""
-    plain = from_plain(Mapping[str, kind], to_plain(values))  # type: ignore[valid-type]
-    for name in plain:
-        if not is_series(name):
-            raise WireError(f"{name!r:.80} is not the name of a series")
+def _exported(kind: Any, values: Mapping[Series, float]) -> Plain:
+    """Give values with what they are of. Raises WireError for what can't be exported."""
+    for each in values:
+        if not isinstance(each, Series) or not each.is_valid():
+            raise WireError(f"{each!r:.80} is not a series")
+    plain = msgspec.to_builtins(list(values.items()))
+    exported(kind, plain)
     return plain
+
+
+def exported(kind: type[Number], plain: Plain) -> dict[Series, Number]:
+    """Read the gauges or counts of an answer. Raises ValidationError when they are none."""
+    return dict(msgspec.convert(plain, list[tuple[Series, kind]]))  # type: ignore[valid-type]
 
 
 def failed(check: str, error: BaseException) -> Finding:

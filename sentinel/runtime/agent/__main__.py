@@ -65,7 +65,7 @@ def _holder(settings: AgentSettings, keys: Keys) -> SnapshotHolder:
 
 def main() -> None:
     """Command line."""
-    logs.to_stdout()
+    logs.to_stderr()
     try:
         run(parse())
     except AgentError as error:
