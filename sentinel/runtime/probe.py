@@ -14,6 +14,18 @@ Number = TypeVar("Number", int, float)
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 
+class ProberTask(msgspec.Struct, frozen=True):
+    """What an agent starts its prober with."""
+
+    parent: int
+    """The agent's pid: the prober ends with it."""
+    node: str
+    gpus: str
+    """`nvml`, `simulated:FILE` or `none`"""
+    expected_gpus: int | None
+    disks: tuple[str, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class NoGpus:
     """A node without GPUs."""

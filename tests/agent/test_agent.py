@@ -186,8 +186,8 @@ def test_the_lease_is_renewed_by_acknowledgements_only(node: Node) -> None:
 def test_a_prober_that_hangs_is_evidence_and_is_replaced(node: Node) -> None:
     async def scenario() -> None:
         async with node.watched() as controller:
-            await until(lambda: "prober_pid" in node.agent_card() and node.agent_card()["prober_pid"] > 0)
-            os.kill(node.agent_card()["prober_pid"], signal.SIGSTOP)
+            await until(lambda: node.agent_card().prober_pid > 0)
+            os.kill(node.agent_card().prober_pid, signal.SIGSTOP)
             await controller.order(ProbeNow("now"))
             probed = await controller.event(lambda event: isinstance(event, ProbedSeen))
             assert probed == ProbedSeen(("heartbeat", "oom", "xid"), "now")
@@ -201,6 +201,23 @@ def test_a_prober_that_hangs_is_evidence_and_is_replaced(node: Node) -> None:
             )
 
     asyncio.run(scenario())
+
+
+def test_an_agents_log_has_one_line_for_each_event_on_standard_error(node: Node) -> None:
+    async def scenario() -> None:
+        async with node.watched() as controller:
+            (node.memory / "errors" / "of\na-rank.json").write_text("no note")
+            node.rank().kill()
+            await controller.event(lambda event: isinstance(event, ExitSeen))
+
+    asyncio.run(scenario())
+    agent = node.processes[0]
+    agent.terminate()
+    out, err = agent.communicate(timeout=10)
+    told = [line.split()[4] for line in err.splitlines() if "[agent]" in line]
+    assert out == ""
+    assert sorted(told[:3]) == ["controller-connected", "rank-exited", "rank-note-refused"]
+    assert all("[agent]" in line for line in err.splitlines())
 
 
 def test_metrics_show_zeros_and_counted_events(node: Node) -> None:
@@ -285,8 +302,8 @@ def test_the_prober_goes_with_its_agent_and_ranks_stay(node: Node, how: signal.S
             rank = node.rank()
             await until(lambda: bool(controller.beats))
             card = node.agent_card()
-            os.kill(card["pid"], how)
-            await until(lambda: not is_running(card["prober_pid"]))
+            os.kill(card.pid, how)
+            await until(lambda: not is_running(card.prober_pid))
             assert rank.poll() is None
 
     asyncio.run(scenario())
