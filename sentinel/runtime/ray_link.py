@@ -13,7 +13,7 @@ import zmq
 
 from sentinel import logs
 from sentinel.runtime import ray_requests
-from sentinel.runtime.ray_driver import RayDriver, one_line
+from sentinel.runtime.ray_hands import RayHands, one_line
 from sentinel.runtime.ray_requests import (
     Answered,
     AnyRequest,
@@ -40,11 +40,11 @@ A = TypeVar("A")
 class Desk:
     """Answers requests side by side, so that a slow one delays nobody."""
 
-    def __init__(self, driver: RayDriver, context: "zmq.Context[Any]") -> None:
+    def __init__(self, hands: RayHands, context: "zmq.Context[Any]") -> None:
         self.answers = context.socket(zmq.PULL)
         """Replies of all threads, encoded."""
         self.answers.bind("inproc://answers")
-        self._driver, self._context = driver, context
+        self._hands, self._context = hands, context
         self._quick, self._patient = ThreadPoolExecutor(16), ThreadPoolExecutor(16)
         self._local = threading.local()
 
@@ -71,7 +71,7 @@ class Desk:
         """Do what is asked; an answer that takes its time is sent by whoever gets it."""
         done: Future[Any]
         try:
-            done = outcome(self._driver, request)
+            done = outcome(self._hands, request)
         except Exception as error:  # the controller decides what a failure means
             done = Future()
             done.set_exception(error)
@@ -84,25 +84,25 @@ class Desk:
         self._local.answers.send(ray_requests.encode(reply))
 
 
-def outcome(driver: RayDriver, request: AnyRequest) -> "Future[Any]":
+def outcome(hands: RayHands, request: AnyRequest) -> "Future[Any]":
     """Do what is asked. The type checker sees that nothing is forgotten, and that each answer fits."""
     match request:
         case Nodes():
-            return _done(request, driver.nodes())
+            return _done(request, hands.nodes())
         case StartWorker():
-            return _waits(request, driver.start_worker(request))
+            return _waits(request, hands.start_worker(request))
         case StopWorker():
-            driver.stop_worker(request)
+            hands.stop_worker(request)
             return _done(request, None)
         case EndWorkers():
-            driver.end_workers(request)
+            hands.end_workers(request)
             return _done(request, None)
         case Statuses():
-            return _done(request, driver.statuses(request))
+            return _done(request, hands.statuses(request))
         case Form():
-            return _done(request, driver.form(request))
+            return _done(request, hands.form(request))
         case StartAgent():
-            return _waits(request, driver.start_agent(request))
+            return _waits(request, hands.start_agent(request))
         case _:
             assert_never(request)
 
@@ -131,13 +131,13 @@ def serve(endpoint: str, address: str) -> None:
     requests = context.socket(zmq.PAIR)
     requests.connect(endpoint)
     try:
-        driver = RayDriver(address)
+        hands = RayHands(address)
     except Exception as error:
         known = error.__cause__ if isinstance(error.__cause__, Exception) else error  # it says more
         requests.send(ray_requests.encode(NotJoined(one_line(known))))
         requests.close(linger=1000)
         raise
-    desk = Desk(driver, context)
+    desk = Desk(hands, context)
     requests.send(ray_requests.encode(Joined(os.getpid())))
     poller = zmq.Poller()
     poller.register(requests, zmq.POLLIN)

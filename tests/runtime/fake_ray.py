@@ -10,7 +10,7 @@ from typing import Any
 from sentinel import logs
 from sentinel.gang.orders import WorkerStatus, pack
 from sentinel.runtime import ray_link
-from sentinel.runtime.ray_driver import RayDriver
+from sentinel.runtime.ray_hands import RayHands
 from sentinel.runtime.ray_pending import Pending
 
 Ref = Future[Any]
@@ -102,14 +102,14 @@ class FakeRay:
         self.named = {name: known for name, known in self.named.items() if known is not actor}
 
 
-def driver_of(ray: FakeRay) -> RayDriver:
+def hands_of(ray: FakeRay) -> RayHands:
     """Join a Ray that is no real one."""
-    driver = object.__new__(RayDriver)
-    driver._ray, driver._handles, driver._stopped, driver._pending = ray, {}, set(), Pending(ray)
-    return driver
+    hands = object.__new__(RayHands)
+    hands._ray, hands._handles, hands._stopped, hands._pending = ray, {}, set(), Pending(ray)
+    return hands
 
 
 if __name__ == "__main__":
     logs.to_stdout()
-    ray_link.RayDriver = lambda _address: driver_of(FakeRay(float(sys.argv[2])))  # type: ignore[assignment, misc]
+    ray_link.RayHands = lambda _address: hands_of(FakeRay(float(sys.argv[2])))  # type: ignore[assignment, misc]
     ray_link.serve(sys.argv[1], "no:1")

@@ -5,11 +5,11 @@ import time
 from types import SimpleNamespace
 
 import pytest
-from fake_ray import Actor, FakeRay, Ref, answered, driver_of, failed
+from fake_ray import Actor, FakeRay, Ref, answered, failed, hands_of
 
 from sentinel.gang.orders import Formed, FormOrder, WorkerStatus, pack, unpack
 from sentinel.model.ids import JobId, WorkerId
-from sentinel.runtime import ray_driver
+from sentinel.runtime import ray_hands
 from sentinel.runtime.ray_requests import Attempt, Form, Member
 
 FORMED = Formed(2, 7, "memory", 0)
@@ -18,7 +18,7 @@ FORMED = Formed(2, 7, "memory", 0)
 @pytest.fixture(autouse=True)
 def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, seconds in (("CALL_TIMEOUT_S", 0.2), ("STUCK_AFTER_S", 0.1), ("ALIVE_S", 0.1)):
-        monkeypatch.setattr(ray_driver, name, seconds)
+        monkeypatch.setattr(ray_hands, name, seconds)
 
 
 def member(form: Ref, *, lives: bool = True) -> Actor:
@@ -34,7 +34,7 @@ def form(members: dict[str, Actor], within_s: float = 60.0) -> Attempt:
         for rank in range(len(members))
     )
     asked = Form(JobId("train"), tuple(map(Member, map(WorkerId, members), orders)))
-    return driver_of(ray).form(asked)
+    return hands_of(ray).form(asked)
 
 
 def test_members_that_load_for_long_are_waited_for() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from sentinel.runtime.link import Link, LinkError
-from sentinel.runtime.ray_driver import _trains
+from sentinel.runtime.ray_hands import _trains
 from sentinel.runtime.ray_requests import Nodes
 
 HEAD = "node:__internal_head__"

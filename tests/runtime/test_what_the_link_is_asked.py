@@ -10,7 +10,7 @@ import msgspec
 import pytest
 import zmq
 import zmq.asyncio
-from fake_ray import FakeRay, driver_of
+from fake_ray import FakeRay, hands_of
 from link_process import listening, serving
 from structlog.testing import capture_logs
 
@@ -51,7 +51,7 @@ def test_the_answer_has_the_type_that_its_request_names() -> None:
     ray = FakeRay()
     ray._start({"name": "train.w1"})
     asked = Statuses(JobId("train"), (WorkerId("w1"),), 5.0)
-    answer = ray_requests.encode(outcome(driver_of(ray), asked).result())
+    answer = ray_requests.encode(outcome(hands_of(ray), asked).result())
     assert ray_requests.read_answer(asked, msgspec.Raw(answer)) == {"w1": WorkerStatus(1, -1, -1)}
     with pytest.raises(msgspec.ValidationError):
         ray_requests.read_answer(Nodes(), msgspec.Raw(answer))

@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 import pytest
-from fake_ray import FakeRay, driver_of
+from fake_ray import FakeRay, hands_of
 from link_process import serving
 
 from sentinel.gang.orders import WorkerSpec, WorkerStatus
@@ -51,16 +51,16 @@ def test_a_start_that_takes_too_long_is_ended_and_said(tmp_path: Path) -> None:
 
 def test_a_start_that_takes_too_long_is_killed() -> None:
     ray = FakeRay()
-    driver = driver_of(ray)
-    late, good = driver.start_worker(start("slow", 0.2)), driver.start_worker(start("w2"))
+    hands = hands_of(ray)
+    late, good = hands.start_worker(start("slow", 0.2)), hands.start_worker(start("w2"))
     assert isinstance(late.exception(timeout=10.0), TimeoutError)
     assert (good.result(timeout=10.0), ray.killed) == (WorkerStatus(1, -1, -1), ["train.slow"])
 
 
 def test_a_worker_that_is_stopped_first_does_not_start_later() -> None:
     ray = FakeRay()
-    driver = driver_of(ray)
-    driver.stop_worker(StopWorker(JobId("train"), WorkerId("w1")))
+    hands = hands_of(ray)
+    hands.stop_worker(StopWorker(JobId("train"), WorkerId("w1")))
     with pytest.raises(ValueError, match=r"train\.w1 was to be stopped"):
-        driver.start_worker(start("w1"))
+        hands.start_worker(start("w1"))
     assert ray.named == {}

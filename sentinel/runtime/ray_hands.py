@@ -37,8 +37,8 @@ ALIVE_S = 15.0
 status_of = partial(unpack, WorkerStatus)
 
 
-class RayDriver:
-    """Does one request after the other in each thread; several threads may ask at once."""
+class RayHands:
+    """The controller's hands in Ray; several threads may ask them at once."""
 
     def __init__(self, address: str) -> None:
         import ray
