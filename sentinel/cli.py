@@ -269,6 +269,40 @@ def replay(file: Annotated[Path, typer.Argument(help="A recording from the logbo
 
 
 @app.command()
+def rehearse(
+    files: Annotated[
+        list[Path], typer.Argument(help="Scenario files (docs/rehearse.md), or folders of them.")
+    ],
+    policy: Annotated[
+        Path | None, typer.Option(help="A sentinel.toml whose [policy] decides; without: today's.")
+    ] = None,
+    runbooks: Annotated[
+        Path | None, typer.Option(help="A folder of runbooks; without: the bundled ones.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="One object a line and scenario.")] = False,
+    explain: Annotated[
+        bool, typer.Option(help="Show facts, the rules tried and what was waited for.")
+    ] = False,
+) -> None:
+    """Say what Sentinel would do in a scenario; exit 1 if that is not what the file expects."""
+    from sentinel.config import load
+    from sentinel.rehearse import run
+    from sentinel.runbooks import load as load_runbooks
+
+    numbers, books = (load(policy) if policy else _settings()).policy, load_runbooks(runbooks)
+    verdicts = []
+    for scenario in run.scenarios(files):
+        verdict, why = run.rehearse(scenario, numbers, books, own_policy=policy is None, explain=explain)
+        verdicts.append(verdict)
+        said = [run.as_json(verdict, why)] if json else run.as_text(scenario, verdict, why)
+        for line in said:
+            typer.echo(line)
+    if not json:
+        typer.echo(run.summary(verdicts))
+    raise typer.Exit(0 if all(verdict.ok for verdict in verdicts) else FAILED)
+
+
+@app.command()
 def check(
     names: Annotated[list[str] | None, typer.Argument(help="All, if none is named.")] = None,
     gpus: Annotated[str, typer.Option(envvar="SENTINEL_GPUS", help="nvml, none or simulated:FILE.")] = "nvml",

@@ -1,0 +1,143 @@
+"""A virtual job's processes: who sits where, who holds the others up, and which step they have reached."""
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from sentinel.model.ids import Instant, JobId, NodeId, Seconds, WorkerId
+from sentinel.model.report import NOT_RUNNING, RankBeat
+
+COLLECTIVES = 4
+"""That a virtual step has."""
+OUTSIDE = 0.4
+"""Share of a step that is spent outside collectives."""
+STUCK_BEAT_S = 3.0
+"""A beat thread that has not run for so long does not compute either."""
+
+
+@dataclass(slots=True)
+class Process:
+    """One worker of a job, as the node that it runs on sees it."""
+
+    job: JobId
+    worker: WorkerId
+    node: NodeId
+    gpu: int
+    pid: int
+    rank: int = -1
+    generation: int = 0
+    alive: bool = True
+    raised: bool = False
+    """Its training ended with an exception in this generation."""
+    slow: float = 1.0
+    fields: dict[str, Any] = field(default_factory=dict)
+    """Fields of its heartbeat record that the scenario has set."""
+
+    @property
+    def stands_still(self) -> bool:
+        """Whether its record says that it does not compute."""
+        set_ = self.fields
+        return (
+            set_.get("state", "S") in NOT_RUNNING
+            or set_.get("beat_age_s", 0.0) > STUCK_BEAT_S
+            or set_.get("phase", "compute") in ("data", "load", "save", "failed")
+        )
+
+
+@dataclass(slots=True)
+class Gang:
+    """The ranks of one job; steps are counted up to the present moment when somebody looks."""
+
+    job: JobId
+    step_s: Seconds
+    generation: int = 0
+    seats: list[Process] = field(default_factory=list)
+    step: int = -1
+    """Newest completed step of this generation."""
+    high: int = -1
+    """Newest step ever completed."""
+    since: Instant = 0.0
+    """When that step was completed, or will have begun."""
+    held: bool = False
+    raises: dict[int | str, tuple[str, str]] = field(default_factory=dict)
+    """Rank or node → (error, kind) that it raises with at its next step."""
+    _blocked: frozenset[int] | None = None
+    _slowest: float = 1.0
+
+    def begin(self, generation: int, seats: list[Process], step: int, at: Instant) -> None:
+        """Form a generation that goes on after `step`."""
+        for process in self.seats:
+            process.rank = -1
+        self.generation, self.seats, self.step, self.since = generation, seats, step, at
+        for rank, process in enumerate(seats):
+            process.rank, process.generation, process.raised = rank, generation, False
+        self.touch()
+
+    def touch(self) -> None:
+        """Something about its processes has changed: look at them again."""
+        self._blocked = None
+
+    def blocked(self, cut: frozenset[NodeId]) -> frozenset[int]:
+        """Ranks that all others wait for."""
+        if self._blocked is None:
+            idle = (p for p in self.seats if not p.alive or p.raised or p.stands_still or p.node in cut)
+            self._blocked = frozenset(p.rank for p in idle)
+            self._slowest = max((p.slow for p in self.seats), default=1.0)
+        return self._blocked
+
+    def moves(self, cut: frozenset[NodeId]) -> bool:
+        """Whether steps are made."""
+        return bool(self.seats) and not self.held and not self.blocked(cut)
+
+    def settle(self, now: Instant, cut: frozenset[NodeId]) -> list[Process]:
+        """Count the steps up to now; give the ranks that raise instead of completing the next one."""
+        if not self.moves(cut):
+            self.since = max(self.since, now)
+            return []
+        pace = self.step_s * (1 + OUTSIDE * (self._slowest - 1))
+        steps = max(0, int((now - self.since) / pace + 1e-6))
+        if steps and self.raises:
+            raising = [p for p in self.seats if p.rank in self.raises or p.node in self.raises]
+            if raising:
+                return raising
+        self.step += steps
+        self.since += steps * pace
+        self.high = max(self.high, self.step)
+        return []
+
+    def beat(self, process: Process, now: Instant, cut: frozenset[NodeId]) -> RankBeat:
+        """Give a process's heartbeat record."""
+        seated = process.rank >= 0 and process.generation == self.generation
+        blocked = self.blocked(cut)
+        waits = seated and not self.held and bool(blocked) and process.rank not in blocked
+        entered = COLLECTIVES * (self.step + 1) if seated else 0
+        step = self.step if seated else -1
+        beat = RankBeat(
+            job=self.job,
+            rank=process.rank,
+            worker=process.worker,
+            pid=process.pid,
+            gpu=process.gpu,
+            generation=process.generation,
+            step=step,
+            phase=_phase(process, seated, waits, forms=now < self.since),
+            enqueued=entered + waits,
+            completed=entered,
+            outside_s=OUTSIDE * self.step_s * process.slow,
+            arrival=now,
+            loss=1.0,
+            beat_age_s=0.1,
+            state="S",
+            phase_age_s=max(0.0, now - self.since),
+            snapshot_step=step,
+        )
+        return replace(beat, **process.fields) if process.fields else beat
+
+
+def _phase(process: Process, seated: bool, waits: bool, *, forms: bool) -> str:
+    if not seated:
+        return "standby"
+    if process.raised:
+        return "failed"
+    if forms:
+        return "load"
+    return "collective" if waits else "compute"

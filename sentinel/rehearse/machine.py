@@ -1,0 +1,179 @@
+"""A virtual node: its GPUs, host, kernel log and doors, and the real reading and judging of its agent."""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from sentinel.adapters.kernel_log import FileFollower
+from sentinel.checks.host import HostSample
+from sentinel.model.check import Check, GpuSample, Machine
+from sentinel.model.finding import Finding
+from sentinel.model.ids import Instant, NodeId, Seconds
+from sentinel.model.report import Event, ExitSeen, FindingSeen, Hello, ProbedSeen, RankBeat, Report
+from sentinel.rehearse.gang import Process
+from sentinel.runtime.agent.findings import FindingBook
+from sentinel.runtime.agent.spool import Spool
+from sentinel.runtime.probe import probe, short_pci
+
+REPORT_EVERY_S: Seconds = 0.25
+TURN_EVERY_S: Seconds = 0.1
+"""As an agent looks at a kernel log that can't wake it."""
+PROBE_S: Seconds = 0.05
+"""How long the prober takes for an immediate probe."""
+
+HOST = HostSample(
+    memory_total=1 << 40,
+    memory_available=1 << 39,
+    load=1.0,
+    processors=64,
+    cpu_pressure=0.0,
+    stuck=0,
+    disks=(),
+)
+
+
+def gpu(index: int, node: str) -> GpuSample:
+    """Give a GPU in order."""
+    return GpuSample(
+        index,
+        f"GPU-{node}-{index}",
+        present=True,
+        pci=f"00000000:{index + 1:02x}:00.0",
+        ecc_uncorrectable=0,
+        ecc_corrected=0,
+        remap_pending=False,
+        remap_failed=False,
+        temperature_c=50,
+        throttle_reasons=0,
+        memory_used_bytes=1 << 30,
+        utilisation_percent=95,
+    )
+
+
+@dataclass(slots=True)
+class Node:
+    """What lies on a node, whoever looks at it."""
+
+    name: NodeId
+    address: str
+    log: Path
+    gpus: list[GpuSample]
+    host: HostSample = HOST
+    reports: bool = True
+    """Its reports reach the controller."""
+    doors: tuple[str, str] = ("ok", "ok")
+    """What a look at its agent and its raylet finds."""
+    agent: "Agent | None" = None
+    processes: list[Process] = field(default_factory=list)
+    """Those that live."""
+
+    def sample(self) -> Sequence[GpuSample]:
+        """Give the GPUs as the driver would."""
+        return tuple(self.gpus)
+
+    def set_gpu(self, index: int, fields: Mapping[str, Any]) -> None:
+        """Change fields of a GPU's sample. Raises ValidationError for a value of another type."""
+        self.gpus[index] = msgspec.convert({**dataclasses.asdict(self.gpus[index]), **fields}, GpuSample)
+
+    def set_host(self, fields: Mapping[str, Any]) -> None:
+        """Change fields of the host's sample. Raises ValidationError for a value of another type."""
+        self.host = msgspec.convert({**dataclasses.asdict(self.host), **fields}, HostSample)
+
+    def say(self, lines: Sequence[str]) -> None:
+        """Append lines to the kernel log."""
+        with self.log.open("a", encoding="utf-8", errors="replace") as file:
+            file.writelines(f"{line}\n" for line in lines)
+
+
+@dataclass
+class Agent:
+    """A node's agent without its sockets: it reads, judges, and keeps what the controller has not heard."""
+
+    node: Node
+    boot: str
+    checks: Mapping[str, Check]
+    folder: Path
+    """Where it keeps what its successor must know."""
+    beats: Callable[[], tuple[RankBeat, ...]]
+    spool: Spool = field(default_factory=Spool)
+    heard: bool = False
+    """It has said hello."""
+    sent: int = 0
+    _due: dict[str, Instant] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._book = FindingBook(self.folder / "findings.json")
+        self._follower = FileFollower(self.node.log, self.folder / "kernel-log")
+        self._checks = {**self.checks, "host": replace(self.checks["host"], measure=lambda _: self.node.host)}
+
+    def hello(self) -> Hello:
+        """Introduce itself."""
+        return Hello(self.node.name, self.boot, self.node.address, 1, len(self.node.gpus))
+
+    def turn(self, now: Instant) -> bool:
+        """Read the kernel log and run what is due; true if there is something to tell."""
+        before = self.spool.added
+        lines = tuple(self._follower.read())
+        for name, check in self._checks.items():
+            if now >= self._due.get(name, 0.0) or (check.in_agent and lines):
+                self._run(name, lines if check.in_agent else (), now)
+        if not self.spool:
+            self._book.settle()
+            self._follower.settle()
+        return self.spool.added > before
+
+    def look(self, now: Instant, *, in_agent: bool) -> None:
+        """Run the checks of an immediate probe: first the agent's own, then the prober's."""
+        lines = tuple(self._follower.read()) if in_agent else ()
+        for name, check in self._checks.items():
+            if check.on_exit and check.in_agent is in_agent:
+                self._run(name, lines, now)
+
+    def probed(self, reason: str) -> None:
+        """Say that an immediate probe is complete."""
+        names = tuple(sorted(name for name, check in self._checks.items() if check.on_exit))
+        self.spool.add(ProbedSeen(names, reason))
+
+    def ended(self, process: Process, how: str) -> None:
+        """Tell the end of a process."""
+        about = (process.rank, process.worker, process.pid, process.generation, process.gpu)
+        self.spool.add(ExitSeen(process.job, *about, how))
+
+    def tell(self, event: Event) -> None:
+        """Tell what a rank has left as a note."""
+        self.spool.add(event)
+
+    def report(self) -> Report:
+        """Give the next report."""
+        self.sent += 1
+        return Report(self.node.name, self.boot, self.sent, self.beats(), self.spool.pending())
+
+    def close(self) -> None:
+        """Let go of the log."""
+        self._follower.close()
+
+    def _run(self, name: str, lines: tuple[str, ...], now: Instant) -> None:
+        check = self._checks[name]
+        self._due[name] = now + check.every
+        answer = probe(check, self._machine(lines))
+        findings = msgspec.convert(answer["findings"], list[Finding])
+        for finding in self._book.update(name, findings, blind=answer["failed"]):
+            self.spool.add(FindingSeen(finding))
+
+    def _machine(self, lines: tuple[str, ...]) -> Machine:
+        return Machine(
+            self.node.name,
+            self.node,
+            len(self.node.gpus),
+            kernel_lines=lines,
+            pci=dict(self._addresses()),
+            beats=self.beats(),
+        )
+
+    def _addresses(self) -> Iterator[tuple[str, int]]:
+        return ((short_pci(each.pci), each.index) for each in self.node.gpus)

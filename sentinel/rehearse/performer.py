@@ -1,0 +1,208 @@
+"""What becomes of actions on the virtual cluster: each takes its time and ends in an outcome."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import assert_never
+
+from sentinel.core.state import JobStage
+from sentinel.model.action import (
+    Action,
+    CollectStacks,
+    Evict,
+    Page,
+    Probe,
+    Reach,
+    Readmit,
+    Refusal,
+    RestartAgent,
+    RestartGcs,
+    Resume,
+    StartWorker,
+    StopJob,
+    StopWorker,
+)
+from sentinel.model.fact import Fact, GcsBack, NodeReached, Outcome, WorkerReady
+from sentinel.model.ids import NodeId, Seconds
+from sentinel.rehearse.controller import Controller
+from sentinel.rehearse.gang import Process
+from sentinel.rehearse.world import World
+from sentinel.runtime.perform import turns
+
+QUICK_S: Seconds = 0.05
+START_S: Seconds = 0.5
+NO_START_S: Seconds = 30.0
+STACKS_S: Seconds = 0.5
+UNREACHED_S: Seconds = 3.0
+"""How long killing through an agent that does not answer is given."""
+FORM_S: Seconds = 0.2
+STUCK_S: Seconds = 8.0
+"""After which a member that does not answer is stuck."""
+FIRST_STEP_S: Seconds = 0.3
+REACH_S: Seconds = 0.3
+
+
+@dataclass(slots=True)
+class Performer:
+    """Does what was decided to the world, in the order in which the real one does."""
+
+    world: World
+    controller: Controller
+
+    def start(self, actions: Sequence[Action]) -> None:
+        """Begin to do the actions of one decision."""
+        in_order, aside = turns(actions)
+        after = 0.0
+        for turn in in_order:
+            for action in turn:
+                self._soon(after, action)
+            after += max((self._takes(action) for action in turn), default=0.0)
+        for action in aside:
+            self._soon(0.0, action)
+
+    def _soon(self, after: Seconds, action: Action) -> None:
+        self.world.later(after, lambda: self._do(action))
+
+    def _takes(self, action: Action) -> Seconds:
+        match action:
+            case CollectStacks():
+                return STACKS_S
+            case StopWorker(node=node):
+                return UNREACHED_S if node in self.world.cut else QUICK_S
+            case _:
+                return FORM_S
+
+    def _do(self, action: Action) -> None:
+        match action:
+            case Refusal() | Readmit():
+                self._ends(action, 0.0)
+            case Page():
+                self._ends(action, QUICK_S)
+            case StartWorker():
+                self._start_worker(action)
+            case StopWorker():
+                self._stop_worker(action)
+            case Evict(node=node):
+                self._empty(action, node)
+            case StopJob(job=job):
+                for process in list(self.world.processes.values()):
+                    if process.job == job and process.node not in self.world.cut:
+                        self.world.ends(process, "signal 9")
+                self._ends(action, QUICK_S)
+            case Resume():
+                self._resume(action)
+            case CollectStacks(processes=processes):
+                stacks = tuple(f"rank {rank} ({pid}): a stack" for _, rank, pid in processes)
+                self._ends(action, STACKS_S, stacks)
+            case Probe(node=node):
+                self.world.look(node, action.id)
+                self._ends(action, 2 * QUICK_S)
+            case Reach():
+                self._reach(action)
+            case RestartAgent(node=node):
+                self._restart_agent(action, node)
+            case RestartGcs():
+                self._ends(action, START_S)
+                if "restart-gcs" not in self.world.fails:
+                    self._learn(2 * START_S, lambda: GcsBack(self.world.now, "gcs"))
+            case _:
+                assert_never(action)
+
+    # --- outcomes --------------------------------------------------------------------------------------
+
+    def _learn(self, after: Seconds, fact: Callable[[], Fact]) -> None:
+        self.world.later(after, lambda: self.controller.learn([fact()]))
+
+    def _ends(self, action: Action, after: Seconds, data: tuple[str, ...] = (), *, failed: str = "") -> None:
+        """Tell the outcome after a while; the scenario may want it to be a failure."""
+        kind = action.id.split("/")[1]
+        failed = failed or ("it fails in this scenario" if kind in self.world.fails else "")
+        if not isinstance(action, Refusal):
+            told = failed or "done"
+            self._learn(after, lambda: Outcome(self.world.now, action.id, not failed, told, data))
+
+    # --- workers ---------------------------------------------------------------------------------------
+
+    def _start_worker(self, action: StartWorker) -> None:
+        node = action.node
+        if node in self.world.cut or self.world.nodes[node].doors[1] != "ok":
+            self._ends(action, NO_START_S, failed=f"Ray does not reach {node}")
+        elif node in self.world.never_starts or "start-worker" in self.world.fails:
+            self._ends(action, START_S, failed="no room")
+        else:
+            self.world.later(START_S, lambda: self._started(action))
+
+    def _started(self, action: StartWorker) -> None:
+        process = self.world.start(action.job, action.worker, action.node, action.gpu)
+        place = (action.job, action.worker, action.node, action.gpu, process.pid)
+        self.controller.learn([WorkerReady(self.world.now, *place)])
+        self._ends(action, 0.0)
+
+    def _stop_worker(self, action: StopWorker) -> None:
+        process = self.world.processes.get(action.worker)
+        if action.node in self.world.cut:
+            self._ends(action, UNREACHED_S, failed=f"{action.node} does not answer")
+            return
+        if process is not None and "stop-worker" not in self.world.fails:
+            self.world.ends(process, "signal 9")
+        self._ends(action, QUICK_S)
+
+    def _empty(self, action: Evict, node: NodeId) -> None:
+        """Kill whoever of ours is not seated any more."""
+        jobs = self.controller.state.jobs
+        for process in self.world.living(node):
+            if node not in self.world.cut and process.worker not in jobs[process.job].seats:
+                self.world.ends(process, "signal 9")
+        self._ends(action, UNREACHED_S if node in self.world.cut else QUICK_S)
+
+    # --- generations -----------------------------------------------------------------------------------
+
+    def _resume(self, action: Resume) -> None:
+        job = self.controller.state.jobs[action.job]
+        if job.generation != action.generation or job.stage is JobStage.BROKEN:
+            self._ends(action, 0.0)
+            return
+        members = [self.world.processes.get(seat.worker) for seat in action.seats]
+        seated = [process for process in members if process is not None and process.alive]
+        if len(seated) < len(members) or any(process.node in self.world.cut for process in seated):
+            self._ends(action, FORM_S, failed="a member is gone")
+        elif stuck := [process for process in seated if process.fields.get("state", "S") in "Tt"]:
+            told = tuple(f"stuck {process.worker}" for process in stuck)
+            self._ends(action, STUCK_S, told, failed="no answer in time")
+        else:
+            self.world.later(FORM_S, lambda: self._formed(action, seated))
+
+    def _formed(self, action: Resume, seated: list[Process]) -> None:
+        """Begin from the newest snapshot; without a pause a step may have been under way."""
+        gang = self.world.gangs[action.job]
+        if "resume" in self.world.fails or not all(process.alive for process in seated):
+            self._ends(action, 0.0, failed="a member is gone")
+            return
+        for process, seat in zip(seated, action.seats, strict=True):
+            process.gpu = seat.gpu
+        lost = 0 if action.pause or gang.high < 0 else 1
+        gang.begin(action.generation, seated, gang.high - lost, self.world.now + FIRST_STEP_S)
+        self._ends(action, 0.0, (f"lost {lost}", f"restored step {gang.step} from memory"))
+
+    # --- nodes -----------------------------------------------------------------------------------------
+
+    def _reach(self, action: Reach) -> None:
+        node = self.world.nodes[action.node]
+        here = [p for p in self.world.living(action.node) if p.rank >= 0 and not p.stands_still]
+        steps = [self.world.gangs[p.job].step for p in here if action.node not in self.world.cut]
+        agent, raylet = node.doors
+        place = (action.node, agent, raylet, max(steps, default=-1), action.incident)
+        self._learn(REACH_S, lambda: NodeReached(self.world.now, *place))
+        self._ends(action, REACH_S)
+
+    def _restart_agent(self, action: RestartAgent, node: NodeId) -> None:
+        there = node not in self.world.cut and self.world.nodes[node].doors[1] == "ok"
+        if "restart-agent" in self.world.fails or not there:
+            self._ends(action, START_S, failed=f"no agent starts on {node}")
+            return
+        self.world.later(START_S, lambda: self._agent_started(node))
+        self._ends(action, START_S)
+
+    def _agent_started(self, node: NodeId) -> None:
+        self.world.nodes[node].doors = ("ok", "ok")
+        self.world.nodes[node].reports = True
+        self.world.start_agent(node)

@@ -1,0 +1,91 @@
+"""A scenario: the cluster, what happens on it step by step, and what is expected to come out."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from sentinel.model.policy import Policy
+from sentinel.rehearse.steps import Step
+
+SEAT = re.compile(r"rank(\d{1,6})")
+"""In the place of a node: where this rank sat when the scenario began."""
+
+
+class ScenarioError(ValueError):
+    """A file is no scenario; one line says which file, where in it, and what is expected."""
+
+
+class Cluster(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The virtual cluster; any node without a rank is a spare with a warm standby."""
+
+    nodes: int = 4
+    gpus: int = 1
+    """Of each node."""
+    world: int = 2
+    standbys: int = 1
+    """Warm ones that each node keeps."""
+    min_world: int = 1
+    step_s: float = 0.25
+
+
+class Expect(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What must come out; what is not named is not looked at."""
+
+    causes: list[str] | None = None
+    """Exactly these diagnoses, in any order."""
+    evicted: bool | None = None
+    """Whether any node is."""
+    evicted_has: str | None = None
+    """This node is among them."""
+    evictions: list[str] | None = None
+    """Exactly these nodes, in any order."""
+    suspects: list[str] | None = None
+    """Exactly these places, in any order: `n1`, `n1 gpu-0`, `rank 1`, `n1 gpu-0 rank 1`."""
+    stopped: bool | None = None
+    """Whether any job is."""
+    pages: int | None = None
+    """Messages that were opened."""
+    resumes: int | None = None
+    """Generations that were formed."""
+    trains: bool | None = None
+    """Whether the job trains at the end."""
+    seconds_max: float | None = None
+    """Real seconds that the whole may take."""
+
+
+class Scenario(msgspec.Struct, frozen=True):
+    """One scenario, validated."""
+
+    id: str
+    title: str
+    cluster: Cluster
+    steps: tuple[Step, ...]
+    expect: Expect
+    policy: dict[str, Any] = {}
+    """Numbers of the policy that it is about."""
+    source: str = ""
+    right: str = ""
+    """What a good judge would do, in words."""
+
+    def policy_on(self, policy: Policy) -> Policy:
+        """Give a policy with this scenario's numbers in it."""
+        return changed(policy, self.policy)
+
+
+def changed(policy: Policy, numbers: Mapping[str, Any]) -> Policy:
+    """Give a policy with some of its numbers changed. Raises ScenarioError."""
+    known(numbers, Policy, "policy")
+    try:
+        return msgspec.convert({**msgspec.to_builtins(policy), **numbers}, Policy)
+    except msgspec.ValidationError as error:
+        raise ScenarioError(f"policy: {error}") from None
+
+
+def known(given: Mapping[str, Any], noun: type, where: str) -> None:
+    """Refuse a key that is no field of the noun. Raises ScenarioError."""
+    names = [field.name for field in msgspec.inspect.type_info(noun).fields]  # type: ignore[attr-defined]
+    for key in given:
+        if key not in names:
+            raise ScenarioError(f"{where}: unknown key {key!r}; allowed are {', '.join(sorted(names))}")

@@ -1,0 +1,183 @@
+"""What came out of a scenario, and whether that is what was expected."""
+
+from collections.abc import Iterator
+
+from msgspec import Struct
+
+from sentinel.core.notify import whereabouts
+from sentinel.core.state import JobStage, Rules
+from sentinel.model.action import Evict, Page, Refusal, Resume, StopJob
+from sentinel.model.incident import Incident, Suspect
+from sentinel.model.runbook import PageWhen
+from sentinel.rehearse.controller import Decision
+from sentinel.rehearse.scenario import Expect
+from sentinel.rehearse.stage import JOB
+from sentinel.rehearse.stage import Stage as Played
+
+
+class Accused(Struct, frozen=True):
+    """Who is blamed."""
+
+    node: str | None
+    rank: int | None
+    gpu: int | None
+
+
+class Told(Struct, frozen=True):
+    """One incident as it stood in the end."""
+
+    cause: str
+    """Empty while nobody knows."""
+    suspects: list[Accused]
+    opened_s: float
+    stage: str
+    why: str = ""
+
+
+class Refused(Struct, frozen=True):
+    """What was not done."""
+
+    what: str
+    why: str
+
+
+class Woken(Struct, frozen=True):
+    """One message that was opened."""
+
+    at_s: float
+    title: str
+    severity: str
+    """`critical` where the runbook pages at once, `warning` where only a failed remedy does."""
+
+
+class Verdict(Struct, frozen=True):
+    """What Sentinel would do."""
+
+    id: str
+    incidents: list[Told]
+    evicted: list[str]
+    refused: list[Refused]
+    pages: list[Woken]
+    stopped: list[str]
+    resumes: int
+    order: list[str]
+    """What was done, in order: `evict n1`, `resume 2`, `stop moe`, `page gpu-lost`."""
+    trains: bool
+    facts: int
+    """Rows that the journal would have."""
+    fold_s: float
+    seconds: float
+    """Real ones."""
+    defects: list[str]
+    ignored: list[str]
+    expect: Expect
+    wrong: list[str]
+    """Where it is not as expected."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether it came out as expected."""
+        return not self.wrong
+
+
+def of(stage: Played) -> Verdict:
+    """Read out what came of a scenario that was played."""
+    controller, began, rules = stage.controller, stage.began, stage.controller.rules
+    incidents = [_told(each, began) for each in controller.incidents.values()]
+    actions = [(decision.at, action) for decision in controller.decisions for action in decision.actions]
+    evicted = list(dict.fromkeys(action.node for _, action in actions if isinstance(action, Evict)))
+    verdict = Verdict(
+        id=stage.scenario.id,
+        incidents=incidents,
+        evicted=[str(node) for node in evicted],
+        refused=[Refused(a.wanted, a.reason) for _, a in actions if isinstance(a, Refusal)],
+        pages=[_woken(stage, at, a, rules) for at, a in actions if isinstance(a, Page) and a.revision == 1],
+        stopped=[str(action.job) for _, action in actions if isinstance(action, StopJob)],
+        resumes=sum(isinstance(action, Resume) for _, action in actions),
+        order=list(_order(controller.decisions)),
+        trains=_trains(stage),
+        facts=len(controller.decisions),
+        fold_s=round(controller.fold_s, 4),
+        seconds=round(stage.real_s, 3),
+        defects=controller.defects,
+        ignored=stage.ignored,
+        expect=stage.scenario.expect,
+        wrong=[],
+    )
+    verdict.wrong.extend(_wrong(verdict, stage.scenario.expect))
+    return verdict
+
+
+def _trains(stage: Played) -> bool:
+    job = stage.controller.state.jobs.get(JOB)
+    return job is not None and job.stage is JobStage.RUNNING
+
+
+def _told(incident: Incident, began: float) -> Told:
+    found = incident.diagnosis
+    suspects = [Accused(s.node, s.rank, s.gpu) for s in found.suspects] if found else []
+    stage = incident.stage.value
+    return Told(
+        found.cause if found else "",
+        suspects,
+        round(incident.opened - began, 3),
+        stage,
+        found.why if found else "",
+    )
+
+
+def _woken(stage: Played, at: float, page: Page, rules: Rules) -> Woken:
+    incident = stage.controller.incidents[page.incident]
+    book = rules.runbooks.get(incident.diagnosis.cause) if incident.diagnosis else None
+    mild = book is not None and book.page is not PageWhen.AT_ONCE
+    return Woken(round(at - stage.began, 3), page.title, "warning" if mild else "critical")
+
+
+def _order(decisions: list[Decision]) -> Iterator[str]:
+    for decision in decisions:
+        for action, cause in zip(decision.actions, decision.causes, strict=True):
+            match action:
+                case Evict(node=node):
+                    yield f"evict {node}"
+                case Resume(seats=seats):
+                    yield f"resume {len(seats)}"
+                case StopJob(job=job):
+                    yield f"stop {job}"
+                case Page(revision=1):
+                    yield f"page {cause}"
+
+
+def _wrong(verdict: Verdict, expect: Expect) -> Iterator[str]:
+    causes = sorted(each.cause for each in verdict.incidents if each.cause)
+    places = sorted(place(suspect) for each in verdict.incidents for suspect in each.suspects)
+    compared: tuple[tuple[str, object, object], ...] = (
+        ("causes", _sorted(expect.causes), causes),
+        ("evicted", expect.evicted, bool(verdict.evicted)),
+        ("evictions", _sorted(expect.evictions), sorted(verdict.evicted)),
+        ("suspects", _sorted(expect.suspects), places),
+        ("stopped", expect.stopped, bool(verdict.stopped)),
+        ("pages", expect.pages, len(verdict.pages)),
+        ("resumes", expect.resumes, verdict.resumes),
+        ("trains", expect.trains, verdict.trains),
+    )
+    for name, wanted, got in compared:
+        if wanted is not None and wanted != got:
+            yield f"{name}: expected {_said(wanted)}, got {_said(got)}"
+    if expect.evicted_has is not None and expect.evicted_has not in verdict.evicted:
+        yield f"evicted_has: {expect.evicted_has} is not among {_said(verdict.evicted)}"
+    if expect.seconds_max is not None and verdict.seconds > expect.seconds_max:
+        yield f"seconds_max: took {verdict.seconds:.1f} s, expected at most {expect.seconds_max:g}"
+    yield from (f"a defect: {each}" for each in verdict.defects)
+
+
+def _sorted(names: list[str] | None) -> list[str] | None:
+    return None if names is None else sorted(names)
+
+
+def _said(value: object) -> str:
+    return (", ".join(map(str, value)) or "none") if isinstance(value, list) else str(value).lower()
+
+
+def place(suspect: Accused) -> str:
+    """Say where a suspect is, as expectations name it."""
+    return whereabouts(Suspect(suspect.node, suspect.rank, suspect.gpu))  # type: ignore[arg-type]

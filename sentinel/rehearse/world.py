@@ -1,0 +1,183 @@
+"""Virtual time and all that is in it: nodes, processes, gangs, and what is due next."""
+
+import heapq
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sentinel.checks import load
+from sentinel.model.ids import Instant, JobId, NodeId, Seconds, WorkerId
+from sentinel.model.report import RaisedSeen, RankBeat
+from sentinel.rehearse.gang import Gang, Process
+from sentinel.rehearse.machine import PROBE_S, Agent, Node, gpu
+from sentinel.rehearse.scenario import Cluster
+
+BEGAN: Instant = 1_800_000_000.0
+ECHO_S: Seconds = 0.1
+"""How soon peers notice that a rank of theirs is gone (measured with gloo)."""
+PEER_GONE = "RuntimeError: Connection closed by peer"
+FIRST_PID = 101
+
+
+@dataclass(slots=True)
+class World:
+    """The cluster as it is, whatever anybody knows of it."""
+
+    cluster: Cluster
+    folder: Path
+    now: Instant = BEGAN
+    nodes: dict[NodeId, Node] = field(default_factory=dict)
+    processes: dict[WorkerId, Process] = field(default_factory=dict)
+    gangs: dict[JobId, Gang] = field(default_factory=dict)
+    cut: frozenset[NodeId] = frozenset()
+    """Nodes that nobody reaches."""
+    fails: frozenset[str] = frozenset()
+    """Kinds of actions that end in failure."""
+    never_starts: frozenset[NodeId] = frozenset()
+    born: int = FIRST_PID
+    _due: list[tuple[Instant, int, Callable[[], None]]] = field(default_factory=list)
+    _count: int = 0
+    _boots: int = 0
+
+    def __post_init__(self) -> None:
+        for number in range(1, self.cluster.nodes + 1):
+            name = NodeId(f"n{number}")
+            gpus = [gpu(index, name) for index in range(self.cluster.gpus)]
+            node = Node(name, f"10.0.{number >> 8}.{number & 255}", self.folder / f"{name}.log", gpus)
+            node.log.touch()
+            self.nodes[name] = node
+
+    # --- time ------------------------------------------------------------------------------------------
+
+    def later(self, after: Seconds, what: Callable[[], None]) -> None:
+        """Let something happen after a while."""
+        self._count += 1
+        heapq.heappush(self._due, (self.now + after, self._count, what))
+
+    def next_due(self) -> Instant | None:
+        """Say when the next thing happens."""
+        return self._due[0][0] if self._due else None
+
+    def pass_to(self, now: Instant) -> None:
+        """Move on to a moment: what is due until then happens in order."""
+        while self._due and self._due[0][0] <= now:
+            at, _, what = heapq.heappop(self._due)
+            self._settle(max(self.now, at))
+            what()
+        self._settle(now)
+
+    def _settle(self, now: Instant) -> None:
+        self.now = now
+        for gang in self.gangs.values():
+            for process in gang.settle(now, self.cut):
+                error, kind = gang.raises.get(process.rank) or gang.raises[process.node]
+                self.raises(process, error, kind)
+
+    def touch(self) -> None:
+        """Anything may have changed."""
+        for gang in self.gangs.values():
+            gang.touch()
+
+    def moves(self) -> bool:
+        """Whether every gang makes steps, and nothing will stop it by itself."""
+        gangs = [gang for gang in self.gangs.values() if gang.seats]
+        return all(gang.moves(self.cut) and not gang.raises and self.now >= gang.since for gang in gangs)
+
+    # --- agents ----------------------------------------------------------------------------------------
+
+    def start_agent(self, name: NodeId) -> Agent:
+        """Start a node's agent, with what its predecessor has left."""
+        node = self.nodes[name]
+        if node.agent is not None:
+            node.agent.close()
+        self._boots += 1
+        folder = self.folder / name
+        node.agent = Agent(node, f"boot-{name}-{self._boots}", load(), folder, lambda: self.beats(name))
+        return node.agent
+
+    def beats(self, node: NodeId) -> tuple[RankBeat, ...]:
+        """Give the heartbeat records of a node."""
+        gangs, now, cut = self.gangs, self.now, self.cut
+        return tuple(gangs[process.job].beat(process, now, cut) for process in self.nodes[node].processes)
+
+    # --- processes -------------------------------------------------------------------------------------
+
+    def start(self, job: JobId, worker: WorkerId, node: NodeId, gpu_index: int) -> Process:
+        """Start a worker process."""
+        process = Process(job, worker, node, gpu_index, self.born)
+        self.born += 1
+        self.processes[worker] = process
+        self.nodes[node].processes.append(process)
+        return process
+
+    def seated(self, job: JobId, rank: int) -> Process | None:
+        """Return a rank's process, while it lives."""
+        seats = self.gangs[job].seats if job in self.gangs else []
+        return seats[rank] if rank < len(seats) and seats[rank].alive else None
+
+    def ends(self, process: Process, how: str) -> None:
+        """End a process; its agent sees that at once and looks at the node, its peers a little later."""
+        if not process.alive:
+            return
+        process.alive = False
+        self.nodes[process.node].processes.remove(process)
+        self.gangs[process.job].touch()
+        agent = self.nodes[process.node].agent
+        if agent is not None:
+            agent.ended(process, how)
+            self.look(process.node, f"exit:{process.pid}")
+        self._break(process)
+
+    def raises(self, process: Process, error: str, kind: str, values: tuple[float, ...] = ()) -> None:
+        """End a rank's training with an exception."""
+        gang, agent = self.gangs[process.job], self.nodes[process.node].agent
+        if not process.alive or process.raised:
+            return
+        if kind == "nan" and not values:  # every rank sees that the mean is not finite
+            values = tuple(float("nan") if rank == process.rank else 1.0 for rank in range(len(gang.seats)))
+            for peer in gang.seats:
+                if peer is not process:
+                    self.raises(peer, error, kind, values)
+        process.raised = True
+        gang.touch()
+        if agent is not None:
+            place = (process.job, process.rank, process.worker, process.pid, process.generation, process.gpu)
+            agent.tell(RaisedSeen(*place, gang.step + 1, kind, error, f"Traceback:\n{error}", values))
+        if kind != "nan":
+            self._break(process)
+
+    def look(self, node: NodeId, reason: str) -> None:
+        """Run a node's immediate probe."""
+        agent = self.nodes[node].agent
+        if agent is None:
+            return
+
+        def answered() -> None:
+            if self.nodes[node].agent is agent:
+                agent.look(self.now, in_agent=False)
+                agent.probed(reason)
+
+        agent.look(self.now, in_agent=True)
+        self.later(PROBE_S, answered)
+
+    def _break(self, process: Process) -> None:
+        """Let the peers of a rank that is gone notice that."""
+        gang = self.gangs[process.job]
+        if process.rank < 0 or process.generation != gang.generation:
+            return
+        generation = gang.generation
+
+        def echo() -> None:
+            for peer in gang.seats if gang.generation == generation else ():
+                if peer.alive and not peer.raised and not peer.stands_still and peer.node not in self.cut:
+                    self.raises(peer, PEER_GONE, "collective")
+
+        self.later(ECHO_S, echo)
+
+    def living(self, node: NodeId) -> list[Process]:
+        """Processes of a node, oldest first; they may end while one looks at them."""
+        return list(self.nodes[node].processes)
+
+    def standbys(self, job: JobId, node: NodeId) -> list[Process]:
+        """Warm processes of a job on a node."""
+        return [process for process in self.living(node) if (process.job, process.rank) == (job, -1)]
