@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
 
 from sentinel.model.finding import Finding
@@ -63,6 +64,11 @@ _METRIC = re.compile(r"[a-zA-Z_:][\w:]*", re.ASCII)
 _LABEL = re.compile(r"(?!__)[a-zA-Z_]\w*", re.ASCII)  # Prometheus keeps those with two underscores for itself
 
 
+@lru_cache(512)
+def _is_name(form: re.Pattern[str], name: str) -> bool:
+    return form.fullmatch(name) is not None
+
+
 class Series(NamedTuple):
     """What a value is exported as: a metric's name without the `sentinel_` prefix, and labels by name."""
 
@@ -71,8 +77,8 @@ class Series(NamedTuple):
 
     def is_valid(self) -> bool:
         """Say whether Prometheus takes it: anything else would spoil the page that it stands on."""
-        named = _METRIC.fullmatch(self.name) is not None
-        return named and all(_LABEL.fullmatch(label) for label, _ in self.labels)
+        labels = (_is_name(_LABEL, label) and isinstance(text, str) for label, text in self.labels)
+        return _is_name(_METRIC, self.name) and all(labels)
 
 
 def series(name: str, **labels: object) -> Series:

@@ -1,8 +1,8 @@
 """One run of one check, in whichever process it belongs."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from typing import Any
 
 import msgspec
 
@@ -10,8 +10,10 @@ from sentinel.model.check import Check, GpuSample, Machine, Series
 from sentinel.model.finding import Finding, Health
 from sentinel.model.wire import Plain, WireError, from_plain, to_plain
 
-Number = TypeVar("Number", int, float)
-Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+Exported = list[tuple[Series, int | float]]
+"""Values with what they are of."""
+_COUNTS = range(2**63)
+_WHOLE = range(-(2**63), 2**64)
 
 
 class ProberTask(msgspec.Struct, frozen=True):
@@ -43,14 +45,16 @@ def probe(check: Check, machine: Machine) -> dict[str, Any]:
     try:
         sample = check.measure(machine)
         findings = _findings(check.judge(sample))
-        gauges = _exported(float, check.metrics(sample) if check.metrics else {})
-        counts = _exported(Count, check.counts(sample) if check.counts else {})
+        gauges = _exported(check.metrics(sample) if check.metrics else {}, _is_gauge)
+        counts = _exported(check.counts(sample) if check.counts else {}, _is_count)
     except (Exception, SystemExit) as error:  # a check from elsewhere may raise, and give, anything
         return _answer(check, [to_plain(failed(check.name, error))], [], [], failed=True)
     return _answer(check, findings, gauges, counts, failed=False)
 
 
-def _answer(check: Check, findings: Plain, gauges: Plain, counts: Plain, *, failed: bool) -> dict[str, Any]:
+def _answer(
+    check: Check, findings: Plain, gauges: Exported, counts: Exported, *, failed: bool
+) -> dict[str, Any]:
     return {"check": check.name, "failed": failed, "findings": findings, "gauges": gauges, "counts": counts}
 
 
@@ -59,19 +63,32 @@ def _findings(found: Iterable[Finding]) -> Plain:
     return to_plain(from_plain(list[Finding], to_plain(list(found))))
 
 
-def _exported(kind: Any, values: Mapping[Series, float]) -> Plain:
+def _exported(values: Mapping[Series, float], fits: Callable[[object], bool]) -> Exported:
     """Give values with what they are of. Raises WireError for what can't be exported."""
-    for each in values:
+    for each, value in values.items():
         if not isinstance(each, Series) or not each.is_valid():
             raise WireError(f"{each!r:.80} is not a series")
-    plain = msgspec.to_builtins(list(values.items()))
-    exported(kind, plain)
-    return plain
+        if not fits(value):
+            raise WireError(f"{each.name}: {value!r:.80} can't be exported")
+    return list(values.items())
 
 
-def exported(kind: type[Number], plain: Plain) -> dict[Series, Number]:
-    """Read the gauges or counts of an answer. Raises ValidationError when they are none."""
-    return dict(msgspec.convert(plain, list[tuple[Series, kind]]))  # type: ignore[valid-type]
+def _is_gauge(value: object) -> bool:
+    return isinstance(value, float) or (_is_whole(value) and value in _WHOLE)
+
+
+def _is_count(value: object) -> bool:
+    """Say whether it can be added to a counter, which does not fall."""
+    return _is_whole(value) and value in _COUNTS
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def read_exported(plain: Plain) -> Exported:
+    """Read gauges or counts that came from another process."""
+    return msgspec.convert(plain, Exported)
 
 
 def failed(check: str, error: BaseException) -> Finding:

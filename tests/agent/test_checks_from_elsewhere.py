@@ -16,7 +16,7 @@ from sentinel.model.check import Check, Machine, Series, series
 from sentinel.model.finding import Finding, Health
 from sentinel.model.report import FindingSeen
 from sentinel.model.wire import from_plain
-from sentinel.runtime.probe import NoGpus, exported, probe
+from sentinel.runtime.probe import NoGpus, probe, read_exported
 
 MACHINE = Machine("n", NoGpus(), None)
 
@@ -69,6 +69,7 @@ def test_findings_that_nobody_could_be_told_are_a_failed_probe(judge: Callable[[
     [
         pytest.param({series("fan_speed"): "fast"}, id="a word"),
         pytest.param({series("fan_speed"): None}, id="None"),
+        pytest.param({series("fan_speed"): True}, id="a bool"),
         pytest.param({series("fan_speed"): 10**400}, id="too big"),
         pytest.param({'fan_speed{fan="1"}': 1}, id="text"),
         pytest.param({Series("fan_speed", (("fan", 1),)): 1}, id="a label that is no text"),  # type: ignore[arg-type]
@@ -77,6 +78,8 @@ def test_findings_that_nobody_could_be_told_are_a_failed_probe(judge: Callable[[
         pytest.param({series("fan speed"): 1}, id="two words"),
         pytest.param({series("fan\nspeed"): 1}, id="two lines"),
         pytest.param({7: 1}, id="no name"),
+        pytest.param({Series(7): 1}, id="a number for a name"),  # type: ignore[arg-type]
+        pytest.param({Series("fan_speed", (7,)): 1}, id="a number for labels"),  # type: ignore[arg-type]
         pytest.param(7, id="no values"),
     ],
 )
@@ -95,8 +98,8 @@ def test_what_can_be_told_is_told_as_it_is() -> None:
     speed, stops = series("fan_speed", fan='1 "left"'), series("fan_stops_total")
     answer = run(lambda _: said(speed=1.5, name="x"), lambda _: {speed: 900}, lambda _: {stops: 2})
     assert answer["findings"][0]["evidence"] == {"speed": 1.5, "name": "x"}
-    assert (answer["failed"], exported(float, answer["gauges"])) == (False, {speed: 900.0})
-    assert exported(int, answer["counts"]) == {stops: 2}
+    assert (answer["failed"], dict(read_exported(answer["gauges"]))) == (False, {speed: 900.0})
+    assert dict(read_exported(answer["counts"])) == {stops: 2}
     assert run(lambda _: said(turns=1 << 70))["findings"][0]["evidence"] == {"turns": 2.0**70}
     assert math.isnan(run(lambda _: said(speed=math.nan))["findings"][0]["evidence"]["speed"])
 

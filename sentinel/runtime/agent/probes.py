@@ -14,7 +14,7 @@ from sentinel.model.wire import from_plain
 from sentinel.runtime.agent.findings import FindingBook
 from sentinel.runtime.agent.prober import STARTING, Prober
 from sentinel.runtime.agent.settings import AgentSettings
-from sentinel.runtime.probe import NoGpus, exported, probe
+from sentinel.runtime.probe import NoGpus, probe, read_exported
 
 Beats = Callable[[], tuple[RankBeat, ...]]
 """Gives the newest heartbeat records, read only when a check looks at them."""
@@ -112,7 +112,11 @@ class Probes:
             )
         events: list[Event] = []
         for answer in answers:
-            events += self._introduce(answer) if "check" not in answer else self._take(answer, asked_at)
+            if "check" not in answer:
+                events += self._introduce(answer)
+                continue
+            values = {name: read_exported(answer[name]) for name in ("gauges", "counts")}
+            events += self._take({**answer, **values}, asked_at)
         self._ask(now)
         return events + self._complete()
 
@@ -169,8 +173,8 @@ class Probes:
 
     def _take(self, answer: Mapping[str, Any], asked_at: Seconds) -> list[Event]:
         name = answer["check"]
-        self.gauges[name] = exported(float, answer["gauges"])
-        self.counters.update(exported(int, answer["counts"]))
+        self.gauges[name] = dict(answer["gauges"])
+        self.counters.update(dict(answer["counts"]))
         self.counters[_failures(name)] += answer["failed"]
         for urgent in self._urgent:
             if name in urgent.waiting and asked_at >= urgent.since:
