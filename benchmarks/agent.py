@@ -19,6 +19,7 @@ from pathlib import Path
 from sentinel.adapters.keys import ensure_keys
 from sentinel.adapters.transport import Reports
 from sentinel.model.report import Ack, Hello
+from sentinel.runtime.agent.card import read
 
 RANK = """
 import sys, time
@@ -88,8 +89,9 @@ async def measure(ranks: int, seconds: float) -> dict[str, float]:
             processes = start(root, reports.endpoint, ranks)
             try:
                 await asyncio.sleep(4)
-                prober = json.loads((root / "m/agent.json").read_text())["prober_pid"]
-                pids = {"agent": processes[0].pid, "prober": prober}
+                card = read(root / "m")
+                assert card is not None
+                pids = {"agent": processes[0].pid, "prober": card.prober_pid}
                 before, began = {name: cpu_seconds(pid) for name, pid in pids.items()}, time.monotonic()
                 await asyncio.sleep(seconds)
                 took = time.monotonic() - began

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from sentinel.model.check import Check, GpuSample, Machine, series
+from sentinel.model.check import Check, GpuSample, Machine, Series, series
 from sentinel.model.finding import Finding, Health
 
 HOT_C = 90
@@ -91,9 +91,9 @@ def _finding(
     return Finding("gpu", code, f"gpu-{index}", health, summary, evidence)
 
 
-def metrics(samples: GpuSamples) -> dict[str, float]:
+def metrics(samples: GpuSamples) -> dict[Series, float]:
     """Gauges per GPU; a lost GPU is exported as absent, not left out."""
-    gauges: dict[str, float] = {}
+    gauges: dict[Series, float] = {}
     present = {gpu.index: gpu.present for gpu in samples.gpus}
     for index in sorted(set(range(samples.expected or 0)) | set(present)):
         gauges[series("gpu_present", gpu=index)] = float(present.get(index, False))

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sentinel.model.check import Check, Machine, series
+from sentinel.model.check import Check, Machine, Series, series
 from sentinel.model.finding import Finding, Health
 
 DISK_FULL = 0.97
@@ -103,16 +103,16 @@ def _judge_disk(disk: DiskSample) -> Iterator[Finding]:
         yield Finding("host", "disk-full", component, Health.CRITICAL, f"{disk.path} is full", evidence)
 
 
-def metrics(sample: HostSample) -> dict[str, float]:
+def metrics(sample: HostSample) -> dict[Series, float]:
     """Gauges of the host."""
     gauges = {
-        "host_memory_total_bytes": float(sample.memory_total),
-        "host_memory_available_bytes": float(sample.memory_available),
-        "host_load1": sample.load,
-        "host_stuck_processes": float(sample.stuck),
+        series("host_memory_total_bytes"): float(sample.memory_total),
+        series("host_memory_available_bytes"): float(sample.memory_available),
+        series("host_load1"): sample.load,
+        series("host_stuck_processes"): float(sample.stuck),
     }
     if sample.cpu_pressure is not None:
-        gauges["host_cpu_pressure_ratio"] = sample.cpu_pressure / 100
+        gauges[series("host_cpu_pressure_ratio")] = sample.cpu_pressure / 100
     for disk in sample.disks:
         if not disk.error:
             gauges[series("host_disk_free_bytes", path=disk.path)] = float(disk.free)

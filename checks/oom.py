@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 
-from sentinel.model.check import Check, Machine
+from sentinel.model.check import Check, Machine, Series, series
 from sentinel.model.finding import Finding, Health
 
 LINE = re.compile(r"[Oo]ut of memory: Kill(?:ed)? process (?P<pid>\d+) \((?P<name>[^)]*)\)")
@@ -26,9 +26,9 @@ def judge(lines: Sequence[str]) -> Iterator[Finding]:
         yield Finding("oom", "oom-kill", "memory", Health.WARNING, said, evidence, event=True)
 
 
-def counts(lines: Sequence[str]) -> dict[str, int]:
+def counts(lines: Sequence[str]) -> dict[Series, int]:
     """Processes killed."""
-    return {"oom_kills_total": len(lines)}
+    return {series("oom_kills_total"): len(lines)}
 
 
 CHECK = Check(

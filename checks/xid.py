@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from sentinel.checks import _nvlink5
-from sentinel.model.check import Check, Machine, series
+from sentinel.model.check import Check, Machine, Series, series
 from sentinel.model.finding import Finding, Health
 
 LINE = re.compile(
@@ -160,7 +160,7 @@ def _judge_nvlink5(
     return Finding("xid", code, component, health, said, evidence, event=True)
 
 
-def counts(sample: XidSample) -> dict[str, int]:
+def counts(sample: XidSample) -> dict[Series, int]:
     """Events per code and GPU, zeros included; codes that are not in use share one label."""
     codes = [*(xid for xid, entry in catalogue().items() if entry.in_use), OTHER]
     counted = {_series(code, gpu): 0 for gpu in (*sample.gpus.values(), OTHER) for code in codes}
@@ -170,7 +170,7 @@ def counts(sample: XidSample) -> dict[str, int]:
     return counted
 
 
-def _series(code: object, gpu: object) -> str:
+def _series(code: object, gpu: object) -> Series:
     return series("xid_events_total", xid=code, gpu=gpu)
 
 

@@ -18,6 +18,7 @@ from sentinel.adapters.keys import Keys
 from sentinel.gang.snapshots import PeerSender, Slots, encode, snapshots_of
 from sentinel.heartbeat import HeartbeatWriter
 from sentinel.model.trainable import Place, StepResult
+from sentinel.runtime.agent.card import read
 from sentinel.trainer.collectives import NoBeats
 from sentinel.trainer.moe_trainer import MoeTrainer
 from sentinel.trainer.settings import TrainerSettings
@@ -60,8 +61,9 @@ class Rank:
         self._trainer = MoeTrainer(TrainerSettings(data=str(root / "data")))
         self._trainer.setup(Place(rank, world, rank, 1, "gloo"), self._tap)
         memory = root / "memory"
-        card = json.loads((memory / "agent.json").read_text())
-        peer = ("127.0.0.1", card["snapshot_port"])
+        card = read(memory)
+        assert card is not None
+        peer = ("127.0.0.1", card.snapshot_port)
         self._sender = PeerSender(JOB, rank, peer, Keys(root / "keys").snapshot_secret)
         self._slots = Slots(snapshots_of(memory, JOB), "owner", rank)
 

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from sentinel.model.check import GpuSample
 from sentinel.model.ids import Seconds
 
@@ -65,33 +67,13 @@ def _parse(path: Path) -> dict[int, GpuSample]:
     return {sample.index: sample for sample in samples}
 
 
-_FIELDS: dict[str, type | tuple[type, ...]] = {
-    "ecc_uncorrectable": int,
-    "ecc_corrected": int,
-    "remap_pending": bool,
-    "remap_failed": bool,
-    "temperature_c": int,
-    "throttle_reasons": int,
-}
-
-
 def _sample(gpu: dict[str, Any]) -> GpuSample:
     """Build a sample; a field that is left out or null is one that the driver does not give."""
-    index = gpu["index"]
-    for name, kind in {"index": int, **_FIELDS}.items():
-        value = gpu.get(name)
-        if value is not None and not isinstance(value, kind):
-            raise ValueError(f"gpu {index}: {name} is {value!r}")
-    present = bool(gpu.get("present", True))
-    known = {name: gpu.get(name) for name in _FIELDS} if present else {}
-    return GpuSample(
-        index=index,
-        uuid=str(gpu["uuid"]),
-        present=present,
-        error="" if present else "GPU is lost",
-        pci=str(gpu.get("pci", "")),
-        **known,
-    )
+    try:
+        described = msgspec.convert({"present": True, **gpu}, GpuSample)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"gpu {gpu.get('index', 'without an index')}: {error}") from None
+    return described if described.present else _unreadable(described, "GPU is lost")
 
 
 def _unreadable(gpu: GpuSample, error: str) -> GpuSample:

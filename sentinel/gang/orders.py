@@ -1,13 +1,19 @@
-"""What the controller's hands tell a worker: its place in a generation, and what it answers."""
+"""What the controller's hands tell a worker: its place in a generation, and what it answers.
 
-from dataclasses import dataclass
+A worker lives longer than a controller, so all of this reaches it as bytes that name their fields: what one
+release has and the other has not is passed over or takes its default.
+"""
+
+from typing import TypeVar
+
+import msgspec
 
 Holder = tuple[str, int]
 """Address and port of a node's snapshot holder."""
+Noun = TypeVar("Noun", bound=msgspec.Struct)
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerSpec:
+class WorkerSpec(msgspec.Struct, frozen=True):
     """What a worker needs to know for its whole life; same for all workers of a job."""
 
     job: str
@@ -30,8 +36,7 @@ class WorkerSpec:
     """Whose generations these are: the id of the controller's journal."""
 
 
-@dataclass(frozen=True, slots=True)
-class FormOrder:
+class FormOrder(msgspec.Struct, frozen=True):
     """One worker's place in one generation of the gang."""
 
     generation: int
@@ -39,7 +44,7 @@ class FormOrder:
     world: int
     gpu: int
     store: tuple[str, int]
-    """Address and port of the generation's rendezvous store, served by rank 0's process."""
+    """Address and port of the generation's rendezvous store, served by rank 0's process; 0 until it is."""
     holders: tuple[Holder, ...]
     """Every node's snapshot holder, this node's first."""
     peer: Holder | None
@@ -55,8 +60,7 @@ class FormOrder:
     """The journal whose workers have been ended, so that this one may go on in its directory."""
 
 
-@dataclass(frozen=True, slots=True)
-class Formed:
+class Formed(msgspec.Struct, frozen=True, tag=True):
     """A worker joined its generation and has its state."""
 
     generation: int
@@ -70,8 +74,7 @@ class Formed:
     """One line per damaged copy that was passed over."""
 
 
-@dataclass(frozen=True, slots=True)
-class Overtaken:
+class Overtaken(msgspec.Struct, frozen=True, tag=True):
     """A worker did not join: the job's directory is somebody else's."""
 
     generation: int
@@ -79,3 +82,28 @@ class Overtaken:
     """The newest generation that has formed there."""
     journal: str
     """And whose it is."""
+
+
+class WorkerStatus(msgspec.Struct, frozen=True):
+    """How far a worker is."""
+
+    pid: int
+    step: int
+    """Last completed step, -1 before the first."""
+    generation: int
+    """-1 while it is in none."""
+
+
+def pack(noun: msgspec.Struct) -> bytes:
+    """Give what crosses to a worker or back."""
+    return msgspec.msgpack.encode(noun)
+
+
+def unpack(kind: type[Noun], packed: bytes) -> Noun:
+    """Read what crossed. Raises DecodeError when it is no such noun."""
+    return msgspec.msgpack.decode(packed, type=kind)
+
+
+def unpack_formed(packed: bytes) -> Formed | Overtaken:
+    """Read a worker's answer to its order. Raises DecodeError when it is none."""
+    return msgspec.msgpack.decode(packed, type=Formed | Overtaken)

@@ -18,7 +18,7 @@ import torch.distributed as dist
 from sentinel.gang import fence, notices, restore
 from sentinel.gang.group import Group, Sockets, backend_for, open_store, sockets
 from sentinel.gang.keeping import Keeper
-from sentinel.gang.orders import Formed, FormOrder, Overtaken, WorkerSpec
+from sentinel.gang.orders import Formed, FormOrder, Overtaken, WorkerSpec, WorkerStatus
 from sentinel.gang.telling import NotFiniteError, Teller, first_line, loss_log
 from sentinel.heartbeat import HeartbeatWriter
 from sentinel.model.report import LEASE_LAPSED_EXIT, STUCK_EXIT
@@ -84,10 +84,10 @@ class RankRunner:
 
     # --- control calls ---------------------------------------------------------------------------------
 
-    def status(self) -> dict[str, int]:
+    def status(self) -> WorkerStatus:
         """Say who this is and how far it is."""
         generation = self._group.generation if self._group else -1
-        return {"pid": os.getpid(), "step": self._step, "generation": generation}
+        return WorkerStatus(os.getpid(), self._step, generation)
 
     def serve_store(self, generation: int, world: int, host: str) -> int:
         """Open the rendezvous store of a generation; returns its port. Asking again gives the same."""

@@ -39,7 +39,7 @@ def _load_newest(
     while True:
         step = copies.newest_common(below)
         newer, lines = trainable.latest(checkpoints, above=step, since=copies.generation(step))
-        damaged.update(dict.fromkeys(lines))
+        damaged.update(dict.fromkeys(map(_text, lines)))
         if newer >= 0:
             return newer, "checkpoint", tuple(damaged)
         if step < 0:
@@ -50,6 +50,11 @@ def _load_newest(
             trainable.load(state)
             return step, "memory", tuple(damaged)
         below = step  # damaged on the way or on a node: all ranks take the next best
+
+
+def _text(line: str) -> str:
+    """Spell out what no message could carry: a path may be any bytes."""
+    return line.encode(errors="backslashreplace").decode()
 
 
 def _fetch(copies: Copies, rank: int, step: int, memory: Path) -> Mapping[str, Any] | None:

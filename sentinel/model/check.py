@@ -3,7 +3,8 @@
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from functools import lru_cache
+from typing import Any, NamedTuple, Protocol
 
 from sentinel.model.finding import Finding
 from sentinel.model.ids import Seconds
@@ -59,6 +60,32 @@ class Machine:
     """Newest heartbeat records of this node; only for `in_agent` checks."""
 
 
+_METRIC = re.compile(r"[a-zA-Z_:][\w:]*", re.ASCII)
+_LABEL = re.compile(r"(?!__)[a-zA-Z_]\w*", re.ASCII)  # Prometheus keeps those with two underscores for itself
+
+
+@lru_cache(512)
+def _is_name(form: re.Pattern[str], name: str) -> bool:
+    return form.fullmatch(name) is not None
+
+
+class Series(NamedTuple):
+    """What a value is exported as: a metric's name without the `sentinel_` prefix, and labels by name."""
+
+    name: str
+    labels: tuple[tuple[str, str], ...] = ()
+
+    def is_valid(self) -> bool:
+        """Say whether Prometheus takes it: anything else would spoil the page that it stands on."""
+        labels = (_is_name(_LABEL, label) and isinstance(text, str) for label, text in self.labels)
+        return _is_name(_METRIC, self.name) and all(labels)
+
+
+def series(name: str, **labels: object) -> Series:
+    """Name a series; a label may hold any text."""
+    return Series(name, tuple(sorted((label, str(value)) for label, value in labels.items())))
+
+
 @dataclass(frozen=True, slots=True)
 class Check:
     """One check. `checks/<name>.py` defines exactly one as `CHECK`."""
@@ -72,28 +99,11 @@ class Check:
     judge: Callable[[Any], Iterable[Finding]]
     causes: tuple[str, ...]
     """Every cause that its findings can raise; each has a runbook."""
-    metrics: Callable[[Any], Mapping[str, float]] | None = None
-    """Gauges of one sample, by their `series`."""
+    metrics: Callable[[Any], Mapping[Series, float]] | None = None
+    """Gauges of one sample."""
     on_exit: bool = False
     """Run at once when a rank of this node exits, so that speed does not outrun the cause."""
     in_agent: bool = False
     """Touches nothing that can hang: the agent runs it itself, also whenever kernel lines arrive."""
-    counts: Callable[[Any], Mapping[str, int]] | None = None
-    """Events to add per sample, by their `series`, which ends in `_total`; zeros name the series."""
-
-
-_ESCAPED = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
-"""What Prometheus's text format writes in another way inside a label's value."""
-
-_SERIES = re.compile(r'[a-zA-Z_:][\w:]*(\{(\w+="(\\[\\"n]|[^\\"\n])*"(,(?!\})|(?=\})))+\})?', re.ASCII)
-
-
-def is_series(text: str) -> bool:
-    """Say whether this is what `series` gives: anything else would spoil the page that it stands on."""
-    return _SERIES.fullmatch(text) is not None
-
-
-def series(name: str, **labels: object) -> str:
-    """Name a series, `name{label="x"}`, without the `sentinel_` prefix; a label may hold any text."""
-    inside = ",".join(f'{label}="{str(value).translate(_ESCAPED)}"' for label, value in labels.items())
-    return f"{name}{{{inside}}}" if inside else name
+    counts: Callable[[Any], Mapping[Series, int]] | None = None
+    """Events to add per sample; their names end in `_total`, and zeros name the series."""

@@ -7,6 +7,7 @@ from sentinel.model.action import CollectStacks, Probe
 from sentinel.model.ids import NodeId
 from sentinel.model.report import KillWorker, Leave, OrderDone, ProbeNow, StacksNow
 from sentinel.runtime.hands import ActionError, Hands
+from sentinel.runtime.ray_requests import StartAgent
 
 LEAVE_DEADLINE_S = 5.0
 START_WITHIN_S = 30.0
@@ -48,7 +49,7 @@ class AgentOrders:
         argv = self._hands.agent_argv(node)
         address, _ = self._hands.raylets.get(node) or await self._look_for(node)
         env = {"SENTINEL_MEMORY": str(self._hands.memory_of(node)), "SENTINEL_ADDRESS": address}
-        pid = await self._hands.link.ask("start_agent", timeout=START_WITHIN_S, node=node, argv=argv, env=env)
+        pid = await self._hands.link.ask(StartAgent(node, tuple(argv), env), START_WITHIN_S)
         return f"pid {pid}"
 
     async def _look_for(self, node: NodeId) -> tuple[str, int]:

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from sentinel.adapters.outboxes import Outboxes
 from sentinel.adapters.transport import Reports
@@ -11,6 +10,7 @@ from sentinel.gang.orders import WorkerSpec
 from sentinel.model.ids import NodeId, Seconds
 from sentinel.model.report import RankBeat
 from sentinel.runtime.link import Link
+from sentinel.runtime.ray_requests import Nodes, RayNode
 
 
 class ActionError(Exception):
@@ -39,8 +39,8 @@ class Hands:
     raylets: dict[NodeId, tuple[str, int]] = field(default_factory=dict)
     """Where each node's raylet listens, as Ray last said."""
 
-    async def ray_nodes(self, timeout: Seconds) -> list[dict[str, Any]]:
+    async def ray_nodes(self, timeout: Seconds) -> list[RayNode]:
         """Ask Ray which nodes live, and keep where their raylets listen. Raises LinkError."""
-        nodes = [node for node in await self.link.ask("nodes", timeout=timeout) if node["alive"]]
-        self.raylets.update({NodeId(node["node"]): (node["address"], node["port"]) for node in nodes})
+        nodes = [node for node in await self.link.ask(Nodes(), timeout) if node.alive]
+        self.raylets.update({node.node: (node.address, node.port) for node in nodes})
         return nodes

@@ -5,21 +5,33 @@ import contextlib
 import itertools
 import os
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, assert_never
 
-import msgpack
+import msgspec
 import structlog
 import zmq
 import zmq.asyncio
 
 from sentinel.model.ids import Seconds
+from sentinel.runtime import ray_requests
+from sentinel.runtime.ray_requests import Answered, Asked, Failed, Joined, Nodes, NotJoined, Reply, Request
 
 log = structlog.get_logger(logger_name="link")
 
 
 class LinkError(Exception):
     """Ray could not be asked, or refused; the message is one line."""
+
+
+A = TypeVar("A")
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    request: Request[Any]
+    answer: asyncio.Future[Any]
 
 
 class Link:
@@ -30,7 +42,7 @@ class Link:
         self._log_path = state_dir / "ray-link.log"
         self._endpoint = _endpoint(state_dir / f"link-{os.getpid()}.sock")
         self._numbers = itertools.count(1)
-        self._waiting: dict[int, asyncio.Future[Any]] = {}
+        self._waiting: dict[int, _Waiting] = {}
         self._context = zmq.asyncio.Context()
         self._socket: zmq.asyncio.Socket | None = None
         self.process: asyncio.subprocess.Process | None = None
@@ -69,8 +81,8 @@ class Link:
             self._kill()
             self._socket.close(0)
             for waiting in self._waiting.values():
-                if not waiting.done():
-                    waiting.set_exception(LinkError("the ray link ended"))
+                if not waiting.answer.done():
+                    waiting.answer.set_exception(LinkError("the ray link ended"))
             self._waiting.clear()
 
     def _kill(self) -> None:
@@ -80,41 +92,73 @@ class Link:
 
     async def _read(self, socket: zmq.asyncio.Socket) -> None:
         while True:
-            reply = msgpack.unpackb(await socket.recv())
-            if reply["id"] == 0:
-                self._introduced(reply)
-                continue
-            waiting = self._waiting.pop(reply["id"], None)
-            if waiting is None or waiting.done():
-                continue
-            if reply["ok"]:
+            message = await socket.recv()
+            try:
+                self._take(ray_requests.read_reply(message))
+            except ray_requests.UNREADABLE as error:
+                log.warning("reply-unreadable", error=str(error))
+
+    def _take(self, reply: Reply) -> None:
+        match reply:
+            case Joined():
                 self.trouble = ""
-                waiting.set_result(reply["data"])
-            else:
-                waiting.set_exception(LinkError(reply["detail"]))
+                self.up.set()
+            case NotJoined():
+                self.trouble = reply.detail
+            case Answered():
+                self._answered(reply)
+            case Failed():
+                self._settle(reply.number, LinkError(reply.detail))
+            case _:
+                assert_never(reply)
 
-    def _introduced(self, reply: dict[str, Any]) -> None:
-        """The child has joined Ray, or can't."""
-        self.trouble = reply["detail"]
-        if reply["ok"]:
-            self.up.set()
+    def _answered(self, reply: Answered) -> None:
+        if (waiting := self._waiting.get(reply.number)) is None:
+            return
+        try:
+            answer = ray_requests.read_answer(waiting.request, reply.answer)
+        except ray_requests.UNREADABLE as error:
+            told = f"{ray_requests.name_of(waiting.request)}: the answer can't be read: {error}"
+            self._settle(reply.number, LinkError(told))
+        else:
+            self.trouble = ""
+            self._settle(reply.number, answer)
 
-    async def ask(self, op: str, timeout: Seconds = 60.0, **args: Any) -> Any:
+    def _settle(self, number: int, answer: Any) -> None:
+        waiting = self._waiting.pop(number, None)
+        if waiting is None or waiting.answer.done():
+            return
+        if isinstance(answer, LinkError):
+            waiting.answer.set_exception(answer)
+        else:
+            waiting.answer.set_result(answer)
+
+    async def ask(self, request: Request[A], timeout: Seconds = 60.0) -> A:
         """Have the child do something. Raises LinkError when it fails, dies or takes too long."""
+        number = next(self._numbers)
         try:
             async with asyncio.timeout(timeout):
                 await self.up.wait()
-                number = next(self._numbers)
-                answer = asyncio.get_running_loop().create_future()
-                self._waiting[number] = answer
-                assert self._socket is not None
-                await self._socket.send(msgpack.packb({"id": number, "op": op, "args": args}))
-                return await answer
+                return await self._send(number, request)
         except TimeoutError:
-            if op == "nodes":  # asked all the time, and quickly answered
+            if isinstance(request, Nodes):  # asked all the time, and quickly answered
                 self.trouble = self.trouble or f"it has not said within {timeout:.0f} s which nodes it has"
             why = f": {self.trouble}" if self.trouble else ""
-            raise LinkError(f"{op}: no answer within {timeout:.0f} s{why}") from None
+            name = ray_requests.name_of(request)
+            raise LinkError(f"{name}: no answer within {timeout:.0f} s{why}") from None
+        finally:
+            self._waiting.pop(number, None)
+
+    async def _send(self, number: int, request: Request[A]) -> A:
+        try:
+            message = ray_requests.encode(Asked(number, msgspec.Raw(ray_requests.encode(request))))
+        except UnicodeEncodeError as error:  # a path or a name may be any bytes
+            raise LinkError(f"{ray_requests.name_of(request)}: {error}") from None
+        answer: asyncio.Future[A] = asyncio.get_running_loop().create_future()
+        self._waiting[number] = _Waiting(request, answer)
+        assert self._socket is not None
+        await self._socket.send(message)
+        return await answer
 
 
 def _endpoint(path: Path) -> str:

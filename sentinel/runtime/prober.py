@@ -12,9 +12,11 @@ import sys
 from pathlib import Path
 from typing import Any, TextIO
 
+import msgspec
+
 from sentinel.checks import load
 from sentinel.model.check import Gpus, Machine
-from sentinel.runtime.probe import NoGpus, probe, short_pci
+from sentinel.runtime.probe import NoGpus, ProberTask, probe, short_pci
 
 _PR_SET_PDEATHSIG = 1
 
@@ -34,12 +36,12 @@ def open_gpus(spec: str) -> Gpus:
 
 def main() -> None:
     """Serve until the agent closes the pipe or dies."""
-    config = json.loads(sys.argv[1])
-    _die_with(config["parent"])
+    task = msgspec.convert(json.loads(sys.argv[1]), ProberTask)
+    _die_with(task.parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is the agent's to handle
     answers = _take_stdout()
     checks = load()
-    machine = Machine(config["node"], open_gpus(config["gpus"]), config["expected"], tuple(config["disks"]))
+    machine = Machine(task.node, open_gpus(task.gpus), task.expected_gpus, task.disks)
     _answer(answers, introduction(machine))
     for line in sys.stdin:
         _answer(answers, probe(checks[line.strip()], machine))

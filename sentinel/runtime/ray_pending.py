@@ -6,7 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from sentinel.model.ids import Seconds
 
@@ -14,8 +14,12 @@ LOOK_EVERY_S = 0.1
 """How late an answer may be noticed that was asked for while others were waited for."""
 
 
+T = TypeVar("T")
+
+
 @dataclass
 class _Pending:
+    read: Callable[[Any], Any]
     what: str
     within_s: Seconds
     give_up: Callable[[], None]
@@ -34,10 +38,15 @@ class Pending:
         threading.Thread(target=self._run, name="pending", daemon=True).start()
 
     def answer(
-        self, ref: Any, what: str, within_s: Seconds, give_up: Callable[[], None] = lambda: None
-    ) -> Future[Any]:
-        """Give what will come of a reference: its value, what it raised, or TimeoutError."""
-        pending = _Pending(what, within_s, give_up)
+        self,
+        ref: Any,
+        read: Callable[[Any], T],
+        what: str,
+        within_s: Seconds,
+        give_up: Callable[[], None] = lambda: None,
+    ) -> Future[T]:
+        """Give what will come of a reference: its value as `read` has it, what was raised, TimeoutError."""
+        pending = _Pending(read, what, within_s, give_up)
         with self._changed:
             self._waiting[ref] = pending
             self._changed.notify()
@@ -56,13 +65,13 @@ class Pending:
             self._end_late(refs)
 
     def _settle(self, ref: Any) -> None:
-        answer = self._take(ref).answer
+        pending = self._take(ref)
         try:
-            value = self._ray.get(ref)
+            value = pending.read(self._ray.get(ref))
         except Exception as error:  # whoever asked decides what a failure means
-            answer.set_exception(error)
+            pending.answer.set_exception(error)
         else:
-            answer.set_result(value)
+            pending.answer.set_result(value)
 
     def _end_late(self, refs: list[Any]) -> None:
         now = time.monotonic()

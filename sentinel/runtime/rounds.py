@@ -53,7 +53,7 @@ class AgentRounds:
                     nodes = []
                 known = any(not node.left for node in self._state.nodes.values())
                 if not known or self._now() - self._started > grace:
-                    for node in self._missing(NodeId(node["node"]) for node in nodes if node["trains"]):
+                    for node in self._missing(node.node for node in nodes if node.trains):
                         self._starting.add(node)
                         tasks.create_task(self._start(node))
                 await asyncio.sleep(EVERY_S)

@@ -1,18 +1,19 @@
 """A job's worker processes: started, stopped, formed into a generation."""
 
 import asyncio
-import dataclasses
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
 from sentinel.core.state import JobStage, State
-from sentinel.model.action import Evict, Resume, Seat, StartWorker, StopJob
+from sentinel.gang.orders import Formed, FormOrder, Overtaken
+from sentinel.model.action import Evict, Resume, StartWorker, StopJob
 from sentinel.model.fact import Fact, WorkerReady
-from sentinel.model.ids import Instant, JobId, NodeId
+from sentinel.model.ids import Instant, JobId, NodeId, Seconds, WorkerId
 from sentinel.model.report import KillWorker
+from sentinel.runtime import ray_requests
 from sentinel.runtime.agent_orders import AgentOrders
 from sentinel.runtime.hands import ActionError, Hands
 from sentinel.runtime.link import LinkError
+from sentinel.runtime.ray_requests import Attempt, EndWorkers, Form, Member, Pause, Statuses, StopWorker
 
 KILL_DEADLINE_S = 3.0
 RANKS_DEADLINE_S = 0.8
@@ -41,26 +42,20 @@ class Workers:
 
     async def start(self, action: StartWorker) -> str:
         """Start a warm standby; it is ready when this returns."""
-        status = await self._hands.link.ask(
-            "start_worker",
-            timeout=START_S + KILL_DEADLINE_S,
-            within_s=START_S,
-            spec=dataclasses.asdict(self._hands.spec),
-            worker=action.worker,
-            node=action.node,
-            gpu=action.gpu,
-            memory=str(self._hands.memory_of(action.node)),
+        memory = str(self._hands.memory_of(action.node))
+        asked = ray_requests.StartWorker(
+            self._hands.spec, action.worker, action.node, action.gpu, memory, within_s=START_S
         )
-        pid = status["pid"]
+        pid = (await self._hands.link.ask(asked, START_S + KILL_DEADLINE_S)).pid
         self._learned(WorkerReady(self._now(), action.job, action.worker, action.node, action.gpu, pid))
         return f"pid {pid}"
 
-    async def stop(self, job: JobId, worker: str, node: NodeId, pid: int, order: str) -> str:
+    async def stop(self, job: JobId, worker: WorkerId, node: NodeId, pid: int, order: str) -> str:
         """Kill by the agent, which reaches stopped processes too, and free the actor's name in Ray."""
-        kill = KillWorker(f"{order}#{worker}", worker, pid)  # type: ignore[arg-type]
+        kill = KillWorker(f"{order}#{worker}", worker, pid)
         results = await asyncio.gather(
             self._agents.order(node, kill, KILL_DEADLINE_S),
-            self._hands.link.ask("stop_worker", timeout=KILL_DEADLINE_S, job=job, worker=worker),
+            self._hands.link.ask(StopWorker(job, worker), KILL_DEADLINE_S),
             return_exceptions=True,
         )
         if all(isinstance(result, BaseException) for result in results):
@@ -96,32 +91,18 @@ class Workers:
         job = self._state.jobs[action.job]
         if job.generation != action.generation or job.stage is JobStage.BROKEN:
             return "superseded", ()
-        seats = self._places(action.seats)
-        order = {
-            "generation": action.generation,
-            "world": len(seats),
-            "skip": list(action.skip),
-            "within_s": self._hands.slow_phase_s,
-            "takes_over": self._ended.get(job.id, "") if job.high_step < 0 else "",
-        }
-        pause = {"generation": action.generation - 1, "workers": list(action.pause)} if action.pause else None
-        within = self._hands.slow_phase_s + FORM_SLACK_S
-        answer = await self._hands.link.ask(
-            "form", timeout=within, job=action.job, order=order, seats=seats, pause=pause
-        )
-        formed = answer["formed"]
-        if overtaken := next((each for each in formed if "newest" in each), None):
-            newest, journal = overtaken["newest"], overtaken["journal"]
+        takes_over = self._ended.get(job.id, "") if job.high_step < 0 else ""
+        members = self._members(action, self._hands.slow_phase_s, takes_over)
+        pause = Pause(action.generation - 1, action.pause) if action.pause else None
+        asked = Form(action.job, members, pause)
+        attempt = await self._hands.link.ask(asked, self._hands.slow_phase_s + FORM_SLACK_S)
+        if overtaken := next((each for each in attempt.formed if isinstance(each, Overtaken)), None):
             if job.high_step < 0 and job.stage is JobStage.FORMING and job.generation == action.generation:
-                await self._end_workers(job.id, journal)
-            told = f"generation {newest} of journal {journal} has trained in the job's directory"
-            raise ActionError(told, (f"overtaken {newest}",))
-        if answer["failed"]:
-            raise ActionError(answer["failed"], tuple(f"stuck {worker}" for worker in answer["stuck"]))
-        first = formed[0]
-        lost = max(answer["lost"] for answer in formed)
-        told = f"restored step {first['step']} from {first['source']}"
-        return told, (f"lost {lost}", told, *first["damaged"])
+                await self._end_workers(job.id, overtaken.journal)
+            theirs = f"generation {overtaken.newest} of journal {overtaken.journal}"
+            told = f"{theirs} has trained in the job's directory"
+            raise ActionError(told, (f"overtaken {overtaken.newest}",))
+        return _told(attempt)
 
     async def _end_workers(self, job: JobId, journal: str) -> None:
         """End what another journal, now lost, has left of a job, so that its GPUs are free and it is alone.
@@ -130,7 +111,7 @@ class Workers:
         """
         if journal == self._hands.spec.journal:
             return
-        await self._hands.link.ask("end_workers", job=job, suffix=journal)
+        await self._hands.link.ask(EndWorkers(job, journal))
         give_up = self._now() + LAST_BEATS_S
         while self._now() < give_up and any(
             beat.job == job and beat.worker.endswith(f"-{journal}")
@@ -140,51 +121,64 @@ class Workers:
             await asyncio.sleep(0.1)
         self._ended[job] = journal
 
-    def _places(self, seats: Sequence[Seat]) -> list[dict[str, Any]]:
-        """Say for each seat where it is, who may hold its snapshots, and which node gets the copies."""
+    def _members(self, action: Resume, within_s: Seconds, takes_over: str) -> tuple[Member, ...]:
+        """Say for each seat who may hold its snapshots, and which node gets the copies."""
         nodes = self._state.nodes.values()
         doors = {node.id: (node.address, node.port) for node in nodes if not node.silent and node.port}
-        if any(seat.node not in doors for seat in seats):
+        if any(seat.node not in doors for seat in action.seats):
             raise ActionError("a seat's node is silent")
-        ring = sorted({seat.node for seat in seats})
+        ring = sorted({seat.node for seat in action.seats})
         peers = _peers(ring, doors)
-        hosted: dict[NodeId, list[int]] = {node: [] for node in ring}
-        for seat in seats:
-            hosted[seat.node].append(seat.rank)
+        hosted: dict[NodeId, tuple[int, ...]] = dict.fromkeys(ring, ())
+        for seat in action.seats:
+            hosted[seat.node] += (seat.rank,)
         held = {peer: hosted[node] for node, peer in peers.items() if peer is not None}
-        return [
-            {
-                "worker": seat.worker,
-                "rank": seat.rank,
-                "gpu": seat.gpu,
-                "address": doors[seat.node][0],
-                "holders": [doors[seat.node], *(door for node, door in doors.items() if node != seat.node)],
-                "peer": doors[peer] if (peer := peers[seat.node]) else None,
-                "hosted": hosted[seat.node],
-                "held": held.get(seat.node, []),
-            }
-            for seat in seats
-        ]
+        first, _ = doors[action.seats[0].node]
+        return tuple(
+            Member(
+                seat.worker,
+                FormOrder(
+                    generation=action.generation,
+                    rank=seat.rank,
+                    world=len(action.seats),
+                    gpu=seat.gpu,
+                    store=(first, 0),
+                    holders=(doors[seat.node], *(door for node, door in doors.items() if node != seat.node)),
+                    peer=doors[peer] if (peer := peers[seat.node]) else None,
+                    skip=action.skip,
+                    hosted=hosted[seat.node],
+                    held=held.get(seat.node, ()),
+                    within_s=within_s,
+                    takes_over=takes_over,
+                ),
+            )
+            for seat in action.seats
+        )
 
     async def newest_step(self, node: NodeId) -> int:
         """Ask the node's ranks through Ray how far they are; -1 when none answers."""
         steps = [-1]
         for job in self._state.jobs.values():
-            workers = [worker.id for _, worker in job.seated() if worker.node == node]
+            workers = tuple(worker.id for _, worker in job.seated() if worker.node == node)
             if not workers:
                 continue
             try:
-                found = await self._hands.link.ask(
-                    "statuses",
-                    timeout=RANKS_DEADLINE_S + 0.5,
-                    job=job.id,
-                    workers=workers,
-                    timeout_s=RANKS_DEADLINE_S,
-                )
+                asked = Statuses(job.id, workers, RANKS_DEADLINE_S)
+                found = await self._hands.link.ask(asked, RANKS_DEADLINE_S + 0.5)
             except LinkError:
                 continue
-            steps += [status["step"] for status in found.values()]
+            steps += [status.step for status in found.values()]
         return max(steps)
+
+
+def _told(attempt: Attempt) -> tuple[str, tuple[str, ...]]:
+    """Say from where the generation goes on. Raises ActionError that names who is stuck."""
+    if attempt.failed:
+        raise ActionError(attempt.failed, tuple(f"stuck {worker}" for worker in attempt.stuck))
+    formed = [each for each in attempt.formed if isinstance(each, Formed)]
+    first, lost = formed[0], max(each.lost for each in formed)
+    told = f"restored step {first.step} from {first.source}"
+    return told, (f"lost {lost}", told, *first.damaged)
 
 
 def _peers(ring: Sequence[NodeId], others: Iterable[NodeId]) -> dict[NodeId, NodeId | None]:

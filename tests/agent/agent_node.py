@@ -12,6 +12,7 @@ from sentinel.adapters.keys import ensure_keys
 from sentinel.adapters.transport import Reports
 from sentinel.model.ids import NodeId
 from sentinel.model.report import Ack, Event, Hello, Order, RankBeat, Report
+from sentinel.runtime.agent import card
 
 NODE = NodeId("node-7")
 DEADLINE_S = 15.0
@@ -138,9 +139,10 @@ class Node:
             process.kill()
             process.communicate()
 
-    def agent_card(self) -> dict[str, int]:
-        card: dict[str, int] = json.loads((self.memory / "agent.json").read_text())
-        return card
+    def agent_card(self) -> card.Card:
+        found = card.read(self.memory)
+        assert found is not None
+        return found
 
 
 def is_running(pid: int) -> bool:

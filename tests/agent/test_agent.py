@@ -5,14 +5,14 @@ import socket
 import struct
 import subprocess
 import sys
-import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from agent_node import GPU, NODE, Node, is_running, until
+from scraping import scrape
 
 from sentinel.adapters.keys import ensure_keys
+from sentinel.model.check import series
 from sentinel.model.finding import Health
 from sentinel.model.ids import JobId, WorkerId
 from sentinel.model.report import (
@@ -27,7 +27,10 @@ from sentinel.model.report import (
     RaisedSeen,
     StacksNow,
 )
+from sentinel.runtime.agent.metrics import HELP
 
+NOT_SIMULATED = {"gpu_memory_used_bytes", "gpu_utilisation_ratio", "host_cpu_pressure_ratio"}
+"""What a device file does not describe, or a kernel may lack."""
 XID_79 = "NVRM: Xid (PCI:0000:01:00): 79, pid=401, name=python3, GPU has fallen off the bus.\n"
 
 
@@ -183,8 +186,8 @@ def test_the_lease_is_renewed_by_acknowledgements_only(node: Node) -> None:
 def test_a_prober_that_hangs_is_evidence_and_is_replaced(node: Node) -> None:
     async def scenario() -> None:
         async with node.watched() as controller:
-            await until(lambda: "prober_pid" in node.agent_card() and node.agent_card()["prober_pid"] > 0)
-            os.kill(node.agent_card()["prober_pid"], signal.SIGSTOP)
+            await until(lambda: node.agent_card().prober_pid > 0)
+            os.kill(node.agent_card().prober_pid, signal.SIGSTOP)
             await controller.order(ProbeNow("now"))
             probed = await controller.event(lambda event: isinstance(event, ProbedSeen))
             assert probed == ProbedSeen(("heartbeat", "oom", "xid"), "now")
@@ -200,32 +203,50 @@ def test_a_prober_that_hangs_is_evidence_and_is_replaced(node: Node) -> None:
     asyncio.run(scenario())
 
 
-def scraping(port: int) -> Callable[[], str]:
-    """What reads the agent's metrics."""
+def test_an_agents_log_has_one_line_for_each_event_on_standard_error(node: Node) -> None:
+    async def scenario() -> None:
+        async with node.watched() as controller:
+            (node.memory / "errors" / "of\na-rank.json").write_text("no note")
+            node.rank().kill()
+            await controller.event(lambda event: isinstance(event, ExitSeen))
 
-    def scrape() -> str:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
-            return str(answer.read().decode())
-
-    return scrape
+    asyncio.run(scenario())
+    agent = node.processes[0]
+    agent.terminate()
+    out, err = agent.communicate(timeout=10)
+    told = [line.split()[4] for line in err.splitlines() if "[agent]" in line]
+    assert out == ""
+    assert sorted(told[:3]) == ["controller-connected", "rank-exited", "rank-note-refused"]
+    assert all("[agent]" in line for line in err.splitlines())
 
 
 def test_metrics_show_zeros_and_counted_events(node: Node) -> None:
     async def scenario() -> None:
         async with node.watched() as controller:
-            scrape = scraping(controller.hellos[-1].metrics_port)
-            await until(lambda: 'sentinel_gpu_present{gpu="0"} 1' in scrape())
-            for series in ('xid_events_total{xid="79",gpu="0"}', "oom_kills_total"):
-                await until(lambda series=series: f"sentinel_{series} 0\n" in scrape())
+            port = controller.hellos[-1].metrics_port
+            await until(lambda: scrape(port).get(series("gpu_present", gpu=0)) == 1)
+            for counted in (series("xid_events_total", xid=79, gpu=0), series("oom_kills_total")):
+                await until(lambda counted=counted: scrape(port).get(counted) == 0)
             for check in ("gpu", "heartbeat", "host", "oom", "xid"):
-                assert f'sentinel_probes_failed_total{{check="{check}"}} 0\n' in scrape()
+                assert scrape(port)[series("probes_failed_total", check=check)] == 0
             with node.kernel_log.open("a") as log:
                 log.write(XID_79)
             await controller.event(lambda event: of_code(event, "xid-79"))
-            text = scrape()
-            assert 'sentinel_xid_events_total{xid="79",gpu="0"} 1' in text
-            assert 'sentinel_xid_events_total{xid="48",gpu="0"} 0' in text
-            assert 'sentinel_findings{check="gpu",health="critical"} 0' in text
+            values = scrape(port)
+            assert values[series("xid_events_total", xid=79, gpu=0)] == 1
+            assert values[series("xid_events_total", xid=48, gpu=0)] == 0
+            assert values[series("findings", check="gpu", health="critical")] == 0
+
+    asyncio.run(scenario())
+
+
+def test_every_metric_of_an_agent_says_what_it_is(node: Node) -> None:
+    async def scenario() -> None:
+        node.rank(1)
+        async with node.watched() as controller:
+            port = controller.hellos[-1].metrics_port
+            await until(lambda: {each.name for each in scrape(port)} >= set(HELP) - NOT_SIMULATED)
+            assert {each.name for each in scrape(port)} <= set(HELP)
 
     asyncio.run(scenario())
 
@@ -233,12 +254,13 @@ def test_metrics_show_zeros_and_counted_events(node: Node) -> None:
 def test_metrics_show_what_ranks_do_whoever_started_them(node: Node) -> None:
     async def scenario() -> None:
         rank = node.rank(1)
+        runs = series("rank_runs", job="job", rank=1)
         async with node.watched() as controller:
-            scrape = scraping(controller.hellos[-1].metrics_port)
-            await until(lambda: 'sentinel_rank_runs{job="job",rank="1"} 1\n' in scrape())
-            assert 'sentinel_rank_phase_age_seconds{job="job",rank="1",phase="compute"} ' in scrape()
+            port = controller.hellos[-1].metrics_port
+            await until(lambda: scrape(port).get(runs) == 1)
+            assert series("rank_phase_age_seconds", job="job", rank=1, phase="compute") in scrape(port)
             rank.send_signal(signal.SIGSTOP)
-            await until(lambda: 'sentinel_rank_runs{job="job",rank="1"} 0\n' in scrape())
+            await until(lambda: scrape(port).get(runs) == 0)
 
     asyncio.run(scenario())
 
@@ -280,8 +302,8 @@ def test_the_prober_goes_with_its_agent_and_ranks_stay(node: Node, how: signal.S
             rank = node.rank()
             await until(lambda: bool(controller.beats))
             card = node.agent_card()
-            os.kill(card["pid"], how)
-            await until(lambda: not is_running(card["prober_pid"]))
+            os.kill(card.pid, how)
+            await until(lambda: not is_running(card.prober_pid))
             assert rank.poll() is None
 
     asyncio.run(scenario())

@@ -4,14 +4,11 @@ from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
-from prometheus_client.parser import text_string_to_metric_families
 
-from sentinel.checks import host
 from sentinel.demo.network import available
 from sentinel.model.finding import Finding, Health
 from sentinel.model.report import ProbedSeen
 from sentinel.runtime.agent.findings import FindingBook
-from sentinel.runtime.agent.metrics import render
 from sentinel.runtime.agent.spool import Spool
 
 HOT = Finding("gpu", "temperature", "gpu-0", Health.WARNING, "hot", {"temperature_c": 91})
@@ -113,43 +110,6 @@ def test_a_probe_that_sees_nothing_tells_nothing_again_until_it_sees(tmp_path: P
     assert book.update("gpu", [blind], blind=True) == [blind]
     book.settle()
     assert book.update("gpu", [blind, HOT]) == [HOT]
-
-
-def test_metrics_are_grouped_by_family_with_their_type() -> None:
-    text = render(
-        {'xid_events_total{xid="79",gpu="1"}': 2, "host_load1": 0.5, 'xid_events_total{xid="79",gpu="0"}': 0}
-    )
-    assert text.splitlines() == [
-        "# HELP sentinel_host_load1 Runnable processes, one-minute average.",
-        "# TYPE sentinel_host_load1 gauge",
-        "sentinel_host_load1 0.5",
-        "# HELP sentinel_xid_events_total Xids in the kernel log since the agent started.",
-        "# TYPE sentinel_xid_events_total counter",
-        'sentinel_xid_events_total{xid="79",gpu="0"} 0',
-        'sentinel_xid_events_total{xid="79",gpu="1"} 2',
-    ]
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        pytest.param(1_234_567.0, "1234567", id="a counter above a million"),
-        pytest.param(17_179_869_185, "17179869185", id="bytes"),
-        pytest.param(0.1234567891, "0.1234567891", id="a ratio"),
-        pytest.param(float("nan"), "nan", id="no number"),
-    ],
-)
-def test_every_digit_of_a_metric_is_told(value: float, text: str) -> None:
-    assert render({"x": value}).splitlines()[-1] == f"sentinel_x {text}"
-
-
-@pytest.mark.parametrize("path", ["/data", '/a "b"', "/back\\slash", "/two\nlines", "/brace}{=,", "/ñ"])
-def test_a_volume_may_have_any_name(path: str) -> None:
-    sample = host.HostSample(2, 1, 0.5, 8, 12.5, 0, [host.DiskSample(path, 100, 50)])
-    families = {each.name: each for each in text_string_to_metric_families(render(host.metrics(sample)))}
-    (free,) = families["sentinel_host_disk_free_bytes"].samples
-    assert (free.labels, free.value) == ({"path": path}, 50)
-    assert families["sentinel_host_cpu_pressure_ratio"].samples[0].value == 0.125
 
 
 @pytest.mark.root

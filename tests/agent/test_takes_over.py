@@ -95,7 +95,7 @@ def test_an_agent_whose_pid_is_its_predecessor_s_is_told_from_it(node: Node) -> 
                 container = node.agent(reports.endpoint, prefix=CONTAINER)
                 seen = len(controller.hellos)
                 await until(lambda seen=seen: len(controller.hellos) > seen, node)
-                assert node.agent_card()["pid"] == 1
+                assert node.agent_card().pid == 1
                 container.kill()
                 container.wait()
             assert len({hello.boot for hello in controller.hellos}) == 2

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from sentinel.checks import gpu
-from sentinel.model.check import GpuSample, Machine
+from sentinel.model.check import GpuSample, Machine, series
 from sentinel.model.finding import Health
 
 GOOD = GpuSample(
@@ -61,12 +61,12 @@ def test_a_good_gpu_gives_none() -> None:
 def test_a_gpu_that_never_showed_is_lost_and_exported_as_absent() -> None:
     assert codes(GOOD, expected=2) == [("gpu-1", "gpu-lost", Health.CRITICAL)]
     gauges = gpu.metrics(gpu.GpuSamples([GOOD], 2))
-    assert (gauges['gpu_present{gpu="0"}'], gauges['gpu_present{gpu="1"}']) == (1.0, 0.0)
+    assert (gauges[series("gpu_present", gpu=0)], gauges[series("gpu_present", gpu=1)]) == (1.0, 0.0)
 
 
 def test_a_share_of_time_is_exported_as_a_ratio() -> None:
     gauges = gpu.metrics(gpu.GpuSamples([replace(GOOD, utilisation_percent=97)], None))
-    assert gauges['gpu_utilisation_ratio{gpu="0"}'] == 0.97
+    assert gauges[series("gpu_utilisation_ratio", gpu=0)] == 0.97
 
 
 def test_summaries_do_not_flutter_with_the_temperature() -> None:

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from sentinel.checks import xid
-from sentinel.model.check import Machine
+from sentinel.model.check import Machine, series
 from sentinel.model.finding import Finding, Health
 from sentinel.runtime.probe import NoGpus
 
@@ -85,10 +85,10 @@ def test_counts_show_zeros_and_keep_labels_bounded() -> None:
     lines = tuple(f"NVRM: Xid (PCI:0000:ff:00): {code}, x" for code in range(1000, 1100))
     sample = xid.measure(Machine("n", NoGpus(), None, kernel_lines=(CAPTURE, *lines), pci={"0000:00:06": 3}))
     counts = xid.counts(sample)
-    assert counts['xid_events_total{xid="31",gpu="3"}'] == 1
-    assert counts['xid_events_total{xid="79",gpu="3"}'] == 0
-    assert counts['xid_events_total{xid="other",gpu="other"}'] == 100
-    assert counts['xid_events_total{xid="79",gpu="other"}'] == 0
+    assert counts[series("xid_events_total", xid="31", gpu="3")] == 1
+    assert counts[series("xid_events_total", xid="79", gpu="3")] == 0
+    assert counts[series("xid_events_total", xid="other", gpu="other")] == 100
+    assert counts[series("xid_events_total", xid="79", gpu="other")] == 0
     assert len(counts) < 250
 
 

@@ -1,12 +1,13 @@
 """A rank alone, whose steps take as many seconds as its arguments say; no controller renews its lease."""
 
-import json
 import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from sentinel.model.trainable import Beats, Place, SaveReport, StepResult
 
@@ -85,6 +86,6 @@ if __name__ == "__main__":
             time.sleep(0.05)
         port = runner.serve_store(2, 1, "127.0.0.1")
         runner.form(FormOrder(2, 0, 1, 0, ("127.0.0.1", port), (holder.address,), None))
-    while runner.status()["step"] < len(sys.argv) - 5:
+    while runner.status().step < len(sys.argv) - 5:
         time.sleep(0.05)
-    print(json.dumps(runner.status()), flush=True)
+    print(msgspec.json.encode(runner.status()).decode(), flush=True)

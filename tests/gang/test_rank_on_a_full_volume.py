@@ -14,7 +14,7 @@ from sentinel.demo.network import available
 pytest.importorskip("torch")
 
 RANK = """
-import json, sys, time
+import msgspec, sys, time
 from pathlib import Path
 from sentinel.gang.orders import FormOrder, WorkerSpec
 from sentinel.gang.rank import RankRunner
@@ -29,7 +29,7 @@ sys.stdin.readline()
 port = runner.serve_store(1, 1, "127.0.0.1")
 runner.form(FormOrder(1, 0, 1, 0, ("127.0.0.1", port), (holder.address,), None))
 while True:
-    print(json.dumps(runner.status()), flush=True)
+    print(msgspec.json.encode(runner.status()).decode(), flush=True)
     time.sleep(0.05)
 """
 SETTINGS = {"dim": 8, "expert_dim": 8, "sequence": 8, "batch": 1, "records": 16, "world_max": 1, "layers": 1}

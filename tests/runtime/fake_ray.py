@@ -7,8 +7,10 @@ from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, Future, wait
 from types import SimpleNamespace
 from typing import Any
 
+from sentinel import logs
+from sentinel.gang.orders import WorkerStatus, pack
 from sentinel.runtime import ray_link
-from sentinel.runtime.ray_link import RayLink
+from sentinel.runtime.ray_hands import RayHands
 from sentinel.runtime.ray_pending import Pending
 
 Ref = Future[Any]
@@ -70,7 +72,7 @@ class FakeRay:
     def _start(self, options: dict[str, Any]) -> Actor:
         status = Ref()
         if "slow" not in options["name"]:
-            threading.Timer(self.warm_s, status.set_result, [{"pid": 1}]).start()
+            threading.Timer(self.warm_s, status.set_result, [pack(WorkerStatus(1, -1, -1))]).start()
         return self.named.setdefault(options["name"], Actor(status=status))
 
     def wait(self, refs: Sequence[Ref], num_returns: int = 1, timeout: float | None = None) -> Any:
@@ -100,13 +102,14 @@ class FakeRay:
         self.named = {name: known for name, known in self.named.items() if known is not actor}
 
 
-def link_to(ray: FakeRay) -> RayLink:
+def hands_of(ray: FakeRay) -> RayHands:
     """Join a Ray that is no real one."""
-    link = object.__new__(RayLink)
-    link._ray, link._handles, link._stopped, link._pending = ray, {}, set(), Pending(ray)
-    return link
+    hands = object.__new__(RayHands)
+    hands._ray, hands._handles, hands._stopped, hands._pending = ray, {}, set(), Pending(ray)
+    return hands
 
 
 if __name__ == "__main__":
-    ray_link.RayLink = lambda _address: link_to(FakeRay(float(sys.argv[2])))  # type: ignore[assignment, misc]
+    logs.to_stdout()
+    ray_link.RayHands = lambda _address: hands_of(FakeRay(float(sys.argv[2])))  # type: ignore[assignment, misc]
     ray_link.serve(sys.argv[1], "no:1")

@@ -2,57 +2,74 @@
 
 import threading
 import time
-from typing import Any
+from types import SimpleNamespace
 
 import pytest
-from fake_ray import Actor, FakeRay, Ref, answered, failed, link_to
+from fake_ray import Actor, FakeRay, Ref, answered, failed, hands_of
 
-from sentinel.runtime import ray_link
+from sentinel.gang.orders import Formed, FormOrder, WorkerStatus, pack, unpack
+from sentinel.model.ids import JobId, WorkerId
+from sentinel.runtime import ray_hands
+from sentinel.runtime.ray_requests import Attempt, Form, Member
 
-NOWHERE: dict[str, Any] = {"holders": [], "peer": None, "hosted": [], "held": []}
+FORMED = Formed(2, 7, "memory", 0)
 
 
 @pytest.fixture(autouse=True)
 def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, seconds in (("CALL_TIMEOUT_S", 0.2), ("STUCK_AFTER_S", 0.1), ("ALIVE_S", 0.1)):
-        monkeypatch.setattr(ray_link, name, seconds)
+        monkeypatch.setattr(ray_hands, name, seconds)
 
 
 def member(form: Ref, *, lives: bool = True) -> Actor:
-    status = answered({"pid": 1, "step": -1, "generation": 2}) if lives else Ref()
+    status = answered(pack(WorkerStatus(1, -1, 2))) if lives else Ref()
     return Actor(form=form, status=status, serve_store=answered(4711))
 
 
-def form(members: dict[str, Actor], within_s: float = 60.0) -> dict[str, Any]:
+def form(members: dict[str, Actor], within_s: float = 60.0) -> Attempt:
     ray = FakeRay()
     ray.named = {f"train.{name}": actor for name, actor in members.items()}
-    seats = [
-        {"worker": name, "rank": rank, "gpu": 0, "address": "127.0.0.1", **NOWHERE}
-        for rank, name in enumerate(members)
-    ]
-    order = {"generation": 2, "world": len(members), "skip": [], "within_s": within_s}
-    return link_to(ray).form("train", order, seats, None)
+    orders = (
+        FormOrder(2, rank, len(members), 0, ("127.0.0.1", 0), (), None, within_s=within_s)
+        for rank in range(len(members))
+    )
+    asked = Form(JobId("train"), tuple(map(Member, map(WorkerId, members), orders)))
+    return hands_of(ray).form(asked)
 
 
 def test_members_that_load_for_long_are_waited_for() -> None:
     slow = Ref()
-    threading.Timer(1.0, slow.set_result, [{"step": 7}]).start()
-    told = form({"w1": member(answered({"step": 7})), "w2": member(slow)})
-    assert told == {"formed": [{"step": 7}] * 2, "failed": "", "stuck": []}
+    threading.Timer(1.0, slow.set_result, [pack(FORMED)]).start()
+    told = form({"w1": member(answered(pack(FORMED))), "w2": member(slow)})
+    assert told == Attempt((FORMED, FORMED), "", ())
 
 
 def test_once_one_has_failed_those_that_stay_silent_are_stuck() -> None:
     began = time.monotonic()
-    told = form({"w1": member(Ref()), "w2": member(failed("it died")), "w3": member(answered({"step": 7}))})
-    assert told == {"formed": [{"step": 7}], "failed": "RayError: it died", "stuck": ["w1"]}
+    told = form({"w1": member(Ref()), "w2": member(failed("it died")), "w3": member(answered(pack(FORMED)))})
+    assert told == Attempt((FORMED,), "RayError: it died", (WorkerId("w1"),))
     assert time.monotonic() - began < 1.0
 
 
 def test_a_process_that_says_nothing_at_all_is_stuck_and_one_that_loads_is_not() -> None:
     told = form({"w1": member(Ref()), "w2": member(Ref(), lives=False)})
-    assert told == {"formed": [], "failed": "no answer in time", "stuck": ["w2"]}
+    assert told == Attempt((), "no answer in time", (WorkerId("w2"),))
 
 
 def test_nobody_loads_for_ever() -> None:
-    told = form({"w1": member(Ref()), "w2": member(answered({"step": 7}))}, within_s=0.3)
-    assert told == {"formed": [{"step": 7}], "failed": "no answer in time", "stuck": ["w1"]}
+    told = form({"w1": member(Ref()), "w2": member(answered(pack(FORMED)))}, within_s=0.3)
+    assert told == Attempt((FORMED,), "no answer in time", (WorkerId("w1"),))
+
+
+def test_every_member_is_told_where_the_store_is_and_reads_the_rest_as_it_was_given() -> None:
+    told: list[bytes] = []
+    worker = member(answered(pack(FORMED)))
+    worker.form = SimpleNamespace(remote=lambda order: told.append(order) or answered(pack(FORMED)))
+    form({"w1": worker})
+    assert unpack(FormOrder, told[0]) == FormOrder(2, 0, 1, 0, ("127.0.0.1", 4711), (), None, within_s=60.0)
+
+
+def test_a_worker_that_answers_nonsense_has_failed() -> None:
+    told = form({"w1": member(answered(b"\x81\xa4type\xa1x")), "w2": member(answered(pack(FORMED)))})
+    assert told.formed == (FORMED,)
+    assert told.failed.startswith("ValidationError: Invalid value 'x'")

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from sentinel.runtime.link import Link, LinkError
-from sentinel.runtime.ray_link import _trains
+from sentinel.runtime.ray_hands import _trains
+from sentinel.runtime.ray_requests import Nodes
 
 HEAD = "node:__internal_head__"
 
@@ -21,7 +22,7 @@ def test_a_link_that_cannot_join_ray_says_why(tmp_path: Path) -> None:
                 while "ValueError" not in link.trouble:
                     await asyncio.sleep(0.05)
             with pytest.raises(LinkError, match="nodes: no answer within 0 s: ValueError: Invalid address"):
-                await link.ask("nodes", timeout=0.1)
+                await link.ask(Nodes(), timeout=0.1)
         finally:
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)

@@ -12,7 +12,7 @@ import sentinel
 SAYS = """
 import structlog
 from sentinel import logs
-logs.to_stdout()
+logs.to_{stream}()
 log = structlog.get_logger(logger_name="inbox")
 {before}
 log.info("agent", node="n1")
@@ -22,34 +22,41 @@ try:
 except KeyError:
     log.exception("defect")
 log.warning("odd", text="\\ud800")
-sys.stderr.write("went on")
+log.info("long", text="two\\nlines")
+{other}.write("went on")
 """
 
 
-def said(before: str = "") -> subprocess.CompletedProcess[str]:
-    program = "import os, sys" + SAYS.format(before=before)
-    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+def said(stream: str, before: str = "") -> tuple[str, str]:
+    """What a process says in its log, and on the other stream."""
+    other = {"stdout": "stderr", "stderr": "stdout"}[stream]
+    program = "import os, sys" + SAYS.format(before=before, stream=stream, other=f"sys.{other}")
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    return getattr(done, stream), getattr(done, other)
 
 
-def test_a_line_names_its_logger_and_a_traceback_tells_no_variables() -> None:
-    out = said().stdout
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_a_line_names_its_logger_and_a_traceback_tells_no_variables(stream: str) -> None:
+    out, _ = said(stream)
     assert "[inbox]" in out
     assert "KeyError: 'n9'" in out
     assert "xoxb-1" not in out.replace('secret = "xoxb-1"', "")
     assert "ud800" in out
+    assert "text='two\\nlines'" in out
 
 
 @pytest.mark.parametrize(
     "before",
     [
-        pytest.param("sys.stdout.close()", id="closed"),
-        pytest.param("os.close(1)", id="its descriptor is closed"),
-        pytest.param("sys.stdout = None", id="there is none"),
-        pytest.param("os.dup2(os.open('/dev/full', os.O_WRONLY), 1)", id="on a full disk"),
+        pytest.param("sys.{}.close()", id="closed"),
+        pytest.param("os.close(sys.{}.fileno())", id="its descriptor is closed"),
+        pytest.param("sys.{} = None", id="there is none"),
+        pytest.param("os.dup2(os.open('/dev/full', os.O_WRONLY), sys.{}.fileno())", id="on a full disk"),
     ],
 )
-def test_a_standard_output_that_takes_nothing_ends_nobody(before: str) -> None:
-    assert said(before).stderr.startswith("went on")
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_a_stream_that_takes_nothing_ends_nobody(before: str, stream: str) -> None:
+    assert said(stream, before.format(stream))[1].startswith("went on")
 
 
 def test_every_logger_is_named_in_a_way_that_is_printed() -> None:

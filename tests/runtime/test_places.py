@@ -1,23 +1,25 @@
 """Each rank is told where its copies go, and whose its node keeps."""
 
-from typing import Any
-
 import pytest
 
 from sentinel.core.state import Node, State
-from sentinel.model.action import Seat
-from sentinel.model.ids import NodeId, WorkerId
+from sentinel.model.action import Resume, Seat
+from sentinel.model.ids import ActionId, IncidentId, JobId, NodeId, WorkerId
+from sentinel.runtime.ray_requests import Member
 from sentinel.runtime.workers import Workers
 
+Ranks = tuple[int, ...]
 
-def places(*nodes: str, cluster: str = "abc") -> list[dict[str, Any]]:
+
+def members(*nodes: str, cluster: str = "abc") -> tuple[Member, ...]:
     """Seat ranks on these nodes, in order."""
     state = State()
     for port, name in enumerate(cluster):
         state.nodes[NodeId(name)] = Node(NodeId(name), address=f"10.0.0.{port}", port=100 + port)
-    seats = [Seat(rank, WorkerId(f"w{rank}"), NodeId(node), 0) for rank, node in enumerate(nodes)]
+    seats = tuple(Seat(rank, WorkerId(f"w{rank}"), NodeId(node), 0) for rank, node in enumerate(nodes))
+    resume = Resume(ActionId("a"), IncidentId("i"), JobId("moe"), 2, seats, skip=(7,))
     workers = Workers(None, None, state, lambda _: None, lambda: 0.0)  # type: ignore[arg-type]
-    return workers._places(seats)
+    return workers._members(resume, 60.0, takes_over="")
 
 
 @pytest.mark.parametrize(
@@ -25,18 +27,28 @@ def places(*nodes: str, cluster: str = "abc") -> list[dict[str, Any]]:
     [
         pytest.param(
             "aabb",
-            [([0, 1], [2, 3], 101), ([0, 1], [2, 3], 101), ([2, 3], [0, 1], 100), ([2, 3], [0, 1], 100)],
+            [((0, 1), (2, 3), 101), ((0, 1), (2, 3), 101), ((2, 3), (0, 1), 100), ((2, 3), (0, 1), 100)],
             id="two nodes keep each other's",
         ),
-        pytest.param("cab", [([0], [2], 100), ([1], [0], 101), ([2], [1], 102)], id="a ring by name"),
-        pytest.param("aa", [([0, 1], [], 101)] * 2, id="one node copies to any other"),
+        pytest.param("cab", [((0,), (2,), 100), ((1,), (0,), 101), ((2,), (1,), 102)], id="a ring by name"),
+        pytest.param("aa", [((0, 1), (), 101)] * 2, id="one node copies to any other"),
     ],
 )
-def test_whose_copies_a_node_keeps(nodes: str, told: list[tuple[list[int], list[int], int]]) -> None:
-    found = places(*nodes)
-    assert [(place["hosted"], place["held"], place["peer"][1]) for place in found] == told
+def test_whose_copies_a_node_keeps(nodes: str, told: list[tuple[Ranks, Ranks, int]]) -> None:
+    orders = [member.order for member in members(*nodes)]
+    assert [(order.hosted, order.held, order.peer and order.peer[1]) for order in orders] == told
+
+
+def test_all_are_told_of_the_same_generation_and_where_its_first_rank_is() -> None:
+    orders = [member.order for member in members("b", "a")]
+    assert [(order.rank, order.world, order.generation, order.skip) for order in orders] == [
+        (0, 2, 2, (7,)),
+        (1, 2, 2, (7,)),
+    ]
+    assert [order.store for order in orders] == [("10.0.0.1", 0)] * 2
+    assert [order.holders[0] for order in orders] == [("10.0.0.1", 101), ("10.0.0.0", 100)]
 
 
 def test_a_node_alone_has_no_peer() -> None:
-    (place,) = places("a", cluster="a")
-    assert (place["hosted"], place["held"], place["peer"]) == ([0], [], None)
+    (order,) = (member.order for member in members("a", cluster="a"))
+    assert (order.hosted, order.held, order.peer) == ((0,), (), None)

@@ -19,6 +19,7 @@ from sentinel.model.policy import Policy
 from sentinel.runtime import rounds
 from sentinel.runtime.agent_orders import AgentOrders
 from sentinel.runtime.hands import ActionError, Hands
+from sentinel.runtime.ray_requests import Nodes, RayNode, StartAgent
 from sentinel.runtime.rounds import AgentRounds
 
 
@@ -63,16 +64,19 @@ class Ray:
         self.asked: list[tuple[str, str]] = []
         self.addresses: dict[str, str] = {}
 
-    async def ask(self, op: str, timeout: float, **args: Any) -> Any:
-        node = args.get("node", "")
-        self.asked.append((op, node))
-        if op == "nodes":
-            here = {"alive": True, "trains": True, "port": 1}
-            return [{**here, "node": name, "address": f"10.0.0.{name[1:]}"} for name in self.names]
-        self.addresses[node] = args["env"]["SENTINEL_ADDRESS"]
-        if node in self.hang:
-            await asyncio.sleep(60)
-        return 4711
+    async def ask(self, request: Nodes | StartAgent, timeout: float) -> Any:
+        match request:
+            case Nodes():
+                self.asked.append(("nodes", ""))
+                return tuple(
+                    RayNode(NodeId(name), "ab", True, f"10.0.0.{name[1:]}", 1, True) for name in self.names
+                )
+            case StartAgent(node, _, env):
+                self.asked.append(("start_agent", node))
+                self.addresses[node] = env["SENTINEL_ADDRESS"]
+                if node in self.hang:
+                    await asyncio.sleep(60)
+                return 4711
 
 
 def hands_with(ray: Ray) -> Hands:

@@ -1,15 +1,14 @@
 """One node's agent is killed: it is started again, and takes over what the node's ranks and peers left it."""
 
-import json
 import os
 import random
 import signal
 import time
-from typing import Any
 
 from sentinel.demo.fault import NODE, Expected, Injection, Place, Simple
 from sentinel.demo.hosts import Host
 from sentinel.demo.stage import Stage, wait
+from sentinel.runtime.agent.card import Card, read
 
 TAKES_OVER_S = 15.0
 
@@ -22,15 +21,15 @@ def inject(stage: Stage, chance: random.Random) -> Injection:
     old = _card(host)
     time.sleep(chance.uniform(0.0, 0.3))
     at = time.time()
-    os.kill(old["pid"], signal.SIGKILL)
+    os.kill(old.pid, signal.SIGKILL)
     return Injection(at, Place(host.name), verify=lambda: _taken_over(stage, host, old))
 
 
-def _taken_over(stage: Stage, host: Host, old: dict[str, Any]) -> list[str]:
+def _taken_over(stage: Stage, host: Host, old: Card) -> list[str]:
     """Say what the new agent does not do: other pid, same snapshot door, beats and snapshots that advance."""
     new = _card(host)
-    wrong = [] if new["pid"] != old["pid"] else [f"no new agent on {host.name}"]
-    if new["snapshot_port"] != old["snapshot_port"]:
+    wrong = [] if new.pid != old.pid else [f"no new agent on {host.name}"]
+    if new.snapshot_port != old.snapshot_port:
         wrong.append(f"snapshots of peers don't find the new agent of {host.name}")
     from_here = _told(stage, host)
     wait("snapshots are complete again", TAKES_OVER_S, lambda: _complete(stage) > from_here)
@@ -38,8 +37,9 @@ def _taken_over(stage: Stage, host: Host, old: dict[str, Any]) -> list[str]:
     return wrong
 
 
-def _card(host: Host) -> dict[str, Any]:
-    card: dict[str, Any] = json.loads((host.memory / "agent.json").read_text())
+def _card(host: Host) -> Card:
+    card = read(host.memory)
+    assert card is not None
     return card
 
 

@@ -57,15 +57,16 @@ def _remove(memory: Path) -> None:
 
 def _holder(settings: AgentSettings, keys: Keys) -> SnapshotHolder:
     """Open the door of the last agent's holder again, where ranks of other nodes send their copies."""
+    last = card.read(settings.memory)
     with contextlib.suppress(OSError):  # somebody else listens there by now
-        port = card.snapshot_port(settings.memory)
+        port = last.snapshot_port if last else 0
         return SnapshotHolder(settings.memory, settings.address, port, key=keys.snapshot_secret)
     return SnapshotHolder(settings.memory, settings.address, key=keys.snapshot_secret)
 
 
 def main() -> None:
     """Command line."""
-    logs.to_stdout()
+    logs.to_stderr()
     try:
         run(parse())
     except AgentError as error:

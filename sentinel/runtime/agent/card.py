@@ -3,22 +3,37 @@
 import contextlib
 import json
 from pathlib import Path
+from typing import Annotated
+
+import msgspec
 
 _NAME = "agent.json"
+Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 
 
-def write(memory: Path, **values: object) -> None:
+class Card(msgspec.Struct, frozen=True):
+    """Which processes watch a node, and at which ports."""
+
+    node: str
+    pid: int
+    prober_pid: int
+    """0 while there is none."""
+    snapshot_port: Port
+    metrics_port: Port
+    """0 when no metrics are served."""
+
+
+def write(memory: Path, card: Card) -> None:
     """Leave the card; whoever reads it meets the old one or the new one, never half of one."""
     path = memory / _NAME
     draft = path.with_suffix(".new")
     with contextlib.suppress(OSError):  # a full memory directory must not end the watching
-        draft.write_text(json.dumps(values))
+        draft.write_text(json.dumps(msgspec.structs.asdict(card)))
         draft.replace(path)
 
 
-def snapshot_port(memory: Path) -> int:
-    """Give the port of the last agent's snapshot holder, 0 when no agent left one."""
-    with contextlib.suppress(OSError, ValueError, KeyError):
-        port: int = json.loads((memory / _NAME).read_text())["snapshot_port"]
-        return port
-    return 0
+def read(memory: Path) -> Card | None:
+    """Give the card of the node's last agent, None when it left none."""
+    with contextlib.suppress(OSError, ValueError, RecursionError):
+        return msgspec.json.decode((memory / _NAME).read_bytes(), type=Card)
+    return None

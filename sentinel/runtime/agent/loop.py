@@ -3,32 +3,36 @@
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import structlog
 import zmq
 
 from sentinel.adapters.kernel_log import follow
 from sentinel.adapters.uplink import Uplink
 from sentinel.checks import load
 from sentinel.gang.snapshot_holder import SnapshotHolder
+from sentinel.model.check import Series, series
 from sentinel.model.codec import CodecError
 from sentinel.model.ids import Seconds
 from sentinel.model.report import Event, Hello
 from sentinel.runtime.agent import card
 from sentinel.runtime.agent.findings import FindingBook
 from sentinel.runtime.agent.lease import Lease
-from sentinel.runtime.agent.metrics import MetricsServer, of_ranks
+from sentinel.runtime.agent.metrics import MetricsServer, Values, of_ranks
 from sentinel.runtime.agent.notes import Notes
 from sentinel.runtime.agent.orders import Orders
 from sentinel.runtime.agent.probes import Probes
-from sentinel.runtime.agent.process import log, nudge_socket
+from sentinel.runtime.agent.process import nudge_socket
 from sentinel.runtime.agent.ranks import Ended, Ranks
 from sentinel.runtime.agent.reporter import Reporter
 from sentinel.runtime.agent.settings import AgentSettings
 from sentinel.runtime.agent.spool import Spool
 from sentinel.runtime.agent.stacks import StackTaker
+
+log = structlog.get_logger(logger_name="agent")
 
 _TICK: Seconds = 0.1
 """How often a kernel log is looked at that can't wake us, such as a file; an exit looks at once."""
@@ -135,7 +139,7 @@ class Agent:
     def _tell_end(self, ended: Ended) -> None:
         """Report the exit at once; what the machine says about it follows."""
         event = ended.event
-        log("rank-exited", rank=event.rank, worker=event.worker, pid=event.pid, how=event.how)
+        log.info("rank-exited", rank=event.rank, worker=event.worker, pid=event.pid, how=event.how)
         self._spool.add(event, ended.remove_record)
         self._orders.ended(event.pid)
         self._reporter.report(time.monotonic())
@@ -181,23 +185,23 @@ class Agent:
         try:
             orders = self._uplink.orders()
         except CodecError as error:
-            log("order-refused", error=str(error))
+            log.warning("order-refused", error=str(error))
             return
         for order in orders:
             self._orders.obey(order)
 
     # --- what others read
 
-    def _values(self) -> Mapping[str, float]:
+    def _values(self) -> Values:
         """All metrics, for the server's thread: only reads, and copies before it iterates."""
         probes, spool = self._probes, self._spool
-        values: dict[str, float] = {
-            "agent_connected": float(self._uplink.connected),
-            "agent_reports_total": float(self._reporter.sent),
-            "agent_events_total": float(spool.added),
-            "agent_events_dropped_total": float(spool.dropped),
-            "agent_events_pending": float(len(spool)),
-            "agent_ranks": float(len(tuple(self._ranks.pids()))),
+        values: dict[Series, float] = {
+            series("agent_connected"): self._uplink.connected,
+            series("agent_reports_total"): self._reporter.sent,
+            series("agent_events_total"): spool.added,
+            series("agent_events_dropped_total"): spool.dropped,
+            series("agent_events_pending"): len(spool),
+            series("agent_ranks"): len(tuple(self._ranks.pids())),
             **dict(of_ranks(self._ranks.beats())),
             **dict(probes.counters),
         }
@@ -212,14 +216,14 @@ class Agent:
 
     def _write_card(self) -> None:
         """Leave pid and ports where people and the demo find them."""
-        card.write(
-            self._settings.memory,
+        told = card.Card(
             node=self._settings.node,
             pid=os.getpid(),
             prober_pid=self._probes.prober.pid,
             snapshot_port=self._holder.address[1],
             metrics_port=self._metrics.port if self._metrics else 0,
         )
+        card.write(self._settings.memory, told)
 
     def close(self) -> None:
         """End the prober and let go of everything; ranks go on."""

@@ -1,14 +1,23 @@
-"""The agent's `/metrics`, in the Prometheus text format."""
+"""The agent's `/metrics`: what it exports, and the server that Prometheus asks."""
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, make_server
 
-from sentinel.model.check import series
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.exposition import ThreadingWSGIServer, make_wsgi_app
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from sentinel.model.check import Series, series
 from sentinel.model.report import NOT_RUNNING, RankBeat
 
+Values = Mapping[Series, float]
 PREFIX = "sentinel_"
+COUNTED = "_total"
+"""How the name of a counter ends."""
+ELSEWHERE = "Exported by a check of another package."
 _NO_WAKING = 3600.0
 """The server's thread wakes for a scrape only, not to see whether it should stop."""
 HELP: Mapping[str, str] = {
@@ -44,7 +53,7 @@ HELP: Mapping[str, str] = {
 }
 
 
-def of_ranks(beats: Iterable[RankBeat]) -> Iterator[tuple[str, float]]:
+def of_ranks(beats: Iterable[RankBeat]) -> Iterator[tuple[Series, float]]:
     """Say what the node's ranks are doing, whoever started them."""
     for beat in beats:
         if beat.rank < 0:
@@ -57,45 +66,48 @@ def of_ranks(beats: Iterable[RankBeat]) -> Iterator[tuple[str, float]]:
         yield series("rank_runs", **place), beat.state not in NOT_RUNNING
 
 
-def render(values: Mapping[str, float]) -> str:
-    """Give the exposition of `name{label="x"}` → value, names without prefix, families together."""
-    return "".join(_lines(values))
+class ValuesCollector(Collector):
+    """Asks for the newest values on every scrape."""
+
+    def __init__(self, values: Callable[[], Values]) -> None:
+        self._values = values
+
+    def collect(self) -> Iterator[Metric]:
+        """Give the families by name, each with its series in order."""
+        families: dict[str, Metric] = {}
+        for (name, labels), value in sorted(self._values().items()):
+            family = families.get(name) or families.setdefault(name, _family(name))
+            family.add_sample(PREFIX + name, {label: _text(text) for label, text in labels}, float(value))
+        yield from families.values()
+
+    def describe(self) -> Iterator[Metric]:
+        """Name nothing in advance: registering asks nobody."""
+        yield from ()
 
 
-def _lines(values: Mapping[str, float]) -> Iterator[str]:
-    family = ""
-    for each in sorted(values, key=lambda each: (each.partition("{")[0], each)):
-        name = each.partition("{")[0]
-        if name != family:
-            family = name
-            if name in HELP:
-                yield f"# HELP {PREFIX}{name} {HELP[name]}\n"
-            yield f"# TYPE {PREFIX}{name} {'counter' if name.endswith('_total') else 'gauge'}\n"
-        yield f"{PREFIX}{each} {_number(values[each])}\n"
+def _family(name: str) -> Metric:
+    kind = CounterMetricFamily if name.endswith(COUNTED) else GaugeMetricFamily
+    return kind(PREFIX + name, HELP.get(name, ELSEWHERE))
 
 
-def _number(value: float) -> str:
-    """Give every digit: a counter that is rounded moves in steps."""
-    return str(int(value)) if float(value).is_integer() else repr(float(value))
+def _text(label: str) -> str:
+    """Give what a page in UTF-8 can hold: a volume's name may be any bytes."""
+    return label.encode(errors="replace").decode()
+
+
+class _Quiet(WSGIRequestHandler):
+    def log_message(self, *_: object) -> None:
+        """A scrape is no news."""
 
 
 class MetricsServer:
     """Serves the newest values on its own thread. Raises OSError when the port is taken."""
 
-    def __init__(self, address: str, port: int, values: Callable[[], Mapping[str, float]]) -> None:
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                self.send_response(200 if self.path == "/metrics" else 404)
-                self.send_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
-                self.end_headers()
-                if self.path == "/metrics":
-                    self.wfile.write(render(values()).encode(errors="replace"))
-
-            def log_message(self, *_: Any) -> None:
-                """A scrape is no news."""
-
-        self._server = ThreadingHTTPServer((address, port), Handler)
-        self.port: int = self._server.server_address[1]
+    def __init__(self, address: str, port: int, values: Callable[[], Values]) -> None:
+        registry = CollectorRegistry()
+        registry.register(ValuesCollector(values))
+        self._server = make_server(address, port, make_wsgi_app(registry), ThreadingWSGIServer, _Quiet)
+        self.port: int = self._server.server_port
         serve = self._server.serve_forever
         threading.Thread(target=serve, args=(_NO_WAKING,), name="metrics", daemon=True).start()
 

@@ -4,10 +4,13 @@ import json
 import os
 from pathlib import Path
 
+import structlog
+
 from sentinel.model.codec import CodecError, from_plain
 from sentinel.model.report import Event
-from sentinel.runtime.agent.process import log
 from sentinel.runtime.agent.spool import Spool
+
+log = structlog.get_logger(logger_name="agent")
 
 
 class Notes:
@@ -31,7 +34,7 @@ class Notes:
         try:
             event: Event = from_plain(Event, json.loads(path.read_text()))
         except (OSError, ValueError, CodecError) as error:
-            log("rank-note-refused", path=str(path), error=str(error))
+            log.warning("rank-note-refused", path=str(path), error=str(error))
             return
         self._spool.add(event, lambda: self._forget(path))
 

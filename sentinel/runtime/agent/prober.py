@@ -7,8 +7,11 @@ import subprocess
 import sys
 from typing import Any
 
+import msgspec
+
 from sentinel.model.ids import Seconds
 from sentinel.runtime.agent.settings import AgentSettings
+from sentinel.runtime.probe import ProberTask
 
 _START_DEADLINE: Seconds = 30.0
 """Loading the driver's library on a cold node takes many seconds; more is a hang."""
@@ -48,14 +51,8 @@ class Prober:
         if self._process or now < self._not_before:
             return False
         settings = self._settings
-        config = {
-            "parent": os.getpid(),
-            "node": settings.node,
-            "gpus": settings.gpus,
-            "expected": settings.expected_gpus,
-            "disks": settings.disks,
-        }
-        command = [sys.executable, "-m", "sentinel.runtime.prober", json.dumps(config)]
+        task = ProberTask(os.getpid(), settings.node, settings.gpus, settings.expected_gpus, settings.disks)
+        command = [sys.executable, "-m", "sentinel.runtime.prober", json.dumps(msgspec.structs.asdict(task))]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         os.set_blocking(self.output, False)
         self._buffer = b""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from sentinel.model.check import Check, Machine, series
+from sentinel.model.check import Check, Machine, Series, series
 from sentinel.model.codec import from_plain
 from sentinel.model.finding import Finding, Health
 from sentinel.model.ids import Seconds
@@ -14,7 +14,7 @@ from sentinel.model.report import Event, FindingSeen, ProbedSeen, RankBeat
 from sentinel.runtime.agent.findings import FindingBook
 from sentinel.runtime.agent.prober import STARTING, Prober
 from sentinel.runtime.agent.settings import AgentSettings
-from sentinel.runtime.probe import NoGpus, probe
+from sentinel.runtime.probe import NoGpus, probe, read_exported
 
 Beats = Callable[[], tuple[RankBeat, ...]]
 """Gives the newest heartbeat records, read only when a check looks at them."""
@@ -60,7 +60,7 @@ class Probes:
         kernel_log: KernelLog,
     ) -> None:
         self.prober = Prober(settings)
-        self.gauges: dict[str, Mapping[str, float]] = {}
+        self.gauges: dict[str, Mapping[Series, float]] = {}
         self.counters = Counter({_failures(name): 0 for name in (*checks, _DRIVER)})
         self.gpus: int | None = settings.expected_gpus
         """None until the prober has said how many there are."""
@@ -112,7 +112,11 @@ class Probes:
             )
         events: list[Event] = []
         for answer in answers:
-            events += self._introduce(answer) if "check" not in answer else self._take(answer, asked_at)
+            if "check" not in answer:
+                events += self._introduce(answer)
+                continue
+            values = {name: read_exported(answer[name]) for name in ("gauges", "counts")}
+            events += self._take({**answer, **values}, asked_at)
         self._ask(now)
         return events + self._complete()
 
@@ -169,8 +173,8 @@ class Probes:
 
     def _take(self, answer: Mapping[str, Any], asked_at: Seconds) -> list[Event]:
         name = answer["check"]
-        self.gauges[name] = answer["gauges"]
-        self.counters.update(answer["counts"])
+        self.gauges[name] = dict(answer["gauges"])
+        self.counters.update(dict(answer["counts"]))
         self.counters[_failures(name)] += answer["failed"]
         for urgent in self._urgent:
             if name in urgent.waiting and asked_at >= urgent.since:
@@ -223,7 +227,7 @@ class Probes:
         self._urgent = [urgent for urgent in self._urgent if urgent.waiting]
         return [ProbedSeen(tuple(sorted(urgent.done)), urgent.reason) for urgent in complete]
 
-    def standing(self) -> dict[str, float]:
+    def standing(self) -> dict[Series, float]:
         """How many findings stand per check and health, zeros included."""
         shown = (Health.WARNING, Health.CRITICAL, Health.UNKNOWN)
         told = Counter((each.check, each.health) for each in self._book.standing())
@@ -238,5 +242,5 @@ class Probes:
         self.prober.close()
 
 
-def _failures(check: str) -> str:
+def _failures(check: str) -> Series:
     return series("probes_failed_total", check=check)

@@ -1,12 +1,8 @@
-"""What makes the agent one process of its node: its lock, its door for nudges, its log, its last word."""
+"""What makes the agent one process of its node: its lock, its door for nudges, its last word."""
 
-import contextlib
 import fcntl
-import json
 import os
 import socket
-import sys
-import time
 from pathlib import Path
 
 EXIT_REFUSED = 2
@@ -21,13 +17,6 @@ class AgentError(Exception):
     def __init__(self, message: str, code: int) -> None:
         super().__init__(message)
         self.code = code
-
-
-def log(event: str, **values: object) -> None:
-    """Write one structured line to standard error; a full disk there takes none, and ends nobody."""
-    line = {"at": round(time.time(), 3), "event": event, **values}
-    with contextlib.suppress(OSError):
-        print(json.dumps(line), file=sys.stderr, flush=True)
 
 
 def lock(memory: Path, node: str) -> int:

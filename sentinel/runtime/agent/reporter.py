@@ -3,15 +3,18 @@
 import time
 from typing import assert_never
 
+import structlog
 from msgspec.structs import replace
 
 from sentinel.adapters.uplink import Link, Uplink
 from sentinel.model.ids import Seconds
 from sentinel.model.report import Hello, Report
 from sentinel.runtime.agent.probes import Probes
-from sentinel.runtime.agent.process import EXIT_REFUSED, AgentError, log
+from sentinel.runtime.agent.process import EXIT_REFUSED, AgentError
 from sentinel.runtime.agent.ranks import Ranks
 from sentinel.runtime.agent.spool import Spool
+
+log = structlog.get_logger(logger_name="agent")
 
 _HELLO_WAIT: Seconds = 1.0
 """How long the first message waits for the prober to say how many GPUs there are."""
@@ -49,13 +52,13 @@ class Reporter:
         for change in self._uplink.changes():
             match change:
                 case Link.UP:
-                    log("controller-connected", controller=self._uplink.endpoint)
+                    log.info("controller-connected", controller=self._uplink.endpoint)
                     self._hello_due = self._was_connected = True
                     self.report(time.monotonic())
                 case Link.DOWN:
-                    log("controller-lost", controller=self._uplink.endpoint, spooled=len(self._spool))
+                    log.warning("controller-lost", controller=self._uplink.endpoint, spooled=len(self._spool))
                 case Link.REFUSED if self._was_connected:  # held snapshots are worth more than an exit
-                    log("controller-refused", error=self._uplink.refusal)
+                    log.error("controller-refused", error=self._uplink.refusal)
                 case Link.REFUSED:
                     raise AgentError(self._uplink.refusal, EXIT_REFUSED)
                 case _:
