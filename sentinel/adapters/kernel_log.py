@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import re
 import time
 from collections.abc import Iterator
 from functools import cache
@@ -10,10 +11,13 @@ from pathlib import Path
 from uuid import UUID
 
 from sentinel.model.ids import Seconds
+from sentinel.model.kernel_line import KERNEL, LONGEST, said
 
 _CHUNK = 1 << 20
 _KMSG_RECORD = 8192
 _MAX_LINE = 64 * 1024
+_ESCAPED = re.compile(rb"\\x([0-9a-f]{2})")
+"""How a record writes what is not printable, the end of a line within a message among them."""
 _TOUCH_EVERY: Seconds = 5.0
 READ_BACK: Seconds = 60.0
 """A new agent reads what was written since the last one, if that was not longer ago: what a person has
@@ -49,8 +53,9 @@ class Bookmark:
 
 
 class FileFollower:
-    """The lines that a file gains after now, or after the bookmark; rotation and truncation repeat none.
+    """The kernel's lines that a file gains after now, or after the bookmark; rotation repeats none.
 
+    Whatever else writes to that file is left out, and what is longer than any line of the kernel is cut.
     The bookmark follows when the reader says that what was read is settled.
     """
 
@@ -90,7 +95,7 @@ class FileFollower:
         return -1
 
     def read(self) -> list[str]:
-        """Every complete line since the last call."""
+        """Every complete line of the kernel's since the last call."""
         self._bookmark.keep(*self._settled)
         if self._file < 0:
             self._open()
@@ -107,7 +112,7 @@ class FileFollower:
         except OSError as error:
             self.error = f"{self._path}: {error.strerror}"
             return []
-        return lines
+        return [line[:LONGEST] for line in lines if said(line) is not None]
 
     def _behind(self) -> bool:
         """Whether the file has more than was read."""
@@ -118,7 +123,7 @@ class FileFollower:
             os.lseek(self._file, 0, os.SEEK_SET)
             self._rest = b""
         *lines, self._rest = (self._rest + os.read(self._file, _CHUNK)).split(b"\n")
-        self._rest = self._rest[-_MAX_LINE:]
+        self._rest = self._rest[:_MAX_LINE]  # its beginning says whose it is
         return [line.decode(errors="replace") for line in lines]
 
     def _was_replaced(self) -> bool:
@@ -196,23 +201,31 @@ class KmsgFollower:
     def _records(self) -> Iterator[str]:
         while self._file >= 0:
             try:
-                yield self._message(os.read(self._file, _KMSG_RECORD))
+                message = self._message(os.read(self._file, _KMSG_RECORD))
             except BlockingIOError:
                 return
             except OSError as error:
                 if error.errno != errno.EPIPE:  # EPIPE: overwritten, the next read gives the oldest left
                     self.error = f"/dev/kmsg: {error.strerror}"
                     return
+            else:
+                if message is not None:
+                    yield message
 
-    def _message(self, record: bytes) -> str:
-        """Make `6,1234,5678,-;text` the line `[    0.005678] text` and keep count of what was skipped."""
+    def _message(self, record: bytes) -> str | None:
+        """Make `6,1234,5678,-;text` the line `[    0.005678] text` and keep count of what was skipped.
+
+        What a process wrote to the device is nothing: its facility is not the kernel's.
+        """
         head, _, text = record.partition(b";")
-        sequence, microseconds = map(int, head.split(b",")[1:3])
+        priority, sequence, microseconds = map(int, head.split(b",")[:3])
         if self._sequence is not None:
             self.missed += sequence - self._sequence - 1
         self._sequence = sequence
-        said = text.split(b"\n", 1)[0].decode(errors="replace")
-        return f"[{microseconds / 1e6:12.6f}] {said}"
+        if priority >> 3 != KERNEL:
+            return None
+        plain = _ESCAPED.sub(lambda found: bytes.fromhex(found[1].decode()), text.split(b"\n", 1)[0])
+        return f"[{microseconds / 1e6:12.6f}] {plain.decode(errors='replace')}"[:LONGEST]
 
     def close(self) -> None:
         """Let go of the device."""

@@ -1,12 +1,14 @@
+import fcntl
 import os
-import re
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
 from sentinel.adapters.kernel_log import READ_BACK, FileFollower, KmsgFollower, NoKernelLog, follow
+from sentinel.model.kernel_line import LONGEST
 
 
 @pytest.fixture
@@ -123,6 +125,15 @@ def test_a_rotated_log_is_read_to_its_end_however_much_was_left(log: Path) -> No
     assert [line for _ in range(5) for line in follower.read()] == [*lines, "first of the new"]
 
 
+def test_other_programs_lines_are_left_out_and_long_ones_cut(log: Path) -> None:
+    follower = FileFollower(log)
+    kernels = "Nov 29 13:00:02 n1 kernel: NVRM: Xid (PCI:0000:01:00): 79"
+    append(log, "Nov 29 13:00:01 n1 sudo[42]: NVRM: Xid (PCI:0000:01:00): 79\n" + kernels + "\n")
+    append(log, f"[1.0] {'x' * 300_000}\n[2.0] short\n")
+    cut, short = "[1.0] " + "x" * (LONGEST - 6), "[2.0] short"
+    assert [line for _ in range(5) for line in follower.read()] == [kernels, cut, short]
+
+
 def test_truncation_starts_again_from_the_top(log: Path) -> None:
     append(log, "a long line that is gone\n")
     follower = FileFollower(log)
@@ -148,28 +159,65 @@ def test_the_kernel_device_is_read_by_records_or_says_why_not() -> None:
     assert follower.error or follower.missed >= 0
 
 
-def test_the_kernel_device_is_read_on_from_the_bookmark(tmp_path: Path) -> None:
-    mark, said = tmp_path / "mark", f"sentinel test {uuid4().hex}"
-    first = KmsgFollower(bookmark=mark)
-    if first.error:
-        pytest.skip(first.error)
+@pytest.fixture
+def device(tmp_path: Path) -> Iterator[Callable[..., Path]]:
+    """A pipe that gives a record with each read, as /dev/kmsg does: each reader gets what is put in anew."""
+    path, ends = tmp_path / "kmsg", []
+    os.mkfifo(path)
+
+    def fill(*records: str) -> Path:
+        ends.append(os.open(path, os.O_RDWR | os.O_NONBLOCK))
+        fcntl.fcntl(ends[-1], fcntl.F_SETFL, os.O_NONBLOCK | os.O_DIRECT)  # each write is read by itself
+        for record in records:
+            os.write(ends[-1], record.encode())
+        return path
+
+    yield fill
+    for end in ends:
+        os.close(end)
+
+
+OLD, NEW = "6,7,1000000,-;old\n", "4,9,2500000,-;new\n"
+
+
+def test_the_kernel_device_is_read_on_from_the_bookmark(device: Callable[..., Path], tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    first = KmsgFollower(device(OLD), mark)
+    first.read()
+    first.settle()
+    second = KmsgFollower(device(OLD, NEW), mark)
+    assert second.read() == ["[    2.500000] new"]
+    assert second.read() == []
+    third = KmsgFollower(device(OLD, NEW), mark)
+    assert third.read() == ["[    2.500000] new"], "it was not settled, and it is the same"
+    third.settle()
+    assert KmsgFollower(device(OLD, NEW), mark).read() == []
+
+
+def test_of_the_kernel_device_only_what_the_kernel_wrote_is_given(
+    device: Callable[..., Path], tmp_path: Path
+) -> None:
+    follower = KmsgFollower(device(OLD), tmp_path / "mark")
+    follower.read()
+    quoted = "NVRM: Xid (PCI:0000:01:00): 79, GPU has fallen off the bus."
+    device(f"12,8,2000000,-;{quoted}\n", f"30,9,2000000,-;{quoted}\n", "3,10,3000000,-;mine\\x0atwo \\x5c\n")
+    assert follower.read() == ["[    3.000000] mine\ntwo \\"]
+    assert follower.missed == 0
+
+
+def test_what_a_process_writes_to_the_real_device_is_not_the_kernels() -> None:
+    follower = KmsgFollower()
+    if follower.error:
+        pytest.skip(follower.error)
     try:
         write = os.open("/dev/kmsg", os.O_WRONLY)
     except OSError as error:
         pytest.skip(f"/dev/kmsg: {error.strerror}")
-    first.close()
-    os.write(write, f"{said}\n".encode())
+    said, before = f"sentinel test {uuid4().hex}", follower._sequence or 0
+    os.write(write, f"<0>{said}\n".encode())
     os.close(write)
-    assert not _with(said, KmsgFollower())
-    second = KmsgFollower(bookmark=mark)
-    second.settle()
-    (line,) = _with(said, second)
-    assert re.fullmatch(rf"\[ *\d+\.\d{{6}}\] {said}", line)
-    assert not _with(said, second)
-    third = KmsgFollower(bookmark=mark)
-    assert _with(said, third) == [line], "it was not settled, and it is the same"
-    third.settle()
-    assert not _with(said, KmsgFollower(bookmark=mark))
+    assert _with(said, follower) == []
+    assert (follower._sequence or 0) > before, "it was read"
 
 
 def _with(said: str, follower: KmsgFollower) -> list[str]:
