@@ -1,9 +1,10 @@
 """What a check's finding means: a cause at once, evidence for one, or the end of one."""
 
 import re
+from dataclasses import replace
 from hashlib import sha256
 
-from sentinel.core import incidents, reform
+from sentinel.core import incidents, reform, strikes
 from sentinel.core.conclude import conclude, resolve_topic, withdraw
 from sentinel.core.incidents import explains
 from sentinel.core.state import Node, Rules, State
@@ -11,7 +12,7 @@ from sentinel.core.timers import Timer
 from sentinel.model.action import Action
 from sentinel.model.fact import FindingReported
 from sentinel.model.finding import TRAINER, Finding, Health
-from sentinel.model.ids import Cause, IncidentId, NodeId
+from sentinel.model.ids import IncidentId, NodeId
 from sentinel.model.incident import Incident, Stage
 from sentinel.model.runbook import Remedy
 
@@ -20,7 +21,6 @@ RECENT_ALIKE = 3
 """Of these alike: a storm of one Xid hides no other."""
 EVENTS_TOLD = 256
 """More than a report holds: so many may be journalled and told again, for want of an acknowledgement."""
-APP_XID = Cause("gpu-app-xid")
 
 
 def finding(state: State, fact: FindingReported, rules: Rules) -> list[Action]:
@@ -35,9 +35,12 @@ def finding(state: State, fact: FindingReported, rules: Rules) -> list[Action]:
         node.told = [*node.told[1 - EVENTS_TOLD :], _mark(found)]
     else:
         node.findings["|".join(found.key)] = found
+    if strikes.is_contained(node, found):
+        node.findings["|".join(found.key)] = replace(found, health=Health.WARNING)
+        return []  # each of these errors ended one process: its Xid 94 is the news
+    fact = strikes.count(node, fact, rules)
+    found = fact.finding
     node.recent = _recent(node, fact)
-    if any(book.cause == APP_XID for book in rules.by_code.get(found.code, ())):
-        _count_app_xid(node, fact, rules)
     if _can_wait(found, rules):
         state.deadlines.setdefault(_deadline(node, found), state.now + rules.policy.stands_s)
         return []
@@ -51,9 +54,11 @@ def _recent(node: Node, fact: FindingReported) -> list[FindingReported]:
 
 
 def _can_wait(found: Finding, rules: Rules) -> bool:
-    """Say whether a state asks for a drain and for nothing more urgent."""
-    lasting = found.health is Health.CRITICAL and not found.event
-    return lasting and {book.remedy for book in rules.by_code.get(found.code, ())} == {Remedy.DRAIN}
+    """Say whether a state asks for a drain and for nothing more urgent, or warns people of a machine."""
+    remedies = {book.remedy for book in rules.by_code.get(found.code, ())}
+    drains = found.health is Health.CRITICAL and remedies == {Remedy.DRAIN}
+    warns = found.health is Health.WARNING and remedies == {Remedy.NONE} and found.check != TRAINER
+    return not found.event and (drains or warns)
 
 
 def _deadline(node: Node, found: Finding) -> str:
@@ -81,19 +86,13 @@ def _mark(found: Finding) -> str:
     return sha256(repr((found.check, found.code, what)).encode(errors="replace")).hexdigest()[:16]
 
 
-def _count_app_xid(node: Node, fact: FindingReported, rules: Rules) -> None:
-    """Count one fault once: the kernel writes several lines about it."""
-    component = fact.finding.component
-    burst = fact.at - rules.policy.correlate_s
-    if not any(where == component and at > burst for at, where in node.app_xids):
-        node.app_xids = [*node.app_xids[-RECENT_FINDINGS:], (fact.at, component)]
-
-
 def _cleared(state: State, node: Node, fact: FindingReported, rules: Rules) -> list[Action]:
     """A state is healthy again; an incident about it ends when no node has it any more."""
     found = fact.finding
     key = "|".join(found.key)
     state.deadlines.pop(_deadline(node, found), None)
+    if found.code == strikes.COUNTER:
+        node.contained.pop(found.component, None)  # the GPU was reset, and counts anew
     # The rank that speaks for a job may sit on another node by now.
     holders = state.nodes.values() if found.check == TRAINER else (node,)
     if not [holder for holder in holders if holder.findings.pop(key, None)]:
@@ -120,9 +119,10 @@ def _weigh(state: State, node: Node, fact: FindingReported, rules: Rules) -> lis
     if incident is None:
         topic = incidents.node_topic(state, fact.node)
         incident = incidents.join(state, topic, fact, state.job_on(fact.node))
-    elif (books or _in_a_log(fact.finding, rules)) and (
-        critical or explains(state, fact, incident.evidence, rules)
-    ):
+    elif not books and not _in_a_log(fact.finding, rules):
+        incidents.stand_by(incident, fact)
+        return []
+    elif critical or explains(state, fact, incident.evidence, rules):
         incidents.add(incident, fact)
     else:
         return []

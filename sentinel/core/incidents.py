@@ -25,6 +25,9 @@ RAISED_LIMIT = 32
 EVIDENCE_LIMIT = 200
 """More than this tells nobody anything new and would slow the fold."""
 
+STANDING_BY = 3
+"""Of events that decide nothing an incident keeps so many of a kind."""
+
 SILENT_TOGETHER_S = 120.0
 """Nodes that fall silent further apart have no common cause."""
 
@@ -119,6 +122,13 @@ def add(incident: Incident, fact: Fact) -> None:
     incident.evidence.append(fact)
 
 
+def stand_by(incident: Incident, fact: FindingReported) -> None:
+    """Keep an event that no runbook asks for beside the evidence, a few of each kind: people may see why."""
+    alike = (f for f in incident.evidence if isinstance(f, FindingReported) and f.node == fact.node)
+    if fact.finding.event and sum(f.finding.key == fact.finding.key for f in alike) < STANDING_BY:
+        add(incident, fact)
+
+
 def _tells(incident: Incident, fact: RankRaised) -> bool:
     """Say whether one more exception is news: of a big job all ranks raise, and most say the same."""
     raised = [f for f in incident.evidence if isinstance(f, RankRaised)]
@@ -144,10 +154,11 @@ def over(incident: Incident, fact: FindingReported) -> bool:
     )
 
 
-def still_hurts(incident: Incident) -> bool:
-    """Say whether anything in evidence holds still, or has done harm."""
+def still_hurts(incident: Incident, rules: Rules) -> bool:
+    """Say whether anything in evidence holds still, or has done harm; an event without a runbook has not."""
     findings = (fact for fact in incident.evidence if isinstance(fact, FindingReported))
-    bad = (fact for fact in findings if fact.finding.health is not Health.OK)
+    known = (fact for fact in findings if not fact.finding.event or fact.finding.code in rules.by_code)
+    bad = (fact for fact in known if fact.finding.health is not Health.OK)
     return any(isinstance(fact, (*SYMPTOMS, NodeSilent)) for fact in incident.evidence) or not all(
         over(incident, fact) for fact in bad
     )

@@ -113,6 +113,7 @@ def _undrain(state: State, fact: Commanded, rules: Rules) -> list[Action]:
         return []
     node.failures.clear()
     node.app_xids.clear()
+    node.link_errors.clear()
     node.recent.clear()
     node.told.clear()
     node.misstarts = 0

@@ -63,7 +63,11 @@ class Node:
     failures: list[Instant] = field(default_factory=list)
     """When its ranks crashed or hung; once per generation, however many ranks it was."""
     app_xids: list[tuple[Instant, str]] = field(default_factory=list)
-    """(when, component) of application Xids."""
+    """(when, place) of application Xids of our ranks: a component, and what part of it if that was told."""
+    link_errors: list[tuple[Instant, str]] = field(default_factory=list)
+    """(when, place) of NVLink errors that count from the second or third on one link."""
+    contained: dict[str, int] = field(default_factory=dict)
+    """Contained memory errors by component, since its error counter was 0."""
     recent: list[FindingReported] = field(default_factory=list)
     """The last findings of any kind, newest last: evidence that may have come before its symptom."""
     told: list[str] = field(default_factory=list)
