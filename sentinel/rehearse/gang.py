@@ -1,7 +1,6 @@
 """A virtual job's processes: who sits where, who holds the others up, and which step they have reached."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sentinel.model.ids import Instant, JobId, NodeId, Seconds, WorkerId
@@ -59,20 +58,34 @@ class Gang:
     since: Instant = 0.0
     """When that step was completed, or will have begun."""
     held: bool = False
+    broken: bool = False
+    """A rank of this generation is gone, and its peers are about to notice."""
     raises: dict[int | str, tuple[str, str]] = field(default_factory=dict)
     """Rank or node → (error, kind) that it raises with at its next step."""
+    _blocked: frozenset[int] | None = None
+    _slowest: float = 1.0
 
     def begin(self, generation: int, seats: list[Process], step: int, at: Instant) -> None:
         """Form a generation that goes on after `step`."""
         for process in self.seats:
             process.rank = -1
         self.generation, self.seats, self.step, self.since = generation, seats, step, at
+        self.broken = False
         for rank, process in enumerate(seats):
             process.rank, process.generation, process.raised = rank, generation, False
+        self.touch()
 
-    def blocked(self, cut: frozenset[NodeId]) -> set[int]:
+    def touch(self) -> None:
+        """Something about its processes has changed: look at them again."""
+        self._blocked = None
+
+    def blocked(self, cut: frozenset[NodeId]) -> frozenset[int]:
         """Ranks that all others wait for."""
-        return {p.rank for p in self.seats if not p.alive or p.raised or p.stands_still or p.node in cut}
+        if self._blocked is None:
+            idle = (p for p in self.seats if not p.alive or p.raised or p.stands_still or p.node in cut)
+            self._blocked = frozenset(p.rank for p in idle)
+            self._slowest = max((p.slow for p in self.seats), default=1.0)
+        return self._blocked
 
     def moves(self, cut: frozenset[NodeId]) -> bool:
         """Whether steps are made."""
@@ -83,10 +96,12 @@ class Gang:
         if not self.moves(cut):
             self.since = max(self.since, now)
             return []
-        pace = self.step_s * (1 + OUTSIDE * (max(p.slow for p in self.seats) - 1))
+        pace = self.step_s * (1 + OUTSIDE * (self._slowest - 1))
         steps = max(0, int((now - self.since) / pace + 1e-6))
-        if steps and (raising := [p for p in self.seats if p.rank in self.raises or p.node in self.raises]):
-            return raising
+        if steps and self.raises:
+            raising = [p for p in self.seats if p.rank in self.raises or p.node in self.raises]
+            if raising:
+                return raising
         self.step += steps
         self.since += steps * pace
         self.high = max(self.high, self.step)
@@ -95,34 +110,30 @@ class Gang:
     def beat(self, process: Process, now: Instant, cut: frozenset[NodeId]) -> RankBeat:
         """Give a process's heartbeat record."""
         seated = process.rank >= 0 and process.generation == self.generation
-        waits = (
-            seated and not self.held and bool(blocked := self.blocked(cut)) and process.rank not in blocked
-        )
+        blocked = self.blocked(cut)
+        waits = seated and not self.held and bool(blocked) and process.rank not in blocked
         entered = COLLECTIVES * (self.step + 1) if seated else 0
-        record: dict[str, Any] = {
-            "job": self.job,
-            "rank": process.rank,
-            "worker": process.worker,
-            "pid": process.pid,
-            "gpu": process.gpu,
-            "generation": process.generation,
-            "step": self.step if seated else -1,
-            "phase": _phase(process, seated, waits, forms=now < self.since),
-            "enqueued": entered + waits,
-            "completed": entered,
-            "outside_s": OUTSIDE * self.step_s * process.slow,
-            "arrival": now,
-            "loss": 1.0,
-            "beat_age_s": 0.1,
-            "state": "S",
-            "phase_age_s": max(0.0, now - self.since),
-            "snapshot_step": self.step if seated else -1,
-        }
-        return RankBeat(**{**record, **process.fields})
-
-    def standbys(self, processes: Iterator[Process], node: NodeId) -> list[Process]:
-        """Warm processes of this job on a node."""
-        return [p for p in processes if (p.job, p.node, p.rank) == (self.job, node, -1) and p.alive]
+        step = self.step if seated else -1
+        beat = RankBeat(
+            job=self.job,
+            rank=process.rank,
+            worker=process.worker,
+            pid=process.pid,
+            gpu=process.gpu,
+            generation=process.generation,
+            step=step,
+            phase=_phase(process, seated, waits, forms=now < self.since),
+            enqueued=entered + waits,
+            completed=entered,
+            outside_s=OUTSIDE * self.step_s * process.slow,
+            arrival=now,
+            loss=1.0,
+            beat_age_s=0.1,
+            state="S",
+            phase_age_s=max(0.0, now - self.since),
+            snapshot_step=step,
+        )
+        return replace(beat, **process.fields) if process.fields else beat
 
 
 def _phase(process: Process, seated: bool, waits: bool, *, forms: bool) -> str:

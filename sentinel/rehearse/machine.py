@@ -68,6 +68,8 @@ class Node:
     doors: tuple[str, str] = ("ok", "ok")
     """What a look at its agent and its raylet finds."""
     agent: "Agent | None" = None
+    processes: list[Process] = field(default_factory=list)
+    """Those that live."""
 
     def sample(self) -> Sequence[GpuSample]:
         """Give the GPUs as the driver would."""

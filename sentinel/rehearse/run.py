@@ -12,7 +12,9 @@ from sentinel.model.ids import Cause
 from sentinel.model.policy import Policy
 from sentinel.model.runbook import Runbook
 from sentinel.rehearse.explain import Explainer
-from sentinel.rehearse.scenario import Scenario, ScenarioError, read
+from sentinel.rehearse.play import Player
+from sentinel.rehearse.reading import read
+from sentinel.rehearse.scenario import Scenario, ScenarioError
 from sentinel.rehearse.stage import staged
 from sentinel.rehearse.verdict import Verdict, of, place
 
@@ -30,7 +32,9 @@ def rehearse(
     with staged(scenario, Rules(numbers, books)) as stage:
         stage.warm_up()
         explainer = Explainer(stage.controller, stage.began)
-        stage.play(explainer.watch if explain else lambda _decision: None)
+        if explain:
+            stage.watched = explainer.watch
+        Player(stage).play()
         return of(stage), explainer.lines
 
 

@@ -1,49 +1,16 @@
-"""A scenario file: the cluster, what happens on it step by step, and what is expected to come out."""
+"""A scenario: the cluster, what happens on it step by step, and what is expected to come out."""
 
-import math
 import re
-from collections.abc import Collection, Iterator, Mapping
-from pathlib import Path
-from typing import Any, get_type_hints
+from collections.abc import Mapping
+from typing import Any
 
 import msgspec
-import yaml
 
-from sentinel.checks.host import HostSample
-from sentinel.core.operate import COMMANDS
-from sentinel.model.check import GpuSample
-from sentinel.model.finding import Finding
 from sentinel.model.policy import Policy
-from sentinel.model.report import RankBeat
-from sentinel.rehearse.steps import KEYS, Beat, Found, Gpu, Host, Step
+from sentinel.rehearse.steps import Step
 
 SEAT = re.compile(r"rank(\d{1,6})")
 """In the place of a node: where this rank sat when the scenario began."""
-LIMITS = {"nodes": 20_000, "gpus": 64, "world": 200_000}
-KINDS = ("user", "collective", "nan", "restore", "evicted")
-ENDS = re.compile(r"(signal|exit) \d{1,3}|unknown")
-ANSWERS = ("ok", "refused", "timeout")
-ACTIONS = (
-    "evict",
-    "resume",
-    "start-worker",
-    "stop-worker",
-    "stop-job",
-    "stacks",
-    "restart-agent",
-    "restart-gcs",
-)
-ONE_OF: Mapping[str, Mapping[str, Collection[str]]] = {
-    "raise": {"kind": KINDS},
-    "raise_on_n": {"kind": KINDS},
-    "code_raises": {"kind": KINDS},
-    "doors": {"agent": ANSWERS, "raylet": ANSWERS},
-    "gcs": {"what": ("lost", "back")},
-    "journal": {"what": ("failed", "back")},
-    "command": {"name": COMMANDS},
-    "fails": {"kinds": ACTIONS},
-}
-"""Arguments that are one of a few words."""
 
 
 class ScenarioError(ValueError):
@@ -107,53 +74,6 @@ class Scenario(msgspec.Struct, frozen=True):
         return changed(policy, self.policy)
 
 
-class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    steps: list[dict[str, Any]]
-    id: str = ""
-    title: str = ""
-    source: str = ""
-    right: str = ""
-    cluster: Cluster = Cluster()
-    policy: dict[str, Any] = {}
-    expect: Expect = Expect()
-
-
-def read(path: Path) -> Iterator[Scenario]:
-    """Read the scenarios of a file, of which YAML may hold several. Raises ScenarioError."""
-    try:
-        documents = list(
-            yaml.load_all(path.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-        )
-    except OSError as error:
-        raise ScenarioError(f"{path}: {error.strerror}") from None
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ScenarioError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
-    if not documents:
-        raise ScenarioError(f"{path}: holds no scenario")
-    for number, document in enumerate(documents, 1):
-        where = f"{path}, document {number}" if len(documents) > 1 else str(path)
-        try:
-            yield of_plain(document, path.stem if len(documents) == 1 else f"{path.stem}-{number}")
-        except (ScenarioError, msgspec.ValidationError, RecursionError) as error:
-            raise ScenarioError(f"{where}: {' '.join(str(error).split())}") from None
-
-
-def of_plain(document: Any, name: str) -> Scenario:
-    """Build a scenario from its plain form. Raises ScenarioError, ValidationError."""
-    file = msgspec.convert(document, _File)
-    for key, most in LIMITS.items():
-        if not 1 <= getattr(file.cluster, key) <= most:
-            raise ScenarioError(f"cluster.{key}: expected 1 to {most}, got {getattr(file.cluster, key)}")
-    if file.cluster.world > file.cluster.nodes * file.cluster.gpus:
-        raise ScenarioError(f"cluster.world: {file.cluster.world} ranks need more GPUs than the cluster has")
-    if not 0.01 <= file.cluster.step_s <= 3600:
-        raise ScenarioError(f"cluster.step_s: expected 0.01 to 3600, got {file.cluster.step_s}")
-    steps = tuple(_step(f"step {number}", plain, file.cluster) for number, plain in enumerate(file.steps, 1))
-    changed(Policy(), file.policy)
-    about = (file.id or name, file.title, file.cluster, steps, file.expect)
-    return Scenario(*about, policy=file.policy, source=file.source, right=file.right)
-
-
 def changed(policy: Policy, numbers: Mapping[str, Any]) -> Policy:
     """Give a policy with some of its numbers changed. Raises ScenarioError."""
     known(numbers, Policy, "policy")
@@ -169,93 +89,3 @@ def known(given: Mapping[str, Any], noun: type, where: str) -> None:
     for key in given:
         if key not in names:
             raise ScenarioError(f"{where}: unknown key {key!r}; allowed are {', '.join(sorted(names))}")
-
-
-def _step(where: str, plain: Mapping[str, Any], cluster: Cluster) -> Step:
-    if len(plain) != 1:
-        raise ScenarioError(f"{where}: expected one key, got {', '.join(map(str, plain)) or 'none'}")
-    key, given = next(iter(plain.items()))
-    if key not in KEYS:
-        raise ScenarioError(f"{where}: unknown step {key!r}; known are {', '.join(KEYS)}")
-    noun = KEYS[key]
-    arguments = list(given) if isinstance(given, list) else [] if given is None else [given]
-    if noun.rest is not None:
-        arguments = [*arguments[: noun.rest], arguments[noun.rest :]]
-    try:
-        step: Step = msgspec.convert(arguments, noun)
-    except msgspec.ValidationError as error:
-        raise ScenarioError(f"{where}, {key}: {error}; it takes {_signature(noun)}") from None
-    _check(f"{where}, {key}", key, step, cluster)
-    return step
-
-
-def _signature(noun: type[Step]) -> str:
-    names = [field.name for field in msgspec.structs.fields(noun)]
-    return f"[{', '.join(names)}{' …' if noun.rest is not None else ''}]"
-
-
-def _check(where: str, key: str, step: Step, cluster: Cluster) -> None:
-    """Check what types cannot. Raises ScenarioError."""
-    who = getattr(step, "who", None)
-    node = getattr(step, "node", who if isinstance(who, str) else None)
-    for name in (*getattr(step, "nodes", ()), *([node] if node is not None else [])):
-        _check_node(where, name, cluster)
-    rank = getattr(step, "rank", who if isinstance(who, int) else None)
-    if rank is not None and not 0 <= rank < cluster.world:
-        raise ScenarioError(
-            f"{where}: no rank {rank}; the job has {cluster.world} (0 to {cluster.world - 1})"
-        )
-    for name, allowed in ONE_OF.get(key, {}).items():
-        given = getattr(step, name)
-        for word in given if isinstance(given, tuple) else (given,):
-            if word not in allowed:
-                raise ScenarioError(f"{where}: {name} {word!r} is none of {', '.join(allowed)}")
-    how = getattr(step, "how", None)
-    if how is not None and not ENDS.fullmatch(how):
-        raise ScenarioError(f"{where}: {how!r} is no end; expected such as 'signal 9' or 'exit 1'")
-    _check_numbers(where, key, step, cluster)
-    _check_fields(where, key, step)
-
-
-def _check_node(where: str, name: str, cluster: Cluster) -> None:
-    if seat := SEAT.fullmatch(name):
-        if int(seat[1]) < cluster.world:
-            return
-        raise ScenarioError(f"{where}: no rank {seat[1]}; the job has {cluster.world}")
-    if not re.fullmatch(r"n[1-9]\d{0,5}", name) or int(name[1:]) > cluster.nodes:
-        raise ScenarioError(f"{where}: no node {name!r}; known are n1 to n{cluster.nodes}, and rank0 …")
-
-
-def _check_numbers(where: str, key: str, step: Step, cluster: Cluster) -> None:
-    bounds = {
-        "seconds": (0.0, 86_400.0 * 365),
-        "factor": (0.01, 1e6),
-        "count": (1, 1_000_000),
-        "steps": (1, 1_000_000),
-        "index": (0, cluster.gpus - 1),
-        "xid": (0, 9999),
-        "for_s": (0.0, 86_400.0 * 30),
-    }
-    if key == "submit":
-        bounds |= {"world": (1, cluster.nodes * cluster.gpus), "standbys": (0, cluster.gpus)}
-    for name, (least, most) in bounds.items():
-        value = getattr(step, name, None)
-        if value is not None and not (math.isfinite(value) and least <= value <= most):
-            raise ScenarioError(f"{where}: {name} is {value}; expected {least:g} to {most:g}")
-
-
-def _check_fields(where: str, key: str, step: Step) -> None:
-    """Check the fields that a step sets in somebody else's noun."""
-    nouns = {"gpu": GpuSample, "host": HostSample, "beat": RankBeat}
-    try:
-        match step:
-            case Gpu(fields=fields) | Host(fields=fields) | Beat(fields=fields):
-                known(fields, nouns[key], where)
-                hints = get_type_hints(nouns[key])
-                for name, value in fields.items():
-                    msgspec.convert({name: value}, Mapping[str, hints[name]])  # type: ignore[valid-type]
-            case Found(finding=finding):
-                known(finding, Finding, where)
-                msgspec.convert(finding, Finding)
-    except msgspec.ValidationError as error:
-        raise ScenarioError(f"{where}: {error}") from None

@@ -1,7 +1,7 @@
 """Virtual time and all that is in it: nodes, processes, gangs, and what is due next."""
 
 import heapq
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -73,6 +73,11 @@ class World:
                 error, kind = gang.raises.get(process.rank) or gang.raises[process.node]
                 self.raises(process, error, kind)
 
+    def touch(self) -> None:
+        """Anything may have changed."""
+        for gang in self.gangs.values():
+            gang.touch()
+
     def moves(self) -> bool:
         """Whether every gang makes steps, and nothing will stop it by itself."""
         gangs = [gang for gang in self.gangs.values() if gang.seats]
@@ -92,8 +97,8 @@ class World:
 
     def beats(self, node: NodeId) -> tuple[RankBeat, ...]:
         """Give the heartbeat records of a node."""
-        here = (process for process in self.processes.values() if process.node == node and process.alive)
-        return tuple(self.gangs[process.job].beat(process, self.now, self.cut) for process in here)
+        gangs, now, cut = self.gangs, self.now, self.cut
+        return tuple(gangs[process.job].beat(process, now, cut) for process in self.nodes[node].processes)
 
     # --- processes -------------------------------------------------------------------------------------
 
@@ -102,6 +107,7 @@ class World:
         process = Process(job, worker, node, gpu_index, self.born)
         self.born += 1
         self.processes[worker] = process
+        self.nodes[node].processes.append(process)
         return process
 
     def seated(self, job: JobId, rank: int) -> Process | None:
@@ -114,6 +120,8 @@ class World:
         if not process.alive:
             return
         process.alive = False
+        self.nodes[process.node].processes.remove(process)
+        self.gangs[process.job].touch()
         agent = self.nodes[process.node].agent
         if agent is not None:
             agent.ended(process, how)
@@ -131,6 +139,7 @@ class World:
                 if peer is not process:
                     self.raises(peer, error, kind, values)
         process.raised = True
+        gang.touch()
         if agent is not None:
             place = (process.job, process.rank, process.worker, process.pid, process.generation, process.gpu)
             agent.tell(RaisedSeen(*place, gang.step + 1, kind, error, f"Traceback:\n{error}", values))
@@ -154,9 +163,9 @@ class World:
     def _break(self, process: Process) -> None:
         """Let the peers of a rank that is gone notice that."""
         gang = self.gangs[process.job]
-        if process.rank < 0 or process.generation != gang.generation:
+        if process.rank < 0 or process.generation != gang.generation or gang.broken:
             return
-        generation = gang.generation
+        generation, gang.broken = gang.generation, True
 
         def echo() -> None:
             for peer in gang.seats if gang.generation == generation else ():
@@ -165,6 +174,10 @@ class World:
 
         self.later(ECHO_S, echo)
 
-    def living(self, node: NodeId) -> Iterator[Process]:
-        """Processes of a node."""
-        return (p for p in list(self.processes.values()) if p.node == node and p.alive)
+    def living(self, node: NodeId) -> list[Process]:
+        """Processes of a node, oldest first; they may end while one looks at them."""
+        return list(self.nodes[node].processes)
+
+    def standbys(self, job: JobId, node: NodeId) -> list[Process]:
+        """Warm processes of a job on a node."""
+        return [process for process in self.living(node) if (process.job, process.rank) == (job, -1)]

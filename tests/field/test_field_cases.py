@@ -7,8 +7,8 @@ import pytest
 
 from sentinel import runbooks
 from sentinel.model.policy import Policy
+from sentinel.rehearse.reading import read
 from sentinel.rehearse.run import rehearse
-from sentinel.rehearse.scenario import read
 
 CASES = sorted(Path(__file__).parent.glob("*.yaml"))
 WAITS_FOR_THE_CORE = {

@@ -6,8 +6,8 @@ import pytest
 
 from sentinel import runbooks
 from sentinel.model.policy import Policy
+from sentinel.rehearse.reading import of_plain
 from sentinel.rehearse.run import rehearse
-from sentinel.rehearse.scenario import of_plain
 from sentinel.rehearse.verdict import Verdict
 
 BOOKS = runbooks.load()

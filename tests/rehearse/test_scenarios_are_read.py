@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from sentinel.rehearse.scenario import ScenarioError, read
+from sentinel.rehearse.reading import read
+from sentinel.rehearse.scenario import ScenarioError
 from sentinel.rehearse.steps import Crash, Kernel, Run
 
 GOOD = """

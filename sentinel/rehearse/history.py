@@ -1,0 +1,264 @@
+"""A journal's past once more: its outside events, decided by other rules, beside what was decided then."""
+
+import dataclasses
+import heapq
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias, TypeVar
+
+from sentinel.core.crew import Worker, WorkerStage
+from sentinel.core.decide import decide
+from sentinel.core.state import Job, JobStage, Rules, State
+from sentinel.model.action import Action, Page, Reach, Refusal, Resume, StartWorker
+from sentinel.model.fact import (
+    DeadlinePassed,
+    Fact,
+    JobAdvanced,
+    JobStalled,
+    JobUnderway,
+    NodeReached,
+    Outcome,
+    RankExited,
+    RankRaised,
+    RankSlow,
+    WorkerReady,
+)
+from sentinel.model.ids import ActionId, IncidentId, Instant, JobId, Seconds
+from sentinel.model.incident import Incident
+from sentinel.model.journal import Line
+
+F = TypeVar("F", bound=Fact)
+LATE_S: Seconds = 0.2
+"""A controller looks at the clock every 50 ms: by then it has told a deadline that the journal holds."""
+SETTLED_S: Seconds = 30.0
+"""All is well for so long: what comes now is an event of its own."""
+START_S, FORM_S, STEP_S, OTHER_S = 5.0, 1.0, 1.0, 0.1
+"""How long what was never done is taken to have lasted: it succeeds, for the journal can't know better."""
+
+
+Name: TypeAlias = tuple[int, IncidentId]
+"""An incident of one chapter."""
+
+
+@dataclass
+class Told:
+    """One telling of the past: its state, every incident that it had, and what was decided for each."""
+
+    state: State
+    chapter: int = 0
+    began: Instant = 0.0
+    """When this chapter did: what is older belongs to the one before."""
+    incidents: dict[Name, Incident] = field(default_factory=dict)
+    actions: dict[Name, list[Action]] = field(default_factory=lambda: defaultdict(list))
+    defects: list[str] = field(default_factory=list)
+
+    def fold(
+        self, fact: Fact, rules: Rules, recorded: tuple[Action, ...] | None = None
+    ) -> tuple[Action, ...]:
+        """Fold a fact; what was recorded stands for what is decided."""
+        try:
+            decided = decide(self.state, fact, rules)
+        except Exception as error:  # where a defect of today's code should show
+            self.defects.append(f"{type(fact).__name__} at {fact.at:.3f}: {type(error).__name__}: {error}")
+            decided = ()
+        fresh = (each for each in self.state.incidents.values() if each.opened >= self.began)
+        self.incidents |= {(self.chapter, each.id): each for each in fresh}
+        for action in decided if recorded is None else recorded:
+            self.actions[self.chapter, action.incident].append(action)
+        return decided
+
+    def turn_page(self, state: State, now: Instant) -> None:
+        """Go on from another state."""
+        self.state, self.chapter, self.began = state, self.chapter + 1, now
+
+    @property
+    def quiet(self) -> bool:
+        """Whether no job is on its way back to training."""
+        return not any(job.stage in (JobStage.BROKEN, JobStage.FORMING) for job in self.state.jobs.values())
+
+
+def retell(
+    lines: Iterable[Line], begin: Callable[[], State], rules_of: Callable[[Line], Rules], rules: Rules
+) -> tuple[Told, Told]:
+    """Tell the past twice: as it was recorded, and as `rules` would have decided it.
+
+    `begin` gives the state before the first line, a new one each time. Once all was well again for a while,
+    the other telling goes on from what really was: so each event is judged by itself, and one refused remedy
+    does not spoil the rest.
+    """
+    lines = list(lines)
+    then, now = Told(begin()), Told(begin())
+    other = _Other(now, rules, _answers(lines))
+    quiet_since, moved = 0.0, False
+    for line in lines:
+        at = line.fact.at
+        other.until(at)
+        if then.quiet and moved and at > quiet_since + SETTLED_S:
+            other.go_on_from(State.from_plain(then.state.to_plain()), at)
+            moved = False
+        before = len(then.incidents)
+        other.hear(line.fact, then.state)
+        then.fold(line.fact, rules_of(line), line.actions)
+        if not then.quiet or len(then.incidents) > before:
+            quiet_since, moved = at, True
+    if lines:
+        other.until(lines[-1].fact.at + START_S)
+    return then, now
+
+
+Answers = dict[ActionId, list[tuple[Seconds, Fact]]]
+"""What became of each recorded action, and how long after it was decided."""
+
+
+def _answers(lines: list[Line]) -> Answers:
+    decided: dict[ActionId, tuple[Instant, Action]] = {}
+    started: dict[tuple[str, str], ActionId] = {}
+    looks: dict[tuple[str, str], list[ActionId]] = defaultdict(list)
+    answers: Answers = defaultdict(list)
+    for line in lines:
+        action: ActionId | None = None
+        match line.fact:
+            case Outcome(action=name):
+                action = name
+            case WorkerReady(job=job, worker=worker):
+                action = started.get((job, worker))
+            case NodeReached(node=node, incident=incident):
+                known = looks[(str(incident), node)]
+                action = known.pop(0) if known else None
+        if action in decided:
+            answers[action].append((max(0.0, line.fact.at - decided[action][0]), line.fact))
+        for each in line.actions:
+            decided.setdefault(each.id, (line.fact.at, each))
+            if isinstance(each, StartWorker):
+                started[each.job, each.worker] = each.id
+            if isinstance(each, Reach):
+                looks[each.incident, each.node].append(each.id)
+    return answers
+
+
+class _Other:
+    """The past under other rules: it hears the same from outside, and answers what it does by itself."""
+
+    def __init__(self, told: Told, rules: Rules, answers: Answers) -> None:
+        self._told, self._rules, self._answers = told, rules, answers
+        self._before = set(told.state.unfinished)
+        """Actions of before: what became of them comes with the journal."""
+        self._due: list[tuple[Instant, int, Callable[[], Fact | None]]] = []
+        self._count = 0
+
+    def go_on_from(self, state: State, now: Instant) -> None:
+        """Begin a new chapter: what was under way in the old one is left to itself."""
+        self._told.turn_page(state, now)
+        self._before, self._due = set(state.unfinished), []
+
+    def until(self, now: Instant) -> None:
+        """Let pass what is due by then: answers, and deadlines that the journal does not tell of."""
+        while (due := self._next()) is not None and due[0] <= now:
+            at, deadline = due
+            if deadline:
+                self._tell(DeadlinePassed(at, deadline))
+            elif (fact := heapq.heappop(self._due)[2]()) is not None:
+                self._tell(fact)
+
+    def _next(self) -> tuple[Instant, str] | None:
+        known = self._told.state.next_deadline()
+        deadline = [(known[0] + LATE_S, known[1])] if known else []
+        answer = [(self._due[0][0], "")] if self._due else []
+        return min([*deadline, *answer], default=None)
+
+    def hear(self, fact: Fact, then: State) -> None:
+        """Hear a recorded fact, if it came from outside; `then` is what was believed before it."""
+        match fact:
+            case DeadlinePassed(deadline=name):
+                if self._told.state.deadlines.get(name, fact.at + 1) <= fact.at:
+                    self._tell(fact)
+            case Outcome(action=action):
+                if action in self._before:
+                    self._tell(fact)
+            case WorkerReady(job=job, worker=worker):
+                if any(name.endswith(f"/start-worker/{worker}/1") for name in self._before) and job:
+                    self._tell(fact)
+            case NodeReached():
+                pass  # the answer to a look
+            case _:
+                if (translated := self._translated(fact, then)) is not None:
+                    self._tell(translated)
+
+    def _translated(self, fact: Fact, then: State) -> Fact | None:
+        """Give the fact with the names of this telling; None when nobody is there to whom it happens."""
+        match fact:
+            case RankExited() | RankRaised():
+                job = self._told.state.jobs.get(fact.job)
+                worker = _in_place(job, then.jobs[fact.job], fact) if job else None
+                if job is None or worker is None:
+                    return None
+                about = {"worker": worker.id, "rank": worker.rank, "pid": worker.pid}
+                return _changed(fact, **about, generation=self._generation(fact, then))
+            case JobStalled() | JobAdvanced() | JobUnderway() | RankSlow():
+                return _changed(fact, generation=self._generation(fact, then))
+            case _:
+                return fact
+
+    def _generation(
+        self, fact: RankExited | RankRaised | JobStalled | JobAdvanced | JobUnderway | RankSlow, then: State
+    ) -> int:
+        """Give the generation that this telling has, where the fact was about the newest one then."""
+        known, now = then.jobs.get(fact.job), self._told.state.jobs.get(fact.job)
+        newest = known is not None and now is not None and fact.generation == known.generation
+        return now.generation if newest and now is not None else fact.generation
+
+    # --- what is done ----------------------------------------------------------------------------------
+
+    def _tell(self, fact: Fact) -> None:
+        for action in self._told.fold(fact, self._rules):
+            if isinstance(action, Refusal):
+                continue
+            for after, answer in self._answers.get(action.id, ()) or self._assumed(action):
+                self._later(fact.at + after, answer)
+
+    def _later(self, at: Instant, fact: Fact | Callable[[Instant], Fact | None]) -> None:
+        self._count += 1
+        made = (lambda: fact(at)) if callable(fact) else (lambda: _changed(fact, at=at))
+        heapq.heappush(self._due, (at, self._count, made))
+
+    def _assumed(self, action: Action) -> Iterator[tuple[Seconds, Callable[[Instant], Fact | None]]]:
+        """Say what became of what was never done: it went well."""
+        name = action.id
+        match action:
+            case StartWorker(job=job, worker=worker, node=node, gpu=gpu):
+                yield START_S, lambda at: WorkerReady(at, job, worker, node, gpu, 0)
+                yield START_S, lambda at: Outcome(at, name, ok=True, detail="assumed")
+            case Resume(job=job, generation=generation):
+                yield FORM_S, lambda at: Outcome(at, name, ok=True, detail="assumed", data=("lost 1",))
+                yield FORM_S + STEP_S, lambda at: self._advanced(at, job, generation)
+            case Reach(node=node, incident=incident):
+                yield OTHER_S, lambda at: NodeReached(at, node, "timeout", "timeout", -1, incident)
+            case Page():
+                return
+            case _:
+                yield OTHER_S, lambda at: Outcome(at, name, ok=True, detail="assumed")
+
+    def _advanced(self, at: Instant, name: JobId, generation: int) -> Fact | None:
+        job = self._told.state.jobs.get(name)
+        if job is None or job.generation != generation:
+            return None
+        return JobAdvanced(at, name, generation, job.high_step + 1)
+
+
+def _in_place(job: Job, then: Job, fact: RankExited | RankRaised) -> Worker | None:
+    """Find the same process in this telling, or the one that has its place, if its end was news then."""
+    same, known = job.workers.get(fact.worker), then.workers.get(fact.worker)
+    if same is not None and same.node == fact.node:
+        return same
+    if known is None or known.stage is WorkerStage.GONE:
+        return None
+    for worker in job.workers.values():
+        here = (worker.node, worker.gpu) == (fact.node, fact.gpu) and worker.stage is not WorkerStage.GONE
+        if here and (worker.rank >= 0) == (known.rank >= 0):
+            return worker
+    return None
+
+
+def _changed(fact: F, **fields: Any) -> F:
+    return dataclasses.replace(fact, **fields)
