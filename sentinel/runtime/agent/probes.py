@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from sentinel.model.check import Check, Machine, series
+from sentinel.heartbeat import counts_as_the_kernel
+from sentinel.model.check import Check, Machine, RankProcess, series
 from sentinel.model.finding import Finding, Health
 from sentinel.model.ids import Seconds
 from sentinel.model.report import Event, FindingSeen, ProbedSeen, RankBeat
@@ -18,6 +19,8 @@ from sentinel.runtime.probe import NoGpus, probe
 
 Beats = Callable[[], tuple[RankBeat, ...]]
 """Gives the newest heartbeat records, read only when a check looks at them."""
+Processes = Callable[[], tuple[RankProcess, ...]]
+"""Gives the ranks' processes, live and lately ended."""
 _URGENT: Seconds = 0.25
 """An immediate probe is reported as far as it came after this, so that a hung driver delays no decision."""
 _INTRODUCTION: Seconds = 3.0
@@ -58,6 +61,7 @@ class Probes:
         checks: Mapping[str, Check],
         book: FindingBook,
         kernel_log: KernelLog,
+        processes: Processes = tuple,
     ) -> None:
         self.prober = Prober(settings)
         self.gauges: dict[str, Mapping[str, float]] = {}
@@ -68,6 +72,8 @@ class Probes:
         self._checks = checks
         self._book = book
         self._kernel_log = kernel_log
+        self._processes = processes
+        self._kernel_pids = counts_as_the_kernel()
         self._unnamed: list[str] = []
         """Kernel lines from before the prober said which GPU is at which address."""
         self._unnamed_until = time.monotonic() + _INTRODUCTION
@@ -154,6 +160,8 @@ class Probes:
             kernel_error=self._kernel_log.error,
             pci=self._pci,
             beats=beats(),
+            processes=self._processes(),
+            kernel_pids=self._kernel_pids,
         )
 
     def _introduce(self, answer: Mapping[str, Any]) -> list[Event]:
