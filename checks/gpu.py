@@ -103,9 +103,7 @@ def _clock(gpu: GpuSample, named: Named) -> Iterator[Finding]:
         yield _finding(gpu.index, "throttle-software", Health.WARNING, said, evidence)
 
 
-def _finding(
-    index: int, code: str, health: Health, summary: str, evidence: Named
-) -> Finding:
+def _finding(index: int, code: str, health: Health, summary: str, evidence: Named) -> Finding:
     return Finding("gpu", code, f"gpu-{index}", health, summary, evidence)
 
 

@@ -26,7 +26,7 @@ PROGRAM_ACTION = "RESTART_APP"
 PROGRAMS = {137: "an access over NVLink that the peer does not allow: an illegal address, as 31 is"}
 """Codes of programs for which the catalogue names another action."""
 OTHER = "other"
-SM = re.compile(r"\bGPC ?(?P<gpc>\d{1,3}), ?TPC ?(?P<tpc>\d{1,3})\b")
+SM = re.compile(r"\bGPC ?(?P<gpc>\d{1,3}),? ?TPC ?(?P<tpc>\d{1,3})\b")
 """`Graphics SM Warp Exception on (GPC 9, TPC 1, SM 1)`: an Xid 13 counts against that part of the GPU only."""
 NVLINK_FINDINGS = {
     _nvlink.Weight.IGNORE: ("nvlink-ignorable", Health.WARNING),

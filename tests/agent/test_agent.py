@@ -54,7 +54,8 @@ def test_beats_and_the_end_of_a_rank_arrive_and_the_machine_is_probed(node: Node
             assert isinstance(end, ExitSeen)
             assert (end.worker, end.pid, end.how) == ("worker-0", rank.pid, "signal 9")
             probed = await controller.event(lambda event: isinstance(event, ProbedSeen))
-            assert probed == ProbedSeen(("gpu", "heartbeat", "host", "kernel", "oom", "xid"), f"exit:{rank.pid}")
+            checks = ("gpu", "heartbeat", "host", "kernel", "oom", "xid")
+            assert probed == ProbedSeen(checks, f"exit:{rank.pid}")
             told = list(controller.events.values())
             causes = [
                 n
