@@ -8,7 +8,8 @@ from sentinel.model.kernel_line import LONGEST, said
 
 _PCI = r"(?P<pci>[0-9a-fA-F]{4,8}:[0-9a-fA-F]{2}:[0-9a-fA-F]{2})(?:\.\d)?"
 _XID = re.compile(
-    rf"NVRM: Xid \((?:PCI:)?{_PCI}(?P<mig>(?: GPU-C?I:\d{{1,5}}){{0,2}})\): (?P<xid>\d{{1,5}})\b,?\s*(?P<text>.*)",
+    rf"NVRM: Xid \((?:PCI:)?{_PCI}(?P<mig>(?: GPU-(?:CI|I):\d{{1,5}}){{0,2}})\): "
+    r"(?P<xid>\d{1,5})\b,?\s*(?P<text>.*)",
     re.DOTALL,
 )
 """On a MIG GPU the address names the instance, too: `(PCI:0000:01:00 GPU-I:05 GPU-CI:00)`, as kernel_rc.c of

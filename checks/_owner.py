@@ -8,7 +8,7 @@ from enum import StrEnum
 from sentinel.model.check import Machine
 
 COMM = 15
-"""Characters of a process's name that the kernel keeps (TASK_COMM_LEN - 1), and so all that its lines show."""
+"""Characters of a process's name that the kernel keeps (TASK_COMM_LEN - 1): all that its lines show."""
 _VERSION = re.compile(r"[\d.]+$")
 _RAY = "ray::"
 """Ray renames its workers with each task, `ray::IDLE`, `ray::Name.method`: more than this says nothing."""

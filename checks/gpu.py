@@ -15,7 +15,7 @@ HW_SLOWDOWN, SW_THERMAL, HW_THERMAL, HW_POWER_BRAKE = 0x8, 0x20, 0x40, 0x80
 
 LOST = re.compile(r"\bis lost\b|fallen off the bus", re.IGNORECASE)
 NEEDS_RESET = re.compile(r"requires? (?:a )?re(?:start|set)|reset (?:is )?required", re.IGNORECASE)
-"""NVML_ERROR_RESET_REQUIRED (16): "GPU requires restart" in NVIDIA's binding, "... reset" in others' words."""
+"""NVML_ERROR_RESET_REQUIRED (16): "GPU requires restart" in NVIDIA's binding, "reset" in others'."""
 UNKNOWN_ERROR = re.compile(r"\bunknown error\b", re.IGNORECASE)
 """NVML_ERROR_UNKNOWN (999): nothing to act on, but where it lasts people have to look."""
 Named = Mapping[str, str | int | float]

@@ -60,7 +60,7 @@ FORMS = (
         r"XFS \([^)]{1,64}\): .{0,200}(?:[Ss]hutting down filesystem|has been shut down|[Cc]orruption)",
         r"XFS \([^)]{1,64}\): .{0,100}I/O [Ee]rror",
         r"EXT4-fs error \(", r"EXT4-fs \([^)]{1,64}\): Remounting filesystem read-only",
-        r"nvme nvme\d{1,4}: (?:Disabling device|Removing after probe failure|Device not ready|controller is down)",
+        r"nvme nvme\d{1,4}: (?:Disabling device|Removing after probe|Device not ready|controller is down)",
         r"(?:blk_update_request: )?(?:I/O|critical medium|critical target) error, dev ",
         r"Buffer I/O error on dev",
     ),

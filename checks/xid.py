@@ -27,7 +27,7 @@ PROGRAMS = {137: "an access over NVLink that the peer does not allow: an illegal
 """Codes of programs for which the catalogue names another action."""
 OTHER = "other"
 SM = re.compile(r"\bGPC ?(?P<gpc>\d{1,3}),? ?TPC ?(?P<tpc>\d{1,3})\b")
-"""`Graphics SM Warp Exception on (GPC 9, TPC 1, SM 1)`: an Xid 13 counts against that part of the GPU only."""
+"""`Graphics SM Warp Exception on (GPC 9, TPC 1, SM 1)`: an Xid 13 counts against that part only."""
 NVLINK_FINDINGS = {
     _nvlink.Weight.IGNORE: ("nvlink-ignorable", Health.WARNING),
     _nvlink.Weight.FOLLOW: ("nvlink-secondary", Health.WARNING),

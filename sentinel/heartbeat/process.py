@@ -1,6 +1,7 @@
 """What the kernel says about a process of this host."""
 
 import os
+from pathlib import Path
 
 _STAT_SIZE = 4096
 _STATUS_SIZE = 8192
@@ -46,7 +47,7 @@ def find_process(pid: int, started: int) -> int:
 def counts_as_the_kernel() -> bool:
     """Say whether processes have the same numbers here as in the kernel's own lines."""
     try:
-        return os.stat("/proc/self/ns/pid").st_ino == _FIRST_PID_NAMESPACE
+        return Path("/proc/self/ns/pid").stat().st_ino == _FIRST_PID_NAMESPACE
     except OSError:
         return False
 

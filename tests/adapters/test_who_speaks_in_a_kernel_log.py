@@ -1,7 +1,5 @@
 """Only the kernel speaks for the kernel, in whatever form its log is written."""
 
-import time
-
 import pytest
 
 from sentinel.model.kernel_line import LONGEST, said
@@ -120,8 +118,8 @@ def test_scraps_of_lines_hurt_nobody(line: str) -> None:
         "a-" * 10**5 + ": kern: warning: [",
     ],
 )
-def test_no_line_takes_long_however_long_it_is(line: str) -> None:
-    begun = time.process_time()
-    message = said(line)
+@pytest.mark.timeout(20)
+def test_a_thousand_of_the_longest_lines_are_read_in_seconds(line: str) -> None:
+    for _ in range(1000):
+        message = said(line)
     assert message is None or len(message) <= LONGEST
-    assert time.process_time() - begun < 0.02

@@ -72,7 +72,9 @@ def test_the_drivers_words_decide_and_the_rest_that_was_known_stands(
     unread = ("gpu-0", "gpu-unreadable", Health.UNKNOWN)
     told = [("gpu-0", code, health) for code, health in found]
     assert codes(replace(GOOD, error=words)) == [unread, *told]
-    assert codes(gpu.GpuSample(0, "GPU-0", present=True, error=words)) == [unread, *told], "nothing else known"
+    assert codes(gpu.GpuSample(0, "GPU-0", present=True, error=words)) == [unread, *told], (
+        "nothing else known"
+    )
 
 
 def test_what_a_gpu_answers_counts_though_it_does_not_answer_all() -> None:
