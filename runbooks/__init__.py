@@ -31,7 +31,10 @@ def load(directory: Path | None = None, predicates: Collection[str] | None = Non
     `predicates` are the names that a match may use, by default those of the core. Raises RunbookError.
     """
     known = NAMES if predicates is None else predicates
-    files = sorted((directory or Path(__file__).parent).glob("*.md"))
+    folder = directory or Path(__file__).parent
+    files = sorted(folder.glob("*.md"))
+    if not files:
+        raise RunbookError(f"{folder}: {'holds no runbook' if folder.is_dir() else 'no such folder'}")
     books = {Cause(file.stem): _read(file, known) for file in files}
     for file in files:
         for cause in books[Cause(file.stem)].explains:

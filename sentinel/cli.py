@@ -47,7 +47,7 @@ def _explain(error: Exception) -> tuple[int, str]:
         return FAILED, str(error)
     if isinstance(error, ModuleNotFoundError) and error.name in ("ray", "torch", "numpy"):
         return FAILED, f"{error}; this command needs the extras: pip install 'sentinel-cluster[ray,train]'"
-    if type(error).__name__ in ("ConfigError", "RunbookError"):
+    if type(error).__name__ in ("ConfigError", "RunbookError", "ScenarioError"):
         return MISUSED, str(error)
     if isinstance(error, OSError) and error.filename:
         return FAILED, f"{error.filename}: {error.strerror}"

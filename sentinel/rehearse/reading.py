@@ -72,7 +72,7 @@ def read(path: Path) -> Iterator[Scenario]:
         where = f"{path}, document {number}" if len(documents) > 1 else str(path)
         try:
             yield of_plain(document, path.stem if len(documents) == 1 else f"{path.stem}-{number}")
-        except (ScenarioError, msgspec.ValidationError, RecursionError) as error:
+        except (ScenarioError, msgspec.ValidationError, RecursionError, UnicodeError) as error:
             raise ScenarioError(f"{where}: {' '.join(str(error).split())}") from None
 
 
