@@ -1,5 +1,7 @@
 """Whose error a kernel line is about: ours, a stranger's, or nobody knows whose."""
 
+from pathlib import Path
+
 import pytest
 
 from sentinel.checks import oom, xid
@@ -208,3 +210,18 @@ def test_every_wording_of_the_oom_killer_gives_each_victim_once(
     lines: list[str], killed: list[tuple[object, object, str]]
 ) -> None:
     assert kills(*lines) == killed
+
+
+# Records of /dev/kmsg on an H200 (driver 580.159.04, Linux 6.18) after a Triton kernel wrote out of bounds,
+# first in the host's namespace of processes, then under `unshare --pid`, where it called itself process 1.
+RECORDS = (Path(__file__).parents[1] / "captures/kmsg_h200.txt").read_text().splitlines()
+
+
+def test_the_driver_names_a_process_in_a_container_by_the_hosts_number() -> None:
+    inside = (RankProcess(582, "python3", 4),)
+    found = list(xid.judge(xid.measure(machine(*RECORDS, processes=inside))))
+    assert [(each.evidence["pid"], each.evidence["owner"]) for each in found] == [
+        (541, "unknown"),
+        (582, "ours"),
+    ]
+    assert found[1].evidence["rank"] == 4
