@@ -26,6 +26,7 @@ class Benchmark:
 BENCHMARKS = (
     Benchmark("heartbeat"),
     Benchmark("decide", quick=("--ranks", "256")),
+    Benchmark("storm", quick=("--lines", "1000")),
     Benchmark("journal", quick=("--facts", "20000")),
     Benchmark("kernel_lines", quick=("--lines", "5000")),
     Benchmark("rehearse", quick=("--nodes", "50")),

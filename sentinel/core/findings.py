@@ -29,10 +29,12 @@ def finding(state: State, fact: FindingReported, rules: Rules) -> list[Action]:
     found = fact.finding
     if found.health in (Health.OK, Health.SKIPPED):
         return _cleared(state, node, fact, rules)
+    if found.event and node.vouched and fact.happened < node.vouched:
+        return []  # an agent that came later read it in the log
     if _known(node, found):
-        return []
+        return _counted(state, node, fact, rules) if found.event else []
     if found.event:
-        node.told = [*node.told[1 - EVENTS_TOLD :], _mark(found)]
+        _remember(node, found)
     else:
         node.findings["|".join(found.key)] = found
     if strikes.is_contained(node, found):
@@ -45,6 +47,45 @@ def finding(state: State, fact: FindingReported, rules: Rules) -> list[Action]:
         state.deadlines.setdefault(_deadline(node, found), state.now + rules.policy.stands_s)
         return []
     return [] if found.health is Health.UNKNOWN else _weigh(state, node, fact, rules)
+
+
+def _outlasted(node: Node, fact: FindingReported, state: State) -> bool:
+    """Say whether an event went on although its node's job did, too: that is another fault of its GPU."""
+    job, component = state.job_on(node.id), fact.finding.component
+    since = [at for at, where in node.app_xids if where == component]
+    return job is not None and bool(since) and max(since) < job.advanced <= fact.happened
+
+
+def _remember(node: Node, found: Finding) -> None:
+    """Keep an event's mark and count, and those of the last ones before it."""
+    mark = _mark(found)
+    node.told = [*node.told[1 - EVENTS_TOLD :], mark]
+    node.counts = {each: count for each, count in node.counts.items() if each in node.told}
+    if found.count > 1:
+        node.counts[mark] = found.count
+
+
+def _counted(state: State, node: Node, fact: FindingReported, rules: Rules) -> list[Action]:
+    """Fold an event that goes on: the newest telling takes the place of what is known of it.
+
+    It is evidence once for each incident, and opens none: what began with it was concluded when it began.
+    """
+    found, mark = fact.finding, _mark(fact.finding)
+    before = node.counts.get(mark, 1)
+    if found.count <= before:
+        return []
+    node.counts[mark] = found.count
+    strikes.count_contained(node, found, found.count - before)
+    alike = [each for each in node.recent if each.finding.burst == found.burst]
+    node.recent = [fact if each in alike else each for each in node.recent] if alike else _recent(node, fact)
+    if _outlasted(node, fact, state):
+        strikes.count_app_xid(node, fact, rules)
+    renewed = [incidents.renew(incident, fact) for incident in state.open_incidents()]
+    if any(renewed):
+        return []
+    is_asked = incidents.find(state, incidents.node_topic(state, node.id)) is not None
+    weighs = is_asked and node.cordon is None and found.health is not Health.UNKNOWN
+    return _weigh(state, node, fact, rules) if weighs else []
 
 
 def _recent(node: Node, fact: FindingReported) -> list[FindingReported]:
@@ -81,7 +122,9 @@ def _known(node: Node, found: Finding) -> bool:
 
 
 def _mark(found: Finding) -> str:
-    """Tell one event from another. A kernel line has its time in it, whatever the agent made of the rest."""
+    """Tell one event from another: by its burst, or by the kernel line, which has its time in it."""
+    if found.burst:
+        return found.burst
     what = found.evidence.get("line") or (found.component, found.summary, sorted(found.evidence.items()))
     return sha256(repr((found.check, found.code, what)).encode(errors="replace")).hexdigest()[:16]
 

@@ -129,6 +129,19 @@ def stand_by(incident: Incident, fact: FindingReported) -> None:
         add(incident, fact)
 
 
+def renew(incident: Incident, fact: FindingReported) -> bool:
+    """Put a newer telling of an event in the place of the older one; false if there is none."""
+    for place, known in enumerate(incident.evidence):
+        if isinstance(known, FindingReported) and _same_burst(known, fact):
+            incident.evidence[place] = fact
+            return True
+    return False
+
+
+def _same_burst(one: FindingReported, other: FindingReported) -> bool:
+    return bool(one.finding.burst) and (one.node, one.finding.burst) == (other.node, other.finding.burst)
+
+
 def _tells(incident: Incident, fact: RankRaised) -> bool:
     """Say whether one more exception is news: of a big job all ranks raise, and most say the same."""
     raised = [f for f in incident.evidence if isinstance(f, RankRaised)]
@@ -180,7 +193,7 @@ def recall(state: State, rules: Rules, incident: Incident, node: NodeId, harm: F
     ]
     standing = list(state.nodes[node].findings.values()) if isinstance(harm, RankSlow) else []
     for fact in state.nodes[node].recent:
-        current = fact.at >= since or fact.finding in standing
+        current = fact.happened >= since or fact.finding in standing
         new = fact not in (*incident.evidence, *spent)
         if current and new and explains(state, fact, [harm], rules):
             add(incident, fact)

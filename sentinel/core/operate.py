@@ -116,6 +116,8 @@ def _undrain(state: State, fact: Commanded, rules: Rules) -> list[Action]:
     node.link_errors.clear()
     node.recent.clear()
     node.told.clear()
+    node.counts.clear()
+    node.vouched = fact.at
     node.misstarts = 0
     for job in state.jobs.values():
         job.slow = [each for each in job.slow if each[2] != node.id]

@@ -72,6 +72,10 @@ class Node:
     """The last findings of any kind, newest last: evidence that may have come before its symptom."""
     told: list[str] = field(default_factory=list)
     """Marks of the last events of any kind, newest last: one that is told again is no news."""
+    counts: dict[str, int] = field(default_factory=dict)
+    """Of those that happened more than once, by their marks, how often they did."""
+    vouched: Instant = 0.0
+    """When a human took it back last, 0 if nobody did: events from before that are old."""
     reached: NodeReached | None = None
     ranks: list[tuple[JobId, WorkerId]] = field(default_factory=list)
     """Who is seated here."""
@@ -122,6 +126,8 @@ class Job:
     journal: str = ""
     """Ends their names; empty where nobody said which journal this is."""
     high_step: int = -1
+    advanced: Instant = 0.0
+    """When its generation had its first new step."""
     median_step_s: Seconds = 0.0
     """As last told; 0 while nobody knows."""
     skip: list[int] = field(default_factory=list)

@@ -33,19 +33,30 @@ def is_ours(found: Finding) -> bool:
 
 def count(node: Node, fact: FindingReported, rules: Rules) -> FindingReported:
     """Count an event where its like counts; gives it back, worse if it has come too often on one link."""
-    found, apart = fact.finding, rules.policy.correlate_s
-    if is_ours(found) and any(book.cause == APP_XID for book in rules.by_code.get(found.code, ())):
-        node.app_xids = _struck(node.app_xids, fact.at, place_of(found), apart)
-    if found.evidence.get("xid") == CONTAINED:
-        node.contained[found.component] = node.contained.get(found.component, 0) + 1
+    count_app_xid(node, fact, rules)
+    count_contained(node, fact.finding, fact.finding.count)
+    found, at = fact.finding, fact.happened
     if found.code != LINK_STRIKE:
         return fact
-    node.link_errors = _struck(node.link_errors, fact.at, place_of(found), apart)
-    times = [at for at, place in node.link_errors if place == place_of(found) and at > fact.at - DAY_S]
+    node.link_errors = _struck(node.link_errors, at, place_of(found), rules.policy.correlate_s)
+    times = [each for each, place in node.link_errors if place == place_of(found) and each > at - DAY_S]
     if len(times) < int(found.evidence.get("strikes", 2)):
         return fact
     said = f"{found.summary}, {len(times)} times within a day"
     return replace(fact, finding=replace(found, code=LINK_BROKEN, health=Health.CRITICAL, summary=said))
+
+
+def count_app_xid(node: Node, fact: FindingReported, rules: Rules) -> None:
+    """Count a fault of one of our programs."""
+    found = fact.finding
+    if is_ours(found) and any(book.cause == APP_XID for book in rules.by_code.get(found.code, ())):
+        node.app_xids = _struck(node.app_xids, fact.happened, place_of(found), rules.policy.correlate_s)
+
+
+def count_contained(node: Node, found: Finding, more: int) -> None:
+    """Count contained memory errors: each line may be one."""
+    if found.evidence.get("xid") == CONTAINED:
+        node.contained[found.component] = node.contained.get(found.component, 0) + more
 
 
 def _struck(

@@ -69,6 +69,11 @@ class FindingReported:
     node: NodeId
     finding: Finding
 
+    @property
+    def happened(self) -> Instant:
+        """When what was found happened last: before it was told, if nobody was there to see."""
+        return self.at - self.finding.age_s
+
 
 @dataclass(frozen=True, slots=True)
 class NodeProbed:

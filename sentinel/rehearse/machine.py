@@ -128,6 +128,7 @@ class Agent:
         for name, check in self._checks.items():
             if now >= self._due.get(name, 0.0) or (check.in_agent and lines):
                 self._run(name, lines if check.in_agent else (), now)
+        self._tell(self._book.counted(now))
         if not self.spool:
             self._book.settle()
             self._follower.settle()
@@ -136,9 +137,12 @@ class Agent:
     def look(self, now: Instant, *, in_agent: bool) -> None:
         """Run the checks of an immediate probe: first the agent's own, then the prober's."""
         lines = tuple(self._follower.read()) if in_agent else ()
+        while in_agent and self._follower.behind:
+            lines += tuple(self._follower.read())
         for name, check in self._checks.items():
             if check.on_exit and check.in_agent is in_agent:
                 self._run(name, lines, now)
+        self._tell(self._book.counted(now, at_once=True))
 
     def probed(self, reason: str) -> None:
         """Say that an immediate probe is complete."""
@@ -169,7 +173,10 @@ class Agent:
         self._due[name] = now + check.every
         answer = probe(check, self._machine(lines))
         findings = msgspec.convert(answer["findings"], list[Finding])
-        for finding in self._book.update(name, findings, blind=answer["failed"]):
+        self._tell(self._book.update(name, findings, now, blind=answer["failed"]))
+
+    def _tell(self, findings: Sequence[Finding]) -> None:
+        for finding in findings:
             self.spool.add(FindingSeen(finding))
 
     def _machine(self, lines: tuple[str, ...]) -> Machine:

@@ -1,5 +1,6 @@
 """Whose error explains a rank's end, and what speaks against a GPU only when it comes again."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -293,3 +294,19 @@ def test_a_strangers_end_for_memory_does_not_explain_ours(code: str, cause: str)
     cluster.crash(0)
     cluster.run(10)
     assert (cluster.causes(), cluster.evicted()) == ([cause], [])
+
+
+def test_contained_errors_that_are_told_as_one_burst_are_counted_each() -> None:
+    cluster = Simulated()
+    bad = cluster.node(0)
+    told = replace(xid(94, "x", owner="ours"), burst="b", count=2)
+    cluster.finding(bad, told)
+    cluster.crash(0)
+    cluster.run(1)
+    cluster.finding(bad, replace(told, count=4))
+    cluster.finding(bad, counter(4))
+    cluster.run(10)
+    assert cluster.evicted() == []
+    cluster.finding(bad, counter(5))
+    cluster.run(10)
+    assert cluster.evicted() == [bad]

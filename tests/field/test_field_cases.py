@@ -14,13 +14,6 @@ CASES = sorted(Path(__file__).parent.glob("*.yaml"))
 WAITS_FOR_THE_CORE = {
     "07-preemption-signals": "asked to end",
     "08-power-brake-on-a-rack": "common causes",
-    **dict.fromkeys(
-        (
-            "18-xid-before-the-agent",
-            "28-xid-storm",
-        ),
-        "readers",
-    ),
 }
 """Cases that need another core, by the name of their kind."""
 

@@ -92,7 +92,7 @@ class Agent:
             if handler is not None:
                 handler()
         if not self._spool:  # all that was read is told, and what was told is journalled
-            self._probes.settle()
+            self._probes.settle(time.monotonic())
         self._probe_due()
         now = time.monotonic()
         tick = now >= self._next_report
@@ -103,6 +103,8 @@ class Agent:
             self._reporter.report(now)
 
     def _timeout_ms(self) -> int:
+        if self._probes.behind:
+            return 0
         until = self._next_report - time.monotonic()
         tick = _TICK if self._kernel_log.fileno() < 0 else until
         return max(0, int(min(until, tick) * 1000) + 1)
