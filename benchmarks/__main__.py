@@ -26,7 +26,9 @@ class Benchmark:
 BENCHMARKS = (
     Benchmark("heartbeat"),
     Benchmark("decide", quick=("--ranks", "256")),
+    Benchmark("storm", quick=("--lines", "1000")),
     Benchmark("journal", quick=("--facts", "20000")),
+    Benchmark("kernel_lines", quick=("--lines", "5000")),
     Benchmark("rehearse", quick=("--nodes", "50")),
     Benchmark("agent", quick=("--seconds", "5")),
     Benchmark("watching", (), ("--rounds", "4", "--seconds", "5"), "docs/figures/watching.md"),

@@ -47,11 +47,15 @@ class Desk:
         joined = (NodeJoined(self.now, NodeId(f"n{n}"), "10.0.0.1", 1, gpus, "boot-1") for n in range(nodes))
         self.ledger.absorb([*joined, JobSubmitted(self.now, JOB, ranks, "x:y", 1, 1)])
         while self._due or self.ledger.state.deadlines:
-            due, self._due = self._due, []
-            self.ledger.absorb([fact for action in due for fact in self._answers(action)])
+            self.ledger.absorb(self.answers())
             if not self._due and (passed := self.ledger.state.next_deadline()):
                 self.now = max(self.now, passed[0])
                 self.ledger.absorb([DeadlinePassed(self.now, passed[1])])
+
+    def answers(self) -> list[Fact]:
+        """Give what came of all that was decided: success."""
+        due, self._due = self._due, []
+        return [fact for action in due for fact in self._answers(action)]
 
     def _answers(self, action: Action) -> list[Fact]:
         self.now += 1e-4

@@ -9,8 +9,8 @@ from pathlib import Path
 
 CODES = range(144, 151)
 DETAIL = re.compile(
-    r"(?P<unit>\w+)\s+(?P<severity>Fatal|Nonfatal)\b.*?\bLink (?P<link>-?\d+)\s+"
-    r"\((?P<info>0x[0-9a-fA-F]+)\s+(?P<status>0x[0-9a-fA-F]+)"
+    r"\s*(?P<unit>\w{1,32})\s+(?P<severity>Fatal|Nonfatal)\b.{0,80}?\bLink (?P<link>-?\d{1,3})\s+"
+    r"\((?P<info>0x[0-9a-fA-F]{1,8})\s+(?P<status>0x[0-9a-fA-F]{1,8})\b"
 )
 """`NETIR_LINK_EVT Fatal XC0 i0 Link 01 (0x021425c6 0x00000000 …)`, as drivers from R575 on write it."""
 
@@ -53,9 +53,9 @@ def _rows() -> tuple[_Row, ...]:
         )
 
 
-def resolve(xid: int, line: str) -> Resolution | None:
-    """Look a kernel line up; None when the table does not say, or says two things."""
-    found = DETAIL.search(line)
+def resolve(xid: int, text: str) -> Resolution | None:
+    """Look up what follows code and process; None when the table does not say, or says two things."""
+    found = DETAIL.match(text)
     if found is None:
         return None
     bits, status = f"{int(found['info'], 16):032b}", int(found["status"], 16)

@@ -1,5 +1,6 @@
 """GPUs: whether each one is there, and its memory, temperature and clock are in order."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,14 @@ HOT_C = 90
 """From here a data-centre GPU is about to slow itself down (87-95 by model): a hint, no proof."""
 HW_SLOWDOWN, SW_THERMAL, HW_THERMAL, HW_POWER_BRAKE = 0x8, 0x20, 0x40, 0x80
 """NVML `nvmlClocksEventReasons`. Idle 0x1, application clocks 0x2 and software power cap 0x4 are no fault."""
+
+
+LOST = re.compile(r"\bis lost\b|fallen off the bus", re.IGNORECASE)
+NEEDS_RESET = re.compile(r"requires? (?:a )?re(?:start|set)|reset (?:is )?required", re.IGNORECASE)
+"""NVML_ERROR_RESET_REQUIRED (16): "GPU requires restart" in NVIDIA's binding, "reset" in others'."""
+UNKNOWN_ERROR = re.compile(r"\bunknown error\b", re.IGNORECASE)
+"""NVML_ERROR_UNKNOWN (999): nothing to act on, but where it lasts people have to look."""
+Named = Mapping[str, str | int | float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,26 +44,35 @@ def judge(samples: GpuSamples) -> Iterator[Finding]:
 
 
 def _judge(gpu: GpuSample) -> Iterator[Finding]:
-    named: dict[str, str | int | float] = {"uuid": gpu.uuid, "pci": gpu.pci}
-    if not gpu.present:
+    named: Named = {"uuid": gpu.uuid, "pci": gpu.pci}
+    if not gpu.present or LOST.search(gpu.error):
         lost = f"GPU {gpu.index} does not answer: {gpu.error or 'lost'}"
         yield _finding(gpu.index, "gpu-lost", Health.CRITICAL, lost, named)
-    elif gpu.error:
-        unread = f"GPU {gpu.index} can't be read: {gpu.error}"
-        yield _finding(gpu.index, "gpu-unreadable", Health.UNKNOWN, unread, named)
-    else:
-        yield from _memory(gpu, named)
-        yield from _clock(gpu, named)
+        return
+    if gpu.error:
+        yield from _error(gpu, named)
+    yield from _memory(gpu, named)
+    yield from _clock(gpu, named)
 
 
-def _memory(gpu: GpuSample, named: Mapping[str, str | int | float]) -> Iterator[Finding]:
+def _error(gpu: GpuSample, named: Named) -> Iterator[Finding]:
+    """Judge by the driver's words; whatever they are, what was known of this GPU stands."""
+    unread = f"GPU {gpu.index} can't be read: {gpu.error}"
+    yield _finding(gpu.index, "gpu-unreadable", Health.UNKNOWN, unread, named)
+    if NEEDS_RESET.search(gpu.error):
+        said = f"GPU {gpu.index} needs a reset: {gpu.error}"
+        yield _finding(gpu.index, "gpu-reset-required", Health.CRITICAL, said, named)
+    elif UNKNOWN_ERROR.search(gpu.error):
+        yield _finding(gpu.index, "gpu-unknown-error", Health.WARNING, unread, named)
+
+
+def _memory(gpu: GpuSample, named: Named) -> Iterator[Finding]:
     where = f"GPU {gpu.index}"
     errors = gpu.ecc_uncorrectable
-    if errors is None:
-        yield _finding(
-            gpu.index, "ecc-unsupported", Health.UNKNOWN, f"{where} reports no ECC counters", named
-        )
-    elif errors > 0:
+    if errors is None and not gpu.error:
+        said = f"{where} reports no ECC counters"
+        yield _finding(gpu.index, "ecc-unsupported", Health.UNKNOWN, said, named)
+    elif errors:
         evidence = {**named, "ecc_uncorrectable": errors}
         said = f"{where} has {errors} uncorrectable ECC errors"
         yield _finding(gpu.index, "ecc-uncorrectable", Health.CRITICAL, said, evidence)
@@ -65,7 +83,7 @@ def _memory(gpu: GpuSample, named: Mapping[str, str | int | float]) -> Iterator[
         yield _finding(gpu.index, "remap-pending", Health.WARNING, said, named)
 
 
-def _clock(gpu: GpuSample, named: Mapping[str, str | int | float]) -> Iterator[Finding]:
+def _clock(gpu: GpuSample, named: Named) -> Iterator[Finding]:
     where = f"GPU {gpu.index}"
     if gpu.temperature_c is not None and gpu.temperature_c >= HOT_C:
         evidence = {**named, "temperature_c": gpu.temperature_c}
@@ -85,9 +103,7 @@ def _clock(gpu: GpuSample, named: Mapping[str, str | int | float]) -> Iterator[F
         yield _finding(gpu.index, "throttle-software", Health.WARNING, said, evidence)
 
 
-def _finding(
-    index: int, code: str, health: Health, summary: str, evidence: Mapping[str, str | int | float]
-) -> Finding:
+def _finding(index: int, code: str, health: Health, summary: str, evidence: Named) -> Finding:
     return Finding("gpu", code, f"gpu-{index}", health, summary, evidence)
 
 
@@ -121,7 +137,7 @@ CHECK = Check(
     deadline=5.0,
     measure=measure,
     judge=judge,
-    causes=("gpu-lost", "gpu-ecc", "gpu-remap", "gpu-reset", "throttle"),
+    causes=("gpu-lost", "gpu-ecc", "gpu-remap", "gpu-reset", "gpu-unreadable", "throttle"),
     metrics=metrics,
     on_exit=True,
 )

@@ -1,34 +1,85 @@
 """Processes that the kernel killed because memory ran out."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
+from sentinel.checks._owner import Owner, Owners
 from sentinel.model.check import Check, Machine, Series, series
 from sentinel.model.finding import Finding, Health
+from sentinel.model.kernel_line import LONGEST, said
 
-LINE = re.compile(r"[Oo]ut of memory: Kill(?:ed)? process (?P<pid>\d+) \((?P<name>[^)]*)\)")
-"""As mm/oom_kill.c writes it, for the whole host and for a memory cgroup alike."""
+_WHY = r"(?:(?:Memory cgroup out of memory|Out of memory(?: \(oom_kill_allocating_task\))?): )?"
+_NAME = r"\((?P<name>.{0,64})\)"
+_KILLED = rf"{_WHY}Killed process (?P<pid>\d{{1,10}})(?:, UID \d{{1,10}},)? {_NAME}"
+KILLED = re.compile(rf"{_KILLED},? (?:total-vm|vsz):")
+"""The victim, as `__oom_kill_process` of mm/oom_kill.c names it: with the reason in front since 5.1, without
+it before; with its UID in 3.10 of Red Hat. A name may hold parentheses and spaces."""
+KILLED_SHORT = re.compile(_KILLED)
+"""The same, where what follows was cut off."""
+CHOSEN = re.compile(rf"{_WHY}Kill process (?P<pid>\d{{1,10}}) {_NAME} score \d{{1,10}} or sacrifice child")
+"""Until 5.0: the process that was chosen; the next line names the victim, which may be a child of it."""
+SUMMED_UP = re.compile(r"oom-kill:constraint=.{0,1500}?,task=(?P<name>.{1,64}),pid=(?P<pid>\d{1,10}),uid=\d")
+"""Since 5.0: one line for machines, before the one for people."""
 
 
-def measure(machine: Machine) -> Sequence[str]:
-    """Take the OOM killer's lines out of the new kernel lines."""
-    return [line for line in machine.kernel_lines if LINE.search(line)]
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """One process that was killed."""
+
+    pid: int
+    process: str
+    line: str
 
 
-def judge(lines: Sequence[str]) -> Iterator[Finding]:
-    """One event per killed process."""
+@dataclass(frozen=True, slots=True)
+class OomSample:
+    """The kills among the new kernel lines, and who is ours."""
+
+    kills: tuple[Kill, ...]
+    owners: Owners
+
+
+def measure(machine: Machine) -> OomSample:
+    """Take the OOM killer's victims out of the new kernel lines."""
+    return OomSample(tuple(_kills(machine.kernel_lines)), Owners.of(machine))
+
+
+def _kills(lines: Iterable[str]) -> Iterator[Kill]:
+    """Give each victim once: what announces it gives way to the line that names it."""
+    announced: Kill | None = None
     for line in lines:
-        found = LINE.search(line)
-        if found is None:
-            continue
-        said = f"Out of memory: Killed process {found['pid']} ({found['name']})"
-        evidence = {"pid": int(found["pid"]), "process": found["name"], "line": line.strip()}
-        yield Finding("oom", "oom-kill", "memory", Health.WARNING, said, evidence, event=True)
+        message = (said(line) if "ill" in line else None) or ""
+        if killed := _victim(line, message, KILLED, KILLED_SHORT):
+            announced = None
+            yield killed
+        elif chosen := _victim(line, message, SUMMED_UP, CHOSEN):
+            if announced is not None and announced.pid != chosen.pid:
+                yield announced
+            announced = chosen
+    if announced is not None:
+        yield announced
 
 
-def counts(lines: Sequence[str]) -> dict[Series, int]:
-    """Processes killed."""
-    return {series("oom_kills_total"): len(lines)}
+def _victim(line: str, message: str, *forms: re.Pattern[str]) -> Kill | None:
+    found = next((found for form in forms if (found := form.match(message))), None)
+    return Kill(int(found["pid"]), found["name"], line.strip()[:LONGEST]) if found else None
+
+
+def judge(sample: OomSample) -> Iterator[Finding]:
+    """One event per killed process; a stranger's end explains none of ours."""
+    for kill in sample.kills:
+        evidence = {**sample.owners.evidence(kill.pid, kill.process), "line": kill.line}
+        is_strange = evidence["owner"] == Owner.STRANGER
+        code = "oom-kill-stranger" if is_strange else "oom-kill"
+        whose = ", which is not ours" if is_strange else ""
+        told = f"Out of memory: Killed process {kill.pid} ({kill.process}){whose}"
+        yield Finding("oom", code, "memory", Health.WARNING, told, evidence, event=True)
+
+
+def counts(sample: OomSample) -> dict[Series, int]:
+    """Processes killed, whosever they were."""
+    return {series("oom_kills_total"): len(sample.kills)}
 
 
 CHECK = Check(

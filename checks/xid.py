@@ -2,40 +2,44 @@
 
 import csv
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from sentinel.checks import _nvlink5
+from sentinel.checks import _nvlink, _nvlink5, _recovery
+from sentinel.checks._nvrm import LostGpu, XidEvent, parse, read
+from sentinel.checks._owner import Owner, Owners
 from sentinel.model.check import Check, Machine, Series, series
 from sentinel.model.finding import Finding, Health
 
-LINE = re.compile(
-    r"NVRM: Xid \(PCI:(?P<pci>[0-9a-fA-F]{4,8}:[0-9a-fA-F]{2}:[0-9a-fA-F]{2})(?:\.\d)?\): (?P<xid>\d+),?\s*"
-    r"(?:pid='?(?P<pid>\d+)'?,\s*)?(?:name=(?P<name>[^,]*),\s*)?(?P<text>.*)"
-)
+__all__ = ["CHECK", "XidEvent", "XidSample", "catalogue", "health_of", "judge", "measure", "parse"]
+
 FATAL = {
     48: "double-bit ECC: fatal for every known handler",
-    74: "NVLink error: its workflow ends in support",
+    74: "NVLink error: its workflow ends in support, where its registers do not say otherwise",
     156: "resource retirement: reset the GPU",
 }
 """Codes that the catalogue sends to a workflow, and that the field treats as fatal."""
 FATAL_ACTIONS = {"RESET_GPU", "RESTART_BM", "RESTART_VM", "CHECK_MECHANICALS"}
+PROGRAM_ACTION = "RESTART_APP"
+PROGRAMS = {137: "an access over NVLink that the peer does not allow: an illegal address, as 31 is"}
+"""Codes of programs for which the catalogue names another action."""
 OTHER = "other"
-RECOVERY_CHANGED = 154
-RECOVERY = re.compile(r"recovery action changed from .* to (?:0x[0-9a-fA-F]+ )?\(?(?P<action>[^()]+?)\)?\s*$")
-"""`154, GPU recovery action changed from 0x0 (None) to 0x1 (GPU Reset Required)`."""
-RECOVERY_HEALTH = {
-    "None": Health.WARNING,
-    "Drain P2P": Health.WARNING,
-    "GPU Reset Required": Health.CRITICAL,
-    "Drain and Reset": Health.CRITICAL,
-    "Node Reboot Required": Health.CRITICAL,
-    "OS Reboot": Health.CRITICAL,
+SM = re.compile(r"\bGPC ?(?P<gpc>\d{1,3}),? ?TPC ?(?P<tpc>\d{1,3})\b")
+"""`Graphics SM Warp Exception on (GPC 9, TPC 1, SM 1)`: an Xid 13 counts against that part only."""
+NVLINK_FINDINGS = {
+    _nvlink.Weight.IGNORE: ("nvlink-ignorable", Health.WARNING),
+    _nvlink.Weight.FOLLOW: ("nvlink-secondary", Health.WARNING),
+    _nvlink.Weight.UNKNOWN: ("nvlink-unknown", Health.UNKNOWN),
+    _nvlink.Weight.THRICE: ("nvlink-strike", Health.WARNING),
+    _nvlink.Weight.TWICE: ("nvlink-strike", Health.WARNING),
+    _nvlink.Weight.FATAL: ("xid-74", Health.CRITICAL),
 }
-"""The driver's own verdict, in the words that drivers have used; any other is unknown."""
+STRIKES = {_nvlink.Weight.THRICE: 3, _nvlink.Weight.TWICE: 2}
+"""From how many on within 24 h a link is broken."""
 NVLINK5_HEALTH = {"RESET_GPU": Health.CRITICAL, "XID_154_EVAL": Health.WARNING, "IGNORE": Health.WARNING}
+Evidence = dict[str, str | int | float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,23 +53,13 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class XidEvent:
-    """One Xid as the kernel wrote it."""
-
-    xid: int
-    pci: str
-    """`dddd:bb:dd`, lower case"""
-    pid: int | None
-    process: str
-    line: str
-
-
-@dataclass(frozen=True, slots=True)
 class XidSample:
-    """The Xids among the new kernel lines, and which GPU is at which address."""
+    """What the driver said in the new kernel lines, which GPU is at which address, and who is ours."""
 
     events: tuple[XidEvent, ...]
+    lost: tuple[LostGpu, ...]
     gpus: Mapping[str, int]
+    owners: Owners
     error: str
 
 
@@ -79,29 +73,30 @@ def catalogue() -> Mapping[int, Entry]:
         }
 
 
-def parse(line: str) -> XidEvent | None:
-    """Find an Xid in a kernel line; None when there is none."""
-    found = LINE.search(line)
-    if found is None:
-        return None
-    domain, _, rest = found["pci"].lower().partition(":")
-    pid = int(found["pid"]) if found["pid"] else None
-    return XidEvent(int(found["xid"]), f"{domain[-4:]}:{rest}", pid, found["name"] or "", line.strip())
-
-
 def measure(machine: Machine) -> XidSample:
-    """Take the Xids out of the new kernel lines."""
-    events = tuple(event for line in machine.kernel_lines if (event := parse(line)))
-    return XidSample(events, machine.pci, machine.kernel_error)
+    """Take what the driver said out of the new kernel lines."""
+    found = tuple(read(machine.kernel_lines))
+    return XidSample(
+        events=tuple(each for each in found if isinstance(each, XidEvent)),
+        lost=tuple(each for each in found if isinstance(each, LostGpu)),
+        gpus=machine.pci,
+        owners=Owners.of(machine),
+        error=machine.kernel_error,
+    )
 
 
 def judge(sample: XidSample) -> Iterator[Finding]:
-    """One event per Xid, none of them healthy; and whether Xids could be seen at all."""
+    """One event per Xid and lost GPU, none of them healthy; and whether Xids could be seen at all."""
     if sample.error:
         said = f"Xids can't be seen: {sample.error}"
         yield Finding("xid", "kernel-log-unreadable", "kernel-log", Health.UNKNOWN, said)
     for event in sample.events:
-        yield _judge(event, sample.gpus)
+        yield SPECIAL.get(event.xid, _judge)(event, sample)
+    for lost in sample.lost:
+        component = _component(lost.pci, sample)
+        said = f"{component} has fallen off the bus"
+        evidence: Evidence = {"pci": lost.pci, "line": lost.line}
+        yield Finding("xid", "gpu-lost", component, Health.CRITICAL, said, evidence, event=True)
 
 
 def health_of(xid: int) -> Health:
@@ -114,50 +109,96 @@ def health_of(xid: int) -> Health:
     return Health.WARNING
 
 
-def _judge(event: XidEvent, gpus: Mapping[str, int]) -> Finding:
-    entry = catalogue().get(event.xid, Entry("not in the catalogue", "", False))
-    index = gpus.get(event.pci)
-    component = f"pci:{event.pci}" if index is None else f"gpu-{index}"
-    evidence: dict[str, str | int | float] = {
+def is_programs(xid: int) -> bool:
+    """Say whether a code is of a program's making first of all: then it matters whose program it was."""
+    return xid in PROGRAMS or _entry(xid).action == PROGRAM_ACTION
+
+
+def _entry(xid: int) -> Entry:
+    return catalogue().get(xid, Entry("not in the catalogue", "", False))
+
+
+def _component(pci: str, sample: XidSample) -> str:
+    index = sample.gpus.get(pci)
+    return f"pci:{pci or 'unknown'}" if index is None else f"gpu-{index}"
+
+
+def _summary(event: XidEvent, sample: XidSample) -> str:
+    return f"Xid {event.xid} on {_component(event.pci, sample)}: {_entry(event.xid).mnemonic}"
+
+
+def _evidence(event: XidEvent) -> Evidence:
+    evidence: Evidence = {
         "xid": event.xid,
         "pci": event.pci,
-        "mnemonic": entry.mnemonic,
-        "action": entry.action or "none known",
+        "mnemonic": _entry(event.xid).mnemonic,
+        "action": _entry(event.xid).action or "none known",
         "process": event.process,
         "line": event.line,
     }
-    if event.pid is not None:
-        evidence["pid"] = event.pid
-    summary = f"Xid {event.xid} on {component}: {entry.mnemonic}"
-    if event.xid == RECOVERY_CHANGED:
-        return _judge_recovery(event, component, evidence)
-    if event.xid in _nvlink5.CODES:
-        return _judge_nvlink5(event, component, summary, evidence)
-    return Finding("xid", f"xid-{event.xid}", component, health_of(event.xid), summary, evidence, event=True)
+    evidence |= {"mig": event.mig} if event.mig else {}
+    return evidence | ({} if event.pid is None else {"pid": event.pid})
 
 
-def _judge_recovery(event: XidEvent, component: str, evidence: dict[str, str | int | float]) -> Finding:
-    """Take the driver at its word: it knows more than a table of codes."""
-    found = RECOVERY.search(event.line)
-    action = found["action"] if found else "none that is understood"
-    health = RECOVERY_HEALTH.get(action, Health.UNKNOWN)
-    code = "gpu-recovery" if health is Health.CRITICAL else f"xid-{event.xid}"
-    said = f"Xid {event.xid} on {component}: the driver's recovery action is {action}"
-    return Finding("xid", code, component, health, said, {**evidence, "action": action}, event=True)
-
-
-def _judge_nvlink5(
-    event: XidEvent, component: str, summary: str, evidence: dict[str, str | int | float]
+def _found(
+    event: XidEvent, sample: XidSample, code: str, health: Health, said: str, evidence: Evidence
 ) -> Finding:
+    return Finding("xid", code, _component(event.pci, sample), health, said, evidence, event=True)
+
+
+def _judge(event: XidEvent, sample: XidSample) -> Finding:
+    """Judge by the catalogue; a program's error also by whose program it was."""
+    code, said, evidence = f"xid-{event.xid}", _summary(event, sample), _evidence(event)
+    if is_programs(event.xid):
+        evidence |= sample.owners.evidence(event.pid, event.process)
+        if (where := SM.search(event.text)) is not None:
+            evidence["place"] = f"GPC {where['gpc']} TPC {where['tpc']}"
+        if evidence["owner"] == Owner.STRANGER:
+            code = f"{code}-stranger"
+            said = f"{said}, of a process that is not ours: {event.process} ({event.pid})"
+    return _found(event, sample, code, health_of(event.xid), said, evidence)
+
+
+def _judge_recovery(event: XidEvent, sample: XidSample) -> Finding:
+    """Take the driver at its word: it knows more than a table of codes."""
+    asked = _recovery.read(event.text)
+    code = "gpu-recovery" if asked.health is Health.CRITICAL else f"xid-{event.xid}"
+    component = _component(event.pci, sample)
+    said = f"Xid {event.xid} on {component}: the driver's recovery action is {asked.action}"
+    return _found(event, sample, code, asked.health, said, {**_evidence(event), "action": asked.action})
+
+
+def _judge_nvlink(event: XidEvent, sample: XidSample) -> Finding:
+    """Judge by the seven registers; a line without them only says that a link failed."""
+    reading, evidence = _nvlink.read(event.text), _evidence(event)
+    if reading is None:
+        return _judge(event, sample)
+    code, health = NVLINK_FINDINGS[reading.weight]
+    evidence |= {"link": reading.link, "place": f"link {reading.link}", "bits": reading.bits}
+    if reading.weight in STRIKES:
+        evidence["strikes"] = STRIKES[reading.weight]
+    said = f"{_summary(event, sample)} on link {reading.link}: bits {reading.bits}"
+    return _found(event, sample, code, health, said, evidence)
+
+
+def _judge_nvlink5(event: XidEvent, sample: XidSample) -> Finding:
     """Judge by the line's registers; what the table does not decide is unknown."""
-    found = _nvlink5.resolve(event.xid, event.line)
+    found, said, evidence = _nvlink5.resolve(event.xid, event.text), _summary(event, sample), _evidence(event)
     if found is None:
-        return Finding("xid", f"xid-{event.xid}", component, Health.UNKNOWN, summary, evidence, event=True)
+        return _found(event, sample, f"xid-{event.xid}", Health.UNKNOWN, said, evidence)
     health = NVLINK5_HEALTH.get(found.action, Health.UNKNOWN)
     code = "nvlink5-fatal" if health is Health.CRITICAL else f"xid-{event.xid}"
     evidence |= {"action": found.action, "investigate": found.investigate, "link": found.link}
-    said = f"{summary}, {found.unit} on link {found.link}: {found.action}"
-    return Finding("xid", code, component, health, said, evidence, event=True)
+    said = f"{said}, {found.unit} on link {found.link}: {found.action}"
+    return _found(event, sample, code, health, said, evidence)
+
+
+SPECIAL: Mapping[int, Callable[[XidEvent, XidSample], Finding]] = {
+    _nvlink.CODE: _judge_nvlink,
+    _recovery.CODE: _judge_recovery,
+    **dict.fromkeys(_nvlink5.CODES, _judge_nvlink5),
+}
+"""Codes whose line says more than the code."""
 
 
 def counts(sample: XidSample) -> dict[Series, int]:

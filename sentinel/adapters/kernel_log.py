@@ -3,123 +3,145 @@
 import contextlib
 import errno
 import os
+import re
 import time
 from collections.abc import Iterator
-from functools import cache
+from itertools import accumulate, islice
 from pathlib import Path
-from uuid import UUID
 
+from sentinel.adapters.bookmark import Bookmark
+from sentinel.adapters.kernel_past import Past, survey, tail
 from sentinel.model.ids import Seconds
+from sentinel.model.kernel_line import KERNEL, LONGEST, said
 
-_CHUNK = 1 << 20
+LINES = 500
+"""Read in one go: as many as are judged in a twentieth of a second, so that a storm delays no report."""
+_MAX_LINE = 2 * LONGEST
+"""Bytes of a line that are kept until its end comes; its beginning says whose it is."""
+_CHUNK = 128 * 1024
 _KMSG_RECORD = 8192
-_MAX_LINE = 64 * 1024
-_TOUCH_EVERY: Seconds = 5.0
-READ_BACK: Seconds = 60.0
-"""A new agent reads what was written since the last one, if that was not longer ago: what a person has
-repaired meanwhile is no news."""
-
-
-class Bookmark:
-    """How far a node's kernel log was read and told, kept in a file for the node's next agent."""
-
-    def __init__(self, path: Path | None) -> None:
-        """Keep it at `path`; None: nobody reads on."""
-        self._path = path
-        self._kept: tuple[int, ...] = ()
-        self._touched = 0.0
-
-    def found(self) -> tuple[int, ...]:
-        """Return where the last reader was; nothing if that was too long ago, or is not known."""
-        with contextlib.suppress(OSError, ValueError):
-            if self._path and time.time() - self._path.stat().st_mtime < READ_BACK:
-                return tuple(map(int, self._path.read_text().split()))
-        return ()
-
-    def keep(self, *place: int) -> None:
-        """Write down where the next reader begins, and now and then that this one still is there."""
-        now = time.monotonic()
-        if self._path is None or not place or (place == self._kept and now < self._touched + _TOUCH_EVERY):
-            return
-        self._kept, self._touched = place, now
-        draft = self._path.with_suffix(".new")
-        with contextlib.suppress(OSError):  # a full memory directory must not end the watching
-            draft.write_text(" ".join(map(str, place)))
-            draft.replace(self._path)
+_ESCAPED = re.compile(rb"\\x([0-9a-f]{2})")
+"""How a record writes what is not printable, the end of a line within a message among them."""
 
 
 class FileFollower:
-    """The lines that a file gains after now, or after the bookmark; rotation and truncation repeat none.
+    """The kernel's lines that a file gains from the bookmark on; without one, from this boot's first line on.
 
-    The bookmark follows when the reader says that what was read is settled.
+    Whatever else writes to that file is left out, what was repaired before the reader began, and the end of a
+    line that is longer than any of the kernel's. Rotation and truncation repeat nothing. The bookmark follows
+    when the reader says that what was read is settled.
     """
 
     def __init__(self, path: Path, bookmark: Path | None = None) -> None:
         self.error = ""
         """Why the log can't be read now; empty when it can."""
+        self.read_back = False
+        """Whether the lines that `read` gave last were there before this reader began."""
         self._path = path
         self._bookmark = Bookmark(bookmark)
-        self._settled: tuple[int, ...] = ()
-        """Where the next reader is to begin."""
+        self.longest = self._bookmark.age()
+        """Lines that were there before say nothing from longer ago than this."""
+        self._past, self._began = Past(), 0
         self._file = -1
         self._rest = b""
+        self._cut = 0
+        """Bytes of the line in `_rest` that were not kept."""
         self._open()
         if self._file >= 0:
-            os.lseek(self._file, *self._start())
-            self.settle()
+            self._begin()
 
-    def _start(self) -> tuple[int, int]:
-        """Where to begin: at the end, or where the last reader was; a file that it never saw is all new."""
-        if not (found := self._bookmark.found()):
-            return 0, os.SEEK_END
-        now, (device, inode, place) = os.fstat(self._file), found
-        same = (now.st_dev, now.st_ino) == (device, inode) and place <= now.st_size
-        return (place if same else 0), os.SEEK_SET
+    def _begin(self) -> None:
+        """Go where the last reader was, or to this boot's first line; a file that it never saw is all new."""
+        now = os.fstat(self._file)
+        self._began = now.st_size
+        found = self._bookmark.found()
+        known = found[2] if (now.st_dev, now.st_ino) == found[:2] and found[2] <= now.st_size else 0
+        self._past = survey(tail(self._file, now.st_size, known))
+        place = known if found else self._past.begin
+        if not found and now.st_mtime < time.time() - time.monotonic():
+            place = now.st_size  # nobody wrote in this boot: it is all of another one
+        os.lseek(self._file, place, os.SEEK_SET)
+        self._keep()
+
+    @property
+    def _place(self) -> int:
+        """Where the first line begins that was not given."""
+        return os.lseek(self._file, 0, os.SEEK_CUR) - len(self._rest) - self._cut
 
     def settle(self) -> None:
         """Let the next reader begin here: nothing that was read needs to be read again, but half a line."""
-        if self._file < 0:
-            return
-        with contextlib.suppress(OSError):  # `read` says so
-            file, place = os.fstat(self._file), os.lseek(self._file, 0, os.SEEK_CUR) - len(self._rest)
-            self._settled = (file.st_dev, file.st_ino, place)
-            self._bookmark.keep(*self._settled)
+        if self._file >= 0:
+            with contextlib.suppress(OSError):  # `read` says so
+                self._keep()
+
+    def _keep(self) -> None:
+        file = os.fstat(self._file)
+        self._bookmark.keep(file.st_dev, file.st_ino, self._place)
 
     def fileno(self) -> int:
         """No descriptor tells that a file grew: -1, poll by calling `read`."""
         return -1
 
+    @property
+    def behind(self) -> bool:
+        """Whether there is more to read at once."""
+        if self._file < 0:
+            return False
+        with contextlib.suppress(OSError):
+            return b"\n" in self._rest or self._unread()
+        return False
+
     def read(self) -> list[str]:
-        """Every complete line since the last call."""
-        self._bookmark.keep(*self._settled)
+        """The kernel's complete lines since the last call, about `LINES` at most: more come with the next."""
+        self.read_back = False
         if self._file < 0:
             self._open()
             if self._file < 0:
                 return []
-            self.settle()
+            self._past, self._began = Past(), 0
+            self._keep()
         try:
             replaced = self._was_replaced()  # asked first: what is written until then is in the old file
-            lines = self._rest_of_file()
-            if replaced and not self._behind():
+            lines = self._next_lines()
+            if replaced and not self.behind:
                 self.close()
                 self._open()
-                lines += self._rest_of_file() if self._file >= 0 else []
+                self._past, self._began = Past(), 0
+                lines += self._next_lines() if self._file >= 0 else []
         except OSError as error:
             self.error = f"{self._path}: {error.strerror}"
             return []
-        return lines
+        texts = (line.decode(errors="replace") for line in lines)
+        return [text[:LONGEST] for text in texts if said(text) is not None]
 
-    def _behind(self) -> bool:
+    def _unread(self) -> bool:
         """Whether the file has more than was read."""
         return os.lseek(self._file, 0, os.SEEK_CUR) < os.fstat(self._file).st_size
 
-    def _rest_of_file(self) -> list[str]:
-        if os.fstat(self._file).st_size < os.lseek(self._file, 0, os.SEEK_CUR):
-            os.lseek(self._file, 0, os.SEEK_SET)
-            self._rest = b""
-        *lines, self._rest = (self._rest + os.read(self._file, _CHUNK)).split(b"\n")
-        self._rest = self._rest[-_MAX_LINE:]
-        return [line.decode(errors="replace") for line in lines]
+    def _next_lines(self) -> list[bytes]:
+        here = os.lseek(self._file, 0, os.SEEK_CUR)
+        if os.fstat(self._file).st_size < here:
+            here = os.lseek(self._file, 0, os.SEEK_SET)
+            self._rest, self._cut, self._past, self._began = b"", 0, Past(), 0
+        place, cut = self._place, self._cut
+        if b"\n" not in self._rest:
+            old = self._began - here  # what was there before comes by itself
+            self._rest += os.read(self._file, min(_CHUNK, old) if old > 0 else _CHUNK)
+        *lines, self._rest = self._rest.split(b"\n", LINES)
+        self._cut = 0 if lines else cut
+        if len(self._rest) > _MAX_LINE and b"\n" not in self._rest:
+            self._cut += len(self._rest) - _MAX_LINE
+            self._rest = self._rest[:_MAX_LINE]
+        self.read_back = place < self._began
+        return self._still_true(lines, place, cut) if place < self._past.until else lines
+
+    def _still_true(self, lines: list[bytes], place: int, cut: int) -> list[bytes]:
+        """Leave out what was repaired since. Of the first line so many bytes are not here any more."""
+        kept = []
+        for line in lines:
+            kept += [] if self._past.is_old(place, line) else [line]
+            place, cut = place + len(line) + cut + 1, 0
+        return kept
 
     def _was_replaced(self) -> bool:
         try:
@@ -140,13 +162,14 @@ class FileFollower:
         """Let go of the file."""
         if self._file >= 0:
             os.close(self._file)
-        self._file, self._rest = -1, b""
+        self._file, self._rest, self._cut = -1, b"", 0
 
 
 class KmsgFollower:
-    """The records that the kernel writes after now, or after the bookmark, each a line as `dmesg` prints it.
+    """The records since the bookmark, or all of this boot that the ring holds, each as `dmesg` prints it.
 
-    The kernel's own time at its front tells a record that is read again from another one with its words.
+    What was there before the reader began and was repaired since is left out. The kernel's own time at its
+    front tells a record that is read again from another one with its words.
     """
 
     def __init__(self, path: Path = Path("/dev/kmsg"), bookmark: Path | None = None) -> None:
@@ -154,9 +177,14 @@ class KmsgFollower:
         """Why the log can't be read; empty when it can."""
         self.missed = 0
         """Records that the kernel overwrote before they were read, by their sequence numbers."""
+        self.read_back = False
+        """Whether the lines that `read` gave last were there before this reader began."""
         self._bookmark = Bookmark(bookmark)
+        self.longest = self._bookmark.age()
+        """Lines that were there before say nothing from longer ago than this."""
+        self.behind = True
+        """Whether there may be more to read at once; later the descriptor tells."""
         self._sequence: int | None = None
-        self._settled: tuple[int, ...] = ()
         self._unread: list[str] = []
         self._file = -1
         try:
@@ -165,57 +193,72 @@ class KmsgFollower:
             self.close()
             self.error = f"{path}: {error.strerror}"
             return
-        self._unread = self._since_bookmark()
+        self._unread = self._current()
 
-    def _since_bookmark(self) -> list[str]:
-        """Read what the kernel still holds, to learn its newest number; give what nobody has read."""
+    def _current(self) -> list[str]:
+        """Read what the kernel still holds; give what nobody has read and nobody has repaired."""
         found = self._bookmark.found()
         numbered = [(self._sequence or 0, text) for text in self._records()]
-        if len(found) != 2 or found[0] != _boot():
-            self.settle()
-            return []
-        self._settled = found
-        return [text for number, text in numbered if number > found[1]]
+        lines = [text.encode() for _, text in numbered]
+        past = survey([(0, b"\n".join(lines))])
+        places = accumulate((len(line) + 1 for line in lines), initial=0)
+        return [
+            text
+            for (number, text), line, place in zip(numbered, lines, places, strict=False)
+            if number > (found[0] if found else -1) and not past.is_old(place, line)
+        ]
 
     def settle(self) -> None:
         """Let the next reader begin here: no record that was read needs to be read again."""
         if self._sequence is not None and not self._unread:
-            self._settled = (_boot(), self._sequence)
-            self._bookmark.keep(*self._settled)
+            self._bookmark.keep(self._sequence)
 
     def fileno(self) -> int:
         """A descriptor that is readable when there are records, or -1."""
         return self._file
 
     def read(self) -> list[str]:
-        """The line of every record since the last call."""
-        self._bookmark.keep(*self._settled)
-        lines, self._unread = [*self._unread, *self._records()], []
+        """The line of every record since the last call, at most `LINES`: more come with the next."""
+        self.read_back = bool(self._unread)
+        if self.read_back:
+            lines, self._unread = self._unread[:LINES], self._unread[LINES:]
+        else:
+            lines = list(islice(self._records(), LINES))
+        self.behind = self.read_back or len(lines) == LINES
         return lines
 
     def _records(self) -> Iterator[str]:
         while self._file >= 0:
             try:
-                yield self._message(os.read(self._file, _KMSG_RECORD))
+                message = self._message(os.read(self._file, _KMSG_RECORD))
             except BlockingIOError:
                 return
             except OSError as error:
                 if error.errno != errno.EPIPE:  # EPIPE: overwritten, the next read gives the oldest left
                     self.error = f"/dev/kmsg: {error.strerror}"
                     return
+            else:
+                if message is not None:
+                    yield message
 
-    def _message(self, record: bytes) -> str:
-        """Make `6,1234,5678,-;text` the line `[    0.005678] text` and keep count of what was skipped."""
+    def _message(self, record: bytes) -> str | None:
+        """Make `6,1234,5678,-;text` the line `[    0.005678] text` and keep count of what was skipped.
+
+        What a process wrote to the device is nothing: its facility is not the kernel's.
+        """
         head, _, text = record.partition(b";")
-        sequence, microseconds = map(int, head.split(b",")[1:3])
+        priority, sequence, microseconds = map(int, head.split(b",")[:3])
         if self._sequence is not None:
             self.missed += sequence - self._sequence - 1
         self._sequence = sequence
-        said = text.split(b"\n", 1)[0].decode(errors="replace")
-        return f"[{microseconds / 1e6:12.6f}] {said}"
+        if priority >> 3 != KERNEL:
+            return None
+        plain = _ESCAPED.sub(lambda found: bytes.fromhex(found[1].decode()), text.split(b"\n", 1)[0])
+        return f"[{microseconds / 1e6:12.6f}] {plain.decode(errors='replace')}"[:LONGEST]
 
     def close(self) -> None:
         """Let go of the device."""
+        self.behind = False
         if self._file >= 0:
             os.close(self._file)
         self._file = -1
@@ -225,6 +268,8 @@ class NoKernelLog:
     """No kernel log is followed, by choice."""
 
     error = ""
+    read_back = behind = False
+    longest: Seconds = 0.0
 
     def fileno(self) -> int:
         """Nothing to poll."""
@@ -239,12 +284,6 @@ class NoKernelLog:
 
     def close(self) -> None:
         """Nothing to let go of."""
-
-
-@cache
-def _boot() -> int:
-    """Number of this boot of the kernel: its records are counted anew in the next."""
-    return UUID(Path("/proc/sys/kernel/random/boot_id").read_text().strip()).int
 
 
 def follow(spec: str, bookmark: Path | None = None) -> FileFollower | KmsgFollower | NoKernelLog:

@@ -17,10 +17,16 @@ _LOST = {
 }
 _SAYS_NOTHING = {pynvml.NVML_ERROR_GPU_IS_LOST, pynvml.NVML_ERROR_UNINITIALIZED}
 """Errors that are no answer to what was asked: a value that could not be had is not one that is missing."""
+_TELLING = {pynvml.NVML_ERROR_RESET_REQUIRED, pynvml.NVML_ERROR_UNKNOWN, pynvml.NVML_ERROR_TIMEOUT}
+"""Errors that say something about the GPU, whatever it was asked for; its other answers still count."""
 
 
 class NvmlError(OSError):
-    """The management library itself does not answer; says nothing about a GPU."""
+    """The management library itself does not answer; most reasons say nothing about a GPU."""
+
+    def __init__(self, error: Any) -> None:
+        super().__init__(f"NVML: {error}")
+        self.code: int = error.value
 
 
 class NvmlGpus:
@@ -34,7 +40,12 @@ class NvmlGpus:
 
     def sample(self) -> Sequence[GpuSample]:
         """Touch every GPU. Raises NvmlError when the library can't be loaded, started or asked."""
-        self._enumerate()
+        try:
+            self._enumerate()
+        except NvmlError as error:
+            if not self._names or error.code not in _TELLING:
+                raise
+            return [self._silent(index, error.__cause__) for index in sorted(self._names)]
         return [self._sample(index) for index in sorted(self._names)]
 
     def _enumerate(self) -> None:
@@ -46,7 +57,7 @@ class NvmlGpus:
             count = pynvml.nvmlDeviceGetCount()
         except pynvml.NVMLError as error:
             self._stop()
-            raise NvmlError(f"NVML: {error}") from None
+            raise NvmlError(error) from error
         if count > len(self._names):  # more than ever: they are numbered anew
             self._names = dict.fromkeys(range(count), ("", ""))
             self._handles.clear()
@@ -80,23 +91,23 @@ class NvmlGpus:
 
     def _measure(self, index: int, handle: Any) -> GpuSample:
         uuid, pci = self._names[index]
-        memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
-        remapped = _optional(lambda: pynvml.nvmlDeviceGetRemappedRows(handle)) or (None,) * 4
+        ask = _Asking()
+        memory = ask(lambda: pynvml.nvmlDeviceGetMemoryInfo(handle))
+        remapped = ask(lambda: pynvml.nvmlDeviceGetRemappedRows(handle)) or (None,) * 4
         return GpuSample(
             index=index,
             uuid=uuid,
             present=True,
             pci=pci,
-            ecc_uncorrectable=_ecc(handle, pynvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED),
-            ecc_corrected=_ecc(handle, pynvml.NVML_MEMORY_ERROR_TYPE_CORRECTED),
+            ecc_uncorrectable=ask(lambda: _ecc(handle, pynvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED)),
+            ecc_corrected=ask(lambda: _ecc(handle, pynvml.NVML_MEMORY_ERROR_TYPE_CORRECTED)),
             remap_pending=None if remapped[2] is None else bool(remapped[2]),
             remap_failed=None if remapped[3] is None else bool(remapped[3]),
-            temperature_c=_optional(
-                lambda: pynvml.nvmlDeviceGetTemperature(handle, pynvml.NVML_TEMPERATURE_GPU)
-            ),
-            throttle_reasons=_optional(lambda: pynvml.nvmlDeviceGetCurrentClocksThrottleReasons(handle)),
-            memory_used_bytes=memory.used,
-            utilisation_percent=_optional(lambda: pynvml.nvmlDeviceGetUtilizationRates(handle).gpu),
+            temperature_c=ask(lambda: pynvml.nvmlDeviceGetTemperature(handle, pynvml.NVML_TEMPERATURE_GPU)),
+            throttle_reasons=ask(lambda: pynvml.nvmlDeviceGetCurrentClocksThrottleReasons(handle)),
+            memory_used_bytes=None if memory is None else memory.used,
+            utilisation_percent=ask(lambda: pynvml.nvmlDeviceGetUtilizationRates(handle).gpu),
+            error=ask.error,
         )
 
     def _silent(self, index: int, error: Any) -> GpuSample:
@@ -105,18 +116,31 @@ class NvmlGpus:
         return GpuSample(index, uuid, present=error.value not in _LOST, error=str(error), pci=pci)
 
 
-def _ecc(handle: Any, kind: int) -> int | None:
-    return _optional(lambda: int(pynvml.nvmlDeviceGetTotalEccErrors(handle, kind, pynvml.NVML_VOLATILE_ECC)))
+class _Asking:
+    """Asks a GPU for one value after the other; what the refusals say about the GPU is kept."""
+
+    def __init__(self) -> None:
+        self._words: dict[str, None] = {}
+
+    @property
+    def error(self) -> str:
+        """The driver's words, each once; empty when it answered, or merely lacks a value."""
+        return "; ".join(self._words)
+
+    def __call__(self, ask: Callable[[], T]) -> T | None:
+        """Give None for a value that could not be had. Raises NVMLError when the GPU is lost."""
+        try:
+            return ask()
+        except pynvml.NVMLError as error:
+            if error.value in _SAYS_NOTHING:
+                raise
+            if error.value in _TELLING:
+                self._words[str(error)] = None
+            return None
 
 
-def _optional(ask: Callable[[], T]) -> T | None:
-    """Give None for a value that this GPU or driver does not have. Raises NVMLError when it is lost."""
-    try:
-        return ask()
-    except pynvml.NVMLError as error:
-        if error.value in _SAYS_NOTHING:
-            raise
-        return None
+def _ecc(handle: Any, kind: int) -> int:
+    return int(pynvml.nvmlDeviceGetTotalEccErrors(handle, kind, pynvml.NVML_VOLATILE_ECC))
 
 
 def _text(value: str | bytes) -> str:

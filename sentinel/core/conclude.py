@@ -117,7 +117,7 @@ def withdraw(fact: FindingReported | Commanded, node: NodeId, state: State, rule
         findings = (f for f in incident.evidence if isinstance(f, FindingReported) and f.node == node)
         if any(key in (None, f.finding.key) for f in findings) and not acted_on(incident, state):
             incidents.add(incident, fact)
-            actions += [] if incidents.still_hurts(incident) else resolve(incident, state, rules)
+            actions += [] if incidents.still_hurts(incident, rules) else resolve(incident, state, rules)
     return actions
 
 

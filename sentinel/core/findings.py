@@ -3,7 +3,9 @@
 import re
 from hashlib import sha256
 
-from sentinel.core import incidents, reform
+from msgspec.structs import replace
+
+from sentinel.core import incidents, reform, strikes
 from sentinel.core.conclude import conclude, resolve_topic, withdraw
 from sentinel.core.incidents import explains
 from sentinel.core.state import Node, Rules, State
@@ -11,7 +13,7 @@ from sentinel.core.timers import Timer
 from sentinel.model.action import Action
 from sentinel.model.fact import FindingReported
 from sentinel.model.finding import TRAINER, Finding, Health
-from sentinel.model.ids import Cause, IncidentId, NodeId
+from sentinel.model.ids import IncidentId, NodeId
 from sentinel.model.incident import Incident, Stage
 from sentinel.model.runbook import Remedy
 
@@ -20,7 +22,6 @@ RECENT_ALIKE = 3
 """Of these alike: a storm of one Xid hides no other."""
 EVENTS_TOLD = 256
 """More than a report holds: so many may be journalled and told again, for want of an acknowledgement."""
-APP_XID = Cause("gpu-app-xid")
 
 
 def finding(state: State, fact: FindingReported, rules: Rules) -> list[Action]:
@@ -29,19 +30,63 @@ def finding(state: State, fact: FindingReported, rules: Rules) -> list[Action]:
     found = fact.finding
     if found.health in (Health.OK, Health.SKIPPED):
         return _cleared(state, node, fact, rules)
+    if found.event and node.vouched and fact.happened < node.vouched:
+        return []  # an agent that came later read it in the log
     if _known(node, found):
-        return []
+        return _counted(state, node, fact, rules) if found.event else []
     if found.event:
-        node.told = [*node.told[1 - EVENTS_TOLD :], _mark(found)]
+        _remember(node, found)
     else:
         node.findings["|".join(found.key)] = found
+    if strikes.is_contained(node, found):
+        node.findings["|".join(found.key)] = replace(found, health=Health.WARNING)
+        return []  # each of these errors ended one process: its Xid 94 is the news
+    fact = strikes.count(node, fact, rules)
+    found = fact.finding
     node.recent = _recent(node, fact)
-    if any(book.cause == APP_XID for book in rules.by_code.get(found.code, ())):
-        _count_app_xid(node, fact, rules)
     if _can_wait(found, rules):
         state.deadlines.setdefault(_deadline(node, found), state.now + rules.policy.stands_s)
         return []
     return [] if found.health is Health.UNKNOWN else _weigh(state, node, fact, rules)
+
+
+def _outlasted(node: Node, fact: FindingReported, state: State) -> bool:
+    """Say whether an event went on although its node's job did, too: that is another fault of its GPU."""
+    job, component = state.job_on(node.id), fact.finding.component
+    since = [at for at, where in node.app_xids if where == component]
+    return job is not None and bool(since) and max(since) < job.advanced <= fact.happened
+
+
+def _remember(node: Node, found: Finding) -> None:
+    """Keep an event's mark and count, and those of the last ones before it."""
+    mark = _mark(found)
+    node.told = [*node.told[1 - EVENTS_TOLD :], mark]
+    node.counts = {each: count for each, count in node.counts.items() if each in node.told}
+    if found.count > 1:
+        node.counts[mark] = found.count
+
+
+def _counted(state: State, node: Node, fact: FindingReported, rules: Rules) -> list[Action]:
+    """Fold an event that goes on: the newest telling takes the place of what is known of it.
+
+    It is evidence once for each incident, and opens none: what began with it was concluded when it began.
+    """
+    found, mark = fact.finding, _mark(fact.finding)
+    before = node.counts.get(mark, 1)
+    if found.count <= before:
+        return []
+    node.counts[mark] = found.count
+    strikes.count_contained(node, found, found.count - before)
+    alike = [each for each in node.recent if each.finding.burst == found.burst]
+    node.recent = [fact if each in alike else each for each in node.recent] if alike else _recent(node, fact)
+    if _outlasted(node, fact, state):
+        strikes.count_app_xid(node, fact, rules)
+    renewed = [incidents.renew(incident, fact) for incident in state.open_incidents()]
+    if any(renewed):
+        return []
+    is_asked = incidents.find(state, incidents.node_topic(state, node.id)) is not None
+    weighs = is_asked and node.cordon is None and found.health is not Health.UNKNOWN
+    return _weigh(state, node, fact, rules) if weighs else []
 
 
 def _recent(node: Node, fact: FindingReported) -> list[FindingReported]:
@@ -51,9 +96,11 @@ def _recent(node: Node, fact: FindingReported) -> list[FindingReported]:
 
 
 def _can_wait(found: Finding, rules: Rules) -> bool:
-    """Say whether a state asks for a drain and for nothing more urgent."""
-    lasting = found.health is Health.CRITICAL and not found.event
-    return lasting and {book.remedy for book in rules.by_code.get(found.code, ())} == {Remedy.DRAIN}
+    """Say whether a state asks for a drain and for nothing more urgent, or warns people of a machine."""
+    remedies = {book.remedy for book in rules.by_code.get(found.code, ())}
+    drains = found.health is Health.CRITICAL and remedies == {Remedy.DRAIN}
+    warns = found.health is Health.WARNING and remedies == {Remedy.NONE} and found.check != TRAINER
+    return not found.event and (drains or warns)
 
 
 def _deadline(node: Node, found: Finding) -> str:
@@ -76,17 +123,11 @@ def _known(node: Node, found: Finding) -> bool:
 
 
 def _mark(found: Finding) -> str:
-    """Tell one event from another. A kernel line has its time in it, whatever the agent made of the rest."""
+    """Tell one event from another: by its burst, or by the kernel line, which has its time in it."""
+    if found.burst:
+        return found.burst
     what = found.evidence.get("line") or (found.component, found.summary, sorted(found.evidence.items()))
     return sha256(repr((found.check, found.code, what)).encode(errors="replace")).hexdigest()[:16]
-
-
-def _count_app_xid(node: Node, fact: FindingReported, rules: Rules) -> None:
-    """Count one fault once: the kernel writes several lines about it."""
-    component = fact.finding.component
-    burst = fact.at - rules.policy.correlate_s
-    if not any(where == component and at > burst for at, where in node.app_xids):
-        node.app_xids = [*node.app_xids[-RECENT_FINDINGS:], (fact.at, component)]
 
 
 def _cleared(state: State, node: Node, fact: FindingReported, rules: Rules) -> list[Action]:
@@ -94,6 +135,8 @@ def _cleared(state: State, node: Node, fact: FindingReported, rules: Rules) -> l
     found = fact.finding
     key = "|".join(found.key)
     state.deadlines.pop(_deadline(node, found), None)
+    if found.code == strikes.COUNTER:
+        node.contained.pop(found.component, None)  # the GPU was reset, and counts anew
     # The rank that speaks for a job may sit on another node by now.
     holders = state.nodes.values() if found.check == TRAINER else (node,)
     if not [holder for holder in holders if holder.findings.pop(key, None)]:
@@ -120,9 +163,10 @@ def _weigh(state: State, node: Node, fact: FindingReported, rules: Rules) -> lis
     if incident is None:
         topic = incidents.node_topic(state, fact.node)
         incident = incidents.join(state, topic, fact, state.job_on(fact.node))
-    elif (books or _in_a_log(fact.finding, rules)) and (
-        critical or explains(state, fact, incident.evidence, rules)
-    ):
+    elif not books and not _in_a_log(fact.finding, rules):
+        incidents.stand_by(incident, fact)
+        return []
+    elif critical or explains(state, fact, incident.evidence, rules):
         incidents.add(incident, fact)
     else:
         return []

@@ -25,6 +25,9 @@ RAISED_LIMIT = 32
 EVIDENCE_LIMIT = 200
 """More than this tells nobody anything new and would slow the fold."""
 
+STANDING_BY = 3
+"""Of events that decide nothing an incident keeps so many of a kind."""
+
 SILENT_TOGETHER_S = 120.0
 """Nodes that fall silent further apart have no common cause."""
 
@@ -119,6 +122,26 @@ def add(incident: Incident, fact: Fact) -> None:
     incident.evidence.append(fact)
 
 
+def stand_by(incident: Incident, fact: FindingReported) -> None:
+    """Keep an event that no runbook asks for beside the evidence, a few of each kind: people may see why."""
+    alike = (f for f in incident.evidence if isinstance(f, FindingReported) and f.node == fact.node)
+    if fact.finding.event and sum(f.finding.key == fact.finding.key for f in alike) < STANDING_BY:
+        add(incident, fact)
+
+
+def renew(incident: Incident, fact: FindingReported) -> bool:
+    """Put a newer telling of an event in the place of the older one; false if there is none."""
+    for place, known in enumerate(incident.evidence):
+        if isinstance(known, FindingReported) and _same_burst(known, fact):
+            incident.evidence[place] = fact
+            return True
+    return False
+
+
+def _same_burst(one: FindingReported, other: FindingReported) -> bool:
+    return bool(one.finding.burst) and (one.node, one.finding.burst) == (other.node, other.finding.burst)
+
+
 def _tells(incident: Incident, fact: RankRaised) -> bool:
     """Say whether one more exception is news: of a big job all ranks raise, and most say the same."""
     raised = [f for f in incident.evidence if isinstance(f, RankRaised)]
@@ -144,10 +167,11 @@ def over(incident: Incident, fact: FindingReported) -> bool:
     )
 
 
-def still_hurts(incident: Incident) -> bool:
-    """Say whether anything in evidence holds still, or has done harm."""
+def still_hurts(incident: Incident, rules: Rules) -> bool:
+    """Say whether anything in evidence holds still, or has done harm; an event without a runbook has not."""
     findings = (fact for fact in incident.evidence if isinstance(fact, FindingReported))
-    bad = (fact for fact in findings if fact.finding.health is not Health.OK)
+    known = (fact for fact in findings if not fact.finding.event or fact.finding.code in rules.by_code)
+    bad = (fact for fact in known if fact.finding.health is not Health.OK)
     return any(isinstance(fact, (*SYMPTOMS, NodeSilent)) for fact in incident.evidence) or not all(
         over(incident, fact) for fact in bad
     )
@@ -169,7 +193,7 @@ def recall(state: State, rules: Rules, incident: Incident, node: NodeId, harm: F
     ]
     standing = list(state.nodes[node].findings.values()) if isinstance(harm, RankSlow) else []
     for fact in state.nodes[node].recent:
-        current = fact.at >= since or fact.finding in standing
+        current = fact.happened >= since or fact.finding in standing
         new = fact not in (*incident.evidence, *spent)
         if current and new and explains(state, fact, [harm], rules):
             add(incident, fact)

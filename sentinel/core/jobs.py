@@ -119,7 +119,7 @@ def advanced(state: State, fact: JobAdvanced, rules: Rules) -> list[Action]:
     if any(worker.rank >= 0 for worker in job.crew.gone.values()) or _raised_here(job, state):
         return []  # completed before a rank was lost, and only heard of after it
     state.deadlines.pop(job.deadline(), None)
-    job.stage = JobStage.RUNNING
+    job.stage, job.advanced = JobStage.RUNNING, fact.at
     actions: list[Action] = []
     for incident in [i for i in state.open_incidents() if i.job == job.id]:
         incidents.add(incident, fact)

@@ -113,8 +113,11 @@ def _undrain(state: State, fact: Commanded, rules: Rules) -> list[Action]:
         return []
     node.failures.clear()
     node.app_xids.clear()
+    node.link_errors.clear()
     node.recent.clear()
     node.told.clear()
+    node.counts.clear()
+    node.vouched = fact.at
     node.misstarts = 0
     for job in state.jobs.values():
         job.slow = [each for each in job.slow if each[2] != node.id]

@@ -64,11 +64,19 @@ class Node(Struct):
     failures: list[Instant] = []
     """When its ranks crashed or hung; once per generation, however many ranks it was."""
     app_xids: list[tuple[Instant, str]] = []
-    """(when, component) of application Xids."""
+    """(when, place) of application Xids of our ranks: a component, and what part of it if that was told."""
+    link_errors: list[tuple[Instant, str]] = []
+    """(when, place) of NVLink errors that count from the second or third on one link."""
+    contained: dict[str, int] = {}
+    """Contained memory errors by component, since its error counter was 0."""
     recent: list[FindingReported] = []
     """The last findings of any kind, newest last: evidence that may have come before its symptom."""
     told: list[str] = []
     """Marks of the last events of any kind, newest last: one that is told again is no news."""
+    counts: dict[str, int] = {}
+    """Of those that happened more than once, by their marks, how often they did."""
+    vouched: Instant = 0.0
+    """When a human took it back last, 0 if nobody did: events from before that are old."""
     reached: NodeReached | None = None
     ranks: list[tuple[JobId, WorkerId]] = []
     """Who is seated here."""
@@ -118,6 +126,8 @@ class Job(Struct, dict=True):
     journal: str = ""
     """Ends their names; empty where nobody said which journal this is."""
     high_step: int = -1
+    advanced: Instant = 0.0
+    """When its generation had its first new step."""
     median_step_s: Seconds = 0.0
     """As last told; 0 while nobody knows."""
     skip: list[int] = []

@@ -21,7 +21,7 @@ Any trainer can be watched, in whatever framework it is written:
 
 from sentinel.heartbeat.environment import start
 from sentinel.heartbeat.layout import GROUPS, PHASES, REASON_BYTES, SUFFIX, HeartbeatError
-from sentinel.heartbeat.process import process_state
+from sentinel.heartbeat.process import counts_as_the_kernel, find_process, process_name, process_state
 from sentinel.heartbeat.reader import Record, is_stale, read
 from sentinel.heartbeat.writer import HeartbeatWriter
 
@@ -33,7 +33,10 @@ __all__ = [
     "HeartbeatError",
     "HeartbeatWriter",
     "Record",
+    "counts_as_the_kernel",
+    "find_process",
     "is_stale",
+    "process_name",
     "process_state",
     "read",
     "start",

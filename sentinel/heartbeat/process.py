@@ -1,8 +1,12 @@
 """What the kernel says about a process of this host."""
 
 import os
+from pathlib import Path
 
 _STAT_SIZE = 4096
+_STATUS_SIZE = 8192
+_FIRST_PID_NAMESPACE = 0xEFFFFFFC
+"""PROC_PID_INIT_INO of include/linux/proc_ns.h: the namespace in which the kernel counts processes."""
 
 
 def process_state(pid: int) -> str:
@@ -18,6 +22,48 @@ def state_and_start(pid: int) -> tuple[str, int]:
         return "X", -1
     fields = stat.rpartition(b")")[2].split()  # the name before it may hold spaces and parentheses
     return fields[0].decode(), int(fields[19])
+
+
+def process_name(pid: int) -> str:
+    """Give the kernel's name of a process, at most 15 characters; empty when it is gone."""
+    try:
+        return contents(f"/proc/{pid}/comm", _STAT_SIZE).decode(errors="replace").removesuffix("\n")
+    except OSError:
+        return ""
+
+
+def find_process(pid: int, started: int) -> int:
+    """Give this namespace's number of the process that calls itself `pid` and began at `started`; 0 if gone.
+
+    In a container a process has a number of its own, and its host knows it by another: NSpid lists both. The
+    start time, clock ticks since boot, is the same wherever it is read.
+    """
+    if state_and_start(pid)[1] == started:
+        return pid
+    numbers = (int(entry.name) for entry in os.scandir("/proc") if entry.name.isdigit())
+    return next((each for each in numbers if _innermost(each) == pid and _began(each) == started), 0)
+
+
+def counts_as_the_kernel() -> bool:
+    """Say whether processes have the same numbers here as in the kernel's own lines."""
+    try:
+        return Path("/proc/self/ns/pid").stat().st_ino == _FIRST_PID_NAMESPACE
+    except OSError:
+        return False
+
+
+def _innermost(pid: int) -> int:
+    """Give the number by which a process knows itself; -1 when it is gone."""
+    try:
+        status = contents(f"/proc/{pid}/status", _STATUS_SIZE)
+    except OSError:
+        return -1
+    listed = status.partition(b"\nNSpid:")[2].partition(b"\n")[0].split()
+    return int(listed[-1]) if listed else -1
+
+
+def _began(pid: int) -> int:
+    return state_and_start(pid)[1]
 
 
 def contents(path: str | os.PathLike[str], most: int) -> bytes:

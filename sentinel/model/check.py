@@ -42,6 +42,18 @@ class Gpus(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class RankProcess:
+    """A rank's or standby's process, alive or ended minutes ago, as the kernel calls it."""
+
+    pid: int
+    """In the agent's namespace: another than the heartbeat record's if the rank lives in a container."""
+    name: str
+    """`comm`, 15 characters at most; empty when nobody could read it any more."""
+    rank: int
+    """-1 for a standby."""
+
+
+@dataclass(frozen=True, slots=True)
 class Machine:
     """What the prober, or for an `in_agent` check the agent, hands to `measure`."""
 
@@ -51,13 +63,20 @@ class Machine:
     """How many GPUs this node should have; None: as many as were first seen."""
     disks: tuple[str, ...] = ("/",)
     kernel_lines: tuple[str, ...] = ()
-    """Kernel log lines that are new since the last probe; only for `in_agent` checks."""
+    """The kernel's lines that are new since the last probe, whole; only for `in_agent` checks.
+
+    `sentinel.model.kernel_line.said` takes a line's time and sender off.
+    """
     kernel_error: str = ""
     """Why the kernel log can't be read; empty when it can, or when there is none to follow."""
     pci: Mapping[str, int] = field(default_factory=dict)
     """PCI address `dddd:bb:dd` in lower case → index of the GPU there."""
     beats: tuple[RankBeat, ...] = ()
     """Newest heartbeat records of this node; only for `in_agent` checks."""
+    processes: tuple[RankProcess, ...] = ()
+    """Of the ranks and standbys that live here or lately did; only for `in_agent` checks."""
+    kernel_pids: bool = True
+    """Whether the kernel's lines count processes as the agent does: not if the agent is in a container."""
 
 
 _METRIC = re.compile(r"[a-zA-Z_:][\w:]*", re.ASCII)

@@ -63,6 +63,11 @@ class FindingReported(Noun, frozen=True):
     node: NodeId
     finding: Finding
 
+    @property
+    def happened(self) -> Instant:
+        """When what was found happened last: before it was told, if nobody was there to see."""
+        return self.at - self.finding.age_s
+
 
 class NodeProbed(Noun, frozen=True):
     """The immediate probe of a node is complete; its findings came before this fact."""

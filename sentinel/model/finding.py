@@ -5,6 +5,8 @@ from enum import StrEnum
 
 from msgspec import Struct
 
+from sentinel.model.ids import Seconds
+
 
 class Health(StrEnum):
     """A check's opinion; `unknown` and `skipped` are answers of their own, never `ok`."""
@@ -35,6 +37,12 @@ class Finding(Struct, frozen=True):
     """The decisive values, raw, with units in the key (`temperature_c`)."""
     event: bool = False
     """True for something that happened (an Xid); false for a state that can clear."""
+    burst: str = ""
+    """Names an event among its likes: what is told again under this name is the same one, counted further."""
+    count: int = 1
+    """How often it happened until it was told; `last_line` in the evidence is then the newest line."""
+    age_s: Seconds = 0.0
+    """How long before it was told it happened, or happened last."""
 
     @property
     def key(self) -> tuple[str, str, str]:

@@ -39,7 +39,7 @@ class Policy:
     correlate_s: Seconds = 10.0
     """A stronger cause found this soon after a remedy belongs to the same incident."""
     stands_s: Seconds = 30.0
-    """What only asks for a drain, such as a throttled GPU, has to stand this long: a brief event is none."""
+    """What only asks for a drain (a slow GPU) or a page has to stand this long: a brief event is none."""
     evict_share: float = 0.34
     """At most max(1, this share of the nodes) may be cordoned by Sentinel at a time."""
     evictions_per_hour: int = 6

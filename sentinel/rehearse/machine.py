@@ -10,7 +10,7 @@ import msgspec
 
 from sentinel.adapters.kernel_log import FileFollower
 from sentinel.checks.host import HostSample
-from sentinel.model.check import Check, GpuSample, Machine
+from sentinel.model.check import Check, GpuSample, Machine, RankProcess
 from sentinel.model.finding import Finding
 from sentinel.model.ids import Instant, NodeId, Seconds
 from sentinel.model.report import Event, ExitSeen, FindingSeen, Hello, ProbedSeen, RankBeat, Report
@@ -24,6 +24,11 @@ TURN_EVERY_S: Seconds = 0.1
 """As an agent looks at a kernel log that can't wake it."""
 PROBE_S: Seconds = 0.05
 """How long the prober takes for an immediate probe."""
+
+COMM = "python3"
+"""What the kernel calls every rank."""
+ENDED_KNOWN = 64
+"""Ended processes that an agent still knows: their errors may come after them."""
 
 HOST = HostSample(
     memory_total=1 << 40,
@@ -107,6 +112,7 @@ class Agent:
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
+        self._ended: list[Process] = []
         self._book = FindingBook(self.folder / "findings.json")
         self._follower = FileFollower(self.node.log, self.folder / "kernel-log")
         self._checks = {**self.checks, "host": replace(self.checks["host"], measure=lambda _: self.node.host)}
@@ -122,6 +128,7 @@ class Agent:
         for name, check in self._checks.items():
             if now >= self._due.get(name, 0.0) or (check.in_agent and lines):
                 self._run(name, lines if check.in_agent else (), now)
+        self._tell(self._book.counted(now))
         if not self.spool:
             self._book.settle()
             self._follower.settle()
@@ -130,9 +137,12 @@ class Agent:
     def look(self, now: Instant, *, in_agent: bool) -> None:
         """Run the checks of an immediate probe: first the agent's own, then the prober's."""
         lines = tuple(self._follower.read()) if in_agent else ()
+        while in_agent and self._follower.behind:
+            lines += tuple(self._follower.read())
         for name, check in self._checks.items():
             if check.on_exit and check.in_agent is in_agent:
                 self._run(name, lines, now)
+        self._tell(self._book.counted(now, at_once=True))
 
     def probed(self, reason: str) -> None:
         """Say that an immediate probe is complete."""
@@ -141,6 +151,7 @@ class Agent:
 
     def ended(self, process: Process, how: str) -> None:
         """Tell the end of a process."""
+        self._ended = [*self._ended[1 - ENDED_KNOWN :], process]
         about = (process.rank, process.worker, process.pid, process.generation, process.gpu)
         self.spool.add(ExitSeen(process.job, *about, how))
 
@@ -162,7 +173,10 @@ class Agent:
         self._due[name] = now + check.every
         answer = probe(check, self._machine(lines))
         findings = msgspec.convert(answer["findings"], list[Finding])
-        for finding in self._book.update(name, findings, blind=answer["failed"]):
+        self._tell(self._book.update(name, findings, now, blind=answer["failed"]))
+
+    def _tell(self, findings: Sequence[Finding]) -> None:
+        for finding in findings:
             self.spool.add(FindingSeen(finding))
 
     def _machine(self, lines: tuple[str, ...]) -> Machine:
@@ -173,6 +187,9 @@ class Agent:
             kernel_lines=lines,
             pci=dict(self._addresses()),
             beats=self.beats(),
+            processes=tuple(
+                RankProcess(each.pid, COMM, each.rank) for each in (*self.node.processes, *self._ended)
+            ),
         )
 
     def _addresses(self) -> Iterator[tuple[str, int]]:

@@ -70,6 +70,9 @@ class Driver:
         if name in self.errors:
             raise pynvml.NVMLError(self.errors[name])
         self._check_there(place)
+        return self.answers(place)[name]
+
+    def answers(self, place: str) -> dict[str, Any]:
         return {
             "nvmlDeviceGetUUID": f"GPU-{place}",
             "nvmlDeviceGetPciInfo": SimpleNamespace(busId=place.encode()),
@@ -79,7 +82,7 @@ class Driver:
             "nvmlDeviceGetTemperature": 45,
             "nvmlDeviceGetCurrentClocksThrottleReasons": 0,
             "nvmlDeviceGetUtilizationRates": SimpleNamespace(gpu=97),
-        }[name]
+        }
 
     def _check_up(self) -> None:
         if not self._up:
@@ -163,6 +166,41 @@ def test_a_value_that_a_gpu_does_not_have_is_none_and_the_others_are_there(drive
 def test_any_other_error_of_a_gpu_says_nothing_about_it(driver: Driver) -> None:
     driver.errors["nvmlDeviceGetMemoryInfo"] = pynvml.NVML_ERROR_UNKNOWN
     assert seen(NvmlGpus())[0] == (0, A, True, "Unknown Error")
+
+
+def test_an_error_that_tells_is_kept_from_whichever_call_it_comes_and_the_other_answers_count(
+    driver: Driver,
+) -> None:
+    quiet = "nvmlDeviceGetUUID", "nvmlDeviceGetPciInfo"  # these name it, and are asked once
+    calls = [name for name in driver.answers("x") if name not in quiet]
+    for call in calls:
+        for code, words in ((16, "GPU requires restart"), (999, "Unknown Error")):
+            driver.errors = {call: code}
+            (first, *_) = NvmlGpus().sample()
+            assert (first.present, first.error) == (True, words), call
+            assert call == "nvmlDeviceGetTemperature" or first.temperature_c == 45
+    driver.errors = dict(zip(calls, [999, 999, 16, 999, 999, 999], strict=True))
+    (first, *_) = NvmlGpus().sample()
+    assert set(first.error.split("; ")) == {"GPU requires restart", "Unknown Error"}
+
+
+def test_a_library_that_cannot_count_any_more_says_so_of_each_gpu_that_was_seen(
+    driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails() -> int:
+        raise pynvml.NVMLError(pynvml.NVML_ERROR_UNKNOWN)
+
+    gpus = NvmlGpus()
+    gpus.sample()
+    with monkeypatch.context() as broken:
+        broken.setattr(driver, "nvmlDeviceGetCount", fails)
+        for _ in range(2):
+            assert [(each.index, each.present, each.error) for each in gpus.sample()] == [
+                (index, True, "Unknown Error") for index in range(3)
+            ]
+        with pytest.raises(NvmlError, match="Unknown Error"):
+            NvmlGpus().sample()
+    assert seen(gpus) == FINE
 
 
 def test_a_library_that_was_shut_down_is_said_once_and_started_again(driver: Driver) -> None:

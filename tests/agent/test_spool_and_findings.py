@@ -12,7 +12,7 @@ from sentinel.runtime.agent.findings import FindingBook
 from sentinel.runtime.agent.spool import Spool
 
 HOT = Finding("gpu", "temperature", "gpu-0", Health.WARNING, "hot", {"temperature_c": 91})
-XID = Finding("gpu", "xid-31", "gpu-0", Health.WARNING, "Xid 31", event=True)
+NOW = 5.0
 
 
 def test_events_are_kept_until_acknowledged_and_their_sources_released() -> None:
@@ -37,30 +37,23 @@ def test_a_report_carries_the_oldest_events_first() -> None:
 
 def test_only_changes_are_told(tmp_path: Path) -> None:
     book = FindingBook(tmp_path / "findings.json")
-    assert book.update("gpu", [HOT]) == [HOT]
-    assert book.update("gpu", [replace(HOT, evidence={"temperature_c": 92})]) == []
-    assert book.update("host", []) == []
+    assert book.update("gpu", [HOT], NOW) == [HOT]
+    assert book.update("gpu", [replace(HOT, evidence={"temperature_c": 92})], NOW) == []
+    assert book.update("host", [], NOW) == []
     worse = replace(HOT, health=Health.CRITICAL)
-    assert book.update("gpu", [worse]) == [worse]
-    (cleared,) = book.update("gpu", [])
+    assert book.update("gpu", [worse], NOW) == [worse]
+    (cleared,) = book.update("gpu", [], NOW)
     assert (cleared.key, cleared.health) == (HOT.key, Health.OK)
-    assert book.update("gpu", []) == []
-
-
-def test_an_event_is_told_every_time_and_never_clears(tmp_path: Path) -> None:
-    book = FindingBook(tmp_path / "findings.json")
-    assert book.update("gpu", [XID]) == [XID]
-    assert book.update("gpu", [XID]) == [XID]
-    assert book.update("gpu", []) == []
+    assert book.update("gpu", [], NOW) == []
 
 
 def test_the_next_agent_clears_what_has_passed(tmp_path: Path) -> None:
     path = tmp_path / "findings.json"
-    FindingBook(path).update("gpu", [HOT])
-    (cleared,) = FindingBook(path).update("gpu", [])
+    FindingBook(path).update("gpu", [HOT], NOW)
+    (cleared,) = FindingBook(path).update("gpu", [], NOW)
     assert cleared.health is Health.OK
     path.write_text("{torn")
-    assert FindingBook(path).update("gpu", [HOT]) == [HOT]
+    assert FindingBook(path).update("gpu", [HOT], NOW) == [HOT]
 
 
 HOTTER = replace(HOT, health=Health.CRITICAL)
@@ -87,29 +80,29 @@ def test_what_the_controller_may_not_have_heard_is_told_again_by_the_next_agent_
 ) -> None:
     book = FindingBook(tmp_path / "findings.json")
     for each in told:
-        book.update("gpu", each)
+        book.update("gpu", each, NOW)
     for _ in range(agents):
         book = FindingBook(tmp_path / "findings.json")
-        news = book.update("gpu", found)
+        news = book.update("gpu", found, NOW)
         assert [each.health if each.health is Health.OK else each for each in news] == again
-        assert book.update("gpu", found) == []
+        assert book.update("gpu", found, NOW) == []
 
 
 def test_what_the_controller_has_heard_is_not_told_again(tmp_path: Path) -> None:
     book = FindingBook(tmp_path / "findings.json")
-    book.update("gpu", [HOT])
+    book.update("gpu", [HOT], NOW)
     book.settle()
-    book.update("host", [replace(HOT, check="host")])
-    assert FindingBook(tmp_path / "findings.json").update("gpu", [HOT]) == []
+    book.update("host", [replace(HOT, check="host")], NOW)
+    assert FindingBook(tmp_path / "findings.json").update("gpu", [HOT], NOW) == []
 
 
 def test_a_probe_that_sees_nothing_tells_nothing_again_until_it_sees(tmp_path: Path) -> None:
-    FindingBook(tmp_path / "findings.json").update("gpu", [HOT])
+    FindingBook(tmp_path / "findings.json").update("gpu", [HOT], NOW)
     book = FindingBook(tmp_path / "findings.json")
     blind = Finding("gpu", "probe-failed", "gpu", Health.UNKNOWN, "no driver")
-    assert book.update("gpu", [blind], blind=True) == [blind]
+    assert book.update("gpu", [blind], NOW, blind=True) == [blind]
     book.settle()
-    assert book.update("gpu", [blind, HOT]) == [HOT]
+    assert book.update("gpu", [blind, HOT], NOW) == [HOT]
 
 
 @pytest.mark.root

@@ -2,12 +2,15 @@
 
 import asyncio
 import subprocess
+import time
 from collections.abc import Callable
 
 import pytest
 from agent_node import GPU, Controller, Node, until
+from msgspec.structs import replace
 
 from sentinel.adapters.transport import Reports
+from sentinel.model.finding import Finding
 from sentinel.model.report import Event, FindingSeen, ProbedSeen, ProbeNow
 
 CONTAINER = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
@@ -44,8 +47,57 @@ def test_the_next_agent_tells_what_the_kernel_wrote_while_there_was_none(node: N
     asyncio.run(scenario())
 
 
+def test_a_new_agent_tells_what_the_kernel_wrote_since_the_boot_and_how_long_ago(node: Node) -> None:
+    async def scenario() -> None:
+        stamp = time.monotonic() - 100
+        with node.kernel_log.open("a") as log:
+            log.write(f"[{stamp:12.6f}] NVRM: Xid (PCI:0000:01:00): 79, GPU has fallen off the bus.\n")
+        async with node.watched() as controller:
+            told = await controller.event(_says("xid-79"))
+            with node.kernel_log.open("a") as log:
+                log.write("[7.1] NVRM: Xid (PCI:0000:01:00): 48, pid=7, name=python3, DBE\n")
+            live = await controller.event(_says("xid-48"))
+            assert isinstance(told, FindingSeen)
+            assert isinstance(live, FindingSeen)
+            assert 100 <= told.finding.age_s < 160
+            assert live.finding.age_s == 0.0
+
+    asyncio.run(scenario())
+
+
+def test_an_agent_in_a_storm_tells_one_event_with_its_count_and_what_comes_last(node: Node) -> None:
+    async def scenario() -> None:
+        async with node.watched() as controller:
+            line = "NVRM: Xid (PCI:0000:01:00): 31, pid={}, name=python3, MMU Fault\n"
+            with node.kernel_log.open("a") as log:
+                log.writelines(line.format(pid) for pid in range(20_000))
+                log.write("NVRM: Xid (PCI:0000:01:00): 79, GPU has fallen off the bus.\n")
+            await controller.event(_says("xid-79"))
+            await controller.event(lambda event: _says("xid-31")(event) and _count(event) == 20_000)
+            storm = [event for event in controller.events.values() if _says("xid-31")(event)]
+            assert len({_burst(event) for event in storm}) == 1
+            assert len(storm) < 5
+
+    asyncio.run(scenario())
+
+
 def _says(code: str) -> Callable[[Event], bool]:
     return lambda event: isinstance(event, FindingSeen) and event.finding.code == code
+
+
+def _count(event: Event) -> int:
+    assert isinstance(event, FindingSeen)
+    return event.finding.count
+
+
+def _burst(event: Event) -> str:
+    assert isinstance(event, FindingSeen)
+    return event.finding.burst
+
+
+def _without_age(event: Event) -> Finding:
+    assert isinstance(event, FindingSeen)
+    return replace(event.finding, age_s=0.0)
 
 
 async def _next_agent(node: Node, controller: Controller) -> None:
@@ -66,7 +118,7 @@ def test_the_next_agent_tells_what_the_controller_has_not_acknowledged_and_nothi
             told = [await controller.event(_says(code)) for code in ("ecc-uncorrectable", "xid-48")]
             await _next_agent(node, controller)
             again = [await controller.event(_says(code)) for code in ("ecc-uncorrectable", "xid-48")]
-            assert again == told
+            assert [_without_age(each) for each in again] == [_without_age(each) for each in told]
             controller.acknowledging = True
             end = str(node.kernel_log.stat().st_size)
             await until(lambda: (node.memory / "kernel-log").read_text().split()[-1] == end, node)

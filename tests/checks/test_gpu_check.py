@@ -54,6 +54,39 @@ def test_each_fault_has_its_finding(sample: GpuSample, code: str, health: Health
     assert codes(sample) == [("gpu-0", code, health)]
 
 
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("GPU requires restart", [("gpu-reset-required", Health.CRITICAL)]),
+        ("GPU requires reset", [("gpu-reset-required", Health.CRITICAL)]),
+        ("Reset required", [("gpu-reset-required", Health.CRITICAL)]),
+        ("Unknown Error; GPU requires restart", [("gpu-reset-required", Health.CRITICAL)]),
+        ("Unknown Error", [("gpu-unknown-error", Health.WARNING)]),
+        ("Timeout", []),
+        ("Insufficient Permissions", []),
+    ],
+)
+def test_the_drivers_words_decide_and_the_rest_that_was_known_stands(
+    words: str, found: list[tuple[str, Health]]
+) -> None:
+    unread = ("gpu-0", "gpu-unreadable", Health.UNKNOWN)
+    told = [("gpu-0", code, health) for code, health in found]
+    assert codes(replace(GOOD, error=words)) == [unread, *told]
+    assert codes(gpu.GpuSample(0, "GPU-0", present=True, error=words)) == [unread, *told], (
+        "nothing else known"
+    )
+
+
+def test_what_a_gpu_answers_counts_though_it_does_not_answer_all() -> None:
+    bad = replace(GOOD, error="Unknown Error", ecc_uncorrectable=3)
+    assert ("gpu-0", "ecc-uncorrectable", Health.CRITICAL) in codes(bad)
+
+
+@pytest.mark.parametrize("words", ["GPU is lost", "GPU has fallen off the bus"])
+def test_a_gpu_whose_driver_says_that_it_is_lost_is_lost(words: str) -> None:
+    assert codes(replace(GOOD, error=words)) == [("gpu-0", "gpu-lost", Health.CRITICAL)]
+
+
 def test_a_good_gpu_gives_none() -> None:
     assert codes(GOOD, expected=1) == []
 

@@ -14,24 +14,6 @@ CASES = sorted(Path(__file__).parent.glob("*.yaml"))
 WAITS_FOR_THE_CORE = {
     "07-preemption-signals": "asked to end",
     "08-power-brake-on-a-rack": "common causes",
-    **dict.fromkeys(
-        (
-            "01-syslog-quotes-an-xid",
-            "02-xid74-ignorable",
-            "04-xid94-contained",
-            "05-xid13-other-tpc",
-            "06-foreign-pid-xid31",
-            "11-pf-flr",
-            "12-mig-94",
-            "13-mig-95",
-            "14-fallen-off-without-xid",
-            "16-oom-kill-allocating-task",
-            "17-nvml-requires-reset",
-            "18-xid-before-the-agent",
-            "28-xid-storm",
-        ),
-        "readers",
-    ),
 }
 """Cases that need another core, by the name of their kind."""
 

@@ -1,4 +1,4 @@
-"""What an agent has told about its node's findings, so that it tells only changes."""
+"""What an agent has told about its node's findings, so that it tells only changes, and each event once."""
 
 import contextlib
 import json
@@ -10,6 +10,8 @@ from msgspec.structs import replace
 
 from sentinel.model.codec import CodecError, from_plain, to_plain
 from sentinel.model.finding import Finding, Health
+from sentinel.model.ids import Seconds
+from sentinel.runtime.agent.bursts import Burst, Bursts
 
 UNREADABLE = "-unreadable"
 """How the code of a finding ends that says: nothing is known about this component now."""
@@ -20,20 +22,26 @@ class FindingBook:
     """The last told finding per key. It lies in a file, so that the next agent clears what has passed.
 
     The file also says of which findings the controller may not have heard that they came, changed or passed:
-    the next agent tells those again, as it finds them.
+    the next agent tells those again, as it finds them. Events it counts on from where they were when all had
+    been heard, for it reads the kernel log again from there.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._told, self._unheard = _load(path)
+        self._told, self._unheard, self._heard = _load(path)
+        self._bursts = Bursts(self._heard)
+        self._changes = 0
         self._told |= self._unheard
         self._doubtful = set(self._unheard)
         """What the last agent told and this one has not told yet."""
 
-    def update(self, check: str, findings: Iterable[Finding], *, blind: bool = False) -> list[Finding]:
-        """Take one probe's findings; give what is new, changed or (health ok) no longer found.
+    def update(
+        self, check: str, findings: Iterable[Finding], now: Seconds, *, blind: bool = False
+    ) -> list[Finding]:
+        """Take one probe's findings; give what is new, changed, counted or (health ok) no longer found.
 
-        `blind`: the probe failed and speaks only of itself. What was told of something unseen stands.
+        `now` goes on evenly over all agents of this boot. `blind`: the probe failed and speaks only of
+        itself. What was told of something unseen stands.
         """
         found = list(findings)
         unseen = {each.component for each in found if each.code.endswith(UNREADABLE)}
@@ -45,11 +53,15 @@ class FindingBook:
             for told in mine
             if told not in stays
         ]
-        news = [each for each in found if each.event or self._is_news(each)]
-        changed = [each for each in (*news, *cleared) if not each.event]
-        if changed:
+        ended = [told for each in found if each.event for told in self._bursts.take(each, now)]
+        news = [each for each in found if not each.event and self._is_news(each)]
+        if changed := [*news, *cleared]:
             self._keep(check, [*(each for each in found if not each.event), *stays], changed)
-        return news + cleared
+        return [*changed, *ended, *self._bursts.due(now, check)]
+
+    def counted(self, now: Seconds, *, at_once: bool = False) -> list[Finding]:
+        """Give the events that came again and whose count is due to be told; `at_once`: every one."""
+        return self._bursts.due(now, at_once=at_once)
 
     def _is_news(self, finding: Finding) -> bool:
         told = self._told.get(finding.key)
@@ -71,12 +83,13 @@ class FindingBook:
     def settle(self) -> None:
         """The controller has heard everything that this agent told."""
         unheard = {key: told for key, told in self._unheard.items() if key in self._doubtful}
-        if unheard != self._unheard:
-            self._unheard = unheard
+        if unheard != self._unheard or self._bursts.changes != self._changes:
+            self._unheard, self._heard = unheard, [*self._bursts.kept()]
+            self._changes = self._bursts.changes
             self._write()
 
     def _write(self) -> None:
-        lists = {"told": [*self._told.values()], "unheard": [*self._unheard.values()]}
+        lists = {"told": [*self._told.values()], "unheard": [*self._unheard.values()], "bursts": self._heard}
         draft = self._path.with_suffix(".new")
         with contextlib.suppress(OSError):  # a full memory directory must not end the watching
             draft.write_text(json.dumps(to_plain(lists)))
@@ -95,11 +108,12 @@ class FindingBook:
         return tuple(self._told.values())
 
 
-def _load(path: Path) -> tuple[dict[Key, Finding], dict[Key, Finding]]:
+def _load(path: Path) -> tuple[dict[Key, Finding], dict[Key, Finding], list[Burst]]:
     """Read what the agent before told; a damaged file is as good as none: findings are told again."""
     try:
         plain = json.loads(path.read_text())
         told, unheard = (from_plain(list[Finding], plain[name]) for name in ("told", "unheard"))
-    except (OSError, ValueError, CodecError, LookupError, TypeError):
-        return {}, {}
-    return {each.key: each for each in told}, {each.key: each for each in unheard}
+        bursts = from_plain(list[Burst], plain.get("bursts", []))
+    except (OSError, ValueError, CodecError, LookupError, TypeError, AttributeError):
+        return {}, {}, []
+    return {each.key: each for each in told}, {each.key: each for each in unheard}, bursts

@@ -50,7 +50,8 @@ class Agent:
         self._ranks = Ranks(memory / "beats")
         self._spool = Spool()
         self._kernel_log = follow(settings.kernel_log, memory / "kernel-log")
-        self._probes = Probes(settings, load(), FindingBook(memory / "findings.json"), self._kernel_log)
+        book = FindingBook(memory / "findings.json")
+        self._probes = Probes(settings, load(), book, self._kernel_log, self._ranks.processes)
         self._notes = Notes(memory / "errors", self._spool)
         self._nudge = nudge_socket(memory / "nudge")
         self._stacks = StackTaker(memory / "nudge")
@@ -95,7 +96,7 @@ class Agent:
             if handler is not None:
                 handler()
         if not self._spool:  # all that was read is told, and what was told is journalled
-            self._probes.settle()
+            self._probes.settle(time.monotonic())
         self._probe_due()
         now = time.monotonic()
         tick = now >= self._next_report
@@ -106,6 +107,8 @@ class Agent:
             self._reporter.report(now)
 
     def _timeout_ms(self) -> int:
+        if self._probes.behind:
+            return 0
         until = self._next_report - time.monotonic()
         tick = _TICK if self._kernel_log.fileno() < 0 else until
         return max(0, int(min(until, tick) * 1000) + 1)

@@ -55,7 +55,8 @@ class Orders:
             case Leave():
                 self._leave(order)
             case StacksNow():
-                self._stacks.begin(order)
+                processes = tuple((rank, self._ranks.pid_here(pid)) for rank, pid in order.processes)
+                self._stacks.begin(StacksNow(order.order, processes, order.deadline))
             case _:
                 assert_never(order)
 

@@ -2,11 +2,16 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from sentinel.model.check import Check, Machine, Series, series
+from msgspec.structs import replace
+
+from sentinel.adapters.kernel_log import LINES
+from sentinel.adapters.kernel_time import age
+from sentinel.heartbeat import counts_as_the_kernel
+from sentinel.model.check import Check, Machine, RankProcess, Series, series
 from sentinel.model.codec import from_plain
 from sentinel.model.finding import Finding, Health
 from sentinel.model.ids import Seconds
@@ -18,11 +23,17 @@ from sentinel.runtime.probe import NoGpus, probe, read_exported
 
 Beats = Callable[[], tuple[RankBeat, ...]]
 """Gives the newest heartbeat records, read only when a check looks at them."""
+Processes = Callable[[], tuple[RankProcess, ...]]
+"""Gives the ranks' processes, live and lately ended."""
 _URGENT: Seconds = 0.25
 """An immediate probe is reported as far as it came after this, so that a hung driver delays no decision."""
 _INTRODUCTION: Seconds = 3.0
 """A prober that has not said within this which GPU is at which address may hang with one of them."""
 
+_UNNAMED = 10 * LINES
+"""So many kernel lines wait for that at most; the others wait in the log."""
+_SETTLE_EVERY: Seconds = 1.0
+"""A storm must not have the book and the bookmark written with each acknowledgement."""
 _DRIVER = "gpu"
 """The check that a prober is judged by which hangs or dies before it is asked: it opens the driver."""
 
@@ -31,9 +42,19 @@ class KernelLog(Protocol):
     """A follower of the kernel log."""
 
     error: str
+    longest: Seconds
+    """Lines that were there before the follower began say nothing from longer ago than this."""
+
+    @property
+    def read_back(self) -> bool:
+        """Whether the lines that `read` gave last were there before the follower began."""
+
+    @property
+    def behind(self) -> bool:
+        """Whether there is more to read at once."""
 
     def read(self) -> list[str]:
-        """Lines since the last call."""
+        """Lines since the last call, so many that they are judged in a moment."""
 
     def settle(self) -> None:
         """Nothing that was read needs to be read again by the next agent."""
@@ -58,6 +79,7 @@ class Probes:
         checks: Mapping[str, Check],
         book: FindingBook,
         kernel_log: KernelLog,
+        processes: Processes = tuple,
     ) -> None:
         self.prober = Prober(settings)
         self.gauges: dict[str, Mapping[Series, float]] = {}
@@ -68,13 +90,24 @@ class Probes:
         self._checks = checks
         self._book = book
         self._kernel_log = kernel_log
+        self._processes = processes
+        self._kernel_pids = counts_as_the_kernel()
         self._unnamed: list[str] = []
-        """Kernel lines from before the prober said which GPU is at which address."""
+        """Kernel lines that are not judged yet: the prober has not said which GPU is at which address."""
+        self._old = 0
+        """How many of them, the first ones, were there before this agent."""
         self._unnamed_until = time.monotonic() + _INTRODUCTION
         self._pci: Mapping[str, int] = {}
         self._due = dict.fromkeys(checks, 0.0)
         self._queue: list[str] = []
         self._urgent: list[_Urgent] = []
+        self._settled: Seconds = 0.0
+
+    @property
+    def behind(self) -> bool:
+        """Whether kernel lines can be judged at once."""
+        waits = self.gpus is None and time.monotonic() < self._unnamed_until
+        return not waits and (bool(self._unnamed) or self._kernel_log.behind)
 
     def run_due(self, now: Seconds, beats: Beats) -> list[Event]:
         """Run or ask for everything that is due; give the events that came of it."""
@@ -87,19 +120,21 @@ class Probes:
         events += self._give_up_waiting(now)
         self.prober.start(now)
         self._ask(now)
-        return events
+        return events + _seen(self._book.counted(now))
 
     def run_urgent(self, reason: str, now: Seconds, beats: Beats) -> list[Event]:
         """Run every check marked `on_exit` now; `ProbedSeen` follows when the prober's answers are in."""
         names = [name for name, check in self._checks.items() if check.on_exit]
         asked = {name for name in names if not self._checks[name].in_agent}
         events = self._run_in_agent(now, beats, at_once=True)
+        while self.behind and time.monotonic() < now + _URGENT:  # the cause may be the log's last line
+            events += self._run_in_agent(now, beats)
         done = [name for name in names if name not in asked]
         self._urgent.append(_Urgent(reason, now, asked, done))
         for name in asked:
             self._enqueue(name, first=True)
         self._ask(now)
-        return events + self._complete()
+        return events + _seen(self._book.counted(now, at_once=True)) + self._complete()
 
     def take_answers(self, now: Seconds) -> list[Event]:
         """Read the prober's answers; give the events in them."""
@@ -116,18 +151,22 @@ class Probes:
                 events += self._introduce(answer)
                 continue
             values = {name: read_exported(answer[name]) for name in ("gauges", "counts")}
-            events += self._take({**answer, **values}, asked_at)
+            events += self._take({**answer, **values}, asked_at, now)
         self._ask(now)
         return events + self._complete()
 
-    def settle(self) -> None:
-        """The controller has heard everything that was told: the next agent need not tell it again."""
-        self._book.settle()
-        if not self._unnamed:
+    def settle(self, now: Seconds) -> None:
+        """The controller has heard everything that was told: the next agent need not tell it again.
+
+        Book and bookmark move together: the next agent counts on from the one what it reads after the other.
+        """
+        if not self._unnamed and now >= self._settled + _SETTLE_EVERY:
+            self._settled = now
+            self._book.settle()
             self._kernel_log.settle()
 
     def _run_in_agent(self, now: Seconds, beats: Beats, at_once: bool = False) -> list[Event]:
-        lines = self._kernel_lines(now)
+        lines, are_old = self._kernel_lines(now)
         wanted = at_once or bool(lines)
         mine = ((name, check) for name, check in self._checks.items() if check.in_agent)
         due = [(name, check) for name, check in mine if wanted or now >= self._due[name]]
@@ -137,16 +176,22 @@ class Probes:
         events: list[Event] = []
         for name, check in due:
             self._due[name] = now + check.every
-            events += self._take(probe(check, machine), now)
+            events += self._take(probe(check, machine), now, now, are_old=are_old)
         return events
 
-    def _kernel_lines(self, now: Seconds) -> tuple[str, ...]:
-        """Give what is new in the kernel log, once it is known which GPU it is about."""
-        self._unnamed += self._kernel_log.read()
+    def _kernel_lines(self, now: Seconds) -> tuple[tuple[str, ...], bool]:
+        """Give new kernel lines, once it is known which GPU they are about, and whether they are old."""
+        if len(self._unnamed) < _UNNAMED:
+            new = self._kernel_log.read()
+            self._unnamed += new
+            self._old += len(new) if self._kernel_log.read_back else 0
         if self.gpus is None and now < self._unnamed_until:
-            return ()
-        lines, self._unnamed = tuple(self._unnamed), []
-        return lines
+            return (), False
+        lines = tuple(self._unnamed[: min(LINES, self._old or LINES)])
+        are_old = self._old > 0
+        self._unnamed = self._unnamed[len(lines) :]
+        self._old = max(0, self._old - len(lines))
+        return lines, are_old
 
     def _machine(self, lines: tuple[str, ...], beats: Beats) -> Machine:
         return Machine(
@@ -158,6 +203,8 @@ class Probes:
             kernel_error=self._kernel_log.error,
             pci=self._pci,
             beats=beats(),
+            processes=self._processes(),
+            kernel_pids=self._kernel_pids,
         )
 
     def _introduce(self, answer: Mapping[str, Any]) -> list[Event]:
@@ -171,7 +218,9 @@ class Probes:
                 self._due[name] = 0.0  # what it counts by GPU is there with 0 before it happens
         return []
 
-    def _take(self, answer: Mapping[str, Any], asked_at: Seconds) -> list[Event]:
+    def _take(
+        self, answer: Mapping[str, Any], asked_at: Seconds, now: Seconds, *, are_old: bool = False
+    ) -> list[Event]:
         name = answer["check"]
         self.gauges[name] = dict(answer["gauges"])
         self.counters.update(dict(answer["counts"]))
@@ -180,10 +229,14 @@ class Probes:
             if name in urgent.waiting and asked_at >= urgent.since:
                 urgent.waiting.discard(name)
                 urgent.done.append(name)
-        return self._news(name, from_plain(list[Finding], answer["findings"]), blind=answer["failed"])
+        findings = from_plain(list[Finding], answer["findings"])
+        news = self._book.update(name, findings, now, blind=answer["failed"])
+        return _seen(self._aged(each) if are_old else each for each in news)
 
-    def _news(self, check: str, findings: list[Finding], *, blind: bool) -> list[Event]:
-        return [FindingSeen(finding) for finding in self._book.update(check, findings, blind=blind)]
+    def _aged(self, found: Finding) -> Finding:
+        """Say how long ago an event was that this agent did not see happen."""
+        line = found.evidence.get("last_line") or found.evidence.get("line")
+        return replace(found, age_s=round(age(str(line), self._kernel_log.longest), 3)) if line else found
 
     def _enqueue(self, name: str, first: bool = False) -> None:
         if name in self._queue:
@@ -214,7 +267,8 @@ class Probes:
             health = Health.CRITICAL if self._book.stands(name, code) else Health.WARNING
         self.prober.stop(now)
         self.counters[_failures(name)] += 1
-        return self._news(name, [Finding(name, code, name, health, summary)], blind=True)
+        failed = Finding(name, code, name, health, summary)
+        return _seen(self._book.update(name, [failed], now, blind=True))
 
     def _give_up_waiting(self, now: Seconds) -> list[Event]:
         for urgent in self._urgent:
@@ -240,6 +294,10 @@ class Probes:
     def close(self) -> None:
         """End the prober."""
         self.prober.close()
+
+
+def _seen(findings: Iterable[Finding]) -> list[Event]:
+    return [FindingSeen(finding) for finding in findings]
 
 
 def _failures(check: str) -> Series:

@@ -6,17 +6,29 @@ import os
 import signal
 import struct
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from sentinel.heartbeat import SUFFIX, HeartbeatError, Record, is_stale, process_state, read
-from sentinel.model.ids import JobId, WorkerId
+from sentinel.heartbeat import (
+    SUFFIX,
+    HeartbeatError,
+    Record,
+    find_process,
+    process_name,
+    process_state,
+    read,
+)
+from sentinel.heartbeat.process import state_and_start
+from sentinel.model.check import RankProcess
+from sentinel.model.ids import JobId, Seconds, WorkerId
 from sentinel.model.report import ExitSeen, RankBeat
 
 _ENDED = 256
 """Ended processes remembered, so that their records are not taken for new ones."""
+_LATELY: Seconds = 300.0
+"""So long the kernel's lines about an ended process may still come: one waits for the driver's timeouts."""
 _PIDFD_GET_INFO = 0xC040FF0B  # _IOWR(0xFF, 11, struct pidfd_info of 64 bytes), since Linux 6.13
 _PIDFD_INFO_EXIT = 1 << 3  # since Linux 6.15: tells how a process ended after it was reaped
 _PIDFD_INFO = struct.Struct("QQ11Ii")
@@ -32,11 +44,23 @@ class Watched:
     path: Path
     pidfd: int
     record: Record
+    pid: int
+    """In this namespace: the record has the number by which a process in a container knows itself."""
+    name: str
+    """What the kernel calls it now."""
 
     @property
     def process(self) -> Process:
         """Identity of the process."""
         return (self.record.pid, self.record.started)
+
+    def update(self, record: Record) -> None:
+        """Take a newer record, and the name that the process may have given itself meanwhile."""
+        self.record, self.name = record, process_name(self.pid) or self.name
+
+    def known(self) -> RankProcess:
+        """Give it as the kernel's lines would name it."""
+        return RankProcess(self.pid, self.name, self.record.rank)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +88,8 @@ class Ranks:
         self._directory = directory
         self._watched: dict[Process, Watched] = {}
         self._ended: OrderedDict[Process, WorkerId] = OrderedDict()
+        self._lately: deque[tuple[Seconds, RankProcess]] = deque(maxlen=_ENDED)
+        """When which process was seen to have ended."""
         directory.mkdir(parents=True, exist_ok=True)
 
     @property
@@ -89,19 +115,22 @@ class Ranks:
     def _take(self, path: Path, record: Record) -> Ended | None:
         process = (record.pid, record.started)
         if process in self._watched:
-            self._watched[process].record = record
+            self._watched[process].update(record)
             return None
         if process in self._ended:
             return None
+        pid = find_process(record.pid, record.started)
         try:
-            pidfd = os.pidfd_open(record.pid)
+            pidfd = os.pidfd_open(pid)
         except OSError:
             return self._end(path, record, "unknown")
-        if is_stale(record):  # asked after the descriptor is held: now the pid can't change hands
-            how = _how_it_ended(pidfd, record.pid) if process_state(record.pid) == "Z" else "unknown"
+        watched = Watched(path, pidfd, record, pid, process_name(pid))
+        state, started = state_and_start(pid)  # asked after the descriptor is held: the pid keeps its owner
+        if state in "XZ" or started != record.started:
+            how = _how_it_ended(pidfd, pid) if started == record.started else "unknown"
             os.close(pidfd)
-            return self._end(path, record, how)
-        self._watched[process] = Watched(path, pidfd, record)
+            return self._end(path, record, how, watched)
+        self._watched[process] = watched
         return None
 
     def reap(self, pidfd: int) -> Ended | None:
@@ -112,16 +141,18 @@ class Ranks:
         with contextlib.suppress(HeartbeatError):  # it removed its record on its way out: the last one stands
             record = read(watched.path)
             if (record.pid, record.started) == watched.process:  # else its successor writes there by now
-                watched.record = record
-        how = _how_it_ended(pidfd, watched.record.pid)
+                watched.update(record)
+        how = _how_it_ended(pidfd, watched.pid)
         self._watched = {key: each for key, each in self._watched.items() if each is not watched}
         os.close(pidfd)
-        return self._end(watched.path, watched.record, how)
+        return self._end(watched.path, watched.record, how, watched)
 
-    def _end(self, path: Path, record: Record, how: str) -> Ended:
+    def _end(self, path: Path, record: Record, how: str, watched: Watched | None = None) -> Ended:
         self._ended[(record.pid, record.started)] = WorkerId(record.worker)
         if len(self._ended) > _ENDED:
             self._ended.popitem(last=False)
+        if watched is not None:
+            self._lately.append((time.monotonic(), watched.known()))
         event = ExitSeen(
             JobId(record.job),
             record.rank,
@@ -136,7 +167,17 @@ class Ranks:
     def beats(self) -> tuple[RankBeat, ...]:
         """What every live rank is doing now. The server of metrics asks, too, on its own thread."""
         now_ns = time.monotonic_ns()
-        return tuple(_beat(watched.record, now_ns) for watched in tuple(self._watched.values()))
+        return tuple(_beat(watched, now_ns) for watched in tuple(self._watched.values()))
+
+    def processes(self) -> tuple[RankProcess, ...]:
+        """Every process that is ours or was it lately, as the kernel's lines name it."""
+        since = time.monotonic() - _LATELY
+        ended = (known for at, known in self._lately if at > since)
+        return (*(watched.known() for watched in self._watched.values()), *ended)
+
+    def pid_here(self, pid: int) -> int:
+        """Give this namespace's number of a live rank that knows itself by `pid`; `pid` if there is none."""
+        return next((w.pid for w in self._watched.values() if w.record.pid == pid), pid)
 
     def pids(self) -> Iterable[int]:
         """Process ids of all live ranks."""
@@ -159,7 +200,8 @@ class Ranks:
         return f"no heartbeat record ties worker {worker} to process {pid}"
 
 
-def _beat(record: Record, now_ns: int) -> RankBeat:
+def _beat(watched: Watched, now_ns: int) -> RankBeat:
+    record = watched.record
     return RankBeat(
         job=JobId(record.job),
         rank=record.rank,
@@ -175,7 +217,7 @@ def _beat(record: Record, now_ns: int) -> RankBeat:
         arrival=record.arrival,
         loss=record.loss,
         beat_age_s=record.beat_age_s(now_ns),
-        state=process_state(record.pid),
+        state=process_state(watched.pid),
         phase_age_s=record.phase_age_s(now_ns),
         snapshot_step=record.snapshot_step,
         reason=record.reason,

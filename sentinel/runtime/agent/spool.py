@@ -1,48 +1,83 @@
 """The events that the controller has not yet acknowledged."""
 
 import itertools
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sentinel.model.report import Event
+from sentinel.model.report import Event, FindingSeen
 
 _KEEP = 10_000
 """Events kept while the controller is away; the oldest go first, and are counted."""
 _PER_REPORT = 200
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Kept:
-    number: int
     event: Event
     release: Callable[[], None]
+    sent: bool = False
 
 
 class Spool:
-    """Events in order, numbered from 1, each kept until its number is acknowledged."""
+    """Events in order, numbered from 1, each kept until its number is acknowledged.
+
+    Of a burst are kept what was told first, for it may have come before what followed it, and what was told
+    last. As long as that was not sent it keeps its number; what was sent is what an acknowledgement means.
+    """
 
     def __init__(self) -> None:
         self.dropped = 0
         self.added = 0
-        self._kept: deque[_Kept] = deque()
+        self._kept: dict[int, _Kept] = {}
+        self._bursts: dict[str, list[int]] = {}
+        """The numbers of what is kept of each burst, at most two."""
 
     def add(self, event: Event, release: Callable[[], None] = lambda: None) -> None:
         """Keep an event; `release` is called when it is acknowledged: its source may go."""
+        burst = _burst(event)
+        if burst and self._supersede(burst, event):
+            return
         self.added += 1
-        self._kept.append(_Kept(self.added, event, release))
+        self._kept[self.added] = _Kept(event, release)
+        if burst:
+            self._bursts.setdefault(burst, []).append(self.added)
         if len(self._kept) > _KEEP:
-            self._kept.popleft().release()
+            self._drop(next(iter(self._kept)))
             self.dropped += 1
+
+    def _supersede(self, burst: str, event: Event) -> bool:
+        """Put an event in the place of one that nobody has heard; let go of one that says less."""
+        numbers = self._bursts.get(burst, [])
+        if numbers and not self._kept[numbers[-1]].sent:
+            self._kept[numbers[-1]].event = event
+            return True
+        for number in numbers[1:]:
+            self._drop(number)
+        return False
+
+    def _drop(self, number: int) -> None:
+        kept = self._kept.pop(number)
+        if burst := _burst(kept.event):
+            self._bursts[burst].remove(number)
+            if not self._bursts[burst]:
+                del self._bursts[burst]
+        kept.release()
 
     def acknowledge(self, number: int) -> None:
         """Forget every event up to this number."""
-        while self._kept and self._kept[0].number <= number:
-            self._kept.popleft().release()
+        for each in list(itertools.takewhile(lambda kept: kept <= number, self._kept)):
+            self._drop(each)
 
     def pending(self) -> tuple[tuple[int, Event], ...]:
-        """The oldest events that are not acknowledged, as many as fit a report."""
-        return tuple((kept.number, kept.event) for kept in itertools.islice(self._kept, _PER_REPORT))
+        """The oldest events that are not acknowledged, as many as fit a report, which now are told."""
+        told = [*itertools.islice(self._kept.items(), _PER_REPORT)]
+        for _, kept in told:
+            kept.sent = True
+        return tuple((number, kept.event) for number, kept in told)
 
     def __len__(self) -> int:
         return len(self._kept)
+
+
+def _burst(event: Event) -> str:
+    return event.finding.burst if isinstance(event, FindingSeen) else ""

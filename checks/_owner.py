@@ -1,0 +1,67 @@
+"""Whose error a kernel line is about: a rank's, a stranger's, or nobody knows whose."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from sentinel.model.check import Machine
+
+COMM = 15
+"""Characters of a process's name that the kernel keeps (TASK_COMM_LEN - 1): all that its lines show."""
+_VERSION = re.compile(r"[\d.]+$")
+_RAY = "ray::"
+"""Ray renames its workers with each task, `ray::IDLE`, `ray::Name.method`: more than this says nothing."""
+_LOADERS = frozenset({"pt_data_worker"})
+"""How torch names a rank's loader processes: they are forked, and have pids of their own."""
+
+
+class Owner(StrEnum):
+    """Whose process a line names."""
+
+    OURS = "ours"
+    """A rank's or a standby's, alive or lately ended."""
+    STRANGER = "stranger"
+    """A known number that is nobody's of ours, and another name: explains and accuses nobody."""
+    UNKNOWN = "unknown"
+    """No number, or no other name than ours: may explain a rank's end, and accuses nobody alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Owners:
+    """The processes that are ours on one node, by what the kernel calls them."""
+
+    ranks: Mapping[int, int]
+    """Rank by process number, -1 for a standby."""
+    names: frozenset[str]
+    numbers_count: bool
+    """Whether a number that is not among them is somebody else's."""
+
+    @classmethod
+    def of(cls, machine: Machine) -> "Owners":
+        """Take what a machine knows."""
+        ranks = {each.pid: each.rank for each in machine.processes}
+        names = frozenset(program(each.name) for each in machine.processes if each.name)
+        return cls(ranks, names and names | _LOADERS, machine.kernel_pids)
+
+    def owner(self, pid: int | None, name: str) -> Owner:
+        """Say whose process a kernel line names."""
+        if pid in self.ranks:
+            return Owner.OURS
+        told_apart = pid is not None and self.numbers_count and name and self.names
+        return Owner.STRANGER if told_apart and program(name) not in self.names else Owner.UNKNOWN
+
+    def evidence(self, pid: int | None, name: str) -> dict[str, str | int | float]:
+        """Give what a finding says about it: process, pid, owner and rank, as far as they are known."""
+        told: dict[str, str | int | float] = {"process": name, "owner": self.owner(pid, name).value}
+        if pid is not None:
+            told["pid"] = pid
+            if self.ranks.get(pid, -1) >= 0:
+                told["rank"] = self.ranks[pid]
+        return told
+
+
+def program(name: str) -> str:
+    """Give what two names of one program have in common: `python` of `python3.11`, `ray::` of any worker."""
+    short = name[:COMM]
+    return _RAY if short.startswith(_RAY) else _VERSION.sub("", short) or short

@@ -1,0 +1,117 @@
+"""Who speaks in a line of a kernel log, and what the kernel says in it.
+
+A log file holds what programs say, too, and a program may quote the kernel. Each form in which such a line
+is written has a prefix that names the speaker; what follows a prefix that is not the kernel's is nobody's
+evidence. A line without any prefix may be the kernel's: whoever reads it looks at how it begins.
+"""
+
+import re
+from collections.abc import Callable
+from typing import TypeAlias
+
+LONGEST = 2048
+"""Characters of a line that count: the kernel's records end at 1 KiB (`PRINTK_MESSAGE_MAX` is 2 KiB with its
+prefix), so what is longer is somebody else's or no use."""
+KERNEL = 0
+"""The facility of the kernel: `priority >> 3`. Linux gives it to no process that writes to /dev/kmsg
+(`devkmsg_write`, kernel/printk/printk.c: "If no level or facility is given, LOG_USER")."""
+
+Rest: TypeAlias = str | None
+"""What follows a prefix; None when the prefix is somebody else's."""
+
+_DATE = r"[A-Z][a-z]{2} [ \d]?\d"
+_CLOCK = r"\d\d:\d\d:\d\d"
+_ISO = rf"\d{{4}}-\d\d-\d\d[T ]{_CLOCK}"
+_ZONE = r"(?: ?(?:Z|[+-]\d\d:?\d\d))?"
+_CTIME = rf"[A-Z][a-z]{{2}} {_DATE} {_CLOCK}(?: [A-Z]{{1,5}})? \d{{4}}"
+_SECONDS = r"\d{1,12}\.\d{1,9}"
+
+_PRIORITY = re.compile(r"<(\d{1,4})>(\d )?")
+_RECORD = re.compile(r"(\d{1,4}),\d{1,20},\d{1,20},[^;\s]{0,256};")
+"""`6,1234,5678,-;text`, as /dev/kmsg gives it."""
+_FACILITY = re.compile(
+    r"(?:(?=[\w:]{0,64}[.:-])[\w.:-]{2,64}: )?(?P<facility>[a-z]\w{2,8}) *: *[a-z]{3,8} *: *(?=\[)"
+)
+"""`kern  :warn  : [` of `dmesg -x`, and `192.0.2.9: kern: warning: [` of Talos."""
+_BRACKET = re.compile(
+    rf"\[ *(?:{_SECONDS}(?: *< *{_SECONDS}>)?|[+<] *{_SECONDS}>?"
+    rf"|{_CTIME}|[A-Z][a-z]{{2}} ?\d?\d \d\d:\d\d"
+    rf"|{_ISO}(?:[.,]\d{{1,9}})?{_ZONE})\]:?(?: ?\[ *[TC]\d{{1,10}}\])? ?"
+)
+"""The time as `dmesg` (also with -T, -d, -e), Talos and syslog daemons write it, with printk's caller."""
+_DMESG_ISO = re.compile(rf"{_ISO},\d{{1,9}}{_ZONE} ")
+"""`dmesg --time-format=iso`: a comma, and no host."""
+_STAMP = re.compile(
+    rf"(?:{_DATE} (?:\d{{4}} )?{_CLOCK}(?:\.\d{{1,9}})?|{_CTIME}"
+    rf"|(?:[A-Z][a-z]{{2}} )?{_ISO}(?:\.\d{{1,9}})?{_ZONE}(?: [A-Z]{{1,5}})?|\d{{9,11}}\.\d{{1,6}}) "
+)
+"""The time at the front of a line by rsyslog, syslog-ng, busybox or journalctl."""
+_NAME = r"[a-z]{3,8}\d?"
+_LEVEL = r"(?:emerg|alert|crit|err|error|warn|warning|notice|info|debug)"
+_TAG = re.compile(
+    rf"(?:(?!{_NAME}\.{_LEVEL} )\S{{0,254}}[^\s:] )?(?:(?P<facility>{_NAME})\.{_LEVEL} )?"
+    r"(?P<tag>[^\s:\[]{1,64})(?:\[\d{1,10}\])?: ?"
+)
+"""`host kernel: `, `host kern.warn kernel: `, `host sudo[4242]: `."""
+_RFC5424 = re.compile(
+    rf"{_ISO}(?:\.\d{{1,9}})?{_ZONE} \S{{1,255}} (?P<tag>\S{{1,48}}) \S{{1,128}} \S{{1,32}}"
+    r" (?:-|(?:\[(?:[^\]\\]|\\.)*\])+) ?\ufeff?"
+)
+_JOURNAL = re.compile(r"(?:\S{0,254}[^\s:] )?kernel: ?")
+"""After a time in brackets: `journalctl -o short-monotonic`."""
+
+
+def said(line: str) -> str | None:
+    """Return what the kernel says in a line of a log; None if somebody else speaks in it."""
+    rest: Rest = line[:LONGEST].lstrip()
+    for form in _FORMS:
+        if rest is None:
+            break
+        rest = form(rest)
+    return rest
+
+
+def _prioritised(line: str) -> Rest:
+    """Take off `<4>` or a record's head, by which the kernel is known; with `<4>1 ` all of RFC 5424."""
+    found = _PRIORITY.match(line) or _RECORD.match(line)
+    if found is None:
+        return line
+    if int(found[1]) >> 3 != KERNEL:
+        return None
+    rest = line[found.end() :]
+    if found.re is _PRIORITY and found[2]:
+        header = _RFC5424.match(rest)
+        return rest[header.end() :] if header and header["tag"] == "kernel" else None
+    return rest
+
+
+def _with_facility(line: str) -> Rest:
+    found = _FACILITY.match(line)
+    if found is None:
+        return line
+    return line[found.end() :] if found["facility"] == "kern" else None
+
+
+def _stamped(line: str) -> Rest:
+    """Take off date, host and tag of a log that all programs write to."""
+    if found := _DMESG_ISO.match(line):
+        return line[found.end() :]
+    stamp = _STAMP.match(line)
+    if stamp is None:
+        return line
+    tag = _TAG.match(line, stamp.end())
+    if tag is None or tag["tag"] != "kernel" or tag["facility"] not in (None, "kern"):
+        return None
+    return line[tag.end() :]
+
+
+def _bracketed(line: str) -> Rest:
+    """Take off the kernel's own time, and the kernel's name where it stands alone."""
+    if found := _BRACKET.match(line):
+        rest = line[found.end() :]
+        journal = _JOURNAL.match(rest)
+        return rest[journal.end() :] if journal else rest
+    return line.removeprefix("kernel: ")
+
+
+_FORMS: tuple[Callable[[str], Rest], ...] = (_prioritised, _with_facility, _stamped, _bracketed)
