@@ -33,6 +33,10 @@ class Process:
     fields: dict[str, Any] = field(default_factory=dict)
     """Fields of its heartbeat record that the scenario has set."""
 
+    def shows(self, fields: dict[str, Any]) -> None:
+        """Set fields of its heartbeat record; none: they are again as they are by themselves."""
+        self.fields = {**self.fields, **fields} if fields else {}
+
     @property
     def stands_still(self) -> bool:
         """Whether its record says that it does not compute."""
@@ -42,6 +46,16 @@ class Process:
             or set_.get("beat_age_s", 0.0) > STUCK_BEAT_S
             or set_.get("phase", "compute") in ("data", "load", "save", "failed")
         )
+
+
+@dataclass(slots=True)
+class Fault:
+    """What raises whenever its step is trained."""
+
+    error: str
+    kind: str
+    step: int = -1
+    """Where it raised first; before that, at the next step."""
 
 
 @dataclass(slots=True)
@@ -58,15 +72,28 @@ class Gang:
     """Newest step ever completed."""
     since: Instant = 0.0
     """When that step was completed, or will have begun."""
+    moved: Instant = 0.0
+    """When a step was completed, or the generation formed."""
     held: bool = False
-    raises: dict[int | str, tuple[str, str]] = field(default_factory=dict)
-    """Rank or node → (error, kind) that it raises with at its next step."""
+    faults: dict[int | str, Fault] = field(default_factory=dict)
+    """Of ranks, and of whoever sits on a node."""
+
+    def skip(self, steps: tuple[int, ...]) -> None:
+        """Leave the batches of these steps out, and so what is not a number in them."""
+        for who, fault in list(self.faults.items()):
+            if fault.kind == "nan" and fault.step in steps:
+                del self.faults[who]
+
+    def fault_of(self, process: Process) -> Fault | None:
+        """Return what this process will raise with."""
+        return self.faults.get(process.rank) or self.faults.get(process.node)
 
     def begin(self, generation: int, seats: list[Process], step: int, at: Instant) -> None:
         """Form a generation that goes on after `step`."""
         for process in self.seats:
             process.rank = -1
         self.generation, self.seats, self.step, self.since = generation, seats, step, at
+        self.moved = at
         for rank, process in enumerate(seats):
             process.rank, process.generation, process.raised = rank, generation, False
 
@@ -85,12 +112,15 @@ class Gang:
             return []
         pace = self.step_s * (1 + OUTSIDE * (max(p.slow for p in self.seats) - 1))
         steps = max(0, int((now - self.since) / pace + 1e-6))
-        if steps and (raising := [p for p in self.seats if p.rank in self.raises or p.node in self.raises]):
-            return raising
+        faulty = {p.rank: max(fault.step, self.step + 1) for p in self.seats if (fault := self.fault_of(p))}
+        until = min(faulty.values(), default=self.step + steps + 1)
+        raising = [p for p in self.seats if faulty.get(p.rank) == until <= self.step + steps]
+        steps = min(steps, until - 1 - self.step)
         self.step += steps
         self.since += steps * pace
+        self.moved = now if steps else self.moved
         self.high = max(self.high, self.step)
-        return []
+        return raising
 
     def beat(self, process: Process, now: Instant, cut: frozenset[NodeId]) -> RankBeat:
         """Give a process's heartbeat record."""

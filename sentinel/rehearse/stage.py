@@ -18,7 +18,7 @@ from sentinel.model.ids import Instant, JobId, NodeId, Seconds
 from sentinel.model.report import FindingSeen
 from sentinel.rehearse import steps as s
 from sentinel.rehearse.controller import Controller, Decision
-from sentinel.rehearse.gang import Gang, Process
+from sentinel.rehearse.gang import Fault, Gang, Process
 from sentinel.rehearse.machine import REPORT_EVERY_S, TURN_EVERY_S, Node
 from sentinel.rehearse.performer import Performer
 from sentinel.rehearse.scenario import SEAT, Scenario, ScenarioError
@@ -46,7 +46,6 @@ class Stage:
         self._watched: Callable[[Decision], None] = lambda _decision: None
         self._stirred = self.world.now
         self._turned: dict[NodeId, Instant] = {}
-        self._reported: dict[NodeId, Instant] = {}
         self._seated: list[NodeId] = []
         """Where each rank sat when the scenario began."""
         self.ignored: list[str] = []
@@ -119,9 +118,12 @@ class Stage:
             news = node.agent is not None and self._looks(node, now)
             if node.agent is None or node.name in self.world.cut or not node.reports:
                 continue
-            if news or now >= self._reported.get(node.name, 0.0) + REPORT_EVERY_S - 1e-6:
+            if not self.controller.there:
+                continue
+            if news or now >= self.world.answered.get(node.name, 0.0) + REPORT_EVERY_S - 1e-6:
                 self._reports(node, now)
-        self.controller.tick(now)
+        if self.controller.there:
+            self.controller.tick(now)
 
     def _looks(self, node: Node, now: Instant) -> bool:
         assert node.agent is not None
@@ -138,7 +140,7 @@ class Stage:
             agent.heard = True
             self.controller.hello(agent.hello(), now)
         report = agent.report()
-        self._reported[node.name] = now
+        self.world.answered[node.name] = now
         self.controller.report(report, now)
         if report.events:
             agent.spool.acknowledge(report.events[-1][0])
@@ -203,11 +205,11 @@ class Stage:
             case s.RaiseOnNode(node, text, kind):
                 return self._to(self._on(node), lambda p: self.world.raises(p, self._with_pids(text), kind))
             case s.CodeRaises(who, text, kind):
-                self._gang.raises[self._node(who).name if isinstance(who, str) else who] = (text, kind)
+                self._gang.faults[self._node(who).name if isinstance(who, str) else who] = Fault(text, kind)
             case s.CodeIsFixed():
-                self._gang.raises.clear()
+                self._gang.faults.clear()
             case s.Beat(rank, fields):
-                return self._to(self._rank(rank), lambda process: process.fields.update(fields))
+                return self._to(self._rank(rank), lambda process: process.shows(fields))
             case s.Slow(rank, factor):
                 return self._to(self._rank(rank), lambda process: setattr(process, "slow", factor))
             case s.Hold():
@@ -237,6 +239,7 @@ class Stage:
         | s.Command
         | s.Gcs
         | s.Journal
+        | s.ControllerDies
         | s.ControllerRestarts,
     ) -> str:
         """Let a step happen that is about who can be reached, or about Sentinel itself."""
@@ -269,8 +272,10 @@ class Stage:
                 )
             case s.Journal(what):
                 self.controller.learn([JournalFailed(now, "full") if what == "failed" else JournalBack(now)])
+            case s.ControllerDies():
+                self._performer.dies()
             case s.ControllerRestarts():
-                self.controller.restart(now)
+                self._performer.restarts()
             case _:
                 assert_never(step)
         return ""
@@ -331,6 +336,8 @@ class Stage:
             self.world.ends(process, "signal 9")
 
     def _command(self, name: str, target: str, for_s: Seconds) -> str:
+        if not self.controller.there:
+            return "no controller is there"
         target = self._node(target).name if SEAT.fullmatch(target) else target
         if refused := refuse_command(self.controller.state, name, target, self.controller.rules.runbooks):
             return refused

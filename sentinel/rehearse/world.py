@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sentinel.checks import load
 from sentinel.model.ids import Instant, JobId, NodeId, Seconds, WorkerId
-from sentinel.model.report import RaisedSeen, RankBeat
+from sentinel.model.report import LEASE_LAPSED_EXIT, RaisedSeen, RankBeat
 from sentinel.rehearse.gang import Gang, Process
 from sentinel.rehearse.machine import PROBE_S, Agent, Node, gpu
 from sentinel.rehearse.scenario import Cluster
@@ -17,6 +17,8 @@ ECHO_S: Seconds = 0.1
 """How soon peers notice that a rank of theirs is gone (measured with gloo)."""
 PEER_GONE = "RuntimeError: Connection closed by peer"
 FIRST_PID = 101
+LEASE_S: Seconds = 10.0
+"""A rank that makes no step for so long, while its node has no answer from the controller, ends itself."""
 
 
 @dataclass(slots=True)
@@ -34,6 +36,8 @@ class World:
     fails: frozenset[str] = frozenset()
     """Kinds of actions that end in failure."""
     never_starts: frozenset[NodeId] = frozenset()
+    answered: dict[NodeId, Instant] = field(default_factory=dict)
+    """When the controller took a report of a node in."""
     born: int = FIRST_PID
     _due: list[tuple[Instant, int, Callable[[], None]]] = field(default_factory=list)
     _count: int = 0
@@ -70,13 +74,17 @@ class World:
         self.now = now
         for gang in self.gangs.values():
             for process in gang.settle(now, self.cut):
-                error, kind = gang.raises.get(process.rank) or gang.raises[process.node]
-                self.raises(process, error, kind)
+                if fault := gang.fault_of(process):
+                    fault.step = gang.step + 1
+                    self.raises(process, fault.error, fault.kind)
+            for process in gang.seats if now - gang.moved > LEASE_S else ():
+                if now - self.answered.get(process.node, BEGAN) > LEASE_S and not process.stands_still:
+                    self.ends(process, f"exit {LEASE_LAPSED_EXIT}")
 
     def moves(self) -> bool:
         """Whether every gang makes steps, and nothing will stop it by itself."""
         gangs = [gang for gang in self.gangs.values() if gang.seats]
-        return all(gang.moves(self.cut) and not gang.raises and self.now >= gang.since for gang in gangs)
+        return all(gang.moves(self.cut) and not gang.faults and self.now >= gang.since for gang in gangs)
 
     # --- agents ----------------------------------------------------------------------------------------
 
