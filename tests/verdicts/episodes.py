@@ -10,12 +10,12 @@ FILE = Path(__file__).with_name("episodes.yaml")
 COUNT = 100
 MOST = 6
 """Mishaps of one episode."""
-WAITS = (0.05, 0.4, 1.5, 4.0, 12.0, 40.0)
+WAITS = (0.05, 0.4, 1.5, 5.0, 12.0, 40.0)
 CALM_S = 45.0
 """After all is well again: longer than any wait of the policy's."""
 ENDS = ("signal 9", "signal 9", "signal 11", "signal 6", "exit 1", "signal 15", "unknown")
 POLICIES: tuple[dict[str, Any], ...] = (
-    *({"evict_share": 0.4},) * 4,
+    *({"evict_share": 0.4},) * 7,
     {},
     {"evict_share": 0.4, "evict_confidence": 0.82},
     {"crashes_per_hour": 2},
@@ -28,7 +28,7 @@ XIDS = {
     94: "Contained: SM (0x1). RST: No, D-RST: No",
     119: "Timeout waiting for RPC from GSP! Expected function 76",
 }
-DOORS = ((("refused", "refused")), (("timeout", "timeout")), (("refused", "ok")), (("ok", "ok")))
+DOORS = (("refused", "refused"), ("timeout", "timeout"), ("refused", "ok"), ("ok", "ok"))
 
 Plain = dict[str, Any]
 
@@ -38,14 +38,14 @@ class Episode:
 
     def __init__(self, seed: int) -> None:
         self._chance = chance = Random(seed)
-        self.nodes, self.gpus = chance.randint(1, 6), chance.randint(1, 2)
-        self.world = chance.randint(1, min(5, self.nodes * self.gpus))
+        self.nodes, self.gpus = chance.choice((1, 2, 3, 3, 4, 4, 5, 6)), chance.randint(1, 2)
+        self.world = max(chance.randint(1, min(5, self.nodes * self.gpus)) for _ in range(2))
         self.standbys = chance.choice((0, 1, 1, 1, 2))
         self.policy = chance.choice(POLICIES)
         self.kinds: list[str] = []
         self.steps: list[Plain] = [{"run": 1}]
         self._second, self._lines = False, 0
-        for _ in range(chance.randint(1, MOST)):
+        for _ in range(chance.randint(2, MOST)):
             kind = chance.choice(KINDS)
             self.kinds.append(kind)
             self.steps += MISHAPS[kind](self)
@@ -102,7 +102,7 @@ class Episode:
         yield {"beat": [self.rank(), {"beat_age_s": 60.0}]}
 
     def loader(self) -> Iterator[Plain]:
-        ranks = self.pick([self.rank()], range(self.world))
+        ranks = self.pick([self.rank()], [self.rank()], range(self.world))
         yield from ({"beat": [rank, {"phase": "data"}]} for rank in ranks)
 
     def underway(self) -> Iterator[Plain]:
@@ -168,6 +168,7 @@ class Episode:
         if how == "silence" and self.pick(True, False):
             agent, raylet = self.pick(*DOORS)
             yield from ({"doors": [node, agent, raylet]} for node in nodes)
+        yield {"run": self.pick(0, 2, 4, 8)}
 
     def heard(self) -> Iterator[Plain]:
         yield {"heard": self.pick(self.everybody(), [self.node()])}
@@ -177,7 +178,7 @@ class Episode:
 
     def slow(self) -> Iterator[Plain]:
         rank = self.rank()
-        yield from ({"slow": [rank, self.pick(2.5, 4.0)]}, {"run": self.pick(3, 25)})
+        yield from ({"slow": [rank, self.pick(2.5, 4.0)]}, {"run": self.pick(3, 30, 30)})
         if self.pick(True, False):
             yield {"slow": [rank, 1.0]}
 
@@ -254,7 +255,7 @@ MISHAPS: dict[str, Callable[[Episode], Iterator[Plain]]] = {
     "restart": Episode.restart,
     "trouble": Episode.trouble,
 }
-KINDS = (*MISHAPS, *("crash", "hang", "xid", "ecc", "silence", "code-raises") * 2)
+KINDS = (*MISHAPS, *("hang", "loader", "slow", "silence", "code-raises") * 2, "crash", "xid")
 """Those that form incidents more often than those that only disturb what is done about them."""
 
 
