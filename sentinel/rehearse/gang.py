@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sentinel.model.ids import Instant, JobId, NodeId, Seconds, WorkerId
-from sentinel.model.report import NOT_RUNNING, RankBeat
+from sentinel.model.report import NOT_RUNNING, ExitSeen, RankBeat
 
 COLLECTIVES = 4
 """That a virtual step has."""
@@ -36,6 +36,11 @@ class Process:
     def shows(self, fields: dict[str, Any]) -> None:
         """Set fields of its heartbeat record; none: they are again as they are by themselves."""
         self.fields = {**self.fields, **fields} if fields else {}
+
+    def end(self, how: str) -> ExitSeen:
+        """Say how it ended."""
+        about = (self.rank, self.worker, self.pid, self.generation, self.gpu)
+        return ExitSeen(self.job, *about, how)
 
     @property
     def stands_still(self) -> bool:

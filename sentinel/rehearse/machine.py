@@ -13,8 +13,7 @@ from sentinel.checks.host import HostSample
 from sentinel.model.check import Check, GpuSample, Machine
 from sentinel.model.finding import Finding
 from sentinel.model.ids import Instant, NodeId, Seconds
-from sentinel.model.report import Event, ExitSeen, FindingSeen, Hello, ProbedSeen, RankBeat, Report
-from sentinel.rehearse.gang import Process
+from sentinel.model.report import Event, FindingSeen, Hello, ProbedSeen, RankBeat, Report
 from sentinel.runtime.agent.findings import FindingBook
 from sentinel.runtime.agent.spool import Spool
 from sentinel.runtime.probe import probe, short_pci
@@ -68,6 +67,8 @@ class Node:
     doors: tuple[str, str] = ("ok", "ok")
     """What a look at its agent and its raylet finds."""
     agent: "Agent | None" = None
+    left: list[Event] = field(default_factory=list)
+    """What its processes have left for its next agent."""
 
     def sample(self) -> Sequence[GpuSample]:
         """Give the GPUs as the driver would."""
@@ -137,13 +138,8 @@ class Agent:
         names = tuple(sorted(name for name, check in self._checks.items() if check.on_exit))
         self.spool.add(ProbedSeen(names, reason))
 
-    def ended(self, process: Process, how: str) -> None:
-        """Tell the end of a process."""
-        about = (process.rank, process.worker, process.pid, process.generation, process.gpu)
-        self.spool.add(ExitSeen(process.job, *about, how))
-
     def tell(self, event: Event) -> None:
-        """Tell what a rank has left as a note."""
+        """Tell of a process's end, or what a rank has left as a note."""
         self.spool.add(event)
 
     def report(self) -> Report:

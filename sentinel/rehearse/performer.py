@@ -152,14 +152,14 @@ class Performer:
         if action.node in self.world.cut or self.world.nodes[action.node].doors[1] != "ok":
             self._ends(action, 0.0, failed=f"{action.node} is gone")
             return
-        known = self.world.processes.get(action.worker)
+        known = self.world.processes.get((action.job, action.worker))
         process = known or self.world.start(action.job, action.worker, action.node, action.gpu)
         place = (action.job, action.worker, action.node, action.gpu, process.pid)
         self.controller.learn([WorkerReady(self.world.now, *place)])
         self._ends(action, 0.0)
 
     def _stop_worker(self, action: StopWorker) -> None:
-        process = self.world.processes.get(action.worker)
+        process = self.world.processes.get((action.job, action.worker))
         if action.node in self.world.cut:
             self._ends(action, UNREACHED_S, failed=f"{action.node} does not answer")
             return
@@ -182,7 +182,7 @@ class Performer:
         if job.generation != action.generation or job.stage is JobStage.BROKEN:
             self._ends(action, 0.0)
             return
-        members = [self.world.processes.get(seat.worker) for seat in action.seats]
+        members = [self.world.processes.get((action.job, seat.worker)) for seat in action.seats]
         seated = [process for process in members if process is not None and process.alive]
         if len(seated) < len(members) or any(process.node in self.world.cut for process in seated):
             self._ends(action, FORM_S, failed="a member is gone")

@@ -334,6 +334,7 @@ class Stage:
         node.doors = ("refused", "refused")
         for process in self.world.living(node.name):
             self.world.ends(process, "signal 9")
+        node.left.clear()  # its memory goes with it
 
     def _command(self, name: str, target: str, for_s: Seconds) -> str:
         if not self.controller.there:

@@ -29,7 +29,7 @@ class World:
     folder: Path
     now: Instant = BEGAN
     nodes: dict[NodeId, Node] = field(default_factory=dict)
-    processes: dict[WorkerId, Process] = field(default_factory=dict)
+    processes: dict[tuple[JobId, WorkerId], Process] = field(default_factory=dict)
     gangs: dict[JobId, Gang] = field(default_factory=dict)
     cut: frozenset[NodeId] = frozenset()
     """Nodes that nobody reaches."""
@@ -96,6 +96,9 @@ class World:
         self._boots += 1
         folder = self.folder / name
         node.agent = Agent(node, f"boot-{name}-{self._boots}", load(), folder, lambda: self.beats(name))
+        for event in node.left:
+            node.agent.tell(event)
+        node.left.clear()
         return node.agent
 
     def beats(self, node: NodeId) -> tuple[RankBeat, ...]:
@@ -109,7 +112,7 @@ class World:
         """Start a worker process."""
         process = Process(job, worker, node, gpu_index, self.born)
         self.born += 1
-        self.processes[worker] = process
+        self.processes[job, worker] = process
         return process
 
     def seated(self, job: JobId, rank: int) -> Process | None:
@@ -122,15 +125,17 @@ class World:
         if not process.alive:
             return
         process.alive = False
-        agent = self.nodes[process.node].agent
-        if agent is not None:
-            agent.ended(process, how)
+        node = self.nodes[process.node]
+        if node.agent is not None:
+            node.agent.tell(process.end(how))
             self.look(process.node, f"exit:{process.pid}")
+        else:
+            node.left.append(process.end("unknown"))
         self._break(process)
 
     def raises(self, process: Process, error: str, kind: str, values: tuple[float, ...] = ()) -> None:
         """End a rank's training with an exception."""
-        gang, agent = self.gangs[process.job], self.nodes[process.node].agent
+        gang, node = self.gangs[process.job], self.nodes[process.node]
         if not process.alive or process.raised:
             return
         if kind == "nan" and not values:  # every rank sees that the mean is not finite
@@ -139,9 +144,9 @@ class World:
                 if peer is not process:
                     self.raises(peer, error, kind, values)
         process.raised = True
-        if agent is not None:
-            place = (process.job, process.rank, process.worker, process.pid, process.generation, process.gpu)
-            agent.tell(RaisedSeen(*place, gang.step + 1, kind, error, f"Traceback:\n{error}", values))
+        place = (process.job, process.rank, process.worker, process.pid, process.generation, process.gpu)
+        note = RaisedSeen(*place, gang.step + 1, kind, error, f"Traceback:\n{error}", values)
+        node.agent.tell(note) if node.agent is not None else node.left.append(note)
         if kind != "nan":
             self._break(process)
 

@@ -153,3 +153,16 @@ def test_a_record_is_as_before_when_nothing_is_set_in_it() -> None:
 def test_whether_it_trains_is_seen_on_the_ranks_themselves() -> None:
     verdict = play({"command": ["stop-actions"]}, {"crash": [0, "signal 9"]})
     assert not verdict.trains, "nobody has heard of it yet"
+
+
+def test_an_agent_tells_what_ended_while_there_was_none() -> None:
+    steps = ({"agent_dies": "n1"}, {"crash": [0, "signal 11"]}, {"run": 20})
+    verdict = play(*steps, nodes=3, gpus=2)
+    assert causes(verdict) == ["agent-dead", "rank-crash"]
+    assert (verdict.resumes, verdict.trains) == (1, True)
+
+
+def test_two_jobs_do_not_share_their_processes() -> None:
+    steps = ({"submit": ["other", 1, 1]}, {"run": 20}, {"crash": [0, "signal 9"]}, {"run": 30})
+    verdict = play(*steps, nodes=3, gpus=2)
+    assert (causes(verdict), verdict.resumes) == (["rank-crash"], 2), "one generation of each job"

@@ -1,4 +1,4 @@
-"""The table of verdicts: what comes out of every scenario, and where that is wrong, with the right one beside it.
+"""The table of verdicts: what comes out of every scenario and, where that is wrong, what would be right.
 
 `python -m tests.verdicts.golden` compares the core at hand with it; `--write` writes down what it does now.
 """
@@ -22,7 +22,7 @@ FILE = HERE / "golden.yaml"
 FIELD = HERE.parent / "field"
 BOOKS = runbooks.load()
 MARKS = ("wrong", "right", "unclear")
-"""Written by hand: why today's verdict is wrong, the keys in which a right one differs, what nobody can tell."""
+"""Written by hand: why a verdict is wrong, what a right one has in its place, and what nobody can tell."""
 
 Row = dict[str, Any]
 
@@ -60,8 +60,8 @@ def row(verdict: Verdict) -> Row:
 
 
 def _incident(told: Told) -> str:
-    places = ", ".join(sorted(map(place, told.suspects)))
-    return f"{told.cause or 'not diagnosed'}, {f'blames {places}' if places else 'blames nobody'}, {told.stage}"
+    places = ", ".join(sorted(map(place, told.suspects))) or "nobody"
+    return f"{told.cause or 'not diagnosed'}, blames {places}, {told.stage}"
 
 
 def without_marks(known: Mapping[str, Any]) -> Row:
@@ -91,13 +91,14 @@ def write_table(rows: Mapping[str, Row]) -> None:
 
 
 def _block(name: str, row: Row) -> str:
-    lines = [f"{name}:"]
-    for key, value in row.items():
-        if key == "right":
-            lines += ["  right:", *(f"    {k}: {json.dumps(v, ensure_ascii=False)}" for k, v in value.items())]
-        else:
-            lines.append(f"  {key}: {json.dumps(value, ensure_ascii=False)}")
+    lines = [f"{name}:", *_lines({key: value for key, value in row.items() if key != "right"}, "  ")]
+    if right := row.get("right"):
+        lines += ["  right:", *_lines(right, "    ")]
     return "\n".join([*lines, ""])
+
+
+def _lines(row: Row, indent: str) -> Iterator[str]:
+    return (f"{indent}{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in row.items())
 
 
 def _judge(known: Mapping[str, Row], played: Mapping[str, Row]) -> Iterator[str]:
