@@ -39,6 +39,8 @@ class Controller:
     fold_s: Seconds = 0.0
     """Real seconds that the fold has taken."""
     defects: list[str] = field(default_factory=list)
+    there: bool = True
+    """Its process runs."""
 
     def start(self, now: Instant) -> None:
         """Take over: nobody is silent before a grace period has passed."""
@@ -46,7 +48,7 @@ class Controller:
 
     def restart(self, now: Instant) -> None:
         """Let another controller go on from what the state says."""
-        self.state = State.from_bytes(self.state.to_bytes())
+        self.there, self.state = True, State.from_bytes(self.state.to_bytes())
         self.start(now)
         self.learn([ControllerStarted(now, 1, "rehearsal", "rehearsal")])
 
@@ -67,7 +69,7 @@ class Controller:
 
     def learn(self, facts: Sequence[Fact]) -> None:
         """Fold facts one after the other."""
-        for fact in facts:
+        for fact in facts if self.there else ():
             began = time.perf_counter()
             try:
                 actions = decide(self.state, fact, self.rules)

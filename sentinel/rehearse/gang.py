@@ -6,7 +6,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from sentinel.model.ids import Instant, JobId, NodeId, Seconds, WorkerId
-from sentinel.model.report import NOT_RUNNING, RankBeat
+from sentinel.model.report import NOT_RUNNING, ExitSeen, RankBeat
 
 COLLECTIVES = 4
 """That a virtual step has."""
@@ -34,6 +34,15 @@ class Process:
     fields: dict[str, Any] = field(default_factory=dict)
     """Fields of its heartbeat record that the scenario has set."""
 
+    def shows(self, fields: dict[str, Any]) -> None:
+        """Set fields of its heartbeat record; none: they are again as they are by themselves."""
+        self.fields = {**self.fields, **fields} if fields else {}
+
+    def end(self, how: str) -> ExitSeen:
+        """Say how it ended."""
+        about = (self.rank, self.worker, self.pid, self.generation, self.gpu)
+        return ExitSeen(self.job, *about, how)
+
     @property
     def stands_still(self) -> bool:
         """Whether its record says that it does not compute."""
@@ -43,6 +52,16 @@ class Process:
             or set_.get("beat_age_s", 0.0) > STUCK_BEAT_S
             or set_.get("phase", "compute") in ("data", "load", "save", "failed")
         )
+
+
+@dataclass(slots=True)
+class Fault:
+    """What raises whenever its step is trained."""
+
+    error: str
+    kind: str
+    step: int = -1
+    """Where it raised first; before that, at the next step."""
 
 
 @dataclass(slots=True)
@@ -59,20 +78,32 @@ class Gang:
     """Newest step ever completed."""
     since: Instant = 0.0
     """When that step was completed, or will have begun."""
+    moved: Instant = 0.0
+    """When a step was completed, or the generation formed."""
     held: bool = False
     broken: bool = False
     """A rank of this generation is gone, and its peers are about to notice."""
-    raises: dict[int | str, tuple[str, str]] = field(default_factory=dict)
-    """Rank or node → (error, kind) that it raises with at its next step."""
+    faults: dict[int | str, Fault] = field(default_factory=dict)
+    """Of ranks, and of whoever sits on a node."""
     _blocked: frozenset[int] | None = None
     _slowest: float = 1.0
+
+    def skip(self, steps: tuple[int, ...]) -> None:
+        """Leave the batches of these steps out, and so what is not a number in them."""
+        for who, fault in list(self.faults.items()):
+            if fault.kind == "nan" and fault.step in steps:
+                del self.faults[who]
+
+    def fault_of(self, process: Process) -> Fault | None:
+        """Return what this process will raise with."""
+        return self.faults.get(process.rank) or self.faults.get(process.node)
 
     def begin(self, generation: int, seats: list[Process], step: int, at: Instant) -> None:
         """Form a generation that goes on after `step`."""
         for process in self.seats:
             process.rank = -1
         self.generation, self.seats, self.step, self.since = generation, seats, step, at
-        self.broken = False
+        self.moved, self.broken = at, False
         for rank, process in enumerate(seats):
             process.rank, process.generation, process.raised = rank, generation, False
         self.touch()
@@ -100,14 +131,16 @@ class Gang:
             return []
         pace = self.step_s * (1 + OUTSIDE * (self._slowest - 1))
         steps = max(0, int((now - self.since) / pace + 1e-6))
-        if steps and self.raises:
-            raising = [p for p in self.seats if p.rank in self.raises or p.node in self.raises]
-            if raising:
-                return raising
+        seats = self.seats if self.faults else ()
+        faulty = {p.rank: max(fault.step, self.step + 1) for p in seats if (fault := self.fault_of(p))}
+        until = min(faulty.values(), default=self.step + steps + 1)
+        raising = [p for p in seats if faulty.get(p.rank) == until <= self.step + steps]
+        steps = min(steps, until - 1 - self.step)
         self.step += steps
         self.since += steps * pace
+        self.moved = now if steps else self.moved
         self.high = max(self.high, self.step)
-        return []
+        return raising
 
     def beat(self, process: Process, now: Instant, cut: frozenset[NodeId]) -> RankBeat:
         """Give a process's heartbeat record."""

@@ -13,7 +13,7 @@ from sentinel.checks.host import HostSample
 from sentinel.model.check import Check, GpuSample, Machine, RankProcess
 from sentinel.model.finding import Finding
 from sentinel.model.ids import Instant, NodeId, Seconds
-from sentinel.model.report import Event, ExitSeen, FindingSeen, Hello, ProbedSeen, RankBeat, Report
+from sentinel.model.report import Event, FindingSeen, Hello, ProbedSeen, RankBeat, Report
 from sentinel.rehearse.gang import Process
 from sentinel.runtime.agent.findings import FindingBook
 from sentinel.runtime.agent.spool import Spool
@@ -75,6 +75,8 @@ class Node:
     agent: "Agent | None" = None
     processes: list[Process] = field(default_factory=list)
     """Those that live."""
+    left: list[Event] = field(default_factory=list)
+    """What its processes have left for its next agent."""
 
     def sample(self) -> Sequence[GpuSample]:
         """Give the GPUs as the driver would."""
@@ -152,11 +154,10 @@ class Agent:
     def ended(self, process: Process, how: str) -> None:
         """Tell the end of a process."""
         self._ended = [*self._ended[1 - ENDED_KNOWN :], process]
-        about = (process.rank, process.worker, process.pid, process.generation, process.gpu)
-        self.spool.add(ExitSeen(process.job, *about, how))
+        self.spool.add(process.end(how))
 
     def tell(self, event: Event) -> None:
-        """Tell what a rank has left as a note."""
+        """Tell of a process's end, or what a rank has left as a note."""
         self.spool.add(event)
 
     def report(self) -> Report:

@@ -47,6 +47,20 @@ class Performer:
 
     world: World
     controller: Controller
+    _life: int = 0
+    """How many controllers there were: what one has begun is told to no other."""
+
+    def dies(self) -> None:
+        """Leave what is begun to itself."""
+        self._life += 1
+        self.controller.there = False
+
+    def restarts(self) -> None:
+        """Let another controller take over, and do again what has no outcome."""
+        self.dies()
+        unfinished = tuple(self.controller.state.unfinished.values())
+        self.controller.restart(self.world.now)
+        self.start(unfinished)
 
     def start(self, actions: Sequence[Action]) -> None:
         """Begin to do the actions of one decision."""
@@ -60,7 +74,8 @@ class Performer:
             self._soon(0.0, action)
 
     def _soon(self, after: Seconds, action: Action) -> None:
-        self.world.later(after, lambda: self._do(action))
+        life = self._life
+        self.world.later(after, lambda: self._do(action) if life == self._life else None)
 
     def _takes(self, action: Action) -> Seconds:
         match action:
@@ -110,7 +125,8 @@ class Performer:
     # --- outcomes --------------------------------------------------------------------------------------
 
     def _learn(self, after: Seconds, fact: Callable[[], Fact]) -> None:
-        self.world.later(after, lambda: self.controller.learn([fact()]))
+        life = self._life
+        self.world.later(after, lambda: self.controller.learn([fact()] if life == self._life else []))
 
     def _ends(self, action: Action, after: Seconds, data: tuple[str, ...] = (), *, failed: str = "") -> None:
         """Tell the outcome after a while; the scenario may want it to be a failure."""
@@ -132,13 +148,18 @@ class Performer:
             self.world.later(START_S, lambda: self._started(action))
 
     def _started(self, action: StartWorker) -> None:
-        process = self.world.start(action.job, action.worker, action.node, action.gpu)
+        """Start a process, unless it was started for another controller."""
+        if action.node in self.world.cut or self.world.nodes[action.node].doors[1] != "ok":
+            self._ends(action, 0.0, failed=f"{action.node} is gone")
+            return
+        known = self.world.processes.get((action.job, action.worker))
+        process = known or self.world.start(action.job, action.worker, action.node, action.gpu)
         place = (action.job, action.worker, action.node, action.gpu, process.pid)
         self.controller.learn([WorkerReady(self.world.now, *place)])
         self._ends(action, 0.0)
 
     def _stop_worker(self, action: StopWorker) -> None:
-        process = self.world.processes.get(action.worker)
+        process = self.world.processes.get((action.job, action.worker))
         if action.node in self.world.cut:
             self._ends(action, UNREACHED_S, failed=f"{action.node} does not answer")
             return
@@ -161,7 +182,7 @@ class Performer:
         if job.generation != action.generation or job.stage is JobStage.BROKEN:
             self._ends(action, 0.0)
             return
-        members = [self.world.processes.get(seat.worker) for seat in action.seats]
+        members = [self.world.processes.get((action.job, seat.worker)) for seat in action.seats]
         seated = [process for process in members if process is not None and process.alive]
         if len(seated) < len(members) or any(process.node in self.world.cut for process in seated):
             self._ends(action, FORM_S, failed="a member is gone")
@@ -177,9 +198,13 @@ class Performer:
         if "resume" in self.world.fails or not all(process.alive for process in seated):
             self._ends(action, 0.0, failed="a member is gone")
             return
+        if gang.generation >= action.generation:  # for another controller, or a later one has formed
+            self._ends(action, 0.0)
+            return
         for process, seat in zip(seated, action.seats, strict=True):
             process.gpu = seat.gpu
         lost = 0 if action.pause or gang.high < 0 else 1
+        gang.skip(action.skip)
         gang.begin(action.generation, seated, gang.high - lost, self.world.now + FIRST_STEP_S)
         self._ends(action, 0.0, (f"lost {lost}", f"restored step {gang.step} from memory"))
 

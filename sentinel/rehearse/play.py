@@ -12,7 +12,7 @@ from sentinel.model.finding import Finding
 from sentinel.model.ids import JobId, NodeId, Seconds
 from sentinel.model.report import FindingSeen
 from sentinel.rehearse import steps as s
-from sentinel.rehearse.gang import Gang, Process
+from sentinel.rehearse.gang import Fault, Gang, Process
 from sentinel.rehearse.machine import TURN_EVERY_S, Node
 from sentinel.rehearse.scenario import SEAT
 from sentinel.rehearse.stage import JOB, Stage
@@ -95,11 +95,11 @@ class Player:
             case s.RaiseOnNode(node, text, kind):
                 return self._to(self._on(node), lambda p: self._world.raises(p, self._with_pids(text), kind))
             case s.CodeRaises(who, text, kind):
-                self._gang.raises[self._node(who).name if isinstance(who, str) else who] = (text, kind)
+                self._gang.faults[self._node(who).name if isinstance(who, str) else who] = Fault(text, kind)
             case s.CodeIsFixed():
-                self._gang.raises.clear()
+                self._gang.faults.clear()
             case s.Beat(rank, fields):
-                return self._to(self._rank(rank), lambda process: process.fields.update(fields))
+                return self._to(self._rank(rank), lambda process: process.shows(fields))
             case s.Slow(rank, factor):
                 return self._to(self._rank(rank), lambda process: setattr(process, "slow", factor))
             case s.Hold():
@@ -129,6 +129,7 @@ class Player:
         | s.Command
         | s.Gcs
         | s.Journal
+        | s.ControllerDies
         | s.ControllerRestarts,
     ) -> str:
         """Let a step happen that is about who can be reached, or about Sentinel itself."""
@@ -161,8 +162,10 @@ class Player:
                 )
             case s.Journal(what):
                 self._controller.learn([JournalFailed(now, "full") if what == "failed" else JournalBack(now)])
+            case s.ControllerDies():
+                self._stage.performer.dies()
             case s.ControllerRestarts():
-                self._controller.restart(now)
+                self._stage.performer.restarts()
             case _:
                 assert_never(step)
         return ""
@@ -217,8 +220,11 @@ class Player:
         node.doors = ("refused", "refused")
         for process in self._world.living(node.name):
             self._world.ends(process, "signal 9")
+        node.left.clear()  # its memory goes with it
 
     def _command(self, name: str, target: str, for_s: Seconds) -> str:
+        if not self._controller.there:
+            return "no controller is there"
         target = self._node(target).name if SEAT.fullmatch(target) else target
         if refused := refuse_command(self._controller.state, name, target, self._controller.rules.runbooks):
             return refused

@@ -42,7 +42,7 @@ class Expect(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     evictions: list[str] | None = None
     """Exactly these nodes, in any order."""
     suspects: list[str] | None = None
-    """Exactly these places, in any order: `n1`, `n1 gpu-0`, `rank 1`, `n1 gpu-0 rank 1`."""
+    """Exactly these places, in any order: `n1`, `n1 gpu-0`, `rank 1`, `n1 gpu-0 (rank 1)`."""
     stopped: bool | None = None
     """Whether any job is."""
     pages: int | None = None

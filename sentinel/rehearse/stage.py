@@ -32,13 +32,12 @@ class Stage:
         self.scenario = scenario
         self.world = World(scenario.cluster, folder)
         self.controller = Controller(rules, self._perform, self._decided)
-        self._performer = Performer(self.world, self.controller)
+        self.performer = Performer(self.world, self.controller)
         self.watched: Callable[[Decision], None] = lambda _decision: None
         """Called after every decision."""
         self.stirred = self.world.now
         """When something last happened."""
         self._turned: dict[NodeId, Instant] = {}
-        self._reported: dict[NodeId, Instant] = {}
         self.seated: list[NodeId] = []
         """Where each rank sat when the scenario began."""
         self.ignored: list[str] = []
@@ -106,9 +105,12 @@ class Stage:
             news = node.agent is not None and self._looks(node, now)
             if node.agent is None or node.name in self.world.cut or not node.reports:
                 continue
-            if news or now >= self._reported.get(node.name, 0.0) + REPORT_EVERY_S - 1e-6:
+            if not self.controller.there:
+                continue
+            if news or now >= self.world.answered.get(node.name, 0.0) + REPORT_EVERY_S - 1e-6:
                 self.reports(node, now)
-        self.controller.tick(now)
+        if self.controller.there:
+            self.controller.tick(now)
 
     def _looks(self, node: Node, now: Instant) -> bool:
         assert node.agent is not None
@@ -126,13 +128,13 @@ class Stage:
             agent.heard = True
             self.controller.hello(agent.hello(), now)
         report = agent.report()
-        self._reported[node.name] = now
+        self.world.answered[node.name] = now
         self.controller.report(report, now)
         if report.events:
             agent.spool.acknowledge(report.events[-1][0])
 
     def _perform(self, actions: tuple[Action, ...]) -> None:
-        self._performer.start(actions)
+        self.performer.start(actions)
 
     def _decided(self, decision: Decision) -> None:
         self.stirred = self.world.now

@@ -92,7 +92,10 @@ class RaiseOnNode(_Step, frozen=True):
 
 
 class CodeRaises(_Step, frozen=True):
-    """From now on this rank, or whoever sits on this node, raises at its next step, each time."""
+    """A rank, or whoever sits on a node, raises at its next step, each time that it is trained.
+
+    And in all steps after it; a `nan` is in one batch, and gone once that step is left out.
+    """
 
     who: int | str
     text: str
@@ -106,7 +109,10 @@ class CodeIsFixed(_Step, frozen=True):
 
 
 class Beat(_Step, frozen=True):
-    """Fields of a rank's heartbeat record until its process ends; `state: T` is one that is stopped."""
+    """Fields of a rank's heartbeat record until its process ends: `state: T` is one that is stopped.
+
+    No field at all: the record is again as the process by itself has it.
+    """
 
     rank: int
     fields: Fields
@@ -213,8 +219,14 @@ class Journal(_Step, frozen=True):
     what: str
 
 
+class ControllerDies(_Step, frozen=True):
+    """Nobody hears, decides or does anything until the controller restarts."""
+
+    yes: int = 1
+
+
 class ControllerRestarts(_Step, frozen=True):
-    """Another controller takes over the state."""
+    """Another controller takes over the state, and does again what has no outcome yet."""
 
     yes: int = 1
 
@@ -262,6 +274,7 @@ Step: TypeAlias = (
     | Submit
     | Gcs
     | Journal
+    | ControllerDies
     | ControllerRestarts
     | Fails
     | NeverStarts
@@ -296,6 +309,7 @@ KEYS: Mapping[str, type[Step]] = {
     "submit": Submit,
     "gcs": Gcs,
     "journal": Journal,
+    "controller_dies": ControllerDies,
     "controller_restarts": ControllerRestarts,
     "fails": Fails,
     "never_starts": NeverStarts,

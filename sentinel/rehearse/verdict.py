@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from msgspec import Struct
 
 from sentinel.core.notify import whereabouts
-from sentinel.core.state import JobStage, Rules
+from sentinel.core.state import Rules
 from sentinel.model.action import Evict, Page, Refusal, Resume, StopJob
 from sentinel.model.incident import Incident, Suspect
 from sentinel.model.runbook import PageWhen
@@ -109,8 +109,9 @@ def of(stage: Played) -> Verdict:
 
 
 def _trains(stage: Played) -> bool:
-    job = stage.controller.state.jobs.get(JOB)
-    return job is not None and job.stage is JobStage.RUNNING
+    """Look at the ranks themselves, whatever anybody believes of them."""
+    gang = stage.world.gangs[JOB]
+    return gang.moves(stage.world.cut) and stage.world.now >= gang.since
 
 
 def _told(incident: Incident, began: float) -> Told:

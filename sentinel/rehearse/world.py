@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sentinel.checks import load
 from sentinel.model.ids import Instant, JobId, NodeId, Seconds, WorkerId
-from sentinel.model.report import RaisedSeen, RankBeat
+from sentinel.model.report import LEASE_LAPSED_EXIT, RaisedSeen, RankBeat
 from sentinel.rehearse.gang import Gang, Process
 from sentinel.rehearse.machine import PROBE_S, Agent, Node, gpu
 from sentinel.rehearse.scenario import Cluster
@@ -17,6 +17,8 @@ ECHO_S: Seconds = 0.1
 """How soon peers notice that a rank of theirs is gone (measured with gloo)."""
 PEER_GONE = "RuntimeError: Connection closed by peer"
 FIRST_PID = 101
+LEASE_S: Seconds = 10.0
+"""A rank that makes no step for so long, while its node has no answer from the controller, ends itself."""
 
 
 @dataclass(slots=True)
@@ -27,13 +29,15 @@ class World:
     folder: Path
     now: Instant = BEGAN
     nodes: dict[NodeId, Node] = field(default_factory=dict)
-    processes: dict[WorkerId, Process] = field(default_factory=dict)
+    processes: dict[tuple[JobId, WorkerId], Process] = field(default_factory=dict)
     gangs: dict[JobId, Gang] = field(default_factory=dict)
     cut: frozenset[NodeId] = frozenset()
     """Nodes that nobody reaches."""
     fails: frozenset[str] = frozenset()
     """Kinds of actions that end in failure."""
     never_starts: frozenset[NodeId] = frozenset()
+    answered: dict[NodeId, Instant] = field(default_factory=dict)
+    """When the controller took a report of a node in."""
     born: int = FIRST_PID
     _due: list[tuple[Instant, int, Callable[[], None]]] = field(default_factory=list)
     _count: int = 0
@@ -70,8 +74,12 @@ class World:
         self.now = now
         for gang in self.gangs.values():
             for process in gang.settle(now, self.cut):
-                error, kind = gang.raises.get(process.rank) or gang.raises[process.node]
-                self.raises(process, error, kind)
+                if fault := gang.fault_of(process):
+                    fault.step = gang.step + 1
+                    self.raises(process, fault.error, fault.kind)
+            for process in gang.seats if now - gang.moved > LEASE_S else ():
+                if now - self.answered.get(process.node, BEGAN) > LEASE_S and not process.stands_still:
+                    self.ends(process, f"exit {LEASE_LAPSED_EXIT}")
 
     def touch(self) -> None:
         """Anything may have changed."""
@@ -81,7 +89,7 @@ class World:
     def moves(self) -> bool:
         """Whether every gang makes steps, and nothing will stop it by itself."""
         gangs = [gang for gang in self.gangs.values() if gang.seats]
-        return all(gang.moves(self.cut) and not gang.raises and self.now >= gang.since for gang in gangs)
+        return all(gang.moves(self.cut) and not gang.faults and self.now >= gang.since for gang in gangs)
 
     # --- agents ----------------------------------------------------------------------------------------
 
@@ -93,6 +101,9 @@ class World:
         self._boots += 1
         folder = self.folder / name
         node.agent = Agent(node, f"boot-{name}-{self._boots}", load(), folder, lambda: self.beats(name))
+        for event in node.left:
+            node.agent.tell(event)
+        node.left.clear()
         return node.agent
 
     def beats(self, node: NodeId) -> tuple[RankBeat, ...]:
@@ -106,7 +117,7 @@ class World:
         """Start a worker process."""
         process = Process(job, worker, node, gpu_index, self.born)
         self.born += 1
-        self.processes[worker] = process
+        self.processes[job, worker] = process
         self.nodes[node].processes.append(process)
         return process
 
@@ -120,17 +131,19 @@ class World:
         if not process.alive:
             return
         process.alive = False
-        self.nodes[process.node].processes.remove(process)
+        node = self.nodes[process.node]
+        node.processes.remove(process)
         self.gangs[process.job].touch()
-        agent = self.nodes[process.node].agent
-        if agent is not None:
-            agent.ended(process, how)
+        if node.agent is not None:
+            node.agent.ended(process, how)
             self.look(process.node, f"exit:{process.pid}")
+        else:
+            node.left.append(process.end("unknown"))
         self._break(process)
 
     def raises(self, process: Process, error: str, kind: str, values: tuple[float, ...] = ()) -> None:
         """End a rank's training with an exception."""
-        gang, agent = self.gangs[process.job], self.nodes[process.node].agent
+        gang, node = self.gangs[process.job], self.nodes[process.node]
         if not process.alive or process.raised:
             return
         if kind == "nan" and not values:  # every rank sees that the mean is not finite
@@ -140,9 +153,9 @@ class World:
                     self.raises(peer, error, kind, values)
         process.raised = True
         gang.touch()
-        if agent is not None:
-            place = (process.job, process.rank, process.worker, process.pid, process.generation, process.gpu)
-            agent.tell(RaisedSeen(*place, gang.step + 1, kind, error, f"Traceback:\n{error}", values))
+        place = (process.job, process.rank, process.worker, process.pid, process.generation, process.gpu)
+        note = RaisedSeen(*place, gang.step + 1, kind, error, f"Traceback:\n{error}", values)
+        node.agent.tell(note) if node.agent is not None else node.left.append(note)
         if kind != "nan":
             self._break(process)
 

@@ -118,3 +118,51 @@ def test_the_same_scenario_comes_out_the_same() -> None:
     steps = ({"crash": [0, "signal 9"]}, {"run": 3}, {"silence": ["n2"]}, {"run": 30})
     one, other = play(*steps), play(*steps)
     assert (one.order, one.pages, one.incidents) == (other.order, other.pages, other.incidents)
+
+
+def test_a_bad_batch_lies_at_one_step_and_is_gone_when_that_is_left_out() -> None:
+    verdict = play({"code_raises": [1, "loss", "nan"]}, {"run": 10})
+    assert (causes(verdict), verdict.resumes, verdict.trains) == (["bad-batch"], 2, True)
+
+
+@pytest.mark.parametrize("dead_s", [0.0, 5.0])
+@pytest.mark.parametrize("after_s", [0.0, 0.1, 0.2, 0.5])
+def test_a_controller_that_dies_amid_a_recovery_does_nothing_twice(after_s: float, dead_s: float) -> None:
+    died = ({"controller_dies": 1}, {"run": dead_s}, {"controller_restarts": 1})
+    verdict = play({"crash": [0, "signal 9"]}, {"run": after_s}, *died, {"run": 20})
+    assert (causes(verdict), verdict.resumes, verdict.trains) == (["rank-crash"], 1, True)
+
+
+def test_nobody_commands_a_controller_that_is_not_there() -> None:
+    verdict = play({"controller_dies": 1}, {"command": ["drain", "n1"]})
+    assert verdict.ignored == ["step 2: no controller is there"]
+
+
+def test_a_rank_without_a_step_and_without_the_controller_ends_itself() -> None:
+    cut = ({"command": ["stop-actions"]}, {"silence": ["n1"]}, {"run": 15}, {"heard": ["n1"]}, {"run": 1})
+    assert play(*cut, {"crash": [0, "signal 9"]}).ignored == ["step 6: nobody sits there"]
+    assert play(*cut[:2], {"run": 5}, *cut[3:], {"crash": [0, "signal 9"]}).ignored == []
+
+
+def test_a_record_is_as_before_when_nothing_is_set_in_it() -> None:
+    stopped = ({"beat": [0, {"state": "T"}]}, {"run": 1}, {"beat": [0, {}]}, {"run": 20})
+    verdict = play(*stopped)
+    assert (verdict.incidents, verdict.trains) == ([], True)
+
+
+def test_whether_it_trains_is_seen_on_the_ranks_themselves() -> None:
+    verdict = play({"command": ["stop-actions"]}, {"crash": [0, "signal 9"]})
+    assert not verdict.trains, "nobody has heard of it yet"
+
+
+def test_an_agent_tells_what_ended_while_there_was_none() -> None:
+    steps = ({"agent_dies": "n1"}, {"crash": [0, "signal 11"]}, {"run": 20})
+    verdict = play(*steps, nodes=3, gpus=2)
+    assert causes(verdict) == ["agent-dead", "rank-crash"]
+    assert (verdict.resumes, verdict.trains) == (1, True)
+
+
+def test_two_jobs_do_not_share_their_processes() -> None:
+    steps = ({"submit": ["other", 1, 1]}, {"run": 20}, {"crash": [0, "signal 9"]}, {"run": 30})
+    verdict = play(*steps, nodes=3, gpus=2)
+    assert (causes(verdict), verdict.resumes) == (["rank-crash"], 2), "one generation of each job"

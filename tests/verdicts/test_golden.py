@@ -1,0 +1,44 @@
+"""Every scenario comes out as the table says; where that is marked as wrong, until it comes out right."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from sentinel.rehearse.scenario import Scenario
+from tests.verdicts import episodes
+from tests.verdicts.golden import is_right, play, read_table, scenarios, without_marks
+
+TABLE = read_table()
+SCENARIOS = dict(scenarios())
+
+
+def _params() -> Iterator[object]:
+    return (pytest.param(name, scenario, id=name) for name, scenario in SCENARIOS.items())
+
+
+@pytest.mark.parametrize(("name", "scenario"), list(_params()))
+def test_it_comes_out_as_the_table_says(name: str, scenario: Scenario) -> None:
+    known, played = TABLE.get(name, {}), play(scenario)
+    assert not is_right(played, known), "no longer wrong: take the mark away and write the table again"
+    assert played == without_marks(known), "if it should: python -m tests.verdicts.golden --write"
+
+
+def test_the_table_has_every_scenario_and_no_other() -> None:
+    assert list(TABLE) == list(SCENARIOS)
+
+
+def test_what_is_unexpected_or_marked_says_why() -> None:
+    for name, known in TABLE.items():
+        assert ("wrong" in known) == ("right" in known), f"{name}: wrong and right come together"
+        assert set(known.get("right", {})) <= {*SAID}, f"{name}: right names what no row has"
+
+
+SAID = ("incidents", "evicted", "refused", "pages", "stopped", "resumes", "order", "trains")
+
+
+def test_the_episodes_are_what_their_seeds_give() -> None:
+    assert episodes.FILE.read_text() == episodes.text()
+
+
+def test_an_episode_is_another_for_another_seed() -> None:
+    assert episodes.Episode(1).document(0) != episodes.Episode(2).document(0)
