@@ -13,8 +13,8 @@ import yaml
 
 from sentinel import runbooks
 from sentinel.model.policy import Policy
-from sentinel.rehearse.run import rehearse
 from sentinel.rehearse.reading import read
+from sentinel.rehearse.run import rehearse
 from sentinel.rehearse.scenario import Scenario
 from sentinel.rehearse.verdict import Told, Verdict, place
 
