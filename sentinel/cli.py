@@ -12,6 +12,8 @@ from typer.core import TyperGroup
 
 if TYPE_CHECKING:
     from sentinel.config import Settings
+    from sentinel.model.policy import Policy
+    from sentinel.rehearse.run import Books
 
 FAILED, MISUSED = 1, 2
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -43,7 +45,7 @@ def _explain(error: Exception) -> tuple[int, str]:
         return MISUSED, f"{error.format_message()} (see sentinel --help)"
     if isinstance(error, CommandError):
         return error.code, str(error)
-    if type(error).__name__ == "UpError":
+    if type(error).__name__ in ("UpError", "JournalError"):
         return FAILED, str(error)
     if isinstance(error, ModuleNotFoundError) and error.name in ("ray", "torch", "numpy"):
         return FAILED, f"{error}; this command needs the extras: pip install 'sentinel-cluster[ray,train]'"
@@ -156,17 +158,12 @@ def _print(document: Any, tables: Callable[[Any], None], *, json: bool) -> None:
         tables(document)
 
 
-def _duration(text: str) -> float:
+def _duration(text: str, option: str) -> float:
     """Read `30m`, `2h`, `1d` as seconds. Raises CommandError."""
-    from sentinel.core.operate import LONGEST_SILENCE_S
-
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text)
+    found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)([smhd])", text)
     if not found:
-        raise CommandError(f"--until {text!r}: expected a number and s, m, h or d, such as 30m", MISUSED)
-    seconds = float(found[1]) * _UNITS[found[2]]
-    if not 0 < seconds <= LONGEST_SILENCE_S:
-        raise CommandError(f"--until {text!r}: expected more than nothing and at most 30d", MISUSED)
-    return seconds
+        raise CommandError(f"{option} {text!r}: expected a number and s, m, h or d, such as 30m", MISUSED)
+    return float(found[1]) * _UNITS[found[2]]
 
 
 @app.command()
@@ -214,7 +211,12 @@ def silence(
     reason: Reason = "",
 ) -> None:
     """Page nobody about a node or a cause for a while; actions go on."""
-    _tell("silence", target, reason, _duration(until))
+    from sentinel.core.operate import LONGEST_SILENCE_S
+
+    seconds = _duration(until, "--until")
+    if not 0 < seconds <= LONGEST_SILENCE_S:
+        raise CommandError(f"--until {until!r}: expected more than nothing and at most 30d", MISUSED)
+    _tell("silence", target, reason, seconds)
 
 
 @app.command()
@@ -271,35 +273,57 @@ def replay(file: Annotated[Path, typer.Argument(help="A recording from the logbo
 @app.command()
 def rehearse(
     files: Annotated[
-        list[Path], typer.Argument(help="Scenario files (docs/rehearse.md), or folders of them.")
-    ],
+        list[Path] | None, typer.Argument(help="Scenario files (docs/rehearse.md), or folders of them.")
+    ] = None,
+    journal: Annotated[
+        Path | None, typer.Option(help="A journal.db whose past is decided again; a running one, too.")
+    ] = None,
+    since: Annotated[str, typer.Option(help="How far back in the journal: 12h, 30d.")] = "30d",
     policy: Annotated[
         Path | None, typer.Option(help="A sentinel.toml whose [policy] decides; without: today's.")
     ] = None,
     runbooks: Annotated[
         Path | None, typer.Option(help="A folder of runbooks; without: the bundled ones.")
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="One object a line and scenario.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="One object a line and scenario or incident.")] = False,
     explain: Annotated[
         bool, typer.Option(help="Show facts, the rules tried and what was waited for.")
     ] = False,
 ) -> None:
-    """Say what Sentinel would do in a scenario; exit 1 if that is not what the file expects."""
+    """Say what Sentinel would do in a scenario, or would have done; exit 1 if that is not as expected."""
     from sentinel.config import load
-    from sentinel.rehearse import run
     from sentinel.runbooks import load as load_runbooks
 
+    if (journal is None) == (not files):
+        raise CommandError("rehearse takes scenario files, or a --journal", MISUSED)
     numbers, books = (load(policy) if policy else _settings()).policy, load_runbooks(runbooks)
+    if journal is not None:
+        raise typer.Exit(_retell(journal, _duration(since, "--since"), numbers, books, json=json))
+    from sentinel.rehearse import run
+
     verdicts = []
-    for scenario in run.scenarios(files):
+    for scenario in run.scenarios(files or ()):
         verdict, why = run.rehearse(scenario, numbers, books, own_policy=policy is None, explain=explain)
         verdicts.append(verdict)
-        said = [run.as_json(verdict, why)] if json else run.as_text(scenario, verdict, why)
-        for line in said:
+        for line in [run.as_json(verdict, why)] if json else run.as_text(scenario, verdict, why):
             typer.echo(line)
     if not json:
         typer.echo(run.summary(verdicts))
     raise typer.Exit(0 if all(verdict.ok for verdict in verdicts) else FAILED)
+
+
+def _retell(journal: Path, back: float, policy: "Policy", books: "Books", *, json: bool) -> int:
+    """Print what would be decided differently from what a journal holds; gives the exit code."""
+    import time
+
+    from sentinel.core.state import Rules
+    from sentinel.rehearse import retell
+
+    since = time.time() - back
+    told = retell.from_journal(journal, since, Rules(policy, books))
+    for line in retell.as_json(told) if json else retell.as_text(told, since):
+        typer.echo(line)
+    return FAILED if told.defects or any(pair.differs for pair in told.pairs) else 0
 
 
 @app.command()

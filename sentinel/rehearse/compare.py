@@ -1,7 +1,6 @@
 """What would be decided differently: two tellings of the past, incident by incident."""
 
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from msgspec import Struct
 
@@ -93,15 +92,3 @@ def _decided(told: Told, name: Name) -> Decided:
         refused=sorted({f"{action.wanted} ({action.reason})" for action in refused}),
         paged=any(isinstance(action, Page) for action in actions),
     )
-
-
-def as_text(pairs: Iterable[Pair]) -> Iterator[str]:
-    """Say what would be different, for people."""
-    pairs = list(pairs)
-    for pair in pairs:
-        if pair.differs:
-            yield time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(pair.at))
-            yield f"  then: {pair.then or 'no incident'}"
-            yield f"  now:  {pair.now or 'no incident'}"
-    different = sum(pair.differs for pair in pairs)
-    yield f"{different} of {len(pairs)} incidents would be decided differently"
