@@ -152,6 +152,16 @@ def connect_to_read(path: Path) -> sqlite3.Connection:
         )
 
 
+def copy(path: Path, target: Path) -> None:
+    """Copy a journal as it is at this moment, beside its writer. Raises JournalError."""
+    with (
+        sqlite_errors(path),
+        closing(connect_to_read(path)) as live,
+        closing(sqlite3.connect(target)) as kept,
+    ):
+        live.backup(kept)
+
+
 def version_of(path: Path) -> int:
     """Give the version of a journal file, 0 where there is none yet. Raises JournalError."""
     _check_header(path)

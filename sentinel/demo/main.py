@@ -1,5 +1,6 @@
 """`sentinel demo`: break a small real cluster on this machine, watch it being repaired, check the result."""
 
+import contextlib
 import json as json_module
 import random
 import signal
@@ -151,7 +152,7 @@ class _Show:
         self._unchecked = []
         try:
             if stage is not None:
-                self._console.print(f"[dim]logbook and recordings: {_keep(stage)}[/]")
+                self._console.print(f"[dim]logbook, recordings and journal: {_keep(stage)}[/]")
         finally:
             if stage is not None:
                 stage.stop()
@@ -187,9 +188,11 @@ def _chance(seed: int) -> random.Random:
 
 
 def _keep(stage: Stage) -> str:
-    """Copy logbook and recordings to where they outlive the cluster."""
+    """Copy logbook, recordings and journal to where they outlive the cluster."""
     import shutil
     from pathlib import Path
+
+    from sentinel.adapters.journal_file import JournalError, copy
 
     target = Path.cwd() / "run" / f"demo-{stage.cluster.name}"
     target.mkdir(parents=True, exist_ok=True)
@@ -199,6 +202,8 @@ def _keep(stage: Stage) -> str:
             shutil.copytree(source, target / name, dirs_exist_ok=True)
         elif source.exists():
             shutil.copy2(source, target / name)
+    with contextlib.suppress(JournalError):  # a demo that ends at once has none yet
+        copy(stage.state_dir / "journal.db", target / "journal.db")
     return str(target)
 
 
