@@ -202,9 +202,19 @@ def recall(state: State, rules: Rules, incident: Incident, node: NodeId, harm: F
 def explains(state: State, fact: FindingReported, harms: Iterable[Fact], rules: Rules) -> bool:
     """Say whether a finding can be why a job is harmed: by its runbooks, if it has any, and by its place."""
     books = rules.by_code.get(fact.finding.code, ())
+    if fact.finding.evidence.get("owner") == "unknown":  # it may be why a rank died that was there
+        harms = [harm for harm in harms if _ended_at(fact.node, harm)]
     symptoms = {cause for harm in harms for cause in SYMPTOMS.get(type(harm), ())}
     fits = not books or any(symptoms & {*book.explains} for book in books)
     return fits and (fact.finding.health is Health.CRITICAL or _strikes_a_rank(state, fact))
+
+
+def _ended_at(node: NodeId, harm: Fact) -> bool:
+    """Say whether a rank ended, or raised by itself, on this node."""
+    match harm:
+        case RankExited(node=place) | RankRaised(node=place, kind="user"):
+            return place == node
+    return False
 
 
 def _strikes_a_rank(state: State, fact: FindingReported) -> bool:
