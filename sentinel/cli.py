@@ -340,6 +340,7 @@ def check(
 
     from sentinel.checks import load
     from sentinel.model.check import Machine
+    from sentinel.model.codec import to_plain
     from sentinel.runtime.probe import probe
     from sentinel.runtime.prober import open_gpus
 
@@ -350,7 +351,7 @@ def check(
         if name not in checks:
             raise CommandError(f"no check {name!r} runs by hand: known are {', '.join(checks)}", MISUSED)
     machine = Machine(socket.gethostname(), open_gpus(gpus), expected_gpus)
-    found = {name: probe(checks[name], machine)["findings"] for name in names or checks}
+    found = {name: to_plain(probe(checks[name], machine).findings) for name in names or checks}
     columns = ("check", "component", "health", "summary")
     nothing = {"health": "ok", "summary": "nothing found"}
     _table(

@@ -1,25 +1,23 @@
 """The controller's side of the authenticated connection on which reports and orders travel."""
 
-from typing import Any
-
+import msgspec
 import structlog
 import zmq
 import zmq.asyncio
+from msgspec.structs import replace
 from zmq.auth.thread import ThreadAuthenticator
 
 from sentinel.adapters.keys import Keys
-from sentinel.model.codec import CodecError, Plain, decode, encode, from_plain, to_plain
-from sentinel.model.ids import NodeId
-from sentinel.model.report import Event, Hello, Order, Report, Unreadable
-
-_MAX_MESSAGE_BYTES = 16 * 1024 * 1024
+from sentinel.model.codec import MESSAGE_BYTES, CodecError, decode, encode
+from sentinel.model.ids import Int, NodeId
+from sentinel.model.report import Event, Hello, Order, RankBeat, Report, Unreadable
 
 
 class Reports:
     """A ROUTER that believes only agents with the cluster's key. Use as an async context manager.
 
-    A message that does not parse is logged, counted in `refused` and left out. An event of a report that does
-    not is `Unreadable`: it can be acknowledged, and keeps nothing else from being heard.
+    A message or beat that does not parse is logged, counted in `refused` and left out. An event that does not
+    is `Unreadable`: it can be acknowledged, and keeps nothing else from being heard.
     """
 
     def __init__(self, endpoint: str, keys: Keys) -> None:
@@ -38,7 +36,7 @@ class Reports:
         socket.curve_server = True
         socket.curve_secretkey = self._keys.controller_secret
         socket.linger = 0
-        socket.maxmsgsize = _MAX_MESSAGE_BYTES
+        socket.maxmsgsize = MESSAGE_BYTES
         socket.router_handover = True  # a restarted agent takes its node's place at once
         socket.router_mandatory = True  # an order for a node that is gone is an error, not silence
         socket.heartbeat_ivl, socket.heartbeat_timeout = 1000, 4000
@@ -69,10 +67,47 @@ class Reports:
             frames = await self._socket.recv_multipart()
             node = NodeId(frames[0].decode(errors="replace"))
             try:
-                return node, _parse(node, frames)
+                return node, self._parse(node, frames)
             except CodecError as error:
-                self.refused += 1
-                self._log.warning("report-refused", node=node, error=str(error), refused=self.refused)
+                self._refuse("report-refused", node, error)
+
+    def _parse(self, node: NodeId, frames: list[bytes]) -> Hello | Report:
+        if len(frames) != 2:
+            raise CodecError(f"expected 1 frame, got {len(frames) - 1}")
+        try:
+            message: Hello | Report = decode(Hello | Report, frames[1])
+        except CodecError as error:
+            message = self._by_part(node, frames[1], error)
+        if message.node != node:
+            what = f"{type(message).__name__}.node: {message.node!r:.80}"
+            raise CodecError(f"{what} is not the connection's {node!r}")
+        return message
+
+    def _by_part(self, node: NodeId, payload: bytes, why: CodecError) -> Report:
+        """Read a report's beats and events one by one. Raises `why` for what is no report."""
+        fields = decode(dict[str, msgspec.Raw], payload)
+        if not fields.keys() >= {"beats", "events"}:
+            raise why
+        beats: list[msgspec.Raw] = decode(list[msgspec.Raw], fields["beats"])
+        events: list[tuple[int, msgspec.Raw]] = decode(list[tuple[Int, msgspec.Raw]], fields["events"])
+        report: Report = decode(Report, encode({**fields, "beats": (), "events": ()}))
+        return replace(
+            report,
+            beats=tuple(beat for told in beats if (beat := self._beat(node, told))),
+            events=tuple((number, _event(told)) for number, told in events),
+        )
+
+    def _beat(self, node: NodeId, told: msgspec.Raw) -> RankBeat | None:
+        try:
+            beat: RankBeat = decode(RankBeat, told)
+        except CodecError as error:
+            self._refuse("beat-refused", node, error)
+            return None
+        return beat
+
+    def _refuse(self, what: str, node: NodeId, error: CodecError) -> None:
+        self.refused += 1
+        self._log.warning(what, node=node, error=str(error), refused=self.refused)
 
     async def send(self, node: NodeId, order: Order) -> bool:
         """Give an order to a node's agent; False when no agent of that name is connected."""
@@ -89,32 +124,10 @@ class Reports:
         self._context.destroy(linger=0)
 
 
-def _parse(node: NodeId, frames: list[bytes]) -> Hello | Report:
-    if len(frames) != 2:
-        raise CodecError(f"expected 1 frame, got {len(frames) - 1}")
+def _event(told: msgspec.Raw) -> Event:
+    """Put `Unreadable` in the place of an event that does not parse."""
     try:
-        message: Hello | Report = decode(Hello | Report, frames[1])
-    except CodecError:
-        message = from_plain(Hello | Report, _by_event(decode(Any, frames[1])))
-    if message.node != node:
-        raise CodecError(f"{type(message).__name__}.node: {message.node!r} is not the connection's {node!r}")
-    return message
-
-
-def _by_event(plain: Plain) -> Plain:
-    """Read a report's events one by one; what is no report stays what it is."""
-    match plain:
-        case {"events": [*events]}:
-            return {**plain, "events": [_readable(event) for event in events]}
-    return plain
-
-
-def _readable(event: Plain) -> Plain:
-    """Put `Unreadable` in the place of an event that does not parse, under its number."""
-    match event:
-        case [int(number), told]:
-            try:
-                from_plain(Event, told)
-            except CodecError as error:
-                return [number, to_plain(Unreadable(str(error)))]
+        event: Event = decode(Event, told)
+    except CodecError as error:
+        return Unreadable(str(error))
     return event

@@ -1,5 +1,6 @@
 """The agent's side of the authenticated connection on which reports and orders travel."""
 
+from collections.abc import Iterator
 from enum import Enum
 from typing import Any
 
@@ -7,9 +8,9 @@ import zmq
 from zmq.utils.monitor import recv_monitor_message
 
 from sentinel.adapters.keys import Keys
-from sentinel.model.codec import CodecError, decode, encode
+from sentinel.model.codec import MESSAGE_BYTES, CodecError, decode, encode
 from sentinel.model.ids import NodeId
-from sentinel.model.report import Hello, Order, Report
+from sentinel.model.report import Hello, Order, Report, Unreadable
 
 _NO_DETAIL_LIMIT = 5
 """Handshakes in a row that break off before the keys are believed wrong: a dying peer breaks off one."""
@@ -54,6 +55,7 @@ class Uplink:
         socket.linger = 0
         socket.immediate = True  # reports of a time without connection are old news: the spool keeps events
         socket.sndhwm = 64
+        socket.maxmsgsize = MESSAGE_BYTES
         socket.reconnect_ivl, socket.reconnect_ivl_max = 100, 1000
         socket.heartbeat_ivl, socket.heartbeat_timeout = 500, 2000  # sees a cut link that sends no reset
 
@@ -67,15 +69,14 @@ class Uplink:
             return False
         return True
 
-    def orders(self) -> list[Order]:
-        """Every order that has arrived. Raises CodecError for one that does not parse."""
-        received: list[Order] = []
+    def orders(self) -> Iterator[Order | Unreadable]:
+        """Every order that has arrived, and `Unreadable` in the place of one that does not parse."""
         while True:
             try:
                 payload = self.socket.recv(zmq.NOBLOCK)
             except zmq.Again:
-                return received
-            received.append(_parse(payload))
+                return
+            yield _parse(payload)
 
     def changes(self) -> list[Link]:
         """What happened to the connection since the last call."""
@@ -118,9 +119,9 @@ class Uplink:
         self._context.destroy(linger=0)
 
 
-def _parse(payload: bytes) -> Order:
+def _parse(payload: bytes) -> Order | Unreadable:
     try:
         order: Order = decode(Order, payload)
     except CodecError as error:
-        raise CodecError(f"order of {len(payload)} bytes: {error}") from None
+        return Unreadable(f"order of {len(payload)} bytes: {error}")
     return order

@@ -81,13 +81,18 @@ def upgraded(version: int, plain: Plain) -> Plain:
 
 
 def _renamed(plain: Plain) -> Plain:
+    """Rename in nouns, and in no mapping: a node may be called `kind`, and so may a piece of evidence."""
     match plain:
-        case dict():
-            names = _OLD_NAMES if "kind" in plain else {}
-            return {names.get(key, key): _renamed(value) for key, value in plain.items()}
         case list():
             return [_renamed(item) for item in plain]
+        case dict():
+            names = _OLD_NAMES if isinstance(plain.get("kind"), str) else {}
+            return {names.get(key, key): _value(key, value) for key, value in plain.items()}
     return plain
+
+
+def _value(key: str, value: Plain) -> Plain:
+    return value if key == "evidence" and isinstance(value, dict) else _renamed(value)
 
 
 def incident_of(action: ActionId) -> IncidentId:

@@ -5,7 +5,7 @@ from typing import TypeAlias
 from msgspec import Struct
 
 from sentinel.model.finding import Finding
-from sentinel.model.ids import JobId, NodeId, Seconds, WorkerId
+from sentinel.model.ids import Int, JobId, NodeId, Seconds, WorkerId
 from sentinel.model.noun import Noun
 
 
@@ -13,18 +13,18 @@ class RankBeat(Struct, frozen=True):
     """One rank's heartbeat record as its agent read it."""
 
     job: JobId
-    rank: int
+    rank: Int
     worker: WorkerId
-    pid: int
-    gpu: int
-    generation: int
-    step: int
+    pid: Int
+    gpu: Int
+    generation: Int
+    step: Int
     """Last completed training step, -1 before the first."""
     phase: str
     """`setup | load | data | compute | collective | snapshot | save | pause | standby | failed`"""
-    enqueued: int
+    enqueued: Int
     """Collectives that this rank has entered, over all groups."""
-    completed: int
+    completed: Int
     outside_s: Seconds
     """Time that the last step spent outside collectives."""
     arrival: float
@@ -36,7 +36,7 @@ class RankBeat(Struct, frozen=True):
     """Process state letter from /proc: R S D T Z, or X when it is gone."""
     phase_age_s: Seconds
     """How long the rank has been in this phase."""
-    snapshot_step: int = -1
+    snapshot_step: Int = -1
     """Newest step whose own and peer copies are acknowledged."""
     reason: str = ""
     """Rank's own words, when it has failed or refuses."""
@@ -58,11 +58,11 @@ class ExitSeen(Noun, frozen=True):
     """A worker process ended."""
 
     job: JobId
-    rank: int
+    rank: Int
     worker: WorkerId
-    pid: int
-    generation: int
-    gpu: int
+    pid: Int
+    generation: Int
+    gpu: Int
     how: str
     """`signal 9`, `exit 1`, or `unknown` where the kernel does not tell a non-parent."""
 
@@ -71,12 +71,12 @@ class RaisedSeen(Noun, frozen=True):
     """A rank's training thread ended with an exception; its process lives."""
 
     job: JobId
-    rank: int
+    rank: Int
     worker: WorkerId
-    pid: int
-    generation: int
-    gpu: int
-    step: int
+    pid: Int
+    generation: Int
+    gpu: Int
+    step: Int
     kind: str
     """`user | collective | nan | restore | evicted`"""
     error: str
@@ -129,10 +129,10 @@ class Hello(Noun, frozen=True):
     A pid would not do: in a container of its own every agent has the same.
     """
     address: str
-    port: int
+    port: Int
     """Where the agent serves memory snapshots."""
-    gpus: int
-    metrics_port: int = 0
+    gpus: Int
+    metrics_port: Int = 0
 
 
 class Report(Noun, frozen=True):
@@ -140,16 +140,16 @@ class Report(Noun, frozen=True):
 
     node: NodeId
     boot: str
-    seq: int
+    seq: Int
     beats: tuple[RankBeat, ...]
-    events: tuple[tuple[int, Event], ...]
+    events: tuple[tuple[Int, Event], ...]
     """(event number, event); numbers grow by one, the controller acknowledges the last it has journalled."""
 
 
 class Ack(Noun, frozen=True):
     """Controller to agent: events up to this number are journalled. Also renews the node's lease."""
 
-    event: int
+    event: Int
 
 
 class ProbeNow(Noun, frozen=True):
@@ -166,14 +166,14 @@ class KillWorker(Noun, frozen=True):
 
     order: str
     worker: WorkerId
-    pid: int
+    pid: Int
 
 
 class StacksNow(Noun, frozen=True):
     """Controller to agent: dump the stacks of these (rank, pid) without stopping them."""
 
     order: str
-    processes: tuple[tuple[int, int], ...]
+    processes: tuple[tuple[Int, Int], ...]
     deadline: Seconds
 
 

@@ -173,8 +173,7 @@ class Agent:
         check = self._checks[name]
         self._due[name] = now + check.every
         answer = probe(check, self._machine(lines))
-        findings = msgspec.convert(answer["findings"], list[Finding])
-        self._tell(self._book.update(name, findings, now, blind=answer["failed"]))
+        self._tell(self._book.update(name, answer.findings, now, blind=answer.failed))
 
     def _tell(self, findings: Sequence[Finding]) -> None:
         for finding in findings:

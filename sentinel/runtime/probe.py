@@ -2,15 +2,15 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import msgspec
 
 from sentinel.model.check import Check, GpuSample, Machine, Series
-from sentinel.model.codec import CodecError, Plain, decode, encode, to_plain
+from sentinel.model.codec import CodecError, decode, encode
 from sentinel.model.finding import Finding, Health
+from sentinel.model.noun import Noun
 
-Exported = list[tuple[Series, int | float]]
+Exported = tuple[tuple[Series, int | float], ...]
 """Values with what they are of."""
 _COUNTS = range(2**63)
 _WHOLE = range(-(2**63), 2**64)
@@ -37,30 +37,41 @@ class NoGpus:
         return ()
 
 
-def probe(check: Check, machine: Machine) -> dict[str, Any]:
-    """Run one check: its findings, gauges and event counts, in plain form.
+class Answer(Noun, frozen=True):
+    """What came of one run of a check."""
 
-    A check that fails has no opinion: that is a finding of its own, health unknown, and `failed` says so.
-    """
+    check: str
+    failed: bool
+    """It has no opinion, and one finding says so."""
+    findings: tuple[Finding, ...]
+    gauges: Exported = ()
+    counts: Exported = ()
+
+
+class Introduction(Noun, frozen=True):
+    """A prober's first words: how many GPUs there are, and at which PCI address each index answers."""
+
+    gpus: int
+    pci: Mapping[str, int]
+    error: str = ""
+
+
+def probe(check: Check, machine: Machine) -> Answer:
+    """Run one check. One that fails, or says what can't be told, is a finding of its own, health unknown."""
     try:
         sample = check.measure(machine)
-        findings = _findings(check.judge(sample))
+        findings = _told(check.judge(sample))
         gauges = _exported(check.metrics(sample) if check.metrics else {}, _is_gauge)
         counts = _exported(check.counts(sample) if check.counts else {}, _is_count)
     except (Exception, SystemExit) as error:  # a check from elsewhere may raise, and give, anything
-        return _answer(check, [to_plain(failed(check.name, error))], [], [], failed=True)
-    return _answer(check, findings, gauges, counts, failed=False)
+        return Answer(check.name, True, (failed(check.name, error),))
+    return Answer(check.name, False, findings, gauges, counts)
 
 
-def _answer(
-    check: Check, findings: Plain, gauges: Exported, counts: Exported, *, failed: bool
-) -> dict[str, Any]:
-    return {"check": check.name, "failed": failed, "findings": findings, "gauges": gauges, "counts": counts}
-
-
-def _findings(found: Iterable[Finding]) -> Plain:
-    """Give their plain form. Raises CodecError for what neither wire nor journal could take."""
-    return to_plain(decode(list[Finding], encode(list(found))))
+def _told(found: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Give them as a reader gets them. Raises CodecError for what neither wire nor journal could take."""
+    told: tuple[Finding, ...] = decode(tuple[Finding, ...], encode(list(found)))
+    return told
 
 
 def _exported(values: Mapping[Series, float], fits: Callable[[object], bool]) -> Exported:
@@ -70,7 +81,7 @@ def _exported(values: Mapping[Series, float], fits: Callable[[object], bool]) ->
             raise CodecError(f"{each!r:.80} is not a series")
         if not fits(value):
             raise CodecError(f"{each.name}: {value!r:.80} can't be exported")
-    return list(values.items())
+    return tuple(values.items())
 
 
 def _is_gauge(value: object) -> bool:
@@ -84,11 +95,6 @@ def _is_count(value: object) -> bool:
 
 def _is_whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
-
-
-def read_exported(plain: Plain) -> Exported:
-    """Read gauges or counts that came from another process."""
-    return msgspec.convert(plain, Exported)
 
 
 def failed(check: str, error: BaseException) -> Finding:

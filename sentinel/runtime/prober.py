@@ -10,13 +10,14 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 import msgspec
 
 from sentinel.checks import load
 from sentinel.model.check import Gpus, Machine
-from sentinel.runtime.probe import NoGpus, ProberTask, probe, short_pci
+from sentinel.model.codec import to_plain
+from sentinel.runtime.probe import Answer, Introduction, NoGpus, ProberTask, probe, short_pci
 
 _PR_SET_PDEATHSIG = 1
 
@@ -44,16 +45,17 @@ def main() -> None:
     machine = Machine(task.node, open_gpus(task.gpus), task.expected_gpus, task.disks)
     _answer(answers, introduction(machine))
     for line in sys.stdin:
-        _answer(answers, probe(checks[line.strip()], machine))
+        if check := checks.get(line.strip()):  # else nobody is answered, and the agent starts another
+            _answer(answers, probe(check, machine))
 
 
-def introduction(machine: Machine) -> dict[str, Any]:
+def introduction(machine: Machine) -> Introduction:
     """Say how many GPUs there are and at which address each answers."""
     try:
         samples = machine.gpus.sample()
     except Exception as error:  # the gpu check will say what is wrong
-        return {"gpus": 0, "pci": {}, "error": str(error)}
-    return {"gpus": len(samples), "pci": {short_pci(each.pci): each.index for each in samples if each.pci}}
+        return Introduction(0, {}, str(error))
+    return Introduction(len(samples), {short_pci(each.pci): each.index for each in samples if each.pci})
 
 
 def _take_stdout() -> TextIO:
@@ -63,8 +65,8 @@ def _take_stdout() -> TextIO:
     return answers
 
 
-def _answer(answers: TextIO, values: dict[str, Any]) -> None:
-    answers.write(json.dumps(values) + "\n")
+def _answer(answers: TextIO, answer: Answer | Introduction) -> None:
+    answers.write(json.dumps(to_plain(answer)) + "\n")
     answers.flush()
 
 

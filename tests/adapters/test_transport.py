@@ -1,4 +1,5 @@
 import asyncio
+import random
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -11,12 +12,25 @@ from msgspec.structs import replace
 from sentinel.adapters.keys import KeyFileError, Keys, ensure_keys
 from sentinel.adapters.transport import Reports
 from sentinel.adapters.uplink import Link, Uplink
-from sentinel.model.codec import to_plain
-from sentinel.model.ids import NodeId
-from sentinel.model.report import Ack, Hello, Order, OrderDone, ProbedSeen, Report
+from sentinel.model.codec import encode, to_plain
+from sentinel.model.ids import JobId, NodeId, WorkerId
+from sentinel.model.report import (
+    Ack,
+    Hello,
+    Leave,
+    Order,
+    OrderDone,
+    ProbedSeen,
+    RankBeat,
+    Report,
+    Unreadable,
+)
 
 NODE = NodeId("node-7")
 HELLO = Hello(NODE, "boot", "127.0.0.1", 1, 8)
+BEAT = RankBeat(
+    JobId("moe"), 0, WorkerId("w0"), 7, 0, 1, 10, "compute", 5, 4, 0.1, 1e9, 2.5, 0.1, "S", 0.2
+)  # fmt: skip
 REPORT = Report(NODE, "boot", 1, (), ((1, ProbedSeen(("gpu",), "exit:7")),))
 
 
@@ -101,6 +115,51 @@ def test_a_message_that_does_not_parse_is_refused_in_one_line_and_the_next_is_re
     assert len(lines) == 1
     assert "node-7" in lines[0]
     assert said in lines[0]
+
+
+def test_a_beat_that_can_t_be_read_keeps_no_other_from_being_heard(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keys = ensure_keys(tmp_path)
+    beats = [BEAT, {**to_plain(BEAT), "step": 2**60}, {"job": "moe"}, BEAT]
+
+    async def scenario() -> None:
+        async with Reports("tcp://127.0.0.1:0", keys) as reports:
+            uplink = Uplink(reports.endpoint, keys, NODE)
+            await connect(uplink)
+            uplink.socket.send(encode({**to_plain(REPORT), "beats": beats}))
+            assert await reports.recv() == (NODE, replace(REPORT, beats=(BEAT, BEAT)))
+            assert reports.refused == 2
+            uplink.close()
+
+    asyncio.run(scenario())
+    lines = capsys.readouterr().out.strip().splitlines()
+    assert ["beat-refused" in line for line in lines] == [True, True]
+    assert "`$.step`" in lines[0]
+
+
+def test_orders_that_can_t_be_read_keep_none_from_being_obeyed(tmp_path: Path) -> None:
+    keys, chance = ensure_keys(tmp_path), random.Random(3)
+    noise = [b"\x91" * 5_000, *(chance.randbytes(40) for _ in range(50)), encode({"is": "Reboot"})]
+
+    async def scenario() -> None:
+        async with Reports("tcp://127.0.0.1:0", keys) as reports:
+            uplink = Uplink(reports.endpoint, keys, NODE)
+            await connect(uplink)
+            assert uplink.send(HELLO)
+            await reports.recv()
+            await reports.send(NODE, Ack(1))
+            for payload in noise:
+                await reports._socket.send_multipart([NODE.encode(), payload])
+            await reports.send(NODE, Leave("last"))
+            received: list[object] = []
+            await until(lambda: bool(received.extend(uplink.orders()) or Leave("last") in received))
+            assert (received[0], received[-1], len(received)) == (Ack(1), Leave("last"), len(noise) + 2)
+            assert all(isinstance(each, Unreadable) for each in received[1:-1])
+            assert "Invalid value 'Reboot'" in repr(received[-2])
+            uplink.close()
+
+    asyncio.run(scenario())
 
 
 def test_half_a_character_in_a_rank_s_words_stops_no_report(tmp_path: Path) -> None:

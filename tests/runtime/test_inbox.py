@@ -104,7 +104,7 @@ def test_while_the_journal_fails_nothing_is_acknowledged_but_the_lease_is_renewe
         pytest.param({"is": "GpuMelted", "gpu": 3}, "Invalid value 'GpuMelted'", id="of a newer agent"),
         pytest.param(
             {**to_plain(HOT), "finding": {**to_plain(HOT.finding), "evidence": {"speed": None}}},
-            "got `null` - at `$.finding.evidence[...]`",
+            "got `None` - at `$.finding.evidence[...]`",
             id="a value that no finding has",
         ),
         pytest.param("hot", "Expected `object`, got `str`", id="no event at all"),

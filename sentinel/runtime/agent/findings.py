@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from msgspec.structs import replace
 
-from sentinel.model.codec import CodecError, from_plain, to_plain
+from sentinel.model.codec import from_plain, to_plain
 from sentinel.model.finding import Finding, Health
 from sentinel.model.ids import Seconds
 from sentinel.runtime.agent.bursts import Burst, Bursts
@@ -114,6 +114,6 @@ def _load(path: Path) -> tuple[dict[Key, Finding], dict[Key, Finding], list[Burs
         plain = json.loads(path.read_text())
         told, unheard = (from_plain(list[Finding], plain[name]) for name in ("told", "unheard"))
         bursts = from_plain(list[Burst], plain.get("bursts", []))
-    except (OSError, ValueError, CodecError, LookupError, TypeError, AttributeError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return {}, {}, []
     return {each.key: each for each in told}, {each.key: each for each in unheard}, bursts

@@ -15,9 +15,8 @@ from sentinel.adapters.uplink import Uplink
 from sentinel.checks import load
 from sentinel.gang.snapshot_holder import SnapshotHolder
 from sentinel.model.check import Series, series
-from sentinel.model.codec import CodecError
 from sentinel.model.ids import Seconds
-from sentinel.model.report import Event, Hello
+from sentinel.model.report import Event, Hello, Unreadable
 from sentinel.runtime.agent import card
 from sentinel.runtime.agent.findings import FindingBook
 from sentinel.runtime.agent.lease import Lease
@@ -185,13 +184,11 @@ class Agent:
     # --- the controller
 
     def _take_orders(self) -> None:
-        try:
-            orders = self._uplink.orders()
-        except CodecError as error:
-            log.warning("order-refused", error=str(error))
-            return
-        for order in orders:
-            self._orders.obey(order)
+        for order in self._uplink.orders():
+            if isinstance(order, Unreadable):
+                log.warning("order-refused", error=order.error)
+            else:
+                self._orders.obey(order)
 
     # --- what others read
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import structlog
 
-from sentinel.model.codec import CodecError, from_plain
+from sentinel.model.codec import from_plain
 from sentinel.model.report import Event
 from sentinel.runtime.agent.spool import Spool
 
@@ -33,7 +33,7 @@ class Notes:
     def _take(self, path: Path) -> None:
         try:
             event: Event = from_plain(Event, json.loads(path.read_text()))
-        except (OSError, ValueError, CodecError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             log.warning("rank-note-refused", path=str(path), error=str(error))
             return
         self._spool.add(event, lambda: self._forget(path))

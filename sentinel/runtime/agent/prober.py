@@ -5,17 +5,21 @@ import json
 import os
 import subprocess
 import sys
-from typing import Any
 
 import msgspec
+import structlog
 
+from sentinel.model.codec import from_plain
 from sentinel.model.ids import Seconds
 from sentinel.runtime.agent.settings import AgentSettings
-from sentinel.runtime.probe import ProberTask
+from sentinel.runtime.probe import Answer, Introduction, ProberTask
+
+log = structlog.get_logger(logger_name="agent")
 
 _START_DEADLINE: Seconds = 30.0
 """Loading the driver's library on a cold node takes many seconds; more is a hang."""
 _BACKOFF: tuple[Seconds, ...] = (0.5, 1, 2, 5, 15, 60)
+_SAID = 200
 STARTING = "start"
 """What a new prober is busy with until its first line."""
 
@@ -73,8 +77,8 @@ class Prober:
     def _busy(self, check: str, now: Seconds, deadline: Seconds) -> None:
         self.busy, self.since, self._deadline = check, now, now + deadline
 
-    def answers(self) -> list[dict[str, Any]] | None:
-        """Every complete answer that has arrived; None when the prober is gone."""
+    def answers(self) -> list[Answer | Introduction] | None:
+        """Every complete answer that has arrived; None when the prober is gone or can't be understood."""
         try:
             chunk = os.read(self.output, 1 << 20)
         except BlockingIOError:
@@ -85,7 +89,11 @@ class Prober:
         if lines:
             self._failures = 0 if self.busy != STARTING else self._failures
             self.busy = ""
-        return [json.loads(line) for line in lines]
+        try:
+            return [from_plain(Answer | Introduction, json.loads(line)) for line in lines]
+        except (ValueError, RecursionError) as error:
+            log.warning("prober-answer-refused", error=f"{error}"[:_SAID])
+            return None
 
     def overdue(self, now: Seconds) -> bool:
         """Whether it has been busy for longer than its deadline."""

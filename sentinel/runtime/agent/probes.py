@@ -4,7 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 from msgspec.structs import replace
 
@@ -12,14 +12,13 @@ from sentinel.adapters.kernel_log import LINES
 from sentinel.adapters.kernel_time import age
 from sentinel.heartbeat import counts_as_the_kernel
 from sentinel.model.check import Check, Machine, RankProcess, Series, series
-from sentinel.model.codec import from_plain
 from sentinel.model.finding import Finding, Health
 from sentinel.model.ids import Seconds
 from sentinel.model.report import Event, FindingSeen, ProbedSeen, RankBeat
 from sentinel.runtime.agent.findings import FindingBook
 from sentinel.runtime.agent.prober import STARTING, Prober
 from sentinel.runtime.agent.settings import AgentSettings
-from sentinel.runtime.probe import NoGpus, probe, read_exported
+from sentinel.runtime.probe import Answer, Introduction, NoGpus, probe
 
 Beats = Callable[[], tuple[RankBeat, ...]]
 """Gives the newest heartbeat records, read only when a check looks at them."""
@@ -147,11 +146,10 @@ class Probes:
             )
         events: list[Event] = []
         for answer in answers:
-            if "check" not in answer:
+            if isinstance(answer, Answer):
+                events += self._take(answer, asked_at, now)
+            else:
                 events += self._introduce(answer)
-                continue
-            values = {name: read_exported(answer[name]) for name in ("gauges", "counts")}
-            events += self._take({**answer, **values}, asked_at, now)
         self._ask(now)
         return events + self._complete()
 
@@ -207,10 +205,10 @@ class Probes:
             kernel_pids=self._kernel_pids,
         )
 
-    def _introduce(self, answer: Mapping[str, Any]) -> list[Event]:
+    def _introduce(self, answer: Introduction) -> list[Event]:
         """Learn how many GPUs there are, and where. One that is lost by now keeps the address it had."""
-        self.gpus = answer["gpus"] or self.gpus or 0
-        found = answer["pci"]
+        self.gpus = answer.gpus or self.gpus or 0
+        found = answer.pci
         lost = {pci: index for pci, index in self._pci.items() if index not in found.values()}
         self._pci = {**lost, **found}
         for name, check in self._checks.items():
@@ -218,19 +216,16 @@ class Probes:
                 self._due[name] = 0.0  # what it counts by GPU is there with 0 before it happens
         return []
 
-    def _take(
-        self, answer: Mapping[str, Any], asked_at: Seconds, now: Seconds, *, are_old: bool = False
-    ) -> list[Event]:
-        name = answer["check"]
-        self.gauges[name] = dict(answer["gauges"])
-        self.counters.update(dict(answer["counts"]))
-        self.counters[_failures(name)] += answer["failed"]
+    def _take(self, answer: Answer, asked_at: Seconds, now: Seconds, *, are_old: bool = False) -> list[Event]:
+        name = answer.check
+        self.gauges[name] = dict(answer.gauges)
+        self.counters.update(dict(answer.counts))
+        self.counters[_failures(name)] += answer.failed
         for urgent in self._urgent:
             if name in urgent.waiting and asked_at >= urgent.since:
                 urgent.waiting.discard(name)
                 urgent.done.append(name)
-        findings = from_plain(list[Finding], answer["findings"])
-        news = self._book.update(name, findings, now, blind=answer["failed"])
+        news = self._book.update(name, answer.findings, now, blind=answer.failed)
         return _seen(self._aged(each) if are_old else each for each in news)
 
     def _aged(self, found: Finding) -> Finding:
