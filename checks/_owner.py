@@ -35,8 +35,8 @@ class Owners:
     """Rank by process number, -1 for a standby."""
     names: frozenset[str]
     numbers_count: bool
-    """Whether the kernel's lines number processes as `ranks` does: else a number says nothing, not even a rank's
-    own, which is another process's in the kernel's lines."""
+    """Whether the kernel's lines number processes as `ranks` does: else a number says nothing, and one that a
+    rank has here is another process's there."""
 
     @classmethod
     def of(cls, machine: Machine) -> "Owners":
