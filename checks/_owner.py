@@ -24,7 +24,7 @@ class Owner(StrEnum):
     STRANGER = "stranger"
     """A known number that is nobody's of ours, and another name: explains and accuses nobody."""
     UNKNOWN = "unknown"
-    """No number, or no other name than ours: may explain a rank's end, and accuses nobody alone."""
+    """No number that counts, or no other name than ours: may explain a rank's end, accuses nobody alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,8 @@ class Owners:
     """Rank by process number, -1 for a standby."""
     names: frozenset[str]
     numbers_count: bool
-    """Whether a number that is not among them is somebody else's."""
+    """Whether the kernel's lines number processes as `ranks` does: else a number says nothing, and one that a
+    rank has here is another process's there."""
 
     @classmethod
     def of(cls, machine: Machine) -> "Owners":
@@ -46,17 +47,20 @@ class Owners:
 
     def owner(self, pid: int | None, name: str) -> Owner:
         """Say whose process a kernel line names."""
+        if not self.numbers_count:
+            return Owner.UNKNOWN
         if pid in self.ranks:
             return Owner.OURS
-        told_apart = pid is not None and self.numbers_count and name and self.names
+        told_apart = pid is not None and name and self.names
         return Owner.STRANGER if told_apart and program(name) not in self.names else Owner.UNKNOWN
 
     def evidence(self, pid: int | None, name: str) -> dict[str, str | int | float]:
         """Give what a finding says about it: process, pid, owner and rank, as far as they are known."""
-        told: dict[str, str | int | float] = {"process": name, "owner": self.owner(pid, name).value}
+        owner = self.owner(pid, name)
+        told: dict[str, str | int | float] = {"process": name, "owner": owner.value}
         if pid is not None:
             told["pid"] = pid
-            if self.ranks.get(pid, -1) >= 0:
+            if owner is Owner.OURS and self.ranks[pid] >= 0:
                 told["rank"] = self.ranks[pid]
         return told
 

@@ -71,6 +71,19 @@ def test_an_agent_in_a_container_takes_no_other_number_for_a_strangers() -> None
     assert fault("pid=999999, name=dcgmproftester1", kernel_pids=False).evidence["owner"] == "unknown"
 
 
+@pytest.mark.parametrize("process", ["pid=101, name=python3", "pid=103, name=python3.11"])
+def test_an_agent_in_a_container_takes_no_number_for_one_of_ours(process: str) -> None:
+    found = fault(process, kernel_pids=False)
+    assert found.evidence["owner"] == "unknown"
+    assert "rank" not in found.evidence
+
+
+def test_a_kill_for_memory_whose_number_says_nothing_names_no_rank() -> None:
+    line = f"Out of memory: Killed process 101 (python3) {VICTIM}"
+    (found,) = oom.judge(oom.measure(machine(line, kernel_pids=False)))
+    assert (found.code, found.evidence["owner"], found.evidence.get("rank")) == ("oom-kill", "unknown", None)
+
+
 @pytest.mark.parametrize("processes", [(), (RankProcess(101, "", 0),)])
 def test_who_does_not_know_our_names_calls_nobody_a_stranger(processes: tuple[RankProcess, ...]) -> None:
     assert fault("pid=999999, name=dcgmproftester1", processes=processes).evidence["owner"] == "unknown"
