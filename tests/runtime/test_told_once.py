@@ -82,6 +82,10 @@ def is_part_of(part: list[str], whole: list[str]) -> bool:
     ]
 )
 @example([("tells", 7), ("sends", 0), ("agent_starts", 0), ("arrives_twice", 0), ("arrives", 0)])
+@example(
+    [("tells", 0), ("sends", 0), ("arrives", 0), ("is_acknowledged", 0), ("agent_starts", 0), ("tells", 7)]
+)
+@example([("journal_fails", 0), ("tells", 6), ("sends", 0), ("arrives", 0), ("is_acknowledged", 0)])
 @given(EPISODES)
 def test_each_event_counts_once_and_in_order(steps: list[tuple[str, int]]) -> None:
     with episode() as told:
