@@ -144,7 +144,7 @@ class Stage:
 @contextlib.contextmanager
 def staged(scenario: Scenario, rules: Rules) -> Iterator[Stage]:
     """Give a stage with a folder of its own for its nodes' logs."""
-    with tempfile.TemporaryDirectory(prefix="sentinel-rehearse-") as folder:
+    with tempfile.TemporaryDirectory(prefix="rehearse-") as folder:
         stage = Stage(scenario, rules, Path(folder))
         try:
             yield stage
