@@ -102,7 +102,7 @@ def test_what_is_quoted_does_not_begin_the_message(form: str) -> None:
     ["", " ", "[", "<", "<4>", "<99999>x", "4,1", "kern:", "Mar 03 07:00:00 ", "kernel: ", "\x00\xff"],
 )
 def test_scraps_of_lines_hurt_nobody(line: str) -> None:
-    assert said(line) in (None, "", line.strip(), line.lstrip())
+    assert said(line) in (None, "", line.strip(" \0"), line.lstrip(" \0"))
 
 
 @pytest.mark.parametrize(
