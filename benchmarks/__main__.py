@@ -27,6 +27,7 @@ BENCHMARKS = (
     Benchmark("heartbeat"),
     Benchmark("decide", quick=("--ranks", "256")),
     Benchmark("storm", quick=("--lines", "1000")),
+    Benchmark("codec", quick=("--nodes", "100")),
     Benchmark("journal", quick=("--facts", "20000")),
     Benchmark("kernel_lines", quick=("--lines", "5000")),
     Benchmark("rehearse", quick=("--nodes", "50")),

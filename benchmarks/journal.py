@@ -2,6 +2,10 @@
 
 import argparse
 import random
+import re
+import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -26,7 +30,7 @@ from sentinel.model.policy import Policy
 from sentinel.runtime.ledger import Ledger
 
 BATCH = 1_000
-SINGLE = 200
+SINGLE = 1_000
 
 
 class Desk:
@@ -92,7 +96,18 @@ def main() -> None:
     parser.add_argument("--facts", type=int, default=1_000_000)
     parser.add_argument("--nodes", type=int, default=1_000, help="of 8 GPUs, with a job of 2,048 ranks")
     parser.add_argument("--dir", type=Path, default=None)
+    parser.add_argument(
+        "--beside", metavar="COMMIT", help="an older Sentinel's code in the same run, in turns"
+    )
+    parser.add_argument("--rounds", type=int, default=3, help="with --beside")
     options = parser.parse_args()
+    if options.beside:
+        beside(options.beside, options.rounds, ["--facts", str(options.facts), "--nodes", str(options.nodes)])
+        return
+    measure(options)
+
+
+def measure(options: argparse.Namespace) -> None:
     chance = random.Random(0)
     with tempfile.TemporaryDirectory(dir=options.dir) as folder:
         path = Path(folder) / "journal.db"
@@ -116,6 +131,25 @@ def main() -> None:
         tell("compaction", time.perf_counter() - begun, f"s, {deleted} lines", digits=2)
         journal.close()
         tell("size afterwards", path.stat().st_size / 1e6, "MB")
+
+
+def beside(commit: str, rounds: int, arguments: list[str]) -> None:
+    """Run this benchmark as it was at a commit and as it is, in turns, and print the medians side by side."""
+    found: dict[str, dict[str, list[float]]] = {}
+    with tempfile.TemporaryDirectory() as tree:
+        archive = subprocess.run(["git", "archive", commit], check=True, capture_output=True).stdout
+        subprocess.run(["tar", "x", "-C", tree], check=True, input=archive)
+        for root in (tree, str(Path(__file__).parents[1])) * rounds:
+            argv = [sys.executable, "-m", "benchmarks.journal", *arguments]
+            ended = subprocess.run(argv, check=True, capture_output=True, text=True, cwd=root)
+            for what, number, unit in re.findall(
+                r"^(.{20}) +([\d.]+) ([^\s,]+.*)$", ended.stdout, re.MULTILINE
+            ):
+                row = found.setdefault(f"{what.strip()}, {unit}", {})
+                row.setdefault(root, []).append(float(number))
+    print(f"| what | {commit} | now |\n|---|---:|---:|")
+    for what, runs in found.items():
+        print(f"| {what} | {' | '.join(f'{statistics.median(each):g}' for each in runs.values())} |")
 
 
 def tell(what: str, number: float, unit: str, digits: int = 0) -> None:

@@ -20,7 +20,7 @@ from sentinel.checks import load
 from sentinel.core.watch import Watch
 from sentinel.model.action import Action, Page, Resume
 from sentinel.model.check import Machine
-from sentinel.model.codec import decode, encode, from_plain
+from sentinel.model.codec import decode, encode
 from sentinel.model.fact import DeadlinePassed, JobAdvanced
 from sentinel.model.finding import Finding
 from sentinel.model.ids import WorkerId
@@ -127,8 +127,8 @@ class Storm:
     def _judged(self) -> Iterator[Finding]:
         machine = Machine(self._struck.node, NoGpus(), 1, kernel_lines=tuple(self._follower.read()), pci=PCI)
         for name in ("xid", "oom"):
-            findings = from_plain(list[Finding], probe(self._checks[name], machine)["findings"])
-            yield from self._book.update(name, findings, self._desk.now)
+            answer = probe(self._checks[name], machine)
+            yield from self._book.update(name, answer.findings, self._desk.now)
 
     def _absorb(self, report: Report) -> None:
         """Hear, fold and commit; what is done succeeds, and the job has no new step while the storm lasts."""

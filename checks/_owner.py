@@ -14,7 +14,7 @@ _RAY = "ray::"
 """Ray renames its workers with each task, `ray::IDLE`, `ray::Name.method`: more than this says nothing."""
 _LOADERS = frozenset({"pt_data_worker"})
 """How torch names a rank's loader processes: they are forked, and have pids of their own."""
-_BETWEEN = ("nvidia-cuda-mps", "swapper", "irq/", "kworker/", "ksoftirqd/", "raylet")
+BETWEEN = ("nvidia-cuda-mps", "swapper", "irq/", "kworker/", "ksoftirqd/", "raylet")
 """Who stands in a line in a rank's place: the server of CUDA MPS owns its clients' channels, the driver names
 whoever ran when its interrupt came, and Ray's workers end with their raylet."""
 
@@ -27,7 +27,8 @@ class Owner(StrEnum):
     STRANGER = "stranger"
     """A known number that is nobody's of ours, and another name: explains and accuses nobody."""
     UNKNOWN = "unknown"
-    """No number, no other name than ours, or a name that stands for others': may explain a rank's end, and accuses nobody alone."""
+    """No number that counts, no other name than ours, or one of `BETWEEN`: may explain a rank's end, accuses
+    nobody alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,8 @@ class Owners:
     """Rank by process number, -1 for a standby."""
     names: frozenset[str]
     numbers_count: bool
-    """Whether a number that is not among them is somebody else's."""
+    """Whether the kernel's lines number processes as `ranks` does: else a number says nothing, and one that a
+    rank has here is another process's there."""
 
     @classmethod
     def of(cls, machine: Machine) -> "Owners":
@@ -49,18 +51,20 @@ class Owners:
 
     def owner(self, pid: int | None, name: str) -> Owner:
         """Say whose process a kernel line names."""
+        if not self.numbers_count:
+            return Owner.UNKNOWN
         if pid in self.ranks:
             return Owner.OURS
-        told_apart = pid is not None and self.numbers_count and name and self.names
-        told_apart = told_apart and not name.startswith(_BETWEEN)
+        told_apart = pid is not None and name and self.names and not name.startswith(BETWEEN)
         return Owner.STRANGER if told_apart and program(name) not in self.names else Owner.UNKNOWN
 
     def evidence(self, pid: int | None, name: str) -> dict[str, str | int | float]:
         """Give what a finding says about it: process, pid, owner and rank, as far as they are known."""
-        told: dict[str, str | int | float] = {"process": name, "owner": self.owner(pid, name).value}
+        owner = self.owner(pid, name)
+        told: dict[str, str | int | float] = {"process": name, "owner": owner.value}
         if pid is not None:
             told["pid"] = pid
-            if self.ranks.get(pid, -1) >= 0:
+            if owner is Owner.OURS and self.ranks[pid] >= 0:
                 told["rank"] = self.ranks[pid]
         return told
 

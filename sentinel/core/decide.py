@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import assert_never
 
-from sentinel.core import findings, harm, incidents, jobs, nodes, operate, outcomes, reform
+from sentinel.core import findings, harm, incidents, jobs, nodes, once, operate, outcomes, reform
 from sentinel.core.conclude import catch_up, conclude, resolve_topic
 from sentinel.core.state import Rules, State
 from sentinel.core.timers import Timer
@@ -39,7 +39,13 @@ from sentinel.model.ids import IncidentId, JobId, NodeId, Seconds
 
 
 def decide(state: State, fact: Fact, rules: Rules) -> tuple[Action, ...]:
-    """Fold one fact. `state` is changed; the same facts always give the same actions."""
+    """Fold one fact. `state` is changed; the same facts always give the same actions.
+
+    What an agent has told before changes nothing, for no journal need hold it twice.
+    """
+    if not once.is_news(state, fact):
+        return ()
+    once.mark(state, fact)
     state.now = max(state.now, fact.at)
     actions = _react(state, fact, rules)
     for action in actions:

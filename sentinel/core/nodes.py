@@ -32,6 +32,8 @@ def joined(state: State, fact: NodeJoined, rules: Rules) -> list[Action]:
         node.told.clear()
         node.contained.clear()
         node.counts.clear()
+    if node.boot != fact.boot:
+        node.heard = 0
     node.address, node.port, node.gpus, node.boot = fact.address, fact.port, fact.gpus, fact.boot
     node.left, node.misstarts = False, 0
     for job in state.jobs.values():

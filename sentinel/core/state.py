@@ -55,6 +55,9 @@ class Node(Struct):
     port: int = 0
     gpus: int = 0
     boot: str = ""
+    """Of the agent that said hello last."""
+    heard: int = 0
+    """The highest number of that agent's events that was heard: one told again counts once."""
     cordon: Cordon | None = None
     silent: bool = False
     left: bool = False

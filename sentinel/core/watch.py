@@ -9,10 +9,10 @@ from sentinel.core.events import event_fact
 from sentinel.core.progress import laggards
 from sentinel.core.pulse import Pulse
 from sentinel.core.state import Job, JobStage, State
-from sentinel.model.fact import Fact, JobStalled, JobUnderway, NodeHeard, NodeSilent
+from sentinel.model.fact import Fact, JobStalled, JobUnderway, NodeHeard, NodeJoined, NodeSilent, Origin
 from sentinel.model.ids import Instant, JobId, NodeId, Seconds
 from sentinel.model.policy import Policy
-from sentinel.model.report import NOT_RUNNING, Event, FindingSeen, RankBeat, Report
+from sentinel.model.report import NOT_RUNNING, Event, FindingSeen, Hello, RankBeat, Report
 
 SLOW_PHASES = frozenset({"setup", "load", "save", "snapshot"})
 """Phases in which a rank may take long without being hung."""
@@ -53,10 +53,16 @@ class Watch:
         pulse = self._pulses.get(job)
         return tuple(pulse.losses) if pulse else ()
 
-    def hello(self, node: NodeId, now: Instant) -> None:
-        """A node introduced itself: it is heard, and what it said before is old."""
-        self._heard[node] = now
-        self._beats.pop(node, None)
+    def hello(self, hello: Hello, state: State, now: Instant) -> list[Fact]:
+        """A node introduced itself: if that is news, it is heard, and what it said before is old."""
+        known = state.nodes.get(hello.node)
+        said = (hello.boot, hello.port, hello.address, hello.gpus)
+        same = known is not None and (known.boot, known.port, known.address, known.gpus) == said
+        if known is not None and same and not (known.silent or known.left):
+            return []
+        self._heard[hello.node] = now
+        self._beats.pop(hello.node, None)
+        return [NodeJoined(now, hello.node, hello.address, hello.port, hello.gpus, hello.boot)]
 
     def report(self, report: Report, state: State, now: Instant) -> list[Fact]:
         """Take one report in; its events become facts, its beats move the pulses."""
@@ -68,7 +74,9 @@ class Watch:
         self._beats[report.node] = report.beats
         for beat in report.beats:
             facts += self._beat(beat, state, now)
-        facts += (fact for event in _current(report) if (fact := event_fact(event, report.node, now)))
+        for number, event in _current(report):
+            fact = event_fact(event, Origin(report.node, report.boot, number), now)
+            facts += [fact] if fact else []
         return facts
 
     def tick(self, state: State, now: Instant) -> list[Fact]:
@@ -190,11 +198,10 @@ class Watch:
             yield from pulse.stragglers.weigh(job, beats, state.nodes, self._policy, now)
 
 
-def _current(report: Report) -> list[Event]:
+def _current(report: Report) -> list[tuple[int, Event]]:
     """Leave out states that have changed since: a spool tells what was, and what was repaired meanwhile."""
-    events = [event for _, event in report.events]
-    newest = {event.finding.key: event for event in events if _is_state(event)}
-    return [event for event in events if not _is_state(event) or newest[event.finding.key] is event]
+    newest = {event.finding.key: event for _, event in report.events if _is_state(event)}
+    return [(n, each) for n, each in report.events if not _is_state(each) or newest[each.finding.key] is each]
 
 
 def _is_state(event: Event) -> TypeGuard[FindingSeen]:

@@ -1,6 +1,5 @@
 """`sentinel demo`: break a small real cluster on this machine, watch it being repaired, check the result."""
 
-import contextlib
 import json as json_module
 import random
 import signal
@@ -188,22 +187,13 @@ def _chance(seed: int) -> random.Random:
 
 
 def _keep(stage: Stage) -> str:
-    """Copy logbook, recordings and journal to where they outlive the cluster."""
-    import shutil
+    """Copy what the stage wrote to where it outlives the cluster."""
     from pathlib import Path
 
-    from sentinel.adapters.journal_file import JournalError, copy
+    from sentinel.demo.keep import keep
 
     target = Path.cwd() / "run" / f"demo-{stage.cluster.name}"
-    target.mkdir(parents=True, exist_ok=True)
-    for name in ("logbook", "recordings", "pages.log", "controller.log"):
-        source = stage.state_dir / name
-        if source.is_dir():
-            shutil.copytree(source, target / name, dirs_exist_ok=True)
-        elif source.exists():
-            shutil.copy2(source, target / name)
-    with contextlib.suppress(JournalError):  # a demo that ends at once has none yet
-        copy(stage.state_dir / "journal.db", target / "journal.db")
+    keep(stage, target)
     return str(target)
 
 

@@ -1,1 +1,1 @@
-"""The nouns of Sentinel: plain frozen values and protocols, standard library only."""
+"""The nouns of Sentinel, frozen values and protocols, and the one codec that writes and reads them."""

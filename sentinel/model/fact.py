@@ -2,10 +2,21 @@
 
 from typing import TypeAlias
 
+from msgspec import Struct
+
 from sentinel.model.finding import Finding
 from sentinel.model.ids import ActionId, IncidentId, Instant, JobId, NodeId, Seconds, WorkerId
 from sentinel.model.noun import Noun
 from sentinel.model.report import RankBeat
+
+
+class Origin(Struct, frozen=True):
+    """Which agent's event a fact is made of: an agent tells each until it is acknowledged."""
+
+    source: NodeId
+    epoch: str
+    """The agent's boot: the next agent counts anew."""
+    number: int
 
 
 class NodeJoined(Noun, frozen=True):
@@ -62,6 +73,8 @@ class FindingReported(Noun, frozen=True):
     at: Instant
     node: NodeId
     finding: Finding
+    origin: Origin | None = None
+    """None in journals of before, and where no agent told it; so it is for the other facts that have one."""
 
     @property
     def happened(self) -> Instant:
@@ -75,6 +88,7 @@ class NodeProbed(Noun, frozen=True):
     at: Instant
     node: NodeId
     reason: str
+    origin: Origin | None = None
 
 
 class WorkerReady(Noun, frozen=True):
@@ -100,6 +114,7 @@ class RankExited(Noun, frozen=True):
     pid: int
     generation: int
     how: str
+    origin: Origin | None = None
 
 
 class RankRaised(Noun, frozen=True):
@@ -119,6 +134,7 @@ class RankRaised(Noun, frozen=True):
     error: str
     traceback: str
     values: tuple[float, ...] = ()
+    origin: Origin | None = None
 
 
 class JobStalled(Noun, frozen=True):

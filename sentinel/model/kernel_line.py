@@ -35,7 +35,8 @@ _RECORD = re.compile(r"(\d{1,4}),\d{1,20},\d{1,20},[^;\s]{0,256};")
 _FACILITY = re.compile(
     r"(?:(?=[\w:]{0,64}[.:-])[\w.:-]{2,64}: )?(?P<facility>[a-z]\w{2,8}) *: *[a-z]{3,8} *: *(?=\[|\d{4}-)"
 )
-"""`kern  :warn  : [` of `dmesg -x` (a date without brackets with --time-format=iso), and `192.0.2.9: kern: warning: [` of Talos."""
+"""`kern  :warn  : [` of `dmesg -x` (with --time-format=iso a date and no bracket), and of Talos
+`192.0.2.9: kern: warning: [`."""
 _BRACKET = re.compile(
     rf"\[ *(?:{_SECONDS}(?: *< *{_SECONDS}>)?|[+<] *{_SECONDS}>?"
     rf"|{_CTIME}|{_MONTH} ?\d?\d \d\d:\d\d"
@@ -55,8 +56,8 @@ _TAG = re.compile(
     rf"(?:(?!{_NAME}\.{_LEVEL} )\S{{0,254}}[^\s:] )?(?:(?P<facility>{_NAME})\.{_LEVEL} )?"
     r"(?P<tag>[^\s:\[]{1,64})(?P<pid>\[\d{1,10}\])?: ?"
 )
-"""`host kernel: `, `host kern.warn kernel: `, `host sudo[4242]: `. Who has a pid is not the kernel, whatever he
-calls himself (`logger -i -t kernel`)."""
+"""`host kernel: `, `host kern.warn kernel: `, `host sudo[4242]: `. Who has a number is not the kernel, even if
+its name is (`logger --id -t kernel`)."""
 _RFC5424 = re.compile(
     rf"{_ISO}(?:\.\d{{1,9}})?{_ZONE} \S{{1,255}} (?P<tag>\S{{1,48}}) (?P<pid>\S{{1,128}}) \S{{1,32}}"
     r" (?:-|(?:\[(?:[^\]\\]|\\.)*\])+) ?\ufeff?"

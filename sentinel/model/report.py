@@ -150,6 +150,8 @@ class Ack(Noun, frozen=True):
     """Controller to agent: events up to this number are journalled. Also renews the node's lease."""
 
     event: Int
+    boot: str = ""
+    """Whose events: one that was meant for the agent before this one says nothing of its own."""
 
 
 class ProbeNow(Noun, frozen=True):

@@ -5,10 +5,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from sentinel.core.decide import decide
+from sentinel.core.once import is_news, speaks
 from sentinel.core.state import Rules, State
 from sentinel.core.watch import Watch
 from sentinel.model.action import Action
-from sentinel.model.fact import ControllerStarted, DeadlinePassed, Fact, NodeJoined
+from sentinel.model.fact import ControllerStarted, DeadlinePassed, Fact
 from sentinel.model.ids import IncidentId, Instant, Seconds
 from sentinel.model.incident import Incident
 from sentinel.model.report import Hello, Report
@@ -54,12 +55,12 @@ class Controller:
 
     def hello(self, hello: Hello, now: Instant) -> None:
         """Hear an agent introduce itself."""
-        self.watch.hello(hello.node, now)
-        self.learn([NodeJoined(now, hello.node, hello.address, hello.port, hello.gpus, hello.boot)])
+        self.learn(self.watch.hello(hello, self.state, now))
 
     def report(self, report: Report, now: Instant) -> None:
         """Take a report in."""
-        self.learn(self.watch.report(report, self.state, now))
+        if speaks(report, self.state):
+            self.learn(self.watch.report(report, self.state, now))
 
     def tick(self, now: Instant) -> None:
         """See what the passing of time alone shows."""
@@ -68,8 +69,10 @@ class Controller:
             self.learn([DeadlinePassed(now, due[1])])
 
     def learn(self, facts: Sequence[Fact]) -> None:
-        """Fold facts one after the other."""
+        """Fold facts one after the other, each once."""
         for fact in facts if self.there else ():
+            if not is_news(self.state, fact):
+                continue
             began = time.perf_counter()
             try:
                 actions = decide(self.state, fact, self.rules)

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import structlog
 
 from sentinel.adapters.transport import Reports
+from sentinel.core.once import speaks
 from sentinel.core.watch import Watch
-from sentinel.model.fact import NodeJoined
 from sentinel.model.ids import Instant, NodeId
 from sentinel.model.report import Ack, Hello, Leave, OrderDone, Report, Unreadable
 from sentinel.runtime.ledger import Ledger
@@ -15,7 +15,7 @@ log = structlog.get_logger(logger_name="inbox")
 
 
 class Inbox:
-    """Takes reports in, once each, and acknowledges what the journal holds."""
+    """Takes reports in and acknowledges what the journal holds; the fold knows what it has heard before."""
 
     def __init__(
         self,
@@ -25,8 +25,8 @@ class Inbox:
         now: Callable[[], Instant],
     ) -> None:
         self._ledger, self._watch, self._order_done, self._now = ledger, watch, order_done, now
-        self._seen: dict[NodeId, tuple[str, int]] = {}
-        """Boot and newest event of each node that were taken in."""
+        self._answers: dict[NodeId, tuple[str, int]] = {}
+        """Boot and number of each node's newest event that becomes no fact, so that no fact tells of it."""
         self.refused = 0
         """Events that could not be read and were passed over."""
         self.closed = False
@@ -36,43 +36,43 @@ class Inbox:
         """Serve until cancelled."""
         while True:
             node, message = await reports.recv()
-            if isinstance(message, Report):
-                if (newest := self._report(message)) is not None:
-                    await reports.send(node, Ack(newest))
-            elif self.closed:
-                await reports.send(node, Leave("late"))
-            else:
-                self._hello(message)
-                await reports.send(node, Ack(0))
+            if (answer := self.hear(message)) is not None:
+                await reports.send(node, answer)
+
+    def hear(self, message: Hello | Report) -> Ack | Leave | None:
+        """Take a message in; gives the answer, None for an agent whose hello is on the way."""
+        if isinstance(message, Report):
+            return self._report(message) if speaks(message, self._ledger.state) else None
+        if self.closed:
+            return Leave("late")
+        self._hello(message)
+        return Ack(0)
 
     def _hello(self, hello: Hello) -> None:
-        known = self._ledger.state.nodes.get(hello.node)
-        said = (hello.boot, hello.port, hello.address, hello.gpus)
-        fresh = known is None or (known.boot, known.port, known.address, known.gpus) != said
-        log.info("agent", node=hello.node, address=hello.address, new=fresh)
-        if fresh or (known is not None and (known.silent or known.left)):
-            now = self._now()
-            self._watch.hello(hello.node, now)
-            joined = NodeJoined(now, hello.node, hello.address, hello.port, hello.gpus, hello.boot)
-            self._ledger.absorb([joined])
+        joined = self._watch.hello(hello, self._ledger.state, self._now())
+        log.info("agent", node=hello.node, address=hello.address, new=bool(joined))
+        self._ledger.absorb(joined)
 
-    def _report(self, report: Report) -> int | None:
-        """Take a report in; gives the event up to which the journal holds all, None for an unknown node.
+    def _report(self, report: Report) -> Ack:
+        """Take a report in; acknowledge the events up to which the journal holds all.
 
         While the journal fails that is 0: nothing may be forgotten, and yet the node's lease is renewed.
         """
-        if report.node not in self._ledger.state.nodes:
-            return None  # its hello is on the way
-        boot, seen = self._seen.get(report.node, (report.boot, -1))
-        seen = seen if boot == report.boot else -1
-        new = tuple((number, event) for number, event in report.events if number > seen)
-        self._seen[report.node] = (report.boot, max((number for number, _ in report.events), default=seen))
-        fresh = Report(report.node, report.boot, report.seq, report.beats, new)
-        kept = self._ledger.absorb(self._watch.report(fresh, self._ledger.state, self._now()))
-        for number, event in new:
+        kept = self._ledger.absorb(self._watch.report(report, self._ledger.state, self._now()))
+        self._take_answers(report)
+        newest = max((number for number, _ in report.events), default=0)
+        return Ack(newest if kept else 0, report.boot)
+
+    def _take_answers(self, report: Report) -> None:
+        boot, taken = self._answers.get(report.node, ("", 0))
+        for number, event in report.events:
+            if boot == report.boot and number <= taken:
+                continue
             if isinstance(event, OrderDone):
                 self._order_done(event)
             elif isinstance(event, Unreadable):
                 self.refused += 1
                 log.warning("event-refused", node=report.node, number=number, error=event.error)
-        return self._seen[report.node][1] if kept else 0
+            else:
+                continue
+            self._answers[report.node] = (report.boot, number)

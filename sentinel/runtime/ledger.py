@@ -9,6 +9,7 @@ import structlog
 from sentinel.adapters.journal import Journal
 from sentinel.adapters.journal_file import JournalError
 from sentinel.core.decide import decide
+from sentinel.core.once import is_news
 from sentinel.core.state import Rules, State
 from sentinel.model.action import Action, Page, action_id
 from sentinel.model.fact import Fact, JournalBack, JournalFailed
@@ -71,7 +72,10 @@ class Ledger:
         return Page(action_id(incident, "page", "on-call", 1), incident, 1, title, body, "open")
 
     def absorb(self, facts: Sequence[Fact]) -> bool:
-        """Fold facts, commit them with their actions, then perform these; true when all is committed."""
+        """Fold facts, commit them with their actions, then perform these; true when all is committed.
+
+        What an agent has told before is held already, or is kept to be committed.
+        """
         fresh = [decided for fact in facts for decided in self._decided(fact)]
         self.uncommitted += fresh
         if not self.commit():
@@ -82,7 +86,9 @@ class Ledger:
         return True
 
     def _decided(self, fact: Fact) -> Batch:
-        """Fold one fact. A defect of ours freezes actions: who dies of a fact dies of it again."""
+        """Fold one that is news. A defect of ours freezes actions: who dies of a fact dies of it again."""
+        if not is_news(self.state, fact):
+            return []
         try:
             return [(fact, decide(self.state, fact, self.rules))]
         except Exception as error:

@@ -12,6 +12,7 @@ from sentinel.adapters.nvml import NvmlError, NvmlGpus
 from sentinel.checks import gpu
 from sentinel.model.check import Machine
 from sentinel.model.finding import Health
+from sentinel.runtime.probe import Introduction
 from sentinel.runtime.prober import introduction
 
 GIB = 1024**3
@@ -134,10 +135,8 @@ def test_a_prober_that_starts_after_a_gpu_was_lost_counts_it_and_knows_the_other
     driver: Driver,
 ) -> None:
     driver.lost.add(B)
-    assert introduction(Machine("n", NvmlGpus(), None)) == {
-        "gpus": 3,
-        "pci": {"0000:01:00": 0, "0000:03:00": 2},
-    }
+    pci = {"0000:01:00": 0, "0000:03:00": 2}
+    assert introduction(Machine("n", NvmlGpus(), None)) == Introduction(3, pci)
 
 
 def test_a_gpu_that_is_lost_while_it_is_watched_keeps_its_name_and_is_measured_again_after_a_reset(

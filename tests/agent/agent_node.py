@@ -41,6 +41,8 @@ class Controller:
     hellos: list[Hello] = field(default_factory=list)
     beats: tuple[RankBeat, ...] = ()
     events: dict[int, Event] = field(default_factory=dict)
+    newest: tuple[int, ...] = ()
+    """The numbers of what the newest report tells."""
 
     async def listen(self) -> None:
         while True:
@@ -53,6 +55,7 @@ class Controller:
     async def _take(self, node: NodeId, report: Report) -> None:
         self.beats = report.beats
         self.events |= dict(report.events)
+        self.newest = tuple(dict(report.events))
         if self.acknowledging:
             await self.reports.send(node, Ack(max(self.events, default=0)))
 

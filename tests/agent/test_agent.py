@@ -184,6 +184,25 @@ def test_the_lease_is_renewed_by_acknowledgements_only(node: Node) -> None:
     asyncio.run(scenario())
 
 
+def test_an_acknowledgement_for_the_agent_before_drops_nothing_and_renews_the_lease(node: Node) -> None:
+    lease = node.memory / "lease"
+
+    async def scenario() -> None:
+        async with node.watched(acknowledging=False) as controller:
+            await controller.order(ProbeNow("one"))
+            await controller.event(lambda event: isinstance(event, ProbedSeen) and event.reason == "one")
+            first, last, before = min(controller.events), max(controller.events), lease.read_bytes()
+            await controller.order(Ack(last, "another boot"))
+            await controller.order(ProbeNow("two"))  # orders keep their sequence
+            await controller.event(lambda event: isinstance(event, ProbedSeen) and event.reason == "two")
+            assert controller.newest[0] == first
+            assert lease.read_bytes() != before
+            await controller.order(Ack(last, controller.hellos[0].boot))
+            await until(lambda: min(controller.newest, default=last + 1) > last)
+
+    asyncio.run(scenario())
+
+
 def test_a_prober_that_hangs_is_evidence_and_is_replaced(node: Node) -> None:
     async def scenario() -> None:
         async with node.watched() as controller:

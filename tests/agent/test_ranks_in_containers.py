@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from sentinel.heartbeat import find_process, read
+from sentinel.heartbeat import counts_as_the_kernel, find_process, read
 from sentinel.model.ids import WorkerId
 from sentinel.runtime.agent.ranks import Ranks
 
@@ -106,3 +106,48 @@ def test_a_process_in_a_container_does_not_count_as_the_kernel_does(tmp_path: Pa
     if inside.returncode:
         pytest.skip("no namespace of processes may be made here")
     assert inside.stdout == "False\n"
+
+
+AGENT = """
+import sys
+from dataclasses import replace
+from pathlib import Path
+from sentinel.adapters.kernel_log import FileFollower
+from sentinel.checks import load
+from sentinel.model.check import RankProcess
+from sentinel.runtime.agent import settings
+from sentinel.runtime.agent.findings import FindingBook
+from sentinel.runtime.agent.probes import Probes
+root, gpus = Path(sys.argv[1]), sys.argv[2]
+log = root / "kernel.log"
+log.touch()
+given = settings.parse(["--controller", "tcp://127.0.0.1:1", "--keys", str(root), "--node", "n"])
+given = replace(given, gpus=gpus, expected_gpus=0, memory=root)
+ranks = lambda: (RankProcess(77, "python3", 4),)
+probes = Probes(given, {"oom": load()["oom"]}, FindingBook(root / "book.json"), FileFollower(log), ranks)
+log.write_text("[    1.000000] Out of memory: Killed process 77 (python3) total-vm:32812kB\\n")
+(seen,) = probes.run_due(0.0, tuple)
+print(seen.finding.evidence["owner"], seen.finding.evidence.get("rank"))
+probes.close()
+"""
+
+
+def said_by_an_agent(tmp_path: Path, gpus: str, *namespace: str) -> str:
+    command = [*namespace, sys.executable, "-c", AGENT, str(tmp_path), gpus]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+OWN_NAMESPACE = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
+
+
+def test_an_agent_in_a_container_names_no_rank_by_a_number(tmp_path: Path) -> None:
+    assert said_by_an_agent(tmp_path, "none", *OWN_NAMESPACE) == "unknown None"
+
+
+def test_an_agent_in_a_container_believes_what_is_simulated_beside_it(tmp_path: Path) -> None:
+    assert said_by_an_agent(tmp_path, f"simulated:{tmp_path}/gpus.json", *OWN_NAMESPACE) == "ours 4"
+
+
+@pytest.mark.skipif(not counts_as_the_kernel(), reason="these tests run in a container")
+def test_an_agent_that_counts_as_the_kernel_does_names_the_rank(tmp_path: Path) -> None:
+    assert said_by_an_agent(tmp_path, "none") == "ours 4"

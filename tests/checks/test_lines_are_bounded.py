@@ -4,6 +4,7 @@ import pytest
 
 from sentinel.checks import load
 from sentinel.model.check import Machine, RankProcess
+from sentinel.model.finding import Finding
 from sentinel.model.kernel_line import LONGEST
 from sentinel.runtime.probe import NoGpus, probe
 
@@ -41,9 +42,9 @@ def test_a_thousand_of_the_worst_lines_are_judged_in_seconds(line: str) -> None:
     )
     for check in CHECKS:
         answer = probe(check, machine)
-        assert not answer["failed"]
-        assert all(len(str(value)) <= LONGEST for found in answer["findings"] for value in _values(found))
+        assert not answer.failed
+        assert all(len(str(value)) <= LONGEST for found in answer.findings for value in _values(found))
 
 
-def _values(found: dict[str, dict[str, object]]) -> list[object]:
-    return [found["summary"], *found["evidence"].values()]
+def _values(found: Finding) -> list[object]:
+    return [found.summary, *found.evidence.values()]

@@ -48,6 +48,11 @@ def fault(process: str, code: int = 31, **about: object) -> Finding:
         pytest.param("pid=999999, name=python3.12", "unknown", id="the same name of another version"),
         pytest.param("pid=999999, name=ray::Other.fit", "unknown", id="another of Ray's workers"),
         pytest.param("pid=999999, name=pt_data_worker", "unknown", id="a loader, which is forked"),
+        pytest.param("pid=999999, name=nvidia-cuda-mps", "unknown", id="the server of MPS, for its clients"),
+        pytest.param("pid=0, name=swapper/12", "unknown", id="an interrupt, whoever ran"),
+        pytest.param("pid=1533, name=irq/178-nvidia", "unknown", id="an interrupt's own thread"),
+        pytest.param("pid=999999, name=raylet", "unknown", id="who takes its workers along"),
+        pytest.param("pid=999999, name=nvidia-persiste", "stranger", id="another service of the driver's"),
         pytest.param("pid=999999", "unknown", id="no name"),
         pytest.param("pid=999999, name=<unknown>", "unknown", id="a name that nobody knows"),
         pytest.param("pid='<unknown>', name=<unknown>", "unknown", id="nothing known"),
@@ -69,6 +74,19 @@ def test_a_rank_is_named_and_a_standby_has_none() -> None:
 
 def test_an_agent_in_a_container_takes_no_other_number_for_a_strangers() -> None:
     assert fault("pid=999999, name=dcgmproftester1", kernel_pids=False).evidence["owner"] == "unknown"
+
+
+@pytest.mark.parametrize("process", ["pid=101, name=python3", "pid=103, name=python3.11"])
+def test_an_agent_in_a_container_takes_no_number_for_one_of_ours(process: str) -> None:
+    found = fault(process, kernel_pids=False)
+    assert found.evidence["owner"] == "unknown"
+    assert "rank" not in found.evidence
+
+
+def test_a_kill_for_memory_whose_number_says_nothing_names_no_rank() -> None:
+    line = f"Out of memory: Killed process 101 (python3) {VICTIM}"
+    (found,) = oom.judge(oom.measure(machine(line, kernel_pids=False)))
+    assert (found.code, found.evidence["owner"], found.evidence.get("rank")) == ("oom-kill", "unknown", None)
 
 
 @pytest.mark.parametrize("processes", [(), (RankProcess(101, "", 0),)])

@@ -11,13 +11,12 @@ from sentinel.model.fact import (
     JobAdvanced,
     JobStalled,
     NodeHeard,
-    NodeJoined,
     NodeSilent,
     Outcome,
     RankSlow,
 )
 from sentinel.model.ids import NodeId
-from sentinel.model.report import RankBeat, Report
+from sentinel.model.report import Hello, RankBeat, Report
 
 
 class Watched(Simulated):
@@ -148,7 +147,8 @@ def test_a_job_that_nobody_is_heard_of_is_not_stalled_and_goes_on_when_the_nodes
         cluster.run(0)
     assert (cluster.said(JobStalled), cluster.causes()) == ([], ["control-cut"])
     for node in cluster.state.nodes:  # they say hello, and their first reports are still on the way
-        cluster.watch.hello(node, cluster.now)
+        hello = Hello(node, "another boot", "10.0.0.1", 1, 1)
+        assert cluster.watch.hello(hello, cluster.state, cluster.now)
     assert not [f for f in cluster.watch.tick(cluster.state, cluster.now) if isinstance(f, JobStalled)]
     cluster.mute = set()
     for step in range(70, 90):
@@ -220,8 +220,10 @@ def test_a_worker_without_a_seat_moves_no_pulse() -> None:
 def test_a_node_that_has_just_introduced_itself_is_not_silent() -> None:
     cluster = Watched()
     newcomer = NodeId("n9")
-    cluster.watch.hello(newcomer, cluster.now)
-    cluster.tell(NodeJoined(cluster.now, newcomer, "10.0.0.9", 1, 1, "boot"))
+    hello = Hello(newcomer, "boot", "10.0.0.9", 1, 1)
+    (joined,) = cluster.watch.hello(hello, cluster.state, cluster.now)
+    cluster.tell(joined)
+    assert cluster.watch.hello(hello, cluster.state, cluster.now) == [], "what is known is no news"
     silent = [f.node for f in cluster.watch.tick(cluster.state, cluster.now) if isinstance(f, NodeSilent)]
     assert newcomer not in silent
     assert len(silent) == cluster.job.world + 1, "those that never said a word are"

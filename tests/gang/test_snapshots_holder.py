@@ -288,7 +288,7 @@ def test_a_wrong_key_is_refused_in_one_line(nodes: list[Node]) -> None:
 def test_strangers_are_few_and_do_not_stay(
     nodes: list[Node], sender: PeerSender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(snapshot_holder, "_GREET_S", 1.0)
+    monkeypatch.setattr(snapshot_holder, "_GREET_S", 3.0)  # on a busy machine a greeting takes a second
     holder = nodes[1].holder
     with contextlib.ExitStack() as open_:
         strangers = [open_.enter_context(socket.create_connection(holder.address)) for _ in range(80)]

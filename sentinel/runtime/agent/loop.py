@@ -54,11 +54,13 @@ class Agent:
         self._notes = Notes(memory / "errors", self._spool)
         self._nudge = nudge_socket(memory / "nudge")
         self._stacks = StackTaker(memory / "nudge")
+        self._boot = _boot()
         self._orders = Orders(
             self._ranks,
             self._spool,
             Lease(memory / "lease"),
             self._stacks,
+            self._boot,
             look=self._look,
             probe_now=self._probe_now,
         )
@@ -210,9 +212,8 @@ class Agent:
         return values | probes.standing()
 
     def _hello(self) -> Hello:
-        boot = f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()}-{time.monotonic_ns()}"
         ports = {"port": self._holder.address[1], "metrics_port": self._metrics.port if self._metrics else 0}
-        return Hello(self._settings.node, boot, self._settings.address, gpus=0, **ports)
+        return Hello(self._settings.node, self._boot, self._settings.address, gpus=0, **ports)
 
     def _write_card(self) -> None:
         """Leave pid and ports where people and the demo find them."""
@@ -232,3 +233,7 @@ class Agent:
         if self._metrics:
             self._metrics.close()
         self._kernel_log.close()
+
+
+def _boot() -> str:
+    return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()}-{time.monotonic_ns()}"

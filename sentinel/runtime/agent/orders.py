@@ -26,6 +26,7 @@ class Orders:
         spool: Spool,
         lease: Lease,
         stacks: StackTaker,
+        boot: str,
         *,
         look: Callable[[], None],
         probe_now: Callable[[str], None],
@@ -37,6 +38,7 @@ class Orders:
         self._spool = spool
         self._lease = lease
         self._stacks = stacks
+        self._boot = boot
         self._kills = Kills(ranks, spool)
         self._look = look
         self._probe_now = probe_now
@@ -45,7 +47,8 @@ class Orders:
         """Do what can be done at once, begin the rest."""
         match order:
             case Ack():
-                self._spool.acknowledge(order.event)
+                if order.boot in ("", self._boot):
+                    self._spool.acknowledge(order.event)
                 self._lease.renew()
             case ProbeNow():
                 self._probe_now(order.reason)

@@ -90,7 +90,8 @@ class Probes:
         self._book = book
         self._kernel_log = kernel_log
         self._processes = processes
-        self._kernel_pids = counts_as_the_kernel()
+        # what is simulated beside this agent counts as it does, in a container, too
+        self._kernel_pids = settings.gpus.startswith("simulated:") or counts_as_the_kernel()
         self._unnamed: list[str] = []
         """Kernel lines that are not judged yet: the prober has not said which GPU is at which address."""
         self._old = 0

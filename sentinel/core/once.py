@@ -1,0 +1,34 @@
+"""What an agent tells until it is acknowledged counts once, whoever heard it first."""
+
+from sentinel.core.state import Node, State
+from sentinel.model.fact import Fact, FindingReported, NodeProbed, Origin, RankExited, RankRaised
+from sentinel.model.report import Report
+
+
+def speaks(report: Report, state: State) -> bool:
+    """Say whether a report is of the agent that said hello last: another one's is old, or too early."""
+    node = state.nodes.get(report.node)
+    return node is not None and node.boot == report.boot
+
+
+def is_news(state: State, fact: Fact) -> bool:
+    """Say whether a fact is no agent's event, or one that was not heard before.
+
+    An agent's numbers come in order, though not each of them: a higher one was never passed by.
+    """
+    node, origin = _source(state, fact)
+    return node is None or origin is None or origin.number > node.heard
+
+
+def mark(state: State, fact: Fact) -> None:
+    """Remember an agent's event as heard."""
+    node, origin = _source(state, fact)
+    if node is not None and origin is not None:
+        node.heard = origin.number
+
+
+def _source(state: State, fact: Fact) -> tuple[Node | None, Origin | None]:
+    """Return whose event this is, if that agent is the one that said hello last."""
+    origin = fact.origin if isinstance(fact, FindingReported | NodeProbed | RankExited | RankRaised) else None
+    node = state.nodes.get(origin.source) if origin else None
+    return (node, origin) if node is not None and origin and node.boot == origin.epoch else (None, None)
