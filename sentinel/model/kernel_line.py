@@ -54,10 +54,10 @@ _NAME = r"[a-z]{3,8}\d?"
 _LEVEL = r"(?:emerg|alert|crit|err|error|warn|warning|notice|info|debug)"
 _TAG = re.compile(
     rf"(?:(?!{_NAME}\.{_LEVEL} )\S{{0,254}}[^\s:] )?(?:(?P<facility>{_NAME})\.{_LEVEL} )?"
-    r"(?P<tag>[^\s:\[]{1,64})(?P<pid>\[\d{1,10}\])?: ?"
+    r"(?P<tag>[^\s:\[]{1,64})(?P<pid>\[\d{1,10}\])?:[ \t]?"
 )
-"""`host kernel: `, `host kern.warn kernel: `, `host sudo[4242]: `. Who has a number is not the kernel, even if
-its name is (`logger --id -t kernel`)."""
+"""`host kernel: `, `host kern.warn kernel: `, `host sudo[4242]: `. Who has a number is not the
+kernel, whatever his name is (`logger --id -t kernel`)."""
 _RFC5424 = re.compile(
     rf"{_ISO}(?:\.\d{{1,9}})?{_ZONE} \S{{1,255}} (?P<tag>\S{{1,48}}) (?P<pid>\S{{1,128}}) \S{{1,32}}"
     r" (?:-|(?:\[(?:[^\]\\]|\\.)*\])+) ?\ufeff?"

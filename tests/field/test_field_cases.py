@@ -16,7 +16,7 @@ BOOKS = runbooks.load()
 WAITS_FOR_THE_CORE = {
     "07-preemption-signals": "asked to end",
     "08-power-brake-on-a-rack": "common causes",
-    "a contained error is counted before its line is read": "a counter outruns its line",
+    "a contained error is counted a second before its line is read": "a counter outruns its line",
 }
 """Cases that need another core, by the name of their kind."""
 
