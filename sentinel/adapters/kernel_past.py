@@ -18,7 +18,7 @@ _BOOT = ("Linux version ", "Command line: ", "Kernel command line: ")
 _DRIVER = "NVRM: loading NVIDIA UNIX "
 """The first words of NVIDIA's driver (nv.c), each time that it is loaded."""
 _RECOVERED = re.compile(
-    r"NVRM: Xid \(PCI:(?P<gpu>[0-9a-fA-F:]+)[^)]*\): 154, .*action changed from .* to 0x0\b"
+    r"NVRM: Xid \(PCI:(?P<gpu>[0-9a-fA-F:]+)[^)]*\): 154, .*action changed from .* to 0x0\b", re.IGNORECASE
 )
 """The driver asks for no recovery of a GPU any more. A reset that leaves no such line: `undrain`."""
 _SOUGHT = (b"Linux version ", b"ommand line: ", _DRIVER.encode(), b" to 0x0")
