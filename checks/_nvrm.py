@@ -84,10 +84,10 @@ def _placed(event: XidEvent, places: dict[tuple[int, str, str], str]) -> XidEven
     An Xid 13 goes on with `Graphics Exception: ESR 0x57c730=…`, which is no error of all the GPU.
     """
     key = (event.xid, event.pci, event.mig)
-    if (found := _SM.search(event.text)) is not None:
+    if "TPC" in event.text and (found := _SM.search(event.text)) is not None:
         places[key] = f"GPC {found['gpc']} TPC {found['tpc']}"
-    instance = event.mig.partition(" ")[0]
-    return replace(event, place=f"{instance} {places.get(key, '')}".strip())
+    place = f"{event.mig.partition(' ')[0]} {places.get(key, '')}".strip()
+    return replace(event, place=place) if place else event
 
 
 def _parse(message: str, line: str) -> XidEvent | None:
