@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sentinel.model.kernel_line import LONGEST, said
 
@@ -18,6 +18,8 @@ _PROCESS = re.compile(r"(?:pid='?(?P<pid>[^,'\s]*)'?(?:,\s*|$))?(?:name=(?P<name
 _NUMBER = re.compile(r"[0-9]{1,10}")
 """Of at most ten digits: what is longer is no process."""
 _ADDRESS = re.compile(_PCI)
+_SM = re.compile(r"\bGPC ?(?P<gpc>\d{1,3}),? ?TPC ?(?P<tpc>\d{1,3})\b")
+"""`Graphics SM Warp Exception on (GPC 9, TPC 1, SM 1)`: an Xid 13 counts against that part only."""
 _OFF_THE_BUS = "fallen off the bus"
 _CONTINUES = 3
 """Lines over which the driver spreads the news of a lost GPU, the address in the first."""
@@ -39,6 +41,8 @@ class XidEvent:
     text: str
     """What follows code and process."""
     line: str
+    place: str = ""
+    """The part of the GPU that it is about, `GPU-I:05 GPC 9 TPC 1`, as far as the driver says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,18 +63,31 @@ def parse(line: str) -> XidEvent | None:
 def read(lines: Iterable[str]) -> Iterator[XidEvent | LostGpu]:
     """Find every Xid and every lost GPU in a log's new lines."""
     address, left = "", 0
+    places: dict[tuple[int, str, str], str] = {}
     for line in lines:
         message = (said(line) if "NVRM:" in line else None) or ""
         if not message.startswith("NVRM:"):
             continue
         if event := _parse(message, line):
-            yield event
+            yield _placed(event, places)
             continue
         if found := _ADDRESS.search(message):
             address, left = _short(found["pci"]), _CONTINUES
         if _OFF_THE_BUS in " ".join(message.split()):
             yield LostGpu(address if left > 0 else "", line.strip()[:LONGEST])
         left -= 1
+
+
+def _placed(event: XidEvent, places: dict[tuple[int, str, str], str]) -> XidEvent:
+    """Say which part an event is about: of several lines about one error only the first ones name it.
+
+    An Xid 13 goes on with `Graphics Exception: ESR 0x57c730=…`, which is no error of all the GPU.
+    """
+    key = (event.xid, event.pci, event.mig)
+    if "TPC" in event.text and (found := _SM.search(event.text)) is not None:
+        places[key] = f"GPC {found['gpc']} TPC {found['tpc']}"
+    place = f"{event.mig.partition(' ')[0]} {places.get(key, '')}".strip()
+    return replace(event, place=place) if place else event
 
 
 def _parse(message: str, line: str) -> XidEvent | None:

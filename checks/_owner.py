@@ -14,6 +14,9 @@ _RAY = "ray::"
 """Ray renames its workers with each task, `ray::IDLE`, `ray::Name.method`: more than this says nothing."""
 _LOADERS = frozenset({"pt_data_worker"})
 """How torch names a rank's loader processes: they are forked, and have pids of their own."""
+BETWEEN = ("nvidia-cuda-mps", "swapper", "irq/", "kworker/", "ksoftirqd/", "raylet")
+"""Who stands in a line in a rank's place: the server of CUDA MPS owns its clients' channels, the driver names
+whoever ran when its interrupt came, and Ray's workers end with their raylet."""
 
 
 class Owner(StrEnum):
@@ -24,7 +27,8 @@ class Owner(StrEnum):
     STRANGER = "stranger"
     """A known number that is nobody's of ours, and another name: explains and accuses nobody."""
     UNKNOWN = "unknown"
-    """No number that counts, or no other name than ours: may explain a rank's end, accuses nobody alone."""
+    """No number that counts, no other name than ours, or one of `BETWEEN`: may explain a rank's end, accuses
+    nobody alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +55,7 @@ class Owners:
             return Owner.UNKNOWN
         if pid in self.ranks:
             return Owner.OURS
-        told_apart = pid is not None and name and self.names
+        told_apart = pid is not None and name and self.names and not name.startswith(BETWEEN)
         return Owner.STRANGER if told_apart and program(name) not in self.names else Owner.UNKNOWN
 
     def evidence(self, pid: int | None, name: str) -> dict[str, str | int | float]:

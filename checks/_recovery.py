@@ -9,7 +9,8 @@ from sentinel.model.finding import Health
 CODE = 154
 _CHANGED = re.compile(
     r"recovery action changed from .{0,80}? to "
-    r"(?:0x(?P<number>[0-9a-fA-F]{1,8})\b)?\s*\(?(?P<words>[^()]{0,80})"
+    r"(?:0x(?P<number>[0-9a-fA-F]{1,8})\b)?\s*\(?(?P<words>[^()]{0,80})",
+    re.IGNORECASE,
 )
 """`GPU recovery action changed from 0x0 (None) to 0x1 (GPU Reset Required)`, or `(PF FLR)` from 610 on."""
 BY_NUMBER: Mapping[int, tuple[str, Health]] = {

@@ -13,8 +13,8 @@ HW_SLOWDOWN, SW_THERMAL, HW_THERMAL, HW_POWER_BRAKE = 0x8, 0x20, 0x40, 0x80
 """NVML `nvmlClocksEventReasons`. Idle 0x1, application clocks 0x2 and software power cap 0x4 are no fault."""
 
 
-LOST = re.compile(r"\bis lost\b|fallen off the bus", re.IGNORECASE)
-NEEDS_RESET = re.compile(r"requires? (?:a )?re(?:start|set)|reset (?:is )?required", re.IGNORECASE)
+LOST = re.compile(r"(?:\b|_)is[ _]lost\b|fallen off the bus", re.IGNORECASE)
+NEEDS_RESET = re.compile(r"requires? (?:a )?re(?:start|set)|reset[ _](?:is )?required", re.IGNORECASE)
 """NVML_ERROR_RESET_REQUIRED (16): "GPU requires restart" in NVIDIA's binding, "reset" in others'."""
 UNKNOWN_ERROR = re.compile(r"\bunknown error\b", re.IGNORECASE)
 """NVML_ERROR_UNKNOWN (999): nothing to act on, but where it lasts people have to look."""

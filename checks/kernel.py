@@ -31,6 +31,11 @@ FORMS = (
         r"NVRM: .{0,200}\[?NV_ERR_RESET_REQUIRED\b",
     ),
     _form(
+        "nvrm-gpu-lost", "gpus", "the driver can't reach a GPU or can't start it",
+        r"NVRM: .{0,200}\[?NV_ERR_GPU_IS_LOST\b", r"NVRM: .{0,200}GPU lost from the bus\b",
+        r"NVRM: GPU \S{1,32} (?:RmInitAdapter|rm_init_adapter) failed",
+    ),
+    _form(
         "nvswitch-fatal", "nvswitch", "an NVSwitch reports a fatal error",
         r"nvidia-nvswitch\d{1,3}: SXid \(PCI:[^)]{1,32}\): \d{1,6}, Fatal\b",
     ),

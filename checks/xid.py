@@ -1,7 +1,6 @@
 """Xids: the errors that NVIDIA's driver writes into the kernel log."""
 
 import csv
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -26,8 +25,6 @@ PROGRAM_ACTION = "RESTART_APP"
 PROGRAMS = {137: "an access over NVLink that the peer does not allow: an illegal address, as 31 is"}
 """Codes of programs for which the catalogue names another action."""
 OTHER = "other"
-SM = re.compile(r"\bGPC ?(?P<gpc>\d{1,3}),? ?TPC ?(?P<tpc>\d{1,3})\b")
-"""`Graphics SM Warp Exception on (GPC 9, TPC 1, SM 1)`: an Xid 13 counts against that part only."""
 NVLINK_FINDINGS = {
     _nvlink.Weight.IGNORE: ("nvlink-ignorable", Health.WARNING),
     _nvlink.Weight.FOLLOW: ("nvlink-secondary", Health.WARNING),
@@ -151,8 +148,7 @@ def _judge(event: XidEvent, sample: XidSample) -> Finding:
     code, said, evidence = f"xid-{event.xid}", _summary(event, sample), _evidence(event)
     if is_programs(event.xid):
         evidence |= sample.owners.evidence(event.pid, event.process)
-        if (where := SM.search(event.text)) is not None:
-            evidence["place"] = f"GPC {where['gpc']} TPC {where['tpc']}"
+        evidence |= {"place": event.place} if event.place else {}
         if evidence["owner"] == Owner.STRANGER:
             code = f"{code}-stranger"
             said = f"{said}, of a process that is not ours: {event.process} ({event.pid})"

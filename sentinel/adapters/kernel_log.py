@@ -111,7 +111,7 @@ class FileFollower:
         except OSError as error:
             self.error = f"{self._path}: {error.strerror}"
             return []
-        texts = (line.decode(errors="replace") for line in lines)
+        texts = (line.lstrip(b"\0").decode(errors="replace") for line in lines)
         return [text[:LONGEST] for text in texts if said(text) is not None]
 
     def _unread(self) -> bool:

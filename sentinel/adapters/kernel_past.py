@@ -18,12 +18,14 @@ _BOOT = ("Linux version ", "Command line: ", "Kernel command line: ")
 _DRIVER = "NVRM: loading NVIDIA UNIX "
 """The first words of NVIDIA's driver (nv.c), each time that it is loaded."""
 _RECOVERED = re.compile(
-    r"NVRM: Xid \(PCI:(?P<gpu>[0-9a-fA-F:]+)[^)]*\): 154, .*action changed from .* to 0x0\b"
+    r"NVRM: Xid \(PCI:(?P<gpu>[0-9a-fA-F:]+)[^)]*\): 154, .*action changed from .* to 0x0\b", re.IGNORECASE
 )
 """The driver asks for no recovery of a GPU any more. A reset that leaves no such line: `undrain`."""
 _SOUGHT = (b"Linux version ", b"ommand line: ", _DRIVER.encode(), b" to 0x0")
 _STAMPED = re.compile(
-    rb"^(?:(?:[A-Z][a-z]{2} +\d+ [\d:]+|\d{4}-\d\d-\S+) \S+ kernel: )?\[ *(\d{1,10}\.\d{1,9})\]", re.MULTILINE
+    rb"^(?: {0,3}(?:[^\s\[]{2,16} {1,2}\d{1,2} [\d:]{8}|\d{4}-\d\d-\S+) \S+ kernel: )?"
+    rb"\[ *(\d{1,10}\.\d{1,9})\]",
+    re.MULTILINE,
 )
 _ADDRESS = len("0000:01:00")
 """Of a PCI address; some drivers write the domain with eight digits."""

@@ -218,9 +218,11 @@ def _ended_at(node: NodeId, harm: Fact) -> bool:
 
 
 def _strikes_a_rank(state: State, fact: FindingReported) -> bool:
-    """Say whether a rank sits on the GPU that a finding is about, if it is about one."""
+    """Say whether a finding names a rank or is about a GPU on which one sits, if it is about a GPU."""
     gpu = gpu_of(fact.finding.component)
-    return gpu is None or any(state.jobs[j].workers[w].gpu == gpu for j, w in state.nodes[fact.node].ranks)
+    if gpu is None or "rank" in fact.finding.evidence:
+        return True
+    return any(state.jobs[j].workers[w].gpu == gpu for j, w in state.nodes[fact.node].ranks)
 
 
 def forget(state: State, rules: Rules) -> None:

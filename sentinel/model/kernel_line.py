@@ -19,23 +19,27 @@ KERNEL = 0
 Rest: TypeAlias = str | None
 """What follows a prefix; None when the prefix is somebody else's."""
 
-_DATE = r"[A-Z][a-z]{2} [ \d]?\d"
+_WORD = r"[^\W\d_]{1,8}\.?"
+_MONTH = rf"(?:{_WORD}|\d{{1,2}}[月월])"
+"""In the locale of whoever wrote the file: `Nov`, `kwi`, `févr.`, ` 3月` (strftime's %b)."""
+_DATE = rf"{_MONTH} [ \d]?\d"
 _CLOCK = r"\d\d:\d\d:\d\d"
 _ISO = rf"\d{{4}}-\d\d-\d\d[T ]{_CLOCK}"
 _ZONE = r"(?: ?(?:Z|[+-]\d\d:?\d\d))?"
-_CTIME = rf"[A-Z][a-z]{{2}} {_DATE} {_CLOCK}(?: [A-Z]{{1,5}})? \d{{4}}"
+_CTIME = rf"{_WORD} {_DATE} {_CLOCK}(?: [A-Z]{{1,5}})? \d{{4}}"
 _SECONDS = r"\d{1,12}\.\d{1,9}"
 
 _PRIORITY = re.compile(r"<(\d{1,4})>(\d )?")
 _RECORD = re.compile(r"(\d{1,4}),\d{1,20},\d{1,20},[^;\s]{0,256};")
 """`6,1234,5678,-;text`, as /dev/kmsg gives it."""
 _FACILITY = re.compile(
-    r"(?:(?=[\w:]{0,64}[.:-])[\w.:-]{2,64}: )?(?P<facility>[a-z]\w{2,8}) *: *[a-z]{3,8} *: *(?=\[)"
+    r"(?:(?=[\w:]{0,64}[.:-])[\w.:-]{2,64}: )?(?P<facility>[a-z]\w{2,8}) *: *[a-z]{3,8} *: *(?=\[|\d{4}-)"
 )
-"""`kern  :warn  : [` of `dmesg -x`, and `192.0.2.9: kern: warning: [` of Talos."""
+"""`kern  :warn  : [` of `dmesg -x` (with --time-format=iso a date and no bracket), and of Talos
+`192.0.2.9: kern: warning: [`."""
 _BRACKET = re.compile(
     rf"\[ *(?:{_SECONDS}(?: *< *{_SECONDS}>)?|[+<] *{_SECONDS}>?"
-    rf"|{_CTIME}|[A-Z][a-z]{{2}} ?\d?\d \d\d:\d\d"
+    rf"|{_CTIME}|{_MONTH} ?\d?\d \d\d:\d\d"
     rf"|{_ISO}(?:[.,]\d{{1,9}})?{_ZONE})\]:?(?: ?\[ *[TC]\d{{1,10}}\])? ?"
 )
 """The time as `dmesg` (also with -T, -d, -e), Talos and syslog daemons write it, with printk's caller."""
@@ -43,27 +47,33 @@ _DMESG_ISO = re.compile(rf"{_ISO},\d{{1,9}}{_ZONE} ")
 """`dmesg --time-format=iso`: a comma, and no host."""
 _STAMP = re.compile(
     rf"(?:{_DATE} (?:\d{{4}} )?{_CLOCK}(?:\.\d{{1,9}})?|{_CTIME}"
-    rf"|(?:[A-Z][a-z]{{2}} )?{_ISO}(?:\.\d{{1,9}})?{_ZONE}(?: [A-Z]{{1,5}})?|\d{{9,11}}\.\d{{1,6}}) "
+    rf"|(?:{_WORD} )?{_ISO}(?:\.\d{{1,9}})?{_ZONE}(?: [A-Z]{{1,5}})?|\d{{9,11}}\.\d{{1,6}}) "
 )
 """The time at the front of a line by rsyslog, syslog-ng, busybox or journalctl."""
 _NAME = r"[a-z]{3,8}\d?"
 _LEVEL = r"(?:emerg|alert|crit|err|error|warn|warning|notice|info|debug)"
 _TAG = re.compile(
     rf"(?:(?!{_NAME}\.{_LEVEL} )\S{{0,254}}[^\s:] )?(?:(?P<facility>{_NAME})\.{_LEVEL} )?"
-    r"(?P<tag>[^\s:\[]{1,64})(?:\[\d{1,10}\])?: ?"
+    r"(?P<tag>[^\s:\[]{1,64})(?P<pid>\[\d{1,10}\])?:[ \t]?"
 )
-"""`host kernel: `, `host kern.warn kernel: `, `host sudo[4242]: `."""
+"""`host kernel: `, `host kern.warn kernel: `, `host sudo[4242]: `. Who has a number is not the
+kernel, whatever his name is (`logger --id -t kernel`)."""
 _RFC5424 = re.compile(
-    rf"{_ISO}(?:\.\d{{1,9}})?{_ZONE} \S{{1,255}} (?P<tag>\S{{1,48}}) \S{{1,128}} \S{{1,32}}"
+    rf"{_ISO}(?:\.\d{{1,9}})?{_ZONE} \S{{1,255}} (?P<tag>\S{{1,48}}) (?P<pid>\S{{1,128}}) \S{{1,32}}"
     r" (?:-|(?:\[(?:[^\]\\]|\\.)*\])+) ?\ufeff?"
 )
 _JOURNAL = re.compile(r"(?:\S{0,254}[^\s:] )?kernel: ?")
 """After a time in brackets: `journalctl -o short-monotonic`."""
+_BLANK = "\0\ufeff \t\r\n\v\f"
+"""What may stand before a line: a power cut leaves zeros where a log was being written."""
+_COLOUR = re.compile(r"\x1b\[[\d;]{0,16}m")
+"""What `dmesg --color=always` puts around time and subsystem."""
 
 
 def said(line: str) -> str | None:
     """Return what the kernel says in a line of a log; None if somebody else speaks in it."""
-    rest: Rest = line[:LONGEST].lstrip()
+    text = line.lstrip(_BLANK)[:LONGEST]
+    rest: Rest = _COLOUR.sub("", text) if "\x1b" in text else text
     for form in _FORMS:
         if rest is None:
             break
@@ -81,7 +91,8 @@ def _prioritised(line: str) -> Rest:
     rest = line[found.end() :]
     if found.re is _PRIORITY and found[2]:
         header = _RFC5424.match(rest)
-        return rest[header.end() :] if header and header["tag"] == "kernel" else None
+        is_kernel = header is not None and (header["tag"], header["pid"]) == ("kernel", "-")
+        return rest[header.end() :] if header is not None and is_kernel else None
     return rest
 
 
@@ -100,7 +111,7 @@ def _stamped(line: str) -> Rest:
     if stamp is None:
         return line
     tag = _TAG.match(line, stamp.end())
-    if tag is None or tag["tag"] != "kernel" or tag["facility"] not in (None, "kern"):
+    if tag is None or (tag["tag"], tag["pid"]) != ("kernel", None) or tag["facility"] not in (None, "kern"):
         return None
     return line[tag.end() :]
 

@@ -117,7 +117,8 @@ class Agent:
         self._ended: list[Process] = []
         self._book = FindingBook(self.folder / "findings.json")
         self._follower = FileFollower(self.node.log, self.folder / "kernel-log")
-        self._checks = {**self.checks, "host": replace(self.checks["host"], measure=lambda _: self.node.host)}
+        checks = {**self.checks, "host": replace(self.checks["host"], measure=lambda _: self.node.host)}
+        self._checks = dict(sorted(checks.items(), key=lambda each: not each[1].in_agent))
 
     def hello(self) -> Hello:
         """Introduce itself."""

@@ -34,6 +34,7 @@ FORMS = {
     "dmesg -T": lambda text: f"[Sun Jan 11 09:52:01 2026] {text}",
     "syslog": lambda text: f"Apr  9 12:59:18 gpu-7 kernel: [    5.000000] {text}",
     "journald": lambda text: f"Apr 09 12:59:18 gpu-7 kernel: {text}",
+    "another language": lambda text: f"kwi 09 12:59:18 gpu-7 kernel: [    5.000000] {text}",
     "iso": lambda text: f"2026-04-22T21:26:20.599595+00:00 gpu-7 kernel: {text}",
     "talos": lambda text: f"192.0.2.9: kern: warning: [2026-04-22T21:26:20.599595837Z]: {text}",
 }

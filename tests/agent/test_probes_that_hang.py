@@ -35,7 +35,7 @@ class Hanging:
         told = self.probes.run_due(self.now, tuple)
         while self.probes.prober.busy:
             select.select([self.probes.prober.output], [], [], 15.0)
-            told += self.probes.take_answers(self.now)
+            told += self.probes.take_answers(self.now, tuple)
         return told
 
     def silence_driver(self) -> None:

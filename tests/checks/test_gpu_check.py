@@ -59,6 +59,7 @@ def test_each_fault_has_its_finding(sample: GpuSample, code: str, health: Health
     [
         ("GPU requires restart", [("gpu-reset-required", Health.CRITICAL)]),
         ("GPU requires reset", [("gpu-reset-required", Health.CRITICAL)]),
+        ("ERROR_RESET_REQUIRED", [("gpu-reset-required", Health.CRITICAL)]),
         ("Reset required", [("gpu-reset-required", Health.CRITICAL)]),
         ("Unknown Error; GPU requires restart", [("gpu-reset-required", Health.CRITICAL)]),
         ("Unknown Error", [("gpu-unknown-error", Health.WARNING)]),
@@ -82,7 +83,7 @@ def test_what_a_gpu_answers_counts_though_it_does_not_answer_all() -> None:
     assert ("gpu-0", "ecc-uncorrectable", Health.CRITICAL) in codes(bad)
 
 
-@pytest.mark.parametrize("words", ["GPU is lost", "GPU has fallen off the bus"])
+@pytest.mark.parametrize("words", ["GPU is lost", "ERROR_GPU_IS_LOST", "GPU has fallen off the bus"])
 def test_a_gpu_whose_driver_says_that_it_is_lost_is_lost(words: str) -> None:
     assert codes(replace(GOOD, error=words)) == [("gpu-0", "gpu-lost", Health.CRITICAL)]
 

@@ -165,3 +165,29 @@ def test_a_gpu_that_fell_off_the_bus_is_lost_without_an_xid(lines: list[str], co
 )
 def test_what_only_quotes_the_driver_or_is_no_xid_says_nothing(line: str) -> None:
     assert findings(line) == []
+
+
+WARP = "pid=101, name=python3, Graphics SM Warp Exception on (GPC {}, TPC {}, SM 0): Out Of Range Address"
+ESR = "pid=101, name=python3, Graphics Exception: ESR 0x57c730=0xc04000b 0x57c734=0x24 0x57c728=0x1f81fb60"
+
+
+def thirteen(text: str, gpu: str = "01", mig: str = "") -> str:
+    return f"NVRM: Xid (PCI:0000:{gpu}:00{mig}): 13, {text}"
+
+
+def test_what_follows_an_xid_13_is_about_the_part_that_it_names() -> None:
+    lines = [thirteen(WARP.format(7, 2)), thirteen(ESR), thirteen(WARP.format(3, 1)), thirteen(ESR)]
+    places = [found.evidence.get("place") for found in findings(*lines)]
+    assert places == ["GPC 7 TPC 2", "GPC 7 TPC 2", "GPC 3 TPC 1", "GPC 3 TPC 1"]
+
+
+def test_what_stands_alone_or_is_of_another_gpu_names_no_part() -> None:
+    lines = [thirteen(ESR), thirteen(WARP.format(7, 2)), thirteen(ESR, gpu="02")]
+    places = [found.evidence.get("place") for found in findings(*lines)]
+    assert places == [None, "GPC 7 TPC 2", None]
+
+
+def test_a_mig_instance_is_a_part_of_its_gpu() -> None:
+    lines = [thirteen(ESR, mig=" GPU-I:05 GPU-CI:00"), thirteen(WARP.format(1, 2), mig=" GPU-I:06")]
+    places = [found.evidence.get("place") for found in findings(*lines)]
+    assert places == ["GPU-I:05", "GPU-I:06 GPC 1 TPC 2"]

@@ -16,6 +16,8 @@ def findings(*lines: str) -> list[Finding]:
 LINES = [
     ("nvrm-reset-required", "NVRM: nvAssertOkFailedNoLog: Reset required [NV_ERR_RESET_REQUIRED]"),
     ("nvrm-reset-required", "NVRM: GPU0 _kgspRpcRecvPoll: failed with NV_ERR_RESET_REQUIRED (0x62)"),
+    ("nvrm-gpu-lost", "NVRM: GPU5 nvCheckOkFailedNoLog: Check failed: GPU lost from the bus"),
+    ("nvrm-gpu-lost", "NVRM: GPU 0000:0a:00.0: RmInitAdapter failed! (0x24:0x72:1568)"),
     ("nvswitch-fatal", "nvidia-nvswitch3: SXid (PCI:0000:05:00.0): 20034, Fatal, Link 62 LTSSM Fault Up"),
     ("memory-uncorrected", "EDAC MC3: 1 UE memory read error on CPU_SrcID#1_MC#1_Chan#2_DIMM#0 (channel:2)"),
     ("memory-uncorrected", "EDAC MC0: UE row 0, channel-a= 0 channel-b= 1 labels"),

@@ -175,7 +175,7 @@ class Agent:
         if output != self._probes.prober.output:
             self._off(output)
             return
-        self._spool_all(self._probes.take_answers(time.monotonic()))
+        self._spool_all(self._probes.take_answers(time.monotonic(), self._ranks.beats))
         if self._probes.prober.output != output:
             self._off(output)
 

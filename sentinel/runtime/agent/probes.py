@@ -126,9 +126,7 @@ class Probes:
         """Run every check marked `on_exit` now; `ProbedSeen` follows when the prober's answers are in."""
         names = [name for name, check in self._checks.items() if check.on_exit]
         asked = {name for name in names if not self._checks[name].in_agent}
-        events = self._run_in_agent(now, beats, at_once=True)
-        while self.behind and time.monotonic() < now + _URGENT:  # the cause may be the log's last line
-            events += self._run_in_agent(now, beats)
+        events = self._catch_up(now, beats, at_once=True)
         done = [name for name in names if name not in asked]
         self._urgent.append(_Urgent(reason, now, asked, done))
         for name in asked:
@@ -136,8 +134,11 @@ class Probes:
         self._ask(now)
         return events + _seen(self._book.counted(now, at_once=True)) + self._complete()
 
-    def take_answers(self, now: Seconds) -> list[Event]:
-        """Read the prober's answers; give the events in them."""
+    def take_answers(self, now: Seconds, beats: Beats) -> list[Event]:
+        """Read the prober's answers; give the events in them, after what the kernel has said until then.
+
+        A GPU's counter says less than the line about it: a contained error would look like any other.
+        """
         asked_at = self.prober.since
         busy = self.prober.busy
         answers = self.prober.answers()
@@ -146,11 +147,11 @@ class Probes:
                 now, "probe-died", f"the prober died while it ran the {busy or 'no'} check"
             )
         events: list[Event] = []
-        for answer in answers:
-            if isinstance(answer, Answer):
-                events += self._take(answer, asked_at, now)
-            else:
-                events += self._introduce(answer)
+        for introduction in (each for each in answers if not isinstance(each, Answer)):
+            events += self._introduce(introduction)
+        events += self._catch_up(now, beats)
+        for answer in (each for each in answers if isinstance(each, Answer)):
+            events += self._take(answer, asked_at, now)
         self._ask(now)
         return events + self._complete()
 
@@ -163,6 +164,14 @@ class Probes:
             self._settled = now
             self._book.settle()
             self._kernel_log.settle()
+
+    def _catch_up(self, now: Seconds, beats: Beats, *, at_once: bool = False) -> list[Event]:
+        """Judge what the kernel log holds by now, within limits: its last line may be the cause."""
+        until = time.monotonic() + _URGENT
+        events = self._run_in_agent(now, beats, at_once)
+        while self.behind and time.monotonic() < until:
+            events += self._run_in_agent(now, beats)
+        return events
 
     def _run_in_agent(self, now: Seconds, beats: Beats, at_once: bool = False) -> list[Event]:
         lines, are_old = self._kernel_lines(now)
