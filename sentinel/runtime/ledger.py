@@ -133,7 +133,7 @@ class Ledger:
         if self.uncommitted:
             return
         try:
-            self.journal.save_snapshot(self.journal.last_seq, self.state.to_bytes(), self.state.now)
+            self.journal.save_snapshot(self.journal.last_seq, self.state.to_bytes())
         except JournalError as error:  # only the next start takes longer; lines that don't fit freeze actions
             log.warning("no-snapshot", error=str(error))
 
