@@ -22,8 +22,8 @@ _ALL = """SELECT seq, at, hashes, sum, body FROM (
 SELECT * FROM copied WHERE seq > ?1 AND seq <= ?2 UNION ALL SELECT * FROM line WHERE seq > ?1 AND seq <= ?2
 ) LEFT JOIN decided_by ON decided_by = id ORDER BY seq LIMIT ?3"""
 _SUMS = (
-    "SELECT sum FROM line WHERE seq = ?",
     "SELECT sum FROM chain WHERE what = 'tail' AND seq = ?",
+    "SELECT sum FROM line WHERE seq = ?",
     "SELECT head FROM snapshot WHERE seq = ?",
 )
 
@@ -145,6 +145,9 @@ class Rows:
         newest = self.query("SELECT seq, at, sum FROM line ORDER BY seq DESC LIMIT 1")
         if (newest[0] if newest else tail) != head:
             raise self.damaged(f"line {head.seq} is not the newest one")
+        oldest = self.query("SELECT seq FROM line ORDER BY seq LIMIT 1")
+        if oldest and oldest[0][0] != tail.seq + 1:
+            raise self.damaged(f"line {tail.seq + 1} is not the oldest one")
         for _ in self.lines(tail.seq, min(tail.seq + 1, head.seq)):
             pass
 
