@@ -1,6 +1,7 @@
 """Reads a journal of version 1 and writes what it holds in the present form."""
 
 import json
+import math
 import sqlite3
 from collections.abc import Iterator
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 from sentinel.adapters import journal_chain, journal_rules
 from sentinel.adapters.journal_file import sum_up
 from sentinel.model.codec import CodecError, Plain, encode
+from sentinel.model.fact import JournalBack
 from sentinel.model.ids import Instant
 from sentinel.model.journal import line_from_plain, to_body, upgraded
 
@@ -40,8 +42,11 @@ class Old:
 
     def ends(self) -> tuple[int, int]:
         """Return (first line after the last gap, newest line ever)."""
-        newest = self.db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'line'").fetchone()
-        last = int(newest[0]) if newest else 0
+        named = self.db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'line'").fetchone()
+        last = int(named[0]) if named else 0
+        ((newest,),) = self.db.execute("SELECT max(seq) FROM line")
+        if last != max(newest or 0, *self.snapshots(), 0):
+            raise ValueError(f"line {last} is not the newest one")
         return self.db.execute(_LAST_RUN).fetchone()[0] or last + 1, last
 
     def kept(self, first: int) -> Iterator[tuple[int, int]]:
@@ -74,10 +79,14 @@ class _Copying:
 
     def all(self) -> None:
         """Copy everything, in the order of the lines."""
-        for begin, end in [*_merged(self._old.kept(self._first)), (self._first - 1, self._first - 1)]:
+        tail = self._first - 1
+        for begin, end in _merged(self._old.kept(self._first)):
             self._lines("copied", begin, end)
-        self._end("tail", self._first - 1)
-        self._lines("line", self._first - 1, self._last)
+            if end < tail:
+                self._gap(end + 1)
+        self._states(tail)
+        self._end("tail", tail)
+        self._lines("line", tail, self._last)
         self._end("head", self._last)
         for what in ("rules", "snapshot"):
             sum_up(self._db, what)
@@ -88,6 +97,14 @@ class _Copying:
         for at in range(begin, end, _BATCH):
             rows = [self._line(row) for row in self._read(at, min(end, at + _BATCH))]
             self._db.executemany(f"INSERT INTO {table} VALUES (?, ?, ?, ?, ?)", rows)  # noqa: S608 - ours
+
+    def _gap(self, seq: int) -> None:
+        """Close a piece with a line after every end: a recording stops there, or says what is gone."""
+        decided_by, hashes = next(iter(self._by.values()))
+        body = to_body(JournalBack(math.inf), ())
+        self._sum = journal_chain.of_line(self._sum, seq, math.inf, hashes, body)
+        row = (seq, math.inf, decided_by, self._sum, body)
+        self._db.execute("INSERT INTO copied VALUES (?, ?, ?, ?, ?)", row)
 
     def _read(self, after: int, last: int) -> Iterator[tuple[Any, ...]]:
         expected = after + 1
