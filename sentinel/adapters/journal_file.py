@@ -142,8 +142,11 @@ def connect(path: Path, max_bytes: int | None = None) -> sqlite3.Connection:
 
 def connect_to_read(path: Path) -> sqlite3.Connection:
     """Open a file of this version as it is now, beside its writer. Raises JournalError."""
-    if version_of(path) != VERSION:
-        told = "is of an older release: start this one on it once" if path.exists() else "no such journal"
+    version = version_of(path)
+    if not version:
+        raise JournalError(f"{path}: no such journal", permanent=True)
+    if version < VERSION:
+        told = "it is of an older release: a controller of this one rewrites it when it starts"
         raise JournalError(f"{path}: {told}", permanent=True)
     db = open_file(path, read_only=True)
     with sqlite_errors(path):

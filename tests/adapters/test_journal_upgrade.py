@@ -289,3 +289,9 @@ def test_a_kill_at_any_moment_loses_nothing(tmp_path: Path) -> None:
         assert is_whole_after_opening(path), moment
         assert not path.with_name("journal.db.new").exists()
     assert moment > 15
+
+
+def test_a_reader_leaves_an_older_journal_to_the_controller(path: Path) -> None:
+    with pytest.raises(JournalError, match="of an older release: a controller of this one rewrites it when"):
+        Journal(path, read_only=True)
+    assert not path.with_name("journal.db.v1").exists()
