@@ -15,11 +15,11 @@ from sentinel.adapters.journal_file import (
     connect_to_read,
     damaged,
     lock_beside,
-    sum_up,
 )
 from sentinel.adapters.journal_note import Note, Notebook
 from sentinel.adapters.journal_prune import Span, prune, thin
 from sentinel.adapters.journal_rows import End, Rows
+from sentinel.adapters.journal_schema import sum_up
 from sentinel.model.action import Action
 from sentinel.model.codec import Plain, decode
 from sentinel.model.fact import Fact

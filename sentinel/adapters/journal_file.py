@@ -1,4 +1,4 @@
-"""Opening the journal's file: the writer's lock, the schema and its version, SQLite's errors in our words."""
+"""Opening the journal's file: the writer's lock, the version, SQLite's errors in our words."""
 
 import fcntl
 import os
@@ -8,64 +8,17 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
-from sentinel.adapters import journal_chain
+from sentinel.adapters import journal_schema
 from sentinel.model.journal import VERSION, NewerVersionError
 
-APPLICATION_ID = 0x53454E54
-"""`SENT`, in the SQLite header."""
-
-_PAGE_BYTES = 4096
 _HEADER = b"SQLite format 3\0"
-_TABLES = """
-BEGIN IMMEDIATE;
-CREATE TABLE identity (id TEXT NOT NULL);
-INSERT INTO identity VALUES ({identity});
-CREATE TABLE rules (hash TEXT PRIMARY KEY, content TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE decided_by (id INTEGER PRIMARY KEY, hashes TEXT NOT NULL);
-CREATE TABLE line (
-    seq INTEGER PRIMARY KEY,
-    at REAL NOT NULL,
-    decided_by INTEGER NOT NULL,
-    sum BLOB NOT NULL,
-    body BLOB NOT NULL
-);
-CREATE TABLE copied (
-    seq INTEGER PRIMARY KEY,
-    at REAL NOT NULL,
-    decided_by INTEGER NOT NULL,
-    sum BLOB NOT NULL,
-    body BLOB NOT NULL
-);
-CREATE TABLE snapshot (
-    seq INTEGER PRIMARY KEY, at REAL NOT NULL, head BLOB NOT NULL, sum BLOB NOT NULL, body BLOB NOT NULL
-);
-CREATE TABLE chain (what TEXT PRIMARY KEY, seq INTEGER NOT NULL, at REAL NOT NULL, sum BLOB NOT NULL);
-PRAGMA application_id = {application_id};
-PRAGMA user_version = {version};
-COMMIT;
-"""
-"""`at` never falls from line to line. `rules`: what the hashes in `decided_by` stand for, as JSON. `copied`:
-lines that were dropped and that the recordings of open incidents need. `chain`: the newest line (`head`) and
-the last one that was dropped (`tail`), and for each short list its length and checksum. What is long stands
-last in a row, so that the rest is read without it."""
-LISTS = {
-    "identity": "SELECT id FROM identity",
-    "rules": "SELECT hash FROM rules ORDER BY hash",
-    "snapshot": "SELECT seq, at, head, sum FROM snapshot ORDER BY seq",
-}
-"""What the chain of lines does not hold together: each has a checksum of its own in `chain`."""
-_DRAWN = "lower(hex(randomblob(3)))"
 FRESH = ".fresh"
 """How the name of a file ends that is being made."""
 HINT = "put a copy of the file back, or move it away: a new one goes on from the job's newest state"
-_PERMANENT = {
-    sqlite3.SQLITE_CORRUPT,
-    sqlite3.SQLITE_NOTADB,
-    sqlite3.SQLITE_READONLY,
-    sqlite3.SQLITE_CANTOPEN,
-    sqlite3.SQLITE_PERM,
-    sqlite3.SQLITE_ERROR,
-}
+_DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_ERROR, None}
+_NOT_ALLOWED = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM}
+_ANY = (sqlite3.Error, UnicodeError, OverflowError, MemoryError)
+"""What Python's sqlite3 raises for a damaged file."""
 _WORDS = 200
 
 
@@ -82,19 +35,17 @@ def sqlite_errors(path: Path) -> Iterator[None]:
     """Turn SQLite's errors into JournalError. A full or failing disk may come back: not permanent."""
     try:
         yield
-    except (
-        sqlite3.Error,
-        UnicodeError,
-        OverflowError,
-        MemoryError,
-    ) as error:  # of a damaged file: any of them
+    except _ANY as error:
         code = getattr(error, "sqlite_errorcode", None)
-        if code is not None and code & 0xFF == sqlite3.SQLITE_NOTADB:
+        code = None if code is None else code & 0xFF
+        if code == sqlite3.SQLITE_NOTADB:
             raise not_a_journal(path) from None
         told = f"journal {path}: {' '.join(str(error).split())[:_WORDS]}"
-        if code is None or code & 0xFF in _PERMANENT:
-            raise JournalError(f"{told}; {HINT}", permanent=True) from None
-        raise JournalError(told, permanent=False) from None
+        if code in _NOT_ALLOWED:
+            told += "; look at the permissions of the file and its folder, and at the disk"
+        if code in _DAMAGE:
+            told += f"; {HINT}"
+        raise JournalError(told, permanent=code in _DAMAGE | _NOT_ALLOWED) from None
 
 
 def not_a_journal(path: Path, why: str = "") -> JournalError:
@@ -136,7 +87,7 @@ def connect(path: Path, max_bytes: int | None = None) -> sqlite3.Connection:
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = FULL")  # a commit is on the disk before its actions are performed
         if max_bytes is not None:
-            db.execute(f"PRAGMA max_page_count = {max(1, max_bytes // _PAGE_BYTES)}")
+            db.execute(f"PRAGMA max_page_count = {max(1, max_bytes // journal_schema.PAGE_BYTES)}")
     return db
 
 
@@ -170,7 +121,7 @@ def version_of(path: Path) -> int:
     if not path.exists() or not path.stat().st_size:
         return 0
     with sqlite_errors(path), closing(open_file(path, read_only=True)) as db:
-        if db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
+        if db.execute("PRAGMA application_id").fetchone()[0] != journal_schema.APPLICATION_ID:
             raise not_a_journal(path)
         version: int = db.execute("PRAGMA user_version").fetchone()[0]
     if version > VERSION:
@@ -188,27 +139,8 @@ def create(path: Path, identity: str = "") -> sqlite3.Connection:
     remove(path)
     with sqlite_errors(path):
         db = sqlite3.connect(path, isolation_level=None)
-        db.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
-        db.execute("PRAGMA auto_vacuum = INCREMENTAL")  # so that compaction gives space back
-        db.execute("PRAGMA synchronous = FULL")
-        db.executescript(
-            _TABLES.format(application_id=APPLICATION_ID, version=VERSION, identity=identity or _DRAWN)
-        )
-        (name,) = db.execute("SELECT id FROM identity").fetchone()
-        db.text_factory = bytes
-        ends = [(what, 0, 0.0, journal_chain.root(name)) for what in ("head", "tail")]
-        db.executemany("INSERT INTO chain VALUES (?, ?, ?, ?)", ends)
-        for each in LISTS:
-            sum_up(db, each)
+        journal_schema.make(db, identity)
     return db
-
-
-def sum_up(db: sqlite3.Connection, what: str) -> None:
-    """Renew the checksum of a short list."""
-    rows = db.execute(LISTS[what]).fetchall()
-    db.execute(
-        "INSERT OR REPLACE INTO chain VALUES (?, ?, 0.0, ?)", (what, len(rows), journal_chain.of_list(rows))
-    )
 
 
 def remove(path: Path) -> None:

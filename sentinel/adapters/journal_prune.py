@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Collection
 from typing import NamedTuple
 
-from sentinel.adapters.journal_file import sum_up
+from sentinel.adapters.journal_schema import sum_up
 from sentinel.model.ids import Instant
 
 COPY_AT_MOST = 20_000

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sentinel.adapters import journal_chain
-from sentinel.adapters.journal_file import LISTS, JournalError, damaged, sqlite_errors
+from sentinel.adapters.journal_file import JournalError, damaged, sqlite_errors
+from sentinel.adapters.journal_schema import LISTS
 from sentinel.model.codec import CodecError
 from sentinel.model.ids import Instant
 from sentinel.model.journal import Line, from_body

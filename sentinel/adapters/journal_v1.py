@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from sentinel.adapters import journal_chain, journal_rules
-from sentinel.adapters.journal_file import sum_up
+from sentinel.adapters.journal_schema import sum_up
 from sentinel.model.codec import CodecError, Plain, encode
 from sentinel.model.fact import JournalBack
 from sentinel.model.ids import Instant

@@ -10,7 +10,7 @@ from small_cluster import JOB, Cluster
 from sentinel import runbooks
 from sentinel.adapters import journal_chain
 from sentinel.adapters.journal import Journal
-from sentinel.adapters.journal_file import sum_up
+from sentinel.adapters.journal_schema import sum_up
 from sentinel.core.decide import decide
 from sentinel.core.state import JobStage, Rules, State
 from sentinel.logbook.recording import read
