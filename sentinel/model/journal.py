@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sentinel.model.action import Action
-from sentinel.model.codec import Plain, decode, encode, to_plain
+from sentinel.model.codec import CodecError, Plain, decode, encode, to_plain
 from sentinel.model.fact import Fact
 from sentinel.model.ids import ActionId, IncidentId
 
@@ -73,10 +73,13 @@ def line_from_plain(version: int, plain: dict[str, Plain]) -> tuple[Fact, tuple[
 
 
 def upgraded(version: int, plain: Plain) -> Plain:
-    """Bring a plain form of any older version to the newest. Raises NewerVersionError for a later one."""
+    """Bring a plain form of any older version to the newest. Raises CodecError, NewerVersionError."""
     if version > VERSION:
         raise NewerVersionError(version)
-    return _renamed(plain) if version == 1 else plain
+    try:
+        return _renamed(plain) if version == 1 else plain
+    except RecursionError:
+        raise CodecError("nested too deep") from None
 
 
 def _renamed(plain: Plain) -> Plain:
