@@ -25,6 +25,7 @@ class Benchmark:
 
 BENCHMARKS = (
     Benchmark("heartbeat"),
+    Benchmark("codec", quick=("--nodes", "50")),
     Benchmark("decide", quick=("--ranks", "256")),
     Benchmark("storm", quick=("--lines", "1000")),
     Benchmark("codec", quick=("--nodes", "100")),

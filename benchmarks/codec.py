@@ -1,65 +1,138 @@
-"""How long nouns take to become bytes and back: a report, a line of the journal, a large cluster's state."""
+"""What it costs to write a noun and to read it again: an agent's report, a journal line, a whole state."""
 
 import argparse
-import timeit
+import random
+import statistics
+import time
 from collections.abc import Callable
+from typing import Any
 
-from benchmarks.decide import CALM, JOB, Cluster
+from benchmarks.beside import Figures, tell
+from benchmarks.decide import CALM, Cluster
 from sentinel.core.state import State
-from sentinel.model.action import Action, Page
-from sentinel.model.codec import decode, encode
-from sentinel.model.fact import Fact, FindingReported
-from sentinel.model.ids import ActionId, IncidentId, NodeId, WorkerId
-from sentinel.model.report import Hello, RankBeat, Report
+from sentinel.model.fact import FindingReported
+from sentinel.model.ids import JobId, NodeId, WorkerId
+from sentinel.model.report import FindingSeen, Hello, RankBeat, Report
 
-BODY = (
-    "What: node-7 is cordoned, rank 29 moves to node-31.\n"
-    "Why: Xid 79, the GPU has fallen off the bus, and its rank died.\n"
-)
+try:
+    from sentinel.model.codec import decode, encode
+    from sentinel.model.journal import from_body, to_body
+
+    def write_line(fact: Any) -> Any:
+        return to_body(fact, ())
+
+    def read_line(body: Any) -> Any:
+        return from_body(body)
+
+    def write_state(state: State) -> Any:
+        return state.to_bytes()
+
+    def read_state(body: Any) -> State:
+        return State.from_bytes(body)
+
+except ImportError:  # what --beside measures may be older than the codec
+    import json
+
+    import msgpack
+    from sentinel.model.wire import from_plain, to_plain
+
+    from sentinel.model.journal import line_from_plain, line_to_plain
+
+    def encode(value: Any) -> bytes:
+        return msgpack.packb(to_plain(value), unicode_errors="backslashreplace")  # type: ignore[no-any-return]
+
+    def decode(noun: Any, payload: bytes) -> Any:
+        return from_plain(noun, msgpack.unpackb(payload))
+
+    def write_line(fact: Any) -> Any:
+        plain = line_to_plain(fact, ())
+        return [json.dumps(plain[part], separators=(",", ":")) for part in ("fact", "actions")]
+
+    def read_line(body: Any) -> Any:
+        return line_from_plain(1, {"fact": json.loads(body[0]), "actions": json.loads(body[1])})
+
+    def write_state(state: State) -> Any:
+        return json.dumps(to_plain(state), separators=(",", ":"))
+
+    def read_state(body: Any) -> State:
+        return from_plain(State, json.loads(body))  # type: ignore[no-any-return]
 
 
-def beat(rank: int) -> RankBeat:
-    place = (JOB, rank, WorkerId(f"bench-w{rank}-a1b2c3"), 40_000 + rank, rank, 12)
-    return RankBeat(
-        *place, 81_234, "collective", 912_345, 912_344, 0.0421, 1.7e9, 2.41, 0.05, "S", 0.02, 81_230
+JOB, NODE = JobId("moe"), NodeId("node-17")
+
+
+def report(ranks: int, *, event: bool) -> Report:
+    """Make what an agent says twice a second."""
+    chance = random.Random(0)
+    beats = tuple(
+        RankBeat(
+            job=JOB,
+            rank=rank,
+            worker=WorkerId(f"w{rank}-2bc342"),
+            pid=22521 + rank,
+            gpu=rank,
+            generation=3,
+            step=48_211,
+            phase="collective",
+            enqueued=96_422,
+            completed=96_421,
+            outside_s=chance.random(),
+            arrival=1e9 + chance.random(),
+            loss=2.5 + chance.random(),
+            beat_age_s=0.1 * chance.random(),
+            state="S",
+            phase_age_s=chance.random(),
+            snapshot_step=48_210,
+        )
+        for rank in range(ranks)
     )
+    return Report(NODE, "b678ea05", 9_311, beats, ((12, FindingSeen(CALM)),) if event else ())
 
 
-def report(ranks: int) -> Report:
-    boot = "8f3c2b1a-6f0e-4c7d-9a55-0d8f7b6e5a41-123456789"
-    return Report(NodeId("node-0007"), boot, 81_234, tuple(map(beat, range(ranks))), ())
+def micros(work: Callable[[], Any], seconds: float = 0.5) -> float:
+    """Give the median of batches, in microseconds for one piece of work."""
+    begun, count = time.perf_counter(), 0
+    while time.perf_counter() < begun + seconds / 10:
+        work()
+        count += 1
+    batch, taken = max(1, count // 10), []
+    while time.perf_counter() < begun + seconds:
+        start = time.perf_counter()
+        for _ in range(batch):
+            work()
+        taken.append((time.perf_counter() - start) / batch)
+    return 1e6 * statistics.median(taken)
 
 
-def line() -> tuple[Fact, tuple[Action, ...]]:
-    incident = IncidentId("I-12")
-    page = Page(ActionId(f"{incident}/page/on-call/1"), incident, 1, "node-7: GPU lost", BODY, "open")
-    return FindingReported(1.7e9, NodeId("node-0007"), CALM), (page,)
-
-
-def micros(call: Callable[[], object]) -> float:
-    """Give the best of seven means: what else runs on the machine only adds."""
-    timer = timeit.Timer(call)
-    count, _ = timer.autorange()
-    return 1e6 * min(timer.repeat(7, count)) / count
-
-
-def tell(what: str, noun: object, value: object) -> None:
-    payload = encode(value)
-    there, back = micros(lambda: encode(value)), micros(lambda: decode(noun, payload))
-    size = f"{len(payload) / 1e3:10.1f}"
-    print(f"| {what:<42} | {size} | {there:9.1f} | {back:9.1f} | {there + back:9.1f} |", flush=True)
+def measure(options: argparse.Namespace) -> Figures:
+    figures = {}
+    for event in (False, True):
+        said = report(options.ranks, event=event)
+        wire = encode(said)
+        assert decode(Hello | Report, wire) == said
+        name = f"a report of {options.ranks} ranks{' and a finding' if event else ''}"
+        there, back = micros(lambda: encode(said)), micros(lambda: decode(Hello | Report, wire))  # noqa: B023
+        figures |= {f"{name}: encode + decode, µs": there + back, f"{name}: bytes": len(wire)}
+    fact = FindingReported(1e9, NODE, CALM)
+    line = write_line(fact)
+    assert read_line(line)[0] == fact
+    figures["a journal line: write, µs"] = micros(lambda: write_line(fact))
+    figures["a journal line: read, µs"] = micros(lambda: read_line(line))
+    state = Cluster(options.nodes, 8, min(2_048, options.nodes * 8)).state
+    body = write_state(state)
+    assert read_state(body) == state
+    name = f"a state of {options.nodes} nodes"
+    figures[f"{name}: write, ms"] = micros(lambda: write_state(state), 2.0) / 1e3
+    figures[f"{name}: read, ms"] = micros(lambda: read_state(body), 2.0) / 1e3
+    figures[f"{name}: kB"] = len(body) / 1e3
+    return figures
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--nodes", type=int, default=1_000, help="of 8 GPUs, with a job of 2,048 ranks")
-    nodes = parser.parse_args().nodes
-    print(f"| {'what':<42} | {'kB':>10} | {'encode µs':>9} | {'decode µs':>9} | {'both µs':>9} |")
-    print(f"|{'-' * 44}|{'-' * 11}:|{'-' * 10}:|{'-' * 10}:|{'-' * 10}:|")
-    tell("a report of 8 ranks", Hello | Report, report(8))
-    tell("a line of the journal: finding, page", tuple[Fact, tuple[Action, ...]], line())
-    state = Cluster(nodes, 8, min(2_048, nodes * 8)).state
-    tell(f"the state of {nodes} nodes", State, state)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.codec", description=__doc__)
+    parser.add_argument("--ranks", type=int, default=8)
+    parser.add_argument("--nodes", type=int, default=1_000, help="with 8 GPUs each and up to 2,048 ranks")
+    tell(parser, "codec", measure)
 
 
 if __name__ == "__main__":

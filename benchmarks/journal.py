@@ -2,14 +2,13 @@
 
 import argparse
 import random
-import re
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
+from benchmarks.beside import Figures, tell
 from benchmarks.decide import CALM, JOB, WELL
 from sentinel import runbooks
 from sentinel.adapters.journal import Journal
@@ -30,7 +29,7 @@ from sentinel.model.policy import Policy
 from sentinel.runtime.ledger import Ledger
 
 BATCH = 1_000
-SINGLE = 1_000
+SINGLE = 200
 
 
 class Desk:
@@ -91,24 +90,8 @@ def up(path: Path) -> tuple[float, int]:
     return seconds, folded
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--facts", type=int, default=1_000_000)
-    parser.add_argument("--nodes", type=int, default=1_000, help="of 8 GPUs, with a job of 2,048 ranks")
-    parser.add_argument("--dir", type=Path, default=None)
-    parser.add_argument(
-        "--beside", metavar="COMMIT", help="an older Sentinel's code in the same run, in turns"
-    )
-    parser.add_argument("--rounds", type=int, default=3, help="with --beside")
-    options = parser.parse_args()
-    if options.beside:
-        beside(options.beside, options.rounds, ["--facts", str(options.facts), "--nodes", str(options.nodes)])
-        return
-    measure(options)
-
-
-def measure(options: argparse.Namespace) -> None:
-    chance = random.Random(0)
+def measure(options: argparse.Namespace) -> Figures:
+    chance, commits = random.Random(0), []
     with tempfile.TemporaryDirectory(dir=options.dir) as folder:
         path = Path(folder) / "journal.db"
         desk = Desk(path)
@@ -116,44 +99,41 @@ def measure(options: argparse.Namespace) -> None:
         begun = time.perf_counter()
         for fact in desk.chatter(SINGLE, chance):
             desk.ledger.absorb([fact])
-        tell("facts one by one", SINGLE / (time.perf_counter() - begun), "per s, decided and committed")
-        begun = time.perf_counter()
+        figures = {"facts one by one, decided and committed, per s": SINGLE / (time.perf_counter() - begun)}
+        begun, append = time.perf_counter(), desk.journal.append_many
+
+        def timed(*batch: Any) -> list[int]:
+            start = time.perf_counter()
+            seqs = append(*batch)
+            commits.append(time.perf_counter() - start)
+            return seqs
+
+        desk.journal.append_many = timed  # type: ignore[method-assign]
         for _ in range(0, options.facts, BATCH):
             desk.ledger.absorb(desk.chatter(BATCH, chance))
-        tell(f"batches of {BATCH}", options.facts / (time.perf_counter() - begun), "per s, with snapshots")
+        seconds = time.perf_counter() - begun
+        figures[f"in batches of {BATCH}, with snapshots, per s"] = options.facts / seconds
+        figures[f"commit of a batch of {BATCH}: median, ms"] = 1e3 * statistics.median(commits)
         desk.journal.close()
-        tell("size", path.stat().st_size / 1e6, f"MB for {options.facts} facts")
-        seconds, folded = up(path)
-        tell("up again", seconds, f"s, {folded} facts folded again", digits=2)
+        figures["size, MB"] = path.stat().st_size / 1e6
+        figures["up again, s"], folded = up(path)
+        figures["facts folded again"] = folded
         journal = Journal(path)
         begun = time.perf_counter()
         deleted = journal.compact([], max_lines=10_000)
-        tell("compaction", time.perf_counter() - begun, f"s, {deleted} lines", digits=2)
+        figures["compaction, s"] = time.perf_counter() - begun
+        figures["lines dropped"] = deleted
         journal.close()
-        tell("size afterwards", path.stat().st_size / 1e6, "MB")
+        figures["size afterwards, MB"] = path.stat().st_size / 1e6
+    return figures
 
 
-def beside(commit: str, rounds: int, arguments: list[str]) -> None:
-    """Run this benchmark as it was at a commit and as it is, in turns, and print the medians side by side."""
-    found: dict[str, dict[str, list[float]]] = {}
-    with tempfile.TemporaryDirectory() as tree:
-        archive = subprocess.run(["git", "archive", commit], check=True, capture_output=True).stdout
-        subprocess.run(["tar", "x", "-C", tree], check=True, input=archive)
-        for root in (tree, str(Path(__file__).parents[1])) * rounds:
-            argv = [sys.executable, "-m", "benchmarks.journal", *arguments]
-            ended = subprocess.run(argv, check=True, capture_output=True, text=True, cwd=root)
-            for what, number, unit in re.findall(
-                r"^(.{20}) +([\d.]+) ([^\s,]+.*)$", ended.stdout, re.MULTILINE
-            ):
-                row = found.setdefault(f"{what.strip()}, {unit}", {})
-                row.setdefault(root, []).append(float(number))
-    print(f"| what | {commit} | now |\n|---|---:|---:|")
-    for what, runs in found.items():
-        print(f"| {what} | {' | '.join(f'{statistics.median(each):g}' for each in runs.values())} |")
-
-
-def tell(what: str, number: float, unit: str, digits: int = 0) -> None:
-    print(f"{what:<20} {number:8.{digits}f} {unit}", flush=True)
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.journal", description=__doc__)
+    parser.add_argument("--facts", type=int, default=1_000_000)
+    parser.add_argument("--nodes", type=int, default=1_000, help="of 8 GPUs, with a job of 2,048 ranks")
+    parser.add_argument("--dir", type=Path, default=None)
+    tell(parser, "journal", measure)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,9 @@
 It guards against damage by disks and hands, not against an attacker, who could compute it anew.
 """
 
+from collections.abc import Sequence
 from hashlib import blake2b
+from typing import Any
 
 DIGEST_BYTES = 8
 """A damaged line fits by chance once in 2^64; a checksum of 32 bits would let one in four billion pass."""
@@ -14,12 +16,16 @@ def root(identity: str) -> bytes:
     return blake2b(identity.encode(), digest_size=DIGEST_BYTES).digest()
 
 
-def of_line(before: bytes, seq: int, at: float, policy: str, runbooks: str, body: bytes) -> bytes:
-    """Give the checksum of a line that follows the one with checksum `before`."""
-    head = f"{seq} {at!r} {policy} {runbooks} ".encode()
-    return blake2b(before + head + body, digest_size=DIGEST_BYTES).digest()
+def of_line(before: bytes, seq: int, at: float, by: bytes, body: bytes) -> bytes:
+    """Give the checksum of a line that follows the one with checksum `before`; `by` names what decided it."""
+    return blake2b(b"%b%d %a %b %b" % (before, seq, at, by, body), digest_size=DIGEST_BYTES).digest()
 
 
 def of_snapshot(head: bytes, seq: int, at: float, body: bytes) -> bytes:
     """Give the checksum of a snapshot of the state after line `seq`, whose own is `head`."""
-    return blake2b(head + f"{seq} {at!r} ".encode() + body, digest_size=DIGEST_BYTES).digest()
+    return blake2b(b"%b%d %a %b" % (head, seq, at, body), digest_size=DIGEST_BYTES).digest()
+
+
+def of_list(rows: Sequence[Any]) -> bytes:
+    """Give the checksum of a short list that is always read as a whole."""
+    return blake2b(repr(rows).encode(), digest_size=DIGEST_BYTES).digest()

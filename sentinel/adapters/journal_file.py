@@ -1,4 +1,4 @@
-"""Opening the journal's file: the writer's lock, the schema and its version, SQLite's errors in our words."""
+"""Opening the journal's file: the writer's lock, the version, SQLite's errors in our words."""
 
 import fcntl
 import os
@@ -8,51 +8,18 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
-from sentinel.adapters import journal_chain
+from sentinel.adapters import journal_schema
 from sentinel.model.journal import VERSION, NewerVersionError
 
-APPLICATION_ID = 0x53454E54
-"""`SENT`, in the SQLite header."""
-
-_PAGE_BYTES = 4096
 _HEADER = b"SQLite format 3\0"
-_TABLES = """
-BEGIN IMMEDIATE;
-CREATE TABLE identity (id TEXT NOT NULL);
-INSERT INTO identity VALUES ({identity});
-CREATE TABLE rules (hash TEXT PRIMARY KEY, content TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE decided_by (id INTEGER PRIMARY KEY, policy TEXT, runbooks TEXT, UNIQUE (policy, runbooks));
-CREATE TABLE line (
-    seq INTEGER PRIMARY KEY,
-    at REAL NOT NULL,
-    decided_by INTEGER NOT NULL REFERENCES decided_by,
-    body BLOB NOT NULL,
-    sum BLOB NOT NULL
-);
-CREATE INDEX line_at ON line (at);
-CREATE TABLE snapshot (
-    seq INTEGER PRIMARY KEY, at REAL NOT NULL, head BLOB NOT NULL, body BLOB NOT NULL, sum BLOB NOT NULL
-);
-CREATE TABLE chain (what TEXT PRIMARY KEY, seq INTEGER NOT NULL, sum BLOB NOT NULL) WITHOUT ROWID;
-CREATE TABLE copied (
-    incident TEXT NOT NULL, seq INTEGER NOT NULL, at REAL NOT NULL, policy TEXT, runbooks TEXT,
-    body BLOB NOT NULL, sum BLOB NOT NULL, PRIMARY KEY (incident, seq)
-) WITHOUT ROWID;
-PRAGMA application_id = {application_id};
-PRAGMA user_version = {version};
-COMMIT;
-"""
-"""`rules`: what the hashes in `decided_by` stand for, as JSON. `chain`: the newest line (`head`) and the last
-one that was dropped (`tail`) with their checksums. `copied`: what the recordings of open incidents need of
-lines that were dropped; a row without policy is the state before the first of them."""
-FRESH_IDENTITY = "lower(hex(randomblob(3)))"
-_PERMANENT = {
-    sqlite3.SQLITE_CORRUPT,
-    sqlite3.SQLITE_NOTADB,
-    sqlite3.SQLITE_READONLY,
-    sqlite3.SQLITE_CANTOPEN,
-    sqlite3.SQLITE_PERM,
-}
+FRESH = ".fresh"
+"""How the name of a file ends that is being made."""
+HINT = "put a copy of the file back, or move it away: a new one goes on from the job's newest state"
+_DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_ERROR, None}
+_NOT_ALLOWED = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM}
+_ANY = (sqlite3.Error, UnicodeError, OverflowError, MemoryError)
+"""What Python's sqlite3 raises for a damaged file."""
+_WORDS = 200
 
 
 class JournalError(Exception):
@@ -68,12 +35,28 @@ def sqlite_errors(path: Path) -> Iterator[None]:
     """Turn SQLite's errors into JournalError. A full or failing disk may come back: not permanent."""
     try:
         yield
-    except sqlite3.Error as error:
+    except _ANY as error:
         code = getattr(error, "sqlite_errorcode", None)
-        if code is not None and code & 0xFF == sqlite3.SQLITE_NOTADB:
-            raise JournalError(f"not a journal: {path}", permanent=True) from None
-        permanent = code is None or code & 0xFF in _PERMANENT
-        raise JournalError(f"journal {path}: {error}", permanent=permanent) from None
+        code = None if code is None else code & 0xFF
+        if code == sqlite3.SQLITE_NOTADB:
+            raise not_a_journal(path) from None
+        told = f"journal {path}: {' '.join(str(error).split())[:_WORDS]}"
+        if code in _NOT_ALLOWED:
+            told += "; look at the permissions of the file and its folder, and at the disk"
+        if code in _DAMAGE:
+            told += f"; {HINT}"
+        raise JournalError(told, permanent=code in _DAMAGE | _NOT_ALLOWED) from None
+
+
+def not_a_journal(path: Path, why: str = "") -> JournalError:
+    """Say that this file is none, or that nobody can see it any more."""
+    told = f"not a journal: {path}{why and f' ({why})'}"
+    return JournalError(f"{told}; if it was one, {HINT}; else name another file", permanent=True)
+
+
+def damaged(path: Path, what: str, hint: str = HINT) -> JournalError:
+    """Say what in a journal is not as it was written."""
+    return JournalError(f"{path} is damaged: {what}; {hint}", permanent=True)
 
 
 def lock_beside(path: Path) -> int:
@@ -97,14 +80,91 @@ def lock_beside(path: Path) -> int:
 
 def connect(path: Path, max_bytes: int | None = None) -> sqlite3.Connection:
     """Open a file of this version, creating it where there is none. Raises JournalError."""
+    if not version_of(path):
+        _create(path)
+    db = open_file(path)
     with sqlite_errors(path):
-        db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)
-        try:
-            _prepare(db, max_bytes)
-        except BaseException:
-            db.close()
-            raise
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = FULL")  # a commit is on the disk before its actions are performed
+        if max_bytes is not None:
+            db.execute(f"PRAGMA max_page_count = {max(1, max_bytes // journal_schema.PAGE_BYTES)}")
     return db
+
+
+def connect_to_read(path: Path) -> sqlite3.Connection:
+    """Open a file of this version as it is now, beside its writer. Raises JournalError."""
+    version = version_of(path)
+    if not version:
+        raise JournalError(f"{path}: no such journal", permanent=True)
+    if version < VERSION:
+        told = "it is of an older release: a controller of this one rewrites it when it starts"
+        raise JournalError(f"{path}: {told}", permanent=True)
+    db = open_file(path, read_only=True)
+    with sqlite_errors(path):
+        db.execute("BEGIN")  # what its writer does from now on is not seen
+    return db
+
+
+def open_file(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
+    """Open a file that is there; text comes as bytes, for damaged text may be none. Raises JournalError."""
+    name = f"file:{quote(str(path))}?mode={'ro' if read_only else 'rw'}"
+    with sqlite_errors(path):
+        db = sqlite3.connect(name, uri=True, isolation_level=None, check_same_thread=False, timeout=5.0)
+        db.text_factory = bytes
+        db.execute("PRAGMA cell_size_check = ON")  # a damaged page is found where it is read
+    return db
+
+
+def version_of(path: Path) -> int:
+    """Give the version of a journal file, 0 where there is none yet. Raises JournalError."""
+    _check_header(path)
+    if not path.exists() or not path.stat().st_size:
+        return 0
+    with sqlite_errors(path), closing(open_file(path, read_only=True)) as db:
+        if db.execute("PRAGMA application_id").fetchone()[0] != journal_schema.APPLICATION_ID:
+            raise not_a_journal(path)
+        version: int = db.execute("PRAGMA user_version").fetchone()[0]
+    if version > VERSION:
+        raise JournalError(f"{path}: {NewerVersionError(version)}", permanent=True)
+    if version < 1:
+        raise damaged(path, "its version is gone")
+    return version
+
+
+def create(path: Path, identity: str = "") -> sqlite3.Connection:
+    """Make an empty journal's tables in a new file. Raises JournalError.
+
+    `identity` is an SQL expression, by default one that draws a new one.
+    """
+    remove(path)
+    with sqlite_errors(path):
+        db = sqlite3.connect(path, isolation_level=None)
+        journal_schema.make(db, identity)
+    return db
+
+
+def remove(path: Path) -> None:
+    """Remove a file that was being made, with what SQLite keeps beside it."""
+    for end in ("", *_BESIDE):
+        path.with_name(path.name + end).unlink(missing_ok=True)
+
+
+_BESIDE = ("-wal", "-shm", "-journal")
+
+
+def _create(path: Path) -> None:
+    """Make the file under another name first: one that is half made is never taken for a damaged one."""
+    for end in _BESIDE:  # SQLite would take them for the new file's
+        rest = path.with_name(path.name + end)
+        if rest.exists() and rest.stat().st_size:
+            told = f"{path} is gone, but {rest.name} is there: put the file back, or move that away, too"
+            raise JournalError(told, permanent=True)
+    fresh = path.with_name(path.name + FRESH)
+    try:
+        create(fresh).close()
+        fresh.replace(path)
+    except OSError as error:
+        raise JournalError(f"journal {path}: {error}", permanent=False) from None
 
 
 def _check_header(path: Path) -> None:
@@ -115,41 +175,9 @@ def _check_header(path: Path) -> None:
     except FileNotFoundError:
         return
     except OSError as error:
-        raise JournalError(f"not a journal: {path} ({error.strerror})", permanent=True) from None
+        raise not_a_journal(path, error.strerror or "") from None
     if head not in (b"", _HEADER):
-        raise JournalError(f"not a journal: {path}", permanent=True)
-
-
-def _prepare(db: sqlite3.Connection, max_bytes: int | None) -> None:
-    fresh = not db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-    db.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
-    db.execute("PRAGMA auto_vacuum = INCREMENTAL")  # so that compaction gives space back
-    db.execute("PRAGMA journal_mode = WAL")
-    db.execute("PRAGMA synchronous = FULL")  # a commit is on the disk before its actions are performed
-    if max_bytes is not None:
-        db.execute(f"PRAGMA max_page_count = {max(1, max_bytes // _PAGE_BYTES)}")
-    db.execute("PRAGMA cell_size_check = ON")  # a damaged page is found where it is read
-    if fresh:
-        create(db, FRESH_IDENTITY)
-
-
-def create(db: sqlite3.Connection, identity: str) -> None:
-    """Make the tables of an empty file; `identity` is an SQL expression."""
-    db.executescript(_TABLES.format(application_id=APPLICATION_ID, version=VERSION, identity=identity))
-    (name,) = db.execute("SELECT id FROM identity").fetchone()
-    ends = [(what, 0, journal_chain.root(name)) for what in ("head", "tail")]
-    db.executemany("INSERT INTO chain VALUES (?, ?, ?)", ends)
-
-
-def connect_to_read(path: Path) -> sqlite3.Connection:
-    """Open a file of this version only to read it, beside its writer. Raises JournalError."""
-    if version_of(path) != VERSION:
-        told = "is of an older release: start this one on it once" if path.exists() else "no such journal"
-        raise JournalError(f"{path}: {told}", permanent=True)
-    with sqlite_errors(path):
-        return sqlite3.connect(
-            f"file:{quote(str(path))}?mode=ro", uri=True, isolation_level=None, check_same_thread=False
-        )
+        raise not_a_journal(path)
 
 
 def copy(path: Path, target: Path) -> None:
@@ -160,17 +188,3 @@ def copy(path: Path, target: Path) -> None:
         closing(sqlite3.connect(target)) as kept,
     ):
         live.backup(kept)
-
-
-def version_of(path: Path) -> int:
-    """Give the version of a journal file, 0 where there is none yet. Raises JournalError."""
-    _check_header(path)
-    if not path.exists() or not path.stat().st_size:
-        return 0
-    with sqlite_errors(path), closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)) as db:
-        if db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
-            raise JournalError(f"not a journal: {path}", permanent=True)
-        version: int = db.execute("PRAGMA user_version").fetchone()[0]
-    if version > VERSION:
-        raise JournalError(f"{path}: {NewerVersionError(version)}", permanent=True)
-    return version

@@ -1,46 +1,68 @@
-"""Dropping the oldest lines of a journal, and copying out what open incidents still need of them."""
+"""Dropping the oldest lines of a journal, and copying out what recordings of open incidents need."""
 
 import sqlite3
-from collections.abc import Mapping
-from typing import TypeAlias
+from collections.abc import Collection
+from typing import NamedTuple
 
-from sentinel.model.ids import IncidentId
+from sentinel.adapters.journal_schema import sum_up
+from sentinel.model.ids import Instant
 
-Span: TypeAlias = tuple[int, int]
-"""(line of the snapshot before an incident, its last line so far)"""
 COPY_AT_MOST = 20_000
 """Lines that are copied out for one incident: one that stays open for weeks keeps how it began."""
 
-_COPY_BASE = """INSERT OR IGNORE INTO copied
-SELECT :incident, seq, at, NULL, NULL, body, head FROM snapshot WHERE seq = :base"""
-_COPY_START = """INSERT OR IGNORE INTO copied
-SELECT :incident, 0, 0.0, NULL, NULL, x'', sum FROM chain WHERE what = 'tail' AND seq = 0 AND :base = 0"""
-_COPY_LINES = """INSERT OR IGNORE INTO copied
-SELECT :incident, seq, at, policy, runbooks, body, sum FROM line JOIN decided_by ON decided_by = id
-WHERE seq > :base AND seq <= min(:last, :cut) ORDER BY seq LIMIT :most"""
+_COPY = """INSERT OR IGNORE INTO copied SELECT * FROM line
+WHERE seq > :base AND seq <= :until AND (at <= :end OR :end >= coalesce(
+(SELECT at FROM line AS before WHERE before.seq = line.seq - 1),
+(SELECT at FROM chain WHERE what = 'tail' AND chain.seq = line.seq - 1)))"""
+"""With the first line after the end: it proves that no other is missing before."""
+_NEWEST = "SELECT seq, at, sum FROM line WHERE seq <= ? ORDER BY seq DESC LIMIT 1"
 _THIN = """DELETE FROM snapshot WHERE seq < (SELECT max(seq) FROM snapshot) AND (seq < :cut OR seq NOT IN
 (SELECT min(seq) FROM snapshot WHERE seq >= :cut GROUP BY CAST(at / 86400 AS INTEGER)))"""
 
 
-def prune(db: sqlite3.Connection, cut: int, spans: Mapping[IncidentId, Span]) -> int:
-    """Drop the lines up to `cut` in the open transaction; gives how many there were.
+class Span(NamedTuple):
+    """The lines that an incident's recording needs."""
 
-    Of the snapshots the newest stays, and one a day, so that the past can be told again from there. What
-    only incidents that are over needed goes, too: their recordings are written.
+    base: int
+    """The line of the snapshot before it."""
+    end: Instant
+    """When it was over; infinite while it is not."""
+
+    @property
+    def copied_until(self) -> int:
+        """The last line that is ever copied out for it."""
+        return self.base + COPY_AT_MOST
+
+
+def prune(db: sqlite3.Connection, cut: int, spans: Collection[Span]) -> int:
+    """Drop the lines up to `cut` in the open transaction; gives how many there were."""
+    for span in spans:
+        if span.base < cut:
+            about = {"base": span.base, "until": min(cut, span.copied_until), "end": span.end}
+            db.execute(_COPY, about)
+    if newest := db.execute(_NEWEST, (cut,)).fetchone():
+        db.execute("UPDATE chain SET seq = ?, at = ?, sum = ? WHERE what = 'tail'", newest)
+    return db.execute("DELETE FROM line WHERE seq <= ?", (cut,)).rowcount
+
+
+def thin(db: sqlite3.Connection, cut: int, spans: Collection[Span]) -> None:
+    """Let go of snapshots and copied lines in the open transaction.
+
+    Of the snapshots the newest stays, one a day, so that the past can be told again from there, and those
+    that recordings of `spans` begin with. What only incidents that are over needed goes: their recordings
+    are written.
     """
-    for incident, (base, last) in spans.items():
-        if base < cut:
-            about = {"incident": incident, "base": base, "last": last, "cut": cut, "most": COPY_AT_MOST}
-            for copy in (_COPY_BASE, _COPY_START, _COPY_LINES):
-                db.execute(copy, about)
-    names = ",".join("?" * len(spans))
-    db.execute(f"DELETE FROM copied WHERE incident NOT IN ({names})", tuple(spans))  # noqa: S608
-    newest = db.execute(
-        "SELECT seq, sum FROM line WHERE seq <= ? ORDER BY seq DESC LIMIT 1", (cut,)
-    ).fetchone()
-    dropped = db.execute("DELETE FROM line WHERE seq <= ?", (cut,)).rowcount
-    if newest:
-        db.execute("UPDATE chain SET seq = ?, sum = ? WHERE what = 'tail'", newest)
-    bases = ",".join(str(base) for base, _ in spans.values())
-    db.execute(f"{_THIN} AND seq NOT IN ({bases})" if bases else _THIN, {"cut": cut})
-    return dropped
+    bases = ",".join(str(span.base) for span in spans)
+    db.execute(f"{_THIN} AND seq NOT IN ({bases})", {"cut": cut})
+    needed = "".join(f" OR seq > {base} AND seq <= {until}" for base, until in _merged(spans))
+    db.execute(f"DELETE FROM copied WHERE NOT (0{needed})")  # noqa: S608 - numbers
+    sum_up(db, "snapshot")
+
+
+def _merged(spans: Collection[Span]) -> list[tuple[int, int]]:
+    merged: list[tuple[int, int]] = []
+    for base, until in sorted((span.base, span.copied_until) for span in spans):
+        if merged and base <= merged[-1][1]:
+            base, until = merged[-1][0], max(until, merged.pop()[1])
+        merged.append((base, until))
+    return merged

@@ -8,7 +8,7 @@ from sentinel.model.codec import Plain
 
 def hash_of(plain: Plain) -> str:
     """Identify a policy or runbooks in their plain form: 16 hexadecimal digits."""
-    return hashlib.sha256(to_text(plain).encode()).hexdigest()[:16]
+    return _hash_of(to_text(plain).encode())
 
 
 def to_text(plain: Plain) -> str:
@@ -16,9 +16,13 @@ def to_text(plain: Plain) -> str:
     return json.dumps(plain, sort_keys=True)
 
 
-def read(name: str, text: str) -> Plain:
+def read(name: str, text: bytes) -> Plain:
     """Read a kept text. Raises ValueError if it is not what was kept under this name."""
-    plain: Plain = json.loads(text)
-    if hashlib.sha256(text.encode()).hexdigest()[:16] != name:
+    if _hash_of(text) != name:
         raise ValueError("its hash does not fit")
+    plain: Plain = json.loads(text)
     return plain
+
+
+def _hash_of(text: bytes) -> str:
+    return hashlib.sha256(text).hexdigest()[:16]

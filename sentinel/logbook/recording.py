@@ -78,7 +78,7 @@ def _rows(text: str, name: str) -> Iterator[tuple[int, dict[str, Any]]]:
             continue
         try:
             row = json.loads(raw)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise RecordingError(f"{name}, line {number}: {error}") from None
         if not isinstance(row, dict):
             raise RecordingError(f"{name}, line {number}: expected an object")

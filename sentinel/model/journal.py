@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sentinel.model.action import Action
-from sentinel.model.codec import Plain, decode, encode, from_plain, to_plain
+from sentinel.model.codec import CodecError, Plain, decode, encode, to_plain
 from sentinel.model.fact import Fact
 from sentinel.model.ids import ActionId, IncidentId
 
@@ -69,15 +69,17 @@ def line_to_plain(fact: Fact, actions: Sequence[Action]) -> dict[str, Plain]:
 def line_from_plain(version: int, plain: dict[str, Plain]) -> tuple[Fact, tuple[Action, ...]]:
     """Read a line's plain form of any known version. Raises CodecError, NewerVersionError."""
     plain = upgraded(version, plain)
-    fact, actions = from_plain(_BODY, (plain["fact"], plain["actions"]))
-    return fact, actions
+    return from_body(encode((plain["fact"], plain["actions"])))  # converting it looks at every noun each time
 
 
 def upgraded(version: int, plain: Plain) -> Plain:
-    """Bring a plain form of any older version to the newest. Raises NewerVersionError for a later one."""
+    """Bring a plain form of any older version to the newest. Raises CodecError, NewerVersionError."""
     if version > VERSION:
         raise NewerVersionError(version)
-    return _renamed(plain) if version == 1 else plain
+    try:
+        return _renamed(plain) if version == 1 else plain
+    except RecursionError:
+        raise CodecError("nested too deep") from None
 
 
 def _renamed(plain: Plain) -> Plain:

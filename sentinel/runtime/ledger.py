@@ -12,8 +12,10 @@ from sentinel.core.decide import decide
 from sentinel.core.once import is_news
 from sentinel.core.state import Rules, State
 from sentinel.model.action import Action, Page, action_id
+from sentinel.model.codec import CodecError
 from sentinel.model.fact import Fact, JournalBack, JournalFailed
 from sentinel.model.ids import IncidentId
+from sentinel.model.journal import to_body
 from sentinel.runtime.failpoints import reach
 from sentinel.runtime.recall import recall
 from sentinel.runtime.rules import contents, policy_hash
@@ -92,14 +94,23 @@ class Ledger:
         try:
             return [(fact, decide(self.state, fact, self.rules))]
         except Exception as error:
-            log.exception("defect", fact=str(fact))
-            known = self.state.frozen
-            reason = f"a defect in Sentinel: {type(error).__name__}: {error}"
-            page = self._freeze(f"defect-{self.journal.last_seq}", reason)
-            self.snapshot_due = 0  # no fact tells a next controller that actions are frozen
-            if self.state.frozen != known:
-                self.perform((page,))
+            log.exception("defect", fact=str(fact)[:1000])
+            self._defect(error)
             return []
+
+    def _defect(self, error: Exception) -> None:
+        known = self.state.frozen
+        reason = f"a defect in Sentinel: {type(error).__name__}: {error}"
+        page = self._freeze(f"defect-{self.journal.last_seq}", reason)
+        self.snapshot_due = 0  # no fact tells a next controller that actions are frozen
+        if self.state.frozen != known:
+            self.perform((page,))
+
+    def _leave_out(self, error: CodecError) -> None:
+        """Go on without the facts that have no written form, and that no journal could ever take."""
+        self.uncommitted, left = [each for each in self.uncommitted if _written(each)], self.uncommitted
+        log.error("not-written", error=str(error), facts=len(left) - len(self.uncommitted))
+        self._defect(error)
 
     def commit(self) -> bool:
         """Commit what is decided and perform it; on failure freeze actions and keep it for later.
@@ -116,6 +127,9 @@ class Ledger:
         except JournalError as error:
             self._failed(error)
             return False
+        except CodecError as error:
+            self._leave_out(error)
+            return self.commit()
         done, self.uncommitted = self.uncommitted, []
         was_failing, self._failing = self._failing, False
         reach("after-commit")
@@ -139,8 +153,8 @@ class Ledger:
         if self.uncommitted:
             return
         try:
-            self.journal.save_snapshot(self.journal.last_seq, self.state.to_bytes(), self.state.now)
-        except JournalError as error:  # only the next start takes longer; lines that don't fit freeze actions
+            self.journal.save_snapshot(self.journal.last_seq, self.state.to_bytes())
+        except (JournalError, CodecError) as error:  # only the next start takes longer
             log.warning("no-snapshot", error=str(error))
 
     def _failed(self, error: JournalError) -> None:
@@ -158,3 +172,10 @@ class Ledger:
         for _, actions in decided:
             if pages := tuple(action for action in actions if isinstance(action, Page)):
                 self.perform(pages)
+
+
+def _written(line: tuple[Fact, tuple[Action, ...]]) -> bool:
+    try:
+        return bool(to_body(*line))
+    except CodecError:
+        return False

@@ -134,7 +134,7 @@ def torn_line(path: Path) -> None:
             r"written by a newer Sentinel \(version 7, this one reads up to 2\)",
             id="a newer journal",
         ),
-        pytest.param(torn_line, "line 2 its checksum does not fit line 1", id="a line that does not parse"),
+        pytest.param(torn_line, "line 2 does not fit the one before it", id="a torn line"),
         pytest.param(
             lambda path: path.write_bytes(b"SQLite format 3\0" + b"x" * 5000), "j", id="a damaged header"
         ),

@@ -100,6 +100,7 @@ HEADER = '{"recording": "INC-1", "v": 1, "policy": null, "state_seq": 0, "state"
         pytest.param('{"recording": "INC-1", "v": 1}\n', "line 1: bad header", id="half a header"),
         pytest.param(HEADER + '{"seq": 1}\n', "^bad.jsonl, line 2: no 'fact'", id="half a line"),
         pytest.param(HEADER + '{"seq": 1, "fact": {"kind"\n', "^bad.jsonl, line 2: ", id="torn"),
+        pytest.param(HEADER + "[" * 100_000, "^bad.jsonl, line 2: ", id="nested without end"),
         pytest.param(
             HEADER + '{"seq": 1, "fact": {"kind": "Rain"}, "actions": []}\n',
             "Invalid value 'Rain'",

@@ -45,7 +45,7 @@ def lived(path: Path, scenario: Scenario, snapshot_at: int = 0) -> Path:
         def keep(decision: Decision) -> None:
             (seq,) = journal.append_many([(decision.fact, decision.actions)], *by)
             if seq == snapshot_at:
-                journal.save_snapshot(seq, stage.controller.state.to_bytes(), decision.at)
+                journal.save_snapshot(seq, stage.controller.state.to_bytes())
 
         stage.world.now = stage.stirred = time.time() - 3600
         stage.watched = keep

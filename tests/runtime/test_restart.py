@@ -10,6 +10,7 @@ from small_cluster import JOB, Cluster
 from sentinel import runbooks
 from sentinel.adapters import journal_chain
 from sentinel.adapters.journal import Journal
+from sentinel.adapters.journal_schema import sum_up
 from sentinel.core.decide import decide
 from sentinel.core.state import JobStage, Rules, State
 from sentinel.logbook.recording import read
@@ -78,13 +79,11 @@ def decided_otherwise(path: Path) -> None:
     """Make the record say that nothing was done, as if this release decided more than the one before."""
     with sqlite3.connect(path / "journal.db") as db:
         (total,) = db.execute("SELECT sum FROM chain WHERE what = 'tail'").fetchone()
-        rows = (
-            "SELECT seq, at, policy, runbooks, body FROM line JOIN decided_by ON decided_by = id ORDER BY seq"
-        )
-        for seq, at, policy, books, body in db.execute(rows).fetchall():
+        rows = "SELECT seq, at, hashes, body FROM line JOIN decided_by ON decided_by = id ORDER BY seq"
+        for seq, at, by, body in db.execute(rows).fetchall():
             fact, actions = from_body(body)
             other = to_body(fact, () if any(isinstance(each, Evict) for each in actions) else actions)
-            total = journal_chain.of_line(total, seq, at, policy, books, other)
+            total = journal_chain.of_line(total, seq, at, by.encode(), other)
             db.execute("UPDATE line SET body = ?, sum = ? WHERE seq = ?", (other, total, seq))
         db.execute("UPDATE chain SET sum = ? WHERE what = 'head'", (total,))
 
@@ -150,6 +149,7 @@ def test_a_journal_without_the_rules_of_then_is_folded_by_today_s(tmp_path: Path
     first.journal.close()
     with sqlite3.connect(tmp_path / "journal.db") as db:
         db.execute("DELETE FROM rules")
+        sum_up(db, "rules")  # as where an older release wrote it
     assert Cluster(tmp_path, Policy()).ledger.state == first.ledger.state
 
 

@@ -71,7 +71,7 @@ def settings_in(state: Path, more: str) -> Path:
         pytest.param(broken_key, "controller.key: not a CURVE key", id="key file"),
         pytest.param(newer_outbox, "outbox version 99 is newer", id="outbox of a newer version"),
         pytest.param(
-            torn_snapshot, "journal.db is damaged: snapshot 0 its checksum does not fit", id="torn snapshot"
+            torn_snapshot, "journal.db is damaged: snapshot 0 is not as it was written", id="torn snapshot"
         ),
         pytest.param(foreign_snapshot, "journal.db, snapshot 0: no State: ", id="snapshot of something else"),
     ],
