@@ -64,15 +64,13 @@ class Reading:
 
 
 def read(text: str) -> Reading | None:
-    """Judge a line's registers; None when it has none, or none that means anything: it only says "fatal"."""
+    """Judge a line's registers, of which those that say nothing leave it unknown; None when it has none."""
     found = DETAIL.search(text)
     if found is None:
         return None
     registers = [int(each, 16) for each in found.groups()[1:]]
     bits = list(_set_bits(registers))
-    if not bits:
-        return None
-    weight = max(_WEIGHTS.get(each, Weight.UNKNOWN) for each in bits)
+    weight = max((_WEIGHTS.get(each, Weight.UNKNOWN) for each in bits), default=Weight.UNKNOWN)
     return Reading(int(found[1]), weight, " ".join(f"{register + 1}.{bit}" for register, bit in bits))
 
 
