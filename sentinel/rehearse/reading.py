@@ -51,6 +51,7 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     title: str = ""
     source: str = ""
     right: str = ""
+    waits_for: str = ""
     cluster: Cluster = Cluster()
     policy: dict[str, Any] = {}
     expect: Expect = Expect()
@@ -89,7 +90,8 @@ def of_plain(document: Any, name: str) -> Scenario:
     steps = tuple(_step(f"step {number}", plain, file.cluster) for number, plain in enumerate(file.steps, 1))
     changed(Policy(), file.policy)
     about = (file.id or name, file.title, file.cluster, steps, file.expect)
-    return Scenario(*about, policy=file.policy, source=file.source, right=file.right)
+    scenario = Scenario(*about, policy=file.policy, source=file.source, right=file.right)
+    return msgspec.structs.replace(scenario, waits_for=file.waits_for)
 
 
 def _step(where: str, plain: Mapping[str, Any], cluster: Cluster) -> Step:

@@ -80,6 +80,8 @@ def as_text(scenario: Scenario, verdict: Verdict, explained: Iterable[str] = ())
     yield from (f"      wrong: {reason}" for reason in verdict.wrong)
     if not verdict.ok and scenario.right:
         yield f"      right would be: {scenario.right}"
+    if not verdict.ok and scenario.waits_for:
+        yield f"      waits for: {scenario.waits_for}"
 
 
 def summary(verdicts: list[Verdict]) -> str:

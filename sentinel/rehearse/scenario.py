@@ -68,6 +68,8 @@ class Scenario(msgspec.Struct, frozen=True):
     source: str = ""
     right: str = ""
     """What a good judge would do, in words."""
+    waits_for: str = ""
+    """What it takes to come out right, where that is known not to be there yet."""
 
     def policy_on(self, policy: Policy) -> Policy:
         """Give a policy with this scenario's numbers in it."""

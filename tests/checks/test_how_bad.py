@@ -39,7 +39,7 @@ def nvlink(*registers: int, link: int = 14) -> Finding:
         pytest.param([1 << 22 | 1 << 23 | 1 << 4], "xid-74", Health.CRITICAL, None, id="1.22 beside others"),
         pytest.param([0, 0, 1 << 13], "xid-74", Health.CRITICAL, None, id="3.13"),
         pytest.param([1 << 2], "nvlink-unknown", Health.UNKNOWN, None, id="1.2: not in the workflow"),
-        pytest.param([0, 1 << 21, 0, 0, 0, 7, 7], "nvlink-unknown", Health.UNKNOWN, None, id="nothing in the workflow"),
+        pytest.param([0, 1 << 21, 0, 0, 0, 7, 7], "nvlink-unknown", Health.UNKNOWN, None, id="none judged"),
     ],
 )  # fmt: skip
 def test_the_registers_of_an_xid_74_decide(

@@ -13,17 +13,11 @@ from sentinel.rehearse.scenario import Scenario
 
 CASES = [case for path in sorted(Path(__file__).parent.glob("*.yaml")) for case in read(path)]
 BOOKS = runbooks.load()
-WAITS_FOR_THE_CORE = {
-    "07-preemption-signals": "asked to end",
-    "08-power-brake-on-a-rack": "common causes",
-    "a contained error is counted a second before its line is read": "a counter outruns its line",
-}
-"""Cases that need another core, by the name of their kind."""
 
 
 def _params() -> Iterator[object]:
     for case in CASES:
-        waits = WAITS_FOR_THE_CORE.get(case.id)
+        waits = case.waits_for
         marks = [pytest.mark.xfail(reason=waits, strict=True)] if waits else []
         yield pytest.param(case, id=case.id, marks=marks)
 
