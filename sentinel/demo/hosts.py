@@ -135,9 +135,12 @@ def processes_below(roots: Iterable[Path]) -> list[psutil.Process]:
 
 
 def kill_all(roots: Sequence[Path], timeout: float = 10.0) -> None:
-    """SIGKILL every process of these hosts until none is left; TimeoutError after `timeout` seconds."""
+    """SIGKILL every process of these hosts until none is left; TimeoutError after `timeout` seconds.
+
+    Two looks in a row must find none: a process that is just executing a program has no environment for a moment.
+    """
     deadline = time.monotonic() + timeout
-    while living := processes_below(roots):
+    while living := processes_below(roots) or processes_below(roots):
         for process in living:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
