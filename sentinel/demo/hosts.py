@@ -137,7 +137,7 @@ def processes_below(roots: Iterable[Path]) -> list[psutil.Process]:
 def kill_all(roots: Sequence[Path], timeout: float = 10.0) -> None:
     """SIGKILL every process of these hosts until none is left; TimeoutError after `timeout` seconds.
 
-    Two looks in a row must find none: a process that is just executing a program has no environment for a moment.
+    Two looks in a row must find none: a process that is just executing a program shows no environment.
     """
     deadline = time.monotonic() + timeout
     while living := processes_below(roots) or processes_below(roots):
