@@ -163,7 +163,28 @@ Action: TypeAlias = (
     | Refusal
 )
 
+KINDS = (
+    "page",
+    "evict",
+    "readmit",
+    "resume",
+    "start-worker",
+    "stop-worker",
+    "stop-job",
+    "stacks",
+    "probe",
+    "reach",
+    "restart-agent",
+    "restart-gcs",
+)
+"""Kinds as action ids name them; a refusal is no action."""
+
 
 def action_id(incident: str, kind: str, target: str, attempt: int) -> ActionId:
     """Identity of an action: the same (incident, kind, target, attempt) is the same deed."""
     return ActionId(f"{incident}/{kind}/{target}/{attempt}")
+
+
+def kind_of(action: ActionId) -> str:
+    """Give an action's kind: ids read `incident/kind/target/attempt`."""
+    return action.split("/", 2)[1] if "/" in action else action

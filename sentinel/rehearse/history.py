@@ -25,7 +25,7 @@ from sentinel.model.fact import (
     RankSlow,
     WorkerReady,
 )
-from sentinel.model.ids import ActionId, IncidentId, Instant, JobId, Seconds
+from sentinel.model.ids import ActionId, IncidentId, Instant, JobId, Seconds, WorkerId
 from sentinel.model.incident import Incident
 from sentinel.model.journal import Line
 
@@ -108,13 +108,14 @@ def retell(
     return then, now
 
 
+Place: TypeAlias = tuple[JobId, WorkerId]
 Answers = dict[ActionId, list[tuple[Seconds, Fact]]]
 """What became of each recorded action, and how long after it was decided."""
 
 
 def _answers(lines: list[Line]) -> Answers:
     decided: dict[ActionId, tuple[Instant, Action]] = {}
-    started: dict[tuple[str, str], ActionId] = {}
+    started: dict[Place, ActionId] = {}
     looks: dict[tuple[str, str], list[ActionId]] = defaultdict(list)
     answers: Answers = defaultdict(list)
     for line in lines:
@@ -131,11 +132,15 @@ def _answers(lines: list[Line]) -> Answers:
             answers[action].append((max(0.0, line.fact.at - decided[action][0]), line.fact))
         for each in line.actions:
             decided.setdefault(each.id, (line.fact.at, each))
-            if isinstance(each, StartWorker):
-                started[each.job, each.worker] = each.id
+            if place := _started(each):
+                started[place] = each.id
             if isinstance(each, Reach):
                 looks[each.incident, each.node].append(each.id)
     return answers
+
+
+def _started(action: Action) -> Place | None:
+    return (action.job, action.worker) if isinstance(action, StartWorker) else None
 
 
 class _Other:
@@ -143,7 +148,7 @@ class _Other:
 
     def __init__(self, told: Told, rules: Rules, answers: Answers) -> None:
         self._told, self._rules, self._answers = told, rules, answers
-        self._before = set(told.state.unfinished)
+        self._before = dict(told.state.unfinished)
         """Actions of before: what became of them comes with the journal."""
         self._due: list[tuple[Instant, int, Callable[[], Fact | None]]] = []
         self._count = 0
@@ -151,7 +156,7 @@ class _Other:
     def go_on_from(self, state: State, now: Instant) -> None:
         """Begin a new chapter: what was under way in the old one is left to itself."""
         self._told.turn_page(state, now)
-        self._before, self._due = set(state.unfinished), []
+        self._before, self._due = dict(state.unfinished), []
 
     def until(self, now: Instant) -> None:
         """Let pass what is due by then: answers, and deadlines that the journal does not tell of."""
@@ -178,7 +183,7 @@ class _Other:
                 if action in self._before:
                     self._tell(fact)
             case WorkerReady(job=job, worker=worker):
-                if any(name.endswith(f"/start-worker/{worker}/1") for name in self._before) and job:
+                if any((job, worker) == _started(action) for action in self._before.values()):
                     self._tell(fact)
             case NodeReached():
                 pass  # the answer to a look

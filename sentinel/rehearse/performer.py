@@ -20,6 +20,7 @@ from sentinel.model.action import (
     StartWorker,
     StopJob,
     StopWorker,
+    kind_of,
 )
 from sentinel.model.fact import Fact, GcsBack, NodeReached, Outcome, WorkerReady
 from sentinel.model.ids import NodeId, Seconds
@@ -130,7 +131,7 @@ class Performer:
 
     def _ends(self, action: Action, after: Seconds, data: tuple[str, ...] = (), *, failed: str = "") -> None:
         """Tell the outcome after a while; the scenario may want it to be a failure."""
-        kind = action.id.split("/")[1]
+        kind = kind_of(action.id)
         failed = failed or ("it fails in this scenario" if kind in self.world.fails else "")
         if not isinstance(action, Refusal):
             told = failed or "done"

@@ -11,6 +11,7 @@ import yaml
 
 from sentinel.checks.host import HostSample
 from sentinel.core.operate import COMMANDS
+from sentinel.model import action
 from sentinel.model.check import GpuSample
 from sentinel.model.finding import Finding
 from sentinel.model.policy import Policy
@@ -19,28 +20,18 @@ from sentinel.rehearse.scenario import SEAT, Cluster, Expect, Scenario, Scenario
 from sentinel.rehearse.steps import KEYS, Beat, Found, Gpu, Host, Step
 
 LIMITS = {"nodes": 20_000, "gpus": 64, "world": 200_000}
-KINDS = ("user", "collective", "nan", "restore", "evicted")
+RAISES = ("user", "collective", "nan", "restore", "evicted")
 ENDS = re.compile(r"(signal|exit) \d{1,3}|unknown")
 ANSWERS = ("ok", "refused", "timeout")
-ACTIONS = (
-    "evict",
-    "resume",
-    "start-worker",
-    "stop-worker",
-    "stop-job",
-    "stacks",
-    "restart-agent",
-    "restart-gcs",
-)
 ONE_OF: Mapping[str, Mapping[str, Collection[str]]] = {
-    "raise": {"kind": KINDS},
-    "raise_on_n": {"kind": KINDS},
-    "code_raises": {"kind": KINDS},
+    "raise": {"kind": RAISES},
+    "raise_on_n": {"kind": RAISES},
+    "code_raises": {"kind": RAISES},
     "doors": {"agent": ANSWERS, "raylet": ANSWERS},
     "gcs": {"what": ("lost", "back")},
     "journal": {"what": ("failed", "back")},
     "command": {"name": COMMANDS},
-    "fails": {"kinds": ACTIONS},
+    "fails": {"kinds": action.KINDS},
 }
 """Arguments that are one of a few words."""
 
@@ -89,9 +80,7 @@ def of_plain(document: Any, name: str) -> Scenario:
         raise ScenarioError(f"cluster.step_s: expected 0.01 to 3600, got {file.cluster.step_s}")
     steps = tuple(_step(f"step {number}", plain, file.cluster) for number, plain in enumerate(file.steps, 1))
     changed(Policy(), file.policy)
-    about = (file.id or name, file.title, file.cluster, steps, file.expect)
-    scenario = Scenario(*about, policy=file.policy, source=file.source, right=file.right)
-    return msgspec.structs.replace(scenario, waits_for=file.waits_for)
+    return Scenario(**{**msgspec.structs.asdict(file), "id": file.id or name, "steps": steps})
 
 
 def _step(where: str, plain: Mapping[str, Any], cluster: Cluster) -> Step:

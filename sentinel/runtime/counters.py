@@ -9,26 +9,11 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from sentinel.core.state import State
-from sentinel.model.action import Action, Refusal
+from sentinel.model.action import KINDS, Action, Refusal, kind_of
 from sentinel.model.fact import Fact, Outcome
-from sentinel.model.ids import ActionId, Cause, IncidentId
+from sentinel.model.ids import Cause, IncidentId
 
 FACTS = tuple(noun.__name__ for noun in get_args(Fact))
-ACTIONS = (
-    "page",
-    "evict",
-    "readmit",
-    "resume",
-    "start-worker",
-    "stop-worker",
-    "stop-job",
-    "stacks",
-    "probe",
-    "reach",
-    "restart-agent",
-    "restart-gcs",
-)
-"""Kinds as action ids name them; a refusal is no action."""
 RESULTS = ("delivered", "failed")
 
 
@@ -40,8 +25,8 @@ class Counters(Collector):
     ) -> None:
         """`known` are the incidents of before; `refused` says how many reports and events can't be read."""
         self._refused = refused
-        self._facts, self._actions = Counter(dict.fromkeys(FACTS, 0)), Counter(dict.fromkeys(ACTIONS, 0))
-        self._failed, self._pages = Counter(dict.fromkeys(ACTIONS, 0)), Counter(dict.fromkeys(RESULTS, 0))
+        self._facts, self._actions = Counter(dict.fromkeys(FACTS, 0)), Counter(dict.fromkeys(KINDS, 0))
+        self._failed, self._pages = Counter(dict.fromkeys(KINDS, 0)), Counter(dict.fromkeys(RESULTS, 0))
         self._causes = Counter[str](dict.fromkeys(causes, 0))
         self._evictions = self._refusals = self._opened = 0
         self._seen = set(known)
@@ -54,13 +39,13 @@ class Counters(Collector):
             if isinstance(action, Refusal):
                 self._refusals += 1
             else:
-                self._actions[_kind(action.id)] += 1
+                self._actions[kind_of(action.id)] += 1
         if isinstance(fact, Outcome):
             self._ended(fact)
         self._count_incidents(state)
 
     def _ended(self, outcome: Outcome) -> None:
-        kind = _kind(outcome.action)
+        kind = kind_of(outcome.action)
         if not outcome.ok:
             self._failed[kind] += 1
         if kind == "page":
@@ -94,11 +79,6 @@ class Counters(Collector):
     def describe(self) -> Iterator[Metric]:
         """Name nothing in advance: registering asks nobody."""
         yield from ()
-
-
-def _kind(action: ActionId) -> str:
-    """Give an action's kind: ids read `incident/kind/target/attempt`."""
-    return action.split("/", 2)[1] if "/" in action else action
 
 
 def _counter(name: str, text: str, value: int) -> CounterMetricFamily:

@@ -3,6 +3,7 @@
 import json
 import math
 import random
+from collections import Counter
 from typing import Any, get_args
 
 import msgpack
@@ -141,6 +142,7 @@ def test_random_and_mutated_bytes_are_read_or_refused() -> None:
         encode((RAISED, RESUME)),
         encode(RaisedSeen(*[getattr(RAISED, n) for n in RAISES])),
     )
+    came = Counter[str]()
     for _ in range(20_000):
         payload = bytearray(chance.choice(whole) if chance.random() < 0.8 else chance.randbytes(60))
         for _ in range(chance.randrange(4)):
@@ -150,8 +152,11 @@ def test_random_and_mutated_bytes_are_read_or_refused() -> None:
             try:
                 again = decode(kind, cut)
             except CodecError:
+                came["refused"] += 1
                 continue
-            encode(again)
+            assert encode(decode(kind, encode(again))) == encode(again)
+            came["read"] += 1
+    assert min(came["read"], came["refused"]) > 1_000, came
 
 
 RAISES = [field.name for field in fields(RaisedSeen)]
