@@ -1,0 +1,150 @@
+"""Files that nobody else can have put in our way: regular ones, in folders of our own, never by a link."""
+
+import errno
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+FOLDER_MODE = 0o700
+FILE_MODE = 0o600
+_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
+_NO_FILE = "is a link, a FIFO, a device or a folder where a file is expected"
+
+
+class NotPrivateError(OSError):
+    """What is there may be somebody else's doing: `strerror` says in one line what, `filename` where."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(errno.EPERM, why, str(path))
+
+    def __str__(self) -> str:
+        return f"{self.filename}: {self.strerror}"
+
+
+def make_folder(path: Path) -> Path:
+    """Make a folder that only we can enter, and those above it, or see that it is one; gives the path.
+
+    One that others can only read is closed to them. Raises NotPrivateError for a link, for another user's
+    folder, for one that others can write to, or below one where others can exchange it; OSError otherwise.
+    """
+    missing = [folder for folder in (path, *path.parents) if not os.path.lexists(folder)]
+    for folder in reversed(missing):
+        with suppress(FileExistsError):
+            folder.mkdir(FOLDER_MODE)
+    _trust_above(path)
+    os.close(_folder(path))
+    return path
+
+
+def open_file(path: Path, flags: int, *, mode: int = FILE_MODE) -> int:
+    """Open a regular file of ours in a folder of ours; gives its descriptor, which programs do not inherit.
+
+    With O_CREAT it is made as `mode` says; one that more can read, of an older release, is closed to them.
+    The folder is looked at alone: whoever made it by `make_folder` has looked at those above.
+    Raises NotPrivateError for a link, a FIFO or device, another user's file, or a folder that is not ours;
+    OSError otherwise.
+    """
+    folder = _folder(path.parent)
+    try:
+        return _file(folder, path, flags, mode)
+    finally:
+        os.close(folder)
+
+
+def read(path: Path, most: int) -> bytes:
+    """Read a file as `open_file` opens it, at most so many bytes of it."""
+    with os.fdopen(open_file(path, os.O_RDONLY), "rb", buffering=0) as file:
+        pieces, left = [], most
+        while left and (piece := file.read(left)):
+            pieces.append(piece)
+            left -= len(piece)
+        return b"".join(pieces)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[int]:
+    """Give the descriptor of a new file that takes this name when all of it was written, and else is gone."""
+    folder = _folder(path.parent)
+    draft = f".{path.name}.{secrets.token_hex(4)}"
+    try:
+        descriptor = os.open(
+            draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE, dir_fd=folder
+        )
+        try:
+            yield descriptor
+            os.replace(draft, path.name, src_dir_fd=folder, dst_dir_fd=folder)
+        finally:
+            os.close(descriptor)
+            with suppress(FileNotFoundError):
+                os.unlink(draft, dir_fd=folder)
+    finally:
+        os.close(folder)
+
+
+def write(path: Path, content: bytes, *, durable: bool = False) -> None:
+    """Put a file in place at once: whoever reads finds all of it or what was there before."""
+    with replacing(path) as descriptor:
+        view = memoryview(content)
+        while view:
+            view = view[os.write(descriptor, view) :]
+        if durable:
+            os.fsync(descriptor)
+
+
+def _folder(path: Path) -> int:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except NotADirectoryError:
+        raise NotPrivateError(path, "is a link or no folder at all") from None
+    with _closed_on_error(descriptor):
+        _close_to_others(descriptor, path, FOLDER_MODE)
+    return descriptor
+
+
+def _trust_above(path: Path) -> None:
+    """See that nobody but us and root can exchange a folder on the way, as written and as it resolves."""
+    for parent in {*path.absolute().parents, *path.resolve().parents}:
+        status = parent.stat()
+        if status.st_uid not in (0, os.geteuid()):
+            raise NotPrivateError(path, f"lies in {parent}, which is another user's (uid {status.st_uid})")
+        if status.st_mode & stat.S_IWOTH and not status.st_mode & stat.S_ISVTX:
+            raise NotPrivateError(path, f"lies in {parent}, to which everybody can write")
+
+
+def _file(folder: int, path: Path, flags: int, mode: int) -> int:
+    flags |= os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC  # a FIFO must not keep us waiting
+    try:
+        descriptor = os.open(path.name, flags & ~os.O_TRUNC, mode, dir_fd=folder)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO, errno.EISDIR):
+            raise NotPrivateError(path, _NO_FILE) from None
+        raise OSError(error.errno, error.strerror, str(path)) from None
+    with _closed_on_error(descriptor):
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise NotPrivateError(path, _NO_FILE)
+        _close_to_others(descriptor, path, mode)
+        if flags & os.O_TRUNC:
+            os.ftruncate(descriptor, 0)
+    return descriptor
+
+
+def _close_to_others(descriptor: int, path: Path, mode: int) -> None:
+    status = os.fstat(descriptor)
+    if status.st_uid != os.geteuid():
+        raise NotPrivateError(path, f"is another user's (uid {status.st_uid})")
+    if status.st_mode & _OTHERS_WRITE & ~mode:
+        raise NotPrivateError(path, f"others can write to it (mode {status.st_mode & 0o7777:04o})")
+    if status.st_mode & 0o077 & ~mode:
+        os.fchmod(descriptor, status.st_mode & (0o700 | mode))
+
+
+@contextmanager
+def _closed_on_error(descriptor: int) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        os.close(descriptor)
+        raise
