@@ -1,15 +1,18 @@
 """Which worker becomes which rank: survivors stay, a standby on the same node comes first, then a spare."""
 
-from collections import Counter
-from collections.abc import Collection, Iterator
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from itertools import chain
+from typing import TypeVar
 
 from sentinel.core.crew import Worker, WorkerStage
 from sentinel.core.state import Job, JobStage, Node, State
 from sentinel.model.action import Seat
 from sentinel.model.finding import Health
 from sentinel.model.ids import NodeId
+
+T = TypeVar("T")
 
 START_ATTEMPTS = 3
 """A node where this many workers in a row did not start gets no more of them."""
@@ -63,9 +66,11 @@ class _Table:
     places: dict[NodeId, set[int]] = field(default_factory=dict)
     """GPUs with a rank, of this job or another."""
     full: set[NodeId] = field(default_factory=set)
-    """Nodes that are known to have no free GPU."""
-    hosts: list[NodeId] | None = None
-    """Nodes that had a warm standby when that was first asked, by name."""
+    """Nodes that are known to have no free GPU; while seats are given out, none becomes free again."""
+    hosts: deque[NodeId] | None = None
+    """Nodes that may have a warm standby and a free GPU, by name; who has not is dropped when he is met."""
+    rooms: deque[Node] | None = None
+    """Nodes on which a worker may start and a GPU may be free, in the same way."""
 
     def pool(self, node: NodeId, stage: WorkerStage) -> list[Worker]:
         """Workers of a usable node that wait there for a seat."""
@@ -86,10 +91,16 @@ class _Table:
         return any(worker.since >= since for worker in self.pool(node, WorkerStage.STARTING))
 
     def with_ready(self) -> Iterator[NodeId]:
-        """Nodes that still have a warm standby, by name."""
+        """Nodes that still have a warm standby and a GPU that may be free, by name."""
         if self.hosts is None:
-            self.hosts = sorted(filter(self.ready, self.job.crew.idle))
-        yield from filter(self.ready, self.hosts)
+            self.hosts = deque(sorted(filter(self.ready, self.job.crew.idle)))
+        return _left(self.hosts, lambda name: bool(self.ready(name)) and name not in self.full)
+
+    def with_room(self) -> Iterator[Node]:
+        """Nodes on which a worker may start and a GPU may be free, in the order in which they joined."""
+        if self.rooms is None:
+            self.rooms = deque(filter(_may_start, self.state.nodes.values()))
+        return _left(self.rooms, lambda node: node.id not in self.full)
 
     def taken(self, node: NodeId) -> set[int]:
         """GPUs of a node that a rank has, or that are kept for one."""
@@ -120,6 +131,17 @@ class _Table:
         self.taken(worker.node).add(gpu)
         self.given[rank] = Seat(rank, worker.id, worker.node, gpu)
         self.ready(worker.node).remove(worker)
+
+
+def _left(queue: deque[T], still: Callable[[T], bool]) -> Iterator[T]:
+    """Go through those for which it still holds; at the front the others leave for good."""
+    while queue and not still(queue[0]):
+        queue.popleft()
+    return filter(still, queue)
+
+
+def _may_start(node: Node) -> bool:
+    return node.usable and node.misstarts < START_ATTEMPTS
 
 
 def _table(state: State, job: Job, replace: Collection[int]) -> _Table:
@@ -202,8 +224,8 @@ def _swap(table: _Table, rank: int, old: Worker | None) -> bool:
 
 def _room(table: _Table, old: Worker | None, avoid: NodeId | None) -> Room | None:
     home = table.state.nodes.get(old.node) if old else None
-    for node in [home, *table.state.nodes.values()] if home else table.state.nodes.values():
-        if node is None or not node.usable or node.id == avoid or node.misstarts >= START_ATTEMPTS:
+    for node in chain([home] if home and _may_start(home) else [], table.with_room()):
+        if node.id == avoid:
             continue
         gpu = table.free_gpu(node, old.gpu if old and node is home else -1)
         if gpu is not None:
@@ -223,7 +245,7 @@ def missing_standbys(state: State, job: Job) -> Iterator[Room]:
         missing = wanted_standbys(node, job) - len(job.crew.idle.get(name, ()))
         if missing <= 0:
             job.crew.complete.add(name)
-        elif node.usable and node.misstarts < START_ATTEMPTS:
+        elif _may_start(node):
             yield from _quiet_gpus(state, job, node, missing)
 
 
