@@ -9,10 +9,11 @@ import os
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     SecretStr,
@@ -28,6 +29,7 @@ from sentinel.model.policy import Policy
 PREFIX = "SENTINEL_"
 FILE = "sentinel.toml"
 _NAME = r"^\w[\w.-]*$"
+_Signal = Annotated[int, Field(ge=1, le=64)]
 _SHARES = ("mass_silence", "evict_share", "evict_confidence")
 
 
@@ -174,18 +176,24 @@ def _reasons(noun: type) -> dict[str, str]:
     }
 
 
+def _type_of(field: "dataclasses.Field[Any]") -> Any:
+    """Give a policy field's type with its bounds."""
+    if isinstance(field.default, tuple):
+        return Annotated[tuple[_Signal, ...], BeforeValidator(_listed)]
+    return Annotated[field.type, Field(ge=0, le=1 if field.name in _SHARES else None)]
+
+
+def _listed(given: Any) -> Any:
+    """Read a list, which the environment gives as `10,15`."""
+    if isinstance(given, str):
+        return tuple(part for part in given.split(",") if part.strip())
+    return tuple(given) if isinstance(given, list) else given
+
+
 def _policy_table() -> type[_Table]:
     reasons = _reasons(Policy)
     fields: dict[str, Any] = {
-        field.name: (
-            field.type,
-            Field(
-                field.default,
-                ge=0,
-                le=1 if field.name in _SHARES else None,
-                description=reasons[field.name],
-            ),
-        )
+        field.name: (_type_of(field), Field(field.default, description=reasons[field.name]))
         for field in dataclasses.fields(Policy)
     }
     return create_model("PolicyTable", __base__=_Table, **fields)
@@ -258,8 +266,14 @@ def keys() -> Iterator[Key]:
         for name, field in table.model_fields.items():
             default = field.get_default()
             hidden = isinstance(default, SecretStr) or default in (None, "")
-            text = "" if hidden else str(default).lower() if isinstance(default, bool) else str(default)
-            yield Key(f"{section}.{name}", text, field.description or "")
+            yield Key(f"{section}.{name}", "" if hidden else _as_written(default), field.description or "")
+
+
+def _as_written(default: Any) -> str:
+    """Give a value as the file has it."""
+    if isinstance(default, bool):
+        return str(default).lower()
+    return str(list(default) if isinstance(default, tuple) else default)
 
 
 def _find(path: Path | None, env: Mapping[str, str]) -> Path | None:

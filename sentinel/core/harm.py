@@ -18,8 +18,8 @@ MEMORY_S = 86400.0
 """A rank that is slow, or keeps failing, on two nodes within a day has work that makes it so."""
 RECENT_FAILURES = 20
 FAILED_LIMIT = 100
-TERMINATED = frozenset({"signal 15", "exit 143"})
-"""How a rank ends that was asked to, for preemption or maintenance."""
+SHELL_OFFSET = 128
+"""A shell or a handler that passes a signal on exits with its number and this."""
 ECHOES = frozenset({"collective", "evicted"})
 """Exceptions that only say that some other rank is gone, or that this one had to stop."""
 
@@ -41,18 +41,21 @@ def exited(state: State, fact: RankExited, rules: Rules) -> list[Action]:
     fact = replace(
         fact, rank=worker.rank, generation=job.generation
     )  # its own record may be a generation old
-    _count_failure(state, job, fact, worker.node, worker.rank)
+    _count_failure(state, job, fact, worker.node, worker.rank, rules)
     incident = _hurt(state, job, fact, worker.node, rules)
     state.set_deadline(Timer.GATHER.of(incident.id), rules.policy.gather_s)
     return []
 
 
-def _count_failure(state: State, job: Job, fact: RankExited | JobStalled, node: NodeId, rank: int) -> None:
+def _count_failure(
+    state: State, job: Job, fact: RankExited | JobStalled, node: NodeId, rank: int, rules: Rules
+) -> None:
     """Count a node's crash or hang once per generation, however many of its ranks it was.
 
-    A scheduler that ends a rank (SIGTERM), or one that ends itself for its peers' sake, accuses no node.
+    A rank that was asked to end, for preemption or maintenance, or that ends itself for its peers' sake,
+    accuses no node.
     """
-    if isinstance(fact, RankExited) and (fact.how in TERMINATED or fact.how in STOPPED_ITSELF):
+    if isinstance(fact, RankExited) and (fact.how in STOPPED_ITSELF or _was_asked_to_end(fact, rules)):
         return
     known = incidents.find(state, incidents.job_topic(job.id))
     same = (f for f in known.evidence if isinstance(f, RankExited)) if known else ()
@@ -61,6 +64,11 @@ def _count_failure(state: State, job: Job, fact: RankExited | JobStalled, node: 
         state.nodes[node].failures = [*kept, fact.at]
         lately = [each for each in job.failed if each[0] > state.now - MEMORY_S]
         job.failed = [*lately[-FAILED_LIMIT:], (fact.at, rank, node, fact.generation)]
+
+
+def _was_asked_to_end(fact: RankExited, rules: Rules) -> bool:
+    asked = rules.policy.ending_signals
+    return any(fact.how in (f"signal {number}", f"exit {SHELL_OFFSET + number}") for number in asked)
 
 
 def _part(state: State, job: Job, nodes: set[NodeId]) -> None:
@@ -169,7 +177,7 @@ def stalled(state: State, fact: JobStalled, rules: Rules) -> list[Action]:
     if job.pending != incident.id:
         job.pending = ""
     for node in behind:
-        _count_failure(state, job, fact, node, behind[node])
+        _count_failure(state, job, fact, node, behind[node], rules)
         incidents.recall(state, rules, incident, node, fact)
     if len(fact.beats) < job.world:
         state.deadlines.setdefault(Timer.BROKEN.of(incident.id), state.now + rules.policy.broken_s)
