@@ -35,8 +35,10 @@ class Policy:
     crashes_per_hour: int = 3
     """Crashes or hangs of one node in an hour that evict it."""
     ending_signals: tuple[int, ...] = (1, 2, 10, 12, 15, 24)
-    """Signals by which schedulers ask a process to end: such an end accuses no node. SIGHUP (submitit), SIGINT,
-    SIGUSR1 (Slurm's and Lightning's warning), SIGUSR2, SIGTERM and SIGXCPU (time is up)."""
+    """Signals by which schedulers ask a process to end: such an end accuses no node.
+
+    SIGHUP (submitit), SIGINT, SIGUSR1 (Slurm's and Lightning's warning), SIGUSR2, SIGTERM, SIGXCPU (time is up).
+    """
     app_xids_per_day: int = 2
     """Application Xids on one GPU within 24 h that make the GPU suspect (NVSentinel's rule for 31)."""
     correlate_s: Seconds = 10.0
