@@ -25,7 +25,7 @@ from sentinel.model.fact import (
     WorkerReady,
 )
 from sentinel.model.finding import Finding, Health
-from sentinel.model.ids import JobId, NodeId, WorkerId
+from sentinel.model.ids import JobId, NodeId
 from sentinel.model.policy import Policy
 
 JOB = JobId("bench")
@@ -85,7 +85,8 @@ class Cluster:
     def crash(self, rank: int) -> None:
         """One rank dies and is replaced, and the hour in which its node would be suspect passes."""
         job = self.state.jobs[JOB]
-        worker = job.workers[WorkerId(job.seats[rank])]
+        worker = self.state.crew.at(JOB, rank)
+        assert worker is not None
         self.now += 3600
         self.tell(
             RankExited(self.now, JOB, rank, worker.id, worker.node, 0, worker.pid, job.generation, "signal 9")
@@ -105,7 +106,7 @@ def live(cluster: Cluster, crashes: int, facts: int) -> dict[str, list[float]]:
     """Let so many recoveries happen, evenly among so many facts."""
     chance = random.Random(0)
     for number in range(1, crashes + 1):
-        cluster.crash(chance.randrange(len(cluster.state.jobs[JOB].seats)))
+        cluster.crash(chance.randrange(len(cluster.state.crew.seats(JOB))))
         while len(cluster.every) < number * facts // crashes:
             cluster.chatter(NodeId(f"n{chance.randrange(len(cluster.state.nodes))}"))
     return cluster.forget()

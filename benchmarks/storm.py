@@ -23,7 +23,6 @@ from sentinel.model.check import Machine
 from sentinel.model.codec import decode, encode
 from sentinel.model.fact import DeadlinePassed, JobAdvanced
 from sentinel.model.finding import Finding
-from sentinel.model.ids import WorkerId
 from sentinel.model.report import ExitSeen, FindingSeen, ProbedSeen, Report
 from sentinel.runtime.agent.findings import FindingBook
 from sentinel.runtime.agent.spool import Spool
@@ -75,8 +74,8 @@ class Storm:
         self._ledger, self._answer = self._desk.ledger, self._desk.ledger.perform
         self._ledger.perform = self._perform
         self._watch = Watch(self._ledger.rules.policy, self._desk.now)
-        job = self._ledger.state.jobs[JOB]
-        self._victim, self._struck = (job.workers[WorkerId(name)] for name in job.seats)
+        state = self._ledger.state
+        self._victim, self._struck = (worker for _, worker in state.seated(state.jobs[JOB]))
         self._killed_at = 0.0
 
     def _perform(self, actions: tuple[Action, ...]) -> None:

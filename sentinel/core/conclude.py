@@ -6,7 +6,8 @@ from sentinel.core import incidents, notify, reform, remedy
 from sentinel.core.diagnose import UNKNOWN, diagnose
 from sentinel.core.evict import refuse_action
 from sentinel.core.predicates.crashes import UNEXPLAINED
-from sentinel.core.state import JobStage, Rules, State
+from sentinel.core.rows import JobStage
+from sentinel.core.state import Rules, State
 from sentinel.core.timers import EVIDENCE, Timer
 from sentinel.model.action import Action, Evict
 from sentinel.model.fact import Commanded, FindingReported, JobStalled, RankExited
@@ -17,14 +18,15 @@ from sentinel.model.runbook import Remedy
 
 def conclude(incident: Incident, state: State, rules: Rules, *, certain: bool = False) -> list[Action]:
     """Diagnose, act and page. `certain`: keep quiet rather than say unknown, more evidence may come."""
+    incident = state.fresh(incident)
     if incident.stage is Stage.RESOLVED:
         return []
     found, before = diagnose(incident, state, rules), incident.diagnosis
     if found.cause == UNKNOWN and (certain or before is not None):
         return [] if certain else relapse(incident, state, rules)
-    incident.diagnosis = found = _with_ranks(found, before)
+    found = _with_ranks(found, before)
     changed = before is None or (before.cause, before.suspects) != (found.cause, found.suspects)
-    incident.times.setdefault("diagnosed", state.now)
+    incident = incidents.stamp(state, state.change(incident, diagnosis=found), "diagnosed", state.now)
     stop_timers(incident, state)
     if found.cause not in UNEXPLAINED:
         _count_no_longer(incident, state)
@@ -42,16 +44,18 @@ def _count_no_longer(incident: Incident, state: State) -> None:
     if job is None:
         return
     broke = {fact.generation for fact in incident.evidence if isinstance(fact, RankExited | JobStalled)}
-    for at, _, node, generation in job.failed:
-        if generation in broke and at in state.nodes[node].failures:
-            state.nodes[node].failures.remove(at)
-    job.failed = [each for each in job.failed if each[3] not in broke]
+    for at, _, name, generation in job.failed:
+        node = state.nodes[name]
+        if generation in broke and at in node.failures:
+            place = node.failures.index(at)
+            state.change(node, failures=(*node.failures[:place], *node.failures[place + 1 :]))
+    state.change(job, failed=tuple(each for each in job.failed if each[3] not in broke))
 
 
 def stop_timers(incident: Incident, state: State) -> None:
     """Wait no longer for evidence."""
     for timer in EVIDENCE:
-        state.deadlines.pop(timer.of(incident.id), None)
+        state.deadlines.drop(timer.of(incident.id))
 
 
 def waits(incident: Incident, state: State) -> bool:
@@ -76,11 +80,11 @@ def relapse(incident: Incident, state: State, rules: Rules) -> list[Action]:
     if job is None or not remedy.broken(job) or incident.diagnosis is None:
         return []
     if blocked := refuse_action(state, rules):
-        incident.remedied = ""
+        state.change(incident, remedied="")
         actions: list[Action] = [reform.refuse(incident, state, f"resume {job.id}", blocked)]
     else:
         last = incident.attempts == rules.policy.resume_attempts - 1
-        ranks = [(worker.node, rank, worker.pid) for rank, worker in job.seated()] if last else []
+        ranks = [(worker.node, rank, worker.pid) for rank, worker in state.seated(job)] if last else []
         stacks = [reform.take_stacks(incident.id, job, ranks, "-all")] if ranks else []
         anew = [rank for _, rank, _ in ranks]
         actions = [*stacks, *reform.resume(incident, job, state, rules, replace=anew)]
@@ -91,10 +95,10 @@ def resolve(incident: Incident, state: State, rules: Rules) -> list[Action]:
     """End an incident, and with it whatever froze actions for its sake."""
     if incident.diagnosis is None:
         _count_no_longer(incident, state)  # it passed by itself
-    incident.stage = Stage.RESOLVED
-    incident.times["resolved"] = state.now
+    times = {**state.fresh(incident).times, "resolved": state.now}
+    incident = state.change(incident, stage=Stage.RESOLVED, times=times)
     stop_timers(incident, state)
-    state.deadlines.pop(Timer.AGAIN.of(incident.id), None)
+    state.deadlines.drop(Timer.AGAIN.of(incident.id))
     incidents.forget(state, rules)
     pages = notify.page(incident, state, rules) if incident.revision else ()
     return [*pages, *thaw(state, rules)]
@@ -116,7 +120,7 @@ def withdraw(fact: FindingReported | Commanded, node: NodeId, state: State, rule
     for incident in list(state.open_incidents()):
         findings = (f for f in incident.evidence if isinstance(f, FindingReported) and f.node == node)
         if any(key in (None, f.finding.key) for f in findings) and not acted_on(incident, state):
-            incidents.add(incident, fact)
+            incident = incidents.add(state, incident, fact)
             actions += [] if incidents.still_hurts(incident, rules) else resolve(incident, state, rules)
     return actions
 
@@ -151,7 +155,7 @@ def catch_up(state: State, rules: Rules) -> list[Action]:
         done = remedy.apply(incident, state, rules) if waiting else []
         actions += [*done, *(notify.page(incident, state, rules, done) if done else ())]
     for job in state.jobs.values():
-        if job.stage is JobStage.WAITING and not job.workers:
+        if job.stage is JobStage.WAITING and not state.crew.has(job.id):
             state.set_deadline(Timer.PLACE.of(job.id), 0.0)  # it was submitted meanwhile
         actions += reform.retry(state, job, rules)
     return [*actions, *leave_cordoned(state, rules)]
@@ -169,7 +173,7 @@ def leave_cordoned(state: State, rules: Rules) -> list[Action]:
     actions: list[Action] = []
     cordoned = {node.id for node in state.nodes.values() if node.cordon is not None}
     for job in state.jobs.values():
-        idle = [w for w in job.workers.values() if w.node in cordoned and w.rank < 0]
+        idle = [w for w in state.crew.of(job.id) if w.node in cordoned and w.rank < 0]
         actions += reform.retire(reform.upkeep(job, state).id, job, state, idle)
         if job.stage is JobStage.RUNNING and not job.pending and remedy.on_cordoned(job, state):
             asked = reform.upkeep(job, state)

@@ -1,14 +1,21 @@
-"""A job's workers by what is asked of them: found again from the job itself, never part of a snapshot."""
+"""The one seat table: every worker of every job, and by it who sits where, who waits where, who is gone."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from itertools import zip_longest
+from typing import TypeAlias, TypeVar
 
 from msgspec import Struct
+from msgspec.structs import replace
 
+from sentinel.core.tables import Fold, Table
 from sentinel.model.action import Seat
-from sentinel.model.ids import Instant, NodeId, WorkerId
+from sentinel.model.ids import Instant, JobId, NodeId, WorkerId
+
+K = TypeVar("K")
+T = TypeVar("T")
+WorkerKey: TypeAlias = tuple[JobId, WorkerId]
+Seats: TypeAlias = tuple[Seat | None, ...]
 
 
 class WorkerStage(StrEnum):
@@ -20,7 +27,7 @@ class WorkerStage(StrEnum):
     GONE = "gone"
 
 
-class Worker(Struct):
+class Worker(Struct, frozen=True):
     """One process that is or may become a rank."""
 
     id: WorkerId
@@ -30,76 +37,206 @@ class Worker(Struct):
     gpu: int = -1
     """Where it computes; while it has no seat, where it warmed up; -1 if its node tells of no GPU."""
     rank: int = -1
-    """Its seat; -1 while it has none."""
+    """Its seat, which it keeps when it is gone until the next generation; -1 while it has none."""
     seated: int = 0
     """Generation in which it got its seat."""
     since: Instant = 0.0
     spent: bool = False
     """Its own code raised: after a CUDA error a process never computes again."""
+    job: JobId = JobId("")
+
+    @property
+    def key(self) -> WorkerKey:
+        """What it is found by."""
+        return self.job, self.id
+
+    @property
+    def waits(self) -> bool:
+        """Whether it may be given a seat, now or when it is warm."""
+        return self.stage in (WorkerStage.STARTING, WorkerStage.STANDBY)
 
 
-@dataclass(slots=True)
 class Crew:
-    """Who sits where, who waits where, who is gone: so that replacing one rank costs no look at all."""
+    """Workers by key, and each generation's seats; the rest is found again from them, and never kept."""
 
-    table: list[Seat | None] = field(default_factory=list)
-    """Each rank's seat; None where its worker is not known any more."""
-    idle: dict[NodeId, dict[WorkerId, Worker]] = field(default_factory=dict)
-    """Starting workers and standbys of each node that has any, oldest first."""
-    gone: dict[WorkerId, Worker] = field(default_factory=dict)
-    spent: set[WorkerId] = field(default_factory=set)
-    """Whose own code raised, while they live."""
-    complete: set[NodeId] = field(default_factory=set)
-    """Nodes seen to miss no standby, until something about them changes."""
+    def __init__(
+        self,
+        fold: Fold,
+        workers: Iterable[Worker] = (),
+        seats: Mapping[JobId, Sequence[WorkerId]] | None = None,
+    ) -> None:
+        self.workers: Table[WorkerKey, Worker] = Table(fold)
+        self._seats: Table[JobId, Seats] = Table(fold)
+        self._sitting: Table[NodeId, tuple[WorkerKey, ...]] = Table(fold)
+        self._waiting: Table[tuple[JobId, NodeId], tuple[WorkerId, ...]] = Table(fold)
+        """Starting workers and standbys, oldest first."""
+        self._gone: Table[WorkerKey, bool] = Table(fold)
+        self._spent: Table[WorkerKey, bool] = Table(fold)
+        """Whose own code raised, while they live."""
+        self._counts: Table[JobId, int] = Table(fold)
+        """How many workers each job has."""
+        self._complete: Table[JobId, frozenset[NodeId]] = Table(fold)
+        """Nodes seen to miss no standby of a job, until something about them changes."""
+        for worker in workers:
+            self.put(worker)
+        for job, names in (seats or {}).items():
+            held = (self.get(job, name) for name in names)
+            self._seats.put(job, tuple(_seat_of(worker) if worker else None for worker in held))
 
-    @classmethod
-    def of(cls, workers: Mapping[WorkerId, Worker], seats: Sequence[WorkerId]) -> "Crew":
-        """Look at everybody once."""
-        crew = cls()
-        for rank, name in enumerate(seats):
-            worker = workers.get(name)
-            crew.table.append(Seat(rank, name, worker.node, worker.gpu) if worker else None)
-        for worker in workers.values():
-            if worker.stage is WorkerStage.GONE:
-                crew.gone[worker.id] = worker
-                continue
-            if worker.spent:
-                crew.spent.add(worker.id)
-            if worker.stage is not WorkerStage.RANK:
-                crew.expect(worker)
-        return crew
+    # --- questions -------------------------------------------------------------------------------------
 
-    def expect(self, worker: Worker) -> None:
-        """Take in a new worker."""
-        self.idle.setdefault(worker.node, {})[worker.id] = worker
+    def get(self, job: JobId, worker: WorkerId) -> Worker | None:
+        """Return one worker."""
+        return self.workers.get((job, worker))
 
-    def dismiss(self, worker: Worker, now: Instant) -> None:
+    def has(self, job: JobId) -> bool:
+        """Say whether a job has any worker, if only one that is gone."""
+        return job in self._counts
+
+    def of(self, job: JobId) -> list[Worker]:
+        """All workers of a job, in the order in which they were started."""
+        return [worker for worker in self.workers.values() if worker.job == job]
+
+    def seats(self, job: JobId) -> Seats:
+        """Give each rank's seat in the newest generation; None where its worker is not known any more."""
+        return self._seats.get(job, ())
+
+    def at(self, job: JobId, rank: int) -> Worker | None:
+        """Return the worker of one rank."""
+        seats = self.seats(job)
+        seat = seats[rank] if 0 <= rank < len(seats) else None
+        return self.workers[job, seat.worker] if seat else None
+
+    def seated(self, job: JobId) -> Iterator[tuple[int, Worker]]:
+        """Ranks with their workers."""
+        for seat in self.seats(job):
+            if seat is not None:
+                yield seat.rank, self.workers[job, seat.worker]
+
+    def sitting(self, node: NodeId) -> list[Worker]:
+        """Who is seated on a node, of whichever job."""
+        return [self.workers[key] for key in self._sitting.get(node, ())]
+
+    def is_hosted(self, job: JobId, node: NodeId) -> bool:
+        """Say whether a rank of this job sits on the node."""
+        return any(owner == job for owner, _ in self._sitting.get(node, ()))
+
+    def waiting(self, job: JobId, node: NodeId) -> list[Worker]:
+        """A node's starting workers and standbys, oldest first."""
+        return [self.workers[job, name] for name in self._waiting.get((job, node), ())]
+
+    def hosts(self, job: JobId) -> list[NodeId]:
+        """Nodes with starting workers or standbys."""
+        return [node for owner, node in self._waiting if owner == job]
+
+    def gone(self, job: JobId) -> list[Worker]:
+        """Who has ended, or is to end, and is not forgotten."""
+        return [self.workers[key] for key in self._gone if key[0] == job]
+
+    def spent(self, job: JobId) -> list[Worker]:
+        """Living workers that get no seat in another generation."""
+        return [self.workers[key] for key in self._spent if key[0] == job]
+
+    def complete(self, job: JobId) -> frozenset[NodeId]:
+        """Nodes that need not be looked at for missing standbys."""
+        return self._complete.get(job, frozenset())
+
+    # --- changes ---------------------------------------------------------------------------------------
+
+    def put(self, worker: Worker) -> Worker:
+        """Put a worker in the place of what was known of it; gives it back."""
+        before = self.workers.get(worker.key)
+        self.workers.put(worker.key, worker)
+        if before is None:
+            self._counts.put(worker.job, self._counts.get(worker.job, 0) + 1)
+        self._relocate(before, worker)
+        self._requeue(before, worker)
+        _note(self._gone, worker.key, worker.stage is WorkerStage.GONE)
+        _note(self._spent, worker.key, worker.spent and worker.stage is not WorkerStage.GONE)
+        return worker
+
+    def forget(self, worker: Worker) -> None:
+        """Drop a worker, and its seat if it has one."""
+        if worker.rank >= 0:
+            seats = self.seats(worker.job)
+            held = tuple(None if seat and seat.worker == worker.id else seat for seat in seats)
+            self._seats.put(worker.job, held)
+        self.put(replace(worker, stage=WorkerStage.GONE, rank=-1))
+        self._gone.drop(worker.key)
+        self.workers.drop(worker.key)
+        if left := self._counts[worker.job] - 1:
+            self._counts.put(worker.job, left)
+        else:
+            self._counts.drop(worker.job)
+
+    def dismiss(self, worker: Worker, now: Instant) -> Worker:
         """Its process ended, or is to end."""
-        self._waits_no_more(worker)
-        worker.stage, worker.since = WorkerStage.GONE, now
-        self.gone[worker.id] = worker
-        self.spent.discard(worker.id)
+        return self.put(replace(self.workers[worker.key], stage=WorkerStage.GONE, since=now))
 
-    def spend(self, worker: Worker) -> None:
-        """Its own code raised, heard perhaps after its end: it gets no seat in another generation."""
-        worker.spent = True
-        if worker.stage is not WorkerStage.GONE:
-            self.spent.add(worker.id)
+    def form(self, job: JobId, generation: int, seats: Sequence[Seat]) -> None:
+        """Seat a generation: the one place that says who sits where."""
+        left, taken = changes(self.seats(job), seats)
+        for seat in left:
+            self.put(replace(self.workers[job, seat.worker], rank=-1))
+        for seat in taken:
+            worker, stage = self.workers[job, seat.worker], WorkerStage.RANK
+            self.put(replace(worker, stage=stage, gpu=seat.gpu, rank=seat.rank, seated=generation))
+        self._seats.put(job, tuple(seats))
 
-    def sit(self, worker: Worker, seat: Seat, generation: int) -> None:
-        """Make a worker a rank."""
-        self._waits_no_more(worker)
-        worker.stage, worker.gpu, worker.rank = WorkerStage.RANK, seat.gpu, seat.rank
-        worker.seated = generation
+    def start_over(self, job: JobId) -> None:
+        """Forget the seats of a job that has no worker any more."""
+        self._seats.drop(job)
+        self._complete.drop(job)
 
-    def _waits_no_more(self, worker: Worker) -> None:
-        pool = self.idle.get(worker.node, {})
-        pool.pop(worker.id, None)
-        if not pool:
-            self.idle.pop(worker.node, None)
-        self.complete.discard(worker.node)
+    def has_all_standbys(self, job: JobId, nodes: Iterable[NodeId]) -> None:
+        """Look at these nodes no more for standbys that are missing, until something about them changes."""
+        self._complete.put(job, self.complete(job).union(nodes))
 
-    def changes(self, seats: Iterable[Seat]) -> tuple[list[Seat], list[Seat]]:
-        """Return the seats that are given up and the new ones; who stays keeps the very same seat."""
-        pairs = [(old, new) for old, new in zip_longest(self.table, seats) if old is not new]
-        return [old for old, _ in pairs if old], [new for _, new in pairs if new]
+    def look_again_at(self, job: JobId, node: NodeId) -> None:
+        """Something about a node has changed: standbys may be missing there."""
+        if node in (known := self.complete(job)):
+            self._complete.put(job, known - {node})
+
+    def _relocate(self, before: Worker | None, worker: Worker) -> None:
+        sat, sits = before is not None and before.rank >= 0, worker.rank >= 0
+        if sat == sits:
+            return
+        here = {*self._sitting.get(worker.node, ())}
+        here = here | {worker.key} if sits else here - {worker.key}
+        _keep(self._sitting, worker.node, tuple(sorted(here)))  # however they came, also after a restart
+        self.look_again_at(worker.job, worker.node)
+
+    def _requeue(self, before: Worker | None, worker: Worker) -> None:
+        waited, place = before is not None and before.waits, (worker.job, worker.node)
+        if waited == worker.waits:
+            return
+        queue = self._waiting.get(place, ())
+        if worker.waits:
+            self._waiting.put(place, (*queue, worker.id))
+        else:
+            _keep(self._waiting, place, tuple(name for name in queue if name != worker.id))
+            self.look_again_at(*place)
+
+
+def _seat_of(worker: Worker) -> Seat:
+    return Seat(worker.rank, worker.id, worker.node, worker.gpu)
+
+
+def changes(before: Sequence[Seat | None], seats: Sequence[Seat]) -> tuple[list[Seat], list[Seat]]:
+    """Return the seats that are given up and the new ones; who stays keeps the very same seat."""
+    pairs = [(old, new) for old, new in zip_longest(before, seats) if old is not new]
+    return [old for old, _ in pairs if old], [new for _, new in pairs if new]
+
+
+def _keep(table: Table[K, tuple[T, ...]], key: K, items: tuple[T, ...]) -> None:
+    if items:
+        table.put(key, items)
+    else:
+        table.drop(key)
+
+
+def _note(table: Table[K, bool], key: K, holds: bool) -> None:
+    if holds:
+        table.put(key, True)
+    elif key in table:
+        table.drop(key)

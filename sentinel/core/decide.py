@@ -39,22 +39,35 @@ from sentinel.model.ids import IncidentId, JobId, NodeId, Seconds
 
 
 def decide(state: State, fact: Fact, rules: Rules) -> tuple[Action, ...]:
-    """Fold one fact. `state` is changed; the same facts always give the same actions.
+    """Fold one fact. `state` is changed, or, if this raises, not; the same facts give the same actions.
 
     What an agent has told before changes nothing, for no journal need hold it twice.
     """
     if not once.is_news(state, fact):
         return ()
-    once.mark(state, fact)
-    state.now = max(state.now, fact.at)
-    actions = _react(state, fact, rules)
+    state.begin()
+    try:
+        once.mark(state, fact)
+        state.now = max(state.now, fact.at)
+        actions = tuple(_react(state, fact, rules))
+        _note(state, actions)
+    except BaseException:
+        state.abandon()
+        raise
+    state.commit()
+    return actions
+
+
+def _note(state: State, actions: tuple[Action, ...]) -> None:
+    """Keep what is to be done, and with each incident what was decided for its sake."""
+    decided: dict[IncidentId, list[Action]] = {}
     for action in actions:
         if not isinstance(action, Refusal):
-            state.unfinished[action.id] = action
-        incident = state.incidents.get(action.incident)
-        if incident is not None:
-            incident.actions.append(action)
-    return tuple(actions)
+            state.unfinished.put(action.id, action)
+        decided.setdefault(action.incident, []).append(action)
+    for name, fresh in decided.items():
+        if (incident := state.incidents.get(name)) is not None:
+            state.change(incident, actions=(*incident.actions, *fresh))
 
 
 def _react(
@@ -122,12 +135,12 @@ def _gcs_back(state: State, rules: Rules) -> list[Action]:
     """Ray can be asked again: what could not be done without it was no attempt."""
     over = resolve_topic(state, rules, "gcs-dead:")
     for incident in state.open_incidents():
-        incident.attempts = 0
+        state.change(incident, attempts=0)
     return over + catch_up(state, rules)
 
 
 def _deadline(state: State, fact: DeadlinePassed, rules: Rules) -> list[Action]:
-    state.deadlines.pop(fact.deadline, None)
+    state.deadlines.drop(fact.deadline)
     name, _, rest = fact.deadline.partition("/")
     first, _, second = rest.partition("/")
     incident, job = state.incidents.get(IncidentId(first)), state.jobs.get(JobId(first))
@@ -166,5 +179,5 @@ def _controller_started(state: State, fact: ControllerStarted, rules: Rules) -> 
     }
     for name, at in state.deadlines.items():
         least = slack.get(name.partition("/")[0], policy.gather_s)
-        state.deadlines[name] = max(at, state.now + least)
+        state.deadlines.put(name, max(at, state.now + least))
     return resolve_topic(state, rules, "journal-failed:")  # its first commit has just succeeded

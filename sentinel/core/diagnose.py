@@ -50,7 +50,8 @@ def _is_symptom(pair: tuple[Runbook, Match], others: Iterable[tuple[Runbook, Mat
 
 def _is_dealt_with(found: Match, incident: Incident, state: State) -> bool:
     """Say whether this incident evicted all its suspects' nodes: then a new failure has a new cause."""
-    nodes = [state.nodes[suspect.node] for suspect in found.suspects if suspect.node in state.nodes]
+    known = (state.nodes.get(suspect.node) for suspect in found.suspects if suspect.node)
+    nodes = [node for node in known if node is not None]
     back = vouched(incident.evidence)
     return bool(nodes) and all((n.cordon and n.cordon.by == incident.id) or n.id in back for n in nodes)
 
@@ -85,8 +86,7 @@ def _bad(fact: FindingReported, case: Case) -> bool:
 def _blamed(case: Case, node: str, gpu: int | None) -> Suspect:
     """Return the suspect for a GPU or node with the rank that sat there, if one did."""
     known = case.state.nodes.get(node)  # type: ignore[call-overload]
-    for job, name in known.ranks if known else ():
-        worker = case.state.jobs[job].workers[name]
+    for worker in case.state.crew.sitting(known.id) if known else ():
         if gpu is not None and worker.gpu == gpu:
             return Suspect(worker.node, worker.rank, gpu)
     return Suspect(known.id if known else None, None, gpu)

@@ -1,6 +1,7 @@
 """The guards of eviction: a node goes only if it is right, affordable and nobody said otherwise."""
 
-from sentinel.core.state import Job, JobStage, Node, Rules, State
+from sentinel.core.rows import Job, JobStage, Node
+from sentinel.core.state import Rules, State
 from sentinel.model.ids import Cause, Instant, NodeId
 from sentinel.model.incident import Diagnosis
 
@@ -33,7 +34,7 @@ def refuse_eviction(state: State, rules: Rules, node: NodeId, diagnosis: Diagnos
     limit = max(1, int(policy.evict_share * len(here)))
     if ours >= limit:
         return f"{node} stays: {ours} of {len(here)} nodes are evicted already, the limit is {limit}"
-    state.evictions = [at for at in state.evictions if at > state.now - HOUR]
+    state.evictions = tuple(at for at in state.evictions if at > state.now - HOUR)
     if len(state.evictions) >= policy.evictions_per_hour:
         return f"{node} stays: {len(state.evictions)} evictions within an hour, the breaker is open"
     since = state.now - policy.stands_s - policy.correlate_s
@@ -52,7 +53,7 @@ def _found(node: Node, cause: Cause, since: Instant, rules: Rules) -> bool:
 def _last_place(state: State, node: NodeId) -> str:
     """Refuse an eviction that would leave a job on the node with less than its smallest world."""
     others = [other for other in state.nodes.values() if other.usable and other.id != node]
-    for job in {owner: state.jobs[owner] for owner, _ in state.nodes[node].ranks}.values():
+    for job in {w.job: state.jobs[w.job] for w in state.crew.sitting(node)}.values():
         room = sum(_room(state, other, job) for other in others)
         if room < job.min_world:
             return f"{node} stays: {room} GPUs would be left, {job.id} needs {job.min_world}"
@@ -61,5 +62,5 @@ def _last_place(state: State, node: NodeId) -> str:
 
 def _room(state: State, node: Node, job: Job) -> int:
     """Count the GPUs of a node that no other job holds."""
-    held = (owner for owner, _ in node.ranks if owner != job.id)
+    held = (w.job for w in state.crew.sitting(node.id) if w.job != job.id)
     return node.gpus - sum(state.jobs[owner].stage is not JobStage.STOPPED for owner in held)

@@ -8,7 +8,8 @@ from msgspec.structs import replace
 from sentinel.core import incidents, reform, strikes
 from sentinel.core.conclude import conclude, resolve_topic, withdraw
 from sentinel.core.incidents import explains
-from sentinel.core.state import Node, Rules, State
+from sentinel.core.rows import Node
+from sentinel.core.state import Rules, State
 from sentinel.core.timers import Timer
 from sentinel.model.action import Action
 from sentinel.model.fact import FindingReported
@@ -26,7 +27,7 @@ EVENTS_TOLD = 256
 
 def finding(state: State, fact: FindingReported, rules: Rules) -> list[Action]:
     """Fold a finding. One that a node says again, after a lost acknowledgement, is no news."""
-    node = state.nodes.setdefault(fact.node, Node(fact.node))
+    node = state.nodes.get(fact.node) or state.add(Node(fact.node))
     found = fact.finding
     if found.health in (Health.OK, Health.SKIPPED):
         return _cleared(state, node, fact, rules)
@@ -35,17 +36,17 @@ def finding(state: State, fact: FindingReported, rules: Rules) -> list[Action]:
     if _known(node, found):
         return _counted(state, node, fact, rules) if found.event else []
     if found.event:
-        _remember(node, found)
-    else:
-        node.findings["|".join(found.key)] = found
-    if strikes.is_contained(node, found):
-        node.findings["|".join(found.key)] = replace(found, health=Health.WARNING)
+        node = _remember(state, node, found)
+    elif strikes.is_contained(node, found):
+        _keep(state, node, replace(found, health=Health.WARNING))
         return []  # each of these errors ended one process: its Xid 94 is the news
-    fact = strikes.count(node, fact, rules)
+    else:
+        node = _keep(state, node, found)
+    fact = strikes.count(state, node, fact, rules)
     found = fact.finding
-    node.recent = _recent(node, fact)
+    node = state.change(node, recent=_recent(node, fact))
     if _can_wait(found, rules):
-        state.deadlines.setdefault(_deadline(node, found), state.now + rules.policy.stands_s)
+        state.wait_for(_deadline(node, found), rules.policy.stands_s)
         return []
     return [] if found.health is Health.UNKNOWN else _weigh(state, node, fact, rules)
 
@@ -57,13 +58,18 @@ def _outlasted(node: Node, fact: FindingReported, state: State) -> bool:
     return job is not None and bool(since) and max(since) < job.advanced <= fact.happened
 
 
-def _remember(node: Node, found: Finding) -> None:
+def _keep(state: State, node: Node, found: Finding) -> Node:
+    return state.change(node, findings={**node.findings, "|".join(found.key): found})
+
+
+def _remember(state: State, node: Node, found: Finding) -> Node:
     """Keep an event's mark and count, and those of the last ones before it."""
     mark = _mark(found)
-    node.told = [*node.told[1 - EVENTS_TOLD :], mark]
-    node.counts = {each: count for each, count in node.counts.items() if each in node.told}
+    told = (*node.told[1 - EVENTS_TOLD :], mark)
+    counts = {each: count for each, count in node.counts.items() if each in told}
     if found.count > 1:
-        node.counts[mark] = found.count
+        counts[mark] = found.count
+    return state.change(node, told=told, counts=counts)
 
 
 def _counted(state: State, node: Node, fact: FindingReported, rules: Rules) -> list[Action]:
@@ -75,13 +81,13 @@ def _counted(state: State, node: Node, fact: FindingReported, rules: Rules) -> l
     before = node.counts.get(mark, 1)
     if found.count <= before:
         return []
-    node.counts[mark] = found.count
-    strikes.count_contained(node, found, found.count - before)
+    strikes.count_contained(state, node, found, found.count - before)
     alike = [each for each in node.recent if each.finding.burst == found.burst]
-    node.recent = [fact if each in alike else each for each in node.recent] if alike else _recent(node, fact)
+    recent = tuple(fact if each in alike else each for each in node.recent) if alike else _recent(node, fact)
+    node = state.change(node, counts={**node.counts, mark: found.count}, recent=recent)
     if _outlasted(node, fact, state):
-        strikes.count_app_xid(node, fact, rules)
-    renewed = [incidents.renew(incident, fact) for incident in state.open_incidents()]
+        strikes.count_app_xid(state, node, fact, rules)
+    renewed = [incidents.renew(state, incident, fact) for incident in list(state.open_incidents())]
     if any(renewed):
         return []
     is_asked = incidents.find(state, incidents.node_topic(state, node.id)) is not None
@@ -89,10 +95,10 @@ def _counted(state: State, node: Node, fact: FindingReported, rules: Rules) -> l
     return _weigh(state, node, fact, rules) if weighs else []
 
 
-def _recent(node: Node, fact: FindingReported) -> list[FindingReported]:
+def _recent(node: Node, fact: FindingReported) -> tuple[FindingReported, ...]:
     alike = [each for each in node.recent if each.finding.key == fact.finding.key]
     old = alike[: max(0, len(alike) + 1 - RECENT_ALIKE)]
-    return [*[each for each in node.recent if each not in old][1 - RECENT_FINDINGS :], fact]
+    return (*[each for each in node.recent if each not in old][1 - RECENT_FINDINGS :], fact)
 
 
 def _can_wait(found: Finding, rules: Rules) -> bool:
@@ -134,12 +140,16 @@ def _cleared(state: State, node: Node, fact: FindingReported, rules: Rules) -> l
     """A state is healthy again; an incident about it ends when no node has it any more."""
     found = fact.finding
     key = "|".join(found.key)
-    state.deadlines.pop(_deadline(node, found), None)
-    if found.code == strikes.COUNTER:
-        node.contained.pop(found.component, None)  # the GPU was reset, and counts anew
+    state.deadlines.drop(_deadline(node, found))
+    if found.code == strikes.COUNTER:  # the GPU was reset, and counts anew
+        left = {each: count for each, count in node.contained.items() if each != found.component}
+        node = state.change(node, contained=left)
     # The rank that speaks for a job may sit on another node by now.
     holders = state.nodes.values() if found.check == TRAINER else (node,)
-    if not [holder for holder in holders if holder.findings.pop(key, None)]:
+    had = [holder for holder in holders if key in holder.findings]
+    for holder in had:
+        state.change(holder, findings={each: f for each, f in holder.findings.items() if each != key})
+    if not had:
         return []
     causes = sorted({b.cause for b in rules.by_code.get(found.code, ()) if b.remedy is Remedy.NONE})
     if not causes:
@@ -164,10 +174,10 @@ def _weigh(state: State, node: Node, fact: FindingReported, rules: Rules) -> lis
         topic = incidents.node_topic(state, fact.node)
         incident = incidents.join(state, topic, fact, state.job_on(fact.node))
     elif not books and not _in_a_log(fact.finding, rules):
-        incidents.stand_by(incident, fact)
+        incidents.stand_by(state, incident, fact)
         return []
     elif critical or explains(state, fact, incident.evidence, rules):
-        incidents.add(incident, fact)
+        incident = incidents.add(state, incident, fact)
     else:
         return []
     if critical or incident.diagnosis is not None:
@@ -180,8 +190,7 @@ def _join_prefix(state: State, topic: str, fact: FindingReported) -> Incident:
     known = next((i for i in state.open_incidents() if i.topic.startswith(topic)), None)
     if known is None:
         return incidents.join(state, topic, fact)
-    incidents.add(known, fact)
-    return known
+    return incidents.add(state, known, fact)
 
 
 def _asking(state: State, node: Node, fact: FindingReported, rules: Rules) -> Incident | None:

@@ -6,7 +6,8 @@ from sentinel.core import incidents, reform
 from sentinel.core.conclude import conclude, stop_timers, waits
 from sentinel.core.crew import WorkerStage
 from sentinel.core.progress import laggards
-from sentinel.core.state import Job, JobStage, Rules, State
+from sentinel.core.rows import Job, JobStage
+from sentinel.core.state import Rules, State
 from sentinel.core.timers import Timer
 from sentinel.model.action import Action, Probe, action_id
 from sentinel.model.fact import Fact, JobStalled, NodeProbed, RankExited, RankRaised, RankSlow
@@ -30,14 +31,14 @@ def exited(state: State, fact: RankExited, rules: Rules) -> list[Action]:
     if job is None or worker is None or worker.stage is WorkerStage.GONE:
         return []
     was_rank = worker.stage is WorkerStage.RANK
-    job.crew.dismiss(worker, state.now)
+    state.crew.dismiss(worker, state.now)
     if job.stage is JobStage.STOPPED:
         return []
     if not was_rank:
         return reform.refill(job, state, rules) + reform.retry(state, job, rules)
-    reform.break_off(job, state)
+    job = reform.break_off(job, state)
     _part(state, job, {worker.node})
-    job.pending = ""
+    job = state.change(job, pending="")
     fact = replace(
         fact, rank=worker.rank, generation=job.generation
     )  # its own record may be a generation old
@@ -60,10 +61,10 @@ def _count_failure(
     known = incidents.find(state, incidents.job_topic(job.id))
     same = (f for f in known.evidence if isinstance(f, RankExited)) if known else ()
     if not any(f.node == node and f.generation == fact.generation for f in same):
-        kept = state.nodes[node].failures[-RECENT_FAILURES:]
-        state.nodes[node].failures = [*kept, fact.at]
+        failing, job = state.nodes[node], state.fresh(job)
+        state.change(failing, failures=(*failing.failures[-RECENT_FAILURES:], fact.at))
         lately = [each for each in job.failed if each[0] > state.now - MEMORY_S]
-        job.failed = [*lately[-FAILED_LIMIT:], (fact.at, rank, node, fact.generation)]
+        state.change(job, failed=(*lately[-FAILED_LIMIT:], (fact.at, rank, node, fact.generation)))
 
 
 def _was_asked_to_end(fact: RankExited, rules: Rules) -> bool:
@@ -79,7 +80,7 @@ def _part(state: State, job: Job, nodes: set[NodeId]) -> None:
     accused = {suspect.node for suspect in known.diagnosis.suspects if suspect.node}
     if accused and nodes and not accused & nodes and not any(map(_harms, known.evidence)):
         stop_timers(known, state)
-        known.topic = f"{known.diagnosis.cause}:{','.join(sorted(accused))}"
+        state.change(known, topic=f"{known.diagnosis.cause}:{','.join(sorted(accused))}")
 
 
 def _harms(fact: Fact) -> bool:
@@ -91,8 +92,7 @@ def _harms(fact: Fact) -> bool:
 def _hurt(state: State, job: Job, fact: Fact, node: NodeId, rules: Rules) -> Incident:
     """Join the job's incident with what the node's checks said shortly before."""
     incident = incidents.join(state, incidents.job_topic(job.id), fact, job)
-    incidents.recall(state, rules, incident, node, fact)
-    return incident
+    return incidents.recall(state, rules, incident, node, fact)
 
 
 def raised(state: State, fact: RankRaised, rules: Rules) -> list[Action]:
@@ -102,22 +102,22 @@ def raised(state: State, fact: RankRaised, rules: Rules) -> list[Action]:
         return []
     known = incidents.find(state, incidents.job_topic(job.id))
     if fact.kind == "user":
-        job.crew.spend(worker)
+        state.change(worker, spent=True)  # heard perhaps after its end
     if known and _told(known, fact):
         return []
     if fact.generation != job.generation:
         if known and fact.kind == "user":
-            incidents.add(known, fact)  # heard late: whoever raises there next is no counter-test
+            incidents.add(state, known, fact)  # heard late: whoever raises there next is no counter-test
         return []
-    reform.break_off(job, state)
+    job = reform.break_off(job, state)
     if fact.kind not in ECHOES:
         _part(state, job, {worker.node})
     incident = _hurt(state, job, fact, worker.node, rules)
     if job.pending != incident.id:
-        job.pending = ""
+        state.change(job, pending="")
     if fact.kind in ECHOES:
         if Timer.GATHER.of(incident.id) not in state.deadlines:
-            state.deadlines.setdefault(Timer.BROKEN.of(incident.id), state.now + rules.policy.broken_s)
+            state.wait_for(Timer.BROKEN.of(incident.id), rules.policy.broken_s)
         return []
     if not waits(incident, state) or Timer.BROKEN.of(incident.id) in state.deadlines:
         state.set_deadline(Timer.GATHER.of(incident.id), rules.policy.gather_s)
@@ -146,7 +146,7 @@ def probed(state: State, fact: NodeProbed, rules: Rules) -> list[Action]:
         asked |= {f.node for f in incident.evidence if isinstance(f, RankExited)}
         if fact.node not in asked:
             continue
-        incidents.add(incident, fact)
+        incident = incidents.add(state, incident, fact)
         done = {f.node for f in incident.evidence if isinstance(f, NodeProbed) and f.at >= _hurt_at(incident)}
         fresh = {
             f.node for f in incident.evidence if isinstance(f, RankExited) and f.at >= _hurt_at(incident)
@@ -169,18 +169,18 @@ def stalled(state: State, fact: JobStalled, rules: Rules) -> list[Action]:
     going = job is not None and job.stage in (JobStage.RUNNING, JobStage.FORMING)
     if job is None or fact.generation != job.generation or not going:
         return []
-    reform.break_off(job, state)
+    job = reform.break_off(job, state)
     where = dict(zip((beat.rank for beat in fact.beats), fact.nodes, strict=True))
     behind = {where[rank]: rank for rank in laggards(fact.beats, job.world).ranks if rank in where}
     _part(state, job, set(behind))
     incident = incidents.join(state, incidents.job_topic(job.id), fact, job)
     if job.pending != incident.id:
-        job.pending = ""
+        state.change(job, pending="")
     for node in behind:
         _count_failure(state, job, fact, node, behind[node], rules)
-        incidents.recall(state, rules, incident, node, fact)
+        incident = incidents.recall(state, rules, incident, node, fact)
     if len(fact.beats) < job.world:
-        state.deadlines.setdefault(Timer.BROKEN.of(incident.id), state.now + rules.policy.broken_s)
+        state.wait_for(Timer.BROKEN.of(incident.id), rules.policy.broken_s)
         return conclude(incident, state, rules, certain=True)
     state.set_deadline(Timer.STACKS.of(incident.id), reform.STACKS_DEADLINE_S)
     processes = tuple((n, beat.rank, beat.pid) for beat, n in zip(fact.beats, fact.nodes, strict=True))
@@ -191,13 +191,14 @@ def waited(incident: Incident, timer: Timer, state: State, rules: Rules) -> list
     """The time to wait for evidence is over, unless a rank's node has fallen silent meanwhile."""
     job = state.job_of(incident)
     if timer is not Timer.BROKEN and job is not None and _silent_seat(job, state):
-        state.deadlines.setdefault(Timer.BROKEN.of(incident.id), state.now + rules.policy.broken_s)
+        state.wait_for(Timer.BROKEN.of(incident.id), rules.policy.broken_s)
         return conclude(incident, state, rules, certain=True)
     return conclude(incident, state, rules)
 
 
 def _silent_seat(job: Job, state: State) -> bool:
-    return any(n.silent and n.cordon is None and n.seats(job.id) for n in state.nodes.values())
+    silent = (node.id for node in state.nodes.values() if node.silent and node.cordon is None)
+    return any(state.crew.is_hosted(job.id, node) for node in silent)
 
 
 def slow(state: State, fact: RankSlow, rules: Rules) -> list[Action]:
@@ -207,9 +208,10 @@ def slow(state: State, fact: RankSlow, rules: Rules) -> list[Action]:
         return []
     since = state.now - MEMORY_S
     known = job.slow_places(fact.rank, since)
-    job.slow = [*(each for each in job.slow if each[0] > since), (state.now, fact.rank, fact.node)]
+    lately = [each for each in job.slow if each[0] > since]
+    state.change(job, slow=(*lately, (state.now, fact.rank, fact.node)))
     if len(known) > 1:
         return []  # it was told already that this rank is slow wherever it sits
     incident = incidents.join(state, incidents.job_topic(job.id), fact, job)
-    incidents.recall(state, rules, incident, fact.node, fact)
+    incident = incidents.recall(state, rules, incident, fact.node, fact)
     return conclude(incident, state, rules)

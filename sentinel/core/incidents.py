@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Mapping
 
 from sentinel.core.predicates import gpu_of
-from sentinel.core.state import Job, Rules, State
+from sentinel.core.rows import Job
+from sentinel.core.state import Rules, State
 from sentinel.model.fact import (
     Commanded,
     Fact,
@@ -16,7 +17,7 @@ from sentinel.model.fact import (
     RankSlow,
 )
 from sentinel.model.finding import Health
-from sentinel.model.ids import Cause, IncidentId, JobId, NodeId
+from sentinel.model.ids import Cause, IncidentId, Instant, JobId, NodeId
 from sentinel.model.incident import Diagnosis, Incident, Stage
 from sentinel.model.runbook import Remedy
 
@@ -74,16 +75,13 @@ def reopen(state: State, rules: Rules, fact: FindingReported) -> Incident | None
     """Return a just resolved incident of this node that the finding explains, open again."""
     explains = {cause for book in rules.by_code.get(fact.finding.code, ()) for cause in book.explains}
     since = state.now - rules.policy.correlate_s
-    for incident in reversed(state.incidents.values()):
+    for incident in reversed(list(state.incidents.values())):
         diagnosis = incident.diagnosis
         if incident.stage is not Stage.RESOLVED or incident.times["resolved"] < since or not diagnosis:
             continue
         if diagnosis.cause in explains and _could_be_at(fact.node, incident, diagnosis, state):
-            incident.stage = Stage.OPEN
-            incident.attempts = 0
-            for name in ("new_step", "resolved"):
-                incident.times.pop(name, None)
-            return incident
+            times = {name: at for name, at in incident.times.items() if name not in ("new_step", "resolved")}
+            return state.change(incident, stage=Stage.OPEN, attempts=0, times=times)
     return None
 
 
@@ -91,7 +89,7 @@ def _could_be_at(node: NodeId, incident: Incident, diagnosis: Diagnosis, state: 
     """Say whether a node is among the suspects, or in the job if nobody was."""
     job = state.job_of(incident)
     accused = {suspect.node for suspect in diagnosis.suspects}
-    return node in accused or (not accused and job is not None and state.nodes[node].seats(job.id))
+    return node in accused or (not accused and job is not None and state.crew.is_hosted(job.id, node))
 
 
 def join(state: State, topic: str, fact: Fact, job: Job | None = None) -> Incident:
@@ -100,40 +98,44 @@ def join(state: State, topic: str, fact: Fact, job: Job | None = None) -> Incide
     if incident is None:
         state.opened += 1
         name = IncidentId(f"I-{state.opened:04d}")
-        incident = Incident(name, state.now, topic, job.id if job else None)
-        incident.times["detected"] = state.now
-        state.incidents[name] = incident
+        incident = state.add(Incident(name, state.now, topic, times={"detected": state.now}))
     if incident.job is None and job is not None:
-        incident.job = job.id
-    add(incident, fact)
-    return incident
+        incident = state.change(incident, job=job.id)
+    return add(state, incident, fact)
 
 
-def add(incident: Incident, fact: Fact) -> None:
+def add(state: State, incident: Incident, fact: Fact) -> Incident:
     """Add evidence; of repeated looks at a node the newest says all."""
+    incident = state.incidents[incident.id]
+    evidence = incident.evidence
     if isinstance(fact, NodeReached):
-        incident.evidence = [
-            f for f in incident.evidence if not (isinstance(f, NodeReached) and f.node == fact.node)
-        ]
+        evidence = tuple(f for f in evidence if not (isinstance(f, NodeReached) and f.node == fact.node))
     if isinstance(fact, RankRaised) and not _tells(incident, fact):
-        return
-    if len(incident.evidence) >= EVIDENCE_LIMIT:
-        del incident.evidence[EVIDENCE_LIMIT // 2]  # how it began and what is new count most
-    incident.evidence.append(fact)
+        return incident
+    if len(evidence) >= EVIDENCE_LIMIT:  # how it began and what is new count most
+        evidence = (*evidence[: EVIDENCE_LIMIT // 2], *evidence[EVIDENCE_LIMIT // 2 + 1 :])
+    return state.change(incident, evidence=(*evidence, fact))
 
 
-def stand_by(incident: Incident, fact: FindingReported) -> None:
+def stamp(state: State, incident: Incident, name: str, at: Instant) -> Incident:
+    """Say when something first happened in an incident's life, unless that is known."""
+    times = state.fresh(incident).times
+    return incident if name in times else state.change(incident, times={**times, name: at})
+
+
+def stand_by(state: State, incident: Incident, fact: FindingReported) -> None:
     """Keep an event that no runbook asks for beside the evidence, a few of each kind: people may see why."""
     alike = (f for f in incident.evidence if isinstance(f, FindingReported) and f.node == fact.node)
     if fact.finding.event and sum(f.finding.key == fact.finding.key for f in alike) < STANDING_BY:
-        add(incident, fact)
+        add(state, incident, fact)
 
 
-def renew(incident: Incident, fact: FindingReported) -> bool:
+def renew(state: State, incident: Incident, fact: FindingReported) -> bool:
     """Put a newer telling of an event in the place of the older one; false if there is none."""
     for place, known in enumerate(incident.evidence):
         if isinstance(known, FindingReported) and _same_burst(known, fact):
-            incident.evidence[place] = fact
+            evidence = (*incident.evidence[:place], fact, *incident.evidence[place + 1 :])
+            state.change(incident, evidence=evidence)
             return True
     return False
 
@@ -177,7 +179,7 @@ def still_hurts(incident: Incident, rules: Rules) -> bool:
     )
 
 
-def recall(state: State, rules: Rules, incident: Incident, node: NodeId, harm: Fact) -> None:
+def recall(state: State, rules: Rules, incident: Incident, node: NodeId, harm: Fact) -> Incident:
     """Add what the node's checks found shortly before the harm, if it can explain that: causes come first.
 
     A full disk explains no crash: its remedy would leave the broken job alone. Slowness is told so late that
@@ -196,7 +198,8 @@ def recall(state: State, rules: Rules, incident: Incident, node: NodeId, harm: F
         current = fact.happened >= since or fact.finding in standing
         new = fact not in (*incident.evidence, *spent)
         if current and new and explains(state, fact, [harm], rules):
-            add(incident, fact)
+            incident = add(state, incident, fact)
+    return incident
 
 
 def explains(state: State, fact: FindingReported, harms: Iterable[Fact], rules: Rules) -> bool:
@@ -222,7 +225,7 @@ def _strikes_a_rank(state: State, fact: FindingReported) -> bool:
     gpu = gpu_of(fact.finding.component)
     if gpu is None or "rank" in fact.finding.evidence:
         return True
-    return any(state.jobs[j].workers[w].gpu == gpu for j, w in state.nodes[fact.node].ranks)
+    return any(worker.gpu == gpu for worker in state.crew.sitting(fact.node))
 
 
 def forget(state: State, rules: Rules) -> None:
@@ -234,4 +237,4 @@ def forget(state: State, rules: Rules) -> None:
         if incident.stage is Stage.RESOLVED and incident.times.get("resolved", 0.0) < since
     ]
     for name in old:
-        del state.incidents[name]
+        state.incidents.drop(name)

@@ -4,11 +4,12 @@ from msgspec.structs import replace
 
 from sentinel.core import incidents, nodes, reform
 from sentinel.core.conclude import conclude, leave_cordoned, resolve
-from sentinel.core.crew import Crew, WorkerStage
+from sentinel.core.crew import WorkerStage
 from sentinel.core.evict import refuse_action, refuse_start
 from sentinel.core.remedy import on_cordoned, remedy_of
+from sentinel.core.rows import Job, JobStage
 from sentinel.core.seating import Cannot, Wait, seat
-from sentinel.core.state import Job, JobStage, Rules, State
+from sentinel.core.state import Rules, State
 from sentinel.core.timers import OF_A_JOB, Timer
 from sentinel.model.action import Action
 from sentinel.model.fact import (
@@ -34,38 +35,42 @@ TRIED = frozenset({Cause("loss-nan"), Cause("rank-exception")})
 def submitted(state: State, fact: JobSubmitted) -> list[Action]:
     """A job is asked for; asking again changes nothing."""
     if fact.job not in state.jobs:
-        state.jobs[fact.job] = Job(
-            fact.job,
-            fact.world,
-            fact.min_world,
-            fact.standbys,
-            fact.trainable,
-            wanted=fact.world,
-            journal=fact.journal,
-        )
+        job = Job(fact.job, fact.world, fact.min_world, fact.standbys, fact.trainable, wanted=fact.world)
+        state.add(replace(job, journal=fact.journal))
         state.set_deadline(Timer.PLACE.of(fact.job), PLACE_S)
         return []
     job = state.jobs[fact.job]
-    job.journal = job.journal or fact.journal
-    if job.stage is JobStage.STOPPED and not job.workers:
+    job = state.change(job, journal=job.journal or fact.journal)
+    if job.stage is JobStage.STOPPED and not state.crew.has(job.id):
         _start_over(state, job, fact)
     return []
 
 
 def _start_over(state: State, job: Job, fact: JobSubmitted) -> None:
     """Submit a job again whose workers have all left; numbers go on, so that nothing old passes for new."""
-    job.stage, job.pending, job.seats, job.high_step, job.avoid = JobStage.WAITING, "", [], -1, []
-    job.crew = Crew()
-    job.world, job.wanted, job.median_step_s = fact.world, fact.world, 0.0
-    job.min_world, job.standbys, job.trainable = fact.min_world, fact.standbys, fact.trainable
-    mine = {name for name in state.deadlines if name.split("/")[:2] in [[each, job.id] for each in OF_A_JOB]}
-    state.deadlines = {name: at for name, at in state.deadlines.items() if name not in mine}
+    state.change(
+        job,
+        world=fact.world,
+        wanted=fact.world,
+        min_world=fact.min_world,
+        standbys=fact.standbys,
+        trainable=fact.trainable,
+        stage=JobStage.WAITING,
+        pending="",
+        high_step=-1,
+        avoid=(),
+        median_step_s=0.0,
+    )
+    state.crew.start_over(job.id)
+    for name in list(state.deadlines):
+        if name.split("/")[:2] in [[each, job.id] for each in OF_A_JOB]:
+            state.deadlines.drop(name)
     state.set_deadline(Timer.PLACE.of(job.id), PLACE_S)
 
 
 def place(state: State, job: Job, rules: Rules) -> list[Action]:
     """Start a new job once there are GPUs for all its ranks."""
-    waits = job.stage is JobStage.WAITING and not job.workers
+    waits = job.stage is JobStage.WAITING and not state.crew.has(job.id)
     if not waits or _gpus(state) < job.world or refuse_start(state):
         return []
     return list(reform.resume(reform.upkeep(job, state), job, state, rules))
@@ -81,7 +86,7 @@ def needs(state: State, job: Job, rules: Rules) -> str:
         return ""
     if blocked := refuse_start(state) if reform.starts(job, state) else refuse_action(state, rules):
         return f"permission: {blocked}"
-    if _gpus(state) < job.world and not job.workers:
+    if _gpus(state) < job.world and not state.crew.has(job.id):
         usable = sum(node.usable for node in state.nodes.values())
         return f"{job.world} GPUs: the {usable} usable nodes have {_gpus(state)}"
     match seat(state, job, ()):
@@ -98,15 +103,16 @@ def worker_ready(state: State, fact: WorkerReady, rules: Rules) -> list[Action]:
     if job is None or worker is None:
         return []
     if worker.stage is WorkerStage.GONE and not worker.pid:
-        worker.pid = fact.pid  # it was told to stop before it was there
+        worker = state.change(worker, pid=fact.pid)  # it was told to stop before it was there
         return [reform.end(job, state, worker)]
     if worker.stage is not WorkerStage.STARTING:
         return []
-    worker.stage, worker.pid = WorkerStage.STANDBY, fact.pid
-    state.nodes[worker.node].misstarts = 0
+    worker = state.change(worker, stage=WorkerStage.STANDBY, pid=fact.pid)
+    if state.nodes[worker.node].misstarts:
+        state.change(state.nodes[worker.node], misstarts=0)
     if job.stage is JobStage.STOPPED:
         return reform.retire(reform.upkeep(job, state).id, job, state, [worker])
-    job.lacking = max(0, job.lacking - 1)
+    job = state.change(job, lacking=max(0, job.lacking - 1))
     return [] if job.lacking else reform.retry(state, job, rules)
 
 
@@ -115,16 +121,16 @@ def advanced(state: State, fact: JobAdvanced, rules: Rules) -> list[Action]:
     job = state.jobs.get(fact.job)
     if job is None or fact.generation != job.generation or job.stage is JobStage.STOPPED:
         return []
-    job.high_step = max(job.high_step, fact.step)
-    if any(worker.rank >= 0 for worker in job.crew.gone.values()) or _raised_here(job, state):
+    job = state.change(job, high_step=max(job.high_step, fact.step))
+    if any(worker.rank >= 0 for worker in state.crew.gone(job.id)) or _raised_here(job, state):
         return []  # completed before a rank was lost, and only heard of after it
-    state.deadlines.pop(job.deadline(), None)
-    job.stage, job.advanced = JobStage.RUNNING, fact.at
+    state.deadlines.drop(job.deadline())
+    job = state.change(job, stage=JobStage.RUNNING, advanced=fact.at)
     actions: list[Action] = []
     for incident in [i for i in state.open_incidents() if i.job == job.id]:
-        incidents.add(incident, fact)
-        actions += _after_step(incident, job, fact, state, rules)
+        actions += _after_step(incidents.add(state, incident, fact), job, fact, state, rules)
     reform.forget_gone(job, state, rules)
+    job = state.fresh(job)
     if job.stage is JobStage.RUNNING and not job.pending and on_cordoned(job, state):
         actions += leave_cordoned(state, rules)
     return actions + reform.refill(job, state, rules)
@@ -137,14 +143,14 @@ def underway(state: State, fact: JobUnderway, rules: Rules) -> list[Action]:
         return []
     ends = state.deadlines.get(job.deadline(), 0.0)
     if ends > state.now + rules.policy.broken_s:
-        state.deadlines[job.deadline()] = max(ends, state.now + rules.policy.resume_timeout_s)
+        state.deadlines.put(job.deadline(), max(ends, state.now + rules.policy.resume_timeout_s))
     return []
 
 
 def paced(state: State, fact: JobPaced) -> list[Action]:
     """Remember how long a step takes, for a controller that has seen none yet."""
-    if fact.job in state.jobs:
-        state.jobs[fact.job].median_step_s = fact.median_step_s
+    if (job := state.jobs.get(fact.job)) is not None:
+        state.change(job, median_step_s=fact.median_step_s)
     return []
 
 
@@ -171,9 +177,9 @@ def _after_step(incident: Incident, job: Job, fact: JobAdvanced, state: State, r
     actions: list[Action] = []
     if incident.diagnosis is not None and incident.diagnosis.cause in TRIED:
         actions = conclude(incident, state, rules)
-        if job.stage is not JobStage.RUNNING:
+        if state.fresh(job).stage is not JobStage.RUNNING:
             return actions
-    incident.times.setdefault("new_step", fact.at)
+    incident = incidents.stamp(state, incident, "new_step", fact.at)
     return [*actions, *resolve(incident, state, rules), *_still_silent(incident, fact, state)]
 
 
@@ -184,7 +190,7 @@ def _still_silent(incident: Incident, fact: JobAdvanced, state: State) -> list[A
     for silence in [each for each in incident.evidence if isinstance(each, NodeSilent)]:
         node = state.nodes[silence.node]
         if node.silent and node.cordon is None and node.id not in accused:
-            node.silent = False
+            state.change(node, silent=False)
             actions += nodes.silent(state, replace(silence, at=fact.at))
     return actions
 

@@ -2,11 +2,11 @@
 
 from sentinel.core import incidents
 from sentinel.core.conclude import acted_on, conclude, resolve
-from sentinel.core.crew import Crew
 from sentinel.core.diagnose import UNKNOWN
 from sentinel.core.reform import retry, sweep
 from sentinel.core.remedy import broken, remedy_of
-from sentinel.core.state import JobStage, Node, Rules, State
+from sentinel.core.rows import JobStage, Node
+from sentinel.core.state import Rules, State
 from sentinel.core.timers import Timer
 from sentinel.model.action import Action, Reach, action_id
 from sentinel.model.fact import FindingReported, NodeHeard, NodeJoined, NodeLeft, NodeReached, NodeSilent
@@ -25,19 +25,21 @@ UNHEARD_S = 120.0
 
 def joined(state: State, fact: NodeJoined, rules: Rules) -> list[Action]:
     """An agent introduced itself."""
-    node = state.nodes.setdefault(fact.node, Node(fact.node))
+    node = state.nodes.get(fact.node) or state.add(Node(fact.node))
     if _kernel(node.boot) != _kernel(fact.boot):
-        node.findings.clear()
-        node.recent.clear()
-        node.told.clear()
-        node.contained.clear()
-        node.counts.clear()
-    if node.boot != fact.boot:
-        node.heard = 0
-    node.address, node.port, node.gpus, node.boot = fact.address, fact.port, fact.gpus, fact.boot
-    node.left, node.misstarts = False, 0
-    for job in state.jobs.values():
-        job.crew.complete.discard(node.id)  # it may have more GPUs now
+        node = state.change(node, findings={}, recent=(), told=(), contained={}, counts={})
+    state.change(
+        node,
+        heard=node.heard if node.boot == fact.boot else 0,
+        address=fact.address,
+        port=fact.port,
+        gpus=fact.gpus,
+        boot=fact.boot,
+        left=False,
+        misstarts=0,
+    )
+    for job in state.jobs:
+        state.crew.look_again_at(job, node.id)  # it may have more GPUs now
     return heard(state, fact, rules)
 
 
@@ -58,12 +60,11 @@ def left(state: State, fact: NodeLeft, rules: Rules) -> list[Action]:
     node = state.nodes.get(fact.node)
     if node is None:
         return []
-    node.left, node.silent, node.reached = True, False, None
-    node.findings.clear()
-    node.ranks.clear()
-    for job in state.jobs.values():
-        job.workers = {name: worker for name, worker in job.workers.items() if worker.node != fact.node}
-        job.crew = Crew.of(job.workers, job.seats)
+    state.change(node, left=True, silent=False, reached=None, findings={})
+    for worker in [each for each in state.crew.workers.values() if each.node == fact.node]:
+        state.crew.forget(worker)
+    for job in state.jobs:
+        state.crew.look_again_at(job, fact.node)
     if not all(each.left for each in state.nodes.values()):
         return []
     cordoned = {each.cordon.by for each in state.nodes.values() if each.cordon}
@@ -82,14 +83,14 @@ def heard(state: State, fact: NodeHeard | NodeJoined, rules: Rules) -> list[Acti
     if node is None:
         return []
     actions = sweep(state, node.id) if node.silent else []
-    node.silent, node.reached = False, None
+    node = state.change(node, silent=False, reached=None)
     for incident in list(state.open_incidents()):
         silent = {f.node for f in incident.evidence if isinstance(f, NodeSilent)}
         if fact.node in silent and not _still(silent, state) and _only_silence(incident, state, rules):
             actions += _silence_over(incident, state, rules)
     for job in state.jobs.values():
         actions += retry(state, job, rules) if job.generation else []
-        timer = Timer.REFILL if job.workers else Timer.PLACE
+        timer = Timer.REFILL if state.crew.has(job.id) else Timer.PLACE
         if job.stage is not JobStage.STOPPED:
             state.set_deadline(timer.of(job.id), PLACE_S)
     return actions
@@ -99,7 +100,7 @@ def _silence_over(incident: Incident, state: State, rules: Rules) -> list[Action
     """Resolve, unless the job broke meanwhile: that has its own cause, hidden until now."""
     if not broken(state.job_of(incident)):
         return resolve(incident, state, rules)
-    incident.diagnosis, incident.remedied = None, ""
+    incident = state.change(incident, diagnosis=None, remedied="")
     return conclude(incident, state, rules)
 
 
@@ -122,7 +123,7 @@ def silent(state: State, fact: NodeSilent) -> list[Action]:
     node = state.nodes.get(fact.node)
     if node is None or node.silent:
         return []
-    node.silent = True
+    state.change(node, silent=True)
     if node.cordon is not None:
         return []
     known, job = incidents.find_silence(state), state.job_on(fact.node)
@@ -142,13 +143,14 @@ def reached(state: State, fact: NodeReached, rules: Rules) -> list[Action]:
     incident = state.incidents.get(fact.incident) if fact.incident else None
     if node is None or not node.silent:
         return []
-    node.reached = fact
+    state.change(node, reached=fact)
     if incident is None or incident.stage is Stage.RESOLVED:
         return []
-    incidents.add(incident, fact)
+    incident = incidents.add(state, incident, fact)
     actions = conclude(incident, state, rules, certain=True)
-    if incident.diagnosis is None and state.now > incident.opened + UNHEARD_S:
+    if state.fresh(incident).diagnosis is None and state.now > incident.opened + UNHEARD_S:
         actions += conclude(incident, state, rules)  # nobody may know of it: its ranks may be the whole job
+    incident, node = state.fresh(incident), state.fresh(node)
     explained = incident.diagnosis is not None and incident.diagnosis.cause != UNKNOWN
     if node.cordon is None and (not explained or remedy_of(incident.diagnosis, rules) is Remedy.FREEZE):
         looks = sum(isinstance(action, Reach) for action in incident.actions)

@@ -29,11 +29,12 @@ def page(incident: Incident, state: State, rules: Rules, fresh: Sequence[Action]
 
     `fresh` are the actions that are being decided with it.
     """
+    incident = state.fresh(incident)
     diagnosis = incident.diagnosis
     if diagnosis is None or not (incident.revision or _wakes(incident, state, rules)):
         return ()
-    incident.revision += 1
-    number = incident.revision
+    number = incident.revision + 1
+    incident = state.change(incident, revision=number)
     book = rules.runbooks.get(diagnosis.cause)
     where = places(diagnosis)
     title = f"{book.title if book else diagnosis.cause}{where and f': {where}'}"

@@ -1,6 +1,7 @@
 """What an agent tells until it is acknowledged counts once, whoever heard it first."""
 
-from sentinel.core.state import Node, State
+from sentinel.core.rows import Node
+from sentinel.core.state import State
 from sentinel.model.fact import Fact, FindingReported, NodeProbed, Origin, RankExited, RankRaised
 from sentinel.model.report import Report
 
@@ -24,7 +25,7 @@ def mark(state: State, fact: Fact) -> None:
     """Remember an agent's event as heard."""
     node, origin = _source(state, fact)
     if node is not None and origin is not None:
-        node.heard = origin.number
+        state.change(node, heard=origin.number)
 
 
 def _source(state: State, fact: Fact) -> tuple[Node | None, Origin | None]:

@@ -8,7 +8,8 @@ from sentinel.core.conclude import catch_up, leave_cordoned, withdraw
 from sentinel.core.crew import Worker, WorkerStage
 from sentinel.core.evict import refuse_action
 from sentinel.core.jobs import stopped_by_hand
-from sentinel.core.state import Cordon, Job, JobStage, Rules, State
+from sentinel.core.rows import Cordon, Job, JobStage
+from sentinel.core.state import Rules, State
 from sentinel.model.action import Action, Readmit, StopJob, StopWorker, action_id
 from sentinel.model.fact import Commanded
 from sentinel.model.ids import IncidentId, JobId, NodeId
@@ -42,7 +43,7 @@ def _still_busy(state: State) -> str:
     for job in state.jobs.values():
         if job.stage is not JobStage.STOPPED:
             return f"{job.id} is {job.stage.value}: stop it first"
-        living = [worker.id for worker in job.workers.values() if _lives(state, worker)]
+        living = [worker.id for worker in state.crew.of(job.id) if _lives(state, worker)]
         if living:
             return f"{job.id} still has {len(living)} processes: {', '.join(living)}"
     ending = [name for name, each in state.unfinished.items() if isinstance(each, StopWorker | StopJob)]
@@ -62,16 +63,15 @@ def command(state: State, fact: Commanded, rules: Rules) -> list[Action]:
             incident = state.incidents.get(IncidentId(fact.target))
             if incident is None:
                 return []
-            incident.acked_by = fact.who
-            return list(notify.page(incident, state, rules))
+            return list(notify.page(state.change(incident, acked_by=fact.who), state, rules))
         case "silence":
-            state.silences[fact.target] = fact.until
+            state.silences.put(fact.target, fact.until)
         case "stop-actions":
             state.stopped = f"{fact.who}: {fact.reason}" if fact.reason else fact.who
         case "resume-actions":
             state.stopped = state.frozen = ""
             for given_up in state.incidents.values():
-                given_up.attempts = 0
+                state.change(given_up, attempts=0)
             return catch_up(state, rules)
         case "drain":
             return _drain(state, fact, rules)
@@ -88,7 +88,7 @@ def _stop_job(state: State, job: Job, fact: Commanded, rules: Rules) -> list[Act
     over = stopped_by_hand(job, state, rules)
     if job.stage is JobStage.STOPPED:
         return over
-    job.stage, job.pending = JobStage.STOPPED, ""
+    state.change(job, stage=JobStage.STOPPED, pending="")
     who = IncidentId(f"operator-{job.id}")
     name = action_id(who, "stop-job", job.id, int(fact.at * 1000))
     return [StopJob(name, who, job.id, f"{fact.who}: {fact.reason}"), *over]
@@ -99,7 +99,7 @@ def _drain(state: State, fact: Commanded, rules: Rules) -> list[Action]:
     node = state.nodes.get(NodeId(fact.target))
     if node is None:
         return []
-    node.cordon = Cordon("operator", fact.reason or fact.who, fact.at)
+    state.change(node, cordon=Cordon("operator", fact.reason or fact.who, fact.at))
     blocked, job = refuse_action(state, rules), state.job_on(node.id)
     if blocked and job is not None:
         return [reform.refuse(reform.upkeep(job, state), state, f"drain {node.id}", blocked)]
@@ -111,23 +111,26 @@ def _undrain(state: State, fact: Commanded, rules: Rules) -> list[Action]:
     node = state.nodes.get(NodeId(fact.target))
     if node is None:
         return []
-    node.failures.clear()
-    node.app_xids.clear()
-    node.link_errors.clear()
-    node.recent.clear()
-    node.told.clear()
-    node.counts.clear()
-    node.vouched = fact.at
-    node.misstarts = 0
+    state.change(
+        node,
+        failures=(),
+        app_xids=(),
+        link_errors=(),
+        recent=(),
+        told=(),
+        counts={},
+        vouched=fact.at,
+        misstarts=0,
+    )
     for job in state.jobs.values():
-        job.slow = [each for each in job.slow if each[2] != node.id]
+        state.change(job, slow=tuple(each for each in job.slow if each[2] != node.id))
     if node.cordon is None:
         return withdraw(fact, node.id, state, rules)
     by = IncidentId(node.cordon.by if node.cordon.by != "operator" else f"operator-{node.id}")
-    node.cordon = None
+    state.change(node, cordon=None)
     incident = state.incidents.get(by)
     if incident is not None and incident.stage is not Stage.RESOLVED:
-        incidents.add(incident, fact)
+        incidents.add(state, incident, fact)
     actions: list[Action] = [Readmit(action_id(by, "readmit", node.id, int(fact.at * 1000)), by, node.id)]
     for job in state.jobs.values():
         actions += reform.look_after(state, job, rules)

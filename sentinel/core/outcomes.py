@@ -5,8 +5,9 @@ from sentinel.core.conclude import conclude, relapse, resolve, waits
 from sentinel.core.crew import WorkerStage
 from sentinel.core.evict import refuse_action
 from sentinel.core.remedy import remedy_of, restarts
+from sentinel.core.rows import Job, JobStage
 from sentinel.core.seating import START_ATTEMPTS
-from sentinel.core.state import Job, JobStage, Rules, State
+from sentinel.core.state import Rules, State
 from sentinel.core.timers import Timer
 from sentinel.model.action import Action, Evict, action_id
 from sentinel.model.fact import DeadlinePassed, Fact, Outcome
@@ -24,7 +25,8 @@ TRUST_S = 60.0
 
 def outcome(state: State, fact: Outcome, rules: Rules) -> list[Action]:
     """Fold what became of an action."""
-    action = state.unfinished.pop(fact.action, None)
+    action = state.unfinished.get(fact.action)
+    state.unfinished.drop(fact.action)
     if fact.action.count("/") < 3:
         return []
     name, kind, target, _ = fact.action.split("/", 3)
@@ -38,10 +40,10 @@ def outcome(state: State, fact: Outcome, rules: Rules) -> list[Action]:
     if incident is None:
         return []
     if kind in TOLD:
-        incidents.add(incident, fact)
+        incident = incidents.add(state, incident, fact)
     match kind:
         case "page" if fact.ok:
-            incident.times.setdefault("paged", fact.at)
+            incidents.stamp(state, incident, "paged", fact.at)
         case "evict":
             return _evicted(state, fact, incident, NodeId(target), rules)
         case "stacks" if Timer.STACKS.of(incident.id) in state.deadlines:
@@ -55,7 +57,7 @@ def _evicted(state: State, fact: Outcome, incident: Incident, node: NodeId, rule
     if not fact.ok:
         state.set_deadline(Timer.EVICT.of(incident.id, node), RETRY_S)
         return list(notify.page(incident, state, rules))
-    incident.times.setdefault("evicted", fact.at)
+    incident = incidents.stamp(state, incident, "evicted", fact.at)
     job = state.job_of(incident)
     more = any(isinstance(a, Evict) and a.incident == incident.id for a in state.unfinished.values())
     unhurt = job is None or job.stage in (JobStage.RUNNING, JobStage.STOPPED)
@@ -88,12 +90,12 @@ def _start_failed(
     actions: list[Action] = []
     jobs = [job for job in state.jobs.values() if job.id == getattr(action, "job", job.id)]
     for job in jobs:
-        failed = job.workers.get(worker)
+        failed = state.crew.get(job.id, worker)
         if failed is None or failed.stage is not WorkerStage.STARTING:
             continue
         actions += reform.retire(incident_of(fact.action), job, state, [failed])
         node = state.nodes[failed.node]
-        node.misstarts += 1
+        node = state.change(node, misstarts=node.misstarts + 1)
         if node.misstarts >= START_ATTEMPTS:
             state.set_deadline(Timer.TRUST.of(node.id), TRUST_S)
         state.set_deadline(Timer.REFILL.of(job.id), RETRY_S)
@@ -107,7 +109,7 @@ def trust_again(state: State, name: NodeId, rules: Rules) -> list[Action]:
     node = state.nodes.get(name)
     if node is None or node.misstarts < START_ATTEMPTS:
         return []
-    node.misstarts = START_ATTEMPTS - 1
+    state.change(node, misstarts=START_ATTEMPTS - 1)
     return [action for job in state.jobs.values() for action in reform.look_after(state, job, rules)]
 
 
@@ -123,16 +125,16 @@ def _resumed(state: State, fact: Outcome, name: JobId, rules: Rules) -> list[Act
         return []
     incident = incidents.find(state, incidents.job_topic(name))
     if incident is not None:
-        incidents.add(incident, fact)
-        lost = next((text for text in fact.data if text.startswith("lost ")), "")
-        incident.steps_lost = int(lost.split()[1]) if lost else incident.steps_lost
+        incident = incidents.add(state, incident, fact)
+        if lost := next((text for text in fact.data if text.startswith("lost ")), ""):
+            state.change(incident, steps_lost=int(lost.split()[1]))
     if fact.ok or job.stage is not JobStage.FORMING:
         return []
     overtaken = next((text for text in fact.data if text.startswith("overtaken ")), "")
     if overtaken and job.high_step < 0:
         return _take_over(state, job, int(overtaken.split()[1]), rules)
     state.set_deadline(job.deadline(), rules.policy.broken_s)  # whoever is gone is reported first
-    stuck = [w for w in job.workers.values() if f"stuck {w.id}" in fact.data]
+    stuck = [worker for worker in state.crew.of(job.id) if f"stuck {worker.id}" in fact.data]
     by = incident_of(fact.action)
     places = [(worker.node, worker.rank, worker.pid) for worker in stuck]
     stacks = [reform.take_stacks(by, job, places, "-stuck")] if stuck else []
@@ -145,9 +147,8 @@ def _take_over(state: State, job: Job, newest: int, rules: Rules) -> list[Action
     A journal that has seen the job step is never taken for the newer one: it may be a controller that was
     thought dead, and its ranks must not train beside those of its successor.
     """
-    job.pending = reform.upkeep(job, state).id
     reform.break_off(job, state)
-    job.generation = max(newest, job.generation)
+    state.change(job, pending=reform.upkeep(job, state).id, generation=max(newest, job.generation))
     return reform.retry(state, job, rules)
 
 
@@ -169,9 +170,9 @@ def remedy_again(state: State, name: IncidentId, fact: DeadlinePassed, rules: Ru
         return []
     if remedy_of(incident.diagnosis, rules) not in (Remedy.RESTART_AGENT, Remedy.RESTART_GCS):
         return []
-    incidents.add(incident, fact)
+    incident = incidents.add(state, incident, fact)
     if restarts(incident) >= rules.policy.resume_attempts:
         refused = reform.refuse(incident, state, "restart it again", f"{restarts(incident)} did not help")
         return [refused, *notify.page(incident, state, rules, [refused])]
-    incident.remedied = ""
+    incident = state.change(incident, remedied="")
     return conclude(incident, state, rules)

@@ -5,7 +5,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
-from sentinel.core.state import Job, JobStage, State
+from sentinel.core.rows import Job, JobStage
+from sentinel.core.state import State
 from sentinel.core.stragglers import Stragglers
 from sentinel.model.fact import JobAdvanced, JobPaced
 from sentinel.model.ids import Instant, Seconds, WorkerId
@@ -103,7 +104,7 @@ class Pulse:
 
     def _without_node(self, state: State) -> bool:
         """Say, once per silence, that steps go on that need a silent node's ranks: so it lives."""
-        if not any(node.silent and node.ranks for node in state.nodes.values()):
+        if not any(node.silent and state.crew.sitting(node.id) for node in state.nodes.values()):
             self.silent_since = None
             return False
         if self.silent_since is None:

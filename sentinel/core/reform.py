@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable, Iterator
 
-from sentinel.core.crew import Worker, WorkerStage
+from sentinel.core.crew import Worker, WorkerStage, changes
 from sentinel.core.evict import refuse_action, refuse_start
+from sentinel.core.rows import Job, JobStage
 from sentinel.core.seating import Cannot, Room, Seated, Wait, missing_standbys, seat
-from sentinel.core.state import Job, JobStage, Rules, State
+from sentinel.core.state import Rules, State
 from sentinel.core.timers import Timer
 from sentinel.model.action import (
     Action,
@@ -53,22 +54,23 @@ def resume(
 
     `graceful`: the running generation goes on until the next one can take over at a step boundary.
     """
-    named = frozenset(replace)
-    ranks = named if graceful else named | {job.workers[worker].rank for worker in job.crew.spent}
+    incident, job, named = state.fresh(incident), state.fresh(job), frozenset(replace)
+    ranks = named if graceful else named | {worker.rank for worker in state.crew.spent(job.id)}
     if not graceful:
-        break_off(job, state)
+        job = break_off(job, state)
     if incident.attempts >= rules.policy.resume_attempts:
         yield refuse(incident, state, f"resume {job.id}", f"{incident.attempts} attempts brought no new step")
         return
     plan = _plan(job, state, ranks, named if elsewhere else frozenset())
-    job.pending = incident.id
+    job = state.change(job, pending=incident.id)
     match plan:
         case Cannot(reason=reason):
             yield refuse(incident, state, f"resume {job.id}", reason)
         case Wait(start=start, lacking=lacking):
-            job.lacking = lacking
+            job = state.change(job, lacking=lacking)
             state.set_deadline(Timer.REFILL.of(job.id), LOOK_AGAIN_S)  # whom it waits for may go
-            yield from retire(incident.id, job, state, filter(None, map(job.at, sorted(ranks))))
+            given_up = (state.crew.at(job.id, rank) for rank in sorted(ranks))
+            yield from retire(incident.id, job, state, list(filter(None, given_up)))
             yield from (start_worker(incident.id, job, state, room) for room in start)
         case Seated(seats=seats):
             yield from _form(incident, job, state, rules, seats, graceful=graceful, replay=replay)
@@ -77,12 +79,13 @@ def resume(
 def _plan(job: Job, state: State, ranks: frozenset[int], elsewhere: frozenset[int]) -> Seated | Wait | Cannot:
     """Move ranks elsewhere only where that costs no rank its place."""
     if elsewhere:
-        moved = [f"{rank}@{worker.node}" for rank in sorted(elsewhere) if (worker := job.at(rank))]
-        job.avoid += [place for place in moved if place not in job.avoid]
+        places = ((rank, state.crew.at(job.id, rank)) for rank in sorted(elsewhere))
+        moved = [f"{rank}@{worker.node}" for rank, worker in places if worker]
+        fresh = [place for place in moved if place not in job.avoid]
+        job = state.change(job, avoid=(*job.avoid, *fresh))
     plan = seat(state, job, ranks)
     if job.avoid and (isinstance(plan, Cannot) or (isinstance(plan, Seated) and len(plan.seats) < job.world)):
-        job.avoid.clear()
-        plan = seat(state, job, ranks)
+        plan = seat(state, state.change(job, avoid=()), ranks)
     return plan
 
 
@@ -96,41 +99,36 @@ def _form(
     graceful: bool,
     replay: bool,
 ) -> Iterator[Action]:
-    running = tuple(job.seats) if graceful else ()
-    left, taken = job.crew.changes(seats)
+    before = state.crew.seats(job.id)
+    running = tuple(seat.worker for seat in before if seat) if graceful else ()
+    left, taken = changes(before, seats)
     if graceful and not (left or taken):
-        job.pending = ""  # whoever was to leave may stay
+        state.change(job, pending="")  # whoever was to leave may stay
         return
     moved = {seat.worker for seat in taken}
-    stops = retire(incident.id, job, state, [job.workers[s.worker] for s in left if s.worker not in moved])
-    incident.attempts += 1
-    job.generation += 1
-    _sit(job, state, left, taken)
-    job.seats, job.crew.table = [seat.worker for seat in seats], list(seats)
-    job.stage, job.pending, job.world = JobStage.FORMING, "", len(seats)
-    job.avoid.clear()
+    gone = [state.crew.workers[job.id, s.worker] for s in left if s.worker not in moved]
+    stops = retire(incident.id, job, state, gone)
+    state.change(incident, attempts=state.fresh(incident).attempts + 1)
+    job = state.change(
+        job,
+        generation=job.generation + 1,
+        stage=JobStage.FORMING,
+        pending="",
+        world=len(seats),
+        avoid=(),
+    )
+    state.crew.form(job.id, job.generation, seats)
     first = job.high_step < 0  # nothing was ever trained: compilation and data set-up may take long
     state.set_deadline(job.deadline(), rules.policy.slow_phase_s if first else rules.policy.resume_timeout_s)
     name = action_id(incident.id, "resume", job.id, job.generation)
-    form = Resume(name, incident.id, job.id, job.generation, seats, replay, running, tuple(job.skip))
+    form = Resume(name, incident.id, job.id, job.generation, seats, replay, running, job.skip)
     yield from (form, *stops) if graceful else (*stops, form)
 
 
-def _sit(job: Job, state: State, left: Iterable[Seat], taken: Iterable[Seat]) -> None:
-    """Change seats: the one place that says who sits where."""
-    for seat_ in left:
-        job.workers[seat_.worker].rank = -1
-        state.nodes[seat_.node].ranks.remove((job.id, seat_.worker))
-        job.crew.complete.discard(seat_.node)
-    for seat_ in taken:
-        job.crew.sit(job.workers[seat_.worker], seat_, job.generation)
-        state.nodes[seat_.node].ranks.append((job.id, seat_.worker))
-
-
-def break_off(job: Job, state: State) -> None:
+def break_off(job: Job, state: State) -> Job:
     """The present generation is over, if there was one."""
-    state.deadlines.pop(job.deadline(), None)
-    job.stage = JobStage.BROKEN if job.generation else JobStage.WAITING
+    state.deadlines.drop(job.deadline())
+    return state.change(job, stage=JobStage.BROKEN if job.generation else JobStage.WAITING)
 
 
 def retire(incident: IncidentId, job: Job, state: State, workers: Iterable[Worker]) -> list[Action]:
@@ -138,7 +136,7 @@ def retire(incident: IncidentId, job: Job, state: State, workers: Iterable[Worke
     actions: list[Action] = []
     for worker in workers:
         if worker.stage is not WorkerStage.GONE:
-            job.crew.dismiss(worker, state.now)
+            state.crew.dismiss(worker, state.now)
             name = action_id(incident, "stop-worker", worker.id, 1)
             actions.append(StopWorker(name, incident, job.id, worker.id, worker.node, worker.pid))
     return actions
@@ -157,17 +155,16 @@ def take_stacks(
 
 def start_worker(incident: IncidentId, job: Job, state: State, room: Room) -> StartWorker:
     """Start one warm standby."""
-    job.born += 1
+    job = state.change(job, born=state.fresh(job).born + 1)
     name = f"w{job.born}-{job.journal}" if job.journal else f"w{job.born}"
-    worker = Worker(WorkerId(name), room.node, gpu=room.gpu, since=state.now)
-    job.workers[worker.id] = worker
-    job.crew.expect(worker)
+    worker = state.add(Worker(WorkerId(name), room.node, gpu=room.gpu, since=state.now, job=job.id))
     action = action_id(incident, "start-worker", worker.id, 1)
     return StartWorker(action, incident, job.id, worker.id, room.node, room.gpu, job.generation)
 
 
 def refill(job: Job, state: State, rules: Rules) -> list[Action]:
     """Start the standbys that a job misses; never while it recovers, so that recovery has the machine."""
+    job = state.fresh(job)
     if job.stage is not JobStage.RUNNING or refuse_action(state, rules):
         return []
     name = upkeep(job, state).id
@@ -182,6 +179,7 @@ def starts(job: Job, state: State) -> bool:
 
 def retry(state: State, job: Job, rules: Rules) -> list[Action]:
     """Resume a job that waited for workers, nodes or permission; to start one is no remedy."""
+    job = state.fresh(job)
     if not job.pending or (refuse_start(state) if starts(job, state) else refuse_action(state, rules)):
         return []
     known = state.incidents.get(IncidentId(job.pending))
@@ -213,7 +211,7 @@ def sweep(state: State, node: NodeId) -> list[Action]:
     return [
         end(job, state, worker)
         for job in state.jobs.values()
-        for worker in job.workers.values()
+        for worker in state.crew.of(job.id)
         if worker.node == node and worker.stage is WorkerStage.GONE
     ]
 
@@ -232,10 +230,6 @@ def forget_gone(job: Job, state: State, rules: Rules) -> None:
     Those of a silent node are kept: nobody saw them go, and they are stopped when it is heard again.
     """
     since = state.now - rules.policy.action_timeout_s
-    old = [
-        w.id
-        for w in job.crew.gone.values()
-        if w.since < since and w.rank < 0 and not state.nodes[w.node].silent
-    ]
-    for name in old:
-        del job.workers[name], job.crew.gone[name]
+    for worker in state.crew.gone(job.id):
+        if worker.since < since and worker.rank < 0 and not state.nodes[worker.node].silent:
+            state.crew.forget(worker)

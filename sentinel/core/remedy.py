@@ -6,7 +6,8 @@ from sentinel.core.evict import refuse_action, refuse_eviction
 from sentinel.core.incidents import OWN_TOPIC, job_topic, vouched
 from sentinel.core.predicates import Case, laggard
 from sentinel.core.reform import leave, refuse, resume
-from sentinel.core.state import Cordon, Job, JobStage, Rules, State
+from sentinel.core.rows import Cordon, Job, JobStage
+from sentinel.core.state import Rules, State
 from sentinel.core.timers import Timer
 from sentinel.model.action import Action, Refusal, RestartAgent, RestartGcs, StopJob, action_id
 from sentinel.model.fact import RankExited, RankRaised
@@ -30,6 +31,7 @@ def broken(job: Job | None) -> bool:
 
 def apply(incident: Incident, state: State, rules: Rules) -> list[Action]:
     """Give the actions of the diagnosis; it is acted on again only if the job broke again."""
+    incident = state.fresh(incident)
     diagnosis, remedy, job = incident.diagnosis, remedy_of(incident.diagnosis, rules), state.job_of(incident)
     assert diagnosis is not None
     assert remedy is not None
@@ -37,13 +39,13 @@ def apply(incident: Incident, state: State, rules: Rules) -> list[Action]:
     if incident.remedied == mark and (remedy is Remedy.FREEZE or not broken(job)):
         return []  # frozen actions that a human has resumed since stay resumed
     blocked = "" if remedy in (Remedy.FREEZE, Remedy.NONE) else refuse_action(state, rules)
-    refused, incident.refused = incident.refused, f"{mark} {blocked}" if blocked else ""
-    incident.remedied = "" if blocked else mark
+    told, refused = incident.refused, f"{mark} {blocked}" if blocked else ""
+    incident = state.change(incident, refused=refused, remedied="" if blocked else mark)
     if blocked:
-        told = refused == incident.refused
-        return [] if told else [refuse(incident, state, f"{remedy.value} for {diagnosis.cause}", blocked)]
-    incident.stage = Stage.MITIGATING
-    incident.topic = _topic(remedy, diagnosis, incident)
+        wanted = f"{remedy.value} for {diagnosis.cause}"
+        return [] if told == refused else [refuse(incident, state, wanted, blocked)]
+    topic = _topic(remedy, diagnosis, incident)
+    incident = state.change(incident, stage=Stage.MITIGATING, topic=topic)
     return list(_actions(remedy, incident, diagnosis, job, state, rules))
 
 
@@ -68,7 +70,8 @@ def _actions(
                 and broken(job)
                 and not any(isinstance(f, RankExited | RankRaised) for f in incident.evidence)
             ):
-                job.stage = JobStage.RUNNING  # it only stands still, and nothing was taken from it
+                # It only stands still, and nothing was taken from it.
+                state.change(job, stage=JobStage.RUNNING)
         case Remedy.FREEZE:
             state.frozen = state.frozen or f"{diagnosis.cause} ({incident.id})"
         case Remedy.RESTART_AGENT | Remedy.RESTART_GCS:
@@ -76,7 +79,7 @@ def _actions(
             if job and broken(job):  # a rank ended together with its agent
                 yield from resume(incident, job, state, rules, replace=_stuck(incident, state, rules))
         case Remedy.STOP:
-            yield from stop(incident, job, diagnosis.why)
+            yield from stop(incident, job, state, diagnosis.why)
         case Remedy.EVICT | Remedy.DRAIN:
             yield from _evict(remedy, incident, diagnosis, nodes, job, state, rules)
         case Remedy.REPLACE | Remedy.MOVE:
@@ -86,7 +89,8 @@ def _actions(
         case Remedy.RESTART | Remedy.REPLAY | Remedy.SKIP_BATCH:
             if job and job.stage is JobStage.BROKEN:
                 if remedy is Remedy.SKIP_BATCH:
-                    job.skip += sorted({f.step for f in _nans(incident)} - set(job.skip))
+                    bad = {f.step for f in _nans(incident)} - set(job.skip)
+                    job = state.change(job, skip=(*job.skip, *sorted(bad)))
                 yield from resume(incident, job, state, rules, replay=remedy is Remedy.REPLAY)
 
 
@@ -118,11 +122,11 @@ def _restart(
             yield RestartAgent(name, incident.id, node)
 
 
-def stop(incident: Incident, job: Job | None, reason: str) -> Iterable[Action]:
+def stop(incident: Incident, job: Job | None, state: State, reason: str) -> Iterable[Action]:
     """Stop a job that restarting cannot help."""
     if job and job.stage is not JobStage.STOPPED:
         name = action_id(incident.id, "stop-job", job.id, 1)
-        job.stage, job.pending = JobStage.STOPPED, ""
+        state.change(job, stage=JobStage.STOPPED, pending="")
         yield StopJob(name, incident.id, job.id, reason)
 
 
@@ -143,14 +147,16 @@ def _evict(
                     yield refuse(incident, state, f"evict {node}", reason)
             else:
                 _cordon(state, node, Cordon(incident.id, diagnosis.cause, state.now))
-                incident.attempts = 0  # those were made with this node; evictions have limits of their own
+                # Those were made with this node; evictions have limits of their own.
+                state.change(incident, attempts=0)
     graceful = remedy is Remedy.DRAIN and job is not None and job.stage is JobStage.RUNNING
     emptied = [] if graceful else list(leave(incident, state))
     yield from emptied
+    job = state.fresh(job) if job is not None else None
     if job is not None and (job.stage is JobStage.BROKEN or on_cordoned(job, state)):
         stuck = _stuck(incident, state, rules)
         yield from resume(incident, job, state, rules, replace=stuck, graceful=graceful)
-        if graceful and not job.pending:
+        if graceful and not state.fresh(job).pending:
             yield from leave(incident, state)  # in this order: the ranks have left when it is emptied
 
 
@@ -163,7 +169,9 @@ def _refused(incident: Incident, node: NodeId) -> bool:
 def on_cordoned(job: Job, state: State) -> bool:
     """Say whether a live job has ranks on cordoned nodes."""
     live = job.stage in (JobStage.RUNNING, JobStage.FORMING)
-    return live and any(n.cordon is not None and n.seats(job.id) for n in state.nodes.values())
+    return live and any(
+        node.cordon is not None and state.crew.is_hosted(job.id, node.id) for node in state.nodes.values()
+    )
 
 
 def _stuck(incident: Incident, state: State, rules: Rules) -> list[int]:
@@ -173,9 +181,8 @@ def _stuck(incident: Incident, state: State, rules: Rules) -> list[int]:
 
 
 def _cordon(state: State, node: NodeId, cordon: Cordon) -> None:
-    state.nodes[node].cordon = cordon
-    state.evictions.append(state.now)
-    for job in state.jobs.values():
-        for worker in job.workers.values():
-            if worker.node == node and worker.rank < 0:
-                job.crew.dismiss(worker, state.now)
+    state.change(state.nodes[node], cordon=cordon)
+    state.evictions = (*state.evictions, state.now)
+    for worker in list(state.crew.workers.values()):
+        if worker.node == node and worker.rank < 0:
+            state.crew.dismiss(worker, state.now)

@@ -7,7 +7,8 @@ from itertools import chain
 from typing import TypeVar
 
 from sentinel.core.crew import Worker, WorkerStage
-from sentinel.core.state import Job, JobStage, Node, State
+from sentinel.core.rows import Job, JobStage, Node
+from sentinel.core.state import State
 from sentinel.model.action import Seat
 from sentinel.model.finding import Health
 from sentinel.model.ids import NodeId
@@ -77,7 +78,7 @@ class _Table:
         found = self.pools.get((node, stage))
         if found is None:
             known = self.state.nodes.get(node)
-            idle = self.job.crew.idle.get(node, {}).values() if known and known.usable else ()
+            idle = self.state.crew.waiting(self.job.id, node) if known and known.usable else ()
             found = self.pools[node, stage] = [worker for worker in idle if worker.stage is stage]
         return found
 
@@ -93,27 +94,25 @@ class _Table:
     def with_ready(self) -> Iterator[NodeId]:
         """Nodes that still have a warm standby and a GPU that may be free, by name."""
         if self.hosts is None:
-            self.hosts = deque(sorted(filter(self.ready, self.job.crew.idle)))
-        return _left(self.hosts, lambda name: bool(self.ready(name)) and name not in self.full)
+            self.hosts = deque(sorted(filter(self.ready, self.state.crew.hosts(self.job.id))))
+        yield from _left(self.hosts, lambda name: bool(self.ready(name)) and name not in self.full)
 
     def with_room(self) -> Iterator[Node]:
         """Nodes on which a worker may start and a GPU may be free, in the order in which they joined."""
         if self.rooms is None:
             self.rooms = deque(filter(_may_start, self.state.nodes.values()))
-        return _left(self.rooms, lambda node: node.id not in self.full)
+        yield from _left(self.rooms, lambda node: node.id not in self.full)
 
     def taken(self, node: NodeId) -> set[int]:
         """GPUs of a node that a rank has, or that are kept for one."""
         if node not in self.places:
-            self.places[node] = {w.gpu for job, w in self._sitting(node) if self._stays(job, w)}
+            self.places[node] = {w.gpu for w in self.state.crew.sitting(node) if self._stays(w)}
         return self.places[node]
 
-    def _sitting(self, node: NodeId) -> Iterator[tuple[Job, Worker]]:
-        for owner, name in self.state.nodes[node].ranks:
-            yield self.state.jobs[owner], self.state.jobs[owner].workers[name]
-
-    def _stays(self, job: Job, worker: Worker) -> bool:
-        return worker.rank not in self.vacant if job is self.job else job.stage is not JobStage.STOPPED
+    def _stays(self, worker: Worker) -> bool:
+        if worker.job == self.job.id:
+            return worker.rank not in self.vacant
+        return self.state.jobs[worker.job].stage is not JobStage.STOPPED
 
     def free_gpu(self, node: Node, prefer: int = -1) -> int | None:
         """Return a GPU of the node that no rank has and no finding accuses."""
@@ -146,11 +145,11 @@ def _may_start(node: Node) -> bool:
 
 def _table(state: State, job: Job, replace: Collection[int]) -> _Table:
     """Lay the table with those who stay."""
-    lost = (node for node in state.nodes.values() if node.ranks and not node.usable)
-    places = [place for node in lost for place in node.ranks]
-    cut = {job.workers[name].rank for owner, name in places if owner == job.id}
-    gone = {worker.rank for worker in job.crew.gone.values()}
-    given = [*job.crew.table, *[None] * (job.world - len(job.crew.table))]
+    lost = (node.id for node in state.nodes.values() if not node.usable)
+    cut = {worker.rank for node in lost for worker in state.crew.sitting(node) if worker.job == job.id}
+    gone = {worker.rank for worker in state.crew.gone(job.id)}
+    held = state.crew.seats(job.id)
+    given = [*held, *[None] * (job.world - len(held))]
     for rank in (*replace, *cut, *gone):
         if 0 <= rank < len(given):
             given[rank] = None
@@ -169,7 +168,7 @@ def seat(state: State, job: Job, replace: Collection[int]) -> Seated | Wait | Ca
     start: list[Room] = []
     lacking = homeless = 0
     for rank in sorted(table.vacant):
-        old = job.at(rank)
+        old = state.crew.at(job.id, rank)
         avoid = old.node if old and f"{rank}@{old.node}" in job.avoid else None
         # A swap tells more than a move to a spare: whoever sits on the old node now is the counter-test.
         if (avoid and _swap(table, rank, old)) or _seat_ready(table, rank, old, avoid):
@@ -240,25 +239,28 @@ def _claim_starting(table: _Table, node: NodeId) -> bool:
 
 def missing_standbys(state: State, job: Job) -> Iterator[Room]:
     """Where standbys should start, once per standby that is missing."""
-    for name in sorted(state.nodes.keys() - job.crew.complete):
+    known, seen = state.crew.complete(job.id), []
+    for name in sorted(name for name in state.nodes if name not in known):
         node = state.nodes[name]
-        missing = wanted_standbys(node, job) - len(job.crew.idle.get(name, ()))
+        missing = wanted_standbys(state, node, job) - len(state.crew.waiting(job.id, name))
         if missing <= 0:
-            job.crew.complete.add(name)
+            seen.append(name)
         elif _may_start(node):
             yield from _quiet_gpus(state, job, node, missing)
+    if seen:
+        state.crew.has_all_standbys(job.id, seen)
 
 
 def _quiet_gpus(state: State, job: Job, node: Node, count: int) -> Iterator[Room]:
     """Spread standbys over a node's GPUs, for each keeps a little memory where it warmed up."""
-    crowd = Counter(state.jobs[owner].workers[name].gpu for owner, name in node.ranks)
-    crowd.update(worker.gpu for worker in job.crew.idle.get(node.id, {}).values())
+    crowd = Counter(worker.gpu for worker in state.crew.sitting(node.id))
+    crowd.update(worker.gpu for worker in state.crew.waiting(job.id, node.id))
     for _ in range(count):
         gpu = min(range(node.gpus), key=lambda each: (_bad_gpu(node, each), crowd[each]), default=-1)
         crowd[gpu] += 1
         yield Room(node.id, gpu)
 
 
-def wanted_standbys(node: Node, job: Job) -> int:
+def wanted_standbys(state: State, node: Node, job: Job) -> int:
     """Count the standbys that a node should have: a spare one warms a worker for each GPU."""
-    return job.standbys if node.seats(job.id) else (node.gpus if job.standbys else 0)
+    return job.standbys if state.crew.is_hosted(job.id, node.id) else (node.gpus if job.standbys else 0)

@@ -2,7 +2,8 @@
 
 from msgspec.structs import replace
 
-from sentinel.core.state import Node, Rules
+from sentinel.core.rows import Node
+from sentinel.core.state import Rules, State
 from sentinel.model.fact import FindingReported
 from sentinel.model.finding import Finding, Health
 from sentinel.model.ids import Cause, Instant
@@ -31,41 +32,44 @@ def is_ours(found: Finding) -> bool:
     return found.evidence.get("owner", "ours") == "ours"
 
 
-def count(node: Node, fact: FindingReported, rules: Rules) -> FindingReported:
+def count(state: State, node: Node, fact: FindingReported, rules: Rules) -> FindingReported:
     """Count an event where its like counts; gives it back, worse if it has come too often on one link."""
-    count_app_xid(node, fact, rules)
-    count_contained(node, fact.finding, fact.finding.count)
+    count_app_xid(state, node, fact, rules)
+    count_contained(state, node, fact.finding, fact.finding.count)
     found, at = fact.finding, fact.happened
     if found.code != LINK_STRIKE:
         return fact
-    node.link_errors = _struck(node.link_errors, at, place_of(found), rules.policy.correlate_s)
-    times = [each for each, place in node.link_errors if place == place_of(found) and each > at - DAY_S]
+    struck = _struck(node.link_errors, at, place_of(found), rules.policy.correlate_s)
+    state.change(node, link_errors=struck)
+    times = [each for each, place in struck if place == place_of(found) and each > at - DAY_S]
     if len(times) < int(found.evidence.get("strikes", 2)):
         return fact
     said = f"{found.summary}, {len(times)} times within a day"
     return replace(fact, finding=replace(found, code=LINK_BROKEN, health=Health.CRITICAL, summary=said))
 
 
-def count_app_xid(node: Node, fact: FindingReported, rules: Rules) -> None:
+def count_app_xid(state: State, node: Node, fact: FindingReported, rules: Rules) -> None:
     """Count a fault of one of our programs."""
     found = fact.finding
     if is_ours(found) and any(book.cause == APP_XID for book in rules.by_code.get(found.code, ())):
-        node.app_xids = _struck(node.app_xids, fact.happened, place_of(found), rules.policy.correlate_s)
+        struck = _struck(node.app_xids, fact.happened, place_of(found), rules.policy.correlate_s)
+        state.change(node, app_xids=struck)
 
 
-def count_contained(node: Node, found: Finding, more: int) -> None:
+def count_contained(state: State, node: Node, found: Finding, more: int) -> None:
     """Count contained memory errors: each line may be one."""
     if found.evidence.get("xid") == CONTAINED:
-        node.contained[found.component] = node.contained.get(found.component, 0) + more
+        known = node.contained.get(found.component, 0)
+        state.change(node, contained={**node.contained, found.component: known + more})
 
 
 def _struck(
-    strikes: list[tuple[Instant, str]], at: Instant, place: str, apart: float
-) -> list[tuple[Instant, str]]:
+    strikes: tuple[tuple[Instant, str], ...], at: Instant, place: str, apart: float
+) -> tuple[tuple[Instant, str], ...]:
     """Count one fault once at each place: the kernel writes several lines about it."""
     if any(where == place and abs(at - each) < apart for each, where in strikes):
         return strikes
-    return [*strikes[1 - KEPT :], (at, place)]
+    return (*strikes[1 - KEPT :], (at, place))
 
 
 def is_contained(node: Node, found: Finding) -> bool:

@@ -8,7 +8,8 @@ from typing import TypeGuard
 from sentinel.core.events import event_fact
 from sentinel.core.progress import laggards
 from sentinel.core.pulse import Pulse
-from sentinel.core.state import Job, JobStage, State
+from sentinel.core.rows import Job, JobStage
+from sentinel.core.state import State
 from sentinel.model.fact import Fact, JobStalled, JobUnderway, NodeHeard, NodeJoined, NodeSilent, Origin
 from sentinel.model.ids import Instant, JobId, NodeId, Seconds
 from sentinel.model.policy import Policy
@@ -100,7 +101,7 @@ class Watch:
 
     def _beat(self, beat: RankBeat, state: State, now: Instant) -> Iterable[Fact]:
         job = state.jobs.get(beat.job)
-        worker = job.workers.get(beat.worker) if job else None
+        worker = state.crew.get(job.id, beat.worker) if job else None
         if job is None or worker is None or worker.rank < 0 or beat.rank < 0:
             return ()
         pulse = self._pulses.get(job.id)
@@ -125,9 +126,9 @@ class Watch:
                 continue  # it is being seen to
             pace = pulse.pace(job)
             limit = max(self._policy.stall_s, self._policy.stall_factor * pace)
-            if now - pulse.stepped_at <= limit or (age := self._still(job, pulse)) <= limit:
+            if now - pulse.stepped_at <= limit or (age := self._still(job, pulse, state)) <= limit:
                 continue
-            beats = list(self._job_beats(job, now))
+            beats = list(self._job_beats(job, state, now))
             if not beats:
                 continue  # nobody is heard: that is silence, and says nothing about the job
             if self._excused(job, pulse, [beat for beat, _ in beats], now, age):
@@ -147,22 +148,22 @@ class Watch:
             pulse = self._pulses.get(job.id)
             if job.stage is not JobStage.FORMING or pulse is None or pulse.generation != job.generation:
                 continue
-            if now >= pulse.underway[0] + every and self._goes_on(job, pulse, now):
+            if now >= pulse.underway[0] + every and self._goes_on(job, pulse, state, now):
                 pulse.underway = now, pulse.step
                 yield JobUnderway(now, job.id, job.generation, pulse.step)
 
-    def _goes_on(self, job: Job, pulse: Pulse, now: Instant) -> bool:
+    def _goes_on(self, job: Job, pulse: Pulse, state: State, now: Instant) -> bool:
         """Say whether a generation repeats steps, has one under way that takes its time, or is loading."""
         pace = pulse.pace(job)
         if pulse.step > pulse.underway[1] or now - pulse.stepped_at <= self._policy.stall_factor * pace:
             return True
-        beats = (beat for beat, _ in self._job_beats(job, now) if beat.generation == job.generation)
+        beats = (beat for beat, _ in self._job_beats(job, state, now) if beat.generation == job.generation)
         loads = any(beat.phase in SLOW_PHASES for beat in beats)
         return loads and now - pulse.began <= self._policy.slow_phase_s
 
-    def _still(self, job: Job, pulse: Pulse) -> Seconds:
+    def _still(self, job: Job, pulse: Pulse, state: State) -> Seconds:
         """How long the ranks' own reports show no new step; while no report comes, nothing is shown."""
-        nodes = {worker.node for _, worker in job.seated()}
+        nodes = {worker.node for _, worker in state.seated(job)}
         return max((self._heard.get(node, 0.0) for node in nodes), default=0.0) - pulse.stepped_at
 
     def _excused(self, job: Job, pulse: Pulse, beats: Sequence[RankBeat], now: Instant, age: Seconds) -> bool:
@@ -180,10 +181,11 @@ class Watch:
             return True
         return any(beat.phase in SLOW_PHASES for beat in beats) or pulse.moves(job, beats, now)
 
-    def _job_beats(self, job: Job, now: Instant) -> Iterator[tuple[RankBeat, NodeId]]:
+    def _job_beats(self, job: Job, state: State, now: Instant) -> Iterator[tuple[RankBeat, NodeId]]:
         """Beats of a job's ranks from nodes that report now; a silent node's last word is no evidence."""
-        ranks = {worker.id: rank for rank, worker in job.seated()}
-        for node in dict.fromkeys(worker.node for _, worker in job.seated()):
+        seated = [worker for _, worker in state.seated(job)]
+        ranks = {worker.id: worker.rank for worker in seated}
+        for node in dict.fromkeys(worker.node for worker in seated):
             if now - self._heard.get(node, 0.0) > self._policy.silent_s / 2:
                 continue
             for beat in self._beats.get(node, ()):
@@ -194,7 +196,9 @@ class Watch:
 
     def _slow(self, pulse: Pulse, job: Job, state: State, now: Instant) -> Iterator[Fact]:
         if pulse.stragglers.due(job.world, now):
-            beats = [pair for pair in self._job_beats(job, now) if pair[0].generation == job.generation]
+            beats = [
+                pair for pair in self._job_beats(job, state, now) if pair[0].generation == job.generation
+            ]
             yield from pulse.stragglers.weigh(job, beats, state.nodes, self._policy, now)
 
 

@@ -1,7 +1,10 @@
 """A cause with its suspects, evidence and stage: what people are paged about."""
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 from sentinel.model.action import Action
 from sentinel.model.fact import Fact
@@ -50,9 +53,8 @@ class Diagnosis:
     why: str
 
 
-@dataclass(slots=True)
-class Incident:
-    """One incident as the fold builds it; mutable, owned by the state."""
+class Incident(Struct, frozen=True):
+    """One incident as the fold builds it, change by change."""
 
     id: IncidentId
     opened: Instant
@@ -61,9 +63,9 @@ class Incident:
     job: JobId | None = None
     stage: Stage = Stage.OPEN
     diagnosis: Diagnosis | None = None
-    evidence: list[Fact] = field(default_factory=list)
-    actions: list[Action] = field(default_factory=list)
-    times: dict[str, Instant] = field(default_factory=dict)
+    evidence: tuple[Fact, ...] = ()
+    actions: tuple[Action, ...] = ()
+    times: Mapping[str, Instant] = {}
     """`detected diagnosed paged evicted new_step resolved` → when."""
     acked_by: str = ""
     steps_lost: int | None = None

@@ -37,7 +37,7 @@ class Policy:
     ending_signals: tuple[int, ...] = (1, 2, 10, 12, 15, 24)
     """Signals by which schedulers ask a process to end: such an end accuses no node.
 
-    SIGHUP (submitit), SIGINT, SIGUSR1 (Slurm's and Lightning's warning), SIGUSR2, SIGTERM, SIGXCPU (time is up).
+    SIGHUP (submitit), SIGINT, SIGUSR1 (Slurm's and Lightning's warning), SIGUSR2, SIGTERM, SIGXCPU (time up).
     """
     app_xids_per_day: int = 2
     """Application Xids on one GPU within 24 h that make the GPU suspect (NVSentinel's rule for 31)."""

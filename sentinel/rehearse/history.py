@@ -10,7 +10,8 @@ import msgspec
 
 from sentinel.core.crew import Worker, WorkerStage
 from sentinel.core.decide import decide
-from sentinel.core.state import Job, JobStage, Rules, State
+from sentinel.core.rows import JobStage
+from sentinel.core.state import Rules, State
 from sentinel.model.action import Action, Page, Reach, Refusal, Resume, StartWorker
 from sentinel.model.fact import (
     DeadlinePassed,
@@ -195,9 +196,8 @@ class _Other:
         """Give the fact with the names of this telling; None when nobody is there to whom it happens."""
         match fact:
             case RankExited() | RankRaised():
-                job = self._told.state.jobs.get(fact.job)
-                worker = _in_place(job, then.jobs[fact.job], fact) if job else None
-                if job is None or worker is None:
+                worker = _in_place(self._told.state, then, fact)
+                if worker is None:
                     return None
                 about = {"worker": worker.id, "rank": worker.rank, "pid": worker.pid}
                 return _changed(fact, **about, generation=self._generation(fact, then))
@@ -252,14 +252,14 @@ class _Other:
         return JobAdvanced(at, name, generation, job.high_step + 1)
 
 
-def _in_place(job: Job, then: Job, fact: RankExited | RankRaised) -> Worker | None:
+def _in_place(state: State, then: State, fact: RankExited | RankRaised) -> Worker | None:
     """Find the same process in this telling, or the one that has its place, if its end was news then."""
-    same, known = job.workers.get(fact.worker), then.workers.get(fact.worker)
+    same, known = state.crew.get(fact.job, fact.worker), then.crew.get(fact.job, fact.worker)
     if same is not None and same.node == fact.node:
         return same
     if known is None or known.stage is WorkerStage.GONE:
         return None
-    for worker in job.workers.values():
+    for worker in state.crew.of(fact.job):
         here = (worker.node, worker.gpu) == (fact.node, fact.gpu) and worker.stage is not WorkerStage.GONE
         if here and (worker.rank >= 0) == (known.rank >= 0):
             return worker

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
-from sentinel.core.state import JobStage
+from sentinel.core.rows import JobStage
 from sentinel.model.action import (
     Action,
     CollectStacks,
@@ -170,9 +170,10 @@ class Performer:
 
     def _empty(self, action: Evict, node: NodeId) -> None:
         """Kill whoever of ours is not seated any more."""
-        jobs = self.controller.state.jobs
         for process in self.world.living(node):
-            if node not in self.world.cut and process.worker not in jobs[process.job].seats:
+            known = self.controller.state.crew.get(process.job, process.worker)
+            seated = known is not None and known.rank >= 0
+            if node not in self.world.cut and not seated:
                 self.world.ends(process, "signal 9")
         self._ends(action, UNREACHED_S if node in self.world.cut else QUICK_S)
 

@@ -50,10 +50,10 @@ def _fold_again(state: State, line: Line, rules: Rules) -> str:
     """Fold a recorded line; what is unfinished comes from the record. Says what comes out otherwise now."""
     decided, differs = _decide_again(state, line, rules)
     for action in decided:
-        state.unfinished.pop(action.id, None)
+        state.unfinished.drop(action.id)
     for action in line.actions:
         if not isinstance(action, Refusal):
-            state.unfinished[action.id] = action
+            state.unfinished.put(action.id, action)
     return f"line {line.seq} of the journal: {differs}" if differs else ""
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import structlog
@@ -58,7 +57,8 @@ class Scribe:
         """Write what was touched, in a thread, for a long recording takes seconds."""
         touched, self._touched = self._touched, {}
         if touched:
-            await asyncio.to_thread(self.write, ledger, [_copy(each) for each in touched.values()])
+            newest = [ledger.state.fresh(incident) for incident in touched.values()]
+            await asyncio.to_thread(self.write, ledger, newest)
 
     def write(self, ledger: Ledger, incidents: Sequence[Incident]) -> None:
         """Write the incidents' entries, and the recordings of those that are over. Changes no state."""
@@ -84,12 +84,6 @@ class Scribe:
             fresh = path.with_suffix(".new")
             fresh.write_text(recording.export(ledger.journal, incident, to_plain(ledger.rules.policy)))
             fresh.replace(path)
-
-
-def _copy(incident: Incident) -> Incident:
-    """Take an incident as it is now: the fold goes on changing it while a thread reads."""
-    evidence, actions, times = [*incident.evidence], [*incident.actions], {**incident.times}
-    return replace(incident, evidence=evidence, actions=actions, times=times)
 
 
 def _stopped_the_job(incident: Incident) -> bool:

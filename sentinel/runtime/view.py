@@ -6,7 +6,7 @@ from itertools import islice
 from sentinel.core.crew import WorkerStage
 from sentinel.core.jobs import needs
 from sentinel.core.notify import places
-from sentinel.core.state import Job, Node
+from sentinel.core.rows import Job, Node
 from sentinel.core.watch import Watch
 from sentinel.logbook.book import Logbook
 from sentinel.logbook.entry import Row
@@ -76,17 +76,18 @@ class ControllerView:
         return NodeView(node.id, health, age, node.silent, cordon, node.gpus, findings)
 
     def _job(self, job: Job) -> JobView:
-        watch, nodes = self._watch, self._ledger.state.nodes
-        beats = {beat.worker: beat for node in nodes for beat in watch.beats(node)}
+        watch, state = self._watch, self._ledger.state
+        beats = {beat.worker: beat for node in state.nodes for beat in watch.beats(node)}
         seats, newest = [], []
-        for rank, worker in job.seated():
+        for rank, worker in state.seated(job):
             beat = beats.get(worker.id)
             current = beat if beat is not None and beat.generation == job.generation else None
             step, phase = (current.step, current.phase) if current else (-1, "")
             seats.append(SeatView(rank, worker.node, worker.gpu, worker.id, step, phase))
             newest.append(step)
-        standbys = ((w.id, w.node) for w in job.workers.values() if w.stage is WorkerStage.STANDBY)
-        snapshots = [b.snapshot_step for b in beats.values() if b.worker in job.seats]
+        standbys = ((w.id, w.node) for w in state.crew.of(job.id) if w.stage is WorkerStage.STANDBY)
+        names = {worker.id for _, worker in state.seated(job)}
+        snapshots = [b.snapshot_step for b in beats.values() if b.worker in names]
         return JobView(
             job.id,
             job.stage.value,
@@ -99,7 +100,7 @@ class ControllerView:
             watch.median_step(job.id),
             watch.step_age(job.id, self._now()),
             min(snapshots, default=-1),
-            needs(self._ledger.state, job, self._ledger.rules),
+            needs(state, job, self._ledger.rules),
         )
 
     def _incident(self, incident: Incident) -> IncidentView:
@@ -121,7 +122,7 @@ class ControllerView:
     def _decisions(self) -> Iterator[DecisionView]:
         """Give what was decided in the incidents that the state still knows, newest first."""
         state = self._ledger.state
-        for incident in reversed(state.incidents.values()):
+        for incident in reversed(tuple(state.incidents.values())):
             failed = {f.action: f.detail for f in incident.evidence if isinstance(f, Outcome) and not f.ok}
             at = incident.times.get("diagnosed", incident.opened)
             for action in reversed(incident.actions):

@@ -3,7 +3,8 @@
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 
-from sentinel.core.state import JobStage, State
+from sentinel.core.rows import JobStage
+from sentinel.core.state import State
 from sentinel.gang.orders import Formed, FormOrder, Overtaken
 from sentinel.model.action import Evict, Resume, StartWorker, StopJob
 from sentinel.model.fact import Fact, WorkerReady
@@ -64,14 +65,10 @@ class Workers:
 
     async def evict(self, action: Evict) -> str:
         """Empty the node: whatever of ours still runs there goes."""
-        leaving = [
-            (job.id, worker)
-            for job in self._state.jobs.values()
-            for worker in job.workers.values()
-            if worker.node == action.node and worker.id not in job.seats and worker.pid
-        ]
+        workers = self._state.crew.workers.values()
+        leaving = [w for w in workers if w.node == action.node and w.rank < 0 and w.pid]
         silent = self._state.nodes[action.node].silent
-        stops = (self.stop(job, w.id, w.node, w.pid, action.id) for job, w in leaving)
+        stops = (self.stop(w.job, w.id, w.node, w.pid, action.id) for w in leaving)
         results = await asyncio.gather(*stops, return_exceptions=True)
         failed = [str(result) for result in results if isinstance(result, BaseException)]
         if failed and not silent:
@@ -80,9 +77,8 @@ class Workers:
 
     async def stop_job(self, action: StopJob) -> str:
         """Stop all processes of a job."""
-        job = self._state.jobs[action.job]
-        living = [worker for worker in job.workers.values() if worker.pid]
-        stops = (self.stop(job.id, w.id, w.node, w.pid, action.id) for w in living)
+        living = [worker for worker in self._state.crew.of(action.job) if worker.pid]
+        stops = (self.stop(action.job, w.id, w.node, w.pid, action.id) for w in living)
         await asyncio.gather(*stops, return_exceptions=True)
         return f"{len(living)} workers stopped"
 
@@ -97,6 +93,7 @@ class Workers:
         asked = Form(action.job, members, pause)
         attempt = await self._hands.link.ask(asked, self._hands.slow_phase_s + FORM_SLACK_S)
         if overtaken := next((each for each in attempt.formed if isinstance(each, Overtaken)), None):
+            job = self._state.jobs[action.job]
             if job.high_step < 0 and job.stage is JobStage.FORMING and job.generation == action.generation:
                 await self._end_workers(job.id, overtaken.journal)
             theirs = f"generation {overtaken.newest} of journal {overtaken.journal}"
@@ -159,7 +156,7 @@ class Workers:
         """Ask the node's ranks through Ray how far they are; -1 when none answers."""
         steps = [-1]
         for job in self._state.jobs.values():
-            workers = tuple(worker.id for _, worker in job.seated() if worker.node == node)
+            workers = tuple(worker.id for _, worker in self._state.seated(job) if worker.node == node)
             if not workers:
                 continue
             try:

@@ -20,11 +20,12 @@ from sentinel.core.decide import decide
 from sentinel.core.state import State
 from sentinel.logbook.recording import read
 from sentinel.model.action import Action
-from sentinel.model.codec import to_plain
+from sentinel.model.codec import from_plain
 from sentinel.model.fact import Fact, NodeHeard
 from sentinel.model.ids import IncidentId, JobId, NodeId
 from sentinel.model.incident import Incident
 from sentinel.model.journal import line_from_plain
+from sentinel.model.policy import Policy
 from sentinel.runtime.recall import recall
 
 DUMP = (Path(__file__).parents[1] / "captures" / "journal_v1.sql").read_text()
@@ -81,8 +82,8 @@ def folded(upto: int) -> State:
             fact = next(recorded).fact
         decide(state, fact, RULES)
     for node in state.nodes.values():
-        node.vouched = 0.0  # what the old release did not know takes its default
-    state.jobs[JobId("moe")].advanced = 0.0
+        state.change(node, vouched=0.0)  # what the old release did not know takes its default
+    state.change(state.jobs[JobId("moe")], advanced=0.0)
     return state
 
 
@@ -96,7 +97,7 @@ def test_lines_states_and_rules_are_as_they_were(path: Path) -> None:
     with opened(path) as journal:
         states = {seq: State.from_bytes(journal.snapshot(seq) or b"") for seq, _ in journal.snapshots()}
         (line,) = journal.lines(after=LAST - 1)
-        assert journal.content(line.policy_hash) == to_plain(RULES.policy)
+        assert from_plain(Policy, journal.content(line.policy_hash)) == RULES.policy
         assert journal.content(line.runbooks_hash)
         recalled = recall(journal, RULES)
     assert is_whole(path)

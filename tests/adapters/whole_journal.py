@@ -2,7 +2,6 @@
 
 import shutil
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +40,7 @@ class Whole:
         facts = [line.fact for line in read((INCIDENTS / f"{name}.jsonl").read_text()).lines]
         self._go_on(facts[:30])
         self._go_on(facts[30:60])
-        self.incidents = [replace(each, evidence=[*each.evidence]) for each in self.state.incidents.values()]
+        self.incidents = list(self.state.incidents.values())
         self.journal.compact(self.incidents, max_lines=0)
         self._go_on(facts[60:])
         later = (NodeHeard(self.state.now + at, NodeId("n1")) for at in range(150))

@@ -256,7 +256,7 @@ def sentinel(*words: str, where: Path) -> subprocess.CompletedProcess[str]:
             "policy: not a recording: no Policy: Expected `float`",
             id="policy of another",
         ),
-        pytest.param(["replay", "state"], 1, "state: not a recording: no State", id="foreign state"),
+        pytest.param(["replay", "state"], 1, "state: not a recording: no StoredState", id="foreign state"),
         pytest.param(["check", "--gpus", "amd"], 2, "--gpus 'amd': expected nvml, none or", id="wrong GPUs"),
     ],
 )

@@ -8,8 +8,9 @@ from simulated import JOB, Simulated, ecc, lost, xid
 
 from sentinel.core.crew import Crew
 from sentinel.core.operate import refuse_command
+from sentinel.core.rows import Job, JobStage
 from sentinel.core.seating import wanted_standbys
-from sentinel.core.state import Job, JobStage
+from sentinel.core.tables import Fold
 from sentinel.model.action import (
     Action,
     Evict,
@@ -139,25 +140,27 @@ class Checked(Simulated):
             cordon = self.state.nodes[name].cordon
             assert cordon is not None, "a human's cordon stays"
             assert cordon.by == "operator"
-        seated = {
-            (job.id, worker.id): worker.node for job in self.state.jobs.values() for _, worker in job.seated()
+        seats = {
+            job: [seat.worker if seat else "" for seat in self.state.crew.seats(job)]
+            for job in self.state.jobs
         }
-        indexed = {place: node.id for node in self.state.nodes.values() for place in node.ranks}
-        assert indexed == seated, "the index of seats agrees with the seats"
-        for known in self.state.jobs.values():
-            self._check_crew(known, Crew.of(known.workers, known.seats))
+        counted = Crew(Fold(), self.state.crew.workers.values(), seats)
+        for job in self.state.jobs.values():
+            self._check_crew(job, self.state.crew, counted)
 
-    def _check_crew(self, job: Job, counted: Crew) -> None:
-        kept = job.crew
-        assert kept.table == counted.table, "seats are kept as a count of everybody gives them"
-        assert {n: list(pool) for n, pool in kept.idle.items()} == {
-            n: list(pool) for n, pool in counted.idle.items()
-        }, "so are starting workers and standbys, oldest first"
-        assert kept.gone.keys() == counted.gone.keys(), "and those who are gone"
-        assert kept.spent == counted.spent, "and the living whose own code raised"
-        for name in kept.complete:
-            want = wanted_standbys(self.state.nodes[name], job)
-            assert len(counted.idle.get(name, ())) >= want, "no standby is missing where none is looked for"
+    def _check_crew(self, job: Job, kept: Crew, counted: Crew) -> None:
+        assert kept.seats(job.id) == counted.seats(job.id), (
+            "seats are kept as a count of everybody gives them"
+        )
+        assert kept.has(job.id) == counted.has(job.id)
+        for node in self.state.nodes:
+            assert kept.sitting(node) == counted.sitting(node), "so is who sits on a node"
+            assert kept.waiting(job.id, node) == counted.waiting(job.id, node), "who waits, oldest first"
+        assert set(map(id, kept.gone(job.id))) == set(map(id, counted.gone(job.id))), "and who is gone"
+        assert set(map(id, kept.spent(job.id))) == set(map(id, counted.spent(job.id))), "and who raised"
+        for name in kept.complete(job.id):
+            want = wanted_standbys(self.state, self.state.nodes[name], job)
+            assert len(kept.waiting(job.id, name)) >= want, "no standby is missing that nobody looks for"
 
     def all_is_well(self) -> None:
         """Whatever was wrong is over, and whoever was away is back."""
@@ -167,7 +170,7 @@ class Checked(Simulated):
         for node in sorted(self.state.nodes):
             self._joins(node, 0)
             self.command("undrain", node)
-            self.state.nodes[node].findings.clear()
+            self.state.change(self.state.nodes[node], findings={})
         self.do("control", 3)
         self.command("resume-actions")
         if "other" in self.state.jobs:
@@ -177,9 +180,9 @@ class Checked(Simulated):
 
     def do(self, kind: str, number: int) -> None:
         """Let one thing go wrong, with `number` choosing where."""
-        if not self.job.seats or not all(seat in self.job.workers for seat in self.job.seats):
+        if not self.seats or len(self.seats) < len(self.state.crew.seats(JOB)):
             return
-        rank = number % len(self.job.seats)
+        rank = number % len(self.seats)
         nodes = sorted(self.state.nodes)
         getattr(self, f"_do_{kind}")(rank, nodes[number % len(nodes)], number)
 
@@ -190,15 +193,15 @@ class Checked(Simulated):
         self.crash(rank)
 
     def _do_standby_dies(self, rank: int, node: NodeId, number: int) -> None:
-        waiting = [w for w in self.job.workers.values() if w.stage.value in ("standby", "starting")]
+        waiting = [w for w in self.workers if w.stage.value in ("standby", "starting")]
         for worker in waiting[:1]:
             self.tell(RankExited(self.now, JOB, -1, worker.id, worker.node, -1, worker.pid, 1, "exit 1"))
 
     def _do_hang(self, rank: int, node: NodeId, number: int) -> None:
-        self.stall(*(self.beat(r, state="T" if r == rank else "S") for r in range(len(self.job.seats))))
+        self.stall(*(self.beat(r, state="T" if r == rank else "S") for r in range(len(self.seats))))
 
     def _do_missing(self, rank: int, node: NodeId, number: int) -> None:
-        self.stall(*(self.beat(r) for r in range(len(self.job.seats)) if r != rank))
+        self.stall(*(self.beat(r) for r in range(len(self.seats)) if r != rank))
 
     def _do_finding(self, rank: int, node: NodeId, number: int) -> None:
         gpu = self.worker(rank).gpu
@@ -249,7 +252,7 @@ class Checked(Simulated):
 
     def _do_raise(self, rank: int, node: NodeId, number: int) -> None:
         kind = ("user", "collective", "nan", "evicted", "restore")[number % 5]
-        values = tuple(float("nan") if r == rank else 1.0 for r in range(len(self.job.seats)))
+        values = tuple(float("nan") if r == rank else 1.0 for r in range(len(self.seats)))
         self.raises(rank, kind=kind, values=values if kind == "nan" else ())
 
     def _do_silence(self, rank: int, node: NodeId, number: int) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 from sentinel import runbooks
 from sentinel.core.crew import Worker
 from sentinel.core.decide import decide
-from sentinel.core.state import Job, Node, Rules, State
+from sentinel.core.rows import Job, Node
+from sentinel.core.state import Rules, State
 from sentinel.model.action import (
     Action,
     CollectStacks,
@@ -40,7 +41,7 @@ from sentinel.model.fact import (
     WorkerReady,
 )
 from sentinel.model.finding import Finding, Health
-from sentinel.model.ids import JobId, NodeId
+from sentinel.model.ids import JobId, NodeId, WorkerId
 from sentinel.model.incident import Incident
 from sentinel.model.policy import Policy
 from sentinel.model.report import RankBeat
@@ -160,7 +161,7 @@ class Simulated:
             self.advance(job.id)
 
     def _stopped(self, action: StopJob) -> None:
-        for worker in list(self.state.jobs[action.job].workers.values()):
+        for worker in self.state.crew.of(action.job):
             if worker.stage.value != "gone":
                 self._exits(worker, action.job, "signal 15")
         self.outcome(action)
@@ -233,17 +234,31 @@ class Simulated:
     def job(self) -> Job:
         return self.state.jobs[JOB]
 
+    @property
+    def seats(self) -> list[WorkerId]:
+        """Worker of each rank."""
+        return [worker.id for _, worker in self.state.seated(self.job)]
+
+    @property
+    def workers(self) -> list[Worker]:
+        return self.state.crew.of(JOB)
+
     def worker(self, rank: int) -> Worker:
-        return self.job.workers[self.job.seats[rank]]
+        return self.state.crew.workers[JOB, self.seats[rank]]
 
     def node(self, rank: int) -> NodeId:
         return self.worker(rank).node
+
+    def sitting(self, node: NodeId) -> list[Worker]:
+        return self.state.crew.sitting(node)
 
     def at(self, name: str) -> Node:
         return self.state.nodes[NodeId(name)]
 
     def spare(self) -> NodeId:
-        return next(node.id for node in self.state.nodes.values() if not node.ranks and node.usable)
+        return next(
+            node.id for node in self.state.nodes.values() if node.usable and not self.sitting(node.id)
+        )
 
     def all(self, kind: type[Any]) -> list[Any]:
         return [action for action in self.actions if isinstance(action, kind)]

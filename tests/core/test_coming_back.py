@@ -10,7 +10,7 @@ from sentinel.model.action import StopWorker
 def test_a_node_that_was_cut_off_is_swept_when_it_is_heard_again(heals_after: float) -> None:
     cluster = Simulated()
     cut = cluster.node(0)
-    ours = {worker.id for worker in cluster.job.workers.values() if worker.node == cut}
+    ours = {worker.id for worker in cluster.workers if worker.node == cut}
     cluster.raises(1, kind="collective")
     cluster.silence(cut)
     cluster.run(heals_after)

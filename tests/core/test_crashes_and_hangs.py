@@ -22,10 +22,10 @@ def crash(cluster: Simulated, rank: int) -> None:
 
 def test_a_crashed_rank_is_replaced_in_place_and_its_node_stays() -> None:
     cluster = Simulated()
-    home, survivor = cluster.node(0), cluster.job.seats[1]
+    home, survivor = cluster.node(0), cluster.seats[1]
     crash(cluster, 0)
     assert cluster.resumed() == [[home, cluster.node(1)]]
-    assert cluster.job.seats[1] == survivor
+    assert cluster.seats[1] == survivor
     assert (cluster.causes(), cluster.evicted(), cluster.going()) == (["rank-crash"], [], True)
     assert len(cluster.pages()) == 1
 
@@ -279,10 +279,10 @@ def test_a_generation_that_never_steps_is_tried_with_new_processes_before_people
     cluster.advances = False
     cluster.crash(0)
     cluster.run(80)
-    assert survivor in cluster.job.seats
+    assert survivor in cluster.seats
     cluster.run(80)
     assert len(cluster.all(Resume)) == 4
-    assert survivor not in cluster.job.seats
+    assert survivor not in cluster.seats
 
 
 def test_a_cause_found_after_a_broken_gang_came_back_joins_its_incident() -> None:

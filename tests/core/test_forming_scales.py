@@ -6,25 +6,26 @@ from itertools import count
 import pytest
 
 from sentinel.core.crew import Worker, WorkerStage
+from sentinel.core.rows import Job, Node
 from sentinel.core.seating import Seated, Wait, seat
-from sentinel.core.state import Job, Node, State
+from sentinel.core.state import State
 from sentinel.model.ids import JobId, NodeId, WorkerId
 
 GPUS = 8
+JOB = JobId("moe")
 
 
 def cluster(nodes: int, *, standbys: int) -> tuple[State, Job]:
     state, numbers = State(now=1e9), count()
     for number in range(nodes):
-        state.nodes[NodeId(f"n{number}")] = Node(NodeId(f"n{number}"), gpus=GPUS)
-    workers = {
-        name: Worker(name, node, WorkerStage.STANDBY, pid=1, gpu=gpu)
-        for node in state.nodes
-        for gpu in range(standbys)
-        for name in [WorkerId(f"w{next(numbers)}")]
-    }
-    job = state.jobs[JobId("moe")] = Job(JobId("moe"), nodes * GPUS, 1, 1, workers=workers)
-    return state, job
+        node = state.add(Node(NodeId(f"n{number}"), gpus=GPUS))
+        for gpu in range(standbys):
+            warm(state, f"w{next(numbers)}", node.id, gpu)
+    return state, state.add(Job(JOB, nodes * GPUS, 1, 1))
+
+
+def warm(state: State, name: str, node: NodeId, gpu: int) -> None:
+    state.add(Worker(WorkerId(name), node, WorkerStage.STANDBY, pid=1, gpu=gpu, job=JOB))
 
 
 def calls_of_seating(state: State, job: Job) -> tuple[object, int]:
@@ -60,17 +61,12 @@ def test_ranks_of_lost_nodes_do_not_ask_each_full_node() -> None:
         state, job = cluster(nodes, standbys=GPUS)
         seats = seat(state, job, ())
         assert isinstance(seats, Seated)
-        for each in seats.seats:
-            job.workers[each.worker].rank, job.workers[each.worker].stage = each.rank, WorkerStage.RANK
-            state.nodes[each.node].ranks.append((job.id, each.worker))
-        job.seats = [each.worker for each in seats.seats]
-        for number in range(nodes):
+        state.crew.form(JOB, 1, seats.seats)
+        for number, node in enumerate(list(state.nodes.values())):
             if number % 2:
-                state.nodes[NodeId(f"n{number}")].silent = True
+                state.change(node, silent=True)
             else:
-                name = WorkerId(f"spare{number}")
-                job.workers[name] = Worker(name, NodeId(f"n{number}"), WorkerStage.STANDBY, pid=1, gpu=0)
-        job.__dict__.pop("crew", None)
+                warm(state, f"spare{number}", node.id, 0)
         return calls_of_seating(state, job)[1]
 
     assert lost(80) < 2.5 * lost(40)

@@ -131,12 +131,12 @@ def test_the_second_programs_xid_in_a_day_on_one_gpu_suspects_the_gpu() -> None:
 def test_a_suspect_gpu_on_the_only_node_goes_on_with_a_new_process() -> None:
     cluster = Simulated(nodes=1, gpus=2)
     for line in "ab":
-        before = list(cluster.job.seats)
+        before = list(cluster.seats)
         cluster.finding(cluster.node(1), xid(31, cluster.worker(1).gpu, line=line, health=Health.WARNING))
         cluster.raises(1, "AcceleratorError: CUDA error: an illegal memory access was encountered")
         cluster.run(10)
-        assert cluster.job.seats[0] == before[0]
-        assert cluster.job.seats[1] != before[1], "its CUDA context is dead"
+        assert cluster.seats[0] == before[0]
+        assert cluster.seats[1] != before[1], "its CUDA context is dead"
         cluster.run(7200)
     assert (cluster.causes()[-1], cluster.evicted(), cluster.going()) == ("gpu-app-xid-repeat", [], True)
 
@@ -169,7 +169,7 @@ def test_a_program_that_fails_at_the_same_step_again_and_again_evicts_nobody() -
 def test_an_xid_on_a_gpu_without_a_rank_explains_no_crash_and_keeps_the_node(first: str) -> None:
     cluster = Simulated(gpus=4)
     node = cluster.node(0)
-    assert {worker.gpu for _, worker in cluster.job.seated()} == {0, 1}
+    assert {worker.gpu for _, worker in cluster.state.seated(cluster.job)} == {0, 1}
     for line in "ab":
         if first == "crash":
             cluster.crash(0)
@@ -243,7 +243,7 @@ def throttled(health: Health = Health.CRITICAL) -> Finding:
 
 def test_a_gpu_that_slows_itself_down_for_long_is_drained_at_a_step_boundary() -> None:
     cluster = Simulated()
-    bad, running = cluster.node(0), tuple(cluster.job.seats)
+    bad, running = cluster.node(0), tuple(cluster.seats)
     cluster.finding(bad, throttled())
     cluster.run(60)
     (resume,) = cluster.all(Resume)

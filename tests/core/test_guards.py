@@ -113,7 +113,7 @@ def test_below_its_smallest_world_a_job_waits_with_a_reason_until_a_node_returns
 
 def test_a_humans_drain_moves_the_ranks_at_a_step_boundary_and_is_never_undone() -> None:
     cluster = Simulated()
-    node, running = cluster.node(0), tuple(cluster.job.seats)
+    node, running = cluster.node(0), tuple(cluster.seats)
     cluster.command("drain", node)
     cluster.run(5)
     (resume,) = cluster.all(Resume)

@@ -174,7 +174,7 @@ def test_one_nodes_silence_keeps_no_other_nodes_page_back() -> None:
 def test_a_worker_that_gets_ready_after_it_was_stopped_is_stopped_again() -> None:
     cluster = Simulated(nodes=4)
     spare = cluster.spare()
-    idle = next(worker for worker in cluster.job.workers.values() if worker.node == spare)
+    idle = next(worker for worker in cluster.workers if worker.node == spare)
     cluster.never_starts = {spare}
     cluster.tell(RankExited(cluster.now, JOB, -1, idle.id, spare, -1, idle.pid, 1, "exit 1"))
     start = next(action for action in cluster.all(StartWorker) if action.node == spare)
@@ -188,7 +188,7 @@ class SlowAtHome(Simulated):
     """Where ranks sit, no new standby gets ready."""
 
     def _answer(self, action: Action) -> None:
-        if not (isinstance(action, StartWorker) and self.at(action.node).ranks):
+        if not (isinstance(action, StartWorker) and self.sitting(action.node)):
             super()._answer(action)
 
 

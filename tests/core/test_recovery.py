@@ -33,7 +33,7 @@ def test_a_rank_that_hangs_during_an_eviction_is_not_seated_again() -> None:
     hung = cluster.worker(1).id
     cluster.stall(cluster.beat(0), cluster.beat(1, state="T"))
     cluster.run(10)
-    assert (hung in cluster.job.seats, cluster.going()) == (False, True)
+    assert (hung in cluster.seats, cluster.going()) == (False, True)
 
 
 def test_attempts_end_and_people_decide() -> None:
@@ -61,7 +61,8 @@ def test_a_generation_that_does_not_form_is_ordered_again() -> None:
 
 def test_a_long_first_step_is_no_failure() -> None:
     cluster = Simulated(world=2)
-    cluster.job.high_step, cluster.advances = -1, False
+    cluster.advances = False
+    cluster.state.change(cluster.job, high_step=-1)
     cluster.crash(0)
     cluster.run(cluster.rules.policy.slow_phase_s - 10)
     assert len(cluster.resumed()) == 1
@@ -78,7 +79,7 @@ def test_standbys_are_refilled_only_while_the_job_runs() -> None:
 
 def test_a_standby_that_dies_is_no_incident_and_is_replaced() -> None:
     cluster = Simulated()
-    standby = next(w for w in cluster.job.workers.values() if w.stage.value == "standby")
+    standby = next(w for w in cluster.workers if w.stage.value == "standby")
     from sentinel.model.fact import RankExited
 
     cluster.tell(RankExited(cluster.now, JOB, -1, standby.id, standby.node, -1, standby.pid, 1, "exit 1"))
@@ -137,7 +138,7 @@ def test_a_job_that_never_starts_is_paged() -> None:
 
 def test_a_straggler_is_drained_at_a_step_boundary() -> None:
     cluster = Simulated(nodes=4, world=3)
-    slow, running = cluster.worker(1), tuple(cluster.job.seats)
+    slow, running = cluster.worker(1), tuple(cluster.seats)
     cluster.tell(RankSlow(cluster.now, JOB, 1, slow.node, slow.gpu, cluster.job.generation, 0.3, 0.1, 20))
     kinds = [type(action) for action in cluster.actions]
     assert kinds.index(Resume) < kinds.index(Evict), "the ranks leave before the node is emptied"
@@ -231,7 +232,7 @@ def test_a_worker_that_gives_no_answer_while_others_failed_to_form_is_replaced()
     cluster.fails = set()
     cluster.run(20)
     assert stuck in {stop.worker for stop in cluster.all(StopWorker)}
-    assert stuck not in cluster.job.seats
+    assert stuck not in cluster.seats
     assert cluster.going()
 
 

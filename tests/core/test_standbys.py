@@ -13,7 +13,7 @@ SPARE = NodeId("n2")
 
 
 def standbys(cluster: Simulated) -> int:
-    waiting = (w for w in cluster.job.workers.values() if w.stage is WorkerStage.STANDBY)
+    waiting = (w for w in cluster.workers if w.stage is WorkerStage.STANDBY)
     return sum(worker.node == SPARE for worker in waiting)
 
 
@@ -58,7 +58,7 @@ def test_workers_warm_up_where_they_will_compute() -> None:
     started = [fact for fact in cluster.facts if isinstance(fact, WorkerReady)]
     assert sorted(fact.gpu for fact in started if fact.node == SPARE) == [0, 1, 2, 3]
     warmed = {fact.worker: fact.gpu for fact in started}
-    assert [warmed[worker.id] for _, worker in cluster.job.seated()] == [0, 1, 2, 3]
+    assert [warmed[worker.id] for _, worker in cluster.state.seated(cluster.job)] == [0, 1, 2, 3]
 
 
 def test_a_lost_ranks_place_goes_to_the_standby_that_warmed_up_there() -> None:
@@ -67,7 +67,7 @@ def test_a_lost_ranks_place_goes_to_the_standby_that_warmed_up_there() -> None:
     cluster.run(5)
     cluster.crash(1)
     cluster.run(5)
-    seated = dict(cluster.job.seated())
+    seated = dict(cluster.state.seated(cluster.job))
     warmed = {fact.worker: fact.gpu for fact in cluster.facts if isinstance(fact, WorkerReady)}
     assert (seated[1].gpu, warmed[seated[1].id]) == (1, 1)
 
@@ -83,5 +83,5 @@ def test_no_standby_warms_up_on_a_gpu_that_is_accused() -> None:
 
 
 def _standby(cluster: Simulated) -> list[WorkerId]:
-    waiting = (w for w in cluster.job.workers.values() if w.stage is WorkerStage.STANDBY)
+    waiting = (w for w in cluster.workers if w.stage is WorkerStage.STANDBY)
     return [worker.id for worker in waiting if worker.node == SPARE]

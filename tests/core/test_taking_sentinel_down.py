@@ -5,7 +5,8 @@ from simulated import Simulated, ecc
 
 from sentinel.core.decide import decide
 from sentinel.core.operate import refuse_command
-from sentinel.core.state import JobStage, Rules, State
+from sentinel.core.rows import JobStage
+from sentinel.core.state import Rules, State
 from sentinel.core.watch import Watch
 from sentinel.model.action import Action, StartWorker, StopJob, StopWorker
 from sentinel.model.fact import (
@@ -110,7 +111,8 @@ def test_the_job_starts_again_with_new_numbers_when_its_cluster_is_back(state: S
     assert [type(action) for action in actions] == [StartWorker]
     fold(state, WorkerReady(103.0, JOB, WorkerId("w2"), NODE, -1, 4712))
     job = state.jobs[JOB]
-    assert (job.stage, job.seats, job.generation) == (JobStage.FORMING, ["w2"], generation + 1)
+    assert (job.stage, job.generation) == (JobStage.FORMING, generation + 1)
+    assert [worker.id for _, worker in state.seated(job)] == ["w2"]
 
 
 def test_a_restarted_controller_does_not_start_a_job_that_was_stopped(state: State) -> None:

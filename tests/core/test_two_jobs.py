@@ -2,7 +2,7 @@
 
 from simulated import JOB, Simulated
 
-from sentinel.core.state import Job
+from sentinel.core.rows import Job
 from sentinel.model.action import Refusal, Resume
 from sentinel.model.fact import JobSubmitted, NodeLeft
 from sentinel.model.finding import Finding, Health
@@ -30,8 +30,9 @@ def test_a_node_stays_when_only_another_job_has_the_gpus_that_would_be_left() ->
 def test_the_smallest_world_of_each_job_on_a_node_counts() -> None:
     cluster = Simulated(nodes=2, gpus=2, world=3, min_world=1)
     submit(cluster, world=1)
-    (shared,) = (node for node in cluster.state.nodes.values() if node.seats(JOB) and node.seats(OTHER))
-    cluster.finding(shared.id, THROTTLED)
+    hosted = cluster.state.crew.is_hosted
+    (shared,) = (node for node in cluster.state.nodes if hosted(JOB, node) and hosted(OTHER, node))
+    cluster.finding(shared, THROTTLED)
     cluster.run(60)
     assert cluster.evicted() == []
     assert "0 GPUs would be left, moe-2 needs 1" in str(cluster.all(Refusal))
@@ -39,12 +40,13 @@ def test_the_smallest_world_of_each_job_on_a_node_counts() -> None:
 
 def test_a_job_that_waits_for_room_starts_when_another_is_stopped() -> None:
     cluster = Simulated(nodes=2, world=2)
-    waiting = submit(cluster)
+    submit(cluster)
     assert not [resume for resume in cluster.all(Resume) if resume.job == OTHER]
     cluster.command("stop-job", JOB)
     cluster.run(5)
     assert [resume.job for resume in cluster.all(Resume)] == [OTHER]
-    assert len({worker.node for _, worker in waiting.seated()}) == 2
+    seated = cluster.state.seated(cluster.state.jobs[OTHER])
+    assert len({worker.node for _, worker in seated}) == 2
 
 
 def test_a_job_that_is_submitted_again_keeps_the_deadlines_of_one_whose_name_goes_on() -> None:
@@ -56,6 +58,6 @@ def test_a_job_that_is_submitted_again_keeps_the_deadlines_of_one_whose_name_goe
     for node in {cluster.node(0), cluster.node(1)}:
         cluster.tell(NodeLeft(cluster.now, node))
     cluster.command("stop-job", JOB)
-    assert not cluster.job.workers
+    assert not cluster.workers
     cluster.tell(JobSubmitted(cluster.now, JOB, 2, "x:y", 1, 1))
     assert ends in cluster.state.deadlines

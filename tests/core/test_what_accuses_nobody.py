@@ -42,7 +42,7 @@ def test_a_spare_that_stays_cut_off_goes_after_as_long_as_ray_waits() -> None:
 
 def test_a_switch_that_restarts_costs_no_spare_behind_it() -> None:
     cluster = Simulated(nodes=24, world=4)
-    behind = [node.id for node in cluster.state.nodes.values() if not node.ranks][:8]
+    behind = [node for node in cluster.state.nodes if not cluster.sitting(node)][:8]
     cluster.silence(*behind)
     cluster.run(30)
     cluster.heard(*behind)
@@ -185,5 +185,5 @@ def test_a_node_that_was_booted_anew_has_no_old_findings() -> None:
     cluster.doors[other] = ("refused", "refused", -1)
     cluster.silence(other)
     cluster.run(60)
-    assert (cluster.going(), [w.gpu for _, w in cluster.job.seated()]) == (True, [0, 1])
+    assert (cluster.going(), [w.gpu for _, w in cluster.state.seated(cluster.job)]) == (True, [0, 1])
     assert JOB in cluster.state.jobs

@@ -36,7 +36,7 @@ def test_the_culprit_is_found_among_three_hundred_echoes(culprit: int) -> None:
         cluster.raises(rank, kind="user" if rank == culprit else "collective")
     cluster.run(20)
     assert (cluster.causes(), cluster.going()) == (["rank-exception"], True)
-    assert process not in cluster.job.seats
+    assert process not in cluster.seats
 
 
 @pytest.mark.parametrize(("nodes", "gpus", "world"), [(2, 8, 16), (3, 1, 3), (4, 1, 3)])
@@ -79,7 +79,7 @@ def test_an_exception_that_is_heard_late_accuses_no_node() -> None:
     cluster.advances = True
     cluster.run(30)
     assert (cluster.evicted(), cluster.going()) == ([], True)
-    assert dead.id not in cluster.job.seats
+    assert dead.id not in cluster.seats
 
 
 def test_a_drain_that_waits_does_not_seat_a_process_that_raised_meanwhile() -> None:
@@ -90,5 +90,5 @@ def test_a_drain_that_waits_does_not_seat_a_process_that_raised_meanwhile() -> N
     dead = cluster.worker(1).id
     cluster.raises(1, "AcceleratorError: CUDA error")
     cluster.run(60)
-    assert dead not in cluster.job.seats
+    assert dead not in cluster.seats
     assert cluster.going()

@@ -30,7 +30,7 @@ def test_a_strangers_error_explains_and_accuses_nobody() -> None:
     stranger: dict[str, Any] = {"code": "xid-31-stranger", "owner": "stranger"}
     cluster = strikes(dict(stranger), dict(stranger))
     assert (cluster.causes()[-1], cluster.evicted()) == ("rank-crash", [])
-    assert cluster.at("n1").app_xids == []
+    assert cluster.at("n1").app_xids == ()
 
 
 def test_a_strangers_error_alone_opens_nothing() -> None:

@@ -1,17 +1,17 @@
 """Logbook entries: what an on-call person reads about an incident, and finds again."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from markdown_it import MarkdownIt
+from msgspec.structs import replace
 
 from sentinel.logbook.book import Logbook
 from sentinel.logbook.entry import gpu_seconds_lost, render
 from sentinel.logbook.redact import redact
 from sentinel.model.action import CollectStacks, Evict, Page, Refusal, Resume, Seat, action_id
-from sentinel.model.fact import FindingReported, JobStalled, Outcome, RankExited, RankRaised
+from sentinel.model.fact import Fact, FindingReported, JobStalled, Outcome, RankExited, RankRaised
 from sentinel.model.finding import Finding, Health
 from sentinel.model.ids import Cause, IncidentId, JobId, NodeId, WorkerId
 from sentinel.model.incident import Blame, Diagnosis, Incident, Stage, Suspect
@@ -47,17 +47,17 @@ def incident() -> Incident:
         diagnosis=Diagnosis(
             Cause("gpu-lost"), (Suspect(NODE, 29, 3, 0.95),), 0.95, "Xid 79 on gpu-3, then rank 29 ended"
         ),
-        evidence=[
+        evidence=(
             FindingReported(T0, NODE, XID),
             RankExited(T0 + 0.1, JOB, 29, WorkerId("w29"), NODE, 3, 4711, 11, "signal 9"),
             Outcome(T0 + 0.9, evict.id, ok=True, detail="cordoned"),
-        ],
-        actions=[
+        ),
+        actions=(
             evict,
             Page(action_id(ID, "page", "on-call", 1), ID, 1, "GPU fell off the bus: node-7", "…", "open"),
             Resume(action_id(ID, "resume", JOB, 1), ID, JOB, 12, SEATS),
             Refusal(action_id(ID, "refuse", "node-8", 1), ID, "evict node-8", "no spare is left"),
-        ],
+        ),
         times={
             "detected": T0,
             "diagnosed": T0 + 0.3,
@@ -97,8 +97,12 @@ def test_a_recording_tells_when_each_action_was_decided() -> None:
     assert "1. **+0.10 s** evict node-7" in render(opened, lines, BOOK)
 
 
+def with_evidence(opened: Incident, fact: Fact) -> Incident:
+    return replace(opened, evidence=(*opened.evidence, fact))
+
+
 def test_an_undiagnosed_incident_blames_nobody() -> None:
-    found = Incident(ID, T0, evidence=[FindingReported(T0, NODE, XID)])
+    found = Incident(ID, T0, evidence=(FindingReported(T0, NODE, XID),))
     assert "No cause is known yet." in render(found)
     text = render(replace(found, stage=Stage.RESOLVED))
     assert "# INC-7: not diagnosed" in text
@@ -109,22 +113,23 @@ def test_an_undiagnosed_incident_blames_nobody() -> None:
 
 def test_gpu_seconds_are_unknown_without_a_new_step() -> None:
     opened = incident()
-    del opened.times["new_step"]
+    times = {name: at for name, at in opened.times.items() if name != "new_step"}
+    opened = replace(opened, times=times)
     assert gpu_seconds_lost(opened) is None
 
 
 def test_a_job_that_stalled_lost_its_gpus_before_anybody_saw_it() -> None:
     opened = incident()
-    opened.evidence.append(JobStalled(T0, JOB, 11, 3.5, 0.1, (), ()))
+    opened = with_evidence(opened, JobStalled(T0, JOB, 11, 3.5, 0.1, (), ()))
     assert gpu_seconds_lost(opened) == 4 * (3.5 + 2.5)
 
 
 def test_stacks_are_kept_in_code_blocks_that_nothing_inside_can_close() -> None:
     opened = incident()
     collect = CollectStacks(action_id(ID, "stacks", JOB, 1), ID, ((NODE, 29, 4711),), 2.0)
-    opened.actions.append(collect)
-    opened.evidence.append(
-        Outcome(T0 + 0.2, collect.id, True, "", ("rank 29\n```\n# not a heading", "rank 3"))
+    opened = replace(opened, actions=(*opened.actions, collect))
+    opened = with_evidence(
+        opened, Outcome(T0 + 0.2, collect.id, True, "", ("rank 29\n```\n# not a heading", "rank 3"))
     )
     text = render(opened)
     assert "````text\nrank 29\n```\n# not a heading\n\nrank 3\n````" in text
@@ -133,8 +138,8 @@ def test_stacks_are_kept_in_code_blocks_that_nothing_inside_can_close() -> None:
 def test_foreign_text_stays_text() -> None:
     opened = incident()
     error = "TypeError: a|b <script>alert(1)</script> [x](http://evil)\nsecond line"
-    opened.evidence.append(
-        RankRaised(T0, JOB, 1, WorkerId("w1"), NODE, 0, 1, 11, 5, "user", error, "Traceback")
+    opened = with_evidence(
+        opened, RankRaised(T0, JOB, 1, WorkerId("w1"), NODE, 0, 1, 11, 5, "user", error, "Traceback")
     )
     html = MarkdownIt("commonmark", {"html": False}).enable("table").render(render(opened))
     assert "<script" not in html
@@ -161,7 +166,8 @@ def test_secrets_are_hidden(text: str, clean: str) -> None:
 
 def test_an_entry_hides_secrets_in_its_evidence(tmp_path: Path) -> None:
     opened = incident()
-    opened.evidence.append(
+    opened = with_evidence(
+        opened,
         RankRaised(
             T0,
             JOB,
@@ -175,7 +181,7 @@ def test_an_entry_hides_secrets_in_its_evidence(tmp_path: Path) -> None:
             "user",
             "KeyError",
             "export HF_TOKEN=abcdefgh12345678",
-        )
+        ),
     )
     book = Logbook(tmp_path)
     path = book.write(opened)
@@ -184,8 +190,7 @@ def test_an_entry_hides_secrets_in_its_evidence(tmp_path: Path) -> None:
 
 def test_the_newest_entry_of_an_incident_counts(tmp_path: Path) -> None:
     book = Logbook(tmp_path)
-    early = incident()
-    early.stage = Stage.OPEN
+    early = replace(incident(), stage=Stage.OPEN)
     book.write(early, runbook=BOOK)
     book.write(incident(), runbook=BOOK)
     (found,) = Logbook(tmp_path).rows()

@@ -39,7 +39,7 @@ REPORT = Report(NodeId("n1"), "boot", 1, (BEAT,) * 8, ())
 
 
 @pytest.mark.parametrize(
-    "noun", [FOUND, RAISED, RESUME, BEAT, REPORT, (RAISED, RESUME), {"a": [FOUND]}, State()]
+    "noun", [FOUND, RAISED, RESUME, BEAT, REPORT, (RAISED, RESUME), {"a": [FOUND]}, State().stored()]
 )
 def test_a_noun_comes_back_as_it_was(noun: Any) -> None:
     kind = {tuple: tuple[Fact, Action], dict: dict[str, list[Finding]]}.get(type(noun), type(noun))

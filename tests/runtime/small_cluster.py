@@ -5,7 +5,8 @@ from pathlib import Path
 
 from sentinel import runbooks
 from sentinel.adapters.journal import Journal
-from sentinel.core.state import JobStage, Rules
+from sentinel.core.rows import JobStage
+from sentinel.core.state import Rules
 from sentinel.model.action import Action, Resume, StartWorker
 from sentinel.model.fact import (
     DeadlinePassed,
@@ -61,7 +62,7 @@ class Cluster:
 
     @property
     def home(self) -> NodeId:
-        [(_, worker)] = self.ledger.state.jobs[JOB].seated()
+        [(_, worker)] = self.ledger.state.seated(self.ledger.state.jobs[JOB])
         return worker.node
 
     def breaks(self, node: NodeId) -> None:

@@ -2,7 +2,8 @@
 
 import pytest
 
-from sentinel.core.state import Node, State
+from sentinel.core.rows import Node
+from sentinel.core.state import State
 from sentinel.model.action import Resume, Seat
 from sentinel.model.ids import ActionId, IncidentId, JobId, NodeId, WorkerId
 from sentinel.runtime.ray_requests import Member
@@ -15,7 +16,7 @@ def members(*nodes: str, cluster: str = "abc") -> tuple[Member, ...]:
     """Seat ranks on these nodes, in order."""
     state = State()
     for port, name in enumerate(cluster):
-        state.nodes[NodeId(name)] = Node(NodeId(name), address=f"10.0.0.{port}", port=100 + port)
+        state.add(Node(NodeId(name), address=f"10.0.0.{port}", port=100 + port))
     seats = tuple(Seat(rank, WorkerId(f"w{rank}"), NodeId(node), 0) for rank, node in enumerate(nodes))
     resume = Resume(ActionId("a"), IncidentId("i"), JobId("moe"), 2, seats, skip=(7,))
     workers = Workers(None, None, state, lambda _: None, lambda: 0.0)  # type: ignore[arg-type]

@@ -10,7 +10,8 @@ from small_cluster import JOB, Cluster
 from sentinel import runbooks
 from sentinel.core.decide import decide
 from sentinel.core.replay import replay
-from sentinel.core.state import JobStage, Rules, State
+from sentinel.core.rows import JobStage
+from sentinel.core.state import Rules, State
 from sentinel.logbook.book import Logbook
 from sentinel.logbook.recording import read
 from sentinel.model.fact import Commanded, NodeHeard, NodeSilent, RankRaised
@@ -50,7 +51,7 @@ def the_code_raises(cluster: Cluster, error: str = "KeyError: 3") -> Incident:
         job = state.jobs[JOB]
         if job.stage is JobStage.STOPPED:
             break
-        [(_, worker)] = job.seated()
+        [(_, worker)] = state.seated(job)
         place = (0, worker.id, worker.node, 0, worker.pid, job.generation, 7)
         cluster.tell(lambda at, place=place: RankRaised(at, JOB, *place, "user", error, error))
         cluster.pass_time()

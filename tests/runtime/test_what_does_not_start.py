@@ -73,7 +73,9 @@ def settings_in(state: Path, more: str) -> Path:
         pytest.param(
             torn_snapshot, "journal.db is damaged: snapshot 0 is not as it was written", id="torn snapshot"
         ),
-        pytest.param(foreign_snapshot, "journal.db, snapshot 0: no State: ", id="snapshot of something else"),
+        pytest.param(
+            foreign_snapshot, "journal.db, snapshot 0: no StoredState: ", id="snapshot of something else"
+        ),
     ],
 )
 def test_a_controller_that_can_t_start_says_why_in_one_line(

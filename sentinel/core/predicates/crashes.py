@@ -5,7 +5,7 @@ from collections import Counter
 from sentinel.core.predicates.case import SEVERAL, Case, Match, newest_generation, suspect_of
 from sentinel.core.predicates.hangs import laggard
 from sentinel.core.predicates.nodes import reached
-from sentinel.core.state import Node
+from sentinel.core.rows import Node
 from sentinel.core.timers import Timer
 from sentinel.model.fact import RankExited, RankRaised
 from sentinel.model.ids import Instant

@@ -81,7 +81,7 @@ def _moved_away(case: Case, raised: RankRaised, generation: int) -> bool:
 
 def _came(case: Case, earlier: RankRaised, later: RankRaised) -> bool:
     """Say whether a rank sits there only since the first one left; one that always did is no test."""
-    worker = case.state.jobs[later.job].workers.get(later.worker)
+    worker = case.state.crew.get(later.job, later.worker)
     return worker is not None and worker.seated > earlier.generation
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from sentinel.core.predicates.case import SEVERAL, Case, Match, newest_generation
-from sentinel.core.state import JobStage
+from sentinel.core.rows import JobStage
 from sentinel.model.fact import JobAdvanced, JobStalled, NodeReached, NodeSilent, RankExited, RankRaised
 from sentinel.model.ids import Seconds
 from sentinel.model.incident import Suspect

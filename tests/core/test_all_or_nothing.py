@@ -1,0 +1,140 @@
+"""A fold that a defect ends leaves no trace, wherever it ended, and what was committed never changes."""
+
+import sys
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+from simulated import BOOKS, Simulated, ecc
+
+import sentinel.core
+from sentinel.core.decide import decide
+from sentinel.core.state import Rules, State
+from sentinel.core.tables import Fold, Table
+from sentinel.logbook.recording import read
+from sentinel.model.codec import from_plain
+from sentinel.model.fact import Fact, RankExited
+from sentinel.model.policy import Policy
+
+RECORDINGS = sorted((Path(__file__).parents[1] / "incidents").glob("*.jsonl"))
+CORE = str(Path(sentinel.core.__file__).parent)
+COMMIT = {"tables.py", "state.py", "crew.py"}
+"""Where a fold's changes are put and made the state's own: what may fail has been done by then."""
+NEWS = 3
+"""Calls that look whether a fact is news at all."""
+
+
+class PlantedError(Exception):
+    """A defect of ours."""
+
+
+def calls_of_core(fold: object, stop_at: int = -1) -> int:
+    """Run something; count the core's calls, and plant a defect at one of them."""
+    numbers = count()
+
+    def seen(frame: object, event: str, _arg: object) -> None:
+        file = frame.f_code.co_filename  # type: ignore[attr-defined]
+        decides = event == "call" and file.startswith(CORE) and Path(file).name not in COMMIT
+        if decides and next(numbers) == stop_at:
+            raise PlantedError
+
+    sys.setprofile(seen)
+    try:
+        fold()  # type: ignore[operator]
+    finally:
+        sys.setprofile(None)
+    return next(numbers)
+
+
+def folds(name: Path) -> Iterator[tuple[bytes, Fact, Rules]]:
+    """Each state and the fact that it met next."""
+    recording = read(name.read_text())
+    rules = Rules(from_plain(Policy, recording.policy), BOOKS)
+    state = State.from_plain(recording.state) if recording.state else State()
+    for line in recording.lines:
+        yield state.to_bytes(), line.fact, rules
+        decide(state, line.fact, rules)
+
+
+def broken_at(before: bytes, fact: Fact, rules: Rules, at: int) -> State:
+    """Fold with a defect at a call, or the next one: a generator that is being closed takes no exception."""
+    while True:
+        state = State.from_bytes(before)
+        try:
+            calls_of_core(lambda state=state: decide(state, fact, rules), at)
+        except PlantedError:
+            return state
+        at -= 1
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("path", [pytest.param(path, id=path.stem) for path in RECORDINGS])
+def test_a_defect_anywhere_in_a_fold_leaves_the_state_as_it_was(path: Path) -> None:
+    for number, (before, fact, rules) in enumerate(folds(path)):
+        whole = State.from_bytes(before)
+        calls = calls_of_core(lambda state=whole, fact=fact, rules=rules: decide(state, fact, rules))
+        if calls <= NEWS:
+            continue  # it was heard before
+        state = broken_at(before, fact, rules, NEWS + 7 * number % (calls - NEWS))
+        assert state.to_bytes() == before
+        decide(state, fact, rules)
+        assert state.to_bytes() == whole.to_bytes(), "and it goes on as if nothing had been"
+
+
+def test_what_was_taken_down_before_a_fold_is_not_changed_by_it() -> None:
+    cluster = Simulated(world=3)
+    kept, node, job, incidents = (
+        cluster.state.stored(),
+        cluster.at("n1"),
+        cluster.job,
+        cluster.state.incidents,
+    )
+    as_it_was, rows = repr(kept), (repr(node), repr(job), len(incidents))
+    worker = cluster.worker(0)
+    cluster.finding(cluster.node(0), ecc())
+    cluster.tell(
+        RankExited(cluster.now, job.id, 0, worker.id, worker.node, 0, worker.pid, job.generation, "signal 9")
+    )
+    cluster.run(20)
+    assert repr(kept) == as_it_was
+    assert (repr(node), repr(job)) == rows[:2]
+    assert len(incidents) > rows[2]
+
+
+def test_a_table_under_a_fold_reads_as_if_it_were_committed() -> None:
+    fold = Fold()
+    table = Table(fold, {"a": 1, "b": 2, "c": 3})
+    fold.begin()
+    table.put("b", 20)
+    table.drop("c")
+    table.put("d", 4)
+    table.drop("nobody")
+    expected = {"a": 1, "b": 20, "d": 4}
+    assert (dict(table), list(table), len(table), list(table.values())) == (
+        expected,
+        ["a", "b", "d"],
+        3,
+        [1, 20, 4],
+    )
+    assert ("c" in table, table.get("c"), table.get("c", 7), "d" in table) == (False, None, 7, True)
+    with pytest.raises(KeyError):
+        table["c"]
+    kept = table.copy()
+    table.put("e", 5)
+    assert kept == expected
+    table.drop("e")
+    fold.commit()
+    assert (dict(table), table.copy()) == (expected, expected)
+
+
+def test_an_abandoned_fold_leaves_a_table_alone() -> None:
+    fold = Fold()
+    table = Table(fold, {"a": 1})
+    fold.begin()
+    table.drop("a")
+    table.put("b", 2)
+    fold.abandon()
+    assert dict(table) == {"a": 1}
+    table.put("c", 3)
+    assert dict(table) == {"a": 1, "c": 3}, "between folds a change is the table's own at once"
