@@ -1,13 +1,12 @@
 """The guards of eviction: a node goes only if it is right, affordable and nobody said otherwise."""
 
+from sentinel.core import common
 from sentinel.core.rows import Job, JobStage, Node
 from sentinel.core.state import Rules, State
-from sentinel.model.ids import Cause, Instant, NodeId
+from sentinel.model.ids import NodeId
 from sentinel.model.incident import Diagnosis
 
 HOUR = 3600.0
-FEW = 2
-"""Of a cluster so small that these are most of it, nobody can say that they all have it."""
 
 
 def refuse_start(state: State) -> str:
@@ -37,17 +36,17 @@ def refuse_eviction(state: State, rules: Rules, node: NodeId, diagnosis: Diagnos
     state.evictions = tuple(at for at in state.evictions if at > state.now - HOUR)
     if len(state.evictions) >= policy.evictions_per_hour:
         return f"{node} stays: {len(state.evictions)} evictions within an hour, the breaker is open"
-    since = state.now - policy.stands_s - policy.correlate_s
-    alike = sum(_found(each, diagnosis.cause, since, rules) for each in here)
-    if alike > FEW and alike >= policy.mass_silence * len(here):
-        return f"{node} stays: {alike} of {len(here)} nodes have {diagnosis.cause} at once"
     return _last_place(state, node)
 
 
-def _found(node: Node, cause: Cause, since: Instant, rules: Rules) -> bool:
-    """Say whether a check has lately found what the cause looks like."""
-    lately = (fact.finding.code for fact in node.recent if fact.at >= since)
-    return any(book.cause == cause for code in lately for book in rules.by_code.get(code, ()))
+def refuse_common(state: State, rules: Rules, node: NodeId, diagnosis: Diagnosis) -> str:
+    """Why a node stays because it is not alone; empty when it is."""
+    alike = common.nodes_with(state, diagnosis.cause, rules)
+    if not common.is_common(state, len(alike), rules):
+        return ""
+    here = sum(not each.left for each in state.nodes.values())
+    shared = "what they share is to blame: a rack, a power feed, a switch, an image"
+    return f"{node} stays: {len(alike)} of {here} nodes have {diagnosis.cause} at once; {shared}"
 
 
 def _last_place(state: State, node: NodeId) -> str:

@@ -5,7 +5,7 @@ from hashlib import sha256
 
 from msgspec.structs import replace
 
-from sentinel.core import incidents, reform, strikes
+from sentinel.core import common, incidents, reform, strikes
 from sentinel.core.conclude import conclude, resolve_topic, withdraw
 from sentinel.core.incidents import explains
 from sentinel.core.rows import Node
@@ -200,8 +200,19 @@ def _asking(state: State, node: Node, fact: FindingReported, rules: Rules) -> In
         return by if by is not None and by.stage is not Stage.RESOLVED else None
     known = incidents.find(state, incidents.node_topic(state, node.id))
     if known is None and fact.finding.health is Health.CRITICAL:
-        return incidents.reopen(state, rules, fact)
+        return _shared(state, fact, rules) or incidents.reopen(state, rules, fact)
     return known
+
+
+def _shared(state: State, fact: FindingReported, rules: Rules) -> Incident | None:
+    """Return the open incident of a cause that this node has with others."""
+    for book in rules.by_code.get(fact.finding.code, ()):
+        alike = common.nodes_with(state, book.cause, rules)
+        if common.is_common(state, len(alike), rules):
+            for incident in state.open_incidents():
+                if incident.diagnosis is not None and incident.diagnosis.cause == book.cause:
+                    return incident
+    return None
 
 
 def _in_a_log(found: Finding, rules: Rules) -> bool:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from sentinel.core.evict import refuse_action, refuse_eviction
+from sentinel.core.evict import refuse_action, refuse_common, refuse_eviction
 from sentinel.core.incidents import OWN_TOPIC, job_topic, vouched
 from sentinel.core.predicates import Case, laggard
 from sentinel.core.reform import leave, refuse, resume
@@ -11,7 +11,7 @@ from sentinel.core.state import Rules, State
 from sentinel.core.timers import Timer
 from sentinel.model.action import Action, Refusal, RestartAgent, RestartGcs, StopJob, action_id
 from sentinel.model.fact import RankExited, RankRaised
-from sentinel.model.ids import NodeId
+from sentinel.model.ids import Cause, NodeId
 from sentinel.model.incident import Diagnosis, Incident, Stage
 from sentinel.model.runbook import Remedy
 
@@ -142,7 +142,9 @@ def _evict(
     job = job or next(filter(None, map(state.job_on, nodes)), None)  # a rank may have come since
     for node in nodes:
         if state.nodes[node].cordon is None and node not in vouched(incident.evidence):
-            if reason := refuse_eviction(state, rules, node, diagnosis):
+            if shared := refuse_common(state, rules, node, diagnosis):
+                _give_back(state, diagnosis.cause, rules)
+            if reason := shared or refuse_eviction(state, rules, node, diagnosis):
                 if not _refused(incident, node):
                     yield refuse(incident, state, f"evict {node}", reason)
             else:
@@ -158,6 +160,14 @@ def _evict(
         yield from resume(incident, job, state, rules, replace=stuck, graceful=graceful)
         if graceful and not state.fresh(job).pending:
             yield from leave(incident, state)  # in this order: the ranks have left when it is emptied
+
+
+def _give_back(state: State, cause: Cause, rules: Rules) -> None:
+    """Count no eviction against the breaker that was the first of a common cause."""
+    since = state.now - rules.policy.common_s
+    cordons = (node.cordon for node in state.nodes.values() if node.cordon and node.cordon.reason == cause)
+    first = {cordon.at for cordon in cordons if cordon.at >= since}
+    state.evictions = tuple(at for at in state.evictions if at not in first)
 
 
 def _refused(incident: Incident, node: NodeId) -> bool:

@@ -24,10 +24,14 @@ class Policy:
     grace_s: Seconds = 5.0
     """After a controller's start nobody is silent or stalled before this has passed."""
     mass_silence: float = 0.5
-    """From this share of the nodes silent at once, the controller is cut off, not the nodes dead.
+    """From this share of the nodes silent at once, the controller is cut off, not the nodes dead."""
+    common_s: Seconds = 120.0
+    """Nodes on which a check finds the same within this have a common cause, if they are too many for chance.
 
-    And what a check finds on this share of them is no one node's fault.
+    At least three, and so many that each failing by itself would make it rarer than yearly.
     """
+    failures_per_node_day: float = 0.01
+    """How often a node fails by itself: 3 to 4 a day on 375 nodes of 8 GPUs. It says what is too many."""
     straggler_factor: float = 2.0
     """A rank is slow from this multiple of its peers' median time outside collectives."""
     straggler_steps: int = 20

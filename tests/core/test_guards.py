@@ -19,11 +19,15 @@ def refusals(cluster: Simulated) -> str:
     return " | ".join(f"{each.wanted}: {each.reason}" for each in cluster.all(Refusal))
 
 
+APART_S = 130.0
+"""So far apart these are no common cause."""
+
+
 def test_at_most_a_share_of_the_nodes_is_evicted() -> None:
     cluster = Simulated(nodes=6, policy=Policy(evict_share=0.34))
     for node in sorted(cluster.state.nodes)[2:]:
         cluster.finding(node, ecc())
-        cluster.run(1)
+        cluster.run(APART_S)
     assert len(cluster.evicted()) == 2
     assert "the limit is 2" in refusals(cluster)
 
@@ -32,7 +36,7 @@ def test_the_breaker_opens_after_many_evictions_within_an_hour() -> None:
     cluster = Simulated(nodes=6, policy=Policy(evict_share=1.0, evictions_per_hour=2))
     for node in sorted(cluster.state.nodes)[2:5]:
         cluster.finding(node, ecc())
-        cluster.run(1)
+        cluster.run(APART_S)
     assert len(cluster.evicted()) == 2
     assert "breaker is open" in refusals(cluster)
     cluster.run(3700)
