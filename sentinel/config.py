@@ -6,10 +6,11 @@ import difflib
 import inspect
 import json
 import os
+import socket
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -28,6 +29,8 @@ from sentinel.model.policy import Policy
 PREFIX = "SENTINEL_"
 FILE = "sentinel.toml"
 _NAME = r"^\w[\w.-]*$"
+_HOST = r"^[A-Za-z0-9._-]{1,253}$"
+_LOCAL = ("localhost", "127.0.0.1", "::1")
 _SHARES = ("mass_silence", "evict_share", "evict_confidence")
 
 
@@ -54,6 +57,10 @@ class Cluster(_Table):
     """Agents report here."""
     web_port: int = Field(default=7800, ge=1, le=65535)
     """Status, logbook, metrics and control API."""
+    web_hosts: tuple[Annotated[str, Field(pattern=_HOST)], ...] = Field(
+        default=(), examples=["sentinel.example.org"]
+    )
+    """Further names that browsers call it by, such as a proxy's; any other but its own is refused."""
     dead_man_switch: str = Field(
         default="",
         pattern=r"^(https?://([^\s/@]+@)?[\w.-]+(:\d+)?(/\S*)?)?$",
@@ -80,6 +87,10 @@ class Cluster(_Table):
     def web_url(self) -> str:
         """Where the controller's pages are."""
         return f"http://{self.bind}:{self.web_port}"
+
+    def names(self) -> frozenset[str]:
+        """Give the names by which the pages may be asked for."""
+        return frozenset({self.bind, *_LOCAL, socket.gethostname(), *self.web_hosts})
 
     @property
     def keys_dir(self) -> Path:
@@ -257,7 +268,7 @@ def keys() -> Iterator[Key]:
     for section, table in _TABLES.items():
         for name, field in table.model_fields.items():
             default = field.get_default()
-            hidden = isinstance(default, SecretStr) or default in (None, "")
+            hidden = isinstance(default, SecretStr) or default in (None, "", ())
             text = "" if hidden else str(default).lower() if isinstance(default, bool) else str(default)
             yield Key(f"{section}.{name}", text, field.description or "")
 

@@ -10,7 +10,6 @@ import sys
 import time
 from pathlib import Path
 
-import uvicorn
 from prometheus_client import CollectorRegistry
 
 from sentinel import config, logs, runbooks
@@ -52,6 +51,7 @@ from sentinel.runtime.rules import policy_hash
 from sentinel.runtime.scribe import Scribe
 from sentinel.runtime.view import ControllerView
 from sentinel.web.app import create_app
+from sentinel.web.server import serve
 from sentinel.web.view import Command, CommandRefusedError
 
 TICK_S = 0.05
@@ -258,9 +258,15 @@ class Controller:
         return told + (f", not left: {'; '.join(stayed.values())}" if stayed else "")
 
     async def _serve_web(self, door: socket.socket) -> None:
-        app = create_app(self.view, self.command, self._keys.api_token, self._registry)
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
-        await server._serve([door])  # `serve` would take the signals that stop the whole controller
+        app = create_app(
+            self.view,
+            self.command,
+            self._keys.api_token,
+            self._registry,
+            hosts=self.settings.cluster.names(),
+            home=asyncio.get_running_loop(),
+        )
+        await serve(app, door)
 
 
 def _open_web_door(cluster: config.Cluster) -> socket.socket:

@@ -78,15 +78,15 @@ class ControllerView:
     def _job(self, job: Job) -> JobView:
         watch, nodes = self._watch, self._ledger.state.nodes
         beats = {beat.worker: beat for node in nodes for beat in watch.beats(node)}
-        seats, newest = [], []
+        seats, newest, snapshots = [], [], []
         for rank, worker in job.seated():
             beat = beats.get(worker.id)
             current = beat if beat is not None and beat.generation == job.generation else None
             step, phase = (current.step, current.phase) if current else (-1, "")
             seats.append(SeatView(rank, worker.node, worker.gpu, worker.id, step, phase))
             newest.append(step)
+            snapshots += [beat.snapshot_step] if beat is not None else []
         standbys = ((w.id, w.node) for w in job.workers.values() if w.stage is WorkerStage.STANDBY)
-        snapshots = [b.snapshot_step for b in beats.values() if b.worker in job.seats]
         return JobView(
             job.id,
             job.stage.value,
