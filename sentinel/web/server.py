@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import socket
+import struct
 import sys
 import time
 from collections import Counter
@@ -28,13 +29,16 @@ TAKES_WITHIN: Seconds = 30.0
 """From there until the last byte of the answer is taken; commands take less."""
 KEPT_FOR = 5
 """Seconds that a connection without a further request is kept."""
-BACKLOG = 64
-"""Connections that are accepted in one turn of the loop, beyond those that are counted already."""
+AT_A_TIME, WAITING = 8, 128
+"""Connections that are accepted in one turn of the loop, before they are counted, and those that may wait."""
 HEAD_BYTES = 16 * 1024
 TELL_EVERY: Seconds = 60.0
 """The same line about what strangers do is logged this often at most."""
 SWITCH_S = 0.001
 """How long a reader's thread keeps the interpreter from the controller's, which reads reports meanwhile."""
+
+_AT_ONCE = struct.pack("ii", 1, 0)
+"""The system keeps nothing for a connection's end, either."""
 
 
 class Seldom(logging.Filter):
@@ -102,6 +106,7 @@ class Visitor(H11Protocol):
         if SELDOM.passes(why):
             log.warning("connections-cut", why=why, address=self.address, open=len(self.connections))
         self.connections.discard(self)
+        self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
         self.transport.abort()
 
 
@@ -109,6 +114,13 @@ def chosen_to_go(visitors: Iterable[Visitor]) -> Visitor:
     """Choose of the address with the most connections: the one that has asked for nothing longest."""
     crowds = Counter(visitor.address for visitor in visitors)
     return max(visitors, key=lambda each: (crowds[each.address], each.asks, -each.since))
+
+
+class _Server(uvicorn.Server):
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        for door in sockets or ():
+            door.listen(WAITING)  # asyncio has one number for both
 
 
 async def serve(app: FastAPI, door: socket.socket) -> None:
@@ -129,7 +141,7 @@ def _server(app: FastAPI) -> uvicorn.Server:
             if isinstance(visitor, Visitor) and visitor.is_late:
                 visitor.cut("too slow")
 
-    server = uvicorn.Server(
+    server = _Server(
         uvicorn.Config(
             app,
             http=Visitor,
@@ -140,7 +152,7 @@ def _server(app: FastAPI) -> uvicorn.Server:
             log_level="warning",
             access_log=False,
             server_header=False,
-            backlog=BACKLOG,
+            backlog=AT_A_TIME,
             timeout_keep_alive=KEPT_FOR,
             timeout_graceful_shutdown=1,
             h11_max_incomplete_event_size=HEAD_BYTES,
