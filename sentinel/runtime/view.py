@@ -16,6 +16,7 @@ from sentinel.model.fact import Outcome
 from sentinel.model.finding import Health
 from sentinel.model.ids import Instant
 from sentinel.model.incident import Incident
+from sentinel.redact import redact
 from sentinel.runtime.ledger import Ledger
 from sentinel.runtime.link import Link
 from sentinel.web.view import DecisionView, IncidentView, JobView, NodeView, SeatView, Status
@@ -56,7 +57,7 @@ class ControllerView:
             frozen=state.frozen,
             stopped=state.stopped,
             observe_only=self._ledger.rules.policy.observe_only,
-            ray_trouble=self._link.trouble,
+            ray_trouble=redact(self._link.trouble),
         )
 
     def search(self, query: str) -> Sequence[Row]:
