@@ -39,14 +39,22 @@ class Forgiving:
                 stream.flush()
 
 
-def to_stdout() -> None:
-    """Log to standard output from here on; every process that logs says so, or the other, when it starts."""
-    _to(Forgiving(lambda: sys.stdout))
+def to_stdout(*, alone: bool = True) -> None:
+    """Log to standard output from here on; every process that logs says so, or the other, when it starts.
+
+    One that is not `alone`, such as a rank, leaves Python's loggers to whom the rest of it belongs.
+    """
+    out = Forgiving(lambda: sys.stdout)
+    _log_to(out)
+    if alone:
+        _log_others_to(out)
 
 
 def to_stderr() -> None:
     """Log to standard error from here on."""
-    _to(Forgiving(lambda: sys.stderr))
+    out = Forgiving(lambda: sys.stderr)
+    _log_to(out)
+    _log_others_to(out)
 
 
 def last_words(message: str) -> str:
@@ -54,12 +62,11 @@ def last_words(message: str) -> str:
     return harmless(redact(message))
 
 
-def _to(stream: Forgiving) -> None:
+def _log_to(stream: Forgiving) -> None:
     renderer = structlog.dev.ConsoleRenderer(
         colors=False,
         exception_formatter=structlog.dev.plain_traceback,  # the other one shows variables, so secrets
     )
-    out = cast(TextIO, stream)
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
@@ -67,9 +74,12 @@ def _to(stream: Forgiving) -> None:
             renderer,
             lambda _logger, _method, line: last_words(str(line)),
         ],
-        logger_factory=structlog.PrintLoggerFactory(out),
+        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, stream)),
     )
-    handler = logging.StreamHandler(out)
+
+
+def _log_others_to(stream: Forgiving) -> None:
+    handler = logging.StreamHandler(cast(TextIO, stream))
     handler.setFormatter(_Line("%(asctime)s [%(levelname)s] %(message)s [%(name)s]", "%Y-%m-%d %H:%M:%S"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     sys.excepthook = _told_last

@@ -11,7 +11,7 @@ _ORDERS = re.compile(
 
 
 def harmless(text: str) -> str:
-    """Spell out each character that is an order, such as `\\x1b`; tabs and new lines stay."""
+    """Spell out each character that is an order, such as escape (1b); tabs and new lines stay."""
     return _ORDERS.sub(_spelled, text)
 
 

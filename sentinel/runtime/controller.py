@@ -38,6 +38,7 @@ from sentinel.model.fact import (
     Outcome,
 )
 from sentinel.model.ids import ActionId, Instant, JobId, NodeId, Seconds
+from sentinel.redact import remember
 from sentinel.runtime.agent_orders import AgentOrders
 from sentinel.runtime.counters import Counters
 from sentinel.runtime.failpoints import reach
@@ -80,6 +81,7 @@ class Controller:
         self.settings = settings
         self._state_dir = settings.cluster.state_dir
         self._keys = keys
+        remember(keys.api_token, keys.snapshot_secret, keys.controller_secret, settings.pages.token())
         books = runbooks.load()
         self.rules = Rules(settings.policy, books)
         self._routes = self._channels()
@@ -299,7 +301,7 @@ def main() -> None:
     try:
         asyncio.run(_run(config.load(arguments.config)))
     except START_ERRORS as error:
-        sys.exit(f"sentinel controller: {error}")
+        sys.exit(logs.last_words(f"sentinel controller: {error}"))
 
 
 if __name__ == "__main__":
