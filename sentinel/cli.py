@@ -71,7 +71,7 @@ def _version(asked: bool) -> None:
     if asked:
         from importlib.metadata import version
 
-        typer.echo(version("sentinel-cluster"))
+        _say(version("sentinel-cluster"))
         raise typer.Exit
 
 
@@ -416,7 +416,7 @@ def config(
 
     if markdown:
         for key in keys():
-            typer.echo(f"| `{key.name}` | {f'`{key.default}`' if key.default else ''} | {key.reason} |")
+            _say(f"| `{key.name}` | {f'`{key.default}`' if key.default else ''} | {key.reason} |")
         return
     _settings()
     _table("", [{"setting": key.name, "default": key.default, "reason": key.reason} for key in keys()])
