@@ -73,18 +73,18 @@ class Desk:
 
         try:
             async with asyncio.timeout(ANSWERS_WITHIN):
-                return await self.at_home(called())
+                return await self._at_home(called())
         except TimeoutError:
             raise _later("the controller is busy: ask again") from None
 
     async def command(self, call: Awaitable[T]) -> T:
         """Have a command carried out by the loop that owns the state; the next reader sees what it did."""
         try:
-            return await self.at_home(call)
+            return await self._at_home(call)
         finally:
             self._good_until = 0.0
 
-    async def at_home(self, call: Awaitable[T]) -> T:
+    async def _at_home(self, call: Awaitable[T]) -> T:
         """Await in the loop that owns the state."""
         if self._home is None:
             return await call
@@ -93,11 +93,6 @@ class Desk:
             return await call
 
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(awaited(), self._home))
-
-    def close(self) -> None:
-        """Let the threads go once their calls have ended."""
-        for room in (self._writer, self._readers):
-            room.shutdown(wait=False, cancel_futures=True)
 
     def _look(self) -> Status:
         began = time.perf_counter()

@@ -119,7 +119,10 @@ class Status:
 
 
 class View(Protocol):
-    """The controller, as far as the pages look at it. Calls return at once."""
+    """The controller, as far as the pages look at it.
+
+    `status` is called in the loop that owns the state, and returns at once; the logbook is read in threads.
+    """
 
     def status(self) -> Status:
         """Give the present state of everything."""
