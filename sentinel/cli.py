@@ -35,7 +35,9 @@ class _OneLine(TyperGroup):
             sys.exit(super().main(*args, **{**named, "standalone_mode": False}) or 0)
         except Exception as error:
             code, line = _explain(error)
-            sys.stderr.write(f"sentinel: {' '.join(line.split())}\n")
+            from sentinel.console import say
+
+            say(f"sentinel: {' '.join(line.split())}", out=sys.stderr)
             sys.exit(code)
 
 
@@ -69,7 +71,7 @@ def _version(asked: bool) -> None:
     if asked:
         from importlib.metadata import version
 
-        typer.echo(version("sentinel-cluster"))
+        _say(version("sentinel-cluster"))
         raise typer.Exit
 
 
@@ -126,7 +128,19 @@ def _answer(answer: Any) -> Any:
 def _tell(command: str, target: str = "", reason: str = "", for_s: float = 0.0) -> None:
     who = getpass.getuser()
     answer = _ask("POST", command, {"target": target, "reason": reason, "who": who, "for_s": for_s})
-    typer.echo(answer["done"])
+    _say(str(answer["done"]))
+
+
+def _say(line: str) -> None:
+    from sentinel.console import say
+
+    say(line)
+
+
+def _say_json(document: str) -> None:
+    from sentinel.console import say_json
+
+    say_json(document)
 
 
 def _text(value: Any) -> str:
@@ -138,22 +152,23 @@ def _text(value: Any) -> str:
 
 
 def _table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
+
+    from sentinel.console import console
 
     columns = list(dict.fromkeys(key for row in rows for key in row))
     table = Table(*columns, title=title or None)
     for row in rows:
         table.add_row(*(escape(_text(row.get(column))) for column in columns))
-    Console().print(table)
+    console().print(table)
 
 
 def _print(document: Any, tables: Callable[[Any], None], *, json: bool) -> None:
     if json:
         import json as codec
 
-        typer.echo(codec.dumps(document))
+        _say_json(codec.dumps(document))
     else:
         tables(document)
 
@@ -171,7 +186,7 @@ def up() -> None:
     """Start controller, agents and the job on the cluster of the settings."""
     from sentinel.runtime.up import up as start
 
-    typer.echo(start(_settings(), _config[0] if _config else None))
+    _say(start(_settings(), _config[0] if _config else None))
 
 
 @app.command()
@@ -179,7 +194,7 @@ def down() -> None:
     """End the job, the agents and the controller; the journal stays."""
     from sentinel.runtime.up import down as stop
 
-    typer.echo(stop(_settings()))
+    _say(stop(_settings()))
 
 
 @app.command()
@@ -306,9 +321,9 @@ def rehearse(
         verdict, why = run.rehearse(scenario, numbers, books, own_policy=policy is None, explain=explain)
         verdicts.append(verdict)
         for line in [run.as_json(verdict, why)] if json else run.as_text(scenario, verdict, why):
-            typer.echo(line)
+            (_say_json if json else _say)(line)
     if not json:
-        typer.echo(run.summary(verdicts))
+        _say(run.summary(verdicts))
     raise typer.Exit(0 if all(verdict.ok for verdict in verdicts) else FAILED)
 
 
@@ -322,7 +337,7 @@ def _retell(journal: Path, back: float, policy: "Policy", books: "Books", *, jso
     since = time.time() - back
     told = retell.from_journal(journal, since, Rules(policy, books))
     for line in retell.as_json(told) if json else retell.as_text(told, since):
-        typer.echo(line)
+        (_say_json if json else _say)(line)
     return FAILED if told.defects or any(pair.differs for pair in told.pairs) else 0
 
 
@@ -401,7 +416,7 @@ def config(
 
     if markdown:
         for key in keys():
-            typer.echo(f"| `{key.name}` | {f'`{key.default}`' if key.default else ''} | {key.reason} |")
+            _say(f"| `{key.name}` | {f'`{key.default}`' if key.default else ''} | {key.reason} |")
         return
     _settings()
     _table("", [{"setting": key.name, "default": key.default, "reason": key.reason} for key in keys()])

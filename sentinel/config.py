@@ -6,6 +6,7 @@ import difflib
 import inspect
 import json
 import os
+import socket
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -29,6 +30,8 @@ from sentinel.model.policy import Policy
 PREFIX = "SENTINEL_"
 FILE = "sentinel.toml"
 _NAME = r"^\w[\w.-]*$"
+_HOST = r"^[A-Za-z0-9._-]{1,253}$"
+_LOCAL = ("localhost", "127.0.0.1", "::1")
 _Signal = Annotated[int, Field(ge=1, le=64)]
 _SHARES = ("mass_silence", "evict_share", "evict_confidence")
 
@@ -56,6 +59,10 @@ class Cluster(_Table):
     """Agents report here."""
     web_port: int = Field(default=7800, ge=1, le=65535)
     """Status, logbook, metrics and control API."""
+    web_hosts: tuple[Annotated[str, Field(pattern=_HOST)], ...] = Field(
+        default=(), examples=["sentinel.example.org"]
+    )
+    """Further names that browsers call it by, such as a proxy's; any other but its own is refused."""
     dead_man_switch: str = Field(
         default="",
         pattern=r"^(https?://([^\s/@]+@)?[\w.-]+(:\d+)?(/\S*)?)?$",
@@ -82,6 +89,10 @@ class Cluster(_Table):
     def web_url(self) -> str:
         """Where the controller's pages are."""
         return f"http://{self.bind}:{self.web_port}"
+
+    def names(self) -> frozenset[str]:
+        """Give the names by which the pages may be asked for."""
+        return frozenset({self.bind, *_LOCAL, socket.gethostname(), *self.web_hosts})
 
     @property
     def keys_dir(self) -> Path:
@@ -265,7 +276,7 @@ def keys() -> Iterator[Key]:
     for section, table in _TABLES.items():
         for name, field in table.model_fields.items():
             default = field.get_default()
-            hidden = isinstance(default, SecretStr) or default in (None, "")
+            hidden = isinstance(default, SecretStr) or default in (None, "", ())
             yield Key(f"{section}.{name}", "" if hidden else _as_written(default), field.description or "")
 
 

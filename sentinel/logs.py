@@ -1,11 +1,21 @@
-"""A process's own log, on a standard stream: what a full disk or a closed pipe costs there, and no more."""
+"""A process's own log, on a standard stream: without secrets, and what a full disk costs there costs no more.
+
+Python's own loggers (asyncio's, uvicorn's) and what ends a thread or the process are told there, too.
+"""
 
 import contextlib
+import logging
 import sys
+import threading
+import traceback
 from collections.abc import Callable
+from types import TracebackType
 from typing import TextIO, cast
 
 import structlog
+
+from sentinel.redact import redact
+from sentinel.terminal_text import harmless
 
 
 class Forgiving:
@@ -29,17 +39,30 @@ class Forgiving:
                 stream.flush()
 
 
-def to_stdout() -> None:
-    """Log to standard output from here on; every process that logs says so, or the other, when it starts."""
-    _to(Forgiving(lambda: sys.stdout))
+def to_stdout(*, alone: bool = True) -> None:
+    """Log to standard output from here on; every process that logs says so, or the other, when it starts.
+
+    One that is not `alone`, such as a rank, leaves Python's loggers to whom the rest of it belongs.
+    """
+    out = Forgiving(lambda: sys.stdout)
+    _log_to(out)
+    if alone:
+        _log_others_to(out)
 
 
 def to_stderr() -> None:
     """Log to standard error from here on."""
-    _to(Forgiving(lambda: sys.stderr))
+    out = Forgiving(lambda: sys.stderr)
+    _log_to(out)
+    _log_others_to(out)
 
 
-def _to(stream: Forgiving) -> None:
+def last_words(message: str) -> str:
+    """Give a line that may be a process's last on standard error."""
+    return harmless(redact(message))
+
+
+def _log_to(stream: Forgiving) -> None:
     renderer = structlog.dev.ConsoleRenderer(
         colors=False,
         exception_formatter=structlog.dev.plain_traceback,  # the other one shows variables, so secrets
@@ -49,6 +72,27 @@ def _to(stream: Forgiving) -> None:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper("%Y-%m-%d %H:%M:%S", utc=False),
             renderer,
+            lambda _logger, _method, line: last_words(str(line)),
         ],
         logger_factory=structlog.PrintLoggerFactory(cast(TextIO, stream)),
     )
+
+
+def _log_others_to(stream: Forgiving) -> None:
+    handler = logging.StreamHandler(cast(TextIO, stream))
+    handler.setFormatter(_Line("%(asctime)s [%(levelname)s] %(message)s [%(name)s]", "%Y-%m-%d %H:%M:%S"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    sys.excepthook = _told_last
+    threading.excepthook = lambda args: _told_last(args.exc_type, args.exc_value, args.exc_traceback)
+
+
+class _Line(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return last_words(super().format(record))
+
+
+def _told_last(kind: type[BaseException], error: BaseException | None, where: TracebackType | None) -> None:
+    """Tell on standard error, as Python does, what nobody caught."""
+    if not issubclass(kind, KeyboardInterrupt | SystemExit):
+        told = "".join(traceback.format_exception(kind, error, where))
+        Forgiving(lambda: sys.stderr).write(last_words(told))

@@ -5,11 +5,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rich import box
-from rich.console import Console, Group, JustifyMethod, RenderableType
+from rich.console import Group, JustifyMethod, RenderableType
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from sentinel.console import console
 from sentinel.core.replay import Decision
 from sentinel.logbook.words import action_line, fact_line
 from sentinel.model.action import Action
@@ -37,7 +38,7 @@ STYLES = {
 
 def print_status(status: Plain) -> None:
     """Print what keeps Sentinel from acting, the nodes, the jobs and what is open."""
-    Console().print(Group(*_status(status)))
+    console().print(Group(*_status(status)))
 
 
 def print_incidents(answer: Plain) -> None:
@@ -47,7 +48,7 @@ def print_incidents(answer: Plain) -> None:
     rows += [_logbook_row(row) for row in answer["logbook"]]
     columns = ("incident", "opened", "stage", "what and where", "new step s", "lost")
     table = _table(columns, rows, right=columns[4:], wide=columns[3:])
-    Console().print(table if rows else "no incidents")
+    console().print(table if rows else "no incidents")
 
 
 def print_replay(decisions: Iterable[Decision]) -> int:
@@ -55,25 +56,25 @@ def print_replay(decisions: Iterable[Decision]) -> int:
 
     A difference is an action that was recorded and is not decided now (`-`) or the other way round (`+`).
     """
-    console = Console(highlight=False, markup=False, soft_wrap=True)
+    out = console(highlight=False, markup=False, soft_wrap=True)
     facts, differing, start = 0, [], None
     for decision in decisions:
         facts += 1
         line = decision.line
         start = line.fact.at if start is None else start
-        console.print(f"{line.seq:>6} {line.fact.at - start:>9.3f} s  {fact_line(line.fact)}")
+        out.print(f"{line.seq:>6} {line.fact.at - start:>9.3f} s  {fact_line(line.fact)}")
         for action in decision.decided:
-            console.print(f"{'':20}→ {_action(action)}", style="cyan")
+            out.print(f"{'':20}→ {_action(action)}", style="cyan")
         differing += [decision] if decision.differs else []
     for decision in differing:
-        console.print(f"differs at {decision.line.seq}, {type(decision.line.fact).__name__}:", style="bold")
+        out.print(f"differs at {decision.line.seq}, {type(decision.line.fact).__name__}:", style="bold")
         for action in decision.missing:
-            console.print(f"  - {_action(action)}", style="red")
+            out.print(f"  - {_action(action)}", style="red")
         for action in decision.added:
-            console.print(f"  + {_action(action)}", style="green")
+            out.print(f"  + {_action(action)}", style="green")
         if not decision.missing and not decision.added:
-            console.print("  ~ the same actions in another order", style="yellow")
-    console.print(f"{facts} facts, {len(differing)} differences")
+            out.print("  ~ the same actions in another order", style="yellow")
+    out.print(f"{facts} facts, {len(differing)} differences")
     return len(differing)
 
 

@@ -8,9 +8,11 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, TextIO
 
+from sentinel import private
 from sentinel.adapters.page_channel import ChannelError, footer, headline
 from sentinel.model.action import Page
 from sentinel.model.ids import Instant
+from sentinel.terminal_text import harmless
 
 
 class ConsolePages:
@@ -69,8 +71,8 @@ class ConsolePages:
             "incident": page.incident,
             "revision": page.revision,
             "stage": page.stage,
-            "title": headline(page),
-            "text": text,
+            "title": harmless(headline(page)),
+            "text": harmless(text),
         }
         try:
             self._write(json.dumps(line, ensure_ascii=False) + "\n")
@@ -80,8 +82,8 @@ class ConsolePages:
         self._remember(line)
 
     def _write(self, line: str) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        private.make_folder(self._path.parent)
+        descriptor = private.open_file(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         try:
             whole = ("\n" if self._torn else "").encode() + line.encode()
             while whole:
@@ -93,19 +95,21 @@ class ConsolePages:
 
     def _print(self, title: str, text: str) -> None:
         try:
-            print(f"{title}\n{_indented(text)}", file=self._out, flush=True)
+            print(harmless(f"{title}\n{_indented(text)}"), file=self._out, flush=True)
         except (OSError, ValueError):
             return  # a closed terminal takes nothing away: the file is the record
 
     def _recall(self) -> None:
-        if not self._path.exists():
+        try:
+            with os.fdopen(private.open_file(self._path, os.O_RDONLY), "rb") as file:
+                content = file.read()
+        except OSError:  # none yet, or one that takes no page either, which is told then
             return
-        content = self._path.read_bytes()
         self._torn = bool(content) and not content.endswith(b"\n")
         for line in content.splitlines():
             try:
                 self._remember(json.loads(line))
-            except (ValueError, KeyError, TypeError):
+            except (ValueError, KeyError, TypeError, RecursionError):
                 continue  # torn by a crash while it was written: its page is written again
 
     def _remember(self, line: dict[str, Any]) -> None:

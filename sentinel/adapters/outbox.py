@@ -13,6 +13,7 @@ from typing import Any, TypeVar, assert_never
 import structlog
 from msgspec.structs import replace
 
+from sentinel.adapters.guarded_channel import GuardedChannel
 from sentinel.adapters.outbox_rows import Health, OutboxError, Rows, Step, Work
 from sentinel.adapters.page_channel import ChannelError, PageChannel
 from sentinel.model.action import Page
@@ -26,6 +27,10 @@ T = TypeVar("T")
 log = structlog.get_logger(logger_name="outbox")
 
 
+MOST_COMPLAINTS = 100
+"""Different errors that are remembered as told."""
+
+
 @dataclass(frozen=True, slots=True)
 class Timing:
     """How patient the outbox is."""
@@ -35,6 +40,8 @@ class Timing:
     first_retry: Seconds = 0.5
     """Doubles with each failure, with jitter, unless the other side says how long to wait."""
     longest_retry: Seconds = 30.0
+    longest_asked: Seconds = 600.0
+    """However long the other side says to wait."""
     refused_retry: Seconds = 60.0
     """A refusal such as an archived channel is a human's to mend; this is how often we look."""
     call_deadline: Seconds = 20.0
@@ -121,6 +128,7 @@ class Outbox:
 
     async def run(self, channels: Sequence[PageChannel]) -> None:
         """Deliver until cancelled. Order matters: the first is the primary, the next its fallback."""
+        channels = [GuardedChannel(channel) for channel in channels]
         names, self._prepared = [channel.name for channel in channels], False
         self._bells = [asyncio.Event() for _ in channels]
         try:
@@ -236,13 +244,16 @@ class Outbox:
             self._rows.refused(name, page, str(error), now + timing.refused_retry)
         else:
             failures = old.failures + 1
-            wait = _backoff(failures, timing) if error.retry_after is None else error.retry_after
+            asked = error.retry_after
+            wait = _backoff(failures, timing) if asked is None else min(asked, timing.longest_asked)
             since = began if old.failing_since is None else old.failing_since
             self._rows.failed(name, page, Health(since, failures, now + wait, str(error)))
         self._complain(name, str(error))
 
     def _complain(self, name: str, error: str) -> None:
         if (name, error) not in self._complained:
+            if len(self._complained) >= MOST_COMPLAINTS:  # errors that are never the same
+                self._complained.clear()
             self._complained.add((name, error))
             log.warning("a page channel fails", channel=name, error=error)
 

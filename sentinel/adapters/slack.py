@@ -1,29 +1,29 @@
 """Pages in a Slack channel: one message per incident, edited in place, details in its thread."""
 
 import asyncio
+import re
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from slack_sdk import WebClient
-from slack_sdk.errors import SlackApiError, SlackClientError
-
-from sentinel.adapters.page_channel import ChannelError
+from sentinel.adapters.slack_api import SlackApi, SlackError
 from sentinel.adapters.slack_message import DETAIL, MESSAGE, blocks, detail_text, fallback_text, metadata
 from sentinel.model.action import Page
 from sentinel.model.ids import Instant, Seconds
 
+__all__ = ["Slack", "SlackError"]
+
 T = TypeVar("T")
 
-PASSING = {"ratelimited", "rate_limited", "internal_error", "fatal_error", "service_unavailable"}
-PASSING |= {"request_timeout", "team_added_to_org", "accesslimited"}
-GONE = {"message_not_found", "thread_not_found"}
 CLOCK_SLACK: Seconds = 300.0
 """How far our clock may be ahead of Slack's when its history is searched."""
-
-
-class SlackError(ChannelError):
-    """Slack did not take a call; the message is Slack's error code or the network's."""
+LOOKS_FOR: Seconds = 18.0
+"""All calls of one step together: less than the outbox gives it."""
+MOST_PAGES, A_PAGE = 50, 100
+"""What is further back in a channel than so many messages, or among more channels, is not looked for."""
+_TS = re.compile(r"[0-9]{1,12}\.[0-9]{1,9}")
+_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 class Slack:
@@ -45,10 +45,7 @@ class Slack:
         self._channel = channel
         self._id = "" if channel.startswith("#") else channel
         self._link = link
-        # The library's own retries would post again after a dropped reply without looking first.
-        self._client = WebClient(token, base_url, timeout=timeout, retry_handlers=[])
-        if base_url.startswith("http://"):
-            self._client.proxy = None  # a server of our own, never behind the proxy of the environment
+        self._api = SlackApi(token, base_url, timeout)
         # One thread: a look-up waits for a call that we no longer wait for, and so cannot miss its message.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=self.name)
 
@@ -58,45 +55,43 @@ class Slack:
 
     async def open(self, page: Page) -> str:
         """Post the incident's message and give its `ts`."""
+        message = self._content(page)
 
-        def post() -> str:
-            answer = self._client.chat_postMessage(
-                channel=self._channel, metadata=metadata(MESSAGE, page), **self._content(page)
-            )
-            self._id = str(answer["channel"])
-            return str(answer["ts"])
+        def post(until: float) -> str:
+            answer = self._api.call("chat.postMessage", until=until, channel=self._channel, **message)
+            self._id = _text(_ID, answer.get("channel"), "channel")
+            return _text(_TS, answer.get("ts"), "ts")
 
         return await self._call(post)
 
     async def edit(self, page: Page, ref: str) -> None:
         """Replace the message's text, blocks and metadata."""
-        await self._call(
-            lambda: self._client.chat_update(
-                channel=self._where(), ts=ref, metadata=metadata(MESSAGE, page), **self._content(page)
-            )
-        )
+        message = self._content(page)
+
+        def update(until: float) -> None:
+            self._api.call("chat.update", until=until, channel=self._where(until), ts=ref, **message)
+
+        await self._call(update)
 
     async def detail(self, page: Page, ref: str) -> None:
         """Post the page's details as a reply."""
-        await self._call(
-            lambda: self._client.chat_postMessage(
-                channel=self._channel,
-                thread_ts=ref,
-                text=detail_text(page.thread),
-                metadata=metadata(DETAIL, page),
-                unfurl_links=False,
-            )
-        )
+        text, mark = detail_text(page.thread), metadata(DETAIL, page)
+        message: dict[str, Any] = {"text": text, "metadata": mark, "unfurl_links": False}
+
+        def reply(until: float) -> None:
+            self._api.call("chat.postMessage", until=until, channel=self._channel, thread_ts=ref, **message)
+
+        await self._call(reply)
 
     async def find(self, page: Page, since: Instant) -> tuple[str, int] | None:
         """Look through the channel's messages since then for the incident's."""
 
-        def search() -> tuple[str, int] | None:
-            query = {"channel": self._where(), "oldest": f"{since - CLOCK_SLACK:.6f}"}
-            for message in self._messages(self._client.conversations_history, **query):
+        def search(until: float) -> tuple[str, int] | None:
+            oldest = f"{since - CLOCK_SLACK:.6f}"
+            for message in self._messages("conversations.history", until, oldest=oldest):
                 payload = _payload(message, MESSAGE)
                 if payload.get("incident") == page.incident:
-                    return str(message["ts"]), int(payload.get("revision", -1))
+                    return _text(_TS, message.get("ts"), "ts"), _revision(payload.get("revision"))
             return None
 
         return await self._call(search)
@@ -105,65 +100,78 @@ class Slack:
         """Look through the message's thread for this page's details."""
         wanted = {"incident": page.incident, "revision": page.revision}
 
-        def search() -> bool:
-            query = {"channel": self._where(), "ts": ref}
-            replies = self._messages(self._client.conversations_replies, **query)
+        def search(until: float) -> bool:
+            replies = self._messages("conversations.replies", until, ts=ref)
             return any(_payload(reply, DETAIL) == wanted for reply in replies)
 
         return await self._call(search)
 
-    def _where(self) -> str:
+    def _where(self, until: float) -> str:
         """Give the channel's id: Slack takes a name for a post, and for nothing else."""
         if not self._id:
             kinds = "public_channel,private_channel"
-            known = self._listed("channels", self._client.conversations_list, types=kinds)
-            self._id = next((str(each["id"]) for each in known if f"#{each['name']}" == self._channel), "")
+            for each in self._listed("channels", "conversations.list", until, types=kinds, limit=1000):
+                if f"#{each.get('name')}" == self._channel:
+                    self._id = _text(_ID, each.get("id"), "channel")
+                    break
         if not self._id:
             raise SlackError("channel_not_found", permanent=True)
         return self._id
 
-    def _messages(self, method: Callable[..., Any], **query: Any) -> Iterator[dict[str, Any]]:
-        return self._listed("messages", method, include_all_metadata=True, **query)
+    def _messages(self, method: str, until: float, **query: Any) -> Iterator[dict[str, Any]]:
+        where = {"channel": self._where(until), "include_all_metadata": 1, "limit": A_PAGE}
+        return self._listed("messages", method, until, **where, **query)
 
-    def _listed(self, what: str, method: Callable[..., Any], **query: Any) -> Iterator[dict[str, Any]]:
-        cursor = None
-        while cursor != "":
-            answer = method(limit=200, cursor=cursor, **query)
-            yield from answer[what]
-            cursor = (answer.get("response_metadata") or {}).get("next_cursor") or ""
+    def _listed(self, what: str, method: str, until: float, **query: Any) -> Iterator[dict[str, Any]]:
+        """Go from page to page, of which there is an end, and none twice."""
+        cursor, seen = "", set[str]()
+        for _ in range(MOST_PAGES):
+            more = {"cursor": cursor} if cursor else {}
+            answer = self._api.call(method, form=True, until=until, **query, **more)
+            yield from (item for item in _items(answer.get(what), what) if isinstance(item, dict))
+            cursor = _next(answer)
+            if not cursor:
+                return
+            if cursor in seen:
+                break
+            seen.add(cursor)
+        raise SlackError(f"{method}: its pages have no end")
 
     def _content(self, page: Page) -> dict[str, Any]:
-        return {"text": fallback_text(page), "blocks": blocks(page, self._link), "unfurl_links": False}
+        text, shown, mark = fallback_text(page), blocks(page, self._link), metadata(MESSAGE, page)
+        return {"text": text, "blocks": shown, "metadata": mark, "unfurl_links": False}
 
-    async def _call(self, call: Callable[[], T]) -> T:
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, call)
-        except SlackError:
-            raise
-        except SlackApiError as error:
-            raise _judged(error) from error
-        except (OSError, SlackClientError, ValueError) as error:
-            refused = isinstance(getattr(error, "reason", error), ConnectionRefusedError)
-            raise SlackError(str(error) or type(error).__name__, unsure=not refused) from error
-        except Exception as error:  # a cut-off or senseless reply: http.client's own kinds, a missing key
-            raise SlackError(f"{type(error).__name__}: {error}", unsure=True) from error
+    async def _call(self, call: Callable[[float], T]) -> T:
+        """Do one step in the thread; what it may take counts from when the thread comes to it."""
+        within = lambda: call(time.monotonic() + LOOKS_FOR)  # noqa: E731
+        return await asyncio.get_running_loop().run_in_executor(self._thread, within)
 
 
-def _judged(error: SlackApiError) -> SlackError:
-    response = error.response
-    code = str(response.get("error", "") if isinstance(response.data, dict) else "")
-    if response.status_code == 429 or code in ("ratelimited", "rate_limited"):
-        headers = {name.lower(): str(value) for name, value in response.headers.items()}
-        wait = headers.get("retry-after", "")
-        return SlackError(
-            "rate limited", retry_after=float(wait) if wait.replace(".", "", 1).isdigit() else 1.0
-        )
-    if response.status_code >= 500 or code in PASSING or response.status_code == 408:
-        return SlackError(f"HTTP {response.status_code} {code[:80]}".strip(), unsure=True)
-    return SlackError(code[:80], permanent=True, gone=code in GONE)
+def _text(form: re.Pattern[str], found: Any, what: str) -> str:
+    if not isinstance(found, str) or not form.fullmatch(found):
+        raise SlackError(f"an answer whose {what} is none", unsure=True)
+    return found
+
+
+def _items(found: Any, what: str) -> list[Any]:
+    if not isinstance(found, list):
+        raise SlackError(f"an answer without {what}")
+    return found
+
+
+def _next(answer: dict[str, Any]) -> str:
+    found = answer.get("response_metadata")
+    cursor = found.get("next_cursor") if isinstance(found, dict) else ""
+    return cursor if isinstance(cursor, str) else ""
+
+
+def _revision(found: Any) -> int:
+    return found if isinstance(found, int) and found in range(2**31) else -1
 
 
 def _payload(message: dict[str, Any], kind: str) -> dict[str, Any]:
-    found = message.get("metadata") or {}
-    payload: dict[str, Any] = found.get("event_payload", {}) if found.get("event_type") == kind else {}
-    return payload
+    found = message.get("metadata")
+    if not isinstance(found, dict) or found.get("event_type") != kind:
+        return {}
+    payload = found.get("event_payload")
+    return payload if isinstance(payload, dict) else {}

@@ -200,6 +200,10 @@ class State:
         """Give the snapshot form."""
         return codec.encode(self.stored())
 
+    def to_plain(self) -> codec.Plain:
+        """Give the plain form that a recording holds."""
+        return codec.to_plain(self.stored())
+
     @classmethod
     def from_bytes(cls, body: bytes) -> "State":
         """Build a state from its snapshot form. Raises CodecError."""

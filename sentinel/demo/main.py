@@ -12,8 +12,10 @@ from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
+from sentinel.console import console, say_json
 from sentinel.demo import losses
 from sentinel.demo.fault import Fault
 from sentinel.demo.faults import DEFAULT, FAULTS
@@ -29,7 +31,7 @@ def main(
 ) -> int:
     """Run the demo; 0 only if everything came out as it must."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    show = Console(stderr=json, highlight=False)
+    show = console(stderr=json, highlight=False)
     chosen = [FAULTS[name] for name in (faults or DEFAULT)] * runs
     seed = seed if seed is not None else random.SystemRandom().randrange(1_000_000)
     try:
@@ -46,8 +48,8 @@ def main(
 class _Show:
     """One run through a list of faults. A stage lasts until a fault spoils it."""
 
-    def __init__(self, console: Console, options: dict[str, Any], seed: int, *, json: bool) -> None:
-        self._console, self._options, self._seed, self._json = console, options, seed, json
+    def __init__(self, show: Console, options: dict[str, Any], seed: int, *, json: bool) -> None:
+        self._console, self._options, self._seed, self._json = show, options, seed, json
         self._stage: Stage | None = None
         self._began = time.monotonic()
         self._results: list[Result] = []
@@ -63,7 +65,7 @@ class _Show:
                 try:
                     self._one(fault, self._seed + number)
                 except StageError as error:  # one fault that goes wrong does not hide the others
-                    self._say(f"[red]{fault.name}: {error}[/]")
+                    self._say(f"[red]{fault.name}: {escape(str(error))}[/]")
                     self._results.append(Result(fault.name, self._seed + number, wrong=[str(error)]))
                     self._close()
             self._close()
@@ -74,7 +76,7 @@ class _Show:
 
     def _print(self) -> None:
         for result in self._results[self._told :] if self._json else ():
-            print(json_module.dumps(result.to_plain()), flush=True)
+            say_json(json_module.dumps(result.to_plain()))
         self._told = len(self._results)
 
     def _say(self, text: str) -> None:
@@ -88,7 +90,7 @@ class _Show:
         stage = self._stage or self._open(needs)
         reason = fault.needs(stage)
         if reason:
-            self._say(f"[yellow]{fault.name}: skipped, {reason}[/]")
+            self._say(f"[yellow]{fault.name}: skipped, {escape(reason)}[/]")
             self._results.append(Result(fault.name, seed, skipped=reason))
             if needs:
                 self._close()
@@ -132,9 +134,9 @@ class _Show:
         settle(stage)
 
     def _tell(self, result: Result) -> None:
-        verdict = "[red]" + "; ".join(result.wrong) + "[/]" if result.wrong else "[green]as it must[/]"
+        verdict = f"[red]{escape('; '.join(result.wrong))}[/]" if result.wrong else "[green]as it must[/]"
         parts = [f"{name} {value:.2f} s" for name, value in _times(result)]
-        self._say(f"    {result.cause}: {', '.join(parts)}; {verdict}")
+        self._say(f"    {escape(str(result.cause))}: {', '.join(parts)}; {verdict}")
 
     def _close(self) -> None:
         """Compare the losses with an undisturbed run, then end the stage."""
@@ -167,7 +169,7 @@ class _Show:
         try:
             wanted = losses.reference(stage, last + 1, skip)
         except subprocess.CalledProcessError as error:
-            self._say(f"[red]{error}[/]")
+            self._say(f"[red]{escape(str(error))}[/]")
             return
         differing = losses.differing(log, wanted)
         for result, step in self._unchecked:
@@ -208,7 +210,7 @@ def _times(result: Result) -> list[tuple[str, float]]:
     return [(name, value) for name, value in named if value is not None]
 
 
-def _table(console: Console, results: Sequence[Result]) -> None:
+def _table(show: Console, results: Sequence[Result]) -> None:
     columns = "fault, cause", "blamed", "seen", "paged", "evict", "step", "lost", "loss", "result"
     title = "seconds to each stage and to a new step; steps lost"
     table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
@@ -223,8 +225,8 @@ def _table(console: Console, results: Sequence[Result]) -> None:
         lost = "" if result.steps_lost is None else str(result.steps_lost)
         told = [f"{value:.2f}" if value is not None else "" for value in seconds]
         cause = f"\n{result.cause}" if result.cause not in (None, result.fault) else ""
-        table.add_row(f"{result.fault}{cause}", where, *told, lost, equal, verdict)
-    console.print(table)
+        table.add_row(escape(f"{result.fault}{cause}"), escape(where), *told, lost, equal, verdict)
+    show.print(table)
     for result in results:
         for line in [result.skipped] if result.skipped else result.wrong:
-            console.print(f"{result.fault} (seed {result.seed}): {line}")
+            show.print(f"{result.fault} (seed {result.seed}): {line}", markup=False)

@@ -18,7 +18,7 @@ class RankActor:
         from sentinel.gang.group import use_interface  # torch is imported in the worker, not in the driver
         from sentinel.gang.rank import RankRunner
 
-        logs.to_stdout()
+        logs.to_stdout(alone=False)
         use_interface(os.environ.get("SENTINEL_ADDRESS") or ray.util.get_node_ip_address())
         folder = Path(os.environ.get("SENTINEL_MEMORY", memory))
         self._runner = RankRunner(unpack(WorkerSpec, spec), worker, folder, gpu)

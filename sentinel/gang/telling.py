@@ -19,6 +19,7 @@ from sentinel.model.finding import TRAINER, Finding, Health
 from sentinel.model.ids import JobId, WorkerId
 from sentinel.model.report import FindingSeen, RaisedSeen
 from sentinel.model.trainable import SaveReport, StepResult
+from sentinel.redact import redact
 
 SNAPSHOTS = "snapshots"
 """The check that each rank makes of its own snapshots."""
@@ -33,8 +34,8 @@ class NotFiniteError(ArithmeticError):
 
 
 def first_line(error: Exception) -> str:
-    """Say in one line what was raised."""
-    return f"{type(error).__name__}: {error}".splitlines()[0]
+    """Say in one line what was raised, without secrets."""
+    return redact(f"{type(error).__name__}: {error}").splitlines()[0]
 
 
 class Teller:
@@ -61,7 +62,7 @@ class Teller:
             step,
             kind,
             first_line(error)[:500],
-            "".join(traceback.format_exception(error))[-6000:],
+            redact("".join(traceback.format_exception(error)))[-6000:],  # half a secret reads like none
             values,
         )
         notices.leave(self._memory, f"{self._worker}-{order.generation}", raised)

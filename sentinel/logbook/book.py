@@ -45,8 +45,8 @@ class Logbook:
 
     def search(self, query: str) -> list[Row]:
         """Give the rows in which every word of the query occurs, newest first."""
-        wanted = query.casefold().split()
-        return [found for found in self.rows() if all(word in _haystack(found) for word in wanted)]
+        wanted = set(query.casefold().split())
+        return [found for found in self.rows() if _holds(_haystack(found), wanted)]
 
     def entry(self, incident: str) -> str | None:
         """Give an incident's entry as Markdown, None when there is none."""
@@ -91,6 +91,10 @@ def _row(line: str) -> Row | None:
         return Row(**{**values, "evicted": tuple(values["evicted"]), "suspects": suspects})
     except (ValueError, TypeError, KeyError):
         return None
+
+
+def _holds(text: str, wanted: Iterable[str]) -> bool:
+    return all(word in text for word in wanted)
 
 
 def _haystack(found: Row) -> str:

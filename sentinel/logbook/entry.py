@@ -9,7 +9,6 @@ from functools import cache
 import jinja2
 
 from sentinel.core.notify import places
-from sentinel.logbook.redact import redact
 from sentinel.logbook.words import action_line, fact_line, fact_raw
 from sentinel.model.action import Action, Evict, Page, Refusal, Resume
 from sentinel.model.fact import JobStalled, Outcome
@@ -17,6 +16,7 @@ from sentinel.model.ids import ActionId, Instant, Seconds
 from sentinel.model.incident import Incident
 from sentinel.model.journal import Line
 from sentinel.model.runbook import Runbook
+from sentinel.redact import redact
 
 STAGES = {
     "detected": "seen",

@@ -16,6 +16,7 @@ from sentinel.model.journal import (
     line_to_plain,
     upgraded,
 )
+from sentinel.redact import redacted
 
 
 class RecordingError(ValueError):
@@ -35,7 +36,7 @@ def export(journal: Recorder, incident: Incident, policy: Plain | None = None) -
 
 
 def write(recording: Recording) -> str:
-    """Give a recording's text; `read` gives the recording back."""
+    """Give a recording's text, without the secrets that an older journal may hold; `read` gives it back."""
     header = {
         "recording": recording.incident,
         "v": VERSION,
@@ -43,7 +44,8 @@ def write(recording: Recording) -> str:
         "state_seq": recording.state_seq,
         "state": recording.state,
     }
-    return "".join(json.dumps(item) + "\n" for item in (header, *map(_line_to_plain, recording.lines)))
+    items = (header, *map(_line_to_plain, recording.lines))
+    return "".join(json.dumps(redacted(item)) + "\n" for item in items)
 
 
 def read(text: str, name: str = "recording") -> Recording:

@@ -10,7 +10,6 @@ import sys
 import time
 from pathlib import Path
 
-import uvicorn
 from prometheus_client import CollectorRegistry
 
 from sentinel import config, logs, runbooks
@@ -39,6 +38,7 @@ from sentinel.model.fact import (
     Outcome,
 )
 from sentinel.model.ids import ActionId, Instant, JobId, NodeId, Seconds
+from sentinel.redact import remember
 from sentinel.runtime.agent_orders import AgentOrders
 from sentinel.runtime.counters import Counters
 from sentinel.runtime.failpoints import reach
@@ -52,6 +52,7 @@ from sentinel.runtime.rules import policy_hash
 from sentinel.runtime.scribe import Scribe
 from sentinel.runtime.view import ControllerView
 from sentinel.web.app import create_app
+from sentinel.web.server import serve
 from sentinel.web.view import Command, CommandRefusedError
 
 TICK_S = 0.05
@@ -80,6 +81,7 @@ class Controller:
         self.settings = settings
         self._state_dir = settings.cluster.state_dir
         self._keys = keys
+        remember(keys.api_token, keys.snapshot_secret, keys.controller_secret, settings.pages.token())
         books = runbooks.load()
         self.rules = Rules(settings.policy, books)
         self._routes = self._channels()
@@ -258,9 +260,15 @@ class Controller:
         return told + (f", not left: {'; '.join(stayed.values())}" if stayed else "")
 
     async def _serve_web(self, door: socket.socket) -> None:
-        app = create_app(self.view, self.command, self._keys.api_token, self._registry)
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
-        await server._serve([door])  # `serve` would take the signals that stop the whole controller
+        app = create_app(
+            self.view,
+            self.command,
+            self._keys.api_token,
+            self._registry,
+            hosts=self.settings.cluster.names(),
+            home=asyncio.get_running_loop(),
+        )
+        await serve(app, door)
 
 
 def _open_web_door(cluster: config.Cluster) -> socket.socket:
@@ -293,7 +301,7 @@ def main() -> None:
     try:
         asyncio.run(_run(config.load(arguments.config)))
     except START_ERRORS as error:
-        sys.exit(f"sentinel controller: {error}")
+        sys.exit(logs.last_words(f"sentinel controller: {error}"))
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from sentinel.model.codec import CodecError
 from sentinel.model.fact import Fact, JournalBack, JournalFailed
 from sentinel.model.ids import IncidentId
 from sentinel.model.journal import to_body
+from sentinel.redact import redact, redacted
 from sentinel.runtime.failpoints import reach
 from sentinel.runtime.recall import recall
 from sentinel.runtime.rules import contents, policy_hash
@@ -67,7 +68,7 @@ class Ledger:
 
     def _freeze(self, name: str, reason: str) -> Page:
         """Freeze actions for what is no incident, until a human resumes them."""
-        self.state.frozen = reason
+        self.state.frozen = reason = redact(reason)
         incident = IncidentId(f"sentinel-{name}")
         body = f"{reason}\nTraining goes on. Look at the nodes and the job, then: sentinel resume-actions"
         title = "Sentinel doubts itself: all actions are frozen"
@@ -88,9 +89,13 @@ class Ledger:
         return True
 
     def _decided(self, fact: Fact) -> Batch:
-        """Fold one that is news. A defect of ours freezes actions: who dies of a fact dies of it again."""
+        """Fold one that is news, without the secrets in its texts.
+
+        A defect of ours freezes actions: who dies of a fact dies of it again.
+        """
         if not is_news(self.state, fact):
             return []
+        fact = redacted(fact)
         try:
             return [(fact, decide(self.state, fact, self.rules))]
         except Exception as error:

@@ -12,6 +12,7 @@ from sentinel.model.action import Action, Page, Refusal
 from sentinel.model.codec import CodecError
 from sentinel.model.fact import Commanded
 from sentinel.model.journal import Line
+from sentinel.redact import redacted
 from sentinel.runtime.rules import rules_of
 
 log = structlog.get_logger(logger_name="recall")
@@ -35,7 +36,14 @@ def recall(journal: Journal, today: Rules) -> Recalled:
         doubt = doubt or differs
         if isinstance(line.fact, Commanded) and line.fact.command == "resume-actions":
             doubt = ""  # a human has judged what came before
-    return Recalled(state, loaded.snapshot_seq, doubt)
+    return Recalled(_without_secrets(state), loaded.snapshot_seq, doubt)
+
+
+def _without_secrets(state: State) -> State:
+    """An older release redacted its logbook only: what is shown from here on comes from the state."""
+    plain = state.to_plain()
+    clean = redacted(plain)
+    return state if clean is plain else State.from_plain(clean)
 
 
 def _snapshot_of(journal: Journal, loaded: Loaded) -> State:

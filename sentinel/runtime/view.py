@@ -16,6 +16,7 @@ from sentinel.model.fact import Outcome
 from sentinel.model.finding import Health
 from sentinel.model.ids import Instant
 from sentinel.model.incident import Incident
+from sentinel.redact import redact
 from sentinel.runtime.ledger import Ledger
 from sentinel.runtime.link import Link
 from sentinel.web.view import DecisionView, IncidentView, JobView, NodeView, SeatView, Status
@@ -56,7 +57,7 @@ class ControllerView:
             frozen=state.frozen,
             stopped=state.stopped,
             observe_only=self._ledger.rules.policy.observe_only,
-            ray_trouble=self._link.trouble,
+            ray_trouble=redact(self._link.trouble),
         )
 
     def search(self, query: str) -> Sequence[Row]:
@@ -78,16 +79,15 @@ class ControllerView:
     def _job(self, job: Job) -> JobView:
         watch, state = self._watch, self._ledger.state
         beats = {beat.worker: beat for node in state.nodes for beat in watch.beats(node)}
-        seats, newest = [], []
+        seats, newest, snapshots = [], [], []
         for rank, worker in state.seated(job):
             beat = beats.get(worker.id)
             current = beat if beat is not None and beat.generation == job.generation else None
             step, phase = (current.step, current.phase) if current else (-1, "")
             seats.append(SeatView(rank, worker.node, worker.gpu, worker.id, step, phase))
             newest.append(step)
+            snapshots += [beat.snapshot_step] if beat is not None else []
         standbys = ((w.id, w.node) for w in state.crew.of(job.id) if w.stage is WorkerStage.STANDBY)
-        names = {worker.id for _, worker in state.seated(job)}
-        snapshots = [b.snapshot_step for b in beats.values() if b.worker in names]
         return JobView(
             job.id,
             job.stage.value,

@@ -9,20 +9,25 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import structlog
 
 from sentinel import config, logs
 from sentinel.adapters.console_pages import ConsolePages
+from sentinel.adapters.keys import KeyFileError, Keys
 from sentinel.adapters.outbox import Delivered, Outbox
 from sentinel.adapters.outbox_rows import OutboxError
 from sentinel.adapters.page_channel import PageChannel
 from sentinel.adapters.slack import Slack
 from sentinel.model.action import Page, action_id
 from sentinel.model.ids import IncidentId, Seconds
+from sentinel.redact import remember
 
 log = structlog.get_logger(logger_name="watchdog")
 
@@ -33,6 +38,8 @@ LONGEST_WAIT_S = 10.0
 HOPELESS = 5
 """Short lives in a row that are paged: neither restarting nor waiting helps."""
 SWITCH_EVERY_S = 60.0
+LAST_WORDS, LAST_BYTES = 5, 16 * 1024
+"""As much of the controller's log as a page tells."""
 PAGED_WITHIN_S = 30.0
 """Then the controller is started again, page or no page."""
 
@@ -49,6 +56,8 @@ class Watchdog:
         self._child = 0
         self._short_lives = 0
         self._fed = -SWITCH_EVERY_S
+        self._feeding = threading.Thread()
+        remember(*_secrets(settings))
 
     def run(self) -> None:
         """Watch until told to stop; then stop the controller too."""
@@ -110,12 +119,18 @@ class Watchdog:
             return
         try:
             while not select.select([handle], [], [], 1.0)[0]:
-                self._feed()
+                self._feed_aside()
         finally:
             os.close(handle)
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(pid, os.WNOHANG)
             self._child = 0
+
+    def _feed_aside(self) -> None:
+        """Feed it in a thread: a switch that answers slowly keeps nobody from seeing the controller's end."""
+        if not self._feeding.is_alive():
+            self._feeding = threading.Thread(target=self._feed, daemon=True)
+            self._feeding.start()
 
     def _feed(self) -> None:
         """Feed the switch in the name of a controller that answers: one that hangs watches nothing."""
@@ -125,7 +140,8 @@ class Watchdog:
         try:
             httpx.get(f"{cluster.web_url}/healthz", timeout=2.0, trust_env=False).raise_for_status()
             self._fed = time.monotonic()
-            httpx.post(cluster.dead_man_switch, timeout=5.0).raise_for_status()
+            with httpx.stream("POST", cluster.dead_man_switch, timeout=5.0) as answer:  # of any length
+                answer.raise_for_status()
         except Exception as error:  # such as a port that there is not: the controller comes first
             log.warning("switch-not-fed", error=f"{type(error).__name__}: {error}")
 
@@ -144,8 +160,7 @@ class Watchdog:
             if token := pages.token():
                 channels.insert(0, Slack(token, pages.channel, base_url=pages.base_url))
         name = IncidentId(f"watchdog-{int(time.time())}")
-        lines = self._log.read_text(errors="replace").splitlines()[-5:] if self._log.exists() else []
-        body = "\n".join([f"{HOPELESS} restarts in a row did not help. Its last words:", *lines])
+        body = f"{HOPELESS} restarts in a row did not help. Its last words:\n{_end_of(self._log)}"
         title = "Sentinel's controller does not start"
         page = Page(action_id(name, "page", "on-call", 1), name, 1, title, body, "open")
         arrived = asyncio.Event()
@@ -167,6 +182,27 @@ class Watchdog:
         with contextlib.suppress(OSError):
             self._pid_file.unlink(missing_ok=True)
         sys.exit(0)
+
+
+def _secrets(settings: config.Settings) -> Iterator[str]:
+    """Give what must not be told: the switch's address is all that it takes to feed it."""
+    switch = urlsplit(settings.cluster.dead_man_switch)
+    yield from (switch.path.strip("/"), switch.query, switch.password or "", switch.username or "")
+    with contextlib.suppress(config.ConfigError):
+        yield settings.pages.token()
+    with contextlib.suppress(KeyFileError, OSError):
+        yield Keys(settings.cluster.keys_dir).api_token
+
+
+def _end_of(path: Path) -> str:
+    """Give a log's last lines, of which other programs may have written some."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - LAST_BYTES))
+            said = file.read(LAST_BYTES).decode(errors="replace")
+    except OSError as error:
+        return f"{path}: {error.strerror}"
+    return "\n".join(logs.last_words(said).splitlines()[-LAST_WORDS:])
 
 
 def _pause(short_lives: int) -> Seconds:
@@ -198,13 +234,13 @@ def main() -> None:
     try:
         watchdog = Watchdog(config.load(arguments.config), arguments.config)
     except config.ConfigError as error:
-        sys.exit(f"sentinel watchdog: {error}")
+        sys.exit(logs.last_words(f"sentinel watchdog: {error}"))
     signal.signal(signal.SIGTERM, watchdog.stop)
     signal.signal(signal.SIGINT, watchdog.stop)
     try:
         watchdog.run()
     except OSError as error:  # before there was anything to watch
-        sys.exit(f"sentinel watchdog: {error}")
+        sys.exit(logs.last_words(f"sentinel watchdog: {error}"))
 
 
 if __name__ == "__main__":

@@ -1,20 +1,29 @@
 """The control API: reading is open, every command has shown the token at the door."""
 
 import dataclasses
-import math
+from collections.abc import Sequence
 from typing import Any, Literal
 
-from fastapi import APIRouter, HTTPException
+import msgspec
+from fastapi import APIRouter, HTTPException, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from sentinel.core.operate import LONGEST_SILENCE_S
+from sentinel.logbook.entry import Row
 from sentinel.model.codec import to_plain
-from sentinel.web.view import Command, Commander, CommandRefusedError, View
+from sentinel.web.desk import Desk
+from sentinel.web.query import bounded
+from sentinel.web.view import Command, Commander, CommandRefusedError, Status
 
 NEED_TARGET = frozenset({"ack", "silence", "drain", "undrain", "stop-job"})
 CommandName = Literal[
     "ack", "silence", "drain", "undrain", "stop-actions", "resume-actions", "stop-job", "retire"
 ]
+
+MOST_ROWS = 1000
+"""Newest rows of the logbook in one answer; who wants older ones searches for them."""
+MOST_WORDS = 1000
+"""Characters of a row\'s words."""
 
 
 class CommandBody(BaseModel):
@@ -28,24 +37,25 @@ class CommandBody(BaseModel):
     for_s: float = Field(default=0.0, ge=0.0, le=LONGEST_SILENCE_S, allow_inf_nan=False)
 
 
-def router(view: View, command: Commander) -> APIRouter:
+def router(desk: Desk, command: Commander) -> APIRouter:
     """Build the routes under `/api`."""
     api = APIRouter(prefix="/api")
 
     @api.get("/status")
-    async def status() -> Any:
-        return _finite(to_plain(view.status()))
+    async def status() -> Response:
+        return _json(await desk.of_status(as_json))
 
     @api.get("/incidents")
-    async def incidents(q: str = "") -> Any:
-        opened = _finite(to_plain(view.status().incidents))
-        return {"open": opened, "logbook": [dataclasses.asdict(row) for row in view.search(q)]}
+    async def incidents(q: str = "") -> Response:
+        query, status = bounded(q), await desk.status()
+        return _json(await desk.read(lambda: _found(status, desk.view.search(query))))
 
     @api.post("/{name}")
     async def post(name: CommandName, body: CommandBody) -> dict[str, str]:
         _check(name, body)
         try:
-            done = await command(Command(name, body.target, body.who, body.reason, body.for_s))
+            told = Command(name, body.target, body.who, body.reason, body.for_s)
+            done = await desk.command(command(told))
         except CommandRefusedError as refusal:
             raise HTTPException(409, str(refusal)) from None
         return {"done": done}
@@ -60,12 +70,28 @@ def _check(name: str, body: CommandBody) -> None:
         raise HTTPException(422, "silence needs for_s, how many seconds it lasts")
 
 
-def _finite(plain: Any) -> Any:
-    """JSON has no NaN: a loss that is not a number becomes null."""
-    if isinstance(plain, float):
-        return plain if math.isfinite(plain) else None
-    if isinstance(plain, list):
-        return [_finite(item) for item in plain]
+def as_json(value: Any) -> bytes:
+    """Give JSON, which has no NaN: such a loss becomes null. Half a character is spelled out."""
+    try:
+        return msgspec.json.encode(value)
+    except UnicodeEncodeError:
+        return msgspec.json.encode(_whole(to_plain(value)))
+
+
+def _found(status: Status, rows: Sequence[Row]) -> bytes:
+    short = [dataclasses.replace(row, words=row.words[:MOST_WORDS]) for row in rows[:MOST_ROWS]]
+    return as_json({"open": status.incidents, "logbook": short})
+
+
+def _json(body: bytes) -> Response:
+    return Response(body, media_type="application/json")
+
+
+def _whole(plain: Any) -> Any:
+    if isinstance(plain, str):
+        return plain.encode(errors="backslashreplace").decode()
+    if isinstance(plain, list | tuple):
+        return [_whole(item) for item in plain]
     if isinstance(plain, dict):
-        return {key: _finite(item) for key, item in plain.items()}
+        return {_whole(key): _whole(item) for key, item in plain.items()}
     return plain

@@ -1,93 +1,114 @@
 """The controller's web server: status, logbook, metrics and the control API in one app."""
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Collection
 from pathlib import Path
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
 from fastapi.staticfiles import StaticFiles
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry
 from starlette.exceptions import HTTPException
 
 from sentinel.web import api, pages
+from sentinel.web.desk import Desk
 from sentinel.web.door import Door
-from sentinel.web.metrics import ViewCollector
-from sentinel.web.view import Commander, View
-
-HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "
-    "connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-}
-"""The pages load nothing from elsewhere and nothing may frame them."""
+from sentinel.web.hardening import Hardened
+from sentinel.web.metrics import exposition
+from sentinel.web.query import bounded
+from sentinel.web.view import Commander, Status, View
 
 
 def create_app(
-    view: View, command: Commander, token: str, registry: CollectorRegistry | None = None
+    view: View,
+    command: Commander,
+    token: str,
+    registry: CollectorRegistry | None = None,
+    *,
+    hosts: Collection[str] | None = None,
+    home: asyncio.AbstractEventLoop | None = None,
 ) -> FastAPI:
     """Build the app; an empty token lets no command through.
 
-    `registry` holds the controller's own counters, which `/metrics` shows too.
+    `registry` holds the controller's own counters, which `/metrics` shows too. `hosts` are the names by which
+    browsers may call this server, None: any. `home` is the loop in which view and command are called; None:
+    the one that serves.
     """
-    app = FastAPI(title="Sentinel", openapi_url=None)
-    registry = registry or CollectorRegistry()
-    registry.register(ViewCollector(view))
-    app.include_router(api.router(view, command))
+    app, desk = FastAPI(title="Sentinel", openapi_url=None), Desk(view, home)
+    app.include_router(api.router(desk, command))
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"))
     app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_middleware(Door, token=token)
-    app.middleware("http")(_harden)
-    _pages(app, view)
-
-    @app.get("/metrics")
-    async def metrics() -> Response:  # in the loop's thread, where the state does not change meanwhile
-        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
-
-    @app.get("/healthz")
-    async def healthz() -> PlainTextResponse:
-        view.status()
-        return PlainTextResponse("ok\n")
-
+    app.add_middleware(Door, token=token, hosts=hosts)
+    app.add_middleware(Hardened)
+    _pages(app, desk)
+    _machines(app, desk, registry or CollectorRegistry())
     return app
 
 
-def _pages(app: FastAPI, view: View) -> None:
+def _pages(app: FastAPI, desk: Desk) -> None:
     @app.get("/")
     async def status() -> HTMLResponse:
-        return HTMLResponse(pages.status_page(view.status()))
+        return HTMLResponse(await desk.of_status(_whole))
 
     @app.get("/fragment")
     async def fragment() -> HTMLResponse:
-        return HTMLResponse(pages.status_fragment(view.status()))
+        return HTMLResponse(await desk.of_status(_part))
 
     @app.get("/logbook")
     async def logbook(q: str = "") -> HTMLResponse:
-        return HTMLResponse(pages.logbook_page(view.search(q), q))
+        query = bounded(q)
+        return HTMLResponse(await desk.read(lambda: _found(desk.view, query)))
 
     @app.get("/logbook/{incident}")
     async def entry(incident: str) -> HTMLResponse:
-        found = view.entry(incident)
-        if found is None:
+        page = await desk.read(lambda: _entry(desk.view, incident))
+        if page is None:
             return HTMLResponse(pages.missing_page(f"The logbook has no entry {incident}."), 404)
-        return HTMLResponse(pages.entry_page(incident, found))
+        return HTMLResponse(page)
 
 
-async def _harden(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-    response = await call_next(request)
-    response.headers.update(HEADERS)
-    if not request.url.path.startswith("/static"):
-        response.headers["Cache-Control"] = "no-store"
-    return response
+def _machines(app: FastAPI, desk: Desk, registry: CollectorRegistry) -> None:
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        counters = await desk.look(lambda: list(registry.collect()))
+        return Response(exposition(await desk.status(), counters), media_type=CONTENT_TYPE_LATEST)
+
+    @app.get("/healthz")
+    async def healthz() -> PlainTextResponse:
+        await desk.look(lambda: None)
+        return PlainTextResponse("ok\n")
+
+
+def _whole(status: Status) -> bytes:
+    return _utf8(pages.status_page(status))
+
+
+def _part(status: Status) -> bytes:
+    return _utf8(pages.status_fragment(status))
+
+
+def _found(view: View, query: str) -> bytes:
+    rows = view.search(query)
+    return _utf8(pages.logbook_page(rows[: api.MOST_ROWS], query, len(rows)))
+
+
+def _entry(view: View, incident: str) -> bytes | None:
+    found = view.entry(incident)
+    return None if found is None else _utf8(pages.entry_page(incident, found))
+
+
+def _utf8(page: str) -> bytes:
+    """What is no character, such as of a file's name, is spelled out."""
+    return page.encode("utf-8", "backslashreplace")
 
 
 async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code == 404 and not request.url.path.startswith("/api"):
         return HTMLResponse(pages.missing_page("There is no such page."), 404)
-    return JSONResponse({"error": str(error.detail)}, error.status_code)
+    return JSONResponse({"error": str(error.detail)}, error.status_code, error.headers)
 
 
 async def _invalid(_: Request, error: Exception) -> Response:

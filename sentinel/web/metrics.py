@@ -1,32 +1,31 @@
 """The controller's view as Prometheus gauges; every series exists from the start, with zeros."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
+from prometheus_client import generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from sentinel.model.finding import Health
 from sentinel.model.incident import Stage
-from sentinel.web.view import JobView, Status, View
+from sentinel.web.view import JobView, Status
 
 
-class ViewCollector(Collector):
-    """Reads the view anew on every scrape. Labels are bounded: healths, stages, job names."""
+class _Families(Collector):
+    """Metrics that were collected already."""
 
-    def __init__(self, view: View) -> None:
-        self._view = view
+    def __init__(self, families: Iterable[Metric]) -> None:
+        self._families = families
 
-    def collect(self) -> Iterator[Metric]:
-        """Give the gauges of this moment."""
-        status = self._view.status()
-        yield from _cluster(status)
-        yield from _jobs(status.jobs)
+    def collect(self) -> Iterable[Metric]:
+        return self._families
 
-    def describe(self) -> Iterator[Metric]:
-        """Name nothing in advance, so that registering does not read the view."""
-        yield from ()
+
+def exposition(status: Status, counters: Iterable[Metric]) -> bytes:
+    """Give a status's gauges and the counters as text. Labels are bounded: healths, stages, job names."""
+    return generate_latest(_Families([*counters, *_cluster(status), *_jobs(status.jobs)]))
 
 
 def _cluster(status: Status) -> Iterator[Metric]:

@@ -15,6 +15,8 @@ from sentinel.web.verdict import training, verdict
 from sentinel.web.view import JobView, NodeView, SeatView, Status
 
 SPARK_WIDTH, SPARK_HEIGHT = 240, 44
+ENTRY_CHARS = 256 * 1024
+"""As much of an entry as is rendered, in half a second; the stacks of thousands of ranks are longer."""
 
 
 def status_page(status: Status) -> str:
@@ -27,15 +29,27 @@ def status_fragment(status: Status) -> str:
     return _page("status_body.html", status)
 
 
-def logbook_page(rows: Sequence[Row], query: str) -> str:
-    """Render the logbook's table with its search box."""
-    return _environment().get_template("logbook.html").render(rows=rows, query=query, here="logbook")
+def logbook_page(rows: Sequence[Row], query: str, found: int | None = None) -> str:
+    """Render the logbook's table with its search box; `found` says how many rows there are beyond these."""
+    total = len(rows) if found is None else found
+    page = _environment().get_template("logbook.html")
+    return page.render(rows=rows, query=query, found=total, here="logbook")
 
 
 def entry_page(incident: str, markdown: str) -> str:
     """Render one logbook entry. HTML, links and images in it stay text."""
-    body = _markdown().render(markdown)
+    body = _markdown().render(_cut(markdown))
     return _environment().get_template("entry.html").render(incident=incident, body=body, here="logbook")
+
+
+def _cut(markdown: str) -> str:
+    if len(markdown) <= ENTRY_CHARS:
+        return markdown
+    head, _, _ = markdown[:ENTRY_CHARS].rpartition("\n")
+    note = (
+        f"{len(markdown) - len(head):,} of {len(markdown):,} characters are left out here; the file has them"
+    )
+    return f"**{note}.**\n\n{head}"
 
 
 def missing_page(what: str) -> str:
@@ -62,8 +76,10 @@ def _page(template: str, status: Status) -> str:
 def split(nodes: Iterable[NodeView]) -> tuple[list[NodeView], list[NodeView]]:
     """Part the nodes that need a look from the quiet ones, each in order of name."""
     ordered = sorted(nodes, key=lambda node: _natural(node.node))
-    troubled = [node for node in ordered if node.silent or node.cordon or node.health is not Health.OK]
-    return troubled, [node for node in ordered if node not in troubled]
+    troubled, quiet = list[NodeView](), list[NodeView]()
+    for node in ordered:
+        (troubled if node.silent or node.cordon or node.health is not Health.OK else quiet).append(node)
+    return troubled, quiet
 
 
 def ranges(numbers: Iterable[int]) -> str:

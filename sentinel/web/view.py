@@ -4,6 +4,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
+from msgspec import Struct
+
 from sentinel.logbook.entry import Row
 from sentinel.model.finding import Health
 from sentinel.model.ids import Instant, Seconds
@@ -26,8 +28,7 @@ class NodeView:
     """What is not ok, one line each."""
 
 
-@dataclass(frozen=True, slots=True)
-class SeatView:
+class SeatView(Struct, frozen=True, gc=False):
     """One rank's place and where it is in training."""
 
     rank: int
@@ -118,7 +119,10 @@ class Status:
 
 
 class View(Protocol):
-    """The controller, as far as the pages look at it. Calls return at once."""
+    """The controller, as far as the pages look at it.
+
+    `status` is called in the loop that owns the state, and returns at once; the logbook is read in threads.
+    """
 
     def status(self) -> Status:
         """Give the present state of everything."""

@@ -9,7 +9,6 @@ from msgspec.structs import replace
 
 from sentinel.logbook.book import Logbook
 from sentinel.logbook.entry import gpu_seconds_lost, render
-from sentinel.logbook.redact import redact
 from sentinel.model.action import CollectStacks, Evict, Page, Refusal, Resume, Seat, action_id
 from sentinel.model.fact import Fact, FindingReported, JobStalled, Outcome, RankExited, RankRaised
 from sentinel.model.finding import Finding, Health
@@ -17,6 +16,7 @@ from sentinel.model.ids import Cause, IncidentId, JobId, NodeId, WorkerId
 from sentinel.model.incident import Blame, Diagnosis, Incident, Stage, Suspect
 from sentinel.model.journal import Line
 from sentinel.model.runbook import PageWhen, Remedy, Runbook
+from sentinel.redact import redact
 
 T0 = 1_772_600_767.25
 """2026-03-04 05:06:07.25 UTC"""

@@ -69,3 +69,48 @@ def test_every_logger_is_named_in_a_way_that_is_printed() -> None:
     ]
     assert calls
     assert [(name, ast.unparse(call)) for name, call in calls if call.args or not call.keywords] == []
+
+
+SECRET = "ghp_q7Rk2vXw9Zp4Lm8Ty3Ns6Bd1"
+TELLS = f"""
+import logging, threading
+import structlog
+from sentinel import logs
+logs.{{start}}
+log = structlog.get_logger(logger_name="perform")
+secret = "".join({[*SECRET]!r})
+def fails():
+    raise RuntimeError(f"POST with Authorization: Bearer {{{{secret}}}}")
+try:
+    fails()
+except RuntimeError as error:
+    log.exception("action-failed", token=secret, text=f"said\\n{{{{secret}}}}")
+    logging.getLogger("asyncio").exception("Task exception was never retrieved")
+    logging.getLogger("uvicorn.error").error("in %s", secret)
+    log.info("escape", text="\\x1b]0;owned\\x07 \\x9b31m \\u202e", node=f"n1\\x1b[2J")
+thread = threading.Thread(target=fails)
+thread.start()
+thread.join()
+fails()
+"""
+
+
+@pytest.mark.parametrize("start", ["to_stdout()", "to_stderr()"])
+def test_no_log_holds_a_secret_or_an_order_to_a_terminal(start: str) -> None:
+    program = TELLS.replace("{start}", start).replace("{{", "{").replace("}}", "}")
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    told = done.stdout + done.stderr
+    assert done.returncode == 1
+    assert told.count("RuntimeError: POST with Authorization: Bearer [hidden]") == 4
+    assert "token=[hidden]" in told
+    assert SECRET not in told
+    assert SECRET[4:] not in told
+    assert not set(told) & set("\x1b\x07\x9b\u202e")
+
+
+def test_a_rank_s_own_loggers_stay_its_own() -> None:
+    program = (
+        "import logging; from sentinel import logs; logs.to_stdout(alone=False); print(logging.root.handlers)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.stdout == "[]\n"

@@ -2,14 +2,16 @@
 
 import errno
 import subprocess
+import threading
 import time
 from pathlib import Path
 from typing import NoReturn
 
 import httpx
 import pytest
+import structlog
 
-from sentinel import config
+from sentinel import config, logs
 from sentinel.runtime import watchdog as module
 from sentinel.runtime.watchdog import LONGEST_WAIT_S, Watchdog
 
@@ -95,3 +97,72 @@ def test_a_switch_that_can_t_be_reached_at_all_ends_no_watching(
     monkeypatch.setattr(httpx, "get", lambda *_, **__: healthy)
     monkeypatch.setattr(module.time, "monotonic", lambda: time.perf_counter() + 1e6)
     stand.watchdog._feed()
+
+
+SECRET = "q7Rk2vXw9Zp4Lm8Ty3Ns6Bd1"
+
+
+@pytest.mark.parametrize(
+    "switch",
+    [
+        f"http://ada:{SECRET}@127.0.0.1:99999/ping",
+        f"http://127.0.0.1:1/{SECRET}",
+        f"http://{SECRET}@127.0.0.1:1/",
+        f"http://127.0.0.1:1/ping?key={SECRET}",
+    ],
+)
+def test_a_switch_s_address_is_told_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], switch: str
+) -> None:
+    healthy = httpx.Response(200, request=httpx.Request("GET", "http://controller"))
+
+    def refuses(*_: object, **__: object) -> NoReturn:
+        said = f"404 Not Found for url '{switch}'"
+        raise httpx.HTTPStatusError(said, request=healthy.request, response=healthy)
+
+    cluster = config.Cluster(state_dir=tmp_path, dead_man_switch=switch)
+    watchdog = Watchdog(config.Settings(cluster=cluster), None)
+    monkeypatch.setattr(httpx, "get", lambda *_, **__: healthy)
+    monkeypatch.setattr(httpx, "post", refuses)
+    monkeypatch.setattr(httpx, "stream", refuses)
+    logs.to_stdout(alone=False)
+    try:
+        watchdog._feed()
+    finally:
+        structlog.reset_defaults()
+    said = capsys.readouterr().out
+    assert "switch-not-fed" in said
+    assert "404 Not Found" in said
+    assert SECRET not in said
+
+
+def test_last_words_are_paged_without_secrets_and_orders_to_a_terminal(tmp_path: Path) -> None:
+    watchdog = Watchdog(config.Settings(cluster=config.Cluster(state_dir=tmp_path)), None)
+    said = b"x" * 100_000 + f"\nHF_TOKEN={SECRET}\n\x1b]0;owned\x07 ".encode() + b"\xff"
+    (tmp_path / "controller.log").write_bytes(said)
+    watchdog._tell()
+    paged = (tmp_path / "pages.log").read_text()
+    assert "Its last words" in paged
+    assert "HF_TOKEN=[hidden]" in paged
+    assert "owned" in paged
+    assert SECRET not in paged
+    assert "\\u001b" not in paged
+    assert len(paged) < 50_000
+
+
+def test_a_switch_that_takes_its_time_does_not_hide_the_controller_s_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    goes_on = threading.Event()
+
+    def waits(*_: object, **__: object) -> NoReturn:
+        goes_on.wait(30)
+        raise httpx.ConnectError("none")
+
+    cluster = config.Cluster(state_dir=tmp_path, dead_man_switch="http://127.0.0.1:1/")
+    watchdog = Watchdog(config.Settings(cluster=cluster), None)
+    monkeypatch.setattr(httpx, "get", waits)
+    with subprocess.Popen(["sleep", "1.2"]) as ending:
+        watchdog._outlive(ending.pid)
+    assert not goes_on.is_set()
+    goes_on.set()

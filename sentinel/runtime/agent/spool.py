@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sentinel.model.report import Event, FindingSeen
+from sentinel.redact import redacted
 
 _KEEP = 10_000
 """Events kept while the controller is away; the oldest go first, and are counted."""
@@ -33,7 +34,8 @@ class Spool:
         """The numbers of what is kept of each burst, at most two."""
 
     def add(self, event: Event, release: Callable[[], None] = lambda: None) -> None:
-        """Keep an event; `release` is called when it is acknowledged: its source may go."""
+        """Keep an event without secrets; `release` is called when it is acknowledged: its source may go."""
+        event = redacted(event)
         burst = _burst(event)
         if burst and self._supersede(burst, event):
             return
