@@ -58,7 +58,8 @@ class Orders:
             case Leave():
                 self._leave(order)
             case StacksNow():
-                processes = tuple((rank, self._ranks.pid_here(pid)) for rank, pid in order.processes)
+                here = self._ranks.pid_here  # what is no rank of ours is not looked into
+                processes = tuple((rank, here(rank, pid)) for rank, pid in order.processes)
                 self._stacks.begin(StacksNow(order.order, processes, order.deadline))
             case _:
                 assert_never(order)
