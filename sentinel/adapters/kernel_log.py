@@ -38,7 +38,7 @@ class FileFollower:
         self.read_back = False
         """Whether the lines that `read` gave last were there before this reader began."""
         self._path = path
-        self._bookmark = Bookmark(bookmark)
+        self._bookmark = Bookmark(bookmark, 3)
         self.longest = self._bookmark.age()
         """Lines that were there before say nothing from longer ago than this."""
         self._past, self._began = Past(), 0
@@ -179,7 +179,7 @@ class KmsgFollower:
         """Records that the kernel overwrote before they were read, by their sequence numbers."""
         self.read_back = False
         """Whether the lines that `read` gave last were there before this reader began."""
-        self._bookmark = Bookmark(bookmark)
+        self._bookmark = Bookmark(bookmark, 1)
         self.longest = self._bookmark.age()
         """Lines that were there before say nothing from longer ago than this."""
         self.behind = True

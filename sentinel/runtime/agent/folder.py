@@ -1,5 +1,6 @@
 """A folder in which ranks leave files for their agent: each is taken up once, a few at a time."""
 
+import errno
 import os
 from itertools import islice
 from pathlib import Path
@@ -14,13 +15,18 @@ MOST = 4096
 """Files that are looked at; a node has a few for each of its ranks."""
 AT_ONCE = 32
 """New files that are given in one go, so that many of them delay no report."""
+_PASSING = frozenset({errno.ENOENT, errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+"""Why a file can't be read now, and says nothing against it: it is just removed, or we may open no more."""
+_SAID = 200
 
 
 class Folder:
     """The files of one kind in a folder of ours. Raises NotPrivateError where it may be somebody else's."""
 
-    def __init__(self, path: Path, suffix: str) -> None:
+    def __init__(self, path: Path, suffix: str, what: str) -> None:
+        """`what`: how the log calls such a file."""
         self._path = private.make_folder(path)
+        self._what = what
         self._suffix = suffix
         self._given: dict[str, int] = {}
         """Name → inode: another file in its place is a new one."""
@@ -33,16 +39,20 @@ class Folder:
         except OSError as error:
             there, wrong = {}, error.strerror or str(error)
         if wrong and wrong != self._wrong:
-            log.warning("folder-unreadable", path=str(self._path), error=wrong)
+            log.warning(f"{self._what}s-unreadable", path=str(self._path), error=wrong)
         self._wrong = wrong
         self._given = {name: inode for name, inode in self._given.items() if there.get(name) == inode}
         new = [*islice((name for name in there if name not in self._given), AT_ONCE)]
         self._given |= {name: there[name] for name in new}
         return [self._path / name for name in new]
 
-    def again(self, path: Path) -> None:
-        """Give a file once more, for it could not be read now."""
-        self._given.pop(path.name, None)
+    def refuse(self, path: Path, error: Exception) -> None:
+        """Log why a file is not taken, once; one that only can't be read now will be given again."""
+        cause = error if isinstance(error, OSError) else error.__cause__
+        if isinstance(cause, OSError) and cause.errno in _PASSING:
+            self._given.pop(path.name, None)
+        else:
+            log.warning(f"{self._what}-refused", path=str(path), error=str(error)[:_SAID])
 
     def _list(self) -> tuple[dict[str, int], str]:
         with os.scandir(self._path) as entries:

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-import structlog
-
 from sentinel.heartbeat import (
     SUFFIX,
     HeartbeatError,
@@ -33,12 +31,8 @@ from sentinel.runtime.agent.folder import Folder
 from sentinel.runtime.agent.how_it_ended import how_it_ended
 from sentinel.runtime.agent.watched import Process, Watched
 
-log = structlog.get_logger(logger_name="agent")
-
 _MOST = 512
 """Ranks and standbys that are watched at a time."""
-_PASSING = frozenset({errno.ENOENT, errno.EMFILE, errno.ENFILE, errno.ENOMEM})
-"""Why a record can't be read now, and says nothing against it: it is just removed, or we may open no more."""
 _ENDED = 256
 """Ended processes remembered, so that their records are not taken for new ones."""
 _LATELY: Seconds = 300.0
@@ -71,7 +65,7 @@ class Ranks:
     """
 
     def __init__(self, directory: Path) -> None:
-        self._folder = Folder(directory, SUFFIX)
+        self._folder = Folder(directory, SUFFIX, "rank-record")
         self._watched: dict[Process, Watched] = {}
         self._ended: OrderedDict[Process, WorkerId] = OrderedDict()
         self._lately: deque[tuple[Seconds, RankProcess]] = deque(maxlen=_ENDED)
@@ -92,18 +86,10 @@ class Ranks:
             try:
                 ended = self._take(path, inside)
             except (HeartbeatError, OSError) as error:
-                self._refuse(path, error)
+                self._folder.refuse(path, error)
             else:
                 found += [ended] if ended is not None else []
         return found
-
-    def _refuse(self, path: Path, error: Exception) -> None:
-        """Log why a record is not believed, unless that passes."""
-        cause = error if isinstance(error, OSError) else error.__cause__
-        if isinstance(cause, OSError) and cause.errno in _PASSING:
-            self._folder.again(path)
-        else:
-            log.warning("rank-record-refused", error=str(error))
 
     def _take(self, path: Path, inside: Callable[[], Numbers]) -> Ended | None:
         """Begin to watch the process that writes a record. Raises HeartbeatError, OSError where none does."""
@@ -133,9 +119,9 @@ class Ranks:
 
     def _check(self, watched: Watched) -> None:
         """See that a process writes its record. Raises HeartbeatError; OSError where nobody lets us look."""
-        path, pid, file = watched.path, watched.pid, os.fstat(watched.file)
-        uids = {os.geteuid(), file.st_uid, Path(f"/proc/{pid}").stat().st_uid}
-        if len(uids) > 1 or not writes(pid, path.name, file):
+        path, pid = watched.path, watched.pid
+        is_ours = Path(f"/proc/{pid}").stat().st_uid == os.geteuid()
+        if not is_ours or not writes(pid, path.name, os.fstat(watched.file)):
             raise HeartbeatError(f"{path}: process {pid} does not write it")
         if len(self._watched) >= _MOST:
             raise HeartbeatError(f"{path}: {_MOST} ranks are watched already")
@@ -219,8 +205,10 @@ class Ranks:
 
 
 def _read_named(path: Path, file: int) -> Record:
-    """Read a record that lies under its worker's name. Raises HeartbeatError."""
+    """Read a record of ours that lies under its worker's name. Raises HeartbeatError."""
     record = read_open(file, path)
+    if os.fstat(file).st_uid != os.geteuid():
+        raise HeartbeatError(f"{path}: is another user's")
     if path.name != f"{record.worker}{SUFFIX}":
         raise HeartbeatError(f"{path}: is a record of {record.worker}")
     return record
@@ -231,6 +219,6 @@ def _open_process(pid: int) -> int | None:
     try:
         return os.pidfd_open(pid)
     except OSError as error:
-        if error.errno in _PASSING:
-            raise
-        return None
+        if error.errno in (errno.ESRCH, errno.EINVAL):
+            return None
+        raise

@@ -49,7 +49,7 @@ class Watched:
                 raise HeartbeatError(f"{self.path}: names another rank than {self.record.worker}")
         except HeartbeatError as error:
             if str(error) != self.wrong:
-                log.warning("rank-record-refused", error=str(error))
+                log.warning("rank-record-refused", path=str(self.path), error=str(error))
             self.wrong = str(error)
             return
         self.record, self.name = record, process_name(self.pid) or self.name
