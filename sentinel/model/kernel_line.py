@@ -3,6 +3,11 @@
 A log file holds what programs say, too, and a program may quote the kernel. Each form in which such a line
 is written has a prefix that names the speaker; what follows a prefix that is not the kernel's is nobody's
 evidence. A line without any prefix may be the kernel's: whoever reads it looks at how it begins.
+
+Within what the kernel says stand words of others: the name of a process, at most 15 characters, is often its
+beginning, and the name of a program or a control group, which may hold the end of a line, its middle. So
+whoever looks for a message asks for more than 15 characters in a row from its first one on, and a line that
+only continues a record begins no message.
 """
 
 import re
@@ -70,15 +75,67 @@ _COLOUR = re.compile(r"\x1b\[[\d;]{0,16}m")
 """What `dmesg --color=always` puts around time and subsystem."""
 
 
+_INDENTED = re.compile(r"[\0\ufeff]*[ \t]")
+_MOMENT = re.compile(r"\[ *(?!0\.0+\])\d{1,12}\.\d{6,9}\]")
+"""The kernel's own time, fine enough to tell one record from the next; early in a boot all are of 0."""
+_HEAD = 160
+"""Where a log puts its times."""
+_SPREADS = ("NVRM: The NVIDIA GPU ", "NVRM: GPU at PCI:")
+"""How a record begins whose later lines matter: the driver tells of a lost GPU in three."""
+
+
 def said(line: str) -> str | None:
-    """Return what the kernel says in a line of a log; None if somebody else speaks in it."""
+    """Return what the kernel says in a line of a log; None if somebody else speaks in it.
+
+    A line that is indented, and has no prefix, continues a record: what it says is given with a blank before.
+    """
+    text, rest = _split(line)
+    return f" {rest}" if rest == text and text and _INDENTED.match(line) else rest
+
+
+def _split(line: str) -> tuple[str, Rest]:
+    """Give the text of a line, and what follows its prefix; the same where it has none."""
     text = line.lstrip(_BLANK)[:LONGEST]
-    rest: Rest = _COLOUR.sub("", text) if "\x1b" in text else text
+    text = _COLOUR.sub("", text) if "\x1b" in text else text
+    rest: Rest = text
     for form in _FORMS:
         if rest is None:
             break
         rest = form(rest)
-    return rest
+    return text, rest
+
+
+def continues(before: str, line: str) -> bool:
+    """Say whether a line is only one more of the record that began with the line `before`.
+
+    It is if it has no prefix and that one has, or is indented; and if it has that one's very time, as syslog
+    daemons write what they read from /proc/kmsg.
+    """
+    text, rest = _split(line)
+    if rest == text:
+        return bool(_INDENTED.match(line)) or len(set(_split(before))) > 1
+    moment = _MOMENT.search(line, 0, _HEAD)
+    return moment is not None and moment[0] in before[:_HEAD]
+
+
+class Records:
+    """The lines of one log, in order, of which some continue the record before them."""
+
+    def __init__(self) -> None:
+        self._began = ""
+        """The line with which the newest record began."""
+        self._spreads = False
+
+    def hear(self, line: str) -> str | None:
+        """Give a line in which the kernel begins to say something, and indented one that goes on with it.
+
+        None for all others: somebody else's, and what continues a record that is told in one line.
+        """
+        if continues(self._began, line):
+            return f" {said(line)}"[:LONGEST] if self._spreads else None
+        message = said(line)
+        self._began, self._spreads = line, (message or "").startswith(_SPREADS)
+        return None if message is None else line[:LONGEST]
 
 
 def _prioritised(line: str) -> Rest:
