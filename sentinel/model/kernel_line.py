@@ -80,6 +80,8 @@ _MOMENT = re.compile(r"\[ *(?!0\.0+\])\d{1,12}\.\d{6,9}\]")
 """The kernel's own time, fine enough to tell one record from the next; early in a boot all are of 0."""
 _HEAD = 160
 """Where a log puts its times."""
+_MORE_THAN_A_NAME = 16
+"""Characters that are the kernel's own, for a process's name is shorter (TASK_COMM_LEN)."""
 _SPREADS = ("NVRM: The NVIDIA GPU ", "NVRM: GPU at PCI:")
 """How a record begins whose later lines matter: the driver tells of a lost GPU in three."""
 
@@ -109,13 +111,14 @@ def continues(before: str, line: str) -> bool:
     """Say whether a line is only one more of the record that began with the line `before`.
 
     It is if it has no prefix and that one has, or is indented; and if it has that one's very time, as syslog
-    daemons write what they read from /proc/kmsg.
+    daemons write what they read from /proc/kmsg, and does not begin as that one does.
     """
-    text, rest = _split(line)
+    (text, rest), (first, began) = _split(line), _split(before)
     if rest == text:
-        return bool(_INDENTED.match(line)) or len(set(_split(before))) > 1
+        return bool(_INDENTED.match(line)) or began != first
     moment = _MOMENT.search(line, 0, _HEAD)
-    return moment is not None and moment[0] in before[:_HEAD]
+    is_of_it = moment is not None and moment[0] in before[:_HEAD]
+    return is_of_it and (rest or "")[:_MORE_THAN_A_NAME] != (began or "")[:_MORE_THAN_A_NAME]
 
 
 class Records:
