@@ -65,7 +65,7 @@ class FileFollower:
         if not found and now.st_mtime < time.time() - time.monotonic():
             place = now.st_size  # nobody wrote in this boot: it is all of another one
         os.lseek(self._file, place, os.SEEK_SET)
-        if place > self._past.begin:
+        if place > 0:
             before = os.pread(self._file, min(place, _BEFORE), max(0, place - _BEFORE))
             self._heard(before.split(b"\n")[:-1])
         self._keep()

@@ -12,7 +12,7 @@ only continues a record begins no message.
 
 import re
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 LONGEST = 2048
 """Characters of a line that count: the kernel's records end at 1 KiB (`PRINTK_MESSAGE_MAX` is 2 KiB with its
@@ -76,6 +76,8 @@ _COLOUR = re.compile(r"\x1b\[[\d;]{0,16}m")
 
 
 _INDENTED = re.compile(r"[\0\ufeff]*[ \t]")
+_FAR_IN = re.compile(r"[\0\ufeff]*(?:\t| {4})")
+"""As dmesg and journalctl write what follows the end of a line within a message, whatever it looks like."""
 _MOMENT = re.compile(r"\[ *(?!0\.0+\])\d{1,12}\.\d{6,9}\]")
 """The kernel's own time, fine enough to tell one record from the next; early in a boot all are of 0."""
 _HEAD = 160
@@ -86,25 +88,44 @@ _SPREADS = ("NVRM: The NVIDIA GPU ", "NVRM: GPU at PCI:")
 """How a record begins whose later lines matter: the driver tells of a lost GPU in three."""
 
 
+class _Spoken(NamedTuple):
+    """A line, taken apart."""
+
+    line: str
+    text: str
+    """What counts of it."""
+    rest: Rest
+    """What follows its prefix; `text` where it has none."""
+
+    @property
+    def is_indented(self) -> bool:
+        """Whether it is, and not because in some languages a date begins with a blank."""
+        first = self.line[:1]
+        if not first or first not in "\0\ufeff\t ":
+            return False
+        far_in = _FAR_IN if self.rest != self.text else _INDENTED
+        return far_in.match(self.line) is not None
+
+    def said(self) -> str | None:
+        """Give what the kernel says in it."""
+        return f" {self.text}" if self.text and self.is_indented else self.rest
+
+    def goes_on(self, before: "_Spoken") -> bool:
+        """Say whether it is only one more line of a record."""
+        if self.is_indented or (self.rest == self.text and before.rest != before.text):
+            return True
+        moment = _MOMENT.search(self.line, 0, _HEAD)
+        if moment is None or moment[0] not in before.line[:_HEAD]:
+            return False
+        return (self.rest or "")[:_MORE_THAN_A_NAME] != (before.rest or "")[:_MORE_THAN_A_NAME]
+
+
 def said(line: str) -> str | None:
     """Return what the kernel says in a line of a log; None if somebody else speaks in it.
 
     A line that is indented, and has no prefix, continues a record: what it says is given with a blank before.
     """
-    text, rest = _split(line)
-    return f" {rest}" if rest == text and text and _INDENTED.match(line) else rest
-
-
-def _split(line: str) -> tuple[str, Rest]:
-    """Give the text of a line, and what follows its prefix; the same where it has none."""
-    text = line.lstrip(_BLANK)[:LONGEST]
-    text = _COLOUR.sub("", text) if "\x1b" in text else text
-    rest: Rest = text
-    for form in _FORMS:
-        if rest is None:
-            break
-        rest = form(rest)
-    return text, rest
+    return _apart(line).said()
 
 
 def continues(before: str, line: str) -> bool:
@@ -113,19 +134,14 @@ def continues(before: str, line: str) -> bool:
     It is if it has no prefix and that one has, or is indented; and if it has that one's very time, as syslog
     daemons write what they read from /proc/kmsg, and does not begin as that one does.
     """
-    (text, rest), (first, began) = _split(line), _split(before)
-    if rest == text:
-        return bool(_INDENTED.match(line)) or began != first
-    moment = _MOMENT.search(line, 0, _HEAD)
-    is_of_it = moment is not None and moment[0] in before[:_HEAD]
-    return is_of_it and (rest or "")[:_MORE_THAN_A_NAME] != (began or "")[:_MORE_THAN_A_NAME]
+    return _apart(line).goes_on(_apart(before))
 
 
 class Records:
     """The lines of one log, in order, of which some continue the record before them."""
 
     def __init__(self) -> None:
-        self._began = ""
+        self._began = _apart("")
         """The line with which the newest record began."""
         self._spreads = False
 
@@ -134,11 +150,22 @@ class Records:
 
         None for all others: somebody else's, and what continues a record that is told in one line.
         """
-        if continues(self._began, line):
-            return f" {said(line)}"[:LONGEST] if self._spreads else None
-        message = said(line)
-        self._began, self._spreads = line, (message or "").startswith(_SPREADS)
-        return None if message is None else line[:LONGEST]
+        spoken = _apart(line)
+        if spoken.goes_on(self._began):
+            return f" {(spoken.rest or '').lstrip()}"[:LONGEST] if self._spreads else None
+        self._began, self._spreads = spoken, (spoken.rest or "").startswith(_SPREADS)
+        return None if spoken.rest is None else line[:LONGEST]
+
+
+def _apart(line: str) -> _Spoken:
+    text = line.lstrip(_BLANK)[:LONGEST]
+    text = _COLOUR.sub("", text) if "\x1b" in text else text
+    rest: Rest = text
+    for form in _FORMS:
+        if rest is None:
+            break
+        rest = form(rest)
+    return _Spoken(line, text, rest)
 
 
 def _prioritised(line: str) -> Rest:
