@@ -129,6 +129,24 @@ def test_a_rank_under_another_workers_name_is_not_that_worker(node: Node, beats:
         assert "no heartbeat record ties" in watching.kill(WorkerId(other), rank.pid)
 
 
+def test_a_worker_is_one_process_and_its_successor_waits_for_its_end(
+    node: Node, beats: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rank, watching = node.rank(), Ranks(beats)
+    watching.refresh()
+    other = node.rank()
+    assert [watching.refresh() for _ in range(3)] == [[], [], []]
+    assert [beat.pid for beat in watching.beats()] == [rank.pid]
+    assert "no heartbeat record ties" in watching.kill(WORKER, other.pid)
+    (pidfd,) = watching.pidfds
+    rank.kill()
+    rank.wait()
+    assert watching.reap(pidfd)
+    assert watching.refresh() == []
+    assert [beat.pid for beat in watching.beats()] == [other.pid]
+    assert refused(capsys) == 0
+
+
 def test_a_second_record_of_one_process_takes_over(beats: Path) -> None:
     watching = Ranks(beats)
     path = beats / "worker-0.beat"

@@ -20,6 +20,10 @@ _PASSING = frozenset({errno.ENOENT, errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 _SAID = 200
 
 
+class LaterError(Exception):
+    """A file can't be taken yet: it will be given again, and nobody is told."""
+
+
 class Folder:
     """The files of one kind in a folder of ours. Raises NotPrivateError where it may be somebody else's."""
 
@@ -49,7 +53,7 @@ class Folder:
     def refuse(self, path: Path, error: Exception) -> None:
         """Log why a file is not taken, once; one that only can't be read now will be given again."""
         cause = error if isinstance(error, OSError) else error.__cause__
-        if isinstance(cause, OSError) and cause.errno in _PASSING:
+        if isinstance(error, LaterError) or (isinstance(cause, OSError) and cause.errno in _PASSING):
             self._given.pop(path.name, None)
         else:
             log.warning(f"{self._what}-refused", path=str(path), error=str(error)[:_SAID])

@@ -145,7 +145,7 @@ class Agent:
         event = ended.event
         log.info("rank-exited", rank=event.rank, worker=event.worker, pid=event.pid, how=event.how)
         self._spool.add(event, ended.remove_record)
-        self._orders.ended(event.pid)
+        self._orders.ended(event.worker, event.pid)
         self._reporter.report(time.monotonic())
         self._probe_now(f"exit:{event.pid}")
 

@@ -27,7 +27,7 @@ from sentinel.heartbeat.process import Numbers, state_and_start
 from sentinel.model.check import RankProcess
 from sentinel.model.ids import JobId, Seconds, WorkerId
 from sentinel.model.report import ExitSeen, RankBeat
-from sentinel.runtime.agent.folder import Folder
+from sentinel.runtime.agent.folder import Folder, LaterError
 from sentinel.runtime.agent.how_it_ended import how_it_ended
 from sentinel.runtime.agent.watched import Process, Watched
 
@@ -85,14 +85,17 @@ class Ranks:
         for path in self._folder.new():
             try:
                 ended = self._take(path, inside)
-            except (HeartbeatError, OSError) as error:
+            except (HeartbeatError, LaterError, OSError) as error:
                 self._folder.refuse(path, error)
             else:
                 found += [ended] if ended is not None else []
         return found
 
     def _take(self, path: Path, inside: Callable[[], Numbers]) -> Ended | None:
-        """Begin to watch the process that writes a record. Raises HeartbeatError, OSError where none does."""
+        """Begin to watch the process that writes a record.
+
+        Raises HeartbeatError, OSError where none does; LaterError while another process is its worker.
+        """
         with ExitStack() as held:
             file = open_record(path)
             held.callback(os.close, file)
@@ -118,11 +121,15 @@ class Ranks:
         return None
 
     def _check(self, watched: Watched) -> None:
-        """See that a process writes its record. Raises HeartbeatError; OSError where nobody lets us look."""
-        path, pid = watched.path, watched.pid
+        """See that a process, and no other, writes its worker's record. Raises as `_take` does."""
+        path, pid, worker = watched.path, watched.pid, watched.record.worker
         is_ours = Path(f"/proc/{pid}").stat().st_uid == os.geteuid()
         if not is_ours or not writes(pid, path.name, os.fstat(watched.file)):
             raise HeartbeatError(f"{path}: process {pid} does not write it")
+        if any(
+            each.record.worker == worker and key != watched.process for key, each in self._watched.items()
+        ):
+            raise LaterError
         if len(self._watched) >= _MOST:
             raise HeartbeatError(f"{path}: {_MOST} ranks are watched already")
 
