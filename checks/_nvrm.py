@@ -17,10 +17,13 @@ NVIDIA's open kernel modules writes it."""
 _PROCESS = re.compile(r"(?:pid='?(?P<pid>[^,'\s]*)'?(?:,\s*|$))?(?:name=(?P<name>[^,]*)(?:,\s*|$))?")
 _NUMBER = re.compile(r"[0-9]{1,10}")
 """Of at most ten digits: what is longer is no process."""
-_ADDRESS = re.compile(_PCI)
+_ADDRESS = re.compile(rf"NVRM: (?:The NVIDIA )?GPU (?:at )?(?:PCI:)?{_PCI}")
 _SM = re.compile(r"\bGPC ?(?P<gpc>\d{1,3}),? ?TPC ?(?P<tpc>\d{1,3})\b")
 """`Graphics SM Warp Exception on (GPC 9, TPC 1, SM 1)`: an Xid 13 counts against that part only."""
-_OFF_THE_BUS = "fallen off the bus"
+_OFF_THE_BUS = re.compile(
+    rf"NVRM: (?:(?:The NVIDIA )?GPU (?:at )?(?:PCI:)?{_PCI}:? )?(?:\(PCI ID: [0-9a-fA-F:]{{1,9}}\) )?"
+    r"(?:installed in this system )?(?:GPU )?(?:has )?fallen off the bus\b"
+)
 _CONTINUES = 3
 """Lines over which the driver spreads the news of a lost GPU, the address in the first."""
 _NOBODY = "<unknown>"
@@ -66,14 +69,15 @@ def read(lines: Iterable[str]) -> Iterator[XidEvent | LostGpu]:
     places: dict[tuple[int, str, str], str] = {}
     for line in lines:
         message = (said(line) if "NVRM:" in line else None) or ""
-        if not message.startswith("NVRM:"):
+        if not message.lstrip().startswith("NVRM:"):
             continue
         if event := _parse(message, line):
             yield _placed(event, places)
             continue
-        if found := _ADDRESS.search(message):
+        words = " ".join(message.split())
+        if found := _ADDRESS.match(words):
             address, left = _short(found["pci"]), _CONTINUES
-        if _OFF_THE_BUS in " ".join(message.split()):
+        if _OFF_THE_BUS.match(words):
             yield LostGpu(address if left > 0 else "", line.strip()[:LONGEST])
         left -= 1
 

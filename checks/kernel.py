@@ -24,15 +24,18 @@ def _form(code: str, component: str, what: str, *alternatives: str) -> Form:
     return Form(f"kernel-{code}", component, what, re.compile("|".join(alternatives)))
 
 
+_DEVICE = r"[^)\s:\[]{1,40}"
+_IN_DRIVER = r"NVRM: (?:GPU\d{1,3} )?\w{10,64}: "
+"""A function of the driver: more than a process can be called."""
 _PCI = r"[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.\d"
 FORMS = (
     _form(
         "nvrm-reset-required", "gpus", "the driver says that a GPU needs a reset",
-        r"NVRM: .{0,200}\[?NV_ERR_RESET_REQUIRED\b",
+        rf"{_IN_DRIVER}.{{0,200}}\[?NV_ERR_RESET_REQUIRED\b",
     ),
     _form(
         "nvrm-gpu-lost", "gpus", "the driver can't reach a GPU or can't start it",
-        r"NVRM: .{0,200}\[?NV_ERR_GPU_IS_LOST\b", r"NVRM: .{0,200}GPU lost from the bus\b",
+        rf"{_IN_DRIVER}.{{0,200}}(?:\[?NV_ERR_GPU_IS_LOST|GPU lost from the bus)\b",
         r"NVRM: GPU \S{1,32} (?:RmInitAdapter|rm_init_adapter) failed",
     ),
     _form(
@@ -41,7 +44,7 @@ FORMS = (
     ),
     _form(
         "memory-uncorrected", "memory", "host memory has an uncorrectable error",
-        r"EDAC \w{1,16}: (?:\d{1,9} )?UE\b",
+        r"EDAC MC\d{1,3}: (?:UE (?:row|page) |\d{1,9} UE [a-z])",
         r"Memory failure: 0x[0-9a-f]{1,16}: ",
         r"(?:\{\d{1,9}\})?\[Hardware Error\]: event severity: (?:fatal|recoverable)",
     ),
@@ -58,15 +61,15 @@ FORMS = (
     ),
     _form(
         "hung-task", "cpu", "a process has slept uninterruptibly for minutes",
-        r"INFO: task .{1,64}:\d{1,10} blocked for more than \d{1,6} seconds",
+        r"INFO: task .{1,16}:\d{1,10} blocked for more than \d{1,6} seconds",
     ),
     _form(
         "storage", "storage", "a disk or a file system of the node fails",
-        r"XFS \([^)]{1,64}\): .{0,200}(?:[Ss]hutting down filesystem|has been shut down|[Cc]orruption)",
-        r"XFS \([^)]{1,64}\): .{0,100}I/O [Ee]rror",
-        r"EXT4-fs error \(", r"EXT4-fs \([^)]{1,64}\): Remounting filesystem read-only",
+        rf"XFS \({_DEVICE}\): (?:\w{{1,16}} )?(?:I/O [Ee]rror|[Cc]orruption |[Ss]hutdown received)",
+        rf"XFS \({_DEVICE}\): (?:Filesystem has been shut down|xfs_do_force_shutdown\(|Internal error )",
+        rf"EXT4-fs error \(device {_DEVICE}\): ", rf"EXT4-fs \({_DEVICE}\): Remounting filesystem read-only",
         r"nvme nvme\d{1,4}: (?:Disabling device|Removing after probe|Device not ready|controller is down)",
-        r"(?:blk_update_request: )?(?:I/O|critical medium|critical target) error, dev ",
+        r"(?:blk_update_request: )?(?:I/O|critical medium|critical target) error, dev \w{1,32}, sector ",
         r"Buffer I/O error on dev",
     ),
     _form(

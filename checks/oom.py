@@ -19,8 +19,11 @@ KILLED_SHORT = re.compile(_KILLED)
 """The same, where what follows was cut off."""
 CHOSEN = re.compile(rf"{_WHY}Kill process (?P<pid>\d{{1,10}}) {_NAME} score \d{{1,10}} or sacrifice child")
 """Until 5.0: the process that was chosen; the next line names the victim, which may be a child of it."""
-SUMMED_UP = re.compile(r"oom-kill:constraint=.{0,1500}?,task=(?P<name>.{1,64}),pid=(?P<pid>\d{1,10}),uid=\d")
-"""Since 5.0: one line for machines, before the one for people."""
+SUMMED_UP = re.compile(
+    r"oom-kill:constraint=.{0,1900},task=(?P<name>.{1,64}?),pid=(?P<pid>\d{1,10}),uid=\d{1,10}\s*$"
+)
+"""Since 5.0: one line for machines, before the one for people. Its end counts: the name of a control group,
+or of the process, may look like it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,17 +6,22 @@ from functools import cache
 from pathlib import Path
 from uuid import UUID
 
+from sentinel import private
 from sentinel.model.ids import Seconds
 
 _TOUCH_EVERY: Seconds = 5.0
+_MOST = 256
+"""Bytes of a bookmark, and more."""
+_NUMBERS = range(2**63)
 
 
 class Bookmark:
     """A place in the log of this boot; one of another boot is none."""
 
-    def __init__(self, path: Path | None) -> None:
-        """Keep it at `path`; None: nobody reads on."""
+    def __init__(self, path: Path | None, numbers: int) -> None:
+        """Keep at `path` a place of so many numbers; None: nobody reads on."""
         self._path = path
+        self._length = numbers
         self._kept: tuple[int, ...] = ()
         self._touched = 0.0
 
@@ -24,15 +29,16 @@ class Bookmark:
         """Return where the last reader of this boot was, however long ago; nothing if there was none."""
         with contextlib.suppress(OSError, ValueError):
             if self._path:
-                boot, *place = map(int, self._path.read_text().split())
-                return tuple(place) if boot == boot_number() else ()
+                boot, *place = map(int, private.read(self._path, _MOST).split())
+                is_one = len(place) == self._length and all(each in _NUMBERS for each in place)
+                return tuple(place) if is_one and boot == boot_number() else ()
         return ()
 
     def age(self) -> Seconds:
         """How long ago everything before this place was told: what comes after it is no older."""
         with contextlib.suppress(OSError):
             if self._path and self.found():
-                return max(0.0, time.time() - self._path.stat().st_mtime)
+                return max(0.0, time.time() - self._path.lstat().st_mtime)
         return time.monotonic()
 
     def keep(self, *place: int) -> None:
@@ -41,10 +47,8 @@ class Bookmark:
         if self._path is None or (place == self._kept and now < self._touched + _TOUCH_EVERY):
             return
         self._kept, self._touched = place, now
-        draft = self._path.with_suffix(".new")
         with contextlib.suppress(OSError):  # a full memory directory must not end the watching
-            draft.write_text(" ".join(map(str, (boot_number(), *place))))
-            draft.replace(self._path)
+            private.write(self._path, " ".join(map(str, (boot_number(), *place))).encode())
 
 
 @cache

@@ -5,14 +5,14 @@ import errno
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import accumulate, islice
 from pathlib import Path
 
 from sentinel.adapters.bookmark import Bookmark
 from sentinel.adapters.kernel_past import Past, survey, tail
 from sentinel.model.ids import Seconds
-from sentinel.model.kernel_line import KERNEL, LONGEST, said
+from sentinel.model.kernel_line import KERNEL, LONGEST, Records
 
 LINES = 500
 """Read in one go: as many as are judged in a twentieth of a second, so that a storm delays no report."""
@@ -22,6 +22,9 @@ _CHUNK = 128 * 1024
 _KMSG_RECORD = 8192
 _ESCAPED = re.compile(rb"\\x([0-9a-f]{2})")
 """How a record writes what is not printable, the end of a line within a message among them."""
+_RECORD = re.compile(rb"(\d{1,10}),(\d{1,18}),(\d{1,18})[,;]")
+_BEFORE = 4 * LONGEST
+"""Bytes before the bookmark, to see what its first line goes on with."""
 
 
 class FileFollower:
@@ -38,10 +41,11 @@ class FileFollower:
         self.read_back = False
         """Whether the lines that `read` gave last were there before this reader began."""
         self._path = path
-        self._bookmark = Bookmark(bookmark)
+        self._bookmark = Bookmark(bookmark, 3)
         self.longest = self._bookmark.age()
         """Lines that were there before say nothing from longer ago than this."""
         self._past, self._began = Past(), 0
+        self._records = Records()
         self._file = -1
         self._rest = b""
         self._cut = 0
@@ -61,6 +65,9 @@ class FileFollower:
         if not found and now.st_mtime < time.time() - time.monotonic():
             place = now.st_size  # nobody wrote in this boot: it is all of another one
         os.lseek(self._file, place, os.SEEK_SET)
+        if place > 0:
+            before = os.pread(self._file, min(place, _BEFORE), max(0, place - _BEFORE))
+            self._heard(before.split(b"\n")[:-1])
         self._keep()
 
     @property
@@ -111,8 +118,12 @@ class FileFollower:
         except OSError as error:
             self.error = f"{self._path}: {error.strerror}"
             return []
+        return self._heard(lines)
+
+    def _heard(self, lines: Iterable[bytes]) -> list[str]:
+        """Give what the kernel says in them."""
         texts = (line.lstrip(b"\0").decode(errors="replace") for line in lines)
-        return [text[:LONGEST] for text in texts if said(text) is not None]
+        return [heard for text in texts if (heard := self._records.hear(text)) is not None]
 
     def _unread(self) -> bool:
         """Whether the file has more than was read."""
@@ -123,6 +134,7 @@ class FileFollower:
         if os.fstat(self._file).st_size < here:
             here = os.lseek(self._file, 0, os.SEEK_SET)
             self._rest, self._cut, self._past, self._began = b"", 0, Past(), 0
+            self._records = Records()
         place, cut = self._place, self._cut
         if b"\n" not in self._rest:
             old = self._began - here  # what was there before comes by itself
@@ -152,10 +164,13 @@ class FileFollower:
         return (there.st_dev, there.st_ino) != (ours.st_dev, ours.st_ino)
 
     def _open(self) -> None:
+        self._records = Records()
         try:
-            self._file = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+            self._file = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+            os.lseek(self._file, 0, os.SEEK_SET)  # a pipe or a device can't be read so
             self.error = ""
         except OSError as error:
+            self.close()
             self.error = f"{self._path}: {error.strerror}"
 
     def close(self) -> None:
@@ -179,7 +194,7 @@ class KmsgFollower:
         """Records that the kernel overwrote before they were read, by their sequence numbers."""
         self.read_back = False
         """Whether the lines that `read` gave last were there before this reader began."""
-        self._bookmark = Bookmark(bookmark)
+        self._bookmark = Bookmark(bookmark, 1)
         self.longest = self._bookmark.age()
         """Lines that were there before say nothing from longer ago than this."""
         self.behind = True
@@ -199,7 +214,7 @@ class KmsgFollower:
         """Read what the kernel still holds; give what nobody has read and nobody has repaired."""
         found = self._bookmark.found()
         numbered = [(self._sequence or 0, text) for text in self._records()]
-        lines = [text.encode() for _, text in numbered]
+        lines = [text.replace("\n", " ").encode() for _, text in numbered]  # a record is one line
         past = survey([(0, b"\n".join(lines))])
         places = accumulate((len(line) + 1 for line in lines), initial=0)
         return [
@@ -246,8 +261,11 @@ class KmsgFollower:
 
         What a process wrote to the device is nothing: its facility is not the kernel's.
         """
-        head, _, text = record.partition(b";")
-        priority, sequence, microseconds = map(int, head.split(b",")[:3])
+        _, _, text = record.partition(b";")
+        found = _RECORD.match(record)
+        if found is None:
+            return None
+        priority, sequence, microseconds = map(int, found.groups())
         if self._sequence is not None:
             self.missed += sequence - self._sequence - 1
         self._sequence = sequence

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from sentinel.model.ids import Seconds
-from sentinel.model.kernel_line import LONGEST, said
+from sentinel.model.kernel_line import LONGEST, continues, said
 
 TAIL = 64 << 20
 """So much of a file is looked through for the boot's beginning: half a million lines, in a second."""
@@ -18,7 +18,8 @@ _BOOT = ("Linux version ", "Command line: ", "Kernel command line: ")
 _DRIVER = "NVRM: loading NVIDIA UNIX "
 """The first words of NVIDIA's driver (nv.c), each time that it is loaded."""
 _RECOVERED = re.compile(
-    r"NVRM: Xid \(PCI:(?P<gpu>[0-9a-fA-F:]+)[^)]*\): 154, .*action changed from .* to 0x0\b", re.IGNORECASE
+    r"NVRM: Xid \(PCI:(?P<gpu>[0-9a-fA-F:]+)[^)]*\): 154, .{0,200}action changed from .{0,80}? to 0x0\b",
+    re.IGNORECASE,
 )
 """The driver asks for no recovery of a GPU any more. A reset that leaves no such line: `undrain`."""
 _SOUGHT = (b"Linux version ", b"ommand line: ", _DRIVER.encode(), b" to 0x0")
@@ -74,13 +75,19 @@ def _telling(place: int, block: bytes) -> Iterator[tuple[int, str]]:
     """Give the lines that may tell of a boot or a repair, each with its place."""
     begins = set()
     for words in _SOUGHT:
-        at = block.find(words)
+        at, end = block.find(words), 0
         while at >= 0:
-            begins.add(block.rfind(b"\n", 0, at) + 1)
-            at = block.find(words, at + 1)
+            begins.add(block.rfind(b"\n", end, at) + 1 or end)
+            end = block.find(b"\n", at) + 1 or len(block)
+            at = block.find(words, end)
     for begin in sorted(begins):
-        line, _, _ = block[begin : begin + LONGEST].partition(b"\n")
-        yield place + begin, line.decode(errors="replace")
+        line = _line(block, begin)
+        if not begin or not continues(_line(block, block.rfind(b"\n", 0, begin - 1) + 1), line):
+            yield place + begin, line
+
+
+def _line(block: bytes, begin: int) -> str:
+    return block[begin : begin + LONGEST].partition(b"\n")[0].decode(errors="replace")
 
 
 def _told(past: Past, where: int, words: str) -> Past:

@@ -11,8 +11,10 @@ from typing import TextIO
 
 import torch.distributed as dist
 
+from sentinel import private
 from sentinel.gang import notices
 from sentinel.gang.group import is_collective_error, job_path
+from sentinel.gang.notices import SNAPSHOTS
 from sentinel.gang.orders import FormOrder, WorkerSpec
 from sentinel.gang.snapshots import snapshots_of
 from sentinel.model.finding import TRAINER, Finding, Health
@@ -21,8 +23,8 @@ from sentinel.model.report import FindingSeen, RaisedSeen
 from sentinel.model.trainable import SaveReport, StepResult
 from sentinel.redact import redact
 
-SNAPSHOTS = "snapshots"
-"""The check that each rank makes of its own snapshots."""
+_MARK = 32
+"""Bytes of a mark, and more."""
 
 
 class NotFiniteError(ArithmeticError):
@@ -117,7 +119,7 @@ class Teller:
 
 def _mark(mark: Path, generation: int) -> None:
     with contextlib.suppress(OSError):
-        mark.write_text(f"{generation}")
+        private.write(mark, f"{generation}".encode())
 
 
 def _older(marks: Path, generation: int) -> list[Path]:
@@ -125,7 +127,7 @@ def _older(marks: Path, generation: int) -> list[Path]:
     found = []
     for mark in marks.glob("rank-*"):
         with contextlib.suppress(OSError, ValueError):
-            found += [mark] if int(mark.read_text() or 0) < generation else []
+            found += [mark] if int(private.read(mark, _MARK) or 0) < generation else []
     return found
 
 

@@ -1,7 +1,7 @@
 """Writer and reader of the heartbeat record: what one rank is doing, in a small file in memory.
 
 A record is one file of fixed size, `<memory>/beats/<worker>.beat`, that its rank writes through a memory
-map and anyone may read at any moment: nobody takes a lock, and a stopped or killed writer leaves a
+map and its agent may read at any moment: nobody takes a lock, and a stopped or killed writer leaves a
 readable record. Two devices make that so:
 
 - what changes often is one aligned 8-byte word (a word is stored whole): the beat, the phase with the
@@ -21,8 +21,15 @@ Any trainer can be watched, in whatever framework it is written:
 
 from sentinel.heartbeat.environment import start
 from sentinel.heartbeat.layout import GROUPS, PHASES, REASON_BYTES, SUFFIX, HeartbeatError
-from sentinel.heartbeat.process import counts_as_the_kernel, find_process, process_name, process_state
-from sentinel.heartbeat.reader import Record, is_stale, read
+from sentinel.heartbeat.process import (
+    contained,
+    counts_as_the_kernel,
+    find_process,
+    process_name,
+    process_state,
+    writes,
+)
+from sentinel.heartbeat.reader import Record, is_stale, open_record, read, read_open
 from sentinel.heartbeat.writer import HeartbeatWriter
 
 __all__ = [
@@ -33,11 +40,15 @@ __all__ = [
     "HeartbeatError",
     "HeartbeatWriter",
     "Record",
+    "contained",
     "counts_as_the_kernel",
     "find_process",
     "is_stale",
+    "open_record",
     "process_name",
     "process_state",
     "read",
+    "read_open",
     "start",
+    "writes",
 ]

@@ -28,3 +28,8 @@ PHASE_NUMBER = {name: number for number, name in enumerate(PHASES)}
 
 class HeartbeatError(Exception):
     """No heartbeat record can be written or read there; the message says which and why, in one line."""
+
+
+def is_name(text: str) -> bool:
+    """Say whether a job or a worker can be called so: printable, and no way to another folder."""
+    return text.isprintable() and bool(text) and "/" not in text and "\ufffd" not in text

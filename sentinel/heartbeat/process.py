@@ -1,26 +1,37 @@
 """What the kernel says about a process of this host."""
 
 import os
+import stat
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 
+UNTOLD = "?"
+"""The state of a process that the kernel tells us nothing of now, such as when we may open no more files."""
 _STAT_SIZE = 4096
 _STATUS_SIZE = 8192
+_FILES = 4096
+"""Open files of a process that are looked at: its record is among the first."""
+_REMOVED = " (deleted)"
 _FIRST_PID_NAMESPACE = 0xEFFFFFFC
 """PROC_PID_INIT_INO of include/linux/proc_ns.h: the namespace in which the kernel counts processes."""
 
 
 def process_state(pid: int) -> str:
-    """Give the kernel's letter for a process of this host, `R S D T t Z I`; `X` when it is gone."""
+    """Give the kernel's letter for a process of this host, `R S D T t Z I`; `X` when it is gone, or `?`."""
     return state_and_start(pid)[0]
 
 
 def state_and_start(pid: int) -> tuple[str, int]:
     """Give a process's state letter and start time, fields 3 and 22 of its stat; ("X", -1) if gone."""
     try:
-        stat = contents(f"/proc/{pid}/stat", _STAT_SIZE)
-    except OSError:
+        told = contents(f"/proc/{pid}/stat", _STAT_SIZE)
+    except (FileNotFoundError, ProcessLookupError):
         return "X", -1
-    fields = stat.rpartition(b")")[2].split()  # the name before it may hold spaces and parentheses
+    except OSError:
+        return UNTOLD, -1
+    fields = told.rpartition(b")")[2].split()  # the name before it may hold spaces and parentheses
     return fields[0].decode(), int(fields[19])
 
 
@@ -32,16 +43,43 @@ def process_name(pid: int) -> str:
         return ""
 
 
-def find_process(pid: int, started: int) -> int:
+Numbers = Mapping[tuple[int, int], int]
+"""(the number by which a process knows itself, its start time) → its number here."""
+
+
+def contained() -> Numbers:
+    """Find every process that has a namespace of its own: NSpid lists all the numbers that it has."""
+    numbers = (int(entry.name) for entry in os.scandir("/proc") if entry.name.isdigit())
+    named = ((own, pid) for pid in numbers if (own := _innermost(pid)) not in (-1, pid))
+    return {(own, state_and_start(pid)[1]): pid for own, pid in named}
+
+
+def find_process(pid: int, started: int, inside: Callable[[], Numbers] = contained) -> int:
     """Give this namespace's number of the process that calls itself `pid` and began at `started`; 0 if gone.
 
-    In a container a process has a number of its own, and its host knows it by another: NSpid lists both. The
-    start time, clock ticks since boot, is the same wherever it is read.
+    In a container a process has a number of its own, and its host knows it by another. The start time, clock
+    ticks since boot, is the same wherever it is read.
     """
     if state_and_start(pid)[1] == started:
         return pid
-    numbers = (int(entry.name) for entry in os.scandir("/proc") if entry.name.isdigit())
-    return next((each for each in numbers if _innermost(each) == pid and _began(each) == started), 0)
+    return inside().get((pid, started), 0)
+
+
+def writes(pid: int, name: str, file: os.stat_result) -> bool:
+    """Say whether a process holds this file, of this name, open for writing: that no file can claim of it.
+
+    What else it holds is not touched, for that may lie on a file server that is gone. Raises OSError where
+    the kernel does not let us look.
+    """
+    with os.scandir(f"/proc/{pid}/fd") as held:
+        for each in islice(held, _FILES):
+            with suppress(FileNotFoundError):  # closed meanwhile
+                path = Path(each.path)
+                if path.readlink().name.removesuffix(_REMOVED) != name:
+                    continue
+                if path.lstat().st_mode & stat.S_IWUSR and os.path.samestat(path.stat(), file):
+                    return True
+    return False
 
 
 def counts_as_the_kernel() -> bool:
@@ -60,10 +98,6 @@ def _innermost(pid: int) -> int:
         return -1
     listed = status.partition(b"\nNSpid:")[2].partition(b"\n")[0].split()
     return int(listed[-1]) if listed else -1
-
-
-def _began(pid: int) -> int:
-    return state_and_start(pid)[1]
 
 
 def contents(path: str | os.PathLike[str], most: int) -> bytes:

@@ -1,5 +1,7 @@
 """Everybody else's side: a record read whole, and records whose process is gone."""
 
+import errno
+import math
 import os
 import struct
 import zlib
@@ -28,10 +30,17 @@ from sentinel.heartbeat.layout import (
     WORD_COUNT,
     WORDS,
     HeartbeatError,
+    is_name,
 )
-from sentinel.heartbeat.process import contents, state_and_start
+from sentinel.heartbeat.process import UNTOLD, state_and_start
 
 _READS = 20
+_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_PIDS = range(1, 2**22 + 1)
+"""Linux counts no further."""
+_RANKS, _GPUS = range(-1, 2**20), range(-1, 4096)
+_GENERATIONS, _STEPS = range(-1, 2**40), range(-1, 2**48)
+_LONGEST_S = 1e10
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,32 +91,74 @@ def read(path: os.PathLike[str]) -> Record:
 
     Raises HeartbeatError when there is none, or something else is in its place.
     """
+    descriptor = open_record(path)
+    try:
+        return read_open(descriptor, path)
+    finally:
+        os.close(descriptor)
+
+
+def open_record(path: os.PathLike[str]) -> int:
+    """Open a record, by no link, and without waiting for a pipe's other end. Raises HeartbeatError."""
+    try:
+        return os.open(path, _FLAGS)
+    except OSError as error:
+        raise HeartbeatError(f"{os.fspath(path)}: {_why(error)}") from error
+
+
+def _why(error: OSError) -> str:
+    return "is a link" if error.errno == errno.ELOOP else error.strerror or str(error)
+
+
+def read_open(descriptor: int, path: os.PathLike[str]) -> Record:
+    """Read an open record whole; `path` is for the errors. Raises HeartbeatError."""
     for _ in range(_READS):
-        raw = _load(path)
+        raw = _load(descriptor, path)
         step, place = _newest(raw, STEP, STEP_AT), _newest(raw, PLACE, PLACE_AT)
         if step and place:
-            return _record(path, raw, step, place)
+            record = _record(path, raw, step, place)
+            if not _is_possible(record):
+                raise HeartbeatError(f"{os.fspath(path)}: its values are not those of a rank")
+            return record
     raise HeartbeatError(f"{os.fspath(path)}: both copies of the record are damaged")
 
 
 def is_stale(record: Record) -> bool:
     """Say whether the process that wrote this is gone; a zombie is, a stopped one is not."""
     state, started = state_and_start(record.pid)
-    return state in "XZ" or started != record.started
+    return state in "XZ" or (state != UNTOLD and started != record.started)
 
 
-def _load(path: os.PathLike[str]) -> bytes:
+def _load(descriptor: int, path: os.PathLike[str]) -> bytes:
     """Read, rather than map: a file cut short by someone else must not kill the reader with SIGBUS."""
     try:
-        raw = contents(path, SIZE + 1)
+        raw = os.pread(descriptor, SIZE + 1, 0)
     except OSError as error:
-        raise HeartbeatError(f"{os.fspath(path)}: {error.strerror}") from error
+        raise HeartbeatError(f"{os.fspath(path)}: is no heartbeat record ({error.strerror})") from error
     if len(raw) != SIZE or not raw.startswith(MAGIC):
         raise HeartbeatError(f"{os.fspath(path)}: is no heartbeat record")
     version = struct.unpack_from("q", raw, len(MAGIC))[0]
     if version != VERSION:
         raise HeartbeatError(f"{os.fspath(path)}: is a record of version {version}, this reads {VERSION}")
     return raw
+
+
+def _is_possible(record: Record) -> bool:
+    """Say whether a rank can be so: the record's bytes may be anybody's."""
+    counted = zip(record.completed, record.enqueued, strict=True)
+    return (
+        record.pid in _PIDS
+        and record.rank in _RANKS
+        and record.gpu in _GPUS
+        and record.generation in _GENERATIONS
+        and record.step in _STEPS
+        and record.snapshot_step in _STEPS
+        and record.phase_since_ns >= 0
+        and record.beat_thread_at_ns >= 0
+        and all(0 <= completed <= enqueued for completed, enqueued in counted)
+        and math.fabs(record.outside_s) < _LONGEST_S  # neither is NaN
+        and math.fabs(record.arrival) < _LONGEST_S
+    )
 
 
 def _whole(raw: bytes, form: struct.Struct, at: int) -> bool:
@@ -131,8 +182,8 @@ def _record(path: os.PathLike[str], raw: bytes, step: Sequence[Any], place: Sequ
     if step[0] != generation:  # read while `place` was writing
         step = (0, -1, float("nan"), 0.0, 0.0)
     return Record(
-        job=job.rstrip(b"\0").decode(),
-        worker=worker.rstrip(b"\0").decode(),
+        job=_name(path, job),
+        worker=_name(path, worker),
         rank=rank,
         pid=pid,
         started=started,
@@ -148,5 +199,12 @@ def _record(path: os.PathLike[str], raw: bytes, step: Sequence[Any], place: Sequ
         completed=tuple(word // ENTERED - (word & OPEN_BITS) for word in collectives),
         snapshot_step=words[SNAPSHOT],
         beat_thread_at_ns=words[BEAT],
-        reason=reason[:length].decode(),
+        reason=reason[: max(0, length)].decode(errors="replace"),
     )
+
+
+def _name(path: os.PathLike[str], field: bytes) -> str:
+    name = field.rstrip(b"\0").decode(errors="replace")
+    if not is_name(name):
+        raise HeartbeatError(f"{os.fspath(path)}: its job's or worker's name is none")
+    return name

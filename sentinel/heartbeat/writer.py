@@ -9,6 +9,7 @@ import time
 import zlib
 from pathlib import Path
 
+from sentinel import private
 from sentinel.heartbeat.layout import (
     BEAT,
     COLLECTIVES,
@@ -32,6 +33,7 @@ from sentinel.heartbeat.layout import (
     WORD_COUNT,
     WORDS,
     HeartbeatError,
+    is_name,
 )
 from sentinel.heartbeat.process import state_and_start
 
@@ -111,8 +113,9 @@ class HeartbeatWriter:
             return
         self._closed.set()
         self._thread.join()
-        if unlink and self.path.exists() and self.path.stat().st_ino == self._inode:
-            self.path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            if unlink and self.path.lstat().st_ino == self._inode:
+                self.path.unlink()
 
     def _beat(self, interval: float) -> None:
         while not self._closed.wait(interval):
@@ -128,22 +131,31 @@ class HeartbeatWriter:
 def _identity(pid: int, job: str, worker: str) -> bytes:
     if len(job.encode()) > 96 or len(worker.encode()) > 104:
         raise HeartbeatError(f"{worker}: the names of job and worker may be 96 and 104 bytes long")
+    if not is_name(job) or not is_name(worker):
+        raise HeartbeatError(f"{worker!r} of job {job!r}: names are printable, without `/`, and not empty")
     body = IDENTITY.pack(MAGIC, VERSION, pid, state_and_start(pid)[1], job.encode(), worker.encode())
     return body + CRC.pack(zlib.crc32(body))
 
 
 def _create(path: Path, identity: bytes) -> tuple[mmap.mmap, int]:
-    """Make the file under a passing name, so that a reader never meets half a record."""
+    """Make the file under a passing name, so that a reader never meets half a record.
+
+    The map keeps the file open as long as the process lives (trackfd): that is how the kernel tells an agent
+    that this process, and no other, writes this record.
+    """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with _unfinished(path).open("w+b") as file:
-            file.write(identity.ljust(SIZE, b"\0"))  # a full disk says so here, and not with SIGBUS later
-            file.flush()
-            return mmap.mmap(file.fileno(), SIZE), os.fstat(file.fileno()).st_ino
+        private.make_folder(path.parent)
+        descriptor = private.open_file(_unfinished(path), os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+        try:
+            os.write(descriptor, identity.ljust(SIZE, b"\0"))  # a full disk says so here, not by SIGBUS
+            return mmap.mmap(descriptor, SIZE), os.fstat(descriptor).st_ino
+        finally:
+            os.close(descriptor)
     except OSError as error:
         with contextlib.suppress(OSError):
             _unfinished(path).unlink()
-        raise HeartbeatError(f"{path}: {error.strerror}") from error
+        why = error if isinstance(error, private.NotPrivateError) else error.strerror
+        raise HeartbeatError(f"{path}: {why}") from error
 
 
 def _unfinished(path: Path) -> Path:

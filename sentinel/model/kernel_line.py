@@ -3,11 +3,16 @@
 A log file holds what programs say, too, and a program may quote the kernel. Each form in which such a line
 is written has a prefix that names the speaker; what follows a prefix that is not the kernel's is nobody's
 evidence. A line without any prefix may be the kernel's: whoever reads it looks at how it begins.
+
+Within what the kernel says stand words of others: the name of a process, at most 15 characters, is often its
+beginning, and the name of a program or a control group, which may hold the end of a line, its middle. So
+whoever looks for a message asks for more than 15 characters in a row from its first one on, and a line that
+only continues a record begins no message.
 """
 
 import re
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 LONGEST = 2048
 """Characters of a line that count: the kernel's records end at 1 KiB (`PRINTK_MESSAGE_MAX` is 2 KiB with its
@@ -70,15 +75,97 @@ _COLOUR = re.compile(r"\x1b\[[\d;]{0,16}m")
 """What `dmesg --color=always` puts around time and subsystem."""
 
 
+_INDENTED = re.compile(r"[\0\ufeff]*[ \t]")
+_FAR_IN = re.compile(r"[\0\ufeff]*(?:\t| {4})")
+"""As dmesg and journalctl write what follows the end of a line within a message, whatever it looks like."""
+_MOMENT = re.compile(r"\[ *(?!0\.0+\])\d{1,12}\.\d{6,9}\]")
+"""The kernel's own time, fine enough to tell one record from the next; early in a boot all are of 0."""
+_HEAD = 160
+"""Where a log puts its times."""
+_MORE_THAN_A_NAME = 16
+"""Characters that are the kernel's own, for a process's name is shorter (TASK_COMM_LEN)."""
+_SPREADS = ("NVRM: The NVIDIA GPU ", "NVRM: GPU at PCI:")
+"""How a record begins whose later lines matter: the driver tells of a lost GPU in three."""
+
+
+class _Spoken(NamedTuple):
+    """A line, taken apart."""
+
+    line: str
+    text: str
+    """What counts of it."""
+    rest: Rest
+    """What follows its prefix; `text` where it has none."""
+
+    @property
+    def is_indented(self) -> bool:
+        """Whether it is, and not because in some languages a date begins with a blank."""
+        first = self.line[:1]
+        if not first or first not in "\0\ufeff\t ":
+            return False
+        far_in = _FAR_IN if self.rest != self.text else _INDENTED
+        return far_in.match(self.line) is not None
+
+    def said(self) -> str | None:
+        """Give what the kernel says in it."""
+        return f" {self.text}" if self.text and self.is_indented else self.rest
+
+    def goes_on(self, before: "_Spoken") -> bool:
+        """Say whether it is only one more line of a record."""
+        if self.is_indented or (self.rest == self.text and before.rest != before.text):
+            return True
+        moment = _MOMENT.search(self.line, 0, _HEAD)
+        if moment is None or moment[0] not in before.line[:_HEAD]:
+            return False
+        return (self.rest or "")[:_MORE_THAN_A_NAME] != (before.rest or "")[:_MORE_THAN_A_NAME]
+
+
 def said(line: str) -> str | None:
-    """Return what the kernel says in a line of a log; None if somebody else speaks in it."""
+    """Return what the kernel says in a line of a log; None if somebody else speaks in it.
+
+    A line that is indented, and has no prefix, continues a record: what it says is given with a blank before.
+    """
+    return _apart(line).said()
+
+
+def continues(before: str, line: str) -> bool:
+    """Say whether a line is only one more of the record that began with the line `before`.
+
+    It is if it has no prefix and that one has, or is indented; and if it has that one's very time, as syslog
+    daemons write what they read from /proc/kmsg, and does not begin as that one does.
+    """
+    return _apart(line).goes_on(_apart(before))
+
+
+class Records:
+    """The lines of one log, in order, of which some continue the record before them."""
+
+    def __init__(self) -> None:
+        self._began = _apart("")
+        """The line with which the newest record began."""
+        self._spreads = False
+
+    def hear(self, line: str) -> str | None:
+        """Give a line in which the kernel begins to say something, and indented one that goes on with it.
+
+        None for all others: somebody else's, and what continues a record that is told in one line.
+        """
+        spoken = _apart(line)
+        if spoken.goes_on(self._began):
+            return f" {(spoken.rest or '').lstrip()}"[:LONGEST] if self._spreads else None
+        self._began, self._spreads = spoken, (spoken.rest or "").startswith(_SPREADS)
+        return None if spoken.rest is None else line[:LONGEST]
+
+
+def _apart(line: str) -> _Spoken:
     text = line.lstrip(_BLANK)[:LONGEST]
-    rest: Rest = _COLOUR.sub("", text) if "\x1b" in text else text
+    text = _COLOUR.sub("", text) if "\x1b" in text else text
+    rest: Rest = text
     for form in _FORMS:
         if rest is None:
             break
         rest = form(rest)
-    return rest
+    return _Spoken(line, text, rest)
 
 
 def _prioritised(line: str) -> Rest:

@@ -4,6 +4,9 @@ import os
 from pathlib import Path
 from typing import NoReturn
 
+from sentinel import private
+from sentinel.runtime.agent.process import OURS_ALONE, make_memory
+
 NOT_RUN = 127
 """What a shell says of a command that can't be run."""
 KEPT = 3
@@ -46,12 +49,21 @@ def _run(writer: int, argv: list[str], env: dict[str, str]) -> None:
             writer = os.dup2(writer, KEPT, inheritable=False)
         os.closerange(KEPT + 1, 4096)
         env = {**env, **os.environ}
-        log = Path(env.get("SENTINEL_AGENT_LOG") or f"{env['SENTINEL_MEMORY']}/agent.log")
-        log.parent.mkdir(parents=True, exist_ok=True)
+        os.umask(OURS_ALONE)
+        log = _log(env)
         os.dup2(os.open(os.devnull, os.O_RDWR), 0)
-        os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), 1)
+        os.dup2(log, 1)
         os.dup2(1, 2)
         os.execve(argv[0], argv, env)  # noqa: S606 - our own program, no shell
     except BaseException as error:
         os.write(writer, f"{type(error).__name__}: {error}".encode(errors="replace")[:500])
         raise
+
+
+def _log(env: dict[str, str]) -> int:
+    """Open the log: in the node's memory directory, which is ours alone, or where its operator says."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    if not (chosen := env.get("SENTINEL_AGENT_LOG")):
+        return private.open_file(make_memory(Path(env["SENTINEL_MEMORY"])) / "agent.log", flags)
+    Path(chosen).parent.mkdir(parents=True, exist_ok=True)
+    return os.open(chosen, flags | os.O_NOFOLLOW | os.O_NONBLOCK, private.FILE_MODE)

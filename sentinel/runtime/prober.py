@@ -17,6 +17,7 @@ import msgspec
 from sentinel.checks import load
 from sentinel.model.check import Gpus, Machine
 from sentinel.model.codec import to_plain
+from sentinel.runtime.agent.process import OURS_ALONE
 from sentinel.runtime.probe import Answer, Introduction, NoGpus, ProberTask, probe, short_pci
 
 _PR_SET_PDEATHSIG = 1
@@ -39,6 +40,7 @@ def main() -> None:
     """Serve until the agent closes the pipe or dies."""
     task = msgspec.convert(json.loads(sys.argv[1]), ProberTask)
     _die_with(task.parent)
+    os.umask(OURS_ALONE)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is the agent's to handle
     answers = _take_stdout()
     checks = load()

@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from zlib import crc32
 
 import pytest
 
@@ -28,13 +29,18 @@ def plain(text: str) -> str:
     return text
 
 
+def at(text: str) -> str:
+    """The time of a record: each has its own."""
+    return f"[    5.{crc32(text.encode()) % 999_999 + 1:06d}]"
+
+
 FORMS = {
     "plain": plain,
-    "dmesg": lambda text: f"[    5.000000] {text}",
+    "dmesg": lambda text: f"{at(text)} {text}",
     "dmesg -T": lambda text: f"[Sun Jan 11 09:52:01 2026] {text}",
-    "syslog": lambda text: f"Apr  9 12:59:18 gpu-7 kernel: [    5.000000] {text}",
+    "syslog": lambda text: f"Apr  9 12:59:18 gpu-7 kernel: {at(text)} {text}",
     "journald": lambda text: f"Apr 09 12:59:18 gpu-7 kernel: {text}",
-    "another language": lambda text: f"kwi 09 12:59:18 gpu-7 kernel: [    5.000000] {text}",
+    "another language": lambda text: f"kwi 09 12:59:18 gpu-7 kernel: {at(text)} {text}",
     "iso": lambda text: f"2026-04-22T21:26:20.599595+00:00 gpu-7 kernel: {text}",
     "talos": lambda text: f"192.0.2.9: kern: warning: [2026-04-22T21:26:20.599595837Z]: {text}",
 }

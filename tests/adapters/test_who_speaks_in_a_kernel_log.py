@@ -9,7 +9,6 @@ XID = "NVRM: Xid (PCI:0000:01:00): 79, GPU has fallen off the bus."
 KERNELS = {
     "bare": "{}",
     "bare with its name": "kernel: {}",
-    "continued": "               {}",
     "dmesg": "[   12.345678] {}",
     "dmesg with a short time": "[9.0] {}",
     "dmesg with printk's caller": "[   12.345678][ T1234] {}",

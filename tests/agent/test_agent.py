@@ -103,12 +103,12 @@ def test_findings_are_told_once_and_cleared_when_they_pass(node: Node) -> None:
 
 
 def test_an_exception_note_is_reported_once_and_removed(node: Node) -> None:
-    raised = RaisedSeen(JobId("job"), 3, WorkerId("w"), 7, 1, 3, 12, "user", "TypeError: x", "Traceback…")
-
     async def scenario() -> None:
         from sentinel.gang.notices import leave
 
         async with node.watched() as controller:
+            rank, error = node.rank(3), ("user", "TypeError: x", "Traceback…")
+            raised = RaisedSeen(JobId("job"), 3, WorkerId("worker-3"), rank.pid, 1, 3, 12, *error)
             leave(node.memory, "w-1", raised)
             assert await controller.event(lambda event: isinstance(event, RaisedSeen)) == raised
             await until(lambda: not list((node.memory / "errors").iterdir()))

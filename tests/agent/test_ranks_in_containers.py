@@ -70,7 +70,7 @@ def test_its_agent_tells_its_own_number_and_knows_it_by_the_kernels(container: P
     (beat,) = ranks.beats()
     assert beat.pid == read(container / "moe.w1.beat").pid
     assert beat.state in "RS"
-    assert ranks.pid_here(beat.pid) == here
+    assert ranks.pid_here(beat.rank, beat.pid) == here
 
 
 def test_its_end_is_seen_and_it_stays_known_for_lines_that_come_late(container: Path) -> None:

@@ -109,7 +109,8 @@ def test_a_probe_that_sees_nothing_tells_nothing_again_until_it_sees(tmp_path: P
 @pytest.mark.skipif(bool(available()), reason="mounting a small volume needs root")
 def test_a_full_memory_directory_refuses_a_lease_instead_of_ending_who_renews_it(tmp_path: Path) -> None:
     """A page that was never written can't be had on a full tmpfs: the first store would be a SIGBUS."""
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "sentinel-test", str(tmp_path)], check=True)
+    options = "size=64k,mode=700"
+    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "sentinel-test", str(tmp_path)], check=True)
     try:
         (tmp_path / "filler").write_bytes(bytes(64 << 10))
         program = "import sys, pathlib; from sentinel.runtime.agent.lease import Lease\n"

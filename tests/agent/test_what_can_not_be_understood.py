@@ -8,10 +8,13 @@ import time
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from sentinel.model.check import series
 from sentinel.model.codec import to_plain
-from sentinel.model.report import OrderDone
+from sentinel.model.finding import Finding, Health
+from sentinel.model.ids import WorkerId
+from sentinel.model.report import FindingSeen
 from sentinel.runtime.agent.findings import FindingBook
 from sentinel.runtime.agent.notes import Notes
 from sentinel.runtime.agent.prober import Prober
@@ -67,15 +70,23 @@ def test_an_answer_is_read(tmp_path: Path) -> None:
     asked.close()
 
 
+class Nobody:
+    """A node without a rank."""
+
+    def is_known(self, worker: WorkerId, pid: int) -> bool:
+        return False
+
+
 def test_notes_that_can_t_be_read_keep_none_from_being_told(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     spool = Spool()
     for number, line in enumerate(GARBAGE):
         (tmp_path / f"{number}.json").write_bytes(line)
-    (tmp_path / "good.json").write_text(json.dumps(to_plain(OrderDone("o", True, "\udcff"))))
-    Notes(tmp_path, spool).collect()
-    assert [event for _, event in spool.pending()] == [OrderDone("o", True, "\\udcff")]
+    full = Finding("trainer", "disk-full", "checkpoints", Health.WARNING, "\udcff")
+    (tmp_path / "good.json").write_text(json.dumps(to_plain(FindingSeen(full))))
+    Notes(tmp_path, spool, Nobody()).collect()
+    assert [event for _, event in spool.pending()] == [FindingSeen(replace(full, summary="\\udcff"))]
     assert capsys.readouterr().out.count("rank-note-refused") == len(GARBAGE)
 
 

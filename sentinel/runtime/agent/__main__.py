@@ -16,7 +16,7 @@ from sentinel.checks import CheckError
 from sentinel.gang.snapshot_holder import SnapshotHolder
 from sentinel.runtime.agent import card
 from sentinel.runtime.agent.loop import Agent
-from sentinel.runtime.agent.process import EXIT_REFUSED, AgentError, lock
+from sentinel.runtime.agent.process import EXIT_REFUSED, OURS_ALONE, AgentError, lock
 from sentinel.runtime.agent.settings import AgentSettings, parse
 
 
@@ -66,6 +66,7 @@ def _holder(settings: AgentSettings, keys: Keys) -> SnapshotHolder:
 
 def main() -> None:
     """Command line."""
+    os.umask(OURS_ALONE)
     logs.to_stderr()
     try:
         run(parse())

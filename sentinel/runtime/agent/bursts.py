@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import sha256
-from typing import TypeAlias
+from typing import Annotated, TypeAlias
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from sentinel.adapters.kernel_time import dated, stamp
@@ -31,6 +31,9 @@ OURS = "ours"
 _REORDERED: Seconds = 1.0
 """Processors stamp kernel lines in parallel."""
 Key: TypeAlias = tuple[str, ...]
+Moment = Annotated[Seconds, Meta(ge=0.0, le=1e10)]
+Times = Annotated[int, Meta(ge=0, le=2**50)]
+"""Bursts come from a file, too, and what they say goes into reports."""
 
 
 class Burst(Struct):
@@ -38,16 +41,16 @@ class Burst(Struct):
 
     finding: Finding
     """As it was told first."""
-    began: Seconds
-    last: Seconds
-    number: int = 1
+    began: Moment
+    last: Moment
+    number: Times = 1
     """How many bursts of this key there were."""
-    count: int = 1
+    count: Times = 1
     last_line: str = ""
-    told: int = 0
+    told: Times = 0
     """The count that was told last, 0 before the first telling."""
-    told_at: Seconds = 0.0
-    pause: Seconds = AGAIN
+    told_at: Moment = 0.0
+    pause: Moment = AGAIN
 
     def goes_on(self, event: Finding, now: Seconds) -> bool:
         """Say whether an event is one more of this burst."""

@@ -7,7 +7,11 @@ from typing import Annotated
 
 import msgspec
 
+from sentinel import private
+
 _NAME = "agent.json"
+_MOST = 4096
+"""Bytes of a card, and more."""
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 
 
@@ -25,15 +29,12 @@ class Card(msgspec.Struct, frozen=True):
 
 def write(memory: Path, card: Card) -> None:
     """Leave the card; whoever reads it meets the old one or the new one, never half of one."""
-    path = memory / _NAME
-    draft = path.with_suffix(".new")
     with contextlib.suppress(OSError):  # a full memory directory must not end the watching
-        draft.write_text(json.dumps(msgspec.structs.asdict(card)))
-        draft.replace(path)
+        private.write(memory / _NAME, json.dumps(msgspec.structs.asdict(card)).encode())
 
 
 def read(memory: Path) -> Card | None:
     """Give the card of the node's last agent, None when it left none."""
     with contextlib.suppress(OSError, ValueError, RecursionError):
-        return msgspec.json.decode((memory / _NAME).read_bytes(), type=Card)
+        return msgspec.json.decode(private.read(memory / _NAME, _MOST), type=Card)
     return None

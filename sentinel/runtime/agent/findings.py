@@ -8,7 +8,8 @@ from typing import TypeAlias
 
 from msgspec.structs import replace
 
-from sentinel.model.codec import from_plain, to_plain
+from sentinel import private
+from sentinel.model.codec import MESSAGE_BYTES, from_plain, to_plain
 from sentinel.model.finding import Finding, Health
 from sentinel.model.ids import Seconds
 from sentinel.runtime.agent.bursts import Burst, Bursts
@@ -90,10 +91,8 @@ class FindingBook:
 
     def _write(self) -> None:
         lists = {"told": [*self._told.values()], "unheard": [*self._unheard.values()], "bursts": self._heard}
-        draft = self._path.with_suffix(".new")
         with contextlib.suppress(OSError):  # a full memory directory must not end the watching
-            draft.write_text(json.dumps(to_plain(lists)))
-            draft.replace(self._path)
+            private.write(self._path, json.dumps(to_plain(lists)).encode())
 
     def stands(self, check: str, code: str) -> bool:
         """Say whether this agent told such a finding, or found it told, and it has not passed."""
@@ -111,7 +110,7 @@ class FindingBook:
 def _load(path: Path) -> tuple[dict[Key, Finding], dict[Key, Finding], list[Burst]]:
     """Read what the agent before told; a damaged file is as good as none: findings are told again."""
     try:
-        plain = json.loads(path.read_text())
+        plain = json.loads(private.read(path, MESSAGE_BYTES))
         told, unheard = (from_plain(list[Finding], plain[name]) for name in ("told", "unheard"))
         bursts = from_plain(list[Burst], plain.get("bursts", []))
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):

@@ -4,7 +4,7 @@ import time
 
 from msgspec.structs import replace
 
-from sentinel.model.ids import Seconds
+from sentinel.model.ids import Seconds, WorkerId
 from sentinel.model.report import KillWorker, OrderDone
 from sentinel.runtime.agent.ranks import Ranks
 from sentinel.runtime.agent.spool import Spool
@@ -33,9 +33,10 @@ class Kills:
         else:
             self._waiting[order.order] = (order, time.monotonic() + _WAIT)
 
-    def ended(self, pid: int) -> None:
-        """Answer every order that waited for this process to end."""
-        for order, _ in [each for each in self._waiting.values() if each[0].pid == pid]:
+    def ended(self, worker: WorkerId, pid: int) -> None:
+        """Answer every order that waited for this worker's process to end."""
+        ended = (worker, pid)
+        for order, _ in [each for each in self._waiting.values() if (each[0].worker, each[0].pid) == ended]:
             del self._waiting[order.order]
             self._spool.add(OrderDone(order.order, True, f"{order.worker} is killed and gone"))
 

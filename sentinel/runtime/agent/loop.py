@@ -51,7 +51,7 @@ class Agent:
         self._kernel_log = follow(settings.kernel_log, memory / "kernel-log")
         book = FindingBook(memory / "findings.json")
         self._probes = Probes(settings, load(), book, self._kernel_log, self._ranks.processes)
-        self._notes = Notes(memory / "errors", self._spool)
+        self._notes = Notes(memory / "errors", self._spool, self._ranks)
         self._nudge = nudge_socket(memory / "nudge")
         self._stacks = StackTaker(memory / "nudge")
         self._boot = _boot()
@@ -145,7 +145,7 @@ class Agent:
         event = ended.event
         log.info("rank-exited", rank=event.rank, worker=event.worker, pid=event.pid, how=event.how)
         self._spool.add(event, ended.remove_record)
-        self._orders.ended(event.pid)
+        self._orders.ended(event.worker, event.pid)
         self._reporter.report(time.monotonic())
         self._probe_now(f"exit:{event.pid}")
 

@@ -1,43 +1,63 @@
 """The notes that ranks leave for their agent: events as files, such as an exception."""
 
 import json
-import os
 from pathlib import Path
+from typing import Protocol
 
-import structlog
-
+from sentinel import private
+from sentinel.gang.notices import CHECKS, SUFFIX, Note
 from sentinel.model.codec import from_plain
-from sentinel.model.report import Event
+from sentinel.model.ids import WorkerId
+from sentinel.model.report import FindingSeen, RaisedSeen
+from sentinel.runtime.agent.folder import Folder
 from sentinel.runtime.agent.spool import Spool
 
-log = structlog.get_logger(logger_name="agent")
+_MOST = 512 * 1024
+"""Bytes of a note: a traceback, and the losses of tens of thousands of ranks."""
+
+
+class Workers(Protocol):
+    """Who lives on this node."""
+
+    def is_known(self, worker: WorkerId, pid: int) -> bool:
+        """Whether this process is, or was lately, the worker of this name."""
+
+
+class NoteError(ValueError):
+    """A note says what no rank may say; one line says what."""
 
 
 class Notes:
-    """Each note is told once, and removed when the controller has it."""
+    """Each note is told once, and removed when the controller has it. Raises NotPrivateError."""
 
-    def __init__(self, directory: Path, spool: Spool) -> None:
-        directory.mkdir(parents=True, exist_ok=True)
-        self._directory = directory
+    def __init__(self, directory: Path, spool: Spool, workers: Workers) -> None:
+        self._folder = Folder(directory, SUFFIX, "rank-note")
         self._spool = spool
-        self._read: set[Path] = set()
+        self._workers = workers
 
     def collect(self) -> None:
-        """Take in every new note; one that does not parse is logged, left where it is and passed over."""
-        for entry in os.scandir(self._directory):
-            path = self._directory / entry.name
-            if not entry.name.startswith(".") and path.suffix == ".json" and path not in self._read:
-                self._read.add(path)
+        """Take in every new note; one that is none is logged, left where it is and passed over."""
+        for path in self._folder.new():
+            try:
                 self._take(path)
+            except (OSError, ValueError, RecursionError) as error:
+                self._folder.refuse(path, error)
 
     def _take(self, path: Path) -> None:
-        try:
-            event: Event = from_plain(Event, json.loads(path.read_text()))
-        except (OSError, ValueError, RecursionError) as error:
-            log.warning("rank-note-refused", path=str(path), error=str(error))
-            return
-        self._spool.add(event, lambda: self._forget(path))
+        """Give a note to the spool. Raises OSError, ValueError, RecursionError."""
+        content = private.read(path, _MOST + 1)
+        if len(content) > _MOST:
+            raise NoteError(f"is larger than {_MOST} bytes")
+        note: Note = from_plain(Note, json.loads(content))
+        self._check(note)
+        self._spool.add(note, lambda: path.unlink(missing_ok=True))
 
-    def _forget(self, path: Path) -> None:
-        path.unlink(missing_ok=True)
-        self._read.discard(path)
+    def _check(self, note: Note) -> None:
+        """See that a rank speaks of what is its own. Raises NoteError."""
+        match note:
+            case RaisedSeen():
+                if note.rank < 0 or not self._workers.is_known(note.worker, note.pid):
+                    raise NoteError(f"rank {note.rank}, {note.worker} ({note.pid}), is none of this node's")
+            case FindingSeen(finding=finding):
+                if finding.check not in CHECKS:
+                    raise NoteError(f"a rank does not speak for the {finding.check} check")

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from typing import assert_never
 
-from sentinel.model.ids import Seconds
+from sentinel.model.ids import Seconds, WorkerId
 from sentinel.model.report import Ack, KillWorker, Leave, Order, OrderDone, ProbeNow, StacksNow
 from sentinel.runtime.agent.kills import Kills
 from sentinel.runtime.agent.lease import Lease
@@ -58,14 +58,15 @@ class Orders:
             case Leave():
                 self._leave(order)
             case StacksNow():
-                processes = tuple((rank, self._ranks.pid_here(pid)) for rank, pid in order.processes)
+                here = self._ranks.pid_here  # what is no rank of ours is not looked into
+                processes = tuple((rank, here(rank, pid)) for rank, pid in order.processes)
                 self._stacks.begin(StacksNow(order.order, processes, order.deadline))
             case _:
                 assert_never(order)
 
-    def ended(self, pid: int) -> None:
-        """Answer whoever waits for the end of this process."""
-        self._kills.ended(pid)
+    def ended(self, worker: WorkerId, pid: int) -> None:
+        """Answer whoever waits for the end of this worker's process."""
+        self._kills.ended(worker, pid)
 
     def give_up(self) -> None:
         """End the waiting that has taken too long."""

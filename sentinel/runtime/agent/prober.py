@@ -9,7 +9,7 @@ import sys
 import msgspec
 import structlog
 
-from sentinel.model.codec import from_plain
+from sentinel.model.codec import MESSAGE_BYTES, from_plain
 from sentinel.model.ids import Seconds
 from sentinel.runtime.agent.settings import AgentSettings
 from sentinel.runtime.probe import Answer, Introduction, ProberTask
@@ -86,6 +86,9 @@ class Prober:
         if not chunk:
             return None
         *lines, self._buffer = (self._buffer + chunk).split(b"\n")
+        if len(self._buffer) > MESSAGE_BYTES:
+            log.warning("prober-answer-refused", error=f"it is larger than {MESSAGE_BYTES} bytes")
+            return None
         if lines:
             self._failures = 0 if self.busy != STARTING else self._failures
             self.busy = ""

@@ -5,8 +5,14 @@ import os
 import socket
 from pathlib import Path
 
+from sentinel import private
+
 EXIT_REFUSED = 2
 """The controller refused the key, or a key file, folder or check is wrong."""
+OURS_ALONE = 0o077
+"""The umask of agent and prober: whatever they make, nobody else reads."""
+_CLUSTERS = "sentinel-"
+"""How the name of a cluster's folder begins, in which those of its nodes lie."""
 EXIT_SECOND = 3
 """Another agent watches this node."""
 
@@ -19,12 +25,27 @@ class AgentError(Exception):
         self.code = code
 
 
+def make_memory(memory: Path) -> Path:
+    """Make a node's memory directory, and its cluster's, or see that they are ours alone.
+
+    Raises NotPrivateError where somebody else may have had a hand in it; OSError otherwise.
+    """
+    if memory.parent.name.startswith(_CLUSTERS):
+        private.make_folder(memory.parent)
+    return private.make_folder(memory)
+
+
 def lock(memory: Path, node: str) -> int:
-    """Take the node's lock and give its descriptor. Raises AgentError when another agent holds it."""
+    """Take the node's lock and give its descriptor.
+
+    Raises AgentError when another agent holds it, or the memory directory is not ours alone.
+    """
     path = memory / "agent.lock"
     try:
-        memory.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        make_memory(memory)
+        descriptor = private.open_file(path, os.O_RDWR | os.O_CREAT)
+    except private.NotPrivateError as error:
+        raise AgentError(f"--memory: {error}", EXIT_REFUSED) from None
     except OSError as error:
         raise AgentError(f"--memory {memory}: {error.strerror}", EXIT_REFUSED) from None
     try:
@@ -37,10 +58,10 @@ def lock(memory: Path, node: str) -> int:
 
 def nudge_socket(path: Path) -> socket.socket:
     """Open the socket that ranks nudge when they have left a note: it wakes the loop at once."""
-    path.unlink(missing_ok=True)
     nudge = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     nudge.setblocking(False)
     try:
+        path.unlink(missing_ok=True)
         nudge.bind(str(path))
     except OSError as error:
         raise AgentError(f"{path}: {error}", 1) from None

@@ -46,6 +46,7 @@ class StackTaker:
 def collect(processes: Sequence[tuple[int, int]], deadline: Seconds) -> tuple[bool, tuple[str, ...]]:
     """Give (all complete, one text per (rank, pid)): its state in the kernel and its Python stack.
 
+    A pid of 0 is none.
     py-spy reads memory without suspending: it can't suspend a stopped process, and must not a running one.
     """
     until = time.monotonic() + deadline - _GRACE
@@ -56,6 +57,8 @@ def collect(processes: Sequence[tuple[int, int]], deadline: Seconds) -> tuple[bo
 
 
 def _dump(pid: int) -> subprocess.Popen[str] | str:
+    if not pid:
+        return "it is no rank that lives on this node"
     command = [_PYSPY, "dump", "--nonblocking", "-p", str(pid)]
     try:
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
