@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import threading
 from typing import Any
 
 import structlog
@@ -34,7 +35,8 @@ class ReportDoor:
         self._context = zmq.asyncio.Context(io_threads=1)
         self._authenticator = ThreadAuthenticator(self._context)
         self.socket: zmq.asyncio.Socket = self._context.socket(zmq.ROUTER)
-        self._monitor: zmq.asyncio.Socket = self._context.socket(zmq.PAIR)
+        self._monitor: zmq.Socket[bytes] = zmq.Context.shadow(self._context.underlying).socket(zmq.PAIR)
+        self._watching = threading.Thread(target=self._watch, name="report-door", daemon=True)
         self._looking: asyncio.Task[None] | None = None
         self._trouble = ""
 
@@ -55,8 +57,9 @@ class ReportDoor:
         socket.router_mandatory = True  # an order for a node that is gone is an error, not silence
         socket.heartbeat_ivl, socket.heartbeat_timeout = 1000, 4000
         self._monitor.rcvhwm = 0  # a full monitor would stop the socket
-        socket.monitor(_MONITOR, zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED)
+        socket.monitor(_MONITOR, zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED | zmq.EVENT_MONITOR_STOPPED)
         self._monitor.connect(_MONITOR)
+        self._watching.start()
         try:
             socket.bind(self._endpoint)
         except zmq.ZMQError as error:
@@ -75,23 +78,31 @@ class ReportDoor:
         """Whether a peer with this public key may talk; asked on the authenticator's own thread."""
         return self._enrolment.owner(key.decode()) is not None
 
-    async def _look(self) -> None:
-        """Follow the connections that come and go, and the list of keys."""
-        loop = asyncio.get_running_loop()
-        next_look = loop.time()
-        while True:
-            if await self._monitor.poll(int(LOOK_EVERY_S * 1000)):
-                self._note(parse_monitor_message(await self._monitor.recv_multipart()))
-            if loop.time() >= next_look:
-                next_look = loop.time() + LOOK_EVERY_S
-                self._follow_keys()
+    def _watch(self) -> None:
+        """Follow the connections that come and go, on a thread: a burst leaves no time for a busy loop."""
+        going = True
+        while going:
+            if self._monitor.poll(int(LOOK_EVERY_S * 1000)):
+                going = self._note(parse_monitor_message(self._monitor.recv_multipart()))
             self.strangers.send_away(most_strangers(len(self._enrolment.nodes)))
+        self._monitor.close(linger=0)
 
-    def _note(self, event: Any) -> None:
-        if event["event"] == zmq.EVENT_ACCEPTED:
-            self.strangers.came(int(event["value"]))
-        else:
-            self.strangers.left(int(event["value"]))
+    def _note(self, event: Any) -> bool:
+        """Take note of what happened; false when it was the last."""
+        match event["event"]:
+            case zmq.EVENT_ACCEPTED:
+                self.strangers.came(int(event["value"]))
+            case zmq.EVENT_DISCONNECTED:
+                self.strangers.left(int(event["value"]))
+            case _:
+                return False
+        return True
+
+    async def _look(self) -> None:
+        """Follow the list of keys."""
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            self._follow_keys()
 
     def _follow_keys(self) -> None:
         """Read the list again if it has changed; one that can't be read leaves all as it was."""
@@ -110,8 +121,8 @@ class ReportDoor:
             self._looking.cancel()
         with contextlib.suppress(zmq.ZMQError):
             self._authenticator.stop()
-        with contextlib.suppress(zmq.ZMQError):
-            self.socket.disable_monitor()
-        self._monitor.close(linger=0)
+        self.socket.disable_monitor()  # which ends the thread
+        self._watching.join()
+        self.strangers.close()
         self.socket.close(linger=0)
         self._context.destroy(linger=0)

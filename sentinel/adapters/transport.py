@@ -18,6 +18,7 @@ from sentinel.model.codec import CodecError, decode, encode
 from sentinel.model.ids import NodeId
 from sentinel.model.report import Hello, Join, Joined, Order, Refused, Report
 
+_TAKEN_AT_ONCE = 16
 _LINES = 32
 """So many refusals of one node are logged one by one, then each that doubles their number."""
 
@@ -51,6 +52,7 @@ class Reports:
         self._door = ReportDoor(endpoint, self.enrolment)
         self._socket = self._door.socket
         self._peers: dict[NodeId, Peer] = {}
+        self._taken = 0
         self._refused_of: Counter[str] = Counter()
         self._aside: set[asyncio.Task[None]] = set()
         self._log = structlog.get_logger(logger_name="reports")
@@ -73,7 +75,9 @@ class Reports:
         """Wait for the next message that parses: (name of the node that sent it, message)."""
         while True:
             route, *frames = await self._socket.recv_multipart(copy=False)
-            await asyncio.sleep(0)  # one that talks without end leaves time for all else
+            self._taken += 1
+            if self._taken % _TAKEN_AT_ONCE == 0:
+                await asyncio.sleep(0)  # one that talks without end leaves time for all else
             if (heard := await self._hear(route, frames)) is not None:
                 return heard
 
@@ -137,8 +141,7 @@ class Reports:
         """Count what is left out, and log it, unless that would fill the log."""
         self.refused += 1
         self._refused_of[node] += 1
-        times = self._refused_of[node]
-        if times <= _LINES or times & (times - 1) == 0:
+        if worth_a_line(self._refused_of[node]):
             self._log.warning(what, node=node, error=str(error), refused=self.refused)
 
     # --- keys
@@ -150,7 +153,7 @@ class Reports:
             answer = Joined(self.enrolment.keys.snapshot_secret)
             self._log.info("node-joined", node=asked.node)
         except (EnrolmentError, KeyFileError, OSError) as error:
-            self._refuse("not-joined", asked.node, error)
+            self._refuse("not-joined", "a join token", error)
             answer = Refused(str(error) if isinstance(error, EnrolmentError) else "the keys can't be written")
         await self._say(peer.route, answer)
 
@@ -186,6 +189,11 @@ class Reports:
         for task in self._aside:
             task.cancel()
         self._door.close()
+
+
+def worth_a_line(times: int) -> bool:
+    """Say whether what has happened so often is to be logged once more: a flood must not fill the log."""
+    return times <= _LINES or times & (times - 1) == 0
 
 
 def _proven(frames: list[zmq.Frame]) -> tuple[str, int]:

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from sentinel.adapters.enrolment import ANY_NUMBER, Enrolment
 from sentinel.adapters.keys import Keys, ensure_keys, read_curve, write_key
-from sentinel.model.ids import NodeId, Seconds, node_name
+from sentinel.model.ids import Instant, NodeId, Seconds, node_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ def enroll(directory: Path, wish: Wish) -> Iterator[str]:
         yield "no join token is good any more"
     if wish.shared_s:
         enrolment.accept_shared(wish.shared_s)
-        yield f"agents that show {keys.shared} get keys of their own until then"
+        yield f"for so long, agents that show {keys.shared} get keys of their own"
     if wish.token_s:
         yield str(enrolment.issue(wish.token_s, wish.pattern, wish.uses))
     for node in nodes:
@@ -68,10 +69,14 @@ def known(directory: Path) -> list[dict[str, object]]:
         {"node": node, "state": states[len(publics)]} for node, publics in sorted(enrolment.nodes.items())
     ]
     return rows + [
-        {"node": token.nodes, "state": f"may join: {_uses(token.uses)}, until {token.expires:.0f}"}
+        {"node": token.nodes, "state": f"may join: {_uses(token.uses)}, until {_time(token.expires)}"}
         for token in enrolment.tokens.values()
     ]
 
 
 def _uses(uses: int) -> str:
     return "any number" if uses > ANY_NUMBER // 2 else f"{uses} more"
+
+
+def _time(at: Instant) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat(" ", "seconds")

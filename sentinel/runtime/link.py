@@ -76,7 +76,7 @@ class Link:
 
     async def _run_with(self, socket: zmq.asyncio.Socket) -> None:
         socket.linger = 0
-        socket.bind(self._endpoint)
+        socket.connect(self._endpoint)  # the child binds it: who accepts without files is ended by ZeroMQ
         argv = ["-m", "sentinel.runtime.ray_link", "--endpoint", self._endpoint, "--address", self._address]
         with self._log_path.open("ab") as out:
             self.process = await asyncio.create_subprocess_exec(
