@@ -18,6 +18,7 @@ from pathlib import Path
 
 from sentinel.adapters.keys import ensure_keys
 from sentinel.adapters.transport import Reports
+from sentinel.model.ids import NodeId
 from sentinel.model.report import Ack, Hello
 from sentinel.runtime.agent.card import read
 
@@ -85,6 +86,7 @@ async def measure(ranks: int, seconds: float) -> dict[str, float]:
     with tempfile.TemporaryDirectory(dir="/dev/shm") as directory:
         root = Path(directory)
         async with Reports("tcp://127.0.0.1:0", ensure_keys(root / "keys")) as reports:
+            reports.enrolment.enroll(NodeId("bench"))
             listening = asyncio.create_task(acknowledge(reports))
             processes = start(root, reports.endpoint, ranks)
             try:

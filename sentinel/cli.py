@@ -259,6 +259,49 @@ def resume_actions(reason: Reason = "") -> None:
 
 
 @app.command()
+def enroll(
+    nodes: Annotated[list[str] | None, typer.Argument(help="Names of nodes that get a key each.")] = None,
+    revoke: Annotated[bool, typer.Option("--revoke", help="Believe these nodes' keys no more.")] = False,
+    rotate: Annotated[
+        bool, typer.Option("--rotate", help="A new key for each; the old one is good until that is used.")
+    ] = False,
+    token: Annotated[bool, typer.Option("--token", help="Print a token with which nodes join.")] = False,
+    for_: Annotated[str, typer.Option("--for", help="How long a token is good: 30m, 2h, 1d.")] = "1h",
+    pattern: Annotated[
+        str, typer.Option("--nodes", help="Names that may join by a token, as `gpu-*`.")
+    ] = "*",
+    uses: Annotated[int, typer.Option(min=1, help="How many nodes may join by a token.")] = 10**9,
+    accept_shared: Annotated[
+        str, typer.Option(help="How long the key that all agents shared in an earlier release may join.")
+    ] = "",
+    end_tokens: Annotated[bool, typer.Option("--end-tokens", help="Let nobody join any more.")] = False,
+    to: Annotated[Path | None, typer.Option(help="Folder for what is to be carried to the nodes.")] = None,
+    list_: Annotated[bool, typer.Option("--list", help="Show nodes and tokens.")] = False,
+) -> None:
+    """Give nodes keys, or a token with which they get their own; on the head node, as who runs Sentinel."""
+    from sentinel.runtime import enroll as work
+
+    asked = [bool(nodes), token, bool(accept_shared), end_tokens, list_]
+    if sum(asked) != 1 or (revoke and rotate) or ((revoke or rotate) and not nodes):
+        raise CommandError(
+            "enroll takes nodes (perhaps with --revoke or --rotate), or one of --token, --accept-shared, "
+            "--end-tokens, --list",
+            MISUSED,
+        )
+    directory = _settings().cluster.keys_dir
+    if list_:
+        _table("", work.known(directory))
+        return
+    token_s = _duration(for_, "--for") if token else 0.0
+    shared_s = _duration(accept_shared, "--accept-shared") if accept_shared else 0.0
+    wish = work.Wish(
+        nodes or (), revoke, rotate, end_tokens, token_s, shared_s, pattern=pattern, uses=uses, to=to
+    )
+    for line in work.enroll(directory, wish):
+        typer.echo(line)
+
+
+@app.command()
 def replay(file: Annotated[Path, typer.Argument(help="A recording from the logbook.")]) -> None:
     """Run a recording through today's decisions; exit 1 when they differ from the recorded ones."""
     from sentinel.core.decide import decide

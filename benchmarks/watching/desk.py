@@ -16,7 +16,7 @@ from sentinel.core.state import Rules
 from sentinel.core.watch import Watch
 from sentinel.model.action import Action, StartWorker
 from sentinel.model.fact import DeadlinePassed, Fact, JobSubmitted, NodeJoined, WorkerReady
-from sentinel.model.ids import JobId
+from sentinel.model.ids import JobId, NodeId
 from sentinel.model.policy import Policy
 from sentinel.model.report import Ack, Hello, Report
 from sentinel.runtime.ledger import Ledger
@@ -81,6 +81,7 @@ async def serve(root: Path, world: int) -> None:
         Reports("tcp://127.0.0.1:0", ensure_keys(root / "keys")) as reports,
         asyncio.TaskGroup() as tasks,
     ):
+        reports.enrolment.enroll(NodeId("bench"))
         (root / "endpoint").write_text(reports.endpoint)
         desk = Desk(root, world)
         tasks.create_task(desk.listen(reports))

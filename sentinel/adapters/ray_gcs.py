@@ -1,5 +1,6 @@
 """Bring a killed Ray GCS back: its command line is remembered while it lives and started again."""
 
+import errno
 import json
 import os
 import socket
@@ -59,14 +60,18 @@ def _write(path: Path, content: dict[str, Any]) -> None:
 
 
 def alive(address: str, timeout: float = 1.0) -> str:
-    """Ask the `host:port` for a TCP connection: `ok`, `refused` or `timeout` (after `timeout` seconds)."""
+    """Ask the `host:port` for a TCP connection: `ok`, `refused`, `timeout` (after `timeout` seconds).
+
+    Or `unknown`, where this machine could not ask.
+    """
     host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host, int(port)), timeout).close()
     except ConnectionRefusedError:
         return "refused"
-    except OSError:
-        return "timeout"
+    except OSError as error:
+        unreachable = isinstance(error, TimeoutError) or error.errno == errno.EHOSTUNREACH
+        return "timeout" if unreachable else "unknown"
     return "ok"
 
 

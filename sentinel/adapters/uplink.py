@@ -1,19 +1,23 @@
 """The agent's side of the authenticated connection on which reports and orders travel."""
 
+import time
 from collections.abc import Iterator
 from enum import Enum
 from typing import Any
 
+import structlog
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
-from sentinel.adapters.keys import Keys
+from sentinel.adapters.keys import Credentials, KeyFileError, Keys, version_of
 from sentinel.model.codec import MESSAGE_BYTES, CodecError, decode, encode
-from sentinel.model.ids import NodeId
-from sentinel.model.report import Hello, Order, Report, Unreadable
+from sentinel.model.ids import NodeId, Seconds
+from sentinel.model.report import Hello, Order, Refused, Report, Unreadable
 
 _NO_DETAIL_LIMIT = 5
 """Handshakes in a row that break off before the keys are believed wrong: a dying peer breaks off one."""
+_LOOK_EVERY_S: Seconds = 1.0
+"""How often the key's file is looked at."""
 
 _MONITORED = (
     zmq.EVENT_HANDSHAKE_SUCCEEDED
@@ -22,6 +26,8 @@ _MONITORED = (
     | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
     | zmq.EVENT_DISCONNECTED
 )
+
+log = structlog.get_logger(logger_name="uplink")
 
 
 class Link(Enum):
@@ -32,26 +38,25 @@ class Link(Enum):
     REFUSED = "refused"
 
 
-class Uplink:
-    """A DEALER that keeps reconnecting; poll `socket` and `monitor` for input."""
+class Wire:
+    """A DEALER that keeps reconnecting with a key; poll `socket` and `monitor` for input."""
 
-    def __init__(self, endpoint: str, keys: Keys, node: NodeId) -> None:
+    def __init__(self, endpoint: str, credentials: Credentials) -> None:
         self.endpoint = endpoint
         self.connected = False
-        self._keys = keys
+        self._credentials = credentials
         self._broken_off = 0
+        self._told = ""
+        """Why the controller says that it does not believe this end."""
         self._context = zmq.Context(io_threads=1)
         self.socket: zmq.Socket[bytes] = self._context.socket(zmq.DEALER)
-        self._configure(node)
+        self._configure()
         self.monitor: zmq.Socket[bytes] = self.socket.get_monitor_socket(_MONITORED)
         self.socket.connect(endpoint)
 
-    def _configure(self, node: NodeId) -> None:
-        socket, secret = self.socket, self._keys.agent_secret
-        socket.curve_secretkey = secret
-        socket.curve_publickey = zmq.curve_public(secret)
-        socket.curve_serverkey = self._keys.controller_public
-        socket.identity = node.encode()
+    def _configure(self) -> None:
+        socket = self.socket
+        self._show(self._credentials)
         socket.linger = 0
         socket.immediate = True  # reports of a time without connection are old news: the spool keeps events
         socket.sndhwm = 64
@@ -59,24 +64,12 @@ class Uplink:
         socket.reconnect_ivl, socket.reconnect_ivl_max = 100, 1000
         socket.heartbeat_ivl, socket.heartbeat_timeout = 500, 2000  # sees a cut link that sends no reset
 
-    def send(self, message: Hello | Report) -> bool:
-        """Hand one message to the connection; False when there is none or it is full."""
-        if not self.connected:
-            return False
-        try:
-            self.socket.send(encode(message), zmq.NOBLOCK)
-        except zmq.Again:
-            return False
-        return True
-
-    def orders(self) -> Iterator[Order | Unreadable]:
-        """Every order that has arrived, and `Unreadable` in the place of one that does not parse."""
-        while True:
-            try:
-                payload = self.socket.recv(zmq.NOBLOCK)
-            except zmq.Again:
-                return
-            yield _parse(payload)
+    def _show(self, credentials: Credentials) -> None:
+        """Make every connection from now on with these."""
+        self._credentials = credentials
+        self.socket.curve_secretkey = credentials.secret
+        self.socket.curve_publickey = credentials.public
+        self.socket.curve_serverkey = credentials.controller
 
     def changes(self) -> list[Link]:
         """What happened to the connection since the last call."""
@@ -85,6 +78,8 @@ class Uplink:
             change = self._change(recv_monitor_message(self.monitor))
             if change is not None:
                 changes.append(change)
+        if self._told:
+            changes.append(Link.REFUSED)
         return changes
 
     def _change(self, event: Any) -> Link | None:
@@ -103,14 +98,16 @@ class Uplink:
 
     @property
     def refusal(self) -> str:
-        """One line for a human whose agent was refused."""
-        directory = self._keys.directory
+        """One line for a human whose agent was refused; what the controller itself said is said once."""
+        told, self._told = self._told, ""
+        if told:
+            return f"the controller at {self.endpoint} refused this agent: {told}"
         if self._broken_off:
             return (
-                f"{self.endpoint} breaks off the handshake: {directory / 'controller.pub'} "
-                "is not the key of the controller there"
+                f"{self.endpoint} breaks off the handshake: the key given with {self._credentials.source} "
+                "is not that of the controller there (controller.pub)"
             )
-        return f"the controller at {self.endpoint} refused this agent's key ({directory / 'agent.key'})"
+        return f"the controller at {self.endpoint} refused this agent's key ({self._credentials.source})"
 
     def close(self) -> None:
         """Close without waiting for what was not sent."""
@@ -119,9 +116,64 @@ class Uplink:
         self._context.destroy(linger=0)
 
 
-def _parse(payload: bytes) -> Order | Unreadable:
+class Uplink(Wire):
+    """An agent's connection: reports out, orders in. It follows its key's file. Raises KeyFileError."""
+
+    def __init__(self, endpoint: str, keys: Keys, node: NodeId) -> None:
+        self.accepted = False
+        """Whether the controller has ever given an order, if only to acknowledge: it believes this agent."""
+        self._keys, self._node = keys, node
+        self._key_file = keys.node_key(node)
+        self._seen, self._next_look = version_of(self._key_file), 0.0
+        super().__init__(endpoint, keys.of_node(node))
+
+    def send(self, message: Hello | Report) -> bool:
+        """Hand one message to the connection; False when there is none or it is full."""
+        if not self.connected:
+            return False
+        try:
+            self.socket.send(encode(message), zmq.NOBLOCK)
+        except zmq.Again:
+            return False
+        return True
+
+    def orders(self) -> Iterator[Order | Unreadable]:
+        """Every order that has arrived, and `Unreadable` in the place of one that does not parse."""
+        while True:
+            try:
+                payload = self.socket.recv(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            order = _parse(payload)
+            if isinstance(order, Refused):
+                self._told = order.why
+                continue
+            self.accepted = self.accepted or not isinstance(order, Unreadable)
+            yield order
+
+    def follow_key(self) -> None:
+        """Connect anew when the node has another key; one that can't be read leaves all as it was."""
+        if (now := time.monotonic()) < self._next_look:
+            return
+        self._next_look = now + _LOOK_EVERY_S
+        try:
+            if (version := version_of(self._key_file)) == self._seen:
+                return
+            self._seen = version
+            credentials = self._keys.of_node(self._node)
+        except KeyFileError as error:
+            log.error("key-not-read", error=str(error))
+            return
+        if credentials != self._credentials:
+            log.info("key-changed", file=str(self._key_file))
+            self.socket.disconnect(self.endpoint)
+            self._show(credentials)
+            self.socket.connect(self.endpoint)
+
+
+def _parse(payload: bytes) -> Order | Refused | Unreadable:
     try:
-        order: Order = decode(Order, payload)
+        order: Order | Refused = decode(Order | Refused, payload)
     except CodecError as error:
         return Unreadable(f"order of {len(payload)} bytes: {error}")
     return order

@@ -12,9 +12,11 @@ from typing import Any
 
 import httpx
 
-from sentinel.adapters.keys import Keys
+from sentinel.adapters.enrolment import Enrolment
+from sentinel.adapters.keys import Keys, ensure_keys
 from sentinel.demo.hosts import Host
 from sentinel.demo.ray_cluster import Cluster, Topology
+from sentinel.model.ids import NodeId
 from sentinel.runtime.up import last_words
 
 REPORT_PORT, WEB_PORT = 7801, 7800
@@ -80,6 +82,9 @@ class Stage:
         tables["policy"] |= policy or {}
         tables["pages"] = slack_channels(slack_url) if slack else {}
         (cluster.root / "sentinel.toml").write_text(to_toml(tables))
+        enrolment = Enrolment(ensure_keys(cluster.root / "state" / "keys"))
+        for host in cluster.nodes:
+            enrolment.enroll(NodeId(host.name))
         env = {
             **cluster.driver_env,
             "SENTINEL_FAILPOINT": str(cluster.root / "failpoint"),

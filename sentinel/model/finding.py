@@ -5,7 +5,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
-from sentinel.model.ids import Seconds
+from sentinel.model.ids import Count, Span, Text, Word
 
 
 class Health(StrEnum):
@@ -25,23 +25,23 @@ TRAINER = "trainer"
 class Finding(Struct, frozen=True):
     """A check's result. The caller of `judge` adds node and time."""
 
-    check: str
+    check: Word
     """The check's name, such as `gpu`."""
-    code: str
+    code: Word
     """What was found in one word, such as `ecc-uncorrectable`; runbooks match on it."""
     component: str
     """What it is about: `gpu-3`, `memory`, `disk:/ckpt`, `rank-5`."""
     health: Health
-    summary: str
+    summary: Text
     evidence: Mapping[str, str | int | float] = {}
     """The decisive values, raw, with units in the key (`temperature_c`)."""
     event: bool = False
     """True for something that happened (an Xid); false for a state that can clear."""
     burst: str = ""
     """Names an event among its likes: what is told again under this name is the same one, counted further."""
-    count: int = 1
+    count: Count = 1
     """How often it happened until it was told; `last_line` in the evidence is then the newest line."""
-    age_s: Seconds = 0.0
+    age_s: Span = 0.0
     """How long before it was told it happened, or happened last."""
 
     @property

@@ -1,44 +1,65 @@
 """What an agent tells the controller: heartbeats, findings and exits of one node."""
 
-from typing import TypeAlias
+from typing import Annotated, TypeAlias
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from sentinel.model.finding import Finding
-from sentinel.model.ids import Int, JobId, NodeId, Seconds, WorkerId
+from sentinel.model.ids import (
+    Address,
+    Count,
+    Generation,
+    Gpu,
+    JobId,
+    NodeName,
+    Pid,
+    Port,
+    Rank,
+    Span,
+    Step,
+    Text,
+    Word,
+    WorkerId,
+)
 from sentinel.model.noun import Noun
+
+NAME = Meta(max_length=256)
+MOST_RANKS = 1024
+"""Of one node, in one report."""
+MOST_EVENTS = 4096
+"""In one report; an agent tells fewer at once, and the rest in the next."""
 
 
 class RankBeat(Struct, frozen=True):
     """One rank's heartbeat record as its agent read it."""
 
-    job: JobId
-    rank: Int
-    worker: WorkerId
-    pid: Int
-    gpu: Int
-    generation: Int
-    step: Int
+    job: Annotated[JobId, NAME]
+    rank: Rank
+    worker: Annotated[WorkerId, NAME]
+    pid: Pid
+    gpu: Gpu
+    generation: Generation
+    step: Step
     """Last completed training step, -1 before the first."""
-    phase: str
+    phase: Word
     """`setup | load | data | compute | collective | snapshot | save | pause | standby | failed`"""
-    enqueued: Int
+    enqueued: Count
     """Collectives that this rank has entered, over all groups."""
-    completed: Int
-    outside_s: Seconds
+    completed: Count
+    outside_s: Span
     """Time that the last step spent outside collectives."""
-    arrival: float
+    arrival: Span
     """When this rank entered the last step's closing collective, on its node's clock."""
     loss: float
-    beat_age_s: Seconds
+    beat_age_s: Span
     """Since the rank's own beat thread last ran: large in a stopped process."""
-    state: str
+    state: Word
     """Process state letter from /proc: R S D T Z, or X when it is gone."""
-    phase_age_s: Seconds
+    phase_age_s: Span
     """How long the rank has been in this phase."""
-    snapshot_step: Int = -1
+    snapshot_step: Step = -1
     """Newest step whose own and peer copies are acknowledged."""
-    reason: str = ""
+    reason: Text = ""
     """Rank's own words, when it has failed or refuses."""
 
 
@@ -57,31 +78,31 @@ STOPPED_ITSELF = frozenset({f"exit {LEASE_LAPSED_EXIT}", f"exit {STUCK_EXIT}"})
 class ExitSeen(Noun, frozen=True):
     """A worker process ended."""
 
-    job: JobId
-    rank: Int
-    worker: WorkerId
-    pid: Int
-    generation: Int
-    gpu: Int
-    how: str
+    job: Annotated[JobId, NAME]
+    rank: Rank
+    worker: Annotated[WorkerId, NAME]
+    pid: Pid
+    generation: Generation
+    gpu: Gpu
+    how: Word
     """`signal 9`, `exit 1`, or `unknown` where the kernel does not tell a non-parent."""
 
 
 class RaisedSeen(Noun, frozen=True):
     """A rank's training thread ended with an exception; its process lives."""
 
-    job: JobId
-    rank: Int
-    worker: WorkerId
-    pid: Int
-    generation: Int
-    gpu: Int
-    step: Int
-    kind: str
+    job: Annotated[JobId, NAME]
+    rank: Rank
+    worker: Annotated[WorkerId, NAME]
+    pid: Pid
+    generation: Generation
+    gpu: Gpu
+    step: Step
+    kind: Word
     """`user | collective | nan | restore | evicted`"""
-    error: str
+    error: Text
     """One line, `TypeError: …`."""
-    traceback: str
+    traceback: Text
     values: tuple[float, ...] = ()
     """For `nan`: every rank's local loss in rank order."""
 
@@ -96,24 +117,24 @@ class ProbedSeen(Noun, frozen=True):
     """The immediate probe that an exit or the controller asked for is complete."""
 
     checks: tuple[str, ...]
-    reason: str
+    reason: Word
     """`exit:<pid>` or the asking action's id."""
 
 
 class OrderDone(Noun, frozen=True):
     """What became of an order that the controller gave this agent."""
 
-    order: str
+    order: Word
     """The order's action id."""
     ok: bool
-    detail: str
+    detail: Text
     data: tuple[str, ...] = ()
 
 
 class Unreadable(Noun, frozen=True):
     """What a controller finds in the place of an event that it can't read, as of a newer agent."""
 
-    error: str
+    error: Text
 
 
 Event: TypeAlias = ExitSeen | RaisedSeen | FindingSeen | ProbedSeen | OrderDone | Unreadable
@@ -122,42 +143,42 @@ Event: TypeAlias = ExitSeen | RaisedSeen | FindingSeen | ProbedSeen | OrderDone 
 class Hello(Noun, frozen=True):
     """An agent's first message on a connection."""
 
-    node: NodeId
-    boot: str
+    node: NodeName
+    boot: Word
     """The kernel's boot id and the moment at which the agent started: changes when either restarts.
 
     A pid would not do: in a container of its own every agent has the same.
     """
-    address: str
-    port: Int
+    address: Address
+    port: Port
     """Where the agent serves memory snapshots."""
-    gpus: Int
-    metrics_port: Int = 0
+    gpus: Annotated[int, Meta(ge=0, le=4096)]
+    metrics_port: Port = 0
 
 
 class Report(Noun, frozen=True):
     """One periodic message: every beat of the node, and the events not yet acknowledged."""
 
-    node: NodeId
-    boot: str
-    seq: Int
-    beats: tuple[RankBeat, ...]
-    events: tuple[tuple[Int, Event], ...]
+    node: NodeName
+    boot: Word
+    seq: Count
+    beats: Annotated[tuple[RankBeat, ...], Meta(max_length=MOST_RANKS)]
+    events: Annotated[tuple[tuple[Count, Event], ...], Meta(max_length=MOST_EVENTS)]
     """(event number, event); numbers grow by one, the controller acknowledges the last it has journalled."""
 
 
 class Ack(Noun, frozen=True):
     """Controller to agent: events up to this number are journalled. Also renews the node's lease."""
 
-    event: Int
-    boot: str = ""
+    event: Count
+    boot: Word = ""
     """Whose events: one that was meant for the agent before this one says nothing of its own."""
 
 
 class ProbeNow(Noun, frozen=True):
     """Controller to agent: run every check that is marked `on_exit`, then report `ProbedSeen`."""
 
-    reason: str
+    reason: Word
 
 
 class KillWorker(Noun, frozen=True):
@@ -166,23 +187,43 @@ class KillWorker(Noun, frozen=True):
     pid 0: whichever process has the worker's name, for it was not ready and has told its pid to nobody.
     """
 
-    order: str
-    worker: WorkerId
-    pid: Int
+    order: Word
+    worker: Annotated[WorkerId, NAME]
+    pid: Pid
 
 
 class StacksNow(Noun, frozen=True):
     """Controller to agent: dump the stacks of these (rank, pid) without stopping them."""
 
-    order: str
-    processes: tuple[tuple[Int, Int], ...]
-    deadline: Seconds
+    order: Word
+    processes: tuple[tuple[Rank, Pid], ...]
+    deadline: Span
 
 
 class Leave(Noun, frozen=True):
     """Controller to agent: the job has ended, so remove records and snapshots, and exit."""
 
-    order: str
+    order: Word
+
+
+class Refused(Noun, frozen=True):
+    """Controller to whoever has connected: it is not believed, and why."""
+
+    why: str
+
+
+class Join(Noun, frozen=True):
+    """A new agent's only message, sent with a join token: the node's name, and the key that it made."""
+
+    node: NodeName
+    public: Annotated[str, Meta(pattern=r"^[!-~]{40}\Z")]
+    """CURVE public key, 40 characters of Z85."""
+
+
+class Joined(Noun, frozen=True):
+    """Controller to a new agent: its key is known from now on; here is what else it needs."""
+
+    snapshot_key: bytes
 
 
 Order: TypeAlias = Ack | ProbeNow | KillWorker | StacksNow | Leave

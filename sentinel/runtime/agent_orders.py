@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from sentinel.model.action import CollectStacks, Probe
 from sentinel.model.ids import NodeId
 from sentinel.model.report import KillWorker, Leave, OrderDone, ProbeNow, StacksNow
+from sentinel.runtime.admit import admit
 from sentinel.runtime.hands import ActionError, Hands
 from sentinel.runtime.ray_requests import StartAgent
 
@@ -44,10 +45,12 @@ class AgentOrders:
     async def start(self, node: NodeId) -> str:
         """Have Ray launch a node's agent, beside the memory and at the address that its ranks are told.
 
-        Raises ActionError where Ray does not know that address: at another one nobody would find the agent.
+        Raises ActionError where Ray does not know that address, for at another one nobody would find the
+        agent, and where the agent can't have a key.
         """
         argv = self._hands.agent_argv(node)
         address, _ = self._hands.raylets.get(node) or await self._look_for(node)
+        await asyncio.to_thread(admit, self._hands.reports.enrolment, node, address)
         env = {"SENTINEL_MEMORY": str(self._hands.memory_of(node)), "SENTINEL_ADDRESS": address}
         pid = await self._hands.link.ask(StartAgent(node, tuple(argv), env), START_WITHIN_S)
         return f"pid {pid}"

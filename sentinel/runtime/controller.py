@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import structlog
 from prometheus_client import CollectorRegistry
 
 from sentinel import config, logs, runbooks
@@ -22,6 +23,7 @@ from sentinel.adapters.outbox_rows import OutboxError
 from sentinel.adapters.outboxes import Outboxes
 from sentinel.adapters.page_channel import PageChannel
 from sentinel.adapters.slack import Slack
+from sentinel.adapters.strangers import raise_descriptor_limit
 from sentinel.adapters.transport import Reports
 from sentinel.core.operate import refuse_command
 from sentinel.core.state import Rules
@@ -55,8 +57,14 @@ from sentinel.web.app import create_app
 from sentinel.web.server import serve
 from sentinel.web.view import Command, CommandRefusedError
 
+log = structlog.get_logger(logger_name="controller")
 TICK_S = 0.05
 """How late a deadline may be; a tick costs microseconds."""
+
+SHARED_KEY = (
+    "agents of an earlier release share this key, and are refused; `sentinel enroll --accept-shared 1h` lets "
+    "each exchange it for its own, and when all have the file can go"
+)
 
 START_ERRORS = (config.ConfigError, runbooks.RunbookError, KeyFileError, JournalError, OutboxError, OSError)
 """What a person has to mend; told in one line."""
@@ -287,6 +295,8 @@ async def _run(settings: config.Settings) -> None:
     cluster = settings.cluster
     cluster.state_dir.mkdir(parents=True, exist_ok=True)
     keys = ensure_keys(cluster.keys_dir)
+    if keys.shared.exists():
+        log.warning("shared-key-refused", file=str(keys.shared), hint=SHARED_KEY)
     with contextlib.suppress(asyncio.CancelledError):
         async with Reports(f"tcp://{cluster.bind}:{cluster.report_port}", keys) as reports:
             await Controller(settings, reports, keys).run()
@@ -298,6 +308,7 @@ def main() -> None:
     parser.add_argument("--config", type=Path, help="sentinel.toml")
     arguments = parser.parse_args()
     logs.to_stdout()
+    raise_descriptor_limit()
     try:
         asyncio.run(_run(config.load(arguments.config)))
     except START_ERRORS as error:

@@ -4,13 +4,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import structlog
+
 from sentinel.adapters.outboxes import Outboxes
 from sentinel.adapters.transport import Reports
 from sentinel.gang.orders import WorkerSpec
-from sentinel.model.ids import NodeId, Seconds
+from sentinel.model.ids import NodeId, Seconds, node_name
 from sentinel.model.report import RankBeat
 from sentinel.runtime.link import Link
 from sentinel.runtime.ray_requests import Nodes, RayNode
+
+log = structlog.get_logger(logger_name="hands")
+MOST_MISNAMED = 100
 
 
 class ActionError(Exception):
@@ -38,9 +43,24 @@ class Hands:
     """How long a generation may set up and load."""
     raylets: dict[NodeId, tuple[str, int]] = field(default_factory=dict)
     """Where each node's raylet listens, as Ray last said."""
+    misnamed: set[str] = field(default_factory=set)
+    """Ray's nodes that can't be Sentinel's, as far as it was said."""
 
     async def ray_nodes(self, timeout: Seconds) -> list[RayNode]:
         """Ask Ray which nodes live, and keep where their raylets listen. Raises LinkError."""
-        nodes = [node for node in await self.link.ask(Nodes(), timeout) if node.alive]
+        nodes = [
+            node for node in await self.link.ask(Nodes(), timeout) if node.alive and self._named(node.node)
+        ]
         self.raylets.update({node.node: (node.address, node.port) for node in nodes})
         return nodes
+
+    def _named(self, node: NodeId) -> bool:
+        """Whether a name that Ray gives can be a node's; one that can't is said once."""
+        try:
+            node_name(node)
+        except ValueError as error:
+            if node not in self.misnamed and len(self.misnamed) < MOST_MISNAMED:
+                self.misnamed.add(node)
+                log.error("node-passed-over", error=str(error), hint="ray start --node-name")
+            return False
+        return True

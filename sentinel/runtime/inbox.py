@@ -1,15 +1,17 @@
 """What agents say, made into facts: greetings, reports, and the orders that they finished."""
 
+from collections import Counter
 from collections.abc import Callable
 
 import structlog
 
-from sentinel.adapters.transport import Reports
+from sentinel.adapters.transport import Reports, worth_a_line
 from sentinel.core.once import speaks
 from sentinel.core.watch import Watch
 from sentinel.model.ids import Instant, NodeId
 from sentinel.model.report import Ack, Hello, Leave, OrderDone, Report, Unreadable
 from sentinel.runtime.ledger import Ledger
+from sentinel.runtime.own_words import own_words
 
 log = structlog.get_logger(logger_name="inbox")
 
@@ -27,6 +29,7 @@ class Inbox:
         self._ledger, self._watch, self._order_done, self._now = ledger, watch, order_done, now
         self._answers: dict[NodeId, tuple[str, int]] = {}
         """Boot and number of each node's newest event that becomes no fact, so that no fact tells of it."""
+        self._refused_of: Counter[NodeId] = Counter()
         self.refused = 0
         """Events that could not be read and were passed over."""
         self.closed = False
@@ -58,6 +61,7 @@ class Inbox:
 
         While the journal fails that is 0: nothing may be forgotten, and yet the node's lease is renewed.
         """
+        report = own_words(report, self._ledger.state)
         kept = self._ledger.absorb(self._watch.report(report, self._ledger.state, self._now()))
         self._take_answers(report)
         newest = max((number for number, _ in report.events), default=0)
@@ -71,8 +75,14 @@ class Inbox:
             if isinstance(event, OrderDone):
                 self._order_done(event)
             elif isinstance(event, Unreadable):
-                self.refused += 1
-                log.warning("event-refused", node=report.node, number=number, error=event.error)
+                self._refuse(report.node, number, event)
             else:
                 continue
             self._answers[report.node] = (report.boot, number)
+
+    def _refuse(self, node: NodeId, number: int, event: Unreadable) -> None:
+        """Count what is passed over, and log it, unless that would fill the log."""
+        self.refused += 1
+        self._refused_of[node] += 1
+        if worth_a_line(self._refused_of[node]):
+            log.warning("event-refused", node=node, number=number, error=event.error)

@@ -54,23 +54,35 @@ class Link:
         """Keep a child alive until cancelled."""
         try:
             while True:
-                await self._run_child()
+                try:
+                    await self._run_child()
+                except (OSError, zmq.ZMQError) as error:  # no process or file to be had: it may pass
+                    self._can_t_start(str(error))
                 await asyncio.sleep(1.0)  # Ray itself may be away: do not spin
         finally:
             self._kill()
             with contextlib.suppress(OSError):
                 Path(self._endpoint.removeprefix("ipc://")).unlink()
 
+    def _can_t_start(self, why: str) -> None:
+        told = f"the ray link can't be started: {why}"
+        if told != self.trouble:
+            log.error("link-not-started", error=why)
+        self.trouble = told
+
     async def _run_child(self) -> None:
-        self._socket = self._context.socket(zmq.PAIR)
-        self._socket.linger = 0
-        self._socket.bind(self._endpoint)
+        with self._context.socket(zmq.PAIR) as self._socket:
+            await self._run_with(self._socket)
+
+    async def _run_with(self, socket: zmq.asyncio.Socket) -> None:
+        socket.linger = 0
+        socket.connect(self._endpoint)  # the child binds it: who accepts without files is ended by ZeroMQ
         argv = ["-m", "sentinel.runtime.ray_link", "--endpoint", self._endpoint, "--address", self._address]
         with self._log_path.open("ab") as out:
             self.process = await asyncio.create_subprocess_exec(
                 sys.executable, *argv, stdin=asyncio.subprocess.DEVNULL, stdout=out, stderr=out
             )
-        reader = asyncio.create_task(self._read(self._socket))
+        reader = asyncio.create_task(self._read(socket))
         try:
             code = await self.process.wait()
             self.trouble = self.trouble or f"the ray link ended with code {code}: {self._log_path}"
@@ -79,7 +91,6 @@ class Link:
             self.up.clear()
             reader.cancel()
             self._kill()
-            self._socket.close(0)
             for waiting in self._waiting.values():
                 if not waiting.answer.done():
                     waiting.answer.set_exception(LinkError("the ray link ended"))

@@ -129,7 +129,7 @@ def serve(endpoint: str, address: str) -> None:
     """Answer requests until the controller is gone. Raises what Ray raises when it can't be joined."""
     context: zmq.Context[Any] = zmq.Context.instance()
     requests = context.socket(zmq.PAIR)
-    requests.connect(endpoint)
+    requests.bind(endpoint)
     try:
         hands = RayHands(address)
     except Exception as error:

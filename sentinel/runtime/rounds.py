@@ -75,7 +75,7 @@ class AgentRounds:
                 self._asked[node] = self._now()
                 if not self.closed:
                     log.info("agent-started", node=node, how=await self._agents.start(node))
-        except (LinkError, ActionError) as error:
+        except (LinkError, ActionError, RuntimeError) as error:  # the last: no thread is to be had
             log.warning("agent-not-started", node=node, error=str(error))
         finally:
             self._starting.discard(node)
@@ -99,12 +99,15 @@ async def watch_gcs(
         return
     misses, lost, look_at, trouble = 0, False, 0.0, ""
     while True:
-        answer = await asyncio.to_thread(ray_gcs.alive, address)
+        await asyncio.sleep(GCS_EVERY_S)
+        answer = await _alive(address)
         if answer == "ok" and now() >= look_at:
             before, trouble = trouble, await asyncio.to_thread(_remember, host, int(port), memory)
             look_at = now() + GCS_LOOK_AGAIN_S if trouble else float("inf")
             if trouble and trouble != before:
                 log.warning("gcs-not-remembered", error=trouble)
+        if answer == "unknown":  # we could not ask, which says nothing about it
+            continue
         misses = 0 if answer == "ok" else misses + 1
         if misses == GCS_MISSES and not lost:
             lost = True
@@ -112,7 +115,13 @@ async def watch_gcs(
         elif lost and answer == "ok":
             lost = False
             learn(GcsBack(now(), address))
-        await asyncio.sleep(GCS_EVERY_S)
+
+
+async def _alive(address: str) -> str:
+    try:
+        return await asyncio.to_thread(ray_gcs.alive, address)
+    except RuntimeError:  # no thread is to be had
+        return "unknown"
 
 
 def _remember(host: str, port: int, memory: Path) -> str:

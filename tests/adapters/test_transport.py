@@ -9,7 +9,7 @@ import pytest
 import zmq
 from msgspec.structs import replace
 
-from sentinel.adapters.keys import KeyFileError, Keys, ensure_keys
+from sentinel.adapters.keys import KeyFileError, ensure_keys, write_key
 from sentinel.adapters.transport import Reports
 from sentinel.adapters.uplink import Link, Uplink
 from sentinel.model.codec import encode, to_plain
@@ -25,6 +25,7 @@ from sentinel.model.report import (
     Report,
     Unreadable,
 )
+from tests.enrolled import keys_with
 
 NODE = NodeId("node-7")
 HELLO = Hello(NODE, "boot", "127.0.0.1", 1, 8)
@@ -51,7 +52,7 @@ async def orders(uplink: Uplink) -> list[Order]:
 
 
 def test_reports_and_orders_travel_both_ways(tmp_path: Path) -> None:
-    keys = ensure_keys(tmp_path)
+    keys = keys_with(tmp_path, NODE)
 
     async def scenario() -> None:
         async with Reports("tcp://127.0.0.1:0", keys) as reports:
@@ -90,7 +91,7 @@ def test_reports_and_orders_travel_both_ways(tmp_path: Path) -> None:
         pytest.param(b"\xdf\xff\xff\xff\xff", "truncated", id="a header that claims too much"),
         pytest.param(
             msgpack.packb(to_plain(Report(NodeId("node-8"), "boot", 1, (), ()))),
-            "'node-8' is not the connection's 'node-7'",
+            "its key is node-7's, not node-8's",
             id="another node's name",
         ),
     ],
@@ -98,7 +99,7 @@ def test_reports_and_orders_travel_both_ways(tmp_path: Path) -> None:
 def test_a_message_that_does_not_parse_is_refused_in_one_line_and_the_next_is_read(
     tmp_path: Path, payload: bytes, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    keys = ensure_keys(tmp_path)
+    keys = keys_with(tmp_path, NODE)
 
     async def scenario() -> None:
         async with Reports("tcp://127.0.0.1:0", keys) as reports:
@@ -120,7 +121,7 @@ def test_a_message_that_does_not_parse_is_refused_in_one_line_and_the_next_is_re
 def test_a_beat_that_can_t_be_read_keeps_no_other_from_being_heard(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    keys = ensure_keys(tmp_path)
+    keys = keys_with(tmp_path, NODE)
     beats = [BEAT, {**to_plain(BEAT), "step": 2**60}, {"job": "moe"}, BEAT]
 
     async def scenario() -> None:
@@ -139,7 +140,7 @@ def test_a_beat_that_can_t_be_read_keeps_no_other_from_being_heard(
 
 
 def test_orders_that_can_t_be_read_keep_none_from_being_obeyed(tmp_path: Path) -> None:
-    keys, chance = ensure_keys(tmp_path), random.Random(3)
+    keys, chance = keys_with(tmp_path, NODE), random.Random(3)
     noise = [b"\x91" * 5_000, *(chance.randbytes(40) for _ in range(50)), encode({"is": "Reboot"})]
 
     async def scenario() -> None:
@@ -150,7 +151,7 @@ def test_orders_that_can_t_be_read_keep_none_from_being_obeyed(tmp_path: Path) -
             await reports.recv()
             await reports.send(NODE, Ack(1))
             for payload in noise:
-                await reports._socket.send_multipart([NODE.encode(), payload])
+                await reports._socket.send_multipart([reports._peers[NODE].route, payload])
             await reports.send(NODE, Leave("last"))
             received: list[object] = []
             await until(lambda: bool(received.extend(uplink.orders()) or Leave("last") in received))
@@ -163,7 +164,7 @@ def test_orders_that_can_t_be_read_keep_none_from_being_obeyed(tmp_path: Path) -
 
 
 def test_half_a_character_in_a_rank_s_words_stops_no_report(tmp_path: Path) -> None:
-    keys = ensure_keys(tmp_path)
+    keys = keys_with(tmp_path, NODE)
     told = OrderDone("order", False, "no such file: /data/\udcff.bin")
 
     async def scenario() -> None:
@@ -180,14 +181,14 @@ def test_half_a_character_in_a_rank_s_words_stops_no_report(tmp_path: Path) -> N
 
 
 def test_an_agent_with_a_wrong_key_is_told_so(tmp_path: Path) -> None:
-    keys, stranger = ensure_keys(tmp_path / "ours"), ensure_keys(tmp_path / "stranger")
+    keys, stranger = keys_with(tmp_path / "ours", NODE), keys_with(tmp_path / "stranger", NODE)
     (tmp_path / "stranger/controller.pub").write_bytes(keys.controller_public)
 
     async def scenario() -> None:
         async with Reports("tcp://127.0.0.1:0", keys) as reports:
             uplink = Uplink(reports.endpoint, stranger, NODE)
             await until(lambda: Link.REFUSED in uplink.changes())
-            key = tmp_path / "stranger/agent.key"
+            key = tmp_path / "stranger/nodes/node-7.key"
             assert uplink.refusal == f"the controller at {reports.endpoint} refused this agent's key ({key})"
             assert not uplink.send(REPORT)
             uplink.close()
@@ -196,8 +197,8 @@ def test_an_agent_with_a_wrong_key_is_told_so(tmp_path: Path) -> None:
 
 
 def test_an_agent_that_knows_another_controller_is_told_so(tmp_path: Path) -> None:
-    keys, stranger = ensure_keys(tmp_path / "ours"), ensure_keys(tmp_path / "stranger")
-    (tmp_path / "stranger/agent.key").write_bytes(keys.agent_secret)
+    keys, stranger = keys_with(tmp_path / "ours", NODE), keys_with(tmp_path / "stranger", NODE)
+    write_key(stranger.node_key(NODE), keys.of_node(NODE).secret)
 
     async def scenario() -> None:
         async with Reports("tcp://127.0.0.1:0", keys) as reports:
@@ -210,7 +211,7 @@ def test_an_agent_that_knows_another_controller_is_told_so(tmp_path: Path) -> No
 
 
 def test_an_agent_reconnects_to_the_next_controller_at_the_same_address(tmp_path: Path) -> None:
-    keys = ensure_keys(tmp_path)
+    keys = keys_with(tmp_path, NODE)
 
     async def scenario() -> None:
         async with Reports("tcp://127.0.0.1:0", keys) as first:
@@ -234,12 +235,13 @@ def test_keys_are_made_once_and_are_secret(tmp_path: Path) -> None:
     ensure_keys(tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
     assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {0o600}
-    assert zmq.curve_public(first.agent_secret) == first.agent_public
+    assert zmq.curve_public(first.controller_secret) == first.controller_public
 
 
 def test_a_missing_or_broken_key_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(KeyFileError, match=r"agent\.key: No such file"):
-        str(Keys(tmp_path).agent_secret)
-    (tmp_path / "agent.key").write_text("short")
-    with pytest.raises(KeyFileError, match=r"agent\.key: not a CURVE key"):
-        str(Keys(tmp_path).agent_secret)
+    keys = ensure_keys(tmp_path)
+    with pytest.raises(KeyFileError, match=r"nodes/node-7\.key: No such file"):
+        keys.of_node(NODE)
+    write_key(keys.node_key(NODE), b"short")
+    with pytest.raises(KeyFileError, match=r"nodes/node-7\.key: not a CURVE key"):
+        keys.of_node(NODE)

@@ -8,11 +8,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sentinel.adapters.keys import ensure_keys
 from sentinel.adapters.transport import Reports
 from sentinel.model.ids import NodeId
 from sentinel.model.report import Ack, Event, Hello, Order, RankBeat, Report
 from sentinel.runtime.agent import card
+from tests.enrolled import keys_with
 
 NODE = NodeId("node-7")
 DEADLINE_S = 15.0
@@ -84,7 +84,7 @@ class Node:
     processes: list[subprocess.Popen[str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.keys = ensure_keys(self.root / "keys")
+        self.keys = keys_with(self.root / "keys", NODE)
         self.memory = self.root / "sentinel-test" / "m"
         self.memory.mkdir(parents=True)
         self.kernel_log = self.root / "kern.log"

@@ -11,7 +11,7 @@ import pytest
 from agent_node import GPU, NODE, Node, is_running, until
 from scraping import scrape
 
-from sentinel.adapters.keys import ensure_keys
+from sentinel.adapters.keys import write_key
 from sentinel.model.check import series
 from sentinel.model.finding import Health
 from sentinel.model.ids import JobId, WorkerId
@@ -28,6 +28,7 @@ from sentinel.model.report import (
     StacksNow,
 )
 from sentinel.runtime.agent.metrics import HELP
+from tests.enrolled import keys_with
 
 NOT_SIMULATED = {"gpu_memory_used_bytes", "gpu_utilisation_ratio", "host_cpu_pressure_ratio"}
 """What a device file does not describe, or a kernel may lack."""
@@ -286,8 +287,8 @@ def test_metrics_show_what_ranks_do_whoever_started_them(node: Node) -> None:
 
 
 def test_a_wrong_key_ends_the_agent_with_one_line(node: Node, tmp_path: Path) -> None:
-    stranger = ensure_keys(tmp_path / "stranger")
-    (stranger.directory / "controller.pub").write_bytes(node.keys.controller_public)
+    stranger = keys_with(tmp_path / "stranger", NODE)
+    write_key(stranger.directory / "controller.pub", node.keys.controller_public)
 
     async def scenario() -> None:
         async with node.watched() as controller:
@@ -296,7 +297,7 @@ def test_a_wrong_key_ends_the_agent_with_one_line(node: Node, tmp_path: Path) ->
             assert agent.returncode == 2
             assert errors == (
                 f"sentinel-agent: the controller at {controller.reports.endpoint} "
-                f"refused this agent's key ({stranger.directory}/agent.key)\n"
+                f"refused this agent's key ({stranger.node_key(NODE)})\n"
             )
             assert out == ""
 

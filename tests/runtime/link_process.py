@@ -17,7 +17,7 @@ async def listening(path: Path) -> AsyncIterator[Link]:
     """The controller's end, before anybody has connected."""
     link = Link("no:1", path)
     link._socket = link._context.socket(zmq.PAIR)
-    link._socket.bind(link._endpoint)
+    link._socket.connect(link._endpoint)
     reader = asyncio.create_task(link._read(link._socket))
     try:
         yield link

@@ -13,7 +13,6 @@ from msgspec.structs import replace
 
 from sentinel import runbooks
 from sentinel.adapters.journal import Journal
-from sentinel.adapters.keys import ensure_keys
 from sentinel.adapters.transport import Reports
 from sentinel.adapters.uplink import Link, Uplink
 from sentinel.core.state import Rules
@@ -26,6 +25,7 @@ from sentinel.model.policy import Policy
 from sentinel.model.report import Ack, FindingSeen, Hello, Order, Report
 from sentinel.runtime.inbox import Inbox
 from sentinel.runtime.ledger import Ledger
+from tests.enrolled import keys_with
 
 NODE = NodeId("n1")
 HOT = FindingSeen(Finding("gpu", "temperature", "gpu-0", Health.WARNING, "hot " * 5_000))
@@ -64,7 +64,7 @@ class Desk:
 
 @asynccontextmanager
 async def desk(directory: Path) -> AsyncIterator[Desk]:
-    keys, journal = ensure_keys(directory / "keys"), Journal(directory / "journal.db")
+    keys, journal = keys_with(directory / "keys", NODE), Journal(directory / "journal.db")
     rules = Rules(Policy(), runbooks.load())
     ledger = Ledger(journal, rules, "r", lambda _actions: None)
     inbox = Inbox(ledger, Watch(rules.policy, 0.0), lambda _done: None, lambda: 1.0)

@@ -5,6 +5,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -80,9 +81,10 @@ class Ray:
 
 
 def hands_with(ray: Ray) -> Hands:
-    none = cast(Any, None)
+    none, enrolment = cast(Any, None), SimpleNamespace(nodes=dict.fromkeys(ray.names, ("key",)))
+    reports = cast(Any, SimpleNamespace(enrolment=enrolment))
     return Hands(
-        cast(Any, ray), none, none, none, lambda _: [], Path, Path(), lambda _: (), slow_phase_s=600.0
+        cast(Any, ray), reports, none, none, lambda _: [], Path, Path(), lambda _: (), slow_phase_s=600.0
     )
 
 

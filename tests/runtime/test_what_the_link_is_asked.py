@@ -124,7 +124,7 @@ def test_an_answer_of_another_kind_fails_its_request_only(tmp_path: Path) -> Non
 async def child(link: Link) -> AsyncIterator[zmq.asyncio.Socket]:
     """The other end of its socket."""
     socket = link._context.socket(zmq.PAIR)
-    socket.connect(link._endpoint)
+    socket.bind(link._endpoint)
     try:
         yield socket
     finally:

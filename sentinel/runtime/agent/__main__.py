@@ -10,7 +10,9 @@ from pathlib import Path
 import zmq
 
 from sentinel import logs
+from sentinel.adapters.join import own_key
 from sentinel.adapters.keys import KeyFileError, Keys
+from sentinel.adapters.strangers import raise_descriptor_limit
 from sentinel.adapters.uplink import Uplink
 from sentinel.checks import CheckError
 from sentinel.gang.snapshot_holder import SnapshotHolder
@@ -22,9 +24,11 @@ from sentinel.runtime.agent.settings import AgentSettings, parse
 
 def run(settings: AgentSettings) -> None:
     """Be the agent of one node until SIGTERM or SIGINT. Raises AgentError."""
+    raise_descriptor_limit()
     locked = lock(settings.memory, settings.node)
     try:
         keys = Keys(settings.keys)
+        own_key(keys, settings.node, settings.controller, settings.join_token)
         uplink = Uplink(settings.controller, keys, settings.node)
         holder = _holder(settings, keys)
         agent = Agent(settings, uplink, holder)

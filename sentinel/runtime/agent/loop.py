@@ -191,6 +191,7 @@ class Agent:
                 log.warning("order-refused", error=order.error)
             else:
                 self._orders.obey(order)
+        self._reporter.follow_connection()  # it may have been told that it is not believed
 
     # --- what others read
 

@@ -1,25 +1,22 @@
-"""The agent's `/metrics`: what it exports, and the server that Prometheus asks."""
+"""The agent's `/metrics`: what it exports."""
 
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
-from prometheus_client.exposition import ThreadingWSGIServer, make_wsgi_app
+from prometheus_client.exposition import make_wsgi_app
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from sentinel.model.check import Series, series
 from sentinel.model.report import NOT_RUNNING, RankBeat
+from sentinel.runtime.agent.metrics_server import HttpServer
 
 Values = Mapping[Series, float]
 PREFIX = "sentinel_"
 COUNTED = "_total"
 """How the name of a counter ends."""
 ELSEWHERE = "Exported by a check of another package."
-_NO_WAKING = 3600.0
-"""The server's thread wakes for a scrape only, not to see whether it should stop."""
 HELP: Mapping[str, str] = {
     "agent_events_total": "Events given to the spool.",
     "agent_events_dropped_total": "Events lost because the spool was full.",
@@ -95,22 +92,10 @@ def _text(label: str) -> str:
     return label.encode(errors="replace").decode()
 
 
-class _Quiet(WSGIRequestHandler):
-    def log_message(self, *_: object) -> None:
-        """A scrape is no news."""
-
-
-class MetricsServer:
-    """Serves the newest values on its own thread. Raises OSError when the port is taken."""
+class MetricsServer(HttpServer):
+    """Serves the newest values on a thread of its own. Raises OSError when the port is taken."""
 
     def __init__(self, address: str, port: int, values: Callable[[], Values]) -> None:
         registry = CollectorRegistry()
         registry.register(ValuesCollector(values))
-        self._server = make_server(address, port, make_wsgi_app(registry), ThreadingWSGIServer, _Quiet)
-        self.port: int = self._server.server_port
-        serve = self._server.serve_forever
-        threading.Thread(target=serve, args=(_NO_WAKING,), name="metrics", daemon=True).start()
-
-    def close(self) -> None:
-        """Let go of the port; the daemon thread ends with its process."""
-        self._server.server_close()
+        super().__init__(address, port, make_wsgi_app(registry))

@@ -33,10 +33,10 @@ class Reporter:
         self._started = time.monotonic()
         self._hello_due = False
         self._told_gpus: int | None = None
-        self._was_connected = False
 
     def report(self, now: Seconds) -> None:
         """Send what there is, if anybody listens."""
+        self._uplink.follow_key()
         gpus = self._probes.gpus
         if not self._uplink.connected or (gpus is None and now - self._started < _HELLO_WAIT):
             return
@@ -48,16 +48,16 @@ class Reporter:
         self._uplink.send(Report(node, boot, self.sent, self._ranks.beats(), self._spool.pending()))
 
     def follow_connection(self) -> None:
-        """Greet a new connection. Raises AgentError when the controller refuses the first one."""
+        """Greet a new connection. Raises AgentError when the controller refuses and never took this agent."""
         for change in self._uplink.changes():
             match change:
                 case Link.UP:
                     log.info("controller-connected", controller=self._uplink.endpoint)
-                    self._hello_due = self._was_connected = True
+                    self._hello_due = True
                     self.report(time.monotonic())
                 case Link.DOWN:
                     log.warning("controller-lost", controller=self._uplink.endpoint, spooled=len(self._spool))
-                case Link.REFUSED if self._was_connected:  # held snapshots are worth more than an exit
+                case Link.REFUSED if self._uplink.accepted:  # held snapshots are worth more than an exit
                     log.error("controller-refused", error=self._uplink.refusal)
                 case Link.REFUSED:
                     raise AgentError(self._uplink.refusal, EXIT_REFUSED)

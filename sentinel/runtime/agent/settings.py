@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sentinel.model.ids import NodeId, Seconds
+from sentinel.model.ids import NodeId, Seconds, node_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +18,8 @@ class AgentSettings:
     controller: str
     """`tcp://host:port`"""
     keys: Path
+    join_token: str
+    """Shown by an agent that has no key yet; empty for none."""
     node: NodeId
     memory: Path
     """The node's memory directory: heartbeat records, errors, lease, snapshots."""
@@ -39,7 +41,8 @@ def parse(arguments: Sequence[str] | None = None) -> AgentSettings:
     return AgentSettings(
         controller=given.controller,
         keys=given.keys,
-        node=NodeId(given.node),
+        join_token=os.environ.get("SENTINEL_JOIN_TOKEN", ""),
+        node=given.node,
         memory=given.memory,
         gpus=given.gpus,
         kernel_log=given.kernel_log,
@@ -56,8 +59,10 @@ def _parser() -> argparse.ArgumentParser:
     node = os.environ.get("SENTINEL_NODE") or socket.gethostname()
     add = parser.add_argument
     add("--controller", required=True, type=_endpoint, help="tcp://host:port of the controller")
-    add("--keys", required=True, type=Path, help="directory with controller.pub, agent.key, snapshot.key")
-    add("--node", default=node, help="stable name of this machine; its Ray node has the same")
+    add(
+        "--keys", required=True, type=Path, help="directory with controller.pub, snapshot.key, nodes/NODE.key"
+    )
+    add("--node", type=_node, default=node, help="stable name of this machine; its Ray node has the same")
     memory = Path(os.environ.get("SENTINEL_MEMORY") or f"/dev/shm/sentinel/{node}")  # noqa: S108
     add("--memory", type=Path, default=memory, help="heartbeat records and snapshots; the ranks see the same")
     gpus, kernel_log = os.environ.get("SENTINEL_GPUS"), os.environ.get("SENTINEL_KERNEL_LOG")
@@ -76,6 +81,13 @@ def _endpoint(text: str) -> str:
     if re.fullmatch(r"tcp://[^\s/:]+:\d{1,5}", text):
         return text
     raise argparse.ArgumentTypeError(f"{text!r} is not tcp://host:port")
+
+
+def _node(text: str) -> NodeId:
+    try:
+        return node_name(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _gpus(text: str) -> str:
