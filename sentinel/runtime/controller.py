@@ -86,7 +86,7 @@ class Controller:
         journal = Journal(self._state_dir / "journal.db")  # first: its lock keeps a second controller out
         self.scribe = Scribe(self._state_dir)
         self.ledger = Ledger(journal, self.rules, runbooks.hash_of(books), self._perform, self._changed)
-        self._doubts = self.ledger.load()
+        self._doubts = self.ledger.load(self.scribe.logbook.highest())
         self._registry = CollectorRegistry()
         self._counters = Counters(books, self.ledger.state.incidents, self._refused)
         self._registry.register(self._counters)
