@@ -173,7 +173,7 @@ def _create(path: Path) -> None:
 
 
 def _left_of(path: Path) -> Iterator[Path]:
-    """Give what says that a journal was here: the log, which SQLite would take for the new file's, the note."""
+    """Give what says that a journal was here: its log, which SQLite would take for a new one's; its note."""
     for end in sqlite_file.BESIDE:
         rest = path.with_name(path.name + end)
         if rest.exists() and rest.stat().st_size:

@@ -15,7 +15,7 @@ import httpx
 from sentinel.adapters.keys import Keys
 from sentinel.demo.hosts import Host
 from sentinel.demo.ray_cluster import Cluster, Topology
-from sentinel.runtime.up import last_words
+from sentinel.runtime.last_words import last_words
 
 REPORT_PORT, WEB_PORT = 7801, 7800
 JOB = "moe"

@@ -13,13 +13,13 @@ from pathlib import Path
 import uvicorn
 from prometheus_client import CollectorRegistry
 
-from sentinel import config, logs, runbooks
+from sentinel import config, logs, private, runbooks
 from sentinel.adapters.console_pages import ConsolePages
 from sentinel.adapters.journal import Journal
 from sentinel.adapters.journal_file import JournalError
 from sentinel.adapters.keys import KeyFileError, Keys, ensure_keys
 from sentinel.adapters.outbox import Timing
-from sentinel.adapters.outbox_rows import OutboxError
+from sentinel.adapters.outbox_file import OutboxError
 from sentinel.adapters.outboxes import Outboxes
 from sentinel.adapters.page_channel import PageChannel
 from sentinel.adapters.slack import Slack
@@ -277,7 +277,7 @@ async def _run(settings: config.Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, main.cancel)
     cluster = settings.cluster
-    cluster.state_dir.mkdir(parents=True, exist_ok=True)
+    private.make_folder(cluster.state_dir)
     keys = ensure_keys(cluster.keys_dir)
     with contextlib.suppress(asyncio.CancelledError):
         async with Reports(f"tcp://{cluster.bind}:{cluster.report_port}", keys) as reports:
@@ -289,6 +289,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--config", type=Path, help="sentinel.toml")
     arguments = parser.parse_args()
+    os.umask(private.UMASK)
     logs.to_stdout()
     try:
         asyncio.run(_run(config.load(arguments.config)))

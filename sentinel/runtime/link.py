@@ -14,8 +14,10 @@ import structlog
 import zmq
 import zmq.asyncio
 
+from sentinel import private
 from sentinel.model.ids import Seconds
 from sentinel.runtime import ray_requests
+from sentinel.runtime.last_words import APPEND
 from sentinel.runtime.ray_requests import Answered, Asked, Failed, Joined, Nodes, NotJoined, Reply, Request
 
 log = structlog.get_logger(logger_name="link")
@@ -66,7 +68,7 @@ class Link:
         self._socket.linger = 0
         self._socket.bind(self._endpoint)
         argv = ["-m", "sentinel.runtime.ray_link", "--endpoint", self._endpoint, "--address", self._address]
-        with self._log_path.open("ab") as out:
+        with os.fdopen(private.open_file(self._log_path, APPEND), "ab") as out:
             self.process = await asyncio.create_subprocess_exec(
                 sys.executable, *argv, stdin=asyncio.subprocess.DEVNULL, stdout=out, stderr=out
             )
