@@ -47,7 +47,7 @@ def _one(module: str, inputs: int, seed: str, path: Path, note: Note, deadline_s
     until = min(inputs, note.read().next + CHUNK)
     argv = [sys.executable, "-m", "tests.fuzz.worker", module, seed, str(until), str(path)]
     with tempfile.TemporaryFile() as said:
-        process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=said, stderr=said)
+        process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=said)
         hung = not _ends(process, note, deadline_s)
         if hung or process.returncode or note.read().next < until:
             said.seek(0)

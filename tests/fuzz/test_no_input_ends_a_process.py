@@ -29,7 +29,7 @@ def _params() -> Iterator[object]:
         yield pytest.param(target, marks=marks)
 
 
-@pytest.mark.parametrize("target", _params())
+@pytest.mark.parametrize("target", list(_params()))
 def test_damaged_and_absurd_inputs_are_refused_or_taken(tmp_path: Path, target: str) -> None:
     inputs = FEWER.get(target, INPUTS)
     count = feed(f"tests.fuzz.targets.{TARGETS[target]}", "suite", tmp_path, inputs, lambda _: None)

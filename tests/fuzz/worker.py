@@ -5,6 +5,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from sentinel import logs
 from tests.fuzz.feed import Note, feed
 
 MEMORY_BYTES = 8 << 30
@@ -15,6 +16,7 @@ def main() -> None:
     """Feed until all is through, or an input ends this process."""
     module, seed, until, path = sys.argv[1:]
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+    logs.to_stdout()
     note = Note.at(Path(path))
     with tempfile.TemporaryDirectory(dir=Path(path).parent) as folder:
         feed(module, seed, Path(folder), int(until), note.write, note.read())

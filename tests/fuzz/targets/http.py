@@ -14,7 +14,7 @@ from sentinel.logbook.book import Logbook
 from sentinel.web.app import create_app
 from tests.web.sample_cluster import TOKEN, TROUBLE, Cluster, an_incident
 
-STALLS_S = 0.2
+STALLS_S = 0.02
 """After which a request without its end is taken for one whose end never comes."""
 
 

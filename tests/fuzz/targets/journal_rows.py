@@ -74,6 +74,8 @@ def _value(data: bytes) -> object:
         told = msgspec.msgpack.decode(data)
     except (ValueError, RecursionError):
         told = data
+    if told != told:
+        return data
     if isinstance(told, int) and not -(2**63) <= told < 2**63:
         return float(told)
     return told if isinstance(told, int | float | str | bytes) else data

@@ -80,7 +80,7 @@ def opened(folder: Path) -> Iterator[Callable[[bytes], bool]]:
     """Give one answer after the other to all that is ever asked; accepted is what some call takes."""
     fed = Fed()
     opener = build_opener(fed)
-    base_client.urlopen = lambda request, **_: opener.open(request)
+    network, base_client.urlopen = base_client.urlopen, lambda request, **_: opener.open(request)
     loop = asyncio.new_event_loop()
 
     async def ask(slack: Slack) -> bool:
@@ -109,6 +109,9 @@ def opened(folder: Path) -> Iterator[Callable[[bytes], bool]]:
         fed.data, slack._id = data, ""
         return loop.run_until_complete(ask(slack))
 
-    yield take
-    slack.close()
-    loop.close()
+    try:
+        yield take
+    finally:
+        slack.close()
+        loop.close()
+        base_client.urlopen = network

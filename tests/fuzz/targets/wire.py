@@ -33,7 +33,7 @@ def opened(folder: Path) -> Iterator[Callable[[bytes], bool]]:
     """Ask one thing after the other; accepted is what is answered at all, even by a refusal."""
     Slots(snapshots_of(folder, "train"), "own", 0).write(3, 1, 4, [b"x" * 3_000], length=3_000)
     defects: list[BaseException | None] = []
-    threading.excepthook = lambda told: defects.append(told.exc_value)
+    hook, threading.excepthook = threading.excepthook, lambda told: defects.append(told.exc_value)
     with SnapshotHolder(folder, "127.0.0.1", key=KEY) as holder:
 
         def take(data: bytes) -> bool:
@@ -42,7 +42,10 @@ def opened(folder: Path) -> Iterator[Callable[[bytes], bool]]:
             assert not defects, repr(defects[0])
             return answered
 
-        yield take
+        try:
+            yield take
+        finally:
+            threading.excepthook = hook
 
 
 def _knows_the_key(address: tuple[str, int], data: bytes) -> bool:
