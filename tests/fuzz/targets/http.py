@@ -78,7 +78,8 @@ def opened(folder: Path) -> Iterator[Callable[[bytes], bool]]:
         protocol = config.http_protocol_class(config=config, server_state=state, app_state={})
         transport = Transport()
         protocol.connection_made(transport)
-        protocol.data_received(data)
+        if data:  # a transport never gives nothing
+            protocol.data_received(data)
         while state.tasks and (await asyncio.wait(state.tasks, timeout=STALLS_S))[0]:
             await asyncio.sleep(0)
         protocol.connection_lost(None)  # what still waits waits for more of the request
