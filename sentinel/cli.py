@@ -1,6 +1,7 @@
 """The `sentinel` command; what a command needs is imported when it runs, so that `--help` is quick."""
 
 import getpass
+import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -184,8 +185,10 @@ def _duration(text: str, option: str) -> float:
 @app.command()
 def up() -> None:
     """Start controller, agents and the job on the cluster of the settings."""
+    from sentinel.private import UMASK
     from sentinel.runtime.up import up as start
 
+    os.umask(UMASK)
     _say(start(_settings(), _config[0] if _config else None))
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 FOLDER_MODE = 0o700
 FILE_MODE = 0o600
+UMASK = 0o077
+"""Of every process that keeps state: what a library makes there is ours alone, too."""
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _NO_FILE = "is a link, a FIFO, a device or a folder where a file is expected"
 
@@ -92,6 +94,13 @@ def write(path: Path, content: bytes, *, durable: bool = False) -> None:
             view = view[os.write(descriptor, view) :]
         if durable:
             os.fsync(descriptor)
+
+
+def set_aside(path: Path) -> Path:
+    """Give what can't be used another name, so that people may still look at it; gives that."""
+    aside = path.with_name(f"{path.name}.damaged-{secrets.token_hex(4)}")
+    path.rename(aside)
+    return aside
 
 
 def _folder(path: Path) -> int:

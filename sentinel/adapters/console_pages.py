@@ -4,9 +4,13 @@ import json
 import os
 import sys
 import time
+from collections.abc import Iterator
 from os import PathLike
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Annotated, TextIO
+
+import msgspec
+import structlog
 
 from sentinel import private
 from sentinel.adapters.page_channel import ChannelError, footer, headline
@@ -14,12 +18,30 @@ from sentinel.model.action import Page
 from sentinel.model.ids import Instant
 from sentinel.terminal_text import harmless
 
+log = structlog.get_logger(logger_name="pages")
+
+_LONGEST = 1 << 20
+"""Bytes of a line that are looked at."""
+
+
+class Line(msgspec.Struct):
+    """One line of the file."""
+
+    at: Instant
+    what: str
+    """`message | edit | detail`."""
+    incident: str
+    revision: Annotated[int, msgspec.Meta(ge=0, le=2**31)]
+    stage: str
+    title: str
+    text: str
+
+
+_DECODER = msgspec.json.Decoder(Line)
+
 
 class ConsolePages:
-    """A PageChannel of this machine. An incident is its own reference; edits are further lines.
-
-    One line: at (epoch seconds), what (`message | edit | detail`), incident, revision, stage, title, text.
-    """
+    """A PageChannel of this machine. An incident is its own reference; edits are further lines."""
 
     looks_up = True
 
@@ -65,27 +87,20 @@ class ConsolePages:
         self._print(headline(page), text)
 
     def _append(self, what: str, page: Page, text: str) -> None:
-        line = {
-            "at": time.time(),
-            "what": what,
-            "incident": page.incident,
-            "revision": page.revision,
-            "stage": page.stage,
-            "title": harmless(headline(page)),
-            "text": harmless(text),
-        }
+        title, text = harmless(headline(page)), harmless(text)
+        line = Line(time.time(), what, page.incident, page.revision, page.stage, title, text)
         try:
-            self._write(json.dumps(line, ensure_ascii=False) + "\n")
+            self._write(json.dumps(msgspec.structs.asdict(line), ensure_ascii=False) + "\n")
         except OSError as error:
             self._torn = True
             raise ChannelError(f"{self._path}: {error}") from error
         self._remember(line)
 
-    def _write(self, line: str) -> None:
+    def _write(self, text: str) -> None:
         private.make_folder(self._path.parent)
         descriptor = private.open_file(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         try:
-            whole = ("\n" if self._torn else "").encode() + line.encode()
+            whole = ("\n" if self._torn else "").encode() + text.encode(errors="backslashreplace")
             while whole:
                 whole = whole[os.write(descriptor, whole) :]
             os.fsync(descriptor)
@@ -100,24 +115,31 @@ class ConsolePages:
             return  # a closed terminal takes nothing away: the file is the record
 
     def _recall(self) -> None:
-        try:
-            with os.fdopen(private.open_file(self._path, os.O_RDONLY), "rb") as file:
-                content = file.read()
-        except OSError:  # none yet, or one that takes no page either, which is told then
-            return
-        self._torn = bool(content) and not content.endswith(b"\n")
-        for line in content.splitlines():
+        for line in self._lines():
             try:
-                self._remember(json.loads(line))
-            except (ValueError, KeyError, TypeError, RecursionError):
+                self._remember(_DECODER.decode(line))
+            except (ValueError, RecursionError):
                 continue  # torn by a crash while it was written: its page is written again
 
-    def _remember(self, line: dict[str, Any]) -> None:
-        incident, revision = str(line["incident"]), int(line["revision"])
-        if line["what"] == "detail":
-            self._details.add((incident, revision))
+    def _lines(self) -> Iterator[bytes]:
+        try:
+            file = os.fdopen(private.open_file(self._path, os.O_RDONLY), "rb")
+        except FileNotFoundError:
+            return
+        except OSError as error:  # each page that is to be written there says so, too
+            log.warning("pages-unreadable", error=str(error))
+            return
+        line = b"\n"
+        with file:
+            while line := file.readline(_LONGEST):
+                self._torn = not line.endswith(b"\n")
+                yield line
+
+    def _remember(self, line: Line) -> None:
+        if line.what == "detail":
+            self._details.add((line.incident, line.revision))
         else:
-            self._shown[incident] = max(revision, self._shown.get(incident, -1))
+            self._shown[line.incident] = max(line.revision, self._shown.get(line.incident, -1))
 
 
 def _indented(text: str) -> str:

@@ -15,6 +15,7 @@ from sentinel.adapters.journal_file import (
     connect_to_read,
     damaged,
     lock_beside,
+    see_to,
 )
 from sentinel.adapters.journal_note import Note, Notebook
 from sentinel.adapters.journal_prune import Span, prune, thin
@@ -59,23 +60,34 @@ class Journal:
         """
         self.path = Path(path)
         self._decided_by: dict[str, int] = {}
+        self.doubt = ""
+        """Why it may not be all that was written, though it is whole in itself; or empty."""
         self._lock = -1 if read_only else lock_beside(self.path)
         self._notebook: Notebook | None = None
         self._db: sqlite3.Connection | None = None
         try:
-            if not read_only:
-                journal_upgrade.finish(self.path)
-            noted = journal_note.read(self.path)
-            if read_only or self.path.exists():  # a writer, too: what is refused is left as it was found
-                self._open(connect_to_read(self.path), noted)
-            if not read_only:
-                self._close_file()
-                self._open(connect(self.path, max_bytes), noted)
+            if read_only:
+                self._open(connect_to_read(self.path), journal_note.read(self.path))
+            else:
+                self._open_to_write(max_bytes)
         except BaseException:
             self.close()
             raise
-        if not read_only:
-            self._notebook = Notebook(self.path)
+
+    def _open_to_write(self, max_bytes: int | None) -> None:
+        see_to(self.path)
+        note = journal_note.beside(self.path)
+        rewritten = journal_upgrade.finish(self.path)
+        noted, was_here = journal_note.read(self.path), self.path.exists()
+        if was_here:  # what is refused is left as it was found
+            self._open(connect_to_read(self.path), noted)
+            self._close_file()
+        unknown = noted is None and (was_here or note.exists()) and not rewritten
+        self._open(connect(self.path, max_bytes), noted)
+        self._notebook = Notebook(self.path)
+        if unknown:
+            self.doubt = f"{note} is gone or damaged: what was written after line {self.last_seq} may be, too"
+        else:
             self._note()
 
     def _open(self, db: sqlite3.Connection, noted: Note | None) -> None:
@@ -88,16 +100,14 @@ class Journal:
         if self.snapshot_seq > self._head.seq or self.snapshot_seq < self._tail.seq:
             raise self._rows.damaged("its newest snapshot is gone")
         found = Note(self.id, self.last_seq, self.snapshot_seq, self._tail.seq)
-        if (
-            noted
-            and noted.identity == self.id
-            and any(a > b for a, b in zip(noted[1:], found[1:], strict=True))
-        ):
+        beside, lost = journal_note.beside(self.path), ""
+        if noted and any(noted[1:]) and noted.identity != self.id:
+            lost = f"it is another journal ({self.id}) than the one that was written here ({noted.identity})"
+        elif noted and any(a > b for a, b in zip(noted[1:], found[1:], strict=True)):
             lost = f"what was written after line {found.last} (snapshot {found.snapshot}) is gone"
-            beside = journal_note.beside(self.path)
-            raise damaged(
-                self.path, lost, f"put the whole file back, or go on without that by removing {beside}"
-            )
+        if lost:
+            hint = f"put the whole file back, or go on without that by removing {beside}"
+            raise damaged(self.path, lost, hint)
 
     def close(self) -> None:
         """Release the file for another writer."""

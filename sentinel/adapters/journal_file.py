@@ -8,7 +8,8 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
-from sentinel.adapters import journal_schema
+from sentinel import private
+from sentinel.adapters import journal_note, journal_schema, sqlite_file
 from sentinel.model.journal import VERSION, NewerVersionError
 
 _HEADER = b"SQLite format 3\0"
@@ -61,11 +62,10 @@ def damaged(path: Path, what: str, hint: str = HINT) -> JournalError:
 
 def lock_beside(path: Path) -> int:
     """Become the only writer until the descriptor is closed. Raises JournalError when there is one."""
-    lock = path.with_name(path.name + ".lock")
     try:
-        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
+        descriptor = private.open_file(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT)
     except OSError as error:
-        raise JournalError(f"journal {path}: {error.strerror}: {lock}", permanent=True) from None
+        raise JournalError(f"journal {path}: {_told(error)}", permanent=True) from None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -76,6 +76,19 @@ def lock_beside(path: Path) -> int:
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
     return descriptor
+
+
+def see_to(path: Path) -> None:
+    """See that nobody else had a hand in the files that its writer is about to open. Raises JournalError."""
+    _check_header(path)
+    try:
+        sqlite_file.see_to(path)
+    except OSError as error:
+        raise JournalError(f"journal {path}: {_told(error)}", permanent=True) from None
+
+
+def _told(error: OSError) -> str:
+    return f"{error.strerror}: {error.filename}"
 
 
 def connect(path: Path, max_bytes: int | None = None) -> sqlite3.Connection:
@@ -136,41 +149,45 @@ def create(path: Path, identity: str = "") -> sqlite3.Connection:
 
     `identity` is an SQL expression, by default one that draws a new one.
     """
-    remove(path)
     with sqlite_errors(path):
+        sqlite_file.remove(path)
+        sqlite_file.make(path)
         db = sqlite3.connect(path, isolation_level=None)
         journal_schema.make(db, identity)
     return db
 
 
-def remove(path: Path) -> None:
-    """Remove a file that was being made, with what SQLite keeps beside it."""
-    for end in ("", *_BESIDE):
-        path.with_name(path.name + end).unlink(missing_ok=True)
-
-
-_BESIDE = ("-wal", "-shm", "-journal")
-
-
 def _create(path: Path) -> None:
     """Make the file under another name first: one that is half made is never taken for a damaged one."""
-    for end in _BESIDE:  # SQLite would take them for the new file's
-        rest = path.with_name(path.name + end)
-        if rest.exists() and rest.stat().st_size:
-            told = f"{path} is gone, but {rest.name} is there: put the file back, or move that away, too"
-            raise JournalError(told, permanent=True)
+    for rest in _left_of(path):
+        told = f"{path} is gone, but {rest.name} is there: put the file back, or move that away, too"
+        raise JournalError(told, permanent=True)
     fresh = path.with_name(path.name + FRESH)
     try:
-        create(fresh).close()
+        with closing(create(fresh)) as db:
+            identity = db.execute("SELECT id FROM identity").fetchone()[0].decode()
+        journal_note.begin(path, journal_note.Note(identity, 0, 0, 0))
         fresh.replace(path)
     except OSError as error:
         raise JournalError(f"journal {path}: {error}", permanent=False) from None
 
 
+def _left_of(path: Path) -> Iterator[Path]:
+    """Give what says that a journal was here: its log, which SQLite would take for a new one's; its note."""
+    for end in sqlite_file.BESIDE:
+        rest = path.with_name(path.name + end)
+        if rest.exists() and rest.stat().st_size:
+            yield rest
+    noted = journal_note.read(path)
+    if noted and any(noted[1:]):
+        yield journal_note.beside(path)
+
+
 def _check_header(path: Path) -> None:
     """SQLite would take an empty or missing file for a new journal, and read a foreign one's schema late."""
     try:
-        with path.open("rb") as file:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # nothing waits for a FIFO
+        with os.fdopen(descriptor, "rb") as file:
             head = file.read(len(_HEADER))
     except FileNotFoundError:
         return

@@ -90,13 +90,13 @@ class Rows:
         number, at, by, total, body = row
         if number != seq:
             raise self._missing(seq)
-        whole = isinstance(by, bytes) and isinstance(body, bytes)
+        whole = isinstance(at, float) and isinstance(by, bytes) and isinstance(body, bytes)
         if not whole or total != journal_chain.of_line(before, seq, at, by, body):
             raise self.damaged(f"line {seq} does not fit the one before it")
-        policy, _, books = by.decode().partition(" ")
         try:
+            policy, _, books = by.decode().partition(" ")
             return Line(seq, *from_body(body), policy, books)
-        except CodecError as error:
+        except (CodecError, UnicodeError) as error:
             raise JournalError(f"{self.path}, line {seq}: {error}", permanent=True) from None
 
     def snapshot(self, seq: int) -> bytes | None:

@@ -1,37 +1,39 @@
 """A journal of an older release is read once and rewritten; the old file stays beside the new one."""
 
-import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from sentinel.adapters.journal_file import JournalError, create, remove, sqlite_errors, version_of
+from sentinel.adapters.journal_file import JournalError, create, sqlite_errors, version_of
 from sentinel.adapters.journal_v1 import Old, copy
+from sentinel.adapters.sqlite_file import remove, sync
 from sentinel.model.journal import VERSION
 
 OLD, NEW = ".v1", ".new"
 """How the names of the file that is kept, and of the one that is being written, end."""
 
 
-def finish(path: Path) -> None:
-    """Rewrite an older journal, or end a rewriting that was broken off. Raises JournalError.
+def finish(path: Path) -> bool:
+    """Rewrite an older journal, or end a rewriting that was broken off; says whether. Raises JournalError.
 
     The new file takes the place of the old one only when it is complete and on the disk.
     """
     new, old = path.with_name(path.name + NEW), path.with_name(path.name + OLD)
     try:
-        if not path.exists() and new.exists() and old.exists():
+        broken_off = not path.exists() and new.exists() and old.exists()
+        if broken_off:
             new.replace(path)
         remove(new)
         if version_of(path) in (0, VERSION):
-            return
+            return broken_off
         _rewrite(path, new)
         path.replace(old)
         new.replace(path)
-        _sync(path.parent)
+        sync(path.parent)
     except OSError as error:
         remove(new)
         raise JournalError(_refused(path, error.strerror or str(error)), permanent=False) from None
+    return True
 
 
 def _rewrite(path: Path, new: Path) -> None:
@@ -39,8 +41,8 @@ def _rewrite(path: Path, new: Path) -> None:
         with sqlite_errors(path), closing(sqlite3.connect(path, isolation_level=None)) as old:
             old.execute("PRAGMA journal_mode = DELETE")  # what lies in the log beside it moves in
             _fill(path, Old(old), new)
-        _sync(new)
-        _sync(new.parent)
+        sync(new)
+        sync(new.parent)
     except BaseException:
         remove(new)
         raise
@@ -63,12 +65,3 @@ def _fill(path: Path, old: Old, new: Path) -> None:
 
 def _refused(path: Path, why: str) -> str:
     return f"{path} is of an older release and can't be rewritten: {why}"
-
-
-def _sync(path: Path) -> None:
-    """Wait until a file, or a folder's list of files, is on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

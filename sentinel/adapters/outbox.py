@@ -14,7 +14,8 @@ import structlog
 from msgspec.structs import replace
 
 from sentinel.adapters.guarded_channel import GuardedChannel
-from sentinel.adapters.outbox_rows import Health, OutboxError, Rows, Step, Work
+from sentinel.adapters.outbox_file import OutboxError
+from sentinel.adapters.outbox_rows import Health, Rows, Step, Work
 from sentinel.adapters.page_channel import ChannelError, PageChannel
 from sentinel.model.action import Page
 from sentinel.model.ids import ActionId, Instant, Seconds
@@ -151,7 +152,7 @@ class Outbox:
                 else:
                     await self._pause(bell, names)
                 self._tell(names)
-            except sqlite3.Error as error:  # a full disk may get room again
+            except (sqlite3.Error, OutboxError) as error:  # a full disk may get room again
                 self.broken = True
                 self._complain(channel.name, f"outbox: {error}")
                 await asyncio.sleep(self._timing.first_retry)

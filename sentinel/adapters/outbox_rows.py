@@ -1,24 +1,21 @@
 """The outbox's rows: which pages wait, and how far each channel has got with each incident."""
 
 import json
-import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from os import PathLike
 from typing import Any, TypeAlias
 
-from sentinel.adapters.outbox_schema import COLUMNS, DUE, PLACE, SCHEMA, SETTLE, VERSION
+from sentinel.adapters.outbox_file import OutboxError as OutboxError
+from sentinel.adapters.outbox_file import connect, read_page
+from sentinel.adapters.outbox_schema import COLUMNS, DUE, PLACE, SETTLE
 from sentinel.model.action import Page
-from sentinel.model.codec import from_plain, to_plain
+from sentinel.model.codec import to_plain
 from sentinel.model.ids import ActionId, Instant
 
 Moved: TypeAlias = Mapping[str, Sequence[tuple[Any, ...]]]
 """Everything that an outbox knows of one incident, by table."""
-
-
-class OutboxError(Exception):
-    """The outbox's file cannot be used; one line says which and why."""
 
 
 class Step(StrEnum):
@@ -57,17 +54,7 @@ class Rows:
     def __init__(self, path: str | PathLike[str]) -> None:
         self.elsewhere: set[str] = set()
         """Incidents that another outbox tells of for now."""
-        try:
-            self._db = sqlite3.connect(path, timeout=5)
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=FULL")  # a page must survive a power cut, not only a crash
-            (version,) = self._db.execute("PRAGMA user_version").fetchone()
-            if version > VERSION:
-                raise OutboxError(f"{path}: outbox version {version} is newer than {VERSION}")
-            if version < VERSION:  # a full disk takes no write, not even of what is there
-                self._db.executescript(f"{SCHEMA} PRAGMA user_version={VERSION};")
-        except sqlite3.Error as error:
-            raise OutboxError(f"{path}: {error}") from error
+        self._db = connect(path)
 
     def close(self) -> None:
         """Close the file."""
@@ -118,7 +105,7 @@ class Rows:
             " AND COALESCE(d.done, 0) = 0 AND (? OR p.place = '') ORDER BY p.revision LIMIT 1",
             (channel, incident, first),
         ).fetchone()
-        return Work(Step.DETAIL, _page(detail[0]), ref, bool(detail[1]), since) if detail else None
+        return Work(Step.DETAIL, read_page(detail[0]), ref, bool(detail[1]), since) if detail else None
 
     def _newest(self, incident: str) -> tuple[Page, Instant]:
         page, _, since = self._db.execute(
@@ -126,7 +113,7 @@ class Rows:
             " FROM pages WHERE incident = ?1",
             (incident,),
         ).fetchone()
-        return _page(page), since
+        return read_page(page), since
 
     def sending(self, channel: str, work: Work) -> None:
         """Note before the call that it may happen, so that a crash leaves it unsure."""
@@ -300,8 +287,3 @@ class Rows:
     def _settle(self, incident: str) -> None:
         self._db.execute(SETTLE, (incident,))
         self._db.execute(PLACE, (incident,))
-
-
-def _page(plain: str) -> Page:
-    page: Page = from_plain(Page, json.loads(plain))
-    return page

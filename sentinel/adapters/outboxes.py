@@ -4,11 +4,12 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 from os import PathLike
+from pathlib import Path
 
 import structlog
 
 from sentinel.adapters.outbox import Delivered, Outbox, Timing
-from sentinel.adapters.outbox_rows import OutboxError
+from sentinel.adapters.outbox_file import OutboxError, set_aside
 from sentinel.adapters.page_channel import PageChannel
 from sentinel.model.action import Page
 from sentinel.model.ids import Seconds
@@ -25,8 +26,8 @@ class Outboxes:
     """
 
     def __init__(self, path: str | PathLike[str], delivered: Delivered, timing: Timing | None = None) -> None:
-        """Open or create the durable one's file. Raises OutboxError."""
-        self._durable = Outbox(path, delivered, timing)
+        """Open or create the durable one's file; a damaged one is set aside. Raises OutboxError."""
+        self._durable = _durable(path, delivered, timing)
         self._memory = Outbox(":memory:", delivered, timing)
 
     def keep(self, page: Page) -> None:
@@ -66,3 +67,13 @@ class Outboxes:
         if self._durable.broken:
             for incident in self._durable.unseen():
                 self._durable.give(incident, self._memory)
+
+
+def _durable(path: str | PathLike[str], delivered: Delivered, timing: Timing | None) -> Outbox:
+    try:
+        return Outbox(path, delivered, timing)
+    except OutboxError as error:
+        if not error.damaged:
+            raise
+        log.error("outbox-damaged", error=str(error), set_aside=str(set_aside(Path(path))))
+    return Outbox(path, delivered, timing)

@@ -1,62 +1,126 @@
-"""Bring a killed Ray GCS back: its command line is remembered while it lives and started again."""
+"""Bring a killed Ray GCS back: how to start it is remembered while it lives, if it is Ray's own and ours."""
 
 import errno
-import json
+import importlib.util
 import os
 import socket
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
+import msgspec
 import psutil
+
+from sentinel import private
 
 DURABLE = frozenset({"RAY_gcs_storage", "RAY_REDIS_ADDRESS"})
 """One of these is set when the GCS keeps its state outside its memory."""
+_NEEDED = frozenset({"PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "TMPDIR", "no_proxy", "NO_PROXY"})
+"""With Ray's own (`RAY_…`) and gRPC's (`GRPC_…`), what of its environment a GCS is started with again."""
+_LONGEST = 1 << 20
+"""Bytes of what was remembered that are looked at."""
 
 
 class GcsError(RuntimeError):
     """The GCS was not found, or cannot be started again; the message says why."""
 
 
+class Remembered(msgspec.Struct):
+    """How to start a GCS again."""
+
+    address: str
+    command: list[str]
+    environment: dict[str, str]
+    directory: str
+
+
+def program() -> Path:
+    """Give the GCS of the Ray that the ray link imports, which only we and root can have changed.
+
+    Raises GcsError where there is none, or where others could have put another one in its place.
+    """
+    found = importlib.util.find_spec("ray")
+    if found is None or found.origin is None:
+        raise GcsError("no Ray is installed here")
+    path = (Path(found.origin).parent / "core/src/ray/gcs/gcs_server").resolve()
+    for each in (path, *path.parents):
+        try:
+            status = each.stat()
+        except OSError as error:
+            raise GcsError(f"{each}: {error.strerror}") from None
+        if status.st_uid not in (0, os.geteuid()) or status.st_mode & 0o022 & ~_sticky(status.st_mode):
+            raise GcsError(f"{each}: others can write there, so nobody knows whose GCS that is")
+    return path
+
+
+def _sticky(mode: int) -> int:
+    """Give the bits that are harmless in a folder such as /tmp, where nobody moves what is another's."""
+    return 0o022 if mode & 0o1000 else 0
+
+
 def find(address: str, port: int) -> int:
-    """Pid of the GCS that serves `port` at `address`; raises GcsError."""
+    """Pid of our GCS of this port and address, also of one that only just starts; raises GcsError."""
     wanted = {f"--gcs_server_port={port}", f"--node-ip-address={address}"}
     for process in psutil.process_iter(["name", "cmdline"]):
         if process.info["name"] == "gcs_server" and wanted <= set(process.info["cmdline"] or ()):
-            return process.pid
-    raise GcsError(f"no GCS of {address}:{port} runs on this machine")
+            with suppress(GcsError, OSError, psutil.Error):  # anybody may call a process so
+                _prove(process.pid)
+                return process.pid
+    raise GcsError(f"no GCS of {address}:{port}, started by this user from {program()}, runs on this machine")
+
+
+def _prove(pid: int) -> None:
+    """See that a process is ours and runs Ray's own program. Raises GcsError."""
+    if psutil.Process(pid).uids() != (os.getuid(), os.geteuid(), os.geteuid()):
+        raise GcsError(f"the GCS, pid {pid}, is another user's")
+    if not os.path.samestat(Path(f"/proc/{pid}/exe").stat(), program().stat()):
+        raise GcsError(f"pid {pid} is not the GCS of {program()}")
+
+
+def _listening(pid: int, port: int) -> Iterator[str]:
+    """Give the sockets that listen on a port in a process's network, which may be another one than ours."""
+    for table in ("tcp", "tcp6"):
+        with suppress(FileNotFoundError):
+            for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
+                _, local, _, state, *_, inode = line.split()[:10]
+                if state == "0A" and int(local.rpartition(":")[2], 16) == port:
+                    yield f"socket:[{inode}]"
+
+
+def _sockets(pid: int) -> Iterator[str]:
+    for each in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):
+            yield str(each.readlink())
 
 
 def remember(path: Path, pid: int) -> None:
-    """Write command line, environment and directory of the running GCS to a file of mode 0600.
+    """Write down how the running GCS was started, in a file for our eyes only.
 
-    The environment holds the cluster's token or the way to it, hence the mode. Raises GcsError.
+    Its environment holds the cluster's token or the way to it. Raises GcsError for one that is not Ray's own
+    and ours, or that can't be remembered.
     """
     try:
-        _write(path, _describe(psutil.Process(pid)))
-    except (psutil.Error, OSError) as error:  # another user's process; a full disk
+        remembered = _describe(psutil.Process(pid))
+        _prove(pid)
+        port = int(remembered.address.rpartition(":")[2])
+        if not set(_listening(pid, port)) & set(_sockets(pid)):
+            raise GcsError(f"the GCS, pid {pid}, does not listen on port {port}")
+        private.write(path, msgspec.json.encode(remembered))
+    except (psutil.Error, OSError, ValueError) as error:  # another user's process; a full disk
         raise GcsError(f"the GCS, pid {pid}, can't be remembered: {error}") from None
 
 
-def _describe(process: psutil.Process) -> dict[str, Any]:
+def _describe(process: psutil.Process) -> Remembered:
     with process.oneshot():
-        command, address = process.cmdline(), _option(process.cmdline(), "node-ip-address")
-        return {
-            "address": f"{address}:{_option(command, 'gcs_server_port')}",
-            "command": command,
-            "environment": process.environ(),
-            "directory": process.cwd(),
-        }
+        command = process.cmdline()
+        address = f"{_option(command, 'node-ip-address')}:{_option(command, 'gcs_server_port')}"
+        return Remembered(address, command, _needed(process.environ()), process.cwd())
 
 
-def _write(path: Path, content: dict[str, Any]) -> None:
-    draft = path.with_suffix(".new")
-    draft.unlink(missing_ok=True)
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        json.dump(content, file)
-    draft.replace(path)
+def _needed(environment: Mapping[str, str]) -> dict[str, str]:
+    known = (name for name in environment if name in _NEEDED or name.startswith(("RAY_", "GRPC_")))
+    return {name: environment[name] for name in known}
 
 
 def alive(address: str, timeout: float = 1.0) -> str:
@@ -81,17 +145,32 @@ def restart(path: Path, enter: Sequence[str] = ()) -> int:
     Call it on the GCS's machine; `enter` is a command prefix that enters its network namespace. Its own
     arguments send its log to the session directory. What it knew comes back only from a durable store.
     """
-    remembered = json.loads(path.read_text())
-    host, _, port = str(remembered["address"]).rpartition(":")
+    remembered = _recall(path)
+    host, _, port = remembered.address.rpartition(":")
     with suppress(GcsError):
         return find(host, int(port))
-    if not remembered["environment"].keys() & DURABLE:
+    if not remembered.environment.keys() & DURABLE:
         raise GcsError("this GCS kept its state in memory only: a new one would know nobody")
-    return subprocess.Popen(
-        [*enter, *remembered["command"]], env=remembered["environment"], cwd=remembered["directory"],
-        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    ).pid  # fmt: skip
+    try:
+        return subprocess.Popen(
+            [*enter, str(program()), *remembered.command[1:]],
+            env=_needed(remembered.environment), cwd=remembered.directory,
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        ).pid  # fmt: skip
+    except (OSError, ValueError) as error:  # such as a directory that is gone
+        raise GcsError(f"the GCS does not start: {error}") from None
+
+
+def _recall(path: Path) -> Remembered:
+    try:
+        remembered = msgspec.json.decode(private.read(path, _LONGEST), type=Remembered)
+        int(remembered.address.rpartition(":")[2])
+    except FileNotFoundError:
+        raise GcsError(f"{path}: how to start the GCS was never remembered") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise GcsError(f"{path}: what was remembered of the GCS can't be read: {error}") from None
+    return remembered
 
 
 def _option(command: list[str], name: str) -> str:

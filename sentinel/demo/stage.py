@@ -17,7 +17,7 @@ from sentinel.adapters.keys import Keys, ensure_keys
 from sentinel.demo.hosts import Host
 from sentinel.demo.ray_cluster import Cluster, Topology
 from sentinel.model.ids import NodeId
-from sentinel.runtime.up import last_words
+from sentinel.runtime.last_words import last_words
 
 REPORT_PORT, WEB_PORT = 7801, 7800
 JOB = "moe"

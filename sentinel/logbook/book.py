@@ -4,33 +4,42 @@ import dataclasses
 import json
 import os
 import re
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO, Any
 
+import msgspec
+import structlog
+
+from sentinel import private
 from sentinel.logbook.entry import Row, render, row
 from sentinel.model.incident import Incident, Stage
 from sentinel.model.journal import Line
 from sentinel.model.runbook import Runbook
 
 _SAFE = re.compile(r"[\w.-]+")
-_NUMBERED = re.compile(r"I-(\d+)\.md")
+_NUMBERED = re.compile(r"I-([0-9]{1,9})\.md")
+_LONGEST = 16 << 20
+"""Bytes of an entry, or of a row of the index, that are looked at."""
+_LATEST = 1e11
+"""No incident opens after the year 5138, where dates have four digits and a row has a place."""
+_DECODER = msgspec.json.Decoder(Row)
+
+log = structlog.get_logger(logger_name="logbook")
 
 
 class Logbook:
     """Writes entries and finds them again; an incident written twice keeps its newest entry."""
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
-        self.folder = Path(folder)
-        self.folder.mkdir(parents=True, exist_ok=True)
+        """Open or make the folder; an index that is no file of ours is set aside. Raises OSError."""
+        self.folder = private.make_folder(Path(folder))
         self._index = self.folder / "index.jsonl"
         self._tidy()
 
     def write(self, incident: Incident, lines: Iterable[Line] = (), runbook: Runbook | None = None) -> Path:
         """Write the incident's entry and its row. Raises OSError when the disk won't take it."""
         path, last = self._path(incident.id), incident.stage is Stage.RESOLVED
-        _replace(path, render(incident, lines, runbook), durable=last)
+        private.write(path, _bytes_of(render(incident, lines, runbook)), durable=last)
         _append(self._index, _line(row(incident, runbook)), durable=last)
         return path
 
@@ -53,7 +62,7 @@ class Logbook:
         if not _SAFE.fullmatch(incident) or incident.startswith("."):
             return None
         try:
-            return self._path(incident).read_text(encoding="utf-8")
+            return private.read(self._path(incident), _LONGEST).decode(errors="replace")
         except OSError:
             return None
 
@@ -64,33 +73,40 @@ class Logbook:
 
     def _tidy(self) -> None:
         """Drop outdated rows of an index that is mostly those."""
-        rows = self.rows()
-        if len(self._lines()) > 4 * len(rows) + 4:
-            with suppress(OSError):  # a full disk keeps the long index, and nobody from starting
-                _replace(self._index, "".join(f"{_line(found)}\n" for found in reversed(rows)), durable=True)
+        try:
+            rows = self.rows()
+            if sum(1 for _ in self._lines()) > 4 * len(rows) + 4:
+                text = "".join(f"{_line(found)}\n" for found in reversed(rows))
+                private.write(self._index, _bytes_of(text), durable=True)
+        except private.NotPrivateError as error:
+            log.error("index-unreadable", error=str(error), set_aside=str(private.set_aside(self._index)))
+        except OSError as error:  # a full disk keeps the long index, and nobody from starting
+            log.warning("index-not-tidied", error=str(error))
 
     def _path(self, incident: str) -> Path:
         return self.folder / f"{incident}.md"
 
-    def _lines(self) -> list[str]:
+    def _lines(self) -> Iterator[bytes]:
         try:
-            return self._index.read_text().split("\n")
+            descriptor = private.open_file(self._index, os.O_RDONLY)
         except FileNotFoundError:
-            return []
+            return
+        with os.fdopen(descriptor, "rb") as file:
+            while line := file.readline(_LONGEST):
+                yield line
 
 
 def _line(found: Row) -> str:
     return json.dumps(dataclasses.asdict(found))
 
 
-def _row(line: str) -> Row | None:
+def _row(line: bytes) -> Row | None:
     """Read a row; a line torn by a crash or of another version is no row, its entry is still there."""
     try:
-        values = json.loads(line)
-        suspects = tuple(tuple(place) for place in values["suspects"])
-        return Row(**{**values, "evicted": tuple(values["evicted"]), "suspects": suspects})
-    except (ValueError, TypeError, KeyError):
+        found = _DECODER.decode(line)
+    except (ValueError, RecursionError):
         return None
+    return found if 0.0 <= found.opened <= _LATEST else None
 
 
 def _holds(text: str, wanted: Iterable[str]) -> bool:
@@ -102,29 +118,20 @@ def _haystack(found: Row) -> str:
     return " ".join((*parts, *found.evicted)).casefold()
 
 
-def _replace(path: Path, text: str, *, durable: bool) -> None:
-    """Readers see the old file or the new one, never half of one; what is no character is spelled out."""
-    fresh = path.with_name(f".{path.name}.new")
-    with fresh.open("w", encoding="utf-8", errors="backslashreplace") as file:
-        file.write(text)
-        _settle(file, durable=durable)
-    fresh.replace(path)
+def _bytes_of(text: str) -> bytes:
+    """What is no character is spelled out."""
+    return text.encode(errors="backslashreplace")
 
 
 def _append(path: Path, line: str, *, durable: bool) -> None:
     """Start on a line of its own even after a torn one."""
-    with path.open("a+b") as file:
+    with os.fdopen(private.open_file(path, os.O_RDWR | os.O_CREAT | os.O_APPEND), "a+b") as file:
         end = file.seek(0, os.SEEK_END)
         torn = False
         if end:
             file.seek(end - 1)
             torn = file.read(1) != b"\n"
         file.write((b"\n" if torn else b"") + line.encode() + b"\n")
-        _settle(file, durable=durable)
-
-
-def _settle(file: IO[Any], *, durable: bool) -> None:
-    """Wait for the disk only for an incident's last word: earlier ones are soon written again."""
-    file.flush()
-    if durable:
-        os.fsync(file.fileno())
+        file.flush()
+        if durable:  # only an incident's last word: earlier ones are soon written again
+            os.fsync(file.fileno())

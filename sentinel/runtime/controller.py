@@ -13,13 +13,13 @@ from pathlib import Path
 import structlog
 from prometheus_client import CollectorRegistry
 
-from sentinel import config, logs, runbooks
+from sentinel import config, logs, private, runbooks
 from sentinel.adapters.console_pages import ConsolePages
 from sentinel.adapters.journal import Journal
 from sentinel.adapters.journal_file import JournalError
 from sentinel.adapters.keys import KeyFileError, Keys, ensure_keys
 from sentinel.adapters.outbox import Timing
-from sentinel.adapters.outbox_rows import OutboxError
+from sentinel.adapters.outbox_file import OutboxError
 from sentinel.adapters.outboxes import Outboxes
 from sentinel.adapters.page_channel import PageChannel
 from sentinel.adapters.slack import Slack
@@ -96,7 +96,7 @@ class Controller:
         journal = Journal(self._state_dir / "journal.db")  # first: its lock keeps a second controller out
         self.scribe = Scribe(self._state_dir)
         self.ledger = Ledger(journal, self.rules, runbooks.hash_of(books), self._perform, self._changed)
-        self._doubts = self.ledger.load()
+        self._doubts = self.ledger.load(self.scribe.logbook.highest())
         self._registry = CollectorRegistry()
         self._counters = Counters(books, self.ledger.state.incidents, self._refused)
         self._registry.register(self._counters)
@@ -293,7 +293,7 @@ async def _run(settings: config.Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, main.cancel)
     cluster = settings.cluster
-    cluster.state_dir.mkdir(parents=True, exist_ok=True)
+    private.make_folder(cluster.state_dir)
     keys = ensure_keys(cluster.keys_dir)
     if keys.shared.exists():
         log.warning("shared-key-refused", file=str(keys.shared), hint=SHARED_KEY)
@@ -307,6 +307,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--config", type=Path, help="sentinel.toml")
     arguments = parser.parse_args()
+    os.umask(private.UMASK)
     logs.to_stdout()
     raise_descriptor_limit()
     try:

@@ -56,15 +56,27 @@ class Ledger:
         self._failing, self._retry_at = False, 0.0
         self._by = policy_hash(self.rules), books, contents(self.rules, books)
 
-    def load(self) -> tuple[Page, ...]:
-        """Take the state from the journal. Freezes if it is in doubt, and gives the page that says so."""
+    def load(self, told: int = 0) -> tuple[Page, ...]:
+        """Take the state from the journal. Freezes if it is in doubt, and gives the page that says so.
+
+        `told` is the highest number of an incident that anybody was told of.
+        """
         self.state, snapshot_seq, doubt = recall(self.journal, self.rules)
         self.snapshot_due = snapshot_seq + SNAPSHOT_EVERY_LINES
+        name, went_back = f"restart-{self.journal.last_seq}", self._went_back(told)
+        if went_back:
+            name, doubt = f"journal-{self.journal.id}-{self.journal.last_seq}", went_back
         if not doubt:
             return ()
-        page = self._freeze(f"restart-{self.journal.last_seq}", doubt)
+        page = self._freeze(name, doubt)
         self.save()  # another restart must not come to a third opinion
         return (page,)
+
+    def _went_back(self, told: int) -> str:
+        """Say why the journal is not all that was written, nor so what was stopped, drained or evicted."""
+        ends = f"{self.journal.path} is older than what was told from it: its newest incident is number"
+        older = f"{ends} {self.state.opened}, the logbook has number {told}"
+        return self.journal.doubt or (older if told > self.state.opened else "")
 
     def _freeze(self, name: str, reason: str) -> Page:
         """Freeze actions for what is no incident, until a human resumes them."""

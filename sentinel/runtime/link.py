@@ -14,8 +14,10 @@ import structlog
 import zmq
 import zmq.asyncio
 
+from sentinel import private
 from sentinel.model.ids import Seconds
 from sentinel.runtime import ray_requests
+from sentinel.runtime.last_words import APPEND
 from sentinel.runtime.ray_requests import Answered, Asked, Failed, Joined, Nodes, NotJoined, Reply, Request
 
 log = structlog.get_logger(logger_name="link")
@@ -78,7 +80,7 @@ class Link:
         socket.linger = 0
         socket.connect(self._endpoint)  # the child binds it: who accepts without files is ended by ZeroMQ
         argv = ["-m", "sentinel.runtime.ray_link", "--endpoint", self._endpoint, "--address", self._address]
-        with self._log_path.open("ab") as out:
+        with os.fdopen(private.open_file(self._log_path, APPEND), "ab") as out:
             self.process = await asyncio.create_subprocess_exec(
                 sys.executable, *argv, stdin=asyncio.subprocess.DEVNULL, stdout=out, stderr=out
             )

@@ -7,7 +7,7 @@ from typing import Any, assert_never
 import structlog
 
 from sentinel.adapters import ray_gcs
-from sentinel.adapters.outbox_rows import OutboxError
+from sentinel.adapters.outbox_file import OutboxError
 from sentinel.core.state import State
 from sentinel.model.action import (
     Action,

@@ -11,7 +11,7 @@ import msgspec
 import structlog
 import zmq
 
-from sentinel import logs
+from sentinel import logs, private
 from sentinel.runtime import ray_requests
 from sentinel.runtime.ray_hands import RayHands, one_line
 from sentinel.runtime.ray_requests import (
@@ -157,6 +157,7 @@ def main() -> None:
     parser.add_argument("--endpoint", required=True, help="the controller's ipc endpoint")
     parser.add_argument("--address", required=True, help="Ray's GCS, host:port")
     arguments = parser.parse_args()
+    os.umask(private.UMASK)
     logs.to_stdout()
     try:
         serve(arguments.endpoint, arguments.address)

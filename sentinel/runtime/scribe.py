@@ -6,6 +6,7 @@ from pathlib import Path
 
 import structlog
 
+from sentinel import private
 from sentinel.adapters.journal_file import JournalError
 from sentinel.logbook import recording
 from sentinel.logbook.book import Logbook
@@ -80,10 +81,9 @@ class Scribe:
         self.logbook.write(incident, lines, ledger.rules.runbooks.get(cause) if cause else None)
         path = self._recordings / f"{incident.id}.jsonl"
         if incident.stage is Stage.RESOLVED or (_stopped_the_job(incident) and not path.exists()):
-            self._recordings.mkdir(exist_ok=True)
-            fresh = path.with_suffix(".new")
-            fresh.write_text(recording.export(ledger.journal, incident, to_plain(ledger.rules.policy)))
-            fresh.replace(path)
+            private.make_folder(self._recordings)
+            text = recording.export(ledger.journal, incident, to_plain(ledger.rules.policy))
+            private.write(path, text.encode())
 
 
 def _stopped_the_job(incident: Incident) -> bool:

@@ -14,8 +14,11 @@ from typing import Any
 import httpx
 import psutil
 
-from sentinel import config
+from sentinel import config, private
 from sentinel.adapters.keys import Keys
+from sentinel.runtime import running
+from sentinel.runtime.last_words import APPEND, last_words
+from sentinel.runtime.running import CONTROLLER, WATCHDOG, Running
 
 STARTS_WITHIN_S = 120.0
 """A journal of an older release is rewritten first, at about 20 s for a million lines; one that does not
@@ -36,17 +39,20 @@ def up(settings: config.Settings, path: Path | None = None) -> str:
     given = settings.job.trainer_config
     if given is not None and not given.is_file():
         raise UpError(f"job.trainer_config: no such file: {given}")
-    settings.cluster.state_dir.mkdir(parents=True, exist_ok=True)
-    running = _watchdog(settings)
-    pid = running or _start(settings, path)
     try:
-        _wait_for_answer(settings, pid)
+        private.make_folder(settings.cluster.state_dir)
+        there = _watchdog(settings)
+        watchdog = there or _start(settings, path)
+    except OSError as error:
+        raise UpError(f"cluster.state_dir: {error}") from None
+    try:
+        _wait_for_answer(settings, watchdog)
     except BaseException:  # Ctrl-C, too
-        if not running:
-            _end(pid, within_s=10.0)  # nothing is left half started
+        if not there:
+            _end(watchdog, within_s=10.0)  # nothing is left half started
         raise
-    verb = "runs already" if running else "started"
-    return f"{settings.cluster.name} {verb}: {settings.cluster.web_url}, watchdog pid {pid}"
+    verb = "runs already" if there else "started"
+    return f"{settings.cluster.name} {verb}: {settings.cluster.web_url}, watchdog pid {watchdog.pid}"
 
 
 def down(settings: config.Settings) -> str:
@@ -64,58 +70,54 @@ def down(settings: config.Settings) -> str:
             raise UpError(
                 f"no controller answers at {settings.cluster.web_url}, nothing was ended: {error}"
             ) from None
-    for pid in filter(None, (watchdog, controller)):
-        _end(pid, ENDS_WITHIN_S)
+    for process in filter(None, (watchdog, controller)):
+        _end(process, ENDS_WITHIN_S)
     return f"{settings.cluster.name} is down: {', '.join(jobs) or 'no job'} stopped, {left}"
 
 
 # --- processes -----------------------------------------------------------------------------------------
 
 
-def _start(settings: config.Settings, path: Path | None) -> int:
-    argv = [sys.executable, "-m", "sentinel.runtime.watchdog"]
+def _start(settings: config.Settings, path: Path | None) -> Running:
+    argv = [sys.executable, "-m", WATCHDOG]
     argv += ["--config", str(path.absolute())] if path else []
-    with (settings.cluster.state_dir / "watchdog.log").open("ab") as out:
+    with os.fdopen(private.open_file(settings.cluster.state_dir / "watchdog.log", APPEND), "ab") as out:
         started = subprocess.Popen(
             argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
         )
-    return started.pid
+    return running.child(started.pid)
 
 
-def _watchdog(settings: config.Settings) -> int:
-    """Give the pid of the watchdog that holds the lock, 0 when none does."""
-    with (
-        contextlib.suppress(FileNotFoundError),
-        (settings.cluster.state_dir / "watchdog.lock").open() as lock,
-    ):
-        try:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return int(lock.read() or 0)
-    return 0
+def _watchdog(settings: config.Settings) -> Running | None:
+    lock = settings.cluster.state_dir / "watchdog.lock"
+    found = running.find(lock, WATCHDOG)
+    if found is None and _is_held(lock):
+        raise UpError(f"{lock}: a watchdog runs that does not say who it is, as of an older release: end it")
+    return found
 
 
-def _controller(settings: config.Settings) -> int:
-    """Give the pid of the living controller, 0 when there is none."""
-    with contextlib.suppress(OSError, ValueError, psutil.Error):
-        pid = int((settings.cluster.state_dir / "controller.pid").read_text())
-        process = psutil.Process(pid)
-        if "sentinel.runtime.controller" in process.cmdline() and process.status() != psutil.STATUS_ZOMBIE:
-            return pid
-    return 0
-
-
-def _alive(pid: int) -> bool:
-    with contextlib.suppress(psutil.Error):
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+def _is_held(lock: Path) -> bool:
+    try:
+        descriptor = private.open_file(lock, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
     return False
 
 
-def _end(pid: int, within_s: float) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGTERM)
-    if not _poll(within_s, lambda: not _alive(pid)):
-        raise UpError(f"pid {pid} does not end within {within_s:.0f} s of SIGTERM")
+def _controller(settings: config.Settings) -> Running | None:
+    return running.find(settings.cluster.state_dir / "controller.pid", CONTROLLER)
+
+
+def _end(process: Running, within_s: float) -> None:
+    process.send(signal.SIGTERM)
+    if not _poll(within_s, lambda: not process.alive):
+        raise UpError(f"pid {process.pid} does not end within {within_s:.0f} s of SIGTERM")
 
 
 def _poll(within_s: float, condition: Callable[[], bool], every_s: float = 0.1) -> bool:
@@ -130,38 +132,33 @@ def _poll(within_s: float, condition: Callable[[], bool], every_s: float = 0.1) 
 # --- the controller ------------------------------------------------------------------------------------
 
 
-def _wait_for_answer(settings: config.Settings, watchdog: int) -> None:
+def _wait_for_answer(settings: config.Settings, watchdog: Running) -> None:
     """Return when the controller of this state directory answers. Raises UpError with its last words."""
-    seen: set[int] = set()
+    seen: set[Running | None] = set()
 
     def settled() -> bool:
         controller = _controller(settings)
-        seen.update({controller} - {0})
-        return not _alive(watchdog) or len(seen) > 1 or _answers(settings, controller)
+        seen.update({controller} - {None})
+        return not watchdog.alive or len(seen) > 1 or _answers(settings, controller)
 
     logs = settings.cluster.state_dir
     in_time = _poll(STARTS_WITHIN_S, settled)
-    if not _alive(watchdog):
+    if not watchdog.alive:
         raise UpError(f"the watchdog ended: {last_words(logs / 'watchdog.log')}")
     if not in_time or len(seen) > 1:
         raise UpError(f"the controller does not answer: {last_words(logs / 'controller.log')}")
 
 
-def _answers(settings: config.Settings, controller: int) -> bool:
+def _answers(settings: config.Settings, controller: Running | None) -> bool:
     """Whether this very process serves the pages: another cluster's may answer at the same address."""
+    if controller is None:
+        return False
     with contextlib.suppress(psutil.Error, httpx.HTTPError):
-        listening = {c.laddr.port for c in psutil.Process(controller).net_connections("tcp") if not c.raddr}
-        healthy = f"{settings.cluster.web_url}/healthz"
-        if controller and settings.cluster.web_port in listening:
+        connections = psutil.Process(controller.pid).net_connections("tcp")
+        if settings.cluster.web_port in {each.laddr.port for each in connections if not each.raddr}:
+            healthy = f"{settings.cluster.web_url}/healthz"
             return httpx.get(healthy, timeout=2.0, trust_env=False).is_success
     return False
-
-
-def last_words(path: Path) -> str:
-    """Give the last line of a log, and where it is."""
-    lines = path.read_text(errors="replace").splitlines() if path.exists() else []
-    said = [line for line in lines if line.strip()]
-    return f"{said[-1] if said else 'it said nothing'} ({path})"
 
 
 def _api(settings: config.Settings) -> httpx.Client:

@@ -18,16 +18,19 @@ from urllib.parse import urlsplit
 import httpx
 import structlog
 
-from sentinel import config, logs
+from sentinel import config, logs, private
 from sentinel.adapters.console_pages import ConsolePages
 from sentinel.adapters.keys import KeyFileError, Keys
 from sentinel.adapters.outbox import Delivered, Outbox
-from sentinel.adapters.outbox_rows import OutboxError
+from sentinel.adapters.outbox_file import OutboxError
 from sentinel.adapters.page_channel import PageChannel
 from sentinel.adapters.slack import Slack
 from sentinel.model.action import Page, action_id
 from sentinel.model.ids import IncidentId, Seconds
 from sentinel.redact import remember
+from sentinel.runtime import running
+from sentinel.runtime.last_words import APPEND, tail_of
+from sentinel.runtime.running import CONTROLLER, Running
 
 log = structlog.get_logger(logger_name="watchdog")
 
@@ -49,19 +52,22 @@ class Watchdog:
 
     def __init__(self, settings: config.Settings, path: Path | None) -> None:
         self._settings = settings
-        self._argv = [sys.executable, "-m", "sentinel.runtime.controller"]
+        self._argv = [sys.executable, "-m", CONTROLLER]
         self._argv += ["--config", str(path)] if path else []
         self._pid_file = settings.cluster.state_dir / "controller.pid"
         self._log = settings.cluster.state_dir / "controller.log"
-        self._child = 0
+        self._child: Running | None = None
         self._short_lives = 0
         self._fed = -SWITCH_EVERY_S
         self._feeding = threading.Thread()
         remember(*_secrets(settings))
 
     def run(self) -> None:
-        """Watch until told to stop; then stop the controller too."""
-        self._settings.cluster.state_dir.mkdir(parents=True, exist_ok=True)
+        """Watch until told to stop; then stop the controller too.
+
+        Raises OSError, before anything is started, for a state directory in which others may write.
+        """
+        private.make_folder(self._settings.cluster.state_dir)
         with self._only_one():
             while True:
                 born = time.monotonic()
@@ -83,48 +89,41 @@ class Watchdog:
     @contextlib.contextmanager
     def _only_one(self):  # type: ignore[no-untyped-def]  # noqa: ANN202
         path = self._settings.cluster.state_dir / "watchdog.lock"
-        with path.open("ab", buffering=0) as lock:
+        with os.fdopen(private.open_file(path, os.O_RDWR | os.O_CREAT), "r+b", buffering=0) as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 sys.exit(f"sentinel watchdog: {path}: another watchdog runs")
             with contextlib.suppress(OSError):  # the lock counts, not the note; the disk may be full
                 lock.truncate(0)
-                lock.write(str(os.getpid()).encode())
+                lock.write(running.text_of(running.child(os.getpid())))
             yield
 
-    def _adopt(self) -> int:
-        """Take over a controller that another watchdog started, or lost sight of; 0 when there is none."""
-        with contextlib.suppress(OSError, ValueError):
-            if _is_controller(pid := int(self._pid_file.read_text())):
-                return pid
-        return self._child if _is_controller(self._child) else 0
+    def _adopt(self) -> Running | None:
+        """Take over a controller that another watchdog started, or lost sight of."""
+        return running.find(self._pid_file, CONTROLLER) or self._child
 
-    def _start(self) -> int:
-        with self._log.open("ab") as out:
-            child = subprocess.Popen(
+    def _start(self) -> Running:
+        with os.fdopen(private.open_file(self._log, APPEND), "ab") as out:
+            started = subprocess.Popen(
                 self._argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
             )
-        self._child = child.pid
+        self._child = running.child(started.pid)
         with contextlib.suppress(OSError):  # on a full disk only a next watchdog can't adopt it
-            self._pid_file.write_text(str(child.pid))
-        log.info("controller-started", pid=child.pid)
-        return child.pid
+            running.write(self._pid_file, self._child)
+        log.info("controller-started", pid=started.pid)
+        return self._child
 
-    def _outlive(self, pid: int) -> None:
+    def _outlive(self, controller: Running) -> None:
         """Return when the controller is gone; feed the switch meanwhile."""
         try:
-            handle = os.pidfd_open(pid)
-        except ProcessLookupError:
-            return
-        try:
-            while not select.select([handle], [], [], 1.0)[0]:
-                self._feed_aside()
+            with contextlib.suppress(ProcessLookupError), controller.held() as handle:
+                while not select.select([handle], [], [], 1.0)[0]:
+                    self._feed_aside()
         finally:
-            os.close(handle)
             with contextlib.suppress(ChildProcessError):
-                os.waitpid(pid, os.WNOHANG)
-            self._child = 0
+                os.waitpid(controller.pid, os.WNOHANG)
+            self._child = None
 
     def _feed_aside(self) -> None:
         """Feed it in a thread: a switch that answers slowly keeps nobody from seeing the controller's end."""
@@ -160,7 +159,8 @@ class Watchdog:
             if token := pages.token():
                 channels.insert(0, Slack(token, pages.channel, base_url=pages.base_url))
         name = IncidentId(f"watchdog-{int(time.time())}")
-        body = f"{HOPELESS} restarts in a row did not help. Its last words:\n{_end_of(self._log)}"
+        said = "\n".join(logs.last_words("\n".join(tail_of(self._log))).splitlines()[-LAST_WORDS:])
+        body = f"{HOPELESS} restarts in a row did not help. Its last words:\n{said}"
         title = "Sentinel's controller does not start"
         page = Page(action_id(name, "page", "on-call", 1), name, 1, title, body, "open")
         arrived = asyncio.Event()
@@ -174,11 +174,9 @@ class Watchdog:
 
     def stop(self, *_: object) -> None:
         """Stop the controller and end."""
-        pid = self._adopt() or self._child
-        if pid:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGTERM)
-                self._outlive(pid)
+        if controller := self._adopt():
+            controller.send(signal.SIGTERM)
+            self._outlive(controller)
         with contextlib.suppress(OSError):
             self._pid_file.unlink(missing_ok=True)
         sys.exit(0)
@@ -194,27 +192,9 @@ def _secrets(settings: config.Settings) -> Iterator[str]:
         yield Keys(settings.cluster.keys_dir).api_token
 
 
-def _end_of(path: Path) -> str:
-    """Give a log's last lines, of which other programs may have written some."""
-    try:
-        with path.open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - LAST_BYTES))
-            said = file.read(LAST_BYTES).decode(errors="replace")
-    except OSError as error:
-        return f"{path}: {error.strerror}"
-    return "\n".join(logs.last_words(said).splitlines()[-LAST_WORDS:])
-
-
 def _pause(short_lives: int) -> Seconds:
     doublings = min(max(0, short_lives - 1), 30)  # a float holds 1,023 and no more
     return min(LONGEST_WAIT_S, RESTART_AFTER_S * 2.0**doublings)
-
-
-def _is_controller(pid: int) -> bool:
-    try:
-        return pid > 0 and b"sentinel.runtime.controller" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return False
 
 
 def _outbox(path: Path, delivered: Delivered) -> Outbox:
@@ -230,6 +210,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--config", type=Path, help="sentinel.toml")
     arguments = parser.parse_args()
+    os.umask(private.UMASK)
     logs.to_stdout()
     try:
         watchdog = Watchdog(config.load(arguments.config), arguments.config)

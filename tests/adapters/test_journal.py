@@ -177,7 +177,7 @@ def test_a_full_journal_says_try_again_and_goes_on_when_space_returns(tmp_path: 
 def test_a_full_disk_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
     mount = tmp_path / "disk"
     mount.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", mount], check=False)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m,mode=700", "tmpfs", mount], check=False)
     if mounted.returncode:
         pytest.skip("may not mount here")
     try:

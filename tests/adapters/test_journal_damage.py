@@ -231,6 +231,9 @@ def test_a_damaged_journal_that_was_moved_away_gives_place_to_a_new_one(kept: Ke
     with pytest.raises(JournalError, match="copy is gone, but copy-wal is there: put the file back, or move"):
         Journal(path)
     path.with_name("copy-wal").unlink()
+    with pytest.raises(JournalError, match=r"copy is gone, but copy.head is there: put"):
+        Journal(path)
+    path.with_name("copy.head").unlink()
     journal = Journal(path)
     assert (journal.last_seq, journal.snapshots()) == (0, [])
     journal.close()

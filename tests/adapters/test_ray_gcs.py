@@ -1,17 +1,28 @@
-"""A GCS is looked for before it is started, and never started without what it knew."""
+"""A GCS is Ray's own and ours, or is not remembered; none is started that forgot what it knew."""
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-import psutil
 import pytest
 
 from sentinel.adapters import ray_gcs
+
+NOBODY = 65534
+root = pytest.mark.skipif(os.geteuid() != 0, reason="starts processes of other users")
+DURABLE = {"RAY_gcs_storage": "rocksdb"}
+SERVES = (
+    "import os, socket, sys, time; open('/proc/self/comm', 'w').write('gcs_server');"
+    "door = socket.create_server(('127.0.0.1', int(sys.argv[1]))) if sys.argv[1] != '0' else None;"
+    "os.setresuid(*[int(sys.argv[2])] * 3); print(flush=True); time.sleep(60)"
+)
 
 
 @pytest.mark.parametrize(("listening", "answer"), [(True, "ok"), (False, "refused")])
@@ -23,50 +34,209 @@ def test_alive_tells_an_open_door_from_a_closed_one(listening: bool, answer: str
         assert ray_gcs.alive(f"127.0.0.1:{door.getsockname()[1]}") == answer
 
 
-def test_a_gcs_that_does_not_run_is_not_found() -> None:
-    with pytest.raises(ray_gcs.GcsError, match=r"127\.0\.0\.1:1 "):
-        ray_gcs.find("127.0.0.1", 1)
-
-
-def test_a_gcs_that_kept_its_state_in_memory_is_not_started_again(tmp_path: Path) -> None:
-    memory = tmp_path / "gcs.json"
-    remembered = {"address": "127.0.0.1:1", "command": ["false"], "environment": {}, "directory": "/"}
-    memory.write_text(json.dumps(remembered))
-    with pytest.raises(ray_gcs.GcsError, match="in memory only"):
-        ray_gcs.restart(memory)
+@pytest.fixture
+def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What counts as Ray's own program here: an interpreter that can do what a test needs."""
+    path = Path(sys.executable).resolve()
+    monkeypatch.setattr(ray_gcs, "program", lambda: path)
+    return path
 
 
 @pytest.fixture
-def gcs() -> Iterator[int]:
-    """A process that looks like a GCS from outside."""
-    asked = ["--gcs_server_port=1", "--node-ip-address=127.0.0.1"]
-    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", *asked]) as process:
-        yield process.pid
-        process.kill()
+def port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        free: int = door.getsockname()[1]
+    return free
 
 
-def test_a_gcs_is_remembered_for_its_user_only(tmp_path: Path, gcs: int) -> None:
-    memory = tmp_path / "gcs.json"
-    ray_gcs.remember(memory, gcs)
-    assert json.loads(memory.read_text())["address"] == "127.0.0.1:1"
-    assert memory.stat().st_mode & 0o777 == 0o600
+@contextmanager
+def gcs(program: Path, port: int, listens_on: int, uid: int | None = None, **named: Any) -> Iterator[int]:
+    asked = [f"--gcs_server_port={port}", "--node-ip-address=127.0.0.1"]
+    user = os.geteuid() if uid is None else uid
+    argv = [str(program), "-c", SERVES, str(listens_on), str(user), *asked]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, **named) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        try:
+            yield process.pid
+        finally:
+            process.kill()
 
 
-def test_a_gcs_of_another_user_is_not_remembered(
-    tmp_path: Path, gcs: int, monkeypatch: pytest.MonkeyPatch
+def test_the_gcs_of_the_ray_that_is_installed_is_known() -> None:
+    assert ray_gcs.program().name == "gcs_server"
+
+
+def test_a_gcs_of_ours_is_found_and_remembered_for_its_user_only(
+    tmp_path: Path, program: Path, port: int
 ) -> None:
-    def denied(_process: psutil.Process) -> None:
-        raise psutil.AccessDenied(gcs)
+    environment = {**os.environ, **DURABLE, "LD_PRELOAD": "", "AWS_SECRET": "x"}
+    with gcs(program, port, port, env=environment) as pid:
+        assert ray_gcs.find("127.0.0.1", port) == pid
+        ray_gcs.remember(tmp_path / "gcs.json", pid)
+    kept = json.loads((tmp_path / "gcs.json").read_text())
+    assert kept["address"] == f"127.0.0.1:{port}"
+    assert kept["environment"].items() >= DURABLE.items()
+    assert kept["environment"].keys() & {"LD_PRELOAD", "AWS_SECRET", "PYTHONPATH"} == set()
+    assert (tmp_path / "gcs.json").stat().st_mode & 0o777 == 0o600
 
-    monkeypatch.setattr(psutil.Process, "environ", denied)
-    with pytest.raises(ray_gcs.GcsError, match=f"pid {gcs}"):
-        ray_gcs.remember(tmp_path / "gcs.json", gcs)
+
+def another_user_s(program: Path, port: int) -> dict[str, Any]:
+    return {"program": program, "listens_on": port, "uid": NOBODY}
 
 
-def test_a_disk_that_takes_nothing_remembers_no_gcs(tmp_path: Path, gcs: int) -> None:
-    (tmp_path / "gcs.new").mkdir()
-    with pytest.raises(ray_gcs.GcsError, match="can't be remembered"):
-        ray_gcs.remember(tmp_path / "gcs.json", gcs)
+def another_program(program: Path, port: int) -> dict[str, Any]:
+    copied = Path(shutil.copy(program, Path.cwd() / "gcs_server"))
+    return {"program": copied, "listens_on": port}
+
+
+@pytest.mark.parametrize("forged", [pytest.param(another_user_s, marks=root), another_program])
+def test_a_forged_gcs_is_neither_found_nor_remembered(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    program: Path,
+    port: int,
+    forged: Callable[[Path, int], dict[str, Any]],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    environment = {"PYTHONHOME": sys.base_prefix, **DURABLE}
+    with gcs(port=port, cwd="/", env=environment, **forged(program, port)) as pid:
+        with pytest.raises(ray_gcs.GcsError, match=f"no GCS of 127.0.0.1:{port}, started by this user"):
+            ray_gcs.find("127.0.0.1", port)
+        with pytest.raises(ray_gcs.GcsError, match=f"pid {pid}"):
+            ray_gcs.remember(tmp_path / "gcs.json", pid)
+    assert not (tmp_path / "gcs.json").exists()
+
+
+def test_a_program_that_was_exchanged_since_is_another_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, port: int
+) -> None:
+    ours = Path(shutil.copy(Path(sys.executable).resolve(), tmp_path / "program"))
+    monkeypatch.setattr(ray_gcs, "program", lambda: ours)
+    environment = {**os.environ, "PYTHONHOME": sys.base_prefix}
+    with gcs(ours, port, port, env=environment):
+        ours.rename(tmp_path / "running")
+        shutil.copy(tmp_path / "running", ours)
+        with pytest.raises(ray_gcs.GcsError):
+            ray_gcs.find("127.0.0.1", port)
+
+
+def test_a_gcs_that_does_not_listen_where_it_says_is_not_remembered(
+    tmp_path: Path, program: Path, port: int
+) -> None:
+    with (
+        gcs(program, port, 0) as pid,
+        socket.create_server(("127.0.0.1", port)),  # somebody else does
+        pytest.raises(ray_gcs.GcsError, match=f"does not listen on port {port}"),
+    ):
+        ray_gcs.remember(tmp_path / "gcs.json", pid)
+
+
+def installed(folder: Path) -> Path:
+    """Make what looks like an installed Ray; gives its program."""
+    program = folder / "ray" / "core/src/ray/gcs/gcs_server"
+    program.parent.mkdir(parents=True)
+    (folder / "ray" / "__init__.py").touch()
+    program.touch()
+    return program
+
+
+SPOILED: Mapping[str, Callable[[Path], None]] = {
+    "by everybody": lambda program: program.chmod(0o757),
+    "by its group": lambda program: program.chmod(0o775),
+    "in its folder": lambda program: program.parent.chmod(0o777),
+    "above its folder": lambda program: program.parents[5].chmod(0o777),
+    "by its owner": lambda program: os.chown(program, NOBODY, NOBODY),
+    "by its folder's owner": lambda program: os.chown(program.parents[2], NOBODY, NOBODY),
+}
+
+
+@root
+@pytest.mark.parametrize("how", SPOILED)
+def test_a_program_that_others_could_have_exchanged_is_never_ray_s_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    program = installed(tmp_path / "lib")
+    monkeypatch.setattr(sys, "path", [str(tmp_path / "lib")])
+    monkeypatch.delitem(sys.modules, "ray", raising=False)
+    assert ray_gcs.program() == program
+    SPOILED[how](program)
+    with pytest.raises(ray_gcs.GcsError, match="others can write there"):
+        ray_gcs.program()
+
+
+def remembered(folder: Path, **changed: Any) -> Path:
+    memory = folder / "gcs.json"
+    content = {"address": "127.0.0.1:1", "command": ["gcs_server"], "environment": DURABLE, "directory": "/"}
+    memory.write_text(json.dumps(content | changed))
+    return memory
+
+
+def test_a_gcs_that_kept_its_state_in_memory_is_not_started_again(tmp_path: Path) -> None:
+    with pytest.raises(ray_gcs.GcsError, match="in memory only"):
+        ray_gcs.restart(remembered(tmp_path, environment={}))
+
+
+def test_what_is_started_again_is_ray_s_own_program_whatever_was_remembered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, told = tmp_path / "ours", tmp_path / "told"
+    ours.write_text(f"#!/bin/sh\necho $0 $* >{told}; env >>{told}; exec sleep 0\n")
+    ours.chmod(0o700)
+    monkeypatch.setattr(ray_gcs, "program", lambda: ours)
+    environment = {**DURABLE, "LD_PRELOAD": "/tmp/evil.so", "PATH": os.environ["PATH"]}
+    forged = ["/tmp/evil", "--gcs_server_port=1"]
+    pid = ray_gcs.restart(remembered(tmp_path, command=forged, environment=environment))
+    os.waitpid(pid, 0)
+    first, *rest = told.read_text().splitlines()
+    assert first == f"{ours} --gcs_server_port=1"
+    assert "RAY_gcs_storage=rocksdb" in rest
+    assert not any(line.startswith("LD_PRELOAD") for line in rest)
+
+
+def others_can_write(memory: Path) -> None:
+    memory.chmod(0o666)
+
+
+def another_user_owns(memory: Path) -> None:
+    os.chown(memory, NOBODY, NOBODY)
+
+
+def link(memory: Path) -> None:
+    memory.rename(memory.with_name("elsewhere"))
+    memory.symlink_to("elsewhere")
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        others_can_write,
+        pytest.param(another_user_owns, marks=root),
+        link,
+        lambda memory: memory.write_bytes(b"\xff\xfe"),
+        lambda memory: memory.write_text("[" * 100_000),
+        lambda memory: memory.write_text('{"address": 3}'),
+        lambda memory: memory.write_text(memory.read_text().replace(":1", ":" + "9" * 5_000)),
+        lambda memory: memory.write_text(memory.read_text().replace('"/"', '"/no/such"')),
+        lambda memory: memory.write_text(memory.read_text().replace("rocksdb", "\\u0000")),
+        Path.unlink,
+    ],
+)
+def test_what_can_t_be_trusted_or_read_is_one_line_and_starts_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoil: Callable[[Path], None]
+) -> None:
+    monkeypatch.setattr(ray_gcs, "program", lambda: Path("/bin/true"))
+    memory = remembered(tmp_path)
+    spoil(memory)
+    with pytest.raises(ray_gcs.GcsError) as refused:
+        ray_gcs.restart(memory)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_disk_that_takes_nothing_remembers_no_gcs(tmp_path: Path, program: Path, port: int) -> None:
+    (tmp_path / "gcs.json").mkdir()
+    with gcs(program, port, port) as pid, pytest.raises(ray_gcs.GcsError, match="can't be remembered"):
+        ray_gcs.remember(tmp_path / "gcs.json", pid)
 
 
 def test_a_process_that_is_no_gcs_is_not_remembered(tmp_path: Path) -> None:

@@ -75,7 +75,11 @@ def test_a_note_that_a_full_disk_does_not_take_keeps_nobody_from_watching(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stand = Stand(tmp_path, monkeypatch, pauses=1)
-    (tmp_path / "watchdog.lock").symlink_to("/dev/full")
+
+    def fails(_: object) -> NoReturn:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(module.running, "text_of", fails)
     monkeypatch.setattr(stand.watchdog, "_watch_one", lambda: None)
     stand.run()
 

@@ -11,6 +11,8 @@ from sentinel.demo.fault import Injection, Simple, records
 from sentinel.demo.faults import gpu_ecc, rank_crash
 from sentinel.demo.pace import pace, too_slow
 from sentinel.demo.stage import Stage, wait
+from sentinel.runtime import running
+from sentinel.runtime.running import CONTROLLER
 
 MOMENTS = ("before-commit", "after-commit", "before-outcome", "after-outcome")
 LEFT_DEAD = "left dead"
@@ -44,7 +46,9 @@ def _leave_dead(stage: Stage, chance: random.Random, trigger: Simple) -> tuple[I
     """Hold the watchdog, kill the controller, and let the trigger happen while nobody is there."""
     os.kill(stage.watchdog.pid, signal.SIGSTOP)
     try:
-        os.kill(int((stage.state_dir / "controller.pid").read_text()), signal.SIGKILL)
+        controller = running.find(stage.state_dir / "controller.pid", CONTROLLER)
+        assert controller is not None
+        controller.send(signal.SIGKILL)
         dead_until = time.time() + LEFT_DEAD_S
         first, since = stage.steps()[-1], time.time()
         wait("the controller was dead", LEFT_DEAD_S + 1, lambda: time.time() > dead_until - 3.0)

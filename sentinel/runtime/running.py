@@ -1,0 +1,90 @@
+"""A process that a file names: acted on only while it is the very one that was written down, and ours."""
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+import psutil
+
+from sentinel import private
+
+WATCHDOG, CONTROLLER = "sentinel.runtime.watchdog", "sentinel.runtime.controller"
+"""The modules as which they run."""
+_LONGEST = 64
+"""Bytes of a file that are looked at."""
+
+
+class Running(NamedTuple):
+    """A process as no other will ever be on this boot."""
+
+    pid: int
+    started: int
+    """In clock ticks after the boot."""
+
+    @property
+    def alive(self) -> bool:
+        """True until it has ended, whoever has its number then."""
+        with suppress(OSError, ValueError):
+            return _look(self.pid) == self
+        return False
+
+    @contextmanager
+    def held(self) -> Iterator[int]:
+        """Give a descriptor of it, by which no other is meant. Raises ProcessLookupError when it is gone."""
+        handle = os.pidfd_open(self.pid)
+        try:
+            if not self.alive:
+                raise ProcessLookupError(self.pid)
+            yield handle
+        finally:
+            os.close(handle)
+
+    def send(self, number: signal.Signals) -> None:
+        """Signal it, if it is still there."""
+        with suppress(ProcessLookupError), self.held() as handle:
+            signal.pidfd_send_signal(handle, number)
+
+
+def write(path: Path, running: Running) -> None:
+    """Write a process down. Raises OSError."""
+    private.write(path, text_of(running))
+
+
+def text_of(running: Running) -> bytes:
+    """Give what is written down of a process."""
+    return b"%d %d\n" % running
+
+
+def child(pid: int) -> Running:
+    """Look at a child of this process, which nobody has waited for: it is there, and has its number alone."""
+    return Running(pid, _fields(pid)[1])
+
+
+def find(path: Path, module: str) -> Running | None:
+    """Give the living process that a file names, if it is ours and was started as `python -m MODULE`.
+
+    Whatever the file holds, this raises nothing: who is not found is left alone.
+    """
+    with suppress(OSError, ValueError, TypeError, OverflowError, psutil.Error):
+        found = Running(*map(int, private.read(path, _LONGEST).split()))
+        process = psutil.Process(found.pid)
+        ours = process.uids().real == os.geteuid() and ("-m", module) in pairwise(process.cmdline())
+        return found if ours and found.alive else None
+    return None
+
+
+def _look(pid: int) -> Running:
+    state, started = _fields(pid)
+    if state in "XZ":
+        raise ProcessLookupError(pid)
+    return Running(pid, started)
+
+
+def _fields(pid: int) -> tuple[str, int]:
+    """Give state and start."""
+    fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+    return fields[0], int(fields[19])

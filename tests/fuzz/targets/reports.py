@@ -1,0 +1,159 @@
+"""Messages of agents, from the wire through the inbox, the fold and the journal."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from sentinel import runbooks
+from sentinel.adapters.journal import Journal
+from sentinel.adapters.keys import ensure_keys
+from sentinel.adapters.transport import Reports
+from sentinel.core.decide import decide
+from sentinel.core.state import Rules, State
+from sentinel.core.watch import Watch
+from sentinel.logbook.recording import read
+from sentinel.model.codec import encode, from_plain, to_plain
+from sentinel.model.fact import FindingReported
+from sentinel.model.ids import JobId, NodeId, WorkerId
+from sentinel.model.policy import Policy
+from sentinel.model.report import (
+    Event,
+    ExitSeen,
+    FindingSeen,
+    Hello,
+    OrderDone,
+    ProbedSeen,
+    RaisedSeen,
+    RankBeat,
+    Report,
+)
+from sentinel.runtime.inbox import Inbox
+from sentinel.runtime.ledger import Ledger
+
+RECORDINGS = Path(__file__).parents[2] / "incidents"
+RECORDING = read((RECORDINGS / "rank-crash.jsonl").read_text())
+AFRESH = 500
+"""Messages after which another controller hears them, so that none hears one when it is full of others."""
+
+
+def _training() -> tuple[State, Rules]:
+    """Give a cluster amid an incident, and the rules that decide there."""
+    rules = Rules(from_plain(Policy, RECORDING.policy), runbooks.load())
+    state = State.from_plain(RECORDING.state) if RECORDING.state else State()
+    for line in RECORDING.lines:
+        decide(state, line.fact, rules)
+    return state, rules
+
+
+STATE, RULES = _training()
+[JOB] = STATE.jobs.values()
+RANK, WORKER = next(iter(JOB.seated()))
+NODE = WORKER.node
+_PLACE = (JOB.id, RANK, WORKER.id, WORKER.pid, JOB.generation, 0)
+_FINDINGS = [
+    line.fact.finding
+    for name in ("gpu-ecc", "gpu-app-xid", "disk-full", "data-stall")
+    for line in read((RECORDINGS / f"{name}.jsonl").read_text()).lines
+    if isinstance(line.fact, FindingReported)
+]
+EVENTS: tuple[Event, ...] = (
+    ExitSeen(*_PLACE, "signal 9"),
+    RaisedSeen(*_PLACE, 7, "user", "KeyError: 3", "Traceback …"),
+    RaisedSeen(*_PLACE, 7, "nan", "loss is no number", "", (1.0, float("nan"))),
+    ProbedSeen(("gpu", "host"), f"exit:{WORKER.pid}"),
+    OrderDone("I-0001/stacks/train/1", True, "done", ("rank 0", "rank 1")),
+    *(FindingSeen(finding) for finding in _FINDINGS[:20]),
+)
+
+
+def seeds() -> Iterator[bytes]:
+    """Greetings, beats of every rank, and each event."""
+    yield encode(Hello(NODE, STATE.nodes[NODE].boot, "10.0.0.1", 7000, 8))
+    yield encode(Hello(NodeId("n99"), "boot-2", "10.0.0.99", 7000, 8, 7802))
+    for rank, worker in JOB.seated():
+        yield encode(Report(worker.node, STATE.nodes[worker.node].boot, 9, (_beat(rank, worker.id),), ()))
+    for number, event in enumerate(EVENTS, 1_000):
+        events = ((number, event),)
+        yield encode(Report(NODE, STATE.nodes[NODE].boot, number, (_beat(RANK, WORKER.id),), events))
+
+
+def _beat(rank: int, worker: WorkerId) -> RankBeat:
+    job, generation = JobId(JOB.id), JOB.generation
+    times = {"outside_s": 0.1, "arrival": 1e9, "loss": 2.5, "beat_age_s": 0.1, "phase_age_s": 0.1}
+    return RankBeat(
+        job, rank, worker, 100 + rank, 0, generation, JOB.high_step + 1, "compute", 9, 9, state="R", **times
+    )
+
+
+class DryError(Exception):
+    """There is nothing more to receive."""
+
+
+class Wire:
+    """In the place of a socket: what an agent sends under its own name."""
+
+    def __init__(self, message: bytes) -> None:
+        self._frames = [[_name_in(message), message]]
+
+    async def recv_multipart(self) -> list[bytes]:
+        if not self._frames:
+            raise DryError
+        return self._frames.pop()
+
+
+def _name_in(message: bytes) -> bytes:
+    """Give the name that a message tells: somebody with a key says whatever fits."""
+    try:
+        told: Any = msgspec.msgpack.decode(message)
+        return str(told["node"]).encode(errors="replace")
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return NODE.encode()
+
+
+class Controller:
+    """All of one that hears reports."""
+
+    def __init__(self, folder: Path) -> None:
+        self.reports = Reports("tcp://127.0.0.1:0", ensure_keys(folder / "keys"))
+        for path in folder.glob("journal.db*"):
+            path.unlink()
+        self.journal = Journal(folder / "journal.db")
+        self.journal._db.execute("PRAGMA synchronous = OFF")
+        self.ledger = Ledger(self.journal, RULES, "books", lambda _actions: None)
+        self.ledger.state = State.from_plain(to_plain(STATE))
+        self.watch, self.at = Watch(RULES.policy, STATE.now), STATE.now
+        self.inbox = Inbox(self.ledger, self.watch, lambda _done: None, lambda: self.at)
+
+    def hear(self, message: bytes) -> bool:
+        self.at += 0.05
+        self.reports._socket = Wire(message)
+        try:
+            node, told = asyncio.run(self.reports.recv())
+        except DryError:
+            return False
+        answer = self.inbox.hear(told)
+        self.ledger.absorb(self.watch.tick(self.ledger.state, self.at))
+        assert not self.ledger.state.frozen.startswith("a defect"), self.ledger.state.frozen
+        assert not node or answer is None or encode(answer)
+        return True
+
+
+@contextmanager
+def opened(folder: Path) -> Iterator[Callable[[bytes], bool]]:
+    """Have a controller hear one message after the other; accepted is what it can read."""
+    heard, controller = 0, Controller(folder)
+
+    def take(data: bytes) -> bool:
+        nonlocal heard, controller
+        heard += 1
+        if heard % AFRESH == 0:
+            controller.journal.close()
+            controller = Controller(folder)
+        return controller.hear(data)
+
+    with closing(controller.journal):
+        yield take

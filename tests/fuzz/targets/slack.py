@@ -1,0 +1,117 @@
+"""Answers of Slack, or of whoever answers in its place, from HTTP's first byte to the outbox's patience."""
+
+import asyncio
+import io
+import json
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.client import HTTPMessage, HTTPResponse
+from pathlib import Path
+from typing import Any
+from urllib.request import BaseHandler, Request, build_opener
+
+from slack_sdk.web import base_client
+
+from sentinel.adapters.page_channel import ChannelError
+from sentinel.adapters.slack import Slack
+from sentinel.adapters.slack_message import MESSAGE, metadata
+from sentinel.model.action import Page
+from sentinel.model.ids import ActionId, IncidentId
+
+PAGE = Page(ActionId("I-1/page/on-call/1"), IncidentId("I-1"), 1, "title", "body", "open", thread="details")
+MOST_CALLS = 1_000
+"""In one look-up: a history that never ends is somebody's doing."""
+LONGEST_WAIT_S = 86_400.0
+
+
+def _answer(body: Any, status: str = "200 OK", **headers: str) -> bytes:
+    content = json.dumps(body).encode()
+    head = {"Content-Type": "application/json; charset=utf-8", "Content-Length": str(len(content)), **headers}
+    lines = [f"HTTP/1.1 {status}", *(f"{name.replace('_', '-')}: {value}" for name, value in head.items())]
+    return "\r\n".join([*lines, "", ""]).encode() + content
+
+
+def seeds() -> Iterator[bytes]:
+    """What Slack says to each call, when it is well and when it is not."""
+    message = {"ts": "1.2", "text": "t", "metadata": metadata(MESSAGE, PAGE)}
+    yield _answer({"ok": True, "channel": "C1", "ts": "1772600767.000100", "message": message})
+    yield _answer({"ok": True, "messages": [message], "response_metadata": {"next_cursor": ""}})
+    yield _answer({"ok": True, "messages": [message] * 3, "response_metadata": {"next_cursor": "abc"}})
+    yield _answer({"ok": True, "channels": [{"id": "C1", "name": "oncall"}, {"id": "C2", "name": "x"}]})
+    yield _answer({"ok": False, "error": "ratelimited"}, "429 Too Many Requests", Retry_After="3")
+    yield _answer({"ok": False, "error": "channel_not_found"})
+    yield _answer("<html>", "503 Service Unavailable", Content_Type="text/html")
+    yield _answer({"ok": True}, "302 Found", Location="https://slack.com/api/elsewhere")
+
+
+class Socket:
+    """What `http.client` reads a response from."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def makefile(self, _: str) -> io.BytesIO:
+        return io.BytesIO(self._data)
+
+
+class Fed(BaseHandler):
+    """In the place of the network: the same answer to every request."""
+
+    handler_order = 100
+
+    def __init__(self) -> None:
+        self.data, self.calls = b"", 0
+
+    def https_open(self, request: Request) -> HTTPResponse:
+        self.calls += 1
+        assert self.calls < MOST_CALLS, "calls without end"
+        response = HTTPResponse(Socket(self.data), method=request.get_method())  # type: ignore[arg-type]
+        response.begin()
+        response.url, response.msg = request.full_url, response.reason  # type: ignore[assignment]
+        assert isinstance(response.headers, HTTPMessage)
+        return response
+
+    http_open = https_open
+
+
+@contextmanager
+def opened(folder: Path) -> Iterator[Callable[[bytes], bool]]:
+    """Give one answer after the other to all that is ever asked; accepted is what some call takes."""
+    fed = Fed()
+    opener = build_opener(fed)
+    network, base_client.urlopen = base_client.urlopen, lambda request, **_: opener.open(request)
+    loop = asyncio.new_event_loop()
+
+    async def ask(slack: Slack) -> bool:
+        taken = False
+        for call in (
+            lambda: slack.open(PAGE),
+            lambda: slack.edit(PAGE, "1.2"),
+            lambda: slack.detail(PAGE, "1.2"),
+            lambda: slack.find(PAGE, 1e9),
+            lambda: slack.find_detail(PAGE, "1.2"),
+        ):
+            fed.calls = 0
+            try:
+                await call()
+                taken = True
+            except ChannelError as error:
+                wait = error.retry_after or 0.0
+                assert math.isfinite(wait), wait
+                assert 0.0 <= wait <= LONGEST_WAIT_S, wait
+                assert fed.calls < MOST_CALLS, "calls without end"
+        return taken
+
+    slack = Slack("xoxb-test", "#oncall")
+
+    def take(data: bytes) -> bool:
+        fed.data, slack._id = data, ""
+        return loop.run_until_complete(ask(slack))
+
+    try:
+        yield take
+    finally:
+        slack.close()
+        loop.close()
+        base_client.urlopen = network

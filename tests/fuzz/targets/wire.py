@@ -1,0 +1,78 @@
+"""Requests to a node's holder of snapshots: of strangers, and of whoever knows the job's key."""
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import msgpack
+
+from sentinel.gang.snapshot_codec import SnapshotError
+from sentinel.gang.snapshot_holder import SnapshotHolder
+from sentinel.gang.snapshot_slots import Slots, snapshots_of
+from sentinel.gang.snapshot_wire import Channel, connect
+
+KEY = b"k" * 32
+_PUSH = {"op": "push", "job": "train", "rank": 1, "generation": 1, "world": 4, "step": 3, "keep": -1}
+_ANSWER_S = 2.0
+
+
+def seeds() -> Iterator[bytes]:
+    """What a rank asks: to keep, to list, to give."""
+    yield msgpack.packb({**_PUSH, "length": 0, "crc": 0})
+    yield msgpack.packb({"op": "list", "job": "train"})
+    yield msgpack.packb({"op": "fetch", "job": "train", "kind": "own", "rank": 0, "step": 3})
+    yield msgpack.packb(
+        {"op": "fetch", "job": "train", "kind": "peer", "rank": 0, "step": 3, "generation": 1}
+    )
+
+
+@contextmanager
+def opened(folder: Path) -> Iterator[Callable[[bytes], bool]]:
+    """Ask one thing after the other; accepted is what is answered at all, even by a refusal."""
+    Slots(snapshots_of(folder, "train"), "own", 0).write(3, 1, 4, [b"x" * 3_000], length=3_000)
+    defects: list[BaseException | None] = []
+    hook, threading.excepthook = threading.excepthook, lambda told: defects.append(told.exc_value)
+    with SnapshotHolder(folder, "127.0.0.1", key=KEY) as holder:
+
+        def take(data: bytes) -> bool:
+            answered = _knows_the_key(holder.address, data)
+            _stranger(holder.address, data)
+            assert not defects, repr(defects[0])
+            return answered
+
+        try:
+            yield take
+        finally:
+            threading.excepthook = hook
+
+
+def _knows_the_key(address: tuple[str, int], data: bytes) -> bool:
+    try:
+        channel = connect(address, KEY, within_s=_ANSWER_S, silence_s=_ANSWER_S)
+    except SnapshotError:
+        return False
+    with closing(channel):
+        return _asks(channel, data)
+
+
+def _asks(channel: Channel, data: bytes) -> bool:
+    """Say one thing and leave: an announced payload never comes."""
+    try:
+        channel._connection.send_bytes(data[: 1 << 20])
+        channel._socket.shutdown(socket.SHUT_WR)
+        return bool(channel.hear())
+    except (OSError, EOFError, ValueError):
+        return False
+
+
+def _stranger(address: tuple[str, int], data: bytes) -> None:
+    with socket.create_connection(address, timeout=_ANSWER_S) as stranger:
+        try:
+            stranger.sendall(data)
+            stranger.shutdown(socket.SHUT_WR)
+            while stranger.recv(65_536):
+                pass
+        except OSError:
+            return  # sent away
