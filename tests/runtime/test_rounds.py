@@ -81,9 +81,7 @@ class Ray:
 
 def hands_with(ray: Ray) -> Hands:
     none = cast(Any, None)
-    return Hands(
-        cast(Any, ray), none, none, none, lambda _: [], Path, Path(), lambda _: (), slow_phase_s=600.0
-    )
+    return Hands(cast(Any, ray), none, none, none, lambda _: [], Path, Path(), lambda _: (), 600.0, none)
 
 
 @pytest.mark.parametrize("hang", [{"n1"}, {"n1", "n2", "n3"}])
