@@ -1,6 +1,6 @@
 """What the ranks of a group tell each other beside training: plain bytes under a seal, never objects.
 
-`torch.distributed` carries objects as pickles, and whoever gets in between two ranks could have any program run.
+`torch.distributed` carries objects as pickles: whoever gets between two ranks could have any program run.
 """
 
 import hmac
@@ -21,9 +21,9 @@ def broadcast(key: bytes, said: Callable[[], bytes], rank: int) -> bytes:
     dist.broadcast(length, src=0)
     if not KEY_BYTES <= (size := int(length)) <= MOST_BYTES:
         raise dist.DistError(f"rank 0 is said to have told {size} bytes")
-    told_B = torch.frombuffer(bytearray(told or bytes(size)), dtype=torch.uint8).to(_device())
-    dist.broadcast(told_B, src=0)
-    return _opened(key, told_B.cpu().numpy().tobytes())
+    buffer = torch.frombuffer(bytearray(told or bytes(size)), dtype=torch.uint8).to(_device())
+    dist.broadcast(buffer, src=0)
+    return _opened(key, buffer.cpu().numpy().tobytes())
 
 
 def all_of(yes: bool) -> bool:

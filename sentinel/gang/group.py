@@ -72,6 +72,7 @@ class Group:
         self._timeout = timedelta(seconds=timeout_s)
         self._before = sockets()
         self._included: Sockets = set()
+        self._store: dist.Store | None = None
         self.aborted = False
 
     def form(self, store: "dist.Store") -> None:
@@ -80,6 +81,7 @@ class Group:
         A member that dies after it told its address leaves gloo waiting for a connection, with no socket
         to shut down: only a short timeout ends that. Collectives may take longer.
         """
+        self._store = store  # torch keeps its own half of it alive, not the half that is Python
         prefixed = dist.PrefixStore(f"g{self.generation}", store)
         options: dict[str, Any] = {"store": prefixed, "rank": self.rank, "world_size": self.world}
         dist.init_process_group(self.backend, timeout=timedelta(seconds=MEET_S), **options)
@@ -123,13 +125,6 @@ def use_interface(address: str) -> None:
     for name, addresses in psutil.net_if_addrs().items():
         if any(known.address == address for known in addresses):
             os.environ.setdefault("GLOO_SOCKET_IFNAME", name)
-
-
-def open_store(host: str, port: int, world: int, *, serve: bool, timeout_s: float) -> "dist.TCPStore":
-    """Serve or join a generation's rendezvous store; port 0 takes a free one."""
-    return dist.TCPStore(
-        host, port, world, is_master=serve, timeout=timedelta(seconds=timeout_s), wait_for_workers=False
-    )
 
 
 def job_path(job_dir: str, *parts: str) -> Path:

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch.distributed as dist
 
-from sentinel.gang.snapshot_keys import DIGEST, KEY_BYTES, derive
+from sentinel.gang.snapshot_keys import KEY_BYTES, derive
 from sentinel.model.ids import Seconds
 
 _SO_ATTACH_FILTER = 26

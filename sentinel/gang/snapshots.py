@@ -73,6 +73,29 @@ class Copies:
     unreachable: Sequence[str]
     """One line for each holder that was skipped."""
 
+    @classmethod
+    def of(
+        cls,
+        job: str,
+        world: int,
+        memory: Path,
+        key: bytes,
+        copies: Sequence[Copy],
+        unreachable: Sequence[str] = (),
+    ) -> "Copies":
+        """Put local copies first, then a rank's own before its peer's, newer generations before older."""
+        ordered = sorted(
+            copies, key=lambda copy: (copy.holder is not None, copy.kind != "owner", -copy.generation)
+        )
+        by_rank: dict[int, dict[int, list[Copy]]] = {}
+        for copy in ordered:
+            by_rank.setdefault(copy.rank, {}).setdefault(copy.step, []).append(copy)
+        return cls(job, world, memory, key, by_rank, tuple(unreachable))
+
+    def all(self) -> list[Copy]:
+        """Give every copy."""
+        return [copy for steps in self.by_rank.values() for copies in steps.values() for copy in copies]
+
     def newest_common(self, below: int | None = None) -> int:
         """Give the newest step (under `below`) of which every rank has a copy, or -1."""
         steps = [set(self.by_rank.get(rank, {})) for rank in range(self.world)]
@@ -123,18 +146,7 @@ def find(
     if unreachable:
         _log.warning("snapshot-holders-skipped", job=job, holders=len(holders), skipped=unreachable)
     copies = [copy for found in [_own(memory, job, world), *lists] for copy in found]
-    return Copies(job, world, memory, key, _by_rank(copies), tuple(unreachable))
-
-
-def _by_rank(copies: Sequence[Copy]) -> dict[int, dict[int, list[Copy]]]:
-    """Put local copies first, then a rank's own before its peer's, newer generations before older."""
-    ordered = sorted(
-        copies, key=lambda copy: (copy.holder is not None, copy.kind != "owner", -copy.generation)
-    )
-    found: dict[int, dict[int, list[Copy]]] = {}
-    for copy in ordered:
-        found.setdefault(copy.rank, {}).setdefault(copy.step, []).append(copy)
-    return found
+    return Copies.of(job, world, memory, key, copies, unreachable)
 
 
 def _own(memory: Path, job: str, world: int) -> list[Copy]:

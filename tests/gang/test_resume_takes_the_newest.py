@@ -15,7 +15,7 @@ import torch.distributed as dist
 
 from sentinel.gang import restore
 from sentinel.gang.orders import Formed, FormOrder, WorkerSpec
-from sentinel.gang.snapshots import Slots, SnapshotHolder, encode, snapshots_of
+from sentinel.gang.snapshots import Slots, SnapshotHolder, encode, job_key, snapshots_of
 from sentinel.trainer import checkpoint as store
 
 GOOD, DAMAGED = True, False
@@ -64,7 +64,8 @@ class Rank:
 
     def resume(self) -> Formed:
         with closing(SnapshotHolder(self.memory, "127.0.0.1", key=b"secret")) as holder:
-            spec = WorkerSpec("moe", "", "", "gloo", str(self.job), 1, 1, 60.0, 60.0, b"secret")
+            key = job_key(b"secret", "moe")
+            spec = WorkerSpec("moe", "", "", "gloo", str(self.job), 1, 1, 60.0, 60.0, key)
             order = FormOrder(4, 0, 1, 0, ("127.0.0.1", 0), (holder.address,), None)
             return restore.restore(self.trainer, spec, order, self.memory, DONE)  # type: ignore[arg-type]
 
