@@ -13,6 +13,8 @@ import psutil
 import torch
 import torch.distributed as dist
 
+from sentinel import private
+
 COLLECTIVE_WORDS = re.compile(
     r"gloo|nccl|c10d|process ?group|connection (closed|reset|refused)|broken pipe|socket|TCPStore|recvValue",
     re.IGNORECASE,
@@ -128,7 +130,7 @@ def use_interface(address: str) -> None:
 
 
 def job_path(job_dir: str, *parts: str) -> Path:
-    """Path inside the job's directory, made if missing."""
+    """Path inside the job's directory, made if missing. Raises OSError, also for another user's link."""
     path = Path(job_dir, *parts)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    private.make_shared_folder(path.parent)
     return path

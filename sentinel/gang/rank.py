@@ -19,6 +19,7 @@ from sentinel.gang import fence, notices, rendezvous, restore
 from sentinel.gang.group import Group, Sockets, backend_for, sockets
 from sentinel.gang.keeping import Keeper
 from sentinel.gang.orders import Formed, FormOrder, Overtaken, WorkerSpec, WorkerStatus
+from sentinel.gang.snapshot_keys import checkpoint_key
 from sentinel.gang.telling import NotFiniteError, Teller, first_line, loss_log
 from sentinel.heartbeat import HeartbeatWriter
 from sentinel.model.report import LEASE_LAPSED_EXIT, STUCK_EXIT
@@ -217,7 +218,8 @@ class RankRunner:
         if served:
             served.door.shut()
         self._met = order.generation
-        place = Place(order.rank, order.world, order.gpu, order.generation, backend)
+        key = checkpoint_key(self._spec.secret)
+        place = Place(order.rank, order.world, order.gpu, order.generation, backend, key)
         self._beats.phase("load")
         self._trainable.skip(order.skip)
         self._trainable.setup(place, self._beats)

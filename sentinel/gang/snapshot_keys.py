@@ -17,6 +17,11 @@ def job_key(secret: bytes, job: str) -> bytes:
     return derive(secret, "job", job)
 
 
+def checkpoint_key(job_key: bytes) -> bytes:
+    """With which a job seals its checkpoints."""
+    return derive(job_key, "checkpoints")
+
+
 def word_for(secret: bytes, job: str, generation: int) -> bytes:
     """The controller's word that it has ordered this generation, which no rank can give itself."""
     return derive(secret, "generation", job, generation)

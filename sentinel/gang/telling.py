@@ -11,6 +11,7 @@ from typing import TextIO
 
 import torch.distributed as dist
 
+from sentinel import private
 from sentinel.gang import notices
 from sentinel.gang.group import is_collective_error, job_path
 from sentinel.gang.orders import FormOrder, WorkerSpec
@@ -116,7 +117,7 @@ class Teller:
 
 def _mark(mark: Path, generation: int) -> None:
     with contextlib.suppress(OSError):
-        mark.write_text(f"{generation}")
+        private.write(mark, f"{generation}".encode())
 
 
 def _older(marks: Path, generation: int) -> list[Path]:
@@ -124,7 +125,7 @@ def _older(marks: Path, generation: int) -> list[Path]:
     found = []
     for mark in marks.glob("rank-*"):
         with contextlib.suppress(OSError, ValueError):
-            found += [mark] if int(mark.read_text() or 0) < generation else []
+            found += [mark] if int(private.read(mark, 20) or 0) < generation else []
     return found
 
 
@@ -141,7 +142,9 @@ def loss_log(spec: WorkerSpec, order: FormOrder) -> Callable[[int, StepResult], 
         line = {"step": step, "loss": float(result.loss).hex(), "g": order.generation, "at": time.time()}
         with contextlib.suppress(OSError):
             if not files:
-                files.append(job_path(spec.job_dir, "losses.jsonl").open("a", buffering=1))
+                path = job_path(spec.job_dir, "losses.jsonl")
+                flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+                files.append(os.fdopen(private.open_file(path, flags, shared=True), "a", buffering=1))
             files[0].write(json.dumps(line) + "\n")
 
     return write

@@ -37,7 +37,7 @@ class Trained:
         self, directory: os.PathLike[str], above: int = -1, since: int = -1
     ) -> tuple[int, Sequence[str]]:
         self.looked_at += [each.path.name for each in store.committed(Path(directory), above, since)]
-        found, passed_over = store.newest_verified(Path(directory), above, since)
+        found, passed_over = store.newest_verified(Path(directory), b"key", above, since)
         return found.step if found else -1, passed_over
 
 
@@ -58,7 +58,7 @@ class Rank:
         target.path.mkdir(parents=True)
         file = target.path / "__0_0.distcp"
         file.write_bytes(b"parameters")
-        store.commit(target, 1, store.hash_files(target.path, [file.name]))
+        store.commit(target, 1, store.hash_files(target.path, [file.name]), b"key")
         if not good:
             file.write_bytes(b"Parameters")
 
