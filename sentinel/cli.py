@@ -409,11 +409,10 @@ def seal_checkpoints(
         typer.echo(why)
     left = 0
     for found in accept.candidates(directory, key):
-        whole = isinstance(found, accept.Candidate)
-        if whole and yes:
+        if sealed := yes and isinstance(found, accept.Candidate):
             accept.seal(found, key)
-        left += not (whole and yes)
-        typer.echo(f"{'sealed ' if whole and yes else ''}{found}")
+        left += not sealed
+        typer.echo(f"sealed: {found}" if sealed else f"{found}")
     if left:
         raise typer.Exit(FAILED)
 
