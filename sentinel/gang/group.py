@@ -1,6 +1,7 @@
 """The process group of one generation: forming it, and getting out of it when a peer is gone."""
 
 import contextlib
+import errno
 import os
 import re
 import socket
@@ -23,8 +24,11 @@ COLLECTIVE_WORDS = re.compile(
 
 
 def is_collective_error(error: BaseException) -> bool:
-    """Tell a failed collective, which is a peer's fault, from an error of the training code."""
-    if isinstance(error, dist.DistError):
+    """Tell a failed collective, which is a peer's fault, from an error of the training code.
+
+    That no descriptor is left is nobody's: strangers may hold them.
+    """
+    if isinstance(error, dist.DistError) or getattr(error, "errno", None) in (errno.EMFILE, errno.ENFILE):
         return True
     return isinstance(error, RuntimeError) and COLLECTIVE_WORDS.search(str(error)) is not None
 
