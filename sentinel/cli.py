@@ -392,7 +392,7 @@ def demo(
     )
 
 
-@app.command()
+@app.command("seal-checkpoints")
 def seal_checkpoints(
     yes: Annotated[bool, typer.Option("--yes", help="Seal those that are whole.")] = False,
 ) -> None:

@@ -42,7 +42,9 @@ def volumes(tmp_path: Path) -> Iterator[dict[str, Path]]:
     made = {name: tmp_path / name for name in ("memory", "job")}
     for path in made.values():
         path.mkdir()
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "sentinel-test", str(path)], check=True)
+        subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=8m,mode=0700", "sentinel-test", str(path)], check=True
+        )
     yield made
     for path in made.values():
         subprocess.run(["umount", "-l", str(path)], check=True)
