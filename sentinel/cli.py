@@ -453,6 +453,31 @@ def demo(
     )
 
 
+@app.command("seal-checkpoints")
+def seal_checkpoints(
+    yes: Annotated[bool, typer.Option("--yes", help="Seal those that are whole.")] = False,
+) -> None:
+    """List the job's checkpoints that it has not sealed, as of an older release; with --yes seal them."""
+    from sentinel import private
+    from sentinel.adapters.keys import Keys
+    from sentinel.gang.snapshot_keys import checkpoint_key, job_key
+    from sentinel.trainer import accept
+
+    settings = _settings()
+    directory = settings.job.checkpoint_dir / "checkpoints"
+    key = checkpoint_key(job_key(Keys(settings.cluster.keys_dir).snapshot_secret, settings.job.name))
+    if directory.is_dir() and (why := private.open_to_others(directory)):
+        typer.echo(why)
+    left = 0
+    for found in accept.candidates(directory, key):
+        if sealed := yes and isinstance(found, accept.Candidate):
+            accept.seal(found, key)
+        left += not sealed
+        typer.echo(f"sealed: {found}" if sealed else f"{found}")
+    if left:
+        raise typer.Exit(FAILED)
+
+
 @app.command()
 def config(
     markdown: Annotated[bool, typer.Option(help="As the table of docs/operating.md.")] = False,

@@ -1,4 +1,8 @@
-"""Files that nobody else can have put in our way: regular ones, in folders of our own, never by a link."""
+"""Files that nobody else can have put in our way: regular ones, in folders of our own, never by a link.
+
+On a volume that is shared (`shared=True`) they may be other users', for a server may give them any owner:
+then only links, FIFOs and what waits are kept out, and what a file says has to prove itself.
+"""
 
 import errno
 import os
@@ -41,7 +45,30 @@ def make_folder(path: Path) -> Path:
     return path
 
 
-def open_file(path: Path, flags: int, *, mode: int = FILE_MODE) -> int:
+def make_shared_folder(path: Path) -> Path:
+    """Make a folder on a volume that may be shared, ours alone where it was missing; gives the path.
+
+    Raises NotPrivateError where another user's link stands in its place; OSError otherwise.
+    """
+    for folder in reversed([each for each in (path, *path.parents) if not os.path.lexists(each)]):
+        with suppress(FileExistsError):
+            folder.mkdir(FOLDER_MODE)
+    if stat.S_ISLNK((status := path.lstat()).st_mode) and status.st_uid not in (0, os.geteuid()):
+        raise NotPrivateError(path, f"is another user's link (uid {status.st_uid})")
+    return path
+
+
+def open_to_others(path: Path) -> str:
+    """Say who else can change what lies in a folder; empty if nobody can."""
+    status = path.stat()
+    if status.st_uid not in (0, os.geteuid()):
+        return f"{path} is another user's (uid {status.st_uid})"
+    if status.st_mode & _OTHERS_WRITE:
+        return f"others can write to {path} (mode {status.st_mode & 0o7777:04o})"
+    return ""
+
+
+def open_file(path: Path, flags: int, *, mode: int = FILE_MODE, shared: bool = False) -> int:
     """Open a regular file of ours in a folder of ours; gives its descriptor, which programs do not inherit.
 
     With O_CREAT it is made as `mode` says; one that more can read, of an older release, is closed to them.
@@ -49,16 +76,16 @@ def open_file(path: Path, flags: int, *, mode: int = FILE_MODE) -> int:
     Raises NotPrivateError for a link, a FIFO or device, another user's file, or a folder that is not ours;
     OSError otherwise.
     """
-    folder = _folder(path.parent)
+    folder = _folder(path.parent, shared)
     try:
-        return _file(folder, path, flags, mode)
+        return _file(folder, path, flags, mode, shared)
     finally:
         os.close(folder)
 
 
-def read(path: Path, most: int) -> bytes:
+def read(path: Path, most: int, *, shared: bool = False) -> bytes:
     """Read a file as `open_file` opens it, at most so many bytes of it."""
-    with os.fdopen(open_file(path, os.O_RDONLY), "rb", buffering=0) as file:
+    with os.fdopen(open_file(path, os.O_RDONLY, shared=shared), "rb", buffering=0) as file:
         pieces, left = [], most
         while left and (piece := file.read(left)):
             pieces.append(piece)
@@ -67,9 +94,9 @@ def read(path: Path, most: int) -> bytes:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[int]:
+def replacing(path: Path, *, shared: bool = False) -> Iterator[int]:
     """Give the descriptor of a new file that takes this name when all of it was written, and else is gone."""
-    folder = _folder(path.parent)
+    folder = _folder(path.parent, shared)
     draft = f".{path.name}.{secrets.token_hex(4)}"
     try:
         descriptor = os.open(
@@ -86,14 +113,20 @@ def replacing(path: Path) -> Iterator[int]:
         os.close(folder)
 
 
-def write(path: Path, content: bytes, *, durable: bool = False) -> None:
+def write(path: Path, content: bytes, *, durable: bool = False, shared: bool = False) -> None:
     """Put a file in place at once: whoever reads finds all of it or what was there before."""
-    with replacing(path) as descriptor:
+    with replacing(path, shared=shared) as descriptor:
         view = memoryview(content)
         while view:
             view = view[os.write(descriptor, view) :]
         if durable:
             os.fsync(descriptor)
+    if durable:
+        folder = _folder(path.parent, shared)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
 
 def set_aside(path: Path) -> Path:
@@ -103,7 +136,9 @@ def set_aside(path: Path) -> Path:
     return aside
 
 
-def _folder(path: Path) -> int:
+def _folder(path: Path, shared: bool = False) -> int:
+    if shared:
+        return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except NotADirectoryError:
@@ -123,7 +158,7 @@ def _trust_above(path: Path) -> None:
             raise NotPrivateError(path, f"lies in {parent}, to which everybody can write")
 
 
-def _file(folder: int, path: Path, flags: int, mode: int) -> int:
+def _file(folder: int, path: Path, flags: int, mode: int, shared: bool) -> int:
     flags |= os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC  # a FIFO must not keep us waiting
     try:
         descriptor = os.open(path.name, flags & ~os.O_TRUNC, mode, dir_fd=folder)
@@ -134,7 +169,10 @@ def _file(folder: int, path: Path, flags: int, mode: int) -> int:
     with _closed_on_error(descriptor):
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise NotPrivateError(path, _NO_FILE)
-        _close_to_others(descriptor, path, mode)
+        if not shared:
+            _close_to_others(descriptor, path, mode)
+        elif flags & (os.O_WRONLY | os.O_RDWR) and os.fstat(descriptor).st_nlink > 1:
+            raise NotPrivateError(path, "has another name, too, under which it may be precious")
         if flags & os.O_TRUNC:
             os.ftruncate(descriptor, 0)
     return descriptor

@@ -15,7 +15,7 @@ import torch.distributed as dist
 
 from benchmarks.watching.desk import JOB
 from sentinel.adapters.keys import Keys
-from sentinel.gang.snapshots import PeerSender, Slots, encode, snapshots_of
+from sentinel.gang.snapshots import PeerSender, Slots, encode, job_key, snapshots_of, word_for
 from sentinel.heartbeat import HeartbeatWriter
 from sentinel.model.trainable import Place, StepResult
 from sentinel.runtime.agent.card import read
@@ -64,7 +64,9 @@ class Rank:
         card = read(memory)
         assert card is not None
         peer = ("127.0.0.1", card.snapshot_port)
-        self._sender = PeerSender(JOB, rank, peer, Keys(root / "keys").snapshot_secret)
+        secret = Keys(root / "keys").snapshot_secret
+        self._sender = PeerSender(JOB, rank, peer, job_key(secret, JOB))
+        self._word = word_for(secret, JOB, 1)
         self._slots = Slots(snapshots_of(memory, JOB), "owner", rank)
 
     def calls_per_step(self, steps: int = 20) -> dict[str, float]:
@@ -97,8 +99,8 @@ class Rank:
     def _keep(self, result: StepResult) -> None:
         """As the gang keeps a snapshot."""
         parts, acked = encode(self._trainer.state()), self._sender.acked_step
-        self._slots.write(result.step, 1, self._world, parts, keep=acked)
-        self._sender.send(result.step, 1, self._world, parts, keep=acked)
+        info = self._slots.write(result.step, 1, self._world, parts, keep=acked)
+        self._sender.send(result.step, 1, self._world, parts, word=self._word, keep=acked, crc=info.crc)
         if self._beats is not None:
             self._beats.snapshot_done(max(acked, -1))
 

@@ -16,6 +16,7 @@ from sentinel.adapters.enrolment import Enrolment
 from sentinel.adapters.keys import Keys, ensure_keys
 from sentinel.demo.hosts import Host
 from sentinel.demo.ray_cluster import Cluster, Topology
+from sentinel.gang.snapshot_keys import checkpoint_key, job_key
 from sentinel.model.ids import NodeId
 from sentinel.runtime.last_words import last_words
 
@@ -139,6 +140,11 @@ class Stage:
     def token(self) -> str:
         """Bearer token of the control API."""
         return Keys(self.state_dir / "keys").api_token
+
+    @property
+    def checkpoint_key(self) -> bytes:
+        """With which the job seals its checkpoints."""
+        return checkpoint_key(job_key(Keys(self.state_dir / "keys").snapshot_secret, JOB))
 
     def status(self) -> dict[str, Any] | None:
         """Ask the controller for its status; None while it does not answer."""

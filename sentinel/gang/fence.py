@@ -1,11 +1,22 @@
-"""Whose a job's directory is: the journal whose generations form there, and the newest of them."""
+"""Whose a job's directory is: the journal whose generations form there, and the newest of them.
 
-import os
+It has no seal: a new head node, whose keys are others, has to read it. Whoever can write to the directory can
+keep the job from forming there, as by removing its checkpoints.
+"""
+
+import re
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+import structlog
+
+from sentinel import private
+
+_log = structlog.get_logger(logger_name=__name__)
+
 FENCE = "generation"
+_CONTENT = re.compile(rb"(\d{1,15}) ([!-~]{1,64})\s*")
 
 
 class Owner(NamedTuple):
@@ -37,20 +48,19 @@ def claim(directory: Path, journal: str, generation: int, *, takes_over: str = "
         taken = owner.journal == takes_over and owner.newest < generation
         if owner.newest > generation or not (ours or taken):
             return owner
-        directory.mkdir(parents=True, exist_ok=True)
-        draft = fence.with_name(f"{FENCE}.{os.getpid()}")
-        try:
-            draft.write_text(f"{generation} {journal}\n", encoding="utf-8")
-            draft.rename(fence)
-        except OSError:
-            draft.unlink(missing_ok=True)
+        private.make_shared_folder(directory)
+        if why := private.open_to_others(directory):
+            _log.warning(
+                "job-directory-is-open", why=why, trusted="only checkpoints that this job has sealed"
+            )
+        private.write(fence, f"{generation} {journal}\n".encode(), shared=True)
     return None
 
 
 def _read(fence: Path) -> Owner:
     """Nobody's, too, where a damaged file does not say whose."""
     try:
-        newest, journal = fence.read_text(encoding="utf-8").split()
-        return Owner(int(newest), journal)
-    except (FileNotFoundError, ValueError):
-        return Owner(-1, "")
+        content = _CONTENT.fullmatch(private.read(fence, 256, shared=True))
+    except (FileNotFoundError, private.NotPrivateError):
+        content = None
+    return Owner(int(content[1]), content[2].decode()) if content else Owner(-1, "")

@@ -1,6 +1,7 @@
 """The process group of one generation: forming it, and getting out of it when a peer is gone."""
 
 import contextlib
+import errno
 import os
 import re
 import socket
@@ -13,6 +14,8 @@ import psutil
 import torch
 import torch.distributed as dist
 
+from sentinel import private
+
 COLLECTIVE_WORDS = re.compile(
     r"gloo|nccl|c10d|process ?group|connection (closed|reset|refused)|broken pipe|socket|TCPStore|recvValue",
     re.IGNORECASE,
@@ -21,8 +24,11 @@ COLLECTIVE_WORDS = re.compile(
 
 
 def is_collective_error(error: BaseException) -> bool:
-    """Tell a failed collective, which is a peer's fault, from an error of the training code."""
-    if isinstance(error, dist.DistError):
+    """Tell a failed collective, which is a peer's fault, from an error of the training code.
+
+    That no descriptor is left is nobody's: strangers may hold them.
+    """
+    if isinstance(error, dist.DistError) or getattr(error, "errno", None) in (errno.EMFILE, errno.ENFILE):
         return True
     return isinstance(error, RuntimeError) and COLLECTIVE_WORDS.search(str(error)) is not None
 
@@ -72,6 +78,7 @@ class Group:
         self._timeout = timedelta(seconds=timeout_s)
         self._before = sockets()
         self._included: Sockets = set()
+        self._store: dist.Store | None = None
         self.aborted = False
 
     def form(self, store: "dist.Store") -> None:
@@ -80,6 +87,7 @@ class Group:
         A member that dies after it told its address leaves gloo waiting for a connection, with no socket
         to shut down: only a short timeout ends that. Collectives may take longer.
         """
+        self._store = store  # torch keeps its own half of it alive, not the half that is Python
         prefixed = dist.PrefixStore(f"g{self.generation}", store)
         options: dict[str, Any] = {"store": prefixed, "rank": self.rank, "world_size": self.world}
         dist.init_process_group(self.backend, timeout=timedelta(seconds=MEET_S), **options)
@@ -125,15 +133,8 @@ def use_interface(address: str) -> None:
             os.environ.setdefault("GLOO_SOCKET_IFNAME", name)
 
 
-def open_store(host: str, port: int, world: int, *, serve: bool, timeout_s: float) -> "dist.TCPStore":
-    """Serve or join a generation's rendezvous store; port 0 takes a free one."""
-    return dist.TCPStore(
-        host, port, world, is_master=serve, timeout=timedelta(seconds=timeout_s), wait_for_workers=False
-    )
-
-
 def job_path(job_dir: str, *parts: str) -> Path:
-    """Path inside the job's directory, made if missing."""
+    """Path inside the job's directory, made if missing. Raises OSError, also for another user's link."""
     path = Path(job_dir, *parts)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    private.make_shared_folder(path.parent)
     return path

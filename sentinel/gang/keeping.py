@@ -73,7 +73,7 @@ class Keeper:
         size = sum(memoryview(part).nbytes for part in parts)
         place = step, order.generation, order.world
         try:
-            self._slots.write(*place, parts, keep=keep, length=size, forsaken=self._forsaken())
+            kept = self._slots.write(*place, parts, keep=keep, length=size, forsaken=self._forsaken())
         except NotYetError:
             return
         except NoRoomError as error:
@@ -81,7 +81,7 @@ class Keeper:
             return
         self._kept, self._full = step, ""
         if self._sender is not None:
-            self._sender.send(*place, parts, keep=keep)
+            self._sender.send(*place, parts, word=order.word, keep=keep, crc=kept.crc)
 
     def _forget(self, order: FormOrder) -> None:
         """Give back the memory of ranks that this node has no more, now that nobody goes back to them."""

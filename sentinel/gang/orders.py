@@ -31,7 +31,7 @@ class WorkerSpec(msgspec.Struct, frozen=True):
     lease_s: float
     """A rank that hears nothing of the controller for this long and makes no progress stops itself."""
     secret: bytes
-    """Authenticates snapshot connections."""
+    """The job's key: for snapshot connections, the rendezvous, and what is left on the shared volume."""
     journal: str = ""
     """Whose generations these are: the id of the controller's journal."""
 
@@ -58,6 +58,8 @@ class FormOrder(msgspec.Struct, frozen=True):
     """Set-up and load may take this long once all members have met; to meet has its own, short limit."""
     takes_over: str = ""
     """The journal whose workers have been ended, so that this one may go on in its directory."""
+    word: bytes = b""
+    """The controller's, that it has ordered this generation; holders take no snapshot without it."""
 
 
 class Formed(msgspec.Struct, frozen=True, tag=True):

@@ -15,10 +15,11 @@ from typing import Any
 
 import torch.distributed as dist
 
-from sentinel.gang import fence, notices, restore
-from sentinel.gang.group import Group, Sockets, backend_for, open_store, sockets
+from sentinel.gang import fence, notices, rendezvous, restore
+from sentinel.gang.group import Group, Sockets, backend_for, sockets
 from sentinel.gang.keeping import Keeper
 from sentinel.gang.orders import Formed, FormOrder, Overtaken, WorkerSpec, WorkerStatus
+from sentinel.gang.snapshot_keys import checkpoint_key
 from sentinel.gang.telling import NotFiniteError, Teller, first_line, loss_log
 from sentinel.heartbeat import HeartbeatWriter
 from sentinel.model.report import LEASE_LAPSED_EXIT, STUCK_EXIT
@@ -40,6 +41,7 @@ class Served:
     """A rendezvous store that this process serves."""
 
     store: Any
+    door: rendezvous.Door
     sockets: Sockets
 
 
@@ -94,11 +96,10 @@ class RankRunner:
         with self._lock:
             if generation not in self._served:
                 before = sockets()
-                store = open_store(host, 0, world, serve=True, timeout_s=FORM_TIMEOUT_S)
+                store, door = rendezvous.serve(host, world, FORM_TIMEOUT_S)
                 kept = sorted(self._served.items())[-1:]  # the training thread may be about to join that one
-                self._served = {**dict(kept), generation: Served(store, sockets() - before)}
-            port: int = self._served[generation].store.port
-            return port
+                self._served = {**dict(kept), generation: Served(store, door, sockets() - before)}
+            return self._served[generation].door.port
 
     def pause(self, generation: int) -> bool:
         """Stop at the next step boundary, all ranks together; true once this rank stands."""
@@ -140,7 +141,7 @@ class RankRunner:
         """
         if self._idle or self._group is None or self._group.generation >= generation:
             return
-        self._group.abort(s.store.port for g, s in self._served.items() if g >= generation)
+        self._group.abort(s.door.port for g, s in self._served.items() if g >= generation)
         waits = self._joining or self._beats.in_collective
         computes = 0.0 if waits else min(FORM_TIMEOUT_S, SLOWER_STEP * self._step_s or FORM_TIMEOUT_S)
         if time.monotonic() > ordered + LEAVE_S + computes:
@@ -209,12 +210,16 @@ class RankRunner:
             if served:
                 group.include(served.sockets)
             self._group = group
-        store = served.store if served else self._find_store(order)
+        key = rendezvous.store_key(self._spec.secret, self._spec.journal, order.generation)
+        store = rendezvous.SealedStore(served.store if served else self._find_store(order), key)
         self._joining = True
         self._claim(order, store)
         group.form(store)
+        if served:
+            served.door.shut()
         self._met = order.generation
-        place = Place(order.rank, order.world, order.gpu, order.generation, backend)
+        key = checkpoint_key(self._spec.secret)
+        place = Place(order.rank, order.world, order.gpu, order.generation, backend, key)
         self._beats.phase("load")
         self._trainable.skip(order.skip)
         self._trainable.setup(place, self._beats)
@@ -239,7 +244,7 @@ class RankRunner:
         give_up = time.monotonic() + FORM_TIMEOUT_S
         while True:
             try:
-                store = open_store(*order.store, order.world, serve=False, timeout_s=CONNECT_S)
+                store = rendezvous.join(*order.store, order.world, CONNECT_S)
             except dist.DistError:
                 if self._order is not order or time.monotonic() > give_up:
                     raise

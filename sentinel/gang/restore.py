@@ -8,9 +8,12 @@ from typing import Any
 
 import torch.distributed as dist
 
+from sentinel.gang import agree
 from sentinel.gang.group import job_path
 from sentinel.gang.orders import Formed, FormOrder, WorkerSpec
-from sentinel.gang.snapshots import Copies, Slots, SnapshotError, decode, find, snapshots_of
+from sentinel.gang.snapshot_keys import derive
+from sentinel.gang.snapshots import Copies, Copy, Slots, SnapshotError, decode, find, snapshots_of
+from sentinel.model import codec
 from sentinel.model.trainable import Trainable
 
 
@@ -19,8 +22,7 @@ def restore(trainable: Trainable, spec: WorkerSpec, order: FormOrder, memory: Pa
 
     `done` is the newest step that this process completed.
     """
-    found = find(spec.job, order.world, order.holders, memory, spec.secret) if order.rank == 0 else None
-    copies = replace(_broadcast(order, found), key=spec.secret)
+    copies = _found(spec, order, memory)
     step, source, damaged = _load_newest(trainable, spec, order, memory, copies)
     return Formed(order.generation, step, source, max(0, done - step), damaged)
 
@@ -45,7 +47,7 @@ def _load_newest(
         if step < 0:
             return -1, "start", tuple(damaged)
         state = _fetch(copies, order.rank, step, memory)
-        if all(_gathered(order, state is not None)):
+        if agree.all_of(state is not None):
             assert state is not None
             trainable.load(state)
             return step, "memory", tuple(damaged)
@@ -68,21 +70,17 @@ def _fetch(copies: Copies, rank: int, step: int, memory: Path) -> Mapping[str, A
         return None
 
 
-def _broadcast(order: FormOrder, copies: Copies | None) -> Copies:
-    """Tell all ranks what rank 0 found: one question per holder, not one per rank and holder."""
-    if copies is not None:
+def _found(spec: WorkerSpec, order: FormOrder, memory: Path) -> Copies:
+    """Have all ranks know what rank 0 finds: one question per holder, not one per rank and holder."""
+
+    def look() -> bytes:
         own = order.holders[0]
-        by_rank = {
-            rank: {step: [replace(c, holder=c.holder or own) for c in found] for step, found in steps.items()}
-            for rank, steps in copies.by_rank.items()
-        }
-        copies = replace(copies, by_rank=by_rank, key=b"")  # the group's connections are open to listeners
-    told: list[Any] = [copies]
-    dist.broadcast_object_list(told, src=0)
-    return told[0]  # type: ignore[no-any-return]
+        found = find(spec.job, order.world, order.holders, memory, spec.secret).all()
+        return codec.encode([replace(copy, holder=copy.holder or own) for copy in found])
 
-
-def _gathered(order: FormOrder, value: Any) -> list[Any]:
-    values: list[Any] = [None] * order.world
-    dist.all_gather_object(values, value)
-    return values
+    key = derive(spec.secret, "restore", spec.journal, order.generation)
+    try:
+        copies = codec.decode(list[Copy], agree.broadcast(key, look, order.rank))
+    except codec.CodecError as error:
+        raise dist.DistError(f"what rank 0 found: {error}") from None
+    return Copies.of(spec.job, order.world, memory, spec.secret, copies)

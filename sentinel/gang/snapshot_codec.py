@@ -46,14 +46,26 @@ def encode(state: Mapping[str, Any]) -> list[Part]:
 
 
 def decode(buffer: Part) -> dict[str, Any]:
-    """Give back what `encode` took, from its parts joined; tensors are on the CPU and own their memory."""
-    view = memoryview(buffer)
+    """Give back what `encode` took, from its parts joined; tensors are on the CPU and own their memory.
+
+    Raises SnapshotError for anything else.
+    """
     try:
-        (length,) = _LENGTH.unpack_from(view)
-        at = _LENGTH.size + length
-        index = msgpack.unpackb(view[_LENGTH.size : at])
-    except (struct.error, ValueError, msgpack.UnpackException) as error:
-        raise SnapshotError(f"not a snapshot's payload: {error}") from error
+        return _decoded(memoryview(buffer))
+    except (*_NO_PAYLOAD, msgpack.UnpackException) as error:
+        raise SnapshotError(f"not a snapshot's payload: {error!r:.200}") from error
+
+
+_NO_PAYLOAD = (
+    struct.error, ValueError, TypeError, LookupError, AttributeError, RuntimeError, OverflowError, MemoryError
+)  # fmt: skip
+"""What bytes that are no payload make us run into."""
+
+
+def _decoded(view: memoryview) -> dict[str, Any]:
+    (length,) = _LENGTH.unpack_from(view)
+    at = _LENGTH.size + length
+    index = msgpack.unpackb(view[_LENGTH.size : at])
     state: dict[str, Any] = {}
     for name, *entry in index:
         if len(entry) == 1:
@@ -75,9 +87,12 @@ def _bytes_of(tensor: "torch.Tensor") -> memoryview:
 def _tensor(raw: memoryview, dtype: str, shape: Sequence[int]) -> "torch.Tensor":
     import torch
 
+    kind = getattr(torch, dtype)
+    if not isinstance(kind, torch.dtype):
+        raise TypeError(f"{dtype!r:.80} is no type of a tensor")
     flat = torch.empty(len(raw), dtype=torch.uint8)
     memoryview(flat.numpy())[:] = raw
-    return flat.view(getattr(torch, dtype)).reshape(shape)
+    return flat.view(kind).reshape(shape)
 
 
 def _pack(name: str, value: Any) -> bytes:

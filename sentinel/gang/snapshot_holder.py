@@ -1,11 +1,13 @@
 """The node's holder of snapshots: takes peers' copies, lists and gives what this node has."""
 
 import contextlib
+import hmac
+import inspect
 import socket
 import threading
 import time
 from collections import defaultdict
-from multiprocessing import AuthenticationError
+from collections.abc import Generator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -13,8 +15,21 @@ from typing import Any
 import structlog
 
 from sentinel.gang.snapshot_codec import NoRoomError, NotYetError, SnapshotError
-from sentinel.gang.snapshot_slots import KINDS, Slots, slots_in, snapshots_of
-from sentinel.gang.snapshot_wire import Channel
+from sentinel.gang.snapshot_keys import job_key, word_for
+from sentinel.gang.snapshot_messages import (
+    Fetch,
+    Held,
+    List,
+    Listing,
+    Push,
+    Ready,
+    Refused,
+    Request,
+    Sending,
+    Taken,
+)
+from sentinel.gang.snapshot_slots import Slots, slots_in, snapshots_of
+from sentinel.gang.snapshot_wire import Channel, NotProvenError
 from sentinel.model.ids import Seconds
 
 _log = structlog.get_logger(logger_name=__name__)
@@ -22,6 +37,8 @@ _SILENCE_S = 5.0
 """A peer that stops in the middle of a push is given up after this."""
 MOST_STRANGERS = 64
 """So many connections may be open whose other end has not proven the key; who knows it needs milliseconds."""
+MOST_OF_A_JOB = 512
+"""And so many of those who have proven a job's key: one for each rank that pushes or restores."""
 _GREET_S = 5.0
 _LOOK_EVERY_S = 1.0
 _PAUSE_S = 0.1
@@ -31,13 +48,14 @@ _PAUSE_S = 0.1
 class SnapshotHolder:
     """A TCP server in the agent: one daemon thread per connection, no torch.
 
-    `port` 0 takes a free one; `address` tells where it listens. A peer's copy of a generation older than
-    the newest seen for its job is refused: nothing of a generation that is over comes back. What was seen
-    is remembered in the slots themselves.
+    `port` 0 takes a free one; `address` tells where it listens; `key` is the cluster's snapshot secret. Who
+    knows a job's key asks for that job's copies. A copy is taken of a generation that the controller has
+    ordered, and not of one older than the newest seen for its job: nothing of a generation that is over
+    comes back. What was seen is remembered in the slots themselves.
     """
 
     def __init__(self, memory: Path, address: str, port: int = 0, *, key: bytes) -> None:
-        self._memory, self._key = memory, key
+        self._memory, self._secret = memory, key
         self._server = socket.create_server((address, port), backlog=128)
         self._server.settimeout(_LOOK_EVERY_S)
         self.address: tuple[str, int] = self._server.getsockname()[:2]
@@ -47,7 +65,9 @@ class SnapshotHolder:
         self._writing: defaultdict[tuple[str, int], threading.Lock] = defaultdict(threading.Lock)
         self._channels: set[Channel] = set()
         self._strangers: dict[Channel, Seconds] = {}
-        """Who has not proven the key yet, oldest first, and since when."""
+        """Who has not proven a key yet, oldest first, and since when."""
+        self._known: dict[str, dict[Channel, None]] = {}
+        """By job who has, oldest first."""
         self._closed = False
         threading.Thread(target=self._accept, name="snapshot-holder", daemon=True).start()
 
@@ -109,6 +129,8 @@ class SnapshotHolder:
         with self._lock:
             self._channels.discard(channel)
             self._strangers.pop(channel, None)
+            for known in self._known.values():
+                known.pop(channel, None)
         channel.close()
 
     def _send_away(self, most: int) -> None:
@@ -123,51 +145,71 @@ class SnapshotHolder:
 
     def _serve(self, channel: Channel, peer: tuple[Any, ...]) -> None:
         try:
-            channel.greet(self._key, server=True)
-            with self._lock:
-                del self._strangers[channel]
+            job = channel.greet(self._key_of)
+            self._know(channel, job)
             while True:
                 channel.wait()
-                self._answer(channel, channel.hear())
-        except AuthenticationError:
-            _log.warning("snapshot connection refused: wrong key", peer=peer[0])
-        except (ValueError, KeyError, TypeError) as error:
-            _log.warning("snapshot connection ended: request makes no sense", peer=peer[0], error=repr(error))
+                self._answer(channel, job, channel.hear(Request))
+        except NotProvenError as error:
+            _log.warning("snapshot connection refused", peer=peer[0], error=str(error))
+        except (ValueError, SnapshotError) as error:
+            _log.warning("snapshot connection ended", peer=peer[0], error=f"{error}"[:200])
         except (OSError, EOFError):
             pass  # the peer left, or was cut off; it says so itself when it matters
         finally:
             self._drop(channel)
 
-    def _answer(self, channel: Channel, request: dict[str, Any]) -> None:
-        operations = {"push": self._push, "list": self._list, "fetch": self._fetch}
+    def _key_of(self, job: str) -> bytes:
+        snapshots_of(self._memory, job)  # no name that could lead elsewhere
+        return job_key(self._secret, job)
+
+    def _know(self, channel: Channel, job: str) -> None:
+        """Make room among the connections of a job: the one that has been known for longest goes."""
+        with self._lock:
+            self._strangers.pop(channel, None)
+            known = self._known.setdefault(job, {})
+            known[channel] = None
+            if len(known) > MOST_OF_A_JOB:
+                next(iter(known)).cut()
+
+    def _answer(self, channel: Channel, job: str, request: Request) -> None:
         try:
-            operations[request["op"]](channel, request)
+            match request:
+                case Push():
+                    self._push(channel, job, request)
+                case List():
+                    self._list(channel, job)
+                case Fetch():
+                    self._fetch(channel, job, request)
         except SnapshotError as error:
             full = isinstance(error, NoRoomError) and not isinstance(error, NotYetError)
-            channel.say({"ok": False, "reason": str(error), "full": full})
+            channel.say(Refused(str(error)[:1000], full))
 
-    def _push(self, channel: Channel, request: dict[str, Any]) -> None:
-        job, rank, generation = str(request["job"]), int(request["rank"]), int(request["generation"])
-        arriving = channel.payload(request["length"])
+    def _push(self, channel: Channel, job: str, push: Push) -> None:
+        """Take a copy; nothing of it is read, or asked for, before there is room."""
+        if not hmac.compare_digest(push.word, word_for(self._secret, job, push.generation)):
+            raise SnapshotError(f"generation {push.generation} of {job}: the controller has not ordered it")
+        arriving = _arriving(channel, push.length)
+        self._admit(job, push.rank, push.generation, channel)
         try:
-            self._admit(job, rank, generation, channel)
-            with self._writing[job, rank]:
-                Slots(snapshots_of(self._memory, job), "peer", rank).write(
-                    request["step"],
-                    generation,
-                    request["world"],
+            with self._writing[job, push.rank]:
+                Slots(snapshots_of(self._memory, job), "peer", push.rank).write(
+                    push.step,
+                    push.generation,
+                    push.world,
                     arriving,
-                    keep=request["keep"],
-                    length=request["length"],
-                    crc=request["crc"],
+                    keep=push.keep,
+                    length=push.length,
+                    crc=push.crc,
                 )
+        except SnapshotError:
+            if inspect.getgeneratorstate(arriving) == inspect.GEN_SUSPENDED:
+                for _ in arriving:  # the rest is on its way and comes before the next request
+                    pass
+            raise
         finally:
-            for (
-                _
-            ) in arriving:  # after a refusal: the rest is still on its way and comes before the next request
-                pass
-            self._leave(job, rank, channel)
-        channel.say({"ok": True})
+            self._leave(job, push.rank, channel)
+        channel.say(Taken())
 
     def _admit(self, job: str, rank: int, generation: int, channel: Channel) -> None:
         """Let one push at a time write a rank's slots; a later one cuts off an earlier that has got stuck."""
@@ -191,26 +233,23 @@ class SnapshotHolder:
             self._newest[job] = max((info.generation for info in held), default=0)
         return self._newest[job]
 
-    def _list(self, channel: Channel, request: dict[str, Any]) -> None:
+    def _list(self, channel: Channel, job: str) -> None:
         """Tell by the headers what there is; whoever fetches a payload verifies it."""
-        found = [
-            {
-                "kind": slots.kind,
-                "rank": info.rank,
-                "world": info.world,
-                "generation": info.generation,
-                "step": info.step,
-            }
-            for slots in slots_in(snapshots_of(self._memory, request["job"]))
+        found = (
+            Held(slots.kind, info.rank, info.world, info.generation, info.step)
+            for slots in slots_in(snapshots_of(self._memory, job))
             for info in slots.inventory()
-        ]
-        channel.say({"ok": True, "slots": found})
+        )
+        channel.say(Listing(tuple(found)))
 
-    def _fetch(self, channel: Channel, request: dict[str, Any]) -> None:
-        if request["kind"] not in KINDS:
-            raise SnapshotError(f"no copies of kind {request['kind']!r:.20}")
-        directory = snapshots_of(self._memory, request["job"])
-        slots = Slots(directory, request["kind"], int(request["rank"]))
-        info, pieces = slots.open_step(request["step"], request.get("generation"))
-        channel.say({"ok": True, "length": info.length, "crc": info.crc})
+    def _fetch(self, channel: Channel, job: str, fetch: Fetch) -> None:
+        slots = Slots(snapshots_of(self._memory, job), fetch.kind, fetch.rank)
+        info, pieces = slots.open_step(fetch.step, fetch.generation)
+        channel.say(Sending(info.length, info.crc))
         channel.send_payload(pieces)
+
+
+def _arriving(channel: Channel, length: int) -> Generator[memoryview]:
+    """Ask for the payload when its first piece is, and receive it."""
+    channel.say(Ready())
+    yield from channel.payload(length)

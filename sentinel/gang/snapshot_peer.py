@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import structlog
 
 from sentinel.gang.snapshot_codec import NoRoomError, Part, SnapshotError
-from sentinel.gang.snapshot_wire import Address, Channel, answer, connect, in_words, name_of
+from sentinel.gang.snapshot_messages import Push, Ready, Taken
+from sentinel.gang.snapshot_wire import Address, Channel, answer_of, ask, connect, in_words, name_of
 from sentinel.model.ids import Seconds
 
 _log = structlog.get_logger(logger_name=__name__)
@@ -19,7 +20,9 @@ class _Parcel:
     step: int
     generation: int
     world: int
+    word: bytes
     keep: int
+    crc: int
     payload: bytes
 
 
@@ -52,9 +55,24 @@ class PeerSender:
         with self._changed:
             return self._sending or self._waiting is not None
 
-    def send(self, step: int, generation: int, world: int, parts: Sequence[Part], *, keep: int = -1) -> None:
-        """Copy the parts and send them soon; `keep` is the newest globally complete step."""
-        parcel = _Parcel(step, generation, world, keep, b"".join(parts))
+    def send(
+        self,
+        step: int,
+        generation: int,
+        world: int,
+        parts: Sequence[Part],
+        *,
+        word: bytes,
+        keep: int = -1,
+        crc: int | None = None,
+    ) -> None:
+        """Copy the parts and send them soon; `keep` is the newest globally complete step.
+
+        `word` is the controller's for this generation; `crc` is the parts' CRC-32, if it is known.
+        """
+        payload = b"".join(parts)
+        crc = zlib.crc32(payload) if crc is None else crc
+        parcel = _Parcel(step, generation, world, word, keep, crc, payload)
         with self._changed:
             if generation != self._generation:
                 self._generation, self.acked_step = generation, -1
@@ -120,7 +138,8 @@ class PeerSender:
     def _reach(self) -> Channel:
         if self._channel:
             return self._channel
-        channel = connect(self._peer, self._key, within_s=self._timeout_s, silence_s=self._timeout_s)
+        within = self._timeout_s
+        channel = connect(self._peer, self._job, self._key, within_s=within, silence_s=within)
         with self._changed:
             self._channel = channel
             if self._closed:
@@ -128,21 +147,19 @@ class PeerSender:
         return channel
 
     def _push(self, channel: Channel, parcel: _Parcel) -> None:
-        channel.say(
-            {
-                "op": "push",
-                "job": self._job,
-                "rank": self._rank,
-                "step": parcel.step,
-                "generation": parcel.generation,
-                "world": parcel.world,
-                "keep": parcel.keep,
-                "length": len(parcel.payload),
-                "crc": zlib.crc32(parcel.payload),
-            }
+        push = Push(
+            rank=self._rank,
+            world=parcel.world,
+            generation=parcel.generation,
+            word=parcel.word,
+            step=parcel.step,
+            keep=parcel.keep,
+            length=len(parcel.payload),
+            crc=parcel.crc,
         )
+        ask(channel, push, Ready)
         channel.send_payload([parcel.payload])
-        answer(channel)
+        answer_of(channel, Taken)
 
     def _hang_up(self) -> None:
         with self._changed:

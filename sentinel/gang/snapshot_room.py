@@ -4,6 +4,8 @@ import errno
 import os
 from pathlib import Path
 
+from sentinel import private
+
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _CANNOT_SAY = (errno.EOPNOTSUPP, errno.EINVAL)
 """What a file system says that can't set room aside."""
@@ -11,7 +13,7 @@ _CANNOT_SAY = (errno.EOPNOTSUPP, errno.EINVAL)
 
 def take_room(path: Path, size: int) -> bool:
     """Make this file, or have it grow, so that `size` bytes fit; say whether they do."""
-    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    file = private.open_file(path, os.O_RDWR | os.O_CREAT)
     try:
         missing = size - os.fstat(file).st_blocks * 512
         return missing <= 0 or (_has_free(file, missing) and _allocated(file, size))

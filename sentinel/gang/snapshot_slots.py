@@ -9,15 +9,26 @@ from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO, TypeAlias
+from typing import BinaryIO, Literal, TypeAlias, get_args
 
+import structlog
+
+from sentinel import private
 from sentinel.gang.snapshot_codec import NoRoomError, NotYetError, Part, SnapshotError
 from sentinel.gang.snapshot_room import take_room
 
-KINDS = ("owner", "peer")
+_log = structlog.get_logger(logger_name=__name__)
+
+Kind: TypeAlias = Literal["owner", "peer"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 SLOTS = 3
 """One that is globally complete, one being acknowledged, one being written: so every step can have one."""
 CHUNK_BYTES = 1 << 20
+MOST_RANKS = 1 << 20
+MOST_STEPS = 1 << 48
+"""Of steps and of generations."""
+MOST_BYTES = 1 << 44
+"""Of one rank's state."""
 
 _MAGIC = b"SENTSNAP"
 _VERSION = 1
@@ -25,6 +36,7 @@ _HEADER = struct.Struct("<8sq96sqqqqQIi")
 _CRC = struct.Struct("<I")
 _HEADER_BYTES = 256
 _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
+_PLACE = re.compile(r"(?P<kind>owner|peer)-rank(?P<rank>0|[1-9][0-9]{0,6})-slot[0-9]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +64,7 @@ class Slots:
     `directory` is `snapshots_of(memory, job)`. One process writes; any may read.
     """
 
-    def __init__(self, directory: Path, kind: str, rank: int) -> None:
+    def __init__(self, directory: Path, kind: Kind, rank: int) -> None:
         self.kind, self.rank = kind, rank
         self._job = directory.name
         self.paths = [directory / f"{kind}-rank{rank}-slot{slot}" for slot in range(SLOTS)]
@@ -71,28 +83,30 @@ class Slots:
     ) -> SlotInfo:
         """Overwrite the oldest slot, but never the newest copy of step `keep`, which is globally complete.
 
-        The slot counts only when all is written; `length` and `crc`, if given, must be the payload's. In
+        The slot counts only when all is written; `length` and `crc`, if given, are the payload's. In
         memory with room for fewer slots than there are, those that fit are used; what this generation wrote
         after `keep` stays there until it is complete, unless it is `forsaken`: its other copy was dropped.
-        Raises SnapshotError when a newer generation has written here, the memory is full, or the payload is
-        not what it should be.
+        Raises SnapshotError when a newer generation has written here, a number is out of its range, or the
+        memory is full.
         """
         held = [(read_header(path), path) for path in self.paths]
         newest = max((info.generation for info, _ in held if info), default=generation)
         if newest > generation:
             raise SnapshotError(f"rank {self.rank}: generation {generation} is over, {newest} has begun")
-        blank = SlotInfo(self._job, self.rank, world, generation, step, 0, 0)
+        blank = SlotInfo(self._job, self.rank, world, generation, step, length, 0)
+        if why := _nonsense(blank):
+            raise SnapshotError(f"rank {self.rank}: {why}")
         (_, path), *others = _oldest_first(held, keep)
         size = _HEADER_BYTES + length
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            private.make_folder(path.parent)
             if not take_room(path, size):
                 path = _instead(path, others, size, None if forsaken else (generation, keep))
             with _opened(path) as file:
                 return _fill(file, blank, parts, crc)
         except OSError as error:
             with suppress(OSError):
-                path.unlink()
+                path.unlink()  # of a link, the link
             raise NoRoomError(f"{path}: {error.strerror or error}") from error
 
     def inventory(self) -> list[SlotInfo]:
@@ -137,9 +151,12 @@ def snapshots_of(memory: Path, job: str) -> Path:
 
 def slots_in(directory: Path) -> list[Slots]:
     """Give the slots of every rank of which this node holds a copy, own or a peer's."""
-    names = {path.name.rpartition("-slot")[0] for path in directory.glob("*-rank*-slot*")}
-    parted = (name.partition("-rank") for name in sorted(names))
-    return [Slots(directory, kind, int(rank)) for kind, _, rank in parted if rank.isdigit()]
+    places = [place for path in directory.glob("*-slot*") if (place := _PLACE.fullmatch(path.name))]
+    return [
+        Slots(directory, kind, rank)
+        for kind in KINDS
+        for rank in sorted({int(place["rank"]) for place in places if place["kind"] == kind})
+    ]
 
 
 def forget(directory: Path, wanted: Collection[tuple[str, int]], generation: int) -> None:
@@ -147,7 +164,7 @@ def forget(directory: Path, wanted: Collection[tuple[str, int]], generation: int
     for slots in slots_in(directory):
         if (slots.kind, slots.rank) not in wanted:
             for path in slots.paths:
-                with suppress(OSError), path.open("rb") as file:
+                with suppress(OSError), _reading(path) as file:
                     _unlink_older(path, file, generation)
 
 
@@ -163,7 +180,7 @@ def _unlink_older(path: Path, file: BinaryIO, generation: int) -> None:
 def _opened(path: Path) -> Iterator[BinaryIO]:
     """Open a slot to write it, under a lock that keeps it from being removed."""
     while True:
-        with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b", buffering=0) as file:
+        with os.fdopen(private.open_file(path, os.O_RDWR | os.O_CREAT), "r+b", buffering=0) as file:
             fcntl.flock(file, fcntl.LOCK_SH)  # waits for no other writer, and for a remover microseconds
             if _is_at(path, file):
                 yield file
@@ -173,13 +190,13 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
 def _is_at(path: Path, file: BinaryIO) -> bool:
     """Say whether an open file has not been removed or replaced."""
     with suppress(FileNotFoundError):
-        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
+        return os.path.samestat(path.lstat(), os.fstat(file.fileno()))
     return False
 
 
 def _chunks(path: Path, info: SlotInfo) -> Iterator[bytes]:
     """Give a slot's payload piece by piece. Raises OSError where it is shorter than its header says."""
-    with path.open("rb", buffering=0) as file:
+    with _reading(path) as file:
         file.seek(_HEADER_BYTES)
         left = info.length
         while left:
@@ -189,14 +206,29 @@ def _chunks(path: Path, info: SlotInfo) -> Iterator[bytes]:
             yield chunk
 
 
+def _reading(path: Path) -> BinaryIO:
+    return os.fdopen(private.open_file(path, os.O_RDONLY), "rb", buffering=0)
+
+
 def read_header(path: Path) -> SlotInfo | None:
-    """Give the header of a complete slot; None for one that is missing, half written or no slot at all."""
+    """Give the header of a complete slot; None for one that is missing, half written or no slot at all.
+
+    What somebody else must have put there is not looked at, and logged.
+    """
     try:
-        with path.open("rb", buffering=0) as file:
+        with _reading(path) as file:
             written = _parse(file.read(_HEADER.size + _CRC.size))
-    except OSError:
+            room = os.fstat(file.fileno()).st_size - _HEADER_BYTES
+    except OSError as error:
+        if isinstance(error, private.NotPrivateError):
+            _log.warning("slot-refused", path=str(path), why=error.strerror)
         return None
-    return written[0] if written and written[1] else None
+    if not written or not written[1]:
+        return None
+    if why := _out_of_place(written[0], path, room):
+        _log.warning("slot-refused", path=str(path), why=why)
+        return None
+    return written[0]
 
 
 def _parse(raw: bytes) -> tuple[SlotInfo, bool] | None:
@@ -207,8 +239,25 @@ def _parse(raw: bytes) -> tuple[SlotInfo, bool] | None:
     magic, version, job, rank, world, generation, step, length, crc, complete = _HEADER.unpack(body)
     if magic != _MAGIC or version != _VERSION:
         return None
-    info = SlotInfo(job.rstrip(b"\0").decode(), rank, world, generation, step, length, crc)
-    return info, bool(complete)
+    name = job.rstrip(b"\0").decode(errors="backslashreplace")
+    return SlotInfo(name, rank, world, generation, step, length, crc), bool(complete)
+
+
+def _nonsense(info: SlotInfo) -> str:
+    """Say what no slot can be; empty if nothing."""
+    if not 0 <= info.rank < info.world <= MOST_RANKS:
+        return f"no rank {info.rank} of a world of {info.world}"
+    if not (0 <= info.step <= MOST_STEPS and 0 <= info.generation <= MOST_STEPS):
+        return f"no step {info.step} of a generation {info.generation}"
+    return "" if info.length <= MOST_BYTES else f"no state has {info.length} bytes"
+
+
+def _out_of_place(info: SlotInfo, path: Path, room: int) -> str:
+    """Say why a header can't be this file's; empty if it can."""
+    place = _PLACE.fullmatch(path.name)
+    if info.job != path.parent.name or not place or int(place["rank"]) != info.rank:
+        return f"says that it is rank {info.rank} of {info.job!r:.100}"
+    return _nonsense(info) or ("" if info.length <= room else f"says {info.length} bytes, and has {room}")
 
 
 def _oldest_first(held: list[Held], keep: int) -> list[Held]:
@@ -242,17 +291,17 @@ def _instead(full: Path, others: list[Held], size: int, until: tuple[int, int] |
     return full
 
 
-def _fill(file: BinaryIO, blank: SlotInfo, parts: Iterable[Part], expected: int | None) -> SlotInfo:
+def _fill(file: BinaryIO, blank: SlotInfo, parts: Iterable[Part], told: int | None) -> SlotInfo:
     """Mark the slot as unfinished, write the payload, and only then the header that makes it count."""
-    _write_header(file, blank, complete=False)
+    _write_header(file, replace(blank, length=0), complete=False)
     file.seek(_HEADER_BYTES)
     length = crc = 0
     for part in parts:
-        crc = zlib.crc32(part, crc)
+        crc = zlib.crc32(part, crc) if told is None else told
         length += memoryview(part).nbytes
         _write_all(file, part)
-    if expected is not None and crc != expected:
-        raise SnapshotError(f"step {blank.step} of rank {blank.rank} did not arrive as it was sent")
+    if blank.length not in (0, length):
+        raise SnapshotError(f"step {blank.step} of rank {blank.rank}: {length} bytes came of {blank.length}")
     file.truncate(_HEADER_BYTES + length)
     info = replace(blank, length=length, crc=crc)
     _write_header(file, info, complete=True)

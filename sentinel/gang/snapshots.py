@@ -16,8 +16,10 @@ import structlog
 
 from sentinel.gang.snapshot_codec import NoRoomError, NotYetError, SnapshotError, decode, encode
 from sentinel.gang.snapshot_holder import SnapshotHolder
+from sentinel.gang.snapshot_keys import job_key, word_for
+from sentinel.gang.snapshot_messages import Fetch, List, Listing, Sending
 from sentinel.gang.snapshot_peer import PeerSender
-from sentinel.gang.snapshot_slots import Slots, forget, slots_in, snapshots_of
+from sentinel.gang.snapshot_slots import Kind, Slots, forget, slots_in, snapshots_of
 from sentinel.gang.snapshot_wire import Address, ask, connect, in_words, name_of
 from sentinel.model.ids import Seconds
 
@@ -34,7 +36,9 @@ __all__ = [
     "encode",
     "find",
     "forget",
+    "job_key",
     "snapshots_of",
+    "word_for",
 ]
 
 _log = structlog.get_logger(logger_name=__name__)
@@ -51,8 +55,7 @@ class Copy:
     rank: int
     step: int
     generation: int
-    kind: str
-    """`owner | peer`"""
+    kind: Kind
     holder: Address | None
     """None: in this node's own memory."""
 
@@ -69,6 +72,29 @@ class Copies:
     """Rank → step → copies, the one to try first in front."""
     unreachable: Sequence[str]
     """One line for each holder that was skipped."""
+
+    @classmethod
+    def of(
+        cls,
+        job: str,
+        world: int,
+        memory: Path,
+        key: bytes,
+        copies: Sequence[Copy],
+        unreachable: Sequence[str] = (),
+    ) -> "Copies":
+        """Put local copies first, then a rank's own before its peer's, newer generations before older."""
+        ordered = sorted(
+            copies, key=lambda copy: (copy.holder is not None, copy.kind != "owner", -copy.generation)
+        )
+        by_rank: dict[int, dict[int, list[Copy]]] = {}
+        for copy in ordered:
+            by_rank.setdefault(copy.rank, {}).setdefault(copy.step, []).append(copy)
+        return cls(job, world, memory, key, by_rank, tuple(unreachable))
+
+    def all(self) -> list[Copy]:
+        """Give every copy."""
+        return [copy for steps in self.by_rank.values() for copies in steps.values() for copy in copies]
 
     def newest_common(self, below: int | None = None) -> int:
         """Give the newest step (under `below`) of which every rank has a copy, or -1."""
@@ -102,7 +128,10 @@ class Copies:
 def find(
     job: str, world: int, holders: Sequence[Address], memory: Path, key: bytes, *, reach_s: Seconds = _REACH_S
 ) -> Copies:
-    """Ask all holders at once, and this node's own memory, which copies of the job's ranks exist."""
+    """Ask all holders at once, and this node's own memory, which copies of the job's ranks exist.
+
+    `key` is the job's.
+    """
     unreachable: list[str] = []
 
     def list_one(holder: Address) -> list[Copy]:
@@ -117,18 +146,7 @@ def find(
     if unreachable:
         _log.warning("snapshot-holders-skipped", job=job, holders=len(holders), skipped=unreachable)
     copies = [copy for found in [_own(memory, job, world), *lists] for copy in found]
-    return Copies(job, world, memory, key, _by_rank(copies), tuple(unreachable))
-
-
-def _by_rank(copies: Sequence[Copy]) -> dict[int, dict[int, list[Copy]]]:
-    """Put local copies first, then a rank's own before its peer's, newer generations before older."""
-    ordered = sorted(
-        copies, key=lambda copy: (copy.holder is not None, copy.kind != "owner", -copy.generation)
-    )
-    found: dict[int, dict[int, list[Copy]]] = {}
-    for copy in ordered:
-        found.setdefault(copy.rank, {}).setdefault(copy.step, []).append(copy)
-    return found
+    return Copies.of(job, world, memory, key, copies, unreachable)
 
 
 def _own(memory: Path, job: str, world: int) -> list[Copy]:
@@ -141,30 +159,32 @@ def _own(memory: Path, job: str, world: int) -> list[Copy]:
 
 
 def _list(holder: Address, key: bytes, job: str, world: int, reach_s: Seconds) -> list[Copy]:
-    channel = connect(holder, key, within_s=reach_s, silence_s=_ANSWER_S)
+    channel = connect(holder, job, key, within_s=reach_s, silence_s=_ANSWER_S)
     try:
-        slots = ask(channel, op="list", job=job)["slots"]
+        slots = ask(channel, List(), Listing).slots
     except (OSError, EOFError, ValueError) as error:
         raise SnapshotError(f"{name_of(holder)}: {in_words(error)}") from error
     finally:
         channel.close()
     return [
-        Copy(slot["rank"], slot["step"], slot["generation"], slot["kind"], holder)
+        Copy(slot.rank, slot.step, slot.generation, slot.kind, holder)
         for slot in slots
-        if slot["world"] == world
+        if slot.world == world
     ]
 
 
 def _fetch(holder: Address, key: bytes, job: str, copy: Copy) -> bytearray:
-    channel = connect(holder, key, within_s=_REACH_S, silence_s=_ANSWER_S)
+    channel = connect(holder, job, key, within_s=_REACH_S, silence_s=_ANSWER_S)
+    payload = bytearray()
     try:
-        place = {"kind": copy.kind, "rank": copy.rank, "step": copy.step, "generation": copy.generation}
-        reply = ask(channel, op="fetch", job=job, **place)
-        payload = bytearray().join(channel.payload(reply["length"]))
+        fetch = Fetch(copy.kind, copy.rank, copy.step, copy.generation)
+        sending = ask(channel, fetch, Sending)
+        for piece in channel.payload(sending.length):
+            payload += piece
     except (OSError, EOFError, ValueError) as error:
         raise SnapshotError(f"{name_of(holder)}: {in_words(error)}") from error
     finally:
         channel.close()
-    if zlib.crc32(payload) != reply["crc"]:
-        raise SnapshotError(f"{name_of(holder)}: step {copy.step} of rank {copy.rank} arrived damaged")
+    if zlib.crc32(payload) != sending.crc:
+        raise SnapshotError(f"{name_of(holder)}: step {copy.step} of rank {copy.rank} is damaged")
     return payload

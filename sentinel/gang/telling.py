@@ -144,7 +144,9 @@ def loss_log(spec: WorkerSpec, order: FormOrder) -> Callable[[int, StepResult], 
         line = {"step": step, "loss": float(result.loss).hex(), "g": order.generation, "at": time.time()}
         with contextlib.suppress(OSError):
             if not files:
-                files.append(job_path(spec.job_dir, "losses.jsonl").open("a", buffering=1))
+                path = job_path(spec.job_dir, "losses.jsonl")
+                flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+                files.append(os.fdopen(private.open_file(path, flags, shared=True), "a", buffering=1))
             files[0].write(json.dumps(line) + "\n")
 
     return write

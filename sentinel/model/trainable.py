@@ -1,7 +1,7 @@
 """The small protocol in which the gang and a trainer meet, loaded as `module:name`."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from os import PathLike
 from typing import Any, Protocol
 
@@ -18,6 +18,8 @@ class Place:
     generation: int
     backend: str
     """`gloo` or `nccl`"""
+    key: bytes = field(default=b"", repr=False)
+    """The job's own, in all its generations: to seal what is left where others can write to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,10 @@ class Trainable(Protocol):
         """Give this rank's training state: a flat mapping of name → CPU-readable tensor or plain value."""
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Take over a state that `state` of the same rank and world size gave."""
+        """Take over a state that `state` of the same rank and world size gave.
+
+        It came from this node's memory or from one that knows the job's key, and its checksum fits.
+        """
 
     def save(self, directory: PathLike[str], step: int) -> None:
         """Start a durable checkpoint without blocking the next step; it commits when complete."""
@@ -96,6 +101,8 @@ class Trainable(Protocol):
     def latest(self, directory: PathLike[str], above: int = -1, since: int = -1) -> tuple[int, Sequence[str]]:
         """Load the newest checkpoint that verifies, of any world size, on all ranks together.
 
+        Nobody has looked at what lies in `directory`, which others may be able to write to: verify it before
+        anything in it is unpickled (`Place.key`).
         Only those of a step above `above` count, written by generation `since` or a later one; of two, the
         later generation's is the newer. Every recovery asks, so that there is none must be cheap to tell.
         With `above` -1 there is no snapshot to go back to: what can't be read is raised, not passed over.

@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -29,6 +30,7 @@ from sentinel.core.operate import refuse_command
 from sentinel.core.state import Rules
 from sentinel.core.watch import Watch
 from sentinel.gang.orders import WorkerSpec
+from sentinel.gang.snapshot_keys import job_key, word_for
 from sentinel.model.action import Action
 from sentinel.model.fact import (
     Commanded,
@@ -168,7 +170,7 @@ class Controller:
             checkpoint_every=job.checkpoint_every,
             collective_timeout_s=job.collective_timeout_s,
             lease_s=job.lease_s,
-            secret=self._keys.snapshot_secret,
+            secret=job_key(self._keys.snapshot_secret, job.name),
             journal=self.ledger.journal.id,
         )
         gcs = self._state_dir / "gcs.json"
@@ -182,6 +184,7 @@ class Controller:
             gcs,
             self.watch.beats,
             self.settings.policy.slow_phase_s,
+            partial(word_for, self._keys.snapshot_secret),
         )
 
     def _memory_of(self, node: NodeId) -> Path:

@@ -9,7 +9,7 @@ import structlog
 from sentinel.adapters.outboxes import Outboxes
 from sentinel.adapters.transport import Reports
 from sentinel.gang.orders import WorkerSpec
-from sentinel.model.ids import NodeId, Seconds, node_name
+from sentinel.model.ids import JobId, NodeId, Seconds, node_name
 from sentinel.model.report import RankBeat
 from sentinel.runtime.link import Link
 from sentinel.runtime.ray_requests import Nodes, RayNode
@@ -41,6 +41,8 @@ class Hands:
     """What a node's processes last showed."""
     slow_phase_s: Seconds
     """How long a generation may set up and load."""
+    word: Callable[[JobId, int], bytes]
+    """Our word that we have ordered a generation of a job."""
     raylets: dict[NodeId, tuple[str, int]] = field(default_factory=dict)
     """Where each node's raylet listens, as Ray last said."""
     misnamed: set[str] = field(default_factory=set)

@@ -41,8 +41,8 @@ LONGEST_WAIT_S = 10.0
 HOPELESS = 5
 """Short lives in a row that are paged: neither restarting nor waiting helps."""
 SWITCH_EVERY_S = 60.0
-LAST_WORDS, LAST_BYTES = 5, 16 * 1024
-"""As much of the controller's log as a page tells."""
+LAST_WORDS = 5
+"""Lines of the controller's log that a page tells."""
 PAGED_WITHIN_S = 30.0
 """Then the controller is started again, page or no page."""
 

@@ -147,6 +147,7 @@ class Workers:
                     held=held.get(seat.node, ()),
                     within_s=within_s,
                     takes_over=takes_over,
+                    word=self._hands.word(action.job, action.generation),
                 ),
             )
             for seat in action.seats

@@ -13,12 +13,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
 import torch
 from torch import Tensor
 
+from sentinel import private
 from sentinel.trainer.settings import TrainerSettings
 
 LAYOUT_FILE = "dataset.json"
+_MOST_LAYOUT = 64 * 1024
 
 
 class Batch(NamedTuple):
@@ -85,7 +88,10 @@ def ensure_dataset(directory: str | os.PathLike[str], layout: Layout) -> None:
     target = Path(directory)
     if not (target / LAYOUT_FILE).exists():
         _create(target, layout)
-    found = json.loads((target / LAYOUT_FILE).read_text(encoding="utf-8"))
+    try:
+        found = msgspec.json.decode(private.read(target / LAYOUT_FILE, _MOST_LAYOUT, shared=True))
+    except msgspec.MsgspecError as error:
+        raise ValueError(f"{target / LAYOUT_FILE}: {error}") from None
     if found != asdict(layout):
         raise ValueError(f"{target}: holds a dataset of another layout: {found}")
 

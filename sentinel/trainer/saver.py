@@ -8,12 +8,16 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
 import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 
+from sentinel import private
 from sentinel.model.trainable import Place, SaveReport
 from sentinel.trainer import checkpoint as store
+from sentinel.trainer.plain_pickle import refuse_programs
+from sentinel.trainer.sealed_reader import METADATA, SealedReader
 
 MEET = timedelta(seconds=6)
 SAVE = timedelta(minutes=30)
@@ -30,6 +34,7 @@ class Saver:
         self._place = place
         self._device = device
         self._keep = keep
+        refuse_programs()
         self._group = dist.new_group(backend="gloo", timeout=MEET)  # a member may die before it connects
         dist.distributed_c10d._set_pg_timeout(SAVE, self._group)
         self._thread: threading.Thread | None = None
@@ -64,14 +69,16 @@ class Saver:
         """
         answer = [self._look(directory, above, since) if self._place.rank == 0 else None]
         dist.broadcast_object_list(answer, src=0, group=self._group)
-        if isinstance(answer[0], Exception):
-            raise answer[0]
         assert answer[0] is not None
-        newest, passed_over = answer[0]
-        if newest is None:
+        found, passed_over, error = answer[0]
+        if error:
+            raise _ERRORS[error[0]](error[1])
+        if found is None:
             return -1, passed_over
+        newest = store.folder(directory, *found)
         try:
-            dcp.load(tensors, storage_reader=dcp.FileSystemReader(newest.path), process_group=self._group)
+            reader = SealedReader(newest, self._place.key)
+            dcp.load(tensors, storage_reader=reader, process_group=self._group)
         except dcp.CheckpointException as error:  # not an Exception
             told = f"{newest.path}: {_causes(error)}"
             if above < 0:
@@ -81,18 +88,23 @@ class Saver:
 
     def _look(
         self, directory: Path, above: int, since: int
-    ) -> tuple[store.Checkpoint | None, list[str]] | Exception:
-        """What is there, or the error as a value: rank 0 that raised here would leave the others waiting."""
+    ) -> tuple[tuple[int, int] | None, list[str], tuple[str, str] | None]:
+        """What is there, or the error as a value: rank 0 that raised here would leave the others waiting.
+
+        ((step, generation) or None, damage lines, (class and text of the error) or None).
+        """
         try:
             if above >= 0 and not store.committed(directory, above, since):
-                return None, []  # the usual case: nothing is read or written
-            with suppress(OSError, ValueError):  # a full disk or a damaged fence; the commit claims again
-                store.claim(directory, self._place.generation)
-            return store.newest_verified(directory, above, since)
+                return None, [], None  # the usual case: nothing is read or written
+            with suppress(OSError):  # a full disk; the commit claims again
+                store.claim(directory, self._place.generation, self._place.key)
+            newest, passed_over = store.newest_verified(directory, self._place.key, above, since)
+            return (newest.step, newest.generation) if newest else None, passed_over, None
         except OSError as error:
-            return error if above < 0 else (None, [f"{directory}: {error}"])
-        except store.StaleGenerationError as error:
-            return error
+            line = f"{directory}: {error}"
+            return (None, [], (OSError.__name__, line)) if above < 0 else (None, [line], None)
+        except (store.StaleGenerationError, store.UnsealedError) as error:
+            return None, [], (type(error).__name__, str(error))
 
     def _save(self, target: store.Checkpoint, tensors: dict[str, Any]) -> None:
         """Training goes on whatever happens here; the reason is kept for the report."""
@@ -109,15 +121,28 @@ class Saver:
 
     def _write(self, target: store.Checkpoint, tensors: dict[str, Any]) -> None:
         rank, world = self._place.rank, self._place.world
+        self._make(target.path)
         writer = dcp.FileSystemWriter(target.path, overwrite=False)
         dcp.save(tensors, storage_writer=writer, process_group=self._group)
-        names = [path.name for path in target.path.glob(f"__{rank}_*")] + [".metadata"] * (rank == 0)
+        names = [path.name for path in target.path.glob(f"__{rank}_*")] + [METADATA] * (rank == 0)
         everyone: list[Any] | None = [None] * world if rank == 0 else None
         dist.gather_object(_attempt(target.path, names), everyone, dst=0, group=self._group)
         if everyone is not None:
-            hashes = _merge(everyone)
-            store.commit(target, world, hashes)
-            store.retain(target, self._keep)
+            store.commit(target, world, _merge(everyone), self._place.key)
+            store.retain(target, self._keep, self._place.key)
+
+    def _make(self, folder: Path) -> None:
+        """Make the folder before anybody writes into it: what is there already is somebody else's."""
+        answer = [""]
+        if self._place.rank == 0:
+            try:
+                private.make_shared_folder(folder.parent)
+                folder.mkdir(private.FOLDER_MODE)
+            except OSError as error:
+                answer = [f"{folder}: {error.strerror}"]
+        dist.broadcast_object_list(answer, src=0, group=self._group)
+        if answer[0]:
+            raise OSError(answer[0])
 
     def _failed(self, target: store.Checkpoint, tensors: Mapping[str, Any], reason: str) -> None:
         free = _free_bytes(target.path.parent)  # torch hides "no space left" behind a wrong file position
@@ -136,21 +161,26 @@ def _free_bytes(directory: Path) -> int:
         return -1
 
 
-def _attempt(path: Path, names: list[str]) -> dict[str, str] | OSError:
-    """The hashes, or the error as a value, for the same reason as above."""
+_ERRORS: Mapping[str, type[Exception]] = {
+    kind.__name__: kind for kind in (OSError, store.StaleGenerationError, store.UnsealedError)
+}
+
+
+def _attempt(path: Path, names: list[str]) -> bytes | str:
+    """What the manifest will say of these files, or the error as a value, for the same reason as above."""
     try:
-        return store.hash_files(path, names)
+        return msgspec.json.encode(store.hash_files(path, names))
     except OSError as error:
-        return error
+        return str(error)
 
 
-def _merge(answers: list[dict[str, str] | OSError]) -> dict[str, str]:
-    hashes: dict[str, str] = {}
+def _merge(answers: list[bytes | str]) -> dict[str, store.File]:
+    files: dict[str, store.File] = {}
     for answer in answers:
-        if isinstance(answer, OSError):
-            raise answer
-        hashes.update(answer)
-    return hashes
+        if isinstance(answer, str):
+            raise OSError(answer)
+        files.update(msgspec.json.decode(answer, type=dict[str, store.File]))
+    return files
 
 
 def _causes(error: Any) -> str:

@@ -22,6 +22,7 @@ from sentinel.adapters.keys import ensure_keys
 from sentinel.cli import app
 from sentinel.core.decide import decide
 from sentinel.core.state import Rules, State
+from sentinel.gang.snapshot_keys import checkpoint_key, job_key
 from sentinel.logbook.book import Logbook
 from sentinel.logbook.entry import Row
 from sentinel.logbook.recording import write
@@ -34,6 +35,7 @@ from sentinel.model.incident import Diagnosis, Incident, Suspect
 from sentinel.model.journal import Line, Recording
 from sentinel.model.policy import Policy
 from sentinel.runbooks import load as load_runbooks
+from sentinel.trainer import checkpoint as store
 from sentinel.web.app import create_app
 from sentinel.web.view import (
     Command,
@@ -355,3 +357,18 @@ def test_an_unknown_check_is_refused_with_the_known_ones() -> None:
     result = CliRunner().invoke(app, ["check", "nope"])
     assert (result.exit_code, result.stdout) == (2, "")
     assert "known are gpu" in result.stderr
+
+
+def test_checkpoints_of_an_older_release_are_listed_and_sealed_on_request(tmp_path: Path) -> None:
+    keys = ensure_keys(tmp_path / "state" / "keys")
+    (tmp_path / "sentinel.toml").write_text('[cluster]\nstate_dir = "state"\n[job]\ncheckpoint_dir = "job"\n')
+    target = store.folder(tmp_path / "job" / "checkpoints", 3, 1)
+    target.path.mkdir(parents=True)
+    (target.path / "__0_0.distcp").write_bytes(b"weights")
+    store.commit(target, 1, store.hash_files(target.path, ["__0_0.distcp"]), b"a key that is lost")
+    listed = sentinel("seal-checkpoints", where=tmp_path)
+    assert (listed.returncode, "7 bytes, of user" in listed.stdout) == (1, True)
+    sealed = sentinel("seal-checkpoints", "--yes", where=tmp_path)
+    assert (sealed.returncode, sealed.stdout[:8]) == (0, "sealed: ")
+    store.verify(target, checkpoint_key(job_key(keys.snapshot_secret, "train")))
+    assert sentinel("seal-checkpoints", where=tmp_path).stdout == ""

@@ -73,11 +73,23 @@ class Slow:
 if __name__ == "__main__":
     from sentinel.gang.orders import FormOrder, WorkerSpec
     from sentinel.gang.rank import RankRunner
-    from sentinel.gang.snapshots import SnapshotHolder
+    from sentinel.gang.snapshots import SnapshotHolder, job_key
 
     memory = Path(sys.argv[1])
     holder = SnapshotHolder(memory, "127.0.0.1", key=b"secret")
-    spec = WorkerSpec("job", "__main__:Slow", "", "gloo", str(memory / "job"), 1, 0, 60.0, LEASE_S, b"secret")
+    key = job_key(b"secret", "job")
+    spec = WorkerSpec(
+        "job",
+        "__main__:Slow",
+        "",
+        "gloo",
+        str(memory / "job"),
+        1,
+        0,
+        60.0,
+        LEASE_S,
+        key,
+    )
     runner = RankRunner(spec, "w1", memory)
     port = runner.serve_store(1, 1, "127.0.0.1")
     runner.form(FormOrder(1, 0, 1, 0, ("127.0.0.1", port), (holder.address,), None))

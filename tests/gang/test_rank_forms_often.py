@@ -16,10 +16,11 @@ from pathlib import Path
 from sentinel.gang.group import sockets
 from sentinel.gang.orders import FormOrder, WorkerSpec
 from sentinel.gang.rank import RankRunner
-from sentinel.gang.snapshots import SnapshotHolder
+from sentinel.gang.snapshots import SnapshotHolder, job_key
 memory, settings = map(Path, sys.argv[1:])
+key = job_key(b"secret", "moe")
 spec = WorkerSpec("moe", "sentinel.trainer.moe_trainer:MoeTrainer", str(settings), "gloo", str(memory),
-                  1, 0, 60.0, 60.0, b"secret")
+                  1, 0, 60.0, 60.0, key)
 holder = SnapshotHolder(memory, "127.0.0.1", key=b"secret")
 runner = RankRunner(spec, "w1", memory)
 for generation in range(1, 17):

@@ -16,12 +16,13 @@ sys.argv[2:3] = ["silent"]
 import slow_rank
 from sentinel.gang import rank
 from sentinel.gang.orders import FormOrder, WorkerSpec
-from sentinel.gang.snapshots import SnapshotHolder
+from sentinel.gang.snapshots import SnapshotHolder, job_key
 rank.FORM_TIMEOUT_S = 1.0
 memory, world, (setup_s, within_s, lease_s) = Path(sys.argv[1]), int(sys.argv[3]), map(float, sys.argv[4:7])
 slow_rank.Slow.setup = lambda self, place, beats: (setattr(self, "_beats", beats), time.sleep(setup_s))
 holder = SnapshotHolder(memory, "127.0.0.1", key=b"secret")
-spec = WorkerSpec("job", "slow_rank:Slow", "", "gloo", str(memory / "job"), 1, 0, 60.0, lease_s, b"secret")
+key = job_key(b"secret", "job")
+spec = WorkerSpec("job", "slow_rank:Slow", "", "gloo", str(memory / "job"), 1, 0, 60.0, lease_s, key)
 runner = rank.RankRunner(spec, "w1", memory)
 store = ("127.0.0.1", runner.serve_store(1, world, "127.0.0.1"))
 order = FormOrder(1, 0, world, 0, store, (holder.address,), None, within_s=within_s)

@@ -17,10 +17,11 @@ import sys
 from pathlib import Path
 from sentinel.gang.orders import FormOrder, WorkerSpec
 from sentinel.gang.rank import RankRunner
-from sentinel.gang.snapshots import SnapshotHolder
+from sentinel.gang.snapshots import SnapshotHolder, job_key
 memory, settings = map(Path, sys.argv[1:])
 trainable, job_dir = "sentinel.trainer.moe_trainer:MoeTrainer", str(memory / "job")
-spec = WorkerSpec("moe", trainable, str(settings), "gloo", job_dir, 1, 0, 60.0, 60.0, b"secret", "ours")
+key = job_key(b"secret", "moe")
+spec = WorkerSpec("moe", trainable, str(settings), "gloo", job_dir, 1, 0, 60.0, 60.0, key, "ours")
 holders = (SnapshotHolder(memory, "127.0.0.1", key=b"secret").address,)
 runner = RankRunner(spec, "w1", memory)
 for generation, takes_over in (57, "theirs"), (58, ""), (59, "others"), (60, "theirs"), (61, ""):

@@ -19,11 +19,12 @@ pytest.importorskip("torch")
 from sentinel.gang.keeping import Keeper
 from sentinel.gang.orders import FormOrder, WorkerSpec
 from sentinel.gang.snapshot_slots import slots_in
-from sentinel.gang.snapshots import Slots, SnapshotHolder, snapshots_of
+from sentinel.gang.snapshots import Slots, SnapshotHolder, job_key, snapshots_of, word_for
 from sentinel.gang.telling import Teller
 from sentinel.heartbeat import HeartbeatWriter
 
-KEY = b"secret"
+SECRET = b"secret"
+KEY = job_key(SECRET, "moe")
 small_volumes = pytest.mark.skipif(bool(available()), reason="mounting a small volume needs root")
 
 
@@ -38,7 +39,8 @@ class State:
 
 
 def order(generation: int, peer: tuple[str, int] | None = None, **more: Any) -> FormOrder:
-    return FormOrder(generation, 0, 2, 0, ("127.0.0.1", 1), (), peer, **more)
+    word = word_for(SECRET, "moe", generation)
+    return FormOrder(generation, 0, 2, 0, ("127.0.0.1", 1), (), peer, word=word, **more)
 
 
 @contextlib.contextmanager
@@ -86,7 +88,7 @@ def test_what_a_generation_began_from_stays_until_a_step_of_its_own_is_complete(
 
 def test_the_peer_keeps_it_too(tmp_path: Path, keeper: Keeper) -> None:
     other = tmp_path / "other"
-    with SnapshotHolder(other, "127.0.0.3", key=KEY) as holder:
+    with SnapshotHolder(other, "127.0.0.3", key=SECRET) as holder:
         keeper.aim(order(1, holder.address), -1)
         for step in (8, 9, 10):
             keeper.keep(order(1), step, step - 2)
@@ -180,7 +182,7 @@ def test_memory_with_room_for_one_slot_keeps_the_complete_one_and_says_so(small:
 @small_volumes
 def test_a_peer_whose_memory_is_full_is_said(tmp_path: Path, small: Path) -> None:
     with (
-        SnapshotHolder(small, "127.0.0.3", key=KEY) as holder,
+        SnapshotHolder(small, "127.0.0.3", key=SECRET) as holder,
         keeping(tmp_path, State(6 * MEGABYTE)) as keeper,
     ):
         keeper.aim(order(1, holder.address), -1)

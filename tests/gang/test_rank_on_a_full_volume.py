@@ -18,10 +18,11 @@ import msgspec, sys, time
 from pathlib import Path
 from sentinel.gang.orders import FormOrder, WorkerSpec
 from sentinel.gang.rank import RankRunner
-from sentinel.gang.snapshots import SnapshotHolder
+from sentinel.gang.snapshots import SnapshotHolder, job_key
 memory, job, settings = map(Path, sys.argv[1:])
+key = job_key(b"secret", "moe")
 spec = WorkerSpec("moe", "sentinel.trainer.moe_trainer:MoeTrainer", str(settings), "gloo", str(job), 1, 0,
-                  60.0, 60.0, b"secret")
+                  60.0, 60.0, key)
 holder = SnapshotHolder(memory, "127.0.0.1", key=b"secret")
 runner = RankRunner(spec, "w1", memory)
 print("ready", flush=True)
@@ -41,7 +42,9 @@ def volumes(tmp_path: Path) -> Iterator[dict[str, Path]]:
     made = {name: tmp_path / name for name in ("memory", "job")}
     for path in made.values():
         path.mkdir()
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "sentinel-test", str(path)], check=True)
+        subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=8m,mode=0700", "sentinel-test", str(path)], check=True
+        )
     yield made
     for path in made.values():
         subprocess.run(["umount", "-l", str(path)], check=True)

@@ -15,7 +15,7 @@ import torch.distributed as dist
 
 from sentinel.gang import restore
 from sentinel.gang.orders import Formed, FormOrder, WorkerSpec
-from sentinel.gang.snapshots import Slots, SnapshotHolder, encode, snapshots_of
+from sentinel.gang.snapshots import Slots, SnapshotHolder, encode, job_key, snapshots_of
 from sentinel.trainer import checkpoint as store
 
 GOOD, DAMAGED = True, False
@@ -37,7 +37,7 @@ class Trained:
         self, directory: os.PathLike[str], above: int = -1, since: int = -1
     ) -> tuple[int, Sequence[str]]:
         self.looked_at += [each.path.name for each in store.committed(Path(directory), above, since)]
-        found, passed_over = store.newest_verified(Path(directory), above, since)
+        found, passed_over = store.newest_verified(Path(directory), b"key", above, since)
         return found.step if found else -1, passed_over
 
 
@@ -58,13 +58,14 @@ class Rank:
         target.path.mkdir(parents=True)
         file = target.path / "__0_0.distcp"
         file.write_bytes(b"parameters")
-        store.commit(target, 1, store.hash_files(target.path, [file.name]))
+        store.commit(target, 1, store.hash_files(target.path, [file.name]), b"key")
         if not good:
             file.write_bytes(b"Parameters")
 
     def resume(self) -> Formed:
         with closing(SnapshotHolder(self.memory, "127.0.0.1", key=b"secret")) as holder:
-            spec = WorkerSpec("moe", "", "", "gloo", str(self.job), 1, 1, 60.0, 60.0, b"secret")
+            key = job_key(b"secret", "moe")
+            spec = WorkerSpec("moe", "", "", "gloo", str(self.job), 1, 1, 60.0, 60.0, key)
             order = FormOrder(4, 0, 1, 0, ("127.0.0.1", 0), (holder.address,), None)
             return restore.restore(self.trainer, spec, order, self.memory, DONE)  # type: ignore[arg-type]
 

@@ -10,13 +10,17 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 from structlog.testing import capture_logs
 
 from sentinel.gang import snapshot_holder
+from sentinel.gang.snapshot_codec import NoRoomError
+from sentinel.gang.snapshot_messages import Answer, Fetch, List, Listing, Push, Ready, Sending
 from sentinel.gang.snapshot_slots import _write_header, read_header
-from sentinel.gang.snapshot_wire import connect
+from sentinel.gang.snapshot_wire import ask, connect
 from sentinel.gang.snapshots import (
     Copies,
     PeerSender,
@@ -24,10 +28,13 @@ from sentinel.gang.snapshots import (
     SnapshotError,
     SnapshotHolder,
     find,
+    job_key,
     snapshots_of,
+    word_for,
 )
 
-KEY = b"a secret of this cluster"
+SECRET = b"a secret of this cluster"
+KEY = job_key(SECRET, "moe")
 HOSTS = ("127.0.0.2", "127.0.0.3")
 
 HOLDER_PROCESS = """
@@ -43,9 +50,10 @@ time.sleep(60)
 FEW_FILES = """
 import os, resource, socket, sys, time
 from pathlib import Path
-from sentinel.gang.snapshots import PeerSender, SnapshotHolder
-holder = SnapshotHolder(Path(sys.argv[1]), "127.0.0.3", key=sys.argv[2].encode())
-sender = PeerSender("moe", 0, holder.address, sys.argv[2].encode())
+from sentinel.gang.snapshots import PeerSender, SnapshotHolder, job_key, word_for
+secret = sys.argv[2].encode()
+holder = SnapshotHolder(Path(sys.argv[1]), "127.0.0.3", key=secret)
+sender = PeerSender("moe", 0, holder.address, job_key(secret, "moe"))
 resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
 stranger = socket.socket()
 taken = []
@@ -59,7 +67,7 @@ time.sleep(0.5)
 for number in taken:
     os.close(number)
 for _ in range(3):
-    sender.send(1, 1, 2, [b"x"])
+    sender.send(1, 1, 2, [b"x"], word=word_for(secret, "moe", 1))
     if sender.wait(1, 5.0):
         break
 print(sender.acked_step, flush=True)
@@ -72,13 +80,27 @@ class Node:
 
     def __init__(self, memory: Path, host: str) -> None:
         self.memory = memory
-        self.holder = SnapshotHolder(memory, host, key=KEY)
+        self.holder = SnapshotHolder(memory, host, key=SECRET)
 
     def own(self, rank: int) -> Slots:
         return Slots(snapshots_of(self.memory, "moe"), "owner", rank)
 
     def peer(self, rank: int) -> Slots:
         return Slots(snapshots_of(self.memory, "moe"), "peer", rank)
+
+
+class Sender(PeerSender):
+    """A rank's sender, to which the controller gives its word for every generation."""
+
+    def send(self, step: int, generation: int, *rest: Any, **more: Any) -> None:
+        super().send(step, generation, *rest, word=word_for(SECRET, "moe", generation), **more)
+
+
+def push(**fields: Any) -> Push:
+    generation = fields.get("generation", 1)
+    word = fields.pop("word", word_for(SECRET, "moe", generation))
+    plain = {"rank": 0, "world": 2, "generation": 1, "step": 1, "keep": -1, "length": 1, "crc": 0}
+    return Push(word=word, **{**plain, **fields})
 
 
 @pytest.fixture
@@ -91,15 +113,16 @@ def nodes(tmp_path: Path) -> Iterator[list[Node]]:
 
 
 @pytest.fixture
-def sender(nodes: list[Node]) -> Iterator[PeerSender]:
-    with contextlib.closing(PeerSender("moe", 0, nodes[1].holder.address, KEY, timeout_s=1.0)) as made:
+def sender(nodes: list[Node]) -> Iterator[Sender]:
+    with contextlib.closing(Sender("moe", 0, nodes[1].holder.address, KEY, timeout_s=1.0)) as made:
         yield made
 
 
 @pytest.fixture
 def other_process(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], tuple[str, int]]]:
     with subprocess.Popen(
-        [sys.executable, "-c", HOLDER_PROCESS, str(tmp_path / "other"), KEY.decode()], stdout=subprocess.PIPE
+        [sys.executable, "-c", HOLDER_PROCESS, str(tmp_path / "other"), SECRET.decode()],
+        stdout=subprocess.PIPE,
     ) as process:
         assert process.stdout is not None
         yield process, ("127.0.0.3", int(process.stdout.readline()))
@@ -113,7 +136,7 @@ def until(true: Callable[[], bool], deadline_s: float = 10.0) -> None:
         time.sleep(0.002)
 
 
-def settled(sender: PeerSender) -> str:
+def settled(sender: Sender) -> str:
     until(lambda: not sender.busy)
     return sender.error
 
@@ -140,21 +163,21 @@ def damage(slots: Slots, step: int) -> None:
 # ------------------------------------------------------------------------------------------------ pushing
 
 
-def test_a_copy_reaches_the_peer(nodes: list[Node], sender: PeerSender) -> None:
+def test_a_copy_reaches_the_peer(nodes: list[Node], sender: Sender) -> None:
     sender.send(4, 1, 2, [b"abc", memoryview(b"def")])
     assert sender.wait(4, 10.0)
     assert (sender.acked_step, sender.error) == (4, "")
     assert nodes[1].peer(0).read(4) == b"abcdef"
 
 
-def test_a_large_copy_arrives_whole(nodes: list[Node], sender: PeerSender) -> None:
+def test_a_large_copy_arrives_whole(nodes: list[Node], sender: Sender) -> None:
     payload = os.urandom(5_000_001)
     sender.send(4, 1, 2, [payload])
     assert sender.wait(4, 10.0)
     assert nodes[1].peer(0).read(4) == payload
 
 
-def test_sending_copies_what_the_next_step_changes(nodes: list[Node], sender: PeerSender) -> None:
+def test_sending_copies_what_the_next_step_changes(nodes: list[Node], sender: Sender) -> None:
     live = bytearray(b"x" * 100_000)
     sender.send(1, 1, 2, [live])
     live[:] = b"y" * 100_000
@@ -162,14 +185,14 @@ def test_sending_copies_what_the_next_step_changes(nodes: list[Node], sender: Pe
     assert nodes[1].peer(0).read(1) == b"x" * 100_000
 
 
-def test_the_peer_keeps_the_globally_complete_step(nodes: list[Node], sender: PeerSender) -> None:
+def test_the_peer_keeps_the_globally_complete_step(nodes: list[Node], sender: Sender) -> None:
     for step in range(6):
         sender.send(step, 1, 2, [b"x"], keep=1)
         assert sender.wait(step, 10.0)
     assert {info.step for info in nodes[1].peer(0).inventory()} == {1, 4, 5}
 
 
-def test_a_new_generation_has_acknowledged_nothing_yet(nodes: list[Node], sender: PeerSender) -> None:
+def test_a_new_generation_has_acknowledged_nothing_yet(nodes: list[Node], sender: Sender) -> None:
     sender.send(9, 1, 2, [b"x"])
     assert sender.wait(9, 10.0)
     sender.send(8, 2, 2, [b"x"])
@@ -180,7 +203,7 @@ def test_a_new_generation_has_acknowledged_nothing_yet(nodes: list[Node], sender
 # ------------------------------------------------------------------------------------------------ fencing
 
 
-def test_a_generation_that_is_over_is_refused(nodes: list[Node], sender: PeerSender) -> None:
+def test_a_generation_that_is_over_is_refused(nodes: list[Node], sender: Sender) -> None:
     nodes[1].peer(1).write(4, 3, 2, [b"newer"])
     sender.send(4, 2, 2, [b"late"])
     assert settled(sender) == "refused: generation 2 of moe is over, 3 has begun"
@@ -189,12 +212,10 @@ def test_a_generation_that_is_over_is_refused(nodes: list[Node], sender: PeerSen
     assert sender.wait(4, 10.0), "the connection goes on after a refusal"
 
 
-def test_a_newer_push_fences_the_older_generation_of_every_rank(
-    nodes: list[Node], sender: PeerSender
-) -> None:
+def test_a_newer_push_fences_the_older_generation_of_every_rank(nodes: list[Node], sender: Sender) -> None:
     sender.send(4, 2, 2, [b"x"])
     assert sender.wait(4, 10.0)
-    with contextlib.closing(PeerSender("moe", 1, nodes[1].holder.address, KEY)) as old:
+    with contextlib.closing(Sender("moe", 1, nodes[1].holder.address, KEY)) as old:
         old.send(5, 1, 2, [b"late"])
         assert "generation 1 of moe is over" in settled(old)
 
@@ -203,19 +224,16 @@ def test_a_restarted_holder_still_refuses_what_was_over(nodes: list[Node], tmp_p
     nodes[1].peer(0).write(4, 3, 2, [b"x"])
     nodes[1].holder.close()
     with (
-        SnapshotHolder(nodes[1].memory, HOSTS[1], key=KEY) as holder,
-        contextlib.closing(PeerSender("moe", 1, holder.address, KEY)) as old,
+        SnapshotHolder(nodes[1].memory, HOSTS[1], key=SECRET) as holder,
+        contextlib.closing(Sender("moe", 1, holder.address, KEY)) as old,
     ):
         old.send(5, 2, 2, [b"late"])
         assert "generation 2 of moe is over" in settled(old)
 
 
-def test_a_push_stuck_in_the_middle_holds_up_no_newer_generation(
-    nodes: list[Node], sender: PeerSender
-) -> None:
-    stuck = connect(nodes[1].holder.address, KEY, within_s=1.0, silence_s=5.0)
-    request = {"op": "push", "job": "moe", "rank": 0, "step": 1, "generation": 1, "world": 2, "keep": -1}
-    stuck.say({**request, "length": 1000, "crc": 0})
+def test_a_push_stuck_in_the_middle_holds_up_no_newer_generation(nodes: list[Node], sender: Sender) -> None:
+    stuck = connect(nodes[1].holder.address, "moe", KEY, within_s=1.0, silence_s=5.0)
+    ask(stuck, push(length=1000), Ready)
     stuck.send_payload([b"half"])
     until(lambda: nodes[1].peer(0).paths[0].exists())
     sender.send(2, 2, 2, [b"new"])
@@ -227,7 +245,7 @@ def test_a_push_stuck_in_the_middle_holds_up_no_newer_generation(
 # ---------------------------------------------------------------------------------------- losing the peer
 
 
-def test_a_peer_that_is_gone_is_said_and_blocks_nothing(nodes: list[Node], sender: PeerSender) -> None:
+def test_a_peer_that_is_gone_is_said_and_blocks_nothing(nodes: list[Node], sender: Sender) -> None:
     sender.send(1, 1, 2, [b"x"])
     assert sender.wait(1, 10.0)
     nodes[1].holder.close()
@@ -237,12 +255,12 @@ def test_a_peer_that_is_gone_is_said_and_blocks_nothing(nodes: list[Node], sende
     assert sender.acked_step == 1
 
 
-def test_a_peer_that_comes_back_is_used_again(nodes: list[Node], sender: PeerSender) -> None:
+def test_a_peer_that_comes_back_is_used_again(nodes: list[Node], sender: Sender) -> None:
     sender.send(1, 1, 2, [b"x"])
     assert sender.wait(1, 10.0)
     port = nodes[1].holder.address[1]
     nodes[1].holder.close()
-    nodes[1].holder = SnapshotHolder(nodes[1].memory, HOSTS[1], port, key=KEY)
+    nodes[1].holder = SnapshotHolder(nodes[1].memory, HOSTS[1], port, key=SECRET)
     sender.send(2, 1, 2, [b"x"])
     assert sender.wait(2, 10.0)
     assert sender.error == ""
@@ -252,7 +270,7 @@ def test_a_stopped_peer_is_said_within_the_timeout(
     other_process: tuple[subprocess.Popen[bytes], tuple[str, int]],
 ) -> None:
     process, address = other_process
-    with contextlib.closing(PeerSender("moe", 0, address, KEY, timeout_s=0.3)) as sender:
+    with contextlib.closing(Sender("moe", 0, address, KEY, timeout_s=0.3)) as sender:
         sender.send(1, 1, 2, [b"x"])
         assert sender.wait(1, 10.0)
         process.send_signal(signal.SIGSTOP)
@@ -265,7 +283,7 @@ def test_a_stopped_peer_is_said_within_the_timeout(
 
 def test_to_stop_sending_waits_for_no_peer_that_is_silent() -> None:
     with socket.create_server(("127.0.0.4", 0)) as mute:
-        sender = PeerSender("moe", 0, mute.getsockname(), KEY, timeout_s=1.0)
+        sender = Sender("moe", 0, mute.getsockname(), KEY, timeout_s=1.0)
         sender.send(1, 1, 2, [b"x"])
         until(lambda: sender.busy)
         began = time.monotonic()
@@ -278,7 +296,7 @@ def test_to_stop_sending_waits_for_no_peer_that_is_silent() -> None:
 
 
 def test_a_wrong_key_is_refused_in_one_line(nodes: list[Node]) -> None:
-    with contextlib.closing(PeerSender("moe", 0, nodes[1].holder.address, b"wrong")) as sender:
+    with contextlib.closing(Sender("moe", 0, nodes[1].holder.address, b"wrong")) as sender:
         sender.send(1, 1, 2, [b"x"])
         error = settled(sender)
     assert error == f"snapshot holder 127.0.0.3:{nodes[1].holder.address[1]}: the key is refused"
@@ -286,7 +304,7 @@ def test_a_wrong_key_is_refused_in_one_line(nodes: list[Node]) -> None:
 
 
 def test_strangers_are_few_and_do_not_stay(
-    nodes: list[Node], sender: PeerSender, monkeypatch: pytest.MonkeyPatch
+    nodes: list[Node], sender: Sender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(snapshot_holder, "_GREET_S", 3.0)  # on a busy machine a greeting takes a second
     holder = nodes[1].holder
@@ -301,64 +319,139 @@ def test_strangers_are_few_and_do_not_stay(
                 pass
         sender.send(2, 1, 2, [b"x"])
         assert sender.wait(2, 10.0), "who has proven the key stays"
-    assert len(holder._channels) == 1
+        until(lambda: len(holder._channels) == 1)
 
 
 def test_a_holder_without_a_free_file_goes_on_when_there_is_one(tmp_path: Path) -> None:
-    program = [sys.executable, "-c", FEW_FILES, str(tmp_path), KEY.decode()]
+    program = [sys.executable, "-c", FEW_FILES, str(tmp_path), SECRET.decode()]
     done = subprocess.run(program, capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.splitlines()[-1] == "1"
 
 
-def test_a_silent_stranger_does_not_keep_others_out(nodes: list[Node], sender: PeerSender) -> None:
+def test_a_silent_stranger_does_not_keep_others_out(nodes: list[Node], sender: Sender) -> None:
     with socket.create_connection(nodes[1].holder.address):
         sender.send(1, 1, 2, [b"x"])
         assert sender.wait(1, 10.0)
 
 
 @pytest.mark.parametrize(
-    "request_",
+    "said",
     [
-        {"op": "nonsense"},
-        {"op": "fetch", "job": "moe", "kind": "owner"},
-        {"op": "list"},
-        {"op": "push", "job": "moe", "rank": "zero", "generation": 1},
+        b"",
+        b"\x91" * 100_000,
+        b"\xc6\xff\xff\xff\xff",
+        msgspec.msgpack.encode({"op": "push"}),
+        msgspec.msgpack.encode({"type": "Push", "rank": "zero"}),
+        msgspec.msgpack.encode({"type": "Fetch", "kind": "../x", "rank": 0, "step": 0}),
+        *(
+            msgspec.msgpack.encode({**msgspec.to_builtins(push()), "type": "Push", "word": b"", **out})
+            for out in (
+                {"rank": -5},
+                {"rank": 2},
+                {"rank": 2**40, "world": 2**41},
+                {"world": 0},
+                {"generation": -1},
+                {"generation": 2**60},
+                {"step": 2**63},
+                {"step": -1},
+                {"keep": -2},
+                {"length": -1},
+                {"length": 2**62},
+                {"length": 1.5},
+                {"crc": 2**32},
+                {"word": b"x" * 1000},
+            )
+        ),
     ],
-    ids=["operation", "missing rank", "missing job", "bad rank"],
 )
 def test_a_request_without_sense_ends_only_its_own_connection(
-    nodes: list[Node], sender: PeerSender, request_: dict[str, object]
+    nodes: list[Node], sender: Sender, said: bytes
 ) -> None:
-    channel = connect(nodes[1].holder.address, KEY, within_s=1.0, silence_s=5.0)
-    channel.say(request_)
+    channel = connect(nodes[1].holder.address, "moe", KEY, within_s=1.0, silence_s=5.0)
+    channel._send_sealed(said)
     with pytest.raises((EOFError, OSError)):
-        channel.hear()
+        channel.hear(Answer)
     channel.close()
     sender.send(1, 1, 2, [b"x"])
     assert sender.wait(1, 10.0)
 
 
-@pytest.mark.parametrize(
-    ("request_", "reason"),
-    [
-        ({"op": "fetch", "job": "..", "kind": "owner", "rank": 0, "step": 0}, "can't name a job's directory"),
-        ({"op": "fetch", "job": "moe", "kind": "../x", "rank": 0, "step": 0}, "no copies of kind"),
-        (
-            {"op": "fetch", "job": "moe", "kind": "owner", "rank": 0, "step": 0},
-            "step 0 of rank 0 is not here",
-        ),
-    ],
-    ids=["job leads elsewhere", "kind leads elsewhere", "nothing there"],
-)
-def test_a_request_that_cannot_be_met_is_refused_with_its_reason(
-    nodes: list[Node], request_: dict[str, object], reason: str
-) -> None:
-    channel = connect(nodes[1].holder.address, KEY, within_s=1.0, silence_s=5.0)
-    channel.say(request_)
-    reply = channel.hear()
+def test_what_is_not_there_is_refused_with_its_reason(nodes: list[Node]) -> None:
+    channel = connect(nodes[1].holder.address, "moe", KEY, within_s=1.0, silence_s=5.0)
+    with pytest.raises(SnapshotError, match="refused: owner copy of step 0 of rank 0 is not here"):
+        ask(channel, Fetch("owner", 0, 0), Sending)
+    assert ask(channel, List(), Listing) == Listing(()), "the connection goes on"
     channel.close()
-    assert not reply["ok"]
-    assert reason in reply["reason"]
+
+
+@pytest.mark.parametrize("job", ["..", "a/b", "", ".hidden", "\udcff", "x" * 96 + "y"])
+def test_a_job_that_leads_elsewhere_is_refused(nodes: list[Node], job: str) -> None:
+    key = job_key(SECRET, job.encode(errors="replace").decode())
+    with pytest.raises((SnapshotError, ValueError)):
+        connect(nodes[1].holder.address, job, key, within_s=1.0, silence_s=5.0)
+
+
+# ------------------------------------------------------------------------------------- who may say so
+
+
+@pytest.mark.parametrize("claimed", [2, 2**48])
+def test_a_generation_that_the_controller_has_not_ordered_is_not_believed(
+    nodes: list[Node], sender: Sender, claimed: int
+) -> None:
+    channel = connect(nodes[1].holder.address, "moe", KEY, within_s=1.0, silence_s=5.0)
+    for word in (b"", word_for(SECRET, "moe", 1), word_for(KEY, "moe", claimed)):
+        with pytest.raises(SnapshotError, match="the controller has not ordered it"):
+            ask(channel, push(generation=claimed, word=word), Ready)
+    channel.close()
+    sender.send(1, 1, 2, [b"x"])
+    assert sender.wait(1, 10.0)
+
+
+def test_a_generation_in_a_header_that_no_controller_counts_to_is_not_believed(
+    nodes: list[Node], sender: Sender
+) -> None:
+    nodes[1].own(1).write(1, 1, 2, [b"x"])
+    path = next(path for path in nodes[1].own(1).paths if path.exists())
+    info = read_header(path)
+    assert info
+    with path.open("r+b") as file:
+        _write_header(file, replace(info, generation=2**60), complete=True)
+    sender.send(1, 1, 2, [b"x"])
+    assert sender.wait(1, 10.0)
+
+
+def test_another_jobs_ranks_reach_nothing_of_this_job(nodes: list[Node]) -> None:
+    snapshot_everywhere(nodes, range(1, 4))
+    other = job_key(SECRET, "other")
+    address = nodes[0].holder.address
+    with pytest.raises(SnapshotError, match="the key is refused"):
+        connect(address, "moe", other, within_s=1.0, silence_s=5.0)
+    assert find("other", 2, [address], nodes[0].memory / "spare", other).by_rank == {}
+    with contextlib.closing(PeerSender("other", 0, address, other)) as sender:
+        sender.send(9, 1, 2, [b"x"], word=word_for(SECRET, "moe", 1))
+        assert "the controller has not ordered it" in settled(sender)
+
+
+def test_a_payload_for_which_there_is_no_room_is_not_asked_for(nodes: list[Node], sender: Sender) -> None:
+    channel = connect(nodes[1].holder.address, "moe", KEY, within_s=1.0, silence_s=5.0)
+    with pytest.raises(NoRoomError, match="no room for another snapshot"):
+        ask(channel, push(length=2**44), Ready)
+    channel.close()
+    sender.send(1, 1, 2, [b"x"])
+    assert sender.wait(1, 10.0)
+
+
+def test_of_one_jobs_connections_only_so_many_stay(
+    nodes: list[Node], sender: Sender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(snapshot_holder, "MOST_OF_A_JOB", 4)
+    address = nodes[1].holder.address
+    many = [connect(address, "moe", KEY, within_s=2.0, silence_s=5.0) for _ in range(12)]
+    until(lambda: len(nodes[1].holder._channels) <= 4)
+    sender.send(1, 1, 2, [b"x"])
+    assert sender.wait(1, 10.0)
+    for channel in many:
+        channel.close()
 
 
 # ------------------------------------------------------------------------------------------------ finding
@@ -496,7 +589,6 @@ def test_a_holder_that_never_greets_is_skipped(nodes: list[Node]) -> None:
 def test_the_agents_side_imports_no_torch(
     other_process: tuple[subprocess.Popen[bytes], tuple[str, int]],
 ) -> None:
-    channel = connect(other_process[1], KEY, within_s=1.0, silence_s=5.0)
-    channel.say({"op": "list", "job": "moe"})
-    assert channel.hear() == {"ok": True, "slots": []}
+    channel = connect(other_process[1], "moe", KEY, within_s=1.0, silence_s=5.0)
+    assert ask(channel, List(), Listing) == Listing(())
     channel.close()

@@ -7,11 +7,17 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
+from sentinel.gang import snapshot_slots
+from sentinel.gang.snapshot_codec import NoRoomError
 from sentinel.gang.snapshot_slots import (
     SlotInfo,
     Slots,
@@ -172,8 +178,8 @@ def test_a_source_that_fails_leaves_nothing_that_counts(slots: Slots) -> None:
 
 
 def test_a_payload_that_is_not_as_announced_is_refused(slots: Slots) -> None:
-    with pytest.raises(SnapshotError, match="did not arrive as it was sent"):
-        slots.write(1, 1, 1, [b"x"], crc=1)
+    with pytest.raises(SnapshotError, match="1 bytes came of 2"):
+        slots.write(1, 1, 1, [b"x"], length=2)
     assert slots.inventory() == []
 
 
@@ -197,7 +203,7 @@ def test_of_two_copies_of_a_step_the_intact_one_is_read(slots: Slots) -> None:
 def test_a_payload_that_was_cut_short_is_refused(slots: Slots) -> None:
     slots.write(1, 1, 1, [b"x" * 100])
     os.truncate(slots.paths[0], 300)
-    with pytest.raises(SnapshotError, match="owner copy of step 1 of rank 0 is damaged"):
+    with pytest.raises(SnapshotError, match="owner copy of step 1 of rank 0 is not here"):
         slots.read(1)
 
 
@@ -221,7 +227,7 @@ def test_memory_that_cannot_be_written_is_an_error_with_its_path(slots: Slots) -
 def test_a_node_knows_whose_copies_it_holds(tmp_path: Path) -> None:
     directory = snapshots_of(tmp_path, "moe")
     Slots(directory, "owner", 0).write(1, 1, 2, [b"x"])
-    Slots(directory, "peer", 11).write(1, 1, 2, [b"x"])
+    Slots(directory, "peer", 11).write(1, 1, 12, [b"x"])
     assert [(slots.kind, slots.rank) for slots in slots_in(directory)] == [("owner", 0), ("peer", 11)]
 
 
@@ -311,3 +317,94 @@ def test_writing_and_forgetting_at_once_loses_nothing_new(tmp_path: Path) -> Non
     finally:
         done.set()
         remover.join()
+
+
+# ----------------------------------------------------------------------------- what others may have put there
+
+
+def link(path: Path, victim: Path) -> None:
+    path.symlink_to(victim)
+
+
+def hard_to_open(path: Path, victim: Path) -> None:
+    os.mkfifo(path)
+
+
+@pytest.mark.parametrize("plant", [link, hard_to_open])
+def test_what_is_no_file_is_neither_followed_nor_waited_for(
+    tmp_path: Path, slots: Slots, plant: Callable[[Path, Path], None]
+) -> None:
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"precious")
+    slots.write(1, 1, 2, [b"x"])
+    for path in slots.paths[1:]:
+        plant(path, victim)
+    with capture_logs() as logs:
+        assert steps(slots) == {1}
+    assert [entry["event"] for entry in logs] == ["slot-refused"] * 2
+    for step in (2, 3, 4, 5):
+        with contextlib.suppress(NoRoomError):  # it is removed, and the next write finds its place
+            slots.write(step, 1, 2, [b"y"], keep=1)
+    assert steps(slots) == {1, 3, 5}
+    assert victim.read_bytes() == b"precious"
+
+
+def test_a_jobs_folder_that_others_can_write_to_is_not_used(tmp_path: Path, slots: Slots) -> None:
+    folder = slots.paths[0].parent
+    folder.mkdir(parents=True)
+    folder.chmod(0o777)
+    with pytest.raises(NoRoomError, match="others can write to it"):
+        slots.write(1, 1, 2, [b"x"])
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        ({"job": "other"}, "says that it is rank 0 of 'other'"),
+        ({"job": "\udcff"}, "says that it is rank 0 of"),
+        ({"rank": 1}, "says that it is rank 1"),
+        ({"rank": -5}, "says that it is rank -5"),
+        ({"world": 0}, "no rank 0 of a world of 0"),
+        ({"world": 2**62}, "no rank 0 of a world of"),
+        ({"world": -1}, "no rank 0 of a world of"),
+        ({"step": -1}, "no step -1"),
+        ({"step": 2**62}, "no step"),
+        ({"generation": 2**60}, "of a generation"),
+        ({"generation": -(2**63)}, "of a generation"),
+        ({"length": 2**63}, "no state has"),
+        ({"length": 1000}, "says 1000 bytes, and has 1"),
+    ],
+)
+def test_a_header_that_makes_no_sense_is_refused_in_one_line(
+    slots: Slots, wrong: dict[str, Any], why: str
+) -> None:
+    info = replace(slots.write(1, 1, 2, [b"x"]), **{k: v for k, v in wrong.items() if k != "job"})
+    job = wrong.get("job", "moe").encode(errors="surrogateescape")
+    numbers = (info.rank, info.world, info.generation, info.step, info.length, info.crc)
+    body = snapshot_slots._HEADER.pack(b"SENTSNAP", 1, job, *numbers, True)
+    with slots.paths[0].open("r+b") as file:
+        file.write(body + zlib.crc32(body).to_bytes(4, "little"))
+    with capture_logs() as logs:
+        assert slots.inventory() == []
+    (entry,) = logs
+    assert why in entry["why"]
+    assert "\n" not in entry["why"]
+    slots.write(2, 1, 2, [b"x"])
+    assert steps(slots) == {2}
+
+
+@pytest.mark.parametrize(
+    "name", ["peer-rank-1-slot0", "peer-rank²-slot0", "peer-rank99999999-slot0", "x-rank0-slot0"]
+)
+def test_a_name_that_is_no_slots_is_passed_over(slots: Slots, name: str) -> None:
+    slots.write(1, 1, 2, [b"x"])
+    (slots.paths[0].parent / name).write_bytes(slots.paths[0].read_bytes())
+    assert [(each.kind, each.rank) for each in slots_in(slots.paths[0].parent)] == [("owner", 0)]
+
+
+@pytest.mark.parametrize("numbers", [(1, -1, 2), (-1, 1, 2), (1, 2**60, 2), (1, 1, 0), (1, 1, 2**40)])
+def test_numbers_out_of_range_are_not_written(slots: Slots, numbers: tuple[int, int, int]) -> None:
+    with pytest.raises(SnapshotError, match="rank 0: no "):
+        slots.write(*numbers, [b"x"])
+    assert slots.inventory() == []

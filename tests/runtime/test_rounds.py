@@ -83,9 +83,7 @@ class Ray:
 def hands_with(ray: Ray) -> Hands:
     none, enrolment = cast(Any, None), SimpleNamespace(nodes=dict.fromkeys(ray.names, ("key",)))
     reports = cast(Any, SimpleNamespace(enrolment=enrolment))
-    return Hands(
-        cast(Any, ray), reports, none, none, lambda _: [], Path, Path(), lambda _: (), slow_phase_s=600.0
-    )
+    return Hands(cast(Any, ray), reports, none, none, lambda _: [], Path, Path(), lambda _: (), 600.0, none)
 
 
 @pytest.mark.parametrize("hang", [{"n1"}, {"n1", "n2", "n3"}])

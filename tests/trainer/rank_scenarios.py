@@ -19,7 +19,7 @@ import torch
 
 from sentinel.gang.orders import Formed, FormOrder, WorkerSpec
 from sentinel.gang.restore import restore
-from sentinel.gang.snapshots import Slots, SnapshotHolder, encode, snapshots_of
+from sentinel.gang.snapshots import Slots, SnapshotHolder, encode, job_key, snapshots_of
 from sentinel.model.trainable import StepResult
 from sentinel.trainer.collectives import NoBeats
 from sentinel.trainer.moe_trainer import MoeTrainer
@@ -92,7 +92,7 @@ def losses_after_resume(
 ) -> tuple[Formed, list[str]]:
     """Resume as a gang does; `failing`: rank → the function that meets an input error there."""
     place = trainer._place
-    spec = WorkerSpec("moe", "", "", "gloo", str(job), 1, 1, 60.0, 60.0, b"secret")
+    spec = WorkerSpec("moe", "", "", "gloo", str(job), 1, 1, 60.0, 60.0, job_key(b"secret", "moe"))
     fails = failing.get(place.rank)
     broken = patch(fails, side_effect=OSError(5, "Input/output error")) if fails else nullcontext()
     with broken, SnapshotHolder(job / "memory", "127.0.0.1", key=b"secret") as holder:

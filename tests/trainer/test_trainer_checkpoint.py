@@ -8,12 +8,14 @@ from rank_processes import RankProcesses
 from sentinel.trainer import checkpoint as store
 from sentinel.trainer.settings import TrainerSettings
 
+KEY = b"the job's key for its checkpoints"
+
 
 def write_checkpoint(directory: Path, step: int, generation: int = 1) -> store.Checkpoint:
     target = store.folder(directory, step, generation)
     target.path.mkdir(parents=True)
     (target.path / "__0_0.distcp").write_bytes(bytes(range(200)))
-    store.commit(target, 1, store.hash_files(target.path, ["__0_0.distcp"]))
+    store.commit(target, 1, store.hash_files(target.path, ["__0_0.distcp"]), KEY)
     return target
 
 
@@ -48,7 +50,7 @@ def test_damaged_newest_is_passed_over_and_reported(
 def test_harmed_checkpoint_is_never_taken(tmp_path, harm) -> None:
     older, newer = write_checkpoint(tmp_path, 10), write_checkpoint(tmp_path, 20)
     harm(newer.path)
-    found, damaged = store.newest_verified(tmp_path)
+    found, damaged = store.newest_verified(tmp_path, KEY)
     assert found == older
     assert len(damaged) == 1
     assert str(newer.path) in damaged[0]
@@ -56,44 +58,44 @@ def test_harmed_checkpoint_is_never_taken(tmp_path, harm) -> None:
 
 def test_a_later_generations_checkpoint_is_newer_than_what_it_passed_over(tmp_path) -> None:
     passed_over, fresh = write_checkpoint(tmp_path, 50), write_checkpoint(tmp_path, 30, generation=2)
-    assert store.newest_verified(tmp_path) == (fresh, [])
+    assert store.newest_verified(tmp_path, KEY) == (fresh, [])
     flip_byte(fresh.path / "__0_0.distcp")
-    assert store.newest_verified(tmp_path)[0] == passed_over
+    assert store.newest_verified(tmp_path, KEY)[0] == passed_over
 
 
 def test_uncommitted_folder_is_no_checkpoint(tmp_path) -> None:
     (write_checkpoint(tmp_path, 10).path / "COMMIT").unlink()
-    assert store.newest_verified(tmp_path) == (None, [])
-    assert store.newest_verified(tmp_path / "missing") == (None, [])
+    assert store.newest_verified(tmp_path, KEY) == (None, [])
+    assert store.newest_verified(tmp_path / "missing", KEY) == (None, [])
 
 
 def test_older_generation_may_not_commit(tmp_path) -> None:
-    store.claim(tmp_path, 3)
+    store.claim(tmp_path, 3, KEY)
     with pytest.raises(store.StaleGenerationError, match="3 has taken over"):
         write_checkpoint(tmp_path, 10, generation=2)
-    assert store.newest_verified(tmp_path) == (None, [])
+    assert store.newest_verified(tmp_path, KEY) == (None, [])
 
 
 def test_commit_overtaken_by_a_new_generation_is_withdrawn(tmp_path, monkeypatch) -> None:
     claims = []
 
-    def claim_overtaken(directory: Path, generation: int) -> None:
+    def claim_overtaken(directory: Path, generation: int, key: bytes) -> None:
         claims.append(generation)
         if len(claims) == 2:  # between the look and the mark
-            claim(directory, generation + 1)
-        claim(directory, generation)
+            claim(directory, generation + 1, key)
+        claim(directory, generation, key)
 
     claim = store.claim
     monkeypatch.setattr(store, "claim", claim_overtaken)
     with pytest.raises(store.StaleGenerationError):
         write_checkpoint(tmp_path, 10)
-    assert store.newest_verified(tmp_path) == (None, [])
+    assert store.newest_verified(tmp_path, KEY) == (None, [])
 
 
 def test_save_of_a_fenced_generation_is_reported_and_leaves_nothing(
     ranks: RankProcesses, settings: TrainerSettings, tmp_path
 ) -> None:
-    store.claim(tmp_path, 9)
+    store.claim(tmp_path, 9, b"")
     (_, report), _ = ranks.run(scenarios.losses_with_saves, 2, settings, tmp_path, range(2), [1])
     assert "generation 1 may not commit: 9 has taken over" in report
     assert store.folders(tmp_path) == []
@@ -102,7 +104,7 @@ def test_save_of_a_fenced_generation_is_reported_and_leaves_nothing(
 def test_fenced_generation_may_not_load_on_any_rank(
     ranks: RankProcesses, settings: TrainerSettings, tmp_path
 ) -> None:
-    store.claim(tmp_path, 9)
+    store.claim(tmp_path, 9, b"")
     with pytest.raises(store.StaleGenerationError):
         ranks.run(scenarios.losses_from_checkpoint, 2, settings, tmp_path, 1)
 
@@ -120,7 +122,7 @@ def test_three_newest_are_kept(tmp_path) -> None:
     leftover = store.folder(tmp_path, 45, 1)
     leftover.path.mkdir(parents=True)
     written = [write_checkpoint(tmp_path, step) for step in (10, 20, 30, 40, 50)]
-    store.retain(written[-1], keep=3)
+    store.retain(written[-1], 3, KEY)
     assert store.folders(tmp_path) == written[:1:-1]
 
 
@@ -141,6 +143,6 @@ def test_retention_keeps_what_a_new_generation_wrote_after_all_newer_ones_were_d
     for step in (200, 250, 300):
         os.truncate(write_checkpoint(tmp_path, step).path / "__0_0.distcp", 10)
     fresh = write_checkpoint(tmp_path, 50, generation=2)
-    store.retain(fresh, keep)
-    assert store.newest_verified(tmp_path)[0] == fresh
+    store.retain(fresh, keep, KEY)
+    assert store.newest_verified(tmp_path, KEY)[0] == fresh
     assert len(store.folders(tmp_path)) == keep

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sentinel.demo.fault import NOBODY, Expected, Injection, Place, Simple
 from sentinel.demo.stage import Stage, wait
-from sentinel.trainer.checkpoint import damage, folders
+from sentinel.trainer.checkpoint import Checkpoint, DamagedError, UnsealedError, folders, verify
 
 EVERY = 20
 """Steps between checkpoints."""
@@ -27,7 +27,9 @@ def inject(stage: Stage, _chance: random.Random) -> Injection:
     at = time.time()
     _fill(filler)
     free = lambda: filler.unlink(missing_ok=True)  # noqa: E731
-    return Injection(at, Place(), free, passes=free, verify=lambda: _whole(store, saved))
+    return Injection(
+        at, Place(), free, passes=free, verify=lambda: _whole(store, saved, stage.checkpoint_key)
+    )
 
 
 def _wait_for_next(store: Path) -> int:
@@ -52,11 +54,19 @@ def _fill(path: Path) -> None:
                 size //= 2
 
 
-def _whole(store: Path, saved: int) -> list[str]:
+def _whole(store: Path, saved: int, key: bytes) -> list[str]:
     """Nothing truncated passes for a checkpoint, and a new one commits once there is room."""
-    wrong = [line for found in folders(store) if found.committed and (line := damage(found))]
+    wrong = [line for found in folders(store) if found.committed and (line := _damage(found, key))]
     wait("the next checkpoint", SAVED_WITHIN_S, lambda: _newest(store) > saved)
     return wrong
+
+
+def _damage(checkpoint: Checkpoint, key: bytes) -> str:
+    try:
+        verify(checkpoint, key)
+    except (OSError, DamagedError, UnsealedError) as error:
+        return f"{checkpoint.path}: {error}"
+    return ""
 
 
 FAULT = Simple(
