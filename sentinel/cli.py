@@ -301,7 +301,7 @@ def enroll(
         nodes or (), revoke, rotate, end_tokens, token_s, shared_s, pattern=pattern, uses=uses, to=to
     )
     for line in work.enroll(directory, wish):
-        typer.echo(line)
+        _say(line)
 
 
 @app.command()
@@ -467,13 +467,13 @@ def seal_checkpoints(
     directory = settings.job.checkpoint_dir / "checkpoints"
     key = checkpoint_key(job_key(Keys(settings.cluster.keys_dir).snapshot_secret, settings.job.name))
     if directory.is_dir() and (why := private.open_to_others(directory)):
-        typer.echo(why)
+        _say(why)
     left = 0
     for found in accept.candidates(directory, key):
         if sealed := yes and isinstance(found, accept.Candidate):
             accept.seal(found, key)
         left += not sealed
-        typer.echo(f"sealed: {found}" if sealed else f"{found}")
+        _say(f"sealed: {found}" if sealed else f"{found}")
     if left:
         raise typer.Exit(FAILED)
 

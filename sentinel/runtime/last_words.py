@@ -7,7 +7,7 @@ from sentinel import private
 
 APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND
 """How a process's log is opened for it."""
-_TAIL_BYTES = 65_536
+_TAIL_BYTES = 16_384
 
 
 def tail_of(log: Path) -> list[str]:

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from agent_node import Node, until
+from agent_node import NODE, Node, until
 from forged import give_away
 
 from sentinel import private
@@ -69,7 +69,12 @@ def test_a_folder_that_somebody_else_made_is_refused_in_one_line(
     private.make_folder(place.parent)
     made(place)
     memory = node.root / "sentinel-blue" / "n1"
-    flags = ["--controller=tcp://127.0.0.1:1", f"--keys={node.root}/keys", "--node=n1", f"--memory={memory}"]
+    flags = [
+        "--controller=tcp://127.0.0.1:1",
+        f"--keys={node.root}/keys",
+        f"--node={NODE}",
+        f"--memory={memory}",
+    ]
     argv = [sys.executable, "-m", "sentinel.runtime.agent", *flags, "--gpus=none", "--kernel-log=none"]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == EXIT_REFUSED

@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from agent_node import Node, until
+from agent_node import NODE, Node, until
 
 from sentinel.adapters.transport import Reports
 from sentinel.runtime.agent.prober import Prober
@@ -50,7 +50,7 @@ def test_a_rank_whose_successor_writes_in_its_place_already_ends_alone(node: Nod
 def test_an_agent_whose_log_takes_no_line_watches_on(node: Node) -> None:
     async def scenario() -> None:
         async with Reports("tcp://127.0.0.1:0", node.keys) as reports:
-            options = {"keys": node.root / "keys", "node": "n1", "memory": node.memory, "gpus": "none"}
+            options = {"keys": node.root / "keys", "node": NODE, "memory": node.memory, "gpus": "none"}
             flags = [f"--{name}={value}" for name, value in options.items()]
             argv = [sys.executable, "-m", "sentinel.runtime.agent", "--controller", reports.endpoint, *flags]
             with Path("/dev/full").open("w") as full:

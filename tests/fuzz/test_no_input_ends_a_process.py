@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,21 +14,9 @@ INPUTS = 300
 """The command feeds 100,000."""
 FEWER = {"journal-files": 100, "journal-rows": 100, "http-requests": 150}
 """A journal waits for the disk."""
-FRAGILE_YET = {
-    "heartbeats": "a name that is no UTF-8",
-    "snapshot-slots": "a job's name that is no UTF-8",
-    "slack-answers": "a history without end",
-}
 
 
-def _params() -> Iterator[object]:
-    for target in TARGETS:
-        known = target in FRAGILE_YET
-        marks = [pytest.mark.xfail(reason=FRAGILE_YET[target], strict=True)] if known else []
-        yield pytest.param(target, marks=marks)
-
-
-@pytest.mark.parametrize("target", list(_params()))
+@pytest.mark.parametrize("target", list(TARGETS))
 def test_damaged_and_absurd_inputs_are_refused_or_taken(tmp_path: Path, target: str) -> None:
     inputs = FEWER.get(target, INPUTS)
     count = feed(f"tests.fuzz.targets.{TARGETS[target]}", "suite", tmp_path, inputs, lambda _: None)

@@ -1,5 +1,7 @@
 """Each rank is told where its copies go, and whose its node keeps."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from sentinel.core.rows import Node
@@ -19,7 +21,8 @@ def members(*nodes: str, cluster: str = "abc") -> tuple[Member, ...]:
         state.add(Node(NodeId(name), address=f"10.0.0.{port}", port=100 + port))
     seats = tuple(Seat(rank, WorkerId(f"w{rank}"), NodeId(node), 0) for rank, node in enumerate(nodes))
     resume = Resume(ActionId("a"), IncidentId("i"), JobId("moe"), 2, seats, skip=(7,))
-    workers = Workers(None, None, state, lambda _: None, lambda: 0.0)  # type: ignore[arg-type]
+    hands = SimpleNamespace(word=lambda job, generation: f"{job} {generation}".encode())
+    workers = Workers(hands, None, state, lambda _: None, lambda: 0.0)  # type: ignore[arg-type]
     return workers._members(resume, 60.0, takes_over="")
 
 

@@ -12,6 +12,7 @@ import pytest
 import structlog
 
 from sentinel import config, logs
+from sentinel.runtime import running
 from sentinel.runtime import watchdog as module
 from sentinel.runtime.watchdog import LONGEST_WAIT_S, Watchdog
 
@@ -167,6 +168,6 @@ def test_a_switch_that_takes_its_time_does_not_hide_the_controller_s_end(
     watchdog = Watchdog(config.Settings(cluster=cluster), None)
     monkeypatch.setattr(httpx, "get", waits)
     with subprocess.Popen(["sleep", "1.2"]) as ending:
-        watchdog._outlive(ending.pid)
+        watchdog._outlive(running.child(ending.pid))
     assert not goes_on.is_set()
     goes_on.set()

@@ -2,21 +2,18 @@
 
 import asyncio
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-import msgspec
 
 from sentinel import runbooks
 from sentinel.adapters.journal import Journal
-from sentinel.adapters.keys import ensure_keys
+from sentinel.adapters.keys import Keys
 from sentinel.adapters.transport import Reports
 from sentinel.core.decide import decide
 from sentinel.core.state import Rules, State
 from sentinel.core.watch import Watch
 from sentinel.logbook.recording import read
-from sentinel.model.codec import encode, from_plain, to_plain
+from sentinel.model.codec import encode, from_plain
 from sentinel.model.fact import FindingReported
 from sentinel.model.ids import JobId, NodeId, WorkerId
 from sentinel.model.policy import Policy
@@ -33,6 +30,7 @@ from sentinel.model.report import (
 )
 from sentinel.runtime.inbox import Inbox
 from sentinel.runtime.ledger import Ledger
+from tests.enrolled import keys_with
 
 RECORDINGS = Path(__file__).parents[2] / "incidents"
 RECORDING = read((RECORDINGS / "rank-crash.jsonl").read_text())
@@ -51,7 +49,7 @@ def _training() -> tuple[State, Rules]:
 
 STATE, RULES = _training()
 [JOB] = STATE.jobs.values()
-RANK, WORKER = next(iter(JOB.seated()))
+RANK, WORKER = next(iter(STATE.seated(JOB)))
 NODE = WORKER.node
 _PLACE = (JOB.id, RANK, WORKER.id, WORKER.pid, JOB.generation, 0)
 _FINDINGS = [
@@ -74,7 +72,7 @@ def seeds() -> Iterator[bytes]:
     """Greetings, beats of every rank, and each event."""
     yield encode(Hello(NODE, STATE.nodes[NODE].boot, "10.0.0.1", 7000, 8))
     yield encode(Hello(NodeId("n99"), "boot-2", "10.0.0.99", 7000, 8, 7802))
-    for rank, worker in JOB.seated():
+    for rank, worker in STATE.seated(JOB):
         yield encode(Report(worker.node, STATE.nodes[worker.node].boot, 9, (_beat(rank, worker.id),), ()))
     for number, event in enumerate(EVENTS, 1_000):
         events = ((number, event),)
@@ -89,71 +87,68 @@ def _beat(rank: int, worker: WorkerId) -> RankBeat:
     )
 
 
-class DryError(Exception):
-    """There is nothing more to receive."""
+class Frame:
+    """What comes from a socket, and what the handshake has proven of who sent it."""
 
+    def __init__(self, content: bytes, public: str) -> None:
+        self.bytes = content
+        self._proven = {"User-Id": public, "__fd": "-1"}
 
-class Wire:
-    """In the place of a socket: what an agent sends under its own name."""
-
-    def __init__(self, message: bytes) -> None:
-        self._frames = [[_name_in(message), message]]
-
-    async def recv_multipart(self) -> list[bytes]:
-        if not self._frames:
-            raise DryError
-        return self._frames.pop()
-
-
-def _name_in(message: bytes) -> bytes:
-    """Give the name that a message tells: somebody with a key says whatever fits."""
-    try:
-        told: Any = msgspec.msgpack.decode(message)
-        return str(told["node"]).encode(errors="replace")
-    except (ValueError, TypeError, KeyError, RecursionError):
-        return NODE.encode()
+    def get(self, name: str) -> str:
+        return self._proven[name]
 
 
 class Controller:
     """All of one that hears reports."""
 
-    def __init__(self, folder: Path) -> None:
-        self.reports = Reports("tcp://127.0.0.1:0", ensure_keys(folder / "keys"))
+    def __init__(self, folder: Path, keys: Keys) -> None:
+        self._loop = asyncio.new_event_loop()
+        self.reports = Reports("tcp://127.0.0.1:0", keys)
+        self._loop.run_until_complete(self.reports.__aenter__())
+        self._public = self.reports.enrolment.nodes[NODE][0]
         for path in folder.glob("journal.db*"):
             path.unlink()
         self.journal = Journal(folder / "journal.db")
         self.journal._db.execute("PRAGMA synchronous = OFF")
         self.ledger = Ledger(self.journal, RULES, "books", lambda _actions: None)
-        self.ledger.state = State.from_plain(to_plain(STATE))
+        self.ledger.state = State.from_plain(STATE.to_plain())
         self.watch, self.at = Watch(RULES.policy, STATE.now), STATE.now
         self.inbox = Inbox(self.ledger, self.watch, lambda _done: None, lambda: self.at)
 
     def hear(self, message: bytes) -> bool:
         self.at += 0.05
-        self.reports._socket = Wire(message)
-        try:
-            node, told = asyncio.run(self.reports.recv())
-        except DryError:
+        frames = [Frame(b"route", ""), Frame(message, self._public)]
+        heard = self._loop.run_until_complete(self.reports._hear(frames[0], frames[1:]))  # type: ignore[arg-type]
+        if heard is None:
             return False
+        node, told = heard
         answer = self.inbox.hear(told)
         self.ledger.absorb(self.watch.tick(self.ledger.state, self.at))
         assert not self.ledger.state.frozen.startswith("a defect"), self.ledger.state.frozen
         assert not node or answer is None or encode(answer)
         return True
 
+    def close(self) -> None:
+        self.journal.close()
+        self.reports.close()
+        self._loop.close()
+
 
 @contextmanager
 def opened(folder: Path) -> Iterator[Callable[[bytes], bool]]:
     """Have a controller hear one message after the other; accepted is what it can read."""
-    heard, controller = 0, Controller(folder)
+    keys = keys_with(folder / "keys", NODE)
+    heard, controller = 0, Controller(folder, keys)
 
     def take(data: bytes) -> bool:
         nonlocal heard, controller
         heard += 1
         if heard % AFRESH == 0:
-            controller.journal.close()
-            controller = Controller(folder)
+            controller.close()
+            controller = Controller(folder, keys)
         return controller.hear(data)
 
-    with closing(controller.journal):
+    try:
         yield take
+    finally:
+        controller.close()

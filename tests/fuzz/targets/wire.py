@@ -6,35 +6,33 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-import msgpack
+import msgspec
 
 from sentinel.gang.snapshot_codec import SnapshotError
 from sentinel.gang.snapshot_holder import SnapshotHolder
+from sentinel.gang.snapshot_keys import job_key, word_for
+from sentinel.gang.snapshot_messages import Answer, Fetch, List, Push
 from sentinel.gang.snapshot_slots import Slots, snapshots_of
 from sentinel.gang.snapshot_wire import Channel, connect
 
-KEY = b"k" * 32
-_PUSH = {"op": "push", "job": "train", "rank": 1, "generation": 1, "world": 4, "step": 3, "keep": -1}
+SECRET, JOB = b"k" * 32, "train"
+_PUSH = Push(1, 4, 1, word_for(SECRET, JOB, 1), 3, -1, 0, 0)
 _ANSWER_S = 2.0
 
 
 def seeds() -> Iterator[bytes]:
     """What a rank asks: to keep, to list, to give."""
-    yield msgpack.packb({**_PUSH, "length": 0, "crc": 0})
-    yield msgpack.packb({"op": "list", "job": "train"})
-    yield msgpack.packb({"op": "fetch", "job": "train", "kind": "own", "rank": 0, "step": 3})
-    yield msgpack.packb(
-        {"op": "fetch", "job": "train", "kind": "peer", "rank": 0, "step": 3, "generation": 1}
-    )
+    for request in (_PUSH, List(), Fetch("owner", 0, 3), Fetch("peer", 0, 3, 1)):
+        yield msgspec.msgpack.encode(request)
 
 
 @contextmanager
 def opened(folder: Path) -> Iterator[Callable[[bytes], bool]]:
     """Ask one thing after the other; accepted is what is answered at all, even by a refusal."""
-    Slots(snapshots_of(folder, "train"), "own", 0).write(3, 1, 4, [b"x" * 3_000], length=3_000)
+    Slots(snapshots_of(folder, JOB), "owner", 0).write(3, 1, 4, [b"x" * 3_000], length=3_000)
     defects: list[BaseException | None] = []
     hook, threading.excepthook = threading.excepthook, lambda told: defects.append(told.exc_value)
-    with SnapshotHolder(folder, "127.0.0.1", key=KEY) as holder:
+    with SnapshotHolder(folder, "127.0.0.1", key=SECRET) as holder:
 
         def take(data: bytes) -> bool:
             answered = _knows_the_key(holder.address, data)
@@ -50,7 +48,7 @@ def opened(folder: Path) -> Iterator[Callable[[bytes], bool]]:
 
 def _knows_the_key(address: tuple[str, int], data: bytes) -> bool:
     try:
-        channel = connect(address, KEY, within_s=_ANSWER_S, silence_s=_ANSWER_S)
+        channel = connect(address, JOB, job_key(SECRET, JOB), within_s=_ANSWER_S, silence_s=_ANSWER_S)
     except SnapshotError:
         return False
     with closing(channel):
@@ -60,9 +58,9 @@ def _knows_the_key(address: tuple[str, int], data: bytes) -> bool:
 def _asks(channel: Channel, data: bytes) -> bool:
     """Say one thing and leave: an announced payload never comes."""
     try:
-        channel._connection.send_bytes(data[: 1 << 20])
+        channel._send_sealed(data[: 1 << 20])
         channel._socket.shutdown(socket.SHUT_WR)
-        return bool(channel.hear())
+        return bool(channel.hear(Answer))
     except (OSError, EOFError, ValueError):
         return False
 
