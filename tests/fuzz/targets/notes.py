@@ -7,11 +7,18 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sentinel.model.codec import decode, encode, to_plain
-from sentinel.model.ids import NodeId
+from sentinel.model.ids import NodeId, WorkerId
 from sentinel.model.report import Report
 from sentinel.runtime.agent.notes import Notes
 from sentinel.runtime.agent.spool import Spool
-from tests.fuzz.targets.reports import EVENTS
+from tests.fuzz.targets.reports import EVENTS, WORKER
+
+
+class OneRank:
+    """A node with one rank."""
+
+    def is_known(self, worker: WorkerId, pid: int) -> bool:
+        return (worker, pid) == (WORKER.id, WORKER.pid)
 
 
 def seeds() -> Iterator[bytes]:
@@ -30,7 +37,7 @@ def opened(folder: Path) -> Iterator[Callable[[bytes], bool]]:
         path.write_bytes(data)
         path.chmod(0o600)
         spool = Spool()
-        Notes(directory, spool).collect()
+        Notes(directory, spool, OneRank()).collect()
         told = spool.pending()
         decode(Report, encode(Report(NodeId("n1"), "boot", 1, (), told)))
         path.unlink()

@@ -1,17 +1,15 @@
 """Answers of Slack, or of whoever answers in its place, from HTTP's first byte to the outbox's patience."""
 
 import asyncio
-import io
 import json
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.client import HTTPMessage, HTTPResponse
 from pathlib import Path
 from typing import Any
-from urllib.request import BaseHandler, Request, build_opener
 
-from slack_sdk.web import base_client
+import h11
+import httpx
 
 from sentinel.adapters.page_channel import ChannelError
 from sentinel.adapters.slack import Slack
@@ -45,42 +43,38 @@ def seeds() -> Iterator[bytes]:
     yield _answer({"ok": True}, "302 Found", Location="https://slack.com/api/elsewhere")
 
 
-class Socket:
-    """What `http.client` reads a response from."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-
-    def makefile(self, _: str) -> io.BytesIO:
-        return io.BytesIO(self._data)
-
-
-class Fed(BaseHandler):
-    """In the place of the network: the same answer to every request."""
-
-    handler_order = 100
+class Fed:
+    """In the place of the network: the same answer to every request, read by HTTP's own rules."""
 
     def __init__(self) -> None:
         self.data, self.calls = b"", 0
 
-    def https_open(self, request: Request) -> HTTPResponse:
+    async def post(self, *_: Any, **__: Any) -> tuple[int, httpx.Headers, bytes]:
         self.calls += 1
         assert self.calls < MOST_CALLS, "calls without end"
-        response = HTTPResponse(Socket(self.data), method=request.get_method())  # type: ignore[arg-type]
-        response.begin()
-        response.url, response.msg = request.full_url, response.reason  # type: ignore[assignment]
-        assert isinstance(response.headers, HTTPMessage)
-        return response
-
-    http_open = https_open
+        wire = h11.Connection(h11.CLIENT)
+        wire.send(h11.Request(method="POST", target="/api/x", headers=[("Host", "slack.com")]))
+        wire.send(h11.EndOfMessage())
+        wire.receive_data(self.data)
+        wire.receive_data(b"")
+        status, headers, body = 0, httpx.Headers(), b""
+        while not isinstance(event := wire.next_event(), h11.EndOfMessage):
+            match event:
+                case h11.Response():
+                    status, headers = event.status_code, httpx.Headers(event.headers.raw_items())
+                case h11.Data():
+                    body += event.data
+                case h11.InformationalResponse():
+                    continue
+                case _:
+                    raise httpx.RemoteProtocolError("cut off")
+        return status, headers, body
 
 
 @contextmanager
 def opened(folder: Path) -> Iterator[Callable[[bytes], bool]]:
     """Give one answer after the other to all that is ever asked; accepted is what some call takes."""
     fed = Fed()
-    opener = build_opener(fed)
-    network, base_client.urlopen = base_client.urlopen, lambda request, **_: opener.open(request)
     loop = asyncio.new_event_loop()
 
     async def ask(slack: Slack) -> bool:
@@ -104,6 +98,7 @@ def opened(folder: Path) -> Iterator[Callable[[bytes], bool]]:
         return taken
 
     slack = Slack("xoxb-test", "#oncall")
+    slack._api._post = fed.post  # type: ignore[method-assign]
 
     def take(data: bytes) -> bool:
         fed.data, slack._id = data, ""
@@ -114,4 +109,3 @@ def opened(folder: Path) -> Iterator[Callable[[bytes], bool]]:
     finally:
         slack.close()
         loop.close()
-        base_client.urlopen = network

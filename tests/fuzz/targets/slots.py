@@ -18,7 +18,7 @@ def seeds() -> Iterator[bytes]:
     """Slots of several steps and sizes."""
     with tempfile.TemporaryDirectory() as folder:
         for step, payload in enumerate((b"", b"weights" * 10, bytes(range(256)) * 20)):
-            slots = Slots(snapshots_of(Path(folder), "train"), "own", 0)
+            slots = Slots(snapshots_of(Path(folder), "train"), "owner", 0)
             slots.write(step, 1, 4, [payload], length=len(payload))
             yield from (path.read_bytes() for path in slots.paths if path.exists())
 
@@ -36,7 +36,7 @@ def opened(folder: Path) -> Iterator[Callable[[bytes], bool]]:
     """Look through one slot after the other; accepted is one whose payload is whole."""
     directory = snapshots_of(folder, "train")
     directory.mkdir(0o700, parents=True)
-    path = directory / "own-rank0-slot0"
+    path = directory / "owner-rank0-slot0"
 
     def take(data: bytes) -> bool:
         path.write_bytes(data)
