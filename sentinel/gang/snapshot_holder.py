@@ -170,7 +170,9 @@ class SnapshotHolder:
             known = self._known.setdefault(job, {})
             known[channel] = None
             if len(known) > MOST_OF_A_JOB:
-                next(iter(known)).cut()
+                oldest = next(iter(known))
+                del known[oldest]  # its thread takes a moment to notice, and the next one cuts another
+                oldest.cut()
 
     def _answer(self, channel: Channel, job: str, request: Request) -> None:
         try:
