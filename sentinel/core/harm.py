@@ -26,9 +26,9 @@ ECHOES = frozenset({"collective", "evicted"})
 
 
 def exited(state: State, fact: RankExited, rules: Rules) -> list[Action]:
-    """A worker's process ended; of one that was told to stop it is no news."""
+    """A worker's process ended; of one that was told to stop it is no news, and of another node's no word."""
     job, worker = state.worker(fact.job, fact.worker)
-    if job is None or worker is None or worker.stage is WorkerStage.GONE:
+    if job is None or worker is None or worker.stage is WorkerStage.GONE or worker.node != fact.node:
         return []
     was_rank = worker.stage is WorkerStage.RANK
     state.crew.dismiss(worker, state.now)
@@ -98,7 +98,9 @@ def _hurt(state: State, job: Job, fact: Fact, node: NodeId, rules: Rules) -> Inc
 def raised(state: State, fact: RankRaised, rules: Rules) -> list[Action]:
     """A rank's training raised; echoes of another rank's end wait for the culprit."""
     job, worker = state.worker(fact.job, fact.worker)
-    if job is None or worker is None or worker.rank < 0 or job.stage is JobStage.STOPPED:
+    if job is None or worker is None or worker.rank < 0 or worker.node != fact.node:
+        return []
+    if job.stage is JobStage.STOPPED:
         return []
     known = incidents.find(state, incidents.job_topic(job.id))
     if fact.kind == "user":

@@ -5,7 +5,7 @@ from simulated import JOB, Simulated, lost, xid
 
 from sentinel.core.watch import Watch
 from sentinel.model.action import Resume
-from sentinel.model.fact import NodeJoined
+from sentinel.model.fact import NodeJoined, RankExited, RankRaised
 from sentinel.model.finding import Finding, Health
 from sentinel.model.ids import NodeId
 from sentinel.model.report import FindingSeen, Report
@@ -187,3 +187,13 @@ def test_a_node_that_was_booted_anew_has_no_old_findings() -> None:
     cluster.run(60)
     assert (cluster.going(), [w.gpu for _, w in cluster.state.seated(cluster.job)]) == (True, [0, 1])
     assert JOB in cluster.state.jobs
+
+
+def test_what_a_node_says_of_another_nodes_rank_is_no_word() -> None:
+    cluster = Simulated(world=3)
+    worker, liar = cluster.worker(0), cluster.node(1)
+    place = (worker.id, liar, 0, worker.pid, cluster.job.generation)
+    cluster.tell(RankExited(cluster.now, JOB, 0, *place, "signal 9"))
+    cluster.tell(RankRaised(cluster.now, JOB, 0, *place, 5, "user", "KeyError: 3", ""))
+    cluster.run(30)
+    assert (cluster.causes(), cluster.resumed(), cluster.going()) == ([], [], True)
