@@ -117,7 +117,7 @@ class Job(_Table):
     trainable: str = Field(
         default="sentinel.trainer.moe_trainer:MoeTrainer", pattern=r"^[\w.]+:\w+$", examples=["pack.job:Job"]
     )
-    """`module:name` of the Trainable; the default is the bundled model."""
+    """`module:name` of the Trainable, as Ray's workers can import it; the default is the bundled model."""
     trainer_config: Path | None = None
     """Handed to the trainable as it is; without one it takes its own defaults."""
     world: int = Field(default=2, ge=0)

@@ -8,6 +8,7 @@ import errno
 import os
 import secrets
 import stat
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,6 +17,9 @@ FOLDER_MODE = 0o700
 FILE_MODE = 0o600
 UMASK = 0o077
 """Of every process that keeps state: what a library makes there is ours alone, too."""
+MODULE = (sys.executable, "-P", "-m")
+"""How we start a module of ours as a process. It imports nothing from the folder in which somebody happens to
+start us (`-P`), where others may have put a module of a known name."""
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _NO_FILE = "is a link, a FIFO, a device or a folder where a file is expected"
 
