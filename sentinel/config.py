@@ -25,6 +25,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from sentinel import private
 from sentinel.model.policy import Policy
 
 PREFIX = "SENTINEL_"
@@ -117,7 +118,7 @@ class Job(_Table):
     trainable: str = Field(
         default="sentinel.trainer.moe_trainer:MoeTrainer", pattern=r"^[\w.]+:\w+$", examples=["pack.job:Job"]
     )
-    """`module:name` of the Trainable; the default is the bundled model."""
+    """`module:name` of the Trainable, as Ray's workers can import it; the default is the bundled model."""
     trainer_config: Path | None = None
     """Handed to the trainable as it is; without one it takes its own defaults."""
     world: int = Field(default=2, ge=0)
@@ -249,8 +250,9 @@ def load(path: Path | None = None, env: Mapping[str, str] = os.environ) -> Setti
 
     Without a path: `SENTINEL_CONFIG`, or else `sentinel.toml` here, or else defaults. Raises ConfigError.
     """
-    file = _find(path, env)
-    given = _read(file) if file else {}
+    named = _named(path, env)
+    file = named or (Path(FILE) if Path(FILE).exists() else None)
+    given = _read(file, is_named=named is not None) if file else {}
     for section, table in given.items():
         _validate(str(file), section, table, strict=True)
     changes = _environment(env)
@@ -287,22 +289,26 @@ def _as_written(default: Any) -> str:
     return str(list(default) if isinstance(default, tuple) else default)
 
 
-def _find(path: Path | None, env: Mapping[str, str]) -> Path | None:
-    if path is None and env.get(f"{PREFIX}CONFIG"):
-        path = Path(env[f"{PREFIX}CONFIG"])
-    if path is None:
-        return Path(FILE) if Path(FILE).exists() else None
-    return path
+def _named(path: Path | None, env: Mapping[str, str]) -> Path | None:
+    return path or (Path(env[f"{PREFIX}CONFIG"]) if env.get(f"{PREFIX}CONFIG") else None)
 
 
-def _read(file: Path) -> dict[str, Any]:
+def _read(file: Path, *, is_named: bool) -> dict[str, Any]:
+    """Read a file. One that nobody has named must be ours: it says whose code runs and who gets a token."""
     try:
-        with file.open("rb") as stream:
+        with open(file, "rb", opener=_at_once) as stream:
+            if not is_named and (why := private.open_to_others(file, stream.fileno())):
+                raise ConfigError(f"{why}: `--config {file.absolute()}`, if it is to count")
             return tomllib.load(stream)
     except OSError as error:
         raise ConfigError(f"{file}: cannot be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file}: is not TOML: {error}") from None
+
+
+def _at_once(path: str, flags: int) -> int:
+    """Open without waiting for a pipe's other end."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _environment(env: Mapping[str, str]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import errno
 import os
 import secrets
 import stat
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,6 +17,9 @@ FOLDER_MODE = 0o700
 FILE_MODE = 0o600
 UMASK = 0o077
 """Of every process that keeps state: what a library makes there is ours alone, too."""
+MODULE = (sys.executable, "-P", "-m")
+"""How we start a module of ours as a process. It imports nothing from the folder in which somebody happens to
+start us (`-P`), where others may have put a module of a known name."""
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _NO_FILE = "is a link, a FIFO, a device or a folder where a file is expected"
 
@@ -36,7 +40,8 @@ def make_folder(path: Path) -> Path:
     One that others can only read is closed to them. Raises NotPrivateError for a link, for another user's
     folder, for one that others can write to, or below one where others can exchange it; OSError otherwise.
     """
-    missing = [folder for folder in (path, *path.parents) if not os.path.lexists(folder)]
+    if missing := [folder for folder in (path, *path.parents) if not os.path.lexists(folder)]:
+        _trust_above(missing[-1])
     for folder in reversed(missing):
         with suppress(FileExistsError):
             folder.mkdir(FOLDER_MODE)
@@ -58,12 +63,12 @@ def make_shared_folder(path: Path) -> Path:
     return path
 
 
-def open_to_others(path: Path) -> str:
-    """Say who else can change what lies in a folder; empty if nobody can."""
-    status = path.stat()
+def open_to_others(path: Path, held: int | None = None) -> str:
+    """Say who else can change a file, or what lies in a folder; empty if nobody can. `held`: it is open."""
+    status = path.stat() if held is None else os.fstat(held)
     if status.st_uid not in (0, os.geteuid()):
         return f"{path} is another user's (uid {status.st_uid})"
-    if status.st_mode & _OTHERS_WRITE:
+    if status.st_mode & _of_others(status):
         return f"others can write to {path} (mode {status.st_mode & 0o7777:04o})"
     return ""
 
@@ -149,13 +154,37 @@ def _folder(path: Path, shared: bool = False) -> int:
 
 
 def _trust_above(path: Path) -> None:
-    """See that nobody but us and root can exchange a folder on the way, as written and as it resolves."""
-    for parent in {*path.absolute().parents, *path.resolve().parents}:
-        status = parent.stat()
+    """See that nobody but us and root can exchange a folder on the way, or a link that leads there."""
+    for each in _way_to(path.absolute()):
+        status = each.lstat()
         if status.st_uid not in (0, os.geteuid()):
-            raise NotPrivateError(path, f"lies in {parent}, which is another user's (uid {status.st_uid})")
-        if status.st_mode & stat.S_IWOTH and not status.st_mode & stat.S_ISVTX:
-            raise NotPrivateError(path, f"lies in {parent}, to which everybody can write")
+            raise NotPrivateError(path, f"lies in {each}, which is another user's (uid {status.st_uid})")
+        if stat.S_ISDIR(status.st_mode) and status.st_mode & _of_others(status) and not _is_sticky(status):
+            raise NotPrivateError(path, f"lies in {each}, to which others can write")
+
+
+def _way_to(path: Path) -> set[Path]:
+    """Give every folder and every link on the way. Raises OSError where links lead in a circle."""
+    path.parent.stat()
+    way: set[Path] = set()
+    left = [*path.parents]
+    while left:
+        each = left.pop()
+        if each not in way and each.is_symlink():
+            target = each.parent / each.readlink()
+            left += [target, *target.parents]
+        way.add(each)
+    return way
+
+
+def _is_sticky(status: os.stat_result) -> bool:
+    """Say whether in this folder, such as /tmp, nobody moves what is another's."""
+    return bool(status.st_mode & stat.S_ISVTX)
+
+
+def _of_others(status: os.stat_result) -> int:
+    """Give the bits by which others may write; a group of its user's own number has no other member."""
+    return stat.S_IWOTH if status.st_gid == status.st_uid else _OTHERS_WRITE
 
 
 def _file(folder: int, path: Path, flags: int, mode: int, shared: bool) -> int:

@@ -2,7 +2,7 @@
 
 import os
 import stat
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import pytest
@@ -85,8 +85,46 @@ def test_a_folder_below_a_link_is_judged_by_where_it_leads(tmp_path: Path) -> No
     (tmp_path / "open").chmod(0o777)
     (tmp_path / "open" / "mine").mkdir(0o700)
     (tmp_path / "way").symlink_to(tmp_path / "open" / "mine")
-    with refused("everybody can write", tmp_path / "way" / "state"):
+    with refused("others can write", tmp_path / "way" / "state"):
         private.make_folder(tmp_path / "way" / "state")
+
+
+@root
+@pytest.mark.parametrize("to", ["ours", "way-there", "../{}/ours"])
+def test_no_other_users_link_leads_to_a_folder(tmp_path: Path, to: str) -> None:
+    """In /tmp or /dev/shm anybody may make it, to where a folder of ours is, and lead it elsewhere later."""
+    (tmp_path / "ours").mkdir()
+    (tmp_path / "way-there").symlink_to("ours")
+    (tmp_path / "way").symlink_to(to.format(tmp_path.name))
+    os.lchown(tmp_path / ("way-there" if to == "way-there" else "way"), NOBODY, NOBODY)
+    tmp_path.chmod(0o1777)
+    with refused("another user's", tmp_path / "way" / "sentinel"):
+        private.make_folder(tmp_path / "way" / "sentinel" / "n1")
+    assert not [*(tmp_path / "ours").iterdir()], "nothing is made there"
+
+
+def test_a_circle_of_links_is_an_error_and_no_end(tmp_path: Path) -> None:
+    (tmp_path / "way").symlink_to(f"../{tmp_path.name}/way")
+    with pytest.raises(OSError, match=r"(?i)too many levels"):
+        private.make_folder(tmp_path / "way" / "state")
+
+
+@root
+@pytest.mark.parametrize(("bits", "is_refused"), [(0o2775, True), (0o3775, False), (0o2755, False)])
+def test_a_folder_that_a_group_can_exchange_is_refused(tmp_path: Path, bits: int, is_refused: bool) -> None:
+    (tmp_path / "srv").mkdir()
+    os.chown(tmp_path / "srv", 0, NOBODY)
+    (tmp_path / "srv").chmod(bits)
+    with refused("others can write", tmp_path / "srv" / "state") if is_refused else nullcontext():
+        private.make_folder(tmp_path / "srv" / "state")
+    assert (tmp_path / "srv" / "state").exists() is not is_refused
+
+
+def test_a_group_of_its_users_own_number_is_nobody_else(tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    os.chown(tmp_path / "home", -1, os.geteuid())
+    (tmp_path / "home").chmod(0o775)
+    private.make_folder(tmp_path / "home" / "state")
 
 
 @pytest.mark.parametrize(

@@ -193,7 +193,7 @@ class Controller:
     def _agent_argv(self, node: NodeId) -> list[str]:
         cluster = self.settings.cluster
         controller = f"tcp://{cluster.bind}:{cluster.report_port}"
-        argv = [sys.executable, "-m", "sentinel.runtime.agent", "--controller", controller]
+        argv = [*private.MODULE, "sentinel.runtime.agent", "--controller", controller]
         disks = ["--disk", "/", "--disk", str(self.settings.job.checkpoint_dir.absolute())]
         return [*argv, "--keys", str(cluster.keys_dir.absolute()), "--node", node, *disks]
 

@@ -69,6 +69,7 @@ class Ledger:
         if not doubt:
             return ()
         page = self._freeze(name, doubt)
+        self.state.opened = max(self.state.opened, told)  # no number is given twice, and this is doubted once
         self.save()  # another restart must not come to a third opinion
         return (page,)
 

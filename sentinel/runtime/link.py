@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import itertools
 import os
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, assert_never
@@ -42,7 +41,7 @@ class Link:
     def __init__(self, address: str, state_dir: Path) -> None:
         self._address = address
         self._log_path = state_dir / "ray-link.log"
-        self._endpoint = _endpoint(state_dir / f"link-{os.getpid()}.sock")
+        self._endpoint = _endpoint(state_dir.absolute() / f"link-{os.getpid()}.sock")
         self._numbers = itertools.count(1)
         self._waiting: dict[int, _Waiting] = {}
         self._context = zmq.asyncio.Context()
@@ -79,10 +78,15 @@ class Link:
     async def _run_with(self, socket: zmq.asyncio.Socket) -> None:
         socket.linger = 0
         socket.connect(self._endpoint)  # the child binds it: who accepts without files is ended by ZeroMQ
-        argv = ["-m", "sentinel.runtime.ray_link", "--endpoint", self._endpoint, "--address", self._address]
+        argv = ["sentinel.runtime.ray_link", "--endpoint", self._endpoint, "--address", self._address]
         with os.fdopen(private.open_file(self._log_path, APPEND), "ab") as out:
             self.process = await asyncio.create_subprocess_exec(
-                sys.executable, *argv, stdin=asyncio.subprocess.DEVNULL, stdout=out, stderr=out
+                *private.MODULE,
+                *argv,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                cwd="/",  # Ray has every worker on every node import from its driver's folder first
             )
         reader = asyncio.create_task(self._read(socket))
         try:

@@ -5,7 +5,6 @@ import fcntl
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -79,7 +78,7 @@ def down(settings: config.Settings) -> str:
 
 
 def _start(settings: config.Settings, path: Path | None) -> Running:
-    argv = [sys.executable, "-m", WATCHDOG]
+    argv = [*private.MODULE, WATCHDOG]
     argv += ["--config", str(path.absolute())] if path else []
     with os.fdopen(private.open_file(settings.cluster.state_dir / "watchdog.log", APPEND), "ab") as out:
         started = subprocess.Popen(

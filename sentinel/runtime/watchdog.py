@@ -52,7 +52,7 @@ class Watchdog:
 
     def __init__(self, settings: config.Settings, path: Path | None) -> None:
         self._settings = settings
-        self._argv = [sys.executable, "-m", CONTROLLER]
+        self._argv = [*private.MODULE, CONTROLLER]
         self._argv += ["--config", str(path)] if path else []
         self._pid_file = settings.cluster.state_dir / "controller.pid"
         self._log = settings.cluster.state_dir / "controller.log"

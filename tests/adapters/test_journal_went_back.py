@@ -147,6 +147,13 @@ def test_a_journal_behind_the_logbook_freezes_and_pages(path: Path, files: tuple
     frozen, pages = load(path, told=7)
     assert frozen.endswith("its newest incident is number 0, the logbook has number 7")
     assert [page.stage for page in pages] == ["open"]
+    assert load(path, told=7) == (frozen, ()), "until people say go on"
+    with closing(Journal(path)) as journal:
+        ledger = ledger_of(journal)
+        ledger.load(7)
+        ledger.absorb([Commanded(1e9, "resume-actions", "", "ada")])
+        assert ledger.state.opened == 7, "the next incident takes no other's place in the logbook"
+    assert load(path, told=7) == ("", ()), "and then no more"
 
 
 def test_a_page_about_one_journal_is_not_taken_for_one_about_the_next(path: Path) -> None:

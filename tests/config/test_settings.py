@@ -1,6 +1,8 @@
 """Settings come from a file and the environment, and a wrong one is named in one line."""
 
+import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -37,6 +39,46 @@ def test_a_file_is_found_by_the_environment_or_in_the_working_directory(
     assert load(env={}).cluster.name == "here"
     other = file.rename(tmp_path / "other.toml")
     assert load(env={"SENTINEL_CONFIG": str(other)}).cluster.name == "here"
+
+
+def _theirs(file: Path) -> None:
+    os.chown(file, 65534, 65534)
+
+
+def _open(file: Path) -> None:
+    file.chmod(0o666)
+
+
+def _a_link_to_theirs(file: Path) -> None:
+    _theirs(file)
+    file.symlink_to(file.rename(file.with_name("theirs")))
+
+
+def _their_pipe(file: Path) -> None:
+    file.unlink()
+    os.mkfifo(file)
+    _theirs(file)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives files to other users")
+@pytest.mark.parametrize("left", [_theirs, _open, _a_link_to_theirs, _their_pipe])
+@pytest.mark.timeout(30)
+def test_a_file_that_somebody_else_left_where_a_command_is_given_is_not_taken_for_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: Callable[[Path], None]
+) -> None:
+    """It would say who is told the API's token, and whose code runs."""
+    monkeypatch.chdir(tmp_path)
+    file = write(tmp_path, "[cluster]\nname = 'theirs'\n")
+    left(file)
+    with pytest.raises(
+        ConfigError, match=f"sentinel.toml .*`--config {file}`, if it is to count$"
+    ) as refused:
+        load(env={})
+    assert "\n" not in str(refused.value)
+    if left is not _their_pipe:
+        assert (
+            load(file, {}).cluster.name == load(env={"SENTINEL_CONFIG": str(file)}).cluster.name == "theirs"
+        )
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,11 @@ import contextlib
 import json
 import os
 import subprocess
-import sys
 
 import msgspec
 import structlog
 
+from sentinel import private
 from sentinel.model.codec import MESSAGE_BYTES, from_plain
 from sentinel.model.ids import Seconds
 from sentinel.runtime.agent.settings import AgentSettings
@@ -56,7 +56,7 @@ class Prober:
             return False
         settings = self._settings
         task = ProberTask(os.getpid(), settings.node, settings.gpus, settings.expected_gpus, settings.disks)
-        command = [sys.executable, "-m", "sentinel.runtime.prober", json.dumps(msgspec.structs.asdict(task))]
+        command = [*private.MODULE, "sentinel.runtime.prober", json.dumps(msgspec.structs.asdict(task))]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         os.set_blocking(self.output, False)
         self._buffer = b""
