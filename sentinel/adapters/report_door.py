@@ -54,7 +54,9 @@ class ReportDoor:
         socket.backlog = 1024
         socket.handshake_ivl = int(GREET_S * 1000)
         socket.router_mandatory = True  # an order for a node that is gone is an error, not silence
-        socket.heartbeat_ivl, socket.heartbeat_timeout = 1000, 4000
+        # The kernel finds who is gone: ZeroMQ's own beats abort on a reset connection whose messages wait.
+        socket.tcp_keepalive, socket.tcp_keepalive_idle = 1, 1
+        socket.tcp_keepalive_intvl, socket.tcp_keepalive_cnt, socket.tcp_maxrt = 1, 3, 4000
         self._monitor.rcvhwm = 0  # a full monitor would stop the socket
         socket.monitor(_MONITOR, zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED | zmq.EVENT_MONITOR_STOPPED)
         self._monitor.connect(_MONITOR)
