@@ -1,21 +1,53 @@
 """A process's own log, on a standard stream: without secrets, and what a full disk costs there costs no more.
 
-Python's own loggers (asyncio's, uvicorn's) and what ends a thread or the process are told there, too.
+Whatever strangers do, it grows slowly: an agent's log lies in its node's memory, beside the snapshots. What
+Python's own loggers (asyncio's, uvicorn's) say, and what ends a thread or the process, is told there, too.
 """
 
 import contextlib
 import logging
 import sys
 import threading
+import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from types import TracebackType
-from typing import TextIO, cast
+from typing import Any, TextIO, cast
 
 import structlog
 
 from sentinel.redact import redact
 from sentinel.terminal_text import harmless
+
+BURST = 1024
+"""Lines that say the same of others: all nodes of a large cluster may come back at once."""
+EVERY_S = 10.0
+"""After that, one line in so many seconds: 1 MB a day."""
+
+
+class Ration:
+    """Leaves out lines that say the same too often; the next one tells how many."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock, self._lock = clock, threading.Lock()
+        self._used_up: dict[str, tuple[float, int]] = {}
+        """By what is said: when all of its burst is free again, and how many lines were left out."""
+
+    def __call__(
+        self, _logger: Any, _method: str, line: MutableMapping[str, Any]
+    ) -> MutableMapping[str, Any]:
+        """Let a line pass. Raises DropEvent, by which structlog leaves it out."""
+        said, now = str(line.get("event")), self._clock()
+        with self._lock:
+            if len(self._used_up) > BURST:
+                self._used_up = {each: (at, n) for each, (at, n) in self._used_up.items() if n or at > now}
+            free_at, left_out = self._used_up.get(said, (now, 0))
+            free_at = max(free_at, now)
+            if free_at - now > (BURST - 1) * EVERY_S:
+                self._used_up[said] = free_at, left_out + 1
+                raise structlog.DropEvent
+            self._used_up[said] = free_at + EVERY_S, 0
+        return {**line, "left_out": left_out} if left_out else line
 
 
 class Forgiving:
@@ -69,6 +101,7 @@ def _log_to(stream: Forgiving) -> None:
     )
     structlog.configure(
         processors=[
+            Ration(),
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper("%Y-%m-%d %H:%M:%S", utc=False),
             renderer,

@@ -1,23 +1,22 @@
 """The port that agents report to: who may come in, and who is sent away."""
 
 import asyncio
-import contextlib
 import threading
 from typing import Any
 
 import structlog
 import zmq
 import zmq.asyncio
-from zmq.auth.thread import ThreadAuthenticator
 from zmq.utils.monitor import parse_monitor_message
 
 from sentinel.adapters.enrolment import Enrolment
+from sentinel.adapters.gate import Gate, shuffle_numbers
 from sentinel.adapters.keys import KeyFileError
 from sentinel.adapters.strangers import GREET_S, Strangers, most_strangers
 from sentinel.model.codec import MESSAGE_BYTES
 
 LOOK_EVERY_S = 1.0
-_DOMAIN = "sentinel"
+_DOMAIN = b"sentinel"
 _MONITOR = "inproc://sentinel-report-door"
 _MESSAGES_WAITING = 32
 """Of one agent, each of up to `MESSAGE_BYTES`; the rest waits on its node."""
@@ -33,29 +32,31 @@ class ReportDoor:
         self._endpoint = endpoint
         self._enrolment = enrolment
         self._context = zmq.asyncio.Context(io_threads=1)
-        self._authenticator = ThreadAuthenticator(self._context)
+        plain: zmq.Context[zmq.Socket[bytes]] = zmq.Context.shadow(self._context.underlying)
+        self._gate = Gate(plain, self._lets_in)
+        shuffle_numbers()
         self.socket: zmq.asyncio.Socket = self._context.socket(zmq.ROUTER)
-        self._monitor: zmq.Socket[bytes] = zmq.Context.shadow(self._context.underlying).socket(zmq.PAIR)
+        self._monitor: zmq.Socket[bytes] = plain.socket(zmq.PAIR)
         self._watching = threading.Thread(target=self._watch, name="report-door", daemon=True)
         self._looking: asyncio.Task[None] | None = None
         self._trouble = ""
 
     def open(self) -> None:
         """Listen. Raises OSError."""
-        self._authenticator.start()
-        self._authenticator.pipe.sndtimeo = 1000  # one that has died is not waited for
-        self._authenticator.configure_curve_callback(_DOMAIN, self)
+        self._gate.open()
         socket = self.socket
         socket.curve_server = True
         socket.curve_secretkey = self._enrolment.keys.controller_secret
-        socket.zap_domain = _DOMAIN.encode()  # whoever is not asked about is not let in
+        socket.zap_domain = _DOMAIN  # whoever is not asked about is not let in
         socket.linger = 0
         socket.maxmsgsize = MESSAGE_BYTES
         socket.rcvhwm = _MESSAGES_WAITING
         socket.backlog = 1024
         socket.handshake_ivl = int(GREET_S * 1000)
         socket.router_mandatory = True  # an order for a node that is gone is an error, not silence
-        socket.heartbeat_ivl, socket.heartbeat_timeout = 1000, 4000
+        # The kernel finds who is gone: ZeroMQ's own beats abort on a reset connection whose messages wait.
+        socket.tcp_keepalive, socket.tcp_keepalive_idle = 1, 1
+        socket.tcp_keepalive_intvl, socket.tcp_keepalive_cnt, socket.tcp_maxrt = 1, 3, 4000
         self._monitor.rcvhwm = 0  # a full monitor would stop the socket
         socket.monitor(_MONITOR, zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED | zmq.EVENT_MONITOR_STOPPED)
         self._monitor.connect(_MONITOR)
@@ -74,9 +75,8 @@ class ReportDoor:
         assert isinstance(bound, bytes)
         return bound.decode().rstrip("\0")
 
-    def callback(self, domain: str, key: bytes) -> bool:  # noqa: ARG002 pyzmq calls it so
-        """Whether a peer with this public key may talk; asked on the authenticator's own thread."""
-        return self._enrolment.owner(key.decode()) is not None
+    def _lets_in(self, public: str) -> bool:
+        return self._enrolment.owner(public) is not None
 
     def _watch(self) -> None:
         """Follow the connections that come and go, on a thread: a burst leaves no time for a busy loop."""
@@ -119,8 +119,7 @@ class ReportDoor:
         """Stop listening; agents notice and reconnect to whoever listens next."""
         if self._looking is not None:
             self._looking.cancel()
-        with contextlib.suppress(zmq.ZMQError):
-            self._authenticator.stop()
+        self._gate.close()
         self.socket.disable_monitor()  # which ends the thread
         self._watching.join()
         self.strangers.close()

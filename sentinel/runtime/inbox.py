@@ -10,6 +10,7 @@ from sentinel.core.once import speaks
 from sentinel.core.watch import Watch
 from sentinel.model.ids import Instant, NodeId
 from sentinel.model.report import Ack, Hello, Leave, OrderDone, Report, Unreadable
+from sentinel.runtime.allowance import Allowance
 from sentinel.runtime.ledger import Ledger
 from sentinel.runtime.own_words import own_words
 
@@ -29,6 +30,7 @@ class Inbox:
         self._ledger, self._watch, self._order_done, self._now = ledger, watch, order_done, now
         self._answers: dict[NodeId, tuple[str, int]] = {}
         """Boot and number of each node's newest event that becomes no fact, so that no fact tells of it."""
+        self._allowance = Allowance()
         self._refused_of: Counter[NodeId] = Counter()
         self.refused = 0
         """Events that could not be read and were passed over."""
@@ -61,7 +63,7 @@ class Inbox:
 
         While the journal fails that is 0: nothing may be forgotten, and yet the node's lease is renewed.
         """
-        report = own_words(report, self._ledger.state)
+        report = own_words(self._allowance.cut(report), self._ledger.state)
         kept = self._ledger.absorb(self._watch.report(report, self._ledger.state, self._now()))
         self._take_answers(report)
         newest = max((number for number, _ in report.events), default=0)

@@ -127,3 +127,20 @@ def test_an_event_that_cannot_be_read_is_passed_over_once_and_nothing_else_is_lo
     lines = [line for line in capsys.readouterr().out.splitlines() if "refused" in line]
     assert [re.findall(r"number=(\d+)", line) for line in lines] == [["2"], ["4"]]
     assert all("node=n1" in line and why in line for line in lines)
+
+
+def test_a_node_that_tells_without_end_is_taken_in_by_parts(tmp_path: Path) -> None:
+    flood = tuple(
+        (n, replace(HOT, finding=replace(HOT.finding, component=f"gpu-{n}", event=True)))
+        for n in range(1, 400)
+    )
+
+    async def scenario() -> None:
+        async with desk(tmp_path) as there:
+            there.uplink.send(Report(NODE, "boot", 1, (), flood))
+            [ack] = await answers(there.uplink)
+            assert isinstance(ack, Ack)
+            assert 0 < ack.event < len(flood)
+            assert len(there.found()) == ack.event
+
+    asyncio.run(scenario())

@@ -6,8 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import structlog
 
 import sentinel
+from sentinel.logs import BURST, EVERY_S, Ration
 
 SAYS = """
 import structlog
@@ -114,3 +116,28 @@ def test_a_rank_s_own_loggers_stay_its_own() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.stdout == "[]\n"
+
+
+def test_what_strangers_do_does_not_fill_the_log() -> None:
+    flood = "for n in range(5000): log.warning('refused', peer=n)\nlog.warning('another matter')"
+    told = said("stderr", flood)[0].splitlines()
+    assert sum("refused" in line for line in told) == BURST
+    assert any("another matter" in line for line in told)
+
+
+def test_a_line_that_comes_after_others_were_left_out_says_how_many() -> None:
+    at = [0.0]
+    ration = Ration(lambda: at[0])
+
+    def passes() -> dict[str, object] | None:
+        try:
+            return dict(ration(None, "info", {"event": "refused"}))
+        except structlog.DropEvent:
+            return None
+
+    assert sum(passes() is not None for _ in range(BURST + 7)) == BURST
+    at[0] += EVERY_S
+    assert passes() == {"event": "refused", "left_out": 7}
+    assert passes() is None
+    at[0] += BURST * EVERY_S
+    assert sum(passes() is not None for _ in range(BURST + 7)) == BURST
