@@ -26,9 +26,12 @@ ECHOES = frozenset({"collective", "evicted"})
 
 
 def exited(state: State, fact: RankExited, rules: Rules) -> list[Action]:
-    """A worker's process ended; of one that was told to stop it is no news."""
+    """A worker's process ended; of one that was told to stop it is no news.
+
+    Only its own node can tell, of a worker that this fact's own report began, too.
+    """
     job, worker = state.worker(fact.job, fact.worker)
-    if job is None or worker is None or worker.stage is WorkerStage.GONE:
+    if job is None or worker is None or worker.stage is WorkerStage.GONE or worker.node != fact.node:
         return []
     was_rank = worker.stage is WorkerStage.RANK
     state.crew.dismiss(worker, state.now)
@@ -98,8 +101,12 @@ def _hurt(state: State, job: Job, fact: Fact, node: NodeId, rules: Rules) -> Inc
 def raised(state: State, fact: RankRaised, rules: Rules) -> list[Action]:
     """A rank's training raised; echoes of another rank's end wait for the culprit."""
     job, worker = state.worker(fact.job, fact.worker)
-    if job is None or worker is None or worker.rank < 0 or job.stage is JobStage.STOPPED:
+    if job is None or worker is None or worker.rank < 0 or worker.node != fact.node:
         return []
+    if job.stage is JobStage.STOPPED or fact.generation > job.generation:
+        return []
+    if fact.rank < 0 or fact.generation >= worker.seated:  # which rank a worker is we know; it only says so
+        fact = replace(fact, rank=worker.rank)
     known = incidents.find(state, incidents.job_topic(job.id))
     if fact.kind == "user":
         state.change(worker, spent=True)  # heard perhaps after its end
