@@ -23,7 +23,7 @@ class Inbox:
         self,
         ledger: Ledger,
         watch: Watch,
-        order_done: Callable[[OrderDone], None],
+        order_done: Callable[[NodeId, OrderDone], None],
         now: Callable[[], Instant],
     ) -> None:
         self._ledger, self._watch, self._order_done, self._now = ledger, watch, order_done, now
@@ -73,7 +73,7 @@ class Inbox:
             if boot == report.boot and number <= taken:
                 continue
             if isinstance(event, OrderDone):
-                self._order_done(event)
+                self._order_done(report.node, event)
             elif isinstance(event, Unreadable):
                 self._refuse(report.node, number, event)
             else:

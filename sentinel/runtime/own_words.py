@@ -15,7 +15,8 @@ def own_words(report: Report, state: State) -> Report:
 
     Whoever has one node's key speaks for that node, and can accuse no other.
     """
-    beats = tuple(beat for beat in report.beats if _is_own(beat.job, beat.worker, report.node, state))
+    own = (beat for beat in report.beats if _is_own(beat.job, beat.worker, report.node, state))
+    beats = tuple({(beat.job, beat.worker): beat for beat in own}.values())  # each rank has one voice
     events = tuple((number, _own(event, report.node, state)) for number, event in report.events)
     return replace(report, beats=beats, events=events)
 
@@ -25,9 +26,6 @@ def _own(event: Event, node: NodeId, state: State) -> Event:
         case ExitSeen() | RaisedSeen():
             if not _is_own(event.job, event.worker, node, state):
                 return Unreadable(f"{event.worker} is another node's worker")
-            worker = state.crew.get(event.job, event.worker)
-            if worker is not None and event.rank < 0:  # it failed before it took its place
-                return replace(event, rank=worker.rank)
         case FindingSeen(finding=finding):
             known = state.nodes[node].findings if node in state.nodes else {}
             if len(known) >= MOST_FINDINGS and not finding.event and "|".join(finding.key) not in known:

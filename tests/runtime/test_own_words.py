@@ -1,8 +1,12 @@
 """Whoever has one node's key speaks for that node, and can accuse no other."""
 
+import asyncio
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import AsyncMock
 
 import pytest
+from msgspec.structs import replace
 from small_cluster import JOB, Cluster
 
 from sentinel.core.watch import Watch
@@ -11,15 +15,26 @@ from sentinel.model.fact import FindingReported, RankExited, RankRaised
 from sentinel.model.finding import Finding, Health
 from sentinel.model.ids import NodeId
 from sentinel.model.policy import Policy
-from sentinel.model.report import Event, ExitSeen, FindingSeen, Hello, RaisedSeen, RankBeat, Report
+from sentinel.model.report import (
+    Event,
+    ExitSeen,
+    FindingSeen,
+    Hello,
+    Leave,
+    OrderDone,
+    RaisedSeen,
+    RankBeat,
+    Report,
+)
+from sentinel.runtime.agent_orders import AgentOrders
 from sentinel.runtime.inbox import Inbox
-from sentinel.runtime.own_words import MOST_FINDINGS
+from sentinel.runtime.own_words import MOST_FINDINGS, own_words
 
 
 def trained(folder: Path) -> tuple[Cluster, Inbox]:
     cluster = Cluster(folder, Policy())
     cluster.trains()
-    inbox = Inbox(cluster.ledger, Watch(Policy(), cluster.at), lambda _done: None, lambda: cluster.at)
+    inbox = Inbox(cluster.ledger, Watch(Policy(), cluster.at), lambda _node, _done: None, lambda: cluster.at)
     return cluster, inbox
 
 
@@ -49,6 +64,29 @@ def test_a_rank_in_a_note_freezes_nothing(tmp_path: Path, rank: int) -> None:
     cluster, inbox = trained(tmp_path)
     inbox.hear(Report(cluster.home, "boot", 1, (), ((1, event_about(cluster, RaisedSeen, rank)),)))
     assert not cluster.ledger.state.frozen
+
+
+def test_each_rank_has_one_voice(tmp_path: Path) -> None:
+    cluster, _ = trained(tmp_path)
+    [(_, worker)] = cluster.ledger.state.seated(cluster.ledger.state.jobs[JOB])
+    beat = replace(BEAT, worker=worker.id)
+    report = own_words(
+        Report(cluster.home, "boot", 1, (beat, beat, replace(beat, step=11)), ()), cluster.ledger.state
+    )
+    assert [each.step for each in report.beats] == [11]
+
+
+def test_an_order_is_answered_by_whom_it_was_given() -> None:
+    async def answers() -> OrderDone:
+        reports = SimpleNamespace(send=AsyncMock(return_value=True))
+        agents = AgentOrders(SimpleNamespace(reports=reports))  # type: ignore[arg-type]
+        asked = asyncio.create_task(agents.order(NodeId("n2"), Leave("leave/n2"), 5.0))
+        await asyncio.sleep(0)
+        agents.done(NodeId("n1"), OrderDone("leave/n2", True, "forged"))
+        agents.done(NodeId("n2"), OrderDone("leave/n2", True, "leaves"))
+        return await asked
+
+    assert asyncio.run(answers()).detail == "leaves"
 
 
 def test_a_node_has_so_many_findings_and_no_more(tmp_path: Path) -> None:
