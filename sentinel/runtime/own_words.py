@@ -10,6 +10,10 @@ MOST_FINDINGS = 1024
 """Standing states of one node; the checks of a node with 16 GPUs make some hundred."""
 
 
+MOST_WORDS = 64 * 1024
+"""Characters of a finding, or of an exception; what an agent tells is cut long before."""
+
+
 def own_words(report: Report, state: State) -> Report:
     """Leave out what is said of other nodes' workers; `Unreadable` stands for such an event.
 
@@ -22,6 +26,8 @@ def own_words(report: Report, state: State) -> Report:
 
 
 def _own(event: Event, node: NodeId, state: State) -> Event:
+    if _words(event) > MOST_WORDS:
+        return Unreadable(f"longer than {MOST_WORDS} characters")
     match event:
         case ExitSeen() | RaisedSeen():
             if not _is_own(event.job, event.worker, node, state):
@@ -33,6 +39,17 @@ def _own(event: Event, node: NodeId, state: State) -> Event:
         case _:
             pass
     return event
+
+
+def _words(event: Event) -> int:
+    match event:
+        case RaisedSeen():
+            return len(event.error) + len(event.traceback)
+        case FindingSeen(finding=finding):
+            said = sum(len(key) + len(str(value)) for key, value in finding.evidence.items())
+            return said + len(finding.summary) + len(finding.component) + len(finding.burst)
+        case _:
+            return 0
 
 
 def _is_own(job: JobId, worker: WorkerId, node: NodeId, state: State) -> bool:

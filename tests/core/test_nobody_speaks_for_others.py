@@ -127,3 +127,18 @@ def test_a_node_alone_is_believed() -> None:
     for step in range(10, 60):
         cluster.report(step)
     assert not cluster.said(JobStalled)
+
+
+def test_many_findings_of_one_node_are_asked_about_once_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = 0
+
+    def counted(self: Finding) -> tuple[str, str, str]:
+        nonlocal asked
+        asked += 1
+        return self.check, self.code, self.component
+
+    monkeypatch.setattr(Finding, "key", property(counted))
+    cluster = Simulated()
+    for number in range(100):
+        cluster.finding(cluster.spare(), replace(LOST, component=f"gpu-{number}"))
+    assert asked < 100 * 100 * 10
