@@ -9,10 +9,11 @@ HIDDEN = "[hidden]"
 _WRAPPED = r"(?:(?:\\?[\r\n]{1,2}|\\n)[ \t]{0,16}(?=[A-Za-z_-]{0,15}[0-9])[\w+/=.-]{12,}){0,8}"
 """A token that a terminal or a log has wrapped goes on in the next lines."""
 _QUOTE = r"\\{0,4}[\"']"
-_TO = rf"(?:{_QUOTE})?[ \t]{{0,8}}(?::|=>?)\s{{0,8}}"
+_TO = rf"(?:{_QUOTE}\]?)?[ \t]{{0,8}}(?::=?|=>?|%3[AD]|\\{{1,2}}u003[ad])\s{{0,8}}"
 _BY_NAME = (
-    r"(?:pass(?:word|wd|phrase)|pgpass|_pwd|secret|api[_-]?key|access[_-]?key|auth[_-]?key|account[_-]?key"
-    r"|private[_-]?key|encryption[_-]?key|x-[a-z-]{0,32}key)(?:[_-][\w-]{0,32})?"
+    r"(?:pass(?:word|wd|phrase)|pgpass|_pass\b|_pwd|secret(?:[_-]?key)?|api[ _-]?key|credentials?"
+    r"|(?:access|account|auth|encryption|master|private|signing|storage)[ _-]?key|x-[a-z-]{0,32}key)"
+    r"(?:[_-][\w-]{0,32})?"
     r"|(?:secretaccesskey|token|_pat)(?:[_-](?:prod|dev|test|b64|base64|value|\d{1,3}))?"
 )
 LABEL = re.compile(rf"(?i)[\w.-]{{0,64}}?(?:{_BY_NAME}|authorization|(?:set-)?cookies?|x-[a-z-]{{0,32}}auth)")
@@ -38,6 +39,7 @@ _TOKENS = (
     r"sk-[\w-]{16,}|sk_(?:live|test)_\w{16,}",  # OpenAI, Anthropic; Stripe
     r"wandb_v\d_[\w-]{16,}|nvapi-[\w-]{16,}",
     r"AIza[\w-]{30,}|ya29\.[\w.-]{16,}",  # Google
+    r"hvs\.[\w-]{16,}|dckr_pat_[\w-]{16,}|shp[a-z]{2}_\w{16,}|rk_(?:live|test)_\w{16,}|whsec_[\w+/=]{16,}",
     r"npm_[A-Za-z0-9]{30,}|pypi-[\w-]{16,}|dop_v1_\w{16,}|SG\.[\w-]{16,}\.[\w-]{16,}",
     r"eyJ[\w-]{6,}\.[\w-]{6,}(?:\.[\w-]*)?",  # JSON web tokens
 )
@@ -116,17 +118,26 @@ KINDS = (
         rf"(?P<name>\bbearer\s{{1,8}})(?:(?=\S{{0,64}}\d)[\w.~+/=-]{{8,}}|[\w.~+/=-]{{20,}}){_WRAPPED}",
     ),
     _kind(
-        "-token -password -passwd -secret -key",
-        r"(?P<name>--(?:[a-z0-9]{1,16}-){0,3}(?:token|password|passwd|secret|key)[ =]{1,4}[\"']?)"
+        "token key oauth",
+        r"(?P<name>\b(?:token|api[ _-]key|oauth)\s{1,8})"
+        r"(?=[A-Za-z_-]{0,32}\d)(?=\S{0,32}[A-Za-z])[\w~+/=-]{20,}",
+    ),
+    _kind(
+        "-u --user --proxy-user",
+        r"(?P<name>(?:^|\s)(?:-u|--user|--proxy-user)[ =]{1,4}[^\s:@/]{1,64}:)[^\s\"':/]{4,}",
+    ),
+    _kind(
+        "-token -password -passwd -secret -key _token _secret _key",
+        r"(?P<name>--(?:[a-z0-9]{1,16}[-_]){0,3}(?:token|password|passwd|secret|key)[ =]{1,4}[\"']?)"
         r"(?!-)[^\s\"']{4,}",
     ),
     _kind("<password <secret <token <api", r"(?P<name><(?:password|secret|token|api-?_?key)>)[^<]{1,256}"),
     _kind("login", r"(?P<name>\blogin\s{1,4}\S{1,64}\s{1,4}password\s{1,4})\S{1,256}"),
     _kind("sig= key= code= x-amz-", r"(?P<name>[?&](?:sig|key|code|x-amz-[a-z-]{1,32})=)[^\s&\"']{4,}"),
-    _kind("pass pwd secret key token _pat", rf"(?P<name>(?:{_BY_NAME}){_TO})(?:{_VALUE})", _value),
+    _kind("pass pwd secret key token _pat credential", rf"(?P<name>(?:{_BY_NAME}){_TO})(?:{_VALUE})", _value),
     _kind(
         "xox xapp xwfp akia asia abia acca gh github_pat_ gl hf_ api_org_ sk- sk_ wandb_v nvapi- aiza ya29. "
-        "npm_ pypi- dop_v1_ sg. eyj",
+        "npm_ pypi- dop_v1_ sg. eyj hvs. dckr_pat_ shp rk_ whsec_",
         rf"(?:(?<![A-Za-z0-9])|(?<=\\[nrt])|(?<=%[0-9A-F]{{2}}))(?-i:{'|'.join(_TOKENS)}){_WRAPPED}",
         _all,
     ),

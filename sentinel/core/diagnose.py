@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 
-from sentinel.core.incidents import over, vouched
+from sentinel.core.incidents import holding, vouched
 from sentinel.core.predicates import PREDICATES, Case, Match, gpu_of
 from sentinel.core.state import Rules, State
 from sentinel.model.fact import FindingReported, NodeSilent, RankRaised
@@ -14,6 +14,7 @@ from sentinel.model.runbook import Match as Looks
 from sentinel.model.runbook import Runbook
 
 UNKNOWN = Cause("unknown")
+BAD = frozenset({Health.CRITICAL, Health.WARNING})
 
 
 def diagnose(incident: Incident, state: State, rules: Rules) -> Diagnosis:
@@ -70,17 +71,16 @@ def _holds(looks: Looks, case: Case) -> Match | None:
     if looks.log:
         return _in_log(re.compile(looks.log), case)
     codes = {looks.finding} if looks.finding else {f"xid-{number}" for number in looks.xid}
-    facts = [f for f in case.all(FindingReported) if f.finding.code in codes and _bad(f, case)]
+    if not any(f.finding.code in codes for f in case.all(FindingReported)):
+        return None
+    held = reversed(holding(case.incident))
+    facts = [f for f in held if f.finding.code in codes and f.finding.health in BAD]
     if not facts:
         return None
     suspects = {(f.node, gpu_of(f.finding.component)): f for f in facts}
     told = "; ".join(f"{f.node} {f.finding.component}: {f.finding.summary}" for f in suspects.values())
     places = (place for place, fact in suspects.items() if fact.finding.check != TRAINER)
     return Match(tuple(_blamed(case, node, gpu) for node, gpu in places), told)
-
-
-def _bad(fact: FindingReported, case: Case) -> bool:
-    return fact.finding.health in (Health.CRITICAL, Health.WARNING) and not over(case.incident, fact)
 
 
 def _blamed(case: Case, node: str, gpu: int | None) -> Suspect:

@@ -26,7 +26,10 @@ ECHOES = frozenset({"collective", "evicted"})
 
 
 def exited(state: State, fact: RankExited, rules: Rules) -> list[Action]:
-    """A worker's process ended; of one that was told to stop it is no news, and of another node's no word."""
+    """A worker's process ended; of one that was told to stop it is no news.
+
+    Only its own node can tell, of a worker that this fact's own report began, too.
+    """
     job, worker = state.worker(fact.job, fact.worker)
     if job is None or worker is None or worker.stage is WorkerStage.GONE or worker.node != fact.node:
         return []
@@ -100,8 +103,10 @@ def raised(state: State, fact: RankRaised, rules: Rules) -> list[Action]:
     job, worker = state.worker(fact.job, fact.worker)
     if job is None or worker is None or worker.rank < 0 or worker.node != fact.node:
         return []
-    if job.stage is JobStage.STOPPED:
+    if job.stage is JobStage.STOPPED or fact.generation > job.generation:
         return []
+    if fact.rank < 0 or fact.generation >= worker.seated:  # which rank a worker is we know; it only says so
+        fact = replace(fact, rank=worker.rank)
     known = incidents.find(state, incidents.job_topic(job.id))
     if fact.kind == "user":
         state.change(worker, spent=True)  # heard perhaps after its end

@@ -159,23 +159,26 @@ def vouched(evidence: Iterable[Fact]) -> set[NodeId]:
     return {NodeId(fact.target) for fact in commands if fact.command == "undrain"}
 
 
-def over(incident: Incident, fact: FindingReported) -> bool:
-    """Say whether a finding in evidence holds no more: its check cleared it, or a human vouches for it."""
-    later = incident.evidence[incident.evidence.index(fact) + 1 :]
-    return fact.node in vouched(later) or any(
-        (each.node, each.finding.key) == (fact.node, fact.finding.key) and each.finding.health is Health.OK
-        for each in later
-        if isinstance(each, FindingReported)
-    )
+def holding(incident: Incident) -> list[FindingReported]:
+    """Findings in evidence that hold still, newest first: no check cleared them, no human vouched since."""
+    held, cleared, back = list[FindingReported](), set[tuple[NodeId, tuple[str, str, str]]](), set[NodeId]()
+    for fact in reversed(incident.evidence):
+        back |= vouched([fact]) if isinstance(fact, Commanded) else set()
+        if not isinstance(fact, FindingReported) or fact.node in back:
+            continue
+        place = fact.node, fact.finding.key
+        if fact.finding.health is Health.OK:
+            cleared.add(place)
+        elif place not in cleared:
+            held.append(fact)
+    return held
 
 
 def still_hurts(incident: Incident, rules: Rules) -> bool:
     """Say whether anything in evidence holds still, or has done harm; an event without a runbook has not."""
-    findings = (fact for fact in incident.evidence if isinstance(fact, FindingReported))
-    known = (fact for fact in findings if not fact.finding.event or fact.finding.code in rules.by_code)
-    bad = (fact for fact in known if fact.finding.health is not Health.OK)
-    return any(isinstance(fact, (*SYMPTOMS, NodeSilent)) for fact in incident.evidence) or not all(
-        over(incident, fact) for fact in bad
+    held = (fact.finding for fact in holding(incident))
+    return any(isinstance(fact, (*SYMPTOMS, NodeSilent)) for fact in incident.evidence) or any(
+        not found.event or found.code in rules.by_code for found in held
     )
 
 

@@ -9,7 +9,7 @@ from sentinel.core.rows import Job, JobStage
 from sentinel.core.state import State
 from sentinel.core.stragglers import Stragglers
 from sentinel.model.fact import JobAdvanced, JobPaced
-from sentinel.model.ids import Instant, Seconds, WorkerId
+from sentinel.model.ids import Instant, NodeId, Seconds, WorkerId
 from sentinel.model.report import RankBeat
 
 STEP_WINDOW = 32
@@ -26,6 +26,28 @@ PACE_CHANGE = 2.0
 """And so many times faster or slower is it told again."""
 
 
+NOBODY = -2
+"""In the place of a step, which is -1 before the first."""
+
+
+@dataclass(slots=True)
+class Spoken:
+    """The newest step that any node ever told, and the newest that another node did."""
+
+    node: NodeId | None = None
+    best: int = NOBODY
+    others: int = NOBODY
+
+    def tell(self, node: NodeId, step: int) -> None:
+        """A node tells of a step."""
+        if node == self.node:
+            self.best = max(self.best, step)
+        elif step > self.best:
+            self.node, self.best, self.others = node, step, self.best
+        else:
+            self.others = max(self.others, step)
+
+
 @dataclass(slots=True)
 class Pulse:
     """What one job's heartbeats told so far."""
@@ -36,6 +58,11 @@ class Pulse:
     stepped_at: Instant = 0.0
     high: int = -1
     """Newest step ever completed, over all generations."""
+    base: int = -1
+    """The same when this generation began."""
+    spoken: Spoken = field(default_factory=Spoken)
+    opened: bool = False
+    """Whether it is known what was reached before this watch began."""
     durations: deque[Seconds] = field(default_factory=lambda: deque(maxlen=STEP_WINDOW))
     losses: deque[tuple[int, float]] = field(default_factory=lambda: deque(maxlen=LOSS_WINDOW))
     stalled: bool = False
@@ -74,23 +101,32 @@ class Pulse:
 
     def begin(self, generation: int, now: Instant) -> None:
         """A new generation is heard of."""
-        self.generation, self.step, self.stepped_at = generation, -1, now
+        self.generation, self.step, self.stepped_at, self.base = generation, -1, now, self.high
         self.began, self.underway = now, (now, -1)
         self.stalled = self.announced = False
         self.silent_since = None
         self.stragglers.new_generation()
         self.motion.clear()
 
-    def take(self, beat: RankBeat, now: Instant) -> bool:
-        """Take in a rank's heartbeat; true when it tells of a new step."""
+    def open(self, step: int) -> None:
+        """Say what was reached before this watch began: it is nothing new."""
+        self.high, self.opened = max(self.high, step), True
+
+    def within(self, step: int) -> int:
+        """Give the step that a gang can be at: no rank is two ahead of those on all other nodes."""
+        return min(step, max(self.spoken.others, self.base) + 1)
+
+    def take(self, beat: RankBeat, step: int, now: Instant) -> bool:
+        """Take in a rank's heartbeat, of which so much is believed; true when it tells of a new step."""
         if beat.completed > self.motion.get(beat.worker, (-1, 0.0))[0]:
             self.motion[beat.worker] = beat.completed, now
-        if beat.step <= self.step:
+        if step <= self.step:
             return False
         if self.step >= 0 and now > self.stepped_at:
-            self.durations.append((now - self.stepped_at) / (beat.step - self.step))
-        self.step, self.stepped_at = beat.step, now
-        self.losses.append((beat.step, beat.loss))
+            self.durations.append((now - self.stepped_at) / (step - self.step))
+        self.step, self.stepped_at = step, now
+        if step == beat.step:
+            self.losses.append((step, beat.loss))
         return True
 
     def advanced(self, job: Job, state: State, now: Instant) -> Iterator[JobAdvanced]:

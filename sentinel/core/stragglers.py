@@ -85,7 +85,9 @@ def _contended(node: Node) -> bool:
 
 
 def _median_without(times: Sequence[Seconds], own: Seconds) -> Seconds:
-    """Median of sorted `times` with one occurrence of `own` left out."""
-    mine, left = bisect_left(times, own), len(times) - 1
-    low, high = (left - 1) // 2, left // 2
-    return (times[low + (low >= mine)] + times[high + (high >= mine)]) / 2
+    """Median of sorted `times` with one occurrence of `own` left out.
+
+    The greater one of two: else one peer of two, by its word alone, would make the slower of the others slow.
+    """
+    mine, middle = bisect_left(times, own), (len(times) - 1) // 2
+    return times[middle + (middle >= mine)]

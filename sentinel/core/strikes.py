@@ -13,6 +13,8 @@ KEPT = 100
 """Strikes kept per node: one fault may strike every part of a GPU."""
 APP_XID = Cause("gpu-app-xid")
 LINK_STRIKE, LINK_BROKEN = "nvlink-strike", "nvlink-repeated"
+FEWEST_STRIKES = 2
+"""Of one link, where the finding does not say how many; one is an accident."""
 CONTAINED = 94
 COUNTER = "ecc-uncorrectable"
 
@@ -42,7 +44,8 @@ def count(state: State, node: Node, fact: FindingReported, rules: Rules) -> Find
     struck = _struck(node.link_errors, at, place_of(found), rules.policy.correlate_s)
     state.change(node, link_errors=struck)
     times = [each for each, place in struck if place == place_of(found) and each > at - DAY_S]
-    if len(times) < int(found.evidence.get("strikes", 2)):
+    needed = found.evidence.get("strikes", FEWEST_STRIKES)
+    if len(times) < (needed if isinstance(needed, int) else FEWEST_STRIKES):
         return fact
     said = f"{found.summary}, {len(times)} times within a day"
     return replace(fact, finding=replace(found, code=LINK_BROKEN, health=Health.CRITICAL, summary=said))

@@ -7,7 +7,7 @@ from typing import TypeGuard
 
 from sentinel.core.events import event_fact
 from sentinel.core.progress import laggards
-from sentinel.core.pulse import Pulse
+from sentinel.core.pulse import NOBODY, Pulse
 from sentinel.core.rows import Job, JobStage
 from sentinel.core.state import State
 from sentinel.model.fact import Fact, JobStalled, JobUnderway, NodeHeard, NodeJoined, NodeSilent, Origin
@@ -105,17 +105,39 @@ class Watch:
         if job is None or worker is None or worker.rank < 0 or beat.rank < 0:
             return ()
         pulse = self._pulses.get(job.id)
-        if pulse is None:  # what was reached before this watch began is nothing new
-            pulse = self._pulses[job.id] = Pulse(high=max(job.high_step, beat.step))
+        if pulse is None:
+            pulse = self._pulses[job.id] = Pulse(high=job.high_step)
+        if (step := self._believed(beat, worker.node, job, pulse, state, now)) is None:
+            return ()
+        if not pulse.opened:
+            pulse.open(step)
         if beat.generation != job.generation:
-            pulse.high = max(pulse.high, beat.step)
+            pulse.high = max(pulse.high, step)
             return ()
         if pulse.generation != job.generation:
             pulse.begin(job.generation, now)
-        if not pulse.take(beat, now):
+        if not pulse.take(beat, step, now):
             return ()
         seen = pulse.advanced(job, state, now), self._slow(pulse, job, state, now), pulse.paced(job, now)
         return chain.from_iterable(seen)
+
+    def _believed(
+        self, beat: RankBeat, node: NodeId, job: Job, pulse: Pulse, state: State, now: Instant
+    ) -> int | None:
+        """Give the step that a beat shows; None as long as one node alone tells where the job was before."""
+        pulse.spoken.tell(node, beat.step)
+        step = pulse.within(beat.step)
+        if step == beat.step and pulse.opened:
+            return step
+        if not self._is_seconded(job, node, state, now):
+            return beat.step
+        return step if pulse.opened or pulse.spoken.others > NOBODY else None
+
+    def _is_seconded(self, job: Job, node: NodeId, state: State, now: Instant) -> bool:
+        """Say whether another node with ranks of the job speaks, or soon may."""
+        within = self._policy.silent_s / 2
+        others = (seat.node for seat in state.crew.seats(job.id) if seat and seat.node != node)
+        return any(now - self._heard.get(other, self._quiet_until) <= within for other in others)
 
     def _stalled(self, state: State, now: Instant) -> Iterator[Fact]:
         for job in state.jobs.values():

@@ -26,8 +26,8 @@ from sentinel.model.noun import Noun
 NAME = Meta(max_length=256)
 MOST_RANKS = 1024
 """Of one node, in one report."""
-MOST_EVENTS = 4096
-"""In one report; an agent tells fewer at once, and the rest in the next."""
+MOST_EVENTS = 256
+"""In one report; an agent tells 200 at once, and the rest in the next."""
 
 
 class RankBeat(Struct, frozen=True):

@@ -19,26 +19,27 @@ class AgentOrders:
 
     def __init__(self, hands: Hands) -> None:
         self._hands = hands
-        self._waiting: dict[str, asyncio.Future[OrderDone]] = {}
+        self._waiting: dict[tuple[NodeId, str], asyncio.Future[OrderDone]] = {}
+        """By the node that has to answer, and the order's name, which others can guess."""
 
     async def order(self, node: NodeId, order: KillWorker | StacksNow | Leave, within: float) -> OrderDone:
         """Give an order and wait for what became of it. Raises ActionError, TimeoutError."""
         done: asyncio.Future[OrderDone] = asyncio.get_running_loop().create_future()
-        self._waiting[order.order] = done
+        self._waiting[node, order.order] = done
         try:
             if not await self._hands.reports.send(node, order):
                 raise ActionError(f"{node}: no agent is connected")
             async with asyncio.timeout(within):
                 answer = await done
         finally:
-            self._waiting.pop(order.order, None)
+            self._waiting.pop((node, order.order), None)
         if not answer.ok:
             raise ActionError(f"{node}: {answer.detail}")
         return answer
 
-    def done(self, told: OrderDone) -> None:
-        """An agent finished an order."""
-        waiting = self._waiting.get(told.order)
+    def done(self, node: NodeId, told: OrderDone) -> None:
+        """A node's agent finished an order."""
+        waiting = self._waiting.get((node, told.order))
         if waiting is not None and not waiting.done():
             waiting.set_result(told)
 

@@ -1,9 +1,11 @@
 """What agents say, made into facts: greetings, reports, and the orders that they finished."""
 
+import time
 from collections import Counter
 from collections.abc import Callable
 
 import structlog
+from msgspec.structs import replace
 
 from sentinel.adapters.transport import Reports, worth_a_line
 from sentinel.core.once import speaks
@@ -16,6 +18,12 @@ from sentinel.runtime.own_words import own_words
 
 log = structlog.get_logger(logger_name="inbox")
 
+SHARE, AHEAD_S, MOST_S = 0.1, 1.0, 2.0
+"""Of the loop's processor time one node may take so much, and so many seconds ahead: the others have theirs.
+
+It is held to no more than the last: what its word set going, such as a large recovery, may have been right.
+"""
+
 
 class Inbox:
     """Takes reports in and acknowledges what the journal holds; the fold knows what it has heard before."""
@@ -24,7 +32,7 @@ class Inbox:
         self,
         ledger: Ledger,
         watch: Watch,
-        order_done: Callable[[OrderDone], None],
+        order_done: Callable[[NodeId, OrderDone], None],
         now: Callable[[], Instant],
     ) -> None:
         self._ledger, self._watch, self._order_done, self._now = ledger, watch, order_done, now
@@ -32,6 +40,8 @@ class Inbox:
         """Boot and number of each node's newest event that becomes no fact, so that no fact tells of it."""
         self._allowance = Allowance()
         self._refused_of: Counter[NodeId] = Counter()
+        self._taken: dict[NodeId, tuple[float, float]] = {}
+        """Seconds that each node has taken beyond its share, and when."""
         self.refused = 0
         """Events that could not be read and were passed over."""
         self.closed = False
@@ -45,11 +55,28 @@ class Inbox:
                 await reports.send(node, answer)
 
     def hear(self, message: Hello | Report) -> Ack | Leave | None:
-        """Take a message in; gives the answer, None for an agent whose hello is on the way."""
+        """Take a message in; gives the answer, None for an agent whose hello is on the way.
+
+        Of a node that has taken more than its share only the beats are heard; it tells the rest again.
+        """
+        before, began = self._owes(message.node, time.monotonic()), time.thread_time()
+        answer = self._hear(message, late=before > AHEAD_S)
+        spent = time.thread_time() - began  # a slow disk is nobody's doing
+        self._taken[message.node] = min(before + spent, MOST_S), time.monotonic()
+        return answer
+
+    def _owes(self, node: NodeId, now: float) -> float:
+        seconds, at = self._taken.get(node, (0.0, now))
+        return max(0.0, seconds - (now - at) * SHARE)
+
+    def _hear(self, message: Hello | Report, *, late: bool) -> Ack | Leave | None:
         if isinstance(message, Report):
-            return self._report(message) if speaks(message, self._ledger.state) else None
+            heard = replace(message, events=()) if late else message
+            return self._report(heard) if speaks(message, self._ledger.state) else None
         if self.closed:
             return Leave("late")
+        if late:
+            return None
         self._hello(message)
         return Ack(0)
 
@@ -75,7 +102,7 @@ class Inbox:
             if boot == report.boot and number <= taken:
                 continue
             if isinstance(event, OrderDone):
-                self._order_done(event)
+                self._order_done(report.node, event)
             elif isinstance(event, Unreadable):
                 self._refuse(report.node, number, event)
             else:

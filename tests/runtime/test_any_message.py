@@ -40,7 +40,7 @@ def test_no_message_of_an_agent_freezes_the_controller(tmp_path: Path, seed: int
         cluster.at += 0.01
         return cluster.at
 
-    inbox = Inbox(cluster.ledger, watch, lambda _done: None, now)
+    inbox = Inbox(cluster.ledger, watch, lambda _node, _done: None, now)
     for number, payload in enumerate(Hostile(seed, cluster.ledger.state).payloads(MANY)):
         if (message := read(payload)) is not None:
             inbox.hear(message)

@@ -67,7 +67,7 @@ async def desk(directory: Path) -> AsyncIterator[Desk]:
     keys, journal = keys_with(directory / "keys", NODE), Journal(directory / "journal.db")
     rules = Rules(Policy(), runbooks.load())
     ledger = Ledger(journal, rules, "r", lambda _actions: None)
-    inbox = Inbox(ledger, Watch(rules.policy, 0.0), lambda _done: None, lambda: 1.0)
+    inbox = Inbox(ledger, Watch(rules.policy, 0.0), lambda _node, _done: None, lambda: 1.0)
     async with Reports("tcp://127.0.0.1:0", keys) as reports:
         listening = asyncio.create_task(inbox.listen(reports))
         uplink = Uplink(reports.endpoint, keys, NODE)

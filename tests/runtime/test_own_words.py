@@ -1,8 +1,12 @@
 """Whoever has one node's key speaks for that node, and can accuse no other."""
 
+import asyncio
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import AsyncMock
 
 import pytest
+from msgspec.structs import replace
 from small_cluster import JOB, Cluster
 
 from sentinel.core.watch import Watch
@@ -11,15 +15,27 @@ from sentinel.model.fact import FindingReported, RankExited, RankRaised
 from sentinel.model.finding import Finding, Health
 from sentinel.model.ids import NodeId
 from sentinel.model.policy import Policy
-from sentinel.model.report import Event, ExitSeen, FindingSeen, Hello, RaisedSeen, RankBeat, Report
+from sentinel.model.report import (
+    Ack,
+    Event,
+    ExitSeen,
+    FindingSeen,
+    Hello,
+    Leave,
+    OrderDone,
+    RaisedSeen,
+    RankBeat,
+    Report,
+)
+from sentinel.runtime.agent_orders import AgentOrders
 from sentinel.runtime.inbox import Inbox
-from sentinel.runtime.own_words import MOST_FINDINGS
+from sentinel.runtime.own_words import MOST_FINDINGS, own_words
 
 
 def trained(folder: Path) -> tuple[Cluster, Inbox]:
     cluster = Cluster(folder, Policy())
     cluster.trains()
-    inbox = Inbox(cluster.ledger, Watch(Policy(), cluster.at), lambda _done: None, lambda: cluster.at)
+    inbox = Inbox(cluster.ledger, Watch(Policy(), cluster.at), lambda _node, _done: None, lambda: cluster.at)
     return cluster, inbox
 
 
@@ -49,6 +65,61 @@ def test_a_rank_in_a_note_freezes_nothing(tmp_path: Path, rank: int) -> None:
     cluster, inbox = trained(tmp_path)
     inbox.hear(Report(cluster.home, "boot", 1, (), ((1, event_about(cluster, RaisedSeen, rank)),)))
     assert not cluster.ledger.state.frozen
+
+
+def test_each_rank_has_one_voice(tmp_path: Path) -> None:
+    cluster, _ = trained(tmp_path)
+    [(_, worker)] = cluster.ledger.state.seated(cluster.ledger.state.jobs[JOB])
+    beat = replace(BEAT, worker=worker.id)
+    report = own_words(
+        Report(cluster.home, "boot", 1, (beat, beat, replace(beat, step=11)), ()), cluster.ledger.state
+    )
+    assert [each.step for each in report.beats] == [11]
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        FindingSeen(Finding("gpu", "hot", "gpu-0", Health.WARNING, "x" * 70_000)),
+        FindingSeen(Finding("gpu", "hot", "x" * 70_000, Health.WARNING, "x")),
+        FindingSeen(Finding("gpu", "hot", "gpu-0", Health.WARNING, "x", burst="x" * 70_000)),
+        FindingSeen(Finding("gpu", "hot", "gpu-0", Health.WARNING, "x", {"line": "x" * 70_000})),
+        FindingSeen(Finding("gpu", "hot", "gpu-0", Health.WARNING, "x", {f"k{n}": n for n in range(20_000)})),
+    ],
+    ids=["summary", "component", "burst", "value", "keys"],
+)
+def test_what_is_absurdly_long_is_passed_over(tmp_path: Path, event: Event) -> None:
+    cluster, inbox = trained(tmp_path)
+    answer = inbox.hear(Report(NodeId("n1"), "boot", 1, (), ((1, event),)))
+    assert (answer, inbox.refused) == (Ack(1, "boot"), 1)
+    assert not cluster.ledger.state.nodes[NodeId("n1")].findings
+
+
+def test_a_node_that_has_taken_its_share_waits_with_events_and_keeps_its_beats(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = iter([0.0, 2.0, 3.0, 3.0, 3.1, 3.1, 20.0, 20.1])  # each message has a beginning and an end
+    _, inbox = trained(tmp_path)
+    monkeypatch.setattr("sentinel.runtime.inbox.time", SimpleNamespace(monotonic=lambda: next(at)))
+    told = [FindingSeen(Finding("gpu", "hot", f"gpu-{n}", Health.WARNING, "hot")) for n in range(3)]
+    answers = [
+        inbox.hear(Report(NodeId(node), "boot", number, (), ((number, told[number - 1]),)))
+        for number, node in ((1, "n1"), (2, "n1"), (2, "n2"), (3, "n1"))
+    ]
+    assert [answer.event for answer in answers if isinstance(answer, Ack)] == [1, 0, 2, 3]
+
+
+def test_an_order_is_answered_by_whom_it_was_given() -> None:
+    async def answers() -> OrderDone:
+        reports = SimpleNamespace(send=AsyncMock(return_value=True))
+        agents = AgentOrders(SimpleNamespace(reports=reports))  # type: ignore[arg-type]
+        asked = asyncio.create_task(agents.order(NodeId("n2"), Leave("leave/n2"), 5.0))
+        await asyncio.sleep(0)
+        agents.done(NodeId("n1"), OrderDone("leave/n2", True, "forged"))
+        agents.done(NodeId("n2"), OrderDone("leave/n2", True, "leaves"))
+        return await asked
+
+    assert asyncio.run(answers()).detail == "leaves"
 
 
 def test_a_node_has_so_many_findings_and_no_more(tmp_path: Path) -> None:

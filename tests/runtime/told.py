@@ -123,7 +123,9 @@ class Told:
         answers: list[str] = []
         self.answered.append(answers)
         watch = Watch(RULES.policy, self.now)
-        self.inbox = Inbox(self.ledger, watch, lambda done: answers.append(done.order), lambda: self.now)
+        self.inbox = Inbox(
+            self.ledger, watch, lambda _node, done: answers.append(done.order), lambda: self.now
+        )
         if self.agents:
             self._hello()
 

@@ -1,5 +1,6 @@
 """GPUs whose application Xids come again."""
 
+import re
 from collections.abc import Iterator
 
 from sentinel.core.predicates.case import Case, Match
@@ -7,6 +8,8 @@ from sentinel.core.strikes import DAY_S, component_of, is_ours, place_of
 from sentinel.model.fact import FindingReported
 from sentinel.model.ids import Instant, NodeId
 from sentinel.model.incident import Suspect
+
+_GPU = re.compile(r"gpu-([0-9]{1,4})")
 
 
 def app_xid_repeats(case: Case) -> Match | None:
@@ -47,5 +50,5 @@ def _all_struck(case: Case) -> Iterator[tuple[NodeId, str]]:
 
 def gpu_of(component: str) -> int | None:
     """Return the index in a component such as `gpu-3`."""
-    kind, _, index = component.partition("-")
-    return int(index) if kind == "gpu" and index.isdigit() else None
+    found = _GPU.fullmatch(component)
+    return int(found[1]) if found else None

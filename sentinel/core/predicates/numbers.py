@@ -27,16 +27,16 @@ def nan_again_same(case: Case) -> Match | None:
 
 
 def nan_not_repeated(case: Case) -> Match | None:
-    """The replayed step came out finite: the rank that had the NaN miscomputed."""
+    """The replayed step came out finite: the rank that had the NaN, and says so itself, miscomputed."""
     nans, advanced = _nans(case), case.last(JobAdvanced)
     if len(nans) != 1 or advanced is None or advanced.at < nans[0].at:
         return None
-    ranks = _nan_ranks(nans[0])
     told = (f for f in case.all(RankRaised) if (f.kind, f.generation) == ("nan", nans[0].generation))
-    suspects = tuple(suspect_of(fact) for fact in told if fact.rank in ranks)  # where it sat then
-    if len(ranks) != 1 or not suspects:
+    suspects = tuple(suspect_of(fact) for fact in told if fact.rank in _nan_ranks(fact))  # where it sat then
+    if len(suspects) != 1:
         return None
-    return Match(suspects, f"step {nans[0].step} was NaN on rank {ranks[0]} and is finite on replay")
+    rank = suspects[0].rank
+    return Match(suspects, f"step {nans[0].step} was NaN on rank {rank} and is finite on replay")
 
 
 def _nans(case: Case) -> list[RankRaised]:

@@ -113,7 +113,7 @@ class Controller:
         self.ledger = Ledger(self.journal, RULES, "books", lambda _actions: None)
         self.ledger.state = State.from_plain(STATE.to_plain())
         self.watch, self.at = Watch(RULES.policy, STATE.now), STATE.now
-        self.inbox = Inbox(self.ledger, self.watch, lambda _done: None, lambda: self.at)
+        self.inbox = Inbox(self.ledger, self.watch, lambda _node, _done: None, lambda: self.at)
 
     def hear(self, message: bytes) -> bool:
         self.at += 0.05
