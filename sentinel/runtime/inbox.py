@@ -1,11 +1,9 @@
 """What agents say, made into facts: greetings, reports, and the orders that they finished."""
 
-import time
 from collections import Counter
 from collections.abc import Callable
 
 import structlog
-from msgspec.structs import replace
 
 from sentinel.adapters.transport import Reports, worth_a_line
 from sentinel.core.once import speaks
@@ -17,12 +15,6 @@ from sentinel.runtime.ledger import Ledger
 from sentinel.runtime.own_words import own_words
 
 log = structlog.get_logger(logger_name="inbox")
-
-SHARE, AHEAD_S, MOST_S = 0.1, 1.0, 2.0
-"""Of the loop's processor time one node may take so much, and so many seconds ahead: the others have theirs.
-
-It is held to no more than the last: what its word set going, such as a large recovery, may have been right.
-"""
 
 
 class Inbox:
@@ -38,10 +30,8 @@ class Inbox:
         self._ledger, self._watch, self._order_done, self._now = ledger, watch, order_done, now
         self._answers: dict[NodeId, tuple[str, int]] = {}
         """Boot and number of each node's newest event that becomes no fact, so that no fact tells of it."""
-        self._allowance = Allowance()
+        self._allowance = Allowance(now)
         self._refused_of: Counter[NodeId] = Counter()
-        self._taken: dict[NodeId, tuple[float, float]] = {}
-        """Seconds that each node has taken beyond its share, and when."""
         self.refused = 0
         """Events that could not be read and were passed over."""
         self.closed = False
@@ -55,27 +45,12 @@ class Inbox:
                 await reports.send(node, answer)
 
     def hear(self, message: Hello | Report) -> Ack | Leave | None:
-        """Take a message in; gives the answer, None for an agent whose hello is on the way.
-
-        Of a node that has taken more than its share only the beats are heard; it tells the rest again.
-        """
-        before, began = self._owes(message.node, time.monotonic()), time.thread_time()
-        answer = self._hear(message, late=before > AHEAD_S)
-        spent = time.thread_time() - began  # a slow disk is nobody's doing
-        self._taken[message.node] = min(before + spent, MOST_S), time.monotonic()
-        return answer
-
-    def _owes(self, node: NodeId, now: float) -> float:
-        seconds, at = self._taken.get(node, (0.0, now))
-        return max(0.0, seconds - (now - at) * SHARE)
-
-    def _hear(self, message: Hello | Report, *, late: bool) -> Ack | Leave | None:
+        """Take a message in; gives the answer; None where a hello is to come, or comes too often."""
         if isinstance(message, Report):
-            heard = replace(message, events=()) if late else message
-            return self._report(heard) if speaks(message, self._ledger.state) else None
+            return self._report(message) if speaks(message, self._ledger.state) else None
         if self.closed:
             return Leave("late")
-        if late:
+        if not self._allowance.greets(message.node):
             return None
         self._hello(message)
         return Ack(0)

@@ -130,9 +130,10 @@ def test_an_event_that_cannot_be_read_is_passed_over_once_and_nothing_else_is_lo
 
 
 def test_a_node_that_tells_without_end_is_taken_in_by_parts(tmp_path: Path) -> None:
+    line = {"line": "x" * 4_000}
     flood = tuple(
-        (n, replace(HOT, finding=replace(HOT.finding, component=f"gpu-{n}", event=True)))
-        for n in range(1, 400)
+        (n, replace(HOT, finding=replace(HOT.finding, component=f"gpu-{n}", event=True, evidence=line)))
+        for n in range(1, 200)
     )
 
     async def scenario() -> None:

@@ -95,20 +95,6 @@ def test_what_is_absurdly_long_is_passed_over(tmp_path: Path, event: Event) -> N
     assert not cluster.ledger.state.nodes[NodeId("n1")].findings
 
 
-def test_a_node_that_has_taken_its_share_waits_with_events_and_keeps_its_beats(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    at = iter([0.0, 2.0, 3.0, 3.0, 3.1, 3.1, 20.0, 20.1])  # each message has a beginning and an end
-    _, inbox = trained(tmp_path)
-    monkeypatch.setattr("sentinel.runtime.inbox.time", SimpleNamespace(monotonic=lambda: next(at)))
-    told = [FindingSeen(Finding("gpu", "hot", f"gpu-{n}", Health.WARNING, "hot")) for n in range(3)]
-    answers = [
-        inbox.hear(Report(NodeId(node), "boot", number, (), ((number, told[number - 1]),)))
-        for number, node in ((1, "n1"), (2, "n1"), (2, "n2"), (3, "n1"))
-    ]
-    assert [answer.event for answer in answers if isinstance(answer, Ack)] == [1, 0, 2, 3]
-
-
 def test_an_order_is_answered_by_whom_it_was_given() -> None:
     async def answers() -> OrderDone:
         reports = SimpleNamespace(send=AsyncMock(return_value=True))
