@@ -5,6 +5,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -18,6 +19,7 @@ from sentinel.model.runbook import Runbook
 
 _SAFE = re.compile(r"[\w.-]+")
 _NUMBERED = re.compile(r"I-([0-9]{1,9})\.md")
+_JOURNAL, _DIGITS = "journal", 19
 _LONGEST = 16 << 20
 """Bytes of an entry, or of a row of the index, that are looked at."""
 _LATEST = 1e11
@@ -70,6 +72,19 @@ class Logbook:
         """Give the highest number of an incident with an entry, 0 without any."""
         names = (_NUMBERED.fullmatch(path.name) for path in self.folder.iterdir())
         return max((int(name[1]) for name in names if name), default=0)
+
+    def note(self, journal: str, line: int) -> None:
+        """Keep how far a journal was written: an older copy of it, put back, is told by that."""
+        with suppress(OSError):  # a full disk; the next note tells
+            private.write(self.folder / _JOURNAL, f"{journal} {line}\n".encode())
+
+    def noted(self) -> tuple[str, int]:
+        """Give a journal's id and a line that it is known to have had; ("", 0) if none is."""
+        try:
+            journal, line = private.read(self.folder / _JOURNAL, 200).decode().split()
+            return (journal, int(line)) if len(line) < _DIGITS else ("", 0)
+        except (OSError, ValueError):
+            return "", 0
 
     def _tidy(self) -> None:
         """Drop outdated rows of an index that is mostly those."""

@@ -98,7 +98,9 @@ class Controller:
         journal = Journal(self._state_dir / "journal.db")  # first: its lock keeps a second controller out
         self.scribe = Scribe(self._state_dir)
         self.ledger = Ledger(journal, self.rules, runbooks.hash_of(books), self._perform, self._changed)
-        self._doubts = self.ledger.load(self.scribe.logbook.highest())
+        logbook = self.scribe.logbook
+        self._doubts = self.ledger.load(logbook.highest(), logbook.noted())
+        logbook.note(journal.id, journal.last_seq)  # it is doubted once
         self._registry = CollectorRegistry()
         self._counters = Counters(books, self.ledger.state.incidents, self._refused)
         self._registry.register(self._counters)

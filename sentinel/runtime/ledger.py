@@ -56,14 +56,15 @@ class Ledger:
         self._failing, self._retry_at = False, 0.0
         self._by = policy_hash(self.rules), books, contents(self.rules, books)
 
-    def load(self, told: int = 0) -> tuple[Page, ...]:
+    def load(self, told: int = 0, noted: tuple[str, int] = ("", 0)) -> tuple[Page, ...]:
         """Take the state from the journal. Freezes if it is in doubt, and gives the page that says so.
 
-        `told` is the highest number of an incident that anybody was told of.
+        `told` is the highest number of an incident that anybody was told of, `noted` a journal's id and a
+        line that it is known to have had.
         """
         self.state, snapshot_seq, doubt = recall(self.journal, self.rules)
         self.snapshot_due = snapshot_seq + SNAPSHOT_EVERY_LINES
-        name, went_back = f"restart-{self.journal.last_seq}", self._went_back(told)
+        name, went_back = f"restart-{self.journal.last_seq}", self._went_back(told, noted)
         if went_back:
             name, doubt = f"journal-{self.journal.id}-{self.journal.last_seq}", went_back
         if not doubt:
@@ -73,10 +74,13 @@ class Ledger:
         self.save()  # another restart must not come to a third opinion
         return (page,)
 
-    def _went_back(self, told: int) -> str:
+    def _went_back(self, told: int, noted: tuple[str, int]) -> str:
         """Say why the journal is not all that was written, nor so what was stopped, drained or evicted."""
         ends = f"{self.journal.path} is older than what was told from it: its newest incident is number"
         older = f"{ends} {self.state.opened}, the logbook has number {told}"
+        if noted[0] == self.journal.id and noted[1] > self.journal.last_seq:
+            older = f"{self.journal.path} ends with line {self.journal.last_seq}, and had line {noted[1]}"
+            return self.journal.doubt or older
         return self.journal.doubt or (older if told > self.state.opened else "")
 
     def _freeze(self, name: str, reason: str) -> Page:

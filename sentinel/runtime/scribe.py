@@ -12,7 +12,7 @@ from sentinel.logbook import recording
 from sentinel.logbook.book import Logbook
 from sentinel.model.action import Action, StopJob
 from sentinel.model.codec import to_plain
-from sentinel.model.fact import DeadlinePassed, Fact, FindingReported, Outcome
+from sentinel.model.fact import Commanded, DeadlinePassed, Fact, FindingReported, Outcome
 from sentinel.model.ids import IncidentId
 from sentinel.model.incident import Incident, Stage
 from sentinel.model.journal import Line, incident_of
@@ -41,6 +41,8 @@ class Scribe:
             log.info("fact", fact=type(fact).__name__, text=str(fact)[:300])
         for action in actions:
             log.info("action", id=action.id, text=str(action)[:300])
+        if actions or isinstance(fact, Commanded):
+            self.logbook.note(ledger.journal.id, ledger.journal.last_seq)
         names = {action.incident for action in actions}
         names |= {incident_of(fact.action)} if isinstance(fact, Outcome) else set()
         for incident in ledger.state.incidents.values():

@@ -12,6 +12,7 @@ from sentinel import runbooks
 from sentinel.adapters.journal import Journal
 from sentinel.adapters.journal_file import JournalError
 from sentinel.core.state import Rules
+from sentinel.logbook.book import Logbook
 from sentinel.model.action import Page
 from sentinel.model.fact import Commanded, NodeHeard
 from sentinel.model.ids import NodeId
@@ -154,6 +155,36 @@ def test_a_journal_behind_the_logbook_freezes_and_pages(path: Path, files: tuple
         ledger.absorb([Commanded(1e9, "resume-actions", "", "ada")])
         assert ledger.state.opened == 7, "the next incident takes no other's place in the logbook"
     assert load(path, told=7) == ("", ()), "and then no more"
+
+
+def test_an_older_copy_of_all_its_files_is_told_by_the_logbooks_note(tmp_path: Path) -> None:
+    path, book = tmp_path / "journal.db", Logbook(tmp_path / "logbook")
+    write(path, 3).close()
+    for end in FILES:
+        if beside(path, end).exists():
+            shutil.copy(beside(path, end), tmp_path / f"copy{end}")
+    with closing(Journal(path)) as journal:
+        ledger = ledger_of(journal)
+        ledger.load()
+        ledger.absorb([Commanded(1e9, "stop-actions", "", "ada")])
+        book.note(journal.id, journal.last_seq)
+    for end in FILES:
+        beside(path, end).unlink(missing_ok=True)
+        if (kept := tmp_path / f"copy{end}").exists():
+            shutil.copy(kept, beside(path, end))
+    with closing(Journal(path)) as journal:
+        ledger = ledger_of(journal)
+        (page,) = ledger.load(0, book.noted())
+        assert page.stage == "open"
+        assert f"and had line {book.noted()[1]}" in ledger.state.frozen
+        assert ledger_of(journal).load(0, ("another", 99)) == (), "a note of another journal says nothing"
+
+
+@pytest.mark.parametrize("content", [b"", b"x", b"\xff 1", b"a b", b"a 1 2", b"a " + b"9" * 5000])
+def test_a_note_that_is_none_says_nothing(tmp_path: Path, content: bytes) -> None:
+    book = Logbook(tmp_path / "logbook")
+    (tmp_path / "logbook" / "journal").write_bytes(content)
+    assert book.noted() == ("", 0)
 
 
 def test_a_page_about_one_journal_is_not_taken_for_one_about_the_next(path: Path) -> None:
