@@ -111,8 +111,8 @@ def _document(body: bytes) -> dict[str, Any]:
 
 def retry_after(text: str) -> Seconds:
     """Read how long to wait: within bounds, whatever it says."""
-    found = _NUMBER.fullmatch(text.strip())
-    return min(max(float(text), SHORTEST_WAIT), LONGEST_WAIT) if found else SHORTEST_WAIT
+    found = _NUMBER.fullmatch(text.strip(" \t"))
+    return min(max(float(found[0]), SHORTEST_WAIT), LONGEST_WAIT) if found else SHORTEST_WAIT
 
 
 def _told(error: Exception) -> str:

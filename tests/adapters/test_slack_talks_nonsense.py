@@ -16,6 +16,7 @@ from slack_process import page, until
 from sentinel.adapters.outbox import Outbox, Timing
 from sentinel.adapters.page_channel import ChannelError
 from sentinel.adapters.slack import Slack, SlackError
+from sentinel.adapters.slack_api import retry_after
 from sentinel.model.action import Page
 from sentinel.model.ids import ActionId, Instant
 
@@ -404,3 +405,8 @@ def test_a_reference_that_is_none_ends_no_outbox(tmp_path: Path, ref: object) ->
         outbox.close()
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize(("said", "waits"), [("3\x1d", 1.0), ("\x1c3", 1.0), ("\u20033", 1.0), (" 3\t", 3.0)])
+def test_what_only_python_takes_for_a_space_is_none(said: str, waits: float) -> None:
+    assert retry_after(said) == waits
