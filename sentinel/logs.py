@@ -28,25 +28,34 @@ EVERY_S = 10.0
 class Ration:
     """Leaves out lines that say the same too often; the next one tells how many."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, burst: int = BURST, every_s: float = EVERY_S, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._burst, self._every_s = burst, every_s
         self._clock, self._lock = clock, threading.Lock()
         self._used_up: dict[str, tuple[float, int]] = {}
         """By what is said: when all of its burst is free again, and how many lines were left out."""
 
-    def __call__(
-        self, _logger: Any, _method: str, line: MutableMapping[str, Any]
-    ) -> MutableMapping[str, Any]:
-        """Let a line pass. Raises DropEvent, by which structlog leaves it out."""
-        said, now = str(line.get("event")), self._clock()
+    def passes(self, said: str) -> int | None:
+        """Say whether this may be told now, and how many lines like it were left out; None if it may not."""
+        now = self._clock()
         with self._lock:
             if len(self._used_up) > BURST:
                 self._used_up = {each: (at, n) for each, (at, n) in self._used_up.items() if n or at > now}
             free_at, left_out = self._used_up.get(said, (now, 0))
             free_at = max(free_at, now)
-            if free_at - now > (BURST - 1) * EVERY_S:
+            if free_at - now > (self._burst - 1) * self._every_s:
                 self._used_up[said] = free_at, left_out + 1
-                raise structlog.DropEvent
-            self._used_up[said] = free_at + EVERY_S, 0
+                return None
+            self._used_up[said] = free_at + self._every_s, 0
+        return left_out
+
+    def __call__(
+        self, _logger: Any, _method: str, line: MutableMapping[str, Any]
+    ) -> MutableMapping[str, Any]:
+        """Let a line of structlog's pass. Raises DropEvent, by which structlog leaves it out."""
+        if (left_out := self.passes(str(line.get("event")))) is None:
+            raise structlog.DropEvent
         return {**line, "left_out": left_out} if left_out else line
 
 

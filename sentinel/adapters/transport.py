@@ -1,7 +1,6 @@
 """The controller's side of the authenticated connection on which reports and orders travel."""
 
 import asyncio
-from collections import Counter
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any
@@ -19,8 +18,6 @@ from sentinel.model.ids import NodeId
 from sentinel.model.report import Hello, Join, Joined, Order, Refused, Report
 
 _TAKEN_AT_ONCE = 16
-_LINES = 32
-"""So many refusals of one node are logged one by one, then each that doubles their number."""
 
 
 class NotBelievedError(Exception):
@@ -53,7 +50,6 @@ class Reports:
         self._socket = self._door.socket
         self._peers: dict[NodeId, Peer] = {}
         self._taken = 0
-        self._refused_of: Counter[str] = Counter()
         self._aside: set[asyncio.Task[None]] = set()
         self._log = structlog.get_logger(logger_name="reports")
 
@@ -138,11 +134,8 @@ class Reports:
         return message
 
     def _refuse(self, what: str, node: str, error: Exception) -> None:
-        """Count what is left out, and log it, unless that would fill the log."""
         self.refused += 1
-        self._refused_of[node] += 1
-        if worth_a_line(self._refused_of[node]):
-            self._log.warning(what, node=node, error=str(error), refused=self.refused)
+        self._log.warning(what, node=node, error=str(error), refused=self.refused)
 
     # --- keys
 
@@ -189,11 +182,6 @@ class Reports:
         for task in self._aside:
             task.cancel()
         self._door.close()
-
-
-def worth_a_line(times: int) -> bool:
-    """Say whether what has happened so often is to be logged once more: a flood must not fill the log."""
-    return times <= _LINES or times & (times - 1) == 0
 
 
 def _proven(frames: list[zmq.Frame]) -> tuple[str, int]:

@@ -1,11 +1,10 @@
 """What agents say, made into facts: greetings, reports, and the orders that they finished."""
 
-from collections import Counter
 from collections.abc import Callable
 
 import structlog
 
-from sentinel.adapters.transport import Reports, worth_a_line
+from sentinel.adapters.transport import Reports
 from sentinel.core.once import speaks
 from sentinel.core.watch import Watch
 from sentinel.model.ids import Instant, NodeId
@@ -31,7 +30,6 @@ class Inbox:
         self._answers: dict[NodeId, tuple[str, int]] = {}
         """Boot and number of each node's newest event that becomes no fact, so that no fact tells of it."""
         self._allowance = Allowance(now)
-        self._refused_of: Counter[NodeId] = Counter()
         self.refused = 0
         """Events that could not be read and were passed over."""
         self.closed = False
@@ -79,14 +77,8 @@ class Inbox:
             if isinstance(event, OrderDone):
                 self._order_done(report.node, event)
             elif isinstance(event, Unreadable):
-                self._refuse(report.node, number, event)
+                self.refused += 1
+                log.warning("event-refused", node=report.node, number=number, error=event.error)
             else:
                 continue
             self._answers[report.node] = (report.boot, number)
-
-    def _refuse(self, node: NodeId, number: int, event: Unreadable) -> None:
-        """Count what is passed over, and log it, unless that would fill the log."""
-        self.refused += 1
-        self._refused_of[node] += 1
-        if worth_a_line(self._refused_of[node]):
-            log.warning("event-refused", node=node, number=number, error=event.error)

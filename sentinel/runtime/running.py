@@ -11,6 +11,7 @@ from typing import NamedTuple
 import psutil
 
 from sentinel import private
+from sentinel.heartbeat.process import state_and_start
 
 WATCHDOG, CONTROLLER = "sentinel.runtime.watchdog", "sentinel.runtime.controller"
 """The modules as which they run."""
@@ -28,9 +29,8 @@ class Running(NamedTuple):
     @property
     def alive(self) -> bool:
         """True until it has ended, whoever has its number then."""
-        with suppress(OSError, ValueError):
-            return _look(self.pid) == self
-        return False
+        state, started = state_and_start(self.pid)
+        return state not in "XZ" and started == self.started
 
     @contextmanager
     def held(self) -> Iterator[int]:
@@ -61,7 +61,7 @@ def text_of(running: Running) -> bytes:
 
 def child(pid: int) -> Running:
     """Look at a child of this process, which nobody has waited for: it is there, and has its number alone."""
-    return Running(pid, _fields(pid)[1])
+    return Running(pid, state_and_start(pid)[1])
 
 
 def find(path: Path, module: str) -> Running | None:
@@ -75,16 +75,3 @@ def find(path: Path, module: str) -> Running | None:
         ours = process.uids().real == os.geteuid() and ("-m", module) in pairwise(process.cmdline())
         return found if ours and found.alive else None
     return None
-
-
-def _look(pid: int) -> Running:
-    state, started = _fields(pid)
-    if state in "XZ":
-        raise ProcessLookupError(pid)
-    return Running(pid, started)
-
-
-def _fields(pid: int) -> tuple[str, int]:
-    """Give state and start."""
-    fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
-    return fields[0], int(fields[19])

@@ -5,9 +5,8 @@ import logging
 import socket
 import struct
 import sys
-import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -17,6 +16,7 @@ import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from sentinel.logs import Ration
 from sentinel.model.ids import Seconds
 
 log = structlog.get_logger(logger_name="web")
@@ -41,28 +41,12 @@ _AT_ONCE = struct.pack("ii", 1, 0)
 """The system keeps nothing for a connection's end, either."""
 
 
-class Seldom(logging.Filter):
-    """Lets each message pass once in `TELL_EVERY`: what makes it comes from strangers."""
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        super().__init__()
-        self._clock = clock
-        self._told: dict[str, float] = {}
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Judge by the message without its arguments."""
-        return self.passes(str(record.msg))
-
-    def passes(self, message: str) -> bool:
-        """Say whether it is time to tell this again."""
-        now = self._clock()
-        if now - self._told.get(message, -TELL_EVERY) < TELL_EVERY:
-            return False
-        self._told = {each: at for each, at in self._told.items() if now - at < TELL_EVERY} | {message: now}
-        return True
+SELDOM = Ration(burst=1, every_s=TELL_EVERY)
 
 
-SELDOM = Seldom()
+def _is_seldom(record: logging.LogRecord) -> bool:
+    """Judge a line by its message without the arguments: what makes it comes from strangers."""
+    return SELDOM.passes(str(record.msg)) is not None
 
 
 class Visitor(H11Protocol):
@@ -103,7 +87,7 @@ class Visitor(H11Protocol):
 
     def cut(self, why: str) -> None:
         """End it at once: closing it would wait for a client that takes nothing."""
-        if SELDOM.passes(why):
+        if SELDOM.passes(why) is not None:
             log.warning("connections-cut", why=why, address=self.address, open=len(self.connections))
         self.connections.discard(self)
         self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
@@ -166,15 +150,15 @@ def _server(app: FastAPI) -> uvicorn.Server:
 async def _run(server: uvicorn.Server, door: socket.socket) -> None:
     asyncio.get_running_loop().set_exception_handler(_complain)
     logger = logging.getLogger("uvicorn.error")
-    logger.addFilter(SELDOM)
+    logger.addFilter(_is_seldom)
     try:
         await server.serve([door])
     finally:
-        logger.removeFilter(SELDOM)
+        logger.removeFilter(_is_seldom)
 
 
 def _complain(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     """Log what the loop could not do, such as to accept without a descriptor."""
     message, error = str(context.get("message", "")), context.get("exception")
-    if SELDOM.passes(message):
+    if SELDOM.passes(message) is not None:
         log.error("web", error=f"{message}: {type(error).__name__}: {error}" if error else message)

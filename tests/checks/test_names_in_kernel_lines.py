@@ -199,3 +199,4 @@ def test_a_log_that_is_one_long_line_is_looked_through_once(tmp_path: Path, word
     follower = FileFollower(log)
     while follower.behind:
         follower.read()
+    assert not follower.error

@@ -30,6 +30,7 @@ def test_no_finding_is_so_odd_that_the_fold_ends(found: Finding) -> None:
     cluster = Simulated()
     cluster.finding(cluster.node(0), found)
     cluster.run(10)
+    assert (cluster.state.frozen, cluster.going()) == ("", True)
 
 
 def test_a_nodes_exits_are_of_its_own_workers() -> None:

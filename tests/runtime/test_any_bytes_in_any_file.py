@@ -16,6 +16,7 @@ from test_controller_process import free_port, settings, until
 
 from sentinel.adapters.console_pages import ConsolePages
 from sentinel.adapters.outbox import Outbox
+from sentinel.adapters.page_channel import ChannelError
 from sentinel.logbook.book import Logbook
 from sentinel.model.action import Page, action_id
 from sentinel.model.ids import IncidentId
@@ -131,7 +132,11 @@ def test_pages_that_are_no_file_keep_nobody_from_starting(
     tmp_path: Path, make: Callable[[Path], None]
 ) -> None:
     make(tmp_path / "pages.log")
-    ConsolePages(tmp_path / "pages.log", out=io.StringIO())
+    channel = ConsolePages(tmp_path / "pages.log", out=io.StringIO())
+    name = IncidentId("I-1")
+    page = Page(action_id(name, "page", "on-call", 1), name, 1, "title", "body", "open")
+    with pytest.raises(ChannelError, match=r"pages\.log"):
+        asyncio.run(channel.open(page))
 
 
 def test_the_watchdog_s_own_outbox_may_hold_anything(tmp_path: Path) -> None:

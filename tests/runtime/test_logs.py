@@ -127,7 +127,7 @@ def test_what_strangers_do_does_not_fill_the_log() -> None:
 
 def test_a_line_that_comes_after_others_were_left_out_says_how_many() -> None:
     at = [0.0]
-    ration = Ration(lambda: at[0])
+    ration = Ration(clock=lambda: at[0])
 
     def passes() -> dict[str, object] | None:
         try:

@@ -17,6 +17,7 @@ from sample_cluster import QUIET, TOKEN, Cluster, an_incident
 
 from sentinel.logbook.book import Logbook
 from sentinel.logbook.entry import Row
+from sentinel.logs import Ration
 from sentinel.web import desk, server
 from sentinel.web.app import create_app
 from sentinel.web.pages import ENTRY_CHARS, entry_page
@@ -124,7 +125,7 @@ def slow(tmp_path: Path) -> Iterator[Slow]:
 
 @pytest.fixture
 def seldom(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "SELDOM", server.Seldom())
+    monkeypatch.setattr(server, "SELDOM", Ration(burst=1, every_s=server.TELL_EVERY))
 
 
 def test_searches_keep_nobody_else_waiting_and_further_ones_are_told_to_come_again(slow: Slow) -> None:
@@ -260,11 +261,11 @@ def test_the_address_with_the_most_connections_gives_way_first() -> None:
 
 def test_what_strangers_do_is_logged_once_a_minute() -> None:
     now = [0.0]
-    seldom = server.Seldom(lambda: now[0])
-    assert [seldom.passes("garbage") for _ in range(1000)].count(True) == 1
-    assert seldom.passes("another")
+    seldom = Ration(burst=1, every_s=server.TELL_EVERY, clock=lambda: now[0])
+    assert [seldom.passes("garbage") for _ in range(1000)] == [0, *[None] * 999]
+    assert seldom.passes("another") == 0
     now[0] = server.TELL_EVERY
-    assert seldom.passes("garbage")
+    assert seldom.passes("garbage") == 999
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,5 @@
+"""`python -m sentinel.cli`."""
+
+from sentinel.cli import app
+
+app()

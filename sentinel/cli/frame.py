@@ -1,0 +1,190 @@
+"""What all commands share: how they fail, ask the controller and print."""
+
+import getpass
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+from typer.core import TyperGroup
+
+if TYPE_CHECKING:
+    from sentinel.config import Settings
+
+FAILED, MISUSED = 1, 2
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+class CommandError(Exception):
+    """What a command can't do, in one line."""
+
+    def __init__(self, message: str, code: int = FAILED) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class _OneLine(TyperGroup):
+    """Ends every failure with one line on stderr: 2 for wrong use or settings, 1 for the rest."""
+
+    def main(self, *args: Any, **named: Any) -> NoReturn:
+        try:
+            sys.exit(super().main(*args, **{**named, "standalone_mode": False}) or 0)
+        except Exception as error:
+            code, line = _explain(error)
+            from sentinel import console
+
+            console.say(f"sentinel: {' '.join(line.split())}", out=sys.stderr)
+            sys.exit(code)
+
+
+def _explain(error: Exception) -> tuple[int, str]:
+    """Give exit code and line for anything that a command may raise."""
+    if hasattr(error, "format_message"):  # how the parser words wrong use
+        return MISUSED, f"{error.format_message()} (see sentinel --help)"
+    if isinstance(error, CommandError):
+        return error.code, str(error)
+    if type(error).__name__ in ("UpError", "JournalError"):
+        return FAILED, str(error)
+    if isinstance(error, ModuleNotFoundError) and error.name in ("ray", "torch", "numpy"):
+        return FAILED, f"{error}; this command needs the extras: pip install 'sentinel-cluster[ray,train]'"
+    if type(error).__name__ in ("ConfigError", "RunbookError", "ScenarioError"):
+        return MISUSED, str(error)
+    if isinstance(error, OSError) and error.filename:
+        return FAILED, f"{error.filename}: {error.strerror}"
+    if isinstance(error, ValueError):
+        return FAILED, str(error)
+    return FAILED, f"{type(error).__name__}: {error}"
+
+
+app = typer.Typer(cls=_OneLine, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+Reason = Annotated[str, typer.Option("--reason", "-r", help="Kept in the journal and shown in the logbook.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the controller's answer as it is.")]
+_config: list[Path] = []
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        say(version("sentinel-cluster"))
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    config: Annotated[
+        Path | None, typer.Option(help="Instead of ./sentinel.toml; stands before the command.")
+    ] = None,
+    version: Annotated[  # noqa: ARG001 - its callback does it
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which release this is.")
+    ] = False,
+) -> None:
+    """Sentinel keeps a large training run alive."""
+    _config[:] = [config] if config else []
+
+
+def config_file() -> Path | None:
+    """Give the file that stands before the command, if one does."""
+    return _config[0] if _config else None
+
+
+def settings() -> "Settings":
+    """Load the settings. Raises ConfigError."""
+    from sentinel.config import load
+
+    return load(config_file())
+
+
+def ask(method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+    """Ask the controller. Raises CommandError with its own reason when it refuses."""
+    import httpx
+
+    from sentinel.adapters.keys import Keys
+
+    cluster = settings().cluster
+    url, keys = f"{cluster.web_url}/api/{path}", Keys(cluster.keys_dir)
+    if not keys.directory.exists():
+        raise CommandError(
+            f"{keys.directory}: no such folder: no sentinel up was run here with these settings"
+        )
+    headers = {"Authorization": f"Bearer {keys.api_token}"}
+    try:
+        answer = httpx.request(method, url, json=body, headers=headers, timeout=10, trust_env=False)
+    except httpx.HTTPError as error:
+        raise CommandError(f"no controller answers at {url}: {error}") from None
+    return _answer(answer)
+
+
+def _answer(answer: Any) -> Any:
+    try:
+        document = answer.json()
+    except ValueError:
+        document = answer.text
+    if answer.is_success:
+        return document
+    detail = document.get("error", document) if isinstance(document, dict) else document
+    raise CommandError(f"the controller refuses ({answer.status_code}): {detail}")
+
+
+def tell(command: str, target: str = "", reason: str = "", for_s: float = 0.0) -> None:
+    """Give the controller a command, and say what it did. Raises CommandError."""
+    who = getpass.getuser()
+    answer = ask("POST", command, {"target": target, "reason": reason, "who": who, "for_s": for_s})
+    say(str(answer["done"]))
+
+
+def say(line: str) -> None:
+    """Print a line."""
+    from sentinel import console
+
+    console.say(line)
+
+
+def say_json(document: str) -> None:
+    """Print a document."""
+    from sentinel import console
+
+    console.say_json(document)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_text(item)}" for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_text, value)) or "none"
+    return "-" if value is None or value == "" else str(value)
+
+
+def table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print rows as a table; its columns are their keys."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    from sentinel.console import console
+
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    shown = Table(*columns, title=title or None)
+    for row in rows:
+        shown.add_row(*(escape(_text(row.get(column))) for column in columns))
+    console().print(shown)
+
+
+def show(document: Any, tables: Callable[[Any], None], *, json: bool) -> None:
+    """Print a document as it is, or as tables."""
+    if json:
+        import json as codec
+
+        say_json(codec.dumps(document))
+    else:
+        tables(document)
+
+
+def duration(text: str, option: str) -> float:
+    """Read `30m`, `2h`, `1d` as seconds. Raises CommandError."""
+    found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)([smhd])", text)
+    if not found:
+        raise CommandError(f"{option} {text!r}: expected a number and s, m, h or d, such as 30m", MISUSED)
+    return float(found[1]) * _UNITS[found[2]]

@@ -1,0 +1,176 @@
+"""Commands that need no controller: decide a past again, check this machine, the demo, the settings."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sentinel.cli.frame import FAILED, MISUSED, CommandError, app, duration, say, say_json, settings, table
+
+if TYPE_CHECKING:
+    from sentinel.model.policy import Policy
+    from sentinel.rehearse.run import Books
+
+
+@app.command()
+def replay(file: Annotated[Path, typer.Argument(help="A recording from the logbook.")]) -> None:
+    """Run a recording through today's decisions; exit 1 when they differ from the recorded ones."""
+    from sentinel.core.decide import decide
+    from sentinel.core.replay import replay as fold
+    from sentinel.core.state import Rules, State
+    from sentinel.logbook.recording import read
+    from sentinel.model.codec import from_plain
+    from sentinel.model.policy import Policy
+    from sentinel.runbooks import load
+    from sentinel.terminal import print_replay
+
+    policy = settings().policy
+    try:
+        recording = read(file.read_text(encoding="utf-8"), str(file))
+        policy = from_plain(Policy, recording.policy) if recording.policy else policy
+        state = State.from_plain(recording.state) if recording.state else State()
+    except (ValueError, KeyError, TypeError) as error:
+        told = str(error)
+        raise CommandError(told if str(file) in told else f"{file}: not a recording: {told}") from None
+    if not recording.lines:
+        raise CommandError(f"{file}: holds no fact")
+    rules = Rules(policy, load())
+    differing = print_replay(fold(recording.lines, state, lambda now, fact: decide(now, fact, rules)))
+    raise typer.Exit(FAILED if differing else 0)
+
+
+@app.command()
+def rehearse(
+    files: Annotated[
+        list[Path] | None, typer.Argument(help="Scenario files (docs/rehearse.md), or folders of them.")
+    ] = None,
+    journal: Annotated[
+        Path | None, typer.Option(help="A journal.db whose past is decided again; a running one, too.")
+    ] = None,
+    since: Annotated[str, typer.Option(help="How far back in the journal: 12h, 30d.")] = "30d",
+    policy: Annotated[
+        Path | None, typer.Option(help="A sentinel.toml whose [policy] decides; without: today's.")
+    ] = None,
+    runbooks: Annotated[
+        Path | None, typer.Option(help="A folder of runbooks; without: the bundled ones.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="One object a line and scenario or incident.")] = False,
+    explain: Annotated[
+        bool, typer.Option(help="Show facts, the rules tried and what was waited for.")
+    ] = False,
+) -> None:
+    """Say what Sentinel would do in a scenario, or would have done; exit 1 if that is not as expected."""
+    from sentinel.config import load
+    from sentinel.runbooks import load as load_runbooks
+
+    if (journal is None) == (not files):
+        raise CommandError("rehearse takes scenario files, or a --journal", MISUSED)
+    numbers, books = (load(policy) if policy else settings()).policy, load_runbooks(runbooks)
+    if journal is not None:
+        raise typer.Exit(_retell(journal, duration(since, "--since"), numbers, books, json=json))
+    from sentinel.rehearse import run
+
+    verdicts = []
+    for scenario in run.scenarios(files or ()):
+        verdict, why = run.rehearse(scenario, numbers, books, own_policy=policy is None, explain=explain)
+        verdicts.append(verdict)
+        for line in [run.as_json(verdict, why)] if json else run.as_text(scenario, verdict, why):
+            (say_json if json else say)(line)
+    if not json:
+        say(run.summary(verdicts))
+    raise typer.Exit(0 if all(verdict.ok for verdict in verdicts) else FAILED)
+
+
+def _retell(journal: Path, back: float, policy: "Policy", books: "Books", *, json: bool) -> int:
+    """Print what would be decided differently from what a journal holds; gives the exit code."""
+    import time
+
+    from sentinel.core.state import Rules
+    from sentinel.rehearse import retell
+
+    since = time.time() - back
+    told = retell.from_journal(journal, since, Rules(policy, books))
+    for line in retell.as_json(told) if json else retell.as_text(told, since):
+        (say_json if json else say)(line)
+    return FAILED if told.defects or any(pair.differs for pair in told.pairs) else 0
+
+
+@app.command()
+def check(
+    names: Annotated[list[str] | None, typer.Argument(help="All, if none is named.")] = None,
+    gpus: Annotated[str, typer.Option(envvar="SENTINEL_GPUS", help="nvml, none or simulated:FILE.")] = "nvml",
+    expected_gpus: Annotated[int | None, typer.Option(min=0, help="How many it should have.")] = None,
+) -> None:
+    """Run checks on this machine now; exit 1 when one finds something critical, or cannot tell.
+
+    The checks that need an agent's memory, xid and heartbeat, run only there.
+    """
+    import socket
+
+    from sentinel.checks import load
+    from sentinel.model.check import Machine
+    from sentinel.model.codec import to_plain
+    from sentinel.runtime.probe import probe
+    from sentinel.runtime.prober import open_gpus
+
+    if gpus not in ("nvml", "none") and not gpus.startswith("simulated:"):
+        raise CommandError(f"--gpus {gpus!r}: expected nvml, none or simulated:FILE", MISUSED)
+    checks = {name: each for name, each in load().items() if not each.in_agent}
+    for name in names or ():
+        if name not in checks:
+            raise CommandError(f"no check {name!r} runs by hand: known are {', '.join(checks)}", MISUSED)
+    machine = Machine(socket.gethostname(), open_gpus(gpus), expected_gpus)
+    found = {name: to_plain(probe(checks[name], machine).findings) for name in names or checks}
+    columns = ("check", "component", "health", "summary")
+    nothing = {"health": "ok", "summary": "nothing found"}
+    table(
+        "", [{c: row.get(c) for c in columns} for n in found for row in found[n] or [{"check": n, **nothing}]]
+    )
+    unfit = any(item["health"] in ("critical", "unknown") for items in found.values() for item in items)
+    raise typer.Exit(FAILED if unfit else 0)
+
+
+@app.command()
+def demo(
+    fault: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Such as node-cut; repeat it, or separate by commas; a wrong name lists all. "
+            "Without: rank-crash, rank-hang, gpu-ecc."
+        ),
+    ] = None,
+    nodes: Annotated[int, typer.Option(min=2, help="Besides the head node; one of them is a spare.")] = 4,
+    gpus: Annotated[int, typer.Option(min=1, help="Of each node; a rank on each but the spare's.")] = 1,
+    runs: Annotated[int, typer.Option(min=1, help="How often each fault is injected.")] = 1,
+    json: Annotated[bool, typer.Option("--json", help="One line per fault.")] = False,
+    seed: Annotated[int | None, typer.Option(help="Repeats the same choices.")] = None,
+    steady: Annotated[bool, typer.Option(help="Keep running until Ctrl-C, and say what runs where.")] = False,
+) -> None:
+    """Break a small cluster on this machine, and watch it being repaired; the files stay in ./run."""
+    from sentinel.demo.faults import NAMES
+    from sentinel.demo.main import main
+
+    faults = [name.strip() for item in fault or () for name in item.split(",") if name.strip()]
+    for name in faults:
+        if name not in NAMES:
+            raise CommandError(f"no fault {name!r}: known are {', '.join(sorted(NAMES))}", MISUSED)
+    if fault and not faults:
+        raise CommandError(f"--fault names none: known are {', '.join(sorted(NAMES))}", MISUSED)
+    raise typer.Exit(
+        main(faults=faults, nodes=nodes, gpus=gpus, runs=runs, json=json, seed=seed, steady=steady)
+    )
+
+
+@app.command()
+def config(
+    markdown: Annotated[bool, typer.Option(help="As the table of docs/operating.md.")] = False,
+) -> None:
+    """List every setting with its default and the reason for it."""
+    from sentinel.config import keys
+
+    if markdown:
+        for key in keys():
+            say(f"| `{key.name}` | {f'`{key.default}`' if key.default else ''} | {key.reason} |")
+        return
+    settings()
+    table("", [{"setting": key.name, "default": key.default, "reason": key.reason} for key in keys()])
