@@ -1,6 +1,7 @@
 """Messages of agents, from the wire through the inbox, the fold and the journal."""
 
 import asyncio
+import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ from sentinel.core.state import Rules, State
 from sentinel.core.watch import Watch
 from sentinel.logbook.recording import read
 from sentinel.model.codec import encode, from_plain
-from sentinel.model.fact import FindingReported
+from sentinel.model.fact import DeadlinePassed, FindingReported
 from sentinel.model.ids import JobId, NodeId, WorkerId
 from sentinel.model.policy import Policy
 from sentinel.model.report import (
@@ -31,6 +32,7 @@ from sentinel.model.report import (
 from sentinel.runtime.inbox import Inbox
 from sentinel.runtime.ledger import Ledger
 from tests.enrolled import keys_with
+from tests.fuzz.hostile import Hostile
 
 RECORDINGS = Path(__file__).parents[2] / "incidents"
 RECORDING = read((RECORDINGS / "rank-crash.jsonl").read_text())
@@ -79,6 +81,11 @@ def seeds() -> Iterator[bytes]:
         yield encode(Report(NODE, STATE.nodes[NODE].boot, number, (_beat(RANK, WORKER.id),), events))
 
 
+def shaped(data: bytes, chance: random.Random) -> bytes:
+    """Of two messages one is made as somebody with the node's key may make it, about ranks that there are."""
+    return data if chance.random() < 0.5 else Hostile(chance, STATE, NODE).message()
+
+
 def _beat(rank: int, worker: WorkerId) -> RankBeat:
     job, generation = JobId(JOB.id), JOB.generation
     times = {"outside_s": 0.1, "arrival": 1e9, "loss": 2.5, "beat_age_s": 0.1, "phase_age_s": 0.1}
@@ -124,6 +131,8 @@ class Controller:
         node, told = heard
         answer = self.inbox.hear(told)
         self.ledger.absorb(self.watch.tick(self.ledger.state, self.at))
+        while (due := self.ledger.state.next_deadline()) is not None and due[0] <= self.at:
+            self.ledger.absorb([DeadlinePassed(self.at, due[1])])
         assert not self.ledger.state.frozen.startswith("a defect"), self.ledger.state.frozen
         assert not node or answer is None or encode(answer)
         return True

@@ -2,7 +2,6 @@
 
 import math
 import random
-from collections.abc import Iterator
 from copy import deepcopy
 from typing import Any
 
@@ -23,7 +22,6 @@ from sentinel.model.report import (
     Report,
 )
 
-NODE = NodeId("n1")
 _ODD: tuple[Any, ...] = (
     *(-5, -1, 0, 1, 2, 3, 7, 2**20, 2**31, 2**40, 2**53, 2**63, 2**64 - 1, -(2**63)),
     *(1e300, math.nan, math.inf, -math.inf, -0.5, True, None, b"\xff", [], {}, [[]], [1, 2], [math.nan] * 3),
@@ -49,17 +47,13 @@ _ODD: tuple[Any, ...] = (
 class Hostile:
     """Makes messages out of chance and of what the cluster is."""
 
-    def __init__(self, seed: int, state: State) -> None:
-        self._chance = random.Random(seed)
-        self._state = state
-        self._number = 0
+    def __init__(self, chance: random.Random, state: State, node: NodeId) -> None:
+        self._chance, self._state, self._node = chance, state, node
+        self._boot = state.nodes[node].boot
+        self._number = chance.randrange(10**6)
 
-    def payloads(self, many: int) -> Iterator[bytes]:
-        """Give so many, each damaged in its own way."""
-        for _ in range(many):
-            yield self._payload()
-
-    def _payload(self) -> bytes:
+    def message(self) -> bytes:
+        """Give one, damaged in its own way."""
         chance = self._chance
         message = self._hello() if chance.random() < 0.05 else self._report()
         for _ in range(chance.choice((0, 1, 1, 1, 2, 5))):
@@ -102,7 +96,7 @@ class Hostile:
     # --- what is right before it is spoilt
 
     def _hello(self) -> dict[str, Any]:
-        plain: dict[str, Any] = _lists(to_plain(Hello(NODE, "boot", "127.0.0.1", 1, 8)))
+        plain: dict[str, Any] = _lists(to_plain(Hello(self._node, self._boot, "127.0.0.1", 1, 8)))
         return plain
 
     def _report(self) -> dict[str, Any]:
@@ -111,7 +105,7 @@ class Hostile:
             self._number += 1
             events.append((self._number, self._event()))
         beats = tuple(self._beat() for _ in range(self._chance.randint(0, 2)))
-        plain: dict[str, Any] = _lists(to_plain(Report(NODE, "boot", 1, beats, tuple(events))))
+        plain: dict[str, Any] = _lists(to_plain(Report(self._node, self._boot, 1, beats, tuple(events))))
         return plain
 
     def _rank(self) -> tuple[JobId, int, WorkerId, int, int]:
