@@ -23,7 +23,13 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 from sentinel import private
 from sentinel.model.policy import Policy
@@ -31,10 +37,17 @@ from sentinel.model.policy import Policy
 PREFIX = "SENTINEL_"
 FILE = "sentinel.toml"
 _NAME = r"^\w[\w.-]*$"
-_HOST = r"^[A-Za-z0-9._-]{1,253}$"
+_Host = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,253}$")]
 _LOCAL = ("localhost", "127.0.0.1", "::1")
 _Signal = Annotated[int, Field(ge=1, le=64)]
 _SHARES = ("mass_silence", "evict_share", "evict_confidence")
+
+
+def _listed(given: Any) -> Any:
+    """Read a list, which the environment gives as `10,15`."""
+    if isinstance(given, str):
+        return tuple(part for part in given.split(",") if part.strip())
+    return tuple(given) if isinstance(given, list) else given
 
 
 class ConfigError(ValueError):
@@ -60,7 +73,7 @@ class Cluster(_Table):
     """Agents report here."""
     web_port: int = Field(default=7800, ge=1, le=65535)
     """Status, logbook, metrics and control API."""
-    web_hosts: tuple[Annotated[str, Field(pattern=_HOST)], ...] = Field(
+    web_hosts: Annotated[tuple[_Host, ...], NoDecode, BeforeValidator(_listed)] = Field(
         default=(), examples=["sentinel.example.org"]
     )
     """Further names that browsers call it by, such as a proxy's; any other but its own is refused."""
@@ -193,13 +206,6 @@ def _type_of(field: "dataclasses.Field[Any]") -> Any:
     if isinstance(field.default, tuple):
         return Annotated[tuple[_Signal, ...], BeforeValidator(_listed)]
     return Annotated[field.type, Field(ge=0, le=1 if field.name in _SHARES else None)]
-
-
-def _listed(given: Any) -> Any:
-    """Read a list, which the environment gives as `10,15`."""
-    if isinstance(given, str):
-        return tuple(part for part in given.split(",") if part.strip())
-    return tuple(given) if isinstance(given, list) else given
 
 
 def _policy_table() -> type[_Table]:

@@ -180,3 +180,22 @@ def test_the_manual_lists_every_setting_with_its_default_and_reason() -> None:
         r"^\| `(\w+\.\w+)` \|\s*(?:`(.*?)`)?\s*\| (.*) \|$", OPERATING.read_text(), re.MULTILINE
     )
     assert rows == [(key.name, key.default, key.reason) for key in keys()]
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "value"),
+    [
+        ("CLUSTER__WEB_HOSTS", "a.example,b.example", ("a.example", "b.example")),
+        ("POLICY__ENDING_SIGNALS", "10,15", (10, 15)),
+        ("POLICY__ENDING_SIGNALS", "", ()),
+    ],
+)
+def test_a_list_in_the_environment_has_commas(name: str, given: str, value: tuple[object, ...]) -> None:
+    section, key = name.lower().split("__")
+    assert getattr(getattr(load(env={f"SENTINEL_{name}": given}), section), key) == value
+
+
+def test_a_list_in_the_file_is_a_list(tmp_path: Path) -> None:
+    file = write(tmp_path, "[cluster]\nweb_hosts = ['a.example']\n[policy]\nending_signals = [15]\n")
+    settings = load(file, env={})
+    assert (settings.cluster.web_hosts, settings.policy.ending_signals) == (("a.example",), (15,))
