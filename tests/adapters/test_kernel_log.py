@@ -176,7 +176,7 @@ def test_the_kernel_device_is_read_by_records_or_says_why_not() -> None:
     follower = KmsgFollower()
     lines = follower.read()
     follower.close()
-    assert all("\n" not in line and not line.startswith("6,") for line in lines)
+    assert all(line.startswith("[") for line in lines), "a record's head is read, and its time is told"
     assert follower.error or follower.missed >= 0
 
 
