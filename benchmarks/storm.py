@@ -17,7 +17,7 @@ from benchmarks.decide import JOB
 from benchmarks.journal import Desk
 from sentinel.adapters.kernel_log import FileFollower
 from sentinel.checks import load
-from sentinel.core.watch import Watch
+from sentinel.core.detect.watch import Watch
 from sentinel.model.action import Action, Page, Resume
 from sentinel.model.check import Machine
 from sentinel.model.codec import decode, encode

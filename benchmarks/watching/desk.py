@@ -12,8 +12,8 @@ from sentinel import runbooks
 from sentinel.adapters.journal import Journal
 from sentinel.adapters.keys import ensure_keys
 from sentinel.adapters.transport import Reports
+from sentinel.core.detect.watch import Watch
 from sentinel.core.state import Rules
-from sentinel.core.watch import Watch
 from sentinel.model.action import Action, StartWorker
 from sentinel.model.fact import DeadlinePassed, Fact, JobSubmitted, NodeJoined, WorkerReady
 from sentinel.model.ids import JobId, NodeId

@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from typing import assert_never
 
-from sentinel.core import findings, harm, incidents, jobs, nodes, once, operate, outcomes, reform
+from sentinel.core import findings, harm, incidents, jobs, nodes, operate, outcomes, reform
 from sentinel.core.conclude import catch_up, conclude, resolve_topic
+from sentinel.core.detect import once
 from sentinel.core.state import Rules, State
 from sentinel.core.timers import Timer
 from sentinel.model.action import Action, Refusal

@@ -5,7 +5,7 @@ from msgspec.structs import replace
 from sentinel.core import incidents, reform
 from sentinel.core.conclude import conclude, stop_timers, waits
 from sentinel.core.crew import WorkerStage
-from sentinel.core.progress import laggards
+from sentinel.core.detect.laggards import laggards
 from sentinel.core.rows import Job, JobStage
 from sentinel.core.state import Rules, State
 from sentinel.core.timers import Timer

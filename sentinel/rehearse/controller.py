@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from sentinel.core.decide import decide
-from sentinel.core.once import is_news, speaks
+from sentinel.core.detect.once import is_news, speaks
+from sentinel.core.detect.watch import Watch
 from sentinel.core.state import Rules, State
-from sentinel.core.watch import Watch
 from sentinel.model.action import Action
 from sentinel.model.fact import ControllerStarted, DeadlinePassed, Fact
 from sentinel.model.ids import IncidentId, Instant, Seconds

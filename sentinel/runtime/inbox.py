@@ -5,8 +5,8 @@ from collections.abc import Callable
 import structlog
 
 from sentinel.adapters.transport import Reports
-from sentinel.core.once import speaks
-from sentinel.core.watch import Watch
+from sentinel.core.detect.once import speaks
+from sentinel.core.detect.watch import Watch
 from sentinel.model.ids import Instant, NodeId
 from sentinel.model.report import Ack, Hello, Leave, OrderDone, Report, Unreadable
 from sentinel.runtime.allowance import Allowance

@@ -9,7 +9,7 @@ import structlog
 from sentinel.adapters.journal import Journal
 from sentinel.adapters.journal_file import JournalError
 from sentinel.core.decide import decide
-from sentinel.core.once import is_news
+from sentinel.core.detect.once import is_news
 from sentinel.core.state import Rules, State
 from sentinel.model.action import Action, Page, action_id
 from sentinel.model.codec import CodecError

@@ -7,8 +7,8 @@ from pathlib import Path
 import structlog
 
 from sentinel.adapters import ray_gcs
+from sentinel.core.detect.watch import Watch
 from sentinel.core.state import State
-from sentinel.core.watch import Watch
 from sentinel.model.fact import Fact, GcsBack, GcsLost
 from sentinel.model.ids import Instant, NodeId, Seconds
 from sentinel.runtime.agent_orders import AgentOrders

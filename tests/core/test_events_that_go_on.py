@@ -4,7 +4,7 @@ import pytest
 from msgspec.structs import replace
 from simulated import Simulated, xid
 
-from sentinel.core.watch import Watch
+from sentinel.core.detect.watch import Watch
 from sentinel.model.fact import FindingReported
 from sentinel.model.finding import Finding, Health
 from sentinel.model.ids import NodeId

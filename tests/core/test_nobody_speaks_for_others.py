@@ -7,7 +7,7 @@ from msgspec.structs import replace
 from simulated import JOB, Simulated
 from test_watch import Watched
 
-from sentinel.core.watch import Watch
+from sentinel.core.detect.watch import Watch
 from sentinel.model.action import StopWorker
 from sentinel.model.fact import JobAdvanced, JobStalled, RankExited, RankRaised, RankSlow
 from sentinel.model.finding import Finding, Health

@@ -4,8 +4,8 @@ from msgspec.structs import replace
 from simulated import JOB, Simulated, ecc, xid
 from test_watch import Watched
 
+from sentinel.core.detect.watch import Watch
 from sentinel.core.state import State
-from sentinel.core.watch import Watch
 from sentinel.model.action import Action, CollectStacks, Page, Refusal, Resume, StartWorker, StopWorker
 from sentinel.model.fact import (
     Commanded,

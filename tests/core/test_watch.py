@@ -4,7 +4,7 @@ import pytest
 from msgspec.structs import replace
 from simulated import JOB, Simulated
 
-from sentinel.core.watch import Watch
+from sentinel.core.detect.watch import Watch
 from sentinel.model.action import Resume
 from sentinel.model.fact import (
     Fact,

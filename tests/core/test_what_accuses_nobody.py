@@ -3,7 +3,7 @@
 import pytest
 from simulated import JOB, Simulated, lost, xid
 
-from sentinel.core.watch import Watch
+from sentinel.core.detect.watch import Watch
 from sentinel.model.action import Resume
 from sentinel.model.fact import NodeJoined, RankExited, RankRaised
 from sentinel.model.finding import Finding, Health

@@ -15,8 +15,8 @@ from sentinel import runbooks
 from sentinel.adapters.journal import Journal
 from sentinel.adapters.transport import Reports
 from sentinel.adapters.uplink import Link, Uplink
+from sentinel.core.detect.watch import Watch
 from sentinel.core.state import Rules
-from sentinel.core.watch import Watch
 from sentinel.model.codec import to_plain
 from sentinel.model.fact import FindingReported
 from sentinel.model.finding import Finding, Health

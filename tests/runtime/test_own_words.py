@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 from small_cluster import JOB, Cluster
 
-from sentinel.core.watch import Watch
+from sentinel.core.detect.watch import Watch
 from sentinel.model.codec import CodecError, decode, encode, to_plain
 from sentinel.model.fact import FindingReported, RankExited, RankRaised
 from sentinel.model.finding import Finding, Health

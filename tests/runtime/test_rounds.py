@@ -12,8 +12,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from sentinel.adapters import ray_gcs
+from sentinel.core.detect.watch import Watch
 from sentinel.core.state import State
-from sentinel.core.watch import Watch
 from sentinel.model.fact import Fact
 from sentinel.model.ids import NodeId
 from sentinel.model.policy import Policy

@@ -8,8 +8,8 @@ from typing import Any
 
 from sentinel import runbooks
 from sentinel.adapters.journal import Journal
+from sentinel.core.detect.watch import Watch
 from sentinel.core.state import Rules
-from sentinel.core.watch import Watch
 from sentinel.model.fact import Fact, FindingReported, NodeProbed, Origin
 from sentinel.model.finding import Finding, Health
 from sentinel.model.ids import NodeId

@@ -1,7 +1,7 @@
 """Ranks that hold the others up: they hang, wait for data or are slow."""
 
+from sentinel.core.detect.laggards import laggards
 from sentinel.core.predicates.case import SEVERAL, Case, Match, suspect_of
-from sentinel.core.progress import laggards
 from sentinel.model.fact import JobStalled, RankSlow
 from sentinel.model.incident import Suspect
 from sentinel.model.report import NOT_RUNNING, STOPPED

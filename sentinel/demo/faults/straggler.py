@@ -4,7 +4,7 @@ import random
 import signal
 import time
 
-from sentinel.core.stragglers import MIN_PEERS
+from sentinel.core.detect.stragglers import MIN_PEERS
 from sentinel.demo.fault import (
     NOBODY,
     Expected,

@@ -11,8 +11,8 @@ from sentinel.adapters.journal import Journal
 from sentinel.adapters.keys import Keys
 from sentinel.adapters.transport import Reports
 from sentinel.core.decide import decide
+from sentinel.core.detect.watch import Watch
 from sentinel.core.state import Rules, State
-from sentinel.core.watch import Watch
 from sentinel.logbook.recording import read
 from sentinel.model.codec import encode, from_plain
 from sentinel.model.fact import DeadlinePassed, FindingReported

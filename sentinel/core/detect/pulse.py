@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
+from sentinel.core.detect.stragglers import Stragglers
 from sentinel.core.rows import Job, JobStage
 from sentinel.core.state import State
-from sentinel.core.stragglers import Stragglers
 from sentinel.model.fact import JobAdvanced, JobPaced
 from sentinel.model.ids import Instant, NodeId, Seconds, WorkerId
 from sentinel.model.report import RankBeat

@@ -5,9 +5,9 @@ from itertools import chain
 from statistics import median
 from typing import TypeGuard
 
-from sentinel.core.events import event_fact
-from sentinel.core.progress import laggards
-from sentinel.core.pulse import NOBODY, Pulse
+from sentinel.core.detect.events import event_fact
+from sentinel.core.detect.laggards import laggards
+from sentinel.core.detect.pulse import NOBODY, Pulse
 from sentinel.core.rows import Job, JobStage
 from sentinel.core.state import State
 from sentinel.model.fact import Fact, JobStalled, JobUnderway, NodeHeard, NodeJoined, NodeSilent, Origin
