@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import assert_never
 
-from sentinel.core import findings, harm, incidents, jobs, nodes, operate, outcomes, reform
+from sentinel.core import findings, harm, incidents, jobs, nodes, operate, outcomes, paces, reform
 from sentinel.core.conclude import catch_up, conclude, resolve_topic
 from sentinel.core.detect import once
 from sentinel.core.state import Rules, State
@@ -18,7 +18,9 @@ from sentinel.model.fact import (
     GcsBack,
     GcsLost,
     JobAdvanced,
+    JobAtPace,
     JobPaced,
+    JobSlowed,
     JobStalled,
     JobSubmitted,
     JobUnderway,
@@ -105,6 +107,10 @@ def _react(
             return jobs.paced(state, fact)
         case RankSlow():
             return harm.slow(state, fact, rules)
+        case JobSlowed():
+            return paces.slowed(state, fact, rules)
+        case JobAtPace():
+            return paces.at_pace(state, fact, rules)
         case JobSubmitted():
             return jobs.submitted(state, fact)
         case GcsLost():

@@ -9,6 +9,7 @@ from sentinel.model.fact import (
     Commanded,
     Fact,
     FindingReported,
+    JobSlowed,
     JobStalled,
     NodeReached,
     NodeSilent,
@@ -40,6 +41,7 @@ SYMPTOMS: Mapping[type, frozenset[Cause]] = {
     RankRaised: frozenset({Cause("rank-crash"), Cause("rank-exception")}),
     JobStalled: frozenset({Cause("rank-hang")}),
     RankSlow: frozenset({Cause("straggler")}),
+    JobSlowed: frozenset({Cause("rank-hang")}),
 }
 """What harm looks like when nothing else is known: a cause has to explain that."""
 

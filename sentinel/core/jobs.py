@@ -6,6 +6,7 @@ from sentinel.core import incidents, nodes, reform
 from sentinel.core.conclude import conclude, leave_cordoned, resolve
 from sentinel.core.crew import WorkerStage
 from sentinel.core.evict import refuse_action, refuse_start
+from sentinel.core.paces import awaits_pace
 from sentinel.core.remedy import on_cordoned, remedy_of
 from sentinel.core.rows import Job, JobStage
 from sentinel.core.seating import Cannot, Wait, seat
@@ -172,7 +173,7 @@ def _after_step(incident: Incident, job: Job, fact: JobAdvanced, state: State, r
     """End an incident by a new step, unless the step is only its experiment or tells who is cut off."""
     if _waits_for_a_node(incident, state):
         return conclude(incident, state, rules, certain=True)
-    if remedy_of(incident.diagnosis, rules) in CONTROL:
+    if remedy_of(incident.diagnosis, rules) in CONTROL or awaits_pace(incident, job):
         return []
     actions: list[Action] = []
     if incident.diagnosis is not None and incident.diagnosis.cause in TRIED:

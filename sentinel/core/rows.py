@@ -97,6 +97,8 @@ class Job(Struct, frozen=True):
     """When its generation had its first new step."""
     median_step_s: Seconds = 0.0
     """As last told; 0 while nobody knows."""
+    usual_step_s: Seconds = 0.0
+    """What its steps took before they were told to be slow; 0 while they are not."""
     skip: tuple[int, ...] = ()
     pending: str = ""
     """The incident that waits for workers or nodes to resume the job."""

@@ -53,6 +53,10 @@ def fact_line(fact: learn.Fact) -> str:
             return (
                 f"rank {fact.rank} on {fact.node} gpu-{fact.gpu} is slow: {slow}, {fact.steps} steps in a row"
             )
+        case learn.JobSlowed():
+            return f"{fact.job} is slow: a step takes {fact.step_s:.3g} s, usually {fact.usual_s:.3g} s"
+        case learn.JobAtPace():
+            return f"{fact.job} keeps its pace: a step takes {fact.step_s:.3g} s"
         case learn.GcsLost():
             return f"the GCS at {fact.address} does not answer: {fact.detail}"
         case learn.GcsBack():

@@ -191,6 +191,50 @@ class RankSlow(Noun, frozen=True):
     steps: int
 
 
+class RankLooks(Struct, frozen=True):
+    """How often a rank was looked at, and was what the others waited for."""
+
+    rank: int
+    node: NodeId
+    gpu: int
+    looks: int
+    held: int
+    """Looks at which it was stopped, or all others had entered a collective that it had not."""
+    stopped: int
+    """Of these, at which it was stopped or stuck in the kernel, or its beat thread stood still."""
+    usual: float
+    """Share of the looks at which it is held while the job keeps its usual pace."""
+
+
+class JobSlowed(Noun, frozen=True):
+    """All of a job's steps take much longer than they usually do; told once a generation."""
+
+    at: Instant
+    job: JobId
+    generation: int
+    step_s: Seconds
+    usual_s: Seconds
+    for_s: Seconds
+    """How long that has gone on."""
+    steps: int
+    """Steps in that time."""
+    outside_s: Seconds
+    """Time of a step that even the rank with the least of it spends outside collectives."""
+    usual_outside_s: Seconds
+    ranks: tuple[RankLooks, ...] = ()
+    """Ranks that were held more than they usually are, the most held first."""
+
+
+class JobAtPace(Noun, frozen=True):
+    """A job that was slow keeps its usual pace again, or has been slow for so long that this is usual."""
+
+    at: Instant
+    job: JobId
+    generation: int
+    step_s: Seconds
+    usual_s: Seconds
+
+
 class GcsLost(Noun, frozen=True):
     """Ray's GCS does not answer."""
 
@@ -289,6 +333,8 @@ Fact: TypeAlias = (
     | JobUnderway
     | JobPaced
     | RankSlow
+    | JobSlowed
+    | JobAtPace
     | GcsLost
     | GcsBack
     | JobSubmitted

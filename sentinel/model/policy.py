@@ -36,6 +36,20 @@ class Policy:
     """A rank is slow from this multiple of its peers' median time outside collectives."""
     straggler_steps: int = 20
     """Steps in a row that make a straggler; contention that passes is shorter."""
+    slow_pace_factor: float = 1.8
+    """Steps that all take this multiple of their usual time make a job slow.
+
+    Half a link or half a clock makes it 2; batches of uneven length, which are no fault, mostly stay below.
+    """
+    slow_pace_s: Seconds = 15.0
+    """It has to be slow throughout this; a checkpoint or an evaluation is one pause in it."""
+    new_pace_s: Seconds = 1800.0
+    """A pace that is kept for this long after it was told is the usual one: people have let it be so."""
+    held_share: float = 0.4
+    """A rank is why a job is slow if it holds the others up at this share of looks more than it usually does.
+
+    And no other rank at half as many. A rank that is stopped for 0.6 of every 0.75 s is seen so at 80%.
+    """
     crashes_per_hour: int = 3
     """Crashes or hangs of one node in an hour that evict it."""
     ending_signals: tuple[int, ...] = (1, 2, 10, 12, 15, 24)

@@ -17,6 +17,8 @@ from sentinel.model.fact import (
     DeadlinePassed,
     Fact,
     JobAdvanced,
+    JobAtPace,
+    JobSlowed,
     JobStalled,
     JobUnderway,
     NodeReached,
@@ -201,13 +203,22 @@ class _Other:
                     return None
                 about = {"worker": worker.id, "rank": worker.rank, "pid": worker.pid}
                 return _changed(fact, **about, generation=self._generation(fact, then))
-            case JobStalled() | JobAdvanced() | JobUnderway() | RankSlow():
+            case JobStalled() | JobAdvanced() | JobUnderway() | JobSlowed() | JobAtPace() | RankSlow():
                 return _changed(fact, generation=self._generation(fact, then))
             case _:
                 return fact
 
     def _generation(
-        self, fact: RankExited | RankRaised | JobStalled | JobAdvanced | JobUnderway | RankSlow, then: State
+        self,
+        fact: RankExited
+        | RankRaised
+        | JobStalled
+        | JobAdvanced
+        | JobUnderway
+        | JobSlowed
+        | JobAtPace
+        | RankSlow,
+        then: State,
     ) -> int:
         """Give the generation that this telling has, where the fact was about the newest one then."""
         known, now = then.jobs.get(fact.job), self._told.state.jobs.get(fact.job)

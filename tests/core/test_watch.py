@@ -2,12 +2,12 @@
 
 import pytest
 from msgspec.structs import replace
-from simulated import JOB, Simulated
+from simulated import JOB
+from watched import Watched
 
 from sentinel.core.detect.watch import Watch
 from sentinel.model.action import Resume
 from sentinel.model.fact import (
-    Fact,
     JobAdvanced,
     JobStalled,
     NodeHeard,
@@ -16,41 +16,7 @@ from sentinel.model.fact import (
     RankSlow,
 )
 from sentinel.model.ids import NodeId
-from sentinel.model.report import Hello, RankBeat, Report
-
-
-class Watched(Simulated):
-    """A cluster whose nodes report four times a second to a real watch."""
-
-    def __init__(self, world: int = 3, **settings: int) -> None:
-        super().__init__(nodes=world + 1, world=world, **settings)
-        self.watch = Watch(self.rules.policy, self.now - 60)
-        self.told: list[Fact] = []
-        self.outside = [0.1] * world
-        self.states = ["S"] * world
-        self.phase = "collective"
-        self.mute: set[NodeId] = set()
-
-    def report(self, step: int, seconds: float = 0.25) -> list[Fact]:
-        """Every node that is not mute reports once, then time passes."""
-        self.now += seconds
-        facts: list[Fact] = []
-        for node in self.state.nodes:
-            if node not in self.mute:
-                beats = tuple(
-                    self._beat(rank, step) for rank in range(self.job.world) if self.node(rank) == node
-                )
-                facts += self.watch.report(Report(node, "b", 0, beats, ()), self.state, self.now)
-        facts += self.watch.tick(self.state, self.now)
-        self.told += facts
-        return facts
-
-    def _beat(self, rank: int, step: int) -> RankBeat:
-        beat = self.beat(rank, self.phase, state=self.states[rank])
-        return replace(beat, step=step, outside_s=self.outside[rank])
-
-    def said(self, kind: type) -> list[Fact]:
-        return [fact for fact in self.told if isinstance(fact, kind)]
+from sentinel.model.report import Hello, Report
 
 
 def test_a_step_that_was_reached_before_the_watch_began_is_not_new() -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
+from sentinel.core.detect.slowness import Slowness
 from sentinel.core.detect.stragglers import Stragglers
 from sentinel.core.rows import Job, JobStage
 from sentinel.core.state import State
@@ -81,6 +82,7 @@ class Pulse:
     underway: tuple[Instant, int] = (0.0, -1)
     """When it was last said to be on its way, and at which step."""
     stragglers: Stragglers = field(default_factory=Stragglers)
+    slowness: Slowness = field(default_factory=Slowness)
     silent_since: int | None = None
     """Step at which a seated node was first seen silent; None while all report."""
 
@@ -99,13 +101,14 @@ class Pulse:
         within = max(MOTION_S, self.pace(job))
         return all(now - self.motion.get(beat.worker, (0, 0.0))[1] <= within for beat in beats)
 
-    def begin(self, generation: int, now: Instant) -> None:
+    def begin(self, generation: int, world: int, now: Instant) -> None:
         """A new generation is heard of."""
         self.generation, self.step, self.stepped_at, self.base = generation, -1, now, self.high
         self.began, self.underway = now, (now, -1)
         self.stalled = self.announced = False
         self.silent_since = None
         self.stragglers.new_generation()
+        self.slowness.new_generation(world)
         self.motion.clear()
 
     def open(self, step: int) -> None:

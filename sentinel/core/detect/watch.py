@@ -1,6 +1,7 @@
 """The one detector: receipt-stamped reports and time in, facts about silence, stalls and stragglers out."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from itertools import chain
 from statistics import median
 from typing import TypeGuard
@@ -8,6 +9,7 @@ from typing import TypeGuard
 from sentinel.core.detect.events import event_fact
 from sentinel.core.detect.laggards import laggards
 from sentinel.core.detect.pulse import NOBODY, Pulse
+from sentinel.core.detect.slowness import Slowness
 from sentinel.core.rows import Job, JobStage
 from sentinel.core.state import State
 from sentinel.model.fact import Fact, JobStalled, JobUnderway, NodeHeard, NodeJoined, NodeSilent, Origin
@@ -106,7 +108,7 @@ class Watch:
             return ()
         pulse = self._pulses.get(job.id)
         if pulse is None:
-            pulse = self._pulses[job.id] = Pulse(high=job.high_step)
+            pulse = self._pulses[job.id] = Pulse(high=job.high_step, slowness=Slowness.of(job, self._policy))
         if (step := self._believed(beat, worker.node, job, pulse, state, now)) is None:
             return ()
         if not pulse.opened:
@@ -115,10 +117,17 @@ class Watch:
             pulse.high = max(pulse.high, step)
             return ()
         if pulse.generation != job.generation:
-            pulse.begin(job.generation, now)
+            pulse.begin(job.generation, job.world, now)
+        beats = partial(self._generations_beats, job, state, now)
+        pulse.slowness.look(beat, worker.node, job, beats, now)
         if not pulse.take(beat, step, now):
             return ()
-        seen = pulse.advanced(job, state, now), self._slow(pulse, job, state, now), pulse.paced(job, now)
+        seen = (
+            pulse.advanced(job, state, now),
+            self._slow(pulse, job, state, now),
+            pulse.paced(job, now),
+            pulse.slowness.stepped(pulse.step, job, beats, now, self._policy),
+        )
         return chain.from_iterable(seen)
 
     def _believed(
@@ -214,14 +223,16 @@ class Watch:
                 if ranks.get(beat.worker) == beat.rank:
                     yield beat, node
 
-    # --- stragglers ------------------------------------------------------------------------------------
+    # --- slowness --------------------------------------------------------------------------------------
 
     def _slow(self, pulse: Pulse, job: Job, state: State, now: Instant) -> Iterator[Fact]:
         if pulse.stragglers.due(job.world, now):
-            beats = [
-                pair for pair in self._job_beats(job, state, now) if pair[0].generation == job.generation
-            ]
+            beats = self._generations_beats(job, state, now)
             yield from pulse.stragglers.weigh(job, beats, state.nodes, self._policy, now)
+
+    def _generations_beats(self, job: Job, state: State, now: Instant) -> list[tuple[RankBeat, NodeId]]:
+        beats = self._job_beats(job, state, now)
+        return [(beat, node) for beat, node in beats if beat.generation == job.generation]
 
 
 def _current(report: Report) -> list[tuple[int, Event]]:

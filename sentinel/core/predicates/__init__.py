@@ -16,6 +16,7 @@ from sentinel.core.predicates.hangs import (
 )
 from sentinel.core.predicates.nodes import agent_dead, control_cut, node_cut, node_lost
 from sentinel.core.predicates.numbers import loss_nan, nan_again_same, nan_not_repeated
+from sentinel.core.predicates.paces import job_slow, stopped_again
 
 __all__ = ["NAMES", "PREDICATES", "Case", "Match", "Predicate", "gpu_of", "laggard"]
 
@@ -41,6 +42,8 @@ PREDICATES: Mapping[str, Predicate] = {
         gang_broken,
         slow_on_every_node,
         straggler,
+        stopped_again,
+        job_slow,
         loss_nan,
         nan_again_same,
         nan_not_repeated,

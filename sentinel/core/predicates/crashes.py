@@ -5,6 +5,7 @@ from collections import Counter
 from sentinel.core.predicates.case import SEVERAL, Case, Match, newest_generation, suspect_of
 from sentinel.core.predicates.hangs import laggard
 from sentinel.core.predicates.nodes import reached
+from sentinel.core.predicates.paces import stopped_again
 from sentinel.core.rows import Node
 from sentinel.core.timers import Timer
 from sentinel.model.fact import RankExited, RankRaised
@@ -28,7 +29,7 @@ def rank_exited(case: Case) -> Match | None:
 def repeats_on_node(case: Case) -> Match | None:
     """Ranks of one node crash or hang again and again within the hour."""
     limit = case.rules.policy.crashes_per_hour
-    hung = laggard(case)
+    hung = laggard(case) or stopped_again(case)
     named = {getattr(fact, "node", None) for fact in case.incident.evidence}
     named |= {suspect.node for suspect in hung.suspects} if hung else set()
     for node in case.state.nodes.values():
@@ -49,7 +50,7 @@ def _stands_out(case: Case, node: Node, count: int) -> bool:
 
 def repeats_with_rank(case: Case) -> Match | None:
     """One rank keeps failing on a second node: it takes the reason along, so no node is it."""
-    job, hung = case.state.job_of(case.incident), laggard(case)
+    job, hung = case.state.job_of(case.incident), laggard(case) or stopped_again(case)
     if job is None:
         return None
     newest = newest_generation(case)

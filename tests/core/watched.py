@@ -1,0 +1,54 @@
+"""A simulated cluster whose nodes report to a real detector."""
+
+from msgspec.structs import replace
+from simulated import Simulated
+
+from sentinel.core.detect.watch import Watch
+from sentinel.model.fact import Fact
+from sentinel.model.ids import NodeId
+from sentinel.model.report import RankBeat, Report
+
+
+class Watched(Simulated):
+    """A cluster whose nodes report four times a second to a real watch."""
+
+    def __init__(self, world: int = 3, **settings: int) -> None:
+        super().__init__(nodes=world + 1, world=world, **settings)
+        self.watch = Watch(self.rules.policy, self.now - 60)
+        self.told: list[Fact] = []
+        self.outside = [0.1] * world
+        self.states = ["S"] * world
+        self.entered = [0] * world
+        """Collectives that each rank has entered beyond those of its completed steps."""
+        self.inside = [False] * world
+        """Whether each rank is in a collective."""
+        self.phase = "collective"
+        self.mute: set[NodeId] = set()
+
+    def report(self, step: int, seconds: float = 0.25) -> list[Fact]:
+        """Every node that is not mute reports once, then time passes."""
+        self.now += seconds
+        facts: list[Fact] = []
+        for node in self.state.nodes:
+            if node not in self.mute:
+                beats = tuple(
+                    self._beat(rank, step) for rank in range(self.job.world) if self.node(rank) == node
+                )
+                facts += self.watch.report(Report(node, "b", 0, beats, ()), self.state, self.now)
+        facts += self.watch.tick(self.state, self.now)
+        self.told += facts
+        return facts
+
+    def _beat(self, rank: int, step: int) -> RankBeat:
+        beat = self.beat(rank, self.phase, state=self.states[rank])
+        entered = 4 * (step + 1) + self.entered[rank]
+        return replace(
+            beat,
+            step=step,
+            outside_s=self.outside[rank],
+            enqueued=entered,
+            completed=entered - self.inside[rank],
+        )
+
+    def said(self, kind: type) -> list[Fact]:
+        return [fact for fact in self.told if isinstance(fact, kind)]
