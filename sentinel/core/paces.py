@@ -18,7 +18,7 @@ def slowed(state: State, fact: JobSlowed, rules: Rules) -> list[Action]:
     if job is None or fact.generation != job.generation or job.stage is not JobStage.RUNNING:
         return []
     job = state.change(job, usual_step_s=fact.usual_s)
-    if more_work(fact):
+    if more_work(fact, rules.policy):
         return []
     suspect = stands_out(fact, rules.policy)
     stopped = suspect is not None and is_stopped_again(suspect)

@@ -31,6 +31,8 @@ class Process:
     raised: bool = False
     """Its training ended with an exception in this generation."""
     slow: float = 1.0
+    stutter: tuple[Seconds, Seconds] = (0.0, 1.0)
+    """For how long it is stopped, and how often."""
     fields: dict[str, Any] = field(default_factory=dict)
     """Fields of its heartbeat record that the scenario has set."""
 
@@ -80,6 +82,10 @@ class Gang:
     """When that step was completed, or will have begun."""
     moved: Instant = 0.0
     """When a step was completed, or the generation formed."""
+    drag: float = 1.0
+    """How many times its usual time a step takes, for the network's sake."""
+    work: float = 1.0
+    """And for what every rank has to do."""
     held: bool = False
     broken: bool = False
     """A rank of this generation is gone, and its peers are about to notice."""
@@ -120,6 +126,11 @@ class Gang:
             self._slowest = max((p.slow for p in self.seats), default=1.0)
         return self._blocked
 
+    @property
+    def at_pace(self) -> bool:
+        """Whether steps take what they usually do, whatever single ranks do."""
+        return self.drag == self.work == 1.0
+
     def moves(self, cut: frozenset[NodeId]) -> bool:
         """Whether steps are made."""
         return bool(self.seats) and not self.held and not self.blocked(cut)
@@ -129,7 +140,7 @@ class Gang:
         if not self.moves(cut):
             self.since = max(self.since, now)
             return []
-        pace = self.step_s * (1 + OUTSIDE * (self._slowest - 1))
+        pace = self.step_s * (1 + OUTSIDE * (self._slowest - 1)) * self.drag * self.work
         steps = max(0, int((now - self.since) / pace + 1e-6))
         seats = self.seats if self.faults else ()
         faulty = {p.rank: max(fault.step, self.step + 1) for p in seats if (fault := self.fault_of(p))}
@@ -160,7 +171,7 @@ class Gang:
             phase=_phase(process, seated, waits, forms=now < self.since),
             enqueued=entered + waits,
             completed=entered,
-            outside_s=OUTSIDE * self.step_s * process.slow,
+            outside_s=OUTSIDE * self.step_s * process.slow * self.work,
             arrival=now,
             loss=1.0,
             beat_age_s=0.1,

@@ -102,6 +102,12 @@ class Player:
                 return self._to(self._rank(rank), lambda process: process.shows(fields))
             case s.Slow(rank, factor):
                 return self._to(self._rank(rank), lambda process: setattr(process, "slow", factor))
+            case s.Stutters(rank, stopped_s, every_s):
+                return self._to(self._rank(rank), lambda p: self._world.stutter(p, stopped_s, every_s))
+            case s.Drags(factor):
+                self._gang.drag = factor
+            case s.MoreWork(factor):
+                self._gang.work = factor
             case s.Hold():
                 self._gang.held = True
             case s.Release():

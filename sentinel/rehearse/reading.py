@@ -17,7 +17,7 @@ from sentinel.model.finding import Finding
 from sentinel.model.policy import Policy
 from sentinel.model.report import RankBeat
 from sentinel.rehearse.scenario import SEAT, Cluster, Expect, Scenario, ScenarioError, changed, known
-from sentinel.rehearse.steps import KEYS, Beat, Found, Gpu, Host, Step
+from sentinel.rehearse.steps import KEYS, Beat, Found, Gpu, Host, Step, Stutters
 
 LIMITS = {"nodes": 20_000, "gpus": 64, "world": 200_000}
 RAISES = ("user", "collective", "nan", "restore", "evicted")
@@ -142,6 +142,8 @@ def _check_numbers(where: str, key: str, step: Step, cluster: Cluster) -> None:
     bounds = {
         "seconds": (0.0, 86_400.0 * 365),
         "factor": (0.01, 1e6),
+        "stopped_s": (0.0, 3600.0),
+        "every_s": (0.01, 3600.0),
         "count": (1, 1_000_000),
         "steps": (1, 1_000_000),
         "index": (0, cluster.gpus - 1),
@@ -150,6 +152,8 @@ def _check_numbers(where: str, key: str, step: Step, cluster: Cluster) -> None:
     }
     if key == "submit":
         bounds |= {"world": (1, cluster.nodes * cluster.gpus), "standbys": (0, cluster.gpus)}
+    if isinstance(step, Stutters) and not step.stopped_s < step.every_s:
+        raise ScenarioError(f"{where}: stopped_s is {step.stopped_s}; expected less than every_s")
     for name, (least, most) in bounds.items():
         value = getattr(step, name, None)
         if value is not None and not (math.isfinite(value) and least <= value <= most):

@@ -96,6 +96,8 @@ class Stage:
             unheard and not known[name].silent for name, unheard in zip(self.world.nodes, silent, strict=True)
         ):
             return False
+        if not all(gang.at_pace for gang in self.world.gangs.values()):
+            return False
         return not any(p.alive and (p.fields or p.slow != 1) for p in self.world.processes.values())
 
     def turn(self) -> None:

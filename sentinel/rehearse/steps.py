@@ -125,6 +125,29 @@ class Slow(_Step, frozen=True):
     factor: float
 
 
+class Stutters(_Step, frozen=True):
+    """A rank is stopped for the first part of every so many seconds, until its process ends; 0 ends it.
+
+    What it has done of a step when it is stopped is lost: one has to fit between two stops.
+    """
+
+    rank: int
+    stopped_s: float
+    every_s: float = 1.0
+
+
+class Drags(_Step, frozen=True):
+    """Collectives take longer, so that a step takes so many times what it took; 1 is as before."""
+
+    factor: float
+
+
+class MoreWork(_Step, frozen=True):
+    """Every rank has so many times the work in each step; 1 is as before."""
+
+    factor: float
+
+
 class Silence(_Step, frozen=True):
     """These nodes are cut off: no report comes, no door answers, their ranks reach no peer."""
 
@@ -260,6 +283,9 @@ Step: TypeAlias = (
     | CodeIsFixed
     | Beat
     | Slow
+    | Stutters
+    | Drags
+    | MoreWork
     | Silence
     | ControlCut
     | Heard
@@ -295,6 +321,9 @@ KEYS: Mapping[str, type[Step]] = {
     "code_is_fixed": CodeIsFixed,
     "beat": Beat,
     "slow": Slow,
+    "stutters": Stutters,
+    "drags": Drags,
+    "more_work": MoreWork,
     "silence": Silence,
     "control_cut": ControlCut,
     "heard": Heard,

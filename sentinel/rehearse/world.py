@@ -159,6 +159,21 @@ class World:
         if kind != "nan":
             self._break(process)
 
+    def stutter(self, process: Process, stopped_s: Seconds, every_s: Seconds) -> None:
+        """Stop a process and let it go on, again and again."""
+        process.stutter = spec = stopped_s, every_s
+
+        def turn(state: str) -> None:
+            if not process.alive or (process.stutter != spec and state == "T"):
+                return
+            process.shows({"state": state})
+            self.gangs[process.job].touch()
+            after = stopped_s if state == "T" else every_s - stopped_s
+            self.later(after, lambda: turn("S" if state == "T" else "T"))
+
+        if stopped_s:
+            turn("T")
+
     def look(self, node: NodeId, reason: str) -> None:
         """Run a node's immediate probe."""
         agent = self.nodes[node].agent

@@ -29,6 +29,8 @@ from sentinel.model.fact import (
     Fact,
     GcsBack,
     GcsLost,
+    JobAtPace,
+    JobSlowed,
     JobSubmitted,
     JobUnderway,
     JournalBack,
@@ -38,6 +40,7 @@ from sentinel.model.fact import (
     NodeLeft,
     Outcome,
     RankExited,
+    RankLooks,
     RankSlow,
     WorkerReady,
 )
@@ -276,6 +279,17 @@ class Checked(Simulated):
         worker = self.worker(rank)
         place = (rank, worker.node, worker.gpu, self.job.generation)
         self.tell(RankSlow(self.now, JOB, *place, 0.3, 0.1, 20))
+
+    def _do_pace(self, rank: int, node: NodeId, number: int) -> None:
+        """All steps become slow, for nobody's sake or for a rank's that is stopped or awaited; or no more."""
+        worker, job = self.worker(rank), self.job
+        looks = (RankLooks(rank, worker.node, worker.gpu, 60, 50, 50 * (number % 2), 0.0),)
+        pace = (0.7, 0.1, 15.0, 20, 0.1, 0.1, looks if number % 3 else ())
+        self.tell(
+            JobAtPace(self.now, JOB, job.generation, 0.1, 0.1)
+            if number % 4 == 3
+            else JobSlowed(self.now, JOB, job.generation, *pace)
+        )
 
     def _do_control(self, rank: int, node: NodeId, number: int) -> None:
         facts = (GcsLost(self.now, "a", "b"), GcsBack(self.now, "a"), JournalFailed(self.now, "full"))

@@ -5,6 +5,9 @@ from sentinel.model.fact import JobSlowed, RankLooks
 from sentinel.model.incident import Suspect
 from sentinel.model.policy import Policy
 
+WORK_SHARE = 0.25
+"""Of a step that grew with its work, at least so much is each rank's own time: exchanges grow, too."""
+
 
 def stopped_again(case: Case) -> Match | None:
     """One rank is stopped again and again, and the others wait for it each time."""
@@ -28,10 +31,11 @@ def job_slow(case: Case) -> Match | None:
     return Match((), f"{_pace(slowed)}; no rank stands out")
 
 
-def more_work(fact: JobSlowed) -> bool:
-    """Say whether all ranks compute for longer in each step: its batches have grown, nothing holds it up."""
-    more = fact.outside_s - fact.usual_outside_s
-    return fact.usual_outside_s > 0 and more >= (fact.step_s - fact.usual_s) / 2
+def more_work(fact: JobSlowed, policy: Policy) -> bool:
+    """Say whether every rank computes for longer in each step: its batches have grown."""
+    more, usual = fact.outside_s - fact.usual_outside_s, fact.usual_outside_s
+    grown = usual > 0 and fact.outside_s >= policy.slow_pace_factor * usual
+    return grown and more >= WORK_SHARE * (fact.step_s - fact.usual_s)
 
 
 def stands_out(fact: JobSlowed, policy: Policy) -> RankLooks | None:
