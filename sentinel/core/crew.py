@@ -44,6 +44,8 @@ class Worker(Struct, frozen=True):
     spent: bool = False
     """Its own code raised: after a CUDA error a process never computes again."""
     job: JobId = JobId("")
+    unfit: bool = False
+    """A standby whose process stands still."""
 
     @property
     def key(self) -> WorkerKey:
@@ -125,6 +127,10 @@ class Crew:
         """A node's starting workers and standbys, oldest first."""
         return [self.workers[job, name] for name in self._waiting.get((job, node), ())]
 
+    def warm(self, job: JobId, node: NodeId) -> list[Worker]:
+        """Of these, those that are or may become warm: not who stands still."""
+        return [worker for worker in self.waiting(job, node) if not worker.unfit]
+
     def hosts(self, job: JobId) -> list[NodeId]:
         """Nodes with starting workers or standbys."""
         return [node for owner, node in self._waiting if owner == job]
@@ -151,6 +157,8 @@ class Crew:
             self._counts.put(worker.job, self._counts.get(worker.job, 0) + 1)
         self._relocate(before, worker)
         self._requeue(before, worker)
+        if before is not None and before.unfit != worker.unfit:
+            self.look_again_at(worker.job, worker.node)
         _note(self._gone, worker.key, worker.stage is WorkerStage.GONE)
         _note(self._spent, worker.key, worker.spent and worker.stage is not WorkerStage.GONE)
         return worker

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import assert_never
 
-from sentinel.core import findings, harm, incidents, jobs, nodes, operate, outcomes, paces, reform
+from sentinel.core import findings, fitness, harm, incidents, jobs, nodes, operate, outcomes, paces, reform
 from sentinel.core.conclude import catch_up, conclude, resolve_topic
 from sentinel.core.detect import once
 from sentinel.core.state import Rules, State
@@ -37,6 +37,8 @@ from sentinel.model.fact import (
     RankRaised,
     RankSlow,
     WorkerReady,
+    WorkerRuns,
+    WorkerStopped,
 )
 from sentinel.model.ids import IncidentId, JobId, NodeId, Seconds
 
@@ -93,6 +95,10 @@ def _react(
             return harm.probed(state, fact, rules)
         case WorkerReady():
             return jobs.worker_ready(state, fact, rules)
+        case WorkerStopped():
+            return fitness.stopped(state, fact)
+        case WorkerRuns():
+            return fitness.runs(state, fact, rules)
         case RankExited():
             return harm.exited(state, fact, rules)
         case RankRaised():

@@ -7,7 +7,7 @@ from sentinel.core.predicates.paces import is_stopped_again, more_work, stands_o
 from sentinel.core.rows import Job, JobStage
 from sentinel.core.state import Rules, State
 from sentinel.model.action import Action
-from sentinel.model.fact import JobAtPace, JobSlowed, RankLooks
+from sentinel.model.fact import JobAtPace, JobSlowed, RankLooks, RankSlow
 from sentinel.model.ids import JobId
 from sentinel.model.incident import Incident
 
@@ -24,7 +24,7 @@ def slowed(state: State, fact: JobSlowed, rules: Rules) -> list[Action]:
     stopped = suspect is not None and is_stopped_again(suspect)
     if suspect is not None and stopped:
         _count_failure(state, job, fact, suspect)
-    known = next((each for each in state.open_incidents() if _is_about(each, job.id)), None)
+    known = next((each for each in state.open_incidents() if _explains(each, job.id)), None)
     topic = incidents.job_topic(job.id) if stopped else f"pace:{job.id}"
     incident = incidents.add(state, known, fact) if known else incidents.join(state, topic, fact, job)
     return conclude(incident, state, rules)
@@ -44,6 +44,12 @@ def at_pace(state: State, fact: JobAtPace, rules: Rules) -> list[Action]:
 def awaits_pace(incident: Incident, job: Job) -> bool:
     """Say whether an incident is about a slow pace, of which no new step is the end."""
     return not incident.attempts and _is_about(incident, job.id)
+
+
+def _explains(incident: Incident, job: JobId) -> bool:
+    """Say whether an incident is about this, or about a rank that is slow: one cause, one incident."""
+    slow = any(isinstance(each, RankSlow) and each.job == job for each in incident.evidence)
+    return slow or _is_about(incident, job)
 
 
 def _is_about(incident: Incident, job: JobId) -> bool:

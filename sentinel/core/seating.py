@@ -78,7 +78,7 @@ class _Table:
         found = self.pools.get((node, stage))
         if found is None:
             known = self.state.nodes.get(node)
-            idle = self.state.crew.waiting(self.job.id, node) if known and known.usable else ()
+            idle = self.state.crew.warm(self.job.id, node) if known and known.usable else ()
             found = self.pools[node, stage] = [worker for worker in idle if worker.stage is stage]
         return found
 
@@ -242,7 +242,7 @@ def missing_standbys(state: State, job: Job) -> Iterator[Room]:
     known, seen = state.crew.complete(job.id), []
     for name in sorted(name for name in state.nodes if name not in known):
         node = state.nodes[name]
-        missing = wanted_standbys(state, node, job) - len(state.crew.waiting(job.id, name))
+        missing = wanted_standbys(state, node, job) - len(state.crew.warm(job.id, name))
         if missing <= 0:
             seen.append(name)
         elif _may_start(node):

@@ -57,6 +57,10 @@ def fact_line(fact: learn.Fact) -> str:
             return f"{fact.job} is slow: a step takes {fact.step_s:.3g} s, usually {fact.usual_s:.3g} s"
         case learn.JobAtPace():
             return f"{fact.job} keeps its pace: a step takes {fact.step_s:.3g} s"
+        case learn.WorkerStopped():
+            return f"standby {fact.worker} on {fact.node} stands still: state {fact.state}"
+        case learn.WorkerRuns():
+            return f"standby {fact.worker} on {fact.node} runs again"
         case learn.GcsLost():
             return f"the GCS at {fact.address} does not answer: {fact.detail}"
         case learn.GcsBack():

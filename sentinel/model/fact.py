@@ -102,6 +102,27 @@ class WorkerReady(Noun, frozen=True):
     pid: int
 
 
+class WorkerStopped(Noun, frozen=True):
+    """A standby's process stands still: it is not warm any more."""
+
+    at: Instant
+    job: JobId
+    worker: WorkerId
+    node: NodeId
+    state: str
+    """Process state letter from /proc."""
+    beat_age_s: Seconds
+
+
+class WorkerRuns(Noun, frozen=True):
+    """A standby that stood still runs again."""
+
+    at: Instant
+    job: JobId
+    worker: WorkerId
+    node: NodeId
+
+
 class RankExited(Noun, frozen=True):
     """A worker process ended; rank -1 for a standby."""
 
@@ -326,6 +347,8 @@ Fact: TypeAlias = (
     | FindingReported
     | NodeProbed
     | WorkerReady
+    | WorkerStopped
+    | WorkerRuns
     | RankExited
     | RankRaised
     | JobStalled

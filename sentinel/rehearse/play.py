@@ -58,6 +58,9 @@ class Player:
         node = self._node(name).name
         return next((p for p in self._gang.seats if p.node == node and p.alive), None)
 
+    def _standby(self, name: str) -> Process | None:
+        return next(iter(self._world.standbys(JOB, self._node(name).name)), None)
+
     def _with_pids(self, text: str) -> str:
         """Put pids in the places of `{pid0}`, `{pid1}` …: as the kernel knows them."""
         for rank, process in enumerate(self._gang.seats):
@@ -86,8 +89,7 @@ class Player:
             case s.Crash(rank, how):
                 return self._to(self._rank(rank), lambda process: self._world.ends(process, how))
             case s.StandbyDies(node, how):
-                waiting = self._world.standbys(JOB, self._node(node).name)
-                return self._to(next(iter(waiting), None), lambda process: self._world.ends(process, how))
+                return self._to(self._standby(node), lambda process: self._world.ends(process, how))
             case s.Raise(rank, text, kind):
                 return self._to(
                     self._rank(rank), lambda p: self._world.raises(p, self._with_pids(text), kind)
@@ -100,6 +102,8 @@ class Player:
                 self._gang.faults.clear()
             case s.Beat(rank, fields):
                 return self._to(self._rank(rank), lambda process: process.shows(fields))
+            case s.StandbyBeat(node, fields):
+                return self._to(self._standby(node), lambda process: process.shows(fields))
             case s.Slow(rank, factor):
                 return self._to(self._rank(rank), lambda process: setattr(process, "slow", factor))
             case s.Stutters(rank, stopped_s, every_s):

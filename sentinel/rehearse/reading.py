@@ -17,7 +17,7 @@ from sentinel.model.finding import Finding
 from sentinel.model.policy import Policy
 from sentinel.model.report import RankBeat
 from sentinel.rehearse.scenario import SEAT, Cluster, Expect, Scenario, ScenarioError, changed, known
-from sentinel.rehearse.steps import KEYS, Beat, Found, Gpu, Host, Step, Stutters
+from sentinel.rehearse.steps import KEYS, Beat, Found, Gpu, Host, StandbyBeat, Step, Stutters
 
 LIMITS = {"nodes": 20_000, "gpus": 64, "world": 200_000}
 RAISES = ("user", "collective", "nan", "restore", "evicted")
@@ -162,10 +162,10 @@ def _check_numbers(where: str, key: str, step: Step, cluster: Cluster) -> None:
 
 def _check_fields(where: str, key: str, step: Step) -> None:
     """Check the fields that a step sets in somebody else's noun."""
-    nouns = {"gpu": GpuSample, "host": HostSample, "beat": RankBeat}
+    nouns = {"gpu": GpuSample, "host": HostSample, "beat": RankBeat, "standby_beat": RankBeat}
     try:
         match step:
-            case Gpu(fields=fields) | Host(fields=fields) | Beat(fields=fields):
+            case Gpu(fields=fields) | Host(fields=fields) | Beat(fields=fields) | StandbyBeat(fields=fields):
                 known(fields, nouns[key], where)
                 hints = get_type_hints(nouns[key])
                 for name, value in fields.items():

@@ -118,6 +118,13 @@ class Beat(_Step, frozen=True):
     fields: Fields
 
 
+class StandbyBeat(_Step, frozen=True):
+    """The same of a node's oldest standby."""
+
+    node: str
+    fields: Fields
+
+
 class Slow(_Step, frozen=True):
     """A rank needs so many times its peers' time outside collectives; 1 is as fast as they are."""
 
@@ -282,6 +289,7 @@ Step: TypeAlias = (
     | CodeRaises
     | CodeIsFixed
     | Beat
+    | StandbyBeat
     | Slow
     | Stutters
     | Drags
@@ -320,6 +328,7 @@ KEYS: Mapping[str, type[Step]] = {
     "code_raises": CodeRaises,
     "code_is_fixed": CodeIsFixed,
     "beat": Beat,
+    "standby_beat": StandbyBeat,
     "slow": Slow,
     "stutters": Stutters,
     "drags": Drags,

@@ -43,6 +43,8 @@ from sentinel.model.fact import (
     RankLooks,
     RankSlow,
     WorkerReady,
+    WorkerRuns,
+    WorkerStopped,
 )
 from sentinel.model.finding import TRAINER, Finding, Health
 from sentinel.model.ids import IncidentId, JobId, NodeId
@@ -115,6 +117,8 @@ class Checked(Simulated):
         formed = resume.generation == job.generation and job.stage is JobStage.FORMING
         if formed:  # and not broken off in the same decision
             assert all(map(self._takes_ranks, resume.seats)), "no seat on a bad node"
+        workers = [self.state.crew.workers[job.id, seat.worker] for seat in resume.seats]
+        assert not any(worker.unfit for worker in workers), "whose process stands still is not seated"
         assert resume.generation > self.generations.get(job.id, 0), "generations grow"
         self.generations[job.id] = resume.generation
 
@@ -290,6 +294,14 @@ class Checked(Simulated):
             if number % 4 == 3
             else JobSlowed(self.now, JOB, job.generation, *pace)
         )
+
+    def _do_stands(self, rank: int, node: NodeId, number: int) -> None:
+        """A standby's process stands still; or runs again."""
+        waiting = [each for each in self.workers if each.stage.value == "standby"]
+        if waiting:
+            worker = waiting[number % len(waiting)]
+            place = (self.now, JOB, worker.id, worker.node)
+            self.tell(WorkerRuns(*place) if number % 3 == 2 else WorkerStopped(*place, "T", 1.5))
 
     def _do_control(self, rank: int, node: NodeId, number: int) -> None:
         facts = (GcsLost(self.now, "a", "b"), GcsBack(self.now, "a"), JournalFailed(self.now, "full"))

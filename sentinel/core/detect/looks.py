@@ -13,6 +13,8 @@ from sentinel.model.report import STOPPED, RankBeat
 
 LOOK_EVERY_S = 0.25
 """As often as nodes report, the rank that has entered the fewest collectives is looked for."""
+STANDS = STOPPED | {"D"}
+"""States of a process that does not compute: stopped, or stuck in the kernel."""
 TOLD = 8
 """Ranks that a fact names: one that stands out is the first of them."""
 
@@ -58,11 +60,11 @@ class Looks:
 
         Others are known from older reports and can only be further by now: whom they have passed is behind.
         """
-        stopped = beat.state in STOPPED or beat.state == "D" or beat.beat_age_s > BEAT_STALE_S
         self.tally.looks[beat.rank] += 1
-        self.tally.stopped[beat.rank] += stopped
+        stopped = beat.state in STANDS or beat.beat_age_s > BEAT_STALE_S
         if stopped or self._is_last(beat):
             self.tally.held[beat.rank] += 1
+            self.tally.stopped[beat.rank] += stopped
             self.places[beat.rank] = node, beat.gpu
 
     def due(self, now: Instant) -> bool:

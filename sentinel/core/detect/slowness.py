@@ -35,12 +35,6 @@ class Slowness:
         self.looks.new_generation()
         self.tempo.new_generation(world)
 
-    def look(self, beat: RankBeat, node: NodeId, job: Job, beats: Callable[[], Beats], now: Instant) -> None:
-        """Look at one rank; now and then, compare all of them."""
-        self.looks.take(beat, node)
-        if self.looks.due(now):
-            self.looks.weigh(job, beats(), now)
-
     def stepped(
         self, step: int, job: Job, beats: Callable[[], Beats], now: Instant, policy: Policy
     ) -> Iterator[JobSlowed | JobAtPace]:

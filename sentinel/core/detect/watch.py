@@ -10,6 +10,7 @@ from sentinel.core.detect.events import event_fact
 from sentinel.core.detect.laggards import laggards
 from sentinel.core.detect.pulse import NOBODY, Pulse
 from sentinel.core.detect.slowness import Slowness
+from sentinel.core.detect.standbys import Standbys
 from sentinel.core.rows import Job, JobStage
 from sentinel.core.state import State
 from sentinel.model.fact import Fact, JobStalled, JobUnderway, NodeHeard, NodeJoined, NodeSilent, Origin
@@ -32,6 +33,8 @@ class Watch:
         self._heard: dict[NodeId, Instant] = {}
         self._beats: dict[NodeId, tuple[RankBeat, ...]] = {}
         self._pulses: dict[JobId, Pulse] = {}
+        self._standbys = Standbys()
+        self._gathered: dict[JobId, list[tuple[RankBeat, NodeId]]] = {}
 
     def heard_age(self, node: NodeId, now: Instant) -> Seconds | None:
         """Seconds since the node's last report."""
@@ -75,6 +78,7 @@ class Watch:
         if node is not None and node.silent:
             facts.append(NodeHeard(now, report.node))
         self._beats[report.node] = report.beats
+        self._gathered.clear()
         for beat in report.beats:
             facts += self._beat(beat, state, now)
         for number, event in _current(report):
@@ -104,7 +108,11 @@ class Watch:
     def _beat(self, beat: RankBeat, state: State, now: Instant) -> Iterable[Fact]:
         job = state.jobs.get(beat.job)
         worker = state.crew.get(job.id, beat.worker) if job else None
-        if job is None or worker is None or worker.rank < 0 or beat.rank < 0:
+        if job is None or worker is None:
+            return ()
+        if worker.rank < 0:
+            return self._standbys.look(beat, worker, now)
+        if beat.rank < 0:
             return ()
         pulse = self._pulses.get(job.id)
         if pulse is None:
@@ -118,10 +126,13 @@ class Watch:
             return ()
         if pulse.generation != job.generation:
             pulse.begin(job.generation, job.world, now)
-        beats = partial(self._generations_beats, job, state, now)
-        pulse.slowness.look(beat, worker.node, job, beats, now)
+        looks = pulse.slowness.looks
+        looks.take(beat, worker.node)
+        if looks.due(now):
+            looks.weigh(job, self._generations_beats(job, state, now), now)
         if not pulse.take(beat, step, now):
             return ()
+        beats = partial(self._generations_beats, job, state, now)
         seen = (
             pulse.advanced(job, state, now),
             self._slow(pulse, job, state, now),
@@ -231,8 +242,11 @@ class Watch:
             yield from pulse.stragglers.weigh(job, beats, state.nodes, self._policy, now)
 
     def _generations_beats(self, job: Job, state: State, now: Instant) -> list[tuple[RankBeat, NodeId]]:
-        beats = self._job_beats(job, state, now)
-        return [(beat, node) for beat, node in beats if beat.generation == job.generation]
+        """Beats of the newest generation's ranks, gathered once for each report."""
+        if job.id not in self._gathered:
+            beats = self._job_beats(job, state, now)
+            self._gathered[job.id] = [pair for pair in beats if pair[0].generation == job.generation]
+        return self._gathered[job.id]
 
 
 def _current(report: Report) -> list[tuple[int, Event]]:
