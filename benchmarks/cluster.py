@@ -61,8 +61,12 @@ class Times:
 class Desk(Protocol):
     """Decides, and keeps the times."""
 
-    state: State
     times: Times
+
+    @property
+    def state(self) -> State:
+        """What is believed."""
+        ...
 
     def absorb(self, facts: Sequence[Fact]) -> Sequence[Action]:
         """Take in what comes at once; gives what is decided."""
@@ -73,14 +77,19 @@ class FoldAlone:
     """Folds, and writes nothing down."""
 
     def __init__(self) -> None:
-        self._rules, self.state, self.times = Rules(Policy(), runbooks.load()), State(), Times()
+        self._rules, self._state, self.times = Rules(Policy(), runbooks.load()), State(), Times()
+
+    @property
+    def state(self) -> State:
+        """What is believed."""
+        return self._state
 
     def absorb(self, facts: Sequence[Fact]) -> Sequence[Action]:
         """Fold one after the other."""
         decided: list[Action] = []
         for fact in facts:
             begun = time.thread_time()
-            decided += decide(self.state, fact, self._rules)
+            decided += decide(self._state, fact, self._rules)
             self.times.folds.append((type(fact).__name__, time.thread_time() - begun))
         return decided
 
@@ -135,7 +144,7 @@ class Committed:
         self._journal.close()
 
 
-class Cluster:
+class Fleet:
     """Nodes that all answer as they should; what is told at once is what the controller commits at once."""
 
     together = 1
@@ -149,16 +158,6 @@ class Cluster:
         self._generation = self._step = 0
         self._pids: dict[WorkerId, int] = {}
         self._answers: deque[Fact] = deque()
-
-    @classmethod
-    def trained(cls, nodes: int, gpus: int, ranks: int, desk: Desk | None = None) -> "Cluster":
-        """Give one whose job trains, with all standbys warm and no time taken yet."""
-        cluster = cls(nodes, gpus, ranks, desk)
-        cluster.join()
-        cluster.submit()
-        cluster.run_deadlines()
-        cluster.forget()
-        return cluster
 
     @property
     def state(self) -> State:
@@ -245,3 +244,14 @@ class Cluster:
         self.now += 3.0
         count = len(self.nodes)
         self.tell(*(NodeSilent(self.now, node, 2.6, count - 1, count) for node in self.nodes))
+
+
+class Cluster(Fleet):
+    """A fleet whose job trains, with all standbys warm and no time taken yet."""
+
+    def __init__(self, nodes: int, gpus: int, ranks: int, desk: Desk | None = None) -> None:
+        super().__init__(nodes, gpus, ranks, desk)
+        self.join()
+        self.submit()
+        self.run_deadlines()
+        self.forget()

@@ -16,7 +16,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from benchmarks.beside import Figures, tell
-from benchmarks.cluster import CALM, JOB, WELL, Cluster, Committed, Times
+from benchmarks.cluster import CALM, JOB, WELL, Cluster, Committed, Fleet, Times
 
 __all__ = ["CALM", "JOB", "WELL", "Cluster"]
 
@@ -34,7 +34,7 @@ def desk() -> Iterator[Committed]:
 def mixes(options: argparse.Namespace) -> Figures:
     """Three days of one cluster, one after the other."""
     with desk() as committed:
-        cluster = Cluster.trained(options.nodes, options.gpus, options.ranks, committed)
+        cluster = Cluster(options.nodes, options.gpus, options.ranks, committed)
         lived = {name: live(cluster, *mix) for name, mix in MIXES.items()}
     figures: dict[str, float] = {}
     for name, times in lived.items():
@@ -72,7 +72,7 @@ def per_fact(name: str, times: Times) -> Figures:
 def forming(options: argparse.Namespace) -> Figures:
     """A job that wants each GPU of all nodes, from the first hello to its first step."""
     with desk() as committed:
-        cluster = Cluster(options.nodes, options.gpus, options.nodes * options.gpus, committed)
+        cluster = Fleet(options.nodes, options.gpus, options.nodes * options.gpus, committed)
         cluster.together = options.together
         cluster.join()
         figures = parts("nodes join", joined := cluster.forget())
@@ -90,7 +90,7 @@ def forming(options: argparse.Namespace) -> Figures:
 def silence(options: argparse.Namespace) -> Figures:
     """One round: all nodes fall silent, each is looked at, and nothing answers."""
     with desk() as committed:
-        cluster = Cluster.trained(options.nodes, options.gpus, options.ranks, committed)
+        cluster = Cluster(options.nodes, options.gpus, options.ranks, committed)
         cluster.fall_silent()
         times = cluster.forget()
     figures = parts("silence", times)
