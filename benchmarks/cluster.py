@@ -102,7 +102,7 @@ class Committed:
         self._due: list[Action] = []
         self.times = Times()
         self._journal = Journal(folder / "journal.db")
-        self._append, self._journal.append_many = self._journal.append_many, self._timed_append  # type: ignore[method-assign]
+        self._append, self._journal.append_many = self._journal.append_many, self._timed_append  # type: ignore[method-assign,assignment]
         rules, name = Rules(Policy(), books), runbooks.hash_of(books)
         self._ledger = ledger.Ledger(self._journal, rules, name, self._due.extend)
 
@@ -113,7 +113,7 @@ class Committed:
 
     def absorb(self, facts: Sequence[Fact]) -> Sequence[Action]:
         """Decide, commit and give what would be performed."""
-        ledger.decide = self._timed_decide  # where the ledger looks for it
+        ledger.decide = self._timed_decide  # type: ignore[attr-defined]  # where the ledger looks for it
         encoded, wall, begun = self.times.encoded, time.perf_counter(), time.thread_time()
         assert self._ledger.absorb(facts)
         self.times.blocks.append(time.thread_time() - begun - (self.times.encoded - encoded))
@@ -148,7 +148,7 @@ class Fleet:
     """Nodes that all answer as they should; what is told at once is what the controller commits at once."""
 
     together = 1
-    """How many answers come at once."""
+    """How many hellos and answers come at once."""
 
     def __init__(self, nodes: int, gpus: int, ranks: int, desk: Desk | None = None) -> None:
         self.desk: Desk = desk or FoldAlone()
@@ -215,9 +215,10 @@ class Fleet:
     # --- what happens ----------------------------------------------------------------------------------
 
     def join(self) -> None:
-        """All nodes join, each with a hello of its own."""
-        for node in self.nodes:
-            self.tell(NodeJoined(self.now, node, "10.0.0.1", 1, self._gpus, "boot"))
+        """All nodes say hello."""
+        joined = [NodeJoined(self.now, node, "10.0.0.1", 1, self._gpus, "boot") for node in self.nodes]
+        for at in range(0, len(joined), self.together):
+            self.tell(*joined[at : at + self.together])
 
     def submit(self) -> None:
         """Ask for the job."""
@@ -251,7 +252,9 @@ class Cluster(Fleet):
 
     def __init__(self, nodes: int, gpus: int, ranks: int, desk: Desk | None = None) -> None:
         super().__init__(nodes, gpus, ranks, desk)
+        self.together = 500
         self.join()
         self.submit()
         self.run_deadlines()
+        self.together = 1
         self.forget()

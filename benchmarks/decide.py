@@ -136,7 +136,9 @@ def main() -> None:
     parser.add_argument("--nodes", type=int, default=1000)
     parser.add_argument("--gpus", type=int, default=8, help="of each node")
     parser.add_argument("--ranks", type=int, default=2048, help="of the job; forming takes each GPU")
-    parser.add_argument("--together", type=int, default=1, help="answers that one commit takes in forming")
+    parser.add_argument(
+        "--together", type=int, default=1, help="hellos and answers that one commit takes in forming"
+    )
     tell(parser, "decide", measure, also=("cluster",))
 
 
