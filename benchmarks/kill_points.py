@@ -65,7 +65,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the first episode; the next ones count on")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args()
-    places, failures, episodes, facts = Counter[str](), [], 0, 0
+    places, episodes, facts = Counter[str](), 0, 0
+    failures: list[Lived] = []
     begun, seeds = time.perf_counter(), iter(range(options.seed, sys.maxsize))
     with multiprocessing.Pool(options.processes, quiet) as pool:
         while places.total() < options.kills and len(failures) < SHOWN:
