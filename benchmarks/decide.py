@@ -16,7 +16,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from benchmarks.beside import Figures, tell
-from benchmarks.cluster import CALM, JOB, WELL, Cluster, Committed, Fleet, Times
+from benchmarks.cluster import CALM, JOB, WELL, Cluster, Fleet
+from benchmarks.timed import Committed, Times
 
 __all__ = ["CALM", "JOB", "WELL", "Cluster"]
 
@@ -80,8 +81,7 @@ def forming(options: argparse.Namespace) -> Figures:
         while not cluster.is_training:
             assert cluster.pass_deadline()
         figures |= parts("forming", formed := cluster.forget())
-    largest = sorted(formed.blocks)[-2:]
-    figures["forming: the two longest blocks, s"] = sum(largest)
+    figures["forming: the two longest blocks, s"] = sum(sorted(formed.blocks)[-2:])
     figures["longest fold, s"] = max(took for _, took in joined.folds + formed.folds)
     figures["longest block, s"] = max(joined.blocks + formed.blocks)
     return figures
@@ -139,7 +139,7 @@ def main() -> None:
     parser.add_argument(
         "--together", type=int, default=1, help="hellos and answers that one commit takes in forming"
     )
-    tell(parser, "decide", measure, also=("cluster",))
+    tell(parser, "decide", measure, also=("cluster", "timed"))
 
 
 if __name__ == "__main__":
