@@ -1,9 +1,10 @@
 """What the core costs on a large cluster: folds, encoding and commits, in processor time.
 
-    python -m benchmarks.decide [--what mixes|forming|silence] [--nodes 1000] [--rounds 3 --beside COMMIT]
+    python -m benchmarks.decide [--what PART] [--nodes 1000] [--rounds 3 --beside COMMIT]
 
-*mixes* are days on which checks change their minds and ranks die; *forming* goes from the first hello to
-the first step of a job that wants each GPU; in *silence* all nodes fall silent at once, and no door answers.
+*mixes* are days on which checks change their minds and ranks die, *folds* the same without a journal;
+*forming* goes from the first hello to the first step of a job that wants each GPU; in *silence* all nodes
+fall silent at once, and no door answers.
 """
 
 import argparse
@@ -47,6 +48,18 @@ def mixes(options: argparse.Namespace) -> Figures:
         figures[f"{kind}: fold, median, µs"] = statistics.median(micros)
         figures[f"{kind}: fold, worst, µs"] = max(micros)
     return figures
+
+
+def folds(options: argparse.Namespace) -> Figures:
+    """The same days without a journal, which disturbs the processor's caches: the steadiest figures."""
+    cluster = Cluster(options.nodes, options.gpus, options.ranks)
+    lived = {name: live(cluster, *mix) for name, mix in MIXES.items()}
+    return {f"{name}: fold alone, µs a fact": mean_fold(times) for name, times in lived.items()}
+
+
+def mean_fold(times: Times) -> float:
+    """Give the mean time of a fold, in µs."""
+    return 1e6 * times.folded / len(times.folds)
 
 
 def live(cluster: Cluster, crashes: int, facts: int) -> Times:
@@ -113,6 +126,7 @@ def parts(name: str, times: Times) -> dict[str, float]:
 
 
 PARTS: dict[str, Callable[[argparse.Namespace], Figures]] = {
+    "folds": folds,
     "mixes": mixes,
     "forming": forming,
     "silence": silence,
