@@ -26,7 +26,8 @@ class Benchmark:
 BENCHMARKS = (
     Benchmark("heartbeat"),
     Benchmark("codec", quick=("--nodes", "50")),
-    Benchmark("decide", quick=("--ranks", "256")),
+    Benchmark("decide", quick=("--nodes", "100", "--ranks", "256")),
+    Benchmark("kill_points", quick=("--kills", "1000")),
     Benchmark("storm", quick=("--lines", "1000")),
     Benchmark("codec", quick=("--nodes", "100")),
     Benchmark("journal", quick=("--facts", "20000")),

@@ -20,10 +20,16 @@ HERE = Path(__file__).parents[1]
 
 
 def tell(
-    parser: argparse.ArgumentParser, module: str, measure: Callable[[argparse.Namespace], Figures]
+    parser: argparse.ArgumentParser,
+    module: str,
+    measure: Callable[[argparse.Namespace], Figures],
+    also: Sequence[str] = (),
 ) -> None:
-    """Measure here and, if asked, there; prints one row a figure: the median of all rounds."""
-    parser.add_argument("--beside", metavar="COMMIT", help="measure this commit's code, too")
+    """Measure here and, if asked, there; prints one row a figure: the median of all rounds.
+
+    `also` names modules of this package that the benchmark needs as they are here.
+    """
+    parser.add_argument("--beside", metavar="COMMIT", help="measure this commit's code, too, or a folder's")
     parser.add_argument("--rounds", type=int, default=1, help="how often, by turns")
     parser.add_argument("--json", action="store_true", help="one object with the figures of this tree")
     options = parser.parse_args()
@@ -33,7 +39,10 @@ def tell(
     with tempfile.TemporaryDirectory() as folder:
         trees = {"now": HERE}
         if options.beside:
-            trees = {options.beside: _checked_out(options.beside, module, Path(folder)), **trees}
+            there = _checked_out(options.beside, Path(folder))
+            for name in (module, "beside", *also):
+                shutil.copy(HERE / "benchmarks" / f"{name}.py", there / "benchmarks")
+            trees = {options.beside: there, **trees}
         found: dict[str, list[Figures]] = {name: [] for name in trees}
         for _ in range(options.rounds):
             for name, tree in trees.items():
@@ -41,11 +50,14 @@ def tell(
     _print({name: _medians(rounds) for name, rounds in found.items()})
 
 
-def _checked_out(commit: str, module: str, folder: Path) -> Path:
-    archive = subprocess.run(["git", "-C", HERE, "archive", commit], check=True, capture_output=True).stdout
+def _checked_out(tree: str, folder: Path) -> Path:
+    """Put a commit's files there, or those of another working tree as they are now."""
+    if Path(tree).is_dir():
+        for name in ("sentinel", "benchmarks", "checks", "runbooks", "dashboards"):
+            shutil.copytree(Path(tree) / name, folder / name, symlinks=True)
+        return folder
+    archive = subprocess.run(["git", "-C", HERE, "archive", tree], check=True, capture_output=True).stdout
     subprocess.run(["tar", "-x", "-C", folder], input=archive, check=True)
-    for name in (module, "beside"):
-        shutil.copy(HERE / "benchmarks" / f"{name}.py", folder / "benchmarks")
     return folder
 
 
@@ -62,9 +74,13 @@ def _medians(rounds: Sequence[Figures]) -> Figures:
 
 
 def _print(found: Mapping[str, Figures]) -> None:
-    print("| | " + " | ".join(found) + " |\n|---|" + "---:|" * len(found))
+    """Print a table; beside another tree its last column is this tree's part of the other's."""
+    names = [*found, "now ÷ then"] if len(found) > 1 else [*found]
+    print("| | " + " | ".join(names) + " |\n|---|" + "---:|" * len(names))
     for name in found["now"]:
-        print(f"| {name} | " + " | ".join(_number(figures[name]) for figures in found.values()) + " |")
+        values = [figures.get(name, float("nan")) for figures in found.values()]
+        ratio = [f"{values[1] / values[0]:.2f}" if values[0] else ""] if len(values) > 1 else []
+        print(f"| {name} | " + " | ".join([*map(_number, values), *ratio]) + " |")
 
 
 def _number(value: float) -> str:

@@ -1,133 +1,159 @@
-"""How long the core takes to decide: microseconds of processor time per fact, on a large cluster."""
+"""What the core costs on a large cluster: folds, encoding and commits, in processor time.
+
+    python -m benchmarks.decide [--what PART] [--nodes 1000] [--rounds 3 --beside COMMIT]
+
+*mixes* are days on which checks change their minds and ranks die, *folds* the same without a journal;
+*forming* goes from the first hello to the first step of a job that wants each GPU; in *silence* all nodes
+fall silent at once, and no door answers.
+"""
 
 import argparse
 import random
 import statistics
-import time
+import tempfile
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
 
-from sentinel import runbooks
-from sentinel.core.decide import decide
-from sentinel.core.state import Rules, State
-from sentinel.model.action import Action, Resume, StartWorker
-from sentinel.model.fact import (
-    DeadlinePassed,
-    Fact,
-    FindingReported,
-    JobAdvanced,
-    JobSubmitted,
-    NodeHeard,
-    NodeJoined,
-    NodeProbed,
-    Outcome,
-    RankExited,
-    WorkerReady,
-)
-from sentinel.model.finding import Finding, Health
-from sentinel.model.ids import JobId, NodeId
-from sentinel.model.policy import Policy
+from benchmarks.beside import Figures, tell
+from benchmarks.cluster import CALM, JOB, WELL, Cluster, Fleet
+from benchmarks.timed import Committed, Times
 
-JOB = JobId("bench")
-CALM = Finding("host", "memory-low", "memory", Health.WARNING, "8% left", {"available": 0.08})
-WELL = Finding("host", "memory-low", "memory", Health.OK, "50% left", {"available": 0.5})
+__all__ = ["CALM", "JOB", "WELL", "Cluster"]
+
 MIXES = {"calm day": (1, 3000), "bad day": (20, 3000), "storm": (100, 2000)}
 """Recoveries, and how many facts there are with them: checks change their minds, nodes are heard."""
 
 
-class Cluster:
-    """Folds facts, answers what is decided as a cluster would, and takes the time of each fold."""
-
-    def __init__(self, nodes: int, gpus: int, ranks: int) -> None:
-        self._rules, self.state, self.now = Rules(Policy(), runbooks.load()), State(), 1e9
-        self.micros: defaultdict[str, list[float]] = defaultdict(list)
-        self._step = 0
-        for number in range(nodes):
-            self.tell(NodeJoined(self.now, NodeId(f"n{number}"), "10.0.0.1", 1, gpus, "boot"))
-        self.tell(JobSubmitted(self.now, JOB, ranks, "x:y", 1, 1))
-        self.run_deadlines()
-        self.forget()
-
-    def tell(self, fact: Fact) -> None:
-        """Fold one fact, and what follows from it."""
-        begun = time.thread_time()
-        actions = decide(self.state, fact, self._rules)
-        self.micros[type(fact).__name__].append(1e6 * (time.thread_time() - begun))
-        for action in actions:
-            for answer in self._answers(action):
-                self.tell(answer)
-
-    @property
-    def every(self) -> list[float]:
-        """All facts' times."""
-        return [one for micros in self.micros.values() for one in micros]
-
-    def forget(self) -> dict[str, list[float]]:
-        """Hand over what was taken until now."""
-        taken, self.micros = self.micros, defaultdict(list)
-        return taken
-
-    def run_deadlines(self) -> None:
-        """Let all deadlines pass."""
-        while (due := self.state.next_deadline()) is not None:
-            self.now = max(self.now, due[0])
-            self.tell(DeadlinePassed(self.now, due[1]))
-
-    def _answers(self, action: Action) -> Iterator[Fact]:
-        self.now += 1e-4
-        if isinstance(action, StartWorker):
-            yield WorkerReady(self.now, JOB, action.worker, action.node, action.gpu, 100)
-        yield Outcome(self.now, action.id, True, "done")
-        if isinstance(action, Resume):
-            self._step += 1
-            yield JobAdvanced(self.now, JOB, action.generation, self._step)
-
-    def crash(self, rank: int) -> None:
-        """One rank dies and is replaced, and the hour in which its node would be suspect passes."""
-        job = self.state.jobs[JOB]
-        worker = self.state.crew.at(JOB, rank)
-        assert worker is not None
-        self.now += 3600
-        self.tell(
-            RankExited(self.now, JOB, rank, worker.id, worker.node, 0, worker.pid, job.generation, "signal 9")
-        )
-        self.tell(NodeProbed(self.now, worker.node, f"exit:{worker.pid}"))
-        self.run_deadlines()
-
-    def chatter(self, node: NodeId) -> None:
-        """A check changes its mind twice, and its node is heard again."""
-        self.now += 1.0
-        self.tell(FindingReported(self.now, node, CALM))
-        self.tell(FindingReported(self.now, node, WELL))
-        self.tell(NodeHeard(self.now, node))
+@contextmanager
+def desk() -> Iterator[Committed]:
+    """Give a ledger on a journal in a temporary folder."""
+    with tempfile.TemporaryDirectory() as folder, closing(Committed(Path(folder))) as committed:
+        yield committed
 
 
-def live(cluster: Cluster, crashes: int, facts: int) -> dict[str, list[float]]:
+def mixes(options: argparse.Namespace) -> Figures:
+    """Three days of one cluster, one after the other."""
+    with desk() as committed:
+        cluster = Cluster(options.nodes, options.gpus, options.ranks, committed)
+        lived = {name: live(cluster, *mix) for name, mix in MIXES.items()}
+    figures: dict[str, float] = {}
+    for name, times in lived.items():
+        figures |= per_fact(name, times)
+    by_kind: dict[str, list[float]] = defaultdict(list)
+    for kind, took in (fold for times in lived.values() for fold in times.folds):
+        by_kind[kind].append(1e6 * took)
+    for kind, micros in sorted(by_kind.items()):
+        figures[f"{kind}: fold, median, µs"] = statistics.median(micros)
+        figures[f"{kind}: fold, worst, µs"] = max(micros)
+    return figures
+
+
+def folds(options: argparse.Namespace) -> Figures:
+    """The same days without a journal, which disturbs the processor's caches: the steadiest figures."""
+    cluster = Cluster(options.nodes, options.gpus, options.ranks)
+    lived = {name: live(cluster, *mix) for name, mix in MIXES.items()}
+    return {f"{name}: fold alone, µs a fact": mean_fold(times) for name, times in lived.items()}
+
+
+def mean_fold(times: Times) -> float:
+    """Give the mean time of a fold, in µs."""
+    return 1e6 * times.folded / len(times.folds)
+
+
+def live(cluster: Cluster, crashes: int, facts: int) -> Times:
     """Let so many recoveries happen, evenly among so many facts."""
     chance = random.Random(0)
     for number in range(1, crashes + 1):
-        cluster.crash(chance.randrange(len(cluster.state.crew.seats(JOB))))
-        while len(cluster.every) < number * facts // crashes:
-            cluster.chatter(NodeId(f"n{chance.randrange(len(cluster.state.nodes))}"))
+        cluster.crash(chance.randrange(len(cluster.seats)))
+        while len(cluster.desk.times.folds) < number * facts // crashes:
+            cluster.chatter(chance.choice(cluster.nodes))
     return cluster.forget()
 
 
+def per_fact(name: str, times: Times) -> Figures:
+    """Give the mean cost of a fact: the commit without encoding, and all of it with snapshots."""
+    parts = {
+        "fold": times.folded,
+        "encode": times.encoded,
+        "commit": times.committed - times.encoded,
+        "in all": sum(times.blocks),
+    }
+    return {f"{name}: {part}, µs a fact": 1e6 * took / len(times.folds) for part, took in parts.items()}
+
+
+def forming(options: argparse.Namespace) -> Figures:
+    """A job that wants each GPU of all nodes, from the first hello to its first step."""
+    with desk() as committed:
+        cluster = Fleet(options.nodes, options.gpus, options.nodes * options.gpus, committed)
+        cluster.together = options.together
+        cluster.join()
+        figures = parts("nodes join", joined := cluster.forget())
+        cluster.submit()
+        while not cluster.is_training:
+            assert cluster.pass_deadline()
+        figures |= parts("forming", formed := cluster.forget())
+    figures["forming: the two longest blocks, s"] = sum(sorted(formed.blocks)[-2:])
+    figures["longest fold, s"] = max(took for _, took in joined.folds + formed.folds)
+    figures["longest block, s"] = max(joined.blocks + formed.blocks)
+    return figures
+
+
+def silence(options: argparse.Namespace) -> Figures:
+    """One round: all nodes fall silent, each is looked at, and nothing answers."""
+    with desk() as committed:
+        cluster = Cluster(options.nodes, options.gpus, options.ranks, committed)
+        cluster.fall_silent()
+        times = cluster.forget()
+    figures = parts("silence", times)
+    figures["silence: longest fold, s"] = max(took for _, took in times.folds)
+    figures["silence: longest block, s"] = max(times.blocks)
+    for kind in ("NodeSilent", "NodeReached", "Outcome"):
+        figures[f"silence: folds of {kind}, s"] = sum(took for each, took in times.folds if each == kind)
+    return figures
+
+
+def parts(name: str, times: Times) -> dict[str, float]:
+    """Give what a whole took."""
+    return {
+        f"{name}: facts": len(times.folds),
+        f"{name}: folds, s": times.folded,
+        f"{name}: commits, s": times.committed,
+        f"{name}: in all, s": sum(times.blocks),
+        f"{name}: in all by the wall's clock, s": times.waited,
+    }
+
+
+PARTS: dict[str, Callable[[argparse.Namespace], Figures]] = {
+    "folds": folds,
+    "mixes": mixes,
+    "forming": forming,
+    "silence": silence,
+}
+
+
+def measure(options: argparse.Namespace) -> Figures:
+    figures: dict[str, float] = {}
+    for name in options.what or PARTS:
+        figures |= PARTS[name](options)
+    return figures
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.decide",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--what", action="append", choices=PARTS, help="may be given again; default all")
     parser.add_argument("--nodes", type=int, default=1000)
     parser.add_argument("--gpus", type=int, default=8, help="of each node")
-    parser.add_argument("--ranks", type=int, default=2048, help="of the one job")
-    given = parser.parse_args()
-    cluster = Cluster(given.nodes, given.gpus, given.ranks)
-    lived = {name: live(cluster, *mix) for name, mix in MIXES.items()}
-    print(f"{'fact':<18}{'facts':>8}{'median µs':>12}{'worst µs':>12}")
-    for kind in sorted(set().union(*lived.values())):
-        micros = [one for taken in lived.values() for one in taken.get(kind, ())]
-        print(f"{kind:<18}{len(micros):>8}{statistics.median(micros):>12.1f}{max(micros):>12.1f}")
-    print(f"\n{'mix':<18}{'facts':>8}{'recoveries':>12}{'mean µs':>12}")
-    for name, taken in lived.items():
-        every = [one for micros in taken.values() for one in micros]
-        print(f"{name:<18}{len(every):>8}{MIXES[name][0]:>12}{statistics.fmean(every):>12.1f}")
+    parser.add_argument("--ranks", type=int, default=2048, help="of the job; forming takes each GPU")
+    parser.add_argument(
+        "--together", type=int, default=1, help="hellos and answers that one commit takes in forming"
+    )
+    tell(parser, "decide", measure, also=("cluster", "timed"))
 
 
 if __name__ == "__main__":
