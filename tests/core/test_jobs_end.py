@@ -319,6 +319,14 @@ def test_of_two_jobs_that_wait_the_one_submitted_first_starts_first() -> None:
     assert (len(resumed(cluster, OTHER)), resumed(cluster, THIRD)) == (1, [])
 
 
+def test_a_job_that_has_room_is_not_kept_waiting_by_one_that_has_none() -> None:
+    """An idle GPU helps nobody; the larger job starts as soon as there is room for all of it."""
+    cluster = Simulated(nodes=3)
+    submit(cluster, OTHER, 3)
+    submit(cluster, THIRD, 1)
+    assert (resumed(cluster, OTHER), len(resumed(cluster, THIRD))) == ([], 1)
+
+
 def test_the_name_of_a_job_gives_it_no_turn() -> None:
     cluster = Simulated(nodes=2)
     for job in (THIRD, JobId("a-job")):

@@ -153,17 +153,6 @@ def test_one_node_that_tells_often_is_one_node() -> None:
     assert cluster.evicted() == [one, two]
 
 
-def test_what_was_and_is_over_does_not_count_for_a_group() -> None:
-    """Two that healed by themselves, and a third that stays bad: the third is alone with it."""
-    cluster = fleet()
-    one, two, three = idle(cluster, 3)
-    for node in (one, two):
-        strike(cluster, [node], BRAKE, apart=1)
-        strike(cluster, [node], replace(BRAKE, health=Health.OK), apart=1)
-    strike(cluster, [three], ecc(), apart=1)
-    assert cluster.evicted() == [three]
-
-
 def test_a_fault_of_the_same_kind_long_after_the_group_is_its_own() -> None:
     cluster = fleet()
     *struck, later = idle(cluster, 5)
