@@ -1,12 +1,14 @@
 """What people were told, and when generations were formed: what the tests of requirements look at."""
 
+import inspect
 from typing import Any
 
+import pytest
 from simulated import Simulated
 
 from sentinel.model.action import Action, Page, Resume
-from sentinel.model.fact import Fact
-from sentinel.model.ids import NodeId
+from sentinel.model.fact import Fact, JobSubmitted
+from sentinel.model.ids import JobId, NodeId
 
 
 class Timed(Simulated):
@@ -54,3 +56,23 @@ def open_incidents(cluster: Simulated) -> int:
 def idle(cluster: Simulated, count: int) -> list[NodeId]:
     """Nodes without a rank."""
     return [node for node in cluster.state.nodes if not cluster.sitting(node)][:count]
+
+
+def submit(
+    cluster: Simulated, job: JobId, world: int, *, min_world: int = 0, standbys: int = 0, **more: Any
+) -> None:
+    """Submit a job; a field that jobs do not have yet skips the test."""
+    unknown = [name for name in more if name not in inspect.signature(JobSubmitted).parameters]
+    if unknown:
+        pytest.skip(f"a job has no {unknown[0]}")
+    least = min_world or world
+    cluster.tell(JobSubmitted(cluster.now, job, world, "x:y", standbys, least, **more))
+    cluster.run(10)
+
+
+def seated(cluster: Simulated, job: JobId) -> list[NodeId]:
+    return [worker.node for _, worker in cluster.state.seated(cluster.state.jobs[job])]
+
+
+def resumed(cluster: Simulated, job: JobId) -> list[Resume]:
+    return [resume for resume in cluster.all(Resume) if resume.job == job]
