@@ -1,14 +1,14 @@
 """Desks that decide as the controller does, and keep the time of each part."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from sentinel import runbooks
 from sentinel.adapters.journal import Journal
-from sentinel.core.decide import decide
+from sentinel.core.fold import decide
 from sentinel.core.state import Rules, State
 from sentinel.model.action import Action
 from sentinel.model.fact import Fact
@@ -82,6 +82,8 @@ class Committed:
         self.times = Times()
         self._journal = Journal(folder / "journal.db")
         self._append, self._journal.append_many = self._journal.append_many, self._timed_append  # type: ignore[method-assign,assignment]
+        for name in {"decide", "fold"} & set(vars(ledger)):  # by the release, where the ledger looks for it
+            setattr(ledger, name, self._timed(vars(ledger)[name]))
         rules, name = Rules(Policy(), books), runbooks.hash_of(books)
         self._ledger = ledger.Ledger(self._journal, rules, name, self._due.extend)
 
@@ -92,7 +94,6 @@ class Committed:
 
     def absorb(self, facts: Sequence[Fact]) -> Sequence[Action]:
         """Decide, commit and give what would be performed."""
-        ledger.decide = self._timed_decide  # type: ignore[attr-defined]  # where the ledger looks for it
         encoded, wall, begun = self.times.encoded, time.perf_counter(), time.thread_time()
         assert self._ledger.absorb(facts)
         self.times.blocks.append(time.thread_time() - begun - (self.times.encoded - encoded))
@@ -101,11 +102,16 @@ class Committed:
         self._due.clear()
         return decided
 
-    def _timed_decide(self, state: State, fact: Fact, rules: Rules) -> tuple[Action, ...]:
-        begun = time.thread_time()
-        actions = decide(state, fact, rules)
-        self.times.folds.append((type(fact).__name__, time.thread_time() - begun))
-        return actions
+    def _timed(self, fold: Callable[..., Any]) -> Callable[..., Any]:
+        """Keep the time of each fold."""
+
+        def timed(state: State, fact: Fact, rules: Rules) -> Any:
+            begun = time.thread_time()
+            decided = fold(state, fact, rules)
+            self.times.folds.append((type(fact).__name__, time.thread_time() - begun))
+            return decided
+
+        return timed
 
     def _timed_append(self, batch: Sequence[tuple[Fact, Sequence[Action]]], *by: Any) -> list[int]:
         """Encode once more than needed, to know what that costs."""

@@ -5,21 +5,33 @@ import hashlib
 import json
 import re
 from collections.abc import Collection, Mapping
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from sentinel.core.predicates import NAMES
+from sentinel.core.diagnose.predicates import NAMES
 from sentinel.model.codec import from_plain, to_plain
 from sentinel.model.ids import Cause
 from sentinel.model.incident import Blame
-from sentinel.model.runbook import Match, PageWhen, Remedy, Runbook
+from sentinel.model.runbook import Ends, Harm, Match, PageWhen, Remedy, Runbook, Scope
 
 UNKNOWN = Cause("unknown")
 """The one cause that needs no match: what is left when nothing else fits."""
 
 _FRONT = re.compile(r"\A---\n(?P<yaml>.*?\n)---\n(?P<prose>.*)", re.DOTALL)
+
+_WORDS: Mapping[str, type[StrEnum]] = {
+    "blames": Blame,
+    "remedy": Remedy,
+    "page": PageWhen,
+    "scope": Scope,
+    "ends": Ends,
+    "harms": Harm,
+}
+_APART = frozenset({Remedy.NONE, Remedy.FREEZE, Remedy.RESTART_AGENT, Remedy.RESTART_GCS})
+"""Remedies that leave a job alone: unless the runbook says otherwise, its incidents are not the job's."""
 
 
 class RunbookError(ValueError):
@@ -86,9 +98,12 @@ def _read(file: Path, predicates: Collection[str]) -> Runbook:
 def _plain(front: Any) -> dict[str, Any]:
     """Give the wire form of a front matter, whose keys are those of Runbook and Match."""
     plain = _closed("front matter", front, Runbook)
-    for key, words in (("blames", Blame), ("remedy", Remedy), ("page", PageWhen)):
-        if plain[key] not in list(words):
-            raise RunbookError(f"{key}: {plain[key]!r:.80} is no {words.__name__}: {', '.join(words)}")
+    for key, words in _WORDS.items():
+        for word in plain.get(key, ()) if key == "harms" else [plain.get(key, next(iter(words)))]:
+            if word not in list(words):
+                raise RunbookError(f"{key}: {word!r:.80} is no {words.__name__}: {', '.join(words)}")
+    if plain["remedy"] in _APART:
+        plain = {"scope": Scope.NODE.value, "ends": Ends.SIGN.value, **plain}
     if isinstance(plain["matches"], list):
         plain["matches"] = [_closed("matches", match, Match) for match in plain["matches"]]
     return plain

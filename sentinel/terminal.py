@@ -11,9 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 from sentinel.console import console
-from sentinel.core.replay import Decision
-from sentinel.logbook.words import action_line, fact_line
-from sentinel.model.action import Action
+from sentinel.core.replay import Comparison
+from sentinel.logbook.words import decision_line, fact_line
+from sentinel.model.action import DEEDS
+from sentinel.model.decision import Decision
 from sentinel.web.pages import ranges
 
 Plain = Mapping[str, Any]
@@ -51,35 +52,36 @@ def print_incidents(answer: Plain) -> None:
     console().print(table if rows else "no incidents")
 
 
-def print_replay(decisions: Iterable[Decision]) -> int:
+def print_replay(comparisons: Iterable[Comparison]) -> int:
     """Print each fact with what is decided from it now, then the differences; gives their number.
 
-    A difference is an action that was recorded and is not decided now (`-`) or the other way round (`+`).
+    A difference is what was recorded and is not decided now (`-`) or the other way round (`+`).
     """
     out = console(highlight=False, markup=False, soft_wrap=True)
     facts, differing, start = 0, [], None
-    for decision in decisions:
+    for each in comparisons:
         facts += 1
-        line = decision.line
+        line = each.line
         start = line.fact.at if start is None else start
         out.print(f"{line.seq:>6} {line.fact.at - start:>9.3f} s  {fact_line(line.fact)}")
-        for action in decision.decided:
-            out.print(f"{'':20}→ {_action(action)}", style="cyan")
-        differing += [decision] if decision.differs else []
-    for decision in differing:
-        out.print(f"differs at {decision.line.seq}, {type(decision.line.fact).__name__}:", style="bold")
-        for action in decision.missing:
-            out.print(f"  - {_action(action)}", style="red")
-        for action in decision.added:
-            out.print(f"  + {_action(action)}", style="green")
-        if not decision.missing and not decision.added:
-            out.print("  ~ the same actions in another order", style="yellow")
+        for decision in each.decided:
+            out.print(f"{'':20}→ {_decision(decision)}", style="cyan")
+        differing += [each] if each.differs else []
+    for each in differing:
+        out.print(f"differs at {each.line.seq}, {type(each.line.fact).__name__}:", style="bold")
+        for decision in each.missing:
+            out.print(f"  - {_decision(decision)}", style="red")
+        for decision in each.added:
+            out.print(f"  + {_decision(decision)}", style="green")
+        if not each.missing and not each.added:
+            out.print("  ~ the same in another order", style="yellow")
     out.print(f"{facts} facts, {len(differing)} differences")
     return len(differing)
 
 
-def _action(action: Action) -> str:
-    return f"{action_line(action)}  [{action.id}]"
+def _decision(decision: Decision) -> str:
+    name = f"  [{decision.id}]" if isinstance(decision, DEEDS) else ""
+    return f"{decision_line(decision)}{name}"
 
 
 def _status(status: Plain) -> Iterable[RenderableType]:

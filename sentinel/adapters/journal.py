@@ -21,8 +21,8 @@ from sentinel.adapters.journal_note import Note, Notebook
 from sentinel.adapters.journal_prune import Span, prune, thin
 from sentinel.adapters.journal_rows import End, Rows
 from sentinel.adapters.journal_schema import sum_up
-from sentinel.model.action import Action
 from sentinel.model.codec import Plain, decode
+from sentinel.model.decision import Decision
 from sentinel.model.fact import Fact
 from sentinel.model.ids import Instant
 from sentinel.model.incident import Incident
@@ -135,16 +135,16 @@ class Journal:
 
     # --- writing ---------------------------------------------------------------------------------------
 
-    def append(self, fact: Fact, actions: Sequence[Action], policy_hash: str, runbooks_hash: str) -> int:
-        """Commit a fact with the actions decided from it; gives its sequence number.
+    def append(self, fact: Fact, decisions: Sequence[Decision], policy_hash: str, runbooks_hash: str) -> int:
+        """Commit a fact with what was decided from it; gives its sequence number.
 
         Raises JournalError, and then nothing of it was written, and CodecError for what has no written form.
         """
-        return self.append_many([(fact, actions)], policy_hash, runbooks_hash)[0]
+        return self.append_many([(fact, decisions)], policy_hash, runbooks_hash)[0]
 
     def append_many(
         self,
-        batch: Sequence[tuple[Fact, Sequence[Action]]],
+        batch: Sequence[tuple[Fact, Sequence[Decision]]],
         policy_hash: str,
         runbooks_hash: str,
         contents: Mapping[str, Plain] | None = None,
@@ -153,7 +153,7 @@ class Journal:
 
         `contents` says what the hashes stand for; it is written with the first line that they decided.
         """
-        bodies = [(fact.at, to_body(fact, actions)) for fact, actions in batch]
+        bodies = [(fact.at, to_body(fact, decisions)) for fact, decisions in batch]
         hashes, rows = f"{policy_hash} {runbooks_hash}", []
         by = hashes.encode()
         with self._rows.commit() as db:

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from sentinel import private
 from sentinel.adapters import journal_note, journal_schema, sqlite_file
-from sentinel.model.journal import VERSION, NewerVersionError
+from sentinel.model.journal import ACTIONS_ONLY, VERSION, NewerVersionError
 
 _HEADER = b"SQLite format 3\0"
 FRESH = ".fresh"
@@ -109,7 +109,7 @@ def connect_to_read(path: Path) -> sqlite3.Connection:
     version = version_of(path)
     if not version:
         raise JournalError(f"{path}: no such journal", permanent=True)
-    if version < VERSION:
+    if version < ACTIONS_ONLY:
         told = "it is of an older release: a controller of this one rewrites it when it starts"
         raise JournalError(f"{path}: {told}", permanent=True)
     db = open_file(path, read_only=True)

@@ -95,7 +95,8 @@ class Rows:
             raise self.damaged(f"line {seq} does not fit the one before it")
         try:
             policy, _, books = by.decode().partition(" ")
-            return Line(seq, *from_body(body), policy, books)
+            fact, decisions, is_whole = from_body(body)
+            return Line(seq, fact, decisions, policy, books, is_whole)
         except (CodecError, UnicodeError) as error:
             raise JournalError(f"{self.path}, line {seq}: {error}", permanent=True) from None
 

@@ -4,10 +4,10 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from sentinel.adapters.journal_file import JournalError, create, sqlite_errors, version_of
+from sentinel.adapters.journal_file import JournalError, create, open_file, sqlite_errors, version_of
 from sentinel.adapters.journal_v1 import Old, copy
 from sentinel.adapters.sqlite_file import remove, sync
-from sentinel.model.journal import VERSION
+from sentinel.model.journal import ACTIONS_ONLY, VERSION
 
 OLD, NEW = ".v1", ".new"
 """How the names of the file that is kept, and of the one that is being written, end."""
@@ -24,7 +24,10 @@ def finish(path: Path) -> bool:
         if broken_off:
             new.replace(path)
         remove(new)
-        if version_of(path) in (0, VERSION):
+        version = version_of(path)
+        if version == ACTIONS_ONLY:  # its lines are read as they are, and others follow
+            _mark(path)
+        if version in (0, ACTIONS_ONLY, VERSION):
             return broken_off
         _rewrite(path, new)
         path.replace(old)
@@ -34,6 +37,12 @@ def finish(path: Path) -> bool:
         remove(new)
         raise JournalError(_refused(path, error.strerror or str(error)), permanent=False) from None
     return True
+
+
+def _mark(path: Path) -> None:
+    """Keep releases away that can't read what will be written."""
+    with sqlite_errors(path), closing(open_file(path)) as db:
+        db.execute(f"PRAGMA user_version = {VERSION}")
 
 
 def _rewrite(path: Path, new: Path) -> None:

@@ -68,7 +68,7 @@ def silence(
     reason: Reason = "",
 ) -> None:
     """Page nobody about a node or a cause for a while; actions go on."""
-    from sentinel.core.operate import LONGEST_SILENCE_S
+    from sentinel.core.learn.operator import LONGEST_SILENCE_S
 
     seconds = duration(until, "--until")
     if not 0 < seconds <= LONGEST_SILENCE_S:

@@ -2,8 +2,8 @@
 
 from math import factorial
 
-from sentinel.core.rows import Node
 from sentinel.core.state import Rules, State
+from sentinel.core.state.rows import Node
 from sentinel.model.ids import Cause, Instant
 from sentinel.model.policy import Policy
 

@@ -5,50 +5,55 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
 
-from sentinel.model.action import Action
+from sentinel.model.decision import Decision, deeds
 from sentinel.model.fact import Fact
 from sentinel.model.journal import Line
 
 S = TypeVar("S")
-Decide: TypeAlias = Callable[[S, Fact], tuple[Action, ...]]
-"""Folds one fact into the state, which it changes, and gives the actions decided from it."""
+Fold: TypeAlias = Callable[[S, Fact], tuple[Decision, ...]]
+"""Folds one fact into the state, which it changes, and gives what is decided from it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
+class Comparison:
     """One line of a recording, and what is decided from its fact now."""
 
     line: Line
-    decided: tuple[Action, ...]
+    decided: tuple[Decision, ...]
 
     @property
-    def missing(self) -> tuple[Action, ...]:
-        """Actions that were recorded and are not decided now."""
-        return _without(self.line.actions, self.decided)
+    def missing(self) -> tuple[Decision, ...]:
+        """What was recorded and is not decided now."""
+        return _without(self.line.decisions, self._now)
 
     @property
-    def added(self) -> tuple[Action, ...]:
-        """Actions that are decided now and were not recorded."""
-        return _without(self.decided, self.line.actions)
+    def added(self) -> tuple[Decision, ...]:
+        """What is decided now and was not recorded."""
+        return _without(self._now, self.line.decisions)
 
     @property
     def differs(self) -> bool:
         """True when anything is decided now that was not, or the other way round, or in another order."""
-        return self.decided != self.line.actions
+        return self._now != self.line.decisions
+
+    @property
+    def _now(self) -> tuple[Decision, ...]:
+        """As much of it as such a line holds."""
+        return self.decided if self.line.is_whole else deeds(self.decided)
 
 
-def replay(lines: Iterable[Line], state: S, decide: Decide[S]) -> Iterator[Decision]:
-    """Fold the lines' facts into `state` and give each line's decision, in order."""
+def replay(lines: Iterable[Line], state: S, fold: Fold[S]) -> Iterator[Comparison]:
+    """Fold the lines' facts into `state` and give each line's comparison, in order."""
     for line in lines:
-        yield Decision(line, decide(state, line.fact))
+        yield Comparison(line, fold(state, line.fact))
 
 
-def _without(actions: tuple[Action, ...], others: tuple[Action, ...]) -> tuple[Action, ...]:
+def _without(decisions: tuple[Decision, ...], others: tuple[Decision, ...]) -> tuple[Decision, ...]:
     left = Counter(others)
     kept = []
-    for action in actions:
-        if left[action]:
-            left[action] -= 1
+    for decision in decisions:
+        if left[decision]:
+            left[decision] -= 1
         else:
-            kept.append(action)
+            kept.append(decision)
     return tuple(kept)

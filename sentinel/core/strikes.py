@@ -2,16 +2,15 @@
 
 from msgspec.structs import replace
 
-from sentinel.core.rows import Node
 from sentinel.core.state import Rules, State
+from sentinel.core.state.rows import Node
 from sentinel.model.fact import FindingReported
 from sentinel.model.finding import Finding, Health
-from sentinel.model.ids import Cause, Instant
+from sentinel.model.ids import Instant
 
 DAY_S = 86400.0
 KEPT = 100
 """Strikes kept per node: one fault may strike every part of a GPU."""
-APP_XID = Cause("gpu-app-xid")
 LINK_STRIKE, LINK_BROKEN = "nvlink-strike", "nvlink-repeated"
 FEWEST_STRIKES = 2
 """Of one link, where the finding does not say how many; one is an accident."""
@@ -54,7 +53,7 @@ def count(state: State, node: Node, fact: FindingReported, rules: Rules) -> Find
 def count_app_xid(state: State, node: Node, fact: FindingReported, rules: Rules) -> None:
     """Count a fault of one of our programs."""
     found = fact.finding
-    if is_ours(found) and any(book.cause == APP_XID for book in rules.by_code.get(found.code, ())):
+    if is_ours(found) and any(book.strikes for book in rules.by_code.get(found.code, ())):
         struck = _struck(node.app_xids, fact.happened, place_of(found), rules.policy.correlate_s)
         state.change(node, app_xids=struck)
 

@@ -8,7 +8,7 @@ from functools import cache
 
 import jinja2
 
-from sentinel.core.notify import places
+from sentinel.core.page.words import places
 from sentinel.logbook.words import action_line, fact_line, fact_raw
 from sentinel.model.action import Action, Evict, Page, Refusal, Resume
 from sentinel.model.fact import JobStalled, Outcome

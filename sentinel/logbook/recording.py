@@ -70,7 +70,7 @@ def _line_to_plain(line: Line) -> dict[str, Plain]:
         "seq": line.seq,
         "policy_hash": line.policy_hash,
         "runbooks_hash": line.runbooks_hash,
-        **line_to_plain(line.fact, line.actions),
+        **line_to_plain(line.fact, line.decisions),
     }
 
 
@@ -89,8 +89,9 @@ def _rows(text: str, name: str) -> Iterator[tuple[int, dict[str, Any]]]:
 
 def _line(version: int, row: dict[str, Any], where: str) -> Line:
     try:
-        fact, actions = line_from_plain(version, {"fact": row["fact"], "actions": row["actions"]})
-        return Line(int(row["seq"]), fact, actions, str(row["policy_hash"]), str(row["runbooks_hash"]))
+        fact, decisions, is_whole = line_from_plain(version, row)
+        by = str(row["policy_hash"]), str(row["runbooks_hash"])
+        return Line(int(row["seq"]), fact, decisions, *by, is_whole)
     except KeyError as error:
         raise RecordingError(f"{where}: no {error}") from None
     except (TypeError, ValueError, CodecError) as error:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import assert_never
 
 from sentinel.model import action as do
+from sentinel.model import decision as decided
 from sentinel.model import fact as learn
 from sentinel.model.report import RankBeat
 
@@ -129,6 +130,31 @@ def action_line(action: do.Action) -> str:
             return f"not done: {action.wanted}{_because(action.reason)}"
         case _:
             assert_never(action)
+
+
+def decision_line(decision: decided.Decision) -> str:
+    """Say in one line what was recorded, of what nobody performs, too."""
+    match decision:
+        case decided.Opened():
+            return f"open {decision.incident}: {decision.node} is still silent"
+        case decided.Diagnosed(diagnosis=found):
+            return f"diagnose {found.cause} ({found.confidence:.2f}){_because(found.why)}"
+        case decided.Cordoned():
+            return f"cordon {decision.node}{_because(decision.reason)}"
+        case decided.Froze():
+            return f"freeze actions: {decision.reason}" if decision.reason else "allow actions again"
+        case decided.Wanted():
+            return f"want another generation of {decision.job}"
+        case decided.Awaited():
+            return f"wait for {_count(decision.workers, 'worker')} of {decision.job}"
+        case decided.Kept():
+            return f"keep the generation of {decision.job}"
+        case decided.GivenBack():
+            return f"count the eviction of {', '.join(decision.nodes)} no longer"
+        case decided.Resolved():
+            return f"resolve {decision.incident}"
+        case _:
+            return action_line(decision)
 
 
 def _resume(action: do.Resume) -> str:

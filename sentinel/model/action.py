@@ -1,6 +1,6 @@
 """Everything that the controller can do. Doing an action twice is harmless: its id says which it is."""
 
-from typing import TypeAlias
+from typing import TypeAlias, get_args
 
 from msgspec import Struct
 
@@ -145,6 +145,8 @@ class Refusal(Noun, frozen=True):
     incident: IncidentId
     wanted: str
     reason: str
+    guard: str = ""
+    """Which guard said no: what it refuses is on record once, until it has allowed it in between."""
 
 
 Action: TypeAlias = (
@@ -162,6 +164,9 @@ Action: TypeAlias = (
     | RestartGcs
     | Refusal
 )
+
+DEEDS = get_args(Action)
+"""Their classes, for `isinstance`."""
 
 KINDS = (
     "page",

@@ -286,7 +286,7 @@ class JobSubmitted(Noun, frozen=True):
 
 
 class Commanded(Noun, frozen=True):
-    """An operator's word, one of `core.operate.COMMANDS`."""
+    """An operator's word, one of `core.learn.operator.COMMANDS`."""
 
     at: Instant
     command: str

@@ -1,11 +1,14 @@
 """What a check concluded about one component of one node."""
 
+import re
 from collections.abc import Mapping
 from enum import StrEnum
 
 from msgspec import Struct
 
 from sentinel.model.ids import Count, Span, Text, Word
+
+_GPU = re.compile(r"gpu-([0-9]{1,4})")
 
 
 class Health(StrEnum):
@@ -48,3 +51,9 @@ class Finding(Struct, frozen=True):
     def key(self) -> tuple[str, str, str]:
         """Identity of the state that this finding describes."""
         return (self.check, self.code, self.component)
+
+
+def gpu_of(component: str) -> int | None:
+    """Return the index in a component such as `gpu-3`."""
+    found = _GPU.fullmatch(component)
+    return int(found[1]) if found else None

@@ -8,7 +8,10 @@ from msgspec import Struct
 
 from sentinel.model.action import Action
 from sentinel.model.fact import Fact
-from sentinel.model.ids import Cause, IncidentId, Instant, JobId, NodeId
+from sentinel.model.ids import Cause, IncidentId, Instant, JobId, NodeId, WorkerId
+
+UNKNOWN = Cause("unknown")
+"""What is left when nothing else fits."""
 
 
 class Stage(StrEnum):
@@ -52,6 +55,43 @@ class Diagnosis:
     confidence: float
     why: str
 
+    @property
+    def is_known(self) -> bool:
+        """Whether anybody knows what it was."""
+        return self.cause != UNKNOWN
+
+    @property
+    def nodes(self) -> list[NodeId]:
+        """Suspected nodes, by name."""
+        return sorted({suspect.node for suspect in self.suspects if suspect.node})
+
+    @property
+    def mark(self) -> str:
+        """Tell one accusation from another: by its cause, and whom it blames."""
+        return f"{self.cause} {[(s.node, s.rank) for s in self.suspects]}"
+
+
+class Due(StrEnum):
+    """What evidence that came since the last diagnosis asks of the next."""
+
+    NOTHING = ""
+    CERTAIN = "certain"
+    """A cause, if there is one already; else more evidence may come."""
+    ANY = "any"
+    """A cause, or the word that it is unknown: nothing more is waited for."""
+
+
+class Ask(Struct, frozen=True):
+    """A question that an incident raises: a node's checks, or the stacks of processes."""
+
+    what: str
+    """`probe | stacks`"""
+    target: str
+    """A node, or a job whose stacks are told apart by what follows its name."""
+    attempt: int
+    processes: tuple[tuple[NodeId, int, int], ...] = ()
+    """(node, rank, pid)"""
+
 
 class Incident(Struct, frozen=True):
     """One incident as the fold builds it, change by change."""
@@ -71,9 +111,16 @@ class Incident(Struct, frozen=True):
     steps_lost: int | None = None
     revision: int = 0
     """How often its page was written."""
-    remedied: str = ""
-    """Cause and suspects that the last remedy was applied to; the same is not applied twice."""
-    refused: str = ""
-    """What was not done and why, as last recorded; the same is not recorded twice."""
     attempts: int = 0
-    """How many remedies were applied."""
+    """Generations ordered for its sake since the last success, eviction or outage."""
+    due: Due = Due.NOTHING
+    asks: tuple[Ask, ...] = ()
+    """Not yet asked."""
+    replace: tuple[WorkerId, ...] = ()
+    """Whose places the diagnosis gives to others: the suspects' workers as they sat then."""
+    lapsed: bool = False
+    """Its last generation made no new step in time, and nothing said why."""
+    overruled: str = ""
+    """The diagnosis whose freeze a human has lifted."""
+    told: str = ""
+    """Digest of what its page says: the page is written anew when that is another."""

@@ -1,17 +1,23 @@
-"""The journal's nouns: one line is a fact with the actions that were decided from it."""
+"""The journal's nouns: one line is a fact with what was decided from it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sentinel.model.action import Action
 from sentinel.model.codec import CodecError, Plain, decode, encode, to_plain
+from sentinel.model.decision import Decision, deeds
 from sentinel.model.fact import Fact
 from sentinel.model.ids import ActionId, IncidentId
 
-VERSION = 2
+VERSION = 3
 """Version of the journal's and a recording's form that this code writes, and the newest it reads."""
+ACTIONS_ONLY = 2
+"""Version whose lines hold the actions alone: what else was decided has to be decided again."""
 
-_BODY = tuple[Fact, tuple[Action, ...]]
+_BODY = tuple[Fact, tuple[Decision, ...], bool]
+_OLD_BODY = tuple[Fact, tuple[Action, ...]]
+_OF_TWO = b"\x92"
+"""How the bytes of an old body begin."""
 _OLD_NAMES = {"kind": "is", "kind_": "kind"}
 """Version 1 wrote a noun's name as `kind`, and so a noun's own field `kind` as `kind_`."""
 
@@ -31,9 +37,16 @@ class Line:
 
     seq: int
     fact: Fact
-    actions: tuple[Action, ...]
+    decisions: tuple[Decision, ...]
     policy_hash: str
     runbooks_hash: str
+    is_whole: bool = True
+    """Whether all that was decided is there; before version 3 it was the actions alone."""
+
+    @property
+    def actions(self) -> tuple[Action, ...]:
+        """What was to be done, or was refused."""
+        return deeds(self.decisions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,26 +63,29 @@ class Recording:
     lines: tuple[Line, ...]
 
 
-def to_body(fact: Fact, actions: Sequence[Action]) -> bytes:
+def to_body(fact: Fact, decisions: Sequence[Decision], *, is_whole: bool = True) -> bytes:
     """Give a line as the journal keeps it. Raises CodecError."""
-    return encode((fact, tuple(actions)))
+    return encode((fact, tuple(decisions), is_whole))
 
 
-def from_body(body: bytes) -> tuple[Fact, tuple[Action, ...]]:
-    """Read a line as the journal keeps it. Raises CodecError."""
-    fact, actions = decode(_BODY, body)
-    return fact, actions
+def from_body(body: bytes) -> tuple[Fact, tuple[Decision, ...], bool]:
+    """Read a line as the journal keeps it: fact, decisions, whether all of them. Raises CodecError."""
+    if body.startswith(_OF_TWO):
+        return (*decode(_OLD_BODY, body), False)
+    fact, decisions, is_whole = decode(_BODY, body)
+    return fact, decisions, is_whole
 
 
-def line_to_plain(fact: Fact, actions: Sequence[Action]) -> dict[str, Plain]:
+def line_to_plain(fact: Fact, decisions: Sequence[Decision]) -> dict[str, Plain]:
     """Give a line's plain form in the current version."""
-    return {"fact": to_plain(fact), "actions": to_plain(tuple(actions))}
+    return {"fact": to_plain(fact), "decisions": to_plain(tuple(decisions))}
 
 
-def line_from_plain(version: int, plain: dict[str, Plain]) -> tuple[Fact, tuple[Action, ...]]:
-    """Read a line's plain form of any known version. Raises CodecError, NewerVersionError."""
-    plain = upgraded(version, plain)
-    return from_body(encode((plain["fact"], plain["actions"])))  # converting it looks at every noun each time
+def line_from_plain(version: int, plain: dict[str, Plain]) -> tuple[Fact, tuple[Decision, ...], bool]:
+    """Read a line's plain form of any known version. Raises CodecError, NewerVersionError, KeyError."""
+    plain, is_whole = upgraded(version, plain), version > ACTIONS_ONLY
+    fact, decisions = plain["fact"], plain["decisions" if is_whole else "actions"]
+    return from_body(encode((fact, decisions, is_whole)))  # converting it looks at every noun each time
 
 
 def upgraded(version: int, plain: Plain) -> Plain:

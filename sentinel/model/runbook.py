@@ -32,6 +32,35 @@ class Remedy(StrEnum):
     NONE = "none"
 
 
+class Scope(StrEnum):
+    """Whose trouble a cause is: further harm joins the incident of the same."""
+
+    JOB = "job"
+    """A job's, or that of a node which has none: what hurts the job next is the same incident."""
+    NODE = "node"
+    """The suspected nodes' own: a job's later crash is another incident."""
+    CLUSTER = "cluster"
+    """What all stand on: one incident, however many nodes have it."""
+
+
+class Ends(StrEnum):
+    """What ends an incident of this cause."""
+
+    STEP = "step"
+    """A new step of the job that it hurt; without a job the end of its evictions."""
+    SIGN = "sign"
+    """What it began with is over: silence, an outage, a state that a check had found."""
+
+
+class Harm(StrEnum):
+    """What hurts a job, and needs a cause."""
+
+    EXITED = "exited"
+    RAISED = "raised"
+    STALLED = "stalled"
+    SLOW = "slow"
+
+
 class PageWhen(StrEnum):
     """When a runbook wakes somebody."""
 
@@ -50,7 +79,7 @@ class Match:
     log: str = ""
     """A regular expression searched in exceptions and kernel lines."""
     predicate: str = ""
-    """A named function of `sentinel.core.predicates`."""
+    """A named function of `sentinel.core.diagnose.predicates`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,3 +98,15 @@ class Runbook:
     """Causes that are only this one's symptoms."""
     stacks: bool = False
     """Collect the ranks' stacks before anything is killed."""
+    scope: Scope = Scope.JOB
+    ends: Ends = Ends.STEP
+    harms: tuple[Harm, ...] = ()
+    """Harm that this cause only names: another cause of it has to explain this one."""
+    trial: bool = False
+    """Its remedy is an experiment: the next step is its result, and not only its end."""
+    counts: bool = False
+    """It leaves open why a rank failed: the failure stays on its node's and its rank's account."""
+    stands: bool = False
+    """A state has to stand for `policy.stands_s` before it is acted on: one that passes is none."""
+    strikes: bool = False
+    """Each finding counts against its place on the GPU, and another cause may ask how often."""

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from msgspec import Struct
 
-from sentinel.core.notify import places
+from sentinel.core.page.words import places
 from sentinel.model.action import Evict, Page, Refusal, Resume, StopJob
 from sentinel.model.ids import Instant, Seconds
 from sentinel.model.incident import Incident

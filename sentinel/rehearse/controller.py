@@ -4,10 +4,11 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from sentinel.core.decide import decide
 from sentinel.core.detect.once import is_news, speaks
 from sentinel.core.detect.watch import Watch
+from sentinel.core.fold import fold
 from sentinel.core.state import Rules, State
+from sentinel.model import decision
 from sentinel.model.action import Action
 from sentinel.model.fact import ControllerStarted, DeadlinePassed, Fact
 from sentinel.model.ids import IncidentId, Instant, Seconds
@@ -21,7 +22,9 @@ class Decision:
 
     at: Instant
     fact: Fact
+    decided: tuple[decision.Decision, ...]
     actions: tuple[Action, ...]
+    """What of it was to be done, or was refused."""
     causes: tuple[str, ...]
     """The cause of each action's incident as it was known then; empty for none."""
 
@@ -75,15 +78,16 @@ class Controller:
                 continue
             began = time.perf_counter()
             try:
-                actions = decide(self.state, fact, self.rules)
+                decided = fold(self.state, fact, self.rules)
             except Exception as error:  # a rehearsal is where a defect should show
                 self.defects.append(f"{type(fact).__name__}: {type(error).__name__}: {error}")
-                actions = ()
+                decided = ()
             self.fold_s += time.perf_counter() - began
             self.incidents |= self.state.incidents
-            decision = Decision(fact.at, fact, actions, tuple(map(self._cause, actions)))
-            self.decisions.append(decision)
-            self.watched(decision)
+            actions = decision.deeds(decided)
+            made = Decision(fact.at, fact, decided, actions, tuple(map(self._cause, actions)))
+            self.decisions.append(made)
+            self.watched(made)
             self.perform(actions)
 
     def _cause(self, action: Action) -> str:

@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 
 from sentinel.core.diagnose import ask
-from sentinel.core.notify import whereabouts
-from sentinel.core.predicates import Case
-from sentinel.core.predicates.case import Match
-from sentinel.core.timers import Timer
+from sentinel.core.diagnose.predicates import Case
+from sentinel.core.diagnose.predicates.case import Match
+from sentinel.core.page.words import whereabouts
+from sentinel.core.state.timers import Timer
 from sentinel.model.action import Action, Page, Refusal, Resume
 from sentinel.model.fact import (
     Commanded,

@@ -3,15 +3,17 @@
 import heapq
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, TypeVar
 
 import msgspec
 
-from sentinel.core.crew import Worker, WorkerStage
-from sentinel.core.decide import decide
-from sentinel.core.rows import JobStage
+from sentinel.core.fold import decide
+from sentinel.core.fold import retell as follow
 from sentinel.core.state import Rules, State
+from sentinel.core.state.crew import Worker, WorkerStage
+from sentinel.core.state.rows import JobStage
 from sentinel.model.action import Action, Page, Reach, Refusal, Resume, StartWorker
 from sentinel.model.fact import (
     DeadlinePassed,
@@ -57,20 +59,36 @@ class Told:
     actions: dict[Name, list[Action]] = field(default_factory=lambda: defaultdict(list))
     defects: list[str] = field(default_factory=list)
 
-    def fold(
-        self, fact: Fact, rules: Rules, recorded: tuple[Action, ...] | None = None
-    ) -> tuple[Action, ...]:
-        """Fold a fact; what was recorded stands for what is decided."""
-        try:
+    def fold(self, fact: Fact, rules: Rules) -> tuple[Action, ...]:
+        """Fold a fact; gives what is decided."""
+        decided: tuple[Action, ...] = ()
+        with self._defects_of(fact):
             decided = decide(self.state, fact, rules)
-        except Exception as error:  # where a defect of today's code should show
+        self._note(decided)
+        return decided
+
+    def follow(self, line: Line, rules: Rules) -> None:
+        """Fold a fact as it is on record."""
+        with self._defects_of(line.fact):
+            if line.is_whole:
+                follow(self.state, line.fact, line.decisions, rules)
+            else:
+                decide(self.state, line.fact, rules)
+        self._note(line.actions)
+
+    @contextmanager
+    def _defects_of(self, fact: Fact) -> Iterator[None]:
+        """Collect what went wrong, where a defect of today's code should show."""
+        try:
+            yield
+        except Exception as error:
             self.defects.append(f"{type(fact).__name__} at {fact.at:.3f}: {type(error).__name__}: {error}")
-            decided = ()
+
+    def _note(self, actions: tuple[Action, ...]) -> None:
         fresh = (each for each in self.state.incidents.values() if each.opened >= self.began)
         self.incidents |= {(self.chapter, each.id): each for each in fresh}
-        for action in decided if recorded is None else recorded:
+        for action in actions:
             self.actions[self.chapter, action.incident].append(action)
-        return decided
 
     def turn_page(self, state: State, now: Instant) -> None:
         """Go on from another state."""
@@ -103,7 +121,7 @@ def retell(
             moved = False
         before = len(then.incidents)
         other.hear(line.fact, then.state)
-        then.fold(line.fact, rules_of(line), line.actions)
+        then.follow(line, rules_of(line))
         if not then.quiet or len(then.incidents) > before:
             quiet_since, moved = at, True
     if lines:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
-from sentinel.core.rows import JobStage
+from sentinel.core.state.rows import JobStage
 from sentinel.model.action import (
     Action,
     CollectStacks,

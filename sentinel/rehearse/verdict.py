@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from msgspec import Struct
 
-from sentinel.core.notify import whereabouts
+from sentinel.core.page.words import whereabouts
 from sentinel.core.state import Rules
 from sentinel.model.action import Evict, Page, Refusal, Resume, StopJob
 from sentinel.model.incident import Incident, Suspect

@@ -27,7 +27,7 @@ from sentinel.adapters.slack import Slack
 from sentinel.adapters.strangers import raise_descriptor_limit
 from sentinel.adapters.transport import Reports
 from sentinel.core.detect.watch import Watch
-from sentinel.core.operate import refuse_command
+from sentinel.core.learn.operator import refuse_command
 from sentinel.core.state import Rules
 from sentinel.gang.orders import WorkerSpec
 from sentinel.gang.snapshot_keys import job_key, word_for

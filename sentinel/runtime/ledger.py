@@ -8,11 +8,12 @@ import structlog
 
 from sentinel.adapters.journal import Journal
 from sentinel.adapters.journal_file import JournalError
-from sentinel.core.decide import decide
 from sentinel.core.detect.once import is_news
+from sentinel.core.fold import fold
 from sentinel.core.state import Rules, State
 from sentinel.model.action import Action, Page, action_id
 from sentinel.model.codec import CodecError
+from sentinel.model.decision import Decision, deeds
 from sentinel.model.fact import Fact, JournalBack, JournalFailed
 from sentinel.model.ids import IncidentId
 from sentinel.model.journal import to_body
@@ -32,7 +33,7 @@ RETRY_S = 1.0
 KEEP_LINES_S = 7 * 86400.0
 """Older lines go; recordings of incidents stay."""
 
-Batch = list[tuple[Fact, tuple[Action, ...]]]
+Batch = list[tuple[Fact, tuple[Decision, ...]]]
 
 
 @dataclass
@@ -114,7 +115,7 @@ class Ledger:
             return []
         fact = redacted(fact)
         try:
-            return [(fact, decide(self.state, fact, self.rules))]
+            return [(fact, fold(self.state, fact, self.rules))]
         except Exception as error:
             log.exception("defect", fact=str(fact)[:1000])
             self._defect(error)
@@ -155,8 +156,8 @@ class Ledger:
         done, self.uncommitted = self.uncommitted, []
         was_failing, self._failing = self._failing, False
         reach("after-commit")
-        for fact, actions in done:
-            if actions:
+        for fact, decisions in done:
+            if actions := deeds(decisions):
                 self.perform(actions)
             self.changed(fact, actions)
         return self.absorb([JournalBack(self.state.now)]) if was_failing else True
@@ -191,12 +192,12 @@ class Ledger:
 
     def _page(self, decided: Batch) -> None:
         """Tell people at once, though the journal does not hold it: it is people who mend the journal."""
-        for _, actions in decided:
-            if pages := tuple(action for action in actions if isinstance(action, Page)):
+        for _, decisions in decided:
+            if pages := tuple(each for each in decisions if isinstance(each, Page)):
                 self.perform(pages)
 
 
-def _written(line: tuple[Fact, tuple[Action, ...]]) -> bool:
+def _written(line: tuple[Fact, tuple[Decision, ...]]) -> bool:
     try:
         return bool(to_body(*line))
     except CodecError:

@@ -6,7 +6,7 @@ import structlog
 
 from sentinel.adapters.journal import Journal, Loaded
 from sentinel.adapters.journal_file import JournalError
-from sentinel.core.decide import decide
+from sentinel.core.fold import decide, retell
 from sentinel.core.state import Rules, State
 from sentinel.model.action import Action, Page, Refusal
 from sentinel.model.codec import CodecError
@@ -55,26 +55,35 @@ def _snapshot_of(journal: Journal, loaded: Loaded) -> State:
 
 
 def _fold_again(state: State, line: Line, rules: Rules) -> str:
-    """Fold a recorded line; what is unfinished comes from the record. Says what comes out otherwise now."""
-    decided, differs = _decide_again(state, line, rules)
-    for action in decided:
-        state.unfinished.drop(action.id)
-    for action in line.actions:
-        if not isinstance(action, Refusal):
-            state.unfinished.put(action.id, action)
+    """Fold a recorded line; says why the state is not to be trusted after it, or nothing."""
+    try:
+        if line.is_whole:
+            retell(state, line.fact, line.decisions, rules)
+            return ""
+        differs = _decide_again(state, line, rules)
+    except Exception as error:  # as while it runs: a defect of ours freezes, and ends nobody
+        log.exception("defect", seq=line.seq, fact=str(line.fact))
+        differs = f"{type(error).__name__}: {error}"
+        _is_unfinished(state, line)
     return f"line {line.seq} of the journal: {differs}" if differs else ""
 
 
-def _decide_again(state: State, line: Line, rules: Rules) -> tuple[tuple[Action, ...], str]:
-    try:
-        decided = decide(state, line.fact, rules)
-    except Exception as error:  # as while it runs: a defect of ours freezes, and ends nobody
-        log.exception("defect", seq=line.seq, fact=str(line.fact))
-        return (), f"{type(error).__name__}: {error}"
+def _decide_again(state: State, line: Line, rules: Rules) -> str:
+    """Decide a line of an older release again, which kept the actions alone: these are the record's."""
+    decided = decide(state, line.fact, rules)
+    for action in decided:
+        state.unfinished.drop(action.id)
+    _is_unfinished(state, line)
     if _deeds(decided) == _deeds(line.actions):
-        return decided, ""
+        return ""
     log.error("decided-otherwise", seq=line.seq, now=str(decided), recorded=str(line.actions))
-    return decided, f"{type(line.fact).__name__} is decided otherwise by this release"
+    return f"{type(line.fact).__name__} is decided otherwise by this release"
+
+
+def _is_unfinished(state: State, line: Line) -> None:
+    for action in line.actions:
+        if not isinstance(action, Refusal):
+            state.unfinished.put(action.id, action)
 
 
 def _deeds(actions: tuple[Action, ...]) -> list[Action]:

@@ -37,10 +37,18 @@ def rules_of(journal: Journal, today: Rules) -> Callable[[Line], Rules]:
     @cache
     def by_hash(policy: str, runbooks: str) -> Rules:
         numbers = _read(Policy, journal.content(policy), policy)
-        books = _read(Mapping[Cause, Runbook], journal.content(runbooks), runbooks)
+        plain = _completed(journal.content(runbooks), to_plain(today.runbooks))
+        books = _read(Mapping[Cause, Runbook], plain, runbooks)
         return Rules(numbers or today.policy, books or today.runbooks)
 
     return lambda line: by_hash(line.policy_hash, line.runbooks_hash)
+
+
+def _completed(books: Plain | None, today: Plain) -> Plain | None:
+    """Take from today's runbooks what those of an older release did not say yet."""
+    if not isinstance(books, dict):
+        return books
+    return {cause: {**today.get(cause, {}), **book} for cause, book in books.items()}
 
 
 def _read(noun: Any, plain: Plain | None, name: str) -> Any:

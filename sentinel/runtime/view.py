@@ -3,11 +3,11 @@
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 
-from sentinel.core.crew import WorkerStage
 from sentinel.core.detect.watch import Watch
-from sentinel.core.jobs import needs
-from sentinel.core.notify import places
-from sentinel.core.rows import Job, Node
+from sentinel.core.page.words import places
+from sentinel.core.settle.why import needs
+from sentinel.core.state.crew import WorkerStage
+from sentinel.core.state.rows import Job, Node
 from sentinel.logbook.book import Logbook
 from sentinel.logbook.entry import Row
 from sentinel.logbook.words import action_line

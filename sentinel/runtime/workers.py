@@ -3,8 +3,8 @@
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 
-from sentinel.core.rows import JobStage
 from sentinel.core.state import State
+from sentinel.core.state.rows import JobStage
 from sentinel.gang.orders import Formed, FormOrder, Overtaken
 from sentinel.model.action import Evict, Resume, StartWorker, StopJob
 from sentinel.model.fact import Fact, WorkerReady

@@ -131,7 +131,7 @@ def torn_line(path: Path) -> None:
         pytest.param(foreign_database, "^not a journal: ", id="somebody else's database"),
         pytest.param(
             newer_journal,
-            r"written by a newer Sentinel \(version 7, this one reads up to 2\)",
+            r"written by a newer Sentinel \(version 7, this one reads up to 3\)",
             id="a newer journal",
         ),
         pytest.param(torn_line, "line 2 does not fit the one before it", id="a torn line"),

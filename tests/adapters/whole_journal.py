@@ -7,7 +7,7 @@ from typing import Any
 
 from sentinel import runbooks
 from sentinel.adapters.journal import Journal
-from sentinel.core.decide import decide
+from sentinel.core.fold import decide
 from sentinel.core.state import Rules, State
 from sentinel.logbook.recording import read
 from sentinel.model.codec import from_plain

@@ -20,14 +20,14 @@ from typer.testing import CliRunner
 
 from sentinel.adapters.keys import ensure_keys
 from sentinel.cli import app
-from sentinel.core.decide import decide
+from sentinel.core.fold import fold
 from sentinel.core.state import Rules, State
 from sentinel.gang.snapshot_keys import checkpoint_key, job_key
 from sentinel.logbook.book import Logbook
 from sentinel.logbook.entry import Row
 from sentinel.logbook.recording import write
-from sentinel.model.action import Action
 from sentinel.model.codec import to_plain
+from sentinel.model.decision import Decision
 from sentinel.model.fact import DeadlinePassed, Fact, JobSubmitted, NodeJoined
 from sentinel.model.finding import Health
 from sentinel.model.ids import Cause, IncidentId, JobId, NodeId
@@ -190,7 +190,7 @@ def test_down_without_anything_running_says_so(tmp_path: Path) -> None:
     assert (ended.returncode, ended.stdout) == (0, "nothing of sentinel runs here\n")
 
 
-def _recording(directory: Path, policy: Policy, decided: Callable[[Fact], tuple[Action, ...]]) -> Path:
+def _recording(directory: Path, policy: Policy, decided: Callable[[Fact], tuple[Decision, ...]]) -> Path:
     """Record what an operator's commands led to."""
     facts: tuple[Fact, ...] = (
         JobSubmitted(1.0, JobId("moe"), 1, "m:T", 1, 1),
@@ -205,7 +205,7 @@ def _recording(directory: Path, policy: Policy, decided: Callable[[Fact], tuple[
 
 def test_replay_prints_decisions_and_agrees_with_what_was_recorded(tmp_path: Path) -> None:
     state, rules = State(), Rules(Policy(), load_runbooks())
-    file = _recording(tmp_path, Policy(), lambda fact: decide(state, fact, rules))
+    file = _recording(tmp_path, Policy(), lambda fact: fold(state, fact, rules))
     result = CliRunner().invoke(app, ["replay", str(file)])
     assert result.exit_code == 0, result.output
     assert "n1 joined" in result.stdout
@@ -217,8 +217,9 @@ def test_replay_names_what_is_decided_differently_and_exits_1(tmp_path: Path) ->
     result = CliRunner().invoke(app, ["replay", str(_recording(tmp_path, Policy(), lambda _: ()))])
     assert result.exit_code == 1, result.output
     told = result.stdout.splitlines()
-    assert told[-3] == "differs at 3, DeadlinePassed:"
-    assert told[-2].startswith("  + start w1 on n1")
+    assert told[-4] == "differs at 3, DeadlinePassed:"
+    assert told[-3].startswith("  + start w1 on n1")
+    assert told[-2] == "  + wait for 1 worker of moe"
     assert told[-1] == "3 facts, 1 differences"
 
 

@@ -6,11 +6,12 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from simulated import JOB, Simulated, ecc, lost, xid
 
-from sentinel.core.crew import Crew
-from sentinel.core.operate import refuse_command
-from sentinel.core.rows import Job, JobStage
-from sentinel.core.seating import wanted_standbys
-from sentinel.core.tables import Fold
+from sentinel.core.learn.operator import refuse_command
+from sentinel.core.settle import missing
+from sentinel.core.settle.seating import wanted_standbys
+from sentinel.core.state.crew import Crew
+from sentinel.core.state.rows import Job, JobStage
+from sentinel.core.state.tables import Fold
 from sentinel.model.action import (
     Action,
     Evict,
@@ -75,6 +76,12 @@ class Checked(Simulated):
         super().later(after * self._delays[self._waited % len(self._delays)], what)
 
     def tell(self, fact: Fact) -> tuple[Action, ...]:
+        actions = self._told(fact)
+        left = missing(self.state, self.rules)
+        assert left == [], f"what is settled is settled: {left}"
+        return actions
+
+    def _told(self, fact: Fact) -> tuple[Action, ...]:
         allowed_before = not (self.state.stopped or self.state.frozen)
         actions = super().tell(fact)
         self.decided += actions
@@ -165,9 +172,10 @@ class Checked(Simulated):
             assert kept.waiting(job.id, node) == counted.waiting(job.id, node), "who waits, oldest first"
         assert set(map(id, kept.gone(job.id))) == set(map(id, counted.gone(job.id))), "and who is gone"
         assert set(map(id, kept.spent(job.id))) == set(map(id, counted.spent(job.id))), "and who raised"
-        for name in kept.complete(job.id):
-            want = wanted_standbys(self.state, self.state.nodes[name], job)
-            assert len(kept.waiting(job.id, name)) >= want, "no standby is missing that nobody looks for"
+        for node in self.state.nodes.values():
+            if node.id not in kept.doubtful(job.id) and node.may_start:
+                want = wanted_standbys(self.state, node, job)
+                assert len(kept.waiting(job.id, node.id)) >= want, "none is missing that nobody looks for"
 
     def all_is_well(self) -> None:
         """Whatever was wrong is over, and whoever was away is back."""
@@ -177,7 +185,8 @@ class Checked(Simulated):
         for node in sorted(self.state.nodes):
             self._joins(node, 0)
             self.command("undrain", node)
-            self.state.change(self.state.nodes[node], findings={})
+            for found in list(self.state.nodes[node].findings.values()):
+                self.finding(node, replace(found, health=Health.OK))
         self.do("control", 3)
         self.command("resume-actions")
         if "other" in self.state.jobs:

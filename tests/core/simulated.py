@@ -5,10 +5,10 @@ from collections.abc import Callable
 from typing import Any
 
 from sentinel import runbooks
-from sentinel.core.crew import Worker
-from sentinel.core.decide import decide
-from sentinel.core.rows import Job, Node
+from sentinel.core.fold import decide
 from sentinel.core.state import Rules, State
+from sentinel.core.state.crew import Worker
+from sentinel.core.state.rows import Job, Node
 from sentinel.model.action import (
     Action,
     CollectStacks,

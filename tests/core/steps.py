@@ -8,9 +8,10 @@ from typing import Any
 from simulated import Simulated
 
 from sentinel.adapters.journal import Loaded
-from sentinel.core.decide import decide
+from sentinel.core.fold import fold
 from sentinel.core.state import State
 from sentinel.model.action import Action
+from sentinel.model.decision import Decision, deeds
 from sentinel.model.fact import Fact, Outcome
 from sentinel.model.ids import ActionId
 from sentinel.model.journal import Line
@@ -51,10 +52,10 @@ class Record:
         self.tail: list[Line] = []
         self.decided: set[ActionId] = set()
 
-    def append(self, fact: Fact, actions: tuple[Action, ...]) -> None:
+    def append(self, fact: Fact, decisions: tuple[Decision, ...]) -> None:
         self.seq += 1
-        self.decided |= {action.id for action in actions}
-        self.tail.append(Line(self.seq, fact, actions, "", ""))
+        self.decided |= {action.id for action in deeds(decisions)}
+        self.tail.append(Line(self.seq, fact, decisions, "", ""))
 
     def keep(self, state: State) -> None:
         self.snapshot, self.snapshot_seq, self.tail = state.to_bytes(), self.seq, []
@@ -82,10 +83,11 @@ class Desk(Simulated):
         place = BEFORE_OUTCOME if isinstance(fact, Outcome) and self.by_performer else BEFORE_FOLD
         if self.dies(place, fact):
             raise ControllerKilledError
-        actions = decide(self.state, fact, self.rules)
+        decisions = fold(self.state, fact, self.rules)
+        actions = deeds(decisions)
         if self.dies(BEFORE_COMMIT, fact):
             raise ControllerKilledError
-        self.record.append(fact, actions)
+        self.record.append(fact, decisions)
         self.facts.append(fact)
         self.actions += actions
         self.begin(actions, fact)

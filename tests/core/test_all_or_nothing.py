@@ -9,9 +9,9 @@ import pytest
 from simulated import BOOKS, Simulated, ecc
 
 import sentinel.core
-from sentinel.core.decide import decide
+from sentinel.core.fold import fold
 from sentinel.core.state import Rules, State
-from sentinel.core.tables import Fold, Table
+from sentinel.core.state.tables import Fold, Table
 from sentinel.logbook.recording import read
 from sentinel.model.codec import from_plain
 from sentinel.model.fact import Fact, RankExited
@@ -19,7 +19,7 @@ from sentinel.model.policy import Policy
 
 RECORDINGS = sorted((Path(__file__).parents[1] / "incidents").glob("*.jsonl"))
 CORE = str(Path(sentinel.core.__file__).parent)
-COMMIT = {"tables.py", "state.py", "crew.py"}
+COMMIT = {"tables.py", "cluster.py", "crew.py"}
 """Where a fold's changes are put and made the state's own: what may fail has been done by then."""
 NEWS = 3
 """Calls that look whether a fact is news at all."""
@@ -29,7 +29,7 @@ class PlantedError(Exception):
     """A defect of ours."""
 
 
-def calls_of_core(fold: object, stop_at: int = -1) -> int:
+def calls_of_core(run: object, stop_at: int = -1) -> int:
     """Run something; count the core's calls, and plant a defect at one of them."""
     numbers = count()
 
@@ -41,7 +41,7 @@ def calls_of_core(fold: object, stop_at: int = -1) -> int:
 
     sys.setprofile(seen)
     try:
-        fold()  # type: ignore[operator]
+        run()  # type: ignore[operator]
     finally:
         sys.setprofile(None)
     return next(numbers)
@@ -54,7 +54,7 @@ def folds(name: Path) -> Iterator[tuple[bytes, Fact, Rules]]:
     state = State.from_plain(recording.state) if recording.state else State()
     for line in recording.lines:
         yield state.to_bytes(), line.fact, rules
-        decide(state, line.fact, rules)
+        fold(state, line.fact, rules)
 
 
 def broken_at(before: bytes, fact: Fact, rules: Rules, at: int) -> State:
@@ -62,7 +62,7 @@ def broken_at(before: bytes, fact: Fact, rules: Rules, at: int) -> State:
     while True:
         state = State.from_bytes(before)
         try:
-            calls_of_core(lambda state=state: decide(state, fact, rules), at)
+            calls_of_core(lambda state=state: fold(state, fact, rules), at)
         except PlantedError:
             return state
         at -= 1
@@ -73,12 +73,12 @@ def broken_at(before: bytes, fact: Fact, rules: Rules, at: int) -> State:
 def test_a_defect_anywhere_in_a_fold_leaves_the_state_as_it_was(path: Path) -> None:
     for number, (before, fact, rules) in enumerate(folds(path)):
         whole = State.from_bytes(before)
-        calls = calls_of_core(lambda state=whole, fact=fact, rules=rules: decide(state, fact, rules))
+        calls = calls_of_core(lambda state=whole, fact=fact, rules=rules: fold(state, fact, rules))
         if calls <= NEWS:
             continue  # it was heard before
         state = broken_at(before, fact, rules, NEWS + 7 * number % (calls - NEWS))
         assert state.to_bytes() == before
-        decide(state, fact, rules)
+        fold(state, fact, rules)
         assert state.to_bytes() == whole.to_bytes(), "and it goes on as if nothing had been"
 
 

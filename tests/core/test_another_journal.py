@@ -3,7 +3,7 @@
 import pytest
 from simulated import JOB, Simulated
 
-from sentinel.core.rows import JobStage
+from sentinel.core.state.rows import JobStage
 from sentinel.model.action import Action, Page, Resume
 from sentinel.model.fact import JobSubmitted, NodeJoined, NodeLeft, Outcome
 from sentinel.model.ids import NodeId

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 from simulated import Simulated, ecc
 
-from sentinel.core.decide import decide
+from sentinel.core.fold import decide
 from sentinel.core.state import State
 from sentinel.model.action import Action, RestartGcs
 from sentinel.model.fact import ControllerStarted, Fact, GcsBack, GcsLost, JournalBack, JournalFailed

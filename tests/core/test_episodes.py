@@ -3,7 +3,7 @@
 from episodes import CLUSTERS, EPISODES, Checked
 from hypothesis import HealthCheck, example, given, settings
 
-from sentinel.core.decide import decide
+from sentinel.core.fold import decide
 from sentinel.core.state import State
 
 Drawn = tuple[list[float], int, int, int, int]

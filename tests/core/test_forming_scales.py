@@ -5,10 +5,10 @@ from itertools import count
 
 import pytest
 
-from sentinel.core.crew import Worker, WorkerStage
-from sentinel.core.rows import Job, Node
-from sentinel.core.seating import Seated, Wait, seat
+from sentinel.core.settle.seating import Seated, Wait, seat
 from sentinel.core.state import State
+from sentinel.core.state.crew import Worker, WorkerStage
+from sentinel.core.state.rows import Job, Node
 from sentinel.model.ids import JobId, NodeId, WorkerId
 
 GPUS = 8

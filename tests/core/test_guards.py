@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 from msgspec import structs
-from simulated import BOOKS, Simulated, ecc, lost
+from simulated import BOOKS, Simulated, ecc, lost, xid
 
-from sentinel.core.operate import refuse_command
+from sentinel.core.learn.operator import refuse_command
 from sentinel.core.state import Rules
 from sentinel.model.action import Evict, Readmit, Refusal, Resume, StartWorker
 from sentinel.model.fact import Commanded, JobSubmitted, NodeJoined
@@ -40,9 +40,19 @@ def test_the_breaker_opens_after_many_evictions_within_an_hour() -> None:
     assert len(cluster.evicted()) == 2
     assert "breaker is open" in refusals(cluster)
     cluster.run(3700)
-    cluster.finding("n6", ecc())  # type: ignore[arg-type]
-    assert cluster.evicted()[-1] == "n6", "it closes, without replaying what it refused"
-    assert len(cluster.evicted()) == 3
+    assert cluster.evicted() == ["n3", "n4", "n5"], "it closes, and what stands still is done"
+
+
+def test_a_breaker_that_closes_replays_no_old_event() -> None:
+    cluster = Simulated(nodes=6, policy=Policy(evict_share=1.0, evictions_per_hour=2))
+    for node in sorted(cluster.state.nodes)[2:5]:
+        cluster.finding(node, xid(79, line=f"on {node}"))
+        cluster.run(APART_S)
+    assert cluster.evicted() == ["n3", "n4"]
+    cluster.run(3700)
+    assert cluster.evicted() == ["n3", "n4"], "who fell off the bus an hour ago is people's business"
+    cluster.finding(NodeId("n6"), ecc())
+    assert cluster.evicted() == ["n3", "n4", "n6"]
 
 
 def test_a_diagnosis_below_the_confidence_evicts_nobody() -> None:

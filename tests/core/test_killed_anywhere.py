@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from killed import AGENTS, Killed, drawn
 from msgspec.structs import replace
 
-from sentinel.core.decide import decide
+from sentinel.core.fold import decide
 from sentinel.core.state import State
 from sentinel.model.action import Action
 from sentinel.model.fact import Fact

@@ -129,7 +129,7 @@ def test_a_node_that_is_taken_back_before_anyone_left_it_costs_no_generation() -
     cluster.command("undrain", home)
     cluster.run(60)
     assert cluster.all(Resume) == []
-    assert cluster.job.pending == ""
+    assert cluster.job.want is None
 
 
 def test_a_node_that_is_still_silent_when_the_job_steps_again_is_not_forgotten() -> None:

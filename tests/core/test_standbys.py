@@ -2,8 +2,8 @@
 
 from simulated import JOB, Simulated, ecc
 
-from sentinel.core.crew import WorkerStage
-from sentinel.core.seating import START_ATTEMPTS
+from sentinel.core.state.crew import WorkerStage
+from sentinel.core.state.rows import START_ATTEMPTS
 from sentinel.model.action import StartWorker
 from sentinel.model.fact import NodeJoined, NodeLeft, RankExited, WorkerReady
 from sentinel.model.ids import NodeId, WorkerId

@@ -3,11 +3,11 @@
 import pytest
 from simulated import Simulated, ecc
 
-from sentinel.core.decide import decide
 from sentinel.core.detect.watch import Watch
-from sentinel.core.operate import refuse_command
-from sentinel.core.rows import JobStage
+from sentinel.core.fold import decide
+from sentinel.core.learn.operator import refuse_command
 from sentinel.core.state import Rules, State
+from sentinel.core.state.rows import JobStage
 from sentinel.model.action import Action, StartWorker, StopJob, StopWorker
 from sentinel.model.fact import (
     Commanded,

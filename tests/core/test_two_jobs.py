@@ -2,7 +2,7 @@
 
 from simulated import JOB, Simulated
 
-from sentinel.core.rows import Job
+from sentinel.core.state.rows import Job
 from sentinel.model.action import Refusal, Resume
 from sentinel.model.fact import JobSubmitted, NodeLeft
 from sentinel.model.finding import Finding, Health

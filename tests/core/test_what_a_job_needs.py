@@ -3,8 +3,8 @@
 import pytest
 from simulated import JOB, Simulated
 
-from sentinel.core.jobs import needs
-from sentinel.core.rows import JobStage
+from sentinel.core.settle.why import needs
+from sentinel.core.state.rows import JobStage
 from sentinel.model.action import StartWorker
 from sentinel.model.fact import JobSubmitted
 from sentinel.model.ids import JobId

@@ -46,7 +46,7 @@ def test_a_node_is_used_again_only_by_what_is_put_there_once_it_is_accused() -> 
     resume = next(a for line in found[first:] for a in line.actions if isinstance(a, Resume))
     start = next(a for line in found for a in line.actions if isinstance(a, StartWorker))
     back = structs.replace(resume, seats=(structs.replace(resume.seats[0], node=node),))
-    again = replace(found[-1], actions=(back, structs.replace(start, node=node)))
+    again = replace(found[-1], decisions=(back, structs.replace(start, node=node)))
     assert any(isinstance(action, StartWorker | Resume) for line in found[:first] for action in line.actions)
     assert reused(found, node, ECC) == []
     assert reused([*found, again], node, ECC) == [

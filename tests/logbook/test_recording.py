@@ -94,7 +94,7 @@ HEADER = '{"recording": "INC-1", "v": 1, "policy": null, "state_seq": 0, "state"
         pytest.param("hello\n", "^bad.jsonl, line 1: ", id="no JSON"),
         pytest.param(
             HEADER.replace('"v": 1', '"v": 7'),
-            r"written by a newer Sentinel \(version 7, this one reads up to 2\)",
+            r"written by a newer Sentinel \(version 7, this one reads up to 3\)",
             id="newer",
         ),
         pytest.param('{"recording": "INC-1", "v": 1}\n', "line 1: bad header", id="half a header"),

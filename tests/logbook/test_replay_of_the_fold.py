@@ -4,7 +4,7 @@ from pathlib import Path
 
 from sentinel import runbooks
 from sentinel.adapters.journal import Journal
-from sentinel.core.decide import decide
+from sentinel.core.fold import decide
 from sentinel.core.replay import replay
 from sentinel.core.state import Rules, State
 from sentinel.logbook.recording import export, read

@@ -43,7 +43,7 @@ def lived(path: Path, scenario: Scenario, snapshot_at: int = 0) -> Path:
     with closing(Journal(path)) as journal, staged(scenario, rules) as stage:
 
         def keep(decision: Decision) -> None:
-            (seq,) = journal.append_many([(decision.fact, decision.actions)], *by)
+            (seq,) = journal.append_many([(decision.fact, decision.decided)], *by)
             if seq == snapshot_at:
                 journal.save_snapshot(seq, stage.controller.state.to_bytes())
 

@@ -1,7 +1,7 @@
 """Events with their agents' numbers, told a second time by other rules, are all heard."""
 
 from sentinel import runbooks
-from sentinel.core.decide import decide
+from sentinel.core.fold import decide
 from sentinel.core.state import Rules, State
 from sentinel.model.action import Evict
 from sentinel.model.fact import Fact, FindingReported, NodeJoined, Origin

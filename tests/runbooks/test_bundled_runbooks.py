@@ -10,7 +10,7 @@ import pytest
 from sentinel import checks, runbooks
 from sentinel.checks import xid
 from sentinel.checks.xid import health_of
-from sentinel.core.predicates import NAMES
+from sentinel.core.diagnose.predicates import NAMES
 from sentinel.model.finding import Health
 from sentinel.model.ids import Cause
 from sentinel.model.incident import Blame

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from sentinel import runbooks
 from sentinel.adapters.journal import Journal
-from sentinel.core.rows import JobStage
 from sentinel.core.state import Rules
+from sentinel.core.state.rows import JobStage
 from sentinel.model.action import Action, Resume, StartWorker
 from sentinel.model.fact import (
     DeadlinePassed,

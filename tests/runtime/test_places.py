@@ -4,8 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from sentinel.core.rows import Node
 from sentinel.core.state import State
+from sentinel.core.state.rows import Node
 from sentinel.model.action import Resume, Seat
 from sentinel.model.ids import ActionId, IncidentId, JobId, NodeId, WorkerId
 from sentinel.runtime.ray_requests import Member

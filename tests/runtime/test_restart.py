@@ -11,12 +11,13 @@ from sentinel import runbooks
 from sentinel.adapters import journal_chain
 from sentinel.adapters.journal import Journal
 from sentinel.adapters.journal_schema import sum_up
-from sentinel.core.decide import decide
-from sentinel.core.rows import JobStage
+from sentinel.core.fold import retell
 from sentinel.core.state import Rules, State
+from sentinel.core.state.rows import JobStage
 from sentinel.logbook.recording import read
-from sentinel.model.action import Action, Evict, Page, Refusal
+from sentinel.model.action import Evict, Page, Refusal
 from sentinel.model.codec import from_plain
+from sentinel.model.decision import Cordoned, Decision, deeds
 from sentinel.model.fact import Commanded, Fact, JobAdvanced
 from sentinel.model.journal import from_body, to_body
 from sentinel.model.policy import Policy
@@ -78,13 +79,14 @@ def test_an_incident_is_believed_as_it_was_whatever_the_policy_says_now(tmp_path
 
 
 def decided_otherwise(path: Path) -> None:
-    """Make the record say that nothing was done, as if this release decided more than the one before."""
+    """Make the record say that nothing was done, as if an old release had decided less than this one."""
     with sqlite3.connect(path / "journal.db") as db:
         (total,) = db.execute("SELECT sum FROM chain WHERE what = 'tail'").fetchone()
         rows = "SELECT seq, at, hashes, body FROM line JOIN decided_by ON decided_by = id ORDER BY seq"
         for seq, at, by, body in db.execute(rows).fetchall():
-            fact, actions = from_body(body)
-            other = to_body(fact, () if any(isinstance(each, Evict) for each in actions) else actions)
+            fact, decisions, _ = from_body(body)
+            actions = () if any(isinstance(each, Evict) for each in decisions) else deeds(decisions)
+            other = to_body(fact, actions, is_whole=False)
             total = journal_chain.of_line(total, seq, at, by.encode(), other)
             db.execute("UPDATE line SET body = ?, sum = ? WHERE seq = ?", (other, total, seq))
         db.execute("UPDATE chain SET sum = ? WHERE what = 'head'", (total,))
@@ -104,6 +106,25 @@ def test_a_past_that_would_be_decided_otherwise_freezes_actions_and_pages_once(t
     assert (third.ledger.state, third.pages) == (second.ledger.state, ())
 
 
+def test_what_another_release_recorded_is_believed_and_nothing_is_decided_again(tmp_path: Path) -> None:
+    first = Cluster(tmp_path, Policy())
+    first.trains()
+    first.breaks(first.home)
+    with sqlite3.connect(tmp_path / "journal.db") as db:
+        (total,) = db.execute("SELECT sum FROM chain WHERE what = 'tail'").fetchone()
+        rows = "SELECT seq, at, hashes, body FROM line JOIN decided_by ON decided_by = id ORDER BY seq"
+        for seq, at, by, body in db.execute(rows).fetchall():
+            fact, decisions, _ = from_body(body)
+            held_back = any(isinstance(each, Cordoned) for each in decisions)
+            other = to_body(fact, () if held_back else decisions)
+            total = journal_chain.of_line(total, seq, at, by.encode(), other)
+            db.execute("UPDATE line SET body = ?, sum = ? WHERE seq = ?", (other, total, seq))
+        db.execute("UPDATE chain SET sum = ? WHERE what = 'head'", (total,))
+    second = first.restarted(tmp_path, Policy())
+    assert second.ledger.state.frozen == ""
+    assert second.ledger.state.nodes[first.home].cordon is None
+
+
 def test_a_human_who_resumes_actions_settles_what_was_in_doubt(tmp_path: Path) -> None:
     first = Cluster(tmp_path, Policy())
     first.trains()
@@ -119,12 +140,12 @@ def test_a_fact_that_this_release_can_t_fold_freezes_and_ends_nobody(
     first = Cluster(tmp_path, Policy())
     first.trains()
 
-    def fails(state: State, fact: Fact, rules: Rules) -> tuple[Action, ...]:
+    def fails(state: State, fact: Fact, decisions: tuple[Decision, ...], rules: Rules) -> None:
         if isinstance(fact, JobAdvanced):
             raise KeyError("n9")
-        return decide(state, fact, rules)
+        retell(state, fact, decisions, rules)
 
-    monkeypatch.setattr("sentinel.runtime.recall.decide", fails)
+    monkeypatch.setattr("sentinel.runtime.recall.retell", fails)
     assert "KeyError: 'n9'" in first.restarted(tmp_path, Policy()).ledger.state.frozen
 
 
@@ -134,7 +155,7 @@ def test_a_defect_pages_once_and_stays_frozen_over_a_restart(
     first = Cluster(tmp_path, Policy())
     first.trains()
     first.performed.clear()
-    monkeypatch.setattr("sentinel.runtime.ledger.decide", lambda *_: 1 / 0)
+    monkeypatch.setattr("sentinel.runtime.ledger.fold", lambda *_: 1 / 0)
     first.breaks(first.home)
     first.breaks(first.home)
     monkeypatch.undo()

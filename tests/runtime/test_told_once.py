@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from told import MANY, NODE, RULES, Told, name_of, seen
 
-from sentinel.core.decide import decide
+from sentinel.core.fold import decide
 from sentinel.core.state import State
 from sentinel.model.fact import FindingReported
 from sentinel.model.report import Ack, ProbedSeen

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,7 +94,9 @@ def test_idle_connections_keep_nobody_out_and_write_no_thousands_of_lines(contro
 
 @pytest.mark.parametrize("query", ["a " * 30_000, "a" * 60_000, "%20a" * 15_000])
 def test_a_long_search_is_refused(controller: Running, query: str) -> None:
-    assert controller.get(f"/logbook?q={query}").status_code in (400, 414)
+    with suppress(httpx.ReadError):  # to hang up on what it won't read may be faster than its answer
+        assert controller.get(f"/logbook?q={query}").status_code in (400, 414)
+    assert controller.answers()
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from heapq import nsmallest
 
 from sentinel.core.detect.laggards import BEAT_STALE_S
-from sentinel.core.rows import Job
+from sentinel.core.state.rows import Job
 from sentinel.model.fact import RankLooks
 from sentinel.model.ids import Instant, NodeId, Seconds
 from sentinel.model.report import STOPPED, RankBeat

@@ -1,7 +1,7 @@
 """What an agent tells until it is acknowledged counts once, whoever heard it first."""
 
-from sentinel.core.rows import Node
 from sentinel.core.state import State
+from sentinel.core.state.rows import Node
 from sentinel.model.fact import Fact, FindingReported, NodeProbed, Origin, RankExited, RankRaised
 from sentinel.model.report import Report
 

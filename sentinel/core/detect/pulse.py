@@ -7,8 +7,8 @@ from statistics import median
 
 from sentinel.core.detect.slowness import Slowness
 from sentinel.core.detect.stragglers import Stragglers
-from sentinel.core.rows import Job, JobStage
 from sentinel.core.state import State
+from sentinel.core.state.rows import Job, JobStage
 from sentinel.model.fact import JobAdvanced, JobPaced
 from sentinel.model.ids import Instant, NodeId, Seconds, WorkerId
 from sentinel.model.report import RankBeat

@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 from sentinel.core.detect.looks import Looks, outside
 from sentinel.core.detect.tempo import Change, Lap, Tempo
-from sentinel.core.rows import Job, JobStage
+from sentinel.core.state.rows import Job, JobStage
 from sentinel.model.fact import JobAtPace, JobSlowed
 from sentinel.model.ids import Instant, NodeId
 from sentinel.model.policy import Policy

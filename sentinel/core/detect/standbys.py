@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from sentinel.core.crew import Worker, WorkerKey, WorkerStage
 from sentinel.core.detect.laggards import BEAT_STALE_S
+from sentinel.core.state.crew import Worker, WorkerKey, WorkerStage
 from sentinel.model.fact import WorkerRuns, WorkerStopped
 from sentinel.model.ids import Instant
 from sentinel.model.report import NOT_RUNNING, RankBeat

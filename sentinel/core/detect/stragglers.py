@@ -4,7 +4,7 @@ from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from sentinel.core.rows import Job, Node
+from sentinel.core.state.rows import Job, Node
 from sentinel.model.fact import RankSlow
 from sentinel.model.ids import Instant, NodeId, Seconds
 from sentinel.model.policy import Policy

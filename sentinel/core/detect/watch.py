@@ -11,8 +11,8 @@ from sentinel.core.detect.laggards import laggards
 from sentinel.core.detect.pulse import NOBODY, Pulse
 from sentinel.core.detect.slowness import Slowness
 from sentinel.core.detect.standbys import Standbys
-from sentinel.core.rows import Job, JobStage
 from sentinel.core.state import State
+from sentinel.core.state.rows import Job, JobStage
 from sentinel.model.fact import Fact, JobStalled, JobUnderway, NodeHeard, NodeJoined, NodeSilent, Origin
 from sentinel.model.ids import Instant, JobId, NodeId, Seconds
 from sentinel.model.policy import Policy

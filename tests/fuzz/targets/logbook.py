@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from sentinel.core.decide import decide
+from sentinel.core.fold import decide
 from sentinel.core.state import State
 from sentinel.logbook.book import Logbook
 from sentinel.logbook.recording import read

@@ -10,8 +10,8 @@ from sentinel import runbooks
 from sentinel.adapters.journal import Journal
 from sentinel.adapters.keys import Keys
 from sentinel.adapters.transport import Reports
-from sentinel.core.decide import decide
 from sentinel.core.detect.watch import Watch
+from sentinel.core.fold import decide
 from sentinel.core.state import Rules, State
 from sentinel.logbook.recording import read
 from sentinel.model.codec import encode, from_plain

@@ -1,0 +1,153 @@
+"""From an incident's evidence to its cause: every runbook is asked, symptoms give way to causes."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+
+from sentinel.core.diagnose.predicates import PREDICATES, Case, Match, laggard
+from sentinel.core.group import holding
+from sentinel.core.state import Rules, State
+from sentinel.model.decision import Diagnosed
+from sentinel.model.fact import FindingReported, NodeSilent, RankRaised
+from sentinel.model.finding import TRAINER, Finding, Health, gpu_of
+from sentinel.model.ids import WorkerId
+from sentinel.model.incident import UNKNOWN, Diagnosis, Due, Incident, Stage, Suspect
+from sentinel.model.runbook import Match as Looks
+from sentinel.model.runbook import Remedy, Runbook
+
+HANG_BESIDE = frozenset({Remedy.EVICT, Remedy.DRAIN, Remedy.RESTART_AGENT, Remedy.RESTART_GCS})
+"""Remedies that name no rank, and after which the gang forms again."""
+BAD = frozenset({Health.CRITICAL, Health.WARNING})
+
+
+def decide(incident: Incident, state: State, rules: Rules) -> Diagnosed | None:
+    """Diagnose an incident that is due; None where the last diagnosis stays, or more evidence may come."""
+    before = incident.diagnosis
+    if incident.stage is Stage.RESOLVED:
+        return None
+    found = diagnose(incident, state, rules)
+    if not found.is_known and (incident.due is Due.CERTAIN or before is not None):
+        return None
+    found = _with_ranks(found, before)
+    return Diagnosed(incident.id, found, _to_replace(found, incident, state, rules))
+
+
+def _with_ranks(found: Diagnosis, before: Diagnosis | None) -> Diagnosis:
+    """Keep the rank of a suspected GPU: once it is evicted nobody sits there any more."""
+    known = {(s.node, s.gpu): s.rank for s in before.suspects} if before else {}
+    suspects = (replace(s, rank=known.get((s.node, s.gpu))) if s.rank is None else s for s in found.suspects)
+    return replace(found, suspects=tuple(suspects))
+
+
+def _to_replace(found: Diagnosis, incident: Incident, state: State, rules: Rules) -> tuple[WorkerId, ...]:
+    """Workers that the next generation is to do without: those accused, or those that hang beside the cause.
+
+    Seated again they would only hang again.
+    """
+    job, book = state.job_of(incident), rules.runbooks.get(found.cause)
+    remedy = book.remedy if book else Remedy.RESTART
+    suspects = found.suspects
+    if remedy not in (Remedy.REPLACE, Remedy.MOVE):
+        hung = laggard(Case(incident, state, rules)) if remedy in HANG_BESIDE else None
+        suspects = hung.suspects if hung else ()
+    ranks = sorted({suspect.rank for suspect in suspects if suspect.rank is not None})
+    workers = (state.crew.at(job.id, rank) for rank in ranks) if job else ()
+    return tuple(worker.id for worker in workers if worker)
+
+
+def diagnose(incident: Incident, state: State, rules: Rules) -> Diagnosis:
+    """Name the cause, or `unknown`: a cause that another matching cause explains is only its symptom."""
+    case = Case(incident, state, rules)
+    matched = {book.cause: (book, found) for book in _asked(case) if (found := ask(book, case))}
+    causes = [pair for pair in matched.values() if not _is_symptom(pair, matched.values())]
+    causes = [pair for pair in causes if not _is_dealt_with(pair[1], incident, state)] or causes
+    if not causes:
+        return Diagnosis(UNKNOWN, (), 0.0, _unexplained(incident, state))
+    book, found = max(causes, key=lambda pair: (pair[0].confidence * pair[1].sure, pair[0].cause))
+    sure = round(book.confidence * found.sure, 3)
+    others = ", ".join(other.cause for other, _ in causes if other.cause != book.cause)
+    why = f"{found.why}; also matching: {others}" if others else found.why
+    suspects = tuple(Suspect(s.node, s.rank, s.gpu, sure) for s in found.suspects)
+    return Diagnosis(book.cause, suspects, sure, why)
+
+
+def _asked(case: Case) -> Iterable[Runbook]:
+    """Runbooks that may match: of those that want a finding only where it was found."""
+    codes = dict.fromkeys(fact.finding.code for fact in case.all(FindingReported))
+    found = (book for code in codes for book in case.rules.by_code.get(code, ()))
+    return {book.cause: book for book in (*case.rules.by_evidence, *found)}.values()
+
+
+def _unexplained(incident: Incident, state: State) -> str:
+    silent = {fact.node for fact in incident.evidence if isinstance(fact, NodeSilent)}
+    names = ", ".join(sorted(name for name in silent if state.nodes[name].silent))
+    return "no runbook matches the evidence" + (f"; silent and not understood: {names}" if names else "")
+
+
+def _is_symptom(pair: tuple[Runbook, Match], others: Iterable[tuple[Runbook, Match]]) -> bool:
+    """Say whether another match explains this one; one node explains nothing on a healthy other."""
+    nodes = {suspect.node for suspect in pair[1].suspects if suspect.node}
+    for book, found in others:
+        reach = {suspect.node for suspect in found.suspects if suspect.node}
+        if pair[0].cause in book.explains and (not nodes or not reach or nodes & reach):
+            return True
+    return False
+
+
+def _is_dealt_with(found: Match, incident: Incident, state: State) -> bool:
+    """Say whether this incident evicted all its suspects' nodes: then a new failure has a new cause."""
+    known = (state.nodes.get(suspect.node) for suspect in found.suspects if suspect.node)
+    nodes = [node for node in known if node is not None]
+    ours = (
+        (node.cordon and node.cordon.by == incident.id) or node.vouched >= incident.opened for node in nodes
+    )
+    return bool(nodes) and all(ours)
+
+
+def ask(book: Runbook, case: Case) -> Match | None:
+    """Return the first of the runbook's alternatives that holds."""
+    for looks in book.matches:
+        if found := _holds(looks, case):
+            return found
+    return None
+
+
+def _holds(looks: Looks, case: Case) -> Match | None:
+    if looks.predicate:
+        return PREDICATES[looks.predicate](case)
+    if looks.log:
+        return _in_log(re.compile(looks.log), case)
+    codes = {looks.finding} if looks.finding else {f"xid-{number}" for number in looks.xid}
+    if not any(f.finding.code in codes for f in case.all(FindingReported)):
+        return None
+    held = reversed(holding(case.incident))
+    facts = [f for f in held if f.finding.code in codes and f.finding.health in BAD]
+    if not facts:
+        return None
+    suspects = {(f.node, gpu_of(f.finding.component)): f for f in facts}
+    told = "; ".join(f"{f.node} {f.finding.component}: {f.finding.summary}" for f in suspects.values())
+    places = (place for place, fact in suspects.items() if fact.finding.check != TRAINER)
+    return Match(tuple(_blamed(case, node, gpu) for node, gpu in places), told)
+
+
+def _blamed(case: Case, node: str, gpu: int | None) -> Suspect:
+    """Return the suspect for a GPU or node with the rank that sat there, if one did."""
+    known = case.state.nodes.get(node)  # type: ignore[call-overload]
+    for worker in case.state.crew.sitting(known.id) if known else ():
+        if gpu is not None and worker.gpu == gpu:
+            return Suspect(worker.node, worker.rank, gpu)
+    return Suspect(known.id if known else None, None, gpu)
+
+
+def _in_log(pattern: re.Pattern[str], case: Case) -> Match | None:
+    for fact in case.incident.evidence:
+        if isinstance(fact, RankRaised) and pattern.search(f"{fact.error}\n{fact.traceback}"):
+            suspect = Suspect(fact.node, fact.rank, fact.gpu)
+            return Match((suspect,), f"rank {fact.rank} on {fact.node}: {fact.error}")
+        if isinstance(fact, FindingReported) and pattern.search(_text(fact.finding)):
+            return Match((Suspect(fact.node),), f"{fact.node}: {fact.finding.summary}")
+    return None
+
+
+def _text(finding: Finding) -> str:
+    return finding.summary + "\n" + "\n".join(str(value) for value in finding.evidence.values())

@@ -1,0 +1,64 @@
+"""Named conditions that runbooks match by: what needs computing, from an incident's evidence."""
+
+from collections.abc import Mapping
+
+from sentinel.core.diagnose.predicates.case import Case, Match, Predicate
+from sentinel.core.diagnose.predicates.control_plane import gcs_dead, journal_failed
+from sentinel.core.diagnose.predicates.crashes import (
+    gang_broken,
+    rank_exited,
+    repeats_on_node,
+    repeats_with_rank,
+)
+from sentinel.core.diagnose.predicates.exceptions import (
+    desync,
+    follows_the_code,
+    follows_the_node,
+    user_exception,
+)
+from sentinel.core.diagnose.predicates.gpus import app_xid_repeats
+from sentinel.core.diagnose.predicates.hangs import (
+    all_loaders_stuck,
+    laggard,
+    loader_stuck,
+    slow_on_every_node,
+    straggler,
+)
+from sentinel.core.diagnose.predicates.nodes import agent_dead, control_cut, node_cut, node_lost
+from sentinel.core.diagnose.predicates.numbers import loss_nan, nan_again_same, nan_not_repeated
+from sentinel.core.diagnose.predicates.paces import job_slow, stopped_again
+
+__all__ = ["NAMES", "PREDICATES", "Case", "Match", "Predicate", "laggard"]
+
+PREDICATES: Mapping[str, Predicate] = {
+    predicate.__name__: predicate
+    for predicate in (
+        rank_exited,
+        laggard,
+        loader_stuck,
+        all_loaders_stuck,
+        user_exception,
+        follows_the_code,
+        follows_the_node,
+        repeats_on_node,
+        repeats_with_rank,
+        app_xid_repeats,
+        node_lost,
+        node_cut,
+        control_cut,
+        agent_dead,
+        gcs_dead,
+        journal_failed,
+        gang_broken,
+        slow_on_every_node,
+        straggler,
+        stopped_again,
+        job_slow,
+        loss_nan,
+        nan_again_same,
+        nan_not_repeated,
+        desync,
+    )
+}
+
+NAMES = frozenset(PREDICATES)

@@ -1,0 +1,60 @@
+"""What a predicate is asked about and what it answers."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from sentinel.core.state import Rules, State
+from sentinel.model.fact import JobStalled, RankExited, RankRaised, RankSlow
+from sentinel.model.incident import Incident, Suspect
+
+F = TypeVar("F")
+SEVERAL = 2
+"""One is an accident; from two on it is a pattern."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """An incident under diagnosis with all that may be asked about it."""
+
+    incident: Incident
+    state: State
+    rules: Rules
+    _by_kind: dict[type, list[Any]] = field(init=False, default_factory=dict, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        for fact in self.incident.evidence:
+            self._by_kind.setdefault(type(fact), []).append(fact)
+
+    def all(self, noun: type[F]) -> Iterator[F]:
+        """Evidence of one kind, oldest first."""
+        return iter(self._by_kind.get(noun, ()))
+
+    def last(self, noun: type[F]) -> F | None:
+        """Return the newest evidence of one kind."""
+        facts = self._by_kind.get(noun)
+        return facts[-1] if facts else None
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A condition that holds: who is suspected, and the sentence that says why."""
+
+    suspects: tuple[Suspect, ...]
+    why: str
+    sure: float = 1.0
+    """Multiplies the runbook's confidence."""
+
+
+Predicate = Callable[[Case], Match | None]
+
+
+def suspect_of(fact: RankExited | RankRaised | RankSlow) -> Suspect:
+    """Blame the rank that the fact is about, with its place."""
+    return Suspect(fact.node, fact.rank, fact.gpu)
+
+
+def newest_generation(case: Case) -> int:
+    """Return the generation that broke last in this incident: what broke earlier is repaired already."""
+    hurt = (fact for fact in case.incident.evidence if isinstance(fact, RankExited | RankRaised | JobStalled))
+    return max((fact.generation for fact in hurt), default=0)

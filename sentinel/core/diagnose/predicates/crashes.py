@@ -1,0 +1,91 @@
+"""Ranks that end, again and again on one node, or that lose peers of whom none is to blame."""
+
+from collections import Counter
+
+from sentinel.core.diagnose.predicates.case import SEVERAL, Case, Match, newest_generation, suspect_of
+from sentinel.core.diagnose.predicates.hangs import laggard
+from sentinel.core.diagnose.predicates.nodes import reached
+from sentinel.core.diagnose.predicates.paces import stopped_again
+from sentinel.core.state.rows import Node
+from sentinel.core.state.timers import Timer
+from sentinel.model.fact import RankExited, RankRaised
+from sentinel.model.ids import Instant
+from sentinel.model.incident import Diagnosis, Suspect
+
+
+def rank_exited(case: Case) -> Match | None:
+    """Ranks' processes ended by themselves or were killed."""
+    newest = newest_generation(case)
+    exits = [fact for fact in case.all(RankExited) if fact.rank >= 0 and fact.generation == newest]
+    if not exits:
+        return None
+    told = ", ".join(f"rank {e.rank} (pid {e.pid}) on {e.node} ended: {e.how}" for e in exits)
+    return Match(tuple(map(suspect_of, exits)), told)
+
+
+def repeats_on_node(case: Case) -> Match | None:
+    """Ranks of one node crash or hang again and again within the hour."""
+    limit = case.rules.policy.crashes_per_hour
+    hung = laggard(case) or stopped_again(case)
+    named = {getattr(fact, "node", None) for fact in case.incident.evidence}
+    named |= {suspect.node for suspect in hung.suspects} if hung else set()
+    for node in case.state.nodes.values():
+        if len(node.failures) < limit or node.id not in named:
+            continue
+        recent = len(_failed_alone(case, node))
+        if recent >= limit and _stands_out(case, node, recent):
+            told = f"{node.id}: crash or hang {recent} times within an hour"
+            return Match((Suspect(node.id),), told)
+    return None
+
+
+def _stands_out(case: Case, node: Node, count: int) -> bool:
+    """Say whether no other node fails nearly as often: what strikes them all alike is the program's."""
+    others = (o for o in case.state.nodes.values() if o is not node and o.failures and not o.cordon)
+    return all(len(_failed_alone(case, other)) <= count - SEVERAL for other in others)
+
+
+def repeats_with_rank(case: Case) -> Match | None:
+    """One rank keeps failing on a second node: it takes the reason along, so no node is it."""
+    job, hung = case.state.job_of(case.incident), laggard(case) or stopped_again(case)
+    if job is None:
+        return None
+    newest = newest_generation(case)
+    ranks = {fact.rank for fact in case.all(RankExited) if fact.generation == newest}
+    ranks |= {suspect.rank for suspect in hung.suspects if suspect.rank is not None} if hung else set()
+    for rank in sorted(ranks):
+        times = Counter(node for _, each, node, _ in job.failed if each == rank)
+        often = [node for node, count in times.items() if count >= case.rules.policy.crashes_per_hour]
+        if len(often) >= SEVERAL:
+            told = " and ".join(f"{times[node]} times on {node}" for node in often)
+            return Match((Suspect(rank=rank),), f"rank {rank} crashed or hung {told}")
+    return None
+
+
+def _failed_alone(case: Case, node: Node) -> list[Instant]:
+    """When this node's ranks failed and no other node's: what strikes several at once is no node's fault."""
+    since, apart = case.state.now - 3600, case.rules.policy.gather_s + case.rules.policy.stall_s
+    others = [at for other in case.state.nodes.values() if other is not node for at in other.failures]
+    return [at for at in node.failures if at > since and all(abs(at - each) > apart for each in others)]
+
+
+def gang_broken(case: Case) -> Match | None:
+    """Collectives failed on ranks that are all there, and the time to wait for a culprit is over."""
+    raised = [fact for fact in case.all(RankRaised) if fact.generation == newest_generation(case)]
+    waiting = Timer.BROKEN.of(case.incident.id) in case.state.deadlines
+    if not raised or waiting or any(fact.kind not in ("collective", "evicted") for fact in raised):
+        return None
+    known, job = case.incident.diagnosis, case.state.job_of(case.incident)
+    is_over = job is not None and job.generation > newest_generation(case)
+    if is_over and known is not None and not _is_this(case, known):
+        return None  # that generation broke of the cause that is known
+    if rank_exited(case) or laggard(case) or any(True for _ in reached(case)):
+        return None
+    told = f"{len(raised)} ranks lost their peers, first rank {raised[0].rank} on {raised[0].node}"
+    return Match((), f"{told}: {raised[0].error}")
+
+
+def _is_this(case: Case, known: Diagnosis) -> bool:
+    """Say whether a diagnosis is that of a gang which broke and nobody is to blame."""
+    book = case.rules.runbooks.get(known.cause)
+    return book is not None and any(looks.predicate == gang_broken.__name__ for looks in book.matches)

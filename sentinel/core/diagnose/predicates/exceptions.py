@@ -1,0 +1,100 @@
+"""Exceptions, and whether they follow the code or the node."""
+
+from collections.abc import Iterator
+from itertools import combinations
+
+from sentinel.core.diagnose.predicates.case import SEVERAL, Case, Match, newest_generation, suspect_of
+from sentinel.model.action import Resume
+from sentinel.model.fact import JobAdvanced, RankRaised
+from sentinel.model.incident import Suspect
+
+
+def user_exception(case: Case) -> Match | None:
+    """The training code itself raised."""
+    newest = newest_generation(case)
+    raised = [fact for fact in _raised(case) if fact.generation == newest]
+    if not raised:
+        return None
+    first = raised[0]
+    return Match((suspect_of(first),), f"rank {first.rank} on {first.node} raised {first.error}")
+
+
+def follows_the_code(case: Case) -> Match | None:
+    """The same exception of the same rank at the same step on another node."""
+    for earlier, later in _exception_pairs(case):
+        same = (earlier.step, earlier.error, earlier.rank) == (later.step, later.error, later.rank)
+        if same and earlier.node != later.node:
+            told = f"{later.error} at step {later.step} on {earlier.node} and again on {later.node}"
+            return Match((Suspect(rank=later.rank),), told)
+    return None
+
+
+def follows_the_node(case: Case) -> Match | None:
+    """Another rank fails the same way on the node that the first was moved from, where that one does not.
+
+    A rank that failed there at first, too, is no counter-test, until it passes elsewhere as well.
+    """
+    for earlier, later in _exception_pairs(case):
+        raised = _raised(case)
+        passed = all((f.rank, f.generation) != (earlier.rank, later.generation) for f in raised)
+        again = any(
+            (f.rank, f.node) == (later.rank, later.node) and f.generation < later.generation for f in raised
+        )
+        other = earlier.node == later.node and earlier.rank != later.rank and not again
+        if other and passed and _moved_away(case, earlier, later.generation) and _came(case, earlier, later):
+            told = f"{earlier.node}: rank {earlier.rank} raised there, and after a move rank {later.rank}"
+            return Match((Suspect(later.node, later.rank, later.gpu),), told)
+    return _left_behind(case)
+
+
+def _left_behind(case: Case) -> Match | None:
+    """Several ranks failed on one node, and again until the last of them was moved; then the step passed."""
+    raised, passed = list(_raised(case)), case.last(JobAdvanced)
+    nodes, ranks = {fact.node for fact in raised}, sorted({fact.rank for fact in raised})
+    generations = {fact.generation for fact in raised}
+    alike = len({_type(fact) for fact in raised}) == len(nodes) == 1
+    if passed is None or not alike or min(len(ranks), len(generations)) < SEVERAL:
+        return None
+    later = passed.generation > max(generations) and passed.step >= max(fact.step for fact in raised)
+    if not later or not all(_moved_away(case, fact, passed.generation) for fact in raised):
+        return None
+    named = ", ".join(map(str, ranks))
+    told = f"{raised[0].node}: ranks {named} raised there, and step {passed.step} passed once they had moved"
+    return Match((Suspect(raised[0].node),), told)
+
+
+def desync(case: Case) -> Match | None:
+    """A rank reports that collectives do not match between ranks."""
+    for fact in case.all(RankRaised):
+        text = fact.error.lower()
+        if "mismatch" in text and "collective" in text:
+            return Match((suspect_of(fact),), f"rank {fact.rank}: {fact.error}")
+    return None
+
+
+def _moved_away(case: Case, raised: RankRaised, generation: int) -> bool:
+    """Say whether this rank sat on another node in that generation."""
+    formed = (a for a in case.incident.actions if isinstance(a, Resume) and a.generation == generation)
+    seats = (seat for action in formed for seat in action.seats if seat.rank == raised.rank)
+    return any(seat.node != raised.node for seat in seats)
+
+
+def _came(case: Case, earlier: RankRaised, later: RankRaised) -> bool:
+    """Say whether a rank sits there only since the first one left; one that always did is no test."""
+    worker = case.state.crew.get(later.job, later.worker)
+    return worker is not None and worker.seated > earlier.generation
+
+
+def _raised(case: Case) -> list[RankRaised]:
+    return [fact for fact in case.all(RankRaised) if fact.kind == "user"]
+
+
+def _exception_pairs(case: Case) -> Iterator[tuple[RankRaised, RankRaised]]:
+    """Exceptions of one type in two generations, the earlier one first."""
+    for earlier, later in combinations(_raised(case), 2):
+        if earlier.generation < later.generation and _type(earlier) == _type(later):
+            yield earlier, later
+
+
+def _type(fact: RankRaised) -> str:
+    return fact.error.partition(":")[0]

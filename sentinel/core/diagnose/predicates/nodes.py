@@ -1,0 +1,109 @@
+"""Silent nodes: lost, cut off, without an agent, or it is the controller that is cut off."""
+
+from collections.abc import Iterator
+
+from sentinel.core.diagnose.predicates.case import SEVERAL, Case, Match, newest_generation
+from sentinel.core.state.rows import JobStage
+from sentinel.model.fact import JobAdvanced, JobStalled, NodeReached, NodeSilent, RankExited, RankRaised
+from sentinel.model.ids import NodeId, Seconds
+from sentinel.model.incident import Suspect
+from sentinel.model.report import STOPPED_ITSELF
+
+NAMED = 20
+"""Silent nodes that are named one by one."""
+CUT_S = 65.0
+"""A silent node that hurts nobody may take as long to come back as Ray gives it."""
+
+
+def node_lost(case: Case) -> Match | None:
+    """A node's agent and raylet are both gone though its network answers."""
+    lost = [f for f in reached(case) if (f.agent, f.raylet) == ("refused", "refused") and f.step < 0]
+    if not lost or _mass_silence(case):
+        return None
+    told = ", ".join(f"{fact.node}: agent and raylet refuse connections" for fact in lost)
+    return Match(tuple(Suspect(fact.node) for fact in lost), told)
+
+
+def node_cut(case: Case) -> Match | None:
+    """A node does not answer at all, and the job feels it; or nobody feels it, and it lasts."""
+    cut = [fact for fact in reached(case) if fact.agent == "timeout" and fact.raylet == "timeout"]
+    if not cut or _mass_silence(case) or any(fact.step >= 0 for fact in cut):
+        return None
+    seated, hurt = any(case.state.job_on(fact.node) for fact in cut), _job_hurt(case)
+    lasts = (hurt or not seated) and all(_silent_s(case, fact) >= CUT_S for fact in cut)
+    if not lasts and (not hurt or _crashed_elsewhere(case)):
+        return None
+    told = ", ".join(f"{fact.node} answers on no door" for fact in cut)
+    return Match(tuple(Suspect(fact.node) for fact in cut), told)
+
+
+def control_cut(case: Case) -> Match | None:
+    """Nodes are silent while their doors are open or training advances: it is us who are cut off."""
+    if case.last(NodeSilent) is None:
+        return None
+    if _mass_silence(case):
+        return Match(
+            (), _told_of_many([node.id for node in case.state.unheard()], case.state.standing_count())
+        )
+    alive = [fact for fact in reached(case) if fact.agent != "refused" and _lives(case, fact)]
+    if not alive or _job_hurt(case):
+        return None
+    told = ", ".join(f"{fact.node} is silent, yet it answers or its ranks step" for fact in alive)
+    return Match(tuple(Suspect(fact.node) for fact in alive), told)
+
+
+def agent_dead(case: Case) -> Match | None:
+    """A node's agent is gone and the rest of the node is there."""
+    refused = [fact for fact in reached(case) if fact.agent == "refused"]
+    dead = [fact for fact in refused if fact.raylet == "ok" or fact.step >= 0]
+    if not dead:
+        return None
+    told = ", ".join(f"{fact.node}: its agent refuses connections, the rest of it answers" for fact in dead)
+    return Match(tuple(Suspect(fact.node) for fact in dead), told)
+
+
+def reached(case: Case) -> Iterator[NodeReached]:
+    """Newest look at each node that is silent now."""
+    newest = {fact.node: fact for fact in case.all(NodeReached)}
+    for fact in newest.values():
+        node = case.state.nodes.get(fact.node)
+        if node is not None and node.silent:
+            yield fact
+
+
+def _silent_s(case: Case, fact: NodeReached) -> Seconds:
+    fell = (silence.at for silence in case.all(NodeSilent) if silence.node == fact.node)
+    return case.state.now - max(fell, default=fact.at)
+
+
+def _crashed_elsewhere(case: Case) -> bool:
+    """Say whether a rank ended by itself on a node that reports: that is enough to break the gang."""
+    newest = newest_generation(case)
+    ended = (f for f in case.all(RankExited) if f.generation == newest and f.how not in STOPPED_ITSELF)
+    return any(not case.state.nodes[fact.node].silent for fact in ended)
+
+
+def _job_hurt(case: Case) -> bool:
+    """Say whether the job lost a rank or stopped stepping in this incident, and has not recovered."""
+    job = case.state.job_of(case.incident)
+    going = job is not None and job.stage is JobStage.RUNNING
+    hurt = (isinstance(fact, JobStalled | RankRaised | RankExited) for fact in case.incident.evidence)
+    return not going and any(hurt)
+
+
+def _mass_silence(case: Case) -> bool:
+    silent, standing = case.state.unheard_count(), case.state.standing_count()
+    return silent >= SEVERAL and silent >= case.rules.policy.mass_silence * standing
+
+
+def _told_of_many(silent: list[NodeId], standing: int) -> str:
+    named = ", ".join(silent[:NAMED]) + (f" and {len(silent) - NAMED} more" if len(silent) > NAMED else "")
+    return f"{len(silent)} of {standing} nodes silent at once: {named}"
+
+
+def _lives(case: Case, fact: NodeReached) -> bool:
+    """Say whether a silent node shows life: an open door, a rank's answer, or steps that need its ranks."""
+    step = case.last(JobAdvanced)
+    since = max((f.at for f in case.all(NodeSilent) if f.node == fact.node), default=fact.at)
+    stepped = step is not None and step.at > since and case.state.job_on(fact.node) is not None
+    return "ok" in (fact.agent, fact.raylet) or fact.step >= 0 or stepped

@@ -1,0 +1,51 @@
+"""Losses that are not finite: the replay tells whether data or hardware did it."""
+
+from sentinel.core.diagnose.predicates.case import SEVERAL, Case, Match, suspect_of
+from sentinel.model.fact import JobAdvanced, RankRaised
+
+
+def loss_nan(case: Case) -> Match | None:
+    """The loss is not finite; whether data or hardware did it, a replay tells."""
+    nans = _nans(case)
+    if not nans:
+        return None
+    told = f"the loss of step {nans[-1].step} is not finite on rank {_nan_ranks(nans[-1])}"
+    return Match((), told)
+
+
+def nan_again_same(case: Case) -> Match | None:
+    """Replaying the step on the same batch gave the same ranks' NaN; every rank's is no batch's."""
+    nans = _nans(case)
+    if len(nans) < SEVERAL:
+        return None
+    earlier, later = nans[-2], nans[-1]
+    if earlier.step != later.step or _nan_ranks(earlier) != _nan_ranks(later):
+        return None
+    if len(_nan_ranks(later)) == len(later.values) > 1:
+        return None  # each rank has its own part of a batch: what is bad is the model
+    return Match((), f"step {later.step} gives the same NaN on replay: its batch is bad")
+
+
+def nan_not_repeated(case: Case) -> Match | None:
+    """The replayed step came out finite: the rank that had the NaN, and says so itself, miscomputed."""
+    nans, advanced = _nans(case), case.last(JobAdvanced)
+    if len(nans) != 1 or advanced is None or advanced.at < nans[0].at:
+        return None
+    told = (f for f in case.all(RankRaised) if (f.kind, f.generation) == ("nan", nans[0].generation))
+    suspects = tuple(suspect_of(fact) for fact in told if fact.rank in _nan_ranks(fact))  # where it sat then
+    if len(suspects) != 1:
+        return None
+    rank = suspects[0].rank
+    return Match(suspects, f"step {nans[0].step} was NaN on rank {rank} and is finite on replay")
+
+
+def _nans(case: Case) -> list[RankRaised]:
+    by_generation: dict[int, RankRaised] = {}
+    for fact in case.all(RankRaised):
+        if fact.kind == "nan":
+            by_generation.setdefault(fact.generation, fact)
+    return list(by_generation.values())
+
+
+def _nan_ranks(fact: RankRaised) -> tuple[int, ...]:
+    return tuple(rank for rank, loss in enumerate(fact.values) if loss != loss or abs(loss) == float("inf"))

@@ -1,0 +1,118 @@
+"""The fold: one fact is learned, incidents are diagnosed, and what is missing is decided and recorded."""
+
+from collections.abc import Iterable, Iterator
+from functools import partial
+
+from sentinel.core import diagnose, settle
+from sentinel.core.detect import once
+from sentinel.core.learn import learn
+from sentinel.core.record import record
+from sentinel.core.state import Rules, State
+from sentinel.core.touched import Touched
+from sentinel.model.action import Action
+from sentinel.model.decision import Decision, deeds
+from sentinel.model.fact import Fact
+from sentinel.model.incident import Due, Incident
+
+ROUNDS = 1000
+"""More than that, and two wants contradict each other: a defect, which must not turn for ever."""
+
+
+class UnsettledError(RuntimeError):
+    """Deciding came to no end."""
+
+
+def decide(state: State, fact: Fact, rules: Rules) -> tuple[Action, ...]:
+    """Fold one fact; gives what is to be done, and what is refused."""
+    return deeds(fold(state, fact, rules))
+
+
+def fold(state: State, fact: Fact, rules: Rules) -> tuple[Decision, ...]:
+    """Fold one fact. `state` is changed, or, if this raises, not; the same facts give the same decisions.
+
+    What an agent has told before changes nothing, for no journal need hold it twice.
+    """
+    if not once.is_news(state, fact):
+        return ()
+    state.begin()
+    try:
+        _learn(state, fact, rules)
+        decided = tuple(_decided(state, rules))
+    except BaseException:
+        state.abandon()
+        raise
+    state.commit()
+    return decided
+
+
+def retell(state: State, fact: Fact, decisions: Iterable[Decision], rules: Rules) -> None:
+    """Fold a fact as it was decided: nothing is decided again, so no other release can do it otherwise."""
+    if not once.is_news(state, fact):
+        return
+    state.begin()
+    try:
+        _learn(state, fact, rules)
+        for incident in _due(state):
+            _is_asked(state, incident)
+        for decision in decisions:
+            record(state, decision, rules)
+    except BaseException:
+        state.abandon()
+        raise
+    state.commit()
+
+
+def _learn(state: State, fact: Fact, rules: Rules) -> None:
+    once.mark(state, fact)
+    state.now = max(state.now, fact.at)
+    learn(state, fact, rules)
+
+
+def _decided(state: State, rules: Rules) -> Iterator[Decision]:
+    """Go round until nothing is missing: what is decided may be what something else waits for."""
+    touched = partial(Touched.of, state)
+    for _ in range(ROUNDS):
+        found = list(_diagnosed(state, rules))
+        found += _settled(state, rules, settle.parts(state, rules, touched))
+        if not found:
+            yield from _settled(state, rules, settle.pages(state, rules, touched))
+            return
+        yield from found
+    raise UnsettledError(f"no end after {ROUNDS} rounds")
+
+
+def _diagnosed(state: State, rules: Rules) -> Iterator[Decision]:
+    """Diagnose what new evidence has come for."""
+    for incident in _due(state):
+        found = diagnose.decide(incident, state, rules)
+        _is_asked(state, incident)
+        if found is not None:
+            record(state, found, rules)
+            yield found
+
+
+def _due(state: State) -> list[Incident]:
+    """Incidents that new evidence has come for, by name."""
+    due = [now for _, _, now in state.incidents.changes() if now is not None and now.due is not Due.NOTHING]
+    return sorted(due, key=lambda each: each.id)
+
+
+def _is_asked(state: State, incident: Incident) -> None:
+    """Its diagnosis is up to date, whatever comes of it."""
+    if incident.due is Due.ANY:
+        state.await_no_evidence(incident.id)
+    state.change(incident, due=Due.NOTHING)
+
+
+def _settled(state: State, rules: Rules, parts: Iterable[settle.Part]) -> list[Decision]:
+    """Record what each part lacks, until it lacks nothing more."""
+    decided: list[Decision] = []
+    for part in parts:
+        for _ in range(ROUNDS):
+            found = list(part())
+            for decision in found:
+                record(state, decision, rules)
+            decided += found
+            if not found:
+                break
+    return decided

@@ -1,0 +1,123 @@
+"""What a fact says of nodes, ranks, jobs and incidents. Nothing is decided here."""
+
+from typing import assert_never
+
+from sentinel.core.learn import control, findings, fitness, jobs, nodes, operator, outcomes, paces, ranks
+from sentinel.core.state import Rules, State
+from sentinel.core.state.timers import Timer
+from sentinel.model.fact import (
+    Commanded,
+    ControllerStarted,
+    DeadlinePassed,
+    Fact,
+    FindingReported,
+    GcsBack,
+    GcsLost,
+    JobAdvanced,
+    JobAtPace,
+    JobPaced,
+    JobSlowed,
+    JobStalled,
+    JobSubmitted,
+    JobUnderway,
+    JournalBack,
+    JournalFailed,
+    NodeHeard,
+    NodeJoined,
+    NodeLeft,
+    NodeProbed,
+    NodeReached,
+    NodeSilent,
+    Outcome,
+    RankExited,
+    RankRaised,
+    RankSlow,
+    WorkerReady,
+    WorkerRuns,
+    WorkerStopped,
+)
+from sentinel.model.ids import IncidentId, JobId, NodeId
+
+
+def learn(state: State, fact: Fact, rules: Rules) -> None:  # one line per fact, however many there are
+    """Take one fact in."""
+    match fact:
+        case NodeJoined():
+            nodes.joined(state, fact, rules)
+        case NodeSilent():
+            nodes.silent(state, fact, rules)
+        case NodeLeft():
+            nodes.left(state, fact)
+        case NodeHeard():
+            nodes.heard(state, fact, rules)
+        case NodeReached():
+            nodes.reached(state, fact)
+        case FindingReported():
+            findings.finding(state, fact, rules)
+        case NodeProbed():
+            ranks.probed(state, fact)
+        case WorkerReady():
+            jobs.worker_ready(state, fact)
+        case RankExited():
+            ranks.exited(state, fact, rules)
+        case RankRaised():
+            ranks.raised(state, fact, rules)
+        case JobStalled():
+            ranks.stalled(state, fact, rules)
+        case JobAdvanced():
+            jobs.advanced(state, fact, rules)
+        case JobUnderway():
+            jobs.underway(state, fact, rules)
+        case JobPaced():
+            jobs.paced(state, fact)
+        case RankSlow():
+            ranks.slow(state, fact, rules)
+        case JobSlowed():
+            paces.slowed(state, fact, rules)
+        case JobAtPace():
+            paces.at_pace(state, fact)
+        case WorkerStopped():
+            fitness.stopped(state, fact)
+        case WorkerRuns():
+            fitness.runs(state, fact)
+        case JobSubmitted():
+            jobs.submitted(state, fact)
+        case GcsLost() | JournalFailed():
+            control.lost(state, fact)
+        case GcsBack():
+            control.gcs_back(state, fact)
+        case JournalBack():
+            control.journal_back(state, fact)
+        case Commanded():
+            operator.command(state, fact, rules)
+        case Outcome():
+            outcomes.outcome(state, fact, rules)
+        case DeadlinePassed():
+            _passed(state, fact, rules)
+        case ControllerStarted():
+            control.controller_started(state, fact, rules)
+        case _:
+            assert_never(fact)
+
+
+def _passed(state: State, fact: DeadlinePassed, rules: Rules) -> None:
+    """A wait is over. Of most that is all there is to know: whoever waited looks again."""
+    state.deadlines.drop(fact.deadline)
+    name, _, rest = fact.deadline.partition("/")
+    first, _, second = rest.partition("/")
+    incident, job = state.incidents.get(IncidentId(first)), state.jobs.get(JobId(first))
+    match timer := Timer(name):
+        case Timer.GATHER | Timer.BROKEN | Timer.STACKS if incident is not None:
+            ranks.waited(state, incident, timer, rules)
+        case Timer.AGAIN:
+            outcomes.not_heard(state, IncidentId(first), fact)
+        case Timer.STANDS:
+            findings.stands(state, NodeId(first), second, rules)
+        case Timer.TRUST:
+            outcomes.trust_again(state, NodeId(first))
+        case Timer.RESUME if job is not None and second == str(job.generation):
+            outcomes.lapsed(state, job, fact)
+        case Timer.PLACE | Timer.REFILL if job is not None:
+            nodes.look_again(state, job.id)
+        case _:
+            pass

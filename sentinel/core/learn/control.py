@@ -1,0 +1,49 @@
+"""What Sentinel itself stands on: Ray's GCS, the journal, its own process."""
+
+from collections.abc import Mapping
+
+from sentinel.core import group
+from sentinel.core.learn.nodes import look_again
+from sentinel.core.state import Rules, State
+from sentinel.core.state.timers import Timer
+from sentinel.model.fact import ControllerStarted, GcsBack, GcsLost, JournalBack, JournalFailed
+from sentinel.model.ids import Seconds
+from sentinel.model.incident import Due
+
+
+def lost(state: State, fact: GcsLost | JournalFailed) -> None:
+    """Something that all needs is away: that is no job's incident."""
+    known = group.with_fact(state, type(fact))
+    incident = group.add(state, known, fact) if known else group.join(state, type(fact).__name__, fact)
+    group.ask_for(state, incident, Due.ANY)
+
+
+def gcs_back(state: State, fact: GcsBack) -> None:
+    """Ray can be asked again: what could not be done without it was no attempt."""
+    if known := group.with_fact(state, GcsLost):
+        group.add(state, known, fact)
+    for incident in list(state.open_incidents()):
+        state.change(incident, attempts=0)
+    for job in state.jobs:
+        look_again(state, job)
+
+
+def journal_back(state: State, fact: JournalBack | ControllerStarted) -> None:
+    """The journal takes what it is given; a controller that starts has just made its first commit."""
+    if known := group.with_fact(state, JournalFailed):
+        group.add(state, known, fact)
+
+
+def controller_started(state: State, fact: ControllerStarted, rules: Rules) -> None:
+    """What happened meanwhile is heard first: no deadline passes just because nobody was there to see."""
+    state.opened = max(state.opened, fact.incidents)
+    policy = rules.policy
+    slack: Mapping[str, Seconds] = {
+        Timer.RESUME: policy.resume_timeout_s,
+        Timer.BROKEN: policy.grace_s + policy.broken_s,
+        Timer.STANDS: policy.stands_s,
+    }
+    for name, at in list(state.deadlines.items()):
+        least = slack.get(name.partition("/")[0], policy.gather_s)
+        state.deadlines.put(name, max(at, state.now + least))
+    journal_back(state, fact)

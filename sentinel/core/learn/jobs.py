@@ -1,0 +1,129 @@
+"""A job's life: submitted, its workers ready, on its way to a new step, advancing."""
+
+from msgspec.structs import replace
+
+from sentinel.core import group
+from sentinel.core.state import Rules, State
+from sentinel.core.state.crew import WorkerStage
+from sentinel.core.state.rows import Job, JobStage
+from sentinel.core.state.timers import OF_A_JOB, Timer
+from sentinel.model.fact import JobAdvanced, JobPaced, JobSubmitted, JobUnderway, RankRaised, WorkerReady
+from sentinel.model.incident import Due, Incident
+
+PLACE_S = 1.0
+
+
+def submitted(state: State, fact: JobSubmitted) -> None:
+    """A job is asked for; asking again changes nothing."""
+    if fact.job not in state.jobs:
+        job = Job(fact.job, fact.world, fact.min_world, fact.standbys, fact.trainable, wanted=fact.world)
+        state.add(replace(job, journal=fact.journal))
+        state.set_deadline(Timer.PLACE.of(fact.job), PLACE_S)
+        return
+    job = state.jobs[fact.job]
+    job = state.change(job, journal=job.journal or fact.journal)
+    if job.stage is JobStage.STOPPED and not state.crew.has(job.id):
+        _start_over(state, job, fact)
+
+
+def _start_over(state: State, job: Job, fact: JobSubmitted) -> None:
+    """Submit a job again whose workers have all left; numbers go on, so that nothing old passes for new."""
+    state.change(
+        job,
+        world=fact.world,
+        wanted=fact.world,
+        min_world=fact.min_world,
+        standbys=fact.standbys,
+        trainable=fact.trainable,
+        stage=JobStage.WAITING,
+        want=None,
+        lacking=0,
+        halted="",
+        high_step=-1,
+        median_step_s=0.0,
+    )
+    state.crew.start_over(job.id)
+    for node in state.nodes:
+        state.crew.look_again_at(job.id, node)
+    for name in list(state.deadlines):
+        if name.split("/")[:2] in [[each, job.id] for each in OF_A_JOB]:
+            state.deadlines.drop(name)
+    state.set_deadline(Timer.PLACE.of(job.id), PLACE_S)
+
+
+def worker_ready(state: State, fact: WorkerReady) -> None:
+    """A worker is warm."""
+    job, worker = state.worker(fact.job, fact.worker)
+    if job is None or worker is None:
+        return
+    if worker.stage is WorkerStage.GONE and not worker.pid:  # it was told to stop before it was there
+        state.change(worker, pid=fact.pid, may_run=True)
+    elif worker.stage is WorkerStage.STARTING:
+        late = job.stage is JobStage.STOPPED
+        state.change(worker, stage=WorkerStage.STANDBY, pid=fact.pid, unwanted=late)
+        if state.nodes[worker.node].misstarts:
+            state.change(state.nodes[worker.node], misstarts=0)
+        if not late:
+            state.change(job, lacking=max(0, job.lacking - 1))
+
+
+def advanced(state: State, fact: JobAdvanced, rules: Rules) -> None:
+    """A new step: the end of what hurt the job, or the result of an experiment."""
+    job = state.jobs.get(fact.job)
+    if job is None or fact.generation != job.generation or job.stage is JobStage.STOPPED:
+        return
+    job = state.change(job, high_step=max(job.high_step, fact.step))
+    if any(worker.rank >= 0 for worker in state.crew.gone(job.id)) or _raised_here(job, state):
+        return  # completed before a rank was lost, and only heard of after it
+    state.deadlines.drop(job.deadline())
+    state.deadlines.drop(Timer.REFILL.of(job.id))  # recovery has had the machine to itself until now
+    job = state.change(job, stage=JobStage.RUNNING, advanced=fact.at)
+    for incident in [each for each in state.open_incidents() if each.job == job.id]:
+        _stepped(state, group.add(state, incident, fact), fact, rules)
+    _forget_gone(state, job, rules)
+
+
+def _raised_here(job: Job, state: State) -> bool:
+    """Say whether a rank's training raised in this generation: it is not in the gang any more."""
+    known = group.find(state, group.job_topic(job.id))
+    raised = (f for f in known.evidence if isinstance(f, RankRaised)) if known else ()
+    return any(fact.generation == job.generation for fact in raised)
+
+
+def _stepped(state: State, incident: Incident, fact: JobAdvanced, rules: Rules) -> None:
+    book = rules.book_of(incident)
+    if group.waits_for_a_node(state, incident):
+        group.ask_for(
+            state, incident, Due.CERTAIN
+        )  # steps that need a silent node's ranks tell who is cut off
+    elif group.ends_by_step(incident, rules):
+        group.stamp(state, incident, "new_step", fact.at)
+        if book is not None and book.trial:
+            group.ask_for(state, incident, Due.ANY)
+
+
+def _forget_gone(state: State, job: Job, rules: Rules) -> None:
+    """Drop workers that are gone for so long that no action still means them.
+
+    Those of a silent node are kept: nobody saw them go, and they are stopped when it is heard again.
+    """
+    since = state.now - rules.policy.action_timeout_s
+    for worker in state.crew.gone(job.id):
+        if worker.since < since and worker.rank < 0 and not state.nodes[worker.node].silent:
+            state.crew.forget(worker)
+
+
+def underway(state: State, fact: JobUnderway, rules: Rules) -> None:
+    """Give a generation that is on its way more time, unless forming has failed and its end is near."""
+    job = state.jobs.get(fact.job)
+    if job is None or fact.generation != job.generation or job.stage is not JobStage.FORMING:
+        return
+    ends = state.deadlines.get(job.deadline(), 0.0)
+    if ends > state.now + rules.policy.broken_s:
+        state.deadlines.put(job.deadline(), max(ends, state.now + rules.policy.resume_timeout_s))
+
+
+def paced(state: State, fact: JobPaced) -> None:
+    """Remember how long a step takes, for a controller that has seen none yet."""
+    if (job := state.jobs.get(fact.job)) is not None:
+        state.change(job, median_step_s=fact.median_step_s)

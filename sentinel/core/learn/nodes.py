@@ -1,0 +1,127 @@
+"""Nodes that join, leave, fall silent, are looked at and are heard again."""
+
+from sentinel.core import group
+from sentinel.core.state import Rules, State
+from sentinel.core.state.rows import JobStage, Node
+from sentinel.core.state.timers import Timer
+from sentinel.model.fact import NodeHeard, NodeJoined, NodeLeft, NodeReached, NodeSilent
+from sentinel.model.ids import JobId
+from sentinel.model.incident import Due, Incident, Stage
+
+PLACE_S = 1.0
+"""Nodes join one by one: ranks and standbys are placed on all of them together."""
+LOOK_AGAIN_S = 1.0
+LOOK_AT_MOST_S = 10.0
+"""The longer a node is silent without harm, the less often it is looked at."""
+UNHEARD_S = 120.0
+"""Ray gives a node up after 65 s: one that is silent for longer is people's business, harm or not."""
+
+
+def joined(state: State, fact: NodeJoined, rules: Rules) -> None:
+    """An agent introduced itself."""
+    node = state.nodes.get(fact.node) or state.add(Node(fact.node))
+    if _kernel(node.boot) != _kernel(fact.boot):
+        node = state.change(node, findings={}, recent=(), told=(), contained={}, counts={})
+    node = state.change(
+        node,
+        heard=node.heard if node.boot == fact.boot else 0,
+        address=fact.address,
+        port=fact.port,
+        gpus=fact.gpus,
+        boot=fact.boot,
+        left=False,
+        misstarts=0,
+    )
+    _is_back(state, node, rules)
+
+
+def _kernel(boot: str) -> str:
+    """Return the kernel's part of a boot id: with another kernel the checks say again what still holds.
+
+    An agent that was only restarted knows what it told, and clears that itself.
+    """
+    return boot.rpartition("-")[0]
+
+
+def left(state: State, fact: NodeLeft) -> None:
+    """Sentinel is taken off a node; its workers are no business of ours any more."""
+    node = state.nodes.get(fact.node)
+    if node is None:
+        return
+    state.change(node, left=True, silent=False, about=None, reached=None, findings={})
+    for worker in [each for each in state.crew.workers.values() if each.node == fact.node]:
+        state.crew.forget(worker)
+
+
+def heard(state: State, fact: NodeHeard, rules: Rules) -> None:
+    """A node reports again."""
+    node = state.nodes.get(fact.node)
+    if node is not None and node.silent:
+        _is_back(state, node, rules)
+
+
+def _is_back(state: State, node: Node, rules: Rules) -> None:
+    """Whoever was told to stop meanwhile may run still, and the node may be what a job waits for."""
+    for job in state.jobs.values():
+        for worker in state.crew.gone(job.id):
+            if node.silent and worker.node == node.id:
+                state.change(worker, may_run=True)
+    state.change(node, silent=False, about=None, reached=None)
+    for incident in list(state.open_incidents()):
+        if group.is_about_silence(incident, rules) and group.fell(incident, node.id):
+            _silence_over(state, incident)
+    for job in list(state.jobs.values()):
+        look_again(state, job.id)
+        timer = Timer.REFILL if state.crew.has(job.id) else Timer.PLACE
+        if job.stage is not JobStage.STOPPED:
+            state.set_deadline(timer.of(job.id), PLACE_S)
+
+
+def look_again(state: State, job: JobId) -> None:
+    """What a job waits for may be there: it is planned anew."""
+    if state.jobs[job].lacking:
+        state.change(state.jobs[job], lacking=0)
+
+
+def _silence_over(state: State, incident: Incident) -> None:
+    """If the job broke meanwhile, that has its own cause, hidden until now."""
+    job = state.job_of(incident)
+    still = any(state.is_unheard(node) for node in group.silent_nodes(incident))
+    if job is not None and job.stage is JobStage.BROKEN and job.want is None and not still:
+        incident = state.change(incident, diagnosis=None)
+        group.ask_for(state, incident, Due.ANY)
+
+
+def silent(state: State, fact: NodeSilent, rules: Rules) -> None:
+    """A timeout is not a failure: the node is looked at before anything is concluded."""
+    node = state.nodes.get(fact.node)
+    if node is None or node.silent:
+        return
+    node = state.change(node, silent=True, fell=fact, looked_before=node.looks)
+    if node.cordon is None:
+        fall(state, node, fact, rules)
+
+
+def fall(state: State, node: Node, fact: NodeSilent, rules: Rules) -> None:
+    """Put a silence with others of the same time: one cause may silence many."""
+    known = group.find_silence(state, rules)
+    topic = known.topic if known else group.node_topic(state, node.id)
+    incident = group.join(state, topic, fact, state.job_on(node.id))
+    state.change(node, about=incident.id)
+
+
+def reached(state: State, fact: NodeReached) -> None:
+    """Take in what the controller's own look found; the next one follows after a while."""
+    node = state.nodes.get(fact.node)
+    if node is None or not node.silent:
+        return
+    looks = max(1, node.looks - node.looked_before)
+    state.change(node, reached=fact)
+    state.set_deadline(Timer.REACH.of(node.id), min(LOOK_AT_MOST_S, LOOK_AGAIN_S * looks))
+    incident = state.incidents.get(fact.incident) if fact.incident else None
+    if incident is None or incident.stage is Stage.RESOLVED:
+        return
+    incident = group.add(state, incident, fact)
+    unheard = incident.diagnosis is None and state.now > incident.opened + UNHEARD_S
+    # Nobody may know of it otherwise: its ranks may be the whole job.
+    group.ask_for(state, incident, Due.ANY if unheard else Due.CERTAIN)

@@ -1,0 +1,156 @@
+"""What became of actions."""
+
+from sentinel.core import group
+from sentinel.core.learn.nodes import look_again
+from sentinel.core.learn.ranks import ask_for_stacks, break_off
+from sentinel.core.state import Rules, State
+from sentinel.core.state.crew import WorkerStage
+from sentinel.core.state.rows import START_ATTEMPTS, Job, JobStage, Want
+from sentinel.core.state.timers import Timer
+from sentinel.model.action import Action
+from sentinel.model.fact import DeadlinePassed, Fact, Outcome
+from sentinel.model.ids import IncidentId, JobId, NodeId, WorkerId
+from sentinel.model.incident import Due, Incident, Stage
+
+TOLD = frozenset({"evict", "resume", "stacks", "restart-agent", "restart-gcs"})
+"""Kinds whose outcome is evidence."""
+RETRY_S = 2.0
+TRUST_S = 60.0
+"""A node where workers do not start gets one more try this often: its raylet may be back by then."""
+
+
+def outcome(state: State, fact: Outcome, rules: Rules) -> None:
+    """Take in what became of an action."""
+    action = state.unfinished.get(fact.action)
+    state.unfinished.drop(fact.action)
+    if fact.action.count("/") < 3:
+        return
+    name, kind, target, _ = fact.action.split("/", 3)
+    match kind:
+        case "start-worker" if not fact.ok:
+            _start_failed(state, fact, WorkerId(target), action)
+        case "resume":
+            _resumed(state, fact, JobId(target), rules)
+        case "stop-job":  # its GPUs may be what another job waits for
+            for job in state.jobs:
+                look_again(state, job)
+        case _:
+            if (incident := state.incidents.get(IncidentId(name))) is not None:
+                _told(state, fact, incident, kind, target)
+
+
+def _told(state: State, fact: Outcome, incident: Incident, kind: str, target: str) -> None:
+    if kind in TOLD:
+        incident = group.add(state, incident, fact)
+    match kind:
+        case "page" if fact.ok:
+            group.stamp(state, incident, "paged", fact.at)
+        case "evict":
+            _evicted(state, fact, incident, NodeId(target))
+        case "stacks" if Timer.STACKS.of(incident.id) in state.deadlines:
+            group.ask_for(state, incident, Due.ANY)
+
+
+def _evicted(state: State, fact: Outcome, incident: Incident, name: NodeId) -> None:
+    node = state.nodes[name]
+    if not fact.ok:
+        state.set_deadline(Timer.EVICT.of(name), RETRY_S)
+        return
+    if node.cordon is not None and node.cordon.by == incident.id:
+        state.change(node, is_empty=True)
+    group.stamp(state, incident, "evicted", fact.at)
+
+
+def _start_failed(state: State, fact: Outcome, worker: WorkerId, action: Action | None) -> None:
+    """A node where workers do not start is left alone after a few; whoever waits is seated elsewhere.
+
+    One that starts all the same, only late, is stopped: nobody expects it any more.
+    """
+    jobs = [job for job in state.jobs.values() if job.id == getattr(action, "job", job.id)]
+    for job in jobs:
+        failed = state.crew.get(job.id, worker)
+        if failed is None or failed.stage is not WorkerStage.STARTING:
+            continue
+        state.change(failed, unwanted=True)
+        look_again(state, job.id)
+        node = state.nodes[failed.node]
+        node = state.change(node, misstarts=node.misstarts + 1)
+        if node.misstarts >= START_ATTEMPTS:
+            state.set_deadline(Timer.TRUST.of(node.id), TRUST_S)
+        state.set_deadline(Timer.REFILL.of(job.id), RETRY_S)
+        if node.misstarts == START_ATTEMPTS and job.stage is not JobStage.RUNNING:
+            _tell(state, job, fact)
+
+
+def _tell(state: State, job: Job, fact: Fact) -> None:
+    """Make it somebody's business that a job does not start."""
+    incident = group.join(state, group.job_topic(job.id), fact, job)
+    if not state.awaits_evidence(incident.id):
+        group.ask_for(state, incident, Due.ANY)
+
+
+def trust_again(state: State, name: NodeId) -> None:
+    """Give a node where workers did not start one more try."""
+    node = state.nodes.get(name)
+    if node is not None and node.misstarts >= START_ATTEMPTS:
+        state.change(node, misstarts=START_ATTEMPTS - 1)
+        for job in state.jobs:
+            look_again(state, job)
+
+
+def _resumed(state: State, fact: Outcome, name: JobId, rules: Rules) -> None:
+    """Take in how forming a generation went; who was called stuck in it is so, whichever is the newest."""
+    job = state.jobs.get(name)
+    if job is None:
+        return
+    stuck = [worker for worker in state.crew.of(name) if f"stuck {worker.id}" in fact.data]
+    for worker in stuck:
+        state.change(worker, unwanted=True, spent=True)
+        if worker.rank >= 0 and job.stage is JobStage.FORMING:  # this generation will not form, either
+            state.set_deadline(job.deadline(), rules.policy.broken_s)
+    if not fact.action.endswith(f"/{job.generation}"):
+        return
+    incident = group.find(state, group.job_topic(name))
+    if incident is not None:
+        incident = group.add(state, incident, fact)
+        if lost := next((text for text in fact.data if text.startswith("lost ")), ""):
+            incident = state.change(incident, steps_lost=int(lost.split()[1]))
+        if stuck:
+            places = tuple((worker.node, worker.rank, worker.pid) for worker in stuck)
+            ask_for_stacks(state, incident, job, places, "-stuck")
+    if fact.ok or job.stage is not JobStage.FORMING:
+        return
+    overtaken = next((text for text in fact.data if text.startswith("overtaken ")), "")
+    if overtaken and job.high_step < 0:
+        _take_over(state, job, int(overtaken.split()[1]))
+    else:
+        state.set_deadline(job.deadline(), rules.policy.broken_s)  # whoever is gone is reported first
+
+
+def _take_over(state: State, job: Job, newest: int) -> None:
+    """Go on where another journal, now lost, ended.
+
+    A journal that has seen the job step is never taken for the newer one: it may be a controller that was
+    thought dead, and its ranks must not train beside those of its successor.
+    """
+    job = break_off(state, job)
+    state.change(job, want=Want(job.upkeep), lacking=0, generation=max(newest, job.generation))
+
+
+def lapsed(state: State, job: Job, fact: DeadlinePassed) -> None:
+    """A generation made no new step in time."""
+    if job.stage is not JobStage.FORMING:
+        return
+    job = break_off(state, job)
+    incident = group.join(state, group.job_topic(job.id), fact, job)
+    incident = state.change(incident, lapsed=True)
+    state.await_no_evidence(incident.id)
+    if incident.diagnosis is None:
+        group.ask_for(state, incident, Due.ANY)
+
+
+def not_heard(state: State, name: IncidentId, fact: DeadlinePassed) -> None:
+    """An agent or the GCS was restarted and is still not heard."""
+    incident = state.incidents.get(name)
+    if incident is not None and incident.stage is not Stage.RESOLVED:
+        group.ask_for(state, group.add(state, incident, fact), Due.ANY)

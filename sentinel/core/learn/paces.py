@@ -1,0 +1,54 @@
+"""A job whose steps all became slow, and one that keeps its pace again."""
+
+from sentinel.core import group
+from sentinel.core.diagnose.predicates.paces import is_stopped_again, more_work, stands_out
+from sentinel.core.learn.ranks import FAILED_LIMIT, MEMORY_S, RECENT_FAILURES
+from sentinel.core.state import Rules, State
+from sentinel.core.state.rows import Job, JobStage
+from sentinel.model.fact import JobAtPace, JobSlowed, RankLooks, RankSlow
+from sentinel.model.ids import JobId
+from sentinel.model.incident import Due, Incident
+
+
+def slowed(state: State, fact: JobSlowed, rules: Rules) -> None:
+    """All ranks are slow. A rank that is stopped again and again fails as one that hangs does."""
+    job = state.jobs.get(fact.job)
+    if job is None or fact.generation != job.generation or job.stage is not JobStage.RUNNING:
+        return
+    job = state.change(job, usual_step_s=fact.usual_s)
+    if more_work(fact, rules.policy):
+        return
+    suspect = stands_out(fact, rules.policy)
+    stopped = suspect is not None and is_stopped_again(suspect)
+    if suspect is not None and stopped:
+        _count_failure(state, job, fact, suspect)
+    known = next((each for each in state.open_incidents() if _explains(each, job.id)), None)
+    topic = group.job_topic(job.id) if stopped else f"pace:{job.id}"
+    incident = group.add(state, known, fact) if known else group.join(state, topic, fact, job)
+    group.ask_for(state, incident, Due.ANY)
+
+
+def at_pace(state: State, fact: JobAtPace) -> None:
+    """What was told of a slow pace is over, unless something was done about it that is to bring a step."""
+    job = state.jobs.get(fact.job)
+    if job is None or fact.generation != job.generation:
+        return
+    state.change(job, usual_step_s=0.0)
+    for incident in list(state.open_incidents()):
+        if incident.job == job.id and group.is_about_pace(incident):
+            group.add(state, incident, fact)
+
+
+def _explains(incident: Incident, job: JobId) -> bool:
+    """Say whether an incident is about this, or about a rank that is slow: one cause, one incident."""
+    if incident.job != job:
+        return False
+    return group.is_about_pace(incident) or any(isinstance(each, RankSlow) for each in incident.evidence)
+
+
+def _count_failure(state: State, job: Job, fact: JobSlowed, suspect: RankLooks) -> None:
+    node = state.nodes[suspect.node]
+    state.change(node, failures=(*node.failures[-RECENT_FAILURES:], fact.at))
+    lately = [each for each in job.failed if each[0] > state.now - MEMORY_S]
+    failed = (fact.at, suspect.rank, suspect.node, fact.generation)
+    state.change(job, failed=(*lately[-FAILED_LIMIT:], failed))

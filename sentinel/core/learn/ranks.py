@@ -1,0 +1,267 @@
+"""What hurts a job: ranks that end, raise, stand still or are slow, and the wait for what says why."""
+
+from msgspec.structs import replace
+
+from sentinel.core import group
+from sentinel.core.detect.laggards import laggards
+from sentinel.core.learn.nodes import look_again
+from sentinel.core.state import Rules, State
+from sentinel.core.state.crew import WorkerStage
+from sentinel.core.state.rows import Job, JobStage
+from sentinel.core.state.timers import Timer
+from sentinel.model.fact import Fact, JobStalled, NodeProbed, RankExited, RankRaised, RankSlow
+from sentinel.model.ids import NodeId
+from sentinel.model.incident import Ask, Due, Incident
+from sentinel.model.report import STOPPED_ITSELF
+
+MEMORY_S = 86400.0
+"""A rank that is slow, or keeps failing, on two nodes within a day has work that makes it so."""
+RECENT_FAILURES = 20
+FAILED_LIMIT = 100
+STACKS_DEADLINE_S = 1.5
+"""py-spy needs 0.1 to 0.5 s a process on a busy machine; recovery does not wait longer."""
+SHELL_OFFSET = 128
+"""A shell or a handler that passes a signal on exits with its number and this."""
+ECHOES = frozenset({"collective", "evicted"})
+"""Exceptions that only say that some other rank is gone, or that this one had to stop."""
+
+
+def exited(state: State, fact: RankExited, rules: Rules) -> None:
+    """A worker's process ended; of one that was told to stop it is no news.
+
+    Only its own node can tell, of a worker that this fact's own report began, too.
+    """
+    job, worker = state.worker(fact.job, fact.worker)
+    if job is None or worker is None or worker.stage is WorkerStage.GONE or worker.node != fact.node:
+        return
+    was_rank = worker.stage is WorkerStage.RANK
+    state.crew.dismiss(worker, state.now)
+    if job.stage is JobStage.STOPPED:
+        return
+    if not was_rank:
+        look_again(state, job.id)
+        return
+    job = break_off(state, job)
+    _part(state, job, {worker.node})
+    job = state.change(job, want=None, lacking=0)
+    # Its own record may be a generation old.
+    fact = replace(fact, rank=worker.rank, generation=job.generation)
+    _count_failure(state, job, fact, worker.node, worker.rank, rules)
+    incident = _hurt(state, job, fact, worker.node, rules)
+    state.set_deadline(Timer.GATHER.of(incident.id), rules.policy.gather_s)
+
+
+def break_off(state: State, job: Job) -> Job:
+    """The present generation is over, if there was one."""
+    state.deadlines.drop(job.deadline())
+    return state.change(job, stage=JobStage.BROKEN if job.generation else JobStage.WAITING)
+
+
+def _count_failure(
+    state: State, job: Job, fact: RankExited | JobStalled, node: NodeId, rank: int, rules: Rules
+) -> None:
+    """Count a node's crash or hang once per generation, however many of its ranks it was.
+
+    A rank that was asked to end, for preemption or maintenance, or that ends itself for its peers' sake,
+    accuses no node.
+    """
+    if isinstance(fact, RankExited) and (fact.how in STOPPED_ITSELF or _was_asked_to_end(fact, rules)):
+        return
+    known = group.find(state, group.job_topic(job.id))
+    same = (f for f in known.evidence if isinstance(f, RankExited)) if known else ()
+    if not any(f.node == node and f.generation == fact.generation for f in same):
+        failing, job = state.nodes[node], state.fresh(job)
+        state.change(failing, failures=(*failing.failures[-RECENT_FAILURES:], fact.at))
+        lately = [each for each in job.failed if each[0] > state.now - MEMORY_S]
+        state.change(job, failed=(*lately[-FAILED_LIMIT:], (fact.at, rank, node, fact.generation)))
+
+
+def _was_asked_to_end(fact: RankExited, rules: Rules) -> bool:
+    asked = rules.policy.ending_signals
+    return any(fact.how in (f"signal {number}", f"exit {SHELL_OFFSET + number}") for number in asked)
+
+
+def _part(state: State, job: Job, nodes: set[NodeId]) -> None:
+    """Leave an incident that was never acted on to itself: it explains no later harm on other nodes."""
+    known = group.find(state, group.job_topic(job.id))
+    if known is None or known.diagnosis is None or known.attempts or _wants_for(job, known):
+        return
+    accused = {suspect.node for suspect in known.diagnosis.suspects if suspect.node}
+    if accused and nodes and not accused & nodes and not any(map(_harms, known.evidence)):
+        state.await_no_evidence(known.id)
+        state.change(known, topic=f"{known.diagnosis.cause}:{','.join(sorted(accused))}")
+
+
+def _harms(fact: Fact) -> bool:
+    return isinstance(fact, RankExited | JobStalled) or (
+        isinstance(fact, RankRaised) and fact.kind not in ECHOES
+    )
+
+
+def _hurt(state: State, job: Job, fact: Fact, node: NodeId, rules: Rules) -> Incident:
+    """Join the job's incident with what the node's checks said shortly before."""
+    incident = group.join(state, group.job_topic(job.id), fact, job)
+    return group.recall(state, rules, incident, node, fact)
+
+
+def _wants_for(job: Job, incident: Incident) -> bool:
+    """Say whether the job's next generation is wanted for this incident's sake."""
+    return job.want is not None and job.want.incident == incident.id
+
+
+def raised(state: State, fact: RankRaised, rules: Rules) -> None:
+    """A rank's training raised; echoes of another rank's end wait for the culprit."""
+    job, worker = state.worker(fact.job, fact.worker)
+    if job is None or worker is None or worker.rank < 0 or worker.node != fact.node:
+        return
+    if job.stage is JobStage.STOPPED or fact.generation > job.generation:
+        return
+    if fact.rank < 0 or fact.generation >= worker.seated:  # which rank a worker is we know; it only says so
+        fact = replace(fact, rank=worker.rank)
+    known = group.find(state, group.job_topic(job.id))
+    if fact.kind == "user":
+        state.change(worker, spent=True)  # heard perhaps after its end
+    if known and _told(known, fact):
+        return
+    if fact.generation != job.generation:
+        if known and fact.kind == "user":
+            group.add(state, known, fact)  # heard late: whoever raises there next is no counter-test
+        return
+    job = break_off(state, job)
+    if fact.kind not in ECHOES:
+        _part(state, job, {worker.node})
+    incident = _hurt(state, job, fact, worker.node, rules)
+    _wants_anew(state, job, incident)
+    if fact.kind in ECHOES:
+        if Timer.GATHER.of(incident.id) not in state.deadlines:
+            state.wait_for(Timer.BROKEN.of(incident.id), rules.policy.broken_s)
+        return
+    if not state.awaits_evidence(incident.id) or Timer.BROKEN.of(incident.id) in state.deadlines:
+        state.set_deadline(Timer.GATHER.of(incident.id), rules.policy.gather_s)
+    if _asks_its_node(fact):
+        _ask(state, incident, "probe", worker.node)
+
+
+def _wants_anew(state: State, job: Job, incident: Incident) -> None:
+    """What was wanted for another incident's sake is wanted no more: this one is about what broke last."""
+    if job.want is not None and not _wants_for(job, incident):
+        state.change(state.fresh(job), want=None, lacking=0)
+
+
+def _asks_its_node(fact: RankRaised) -> bool:
+    """A loss that is not finite is every rank's: the node of one whose own it is has its checks asked."""
+    mine = fact.values[fact.rank] if fact.kind == "nan" and fact.rank < len(fact.values) else float("nan")
+    return mine != mine or abs(mine) == float("inf")
+
+
+def _ask(
+    state: State,
+    incident: Incident,
+    what: str,
+    target: str,
+    attempt: int = 0,
+    processes: tuple[tuple[NodeId, int, int], ...] = (),
+) -> None:
+    """Raise a question, once for each attempt; without a number, the next one."""
+    incident = state.fresh(incident)
+    asked = sum(action.id.split("/")[1] == what for action in incident.actions)
+    waiting = sum(ask.what == what for ask in incident.asks)
+    ask = Ask(what, target, attempt or asked + waiting + 1, processes)
+    state.change(incident, asks=(*incident.asks, ask))
+
+
+def _told(incident: Incident, fact: RankRaised) -> bool:
+    raised = (f for f in incident.evidence if isinstance(f, RankRaised))
+    return any((f.worker, f.generation) == (fact.worker, fact.generation) for f in raised)
+
+
+def probed(state: State, fact: NodeProbed) -> None:
+    """A node's immediate probe is complete: when all that were asked are, nothing more need be waited for."""
+    for incident in list(state.open_incidents()):
+        exits = [f for f in incident.evidence if isinstance(f, RankExited)]
+        if fact.node not in {f.node for f in exits} | _asked(incident):
+            continue
+        since = _hurt_at(incident)
+        incident = group.add(state, incident, fact)
+        done = {f.node for f in incident.evidence if isinstance(f, NodeProbed) and f.at >= since}
+        fresh = {f.node for f in exits if f.at >= since}
+        if Timer.GATHER.of(incident.id) in state.deadlines and fresh <= done:
+            group.ask_for(state, incident, Due.ANY)
+            return
+
+
+def _asked(incident: Incident) -> set[NodeId]:
+    """Nodes whose checks were asked."""
+    return {NodeId(action.id.split("/")[2]) for action in incident.actions if "/probe/" in action.id}
+
+
+def _hurt_at(incident: Incident) -> float:
+    """Return when the newest generation that this incident hurt first lost a rank."""
+    hurt = [f for f in incident.evidence if isinstance(f, RankExited | RankRaised)]
+    newest = max((f.generation for f in hurt), default=0)
+    return min((f.at for f in hurt if f.generation == newest), default=0.0)
+
+
+def stalled(state: State, fact: JobStalled, rules: Rules) -> None:
+    """No rank steps: stacks first, or wait for a silent node, whose silence says more than a stack."""
+    job = state.jobs.get(fact.job)
+    going = job is not None and job.stage in (JobStage.RUNNING, JobStage.FORMING)
+    if job is None or fact.generation != job.generation or not going:
+        return
+    job = break_off(state, job)
+    where = dict(zip((beat.rank for beat in fact.beats), fact.nodes, strict=True))
+    behind = {where[rank]: rank for rank in laggards(fact.beats, job.world).ranks if rank in where}
+    _part(state, job, set(behind))
+    incident = group.join(state, group.job_topic(job.id), fact, job)
+    _wants_anew(state, job, incident)
+    for node in behind:
+        _count_failure(state, job, fact, node, behind[node], rules)
+        incident = group.recall(state, rules, incident, node, fact)
+    if len(fact.beats) < job.world:
+        state.wait_for(Timer.BROKEN.of(incident.id), rules.policy.broken_s)
+        group.ask_for(state, incident, Due.CERTAIN)
+        return
+    processes = tuple((n, beat.rank, beat.pid) for beat, n in zip(fact.beats, fact.nodes, strict=True))
+    ask_for_stacks(state, incident, job, processes)
+    state.set_deadline(Timer.STACKS.of(incident.id), STACKS_DEADLINE_S)
+
+
+def ask_for_stacks(
+    state: State,
+    incident: Incident,
+    job: Job,
+    processes: tuple[tuple[NodeId, int, int], ...],
+    of: str = "",
+) -> None:
+    """Ask what processes, (node, rank, pid) each, are doing; `of` tells a generation's stacks apart."""
+    _ask(state, incident, "stacks", f"{job.id}{of}", job.generation, processes)
+
+
+def waited(state: State, incident: Incident, timer: Timer, rules: Rules) -> None:
+    """The time to wait for evidence is over, unless a rank's node has fallen silent meanwhile."""
+    job = state.job_of(incident)
+    if timer is not Timer.BROKEN and job is not None and _silent_seat(job, state):
+        state.wait_for(Timer.BROKEN.of(incident.id), rules.policy.broken_s)
+        group.ask_for(state, incident, Due.CERTAIN)
+    else:
+        group.ask_for(state, incident, Due.ANY)
+
+
+def _silent_seat(job: Job, state: State) -> bool:
+    return any(state.crew.is_hosted(job.id, node.id) for node in state.unheard())
+
+
+def slow(state: State, fact: RankSlow, rules: Rules) -> None:
+    """One rank holds up a healthy gang."""
+    job = state.jobs.get(fact.job)
+    if job is None or fact.generation != job.generation or job.stage is not JobStage.RUNNING:
+        return
+    since = state.now - MEMORY_S
+    known = job.slow_places(fact.rank, since)
+    lately = [each for each in job.slow if each[0] > since]
+    state.change(job, slow=(*lately, (state.now, fact.rank, fact.node)))
+    if len(known) > 1:
+        return  # it was told already that this rank is slow wherever it sits
+    incident = group.join(state, group.job_topic(job.id), fact, job)
+    incident = group.recall(state, rules, incident, fact.node, fact)
+    group.ask_for(state, incident, Due.ANY)

@@ -1,0 +1,134 @@
+"""What a page says: the cause in one line, then the evidence, then what is being done."""
+
+from collections.abc import Iterator
+from hashlib import sha256
+
+from sentinel.core.state import Rules, State
+from sentinel.model.action import (
+    Action,
+    CollectStacks,
+    Evict,
+    Page,
+    Refusal,
+    RestartAgent,
+    RestartGcs,
+    Resume,
+    StopJob,
+    action_id,
+)
+from sentinel.model.fact import DeadlinePassed, Fact, Outcome, RankRaised
+from sentinel.model.incident import Diagnosis, Incident, Stage, Suspect
+from sentinel.model.runbook import PageWhen
+
+TRACEBACK_LINES = 12
+THREAD_LIMIT = 2500
+"""Slack cuts a text block at 3,000 characters."""
+
+
+def settle(incident: Incident, state: State, rules: Rules) -> Iterator[Page]:
+    """Open or edit the incident's page, if what it says has changed.
+
+    None is opened where the runbook does not page at all, or somebody silenced it.
+    """
+    diagnosis = incident.diagnosis
+    if diagnosis is None or digest(incident) == incident.told:
+        return
+    if not (incident.revision or _wakes(incident, state, rules)):
+        return
+    number = incident.revision + 1
+    book = rules.runbooks.get(diagnosis.cause)
+    where = places(diagnosis)
+    title = f"{book.title if book else diagnosis.cause}{where and f': {where}'}"
+    body = "\n".join(_body(incident, diagnosis))
+    name = action_id(incident.id, "page", "on-call", number)
+    yield Page(name, incident.id, number, title, body, incident.stage.value, _thread(incident, number))
+
+
+def digest(incident: Incident) -> str:
+    """Tell whether a page would say the same: its cause, suspects, stage, and what was done or not."""
+    found = incident.diagnosis
+    done = [told for action in incident.actions if (told := _told(action))]
+    failed = [fact.action for fact in incident.evidence if isinstance(fact, Outcome) and not fact.ok]
+    said = (found and found.mark, incident.stage.value, done, failed, incident.acked_by)
+    return sha256(repr(said).encode(errors="replace")).hexdigest()[:16]
+
+
+def _wakes(incident: Incident, state: State, rules: Rules) -> bool:
+    assert incident.diagnosis is not None
+    book = rules.runbooks.get(incident.diagnosis.cause)
+    nodes = {s.node for s in incident.diagnosis.suspects if s.node}
+    if _silenced(state, incident.diagnosis.cause) or (nodes and all(_silenced(state, n) for n in nodes)):
+        return False
+    if book is None or book.page is PageWhen.AT_ONCE:
+        return True
+    failed = any(_failed(fact) for fact in incident.evidence)
+    return book.page is PageWhen.IF_REMEDY_FAILS and failed
+
+
+def _silenced(state: State, name: str) -> bool:
+    return state.silences.get(name, 0.0) > state.now
+
+
+def _failed(fact: Fact) -> bool:
+    return isinstance(fact, DeadlinePassed) or (isinstance(fact, Outcome) and not fact.ok)
+
+
+def places(diagnosis: Diagnosis) -> str:
+    """Say where the suspects are, each place once."""
+    return ", ".join(sorted({whereabouts(suspect) for suspect in diagnosis.suspects} - {""}))
+
+
+def whereabouts(suspect: Suspect) -> str:
+    """Say where a suspect is: `node-7 gpu-3 (rank 29)`."""
+    words = [str(suspect.node)] if suspect.node else []
+    words += [f"gpu-{suspect.gpu}"] if suspect.gpu is not None else []
+    rank = f"rank {suspect.rank}" if suspect.rank is not None else ""
+    return f"{' '.join(words)} ({rank})" if words and rank else " ".join(words) or rank
+
+
+def _body(incident: Incident, diagnosis: Diagnosis) -> list[str]:
+    lines = [f"Cause: {diagnosis.cause} (confidence {diagnosis.confidence:.2f})", f"Why: {diagnosis.why}"]
+    lines += [f"Did: {done}" for action in incident.actions if (done := _told(action))]
+    failed = (fact for fact in incident.evidence if isinstance(fact, Outcome) and not fact.ok)
+    lines += [f"Failed: {fact.action}: {fact.detail}" for fact in failed]
+    if incident.stage is Stage.RESOLVED:
+        took = incident.times.get("new_step", incident.times.get("resolved", 0.0)) - incident.opened
+        lines.append(f"Resolved {took:.1f} s after it was seen")
+    if incident.steps_lost is not None:
+        lines.append(f"Steps lost: {incident.steps_lost}")
+    return lines
+
+
+def _told(action: Action) -> str:
+    match action:
+        case Evict(node=node):
+            return f"evict {node}"
+        case Resume(generation=generation, seats=seats):
+            return f"resume as generation {generation} with {len(seats)} ranks"
+        case Refusal(wanted=wanted, reason=reason):
+            return f"not done: {wanted}; {reason}"
+        case StopJob(reason=reason):
+            return f"stop the job: {reason}"
+        case RestartAgent(node=node):
+            return f"restart the agent of {node}"
+        case RestartGcs():
+            return "restart the GCS"
+        case _:
+            return ""
+
+
+def _thread(incident: Incident, number: int) -> str:
+    """Details worth a reply in the thread, each told once: tracebacks and stacks."""
+    if number == 1:
+        raised = [f for f in incident.evidence if isinstance(f, RankRaised) and f.kind == "user"]
+        lines = raised[-1].traceback.splitlines() if raised else []
+        return _cut("\n".join(lines[-TRACEBACK_LINES:]))
+    stacks = {action.id for action in incident.actions if isinstance(action, CollectStacks)}
+    newest = incident.evidence[-1] if incident.evidence else None
+    if isinstance(newest, Outcome) and newest.action in stacks:
+        return _cut("\n\n".join(newest.data))
+    return ""
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= THREAD_LIMIT else f"{text[:THREAD_LIMIT]}\n… the whole is in the logbook"

@@ -1,0 +1,261 @@
+"""What was decided becomes part of the state: the only place that says what a decision changes."""
+
+from msgspec.structs import replace
+
+from sentinel.core import group
+from sentinel.core.learn.nodes import fall
+from sentinel.core.learn.ranks import break_off
+from sentinel.core.page.words import digest
+from sentinel.core.settle.guards import evictions, refuse_action
+from sentinel.core.state import Rules, State
+from sentinel.core.state.crew import Worker
+from sentinel.core.state.rows import Cordon, Job, JobStage, Want
+from sentinel.core.state.timers import Timer
+from sentinel.model.action import (
+    DEEDS,
+    CollectStacks,
+    Evict,
+    Page,
+    Probe,
+    Reach,
+    Readmit,
+    Refusal,
+    RestartAgent,
+    RestartGcs,
+    Resume,
+    StartWorker,
+    StopJob,
+    StopWorker,
+)
+from sentinel.model.decision import (
+    Awaited,
+    Cordoned,
+    Decision,
+    Diagnosed,
+    Froze,
+    GivenBack,
+    Kept,
+    Opened,
+    Resolved,
+    Wanted,
+)
+from sentinel.model.fact import JobStalled, RankExited
+from sentinel.model.ids import IncidentId
+from sentinel.model.incident import Due, Incident, Stage
+from sentinel.model.runbook import Remedy, Scope
+
+LOOK_AGAIN_S = 2.0
+"""A job that waits for workers looks so often whether they are still coming."""
+ACTIONS_LIMIT = 200
+"""Deeds that an incident keeps: the first half, and the newest."""
+
+
+def record(state: State, decision: Decision, rules: Rules) -> None:  # one line per decision
+    """Apply one decision."""
+    match decision:
+        case Diagnosed():
+            _diagnosed(state, decision, rules)
+        case Opened(node=name):
+            if (fell := state.nodes[name].fell) is not None:
+                fall(state, state.nodes[name], replace(fell, at=state.now), rules)
+        case Resolved(incident=name):
+            _resolved(state, state.incidents[name], rules)
+        case Froze(reason=reason):
+            _froze(state, reason)
+        case Cordoned():
+            _cordoned(state, decision)
+        case GivenBack(nodes=nodes):
+            given = {node.cordon.at for name in nodes if (node := state.nodes[name]).cordon}
+            state.evictions = tuple(at for at in state.evictions if at not in given)
+        case Wanted():
+            _wanted(state, decision)
+        case Awaited(job=job, workers=workers):
+            state.change(state.jobs[job], lacking=workers)
+            state.set_deadline(Timer.REFILL.of(job), LOOK_AGAIN_S)  # whom it waits for may go
+        case Kept(job=name):
+            _kept(state, state.jobs[name])
+        case Refusal(incident=name, wanted=wanted, guard=guard):
+            _refused(state, name, wanted, guard)
+        case _:
+            _ordered(state, decision, rules)
+    _keep(state, decision)
+
+
+def _ordered(state: State, action: Decision, rules: Rules) -> None:
+    match action:
+        case Page(incident=name, revision=number):
+            if (incident := state.incidents.get(name)) is not None:
+                state.change(incident, revision=number, told=digest(incident))
+        case Resume():
+            _formed(state, action, rules)
+        case StartWorker(job=job, worker=name, node=node, gpu=gpu):
+            state.change(state.jobs[job], born=state.jobs[job].born + 1)
+            state.add(Worker(name, node, gpu=gpu, since=state.now, job=job))
+        case StopWorker(job=job, worker=name):
+            worker = state.crew.get(job, name)
+            if worker is not None and worker.is_living:
+                worker = state.crew.dismiss(worker, state.now)
+            if worker is not None:
+                state.change(worker, may_run=False)
+        case StopJob(incident=name, job=job):
+            state.deadlines.drop(state.jobs[job].deadline())
+            state.change(state.jobs[job], stage=JobStage.STOPPED, want=None, lacking=0, stopped_at=state.now)
+            _is_mitigated(state, name)
+        case Evict(node=name):
+            state.change(state.nodes[name], evicts=state.nodes[name].evicts + 1)
+        case Readmit(node=name):
+            state.change(state.nodes[name], readmit=None)
+        case Reach(node=name):
+            state.change(state.nodes[name], looks=state.nodes[name].looks + 1)
+            state.set_deadline(Timer.REACH.of(name), rules.policy.action_timeout_s)
+        case Probe(incident=name) | CollectStacks(incident=name):
+            _was_asked(state, name, action.id)
+        case RestartAgent(incident=name, node=node):
+            state.set_deadline(Timer.AGAIN.of(name, node), rules.policy.action_timeout_s)
+            _is_mitigated(state, name)
+        case RestartGcs(incident=name):
+            state.set_deadline(Timer.AGAIN.of(name, "gcs"), rules.policy.action_timeout_s)
+            _is_mitigated(state, name)
+        case _:
+            raise AssertionError(action)
+
+
+def _keep(state: State, decision: Decision) -> None:
+    """Keep what is to be done, and with each incident what was done for its sake."""
+    if not isinstance(decision, DEEDS):
+        return
+    if not isinstance(decision, Refusal):
+        state.unfinished.put(decision.id, decision)
+    incident = state.incidents.get(decision.incident)
+    if incident is not None and not isinstance(decision, Reach):
+        actions = (*incident.actions, decision)
+        if len(actions) > ACTIONS_LIMIT:
+            actions = (*actions[: ACTIONS_LIMIT // 2], *actions[ACTIONS_LIMIT // 2 + 1 :])
+        state.change(incident, actions=actions)
+
+
+def _diagnosed(state: State, decision: Diagnosed, rules: Rules) -> None:
+    incident, found = state.incidents[decision.incident], decision.diagnosis
+    job, book = state.job_of(incident), rules.runbooks.get(found.cause)
+    is_new = incident.diagnosis is None or incident.diagnosis.mark != found.mark
+    if job is not None and job.want is not None and is_new and job.want.incident == incident.id:
+        state.change(job, want=None, lacking=0)  # by what is known now, something else may be wanted
+    state.await_no_evidence(incident.id)
+    topic = incident.topic
+    if book is not None and book.scope is not Scope.JOB and not topic.startswith(f"{found.cause}:"):
+        topic = f"{found.cause}:{','.join(found.nodes)}"
+    elif (book is None or book.scope is Scope.JOB) and incident.job:
+        topic = group.job_topic(incident.job)
+    remedy = book.remedy if book else Remedy.RESTART
+    allowed = remedy in (Remedy.NONE, Remedy.FREEZE) or not refuse_action(state, rules)
+    stage = Stage.MITIGATING if allowed else incident.stage
+    incident = group.stamp(state, incident, "diagnosed", state.now)
+    incident = state.change(
+        incident, diagnosis=found, topic=topic, stage=stage, replace=decision.replace, lapsed=False
+    )
+    if book is not None and not book.counts:
+        _count_no_longer(state, incident)
+
+
+def _count_no_longer(state: State, incident: Incident) -> None:
+    """Take failures out of a node's and a rank's account: their cause is known, or they passed."""
+    job = state.job_of(incident)
+    if job is None:
+        return
+    broke = {fact.generation for fact in incident.evidence if isinstance(fact, RankExited | JobStalled)}
+    for at, _, name, generation in job.failed:
+        node = state.nodes[name]
+        if generation in broke and at in node.failures:
+            place = node.failures.index(at)
+            state.change(node, failures=(*node.failures[:place], *node.failures[place + 1 :]))
+    state.change(job, failed=tuple(each for each in job.failed if each[3] not in broke))
+
+
+def _resolved(state: State, incident: Incident, rules: Rules) -> None:
+    if incident.diagnosis is None:
+        _count_no_longer(state, incident)  # it passed by itself
+    times = {**state.fresh(incident).times, "resolved": state.now}
+    incident = state.change(incident, stage=Stage.RESOLVED, times=times, due=Due.NOTHING)
+    state.await_no_evidence(incident.id)
+    for key in [key for key in state.refused if key[0] == incident.id]:
+        state.refused.drop(key)
+    prefix = Timer.AGAIN.of(incident.id)
+    for name in [name for name in state.deadlines if name.startswith(prefix)]:
+        state.deadlines.drop(name)
+    group.forget(state, rules)
+
+
+def _froze(state: State, reason: str) -> None:
+    state.frozen = reason
+    if not reason:
+        for key in [key for key, guard in state.refused.items() if guard == "actions"]:
+            state.refused.drop(key)
+
+
+def _cordoned(state: State, decision: Cordoned) -> None:
+    node = state.nodes[decision.node]
+    cordon = Cordon(decision.incident, decision.reason, state.now, decision.gently)
+    state.change(node, cordon=cordon, evicts=0, is_empty=False)
+    state.evictions = (*evictions(state), state.now)
+    state.refused.drop((decision.incident, f"evict {node.id}"))
+    state.deadlines.drop(Timer.EVICT.of(node.id))
+    for job in state.jobs:
+        for worker in state.crew.waiting(job, node.id):
+            state.crew.dismiss(worker, state.now)  # its eviction ends them
+    # Those were made with this node; evictions have limits of their own.
+    state.change(state.incidents[decision.incident], attempts=0)
+    _is_mitigated(state, decision.incident)
+
+
+def _wanted(state: State, decision: Wanted) -> None:
+    job = state.jobs[decision.job]
+    if not decision.gently:
+        job = break_off(state, job)
+    want = Want(decision.incident, decision.replace, decision.elsewhere, decision.replay, decision.gently)
+    state.change(job, want=want, lacking=0, skip=(*job.skip, *decision.skip))
+    _is_mitigated(state, decision.incident)
+
+
+def _kept(state: State, job: Job) -> None:
+    stage = JobStage.RUNNING if job.stage is JobStage.BROKEN else job.stage
+    state.change(job, stage=stage, want=None, lacking=0)
+
+
+def _formed(state: State, action: Resume, rules: Rules) -> None:
+    job = state.jobs[action.job]
+    job = state.change(
+        job,
+        generation=action.generation,
+        stage=JobStage.FORMING,
+        want=None,
+        lacking=0,
+        world=len(action.seats),
+    )
+    state.crew.form(job.id, job.generation, action.seats)
+    first = job.high_step < 0  # nothing was ever trained: compilation and data set-up may take long
+    state.set_deadline(job.deadline(), rules.policy.slow_phase_s if first else rules.policy.resume_timeout_s)
+    state.refused.drop((action.incident, f"resume {job.id}"))
+    if (incident := state.incidents.get(action.incident)) is not None:
+        state.change(incident, attempts=incident.attempts + 1, lapsed=False)
+
+
+def _refused(state: State, name: IncidentId, wanted: str, guard: str) -> None:
+    state.refusals += 1
+    state.refused.put((name, wanted), guard)
+    if guard == "breaker":  # it is asked again when an eviction is an hour ago
+        oldest = min(evictions(state), default=state.now)
+        state.deadlines.put(Timer.EVICT.of(wanted.removeprefix("evict ")), oldest + 3600.0)
+
+
+def _was_asked(state: State, name: IncidentId, action: str) -> None:
+    _, what, target, attempt = action.split("/", 3)
+    if (incident := state.incidents.get(name)) is not None:
+        asked = (what, target, attempt)
+        left = (ask for ask in incident.asks if (ask.what, ask.target, str(ask.attempt)) != asked)
+        state.change(incident, asks=tuple(left))
+
+
+def _is_mitigated(state: State, name: IncidentId) -> None:
+    incident = state.incidents.get(name)
+    if incident is not None and incident.stage is Stage.OPEN:
+        state.change(incident, stage=Stage.MITIGATING)

@@ -1,0 +1,57 @@
+"""What should be, compared with what was ordered. Only here are actions made, and nothing is changed."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import chain
+from typing import TypeAlias, TypeVar
+
+from sentinel.core.page import words
+from sentinel.core.settle import generation, nodes, remedies
+from sentinel.core.state import Rules, State
+from sentinel.core.touched import Touched
+from sentinel.model.decision import Decision
+
+Key = TypeVar("Key")
+Row = TypeVar("Row")
+Part: TypeAlias = Callable[[], Iterable[Decision]]
+"""Settles one object; asked again until nothing is missing there any more."""
+
+
+def parts(state: State, rules: Rules, touched: Callable[[], Touched]) -> Iterator[Part]:
+    """Give what is to be settled, in order; `touched` says what that is by now.
+
+    A freeze comes first. Whoever takes nodes away comes before whoever is seated.
+    """
+    yield partial(remedies.settle_freeze, state, rules)
+    known = [state.incidents[name] for name in touched().incidents]
+    for incident in sorted(known, key=lambda each: not remedies.empties_nodes(each, rules)):
+        yield partial(_one, remedies.settle, state.incidents, incident.id, state, rules)
+    for node in sorted(touched().nodes):
+        yield partial(_one, nodes.settle, state.nodes, node, state, rules)
+    for job in touched().jobs:
+        yield partial(_one, generation.settle, state.jobs, job, state, rules)
+
+
+def pages(state: State, rules: Rules, touched: Callable[[], Touched]) -> Iterator[Part]:
+    """Give what people are to be told, when all else is settled."""
+    for name in touched().incidents:
+        yield partial(_one, words.settle, state.incidents, name, state, rules)
+
+
+def _one(
+    settle: Callable[[Row, State, Rules], Iterable[Decision]],
+    table: Mapping[Key, Row],
+    key: Key,
+    state: State,
+    rules: Rules,
+) -> Iterable[Decision]:
+    """Settle an object as it is by now, if it is still there."""
+    row = table.get(key)
+    return settle(row, state, rules) if row is not None else ()
+
+
+def missing(state: State, rules: Rules) -> Sequence[Decision]:
+    """Settle everything, whatever was touched: after a fold nothing is missing."""
+    every = partial(Touched.everything, state)
+    asked = chain(parts(state, rules, every), pages(state, rules, every))
+    return [decision for part in asked for decision in part()]

@@ -1,0 +1,121 @@
+"""When an incident is over."""
+
+from sentinel.core import group
+from sentinel.core.state import Rules, State
+from sentinel.core.state.rows import Job, JobStage
+from sentinel.model.action import Evict
+from sentinel.model.fact import (
+    ControllerStarted,
+    DeadlinePassed,
+    Fact,
+    FindingReported,
+    GcsBack,
+    GcsLost,
+    JobAdvanced,
+    JobAtPace,
+    JobSlowed,
+    JournalBack,
+    JournalFailed,
+    NodeSilent,
+)
+from sentinel.model.finding import Health
+from sentinel.model.incident import Incident
+from sentinel.model.runbook import Ends, Remedy
+
+SIGNS: tuple[tuple[type, tuple[type, ...]], ...] = (
+    (GcsLost, (GcsBack,)),
+    (JournalFailed, (JournalBack, ControllerStarted)),
+    (JobSlowed, (JobAtPace,)),
+)
+"""What is lost, and by what it is known to be back."""
+
+
+def is_over(incident: Incident, state: State, rules: Rules) -> bool:
+    """Say whether nothing is left of what an incident is about."""
+    job = state.job_of(incident)
+    if state.here_count() == 0 and _was_seen_on_nodes(incident):
+        return not group.took_nodes(state, incident)
+    by_step = group.ends_by_step(incident, rules) and not group.waits_for_a_node(state, incident)
+    if by_step and job is not None and (job.halted or _stepped_since(incident, job)):
+        return True
+    book = rules.book_of(incident)
+    if book is not None and book.ends is Ends.SIGN:
+        return _signs_are_over(incident, state)
+    return (
+        _pace_is_back(incident, state)
+        or _silence_is_over(incident, state, rules)
+        or _findings_are_over(incident, state, rules)
+        or _evictions_are_over(incident, state, rules)
+    )
+
+
+def _was_seen_on_nodes(incident: Incident) -> bool:
+    return any(isinstance(fact, NodeSilent | FindingReported) for fact in incident.evidence)
+
+
+def _stepped_since(incident: Incident, job: Job) -> bool:
+    """Say whether the job has made a step after all its harm, and nothing more is on its way."""
+    wants = job.want is not None and job.want.incident == incident.id
+    if job.stage is not JobStage.RUNNING or wants:
+        return False
+    for fact in reversed(incident.evidence):
+        if isinstance(fact, JobAdvanced):
+            return True
+        if _is_harm(fact):
+            return False
+    return False
+
+
+def _is_harm(fact: Fact) -> bool:
+    if isinstance(fact, FindingReported):
+        return fact.finding.health is not Health.OK
+    return isinstance(fact, (*group.HARMS, NodeSilent, DeadlinePassed))
+
+
+def _signs_are_over(incident: Incident, state: State) -> bool:
+    """Say whether each thing that was lost is back, each silent node heard, each finding cleared."""
+    silent, kinds = group.silent_nodes(incident), {type(fact) for fact in incident.evidence}
+    lost = [pair for pair in SIGNS if pair[0] in kinds]
+    found = FindingReported in kinds
+    if not (silent or lost or found):
+        return False
+    return (
+        not any(state.is_unheard(node) or state.nodes[node].left for node in silent)
+        and all(_is_back(incident, *pair) for pair in lost)
+        and not (found and group.holding(incident))
+    )
+
+
+def _is_back(incident: Incident, lost: type, back: tuple[type, ...]) -> bool:
+    last = next(fact for fact in reversed(incident.evidence) if isinstance(fact, (lost, *back)))
+    return isinstance(last, back)
+
+
+def _pace_is_back(incident: Incident, state: State) -> bool:
+    about = group.is_about_pace(incident) and not group.acted_on(state, incident)
+    return about and _signs_are_over(incident, state)
+
+
+def _silence_is_over(incident: Incident, state: State, rules: Rules) -> bool:
+    silent = group.silent_nodes(incident)
+    if not silent or any(map(state.is_unheard, silent)):
+        return False
+    return group.is_about_silence(incident, rules) and not group.acted_on(state, incident)
+
+
+def _findings_are_over(incident: Incident, state: State, rules: Rules) -> bool:
+    """Say whether it was about findings alone, none of which holds, and nothing was done about them."""
+    found = any(isinstance(fact, FindingReported) for fact in incident.evidence)
+    return found and not (group.acted_on(state, incident) or group.still_hurts(incident, rules))
+
+
+def _evictions_are_over(incident: Incident, state: State, rules: Rules) -> bool:
+    """Say whether its nodes are empty, but for those that stay, and no job was hurt."""
+    job, diagnosis = state.job_of(incident), incident.diagnosis
+    if diagnosis is None or rules.remedy_of(incident) not in (Remedy.EVICT, Remedy.DRAIN):
+        return False
+    unhurt = job is None or job.stage in (JobStage.RUNNING, JobStage.STOPPED)
+    ours = [node for node in state.cordoned() if node.cordon and node.cordon.by == incident.id]
+    actions = state.unfinished.values()
+    more = any(isinstance(action, Evict) and action.incident == incident.id for action in actions)
+    return unhurt and not more and bool(ours) and all(node.is_empty for node in ours)

@@ -1,0 +1,144 @@
+"""What a job lacks: its next generation, the workers for it, standbys; and who is to leave."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from sentinel.core.settle.guards import No, refuse_action, refuse_start
+from sentinel.core.settle.orders import refuse, start_worker, stop_again, stop_worker
+from sentinel.core.settle.seating import Cannot, Seated, Wait, missing_standbys, seat
+from sentinel.core.state import Rules, State
+from sentinel.core.state.crew import changes
+from sentinel.core.state.rows import Job, JobStage, Want
+from sentinel.core.state.timers import Timer
+from sentinel.model.action import Resume, Seat, StopJob, action_id
+from sentinel.model.decision import Awaited, Decision, Kept
+from sentinel.model.ids import IncidentId, NodeId
+from sentinel.model.incident import Stage
+
+
+def settle(job: Job, state: State, rules: Rules) -> Iterator[Decision]:
+    """Give what is missing."""
+    if job.halted and job.stage is not JobStage.STOPPED:
+        who = IncidentId(f"operator-{job.id}")
+        yield StopJob(action_id(who, "stop-job", job.id, int(job.stopped_at * 1000)), who, job.id, job.halted)
+        return
+    yield from (stop_again(job, worker) for worker in state.crew.to_stop(job.id))
+    if job.stage is JobStage.STOPPED:
+        return
+    no = refuse_start(state) if job.starts else refuse_action(state, rules)
+    if no:
+        yield from _refused(job, state, no)
+        return
+    want = wanted(job, state)
+    planned = list(_next(job, want, state)) if want and not is_waiting(job, state) else []
+    yield from planned
+    if not (planned or refuse_action(state, rules)):
+        yield from _leave(job, state)
+        yield from _refill(job, state)
+
+
+def wanted(job: Job, state: State) -> Want | None:
+    """Say how the job's next generation is wanted, for an incident's sake or for nobody's."""
+    if job.want is not None:
+        return job.want
+    if job.stage is JobStage.WAITING and Timer.PLACE.of(job.id) not in state.deadlines:
+        return Want(job.upkeep) if state.crew.has(job.id) or gpus(state) >= job.world else None
+    if job.stage is JobStage.RUNNING and on_cordoned(job, state):
+        return Want(job.upkeep, gently=True)
+    return None
+
+
+def is_waiting(job: Job, state: State) -> bool:
+    """Say whether the job waits for workers, and it is not time to look whether they still come."""
+    return job.lacking > 0 and Timer.REFILL.of(job.id) in state.deadlines
+
+
+def gpus(state: State) -> int:
+    """Count the GPUs on which ranks may be placed."""
+    return sum(node.gpus for node in state.nodes.values() if node.usable)
+
+
+def on_cordoned(job: Job, state: State) -> list[NodeId]:
+    """Cordoned nodes that the job has ranks on."""
+    return [node.id for node in state.cordoned() if state.crew.is_hosted(job.id, node.id)]
+
+
+def _refused(job: Job, state: State, reason: str) -> Iterator[Decision]:
+    """Put on record that a human's drain is not done at the moment."""
+    drained = (state.nodes[name] for name in on_cordoned(job, state))
+    number = 0
+    for node in drained:
+        if node.cordon is not None and node.cordon.by == "operator":
+            number += 1
+            yield from refuse(state, job.upkeep, f"drain {node.id}", No("actions", reason), number)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Who is to be seated, and whose places are given to others."""
+
+    seats: Seated | Wait | Cannot
+    given_up: tuple[int, ...]
+    """Ranks whose worker does not stay, though it could."""
+
+
+def plan(job: Job, want: Want, state: State) -> Plan:
+    """Seat the next generation; ranks move elsewhere only where that costs none its place."""
+    named = {w.rank for name in want.replace if (w := state.crew.get(job.id, name)) and w.rank >= 0}
+    spent = set() if want.gently else {worker.rank for worker in state.crew.spent(job.id) if worker.rank >= 0}
+    ranks = tuple(sorted(named | spent))
+    left = (state.crew.get(job.id, name) for name in want.replace) if want.elsewhere else ()
+    avoid = {worker.rank: worker.node for worker in left if worker and worker.rank >= 0}
+    seats = seat(state, job, ranks, avoid)
+    if avoid and (isinstance(seats, Cannot) or (isinstance(seats, Seated) and len(seats.seats) < job.world)):
+        seats = seat(state, job, ranks, {})
+    return Plan(seats, ranks)
+
+
+def _next(job: Job, want: Want, state: State) -> Iterator[Decision]:
+    known = state.incidents.get(want.incident)
+    by = job.upkeep if known is None or known.stage is Stage.RESOLVED else known.id
+    planned = plan(job, want, state)
+    match planned.seats:
+        case Cannot(reason=reason):
+            yield from refuse(state, by, f"resume {job.id}", No("place", reason))
+        case Wait(start=start, lacking=lacking):
+            for worker in (state.crew.at(job.id, rank) for rank in planned.given_up):
+                if worker is not None and worker.is_living:
+                    yield stop_worker(by, job, worker)
+            for number, room in enumerate(start, job.born + 1):
+                yield start_worker(by, job, room.node, room.gpu, number)
+            yield Awaited(by, job.id, lacking)
+        case Seated(seats=seats):
+            yield from _form(by, job, want, seats, state)
+
+
+def _form(by: IncidentId, job: Job, want: Want, seats: tuple[Seat, ...], state: State) -> Iterator[Decision]:
+    """Order the next generation; one that takes over gently runs before anybody is stopped."""
+    before = state.crew.seats(job.id)
+    left, taken = changes(before, seats)
+    if want.gently and not (left or taken):
+        yield Kept(by, job.id)  # whoever was to leave may stay
+        return
+    moved = {seat.worker for seat in taken}
+    gone = (state.crew.workers[job.id, each.worker] for each in left if each.worker not in moved)
+    stops = [stop_worker(by, job, worker) for worker in gone if worker.is_living]
+    running = tuple(each.worker for each in before if each) if want.gently else ()
+    name = action_id(by, "resume", job.id, job.generation + 1)
+    form = Resume(name, by, job.id, job.generation + 1, seats, want.replay, running, job.skip)
+    order: list[Decision] = [form, *stops] if want.gently else [*stops, form]
+    yield from order
+
+
+def _leave(job: Job, state: State) -> Iterator[Decision]:
+    """Take idle workers off cordoned nodes: they need no step boundary."""
+    for node in state.cordoned():
+        for worker in state.crew.waiting(job.id, node.id):
+            yield stop_worker(job.upkeep, job, worker)
+
+
+def _refill(job: Job, state: State) -> Iterator[Decision]:
+    """Start the standbys that are missing; not while the job recovers, so that this has the machine."""
+    if job.stage is JobStage.RUNNING and Timer.REFILL.of(job.id) not in state.deadlines:
+        for number, room in enumerate(missing_standbys(state, job), job.born + 1):
+            yield start_worker(job.upkeep, job, room.node, room.gpu, number)

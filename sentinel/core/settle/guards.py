@@ -1,0 +1,86 @@
+"""The guards: what may be done by Sentinel's own decision, and which node may go."""
+
+from typing import NamedTuple
+
+from sentinel.core import common
+from sentinel.core.state import Rules, State
+from sentinel.core.state.rows import Job, JobStage, Node
+from sentinel.model.ids import NodeId
+from sentinel.model.incident import Diagnosis
+
+HOUR = 3600.0
+
+
+class No(NamedTuple):
+    """Which guard refuses, and why."""
+
+    guard: str
+    reason: str
+
+
+def refuse_start(state: State) -> str:
+    """Why no job may start at the moment; empty when it may, where Sentinel only observes, too."""
+    if state.stopped:
+        return f"actions are stopped: {state.stopped}"
+    if state.frozen:
+        return f"actions are frozen: {state.frozen}"
+    return ""
+
+
+def refuse_action(state: State, rules: Rules) -> str:
+    """Why nothing may be done by Sentinel's own decision; empty when actions are allowed."""
+    return refuse_start(state) or ("observe-only mode" if rules.policy.observe_only else "")
+
+
+def refuse_eviction(state: State, rules: Rules, node: NodeId, diagnosis: Diagnosis) -> No | None:
+    """Why this node stays; None when it may be evicted."""
+    policy, here = rules.policy, state.here_count()
+    if diagnosis.confidence < policy.evict_confidence:
+        sure = f"confidence {diagnosis.confidence:.2f} is below {policy.evict_confidence:.2f}"
+        return No("confidence", f"{node} stays: {sure}")
+    ours = sum(each.cordon is not None and each.cordon.by != "operator" for each in _here(state))
+    limit = max(1, int(policy.evict_share * here))
+    if ours >= limit:
+        return No("share", f"{node} stays: {ours} of {here} nodes are evicted already, the limit is {limit}")
+    if (lately := len(evictions(state))) >= policy.evictions_per_hour:
+        return No("breaker", f"{node} stays: {lately} evictions within an hour, the breaker is open")
+    reason = _last_place(state, node)
+    return No("place", reason) if reason else None
+
+
+def evictions(state: State) -> tuple[float, ...]:
+    """When nodes were evicted within the last hour."""
+    return tuple(at for at in state.evictions if at > state.now - HOUR)
+
+
+def _here(state: State) -> list[Node]:
+    return [node for node in state.cordoned() if not node.left]
+
+
+def refuse_common(state: State, rules: Rules, node: NodeId, diagnosis: Diagnosis) -> No | None:
+    """Why a node stays because it is not alone; None when it is."""
+    alike = common.nodes_with(state, diagnosis.cause, rules)
+    if not common.is_common(state, len(alike), rules):
+        return None
+    shared = "what they share is to blame: a rack, a power feed, a switch, an image"
+    many = f"{len(alike)} of {state.here_count()} nodes have {diagnosis.cause} at once"
+    return No("common", f"{node} stays: {many}; {shared}")
+
+
+def _last_place(state: State, node: NodeId) -> str:
+    """Refuse an eviction that would leave a job on the node with less than its smallest world."""
+    sitting = {worker.job: state.jobs[worker.job] for worker in state.crew.sitting(node)}
+    if not sitting:
+        return ""
+    others = [other for other in state.nodes.values() if other.usable and other.id != node]
+    for job in sitting.values():
+        room = sum(_room(state, other, job) for other in others)
+        if room < job.min_world:
+            return f"{node} stays: {room} GPUs would be left, {job.id} needs {job.min_world}"
+    return ""
+
+
+def _room(state: State, node: Node, job: Job) -> int:
+    """Count the GPUs of a node that no other job holds."""
+    held = (w.job for w in state.crew.sitting(node.id) if w.job != job.id)
+    return node.gpus - sum(state.jobs[owner].stage is not JobStage.STOPPED for owner in held)

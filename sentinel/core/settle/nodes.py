@@ -1,0 +1,67 @@
+"""What a node lacks: a look while it is silent, its eviction while it is cordoned, a cordon taken back."""
+
+from collections.abc import Iterator
+
+from sentinel.core.settle.guards import refuse_action
+from sentinel.core.state import Rules, State
+from sentinel.core.state.rows import Node
+from sentinel.core.state.timers import Timer
+from sentinel.model.action import Evict, Reach, Readmit, action_id
+from sentinel.model.decision import Decision, Opened
+from sentinel.model.ids import IncidentId
+from sentinel.model.incident import Incident, Stage
+from sentinel.model.runbook import Remedy
+
+
+def settle(node: Node, state: State, rules: Rules) -> Iterator[Decision]:
+    """Give what is missing."""
+    if node.cordon is not None:
+        yield from _evict(node, state, rules)
+    elif node.silent and not node.left:
+        yield from _look(node, state, rules)
+    if node.readmit is not None and node.cordon is None:
+        by = node.readmit.by if node.readmit.by != "operator" else f"operator-{node.id}"
+        name = action_id(by, "readmit", node.id, int(node.vouched * 1000))
+        yield Readmit(name, IncidentId(by), node.id)
+
+
+def _look(node: Node, state: State, rules: Rules) -> Iterator[Decision]:
+    """Look at a silent node again and again, until it is known what is the matter with it."""
+    incident = state.incidents.get(node.about) if node.about else None
+    if incident is None and node.about:
+        return  # that is over, and accused it
+    if incident is None or (incident.stage is Stage.RESOLVED and not _is_accused(node, incident)):
+        # Others do without it, and nobody knows yet why it is silent.
+        if node.fell is not None:
+            yield Opened(IncidentId(f"I-{state.opened + 1:04d}"), node.id)
+    elif incident.stage is Stage.RESOLVED:
+        return
+    elif Timer.REACH.of(node.id) not in state.deadlines and not _is_explained(node, incident, rules):
+        name = action_id(incident.id, "reach", node.id, node.looks + 1)
+        yield Reach(name, incident.id, node.id)
+
+
+def _is_accused(node: Node, incident: Incident | None) -> bool:
+    return incident is not None and incident.diagnosis is not None and node.id in incident.diagnosis.nodes
+
+
+def _is_explained(node: Node, incident: Incident, rules: Rules) -> bool:
+    return _is_accused(node, incident) and rules.remedy_of(incident) is not Remedy.FREEZE
+
+
+def _evict(node: Node, state: State, rules: Rules) -> Iterator[Decision]:
+    """Empty a node that an incident cordoned: at once, or when its ranks have left."""
+    cordon = node.cordon
+    assert cordon is not None
+    if cordon.by == "operator":
+        return  # who drains a node by hand has it still
+    if node.is_empty or node.evicts >= rules.policy.resume_attempts or refuse_action(state, rules):
+        return
+    by, waits = IncidentId(cordon.by), Timer.EVICT.of(node.id) in state.deadlines
+    under_way = action_id(by, "evict", node.id, node.evicts) in state.unfinished
+    if waits or under_way or (cordon.gently and state.crew.sitting(node.id)):
+        return
+    known = state.incidents.get(by)
+    why = known.diagnosis.why if known and known.diagnosis else ""
+    name = action_id(by, "evict", node.id, node.evicts + 1)
+    yield Evict(name, by, node.id, f"{cordon.reason}: {why}")

@@ -1,0 +1,242 @@
+"""What an incident lacks: answers to its questions, the remedy of its diagnosis, its end."""
+
+from collections.abc import Iterator
+
+from sentinel.core.group import holding, job_topic
+from sentinel.core.settle.ends import is_over
+from sentinel.core.settle.guards import No, evictions, refuse_action, refuse_common, refuse_eviction
+from sentinel.core.settle.orders import refuse
+from sentinel.core.state import Rules, State
+from sentinel.core.state.rows import Job, JobStage, Node
+from sentinel.core.state.timers import Timer
+from sentinel.model.action import CollectStacks, Probe, RestartAgent, RestartGcs, StopJob, action_id
+from sentinel.model.decision import Cordoned, Decision, Froze, GivenBack, Kept, Resolved, Wanted
+from sentinel.model.fact import JobStalled, RankExited, RankRaised
+from sentinel.model.ids import IncidentId, NodeId
+from sentinel.model.incident import Ask, Diagnosis, Due, Incident, Stage
+from sentinel.model.runbook import Remedy
+
+GCS = "gcs"
+STACKS_DEADLINE_S = 1.5
+
+
+def settle(incident: Incident, state: State, rules: Rules) -> list[Decision]:
+    """Give what is missing; after it is recorded there may be more."""
+    if incident.stage is Stage.RESOLVED:
+        return []
+    if incident.asks:
+        return [_question(incident, ask) for ask in incident.asks]
+    decided = incident.diagnosis is not None and incident.due is Due.NOTHING
+    if decided and not state.awaits_evidence(incident.id) and (found := _guarded(incident, state, rules)):
+        return found
+    return [Resolved(incident.id)] if is_over(incident, state, rules) else []
+
+
+def _question(incident: Incident, ask: Ask) -> Decision:
+    name = action_id(incident.id, ask.what, ask.target, ask.attempt)
+    if ask.what == "probe":
+        return Probe(name, incident.id, NodeId(ask.target))
+    return CollectStacks(name, incident.id, ask.processes, STACKS_DEADLINE_S)
+
+
+def settle_freeze(state: State, rules: Rules) -> list[Decision]:
+    """Freeze for the first incident that asks for it, and allow actions again when none does."""
+    asking = (each for each in state.open_incidents() if _asks_to_freeze(each, state, rules))
+    first = next(asking, None)
+    if first is None or first.diagnosis is None:
+        name = IncidentId(state.frozen.rpartition(" (")[2].removesuffix(")"))
+        return (
+            [Froze(name, "")] if name in state.incidents else []
+        )  # else it is something that is no incident
+    reason = f"{first.diagnosis.cause} ({first.id})"
+    return [] if state.frozen else [Froze(first.id, reason)]
+
+
+def _asks_to_freeze(incident: Incident, state: State, rules: Rules) -> bool:
+    diagnosis = incident.diagnosis
+    if diagnosis is None or rules.remedy_of(incident) is not Remedy.FREEZE:
+        return False
+    return diagnosis.mark != incident.overruled and not is_over(incident, state, rules)
+
+
+def empties_nodes(incident: Incident, rules: Rules) -> bool:
+    """Say whether its remedy takes nodes away: that comes first, so that nobody is seated on them."""
+    return rules.remedy_of(incident) in (Remedy.EVICT, Remedy.DRAIN)
+
+
+def _guarded(incident: Incident, state: State, rules: Rules) -> list[Decision]:
+    """Give what the remedy still lacks, or that it is not allowed."""
+    assert incident.diagnosis is not None
+    remedy = rules.remedy_of(incident)
+    assert remedy is not None
+    missing = list(_missing(remedy, incident, incident.diagnosis, state, rules))
+    reason = refuse_action(state, rules)
+    if not (missing and reason) or remedy is Remedy.NONE:
+        return missing
+    wanted = f"{remedy.value} for {incident.diagnosis.cause}"
+    return list(refuse(state, incident.id, wanted, No("actions", reason)))
+
+
+def _missing(
+    remedy: Remedy, incident: Incident, diagnosis: Diagnosis, state: State, rules: Rules
+) -> Iterator[Decision]:
+    job = state.job_of(incident)
+    match remedy:
+        case Remedy.FREEZE:
+            pass  # `settle_freeze` does it, for all
+        case Remedy.NONE:
+            if job and _only_stands_still(incident, job, state):
+                yield Kept(incident.id, job.id)
+        case Remedy.RESTART_AGENT | Remedy.RESTART_GCS:
+            yield from _restart(remedy, incident, diagnosis, state, rules)
+            yield from _resume(incident, job, state, rules)  # a rank ended together with its agent
+        case Remedy.STOP:
+            if job and job.stage is not JobStage.STOPPED:
+                name = action_id(incident.id, "stop-job", job.id, 1)
+                yield StopJob(name, incident.id, job.id, diagnosis.why)
+        case Remedy.EVICT | Remedy.DRAIN:
+            yield from _evict(remedy, incident, diagnosis, state, rules)
+        case Remedy.MOVE:
+            yield from _resume(incident, job, state, rules, elsewhere=True, healthy=True)
+        case Remedy.REPLACE:
+            yield from _resume(incident, job, state, rules, healthy=True)
+        case Remedy.RESTART | Remedy.REPLAY:
+            yield from _resume(incident, job, state, rules, replay=remedy is Remedy.REPLAY)
+        case Remedy.SKIP_BATCH:
+            yield from _resume(incident, job, state, rules, skip=_bad_batches(incident))
+
+
+def _only_stands_still(incident: Incident, job: Job, state: State) -> bool:
+    """Say whether nothing was taken from the job: it goes on by itself when what it waits for is there."""
+    hurt = any(isinstance(fact, RankExited | RankRaised) for fact in incident.evidence)
+    others = any(each.topic == job_topic(job.id) for each in state.open_incidents() if each.id != incident.id)
+    return job.stage is JobStage.BROKEN and job.want is None and not (hurt or others)
+
+
+def _bad_batches(incident: Incident) -> tuple[int, ...]:
+    raised = (fact for fact in incident.evidence if isinstance(fact, RankRaised) and fact.kind == "nan")
+    return tuple(sorted({fact.step for fact in raised}))
+
+
+def _resume(
+    incident: Incident,
+    job: Job | None,
+    state: State,
+    rules: Rules,
+    *,
+    elsewhere: bool = False,
+    replay: bool = False,
+    skip: tuple[int, ...] = (),
+    healthy: bool = False,
+    gently: bool = False,
+    at_once: bool = False,
+) -> Iterator[Decision]:
+    """Want another generation of a broken job. A finding may name a rank of a `healthy` gang, too, once.
+
+    The last attempt takes new processes only, if nothing says what is wrong: a survivor may be it.
+    """
+    if job is None or not (at_once or gently or _needs_one(incident, job, healthy=healthy)):
+        return
+    if job.want is not None and job.want.gently <= gently:
+        return
+    limit = rules.policy.resume_attempts
+    if incident.attempts >= limit:
+        tried = No("attempts", f"{incident.attempts} attempts brought no new step")
+        yield from refuse(state, incident.id, f"resume {job.id}", tried)
+        return
+    replace = incident.replace
+    if incident.lapsed and incident.attempts == limit - 1:
+        seated = list(state.seated(job))
+        replace = tuple(worker.id for _, worker in seated)
+        processes = tuple((worker.node, rank, worker.pid) for rank, worker in seated)
+        name = action_id(incident.id, "stacks", f"{job.id}-all", job.generation)
+        yield CollectStacks(name, incident.id, processes, STACKS_DEADLINE_S)
+    fresh = tuple(step for step in skip if step not in job.skip)
+    yield Wanted(incident.id, job.id, replace, elsewhere, replay, gently, fresh)
+
+
+def _needs_one(incident: Incident, job: Job, *, healthy: bool) -> bool:
+    if job.stage is JobStage.BROKEN:
+        return True
+    broke = any(isinstance(fact, RankExited | RankRaised | JobStalled) for fact in incident.evidence)
+    return healthy and job.stage is JobStage.RUNNING and not (incident.attempts or broke)
+
+
+def _restart(
+    remedy: Remedy, incident: Incident, diagnosis: Diagnosis, state: State, rules: Rules
+) -> Iterator[Decision]:
+    """Restart agents that are not heard, or the GCS, a few times each."""
+    kind = remedy.value
+    targets = [GCS] if remedy is Remedy.RESTART_GCS else filter(state.is_unheard, diagnosis.nodes)
+    for target in targets:
+        if Timer.AGAIN.of(incident.id, target) in state.deadlines:
+            continue
+        name = f"{incident.id}/{kind}/{target}/"
+        tried = sum(action.id.startswith(name) for action in incident.actions)
+        if tried >= rules.policy.resume_attempts:
+            no = No("attempts", f"{tried} did not help")
+            yield from refuse(state, incident.id, f"restart {target} again", no)
+        elif remedy is Remedy.RESTART_GCS:
+            yield RestartGcs(action_id(incident.id, kind, target, tried + 1), incident.id)
+        else:
+            name = action_id(incident.id, kind, target, tried + 1)
+            yield RestartAgent(name, incident.id, NodeId(target))
+
+
+def _evict(
+    remedy: Remedy, incident: Incident, diagnosis: Diagnosis, state: State, rules: Rules
+) -> Iterator[Decision]:
+    """Cordon the suspects one after the other, as far as the guards allow, and move the job off them."""
+    nodes = [state.nodes[name] for name in diagnosis.nodes]
+    job = state.job_of(incident) or next(filter(None, (state.job_on(node.id) for node in nodes)), None)
+    gently = remedy is Remedy.DRAIN and job is not None and job.stage is JobStage.RUNNING
+    for node in nodes:
+        if _is_to_go(incident, node, state, rules):
+            found = list(_take(incident, diagnosis, node.id, state, rules, gently=gently))
+            if found:
+                yield from found
+                return  # the next one is judged by what is left
+    ours = [node for node in nodes if node.cordon and node.cordon.by == incident.id]
+    here = [node.cordon for node in ours if job and node.cordon and state.crew.is_hosted(job.id, node.id)]
+    if job is None or job.stage is JobStage.STOPPED:
+        return
+    if job.stage is JobStage.BROKEN or (here and not all(cordon.gently for cordon in here)):
+        yield from _resume(incident, job, state, rules, at_once=True)
+    elif here and job.stage is JobStage.RUNNING:
+        yield from _resume(incident, job, state, rules, gently=True)
+
+
+def _take(
+    incident: Incident, diagnosis: Diagnosis, node: NodeId, state: State, rules: Rules, *, gently: bool
+) -> Iterator[Decision]:
+    shared = refuse_common(state, rules, node, diagnosis)
+    if shared and (first := _first_of_many(state, diagnosis, rules)):
+        yield GivenBack(incident.id, first)
+    elif no := shared or refuse_eviction(state, rules, node, diagnosis):
+        yield from refuse(state, incident.id, f"evict {node}", no)
+    else:
+        yield Cordoned(incident.id, node, diagnosis.cause, gently)
+
+
+def _is_to_go(incident: Incident, node: Node, state: State, rules: Rules) -> bool:
+    """Say whether a suspected node is here, nobody vouches for it, and it is wanted out still.
+
+    What was refused is so if a state stands, or an event is of just now.
+    """
+    if node.cordon is not None or node.left or node.vouched >= incident.opened:
+        return False
+    refused = state.refused.get((incident.id, f"evict {node.id}"))
+    if refused in (None, "common"):
+        return refused is None  # what many had at once is no one's, also when that is a while ago
+    here = [fact for fact in incident.evidence if getattr(fact, "node", None) == node.id]
+    stands = any(fact.node == node.id and not fact.finding.event for fact in holding(incident))
+    return stands or any(fact.at > state.now - rules.policy.correlate_s for fact in here)
+
+
+def _first_of_many(state: State, diagnosis: Diagnosis, rules: Rules) -> tuple[NodeId, ...]:
+    """Nodes that were evicted before it showed that they are many, and still count against the breaker."""
+    since = state.now - rules.policy.common_s
+    counted = set(evictions(state))
+    cordoned = ((node.id, node.cordon) for node in state.cordoned() if node.cordon)
+    lately = ((name, cordon) for name, cordon in cordoned if cordon.at >= since and cordon.at in counted)
+    return tuple(name for name, cordon in lately if cordon.reason == diagnosis.cause)

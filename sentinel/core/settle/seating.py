@@ -1,0 +1,260 @@
+"""Which worker becomes which rank: survivors stay, a standby on the same node comes first, then a spare."""
+
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import chain
+from types import MappingProxyType
+from typing import TypeVar
+
+from sentinel.core.state import State
+from sentinel.core.state.crew import Worker, WorkerStage
+from sentinel.core.state.rows import Job, JobStage, Node
+from sentinel.model.action import Seat
+from sentinel.model.ids import NodeId
+
+T = TypeVar("T")
+
+STARTS_WITHIN_S = 5.0
+"""A lost rank waits for a standby that starts at home no longer than this: elsewhere one may be warm."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seated:
+    """Every rank has a ready worker."""
+
+    seats: tuple[Seat, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """Where a worker can start: a node, and the GPU on which it warms up."""
+
+    node: NodeId
+    gpu: int
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """There is room; workers must start in these places first (none: they are starting already)."""
+
+    start: tuple[Room, ...]
+    lacking: int
+    """How many ranks wait for a worker."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cannot:
+    """The job can't go on, and why."""
+
+    reason: str
+
+
+@dataclass(slots=True)
+class _Table:
+    """The seats while they are given out; only nodes that are asked for are looked at."""
+
+    state: State
+    job: Job
+    vacant: frozenset[int]
+    """Ranks whose worker does not stay."""
+    given: list[Seat | None]
+    """Who stays, and who got a seat since."""
+    pools: dict[tuple[NodeId, WorkerStage], list[Worker]] = field(default_factory=dict)
+    """Workers without a seat."""
+    places: dict[NodeId, set[int]] = field(default_factory=dict)
+    """GPUs with a rank, of this job or another."""
+    full: set[NodeId] = field(default_factory=set)
+    """Nodes that are known to have no free GPU; while seats are given out, none becomes free again."""
+    hosts: deque[NodeId] | None = None
+    """Nodes that may have a warm standby and a free GPU, by name; who has not is dropped when he is met."""
+    rooms: deque[Node] | None = None
+    """Nodes on which a worker may start and a GPU may be free, in the same way."""
+
+    def pool(self, node: NodeId, stage: WorkerStage) -> list[Worker]:
+        """Workers of a usable node that wait there for a seat."""
+        found = self.pools.get((node, stage))
+        if found is None:
+            known = self.state.nodes.get(node)
+            idle = self.state.crew.warm(self.job.id, node) if known and known.usable else ()
+            found = self.pools[node, stage] = [worker for worker in idle if worker.stage is stage]
+        return found
+
+    def ready(self, node: NodeId) -> list[Worker]:
+        """Warm standbys of a usable node without a seat."""
+        return self.pool(node, WorkerStage.STANDBY)
+
+    def starting(self, node: NodeId) -> bool:
+        """Say whether a worker will soon be warm on a node."""
+        since = self.state.now - STARTS_WITHIN_S
+        return any(worker.since >= since for worker in self.pool(node, WorkerStage.STARTING))
+
+    def with_ready(self) -> Iterator[NodeId]:
+        """Nodes that still have a warm standby and a GPU that may be free, by name."""
+        if self.hosts is None:
+            self.hosts = deque(sorted(filter(self.ready, self.state.crew.hosts(self.job.id))))
+        yield from _left(self.hosts, lambda name: bool(self.ready(name)) and name not in self.full)
+
+    def with_room(self) -> Iterator[Node]:
+        """Nodes on which a worker may start and a GPU may be free, in the order in which they joined."""
+        if self.rooms is None:
+            self.rooms = deque(node for node in self.state.nodes.values() if node.may_start)
+        yield from _left(self.rooms, lambda node: node.id not in self.full)
+
+    def taken(self, node: NodeId) -> set[int]:
+        """GPUs of a node that a rank has, or that are kept for one."""
+        if node not in self.places:
+            self.places[node] = {w.gpu for w in self.state.crew.sitting(node) if self._stays(w)}
+        return self.places[node]
+
+    def _stays(self, worker: Worker) -> bool:
+        if worker.job == self.job.id:
+            return worker.rank not in self.vacant
+        return worker.is_living or self.state.jobs[worker.job].stage is not JobStage.STOPPED
+
+    def free_gpu(self, node: Node, prefer: int = -1) -> int | None:
+        """Return a GPU of the node that no rank has and no finding accuses."""
+        if node.id in self.full:
+            return None
+        order, taken = sorted(range(node.gpus), key=lambda gpu: (gpu != prefer, gpu)), self.taken(node.id)
+        free = next((gpu for gpu in order if gpu not in taken and not _bad_gpu(node, gpu)), None)
+        if free is None:
+            self.full.add(node.id)
+        return free
+
+    def give(self, rank: int, node: NodeId, gpu: int) -> None:
+        """Seat one of a node's standbys: best one that has warmed up on this very GPU."""
+        worker = min(self.ready(node), key=lambda each: (each.gpu != gpu, each.since))
+        self.taken(worker.node).add(gpu)
+        self.given[rank] = Seat(rank, worker.id, worker.node, gpu)
+        self.ready(worker.node).remove(worker)
+
+
+def _left(queue: deque[T], still: Callable[[T], bool]) -> Iterator[T]:
+    """Go through those for which it still holds; at the front the others leave for good."""
+    while queue and not still(queue[0]):
+        queue.popleft()
+    return filter(still, queue)
+
+
+def _table(state: State, job: Job, replace: Collection[int]) -> _Table:
+    """Lay the table with those who stay."""
+    sitting = (worker for node in state.unusable() for worker in state.crew.sitting(node))
+    cut = {worker.rank for worker in sitting if worker.job == job.id}
+    gone = {worker.rank for worker in state.crew.gone(job.id)}
+    held = state.crew.seats(job.id)
+    given = [*held, *[None] * (job.world - len(held))]
+    for rank in (*replace, *cut, *gone):
+        if 0 <= rank < len(given):
+            given[rank] = None
+    vacant = [rank for rank, kept in enumerate(given) if kept is None]
+    return _Table(state, job, frozenset(vacant), given)
+
+
+def _bad_gpu(node: Node, gpu: int) -> bool:
+    return bool(node.findings) and f"gpu-{gpu}" in node.bad_gpus
+
+
+def seat(
+    state: State, job: Job, replace: Collection[int], avoid: Mapping[int, NodeId] = MappingProxyType({})
+) -> Seated | Wait | Cannot:
+    """Give every rank a worker. Ranks in `replace` get another one, not on the node that they avoid."""
+    table = _table(state, job, replace)
+    start: list[Room] = []
+    lacking = homeless = 0
+    for rank in sorted(table.vacant):
+        old = state.crew.at(job.id, rank)
+        left = avoid.get(rank)
+        # A swap tells more than a move to a spare: whoever sits on the old node now is the counter-test.
+        if (left and _swap(table, rank, old)) or _seat_ready(table, rank, old, left):
+            continue
+        room = _room(table, old, left)
+        if room is None:
+            homeless += 1
+            continue
+        lacking += 1
+        table.taken(room.node).add(room.gpu)
+        if not _claim_starting(table, room.node):
+            start.append(room)
+    housed = job.world - homeless
+    if housed < max(1, job.min_world if homeless else 1):
+        return Cannot(
+            f"{job.id} needs {job.min_world} ranks and only {housed} have a place: no spare is left"
+        )
+    return Wait(tuple(start), lacking) if lacking else _seated(table)
+
+
+def _seated(table: _Table) -> Seated:
+    """Close the gaps that homeless ranks leave; who keeps the rank keeps the very same seat."""
+    seats = list(filter(None, table.given))
+    if len(seats) < len(table.given):
+        seats = [s if s.rank == i else Seat(i, s.worker, s.node, s.gpu) for i, s in enumerate(seats)]
+    return Seated(tuple(seats))
+
+
+def _seat_ready(table: _Table, rank: int, old: Worker | None, avoid: NodeId | None) -> bool:
+    """Seat a warm standby: on the old node if there is one or one is starting, else on another node."""
+    home = old.node if old and old.node != avoid else None
+    if home and not table.ready(home) and table.starting(home):
+        return False
+    at_home = [home] if home and table.ready(home) else []
+    for name in chain(at_home, table.with_ready()):
+        gpu = table.free_gpu(table.state.nodes[name], old.gpu if old and name == old.node else -1)
+        if gpu is not None and name != avoid:
+            table.give(rank, name, gpu)
+            return True
+    return False
+
+
+def _swap(table: _Table, rank: int, old: Worker | None) -> bool:
+    """Exchange places with a rank of another node, through both nodes' standbys."""
+    if old is None or not table.ready(old.node) or old.gpu in table.taken(old.node):
+        return False
+    for other, there in enumerate(table.given):
+        if there and table.ready(there.node) and there.node != old.node:
+            table.give(rank, there.node, there.gpu)
+            table.give(other, old.node, old.gpu)
+            return True
+    return False
+
+
+def _room(table: _Table, old: Worker | None, avoid: NodeId | None) -> Room | None:
+    home = table.state.nodes.get(old.node) if old else None
+    for node in chain([home] if home and home.may_start else [], table.with_room()):
+        if node.id == avoid:
+            continue
+        gpu = table.free_gpu(node, old.gpu if old and node is home else -1)
+        if gpu is not None:
+            return Room(node.id, gpu)
+    return None
+
+
+def _claim_starting(table: _Table, node: NodeId) -> bool:
+    pool = table.pool(node, WorkerStage.STARTING)
+    return bool(pool and pool.pop(0))
+
+
+def missing_standbys(state: State, job: Job) -> Iterator[Room]:
+    """Where standbys should start, once per standby that is missing."""
+    for name in state.crew.doubtful(job.id):
+        node = state.nodes[name]
+        missing = wanted_standbys(state, node, job) - len(state.crew.warm(job.id, name))
+        if missing > 0 and node.may_start:
+            yield from _quiet_gpus(state, job, node, missing)
+        else:
+            state.crew.misses_none(job.id, name)
+
+
+def _quiet_gpus(state: State, job: Job, node: Node, count: int) -> Iterator[Room]:
+    """Spread standbys over a node's GPUs, for each keeps a little memory where it warmed up."""
+    crowd = Counter(worker.gpu for worker in state.crew.sitting(node.id))
+    crowd.update(worker.gpu for worker in state.crew.waiting(job.id, node.id))
+    for _ in range(count):
+        gpu = min(range(node.gpus), key=lambda each: (_bad_gpu(node, each), crowd[each]), default=-1)
+        crowd[gpu] += 1
+        yield Room(node.id, gpu)
+
+
+def wanted_standbys(state: State, node: Node, job: Job) -> int:
+    """Count the standbys that a node should have: a spare one warms a worker for each GPU."""
+    return job.standbys if state.crew.is_hosted(job.id, node.id) else (node.gpus if job.standbys else 0)

@@ -1,0 +1,281 @@
+"""What the fold remembers between facts: nodes, jobs, incidents, deadlines."""
+
+from collections.abc import Iterator
+from typing import Any, TypeVar
+
+from msgspec.structs import replace
+
+from sentinel.core.state.crew import Crew, Worker
+from sentinel.core.state.rows import Job, Node
+from sentinel.core.state.stored import StoredState
+from sentinel.core.state.tables import Fold, Table
+from sentinel.core.state.timers import EVIDENCE
+from sentinel.model import codec
+from sentinel.model.action import Action
+from sentinel.model.ids import ActionId, IncidentId, Instant, JobId, NodeId, Seconds, WorkerId
+from sentinel.model.incident import Incident, Stage
+
+
+def standing(node: Node) -> tuple[object, ...]:
+    """Say what others depend on: whether a node may be used, and for how many workers."""
+    return node.may_start, node.cordon and node.cordon.by, node.left, node.gpus, node.bad_gpus
+
+
+Row = TypeVar("Row", Node, Job, Incident, Worker)
+
+
+class State:
+    """Everything that decisions depend on; changed by a fold alone, all at once or not at all.
+
+    Rows are frozen: `change` puts another in the place of one. Between folds nothing but a fold's commit
+    touches what is here, and what was read before it stays as it was.
+    """
+
+    def __init__(self, now: Instant = 0.0) -> None:
+        self.now = now
+        self._fold = Fold()
+        self.nodes: Table[NodeId, Node] = Table(self._fold)
+        self._unheard: Table[NodeId, bool] = Table(self._fold)
+        self._cordoned: Table[NodeId, bool] = Table(self._fold)
+        self._left: Table[NodeId, bool] = Table(self._fold)
+        self._aside: Table[NodeId, bool] = Table(self._fold)
+        self.jobs: Table[JobId, Job] = Table(self._fold)
+        self.crew = Crew(self._fold)
+        self.incidents: Table[IncidentId, Incident] = Table(self._fold)
+        """Open ones, and the resolved ones that a stronger cause could still reopen."""
+        self.opened = 0
+        """Incidents ever opened; numbers the next one."""
+        self.frozen = ""
+        """Why no action is taken; empty when actions are allowed."""
+        self.stopped = ""
+        """Who stopped all actions; empty when nobody did."""
+        self.evictions: tuple[Instant, ...] = ()
+        self.unfinished: Table[ActionId, Action] = Table(self._fold)
+        """Actions without an outcome: a new controller performs them again, which is harmless."""
+        self.deadlines: Table[str, Instant] = Table(self._fold)
+        self.silences: Table[str, Instant] = Table(self._fold)
+        """Node or cause → until when it pages nobody."""
+        self.refusals = 0
+        """Refusals ever recorded; numbers the next one."""
+        self.refused: Table[tuple[IncidentId, str], str] = Table(self._fold)
+        """What is on record as not done, for whom, by which guard; until that has allowed it."""
+        self._before = self._numbers()
+
+    # --- one fold --------------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """From here on nothing is committed until `commit`."""
+        self._before = self._numbers()
+        self._fold.begin()
+
+    def commit(self) -> None:
+        """Make all that was changed the state's own."""
+        self._fold.commit()
+
+    def abandon(self) -> None:
+        """Forget all that was changed."""
+        self._fold.abandon()
+        self._restore(self._before)
+
+    def _numbers(self) -> tuple[Any, ...]:
+        return self.now, self.opened, self.frozen, self.stopped, self.evictions, self.refusals
+
+    def _restore(self, numbers: tuple[Any, ...]) -> None:
+        self.now, self.opened, self.frozen, self.stopped, self.evictions, self.refusals = numbers
+
+    def change(self, row: Row, **fields: Any) -> Row:
+        """Put a row like this one, as it is by now, with other fields in its place; gives it back."""
+        match row:
+            case Node():
+                return self._put_node(replace(self.nodes[row.id], **fields))
+            case Job():
+                return self.jobs.put(row.id, replace(self.jobs[row.id], **fields))
+            case Worker():
+                return self.crew.put(replace(self.crew.workers[row.key], **fields))
+            case Incident():
+                known = self.incidents.get(row.id)
+                if known is None:
+                    return replace(row, **fields)  # it stands in where work is done for no incident's sake
+                return self.incidents.put(row.id, replace(known, **fields))
+
+    def add(self, row: Row) -> Row:
+        """Put a new row."""
+        match row:
+            case Worker():
+                return self.crew.put(row)
+            case Node():
+                return self._put_node(row)
+            case Job():
+                for node in self.nodes:
+                    self.crew.look_again_at(row.id, node)
+                return self.jobs.put(row.id, row)
+            case Incident():
+                return self.incidents.put(row.id, row)
+
+    def _put_node(self, node: Node) -> Node:
+        """Put a node where it is found by what is the matter with it."""
+        before = self.nodes.get(node.id)
+        aside = node.cordon is not None or node.left
+        for index, holds in (
+            (self._unheard, node.silent and not aside),
+            (self._cordoned, node.cordon is not None),
+            (self._left, node.left),
+            (self._aside, aside),
+        ):
+            if holds != (node.id in index):
+                index.put(node.id, True) if holds else index.drop(node.id)
+        if before is None or standing(before) != standing(node):
+            for job in self.jobs:
+                self.crew.look_again_at(job, node.id)
+        return self.nodes.put(node.id, node)
+
+    def fresh(self, row: Row) -> Row:
+        """Give a row as it is by now."""
+        match row:
+            case Node():
+                return self.nodes[row.id]
+            case Job():
+                return self.jobs[row.id]
+            case Worker():
+                return self.crew.workers[row.key]
+            case Incident():
+                return self.incidents.get(row.id) or row
+
+    # --- questions -------------------------------------------------------------------------------------
+
+    def open_incidents(self) -> Iterator[Incident]:
+        """Incidents that are not resolved."""
+        return (incident for incident in self.incidents.values() if incident.stage is not Stage.RESOLVED)
+
+    def job_on(self, node: NodeId) -> Job | None:
+        """Return the job with a rank on this node."""
+        here = self.crew.sitting(node)
+        return self.jobs[here[0].job] if here else None
+
+    def worker(self, job: JobId, worker: WorkerId) -> tuple[Job | None, Worker | None]:
+        """Return a job and one of its workers, as far as they are known."""
+        return self.jobs.get(job), self.crew.get(job, worker)
+
+    def seated(self, job: Job) -> Iterator[tuple[int, Worker]]:
+        """Ranks of the newest generation with their workers."""
+        return self.crew.seated(job.id)
+
+    def job_of(self, incident: Incident) -> Job | None:
+        """Return the job that an incident hurts."""
+        return self.jobs.get(incident.job) if incident.job else None
+
+    def unheard(self) -> list[Node]:
+        """Silent nodes that are here and not cordoned, by name: a cordoned one's silence says nothing."""
+        return [self.nodes[name] for name in sorted(self._unheard)]
+
+    def is_unheard(self, node: NodeId) -> bool:
+        """Say whether a node is one of these."""
+        return node in self._unheard
+
+    def unheard_count(self) -> int:
+        """How many these are."""
+        return len(self._unheard)
+
+    def standing_count(self) -> int:
+        """How many nodes are here and not cordoned."""
+        return len(self.nodes) - len(self._aside)
+
+    def cordoned(self) -> list[Node]:
+        """Nodes on which nothing is placed, by name."""
+        return [self.nodes[name] for name in sorted(self._cordoned)]
+
+    def here_count(self) -> int:
+        """How many nodes Sentinel was not taken off."""
+        return len(self.nodes) - len(self._left)
+
+    def unusable(self) -> set[NodeId]:
+        """Nodes on which no rank can be placed."""
+        return {*self._unheard, *self._aside}
+
+    def was_allowed(self) -> tuple[str, str]:
+        """Why no action was taken when the fold began: frozen, stopped."""
+        return self._before[2], self._before[3]
+
+    def set_deadline(self, name: str, after: Seconds) -> None:
+        """Ask for a `DeadlinePassed` fact."""
+        self.deadlines.put(name, self.now + after)
+
+    def wait_for(self, name: str, after: Seconds) -> None:
+        """Ask for a `DeadlinePassed` fact, unless one is to come."""
+        if name not in self.deadlines:
+            self.set_deadline(name, after)
+
+    def awaits_evidence(self, incident: IncidentId) -> bool:
+        """Say whether an incident still waits for evidence."""
+        return any(timer.of(incident) in self.deadlines for timer in EVIDENCE)
+
+    def await_no_evidence(self, incident: IncidentId) -> None:
+        """Wait no longer for evidence."""
+        for timer in EVIDENCE:
+            self.deadlines.drop(timer.of(incident))
+
+    def next_deadline(self) -> tuple[Instant, str] | None:
+        """Return the earliest deadline and its name."""
+        return min(((at, name) for name, at in self.deadlines.items()), default=None)
+
+    # --- the form that a snapshot has ------------------------------------------------------------------
+
+    def stored(self) -> StoredState:
+        """Give all of it as it is now, which no later fold changes: a thread may write it down."""
+        return StoredState.of(
+            self.jobs.values(),
+            self.crew,
+            now=self.now,
+            nodes=self.nodes.copy(),
+            incidents=self.incidents.copy(),
+            opened=self.opened,
+            frozen=self.frozen,
+            stopped=self.stopped,
+            evictions=self.evictions,
+            unfinished=self.unfinished.copy(),
+            deadlines=self.deadlines.copy(),
+            silences=self.silences.copy(),
+            refusals=self.refusals,
+            refused=tuple((*key, guard) for key, guard in self.refused.items()),
+        )
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, State) and self.stored() == other.stored()
+
+    __hash__ = None  # type: ignore[assignment]  # it changes
+
+    def to_bytes(self) -> bytes:
+        """Give the snapshot form."""
+        return codec.encode(self.stored())
+
+    def to_plain(self) -> codec.Plain:
+        """Give the plain form that a recording holds."""
+        return codec.to_plain(self.stored())
+
+    @classmethod
+    def from_bytes(cls, body: bytes) -> "State":
+        """Build a state from its snapshot form. Raises CodecError."""
+        return cls._from(codec.decode(StoredState, body))
+
+    @classmethod
+    def from_plain(cls, plain: Any) -> "State":
+        """Build a state from the plain form that a recording holds. Raises CodecError."""
+        if isinstance(plain, dict) and "nodes" not in plain:
+            raise codec.CodecError("no State: it has no nodes")
+        return cls._from(codec.from_plain(StoredState, plain))
+
+    @classmethod
+    def _from(cls, kept: StoredState) -> "State":
+        state = cls(kept.now)
+        fold = state._fold
+        state.incidents = Table(fold, kept.incidents)
+        state.jobs = Table(fold, {job.id: job.row for job in kept.jobs.values()})
+        state.crew = Crew(fold, kept.workers, {job.id: job.seats for job in kept.jobs.values()})
+        for node in kept.with_silences():
+            state.add(node)
+        state.refused = Table(fold, {(name, wanted): guard for name, wanted, guard in kept.refused})
+        state.unfinished, state.deadlines = Table(fold, kept.unfinished), Table(fold, kept.deadlines)
+        state.silences = Table(fold, kept.silences)
+        state.opened, state.refusals, state.evictions = kept.opened, kept.refusals, kept.evictions
+        state.frozen, state.stopped = kept.frozen, kept.stopped
+        return state

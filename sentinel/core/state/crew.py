@@ -1,0 +1,277 @@
+"""The one seat table: every worker of every job, and by it who sits where, who waits where, who is gone."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from enum import StrEnum
+from itertools import zip_longest
+from typing import TypeAlias, TypeVar
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from sentinel.core.state.tables import Fold, Table
+from sentinel.model.action import Seat
+from sentinel.model.ids import Instant, JobId, NodeId, WorkerId
+
+K = TypeVar("K")
+T = TypeVar("T")
+WorkerKey: TypeAlias = tuple[JobId, WorkerId]
+Seats: TypeAlias = tuple[Seat | None, ...]
+
+
+class WorkerStage(StrEnum):
+    """A worker's life."""
+
+    STARTING = "starting"
+    STANDBY = "standby"
+    RANK = "rank"
+    GONE = "gone"
+
+
+class Worker(Struct, frozen=True):
+    """One process that is or may become a rank."""
+
+    id: WorkerId
+    node: NodeId
+    stage: WorkerStage = WorkerStage.STARTING
+    pid: int = 0
+    gpu: int = -1
+    """Where it computes; while it has no seat, where it warmed up; -1 if its node tells of no GPU."""
+    rank: int = -1
+    """Its seat, which it keeps when it is gone until the next generation; -1 while it has none."""
+    seated: int = 0
+    """Generation in which it got its seat."""
+    since: Instant = 0.0
+    spent: bool = False
+    """Its own code raised: after a CUDA error a process never computes again."""
+    job: JobId = JobId("")
+    unwanted: bool = False
+    """It is to be stopped: it was called stuck, or it did not start in time."""
+    may_run: bool = False
+    """It was told to stop while nobody could see it end: it is told again."""
+    unfit: bool = False
+    """A standby whose process stands still."""
+
+    @property
+    def is_to_stop(self) -> bool:
+        """Whether it has not been told to stop, and should be."""
+        return self.may_run or (self.unwanted and self.stage is not WorkerStage.GONE)
+
+    @property
+    def key(self) -> WorkerKey:
+        """What it is found by."""
+        return self.job, self.id
+
+    @property
+    def is_living(self) -> bool:
+        """Whether it has not ended and was not told to."""
+        return self.stage is not WorkerStage.GONE
+
+    @property
+    def waits(self) -> bool:
+        """Whether it may be given a seat, now or when it is warm."""
+        return self.stage in (WorkerStage.STARTING, WorkerStage.STANDBY)
+
+
+class Crew:
+    """Workers by key, and each generation's seats; the rest is found again from them, and never kept."""
+
+    def __init__(
+        self,
+        fold: Fold,
+        workers: Iterable[Worker] = (),
+        seats: Mapping[JobId, Sequence[WorkerId]] | None = None,
+    ) -> None:
+        self.workers: Table[WorkerKey, Worker] = Table(fold)
+        self._seats: Table[JobId, Seats] = Table(fold)
+        self._sitting: Table[NodeId, tuple[WorkerKey, ...]] = Table(fold)
+        self._waiting: Table[tuple[JobId, NodeId], tuple[WorkerId, ...]] = Table(fold)
+        """Starting workers and standbys, oldest first."""
+        self._gone: Table[WorkerKey, bool] = Table(fold)
+        self._spent: Table[WorkerKey, bool] = Table(fold)
+        """Whose own code raised, while they live."""
+        self._counts: Table[JobId, int] = Table(fold)
+        """How many workers each job has."""
+        self._to_stop: Table[WorkerKey, bool] = Table(fold)
+        self._doubtful: Table[tuple[JobId, NodeId], bool] = Table(fold)
+        """Where a standby may be missing; a memo, which never says too little."""
+        for worker in workers:
+            self.put(worker)
+        for job, names in (seats or {}).items():
+            held = (self.get(job, name) for name in names)
+            self._seats.put(job, tuple(_seat_of(worker) if worker else None for worker in held))
+
+    # --- questions -------------------------------------------------------------------------------------
+
+    def get(self, job: JobId, worker: WorkerId) -> Worker | None:
+        """Return one worker."""
+        return self.workers.get((job, worker))
+
+    def has(self, job: JobId) -> bool:
+        """Say whether a job has any worker, if only one that is gone."""
+        return job in self._counts
+
+    def of(self, job: JobId) -> list[Worker]:
+        """All workers of a job, in the order in which they were started."""
+        return [worker for worker in self.workers.values() if worker.job == job]
+
+    def seats(self, job: JobId) -> Seats:
+        """Give each rank's seat in the newest generation; None where its worker is not known any more."""
+        return self._seats.get(job, ())
+
+    def at(self, job: JobId, rank: int) -> Worker | None:
+        """Return the worker of one rank."""
+        seats = self.seats(job)
+        seat = seats[rank] if 0 <= rank < len(seats) else None
+        return self.workers[job, seat.worker] if seat else None
+
+    def seated(self, job: JobId) -> Iterator[tuple[int, Worker]]:
+        """Ranks with their workers."""
+        for seat in self.seats(job):
+            if seat is not None:
+                yield seat.rank, self.workers[job, seat.worker]
+
+    def sitting(self, node: NodeId) -> list[Worker]:
+        """Who is seated on a node, of whichever job."""
+        return [self.workers[key] for key in self._sitting.get(node, ())]
+
+    def is_hosted(self, job: JobId, node: NodeId) -> bool:
+        """Say whether a rank of this job sits on the node."""
+        return any(owner == job for owner, _ in self._sitting.get(node, ()))
+
+    def waiting(self, job: JobId, node: NodeId) -> list[Worker]:
+        """A node's starting workers and standbys, oldest first."""
+        return [self.workers[job, name] for name in self._waiting.get((job, node), ())]
+
+    def warm(self, job: JobId, node: NodeId) -> list[Worker]:
+        """Of these, those that are or may become warm: not who stands still."""
+        return [worker for worker in self.waiting(job, node) if not worker.unfit]
+
+    def hosts(self, job: JobId) -> list[NodeId]:
+        """Nodes with starting workers or standbys."""
+        return [node for owner, node in self._waiting if owner == job]
+
+    def gone(self, job: JobId) -> list[Worker]:
+        """Who has ended, or is to end, and is not forgotten."""
+        return [self.workers[key] for key in self._gone if key[0] == job]
+
+    def spent(self, job: JobId) -> list[Worker]:
+        """Living workers that get no seat in another generation."""
+        return [self.workers[key] for key in self._spent if key[0] == job]
+
+    def to_stop(self, job: JobId) -> list[Worker]:
+        """Who is to be told to stop, by name."""
+        return sorted((self.workers[key] for key in self._to_stop if key[0] == job), key=lambda w: w.id)
+
+    def doubtful(self, job: JobId) -> list[NodeId]:
+        """Nodes where a standby may be missing, by name."""
+        return sorted(node for owner, node in self._doubtful if owner == job)
+
+    def is_touched(self) -> bool:
+        """Say whether the fold under way has changed a worker."""
+        return any(True for _ in self.workers.changes())
+
+    def touched_nodes(self) -> set[NodeId]:
+        """Nodes of whose workers it has changed one."""
+        changed = (worker for _, before, now in self.workers.changes() for worker in (before, now))
+        return {worker.node for worker in changed if worker is not None}
+
+    # --- changes ---------------------------------------------------------------------------------------
+
+    def put(self, worker: Worker) -> Worker:
+        """Put a worker in the place of what was known of it; gives it back."""
+        before = self.workers.get(worker.key)
+        self.workers.put(worker.key, worker)
+        if before is None:
+            self._counts.put(worker.job, self._counts.get(worker.job, 0) + 1)
+        self._relocate(before, worker)
+        self._requeue(before, worker)
+        if before is not None and before.unfit != worker.unfit:
+            self.look_again_at(worker.job, worker.node)
+        _note(self._gone, worker.key, worker.stage is WorkerStage.GONE)
+        _note(self._spent, worker.key, worker.spent and worker.stage is not WorkerStage.GONE)
+        _note(self._to_stop, worker.key, worker.is_to_stop)
+        return worker
+
+    def forget(self, worker: Worker) -> None:
+        """Drop a worker, and its seat if it has one."""
+        if worker.rank >= 0:
+            seats = self.seats(worker.job)
+            held = tuple(None if seat and seat.worker == worker.id else seat for seat in seats)
+            self._seats.put(worker.job, held)
+        self.put(replace(worker, stage=WorkerStage.GONE, rank=-1, may_run=False))
+        self._gone.drop(worker.key)
+        self.workers.drop(worker.key)
+        if left := self._counts[worker.job] - 1:
+            self._counts.put(worker.job, left)
+        else:
+            self._counts.drop(worker.job)
+
+    def dismiss(self, worker: Worker, now: Instant) -> Worker:
+        """Its process ended, or is to end."""
+        return self.put(replace(self.workers[worker.key], stage=WorkerStage.GONE, since=now))
+
+    def form(self, job: JobId, generation: int, seats: Sequence[Seat]) -> None:
+        """Seat a generation: the one place that says who sits where."""
+        left, taken = changes(self.seats(job), seats)
+        for seat in left:
+            self.put(replace(self.workers[job, seat.worker], rank=-1))
+        for seat in taken:
+            worker, stage = self.workers[job, seat.worker], WorkerStage.RANK
+            self.put(replace(worker, stage=stage, gpu=seat.gpu, rank=seat.rank, seated=generation))
+        self._seats.put(job, tuple(seats))
+
+    def start_over(self, job: JobId) -> None:
+        """Forget the seats of a job that has no worker any more."""
+        self._seats.drop(job)
+
+    def misses_none(self, job: JobId, node: NodeId) -> None:
+        """No standby is missing there, until something about the node changes."""
+        self._doubtful.drop((job, node))
+
+    def look_again_at(self, job: JobId, node: NodeId) -> None:
+        """Something about a node has changed: standbys may be missing there."""
+        self._doubtful.put((job, node), True)
+
+    def _relocate(self, before: Worker | None, worker: Worker) -> None:
+        sat, sits = before is not None and before.rank >= 0, worker.rank >= 0
+        if sat == sits:
+            return
+        here = {*self._sitting.get(worker.node, ())}
+        here = here | {worker.key} if sits else here - {worker.key}
+        _keep(self._sitting, worker.node, tuple(sorted(here)))  # however they came, also after a restart
+        self.look_again_at(worker.job, worker.node)
+
+    def _requeue(self, before: Worker | None, worker: Worker) -> None:
+        waited, place = before is not None and before.waits, (worker.job, worker.node)
+        if waited == worker.waits:
+            return
+        queue = self._waiting.get(place, ())
+        if worker.waits:
+            self._waiting.put(place, (*queue, worker.id))
+        else:
+            _keep(self._waiting, place, tuple(name for name in queue if name != worker.id))
+            self.look_again_at(*place)
+
+
+def _seat_of(worker: Worker) -> Seat:
+    return Seat(worker.rank, worker.id, worker.node, worker.gpu)
+
+
+def changes(before: Sequence[Seat | None], seats: Sequence[Seat]) -> tuple[list[Seat], list[Seat]]:
+    """Return the seats that are given up and the new ones; who stays keeps the same seat."""
+    pairs = [(old, new) for old, new in zip_longest(before, seats) if old is not new and old != new]
+    return [old for old, _ in pairs if old], [new for _, new in pairs if new]
+
+
+def _keep(table: Table[K, tuple[T, ...]], key: K, items: tuple[T, ...]) -> None:
+    if items:
+        table.put(key, items)
+    else:
+        table.drop(key)
+
+
+def _note(table: Table[K, bool], key: K, holds: bool) -> None:
+    if holds:
+        table.put(key, True)
+    elif key in table:
+        table.drop(key)

@@ -1,0 +1,179 @@
+"""What is known of a node and of a job: frozen rows of the state's tables."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+from msgspec import Struct
+
+from sentinel.core.state.timers import Timer
+from sentinel.model.fact import FindingReported, NodeReached, NodeSilent
+from sentinel.model.finding import Finding, Health
+from sentinel.model.ids import IncidentId, Instant, JobId, NodeId, Seconds, WorkerId
+
+START_ATTEMPTS = 3
+"""A node where this many workers in a row did not start gets no more of them."""
+
+
+class Cordon(Struct, frozen=True):
+    """Why nothing is placed on a node, and who said so."""
+
+    by: str
+    """`operator`, or the incident's id."""
+    reason: str
+    at: Instant
+    gently: bool = False
+    """Ranks leave at a step boundary, and the node is emptied when none is left."""
+
+
+class Node(Struct, frozen=True):
+    """One machine with an agent."""
+
+    id: NodeId
+    address: str = ""
+    port: int = 0
+    gpus: int = 0
+    boot: str = ""
+    """Of the agent that said hello last."""
+    heard: int = 0
+    """The highest number of that agent's events that was heard: one told again counts once."""
+    cordon: Cordon | None = None
+    silent: bool = False
+    fell: NodeSilent | None = None
+    """Its last silence."""
+    about: IncidentId | None = None
+    """The incident that its silence belongs to."""
+    looks: int = 0
+    """How often it was looked at while it was silent; numbers the next look."""
+    looked_before: int = 0
+    """The same when its last silence began."""
+    evicts: int = 0
+    """How often its eviction was ordered under the present cordon."""
+    is_empty: bool = False
+    """Its eviction under the present cordon has ended well."""
+    readmit: Cordon | None = None
+    """The cordon that a human took back, until that is done outside, too."""
+    left: bool = False
+    """Sentinel was taken off it; what else is known, such as a cordon, is kept until it joins again."""
+    findings: Mapping[str, Finding] = {}
+    """Health that is not ok now, by `check|code|component`; events are not kept here."""
+    failures: tuple[Instant, ...] = ()
+    """When its ranks crashed or hung; once per generation, however many ranks it was."""
+    app_xids: tuple[tuple[Instant, str], ...] = ()
+    """(when, place) of application Xids of our ranks: a component, and what part of it if that was told."""
+    link_errors: tuple[tuple[Instant, str], ...] = ()
+    """(when, place) of NVLink errors that count from the second or third on one link."""
+    contained: Mapping[str, int] = {}
+    """Contained memory errors by component, since its error counter was 0."""
+    recent: tuple[FindingReported, ...] = ()
+    """The last findings of any kind, newest last: evidence that may have come before its symptom."""
+    told: tuple[str, ...] = ()
+    """Marks of the last events of any kind, newest last: one that is told again is no news."""
+    counts: Mapping[str, int] = {}
+    """Of those that happened more than once, by their marks, how often they did."""
+    vouched: Instant = 0.0
+    """When a human took it back last, 0 if nobody did: events from before that are old."""
+    reached: NodeReached | None = None
+    misstarts: int = 0
+    """Workers in a row that did not start here."""
+
+    @property
+    def usable(self) -> bool:
+        """True when a rank may be placed here."""
+        return self.cordon is None and not self.silent and not self.left
+
+    @property
+    def bad_gpus(self) -> frozenset[str]:
+        """Components that a finding accuses, such as `gpu-3`: no rank is placed there."""
+        return frozenset(f.component for f in self.findings.values() if f.health is Health.CRITICAL)
+
+    @property
+    def may_start(self) -> bool:
+        """True when a worker may be started here."""
+        return self.usable and self.misstarts < START_ATTEMPTS
+
+
+class JobStage(StrEnum):
+    """What a job is doing."""
+
+    WAITING = "waiting"
+    """For workers or nodes."""
+    FORMING = "forming"
+    """A generation is ordered and has no new step yet."""
+    RUNNING = "running"
+    BROKEN = "broken"
+    """A rank failed and no new generation is ordered yet."""
+    STOPPED = "stopped"
+
+
+class Want(Struct, frozen=True):
+    """How a job's next generation is to be formed, and for which incident's sake."""
+
+    incident: IncidentId
+    replace: tuple[WorkerId, ...] = ()
+    """Workers whose place another one gets."""
+    elsewhere: bool = False
+    """On another node, where that costs no rank its place."""
+    replay: bool = False
+    """The failed step is run once more, to compare."""
+    gently: bool = False
+    """The running generation goes on until this one can take over at a step boundary."""
+
+
+class Job(Struct, frozen=True):
+    """One training job; its workers are in the state's crew."""
+
+    id: JobId
+    world: int
+    min_world: int
+    standbys: int
+    trainable: str = ""
+    wanted: int = 0
+    """World size asked for; `world` may shrink."""
+    stage: JobStage = JobStage.WAITING
+    generation: int = 0
+    born: int = 0
+    """Workers ever started; numbers the next one."""
+    journal: str = ""
+    """Ends their names; empty where nobody said which journal this is."""
+    high_step: int = -1
+    advanced: Instant = 0.0
+    """When its generation had its first new step."""
+    median_step_s: Seconds = 0.0
+    """As last told; 0 while nobody knows."""
+    usual_step_s: Seconds = 0.0
+    """What its steps took before they were told to be slow; 0 while they are not."""
+    skip: tuple[int, ...] = ()
+    want: "Want | None" = None
+    """Its next generation, while it is not ordered."""
+    lacking: int = 0
+    """How many workers must become ready before seating again is worth its time."""
+    stopped_at: Instant = 0.0
+    """When it was stopped; who gets ready later is stopped, too."""
+    halted: str = ""
+    """Which human stops it, and why; empty for none."""
+    slow: tuple[tuple[Instant, int, NodeId], ...] = ()
+    """When which rank was told to be slow on which node: its work is uneven if it is so on every node."""
+    failed: tuple[tuple[Instant, int, NodeId, int], ...] = ()
+    """When which rank crashed or hung on which node in which generation, and nothing else explains it.
+
+    It is its own work if that follows it to another node.
+    """
+
+    def slow_places(self, rank: int, since: Instant) -> set[NodeId]:
+        """Nodes on which this rank was slow."""
+        return {node for at, each, node in self.slow if each == rank and at > since}
+
+    @property
+    def upkeep(self) -> IncidentId:
+        """In whose name work is done that is done for no incident's sake."""
+        return IncidentId(f"upkeep-{self.id}")
+
+    @property
+    def starts(self) -> bool:
+        """Whether it is only being started: nothing has gone wrong with it yet."""
+        new = self.stage is JobStage.WAITING if self.want is None else self.want.incident == self.upkeep
+        return new and self.high_step < 0
+
+    def deadline(self) -> str:
+        """Name of the deadline by which the present generation must have made a new step."""
+        return Timer.RESUME.of(self.id, self.generation)

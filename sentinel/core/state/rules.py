@@ -1,0 +1,50 @@
+"""What decisions are made by: the policy's numbers and the runbooks."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from sentinel.model.ids import Cause
+from sentinel.model.incident import Incident
+from sentinel.model.policy import Policy
+from sentinel.model.runbook import Harm, Remedy, Runbook
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What decisions are made by: the policy's numbers and the runbooks."""
+
+    policy: Policy
+    runbooks: Mapping[Cause, Runbook]
+    by_code: Mapping[str, tuple[Runbook, ...]] = field(init=False, repr=False, compare=False)
+    """Runbooks by the code of a finding that they match, so that a finding costs no search."""
+    by_evidence: tuple[Runbook, ...] = field(init=False, repr=False, compare=False)
+    """Runbooks that look at more than a finding's code."""
+    _harms: Mapping[Harm | None, frozenset[Cause]] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        found: dict[str, tuple[Runbook, ...]] = {}
+        for book in self.runbooks.values():
+            for looks in book.matches:
+                for code in [looks.finding] if looks.finding else [f"xid-{number}" for number in looks.xid]:
+                    found[code] = (*found.get(code, ()), book)
+        object.__setattr__(self, "by_code", found)
+        books = self.runbooks.values()
+        wider = (book for book in books if any(looks.log or looks.predicate for looks in book.matches))
+        object.__setattr__(self, "by_evidence", tuple(wider))
+        named = {harm: frozenset(book.cause for book in books if harm in book.harms) for harm in Harm}
+        object.__setattr__(self, "_harms", named)
+
+    def harm_of(self, harm: Harm | None) -> frozenset[Cause]:
+        """Causes that only name such harm."""
+        return self._harms.get(harm, frozenset())
+
+    def book_of(self, incident: Incident) -> Runbook | None:
+        """Return the runbook of an incident's diagnosis."""
+        return self.runbooks.get(incident.diagnosis.cause) if incident.diagnosis else None
+
+    def remedy_of(self, incident: Incident) -> Remedy | None:
+        """Return what an incident's diagnosis asks for; None while there is no diagnosis."""
+        if incident.diagnosis is None:
+            return None
+        book = self.runbooks.get(incident.diagnosis.cause)
+        return book.remedy if book else Remedy.RESTART

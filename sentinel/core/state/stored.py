@@ -1,0 +1,78 @@
+"""The form in which a state is kept: rows by key, and each job with its workers."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import asdict, replace
+
+from sentinel.core.state.crew import Crew, Worker
+from sentinel.core.state.rows import Job, Node
+from sentinel.model.action import Action
+from sentinel.model.fact import NodeSilent
+from sentinel.model.ids import ActionId, IncidentId, Instant, JobId, NodeId, WorkerId
+from sentinel.model.incident import Incident, Stage
+
+
+class StoredJob(Job, frozen=True):
+    """A job with its workers."""
+
+    workers: Mapping[WorkerId, Worker] = {}
+    seats: tuple[WorkerId, ...] = ()
+    """The worker of each rank of its newest generation."""
+
+    @property
+    def row(self) -> Job:
+        """The job alone."""
+        return Job(**{name: getattr(self, name) for name in Job.__struct_fields__})
+
+
+class StoredState(Struct, frozen=True):
+    """A whole state."""
+
+    nodes: dict[NodeId, Node]
+    now: Instant = 0.0
+    jobs: dict[JobId, StoredJob] = {}
+    incidents: dict[IncidentId, Incident] = {}
+    opened: int = 0
+    frozen: str = ""
+    stopped: str = ""
+    evictions: tuple[Instant, ...] = ()
+    unfinished: dict[ActionId, Action] = {}
+    deadlines: dict[str, Instant] = {}
+    silences: dict[str, Instant] = {}
+    refusals: int = 0
+    refused: tuple[tuple[IncidentId, str, str], ...] = ()
+
+    @classmethod
+    def of(cls, jobs: Iterable[Job], crew: Crew, **rest: Any) -> "StoredState":
+        """Put jobs and their workers together."""
+        workers: dict[JobId, dict[WorkerId, Worker]] = {}
+        for worker in crew.workers.values():
+            workers.setdefault(worker.job, {})[worker.id] = worker
+        kept = {job.id: _with(job, workers.get(job.id, {}), crew) for job in jobs}
+        return cls(jobs=kept, **rest)
+
+    def with_silences(self) -> Iterator[Node]:
+        """All nodes. An older release kept only with its incident since when one is silent."""
+        fell = {
+            fact.node: (fact, incident.id)
+            for incident in self.incidents.values()
+            for fact in incident.evidence
+            if isinstance(fact, NodeSilent) and incident.stage is not Stage.RESOLVED
+        }
+        for node in self.nodes.values():
+            known = fell.get(node.id) if node.silent and node.fell is None else None
+            yield replace(node, fell=known[0], about=known[1]) if known else node
+
+    @property
+    def workers(self) -> Iterator[Worker]:
+        """All jobs' workers. Those of an older release do not say whose they are."""
+        for job in self.jobs.values():
+            for worker in job.workers.values():
+                yield worker if worker.job else replace(worker, job=job.id)
+
+
+def _with(job: Job, workers: dict[WorkerId, Worker], crew: Crew) -> StoredJob:
+    seats = tuple(seat.worker if seat else WorkerId("") for seat in crew.seats(job.id))
+    return StoredJob(**asdict(job), workers=workers, seats=seats)

@@ -1,0 +1,161 @@
+"""Rows by key, changed by one fold at a time: all that it put is there at once, or nothing is."""
+
+from collections.abc import ItemsView, Iterator, Mapping, ValuesView
+from typing import Any, Final, Generic, TypeVar, cast, overload
+
+K = TypeVar("K")
+V = TypeVar("V")
+T = TypeVar("T")
+
+
+class _Dropped:
+    """Stands in a draft for a row that the fold has dropped."""
+
+
+_DROPPED: Final = _Dropped()
+
+
+class Fold:
+    """What a fold under way has changed; while none is, changes are the tables' own at once."""
+
+    __slots__ = ("_touched", "is_open")
+
+    def __init__(self) -> None:
+        self.is_open = False
+        self._touched: list[Table[Any, Any]] = []
+
+    def touch(self, table: "Table[Any, Any]") -> None:
+        """Take note of a table's first change."""
+        self._touched.append(table)
+
+    def begin(self) -> None:
+        """From here on nothing is committed until `commit`."""
+        self.is_open = True
+
+    def commit(self) -> None:
+        """Make all that was changed the tables' own."""
+        for table in self._touched:
+            table.commit()
+        self._close()
+
+    def abandon(self) -> None:
+        """Forget all that was changed."""
+        for table in self._touched:
+            table.abandon()
+        self._close()
+
+    def _close(self) -> None:
+        self._touched.clear()
+        self.is_open = False
+
+
+class Table(Mapping[K, V], Generic[K, V]):
+    """Committed rows, and over them those of the fold under way; both in the order in which keys came.
+
+    A row is a frozen value: to change one is to put another in its place. What was committed is never
+    touched, so a copy of the table is a copy of its pointers.
+    """
+
+    __slots__ = ("_draft", "_fold", "_rows")
+
+    def __init__(self, fold: Fold, rows: Mapping[K, V] | None = None) -> None:
+        self._fold = fold
+        self._rows: dict[K, V] = dict(rows or {})
+        self._draft: dict[K, V | _Dropped] | None = None
+
+    def __getitem__(self, key: K) -> V:
+        """Give a row as the fold under way has it."""
+        if self._draft:
+            row = self._draft.get(key)
+            if row is _DROPPED:
+                raise KeyError(key)
+            if row is not None:
+                return cast(V, row)
+        return self._rows[key]
+
+    @overload
+    def get(self, key: K, /) -> V | None: ...
+
+    @overload
+    def get(self, key: K, /, default: V | T) -> V | T: ...
+
+    def get(self, key: K, /, default: V | T | None = None) -> V | T | None:
+        """Give a row, or the default for none."""
+        if self._draft:
+            row = self._draft.get(key)
+            if row is _DROPPED:
+                return default
+            if row is not None:
+                return cast(V, row)
+        return self._rows.get(key, default)
+
+    def __contains__(self, key: object) -> bool:
+        return self.get(cast(K, key)) is not None
+
+    def __iter__(self) -> Iterator[K]:
+        return iter(self._merged()) if self._draft else iter(self._rows)
+
+    def __len__(self) -> int:
+        draft = self._draft or {}
+        dropped = sum(row is _DROPPED for row in draft.values())
+        return len(self._rows) - dropped + sum(key not in self._rows for key in draft)
+
+    def values(self) -> ValuesView[V]:
+        """Give all rows."""
+        return (self._merged() if self._draft else self._rows).values()
+
+    def items(self) -> ItemsView[K, V]:
+        """Give all keys with their rows."""
+        return (self._merged() if self._draft else self._rows).items()
+
+    def _merged(self) -> dict[K, V]:
+        assert self._draft is not None
+        merged = {**self._rows, **self._draft}
+        if any(row is _DROPPED for row in self._draft.values()):
+            return {key: cast(V, row) for key, row in merged.items() if row is not _DROPPED}
+        return cast(dict[K, V], merged)
+
+    def changes(self) -> Iterator[tuple[K, V | None, V | None]]:
+        """Give what the fold under way has put: key, committed row, new row; None for no row."""
+        for key, row in (self._draft or {}).items():
+            yield key, self._rows.get(key), None if row is _DROPPED else cast(V, row)
+
+    def copy(self) -> dict[K, V]:
+        """Give all rows as they are now."""
+        return dict(self._merged() if self._draft else self._rows)
+
+    def put(self, key: K, row: V) -> V:
+        """Put a row in its place; gives it back."""
+        if self._fold.is_open:
+            self._drafted()[key] = row
+        else:
+            self._rows[key] = row
+        return row
+
+    def drop(self, key: K) -> None:
+        """Forget a row; one that is not there is no matter."""
+        if not self._fold.is_open:
+            self._rows.pop(key, None)
+        elif key in self._rows:
+            self._drafted()[key] = _DROPPED
+        elif self._draft:
+            self._draft.pop(key, None)
+
+    def _drafted(self) -> dict[K, V | _Dropped]:
+        if self._draft is None:
+            self._draft = {}
+            self._fold.touch(self)
+        return self._draft
+
+    def commit(self) -> None:
+        """Make what the fold put the table's own."""
+        for key, row in (self._draft or {}).items():
+            if row is _DROPPED:
+                del self._rows[key]
+            else:
+                self._rows[key] = cast(V, row)
+        self._draft = None
+
+    def abandon(self) -> None:
+        """Forget what the fold put."""
+        self._draft = None

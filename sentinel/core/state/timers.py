@@ -1,0 +1,41 @@
+"""What is waited for: each deadline of the state is a timer's name and whom it is about."""
+
+from enum import StrEnum
+
+
+class Timer(StrEnum):
+    """Why a deadline was set."""
+
+    GATHER = "gather"
+    """An incident waits for the probe of a node where a rank ended."""
+    BROKEN = "broken"
+    """An incident waits for a culprit: a gang broke, and nobody is to blame yet."""
+    STACKS = "stacks"
+    """An incident waits for the stacks of ranks that stand still."""
+    REACH = "reach"
+    """A silent node is to be looked at again."""
+    AGAIN = "again"
+    """An agent or the GCS was restarted, and should be heard by then."""
+    EVICT = "evict"
+    """An eviction failed and is to be tried again."""
+    STANDS = "stands"
+    """A finding that can wait stands for long enough."""
+    TRUST = "trust"
+    """A node where workers did not start gets another try."""
+    PLACE = "place"
+    """A job that waits for nodes is to be placed."""
+    REFILL = "refill"
+    """A job's standbys are to be counted."""
+    SILENCE = "silence"
+    """Pages about a node or a cause are held back until then."""
+    RESUME = "resume"
+    """A generation must have made a new step by then."""
+
+    def of(self, *whom: str | int) -> str:
+        """Name the deadline: `resume/moe/3`."""
+        return "/".join([self.value, *map(str, whom)])
+
+
+EVIDENCE = (Timer.GATHER, Timer.BROKEN, Timer.STACKS)
+"""Until these an incident waits for more evidence."""
+OF_A_JOB = (Timer.PLACE, Timer.REFILL, Timer.RESUME)
