@@ -8,7 +8,11 @@ from typing import Any, Protocol
 
 from sentinel import runbooks
 from sentinel.adapters.journal import Journal
-from sentinel.core.fold import decide
+
+try:
+    from sentinel.core.fold import decide
+except ImportError:  # an older release
+    from sentinel.core.decide import decide  # type: ignore[import-not-found,no-redef]
 from sentinel.core.state import Rules, State
 from sentinel.model.action import Action
 from sentinel.model.fact import Fact

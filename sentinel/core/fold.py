@@ -1,14 +1,13 @@
 """The fold: one fact is learned, incidents are diagnosed, and what is missing is decided and recorded."""
 
 from collections.abc import Iterable, Iterator
-from functools import partial
 
 from sentinel.core import diagnose, settle
 from sentinel.core.detect import once
 from sentinel.core.learn import learn
 from sentinel.core.record import record
 from sentinel.core.state import Rules, State
-from sentinel.core.touched import Touched
+from sentinel.core.touched import Touches
 from sentinel.model.action import Action
 from sentinel.model.decision import Decision, deeds
 from sentinel.model.fact import Fact
@@ -70,7 +69,11 @@ def _learn(state: State, fact: Fact, rules: Rules) -> None:
 
 def _decided(state: State, rules: Rules) -> Iterator[Decision]:
     """Go round until nothing is missing: what is decided may be what something else waits for."""
-    touched = partial(Touched.of, state)
+    if not state.is_changed:
+        return
+    touched = Touches(state)
+    if not touched().anything:
+        return
     for _ in range(ROUNDS):
         found = list(_diagnosed(state, rules))
         found += _settled(state, rules, settle.parts(state, rules, touched))

@@ -4,9 +4,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from sentinel.core.group import mentions, silent_nodes
-from sentinel.core.state import State, standing
+from sentinel.core.state import State, is_other
 from sentinel.model.ids import IncidentId, JobId, NodeId
-from sentinel.model.incident import Incident, Stage
+from sentinel.model.incident import Incident
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +16,11 @@ class Touched:
     incidents: Sequence[IncidentId]
     nodes: Collection[NodeId]
     jobs: Sequence[JobId]
+
+    @property
+    def anything(self) -> bool:
+        """Whether there is an object to settle."""
+        return bool(self.incidents or self.nodes or self.jobs)
 
     @classmethod
     def everything(cls, state: State) -> "Touched":
@@ -30,35 +35,66 @@ class Touched:
         """
         if (state.frozen, state.stopped) != state.was_allowed():
             return cls(tuple(state.incidents), _waiting_nodes(state), tuple(state.jobs))
+        nodes, places, found = _touched_nodes(state)
         waits = {part for name, _, _ in state.deadlines.changes() for part in name.split("/")[1:]}
-        changed = list(state.nodes.changes())
-        nodes = {name for name, _, _ in changed} | state.crew.touched_nodes()
         nodes |= {NodeId(name) for name in waits if name in state.nodes}
-        places = any(
-            before is None or now is None or standing(before) != standing(now) for _, before, now in changed
-        )
-        found = any(
-            before is not None and now is not None and before.recent is not now.recent
-            for _, before, now in changed
-        )  # it may be one of many that have the same
         jobs = {name for name, _, _ in state.jobs.changes()} | {JobId(name) for name in waits}
-        if places or state.crew.is_touched():  # one's GPUs may be what another waits for
+        if (
+            places or state.crew.is_touched() or _ended_or_began(state)
+        ):  # one's GPUs may be what another waits for
             jobs = {*state.jobs}
-        met = list(state.incidents.changes())
-        incidents = {name for name, _, _ in met} | {IncidentId(name) for name in waits}
-        for _, before, now in met:
-            if now is not None and (before is None or _says(before) != _says(now)):
-                nodes |= {node for node in silent_nodes(now) if state.is_unheard(node)}
-        concerned = tuple(
-            incident.id
-            for incident in state.incidents.values()
-            if incident.id in incidents
-            or (
-                incident.stage is not Stage.RESOLVED
-                and (places or found or incident.job in jobs or mentions(incident, nodes))
-            )
-        )
-        return cls(concerned, nodes, tuple(name for name in state.jobs if name in jobs))
+        incidents = _touched_incidents(state, nodes, waits)
+        if state.incidents:
+            incidents |= _concerned(state, nodes, jobs, anyhow=places or found)
+        order = tuple(name for name in state.incidents if name in incidents) if incidents else ()
+        lacking = [name for name in nodes if state.nodes[name].may_lack] if nodes else ()
+        return cls(order, lacking, tuple(name for name in state.jobs if name in jobs) if jobs else ())
+
+
+class Touches:
+    """Says what is touched by now; collected anew only if something has changed."""
+
+    def __init__(self, state: State) -> None:
+        self._state, self._version, self._known = state, state.version, Touched.of(state)
+
+    def __call__(self) -> Touched:
+        """Give it."""
+        if self._state.version != self._version:
+            self._version, self._known = self._state.version, Touched.of(self._state)
+        return self._known
+
+
+def _ended_or_began(state: State) -> bool:
+    """Say whether a job does something else by now."""
+    changed = state.jobs.changes()
+    return any(before is None or now is None or before.stage is not now.stage for _, before, now in changed)
+
+
+def _touched_nodes(state: State) -> tuple[set[NodeId], bool, bool]:
+    """Give the changed nodes, whether what others depend on has, and whether one may be one of many alike."""
+    nodes, places, found = state.crew.touched_nodes(), False, False
+    for name, before, now in state.nodes.changes():
+        nodes.add(name)
+        if before is None or now is None or is_other(before, now):
+            places = True
+        elif before.recent is not now.recent:
+            found = True
+    return nodes, places, found
+
+
+def _touched_incidents(state: State, nodes: set[NodeId], waits: set[str]) -> set[IncidentId]:
+    """Give the changed incidents; to `nodes` come those whose silence is told otherwise now."""
+    incidents = {IncidentId(name) for name in waits if name in state.incidents}
+    for name, before, now in state.incidents.changes():
+        incidents.add(name)
+        if now is not None and (before is None or _says(before) != _says(now)):
+            nodes |= {node for node in silent_nodes(now) if state.is_unheard(node)}
+    return incidents
+
+
+def _concerned(state: State, nodes: set[NodeId], jobs: set[JobId], *, anyhow: bool) -> set[IncidentId]:
+    """Give the open incidents that these are in."""
+    return {each.id for each in state.open_incidents() if anyhow or each.job in jobs or mentions(each, nodes)}
 
 
 def _says(incident: Incident) -> tuple[object, ...]:
@@ -68,5 +104,4 @@ def _says(incident: Incident) -> tuple[object, ...]:
 
 def _waiting_nodes(state: State) -> set[NodeId]:
     """Nodes that may lack something: those that are cordoned, or silent, or given back."""
-    changed = {name for name, _, _ in state.nodes.changes()}
-    return state.unusable() | changed
+    return state.unusable() | {name for name, _, _ in state.nodes.changes()}

@@ -103,7 +103,9 @@ def _resumed(state: State, fact: Outcome, name: JobId, rules: Rules) -> None:
     job = state.jobs.get(name)
     if job is None:
         return
-    stuck = [worker for worker in state.crew.of(name) if f"stuck {worker.id}" in fact.data]
+    called = (text.removeprefix("stuck ") for text in fact.data if text.startswith("stuck "))
+    known = (state.crew.get(name, WorkerId(worker)) for worker in called)
+    stuck = [worker for worker in known if worker is not None]
     for worker in stuck:
         state.change(worker, unwanted=True, spent=True)
         if worker.rank >= 0 and job.stage is JobStage.FORMING:  # this generation will not form, either

@@ -22,10 +22,12 @@ def parts(state: State, rules: Rules, touched: Callable[[], Touched]) -> Iterato
 
     A freeze comes first. Whoever takes nodes away comes before whoever is seated.
     """
-    yield partial(remedies.settle_freeze, state, rules)
-    known = [state.incidents[name] for name in touched().incidents]
-    for incident in sorted(known, key=lambda each: not remedies.empties_nodes(each, rules)):
-        yield partial(_one, remedies.settle, state.incidents, incident.id, state, rules)
+    if state.frozen or state.incidents:
+        yield partial(remedies.settle_freeze, state, rules)
+    if names := touched().incidents:
+        known = [state.incidents[name] for name in names]
+        for incident in sorted(known, key=lambda each: not remedies.empties_nodes(each, rules)):
+            yield partial(_one, remedies.settle, state.incidents, incident.id, state, rules)
     for node in sorted(touched().nodes):
         yield partial(_one, nodes.settle, state.nodes, node, state, rules)
     for job in touched().jobs:

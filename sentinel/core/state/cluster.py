@@ -16,9 +16,13 @@ from sentinel.model.ids import ActionId, IncidentId, Instant, JobId, NodeId, Sec
 from sentinel.model.incident import Incident, Stage
 
 
-def standing(node: Node) -> tuple[object, ...]:
-    """Say what others depend on: whether a node may be used, and for how many workers."""
-    return node.may_start, node.cordon and node.cordon.by, node.left, node.gpus, node.bad_gpus
+def is_other(before: Node, now: Node) -> bool:
+    """Say whether what others depend on has changed: whether a node may be used, and for how many workers."""
+    if before.cordon is not now.cordon or before.silent != now.silent or before.left != now.left:
+        return True
+    if before.gpus != now.gpus or before.may_start != now.may_start:
+        return True
+    return before.findings is not now.findings and before.bad_gpus != now.bad_gpus
 
 
 Row = TypeVar("Row", Node, Job, Incident, Worker)
@@ -115,6 +119,13 @@ class State:
     def _put_node(self, node: Node) -> Node:
         """Put a node where it is found by what is the matter with it."""
         before = self.nodes.get(node.id)
+        if before is None or is_other(before, node):
+            self._index(node)
+            for job in self.jobs:
+                self.crew.look_again_at(job, node.id)
+        return self.nodes.put(node.id, node)
+
+    def _index(self, node: Node) -> None:
         aside = node.cordon is not None or node.left
         for index, holds in (
             (self._unheard, node.silent and not aside),
@@ -124,10 +135,6 @@ class State:
         ):
             if holds != (node.id in index):
                 index.put(node.id, True) if holds else index.drop(node.id)
-        if before is None or standing(before) != standing(node):
-            for job in self.jobs:
-                self.crew.look_again_at(job, node.id)
-        return self.nodes.put(node.id, node)
 
     def fresh(self, row: Row) -> Row:
         """Give a row as it is by now."""
@@ -195,6 +202,16 @@ class State:
     def was_allowed(self) -> tuple[str, str]:
         """Why no action was taken when the fold began: frozen, stopped."""
         return self._before[2], self._before[3]
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether the fold under way has changed anything."""
+        return self._fold.changes > 0 or self._before[1:] != self._numbers()[1:]
+
+    @property
+    def version(self) -> tuple[int, str, str]:
+        """Tells whether anything has changed in this fold since it was asked last."""
+        return self._fold.changes, self.frozen, self.stopped
 
     def set_deadline(self, name: str, after: Seconds) -> None:
         """Ask for a `DeadlinePassed` fact."""

@@ -168,7 +168,7 @@ class Crew:
 
     def is_touched(self) -> bool:
         """Say whether the fold under way has changed a worker."""
-        return any(True for _ in self.workers.changes())
+        return bool(self.workers.changes())
 
     def touched_nodes(self) -> set[NodeId]:
         """Nodes of whose workers it has changed one."""

@@ -82,6 +82,11 @@ class Node(Struct, frozen=True):
         return self.cordon is None and not self.silent and not self.left
 
     @property
+    def may_lack(self) -> bool:
+        """Whether anything can be missing here at all: of most nodes there is nothing to ask."""
+        return self.silent or self.cordon is not None or self.readmit is not None
+
+    @property
     def bad_gpus(self) -> frozenset[str]:
         """Components that a finding accuses, such as `gpu-3`: no rank is placed there."""
         return frozenset(f.component for f in self.findings.values() if f.health is Health.CRITICAL)

@@ -18,10 +18,12 @@ _DROPPED: Final = _Dropped()
 class Fold:
     """What a fold under way has changed; while none is, changes are the tables' own at once."""
 
-    __slots__ = ("_touched", "is_open")
+    __slots__ = ("_touched", "changes", "is_open")
 
     def __init__(self) -> None:
         self.is_open = False
+        self.changes = 0
+        """How many there were in this fold: as long as it is the same number, nothing has changed."""
         self._touched: list[Table[Any, Any]] = []
 
     def touch(self, table: "Table[Any, Any]") -> None:
@@ -30,7 +32,7 @@ class Fold:
 
     def begin(self) -> None:
         """From here on nothing is committed until `commit`."""
-        self.is_open = True
+        self.is_open, self.changes = True, 0
 
     def commit(self) -> None:
         """Make all that was changed the tables' own."""
@@ -115,10 +117,15 @@ class Table(Mapping[K, V], Generic[K, V]):
             return {key: cast(V, row) for key, row in merged.items() if row is not _DROPPED}
         return cast(dict[K, V], merged)
 
-    def changes(self) -> Iterator[tuple[K, V | None, V | None]]:
+    def changes(self) -> list[tuple[K, V | None, V | None]]:
         """Give what the fold under way has put: key, committed row, new row; None for no row."""
-        for key, row in (self._draft or {}).items():
-            yield key, self._rows.get(key), None if row is _DROPPED else cast(V, row)
+        if not self._draft:
+            return []
+        rows = self._rows
+        return [
+            (key, rows.get(key), None if row is _DROPPED else cast(V, row))
+            for key, row in self._draft.items()
+        ]
 
     def copy(self) -> dict[K, V]:
         """Give all rows as they are now."""
@@ -142,6 +149,7 @@ class Table(Mapping[K, V], Generic[K, V]):
             self._draft.pop(key, None)
 
     def _drafted(self) -> dict[K, V | _Dropped]:
+        self._fold.changes += 1
         if self._draft is None:
             self._draft = {}
             self._fold.touch(self)
