@@ -31,7 +31,7 @@ FOUND_LIMIT = 20
 EVIDENCE_LIMIT = 200
 """More than this tells nobody anything new and would slow the fold."""
 
-HARMLESS = (FindingReported, NodeReached, NodeProbed, JobAdvanced, JobAtPace, Commanded)
+HARMLESS = frozenset({FindingReported, NodeReached, NodeProbed, JobAdvanced, JobAtPace, Commanded})
 """What only says how things are: a finding hurts as long as it holds."""
 
 STANDING_BY = 3
@@ -135,8 +135,12 @@ def ends_by_step(incident: Incident, rules: Rules) -> bool:
 
 def is_about_pace(incident: Incident) -> bool:
     """Say whether it is about a job's pace and no other harm."""
-    harms = [fact for fact in incident.evidence if isinstance(fact, tuple(HARMS))]
-    return bool(harms) and all(isinstance(fact, JobSlowed) for fact in harms)
+    return kinds(incident) & HARMS.keys() == {JobSlowed}
+
+
+def kinds(incident: Incident) -> set[type]:
+    """Kinds of facts in evidence."""
+    return set(map(type, incident.evidence))
 
 
 def is_about_silence(incident: Incident, rules: Rules) -> bool:
@@ -146,7 +150,7 @@ def is_about_silence(incident: Incident, rules: Rules) -> bool:
         return bool(silent_nodes(incident))
     is_known = diagnosis is not None and diagnosis.is_known
     acted = is_known and incident.attempts > 0
-    return not acted and all(isinstance(fact, NodeSilent | NodeReached) for fact in incident.evidence)
+    return not acted and kinds(incident) <= {NodeSilent, NodeReached}
 
 
 def reopen(state: State, rules: Rules, fact: FindingReported) -> Incident | None:
@@ -285,10 +289,9 @@ def holding(incident: Incident) -> list[FindingReported]:
 
 def still_hurts(incident: Incident, rules: Rules) -> bool:
     """Say whether anything in evidence holds still, or has done harm; an event without a runbook has not."""
-    held = (fact.finding for fact in holding(incident))
-    return any(not isinstance(fact, HARMLESS) for fact in incident.evidence) or any(
-        not found.event or found.code in rules.by_code for found in held
-    )
+    if not kinds(incident) <= HARMLESS:
+        return True
+    return any(not f.finding.event or f.finding.code in rules.by_code for f in holding(incident))
 
 
 def recall(state: State, rules: Rules, incident: Incident, node: NodeId, harm: Fact) -> Incident:

@@ -99,7 +99,8 @@ def _concerned(state: State, nodes: set[NodeId], jobs: set[JobId], *, anyhow: bo
 
 def _says(incident: Incident) -> tuple[object, ...]:
     """What an incident says of the nodes whose silence belongs to it."""
-    return incident.stage, incident.diagnosis
+    found = incident.diagnosis
+    return (incident.stage, found.cause, found.suspects) if found else (incident.stage,)
 
 
 def _waiting_nodes(state: State) -> set[NodeId]:

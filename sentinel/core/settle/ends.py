@@ -50,7 +50,7 @@ def is_over(incident: Incident, state: State, rules: Rules) -> bool:
 
 
 def _was_seen_on_nodes(incident: Incident) -> bool:
-    return any(isinstance(fact, NodeSilent | FindingReported) for fact in incident.evidence)
+    return not group.kinds(incident).isdisjoint((NodeSilent, FindingReported))
 
 
 def _stepped_since(incident: Incident, job: Job) -> bool:
@@ -74,16 +74,18 @@ def _is_harm(fact: Fact) -> bool:
 
 def _signs_are_over(incident: Incident, state: State) -> bool:
     """Say whether each thing that was lost is back, each silent node heard, each finding cleared."""
-    silent, kinds = group.silent_nodes(incident), {type(fact) for fact in incident.evidence}
+    kinds = group.kinds(incident)
     lost = [pair for pair in SIGNS if pair[0] in kinds]
     found = FindingReported in kinds
-    if not (silent or lost or found):
+    if not (NodeSilent in kinds or lost or found) or _somebody_is_silent(incident, state):
         return False
-    return (
-        not any(state.is_unheard(node) or state.nodes[node].left for node in silent)
-        and all(_is_back(incident, *pair) for pair in lost)
-        and not (found and group.holding(incident))
-    )
+    return all(_is_back(incident, *pair) for pair in lost) and not (found and group.holding(incident))
+
+
+def _somebody_is_silent(incident: Incident, state: State) -> bool:
+    """Say whether a node whose silence is in evidence was not heard since; one that left is not."""
+    silent = (fact.node for fact in incident.evidence if isinstance(fact, NodeSilent))
+    return any(state.is_unheard(node) or state.nodes[node].left for node in silent)
 
 
 def _is_back(incident: Incident, lost: type, back: tuple[type, ...]) -> bool:
@@ -105,7 +107,7 @@ def _silence_is_over(incident: Incident, state: State, rules: Rules) -> bool:
 
 def _findings_are_over(incident: Incident, state: State, rules: Rules) -> bool:
     """Say whether it was about findings alone, none of which holds, and nothing was done about them."""
-    found = any(isinstance(fact, FindingReported) for fact in incident.evidence)
+    found = FindingReported in group.kinds(incident)
     return found and not (group.acted_on(state, incident) or group.still_hurts(incident, rules))
 
 

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from sentinel.core.state import Rules, State
 from sentinel.model.fact import JobStalled, RankExited, RankRaised, RankSlow
 from sentinel.model.incident import Incident, Suspect
 
 F = TypeVar("F")
+T = TypeVar("T")
 SEVERAL = 2
 """One is an accident; from two on it is a pattern."""
 
@@ -22,9 +23,17 @@ class Case:
     rules: Rules
     _by_kind: dict[type, list[Any]] = field(init=False, default_factory=dict, repr=False, compare=False)
 
+    _found: dict[str, Any] = field(init=False, default_factory=dict, repr=False, compare=False)
+
     def __post_init__(self) -> None:
         for fact in self.incident.evidence:
             self._by_kind.setdefault(type(fact), []).append(fact)
+
+    def once(self, name: str, found: Callable[[], T]) -> T:
+        """Find something out at most once, whoever asks."""
+        if name not in self._found:
+            self._found[name] = found()
+        return cast(T, self._found[name])
 
     def all(self, noun: type[F]) -> Iterator[F]:
         """Evidence of one kind, oldest first."""
@@ -56,5 +65,5 @@ def suspect_of(fact: RankExited | RankRaised | RankSlow) -> Suspect:
 
 def newest_generation(case: Case) -> int:
     """Return the generation that broke last in this incident: what broke earlier is repaired already."""
-    hurt = (fact for fact in case.incident.evidence if isinstance(fact, RankExited | RankRaised | JobStalled))
-    return max((fact.generation for fact in hurt), default=0)
+    hurt: list[RankExited | RankRaised | JobStalled] = [*case.all(RankExited), *case.all(RankRaised)]
+    return max((fact.generation for fact in [*hurt, *case.all(JobStalled)]), default=0)

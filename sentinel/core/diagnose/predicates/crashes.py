@@ -27,10 +27,11 @@ def repeats_on_node(case: Case) -> Match | None:
     """Ranks of one node crash or hang again and again within the hour."""
     limit = case.rules.policy.crashes_per_hour
     hung = laggard(case) or stopped_again(case)
-    named = {getattr(fact, "node", None) for fact in case.incident.evidence}
-    named |= {suspect.node for suspect in hung.suspects} if hung else set()
-    for node in case.state.nodes.values():
-        if len(node.failures) < limit or node.id not in named:
+    named = {fact.node for fact in case.all(RankExited)} | {fact.node for fact in case.all(RankRaised)}
+    named |= {suspect.node for suspect in hung.suspects if suspect.node} if hung else set()
+    for name in sorted(named):
+        node = case.state.nodes.get(name)
+        if node is None or len(node.failures) < limit:
             continue
         recent = len(_failed_alone(case, node))
         if recent >= limit and _stands_out(case, node, recent):
@@ -79,7 +80,7 @@ def gang_broken(case: Case) -> Match | None:
     is_over = job is not None and job.generation > newest_generation(case)
     if is_over and known is not None and not _is_this(case, known):
         return None  # that generation broke of the cause that is known
-    if rank_exited(case) or laggard(case) or any(True for _ in reached(case)):
+    if rank_exited(case) or laggard(case) or reached(case):
         return None
     told = f"{len(raised)} ranks lost their peers, first rank {raised[0].rank} on {raised[0].node}"
     return Match((), f"{told}: {raised[0].error}")

@@ -1,11 +1,11 @@
 """Silent nodes: lost, cut off, without an agent, or it is the controller that is cut off."""
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 
 from sentinel.core.diagnose.predicates.case import SEVERAL, Case, Match, newest_generation
 from sentinel.core.state.rows import JobStage
 from sentinel.model.fact import JobAdvanced, JobStalled, NodeReached, NodeSilent, RankExited, RankRaised
-from sentinel.model.ids import NodeId, Seconds
+from sentinel.model.ids import Seconds
 from sentinel.model.incident import Suspect
 from sentinel.model.report import STOPPED_ITSELF
 
@@ -42,9 +42,7 @@ def control_cut(case: Case) -> Match | None:
     if case.last(NodeSilent) is None:
         return None
     if _mass_silence(case):
-        return Match(
-            (), _told_of_many([node.id for node in case.state.unheard()], case.state.standing_count())
-        )
+        return Match((), _told_of_many(case))
     alive = [fact for fact in reached(case) if fact.agent != "refused" and _lives(case, fact)]
     if not alive or _job_hurt(case):
         return None
@@ -62,13 +60,15 @@ def agent_dead(case: Case) -> Match | None:
     return Match(tuple(Suspect(fact.node) for fact in dead), told)
 
 
-def reached(case: Case) -> Iterator[NodeReached]:
+def reached(case: Case) -> Sequence[NodeReached]:
     """Newest look at each node that is silent now."""
+    return case.once("reached", lambda: _reached(case))
+
+
+def _reached(case: Case) -> list[NodeReached]:
     newest = {fact.node: fact for fact in case.all(NodeReached)}
-    for fact in newest.values():
-        node = case.state.nodes.get(fact.node)
-        if node is not None and node.silent:
-            yield fact
+    known = ((fact, case.state.nodes.get(name)) for name, fact in newest.items())
+    return [fact for fact, node in known if node is not None and node.silent]
 
 
 def _silent_s(case: Case, fact: NodeReached) -> Seconds:
@@ -96,9 +96,12 @@ def _mass_silence(case: Case) -> bool:
     return silent >= SEVERAL and silent >= case.rules.policy.mass_silence * standing
 
 
-def _told_of_many(silent: list[NodeId], standing: int) -> str:
-    named = ", ".join(silent[:NAMED]) + (f" and {len(silent) - NAMED} more" if len(silent) > NAMED else "")
-    return f"{len(silent)} of {standing} nodes silent at once: {named}"
+def _told_of_many(case: Case) -> str:
+    count = case.state.unheard_count()
+    silent = dict.fromkeys(fact.node for fact in case.all(NodeSilent) if case.state.is_unheard(fact.node))
+    named = sorted(silent)[:NAMED]
+    more = f" and {count - len(named)} more" if count > len(named) else ""
+    return f"{count} of {case.state.standing_count()} nodes silent at once: {', '.join(named)}{more}"
 
 
 def _lives(case: Case, fact: NodeReached) -> bool:
