@@ -45,7 +45,7 @@ from sentinel.model.ids import ActionId, Instant, JobId, NodeId, Seconds
 from sentinel.redact import remember
 from sentinel.runtime.agent_orders import AgentOrders
 from sentinel.runtime.counters import Counters
-from sentinel.runtime.failpoints import reach
+from sentinel.runtime.gathered import Gathered
 from sentinel.runtime.hands import Hands
 from sentinel.runtime.inbox import Inbox
 from sentinel.runtime.ledger import Ledger
@@ -112,6 +112,7 @@ class Controller:
         self._reports = reports
         hands = self._hands()
         self._agents = AgentOrders(hands)
+        self._learn = Gathered(self.ledger.absorb)
         self._performer = Performer(hands, self._agents, self.ledger.state, self._learn, self.now)
         self._inbox = Inbox(self.ledger, self.watch, self._agents.done, self.now)
         self._rounds = AgentRounds(hands, self._agents, self.ledger.state, self.watch, self.now)
@@ -125,6 +126,7 @@ class Controller:
         try:
             await self._serve(web_door)
         except asyncio.CancelledError:  # a clean stop: another release need not fold what this one decided
+            self._learn.give()
             self.ledger.save()
             raise
 
@@ -211,14 +213,6 @@ class Controller:
         return [*slack, console]
 
     # --- facts in, decisions out -----------------------------------------------------------------------
-
-    def _learn(self, fact: Fact) -> None:
-        """Take one fact in, from wherever."""
-        if isinstance(fact, Outcome):
-            reach("before-outcome")
-        self.ledger.absorb([fact])
-        if isinstance(fact, Outcome):
-            reach("after-outcome")
 
     async def _tick(self) -> None:
         while True:
