@@ -52,6 +52,12 @@ def print_incidents(answer: Plain) -> None:
     console().print(table if rows else "no incidents")
 
 
+def print_why(answer: Plain) -> None:
+    """Print what decides about an object: what it is, wants, has ordered, waits for, and who refuses."""
+    rows = [(reason["kind"], escape(reason["text"])) for reason in answer["reasons"]]
+    console().print(_table(("", answer["object"]), rows, wide=(answer["object"],)))
+
+
 def print_replay(comparisons: Iterable[Comparison]) -> int:
     """Print each fact with what is decided from it now, then the differences; gives their number.
 

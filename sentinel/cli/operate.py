@@ -40,11 +40,21 @@ def down() -> None:
 
 
 @app.command()
-def status(json: Json = False) -> None:
+def status(
+    why: Annotated[
+        str, typer.Option(metavar="OBJECT", help="A node, job or incident: what decides about it now.")
+    ] = "",
+    json: Json = False,
+) -> None:
     """Show the nodes, the job and what is open."""
-    from sentinel.terminal import print_status
+    from urllib.parse import quote
 
-    show(ask("GET", "status"), print_status, json=json)
+    from sentinel.terminal import print_status, print_why
+
+    if why:
+        show(ask("GET", f"why/{quote(why, safe='')}"), print_why, json=json)
+    else:
+        show(ask("GET", "status"), print_status, json=json)
 
 
 @app.command()

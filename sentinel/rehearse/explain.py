@@ -6,7 +6,7 @@ from sentinel.core.diagnose import ask
 from sentinel.core.diagnose.predicates import Case
 from sentinel.core.diagnose.predicates.case import Match
 from sentinel.core.page.words import whereabouts
-from sentinel.core.state.timers import Timer
+from sentinel.core.state.timers import WAITS, Timer
 from sentinel.model.action import Action, Page, Refusal, Resume
 from sentinel.model.fact import (
     Commanded,
@@ -24,20 +24,6 @@ from sentinel.model.ids import IncidentId, Instant
 from sentinel.model.incident import Incident
 from sentinel.model.runbook import Runbook
 from sentinel.rehearse.controller import Controller, Decision
-
-WAITS = {
-    Timer.GATHER: "the probe of a node where a rank ended",
-    Timer.BROKEN: "a culprit",
-    Timer.STACKS: "stacks",
-    Timer.REACH: "another look at a silent node",
-    Timer.AGAIN: "what was restarted to be heard",
-    Timer.EVICT: "another try to evict",
-    Timer.STANDS: "a finding to stand for long enough",
-    Timer.TRUST: "another try of a node where workers did not start",
-    Timer.PLACE: "nodes to place a job on",
-    Timer.REFILL: "workers",
-    Timer.RESUME: "a new step",
-}
 
 
 class Explainer:

@@ -5,7 +5,7 @@ from itertools import islice
 
 from sentinel.core.detect.watch import Watch
 from sentinel.core.page.words import places
-from sentinel.core.settle.why import needs
+from sentinel.core.settle.why import needs, why
 from sentinel.core.state.crew import WorkerStage
 from sentinel.core.state.rows import Job, Node
 from sentinel.logbook.book import Logbook
@@ -59,6 +59,10 @@ class ControllerView:
             observe_only=self._ledger.rules.policy.observe_only,
             ray_trouble=redact(self._link.trouble),
         )
+
+    def why(self, name: str) -> Sequence[tuple[str, str]] | None:
+        """Say what decides about a node, job or incident now."""
+        return why(name, self._ledger.state, self._ledger.rules, self._now())
 
     def search(self, query: str) -> Sequence[Row]:
         """Search the logbook."""

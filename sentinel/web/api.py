@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from sentinel.core.learn.operator import LONGEST_SILENCE_S
 from sentinel.logbook.entry import Row
 from sentinel.model.codec import to_plain
+from sentinel.redact import redact
 from sentinel.web.desk import Desk
 from sentinel.web.query import bounded
 from sentinel.web.view import Command, Commander, CommandRefusedError, Status
@@ -44,6 +45,15 @@ def router(desk: Desk, command: Commander) -> APIRouter:
     @api.get("/status")
     async def status() -> Response:
         return _json(await desk.of_status(as_json))
+
+    @api.get("/why/{name}")
+    async def why(name: str) -> Response:
+        reasons = await desk.look(lambda: desk.view.why(name))
+        if reasons is None:
+            raise HTTPException(404, f"no node, job or open incident {name[:200]!r}")
+        return _json(
+            as_json({"object": name, "reasons": [{"kind": k, "text": redact(t)} for k, t in reasons]})
+        )
 
     @api.get("/incidents")
     async def incidents(q: str = "") -> Response:

@@ -121,11 +121,15 @@ class Status:
 class View(Protocol):
     """The controller, as far as the pages look at it.
 
-    `status` is called in the loop that owns the state, and returns at once; the logbook is read in threads.
+    `status` and `why` are called in the loop that owns the state, and return at once; the logbook is read in
+    threads.
     """
 
     def status(self) -> Status:
         """Give the present state of everything."""
+
+    def why(self, name: str) -> Sequence[tuple[str, str]] | None:
+        """Say what decides about a node, job or incident now: (kind, text); None for a name of nothing."""
 
     def search(self, query: str) -> Sequence[Row]:
         """Give the logbook's rows with all words of the query, newest first; all for an empty one."""

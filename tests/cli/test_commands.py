@@ -78,6 +78,9 @@ class Controller:
     def status(self) -> Status:
         return self.now
 
+    def why(self, name: str) -> list[tuple[str, str]] | None:
+        return [("is", "in use"), ("guard", "actions are [b]stopped[/b]: ann")] if name == "node-1" else None
+
     def search(self, query: str) -> list[Row]:
         return self.book.search(query)
 
@@ -132,6 +135,18 @@ def test_status_says_why_nothing_happens(controller: Controller) -> None:
     shown = CliRunner().invoke(app, ["status"]).stdout
     assert "Ray can't be asked: the token is wrong\n" in shown
     assert "moe needs 2 GPUs: the 1 usable nodes have 1\n" in shown
+
+
+def test_status_why_says_what_decides_about_an_object(controller: Controller) -> None:
+    shown = CliRunner().invoke(app, ["status", "--why", "node-1"])
+    assert shown.exit_code == 0, shown.output
+    lines = [line.strip().split(maxsplit=1) for line in shown.stdout.splitlines()]
+    assert ["is", "in use"] in lines
+    assert ["guard", "actions are [b]stopped[/b]: ann"] in lines
+    plain = json.loads(CliRunner().invoke(app, ["status", "--why", "node-1", "--json"]).stdout)
+    assert plain["reasons"][0] == {"kind": "is", "text": "in use"}
+    missing = CliRunner().invoke(app, ["status", "--why", "../n 1"])
+    assert (missing.exit_code, "no node, job or open incident" in missing.output) == (1, True)
 
 
 def test_status_of_a_large_cluster_shows_the_nodes_that_need_a_look(controller: Controller) -> None:

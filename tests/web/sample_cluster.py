@@ -86,6 +86,9 @@ class Cluster:
     def status(self) -> Status:
         return self.now
 
+    def why(self, name: str) -> list[tuple[str, str]] | None:
+        return [("is", "in use"), ("guard", "actions are [b]stopped[/b]: ann")] if name == "node-1" else None
+
     def search(self, query: str) -> Sequence[Row]:
         return self.book.search(query)
 

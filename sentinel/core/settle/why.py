@@ -1,10 +1,122 @@
-"""Why something is not done: what an object waits for, in words."""
+"""Why something is done or is not: what an object wants, has ordered and waits for, and who refuses."""
 
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from sentinel.core.page.words import places
 from sentinel.core.settle import generation
 from sentinel.core.settle.guards import refuse_action, refuse_start
 from sentinel.core.settle.seating import Cannot, Wait
 from sentinel.core.state import Rules, State
-from sentinel.core.state.rows import Job, JobStage, Want
+from sentinel.core.state.rows import Job, JobStage, Node, Want
+from sentinel.core.state.timers import WAITS, Timer
+from sentinel.model.ids import IncidentId, Instant, JobId, NodeId
+from sentinel.model.incident import Due, Incident
+
+
+class Reason(NamedTuple):
+    """One line of the answer."""
+
+    kind: str
+    """`is | wants | ordered | waits | guard`"""
+    text: str
+
+
+def why(name: str, state: State, rules: Rules, now: Instant) -> list[Reason] | None:
+    """Say all that decides about a node, a job or an incident at the moment; None for a name of nothing."""
+    node, job = state.nodes.get(NodeId(name)), state.jobs.get(JobId(name))
+    incident = state.incidents.get(IncidentId(name))
+    if node is None and job is None and incident is None:
+        return None
+    reasons = [Reason("is", text) for text in _is(node, job, incident)]
+    reasons += [Reason("wants", text) for text in _wants(node, job, incident, state, rules)]
+    return [
+        *reasons,
+        *_ordered(name, state),
+        *_waits(name, job, incident, state, now),
+        *_guards(name, state, rules),
+    ]
+
+
+def _is(node: Node | None, job: Job | None, incident: Incident | None) -> Iterator[str]:
+    if node is not None:
+        yield from _node_is(node)
+    if job is not None:
+        yield f"{job.stage.value}, generation {job.generation}, {job.world} of {job.wanted} ranks"
+    if incident is not None:
+        found = incident.diagnosis
+        where = f", blames {places(found) or 'nobody'}" if found else ""
+        yield f"{incident.stage.value}: {found.cause if found else 'not diagnosed'}{where}"
+
+
+def _node_is(node: Node) -> Iterator[str]:
+    if node.left:
+        yield "left: Sentinel was taken off it"
+    if node.cordon is not None:
+        yield f"cordoned by {node.cordon.by}: {node.cordon.reason}{', and empty' if node.is_empty else ''}"
+    if node.silent:
+        yield f"silent, which is {node.about or 'no incident'}'s"
+    yield from (
+        f"{found.health.value}: {found.component}: {found.summary}" for found in node.findings.values()
+    )
+    if node.usable and not node.findings:
+        yield "in use" if node.may_start else "usable, but workers did not start here"
+
+
+def _wants(
+    node: Node | None, job: Job | None, incident: Incident | None, state: State, rules: Rules
+) -> Iterator[str]:
+    if node is not None and node.cordon is not None and not (node.is_empty or node.cordon.by == "operator"):
+        yield "to be emptied, when its ranks have left" if node.cordon.gently else "to be emptied"
+    if job is not None and (want := generation.wanted(job, state)) is not None:
+        yield _want(want)
+    if job is not None and (lacks := needs(state, job, rules)):
+        yield f"needs {lacks}"
+    if incident is not None and (remedy := rules.remedy_of(incident)) is not None:
+        yield f"{remedy.value}, as its runbook says"
+
+
+def _want(want: Want) -> str:
+    how = ", ".join(
+        text
+        for text, holds in (
+            (f"without {', '.join(want.replace)}", want.replace),
+            ("elsewhere", want.elsewhere),
+            ("to repeat the failed step", want.replay),
+            ("at a step boundary", want.gently),
+        )
+        if holds
+    )
+    return f"another generation{how and f' {how}'}, for {want.incident}"
+
+
+def _ordered(name: str, state: State) -> Iterator[Reason]:
+    """Give what was ordered and has no outcome yet; `incident/kind/target/attempt` names the object."""
+    for action in state.unfinished.values():
+        about = {getattr(action, field, None) for field in ("node", "job", "incident")}
+        if name in about:
+            yield Reason("ordered", f"{action.id}: no outcome yet")
+
+
+def _waits(
+    name: str, job: Job | None, incident: Incident | None, state: State, now: Instant
+) -> Iterator[Reason]:
+    for deadline, at in sorted(state.deadlines.items(), key=lambda each: each[1]):
+        timer, *whom = deadline.split("/")
+        if name in whom:
+            yield Reason("waits", f"for {WAITS[Timer(timer)]}, {max(0.0, at - now):.1f} s more")
+    if job is not None and job.lacking:
+        yield Reason("waits", f"for {job.lacking} workers to be warm")
+    if incident is not None and incident.due is not Due.NOTHING:
+        yield Reason("waits", "to be diagnosed")
+
+
+def _guards(name: str, state: State, rules: Rules) -> Iterator[Reason]:
+    if reason := refuse_action(state, rules):
+        yield Reason("guard", reason)
+    for (who, wanted), guard in state.refused.items():
+        if name in (who, *wanted.split()):
+            yield Reason("guard", f"{guard} has refused {who}: {wanted}")
 
 
 def needs(state: State, job: Job, rules: Rules) -> str:

@@ -1,5 +1,6 @@
 """What is waited for: each deadline of the state is a timer's name and whom it is about."""
 
+from collections.abc import Mapping
 from enum import StrEnum
 
 
@@ -39,3 +40,18 @@ class Timer(StrEnum):
 EVIDENCE = (Timer.GATHER, Timer.BROKEN, Timer.STACKS)
 """Until these an incident waits for more evidence."""
 OF_A_JOB = (Timer.PLACE, Timer.REFILL, Timer.RESUME)
+WAITS: Mapping[Timer, str] = {
+    Timer.GATHER: "the probe of a node where a rank ended",
+    Timer.BROKEN: "a culprit",
+    Timer.STACKS: "stacks",
+    Timer.REACH: "another look at a silent node",
+    Timer.AGAIN: "what was restarted to be heard",
+    Timer.EVICT: "another try to evict",
+    Timer.STANDS: "a finding to stand for long enough",
+    Timer.TRUST: "another try of a node where workers did not start",
+    Timer.PLACE: "nodes to place a job on",
+    Timer.REFILL: "workers",
+    Timer.SILENCE: "the end of a silence of pages",
+    Timer.RESUME: "a new step",
+}
+"""What is waited for, in words."""
