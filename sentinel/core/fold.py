@@ -21,13 +21,19 @@ class UnsettledError(RuntimeError):
     """Deciding came to no end."""
 
 
+class UndecidedError(RuntimeError):
+    """A defect kept a fact from being decided; it is learned, and nothing was decided."""
+
+
 def decide(state: State, fact: Fact, rules: Rules) -> tuple[Action, ...]:
     """Fold one fact; gives what is to be done, and what is refused."""
     return deeds(fold(state, fact, rules))
 
 
 def fold(state: State, fact: Fact, rules: Rules) -> tuple[Decision, ...]:
-    """Fold one fact. `state` is changed, or, if this raises, not; the same facts give the same decisions.
+    """Fold one fact; the same facts give the same decisions.
+
+    Raises UndecidedError; whatever else it raises leaves `state` as it was.
 
     What an agent has told before changes nothing, for no journal need hold it twice.
     """
@@ -36,10 +42,17 @@ def fold(state: State, fact: Fact, rules: Rules) -> tuple[Decision, ...]:
     state.begin()
     try:
         _learn(state, fact, rules)
-        decided = tuple(_decided(state, rules))
     except BaseException:
         state.abandon()
         raise
+    try:
+        decided = tuple(_decided(state, rules))
+    except BaseException as error:
+        state.abandon()
+        if not isinstance(error, Exception):
+            raise
+        retell(state, fact, (), rules)
+        raise UndecidedError(f"{type(error).__name__}: {error}") from error
     state.commit()
     return decided
 

@@ -78,6 +78,8 @@ def fact_line(fact: learn.Fact) -> str:
             return f"the controller started (pid {fact.pid})"
         case learn.JournalFailed():
             return f"the journal failed: {fact.detail}"
+        case learn.DefectMet():
+            return f"a defect in Sentinel, in {fact.where}, with {fact.fact}: {fact.error}"
         case learn.JournalBack():
             return "the journal works again"
         case _:

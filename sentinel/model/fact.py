@@ -325,6 +325,17 @@ class ControllerStarted(Noun, frozen=True):
     """Highest number of an incident in the logbook: a journal that is new beside it goes on from there."""
 
 
+class DefectMet(Noun, frozen=True):
+    """Sentinel has a defect: a fact could not be learned, or nothing be decided from it. Actions freeze."""
+
+    at: Instant
+    where: str
+    """The module of Sentinel in which it showed."""
+    fact: str
+    """The kind of fact."""
+    error: str
+
+
 class JournalFailed(Noun, frozen=True):
     """The journal's disk is full or failing: actions freeze, training goes on."""
 
@@ -365,6 +376,7 @@ Fact: TypeAlias = (
     | Outcome
     | DeadlinePassed
     | ControllerStarted
+    | DefectMet
     | JournalFailed
     | JournalBack
 )

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import structlog
@@ -9,12 +10,12 @@ import structlog
 from sentinel.adapters.journal import Journal
 from sentinel.adapters.journal_file import JournalError
 from sentinel.core.detect.once import is_news
-from sentinel.core.fold import fold
+from sentinel.core.fold import UndecidedError, fold
 from sentinel.core.state import Rules, State
 from sentinel.model.action import Action, Page, action_id
 from sentinel.model.codec import CodecError
 from sentinel.model.decision import Decision, deeds
-from sentinel.model.fact import Fact, JournalBack, JournalFailed
+from sentinel.model.fact import DefectMet, Fact, JournalBack, JournalFailed
 from sentinel.model.ids import IncidentId
 from sentinel.model.journal import to_body
 from sentinel.redact import redact, redacted
@@ -55,6 +56,8 @@ class Ledger:
     def __post_init__(self) -> None:
         books = self.runbooks_hash
         self._failing, self._retry_at = False, 0.0
+        self._warnings: tuple[Page, ...] = ()
+        """Pages about Sentinel itself, sent when what they are about is committed."""
         self._by = policy_hash(self.rules), books, contents(self.rules, books)
 
     def load(self, told: int = 0, noted: tuple[str, int] = ("", 0)) -> tuple[Page, ...]:
@@ -99,7 +102,11 @@ class Ledger:
         """
         fresh = [decided for fact in facts for decided in self._decided(fact)]
         self.uncommitted += fresh
-        if not self.commit():
+        is_kept = self.commit()
+        warnings, self._warnings = self._warnings, ()
+        if warnings:
+            self.perform(warnings)
+        if not is_kept:
             self._page(fresh)
             return False
         if self.journal.last_seq > self.snapshot_due:
@@ -109,31 +116,40 @@ class Ledger:
     def _decided(self, fact: Fact) -> Batch:
         """Fold one that is news, without the secrets in its texts.
 
-        A defect of ours freezes actions: who dies of a fact dies of it again.
+        A defect of ours freezes actions. What could be learned is kept, so that nobody tells it again.
         """
         if not is_news(self.state, fact):
             return []
         fact = redacted(fact)
         try:
             return [(fact, fold(self.state, fact, self.rules))]
+        except UndecidedError as error:
+            log.exception("defect", fact=str(fact)[:1000])
+            return [(fact, ()), *self._defect(error.__cause__ or error, fact)]
         except Exception as error:
             log.exception("defect", fact=str(fact)[:1000])
-            self._defect(error)
-            return []
+            return self._defect(error, fact)
 
-    def _defect(self, error: Exception) -> None:
-        known = self.state.frozen
-        reason = f"a defect in Sentinel: {type(error).__name__}: {error}"
-        page = self._freeze(f"defect-{self.journal.last_seq}", reason)
-        self.snapshot_due = 0  # no fact tells a next controller that actions are frozen
+    def _defect(self, error: BaseException, fact: Fact | None = None) -> Batch:
+        """Freeze actions and tell people, once; gives what the journal is to hold."""
+        known, kind = self.state.frozen, type(fact).__name__ if fact else "no fact"
+        told = f"{type(error).__name__}: {error}"
+        met = redacted(DefectMet(self.state.now, _where(error), kind, told))
+        kept: Batch = []
+        with suppress(Exception):  # it may be that nothing can be folded at all
+            kept = [(met, fold(self.state, met, self.rules))]
+        page = self._freeze(f"defect-{self.journal.last_seq}", f"a defect in Sentinel: {told}")
+        if not kept:
+            self.snapshot_due = 0  # no fact tells a next controller that actions are frozen
         if self.state.frozen != known:
-            self.perform((page,))
+            self._warnings = (*self._warnings, page)
+        return kept
 
     def _leave_out(self, error: CodecError) -> None:
         """Go on without the facts that have no written form, and that no journal could ever take."""
         self.uncommitted, left = [each for each in self.uncommitted if _written(each)], self.uncommitted
         log.error("not-written", error=str(error), facts=len(left) - len(self.uncommitted))
-        self._defect(error)
+        self.uncommitted += self._defect(error)
 
     def commit(self) -> bool:
         """Commit what is decided and perform it; on failure freeze actions and keep it for later.
@@ -195,6 +211,15 @@ class Ledger:
         for _, decisions in decided:
             if pages := tuple(each for each in decisions if isinstance(each, Page)):
                 self.perform(pages)
+
+
+def _where(error: BaseException) -> str:
+    """Name the innermost module of ours that an error came through."""
+    names, trace = ["unknown"], error.__traceback__
+    while trace is not None:
+        names.append(str(trace.tb_frame.f_globals.get("__name__", "")))
+        trace = trace.tb_next
+    return next((name for name in reversed(names) if name.startswith("sentinel.")), names[0])
 
 
 def _written(line: tuple[Fact, tuple[Decision, ...]]) -> bool:

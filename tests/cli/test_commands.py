@@ -145,8 +145,8 @@ def test_status_why_says_what_decides_about_an_object(controller: Controller) ->
     assert ["guard", "actions are [b]stopped[/b]: ann"] in lines
     plain = json.loads(CliRunner().invoke(app, ["status", "--why", "node-1", "--json"]).stdout)
     assert plain["reasons"][0] == {"kind": "is", "text": "in use"}
-    missing = CliRunner().invoke(app, ["status", "--why", "../n 1"])
-    assert (missing.exit_code, "no node, job or open incident" in missing.output) == (1, True)
+    missing = CliRunner().invoke(app, ["status", "--why", "n 1"])
+    assert (missing.exit_code, "no node, job or open incident 'n 1'" in missing.output) == (1, True)
 
 
 def test_status_of_a_large_cluster_shows_the_nodes_that_need_a_look(controller: Controller) -> None:

@@ -1,8 +1,11 @@
 """A new controller believes what the last one did: the past is folded by the rules of then."""
 
 import sqlite3
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from pkgutil import resolve_name
+from typing import Any
 
 import pytest
 from small_cluster import JOB, Cluster
@@ -18,7 +21,7 @@ from sentinel.logbook.recording import read
 from sentinel.model.action import Evict, Page, Refusal
 from sentinel.model.codec import from_plain
 from sentinel.model.decision import Cordoned, Decision, deeds
-from sentinel.model.fact import Commanded, Fact, JobAdvanced
+from sentinel.model.fact import Commanded, DefectMet, Fact, FindingReported, JobAdvanced
 from sentinel.model.journal import from_body, to_body
 from sentinel.model.policy import Policy
 from sentinel.runtime.ledger import Ledger
@@ -163,6 +166,54 @@ def test_a_defect_pages_once_and_stays_frozen_over_a_restart(
         f"sentinel-defect-{first.journal.last_seq}"
     ]
     assert "ZeroDivisionError" in first.restarted(tmp_path, Policy()).ledger.state.frozen
+
+
+@pytest.mark.parametrize(
+    ("stage", "is_kept"),
+    [
+        ("learn", False),
+        ("diagnose.decide", True),
+        ("record", True),
+        ("settle.parts", True),
+        ("settle.pages", True),
+    ],
+)
+def test_a_defect_in_any_stage_costs_one_fact_and_one_page_and_no_start(
+    tmp_path: Path, stage: str, is_kept: bool
+) -> None:
+    first = Cluster(tmp_path, Policy())
+    first.trains()
+    first.performed.clear()
+    intact, name = first.journal.last_seq, f"sentinel.core.fold.{stage}"
+    broken = pytest.MonkeyPatch()
+    broken.setattr(name, fails_unless_told(name))
+    first.breaks(first.home)
+    first.breaks(first.home)
+    broken.undo()
+    lines = list(first.journal.lines(after=intact))
+    met = [line.fact for line in lines if isinstance(line.fact, DefectMet)]
+    assert {(fact.fact, fact.error) for fact in met} == {("FindingReported", "ZeroDivisionError: planted")}
+    assert sum(isinstance(line.fact, FindingReported) for line in lines) == 1 + is_kept, (
+        "the second is as ever"
+    )
+    assert len([action for action in first.performed if isinstance(action, Page)]) == 1
+    assert not any(isinstance(action, Evict) for action in first.performed)
+    second = first.restarted(tmp_path, Policy())
+    assert "a defect in Sentinel: ZeroDivisionError: planted" in second.ledger.state.frozen
+    assert (second.ledger.state, second.pages) == (first.ledger.state, ())
+
+
+def fails_unless_told(name: str) -> Callable[..., Any]:
+    """Make a stage that fails, but for the word that there is a defect."""
+    intact = resolve_name(name.replace("fold.", "fold:", 1))
+
+    def fails(*given: Any) -> Any:
+        state = next(each for each in given if isinstance(each, State))
+        if state.frozen.startswith("a defect") or any(isinstance(each, DefectMet) for each in given):
+            return intact(*given)
+        raise ZeroDivisionError("planted")
+
+    return fails
 
 
 def test_a_journal_without_the_rules_of_then_is_folded_by_today_s(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from sentinel.model.fact import (
     Commanded,
     ControllerStarted,
     DeadlinePassed,
+    DefectMet,
     Fact,
     FindingReported,
     GcsBack,
@@ -86,6 +87,8 @@ def learn(state: State, fact: Fact, rules: Rules) -> None:  # one line per fact,
             control.lost(state, fact)
         case GcsBack():
             control.gcs_back(state, fact)
+        case DefectMet():
+            control.defect_met(state, fact)
         case JournalBack():
             control.journal_back(state, fact)
         case Commanded():

@@ -6,7 +6,7 @@ from sentinel.core import group
 from sentinel.core.learn.nodes import look_again
 from sentinel.core.state import Rules, State
 from sentinel.core.state.timers import Timer
-from sentinel.model.fact import ControllerStarted, GcsBack, GcsLost, JournalBack, JournalFailed
+from sentinel.model.fact import ControllerStarted, DefectMet, GcsBack, GcsLost, JournalBack, JournalFailed
 from sentinel.model.ids import Seconds
 from sentinel.model.incident import Due
 
@@ -16,6 +16,11 @@ def lost(state: State, fact: GcsLost | JournalFailed) -> None:
     known = group.with_fact(state, type(fact))
     incident = group.add(state, known, fact) if known else group.join(state, type(fact).__name__, fact)
     group.ask_for(state, incident, Due.ANY)
+
+
+def defect_met(state: State, fact: DefectMet) -> None:
+    """Who has a defect does nothing until a human has looked."""
+    state.frozen = f"a defect in Sentinel: {fact.error}"
 
 
 def gcs_back(state: State, fact: GcsBack) -> None:
