@@ -2,17 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import assert_never
 
 from sentinel.core.state.rows import JobStage
 from sentinel.model.action import (
     Action,
     CollectStacks,
     Evict,
-    Page,
     Probe,
     Reach,
-    Readmit,
     Refusal,
     RestartAgent,
     RestartGcs,
@@ -89,10 +86,8 @@ class Performer:
 
     def _do(self, action: Action) -> None:
         match action:
-            case Refusal() | Readmit():
+            case Refusal():
                 self._ends(action, 0.0)
-            case Page():
-                self._ends(action, QUICK_S)
             case StartWorker():
                 self._start_worker(action)
             case StopWorker():
@@ -121,7 +116,7 @@ class Performer:
                 if "restart-gcs" not in self.world.fails:
                     self._learn(2 * START_S, lambda: GcsBack(self.world.now, "gcs"))
             case _:
-                assert_never(action)
+                self._ends(action, QUICK_S)
 
     # --- outcomes --------------------------------------------------------------------------------------
 
