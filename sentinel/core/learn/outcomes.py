@@ -35,30 +35,31 @@ def outcome(state: State, fact: Outcome, rules: Rules) -> None:
             for job in state.jobs:
                 look_again(state, job)
         case _:
+            if kind == "evict":
+                _evicted(state, fact, IncidentId(name), NodeId(target))
             if (incident := state.incidents.get(IncidentId(name))) is not None:
-                _told(state, fact, incident, kind, target)
+                _told(state, fact, incident, kind)
 
 
-def _told(state: State, fact: Outcome, incident: Incident, kind: str, target: str) -> None:
+def _told(state: State, fact: Outcome, incident: Incident, kind: str) -> None:
     if kind in TOLD:
         incident = group.add(state, incident, fact)
     match kind:
         case "page" if fact.ok:
             group.stamp(state, incident, "paged", fact.at)
-        case "evict":
-            _evicted(state, fact, incident, NodeId(target))
+        case "evict" if fact.ok:
+            group.stamp(state, incident, "evicted", fact.at)
         case "stacks" if Timer.STACKS.of(incident.id) in state.deadlines:
             group.ask_for(state, incident, Due.ANY)
 
 
-def _evicted(state: State, fact: Outcome, incident: Incident, name: NodeId) -> None:
+def _evicted(state: State, fact: Outcome, by: IncidentId, name: NodeId) -> None:
+    """A node is empty, or it is tried again, also where its incident is over and forgotten."""
     node = state.nodes[name]
     if not fact.ok:
         state.set_deadline(Timer.EVICT.of(name), RETRY_S)
-        return
-    if node.cordon is not None and node.cordon.by == incident.id:
+    elif node.cordon is not None and node.cordon.by == by:
         state.change(node, is_empty=True)
-    group.stamp(state, incident, "evicted", fact.at)
 
 
 def _start_failed(state: State, fact: Outcome, worker: WorkerId, action: Action | None) -> None:

@@ -109,6 +109,7 @@ def _missing(
 def _only_stands_still(incident: Incident, job: Job, state: State) -> bool:
     """Say whether nothing was taken from the job: it goes on by itself when what it waits for is there."""
     hurt = any(isinstance(fact, RankExited | RankRaised) for fact in incident.evidence)
+    hurt = hurt or any(worker.rank >= 0 for worker in [*state.crew.gone(job.id), *state.crew.spent(job.id)])
     others = any(each.topic == job_topic(job.id) for each in state.open_incidents() if each.id != incident.id)
     return job.stage is JobStage.BROKEN and job.want is None and not (hurt or others)
 
