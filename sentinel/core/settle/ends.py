@@ -84,7 +84,7 @@ def _signs_are_over(incident: Incident, state: State) -> bool:
 
 def _somebody_is_silent(incident: Incident, state: State) -> bool:
     """Say whether a node whose silence is in evidence was not heard since; one that left is not."""
-    silent = (fact.node for fact in incident.evidence if isinstance(fact, NodeSilent))
+    silent = (fact.node for fact in reversed(incident.evidence) if isinstance(fact, NodeSilent))
     return any(state.is_unheard(node) or state.nodes[node].left for node in silent)
 
 

@@ -1,6 +1,7 @@
 """Silent nodes: lost, cut off, without an agent, or it is the controller that is cut off."""
 
 from collections.abc import Sequence
+from itertools import islice
 
 from sentinel.core.diagnose.predicates.case import SEVERAL, Case, Match, newest_generation
 from sentinel.core.state.rows import JobStage
@@ -98,8 +99,8 @@ def _mass_silence(case: Case) -> bool:
 
 def _told_of_many(case: Case) -> str:
     count = case.state.unheard_count()
-    silent = dict.fromkeys(fact.node for fact in case.all(NodeSilent) if case.state.is_unheard(fact.node))
-    named = sorted(silent)[:NAMED]
+    silent = (fact.node for fact in case.all(NodeSilent) if case.state.is_unheard(fact.node))
+    named = sorted({*islice(silent, NAMED)})
     more = f" and {count - len(named)} more" if count > len(named) else ""
     return f"{count} of {case.state.standing_count()} nodes silent at once: {', '.join(named)}{more}"
 
