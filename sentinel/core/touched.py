@@ -20,7 +20,7 @@ class Touched:
     @classmethod
     def everything(cls, state: State) -> "Touched":
         """Take all there is."""
-        return cls(tuple(state.incidents), tuple(state.nodes), tuple(state.jobs))
+        return cls(tuple(state.incidents), tuple(state.nodes), state.in_turn())
 
     @classmethod
     def of(cls, state: State) -> "Touched":
@@ -29,7 +29,7 @@ class Touched:
         Whether actions are allowed concerns all, and which nodes can be used concerns all incidents and jobs.
         """
         if (state.frozen, state.stopped) != state.was_allowed():
-            return cls(tuple(state.incidents), _waiting_nodes(state), tuple(state.jobs))
+            return cls(tuple(state.incidents), _waiting_nodes(state), state.in_turn())
         waits = {part for name, _, _ in state.deadlines.changes() for part in name.split("/")[1:]}
         changed = list(state.nodes.changes())
         nodes = {name for name, _, _ in changed} | state.crew.touched_nodes()
@@ -58,7 +58,7 @@ class Touched:
                 and (places or found or incident.job in jobs or mentions(incident, nodes))
             )
         )
-        return cls(concerned, nodes, tuple(name for name in state.jobs if name in jobs))
+        return cls(concerned, nodes, tuple(name for name in state.in_turn() if name in jobs))
 
 
 def _says(incident: Incident) -> tuple[object, ...]:

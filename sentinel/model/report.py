@@ -63,6 +63,8 @@ class RankBeat(Struct, frozen=True):
     """Rank's own words, when it has failed or refuses."""
 
 
+DONE = "exit 0"
+"""How a rank ends whose work is done."""
 LEASE_LAPSED_EXIT = 75
 """EX_TEMPFAIL: nothing is wrong with this process, it must merely not go on alone."""
 STUCK_EXIT = 76

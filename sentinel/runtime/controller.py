@@ -29,6 +29,7 @@ from sentinel.adapters.transport import Reports
 from sentinel.core.detect.watch import Watch
 from sentinel.core.learn.operator import refuse_command
 from sentinel.core.state import Rules
+from sentinel.core.state.rows import JobStage
 from sentinel.gang.orders import WorkerSpec
 from sentinel.gang.snapshot_keys import job_key, word_for
 from sentinel.model.action import Action
@@ -155,8 +156,15 @@ class Controller:
         """Ask for the job of the settings, if they have one."""
         job, journal = self.settings.job, self.ledger.journal.id
         name, least = JobId(job.name), job.min_world
-        asked = JobSubmitted(self.now(), name, job.world, job.trainable, job.standbys, least, journal)
-        return [asked] if job.world else []
+        size = job.world, job.trainable, job.standbys, least
+        asked = JobSubmitted(self.now(), name, *size, journal, job.priority)
+        return [asked] if job.world and not self._has_finished(name) else []
+
+    def _has_finished(self, job: JobId) -> bool:
+        """Say whether a job is over that nobody has asked for since: a restart of ours is no submission."""
+        known = self.ledger.state.jobs.get(job)
+        finished = known is not None and known.stage is JobStage.FINISHED
+        return finished and self.ledger.state.here_count() > 0  # `sentinel down` takes all nodes off
 
     # --- what actions are done with --------------------------------------------------------------------
 

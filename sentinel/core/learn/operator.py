@@ -8,7 +8,7 @@ from sentinel.core.learn.findings import withdraw
 from sentinel.core.learn.nodes import look_again
 from sentinel.core.state import Rules, State
 from sentinel.core.state.crew import Worker, WorkerStage
-from sentinel.core.state.rows import Cordon, JobStage
+from sentinel.core.state.rows import Cordon
 from sentinel.core.state.timers import Timer
 from sentinel.model.action import StopJob, StopWorker
 from sentinel.model.fact import Commanded
@@ -42,7 +42,7 @@ def refuse_command(state: State, command: str, target: str, causes: Collection[s
 def _still_busy(state: State) -> str:
     """Why the agents can't leave yet: they are what ends and watches a job's processes."""
     for job in state.jobs.values():
-        if job.stage is not JobStage.STOPPED:
+        if not job.is_over:
             return f"{job.id} is {job.stage.value}: stop it first"
         living = [worker.id for worker in state.crew.of(job.id) if _lives(state, worker)]
         if living:

@@ -18,12 +18,12 @@ from sentinel.model.incident import Stage
 
 def settle(job: Job, state: State, rules: Rules) -> Iterator[Decision]:
     """Give what is missing."""
-    if job.halted and job.stage is not JobStage.STOPPED:
+    if job.halted and not job.is_over:
         who = IncidentId(f"operator-{job.id}")
         yield StopJob(action_id(who, "stop-job", job.id, int(job.stopped_at * 1000)), who, job.id, job.halted)
         return
     yield from (stop_again(job, worker) for worker in state.crew.to_stop(job.id))
-    if job.stage is JobStage.STOPPED:
+    if job.is_over:
         return
     no = refuse_start(state) if job.starts else refuse_action(state, rules)
     if no:

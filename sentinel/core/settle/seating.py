@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from sentinel.core.state import State
 from sentinel.core.state.crew import Worker, WorkerStage
-from sentinel.core.state.rows import Job, JobStage, Node
+from sentinel.core.state.rows import Job, Node
 from sentinel.model.action import Seat
 from sentinel.model.ids import NodeId
 
@@ -110,7 +110,7 @@ class _Table:
     def _stays(self, worker: Worker) -> bool:
         if worker.job == self.job.id:
             return worker.rank not in self.vacant
-        return worker.is_living or self.state.jobs[worker.job].stage is not JobStage.STOPPED
+        return worker.is_living or not self.state.jobs[worker.job].is_over
 
     def free_gpu(self, node: Node, prefer: int = -1) -> int | None:
         """Return a GPU of the node that no rank has and no finding accuses."""

@@ -28,6 +28,8 @@ class Timer(StrEnum):
     """A job's standbys are to be counted."""
     SILENCE = "silence"
     """Pages about a node or a cause are held back until then."""
+    FINISH = "finish"
+    """Ranks have ended with 0, and the others should have by then."""
     RESUME = "resume"
     """A generation must have made a new step by then."""
 
@@ -38,4 +40,4 @@ class Timer(StrEnum):
 
 EVIDENCE = (Timer.GATHER, Timer.BROKEN, Timer.STACKS)
 """Until these an incident waits for more evidence."""
-OF_A_JOB = (Timer.PLACE, Timer.REFILL, Timer.RESUME)
+OF_A_JOB = (Timer.PLACE, Timer.REFILL, Timer.FINISH, Timer.RESUME)
