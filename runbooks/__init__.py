@@ -59,7 +59,7 @@ def load(directory: Path | None = None, predicates: Collection[str] | None = Non
 def _named(book: Runbook) -> Iterator[tuple[str, Cause]]:
     """Other causes that a runbook names, and where."""
     yield from (("explains", cause) for cause in book.explains)
-    yield from (("matches: again", match.again) for match in book.matches if match.again)
+    yield from (("matches: again", Cause(match.again)) for match in book.matches if match.again)
 
 
 def prose(cause: Cause, directory: Path | None = None) -> str:
@@ -144,7 +144,9 @@ def _judge(book: Runbook, stem: str, predicates: Collection[str]) -> None:
 def _judge_match(match: Match, predicates: Collection[str]) -> None:
     given = [field.name for field in dataclasses.fields(match) if getattr(match, field.name)]
     if len(given) != 1:
-        raise RunbookError(f"matches: each needs exactly one of again, finding, log, predicate, xid; got {given}")
+        raise RunbookError(
+            f"matches: each needs exactly one of again, finding, log, predicate, xid; got {given}"
+        )
     if match.predicate and match.predicate not in predicates:
         raise RunbookError(f"matches: unknown predicate {match.predicate!r}; there are {_join(predicates)}")
     try:

@@ -41,7 +41,12 @@ class Touched:
             before is not None and now is not None and before.recent is not now.recent
             for _, before, now in changed
         )  # it may be one of many that have the same
-        jobs = {name for name, _, _ in state.jobs.changes()} | {JobId(name) for name in waits}
+        asked = list(state.jobs.changes())
+        jobs = {name for name, _, _ in asked} | {JobId(name) for name in waits}
+        places |= any(
+            before is not None and now is not None and before.lacking > 0 >= now.lacking
+            for _, before, now in asked
+        )  # what was kept for it may be free
         if places or state.crew.is_touched():  # one's GPUs may be what another waits for
             jobs = {*state.jobs}
         met = list(state.incidents.changes())

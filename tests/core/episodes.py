@@ -99,7 +99,7 @@ class Checked(Simulated):
     def _by_hand(self, fact: Fact, action: Action) -> bool:
         """Say whether a human wants this: a job that they stop, and its processes that get ready after it."""
         if isinstance(action, StopWorker):
-            return self.state.jobs[action.job].stage is JobStage.STOPPED
+            return self.state.jobs[action.job].is_over
         return isinstance(action, StopJob) and isinstance(fact, Commanded)
 
     def _check(self, action: Action) -> None:

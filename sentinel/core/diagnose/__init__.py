@@ -117,7 +117,7 @@ def _holds(looks: Looks, case: Case) -> Match | None:
     if looks.predicate:
         return PREDICATES[looks.predicate](case)
     if looks.again:
-        return _again(looks.again, case)
+        return _again(Cause(looks.again), case)
     if looks.log:
         return _in_log(re.compile(looks.log), case)
     codes = {looks.finding} if looks.finding else {f"xid-{number}" for number in looks.xid}
