@@ -40,7 +40,8 @@ class Slow:
                 self._beats.enqueue()
                 self._beats.complete()
             time.sleep(0.05)
-        return StepResult(step, 1.0, (1.0,), 0.0, 0.0, (vote,))
+        is_last = sys.argv[2] == "ends" and step == len(sys.argv) - 4
+        return StepResult(step, 1.0, (1.0,), 0.0, 0.0, (vote,), is_last)
 
     def state(self) -> Mapping[str, Any]:
         """Give next to nothing."""
@@ -98,6 +99,6 @@ if __name__ == "__main__":
             time.sleep(0.05)
         port = runner.serve_store(2, 1, "127.0.0.1")
         runner.form(FormOrder(2, 0, 1, 0, ("127.0.0.1", port), (holder.address,), None))
-    while runner.status().step < len(sys.argv) - 5:
+    while sys.argv[2] == "ends" or runner.status().step < len(sys.argv) - 5:
         time.sleep(0.05)
     print(msgspec.json.encode(runner.status()).decode(), flush=True)
