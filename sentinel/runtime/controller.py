@@ -27,9 +27,9 @@ from sentinel.adapters.slack import Slack
 from sentinel.adapters.strangers import raise_descriptor_limit
 from sentinel.adapters.transport import Reports
 from sentinel.core.detect.watch import Watch
+from sentinel.core.learn.ending import has_finished
 from sentinel.core.learn.operator import refuse_command
 from sentinel.core.state import Rules
-from sentinel.core.state.rows import JobStage
 from sentinel.gang.orders import WorkerSpec
 from sentinel.gang.snapshot_keys import job_key, word_for
 from sentinel.model.action import Action
@@ -158,13 +158,7 @@ class Controller:
         name, least = JobId(job.name), job.min_world
         size = job.world, job.trainable, job.standbys, least
         asked = JobSubmitted(self.now(), name, *size, journal, job.priority)
-        return [asked] if job.world and not self._has_finished(name) else []
-
-    def _has_finished(self, job: JobId) -> bool:
-        """Say whether a job is over that nobody has asked for since: a restart of ours is no submission."""
-        known = self.ledger.state.jobs.get(job)
-        finished = known is not None and known.stage is JobStage.FINISHED
-        return finished and self.ledger.state.here_count() > 0  # `sentinel down` takes all nodes off
+        return [asked] if job.world and not has_finished(self.ledger.state, name) else []
 
     # --- what actions are done with --------------------------------------------------------------------
 

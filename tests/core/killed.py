@@ -10,8 +10,8 @@ from msgspec.structs import replace
 from simulated import JOB
 from steps import PLACES, TAKING_OVER, ControllerKilledError, Desk, PerformerGoneError, Record
 
+from sentinel.core.learn.ending import has_finished
 from sentinel.core.state import State
-from sentinel.core.state.rows import JobStage
 from sentinel.model.action import Action, Evict, Page, Probe, Resume, StartWorker, StopWorker
 from sentinel.model.fact import (
     Commanded,
@@ -144,8 +144,7 @@ class Killed(Checked, Desk):
         """Do as a controller that starts; gives what it believes, to the end of its life if it is killed."""
         unfinished = tuple(self.state.unfinished.values())
         started = ControllerStarted(self.now, self.life, "p", "r")
-        done = JOB in self.state.jobs and self.job.stage is JobStage.FINISHED
-        asked = () if done else self._asked  # a restart of ours asks for no finished job
+        asked = () if has_finished(self.state, JOB) else self._asked
         for fact in (started, *(replace(each, at=self.now) for each in asked)):
             self._committed(fact, super().tell(fact))
             if self.dead:

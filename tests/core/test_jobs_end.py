@@ -137,6 +137,27 @@ def test_a_rank_that_ends_with_0_while_the_others_hang_is_replaced() -> None:
     assert (cluster.going(), cluster.evicted()) == (True, [])
 
 
+def test_a_rank_that_ends_with_0_long_before_the_others_is_missed() -> None:
+    """Where no detector says that they hang."""
+    cluster = Simulated(nodes=5, policy=Policy(finish_s=60.0))
+    cluster.crash(0, "exit 0")
+    cluster.run(59)
+    assert (cluster.resumed(), cluster.pages()) == ([], set())
+    cluster.run(30)
+    assert (cluster.causes(), cluster.going(), cluster.evicted()) == (["rank-crash"], True, [])
+    assert "exit 0" in text(cluster)
+
+
+def test_nobody_moves_while_the_job_is_about_to_end() -> None:
+    cluster = Simulated(nodes=5)
+    cluster.crash(0, "exit 0")
+    cluster.command("drain", cluster.node(1))
+    cluster.run(30)
+    cluster.crash(1, "exit 0")
+    cluster.run(30)
+    assert (cluster.resumed(), cluster.job.stage.value) == ([], "finished")
+
+
 def test_a_standby_that_ends_with_0_finishes_nothing() -> None:
     cluster = Simulated(nodes=5)
     standby = next(worker for worker in cluster.workers if worker.stage.value == "standby")

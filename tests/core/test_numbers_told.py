@@ -284,6 +284,20 @@ def test_a_node_that_joins_amid_a_re_forming_does_not_break_it_off() -> None:
     assert len(cluster.resumed()) <= 2
 
 
+def test_a_job_does_not_grow_while_a_rank_sits_on_a_silent_node() -> None:
+    """Whether that one stays is seen first."""
+    cluster, _ = shrunken()
+    before = len(cluster.resumed())
+    cluster.doors[cluster.node(0)] = ("refused", "ok", 5)
+    cluster.silence(cluster.node(0))
+    join(cluster, "n3")
+    cluster.run(2)
+    assert len(cluster.resumed()) == before
+    cluster.heard(cluster.node(0))
+    cluster.run(20)
+    assert len(cluster.resumed()[-1]) == 2
+
+
 def test_a_rank_more_than_wanted_is_never_seated() -> None:
     cluster = Simulated(nodes=2)
     before = len(cluster.resumed())

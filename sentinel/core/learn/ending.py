@@ -5,6 +5,7 @@ from sentinel.core.state import Rules, State
 from sentinel.core.state.crew import Worker
 from sentinel.core.state.rows import Job, JobStage
 from sentinel.core.state.timers import OF_A_JOB, Timer
+from sentinel.model.ids import JobId
 
 
 def done(state: State, job: Job, worker: Worker, rules: Rules) -> None:
@@ -30,6 +31,15 @@ def _finished(state: State, job: Job) -> None:
     state.change(job, stage=JobStage.FINISHED, want=None, lacking=0)
     for other in state.jobs:
         look_again(state, other)
+
+
+def has_finished(state: State, job: JobId) -> bool:
+    """Say whether a job is over that nobody asks for: a controller that restarts submits none that is.
+
+    When Sentinel was taken off all nodes since, it is asked for.
+    """
+    known = state.jobs.get(job)
+    return known is not None and known.stage is JobStage.FINISHED and state.here_count() > 0
 
 
 def drop_deadlines(state: State, job: Job) -> None:
