@@ -4,8 +4,9 @@ import pytest
 from seen_by_people import names, open_incidents, resumed, seated, submit, text
 from simulated import JOB, Simulated, ecc
 
+from sentinel.core.learn.ending import has_finished
 from sentinel.model.action import StartWorker, StopJob, StopWorker
-from sentinel.model.fact import JobSubmitted, NodeJoined, RankExited, RankRaised
+from sentinel.model.fact import JobSubmitted, NodeJoined, NodeLeft, RankExited, RankRaised
 from sentinel.model.ids import JobId, NodeId
 from sentinel.model.policy import Policy
 
@@ -71,6 +72,16 @@ def test_a_finished_job_stays_finished_when_nodes_join_and_controllers_restart()
     cluster.command("resume-actions")
     cluster.run(60)
     assert (cluster.resumed(), cluster.all(StartWorker), cluster.pages()) == ([], [], set())
+
+
+def test_a_controller_that_restarts_submits_a_finished_job_only_after_a_down() -> None:
+    cluster = Simulated(nodes=2)
+    assert not has_finished(cluster.state, JOB)
+    finish(cluster)
+    assert has_finished(cluster.state, JOB)
+    for node in list(cluster.state.nodes):
+        cluster.tell(NodeLeft(cluster.now, node))
+    assert not has_finished(cluster.state, JOB)
 
 
 def test_a_job_that_is_submitted_again_after_it_finished_runs_again() -> None:
