@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import json
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -50,10 +50,16 @@ def load(directory: Path | None = None, predicates: Collection[str] | None = Non
         raise RunbookError(f"{folder}: {'holds no runbook' if folder.is_dir() else 'no such folder'}")
     books = {Cause(file.stem): _read(file, known) for file in files}
     for file in files:
-        for cause in books[Cause(file.stem)].explains:
+        for key, cause in _named(books[Cause(file.stem)]):
             if cause not in books:
-                raise RunbookError(f"{file}: explains: no runbook {cause!r}; there are {_join(books)}")
+                raise RunbookError(f"{file}: {key}: no runbook {cause!r}; there are {_join(books)}")
     return books
+
+
+def _named(book: Runbook) -> Iterator[tuple[str, Cause]]:
+    """Other causes that a runbook names, and where."""
+    yield from (("explains", cause) for cause in book.explains)
+    yield from (("matches: again", Cause(match.again)) for match in book.matches if match.again)
 
 
 def prose(cause: Cause, directory: Path | None = None) -> str:
@@ -138,7 +144,9 @@ def _judge(book: Runbook, stem: str, predicates: Collection[str]) -> None:
 def _judge_match(match: Match, predicates: Collection[str]) -> None:
     given = [field.name for field in dataclasses.fields(match) if getattr(match, field.name)]
     if len(given) != 1:
-        raise RunbookError(f"matches: each needs exactly one of finding, log, predicate, xid; got {given}")
+        raise RunbookError(
+            f"matches: each needs exactly one of again, finding, log, predicate, xid; got {given}"
+        )
     if match.predicate and match.predicate not in predicates:
         raise RunbookError(f"matches: unknown predicate {match.predicate!r}; there are {_join(predicates)}")
     try:

@@ -138,6 +138,8 @@ class Job(_Table):
     """Ranks; 0 for no job: then the nodes are watched, and no rank is started."""
     min_world: int = Field(default=1, ge=1)
     """Without a spare the job shrinks down to this many ranks, and below it waits for a human."""
+    priority: int = 0
+    """Of jobs that want the same GPUs the one with the highest gets them; none that runs is preempted."""
     standbys: int = Field(default=1, ge=0)
     """Warm processes per node; each costs host memory, none costs seconds of import when a rank dies."""
     snapshot_every: int = Field(default=1, ge=1)

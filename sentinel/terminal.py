@@ -31,6 +31,7 @@ STYLES = {
     "waiting": "yellow",
     "broken": "bold red",
     "stopped": "bold red",
+    "finished": "green",
     "open": "bold red",
     "mitigating": "yellow",
     "resolved": "green",

@@ -39,8 +39,8 @@ from sentinel.model.decision import (
     Resolved,
     Wanted,
 )
-from sentinel.model.fact import JobStalled, RankExited
-from sentinel.model.ids import IncidentId
+from sentinel.model.fact import JobStalled, RankExited, RankRaised
+from sentinel.model.ids import Cause, IncidentId
 from sentinel.model.incident import Due, Incident, Stage
 from sentinel.model.runbook import Remedy, Scope
 
@@ -141,6 +141,8 @@ def _diagnosed(state: State, decision: Diagnosed, rules: Rules) -> None:
     if job is not None and job.want is not None and is_new and job.want.incident == incident.id:
         state.change(job, want=None, lacking=0)  # by what is known now, something else may be wanted
     state.await_no_evidence(incident.id)
+    if job is not None:
+        _remember(state, job, incident, found.cause)
     topic = incident.topic
     if book is not None and book.scope is not Scope.JOB and not topic.startswith(f"{found.cause}:"):
         topic = f"{found.cause}:{','.join(found.nodes)}"
@@ -155,6 +157,14 @@ def _diagnosed(state: State, decision: Diagnosed, rules: Rules) -> None:
     )
     if book is not None and not book.counts:
         _count_no_longer(state, incident)
+
+
+def _remember(state: State, job: Job, incident: Incident, cause: Cause) -> None:
+    """Keep what broke the job last: what is tried once more is not tried a third time."""
+    hurt = (f for f in incident.evidence if isinstance(f, RankExited | RankRaised | JobStalled))
+    generation = max((fact.generation for fact in hurt), default=0)
+    if generation:
+        state.change(job, causes={**state.fresh(job).causes, cause: (state.now, generation)})
 
 
 def _count_no_longer(state: State, incident: Incident) -> None:
@@ -232,6 +242,7 @@ def _formed(state: State, action: Resume, rules: Rules) -> None:
         world=len(action.seats),
     )
     state.crew.form(job.id, job.generation, action.seats)
+    state.deadlines.drop(Timer.FINISH.of(job.id))
     first = job.high_step < 0  # nothing was ever trained: compilation and data set-up may take long
     state.set_deadline(job.deadline(), rules.policy.slow_phase_s if first else rules.policy.resume_timeout_s)
     state.refused.drop((action.incident, f"resume {job.id}"))

@@ -25,7 +25,7 @@ class Touched:
     @classmethod
     def everything(cls, state: State) -> "Touched":
         """Take all there is."""
-        return cls(tuple(state.incidents), tuple(state.nodes), tuple(state.jobs))
+        return cls(tuple(state.incidents), tuple(state.nodes), state.in_turn())
 
     @classmethod
     def of(cls, state: State) -> "Touched":
@@ -34,21 +34,19 @@ class Touched:
         Whether actions are allowed concerns all, and which nodes can be used concerns all incidents and jobs.
         """
         if (state.frozen, state.stopped) != state.was_allowed():
-            return cls(tuple(state.incidents), _waiting_nodes(state), tuple(state.jobs))
+            return cls(tuple(state.incidents), _waiting_nodes(state), state.in_turn())
         nodes, places, found = _touched_nodes(state)
         waits = {part for name, _, _ in state.deadlines.changes() for part in name.split("/")[1:]}
         nodes |= {NodeId(name) for name in waits if name in state.nodes}
         jobs = {name for name, _, _ in state.jobs.changes()} | {JobId(name) for name in waits}
-        if (
-            places or state.crew.is_touched() or _ended_or_began(state)
-        ):  # one's GPUs may be what another waits for
-            jobs = {*state.jobs}
+        if places or state.crew.is_touched() or _ended_or_began(state):
+            jobs = {*state.jobs}  # one's GPUs may be what another waits for
         incidents = _touched_incidents(state, nodes, waits)
         if state.incidents:
             incidents |= _concerned(state, nodes, jobs, anyhow=places or found)
         order = tuple(name for name in state.incidents if name in incidents) if incidents else ()
         lacking = [name for name in nodes if state.nodes[name].may_lack] if nodes else ()
-        return cls(order, lacking, tuple(name for name in state.jobs if name in jobs) if jobs else ())
+        return cls(order, lacking, tuple(name for name in state.in_turn() if name in jobs) if jobs else ())
 
 
 class Touches:
@@ -65,9 +63,11 @@ class Touches:
 
 
 def _ended_or_began(state: State) -> bool:
-    """Say whether a job does something else by now."""
-    changed = state.jobs.changes()
-    return any(before is None or now is None or before.stage is not now.stage for _, before, now in changed)
+    """Say whether a job does something else by now, or does not wait for workers any more."""
+    return any(
+        before is None or now is None or before.stage is not now.stage or before.lacking > 0 >= now.lacking
+        for _, before, now in state.jobs.changes()
+    )
 
 
 def _touched_nodes(state: State) -> tuple[set[NodeId], bool, bool]:

@@ -31,9 +31,9 @@ class RankActor:
         """Open the rendezvous store of a generation; returns its port."""
         return self._runner.serve_store(generation, world, host)
 
-    def pause(self, generation: int) -> bool:
-        """Stop at the next step boundary."""
-        return self._runner.pause(generation)
+    def pause(self, generation: int, saves: bool = False) -> bool:  # Ray passes it on
+        """Stop at the next step boundary, with a checkpoint of it if the gang changes its size."""
+        return self._runner.pause(generation, saves)
 
     def form(self, order: bytes) -> bytes:
         """Join a generation by a `FormOrder`; returns when its state is loaded, `Formed` or `Overtaken`."""

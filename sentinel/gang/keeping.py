@@ -1,6 +1,7 @@
 """Keeping a rank's state: memory snapshots, here and at a peer, and checkpoints when they are due."""
 
 import threading
+import time
 from pathlib import Path
 
 from sentinel.gang.group import job_path
@@ -15,7 +16,10 @@ from sentinel.gang.snapshots import (
     snapshots_of,
 )
 from sentinel.heartbeat import HeartbeatWriter
+from sentinel.model.ids import Seconds
 from sentinel.model.trainable import Trainable
+
+LOOK_EVERY_S = 0.02
 
 
 class Keeper:
@@ -64,8 +68,20 @@ class Keeper:
             self._tidy = True
             threading.Thread(target=self._forget, args=(order,), name="forget", daemon=True).start()
         if self._spec.checkpoint_every and (step + 1) % self._spec.checkpoint_every == 0:
-            self._beats.phase("save")
-            self._trainable.save(job_path(self._spec.job_dir, "checkpoints", "."), step)
+            self._save(step)
+
+    def save_now(self, step: int, within_s: Seconds) -> None:
+        """Have a checkpoint of this step committed, or one that is still being written, within this time."""
+        before, give_up = self._trainable.save_report(), time.monotonic() + within_s
+        if not self._spec.checkpoint_every or before.committed >= step:
+            return
+        self._save(step)
+        while self._trainable.save_report() == before and time.monotonic() < give_up:
+            time.sleep(LOOK_EVERY_S)
+
+    def _save(self, step: int) -> None:
+        self._beats.phase("save")
+        self._trainable.save(job_path(self._spec.job_dir, "checkpoints", "."), step)
 
     def _snapshot(self, order: FormOrder, step: int, keep: int) -> None:
         """Write this rank's own copy, and then have one sent to its peer."""

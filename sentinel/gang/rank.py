@@ -32,6 +32,11 @@ OWNER = "sentinel/owner"
 ABORT_EVERY_S = 0.5
 LEAVE_S = 1.5
 """A group is left within 40 ms of an abort, or else hardly ever."""
+SAVE_S = 15.0
+"""A gang that changes its size waits so long for a checkpoint, less than a pause may take."""
+PAUSES, SAVES = 1, 2
+"""Bits of a vote; the others say which step is kept."""
+VOTES = 4
 SLOWER_STEP = 2.0
 """A step may take this many times as long as the one before it and be no halt."""
 
@@ -69,7 +74,7 @@ class RankRunner:
         gc.freeze()  # torch's 300,000 objects stay, and would make each later collection 0.3 s long
         self._lock = threading.Condition()
         self._order: FormOrder | None = None
-        self._pause = False
+        self._pause = 0
         self._joining = False
         self._met = -1
         """The generation all of whose members this rank has met."""
@@ -101,12 +106,15 @@ class RankRunner:
                 self._served = {**dict(kept), generation: Served(store, door, sockets() - before)}
             return self._served[generation].door.port
 
-    def pause(self, generation: int) -> bool:
-        """Stop at the next step boundary, all ranks together; true once this rank stands."""
+    def pause(self, generation: int, saves: bool = False) -> bool:  # Ray passes it on
+        """Stop at the next step boundary, all ranks together; true once this rank stands.
+
+        `saves` has a checkpoint made there: a gang of another size can't use memory snapshots.
+        """
         with self._lock:
             if self._group is None or self._group.generation != generation:
                 return True
-            self._pause = True
+            self._pause = PAUSES | (SAVES if saves else 0)
             return self._lock.wait_for(lambda: self._idle, timeout=FORM_TIMEOUT_S)
 
     def form(self, order: FormOrder) -> Formed | Overtaken:
@@ -171,7 +179,7 @@ class RankRunner:
                 self._lock.notify_all()
                 while (order := self._order) is None or order.generation <= done:
                     self._lock.wait()
-                self._idle, self._pause = False, False
+                self._idle, self._pause = False, 0
             done = order.generation
             self._run_generation(order)
 
@@ -256,7 +264,7 @@ class RankRunner:
         step, complete = first, -1
         losses = loss_log(self._spec, order)
         while True:
-            vote = (self._keeper.acked() + 1) * 2 + int(self._pause)
+            vote = (self._keeper.acked() + 1) * VOTES + self._pause
             began = time.monotonic()
             result = self._trainable.step(step, vote)
             if not math.isfinite(result.loss) and step not in order.skip:
@@ -264,16 +272,26 @@ class RankRunner:
             self._step, self._step_s = step, time.monotonic() - began
             self._beats.step_done(step, result.loss, result.outside_s, result.arrival)
             losses(step, result)
-            complete = max(complete, min(vote // 2 for vote in result.votes) - 1)
+            complete = max(complete, min(vote // VOTES for vote in result.votes) - 1)
             self._keeper.keep(order, step, complete)
             self._teller.snapshots(order, step, self._keeper.full())
             self._teller.saves(order, step, self._trainable.save_report())
-            if any(vote % 2 for vote in result.votes):
+            if result.last:
+                self._end(order, step)
+            if any(vote & PAUSES for vote in result.votes):
+                if any(vote & SAVES for vote in result.votes):
+                    self._keeper.save_now(step, SAVE_S)
                 self._beats.phase("pause")
                 return
             if self._group is None or self._group.aborted:
                 return  # a rank alone, whom no collective tells
             step += 1
+
+    def _end(self, order: FormOrder, step: int) -> None:
+        """Leave with 0: the work is done. The last word says so where the kernel does not."""
+        self._keeper.save_now(step, order.within_s)
+        self._beats.phase("done")
+        os._exit(0)
 
     # --- the lease -------------------------------------------------------------------------------------
 

@@ -2,7 +2,10 @@
 
 import struct
 
-PHASES = ("setup", "load", "data", "compute", "collective", "snapshot", "save", "pause", "standby", "failed")
+PHASES = (
+    *("setup", "load", "data", "compute", "collective", "snapshot", "save", "pause", "standby", "failed"),
+    "done",
+)
 GROUPS = 4
 """Collectives are counted in up to this many process groups."""
 REASON_BYTES = 200

@@ -283,6 +283,8 @@ class JobSubmitted(Noun, frozen=True):
     min_world: int
     journal: str = ""
     """Ends the names of its workers, so that those of another journal are never taken for them."""
+    priority: int = 0
+    """Of jobs that want the same GPUs the one with the highest gets them; it preempts none that runs."""
 
 
 class Commanded(Noun, frozen=True):

@@ -57,6 +57,16 @@ class Policy:
 
     SIGHUP (submitit), SIGINT, SIGUSR1 (Slurm's and Lightning's warning), SIGUSR2, SIGTERM, SIGXCPU (time up).
     """
+    finish_s: Seconds = 600.0
+    """When a rank has ended with 0, the others may take this long: a last checkpoint takes its time.
+
+    Who hangs or crashes meanwhile is seen as ever; after it, who ended left too early.
+    """
+    again_s: Seconds = 3600.0
+    """What is tried once more (CUDA out of memory) is given up when it comes again within this.
+
+    A program that asks for too much does so within the hour; one that leaks for longer is better restarted.
+    """
     app_xids_per_day: int = 2
     """Application Xids on one GPU within 24 h that make the GPU suspect (NVSentinel's rule for 31)."""
     correlate_s: Seconds = 10.0

@@ -42,7 +42,7 @@ class RankBeat(Struct, frozen=True):
     step: Step
     """Last completed training step, -1 before the first."""
     phase: Word
-    """`setup | load | data | compute | collective | snapshot | save | pause | standby | failed`"""
+    """`setup | load | data | compute | collective | snapshot | save | pause | standby | failed | done`"""
     enqueued: Count
     """Collectives that this rank has entered, over all groups."""
     completed: Count
@@ -63,6 +63,8 @@ class RankBeat(Struct, frozen=True):
     """Rank's own words, when it has failed or refuses."""
 
 
+DONE = "exit 0"
+"""How a rank ends whose work is done."""
 LEASE_LAPSED_EXIT = 75
 """EX_TEMPFAIL: nothing is wrong with this process, it must merely not go on alone."""
 STUCK_EXIT = 76

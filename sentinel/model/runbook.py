@@ -78,6 +78,8 @@ class Match:
     xid: tuple[int, ...] = ()
     log: str = ""
     """A regular expression searched in exceptions and kernel lines."""
+    again: str = ""
+    """A cause that is met again: of this job within `policy.again_s`, or of all its ranks at once."""
     predicate: str = ""
     """A named function of `sentinel.core.diagnose.predicates`."""
 

@@ -37,6 +37,8 @@ class StepResult:
     """When this rank entered the step's closing collective, epoch seconds of its node."""
     votes: Sequence[int]
     """Every rank's `vote` of this step in rank order."""
+    last: bool = False
+    """There is nothing left to train, on no rank: each ends its process with 0 when this step is kept."""
 
 
 @dataclass(frozen=True, slots=True)

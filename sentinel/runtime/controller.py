@@ -27,6 +27,7 @@ from sentinel.adapters.slack import Slack
 from sentinel.adapters.strangers import raise_descriptor_limit
 from sentinel.adapters.transport import Reports
 from sentinel.core.detect.watch import Watch
+from sentinel.core.learn.ending import has_finished
 from sentinel.core.learn.operator import refuse_command
 from sentinel.core.state import Rules
 from sentinel.gang.orders import WorkerSpec
@@ -157,8 +158,9 @@ class Controller:
         """Ask for the job of the settings, if they have one."""
         job, journal = self.settings.job, self.ledger.journal.id
         name, least = JobId(job.name), job.min_world
-        asked = JobSubmitted(self.now(), name, job.world, job.trainable, job.standbys, least, journal)
-        return [asked] if job.world else []
+        size = job.world, job.trainable, job.standbys, least
+        asked = JobSubmitted(self.now(), name, *size, journal, job.priority)
+        return [asked] if job.world and not has_finished(self.ledger.state, name) else []
 
     # --- what actions are done with --------------------------------------------------------------------
 

@@ -143,7 +143,9 @@ class RayHands:
         return self._gather(asked.job, answers, time.monotonic() + within_s + CALL_TIMEOUT_S)
 
     def _stand(self, job: JobId, pause: Pause) -> None:
-        standing = [self._actor(job, worker).pause.remote(pause.generation) for worker in pause.workers]
+        standing = [
+            self._actor(job, worker).pause.remote(pause.generation, pause.saves) for worker in pause.workers
+        ]
         self._ray.get(standing, timeout=CALL_TIMEOUT_S)
 
     def _open_store(self, job: JobId, first: Member) -> tuple[str, int]:

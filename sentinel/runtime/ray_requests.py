@@ -86,6 +86,8 @@ class Pause(msgspec.Struct, frozen=True):
 
     generation: int
     workers: tuple[WorkerId, ...]
+    saves: bool = False
+    """It leaves a checkpoint: the next one has another size, and can't use its memory snapshots."""
 
 
 class Attempt(msgspec.Struct, frozen=True):

@@ -89,7 +89,8 @@ class Workers:
             return "superseded", ()
         takes_over = self._ended.get(job.id, "") if job.high_step < 0 else ""
         members = self._members(action, self._hands.slow_phase_s, takes_over)
-        pause = Pause(action.generation - 1, action.pause) if action.pause else None
+        resized = len(action.pause) != len(action.seats)
+        pause = Pause(action.generation - 1, action.pause, resized) if action.pause else None
         asked = Form(action.job, members, pause)
         attempt = await self._hands.link.ask(asked, self._hands.slow_phase_s + FORM_SLACK_S)
         if overtaken := next((each for each in attempt.formed if isinstance(each, Overtaken)), None):

@@ -98,6 +98,7 @@ class MoeTrainer:
             outside_s=outside,
             arrival=arrival,
             votes=[int(row[3]) for row in table],
+            last=0 < self.settings.steps <= step + 1,
         )
 
     def _gather(self, row: list[float]) -> list[list[float]]:

@@ -46,6 +46,8 @@ class TrainerSettings:
     """Shards in the dataset: the largest world size it can feed."""
     records: int = 2048
     """Batches per shard; later steps read them again."""
+    steps: int = 0
+    """After so many the job is finished; 0 for no end."""
     step_seconds: float = 0.0
     """Simulated device time of each step, slept through before the forward pass."""
     keep: int = 3

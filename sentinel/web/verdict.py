@@ -6,6 +6,9 @@ from enum import StrEnum
 from sentinel.model.finding import Health
 from sentinel.web.view import JobView, Status
 
+WELL = frozenset({"running", "stopped", "finished"})
+"""Stages of a job for which nothing has to be done."""
+
 
 class Level(StrEnum):
     """How loud the verdict is."""
@@ -51,7 +54,7 @@ def training(job: JobView) -> str:
 
 def _incident_level(status: Status) -> Level:
     unattended = any(incident.stage == "open" and not incident.acked_by for incident in status.incidents)
-    stuck = any(job.stage not in ("running", "stopped") for job in status.jobs)
+    stuck = any(job.stage not in WELL for job in status.jobs)
     return Level.BAD if unattended or stuck else Level.NOTICE
 
 
@@ -77,7 +80,7 @@ def _held(status: Status) -> tuple[str, ...]:
 def _doubts(status: Status) -> tuple[str, ...]:
     silent = sum(node.silent for node in status.nodes)
     critical = sum(node.health is Health.CRITICAL and not node.cordon for node in status.nodes)
-    idle = [training(job) for job in status.jobs if job.stage not in ("running", "stopped")]
+    idle = [training(job) for job in status.jobs if job.stage not in WELL]
     shrunk = [
         f"{job.job} has shrunk to {len(job.seats)} of {job.wanted} ranks."
         for job in status.jobs

@@ -45,7 +45,7 @@ class JobView:
 
     job: str
     stage: str
-    """`waiting | forming | running | broken | stopped`"""
+    """`waiting | forming | running | broken | stopped | finished`"""
     generation: int
     step: int
     """Last step completed by all ranks, -1 before the first."""

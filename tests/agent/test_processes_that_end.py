@@ -8,12 +8,24 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 from agent_node import NODE, Node, until
 
 from sentinel.adapters.transport import Reports
 from sentinel.runtime.agent.prober import Prober
 from sentinel.runtime.agent.ranks import Ranks
 from sentinel.runtime.agent.settings import parse
+
+LAST_WORD = """
+import sys
+from pathlib import Path
+from sentinel.heartbeat import HeartbeatWriter
+beats = HeartbeatWriter(Path(sys.argv[1]), job="moe", worker="w1", gpu=0)
+beats.place(0, 1, 0)
+print("begun", flush=True)
+sys.stdin.read()
+beats.phase(sys.argv[2])
+"""
 
 
 def test_a_prober_that_dies_just_before_it_is_asked_is_put_away(node: Node) -> None:
@@ -62,3 +74,22 @@ def test_an_agent_whose_log_takes_no_line_watches_on(node: Node) -> None:
             assert agent.poll() is None
 
     asyncio.run(scenario())
+
+
+def test_a_rank_whose_last_word_is_that_it_is_done_ended_with_0(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An older kernel tells only a parent how a process ended."""
+    monkeypatch.setattr("sentinel.runtime.agent.ranks.how_it_ended", lambda pidfd, pid: "unknown")
+    ranks = Ranks(tmp_path / "beats")
+    for phase, how in (("done", "exit 0"), ("compute", "unknown")):
+        program = [sys.executable, "-c", LAST_WORD, str(tmp_path / "beats" / "w1.beat"), phase]
+        with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "begun\n"
+            assert ranks.refresh() == []
+            process.communicate("")
+        [pidfd] = ranks.pidfds
+        ended = ranks.reap(pidfd)
+        assert ended is not None
+        assert ended.event.how == how

@@ -99,7 +99,7 @@ class Checked(Simulated):
     def _by_hand(self, fact: Fact, action: Action) -> bool:
         """Say whether a human wants this: a job that they stop, and its processes that get ready after it."""
         if isinstance(action, StopWorker):
-            return self.state.jobs[action.job].stage is JobStage.STOPPED
+            return self.state.jobs[action.job].is_over
         return isinstance(action, StopJob) and isinstance(fact, Commanded)
 
     def _check(self, action: Action) -> None:
@@ -261,7 +261,23 @@ class Checked(Simulated):
             self.run(20)
 
     def _do_second_job(self, rank: int, node: NodeId, number: int) -> None:
-        self.tell(JobSubmitted(self.now, JobId("other"), 1 + number % 3, "x:y", number % 2, 1))
+        priority = number % 3 - 1
+        other = JobSubmitted(self.now, JobId("other"), 1 + number % 3, "x:y", number % 2, 1)
+        self.tell(replace(other, priority=priority))
+
+    def _do_ends(self, rank: int, node: NodeId, number: int) -> None:
+        """A rank takes its work for done, or all do; then the job may be asked for once more."""
+        wanted = self.job.wanted
+        for each in range(len(self.seats)) if number % 3 else [rank]:
+            if self.seats:
+                self.crash(each, "exit 0")
+        if number % 3 == 1:
+            self.run(number % 2)
+            self.tell(JobSubmitted(self.now, JOB, wanted, "x:y", number % 2, 1))
+            self.run(20)
+
+    def _do_out_of_memory(self, rank: int, node: NodeId, number: int) -> None:
+        self.raises(rank, "torch.OutOfMemoryError: CUDA out of memory.")
 
     def _do_cleared(self, rank: int, node: NodeId, number: int) -> None:
         self.finding(node, replace(ecc(), health=Health.OK))

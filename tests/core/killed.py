@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from simulated import JOB
 from steps import PLACES, TAKING_OVER, ControllerKilledError, Desk, PerformerGoneError, Record
 
+from sentinel.core.learn.ending import has_finished
 from sentinel.core.state import State
 from sentinel.model.action import Action, Evict, Page, Probe, Resume, StartWorker, StopWorker
 from sentinel.model.fact import (
@@ -143,7 +144,8 @@ class Killed(Checked, Desk):
         """Do as a controller that starts; gives what it believes, to the end of its life if it is killed."""
         unfinished = tuple(self.state.unfinished.values())
         started = ControllerStarted(self.now, self.life, "p", "r")
-        for fact in (started, *(replace(asked, at=self.now) for asked in self._asked)):
+        asked = () if has_finished(self.state, JOB) else self._asked
+        for fact in (started, *(replace(each, at=self.now) for each in asked)):
             self._committed(fact, super().tell(fact))
             if self.dead:
                 return self.state
@@ -220,7 +222,7 @@ class Killed(Checked, Desk):
         self.run(100)
         self.all_is_well()
         self.run(700)
-        assert self.job.stage.value in ("running", "stopped"), self.job.stage
+        assert self.job.stage.value in ("running", "stopped", "finished"), self.job.stage
         assert not self.state.unfinished, "whatever was begun was done"
         if self.going():
             assert {(JOB, worker) for worker in self.seats} <= set(self._alive), "nobody dead is seated"

@@ -4,8 +4,9 @@ import pytest
 from seen_by_people import names, open_incidents, resumed, seated, submit, text
 from simulated import JOB, Simulated, ecc
 
+from sentinel.core.learn.ending import has_finished
 from sentinel.model.action import StartWorker, StopJob, StopWorker
-from sentinel.model.fact import JobSubmitted, NodeJoined, RankExited, RankRaised
+from sentinel.model.fact import JobSubmitted, NodeJoined, NodeLeft, RankExited, RankRaised
 from sentinel.model.ids import JobId, NodeId
 from sentinel.model.policy import Policy
 
@@ -23,7 +24,6 @@ def finish(cluster: Simulated, apart: float = 0.0) -> None:
         cluster.run(apart)
 
 
-@pytest.mark.xfail(strict=True, reason="an end with 0 is taken for a crash")
 @pytest.mark.parametrize("apart", [0.0, 0.2, 0.4, 2.0])
 def test_a_job_whose_ranks_all_end_with_0_is_finished(apart: float) -> None:
     """Ranks do not end in the same moment: who ended with 0 is waited for, and not replaced."""
@@ -34,7 +34,6 @@ def test_a_job_whose_ranks_all_end_with_0_is_finished(apart: float) -> None:
     assert (cluster.causes(), cluster.evicted(), cluster.all(StopJob)) == ([], [], [])
 
 
-@pytest.mark.xfail(strict=True, reason="an end with 0 is taken for a crash")
 def test_the_standbys_of_a_finished_job_are_stopped_and_not_refilled() -> None:
     cluster = Simulated(nodes=5)
     waiting = {worker.id for worker in cluster.workers if worker.stage.value == "standby"}
@@ -45,7 +44,6 @@ def test_the_standbys_of_a_finished_job_are_stopped_and_not_refilled() -> None:
     assert cluster.all(StartWorker) == []
 
 
-@pytest.mark.xfail(strict=True, reason="an end with 0 is taken for a crash")
 def test_the_gpus_of_a_finished_job_are_free_for_another() -> None:
     cluster = Simulated(nodes=2)
     submit(cluster, OTHER, 2)
@@ -55,7 +53,6 @@ def test_the_gpus_of_a_finished_job_are_free_for_another() -> None:
     assert sorted(seated(cluster, OTHER)) == ["n1", "n2"]
 
 
-@pytest.mark.xfail(strict=True, reason="an end with 0 is taken for a crash")
 def test_a_finished_jobs_nodes_may_fail_without_its_being_resumed() -> None:
     cluster = Simulated(nodes=5)
     bad = cluster.node(0)
@@ -66,7 +63,6 @@ def test_a_finished_jobs_nodes_may_fail_without_its_being_resumed() -> None:
     assert (cluster.evicted(), cluster.resumed()) == ([bad], [])
 
 
-@pytest.mark.xfail(strict=True, reason="an end with 0 is taken for a crash")
 def test_a_finished_job_stays_finished_when_nodes_join_and_controllers_restart() -> None:
     cluster = Simulated(nodes=3)
     cluster.restarts = True
@@ -78,6 +74,16 @@ def test_a_finished_job_stays_finished_when_nodes_join_and_controllers_restart()
     assert (cluster.resumed(), cluster.all(StartWorker), cluster.pages()) == ([], [], set())
 
 
+def test_a_controller_that_restarts_submits_a_finished_job_only_after_a_down() -> None:
+    cluster = Simulated(nodes=2)
+    assert not has_finished(cluster.state, JOB)
+    finish(cluster)
+    assert has_finished(cluster.state, JOB)
+    for node in list(cluster.state.nodes):
+        cluster.tell(NodeLeft(cluster.now, node))
+    assert not has_finished(cluster.state, JOB)
+
+
 def test_a_job_that_is_submitted_again_after_it_finished_runs_again() -> None:
     cluster = Simulated(nodes=3)
     finish(cluster)
@@ -87,7 +93,6 @@ def test_a_job_that_is_submitted_again_after_it_finished_runs_again() -> None:
     assert (len(cluster.resumed()), cluster.going()) == (1, True)
 
 
-@pytest.mark.xfail(strict=True, reason="an end with 0 is taken for a crash")
 def test_an_open_incident_of_a_job_that_finishes_is_over() -> None:
     """A job that is slower or smaller than it was may finish all the same."""
     cluster = Simulated(nodes=2, min_world=1)
@@ -98,7 +103,6 @@ def test_an_open_incident_of_a_job_that_finishes_is_over() -> None:
     assert (len(cluster.resumed()), open_incidents(cluster), len(cluster.pages())) == (1, 0, 1)
 
 
-@pytest.mark.xfail(strict=True, reason="an end with 0 is taken for a crash")
 def test_ends_with_0_count_against_no_node() -> None:
     cluster = Simulated(nodes=3, policy=Policy(crashes_per_hour=2))
     for _ in range(3):
@@ -109,7 +113,6 @@ def test_ends_with_0_count_against_no_node() -> None:
     assert (cluster.evicted(), cluster.pages(), cluster.going()) == ([], set(), True)
 
 
-@pytest.mark.xfail(strict=True, reason="an end with 0 is taken for a crash")
 @pytest.mark.parametrize("crash_first", [True, False])
 def test_a_rank_that_crashes_while_others_end_with_0_is_a_crash(crash_first: bool) -> None:
     """The job is not done until every rank is: it forms anew, and only who crashed is named."""
@@ -145,6 +148,27 @@ def test_a_rank_that_ends_with_0_while_the_others_hang_is_replaced() -> None:
     assert (cluster.going(), cluster.evicted()) == (True, [])
 
 
+def test_a_rank_that_ends_with_0_long_before_the_others_is_missed() -> None:
+    """Where no detector says that they hang."""
+    cluster = Simulated(nodes=5, policy=Policy(finish_s=60.0))
+    cluster.crash(0, "exit 0")
+    cluster.run(59)
+    assert (cluster.resumed(), cluster.pages()) == ([], set())
+    cluster.run(30)
+    assert (cluster.causes(), cluster.going(), cluster.evicted()) == (["rank-crash"], True, [])
+    assert "exit 0" in text(cluster)
+
+
+def test_nobody_moves_while_the_job_is_about_to_end() -> None:
+    cluster = Simulated(nodes=5)
+    cluster.crash(0, "exit 0")
+    cluster.command("drain", cluster.node(1))
+    cluster.run(30)
+    cluster.crash(1, "exit 0")
+    cluster.run(30)
+    assert (cluster.resumed(), cluster.job.stage.value) == ([], "finished")
+
+
 def test_a_standby_that_ends_with_0_finishes_nothing() -> None:
     cluster = Simulated(nodes=5)
     standby = next(worker for worker in cluster.workers if worker.stage.value == "standby")
@@ -173,7 +197,6 @@ def out_of_memory(cluster: Simulated, rank: int = 0) -> None:
     cluster.run(30)
 
 
-@pytest.mark.xfail(strict=True, reason="the first out of memory stops the job")
 def test_out_of_memory_on_one_rank_is_tried_once_more() -> None:
     """A foreign process or fragmentation may be over by then."""
     cluster = Simulated(nodes=5)
@@ -182,7 +205,6 @@ def test_out_of_memory_on_one_rank_is_tried_once_more() -> None:
     assert "out-of-memory" in cluster.causes()
 
 
-@pytest.mark.xfail(strict=True, reason="the first out of memory stops the job")
 @pytest.mark.parametrize("rank", [0, 1])
 def test_out_of_memory_that_comes_again_stops_the_job(rank: int) -> None:
     """On whichever rank: the program asks for more than there is."""
@@ -194,7 +216,6 @@ def test_out_of_memory_that_comes_again_stops_the_job(rank: int) -> None:
     assert "out of memory" in text(cluster).lower()
 
 
-@pytest.mark.xfail(strict=True, reason="the first out of memory stops the job")
 def test_out_of_memory_before_the_first_new_step_is_again() -> None:
     cluster = Simulated(nodes=5)
     cluster.advances = False
@@ -206,7 +227,6 @@ def test_out_of_memory_before_the_first_new_step_is_again() -> None:
     assert len(cluster.all(StopJob)) == 1
 
 
-@pytest.mark.xfail(strict=True, reason="the first out of memory stops the job")
 def test_out_of_memory_a_week_later_is_tried_once_more() -> None:
     cluster = Simulated(nodes=5)
     for _ in range(2):
@@ -224,7 +244,6 @@ def test_out_of_memory_of_all_ranks_at_once_is_the_programs() -> None:
     assert ([stop.job for stop in cluster.all(StopJob)], cluster.evicted()) == ([JOB], [])
 
 
-@pytest.mark.xfail(strict=True, reason="the first out of memory stops the job")
 def test_a_crash_after_out_of_memory_is_no_second_one() -> None:
     cluster = Simulated(nodes=5)
     out_of_memory(cluster)
@@ -233,7 +252,6 @@ def test_a_crash_after_out_of_memory_is_no_second_one() -> None:
     assert (cluster.all(StopJob), cluster.going()) == ([], True)
 
 
-@pytest.mark.xfail(strict=True, reason="the first out of memory stops the job")
 def test_out_of_memory_of_one_job_is_no_second_one_of_another() -> None:
     cluster = Simulated(nodes=6)
     submit(cluster, OTHER, 1)

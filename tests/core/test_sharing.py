@@ -4,6 +4,7 @@ import pytest
 from seen_by_people import resumed, seated, submit
 from simulated import JOB, Simulated, ecc, lost
 
+from sentinel.core.settle.why import needs
 from sentinel.model.ids import JobId
 from sentinel.model.policy import Policy
 
@@ -33,6 +34,18 @@ def test_a_job_of_higher_priority_gets_the_spare_though_it_was_submitted_later(h
     cluster.command("resume-actions")
     cluster.run(60)
     assert (len(seated(cluster, OTHER)), len(seated(cluster, JOB))) == (2, 1)
+
+
+def test_a_place_is_kept_for_a_job_whose_worker_has_to_start_there_first() -> None:
+    """The other one has a warm standby there, and decides nothing until then."""
+    cluster = wide()
+    submit(cluster, OTHER, 2, min_world=1, priority=5)
+    cluster.command("stop-actions")
+    both_lose_a_node(cluster, JOB)
+    cluster.command("resume-actions")
+    assert needs(cluster.state, cluster.job, cluster.rules) == "its turn: other is seated first"
+    cluster.run(60)
+    assert (cluster.going(), len(cluster.seats)) == (True, 1)
 
 
 @pytest.mark.parametrize("hurt_first", [JOB, OTHER])

@@ -28,6 +28,8 @@ class Slow:
 
     entered = -1
     """Newest step that was begun."""
+    saved = -1
+    """Newest step of which a checkpoint was made."""
 
     def step(self, step: int, vote: int) -> StepResult:
         """Take the step's time."""
@@ -40,7 +42,8 @@ class Slow:
                 self._beats.enqueue()
                 self._beats.complete()
             time.sleep(0.05)
-        return StepResult(step, 1.0, (1.0,), 0.0, 0.0, (vote,))
+        is_last = sys.argv[2] == "ends" and step == len(sys.argv) - 4
+        return StepResult(step, 1.0, (1.0,), 0.0, 0.0, (vote,), is_last)
 
     def state(self) -> Mapping[str, Any]:
         """Give next to nothing."""
@@ -50,11 +53,12 @@ class Slow:
         """Nothing to load."""
 
     def save(self, directory: os.PathLike[str], step: int) -> None:
-        """Nothing to save."""
+        """Take note of it."""
+        Slow.saved = step
 
     def save_report(self) -> SaveReport:
-        """Nothing was saved."""
-        return SaveReport()
+        """All was saved at once."""
+        return SaveReport(Slow.saved)
 
     def latest(
         self, directory: os.PathLike[str], above: int = -1, since: int = -1
@@ -85,7 +89,7 @@ if __name__ == "__main__":
         "gloo",
         str(memory / "job"),
         1,
-        0,
+        1000,
         60.0,
         LEASE_S,
         key,
@@ -98,6 +102,12 @@ if __name__ == "__main__":
             time.sleep(0.05)
         port = runner.serve_store(2, 1, "127.0.0.1")
         runner.form(FormOrder(2, 0, 1, 0, ("127.0.0.1", port), (holder.address,), None))
-    while runner.status().step < len(sys.argv) - 5:
+    if sys.argv[2] in ("resized", "paused"):
+        while runner.status().step < 0:
+            time.sleep(0.05)
+        assert runner.pause(1, saves=sys.argv[2] == "resized")
+        print(f"{runner.status().step - Slow.saved} steps are in no checkpoint", flush=True)
+        sys.exit()
+    while sys.argv[2] == "ends" or runner.status().step < len(sys.argv) - 5:
         time.sleep(0.05)
     print(msgspec.json.encode(runner.status()).decode(), flush=True)

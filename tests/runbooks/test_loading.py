@@ -49,7 +49,7 @@ def write(directory: Path, text: str, name: str = "rank-crash.md") -> Path:
             "predicate: rank_exited", "log: '('", "log: '(' is no regular expression", id="bad pattern"
         ),
         pytest.param(
-            "predicate: rank_exited", "xids: [1]", "unknown key 'xids'; allowed are finding", id="match key"
+            "predicate: rank_exited", "xids: [1]", "unknown key 'xids'; allowed are again", id="match key"
         ),
         pytest.param("rank_exited", "rank_exited\n    xid: [1]", "exactly one of", id="two in one match"),
         pytest.param("page: at-once\n", "", "missing key 'page'", id="missing key"),

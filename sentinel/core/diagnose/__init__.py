@@ -5,12 +5,13 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from sentinel.core.diagnose.predicates import PREDICATES, Case, Match, laggard
+from sentinel.core.diagnose.predicates.case import SEVERAL, newest_generation
 from sentinel.core.group import holding
 from sentinel.core.state import Rules, State
 from sentinel.model.decision import Diagnosed
 from sentinel.model.fact import FindingReported, NodeSilent, RankRaised
 from sentinel.model.finding import TRAINER, Finding, Health, gpu_of
-from sentinel.model.ids import WorkerId
+from sentinel.model.ids import Cause, WorkerId
 from sentinel.model.incident import UNKNOWN, Diagnosis, Due, Incident, Stage, Suspect
 from sentinel.model.runbook import Match as Looks
 from sentinel.model.runbook import Remedy, Runbook
@@ -115,6 +116,8 @@ def ask(book: Runbook, case: Case) -> Match | None:
 def _holds(looks: Looks, case: Case) -> Match | None:
     if looks.predicate:
         return PREDICATES[looks.predicate](case)
+    if looks.again:
+        return _again(Cause(looks.again), case)
     if looks.log:
         return _in_log(re.compile(looks.log), case)
     codes = {looks.finding} if looks.finding else {f"xid-{number}" for number in looks.xid}
@@ -130,6 +133,22 @@ def _holds(looks: Looks, case: Case) -> Match | None:
     return Match(tuple(_blamed(case, node, gpu) for node, gpu in places), told)
 
 
+def _again(cause: Cause, case: Case) -> Match | None:
+    """Say whether a cause is met that a second try did not mend, or could not: all ranks have it at once."""
+    book, job = case.rules.runbooks.get(cause), case.state.job_of(case.incident)
+    found = ask(book, case) if book else None
+    if found is None or job is None:
+        return None
+    newest = newest_generation(case)
+    at, generation = job.causes.get(cause, (0.0, newest))
+    if generation < newest and at > case.state.now - case.rules.policy.again_s:
+        return replace(found, why=f"{found.why}; so did generation {generation}")
+    ranks = {fact.rank for fact in case.all(RankRaised) if fact.generation == newest and fact.kind == "user"}
+    if len(ranks) == job.world >= SEVERAL:
+        return replace(found, why=f"{found.why}; all {job.world} ranks raised")
+    return None
+
+
 def _blamed(case: Case, node: str, gpu: int | None) -> Suspect:
     """Return the suspect for a GPU or node with the rank that sat there, if one did."""
     known = case.state.nodes.get(node)  # type: ignore[call-overload]
@@ -140,7 +159,10 @@ def _blamed(case: Case, node: str, gpu: int | None) -> Suspect:
 
 
 def _in_log(pattern: re.Pattern[str], case: Case) -> Match | None:
+    newest = newest_generation(case)
     for fact in case.incident.evidence:
+        if isinstance(fact, RankRaised) and fact.generation < newest:
+            continue  # what broke earlier is repaired
         if isinstance(fact, RankRaised) and pattern.search(f"{fact.error}\n{fact.traceback}"):
             suspect = Suspect(fact.node, fact.rank, fact.gpu)
             return Match((suspect,), f"rank {fact.rank} on {fact.node}: {fact.error}")

@@ -120,6 +120,8 @@ def _passed(state: State, fact: DeadlinePassed, rules: Rules) -> None:
             outcomes.trust_again(state, NodeId(first))
         case Timer.RESUME if job is not None and second == str(job.generation):
             outcomes.lapsed(state, job, fact)
+        case Timer.FINISH if job is not None:
+            ranks.left_early(state, job, rules)
         case Timer.PLACE | Timer.REFILL if job is not None:
             nodes.look_again(state, job.id)
         case _:

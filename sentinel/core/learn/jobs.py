@@ -3,11 +3,13 @@
 from msgspec.structs import replace
 
 from sentinel.core import group
+from sentinel.core.learn.ending import drop_deadlines
 from sentinel.core.state import Rules, State
 from sentinel.core.state.crew import WorkerStage
 from sentinel.core.state.rows import Job, JobStage
-from sentinel.core.state.timers import OF_A_JOB, Timer
+from sentinel.core.state.timers import Timer
 from sentinel.model.fact import JobAdvanced, JobPaced, JobSubmitted, JobUnderway, RankRaised, WorkerReady
+from sentinel.model.ids import Instant
 from sentinel.model.incident import Due, Incident
 
 PLACE_S = 1.0
@@ -17,17 +19,18 @@ def submitted(state: State, fact: JobSubmitted) -> None:
     """A job is asked for; asking again changes nothing."""
     if fact.job not in state.jobs:
         job = Job(fact.job, fact.world, fact.min_world, fact.standbys, fact.trainable, wanted=fact.world)
-        state.add(replace(job, journal=fact.journal))
+        state.add(replace(job, journal=fact.journal, priority=fact.priority))
         state.set_deadline(Timer.PLACE.of(fact.job), PLACE_S)
         return
     job = state.jobs[fact.job]
     job = state.change(job, journal=job.journal or fact.journal)
-    if job.stage is JobStage.STOPPED and not state.crew.has(job.id):
+    if job.stage is JobStage.FINISHED or (job.stage is JobStage.STOPPED and not state.crew.has(job.id)):
         _start_over(state, job, fact)
 
 
 def _start_over(state: State, job: Job, fact: JobSubmitted) -> None:
     """Submit a job again whose workers have all left; numbers go on, so that nothing old passes for new."""
+    _forget_gone(state, job, state.now)
     state.change(
         job,
         world=fact.world,
@@ -35,19 +38,19 @@ def _start_over(state: State, job: Job, fact: JobSubmitted) -> None:
         min_world=fact.min_world,
         standbys=fact.standbys,
         trainable=fact.trainable,
+        priority=fact.priority,
         stage=JobStage.WAITING,
         want=None,
         lacking=0,
         halted="",
         high_step=-1,
         median_step_s=0.0,
+        causes={},
     )
     state.crew.start_over(job.id)
     for node in state.nodes:
         state.crew.look_again_at(job.id, node)
-    for name in list(state.deadlines):
-        if name.split("/")[:2] in [[each, job.id] for each in OF_A_JOB]:
-            state.deadlines.drop(name)
+    drop_deadlines(state, job)
     state.set_deadline(Timer.PLACE.of(job.id), PLACE_S)
 
 
@@ -59,7 +62,7 @@ def worker_ready(state: State, fact: WorkerReady) -> None:
     if worker.stage is WorkerStage.GONE and not worker.pid:  # it was told to stop before it was there
         state.change(worker, pid=fact.pid, may_run=True)
     elif worker.stage is WorkerStage.STARTING:
-        late = job.stage is JobStage.STOPPED
+        late = job.is_over
         state.change(worker, stage=WorkerStage.STANDBY, pid=fact.pid, unwanted=late)
         if state.nodes[worker.node].misstarts:
             state.change(state.nodes[worker.node], misstarts=0)
@@ -70,7 +73,7 @@ def worker_ready(state: State, fact: WorkerReady) -> None:
 def advanced(state: State, fact: JobAdvanced, rules: Rules) -> None:
     """A new step: the end of what hurt the job, or the result of an experiment."""
     job = state.jobs.get(fact.job)
-    if job is None or fact.generation != job.generation or job.stage is JobStage.STOPPED:
+    if job is None or fact.generation != job.generation or job.is_over:
         return
     job = state.change(job, high_step=max(job.high_step, fact.step))
     if any(worker.rank >= 0 for worker in state.crew.gone(job.id)) or _raised_here(job, state):
@@ -80,7 +83,7 @@ def advanced(state: State, fact: JobAdvanced, rules: Rules) -> None:
     job = state.change(job, stage=JobStage.RUNNING, advanced=fact.at)
     for incident in [each for each in state.open_incidents() if each.job == job.id]:
         _stepped(state, group.add(state, incident, fact), fact, rules)
-    _forget_gone(state, job, rules)
+    _forget_gone(state, job, state.now - rules.policy.action_timeout_s)
 
 
 def _raised_here(job: Job, state: State) -> bool:
@@ -102,12 +105,11 @@ def _stepped(state: State, incident: Incident, fact: JobAdvanced, rules: Rules) 
             group.ask_for(state, incident, Due.ANY)
 
 
-def _forget_gone(state: State, job: Job, rules: Rules) -> None:
+def _forget_gone(state: State, job: Job, since: Instant) -> None:
     """Drop workers that are gone for so long that no action still means them.
 
     Those of a silent node are kept: nobody saw them go, and they are stopped when it is heard again.
     """
-    since = state.now - rules.policy.action_timeout_s
     for worker in state.crew.gone(job.id):
         if worker.since < since and worker.rank < 0 and not state.nodes[worker.node].silent:
             state.crew.forget(worker)

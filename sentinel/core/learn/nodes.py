@@ -73,7 +73,7 @@ def _is_back(state: State, node: Node, rules: Rules) -> None:
     for job in list(state.jobs.values()):
         look_again(state, job.id)
         timer = Timer.REFILL if state.crew.has(job.id) else Timer.PLACE
-        if job.stage is not JobStage.STOPPED:
+        if not job.is_over:
             state.set_deadline(timer.of(job.id), PLACE_S)
 
 

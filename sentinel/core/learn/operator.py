@@ -5,10 +5,10 @@ from difflib import get_close_matches
 
 from sentinel.core import group
 from sentinel.core.learn.findings import withdraw
-from sentinel.core.learn.nodes import look_again
+from sentinel.core.learn.nodes import PLACE_S, look_again
 from sentinel.core.state import Rules, State
 from sentinel.core.state.crew import Worker, WorkerStage
-from sentinel.core.state.rows import Cordon, JobStage
+from sentinel.core.state.rows import Cordon
 from sentinel.core.state.timers import Timer
 from sentinel.model.action import StopJob, StopWorker
 from sentinel.model.fact import Commanded
@@ -42,7 +42,7 @@ def refuse_command(state: State, command: str, target: str, causes: Collection[s
 def _still_busy(state: State) -> str:
     """Why the agents can't leave yet: they are what ends and watches a job's processes."""
     for job in state.jobs.values():
-        if job.stage is not JobStage.STOPPED:
+        if not job.is_over:
             return f"{job.id} is {job.stage.value}: stop it first"
         living = [worker.id for worker in state.crew.of(job.id) if _lives(state, worker)]
         if living:
@@ -112,6 +112,8 @@ def _undrain(state: State, fact: Commanded, rules: Rules) -> None:
     for job in list(state.jobs.values()):
         state.change(job, slow=tuple(each for each in job.slow if each[2] != node.id))
         look_again(state, job.id)
+        if job.world < job.wanted and not job.is_over:  # it may not be the only one that is given back
+            state.set_deadline(Timer.REFILL.of(job.id), PLACE_S)
     if node.cordon is None:
         withdraw(state, fact, node.id, rules)
     elif (by := state.incidents.get(IncidentId(node.cordon.by))) and by.stage is not Stage.RESOLVED:

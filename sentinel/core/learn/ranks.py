@@ -4,15 +4,16 @@ from msgspec.structs import replace
 
 from sentinel.core import group
 from sentinel.core.detect.laggards import laggards
+from sentinel.core.learn import ending
 from sentinel.core.learn.nodes import look_again
 from sentinel.core.state import Rules, State
-from sentinel.core.state.crew import WorkerStage
+from sentinel.core.state.crew import Worker, WorkerStage
 from sentinel.core.state.rows import Job, JobStage
 from sentinel.core.state.timers import Timer
 from sentinel.model.fact import Fact, JobStalled, NodeProbed, RankExited, RankRaised, RankSlow
 from sentinel.model.ids import NodeId
 from sentinel.model.incident import Ask, Due, Incident
-from sentinel.model.report import STOPPED_ITSELF
+from sentinel.model.report import DONE, STOPPED_ITSELF
 
 MEMORY_S = 86400.0
 """A rank that is slow, or keeps failing, on two nodes within a day has work that makes it so."""
@@ -35,12 +36,29 @@ def exited(state: State, fact: RankExited, rules: Rules) -> None:
     if job is None or worker is None or worker.stage is WorkerStage.GONE or worker.node != fact.node:
         return
     was_rank = worker.stage is WorkerStage.RANK
-    state.crew.dismiss(worker, state.now)
-    if job.stage is JobStage.STOPPED:
+    worker = state.crew.dismiss(worker, state.now)
+    if job.is_over:
         return
     if not was_rank:
         look_again(state, job.id)
+    elif fact.how == DONE:
+        ending.done(state, job, worker, rules)
+    else:
+        _lost(state, job, fact, worker, rules)
+
+
+def left_early(state: State, job: Job, rules: Rules) -> None:
+    """Ranks have ended with 0 and the others did not: they are missed."""
+    if job.is_over or job.want is not None:
         return
+    for worker in [each for each in state.crew.gone(job.id) if each.is_done]:
+        place = worker.rank, worker.id, worker.node, worker.gpu, worker.pid
+        fact = RankExited(state.now, job.id, *place, job.generation, DONE)
+        _lost(state, state.fresh(job), fact, worker, rules)
+
+
+def _lost(state: State, job: Job, fact: RankExited, worker: Worker, rules: Rules) -> None:
+    """A rank is gone, and the generation with it."""
     job = break_off(state, job)
     _part(state, job, {worker.node})
     job = state.change(job, want=None, lacking=0)
@@ -62,10 +80,11 @@ def _count_failure(
 ) -> None:
     """Count a node's crash or hang once per generation, however many of its ranks it was.
 
-    A rank that was asked to end, for preemption or maintenance, or that ends itself for its peers' sake,
-    accuses no node.
+    A rank that was asked to end, for preemption or maintenance, that ends itself for its peers' sake, or
+    that takes its work for done, accuses no node.
     """
-    if isinstance(fact, RankExited) and (fact.how in STOPPED_ITSELF or _was_asked_to_end(fact, rules)):
+    by_itself = isinstance(fact, RankExited) and fact.how in (DONE, *STOPPED_ITSELF)
+    if by_itself or (isinstance(fact, RankExited) and _was_asked_to_end(fact, rules)):
         return
     known = group.find(state, group.job_topic(job.id))
     same = (f for f in known.evidence if isinstance(f, RankExited)) if known else ()
@@ -114,7 +133,7 @@ def raised(state: State, fact: RankRaised, rules: Rules) -> None:
     job, worker = state.worker(fact.job, fact.worker)
     if job is None or worker is None or worker.rank < 0 or worker.node != fact.node:
         return
-    if job.stage is JobStage.STOPPED or fact.generation > job.generation:
+    if job.is_over or fact.generation > job.generation:
         return
     if fact.rank < 0 or fact.generation >= worker.seated:  # which rank a worker is we know; it only says so
         fact = replace(fact, rank=worker.rank)

@@ -35,6 +35,8 @@ def is_over(incident: Incident, state: State, rules: Rules) -> bool:
     job = state.job_of(incident)
     if state.here_count() == 0 and _was_seen_on_nodes(incident):
         return not group.took_nodes(state, incident)
+    if job is not None and job.stage is JobStage.FINISHED and _is_the_jobs(incident, state, rules):
+        return True
     by_step = group.ends_by_step(incident, rules) and not group.waits_for_a_node(state, incident)
     if by_step and job is not None and (job.halted or _stepped_since(incident, job)):
         return True
@@ -47,6 +49,12 @@ def is_over(incident: Incident, state: State, rules: Rules) -> bool:
         or _findings_are_over(incident, state, rules)
         or _evictions_are_over(incident, state, rules)
     )
+
+
+def _is_the_jobs(incident: Incident, state: State, rules: Rules) -> bool:
+    """Say whether it is about how the job does: nobody is to wait for a step or a pace any more."""
+    ends = group.ends_by_step(incident, rules) or group.is_about_pace(incident)
+    return ends and not group.waits_for_a_node(state, incident)
 
 
 def _was_seen_on_nodes(incident: Incident) -> bool:
@@ -116,7 +124,7 @@ def _evictions_are_over(incident: Incident, state: State, rules: Rules) -> bool:
     job, diagnosis = state.job_of(incident), incident.diagnosis
     if diagnosis is None or rules.remedy_of(incident) not in (Remedy.EVICT, Remedy.DRAIN):
         return False
-    unhurt = job is None or job.stage in (JobStage.RUNNING, JobStage.STOPPED)
+    unhurt = job is None or job.is_over or job.stage is JobStage.RUNNING
     ours = [node for node in state.cordoned() if node.cordon and node.cordon.by == incident.id]
     actions = state.unfinished.values()
     more = any(isinstance(action, Evict) and action.incident == incident.id for action in actions)

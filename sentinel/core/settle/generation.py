@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from sentinel.core.settle.guards import No, refuse_action, refuse_start
 from sentinel.core.settle.orders import refuse, start_worker, stop_again, stop_worker
-from sentinel.core.settle.seating import Cannot, Seated, Wait, missing_standbys, seat
+from sentinel.core.settle.seating import Cannot, Later, Seated, Wait, missing_standbys, seat, seat_more
 from sentinel.core.state import Rules, State
 from sentinel.core.state.crew import changes
 from sentinel.core.state.rows import Job, JobStage, Want
@@ -18,19 +18,21 @@ from sentinel.model.incident import Stage
 
 def settle(job: Job, state: State, rules: Rules) -> Iterator[Decision]:
     """Give what is missing."""
-    if job.halted and job.stage is not JobStage.STOPPED:
+    if job.halted and not job.is_over:
         who = IncidentId(f"operator-{job.id}")
         yield StopJob(action_id(who, "stop-job", job.id, int(job.stopped_at * 1000)), who, job.id, job.halted)
         return
     yield from (stop_again(job, worker) for worker in state.crew.to_stop(job.id))
-    if job.stage is JobStage.STOPPED:
+    if job.is_over:
         return
     no = refuse_start(state) if job.starts else refuse_action(state, rules)
     if no:
         yield from _refused(job, state, no)
         return
     want = wanted(job, state)
-    planned = list(_next(job, want, state)) if want and not is_waiting(job, state) else []
+    planned: list[Decision] = []
+    if not is_waiting(job, state):
+        planned += _next(job, want, state) if want else _grow(job, state)
     yield from planned
     if not (planned or refuse_action(state, rules)):
         yield from _leave(job, state)
@@ -38,12 +40,16 @@ def settle(job: Job, state: State, rules: Rules) -> Iterator[Decision]:
 
 
 def wanted(job: Job, state: State) -> Want | None:
-    """Say how the job's next generation is wanted, for an incident's sake or for nobody's."""
+    """Say how the job's next generation is wanted, for an incident's sake or for nobody's.
+
+    While some ranks are done and the others about to be, nobody moves.
+    """
+    ending = state.crew.done(job.id) > 0
     if job.want is not None:
-        return job.want
+        return None if ending and job.want.gently else job.want
     if job.stage is JobStage.WAITING and Timer.PLACE.of(job.id) not in state.deadlines:
         return Want(job.upkeep) if state.crew.has(job.id) or gpus(state) >= job.world else None
-    if job.stage is JobStage.RUNNING and on_cordoned(job, state):
+    if job.stage is JobStage.RUNNING and not ending and on_cordoned(job, state):
         return Want(job.upkeep, gently=True)
     return None
 
@@ -77,7 +83,7 @@ def _refused(job: Job, state: State, reason: str) -> Iterator[Decision]:
 class Plan:
     """Who is to be seated, and whose places are given to others."""
 
-    seats: Seated | Wait | Cannot
+    seats: Seated | Wait | Later | Cannot
     given_up: tuple[int, ...]
     """Ranks whose worker does not stay, though it could."""
 
@@ -102,15 +108,40 @@ def _next(job: Job, want: Want, state: State) -> Iterator[Decision]:
     match planned.seats:
         case Cannot(reason=reason):
             yield from refuse(state, by, f"resume {job.id}", No("place", reason))
-        case Wait(start=start, lacking=lacking):
+        case Later():
+            pass
+        case Wait() as wait:
             for worker in (state.crew.at(job.id, rank) for rank in planned.given_up):
                 if worker is not None and worker.is_living:
                     yield stop_worker(by, job, worker)
-            for number, room in enumerate(start, job.born + 1):
-                yield start_worker(by, job, room.node, room.gpu, number)
-            yield Awaited(by, job.id, lacking)
+            yield from _start(by, job, wait)
         case Seated(seats=seats):
             yield from _form(by, job, want, seats, state)
+
+
+def _start(by: IncidentId, job: Job, wait: Wait) -> Iterator[Decision]:
+    for number, room in enumerate(wait.start, job.born + 1):
+        yield start_worker(by, job, room.node, room.gpu, number)
+    yield Awaited(by, job.id, wait.lacking)
+
+
+def _grow(job: Job, state: State) -> Iterator[Decision]:
+    """Grow back at a step boundary, when there is room; what has just come may not be all that comes."""
+    comes = Timer.REFILL.of(job.id) in state.deadlines
+    small = job.stage is JobStage.RUNNING and job.world < job.wanted and not state.crew.done(job.id)
+    if not small or comes or gpus(state) <= _held(state):
+        return
+    match seat_more(state, job):
+        case Wait() as wait:
+            yield from _start(job.upkeep, job, wait)
+        case Seated(seats=seats):
+            yield from _form(job.upkeep, job, Want(job.upkeep, gently=True), seats, state)
+
+
+def _held(state: State) -> int:
+    """Count the GPUs that jobs hold; it is cheap to tell that there is no room for more."""
+    going = (job for job in state.jobs.values() if not job.is_over and state.crew.seats(job.id))
+    return sum(job.world for job in going)
 
 
 def _form(by: IncidentId, job: Job, want: Want, seats: tuple[Seat, ...], state: State) -> Iterator[Decision]:

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from sentinel.core import common
 from sentinel.core.state import Rules, State
-from sentinel.core.state.rows import Job, JobStage, Node
+from sentinel.core.state.rows import Job, Node
 from sentinel.model.ids import NodeId
 from sentinel.model.incident import Diagnosis
 
@@ -83,4 +83,4 @@ def _last_place(state: State, node: NodeId) -> str:
 def _room(state: State, node: Node, job: Job) -> int:
     """Count the GPUs of a node that no other job holds."""
     held = (w.job for w in state.crew.sitting(node.id) if w.job != job.id)
-    return node.gpus - sum(state.jobs[owner].stage is not JobStage.STOPPED for owner in held)
+    return node.gpus - sum(not state.jobs[owner].is_over for owner in held)

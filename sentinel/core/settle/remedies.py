@@ -91,7 +91,7 @@ def _missing(
             yield from _restart(remedy, incident, diagnosis, state, rules)
             yield from _resume(incident, job, state, rules)  # a rank ended together with its agent
         case Remedy.STOP:
-            if job and job.stage is not JobStage.STOPPED:
+            if job and not job.is_over:
                 name = action_id(incident.id, "stop-job", job.id, 1)
                 yield StopJob(name, incident.id, job.id, diagnosis.why)
         case Remedy.EVICT | Remedy.DRAIN:
@@ -111,7 +111,8 @@ def _only_stands_still(incident: Incident, job: Job, state: State) -> bool:
     hurt = any(isinstance(fact, RankExited | RankRaised) for fact in incident.evidence)
     hurt = hurt or any(worker.rank >= 0 for worker in [*state.crew.gone(job.id), *state.crew.spent(job.id)])
     others = any(each.topic == job_topic(job.id) for each in state.open_incidents() if each.id != incident.id)
-    return job.stage is JobStage.BROKEN and job.want is None and not (hurt or others)
+    lost = hurt or others or state.crew.done(job.id)
+    return job.stage is JobStage.BROKEN and job.want is None and not lost
 
 
 def _bad_batches(incident: Incident) -> tuple[int, ...]:
@@ -199,7 +200,7 @@ def _evict(
                 return  # the next one is judged by what is left
     ours = [node for node in nodes if node.cordon and node.cordon.by == incident.id]
     here = [node.cordon for node in ours if job and node.cordon and state.crew.is_hosted(job.id, node.id)]
-    if job is None or job.stage is JobStage.STOPPED:
+    if job is None or job.is_over:
         return
     if job.stage is JobStage.BROKEN or (here and not all(cordon.gently for cordon in here)):
         yield from _resume(incident, job, state, rules, at_once=True)

@@ -3,15 +3,15 @@
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, takewhile
 from types import MappingProxyType
 from typing import TypeVar
 
 from sentinel.core.state import State
 from sentinel.core.state.crew import Worker, WorkerStage
-from sentinel.core.state.rows import Job, JobStage, Node
+from sentinel.core.state.rows import Job, Node
 from sentinel.model.action import Seat
-from sentinel.model.ids import NodeId
+from sentinel.model.ids import JobId, NodeId
 
 T = TypeVar("T")
 
@@ -44,6 +44,13 @@ class Wait:
 
 
 @dataclass(frozen=True, slots=True)
+class Later:
+    """What may be its place is kept for jobs that come first: when those are seated it is seen."""
+
+    first: JobId
+
+
+@dataclass(frozen=True, slots=True)
 class Cannot:
     """The job can't go on, and why."""
 
@@ -60,6 +67,10 @@ class _Table:
     """Ranks whose worker does not stay."""
     given: list[Seat | None]
     """Who stays, and who got a seat since."""
+    first: tuple[JobId, ...] = ()
+    """Jobs whose turn is before this one's, and who wait for workers to take a place."""
+    kept_for: JobId | None = None
+    """One of these, for whom a GPU that was asked for is kept."""
     pools: dict[tuple[NodeId, WorkerStage], list[Worker]] = field(default_factory=dict)
     """Workers without a seat."""
     places: dict[NodeId, set[int]] = field(default_factory=dict)
@@ -104,13 +115,19 @@ class _Table:
     def taken(self, node: NodeId) -> set[int]:
         """GPUs of a node that a rank has, or that are kept for one."""
         if node not in self.places:
-            self.places[node] = {w.gpu for w in self.state.crew.sitting(node) if self._stays(w)}
+            here = self.state.crew.sitting(node)
+            own = {worker.gpu for worker in here if worker.job == self.job.id}
+            self.places[node] = {worker.gpu for worker in here if self._stays(worker)}
+            for job in self.first:
+                kept = {w.gpu for w in self.state.crew.waiting(job, node) if w.stage is WorkerStage.STARTING}
+                self.kept_for = job if kept - own else self.kept_for
+                self.places[node] |= kept - own
         return self.places[node]
 
     def _stays(self, worker: Worker) -> bool:
         if worker.job == self.job.id:
             return worker.rank not in self.vacant
-        return worker.is_living or self.state.jobs[worker.job].stage is not JobStage.STOPPED
+        return worker.is_living or not self.state.jobs[worker.job].is_over
 
     def free_gpu(self, node: Node, prefer: int = -1) -> int | None:
         """Return a GPU of the node that no rank has and no finding accuses."""
@@ -137,18 +154,20 @@ def _left(queue: deque[T], still: Callable[[T], bool]) -> Iterator[T]:
     return filter(still, queue)
 
 
-def _table(state: State, job: Job, replace: Collection[int]) -> _Table:
+def _table(state: State, job: Job, replace: Collection[int], size: int) -> _Table:
     """Lay the table with those who stay."""
     sitting = (worker for node in state.unusable() for worker in state.crew.sitting(node))
     cut = {worker.rank for worker in sitting if worker.job == job.id}
     gone = {worker.rank for worker in state.crew.gone(job.id)}
     held = state.crew.seats(job.id)
-    given = [*held, *[None] * (job.world - len(held))]
+    given = [*held, *[None] * (size - len(held))]
     for rank in (*replace, *cut, *gone):
         if 0 <= rank < len(given):
             given[rank] = None
     vacant = [rank for rank, kept in enumerate(given) if kept is None]
-    return _Table(state, job, frozenset(vacant), given)
+    before = takewhile(lambda name: name != job.id, state.in_turn())
+    first = tuple(name for name in before if state.jobs[name].lacking)
+    return _Table(state, job, frozenset(vacant), given, first)
 
 
 def _bad_gpu(node: Node, gpu: int) -> bool:
@@ -157,9 +176,28 @@ def _bad_gpu(node: Node, gpu: int) -> bool:
 
 def seat(
     state: State, job: Job, replace: Collection[int], avoid: Mapping[int, NodeId] = MappingProxyType({})
-) -> Seated | Wait | Cannot:
+) -> Seated | Wait | Later | Cannot:
     """Give every rank a worker. Ranks in `replace` get another one, not on the node that they avoid."""
-    table = _table(state, job, replace)
+    return _fill(_table(state, job, replace, job.world), avoid)
+
+
+def seat_more(state: State, job: Job) -> Seated | Wait | None:
+    """Seat the ranks that a job lacks beside those that train, as far as there is room.
+
+    None where there is none, or where one who trains would not stay.
+    """
+    table = _table(state, job, (), job.wanted)
+    if min(table.vacant) < job.world:
+        return None
+    found = _fill(table, {})
+    if isinstance(found, Wait) or (isinstance(found, Seated) and len(found.seats) > job.world):
+        return found
+    return None
+
+
+def _fill(table: _Table, avoid: Mapping[int, NodeId]) -> Seated | Wait | Later | Cannot:
+    """Give every vacant rank a worker."""
+    state, job = table.state, table.job
     start: list[Room] = []
     lacking = homeless = 0
     for rank in sorted(table.vacant):
@@ -176,7 +214,9 @@ def seat(
         table.taken(room.node).add(room.gpu)
         if not _claim_starting(table, room.node):
             start.append(room)
-    housed = job.world - homeless
+    if homeless and table.kept_for:
+        return Later(table.kept_for)
+    housed = len(table.given) - homeless
     if housed < max(1, job.min_world if homeless else 1):
         return Cannot(
             f"{job.id} needs {job.min_world} ranks and only {housed} have a place: no spare is left"

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from sentinel.core.page.words import places
 from sentinel.core.settle import generation
 from sentinel.core.settle.guards import refuse_action, refuse_start
-from sentinel.core.settle.seating import Cannot, Wait
+from sentinel.core.settle.seating import Cannot, Later, Wait
 from sentinel.core.state import Rules, State
 from sentinel.core.state.rows import Job, JobStage, Node, Want
 from sentinel.core.state.timers import WAITS, Timer
@@ -132,6 +132,8 @@ def needs(state: State, job: Job, rules: Rules) -> str:
     match generation.plan(job, job.want or Want(job.upkeep), state).seats:
         case Cannot(reason=reason):
             return f"a place: {reason}"
+        case Later(first=first):
+            return f"its turn: {first} is seated first"
         case Wait(lacking=lacking):
             return f"{lacking} workers"
     return ""

@@ -159,6 +159,11 @@ class State:
         here = self.crew.sitting(node)
         return self.jobs[here[0].job] if here else None
 
+    def in_turn(self) -> tuple[JobId, ...]:
+        """Jobs in the order in which they get what is free: by priority, then by submission."""
+        jobs = self.jobs.values()
+        return tuple(job.id for job in sorted(jobs, key=lambda each: -each.priority))
+
     def worker(self, job: JobId, worker: WorkerId) -> tuple[Job | None, Worker | None]:
         """Return a job and one of its workers, as far as they are known."""
         return self.jobs.get(job), self.crew.get(job, worker)

@@ -50,11 +50,18 @@ class Worker(Struct, frozen=True):
     """It was told to stop while nobody could see it end: it is told again."""
     unfit: bool = False
     """A standby whose process stands still."""
+    done: bool = False
+    """A rank whose process ended with 0: the job is finished when all are."""
 
     @property
     def is_to_stop(self) -> bool:
         """Whether it has not been told to stop, and should be."""
         return self.may_run or (self.unwanted and self.stage is not WorkerStage.GONE)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether its rank's work is done; who got no seat in the next generation has none."""
+        return self.done and self.rank >= 0
 
     @property
     def key(self) -> WorkerKey:
@@ -91,6 +98,8 @@ class Crew:
         """Whose own code raised, while they live."""
         self._counts: Table[JobId, int] = Table(fold)
         """How many workers each job has."""
+        self._done: Table[JobId, int] = Table(fold)
+        """How many ranks of each job have ended with 0."""
         self._to_stop: Table[WorkerKey, bool] = Table(fold)
         self._doubtful: Table[tuple[JobId, NodeId], bool] = Table(fold)
         """Where a standby may be missing; a memo, which never says too little."""
@@ -158,6 +167,10 @@ class Crew:
         """Living workers that get no seat in another generation."""
         return [self.workers[key] for key in self._spent if key[0] == job]
 
+    def done(self, job: JobId) -> int:
+        """Count the ranks whose work is done."""
+        return self._done.get(job, 0)
+
     def to_stop(self, job: JobId) -> list[Worker]:
         """Who is to be told to stop, by name."""
         return sorted((self.workers[key] for key in self._to_stop if key[0] == job), key=lambda w: w.id)
@@ -190,6 +203,8 @@ class Crew:
         _note(self._gone, worker.key, worker.stage is WorkerStage.GONE)
         _note(self._spent, worker.key, worker.spent and worker.stage is not WorkerStage.GONE)
         _note(self._to_stop, worker.key, worker.is_to_stop)
+        if more := worker.is_done - (before is not None and before.is_done):
+            self._done.put(worker.job, self.done(worker.job) + more)
         return worker
 
     def forget(self, worker: Worker) -> None:

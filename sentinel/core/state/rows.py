@@ -8,7 +8,7 @@ from msgspec import Struct
 from sentinel.core.state.timers import Timer
 from sentinel.model.fact import FindingReported, NodeReached, NodeSilent
 from sentinel.model.finding import Finding, Health
-from sentinel.model.ids import IncidentId, Instant, JobId, NodeId, Seconds, WorkerId
+from sentinel.model.ids import Cause, IncidentId, Instant, JobId, NodeId, Seconds, WorkerId
 
 START_ATTEMPTS = 3
 """A node where this many workers in a row did not start gets no more of them."""
@@ -108,6 +108,8 @@ class JobStage(StrEnum):
     BROKEN = "broken"
     """A rank failed and no new generation is ordered yet."""
     STOPPED = "stopped"
+    FINISHED = "finished"
+    """All its ranks ended with 0."""
 
 
 class Want(Struct, frozen=True):
@@ -134,6 +136,8 @@ class Job(Struct, frozen=True):
     trainable: str = ""
     wanted: int = 0
     """World size asked for; `world` may shrink."""
+    priority: int = 0
+    """Who has more is planned first; of equal ones, who was submitted first."""
     stage: JobStage = JobStage.WAITING
     generation: int = 0
     born: int = 0
@@ -158,11 +162,18 @@ class Job(Struct, frozen=True):
     """Which human stops it, and why; empty for none."""
     slow: tuple[tuple[Instant, int, NodeId], ...] = ()
     """When which rank was told to be slow on which node: its work is uneven if it is so on every node."""
+    causes: Mapping[Cause, tuple[Instant, int]] = {}
+    """When each cause was last diagnosed of it, and which generation that had broken."""
     failed: tuple[tuple[Instant, int, NodeId, int], ...] = ()
     """When which rank crashed or hung on which node in which generation, and nothing else explains it.
 
     It is its own work if that follows it to another node.
     """
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is to be done for it any more: it finished, or was stopped."""
+        return self.stage in (JobStage.STOPPED, JobStage.FINISHED)
 
     def slow_places(self, rank: int, since: Instant) -> set[NodeId]:
         """Nodes on which this rank was slow."""

@@ -29,7 +29,7 @@ class Rules:
                     found[code] = (*found.get(code, ()), book)
         object.__setattr__(self, "by_code", found)
         books = self.runbooks.values()
-        wider = (book for book in books if any(looks.log or looks.predicate for looks in book.matches))
+        wider = (book for book in books if any(not (looks.finding or looks.xid) for looks in book.matches))
         object.__setattr__(self, "by_evidence", tuple(wider))
         named = {harm: frozenset(book.cause for book in books if harm in book.harms) for harm in Harm}
         object.__setattr__(self, "_harms", named)

@@ -29,6 +29,8 @@ class Timer(StrEnum):
     """A job's standbys are to be counted."""
     SILENCE = "silence"
     """Pages about a node or a cause are held back until then."""
+    FINISH = "finish"
+    """Ranks have ended with 0, and the others should have by then."""
     RESUME = "resume"
     """A generation must have made a new step by then."""
 
@@ -39,7 +41,7 @@ class Timer(StrEnum):
 
 EVIDENCE = (Timer.GATHER, Timer.BROKEN, Timer.STACKS)
 """Until these an incident waits for more evidence."""
-OF_A_JOB = (Timer.PLACE, Timer.REFILL, Timer.RESUME)
+OF_A_JOB = (Timer.PLACE, Timer.REFILL, Timer.FINISH, Timer.RESUME)
 WAITS: Mapping[Timer, str] = {
     Timer.GATHER: "the probe of a node where a rank ended",
     Timer.BROKEN: "a culprit",
@@ -52,6 +54,7 @@ WAITS: Mapping[Timer, str] = {
     Timer.PLACE: "nodes to place a job on",
     Timer.REFILL: "workers",
     Timer.SILENCE: "the end of a silence of pages",
+    Timer.FINISH: "the other ranks to end, too",
     Timer.RESUME: "a new step",
 }
 """What is waited for, in words."""

@@ -26,7 +26,7 @@ from sentinel.heartbeat import (
 from sentinel.heartbeat.process import Numbers, state_and_start
 from sentinel.model.check import RankProcess
 from sentinel.model.ids import JobId, Seconds, WorkerId
-from sentinel.model.report import ExitSeen, RankBeat
+from sentinel.model.report import DONE, ExitSeen, RankBeat
 from sentinel.runtime.agent.folder import Folder, LaterError
 from sentinel.runtime.agent.how_it_ended import how_it_ended
 from sentinel.runtime.agent.watched import Process, Watched
@@ -156,6 +156,8 @@ class Ranks:
             self._ended.popitem(last=False)
         if watched is not None:
             self._lately.append((time.monotonic(), watched.known()))
+        if how == "unknown" and record.phase == "done":
+            how = DONE  # by its last word, which it alone could write
         event = ExitSeen(
             JobId(record.job),
             record.rank,
