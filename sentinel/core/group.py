@@ -283,6 +283,11 @@ def holding(incident: Incident) -> list[FindingReported]:
     return held
 
 
+def broke(fact: Fact, job: Job) -> bool:
+    """Say whether this is harm to a job's newest generation."""
+    return isinstance(fact, RankExited | RankRaised | JobStalled) and fact.generation == job.generation
+
+
 def still_hurts(incident: Incident, rules: Rules) -> bool:
     """Say whether anything in evidence holds still, or has done harm; an event without a runbook has not."""
     held = (fact.finding for fact in holding(incident))

@@ -6,11 +6,11 @@ from sentinel.core import group
 from sentinel.core.detect.laggards import laggards
 from sentinel.core.learn.nodes import look_again
 from sentinel.core.state import Rules, State
-from sentinel.core.state.crew import WorkerStage
+from sentinel.core.state.crew import Worker, WorkerStage
 from sentinel.core.state.rows import Job, JobStage
 from sentinel.core.state.timers import Timer
 from sentinel.model.fact import Fact, JobStalled, NodeProbed, RankExited, RankRaised, RankSlow
-from sentinel.model.ids import NodeId
+from sentinel.model.ids import Instant, NodeId
 from sentinel.model.incident import Ask, Due, Incident
 from sentinel.model.report import STOPPED_ITSELF
 
@@ -46,7 +46,7 @@ def exited(state: State, fact: RankExited, rules: Rules) -> None:
     job = state.change(job, want=None, lacking=0)
     # Its own record may be a generation old.
     fact = replace(fact, rank=worker.rank, generation=job.generation)
-    _count_failure(state, job, fact, worker.node, worker.rank, rules)
+    _count_failure(state, job, fact, worker, rules)
     incident = _hurt(state, job, fact, worker.node, rules)
     state.set_deadline(Timer.GATHER.of(incident.id), rules.policy.gather_s)
 
@@ -58,22 +58,31 @@ def break_off(state: State, job: Job) -> Job:
 
 
 def _count_failure(
-    state: State, job: Job, fact: RankExited | JobStalled, node: NodeId, rank: int, rules: Rules
+    state: State, job: Job, fact: RankExited | JobStalled, worker: Worker, rules: Rules
 ) -> None:
-    """Count a node's crash or hang once per generation, however many of its ranks it was.
+    """Count a node's crash or hang once per event, however many of its ranks it was.
 
     A rank that was asked to end, for preemption or maintenance, or that ends itself for its peers' sake,
     accuses no node.
     """
     if isinstance(fact, RankExited) and (fact.how in STOPPED_ITSELF or _was_asked_to_end(fact, rules)):
         return
-    known = group.find(state, group.job_topic(job.id))
-    same = (f for f in known.evidence if isinstance(f, RankExited)) if known else ()
-    if not any(f.node == node and f.generation == fact.generation for f in same):
-        failing, job = state.nodes[node], state.fresh(job)
-        state.change(failing, failures=(*failing.failures[-RECENT_FAILURES:], fact.at))
-        lately = [each for each in job.failed if each[0] > state.now - MEMORY_S]
-        state.change(job, failed=(*lately[-FAILED_LIMIT:], (fact.at, rank, node, fact.generation)))
+    node, job = state.nodes[worker.node], state.fresh(job)
+    if any(_is_of(worker, job, at) for at, _, where, _ in job.failed if where == node.id):
+        return
+    state.change(node, failures=(*node.failures[-RECENT_FAILURES:], fact.at))
+    lately = [each for each in job.failed if each[0] > state.now - MEMORY_S]
+    failed = (fact.at, worker.rank, node.id, fact.generation)
+    state.change(job, failed=(*lately[-FAILED_LIMIT:], failed))
+
+
+def _is_of(worker: Worker, job: Job, failed: Instant) -> bool:
+    """Say whether a worker's end belongs to an earlier failure of its node.
+
+    There was no new step since, and it had been started before: what killed the one may have killed both,
+    and a standby that got the seat only ended, or was told to have ended, later.
+    """
+    return failed > job.advanced and worker.since <= failed
 
 
 def _was_asked_to_end(fact: RankExited, rules: Rules) -> bool:
@@ -215,7 +224,8 @@ def stalled(state: State, fact: JobStalled, rules: Rules) -> None:
     incident = group.join(state, group.job_topic(job.id), fact, job)
     _wants_anew(state, job, incident)
     for node in behind:
-        _count_failure(state, job, fact, node, behind[node], rules)
+        if (worker := state.crew.at(job.id, behind[node])) is not None:
+            _count_failure(state, job, fact, worker, rules)
         incident = group.recall(state, rules, incident, node, fact)
     if len(fact.beats) < job.world:
         state.wait_for(Timer.BROKEN.of(incident.id), rules.policy.broken_s)
@@ -248,7 +258,7 @@ def waited(state: State, incident: Incident, timer: Timer, rules: Rules) -> None
 
 
 def _silent_seat(job: Job, state: State) -> bool:
-    return any(state.crew.is_hosted(job.id, node.id) for node in state.unheard())
+    return any(state.crew.is_hosted(job.id, node.id) and not node.lives for node in state.unheard())
 
 
 def slow(state: State, fact: RankSlow, rules: Rules) -> None:

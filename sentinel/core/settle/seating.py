@@ -139,7 +139,8 @@ def _left(queue: deque[T], still: Callable[[T], bool]) -> Iterator[T]:
 
 def _table(state: State, job: Job, replace: Collection[int]) -> _Table:
     """Lay the table with those who stay."""
-    sitting = (worker for node in state.unusable() for worker in state.crew.sitting(node))
+    cut_off = filter(state.is_cut, state.unusable())
+    sitting = (worker for node in cut_off for worker in state.crew.sitting(node))
     cut = {worker.rank for worker in sitting if worker.job == job.id}
     gone = {worker.rank for worker in state.crew.gone(job.id)}
     held = state.crew.seats(job.id)

@@ -18,7 +18,7 @@ from sentinel.model.incident import Incident, Stage
 
 def standing(node: Node) -> tuple[object, ...]:
     """Say what others depend on: whether a node may be used, and for how many workers."""
-    return node.may_start, node.cordon and node.cordon.by, node.left, node.gpus, node.bad_gpus
+    return node.may_start, node.lives, node.cordon and node.cordon.by, node.left, node.gpus, node.bad_gpus
 
 
 Row = TypeVar("Row", Node, Job, Incident, Worker)
@@ -191,6 +191,10 @@ class State:
     def unusable(self) -> set[NodeId]:
         """Nodes on which no rank can be placed."""
         return {*self._unheard, *self._aside}
+
+    def is_cut(self, node: NodeId) -> bool:
+        """Say whether an unusable node's ranks lose their seats, too: not those that are known to train."""
+        return node in self._aside or (node in self._unheard and not self.nodes[node].lives)
 
     def was_allowed(self) -> tuple[str, str]:
         """Why no action was taken when the fold began: frozen, stopped."""

@@ -40,6 +40,8 @@ class Node(Struct, frozen=True):
     silent: bool = False
     fell: NodeSilent | None = None
     """Its last silence."""
+    lives: bool = False
+    """It is silent and its ranks are known to train: they keep their seats; nothing new comes here."""
     about: IncidentId | None = None
     """The incident that its silence belongs to."""
     looks: int = 0
@@ -57,7 +59,7 @@ class Node(Struct, frozen=True):
     findings: Mapping[str, Finding] = {}
     """Health that is not ok now, by `check|code|component`; events are not kept here."""
     failures: tuple[Instant, ...] = ()
-    """When its ranks crashed or hung; once per generation, however many ranks it was."""
+    """When its ranks crashed or hung; once per event, however many ranks it was."""
     app_xids: tuple[tuple[Instant, str], ...] = ()
     """(when, place) of application Xids of our ranks: a component, and what part of it if that was told."""
     link_errors: tuple[tuple[Instant, str], ...] = ()
