@@ -1,6 +1,7 @@
 """Nodes that join, leave, fall silent, are looked at and are heard again."""
 
 from sentinel.core import group
+from sentinel.core.learn.breaking import gone_as_announced
 from sentinel.core.state import Rules, State
 from sentinel.core.state.rows import JobStage, Node
 from sentinel.core.state.timers import Timer
@@ -70,6 +71,11 @@ def _is_back(state: State, node: Node, rules: Rules) -> None:
     for incident in list(state.open_incidents()):
         if group.is_about_silence(incident, rules) and group.fell(incident, node.id):
             _silence_over(state, incident)
+    plan_anew(state)
+
+
+def plan_anew(state: State) -> None:
+    """A node can be used again: jobs may have waited for just this."""
     for job in list(state.jobs.values()):
         look_again(state, job.id)
         timer = Timer.REFILL if state.crew.has(job.id) else Timer.PLACE
@@ -104,7 +110,9 @@ def silent(state: State, fact: NodeSilent, rules: Rules) -> None:
     if node is None or node.silent:
         return
     node = state.change(node, silent=True, lives=False, fell=fact, looked_before=node.looks)
-    if node.cordon is None:
+    if node.maintained is not None:
+        gone_as_announced(state, node)
+    elif node.cordon is None:
         fall(state, node, fact, rules)
 
 

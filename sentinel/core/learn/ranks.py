@@ -4,6 +4,7 @@ from msgspec.structs import replace
 
 from sentinel.core import group
 from sentinel.core.detect.laggards import laggards
+from sentinel.core.learn.breaking import break_off, give_way, left_as_announced
 from sentinel.core.learn.nodes import look_again
 from sentinel.core.state import Rules, State
 from sentinel.core.state.crew import Worker, WorkerStage
@@ -22,8 +23,6 @@ STACKS_DEADLINE_S = 1.5
 """py-spy needs 0.1 to 0.5 s a process on a busy machine; recovery does not wait longer."""
 SHELL_OFFSET = 128
 """A shell or a handler that passes a signal on exits with its number and this."""
-ECHOES = frozenset({"collective", "evicted"})
-"""Exceptions that only say that some other rank is gone, or that this one had to stop."""
 
 
 def exited(state: State, fact: RankExited, rules: Rules) -> None:
@@ -41,20 +40,18 @@ def exited(state: State, fact: RankExited, rules: Rules) -> None:
     if not was_rank:
         look_again(state, job.id)
         return
+    expected = state.nodes[worker.node].maintained is not None
+    if expected and give_way(state, job):
+        return
     job = break_off(state, job)
     _part(state, job, {worker.node})
     job = state.change(job, want=None, lacking=0)
     # Its own record may be a generation old.
     fact = replace(fact, rank=worker.rank, generation=job.generation)
-    _count_failure(state, job, fact, worker, rules)
+    if not expected:
+        _count_failure(state, job, fact, worker, rules)
     incident = _hurt(state, job, fact, worker.node, rules)
     state.set_deadline(Timer.GATHER.of(incident.id), rules.policy.gather_s)
-
-
-def break_off(state: State, job: Job) -> Job:
-    """The present generation is over, if there was one."""
-    state.deadlines.drop(job.deadline())
-    return state.change(job, stage=JobStage.BROKEN if job.generation else JobStage.WAITING)
 
 
 def _count_failure(
@@ -103,7 +100,7 @@ def _part(state: State, job: Job, nodes: set[NodeId]) -> None:
 
 def _harms(fact: Fact) -> bool:
     return isinstance(fact, RankExited | JobStalled) or (
-        isinstance(fact, RankRaised) and fact.kind not in ECHOES
+        isinstance(fact, RankRaised) and fact.kind not in group.ECHOES
     )
 
 
@@ -136,12 +133,14 @@ def raised(state: State, fact: RankRaised, rules: Rules) -> None:
         if known and fact.kind == "user":
             group.add(state, known, fact)  # heard late: whoever raises there next is no counter-test
         return
+    if fact.kind in group.ECHOES and left_as_announced(state, job) and give_way(state, job):
+        return
     job = break_off(state, job)
-    if fact.kind not in ECHOES:
+    if fact.kind not in group.ECHOES:
         _part(state, job, {worker.node})
     incident = _hurt(state, job, fact, worker.node, rules)
     _wants_anew(state, job, incident)
-    if fact.kind in ECHOES:
+    if fact.kind in group.ECHOES:
         if Timer.GATHER.of(incident.id) not in state.deadlines:
             state.wait_for(Timer.BROKEN.of(incident.id), rules.policy.broken_s)
         return
@@ -217,6 +216,8 @@ def stalled(state: State, fact: JobStalled, rules: Rules) -> None:
     going = job is not None and job.stage in (JobStage.RUNNING, JobStage.FORMING)
     if job is None or fact.generation != job.generation or not going:
         return
+    if left_as_announced(state, job) and give_way(state, job):
+        return
     job = break_off(state, job)
     where = dict(zip((beat.rank for beat in fact.beats), fact.nodes, strict=True))
     behind = {where[rank]: rank for rank in laggards(fact.beats, job.world).ranks if rank in where}
@@ -265,6 +266,8 @@ def slow(state: State, fact: RankSlow, rules: Rules) -> None:
     """One rank holds up a healthy gang."""
     job = state.jobs.get(fact.job)
     if job is None or fact.generation != job.generation or job.stage is not JobStage.RUNNING:
+        return
+    if state.nodes[fact.node].maintained is not None:
         return
     since = state.now - MEMORY_S
     known = job.slow_places(fact.rank, since)

@@ -137,9 +137,9 @@ def _left(queue: deque[T], still: Callable[[T], bool]) -> Iterator[T]:
     return filter(still, queue)
 
 
-def _table(state: State, job: Job, replace: Collection[int]) -> _Table:
+def _table(state: State, job: Job, replace: Collection[int], stay: Collection[NodeId]) -> _Table:
     """Lay the table with those who stay."""
-    cut_off = filter(state.is_cut, state.unusable())
+    cut_off = (name for name in state.unusable() if state.is_cut(name) and name not in stay)
     sitting = (worker for node in cut_off for worker in state.crew.sitting(node))
     cut = {worker.rank for worker in sitting if worker.job == job.id}
     gone = {worker.rank for worker in state.crew.gone(job.id)}
@@ -157,10 +157,17 @@ def _bad_gpu(node: Node, gpu: int) -> bool:
 
 
 def seat(
-    state: State, job: Job, replace: Collection[int], avoid: Mapping[int, NodeId] = MappingProxyType({})
+    state: State,
+    job: Job,
+    replace: Collection[int],
+    avoid: Mapping[int, NodeId] = MappingProxyType({}),
+    stay: Collection[NodeId] = (),
 ) -> Seated | Wait | Cannot:
-    """Give every rank a worker. Ranks in `replace` get another one, not on the node that they avoid."""
-    table = _table(state, job, replace)
+    """Give every rank a worker. Ranks in `replace` get another one, not on the node that they avoid.
+
+    Ranks on nodes in `stay` keep their seats, though nothing new is placed there.
+    """
+    table = _table(state, job, replace, stay)
     start: list[Room] = []
     lacking = homeless = 0
     for rank in sorted(table.vacant):

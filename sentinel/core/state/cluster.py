@@ -18,7 +18,8 @@ from sentinel.model.incident import Incident, Stage
 
 def standing(node: Node) -> tuple[object, ...]:
     """Say what others depend on: whether a node may be used, and for how many workers."""
-    return node.may_start, node.lives, node.cordon and node.cordon.by, node.left, node.gpus, node.bad_gpus
+    away = node.lives, node.maintained is not None, node.left
+    return node.may_start, away, node.cordon and node.cordon.by, node.gpus, node.bad_gpus
 
 
 Row = TypeVar("Row", Node, Job, Incident, Worker)
@@ -37,6 +38,7 @@ class State:
         self.nodes: Table[NodeId, Node] = Table(self._fold)
         self._unheard: Table[NodeId, bool] = Table(self._fold)
         self._cordoned: Table[NodeId, bool] = Table(self._fold)
+        self._maintained: Table[NodeId, bool] = Table(self._fold)
         self._left: Table[NodeId, bool] = Table(self._fold)
         self._aside: Table[NodeId, bool] = Table(self._fold)
         self.jobs: Table[JobId, Job] = Table(self._fold)
@@ -115,10 +117,11 @@ class State:
     def _put_node(self, node: Node) -> Node:
         """Put a node where it is found by what is the matter with it."""
         before = self.nodes.get(node.id)
-        aside = node.cordon is not None or node.left
+        aside = node.cordon is not None or node.left or node.maintained is not None
         for index, holds in (
             (self._unheard, node.silent and not aside),
             (self._cordoned, node.cordon is not None),
+            (self._maintained, node.maintained is not None),
             (self._left, node.left),
             (self._aside, aside),
         ):
@@ -165,7 +168,7 @@ class State:
         return self.jobs.get(incident.job) if incident.job else None
 
     def unheard(self) -> list[Node]:
-        """Silent nodes that are here and not cordoned, by name: a cordoned one's silence says nothing."""
+        """Silent nodes that count, by name: one that is cordoned or in maintenance says nothing by it."""
         return [self.nodes[name] for name in sorted(self._unheard)]
 
     def is_unheard(self, node: NodeId) -> bool:
@@ -177,12 +180,20 @@ class State:
         return len(self._unheard)
 
     def standing_count(self) -> int:
-        """How many nodes are here and not cordoned."""
+        """How many nodes are here, and neither cordoned nor in maintenance."""
         return len(self.nodes) - len(self._aside)
 
     def cordoned(self) -> list[Node]:
         """Nodes on which nothing is placed, by name."""
         return [self.nodes[name] for name in sorted(self._cordoned)]
+
+    def to_leave(self) -> list[Node]:
+        """Nodes that workers are to leave, by name: those that are cordoned or in maintenance."""
+        return [self.nodes[name] for name in sorted({*self._cordoned, *self._maintained})]
+
+    def maintained(self) -> list[Node]:
+        """Nodes in maintenance, by name."""
+        return [self.nodes[name] for name in sorted(self._maintained)]
 
     def here_count(self) -> int:
         """How many nodes Sentinel was not taken off."""

@@ -25,6 +25,14 @@ class Cordon(Struct, frozen=True):
     """Ranks leave at a step boundary, and the node is emptied when none is left."""
 
 
+class Maintenance(Struct, frozen=True):
+    """Until when a node is expected to be silent, and who said so."""
+
+    until: Instant
+    who: str
+    reason: str = ""
+
+
 class Node(Struct, frozen=True):
     """One machine with an agent."""
 
@@ -37,6 +45,8 @@ class Node(Struct, frozen=True):
     heard: int = 0
     """The highest number of that agent's events that was heard: one told again counts once."""
     cordon: Cordon | None = None
+    maintained: Maintenance | None = None
+    """Nothing is placed here until then, and what it looks like accuses nobody."""
     silent: bool = False
     fell: NodeSilent | None = None
     """Its last silence."""
@@ -81,7 +91,7 @@ class Node(Struct, frozen=True):
     @property
     def usable(self) -> bool:
         """True when a rank may be placed here."""
-        return self.cordon is None and not self.silent and not self.left
+        return not (self.cordon or self.maintained or self.silent or self.left)
 
     @property
     def bad_gpus(self) -> frozenset[str]:

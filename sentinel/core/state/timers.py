@@ -28,6 +28,8 @@ class Timer(StrEnum):
     """A job's standbys are to be counted."""
     SILENCE = "silence"
     """Pages about a node or a cause are held back until then."""
+    MAINTAIN = "maintain"
+    """A node's silence and findings are expected until then."""
     RESUME = "resume"
     """A generation must have made a new step by then."""
 

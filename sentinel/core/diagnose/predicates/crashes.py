@@ -21,6 +21,8 @@ def rank_exited(case: Case) -> Match | None:
     if not any(fact.generation == newest for fact in exits):
         return None
     ended = [fact for fact in exits if fact.how not in STOPPED_ITSELF]
+    if not ended and (known := case.incident.diagnosis) and known.is_known:
+        return None  # they left because of that
     if not ended:
         told = ", ".join(f"{fact.rank} ({fact.how})" for fact in exits)
         return Match((), f"ranks {told} stopped themselves: what they waited for can't come")

@@ -70,7 +70,7 @@ def reached(case: Case) -> Iterator[NodeReached]:
     newest = {fact.node: fact for fact in case.all(NodeReached)}
     for fact in newest.values():
         node = case.state.nodes.get(fact.node)
-        if node is not None and node.silent:
+        if node is not None and node.silent and node.maintained is None:
             yield fact
 
 
