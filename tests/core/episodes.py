@@ -48,7 +48,7 @@ from sentinel.model.fact import (
     WorkerStopped,
 )
 from sentinel.model.finding import TRAINER, Finding, Health
-from sentinel.model.ids import IncidentId, JobId, NodeId
+from sentinel.model.ids import IncidentId, JobId, NodeId, WorkerId
 from sentinel.model.policy import Policy
 
 DEEDS = (Evict, Resume, StartWorker, StopWorker, StopJob, RestartAgent, RestartGcs)
@@ -63,6 +63,8 @@ class Checked(Simulated):
         self.decided: list[Action] = []
         self.known: dict[str, str] = {}
         self.generations: dict[str, int] = {}
+        self.sat: dict[JobId, set[WorkerId]] = {}
+        """Who had a seat in the newest generation."""
         self.revisions: dict[str, int] = {}
         self.drained: set[NodeId] = set()
         self.cordoned: set[NodeId] = set()
@@ -128,6 +130,7 @@ class Checked(Simulated):
         assert not any(worker.unfit for worker in workers), "whose process stands still is not seated"
         assert resume.generation > self.generations.get(job.id, 0), "generations grow"
         self.generations[job.id] = resume.generation
+        self.sat[job.id] = {seat.worker for seat in resume.seats}
 
     def _takes_ranks(self, seat: Seat, resume: Resume) -> bool:
         """Another job's incident may empty the node in the same decision: this one leaves it after a step.
@@ -136,7 +139,7 @@ class Checked(Simulated):
         """
         node = self.state.nodes[seat.node]
         lately = node.cordon is not None and node.cordon.at == self.now and len(self.state.jobs) > 1
-        stays = self.state.crew.workers[resume.job, seat.worker].seated < resume.generation
+        stays = seat.worker in self.sat.get(resume.job, ())
         there = node.cordon is None and (node.lives or (node.maintained is not None and not node.silent))
         return node.usable or lately or (stays and there)
 
