@@ -1,7 +1,7 @@
 """What the `sentinel` command prints: the controller's JSON as tables, and a replay line by line."""
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rich import box
@@ -134,9 +134,7 @@ def _nodes(status: Plain) -> RenderableType:
             str(node["gpus"]),
             ranges(ranks.get(node["node"], ())),
             str(len(standbys.get(node["node"], ()))),
-            escape(
-                "\n".join(filter(None, (node["cordon"] and f"cordoned: {node['cordon']}", *node["findings"])))
-            ),
+            escape("\n".join(_remarks(node))),
         )
         for node in shown
     ]
@@ -148,8 +146,16 @@ def _nodes(status: Plain) -> RenderableType:
     )
 
 
+def _remarks(node: Plain) -> Iterator[str]:
+    if node["maintained"]:
+        yield f"in maintenance for {_seconds(node['maintained_s'])} s: {node['maintained']}"
+    if node["cordon"]:
+        yield f"cordoned: {node['cordon']}"
+    yield from node["findings"]
+
+
 def _needs_a_look(node: Plain) -> bool:
-    return bool(node["health"] != "ok" or node["silent"] or node["cordon"])
+    return bool(node["health"] != "ok" or node["silent"] or node["cordon"] or node["maintained"])
 
 
 def _jobs(jobs: Sequence[Plain]) -> RenderableType:

@@ -4,6 +4,7 @@ import getpass
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -188,3 +189,16 @@ def duration(text: str, option: str) -> float:
     if not found:
         raise CommandError(f"{option} {text!r}: expected a number and s, m, h or d, such as 30m", MISUSED)
     return float(found[1]) * _UNITS[found[2]]
+
+
+def time_from_now(text: str, option: str) -> float:
+    """Read `2h`, or `14:30` as the next such time of day here, as seconds from now. Raises CommandError."""
+    found = re.fullmatch(r"(\d{1,2}):(\d{2})", text)
+    if not found:
+        return duration(text, option)
+    hour, minute, now = int(found[1]), int(found[2]), datetime.now().astimezone()
+    if hour > 23 or minute > 59:
+        raise CommandError(f"{option} {text!r}: expected a time of day from 00:00 to 23:59", MISUSED)
+    then = now.replace(hour=hour, minute=minute, second=0, microsecond=0)
+    then += timedelta(days=then <= now)
+    return (then - now).total_seconds()

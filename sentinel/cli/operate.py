@@ -18,6 +18,7 @@ from sentinel.cli.frame import (
     settings,
     show,
     tell,
+    time_from_now,
 )
 
 
@@ -80,10 +81,25 @@ def silence(
     """Page nobody about a node or a cause for a while; actions go on."""
     from sentinel.core.learn.operator import LONGEST_SILENCE_S
 
-    seconds = duration(until, "--until")
-    if not 0 < seconds <= LONGEST_SILENCE_S:
+    tell("silence", target, reason, _limited(duration(until, "--until"), until, LONGEST_SILENCE_S))
+
+
+def _limited(seconds: float, until: str, longest: float) -> float:
+    if not 0 < seconds <= longest:
         raise CommandError(f"--until {until!r}: expected more than nothing and at most 30d", MISUSED)
-    tell("silence", target, reason, seconds)
+    return seconds
+
+
+@app.command()
+def maintain(
+    node: str,
+    until: Annotated[str, typer.Option(help="How long from now, 2h or 1d, or a time of day here, 14:30.")],
+    reason: Reason = "",
+) -> None:
+    """Expect a node to be silent until then: nothing is placed there, nobody is paged, evicted or blamed."""
+    from sentinel.core.learn.operator import LONGEST_SILENCE_S
+
+    tell("maintain", node, reason, _limited(time_from_now(until, "--until"), until, LONGEST_SILENCE_S))
 
 
 @app.command()

@@ -287,6 +287,21 @@ def holding(incident: Incident) -> list[FindingReported]:
     return held
 
 
+ECHOES = frozenset({"collective", "evicted"})
+"""Exceptions that only say that some other rank is gone, or that this one had to stop."""
+
+
+def only_echoes(incident: Incident) -> bool:
+    """Say whether ranks only lost their peers: no harm in evidence needs a cause of its own."""
+    harms = (fact for fact in incident.evidence if type(fact) not in HARMLESS)
+    return all(isinstance(fact, RankRaised) and fact.kind in ECHOES for fact in harms)
+
+
+def broke(fact: Fact, job: Job) -> bool:
+    """Say whether this is harm to a job's newest generation."""
+    return isinstance(fact, RankExited | RankRaised | JobStalled) and fact.generation == job.generation
+
+
 def still_hurts(incident: Incident, rules: Rules) -> bool:
     """Say whether anything in evidence holds still, or has done harm; an event without a runbook has not."""
     if not kinds(incident) <= HARMLESS:

@@ -3,8 +3,8 @@
 from msgspec.structs import replace
 
 from sentinel.core import group
+from sentinel.core.learn.breaking import break_off
 from sentinel.core.learn.nodes import fall
-from sentinel.core.learn.ranks import break_off
 from sentinel.core.page.words import digest
 from sentinel.core.settle.guards import evictions, refuse_action
 from sentinel.core.state import Rules, State

@@ -43,13 +43,15 @@ class AgentOrders:
         if waiting is not None and not waiting.done():
             waiting.set_result(told)
 
-    async def start(self, node: NodeId) -> str:
+    async def start(self, node: NodeId, *, take_over: bool = False) -> str:
         """Have Ray launch a node's agent, beside the memory and at the address that its ranks are told.
+
+        With `take_over` it first ends the one that is there and is not heard.
 
         Raises ActionError where Ray does not know that address, for at another one nobody would find the
         agent, and where the agent can't have a key.
         """
-        argv = self._hands.agent_argv(node)
+        argv = [*self._hands.agent_argv(node), *(["--take-over"] if take_over else [])]
         address, _ = self._hands.raylets.get(node) or await self._look_for(node)
         await asyncio.to_thread(admit, self._hands.reports.enrolment, node, address)
         env = {"SENTINEL_MEMORY": str(self._hands.memory_of(node)), "SENTINEL_ADDRESS": address}

@@ -125,7 +125,7 @@ class Performer:
             case Reach():
                 return await self._reach(action), ()
             case RestartAgent():
-                return await self._agents.start(action.node), ()
+                return await self._agents.start(action.node, take_over=True), ()
             case RestartGcs():
                 pid = await asyncio.to_thread(ray_gcs.restart, self._hands.gcs_command)
                 return f"pid {pid}", ()

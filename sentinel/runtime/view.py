@@ -78,7 +78,10 @@ class ControllerView:
         cordon = f"{node.cordon.reason} ({node.cordon.by})" if node.cordon else ""
         findings = tuple(f"{f.component}: {f.summary}" for f in node.findings.values())
         health = Health.UNKNOWN if age is None or node.silent else health
-        return NodeView(node.id, health, age, node.silent, cordon, node.gpus, findings)
+        expected, left_s = "", 0.0
+        if (kept := node.maintained) is not None:
+            expected, left_s = f"{kept.reason} ({kept.who})".strip(), max(0.0, kept.until - now)
+        return NodeView(node.id, health, age, node.silent, cordon, expected, left_s, node.gpus, findings)
 
     def _job(self, job: Job) -> JobView:
         watch, state = self._watch, self._ledger.state

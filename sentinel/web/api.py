@@ -16,9 +16,10 @@ from sentinel.web.desk import Desk
 from sentinel.web.query import bounded
 from sentinel.web.view import Command, Commander, CommandRefusedError, Status
 
-NEED_TARGET = frozenset({"ack", "silence", "drain", "undrain", "stop-job"})
+NEED_TARGET = frozenset({"ack", "silence", "maintain", "drain", "undrain", "stop-job"})
+NEED_TIME = frozenset({"silence", "maintain"})
 CommandName = Literal[
-    "ack", "silence", "drain", "undrain", "stop-actions", "resume-actions", "stop-job", "retire"
+    "ack", "silence", "maintain", "drain", "undrain", "stop-actions", "resume-actions", "stop-job", "retire"
 ]
 
 MOST_ROWS = 1000
@@ -76,8 +77,8 @@ def router(desk: Desk, command: Commander) -> APIRouter:
 def _check(name: str, body: CommandBody) -> None:
     if name in NEED_TARGET and not body.target:
         raise HTTPException(422, f"{name} needs a target")
-    if name == "silence" and not body.for_s:
-        raise HTTPException(422, "silence needs for_s, how many seconds it lasts")
+    if name in NEED_TIME and not body.for_s:
+        raise HTTPException(422, f"{name} needs for_s, how many seconds it lasts")
 
 
 def as_json(value: Any) -> bytes:

@@ -78,7 +78,11 @@ def split(nodes: Iterable[NodeView]) -> tuple[list[NodeView], list[NodeView]]:
     ordered = sorted(nodes, key=lambda node: _natural(node.node))
     troubled, quiet = list[NodeView](), list[NodeView]()
     for node in ordered:
-        (troubled if node.silent or node.cordon or node.health is not Health.OK else quiet).append(node)
+        (
+            troubled
+            if node.silent or node.cordon or node.maintained or node.health is not Health.OK
+            else quiet
+        ).append(node)
     return troubled, quiet
 
 

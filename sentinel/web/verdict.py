@@ -38,7 +38,11 @@ def verdict(status: Status) -> Verdict:
     if details:
         return Verdict(Level.NOTICE, "No open incident, but look here", details)
     evicted = sorted(node.node for node in status.nodes if node.cordon)
-    away = (f"Out of use until somebody undrains them: {', '.join(evicted)}.",) if evicted else ()
+    away: tuple[str, ...] = (
+        (f"Out of use until somebody undrains them: {', '.join(evicted)}.",) if evicted else ()
+    )
+    kept = sorted(node.node for node in status.nodes if node.maintained)
+    away += (f"In maintenance: {', '.join(kept)}.",) if kept else ()
     told = tuple(map(training, status.jobs)) or ("No job runs.",)
     return Verdict(Level.GOOD, "Training goes on" if evicted else "All is well", (*told, *away))
 
@@ -78,8 +82,9 @@ def _held(status: Status) -> tuple[str, ...]:
 
 
 def _doubts(status: Status) -> tuple[str, ...]:
-    silent = sum(node.silent for node in status.nodes)
-    critical = sum(node.health is Health.CRITICAL and not node.cordon for node in status.nodes)
+    counted = [node for node in status.nodes if not node.maintained]
+    silent = sum(node.silent for node in counted)
+    critical = sum(node.health is Health.CRITICAL and not node.cordon for node in counted)
     idle = [training(job) for job in status.jobs if job.stage not in WELL]
     shrunk = [
         f"{job.job} has shrunk to {len(job.seats)} of {job.wanted} ranks."

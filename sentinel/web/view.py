@@ -23,6 +23,10 @@ class NodeView:
     silent: bool = False
     cordon: str = ""
     """Why nothing is placed here, and who said so; empty when it is schedulable."""
+    maintained: str = ""
+    """Who expects it to be silent, and why; empty for nobody."""
+    maintained_s: Seconds = 0.0
+    """For how much longer."""
     gpus: int = 0
     findings: tuple[str, ...] = ()
     """What is not ok, one line each."""
@@ -143,12 +147,12 @@ class Command:
     """What an operator asks for; the controller stamps it and makes it a fact."""
 
     command: str
-    """`ack | silence | drain | undrain | stop-actions | resume-actions | stop-job | retire`"""
+    """`ack | silence | maintain | drain | undrain | stop-actions | resume-actions | stop-job | retire`"""
     target: str = ""
     who: str = "operator"
     reason: str = ""
     for_s: Seconds = field(default=0.0)
-    """How long a silence lasts."""
+    """How long a silence or a maintenance lasts."""
 
 
 class CommandRefusedError(Exception):

@@ -98,7 +98,12 @@ class Node:
         draft.replace(self.devices)
 
     def agent(
-        self, endpoint: str, keys: Path | None = None, prefix: Sequence[str] = (), **options: str
+        self,
+        endpoint: str,
+        keys: Path | None = None,
+        prefix: Sequence[str] = (),
+        flags: Sequence[str] = (),
+        **options: str,
     ) -> subprocess.Popen[str]:
         given = {
             "controller": endpoint,
@@ -109,7 +114,7 @@ class Node:
             "kernel-log": str(self.kernel_log),
             **options,
         }
-        flags = [word for name, value in given.items() for word in (f"--{name}", value)]
+        flags = [*flags, *(word for name, value in given.items() for word in (f"--{name}", value))]
         return self._start("-m", "sentinel.runtime.agent", *flags, prefix=prefix)
 
     def rank(self, rank: int = 0) -> subprocess.Popen[str]:

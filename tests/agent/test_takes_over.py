@@ -1,6 +1,8 @@
 """A new agent takes over from one that was killed."""
 
 import asyncio
+import os
+import signal
 import subprocess
 import time
 from collections.abc import Callable
@@ -10,6 +12,7 @@ from agent_node import GPU, Controller, Node, until
 from msgspec.structs import replace
 
 from sentinel.adapters.transport import Reports
+from sentinel.heartbeat.process import process_state, state_and_start
 from sentinel.model.finding import Finding
 from sentinel.model.report import Event, FindingSeen, ProbedSeen, ProbeNow
 
@@ -25,6 +28,47 @@ def test_the_next_agent_opens_the_snapshot_door_that_peers_know(node: Node) -> N
             node.agent(controller.reports.endpoint)
             await until(lambda: len({hello.boot for hello in controller.hellos}) > 1, node)
             assert controller.hellos[-1].port == first
+
+    asyncio.run(scenario())
+
+
+def test_an_agent_that_is_to_take_over_ends_one_that_was_stopped(node: Node) -> None:
+    async def scenario() -> None:
+        async with node.watched() as controller:
+            stopped = node.processes[0]
+            os.kill(stopped.pid, signal.SIGSTOP)
+            await until(lambda: process_state(stopped.pid) == "T", node)
+            node.agent(controller.reports.endpoint, flags=["--take-over"])
+            await until(lambda: len({hello.boot for hello in controller.hellos}) > 1, node)
+            assert stopped.wait() == -signal.SIGKILL
+            assert controller.hellos[-1].port == controller.hellos[0].port
+
+    asyncio.run(scenario())
+
+
+def test_an_agent_that_is_not_to_take_over_leaves_the_other_one_alone(node: Node) -> None:
+    async def scenario() -> None:
+        async with node.watched() as controller:
+            second = node.agent(controller.reports.endpoint)
+            _, said = await asyncio.to_thread(second.communicate)
+            assert (second.returncode, "is locked): it is left alone" in said) == (3, True)
+            assert node.processes[0].poll() is None
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("signature", ["", "x y", "{pid} 1", "1 {started}", "{other} {its_start}"])
+def test_nobody_is_ended_who_is_not_the_recorded_holder_of_the_lock(node: Node, signature: str) -> None:
+    async def scenario() -> None:
+        async with node.watched() as controller:
+            first, other = node.processes[0], node.rank()
+            (_, started), (_, its_start) = state_and_start(first.pid), state_and_start(other.pid)
+            named = {"pid": first.pid, "started": started, "other": other.pid, "its_start": its_start}
+            (node.memory / "agent.lock").write_text(signature.format(**named))
+            second = node.agent(controller.reports.endpoint, flags=["--take-over"])
+            _, said = await asyncio.to_thread(second.communicate)
+            assert (second.returncode, "watches node-7 already" in said) == (3, True)
+            assert (first.poll(), other.poll()) == (None, None)
 
     asyncio.run(scenario())
 

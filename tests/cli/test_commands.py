@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -181,6 +182,9 @@ def test_incidents_lists_the_logbook_and_what_is_open(controller: Controller) ->
             Command("silence", "gpu-lost", for_s=1800.0),
             id="silence",
         ),
+        pytest.param(
+            ["maintain", "n1", "--until", "2h"], Command("maintain", "n1", for_s=7200.0), id="maintain"
+        ),
         pytest.param(["stop-actions"], Command("stop-actions"), id="stop-actions"),
         pytest.param(["resume-actions"], Command("resume-actions"), id="resume-actions"),
     ],
@@ -192,6 +196,14 @@ def test_a_command_reaches_the_controller_with_who_and_why(
     assert result.exit_code == 0, result.output
     assert result.stdout == f"{expected.command} {expected.target}".strip() + "\n"
     assert controller.asked == [dataclasses.replace(expected, who=getpass.getuser(), reason="because")]
+
+
+def test_a_maintenance_may_end_at_a_time_of_day(controller: Controller) -> None:
+    result = CliRunner().invoke(app, ["maintain", "n1", "--until", "14:30"])
+    assert result.exit_code == 0, result.output
+    (asked,) = controller.asked
+    assert f"{datetime.now().astimezone() + timedelta(seconds=asked.for_s):%H:%M}" == "14:30"
+    assert 0 < asked.for_s <= 86400
 
 
 def test_a_refusal_is_told_with_its_reason(controller: Controller) -> None:
@@ -263,6 +275,8 @@ def sentinel(*words: str, where: Path) -> subprocess.CompletedProcess[str]:
         pytest.param(["status"], 1, "no sentinel up was run here", id="no controller was ever here"),
         pytest.param(["replay", "empty"], 1, "empty: holds no fact", id="a recording of nothing"),
         pytest.param(["silence", "n1", "--until", "0s"], 2, "more than nothing", id="no duration"),
+        pytest.param(["maintain", "n1"], 2, "Missing option '--until'", id="maintenance without an end"),
+        pytest.param(["maintain", "n1", "--until", "24:00"], 2, "from 00:00 to 23:59", id="no time of day"),
         pytest.param(["silence", "n1", "--until", "31d"], 2, "at most 30d", id="too long a duration"),
         pytest.param(["demo", "--fault", ","], 2, "--fault names none: known are agent-dead", id="no fault"),
         pytest.param(["replay", "none.jsonl"], 1, "none.jsonl: No such file", id="no recording"),

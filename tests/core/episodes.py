@@ -48,7 +48,7 @@ from sentinel.model.fact import (
     WorkerStopped,
 )
 from sentinel.model.finding import TRAINER, Finding, Health
-from sentinel.model.ids import IncidentId, JobId, NodeId
+from sentinel.model.ids import IncidentId, JobId, NodeId, WorkerId
 from sentinel.model.policy import Policy
 
 DEEDS = (Evict, Resume, StartWorker, StopWorker, StopJob, RestartAgent, RestartGcs)
@@ -63,6 +63,8 @@ class Checked(Simulated):
         self.decided: list[Action] = []
         self.known: dict[str, str] = {}
         self.generations: dict[str, int] = {}
+        self.sat: dict[JobId, set[WorkerId]] = {}
+        """Who had a seat in the newest generation."""
         self.revisions: dict[str, int] = {}
         self.drained: set[NodeId] = set()
         self.cordoned: set[NodeId] = set()
@@ -123,17 +125,23 @@ class Checked(Simulated):
         job = self.state.jobs[resume.job]
         formed = resume.generation == job.generation and job.stage is JobStage.FORMING
         if formed:  # and not broken off in the same decision
-            assert all(map(self._takes_ranks, resume.seats)), "no seat on a bad node"
+            assert all(self._takes_ranks(seat, resume) for seat in resume.seats), "no seat on a bad node"
         workers = [self.state.crew.workers[job.id, seat.worker] for seat in resume.seats]
         assert not any(worker.unfit for worker in workers), "whose process stands still is not seated"
         assert resume.generation > self.generations.get(job.id, 0), "generations grow"
         self.generations[job.id] = resume.generation
+        self.sat[job.id] = {seat.worker for seat in resume.seats}
 
-    def _takes_ranks(self, seat: Seat) -> bool:
-        """Another job's incident may empty the node in the same decision: this one leaves it after a step."""
+    def _takes_ranks(self, seat: Seat, resume: Resume) -> bool:
+        """Another job's incident may empty the node in the same decision: this one leaves it after a step.
+
+        Where a hung agent's ranks train, or maintenance has yet to begin, they may stay.
+        """
         node = self.state.nodes[seat.node]
         lately = node.cordon is not None and node.cordon.at == self.now and len(self.state.jobs) > 1
-        return node.usable or lately
+        stays = seat.worker in self.sat.get(resume.job, ())
+        there = node.cordon is None and (node.lives or (node.maintained is not None and not node.silent))
+        return node.usable or lately or (stays and there)
 
     def _check_guilt(self, name: str) -> None:
         found = self.state.incidents[IncidentId(name)].diagnosis
@@ -338,6 +346,11 @@ class Checked(Simulated):
     def _do_drain(self, rank: int, node: NodeId, number: int) -> None:
         self.command("drain", node)
         self.drained.add(node)
+
+    def _do_maintain(self, rank: int, node: NodeId, number: int) -> None:
+        """Maintenance of a node is announced, for so short that it ends in the course of the episode."""
+        until = self.now + (5, 60)[number % 2]
+        self.tell(Commanded(self.now, "maintain", node, "ann", "new kernel", until))
 
     def _do_undrain(self, rank: int, node: NodeId, number: int) -> None:
         self.drained.discard(node)

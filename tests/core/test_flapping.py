@@ -186,7 +186,6 @@ def test_hangs_that_change_sides_evict_neither_end_of_a_link() -> None:
     assert (both & set(cluster.evicted()), len(cluster.pages()), cluster.going()) == (set(), 1, True)
 
 
-@pytest.mark.xfail(strict=True, reason="each silence freezes and pages")
 @pytest.mark.parametrize("doors", [("ok", "ok", 5), ("timeout", "timeout", 5)])
 def test_reports_that_come_and_go_while_training_goes_on_wake_nobody_more_than_once(
     doors: tuple[str, str, int],

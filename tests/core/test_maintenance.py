@@ -36,7 +36,6 @@ def quiet(cluster: Simulated) -> bool:
     return not (cluster.pages() or cluster.evicted() or open_incidents(cluster))
 
 
-@pytest.mark.xfail(strict=True, reason="no command announces maintenance")
 @pytest.mark.parametrize("doors", [GONE, ("timeout", "timeout", -1), ("refused", "ok", -1)])
 def test_a_spare_in_maintenance_may_be_silent(doors: tuple[str, str, int]) -> None:
     cluster = Simulated(nodes=5)
@@ -80,7 +79,6 @@ def test_maintenance_that_is_over_already_excuses_nothing() -> None:
     assert cluster.evicted() == [spare]
 
 
-@pytest.mark.xfail(strict=True, reason="no command announces maintenance")
 def test_another_nodes_silence_is_not_excused() -> None:
     cluster = Simulated(nodes=6)
     one, two = idle(cluster, 2)
@@ -91,7 +89,6 @@ def test_another_nodes_silence_is_not_excused() -> None:
     assert cluster.evicted() == [two]
 
 
-@pytest.mark.xfail(strict=True, reason="no command announces maintenance")
 def test_a_job_leaves_a_node_in_maintenance_at_a_step_boundary() -> None:
     """Whoever announces maintenance is about to end its processes: the job goes before, and loses no step."""
     cluster = Simulated(nodes=5)
@@ -104,7 +101,6 @@ def test_a_job_leaves_a_node_in_maintenance_at_a_step_boundary() -> None:
     assert (quiet(cluster), cluster.going()) == (True, True)
 
 
-@pytest.mark.xfail(strict=True, reason="no command announces maintenance")
 def test_a_job_without_a_spare_stays_until_its_node_goes_and_comes_back_with_it() -> None:
     """It may not shrink, so it trains as long as it can; nobody is accused of what was announced."""
     cluster = Simulated(nodes=2, min_world=2)
@@ -120,7 +116,6 @@ def test_a_job_without_a_spare_stays_until_its_node_goes_and_comes_back_with_it(
     assert (cluster.going(), cluster.evicted(), open_incidents(cluster)) == (True, [], 0)
 
 
-@pytest.mark.xfail(strict=True, reason="no command announces maintenance")
 def test_a_rank_that_ends_by_its_nodes_maintenance_counts_against_nobody() -> None:
     """The shutdown ends the processes before the job has left."""
     cluster = Simulated(nodes=5, policy=Policy(crashes_per_hour=1))
@@ -134,7 +129,6 @@ def test_a_rank_that_ends_by_its_nodes_maintenance_counts_against_nobody() -> No
     assert (cluster.evicted(), cluster.pages(), cluster.going()) == ([], set(), True)
 
 
-@pytest.mark.xfail(strict=True, reason="no command announces maintenance")
 def test_nothing_is_placed_on_a_node_in_maintenance() -> None:
     for spares in (0, 1):
         cluster = Simulated(nodes=4)
@@ -149,7 +143,6 @@ def test_nothing_is_placed_on_a_node_in_maintenance() -> None:
         assert spare not in [start.node for start in cluster.all(StartWorker)]
 
 
-@pytest.mark.xfail(strict=True, reason="no command announces maintenance")
 def test_a_node_is_used_again_when_its_maintenance_is_over_and_it_reports() -> None:
     """Nobody has to undrain it: the announced time is the word. It may boot twice before."""
     cluster = Simulated(nodes=3, min_world=2)
@@ -192,7 +185,6 @@ def test_a_drain_outlives_a_maintenance() -> None:
     assert spare not in seated(cluster, JOB)
 
 
-@pytest.mark.xfail(strict=True, reason="no command announces maintenance")
 def test_a_longer_maintenance_is_announced_by_a_second_word() -> None:
     cluster = Simulated(nodes=5)
     spare = cluster.spare()
@@ -204,7 +196,6 @@ def test_a_longer_maintenance_is_announced_by_a_second_word() -> None:
     assert quiet(cluster)
 
 
-@pytest.mark.xfail(strict=True, reason="no command announces maintenance")
 def test_what_checks_find_during_maintenance_accuses_nobody() -> None:
     """A driver that is unloaded looks like lost GPUs; what still stands when the time is over counts."""
     cluster = Simulated(nodes=5)
@@ -217,7 +208,6 @@ def test_what_checks_find_during_maintenance_accuses_nobody() -> None:
     assert cluster.evicted() == [spare]
 
 
-@pytest.mark.xfail(strict=True, reason="no command announces maintenance")
 def test_a_rack_in_maintenance_is_no_cut_of_the_control_network() -> None:
     """Half of the nodes are silent, as was announced: the others are looked after."""
     cluster = Simulated(nodes=8)
@@ -232,7 +222,6 @@ def test_a_rack_in_maintenance_is_no_cut_of_the_control_network() -> None:
     assert "control-cut" not in cluster.causes()
 
 
-@pytest.mark.xfail(strict=True, reason="no command announces maintenance")
 def test_a_rack_in_maintenance_does_not_use_up_the_share_that_may_go() -> None:
     cluster = Simulated(nodes=8, policy=Policy(evict_share=0.13))
     rack = idle(cluster, 4)
@@ -246,7 +235,6 @@ def test_a_rack_in_maintenance_does_not_use_up_the_share_that_may_go() -> None:
     assert (cluster.evicted(), [each.node for each in cluster.all(Evict)]) == ([bad], [bad])
 
 
-@pytest.mark.xfail(strict=True, reason="no command announces maintenance")
 def test_maintenance_is_remembered_over_a_restart() -> None:
     cluster = Simulated(nodes=5)
     cluster.restarts = True
@@ -257,3 +245,39 @@ def test_maintenance_is_remembered_over_a_restart() -> None:
     assert quiet(cluster)
     cluster.run(180)
     assert cluster.evicted() == [spare]
+
+
+def test_ranks_stay_where_they_are_while_there_is_no_other_place() -> None:
+    """Their node has not gone yet, and another node's rank crashes: better with it than not at all."""
+    cluster = Simulated(nodes=2, min_world=2)
+    node, worker = cluster.node(0), cluster.seats[0]
+    maintain(cluster, node, HOUR)
+    cluster.crash(1)
+    cluster.run(30)
+    assert (cluster.going(), cluster.seats[0], cluster.evicted()) == (True, worker, [])
+
+
+def test_ranks_that_lose_their_peers_by_maintenance_wake_nobody_in_whatever_order_that_is_told() -> None:
+    for order in ("echo exit echo", "exit echo echo", "echo echo exit", "echo silence echo"):
+        cluster = Simulated(nodes=5, world=3, standbys=0)
+        node = cluster.node(0)
+        cluster.tell(Commanded(cluster.now, "maintain", node, "ann", "", cluster.now + HOUR))
+        if node in seated(cluster, JOB):
+            echoes = iter((1, 2))
+            for told in order.split():
+                if told == "echo":
+                    cluster.raises(next(echoes), kind="collective")
+                elif told == "exit":
+                    cluster.crash(0)
+                else:
+                    dies(cluster, node)
+        cluster.run(600)
+        assert (cluster.pages(), cluster.evicted(), cluster.going()) == (set(), [], True), order
+
+
+def test_a_crash_of_another_node_during_maintenance_is_told() -> None:
+    cluster = Simulated(nodes=5)
+    maintain(cluster, cluster.spare(), HOUR)
+    cluster.crash(1)
+    cluster.run(30)
+    assert (cluster.causes(), cluster.going()) == (["rank-crash"], True)

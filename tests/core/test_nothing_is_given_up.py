@@ -140,8 +140,8 @@ def test_a_node_that_is_still_silent_when_the_job_steps_again_is_not_forgotten()
     cluster.silence(silent)
     cluster.run(60)
     assert cluster.going()
-    assert cluster.causes()[-1] == "control-cut"
-    assert len(cluster.pages()) == 2
+    assert cluster.causes()[-1] == "agent-hung"
+    assert len(cluster.pages()) == 2, "of the crash, and of an agent that a restart did not help"
 
 
 def test_a_node_lost_a_week_after_another_is_news() -> None:

@@ -84,7 +84,7 @@ def test_a_blip_leaves_no_page() -> None:
     assert (cluster.pages(), cluster.stages()) == (set(), ["resolved"])
 
 
-@pytest.mark.parametrize("cut", [1, 3, 4])
+@pytest.mark.parametrize("cut", [2, 3, 4])
 def test_a_cut_control_network_freezes_and_evicts_nobody(cut: int) -> None:
     cluster = Simulated()
     nodes = sorted(cluster.state.nodes)[:cut]
@@ -130,8 +130,8 @@ def test_steps_that_need_a_silent_nodes_ranks_show_that_it_lives() -> None:
     cluster.silence(cluster.node(0))
     cluster.run(1)
     cluster.advance()
-    cluster.run(3)
-    assert (cluster.causes(), cluster.evicted()) == (["control-cut"], [])
+    cluster.run(5)
+    assert (cluster.causes(), cluster.evicted()) == (["agent-hung"], [])
 
 
 def test_what_happens_while_frozen_is_refused_and_done_after_the_thaw() -> None:

@@ -166,6 +166,12 @@ def test_healthz_answers(web: httpx.Client) -> None:
             id="silence",
         ),
         pytest.param(
+            "maintain",
+            {"target": "node-7", "for_s": 3600},
+            Command("maintain", "node-7", for_s=3600.0),
+            id="maintain",
+        ),
+        pytest.param(
             "drain",
             {"target": "node-7", "reason": "new fan"},
             Command("drain", "node-7", reason="new fan"),
@@ -240,6 +246,7 @@ def test_what_is_no_character_is_refused(web: httpx.Client, cluster: Cluster) ->
     ("path", "body", "status", "error"),
     [
         pytest.param("drain", {}, 422, "drain needs a target", id="no target"),
+        pytest.param("maintain", {"target": "a"}, 422, "maintain needs for_s", id="maintained for ever"),
         pytest.param("silence", {"target": "a"}, 422, "silence needs for_s", id="silence for ever"),
         pytest.param("drain", {"target": "a", "x": 1}, 422, "x: Extra inputs", id="unknown key"),
         pytest.param("drain", {"target": 7}, 422, "target: Input should be a valid string", id="wrong type"),

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import replace
 
-from sentinel.core.diagnose.predicates import PREDICATES, Case, Match, laggard
+from sentinel.core.diagnose.predicates import PREDICATES, Case, Match, laggard, since_step
 from sentinel.core.diagnose.predicates.case import SEVERAL, newest_generation
 from sentinel.core.group import holding
 from sentinel.core.state import Rules, State
@@ -47,13 +47,17 @@ def _to_replace(found: Diagnosis, incident: Incident, state: State, rules: Rules
     """
     job, book = state.job_of(incident), rules.runbooks.get(found.cause)
     remedy = book.remedy if book else Remedy.RESTART
-    suspects = found.suspects
+    case, suspects = Case(incident, state, rules), found.suspects
     if remedy not in (Remedy.REPLACE, Remedy.MOVE):
-        hung = laggard(Case(incident, state, rules)) if remedy in HANG_BESIDE else None
+        hung = laggard(case) if remedy in HANG_BESIDE else None
         suspects = hung.suspects if hung else ()
     ranks = sorted({suspect.rank for suspect in suspects if suspect.rank is not None})
-    workers = (state.crew.at(job.id, rank) for rank in ranks) if job else ()
-    return tuple(worker.id for worker in workers if worker)
+    workers = [worker for rank in ranks if (worker := state.crew.at(job.id, rank))] if job else []
+    ended = {fact.worker: fact.rank for fact in since_step(case)}
+    heirs = {worker.rank for worker in workers if worker.id not in ended and worker.rank in ended.values()}
+    if heirs and (hung := laggard(case)):
+        heirs -= {suspect.rank for suspect in hung.suspects}
+    return tuple(worker.id for worker in workers if worker.rank not in heirs)
 
 
 def diagnose(incident: Incident, state: State, rules: Rules) -> Diagnosis:
@@ -62,6 +66,8 @@ def diagnose(incident: Incident, state: State, rules: Rules) -> Diagnosis:
     matched = {book.cause: (book, found) for book in _asked(case) if (found := ask(book, case))}
     causes = [pair for pair in matched.values() if not _is_symptom(pair, matched.values())]
     causes = [pair for pair in causes if not _is_dealt_with(pair[1], incident, state)] or causes
+    # An agent's trouble hurts no job: what does comes first, and then the agent is an incident of its own.
+    causes = [pair for pair in causes if pair[0].remedy is not Remedy.RESTART_AGENT] or causes
     if not causes:
         return Diagnosis(UNKNOWN, (), 0.0, _unexplained(incident, state))
     book, found = max(causes, key=lambda pair: (pair[0].confidence * pair[1].sure, pair[0].cause))

@@ -2,7 +2,18 @@
 
 from typing import assert_never
 
-from sentinel.core.learn import control, findings, fitness, jobs, nodes, operator, outcomes, paces, ranks
+from sentinel.core.learn import (
+    control,
+    findings,
+    fitness,
+    jobs,
+    maintenance,
+    nodes,
+    operator,
+    outcomes,
+    paces,
+    ranks,
+)
 from sentinel.core.state import Rules, State
 from sentinel.core.state.timers import Timer
 from sentinel.model.fact import (
@@ -116,6 +127,8 @@ def _passed(state: State, fact: DeadlinePassed, rules: Rules) -> None:
             outcomes.not_heard(state, IncidentId(first), fact)
         case Timer.STANDS:
             findings.stands(state, NodeId(first), second, rules)
+        case Timer.MAINTAIN:
+            maintenance.end(state, NodeId(first), rules)
         case Timer.TRUST:
             outcomes.trust_again(state, NodeId(first))
         case Timer.RESUME if job is not None and second == str(job.generation):

@@ -46,6 +46,12 @@ def _learned(state: State, node: Node, fact: FindingReported, rules: Rules) -> N
         return  # each of these errors ended one process: its Xid 94 is the news
     else:
         node = _keep(state, node, found)
+    if node.maintained is None or found.check == TRAINER:
+        counts(state, node, fact, rules)
+
+
+def counts(state: State, node: Node, fact: FindingReported, rules: Rules) -> None:
+    """Take in what a finding says of its node."""
     fact = strikes.count(state, node, fact, rules)
     found = fact.finding
     node = state.change(node, recent=_recent(node, fact))
@@ -83,7 +89,7 @@ def _counted(state: State, node: Node, fact: FindingReported, rules: Rules) -> N
     """
     found, mark = fact.finding, _mark(fact.finding)
     before = node.counts.get(mark, 1)
-    if found.count <= before:
+    if found.count <= before or node.maintained is not None:
         return
     strikes.count_contained(state, node, found, found.count - before)
     alike = [each for each in node.recent if each.finding.burst == found.burst]
@@ -122,7 +128,7 @@ def stands(state: State, name: NodeId, key: str, rules: Rules) -> None:
     """A state that could wait has not passed by itself."""
     node = state.nodes.get(name)
     found = node.findings.get(key) if node else None
-    if node is not None and found is not None:
+    if node is not None and found is not None and node.maintained is None:
         _weigh(state, node, FindingReported(state.now, name, found), rules)
 
 

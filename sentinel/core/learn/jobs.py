@@ -81,6 +81,9 @@ def advanced(state: State, fact: JobAdvanced, rules: Rules) -> None:
     state.deadlines.drop(job.deadline())
     state.deadlines.drop(Timer.REFILL.of(job.id))  # recovery has had the machine to itself until now
     job = state.change(job, stage=JobStage.RUNNING, advanced=fact.at)
+    for node in state.unheard():
+        if state.crew.is_hosted(job.id, node.id):
+            state.change(node, lives=True)  # a step needs all ranks
     for incident in [each for each in state.open_incidents() if each.job == job.id]:
         _stepped(state, group.add(state, incident, fact), fact, rules)
     _forget_gone(state, job, state.now - rules.policy.action_timeout_s)

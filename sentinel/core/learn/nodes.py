@@ -1,6 +1,7 @@
 """Nodes that join, leave, fall silent, are looked at and are heard again."""
 
 from sentinel.core import group
+from sentinel.core.learn.breaking import gone_as_announced
 from sentinel.core.state import Rules, State
 from sentinel.core.state.rows import JobStage, Node
 from sentinel.core.state.timers import Timer
@@ -48,7 +49,7 @@ def left(state: State, fact: NodeLeft) -> None:
     node = state.nodes.get(fact.node)
     if node is None:
         return
-    state.change(node, left=True, silent=False, about=None, reached=None, findings={})
+    state.change(node, left=True, silent=False, lives=False, about=None, reached=None, findings={})
     for worker in [each for each in state.crew.workers.values() if each.node == fact.node]:
         state.crew.forget(worker)
 
@@ -66,10 +67,15 @@ def _is_back(state: State, node: Node, rules: Rules) -> None:
         for worker in state.crew.gone(job.id):
             if node.silent and worker.node == node.id:
                 state.change(worker, may_run=True)
-    state.change(node, silent=False, about=None, reached=None)
+    state.change(node, silent=False, lives=False, about=None, reached=None)
     for incident in list(state.open_incidents()):
         if group.is_about_silence(incident, rules) and group.fell(incident, node.id):
             _silence_over(state, incident)
+    plan_anew(state)
+
+
+def plan_anew(state: State) -> None:
+    """A node can be used again: jobs may have waited for just this."""
     for job in list(state.jobs.values()):
         look_again(state, job.id)
         timer = Timer.REFILL if state.crew.has(job.id) else Timer.PLACE
@@ -84,12 +90,18 @@ def look_again(state: State, job: JobId) -> None:
 
 
 def _silence_over(state: State, incident: Incident) -> None:
-    """If the job broke meanwhile, that has its own cause, hidden until now."""
+    """If the job broke meanwhile, that has its own cause, hidden until now; what was told stays as it was."""
     job = state.job_of(incident)
     still = any(state.is_unheard(node) for node in group.silent_nodes(incident))
-    if job is not None and job.stage is JobStage.BROKEN and job.want is None and not still:
-        incident = state.change(incident, diagnosis=None)
-        group.ask_for(state, incident, Due.ANY)
+    if job is None or job.stage is not JobStage.BROKEN or job.want is not None or still:
+        return
+    if incident.diagnosis is not None:
+        hidden = [fact for fact in incident.evidence if group.broke(fact, job)]
+        if not hidden or group.find(state, group.job_topic(job.id)) is not None:
+            return
+        for fact in hidden:
+            incident = group.join(state, group.job_topic(job.id), fact, job)
+    group.ask_for(state, incident, Due.ANY)
 
 
 def silent(state: State, fact: NodeSilent, rules: Rules) -> None:
@@ -97,8 +109,10 @@ def silent(state: State, fact: NodeSilent, rules: Rules) -> None:
     node = state.nodes.get(fact.node)
     if node is None or node.silent:
         return
-    node = state.change(node, silent=True, fell=fact, looked_before=node.looks)
-    if node.cordon is None:
+    node = state.change(node, silent=True, lives=False, fell=fact, looked_before=node.looks)
+    if node.maintained is not None:
+        gone_as_announced(state, node)
+    elif node.cordon is None:
         fall(state, node, fact, rules)
 
 
@@ -116,7 +130,9 @@ def reached(state: State, fact: NodeReached) -> None:
     if node is None or not node.silent:
         return
     looks = max(1, node.looks - node.looked_before)
-    state.change(node, reached=fact)
+    job = state.job_on(node.id)
+    trains = job is not None and job.stage is JobStage.RUNNING and node.lives
+    state.change(node, reached=fact, lives=fact.step >= 0 or trains)
     state.set_deadline(Timer.REACH.of(node.id), min(LOOK_AT_MOST_S, LOOK_AGAIN_S * looks))
     incident = state.incidents.get(fact.incident) if fact.incident else None
     if incident is None or incident.stage is Stage.RESOLVED:

@@ -1,9 +1,10 @@
-"""An operator's word: acknowledge, silence, drain, undrain, stop and resume actions."""
+"""An operator's word: acknowledge, silence, maintain, drain, undrain, stop and resume actions."""
 
 from collections.abc import Collection
 from difflib import get_close_matches
 
 from sentinel.core import group
+from sentinel.core.learn import maintenance
 from sentinel.core.learn.findings import withdraw
 from sentinel.core.learn.nodes import PLACE_S, look_again
 from sentinel.core.state import Rules, State
@@ -17,7 +18,17 @@ from sentinel.model.incident import Stage
 from sentinel.model.runbook import Remedy
 
 LONGEST_SILENCE_S = 30 * 86_400.0
-COMMANDS = ("ack", "silence", "drain", "undrain", "stop-actions", "resume-actions", "stop-job", "retire")
+COMMANDS = (
+    "ack",
+    "silence",
+    "maintain",
+    "drain",
+    "undrain",
+    "stop-actions",
+    "resume-actions",
+    "stop-job",
+    "retire",
+)
 
 
 def refuse_command(state: State, command: str, target: str, causes: Collection[str] = ()) -> str:
@@ -26,7 +37,7 @@ def refuse_command(state: State, command: str, target: str, causes: Collection[s
         return f"unknown command {command!r}: {', '.join(COMMANDS)}"
     if command == "ack" and target not in state.incidents:
         return f"no incident {target!r} is open"
-    if command in ("drain", "undrain") and target not in state.nodes:
+    if command in ("maintain", "drain", "undrain") and target not in state.nodes:
         return f"no node {target!r}: known are {', '.join(sorted(state.nodes)) or 'none'}"
     if command == "silence" and target not in state.nodes and target not in causes:
         near = get_close_matches(target, [*state.nodes, *causes], n=1)
@@ -66,6 +77,8 @@ def command(state: State, fact: Commanded, rules: Rules) -> None:
         case "silence":
             state.silences.put(fact.target, fact.until)
             state.deadlines.put(Timer.SILENCE.of(fact.target), fact.until)
+        case "maintain":
+            maintenance.begin(state, fact)
         case "stop-actions":
             state.stopped = f"{fact.who}: {fact.reason}" if fact.reason else fact.who
         case "resume-actions":
@@ -118,3 +131,4 @@ def _undrain(state: State, fact: Commanded, rules: Rules) -> None:
         withdraw(state, fact, node.id, rules)
     elif (by := state.incidents.get(IncidentId(node.cordon.by))) and by.stage is not Stage.RESOLVED:
         group.add(state, by, fact)
+    maintenance.end(state, node.id, rules)

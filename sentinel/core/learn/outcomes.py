@@ -1,8 +1,9 @@
 """What became of actions."""
 
 from sentinel.core import group
+from sentinel.core.learn.breaking import break_off
 from sentinel.core.learn.nodes import look_again
-from sentinel.core.learn.ranks import ask_for_stacks, break_off
+from sentinel.core.learn.ranks import ask_for_stacks
 from sentinel.core.state import Rules, State
 from sentinel.core.state.crew import WorkerStage
 from sentinel.core.state.rows import START_ATTEMPTS, Job, JobStage, Want

@@ -5,13 +5,14 @@ from msgspec.structs import replace
 from sentinel.core import group
 from sentinel.core.detect.laggards import laggards
 from sentinel.core.learn import ending
+from sentinel.core.learn.breaking import break_off, give_way, left_as_announced
 from sentinel.core.learn.nodes import look_again
 from sentinel.core.state import Rules, State
 from sentinel.core.state.crew import Worker, WorkerStage
 from sentinel.core.state.rows import Job, JobStage
 from sentinel.core.state.timers import Timer
 from sentinel.model.fact import Fact, JobStalled, NodeProbed, RankExited, RankRaised, RankSlow
-from sentinel.model.ids import NodeId
+from sentinel.model.ids import Instant, NodeId
 from sentinel.model.incident import Ask, Due, Incident
 from sentinel.model.report import DONE, STOPPED_ITSELF
 
@@ -23,8 +24,6 @@ STACKS_DEADLINE_S = 1.5
 """py-spy needs 0.1 to 0.5 s a process on a busy machine; recovery does not wait longer."""
 SHELL_OFFSET = 128
 """A shell or a handler that passes a signal on exits with its number and this."""
-ECHOES = frozenset({"collective", "evicted"})
-"""Exceptions that only say that some other rank is gone, or that this one had to stop."""
 
 
 def exited(state: State, fact: RankExited, rules: Rules) -> None:
@@ -59,26 +58,24 @@ def left_early(state: State, job: Job, rules: Rules) -> None:
 
 def _lost(state: State, job: Job, fact: RankExited, worker: Worker, rules: Rules) -> None:
     """A rank is gone, and the generation with it."""
+    expected = state.nodes[worker.node].maintained is not None
+    if expected and give_way(state, job):
+        return
     job = break_off(state, job)
     _part(state, job, {worker.node})
     job = state.change(job, want=None, lacking=0)
     # Its own record may be a generation old.
     fact = replace(fact, rank=worker.rank, generation=job.generation)
-    _count_failure(state, job, fact, worker.node, worker.rank, rules)
+    if not expected:
+        _count_failure(state, job, fact, worker, rules)
     incident = _hurt(state, job, fact, worker.node, rules)
     state.set_deadline(Timer.GATHER.of(incident.id), rules.policy.gather_s)
 
 
-def break_off(state: State, job: Job) -> Job:
-    """The present generation is over, if there was one."""
-    state.deadlines.drop(job.deadline())
-    return state.change(job, stage=JobStage.BROKEN if job.generation else JobStage.WAITING)
-
-
 def _count_failure(
-    state: State, job: Job, fact: RankExited | JobStalled, node: NodeId, rank: int, rules: Rules
+    state: State, job: Job, fact: RankExited | JobStalled, worker: Worker, rules: Rules
 ) -> None:
-    """Count a node's crash or hang once per generation, however many of its ranks it was.
+    """Count a node's crash or hang once per event, however many of its ranks it was.
 
     A rank that was asked to end, for preemption or maintenance, that ends itself for its peers' sake, or
     that takes its work for done, accuses no node.
@@ -86,13 +83,22 @@ def _count_failure(
     by_itself = isinstance(fact, RankExited) and fact.how in (DONE, *STOPPED_ITSELF)
     if by_itself or (isinstance(fact, RankExited) and _was_asked_to_end(fact, rules)):
         return
-    known = group.find(state, group.job_topic(job.id))
-    same = (f for f in known.evidence if isinstance(f, RankExited)) if known else ()
-    if not any(f.node == node and f.generation == fact.generation for f in same):
-        failing, job = state.nodes[node], state.fresh(job)
-        state.change(failing, failures=(*failing.failures[-RECENT_FAILURES:], fact.at))
-        lately = [each for each in job.failed if each[0] > state.now - MEMORY_S]
-        state.change(job, failed=(*lately[-FAILED_LIMIT:], (fact.at, rank, node, fact.generation)))
+    node, job = state.nodes[worker.node], state.fresh(job)
+    if any(_is_of(worker, job, at) for at, _, where, _ in job.failed if where == node.id):
+        return
+    state.change(node, failures=(*node.failures[-RECENT_FAILURES:], fact.at))
+    lately = [each for each in job.failed if each[0] > state.now - MEMORY_S]
+    failed = (fact.at, worker.rank, node.id, fact.generation)
+    state.change(job, failed=(*lately[-FAILED_LIMIT:], failed))
+
+
+def _is_of(worker: Worker, job: Job, failed: Instant) -> bool:
+    """Say whether a worker's end belongs to an earlier failure of its node.
+
+    There was no new step since, and it had been started before: what killed the one may have killed both,
+    and a standby that got the seat only ended, or was told to have ended, later.
+    """
+    return failed > job.advanced and worker.since <= failed
 
 
 def _was_asked_to_end(fact: RankExited, rules: Rules) -> bool:
@@ -113,7 +119,7 @@ def _part(state: State, job: Job, nodes: set[NodeId]) -> None:
 
 def _harms(fact: Fact) -> bool:
     return isinstance(fact, RankExited | JobStalled) or (
-        isinstance(fact, RankRaised) and fact.kind not in ECHOES
+        isinstance(fact, RankRaised) and fact.kind not in group.ECHOES
     )
 
 
@@ -146,12 +152,14 @@ def raised(state: State, fact: RankRaised, rules: Rules) -> None:
         if known and fact.kind == "user":
             group.add(state, known, fact)  # heard late: whoever raises there next is no counter-test
         return
+    if fact.kind in group.ECHOES and left_as_announced(state, job) and give_way(state, job):
+        return
     job = break_off(state, job)
-    if fact.kind not in ECHOES:
+    if fact.kind not in group.ECHOES:
         _part(state, job, {worker.node})
     incident = _hurt(state, job, fact, worker.node, rules)
     _wants_anew(state, job, incident)
-    if fact.kind in ECHOES:
+    if fact.kind in group.ECHOES:
         if Timer.GATHER.of(incident.id) not in state.deadlines:
             state.wait_for(Timer.BROKEN.of(incident.id), rules.policy.broken_s)
         return
@@ -227,6 +235,8 @@ def stalled(state: State, fact: JobStalled, rules: Rules) -> None:
     going = job is not None and job.stage in (JobStage.RUNNING, JobStage.FORMING)
     if job is None or fact.generation != job.generation or not going:
         return
+    if left_as_announced(state, job) and give_way(state, job):
+        return
     job = break_off(state, job)
     where = dict(zip((beat.rank for beat in fact.beats), fact.nodes, strict=True))
     behind = {where[rank]: rank for rank in laggards(fact.beats, job.world).ranks if rank in where}
@@ -234,7 +244,8 @@ def stalled(state: State, fact: JobStalled, rules: Rules) -> None:
     incident = group.join(state, group.job_topic(job.id), fact, job)
     _wants_anew(state, job, incident)
     for node in behind:
-        _count_failure(state, job, fact, node, behind[node], rules)
+        if (worker := state.crew.at(job.id, behind[node])) is not None:
+            _count_failure(state, job, fact, worker, rules)
         incident = group.recall(state, rules, incident, node, fact)
     if len(fact.beats) < job.world:
         state.wait_for(Timer.BROKEN.of(incident.id), rules.policy.broken_s)
@@ -267,13 +278,15 @@ def waited(state: State, incident: Incident, timer: Timer, rules: Rules) -> None
 
 
 def _silent_seat(job: Job, state: State) -> bool:
-    return any(state.crew.is_hosted(job.id, node.id) for node in state.unheard())
+    return any(state.crew.is_hosted(job.id, node.id) and not node.lives for node in state.unheard())
 
 
 def slow(state: State, fact: RankSlow, rules: Rules) -> None:
     """One rank holds up a healthy gang."""
     job = state.jobs.get(fact.job)
     if job is None or fact.generation != job.generation or job.stage is not JobStage.RUNNING:
+        return
+    if state.nodes[fact.node].maintained is not None:
         return
     since = state.now - MEMORY_S
     known = job.slow_places(fact.rank, since)

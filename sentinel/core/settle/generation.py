@@ -49,7 +49,7 @@ def wanted(job: Job, state: State) -> Want | None:
         return None if ending and job.want.gently else job.want
     if job.stage is JobStage.WAITING and Timer.PLACE.of(job.id) not in state.deadlines:
         return Want(job.upkeep) if state.crew.has(job.id) or gpus(state) >= job.world else None
-    if job.stage is JobStage.RUNNING and not ending and on_cordoned(job, state):
+    if job.stage is JobStage.RUNNING and not ending and to_leave(job, state):
         return Want(job.upkeep, gently=True)
     return None
 
@@ -64,14 +64,14 @@ def gpus(state: State) -> int:
     return sum(node.gpus for node in state.nodes.values() if node.usable)
 
 
-def on_cordoned(job: Job, state: State) -> list[NodeId]:
-    """Cordoned nodes that the job has ranks on."""
-    return [node.id for node in state.cordoned() if state.crew.is_hosted(job.id, node.id)]
+def to_leave(job: Job, state: State) -> list[NodeId]:
+    """Nodes that are cordoned or in maintenance, and that the job has ranks on."""
+    return [node.id for node in state.to_leave() if state.crew.is_hosted(job.id, node.id)]
 
 
 def _refused(job: Job, state: State, reason: str) -> Iterator[Decision]:
     """Put on record that a human's drain is not done at the moment."""
-    drained = (state.nodes[name] for name in on_cordoned(job, state))
+    drained = (state.nodes[name] for name in to_leave(job, state))
     number = 0
     for node in drained:
         if node.cordon is not None and node.cordon.by == "operator":
@@ -98,6 +98,9 @@ def plan(job: Job, want: Want, state: State) -> Plan:
     seats = seat(state, job, ranks, avoid)
     if avoid and (isinstance(seats, Cannot) or (isinstance(seats, Seated) and len(seats.seats) < job.world)):
         seats = seat(state, job, ranks, {})
+    if isinstance(seats, Cannot) and not want.gently:  # who is to leave for maintenance is there until then
+        there = [node.id for node in state.maintained() if not (node.silent or node.cordon or node.left)]
+        seats = seat(state, job, ranks, {}, there) if there else seats
     return Plan(seats, ranks)
 
 
@@ -162,8 +165,8 @@ def _form(by: IncidentId, job: Job, want: Want, seats: tuple[Seat, ...], state: 
 
 
 def _leave(job: Job, state: State) -> Iterator[Decision]:
-    """Take idle workers off cordoned nodes: they need no step boundary."""
-    for node in state.cordoned():
+    """Take idle workers off nodes that are to be left: they need no step boundary."""
+    for node in state.to_leave():
         for worker in state.crew.waiting(job.id, node.id):
             yield stop_worker(job.upkeep, job, worker)
 

@@ -75,6 +75,8 @@ def _last_place(state: State, node: NodeId) -> str:
     others = [other for other in state.nodes.values() if other.usable and other.id != node]
     for job in sitting.values():
         room = sum(_room(state, other, job) for other in others)
+        kept = (name for name in state.unusable() if name != node and not state.is_cut(name))
+        room += sum(worker.job == job.id for name in kept for worker in state.crew.sitting(name))
         if room < job.min_world:
             return f"{node} stays: {room} GPUs would be left, {job.id} needs {job.min_world}"
     return ""

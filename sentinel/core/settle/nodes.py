@@ -17,7 +17,7 @@ def settle(node: Node, state: State, rules: Rules) -> Iterator[Decision]:
     """Give what is missing."""
     if node.cordon is not None:
         yield from _evict(node, state, rules)
-    elif node.silent and not node.left:
+    elif node.silent and not (node.left or node.maintained):
         yield from _look(node, state, rules)
     if node.readmit is not None and node.cordon is None:
         by = node.readmit.by if node.readmit.by != "operator" else f"operator-{node.id}"

@@ -154,9 +154,12 @@ def _left(queue: deque[T], still: Callable[[T], bool]) -> Iterator[T]:
     return filter(still, queue)
 
 
-def _table(state: State, job: Job, replace: Collection[int], size: int) -> _Table:
+def _table(
+    state: State, job: Job, replace: Collection[int], size: int, stay: Collection[NodeId] = ()
+) -> _Table:
     """Lay the table with those who stay."""
-    sitting = (worker for node in state.unusable() for worker in state.crew.sitting(node))
+    cut_off = (name for name in state.unusable() if state.is_cut(name) and name not in stay)
+    sitting = (worker for node in cut_off for worker in state.crew.sitting(node))
     cut = {worker.rank for worker in sitting if worker.job == job.id}
     gone = {worker.rank for worker in state.crew.gone(job.id)}
     held = state.crew.seats(job.id)
@@ -175,10 +178,17 @@ def _bad_gpu(node: Node, gpu: int) -> bool:
 
 
 def seat(
-    state: State, job: Job, replace: Collection[int], avoid: Mapping[int, NodeId] = MappingProxyType({})
+    state: State,
+    job: Job,
+    replace: Collection[int],
+    avoid: Mapping[int, NodeId] = MappingProxyType({}),
+    stay: Collection[NodeId] = (),
 ) -> Seated | Wait | Later | Cannot:
-    """Give every rank a worker. Ranks in `replace` get another one, not on the node that they avoid."""
-    return _fill(_table(state, job, replace, job.world), avoid)
+    """Give every rank a worker. Ranks in `replace` get another one, not on the node that they avoid.
+
+    Ranks on nodes in `stay` keep their seats, though nothing new is placed there.
+    """
+    return _fill(_table(state, job, replace, job.world, stay), avoid)
 
 
 def seat_more(state: State, job: Job) -> Seated | Wait | None:

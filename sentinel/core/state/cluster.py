@@ -20,7 +20,9 @@ def is_other(before: Node, now: Node) -> bool:
     """Say whether what others depend on has changed: whether a node may be used, and for how many workers."""
     if before.cordon is not now.cordon or before.silent != now.silent or before.left != now.left:
         return True
-    if before.gpus != now.gpus or before.may_start != now.may_start:
+    if before.gpus != now.gpus or before.may_start != now.may_start or before.lives != now.lives:
+        return True
+    if before.maintained is not now.maintained:
         return True
     return before.findings is not now.findings and before.bad_gpus != now.bad_gpus
 
@@ -41,6 +43,7 @@ class State:
         self.nodes: Table[NodeId, Node] = Table(self._fold)
         self._unheard: Table[NodeId, bool] = Table(self._fold)
         self._cordoned: Table[NodeId, bool] = Table(self._fold)
+        self._maintained: Table[NodeId, bool] = Table(self._fold)
         self._left: Table[NodeId, bool] = Table(self._fold)
         self._aside: Table[NodeId, bool] = Table(self._fold)
         self.jobs: Table[JobId, Job] = Table(self._fold)
@@ -126,10 +129,11 @@ class State:
         return self.nodes.put(node.id, node)
 
     def _index(self, node: Node) -> None:
-        aside = node.cordon is not None or node.left
+        aside = node.cordon is not None or node.left or node.maintained is not None
         for index, holds in (
             (self._unheard, node.silent and not aside),
             (self._cordoned, node.cordon is not None),
+            (self._maintained, node.maintained is not None),
             (self._left, node.left),
             (self._aside, aside),
         ):
@@ -177,7 +181,7 @@ class State:
         return self.jobs.get(incident.job) if incident.job else None
 
     def unheard(self) -> list[Node]:
-        """Silent nodes that are here and not cordoned, by name: a cordoned one's silence says nothing."""
+        """Silent nodes that count, by name: one that is cordoned or in maintenance says nothing by it."""
         return [self.nodes[name] for name in sorted(self._unheard)]
 
     def is_unheard(self, node: NodeId) -> bool:
@@ -189,12 +193,20 @@ class State:
         return len(self._unheard)
 
     def standing_count(self) -> int:
-        """How many nodes are here and not cordoned."""
+        """How many nodes are here, and neither cordoned nor in maintenance."""
         return len(self.nodes) - len(self._aside)
 
     def cordoned(self) -> list[Node]:
         """Nodes on which nothing is placed, by name."""
         return [self.nodes[name] for name in sorted(self._cordoned)]
+
+    def to_leave(self) -> list[Node]:
+        """Nodes that workers are to leave, by name: those that are cordoned or in maintenance."""
+        return [self.nodes[name] for name in sorted({*self._cordoned, *self._maintained})]
+
+    def maintained(self) -> list[Node]:
+        """Nodes in maintenance, by name."""
+        return [self.nodes[name] for name in sorted(self._maintained)]
 
     def here_count(self) -> int:
         """How many nodes Sentinel was not taken off."""
@@ -203,6 +215,10 @@ class State:
     def unusable(self) -> set[NodeId]:
         """Nodes on which no rank can be placed."""
         return {*self._unheard, *self._aside}
+
+    def is_cut(self, node: NodeId) -> bool:
+        """Say whether an unusable node's ranks lose their seats, too: not those that are known to train."""
+        return node in self._aside or (node in self._unheard and not self.nodes[node].lives)
 
     def was_allowed(self) -> tuple[str, str]:
         """Why no action was taken when the fold began: frozen, stopped."""

@@ -25,6 +25,14 @@ class Cordon(Struct, frozen=True):
     """Ranks leave at a step boundary, and the node is emptied when none is left."""
 
 
+class Maintenance(Struct, frozen=True):
+    """Until when a node is expected to be silent, and who said so."""
+
+    until: Instant
+    who: str
+    reason: str = ""
+
+
 class Node(Struct, frozen=True):
     """One machine with an agent."""
 
@@ -37,9 +45,13 @@ class Node(Struct, frozen=True):
     heard: int = 0
     """The highest number of that agent's events that was heard: one told again counts once."""
     cordon: Cordon | None = None
+    maintained: Maintenance | None = None
+    """Nothing is placed here until then, and what it looks like accuses nobody."""
     silent: bool = False
     fell: NodeSilent | None = None
     """Its last silence."""
+    lives: bool = False
+    """It is silent and its ranks are known to train: they keep their seats; nothing new comes here."""
     about: IncidentId | None = None
     """The incident that its silence belongs to."""
     looks: int = 0
@@ -57,7 +69,7 @@ class Node(Struct, frozen=True):
     findings: Mapping[str, Finding] = {}
     """Health that is not ok now, by `check|code|component`; events are not kept here."""
     failures: tuple[Instant, ...] = ()
-    """When its ranks crashed or hung; once per generation, however many ranks it was."""
+    """When its ranks crashed or hung; once per event, however many ranks it was."""
     app_xids: tuple[tuple[Instant, str], ...] = ()
     """(when, place) of application Xids of our ranks: a component, and what part of it if that was told."""
     link_errors: tuple[tuple[Instant, str], ...] = ()
@@ -79,7 +91,7 @@ class Node(Struct, frozen=True):
     @property
     def usable(self) -> bool:
         """True when a rank may be placed here."""
-        return self.cordon is None and not self.silent and not self.left
+        return not (self.cordon or self.maintained or self.silent or self.left)
 
     @property
     def may_lack(self) -> bool:

@@ -31,6 +31,8 @@ class Timer(StrEnum):
     """Pages about a node or a cause are held back until then."""
     FINISH = "finish"
     """Ranks have ended with 0, and the others should have by then."""
+    MAINTAIN = "maintain"
+    """A node's silence and findings are expected until then."""
     RESUME = "resume"
     """A generation must have made a new step by then."""
 
@@ -54,6 +56,7 @@ WAITS: Mapping[Timer, str] = {
     Timer.PLACE: "nodes to place a job on",
     Timer.REFILL: "workers",
     Timer.SILENCE: "the end of a silence of pages",
+    Timer.MAINTAIN: "the end of its maintenance",
     Timer.FINISH: "the other ranks to end, too",
     Timer.RESUME: "a new step",
 }

@@ -25,7 +25,7 @@ from sentinel.runtime.agent.settings import AgentSettings, parse
 def run(settings: AgentSettings) -> None:
     """Be the agent of one node until SIGTERM or SIGINT. Raises AgentError."""
     raise_descriptor_limit()
-    locked = lock(settings.memory, settings.node)
+    locked = lock(settings.memory, settings.node, take_over=settings.take_over)
     try:
         keys = Keys(settings.keys)
         own_key(keys, settings.node, settings.controller, settings.join_token)

@@ -6,6 +6,7 @@ import socket
 from pathlib import Path
 
 from sentinel import private
+from sentinel.runtime.agent.take_over import end_holder, sign
 
 EXIT_REFUSED = 2
 """The controller refused the key, or a key file, folder or check is wrong."""
@@ -13,6 +14,7 @@ OURS_ALONE = 0o077
 """The umask of agent and prober: whatever they make, nobody else reads."""
 _CLUSTERS = "sentinel-"
 """How the name of a cluster's folder begins, in which those of its nodes lie."""
+_LOCK = "agent.lock"
 EXIT_SECOND = 3
 """Another agent watches this node."""
 
@@ -35,12 +37,12 @@ def make_memory(memory: Path) -> Path:
     return private.make_folder(memory)
 
 
-def lock(memory: Path, node: str) -> int:
-    """Take the node's lock and give its descriptor.
+def lock(memory: Path, node: str, *, take_over: bool = False) -> int:
+    """Take the node's lock, sign it, and give its descriptor; with `take_over` its holder is ended first.
 
     Raises AgentError when another agent holds it, or the memory directory is not ours alone.
     """
-    path = memory / "agent.lock"
+    path = memory / _LOCK
     try:
         make_memory(memory)
         descriptor = private.open_file(path, os.O_RDWR | os.O_CREAT)
@@ -48,12 +50,21 @@ def lock(memory: Path, node: str) -> int:
         raise AgentError(f"--memory: {error}", EXIT_REFUSED) from None
     except OSError as error:
         raise AgentError(f"--memory {memory}: {error.strerror}", EXIT_REFUSED) from None
+    if not _locked(descriptor):
+        failed = end_holder(descriptor, _LOCK) if take_over else "it is left alone"
+        if failed or not _locked(descriptor):
+            told = f"another agent watches {node} already ({path} is locked): {failed or 'one came first'}"
+            raise AgentError(told, EXIT_SECOND)
+    sign(descriptor)
+    return descriptor
+
+
+def _locked(descriptor: int) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        told = f"another agent watches {node} already ({path} is locked)"
-        raise AgentError(told, EXIT_SECOND) from None
-    return descriptor
+        return False
+    return True
 
 
 def nudge_socket(path: Path) -> socket.socket:

@@ -33,6 +33,8 @@ class AgentSettings:
     metrics_port: int
     """0 lets the kernel choose, -1 serves no metrics."""
     report_every: Seconds
+    take_over: bool
+    """End the agent that watches the node already: it is not heard."""
 
 
 def parse(arguments: Sequence[str] | None = None) -> AgentSettings:
@@ -51,6 +53,7 @@ def parse(arguments: Sequence[str] | None = None) -> AgentSettings:
         address=given.address,
         metrics_port=given.metrics_port,
         report_every=given.report_every,
+        take_over=given.take_over,
     )
 
 
@@ -74,6 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--address", default=address, help="of this node; others reach its snapshots and metrics there")
     add("--metrics-port", type=int, default=0, help="0: the kernel chooses, see agent.json; -1: none")
     add("--report-every", type=float, default=0.25, help="seconds between reports")
+    add("--take-over", action="store_true", help="end the agent that holds the node's lock, for it hangs")
     return parser
 
 

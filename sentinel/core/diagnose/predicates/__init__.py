@@ -9,6 +9,7 @@ from sentinel.core.diagnose.predicates.crashes import (
     rank_exited,
     repeats_on_node,
     repeats_with_rank,
+    since_step,
 )
 from sentinel.core.diagnose.predicates.exceptions import (
     desync,
@@ -24,11 +25,11 @@ from sentinel.core.diagnose.predicates.hangs import (
     slow_on_every_node,
     straggler,
 )
-from sentinel.core.diagnose.predicates.nodes import agent_dead, control_cut, node_cut, node_lost
+from sentinel.core.diagnose.predicates.nodes import agent_dead, agent_hung, control_cut, node_cut, node_lost
 from sentinel.core.diagnose.predicates.numbers import loss_nan, nan_again_same, nan_not_repeated
 from sentinel.core.diagnose.predicates.paces import job_slow, stopped_again
 
-__all__ = ["NAMES", "PREDICATES", "Case", "Match", "Predicate", "laggard"]
+__all__ = ["NAMES", "PREDICATES", "Case", "Match", "Predicate", "laggard", "since_step"]
 
 PREDICATES: Mapping[str, Predicate] = {
     predicate.__name__: predicate
@@ -47,6 +48,7 @@ PREDICATES: Mapping[str, Predicate] = {
         node_cut,
         control_cut,
         agent_dead,
+        agent_hung,
         gcs_dead,
         journal_failed,
         gang_broken,

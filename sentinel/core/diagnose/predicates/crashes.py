@@ -8,19 +8,33 @@ from sentinel.core.diagnose.predicates.nodes import reached
 from sentinel.core.diagnose.predicates.paces import stopped_again
 from sentinel.core.state.rows import Node
 from sentinel.core.state.timers import Timer
-from sentinel.model.fact import RankExited, RankRaised
+from sentinel.model.fact import JobAdvanced, RankExited, RankRaised
 from sentinel.model.ids import Instant
 from sentinel.model.incident import Diagnosis, Suspect
+from sentinel.model.report import STOPPED_ITSELF
 
 
 def rank_exited(case: Case) -> Match | None:
-    """Ranks' processes ended by themselves or were killed."""
+    """Ranks' processes ended by themselves or were killed; who only left for its peers' sake is not named."""
     newest = newest_generation(case)
-    exits = [fact for fact in case.all(RankExited) if fact.rank >= 0 and fact.generation == newest]
-    if not exits:
+    exits = [fact for fact in since_step(case) if fact.rank >= 0]
+    if not any(fact.generation == newest for fact in exits):
         return None
-    told = ", ".join(f"rank {e.rank} (pid {e.pid}) on {e.node} ended: {e.how}" for e in exits)
-    return Match(tuple(map(suspect_of, exits)), told)
+    ended = [fact for fact in exits if fact.how not in STOPPED_ITSELF]
+    if not ended and (known := case.incident.diagnosis) and known.is_known:
+        return None  # they left because of that
+    if not ended:
+        told = ", ".join(f"{fact.rank} ({fact.how})" for fact in exits)
+        return Match((), f"ranks {told} stopped themselves: what they waited for can't come")
+    told = ", ".join(f"rank {e.rank} (pid {e.pid}) on {e.node} ended: {e.how}" for e in ended)
+    return Match(tuple(dict.fromkeys(map(suspect_of, ended))), told)
+
+
+def since_step(case: Case) -> list[RankExited]:
+    """Ends since the job's last new step: no generation that formed since has got anywhere."""
+    facts = case.incident.evidence
+    stepped = max((place for place, fact in enumerate(facts) if isinstance(fact, JobAdvanced)), default=-1)
+    return [fact for fact in facts[stepped + 1 :] if isinstance(fact, RankExited)]
 
 
 def repeats_on_node(case: Case) -> Match | None:

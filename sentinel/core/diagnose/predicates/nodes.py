@@ -9,6 +9,7 @@ from sentinel.model.fact import JobAdvanced, JobStalled, NodeReached, NodeSilent
 from sentinel.model.ids import Seconds
 from sentinel.model.incident import Suspect
 from sentinel.model.report import STOPPED_ITSELF
+from sentinel.model.runbook import Scope
 
 NAMED = 20
 """Silent nodes that are named one by one."""
@@ -39,13 +40,17 @@ def node_cut(case: Case) -> Match | None:
 
 
 def control_cut(case: Case) -> Match | None:
-    """Nodes are silent while their doors are open or training advances: it is us who are cut off."""
-    if case.last(NodeSilent) is None:
+    """So many nodes are silent at once that it is us who are cut off."""
+    if case.last(NodeSilent) is None or not _mass_silence(case):
         return None
-    if _mass_silence(case):
-        return Match((), _told_of_many(case))
+    return Match((), _told_of_many(case))
+
+
+def agent_hung(case: Case) -> Match | None:
+    """A node is silent while it answers or its ranks step, and those that could be silent with it are not."""
     alive = [fact for fact in reached(case) if fact.agent != "refused" and _lives(case, fact)]
-    if not alive or _job_hurt(case):
+    alive = [fact for fact in alive if _silent_s(case, fact) >= case.rules.policy.silent_s]
+    if not alive or _mass_silence(case):
         return None
     told = ", ".join(f"{fact.node} is silent, yet it answers or its ranks step" for fact in alive)
     return Match(tuple(Suspect(fact.node) for fact in alive), told)
@@ -69,7 +74,7 @@ def reached(case: Case) -> Sequence[NodeReached]:
 def _reached(case: Case) -> list[NodeReached]:
     newest = {fact.node: fact for fact in case.all(NodeReached)}
     known = ((fact, case.state.nodes.get(name)) for name, fact in newest.items())
-    return [fact for fact, node in known if node is not None and node.silent]
+    return [fact for fact, node in known if node is not None and node.silent and node.maintained is None]
 
 
 def _silent_s(case: Case, fact: NodeReached) -> Seconds:
@@ -93,8 +98,18 @@ def _job_hurt(case: Case) -> bool:
 
 
 def _mass_silence(case: Case) -> bool:
-    silent, standing = case.state.unheard_count(), case.state.standing_count()
-    return silent >= SEVERAL and silent >= case.rules.policy.mass_silence * standing
+    """Say whether many are silent at once; whose own trouble that is known to be is not of them."""
+    standing, policy = case.state.standing_count(), case.rules.policy
+    many = max(float(SEVERAL), policy.mass_silence * standing)
+    return case.state.unheard_count() >= many and case.state.unheard_count() - _explained(case) >= many
+
+
+def _explained(case: Case) -> int:
+    """Count silent nodes that another incident accuses of their own trouble."""
+    others = (each for each in case.state.open_incidents() if each.id != case.incident.id)
+    books = ((each, case.rules.book_of(each)) for each in others)
+    own = (each.diagnosis for each, book in books if book is not None and book.scope is Scope.NODE)
+    return len({name for found in own if found for name in found.nodes if case.state.is_unheard(name)})
 
 
 def _told_of_many(case: Case) -> str:
