@@ -70,7 +70,7 @@ def _learn(state: State, fact: Fact, rules: Rules) -> None:
 
 def _decided(state: State, rules: Rules) -> Iterator[Decision]:
     """Go round until nothing is missing: what is decided may be what something else waits for."""
-    touched = partial(Touched.of, state)
+    touched = partial(Touched.of, state, rules)
     for _ in range(ROUNDS):
         found = list(_diagnosed(state, rules))
         found += _settled(state, rules, settle.parts(state, rules, touched))

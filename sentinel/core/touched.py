@@ -4,7 +4,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from sentinel.core.group import mentions, silent_nodes
-from sentinel.core.state import State, standing
+from sentinel.core.page.left import left_for_people
+from sentinel.core.state import Rules, State, standing
 from sentinel.model.ids import IncidentId, JobId, NodeId
 from sentinel.model.incident import Incident, Stage
 
@@ -23,7 +24,7 @@ class Touched:
         return cls(tuple(state.incidents), tuple(state.nodes), tuple(state.jobs))
 
     @classmethod
-    def of(cls, state: State) -> "Touched":
+    def of(cls, state: State, rules: Rules) -> "Touched":
         """Collect what the fold under way has changed, and who depends on it.
 
         Whether actions are allowed concerns all, and which nodes can be used concerns all incidents and jobs.
@@ -49,10 +50,13 @@ class Touched:
         for _, before, now in met:
             if now is not None and (before is None or _says(before) != _says(now)):
                 nodes |= {node for node in silent_nodes(now) if state.is_unheard(node)}
+        incidents |= {name for (name, _), _, _ in state.refused.changes()}
+        moved = bool(changed or jobs)
         concerned = tuple(
             incident.id
             for incident in state.incidents.values()
             if incident.id in incidents
+            or (moved and incident.left and left_for_people(incident, state, rules) != incident.left)
             or (
                 incident.stage is not Stage.RESOLVED
                 and (places or found or incident.job in jobs or mentions(incident, nodes))

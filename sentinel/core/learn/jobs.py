@@ -32,6 +32,7 @@ def _start_over(state: State, job: Job, fact: JobSubmitted) -> None:
         job,
         world=fact.world,
         wanted=fact.world,
+        shrunk=(),
         min_world=fact.min_world,
         standbys=fact.standbys,
         trainable=fact.trainable,
@@ -79,6 +80,7 @@ def advanced(state: State, fact: JobAdvanced, rules: Rules) -> None:
     state.deadlines.drop(Timer.REFILL.of(job.id))  # recovery has had the machine to itself until now
     job = state.change(job, stage=JobStage.RUNNING, advanced=fact.at)
     for incident in [each for each in state.open_incidents() if each.job == job.id]:
+        incident = state.change(incident, steps_before=incident.steps_lost or 0)
         _stepped(state, group.add(state, incident, fact), fact, rules)
     _forget_gone(state, job, rules)
 
