@@ -45,7 +45,7 @@ from sentinel.model.decision import (
 )
 from sentinel.model.fact import JobStalled, RankExited
 from sentinel.model.ids import IncidentId
-from sentinel.model.incident import Due, Incident, Stage, ToldDiagnosis
+from sentinel.model.incident import Diagnosis, Due, Incident, Stage, ToldDiagnosis
 from sentinel.model.runbook import Remedy, Scope
 
 LOOK_AGAIN_S = 2.0
@@ -164,7 +164,7 @@ def _diagnosed(state: State, decision: Diagnosed, rules: Rules) -> None:
     job, book = state.job_of(incident), rules.runbooks.get(found.cause)
     is_new = incident.diagnosis is None or incident.diagnosis.mark != found.mark
     if is_new:
-        state.allow("actions", incident.id)  # that was another remedy
+        _wants_other(state, incident, found)
     if job is not None and job.want is not None and is_new and job.want.incident == incident.id:
         state.change(job, want=None, lacking=0)  # by what is known now, something else may be wanted
     state.await_no_evidence(incident.id)
@@ -182,6 +182,14 @@ def _diagnosed(state: State, decision: Diagnosed, rules: Rules) -> None:
     )
     if book is not None and not book.counts:
         _count_no_longer(state, incident)
+
+
+def _wants_other(state: State, incident: Incident, found: Diagnosis) -> None:
+    """What was refused of another remedy, and about nodes that are accused no more, is wanted no more."""
+    state.allow("actions", incident.id)
+    for node in incident.diagnosis.nodes if incident.diagnosis else ():
+        if node not in found.nodes:
+            state.refused.drop((incident.id, f"evict {node}"))
 
 
 def _count_no_longer(state: State, incident: Incident) -> None:

@@ -1,59 +1,64 @@
 """What is left for people, until it is done: nodes to repair, spares to bring, what was not allowed."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import chain
 
 from sentinel.core.group import holding
 from sentinel.core.state import Rules, State
-from sentinel.core.state.rows import JobStage, Node
+from sentinel.core.state.rows import Cordon, JobStage, Node
 from sentinel.model.action import Refusal
 from sentinel.model.fact import FindingReported
 from sentinel.model.ids import NodeId
 from sentinel.model.incident import Incident, Stage
 
 NO_SPARE = "no spare is left: the next node that fails costs ranks"
+OPERATOR = "operator"
+"""By whom a human's drain is."""
+MOST_NAMES = 20
+"""Nodes that one line names."""
 
 
 def left_for_people(incident: Incident, state: State, rules: Rules) -> tuple[str, ...]:
     """Say what an incident leaves to people, a line each; nothing when all is done.
 
-    Of a resolved incident it grows only less: nothing is done for its sake any more.
+    Of a resolved one it grows only less, until it is nothing: nothing is done for its sake any more.
     """
-    small, out, no = _degraded(incident, state), _out(incident, state), _refused(incident, state, rules)
-    spare = [NO_SPARE] if (small or out) and _needs_a_spare(state) else []
-    return (*small, *out, *spare, *no)
+    small = [job for job in state.jobs.values() if job.is_degraded and incident.id in job.shrunk]
+    lines = [f"degraded: {job.id} has {job.world} of {job.wanted} ranks" for job in small]
+    lines += _out([node.id for node, cordon in _cordons(state) if cordon.by == incident.id])
+    lines += [NO_SPARE] if lines and _needs_a_spare(state) else []
+    return (*lines, *_refused(incident, state, rules))
 
 
 def left_in_all(state: State, rules: Rules) -> tuple[str, ...]:
-    """Say what is left to people on the whole cluster, each once; also of incidents long forgotten."""
-    told = dict[str, None]()
-    for incident in state.incidents.values():
-        told |= dict.fromkeys(left_for_people(incident, state, rules))
-    repair = (_repair(node.id) for node in state.cordoned() if node.cordon and node.cordon.by != "operator")
-    drained = (node for node in state.cordoned() if node.cordon and node.cordon.by == "operator")
-    told |= dict.fromkeys(repair)
-    return (*told, *(f"{node.id} was drained by hand: {undrain(node.id)}" for node in drained))
+    """Say what is left to people on the whole cluster, each once, also of incidents long forgotten.
+
+    That a job is degraded the job itself says.
+    """
+    lines = _out([node.id for node, cordon in _cordons(state) if cordon.by != OPERATOR])
+    small = any(job.is_degraded for job in state.jobs.values())
+    lines += [NO_SPARE] if (lines or small) and _needs_a_spare(state) else []
+    drained = [node.id for node, cordon in _cordons(state) if cordon.by == OPERATOR]
+    lines += [f"drained by hand: {_listed(drained)}"] if drained else []
+    refused = (_refused(incident, state, rules) for incident in state.incidents.values())
+    return tuple(dict.fromkeys((*lines, *chain.from_iterable(refused))))
 
 
-def undrain(node: NodeId) -> str:
-    """Say how a node is taken back."""
-    return f"`sentinel undrain {node}` takes it back"
+def _cordons(state: State) -> Iterator[tuple[Node, Cordon]]:
+    return ((node, node.cordon) for node in state.cordoned() if node.cordon is not None)
 
 
-def _degraded(incident: Incident, state: State) -> list[str]:
-    return [
-        f"degraded: {job.id} has {job.world} of {job.wanted} ranks"
-        for job in state.jobs.values()
-        if job.is_degraded and incident.id in job.shrunk
-    ]
+def _out(nodes: Sequence[NodeId]) -> list[str]:
+    """Say which nodes were evicted and not taken back."""
+    if not nodes:
+        return []
+    they = "is out and awaits repair" if len(nodes) == 1 else "are out and await repair"
+    return [f"{_listed(nodes)} {they}; `sentinel undrain NODE` takes back one that is repaired"]
 
 
-def _out(incident: Incident, state: State) -> list[str]:
-    out = (node.id for node in state.cordoned() if node.cordon and node.cordon.by == incident.id)
-    return [_repair(node) for node in out]
-
-
-def _repair(node: NodeId) -> str:
-    return f"{node} is out and awaits repair: {undrain(node)}"
+def _listed(nodes: Sequence[NodeId]) -> str:
+    more = f" and {len(nodes) - MOST_NAMES} more" if len(nodes) > MOST_NAMES else ""
+    return ", ".join(nodes[:MOST_NAMES]) + more
 
 
 def _needs_a_spare(state: State) -> bool:
