@@ -11,7 +11,7 @@ from sentinel.model.fact import FindingReported
 from sentinel.model.ids import NodeId
 from sentinel.model.incident import Incident, Stage
 
-NO_SPARE = "no spare is left: the next node that fails costs ranks"
+NO_SPARE = "no spare is left for the next node that fails"
 OPERATOR = "operator"
 """By whom a human's drain is."""
 MOST_NAMES = 20

@@ -57,12 +57,15 @@ def settle(incident: Incident, state: State, rules: Rules) -> Iterator[Page]:
 
 
 def digest(incident: Incident, left: tuple[str, ...]) -> str:
-    """Tell whether a page would say the same: its cause, suspects, stage, what was done, and what is left."""
+    """Tell whether a page would say the same: its cause, suspects, stage, what was done, and what is left.
+
+    Numbers count from the first step on: while a job recovers each would be an edit of its own.
+    """
     found = incident.diagnosis
     done = [told for action in incident.actions if (told := _told(action))]
     failed = [fact.action for fact in incident.evidence if isinstance(fact, Outcome) and not fact.ok]
     reached = [name for name in STAGES if name in incident.times]
-    numbers = (reached, incident.steps_lost)
+    numbers = (reached, incident.steps_lost) if "new_step" in reached else ()
     said = (found and found.mark, incident.stage.value, done, failed, incident.acked_by, numbers, left)
     return sha256(repr(said).encode(errors="replace")).hexdigest()[:16]
 
