@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from sentinel.core.group import mentions, silent_nodes
 from sentinel.core.page.left import left_for_people
 from sentinel.core.state import Rules, State, standing
+from sentinel.core.state.rows import Job, JobStage
 from sentinel.model.ids import IncidentId, JobId, NodeId
 from sentinel.model.incident import Incident, Stage
 
@@ -51,18 +52,28 @@ class Touched:
             if now is not None and (before is None or _says(before) != _says(now)):
                 nodes |= {node for node in silent_nodes(now) if state.is_unheard(node)}
         incidents |= {name for (name, _), _, _ in state.refused.changes()}
-        moved = bool(changed or jobs)
+        sized = any(
+            before is None or now is None or _size(before) != _size(now)
+            for _, before, now in state.jobs.changes()
+        )
+        # What a check says matters here only where an eviction was refused.
+        leaves = places or sized or state.crew.moves_spares() or bool(changed and state.refused)
         concerned = tuple(
             incident.id
             for incident in state.incidents.values()
             if incident.id in incidents
-            or (moved and incident.left and left_for_people(incident, state, rules) != incident.left)
+            or (leaves and incident.left and left_for_people(incident, state, rules) != incident.left)
             or (
                 incident.stage is not Stage.RESOLVED
                 and (places or found or incident.job in jobs or mentions(incident, nodes))
             )
         )
         return cls(concerned, nodes, tuple(name for name in state.jobs if name in jobs))
+
+
+def _size(job: Job) -> tuple[object, ...]:
+    """Say how large a job is and is wanted."""
+    return job.stage is JobStage.STOPPED, job.world, job.wanted, job.shrunk
 
 
 def _says(incident: Incident) -> tuple[object, ...]:

@@ -178,6 +178,10 @@ class Crew:
         """Say whether the fold under way has changed a worker."""
         return any(True for _ in self.workers.changes())
 
+    def moves_spares(self) -> bool:
+        """Say whether it has changed which nodes are without a rank."""
+        return any(True for _ in self._spare.changes())
+
     def touched_nodes(self) -> set[NodeId]:
         """Nodes of whose workers it has changed one."""
         changed = (worker for _, before, now in self.workers.changes() for worker in (before, now))
