@@ -100,6 +100,12 @@ def _status(status: Plain) -> Iterable[RenderableType]:
     yield from (
         Text(f"{job['job']} needs {job['needs']}", "yellow") for job in status["jobs"] if job["needs"]
     )
+    yield from (
+        Text(f"{job['job']} is degraded: it has {len(job['seats'])} of {job['wanted']} ranks", "yellow")
+        for job in status["jobs"]
+        if job["stage"] == "running" and len(job["seats"]) < job["wanted"]
+    )
+    yield from (Text(f"left for people: {line}", "yellow") for line in status["left"])
     yield ""
     yield _open(status) if status["incidents"] else Text("nothing is open")
 
@@ -199,6 +205,8 @@ def _told(incident: Plain) -> Iterable[str]:
     yield f"{incident['title']}{where}"
     if incident["why"]:
         yield incident["why"]
+    yield from incident["earlier"]
+    yield from (f"left: {line}" for line in incident["left"])
     if incident["acked_by"]:
         yield f"acknowledged by {incident['acked_by']}"
 

@@ -84,7 +84,7 @@ def _decided(state: State, rules: Rules) -> Iterator[Decision]:
     """Go round until nothing is missing: what is decided may be what something else waits for."""
     if not state.is_changed:
         return
-    touched = Touches(state)
+    touched = Touches(state, rules)
     if not touched().anything:
         return
     for _ in range(ROUNDS):

@@ -31,6 +31,9 @@ FOUND_LIMIT = 20
 EVIDENCE_LIMIT = 200
 """More than this tells nobody anything new and would slow the fold."""
 
+LEFT_LIMIT = 100
+"""Resolved incidents that are kept because something is left for people: the newest."""
+
 HARMLESS = frozenset({FindingReported, NodeReached, NodeProbed, JobAdvanced, JobAtPace, Commanded})
 """What only says how things are: a finding hurts as long as it holds."""
 
@@ -359,12 +362,19 @@ def _strikes_a_rank(state: State, fact: FindingReported) -> bool:
 
 
 def forget(state: State, rules: Rules) -> None:
-    """Drop resolved incidents that no later cause can reopen; the journal and the logbook keep them."""
+    """Drop resolved incidents that no later cause can reopen; the journal and the logbook keep them.
+
+    Those whose page says that something is left for people stay, to say so no more when it is done.
+    """
     since = state.now - rules.policy.correlate_s
     old = [
-        incident.id
+        incident
         for incident in state.incidents.values()
         if incident.stage is Stage.RESOLVED and incident.times.get("resolved", 0.0) < since
     ]
-    for name in old:
+    kept = [incident.id for incident in old if incident.left][-LEFT_LIMIT:]
+    names = {incident.id for incident in old}.difference(kept)
+    for name in sorted(names):
         state.incidents.drop(name)
+    for key in [key for key in state.refused if key[0] in names]:
+        state.refused.drop(key)

@@ -1,10 +1,14 @@
 """What was decided becomes part of the state: the only place that says what a decision changes."""
 
+from collections.abc import Collection
+from typing import TypeVar
+
 from msgspec.structs import replace
 
 from sentinel.core import group
 from sentinel.core.learn.breaking import break_off
 from sentinel.core.learn.nodes import fall
+from sentinel.core.page.left import left_for_people, refused_evictions
 from sentinel.core.page.words import digest
 from sentinel.core.settle.guards import evictions, refuse_action
 from sentinel.core.state import Rules, State
@@ -41,13 +45,17 @@ from sentinel.model.decision import (
 )
 from sentinel.model.fact import JobStalled, RankExited, RankRaised
 from sentinel.model.ids import Cause, IncidentId
-from sentinel.model.incident import Due, Incident, Stage
+from sentinel.model.incident import Diagnosis, Due, Incident, Stage, ToldDiagnosis
 from sentinel.model.runbook import Remedy, Scope
 
 LOOK_AGAIN_S = 2.0
 """A job that waits for workers looks so often whether they are still coming."""
 ACTIONS_LIMIT = 200
 """Deeds that an incident keeps: the first half, and the newest."""
+DIAGNOSES_LIMIT = 8
+"""Diagnoses that were told and that an incident keeps: the first, and the newest."""
+
+T = TypeVar("T")
 
 
 def record(state: State, decision: Decision, rules: Rules) -> None:  # one line per decision
@@ -85,7 +93,7 @@ def _ordered(state: State, action: Decision, rules: Rules) -> None:
     match action:
         case Page(incident=name, revision=number):
             if (incident := state.incidents.get(name)) is not None:
-                state.change(incident, revision=number, told=digest(incident))
+                _paged(state, incident, number, rules)
         case Resume():
             _formed(state, action, rules)
         case StartWorker(job=job, worker=name, node=node, gpu=gpu):
@@ -120,6 +128,17 @@ def _ordered(state: State, action: Decision, rules: Rules) -> None:
             pass  # that it is under way is all there is to know
 
 
+def _paged(state: State, incident: Incident, number: int, rules: Rules) -> None:
+    """Remember what people are told now."""
+    left, found, known = left_for_people(incident, state, rules), incident.diagnosis, incident.diagnoses
+    if found is not None and not any(told.is_like(found) for told in known):
+        told = (*known, ToldDiagnosis(state.now, found))
+        known = told if len(told) <= DIAGNOSES_LIMIT else (told[0], *told[2:])
+    state.change(incident, revision=number, told=digest(incident, left), left=left, diagnoses=known)
+    if incident.stage is Stage.RESOLVED and not left:
+        _forget_refused(state, incident.id)
+
+
 def _keep(state: State, decision: Decision) -> None:
     """Keep what is to be done, and with each incident what was done for its sake."""
     if not isinstance(decision, DEEDS):
@@ -128,16 +147,24 @@ def _keep(state: State, decision: Decision) -> None:
         state.unfinished.put(decision.id, decision)
     incident = state.incidents.get(decision.incident)
     if incident is not None and not isinstance(decision, Reach):
-        actions = (*incident.actions, decision)
+        actions, decided = (*incident.actions, decision), (*incident.decided, state.now)
         if len(actions) > ACTIONS_LIMIT:
-            actions = (*actions[: ACTIONS_LIMIT // 2], *actions[ACTIONS_LIMIT // 2 + 1 :])
-        state.change(incident, actions=actions)
+            place = ACTIONS_LIMIT // 2 + len(decided) - len(actions)  # in `decided`, if it is there
+            actions = _without(actions, ACTIONS_LIMIT // 2)
+            decided = _without(decided, place) if place >= 0 else decided
+        state.change(incident, actions=actions, decided=decided)
+
+
+def _without(items: tuple[T, ...], place: int) -> tuple[T, ...]:
+    return (*items[:place], *items[place + 1 :])
 
 
 def _diagnosed(state: State, decision: Diagnosed, rules: Rules) -> None:
     incident, found = state.incidents[decision.incident], decision.diagnosis
     job, book = state.job_of(incident), rules.runbooks.get(found.cause)
     is_new = incident.diagnosis is None or incident.diagnosis.mark != found.mark
+    if is_new:
+        _wants_other(state, incident, found)
     if job is not None and job.want is not None and is_new and job.want.incident == incident.id:
         state.change(job, want=None, lacking=0)  # by what is known now, something else may be wanted
     state.await_no_evidence(incident.id)
@@ -167,6 +194,14 @@ def _remember(state: State, job: Job, incident: Incident, cause: Cause) -> None:
         state.change(job, causes={**state.fresh(job).causes, cause: (state.now, generation)})
 
 
+def _wants_other(state: State, incident: Incident, found: Diagnosis) -> None:
+    """What was refused of another remedy, and about nodes that are accused no more, is wanted no more."""
+    state.allow("actions", incident.id)
+    for node in incident.diagnosis.nodes if incident.diagnosis else ():
+        if node not in found.nodes:
+            state.refused.drop((incident.id, f"evict {node}"))
+
+
 def _count_no_longer(state: State, incident: Incident) -> None:
     """Take failures out of a node's and a rank's account: their cause is known, or they passed."""
     job = state.job_of(incident)
@@ -187,19 +222,23 @@ def _resolved(state: State, incident: Incident, rules: Rules) -> None:
     times = {**state.fresh(incident).times, "resolved": state.now}
     incident = state.change(incident, stage=Stage.RESOLVED, times=times, due=Due.NOTHING)
     state.await_no_evidence(incident.id)
-    for key in [key for key in state.refused if key[0] == incident.id]:
-        state.refused.drop(key)
+    staying = refused_evictions(incident, state) if incident.revision else {}
+    _forget_refused(state, incident.id, [wanted for wanted, stays in staying.items() if stays])
     prefix = Timer.AGAIN.of(incident.id)
     for name in [name for name in state.deadlines if name.startswith(prefix)]:
         state.deadlines.drop(name)
     group.forget(state, rules)
 
 
+def _forget_refused(state: State, incident: IncidentId, but: Collection[str] = ()) -> None:
+    for key in [key for key in state.refused if key[0] == incident and key[1] not in but]:
+        state.refused.drop(key)
+
+
 def _froze(state: State, reason: str) -> None:
     state.frozen = reason
     if not reason:
-        for key in [key for key, guard in state.refused.items() if guard == "actions"]:
-            state.refused.drop(key)
+        state.allow("actions")
 
 
 def _cordoned(state: State, decision: Cordoned) -> None:
@@ -233,13 +272,16 @@ def _kept(state: State, job: Job) -> None:
 
 def _formed(state: State, action: Resume, rules: Rules) -> None:
     job = state.jobs[action.job]
+    size = len(action.seats)
+    shrunk = (*job.shrunk, action.incident) if size < job.world else job.shrunk
     job = state.change(
         job,
         generation=action.generation,
         stage=JobStage.FORMING,
         want=None,
         lacking=0,
-        world=len(action.seats),
+        world=size,
+        shrunk=tuple(dict.fromkeys(shrunk)) if size < job.wanted else (),
     )
     state.crew.form(job.id, job.generation, action.seats)
     state.deadlines.drop(Timer.FINISH.of(job.id))

@@ -4,7 +4,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from sentinel.core.group import mentions, silent_nodes
-from sentinel.core.state import State, is_other
+from sentinel.core.page.left import left_for_people
+from sentinel.core.state import Rules, State, is_other
+from sentinel.core.state.rows import Job
 from sentinel.model.ids import IncidentId, JobId, NodeId
 from sentinel.model.incident import Incident
 
@@ -28,7 +30,7 @@ class Touched:
         return cls(tuple(state.incidents), tuple(state.nodes), state.in_turn())
 
     @classmethod
-    def of(cls, state: State) -> "Touched":
+    def of(cls, state: State, rules: Rules) -> "Touched":
         """Collect what the fold under way has changed, and who depends on it.
 
         Whether actions are allowed concerns all, and which nodes can be used concerns all incidents and jobs.
@@ -44,6 +46,9 @@ class Touched:
         incidents = _touched_incidents(state, nodes, waits)
         if state.incidents:
             incidents |= _concerned(state, nodes, jobs, anyhow=places or found)
+            incidents |= {name for (name, _), _, _ in state.refused.changes() if name in state.incidents}
+            if places or state.crew.moves_spares() or _resized(state) or (nodes and state.refused):
+                incidents |= _left(state, rules)
         order = tuple(name for name in state.incidents if name in incidents) if incidents else ()
         lacking = [name for name in nodes if state.nodes[name].may_lack] if nodes else ()
         return cls(order, lacking, tuple(name for name in state.in_turn() if name in jobs) if jobs else ())
@@ -52,14 +57,33 @@ class Touched:
 class Touches:
     """Says what is touched by now; collected anew only if something has changed."""
 
-    def __init__(self, state: State) -> None:
-        self._state, self._version, self._known = state, state.version, Touched.of(state)
+    def __init__(self, state: State, rules: Rules) -> None:
+        self._state, self._rules = state, rules
+        self._version, self._known = state.version, Touched.of(state, rules)
 
     def __call__(self) -> Touched:
         """Give it."""
         if self._state.version != self._version:
-            self._version, self._known = self._state.version, Touched.of(self._state)
+            self._version, self._known = self._state.version, Touched.of(self._state, self._rules)
         return self._known
+
+
+def _left(state: State, rules: Rules) -> set[IncidentId]:
+    """Give incidents whose page says something else of what is left for people than is so now."""
+    told = [each for each in state.incidents.values() if each.left]
+    return {each.id for each in told if left_for_people(each, state, rules) != each.left}
+
+
+def _resized(state: State) -> bool:
+    """Say whether a job is, or is wanted, larger or smaller by now."""
+    return any(
+        before is None or now is None or _size(before) != _size(now)
+        for _, before, now in state.jobs.changes()
+    )
+
+
+def _size(job: Job) -> tuple[object, ...]:
+    return job.is_over, job.world, job.wanted, job.shrunk
 
 
 def _ended_or_began(state: State) -> bool:

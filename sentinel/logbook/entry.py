@@ -1,14 +1,14 @@
 """One incident as one logbook entry: what, where, evidence, what was done and why, what it cost."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 
 import jinja2
 
-from sentinel.core.page.words import places
+from sentinel.core.page.words import earlier, places
 from sentinel.logbook.words import action_line, fact_line, fact_raw
 from sentinel.model.action import Action, Evict, Page, Refusal, Resume
 from sentinel.model.fact import JobStalled, Outcome
@@ -102,7 +102,7 @@ def gpu_seconds_lost(incident: Incident) -> float | None:
 
 
 def render(incident: Incident, lines: Iterable[Line] = (), runbook: Runbook | None = None) -> str:
-    """Write the entry as Markdown. `lines`, the incident's recording, tell when each action was decided."""
+    """Write the entry as Markdown. `lines`, its recording, tell when an older release decided its actions."""
     decided = {action.id: line.fact.at for line in lines for action in line.actions}
     text = _template().render(
         row=row(incident, runbook),
@@ -110,8 +110,9 @@ def render(incident: Incident, lines: Iterable[Line] = (), runbook: Runbook | No
         acked_by=incident.acked_by,
         stages=STAGES,
         evidence=_evidence(incident),
+        earlier=earlier(incident),
         done=_done(incident, decided),
-        refused=[action for action in incident.actions if isinstance(action, Refusal)],
+        refused=[each for each in _dated(incident, decided) if isinstance(each[1], Refusal)],
         pages=_pages(incident.actions),
         attachments=_attachments(incident),
     )
@@ -129,19 +130,22 @@ def _outcomes(incident: Incident) -> dict[ActionId, Outcome]:
 
 def _done(incident: Incident, decided: dict[ActionId, Instant]) -> list[Told]:
     outcomes, told = _outcomes(incident), []
-    for action in incident.actions:
+    for after, action in _dated(incident, decided):
         if isinstance(action, Refusal | Page):
             continue
         outcome = outcomes.get(action.id)
-        at = decided.get(action.id)
-        told.append(
-            Told(
-                after=None if at is None else at - incident.opened,
-                line=action_line(action),
-                outcome=_became(outcome, incident.opened) if outcome else "",
-            )
-        )
+        became = _became(outcome, incident.opened) if outcome else ""
+        told.append(Told(after, action_line(action), outcome=became))
     return told
+
+
+def _dated(
+    incident: Incident, decided: Mapping[ActionId, Instant]
+) -> Iterator[tuple[Seconds | None, Action]]:
+    """Give what was done or refused with the seconds after opening at which that was decided."""
+    for known, action in incident.deeds:
+        at = decided.get(action.id) if known is None else known
+        yield (None if at is None else at - incident.opened), action
 
 
 def _became(outcome: Outcome, opened: Instant) -> str:

@@ -1,6 +1,6 @@
 """A cause with its suspects, evidence and stage: what people are paged about."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -93,6 +93,17 @@ class Ask(Struct, frozen=True):
     """(node, rank, pid)"""
 
 
+class ToldDiagnosis(Struct, frozen=True):
+    """What people were told that it is, which stays told when a better one comes."""
+
+    at: Instant
+    diagnosis: Diagnosis
+
+    def is_like(self, other: Diagnosis) -> bool:
+        """Say whether who has read this one knows the other one, too: its cause, and whom it blames."""
+        return self.diagnosis.mark == other.mark
+
+
 class Incident(Struct, frozen=True):
     """One incident as the fold builds it, change by change."""
 
@@ -109,6 +120,9 @@ class Incident(Struct, frozen=True):
     """`detected diagnosed paged evicted new_step resolved` → when."""
     acked_by: str = ""
     steps_lost: int | None = None
+    """Over all re-formings; None while none was formed that tells."""
+    steps_before: int = 0
+    """Of these, those of re-formings after which a new step was made."""
     revision: int = 0
     """How often its page was written."""
     attempts: int = 0
@@ -124,3 +138,21 @@ class Incident(Struct, frozen=True):
     """The diagnosis whose freeze a human has lifted."""
     told: str = ""
     """Digest of what its page says: the page is written anew when that is another."""
+    decided: tuple[Instant, ...] = ()
+    """When its newest actions were decided; fewer than these where an older release did not say."""
+    diagnoses: tuple[ToldDiagnosis, ...] = ()
+    """What its page has told, each as it was told first, oldest first."""
+    left: tuple[str, ...] = ()
+    """What its page says is left for people."""
+
+    @property
+    def earlier(self) -> tuple[ToldDiagnosis, ...]:
+        """What its page has told and is not what is known now, oldest first."""
+        now = self.diagnosis
+        return tuple(told for told in self.diagnoses if now is None or not told.is_like(now))
+
+    @property
+    def deeds(self) -> Iterator[tuple[Instant | None, Action]]:
+        """What was done, oldest first, each with when that was decided; None where nobody said."""
+        unknown = len(self.actions) - len(self.decided)
+        return zip((*[None] * unknown, *self.decided), self.actions, strict=True)

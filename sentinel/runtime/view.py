@@ -4,14 +4,15 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 
 from sentinel.core.detect.watch import Watch
-from sentinel.core.page.words import places
+from sentinel.core.page.left import left_for_people, left_in_all
+from sentinel.core.page.words import earlier, places
 from sentinel.core.settle.why import needs, why
 from sentinel.core.state.crew import WorkerStage
 from sentinel.core.state.rows import Job, Node
 from sentinel.logbook.book import Logbook
 from sentinel.logbook.entry import Row
 from sentinel.logbook.words import action_line
-from sentinel.model.action import Refusal
+from sentinel.model.action import Action, Refusal
 from sentinel.model.fact import Outcome
 from sentinel.model.finding import Health
 from sentinel.model.ids import Instant
@@ -58,6 +59,7 @@ class ControllerView:
             stopped=state.stopped,
             observe_only=self._ledger.rules.policy.observe_only,
             ray_trouble=redact(self._link.trouble),
+            left=left_in_all(state, self._ledger.rules),
         )
 
     def why(self, name: str) -> Sequence[tuple[str, str]] | None:
@@ -123,17 +125,34 @@ class ControllerView:
             found.why if found else "",
             found.confidence if found else 0.0,
             incident.acked_by,
-            tuple(map(action_line, incident.actions)),
+            tuple(_done(incident)),
+            tuple(earlier(incident)),
+            left_for_people(incident, self._ledger.state, self._ledger.rules),
         )
 
     def _decisions(self) -> Iterator[DecisionView]:
         """Give what was decided in the incidents that the state still knows, newest first."""
-        state = self._ledger.state
-        for incident in reversed(tuple(state.incidents.values())):
-            failed = {f.action: f.detail for f in incident.evidence if isinstance(f, Outcome) and not f.ok}
-            at = incident.times.get("diagnosed", incident.opened)
-            for action in reversed(incident.actions):
-                done = "" if action.id in state.unfinished else f"failed: {failed.get(action.id, '')}"
-                outcome = done if action.id in failed or not done else "done"
-                refused = isinstance(action, Refusal)
-                yield DecisionView(at, action_line(action), incident.id, refused, "" if refused else outcome)
+        made = [each for incident in self._ledger.state.incidents.values() for each in _dated(incident)]
+        made.sort(key=lambda each: each[0])
+        return (self._decision(*each) for each in reversed(made))
+
+    def _decision(self, at: Instant, incident: Incident, action: Action) -> DecisionView:
+        if isinstance(action, Refusal):
+            return DecisionView(at, action_line(action), incident.id, refused=True)
+        ends = (f for f in incident.evidence if isinstance(f, Outcome) and f.action == action.id and not f.ok)
+        failed = next((f"failed: {end.detail}" for end in ends), "done")
+        outcome = "" if action.id in self._ledger.state.unfinished else failed
+        return DecisionView(at, action_line(action), incident.id, outcome=outcome)
+
+
+def _dated(incident: Incident) -> Iterator[tuple[Instant, Incident, Action]]:
+    """Give what was decided for its sake, and when: an older release said only when it was diagnosed."""
+    diagnosed = incident.times.get("diagnosed", incident.opened)
+    for at, action in incident.deeds:
+        yield (diagnosed if at is None else at), incident, action
+
+
+def _done(incident: Incident) -> Iterator[str]:
+    for at, action in incident.deeds:
+        after = "" if at is None else f"{at - incident.opened:+.1f} s: "
+        yield f"{after}{action_line(action)}"

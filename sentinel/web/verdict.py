@@ -30,21 +30,19 @@ class Verdict:
 def verdict(status: Status) -> Verdict:
     """Sum up the cluster: open incidents first, then what keeps Sentinel from acting, then quiet doubts."""
     held = _held(status)
-    details = (*held, *_doubts(status))
+    doubts = _doubts(status)
+    details = (*held, *doubts, *status.left)
     if status.incidents:
         return Verdict(_incident_level(status), _incidents(status), details)
     if held:
         return Verdict(Level.NOTICE, "Sentinel is not acting", details)
-    if details:
+    if doubts:
         return Verdict(Level.NOTICE, "No open incident, but look here", details)
-    evicted = sorted(node.node for node in status.nodes if node.cordon)
-    away: tuple[str, ...] = (
-        (f"Out of use until somebody undrains them: {', '.join(evicted)}.",) if evicted else ()
-    )
     kept = sorted(node.node for node in status.nodes if node.maintained)
-    away += (f"In maintenance: {', '.join(kept)}.",) if kept else ()
+    away: tuple[str, ...] = (f"In maintenance: {', '.join(kept)}.",) if kept else ()
     told = tuple(map(training, status.jobs)) or ("No job runs.",)
-    return Verdict(Level.GOOD, "Training goes on" if evicted else "All is well", (*told, *away))
+    headline = "Training goes on" if status.left else "All is well"
+    return Verdict(Level.GOOD, headline, (*told, *status.left, *away))
 
 
 def training(job: JobView) -> str:
@@ -87,7 +85,7 @@ def _doubts(status: Status) -> tuple[str, ...]:
     critical = sum(node.health is Health.CRITICAL and not node.cordon for node in counted)
     idle = [training(job) for job in status.jobs if job.stage not in WELL]
     shrunk = [
-        f"{job.job} has shrunk to {len(job.seats)} of {job.wanted} ranks."
+        f"{job.job} is degraded: it trains with {len(job.seats)} of {job.wanted} ranks."
         for job in status.jobs
         if job.stage == "running" and len(job.seats) < job.wanted
     ]

@@ -84,7 +84,11 @@ class IncidentView:
     confidence: float = 0.0
     acked_by: str = ""
     done: tuple[str, ...] = ()
-    """Actions so far, one line each, oldest first."""
+    """Actions so far, one line each, oldest first: how long after it was opened, and what."""
+    earlier: tuple[str, ...] = ()
+    """What people were told before, one line each, oldest first."""
+    left: tuple[str, ...] = ()
+    """What is left for people, one line each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +96,7 @@ class DecisionView:
     """One action that was decided lately."""
 
     at: Instant
+    """When it was decided."""
     what: str
     incident: str
     refused: bool = False
@@ -120,6 +125,8 @@ class Status:
     observe_only: bool = False
     ray_trouble: str = ""
     """Why Ray can't be asked; empty while it can."""
+    left: tuple[str, ...] = ()
+    """What is left for people, of resolved incidents, too: one line each."""
 
 
 class View(Protocol):

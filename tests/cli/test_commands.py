@@ -150,6 +150,22 @@ def test_status_why_says_what_decides_about_an_object(controller: Controller) ->
     assert (missing.exit_code, "no node, job or open incident 'n 1'" in missing.output) == (1, True)
 
 
+def test_status_says_what_is_left_and_which_job_is_degraded(controller: Controller) -> None:
+    incident = dataclasses.replace(STATUS.incidents[0], earlier=("First: rank-crash",), left=("see to n2",))
+    small = dataclasses.replace(STATUS.jobs[0], wanted=3)
+    controller.now = dataclasses.replace(
+        STATUS, jobs=(small,), incidents=(incident,), left=("n2 awaits repair",)
+    )
+    shown = CliRunner().invoke(app, ["status"]).stdout
+    for part in (
+        "moe is degraded: it has 2 of 3 ranks\n",
+        "left for people: n2 awaits repair\n",
+        "First: rank-crash",
+        "left: see to n2",
+    ):
+        assert part in shown
+
+
 def test_status_of_a_large_cluster_shows_the_nodes_that_need_a_look(controller: Controller) -> None:
     well = tuple(NodeView(f"node-{n}", Health.OK, 0.2) for n in range(400))
     controller.now = dataclasses.replace(STATUS, nodes=(*well, *STATUS.nodes))

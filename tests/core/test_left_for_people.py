@@ -38,14 +38,12 @@ def evicted(**named: int) -> tuple[Simulated, NodeId]:
 # --- a node that is out --------------------------------------------------------------------------------
 
 
-@pytest.mark.xfail(strict=True, reason="pages do not say what is left")
 def test_a_page_says_which_node_is_out_and_awaits_repair() -> None:
     """Also when the incident is resolved: the job trains, and somebody has still to go to the rack."""
     cluster, bad = evicted()
     assert any(names(bad, line) for line in lines(cluster, "repair"))
 
 
-@pytest.mark.xfail(strict=True, reason="pages do not say what is left")
 def test_it_says_so_until_the_node_is_taken_back() -> None:
     cluster, bad = evicted()
     cluster.run(8 * HOUR)
@@ -65,7 +63,6 @@ def test_taking_the_node_back_edits_the_page_and_opens_none() -> None:
     assert newest(cluster)[0].stage == "resolved"
 
 
-@pytest.mark.xfail(strict=True, reason="pages do not say what is left")
 def test_of_two_nodes_that_are_out_each_leaves_by_itself() -> None:
     cluster = Simulated(nodes=8, policy=Policy(evict_share=1.0))
     one, two = cluster.node(0), cluster.node(1)
@@ -79,7 +76,6 @@ def test_of_two_nodes_that_are_out_each_leaves_by_itself() -> None:
     assert not any(names(one, line) for line in said)
 
 
-@pytest.mark.xfail(strict=True, reason="pages do not say what is left")
 def test_a_lost_node_that_is_heard_again_still_awaits_a_human() -> None:
     """It was evicted: only a human vouches for it."""
     cluster = Simulated()
@@ -103,7 +99,6 @@ def test_a_node_that_was_not_evicted_awaits_no_repair() -> None:
 # --- no spare left -------------------------------------------------------------------------------------
 
 
-@pytest.mark.xfail(strict=True, reason="pages do not say what is left")
 def test_a_page_says_that_no_spare_is_left() -> None:
     """The next failure will cost ranks, so this is the time to bring one."""
     cluster, _ = evicted(nodes=3)
@@ -115,7 +110,6 @@ def test_with_a_spare_it_does_not() -> None:
     assert lines(cluster, "no spare") == []
 
 
-@pytest.mark.xfail(strict=True, reason="pages do not say what is left")
 def test_a_spare_that_is_silent_is_none() -> None:
     cluster = Simulated(nodes=4)
     cluster.silence(cluster.spare())
@@ -132,7 +126,6 @@ def test_it_says_so_until_a_node_joins() -> None:
     assert lines(cluster, "no spare") == []
 
 
-@pytest.mark.xfail(strict=True, reason="pages do not say what is left")
 def test_a_job_that_shrank_says_that_no_spare_is_left() -> None:
     cluster, _ = evicted(nodes=2)
     assert lines(cluster, "no spare")
@@ -150,7 +143,6 @@ def test_a_refusal_stays_in_the_page_while_it_stands() -> None:
     assert newest(cluster)[0].stage != "resolved"
 
 
-@pytest.mark.xfail(strict=True, reason="a refused eviction is not wanted again when there is room")
 def test_a_refusal_leaves_the_page_when_what_was_refused_is_done() -> None:
     """A spare comes, so the node goes after all: nothing is left of the refusal."""
     cluster = Simulated(nodes=2, min_world=2)
@@ -175,7 +167,6 @@ def test_a_refused_event_of_a_minute_ago_waits_for_people_though_there_is_room_n
     assert any(names(bad, line) for line in lines(cluster, "gpus would be left"))
 
 
-@pytest.mark.xfail(strict=True, reason="a refusal stays among what was done")
 def test_a_refusal_leaves_the_page_when_its_reason_is_over() -> None:
     cluster = Simulated(nodes=2, min_world=2)
     bad = cluster.node(0)
@@ -186,7 +177,6 @@ def test_a_refusal_leaves_the_page_when_its_reason_is_over() -> None:
     assert (lines(cluster, "gpus would be left"), open_incidents(cluster)) == ([], 0)
 
 
-@pytest.mark.xfail(strict=True, reason="a refusal stays among what was done")
 def test_a_page_says_that_actions_are_stopped_and_by_whom_until_they_are_not() -> None:
     cluster = Simulated()
     cluster.command("stop-actions")
@@ -208,7 +198,6 @@ def test_actions_that_are_stopped_later_are_told_in_the_page_that_waits_for_them
     assert lines(cluster, "actions are stopped")
 
 
-@pytest.mark.xfail(strict=True, reason="a refusal stays among what was done")
 def test_a_page_says_that_attempts_are_used_up_until_somebody_resumes() -> None:
     cluster = Simulated()
     cluster.advances = False
@@ -221,7 +210,6 @@ def test_a_page_says_that_attempts_are_used_up_until_somebody_resumes() -> None:
     assert (lines(cluster, "no new step"), cluster.going()) == ([], True)
 
 
-@pytest.mark.xfail(strict=True, reason="a refusal stays among what was done")
 def test_an_open_breaker_is_told_until_the_refused_node_is_gone() -> None:
     """Whether the node goes by itself when the breaker closes is another matter: until then it is told."""
     cluster = Simulated(nodes=6, policy=Policy(evict_share=1.0, evictions_per_hour=1))
@@ -250,7 +238,6 @@ def test_what_is_left_is_no_storm_of_edits() -> None:
 # --- what was told stays -------------------------------------------------------------------------------
 
 
-@pytest.mark.xfail(strict=True, reason="a page has the newest diagnosis alone")
 def test_a_better_diagnosis_is_added_to_the_one_that_was_told() -> None:
     """Who read "a rank crashed" at three and looks at four sees that, and the memory error behind it."""
     cluster = Simulated()
@@ -264,7 +251,6 @@ def test_a_better_diagnosis_is_added_to_the_one_that_was_told() -> None:
     assert cluster.evicted() == [bad]
 
 
-@pytest.mark.xfail(strict=True, reason="a page has the newest diagnosis alone")
 def test_a_gang_that_broke_without_a_culprit_keeps_that_word_when_one_is_found() -> None:
     cluster = Simulated()
     bad = cluster.node(0)
@@ -276,7 +262,6 @@ def test_a_gang_that_broke_without_a_culprit_keeps_that_word_when_one_is_found()
     assert ("gang-broken" in body(cluster), "gpu-ecc" in body(cluster)) == (True, True)
 
 
-@pytest.mark.xfail(strict=True, reason="a page has the newest diagnosis alone")
 def test_a_silence_that_was_not_understood_keeps_that_word_when_the_node_turns_out_lost() -> None:
     cluster = Simulated(gpus=2)
     whole = cluster.node(0)
@@ -307,9 +292,6 @@ def hang(cluster: Simulated, rank: int) -> None:
     cluster.stall(*(cluster.beat(r, state="T" if r == rank else "S") for r in range(cluster.job.world)))
 
 
-@pytest.mark.xfail(
-    strict=True, reason="two events of one job share an incident, and the newer takes its cause"
-)
 @pytest.mark.parametrize(("harm", "cause"), [(crash, "rank-crash"), (hang, "rank-hang")])
 def test_two_events_on_two_nodes_are_both_told(harm: Callable[[Simulated, int], None], cause: str) -> None:
     """Why the first node was evicted is still said, and the second event is too."""
@@ -325,9 +307,6 @@ def test_two_events_on_two_nodes_are_both_told(harm: Callable[[Simulated, int], 
     assert (names(bad, said), names(other, said)) == (True, True)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="two events of one job share an incident, and the newer takes its cause"
-)
 def test_the_error_that_stopped_a_job_is_not_hidden_by_a_bad_gpu_later() -> None:
     cluster = Simulated()
     cluster.advances = False

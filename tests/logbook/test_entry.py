@@ -13,7 +13,7 @@ from sentinel.model.action import CollectStacks, Evict, Page, Refusal, Resume, S
 from sentinel.model.fact import Fact, FindingReported, JobStalled, Outcome, RankExited, RankRaised
 from sentinel.model.finding import Finding, Health
 from sentinel.model.ids import Cause, IncidentId, JobId, NodeId, WorkerId
-from sentinel.model.incident import Blame, Diagnosis, Incident, Stage, Suspect
+from sentinel.model.incident import Blame, Diagnosis, Incident, Stage, Suspect, ToldDiagnosis
 from sentinel.model.journal import Line
 from sentinel.model.runbook import PageWhen, Remedy, Runbook
 from sentinel.redact import redact
@@ -95,6 +95,21 @@ def test_a_recording_tells_when_each_action_was_decided() -> None:
     opened = incident()
     lines = [Line(9, opened.evidence[1], (opened.actions[0],), "p", "r")]
     assert "1. **+0.10 s** evict node-7" in render(opened, lines, BOOK)
+
+
+def test_an_entry_tells_when_each_thing_was_decided_and_what_was_told_before() -> None:
+    first = ToldDiagnosis(
+        T0 + 0.2, Diagnosis(Cause("rank-crash"), (Suspect(NODE, 29),), 0.6, "rank 29 ended")
+    )
+    decided = (T0 + 0.3, T0 + 0.4, T0 + 0.8)  # an older release did not say when the first one was
+    text = render(replace(incident(), decided=decided, diagnoses=(first,)), runbook=BOOK)
+    for part in (
+        "1. evict node-7",
+        "2. **+0.40 s** resume moe",
+        "- **+0.80 s** evict node-8: no spare is left",
+        "First: rank-crash, node-7 (rank 29) (0.2 s after it was seen): rank 29 ended",
+    ):
+        assert part in text
 
 
 def with_evidence(opened: Incident, fact: Fact) -> Incident:

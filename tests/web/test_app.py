@@ -284,3 +284,14 @@ def test_the_manual_lists_every_metric(web: httpx.Client) -> None:
     families = text_string_to_metric_families(web.get("/metrics").text)
     served = {sample.name.removeprefix("sentinel_") for family in families for sample in family.samples}
     assert served | set(HELP) == told
+
+
+def test_an_incident_shows_what_was_told_before_and_what_is_left(web: httpx.Client, cluster: Cluster) -> None:
+    told, left = "First: rank-crash (0.3 s after it was seen)", "node-3 is out and awaits repair"
+    incident = replace(TROUBLE.incidents[0], earlier=(told,), left=(left,))
+    cluster.now = replace(TROUBLE, incidents=(incident,), left=(left,))
+    page = web.get("/").text
+    assert told in page
+    assert f"Left: {left}" in page
+    answer = web.get("/api/status").json()
+    assert (answer["left"], answer["incidents"][0]["earlier"]) == ([left], [told])

@@ -51,11 +51,25 @@ from sentinel.web.view import NodeView, Status
             id="Ray is away",
         ),
         pytest.param(Status(0.0, "a", 0.0), Level.GOOD, "All is well", id="nothing there yet"),
+        pytest.param(
+            replace(QUIET, left=("node-3 is out and awaits repair",)),
+            Level.GOOD,
+            "Training goes on",
+            id="left for people",
+        ),
     ],
 )
 def test_the_verdict_says_the_worst_first(status: Status, level: Level, headline: str) -> None:
     found = verdict(status)
     assert (found.level, found.headline) == (level, headline)
+
+
+@pytest.mark.parametrize("status", [QUIET, TROUBLE, replace(QUIET, frozen="the disk is full")])
+def test_whatever_the_verdict_is_it_says_what_is_left_and_which_job_is_degraded(status: Status) -> None:
+    small = (replace(JOB, wanted=9),)
+    details = verdict(replace(status, left=("node-3 awaits repair",), jobs=small)).details
+    assert "node-3 awaits repair" in details
+    assert "moe is degraded: it trains with 8 of 9 ranks." in details
 
 
 @pytest.mark.parametrize(

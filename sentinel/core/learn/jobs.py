@@ -35,6 +35,7 @@ def _start_over(state: State, job: Job, fact: JobSubmitted) -> None:
         job,
         world=fact.world,
         wanted=fact.world,
+        shrunk=(),
         min_world=fact.min_world,
         standbys=fact.standbys,
         trainable=fact.trainable,
@@ -85,6 +86,7 @@ def advanced(state: State, fact: JobAdvanced, rules: Rules) -> None:
         if state.crew.is_hosted(job.id, node.id):
             state.change(node, lives=True)  # a step needs all ranks
     for incident in [each for each in state.open_incidents() if each.job == job.id]:
+        incident = state.change(incident, steps_before=incident.steps_lost or 0)
         _stepped(state, group.add(state, incident, fact), fact, rules)
     _forget_gone(state, job, state.now - rules.policy.action_timeout_s)
 

@@ -98,6 +98,7 @@ def command(state: State, fact: Commanded, rules: Rules) -> None:
 def _resume_actions(state: State, rules: Rules) -> None:
     """A human allows actions: what was given up is tried again, and what froze them freezes them no more."""
     state.stopped = state.frozen = ""
+    state.allow("actions")
     for incident in list(state.incidents.values()):
         state.change(incident, attempts=0)
         if incident.diagnosis is not None and rules.remedy_of(incident) is Remedy.FREEZE:

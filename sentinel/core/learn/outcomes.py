@@ -118,7 +118,8 @@ def _resumed(state: State, fact: Outcome, name: JobId, rules: Rules) -> None:
     if incident is not None:
         incident = group.add(state, incident, fact)
         if lost := next((text for text in fact.data if text.startswith("lost ")), ""):
-            incident = state.change(incident, steps_lost=int(lost.split()[1]))
+            # Attempts between which no step was made go back to the same one.
+            incident = state.change(incident, steps_lost=incident.steps_before + int(lost.split()[1]))
         if stuck:
             places = tuple((worker.node, worker.rank, worker.pid) for worker in stuck)
             ask_for_stacks(state, incident, job, places, "-stuck")

@@ -1,15 +1,15 @@
-"""What a page says: the cause in one line, then the evidence, then what is being done."""
+"""What a page says: the cause in one line, then the evidence, what is being done, and what is left."""
 
 from collections.abc import Iterator
 from hashlib import sha256
 
+from sentinel.core.page.left import left_for_people
 from sentinel.core.state import Rules, State
 from sentinel.model.action import (
     Action,
     CollectStacks,
     Evict,
     Page,
-    Refusal,
     RestartAgent,
     RestartGcs,
     Resume,
@@ -17,10 +17,19 @@ from sentinel.model.action import (
     action_id,
 )
 from sentinel.model.fact import DeadlinePassed, Fact, Outcome, RankRaised
-from sentinel.model.incident import Diagnosis, Incident, Stage, Suspect
+from sentinel.model.incident import Diagnosis, Incident, Suspect
 from sentinel.model.runbook import PageWhen
 
 TRACEBACK_LINES = 12
+STAGES = {
+    "diagnosed": "Diagnosed",
+    "evicted": "Evicted",
+    "new_step": "First step",
+    "resolved": "Resolved",
+}
+"""Keys of `Incident.times` in their order, and what they are called in a page."""
+EARLIER_LIMIT = 200
+"""Characters of why something was thought before."""
 THREAD_LIMIT = 2500
 """Slack cuts a text block at 3,000 characters."""
 
@@ -31,7 +40,10 @@ def settle(incident: Incident, state: State, rules: Rules) -> Iterator[Page]:
     None is opened where the runbook does not page at all, or somebody silenced it.
     """
     diagnosis = incident.diagnosis
-    if diagnosis is None or digest(incident) == incident.told:
+    if diagnosis is None:
+        return
+    left = left_for_people(incident, state, rules)
+    if digest(incident, left) == incident.told:
         return
     if not (incident.revision or _wakes(incident, state, rules)):
         return
@@ -39,17 +51,22 @@ def settle(incident: Incident, state: State, rules: Rules) -> Iterator[Page]:
     book = rules.runbooks.get(diagnosis.cause)
     where = places(diagnosis)
     title = f"{book.title if book else diagnosis.cause}{where and f': {where}'}"
-    body = "\n".join(_body(incident, diagnosis))
+    body = "\n".join(_body(incident, diagnosis, left))
     name = action_id(incident.id, "page", "on-call", number)
     yield Page(name, incident.id, number, title, body, incident.stage.value, _thread(incident, number))
 
 
-def digest(incident: Incident) -> str:
-    """Tell whether a page would say the same: its cause, suspects, stage, and what was done or not."""
+def digest(incident: Incident, left: tuple[str, ...]) -> str:
+    """Tell whether a page would say the same: its cause, suspects, stage, what was done, and what is left.
+
+    Numbers count from the first step on: while a job recovers each would be an edit of its own.
+    """
     found = incident.diagnosis
     done = [told for action in incident.actions if (told := _told(action))]
     failed = [fact.action for fact in incident.evidence if isinstance(fact, Outcome) and not fact.ok]
-    said = (found and found.mark, incident.stage.value, done, failed, incident.acked_by)
+    reached = [name for name in STAGES if name in incident.times]
+    numbers = (reached, incident.steps_lost) if "new_step" in reached else ()
+    said = (found and found.mark, incident.stage.value, done, failed, incident.acked_by, numbers, left)
     return sha256(repr(said).encode(errors="replace")).hexdigest()[:16]
 
 
@@ -86,16 +103,28 @@ def whereabouts(suspect: Suspect) -> str:
     return f"{' '.join(words)} ({rank})" if words and rank else " ".join(words) or rank
 
 
-def _body(incident: Incident, diagnosis: Diagnosis) -> list[str]:
-    lines = [f"Cause: {diagnosis.cause} (confidence {diagnosis.confidence:.2f})", f"Why: {diagnosis.why}"]
+def _body(incident: Incident, diagnosis: Diagnosis, left: tuple[str, ...]) -> list[str]:
+    lines = earlier(incident)
+    lines += [f"Cause: {diagnosis.cause} (confidence {diagnosis.confidence:.2f})", f"Why: {diagnosis.why}"]
+    lines += [f"Left: {line}" for line in left]
     lines += [f"Did: {done}" for action in incident.actions if (done := _told(action))]
     failed = (fact for fact in incident.evidence if isinstance(fact, Outcome) and not fact.ok)
     lines += [f"Failed: {fact.action}: {fact.detail}" for fact in failed]
-    if incident.stage is Stage.RESOLVED:
-        took = incident.times.get("new_step", incident.times.get("resolved", 0.0)) - incident.opened
-        lines.append(f"Resolved {took:.1f} s after it was seen")
+    times = ((word, incident.times[name]) for name, word in STAGES.items() if name in incident.times)
+    lines += [f"{word} {at - incident.opened:.1f} s after it was seen" for word, at in times]
     if incident.steps_lost is not None:
         lines.append(f"Steps lost: {incident.steps_lost}")
+    return lines
+
+
+def earlier(incident: Incident) -> list[str]:
+    """Say what people were told before, a line each: that stays, also when a better diagnosis is known."""
+    lines: list[str] = []
+    for told in incident.earlier:
+        found, number = told.diagnosis, len(lines)
+        blamed, after = places(found), told.at - incident.opened
+        what = f"{found.cause}{blamed and f', {blamed}'} ({after:.1f} s after it was seen)"
+        lines.append(f"{'Then' if number else 'First'}: {what}: {found.why[:EARLIER_LIMIT]}")
     return lines
 
 
@@ -105,8 +134,6 @@ def _told(action: Action) -> str:
             return f"evict {node}"
         case Resume(generation=generation, seats=seats):
             return f"resume as generation {generation} with {len(seats)} ranks"
-        case Refusal(wanted=wanted, reason=reason):
-            return f"not done: {wanted}; {reason}"
         case StopJob(reason=reason):
             return f"stop the job: {reason}"
         case RestartAgent(node=node):

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 from msgspec.structs import replace
 
 from sentinel.core.state.crew import Crew, Worker
-from sentinel.core.state.rows import Job, Node
+from sentinel.core.state.rows import Job, JobStage, Node
 from sentinel.core.state.stored import StoredState
 from sentinel.core.state.tables import Fold, Table
 from sentinel.core.state.timers import EVIDENCE
@@ -124,6 +124,7 @@ class State:
         before = self.nodes.get(node.id)
         if before is None or is_other(before, node):
             self._index(node)
+            self.crew.opens(node.id, may_sit=node.may_start and node.gpus > 0)
             for job in self.jobs:
                 self.crew.look_again_at(job, node.id)
         return self.nodes.put(node.id, node)
@@ -159,9 +160,9 @@ class State:
         return (incident for incident in self.incidents.values() if incident.stage is not Stage.RESOLVED)
 
     def job_on(self, node: NodeId) -> Job | None:
-        """Return the job with a rank on this node."""
-        here = self.crew.sitting(node)
-        return self.jobs[here[0].job] if here else None
+        """Return the job with a rank on this node; one that was stopped has none any more."""
+        owners = (self.jobs[worker.job] for worker in self.crew.sitting(node))
+        return next((job for job in owners if job.stage is not JobStage.STOPPED), None)
 
     def in_turn(self) -> tuple[JobId, ...]:
         """Jobs in the order in which they get what is free: by priority, then by submission."""
@@ -251,6 +252,12 @@ class State:
         """Wait no longer for evidence."""
         for timer in EVIDENCE:
             self.deadlines.drop(timer.of(incident))
+
+    def allow(self, guard: str, incident: IncidentId | None = None) -> None:
+        """Take off the record what this guard has refused, an incident or anybody."""
+        for key, by in list(self.refused.items()):
+            if by == guard and incident in (None, key[0]):
+                self.refused.drop(key)
 
     def next_deadline(self) -> tuple[Instant, str] | None:
         """Return the earliest deadline and its name."""

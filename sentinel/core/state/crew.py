@@ -103,6 +103,10 @@ class Crew:
         self._to_stop: Table[WorkerKey, bool] = Table(fold)
         self._doubtful: Table[tuple[JobId, NodeId], bool] = Table(fold)
         """Where a standby may be missing; a memo, which never says too little."""
+        self._open: Table[NodeId, bool] = Table(fold)
+        """Nodes on which a rank may be placed."""
+        self._spare: Table[NodeId, bool] = Table(fold)
+        """Of these, those without a rank."""
         for worker in workers:
             self.put(worker)
         for job, names in (seats or {}).items():
@@ -179,9 +183,17 @@ class Crew:
         """Nodes where a standby may be missing, by name."""
         return sorted(node for owner, node in self._doubtful if owner == job)
 
+    def has_spare(self) -> bool:
+        """Say whether there is a node on which a rank may be placed, and none is."""
+        return len(self._spare) > 0
+
     def is_touched(self) -> bool:
         """Say whether the fold under way has changed a worker."""
         return bool(self.workers.changes())
+
+    def moves_spares(self) -> bool:
+        """Say whether it has changed which nodes are without a rank."""
+        return any(True for _ in self._spare.changes())
 
     def touched_nodes(self) -> set[NodeId]:
         """Nodes of whose workers it has changed one."""
@@ -239,6 +251,14 @@ class Crew:
         """Forget the seats of a job that has no worker any more."""
         self._seats.drop(job)
 
+    def opens(self, node: NodeId, *, may_sit: bool) -> None:
+        """Take note whether ranks may be placed on a node."""
+        _note(self._open, node, may_sit)
+        self._count_spare(node)
+
+    def _count_spare(self, node: NodeId) -> None:
+        _note(self._spare, node, node in self._open and node not in self._sitting)
+
     def misses_none(self, job: JobId, node: NodeId) -> None:
         """No standby is missing there, until something about the node changes."""
         self._doubtful.drop((job, node))
@@ -254,6 +274,7 @@ class Crew:
         here = {*self._sitting.get(worker.node, ())}
         here = here | {worker.key} if sits else here - {worker.key}
         _keep(self._sitting, worker.node, tuple(sorted(here)))  # however they came, also after a restart
+        self._count_spare(worker.node)
         self.look_again_at(worker.job, worker.node)
 
     def _requeue(self, before: Worker | None, worker: Worker) -> None:

@@ -164,6 +164,8 @@ class Job(Struct, frozen=True):
     usual_step_s: Seconds = 0.0
     """What its steps took before they were told to be slow; 0 while they are not."""
     skip: tuple[int, ...] = ()
+    shrunk: tuple[IncidentId, ...] = ()
+    """For which incidents' sake it went on with fewer ranks, since it was last as large as wanted."""
     want: "Want | None" = None
     """Its next generation, while it is not ordered."""
     lacking: int = 0
@@ -201,6 +203,11 @@ class Job(Struct, frozen=True):
         """Whether it is only being started: nothing has gone wrong with it yet."""
         new = self.stage is JobStage.WAITING if self.want is None else self.want.incident == self.upkeep
         return new and self.high_step < 0
+
+    @property
+    def is_degraded(self) -> bool:
+        """Whether it goes on with fewer ranks than wanted."""
+        return self.stage is not JobStage.STOPPED and self.world < self.wanted
 
     def deadline(self) -> str:
         """Name of the deadline by which the present generation must have made a new step."""

@@ -1,0 +1,116 @@
+"""What is left for people, until it is done: nodes to repair, spares to bring, what was not allowed."""
+
+from collections.abc import Iterator, Sequence
+from itertools import chain
+
+from sentinel.core.group import holding
+from sentinel.core.state import Rules, State
+from sentinel.core.state.rows import Cordon, JobStage, Node
+from sentinel.model.action import Refusal
+from sentinel.model.fact import FindingReported
+from sentinel.model.ids import NodeId
+from sentinel.model.incident import Incident, Stage
+
+NO_SPARE = "no spare is left for the next node that fails"
+OPERATOR = "operator"
+"""By whom a human's drain is."""
+MOST_NAMES = 20
+"""Nodes that one line names."""
+
+
+def left_for_people(incident: Incident, state: State, rules: Rules) -> tuple[str, ...]:
+    """Say what an incident leaves to people, a line each; nothing when all is done.
+
+    Of a resolved one it grows only less, until it is nothing: nothing is done for its sake any more.
+    """
+    small = [job for job in state.jobs.values() if job.is_degraded and incident.id in job.shrunk]
+    lines = [f"degraded: {job.id} has {job.world} of {job.wanted} ranks" for job in small]
+    lines += _out([node.id for node, cordon in _cordons(state) if cordon.by == incident.id])
+    lines += [NO_SPARE] if lines and _needs_a_spare(state) else []
+    return (*lines, *_refused(incident, state, rules))
+
+
+def left_in_all(state: State, rules: Rules) -> tuple[str, ...]:
+    """Say what is left to people on the whole cluster, each once, also of incidents long forgotten.
+
+    That a job is degraded the job itself says.
+    """
+    lines = _out([node.id for node, cordon in _cordons(state) if cordon.by != OPERATOR])
+    small = any(job.is_degraded for job in state.jobs.values())
+    lines += [NO_SPARE] if (lines or small) and _needs_a_spare(state) else []
+    drained = [node.id for node, cordon in _cordons(state) if cordon.by == OPERATOR]
+    lines += [f"drained by hand: {_listed(drained)}"] if drained else []
+    refused = (_refused(incident, state, rules) for incident in state.incidents.values())
+    return tuple(dict.fromkeys((*lines, *chain.from_iterable(refused))))
+
+
+def _cordons(state: State) -> Iterator[tuple[Node, Cordon]]:
+    return ((node, node.cordon) for node in state.cordoned() if node.cordon is not None)
+
+
+def _out(nodes: Sequence[NodeId]) -> list[str]:
+    """Say which nodes were evicted and not taken back."""
+    if not nodes:
+        return []
+    they = "is out and awaits repair" if len(nodes) == 1 else "are out and await repair"
+    return [f"{_listed(nodes)} {they}; `sentinel undrain NODE` takes back one that is repaired"]
+
+
+def _listed(nodes: Sequence[NodeId]) -> str:
+    more = f" and {len(nodes) - MOST_NAMES} more" if len(nodes) > MOST_NAMES else ""
+    return ", ".join(nodes[:MOST_NAMES]) + more
+
+
+def _needs_a_spare(state: State) -> bool:
+    """Say whether a job is there that has none."""
+    live = any(job.stage is not JobStage.STOPPED for job in state.jobs.values())
+    return live and not state.crew.has_spare() and not _given_up(state)
+
+
+def _given_up(state: State) -> bool:
+    """Say whether a stopped job alone had its ranks on a node."""
+    stopped = [job for job in state.jobs.values() if job.stage is JobStage.STOPPED]
+    places = {worker.node for job in stopped for _, worker in state.seated(job)}
+    return any(state.nodes[place].may_start and state.job_on(place) is None for place in places)
+
+
+def _refused(incident: Incident, state: State, rules: Rules) -> Iterator[str]:
+    """Give the refusals that stand, each as it was put on record last."""
+    reasons = {action.wanted: action.reason for action in incident.actions if isinstance(action, Refusal)}
+    stand = {wanted: reason for wanted, reason in reasons.items() if (incident.id, wanted) in state.refused}
+    if not stand:
+        return
+    staying = refused_evictions(incident, state)
+    for wanted, reason in stand.items():
+        over = state.refused[incident.id, wanted] == "actions" and not is_held(state, rules)
+        if not over and staying.get(wanted, True):
+            yield f"not done: {wanted}; {reason}"
+
+
+def is_held(state: State, rules: Rules) -> bool:
+    """Say whether Sentinel takes no action by itself."""
+    return bool(state.stopped or state.frozen or rules.policy.observe_only)
+
+
+def refused_evictions(incident: Incident, state: State) -> dict[str, bool]:
+    """Say of each suspect's eviction, as a refusal names it, whether it is still for people to decide.
+
+    It is while the node is here and what was found there holds, or, if no check can tell, the incident lasts.
+    """
+    found = {fact.node for fact in incident.evidence if isinstance(fact, FindingReported)}
+    held = {fact.node for fact in holding(incident) if _stands(fact, state)}
+    lasts = incident.stage is not Stage.RESOLVED
+    names = incident.diagnosis.nodes if incident.diagnosis else []
+    return {
+        f"evict {node.id}": _is_here(node, incident) and (node.id in held if node.id in found else lasts)
+        for node in (state.nodes[name] for name in names if name in state.nodes)
+    }
+
+
+def _stands(fact: FindingReported, state: State) -> bool:
+    return fact.finding.event or "|".join(fact.finding.key) in state.nodes[fact.node].findings
+
+
+def _is_here(node: Node, incident: Incident) -> bool:
+    """Say whether nobody has dealt with a node since."""
+    return node.cordon is None and not node.left and node.vouched < incident.opened
