@@ -34,14 +34,13 @@ def exited(state: State, fact: RankExited, rules: Rules) -> None:
     job, worker = state.worker(fact.job, fact.worker)
     if job is None or worker is None or worker.stage is WorkerStage.GONE or worker.node != fact.node:
         return
-    was_rank = worker.stage is WorkerStage.RANK
-    worker = state.crew.dismiss(worker, state.now)
+    gone = state.crew.dismiss(worker, state.now)
     if job.is_over:
         return
-    if not was_rank:
+    if worker.stage is not WorkerStage.RANK:
         look_again(state, job.id)
     elif fact.how == DONE:
-        ending.done(state, job, worker, rules)
+        ending.done(state, job, gone, rules)
     else:
         _lost(state, job, fact, worker, rules)
 
