@@ -50,9 +50,11 @@ def load(directory: Path | None = None, predicates: Collection[str] | None = Non
         raise RunbookError(f"{folder}: {'holds no runbook' if folder.is_dir() else 'no such folder'}")
     books = {Cause(file.stem): _read(file, known) for file in files}
     for file in files:
-        for cause in books[Cause(file.stem)].explains:
+        book = books[Cause(file.stem)]
+        named = [("explains", each) for each in book.explains] + [("echoes", each) for each in book.echoes]
+        for key, cause in named:
             if cause not in books:
-                raise RunbookError(f"{file}: explains: no runbook {cause!r}; there are {_join(books)}")
+                raise RunbookError(f"{file}: {key}: no runbook {cause!r}; there are {_join(books)}")
     return books
 
 

@@ -6,6 +6,7 @@ from sentinel.core.state import Rules, State
 from sentinel.core.state.rows import Job, JobStage
 from sentinel.model.fact import (
     Commanded,
+    DeadlinePassed,
     Fact,
     FindingReported,
     JobAdvanced,
@@ -40,6 +41,9 @@ STANDING_BY = 3
 SILENT_TOGETHER_S = 120.0
 """Nodes that fall silent further apart have no common cause."""
 
+COMMON = "common"
+"""The guard that keeps a node which has what many have at once."""
+
 HARMS: Mapping[type, Harm] = {
     RankExited: Harm.EXITED,
     RankRaised: Harm.RAISED,
@@ -48,6 +52,8 @@ HARMS: Mapping[type, Harm] = {
     RankSlow: Harm.SLOW,
 }
 """Which facts are harm to a job: a cause has to explain them."""
+
+STEP_OR_HARM = (JobAdvanced, *HARMS)
 
 
 def job_topic(job: JobId) -> str:
@@ -123,13 +129,63 @@ def acted_on(state: State, incident: Incident) -> bool:
     """Say whether anything was done about it, or has to be: a node was taken away, the job re-forms."""
     job = state.job_of(incident)
     forms = job is not None and job.stage in (JobStage.BROKEN, JobStage.FORMING)
-    return bool(took_nodes(state, incident) or incident.attempts or forms)
+    return bool(took_nodes(state, incident) or incident.formed or forms)
+
+
+def has_stepped(state: State, incident: Incident, job: Job) -> bool:
+    """Say whether the job has made a step after all its harm, and nothing more is on its way."""
+    wants = job.want is not None and job.want.incident == incident.id
+    if job.stage is not JobStage.RUNNING or wants:
+        return False
+    for fact in reversed(incident.evidence):
+        if isinstance(fact, JobAdvanced):
+            return True
+        if _lasts(state, incident, fact):
+            return False
+    return False
+
+
+def _lasts(state: State, incident: Incident, fact: Fact) -> bool:
+    """Say whether a fact is harm that a later step has to follow.
+
+    A silence that is over is none, nor is an event, unless something was refused for its sake.
+    """
+    match fact:
+        case FindingReported(finding=found) if found.health is Health.CRITICAL:
+            return any(name == incident.id for name, _ in state.refused) or (
+                not found.event and fact in holding(incident)
+            )
+        case NodeSilent(node=node):
+            return state.is_unheard(node)
+    return isinstance(fact, (*HARMS, DeadlinePassed))
+
+
+def broke_again(incident: Incident) -> bool:
+    """Say whether its job had made a new step before it was hurt last."""
+    kinds = [isinstance(fact, JobAdvanced) for fact in incident.evidence if isinstance(fact, STEP_OR_HARM)]
+    return bool(kinds) and any(kinds) and not kinds[-1]
+
+
+def is_shared(state: State, incident: Incident) -> bool:
+    """Say whether it is what many have at once, and is found on one of them still: that is for people."""
+    return any(state.refused.get((incident.id, f"evict {f.node}")) == COMMON for f in holding(incident))
+
+
+def of_many(state: State, rules: Rules, node: NodeId, harm: Fact) -> Incident | None:
+    """Return the open incident of what a node has in common with others, if that explains the harm."""
+    for (name, wanted), guard in state.refused.items():
+        incident = state.incidents.get(name)
+        if guard == COMMON and wanted == f"evict {node}" and incident is not None:
+            held = [fact for fact in holding(incident) if fact.node == node]
+            if any(explains(state, fact, [harm], rules) for fact in held):
+                return incident
+    return None
 
 
 def ends_by_step(incident: Incident, rules: Rules) -> bool:
     """Say whether a new step of its job is its end; of a slow pace it is only if that was re-formed."""
     book = rules.book_of(incident)
-    waits_for_pace = is_about_pace(incident) and not incident.attempts
+    waits_for_pace = is_about_pace(incident) and not incident.formed
     return (book is None or book.ends is Ends.STEP) and not waits_for_pace
 
 
@@ -145,7 +201,7 @@ def is_about_silence(incident: Incident, rules: Rules) -> bool:
     if book is not None and book.ends is Ends.SIGN:
         return bool(silent_nodes(incident))
     is_known = diagnosis is not None and diagnosis.is_known
-    acted = is_known and incident.attempts > 0
+    acted = is_known and incident.formed > 0
     return not acted and all(isinstance(fact, NodeSilent | NodeReached) for fact in incident.evidence)
 
 
@@ -159,7 +215,7 @@ def reopen(state: State, rules: Rules, fact: FindingReported) -> Incident | None
             continue
         if diagnosis.cause in explains and _could_be_at(fact.node, incident, diagnosis, state):
             times = {name: at for name, at in incident.times.items() if name not in ("new_step", "resolved")}
-            return state.change(incident, stage=Stage.OPEN, attempts=0, times=times)
+            return state.change(incident, stage=Stage.OPEN, attempts=0, formed=0, times=times)
     return None
 
 

@@ -2,7 +2,7 @@
 
 from msgspec.structs import replace
 
-from sentinel.core import group
+from sentinel.core import group, recovery
 from sentinel.core.learn.nodes import fall
 from sentinel.core.learn.ranks import break_off
 from sentinel.core.page.words import digest
@@ -36,6 +36,7 @@ from sentinel.model.decision import (
     GivenBack,
     Kept,
     Opened,
+    Paused,
     Resolved,
     Wanted,
 )
@@ -48,6 +49,9 @@ LOOK_AGAIN_S = 2.0
 """A job that waits for workers looks so often whether they are still coming."""
 ACTIONS_LIMIT = 200
 """Deeds that an incident keeps: the first half, and the newest."""
+
+EARLIER_LIMIT = 20
+"""Diagnoses of earlier breaks that an incident keeps."""
 
 
 def record(state: State, decision: Decision, rules: Rules) -> None:  # one line per decision
@@ -68,7 +72,10 @@ def record(state: State, decision: Decision, rules: Rules) -> None:  # one line 
             given = {node.cordon.at for name in nodes if (node := state.nodes[name]).cordon}
             state.evictions = tuple(at for at in state.evictions if at not in given)
         case Wanted():
-            _wanted(state, decision)
+            _wanted(state, decision, rules)
+        case Paused(job=job, seconds=seconds):
+            state.change(state.jobs[job], paused=state.jobs[job].generation)
+            state.set_deadline(Timer.PAUSE.of(job), seconds)
         case Awaited(job=job, workers=workers):
             state.change(state.jobs[job], lacking=workers)
             state.set_deadline(Timer.REFILL.of(job), LOOK_AGAIN_S)  # whom it waits for may go
@@ -144,11 +151,14 @@ def _diagnosed(state: State, decision: Diagnosed, rules: Rules) -> None:
     topic = incident.topic
     if book is not None and book.scope is not Scope.JOB and not topic.startswith(f"{found.cause}:"):
         topic = f"{found.cause}:{','.join(found.nodes)}"
-    elif (book is None or book.scope is Scope.JOB) and incident.job:
+    elif (book is None or book.scope is Scope.JOB) and incident.job and not topic.startswith("settled:"):
         topic = group.job_topic(incident.job)
     remedy = book.remedy if book else Remedy.RESTART
     allowed = remedy in (Remedy.NONE, Remedy.FREEZE) or not refuse_action(state, rules)
     stage = Stage.MITIGATING if allowed else incident.stage
+    if is_new and incident.diagnosis is not None and group.broke_again(incident):
+        known = [each for each in incident.earlier if each.mark != incident.diagnosis.mark]
+        incident = state.change(incident, earlier=(*known[1 - EARLIER_LIMIT :], incident.diagnosis))
     incident = group.stamp(state, incident, "diagnosed", state.now)
     incident = state.change(
         incident, diagnosis=found, topic=topic, stage=stage, replace=decision.replace, lapsed=False
@@ -179,6 +189,7 @@ def _resolved(state: State, incident: Incident, rules: Rules) -> None:
     state.await_no_evidence(incident.id)
     for key in [key for key in state.refused if key[0] == incident.id]:
         state.refused.drop(key)
+    state.deadlines.drop(Timer.SETTLED.of(incident.id))
     prefix = Timer.AGAIN.of(incident.id)
     for name in [name for name in state.deadlines if name.startswith(prefix)]:
         state.deadlines.drop(name)
@@ -207,8 +218,12 @@ def _cordoned(state: State, decision: Cordoned) -> None:
     _is_mitigated(state, decision.incident)
 
 
-def _wanted(state: State, decision: Wanted) -> None:
+def _wanted(state: State, decision: Wanted, rules: Rules) -> None:
     job = state.jobs[decision.job]
+    incident = state.incidents.get(decision.incident)
+    book = rules.book_of(incident) if incident else None
+    if incident is not None and book is not None and book.pauses and not incident.attempts:
+        job = state.change(job, flaps=recovery.flaps(state, job, rules) + 1, flapped=state.now)
     if not decision.gently:
         job = break_off(state, job)
     want = Want(decision.incident, decision.replace, decision.elsewhere, decision.replay, decision.gently)
@@ -234,9 +249,10 @@ def _formed(state: State, action: Resume, rules: Rules) -> None:
     state.crew.form(job.id, job.generation, action.seats)
     first = job.high_step < 0  # nothing was ever trained: compilation and data set-up may take long
     state.set_deadline(job.deadline(), rules.policy.slow_phase_s if first else rules.policy.resume_timeout_s)
+    state.deadlines.drop(Timer.PAUSE.of(job.id))
     state.refused.drop((action.incident, f"resume {job.id}"))
     if (incident := state.incidents.get(action.incident)) is not None:
-        state.change(incident, attempts=incident.attempts + 1, lapsed=False)
+        state.change(incident, attempts=incident.attempts + 1, formed=incident.formed + 1, lapsed=False)
 
 
 def _refused(state: State, name: IncidentId, wanted: str, guard: str) -> None:

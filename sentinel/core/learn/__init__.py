@@ -2,6 +2,7 @@
 
 from typing import assert_never
 
+from sentinel.core import recovery
 from sentinel.core.learn import control, findings, fitness, jobs, nodes, operator, outcomes, paces, ranks
 from sentinel.core.state import Rules, State
 from sentinel.core.state.timers import Timer
@@ -69,13 +70,13 @@ def learn(state: State, fact: Fact, rules: Rules) -> None:  # one line per fact,
         case JobUnderway():
             jobs.underway(state, fact, rules)
         case JobPaced():
-            jobs.paced(state, fact)
+            jobs.paced(state, fact, rules)
         case RankSlow():
             ranks.slow(state, fact, rules)
         case JobSlowed():
             paces.slowed(state, fact, rules)
         case JobAtPace():
-            paces.at_pace(state, fact)
+            paces.at_pace(state, fact, rules)
         case WorkerStopped():
             fitness.stopped(state, fact)
         case WorkerRuns():
@@ -85,9 +86,9 @@ def learn(state: State, fact: Fact, rules: Rules) -> None:  # one line per fact,
         case GcsLost() | JournalFailed():
             control.lost(state, fact)
         case GcsBack():
-            control.gcs_back(state, fact)
+            control.gcs_back(state, fact, rules)
         case JournalBack():
-            control.journal_back(state, fact)
+            control.journal_back(state, fact, rules)
         case Commanded():
             operator.command(state, fact, rules)
         case Outcome():
@@ -117,6 +118,10 @@ def _passed(state: State, fact: DeadlinePassed, rules: Rules) -> None:
             outcomes.trust_again(state, NodeId(first))
         case Timer.RESUME if job is not None and second == str(job.generation):
             outcomes.lapsed(state, job, fact)
+        case Timer.SETTLED if job is not None:
+            recovery.ends(state, job, rules)
+        case Timer.PACED if job is not None:
+            jobs.pace_is_back(state, state.change(job, paced_s=0.0), rules)
         case Timer.PLACE | Timer.REFILL if job is not None:
             nodes.look_again(state, job.id)
         case _:

@@ -37,7 +37,8 @@ def settle(incident: Incident, state: State, rules: Rules) -> Iterator[Page]:
         return
     number = incident.revision + 1
     book = rules.runbooks.get(diagnosis.cause)
-    where = places(diagnosis)
+    alike = [each for each in incident.earlier if each.cause == diagnosis.cause]
+    where = ", ".join(dict.fromkeys(place for each in (diagnosis, *alike) if (place := places(each))))
     title = f"{book.title if book else diagnosis.cause}{where and f': {where}'}"
     body = "\n".join(_body(incident, diagnosis))
     name = action_id(incident.id, "page", "on-call", number)
@@ -88,6 +89,7 @@ def whereabouts(suspect: Suspect) -> str:
 
 def _body(incident: Incident, diagnosis: Diagnosis) -> list[str]:
     lines = [f"Cause: {diagnosis.cause} (confidence {diagnosis.confidence:.2f})", f"Why: {diagnosis.why}"]
+    lines += [f"Before: {each.cause}: {each.why}" for each in incident.earlier]
     lines += [f"Did: {done}" for action in incident.actions if (done := _told(action))]
     failed = (fact for fact in incident.evidence if isinstance(fact, Outcome) and not fact.ok)
     lines += [f"Failed: {fact.action}: {fact.detail}" for fact in failed]

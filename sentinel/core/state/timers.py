@@ -30,6 +30,12 @@ class Timer(StrEnum):
     """Pages about a node or a cause are held back until then."""
     RESUME = "resume"
     """A generation must have made a new step by then."""
+    SETTLED = "settled"
+    """A job that steps again, or what an incident without one had lost, must stay well until then."""
+    PAUSE = "pause"
+    """A job that broke once more, with nobody to blame, is formed again."""
+    PACED = "paced"
+    """A pace that is slower than before the break is the job's own from then on."""
 
     def of(self, *whom: str | int) -> str:
         """Name the deadline: `resume/moe/3`."""
@@ -38,4 +44,4 @@ class Timer(StrEnum):
 
 EVIDENCE = (Timer.GATHER, Timer.BROKEN, Timer.STACKS)
 """Until these an incident waits for more evidence."""
-OF_A_JOB = (Timer.PLACE, Timer.REFILL, Timer.RESUME)
+OF_A_JOB = (Timer.PLACE, Timer.REFILL, Timer.RESUME, Timer.SETTLED, Timer.PAUSE, Timer.PACED)
