@@ -96,6 +96,8 @@ def find_silence(state: State, rules: Rules) -> Incident | None:
         book = rules.book_of(incident)
         if book is not None and book.scope is Scope.NODE:
             continue  # that node is explained
+        if has_recovered(state, incident, rules):
+            continue  # and so was that
         fell = (fact.at for fact in incident.evidence if isinstance(fact, NodeSilent))
         if max(fell, default=0.0) > state.now - SILENT_TOGETHER_S:
             return incident
@@ -143,6 +145,13 @@ def has_stepped(state: State, incident: Incident, job: Job) -> bool:
         if _lasts(state, incident, fact):
             return False
     return False
+
+
+def has_recovered(state: State, incident: Incident, rules: Rules) -> bool:
+    """Say whether the cause is known, and its job trains again: only how long is still to be seen."""
+    job = state.job_of(incident)
+    told = incident.diagnosis is not None and ends_by_step(incident, rules)
+    return told and job is not None and has_stepped(state, incident, job)
 
 
 def _lasts(state: State, incident: Incident, fact: Fact) -> bool:

@@ -37,6 +37,9 @@ WAITS = {
     Timer.PLACE: "nodes to place a job on",
     Timer.REFILL: "workers",
     Timer.RESUME: "a new step",
+    Timer.SETTLED: "all to stay well",
+    Timer.PAUSE: "a pause before the job forms again",
+    Timer.PACED: "a slow pace to be the job's own",
 }
 
 

@@ -79,7 +79,6 @@ def test_steps_that_no_generation_did_again_are_lost_once() -> None:
     assert (len(cluster.resumed()), lost(cluster)) == (2, ["3"])
 
 
-@pytest.mark.xfail(strict=True, reason="the first new step resolves")
 def test_nothing_lost_is_said_as_nothing() -> None:
     cluster = Losing([0, 0])
     for _ in range(2):

@@ -40,6 +40,8 @@ def _settles(incident: Incident, state: State, rules: Rules) -> bool:
         return True
     if job is None or job.halted or job.stage is JobStage.STOPPED or state.here_count() == 0:
         return False
+    if incident.diagnosis is None:
+        return False  # it passed before anybody knew what it was
     hurt = incident.formed or any(isinstance(fact, tuple(group.HARMS)) for fact in incident.evidence)
     return bool(hurt) and group.ends_by_step(incident, rules) and not has_settled(state, job, rules)
 
@@ -78,12 +80,13 @@ def _signs_are_over(incident: Incident, state: State) -> bool:
         return False
     return (
         not any(state.is_unheard(node) or state.nodes[node].left for node in silent)
-        and all(_is_back(incident, *pair) for pair in lost)
+        and all(is_back(incident, *pair) for pair in lost)
         and not (found and group.holding(incident))
     )
 
 
-def _is_back(incident: Incident, lost: type, back: tuple[type, ...]) -> bool:
+def is_back(incident: Incident, lost: type, back: tuple[type, ...]) -> bool:
+    """Say whether what was lost came back after it was lost last."""
     last = next(fact for fact in reversed(incident.evidence) if isinstance(fact, (lost, *back)))
     return isinstance(last, back)
 

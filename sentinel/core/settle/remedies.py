@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from sentinel.core.group import COMMON, holding, job_topic
 from sentinel.core.recovery import pause_s
-from sentinel.core.settle.ends import is_over, is_well
+from sentinel.core.settle.ends import is_back, is_over, is_well
 from sentinel.core.settle.guards import No, evictions, refuse_action, refuse_common, refuse_eviction
 from sentinel.core.settle.orders import refuse
 from sentinel.core.state import Rules, State
@@ -12,7 +12,7 @@ from sentinel.core.state.rows import Job, JobStage, Node
 from sentinel.core.state.timers import Timer
 from sentinel.model.action import CollectStacks, Probe, RestartAgent, RestartGcs, StopJob, action_id
 from sentinel.model.decision import Cordoned, Decision, Froze, GivenBack, Kept, Paused, Resolved, Wanted
-from sentinel.model.fact import DeadlinePassed, GcsBack, JobStalled, RankExited, RankRaised
+from sentinel.model.fact import DeadlinePassed, GcsBack, GcsLost, JobStalled, RankExited, RankRaised
 from sentinel.model.ids import IncidentId, NodeId, Seconds
 from sentinel.model.incident import Ask, Diagnosis, Due, Incident, Stage
 from sentinel.model.runbook import Remedy
@@ -181,7 +181,10 @@ def _restart(
 ) -> Iterator[Decision]:
     """Restart agents that are not heard, or the GCS, a few times each."""
     kind = remedy.value
-    targets = [GCS] if remedy is Remedy.RESTART_GCS else filter(state.is_unheard, diagnosis.nodes)
+    if remedy is Remedy.RESTART_GCS:
+        targets: list[str] = [] if is_back(incident, GcsLost, (GcsBack,)) else [GCS]
+    else:
+        targets = [name for name in diagnosis.nodes if state.is_unheard(name)]
     for target in targets:
         if Timer.AGAIN.of(incident.id, target) in state.deadlines:
             continue
