@@ -96,7 +96,7 @@ def find_silence(state: State, rules: Rules) -> Incident | None:
         book = rules.book_of(incident)
         if book is not None and book.scope is Scope.NODE:
             continue  # that node is explained
-        if has_recovered(state, incident, rules):
+        if has_recovered(state, incident):
             continue  # and so was that
         fell = (fact.at for fact in incident.evidence if isinstance(fact, NodeSilent))
         if max(fell, default=0.0) > state.now - SILENT_TOGETHER_S:
@@ -147,10 +147,10 @@ def has_stepped(state: State, incident: Incident, job: Job) -> bool:
     return False
 
 
-def has_recovered(state: State, incident: Incident, rules: Rules) -> bool:
+def has_recovered(state: State, incident: Incident) -> bool:
     """Say whether the cause is known, and its job trains again: only how long is still to be seen."""
     job = state.job_of(incident)
-    told = incident.diagnosis is not None and ends_by_step(incident, rules)
+    told = incident.diagnosis is not None and "new_step" in incident.times
     return told and job is not None and has_stepped(state, incident, job)
 
 

@@ -3,9 +3,8 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from sentinel.core.group import mentions, silent_nodes
+from sentinel.core.group import has_recovered, mentions, silent_nodes
 from sentinel.core.state import State, standing
-from sentinel.model.fact import JobAdvanced
 from sentinel.model.ids import IncidentId, JobId, NodeId
 from sentinel.model.incident import Incident, Stage
 
@@ -47,11 +46,11 @@ class Touched:
             jobs = {*state.jobs}
         met = list(state.incidents.changes())
         incidents = {name for name, _, _ in met} | {IncidentId(name) for name in waits}
-        moved = {name for name, before, now in state.jobs.changes() if before and now and before is not now}
-        says = {now.id for _, before, now in met if now and (before is None or _says(before) != _says(now))}
-        for each in state.open_incidents() if moved or says else ():
-            if each.id in says or each.job in moved:
-                nodes |= {node for node in silent_nodes(each) if state.is_unheard(node)}
+        told = [now for _, was, now in met if now and (was is None or _says(was) != _says(now))]
+        if state.unheard_count():
+            told += [each for each in state.open_incidents() if has_recovered(state, each)]
+        for each in told:
+            nodes |= {node for node in silent_nodes(each) if state.is_unheard(node)}
         concerned = tuple(
             incident.id
             for incident in state.incidents.values()
@@ -66,8 +65,7 @@ class Touched:
 
 def _says(incident: Incident) -> tuple[object, ...]:
     """What an incident says of the nodes whose silence belongs to it."""
-    newest = incident.evidence[-1] if incident.evidence else None
-    return incident.stage, incident.diagnosis, isinstance(newest, JobAdvanced)
+    return incident.stage, incident.diagnosis
 
 
 def _waiting_nodes(state: State) -> set[NodeId]:

@@ -31,7 +31,7 @@ def _look(node: Node, state: State, rules: Rules) -> Iterator[Decision]:
     incident = state.incidents.get(node.about) if node.about else None
     if incident is None and node.about:
         return  # that is over, and accused it
-    over = incident is None or incident.stage is Stage.RESOLVED or has_recovered(state, incident, rules)
+    over = incident is None or incident.stage is Stage.RESOLVED or has_recovered(state, incident)
     if incident is None or (over and not _is_accused(node, incident)):
         # Others do without it, and nobody knows yet why it is silent.
         if node.fell is not None:
