@@ -175,6 +175,24 @@ def broke_again(incident: Incident) -> bool:
     return bool(kinds) and any(kinds) and not kinds[-1]
 
 
+def since_step(state: State, incident: Incident) -> tuple[Fact, ...]:
+    """Give the evidence of what its job broke of last, if it had recovered from what came before.
+
+    Of that there is only what still is so: states that a check found, and nodes that are silent.
+    """
+    if not broke_again(incident):
+        return incident.evidence
+    evidence = incident.evidence
+    steps = [place for place, fact in enumerate(evidence) if isinstance(fact, JobAdvanced)]
+    held = [fact for fact in holding(incident) if not fact.finding.event]
+    before = (fact for fact in evidence[: steps[-1]] if fact in held or _is_of_the_unheard(state, fact))
+    return (*before, *evidence[steps[-1] :])
+
+
+def _is_of_the_unheard(state: State, fact: Fact) -> bool:
+    return isinstance(fact, NodeSilent | NodeReached) and state.is_unheard(fact.node)
+
+
 def is_shared(state: State, incident: Incident) -> bool:
     """Say whether it is what many have at once, and is found on one of them still: that is for people."""
     return any(state.refused.get((incident.id, f"evict {f.node}")) == COMMON for f in holding(incident))

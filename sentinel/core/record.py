@@ -156,7 +156,7 @@ def _diagnosed(state: State, decision: Diagnosed, rules: Rules) -> None:
     remedy = book.remedy if book else Remedy.RESTART
     allowed = remedy in (Remedy.NONE, Remedy.FREEZE) or not refuse_action(state, rules)
     stage = Stage.MITIGATING if allowed else incident.stage
-    if is_new and incident.diagnosis is not None and group.broke_again(incident):
+    if is_new and incident.diagnosis is not None and "new_step" in incident.times:
         known = [each for each in incident.earlier if each.mark != incident.diagnosis.mark]
         incident = state.change(incident, earlier=(*known[1 - EARLIER_LIMIT :], incident.diagnosis))
     incident = group.stamp(state, incident, "diagnosed", state.now)

@@ -5,10 +5,10 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from sentinel.core.diagnose.predicates import PREDICATES, Case, Match, laggard
-from sentinel.core.group import broke_again, holding
+from sentinel.core.group import holding
 from sentinel.core.state import Rules, State
 from sentinel.model.decision import Diagnosed
-from sentinel.model.fact import FindingReported, JobAdvanced, NodeSilent, RankRaised
+from sentinel.model.fact import FindingReported, NodeSilent, RankRaised
 from sentinel.model.finding import TRAINER, Finding, Health, gpu_of
 from sentinel.model.ids import WorkerId
 from sentinel.model.incident import UNKNOWN, Diagnosis, Due, Incident, Stage, Suspect
@@ -17,7 +17,6 @@ from sentinel.model.runbook import Remedy, Runbook
 
 HANG_BESIDE = frozenset({Remedy.EVICT, Remedy.DRAIN, Remedy.RESTART_AGENT, Remedy.RESTART_GCS})
 """Remedies that name no rank, and after which the gang forms again."""
-AWAY = frozenset({Remedy.EVICT, Remedy.DRAIN})
 BAD = frozenset({Health.CRITICAL, Health.WARNING})
 
 
@@ -108,12 +107,12 @@ def _is_dealt_with(found: Match, incident: Incident, state: State) -> bool:
 def ask(book: Runbook, case: Case) -> Match | None:
     """Return the first of the runbook's alternatives that holds."""
     for looks in book.matches:
-        if found := _holds(looks, book, case):
+        if found := _holds(looks, case):
             return found
     return None
 
 
-def _holds(looks: Looks, book: Runbook, case: Case) -> Match | None:
+def _holds(looks: Looks, case: Case) -> Match | None:
     if looks.predicate:
         return PREDICATES[looks.predicate](case)
     if looks.log:
@@ -123,9 +122,6 @@ def _holds(looks: Looks, book: Runbook, case: Case) -> Match | None:
         return None
     held = reversed(holding(case.incident))
     facts = [f for f in held if f.finding.code in codes and f.finding.health in BAD]
-    if book.remedy not in AWAY and broke_again(case.incident):
-        step = max(fact.at for fact in case.all(JobAdvanced))
-        facts = [f for f in facts if not f.finding.event or f.at > step]  # the job has recovered from those
     if not facts:
         return None
     suspects = {(f.node, gpu_of(f.finding.component)): f for f in facts}
