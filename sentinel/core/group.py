@@ -41,6 +41,7 @@ STANDING_BY = 3
 SILENT_TOGETHER_S = 120.0
 """Nodes that fall silent further apart have no common cause."""
 
+AT_REST = "settled:"
 COMMON = "common"
 """The guard that keeps a node which has what many have at once."""
 
@@ -193,6 +194,16 @@ def _is_of_the_unheard(state: State, fact: Fact) -> bool:
     return isinstance(fact, NodeSilent | NodeReached) and state.is_unheard(fact.node)
 
 
+def rest(state: State, incident: Incident) -> None:
+    """Its job has stayed well for long enough: whatever breaks it next is another incident."""
+    state.change(incident, topic=f"{AT_REST}{incident.id}")
+
+
+def rests(incident: Incident) -> bool:
+    """Say whether an incident waits only for what is still missing: ranks, a pace, an end for many."""
+    return incident.topic.startswith(AT_REST)
+
+
 def is_shared(state: State, incident: Incident) -> bool:
     """Say whether it is what many have at once, and is found on one of them still: that is for people."""
     return any(state.refused.get((incident.id, f"evict {f.node}")) == COMMON for f in holding(incident))
@@ -242,7 +253,9 @@ def reopen(state: State, rules: Rules, fact: FindingReported) -> Incident | None
             continue
         if diagnosis.cause in explains and _could_be_at(fact.node, incident, diagnosis, state):
             times = {name: at for name, at in incident.times.items() if name not in ("new_step", "resolved")}
-            return state.change(incident, stage=Stage.OPEN, attempts=0, formed=0, times=times)
+            topic = job_topic(incident.job) if incident.job and rests(incident) else incident.topic
+            fields = {"topic": topic, "times": times, "attempts": 0, "formed": 0}
+            return state.change(incident, stage=Stage.OPEN, **fields)
     return None
 
 

@@ -151,7 +151,7 @@ def _diagnosed(state: State, decision: Diagnosed, rules: Rules) -> None:
     topic = incident.topic
     if book is not None and book.scope is not Scope.JOB and not topic.startswith(f"{found.cause}:"):
         topic = f"{found.cause}:{','.join(found.nodes)}"
-    elif (book is None or book.scope is Scope.JOB) and incident.job and not topic.startswith("settled:"):
+    elif (book is None or book.scope is Scope.JOB) and incident.job and not group.rests(incident):
         topic = group.job_topic(incident.job)
     remedy = book.remedy if book else Remedy.RESTART
     allowed = remedy in (Remedy.NONE, Remedy.FREEZE) or not refuse_action(state, rules)

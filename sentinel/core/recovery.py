@@ -1,5 +1,6 @@
 """When a job has recovered, with all its ranks at its pace, and how long it pauses if it breaks again."""
 
+from sentinel.core import group
 from sentinel.core.state import Rules, State
 from sentinel.core.state.rows import Job, JobStage
 from sentinel.core.state.timers import Timer
@@ -23,8 +24,8 @@ def ends(state: State, job: Job, rules: Rules) -> None:
     if is_at_pace(job, rules.policy):
         state.change(job, paced_s=0.0)
     for incident in list(state.open_incidents()):
-        if incident.topic == f"job:{job.id}" and "new_step" in incident.times:
-            state.change(incident, topic=f"settled:{incident.id}")
+        if incident.topic == group.job_topic(job.id) and "new_step" in incident.times:
+            group.rest(state, incident)
 
 
 def stays_away(state: State, incident: Incident, rules: Rules) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from sentinel.core.group import COMMON, holding, job_topic
+from sentinel.core.group import COMMON, holding, job_topic, rests
 from sentinel.core.recovery import pause_s
 from sentinel.core.settle.ends import is_back, is_over, is_well
 from sentinel.core.settle.guards import No, evictions, refuse_action, refuse_common, refuse_eviction
@@ -136,7 +136,9 @@ def _resume(
 
     The last attempt takes new processes only, if nothing says what is wrong: a survivor may be it.
     """
-    if job is None or not (at_once or gently or _needs_one(incident, job, healthy=healthy)):
+    if job is None or (rests(incident) and job.stage is JobStage.BROKEN):
+        return  # that is another incident's
+    if not (at_once or gently or _needs_one(incident, job, healthy=healthy)):
         return
     if job.want is not None and job.want.gently <= gently:
         return
