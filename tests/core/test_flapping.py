@@ -177,6 +177,16 @@ def test_hangs_that_change_sides_evict_neither_end_of_a_link() -> None:
         cluster.run(8)
     cluster.run(400)
     assert (both & set(cluster.evicted()), len(cluster.pages()), cluster.going()) == (set(), 1, True)
+    assert cluster.causes() == ["link-suspect"]
+
+
+def test_a_rank_that_hangs_again_and_again_is_no_links() -> None:
+    cluster = Timed(nodes=6)
+    for _ in range(2):
+        until_it_goes(cluster)
+        cluster.stall(cluster.beat(0, enqueued=9), cluster.beat(1))
+        cluster.run(8)
+    assert (cluster.causes(), names(cluster.node(0), titles(cluster))) == (["rank-hang"], True)
 
 
 @pytest.mark.parametrize("doors", [("ok", "ok", 5), ("timeout", "timeout", 5)])
@@ -291,6 +301,24 @@ def test_another_cause_while_it_settles_is_told_beside_the_first() -> None:
     cluster.run(60)
     said = "\n".join(f"{page.title}\n{page.body}" for page in newest(cluster))
     assert ("rank-crash" in said, "gpu-ecc" in said, cluster.evicted()) == (True, True, [bad])
+
+
+def test_a_break_after_it_has_settled_with_fewer_ranks_is_another_and_is_answered_once() -> None:
+    cluster = Simulated(nodes=2, min_world=1)
+    cluster.finding(cluster.node(0), ecc())
+    cluster.run(3 * SETTLED_S)
+    assert (cluster.going(), cluster.stages()) == (True, ["mitigating"])
+    cluster.crash(0)
+    cluster.run(2 * SETTLED_S)
+    assert (cluster.causes(), len(cluster.pages()), cluster.going()) == (["gpu-ecc", "rank-crash"], 2, True)
+    assert len(cluster.resumed()) == 2
+
+
+def test_a_pace_that_stays_slow_is_the_jobs_own_in_the_end() -> None:
+    cluster = crashed()
+    cluster.tell(JobPaced(cluster.now, JOB, 0.3))
+    cluster.run(cluster.rules.policy.new_pace_s + 2 * SETTLED_S)
+    assert cluster.stages() == ["resolved"]
 
 
 def test_an_incident_that_settles_is_still_one_after_a_restart() -> None:

@@ -277,6 +277,17 @@ def test_a_link_that_fails_long_after_a_neighbours_death_is_its_own() -> None:
     assert cluster.evicted() == [dead, neighbour]
 
 
+def test_a_link_that_is_still_broken_a_while_after_a_neighbours_death_is_its_own() -> None:
+    cluster = fleet()
+    dead, neighbour = cluster.node(0), idle(cluster, 1)[0]
+    dies(cluster, dead)
+    cluster.run(1)
+    strike(cluster, [neighbour], replace(NVLINK5, event=False))
+    assert cluster.evicted() == [dead]
+    cluster.run(30)
+    assert cluster.evicted() == [dead, neighbour]
+
+
 def test_a_fault_that_no_neighbour_can_cause_is_its_own_at_once() -> None:
     cluster = fleet()
     dead, other = cluster.node(0), idle(cluster, 1)[0]
