@@ -250,7 +250,6 @@ def test_what_is_left_is_no_storm_of_edits() -> None:
 # --- what was told stays -------------------------------------------------------------------------------
 
 
-@pytest.mark.xfail(strict=True, reason="a page has the newest diagnosis alone")
 def test_a_better_diagnosis_is_added_to_the_one_that_was_told() -> None:
     """Who read "a rank crashed" at three and looks at four sees that, and the memory error behind it."""
     cluster = Simulated()
@@ -264,7 +263,6 @@ def test_a_better_diagnosis_is_added_to_the_one_that_was_told() -> None:
     assert cluster.evicted() == [bad]
 
 
-@pytest.mark.xfail(strict=True, reason="a page has the newest diagnosis alone")
 def test_a_gang_that_broke_without_a_culprit_keeps_that_word_when_one_is_found() -> None:
     cluster = Simulated()
     bad = cluster.node(0)
