@@ -4,6 +4,7 @@ from math import factorial
 
 from sentinel.core.state import Rules, State
 from sentinel.core.state.rows import Node
+from sentinel.model.fact import FindingReported
 from sentinel.model.ids import Cause, Instant
 from sentinel.model.policy import Policy
 
@@ -17,6 +18,15 @@ def nodes_with(state: State, cause: Cause, rules: Rules) -> list[Node]:
     """Nodes on which a check has lately found what the cause looks like."""
     since = state.now - rules.policy.common_s
     return [node for node in state.nodes.values() if not node.left and _found(node, cause, since, rules)]
+
+
+def found(node: Node, cause: Cause, rules: Rules) -> FindingReported | None:
+    """Return the newest finding of the cause on a node, if it is an event or stands still."""
+    for fact in reversed(node.recent):
+        if any(book.cause == cause for book in rules.by_code.get(fact.finding.code, ())):
+            stands = fact.finding.event or "|".join(fact.finding.key) in node.findings
+            return fact if stands else None
+    return None
 
 
 def is_common(state: State, alike: int, rules: Rules) -> bool:

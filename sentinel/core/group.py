@@ -6,6 +6,7 @@ from sentinel.core.state import Rules, State
 from sentinel.core.state.rows import Job, JobStage
 from sentinel.model.fact import (
     Commanded,
+    DeadlinePassed,
     Fact,
     FindingReported,
     JobAdvanced,
@@ -43,6 +44,10 @@ STANDING_BY = 3
 SILENT_TOGETHER_S = 120.0
 """Nodes that fall silent further apart have no common cause."""
 
+AT_REST = "settled:"
+COMMON = "common"
+"""The guard that keeps a node which has what many have at once."""
+
 HARMS: Mapping[type, Harm] = {
     RankExited: Harm.EXITED,
     RankRaised: Harm.RAISED,
@@ -51,6 +56,8 @@ HARMS: Mapping[type, Harm] = {
     RankSlow: Harm.SLOW,
 }
 """Which facts are harm to a job: a cause has to explain them."""
+
+STEP_OR_HARM = (JobAdvanced, *HARMS)
 
 
 def job_topic(job: JobId) -> str:
@@ -93,6 +100,8 @@ def find_silence(state: State, rules: Rules) -> Incident | None:
         book = rules.book_of(incident)
         if book is not None and book.scope is Scope.NODE:
             continue  # that node is explained
+        if has_recovered(state, incident):
+            continue  # and so was that
         fell = (fact.at for fact in incident.evidence if isinstance(fact, NodeSilent))
         if max(fell, default=0.0) > state.now - SILENT_TOGETHER_S:
             return incident
@@ -126,13 +135,98 @@ def acted_on(state: State, incident: Incident) -> bool:
     """Say whether anything was done about it, or has to be: a node was taken away, the job re-forms."""
     job = state.job_of(incident)
     forms = job is not None and job.stage in (JobStage.BROKEN, JobStage.FORMING)
-    return bool(took_nodes(state, incident) or incident.attempts or forms)
+    return bool(took_nodes(state, incident) or incident.formed or forms)
+
+
+def has_stepped(state: State, incident: Incident, job: Job) -> bool:
+    """Say whether the job has made a step after all its harm, and nothing more is on its way."""
+    wants = job.want is not None and job.want.incident == incident.id
+    if job.stage is not JobStage.RUNNING or wants:
+        return False
+    for fact in reversed(incident.evidence):
+        if isinstance(fact, JobAdvanced):
+            return True
+        if _lasts(state, incident, fact):
+            return False
+    return False
+
+
+def has_recovered(state: State, incident: Incident) -> bool:
+    """Say whether the cause is known, and its job trains again: only how long is still to be seen."""
+    job = state.job_of(incident)
+    told = incident.diagnosis is not None and "new_step" in incident.times
+    return told and job is not None and has_stepped(state, incident, job)
+
+
+def _lasts(state: State, incident: Incident, fact: Fact) -> bool:
+    """Say whether a fact is harm that a later step has to follow.
+
+    A silence that is over is none, nor is an event, unless something was refused for its sake.
+    """
+    match fact:
+        case FindingReported(finding=found) if found.health is Health.CRITICAL:
+            return any(name == incident.id for name, _ in state.refused) or (
+                not found.event and fact in holding(incident)
+            )
+        case NodeSilent(node=node):
+            return state.is_unheard(node)
+    return isinstance(fact, (*HARMS, DeadlinePassed))
+
+
+def broke_again(incident: Incident) -> bool:
+    """Say whether its job had made a new step before it was hurt last."""
+    kinds = [isinstance(fact, JobAdvanced) for fact in incident.evidence if isinstance(fact, STEP_OR_HARM)]
+    return bool(kinds) and any(kinds) and not kinds[-1]
+
+
+def since_step(state: State, incident: Incident) -> tuple[Fact, ...]:
+    """Give the evidence of what its job broke of last, if it had recovered from what came before.
+
+    Of that there is only what still is so: states that a check found, and nodes that are silent.
+    """
+    if not broke_again(incident):
+        return incident.evidence
+    evidence = incident.evidence
+    steps = [place for place, fact in enumerate(evidence) if isinstance(fact, JobAdvanced)]
+    held = [fact for fact in holding(incident) if not fact.finding.event]
+    before = (fact for fact in evidence[: steps[-1]] if fact in held or _is_of_the_unheard(state, fact))
+    return (*before, *evidence[steps[-1] :])
+
+
+def _is_of_the_unheard(state: State, fact: Fact) -> bool:
+    return isinstance(fact, NodeSilent | NodeReached) and state.is_unheard(fact.node)
+
+
+def rest(state: State, incident: Incident) -> None:
+    """Its job has stayed well for long enough: whatever breaks it next is another incident."""
+    state.change(incident, topic=f"{AT_REST}{incident.id}")
+
+
+def rests(incident: Incident) -> bool:
+    """Say whether an incident waits only for what is still missing: ranks, a pace, an end for many."""
+    return incident.topic.startswith(AT_REST)
+
+
+def is_shared(state: State, incident: Incident) -> bool:
+    """Say whether it is what many have at once, and is found on one of them still: that is for people."""
+    return any(state.refused.get((incident.id, f"evict {f.node}")) == COMMON for f in holding(incident))
+
+
+def of_many(state: State, rules: Rules, node: NodeId, harm: Fact) -> Incident | None:
+    """Return the open incident of what a node has in common with others, if that explains the harm."""
+    for (name, wanted), guard in state.refused.items():
+        incident = state.incidents.get(name)
+        if guard == COMMON and wanted == f"evict {node}" and incident is not None:
+            held = [fact for fact in holding(incident) if fact.node == node]
+            if any(explains(state, fact, [harm], rules) for fact in held):
+                return incident
+    return None
 
 
 def ends_by_step(incident: Incident, rules: Rules) -> bool:
     """Say whether a new step of its job is its end; of a slow pace it is only if that was re-formed."""
     book = rules.book_of(incident)
-    waits_for_pace = is_about_pace(incident) and not incident.attempts
+    waits_for_pace = is_about_pace(incident) and not incident.formed
     return (book is None or book.ends is Ends.STEP) and not waits_for_pace
 
 
@@ -152,7 +246,7 @@ def is_about_silence(incident: Incident, rules: Rules) -> bool:
     if book is not None and book.ends is Ends.SIGN:
         return bool(silent_nodes(incident))
     is_known = diagnosis is not None and diagnosis.is_known
-    acted = is_known and incident.attempts > 0
+    acted = is_known and incident.formed > 0
     return not acted and kinds(incident) <= {NodeSilent, NodeReached}
 
 
@@ -166,7 +260,9 @@ def reopen(state: State, rules: Rules, fact: FindingReported) -> Incident | None
             continue
         if diagnosis.cause in explains and _could_be_at(fact.node, incident, diagnosis, state):
             times = {name: at for name, at in incident.times.items() if name not in ("new_step", "resolved")}
-            return state.change(incident, stage=Stage.OPEN, attempts=0, times=times)
+            topic = job_topic(incident.job) if incident.job and rests(incident) else incident.topic
+            fields = {"topic": topic, "times": times, "attempts": 0, "formed": 0}
+            return state.change(incident, stage=Stage.OPEN, **fields)
     return None
 
 

@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from msgspec.structs import replace
 
-from sentinel.core import group
+from sentinel.core import group, recovery
 from sentinel.core.learn.breaking import break_off
 from sentinel.core.learn.nodes import fall
 from sentinel.core.page.left import left_for_people, refused_evictions
@@ -40,6 +40,7 @@ from sentinel.model.decision import (
     GivenBack,
     Kept,
     Opened,
+    Paused,
     Resolved,
     Wanted,
 )
@@ -56,6 +57,9 @@ DIAGNOSES_LIMIT = 8
 """Diagnoses that were told and that an incident keeps: the first, and the newest."""
 
 T = TypeVar("T")
+
+EARLIER_LIMIT = 20
+"""Diagnoses of earlier breaks that an incident keeps."""
 
 
 def record(state: State, decision: Decision, rules: Rules) -> None:  # one line per decision
@@ -76,7 +80,10 @@ def record(state: State, decision: Decision, rules: Rules) -> None:  # one line 
             given = {node.cordon.at for name in nodes if (node := state.nodes[name]).cordon}
             state.evictions = tuple(at for at in state.evictions if at not in given)
         case Wanted():
-            _wanted(state, decision)
+            _wanted(state, decision, rules)
+        case Paused(job=job, seconds=seconds):
+            state.change(state.jobs[job], paused=state.jobs[job].generation)
+            state.set_deadline(Timer.PAUSE.of(job), seconds)
         case Awaited(job=job, workers=workers):
             state.change(state.jobs[job], lacking=workers)
             state.set_deadline(Timer.REFILL.of(job), LOOK_AGAIN_S)  # whom it waits for may go
@@ -173,11 +180,14 @@ def _diagnosed(state: State, decision: Diagnosed, rules: Rules) -> None:
     topic = incident.topic
     if book is not None and book.scope is not Scope.JOB and not topic.startswith(f"{found.cause}:"):
         topic = f"{found.cause}:{','.join(found.nodes)}"
-    elif (book is None or book.scope is Scope.JOB) and incident.job:
+    elif (book is None or book.scope is Scope.JOB) and incident.job and not group.rests(incident):
         topic = group.job_topic(incident.job)
     remedy = book.remedy if book else Remedy.RESTART
     allowed = remedy in (Remedy.NONE, Remedy.FREEZE) or not refuse_action(state, rules)
     stage = Stage.MITIGATING if allowed else incident.stage
+    if is_new and incident.diagnosis is not None and "new_step" in incident.times:
+        known = [each for each in incident.broke_of if each.mark != incident.diagnosis.mark]
+        incident = state.change(incident, broke_of=(*known[1 - EARLIER_LIMIT :], incident.diagnosis))
     incident = group.stamp(state, incident, "diagnosed", state.now)
     incident = state.change(
         incident, diagnosis=found, topic=topic, stage=stage, replace=decision.replace, lapsed=False
@@ -224,6 +234,7 @@ def _resolved(state: State, incident: Incident, rules: Rules) -> None:
     state.await_no_evidence(incident.id)
     staying = refused_evictions(incident, state) if incident.revision else {}
     _forget_refused(state, incident.id, [wanted for wanted, stays in staying.items() if stays])
+    state.deadlines.drop(Timer.SETTLED.of(incident.id))
     prefix = Timer.AGAIN.of(incident.id)
     for name in [name for name in state.deadlines if name.startswith(prefix)]:
         state.deadlines.drop(name)
@@ -256,8 +267,12 @@ def _cordoned(state: State, decision: Cordoned) -> None:
     _is_mitigated(state, decision.incident)
 
 
-def _wanted(state: State, decision: Wanted) -> None:
+def _wanted(state: State, decision: Wanted, rules: Rules) -> None:
     job = state.jobs[decision.job]
+    incident = state.incidents.get(decision.incident)
+    book = rules.book_of(incident) if incident else None
+    if incident is not None and book is not None and book.pauses and not incident.attempts:
+        job = state.change(job, flaps=recovery.flaps(state, job, rules) + 1, flapped=state.now)
     if not decision.gently:
         job = break_off(state, job)
     want = Want(decision.incident, decision.replace, decision.elsewhere, decision.replay, decision.gently)
@@ -287,9 +302,10 @@ def _formed(state: State, action: Resume, rules: Rules) -> None:
     state.deadlines.drop(Timer.FINISH.of(job.id))
     first = job.high_step < 0  # nothing was ever trained: compilation and data set-up may take long
     state.set_deadline(job.deadline(), rules.policy.slow_phase_s if first else rules.policy.resume_timeout_s)
+    state.deadlines.drop(Timer.PAUSE.of(job.id))
     state.refused.drop((action.incident, f"resume {job.id}"))
     if (incident := state.incidents.get(action.incident)) is not None:
-        state.change(incident, attempts=incident.attempts + 1, lapsed=False)
+        state.change(incident, attempts=incident.attempts + 1, formed=incident.formed + 1, lapsed=False)
 
 
 def _refused(state: State, name: IncidentId, wanted: str, guard: str) -> None:

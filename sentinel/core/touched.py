@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from sentinel.core.group import mentions, silent_nodes
+from sentinel.core.group import has_recovered, mentions, silent_nodes
 from sentinel.core.page.left import left_for_people
 from sentinel.core.state import Rules, State, is_other
 from sentinel.core.state.rows import Job
@@ -113,6 +113,9 @@ def _touched_incidents(state: State, nodes: set[NodeId], waits: set[str]) -> set
         incidents.add(name)
         if now is not None and (before is None or _says(before) != _says(now)):
             nodes |= {node for node in silent_nodes(now) if state.is_unheard(node)}
+    for each in state.open_incidents() if state.unheard_count() else ():
+        if has_recovered(state, each):
+            nodes |= {node for node in silent_nodes(each) if state.is_unheard(node)}
     return incidents
 
 

@@ -218,7 +218,7 @@ def settings(cluster: Cluster, trainer: Path, world: int) -> dict[str, dict[str,
             "checkpoint_every": 50,
             "backend": "gloo",
         },
-        "policy": {"evict_share": 0.5, "evictions_per_hour": 100},
+        "policy": {"evict_share": 0.5, "evictions_per_hour": 100, "settled_s": 1.0},
     }
 
 

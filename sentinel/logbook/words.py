@@ -145,6 +145,8 @@ def decision_line(decision: decided.Decision) -> str:
             return f"want another generation of {decision.job}"
         case decided.Awaited():
             return f"wait for {_count(decision.workers, 'worker')} of {decision.job}"
+        case decided.Paused():
+            return f"pause for {decision.seconds:g} s before {decision.job} forms again"
         case decided.Kept():
             return f"keep the generation of {decision.job}"
         case decided.GivenBack():

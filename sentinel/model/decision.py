@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import TypeAlias
 
 from sentinel.model.action import DEEDS, Action
-from sentinel.model.ids import IncidentId, JobId, NodeId, WorkerId
+from sentinel.model.ids import IncidentId, JobId, NodeId, Seconds, WorkerId
 from sentinel.model.incident import Diagnosis
 from sentinel.model.noun import Noun
 
@@ -67,6 +67,14 @@ class Awaited(Noun, frozen=True):
     workers: int
 
 
+class Paused(Noun, frozen=True):
+    """A job's next generation waits for so long: it broke once more, and nobody is to blame."""
+
+    incident: IncidentId
+    job: JobId
+    seconds: Seconds
+
+
 class Kept(Noun, frozen=True):
     """A job goes on with the generation that it has."""
 
@@ -88,7 +96,7 @@ class Resolved(Noun, frozen=True):
 
 
 Decision: TypeAlias = (
-    Action | Opened | Diagnosed | Cordoned | Froze | Wanted | Awaited | Kept | GivenBack | Resolved
+    Action | Opened | Diagnosed | Cordoned | Froze | Wanted | Awaited | Paused | Kept | GivenBack | Resolved
 )
 """All that is recorded with a fact: what is to be done, what is not, and what is believed from here on."""
 

@@ -126,7 +126,11 @@ class Incident(Struct, frozen=True):
     revision: int = 0
     """How often its page was written."""
     attempts: int = 0
-    """Generations ordered for its sake since the last success, eviction or outage."""
+    """Generations ordered for its sake since the last new step, eviction or outage."""
+    formed: int = 0
+    """Generations ordered for its sake."""
+    broke_of: tuple[Diagnosis, ...] = ()
+    """Of breaks that its job had recovered from before it broke again, oldest first."""
     due: Due = Due.NOTHING
     asks: tuple[Ask, ...] = ()
     """Not yet asked."""

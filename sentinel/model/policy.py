@@ -71,6 +71,20 @@ class Policy:
     """Application Xids on one GPU within 24 h that make the GPU suspect (NVSentinel's rule for 31)."""
     correlate_s: Seconds = 10.0
     """A stronger cause found this soon after a remedy belongs to the same incident."""
+    settled_s: Seconds = 10.0
+    """A job has recovered when it has kept its pace with all its ranks for so long: most breaks come sooner.
+
+    What comes and goes, such as a GCS, is one incident until it has stayed well for this long.
+    """
+    flap_pause_s: Seconds = 4.5
+    """A job that breaks again with nobody to blame pauses before it forms: as long as `broken_s` at first.
+
+    Each further time twice as long, for the link that it waits for is not well yet.
+    """
+    flap_pause_limit_s: Seconds = 60.0
+    """But no longer than this: a link that is well again is not left unused."""
+    quiet_s: Seconds = 300.0
+    """After so long without such a break the pause is short again; no incident waits longer for its end."""
     stands_s: Seconds = 30.0
     """What only asks for a drain (a slow GPU) or a page has to stand this long: a brief event is none."""
     evict_share: float = 0.34

@@ -110,5 +110,9 @@ class Runbook:
     """It leaves open why a rank failed: the failure stays on its node's and its rank's account."""
     stands: bool = False
     """A state has to stand for `policy.stands_s` before it is acted on: one that passes is none."""
+    pauses: bool = False
+    """Nobody is to blame for it: each further time the job pauses for longer before it forms again."""
+    echoes: tuple[Cause, ...] = ()
+    """Deaths of nodes that make their neighbours complain of this: soon after one it is only an echo."""
     strikes: bool = False
     """Each finding counts against its place on the GPU, and another cause may ask how often."""

@@ -148,7 +148,7 @@ class Gang:
         raising = [p for p in seats if faulty.get(p.rank) == until <= self.step + steps]
         steps = min(steps, until - 1 - self.step)
         self.step += steps
-        self.since += steps * pace
+        self.since = min(self.since + steps * pace, max(self.since, now))  # rounding goes beyond now
         self.moved = now if steps else self.moved
         self.high = max(self.high, self.step)
         return raising

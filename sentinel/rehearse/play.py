@@ -38,6 +38,7 @@ class Player:
             if ignored:
                 stage.ignored.append(f"step {number}: {ignored}")
         stage.turn()
+        stage.settle()
         stage.real_s = time.perf_counter() - real
 
     # --- who is meant ----------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from sentinel.core.state import Rules
+from sentinel.core.state.timers import Timer
 from sentinel.model.action import Action
 from sentinel.model.fact import JobSubmitted
 from sentinel.model.ids import Instant, JobId, NodeId, Seconds
@@ -21,6 +22,8 @@ TICK_S: Seconds = 0.05
 """As often as the controller looks at the clock."""
 WARM_UP_S: Seconds = 20.0
 """Until the job trains and every standby is warm."""
+SETTLE_S: Seconds = 60.0
+"""A scenario goes on for no longer than this after its last step."""
 CALM_S: Seconds = 6.0
 """When nothing has happened for longer than any check's period, time leaps to what is due next."""
 
@@ -79,6 +82,16 @@ class Stage:
         while self.world.now < end:
             self.world.pass_to(self._next(end))
             self.turn()
+
+    def settle(self) -> None:
+        """Let time pass until it is seen that all stays well, if that is all that is waited for."""
+        end = self.world.now + SETTLE_S
+        while self.world.now < end and (waits := self._settles()):
+            self.run(min(end, min(waits)) - self.world.now + TICK_S)
+
+    def _settles(self) -> list[Instant]:
+        deadlines = self.controller.state.deadlines
+        return [at for name, at in deadlines.items() if name.startswith(f"{Timer.SETTLED}/")]
 
     def _next(self, end: Instant) -> Instant:
         """Give the next moment at which anything may be seen or done."""

@@ -115,6 +115,10 @@ class Simulated:
                 self.tell(DeadlinePassed(self.now, deadline[1]))
         self.now = end
 
+    def settle(self) -> None:
+        """Let all stay well for as long as incidents wait to see it."""
+        self.run(self.rules.policy.settled_s + 0.1)
+
     # --- answers ---------------------------------------------------------------------------------------
 
     def _answer(self, action: Action) -> None:

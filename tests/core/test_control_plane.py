@@ -33,6 +33,7 @@ def test_a_failing_journal_freezes_actions_until_it_works(how: str) -> None:
     assert cluster.resumed() == []
     cluster.tell(JournalBack(cluster.now) if how == "back" else started(cluster))
     cluster.run(5)
+    cluster.settle()
     assert (cluster.state.frozen, cluster.going(), set(cluster.stages())) == ("", True, {"resolved"})
 
 

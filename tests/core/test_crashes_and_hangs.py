@@ -157,6 +157,7 @@ def test_one_stuck_loader_is_its_ranks_and_all_are_the_storages(
     assert (cluster.causes(), cluster.evicted(), bool(cluster.resumed())) == ([cause], [], replaced)
     assert len(cluster.pages()) == 1
     cluster.advance()
+    cluster.settle()
     assert set(cluster.stages()) == {"resolved"}
 
 
@@ -181,6 +182,7 @@ def test_a_job_that_breaks_beside_damage_to_its_storage_is_resumed(found: Findin
         hang(cluster, 0)
     cluster.run(10)
     assert (cluster.causes()[0], len(cluster.incidents()), cluster.going()) == (found.code, 2, True)
+    cluster.settle()
     assert (cluster.stages(), cluster.evicted()) == (["mitigating", "resolved"], [])
 
 
@@ -221,6 +223,7 @@ def test_a_step_completed_before_the_crash_but_told_after_it_is_no_recovery() ->
     cluster.crash(0)
     cluster.advance()
     cluster.run(5)
+    cluster.settle()
     assert (cluster.causes(), cluster.stages(), cluster.going()) == (["rank-crash"], ["resolved"], True)
     assert len(cluster.pages()) == 1
 
@@ -291,6 +294,7 @@ def test_a_cause_found_after_a_broken_gang_came_back_joins_its_incident() -> Non
     for rank in (0, 1):
         cluster.raises(rank, kind="collective")
     cluster.run(6)
+    cluster.settle()
     assert (cluster.causes(), cluster.stages()) == (["gang-broken"], ["resolved"])
     cluster.finding(bad, ecc())
     cluster.run(10)

@@ -77,6 +77,7 @@ def test_a_node_on_which_several_ranks_raise_is_suspected_once_all_of_them_passe
     assert raise_on(cluster, bad) == [0]
     cluster.run(5)
     assert (cluster.causes(), cluster.evicted()) == (["node-suspect"], [bad])
+    cluster.settle()
     assert (cluster.stages(), cluster.going(), len(cluster.pages())) == (["resolved"], True, 1)
 
 
@@ -137,6 +138,7 @@ def test_the_same_nan_on_the_same_batch_skips_the_batch() -> None:
     nan(cluster, 1)
     cluster.run(5)
     assert cluster.all(Resume)[-1].skip == (7,)
+    cluster.settle()
     assert (cluster.causes(), cluster.evicted(), cluster.stages()) == (["bad-batch"], [], ["resolved"])
 
 
@@ -157,6 +159,7 @@ def test_a_nan_that_does_not_come_again_suspects_that_ranks_node() -> None:
     nan(cluster, 1)
     cluster.run(5)
     assert (cluster.causes(), cluster.evicted(), cluster.going()) == (["silent-corruption"], [bad], True)
+    cluster.settle()
     assert cluster.stages() == ["resolved"]
 
 
@@ -176,6 +179,7 @@ def test_a_nan_on_several_ranks_that_does_not_come_again_suspects_nobody() -> No
     cluster = Simulated()
     nan(cluster, 0, 1)
     cluster.run(5)
+    cluster.settle()
     assert (cluster.causes(), cluster.evicted(), cluster.stages()) == (["loss-nan"], [], ["resolved"])
 
 

@@ -47,7 +47,6 @@ def flap(cluster: Timed, harm: Callable[[Simulated], None]) -> list[float]:
 # --- one incident --------------------------------------------------------------------------------------
 
 
-@pytest.mark.xfail(strict=True, reason="each break is an incident of its own")
 def test_a_link_that_fails_again_and_again_is_one_incident_with_one_page() -> None:
     cluster = Timed()
     flap(cluster, collectives_fail)
@@ -55,7 +54,6 @@ def test_a_link_that_fails_again_and_again_is_one_incident_with_one_page() -> No
     assert ([page.stage for page in newest(cluster)], cluster.going()) == (["resolved"], True)
 
 
-@pytest.mark.xfail(strict=True, reason="each break is repaired as fast as the first")
 def test_the_pauses_between_re_formings_grow() -> None:
     cluster = Timed()
     pauses = flap(cluster, collectives_fail)
@@ -68,7 +66,6 @@ def test_the_first_break_does_not_wait_longer_for_it() -> None:
     assert flap(cluster, collectives_fail)[0] <= cluster.rules.policy.broken_s
 
 
-@pytest.mark.xfail(strict=True, reason="each break is repaired as fast as the first")
 def test_a_link_that_flaps_gives_few_generations() -> None:
     """With pauses that double from 4.5 s, five fit into 90 s; so many fit if they grow by half."""
     cluster = Timed()
@@ -88,7 +85,6 @@ def test_a_pause_is_no_longer_than_people_wait() -> None:
     assert cluster.going()
 
 
-@pytest.mark.xfail(strict=True, reason="each break has a page of its own")
 def test_after_a_long_quiet_time_pauses_are_short_again() -> None:
     cluster = Timed()
     flap(cluster, collectives_fail)
@@ -115,7 +111,6 @@ def test_a_crash_amid_the_flapping_is_not_kept_waiting() -> None:
     assert "rank-crash" in text(cluster)
 
 
-@pytest.mark.xfail(strict=True, reason="the first new step resolves")
 def test_a_page_that_flaps_is_edited_and_never_said_to_be_resolved_meanwhile() -> None:
     cluster = Timed()
     end = cluster.now + FLAPS_S
@@ -155,7 +150,6 @@ def test_a_node_whose_link_comes_and_goes_is_the_only_one_blamed() -> None:
     assert (len(cluster.pages()), cluster.going()) == (1, True)
 
 
-@pytest.mark.xfail(strict=True, reason="each cut is an incident of its own")
 def test_a_flapping_node_that_nothing_can_replace_is_one_page() -> None:
     """It has to stay, so the job forms anew whenever it is there, and people are told once."""
     cluster = Timed(nodes=2, min_world=2)
@@ -172,7 +166,6 @@ def test_a_flapping_node_that_nothing_can_replace_is_one_page() -> None:
     assert not names(other, titles(cluster))
 
 
-@pytest.mark.xfail(strict=True, reason="each hang has a page of its own")
 def test_hangs_that_change_sides_evict_neither_end_of_a_link() -> None:
     """Now one rank is behind and now its peer: that is what is between them, and neither node."""
     cluster = Timed(nodes=6)
@@ -184,6 +177,16 @@ def test_hangs_that_change_sides_evict_neither_end_of_a_link() -> None:
         cluster.run(8)
     cluster.run(400)
     assert (both & set(cluster.evicted()), len(cluster.pages()), cluster.going()) == (set(), 1, True)
+    assert cluster.causes() == ["link-suspect"]
+
+
+def test_a_rank_that_hangs_again_and_again_is_no_links() -> None:
+    cluster = Timed(nodes=6)
+    for _ in range(2):
+        until_it_goes(cluster)
+        cluster.stall(cluster.beat(0, enqueued=9), cluster.beat(1))
+        cluster.run(8)
+    assert (cluster.causes(), names(cluster.node(0), titles(cluster))) == (["rank-hang"], True)
 
 
 @pytest.mark.parametrize("doors", [("ok", "ok", 5), ("timeout", "timeout", 5)])
@@ -201,7 +204,6 @@ def test_reports_that_come_and_go_while_training_goes_on_wake_nobody_more_than_o
     assert (len(cluster.pages()) <= 1, cluster.evicted(), cluster.resumed()) == (True, [], [])
 
 
-@pytest.mark.xfail(strict=True, reason="each loss is an incident of its own")
 def test_a_gcs_that_comes_and_goes_is_one_page() -> None:
     cluster = Timed()
     for _ in range(10):
@@ -225,7 +227,6 @@ def crashed(**named: int) -> Simulated:
     return cluster
 
 
-@pytest.mark.xfail(strict=True, reason="the first new step resolves")
 def test_the_first_new_step_is_not_the_end_of_an_incident() -> None:
     cluster = crashed()
     assert cluster.stages() == ["mitigating"]
@@ -236,7 +237,6 @@ def test_the_first_new_step_is_not_the_end_of_an_incident() -> None:
     assert [page.stage for page in newest(cluster)] == ["resolved"]
 
 
-@pytest.mark.xfail(strict=True, reason="the first new step resolves")
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_break_before_it_has_settled_is_the_same_incident(rank: int) -> None:
     """Also that of another rank: the incident is that the job does not train, and its page names both."""
@@ -259,7 +259,6 @@ def test_a_break_after_it_has_settled_is_another() -> None:
     assert len(cluster.pages()) == 2
 
 
-@pytest.mark.xfail(strict=True, reason="the first new step resolves")
 def test_a_stall_that_passes_while_it_settles_puts_the_end_off() -> None:
     cluster = crashed()
     cluster.run(0.5 * SETTLED_S)
@@ -272,7 +271,6 @@ def test_a_stall_that_passes_while_it_settles_puts_the_end_off() -> None:
     assert set(cluster.stages()) == {"resolved"}
 
 
-@pytest.mark.xfail(strict=True, reason="the first new step resolves")
 def test_a_job_that_is_slower_than_before_has_not_settled() -> None:
     cluster = crashed()
     cluster.tell(JobPaced(cluster.now, JOB, 0.3))
@@ -283,7 +281,6 @@ def test_a_job_that_is_slower_than_before_has_not_settled() -> None:
     assert cluster.stages() == ["resolved"]
 
 
-@pytest.mark.xfail(strict=True, reason="the first new step resolves")
 def test_a_job_with_fewer_ranks_has_not_settled_until_it_has_all_again() -> None:
     cluster = Simulated(nodes=2, min_world=1)
     cluster.finding(cluster.node(0), ecc())
@@ -305,7 +302,24 @@ def test_another_cause_while_it_settles_is_told_beside_the_first() -> None:
     assert ("rank-crash" in said, "gpu-ecc" in said, cluster.evicted()) == (True, True, [bad])
 
 
-@pytest.mark.xfail(strict=True, reason="the first new step resolves")
+def test_a_break_after_it_has_settled_with_fewer_ranks_is_another_and_is_answered_once() -> None:
+    cluster = Simulated(nodes=2, min_world=1)
+    cluster.finding(cluster.node(0), ecc())
+    cluster.run(3 * SETTLED_S)
+    assert (cluster.going(), cluster.stages()) == (True, ["mitigating"])
+    cluster.crash(0)
+    cluster.run(2 * SETTLED_S)
+    assert (cluster.causes(), len(cluster.pages()), cluster.going()) == (["gpu-ecc", "rank-crash"], 2, True)
+    assert len(cluster.resumed()) == 2
+
+
+def test_a_pace_that_stays_slow_is_the_jobs_own_in_the_end() -> None:
+    cluster = crashed()
+    cluster.tell(JobPaced(cluster.now, JOB, 0.3))
+    cluster.run(cluster.rules.policy.new_pace_s + 2 * SETTLED_S)
+    assert cluster.stages() == ["resolved"]
+
+
 def test_an_incident_that_settles_is_still_one_after_a_restart() -> None:
     cluster = crashed()
     cluster.restarts = True

@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 from simulated import Simulated, ecc, lost, xid
 
-from sentinel.model.action import Resume
+from sentinel.model.action import Page, Resume
 from sentinel.model.finding import Finding, Health
 from sentinel.model.ids import NodeId
 
@@ -58,10 +58,12 @@ def test_an_ecc_error_that_shows_after_the_replacement_renames_the_incident() ->
     bad = cluster.node(0)
     cluster.crash(0)
     cluster.run(3)
+    cluster.settle()
     assert cluster.stages() == ["resolved"]
     cluster.finding(bad, ecc())
     cluster.run(5)
     assert (cluster.causes(), cluster.evicted()) == (["gpu-ecc"], [bad])
+    cluster.settle()
     assert (len(cluster.pages()), cluster.stages(), cluster.going()) == (1, ["resolved"], True)
 
 
@@ -306,4 +308,9 @@ def test_an_xid_that_one_crash_was_explained_by_explains_no_second_one() -> None
     cluster.run(3)
     cluster.crash(0)
     cluster.run(3)
-    assert cluster.causes() == ["gpu-app-xid", "rank-crash"]
+    assert cluster.causes() == ["rank-crash"], "it has not settled, so the page is the same"
+    assert "First: gpu-app-xid" in cluster.all(Page)[-1].body
+    cluster.settle()
+    cluster.crash(1)
+    cluster.run(3)
+    assert cluster.causes() == ["rank-crash", "rank-crash"]

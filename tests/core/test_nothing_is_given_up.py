@@ -68,6 +68,7 @@ def test_a_crash_while_the_gcs_is_away_is_repaired_when_it_is_back() -> None:
     cluster.fails = set()
     cluster.tell(GcsBack(cluster.now, "head:6379"))
     cluster.run(10)
+    cluster.settle()
     assert (cluster.going(), cluster.stages()) == (True, ["resolved", "resolved"])
 
 
@@ -95,6 +96,7 @@ def test_while_storage_comes_back_rank_by_rank_nothing_is_done() -> None:
     cluster.phases, cluster.enqueued = ["collective", "collective", "data"], [11, 11, 10]
     cluster.play(19, 1)
     cluster.play(20, 0.25)
+    cluster.settle()
     assert (cluster.all(Resume), cluster.stages()) == ([], ["resolved"])
 
 

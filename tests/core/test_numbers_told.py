@@ -48,7 +48,6 @@ def test_steps_of_one_re_forming_are_told() -> None:
     assert lost(cluster) == ["3"]
 
 
-@pytest.mark.xfail(strict=True, reason="the first new step resolves")
 def test_steps_that_several_re_formings_lost_are_summed() -> None:
     """The second break comes three seconds after the first was repaired, so it is the same incident."""
     cluster = Losing([3, 2])
@@ -59,7 +58,6 @@ def test_steps_that_several_re_formings_lost_are_summed() -> None:
     assert lost(cluster) == ["5"]
 
 
-@pytest.mark.xfail(strict=True, reason="the first new step resolves")
 def test_three_re_formings_are_summed_too() -> None:
     cluster = Losing([3, 2, 4])
     for _ in range(3):
@@ -80,7 +78,6 @@ def test_steps_that_no_generation_did_again_are_lost_once() -> None:
     assert (len(cluster.resumed()), lost(cluster)) == (2, ["3"])
 
 
-@pytest.mark.xfail(strict=True, reason="the first new step resolves")
 def test_nothing_lost_is_said_as_nothing() -> None:
     cluster = Losing([0, 0])
     for _ in range(2):
@@ -128,7 +125,6 @@ def test_a_stage_that_was_not_reached_has_no_time() -> None:
     assert not any(says(stage, page.body) for stage in ("evicted", "first step", "resolved"))
 
 
-@pytest.mark.xfail(strict=True, reason="the first new step resolves")
 def test_the_time_to_the_first_step_is_not_the_time_to_the_end() -> None:
     """Recovered and resolved are two moments."""
     cluster = Simulated()
@@ -157,7 +153,6 @@ def shrunken(**named: int) -> tuple[Simulated, NodeId]:
     return cluster, bad
 
 
-@pytest.mark.xfail(strict=True, reason="the first new step resolves")
 def test_a_page_says_degraded_while_fewer_ranks_train_than_wanted() -> None:
     cluster, _ = shrunken()
     cluster.run(600)

@@ -145,6 +145,7 @@ def test_a_straggler_is_drained_at_a_step_boundary() -> None:
     (resume,) = cluster.all(Resume)
     assert resume.pause == running
     cluster.run(5)
+    cluster.settle()
     assert (cluster.causes(), cluster.evicted(), cluster.stages()) == (
         ["straggler"],
         [slow.node],
@@ -211,6 +212,7 @@ def test_a_crash_while_a_drain_waits_is_repaired_with_it() -> None:
     cluster.tell(RankSlow(cluster.now, JOB, 1, slow.node, slow.gpu, cluster.job.generation, 0.3, 0.1, 20))
     cluster.crash(0)
     cluster.run(10)
+    cluster.settle()
     assert (cluster.evicted(), cluster.going(), cluster.stages()) == ([slow.node], True, ["resolved"])
 
 

@@ -96,7 +96,9 @@ def test_a_rank_that_is_stopped_again_and_again_is_replaced() -> None:
     assert (incident.diagnosis.cause, [s.rank for s in incident.diagnosis.suspects]) == ("rank-hang", [1])
     (resume,) = cluster.all(Resume)
     assert (resume.seats[1].node, resume.seats[1].worker == worker) == (node, False)
-    cluster.run(5)
+    cluster.run(1)
+    cluster.trains(40)
+    cluster.settle()
     assert (cluster.going(), cluster.stages(), cluster.evicted()) == (True, ["resolved"], [])
 
 

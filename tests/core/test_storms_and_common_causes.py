@@ -165,7 +165,6 @@ def test_a_fault_of_the_same_kind_long_after_the_group_is_its_own() -> None:
 # --- what is told --------------------------------------------------------------------------------------
 
 
-@pytest.mark.xfail(strict=True, reason="each node has an incident of its own")
 @pytest.mark.parametrize("apart", [0.0, 5.0])
 def test_eight_alike_are_one_incident(apart: float) -> None:
     """The first two were told alone; from the third on one page says what they share, and names all eight."""
@@ -209,7 +208,6 @@ def test_a_group_is_over_when_nothing_of_it_is_left() -> None:
     assert open_incidents(cluster) == 0
 
 
-@pytest.mark.xfail(strict=True, reason="it is told as another incident")
 def test_a_rank_that_dies_on_a_node_of_the_group_is_repaired_and_has_its_cause() -> None:
     """The node stays, for what it shares is to blame, but a GPU that is accused gets no rank."""
     cluster = fleet()
@@ -232,7 +230,6 @@ def dies(cluster: Simulated, node: NodeId) -> None:
     cluster.silence(node)
 
 
-@pytest.mark.xfail(strict=True, reason="a complaint is not seen as an echo of a death")
 @pytest.mark.parametrize("complaint", [xid(74), NVLINK5], ids=["xid-74", "nvlink5"])
 def test_neighbours_that_complain_of_a_dead_nodes_link_stay(complaint: Finding) -> None:
     """A broken link within `correlate_s` of a node's death is that node's end of it."""
@@ -245,7 +242,6 @@ def test_neighbours_that_complain_of_a_dead_nodes_link_stay(complaint: Finding) 
     assert (cluster.evicted(), cluster.going(), len(cluster.pages())) == ([dead], True, 1)
 
 
-@pytest.mark.xfail(strict=True, reason="a complaint is not seen as an echo of a death")
 def test_two_neighbours_that_complain_stay_too() -> None:
     """They are too few for a group."""
     cluster = fleet()
@@ -278,6 +274,17 @@ def test_a_link_that_fails_long_after_a_neighbours_death_is_its_own() -> None:
     dies(cluster, dead)
     cluster.run(LATER_S)
     strike(cluster, [neighbour], xid(74))
+    assert cluster.evicted() == [dead, neighbour]
+
+
+def test_a_link_that_is_still_broken_a_while_after_a_neighbours_death_is_its_own() -> None:
+    cluster = fleet()
+    dead, neighbour = cluster.node(0), idle(cluster, 1)[0]
+    dies(cluster, dead)
+    cluster.run(1)
+    strike(cluster, [neighbour], replace(NVLINK5, event=False))
+    assert cluster.evicted() == [dead]
+    cluster.run(30)
     assert cluster.evicted() == [dead, neighbour]
 
 

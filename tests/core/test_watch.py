@@ -220,6 +220,7 @@ def test_a_generation_that_repeats_many_steps_after_a_checkpoint_is_not_broken_o
     goes_on(cluster, range(200, 299), 1.0)
     assert (len(cluster.resumed()), cluster.stages()) == (1, ["mitigating"])
     goes_on(cluster, range(299, 302), 1.0)
+    cluster.settle()
     assert (len(cluster.resumed()), cluster.going(), cluster.stages()) == (1, True, ["resolved"])
 
 

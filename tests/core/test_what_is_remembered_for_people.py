@@ -118,6 +118,7 @@ def test_the_first_and_the_newest_of_many_diagnoses_are_kept() -> None:
 
 def test_the_page_of_the_incident_that_shrank_a_job_says_degraded_and_no_other() -> None:
     cluster, bad = shrunken()
+    cluster.run(20)
     cluster.crash(0)
     cluster.run(60)
     assert len(newest(cluster)) == 2

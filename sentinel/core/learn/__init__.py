@@ -2,6 +2,7 @@
 
 from typing import assert_never
 
+from sentinel.core import recovery
 from sentinel.core.learn import (
     control,
     findings,
@@ -81,13 +82,13 @@ def learn(state: State, fact: Fact, rules: Rules) -> None:  # one line per fact,
         case JobUnderway():
             jobs.underway(state, fact, rules)
         case JobPaced():
-            jobs.paced(state, fact)
+            jobs.paced(state, fact, rules)
         case RankSlow():
             ranks.slow(state, fact, rules)
         case JobSlowed():
             paces.slowed(state, fact, rules)
         case JobAtPace():
-            paces.at_pace(state, fact)
+            paces.at_pace(state, fact, rules)
         case WorkerStopped():
             fitness.stopped(state, fact)
         case WorkerRuns():
@@ -97,11 +98,11 @@ def learn(state: State, fact: Fact, rules: Rules) -> None:  # one line per fact,
         case GcsLost() | JournalFailed():
             control.lost(state, fact)
         case GcsBack():
-            control.gcs_back(state, fact)
+            control.gcs_back(state, fact, rules)
         case DefectMet():
             control.defect_met(state, fact)
         case JournalBack():
-            control.journal_back(state, fact)
+            control.journal_back(state, fact, rules)
         case Commanded():
             operator.command(state, fact, rules)
         case Outcome():
@@ -135,6 +136,10 @@ def _passed(state: State, fact: DeadlinePassed, rules: Rules) -> None:
             outcomes.lapsed(state, job, fact)
         case Timer.FINISH if job is not None:
             ranks.left_early(state, job, rules)
+        case Timer.SETTLED if job is not None:
+            recovery.ends(state, job, rules)
+        case Timer.PACED if job is not None:
+            jobs.pace_is_back(state, state.change(job, paced_s=0.0), rules)
         case Timer.PLACE | Timer.REFILL if job is not None:
             nodes.look_again(state, job.id)
         case _:

@@ -3,13 +3,16 @@
 from sentinel.core import group
 from sentinel.core.state import State
 from sentinel.core.state.rows import Job, JobStage, Node, Want
+from sentinel.core.state.timers import Timer
 from sentinel.model.incident import Due
 
 
 def break_off(state: State, job: Job) -> Job:
     """The present generation is over, if there was one."""
     state.deadlines.drop(job.deadline())
-    return state.change(job, stage=JobStage.BROKEN if job.generation else JobStage.WAITING)
+    state.deadlines.drop(Timer.SETTLED.of(job.id))
+    stage = JobStage.BROKEN if job.generation else JobStage.WAITING
+    return state.change(job, stage=stage, paced_s=job.paced_s or job.median_step_s)
 
 
 def gone_as_announced(state: State, node: Node) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from sentinel.core import group
 from sentinel.core.learn.nodes import look_again
+from sentinel.core.recovery import stays_away
 from sentinel.core.state import Rules, State
 from sentinel.core.state.timers import Timer
 from sentinel.model.fact import ControllerStarted, DefectMet, GcsBack, GcsLost, JournalBack, JournalFailed
@@ -23,20 +24,21 @@ def defect_met(state: State, fact: DefectMet) -> None:
     state.frozen = f"a defect in Sentinel: {fact.error}"
 
 
-def gcs_back(state: State, fact: GcsBack) -> None:
+def gcs_back(state: State, fact: GcsBack, rules: Rules) -> None:
     """Ray can be asked again: what could not be done without it was no attempt."""
     if known := group.with_fact(state, GcsLost):
-        group.add(state, known, fact)
+        stays_away(state, group.add(state, known, fact), rules)
+        state.deadlines.drop(Timer.AGAIN.of(known.id, "gcs"))
     for incident in list(state.open_incidents()):
         state.change(incident, attempts=0)
     for job in state.jobs:
         look_again(state, job)
 
 
-def journal_back(state: State, fact: JournalBack | ControllerStarted) -> None:
+def journal_back(state: State, fact: JournalBack | ControllerStarted, rules: Rules) -> None:
     """The journal takes what it is given; a controller that starts has just made its first commit."""
     if known := group.with_fact(state, JournalFailed):
-        group.add(state, known, fact)
+        stays_away(state, group.add(state, known, fact), rules)
 
 
 def controller_started(state: State, fact: ControllerStarted, rules: Rules) -> None:
@@ -47,8 +49,9 @@ def controller_started(state: State, fact: ControllerStarted, rules: Rules) -> N
         Timer.RESUME: policy.resume_timeout_s,
         Timer.BROKEN: policy.grace_s + policy.broken_s,
         Timer.STANDS: policy.stands_s,
+        Timer.SETTLED: policy.settled_s,
     }
     for name, at in list(state.deadlines.items()):
         least = slack.get(name.partition("/")[0], policy.gather_s)
         state.deadlines.put(name, max(at, state.now + least))
-    journal_back(state, fact)
+    journal_back(state, fact, rules)

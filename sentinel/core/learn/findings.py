@@ -10,11 +10,11 @@ from sentinel.core.learn.nodes import look_again
 from sentinel.core.state import Rules, State
 from sentinel.core.state.rows import Node
 from sentinel.core.state.timers import Timer
-from sentinel.model.fact import Commanded, FindingReported
+from sentinel.model.fact import Commanded, FindingReported, NodeSilent
 from sentinel.model.finding import TRAINER, Finding, Health
 from sentinel.model.ids import IncidentId, NodeId
 from sentinel.model.incident import Due, Incident, Stage
-from sentinel.model.runbook import Remedy, Scope
+from sentinel.model.runbook import Remedy, Runbook, Scope
 
 RECENT_FINDINGS = 10
 RECENT_ALIKE = 3
@@ -190,6 +190,10 @@ def _weigh(state: State, node: Node, fact: FindingReported, rules: Rules) -> Non
     """A critical finding with a runbook acts at once; a warning is evidence for whoever asks."""
     books = rules.by_code.get(fact.finding.code, ())
     critical = fact.finding.health is Health.CRITICAL
+    if _is_echo(state, node, books, rules):
+        if not fact.finding.event:
+            state.wait_for(_deadline(node, fact.finding), rules.policy.correlate_s)
+        return
     if books and all(book.scope is not Scope.JOB for book in books):
         group.ask_for(state, group.join_cause(state, books[0], fact), Due.ANY)
         return
@@ -206,8 +210,33 @@ def _weigh(state: State, node: Node, fact: FindingReported, rules: Rules) -> Non
         incident = group.add(state, incident, fact)
     else:
         return
+    if critical:
+        _join_alike(state, incident, fact, rules)
     if critical or incident.diagnosis is not None:
         group.ask_for(state, incident, Due.CERTAIN)
+
+
+def _is_echo(state: State, node: Node, books: tuple[Runbook, ...], rules: Rules) -> bool:
+    """Say whether a node only complains of another one that has just died; a state may stand longer."""
+    deaths = {cause for book in books for cause in book.echoes}
+    since = state.now - rules.policy.correlate_s
+    for incident in state.incidents.values() if deaths else ():
+        found = incident.diagnosis
+        if found is not None and found.cause in deaths and node.id not in found.nodes:
+            fell = (f.at for f in incident.evidence if isinstance(f, NodeSilent) and f.node in found.nodes)
+            if max(fell, default=0.0) >= since:
+                return True
+    return False
+
+
+def _join_alike(state: State, incident: Incident, fact: FindingReported, rules: Rules) -> None:
+    """What many have at once is one incident: it has what was found on the first of them, too."""
+    for book in rules.by_code.get(fact.finding.code, ()):
+        alike = common.nodes_with(state, book.cause, rules)
+        if common.is_common(state, len(alike), rules):
+            known = {f.node for f in incident.evidence if isinstance(f, FindingReported)}
+            for found in (common.found(node, book.cause, rules) for node in alike if node.id not in known):
+                incident = group.add(state, incident, found) if found else incident
 
 
 def _asking(state: State, node: Node, fact: FindingReported, rules: Rules) -> Incident | None:

@@ -2,7 +2,7 @@
 
 from msgspec.structs import replace
 
-from sentinel.core import group
+from sentinel.core import group, recovery
 from sentinel.core.learn.ending import drop_deadlines
 from sentinel.core.state import Rules, State
 from sentinel.core.state.crew import WorkerStage
@@ -47,6 +47,8 @@ def _start_over(state: State, job: Job, fact: JobSubmitted) -> None:
         high_step=-1,
         median_step_s=0.0,
         causes={},
+        paced_s=0.0,
+        flaps=0,
     )
     state.crew.start_over(job.id)
     for node in state.nodes:
@@ -85,9 +87,12 @@ def advanced(state: State, fact: JobAdvanced, rules: Rules) -> None:
     for node in state.unheard():
         if state.crew.is_hosted(job.id, node.id):
             state.change(node, lives=True)  # a step needs all ranks
-    for incident in [each for each in state.open_incidents() if each.job == job.id]:
+    hurt = [each for each in state.open_incidents() if each.job == job.id]
+    for incident in hurt:
         incident = state.change(incident, steps_before=incident.steps_lost or 0)
         _stepped(state, group.add(state, incident, fact), fact, rules)
+    if hurt:
+        recovery.begins(state, job, rules)
     _forget_gone(state, job, state.now - rules.policy.action_timeout_s)
 
 
@@ -105,7 +110,7 @@ def _stepped(state: State, incident: Incident, fact: JobAdvanced, rules: Rules) 
             state, incident, Due.CERTAIN
         )  # steps that need a silent node's ranks tell who is cut off
     elif group.ends_by_step(incident, rules):
-        group.stamp(state, incident, "new_step", fact.at)
+        group.stamp(state, state.change(incident, attempts=0), "new_step", fact.at)
         if book is not None and book.trial:
             group.ask_for(state, incident, Due.ANY)
 
@@ -130,7 +135,23 @@ def underway(state: State, fact: JobUnderway, rules: Rules) -> None:
         state.deadlines.put(job.deadline(), max(ends, state.now + rules.policy.resume_timeout_s))
 
 
-def paced(state: State, fact: JobPaced) -> None:
-    """Remember how long a step takes, for a controller that has seen none yet."""
-    if (job := state.jobs.get(fact.job)) is not None:
-        state.change(job, median_step_s=fact.median_step_s)
+def paced(state: State, fact: JobPaced, rules: Rules) -> None:
+    """Remember how long a step takes, for a controller that has seen none yet.
+
+    A job that is slower than before it broke has not recovered, until that lasts so long that it is its pace.
+    """
+    if (job := state.jobs.get(fact.job)) is None:
+        return
+    was_slow = not recovery.is_at_pace(job, rules.policy)
+    job = state.change(job, median_step_s=fact.median_step_s)
+    if not recovery.is_at_pace(job, rules.policy):
+        state.wait_for(Timer.PACED.of(job.id), rules.policy.new_pace_s)
+    elif was_slow:
+        pace_is_back(state, job, rules)
+
+
+def pace_is_back(state: State, job: Job, rules: Rules) -> None:
+    """A job is at its pace again, or what it has kept for long is its pace."""
+    state.deadlines.drop(Timer.PACED.of(job.id))
+    if job.stage is JobStage.RUNNING and any(each.job == job.id for each in state.open_incidents()):
+        recovery.begins(state, job, rules)

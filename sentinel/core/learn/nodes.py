@@ -2,12 +2,14 @@
 
 from sentinel.core import group
 from sentinel.core.learn.breaking import gone_as_announced
+from sentinel.core.recovery import stays_away
 from sentinel.core.state import Rules, State
 from sentinel.core.state.rows import JobStage, Node
 from sentinel.core.state.timers import Timer
 from sentinel.model.fact import NodeHeard, NodeJoined, NodeLeft, NodeReached, NodeSilent
 from sentinel.model.ids import JobId
 from sentinel.model.incident import Due, Incident, Stage
+from sentinel.model.runbook import Ends, Scope
 
 PLACE_S = 1.0
 """Nodes join one by one: ranks and standbys are placed on all of them together."""
@@ -69,7 +71,12 @@ def _is_back(state: State, node: Node, rules: Rules) -> None:
                 state.change(worker, may_run=True)
     state.change(node, silent=False, lives=False, about=None, reached=None)
     for incident in list(state.open_incidents()):
-        if group.is_about_silence(incident, rules) and group.fell(incident, node.id):
+        if not group.fell(incident, node.id):
+            continue
+        book = rules.book_of(incident)
+        if book is not None and (book.scope, book.ends) == (Scope.CLUSTER, Ends.SIGN):
+            stays_away(state, incident, rules)
+        if group.is_about_silence(incident, rules):
             _silence_over(state, incident)
     plan_anew(state)
 

@@ -2,6 +2,7 @@
 
 from sentinel.core import group
 from sentinel.core.diagnose.predicates.paces import is_stopped_again, more_work, stands_out
+from sentinel.core.learn.jobs import pace_is_back
 from sentinel.core.learn.ranks import FAILED_LIMIT, MEMORY_S, RECENT_FAILURES
 from sentinel.core.state import Rules, State
 from sentinel.core.state.rows import Job, JobStage
@@ -28,12 +29,13 @@ def slowed(state: State, fact: JobSlowed, rules: Rules) -> None:
     group.ask_for(state, incident, Due.ANY)
 
 
-def at_pace(state: State, fact: JobAtPace) -> None:
+def at_pace(state: State, fact: JobAtPace, rules: Rules) -> None:
     """What was told of a slow pace is over, unless something was done about it that is to bring a step."""
     job = state.jobs.get(fact.job)
     if job is None or fact.generation != job.generation:
         return
-    state.change(job, usual_step_s=0.0)
+    job = state.change(job, usual_step_s=0.0, paced_s=0.0)
+    pace_is_back(state, job, rules)
     for incident in list(state.open_incidents()):
         if incident.job == job.id and group.is_about_pace(incident):
             group.add(state, incident, fact)

@@ -108,7 +108,7 @@ def _was_asked_to_end(fact: RankExited, rules: Rules) -> bool:
 def _part(state: State, job: Job, nodes: set[NodeId]) -> None:
     """Leave an incident that was never acted on to itself: it explains no later harm on other nodes."""
     known = group.find(state, group.job_topic(job.id))
-    if known is None or known.diagnosis is None or known.attempts or _wants_for(job, known):
+    if known is None or known.diagnosis is None or known.formed or _wants_for(job, known):
         return
     accused = {suspect.node for suspect in known.diagnosis.suspects if suspect.node}
     if accused and nodes and not accused & nodes and not any(map(_harms, known.evidence)):
@@ -124,7 +124,10 @@ def _harms(fact: Fact) -> bool:
 
 def _hurt(state: State, job: Job, fact: Fact, node: NodeId, rules: Rules) -> Incident:
     """Join the job's incident with what the node's checks said shortly before."""
-    incident = group.join(state, group.job_topic(job.id), fact, job)
+    topic = group.job_topic(job.id)
+    if group.find(state, topic) is None and (shared := group.of_many(state, rules, node, fact)):
+        state.change(shared, topic=topic)
+    incident = group.join(state, topic, fact, job)
     return group.recall(state, rules, incident, node, fact)
 
 

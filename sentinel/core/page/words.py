@@ -49,7 +49,8 @@ def settle(incident: Incident, state: State, rules: Rules) -> Iterator[Page]:
         return
     number = incident.revision + 1
     book = rules.runbooks.get(diagnosis.cause)
-    where = places(diagnosis)
+    alike = [each for each in incident.broke_of if each.cause == diagnosis.cause]
+    where = ", ".join(dict.fromkeys(place for each in (diagnosis, *alike) if (place := places(each))))
     title = f"{book.title if book else diagnosis.cause}{where and f': {where}'}"
     body = "\n".join(_body(incident, diagnosis, left))
     name = action_id(incident.id, "page", "on-call", number)

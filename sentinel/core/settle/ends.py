@@ -1,24 +1,22 @@
 """When an incident is over."""
 
 from sentinel.core import group
+from sentinel.core.recovery import has_settled
 from sentinel.core.state import Rules, State
-from sentinel.core.state.rows import Job, JobStage
+from sentinel.core.state.rows import JobStage
+from sentinel.core.state.timers import Timer
 from sentinel.model.action import Evict
 from sentinel.model.fact import (
     ControllerStarted,
-    DeadlinePassed,
-    Fact,
     FindingReported,
     GcsBack,
     GcsLost,
-    JobAdvanced,
     JobAtPace,
     JobSlowed,
     JournalBack,
     JournalFailed,
     NodeSilent,
 )
-from sentinel.model.finding import Health
 from sentinel.model.incident import Incident
 from sentinel.model.runbook import Ends, Remedy
 
@@ -31,14 +29,34 @@ SIGNS: tuple[tuple[type, tuple[type, ...]], ...] = (
 
 
 def is_over(incident: Incident, state: State, rules: Rules) -> bool:
+    """Say whether nothing is left of what an incident is about, and has not been for long enough."""
+    return is_well(incident, state, rules) and not _settles(incident, state, rules)
+
+
+def _settles(incident: Incident, state: State, rules: Rules) -> bool:
+    """Say whether it has to be seen yet that all stays well."""
+    job = state.job_of(incident)
+    if Timer.SETTLED.of(incident.id) in state.deadlines:
+        return True
+    if job is None or job.halted or job.is_over or state.here_count() == 0:
+        return False
+    if incident.diagnosis is None:
+        return False  # it passed before anybody knew what it was
+    hurt = incident.formed or any(isinstance(fact, tuple(group.HARMS)) for fact in incident.evidence)
+    return bool(hurt) and group.ends_by_step(incident, rules) and not has_settled(state, job, rules)
+
+
+def is_well(incident: Incident, state: State, rules: Rules) -> bool:
     """Say whether nothing is left of what an incident is about."""
     job = state.job_of(incident)
     if state.here_count() == 0 and _was_seen_on_nodes(incident):
         return not group.took_nodes(state, incident)
     if job is not None and job.stage is JobStage.FINISHED and _is_the_jobs(incident, state, rules):
         return True
+    if group.is_shared(state, incident):
+        return False
     by_step = group.ends_by_step(incident, rules) and not group.waits_for_a_node(state, incident)
-    if by_step and job is not None and (job.halted or _stepped_since(incident, job)):
+    if by_step and job is not None and (job.halted or group.has_stepped(state, incident, job)):
         return True
     book = rules.book_of(incident)
     if book is not None and book.ends is Ends.SIGN:
@@ -61,25 +79,6 @@ def _was_seen_on_nodes(incident: Incident) -> bool:
     return not group.kinds(incident).isdisjoint((NodeSilent, FindingReported))
 
 
-def _stepped_since(incident: Incident, job: Job) -> bool:
-    """Say whether the job has made a step after all its harm, and nothing more is on its way."""
-    wants = job.want is not None and job.want.incident == incident.id
-    if job.stage is not JobStage.RUNNING or wants:
-        return False
-    for fact in reversed(incident.evidence):
-        if isinstance(fact, JobAdvanced):
-            return True
-        if _is_harm(fact):
-            return False
-    return False
-
-
-def _is_harm(fact: Fact) -> bool:
-    if isinstance(fact, FindingReported):
-        return fact.finding.health is not Health.OK
-    return isinstance(fact, (*group.HARMS, NodeSilent, DeadlinePassed))
-
-
 def _signs_are_over(incident: Incident, state: State) -> bool:
     """Say whether each thing that was lost is back, each silent node heard, each finding cleared."""
     kinds = group.kinds(incident)
@@ -87,7 +86,7 @@ def _signs_are_over(incident: Incident, state: State) -> bool:
     found = FindingReported in kinds
     if not (NodeSilent in kinds or lost or found) or _somebody_is_silent(incident, state):
         return False
-    return all(_is_back(incident, *pair) for pair in lost) and not (found and group.holding(incident))
+    return all(is_back(incident, *pair) for pair in lost) and not (found and group.holding(incident))
 
 
 def _somebody_is_silent(incident: Incident, state: State) -> bool:
@@ -96,7 +95,8 @@ def _somebody_is_silent(incident: Incident, state: State) -> bool:
     return any(state.is_unheard(node) or state.nodes[node].left for node in silent)
 
 
-def _is_back(incident: Incident, lost: type, back: tuple[type, ...]) -> bool:
+def is_back(incident: Incident, lost: type, back: tuple[type, ...]) -> bool:
+    """Say whether what was lost came back after it was lost last."""
     last = next(fact for fact in reversed(incident.evidence) if isinstance(fact, (lost, *back)))
     return isinstance(last, back)
 

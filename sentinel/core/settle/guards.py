@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from sentinel.core import common
+from sentinel.core.group import COMMON
 from sentinel.core.state import Rules, State
 from sentinel.core.state.rows import Job, Node
 from sentinel.model.ids import NodeId
@@ -64,7 +65,7 @@ def refuse_common(state: State, rules: Rules, node: NodeId, diagnosis: Diagnosis
         return None
     shared = "what they share is to blame: a rack, a power feed, a switch, an image"
     many = f"{len(alike)} of {state.here_count()} nodes have {diagnosis.cause} at once"
-    return No("common", f"{node} stays: {many}; {shared}")
+    return No(COMMON, f"{node} stays: {many}; {shared}")
 
 
 def _last_place(state: State, node: NodeId) -> str:

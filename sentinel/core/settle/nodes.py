@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from sentinel.core.group import has_recovered
 from sentinel.core.settle.guards import refuse_action
 from sentinel.core.state import Rules, State
 from sentinel.core.state.rows import Node
@@ -30,7 +31,8 @@ def _look(node: Node, state: State, rules: Rules) -> Iterator[Decision]:
     incident = state.incidents.get(node.about) if node.about else None
     if incident is None and node.about:
         return  # that is over, and accused it
-    if incident is None or (incident.stage is Stage.RESOLVED and not _is_accused(node, incident)):
+    over = incident is None or incident.stage is Stage.RESOLVED or has_recovered(state, incident)
+    if incident is None or (over and not _is_accused(node, incident)):
         # Others do without it, and nobody knows yet why it is silent.
         if node.fell is not None:
             yield Opened(IncidentId(f"I-{state.opened + 1:04d}"), node.id)

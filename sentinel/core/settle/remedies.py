@@ -2,17 +2,18 @@
 
 from collections.abc import Iterator
 
-from sentinel.core.group import holding, job_topic
-from sentinel.core.settle.ends import is_over
+from sentinel.core.group import COMMON, holding, job_topic, rests
+from sentinel.core.recovery import pause_s
+from sentinel.core.settle.ends import is_back, is_over, is_well
 from sentinel.core.settle.guards import No, evictions, refuse_action, refuse_common, refuse_eviction
 from sentinel.core.settle.orders import refuse
 from sentinel.core.state import Rules, State
 from sentinel.core.state.rows import Job, JobStage, Node
 from sentinel.core.state.timers import Timer
 from sentinel.model.action import CollectStacks, Probe, RestartAgent, RestartGcs, StopJob, action_id
-from sentinel.model.decision import Cordoned, Decision, Froze, GivenBack, Kept, Resolved, Wanted
-from sentinel.model.fact import JobStalled, RankExited, RankRaised
-from sentinel.model.ids import IncidentId, NodeId
+from sentinel.model.decision import Cordoned, Decision, Froze, GivenBack, Kept, Paused, Resolved, Wanted
+from sentinel.model.fact import DeadlinePassed, GcsBack, GcsLost, JobStalled, RankExited, RankRaised
+from sentinel.model.ids import IncidentId, NodeId, Seconds
 from sentinel.model.incident import Ask, Diagnosis, Due, Incident, Stage
 from sentinel.model.runbook import Remedy
 
@@ -56,7 +57,7 @@ def _asks_to_freeze(incident: Incident, state: State, rules: Rules) -> bool:
     diagnosis = incident.diagnosis
     if diagnosis is None or rules.remedy_of(incident) is not Remedy.FREEZE:
         return False
-    return diagnosis.mark != incident.overruled and not is_over(incident, state, rules)
+    return diagnosis.mark != incident.overruled and not is_well(incident, state, rules)
 
 
 def empties_nodes(incident: Incident, rules: Rules) -> bool:
@@ -137,7 +138,9 @@ def _resume(
 
     The last attempt takes new processes only, if nothing says what is wrong: a survivor may be it.
     """
-    if job is None or not (at_once or gently or _needs_one(incident, job, healthy=healthy)):
+    if job is None or (rests(incident) and job.stage is JobStage.BROKEN):
+        return  # that is another incident's
+    if not (at_once or gently or _needs_one(incident, job, healthy=healthy)):
         return
     if job.want is not None and job.want.gently <= gently:
         return
@@ -145,6 +148,10 @@ def _resume(
     if incident.attempts >= limit:
         tried = No("attempts", f"{incident.attempts} attempts brought no new step")
         yield from refuse(state, incident.id, f"resume {job.id}", tried)
+        return
+    if pause := _pause_s(incident, job, state, rules):
+        if job.paused != job.generation:
+            yield Paused(incident.id, job.id, pause)
         return
     replace = incident.replace
     if incident.lapsed and incident.attempts == limit - 1:
@@ -157,11 +164,20 @@ def _resume(
     yield Wanted(incident.id, job.id, replace, elsewhere, replay, gently, fresh)
 
 
+def _pause_s(incident: Incident, job: Job, state: State, rules: Rules) -> Seconds:
+    """How long the job is to wait before it forms, or waits already; 0 when it may form."""
+    book = rules.book_of(incident)
+    if book is None or not book.pauses or incident.attempts:
+        return 0.0
+    waited = job.paused == job.generation and Timer.PAUSE.of(job.id) not in state.deadlines
+    return 0.0 if waited else pause_s(state, job, rules)
+
+
 def _needs_one(incident: Incident, job: Job, *, healthy: bool) -> bool:
     if job.stage is JobStage.BROKEN:
         return True
     broke = any(isinstance(fact, RankExited | RankRaised | JobStalled) for fact in incident.evidence)
-    return healthy and job.stage is JobStage.RUNNING and not (incident.attempts or broke)
+    return healthy and job.stage is JobStage.RUNNING and not (incident.formed or broke)
 
 
 def _restart(
@@ -169,13 +185,16 @@ def _restart(
 ) -> Iterator[Decision]:
     """Restart agents that are not heard, or the GCS, a few times each."""
     kind = remedy.value
-    targets = [GCS] if remedy is Remedy.RESTART_GCS else filter(state.is_unheard, diagnosis.nodes)
+    if remedy is Remedy.RESTART_GCS:
+        targets: list[str] = [] if is_back(incident, GcsLost, (GcsBack,)) else [GCS]
+    else:
+        targets = [name for name in diagnosis.nodes if state.is_unheard(name)]
     for target in targets:
         if Timer.AGAIN.of(incident.id, target) in state.deadlines:
             continue
         name = f"{incident.id}/{kind}/{target}/"
         tried = sum(action.id.startswith(name) for action in incident.actions)
-        if tried >= rules.policy.resume_attempts:
+        if _in_vain(incident, target, tried) >= rules.policy.resume_attempts:
             no = No("attempts", f"{tried} did not help")
             yield from refuse(state, incident.id, f"restart {target} again", no)
         elif remedy is Remedy.RESTART_GCS:
@@ -183,6 +202,14 @@ def _restart(
         else:
             name = action_id(incident.id, kind, target, tried + 1)
             yield RestartAgent(name, incident.id, NodeId(target))
+
+
+def _in_vain(incident: Incident, target: str, tried: int) -> int:
+    """Count the tries since it was back last, if it ever was."""
+    kinds = (GcsBack, DeadlinePassed)
+    told = [fact for fact in incident.evidence if isinstance(fact, kinds)] if target == GCS else []
+    back = [place for place, fact in enumerate(told) if isinstance(fact, GcsBack)]
+    return len(told) - 1 - back[-1] if back else tried
 
 
 def _evict(
@@ -228,7 +255,7 @@ def _is_to_go(incident: Incident, node: Node, state: State, rules: Rules) -> boo
     if node.cordon or node.maintained or node.left or node.vouched >= incident.opened:
         return False
     refused = state.refused.get((incident.id, f"evict {node.id}"))
-    if refused in (None, "common"):
+    if refused in (None, COMMON):
         return refused is None  # what many had at once is no one's, also when that is a while ago
     here = [fact for fact in incident.evidence if getattr(fact, "node", None) == node.id]
     stands = any(fact.node == node.id and not fact.finding.event for fact in holding(incident))

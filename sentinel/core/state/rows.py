@@ -163,6 +163,14 @@ class Job(Struct, frozen=True):
     """As last told; 0 while nobody knows."""
     usual_step_s: Seconds = 0.0
     """What its steps took before they were told to be slow; 0 while they are not."""
+    paced_s: Seconds = 0.0
+    """What they took before it broke; 0 while nobody knows, or while that says nothing any more."""
+    flaps: int = 0
+    """Breaks in a row, each after a new step, that nobody was to blame for."""
+    flapped: Instant = 0.0
+    """When the last of them was answered."""
+    paused: int = -1
+    """The generation that broke before its last pause."""
     skip: tuple[int, ...] = ()
     shrunk: tuple[IncidentId, ...] = ()
     """For which incidents' sake it went on with fewer ranks, since it was last as large as wanted."""

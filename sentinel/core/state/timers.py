@@ -35,6 +35,12 @@ class Timer(StrEnum):
     """A node's silence and findings are expected until then."""
     RESUME = "resume"
     """A generation must have made a new step by then."""
+    SETTLED = "settled"
+    """A job that steps again, or what an incident without one had lost, must stay well until then."""
+    PAUSE = "pause"
+    """A job that broke once more, with nobody to blame, is formed again."""
+    PACED = "paced"
+    """A pace that is slower than before the break is the job's own from then on."""
 
     def of(self, *whom: str | int) -> str:
         """Name the deadline: `resume/moe/3`."""
@@ -43,7 +49,7 @@ class Timer(StrEnum):
 
 EVIDENCE = (Timer.GATHER, Timer.BROKEN, Timer.STACKS)
 """Until these an incident waits for more evidence."""
-OF_A_JOB = (Timer.PLACE, Timer.REFILL, Timer.FINISH, Timer.RESUME)
+OF_A_JOB = (Timer.PLACE, Timer.REFILL, Timer.FINISH, Timer.RESUME, Timer.SETTLED, Timer.PAUSE, Timer.PACED)
 WAITS: Mapping[Timer, str] = {
     Timer.GATHER: "the probe of a node where a rank ended",
     Timer.BROKEN: "a culprit",
@@ -59,5 +65,8 @@ WAITS: Mapping[Timer, str] = {
     Timer.MAINTAIN: "the end of its maintenance",
     Timer.FINISH: "the other ranks to end, too",
     Timer.RESUME: "a new step",
+    Timer.SETTLED: "all to stay well",
+    Timer.PAUSE: "a pause before the job forms again",
+    Timer.PACED: "a slow pace to be the job's own",
 }
 """What is waited for, in words."""

@@ -20,6 +20,7 @@ from sentinel.core.diagnose.predicates.exceptions import (
 from sentinel.core.diagnose.predicates.gpus import app_xid_repeats
 from sentinel.core.diagnose.predicates.hangs import (
     all_loaders_stuck,
+    hangs_by_turns,
     laggard,
     loader_stuck,
     slow_on_every_node,
@@ -36,6 +37,7 @@ PREDICATES: Mapping[str, Predicate] = {
     for predicate in (
         rank_exited,
         laggard,
+        hangs_by_turns,
         loader_stuck,
         all_loaders_stuck,
         user_exception,

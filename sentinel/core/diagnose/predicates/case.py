@@ -4,6 +4,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
+from msgspec import structs
+
+from sentinel.core.group import since_step
 from sentinel.core.state import Rules, State
 from sentinel.model.fact import JobStalled, RankExited, RankRaised, RankSlow
 from sentinel.model.incident import Incident, Suspect
@@ -16,7 +19,10 @@ SEVERAL = 2
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """An incident under diagnosis with all that may be asked about it."""
+    """An incident under diagnosis with all that may be asked about it.
+
+    What its job had recovered from is dealt with, so it is no evidence of why the job broke again.
+    """
 
     incident: Incident
     state: State
@@ -26,6 +32,9 @@ class Case:
     _found: dict[str, Any] = field(init=False, default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        evidence = since_step(self.state, self.incident)
+        if evidence is not self.incident.evidence:
+            object.__setattr__(self, "incident", structs.replace(self.incident, evidence=evidence))
         for fact in self.incident.evidence:
             self._by_kind.setdefault(type(fact), []).append(fact)
 

@@ -3,8 +3,9 @@
 from sentinel.core.detect.laggards import laggards
 from sentinel.core.diagnose.predicates.case import SEVERAL, Case, Match, suspect_of
 from sentinel.model.fact import JobStalled, RankSlow
-from sentinel.model.incident import Suspect
+from sentinel.model.incident import Diagnosis, Suspect
 from sentinel.model.report import NOT_RUNNING, STOPPED
+from sentinel.model.runbook import Harm
 
 
 def _stall(case: Case) -> JobStalled | None:
@@ -28,6 +29,20 @@ def laggard(case: Case) -> Match | None:
     gpus = {beat.rank: beat.gpu for beat in stall.beats}
     suspects = tuple(Suspect(where[rank], rank, gpus[rank]) for rank in found.ranks)
     return Match(suspects, f"no step for {stall.stalled_s:.1f} s; {found.why}", found.sure)
+
+
+def hangs_by_turns(case: Case) -> Match | None:
+    """Ranks of several nodes are behind by turns, one of them again: what is between them is to blame."""
+    found = laggard(case)
+    hung = {node for known in case.incident.broke_of if _names_hang(case, known) for node in known.nodes}
+    again = {suspect.node for suspect in found.suspects if suspect.node in hung} if found else set()
+    if found is None or not again or len(hung) < SEVERAL:
+        return None
+    return Match((), f"ranks on {', '.join(sorted(hung))} were behind by turns; {found.why}")
+
+
+def _names_hang(case: Case, known: Diagnosis) -> bool:
+    return known.cause in case.rules.harm_of(Harm.STALLED)
 
 
 def loader_stuck(case: Case) -> Match | None:

@@ -1,0 +1,67 @@
+"""When a job has recovered, with all its ranks at its pace, and how long it pauses if it breaks again."""
+
+from sentinel.core import group
+from sentinel.core.state import Rules, State
+from sentinel.core.state.rows import Job, JobStage
+from sentinel.core.state.timers import Timer
+from sentinel.model.ids import Seconds
+from sentinel.model.incident import Incident
+from sentinel.model.policy import Policy
+
+MOST_DOUBLINGS = 30
+
+
+def begins(state: State, job: Job, rules: Rules) -> None:
+    """The job steps, or is at its pace, again: from now on it has to stay so."""
+    if wait := _settles_s(state, job, rules):
+        state.set_deadline(Timer.SETTLED.of(job.id), wait)
+    else:
+        ends(state, job, rules)
+
+
+def ends(state: State, job: Job, rules: Rules) -> None:
+    """It has stayed so for long enough: whatever breaks it next is another incident."""
+    if is_at_pace(job, rules.policy):
+        state.change(job, paced_s=0.0)
+    for incident in list(state.open_incidents()):
+        if incident.topic == group.job_topic(job.id) and "new_step" in incident.times:
+            group.rest(state, incident)
+
+
+def stays_away(state: State, incident: Incident, rules: Rules) -> None:
+    """What an incident without a job had lost is back, and has to stay."""
+    if incident.diagnosis is not None and rules.policy.settled_s:
+        state.set_deadline(Timer.SETTLED.of(incident.id), rules.policy.settled_s)
+
+
+def has_settled(state: State, job: Job, rules: Rules) -> bool:
+    """Say whether the job trains as before, and has done so for long enough."""
+    waits = job.stage is not JobStage.RUNNING or Timer.SETTLED.of(job.id) in state.deadlines
+    return not waits and job.world >= job.wanted and is_at_pace(job, rules.policy)
+
+
+def is_at_pace(job: Job, policy: Policy) -> bool:
+    """Say whether its steps take no longer than before it broke, as far as anybody knows."""
+    slower = job.paced_s > 0 and job.median_step_s > policy.slow_pace_factor * job.paced_s
+    return not (slower or job.usual_step_s)
+
+
+def flaps(state: State, job: Job, rules: Rules) -> int:
+    """Count the breaks in a row that nobody was to blame for."""
+    return job.flaps if state.now - job.flapped <= rules.policy.quiet_s else 0
+
+
+def pause_s(state: State, job: Job, rules: Rules) -> Seconds:
+    """How long it pauses before it forms after one more of these; 0 for the first."""
+    policy, before = rules.policy, flaps(state, job, rules)
+    return min(policy.flap_pause_limit_s, policy.flap_pause_s * _doubled(before - 1)) if before else 0.0
+
+
+def _settles_s(state: State, job: Job, rules: Rules) -> Seconds:
+    """How long it has to stay well: for longer if it broke again and again."""
+    policy, again = rules.policy, max(0, flaps(state, job, rules) - 1)
+    return min(policy.settled_s * _doubled(again), max(policy.settled_s, policy.quiet_s))
+
+
+def _doubled(times: int) -> float:
+    return 2.0 ** min(times, MOST_DOUBLINGS)
