@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,11 @@ from sentinel.model.policy import Policy
 from sentinel.runtime.recall import recall
 
 DUMP = (Path(__file__).parents[1] / "captures" / "journal_v1.sql").read_text()
-RULES = rules_then("control-cut")
+TODAYS = rules_then("control-cut")
+RULES = replace(TODAYS, policy=replace(TODAYS.policy, settled_s=Policy().settled_s))
+"""What an older policy says nothing of is today's default."""
+OLD_RULES = replace(RULES, policy=replace(RULES.policy, settled_s=0.0))
+"""The old release called an incident resolved as soon as its trouble was gone."""
 RECORDED = read((INCIDENTS / "control-cut.jsonl").read_text()).lines
 FIRST, KEPT, LAST = 109, (34, 96), 121
 
@@ -80,7 +85,7 @@ def folded(upto: int) -> State:
         fact: Fact = NodeHeard(state.now + (96 < seq <= 118), NodeId("n1" if seq <= 117 else "n2"))
         if seq <= 96 and seq not in (21, 22, 23, *range(64, 69)):
             fact = next(recorded).fact
-        decide(state, fact, RULES)
+        decide(state, fact, OLD_RULES)
     return state
 
 
