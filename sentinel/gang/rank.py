@@ -16,7 +16,7 @@ from typing import Any
 import torch.distributed as dist
 
 from sentinel.gang import fence, notices, rendezvous, restore
-from sentinel.gang.group import Group, Sockets, backend_for, sockets
+from sentinel.gang.group import MEET_S, Group, Sockets, backend_for, sockets
 from sentinel.gang.keeping import Keeper
 from sentinel.gang.orders import Formed, FormOrder, Overtaken, WorkerSpec, WorkerStatus
 from sentinel.gang.snapshot_keys import checkpoint_key
@@ -223,6 +223,7 @@ class RankRunner:
         self._joining = True
         self._claim(order, store)
         group.form(store)
+        rendezvous.meet(store, order.rank, order.world, MEET_S)
         if served:
             served.door.shut()
         self._met = order.generation

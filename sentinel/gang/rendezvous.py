@@ -21,6 +21,7 @@ from sentinel.model.ids import Seconds
 _SO_ATTACH_FILTER = 26
 _DROP_ALL = struct.pack("=HBBI", 0x06, 0, 0, 0)
 """A socket filter of one instruction, `ret 0`: no packet comes through."""
+_IN = "in/"
 
 
 class SealedStore(dist.Store):  # type: ignore[misc]
@@ -100,6 +101,17 @@ class Door:
         code = ctypes.create_string_buffer(_DROP_ALL)
         program = struct.pack("HL", 1, ctypes.addressof(code))
         self._socket.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
+
+
+def meet(store: SealedStore, rank: int, world: int, timeout_s: Seconds) -> None:
+    """Say that this rank is in; rank 0 waits for all of them. Raises DistStoreError when one does not come.
+
+    Setting up a process group does not wait: gloo's members connect to each other there, NCCL's only in their
+    first collective, when a door that rank 0 had shut by then would have kept the late ones out.
+    """
+    store.set(f"{_IN}{rank}", b"")
+    if rank == 0:
+        store.wait([f"{_IN}{each}" for each in range(world)], timedelta(seconds=timeout_s))
 
 
 def store_key(job_key: bytes, journal: str, generation: int) -> bytes:

@@ -5,6 +5,7 @@ import errno
 import os
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
@@ -52,6 +53,29 @@ def test_members_read_what_members_wrote(served: tuple[Any, rendezvous.Door], me
     member.wait(["text"])
     with pytest.raises(dist.DistStoreError):
         member.wait(["none"], timedelta(seconds=0.05))
+
+
+def test_the_door_stays_open_until_the_last_member_is_in(served: tuple[Any, rendezvous.Door]) -> None:
+    def first() -> None:
+        rendezvous.meet(SealedStore(served[0], KEY), 0, 2, 5.0)
+        served[1].shut()
+
+    with ThreadPoolExecutor(1) as pool:
+        meets = pool.submit(first)
+        with pytest.raises(TimeoutError):
+            meets.result(0.5)
+        late = SealedStore(rendezvous.join(HOST, served[1].port, 2, 1.0), KEY)
+        rendezvous.meet(late, 1, 2, 5.0)
+        meets.result(5.0)
+    with pytest.raises(TimeoutError):
+        socket.create_connection((HOST, served[1].port), 0.3)
+
+
+def test_a_member_that_does_not_come_is_waited_for_no_longer_than_said(
+    served: tuple[Any, rendezvous.Door],
+) -> None:
+    with pytest.raises(dist.DistStoreError):
+        rendezvous.meet(SealedStore(served[0], KEY), 0, 2, 0.1)
 
 
 @pytest.mark.parametrize(
