@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from msgspec.structs import replace
 
-from sentinel.core import group, recovery
+from sentinel.core import evidence, group, recovery
 from sentinel.core.learn.breaking import break_off
 from sentinel.core.learn.nodes import fall
 from sentinel.core.page.left import left_for_people, refused_evictions
@@ -188,7 +188,7 @@ def _diagnosed(state: State, decision: Diagnosed, rules: Rules) -> None:
     if is_new and incident.diagnosis is not None and "new_step" in incident.times:
         known = [each for each in incident.broke_of if each.mark != incident.diagnosis.mark]
         incident = state.change(incident, broke_of=(*known[1 - EARLIER_LIMIT :], incident.diagnosis))
-    incident = group.stamp(state, incident, "diagnosed", state.now)
+    incident = evidence.stamp(state, incident, "diagnosed", state.now)
     incident = state.change(
         incident, diagnosis=found, topic=topic, stage=stage, replace=decision.replace, lapsed=False
     )

@@ -3,7 +3,8 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from sentinel.core.group import has_recovered, mentions, silent_nodes
+from sentinel.core.evidence import mentions, silent_nodes
+from sentinel.core.group import has_recovered
 from sentinel.core.page.left import left_for_people
 from sentinel.core.state import Rules, State, is_other
 from sentinel.core.state.rows import Job

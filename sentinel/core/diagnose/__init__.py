@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from sentinel.core.diagnose.predicates import PREDICATES, Case, Match, laggard, since_step
 from sentinel.core.diagnose.predicates.case import SEVERAL, newest_generation
-from sentinel.core.group import holding
+from sentinel.core.evidence import holding
 from sentinel.core.state import Rules, State
 from sentinel.model.decision import Diagnosed
 from sentinel.model.fact import FindingReported, NodeSilent, RankRaised

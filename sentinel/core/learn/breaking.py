@@ -1,6 +1,6 @@
 """A generation that is over, and one that only lost what was announced to go."""
 
-from sentinel.core import group
+from sentinel.core import evidence, group
 from sentinel.core.state import State
 from sentinel.core.state.rows import Job, JobStage, Node, Want
 from sentinel.core.state.timers import Timer
@@ -35,7 +35,7 @@ def give_way(state: State, job: Job) -> bool:
     Echoes of that need no cause. False if it broke of something else, too.
     """
     known = group.find(state, group.job_topic(job.id))
-    if known is not None and (known.diagnosis is not None or not group.only_echoes(known)):
+    if known is not None and (known.diagnosis is not None or not evidence.only_echoes(known)):
         return False
     if known is not None:
         state.await_no_evidence(known.id)

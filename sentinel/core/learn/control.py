@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from sentinel.core import group
+from sentinel.core import evidence, group
 from sentinel.core.learn.nodes import look_again
 from sentinel.core.recovery import stays_away
 from sentinel.core.state import Rules, State
@@ -15,7 +15,7 @@ from sentinel.model.incident import Due
 def lost(state: State, fact: GcsLost | JournalFailed) -> None:
     """Something that all needs is away: that is no job's incident."""
     known = group.with_fact(state, type(fact))
-    incident = group.add(state, known, fact) if known else group.join(state, type(fact).__name__, fact)
+    incident = evidence.add(state, known, fact) if known else group.join(state, type(fact).__name__, fact)
     group.ask_for(state, incident, Due.ANY)
 
 
@@ -27,7 +27,7 @@ def defect_met(state: State, fact: DefectMet) -> None:
 def gcs_back(state: State, fact: GcsBack, rules: Rules) -> None:
     """Ray can be asked again: what could not be done without it was no attempt."""
     if known := group.with_fact(state, GcsLost):
-        stays_away(state, group.add(state, known, fact), rules)
+        stays_away(state, evidence.add(state, known, fact), rules)
         state.deadlines.drop(Timer.AGAIN.of(known.id, "gcs"))
     for incident in list(state.open_incidents()):
         state.change(incident, attempts=0)
@@ -38,7 +38,7 @@ def gcs_back(state: State, fact: GcsBack, rules: Rules) -> None:
 def journal_back(state: State, fact: JournalBack | ControllerStarted, rules: Rules) -> None:
     """The journal takes what it is given; a controller that starts has just made its first commit."""
     if known := group.with_fact(state, JournalFailed):
-        stays_away(state, group.add(state, known, fact), rules)
+        stays_away(state, evidence.add(state, known, fact), rules)
 
 
 def controller_started(state: State, fact: ControllerStarted, rules: Rules) -> None:

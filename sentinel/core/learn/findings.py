@@ -5,7 +5,7 @@ from hashlib import sha256
 
 from msgspec.structs import replace
 
-from sentinel.core import common, group, strikes
+from sentinel.core import common, evidence, group, strikes
 from sentinel.core.learn.nodes import look_again
 from sentinel.core.state import Rules, State
 from sentinel.core.state.rows import Node
@@ -97,7 +97,7 @@ def _counted(state: State, node: Node, fact: FindingReported, rules: Rules) -> N
     node = state.change(node, counts={**node.counts, mark: found.count}, recent=recent)
     if _outlasted(node, fact, state):
         strikes.count_app_xid(state, node, fact, rules)
-    renewed = [group.renew(state, incident, fact) for incident in list(state.open_incidents())]
+    renewed = [evidence.renew(state, incident, fact) for incident in list(state.open_incidents())]
     if any(renewed):
         return
     is_asked = group.find(state, group.node_topic(state, node.id)) is not None
@@ -183,7 +183,7 @@ def withdraw(
         theirs = (f for f in findings if f.node == node or everywhere)
         spoken = group.acted_on(state, incident) and group.ends_by_step(incident, rules)
         if not spoken and any(key in (None, f.finding.key) for f in theirs):
-            group.add(state, incident, fact)
+            evidence.add(state, incident, fact)
 
 
 def _weigh(state: State, node: Node, fact: FindingReported, rules: Rules) -> None:
@@ -204,10 +204,10 @@ def _weigh(state: State, node: Node, fact: FindingReported, rules: Rules) -> Non
         topic = group.node_topic(state, fact.node)
         incident = group.join(state, topic, fact, state.job_on(fact.node))
     elif not books and not _in_a_log(fact.finding, rules):
-        group.stand_by(state, incident, fact)
+        evidence.stand_by(state, incident, fact)
         return
-    elif critical or group.explains(state, fact, incident.evidence, rules):
-        incident = group.add(state, incident, fact)
+    elif critical or evidence.explains(state, fact, incident.evidence, rules):
+        incident = evidence.add(state, incident, fact)
     else:
         return
     if critical:
@@ -236,7 +236,7 @@ def _join_alike(state: State, incident: Incident, fact: FindingReported, rules: 
         if common.is_common(state, len(alike), rules):
             known = {f.node for f in incident.evidence if isinstance(f, FindingReported)}
             for found in (common.found(node, book.cause, rules) for node in alike if node.id not in known):
-                incident = group.add(state, incident, found) if found else incident
+                incident = evidence.add(state, incident, found) if found else incident
 
 
 def _asking(state: State, node: Node, fact: FindingReported, rules: Rules) -> Incident | None:

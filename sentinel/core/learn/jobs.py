@@ -2,7 +2,7 @@
 
 from msgspec.structs import replace
 
-from sentinel.core import group, recovery
+from sentinel.core import evidence, group, recovery
 from sentinel.core.learn.ending import drop_deadlines
 from sentinel.core.state import Rules, State
 from sentinel.core.state.crew import WorkerStage
@@ -90,7 +90,7 @@ def advanced(state: State, fact: JobAdvanced, rules: Rules) -> None:
     hurt = [each for each in state.open_incidents() if each.job == job.id]
     for incident in hurt:
         incident = state.change(incident, steps_before=incident.steps_lost or 0)
-        _stepped(state, group.add(state, incident, fact), fact, rules)
+        _stepped(state, evidence.add(state, incident, fact), fact, rules)
     if hurt:
         recovery.begins(state, job, rules)
     _forget_gone(state, job, state.now - rules.policy.action_timeout_s)
@@ -110,7 +110,7 @@ def _stepped(state: State, incident: Incident, fact: JobAdvanced, rules: Rules) 
             state, incident, Due.CERTAIN
         )  # steps that need a silent node's ranks tell who is cut off
     elif group.ends_by_step(incident, rules):
-        group.stamp(state, state.change(incident, attempts=0), "new_step", fact.at)
+        evidence.stamp(state, state.change(incident, attempts=0), "new_step", fact.at)
         if book is not None and book.trial:
             group.ask_for(state, incident, Due.ANY)
 

@@ -1,6 +1,6 @@
 """Nodes that join, leave, fall silent, are looked at and are heard again."""
 
-from sentinel.core import group
+from sentinel.core import evidence, group
 from sentinel.core.learn.breaking import gone_as_announced
 from sentinel.core.recovery import stays_away
 from sentinel.core.state import Rules, State
@@ -71,7 +71,7 @@ def _is_back(state: State, node: Node, rules: Rules) -> None:
                 state.change(worker, may_run=True)
     state.change(node, silent=False, lives=False, about=None, reached=None)
     for incident in list(state.open_incidents()):
-        if not group.fell(incident, node.id):
+        if not evidence.fell(incident, node.id):
             continue
         book = rules.book_of(incident)
         if book is not None and (book.scope, book.ends) == (Scope.CLUSTER, Ends.SIGN):
@@ -99,11 +99,11 @@ def look_again(state: State, job: JobId) -> None:
 def _silence_over(state: State, incident: Incident) -> None:
     """If the job broke meanwhile, that has its own cause, hidden until now; what was told stays as it was."""
     job = state.job_of(incident)
-    still = any(state.is_unheard(node) for node in group.silent_nodes(incident))
+    still = any(state.is_unheard(node) for node in evidence.silent_nodes(incident))
     if job is None or job.stage is not JobStage.BROKEN or job.want is not None or still:
         return
     if incident.diagnosis is not None:
-        hidden = [fact for fact in incident.evidence if group.broke(fact, job)]
+        hidden = [fact for fact in incident.evidence if evidence.broke(fact, job)]
         if not hidden or group.find(state, group.job_topic(job.id)) is not None:
             return
         for fact in hidden:
@@ -144,7 +144,7 @@ def reached(state: State, fact: NodeReached) -> None:
     incident = state.incidents.get(fact.incident) if fact.incident else None
     if incident is None or incident.stage is Stage.RESOLVED:
         return
-    incident = group.add(state, incident, fact)
+    incident = evidence.add(state, incident, fact)
     unheard = incident.diagnosis is None and state.now > incident.opened + UNHEARD_S
     # Nobody may know of it otherwise: its ranks may be the whole job.
     group.ask_for(state, incident, Due.ANY if unheard else Due.CERTAIN)

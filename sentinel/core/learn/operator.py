@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from difflib import get_close_matches
 
-from sentinel.core import group
+from sentinel.core import evidence
 from sentinel.core.learn import maintenance
 from sentinel.core.learn.findings import withdraw
 from sentinel.core.learn.nodes import PLACE_S, look_again
@@ -131,5 +131,5 @@ def _undrain(state: State, fact: Commanded, rules: Rules) -> None:
     if node.cordon is None:
         withdraw(state, fact, node.id, rules)
     elif (by := state.incidents.get(IncidentId(node.cordon.by))) and by.stage is not Stage.RESOLVED:
-        group.add(state, by, fact)
+        evidence.add(state, by, fact)
     maintenance.end(state, node.id, rules)

@@ -1,6 +1,6 @@
 """What became of actions."""
 
-from sentinel.core import group
+from sentinel.core import evidence, group
 from sentinel.core.learn.breaking import break_off
 from sentinel.core.learn.nodes import look_again
 from sentinel.core.learn.ranks import ask_for_stacks
@@ -44,12 +44,12 @@ def outcome(state: State, fact: Outcome, rules: Rules) -> None:
 
 def _told(state: State, fact: Outcome, incident: Incident, kind: str) -> None:
     if kind in TOLD:
-        incident = group.add(state, incident, fact)
+        incident = evidence.add(state, incident, fact)
     match kind:
         case "page" if fact.ok:
-            group.stamp(state, incident, "paged", fact.at)
+            evidence.stamp(state, incident, "paged", fact.at)
         case "evict" if fact.ok:
-            group.stamp(state, incident, "evicted", fact.at)
+            evidence.stamp(state, incident, "evicted", fact.at)
         case "stacks" if Timer.STACKS.of(incident.id) in state.deadlines:
             group.ask_for(state, incident, Due.ANY)
 
@@ -116,7 +116,7 @@ def _resumed(state: State, fact: Outcome, name: JobId, rules: Rules) -> None:
         return
     incident = group.find(state, group.job_topic(name))
     if incident is not None:
-        incident = group.add(state, incident, fact)
+        incident = evidence.add(state, incident, fact)
         if lost := next((text for text in fact.data if text.startswith("lost ")), ""):
             # Attempts between which no step was made go back to the same one.
             incident = state.change(incident, steps_lost=incident.steps_before + int(lost.split()[1]))
@@ -158,4 +158,4 @@ def not_heard(state: State, name: IncidentId, fact: DeadlinePassed) -> None:
     """An agent or the GCS was restarted and is still not heard."""
     incident = state.incidents.get(name)
     if incident is not None and incident.stage is not Stage.RESOLVED:
-        group.ask_for(state, group.add(state, incident, fact), Due.ANY)
+        group.ask_for(state, evidence.add(state, incident, fact), Due.ANY)

@@ -1,6 +1,6 @@
 """A job whose steps all became slow, and one that keeps its pace again."""
 
-from sentinel.core import group
+from sentinel.core import evidence, group
 from sentinel.core.diagnose.predicates.paces import is_stopped_again, more_work, stands_out
 from sentinel.core.learn.jobs import pace_is_back
 from sentinel.core.learn.ranks import FAILED_LIMIT, MEMORY_S, RECENT_FAILURES
@@ -25,7 +25,7 @@ def slowed(state: State, fact: JobSlowed, rules: Rules) -> None:
         _count_failure(state, job, fact, suspect)
     known = next((each for each in state.open_incidents() if _explains(each, job.id)), None)
     topic = group.job_topic(job.id) if stopped else f"pace:{job.id}"
-    incident = group.add(state, known, fact) if known else group.join(state, topic, fact, job)
+    incident = evidence.add(state, known, fact) if known else group.join(state, topic, fact, job)
     group.ask_for(state, incident, Due.ANY)
 
 
@@ -37,15 +37,15 @@ def at_pace(state: State, fact: JobAtPace, rules: Rules) -> None:
     job = state.change(job, usual_step_s=0.0, paced_s=0.0)
     pace_is_back(state, job, rules)
     for incident in list(state.open_incidents()):
-        if incident.job == job.id and group.is_about_pace(incident):
-            group.add(state, incident, fact)
+        if incident.job == job.id and evidence.is_about_pace(incident):
+            evidence.add(state, incident, fact)
 
 
 def _explains(incident: Incident, job: JobId) -> bool:
     """Say whether an incident is about this, or about a rank that is slow: one cause, one incident."""
     if incident.job != job:
         return False
-    return group.is_about_pace(incident) or any(isinstance(each, RankSlow) for each in incident.evidence)
+    return evidence.is_about_pace(incident) or any(isinstance(each, RankSlow) for each in incident.evidence)
 
 
 def _count_failure(state: State, job: Job, fact: JobSlowed, suspect: RankLooks) -> None:

@@ -2,7 +2,7 @@
 
 from msgspec.structs import replace
 
-from sentinel.core import group
+from sentinel.core import evidence, group
 from sentinel.core.detect.laggards import laggards
 from sentinel.core.learn import ending
 from sentinel.core.learn.breaking import break_off, give_way, left_as_announced
@@ -118,7 +118,7 @@ def _part(state: State, job: Job, nodes: set[NodeId]) -> None:
 
 def _harms(fact: Fact) -> bool:
     return isinstance(fact, RankExited | JobStalled) or (
-        isinstance(fact, RankRaised) and fact.kind not in group.ECHOES
+        isinstance(fact, RankRaised) and fact.kind not in evidence.ECHOES
     )
 
 
@@ -128,7 +128,7 @@ def _hurt(state: State, job: Job, fact: Fact, node: NodeId, rules: Rules) -> Inc
     if group.find(state, topic) is None and (shared := group.of_many(state, rules, node, fact)):
         state.change(shared, topic=topic)
     incident = group.join(state, topic, fact, job)
-    return group.recall(state, rules, incident, node, fact)
+    return evidence.recall(state, rules, incident, node, fact)
 
 
 def _wants_for(job: Job, incident: Incident) -> bool:
@@ -152,16 +152,16 @@ def raised(state: State, fact: RankRaised, rules: Rules) -> None:
         return
     if fact.generation != job.generation:
         if known and fact.kind == "user":
-            group.add(state, known, fact)  # heard late: whoever raises there next is no counter-test
+            evidence.add(state, known, fact)  # heard late: whoever raises there next is no counter-test
         return
-    if fact.kind in group.ECHOES and left_as_announced(state, job) and give_way(state, job):
+    if fact.kind in evidence.ECHOES and left_as_announced(state, job) and give_way(state, job):
         return
     job = break_off(state, job)
-    if fact.kind not in group.ECHOES:
+    if fact.kind not in evidence.ECHOES:
         _part(state, job, {worker.node})
     incident = _hurt(state, job, fact, worker.node, rules)
     _wants_anew(state, job, incident)
-    if fact.kind in group.ECHOES:
+    if fact.kind in evidence.ECHOES:
         if Timer.GATHER.of(incident.id) not in state.deadlines:
             state.wait_for(Timer.BROKEN.of(incident.id), rules.policy.broken_s)
         return
@@ -211,7 +211,7 @@ def probed(state: State, fact: NodeProbed) -> None:
         if fact.node not in {f.node for f in exits} | _asked(incident):
             continue
         since = _hurt_at(incident)
-        incident = group.add(state, incident, fact)
+        incident = evidence.add(state, incident, fact)
         done = {f.node for f in incident.evidence if isinstance(f, NodeProbed) and f.at >= since}
         fresh = {f.node for f in exits if f.at >= since}
         if Timer.GATHER.of(incident.id) in state.deadlines and fresh <= done:
@@ -248,7 +248,7 @@ def stalled(state: State, fact: JobStalled, rules: Rules) -> None:
     for node in behind:
         if (worker := state.crew.at(job.id, behind[node])) is not None:
             _count_failure(state, job, fact, worker, rules)
-        incident = group.recall(state, rules, incident, node, fact)
+        incident = evidence.recall(state, rules, incident, node, fact)
     if len(fact.beats) < job.world:
         state.wait_for(Timer.BROKEN.of(incident.id), rules.policy.broken_s)
         group.ask_for(state, incident, Due.CERTAIN)
@@ -297,5 +297,5 @@ def slow(state: State, fact: RankSlow, rules: Rules) -> None:
     if len(known) > 1:
         return  # it was told already that this rank is slow wherever it sits
     incident = group.join(state, group.job_topic(job.id), fact, job)
-    incident = group.recall(state, rules, incident, fact.node, fact)
+    incident = evidence.recall(state, rules, incident, fact.node, fact)
     group.ask_for(state, incident, Due.ANY)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from itertools import chain
 
-from sentinel.core.group import holding
+from sentinel.core.evidence import holding
 from sentinel.core.state import Rules, State
 from sentinel.core.state.rows import Cordon, JobStage, Node
 from sentinel.model.action import Refusal

@@ -1,6 +1,6 @@
 """When an incident is over."""
 
-from sentinel.core import group
+from sentinel.core import evidence, group
 from sentinel.core.recovery import has_settled
 from sentinel.core.state import Rules, State
 from sentinel.core.state.rows import JobStage
@@ -42,7 +42,7 @@ def _settles(incident: Incident, state: State, rules: Rules) -> bool:
         return False
     if incident.diagnosis is None:
         return False  # it passed before anybody knew what it was
-    hurt = incident.formed or any(isinstance(fact, tuple(group.HARMS)) for fact in incident.evidence)
+    hurt = incident.formed or any(isinstance(fact, tuple(evidence.HARMS)) for fact in incident.evidence)
     return bool(hurt) and group.ends_by_step(incident, rules) and not has_settled(state, job, rules)
 
 
@@ -71,22 +71,22 @@ def is_well(incident: Incident, state: State, rules: Rules) -> bool:
 
 def _is_the_jobs(incident: Incident, state: State, rules: Rules) -> bool:
     """Say whether it is about how the job does: nobody is to wait for a step or a pace any more."""
-    ends = group.ends_by_step(incident, rules) or group.is_about_pace(incident)
+    ends = group.ends_by_step(incident, rules) or evidence.is_about_pace(incident)
     return ends and not group.waits_for_a_node(state, incident)
 
 
 def _was_seen_on_nodes(incident: Incident) -> bool:
-    return not group.kinds(incident).isdisjoint((NodeSilent, FindingReported))
+    return not evidence.kinds(incident).isdisjoint((NodeSilent, FindingReported))
 
 
 def _signs_are_over(incident: Incident, state: State) -> bool:
     """Say whether each thing that was lost is back, each silent node heard, each finding cleared."""
-    kinds = group.kinds(incident)
+    kinds = evidence.kinds(incident)
     lost = [pair for pair in SIGNS if pair[0] in kinds]
     found = FindingReported in kinds
     if not (NodeSilent in kinds or lost or found) or _somebody_is_silent(incident, state):
         return False
-    return all(is_back(incident, *pair) for pair in lost) and not (found and group.holding(incident))
+    return all(is_back(incident, *pair) for pair in lost) and not (found and evidence.holding(incident))
 
 
 def _somebody_is_silent(incident: Incident, state: State) -> bool:
@@ -102,12 +102,12 @@ def is_back(incident: Incident, lost: type, back: tuple[type, ...]) -> bool:
 
 
 def _pace_is_back(incident: Incident, state: State) -> bool:
-    about = group.is_about_pace(incident) and not group.acted_on(state, incident)
+    about = evidence.is_about_pace(incident) and not group.acted_on(state, incident)
     return about and _signs_are_over(incident, state)
 
 
 def _silence_is_over(incident: Incident, state: State, rules: Rules) -> bool:
-    silent = group.silent_nodes(incident)
+    silent = evidence.silent_nodes(incident)
     if not silent or any(map(state.is_unheard, silent)):
         return False
     return group.is_about_silence(incident, rules) and not group.acted_on(state, incident)
@@ -115,8 +115,8 @@ def _silence_is_over(incident: Incident, state: State, rules: Rules) -> bool:
 
 def _findings_are_over(incident: Incident, state: State, rules: Rules) -> bool:
     """Say whether it was about findings alone, none of which holds, and nothing was done about them."""
-    found = FindingReported in group.kinds(incident)
-    return found and not (group.acted_on(state, incident) or group.still_hurts(incident, rules))
+    found = FindingReported in evidence.kinds(incident)
+    return found and not (group.acted_on(state, incident) or evidence.still_hurts(incident, rules))
 
 
 def _evictions_are_over(incident: Incident, state: State, rules: Rules) -> bool:

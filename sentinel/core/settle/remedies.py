@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 
-from sentinel.core.group import COMMON, holding, job_topic, rests
+from sentinel.core.evidence import holding
+from sentinel.core.group import COMMON, job_topic, rests
 from sentinel.core.recovery import pause_s
 from sentinel.core.settle.ends import is_back, is_over, is_well
 from sentinel.core.settle.guards import No, evictions, refuse_action, refuse_common, refuse_eviction

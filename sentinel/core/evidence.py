@@ -1,0 +1,246 @@
+"""What an incident holds in evidence: what is kept of it, what holds still, and what explains what."""
+
+from collections.abc import Collection, Iterable, Mapping
+
+from sentinel.core.state import Rules, State
+from sentinel.core.state.rows import Job
+from sentinel.model.fact import (
+    Commanded,
+    Fact,
+    FindingReported,
+    JobAdvanced,
+    JobAtPace,
+    JobSlowed,
+    JobStalled,
+    NodeProbed,
+    NodeReached,
+    NodeSilent,
+    RankExited,
+    RankRaised,
+    RankSlow,
+)
+from sentinel.model.finding import TRAINER, Health, gpu_of
+from sentinel.model.ids import Instant, NodeId
+from sentinel.model.incident import Incident, Stage
+from sentinel.model.runbook import Harm
+
+RAISED_LIMIT = 32
+"""Exceptions of one kind and generation that an incident keeps."""
+
+FOUND_LIMIT = 20
+"""Findings of one kind on one node that an incident keeps."""
+
+EVIDENCE_LIMIT = 200
+"""More than this tells nobody anything new and would slow the fold."""
+
+HARMLESS = frozenset({FindingReported, NodeReached, NodeProbed, JobAdvanced, JobAtPace, Commanded})
+"""What only says how things are: a finding hurts as long as it holds."""
+
+STANDING_BY = 3
+"""Of events that decide nothing an incident keeps so many of a kind."""
+
+HARMS: Mapping[type, Harm] = {
+    RankExited: Harm.EXITED,
+    RankRaised: Harm.RAISED,
+    JobStalled: Harm.STALLED,
+    JobSlowed: Harm.STALLED,
+    RankSlow: Harm.SLOW,
+}
+"""Which facts are harm to a job: a cause has to explain them."""
+
+STEP_OR_HARM = (JobAdvanced, *HARMS)
+
+
+def mentions(incident: Incident, nodes: Collection[NodeId]) -> bool:
+    """Say whether one of these nodes is in evidence, or suspected."""
+    if not nodes:
+        return False
+    suspected = incident.diagnosis is not None and any(
+        each.node in nodes for each in incident.diagnosis.suspects
+    )
+    return suspected or any(getattr(fact, "node", None) in nodes for fact in incident.evidence)
+
+
+def silent_nodes(incident: Incident) -> set[NodeId]:
+    """Nodes whose silence is in evidence."""
+    return {fact.node for fact in incident.evidence if isinstance(fact, NodeSilent)}
+
+
+def fell(incident: Incident, node: NodeId) -> bool:
+    """Say whether this node's silence is in evidence."""
+    return any(isinstance(fact, NodeSilent) and fact.node == node for fact in incident.evidence)
+
+
+def broke_again(incident: Incident) -> bool:
+    """Say whether its job had made a new step before it was hurt last."""
+    kinds = [isinstance(fact, JobAdvanced) for fact in incident.evidence if isinstance(fact, STEP_OR_HARM)]
+    return bool(kinds) and any(kinds) and not kinds[-1]
+
+
+def is_about_pace(incident: Incident) -> bool:
+    """Say whether it is about a job's pace and no other harm."""
+    return kinds(incident) & HARMS.keys() == {JobSlowed}
+
+
+def kinds(incident: Incident) -> set[type]:
+    """Kinds of facts in evidence."""
+    return set(map(type, incident.evidence))
+
+
+def add(state: State, incident: Incident, fact: Fact) -> Incident:
+    """Add evidence; of repeated looks at a node the newest says all."""
+    incident = state.incidents[incident.id]
+    evidence = incident.evidence
+    if isinstance(fact, NodeReached):
+        evidence = tuple(f for f in evidence if not (isinstance(f, NodeReached) and f.node == fact.node))
+    if isinstance(fact, RankRaised) and not _tells(incident, fact):
+        return incident
+    if isinstance(fact, FindingReported):
+        evidence = _thinned(evidence, fact)
+    if len(evidence) >= EVIDENCE_LIMIT:  # how it began and what is new count most
+        evidence = (*evidence[: EVIDENCE_LIMIT // 2], *evidence[EVIDENCE_LIMIT // 2 + 1 :])
+    return state.change(incident, evidence=(*evidence, fact))
+
+
+def _thinned(evidence: tuple[Fact, ...], fact: FindingReported) -> tuple[Fact, ...]:
+    """Make room for one more finding of its kind: how that began, and what came last, says all."""
+    alike = [place for place, known in enumerate(evidence) if _is_alike(known, fact)]
+    if len(alike) < FOUND_LIMIT:
+        return evidence
+    place = alike[FOUND_LIMIT // 2]
+    return (*evidence[:place], *evidence[place + 1 :])
+
+
+def _is_alike(one: Fact, other: FindingReported) -> bool:
+    return (
+        isinstance(one, FindingReported) and one.node == other.node and one.finding.key == other.finding.key
+    )
+
+
+def stamp(state: State, incident: Incident, name: str, at: Instant) -> Incident:
+    """Say when something first happened in an incident's life, unless that is known."""
+    times = state.fresh(incident).times
+    return incident if name in times else state.change(incident, times={**times, name: at})
+
+
+def stand_by(state: State, incident: Incident, fact: FindingReported) -> None:
+    """Keep an event that no runbook asks for beside the evidence, a few of each kind: people may see why."""
+    alike = (f for f in incident.evidence if isinstance(f, FindingReported) and f.node == fact.node)
+    if fact.finding.event and sum(f.finding.key == fact.finding.key for f in alike) < STANDING_BY:
+        add(state, incident, fact)
+
+
+def renew(state: State, incident: Incident, fact: FindingReported) -> bool:
+    """Put a newer telling of an event in the place of the older one; false if there is none."""
+    for place, known in enumerate(incident.evidence):
+        if isinstance(known, FindingReported) and _same_burst(known, fact):
+            evidence = (*incident.evidence[:place], fact, *incident.evidence[place + 1 :])
+            state.change(incident, evidence=evidence)
+            return True
+    return False
+
+
+def _same_burst(one: FindingReported, other: FindingReported) -> bool:
+    return bool(one.finding.burst) and (one.node, one.finding.burst) == (other.node, other.finding.burst)
+
+
+def _tells(incident: Incident, fact: RankRaised) -> bool:
+    """Say whether one more exception is news: of a big job all ranks raise, and most say the same."""
+    raised = [f for f in incident.evidence if isinstance(f, RankRaised)]
+    alike = [f for f in raised if (f.generation, f.kind) == (fact.generation, fact.kind)]
+    own = fact.values[fact.rank] if fact.kind == "nan" and fact.rank < len(fact.values) else 0.0
+    again = fact.kind == "user" and any(f.kind == "user" and f.rank == fact.rank for f in raised)
+    return len(alike) < RAISED_LIMIT or again or not abs(own) < float("inf")
+
+
+def _vouched(evidence: Iterable[Fact]) -> set[NodeId]:
+    """Nodes that a human took back in the course of an incident: it takes them away no more."""
+    commands = (fact for fact in evidence if isinstance(fact, Commanded))
+    return {NodeId(fact.target) for fact in commands if fact.command == "undrain"}
+
+
+def holding(incident: Incident) -> list[FindingReported]:
+    """Findings in evidence that hold still, newest first: no check cleared them, no human vouched since."""
+    held, cleared, back = list[FindingReported](), set[tuple[str, tuple[str, str, str]]](), set[NodeId]()
+    for fact in reversed(incident.evidence):
+        back |= _vouched([fact]) if isinstance(fact, Commanded) else set()
+        if not isinstance(fact, FindingReported) or fact.node in back:
+            continue
+        # A rank speaks for its job, wherever it sits.
+        place = "" if fact.finding.check == TRAINER else fact.node, fact.finding.key
+        if fact.finding.health is Health.OK:
+            cleared.add(place)
+        elif place not in cleared:
+            held.append(fact)
+    return held
+
+
+ECHOES = frozenset({"collective", "evicted"})
+"""Exceptions that only say that some other rank is gone, or that this one had to stop."""
+
+
+def only_echoes(incident: Incident) -> bool:
+    """Say whether ranks only lost their peers: no harm in evidence needs a cause of its own."""
+    harms = (fact for fact in incident.evidence if type(fact) not in HARMLESS)
+    return all(isinstance(fact, RankRaised) and fact.kind in ECHOES for fact in harms)
+
+
+def broke(fact: Fact, job: Job) -> bool:
+    """Say whether this is harm to a job's newest generation."""
+    return isinstance(fact, RankExited | RankRaised | JobStalled) and fact.generation == job.generation
+
+
+def still_hurts(incident: Incident, rules: Rules) -> bool:
+    """Say whether anything in evidence holds still, or has done harm; an event without a runbook has not."""
+    if not kinds(incident) <= HARMLESS:
+        return True
+    return any(not f.finding.event or f.finding.code in rules.by_code for f in holding(incident))
+
+
+def recall(state: State, rules: Rules, incident: Incident, node: NodeId, harm: Fact) -> Incident:
+    """Add what the node's checks found shortly before the harm, if it can explain that: causes come first.
+
+    A full disk explains no crash: its remedy would leave the broken job alone. Slowness is told so late that
+    what is found still counts, too. An event that an earlier incident ended with explains no second one.
+    """
+    since = state.now - rules.policy.correlate_s
+    spent = [
+        fact
+        for other in state.incidents.values()
+        if other.stage is Stage.RESOLVED
+        for fact in other.evidence
+        if isinstance(fact, FindingReported) and fact.finding.event
+    ]
+    standing = list(state.nodes[node].findings.values()) if isinstance(harm, RankSlow) else []
+    for fact in state.nodes[node].recent:
+        current = fact.happened >= since or fact.finding in standing
+        new = fact not in (*incident.evidence, *spent)
+        if current and new and explains(state, fact, [harm], rules):
+            incident = add(state, incident, fact)
+    return incident
+
+
+def explains(state: State, fact: FindingReported, harms: Iterable[Fact], rules: Rules) -> bool:
+    """Say whether a finding can be why a job is harmed: by its runbooks, if it has any, and by its place."""
+    books = rules.by_code.get(fact.finding.code, ())
+    if fact.finding.evidence.get("owner") == "unknown":  # it may be why a rank died that was there
+        harms = [harm for harm in harms if _ended_at(fact.node, harm)]
+    symptoms = {cause for each in harms for cause in rules.harm_of(HARMS.get(type(each)))}
+    fits = not books or any(symptoms & {*book.explains} for book in books)
+    return fits and (fact.finding.health is Health.CRITICAL or _strikes_a_rank(state, fact))
+
+
+def _ended_at(node: NodeId, harm: Fact) -> bool:
+    """Say whether a rank ended, or raised by itself, on this node."""
+    match harm:
+        case RankExited(node=place) | RankRaised(node=place, kind="user"):
+            return place == node
+    return False
+
+
+def _strikes_a_rank(state: State, fact: FindingReported) -> bool:
+    """Say whether a finding names a rank or is about a GPU on which one sits, if it is about a GPU."""
+    gpu = gpu_of(fact.finding.component)
+    if gpu is None or "rank" in fact.finding.evidence:
+        return True
+    return any(worker.gpu == gpu for worker in state.crew.sitting(fact.node))
