@@ -104,6 +104,7 @@ def silence(options: argparse.Namespace) -> Figures:
     """One round: all nodes fall silent, each is looked at, and nothing answers."""
     with desk() as committed:
         cluster = Cluster(options.nodes, options.gpus, options.ranks, committed)
+        cluster.together = options.together
         cluster.fall_silent()
         times = cluster.forget()
     figures = parts("silence", times)

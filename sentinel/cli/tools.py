@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 @app.command()
 def replay(file: Annotated[Path, typer.Argument(help="A recording from the logbook.")]) -> None:
     """Run a recording through today's decisions; exit 1 when they differ from the recorded ones."""
-    from sentinel.core.fold import fold
+    from sentinel.core.fold import fold_together
     from sentinel.core.replay import replay as tell_again
     from sentinel.core.state import Rules, State
     from sentinel.logbook.recording import read
@@ -35,7 +35,8 @@ def replay(file: Annotated[Path, typer.Argument(help="A recording from the logbo
     if not recording.lines:
         raise CommandError(f"{file}: holds no fact")
     rules = Rules(policy, load())
-    differing = print_replay(tell_again(recording.lines, state, lambda now, fact: fold(now, fact, rules)))
+    compared = tell_again(recording.lines, state, lambda now, facts: fold_together(now, facts, rules))
+    differing = print_replay(compared)
     raise typer.Exit(FAILED if differing else 0)
 
 

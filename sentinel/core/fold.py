@@ -1,6 +1,7 @@
 """The fold: one fact is learned, incidents are diagnosed, and what is missing is decided and recorded."""
 
 from collections.abc import Iterable, Iterator
+from typing import TypeAlias
 
 from sentinel.core import diagnose, settle
 from sentinel.core.detect import once
@@ -9,12 +10,15 @@ from sentinel.core.record import record
 from sentinel.core.state import Rules, State
 from sentinel.core.touched import Touches
 from sentinel.model.action import Action
-from sentinel.model.decision import Decision, deeds
+from sentinel.model.decision import DEFERRED, Decision, deeds
 from sentinel.model.fact import Fact
 from sentinel.model.incident import Due, Incident
 
 ROUNDS = 1000
 """More than that, and two wants contradict each other: a defect, which must not turn for ever."""
+
+Folded: TypeAlias = tuple[Fact, tuple[Decision, ...]]
+"""A fact, and what is decided from it."""
 
 
 class UnsettledError(RuntimeError):
@@ -34,50 +38,56 @@ def fold(state: State, fact: Fact, rules: Rules) -> tuple[Decision, ...]:
     """Fold one fact; the same facts give the same decisions.
 
     Raises UndecidedError; whatever else it raises leaves `state` as it was.
-
-    What an agent has told before changes nothing, for no journal need hold it twice.
     """
-    if not once.is_news(state, fact):
-        return ()
-    state.begin()
     try:
-        _learn(state, fact, rules)
-    except BaseException:
-        state.abandon()
-        raise
-    try:
-        decided = tuple(_decided(state, rules))
-    except BaseException as error:
-        state.abandon()
-        if not isinstance(error, Exception):
-            raise
-        retell(state, fact, (), rules)
+        folded = fold_together(state, [fact], rules)
+    except Exception as error:
+        retell(state, fact, (), rules)  # raises again what kept it from being learned
         raise UndecidedError(f"{type(error).__name__}: {error}") from error
-    state.commit()
-    return decided
+    return folded[0][1] if folded else ()
 
 
-def retell(state: State, fact: Fact, decisions: Iterable[Decision], rules: Rules) -> None:
-    """Fold a fact as it was decided: nothing is decided again, so no other release can do it otherwise."""
-    if not once.is_news(state, fact):
-        return
+def fold_together(state: State, facts: Iterable[Fact], rules: Rules) -> list[Folded]:
+    """Fold facts that come at once: nothing is decided before all are learned, so that a rack is seen whole.
+
+    Gives each that is news with what is decided, which stands with the last one: the others have `Deferred`.
+    What an agent has told before changes nothing, for no journal need hold it twice. Whatever it raises
+    leaves `state` as it was.
+    """
     state.begin()
     try:
-        _learn(state, fact, rules)
-        for incident in _due(state):
-            _is_asked(state, incident)
-        for decision in decisions:
-            record(state, decision, rules)
+        learned = [fact for fact in facts if _is_learned(state, fact, rules)]
+        decided = tuple(_decided(state, rules)) if learned else ()
+    except BaseException:
+        state.abandon()
+        raise
+    state.commit()
+    return list(zip(learned, [*[DEFERRED] * (len(learned) - 1), decided], strict=False))
+
+
+def retell(state: State, fact: Fact, decisions: tuple[Decision, ...], rules: Rules) -> None:
+    """Fold a fact as it was decided: nothing is decided again, so no other release can do it otherwise."""
+    state.begin()
+    try:
+        if _is_learned(state, fact, rules) and decisions != DEFERRED:
+            for incident in _due(state):
+                _is_asked(state, incident)
+            for decision in decisions:
+                record(state, decision, rules)
     except BaseException:
         state.abandon()
         raise
     state.commit()
 
 
-def _learn(state: State, fact: Fact, rules: Rules) -> None:
+def _is_learned(state: State, fact: Fact, rules: Rules) -> bool:
+    """Take a fact in, if it is news."""
+    if not once.is_news(state, fact):
+        return False
     once.mark(state, fact)
     state.now = max(state.now, fact.at)
     learn(state, fact, rules)
+    return True
 
 
 def _decided(state: State, rules: Rules) -> Iterator[Decision]:
@@ -109,7 +119,7 @@ def _diagnosed(state: State, rules: Rules) -> Iterator[Decision]:
 
 def _due(state: State) -> list[Incident]:
     """Incidents that new evidence has come for, by name."""
-    due = [now for _, _, now in state.incidents.changes() if now is not None and now.due is not Due.NOTHING]
+    due = [each for each in state.incidents.values() if each.due is not Due.NOTHING]
     return sorted(due, key=lambda each: each.id)
 
 

@@ -1,7 +1,7 @@
 """Replaying: a recording runs through the same fold again, and what comes out differently is named."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
 
@@ -10,8 +10,8 @@ from sentinel.model.fact import Fact
 from sentinel.model.journal import Line
 
 S = TypeVar("S")
-Fold: TypeAlias = Callable[[S, Fact], tuple[Decision, ...]]
-"""Folds one fact into the state, which it changes, and gives what is decided from it."""
+Fold: TypeAlias = Callable[[S, Sequence[Fact]], Iterable[tuple[Fact, tuple[Decision, ...]]]]
+"""Folds what came at once into the state, which it changes; gives each fact with what is decided from it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +44,21 @@ class Comparison:
 
 def replay(lines: Iterable[Line], state: S, fold: Fold[S]) -> Iterator[Comparison]:
     """Fold the lines' facts into `state` and give each line's comparison, in order."""
+    for group in together(lines):
+        decided = {id(fact): decisions for fact, decisions in fold(state, [line.fact for line in group])}
+        yield from (Comparison(line, decided.get(id(line.fact), ())) for line in group)
+
+
+def together(lines: Iterable[Line]) -> Iterator[list[Line]]:
+    """Give the lines in groups that were decided at once."""
+    group: list[Line] = []
     for line in lines:
-        yield Comparison(line, fold(state, line.fact))
+        group.append(line)
+        if not line.is_deferred:
+            yield group
+            group = []
+    if group:
+        yield group
 
 
 def _without(decisions: tuple[Decision, ...], others: tuple[Decision, ...]) -> tuple[Decision, ...]:

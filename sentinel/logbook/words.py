@@ -153,6 +153,8 @@ def decision_line(decision: decided.Decision) -> str:
             return f"count the eviction of {', '.join(decision.nodes)} no longer"
         case decided.Resolved():
             return f"resolve {decision.incident}"
+        case decided.Deferred():
+            return "decide it together with the next"
         case _:
             return action_line(decision)
 

@@ -95,8 +95,27 @@ class Resolved(Noun, frozen=True):
     incident: IncidentId
 
 
+class Deferred(Noun, frozen=True):
+    """The fact came together with the next one: what is decided stands with that."""
+
+
+DEFERRED = (Deferred(),)
+"""All that stands with such a fact."""
+
+
 Decision: TypeAlias = (
-    Action | Opened | Diagnosed | Cordoned | Froze | Wanted | Awaited | Paused | Kept | GivenBack | Resolved
+    Action
+    | Opened
+    | Diagnosed
+    | Cordoned
+    | Froze
+    | Wanted
+    | Awaited
+    | Paused
+    | Kept
+    | GivenBack
+    | Resolved
+    | Deferred
 )
 """All that is recorded with a fact: what is to be done, what is not, and what is believed from here on."""
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from sentinel.model.action import Action
 from sentinel.model.codec import CodecError, Plain, decode, encode, to_plain
-from sentinel.model.decision import Decision, deeds
+from sentinel.model.decision import DEFERRED, Decision, deeds
 from sentinel.model.fact import Fact
 from sentinel.model.ids import ActionId, IncidentId
 
@@ -42,6 +42,11 @@ class Line:
     runbooks_hash: str
     is_whole: bool = True
     """Whether all that was decided is there; before version 3 it was the actions alone."""
+
+    @property
+    def is_deferred(self) -> bool:
+        """Whether it was decided together with the next line."""
+        return self.decisions == DEFERRED
 
     @property
     def actions(self) -> tuple[Action, ...]:

@@ -4,9 +4,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from sentinel.core.detect.once import is_news, speaks
+from sentinel.core.detect.once import speaks
 from sentinel.core.detect.watch import Watch
-from sentinel.core.fold import fold
+from sentinel.core.fold import Folded, fold_together
 from sentinel.core.state import Rules, State
 from sentinel.model import decision
 from sentinel.model.action import Action
@@ -72,23 +72,25 @@ class Controller:
             self.learn([DeadlinePassed(now, due[1])])
 
     def learn(self, facts: Sequence[Fact]) -> None:
-        """Fold facts one after the other, each once."""
-        for fact in facts if self.there else ():
-            if not is_news(self.state, fact):
-                continue
-            began = time.perf_counter()
-            try:
-                decided = fold(self.state, fact, self.rules)
-            except Exception as error:  # a rehearsal is where a defect should show
-                self.defects.append(f"{type(fact).__name__}: {type(error).__name__}: {error}")
-                decided = ()
-            self.fold_s += time.perf_counter() - began
-            self.incidents |= self.state.incidents
+        """Fold what comes at once."""
+        began = time.perf_counter()
+        folded = self._folded(facts) if self.there else []
+        self.fold_s += time.perf_counter() - began
+        self.incidents |= self.state.incidents
+        for fact, decided in folded:
             actions = decision.deeds(decided)
             made = Decision(fact.at, fact, decided, actions, tuple(map(self._cause, actions)))
             self.decisions.append(made)
             self.watched(made)
             self.perform(actions)
+
+    def _folded(self, facts: Sequence[Fact]) -> list[Folded]:
+        try:
+            return fold_together(self.state, facts, self.rules)
+        except Exception as error:  # a rehearsal is where a defect should show
+            kinds = ", ".join(type(fact).__name__ for fact in facts)
+            self.defects.append(f"{kinds}: {type(error).__name__}: {error}")
+            return []
 
     def _cause(self, action: Action) -> str:
         incident = self.incidents.get(action.incident)

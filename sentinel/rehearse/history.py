@@ -2,19 +2,20 @@
 
 import heapq
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, TypeVar
 
 import msgspec
 
-from sentinel.core.fold import decide
+from sentinel.core.fold import fold_together
 from sentinel.core.fold import retell as follow
 from sentinel.core.state import Rules, State
 from sentinel.core.state.crew import Worker, WorkerStage
 from sentinel.core.state.rows import JobStage
 from sentinel.model.action import Action, Page, Reach, Refusal, Resume, StartWorker
+from sentinel.model.decision import deeds
 from sentinel.model.fact import (
     DeadlinePassed,
     Fact,
@@ -59,30 +60,32 @@ class Told:
     actions: dict[Name, list[Action]] = field(default_factory=lambda: defaultdict(list))
     defects: list[str] = field(default_factory=list)
 
-    def fold(self, fact: Fact, rules: Rules) -> tuple[Action, ...]:
-        """Fold a fact; gives what is decided."""
+    def fold(self, facts: Sequence[Fact], rules: Rules) -> tuple[Action, ...]:
+        """Fold what came at once; gives what is decided."""
         decided: tuple[Action, ...] = ()
-        with self._defects_of(fact):
-            decided = decide(self.state, fact, rules)
+        with self._defects_of(facts):
+            folded = fold_together(self.state, facts, rules)
+            decided = tuple(action for _, decisions in folded for action in deeds(decisions))
         self._note(decided)
         return decided
 
     def follow(self, line: Line, rules: Rules) -> None:
         """Fold a fact as it is on record."""
-        with self._defects_of(line.fact):
+        with self._defects_of([line.fact]):
             if line.is_whole:
                 follow(self.state, line.fact, line.decisions, rules)
             else:
-                decide(self.state, line.fact, rules)
+                fold_together(self.state, [line.fact], rules)
         self._note(line.actions)
 
     @contextmanager
-    def _defects_of(self, fact: Fact) -> Iterator[None]:
+    def _defects_of(self, facts: Sequence[Fact]) -> Iterator[None]:
         """Collect what went wrong, where a defect of today's code should show."""
         try:
             yield
         except Exception as error:
-            self.defects.append(f"{type(fact).__name__} at {fact.at:.3f}: {type(error).__name__}: {error}")
+            what = ", ".join(f"{type(fact).__name__} at {fact.at:.3f}" for fact in facts)
+            self.defects.append(f"{what}: {type(error).__name__}: {error}")
 
     def _note(self, actions: tuple[Action, ...]) -> None:
         fresh = (each for each in self.state.incidents.values() if each.opened >= self.began)
@@ -120,7 +123,7 @@ def retell(
             other.go_on_from(State.from_bytes(then.state.to_bytes()), at)
             moved = False
         before = len(then.incidents)
-        other.hear(line.fact, then.state)
+        other.hear(line, then.state)
         then.follow(line, rules_of(line))
         if not then.quiet or len(then.incidents) > before:
             quiet_since, moved = at, True
@@ -173,6 +176,8 @@ class _Other:
         """Actions of before: what became of them comes with the journal."""
         self._due: list[tuple[Instant, int, Callable[[], Fact | None]]] = []
         self._count = 0
+        self._heard: list[Fact] = []
+        """Of what came at once, until all of it is heard."""
 
     def go_on_from(self, state: State, now: Instant) -> None:
         """Begin a new chapter: what was under way in the old one is left to itself."""
@@ -184,9 +189,9 @@ class _Other:
         while (due := self._next()) is not None and due[0] <= now:
             at, deadline = due
             if deadline:
-                self._tell(DeadlinePassed(at, deadline))
+                self._tell([DeadlinePassed(at, deadline)])
             elif (fact := heapq.heappop(self._due)[2]()) is not None:
-                self._tell(fact)
+                self._tell([fact])
 
     def _next(self) -> tuple[Instant, str] | None:
         known = self._told.state.next_deadline()
@@ -194,32 +199,31 @@ class _Other:
         answer = [(self._due[0][0], "")] if self._due else []
         return min([*deadline, *answer], default=None)
 
-    def hear(self, fact: Fact, then: State) -> None:
+    def hear(self, line: Line, then: State) -> None:
         """Hear a recorded fact, if it came from outside; `then` is what was believed before it."""
-        match fact:
-            case DeadlinePassed(deadline=name):
-                if self._told.state.deadlines.get(name, fact.at + 1) <= fact.at:
-                    self._tell(fact)
-            case Outcome(action=action):
-                if action in self._before:
-                    self._tell(fact)
-            case WorkerReady(job=job, worker=worker):
-                if any((job, worker) == _started(action) for action in self._before.values()):
-                    self._tell(fact)
-            case NodeReached():
-                pass  # the answer to a look
-            case _:
-                if (translated := self._translated(fact, then)) is not None:
-                    self._tell(translated)
+        if (heard := self._translated(line.fact, then)) is not None:
+            self._heard.append(heard)
+        if not line.is_deferred:
+            heard_at_once, self._heard = self._heard, []
+            self._tell(heard_at_once)
 
     def _translated(self, fact: Fact, then: State) -> Fact | None:
-        """Give the fact with the names of this telling; None when nobody is there to whom it happens."""
+        """Give the fact with the names of this telling; None when it is for nobody here, or an answer."""
         match fact:
+            case DeadlinePassed(deadline=name):
+                return fact if self._told.state.deadlines.get(name, fact.at + 1) <= fact.at else None
+            case Outcome(action=action):
+                return fact if action in self._before else None
+            case WorkerReady(job=job, worker=worker):
+                known = any((job, worker) == _started(action) for action in self._before.values())
+                return fact if known else None
+            case NodeReached():
+                return None  # the answer to a look
             case RankExited() | RankRaised():
-                worker = _in_place(self._told.state, then, fact)
-                if worker is None:
+                here = _in_place(self._told.state, then, fact)
+                if here is None:
                     return None
-                about = {"worker": worker.id, "rank": worker.rank, "pid": worker.pid}
+                about = {"worker": here.id, "rank": here.rank, "pid": here.pid}
                 return _changed(fact, **about, generation=self._generation(fact, then))
             case JobStalled() | JobAdvanced() | JobUnderway() | JobSlowed() | JobAtPace() | RankSlow():
                 return _changed(fact, generation=self._generation(fact, then))
@@ -245,12 +249,12 @@ class _Other:
 
     # --- what is done ----------------------------------------------------------------------------------
 
-    def _tell(self, fact: Fact) -> None:
-        for action in self._told.fold(fact, self._rules):
+    def _tell(self, facts: Sequence[Fact]) -> None:
+        for action in self._told.fold(facts, self._rules):
             if isinstance(action, Refusal):
                 continue
             for after, answer in self._answers.get(action.id, ()) or self._assumed(action):
-                self._later(fact.at + after, answer)
+                self._later(facts[-1].at + after, answer)
 
     def _later(self, at: Instant, fact: Fact | Callable[[Instant], Fact | None]) -> None:
         self._count += 1

@@ -10,7 +10,7 @@ import structlog
 from sentinel.adapters.journal import Journal
 from sentinel.adapters.journal_file import JournalError
 from sentinel.core.detect.once import is_news
-from sentinel.core.fold import UndecidedError, fold
+from sentinel.core.fold import Folded, UndecidedError, fold, fold_together
 from sentinel.core.state import Rules, State
 from sentinel.model.action import Action, Page, action_id
 from sentinel.model.codec import CodecError
@@ -34,7 +34,7 @@ RETRY_S = 1.0
 KEEP_LINES_S = 7 * 86400.0
 """Older lines go; recordings of incidents stay."""
 
-Batch = list[tuple[Fact, tuple[Decision, ...]]]
+Batch = list[Folded]
 
 
 @dataclass
@@ -96,11 +96,11 @@ class Ledger:
         return Page(action_id(incident, "page", "on-call", 1), incident, 1, title, body, "open")
 
     def absorb(self, facts: Sequence[Fact]) -> bool:
-        """Fold facts, commit them with their actions, then perform these; true when all is committed.
+        """Fold what comes at once, commit it with its actions, perform these; true when all is committed.
 
         What an agent has told before is held already, or is kept to be committed.
         """
-        fresh = [decided for fact in facts for decided in self._decided(fact)]
+        fresh = self._decided([redacted(fact) for fact in facts])
         self.uncommitted += fresh
         is_kept = self.commit()
         warnings, self._warnings = self._warnings, ()
@@ -113,14 +113,20 @@ class Ledger:
             self._snapshot()
         return True
 
-    def _decided(self, fact: Fact) -> Batch:
-        """Fold one that is news, without the secrets in its texts.
+    def _decided(self, facts: Sequence[Fact]) -> Batch:
+        """Fold them together; where a defect of ours is met one by one, so that the others are heard."""
+        try:
+            return fold_together(self.state, facts, self.rules)
+        except Exception:
+            return [decided for fact in facts for decided in self._decided_alone(fact)]
+
+    def _decided_alone(self, fact: Fact) -> Batch:
+        """Fold one that is news.
 
         A defect of ours freezes actions. What could be learned is kept, so that nobody tells it again.
         """
         if not is_news(self.state, fact):
             return []
-        fact = redacted(fact)
         try:
             return [(fact, fold(self.state, fact, self.rules))]
         except UndecidedError as error:
@@ -202,7 +208,7 @@ class Ledger:
             return
         self._failing = True
         log.error("journal-failed", error=str(error))
-        told = self._decided(JournalFailed(self.state.now, str(error)))
+        told = self._decided([redacted(JournalFailed(self.state.now, str(error)))])
         self.uncommitted += told
         self._page(told)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from sentinel import runbooks
-from sentinel.core.fold import fold
+from sentinel.core.fold import fold_together
 from sentinel.core.replay import replay
 from sentinel.core.state import Rules, State
 from sentinel.logbook.recording import read
@@ -21,7 +21,7 @@ def test_a_recorded_incident_is_decided_the_same_way(path: Path) -> None:
     policy = from_plain(Policy, recording.policy)
     rules = Rules(policy, runbooks.load())
     state = State.from_plain(recording.state) if recording.state else State()
-    decisions = replay(recording.lines, state, lambda known, fact: fold(known, fact, rules))
+    decisions = replay(recording.lines, state, lambda known, facts: fold_together(known, facts, rules))
     assert [(each.line.seq, each.missing, each.added) for each in decisions if each.differs] == []
     diagnosis = state.incidents[recording.incident].diagnosis
     assert diagnosis is not None

@@ -1,5 +1,6 @@
 """Recordings: what leaves the journal as a file replays to the same decisions."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,6 +31,10 @@ def probe_every_third(state: Heard, fact: Fact) -> tuple[Action, ...]:
     return (probe(fact.node),) if len(state.nodes) % 3 == 0 else ()
 
 
+def again(state: Heard, facts: Sequence[Fact]) -> list[tuple[Fact, tuple[Action, ...]]]:
+    return [(fact, probe_every_third(state, fact)) for fact in facts]
+
+
 def recorded(path: Path) -> str:
     journal, state = Journal(path), Heard()
     for at in range(20):
@@ -55,14 +60,14 @@ def test_a_recording_is_read_back_as_written(tmp_path: Path) -> None:
 
 def test_replaying_with_the_same_code_decides_the_same(tmp_path: Path) -> None:
     recording = read(recorded(tmp_path / "j"))
-    decisions = list(replay(recording.lines, Heard(list(recording.state)), probe_every_third))
+    decisions = list(replay(recording.lines, Heard(list(recording.state)), again))
     assert [decision.line.seq for decision in decisions if decision.decided] == [12, 15, 18]
     assert not any(decision.differs for decision in decisions)
 
 
 def test_replaying_with_other_code_names_the_differences(tmp_path: Path) -> None:
     recording = read(recorded(tmp_path / "j"))
-    decisions = replay(recording.lines, Heard(), probe_every_third)
+    decisions = replay(recording.lines, Heard(), again)
     differing = [each for each in decisions if each.differs]
     assert [(each.line.seq, len(each.missing), len(each.added)) for each in differing] == [
         (12, 1, 0),
@@ -77,7 +82,7 @@ def test_another_order_is_a_difference(tmp_path: Path) -> None:
     both = (probe("a"), probe("b"))
     journal = Journal(tmp_path / "j")
     journal.append(NodeHeard(1.0, NodeId("a")), both, "p", "r")
-    (decision,) = replay(journal.lines(), None, lambda state, fact: both[::-1])
+    (decision,) = replay(journal.lines(), None, lambda state, facts: [(facts[0], both[::-1])])
     assert decision.differs
     assert (decision.missing, decision.added) == ((), ())
     journal.close()

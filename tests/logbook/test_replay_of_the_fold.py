@@ -78,7 +78,8 @@ def test_an_incident_replays_to_the_same_decisions(tmp_path: Path) -> None:
     recording = read(export(journal, incident))
     journal.close()
     state = State.from_plain(recording.state)
-    decisions = list(replay(recording.lines, state, lambda state, fact: decide(state, fact, RULES)))
+    again = lambda state, facts: [(fact, decide(state, fact, RULES)) for fact in facts]  # noqa: E731
+    decisions = list(replay(recording.lines, state, again))
     assert any(decision.decided for decision in decisions)
     assert not any(decision.differs for decision in decisions)
     assert state == cluster.state

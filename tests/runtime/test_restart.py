@@ -158,7 +158,7 @@ def test_a_defect_pages_once_and_stays_frozen_over_a_restart(
     first = Cluster(tmp_path, Policy())
     first.trains()
     first.performed.clear()
-    monkeypatch.setattr("sentinel.runtime.ledger.fold", lambda *_: 1 / 0)
+    monkeypatch.setattr("sentinel.core.fold._is_learned", lambda *_: 1 / 0)
     first.breaks(first.home)
     first.breaks(first.home)
     monkeypatch.undo()

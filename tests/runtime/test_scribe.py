@@ -8,7 +8,7 @@ import pytest
 from small_cluster import JOB, Cluster
 
 from sentinel import runbooks
-from sentinel.core.fold import fold
+from sentinel.core.fold import fold_together
 from sentinel.core.replay import replay
 from sentinel.core.state import Rules, State
 from sentinel.core.state.rows import JobStage
@@ -81,7 +81,7 @@ def test_an_incident_that_stays_open_because_its_job_was_stopped_has_a_recording
     recording = read((tmp_path / "recordings" / f"{found.id}.jsonl").read_text())
     state = State.from_plain(recording.state) if recording.state else State()
     rules = Rules(Policy(), runbooks.load())
-    decisions = list(replay(recording.lines, state, lambda known, fact: fold(known, fact, rules)))
+    decisions = list(replay(recording.lines, state, lambda known, facts: fold_together(known, facts, rules)))
     assert not any(decision.differs for decision in decisions)
     assert state.jobs[JOB].stage is JobStage.STOPPED
 

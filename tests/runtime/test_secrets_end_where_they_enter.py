@@ -70,7 +70,7 @@ def test_what_freezes_is_told_without_secrets(tmp_path: Path, monkeypatch: pytes
 
     cluster = Cluster(tmp_path, Policy())
     cluster.trains()
-    monkeypatch.setattr("sentinel.runtime.ledger.fold", breaks)
+    monkeypatch.setattr("sentinel.core.fold._is_learned", breaks)
     cluster.tell(lambda at: NodeProbed(at, NodeId("n1"), "x"))
     assert "[hidden]" in cluster.ledger.state.frozen
     assert SECRET not in cluster.ledger.state.frozen
