@@ -8,6 +8,7 @@ from sentinel.core.detect import once
 from sentinel.core.learn import learn
 from sentinel.core.record import record
 from sentinel.core.state import Rules, State
+from sentinel.core.state.cluster import Version
 from sentinel.core.touched import Touches
 from sentinel.model.action import Action
 from sentinel.model.decision import DEFERRED, Decision, deeds
@@ -97,11 +98,12 @@ def _decided(state: State, rules: Rules) -> Iterator[Decision]:
     touched = Touches(state, rules)
     if not touched().anything:
         return
+    quiet: dict[str, Version] = {}
     for _ in range(ROUNDS):
         found = list(_diagnosed(state, rules))
-        found += _settled(state, rules, settle.parts(state, rules, touched))
+        found += _settled(state, rules, settle.parts(state, rules, touched), quiet)
         if not found:
-            yield from _settled(state, rules, settle.pages(state, rules, touched))
+            yield from _settled(state, rules, settle.pages(state, rules, touched), quiet)
             return
         yield from found
     raise UnsettledError(f"no end after {ROUNDS} rounds")
@@ -130,15 +132,19 @@ def _is_asked(state: State, incident: Incident) -> None:
     state.change(incident, due=Due.NOTHING)
 
 
-def _settled(state: State, rules: Rules, parts: Iterable[settle.Part]) -> list[Decision]:
-    """Record what each part lacks, until it lacks nothing more."""
+def _settled(
+    state: State, rules: Rules, parts: Iterable[settle.Part], quiet: dict[str, Version]
+) -> list[Decision]:
+    """Record what each part lacks, until it lacks nothing more; `quiet` says of which state that is known."""
     decided: list[Decision] = []
-    for part in parts:
+    for name, part in parts:
         for _ in range(ROUNDS):
+            if quiet.get(name) == state.version:
+                break
             found = list(part())
             for decision in found:
                 record(state, decision, rules)
             decided += found
             if not found:
-                break
+                quiet[name] = state.version
     return decided

@@ -39,16 +39,19 @@ class Touched:
         if (state.frozen, state.stopped) != state.was_allowed():
             return cls(tuple(state.incidents), _waiting_nodes(state), state.in_turn())
         nodes, places, found = _touched_nodes(state)
+        jobs, turned, resized = _touched_jobs(state)
         waits = {part for name, _, _ in state.deadlines.changes() for part in name.split("/")[1:]}
-        nodes |= {NodeId(name) for name in waits if name in state.nodes}
-        jobs = {name for name, _, _ in state.jobs.changes()} | {JobId(name) for name in waits}
-        if places or state.crew.is_touched() or _ended_or_began(state):
+        if waits:
+            nodes |= {NodeId(name) for name in waits if name in state.nodes}
+            jobs |= {JobId(name) for name in waits}
+        if places or turned or state.crew.is_touched():
             jobs = {*state.jobs}  # one's GPUs may be what another waits for
-        incidents = _touched_incidents(state, nodes, waits)
+        incidents: set[IncidentId] = set()
         if state.incidents:
+            incidents = _touched_incidents(state, nodes, waits)
             incidents |= _concerned(state, nodes, jobs, anyhow=places or found)
             incidents |= {name for (name, _), _, _ in state.refused.changes() if name in state.incidents}
-            if places or state.crew.moves_spares() or _resized(state) or (nodes and state.refused):
+            if places or resized or state.crew.moves_spares() or (nodes and state.refused):
                 incidents |= _left(state, rules)
         order = tuple(name for name in state.incidents if name in incidents) if incidents else ()
         lacking = [name for name in nodes if state.nodes[name].may_lack] if nodes else ()
@@ -75,24 +78,24 @@ def _left(state: State, rules: Rules) -> set[IncidentId]:
     return {each.id for each in told if left_for_people(each, state, rules) != each.left}
 
 
-def _resized(state: State) -> bool:
-    """Say whether a job is, or is wanted, larger or smaller by now."""
-    return any(
-        before is None or now is None or _size(before) != _size(now)
-        for _, before, now in state.jobs.changes()
-    )
-
-
 def _size(job: Job) -> tuple[object, ...]:
     return job.is_over, job.world, job.wanted, job.shrunk
 
 
-def _ended_or_began(state: State) -> bool:
-    """Say whether a job does something else by now, or does not wait for workers any more."""
-    return any(
-        before is None or now is None or before.stage is not now.stage or before.lacking > 0 >= now.lacking
-        for _, before, now in state.jobs.changes()
-    )
+def _touched_jobs(state: State) -> tuple[set[JobId], bool, bool]:
+    """Give the changed jobs, whether one does something else by now, and whether one is of another size.
+
+    Who waits for workers no more does something else, too.
+    """
+    names, turned, resized = set(), False, False
+    for name, before, now in state.jobs.changes():
+        names.add(name)
+        if before is None or now is None:
+            turned = resized = True
+        else:
+            turned = turned or before.stage is not now.stage or before.lacking > 0 >= now.lacking
+            resized = resized or _size(before) != _size(now)
+    return names, turned, resized
 
 
 def _touched_nodes(state: State) -> tuple[set[NodeId], bool, bool]:

@@ -26,7 +26,8 @@ from sentinel.runtime.rules import contents, policy_hash
 log = structlog.get_logger(logger_name="ledger")
 
 SNAPSHOT_EVERY_LINES = 2000
-"""A restart folds at most this many lines; writing a snapshot of 1,000 nodes takes tens of milliseconds."""
+"""A restart folds at most this many lines, or as many as there are nodes and workers, if these are more:
+reading a line and writing a row cost about the same, so neither is most of the work."""
 
 RETRY_S = 1.0
 """An attempt writes all that is kept while the journal fails: not with every report."""
@@ -67,7 +68,7 @@ class Ledger:
         line that it is known to have had.
         """
         self.state, snapshot_seq, doubt = recall(self.journal, self.rules)
-        self.snapshot_due = snapshot_seq + SNAPSHOT_EVERY_LINES
+        self.snapshot_due = self._next_snapshot(snapshot_seq)
         name, went_back = f"restart-{self.journal.last_seq}", self._went_back(told, noted)
         if went_back:
             name, doubt = f"journal-{self.journal.id}-{self.journal.last_seq}", went_back
@@ -186,12 +187,16 @@ class Ledger:
 
     def _snapshot(self) -> None:
         """Keep the state, and let go of old lines that no incident's recording needs."""
-        self.snapshot_due = self.journal.last_seq + SNAPSHOT_EVERY_LINES
+        self.snapshot_due = self._next_snapshot(self.journal.last_seq)
         self.save()
         try:
             self.journal.compact(self.state.incidents.values(), older_than=self.state.now - KEEP_LINES_S)
         except JournalError as error:
             log.warning("not-compacted", error=str(error))
+
+    def _next_snapshot(self, seq: int) -> int:
+        rows = len(self.state.nodes) + len(self.state.crew.workers)
+        return seq + max(SNAPSHOT_EVERY_LINES, rows)
 
     def save(self) -> None:
         """Keep the state, so that the next start folds nothing; what is not committed is no part of it."""

@@ -1,7 +1,7 @@
 """What the fold remembers between facts: nodes, jobs, incidents, deadlines."""
 
 from collections.abc import Iterator
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from msgspec.structs import replace
 
@@ -27,6 +27,8 @@ def is_other(before: Node, now: Node) -> bool:
     return before.findings is not now.findings and before.bad_gpus != now.bad_gpus
 
 
+Version: TypeAlias = tuple[int, str, str, tuple[Instant, ...], int]
+"""Is the same only while a fold has changed nothing."""
 Row = TypeVar("Row", Node, Job, Incident, Worker)
 
 
@@ -231,9 +233,9 @@ class State:
         return self._fold.changes > 0 or self._before[1:] != self._numbers()[1:]
 
     @property
-    def version(self) -> tuple[int, str, str]:
+    def version(self) -> Version:
         """Tells whether anything has changed in this fold since it was asked last."""
-        return self._fold.changes, self.frozen, self.stopped
+        return self._fold.changes, self.frozen, self.stopped, self.evictions, self.refusals
 
     def set_deadline(self, name: str, after: Seconds) -> None:
         """Ask for a `DeadlinePassed` fact."""

@@ -189,11 +189,11 @@ class Crew:
 
     def is_touched(self) -> bool:
         """Say whether the fold under way has changed a worker."""
-        return bool(self.workers.changes())
+        return self.workers.is_touched
 
     def moves_spares(self) -> bool:
         """Say whether it has changed which nodes are without a rank."""
-        return any(True for _ in self._spare.changes())
+        return self._spare.is_touched
 
     def touched_nodes(self) -> set[NodeId]:
         """Nodes of whose workers it has changed one."""
@@ -212,9 +212,15 @@ class Crew:
         self._requeue(before, worker)
         if before is not None and before.unfit != worker.unfit:
             self.look_again_at(worker.job, worker.node)
-        _note(self._gone, worker.key, worker.stage is WorkerStage.GONE)
-        _note(self._spent, worker.key, worker.spent and worker.stage is not WorkerStage.GONE)
-        _note(self._to_stop, worker.key, worker.is_to_stop)
+        marks = zip(
+            (self._gone, self._spent, self._to_stop),
+            _marks(before) if before is not None else (False, False, False),
+            _marks(worker),
+            strict=True,
+        )
+        for table, held, holds in marks:
+            if held is not holds:
+                _note(table, worker.key, holds)
         if more := worker.is_done - (before is not None and before.is_done):
             self._done.put(worker.job, self.done(worker.job) + more)
         return worker
@@ -287,6 +293,12 @@ class Crew:
         else:
             _keep(self._waiting, place, tuple(name for name in queue if name != worker.id))
             self.look_again_at(*place)
+
+
+def _marks(worker: Worker) -> tuple[bool, bool, bool]:
+    """Say whether it is gone, whether its own code raised while it lives, and whether it is to stop."""
+    gone = worker.stage is WorkerStage.GONE
+    return gone, worker.spent and not gone, worker.is_to_stop
 
 
 def _seat_of(worker: Worker) -> Seat:

@@ -67,12 +67,10 @@ class Table(Mapping[K, V], Generic[K, V]):
 
     def __getitem__(self, key: K) -> V:
         """Give a row as the fold under way has it."""
-        if self._draft:
-            row = self._draft.get(key)
+        if self._draft and (row := self._draft.get(key)) is not None:
             if row is _DROPPED:
                 raise KeyError(key)
-            if row is not None:
-                return cast(V, row)
+            return row  # type: ignore[return-value]
         return self._rows[key]
 
     @overload
@@ -83,24 +81,23 @@ class Table(Mapping[K, V], Generic[K, V]):
 
     def get(self, key: K, /, default: V | T | None = None) -> V | T | None:
         """Give a row, or the default for none."""
-        if self._draft:
-            row = self._draft.get(key)
-            if row is _DROPPED:
-                return default
-            if row is not None:
-                return cast(V, row)
+        if self._draft and (row := self._draft.get(key)) is not None:
+            return default if row is _DROPPED else row  # type: ignore[return-value]
         return self._rows.get(key, default)
 
     def __contains__(self, key: object) -> bool:
-        return self.get(cast(K, key)) is not None
+        if self._draft and (row := self._draft.get(key)) is not None:  # type: ignore[arg-type]
+            return row is not _DROPPED
+        return key in self._rows
 
     def __iter__(self) -> Iterator[K]:
         return iter(self._merged()) if self._draft else iter(self._rows)
 
     def __len__(self) -> int:
-        draft = self._draft or {}
-        dropped = sum(row is _DROPPED for row in draft.values())
-        return len(self._rows) - dropped + sum(key not in self._rows for key in draft)
+        if not self._draft:
+            return len(self._rows)
+        dropped = sum(row is _DROPPED for row in self._draft.values())
+        return len(self._rows) - dropped + sum(key not in self._rows for key in self._draft)
 
     def values(self) -> ValuesView[V]:
         """Give all rows."""
@@ -116,6 +113,11 @@ class Table(Mapping[K, V], Generic[K, V]):
         if any(row is _DROPPED for row in self._draft.values()):
             return {key: cast(V, row) for key, row in merged.items() if row is not _DROPPED}
         return cast(dict[K, V], merged)
+
+    @property
+    def is_touched(self) -> bool:
+        """Whether the fold under way has put a row, or dropped one."""
+        return bool(self._draft)
 
     def changes(self) -> list[tuple[K, V | None, V | None]]:
         """Give what the fold under way has put: key, committed row, new row; None for no row."""

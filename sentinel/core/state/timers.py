@@ -44,7 +44,7 @@ class Timer(StrEnum):
 
     def of(self, *whom: str | int) -> str:
         """Name the deadline: `resume/moe/3`."""
-        return "/".join([self.value, *map(str, whom)])
+        return "/".join([self, *map(str, whom)])
 
 
 EVIDENCE = (Timer.GATHER, Timer.BROKEN, Timer.STACKS)
