@@ -1,7 +1,7 @@
 """The numbers that decide, each with its reason; their hash is journalled with every decision."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TypeVar
 
 from sentinel.model.ids import Seconds
@@ -30,26 +30,26 @@ class Policy:
 
     # A job that stands still, and who holds it up
 
-    stall_s: Seconds = number(2.2, 0.5, 600.0)
+    stall_s: Seconds = number(2.2, 0.5, 3600.0)
     """A job without a new step for this long is stalled, if `stall_factor` median steps are shorter."""
     stall_factor: float = number(2.6, 1.5, 100.0)
     """Median steps without progress that make a stall; under 3, so that a hang shows within 3 of them."""
     slow_phase_s: Seconds = number(600.0, 10.0, 86400.0)
     """Set-up, first step, load and save may take this long: compilation and evaluation are no hang."""
-    motion_s: Seconds = number(1.0, 0.1, 600.0)
+    motion_s: Seconds = number(1.0, 0.1, 10.0)
     """Ranks that have completed collectives within this, or within a median step, are not hung."""
     beat_stale_s: Seconds = number(1.0, 0.4, 60.0)
     """A process whose last beat is older stands still: one comes every 0.2 s, five missed are no hiccup."""
-    pace_steps: int = number(32, 3, 1000)
+    pace_steps: int = number(32, 10, 1000)
     """The median step is that of so many last ones: enough that one checkpoint does not move it."""
-    paced_steps: int = number(3, 1, 1000)
+    paced_steps: int = number(3, 1, 10)
     """Steps whose median is worth telling, for a controller that comes later and has seen none."""
     pace_change: float = number(2.0, 1.1, 100.0)
     """It is told again when it is so many times longer or shorter: less is no other pace."""
     sure_missing: float = number(0.6, 0.1, 1.0)
     """How sure it is that a rank that reports nothing holds the others up: its node may only be slow to tell.
 
-    Each of these multiplies the runbook's confidence.
+    The four `sure_…` multiply the runbook's confidence.
     """
     sure_stopped: float = number(0.97, 0.1, 1.0)
     """That a rank does whose process is stopped: the kernel says so."""
@@ -68,9 +68,9 @@ class Policy:
     """From this share of the nodes silent at once, the controller is cut off, not the nodes dead."""
     steps_without_node: int = number(2, 1, 100)
     """So many steps since a node fell silent show that its ranks live: one may have been under way."""
-    look_s: Seconds = number(1.0, 0.1, 60.0)
+    look_s: Seconds = number(1.0, 0.1, 5.0)
     """A silent node is looked at again after this, and each time after as much more."""
-    look_limit_s: Seconds = number(10.0, 0.1, 600.0)
+    look_limit_s: Seconds = number(10.0, 5.0, 600.0)
     """But at least this often: the longer it is silent without harm, the less there is to see."""
     cut_s: Seconds = number(65.0, 1.0, 3600.0)
     """A silent node that hurts nobody may take as long to come back as Ray gives it."""
@@ -106,17 +106,17 @@ class Policy:
 
     Half a link or half a clock makes it 2; batches of uneven length, which are no fault, mostly stay below.
     """
-    slow_pace_s: Seconds = number(15.0, 3.0, 3600.0)
+    slow_pace_s: Seconds = number(15.0, 3.0, 600.0)
     """It has to be slow throughout this; a checkpoint or an evaluation is one pause in it."""
-    slow_laps: int = number(6, 2, 100)
+    slow_laps: int = number(6, 2, 20)
     """And in each of so many parts of that time: one pause, however long, lengthens one of them."""
-    usual_laps: int = number(240, 4, 100000)
+    usual_laps: int = number(240, 40, 100000)
     """The usual pace is the median of so many such parts: ten minutes."""
-    usual_steps: int = number(20, 2, 100000)
+    usual_steps: int = number(20, 2, 10000)
     """Fewer steps, or less than twice `slow_pace_s` of them, make no usual pace."""
     warm_up_steps: int = number(5, 0, 10000)
     """The first steps of a generation count for no pace: they compile, fill caches and open files."""
-    new_pace_s: Seconds = number(1800.0, 60.0, 604800.0)
+    new_pace_s: Seconds = number(1800.0, 600.0, 604800.0)
     """A pace that is kept for this long after it was told is the usual one: people have let it be so."""
     held_share: float = number(0.4, 0.1, 1.0)
     """A rank is why a job is slow if it holds the others up at this share of looks more than it usually does.
@@ -211,23 +211,21 @@ class Policy:
     """Start the job that is asked for; of all else say what would be done, and only page."""
 
 
+def bounds(name: str) -> tuple[float, float]:
+    """Give the least and the most that a number may be. Raises KeyError for what is none."""
+    found = {each.name: each.metadata for each in fields(Policy)}[name]
+    return found["least"], found["most"]
+
+
 def contradictions(policy: Policy) -> Iterator[str]:
     """Say which numbers can't be meant together, though each by itself may."""
-    if policy.broken_s <= policy.silent_s:
-        yield "broken_s must be above silent_s: a node that died is silent only then"
-    if policy.grace_s < policy.silent_s:
-        yield "grace_s must not be below silent_s: who reports in time would be silent"
-    if not policy.stall_s < policy.slow_phase_s > policy.motion_s:
-        yield "slow_phase_s must be above stall_s and motion_s: it is more time, not less"
-    if policy.paced_steps > policy.pace_steps:
-        yield "paced_steps must not be above pace_steps: no more are kept"
-    if policy.look_limit_s < policy.look_s:
-        yield "look_limit_s must not be below look_s: it is where that ends"
-    if policy.unheard_s < policy.cut_s:
-        yield "unheard_s must not be below cut_s: nobody would be called cut off"
-    if policy.new_pace_s <= policy.slow_pace_s:
-        yield "new_pace_s must be above slow_pace_s: slow would be usual at once"
-    if policy.usual_laps < 2 * policy.slow_laps:
-        yield "usual_laps must be at least twice slow_laps: no pace would be usual"
-    if policy.flap_pause_limit_s < policy.flap_pause_s:
-        yield "flap_pause_limit_s must not be below flap_pause_s: it is where that ends"
+    for low, high, why in (
+        ("silent_s", "broken_s", "a node that died is silent only then"),
+        ("silent_s", "grace_s", "who reports in time would be silent"),
+        ("stall_s", "slow_phase_s", "slow phases are to have more time, not less"),
+        ("cut_s", "unheard_s", "nobody would be called cut off"),
+        ("flap_pause_s", "flap_pause_limit_s", "pauses become longer"),
+    ):
+        one, other = getattr(policy, low), getattr(policy, high)
+        if one >= other:
+            yield f"{low}, {one}, must be below {high}, {other}: {why}"
