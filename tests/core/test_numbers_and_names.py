@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from sentinel import core
 from sentinel.core import strikes
 from sentinel.core.learn import ranks
 from sentinel.model.incident import UNKNOWN
-from sentinel.model.policy import bounds
+from sentinel.model.policy import Policy, bounds
 from sentinel.runbooks import load
 
 CORE = Path(core.__file__).parent
@@ -158,6 +159,11 @@ def test_a_number_that_decides_is_found(source: str, found: list[float]) -> None
 )
 def test_a_cause_is_found(source: str, found: list[str]) -> None:
     assert [cause for _, cause in causes_of(source)] == found
+
+
+@pytest.mark.parametrize("name", [each.name for each in fields(Policy)])
+def test_each_number_of_the_policy_decides_something(name: str) -> None:
+    assert any(f"policy.{name}" in path.read_text() for path in CORE.rglob("*.py"))
 
 
 def test_as_many_are_kept_as_a_policy_may_ask_to_count() -> None:
