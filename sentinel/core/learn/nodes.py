@@ -64,7 +64,7 @@ def _is_back(state: State, node: Node, rules: Rules) -> None:
                 state.change(worker, may_run=True)
     state.change(node, silent=False, lives=False, about=None, reached=None)
     for incident in list(state.open_incidents()):
-        if not evidence.fell(incident, node.id):
+        if node.id not in evidence.silent_nodes(incident):
             continue
         book = rules.book_of(incident)
         if book is not None and (book.scope, book.ends) == (Scope.CLUSTER, Ends.SIGN):

@@ -6,6 +6,7 @@ from sentinel.core.diagnose.predicates.case import Case, Match, newest_generatio
 from sentinel.core.diagnose.predicates.hangs import laggard
 from sentinel.core.diagnose.predicates.nodes import reached
 from sentinel.core.diagnose.predicates.paces import stopped_again
+from sentinel.core.evidence import ECHOES
 from sentinel.core.state.rows import Node
 from sentinel.core.state.timers import Timer
 from sentinel.model.fact import JobAdvanced, RankExited, RankRaised
@@ -88,7 +89,7 @@ def gang_broken(case: Case) -> Match | None:
     """Collectives failed on ranks that are all there, and the time to wait for a culprit is over."""
     raised = [fact for fact in case.all(RankRaised) if fact.generation == newest_generation(case)]
     waiting = Timer.BROKEN.of(case.incident.id) in case.state.deadlines
-    if not raised or waiting or any(fact.kind not in ("collective", "evicted") for fact in raised):
+    if not raised or waiting or any(fact.kind not in ECHOES for fact in raised):
         return None
     known, job = case.incident.diagnosis, case.state.job_of(case.incident)
     is_over = job is not None and job.generation > newest_generation(case)
