@@ -32,7 +32,7 @@ from pydantic_settings import (
 )
 
 from sentinel import private
-from sentinel.model.policy import Policy
+from sentinel.model.policy import Policy, contradictions
 
 PREFIX = "SENTINEL_"
 FILE = "sentinel.toml"
@@ -40,7 +40,6 @@ _NAME = r"^\w[\w.-]*$"
 _Host = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,253}$")]
 _LOCAL = ("localhost", "127.0.0.1", "::1")
 _Signal = Annotated[int, Field(ge=1, le=64)]
-_SHARES = ("mass_silence", "evict_share", "evict_confidence")
 
 
 def _listed(given: Any) -> Any:
@@ -207,16 +206,30 @@ def _type_of(field: "dataclasses.Field[Any]") -> Any:
     """Give a policy field's type with its bounds."""
     if isinstance(field.default, tuple):
         return Annotated[tuple[_Signal, ...], BeforeValidator(_listed)]
-    return Annotated[field.type, Field(ge=0, le=1 if field.name in _SHARES else None)]
+    return Annotated[field.type, Field(ge=field.metadata.get("least"), le=field.metadata.get("most"))]
 
 
-def _policy_table() -> type[_Table]:
+class _Numbers(_Table):
+    """Numbers of a policy, each within its bounds, that can be meant together."""
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        if wrong := next(contradictions(self.policy()), ""):
+            raise ValueError(wrong)
+        return self
+
+    def policy(self) -> Policy:
+        """Give them to whoever decides."""
+        return Policy(**self.model_dump())
+
+
+def _policy_table() -> type[_Numbers]:
     reasons = _reasons(Policy)
     fields: dict[str, Any] = {
         field.name: (_type_of(field), Field(field.default, description=reasons[field.name]))
         for field in dataclasses.fields(Policy)
     }
-    return create_model("PolicyTable", __base__=_Table, **fields)
+    return create_model("PolicyTable", __base__=_Numbers, **fields)
 
 
 _TABLES: Mapping[str, type[_Table]] = {
@@ -268,7 +281,7 @@ def load(path: Path | None = None, env: Mapping[str, str] = os.environ) -> Setti
     for section in _TABLES:
         merged = {**given.get(section, {}), **changes.get(section, {})}
         tables[section] = _validate("environment", section, merged, strict=False)
-    tables["policy"] = Policy(**tables["policy"].model_dump())
+    tables["policy"] = tables["policy"].policy()
     return Settings(**tables)
 
 

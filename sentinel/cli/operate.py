@@ -79,7 +79,7 @@ def silence(
     reason: Reason = "",
 ) -> None:
     """Page nobody about a node or a cause for a while; actions go on."""
-    from sentinel.core.learn.operator import LONGEST_SILENCE_S
+    from sentinel.core.commands import LONGEST_SILENCE_S
 
     tell("silence", target, reason, _limited(duration(until, "--until"), until, LONGEST_SILENCE_S))
 
@@ -97,7 +97,7 @@ def maintain(
     reason: Reason = "",
 ) -> None:
     """Expect a node to be silent until then: nothing is placed there, nobody is paged, evicted or blamed."""
-    from sentinel.core.learn.operator import LONGEST_SILENCE_S
+    from sentinel.core.commands import LONGEST_SILENCE_S
 
     tell("maintain", node, reason, _limited(time_from_now(until, "--until"), until, LONGEST_SILENCE_S))
 

@@ -5,12 +5,9 @@ from math import factorial
 from sentinel.core.state import Rules, State
 from sentinel.core.state.rows import Node
 from sentinel.model.fact import FindingReported
-from sentinel.model.ids import Cause, Instant
+from sentinel.model.ids import DAY_S, Cause, Instant
 from sentinel.model.policy import Policy
 
-FEWEST = 3
-"""Two may be chance on any fleet."""
-DAY_S = 86400.0
 YEAR_DAYS = 365.0
 
 
@@ -41,7 +38,7 @@ def least(nodes: int, policy: Policy) -> int:
     Failures that come at a rate r fall k together within a time t about r^k t^(k-1) / (k-1)! times a day.
     """
     daily, within = policy.failures_per_node_day * nodes, policy.common_s / DAY_S
-    count = FEWEST
+    count = policy.common_nodes
     while YEAR_DAYS * daily**count * within ** (count - 1) / factorial(count - 1) >= 1:
         count += 1
     return count

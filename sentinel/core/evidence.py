@@ -66,11 +66,6 @@ def silent_nodes(incident: Incident) -> set[NodeId]:
     return {fact.node for fact in incident.evidence if isinstance(fact, NodeSilent)}
 
 
-def fell(incident: Incident, node: NodeId) -> bool:
-    """Say whether this node's silence is in evidence."""
-    return any(isinstance(fact, NodeSilent) and fact.node == node for fact in incident.evidence)
-
-
 def broke_again(incident: Incident) -> bool:
     """Say whether its job had made a new step before it was hurt last."""
     kinds = [isinstance(fact, JobAdvanced) for fact in incident.evidence if isinstance(fact, STEP_OR_HARM)]
@@ -153,17 +148,12 @@ def _tells(incident: Incident, fact: RankRaised) -> bool:
     return len(alike) < RAISED_LIMIT or again or not abs(own) < float("inf")
 
 
-def _vouched(evidence: Iterable[Fact]) -> set[NodeId]:
-    """Nodes that a human took back in the course of an incident: it takes them away no more."""
-    commands = (fact for fact in evidence if isinstance(fact, Commanded))
-    return {NodeId(fact.target) for fact in commands if fact.command == "undrain"}
-
-
 def holding(incident: Incident) -> list[FindingReported]:
     """Findings in evidence that hold still, newest first: no check cleared them, no human vouched since."""
     held, cleared, back = list[FindingReported](), set[tuple[str, tuple[str, str, str]]](), set[NodeId]()
     for fact in reversed(incident.evidence):
-        back |= _vouched([fact]) if isinstance(fact, Commanded) else set()
+        if isinstance(fact, Commanded) and fact.command == "undrain":
+            back.add(NodeId(fact.target))
         if not isinstance(fact, FindingReported) or fact.node in back:
             continue
         # A rank speaks for its job, wherever it sits.

@@ -19,9 +19,6 @@ from sentinel.model.runbook import Ends, Runbook, Scope
 LEFT_LIMIT = 100
 """Resolved incidents that are kept because something is left for people: the newest."""
 
-SILENT_TOGETHER_S = 120.0
-"""Nodes that fall silent further apart have no common cause."""
-
 AT_REST = "settled:"
 
 COMMON = "common"
@@ -61,7 +58,7 @@ def find_silence(state: State, rules: Rules) -> Incident | None:
         if has_recovered(state, incident):
             continue  # and so was that
         fell = (fact.at for fact in incident.evidence if isinstance(fact, NodeSilent))
-        if max(fell, default=0.0) > state.now - SILENT_TOGETHER_S:
+        if max(fell, default=0.0) > state.now - rules.policy.common_s:
             return incident
     return None
 

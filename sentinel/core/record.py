@@ -45,12 +45,10 @@ from sentinel.model.decision import (
     Wanted,
 )
 from sentinel.model.fact import JobStalled, RankExited, RankRaised
-from sentinel.model.ids import Cause, IncidentId
+from sentinel.model.ids import HOUR_S, Cause, IncidentId
 from sentinel.model.incident import Diagnosis, Due, Incident, Stage, ToldDiagnosis
 from sentinel.model.runbook import Remedy, Scope
 
-LOOK_AGAIN_S = 2.0
-"""A job that waits for workers looks so often whether they are still coming."""
 ACTIONS_LIMIT = 200
 """Deeds that an incident keeps: the first half, and the newest."""
 DIAGNOSES_LIMIT = 8
@@ -86,7 +84,7 @@ def record(state: State, decision: Decision, rules: Rules) -> None:  # one line 
             state.set_deadline(Timer.PAUSE.of(job), seconds)
         case Awaited(job=job, workers=workers):
             state.change(state.jobs[job], lacking=workers)
-            state.set_deadline(Timer.REFILL.of(job), LOOK_AGAIN_S)  # whom it waits for may go
+            state.set_deadline(Timer.REFILL.of(job), rules.policy.retry_s)  # whom it waits for may go
         case Kept(job=name):
             _kept(state, state.jobs[name])
         case Refusal(incident=name, wanted=wanted, guard=guard):
@@ -313,7 +311,7 @@ def _refused(state: State, name: IncidentId, wanted: str, guard: str) -> None:
     state.refused.put((name, wanted), guard)
     if guard == "breaker":  # it is asked again when an eviction is an hour ago
         oldest = min(evictions(state), default=state.now)
-        state.deadlines.put(Timer.EVICT.of(wanted.removeprefix("evict ")), oldest + 3600.0)
+        state.deadlines.put(Timer.EVICT.of(wanted.removeprefix("evict ")), oldest + HOUR_S)
 
 
 def _was_asked(state: State, name: IncidentId, action: str) -> None:

@@ -6,14 +6,11 @@ from sentinel.core.state import Rules, State
 from sentinel.core.state.rows import Node
 from sentinel.model.fact import FindingReported
 from sentinel.model.finding import Finding, Health
-from sentinel.model.ids import Instant
+from sentinel.model.ids import DAY_S, Instant
 
-DAY_S = 86400.0
 KEPT = 100
 """Strikes kept per node: one fault may strike every part of a GPU."""
 LINK_STRIKE, LINK_BROKEN = "nvlink-strike", "nvlink-repeated"
-FEWEST_STRIKES = 2
-"""Of one link, where the finding does not say how many; one is an accident."""
 CONTAINED = 94
 COUNTER = "ecc-uncorrectable"
 
@@ -43,8 +40,8 @@ def count(state: State, node: Node, fact: FindingReported, rules: Rules) -> Find
     struck = _struck(node.link_errors, at, place_of(found), rules.policy.correlate_s)
     state.change(node, link_errors=struck)
     times = [each for each, place in struck if place == place_of(found) and each > at - DAY_S]
-    needed = found.evidence.get("strikes", FEWEST_STRIKES)
-    if len(times) < (needed if isinstance(needed, int) else FEWEST_STRIKES):
+    needed = found.evidence.get("strikes")
+    if len(times) < (needed if isinstance(needed, int) else rules.policy.several):
         return fact
     said = f"{found.summary}, {len(times)} times within a day"
     return replace(fact, finding=replace(found, code=LINK_BROKEN, health=Health.CRITICAL, summary=said))

@@ -24,6 +24,9 @@ Instant = float
 
 Seconds = float
 
+HOUR_S: Seconds = 3600.0
+DAY_S: Seconds = 86400.0
+
 Int = Annotated[int, Meta(ge=-(2**53), le=2**53)]
 """A whole number that comes from outside: counting on from it still fits into every format."""
 

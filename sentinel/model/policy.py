@@ -1,103 +1,231 @@
 """The numbers that decide, each with its reason; their hash is journalled with every decision."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
+from typing import TypeVar
 
 from sentinel.model.ids import Seconds
+
+N = TypeVar("N", int, float)
+
+
+def number(default: N, least: N, most: N) -> N:
+    """Give a field its default and the bounds between which it still protects."""
+    found: N = field(default=default, metadata={"least": least, "most": most})
+    return found
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
     """Limits of detection and guards of action."""
 
-    gather_s: Seconds = 0.3
+    # What a hurt job waits for before its cause is named
+
+    gather_s: Seconds = number(0.3, 0.05, 10.0)
     """How long a crash waits for its node's immediate probe, so that speed does not outrun the cause."""
-    broken_s: Seconds = 4.5
+    broken_s: Seconds = number(4.5, 0.5, 60.0)
     """How long a gang that broke without a culprit waits for one (a silent node shows after `silent_s`)."""
-    stall_s: Seconds = 2.2
+    stacks_s: Seconds = number(1.5, 0.1, 60.0)
+    """A hang waits this long for its ranks' stacks: py-spy needs 0.1 to 0.5 s a process on a busy machine."""
+
+    # A job that stands still, and who holds it up
+
+    stall_s: Seconds = number(2.2, 0.5, 3600.0)
     """A job without a new step for this long is stalled, if `stall_factor` median steps are shorter."""
-    stall_factor: float = 2.6
+    stall_factor: float = number(2.6, 1.5, 100.0)
     """Median steps without progress that make a stall; under 3, so that a hang shows within 3 of them."""
-    slow_phase_s: Seconds = 600.0
+    slow_phase_s: Seconds = number(600.0, 10.0, 86400.0)
     """Set-up, first step, load and save may take this long: compilation and evaluation are no hang."""
-    silent_s: Seconds = 2.5
+    motion_s: Seconds = number(1.0, 0.1, 10.0)
+    """Ranks that have completed collectives within this, or within a median step, are not hung."""
+    beat_stale_s: Seconds = number(1.0, 0.4, 60.0)
+    """A process whose last beat is older stands still: one comes every 0.2 s, five missed are no hiccup."""
+    pace_steps: int = number(32, 10, 1000)
+    """The median step is that of so many last ones: enough that one checkpoint does not move it."""
+    paced_steps: int = number(3, 1, 10)
+    """Steps whose median is worth telling, for a controller that comes later and has seen none."""
+    pace_change: float = number(2.0, 1.1, 100.0)
+    """It is told again when it is so many times longer or shorter: less is no other pace."""
+    sure_missing: float = number(0.6, 0.1, 1.0)
+    """How sure it is that a rank that reports nothing holds the others up: its node may only be slow to tell.
+
+    The four `sure_…` multiply the runbook's confidence.
+    """
+    sure_stopped: float = number(0.97, 0.1, 1.0)
+    """That a rank does whose process is stopped: the kernel says so."""
+    sure_stale: float = number(0.85, 0.1, 1.0)
+    """That a rank does whose beat thread stands still."""
+    sure_behind: float = number(0.8, 0.1, 1.0)
+    """That a rank does which has entered fewer collectives than the others: it may be a victim itself."""
+
+    # Nodes that are not heard
+
+    silent_s: Seconds = number(2.5, 1.0, 60.0)
     """A node without a report for this long is silent (reports come 4 times a second)."""
-    grace_s: Seconds = 5.0
+    grace_s: Seconds = number(5.0, 1.0, 600.0)
     """After a controller's start nobody is silent or stalled before this has passed."""
-    mass_silence: float = 0.5
+    mass_silence: float = number(0.5, 0.1, 1.0)
     """From this share of the nodes silent at once, the controller is cut off, not the nodes dead."""
-    common_s: Seconds = 120.0
+    steps_without_node: int = number(2, 1, 100)
+    """So many steps since a node fell silent show that its ranks live: one may have been under way."""
+    look_s: Seconds = number(1.0, 0.1, 5.0)
+    """A silent node is looked at again after this, and each time after as much more."""
+    look_limit_s: Seconds = number(10.0, 5.0, 600.0)
+    """But at least this often: the longer it is silent without harm, the less there is to see."""
+    cut_s: Seconds = number(65.0, 1.0, 3600.0)
+    """A silent node that hurts nobody may take as long to come back as Ray gives it."""
+    unheard_s: Seconds = number(120.0, 1.0, 86400.0)
+    """One that is silent for longer is people's business, harm or not: Ray has given it up long since."""
+
+    # What many nodes have at once
+
+    common_s: Seconds = number(120.0, 1.0, 600.0)
     """Nodes on which a check finds the same within this have a common cause, if they are too many for chance.
 
-    At least three, and so many that each failing by itself would make it rarer than yearly.
+    So many that each failing by itself would make it rarer than yearly. Silences within it may be one.
     """
-    failures_per_node_day: float = 0.01
+    common_nodes: int = number(3, 2, 100)
+    """At least so many: two may be chance on any fleet."""
+    failures_per_node_day: float = number(0.01, 0.0, 0.1)
     """How often a node fails by itself: 3 to 4 a day on 375 nodes of 8 GPUs. It says what is too many."""
-    straggler_factor: float = 2.0
+
+    # A rank, or a whole job, that is slow
+
+    straggler_factor: float = number(2.0, 1.1, 100.0)
     """A rank is slow from this multiple of its peers' median time outside collectives."""
-    straggler_steps: int = 20
+    straggler_steps: int = number(20, 2, 1000)
     """Steps in a row that make a straggler; contention that passes is shorter."""
-    slow_pace_factor: float = 1.8
+    straggler_looks: int = number(5, 2, 1000)
+    """Looks in a row that show a straggler, too: of fast steps, most are never seen."""
+    straggler_peers: int = number(3, 3, 1000)
+    """Of fewer ranks nobody can say which is the odd one."""
+    compare_s: Seconds = number(0.25, 0.05, 10.0)
+    """Ranks are compared this often: as often as nodes report, for else the same beats come again."""
+    slow_pace_factor: float = number(1.8, 1.1, 10.0)
     """Steps that all take this multiple of their usual time make a job slow.
 
     Half a link or half a clock makes it 2; batches of uneven length, which are no fault, mostly stay below.
     """
-    slow_pace_s: Seconds = 15.0
+    slow_pace_s: Seconds = number(15.0, 3.0, 600.0)
     """It has to be slow throughout this; a checkpoint or an evaluation is one pause in it."""
-    new_pace_s: Seconds = 1800.0
+    slow_laps: int = number(6, 2, 20)
+    """And in each of so many parts of that time: one pause, however long, lengthens one of them."""
+    usual_laps: int = number(240, 40, 100000)
+    """The usual pace is the median of so many such parts: ten minutes."""
+    usual_steps: int = number(20, 2, 10000)
+    """Fewer steps, or less than twice `slow_pace_s` of them, make no usual pace."""
+    warm_up_steps: int = number(5, 0, 10000)
+    """The first steps of a generation count for no pace: they compile, fill caches and open files."""
+    new_pace_s: Seconds = number(1800.0, 600.0, 604800.0)
     """A pace that is kept for this long after it was told is the usual one: people have let it be so."""
-    held_share: float = 0.4
+    held_share: float = number(0.4, 0.1, 1.0)
     """A rank is why a job is slow if it holds the others up at this share of looks more than it usually does.
 
     And no other rank at half as many. A rank that is stopped for 0.6 of every 0.75 s is seen so at 80%.
     """
-    crashes_per_hour: int = 3
+    work_share: float = number(0.25, 0.01, 1.0)
+    """Of a step that grew with its work at least this share is the ranks' own time: exchanges grow, too."""
+
+    # What comes again
+
+    several: int = number(2, 2, 10)
+    """What comes so often is a pattern, where nothing else says how often: one is an accident."""
+    crashes_per_hour: int = number(3, 1, 20)
     """Crashes or hangs of one node in an hour that evict it."""
+    remembered_s: Seconds = number(86400.0, 60.0, 2592000.0)
+    """A rank that is slow, or keeps failing, on several nodes within this has work that makes it so."""
     ending_signals: tuple[int, ...] = (1, 2, 10, 12, 15, 24)
     """Signals by which schedulers ask a process to end: such an end accuses no node.
 
     SIGHUP (submitit), SIGINT, SIGUSR1 (Slurm's and Lightning's warning), SIGUSR2, SIGTERM, SIGXCPU (time up).
     """
-    finish_s: Seconds = 600.0
+    finish_s: Seconds = number(600.0, 1.0, 86400.0)
     """When a rank has ended with 0, the others may take this long: a last checkpoint takes its time.
 
     Who hangs or crashes meanwhile is seen as ever; after it, who ended left too early.
     """
-    again_s: Seconds = 3600.0
+    again_s: Seconds = number(3600.0, 60.0, 604800.0)
     """What is tried once more (CUDA out of memory) is given up when it comes again within this.
 
     A program that asks for too much does so within the hour; one that leaks for longer is better restarted.
     """
-    app_xids_per_day: int = 2
+    app_xids_per_day: int = number(2, 1, 100)
     """Application Xids on one GPU within 24 h that make the GPU suspect (NVSentinel's rule for 31)."""
-    correlate_s: Seconds = 10.0
+
+    # How long something has to stay as it is
+
+    correlate_s: Seconds = number(10.0, 1.0, 600.0)
     """A stronger cause found this soon after a remedy belongs to the same incident."""
-    settled_s: Seconds = 10.0
+    settled_s: Seconds = number(10.0, 0.0, 3600.0)
     """A job has recovered when it has kept its pace with all its ranks for so long: most breaks come sooner.
 
     What comes and goes, such as a GCS, is one incident until it has stayed well for this long.
     """
-    flap_pause_s: Seconds = 4.5
+    flap_pause_s: Seconds = number(4.5, 0.1, 600.0)
     """A job that breaks again with nobody to blame pauses before it forms: as long as `broken_s` at first.
 
     Each further time twice as long, for the link that it waits for is not well yet.
     """
-    flap_pause_limit_s: Seconds = 60.0
+    flap_pause_limit_s: Seconds = number(60.0, 0.1, 3600.0)
     """But no longer than this: a link that is well again is not left unused."""
-    quiet_s: Seconds = 300.0
+    quiet_s: Seconds = number(300.0, 1.0, 86400.0)
     """After so long without such a break the pause is short again; no incident waits longer for its end."""
-    stands_s: Seconds = 30.0
+    stands_s: Seconds = number(30.0, 1.0, 3600.0)
     """What only asks for a drain (a slow GPU) or a page has to stand this long: a brief event is none."""
-    evict_share: float = 0.34
+
+    # What may be taken away
+
+    evict_share: float = number(0.34, 0.0, 1.0)
     """At most max(1, this share of the nodes) may be cordoned by Sentinel at a time."""
-    evictions_per_hour: int = 6
+    evictions_per_hour: int = number(6, 0, 1000)
     """More than this and the breaker opens: something else is wrong."""
-    evict_confidence: float = 0.7
+    evict_confidence: float = number(0.7, 0.5, 1.0)
     """A diagnosis below this never evicts."""
-    resume_timeout_s: Seconds = 30.0
+
+    # What is tried again, and how often
+
+    resume_timeout_s: Seconds = number(30.0, 1.0, 3600.0)
     """A generation that neither steps nor loads for this long has failed; the next attempt follows."""
-    resume_attempts: int = 4
+    resume_attempts: int = number(4, 1, 100)
     """Attempts in a row without a new step; after them people decide."""
-    action_timeout_s: Seconds = 20.0
+    underway_tellings: int = number(3, 2, 100)
+    """How often within `resume_timeout_s` a generation is said to be on its way: one telling may be late."""
+    action_timeout_s: Seconds = number(20.0, 1.0, 3600.0)
     """An action without an outcome for this long is tried again or given up."""
+    retry_s: Seconds = number(2.0, 0.1, 60.0)
+    """What failed is tried again after this; a job that waits for workers looks whether they still come."""
+    place_s: Seconds = number(1.0, 0.0, 60.0)
+    """A job waits this long for more nodes before it is placed: they join one by one."""
+    start_s: Seconds = number(5.0, 0.1, 600.0)
+    """A worker is warm after about this: one that starts, or stands still, is worth so long a wait."""
+    start_attempts: int = number(3, 1, 100)
+    """Workers in a row that do not start on a node; then others are started elsewhere."""
+    trust_s: Seconds = number(60.0, 1.0, 86400.0)
+    """Such a node gets one more try this often: its raylet may be back by then."""
+    runs_again_s: Seconds = number(2.0, 0.1, 600.0)
+    """A standby that stood still has to run for so long: one that is stopped again and again is told once."""
+
+    # Whether anything is done at all
+
     observe_only: bool = False
     """Start the job that is asked for; of all else say what would be done, and only page."""
+
+
+def bounds(name: str) -> tuple[float, float]:
+    """Give the least and the most that a number may be. Raises KeyError for what is none."""
+    found = {each.name: each.metadata for each in fields(Policy)}[name]
+    return found["least"], found["most"]
+
+
+def contradictions(policy: Policy) -> Iterator[str]:
+    """Say which numbers can't be meant together, though each by itself may."""
+    for low, high, why in (
+        ("silent_s", "broken_s", "a node that died is silent only then"),
+        ("silent_s", "grace_s", "who reports in time would be silent"),
+        ("stall_s", "slow_phase_s", "slow phases are to have more time, not less"),
+        ("cut_s", "unheard_s", "nobody would be called cut off"),
+        ("flap_pause_s", "flap_pause_limit_s", "pauses become longer"),
+    ):
+        one, other = getattr(policy, low), getattr(policy, high)
+        if one >= other:
+            yield f"{low}, {one}, must be below {high}, {other}: {why}"

@@ -6,7 +6,7 @@ from typing import assert_never
 
 import msgspec
 
-from sentinel.core.learn.operator import refuse_command
+from sentinel.core.commands import refuse_command
 from sentinel.model.fact import Commanded, GcsBack, GcsLost, JournalBack, JournalFailed
 from sentinel.model.finding import Finding
 from sentinel.model.ids import JobId, NodeId, Seconds

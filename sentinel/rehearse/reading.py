@@ -10,7 +10,7 @@ import msgspec
 import yaml
 
 from sentinel.checks.host import HostSample
-from sentinel.core.learn.operator import COMMANDS
+from sentinel.core.commands import COMMANDS
 from sentinel.model import action
 from sentinel.model.check import GpuSample
 from sentinel.model.finding import Finding

@@ -26,9 +26,9 @@ from sentinel.adapters.page_channel import PageChannel
 from sentinel.adapters.slack import Slack
 from sentinel.adapters.strangers import raise_descriptor_limit
 from sentinel.adapters.transport import Reports
+from sentinel.core.commands import refuse_command
 from sentinel.core.detect.watch import Watch
 from sentinel.core.learn.ending import has_finished
-from sentinel.core.learn.operator import refuse_command
 from sentinel.core.state import Rules
 from sentinel.gang.orders import WorkerSpec
 from sentinel.gang.snapshot_keys import job_key, word_for

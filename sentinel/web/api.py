@@ -8,7 +8,7 @@ import msgspec
 from fastapi import APIRouter, HTTPException, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from sentinel.core.learn.operator import LONGEST_SILENCE_S
+from sentinel.core.commands import LONGEST_SILENCE_S
 from sentinel.logbook.entry import Row
 from sentinel.model.codec import to_plain
 from sentinel.redact import redact

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from simulated import JOB, Simulated, ecc, lost, xid
 
-from sentinel.core.learn.operator import refuse_command
+from sentinel.core.commands import refuse_command
 from sentinel.core.settle import missing
 from sentinel.core.settle.seating import wanted_standbys
 from sentinel.core.state.crew import Crew

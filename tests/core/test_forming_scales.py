@@ -10,8 +10,10 @@ from sentinel.core.state import State
 from sentinel.core.state.crew import Worker, WorkerStage
 from sentinel.core.state.rows import Job, Node
 from sentinel.model.ids import JobId, NodeId, WorkerId
+from sentinel.model.policy import Policy
 
 GPUS = 8
+POLICY = Policy()
 JOB = JobId("moe")
 
 
@@ -32,7 +34,7 @@ def calls_of_seating(state: State, job: Job) -> tuple[object, int]:
     made = count()
     sys.setprofile(lambda _frame, event, _arg: next(made) if event == "call" else None)
     try:
-        plan = seat(state, job, ())
+        plan = seat(state, job, POLICY, ())
     finally:
         sys.setprofile(None)
     return plan, next(made)
@@ -59,7 +61,7 @@ def test_ranks_of_lost_nodes_do_not_ask_each_full_node() -> None:
 
     def lost(nodes: int) -> int:
         state, job = cluster(nodes, standbys=GPUS)
-        seats = seat(state, job, ())
+        seats = seat(state, job, POLICY, ())
         assert isinstance(seats, Seated)
         state.crew.form(JOB, 1, seats.seats)
         for number, node in enumerate(list(state.nodes.values())):

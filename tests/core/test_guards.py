@@ -6,7 +6,7 @@ import pytest
 from msgspec import structs
 from simulated import BOOKS, Simulated, ecc, lost, xid
 
-from sentinel.core.learn.operator import refuse_command
+from sentinel.core.commands import refuse_command
 from sentinel.core.state import Rules
 from sentinel.model.action import Evict, Readmit, Refusal, Resume, StartWorker
 from sentinel.model.fact import Commanded, JobSubmitted, NodeJoined

@@ -3,7 +3,6 @@
 from simulated import JOB, Simulated, ecc
 
 from sentinel.core.state.crew import WorkerStage
-from sentinel.core.state.rows import START_ATTEMPTS
 from sentinel.model.action import StartWorker
 from sentinel.model.fact import NodeJoined, NodeLeft, RankExited, WorkerReady
 from sentinel.model.ids import NodeId, WorkerId
@@ -44,7 +43,7 @@ def test_a_node_where_workers_did_not_start_is_tried_again_now_and_then() -> Non
     cluster.tell(RankExited(cluster.now, JOB, -1, *_standby(cluster), SPARE, -1, 1, 0, "signal 9"))
     cluster.run(600)
     tries = len(cluster.all(StartWorker))
-    assert START_ATTEMPTS < tries < 20
+    assert Policy().start_attempts < tries < 20
     cluster.never_starts = set()
     cluster.run(120)
     assert standbys(cluster) == 1

@@ -6,9 +6,7 @@ import pytest
 from msgspec.structs import replace
 from simulated import JOB, Simulated
 
-from sentinel.core.detect.standbys import RUNS_AGAIN_S
 from sentinel.core.detect.watch import Watch
-from sentinel.core.learn.fitness import REPLACED_AFTER_S
 from sentinel.core.state import State
 from sentinel.core.state.crew import Worker, WorkerStage
 from sentinel.model.action import StartWorker
@@ -70,7 +68,7 @@ def test_it_is_replaced_as_a_standby_after_a_while() -> None:
     cluster = trains()
     worker = standby(cluster, cluster.node(0))
     stop(cluster, worker)
-    cluster.run(REPLACED_AFTER_S - 1)
+    cluster.run(cluster.rules.policy.start_s - 1)
     assert not cluster.all(StartWorker)
     cluster.run(2)
     assert [action.node for action in cluster.all(StartWorker)] == [worker.node]
@@ -82,7 +80,7 @@ def test_one_that_stood_still_for_a_moment_is_not_replaced_and_may_sit() -> None
     cluster = trains()
     worker = standby(cluster, cluster.node(0))
     stop(cluster, worker)
-    cluster.run(REPLACED_AFTER_S - 1)
+    cluster.run(cluster.rules.policy.start_s - 1)
     start(cluster, worker)
     cluster.run(60)
     assert not cluster.all(StartWorker)
@@ -149,7 +147,7 @@ def test_a_standby_that_stands_still_is_told_once(state: str, age: float) -> Non
     looked = Looked(trains())
     assert looked.report(times=20) == []
     assert [type(fact) for fact in looked.report(state, age, times=20)] == [WorkerStopped]
-    assert looked.report(times=int(RUNS_AGAIN_S / 0.25) - 1) == []
+    assert looked.report(times=int(looked.cluster.rules.policy.runs_again_s / 0.25) - 1) == []
     assert [type(fact) for fact in looked.report(times=20)] == [WorkerRuns]
 
 

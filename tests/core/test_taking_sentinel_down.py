@@ -3,9 +3,9 @@
 import pytest
 from simulated import Simulated, ecc
 
+from sentinel.core.commands import refuse_command
 from sentinel.core.detect.watch import Watch
 from sentinel.core.fold import decide
-from sentinel.core.learn.operator import refuse_command
 from sentinel.core.state import Rules, State
 from sentinel.core.state.rows import JobStage
 from sentinel.model.action import Action, StartWorker, StopJob, StopWorker

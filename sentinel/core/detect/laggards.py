@@ -3,10 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from sentinel.model.policy import Policy
 from sentinel.model.report import NOT_RUNNING, RankBeat
-
-BEAT_STALE_S = 1.0
-"""The beat thread runs every 0.2 s; five missed beats are no scheduling hiccup."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +16,7 @@ class Laggards:
     sure: float
 
 
-def laggards(beats: Sequence[RankBeat], world: int) -> Laggards:
+def laggards(beats: Sequence[RankBeat], world: int, policy: Policy) -> Laggards:
     """Name the ranks that hold a stalled gang up.
 
     A missing rank outweighs a stopped one, a stopped one outweighs sequence numbers: a stopped
@@ -26,19 +24,19 @@ def laggards(beats: Sequence[RankBeat], world: int) -> Laggards:
     """
     missing = tuple(sorted(set(range(world)) - {beat.rank for beat in beats}))
     if missing:
-        return Laggards(missing, f"rank {_list(missing)} reports nothing", 0.6)
+        return Laggards(missing, f"rank {_list(missing)} reports nothing", policy.sure_missing)
     stopped = [beat for beat in beats if beat.state in NOT_RUNNING]
     if stopped:
         states = ", ".join(f"rank {beat.rank} is in state {beat.state}" for beat in stopped)
-        return Laggards(tuple(beat.rank for beat in stopped), states, 0.97)
-    frozen = [beat for beat in beats if beat.beat_age_s > BEAT_STALE_S]
+        return Laggards(tuple(beat.rank for beat in stopped), states, policy.sure_stopped)
+    frozen = [beat for beat in beats if beat.beat_age_s > policy.beat_stale_s]
     if frozen and len(frozen) < len(beats):
         ages = ", ".join(f"rank {beat.rank}'s beat thread is {beat.beat_age_s:.1f} s old" for beat in frozen)
-        return Laggards(tuple(beat.rank for beat in frozen), ages, 0.85)
-    return _by_sequence(beats)
+        return Laggards(tuple(beat.rank for beat in frozen), ages, policy.sure_stale)
+    return _by_sequence(beats, policy)
 
 
-def _by_sequence(beats: Sequence[RankBeat]) -> Laggards:
+def _by_sequence(beats: Sequence[RankBeat], policy: Policy) -> Laggards:
     waiting = max(beat.enqueued for beat in beats)
     behind = [beat for beat in beats if beat.enqueued < waiting]
     if not behind:
@@ -47,7 +45,9 @@ def _by_sequence(beats: Sequence[RankBeat]) -> Laggards:
     ranks = tuple(beat.rank for beat in behind if beat.enqueued == lowest)
     if len(ranks) > max(1, len(beats) // 2):
         return Laggards((), f"most ranks stand at collective {lowest}", 0.0)
-    return Laggards(ranks, f"rank {_list(ranks)} entered {lowest} collectives, others {waiting}", 0.8)
+    return Laggards(
+        ranks, f"rank {_list(ranks)} entered {lowest} collectives, others {waiting}", policy.sure_behind
+    )
 
 
 def _list(ranks: Sequence[int]) -> str:

@@ -5,14 +5,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from heapq import nsmallest
 
-from sentinel.core.detect.laggards import BEAT_STALE_S
 from sentinel.core.state.rows import Job
 from sentinel.model.fact import RankLooks
 from sentinel.model.ids import Instant, NodeId, Seconds
+from sentinel.model.policy import Policy
 from sentinel.model.report import STOPPED, RankBeat
 
-LOOK_EVERY_S = 0.25
-"""As often as nodes report, the rank that has entered the fewest collectives is looked for."""
 STANDS = STOPPED | {"D"}
 """States of a process that does not compute: stopped, or stuck in the kernel."""
 TOLD = 8
@@ -55,21 +53,21 @@ class Looks:
         self.tally, self.floor = Tally(), None
         self.places.clear()
 
-    def take(self, beat: RankBeat, node: NodeId) -> None:
+    def take(self, beat: RankBeat, node: NodeId, policy: Policy) -> None:
         """Look at one rank.
 
         Others are known from older reports and can only be further by now: whom they have passed is behind.
         """
         self.tally.looks[beat.rank] += 1
-        stopped = beat.state in STANDS or beat.beat_age_s > BEAT_STALE_S
+        stopped = beat.state in STANDS or beat.beat_age_s > policy.beat_stale_s
         if stopped or self._is_last(beat):
             self.tally.held[beat.rank] += 1
             self.tally.stopped[beat.rank] += stopped
             self.places[beat.rank] = node, beat.gpu
 
-    def due(self, now: Instant) -> bool:
+    def due(self, now: Instant, policy: Policy) -> bool:
         """Say whether it is time to compare the ranks."""
-        return now >= self.weighed_at + LOOK_EVERY_S
+        return now >= self.weighed_at + policy.compare_s
 
     def weigh(self, job: Job, beats: Sequence[tuple[RankBeat, NodeId]], now: Instant) -> None:
         """See who has entered the fewest collectives."""

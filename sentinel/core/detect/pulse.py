@@ -11,22 +11,11 @@ from sentinel.core.state import State
 from sentinel.core.state.rows import Job, JobStage
 from sentinel.model.fact import JobAdvanced, JobPaced
 from sentinel.model.ids import Instant, NodeId, Seconds, WorkerId
+from sentinel.model.policy import Policy
 from sentinel.model.report import RankBeat
 
-STEP_WINDOW = 32
-"""Step durations that the running median is taken over."""
 LOSS_WINDOW = 64
 """Losses that the status page draws."""
-STEPS_WITHOUT_NODE = 2
-"""New steps since a node fell silent that need its ranks: one may have been under way."""
-MOTION_S = 1.0
-"""Ranks that have completed collectives within this, or within a median step, are not hung."""
-PACED_BY = 3
-"""Step durations that make a pace worth telling."""
-PACE_CHANGE = 2.0
-"""And so many times faster or slower is it told again."""
-
-
 NOBODY = -2
 """In the place of a step, which is -1 before the first."""
 
@@ -53,6 +42,9 @@ class Spoken:
 class Pulse:
     """What one job's heartbeats told so far."""
 
+    slowness: Slowness
+    durations: deque[Seconds]
+    """Of the last steps, for the running median."""
     generation: int = -1
     step: int = -1
     """Newest completed step of this generation."""
@@ -64,7 +56,6 @@ class Pulse:
     spoken: Spoken = field(default_factory=Spoken)
     opened: bool = False
     """Whether it is known what was reached before this watch began."""
-    durations: deque[Seconds] = field(default_factory=lambda: deque(maxlen=STEP_WINDOW))
     losses: deque[tuple[int, float]] = field(default_factory=lambda: deque(maxlen=LOSS_WINDOW))
     stalled: bool = False
     told: tuple[int, ...] = ()
@@ -82,9 +73,13 @@ class Pulse:
     underway: tuple[Instant, int] = (0.0, -1)
     """When it was last said to be on its way, and at which step."""
     stragglers: Stragglers = field(default_factory=Stragglers)
-    slowness: Slowness = field(default_factory=Slowness)
     silent_since: int | None = None
     """Step at which a seated node was first seen silent; None while all report."""
+
+    @classmethod
+    def of(cls, job: Job, policy: Policy) -> "Pulse":
+        """Go on from what an earlier watch has told."""
+        return cls(Slowness.of(job, policy), deque(maxlen=policy.pace_steps), high=job.high_step)
 
     def others(self, ranks: tuple[int, ...], now: Instant, within: Seconds) -> bool:
         """Say whether what was told to stand still, and left alone, has since been held up by other ranks."""
@@ -96,9 +91,9 @@ class Pulse:
         """Give the median of the last steps; before the first, what an earlier watch knew; 0 for unknown."""
         return median(self.durations) if self.durations else job.median_step_s
 
-    def moves(self, job: Job, beats: Sequence[RankBeat], now: Instant) -> bool:
+    def moves(self, job: Job, beats: Sequence[RankBeat], policy: Policy, now: Instant) -> bool:
         """Say whether every rank has just completed a collective."""
-        within = max(MOTION_S, self.pace(job))
+        within = max(policy.motion_s, self.pace(job))
         return all(now - self.motion.get(beat.worker, (0, 0.0))[1] <= within for beat in beats)
 
     def begin(self, generation: int, world: int, now: Instant) -> None:
@@ -132,26 +127,26 @@ class Pulse:
             self.losses.append((step, beat.loss))
         return True
 
-    def advanced(self, job: Job, state: State, now: Instant) -> Iterator[JobAdvanced]:
+    def advanced(self, job: Job, state: State, policy: Policy, now: Instant) -> Iterator[JobAdvanced]:
         """Tell of a step that is news: a generation's first, one after a standstill, or in a silence."""
         new = self.step > self.high
         self.high = max(self.high, self.step)
         first = not self.announced or self.stalled or job.stage is JobStage.BROKEN
-        if new and (first or self._without_node(state)):
+        if new and (first or self._without_node(state, policy)):
             self.announced, self.stalled = True, False
             yield JobAdvanced(now, job.id, job.generation, self.step)
 
-    def _without_node(self, state: State) -> bool:
+    def _without_node(self, state: State, policy: Policy) -> bool:
         """Say, once per silence, that steps go on that need a silent node's ranks: so it lives."""
         if not any(node.silent and state.crew.sitting(node.id) for node in state.nodes.values()):
             self.silent_since = None
             return False
         if self.silent_since is None:
             self.silent_since = self.step
-        return self.step == self.silent_since + STEPS_WITHOUT_NODE
+        return self.step == self.silent_since + policy.steps_without_node
 
-    def paced(self, job: Job, now: Instant) -> Iterator[JobPaced]:
+    def paced(self, job: Job, policy: Policy, now: Instant) -> Iterator[JobPaced]:
         """Tell how long a step takes, once it is known and when it has changed."""
-        known, pace = job.median_step_s, self.pace(job)
-        if len(self.durations) >= PACED_BY and not known / PACE_CHANGE <= pace <= known * PACE_CHANGE:
+        known, pace, change = job.median_step_s, self.pace(job), policy.pace_change
+        if len(self.durations) >= policy.paced_steps and not known / change <= pace <= known * change:
             yield JobPaced(now, job.id, round(pace, 4))

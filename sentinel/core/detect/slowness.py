@@ -19,13 +19,13 @@ Beats: TypeAlias = Sequence[tuple[RankBeat, NodeId]]
 class Slowness:
     """The pace of one job, and the looks at its ranks."""
 
-    tempo: Tempo = field(default_factory=Tempo)
+    tempo: Tempo
     looks: Looks = field(default_factory=Looks)
 
     @classmethod
     def of(cls, job: Job, policy: Policy) -> "Slowness":
         """Go on from what an earlier watch has told."""
-        slowness = cls()
+        slowness = cls(Tempo.of(policy))
         if job.usual_step_s:
             slowness.tempo.expect(job.usual_step_s, job.world, policy)
         return slowness

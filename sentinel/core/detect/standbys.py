@@ -3,16 +3,11 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from sentinel.core.detect.laggards import BEAT_STALE_S
 from sentinel.core.state.crew import Worker, WorkerKey, WorkerStage
 from sentinel.model.fact import WorkerRuns, WorkerStopped
 from sentinel.model.ids import Instant
+from sentinel.model.policy import Policy
 from sentinel.model.report import NOT_RUNNING, RankBeat
-
-RUNS_AGAIN_S = 2.0
-"""It has to be seen running for so long: one that is stopped again and again is told once."""
-FORGET_S = 60.0
-"""Who was not seen stopped for so long runs, or is gone."""
 
 
 @dataclass(slots=True)
@@ -21,15 +16,18 @@ class Standbys:
 
     stopped: dict[WorkerKey, Instant] = field(default_factory=dict)
 
-    def look(self, beat: RankBeat, worker: Worker, now: Instant) -> Iterator[WorkerStopped | WorkerRuns]:
+    def look(
+        self, beat: RankBeat, worker: Worker, policy: Policy, now: Instant
+    ) -> Iterator[WorkerStopped | WorkerRuns]:
         """Tell of a change."""
         if worker.stage is not WorkerStage.STANDBY:
             return
-        if beat.state in NOT_RUNNING or beat.beat_age_s > BEAT_STALE_S:
+        if beat.state in NOT_RUNNING or beat.beat_age_s > policy.beat_stale_s:
             if worker.key not in self.stopped:
-                self.stopped = {key: at for key, at in self.stopped.items() if at > now - FORGET_S}
+                since = now - policy.runs_again_s  # who was last seen stopped before that runs, or is gone
+                self.stopped = {key: at for key, at in self.stopped.items() if at > since}
             self.stopped[worker.key] = now
             if not worker.unfit:
                 yield WorkerStopped(now, worker.job, worker.id, worker.node, beat.state, beat.beat_age_s)
-        elif worker.unfit and now - self.stopped.get(worker.key, 0.0) >= RUNS_AGAIN_S:
+        elif worker.unfit and now - self.stopped.get(worker.key, 0.0) >= policy.runs_again_s:
             yield WorkerRuns(now, worker.job, worker.id, worker.node)

@@ -12,12 +12,6 @@ from sentinel.model.report import RankBeat
 
 CONTENTION = "cpu-contention"
 """What the host check calls it."""
-MIN_PEERS = 3
-"""With two ranks nobody can say which of them is the odd one."""
-SLOW_EVERY_S = 0.25
-"""Ranks are compared as often as nodes report; more often would compare the same beats again."""
-SLOW_SAMPLES = 5
-"""Beats in a row that show a straggler: of fast training steps, most are never seen."""
 
 
 @dataclass(slots=True)
@@ -35,9 +29,10 @@ class Stragglers:
         self.slow.clear()
         self.told = False
 
-    def due(self, world: int, now: Instant) -> bool:
+    def due(self, world: int, policy: Policy, now: Instant) -> bool:
         """Say whether there is somebody to compare, and it is time to."""
-        return world >= MIN_PEERS and not self.told and now >= self.weighed_at + SLOW_EVERY_S
+        enough = world >= policy.straggler_peers
+        return enough and not self.told and now >= self.weighed_at + policy.compare_s
 
     def weigh(
         self,
@@ -70,7 +65,7 @@ class Stragglers:
             return False
         since, when, samples = self.slow.get(beat.rank, (beat.step, now, 0))
         self.slow[beat.rank] = since, when, samples + 1
-        return beat.step - since >= policy.straggler_steps and samples + 1 >= SLOW_SAMPLES
+        return beat.step - since >= policy.straggler_steps and samples + 1 >= policy.straggler_looks
 
 
 def _alone_contended(

@@ -11,15 +11,6 @@ from sentinel.core.detect.looks import Tally
 from sentinel.model.ids import Instant, Seconds
 from sentinel.model.policy import Policy
 
-LAPS = 6
-"""A job is slow when so many laps in a row are; one pause, however long, lengthens one of them."""
-USUAL_LAPS = 240
-"""The usual pace is the median of so many laps: at least ten minutes."""
-USUAL_STEPS = 20
-"""Fewer steps, or less than twice `slow_pace_s` of them, make no usual pace."""
-WARM_UP_STEPS = 5
-"""The first steps of a generation compile, fill caches and open files."""
-
 
 class Lap(NamedTuple):
     """Some steps in a row, as many as end within a lap's time, or one."""
@@ -48,20 +39,26 @@ class Change(Enum):
 class Tempo:
     """The pace of one job over all its generations."""
 
+    recent: deque[Lap]
+    usual: deque[Lap]
+    """Laps before the recent ones, without those that were slow."""
+    slow: deque[Lap]
+    """Laps since it was told to be slow."""
     world: int = 0
     warm: int | None = None
     """Step from which on this generation counts."""
     began: tuple[int, Instant] = (-1, 0.0)
     """The step that ended the last lap, and when."""
-    recent: deque[Lap] = field(default_factory=lambda: deque(maxlen=LAPS))
-    usual: deque[Lap] = field(default_factory=lambda: deque(maxlen=USUAL_LAPS))
-    """Laps before the recent ones, without those that were slow."""
-    slow: deque[Lap] = field(default_factory=lambda: deque(maxlen=USUAL_LAPS))
-    """Laps since it was told to be slow."""
     slow_since: Instant | None = None
     """When this generation was told to be slow."""
     before: Tally = field(default_factory=Tally)
     """Looks at the usual pace."""
+
+    @classmethod
+    def of(cls, policy: Policy) -> "Tempo":
+        """Begin with nothing known."""
+        usual, slow = deque[Lap](maxlen=policy.usual_laps), deque[Lap](maxlen=policy.usual_laps)
+        return cls(deque(maxlen=policy.slow_laps), usual, slow)
 
     def new_generation(self, world: int) -> None:
         """Measure the recent pace anew; with another number of ranks, the usual one, too."""
@@ -75,7 +72,7 @@ class Tempo:
     def expect(self, step_s: Seconds, world: int, policy: Policy) -> None:
         """Take over the usual pace of an earlier watch."""
         self.world = world
-        steps = max(USUAL_STEPS, int(2 * policy.slow_pace_s / step_s) + 1)
+        steps = max(policy.usual_steps, int(2 * policy.slow_pace_s / step_s) + 1)
         self.usual.append(Lap(steps * step_s, steps, 0.0, Tally()))
 
     def pause(self) -> None:
@@ -85,25 +82,25 @@ class Tempo:
     def lap(self, step: int, now: Instant, policy: Policy) -> tuple[Seconds, int] | None:
         """Take a new step; gives (seconds, steps) of the lap that it ends, if it ends one."""
         if self.warm is None:
-            self.warm = step + WARM_UP_STEPS
+            self.warm = step + policy.warm_up_steps
         since, at = self.began
         if step <= self.warm:
             self.began = step, now
-        elif now - at >= policy.slow_pace_s / LAPS:
+        elif now - at >= policy.slow_pace_s / policy.slow_laps:
             self.began = step, now
             return now - at, step - since
         return None
 
     def take(self, lap: Lap, now: Instant, policy: Policy, *, was_slow: bool) -> Change | None:
         """Take a lap in. `was_slow`: an earlier watch, or generation, was told to be slow."""
-        aged = self.recent[0] if len(self.recent) == LAPS else None
+        aged = self.recent[0] if len(self.recent) == policy.slow_laps else None
         self.recent.append(lap)
         if self.slow_since is not None:
             self.slow.append(lap)
         elif aged is not None and not self._is_slow(aged, policy):
             self.usual.append(aged)
             self.before.add(aged.tally)
-        if len(self.recent) < LAPS or not self.known(policy):
+        if len(self.recent) < policy.slow_laps or not self.known(policy):
             return None
         if self.slow_since is None and all(self._is_slow(each, policy) for each in self.recent):
             self.slow_since = now
@@ -120,7 +117,7 @@ class Tempo:
     def known(self, policy: Policy) -> bool:
         """Say whether enough was seen to call a pace the usual one."""
         enough_s = sum(lap.seconds for lap in self.usual) >= 2 * policy.slow_pace_s
-        return enough_s and sum(lap.steps for lap in self.usual) >= USUAL_STEPS
+        return enough_s and sum(lap.steps for lap in self.usual) >= policy.usual_steps
 
     @property
     def step_s(self) -> Seconds:
@@ -158,7 +155,7 @@ class Tempo:
         return self.step_s <= (1 + policy.slow_pace_factor) / 2 * self.usual_s
 
     def _adopt(self) -> None:
-        self.usual, self.slow = self.slow, deque(maxlen=USUAL_LAPS)
+        self.usual, self.slow = self.slow, deque(maxlen=self.slow.maxlen)
         self.before, self.slow_since = Tally(), None
 
 

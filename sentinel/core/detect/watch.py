@@ -9,7 +9,6 @@ from typing import TypeGuard
 from sentinel.core.detect.events import event_fact
 from sentinel.core.detect.laggards import laggards
 from sentinel.core.detect.pulse import NOBODY, Pulse
-from sentinel.core.detect.slowness import Slowness
 from sentinel.core.detect.standbys import Standbys
 from sentinel.core.state import State
 from sentinel.core.state.rows import Job, JobStage
@@ -20,8 +19,6 @@ from sentinel.model.report import NOT_RUNNING, Event, FindingSeen, Hello, RankBe
 
 SLOW_PHASES = frozenset({"setup", "load", "save", "snapshot"})
 """Phases in which a rank may take long without being hung."""
-TOLD_UNDERWAY = 3
-"""How often within `resume_timeout_s` a generation is said to be on its way: one telling may be late."""
 
 
 class Watch:
@@ -111,12 +108,12 @@ class Watch:
         if job is None or worker is None:
             return ()
         if worker.rank < 0:
-            return self._standbys.look(beat, worker, now)
+            return self._standbys.look(beat, worker, self._policy, now)
         if beat.rank < 0:
             return ()
         pulse = self._pulses.get(job.id)
         if pulse is None:
-            pulse = self._pulses[job.id] = Pulse(high=job.high_step, slowness=Slowness.of(job, self._policy))
+            pulse = self._pulses[job.id] = Pulse.of(job, self._policy)
         if (step := self._believed(beat, worker.node, job, pulse, state, now)) is None:
             return ()
         if not pulse.opened:
@@ -127,16 +124,16 @@ class Watch:
         if pulse.generation != job.generation:
             pulse.begin(job.generation, job.world, now)
         looks = pulse.slowness.looks
-        looks.take(beat, worker.node)
-        if looks.due(now):
+        looks.take(beat, worker.node, self._policy)
+        if looks.due(now, self._policy):
             looks.weigh(job, self._generations_beats(job, state, now), now)
         if not pulse.take(beat, step, now):
             return ()
         beats = partial(self._generations_beats, job, state, now)
         seen = (
-            pulse.advanced(job, state, now),
+            pulse.advanced(job, state, self._policy, now),
             self._slow(pulse, job, state, now),
-            pulse.paced(job, now),
+            pulse.paced(job, self._policy, now),
             pulse.slowness.stepped(pulse.step, job, beats, now, self._policy),
         )
         return chain.from_iterable(seen)
@@ -177,7 +174,7 @@ class Watch:
                 pulse.excused_at = now
             if now - pulse.excused_at <= limit:  # a slow save has just ended: the step still has to be made
                 continue
-            ranks = laggards([beat for beat, _ in beats], job.world).ranks
+            ranks = laggards([beat for beat, _ in beats], job.world, self._policy).ranks
             if pulse.stalled and not pulse.others(ranks, now, limit):
                 continue
             pulse.stalled, pulse.told = True, ranks
@@ -185,7 +182,7 @@ class Watch:
             yield JobStalled(now, job.id, job.generation, round(age, 3), round(pace, 4), told, nodes)
 
     def _underway(self, state: State, now: Instant) -> Iterator[Fact]:
-        every = self._policy.resume_timeout_s / TOLD_UNDERWAY
+        every = self._policy.resume_timeout_s / self._policy.underway_tellings
         for job in state.jobs.values():
             pulse = self._pulses.get(job.id)
             if job.stage is not JobStage.FORMING or pulse is None or pulse.generation != job.generation:
@@ -221,7 +218,7 @@ class Watch:
             return False
         if job.stage is JobStage.FORMING or not pulse.pace(job):
             return True
-        return any(beat.phase in SLOW_PHASES for beat in beats) or pulse.moves(job, beats, now)
+        return any(beat.phase in SLOW_PHASES for beat in beats) or pulse.moves(job, beats, self._policy, now)
 
     def _job_beats(self, job: Job, state: State, now: Instant) -> Iterator[tuple[RankBeat, NodeId]]:
         """Beats of a job's ranks from nodes that report now; a silent node's last word is no evidence."""
@@ -237,7 +234,7 @@ class Watch:
     # --- slowness --------------------------------------------------------------------------------------
 
     def _slow(self, pulse: Pulse, job: Job, state: State, now: Instant) -> Iterator[Fact]:
-        if pulse.stragglers.due(job.world, now):
+        if pulse.stragglers.due(job.world, self._policy, now):
             beats = self._generations_beats(job, state, now)
             yield from pulse.stragglers.weigh(job, beats, state.nodes, self._policy, now)
 

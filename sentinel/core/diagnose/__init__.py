@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from sentinel.core.diagnose.predicates import PREDICATES, Case, Match, laggard, since_step
-from sentinel.core.diagnose.predicates.case import SEVERAL, newest_generation
+from sentinel.core.diagnose.predicates.case import newest_generation
 from sentinel.core.evidence import holding
 from sentinel.core.state import Rules, State
 from sentinel.model.decision import Diagnosed
@@ -150,7 +150,7 @@ def _again(cause: Cause, case: Case) -> Match | None:
     if generation < newest and at > case.state.now - case.rules.policy.again_s:
         return replace(found, why=f"{found.why}; so did generation {generation}")
     ranks = {fact.rank for fact in case.all(RankRaised) if fact.generation == newest and fact.kind == "user"}
-    if len(ranks) == job.world >= SEVERAL:
+    if len(ranks) == job.world >= case.rules.policy.several:
         return replace(found, why=f"{found.why}; all {job.world} ranks raised")
     return None
 

@@ -64,7 +64,7 @@ def learn(state: State, fact: Fact, rules: Rules) -> None:  # one line per fact,
         case NodeHeard():
             nodes.heard(state, fact, rules)
         case NodeReached():
-            nodes.reached(state, fact)
+            nodes.reached(state, fact, rules)
         case FindingReported():
             findings.finding(state, fact, rules)
         case NodeProbed():
@@ -90,11 +90,11 @@ def learn(state: State, fact: Fact, rules: Rules) -> None:  # one line per fact,
         case JobAtPace():
             paces.at_pace(state, fact, rules)
         case WorkerStopped():
-            fitness.stopped(state, fact)
+            fitness.stopped(state, fact, rules)
         case WorkerRuns():
             fitness.runs(state, fact)
         case JobSubmitted():
-            jobs.submitted(state, fact)
+            jobs.submitted(state, fact, rules)
         case GcsLost() | JournalFailed():
             control.lost(state, fact)
         case GcsBack():
@@ -131,7 +131,7 @@ def _passed(state: State, fact: DeadlinePassed, rules: Rules) -> None:
         case Timer.MAINTAIN:
             maintenance.end(state, NodeId(first), rules)
         case Timer.TRUST:
-            outcomes.trust_again(state, NodeId(first))
+            outcomes.trust_again(state, NodeId(first), rules)
         case Timer.RESUME if job is not None and second == str(job.generation):
             outcomes.lapsed(state, job, fact)
         case Timer.FINISH if job is not None:

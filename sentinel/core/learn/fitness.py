@@ -1,22 +1,19 @@
 """Who is seated is fit to sit: a standby that stands still is not warm until it runs again."""
 
 from sentinel.core.learn.nodes import look_again
-from sentinel.core.state import State
+from sentinel.core.state import Rules, State
 from sentinel.core.state.crew import WorkerStage
 from sentinel.core.state.timers import Timer
 from sentinel.model.fact import WorkerRuns, WorkerStopped
 
-REPLACED_AFTER_S = 5.0
-"""A standby that stands still for less is worth waiting for: starting another takes about as long."""
 
-
-def stopped(state: State, fact: WorkerStopped) -> None:
+def stopped(state: State, fact: WorkerStopped, rules: Rules) -> None:
     """Seat it no more, and after a while start another one in its place."""
     job, worker = state.worker(fact.job, fact.worker)
     if job is not None and worker is not None and worker.stage is WorkerStage.STANDBY and not worker.unfit:
         state.change(worker, unfit=True)
         look_again(state, job.id)
-        state.wait_for(Timer.REFILL.of(job.id), REPLACED_AFTER_S)
+        state.wait_for(Timer.REFILL.of(job.id), rules.policy.start_s)
 
 
 def runs(state: State, fact: WorkerRuns) -> None:

@@ -12,23 +12,21 @@ from sentinel.model.fact import JobAdvanced, JobPaced, JobSubmitted, JobUnderway
 from sentinel.model.ids import Instant
 from sentinel.model.incident import Due, Incident
 
-PLACE_S = 1.0
 
-
-def submitted(state: State, fact: JobSubmitted) -> None:
+def submitted(state: State, fact: JobSubmitted, rules: Rules) -> None:
     """A job is asked for; asking again changes nothing."""
     if fact.job not in state.jobs:
         job = Job(fact.job, fact.world, fact.min_world, fact.standbys, fact.trainable, wanted=fact.world)
         state.add(replace(job, journal=fact.journal, priority=fact.priority))
-        state.set_deadline(Timer.PLACE.of(fact.job), PLACE_S)
+        state.set_deadline(Timer.PLACE.of(fact.job), rules.policy.place_s)
         return
     job = state.jobs[fact.job]
     job = state.change(job, journal=job.journal or fact.journal)
     if job.stage is JobStage.FINISHED or (job.stage is JobStage.STOPPED and not state.crew.has(job.id)):
-        _start_over(state, job, fact)
+        _start_over(state, job, fact, rules)
 
 
-def _start_over(state: State, job: Job, fact: JobSubmitted) -> None:
+def _start_over(state: State, job: Job, fact: JobSubmitted, rules: Rules) -> None:
     """Submit a job again whose workers have all left; numbers go on, so that nothing old passes for new."""
     _forget_gone(state, job, state.now)
     state.change(
@@ -54,7 +52,7 @@ def _start_over(state: State, job: Job, fact: JobSubmitted) -> None:
     for node in state.nodes:
         state.crew.look_again_at(job.id, node)
     drop_deadlines(state, job)
-    state.set_deadline(Timer.PLACE.of(job.id), PLACE_S)
+    state.set_deadline(Timer.PLACE.of(job.id), rules.policy.place_s)
 
 
 def worker_ready(state: State, fact: WorkerReady) -> None:
@@ -68,7 +66,7 @@ def worker_ready(state: State, fact: WorkerReady) -> None:
         late = job.is_over
         state.change(worker, stage=WorkerStage.STANDBY, pid=fact.pid, unwanted=late)
         if state.nodes[worker.node].misstarts:
-            state.change(state.nodes[worker.node], misstarts=0)
+            state.change(state.nodes[worker.node], misstarts=0, shunned=False)
         if not late:
             state.change(job, lacking=max(0, job.lacking - 1))
 

@@ -32,4 +32,4 @@ def end(state: State, name: NodeId, rules: Rules) -> None:
         fall(state, state.change(node, fell=fell), fell, rules)
     for found in list(node.findings.values()):
         findings.counts(state, state.fresh(node), FindingReported(state.now, name, found), rules)
-    plan_anew(state)
+    plan_anew(state, rules)

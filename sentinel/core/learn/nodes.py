@@ -11,14 +11,6 @@ from sentinel.model.ids import JobId
 from sentinel.model.incident import Due, Incident, Stage
 from sentinel.model.runbook import Ends, Scope
 
-PLACE_S = 1.0
-"""Nodes join one by one: ranks and standbys are placed on all of them together."""
-LOOK_AGAIN_S = 1.0
-LOOK_AT_MOST_S = 10.0
-"""The longer a node is silent without harm, the less often it is looked at."""
-UNHEARD_S = 120.0
-"""Ray gives a node up after 65 s: one that is silent for longer is people's business, harm or not."""
-
 
 def joined(state: State, fact: NodeJoined, rules: Rules) -> None:
     """An agent introduced itself."""
@@ -34,6 +26,7 @@ def joined(state: State, fact: NodeJoined, rules: Rules) -> None:
         boot=fact.boot,
         left=False,
         misstarts=0,
+        shunned=False,
     )
     _is_back(state, node, rules)
 
@@ -71,23 +64,23 @@ def _is_back(state: State, node: Node, rules: Rules) -> None:
                 state.change(worker, may_run=True)
     state.change(node, silent=False, lives=False, about=None, reached=None)
     for incident in list(state.open_incidents()):
-        if not evidence.fell(incident, node.id):
+        if node.id not in evidence.silent_nodes(incident):
             continue
         book = rules.book_of(incident)
         if book is not None and (book.scope, book.ends) == (Scope.CLUSTER, Ends.SIGN):
             stays_away(state, incident, rules)
         if group.is_about_silence(incident, rules):
             _silence_over(state, incident)
-    plan_anew(state)
+    plan_anew(state, rules)
 
 
-def plan_anew(state: State) -> None:
+def plan_anew(state: State, rules: Rules) -> None:
     """A node can be used again: jobs may have waited for just this."""
     for job in list(state.jobs.values()):
         look_again(state, job.id)
         timer = Timer.REFILL if state.crew.has(job.id) else Timer.PLACE
         if not job.is_over:
-            state.set_deadline(timer.of(job.id), PLACE_S)
+            state.set_deadline(timer.of(job.id), rules.policy.place_s)
 
 
 def look_again(state: State, job: JobId) -> None:
@@ -131,20 +124,20 @@ def fall(state: State, node: Node, fact: NodeSilent, rules: Rules) -> None:
     state.change(node, about=incident.id)
 
 
-def reached(state: State, fact: NodeReached) -> None:
+def reached(state: State, fact: NodeReached, rules: Rules) -> None:
     """Take in what the controller's own look found; the next one follows after a while."""
     node = state.nodes.get(fact.node)
     if node is None or not node.silent:
         return
-    looks = max(1, node.looks - node.looked_before)
+    policy, looks = rules.policy, max(1, node.looks - node.looked_before)
     job = state.job_on(node.id)
     trains = job is not None and job.stage is JobStage.RUNNING and node.lives
     state.change(node, reached=fact, lives=fact.step >= 0 or trains)
-    state.set_deadline(Timer.REACH.of(node.id), min(LOOK_AT_MOST_S, LOOK_AGAIN_S * looks))
+    state.set_deadline(Timer.REACH.of(node.id), min(policy.look_limit_s, policy.look_s * looks))
     incident = state.incidents.get(fact.incident) if fact.incident else None
     if incident is None or incident.stage is Stage.RESOLVED:
         return
     incident = evidence.add(state, incident, fact)
-    unheard = incident.diagnosis is None and state.now > incident.opened + UNHEARD_S
+    unheard = incident.diagnosis is None and state.now > incident.opened + policy.unheard_s
     # Nobody may know of it otherwise: its ranks may be the whole job.
     group.ask_for(state, incident, Due.ANY if unheard else Due.CERTAIN)

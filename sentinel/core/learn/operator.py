@@ -1,71 +1,16 @@
 """An operator's word: acknowledge, silence, maintain, drain, undrain, stop and resume actions."""
 
-from collections.abc import Collection
-from difflib import get_close_matches
-
 from sentinel.core import evidence
 from sentinel.core.learn import maintenance
 from sentinel.core.learn.findings import withdraw
-from sentinel.core.learn.nodes import PLACE_S, look_again
+from sentinel.core.learn.nodes import look_again
 from sentinel.core.state import Rules, State
-from sentinel.core.state.crew import Worker, WorkerStage
 from sentinel.core.state.rows import Cordon
 from sentinel.core.state.timers import Timer
-from sentinel.model.action import StopJob, StopWorker
 from sentinel.model.fact import Commanded
 from sentinel.model.ids import IncidentId, JobId, NodeId
 from sentinel.model.incident import Stage
 from sentinel.model.runbook import Remedy
-
-LONGEST_SILENCE_S = 30 * 86_400.0
-COMMANDS = (
-    "ack",
-    "silence",
-    "maintain",
-    "drain",
-    "undrain",
-    "stop-actions",
-    "resume-actions",
-    "stop-job",
-    "retire",
-)
-
-
-def refuse_command(state: State, command: str, target: str, causes: Collection[str] = ()) -> str:
-    """Why a command makes no sense, before it becomes a fact; empty when it does."""
-    if command not in COMMANDS:
-        return f"unknown command {command!r}: {', '.join(COMMANDS)}"
-    if command == "ack" and target not in state.incidents:
-        return f"no incident {target!r} is open"
-    if command in ("maintain", "drain", "undrain") and target not in state.nodes:
-        return f"no node {target!r}: known are {', '.join(sorted(state.nodes)) or 'none'}"
-    if command == "silence" and target not in state.nodes and target not in causes:
-        near = get_close_matches(target, [*state.nodes, *causes], n=1)
-        hint = f"did you mean {near[0]!r}?" if near else "the causes are the runbooks' names"
-        return f"neither a node nor a cause: {target!r}; {hint}"
-    if command == "stop-job" and target not in state.jobs:
-        return f"no job {target!r}: known are {', '.join(sorted(state.jobs)) or 'none'}"
-    if command == "retire":
-        return _still_busy(state)
-    return ""
-
-
-def _still_busy(state: State) -> str:
-    """Why the agents can't leave yet: they are what ends and watches a job's processes."""
-    for job in state.jobs.values():
-        if not job.is_over:
-            return f"{job.id} is {job.stage.value}: stop it first"
-        living = [worker.id for worker in state.crew.of(job.id) if _lives(state, worker)]
-        if living:
-            return f"{job.id} still has {len(living)} processes: {', '.join(living)}"
-    ending = [name for name, each in state.unfinished.items() if isinstance(each, StopWorker | StopJob)]
-    return f"not done yet: {', '.join(ending)}" if ending else ""
-
-
-def _lives(state: State, worker: Worker) -> bool:
-    """Whether an agent is about to report the process's end; a silent node's agent is not."""
-    node = state.nodes.get(worker.node)
-    return worker.stage is not WorkerStage.GONE and node is not None and not node.silent and not node.left
 
 
 def command(state: State, fact: Commanded, rules: Rules) -> None:
@@ -120,6 +65,7 @@ def _undrain(state: State, fact: Commanded, rules: Rules) -> None:
         counts={},
         vouched=fact.at,
         misstarts=0,
+        shunned=False,
         cordon=None,
         readmit=node.cordon or node.readmit,
     )
@@ -127,7 +73,7 @@ def _undrain(state: State, fact: Commanded, rules: Rules) -> None:
         state.change(job, slow=tuple(each for each in job.slow if each[2] != node.id))
         look_again(state, job.id)
         if job.world < job.wanted and not job.is_over:  # it may not be the only one that is given back
-            state.set_deadline(Timer.REFILL.of(job.id), PLACE_S)
+            state.set_deadline(Timer.REFILL.of(job.id), rules.policy.place_s)
     if node.cordon is None:
         withdraw(state, fact, node.id, rules)
     elif (by := state.incidents.get(IncidentId(node.cordon.by))) and by.stage is not Stage.RESOLVED:

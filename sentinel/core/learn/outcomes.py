@@ -6,7 +6,7 @@ from sentinel.core.learn.nodes import look_again
 from sentinel.core.learn.ranks import ask_for_stacks
 from sentinel.core.state import Rules, State
 from sentinel.core.state.crew import WorkerStage
-from sentinel.core.state.rows import START_ATTEMPTS, Job, JobStage, Want
+from sentinel.core.state.rows import Job, JobStage, Want
 from sentinel.core.state.timers import Timer
 from sentinel.model.action import Action
 from sentinel.model.fact import DeadlinePassed, Fact, Outcome
@@ -15,9 +15,6 @@ from sentinel.model.incident import Due, Incident, Stage
 
 TOLD = frozenset({"evict", "resume", "stacks", "restart-agent", "restart-gcs"})
 """Kinds whose outcome is evidence."""
-RETRY_S = 2.0
-TRUST_S = 60.0
-"""A node where workers do not start gets one more try this often: its raylet may be back by then."""
 
 
 def outcome(state: State, fact: Outcome, rules: Rules) -> None:
@@ -29,7 +26,7 @@ def outcome(state: State, fact: Outcome, rules: Rules) -> None:
     name, kind, target, _ = fact.action.split("/", 3)
     match kind:
         case "start-worker" if not fact.ok:
-            _start_failed(state, fact, WorkerId(target), action)
+            _start_failed(state, fact, WorkerId(target), action, rules)
         case "resume":
             _resumed(state, fact, JobId(target), rules)
         case "stop-job":  # its GPUs may be what another job waits for
@@ -37,7 +34,7 @@ def outcome(state: State, fact: Outcome, rules: Rules) -> None:
                 look_again(state, job)
         case _:
             if kind == "evict":
-                _evicted(state, fact, IncidentId(name), NodeId(target))
+                _evicted(state, fact, IncidentId(name), NodeId(target), rules)
             if (incident := state.incidents.get(IncidentId(name))) is not None:
                 _told(state, fact, incident, kind)
 
@@ -54,20 +51,21 @@ def _told(state: State, fact: Outcome, incident: Incident, kind: str) -> None:
             group.ask_for(state, incident, Due.ANY)
 
 
-def _evicted(state: State, fact: Outcome, by: IncidentId, name: NodeId) -> None:
+def _evicted(state: State, fact: Outcome, by: IncidentId, name: NodeId, rules: Rules) -> None:
     """A node is empty, or it is tried again, also where its incident is over and forgotten."""
     node = state.nodes[name]
     if not fact.ok:
-        state.set_deadline(Timer.EVICT.of(name), RETRY_S)
+        state.set_deadline(Timer.EVICT.of(name), rules.policy.retry_s)
     elif node.cordon is not None and node.cordon.by == by:
         state.change(node, is_empty=True)
 
 
-def _start_failed(state: State, fact: Outcome, worker: WorkerId, action: Action | None) -> None:
+def _start_failed(state: State, fact: Outcome, worker: WorkerId, action: Action | None, rules: Rules) -> None:
     """A node where workers do not start is left alone after a few; whoever waits is seated elsewhere.
 
     One that starts all the same, only late, is stopped: nobody expects it any more.
     """
+    policy = rules.policy
     jobs = [job for job in state.jobs.values() if job.id == getattr(action, "job", job.id)]
     for job in jobs:
         failed = state.crew.get(job.id, worker)
@@ -76,11 +74,12 @@ def _start_failed(state: State, fact: Outcome, worker: WorkerId, action: Action 
         state.change(failed, unwanted=True)
         look_again(state, job.id)
         node = state.nodes[failed.node]
-        node = state.change(node, misstarts=node.misstarts + 1)
-        if node.misstarts >= START_ATTEMPTS:
-            state.set_deadline(Timer.TRUST.of(node.id), TRUST_S)
-        state.set_deadline(Timer.REFILL.of(job.id), RETRY_S)
-        if node.misstarts == START_ATTEMPTS and job.stage is not JobStage.RUNNING:
+        misstarts, known = node.misstarts + 1, node.shunned
+        node = state.change(node, misstarts=misstarts, shunned=misstarts >= policy.start_attempts)
+        if node.shunned:
+            state.set_deadline(Timer.TRUST.of(node.id), policy.trust_s)
+        state.set_deadline(Timer.REFILL.of(job.id), policy.retry_s)
+        if node.shunned and not known and job.stage is not JobStage.RUNNING:
             _tell(state, job, fact)
 
 
@@ -91,11 +90,11 @@ def _tell(state: State, job: Job, fact: Fact) -> None:
         group.ask_for(state, incident, Due.ANY)
 
 
-def trust_again(state: State, name: NodeId) -> None:
+def trust_again(state: State, name: NodeId, rules: Rules) -> None:
     """Give a node where workers did not start one more try."""
     node = state.nodes.get(name)
-    if node is not None and node.misstarts >= START_ATTEMPTS:
-        state.change(node, misstarts=START_ATTEMPTS - 1)
+    if node is not None and node.shunned:
+        state.change(node, misstarts=rules.policy.start_attempts - 1, shunned=False)
         for job in state.jobs:
             look_again(state, job)
 

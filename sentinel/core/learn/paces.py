@@ -3,10 +3,10 @@
 from sentinel.core import evidence, group
 from sentinel.core.diagnose.predicates.paces import is_stopped_again, more_work, stands_out
 from sentinel.core.learn.jobs import pace_is_back
-from sentinel.core.learn.ranks import FAILED_LIMIT, MEMORY_S, RECENT_FAILURES
+from sentinel.core.learn.ranks import note_failure
 from sentinel.core.state import Rules, State
-from sentinel.core.state.rows import Job, JobStage
-from sentinel.model.fact import JobAtPace, JobSlowed, RankLooks, RankSlow
+from sentinel.core.state.rows import JobStage
+from sentinel.model.fact import JobAtPace, JobSlowed, RankSlow
 from sentinel.model.ids import JobId
 from sentinel.model.incident import Due, Incident
 
@@ -22,7 +22,7 @@ def slowed(state: State, fact: JobSlowed, rules: Rules) -> None:
     suspect = stands_out(fact, rules.policy)
     stopped = suspect is not None and is_stopped_again(suspect)
     if suspect is not None and stopped:
-        _count_failure(state, job, fact, suspect)
+        note_failure(state, job, (fact.at, suspect.rank, suspect.node, fact.generation), rules)
     known = next((each for each in state.open_incidents() if _explains(each, job.id)), None)
     topic = group.job_topic(job.id) if stopped else f"pace:{job.id}"
     incident = evidence.add(state, known, fact) if known else group.join(state, topic, fact, job)
@@ -46,11 +46,3 @@ def _explains(incident: Incident, job: JobId) -> bool:
     if incident.job != job:
         return False
     return evidence.is_about_pace(incident) or any(isinstance(each, RankSlow) for each in incident.evidence)
-
-
-def _count_failure(state: State, job: Job, fact: JobSlowed, suspect: RankLooks) -> None:
-    node = state.nodes[suspect.node]
-    state.change(node, failures=(*node.failures[-RECENT_FAILURES:], fact.at))
-    lately = [each for each in job.failed if each[0] > state.now - MEMORY_S]
-    failed = (fact.at, suspect.rank, suspect.node, fact.generation)
-    state.change(job, failed=(*lately[-FAILED_LIMIT:], failed))

@@ -16,12 +16,8 @@ from sentinel.model.ids import Instant, NodeId
 from sentinel.model.incident import Ask, Due, Incident
 from sentinel.model.report import DONE, STOPPED_ITSELF
 
-MEMORY_S = 86400.0
-"""A rank that is slow, or keeps failing, on two nodes within a day has work that makes it so."""
 RECENT_FAILURES = 20
 FAILED_LIMIT = 100
-STACKS_DEADLINE_S = 1.5
-"""py-spy needs 0.1 to 0.5 s a process on a busy machine; recovery does not wait longer."""
 SHELL_OFFSET = 128
 """A shell or a handler that passes a signal on exits with its number and this."""
 
@@ -85,9 +81,14 @@ def _count_failure(
     node, job = state.nodes[worker.node], state.fresh(job)
     if any(_is_of(worker, job, at) for at, _, where, _ in job.failed if where == node.id):
         return
-    state.change(node, failures=(*node.failures[-RECENT_FAILURES:], fact.at))
-    lately = [each for each in job.failed if each[0] > state.now - MEMORY_S]
-    failed = (fact.at, worker.rank, node.id, fact.generation)
+    note_failure(state, job, (fact.at, worker.rank, node.id, fact.generation), rules)
+
+
+def note_failure(state: State, job: Job, failed: tuple[Instant, int, NodeId, int], rules: Rules) -> None:
+    """Remember (when, rank, node, generation) of a failure, on the node's account and the job's."""
+    node = state.nodes[failed[2]]
+    state.change(node, failures=(*node.failures[-RECENT_FAILURES:], failed[0]))
+    lately = [each for each in job.failed if each[0] > state.now - rules.policy.remembered_s]
     state.change(job, failed=(*lately[-FAILED_LIMIT:], failed))
 
 
@@ -241,7 +242,9 @@ def stalled(state: State, fact: JobStalled, rules: Rules) -> None:
         return
     job = break_off(state, job)
     where = dict(zip((beat.rank for beat in fact.beats), fact.nodes, strict=True))
-    behind = {where[rank]: rank for rank in laggards(fact.beats, job.world).ranks if rank in where}
+    behind = {
+        where[rank]: rank for rank in laggards(fact.beats, job.world, rules.policy).ranks if rank in where
+    }
     _part(state, job, set(behind))
     incident = group.join(state, group.job_topic(job.id), fact, job)
     _wants_anew(state, job, incident)
@@ -255,7 +258,7 @@ def stalled(state: State, fact: JobStalled, rules: Rules) -> None:
         return
     processes = tuple((n, beat.rank, beat.pid) for beat, n in zip(fact.beats, fact.nodes, strict=True))
     ask_for_stacks(state, incident, job, processes)
-    state.set_deadline(Timer.STACKS.of(incident.id), STACKS_DEADLINE_S)
+    state.set_deadline(Timer.STACKS.of(incident.id), rules.policy.stacks_s)
 
 
 def ask_for_stacks(
@@ -290,7 +293,7 @@ def slow(state: State, fact: RankSlow, rules: Rules) -> None:
         return
     if state.nodes[fact.node].maintained is not None:
         return
-    since = state.now - MEMORY_S
+    since = state.now - rules.policy.remembered_s
     known = job.slow_places(fact.rank, since)
     lately = [each for each in job.slow if each[0] > since]
     state.change(job, slow=(*lately, (state.now, fact.rank, fact.node)))

@@ -32,7 +32,7 @@ def settle(job: Job, state: State, rules: Rules) -> Iterator[Decision]:
     want = wanted(job, state)
     planned: list[Decision] = []
     if not is_waiting(job, state):
-        planned += _next(job, want, state) if want else _grow(job, state)
+        planned += _next(job, want, state, rules) if want else _grow(job, state, rules)
     yield from planned
     if not (planned or refuse_action(state, rules)):
         yield from _leave(job, state)
@@ -88,26 +88,26 @@ class Plan:
     """Ranks whose worker does not stay, though it could."""
 
 
-def plan(job: Job, want: Want, state: State) -> Plan:
+def plan(job: Job, want: Want, state: State, rules: Rules) -> Plan:
     """Seat the next generation; ranks move elsewhere only where that costs none its place."""
     named = {w.rank for name in want.replace if (w := state.crew.get(job.id, name)) and w.rank >= 0}
     spent = set() if want.gently else {worker.rank for worker in state.crew.spent(job.id) if worker.rank >= 0}
     ranks = tuple(sorted(named | spent))
     left = (state.crew.get(job.id, name) for name in want.replace) if want.elsewhere else ()
     avoid = {worker.rank: worker.node for worker in left if worker and worker.rank >= 0}
-    seats = seat(state, job, ranks, avoid)
+    seats = seat(state, job, rules.policy, ranks, avoid)
     if avoid and (isinstance(seats, Cannot) or (isinstance(seats, Seated) and len(seats.seats) < job.world)):
-        seats = seat(state, job, ranks, {})
+        seats = seat(state, job, rules.policy, ranks, {})
     if isinstance(seats, Cannot) and not want.gently:  # who is to leave for maintenance is there until then
         there = [node.id for node in state.maintained() if not (node.silent or node.cordon or node.left)]
-        seats = seat(state, job, ranks, {}, there) if there else seats
+        seats = seat(state, job, rules.policy, ranks, {}, there) if there else seats
     return Plan(seats, ranks)
 
 
-def _next(job: Job, want: Want, state: State) -> Iterator[Decision]:
+def _next(job: Job, want: Want, state: State, rules: Rules) -> Iterator[Decision]:
     known = state.incidents.get(want.incident)
     by = job.upkeep if known is None or known.stage is Stage.RESOLVED else known.id
-    planned = plan(job, want, state)
+    planned = plan(job, want, state, rules)
     match planned.seats:
         case Cannot(reason=reason):
             yield from refuse(state, by, f"resume {job.id}", No("place", reason))
@@ -128,13 +128,13 @@ def _start(by: IncidentId, job: Job, wait: Wait) -> Iterator[Decision]:
     yield Awaited(by, job.id, wait.lacking)
 
 
-def _grow(job: Job, state: State) -> Iterator[Decision]:
+def _grow(job: Job, state: State, rules: Rules) -> Iterator[Decision]:
     """Grow back at a step boundary, when there is room; what has just come may not be all that comes."""
     comes = Timer.REFILL.of(job.id) in state.deadlines
     small = job.stage is JobStage.RUNNING and job.world < job.wanted and not state.crew.done(job.id)
     if not small or comes or gpus(state) <= _held(state):
         return
-    match seat_more(state, job):
+    match seat_more(state, job, rules.policy):
         case Wait() as wait:
             yield from _start(job.upkeep, job, wait)
         case Seated(seats=seats):

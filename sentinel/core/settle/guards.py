@@ -6,10 +6,8 @@ from sentinel.core import common
 from sentinel.core.group import COMMON
 from sentinel.core.state import Rules, State
 from sentinel.core.state.rows import Job, Node
-from sentinel.model.ids import NodeId
+from sentinel.model.ids import HOUR_S, NodeId
 from sentinel.model.incident import Diagnosis
-
-HOUR = 3600.0
 
 
 class No(NamedTuple):
@@ -51,7 +49,7 @@ def refuse_eviction(state: State, rules: Rules, node: NodeId, diagnosis: Diagnos
 
 def evictions(state: State) -> tuple[float, ...]:
     """When nodes were evicted within the last hour."""
-    return tuple(at for at in state.evictions if at > state.now - HOUR)
+    return tuple(at for at in state.evictions if at > state.now - HOUR_S)
 
 
 def _here(state: State) -> list[Node]:

@@ -19,7 +19,6 @@ from sentinel.model.incident import Ask, Diagnosis, Due, Incident, Stage
 from sentinel.model.runbook import Remedy
 
 GCS = "gcs"
-STACKS_DEADLINE_S = 1.5
 
 
 def settle(incident: Incident, state: State, rules: Rules) -> list[Decision]:
@@ -27,18 +26,18 @@ def settle(incident: Incident, state: State, rules: Rules) -> list[Decision]:
     if incident.stage is Stage.RESOLVED:
         return []
     if incident.asks:
-        return [_question(incident, ask) for ask in incident.asks]
+        return [_question(incident, ask, rules) for ask in incident.asks]
     decided = incident.diagnosis is not None and incident.due is Due.NOTHING
     if decided and not state.awaits_evidence(incident.id) and (found := _guarded(incident, state, rules)):
         return found
     return [Resolved(incident.id)] if is_over(incident, state, rules) else []
 
 
-def _question(incident: Incident, ask: Ask) -> Decision:
+def _question(incident: Incident, ask: Ask, rules: Rules) -> Decision:
     name = action_id(incident.id, ask.what, ask.target, ask.attempt)
     if ask.what == "probe":
         return Probe(name, incident.id, NodeId(ask.target))
-    return CollectStacks(name, incident.id, ask.processes, STACKS_DEADLINE_S)
+    return CollectStacks(name, incident.id, ask.processes, rules.policy.stacks_s)
 
 
 def settle_freeze(state: State, rules: Rules) -> list[Decision]:
@@ -160,7 +159,7 @@ def _resume(
         replace = tuple(worker.id for _, worker in seated)
         processes = tuple((worker.node, rank, worker.pid) for rank, worker in seated)
         name = action_id(incident.id, "stacks", f"{job.id}-all", job.generation)
-        yield CollectStacks(name, incident.id, processes, STACKS_DEADLINE_S)
+        yield CollectStacks(name, incident.id, processes, rules.policy.stacks_s)
     fresh = tuple(step for step in skip if step not in job.skip)
     yield Wanted(incident.id, job.id, replace, elsewhere, replay, gently, fresh)
 

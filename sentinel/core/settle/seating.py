@@ -12,11 +12,9 @@ from sentinel.core.state.crew import Worker, WorkerStage
 from sentinel.core.state.rows import Job, Node
 from sentinel.model.action import Seat
 from sentinel.model.ids import JobId, NodeId
+from sentinel.model.policy import Policy
 
 T = TypeVar("T")
-
-STARTS_WITHIN_S = 5.0
-"""A lost rank waits for a standby that starts at home no longer than this: elsewhere one may be warm."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +61,7 @@ class _Table:
 
     state: State
     job: Job
+    policy: Policy
     vacant: frozenset[int]
     """Ranks whose worker does not stay."""
     given: list[Seat | None]
@@ -97,7 +96,7 @@ class _Table:
 
     def starting(self, node: NodeId) -> bool:
         """Say whether a worker will soon be warm on a node."""
-        since = self.state.now - STARTS_WITHIN_S
+        since = self.state.now - self.policy.start_s
         return any(worker.since >= since for worker in self.pool(node, WorkerStage.STARTING))
 
     def with_ready(self) -> Iterator[NodeId]:
@@ -155,7 +154,12 @@ def _left(queue: deque[T], still: Callable[[T], bool]) -> Iterator[T]:
 
 
 def _table(
-    state: State, job: Job, replace: Collection[int], size: int, stay: Collection[NodeId] = ()
+    state: State,
+    job: Job,
+    policy: Policy,
+    replace: Collection[int],
+    size: int,
+    stay: Collection[NodeId] = (),
 ) -> _Table:
     """Lay the table with those who stay."""
     cut_off = (name for name in state.unusable() if state.is_cut(name) and name not in stay)
@@ -170,7 +174,7 @@ def _table(
     vacant = [rank for rank, kept in enumerate(given) if kept is None]
     before = takewhile(lambda name: name != job.id, state.in_turn())
     first = tuple(name for name in before if state.jobs[name].lacking)
-    return _Table(state, job, frozenset(vacant), given, first)
+    return _Table(state, job, policy, frozenset(vacant), given, first)
 
 
 def _bad_gpu(node: Node, gpu: int) -> bool:
@@ -180,6 +184,7 @@ def _bad_gpu(node: Node, gpu: int) -> bool:
 def seat(
     state: State,
     job: Job,
+    policy: Policy,
     replace: Collection[int],
     avoid: Mapping[int, NodeId] = MappingProxyType({}),
     stay: Collection[NodeId] = (),
@@ -188,15 +193,15 @@ def seat(
 
     Ranks on nodes in `stay` keep their seats, though nothing new is placed there.
     """
-    return _fill(_table(state, job, replace, job.world, stay), avoid)
+    return _fill(_table(state, job, policy, replace, job.world, stay), avoid)
 
 
-def seat_more(state: State, job: Job) -> Seated | Wait | None:
+def seat_more(state: State, job: Job, policy: Policy) -> Seated | Wait | None:
     """Seat the ranks that a job lacks beside those that train, as far as there is room.
 
     None where there is none, or where one who trains would not stay.
     """
-    table = _table(state, job, (), job.wanted)
+    table = _table(state, job, policy, (), job.wanted)
     if min(table.vacant) < job.world:
         return None
     found = _fill(table, {})

@@ -129,7 +129,7 @@ def needs(state: State, job: Job, rules: Rules) -> str:
     if here < job.world and not state.crew.has(job.id):
         usable = sum(node.usable for node in state.nodes.values())
         return f"{job.world} GPUs: the {usable} usable nodes have {here}"
-    match generation.plan(job, job.want or Want(job.upkeep), state).seats:
+    match generation.plan(job, job.want or Want(job.upkeep), state, rules).seats:
         case Cannot(reason=reason):
             return f"a place: {reason}"
         case Later(first=first):

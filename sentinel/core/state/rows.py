@@ -10,9 +10,6 @@ from sentinel.model.fact import FindingReported, NodeReached, NodeSilent
 from sentinel.model.finding import Finding, Health
 from sentinel.model.ids import Cause, IncidentId, Instant, JobId, NodeId, Seconds, WorkerId
 
-START_ATTEMPTS = 3
-"""A node where this many workers in a row did not start gets no more of them."""
-
 
 class Cordon(Struct, frozen=True):
     """Why nothing is placed on a node, and who said so."""
@@ -87,6 +84,8 @@ class Node(Struct, frozen=True):
     reached: NodeReached | None = None
     misstarts: int = 0
     """Workers in a row that did not start here."""
+    shunned: bool = False
+    """Whether those were so many that others are started elsewhere."""
 
     @property
     def usable(self) -> bool:
@@ -106,7 +105,7 @@ class Node(Struct, frozen=True):
     @property
     def may_start(self) -> bool:
         """True when a worker may be started here."""
-        return self.usable and self.misstarts < START_ATTEMPTS
+        return self.usable and not self.shunned
 
 
 class JobStage(StrEnum):

@@ -4,7 +4,6 @@ import random
 import signal
 import time
 
-from sentinel.core.detect.stragglers import MIN_PEERS
 from sentinel.demo.fault import (
     NOBODY,
     Expected,
@@ -19,6 +18,7 @@ from sentinel.demo.fault import (
     pick,
 )
 from sentinel.demo.stage import Stage, wait
+from sentinel.model.policy import Policy
 
 SPEED = 0.33
 SLOW_STEPS = 9
@@ -64,6 +64,6 @@ FAULT = Simple(
     "straggler",
     GOOD,
     inject,
-    needs_ranks(MIN_PEERS, "to tell which rank is the odd one"),
+    needs_ranks(Policy().straggler_peers, "to tell which rank is the odd one"),
     stage={"step_seconds": 0.2},
 )

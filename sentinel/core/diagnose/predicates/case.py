@@ -13,8 +13,6 @@ from sentinel.model.incident import Incident, Suspect
 
 F = TypeVar("F")
 T = TypeVar("T")
-SEVERAL = 2
-"""One is an accident; from two on it is a pattern."""
 
 
 @dataclass(frozen=True, slots=True)

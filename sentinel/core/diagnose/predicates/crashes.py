@@ -2,14 +2,15 @@
 
 from collections import Counter
 
-from sentinel.core.diagnose.predicates.case import SEVERAL, Case, Match, newest_generation, suspect_of
+from sentinel.core.diagnose.predicates.case import Case, Match, newest_generation, suspect_of
 from sentinel.core.diagnose.predicates.hangs import laggard
 from sentinel.core.diagnose.predicates.nodes import reached
 from sentinel.core.diagnose.predicates.paces import stopped_again
+from sentinel.core.evidence import ECHOES
 from sentinel.core.state.rows import Node
 from sentinel.core.state.timers import Timer
 from sentinel.model.fact import JobAdvanced, RankExited, RankRaised
-from sentinel.model.ids import Instant
+from sentinel.model.ids import HOUR_S, Instant
 from sentinel.model.incident import Diagnosis, Suspect
 from sentinel.model.report import STOPPED_ITSELF
 
@@ -57,7 +58,7 @@ def repeats_on_node(case: Case) -> Match | None:
 def _stands_out(case: Case, node: Node, count: int) -> bool:
     """Say whether no other node fails nearly as often: what strikes them all alike is the program's."""
     others = (o for o in case.state.nodes.values() if o is not node and o.failures and not o.cordon)
-    return all(len(_failed_alone(case, other)) <= count - SEVERAL for other in others)
+    return all(len(_failed_alone(case, other)) <= count - case.rules.policy.several for other in others)
 
 
 def repeats_with_rank(case: Case) -> Match | None:
@@ -71,7 +72,7 @@ def repeats_with_rank(case: Case) -> Match | None:
     for rank in sorted(ranks):
         times = Counter(node for _, each, node, _ in job.failed if each == rank)
         often = [node for node, count in times.items() if count >= case.rules.policy.crashes_per_hour]
-        if len(often) >= SEVERAL:
+        if len(often) >= case.rules.policy.several:
             told = " and ".join(f"{times[node]} times on {node}" for node in often)
             return Match((Suspect(rank=rank),), f"rank {rank} crashed or hung {told}")
     return None
@@ -79,7 +80,7 @@ def repeats_with_rank(case: Case) -> Match | None:
 
 def _failed_alone(case: Case, node: Node) -> list[Instant]:
     """When this node's ranks failed and no other node's: what strikes several at once is no node's fault."""
-    since, apart = case.state.now - 3600, case.rules.policy.gather_s + case.rules.policy.stall_s
+    since, apart = case.state.now - HOUR_S, case.rules.policy.gather_s + case.rules.policy.stall_s
     others = [at for other in case.state.nodes.values() if other is not node for at in other.failures]
     return [at for at in node.failures if at > since and all(abs(at - each) > apart for each in others)]
 
@@ -88,7 +89,7 @@ def gang_broken(case: Case) -> Match | None:
     """Collectives failed on ranks that are all there, and the time to wait for a culprit is over."""
     raised = [fact for fact in case.all(RankRaised) if fact.generation == newest_generation(case)]
     waiting = Timer.BROKEN.of(case.incident.id) in case.state.deadlines
-    if not raised or waiting or any(fact.kind not in ("collective", "evicted") for fact in raised):
+    if not raised or waiting or any(fact.kind not in ECHOES for fact in raised):
         return None
     known, job = case.incident.diagnosis, case.state.job_of(case.incident)
     is_over = job is not None and job.generation > newest_generation(case)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from itertools import combinations
 
-from sentinel.core.diagnose.predicates.case import SEVERAL, Case, Match, newest_generation, suspect_of
+from sentinel.core.diagnose.predicates.case import Case, Match, newest_generation, suspect_of
 from sentinel.model.action import Resume
 from sentinel.model.fact import JobAdvanced, RankRaised
 from sentinel.model.incident import Suspect
@@ -53,7 +53,7 @@ def _left_behind(case: Case) -> Match | None:
     nodes, ranks = {fact.node for fact in raised}, sorted({fact.rank for fact in raised})
     generations = {fact.generation for fact in raised}
     alike = len({_type(fact) for fact in raised}) == len(nodes) == 1
-    if passed is None or not alike or min(len(ranks), len(generations)) < SEVERAL:
+    if passed is None or not alike or min(len(ranks), len(generations)) < case.rules.policy.several:
         return None
     later = passed.generation > max(generations) and passed.step >= max(fact.step for fact in raised)
     if not later or not all(_moved_away(case, fact, passed.generation) for fact in raised):

@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 
 from sentinel.core.diagnose.predicates.case import Case, Match
-from sentinel.core.strikes import DAY_S, component_of, is_ours, place_of
+from sentinel.core.strikes import component_of, is_ours, place_of
 from sentinel.model.fact import FindingReported
 from sentinel.model.finding import gpu_of
-from sentinel.model.ids import Instant, NodeId
+from sentinel.model.ids import DAY_S, Instant, NodeId
 from sentinel.model.incident import Suspect
 
 

@@ -1,7 +1,7 @@
 """Ranks that hold the others up: they hang, wait for data or are slow."""
 
 from sentinel.core.detect.laggards import laggards
-from sentinel.core.diagnose.predicates.case import SEVERAL, Case, Match, suspect_of
+from sentinel.core.diagnose.predicates.case import Case, Match, suspect_of
 from sentinel.model.fact import JobStalled, RankSlow
 from sentinel.model.incident import Diagnosis, Suspect
 from sentinel.model.report import NOT_RUNNING, STOPPED
@@ -20,7 +20,7 @@ def laggard(case: Case) -> Match | None:
     if stall is None:
         return None
     world = case.state.jobs[stall.job].world
-    found = laggards(stall.beats, world)
+    found = laggards(stall.beats, world, case.rules.policy)
     if not found.ranks or len(stall.beats) < world:
         return None
     where = dict(zip((beat.rank for beat in stall.beats), stall.nodes, strict=True))
@@ -36,7 +36,7 @@ def hangs_by_turns(case: Case) -> Match | None:
     found = laggard(case)
     hung = {node for known in case.incident.broke_of if _names_hang(case, known) for node in known.nodes}
     again = {suspect.node for suspect in found.suspects if suspect.node in hung} if found else set()
-    if found is None or not again or len(hung) < SEVERAL:
+    if found is None or not again or len(hung) < case.rules.policy.several:
         return None
     return Match((), f"ranks on {', '.join(sorted(hung))} were behind by turns; {found.why}")
 
@@ -62,7 +62,7 @@ def all_loaders_stuck(case: Case) -> Match | None:
     if stall is None or not stall.beats or len(stall.beats) < case.state.jobs[stall.job].world:
         return None
     running = all(beat.phase == "data" and beat.state not in NOT_RUNNING for beat in stall.beats)
-    if not running or len(stall.beats) < SEVERAL:
+    if not running or len(stall.beats) < case.rules.policy.several:
         return None
     return Match((), f"all {len(stall.beats)} ranks wait in their data loaders for {stall.stalled_s:.1f} s")
 
@@ -71,7 +71,7 @@ def slow_on_every_node(case: Case) -> Match | None:
     """A rank is as slow on the node that it was moved to: it has more work than its peers."""
     slow = case.last(RankSlow)
     places = case.state.jobs[slow.job].slow_places(slow.rank, 0.0) if slow else set()
-    if slow is None or len(places) < SEVERAL:
+    if slow is None or len(places) < case.rules.policy.several:
         return None
     told = f"rank {slow.rank} was slow on {', '.join(sorted(places - {slow.node}))} and is on {slow.node}"
     return Match((Suspect(rank=slow.rank),), told)

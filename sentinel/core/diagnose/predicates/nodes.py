@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from itertools import islice
 
-from sentinel.core.diagnose.predicates.case import SEVERAL, Case, Match, newest_generation
+from sentinel.core.diagnose.predicates.case import Case, Match, newest_generation
 from sentinel.core.state.rows import JobStage
 from sentinel.model.fact import JobAdvanced, JobStalled, NodeReached, NodeSilent, RankExited, RankRaised
 from sentinel.model.ids import Seconds
@@ -13,8 +13,6 @@ from sentinel.model.runbook import Scope
 
 NAMED = 20
 """Silent nodes that are named one by one."""
-CUT_S = 65.0
-"""A silent node that hurts nobody may take as long to come back as Ray gives it."""
 
 
 def node_lost(case: Case) -> Match | None:
@@ -32,7 +30,7 @@ def node_cut(case: Case) -> Match | None:
     if not cut or _mass_silence(case) or any(fact.step >= 0 for fact in cut):
         return None
     seated, hurt = any(case.state.job_on(fact.node) for fact in cut), _job_hurt(case)
-    lasts = (hurt or not seated) and all(_silent_s(case, fact) >= CUT_S for fact in cut)
+    lasts = (hurt or not seated) and all(_silent_s(case, fact) >= case.rules.policy.cut_s for fact in cut)
     if not lasts and (not hurt or _crashed_elsewhere(case)):
         return None
     told = ", ".join(f"{fact.node} answers on no door" for fact in cut)
@@ -100,7 +98,7 @@ def _job_hurt(case: Case) -> bool:
 def _mass_silence(case: Case) -> bool:
     """Say whether many are silent at once; whose own trouble that is known to be is not of them."""
     standing, policy = case.state.standing_count(), case.rules.policy
-    many = max(float(SEVERAL), policy.mass_silence * standing)
+    many = max(float(policy.several), policy.mass_silence * standing)
     return case.state.unheard_count() >= many and case.state.unheard_count() - _explained(case) >= many
 
 

@@ -1,6 +1,6 @@
 """Losses that are not finite: the replay tells whether data or hardware did it."""
 
-from sentinel.core.diagnose.predicates.case import SEVERAL, Case, Match, suspect_of
+from sentinel.core.diagnose.predicates.case import Case, Match, suspect_of
 from sentinel.model.fact import JobAdvanced, RankRaised
 
 
@@ -16,7 +16,7 @@ def loss_nan(case: Case) -> Match | None:
 def nan_again_same(case: Case) -> Match | None:
     """Replaying the step on the same batch gave the same ranks' NaN; every rank's is no batch's."""
     nans = _nans(case)
-    if len(nans) < SEVERAL:
+    if len(nans) < case.rules.policy.several:
         return None
     earlier, later = nans[-2], nans[-1]
     if earlier.step != later.step or _nan_ranks(earlier) != _nan_ranks(later):

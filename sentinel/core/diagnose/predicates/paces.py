@@ -5,9 +5,6 @@ from sentinel.model.fact import JobSlowed, RankLooks
 from sentinel.model.incident import Suspect
 from sentinel.model.policy import Policy
 
-WORK_SHARE = 0.25
-"""Of a step that grew with its work, at least so much is each rank's own time: exchanges grow, too."""
-
 
 def stopped_again(case: Case) -> Match | None:
     """One rank is stopped again and again, and the others wait for it each time."""
@@ -35,7 +32,7 @@ def more_work(fact: JobSlowed, policy: Policy) -> bool:
     """Say whether every rank computes for longer in each step: its batches have grown."""
     more, usual = fact.outside_s - fact.usual_outside_s, fact.usual_outside_s
     grown = usual > 0 and fact.outside_s >= policy.slow_pace_factor * usual
-    return grown and more >= WORK_SHARE * (fact.step_s - fact.usual_s)
+    return grown and more >= policy.work_share * (fact.step_s - fact.usual_s)
 
 
 def stands_out(fact: JobSlowed, policy: Policy) -> RankLooks | None:
