@@ -12,8 +12,8 @@ from sentinel.core.state.rows import Node
 from sentinel.core.state.timers import Timer
 from sentinel.model.fact import Commanded, FindingReported, NodeSilent
 from sentinel.model.finding import TRAINER, Finding, Health
-from sentinel.model.ids import IncidentId, NodeId
-from sentinel.model.incident import Due, Incident, Stage
+from sentinel.model.ids import Cause, IncidentId, NodeId
+from sentinel.model.incident import Due, Incident, Shared, Stage
 from sentinel.model.runbook import Remedy, Runbook, Scope
 
 RECENT_FINDINGS = 10
@@ -232,11 +232,15 @@ def _is_echo(state: State, node: Node, books: tuple[Runbook, ...], rules: Rules)
 def _join_alike(state: State, incident: Incident, fact: FindingReported, rules: Rules) -> None:
     """What many have at once is one incident: it has what was found on the first of them, too."""
     for book in rules.by_code.get(fact.finding.code, ()):
-        alike = common.nodes_with(state, book.cause, rules)
-        if common.is_common(state, len(alike), rules):
-            known = {f.node for f in incident.evidence if isinstance(f, FindingReported)}
-            for found in (common.found(node, book.cause, rules) for node in alike if node.id not in known):
-                incident = evidence.add(state, incident, found) if found else incident
+        if (what := _shares(state, fact, book.cause, rules)) is None:
+            continue
+        known = {f.node for f in incident.evidence if isinstance(f, FindingReported)}
+        others = (state.nodes[name] for name in what.nodes if name not in known)
+        for found in (common.found(node, book.cause, rules) for node in others):
+            incident = evidence.add(state, incident, found) if found else incident
+        for other in [each for each in state.incidents.values() if _is_of(each, what, book.cause)]:
+            if other.id != incident.id:
+                state.change(other, part_of=incident.id)
 
 
 def _asking(state: State, node: Node, fact: FindingReported, rules: Rules) -> Incident | None:
@@ -253,12 +257,24 @@ def _asking(state: State, node: Node, fact: FindingReported, rules: Rules) -> In
 def _shared(state: State, fact: FindingReported, rules: Rules) -> Incident | None:
     """Return the open incident of a cause that this node has with others."""
     for book in rules.by_code.get(fact.finding.code, ()):
-        alike = common.nodes_with(state, book.cause, rules)
-        if common.is_common(state, len(alike), rules):
-            for incident in state.open_incidents():
-                if incident.diagnosis is not None and incident.diagnosis.cause == book.cause:
-                    return incident
+        what = _shares(state, fact, book.cause, rules)
+        for incident in state.open_incidents() if what is not None else ():
+            if what is not None and _is_of(incident, what, book.cause):
+                return incident
     return None
+
+
+def _shares(state: State, fact: FindingReported, cause: Cause, rules: Rules) -> Shared | None:
+    """Say what the finding's node shares with others that have the same cause at once."""
+    what = common.shared(state, [fact.node], common.lately(state, cause, rules), rules.policy)
+    return what if what is not None and fact.node in what.nodes else None
+
+
+def _is_of(incident: Incident, what: Shared, cause: Cause) -> bool:
+    """Say whether an incident is about nodes that have a cause at once, and is no part of another yet."""
+    known = incident.diagnosis
+    alike = known is not None and known.cause == cause and incident.part_of is None
+    return alike and known is not None and not {*what.nodes}.isdisjoint(known.nodes)
 
 
 def _in_a_log(found: Finding, rules: Rules) -> bool:

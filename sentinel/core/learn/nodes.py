@@ -34,6 +34,7 @@ def joined(state: State, fact: NodeJoined, rules: Rules) -> None:
         boot=fact.boot,
         left=False,
         misstarts=0,
+        labels=fact.labels,
     )
     _is_back(state, node, rules)
 

@@ -87,6 +87,8 @@ class Node(Struct, frozen=True):
     reached: NodeReached | None = None
     misstarts: int = 0
     """Workers in a row that did not start here."""
+    labels: Mapping[str, str] = {}
+    """Domains that it is in, each of which may fail as a whole: kind → name."""
 
     @property
     def usable(self) -> bool:
