@@ -12,7 +12,7 @@ from sentinel.core.state.rows import Node
 from sentinel.core.state.timers import Timer
 from sentinel.model.fact import Commanded, FindingReported, NodeSilent
 from sentinel.model.finding import TRAINER, Finding, Health
-from sentinel.model.ids import Cause, IncidentId, NodeId
+from sentinel.model.ids import Cause, IncidentId, Instant, NodeId
 from sentinel.model.incident import Due, Incident, Shared, Stage
 from sentinel.model.runbook import Remedy, Runbook, Scope
 
@@ -125,11 +125,16 @@ def _deadline(node: Node, found: Finding) -> str:
 
 
 def stands(state: State, name: NodeId, key: str, rules: Rules) -> None:
-    """A state that could wait has not passed by itself."""
+    """A state that could wait has not passed by itself, or an event was no echo of a death until now."""
     node = state.nodes.get(name)
-    found = node.findings.get(key) if node else None
-    if node is not None and found is not None and node.maintained is None:
-        _weigh(state, node, FindingReported(state.now, name, found), rules)
+    if node is None or node.maintained is not None:
+        return
+    if (found := node.findings.get(key)) is not None:
+        _weigh(state, node, FindingReported(state.now, name, found), rules, waited=True)
+    events = (fact for fact in reversed(node.recent) if fact.finding.event)
+    event = next((fact for fact in events if "|".join(fact.finding.key) == key), None)
+    if event is not None:
+        _weigh(state, node, event, rules, waited=True)
 
 
 def _known(node: Node, found: Finding) -> bool:
@@ -186,13 +191,17 @@ def withdraw(
             evidence.add(state, incident, fact)
 
 
-def _weigh(state: State, node: Node, fact: FindingReported, rules: Rules) -> None:
+def _weigh(state: State, node: Node, fact: FindingReported, rules: Rules, *, waited: bool = False) -> None:
     """A critical finding with a runbook acts at once; a warning is evidence for whoever asks."""
     books = rules.by_code.get(fact.finding.code, ())
     critical = fact.finding.health is Health.CRITICAL
-    if _is_echo(state, node, books, rules):
+    since = fact.at - rules.policy.correlate_s
+    if _is_echo(state, node, books, since):
         if not fact.finding.event:
             state.wait_for(_deadline(node, fact.finding), rules.policy.correlate_s)
+        return
+    if critical and not waited and _may_be_echo(state, node, books, since):
+        state.wait_for(_deadline(node, fact.finding), rules.policy.broken_s)
         return
     if books and all(book.scope is not Scope.JOB for book in books):
         group.ask_for(state, group.join_cause(state, books[0], fact), Due.ANY)
@@ -216,17 +225,32 @@ def _weigh(state: State, node: Node, fact: FindingReported, rules: Rules) -> Non
         group.ask_for(state, incident, Due.CERTAIN)
 
 
-def _is_echo(state: State, node: Node, books: tuple[Runbook, ...], rules: Rules) -> bool:
-    """Say whether a node only complains of another one that has just died; a state may stand longer."""
-    deaths = {cause for book in books for cause in book.echoes}
-    since = state.now - rules.policy.correlate_s
-    for incident in state.incidents.values() if deaths else ():
-        found = incident.diagnosis
-        if found is not None and found.cause in deaths and node.id not in found.nodes:
-            fell = (f.at for f in incident.evidence if isinstance(f, NodeSilent) and f.node in found.nodes)
-            if max(fell, default=0.0) >= since:
+def _is_echo(state: State, node: Node, books: tuple[Runbook, ...], since: Instant) -> bool:
+    """Say whether a node only complains of a neighbour that has just died; a state may stand longer."""
+    for book in books:
+        for incident in state.incidents.values() if book.echoes else ():
+            found = incident.diagnosis
+            if found is None or found.cause not in book.echoes or node.id in found.nodes:
+                continue
+            fell = (f for f in incident.evidence if isinstance(f, NodeSilent) and f.node in found.nodes)
+            dead = (state.nodes[f.node] for f in fell if f.at >= since)
+            if any(_in_earshot(node, each, book.echoes_within) is not False for each in dead):
                 return True
     return False
+
+
+def _may_be_echo(state: State, node: Node, books: tuple[Runbook, ...], since: Instant) -> bool:
+    """Say whether a known neighbour has just fallen silent, and nobody knows yet whether it died."""
+    kinds = [book.echoes_within for book in books if book.echoes]
+    silent = (each for each in state.unheard() if each.id != node.id) if kinds else ()
+    fresh = (each for each in silent if each.fell is not None and each.fell.at >= since)
+    return any(_in_earshot(node, each, kind) for each in fresh for kind in kinds)
+
+
+def _in_earshot(node: Node, other: Node, kind: str) -> bool | None:
+    """Say whether two nodes share a domain of this kind; None while nobody knows."""
+    mine, its = node.labels.get(kind), other.labels.get(kind)
+    return mine == its if mine and its else None
 
 
 def _join_alike(state: State, incident: Incident, fact: FindingReported, rules: Rules) -> None:
