@@ -4,28 +4,30 @@ from typing import Any
 
 import pytest
 from msgspec.structs import replace
-from seen_by_people import newest, open_incidents
+from seen_by_people import newest, open_incidents, submit
 from simulated import Simulated, ecc, lost, xid
 
 from sentinel.core.common import shared
 from sentinel.core.state import State
 from sentinel.core.state.rows import Node
 from sentinel.model.action import Page, Refusal
-from sentinel.model.fact import NodeJoined
+from sentinel.model.fact import NodeJoined, NodeReached
 from sentinel.model.finding import Finding, Health
-from sentinel.model.ids import NodeId
-from sentinel.model.incident import Domain, Incident, Shared
+from sentinel.model.ids import JobId, NodeId
+from sentinel.model.incident import Domain, Incident, Shared, Stage
 from sentinel.model.policy import Policy
 
 GONE = ("refused", "refused", -1)
 BRAKE = Finding("gpu", "throttle", "gpu-0", Health.CRITICAL, "GPU 0 slows down: power brake", {})
 RACK = 8
+OTHER = JobId("other")
 
 
 def racks(nodes: int = 24, **more: Any) -> Simulated:
     """Return a cluster in racks of eight, in the order of the nodes' names."""
     policy = Policy(evict_share=1.0, evictions_per_hour=100)
-    cluster = Simulated(nodes=nodes, world=4, policy=more.pop("policy", policy), **more)
+    given = {"world": 4, "policy": policy, **more}
+    cluster = Simulated(nodes=nodes, **given)
     for number in range(1, nodes + 1):
         place(cluster, f"n{number}", rack=f"r{(number - 1) // RACK + 1}")
     cluster.run(5)
@@ -242,6 +244,24 @@ def test_what_was_refused_of_a_part_is_not_done_later() -> None:
     assert open_incidents(cluster) == 1
 
 
+def test_a_part_that_waits_for_its_ranks_evicts_nobody_meanwhile() -> None:
+    """Without spares its job stays degraded, so that its incident is open for long."""
+    cluster = racks(policy=Policy(evict_share=0.0, evictions_per_hour=100))
+    submit(cluster, OTHER, 20, min_world=1)
+    one, two, *more = (NodeId(name) for name in ("n1", "n5", "n2", "n3"))
+    strike(cluster, [one, two], ecc())
+    (worker,) = cluster.sitting(two)
+    cluster._exits(worker, OTHER, "signal 9")
+    cluster.run(20)
+    strike(cluster, more, ecc())
+    cluster.run(300)
+    (part,) = [each for each in cluster.incidents() if each.job == OTHER]
+    assert (part.part_of, part.stage) == (cluster.incidents()[0].id, Stage.MITIGATING)
+    cluster.command("undrain", one)
+    cluster.run(60)
+    assert cluster.evicted() == [one]
+
+
 def test_what_was_shared_stays_said_when_some_of_it_is_over() -> None:
     cluster = racks()
     struck = of_rack(cluster, "r3", 5)
@@ -276,6 +296,11 @@ def test_a_rack_that_dies_is_one_incident_until_it_is_heard_again() -> None:
     cluster.run(120)
     assert (cluster.evicted(), cluster.going(), len(cluster.pages())) == ([], True, 1)
     assert (named(cluster), open_incidents(cluster)) == ([(Domain("rack", "r1"),)], 1)
+    cluster.heard(*nodes[2:])
+    (incident,) = silent_about(cluster)
+    cluster.tell(NodeReached(cluster.now, nodes[0], *GONE, incident.id))  # and it is diagnosed again
+    cluster.run(60)
+    assert (named(cluster), cluster.evicted()) == ([(Domain("rack", "r1"),)], []), "the last two stay, too"
     cluster.heard(*nodes)
     cluster.run(60)
     assert open_incidents(cluster) == 0

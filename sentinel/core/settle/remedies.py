@@ -264,7 +264,7 @@ def _is_to_go(incident: Incident, node: Node, state: State, rules: Rules) -> boo
 
     What was refused is so if a state stands, or an event is of just now.
     """
-    if node.cordon or node.maintained or node.left or node.vouched >= incident.opened or incident.part_of:
+    if node.cordon or node.maintained or node.left or node.vouched >= incident.opened:
         return False
     refused = state.refused.get((incident.id, f"evict {node.id}"))
     if refused in (None, COMMON):
