@@ -59,6 +59,7 @@ def load(directory: Path | None = None, predicates: Collection[str] | None = Non
 def _named(book: Runbook) -> Iterator[tuple[str, Cause]]:
     """Other causes that a runbook names, and where."""
     yield from (("explains", cause) for cause in book.explains)
+    yield from (("echoes", cause) for cause in book.echoes)
     yield from (("matches: again", Cause(match.again)) for match in book.matches if match.again)
 
 

@@ -76,6 +76,8 @@ class Cluster(_Table):
         default=(), examples=["sentinel.example.org"]
     )
     """Further names that browsers call it by, such as a proxy's; any other but its own is refused."""
+    topology: Path | None = None
+    """A file that says in which rack, on which power feed and the like nodes are, by their names."""
     dead_man_switch: str = Field(
         default="",
         pattern=r"^(https?://([^\s/@]+@)?[\w.-]+(:\d+)?(/\S*)?)?$",

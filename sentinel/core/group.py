@@ -148,9 +148,12 @@ def rests(incident: Incident) -> bool:
 
 def is_shared(state: State, incident: Incident) -> bool:
     """Say whether it is what many have at once, and is found on one of them still: that is for people."""
-    return any(
-        state.refused.get((incident.id, f"evict {f.node}")) == COMMON for f in evidence.holding(incident)
-    )
+    refused = ((name, wanted) for (name, wanted), guard in state.refused.items() if guard == COMMON)
+    stay = {wanted.removeprefix("evict ") for name, wanted in refused if name == incident.id}
+    if not stay:
+        return False
+    silent = (node for node in evidence.silent_nodes(incident) if state.is_unheard(node))
+    return not stay.isdisjoint([*(fact.node for fact in evidence.holding(incident)), *silent])
 
 
 def of_many(state: State, rules: Rules, node: NodeId, harm: Fact) -> Incident | None:

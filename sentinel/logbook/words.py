@@ -13,7 +13,8 @@ def fact_line(fact: learn.Fact) -> str:
     """Say what was learned, in one line."""
     match fact:
         case learn.NodeJoined():
-            return f"{fact.node} joined from {fact.address}:{fact.port} with {fact.gpus} GPUs"
+            place = "".join(f", {kind} {name}" for kind, name in fact.labels.items())
+            return f"{fact.node} joined from {fact.address}:{fact.port} with {fact.gpus} GPUs{place}"
         case learn.NodeSilent():
             others = f"{fact.others_silent} of {fact.nodes - 1} other nodes silent too"
             return f"{fact.node} has been silent for {fact.silent_s:.1f} s; {others}"

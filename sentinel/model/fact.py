@@ -1,5 +1,6 @@
 """Everything that the controller can learn. Facts are journalled; nothing else is believed."""
 
+from collections.abc import Mapping
 from typing import TypeAlias
 
 from msgspec import Struct
@@ -28,6 +29,8 @@ class NodeJoined(Noun, frozen=True):
     port: int
     gpus: int
     boot: str
+    labels: Mapping[str, str] = {}
+    """Where it sits and what it runs, by kind of domain: `rack` → `r12`."""
 
 
 class NodeSilent(Noun, frozen=True):

@@ -7,6 +7,10 @@ from msgspec import Meta
 
 NODE_NAME = r"^[A-Za-z0-9_][A-Za-z0-9_.:-]{0,199}\Z"
 """What a node may be called: a host name or an address, which is safe as a file's name, too."""
+LABEL_KIND = r"^[a-z][a-z0-9_-]{0,31}\Z"
+LABEL_NAME = r"^[A-Za-z0-9_][A-Za-z0-9_.:/@+-]{0,127}\Z"
+"""What a rack or an image may be called, which is safe in a page, too."""
+MOST_LABELS = 16
 NodeId = NewType("NodeId", str)
 """A machine's stable name (its host name); survives a raylet or agent restart."""
 
@@ -37,6 +41,8 @@ Text = Annotated[str, Meta(max_length=2**20)]
 """What somebody outside has to say."""
 Address = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._:%-]{0,255}\Z")]
 """A host's name or number."""
+LabelKind = Annotated[str, Meta(pattern=LABEL_KIND)]
+LabelName = Annotated[str, Meta(pattern=LABEL_NAME)]
 Count = Annotated[int, Meta(ge=0, le=2**53)]
 Rank = Annotated[int, Meta(ge=-1, le=2**20)]
 """-1 for a standby."""
@@ -50,6 +56,15 @@ Port = Annotated[int, Meta(ge=0, le=65535)]
 """0 for none."""
 Span = Annotated[Seconds, Meta(ge=-1e10, le=1e10)]
 """A duration or a moment from outside: any clock may be wrong, but it is a number."""
+
+
+def label(kind: str, name: str) -> tuple[str, str]:
+    """Take two texts as a label: a kind of domain and its name. Raises ValueError, in one line."""
+    if not re.search(LABEL_KIND, kind):
+        raise ValueError(f"{kind!r:.80} is no kind of label, such as rack, feed, switch, nvlink or image")
+    if not re.search(LABEL_NAME, name):
+        raise ValueError(f"{kind}: {name!r:.80} is no name: letters, digits and _ . : / @ + - without spaces")
+    return kind, name
 
 
 def node_name(text: str) -> NodeId:

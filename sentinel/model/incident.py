@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from msgspec import Struct
 
@@ -46,6 +47,34 @@ class Suspect:
     confidence: float = 0.0
 
 
+class Domain(NamedTuple):
+    """What several nodes stand on, and fail by together, such as `rack` `r12`."""
+
+    kind: str
+    """`rack | feed | switch | nvlink | image`, or what else a site calls it."""
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What nodes that have the same at once are believed to share: that is to blame, and no one of them."""
+
+    domains: tuple[Domain, ...]
+    """The smallest that explain it: several if the same nodes are in them; none for the whole cluster."""
+    nodes: tuple[NodeId, ...]
+    """Who in it has the same."""
+    size: int
+    """How many nodes are in it."""
+    inferred: bool = False
+    """No topology is known: only their number says that it is no chance."""
+
+    def __str__(self) -> str:
+        many = f"{len(self.nodes)} of {self.size} nodes"
+        if self.domains:
+            return f"{', '.join(f'{kind} {name}' for kind, name in self.domains)}: {many}"
+        return f"{many}, inferred, no topology is known" if self.inferred else f"{many}, in no one domain"
+
+
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
     """An incident's cause: a runbook's name, its suspects, and the sentence that says why."""
@@ -54,6 +83,8 @@ class Diagnosis:
     suspects: tuple[Suspect, ...]
     confidence: float
     why: str
+    shared: Shared | None = None
+    """What the suspects share, if they are too many for chance."""
 
     @property
     def is_known(self) -> bool:
@@ -148,6 +179,8 @@ class Incident(Struct, frozen=True):
     """What its page has told, each as it was told first, oldest first."""
     left: tuple[str, ...] = ()
     """What its page says is left for people."""
+    part_of: IncidentId | None = None
+    """The incident of what its nodes share with others: that one tells the rest."""
 
     @property
     def earlier(self) -> tuple[ToldDiagnosis, ...]:

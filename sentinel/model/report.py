@@ -1,16 +1,20 @@
 """What an agent tells the controller: heartbeats, findings and exits of one node."""
 
+from collections.abc import Mapping
 from typing import Annotated, TypeAlias
 
 from msgspec import Meta, Struct
 
 from sentinel.model.finding import Finding
 from sentinel.model.ids import (
+    MOST_LABELS,
     Address,
     Count,
     Generation,
     Gpu,
     JobId,
+    LabelKind,
+    LabelName,
     NodeName,
     Pid,
     Port,
@@ -156,6 +160,8 @@ class Hello(Noun, frozen=True):
     """Where the agent serves memory snapshots."""
     gpus: Annotated[int, Meta(ge=0, le=4096)]
     metrics_port: Port = 0
+    labels: Annotated[Mapping[LabelKind, LabelName], Meta(max_length=MOST_LABELS)] = {}
+    """What the node itself says of where it sits: kind of domain → name."""
 
 
 class Report(Noun, frozen=True):

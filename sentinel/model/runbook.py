@@ -114,5 +114,7 @@ class Runbook:
     """Nobody is to blame for it: each further time the job pauses for longer before it forms again."""
     echoes: tuple[Cause, ...] = ()
     """Deaths of nodes that make their neighbours complain of this: soon after one it is only an echo."""
+    echoes_within: str = ""
+    """The kind of domain in which they do, such as `nvlink`; a node of which nobody knows it may be in it."""
     strikes: bool = False
     """Each finding counts against its place on the GPU, and another cause may ask how often."""

@@ -68,6 +68,7 @@ class Node:
     log: Path
     gpus: list[GpuSample]
     host: HostSample = HOST
+    labels: Mapping[str, str] = field(default_factory=dict)
     reports: bool = True
     """Its reports reach the controller."""
     doors: tuple[str, str] = ("ok", "ok")
@@ -122,7 +123,8 @@ class Agent:
 
     def hello(self) -> Hello:
         """Introduce itself."""
-        return Hello(self.node.name, self.boot, self.node.address, 1, len(self.node.gpus))
+        node = self.node
+        return Hello(node.name, self.boot, node.address, 1, len(node.gpus), labels=node.labels)
 
     def turn(self, now: Instant) -> bool:
         """Read the kernel log and run what is due; true if there is something to tell."""

@@ -18,6 +18,7 @@ from sentinel.model.policy import Policy
 from sentinel.model.report import RankBeat
 from sentinel.rehearse.scenario import SEAT, Cluster, Expect, Scenario, ScenarioError, changed, known
 from sentinel.rehearse.steps import KEYS, Beat, Found, Gpu, Host, StandbyBeat, Step, Stutters
+from sentinel.topology import Topology
 
 LIMITS = {"nodes": 20_000, "gpus": 64, "world": 200_000}
 RAISES = ("user", "collective", "nan", "restore", "evicted")
@@ -78,6 +79,10 @@ def of_plain(document: Any, name: str) -> Scenario:
         raise ScenarioError(f"cluster.world: {file.cluster.world} ranks need more GPUs than the cluster has")
     if not 0.01 <= file.cluster.step_s <= 3600:
         raise ScenarioError(f"cluster.step_s: expected 0.01 to 3600, got {file.cluster.step_s}")
+    try:
+        Topology(file.cluster.topology)
+    except ValueError as error:
+        raise ScenarioError(f"cluster.topology: {error}") from None
     steps = tuple(_step(f"step {number}", plain, file.cluster) for number, plain in enumerate(file.steps, 1))
     changed(Policy(), file.policy)
     return Scenario(**{**msgspec.structs.asdict(file), "id": file.id or name, "steps": steps})

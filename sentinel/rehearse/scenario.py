@@ -28,6 +28,8 @@ class Cluster(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Warm ones that each node keeps."""
     min_world: int = 1
     step_s: float = 0.25
+    topology: dict[str, dict[str, str]] = {}
+    """Where nodes are, in the form of the controller's file: name patterns → labels."""
 
 
 class Expect(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -49,6 +51,8 @@ class Expect(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Messages that were opened."""
     resumes: int | None = None
     """Generations that were formed."""
+    shared: list[str] | None = None
+    """Exactly what the suspects of each incident share, where they do: `rack r1`, or `cluster`."""
     trains: bool | None = None
     """Whether the job trains at the end."""
     seconds_max: float | None = None

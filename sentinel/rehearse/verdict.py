@@ -7,7 +7,7 @@ from msgspec import Struct
 from sentinel.core.page.words import whereabouts
 from sentinel.core.state import Rules
 from sentinel.model.action import Evict, Page, Refusal, Resume, StopJob
-from sentinel.model.incident import Incident, Suspect
+from sentinel.model.incident import Incident, Shared, Suspect
 from sentinel.model.runbook import PageWhen
 from sentinel.rehearse.controller import Decision
 from sentinel.rehearse.scenario import Expect
@@ -32,6 +32,8 @@ class Told(Struct, frozen=True):
     opened_s: float
     stage: str
     why: str = ""
+    shared: str = ""
+    """Domains that its suspects share, `rack r1`; `cluster` where none smaller is known."""
 
 
 class Refused(Struct, frozen=True):
@@ -124,7 +126,12 @@ def _told(incident: Incident, began: float) -> Told:
         round(incident.opened - began, 3),
         stage,
         found.why if found else "",
+        _shared(found.shared) if found and found.shared else "",
     )
+
+
+def _shared(shared: Shared) -> str:
+    return ", ".join(" ".join(domain) for domain in shared.domains) or "cluster"
 
 
 def _woken(stage: Played, at: float, page: Page, rules: Rules) -> Woken:
@@ -159,6 +166,7 @@ def _wrong(verdict: Verdict, expect: Expect) -> Iterator[str]:
         ("stopped", expect.stopped, bool(verdict.stopped)),
         ("pages", expect.pages, len(verdict.pages)),
         ("resumes", expect.resumes, verdict.resumes),
+        ("shared", _sorted(expect.shared), sorted(each.shared for each in verdict.incidents if each.shared)),
         ("trains", expect.trains, verdict.trains),
     )
     for name, wanted, got in compared:

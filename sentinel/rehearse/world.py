@@ -11,6 +11,7 @@ from sentinel.model.report import LEASE_LAPSED_EXIT, RaisedSeen, RankBeat
 from sentinel.rehearse.gang import Gang, Process
 from sentinel.rehearse.machine import PROBE_S, Agent, Node, gpu
 from sentinel.rehearse.scenario import Cluster
+from sentinel.topology import Topology
 
 BEGAN: Instant = 1_800_000_000.0
 ECHO_S: Seconds = 0.1
@@ -44,10 +45,12 @@ class World:
     _boots: int = 0
 
     def __post_init__(self) -> None:
+        topology = Topology(self.cluster.topology)
         for number in range(1, self.cluster.nodes + 1):
             name = NodeId(f"n{number}")
             gpus = [gpu(index, name) for index in range(self.cluster.gpus)]
             node = Node(name, f"10.0.{number >> 8}.{number & 255}", self.folder / f"{name}.log", gpus)
+            node.labels = topology.labels(name)
             node.log.touch()
             self.nodes[name] = node
 

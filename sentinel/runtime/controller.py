@@ -56,6 +56,7 @@ from sentinel.runtime.rounds import AgentRounds, watch_gcs
 from sentinel.runtime.rules import policy_hash
 from sentinel.runtime.scribe import Scribe
 from sentinel.runtime.view import ControllerView
+from sentinel.topology import read as read_topology
 from sentinel.web.app import create_app
 from sentinel.web.server import serve
 from sentinel.web.view import Command, CommandRefusedError
@@ -96,6 +97,7 @@ class Controller:
         books = runbooks.load()
         self.rules = Rules(settings.policy, books)
         self._routes = self._channels()
+        topology = read_topology(settings.cluster.topology)
         journal = Journal(self._state_dir / "journal.db")  # first: its lock keeps a second controller out
         self.scribe = Scribe(self._state_dir)
         self.ledger = Ledger(journal, self.rules, runbooks.hash_of(books), self._perform, self._changed)
@@ -115,7 +117,7 @@ class Controller:
         self._agents = AgentOrders(hands)
         self._learn = Gathered(self.ledger.absorb)
         self._performer = Performer(hands, self._agents, self.ledger.state, self._learn, self.now)
-        self._inbox = Inbox(self.ledger, self.watch, self._agents.done, self.now)
+        self._inbox = Inbox(self.ledger, self.watch, self._agents.done, self.now, topology.labels)
         self._rounds = AgentRounds(hands, self._agents, self.ledger.state, self.watch, self.now)
         name, logbook = settings.cluster.name, self.scribe.logbook
         self.view = ControllerView(name, self.ledger, self.watch, logbook, self._link, self.now)

@@ -1,8 +1,9 @@
 """What agents say, made into facts: greetings, reports, and the orders that they finished."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import structlog
+from msgspec.structs import replace
 
 from sentinel.adapters.transport import Reports
 from sentinel.core.detect.once import speaks
@@ -25,7 +26,10 @@ class Inbox:
         watch: Watch,
         order_done: Callable[[NodeId, OrderDone], None],
         now: Callable[[], Instant],
+        placed: Callable[[NodeId], Mapping[str, str]] = lambda _node: {},
     ) -> None:
+        """`placed` says where a node is: it counts more than what the node says of that itself."""
+        self._placed = placed
         self._ledger, self._watch, self._order_done, self._now = ledger, watch, order_done, now
         self._answers: dict[NodeId, tuple[str, int]] = {}
         """Boot and number of each node's newest event that becomes no fact, so that no fact tells of it."""
@@ -54,6 +58,7 @@ class Inbox:
         return Ack(0)
 
     def _hello(self, hello: Hello) -> None:
+        hello = replace(hello, labels={**hello.labels, **self._placed(hello.node)})
         joined = self._watch.hello(hello, self._ledger.state, self._now())
         log.info("agent", node=hello.node, address=hello.address, new=bool(joined))
         self._ledger.absorb(joined)

@@ -48,6 +48,11 @@ def test_a_file_may_hold_several(tmp_path: Path) -> None:
             "steps: []\ncluster: {node: 3}", "unknown field `node` - at `$.cluster`", id="in the cluster"
         ),
         pytest.param("steps: []\ncluster: {nodes: 0}", "cluster.nodes: expected 1 to", id="no node"),
+        pytest.param(
+            "steps: []\ncluster: {topology: {'n[2-1]': {rack: r1}}}",
+            "cluster.topology: 'n[2-1]': '2-1' is no range",
+            id="no topology",
+        ),
         pytest.param("steps: []\ncluster: {nodes: 1}", "2 ranks need more GPUs", id="too many ranks"),
         pytest.param(
             "steps: []\nexpect: {cause: [x]}", "unknown field `cause` - at `$.expect`", id="expectation"

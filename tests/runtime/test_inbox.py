@@ -25,6 +25,7 @@ from sentinel.model.policy import Policy
 from sentinel.model.report import Ack, FindingSeen, Hello, Order, Report
 from sentinel.runtime.inbox import Inbox
 from sentinel.runtime.ledger import Ledger
+from sentinel.topology import Topology
 from tests.enrolled import keys_with
 
 NODE = NodeId("n1")
@@ -145,3 +146,24 @@ def test_a_node_that_tells_without_end_is_taken_in_by_parts(tmp_path: Path) -> N
             assert len(there.found()) == ack.event
 
     asyncio.run(scenario())
+
+
+def test_what_the_topology_file_says_of_a_node_counts_more_than_its_own_word(tmp_path: Path) -> None:
+    rules = Rules(Policy(), runbooks.load())
+    journal = Journal(tmp_path / "journal.db")
+    ledger = Ledger(journal, rules, "r", lambda _actions: None)
+
+    def says(topology: Topology, **labels: str) -> dict[str, str]:
+        inbox = Inbox(ledger, Watch(rules.policy, 0.0), lambda *_: None, lambda: 1.0, topology.labels)
+        inbox.hear(Hello(NODE, "boot", "127.0.0.1", 1, 8, labels=labels))
+        return dict(ledger.state.nodes[NODE].labels)
+
+    assert says(Topology({}), rack="r1", image="v1") == {"rack": "r1", "image": "v1"}
+    written = journal.last_seq
+    assert says(Topology({}), rack="r1", image="v1") == {"rack": "r1", "image": "v1"}
+    assert journal.last_seq == written, "the same hello is no news"
+    assert says(Topology({"*": {"rack": "r2"}}), rack="r1", image="v1") == {"rack": "r2", "image": "v1"}
+    assert says(Topology({"other": {"rack": "r2"}}), rack="r1") == {"rack": "r1"}, (
+        "what it said before is old"
+    )
+    journal.close()

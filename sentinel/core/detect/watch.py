@@ -59,13 +59,14 @@ class Watch:
     def hello(self, hello: Hello, state: State, now: Instant) -> list[Fact]:
         """A node introduced itself: if that is news, it is heard, and what it said before is old."""
         known = state.nodes.get(hello.node)
-        said = (hello.boot, hello.port, hello.address, hello.gpus)
-        same = known is not None and (known.boot, known.port, known.address, known.gpus) == said
+        said = (hello.boot, hello.port, hello.address, hello.gpus, hello.labels)
+        same = known is not None and (known.boot, known.port, known.address, known.gpus, known.labels) == said
         if known is not None and same and not (known.silent or known.left):
             return []
         self._heard[hello.node] = now
         self._beats.pop(hello.node, None)
-        return [NodeJoined(now, hello.node, hello.address, hello.port, hello.gpus, hello.boot)]
+        place = hello.address, hello.port, hello.gpus, hello.boot, hello.labels
+        return [NodeJoined(now, hello.node, *place)]
 
     def report(self, report: Report, state: State, now: Instant) -> list[Fact]:
         """Take one report in; its events become facts, its beats move the pulses."""

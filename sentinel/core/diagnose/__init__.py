@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import replace
 
+from sentinel.core import common
 from sentinel.core.diagnose.predicates import PREDICATES, Case, Match, laggard, since_step
 from sentinel.core.diagnose.predicates.case import newest_generation
 from sentinel.core.evidence import holding
@@ -12,7 +13,7 @@ from sentinel.model.decision import Diagnosed
 from sentinel.model.fact import FindingReported, NodeSilent, RankRaised
 from sentinel.model.finding import TRAINER, Finding, Health, gpu_of
 from sentinel.model.ids import Cause, WorkerId
-from sentinel.model.incident import UNKNOWN, Diagnosis, Due, Incident, Stage, Suspect
+from sentinel.model.incident import UNKNOWN, Diagnosis, Due, Incident, Shared, Stage, Suspect
 from sentinel.model.runbook import Match as Looks
 from sentinel.model.runbook import Remedy, Runbook
 
@@ -29,7 +30,7 @@ def decide(incident: Incident, state: State, rules: Rules) -> Diagnosed | None:
     found = diagnose(incident, state, rules)
     if not found.is_known and (incident.due is Due.CERTAIN or before is not None):
         return None
-    found = _with_ranks(found, before)
+    found = _with_ranks(_with_shared(found, before), before)
     return Diagnosed(incident.id, found, _to_replace(found, incident, state, rules))
 
 
@@ -38,6 +39,12 @@ def _with_ranks(found: Diagnosis, before: Diagnosis | None) -> Diagnosis:
     known = {(s.node, s.gpu): s.rank for s in before.suspects} if before else {}
     suspects = (replace(s, rank=known.get((s.node, s.gpu))) if s.rank is None else s for s in found.suspects)
     return replace(found, suspects=tuple(suspects))
+
+
+def _with_shared(found: Diagnosis, before: Diagnosis | None) -> Diagnosis:
+    """Keep what was shared: that some have it no more does not make it the others' own."""
+    same = before is not None and before.cause == found.cause
+    return replace(found, shared=before.shared) if before and same and found.shared is None else found
 
 
 def _to_replace(found: Diagnosis, incident: Incident, state: State, rules: Rules) -> tuple[WorkerId, ...]:
@@ -75,7 +82,16 @@ def diagnose(incident: Incident, state: State, rules: Rules) -> Diagnosis:
     others = ", ".join(other.cause for other, _ in causes if other.cause != book.cause)
     why = f"{found.why}; also matching: {others}" if others else found.why
     suspects = tuple(Suspect(s.node, s.rank, s.gpu, sure) for s in found.suspects)
-    return Diagnosis(book.cause, suspects, sure, why)
+    return Diagnosis(book.cause, suspects, sure, why, _shared(book.cause, suspects, case))
+
+
+def _shared(cause: Cause, suspects: Iterable[Suspect], case: Case) -> Shared | None:
+    """Say what the suspects share with all that have the same in evidence."""
+    if not (blamed := {suspect.node for suspect in suspects if suspect.node}):
+        return None
+    seen = common.in_evidence(case.state, case.incident, cause, case.rules)
+    among = sorted(blamed & {node for _, node in seen})
+    return common.shared(case.state, among, seen, case.rules.policy)
 
 
 def _asked(case: Case) -> Iterable[Runbook]:

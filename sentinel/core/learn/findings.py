@@ -12,8 +12,8 @@ from sentinel.core.state.rows import Node
 from sentinel.core.state.timers import Timer
 from sentinel.model.fact import Commanded, FindingReported, NodeSilent
 from sentinel.model.finding import TRAINER, Finding, Health
-from sentinel.model.ids import IncidentId, NodeId
-from sentinel.model.incident import Due, Incident, Stage
+from sentinel.model.ids import Cause, IncidentId, Instant, NodeId
+from sentinel.model.incident import Due, Incident, Shared, Stage
 from sentinel.model.runbook import Remedy, Runbook, Scope
 
 RECENT_FINDINGS = 10
@@ -125,11 +125,16 @@ def _deadline(node: Node, found: Finding) -> str:
 
 
 def stands(state: State, name: NodeId, key: str, rules: Rules) -> None:
-    """A state that could wait has not passed by itself."""
+    """A state that could wait has not passed by itself, or an event was no echo of a death until now."""
     node = state.nodes.get(name)
-    found = node.findings.get(key) if node else None
-    if node is not None and found is not None and node.maintained is None:
-        _weigh(state, node, FindingReported(state.now, name, found), rules)
+    if node is None or node.maintained is not None:
+        return
+    if (found := node.findings.get(key)) is not None:
+        _weigh(state, node, FindingReported(state.now, name, found), rules, waited=True)
+    events = (fact for fact in reversed(node.recent) if fact.finding.event)
+    event = next((fact for fact in events if "|".join(fact.finding.key) == key), None)
+    if event is not None:
+        _weigh(state, node, event, rules, waited=True)
 
 
 def _known(node: Node, found: Finding) -> bool:
@@ -186,13 +191,17 @@ def withdraw(
             evidence.add(state, incident, fact)
 
 
-def _weigh(state: State, node: Node, fact: FindingReported, rules: Rules) -> None:
+def _weigh(state: State, node: Node, fact: FindingReported, rules: Rules, *, waited: bool = False) -> None:
     """A critical finding with a runbook acts at once; a warning is evidence for whoever asks."""
     books = rules.by_code.get(fact.finding.code, ())
     critical = fact.finding.health is Health.CRITICAL
-    if _is_echo(state, node, books, rules):
+    since = fact.at - rules.policy.correlate_s
+    if _is_echo(state, node, books, since):
         if not fact.finding.event:
             state.wait_for(_deadline(node, fact.finding), rules.policy.correlate_s)
+        return
+    if critical and not waited and _may_be_echo(state, node, books, since):
+        state.wait_for(_deadline(node, fact.finding), rules.policy.broken_s)
         return
     if books and all(book.scope is not Scope.JOB for book in books):
         group.ask_for(state, group.join_cause(state, books[0], fact), Due.ANY)
@@ -216,27 +225,46 @@ def _weigh(state: State, node: Node, fact: FindingReported, rules: Rules) -> Non
         group.ask_for(state, incident, Due.CERTAIN)
 
 
-def _is_echo(state: State, node: Node, books: tuple[Runbook, ...], rules: Rules) -> bool:
-    """Say whether a node only complains of another one that has just died; a state may stand longer."""
-    deaths = {cause for book in books for cause in book.echoes}
-    since = state.now - rules.policy.correlate_s
-    for incident in state.incidents.values() if deaths else ():
-        found = incident.diagnosis
-        if found is not None and found.cause in deaths and node.id not in found.nodes:
-            fell = (f.at for f in incident.evidence if isinstance(f, NodeSilent) and f.node in found.nodes)
-            if max(fell, default=0.0) >= since:
+def _is_echo(state: State, node: Node, books: tuple[Runbook, ...], since: Instant) -> bool:
+    """Say whether a node only complains of a neighbour that has just died; a state may stand longer."""
+    for book in books:
+        for incident in state.incidents.values() if book.echoes else ():
+            found = incident.diagnosis
+            if found is None or found.cause not in book.echoes or node.id in found.nodes:
+                continue
+            fell = (f for f in incident.evidence if isinstance(f, NodeSilent) and f.node in found.nodes)
+            dead = (state.nodes[f.node] for f in fell if f.at >= since)
+            if any(_in_earshot(node, each, book.echoes_within) is not False for each in dead):
                 return True
     return False
+
+
+def _may_be_echo(state: State, node: Node, books: tuple[Runbook, ...], since: Instant) -> bool:
+    """Say whether a known neighbour has just fallen silent, and nobody knows yet whether it died."""
+    kinds = [book.echoes_within for book in books if book.echoes]
+    silent = (each for each in state.unheard() if each.id != node.id) if kinds else ()
+    fresh = (each for each in silent if each.fell is not None and each.fell.at >= since)
+    return any(_in_earshot(node, each, kind) for each in fresh for kind in kinds)
+
+
+def _in_earshot(node: Node, other: Node, kind: str) -> bool | None:
+    """Say whether two nodes share a domain of this kind; None while nobody knows."""
+    mine, its = node.labels.get(kind), other.labels.get(kind)
+    return mine == its if mine and its else None
 
 
 def _join_alike(state: State, incident: Incident, fact: FindingReported, rules: Rules) -> None:
     """What many have at once is one incident: it has what was found on the first of them, too."""
     for book in rules.by_code.get(fact.finding.code, ()):
-        alike = common.nodes_with(state, book.cause, rules)
-        if common.is_common(state, len(alike), rules):
-            known = {f.node for f in incident.evidence if isinstance(f, FindingReported)}
-            for found in (common.found(node, book.cause, rules) for node in alike if node.id not in known):
-                incident = evidence.add(state, incident, found) if found else incident
+        if (what := _shares(state, fact, book.cause, rules)) is None:
+            continue
+        known = {f.node for f in incident.evidence if isinstance(f, FindingReported)}
+        others = (state.nodes[name] for name in what.nodes if name not in known)
+        for found in (common.found(node, book.cause, rules) for node in others):
+            incident = evidence.add(state, incident, found) if found else incident
+        for other in [each for each in state.incidents.values() if _is_of(each, what, book.cause)]:
+            if other.id != incident.id:
+                state.change(other, part_of=incident.id)
 
 
 def _asking(state: State, node: Node, fact: FindingReported, rules: Rules) -> Incident | None:
@@ -253,12 +281,24 @@ def _asking(state: State, node: Node, fact: FindingReported, rules: Rules) -> In
 def _shared(state: State, fact: FindingReported, rules: Rules) -> Incident | None:
     """Return the open incident of a cause that this node has with others."""
     for book in rules.by_code.get(fact.finding.code, ()):
-        alike = common.nodes_with(state, book.cause, rules)
-        if common.is_common(state, len(alike), rules):
-            for incident in state.open_incidents():
-                if incident.diagnosis is not None and incident.diagnosis.cause == book.cause:
-                    return incident
+        what = _shares(state, fact, book.cause, rules)
+        for incident in state.open_incidents() if what is not None else ():
+            if what is not None and _is_of(incident, what, book.cause):
+                return incident
     return None
+
+
+def _shares(state: State, fact: FindingReported, cause: Cause, rules: Rules) -> Shared | None:
+    """Say what the finding's node shares with others that have the same cause at once."""
+    what = common.shared(state, [fact.node], common.lately(state, cause, rules), rules.policy)
+    return what if what is not None and fact.node in what.nodes else None
+
+
+def _is_of(incident: Incident, what: Shared, cause: Cause) -> bool:
+    """Say whether an incident is about nodes that have a cause at once, and is no part of another yet."""
+    known = incident.diagnosis
+    alike = known is not None and known.cause == cause and incident.part_of is None
+    return alike and known is not None and not {*what.nodes}.isdisjoint(known.nodes)
 
 
 def _in_a_log(found: Finding, rules: Rules) -> bool:

@@ -27,6 +27,7 @@ def joined(state: State, fact: NodeJoined, rules: Rules) -> None:
         left=False,
         misstarts=0,
         shunned=False,
+        labels=fact.labels,
     )
     _is_back(state, node, rules)
 

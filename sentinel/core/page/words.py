@@ -67,7 +67,10 @@ def digest(incident: Incident, left: tuple[str, ...]) -> str:
     failed = [fact.action for fact in incident.evidence if isinstance(fact, Outcome) and not fact.ok]
     reached = [name for name in STAGES if name in incident.times]
     numbers = (reached, incident.steps_lost) if "new_step" in reached else ()
-    said = (found and found.mark, incident.stage.value, done, failed, incident.acked_by, numbers, left)
+    said: tuple[object, ...] = (found and found.mark, incident.stage.value, done, failed)
+    said += (incident.acked_by, numbers, left)
+    if (found and found.shared) or incident.part_of:
+        said += (str(found and found.shared), incident.part_of)
     return sha256(repr(said).encode(errors="replace")).hexdigest()[:16]
 
 
@@ -92,7 +95,9 @@ def _failed(fact: Fact) -> bool:
 
 
 def places(diagnosis: Diagnosis) -> str:
-    """Say where the suspects are, each place once."""
+    """Say where the suspects are: what they share, or else each place once."""
+    if diagnosis.shared is not None:
+        return str(diagnosis.shared)
     return ", ".join(sorted({whereabouts(suspect) for suspect in diagnosis.suspects} - {""}))
 
 
@@ -107,6 +112,9 @@ def whereabouts(suspect: Suspect) -> str:
 def _body(incident: Incident, diagnosis: Diagnosis, left: tuple[str, ...]) -> list[str]:
     lines = earlier(incident)
     lines += [f"Cause: {diagnosis.cause} (confidence {diagnosis.confidence:.2f})", f"Why: {diagnosis.why}"]
+    if diagnosis.shared is not None:
+        lines.append(f"Shared: {diagnosis.shared}: what they share is to blame, and no one of them")
+    lines += [f"Part of {incident.part_of}, which tells the rest"] if incident.part_of else []
     lines += [f"Left: {line}" for line in left]
     lines += [f"Did: {done}" for action in incident.actions if (done := _told(action))]
     failed = (fact for fact in incident.evidence if isinstance(fact, Outcome) and not fact.ok)

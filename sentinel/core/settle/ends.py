@@ -55,6 +55,8 @@ def is_well(incident: Incident, state: State, rules: Rules) -> bool:
         return True
     if group.is_shared(state, incident):
         return False
+    if incident.part_of and not group.acted_on(state, incident):
+        return True  # another one tells the rest
     by_step = group.ends_by_step(incident, rules) and not group.waits_for_a_node(state, incident)
     if by_step and job is not None and (job.halted or group.has_stepped(state, incident, job)):
         return True

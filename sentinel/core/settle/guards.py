@@ -6,8 +6,8 @@ from sentinel.core import common
 from sentinel.core.group import COMMON
 from sentinel.core.state import Rules, State
 from sentinel.core.state.rows import Job, Node
-from sentinel.model.ids import HOUR_S, NodeId
-from sentinel.model.incident import Diagnosis
+from sentinel.model.ids import HOUR_S, Cause, NodeId
+from sentinel.model.incident import Diagnosis, Incident, Shared
 
 
 class No(NamedTuple):
@@ -56,14 +56,16 @@ def _here(state: State) -> list[Node]:
     return [node for node in state.cordoned() if not node.left]
 
 
-def refuse_common(state: State, rules: Rules, node: NodeId, diagnosis: Diagnosis) -> No | None:
-    """Why a node stays because it is not alone; None when it is."""
-    alike = common.nodes_with(state, diagnosis.cause, rules)
-    if not common.is_common(state, len(alike), rules):
-        return None
-    shared = "what they share is to blame: a rack, a power feed, a switch, an image"
-    many = f"{len(alike)} of {state.here_count()} nodes have {diagnosis.cause} at once"
-    return No(COMMON, f"{node} stays: {many}; {shared}")
+def shared_with(state: State, rules: Rules, incident: Incident, node: NodeId, cause: Cause) -> Shared | None:
+    """Say what a node shares with others that have the same at once; None when it is alone with it."""
+    seen = common.in_evidence(state, incident, cause, rules) + common.lately(state, cause, rules)
+    what = common.shared(state, [node], seen, rules.policy)
+    return what if what is not None and node in what.nodes else None
+
+
+def refuse_common(node: NodeId, what: Shared, cause: Cause) -> No:
+    """Say why a node stays that is not alone."""
+    return No(COMMON, f"{node} stays, for what it shares is to blame: {what} have {cause} at once")
 
 
 def _last_place(state: State, node: NodeId) -> str:

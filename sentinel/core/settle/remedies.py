@@ -6,7 +6,14 @@ from sentinel.core.evidence import holding
 from sentinel.core.group import COMMON, job_topic, rests
 from sentinel.core.recovery import pause_s
 from sentinel.core.settle.ends import is_back, is_over, is_well
-from sentinel.core.settle.guards import No, evictions, refuse_action, refuse_common, refuse_eviction
+from sentinel.core.settle.guards import (
+    No,
+    evictions,
+    refuse_action,
+    refuse_common,
+    refuse_eviction,
+    shared_with,
+)
 from sentinel.core.settle.orders import refuse
 from sentinel.core.state import Rules, State
 from sentinel.core.state.rows import Job, JobStage, Node
@@ -15,7 +22,7 @@ from sentinel.model.action import CollectStacks, Probe, RestartAgent, RestartGcs
 from sentinel.model.decision import Cordoned, Decision, Froze, GivenBack, Kept, Paused, Resolved, Wanted
 from sentinel.model.fact import DeadlinePassed, GcsBack, GcsLost, JobStalled, RankExited, RankRaised
 from sentinel.model.ids import IncidentId, NodeId, Seconds
-from sentinel.model.incident import Ask, Diagnosis, Due, Incident, Stage
+from sentinel.model.incident import Ask, Diagnosis, Due, Incident, Shared, Stage
 from sentinel.model.runbook import Remedy
 
 GCS = "gcs"
@@ -238,10 +245,14 @@ def _evict(
 def _take(
     incident: Incident, diagnosis: Diagnosis, node: NodeId, state: State, rules: Rules, *, gently: bool
 ) -> Iterator[Decision]:
-    shared = refuse_common(state, rules, node, diagnosis)
-    if shared and (first := _first_of_many(state, diagnosis, rules)):
+    shared = shared_with(state, rules, incident, node, diagnosis.cause)
+    if shared and (first := _first_of_many(state, diagnosis, shared, rules)):
         yield GivenBack(incident.id, first)
-    elif no := shared or refuse_eviction(state, rules, node, diagnosis):
+    elif no := (
+        refuse_common(node, shared, diagnosis.cause)
+        if shared
+        else refuse_eviction(state, rules, node, diagnosis)
+    ):
         yield from refuse(state, incident.id, f"evict {node}", no)
     else:
         yield Cordoned(incident.id, node, diagnosis.cause, gently)
@@ -262,10 +273,10 @@ def _is_to_go(incident: Incident, node: Node, state: State, rules: Rules) -> boo
     return stands or any(fact.at > state.now - rules.policy.correlate_s for fact in here)
 
 
-def _first_of_many(state: State, diagnosis: Diagnosis, rules: Rules) -> tuple[NodeId, ...]:
+def _first_of_many(state: State, diagnosis: Diagnosis, shared: Shared, rules: Rules) -> tuple[NodeId, ...]:
     """Nodes that were evicted before it showed that they are many, and still count against the breaker."""
     since = state.now - rules.policy.common_s
     counted = set(evictions(state))
-    cordoned = ((node.id, node.cordon) for node in state.cordoned() if node.cordon)
+    cordoned = ((name, cordon) for name in shared.nodes if (cordon := state.nodes[name].cordon))
     lately = ((name, cordon) for name, cordon in cordoned if cordon.at >= since and cordon.at in counted)
     return tuple(name for name, cordon in lately if cordon.reason == diagnosis.cause)

@@ -50,6 +50,8 @@ def _is(node: Node | None, job: Job | None, incident: Incident | None) -> Iterat
 
 
 def _node_is(node: Node) -> Iterator[str]:
+    if node.labels:
+        yield f"in {', '.join(f'{kind} {name}' for kind, name in node.labels.items())}"
     if node.left:
         yield "left: Sentinel was taken off it"
     if node.cordon is not None:

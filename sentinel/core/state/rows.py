@@ -86,6 +86,8 @@ class Node(Struct, frozen=True):
     """Workers in a row that did not start here."""
     shunned: bool = False
     """Whether those were so many that others are started elsewhere."""
+    labels: Mapping[str, str] = {}
+    """Domains that it is in, each of which may fail as a whole: kind → name."""
 
     @property
     def usable(self) -> bool:

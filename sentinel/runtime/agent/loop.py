@@ -213,8 +213,9 @@ class Agent:
         return values | probes.standing()
 
     def _hello(self) -> Hello:
-        ports = {"port": self._holder.address[1], "metrics_port": self._metrics.port if self._metrics else 0}
-        return Hello(self._settings.node, self._boot, self._settings.address, gpus=0, **ports)
+        settings, metrics_port = self._settings, self._metrics.port if self._metrics else 0
+        place = settings.node, self._boot, settings.address, self._holder.address[1]
+        return Hello(*place, gpus=0, metrics_port=metrics_port, labels=settings.labels)
 
     def _write_card(self) -> None:
         """Leave pid and ports where people and the demo find them."""

@@ -4,11 +4,11 @@ import argparse
 import os
 import re
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sentinel.model.ids import NodeId, Seconds, node_name
+from sentinel.model.ids import MOST_LABELS, NodeId, Seconds, label, node_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,8 @@ class AgentSettings:
     metrics_port: int
     """0 lets the kernel choose, -1 serves no metrics."""
     report_every: Seconds
+    labels: Mapping[str, str]
+    """Where the node sits and what it runs: kind of domain → name."""
     take_over: bool
     """End the agent that watches the node already: it is not heard."""
 
@@ -53,6 +55,7 @@ def parse(arguments: Sequence[str] | None = None) -> AgentSettings:
         address=given.address,
         metrics_port=given.metrics_port,
         report_every=given.report_every,
+        labels=given.labels,
         take_over=given.take_over,
     )
 
@@ -77,6 +80,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--address", default=address, help="of this node; others reach its snapshots and metrics there")
     add("--metrics-port", type=int, default=0, help="0: the kernel chooses, see agent.json; -1: none")
     add("--report-every", type=float, default=0.25, help="seconds between reports")
+    labels = os.environ.get("SENTINEL_LABELS", "")
+    add("--labels", type=_labels, default=labels, help="where it sits, such as rack=r12,feed=A,image=2026.11")
     add("--take-over", action="store_true", help="end the agent that holds the node's lock, for it hangs")
     return parser
 
@@ -92,6 +97,17 @@ def _node(text: str) -> NodeId:
         return node_name(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _labels(text: str) -> dict[str, str]:
+    pairs = [part.strip().partition("=") for part in text.split(",") if part.strip()]
+    try:
+        labels = dict(label(kind, name) for kind, _, name in pairs)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{error}; expected such as rack=r12,feed=A") from None
+    if len(labels) < len(pairs) or len(labels) > MOST_LABELS:
+        raise argparse.ArgumentTypeError(f"{text!r:.80}: expected each kind once, {MOST_LABELS} at most")
+    return labels
 
 
 def _gpus(text: str) -> str:

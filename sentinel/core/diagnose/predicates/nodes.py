@@ -97,9 +97,26 @@ def _job_hurt(case: Case) -> bool:
 
 def _mass_silence(case: Case) -> bool:
     """Say whether many are silent at once; whose own trouble that is known to be is not of them."""
+    return case.once("mass silence", lambda: _is_mass_silence(case))
+
+
+def _is_mass_silence(case: Case) -> bool:
     standing, policy = case.state.standing_count(), case.rules.policy
     many = max(float(policy.several), policy.mass_silence * standing)
-    return case.state.unheard_count() >= many and case.state.unheard_count() - _explained(case) >= many
+    if case.state.unheard_count() < many or case.state.unheard_count() - _explained(case) < many:
+        return False
+    return not _in_one_domain(case)
+
+
+def _in_one_domain(case: Case) -> bool:
+    """Say whether all that are silent share a rack or the like, and several outside of it are heard."""
+    silent = case.state.unheard()
+    for kind, name in silent[0].labels.items():
+        if all(node.labels.get(kind) == name for node in silent):
+            others = (node for node in case.state.nodes.values() if node.labels.get(kind, name) != name)
+            if sum(node.usable for node in others) >= case.rules.policy.several:
+                return True
+    return False
 
 
 def _explained(case: Case) -> int:
