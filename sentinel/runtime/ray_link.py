@@ -24,6 +24,7 @@ from sentinel.runtime.ray_requests import (
     Joined,
     Nodes,
     NotJoined,
+    Ping,
     Reply,
     Request,
     StartAgent,
@@ -61,6 +62,13 @@ class Desk:
             log.warning("request-unreadable", number=asked.number, error=one_line(error))
             self._send(Failed(asked.number, one_line(error)))
         else:
+            self._take_on(asked, request)
+
+    def _take_on(self, asked: Asked, request: AnyRequest) -> None:
+        """Answer at once whether we answer, however long Ray makes all threads wait."""
+        if isinstance(request, Ping):
+            self._answer(asked, request)
+        else:
             self._pool_for(request).submit(self._answer, asked, request)
 
     def _pool_for(self, request: AnyRequest) -> ThreadPoolExecutor:
@@ -87,6 +95,8 @@ class Desk:
 def outcome(hands: RayHands, request: AnyRequest) -> "Future[Any]":
     """Do what is asked. The type checker sees that nothing is forgotten, and that each answer fits."""
     match request:
+        case Ping():
+            return _done(request, None)
         case Nodes():
             return _done(request, hands.nodes())
         case StartWorker():
