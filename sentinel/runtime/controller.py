@@ -58,7 +58,7 @@ from sentinel.runtime.inbox import Inbox
 from sentinel.runtime.ledger import Ledger
 from sentinel.runtime.link import Link
 from sentinel.runtime.perform import Performer
-from sentinel.runtime.rounds import AgentRounds, watch_gcs, watch_link
+from sentinel.runtime.rounds import FIRST_JOIN_S, AgentRounds, watch_gcs, watch_link
 from sentinel.runtime.rules import policy_hash
 from sentinel.runtime.scribe import Scribe
 from sentinel.runtime.view import ControllerView
@@ -140,6 +140,7 @@ class Controller:
 
     async def _serve(self, web_door: socket.socket) -> None:
         learn, now, memory = self._learn, self.now, self._state_dir / "gcs.json"
+        first_s = FIRST_JOIN_S if self.settings.job.world else None  # who only watches may do without Ray
         gcs_lost, link_lost = self._misses(GcsLost, GcsBack), self._misses(LinkLost, LinkBack)
         async with asyncio.TaskGroup() as tasks:
             for work in (
@@ -147,7 +148,7 @@ class Controller:
                 self._tick(),
                 self._rounds.run(self.settings.policy.grace_s),
                 watch_gcs(self.settings.ray.address, memory, learn, now, lost=gcs_lost),
-                watch_link(self._link, learn, now, lost=link_lost),
+                watch_link(self._link, learn, now, lost=link_lost, first_s=first_s),
                 self._link.run(),
                 self._outboxes.run(self._routes),
                 self.scribe.run(self.ledger),

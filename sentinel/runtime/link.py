@@ -117,6 +117,7 @@ class Link:
         socket.linger = 0
         socket.connect(self._endpoint)  # the child binds it: who accepts without files is ended by ZeroMQ
         argv = ["sentinel.runtime.ray_link", "--endpoint", self._endpoint, "--address", self._address]
+        argv += ["--parent", str(os.getpid())]
         with os.fdopen(private.open_file(self._log_path, APPEND), "ab") as out:
             self.process = await asyncio.create_subprocess_exec(
                 *private.MODULE,

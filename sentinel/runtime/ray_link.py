@@ -13,6 +13,7 @@ import zmq
 
 from sentinel import logs, private
 from sentinel.runtime import ray_requests
+from sentinel.runtime.parent import die_with
 from sentinel.runtime.ray_hands import RayHands, one_line
 from sentinel.runtime.ray_requests import (
     Answered,
@@ -136,7 +137,7 @@ def _reply(number: int, request: AnyRequest, done: "Future[Any]") -> Reply:
 
 
 def serve(endpoint: str, address: str) -> None:
-    """Answer requests until the controller is gone. Raises what Ray raises when it can't be joined."""
+    """Answer requests for ever. Raises what Ray raises when it can't be joined."""
     context: zmq.Context[Any] = zmq.Context.instance()
     requests = context.socket(zmq.PAIR)
     requests.bind(endpoint)
@@ -152,8 +153,7 @@ def serve(endpoint: str, address: str) -> None:
     poller = zmq.Poller()
     poller.register(requests, zmq.POLLIN)
     poller.register(desk.answers, zmq.POLLIN)
-    parent = os.getppid()
-    while os.getppid() == parent:
+    while True:
         for ready, _ in poller.poll(500):
             if ready is desk.answers:
                 requests.send(desk.answers.recv())
@@ -166,7 +166,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--endpoint", required=True, help="the controller's ipc endpoint")
     parser.add_argument("--address", required=True, help="Ray's GCS, host:port")
+    parser.add_argument("--parent", required=True, type=int, help="the controller's pid: this ends with it")
     arguments = parser.parse_args()
+    die_with(arguments.parent)
     os.umask(private.UMASK)
     logs.to_stdout()
     try:

@@ -93,11 +93,19 @@ class AgentRounds:
 
 
 async def watch_link(
-    link: Link, learn: Callable[[Fact], None], now: Callable[[], Instant], *, lost: bool = False
+    link: Link,
+    learn: Callable[[Fact], None],
+    now: Callable[[], Instant],
+    *,
+    lost: bool = False,
+    first_s: Seconds | None = FIRST_JOIN_S,
 ) -> None:
-    """Tell until cancelled when no ray link is there, and when one is; `lost`: it was told that none is."""
+    """Tell until cancelled when no ray link is there, and when one is.
+
+    `lost`: it was told that none is. One that has never been there is missed after `first_s`; None: never.
+    """
     with suppress(TimeoutError):
-        async with asyncio.timeout(FIRST_JOIN_S):
+        async with asyncio.timeout(first_s):
             await link.up.wait()
     while True:
         if not (link.up.is_set() or lost):

@@ -97,7 +97,7 @@ def learn(state: State, fact: Fact, rules: Rules) -> None:  # one line per fact,
         case WorkerRuns():
             fitness.runs(state, fact)
         case JobSubmitted():
-            jobs.submitted(state, fact)
+            jobs.submitted(state, fact, rules)
         case GcsLost() | LinkLost() | JournalFailed():
             control.lost(state, fact, rules)
         case GcsBack() | LinkBack():
@@ -139,6 +139,8 @@ def _passed(state: State, fact: DeadlinePassed, rules: Rules) -> None:
             outcomes.trust_again(state, NodeId(first))
         case Timer.RESUME if job is not None and second == str(job.generation):
             outcomes.lapsed(state, job, fact, rules)
+        case Timer.ROOM if job is not None:
+            jobs.lacks_room(state, job, fact)
         case Timer.FINISH if job is not None:
             ranks.left_early(state, job, rules)
         case Timer.SETTLED if job is not None:
