@@ -6,8 +6,9 @@ from sentinel.core import evidence, group
 from sentinel.core.learn.nodes import look_again
 from sentinel.core.recovery import stays_away
 from sentinel.core.state import Rules, State
-from sentinel.core.state.rows import JobStage
+from sentinel.core.state.rows import Job, JobStage
 from sentinel.core.state.timers import Timer
+from sentinel.model.action import Resume
 from sentinel.model.fact import (
     ControllerPaused,
     ControllerStarted,
@@ -45,6 +46,12 @@ def is_ray_away(state: State) -> bool:
     return any(incident and not evidence.is_back(incident, lost, (back,)) for incident, lost, back in known)
 
 
+def is_ordered(state: State, job: Job) -> bool:
+    """Say whether its generation is ordered, and nobody has said what became of it."""
+    orders = (action for action in state.unfinished.values() if isinstance(action, Resume))
+    return any((each.job, each.generation) == (job.id, job.generation) for each in orders)
+
+
 def defect_met(state: State, fact: DefectMet) -> None:
     """Who has a defect does nothing until a human has looked."""
     state.frozen = f"a defect in Sentinel: {fact.error}"
@@ -60,7 +67,7 @@ def ray_back(state: State, fact: GcsBack | LinkBack, rules: Rules) -> None:
         state.change(incident, attempts=0)
     for job in list(state.jobs.values()):
         look_again(state, job.id)
-        if job.stage is JobStage.FORMING:
+        if job.stage is JobStage.FORMING and is_ordered(state, job):
             ends = state.deadlines.get(job.deadline(), 0.0)
             state.deadlines.put(job.deadline(), max(ends, state.now + rules.policy.resume_timeout_s))
 
