@@ -1,4 +1,4 @@
-"""The ray link is stopped, and then a rank is killed: another link takes its place, and nobody dies in vain."""
+"""The ray link is stopped, and a rank is killed: another link takes its place, and nobody dies in vain."""
 
 import contextlib
 import dataclasses
