@@ -80,9 +80,7 @@ def test_a_job_that_waits_for_gpus_that_nobody_has_is_told_to_people_with_what_t
     cluster.run(0.2)
     [page] = pages_of(cluster)
     assert page.title == "A job waits for GPUs that nobody has"
-    assert (
-        "other waits for 3 GPUs, the 2 usable nodes have 2: `ray start --address" in page.body
-    )
+    assert "other waits for 3 GPUs, the 2 usable nodes have 2: `ray start --address" in page.body
     cluster.run(600)
     assert pages_of(cluster) == [page]
 
