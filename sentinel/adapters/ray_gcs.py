@@ -139,6 +139,19 @@ def alive(address: str, timeout: float = 1.0) -> str:
     return "ok"
 
 
+def local() -> list[str]:
+    """Give the `host:port` of each GCS that a process of Ray on this machine is, or belongs to."""
+    found = []
+    for process in psutil.process_iter(["name", "cmdline"]):
+        command = process.info["cmdline"] or []
+        with suppress(GcsError):
+            if process.info["name"] == "gcs_server":
+                found.append(f"{_option(command, 'node-ip-address')}:{_option(command, 'gcs_server_port')}")
+            elif process.info["name"] == "raylet":
+                found.append(_option(command, "gcs-address"))
+    return list(dict.fromkeys(found))
+
+
 def restart(path: Path, enter: Sequence[str] = ()) -> int:
     """Start the remembered GCS again unless it lives, detached from the caller; its pid. Raises GcsError.
 

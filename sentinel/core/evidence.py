@@ -234,3 +234,9 @@ def _strikes_a_rank(state: State, fact: FindingReported) -> bool:
     if gpu is None or "rank" in fact.finding.evidence:
         return True
     return any(worker.gpu == gpu for worker in state.crew.sitting(fact.node))
+
+
+def is_back(incident: Incident, lost: type, back: tuple[type, ...]) -> bool:
+    """Say whether what was lost came back after it was lost last."""
+    last = next(fact for fact in reversed(incident.evidence) if isinstance(fact, (lost, *back)))
+    return isinstance(last, back)

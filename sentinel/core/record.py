@@ -298,6 +298,7 @@ def _formed(state: State, action: Resume, rules: Rules) -> None:
     )
     state.crew.form(job.id, job.generation, action.seats)
     state.deadlines.drop(Timer.FINISH.of(job.id))
+    state.deadlines.drop(Timer.ROOM.of(job.id))
     first = job.high_step < 0  # nothing was ever trained: compilation and data set-up may take long
     state.set_deadline(job.deadline(), rules.policy.slow_phase_s if first else rules.policy.resume_timeout_s)
     state.deadlines.drop(Timer.PAUSE.of(job.id))

@@ -67,6 +67,10 @@ def fact_line(fact: learn.Fact) -> str:
             return f"the GCS at {fact.address} does not answer: {fact.detail}"
         case learn.GcsBack():
             return f"the GCS at {fact.address} answers again"
+        case learn.LinkLost():
+            return f"Ray can't be asked: {fact.detail}"
+        case learn.LinkBack():
+            return "Ray can be asked again"
         case learn.JobSubmitted():
             return f"{fact.job} asked for: {fact.trainable} with {fact.world} ranks"
         case learn.Commanded():
@@ -77,6 +81,8 @@ def fact_line(fact: learn.Fact) -> str:
             return f"deadline passed: {fact.deadline}"
         case learn.ControllerStarted():
             return f"the controller started (pid {fact.pid})"
+        case learn.ControllerPaused():
+            return f"the controller stood still for {fact.for_s:.1f} s"
         case learn.JournalFailed():
             return f"the journal failed: {fact.detail}"
         case learn.DefectMet():

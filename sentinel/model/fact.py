@@ -274,6 +274,19 @@ class GcsBack(Noun, frozen=True):
     address: str
 
 
+class LinkLost(Noun, frozen=True):
+    """The ray link has ended or hangs: nothing can be done in Ray until there is another one."""
+
+    at: Instant
+    detail: str
+
+
+class LinkBack(Noun, frozen=True):
+    """A ray link has joined Ray."""
+
+    at: Instant
+
+
 class JobSubmitted(Noun, frozen=True):
     """An operator or the configuration asks for a job."""
 
@@ -330,6 +343,13 @@ class ControllerStarted(Noun, frozen=True):
     """Highest number of an incident in the logbook: a journal that is new beside it goes on from there."""
 
 
+class ControllerPaused(Noun, frozen=True):
+    """The controller stood still, stopped or starved, and goes on: what it did not see proves nothing."""
+
+    at: Instant
+    for_s: Seconds
+
+
 class DefectMet(Noun, frozen=True):
     """Sentinel has a defect: a fact could not be learned, or nothing be decided from it. Actions freeze."""
 
@@ -376,11 +396,14 @@ Fact: TypeAlias = (
     | JobAtPace
     | GcsLost
     | GcsBack
+    | LinkLost
+    | LinkBack
     | JobSubmitted
     | Commanded
     | Outcome
     | DeadlinePassed
     | ControllerStarted
+    | ControllerPaused
     | DefectMet
     | JournalFailed
     | JournalBack

@@ -144,6 +144,8 @@ class Policy:
 
     Who hangs or crashes meanwhile is seen as ever; after it, who ended left too early.
     """
+    room_s: Seconds = number(60.0, 1.0, 86400.0)
+    """A job that waits for GPUs that nobody has is told to people after this: nodes start in less."""
     again_s: Seconds = number(3600.0, 60.0, 604800.0)
     """What is tried once more (CUDA out of memory) is given up when it comes again within this.
 

@@ -55,7 +55,7 @@ class AgentOrders:
         address, _ = self._hands.raylets.get(node) or await self._look_for(node)
         await asyncio.to_thread(admit, self._hands.reports.enrolment, node, address)
         env = {"SENTINEL_MEMORY": str(self._hands.memory_of(node)), "SENTINEL_ADDRESS": address}
-        pid = await self._hands.link.ask(StartAgent(node, tuple(argv), env), START_WITHIN_S)
+        pid = await self._hands.link.order(StartAgent(node, tuple(argv), env), START_WITHIN_S)
         return f"pid {pid}"
 
     async def _look_for(self, node: NodeId) -> tuple[str, int]:

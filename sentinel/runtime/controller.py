@@ -26,6 +26,7 @@ from sentinel.adapters.page_channel import PageChannel
 from sentinel.adapters.slack import Slack
 from sentinel.adapters.strangers import raise_descriptor_limit
 from sentinel.adapters.transport import Reports
+from sentinel.core import evidence, group
 from sentinel.core.commands import refuse_command
 from sentinel.core.detect.watch import Watch
 from sentinel.core.learn.ending import has_finished
@@ -38,13 +39,18 @@ from sentinel.model.fact import (
     ControllerStarted,
     DeadlinePassed,
     Fact,
+    GcsBack,
+    GcsLost,
     JobSubmitted,
+    LinkBack,
+    LinkLost,
     NodeLeft,
     Outcome,
 )
 from sentinel.model.ids import ActionId, Instant, JobId, NodeId, Seconds
 from sentinel.redact import remember
 from sentinel.runtime.agent_orders import AgentOrders
+from sentinel.runtime.awake import Awake
 from sentinel.runtime.counters import Counters
 from sentinel.runtime.gathered import Gathered
 from sentinel.runtime.hands import Hands
@@ -52,7 +58,7 @@ from sentinel.runtime.inbox import Inbox
 from sentinel.runtime.ledger import Ledger
 from sentinel.runtime.link import Link
 from sentinel.runtime.perform import Performer
-from sentinel.runtime.rounds import AgentRounds, watch_gcs
+from sentinel.runtime.rounds import FIRST_JOIN_S, AgentRounds, watch_gcs, watch_link
 from sentinel.runtime.rules import policy_hash
 from sentinel.runtime.scribe import Scribe
 from sentinel.runtime.view import ControllerView
@@ -117,7 +123,8 @@ class Controller:
         self._agents = AgentOrders(hands)
         self._learn = Gathered(self.ledger.absorb)
         self._performer = Performer(hands, self._agents, self.ledger.state, self._learn, self.now)
-        self._inbox = Inbox(self.ledger, self.watch, self._agents.done, self.now, topology.labels)
+        self._awake = Awake(self.watch, self.ledger.absorb, self.now, settings.policy.silent_s / 2)
+        self._inbox = Inbox(self.ledger, self.watch, self._agents.done, self._awake, topology.labels)
         self._rounds = AgentRounds(hands, self._agents, self.ledger.state, self.watch, self.now)
         name, logbook = settings.cluster.name, self.scribe.logbook
         self.view = ControllerView(name, self.ledger, self.watch, logbook, self._link, self.now)
@@ -134,19 +141,27 @@ class Controller:
             raise
 
     async def _serve(self, web_door: socket.socket) -> None:
-        gcs = watch_gcs(self.settings.ray.address, self._state_dir / "gcs.json", self._learn, self.now)
+        learn, now, memory = self._learn, self.now, self._state_dir / "gcs.json"
+        first_s = FIRST_JOIN_S if self.settings.job.world else None  # who only watches may do without Ray
+        gcs_lost, link_lost = self._misses(GcsLost, GcsBack), self._misses(LinkLost, LinkBack)
         async with asyncio.TaskGroup() as tasks:
             for work in (
                 self._inbox.listen(self._reports),
                 self._tick(),
                 self._rounds.run(self.settings.policy.grace_s),
-                gcs,
+                watch_gcs(self.settings.ray.address, memory, learn, now, lost=gcs_lost),
+                watch_link(self._link, learn, now, lost=link_lost, first_s=first_s),
                 self._link.run(),
                 self._outboxes.run(self._routes),
                 self.scribe.run(self.ledger),
                 self._serve_web(web_door),
             ):
                 tasks.create_task(work)
+
+    def _misses(self, lost: type, back: type) -> bool:
+        """Say whether a controller before this one missed something that nobody has seen since."""
+        incident = group.with_fact(self.ledger.state, lost)
+        return incident is not None and not evidence.is_back(incident, lost, (back,))
 
     def _take_over(self) -> None:
         """Go on where the last controller stopped: what has no outcome is done again."""
@@ -221,7 +236,7 @@ class Controller:
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(TICK_S)
-            now = self.now()
+            now = self._awake()
             facts: list[Fact] = self.watch.tick(self.ledger.state, now)
             due = self.ledger.state.next_deadline()
             if due is not None and due[0] <= now:

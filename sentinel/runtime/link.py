@@ -1,4 +1,4 @@
-"""The controller's end of the ray link: it starts the child, asks it things, and replaces it when it dies."""
+"""The controller's end of the ray link: it starts the child, asks it, replaces it when it ends or hangs."""
 
 import asyncio
 import contextlib
@@ -17,13 +17,39 @@ from sentinel import private
 from sentinel.model.ids import Seconds
 from sentinel.runtime import ray_requests
 from sentinel.runtime.last_words import APPEND
-from sentinel.runtime.ray_requests import Answered, Asked, Failed, Joined, Nodes, NotJoined, Reply, Request
+from sentinel.runtime.ray_requests import (
+    Answered,
+    Asked,
+    Failed,
+    Joined,
+    Nodes,
+    NotJoined,
+    Ping,
+    Reply,
+    Request,
+)
 
 log = structlog.get_logger(logger_name="link")
+
+AGAIN_S = 1.0
+"""Ray itself may be away: a link that ends by itself is not started again at once."""
+JOINS_WITHIN_S = 120.0
+"""Importing Ray and joining it takes seconds, on a crowded machine tens; nothing is answered meanwhile."""
+PING_S = 0.5
+PATIENCE = 4
+"""Pings without an answer after which it hangs: one that waits for a processor is late by less."""
+MOST_PATIENCE = 64
+"""Each link that hangs too makes us twice as patient: where all are slow, replacing them mends nothing."""
+TIMES = 3
+"""An order under which so many links ended is not asked again: it may be what ends them."""
 
 
 class LinkError(Exception):
     """Ray could not be asked, or refused; the message is one line."""
+
+
+class LinkEndedError(LinkError):
+    """The link ended before it answered."""
 
 
 A = TypeVar("A")
@@ -36,7 +62,10 @@ class _Waiting:
 
 
 class Link:
-    """Asks the ray link. One child at a time; a request that was under way when it died fails."""
+    """Asks the ray link. One child at a time; what was under way when it ended is asked again of the next.
+
+    Whatever is asked of it looks first whether it is done already, so that nothing is done twice.
+    """
 
     def __init__(self, address: str, state_dir: Path) -> None:
         self._address = address
@@ -47,7 +76,13 @@ class Link:
         self._context = zmq.asyncio.Context()
         self._socket: zmq.asyncio.Socket | None = None
         self.process: asyncio.subprocess.Process | None = None
+        self._patience = PATIENCE
+        self._heard = False
+        """Whether the child has said anything since we last looked."""
         self.up = asyncio.Event()
+        self.away = asyncio.Event()
+        """Set while `up` is not."""
+        self.away.set()
         self.trouble = f"{address} has not answered yet"
         """Why Ray can't be asked; empty while it can."""
 
@@ -55,11 +90,13 @@ class Link:
         """Keep a child alive until cancelled."""
         try:
             while True:
+                hung = False
                 try:
-                    await self._run_child()
+                    hung = await self._run_child()
                 except (OSError, zmq.ZMQError) as error:  # no process or file to be had: it may pass
                     self._can_t_start(str(error))
-                await asyncio.sleep(1.0)  # Ray itself may be away: do not spin
+                if not hung:
+                    await asyncio.sleep(AGAIN_S)
         finally:
             self._kill()
             with contextlib.suppress(OSError):
@@ -71,14 +108,16 @@ class Link:
             log.error("link-not-started", error=why)
         self.trouble = told
 
-    async def _run_child(self) -> None:
+    async def _run_child(self) -> bool:
+        """Run one child to its end; true when it was ended because it hung."""
         with self._context.socket(zmq.PAIR) as self._socket:
-            await self._run_with(self._socket)
+            return await self._run_with(self._socket)
 
-    async def _run_with(self, socket: zmq.asyncio.Socket) -> None:
+    async def _run_with(self, socket: zmq.asyncio.Socket) -> bool:
         socket.linger = 0
         socket.connect(self._endpoint)  # the child binds it: who accepts without files is ended by ZeroMQ
         argv = ["sentinel.runtime.ray_link", "--endpoint", self._endpoint, "--address", self._address]
+        argv += ["--parent", str(os.getpid())]
         with os.fdopen(private.open_file(self._log_path, APPEND), "ab") as out:
             self.process = await asyncio.create_subprocess_exec(
                 *private.MODULE,
@@ -89,18 +128,51 @@ class Link:
                 cwd="/",  # Ray has every worker on every node import from its driver's folder first
             )
         reader = asyncio.create_task(self._read(socket))
+        hangs = asyncio.create_task(self._hang(socket))
+        ended = asyncio.create_task(self.process.wait())
         try:
-            code = await self.process.wait()
+            await asyncio.wait([hangs, ended], return_when=asyncio.FIRST_COMPLETED)
+            if hung := not ended.done():
+                self.trouble = f"the ray link, pid {self.process.pid}, {await hangs}: another one is started"
+                self._kill()
+            code = await ended
             self.trouble = self.trouble or f"the ray link ended with code {code}: {self._log_path}"
             log.warning("link-ended", code=code, trouble=self.trouble)
+            return hung
         finally:
             self.up.clear()
-            reader.cancel()
+            self.away.set()
+            for task in (reader, hangs, ended):
+                task.cancel()
             self._kill()
             for waiting in self._waiting.values():
                 if not waiting.answer.done():
-                    waiting.answer.set_exception(LinkError("the ray link ended"))
+                    waiting.answer.set_exception(LinkEndedError("the ray link ended"))
             self._waiting.clear()
+
+    async def _hang(self, socket: zmq.asyncio.Socket) -> str:
+        """Return, with what it does not do, when the child hangs.
+
+        Pings are counted, and no clock is read: this process may have stood still itself.
+        """
+        try:
+            async with asyncio.timeout(JOINS_WITHIN_S):
+                await self.up.wait()
+        except TimeoutError:
+            return f"has not joined Ray within {JOINS_WITHIN_S:.0f} s"
+        missed, answered = 0, 0
+        while missed < self._patience:
+            self._heard = False
+            with contextlib.suppress(zmq.Again):  # so many pings lie there that no further one is needed
+                await socket.send(_message(next(self._numbers), Ping()), zmq.DONTWAIT)
+            await asyncio.sleep(PING_S)
+            missed = 0 if self._heard else missed + 1
+            answered += self._heard
+            if answered > MOST_PATIENCE:
+                self._patience = PATIENCE
+        missed_s = missed * PING_S
+        self._patience = min(MOST_PATIENCE, 2 * self._patience)
+        return f"has not answered for {missed_s:.0f} s"
 
     def _kill(self) -> None:
         if self.process is not None and self.process.returncode is None:
@@ -110,6 +182,7 @@ class Link:
     async def _read(self, socket: zmq.asyncio.Socket) -> None:
         while True:
             message = await socket.recv()
+            self._heard = True
             try:
                 self._take(ray_requests.read_reply(message))
             except ray_requests.UNREADABLE as error:
@@ -119,6 +192,7 @@ class Link:
         match reply:
             case Joined():
                 self.trouble = ""
+                self.away.clear()
                 self.up.set()
             case NotJoined():
                 self.trouble = reply.detail
@@ -151,31 +225,58 @@ class Link:
             waiting.answer.set_result(answer)
 
     async def ask(self, request: Request[A], timeout: Seconds = 60.0) -> A:
-        """Have the child do something. Raises LinkError when it fails, dies or takes too long."""
-        number = next(self._numbers)
+        """Have the child do something. Raises LinkError when it fails or takes too long, whyever."""
         try:
             async with asyncio.timeout(timeout):
-                await self.up.wait()
-                return await self._send(number, request)
+                return await self._ask_each(request)
         except TimeoutError:
             if isinstance(request, Nodes):  # asked all the time, and quickly answered
                 self.trouble = self.trouble or f"it has not said within {timeout:.0f} s which nodes it has"
-            why = f": {self.trouble}" if self.trouble else ""
-            name = ray_requests.name_of(request)
-            raise LinkError(f"{name}: no answer within {timeout:.0f} s{why}") from None
-        finally:
-            self._waiting.pop(number, None)
+            raise self._late(request, timeout) from None
 
-    async def _send(self, number: int, request: Request[A]) -> A:
+    async def order(self, request: Request[A], timeout: Seconds) -> A:
+        """Have done what can wait until the link is back: the time counts only while it is there.
+
+        Raises LinkError when it fails, or takes too long of a link that answers.
+        """
+        return await self._ask_each(request, timeout)
+
+    async def _ask_each(self, request: Request[A], timeout: Seconds | None = None) -> A:
+        """Ask the child, or, where that ends, the next one; each has this long."""
+        for left in range(TIMES - 1, -1, -1):
+            await self.up.wait()
+            try:
+                async with asyncio.timeout(timeout):
+                    return await self._send(request)
+            except LinkEndedError:
+                if not left:
+                    raise
+            except TimeoutError:
+                raise self._late(request, timeout or 0.0) from None
+        raise AssertionError
+
+    def _late(self, request: Request[Any], timeout: Seconds) -> LinkError:
+        why = f": {self.trouble}" if self.trouble else ""
+        return LinkError(f"{ray_requests.name_of(request)}: no answer within {timeout:.0f} s{why}")
+
+    async def _send(self, request: Request[A]) -> A:
+        number = next(self._numbers)
         try:
-            message = ray_requests.encode(Asked(number, msgspec.Raw(ray_requests.encode(request))))
+            message = _message(number, request)
         except UnicodeEncodeError as error:  # a path or a name may be any bytes
             raise LinkError(f"{ray_requests.name_of(request)}: {error}") from None
         answer: asyncio.Future[A] = asyncio.get_running_loop().create_future()
         self._waiting[number] = _Waiting(request, answer)
         assert self._socket is not None
-        await self._socket.send(message)
-        return await answer
+        try:
+            await self._socket.send(message)
+            return await answer
+        finally:
+            self._waiting.pop(number, None)
+
+
+def _message(number: int, request: Request[Any]) -> bytes:
+    return ray_requests.encode(Asked(number, msgspec.Raw(ray_requests.encode(request))))
 
 
 def _endpoint(path: Path) -> str:

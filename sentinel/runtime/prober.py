@@ -4,7 +4,6 @@ It answers one question a line, in JSON, on its standard output, and dies with t
 each question a deadline and ends a prober that misses it.
 """
 
-import ctypes
 import json
 import os
 import signal
@@ -18,9 +17,8 @@ from sentinel.checks import load
 from sentinel.model.check import Gpus, Machine
 from sentinel.model.codec import to_plain
 from sentinel.runtime.agent.process import OURS_ALONE
+from sentinel.runtime.parent import die_with
 from sentinel.runtime.probe import Answer, Introduction, NoGpus, ProberTask, probe, short_pci
-
-_PR_SET_PDEATHSIG = 1
 
 
 def open_gpus(spec: str) -> Gpus:
@@ -39,7 +37,7 @@ def open_gpus(spec: str) -> Gpus:
 def main() -> None:
     """Serve until the agent closes the pipe or dies."""
     task = msgspec.convert(json.loads(sys.argv[1]), ProberTask)
-    _die_with(task.parent)
+    die_with(task.parent)
     os.umask(OURS_ALONE)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is the agent's to handle
     answers = _take_stdout()
@@ -70,12 +68,6 @@ def _take_stdout() -> TextIO:
 def _answer(answers: TextIO, answer: Answer | Introduction) -> None:
     answers.write(json.dumps(to_plain(answer)) + "\n")
     answers.flush()
-
-
-def _die_with(parent: int) -> None:
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it died before the kernel was told
-        sys.exit(1)
 
 
 if __name__ == "__main__":

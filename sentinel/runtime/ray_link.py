@@ -13,6 +13,7 @@ import zmq
 
 from sentinel import logs, private
 from sentinel.runtime import ray_requests
+from sentinel.runtime.parent import die_with
 from sentinel.runtime.ray_hands import RayHands, one_line
 from sentinel.runtime.ray_requests import (
     Answered,
@@ -24,6 +25,7 @@ from sentinel.runtime.ray_requests import (
     Joined,
     Nodes,
     NotJoined,
+    Ping,
     Reply,
     Request,
     StartAgent,
@@ -61,6 +63,13 @@ class Desk:
             log.warning("request-unreadable", number=asked.number, error=one_line(error))
             self._send(Failed(asked.number, one_line(error)))
         else:
+            self._take_on(asked, request)
+
+    def _take_on(self, asked: Asked, request: AnyRequest) -> None:
+        """Answer at once whether we answer, however long Ray makes all threads wait."""
+        if isinstance(request, Ping):
+            self._answer(asked, request)
+        else:
             self._pool_for(request).submit(self._answer, asked, request)
 
     def _pool_for(self, request: AnyRequest) -> ThreadPoolExecutor:
@@ -87,6 +96,8 @@ class Desk:
 def outcome(hands: RayHands, request: AnyRequest) -> "Future[Any]":
     """Do what is asked. The type checker sees that nothing is forgotten, and that each answer fits."""
     match request:
+        case Ping():
+            return _done(request, None)
         case Nodes():
             return _done(request, hands.nodes())
         case StartWorker():
@@ -126,7 +137,7 @@ def _reply(number: int, request: AnyRequest, done: "Future[Any]") -> Reply:
 
 
 def serve(endpoint: str, address: str) -> None:
-    """Answer requests until the controller is gone. Raises what Ray raises when it can't be joined."""
+    """Answer requests for ever. Raises what Ray raises when it can't be joined."""
     context: zmq.Context[Any] = zmq.Context.instance()
     requests = context.socket(zmq.PAIR)
     requests.bind(endpoint)
@@ -142,8 +153,7 @@ def serve(endpoint: str, address: str) -> None:
     poller = zmq.Poller()
     poller.register(requests, zmq.POLLIN)
     poller.register(desk.answers, zmq.POLLIN)
-    parent = os.getppid()
-    while os.getppid() == parent:
+    while True:
         for ready, _ in poller.poll(500):
             if ready is desk.answers:
                 requests.send(desk.answers.recv())
@@ -156,7 +166,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--endpoint", required=True, help="the controller's ipc endpoint")
     parser.add_argument("--address", required=True, help="Ray's GCS, host:port")
+    parser.add_argument("--parent", required=True, type=int, help="the controller's pid: this ends with it")
     arguments = parser.parse_args()
+    die_with(arguments.parent)
     os.umask(private.UMASK)
     logs.to_stdout()
     try:

@@ -115,7 +115,11 @@ class StartAgent(Request[int], frozen=True):
     env: dict[str, str]
 
 
-AnyRequest: TypeAlias = Nodes | StartWorker | StopWorker | EndWorkers | Statuses | Form | StartAgent
+class Ping(Request[None], frozen=True):
+    """Answer, as anybody does who is able to."""
+
+
+AnyRequest: TypeAlias = Ping | Nodes | StartWorker | StopWorker | EndWorkers | Statuses | Form | StartAgent
 
 
 class Asked(msgspec.Struct, frozen=True):

@@ -1,7 +1,8 @@
-"""The controller's rounds: every Ray node has an agent, and Ray's GCS answers."""
+"""The controller's rounds: every Ray node has an agent, Ray's GCS answers, and so does the link to it."""
 
 import asyncio
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import structlog
@@ -9,11 +10,11 @@ import structlog
 from sentinel.adapters import ray_gcs
 from sentinel.core.detect.watch import Watch
 from sentinel.core.state import State
-from sentinel.model.fact import Fact, GcsBack, GcsLost
+from sentinel.model.fact import Fact, GcsBack, GcsLost, LinkBack, LinkLost
 from sentinel.model.ids import Instant, NodeId, Seconds
 from sentinel.runtime.agent_orders import AgentOrders
 from sentinel.runtime.hands import ActionError, Hands
-from sentinel.runtime.link import LinkError
+from sentinel.runtime.link import Link, LinkError
 
 log = structlog.get_logger(logger_name="rounds")
 
@@ -24,6 +25,8 @@ STARTS_AT_ONCE = 8
 GCS_EVERY_S = 0.5
 GCS_LOOK_AGAIN_S = 60.0
 """A GCS that can't be remembered may be another user's for ever, or the disk only full for now."""
+FIRST_JOIN_S = 30.0
+"""A link that has not joined Ray this long after the controller's start is missed."""
 GCS_MISSES = 2
 """Refused connections in a row that make a dead GCS."""
 
@@ -89,15 +92,49 @@ class AgentRounds:
         return not known.silent or any(getattr(fact, "node", None) == node for fact in about)
 
 
-async def watch_gcs(
-    address: str, memory: Path, learn: Callable[[Fact], None], now: Callable[[], Instant]
+async def watch_link(
+    link: Link,
+    learn: Callable[[Fact], None],
+    now: Callable[[], Instant],
+    *,
+    lost: bool = False,
+    first_s: Seconds | None = FIRST_JOIN_S,
 ) -> None:
-    """Knock at the GCS's door until cancelled; remember in `memory` how to start it while it lives."""
+    """Tell until cancelled when no ray link is there, and when one is.
+
+    `lost`: it was told that none is. One that has never been there is missed after `first_s`; None: never.
+    """
+    with suppress(TimeoutError):
+        async with asyncio.timeout(first_s):
+            await link.up.wait()
+    while True:
+        if not (link.up.is_set() or lost):
+            lost = True
+            learn(LinkLost(now(), link.trouble))
+        await link.up.wait()
+        if lost:
+            lost = False
+            learn(LinkBack(now()))
+        await link.away.wait()
+
+
+async def watch_gcs(
+    address: str,
+    memory: Path,
+    learn: Callable[[Fact], None],
+    now: Callable[[], Instant],
+    *,
+    lost: bool = False,
+) -> None:
+    """Knock at the GCS's door until cancelled; remember in `memory` how to start it while it lives.
+
+    `lost`: it was told that it is dead.
+    """
     host, _, port = address.rpartition(":")
     if not host:
         log.warning("gcs-not-watched", address=address, hint="set ray.address to host:port")
         return
-    misses, lost, look_at, trouble = 0, False, 0.0, ""
+    misses, look_at, trouble = 0, 0.0, ""
     while True:
         await asyncio.sleep(GCS_EVERY_S)
         answer = await _alive(address)

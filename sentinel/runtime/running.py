@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import pairwise
@@ -12,6 +13,7 @@ import psutil
 
 from sentinel import private
 from sentinel.heartbeat.process import state_and_start
+from sentinel.model.ids import Seconds
 
 WATCHDOG, CONTROLLER = "sentinel.runtime.watchdog", "sentinel.runtime.controller"
 """The modules as which they run."""
@@ -31,6 +33,11 @@ class Running(NamedTuple):
         """True until it has ended, whoever has its number then."""
         state, started = state_and_start(self.pid)
         return state not in "XZ" and started == self.started
+
+    @property
+    def age(self) -> Seconds:
+        """How long ago it was started."""
+        return time.clock_gettime(time.CLOCK_BOOTTIME) - self.started / os.sysconf("SC_CLK_TCK")
 
     @contextmanager
     def held(self) -> Iterator[int]:

@@ -14,6 +14,7 @@ import httpx
 import psutil
 
 from sentinel import config, private
+from sentinel.adapters import ray_gcs
 from sentinel.adapters.keys import Keys
 from sentinel.runtime import running
 from sentinel.runtime.last_words import APPEND, last_words
@@ -41,6 +42,8 @@ def up(settings: config.Settings, path: Path | None = None) -> str:
     try:
         private.make_folder(settings.cluster.state_dir)
         there = _watchdog(settings)
+        if there is None and settings.job.world:  # who only watches nodes may do without Ray
+            _look_for_ray(settings.ray.address)
         watchdog = there or _start(settings, path)
     except OSError as error:
         raise UpError(f"cluster.state_dir: {error}") from None
@@ -52,6 +55,21 @@ def up(settings: config.Settings, path: Path | None = None) -> str:
         raise
     verb = "runs already" if there else "started"
     return f"{settings.cluster.name} {verb}: {settings.cluster.web_url}, watchdog pid {watchdog.pid}"
+
+
+def _look_for_ray(address: str) -> None:
+    """Say at once that no Ray answers, and what to type. Raises UpError."""
+    given = os.environ.get("RAY_ADDRESS", "") if address == "auto" else address
+    known = [given] if ":" in given else ray_gcs.local()
+    answers = {each: ray_gcs.alive(each) for each in known}
+    if "ok" in answers.values():
+        return
+    told = ", ".join(f"{each}: {answer}" for each, answer in answers.items()) or "no Ray runs on this machine"
+    port = given.rpartition(":")[2] or "6379"
+    raise UpError(
+        f"no Ray answers at ray.address {address} ({told}), nothing was started: "
+        f"start it with `ray start --head --port={port}`, or set ray.address"
+    )
 
 
 def down(settings: config.Settings) -> str:

@@ -1,4 +1,4 @@
-"""Restarts the controller, feeds an external dead-man's switch, and pages when restarting does not help."""
+"""Restarts a controller that ends or hangs, feeds a dead-man's switch, pages when restarting is no help."""
 
 import argparse
 import asyncio
@@ -29,6 +29,7 @@ from sentinel.model.action import Page, action_id
 from sentinel.model.ids import IncidentId, Seconds
 from sentinel.redact import remember
 from sentinel.runtime import running
+from sentinel.runtime.health import Health
 from sentinel.runtime.last_words import APPEND, tail_of
 from sentinel.runtime.running import CONTROLLER, Running
 
@@ -45,6 +46,16 @@ LAST_WORDS = 5
 """Lines of the controller's log that a page tells."""
 PAGED_WITHIN_S = 30.0
 """Then the controller is started again, page or no page."""
+ENDS_WITHIN_S = 5.0
+"""A killed process that is there still waits for a disk or a driver."""
+RELAPSE_S = 600.0
+"""One that hangs after less than this hangs again."""
+HANGS = 2
+"""Hangs in a row that are paged: another controller did not help."""
+
+DOES_NOT_START = "Sentinel's controller does not start", f"{HOPELESS} restarts in a row did not help."
+HANGS_AGAIN = "Sentinel's controller hangs again", f"{HANGS} in a row did not answer and were killed."
+"""Title and text of a page."""
 
 
 class Watchdog:
@@ -57,7 +68,7 @@ class Watchdog:
         self._pid_file = settings.cluster.state_dir / "controller.pid"
         self._log = settings.cluster.state_dir / "controller.log"
         self._child: Running | None = None
-        self._short_lives = 0
+        self._short_lives = self._hangs = 0
         self._fed = -SWITCH_EVERY_S
         self._feeding = threading.Thread()
         remember(*_secrets(settings))
@@ -71,20 +82,28 @@ class Watchdog:
         with self._only_one():
             while True:
                 born = time.monotonic()
-                self._watch_one()
-                short = time.monotonic() - born < HEALTHY_AFTER_S
-                self._short_lives = self._short_lives + 1 if short else 0
-                log.warning("controller-ended", short_lives=self._short_lives)
-                if self._short_lives == HOPELESS:
-                    self._tell()
+                hung = self._watch_one()
+                self._count(time.monotonic() - born, hung=hung)
                 time.sleep(_pause(self._short_lives))
 
-    def _watch_one(self) -> None:
-        """Watch a controller to its end; one that can't even be started had a short life."""
+    def _watch_one(self) -> bool:
+        """Watch a controller to its end; true if it hung. One that can't even be started had a short life."""
         try:
-            self._outlive(self._adopt() or self._start())
+            return self._outlive(self._adopt() or self._start())
         except OSError as error:  # a read-only disk, no process or descriptor to be had: it may pass
             log.error("controller-not-started", error=str(error))
+            return False
+
+    def _count(self, lived: Seconds, *, hung: bool) -> None:
+        """Count what restarting has not helped against, and page once when that is enough."""
+        self._short_lives = self._short_lives + 1 if lived < HEALTHY_AFTER_S else 0
+        log.warning("controller-ended", short_lives=self._short_lives, hung=hung)
+        if self._short_lives == HOPELESS:
+            self._tell(*DOES_NOT_START)
+        if hung:
+            self._hangs = self._hangs + 1 if lived < RELAPSE_S else 1
+            if self._hangs == HANGS:
+                self._tell(*HANGS_AGAIN)
 
     @contextlib.contextmanager
     def _only_one(self):  # type: ignore[no-untyped-def]  # noqa: ANN202
@@ -114,16 +133,32 @@ class Watchdog:
         log.info("controller-started", pid=started.pid)
         return self._child
 
-    def _outlive(self, controller: Running) -> None:
-        """Return when the controller is gone; feed the switch meanwhile."""
+    def _outlive(self, controller: Running) -> bool:
+        """Return when the controller is gone, true if it hung and was killed; feed the switch meanwhile."""
+        health, hung = Health(f"{self._settings.cluster.web_url}/healthz", controller.age), False
         try:
             with contextlib.suppress(ProcessLookupError), controller.held() as handle:
                 while not select.select([handle], [], [], 1.0)[0]:
                     self._feed_aside()
+                    health.ask_aside()
+                    if health.hangs and not hung:
+                        hung = True
+                        self._kill(controller, handle)
         finally:
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(controller.pid, os.WNOHANG)
             self._child = None
+        return hung
+
+    def _kill(self, controller: Running, handle: int) -> None:
+        """End one that hangs. No other is started before it is gone: two would act at once."""
+        log.error("controller-hangs", pid=controller.pid)
+        controller.send(signal.SIGKILL)
+        if not select.select([handle], [], [], ENDS_WITHIN_S)[0]:
+            told = (
+                f"Pid {controller.pid} does not answer and can't be killed: it waits for a disk or a driver."
+            )
+            self._tell("Sentinel's controller hangs", f"{told} No other is started before it is gone.")
 
     def _feed_aside(self) -> None:
         """Feed it in a thread: a switch that answers slowly keeps nobody from seeing the controller's end."""
@@ -144,14 +179,14 @@ class Watchdog:
         except Exception as error:  # such as a port that there is not: the controller comes first
             log.warning("switch-not-fed", error=f"{type(error).__name__}: {error}")
 
-    def _tell(self) -> None:
+    def _tell(self, title: str, why: str) -> None:
         """Page; what keeps the controller down may also keep pages, and must not end the watching."""
         try:
-            asyncio.run(self._page())
+            asyncio.run(self._page(title, why))
         except Exception as error:
             log.error("not-paged", error=f"{type(error).__name__}: {error}")
 
-    async def _page(self) -> None:
+    async def _page(self, title: str, why: str) -> None:
         """Say through the usual channels that Sentinel itself is down; its own outbox may be the trouble."""
         pages, state_dir = self._settings.pages, self._settings.cluster.state_dir
         channels: list[PageChannel] = [ConsolePages(state_dir / "pages.log")]
@@ -160,8 +195,7 @@ class Watchdog:
                 channels.insert(0, Slack(token, pages.channel, base_url=pages.base_url))
         name = IncidentId(f"watchdog-{int(time.time())}")
         said = "\n".join(logs.last_words("\n".join(tail_of(self._log))).splitlines()[-LAST_WORDS:])
-        body = f"{HOPELESS} restarts in a row did not help. Its last words:\n{said}"
-        title = "Sentinel's controller does not start"
+        body = f"{why} Its last words:\n{said}"
         page = Page(action_id(name, "page", "on-call", 1), name, 1, title, body, "open")
         arrived = asyncio.Event()
         outbox = _outbox(state_dir / "watchdog-outbox.db", lambda *_: arrived.set())

@@ -22,6 +22,8 @@ START_S = 120.0
 """Loading torch on a cold node, and the dry step, take tens of seconds."""
 FORM_SLACK_S = 90.0
 """What forming may take beside set-up and load: to pause, to open the store, to meet."""
+END_S = 60.0
+"""The ray link itself gives up after half of it."""
 LAST_BEATS_S = 10.0
 """A killed process is gone, and has freed its GPU, well before."""
 
@@ -47,7 +49,7 @@ class Workers:
         asked = ray_requests.StartWorker(
             self._hands.spec, action.worker, action.node, action.gpu, memory, within_s=START_S
         )
-        pid = (await self._hands.link.ask(asked, START_S + KILL_DEADLINE_S)).pid
+        pid = (await self._hands.link.order(asked, START_S + KILL_DEADLINE_S)).pid
         self._learned(WorkerReady(self._now(), action.job, action.worker, action.node, action.gpu, pid))
         return f"pid {pid}"
 
@@ -92,7 +94,7 @@ class Workers:
         resized = len(action.pause) != len(action.seats)
         pause = Pause(action.generation - 1, action.pause, resized) if action.pause else None
         asked = Form(action.job, members, pause)
-        attempt = await self._hands.link.ask(asked, self._hands.slow_phase_s + FORM_SLACK_S)
+        attempt = await self._hands.link.order(asked, self._hands.slow_phase_s + FORM_SLACK_S)
         if overtaken := next((each for each in attempt.formed if isinstance(each, Overtaken)), None):
             job = self._state.jobs[action.job]
             if job.high_step < 0 and job.stage is JobStage.FORMING and job.generation == action.generation:
@@ -109,7 +111,7 @@ class Workers:
         """
         if journal == self._hands.spec.journal:
             return
-        await self._hands.link.ask(EndWorkers(job, journal))
+        await self._hands.link.order(EndWorkers(job, journal), END_S)
         give_up = self._now() + LAST_BEATS_S
         while self._now() < give_up and any(
             beat.job == job and beat.worker.endswith(f"-{journal}")
@@ -122,7 +124,8 @@ class Workers:
     def _members(self, action: Resume, within_s: Seconds, takes_over: str) -> tuple[Member, ...]:
         """Say for each seat who may hold its snapshots, and which node gets the copies."""
         nodes = self._state.nodes.values()
-        doors = {node.id: (node.address, node.port) for node in nodes if not node.silent and node.port}
+        there = (node for node in nodes if node.lives or not node.silent)  # they keep their seats
+        doors = {node.id: (node.address, node.port) for node in there if node.port}
         if any(seat.node not in doors for seat in action.seats):
             raise ActionError("a seat's node is silent")
         ring = sorted({seat.node for seat in action.seats})

@@ -14,7 +14,7 @@ import pytest
 from sentinel.adapters.journal import Journal, JournalError
 from sentinel.model.action import Action, Page
 from sentinel.model.codec import CodecError, encode
-from sentinel.model.fact import DeadlinePassed, Fact, FindingReported, NodeHeard
+from sentinel.model.fact import DeadlinePassed, Fact, FindingReported, NodeHeard, NodeSilent
 from sentinel.model.finding import Finding, Health
 from sentinel.model.ids import ActionId, IncidentId, NodeId
 from sentinel.model.incident import Incident
@@ -307,6 +307,14 @@ def test_an_incident_that_began_with_a_loss_that_is_no_number_has_a_recording(tm
     journal.append_many([(fact, ())], "p", "r")
     begun = Incident(IncidentId("I-1"), 1.0, evidence=[fact], times={"resolved": 1.0})
     assert len(journal.recording(begun).lines) == 1
+    journal.close()
+
+
+def test_an_incident_that_began_with_what_follows_from_a_fact_has_a_recording(tmp_path: Path) -> None:
+    journal = filled(tmp_path / "j", 20)
+    silent = NodeSilent(5.0, NodeId("n1"), 30.0, 0, 4)  # it has been for long, and is now an incident's
+    begun = Incident(IncidentId("I-1"), 5.0, evidence=[silent], times={"resolved": 6.0})
+    assert {line.fact.at for line in journal.recording(begun).lines} >= {5.0, 6.0}
     journal.close()
 
 

@@ -26,6 +26,7 @@ from sentinel.model.action import (
 )
 from sentinel.model.fact import (
     Commanded,
+    ControllerPaused,
     ControllerStarted,
     Fact,
     GcsBack,
@@ -36,6 +37,8 @@ from sentinel.model.fact import (
     JobUnderway,
     JournalBack,
     JournalFailed,
+    LinkBack,
+    LinkLost,
     NodeHeard,
     NodeJoined,
     NodeLeft,
@@ -338,7 +341,8 @@ class Checked(Simulated):
 
     def _do_control(self, rank: int, node: NodeId, number: int) -> None:
         facts = (GcsLost(self.now, "a", "b"), GcsBack(self.now, "a"), JournalFailed(self.now, "full"))
-        self.tell((*facts, JournalBack(self.now))[number % 4])
+        more = (LinkLost(self.now, "hangs"), LinkBack(self.now), ControllerPaused(self.now, float(number)))
+        self.tell((*facts, JournalBack(self.now), *more)[number % 7])
 
     def _do_command(self, rank: int, node: NodeId, number: int) -> None:
         self.command(("stop-actions", "resume-actions", "resume-actions")[number % 3])

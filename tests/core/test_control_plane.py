@@ -7,8 +7,21 @@ from simulated import Simulated, ecc
 
 from sentinel.core.fold import decide
 from sentinel.core.state import State
-from sentinel.model.action import Action, RestartGcs
-from sentinel.model.fact import ControllerStarted, Fact, GcsBack, GcsLost, JournalBack, JournalFailed
+from sentinel.core.state.rows import JobStage
+from sentinel.model.action import Action, Page, RestartGcs, Resume, StopWorker
+from sentinel.model.fact import (
+    Commanded,
+    ControllerPaused,
+    ControllerStarted,
+    Fact,
+    GcsBack,
+    GcsLost,
+    JournalBack,
+    JournalFailed,
+    LinkBack,
+    LinkLost,
+)
+from sentinel.model.ids import NodeId
 
 
 def test_a_dead_gcs_is_paged_and_restarted_until_it_answers() -> None:
@@ -35,6 +48,121 @@ def test_a_failing_journal_freezes_actions_until_it_works(how: str) -> None:
     cluster.run(5)
     cluster.settle()
     assert (cluster.state.frozen, cluster.going(), set(cluster.stages())) == ("", True, {"resolved"})
+
+
+class Deaf(Simulated):
+    """A cluster whose ray link does not answer: what is ordered of it waits."""
+
+    there = True
+
+    def _formed(self, action: Resume) -> None:
+        if self.there:
+            super()._formed(action)
+        else:
+            self.later(0.5, lambda: self._formed(action))
+
+    def goes(self) -> None:
+        self.there = False
+        self.tell(LinkLost(self.now, "the ray link has not answered for 2 s"))
+
+    def comes(self) -> None:
+        self.there = True
+        self.tell(LinkBack(self.now))
+
+
+def test_a_link_that_is_soon_replaced_wakes_nobody() -> None:
+    cluster = Deaf()
+    cluster.goes()
+    cluster.run(5)
+    assert cluster.state.frozen == "ray-link-lost (I-0001)"
+    cluster.comes()
+    assert cluster.state.frozen == ""
+    cluster.settle()
+    assert (cluster.causes(), cluster.stages(), cluster.pages()) == (["ray-link-lost"], ["resolved"], set())
+
+
+@pytest.mark.parametrize("comes_back", [False, True], ids=["never back", "goes again and again"])
+def test_a_link_that_does_not_come_back_to_stay_is_paged_once(comes_back: bool) -> None:
+    cluster = Deaf()
+    for _ in range(20):
+        cluster.goes() if cluster.there else None
+        cluster.run(4)
+        cluster.comes() if comes_back else None
+        cluster.run(1)
+    cluster.comes()
+    cluster.settle()
+    opened = [page for page in cluster.all(Page) if page.revision == 1]
+    assert (len(opened), cluster.stages()) == (1, ["resolved"])
+
+
+def test_nothing_is_ordered_and_nobody_killed_while_the_link_is_away_and_the_page_says_why() -> None:
+    cluster = Deaf()
+    cluster.goes()
+    cluster.crash(0)
+    cluster.run(150)
+    assert (cluster.resumed(), cluster.all(StopWorker)) == ([], [])
+    told = [page for page in cluster.all(Page) if page.incident == "I-0002"][-1]
+    assert "not done: replace for rank-crash; actions are frozen: ray-link-lost (I-0001)" in told.body
+    cluster.comes()
+    cluster.run(5)
+    cluster.settle()
+    assert (len(cluster.resumed()), cluster.going()) == (1, True)
+    told = [page for page in cluster.all(Page) if page.incident == "I-0002"][-1]
+    assert "not done" not in told.body
+
+
+def test_a_generation_that_was_ordered_is_asked_for_again_and_none_beside_it() -> None:
+    cluster = Deaf()
+    cluster.there = False  # it hangs, and nobody has noticed
+    cluster.crash(0)
+    cluster.run(2)
+    cluster.goes()
+    cluster.run(150)
+    assert cluster.job.stage is JobStage.FORMING
+    cluster.comes()
+    cluster.run(5)
+    cluster.settle()
+    assert (len(cluster.resumed()), cluster.going(), set(cluster.stages())) == (1, True, {"resolved"})
+
+
+@pytest.mark.parametrize("first", ["gcs", "link"])
+def test_a_link_that_goes_with_the_gcs_is_one_incident_in_which_that_is_restarted(first: str) -> None:
+    cluster = Deaf()
+    lost = GcsLost(cluster.now, "10.0.0.1:6379", "refused")
+    cluster.tell(lost) if first == "gcs" else cluster.goes()
+    cluster.run(1)
+    cluster.tell(lost) if first == "link" else cluster.goes()
+    cluster.run(1)
+    assert (cluster.causes(), len(cluster.all(RestartGcs)), cluster.state.frozen) == (["gcs-dead"], 1, "")
+    cluster.tell(GcsBack(cluster.now, "10.0.0.1:6379"))
+    cluster.settle()
+    assert cluster.stages() != ["resolved"]
+    cluster.comes()
+    cluster.settle()
+    assert (cluster.stages(), len(cluster.pages())) == (["resolved"], 1)
+
+
+def test_no_deadline_passes_because_the_controller_stood_still() -> None:
+    cluster = Simulated()
+    cluster.crash(0)
+    cluster.run(0.35)
+    generation, waits = cluster.job.generation, dict(cluster.state.deadlines)
+    cluster.now += 240
+    cluster.tell(ControllerPaused(cluster.now, 240.0))
+    assert dict(cluster.state.deadlines) == {name: at + 240.0 for name, at in waits.items()}
+    cluster.run(5)
+    cluster.settle()
+    assert (cluster.job.generation, cluster.going(), cluster.stages()) == (generation, True, ["resolved"])
+
+
+def test_what_was_promised_to_people_ends_when_it_was_to_end() -> None:
+    cluster = Simulated()
+    until = cluster.now + 60
+    cluster.tell(Commanded(cluster.now, "maintain", "n4", "ann", "new kernel", until))
+    cluster.now += 240
+    cluster.tell(ControllerPaused(cluster.now, 240.0))
+    cluster.run(0.1)
+    assert cluster.state.nodes[NodeId("n4")].maintained is None
 
 
 def started(cluster: Simulated) -> ControllerStarted:

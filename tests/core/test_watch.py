@@ -131,6 +131,35 @@ def test_nobody_is_silent_in_the_grace_period_of_a_new_watch() -> None:
     assert cluster.watch.tick(cluster.state, cluster.now + cluster.rules.policy.grace_s + 0.1)
 
 
+@pytest.mark.parametrize("pause", [3.0, 240.0])
+def test_a_watch_that_slept_accuses_nobody_and_takes_old_reports_for_no_pace(pause: float) -> None:
+    cluster = Watched()
+    for step in range(20):
+        cluster.report(step)
+    pace = cluster.watch.median_step(JOB)
+    cluster.now += pause
+    cluster.watch.slept(cluster.now, pause)
+    for step in range(20, 80):  # what had been on its way comes at once
+        cluster.report(step, 0.0)
+    assert cluster.watch.median_step(JOB) == pace
+    for step in range(80, 120):
+        cluster.report(step)
+    assert [fact for fact in cluster.told if isinstance(fact, NodeSilent | JobStalled)] == []
+    assert cluster.watch.median_step(JOB) == pytest.approx(pace)
+
+
+def test_a_node_that_stays_silent_after_the_watch_slept_is_told() -> None:
+    cluster = Watched()
+    cluster.report(1)
+    cluster.now += 60
+    cluster.watch.slept(cluster.now, 60.0)
+    cluster.mute = {cluster.node(0)}
+    for step in range(2, 40):
+        for fact in cluster.report(step):
+            cluster.tell(fact)
+    assert [fact.node for fact in cluster.told if isinstance(fact, NodeSilent)] == [cluster.node(0)]
+
+
 def test_steps_that_go_on_without_a_silent_nodes_reports_are_told_once() -> None:
     cluster = Watched()
     for step in range(10):

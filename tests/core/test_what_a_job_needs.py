@@ -5,9 +5,9 @@ from simulated import JOB, Simulated
 
 from sentinel.core.settle.why import needs
 from sentinel.core.state.rows import JobStage
-from sentinel.model.action import StartWorker
-from sentinel.model.fact import JobSubmitted
-from sentinel.model.ids import JobId
+from sentinel.model.action import Page, StartWorker
+from sentinel.model.fact import JobSubmitted, NodeJoined
+from sentinel.model.ids import JobId, NodeId
 from sentinel.model.policy import Policy
 
 OTHER = JobId("other")
@@ -66,6 +66,46 @@ def test_a_job_waits_for_gpus() -> None:
     submit(cluster, world=3)
     cluster.run(5)
     assert asked(cluster, OTHER) == (JobStage.WAITING, "3 GPUs: the 2 usable nodes have 2")
+
+
+def pages_of(cluster: Simulated) -> list[Page]:
+    return [action for action in cluster.actions if isinstance(action, Page)]
+
+
+def test_a_job_that_waits_for_gpus_that_nobody_has_is_told_to_people_with_what_to_type() -> None:
+    cluster = Simulated(nodes=2, world=2)
+    submit(cluster, world=3)
+    cluster.run(cluster.rules.policy.room_s - 0.1)
+    assert pages_of(cluster) == []
+    cluster.run(0.2)
+    [page] = pages_of(cluster)
+    assert page.title == "A job waits for GPUs that nobody has"
+    assert "other waits for 3 GPUs, the 2 usable nodes have 2: `ray start --address" in page.body
+    cluster.run(600)
+    assert pages_of(cluster) == [page]
+
+
+def test_it_is_over_when_the_job_trains_or_is_not_wanted_any_more() -> None:
+    for ends in ("room", "stop"):
+        cluster = Simulated(nodes=2, world=2)
+        submit(cluster, world=3)
+        cluster.run(70)
+        if ends == "room":
+            for number in (3, 4, 5):
+                cluster.tell(NodeJoined(cluster.now, NodeId(f"n{number}"), f"10.0.0.{number}", 1, 1, "b"))
+            cluster.run(10)
+            assert asked(cluster, OTHER)[0] is JobStage.RUNNING
+        else:
+            cluster.command("stop-job", OTHER)
+            cluster.run(5)
+        assert cluster.stages() == ["resolved"]
+
+
+def test_a_job_that_waits_for_what_others_have_is_in_a_queue_and_wakes_nobody() -> None:
+    cluster = Simulated(nodes=3, world=2)
+    submit(cluster, world=2)
+    cluster.run(600)
+    assert pages_of(cluster) == []
 
 
 def test_a_job_waits_for_another_jobs_gpus() -> None:

@@ -8,17 +8,19 @@ from sentinel.core.state import State
 from sentinel.core.state.rows import Node
 from sentinel.model.action import Resume, Seat
 from sentinel.model.ids import ActionId, IncidentId, JobId, NodeId, WorkerId
+from sentinel.runtime.hands import ActionError
 from sentinel.runtime.ray_requests import Member
 from sentinel.runtime.workers import Workers
 
 Ranks = tuple[int, ...]
 
 
-def members(*nodes: str, cluster: str = "abc") -> tuple[Member, ...]:
-    """Seat ranks on these nodes, in order."""
+def members(*nodes: str, cluster: str = "abc", silent: str = "", lives: bool = True) -> tuple[Member, ...]:
+    """Seat ranks on these nodes, in order; of the silent ones it is known whether their ranks live."""
     state = State()
     for port, name in enumerate(cluster):
-        state.add(Node(NodeId(name), address=f"10.0.0.{port}", port=100 + port))
+        door = {"address": f"10.0.0.{port}", "port": 100 + port}
+        state.add(Node(NodeId(name), silent=name in silent, lives=lives and name in silent, **door))  # type: ignore[arg-type]
     seats = tuple(Seat(rank, WorkerId(f"w{rank}"), NodeId(node), 0) for rank, node in enumerate(nodes))
     resume = Resume(ActionId("a"), IncidentId("i"), JobId("moe"), 2, seats, skip=(7,))
     hands = SimpleNamespace(word=lambda job, generation: f"{job} {generation}".encode())
@@ -56,3 +58,12 @@ def test_all_are_told_of_the_same_generation_and_where_its_first_rank_is() -> No
 def test_a_node_alone_has_no_peer() -> None:
     (order,) = (member.order for member in members("a", cluster="a"))
     assert (order.hosted, order.held, order.peer) == ((0,), (), None)
+
+
+def test_ranks_of_a_hung_agent_that_are_known_to_live_keep_their_seats() -> None:
+    assert [member.order.rank for member in members("a", "b", silent="b")] == [0, 1]
+
+
+def test_nobody_is_seated_on_a_node_of_which_nothing_is_known() -> None:
+    with pytest.raises(ActionError, match="a seat's node is silent"):
+        members("a", "b", silent="b", lives=False)

@@ -39,7 +39,7 @@ class Stand:
         if len(self.pauses) == self._enough:
             raise EnoughError
 
-    def _tell(self) -> None:
+    def _tell(self, *_: str) -> None:
         self.pages += 1
 
     def run(self) -> None:
@@ -86,12 +86,12 @@ def test_a_note_that_a_full_disk_does_not_take_keeps_nobody_from_watching(
 
 
 def test_a_page_that_can_t_be_sent_ends_no_watching(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def fails() -> NoReturn:
+    async def fails(*_: str) -> NoReturn:
         raise ExceptionGroup("outbox", [RuntimeError("broken")])
 
     watchdog = Watchdog(config.Settings(cluster=config.Cluster(state_dir=tmp_path)), None)
     monkeypatch.setattr(watchdog, "_page", fails)
-    watchdog._tell()
+    watchdog._tell(*module.DOES_NOT_START)
 
 
 def test_a_switch_that_can_t_be_reached_at_all_ends_no_watching(
@@ -145,7 +145,7 @@ def test_last_words_are_paged_without_secrets_and_orders_to_a_terminal(tmp_path:
     watchdog = Watchdog(config.Settings(cluster=config.Cluster(state_dir=tmp_path)), None)
     said = b"x" * 100_000 + f"\nHF_TOKEN={SECRET}\n\x1b]0;owned\x07 ".encode() + b"\xff"
     (tmp_path / "controller.log").write_bytes(said)
-    watchdog._tell()
+    watchdog._tell(*module.DOES_NOT_START)
     paged = (tmp_path / "pages.log").read_text()
     assert "Its last words" in paged
     assert "HF_TOKEN=[hidden]" in paged

@@ -8,7 +8,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -19,7 +19,7 @@ from sentinel.adapters.journal import Journal
 from sentinel.adapters.keys import ensure_keys
 from sentinel.adapters.outbox_rows import Rows
 from sentinel.demo.stage import wait
-from sentinel.runtime.watchdog import Watchdog
+from sentinel.runtime.watchdog import DOES_NOT_START, Watchdog
 
 
 def unreadable_token(state: Path) -> str:
@@ -98,7 +98,7 @@ def test_the_watchdog_pages_whatever_keeps_the_controller_down(
     path = settings_in(tmp_path, spoil(tmp_path))
     if (outbox := tmp_path / "outbox.db").exists():
         outbox.rename(tmp_path / "watchdog-outbox.db")
-    Watchdog(config.load(path, env={}), path)._tell()
+    Watchdog(config.load(path, env={}), path)._tell(*DOES_NOT_START)
     [page] = map(json.loads, (tmp_path / "pages.log").read_text().splitlines())
     assert "does not start" in page["title"]
 
@@ -119,8 +119,15 @@ def test_a_second_controller_touches_nothing_of_the_first_one_s(tmp_path: Path) 
     journal.close()
 
 
-def test_ctrl_c_while_sentinel_comes_up_leaves_nothing_started(tmp_path: Path) -> None:
-    path = settings_in(tmp_path, '[ray]\naddress = "127.0.0.1:1"')
+@pytest.fixture
+def ray() -> Iterator[socket.socket]:
+    """What answers like a GCS, as far as `sentinel up` looks."""
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        yield door
+
+
+def test_ctrl_c_while_sentinel_comes_up_leaves_nothing_started(tmp_path: Path, ray: socket.socket) -> None:
+    path = settings_in(tmp_path, f'[ray]\naddress = "127.0.0.1:{ray.getsockname()[1]}"')
     (tmp_path / "uvicorn.py").write_text("import time; time.sleep(60)")  # a controller that takes long
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
     argv = [sys.executable, "-m", "sentinel.cli", "--config", str(path), "up"]

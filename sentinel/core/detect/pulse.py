@@ -56,6 +56,8 @@ class Pulse:
     spoken: Spoken = field(default_factory=Spoken)
     opened: bool = False
     """Whether it is known what was reached before this watch began."""
+    measured: Instant = 0.0
+    """From then on the time between reports is the time between steps."""
     losses: deque[tuple[int, float]] = field(default_factory=lambda: deque(maxlen=LOSS_WINDOW))
     stalled: bool = False
     told: tuple[int, ...] = ()
@@ -120,7 +122,7 @@ class Pulse:
             self.motion[beat.worker] = beat.completed, now
         if step <= self.step:
             return False
-        if self.step >= 0 and now > self.stepped_at:
+        if self.step >= 0 and now > self.stepped_at >= self.measured:
             self.durations.append((now - self.stepped_at) / (step - self.step))
         self.step, self.stepped_at = step, now
         if step == beat.step:

@@ -84,6 +84,12 @@ class Watch:
             facts += [fact] if fact else []
         return facts
 
+    def slept(self, now: Instant, for_s: Seconds) -> None:
+        """Nobody looked for so long: that is nobody's silence, and reports that wait are old ones."""
+        self._quiet_until = max(self._quiet_until, now + min(self._policy.grace_s, for_s))
+        for pulse in self._pulses.values():
+            pulse.measured = self._quiet_until
+
     def tick(self, state: State, now: Instant) -> list[Fact]:
         """Say what the passing of time alone shows."""
         if now < self._quiet_until:

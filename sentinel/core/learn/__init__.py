@@ -19,6 +19,7 @@ from sentinel.core.state import Rules, State
 from sentinel.core.state.timers import Timer
 from sentinel.model.fact import (
     Commanded,
+    ControllerPaused,
     ControllerStarted,
     DeadlinePassed,
     DefectMet,
@@ -35,6 +36,8 @@ from sentinel.model.fact import (
     JobUnderway,
     JournalBack,
     JournalFailed,
+    LinkBack,
+    LinkLost,
     NodeHeard,
     NodeJoined,
     NodeLeft,
@@ -95,10 +98,10 @@ def learn(state: State, fact: Fact, rules: Rules) -> None:  # one line per fact,
             fitness.runs(state, fact)
         case JobSubmitted():
             jobs.submitted(state, fact, rules)
-        case GcsLost() | JournalFailed():
-            control.lost(state, fact)
-        case GcsBack():
-            control.gcs_back(state, fact, rules)
+        case GcsLost() | LinkLost() | JournalFailed():
+            control.lost(state, fact, rules)
+        case GcsBack() | LinkBack():
+            control.ray_back(state, fact, rules)
         case DefectMet():
             control.defect_met(state, fact)
         case JournalBack():
@@ -111,6 +114,8 @@ def learn(state: State, fact: Fact, rules: Rules) -> None:  # one line per fact,
             _passed(state, fact, rules)
         case ControllerStarted():
             control.controller_started(state, fact, rules)
+        case ControllerPaused():
+            control.controller_paused(state, fact)
         case _:
             assert_never(fact)
 
@@ -133,7 +138,9 @@ def _passed(state: State, fact: DeadlinePassed, rules: Rules) -> None:
         case Timer.TRUST:
             outcomes.trust_again(state, NodeId(first), rules)
         case Timer.RESUME if job is not None and second == str(job.generation):
-            outcomes.lapsed(state, job, fact)
+            outcomes.lapsed(state, job, fact, rules)
+        case Timer.ROOM if job is not None:
+            jobs.lacks_room(state, job, fact)
         case Timer.FINISH if job is not None:
             ranks.left_early(state, job, rules)
         case Timer.SETTLED if job is not None:

@@ -6,17 +6,50 @@ from sentinel.core import evidence, group
 from sentinel.core.learn.nodes import look_again
 from sentinel.core.recovery import stays_away
 from sentinel.core.state import Rules, State
+from sentinel.core.state.rows import Job, JobStage
 from sentinel.core.state.timers import Timer
-from sentinel.model.fact import ControllerStarted, DefectMet, GcsBack, GcsLost, JournalBack, JournalFailed
+from sentinel.model.action import Resume
+from sentinel.model.fact import (
+    ControllerPaused,
+    ControllerStarted,
+    DefectMet,
+    GcsBack,
+    GcsLost,
+    JournalBack,
+    JournalFailed,
+    LinkBack,
+    LinkLost,
+)
 from sentinel.model.ids import Seconds
 from sentinel.model.incident import Due
 
+RAY = ((GcsLost, GcsBack), (LinkLost, LinkBack))
+"""What has to be there for anything to be done in Ray; who has lost one soon loses the other."""
+PROMISES = (Timer.SILENCE, Timer.MAINTAIN)
+"""Waits whose end was told to people."""
 
-def lost(state: State, fact: GcsLost | JournalFailed) -> None:
+
+def lost(state: State, fact: GcsLost | LinkLost | JournalFailed, rules: Rules) -> None:
     """Something that all needs is away: that is no job's incident."""
-    known = group.with_fact(state, type(fact))
+    alike = (JournalFailed,) if isinstance(fact, JournalFailed) else (GcsLost, LinkLost)
+    known = next(filter(None, (group.with_fact(state, kind) for kind in alike)), None)
     incident = evidence.add(state, known, fact) if known else group.join(state, type(fact).__name__, fact)
+    if isinstance(fact, LinkLost):  # another one is started whoever asks for it; it should be there, and stay
+        policy = rules.policy
+        state.wait_for(Timer.AGAIN.of(incident.id, "link"), policy.action_timeout_s + policy.settled_s)
     group.ask_for(state, incident, Due.ANY)
+
+
+def is_ray_away(state: State) -> bool:
+    """Say whether nothing can be done in Ray at the moment."""
+    known = ((group.with_fact(state, lost), lost, back) for lost, back in RAY)
+    return any(incident and not evidence.is_back(incident, lost, (back,)) for incident, lost, back in known)
+
+
+def is_ordered(state: State, job: Job) -> bool:
+    """Say whether its generation is ordered, and nobody has said what became of it."""
+    orders = (action for action in state.unfinished.values() if isinstance(action, Resume))
+    return any((each.job, each.generation) == (job.id, job.generation) for each in orders)
 
 
 def defect_met(state: State, fact: DefectMet) -> None:
@@ -24,15 +57,19 @@ def defect_met(state: State, fact: DefectMet) -> None:
     state.frozen = f"a defect in Sentinel: {fact.error}"
 
 
-def gcs_back(state: State, fact: GcsBack, rules: Rules) -> None:
-    """Ray can be asked again: what could not be done without it was no attempt."""
-    if known := group.with_fact(state, GcsLost):
+def ray_back(state: State, fact: GcsBack | LinkBack, rules: Rules) -> None:
+    """Ray can be asked again: what could not be done without it was no attempt, and has all its time now."""
+    if known := group.with_fact(state, GcsLost if isinstance(fact, GcsBack) else LinkLost):
         stays_away(state, evidence.add(state, known, fact), rules)
-        state.deadlines.drop(Timer.AGAIN.of(known.id, "gcs"))
+        if isinstance(fact, GcsBack):
+            state.deadlines.drop(Timer.AGAIN.of(known.id, "gcs"))
     for incident in list(state.open_incidents()):
         state.change(incident, attempts=0)
-    for job in state.jobs:
-        look_again(state, job)
+    for job in list(state.jobs.values()):
+        look_again(state, job.id)
+        if job.stage is JobStage.FORMING and is_ordered(state, job):
+            ends = state.deadlines.get(job.deadline(), 0.0)
+            state.deadlines.put(job.deadline(), max(ends, state.now + rules.policy.resume_timeout_s))
 
 
 def journal_back(state: State, fact: JournalBack | ControllerStarted, rules: Rules) -> None:
@@ -55,3 +92,10 @@ def controller_started(state: State, fact: ControllerStarted, rules: Rules) -> N
         least = slack.get(name.partition("/")[0], policy.gather_s)
         state.deadlines.put(name, max(at, state.now + least))
     journal_back(state, fact, rules)
+
+
+def controller_paused(state: State, fact: ControllerPaused) -> None:
+    """Nobody was there to see: whatever is waited for gets that time, too."""
+    for name, at in list(state.deadlines.items()):
+        if Timer(name.partition("/")[0]) not in PROMISES:
+            state.deadlines.put(name, at + fact.for_s)

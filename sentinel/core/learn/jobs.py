@@ -8,8 +8,16 @@ from sentinel.core.state import Rules, State
 from sentinel.core.state.crew import WorkerStage
 from sentinel.core.state.rows import Job, JobStage
 from sentinel.core.state.timers import Timer
-from sentinel.model.fact import JobAdvanced, JobPaced, JobSubmitted, JobUnderway, RankRaised, WorkerReady
-from sentinel.model.ids import Instant
+from sentinel.model.fact import (
+    DeadlinePassed,
+    JobAdvanced,
+    JobPaced,
+    JobSubmitted,
+    JobUnderway,
+    RankRaised,
+    WorkerReady,
+)
+from sentinel.model.ids import Instant, JobId
 from sentinel.model.incident import Due, Incident
 
 
@@ -18,15 +26,16 @@ def submitted(state: State, fact: JobSubmitted, rules: Rules) -> None:
     if fact.job not in state.jobs:
         job = Job(fact.job, fact.world, fact.min_world, fact.standbys, fact.trainable, wanted=fact.world)
         state.add(replace(job, journal=fact.journal, priority=fact.priority))
-        state.set_deadline(Timer.PLACE.of(fact.job), rules.policy.place_s)
+        _waits(state, fact.job, rules)
         return
     job = state.jobs[fact.job]
     job = state.change(job, journal=job.journal or fact.journal)
     if job.stage is JobStage.FINISHED or (job.stage is JobStage.STOPPED and not state.crew.has(job.id)):
-        _start_over(state, job, fact, rules)
+        _start_over(state, job, fact)
+        _waits(state, job.id, rules)
 
 
-def _start_over(state: State, job: Job, fact: JobSubmitted, rules: Rules) -> None:
+def _start_over(state: State, job: Job, fact: JobSubmitted) -> None:
     """Submit a job again whose workers have all left; numbers go on, so that nothing old passes for new."""
     _forget_gone(state, job, state.now)
     state.change(
@@ -52,7 +61,17 @@ def _start_over(state: State, job: Job, fact: JobSubmitted, rules: Rules) -> Non
     for node in state.nodes:
         state.crew.look_again_at(job.id, node)
     drop_deadlines(state, job)
-    state.set_deadline(Timer.PLACE.of(job.id), rules.policy.place_s)
+
+
+def _waits(state: State, job: JobId, rules: Rules) -> None:
+    state.set_deadline(Timer.PLACE.of(job), rules.policy.place_s)
+    state.set_deadline(Timer.ROOM.of(job), rules.policy.room_s)
+
+
+def lacks_room(state: State, job: Job, fact: DeadlinePassed) -> None:
+    """A job has waited for so long: if nobody has its GPUs, only people can bring them."""
+    if job.stage is JobStage.WAITING and state.usable_gpus() < job.world:
+        group.ask_for(state, group.join(state, group.job_topic(job.id), fact, job), Due.ANY)
 
 
 def worker_ready(state: State, fact: WorkerReady) -> None:

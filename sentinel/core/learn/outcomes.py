@@ -2,6 +2,7 @@
 
 from sentinel.core import evidence, group
 from sentinel.core.learn.breaking import break_off
+from sentinel.core.learn.control import is_ordered, is_ray_away
 from sentinel.core.learn.nodes import look_again
 from sentinel.core.learn.ranks import ask_for_stacks
 from sentinel.core.state import Rules, State
@@ -141,9 +142,12 @@ def _take_over(state: State, job: Job, newest: int) -> None:
     state.change(job, want=Want(job.upkeep), lacking=0, generation=max(newest, job.generation))
 
 
-def lapsed(state: State, job: Job, fact: DeadlinePassed) -> None:
-    """A generation made no new step in time."""
+def lapsed(state: State, job: Job, fact: DeadlinePassed, rules: Rules) -> None:
+    """A generation made no new step in time; one that Ray can't be asked for yet has its time still."""
     if job.stage is not JobStage.FORMING:
+        return
+    if is_ray_away(state) and is_ordered(state, job):
+        state.set_deadline(job.deadline(), rules.policy.resume_timeout_s)
         return
     job = break_off(state, job)
     incident = group.join(state, group.job_topic(job.id), fact, job)

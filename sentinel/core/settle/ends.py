@@ -15,6 +15,8 @@ from sentinel.model.fact import (
     JobSlowed,
     JournalBack,
     JournalFailed,
+    LinkBack,
+    LinkLost,
     NodeSilent,
 )
 from sentinel.model.incident import Incident
@@ -22,6 +24,7 @@ from sentinel.model.runbook import Ends, Remedy
 
 SIGNS: tuple[tuple[type, tuple[type, ...]], ...] = (
     (GcsLost, (GcsBack,)),
+    (LinkLost, (LinkBack,)),
     (JournalFailed, (JournalBack, ControllerStarted)),
     (JobSlowed, (JobAtPace,)),
 )
@@ -88,19 +91,15 @@ def _signs_are_over(incident: Incident, state: State) -> bool:
     found = FindingReported in kinds
     if not (NodeSilent in kinds or lost or found) or _somebody_is_silent(incident, state):
         return False
-    return all(is_back(incident, *pair) for pair in lost) and not (found and evidence.holding(incident))
+    return all(evidence.is_back(incident, *pair) for pair in lost) and not (
+        found and evidence.holding(incident)
+    )
 
 
 def _somebody_is_silent(incident: Incident, state: State) -> bool:
     """Say whether a node whose silence is in evidence was not heard since; one that left is not."""
     silent = (fact.node for fact in reversed(incident.evidence) if isinstance(fact, NodeSilent))
     return any(state.is_unheard(node) or state.nodes[node].left for node in silent)
-
-
-def is_back(incident: Incident, lost: type, back: tuple[type, ...]) -> bool:
-    """Say whether what was lost came back after it was lost last."""
-    last = next(fact for fact in reversed(incident.evidence) if isinstance(fact, (lost, *back)))
-    return isinstance(last, back)
 
 
 def _pace_is_back(incident: Incident, state: State) -> bool:

@@ -48,7 +48,7 @@ def wanted(job: Job, state: State) -> Want | None:
     if job.want is not None:
         return None if ending and job.want.gently else job.want
     if job.stage is JobStage.WAITING and Timer.PLACE.of(job.id) not in state.deadlines:
-        return Want(job.upkeep) if state.crew.has(job.id) or gpus(state) >= job.world else None
+        return Want(job.upkeep) if state.crew.has(job.id) or state.usable_gpus() >= job.world else None
     if job.stage is JobStage.RUNNING and not ending and to_leave(job, state):
         return Want(job.upkeep, gently=True)
     return None
@@ -57,11 +57,6 @@ def wanted(job: Job, state: State) -> Want | None:
 def is_waiting(job: Job, state: State) -> bool:
     """Say whether the job waits for workers, and it is not time to look whether they still come."""
     return job.lacking > 0 and Timer.REFILL.of(job.id) in state.deadlines
-
-
-def gpus(state: State) -> int:
-    """Count the GPUs on which ranks may be placed."""
-    return sum(node.gpus for node in state.nodes.values() if node.usable)
 
 
 def to_leave(job: Job, state: State) -> list[NodeId]:
@@ -132,7 +127,7 @@ def _grow(job: Job, state: State, rules: Rules) -> Iterator[Decision]:
     """Grow back at a step boundary, when there is room; what has just come may not be all that comes."""
     comes = Timer.REFILL.of(job.id) in state.deadlines
     small = job.stage is JobStage.RUNNING and job.world < job.wanted and not state.crew.done(job.id)
-    if not small or comes or gpus(state) <= _held(state):
+    if not small or comes or state.usable_gpus() <= _held(state):
         return
     match seat_more(state, job, rules.policy):
         case Wait() as wait:

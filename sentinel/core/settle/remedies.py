@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
-from sentinel.core.evidence import holding
+from sentinel.core.evidence import holding, is_back
 from sentinel.core.group import COMMON, job_topic, rests
 from sentinel.core.recovery import pause_s
-from sentinel.core.settle.ends import is_back, is_over, is_well
+from sentinel.core.settle.ends import is_over, is_well
 from sentinel.core.settle.guards import (
     No,
     evictions,
@@ -213,8 +213,11 @@ def _restart(
 
 def _in_vain(incident: Incident, target: str, tried: int) -> int:
     """Count the tries since it was back last, if it ever was."""
-    kinds = (GcsBack, DeadlinePassed)
-    told = [fact for fact in incident.evidence if isinstance(fact, kinds)] if target == GCS else []
+    late = Timer.AGAIN.of(incident.id, GCS)
+    facts = incident.evidence if target == GCS else ()
+    told = [
+        f for f in facts if isinstance(f, GcsBack) or (isinstance(f, DeadlinePassed) and f.deadline == late)
+    ]
     back = [place for place, fact in enumerate(told) if isinstance(fact, GcsBack)]
     return len(told) - 1 - back[-1] if back else tried
 

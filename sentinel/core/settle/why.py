@@ -127,7 +127,7 @@ def needs(state: State, job: Job, rules: Rules) -> str:
         return ""
     if blocked := refuse_start(state) if job.starts else refuse_action(state, rules):
         return f"permission: {blocked}"
-    here = generation.gpus(state)
+    here = state.usable_gpus()
     if here < job.world and not state.crew.has(job.id):
         usable = sum(node.usable for node in state.nodes.values())
         return f"{job.world} GPUs: the {usable} usable nodes have {here}"

@@ -219,6 +219,10 @@ class State:
         """Nodes on which no rank can be placed."""
         return {*self._unheard, *self._aside}
 
+    def usable_gpus(self) -> int:
+        """Count the GPUs on which ranks may be placed."""
+        return sum(node.gpus for node in self.nodes.values() if node.usable)
+
     def is_cut(self, node: NodeId) -> bool:
         """Say whether an unusable node's ranks lose their seats, too: not those that are known to train."""
         return node in self._aside or (node in self._unheard and not self.nodes[node].lives)

@@ -25,6 +25,8 @@ class Timer(StrEnum):
     """A node where workers did not start gets another try."""
     PLACE = "place"
     """A job that waits for nodes is to be placed."""
+    ROOM = "room"
+    """A job that waits for GPUs until then is people's business."""
     REFILL = "refill"
     """A job's standbys are to be counted."""
     SILENCE = "silence"
@@ -49,7 +51,16 @@ class Timer(StrEnum):
 
 EVIDENCE = (Timer.GATHER, Timer.BROKEN, Timer.STACKS)
 """Until these an incident waits for more evidence."""
-OF_A_JOB = (Timer.PLACE, Timer.REFILL, Timer.FINISH, Timer.RESUME, Timer.SETTLED, Timer.PAUSE, Timer.PACED)
+OF_A_JOB = (
+    Timer.PLACE,
+    Timer.ROOM,
+    Timer.REFILL,
+    Timer.FINISH,
+    Timer.RESUME,
+    Timer.SETTLED,
+    Timer.PAUSE,
+    Timer.PACED,
+)
 WAITS: Mapping[Timer, str] = {
     Timer.GATHER: "the probe of a node where a rank ended",
     Timer.BROKEN: "a culprit",
@@ -60,6 +71,7 @@ WAITS: Mapping[Timer, str] = {
     Timer.STANDS: "a finding to stand for long enough",
     Timer.TRUST: "another try of a node where workers did not start",
     Timer.PLACE: "nodes to place a job on",
+    Timer.ROOM: "GPUs for a job, before people are told",
     Timer.REFILL: "workers",
     Timer.SILENCE: "the end of a silence of pages",
     Timer.MAINTAIN: "the end of its maintenance",

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from sentinel.core.diagnose.predicates.case import Case, Match, Predicate
-from sentinel.core.diagnose.predicates.control_plane import gcs_dead, journal_failed
+from sentinel.core.diagnose.predicates.control_plane import gcs_dead, journal_failed, lacks_room, link_lost
 from sentinel.core.diagnose.predicates.crashes import (
     gang_broken,
     rank_exited,
@@ -53,6 +53,8 @@ PREDICATES: Mapping[str, Predicate] = {
         agent_hung,
         gcs_dead,
         journal_failed,
+        link_lost,
+        lacks_room,
         gang_broken,
         slow_on_every_node,
         straggler,

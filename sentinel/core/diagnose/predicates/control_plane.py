@@ -1,13 +1,31 @@
-"""What Sentinel itself stands on: Ray's GCS and the journal."""
+"""What Sentinel itself stands on, Ray's GCS, the link to it, the journal, and what a job does: GPUs."""
 
 from sentinel.core.diagnose.predicates.case import Case, Match
-from sentinel.model.fact import GcsLost, JournalFailed
+from sentinel.core.state.rows import JobStage
+from sentinel.model.fact import DeadlinePassed, GcsLost, JournalFailed, LinkLost
 
 
 def gcs_dead(case: Case) -> Match | None:
     """Ray's GCS does not answer."""
     lost = case.last(GcsLost)
     return Match((), f"the GCS at {lost.address} does not answer: {lost.detail}") if lost else None
+
+
+def link_lost(case: Case) -> Match | None:
+    """The controller's link to Ray has ended or hangs."""
+    lost = case.last(LinkLost)
+    return Match((), f"Ray can't be asked: {lost.detail}") if lost else None
+
+
+def lacks_room(case: Case) -> Match | None:
+    """A job waits for GPUs, and the nodes have fewer."""
+    job, state = case.state.job_of(case.incident), case.state
+    if job is None or job.stage is not JobStage.WAITING or not case.all(DeadlinePassed):
+        return None
+    usable, here = sum(node.usable for node in state.nodes.values()), state.usable_gpus()
+    waits = f"{job.id} waits for {job.world} GPUs, the {usable} usable nodes have {here}"
+    more = "`ray start --address=HOST:PORT` on more nodes, `sentinel undrain NODE`, or a smaller job.world"
+    return Match((), f"{waits}: {more}") if here < job.world else None
 
 
 def journal_failed(case: Case) -> Match | None:

@@ -1,0 +1,43 @@
+"""One node's agent is stopped, and a rank dies on another: only the one node is exempt from what is done."""
+
+import os
+import random
+import signal
+import time
+
+from sentinel.demo.fault import NODE, Expected, Injection, Place, Simple, kill, ranks
+from sentinel.demo.stage import Stage
+from sentinel.runtime.agent.card import read
+
+
+def inject(stage: Stage, chance: random.Random) -> Injection:
+    """SIGSTOP the agent of one node with a rank, and SIGKILL a rank of another node."""
+    hung = chance.choice(ranks(stage)).node
+    others = [victim for victim in ranks(stage) if victim.node != hung]
+    card = read(stage.host_of(hung).memory)
+    assert card is not None
+    at = time.time()
+    os.kill(card.pid, signal.SIGSTOP)
+    time.sleep(chance.uniform(0.0, 6.0))  # before it is missed, or after
+    victim = chance.choice(others)
+    kill(victim)
+
+    def verify() -> list[str]:
+        new = read(stage.host_of(hung).memory)
+        wrong = [] if new is not None and new.pid != card.pid else [f"no new agent on {hung}"]
+        return wrong + (["actions are frozen"] if (stage.status() or {}).get("frozen") else [])
+
+    return Injection(at, Place(hung), dead=(victim.pid,), struck=(victim.place,), verify=verify)
+
+
+def _need(stage: Stage) -> str:
+    nodes = {victim.node for victim in ranks(stage)}
+    return "" if len(nodes) > 1 else "needs ranks on two nodes"
+
+
+FAULT = Simple(
+    "agent-hung",
+    Expected(frozenset({"agent-hung"}), pages=(1, 2), names=NODE, beside=frozenset({"rank-crash"})),
+    inject,
+    _need,
+)
