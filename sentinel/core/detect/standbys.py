@@ -25,7 +25,8 @@ class Standbys:
         """Tell of a change."""
         if worker.stage is not WorkerStage.STANDBY:
             return
-        if beat.state in NOT_RUNNING or beat.beat_age_s > BEAT_STALE_S:
+        stale = beat.beat_age_s > BEAT_STALE_S and not beat.damaged
+        if beat.state in NOT_RUNNING or stale:
             if worker.key not in self.stopped:
                 self.stopped = {key: at for key, at in self.stopped.items() if at > now - FORGET_S}
             self.stopped[worker.key] = now

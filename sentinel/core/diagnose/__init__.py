@@ -4,15 +4,16 @@ import re
 from collections.abc import Iterable
 from dataclasses import replace
 
+from sentinel.core.detect.laggards import laggards
 from sentinel.core.diagnose.predicates import PREDICATES, Case, Match, laggard, since_step
 from sentinel.core.diagnose.predicates.case import SEVERAL, newest_generation
 from sentinel.core.evidence import holding
 from sentinel.core.state import Rules, State
 from sentinel.model.decision import Diagnosed
-from sentinel.model.fact import FindingReported, NodeSilent, RankRaised
+from sentinel.model.fact import FindingReported, JobStalled, NodeSilent, RankRaised
 from sentinel.model.finding import TRAINER, Finding, Health, gpu_of
 from sentinel.model.ids import Cause, WorkerId
-from sentinel.model.incident import UNKNOWN, Diagnosis, Due, Incident, Stage, Suspect
+from sentinel.model.incident import UNKNOWN, Blame, Diagnosis, Due, Incident, Stage, Suspect
 from sentinel.model.runbook import Match as Looks
 from sentinel.model.runbook import Remedy, Runbook
 
@@ -74,7 +75,8 @@ def diagnose(incident: Incident, state: State, rules: Rules) -> Diagnosis:
     sure = round(book.confidence * found.sure, 3)
     others = ", ".join(other.cause for other, _ in causes if other.cause != book.cause)
     why = f"{found.why}; also matching: {others}" if others else found.why
-    suspects = tuple(Suspect(s.node, s.rank, s.gpu, sure) for s in found.suspects)
+    accused = found.suspects if book.blames is not Blame.NOBODY else ()
+    suspects = tuple(Suspect(s.node, s.rank, s.gpu, sure) for s in accused)
     return Diagnosis(book.cause, suspects, sure, why)
 
 
@@ -88,7 +90,9 @@ def _asked(case: Case) -> Iterable[Runbook]:
 def _unexplained(incident: Incident, state: State) -> str:
     silent = {fact.node for fact in incident.evidence if isinstance(fact, NodeSilent)}
     names = ", ".join(sorted(name for name in silent if state.nodes[name].silent))
-    return "no runbook matches the evidence" + (f"; silent and not understood: {names}" if names else "")
+    told = "no runbook matches the evidence" + (f"; silent and not understood: {names}" if names else "")
+    stall = next((fact for fact in reversed(incident.evidence) if isinstance(fact, JobStalled)), None)
+    return f"{told}; {laggards(stall.beats, len(stall.beats)).why}" if stall else told
 
 
 def _is_symptom(pair: tuple[Runbook, Match], others: Iterable[tuple[Runbook, Match]]) -> bool:
