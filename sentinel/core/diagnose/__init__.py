@@ -10,9 +10,9 @@ from sentinel.core.diagnose.predicates.case import SEVERAL, newest_generation
 from sentinel.core.evidence import holding
 from sentinel.core.state import Rules, State
 from sentinel.model.decision import Diagnosed
-from sentinel.model.fact import FindingReported, JobStalled, NodeSilent, RankRaised
+from sentinel.model.fact import FindingReported, JobStalled, NodeReached, NodeSilent, RankRaised
 from sentinel.model.finding import TRAINER, Finding, Health, gpu_of
-from sentinel.model.ids import Cause, WorkerId
+from sentinel.model.ids import Cause, NodeId, WorkerId
 from sentinel.model.incident import UNKNOWN, Blame, Diagnosis, Due, Incident, Stage, Suspect
 from sentinel.model.runbook import Match as Looks
 from sentinel.model.runbook import Remedy, Runbook
@@ -30,8 +30,27 @@ def decide(incident: Incident, state: State, rules: Rules) -> Diagnosed | None:
     found = diagnose(incident, state, rules)
     if not found.is_known and (incident.due is Due.CERTAIN or before is not None):
         return None
+    if before is not None and before.is_known and _is_agents(found, rules) and not _is_agents(before, rules):
+        found = before  # what hurt the job is told, and an agent's trouble is no better cause of it
     found = _with_ranks(found, before)
-    return Diagnosed(incident.id, found, _to_replace(found, incident, state, rules))
+    aside = () if _is_agents(found, rules) else _silent_by_themselves(incident, state, rules)
+    return Diagnosed(incident.id, found, _to_replace(found, incident, state, rules), aside)
+
+
+def _is_agents(found: Diagnosis, rules: Rules) -> bool:
+    """Say whether it is an agent's trouble, which hurts no job."""
+    book = rules.runbooks.get(found.cause)
+    return book is not None and book.remedy is Remedy.RESTART_AGENT
+
+
+def _silent_by_themselves(incident: Incident, state: State, rules: Rules) -> tuple[NodeId, ...]:
+    """Give nodes of an incident that are silent for their agents' sake alone, whatever it is about."""
+    if not any(isinstance(fact, NodeReached) for fact in incident.evidence):
+        return ()
+    case = Case(incident, state, rules)
+    books = (book for book in rules.by_evidence if book.remedy is Remedy.RESTART_AGENT)
+    named = [each.node for book in books if (found := ask(book, case)) for each in found.suspects]
+    return tuple(name for name in dict.fromkeys(named) if name and state.nodes[name].about == incident.id)
 
 
 def _with_ranks(found: Diagnosis, before: Diagnosis | None) -> Diagnosis:

@@ -42,7 +42,7 @@ def ended_unheard(case: Case) -> Match | None:
     if job.generation != newest or not gone:
         return None
     told = ", ".join(f"rank {worker.rank} on {worker.node}" for worker in gone)
-    why = f"{told} answers nobody, and its peers have lost it; the agent that could tell is dead, too"
+    why = f"no answer from {told}, and their peers have lost them; the agent that could tell is dead, too"
     return Match(tuple(Suspect(worker.node, worker.rank, worker.gpu) for worker in gone), why)
 
 
