@@ -1,4 +1,4 @@
-"""A rank's heartbeat record is cut, overwritten, exchanged or removed: the rank writes it anew and goes on."""
+"""A rank's heartbeat record is cut, overwritten, exchanged or removed: it writes it anew and goes on."""
 
 import os
 import random
