@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from sentinel.model.check import Check, Machine, Raylet
 from sentinel.model.finding import NODE, Finding, Health
 
-REGISTERED_S = 5.0
+REGISTERED_S = 10.0
 """The GCS does not know a raylet that has only just started: no worker would start there."""
 
 

@@ -11,7 +11,7 @@ from sentinel.demo.hosts import Host
 from sentinel.demo.stage import Stage, wait
 
 RAYLET = "raylet"
-BACK_S = 90.0
+BACK_S = 150.0
 """For Ray to start on the node, and for standbys to be warm there."""
 
 
