@@ -15,7 +15,7 @@ from sentinel.model.finding import TRAINER, Finding, Health, gpu_of
 from sentinel.model.ids import Cause, NodeId, WorkerId
 from sentinel.model.incident import UNKNOWN, Blame, Diagnosis, Due, Incident, Stage, Suspect
 from sentinel.model.runbook import Match as Looks
-from sentinel.model.runbook import Remedy, Runbook
+from sentinel.model.runbook import Remedy, Runbook, Scope
 
 HANG_BESIDE = frozenset({Remedy.EVICT, Remedy.DRAIN, Remedy.RESTART_AGENT, Remedy.RESTART_GCS})
 """Remedies that name no rank, and after which the gang forms again."""
@@ -30,10 +30,10 @@ def decide(incident: Incident, state: State, rules: Rules) -> Diagnosed | None:
     found = diagnose(incident, state, rules)
     if not found.is_known and (incident.due is Due.CERTAIN or before is not None):
         return None
-    if before is not None and before.is_known and _is_agents(found, rules) and not _is_agents(before, rules):
+    if before is not None and _is_agents(found, rules) and _is_jobs(before, rules):
         found = before  # what hurt the job is told, and an agent's trouble is no better cause of it
     found = _with_ranks(found, before)
-    aside = () if _is_agents(found, rules) else _silent_by_themselves(incident, state, rules)
+    aside = _silent_by_themselves(incident, state, rules) if _is_jobs(found, rules) else ()
     return Diagnosed(incident.id, found, _to_replace(found, incident, state, rules), aside)
 
 
@@ -41,6 +41,12 @@ def _is_agents(found: Diagnosis, rules: Rules) -> bool:
     """Say whether it is an agent's trouble, which hurts no job."""
     book = rules.runbooks.get(found.cause)
     return book is not None and book.remedy is Remedy.RESTART_AGENT
+
+
+def _is_jobs(found: Diagnosis, rules: Rules) -> bool:
+    """Say whether it is known, and a cause of what hurts jobs."""
+    book = rules.runbooks.get(found.cause)
+    return found.is_known and book is not None and book.scope is Scope.JOB
 
 
 def _silent_by_themselves(incident: Incident, state: State, rules: Rules) -> tuple[NodeId, ...]:
