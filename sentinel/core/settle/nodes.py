@@ -13,8 +13,8 @@ from sentinel.model.ids import IncidentId
 from sentinel.model.incident import Incident, Stage
 from sentinel.model.runbook import Remedy
 
-OF_RANKS = frozenset({Remedy.REPLACE, Remedy.MOVE, Remedy.RESTART, Remedy.REPLAY, Remedy.SKIP_BATCH})
-"""Remedies after which a silent node is as silent as before."""
+OF_NODES = frozenset({Remedy.EVICT, Remedy.DRAIN, Remedy.RESTART_AGENT})
+"""After other remedies a silent node is as silent as before."""
 
 
 def settle(node: Node, state: State, rules: Rules) -> Iterator[Decision]:
@@ -50,7 +50,7 @@ def _is_accused(node: Node, incident: Incident | None, rules: Rules) -> bool:
     """Say whether an incident takes care of a node, and not only of a rank that sat there."""
     if incident is None or incident.diagnosis is None or node.id not in incident.diagnosis.nodes:
         return False
-    return rules.remedy_of(incident) not in OF_RANKS
+    return rules.remedy_of(incident) in OF_NODES
 
 
 def _is_explained(node: Node, incident: Incident, rules: Rules) -> bool:
