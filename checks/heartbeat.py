@@ -1,4 +1,4 @@
-"""Heartbeat records: whether a rank's process is stopped, or only its beat thread stands still."""
+"""Heartbeat records: whether a rank's process is stopped, its beat thread stands still, its record lies."""
 
 from collections.abc import Iterator, Sequence
 
@@ -16,11 +16,15 @@ def measure(machine: Machine) -> Sequence[RankBeat]:
 
 
 def judge(beats: Sequence[RankBeat]) -> Iterator[Finding]:
-    """One finding per rank that can't be going on."""
+    """Find ranks that can't be going on, and records that say nothing of theirs."""
     for beat in beats:
         if beat.state in STOPPED:
             yield _finding(beat, "rank-stopped", Health.CRITICAL, "is stopped (SIGSTOP or a debugger)")
-        elif beat.beat_age_s > STALE_S:
+        if beat.damaged:
+            yield _finding(
+                beat, "record-damaged", Health.WARNING, f"is not believed: its record {beat.damaged}"
+            )
+        elif beat.beat_age_s > STALE_S and beat.state not in STOPPED:
             why = "sleeps in the kernel" if beat.state == "D" else "holds its interpreter"
             yield _finding(beat, "rank-beat-stale", Health.WARNING, f"does not beat: it {why}")
 
@@ -45,7 +49,7 @@ CHECK = Check(
     deadline=1.0,
     measure=measure,
     judge=judge,
-    causes=("rank-hang",),
+    causes=("rank-hang", "record-damaged"),
     on_exit=True,
     in_agent=True,
 )

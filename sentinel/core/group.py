@@ -226,6 +226,17 @@ def join_cause(state: State, book: Runbook, fact: Fact) -> Incident:
     return evidence.add(state, known, fact) if known else join(state, topic, fact)
 
 
+def part_silence(state: State, incident: Incident, node: NodeId) -> None:
+    """Make a node's silence an incident of its own: it is no part of what this one is about."""
+    known = [f for f in incident.evidence if isinstance(f, NodeSilent | NodeReached) and f.node == node]
+    left = (f for f in incident.evidence if not (isinstance(f, NodeSilent) and f.node == node))
+    state.change(incident, evidence=tuple(left))
+    for fact in known:
+        own = join(state, f"silence:{node}", fact)
+        state.change(state.nodes[node], about=own.id)
+        ask_for(state, own, Due.CERTAIN)
+
+
 def ask_for(state: State, incident: Incident, due: Due) -> Incident:
     """Let an incident be diagnosed, by what is in evidence now."""
     incident = state.fresh(incident)

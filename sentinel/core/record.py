@@ -188,10 +188,18 @@ def _diagnosed(state: State, decision: Diagnosed, rules: Rules) -> None:
         incident = state.change(incident, broke_of=(*known[1 - EARLIER_LIMIT :], incident.diagnosis))
     incident = evidence.stamp(state, incident, "diagnosed", state.now)
     incident = state.change(
-        incident, diagnosis=found, topic=topic, stage=stage, replace=decision.replace, lapsed=False
+        incident,
+        diagnosis=found,
+        topic=topic,
+        stage=stage,
+        replace=decision.replace,
+        lapsed=False,
+        due=Due.NOTHING,
     )
     if book is not None and not book.counts:
         _count_no_longer(state, incident)
+    for node in decision.aside:
+        group.part_silence(state, state.incidents[incident.id], node)
 
 
 def _remember(state: State, job: Job, incident: Incident, cause: Cause) -> None:

@@ -153,8 +153,12 @@ class Cluster:
         host = self.host(name)
         kill_all([host.root])
         host.memory.mkdir(mode=0o700, exist_ok=True)
+        self.start_ray(name)
+
+    def start_ray(self, name: str) -> None:
+        """Start Ray on a node again, beside what runs there; Ray sees a node that it never saw."""
         self.node_ids[name] = secrets.token_hex(28)
-        self._launch([[host]])
+        self._launch([[self.host(name)]])
 
     def _bring_up(self) -> None:
         for host in self.hosts:

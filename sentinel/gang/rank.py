@@ -153,7 +153,7 @@ class RankRunner:
         waits = self._joining or self._beats.in_collective
         computes = 0.0 if waits else min(FORM_TIMEOUT_S, SLOWER_STEP * self._step_s or FORM_TIMEOUT_S)
         if time.monotonic() > ordered + LEAVE_S + computes:
-            self._beats.fail("can't leave a group that will not let go: stopping")
+            self._beats.fail(f"exit {STUCK_EXIT}: can't leave a group that will not let go")
             os._exit(STUCK_EXIT)
 
     def _patience(self, order: FormOrder) -> float:
@@ -311,5 +311,5 @@ class RankRunner:
                 seen, moved_at = motion, now
             patience = max(self._spec.lease_s, SLOWER_STEP * self._step_s, self._loading_s())
             if now - moved_at > patience and notices.lease_age(self._memory) > self._spec.lease_s:
-                self._beats.fail("lease lapsed and no progress: stopping")
+                self._beats.fail(f"exit {LEASE_LAPSED_EXIT}: lease lapsed and no progress")
                 os._exit(LEASE_LAPSED_EXIT)

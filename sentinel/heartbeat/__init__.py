@@ -1,10 +1,11 @@
 """Writer and reader of the heartbeat record: what one rank is doing, in a small file in memory.
 
-A record is one file of fixed size, `<memory>/beats/<worker>.beat`, that its rank writes through a memory
-map and its agent may read at any moment: nobody takes a lock, and a stopped or killed writer leaves a
-readable record. Two devices make that so:
+A record is one file of fixed size, `<memory>/beats/<worker>.beat`, that its rank writes and its agent may
+read at any moment: neither waits for the other, and a stopped or killed writer leaves a readable record. Its
+writer knows what it wrote, and writes anew what somebody has cut, changed or removed. Two devices make it
+readable:
 
-- what changes often is one aligned 8-byte word (a word is stored whole): the beat, the phase with the
+- what changes often is one aligned 8-byte word, written by one call: the beat, the phase with the
   time at which it began, a group's collectives entered and still open;
 - what belongs together (a completed step; a place in the gang) is kept twice, each copy with a number
   and a checksum, written in turn: a writer stopped in mid-write spoils at most the older copy.

@@ -14,8 +14,10 @@ from sentinel.heartbeat.layout import (
     COLLECTIVES,
     CRC,
     ENTERED,
+    GROUPS,
     IDENTITY,
     MAGIC,
+    MENDED,
     OPEN_BITS,
     PHASE,
     PHASE_BITS,
@@ -76,6 +78,8 @@ class Record:
     """When the writer's beat thread last ran, monotonic: old in a stopped process."""
     reason: str
     """The rank's own words, when it has failed."""
+    mended_at_ns: int = 0
+    """When the writer last found its record damaged and wrote it anew, monotonic; 0 for never."""
 
     def phase_age_s(self, now_ns: int) -> float:
         """Seconds in this phase; `now_ns` is `time.monotonic_ns()` on the same host."""
@@ -155,6 +159,7 @@ def _is_possible(record: Record) -> bool:
         and record.snapshot_step in _STEPS
         and record.phase_since_ns >= 0
         and record.beat_thread_at_ns >= 0
+        and record.mended_at_ns >= 0
         and all(0 <= completed <= enqueued for completed, enqueued in counted)
         and math.fabs(record.outside_s) < _LONGEST_S  # neither is NaN
         and math.fabs(record.arrival) < _LONGEST_S
@@ -175,7 +180,7 @@ def _record(path: os.PathLike[str], raw: bytes, step: Sequence[Any], place: Sequ
         raise HeartbeatError(f"{os.fspath(path)}: its identity is damaged")
     _, _, pid, started, job, worker = IDENTITY.unpack_from(raw)
     words = struct.unpack_from(f"{WORD_COUNT}q", raw, WORDS)
-    collectives = words[COLLECTIVES:]
+    collectives = words[COLLECTIVES : COLLECTIVES + GROUPS]
     if words[PHASE] & PHASE_BITS >= len(PHASES):
         raise HeartbeatError(f"{os.fspath(path)}: its phase is damaged")
     rank, generation, gpu, length, reason = place
@@ -200,6 +205,7 @@ def _record(path: os.PathLike[str], raw: bytes, step: Sequence[Any], place: Sequ
         snapshot_step=words[SNAPSHOT],
         beat_thread_at_ns=words[BEAT],
         reason=reason[: max(0, length)].decode(errors="replace"),
+        mended_at_ns=words[MENDED],
     )
 
 

@@ -1,7 +1,6 @@
 """A rank's side of its heartbeat record."""
 
 import contextlib
-import mmap
 import os
 import struct
 import threading
@@ -18,6 +17,7 @@ from sentinel.heartbeat.layout import (
     GROUPS,
     IDENTITY,
     MAGIC,
+    MENDED,
     OPEN_BITS,
     PHASE,
     PHASE_BITS,
@@ -36,25 +36,34 @@ from sentinel.heartbeat.layout import (
     is_name,
 )
 from sentinel.heartbeat.process import state_and_start
+from sentinel.heartbeat.reader import is_stale, read
+
+_LIVES_S = 2.0
+"""A record of this process that somebody has put in place of ours is a later writer's if it beats."""
 
 
 class HeartbeatWriter:
-    """The one writer of one record. It beats by itself, from a thread, until it is closed."""
+    """The one writer of one record. It beats by itself, from a thread, until it is closed.
+
+    What it has said it keeps, and so it can write its record anew when somebody has cut, changed or removed
+    the file. It writes by system calls, not through a map: touching what was cut off a map ends the process.
+    """
 
     def __init__(
         self, path: os.PathLike[str], *, job: str, worker: str, gpu: int, beat_interval: float = 0.2
     ) -> None:
         self.path = Path(path)
         self._pid = os.getpid()
-        self._memory, self._inode = _create(self.path, _identity(self._pid, job, worker))
-        self._words = memoryview(self._memory)[WORDS : WORDS + 8 * WORD_COUNT].cast("q")
-        self._words[SNAPSHOT] = -1
+        self._record = bytearray(_identity(self._pid, job, worker).ljust(SIZE, b"\0"))
+        self._words = memoryview(self._record)[WORDS : WORDS + 8 * WORD_COUNT].cast("q")
+        self._file = _create(self.path, self._record)
         self._numbers = {STEP: 0, PLACE: 0}
-        self._cold = threading.Lock()
+        self._cold, self._writing = threading.Lock(), threading.Lock()
         self._closed = threading.Event()
+        self._put(SNAPSHOT, -1)
         self.place(-1, 0, gpu)
         self.phase("setup")
-        self._words[BEAT] = time.monotonic_ns()
+        self._put(BEAT, time.monotonic_ns())
         _unfinished(self.path).replace(self.path)
         self._thread = threading.Thread(target=self._beat, args=(beat_interval,), daemon=True)
         self._thread.start()
@@ -62,7 +71,7 @@ class HeartbeatWriter:
     def place(self, rank: int, generation: int, gpu: int) -> None:
         """Take a place in a generation and on a GPU: counters at 0, the last step at -1, no reason."""
         for group in range(GROUPS):
-            self._words[COLLECTIVES + group] = 0
+            self._put(COLLECTIVES + group, 0)
         with self._cold:
             self._place = (rank, generation, gpu)
             self._write(STEP, STEP_AT, generation, -1, float("nan"), 0.0, 0.0)
@@ -70,16 +79,16 @@ class HeartbeatWriter:
 
     def phase(self, phase: str) -> None:
         """Enter a phase, one of `PHASES`."""
-        self._words[PHASE] = time.monotonic_ns() & ~PHASE_BITS | PHASE_NUMBER[phase]
+        self._put(PHASE, time.monotonic_ns() & ~PHASE_BITS | PHASE_NUMBER[phase])
 
     def enqueue(self, group: int = 0) -> None:
         """A collective of this group is entered."""
-        self._words[COLLECTIVES + group] += ENTERED + 1
+        self._put(COLLECTIVES + group, self._words[COLLECTIVES + group] + ENTERED + 1)
 
     def complete(self, group: int = 0) -> None:
         """The collective entered last in this group has returned."""
         if self._words[COLLECTIVES + group] & OPEN_BITS:  # else it was entered in an earlier generation
-            self._words[COLLECTIVES + group] -= 1
+            self._put(COLLECTIVES + group, self._words[COLLECTIVES + group] - 1)
 
     def step_done(
         self, step: int, loss: float = float("nan"), outside_s: float = 0.0, arrival: float = 0.0
@@ -98,7 +107,7 @@ class HeartbeatWriter:
 
     def snapshot_done(self, step: int) -> None:
         """Own and peer copies of this step's snapshot are acknowledged."""
-        self._words[SNAPSHOT] = step
+        self._put(SNAPSHOT, step)
 
     def fail(self, reason: str) -> None:
         """Enter the phase `failed` and say why, in up to `REASON_BYTES` bytes of UTF-8."""
@@ -114,18 +123,66 @@ class HeartbeatWriter:
         self._closed.set()
         self._thread.join()
         with contextlib.suppress(OSError):
-            if unlink and self.path.lstat().st_ino == self._inode:
+            if unlink and self._is_in_place():
                 self.path.unlink()
 
     def _beat(self, interval: float) -> None:
         while not self._closed.wait(interval):
-            self._words[BEAT] = time.monotonic_ns()
+            self._put(BEAT, time.monotonic_ns())
+            with contextlib.suppress(OSError, HeartbeatError):  # a full disk: the next beat tries again
+                self._mend()
+
+    def _mend(self) -> None:
+        """Write the record anew if its file is not as it was written. Raises OSError, HeartbeatError."""
+        with self._writing:
+            whole = os.pread(self._file, SIZE + 1, 0) == self._record
+            in_place = self._is_in_place()
+            if (whole and in_place) or not self.path.parent.is_dir():
+                return
+            if not in_place and self._is_anothers():
+                return
+            self._words[MENDED] = time.monotonic_ns()
+            if not in_place:
+                before, self._file = self._file, _create(self.path, self._record)
+                os.close(before)
+                _unfinished(self.path).replace(self.path)
+            os.ftruncate(self._file, SIZE)
+            os.pwrite(self._file, self._record, 0)
+
+    def _is_in_place(self) -> bool:
+        """Say whether its file is the one that lies under its name."""
+        try:
+            return os.path.samestat(self.path.lstat(), os.fstat(self._file))
+        except FileNotFoundError:
+            return False
+
+    def _is_anothers(self) -> bool:
+        """Say whether what lies in its place is written by another writer that lives."""
+        try:
+            record = read(self.path)
+        except HeartbeatError:
+            return False
+        if (record.pid, record.started) == IDENTITY.unpack_from(self._record)[2:4]:
+            return record.beat_age_s(time.monotonic_ns()) < _LIVES_S
+        return not is_stale(record)
 
     def _write(self, form: struct.Struct, places: tuple[int, int], *values: object) -> None:
         number = self._numbers[form] = self._numbers[form] + 1
         body = form.pack(number, *values)
         at = places[number & 1]
-        self._memory[at : at + form.size + CRC.size] = body + CRC.pack(zlib.crc32(body))
+        with self._writing:
+            self._record[at : at + form.size + CRC.size] = body + CRC.pack(zlib.crc32(body))
+            self._flush(at, form.size + CRC.size)
+
+    def _put(self, word: int, value: int) -> None:
+        with self._writing:
+            self._words[word] = value
+            self._flush(WORDS + 8 * word, 8)
+
+    def _flush(self, at: int, size: int) -> None:
+        """Write a part of the record; what can't be written now the beat thread will write."""
+        with contextlib.suppress(OSError):
+            os.pwrite(self._file, self._record[at : at + size], at)
 
 
 def _identity(pid: int, job: str, worker: str) -> bytes:
@@ -137,25 +194,26 @@ def _identity(pid: int, job: str, worker: str) -> bytes:
     return body + CRC.pack(zlib.crc32(body))
 
 
-def _create(path: Path, identity: bytes) -> tuple[mmap.mmap, int]:
-    """Make the file under a passing name, so that a reader never meets half a record.
+def _create(path: Path, record: bytes | bytearray) -> int:
+    """Make the file under a passing name, so that a reader never meets half a record; gives it open.
 
-    The map keeps the file open as long as the process lives (trackfd): that is how the kernel tells an agent
-    that this process, and no other, writes this record.
+    It stays open as long as the process lives: that is how the kernel tells an agent that this process, and
+    no other, writes this record.
     """
     try:
         private.make_folder(path.parent)
         descriptor = private.open_file(_unfinished(path), os.O_RDWR | os.O_CREAT | os.O_TRUNC)
         try:
-            os.write(descriptor, identity.ljust(SIZE, b"\0"))  # a full disk says so here, not by SIGBUS
-            return mmap.mmap(descriptor, SIZE), os.fstat(descriptor).st_ino
-        finally:
+            os.write(descriptor, record)  # a full disk says so here
+        except OSError:
             os.close(descriptor)
+            raise
     except OSError as error:
         with contextlib.suppress(OSError):
             _unfinished(path).unlink()
         why = error if isinstance(error, private.NotPrivateError) else error.strerror
         raise HeartbeatError(f"{path}: {why}") from error
+    return descriptor
 
 
 def _unfinished(path: Path) -> Path:

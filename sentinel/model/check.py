@@ -54,6 +54,18 @@ class RankProcess:
 
 
 @dataclass(frozen=True, slots=True)
+class Raylet:
+    """Ray's process on a node, which starts all others of Ray there."""
+
+    pid: int
+    """In the agent's namespace; 0: there was one, and it runs no more."""
+    up_s: Seconds
+    """For how long it has run."""
+    is_first: bool = True
+    """No other one was seen here before it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Machine:
     """What the prober, or for an `in_agent` check the agent, hands to `measure`."""
 
@@ -75,6 +87,8 @@ class Machine:
     """Newest heartbeat records of this node; only for `in_agent` checks."""
     processes: tuple[RankProcess, ...] = ()
     """Of the ranks and standbys that live here or lately did; only for `in_agent` checks."""
+    raylet: Raylet | None = None
+    """None where none was ever seen; only for `in_agent` checks."""
     kernel_pids: bool = True
     """Whether the kernel's lines count processes as the agent does: not if the agent is in a container."""
 

@@ -23,6 +23,8 @@ class Diagnosed(Noun, frozen=True):
     diagnosis: Diagnosis
     replace: tuple[WorkerId, ...] = ()
     """Workers of the suspects."""
+    aside: tuple[NodeId, ...] = ()
+    """Silent nodes whose agents alone are to blame: that is an incident of their own from here on."""
 
 
 class Cordoned(Noun, frozen=True):

@@ -11,6 +11,10 @@ from sentinel.model.ids import Count, Span, Text, Word
 _GPU = re.compile(r"gpu-([0-9]{1,4})")
 
 
+NODE = "node"
+"""The component of a finding about a node as a whole: while it is critical nothing is placed there."""
+
+
 class Health(StrEnum):
     """A check's opinion; `unknown` and `skipped` are answers of their own, never `ok`."""
 

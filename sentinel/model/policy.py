@@ -40,6 +40,8 @@ class Policy:
     """Ranks that have completed collectives within this, or within a median step, are not hung."""
     beat_stale_s: Seconds = number(1.0, 0.4, 60.0)
     """A process whose last beat is older stands still: one comes every 0.2 s, five missed are no hiccup."""
+    steps_apart: int = number(2, 1, 100)
+    """A record that is further from its gang's middle is not believed: no rank can be two steps ahead."""
     pace_steps: int = number(32, 10, 1000)
     """The median step is that of so many last ones: enough that one checkpoint does not move it."""
     paced_steps: int = number(3, 1, 10)

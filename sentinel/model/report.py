@@ -65,6 +65,8 @@ class RankBeat(Struct, frozen=True):
     """Newest step whose own and peer copies are acknowledged."""
     reason: Text = ""
     """Rank's own words, when it has failed or refuses."""
+    damaged: Text = ""
+    """Why its record is not believed: only the process state is evidence then, and the rest is of before."""
 
 
 DONE = "exit 0"

@@ -49,6 +49,8 @@ class Process:
     def stands_still(self) -> bool:
         """Whether its record says that it does not compute."""
         set_ = self.fields
+        if set_.get("damaged"):  # then nothing but the process state says how it is
+            return set_.get("state", "S") in NOT_RUNNING
         return (
             set_.get("state", "S") in NOT_RUNNING
             or set_.get("beat_age_s", 0.0) > STUCK_BEAT_S

@@ -10,7 +10,7 @@ import msgspec
 
 from sentinel.adapters.kernel_log import FileFollower
 from sentinel.checks.host import HostSample
-from sentinel.model.check import Check, GpuSample, Machine, RankProcess
+from sentinel.model.check import Check, GpuSample, Machine, RankProcess, Raylet
 from sentinel.model.finding import Finding
 from sentinel.model.ids import Instant, NodeId, Seconds
 from sentinel.model.report import Event, FindingSeen, Hello, ProbedSeen, RankBeat, Report
@@ -25,6 +25,7 @@ TURN_EVERY_S: Seconds = 0.1
 PROBE_S: Seconds = 0.05
 """How long the prober takes for an immediate probe."""
 
+RAYLET_PID = 100
 COMM = "python3"
 """What the kernel calls every rank."""
 ENDED_KNOWN = 64
@@ -73,6 +74,8 @@ class Node:
     """Its reports reach the controller."""
     doors: tuple[str, str] = ("ok", "ok")
     """What a look at its agent and its raylet finds."""
+    raylet_since: Instant | None = 0.0
+    """When its raylet was started; None while there is none."""
     agent: "Agent | None" = None
     processes: list[Process] = field(default_factory=list)
     """Those that live."""
@@ -107,6 +110,7 @@ class Agent:
     folder: Path
     """Where it keeps what its successor must know."""
     beats: Callable[[], tuple[RankBeat, ...]]
+    now: Callable[[], Instant]
     spool: Spool = field(default_factory=Spool)
     heard: bool = False
     """It has said hello."""
@@ -193,7 +197,14 @@ class Agent:
             processes=tuple(
                 RankProcess(each.pid, COMM, each.rank) for each in (*self.node.processes, *self._ended)
             ),
+            raylet=self._raylet(),
         )
+
+    def _raylet(self) -> Raylet:
+        since = self.node.raylet_since
+        if since is None:
+            return Raylet(0, 0.0)
+        return Raylet(RAYLET_PID, self.now() - since, is_first=not since)
 
     def _addresses(self) -> Iterator[tuple[str, int]]:
         return ((short_pci(each.pci), each.index) for each in self.node.gpus)

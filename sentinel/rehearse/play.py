@@ -136,6 +136,8 @@ class Player:
         | s.Heard
         | s.NodeDies
         | s.AgentDies
+        | s.RayletDies
+        | s.RayletStarts
         | s.Doors
         | s.Command
         | s.Gcs
@@ -163,6 +165,12 @@ class Player:
             case s.AgentDies(node):
                 self._agent_dies(self._node(node))
                 self._node(node).doors = ("refused", "ok")
+            case s.RayletDies(nodes):
+                for name in nodes:
+                    self._world.raylet_dies(self._node(name))
+            case s.RayletStarts(nodes):
+                for name in nodes:
+                    self._world.raylet_starts(self._node(name))
             case s.Doors(node, agent, raylet):
                 self._node(node).doors = (agent, raylet)
             case s.Command(name, target, for_s):

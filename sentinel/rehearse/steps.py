@@ -189,6 +189,20 @@ class AgentDies(_Step, frozen=True):
     node: str
 
 
+class RayletDies(_Step, frozen=True):
+    """The raylets of these nodes are gone; a second later, what Ray ran there is, too."""
+
+    rest = 0
+    nodes: tuple[str, ...]
+
+
+class RayletStarts(_Step, frozen=True):
+    """Ray is started on these nodes again."""
+
+    rest = 0
+    nodes: tuple[str, ...]
+
+
 class Doors(_Step, frozen=True):
     """What a look at a node finds while it is silent: `ok`, `refused` or `timeout` at each door."""
 
@@ -299,6 +313,8 @@ Step: TypeAlias = (
     | Heard
     | NodeDies
     | AgentDies
+    | RayletDies
+    | RayletStarts
     | Doors
     | Hold
     | Release
@@ -338,6 +354,8 @@ KEYS: Mapping[str, type[Step]] = {
     "heard": Heard,
     "node_dies": NodeDies,
     "agent_dies": AgentDies,
+    "raylet_dies": RayletDies,
+    "raylet_starts": RayletStarts,
     "doors": Doors,
     "hold": Hold,
     "release": Release,

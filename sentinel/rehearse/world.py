@@ -3,6 +3,7 @@
 import heapq
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from sentinel.checks import load
@@ -18,6 +19,8 @@ ECHO_S: Seconds = 0.1
 """How soon peers notice that a rank of theirs is gone (measured with gloo)."""
 PEER_GONE = "RuntimeError: Connection closed by peer"
 FIRST_PID = 101
+WORKER_SEES_S: Seconds = 1.0
+"""So often a worker of Ray looks whether its raylet is there."""
 LEASE_S: Seconds = 10.0
 """A rank that makes no step for so long, while its node has no answer from the controller, ends itself."""
 
@@ -103,7 +106,9 @@ class World:
             node.agent.close()
         self._boots += 1
         folder = self.folder / name
-        node.agent = Agent(node, f"boot-{name}-{self._boots}", load(), folder, lambda: self.beats(name))
+        node.agent = Agent(
+            node, f"boot-{name}-{self._boots}", load(), folder, lambda: self.beats(name), lambda: self.now
+        )
         for event in node.left:
             node.agent.tell(event)
         node.left.clear()
@@ -113,6 +118,18 @@ class World:
         """Give the heartbeat records of a node."""
         gangs, now, cut = self.gangs, self.now, self.cut
         return tuple(gangs[process.job].beat(process, now, cut) for process in self.nodes[node].processes)
+
+    # --- Ray -------------------------------------------------------------------------------------------
+
+    def raylet_dies(self, node: Node) -> None:
+        """End a node's raylet: its workers see soon that it is gone, and end."""
+        node.raylet_since, node.doors = None, (node.doors[0], "refused")
+        for process in self.living(node.name):
+            self.later(WORKER_SEES_S, partial(self.ends, process, "exit 1"))
+
+    def raylet_starts(self, node: Node) -> None:
+        """Start Ray on a node again."""
+        node.raylet_since, node.doors = self.now, (node.doors[0], "ok")
 
     # --- processes -------------------------------------------------------------------------------------
 

@@ -58,7 +58,7 @@ def test_beats_and_the_end_of_a_rank_arrive_and_the_machine_is_probed(node: Node
             assert isinstance(end, ExitSeen)
             assert (end.worker, end.pid, end.how) == ("worker-0", rank.pid, "signal 9")
             probed = await controller.event(lambda event: isinstance(event, ProbedSeen))
-            checks = ("gpu", "heartbeat", "host", "kernel", "oom", "xid")
+            checks = ("gpu", "heartbeat", "host", "kernel", "oom", "raylet", "xid")
             assert probed == ProbedSeen(checks, f"exit:{rank.pid}")
             told = list(controller.events.values())
             causes = [
@@ -211,7 +211,7 @@ def test_a_prober_that_hangs_is_evidence_and_is_replaced(node: Node) -> None:
             os.kill(node.agent_card().prober_pid, signal.SIGSTOP)
             await controller.order(ProbeNow("now"))
             probed = await controller.event(lambda event: isinstance(event, ProbedSeen))
-            assert probed == ProbedSeen(("heartbeat", "kernel", "oom", "xid"), "now")
+            assert probed == ProbedSeen(("heartbeat", "kernel", "oom", "raylet", "xid"), "now")
             await controller.event(
                 lambda event: of_code(event, "gpu-probe-hung", Health.WARNING) or of_code(event, "probe-hung")
             )
@@ -248,7 +248,7 @@ def test_metrics_show_zeros_and_counted_events(node: Node) -> None:
             await until(lambda: scrape(port).get(series("gpu_present", gpu=0)) == 1)
             for counted in (series("xid_events_total", xid=79, gpu=0), series("oom_kills_total")):
                 await until(lambda counted=counted: scrape(port).get(counted) == 0)
-            for check in ("gpu", "heartbeat", "host", "kernel", "oom", "xid"):
+            for check in ("gpu", "heartbeat", "host", "kernel", "oom", "raylet", "xid"):
                 assert scrape(port)[series("probes_failed_total", check=check)] == 0
             with node.kernel_log.open("a") as log:
                 log.write(XID_79)

@@ -12,6 +12,7 @@ import pytest
 from agent_node import NODE, Node, until
 
 from sentinel.adapters.transport import Reports
+from sentinel.model.report import LEASE_LAPSED_EXIT, STUCK_EXIT
 from sentinel.runtime.agent.prober import Prober
 from sentinel.runtime.agent.ranks import Ranks
 from sentinel.runtime.agent.settings import parse
@@ -25,6 +26,8 @@ beats.place(0, 1, 0)
 print("begun", flush=True)
 sys.stdin.read()
 beats.phase(sys.argv[2])
+if len(sys.argv) > 3:
+    beats.fail(sys.argv[3])
 """
 
 
@@ -76,20 +79,31 @@ def test_an_agent_whose_log_takes_no_line_watches_on(node: Node) -> None:
     asyncio.run(scenario())
 
 
-def test_a_rank_whose_last_word_is_that_it_is_done_ended_with_0(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("said", "how"),
+    [
+        pytest.param(("done",), "exit 0", id="its work is done"),
+        pytest.param(
+            ("failed", f"exit {STUCK_EXIT}: can't leave"), "exit 76", id="it left for its peers' sake"
+        ),
+        pytest.param(("failed", f"exit {LEASE_LAPSED_EXIT}: lapsed"), "exit 75", id="nobody controls it"),
+        pytest.param(("failed", "TypeError: exit 76: no"), "unknown", id="its training raised"),
+        pytest.param(("compute",), "unknown", id="it said nothing"),
+    ],
+)
+def test_how_a_rank_ended_by_its_own_hand_is_its_last_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: tuple[str, ...], how: str
 ) -> None:
     """An older kernel tells only a parent how a process ended."""
     monkeypatch.setattr("sentinel.runtime.agent.ranks.how_it_ended", lambda pidfd, pid: "unknown")
     ranks = Ranks(tmp_path / "beats")
-    for phase, how in (("done", "exit 0"), ("compute", "unknown")):
-        program = [sys.executable, "-c", LAST_WORD, str(tmp_path / "beats" / "w1.beat"), phase]
-        with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-            assert process.stdout is not None
-            assert process.stdout.readline() == "begun\n"
-            assert ranks.refresh() == []
-            process.communicate("")
-        [pidfd] = ranks.pidfds
-        ended = ranks.reap(pidfd)
-        assert ended is not None
-        assert ended.event.how == how
+    program = [sys.executable, "-c", LAST_WORD, str(tmp_path / "beats" / "w1.beat"), *said]
+    with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begun\n"
+        assert ranks.refresh() == []
+        process.communicate("")
+    [pidfd] = ranks.pidfds
+    ended = ranks.reap(pidfd)
+    assert ended is not None
+    assert ended.event.how == how

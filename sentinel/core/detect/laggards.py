@@ -20,7 +20,8 @@ def laggards(beats: Sequence[RankBeat], world: int, policy: Policy) -> Laggards:
     """Name the ranks that hold a stalled gang up.
 
     A missing rank outweighs a stopped one, a stopped one outweighs sequence numbers: a stopped
-    rank's record may read exactly like a waiting one's.
+    rank's record may read exactly like a waiting one's. A record that is damaged, or at a step that no gang
+    allows, is no evidence against its rank: only the process state is.
     """
     missing = tuple(sorted(set(range(world)) - {beat.rank for beat in beats}))
     if missing:
@@ -29,7 +30,35 @@ def laggards(beats: Sequence[RankBeat], world: int, policy: Policy) -> Laggards:
     if stopped:
         states = ", ".join(f"rank {beat.rank} is in state {beat.state}" for beat in stopped)
         return Laggards(tuple(beat.rank for beat in stopped), states, policy.sure_stopped)
-    frozen = [beat for beat in beats if beat.beat_age_s > policy.beat_stale_s]
+    believed = _believed(beats, policy)
+    doubted = sorted({beat.rank for beat in beats} - {beat.rank for beat in believed})
+    found = _by_record(believed, policy)
+    told = f"{found.why}; the record of rank {_list(doubted)} is not believed" if doubted else found.why
+    return Laggards(found.ranks, told, found.sure)
+
+
+def _believed(beats: Sequence[RankBeat], policy: Policy) -> list[RankBeat]:
+    """Leave out records that are damaged, or at a step at which no rank of this gang can be."""
+    sound = [beat for beat in beats if not beat.damaged]
+    newest = max((beat.generation for beat in sound), default=0)
+    told = sorted(beat.step for beat in sound if beat.generation == newest and beat.step >= 0)
+    if not told:
+        return sound
+    middle = told[(len(told) - 1) // 2], told[len(told) // 2]
+    return [
+        beat
+        for beat in sound
+        if beat.generation < newest
+        or beat.step < 0
+        or all(abs(beat.step - step) <= policy.steps_apart for step in middle)
+    ]
+
+
+def _by_record(beats: Sequence[RankBeat], policy: Policy) -> Laggards:
+    """Read from records that are believed who is behind."""
+    if not beats:
+        return Laggards((), "no record can be believed", 0.0)
+    frozen = [beat for beat in beats if min(beat.beat_age_s, beat.phase_age_s) > policy.beat_stale_s]
     if frozen and len(frozen) < len(beats):
         ages = ", ".join(f"rank {beat.rank}'s beat thread is {beat.beat_age_s:.1f} s old" for beat in frozen)
         return Laggards(tuple(beat.rank for beat in frozen), ages, policy.sure_stale)

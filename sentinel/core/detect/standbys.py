@@ -22,7 +22,8 @@ class Standbys:
         """Tell of a change."""
         if worker.stage is not WorkerStage.STANDBY:
             return
-        if beat.state in NOT_RUNNING or beat.beat_age_s > policy.beat_stale_s:
+        stale = beat.beat_age_s > policy.beat_stale_s and not beat.damaged
+        if beat.state in NOT_RUNNING or stale:
             if worker.key not in self.stopped:
                 since = now - policy.runs_again_s  # who was last seen stopped before that runs, or is gone
                 self.stopped = {key: at for key, at in self.stopped.items() if at > since}

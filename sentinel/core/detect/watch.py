@@ -116,7 +116,7 @@ class Watch:
             return ()
         if worker.rank < 0:
             return self._standbys.look(beat, worker, self._policy, now)
-        if beat.rank < 0:
+        if beat.rank < 0 or beat.damaged:
             return ()
         pulse = self._pulses.get(job.id)
         if pulse is None:
@@ -225,7 +225,10 @@ class Watch:
             return False
         if job.stage is JobStage.FORMING or not pulse.pace(job):
             return True
-        return any(beat.phase in SLOW_PHASES for beat in beats) or pulse.moves(job, beats, self._policy, now)
+        believed = [beat for beat in beats if not beat.damaged]
+        return any(beat.phase in SLOW_PHASES for beat in believed) or pulse.moves(
+            job, believed, self._policy, now
+        )
 
     def _job_beats(self, job: Job, state: State, now: Instant) -> Iterator[tuple[RankBeat, NodeId]]:
         """Beats of a job's ranks from nodes that report now; a silent node's last word is no evidence."""
@@ -246,10 +249,11 @@ class Watch:
             yield from pulse.stragglers.weigh(job, beats, state.nodes, self._policy, now)
 
     def _generations_beats(self, job: Job, state: State, now: Instant) -> list[tuple[RankBeat, NodeId]]:
-        """Beats of the newest generation's ranks, gathered once for each report."""
+        """Beats of the newest generation's ranks that are believed, gathered once for each report."""
         if job.id not in self._gathered:
             beats = self._job_beats(job, state, now)
-            self._gathered[job.id] = [pair for pair in beats if pair[0].generation == job.generation]
+            newest = (pair for pair in beats if pair[0].generation == job.generation)
+            self._gathered[job.id] = [pair for pair in newest if not pair[0].damaged]
         return self._gathered[job.id]
 
 

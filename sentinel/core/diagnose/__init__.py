@@ -5,17 +5,18 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from sentinel.core import common
+from sentinel.core.detect.laggards import laggards
 from sentinel.core.diagnose.predicates import PREDICATES, Case, Match, laggard, since_step
 from sentinel.core.diagnose.predicates.case import newest_generation
 from sentinel.core.evidence import holding
 from sentinel.core.state import Rules, State
 from sentinel.model.decision import Diagnosed
-from sentinel.model.fact import FindingReported, NodeSilent, RankRaised
+from sentinel.model.fact import FindingReported, JobStalled, NodeReached, NodeSilent, RankRaised
 from sentinel.model.finding import TRAINER, Finding, Health, gpu_of
-from sentinel.model.ids import Cause, WorkerId
-from sentinel.model.incident import UNKNOWN, Diagnosis, Due, Incident, Shared, Stage, Suspect
+from sentinel.model.ids import Cause, NodeId, WorkerId
+from sentinel.model.incident import UNKNOWN, Blame, Diagnosis, Due, Incident, Shared, Stage, Suspect
 from sentinel.model.runbook import Match as Looks
-from sentinel.model.runbook import Remedy, Runbook
+from sentinel.model.runbook import Remedy, Runbook, Scope
 
 HANG_BESIDE = frozenset({Remedy.EVICT, Remedy.DRAIN, Remedy.RESTART_AGENT, Remedy.RESTART_GCS})
 """Remedies that name no rank, and after which the gang forms again."""
@@ -30,8 +31,33 @@ def decide(incident: Incident, state: State, rules: Rules) -> Diagnosed | None:
     found = diagnose(incident, state, rules)
     if not found.is_known and (incident.due is Due.CERTAIN or before is not None):
         return None
+    if before is not None and _is_agents(found, rules) and _is_jobs(before, rules):
+        found = before  # what hurt the job is told, and an agent's trouble is no better cause of it
     found = _with_ranks(_with_shared(found, before), before)
-    return Diagnosed(incident.id, found, _to_replace(found, incident, state, rules))
+    aside = _silent_by_themselves(incident, state, rules) if _is_jobs(found, rules) else ()
+    return Diagnosed(incident.id, found, _to_replace(found, incident, state, rules), aside)
+
+
+def _is_agents(found: Diagnosis, rules: Rules) -> bool:
+    """Say whether it is an agent's trouble, which hurts no job."""
+    book = rules.runbooks.get(found.cause)
+    return book is not None and book.remedy is Remedy.RESTART_AGENT
+
+
+def _is_jobs(found: Diagnosis, rules: Rules) -> bool:
+    """Say whether it is known, and a cause of what hurts jobs."""
+    book = rules.runbooks.get(found.cause)
+    return found.is_known and book is not None and book.scope is Scope.JOB
+
+
+def _silent_by_themselves(incident: Incident, state: State, rules: Rules) -> tuple[NodeId, ...]:
+    """Give nodes of an incident that are silent for their agents' sake alone, whatever it is about."""
+    if not any(isinstance(fact, NodeReached) for fact in incident.evidence):
+        return ()
+    case = Case(incident, state, rules)
+    books = (book for book in rules.by_evidence if book.remedy is Remedy.RESTART_AGENT)
+    named = [each.node for book in books if (found := ask(book, case)) for each in found.suspects]
+    return tuple(name for name in dict.fromkeys(named) if name and state.nodes[name].about == incident.id)
 
 
 def _with_ranks(found: Diagnosis, before: Diagnosis | None) -> Diagnosis:
@@ -81,7 +107,8 @@ def diagnose(incident: Incident, state: State, rules: Rules) -> Diagnosis:
     sure = round(book.confidence * found.sure, 3)
     others = ", ".join(other.cause for other, _ in causes if other.cause != book.cause)
     why = f"{found.why}; also matching: {others}" if others else found.why
-    suspects = tuple(Suspect(s.node, s.rank, s.gpu, sure) for s in found.suspects)
+    accused = found.suspects if book.blames is not Blame.NOBODY else ()
+    suspects = tuple(Suspect(s.node, s.rank, s.gpu, sure) for s in accused)
     return Diagnosis(book.cause, suspects, sure, why, _shared(book.cause, suspects, case))
 
 
@@ -104,7 +131,9 @@ def _asked(case: Case) -> Iterable[Runbook]:
 def _unexplained(incident: Incident, state: State) -> str:
     silent = {fact.node for fact in incident.evidence if isinstance(fact, NodeSilent)}
     names = ", ".join(sorted(name for name in silent if state.nodes[name].silent))
-    return "no runbook matches the evidence" + (f"; silent and not understood: {names}" if names else "")
+    told = "no runbook matches the evidence" + (f"; silent and not understood: {names}" if names else "")
+    stall = next((fact for fact in reversed(incident.evidence) if isinstance(fact, JobStalled)), None)
+    return f"{told}; {laggards(stall.beats, len(stall.beats), case.rules.policy).why}" if stall else told
 
 
 def _is_symptom(pair: tuple[Runbook, Match], others: Iterable[tuple[Runbook, Match]]) -> bool:

@@ -8,6 +8,7 @@ from sentinel.core.state import Rules, State
 from sentinel.core.state.rows import Cordon, JobStage, Node
 from sentinel.model.action import Refusal
 from sentinel.model.fact import FindingReported
+from sentinel.model.finding import NODE, Health
 from sentinel.model.ids import NodeId
 from sentinel.model.incident import Incident, Stage
 
@@ -24,8 +25,11 @@ def left_for_people(incident: Incident, state: State, rules: Rules) -> tuple[str
     Of a resolved one it grows only less, until it is nothing: nothing is done for its sake any more.
     """
     small = [job for job in state.jobs.values() if job.is_degraded and incident.id in job.shrunk]
+    found = (fact for fact in incident.evidence if isinstance(fact, FindingReported))
+    accused = {fact.node for fact in found if fact.finding.component == NODE}
     lines = [f"degraded: {job.id} has {job.world} of {job.wanted} ranks" for job in small]
     lines += _out([node.id for node, cordon in _cordons(state) if cordon.by == incident.id])
+    lines += _unfit([node for node in state.unfit() if node.id in accused])
     lines += [NO_SPARE] if lines and _needs_a_spare(state) else []
     return (*lines, *_refused(incident, state, rules))
 
@@ -36,6 +40,7 @@ def left_in_all(state: State, rules: Rules) -> tuple[str, ...]:
     That a job is degraded the job itself says.
     """
     lines = _out([node.id for node, cordon in _cordons(state) if cordon.by != OPERATOR])
+    lines += _unfit(state.unfit())
     small = any(job.is_degraded for job in state.jobs.values())
     lines += [NO_SPARE] if (lines or small) and _needs_a_spare(state) else []
     drained = [node.id for node, cordon in _cordons(state) if cordon.by == OPERATOR]
@@ -54,6 +59,14 @@ def _out(nodes: Sequence[NodeId]) -> list[str]:
         return []
     they = "is out and awaits repair" if len(nodes) == 1 else "are out and await repair"
     return [f"{_listed(nodes)} {they}; `sentinel undrain NODE` takes back one that is repaired"]
+
+
+def _unfit(nodes: Sequence[Node]) -> list[str]:
+    """Say on which nodes nothing is placed because of a finding about the whole node, and which."""
+    found = ((node, finding) for node in nodes for finding in node.findings.values())
+    why = [(node.id, f.summary) for node, f in found if f.component == NODE and f.health is Health.CRITICAL]
+    alike = {summary: [name for name, each in why if each == summary] for _, summary in why}
+    return [f"nothing is placed on {_listed(names)}: {summary}" for summary, names in alike.items()]
 
 
 def _listed(nodes: Sequence[NodeId]) -> str:

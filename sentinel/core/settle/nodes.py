@@ -13,6 +13,9 @@ from sentinel.model.ids import IncidentId
 from sentinel.model.incident import Incident, Stage
 from sentinel.model.runbook import Remedy
 
+OF_NODES = frozenset({Remedy.EVICT, Remedy.DRAIN, Remedy.RESTART_AGENT})
+"""After other remedies a silent node is as silent as before."""
+
 
 def settle(node: Node, state: State, rules: Rules) -> Iterator[Decision]:
     """Give what is missing."""
@@ -32,7 +35,7 @@ def _look(node: Node, state: State, rules: Rules) -> Iterator[Decision]:
     if incident is None and node.about:
         return  # that is over, and accused it
     over = incident is None or incident.stage is Stage.RESOLVED or has_recovered(state, incident)
-    if incident is None or (over and not _is_accused(node, incident)):
+    if incident is None or (over and not _is_accused(node, incident, rules)):
         # Others do without it, and nobody knows yet why it is silent.
         if node.fell is not None:
             yield Opened(IncidentId(f"I-{state.opened + 1:04d}"), node.id)
@@ -43,12 +46,15 @@ def _look(node: Node, state: State, rules: Rules) -> Iterator[Decision]:
         yield Reach(name, incident.id, node.id)
 
 
-def _is_accused(node: Node, incident: Incident | None) -> bool:
-    return incident is not None and incident.diagnosis is not None and node.id in incident.diagnosis.nodes
+def _is_accused(node: Node, incident: Incident | None, rules: Rules) -> bool:
+    """Say whether an incident takes care of a node, and not only of a rank that sat there."""
+    if incident is None or incident.diagnosis is None or node.id not in incident.diagnosis.nodes:
+        return False
+    return rules.remedy_of(incident) in OF_NODES
 
 
 def _is_explained(node: Node, incident: Incident, rules: Rules) -> bool:
-    return _is_accused(node, incident) and rules.remedy_of(incident) is not Remedy.FREEZE
+    return _is_accused(node, incident, rules) and rules.remedy_of(incident) is not Remedy.FREEZE
 
 
 def _evict(node: Node, state: State, rules: Rules) -> Iterator[Decision]:

@@ -178,7 +178,7 @@ def _table(
 
 
 def _bad_gpu(node: Node, gpu: int) -> bool:
-    return bool(node.findings) and f"gpu-{gpu}" in node.bad_gpus
+    return bool(node.findings) and f"gpu-{gpu}" in node.accused
 
 
 def seat(

@@ -24,7 +24,7 @@ def is_other(before: Node, now: Node) -> bool:
         return True
     if before.maintained is not now.maintained:
         return True
-    return before.findings is not now.findings and before.bad_gpus != now.bad_gpus
+    return before.findings is not now.findings and before.accused != now.accused
 
 
 Version: TypeAlias = tuple[int, str, str, tuple[Instant, ...], int]
@@ -48,6 +48,7 @@ class State:
         self._maintained: Table[NodeId, bool] = Table(self._fold)
         self._left: Table[NodeId, bool] = Table(self._fold)
         self._aside: Table[NodeId, bool] = Table(self._fold)
+        self._unfit: Table[NodeId, bool] = Table(self._fold)
         self.jobs: Table[JobId, Job] = Table(self._fold)
         self.crew = Crew(self._fold)
         self.incidents: Table[IncidentId, Incident] = Table(self._fold)
@@ -139,6 +140,7 @@ class State:
             (self._maintained, node.maintained is not None),
             (self._left, node.left),
             (self._aside, aside),
+            (self._unfit, node.is_unfit),
         ):
             if holds != (node.id in index):
                 index.put(node.id, True) if holds else index.drop(node.id)
@@ -217,7 +219,7 @@ class State:
 
     def unusable(self) -> set[NodeId]:
         """Nodes on which no rank can be placed."""
-        return {*self._unheard, *self._aside}
+        return {*self._unheard, *self._aside, *self._unfit}
 
     def usable_gpus(self) -> int:
         """Count the GPUs on which ranks may be placed."""
@@ -225,7 +227,12 @@ class State:
 
     def is_cut(self, node: NodeId) -> bool:
         """Say whether an unusable node's ranks lose their seats, too: not those that are known to train."""
-        return node in self._aside or (node in self._unheard and not self.nodes[node].lives)
+        aside = node in self._aside or node in self._unfit
+        return aside or (node in self._unheard and not self.nodes[node].lives)
+
+    def unfit(self) -> list[Node]:
+        """Nodes that a finding accuses as a whole, by name."""
+        return [self.nodes[name] for name in sorted(self._unfit)]
 
     def was_allowed(self) -> tuple[str, str]:
         """Why no action was taken when the fold began: frozen, stopped."""

@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from sentinel.core.state.timers import Timer
 from sentinel.model.fact import FindingReported, NodeReached, NodeSilent
-from sentinel.model.finding import Finding, Health
+from sentinel.model.finding import NODE, Finding, Health
 from sentinel.model.ids import Cause, IncidentId, Instant, JobId, NodeId, Seconds, WorkerId
 
 
@@ -92,7 +92,12 @@ class Node(Struct, frozen=True):
     @property
     def usable(self) -> bool:
         """True when a rank may be placed here."""
-        return not (self.cordon or self.maintained or self.silent or self.left)
+        return not (self.cordon or self.maintained or self.silent or self.left or self.is_unfit)
+
+    @property
+    def is_unfit(self) -> bool:
+        """Whether a finding accuses the node as a whole: nothing is placed here until it has passed."""
+        return bool(self.findings) and NODE in self.accused
 
     @property
     def may_lack(self) -> bool:
@@ -100,8 +105,8 @@ class Node(Struct, frozen=True):
         return self.silent or self.cordon is not None or self.readmit is not None
 
     @property
-    def bad_gpus(self) -> frozenset[str]:
-        """Components that a finding accuses, such as `gpu-3`: no rank is placed there."""
+    def accused(self) -> frozenset[str]:
+        """Components that a finding accuses, such as `gpu-3`, or `node`: no rank is placed there."""
         return frozenset(f.component for f in self.findings.values() if f.health is Health.CRITICAL)
 
     @property

@@ -17,6 +17,7 @@ from sentinel.model.ids import Seconds
 from sentinel.model.report import Event, FindingSeen, ProbedSeen, RankBeat
 from sentinel.runtime.agent.findings import FindingBook
 from sentinel.runtime.agent.prober import STARTING, Prober
+from sentinel.runtime.agent.raylet import RayletWatch
 from sentinel.runtime.agent.settings import AgentSettings
 from sentinel.runtime.probe import Answer, Introduction, NoGpus, probe
 
@@ -90,6 +91,7 @@ class Probes:
         self._book = book
         self._kernel_log = kernel_log
         self._processes = processes
+        self._raylet = RayletWatch(settings.address, was_seen=book.stands("raylet", "raylet-dead"))
         # what is simulated beside this agent counts as it does, in a container, too
         self._kernel_pids = settings.gpus.startswith("simulated:") or counts_as_the_kernel()
         self._unnamed: list[str] = []
@@ -202,6 +204,7 @@ class Probes:
         return lines, are_old
 
     def _machine(self, lines: tuple[str, ...], beats: Beats) -> Machine:
+        processes = self._processes()
         return Machine(
             self._settings.node,
             NoGpus(),
@@ -211,7 +214,8 @@ class Probes:
             kernel_error=self._kernel_log.error,
             pci=self._pci,
             beats=beats(),
-            processes=self._processes(),
+            processes=processes,
+            raylet=self._raylet.look(processes),
             kernel_pids=self._kernel_pids,
         )
 

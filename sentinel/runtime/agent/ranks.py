@@ -26,7 +26,7 @@ from sentinel.heartbeat import (
 from sentinel.heartbeat.process import Numbers, state_and_start
 from sentinel.model.check import RankProcess
 from sentinel.model.ids import JobId, Seconds, WorkerId
-from sentinel.model.report import DONE, ExitSeen, RankBeat
+from sentinel.model.report import DONE, STOPPED_ITSELF, ExitSeen, RankBeat
 from sentinel.runtime.agent.folder import Folder, LaterError
 from sentinel.runtime.agent.how_it_ended import how_it_ended
 from sentinel.runtime.agent.watched import Process, Watched
@@ -156,8 +156,8 @@ class Ranks:
             self._ended.popitem(last=False)
         if watched is not None:
             self._lately.append((time.monotonic(), watched.known()))
-        if how == "unknown" and record.phase == "done":
-            how = DONE  # by its last word, which it alone could write
+        if how == "unknown":
+            how = _last_word(record) or how
         event = ExitSeen(
             JobId(record.job),
             record.rank,
@@ -211,6 +211,14 @@ class Ranks:
                     signal.pidfd_send_signal(watched.pidfd, signal.SIGKILL)
                 return ""
         return f"no heartbeat record ties worker {worker} to process {pid}"
+
+
+def _last_word(record: Record) -> str:
+    """Say how a process ended by its own hand, which it alone could write; empty where it said nothing."""
+    if record.phase == "done":
+        return DONE
+    said = record.reason.partition(":")[0]
+    return said if record.phase == "failed" and said in STOPPED_ITSELF else ""
 
 
 def _read_named(path: Path, file: int) -> Record:

@@ -1,6 +1,7 @@
 """A live rank as its agent holds it."""
 
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,10 +9,17 @@ import structlog
 
 from sentinel.heartbeat import HeartbeatError, Record, process_name, process_state, read_open
 from sentinel.model.check import RankProcess
-from sentinel.model.ids import JobId, WorkerId
+from sentinel.model.ids import JobId, Seconds, WorkerId
 from sentinel.model.report import RankBeat
 
 log = structlog.get_logger(logger_name="agent")
+
+_MENDED_S: Seconds = 10.0
+"""For so long a record that its writer found damaged is not believed: what it had said may have been read."""
+_AHEAD_S: Seconds = 2.0
+"""No writer's beat is later than now; this is more than two clocks of one host differ by."""
+_IN_A_ROW = 2
+"""A writer that takes another place goes back for one look: of two in a row it does not."""
 
 Process = tuple[int, int]
 """(pid, start time): what a later process with the same pid does not share."""
@@ -31,7 +39,9 @@ class Watched:
     name: str
     """What the kernel calls it now."""
     wrong: str = ""
-    """Why its record can't be read any more."""
+    """Why its record can't be read or believed any more."""
+    doubts: int = 0
+    """Looks in a row at which it contradicted what it had said before."""
 
     @property
     def process(self) -> Process:
@@ -41,22 +51,36 @@ class Watched:
     def look(self) -> None:
         """Read its record, and the name that the process may have given itself meanwhile.
 
-        One that can't be read, or names another rank than it did, is logged once; what was known stands.
+        One that can't be read, names another rank, or contradicts what it said before, is logged once; what
+        was known stands, and is not believed.
         """
         try:
             record = read_open(self.file, self.path)
             if _identity(record) != _identity(self.record):
                 raise HeartbeatError(f"{self.path}: names another rank than {self.record.worker}")
+            if why := _contradicts(self.record, record, time.monotonic_ns()):
+                self._doubt(f"{self.path}: {why}")
+                return
         except HeartbeatError as error:
-            if str(error) != self.wrong:
-                log.warning("rank-record-refused", path=str(self.path), error=str(error))
-            self.wrong = str(error)
+            self._refuse(str(error))
             return
         self.record, self.name = record, process_name(self.pid) or self.name
+        self.wrong, self.doubts = "", 0
+
+    def _doubt(self, why: str) -> None:
+        self.doubts += 1
+        if self.doubts >= _IN_A_ROW:
+            self._refuse(why)
+
+    def _refuse(self, why: str) -> None:
+        if why != self.wrong:
+            log.warning("rank-record-refused", path=str(self.path), error=why)
+        self.wrong = why
 
     def take(self, path: Path, file: int, record: Record) -> int:
         """Read another record from here on, which the process writes, too; gives the one before, open."""
         before, self.path, self.file, self.record = self.file, path, file, record
+        self.wrong, self.doubts = "", 0
         return before
 
     def close(self) -> None:
@@ -86,7 +110,16 @@ class Watched:
             phase_age_s=record.phase_age_s(now_ns),
             snapshot_step=record.snapshot_step,
             reason=record.reason,
+            damaged=self._damaged(now_ns),
         )
+
+    def _damaged(self, now_ns: int) -> str:
+        """Say why the record is not believed now."""
+        if self.wrong:
+            return self.wrong.removeprefix(f"{self.path}: ")
+        mended = self.record.mended_at_ns
+        lately = mended and now_ns - mended < _MENDED_S * 1e9
+        return "was cut, changed or removed, and its rank wrote it anew" if lately else ""
 
     def known(self) -> RankProcess:
         """Give it as the kernel's lines would name it."""
@@ -95,3 +128,17 @@ class Watched:
 
 def _identity(record: Record) -> tuple[str, str, int, int]:
     return record.job, record.worker, record.pid, record.started
+
+
+def _contradicts(before: Record, now: Record, now_ns: int) -> str:
+    """Say what no writer does: within a generation no count of it goes back, and no beat is to come."""
+    if now.beat_age_s(now_ns) < -_AHEAD_S:
+        return "its beat is of a time to come"
+    if now.beat_thread_at_ns < before.beat_thread_at_ns or now.generation < before.generation:
+        return "it is older than what it said before"
+    if now.generation == before.generation and now.step < before.step:
+        return f"its step went back from {before.step} to {now.step}"
+    counted = zip(now.enqueued, before.enqueued, strict=True)
+    if now.generation == before.generation and any(count < earlier for count, earlier in counted):
+        return "its collectives went back"
+    return ""

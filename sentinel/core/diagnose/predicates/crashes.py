@@ -31,6 +31,21 @@ def rank_exited(case: Case) -> Match | None:
     return Match(tuple(dict.fromkeys(map(suspect_of, ended))), told)
 
 
+def ended_unheard(case: Case) -> Match | None:
+    """No agent could tell that a node's ranks ended: it is dead, they answer nobody, and peers lost them."""
+    newest, job = newest_generation(case), case.state.job_of(case.incident)
+    raised = [fact for fact in case.all(RankRaised) if fact.generation == newest]
+    lost = [f.node for f in reached(case) if (f.agent, f.raylet) == ("refused", "ok") and f.step < 0]
+    if not raised or job is None or rank_exited(case) or any(fact.kind not in ECHOES for fact in raised):
+        return None
+    gone = [worker for _, worker in case.state.seated(job) if worker.node in lost]
+    if job.generation != newest or not gone:
+        return None
+    told = ", ".join(f"rank {worker.rank} on {worker.node}" for worker in gone)
+    why = f"no answer from {told}, and their peers have lost them; the agent that could tell is dead, too"
+    return Match(tuple(Suspect(worker.node, worker.rank, worker.gpu) for worker in gone), why)
+
+
 def since_step(case: Case) -> list[RankExited]:
     """Ends since the job's last new step: no generation that formed since has got anywhere."""
     facts = case.incident.evidence

@@ -1,0 +1,26 @@
+"""One node's agent and a rank of it are killed together: nobody is there to tell of the rank's end."""
+
+import os
+import random
+import signal
+import time
+
+from sentinel.demo.fault import Expected, Injection, Simple, kill, pick
+from sentinel.demo.stage import Stage
+from sentinel.runtime.agent.card import read
+
+
+def inject(stage: Stage, chance: random.Random) -> Injection:
+    """SIGKILL both."""
+    victim = pick(stage, chance)
+    card = read(stage.host_of(victim.node).memory)
+    assert card is not None
+    at = time.time()
+    os.kill(card.pid, signal.SIGKILL)
+    kill(victim)
+    return Injection(at, victim.place, dead=(victim.pid,))
+
+
+FAULT = Simple(
+    "agent-and-rank", Expected(frozenset({"rank-crash"}), beside=frozenset({"agent-dead"})), inject
+)

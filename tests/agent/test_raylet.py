@@ -1,0 +1,106 @@
+"""The agent knows its node's raylet among all processes, sees its death, and sees it come back."""
+
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from sentinel.checks.raylet import REGISTERED_S, judge
+from sentinel.heartbeat import process_name
+from sentinel.model.check import RankProcess, Raylet
+from sentinel.runtime.agent import raylet
+from sentinel.runtime.agent.raylet import RayletWatch
+
+SCRIPT = "#!/bin/sh\nsleep 600 &\necho $!\nread line\nkill $!\n"
+"""The kernel calls a script by its file's name; it has a child, as a raylet has workers."""
+HERE, THERE = "127.99.1.1", "127.99.1.2"
+
+Starts = Callable[..., tuple["subprocess.Popen[str]", int]]
+
+
+@pytest.fixture
+def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Starts]:
+    monkeypatch.setattr(raylet, "_SEARCH_EVERY", 0.0)
+    started: list[tuple[subprocess.Popen[str], int]] = []
+
+    def starts(address: str, name: str = "raylet") -> tuple["subprocess.Popen[str]", int]:
+        script = tmp_path / name
+        script.write_text(SCRIPT)
+        script.chmod(0o700)
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        process = subprocess.Popen([str(script), f"--node_ip_address={address}"], text=True, **pipes)
+        assert process.stdout is not None
+        started.append((process, int(process.stdout.readline())))
+        assert process_name(process.pid) == name
+        return started[-1]
+
+    yield starts
+    for process, _ in started:
+        process.kill()
+        process.wait()
+        process.stdin.close()
+        process.stdout.close()
+    subprocess.run(["kill", "-9", *(str(child) for _, child in started)], check=False, capture_output=True)
+
+
+def end(process: "subprocess.Popen[str]") -> None:
+    process.kill()
+    process.wait()
+
+
+def codes(seen: Raylet | None) -> list[str]:
+    return [finding.code for finding in judge(seen)]
+
+
+def test_a_node_without_ray_has_none(start: Starts) -> None:
+    start(THERE)
+    start(HERE, "raylet-helper")
+    watch = RayletWatch(HERE)
+    assert (watch.look(()), codes(watch.look(()))) == (None, [])
+
+
+def test_it_is_known_by_its_address_and_its_death_is_seen(start: Starts) -> None:
+    start(THERE)
+    process, _ = start(HERE)
+    watch = RayletWatch(HERE)
+    seen = watch.look(())
+    assert seen is not None
+    assert (seen.pid, seen.is_first, codes(seen)) == (process.pid, True, [])
+    process.kill()
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # it is a zombie as yet
+    seen = watch.look(())
+    assert (seen, codes(seen)) == (Raylet(0, 0.0), ["raylet-dead"])
+
+
+def test_one_that_comes_back_is_waited_for_until_it_is_registered(start: Starts) -> None:
+    first, _ = start(HERE)
+    watch = RayletWatch(HERE)
+    watch.look(())
+    end(first)
+    second, _ = start(HERE)
+    seen = watch.look(())
+    assert seen is not None
+    assert (seen.pid, seen.is_first, codes(seen)) == (second.pid, False, ["raylet-dead"])
+    assert codes(Raylet(second.pid, REGISTERED_S, is_first=False)) == []
+
+
+def test_it_is_known_by_the_rank_that_it_started(start: Starts) -> None:
+    """Ray was started at another address than Sentinel has for the node."""
+    process, child = start(THERE)
+    watch = RayletWatch(HERE)
+    assert watch.look(()) is None
+    seen = watch.look([RankProcess(child, "ray::rank", 0)])
+    assert seen is not None
+    assert seen.pid == process.pid
+    end(process)
+    assert codes(watch.look(())) == ["raylet-dead"]
+    again, _ = start(THERE)
+    seen = watch.look(())
+    assert seen is not None
+    assert seen.pid == again.pid, "and its successor by its address"
+
+
+def test_an_agent_that_follows_knows_that_there_was_one() -> None:
+    assert codes(RayletWatch(HERE, was_seen=True).look(())) == ["raylet-dead"]
