@@ -5,6 +5,7 @@ import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -29,15 +30,29 @@ class CommandError(Exception):
 class _OneLine(TyperGroup):
     """Ends every failure with one line on stderr: 2 for wrong use or settings, 1 for the rest."""
 
-    def main(self, *args: Any, **named: Any) -> NoReturn:
+    def main(self, args: Sequence[str] | None = None, *rest: Any, **named: Any) -> NoReturn:
+        given = _with_config_first(sys.argv[1:] if args is None else args)
         try:
-            sys.exit(super().main(*args, **{**named, "standalone_mode": False}) or 0)
+            sys.exit(super().main(given or ["--help"], *rest, **{**named, "standalone_mode": False}) or 0)
         except Exception as error:
             code, line = _explain(error)
             from sentinel import console
 
             console.say(f"sentinel: {' '.join(line.split())}", out=sys.stderr)
             sys.exit(code)
+
+
+def _with_config_first(words: Sequence[str]) -> list[str]:
+    """Put `--config FILE`, which may stand anywhere before a `--`, where the parser expects it."""
+    end = words.index("--") if "--" in words else len(words)
+    first, others = list[str](), list[str]()
+    given = iter(words[:end])
+    for word in given:
+        if word == "--config":
+            first += [word, *islice(given, 1)]
+        else:
+            (first if word.startswith("--config=") else others).append(word)
+    return [*first, *others, *words[end:]]
 
 
 def _explain(error: Exception) -> tuple[int, str]:
@@ -59,7 +74,7 @@ def _explain(error: Exception) -> tuple[int, str]:
     return FAILED, f"{type(error).__name__}: {error}"
 
 
-app = typer.Typer(cls=_OneLine, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(cls=_OneLine, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown")
 
 Reason = Annotated[str, typer.Option("--reason", "-r", help="Kept in the journal and shown in the logbook.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the controller's answer as it is.")]
@@ -77,7 +92,7 @@ def _version(asked: bool) -> None:
 @app.callback()
 def _main(
     config: Annotated[
-        Path | None, typer.Option(help="Instead of ./sentinel.toml; stands before the command.")
+        Path | None, typer.Option(help="Instead of ./sentinel.toml; before the command, or after it.")
     ] = None,
     version: Annotated[  # noqa: ARG001 - its callback does it
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which release this is.")
@@ -88,7 +103,7 @@ def _main(
 
 
 def config_file() -> Path | None:
-    """Give the file that stands before the command, if one does."""
+    """Give the file that the command line names, if it names one."""
     return _config[0] if _config else None
 
 

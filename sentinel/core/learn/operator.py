@@ -1,10 +1,10 @@
-"""An operator's word: acknowledge, silence, maintain, drain, undrain, stop and resume actions."""
+"""An operator's word: acknowledge, silence, maintain, drain, try again, grow, stop and resume actions."""
 
 from collections.abc import Collection
 from difflib import get_close_matches
 
 from sentinel.core import evidence
-from sentinel.core.learn import maintenance
+from sentinel.core.learn import again, maintenance, silences
 from sentinel.core.learn.findings import withdraw
 from sentinel.core.learn.nodes import PLACE_S, look_again
 from sentinel.core.state import Rules, State
@@ -21,9 +21,12 @@ LONGEST_SILENCE_S = 30 * 86_400.0
 COMMANDS = (
     "ack",
     "silence",
+    "unsilence",
     "maintain",
     "drain",
     "undrain",
+    "retry",
+    "grow",
     "stop-actions",
     "resume-actions",
     "stop-job",
@@ -43,8 +46,14 @@ def refuse_command(state: State, command: str, target: str, causes: Collection[s
         near = get_close_matches(target, [*state.nodes, *causes], n=1)
         hint = f"did you mean {near[0]!r}?" if near else "the causes are the runbooks' names"
         return f"neither a node nor a cause: {target!r}; {hint}"
-    if command == "stop-job" and target not in state.jobs:
+    if command == "unsilence" and target not in state.silences:
+        return f"{target!r} is not silenced: silenced are {', '.join(sorted(state.silences)) or 'none'}"
+    if command in ("stop-job", "grow") and target not in state.jobs:
         return f"no job {target!r}: known are {', '.join(sorted(state.jobs)) or 'none'}"
+    if command == "grow":
+        return again.refuse_grow(state, JobId(target))
+    if command == "retry":
+        return again.refuse_retry(state, target)
     if command == "retire":
         return _still_busy(state)
     return ""
@@ -77,6 +86,8 @@ def command(state: State, fact: Commanded, rules: Rules) -> None:
         case "silence":
             state.silences.put(fact.target, fact.until)
             state.deadlines.put(Timer.SILENCE.of(fact.target), fact.until)
+        case "unsilence":
+            silences.end(state, fact.target)
         case "maintain":
             maintenance.begin(state, fact)
         case "stop-actions":
@@ -87,6 +98,10 @@ def command(state: State, fact: Commanded, rules: Rules) -> None:
             if (node := state.nodes.get(NodeId(fact.target))) is not None:
                 cordon = Cordon("operator", fact.reason or fact.who, fact.at, gently=True)
                 state.change(node, cordon=cordon)
+        case "retry":
+            again.retry(state, fact)
+        case "grow":
+            again.grow(state, JobId(fact.target))
         case "undrain":
             _undrain(state, fact, rules)
         case "stop-job":

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from sentinel.core.page.words import places
 from sentinel.core.settle import generation
 from sentinel.core.settle.guards import refuse_action, refuse_start
-from sentinel.core.settle.seating import Cannot, Later, Wait
+from sentinel.core.settle.seating import Cannot, Later, Seated, Wait, seat_more
 from sentinel.core.state import Rules, State
 from sentinel.core.state.rows import Job, JobStage, Node, Want
 from sentinel.core.state.timers import WAITS, Timer
@@ -70,8 +70,12 @@ def _wants(
         yield "to be emptied, when its ranks have left" if node.cordon.gently else "to be emptied"
     if job is not None and (want := generation.wanted(job, state)) is not None:
         yield _want(want)
+    if node is not None and (full := keeps_full(node, state, rules)):
+        yield f"to be empty: {full}"
     if job is not None and (lacks := needs(state, job, rules)):
         yield f"needs {lacks}"
+    if job is not None and (small := keeps_small(job, state, rules)):
+        yield f"all of its ranks, and waits for {small}"
     if incident is not None and (remedy := rules.remedy_of(incident)) is not None:
         yield f"{remedy.value}, as its runbook says"
 
@@ -117,6 +121,52 @@ def _guards(name: str, state: State, rules: Rules) -> Iterator[Reason]:
     for (who, wanted), guard in state.refused.items():
         if name in (who, *wanted.split()):
             yield Reason("guard", f"{guard} has refused {who}: {wanted}")
+
+
+def keeps_full(node: Node, state: State, rules: Rules) -> str:
+    """Say what a cordoned node waits for until nothing of a job runs there; empty when nothing does."""
+    if node.cordon is None and node.maintained is None:
+        return ""
+    waits = (_leaving(node, job, state, rules) for job in state.jobs.values() if not job.is_over)
+    return "; ".join(filter(None, waits))
+
+
+def _leaving(node: Node, job: Job, state: State, rules: Rules) -> str:
+    """Say what this job's processes wait for to leave a node."""
+    ranks = sorted(worker.rank for worker in state.crew.sitting(node.id) if worker.job == job.id)
+    if not ranks:
+        idle = len(state.crew.waiting(job.id, node.id))
+        return f"{idle} standbys of {job.id} are being stopped" if idle else ""
+    held = f"{job.id} has rank{'s' if len(ranks) > 1 else ''} {', '.join(map(str, ranks))} there"
+    if reason := refuse_action(state, rules):
+        return f"{held}, and they stay: {reason}"
+    if job.stage is not JobStage.RUNNING:
+        return f"{held}, and is {job.stage.value}: ranks move while it runs, or when it forms"
+    match generation.plan(job, Want(job.upkeep, gently=True), state).seats:
+        case Cannot(reason=reason):
+            return f"{held}, and they stay: {reason}"
+        case Later(first=first):
+            return f"{held}, and what is free is kept for {first}"
+        case Wait(lacking=lacking):
+            return f"{held}, and they leave when {lacking} workers elsewhere are warm"
+    return f"{held}, and they leave at the next step boundary"
+
+
+def keeps_small(job: Job, state: State, rules: Rules) -> str:
+    """Say what a degraded job waits for until it has all its ranks; empty when it has, or is on its way."""
+    if not job.is_degraded or job.stage is JobStage.FORMING:
+        return ""
+    if reason := refuse_action(state, rules):
+        return reason
+    if job.stage is not JobStage.RUNNING:
+        return f"it is {job.stage.value}"
+    match seat_more(state, job):
+        case Wait(lacking=lacking):
+            return f"{lacking} workers to be warm"
+        case Seated():
+            return "the next step boundary"
+    usable = sum(node.usable for node in state.nodes.values())
+    return f"room: the {usable} usable nodes have {generation.gpus(state)} GPUs, and none is free and fit"
 
 
 def needs(state: State, job: Job, rules: Rules) -> str:
