@@ -11,7 +11,6 @@ from rich.segment import Segment
 from sentinel.redact import redact
 from sentinel.terminal_text import harmless
 
-
 UNWRAPPED = 1 << 16
 """Columns of what is no terminal, such as a pipe: programs read lines, and `grep` finds them whole."""
 

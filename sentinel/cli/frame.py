@@ -74,7 +74,9 @@ def _explain(error: Exception) -> tuple[int, str]:
     return FAILED, f"{type(error).__name__}: {error}"
 
 
-app = typer.Typer(cls=_OneLine, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown")
+app = typer.Typer(
+    cls=_OneLine, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown"
+)
 
 Reason = Annotated[str, typer.Option("--reason", "-r", help="Kept in the journal and shown in the logbook.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the controller's answer as it is.")]

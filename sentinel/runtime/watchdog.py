@@ -23,7 +23,7 @@ from sentinel.adapters.console_pages import ConsolePages
 from sentinel.adapters.keys import KeyFileError, Keys
 from sentinel.adapters.outbox import Delivered, Outbox
 from sentinel.adapters.outbox_file import OutboxError
-from sentinel.adapters.page_channel import PageChannel
+from sentinel.adapters.page_channel import PageChannel, Sender
 from sentinel.adapters.slack import Slack
 from sentinel.model.action import Page, action_id
 from sentinel.model.ids import IncidentId, Seconds
@@ -154,10 +154,11 @@ class Watchdog:
     async def _page(self) -> None:
         """Say through the usual channels that Sentinel itself is down; its own outbox may be the trouble."""
         pages, state_dir = self._settings.pages, self._settings.cluster.state_dir
-        channels: list[PageChannel] = [ConsolePages(state_dir / "pages.log")]
+        sender = Sender(self._settings.cluster.name, self._settings.cluster.web_url)
+        channels: list[PageChannel] = [ConsolePages(state_dir / "pages.log", sender=sender)]
         with contextlib.suppress(config.ConfigError):  # perhaps the very reason; the file takes the page
             if token := pages.token():
-                channels.insert(0, Slack(token, pages.channel, base_url=pages.base_url))
+                channels.insert(0, Slack(token, pages.channel, base_url=pages.base_url, sender=sender))
         name = IncidentId(f"watchdog-{int(time.time())}")
         said = "\n".join(logs.last_words("\n".join(tail_of(self._log))).splitlines()[-LAST_WORDS:])
         body = f"{HOPELESS} restarts in a row did not help. Its last words:\n{said}"

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from sentinel.core.learn.jobs import submitted
+from sentinel.core.learn.jobs import start_over
 from sentinel.core.learn.nodes import look_again
 from sentinel.core.state import State
 from sentinel.core.state.rows import Job, JobStage, Node
@@ -20,9 +20,14 @@ def refuse_retry(state: State, target: str) -> str:
         return f"no incident, node or job {target!r} is known"
     if incident is not None and incident.stage is Stage.RESOLVED:
         return f"{target} is resolved: nothing more is done for its sake"
-    if job is not None and job.is_over and state.crew.has(job.id):
-        return f"{target} is {job.stage.value}, and its processes are still ending: wait until they are gone"
+    if job is not None and job.is_over and (living := _living(state, job)):
+        return f"{target} is {job.stage.value}, and {', '.join(living)} are still ending: ask again"
     return ""
+
+
+def _living(state: State, job: Job) -> list[str]:
+    """Whose end is still to come: they must not train beside those that would be started."""
+    return [worker.id for worker in state.crew.of(job.id) if worker.is_living or worker.may_run]
 
 
 def retry(state: State, fact: Commanded) -> None:
@@ -58,8 +63,10 @@ def _retry_job(state: State, job: Job) -> None:
     _forget_refusals(state, job.upkeep)
     look_again(state, job.id)
     if job.is_over:
+        for worker in state.crew.gone(job.id):  # who is not seen to end has no place, and is told once more
+            state.change(worker, rank=-1) if state.nodes[worker.node].silent else state.crew.forget(worker)
         size = job.wanted, job.trainable, job.standbys, job.min_world
-        submitted(state, JobSubmitted(state.now, job.id, *size, job.journal, job.priority))
+        start_over(state, job, JobSubmitted(state.now, job.id, *size, job.journal, job.priority))
 
 
 def refuse_grow(state: State, name: JobId) -> str:

@@ -25,10 +25,10 @@ def submitted(state: State, fact: JobSubmitted) -> None:
     job = state.jobs[fact.job]
     job = state.change(job, journal=job.journal or fact.journal)
     if job.stage is JobStage.FINISHED or (job.stage is JobStage.STOPPED and not state.crew.has(job.id)):
-        _start_over(state, job, fact)
+        start_over(state, job, fact)
 
 
-def _start_over(state: State, job: Job, fact: JobSubmitted) -> None:
+def start_over(state: State, job: Job, fact: JobSubmitted) -> None:
     """Submit a job again whose workers have all left; numbers go on, so that nothing old passes for new."""
     _forget_gone(state, job, state.now)
     state.change(
