@@ -53,6 +53,15 @@ def print_incidents(answer: Plain) -> None:
     console().print(table if rows else "no incidents")
 
 
+def print_silences(answer: Plain) -> None:
+    """Print who pages nobody, and until when."""
+    rows = [
+        (escape(each["target"]), _when(each["until"]), f"{(each['until'] - answer['now']) / 60:.0f} min")
+        for each in answer["silences"]
+    ]
+    console().print(_table(("node or cause", "until", "for"), rows) if rows else "nobody is silenced")
+
+
 def print_why(answer: Plain) -> None:
     """Print what decides about an object: what it is, wants, has ordered, waits for, and who refuses."""
     rows = [(reason["kind"], escape(reason["text"])) for reason in answer["reasons"]]
@@ -101,13 +110,22 @@ def _status(status: Plain) -> Iterable[RenderableType]:
         Text(f"{job['job']} needs {job['needs']}", "yellow") for job in status["jobs"] if job["needs"]
     )
     yield from (
-        Text(f"{job['job']} is degraded: it has {len(job['seats'])} of {job['wanted']} ranks", "yellow")
+        Text(_degraded(job), "yellow")
         for job in status["jobs"]
         if job["stage"] == "running" and len(job["seats"]) < job["wanted"]
     )
     yield from (Text(f"left for people: {line}", "yellow") for line in status["left"])
+    yield from (
+        Text(f"silenced until {_when(each['until'])}: {each['target']}", "yellow")
+        for each in status["silences"]
+    )
     yield ""
     yield _open(status) if status["incidents"] else Text("nothing is open")
+
+
+def _degraded(job: Plain) -> str:
+    waits = f", and waits for {job['grows']}" if job["grows"] else ""
+    return f"{job['job']} is degraded: it has {len(job['seats'])} of {job['wanted']} ranks{waits}"
 
 
 def _alarms(status: Plain) -> Iterable[Text]:
@@ -157,6 +175,8 @@ def _remarks(node: Plain) -> Iterator[str]:
         yield f"in maintenance for {_seconds(node['maintained_s'])} s: {node['maintained']}"
     if node["cordon"]:
         yield f"cordoned: {node['cordon']}"
+    if node["full"]:
+        yield f"not empty yet: {node['full']}"
     yield from node["findings"]
 
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from sentinel.config import Settings
 
 FAILED, MISUSED = 1, 2
+CLUSTER, OPERATORS, TRY, TRUST = "A cluster", "An operator's word", "Try and ask", "Who is believed"
+"""Headings of `sentinel --help`."""
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -74,6 +76,11 @@ def _explain(error: Exception) -> tuple[int, str]:
     return FAILED, f"{type(error).__name__}: {error}"
 
 
+def examples(*lines: str) -> str:
+    """Give what stands below a command's help."""
+    return "\n\n".join(["Examples:", *(f"`{line}`" for line in lines)])
+
+
 app = typer.Typer(
     cls=_OneLine, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown"
 )
@@ -91,7 +98,15 @@ def _version(asked: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+@app.callback(
+    epilog=examples(
+        "sentinel demo --fault rank-crash",
+        "sentinel up && sentinel status",
+        "sentinel status --why n2",
+        'sentinel drain n2 --wait --reason "fans"',
+        "sentinel COMMAND --help",
+    )
+)
 def _main(
     config: Annotated[
         Path | None, typer.Option(help="Instead of ./sentinel.toml; before the command, or after it.")
@@ -100,7 +115,7 @@ def _main(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which release this is.")
     ] = False,
 ) -> None:
-    """Sentinel keeps a large training run alive."""
+    """Sentinel keeps a large training run alive: it finds what broke, repairs it, and tells people."""
     _config[:] = [config] if config else []
 
 

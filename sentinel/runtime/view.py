@@ -11,7 +11,7 @@ from sentinel.core.state.crew import WorkerStage
 from sentinel.core.state.rows import Job, Node
 from sentinel.logbook.book import Logbook
 from sentinel.logbook.entry import Row
-from sentinel.logbook.words import action_line
+from sentinel.logbook.words import action_line, with_numbers
 from sentinel.model.finding import Health
 from sentinel.model.ids import Instant
 from sentinel.model.incident import Incident
@@ -80,7 +80,9 @@ class ControllerView:
         health = next((h for h in WORST if any(f.health is h for f in node.findings.values())), Health.OK)
         age = self._watch.heard_age(node.id, now)
         cordon = f"{node.cordon.reason} ({node.cordon.by})" if node.cordon else ""
-        findings = tuple(f"{f.component}: {f.summary}" for f in node.findings.values())
+        findings = tuple(
+            f"{f.component}: {with_numbers(f.summary, f.evidence)}" for f in node.findings.values()
+        )
         health = Health.UNKNOWN if age is None or node.silent else health
         expected, left_s = "", 0.0
         if (kept := node.maintained) is not None:
