@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Group, JustifyMethod, RenderableType
@@ -11,11 +11,11 @@ from rich.table import Table
 from rich.text import Text
 
 from sentinel.console import console
-from sentinel.core.replay import Comparison
-from sentinel.logbook.words import decision_line, fact_line
-from sentinel.model.action import DEEDS
-from sentinel.model.decision import Decision
-from sentinel.web.pages import ranges
+from sentinel.web.ranges import ranges
+
+if TYPE_CHECKING:
+    from sentinel.core.replay import Comparison
+    from sentinel.model.decision import Decision
 
 Plain = Mapping[str, Any]
 
@@ -68,11 +68,13 @@ def print_why(answer: Plain) -> None:
     console().print(_table(("", answer["object"]), rows, wide=(answer["object"],)))
 
 
-def print_replay(comparisons: Iterable[Comparison]) -> int:
+def print_replay(comparisons: "Iterable[Comparison]") -> int:
     """Print each fact with what is decided from it now, then the differences; gives their number.
 
     A difference is what was recorded and is not decided now (`-`) or the other way round (`+`).
     """
+    from sentinel.logbook.words import fact_line
+
     out = console(highlight=False, markup=False, soft_wrap=True)
     facts, differing, start = 0, [], None
     for each in comparisons:
@@ -95,7 +97,10 @@ def print_replay(comparisons: Iterable[Comparison]) -> int:
     return len(differing)
 
 
-def _decision(decision: Decision) -> str:
+def _decision(decision: "Decision") -> str:
+    from sentinel.logbook.words import decision_line
+    from sentinel.model.action import DEEDS
+
     name = f"  [{decision.id}]" if isinstance(decision, DEEDS) else ""
     return f"{decision_line(decision)}{name}"
 

@@ -124,6 +124,11 @@ class Stage:
                 f"the controller does not start: {last_words(self.state_dir / 'controller.log')}"
             )
 
+    @property
+    def config(self) -> Path:
+        """The settings of its Sentinel, for commands by hand."""
+        return self.cluster.root / "sentinel.toml"
+
     # --- looking at it ---------------------------------------------------------------------------------
 
     @property
