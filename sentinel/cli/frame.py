@@ -1,6 +1,7 @@
 """What all commands share: how they fail, ask the controller and print."""
 
 import getpass
+import json as codec
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 FAILED, MISUSED = 1, 2
 CLUSTER, OPERATORS, TRY, TRUST = "A cluster", "An operator's word", "Try and ask", "Who is believed"
 """Headings of `sentinel --help`."""
+ANSWERS_WITHIN_S = 10.0
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -133,7 +135,7 @@ def settings() -> "Settings":
 
 def ask(method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
     """Ask the controller. Raises CommandError with its own reason when it refuses."""
-    import httpx
+    from http.client import HTTPConnection, HTTPException
 
     from sentinel.adapters.keys import Keys
 
@@ -143,23 +145,28 @@ def ask(method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         raise CommandError(
             f"{keys.directory}: no such folder: no sentinel up was run here with these settings"
         )
-    headers = {"Authorization": f"Bearer {keys.api_token}"}
+    headers = {"Authorization": f"Bearer {keys.api_token}", "Content-Type": "application/json"}
+    connection = HTTPConnection(cluster.bind, cluster.web_port, timeout=ANSWERS_WITHIN_S)
     try:
-        answer = httpx.request(method, url, json=body, headers=headers, timeout=10, trust_env=False)
-    except httpx.HTTPError as error:
+        connection.request(method, f"/api/{path}", None if body is None else codec.dumps(body), headers)
+        answer = connection.getresponse()
+        status, text = answer.status, answer.read().decode(errors="replace")
+    except (OSError, HTTPException) as error:
         raise CommandError(f"no controller answers at {url}: {error}") from None
-    return _answer(answer)
+    finally:
+        connection.close()
+    return _answer(status, text)
 
 
-def _answer(answer: Any) -> Any:
+def _answer(status: int, text: str) -> Any:
     try:
-        document = answer.json()
+        document = codec.loads(text)
     except ValueError:
-        document = answer.text
-    if answer.is_success:
+        document = text
+    if 200 <= status < 300:
         return document
     detail = document.get("error", document) if isinstance(document, dict) else document
-    raise CommandError(f"the controller refuses ({answer.status_code}): {detail}")
+    raise CommandError(f"the controller refuses ({status}): {detail}")
 
 
 def tell(command: str, target: str = "", reason: str = "", for_s: float = 0.0) -> None:
@@ -208,8 +215,6 @@ def table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
 def show(document: Any, tables: Callable[[Any], None], *, json: bool) -> None:
     """Print a document as it is, or as tables."""
     if json:
-        import json as codec
-
         say_json(codec.dumps(document))
     else:
         tables(document)

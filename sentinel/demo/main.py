@@ -172,6 +172,7 @@ class _Show:
             self._say(f"[red]{escape(str(error))}[/]")
             return
         differing = losses.differing(log, wanted)
+        self._say("compared; the cluster ends")
         for result, step in self._unchecked:
             result.losses_equal = not any(step <= other <= step + BEYOND for other in differing)
             if not result.losses_equal:
