@@ -235,4 +235,4 @@ def config(
         for each in effective(config_file())
         if not changed or each.origin != "default"
     ]
-    table("", rows) if rows else say("all settings are the defaults: there is no ./sentinel.toml")
+    table("", rows) if rows else say("nothing is set: all are the defaults")

@@ -30,7 +30,7 @@ from sentinel.adapters.transport import Reports
 from sentinel.core.detect.watch import Watch
 from sentinel.core.learn.ending import has_finished
 from sentinel.core.learn.operator import refuse_command
-from sentinel.core.settle.why import keeps_full, keeps_small
+from sentinel.core.settle.why import keeps_full, keeps_small, leaves
 from sentinel.core.state import Rules
 from sentinel.gang.orders import WorkerSpec
 from sentinel.gang.snapshot_keys import job_key, word_for
@@ -272,7 +272,7 @@ class Controller:
         said += f" until {datetime.fromtimestamp(until, UTC):%Y-%m-%d %H:%M} UTC" if until else ""
         waits = ""
         if command.command == "drain" and (node := state.nodes.get(NodeId(command.target))):
-            waits = keeps_full(node, state, self.rules)
+            waits = keeps_full(node, state, partial(leaves, state=state, rules=self.rules))
         if command.command == "grow" and (job := state.jobs.get(JobId(command.target))):
             waits = keeps_small(job, state, self.rules) and f"waits for {keeps_small(job, state, self.rules)}"
         return f"{said}: {waits}" if waits else said

@@ -1,11 +1,12 @@
 """What was decided or said lately, in the order in which it was, each with its own time and outcome."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from sentinel.core.settle.why import keeps_full
-from sentinel.core.state import Rules, State
+from sentinel.core.state import State
+from sentinel.core.state.rows import Job
 from sentinel.logbook.words import action_line
 from sentinel.model.action import Action, Reach, Refusal, StartWorker, StopWorker
 from sentinel.model.decision import deeds
@@ -67,19 +68,19 @@ class Recent:
                 made.outcome = f"done {after}" if fact.ok else f"failed {after}: {fact.detail}"
                 return
 
-    def views(self, state: State, rules: Rules) -> Iterator[DecisionView]:
-        """Give all, newest first."""
+    def views(self, state: State, leaving: Callable[[Job], str]) -> Iterator[DecisionView]:
+        """Give all, newest first; `leaving` as `core.settle.why.leaves` says it."""
         for made in reversed(self._made):
-            outcome = made.outcome or _outcome(made, state, rules)
+            outcome = made.outcome or _outcome(made, state, leaving)
             yield DecisionView(made.at, made.what, made.incident, made.refused, outcome)
 
 
-def _outcome(made: _Made, state: State, rules: Rules) -> str:
+def _outcome(made: _Made, state: State, leaving: Callable[[Job], str]) -> str:
     """Say what became of what has no outcome on record: a drain's is how the node is by now."""
     if made.action:
         return "" if made.action in state.unfinished else "done"
     node = state.nodes.get(made.drained) if made.drained else None
     if node is None or node.cordon is None or node.cordon.by != "operator":
         return "done"
-    full = keeps_full(node, state, rules)
+    full = keeps_full(node, state, leaving)
     return f"under way: {full}" if full else "done: no process of a job is left there"

@@ -1,12 +1,13 @@
 """What the controller shows on its pages: its state, put into the pages' values."""
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from itertools import islice
 
 from sentinel.core.detect.watch import Watch
 from sentinel.core.page.left import left_for_people, left_in_all
 from sentinel.core.page.words import earlier, places
-from sentinel.core.settle.why import keeps_full, keeps_small, needs, why
+from sentinel.core.settle.why import keeps_full, keeps_small, leaves, needs, why
 from sentinel.core.state.crew import WorkerStage
 from sentinel.core.state.rows import Job, Node
 from sentinel.logbook.book import Logbook
@@ -45,22 +46,23 @@ class ControllerView:
 
     def status(self) -> Status:
         """Put the present state into the pages' values."""
-        state, now = self._ledger.state, self._now()
+        state, now, rules = self._ledger.state, self._now(), self._ledger.rules
+        asked = cache(lambda name: leaves(state.jobs[name], state, rules))  # planned once for all its nodes
         nodes = sorted((n for n in state.nodes.values() if not n.left), key=lambda n: n.id)
         opened = sorted(state.open_incidents(), key=lambda i: -i.opened)
         return Status(
             now=now,
             cluster=self._cluster,
             started=self._started,
-            nodes=tuple(self._node(node, now) for node in nodes),
+            nodes=tuple(self._node(node, now, lambda job: asked(job.id)) for node in nodes),
             jobs=tuple(self._job(job) for job in state.jobs.values()),
             incidents=tuple(self._incident(incident) for incident in opened),
-            decisions=tuple(islice(self._recent.views(state, self._ledger.rules), DECISIONS)),
+            decisions=tuple(islice(self._recent.views(state, lambda job: asked(job.id)), DECISIONS)),
             frozen=state.frozen,
             stopped=state.stopped,
             observe_only=self._ledger.rules.policy.observe_only,
             ray_trouble=redact(self._link.trouble),
-            left=left_in_all(state, self._ledger.rules),
+            left=left_in_all(state, rules),
             silences=tuple(Silence(name, at) for name, at in state.silences.items() if at > now),
         )
 
@@ -76,7 +78,7 @@ class ControllerView:
         """Give one entry."""
         return self._logbook.entry(incident)
 
-    def _node(self, node: Node, now: Instant) -> NodeView:
+    def _node(self, node: Node, now: Instant, leaving: Callable[[Job], str]) -> NodeView:
         health = next((h for h in WORST if any(f.health is h for f in node.findings.values())), Health.OK)
         age = self._watch.heard_age(node.id, now)
         cordon = f"{node.cordon.reason} ({node.cordon.by})" if node.cordon else ""
@@ -87,7 +89,7 @@ class ControllerView:
         expected, left_s = "", 0.0
         if (kept := node.maintained) is not None:
             expected, left_s = f"{kept.reason} ({kept.who})".strip(), max(0.0, kept.until - now)
-        full = keeps_full(node, self._ledger.state, self._ledger.rules)
+        full = keeps_full(node, self._ledger.state, leaving)
         place = node.id, health, age, node.silent, cordon, expected, left_s, node.gpus
         return NodeView(*place, findings, full)
 

@@ -137,5 +137,5 @@ def test_a_new_controller_tells_what_the_one_before_it_decided() -> None:
         lines.append(Line(seq, fact, fold(state, fact, RULES), "p", "r"))
     recent = Recent()
     recent.recall(lines)
-    made = [each.what for each in recent.views(state, RULES)]
+    made = [each.what for each in recent.views(state, str)]
     assert any(what.startswith("evict n1") for what in made)

@@ -1,6 +1,7 @@
 """Why something is done or is not: what an object wants, has ordered and waits for, and who refuses."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import NamedTuple
 
 from sentinel.core.page.words import places
@@ -70,7 +71,7 @@ def _wants(
         yield "to be emptied, when its ranks have left" if node.cordon.gently else "to be emptied"
     if job is not None and (want := generation.wanted(job, state)) is not None:
         yield _want(want)
-    if node is not None and (full := keeps_full(node, state, rules)):
+    if node is not None and (full := keeps_full(node, state, partial(leaves, state=state, rules=rules))):
         yield f"to be empty: {full}"
     if job is not None and (lacks := needs(state, job, rules)):
         yield f"needs {lacks}"
@@ -123,33 +124,40 @@ def _guards(name: str, state: State, rules: Rules) -> Iterator[Reason]:
             yield Reason("guard", f"{guard} has refused {who}: {wanted}")
 
 
-def keeps_full(node: Node, state: State, rules: Rules) -> str:
-    """Say what a cordoned node waits for until nothing of a job runs there; empty when nothing does."""
+def keeps_full(node: Node, state: State, leaving: Callable[[Job], str]) -> str:
+    """Say what a cordoned node waits for until nothing of a job runs there; empty when nothing does.
+
+    `leaving` says when a job's ranks leave, as `leaves` does: it is the same for all its nodes.
+    """
     if node.cordon is None and node.maintained is None:
         return ""
-    waits = (_leaving(node, job, state, rules) for job in state.jobs.values() if not job.is_over)
-    return "; ".join(filter(None, waits))
+    going = (job for job in state.jobs.values() if not job.is_over)
+    return "; ".join(filter(None, (_held_by(job, node, state, leaving) for job in going)))
 
 
-def _leaving(node: Node, job: Job, state: State, rules: Rules) -> str:
-    """Say what this job's processes wait for to leave a node."""
+def _held_by(job: Job, node: Node, state: State, leaving: Callable[[Job], str]) -> str:
     ranks = sorted(worker.rank for worker in state.crew.sitting(node.id) if worker.job == job.id)
-    if not ranks:
-        idle = len(state.crew.waiting(job.id, node.id))
-        return f"{idle} standbys of {job.id} are being stopped" if idle else ""
-    held = f"{job.id} has rank{'s' if len(ranks) > 1 else ''} {', '.join(map(str, ranks))} there"
+    if ranks:
+        said = f"rank{'s' * (len(ranks) > 1)} {', '.join(map(str, ranks))}"
+        return f"{job.id} has {said} there, {leaving(job)}"
+    idle = len(state.crew.waiting(job.id, node.id))
+    return f"{idle} standbys of {job.id} are being stopped" if idle else ""
+
+
+def leaves(job: Job, state: State, rules: Rules) -> str:
+    """Say when a job's ranks leave nodes that are to be emptied, or why they stay."""
     if reason := refuse_action(state, rules):
-        return f"{held}, and they stay: {reason}"
+        return f"and they stay: {reason}"
     if job.stage is not JobStage.RUNNING:
-        return f"{held}, and is {job.stage.value}: ranks move while it runs, or when it forms"
+        return f"and is {job.stage.value}: ranks move while it runs, or when it forms"
     match generation.plan(job, Want(job.upkeep, gently=True), state).seats:
         case Cannot(reason=reason):
-            return f"{held}, and they stay: {reason}"
+            return f"and they stay: {reason}"
         case Later(first=first):
-            return f"{held}, and what is free is kept for {first}"
+            return f"and what is free is kept for {first}"
         case Wait(lacking=lacking):
-            return f"{held}, and they leave when {lacking} workers elsewhere are warm"
-    return f"{held}, and they leave at the next step boundary"
+            return f"and they leave when {lacking} workers elsewhere are warm"
+    return "and they leave at the next step boundary"
 
 
 def keeps_small(job: Job, state: State, rules: Rules) -> str:
