@@ -166,6 +166,7 @@ class _Show:
         last = max(step for _, step in self._unchecked) + BEYOND
         self._say(f"comparing losses with an undisturbed run of {last} steps")
         skip = stage.skipped()
+        stage.end_job()
         try:
             wanted = losses.reference(stage, last + 1, skip)
         except subprocess.CalledProcessError as error:
