@@ -28,6 +28,7 @@ BENCHMARKS = (
     Benchmark("codec", quick=("--nodes", "50")),
     Benchmark("decide", quick=("--nodes", "100", "--ranks", "256")),
     Benchmark("kill_points", quick=("--kills", "1000")),
+    Benchmark("commands", quick=("--runs", "2")),
     Benchmark("storm", quick=("--lines", "1000")),
     Benchmark("codec", quick=("--nodes", "100")),
     Benchmark("journal", quick=("--facts", "20000")),

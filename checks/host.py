@@ -87,7 +87,7 @@ def _judge_processors(sample: HostSample) -> Iterator[Finding]:
             "load": sample.load,
             "processors": sample.processors,
         }
-        said = "processes wait for a processor"
+        said = f"processes wait for a processor for over {CONTENTION:.0f}% of the time"
         yield Finding("host", "cpu-contention", "cpu", Health.WARNING, said, evidence)
 
 

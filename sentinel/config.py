@@ -6,6 +6,7 @@ import difflib
 import inspect
 import json
 import os
+import re
 import socket
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -80,6 +81,7 @@ class Cluster(_Table):
     """A file that says in which rack, on which power feed and the like nodes are, by their names."""
     dead_man_switch: str = Field(
         default="",
+        repr=False,
         pattern=r"^(https?://([^\s/@]+@)?[\w.-]+(:\d+)?(/\S*)?)?$",
         examples=["https://example.org/ping/blue"],
     )
@@ -273,18 +275,73 @@ def load(path: Path | None = None, env: Mapping[str, str] = os.environ) -> Setti
 
     Without a path: `SENTINEL_CONFIG`, or else `sentinel.toml` here, or else defaults. Raises ConfigError.
     """
+    return _settings(*_given(path, env))
+
+
+def _given(path: Path | None, env: Mapping[str, str]) -> tuple[Path | None, dict[str, Any], dict[str, Any]]:
+    """Give the file, what it says, and what the environment says."""
     named = _named(path, env)
     file = named or (Path(FILE) if Path(FILE).exists() else None)
     given = _read(file, is_named=named is not None) if file else {}
     for section, table in given.items():
         _validate(str(file), section, table, strict=True)
-    changes = _environment(env)
+    return file, given, _environment(env)
+
+
+def _settings(_: Path | None, given: Mapping[str, Any], changes: Mapping[str, Any]) -> Settings:
     tables: dict[str, Any] = {}
     for section in _TABLES:
         merged = {**given.get(section, {}), **changes.get(section, {})}
         tables[section] = _validate("environment", section, merged, strict=False)
     tables["policy"] = tables["policy"].policy()
     return Settings(**tables)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Effective:
+    """One setting that is in effect, as people read about it."""
+
+    name: str
+    value: str
+    origin: str
+    """`default`, `FILE:LINE`, or the variable of the environment."""
+
+
+def effective(path: Path | None = None, env: Mapping[str, str] = os.environ) -> Iterator[Effective]:
+    """Say what is in effect and where it came from, in the order of the file. Raises ConfigError."""
+    file, given, changes = found = _given(path, env)
+    settings, lines = _settings(*found), _lines(file) if file else {}
+    for section, table in _TABLES.items():
+        for key, field in table.model_fields.items():
+            name, origin = f"{section}.{key}", "default"
+            if key in changes.get(section, {}):
+                origin = f"{PREFIX}{section}__{key}".upper()
+            elif key in given.get(section, {}):
+                origin = f"{file}:{lines[name]}" if name in lines else str(file)
+            value = getattr(getattr(settings, section), key)
+            yield Effective(name, _shown(value, secret=not field.repr), origin)
+
+
+_HEADER = re.compile(r"\s*\[\s*([\w-]+)\s*\]")
+_KEY = re.compile(r"\s*([\w-]+(?:\s*\.\s*[\w-]+)?)\s*=")
+
+
+def _lines(file: Path) -> Mapping[str, int]:
+    """Give the line of each key that stands on one of its own, such as `job.world`."""
+    found, section = dict[str, int](), ""
+    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+        if header := _HEADER.match(line):
+            section = f"{header[1]}."
+        elif key := _KEY.match(line):
+            found.setdefault(section + re.sub(r"\s", "", key[1]), number)
+    return found
+
+
+def _shown(value: Any, *, secret: bool) -> str:
+    text = value.get_secret_value() if isinstance(value, SecretStr) else value
+    if text in (None, (), ""):
+        return ""
+    return "[hidden]" if secret or text is not value else _as_written(value)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """The one way to a person's terminal: what is shown holds no order to it and no secret, whoever said it."""
 
+import os
 import sys
 from collections.abc import Iterable
 from typing import Any, TextIO
@@ -10,10 +11,15 @@ from rich.segment import Segment
 from sentinel.redact import redact
 from sentinel.terminal_text import harmless
 
+UNWRAPPED = 1 << 16
+"""Columns of what is no terminal, such as a pipe: programs read lines, and `grep` finds them whole."""
+
 
 def console(**options: Any) -> Console:
-    """Give a console, as rich's, on which texts are only shown."""
+    """Give a console, as rich's, on which texts are only shown; what is piped is not wrapped."""
     made = Console(**options)
+    if not made.is_terminal and "COLUMNS" not in os.environ:
+        made.width = UNWRAPPED
     made.push_render_hook(_OnlyShown())
     return made
 

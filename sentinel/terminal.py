@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Group, JustifyMethod, RenderableType
@@ -11,11 +11,11 @@ from rich.table import Table
 from rich.text import Text
 
 from sentinel.console import console
-from sentinel.core.replay import Comparison
-from sentinel.logbook.words import decision_line, fact_line
-from sentinel.model.action import DEEDS
-from sentinel.model.decision import Decision
-from sentinel.web.pages import ranges
+from sentinel.web.ranges import ranges
+
+if TYPE_CHECKING:
+    from sentinel.core.replay import Comparison
+    from sentinel.model.decision import Decision
 
 Plain = Mapping[str, Any]
 
@@ -53,17 +53,28 @@ def print_incidents(answer: Plain) -> None:
     console().print(table if rows else "no incidents")
 
 
+def print_silences(answer: Plain) -> None:
+    """Print who pages nobody, and until when."""
+    rows = [
+        (escape(each["target"]), _when(each["until"]), f"{(each['until'] - answer['now']) / 60:.0f} min")
+        for each in answer["silences"]
+    ]
+    console().print(_table(("node or cause", "until", "for"), rows) if rows else "nobody is silenced")
+
+
 def print_why(answer: Plain) -> None:
     """Print what decides about an object: what it is, wants, has ordered, waits for, and who refuses."""
     rows = [(reason["kind"], escape(reason["text"])) for reason in answer["reasons"]]
     console().print(_table(("", answer["object"]), rows, wide=(answer["object"],)))
 
 
-def print_replay(comparisons: Iterable[Comparison]) -> int:
+def print_replay(comparisons: "Iterable[Comparison]") -> int:
     """Print each fact with what is decided from it now, then the differences; gives their number.
 
     A difference is what was recorded and is not decided now (`-`) or the other way round (`+`).
     """
+    from sentinel.logbook.words import fact_line
+
     out = console(highlight=False, markup=False, soft_wrap=True)
     facts, differing, start = 0, [], None
     for each in comparisons:
@@ -86,7 +97,10 @@ def print_replay(comparisons: Iterable[Comparison]) -> int:
     return len(differing)
 
 
-def _decision(decision: Decision) -> str:
+def _decision(decision: "Decision") -> str:
+    from sentinel.logbook.words import decision_line
+    from sentinel.model.action import DEEDS
+
     name = f"  [{decision.id}]" if isinstance(decision, DEEDS) else ""
     return f"{decision_line(decision)}{name}"
 
@@ -101,13 +115,22 @@ def _status(status: Plain) -> Iterable[RenderableType]:
         Text(f"{job['job']} needs {job['needs']}", "yellow") for job in status["jobs"] if job["needs"]
     )
     yield from (
-        Text(f"{job['job']} is degraded: it has {len(job['seats'])} of {job['wanted']} ranks", "yellow")
+        Text(_degraded(job), "yellow")
         for job in status["jobs"]
         if job["stage"] == "running" and len(job["seats"]) < job["wanted"]
     )
     yield from (Text(f"left for people: {line}", "yellow") for line in status["left"])
+    yield from (
+        Text(f"silenced until {_when(each['until'])}: {each['target']}", "yellow")
+        for each in status["silences"]
+    )
     yield ""
     yield _open(status) if status["incidents"] else Text("nothing is open")
+
+
+def _degraded(job: Plain) -> str:
+    waits = f", and waits for {job['grows']}" if job["grows"] else ""
+    return f"{job['job']} is degraded: it has {len(job['seats'])} of {job['wanted']} ranks{waits}"
 
 
 def _alarms(status: Plain) -> Iterable[Text]:
@@ -157,6 +180,8 @@ def _remarks(node: Plain) -> Iterator[str]:
         yield f"in maintenance for {_seconds(node['maintained_s'])} s: {node['maintained']}"
     if node["cordon"]:
         yield f"cordoned: {node['cordon']}"
+    if node["full"]:
+        yield f"not empty yet: {node['full']}"
     yield from node["findings"]
 
 

@@ -13,7 +13,7 @@ import msgspec
 import structlog
 
 from sentinel import private
-from sentinel.adapters.page_channel import ChannelError, footer, headline
+from sentinel.adapters.page_channel import UNNAMED, ChannelError, Sender, footer, headline
 from sentinel.model.action import Page
 from sentinel.model.ids import Instant
 from sentinel.terminal_text import harmless
@@ -45,11 +45,13 @@ class ConsolePages:
 
     looks_up = True
 
-    def __init__(self, path: str | PathLike[str], *, link: str = "", out: TextIO | None = None) -> None:
-        """Read what the file already shows. `link` is where to read on, `out` is stdout unless given."""
+    def __init__(
+        self, path: str | PathLike[str], *, sender: Sender = UNNAMED, out: TextIO | None = None
+    ) -> None:
+        """Read what the file already shows. `out` is stdout unless given."""
         self._path = Path(path)
         self.name = f"file:{self._path.name}"
-        self._link = link
+        self._sender = sender
         self._out = out or sys.stdout
         self._shown: dict[str, int] = {}
         self._details: set[tuple[str, int]] = set()
@@ -82,12 +84,12 @@ class ConsolePages:
         return (ref, page.revision) in self._details
 
     def _show(self, what: str, page: Page) -> None:
-        text = f"{page.body}\n{footer(page, self._link)}"
+        text = f"{page.body}\n{footer(page, self._sender)}"
         self._append(what, page, text)
-        self._print(headline(page), text)
+        self._print(headline(page, self._sender), text)
 
     def _append(self, what: str, page: Page, text: str) -> None:
-        title, text = harmless(headline(page)), harmless(text)
+        title, text = harmless(headline(page, self._sender)), harmless(text)
         line = Line(time.time(), what, page.incident, page.revision, page.stage, title, text)
         try:
             self._write(json.dumps(msgspec.structs.asdict(line), ensure_ascii=False) + "\n")

@@ -7,8 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import zmq
-
 from sentinel import private
 from sentinel.model.ids import NodeId
 
@@ -36,7 +34,7 @@ class Credentials:
     @property
     def public(self) -> bytes:
         """CURVE public key that belongs to the secret."""
-        return zmq.curve_public(self.secret)
+        return _public(self.secret)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +87,7 @@ def ensure_keys(directory: Path) -> Keys:
     private.make_folder(directory)
     secret = directory / "controller.key"
     _ensure(secret, new_secret)
-    _ensure(directory / "controller.pub", lambda: zmq.curve_public(read_curve(secret)))
+    _ensure(directory / "controller.pub", lambda: _public(read_curve(secret)))
     for name in ("api.token", "snapshot.key"):
         _ensure(directory / name, lambda: secrets.token_hex(32).encode())
     return Keys(directory)
@@ -97,7 +95,15 @@ def ensure_keys(directory: Path) -> Keys:
 
 def new_secret() -> bytes:
     """Make a CURVE secret key."""
+    import zmq  # here and below: a command that only reads the token need not load it
+
     return zmq.curve_keypair()[1]
+
+
+def _public(secret: bytes) -> bytes:
+    import zmq
+
+    return zmq.curve_public(secret)
 
 
 def write_key(path: Path, key: bytes) -> None:

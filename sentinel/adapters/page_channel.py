@@ -1,5 +1,6 @@
 """Where pages can be shown: what the outbox asks of a channel, and the words that all channels share."""
 
+from dataclasses import dataclass
 from typing import Protocol
 
 from sentinel.model.action import Page
@@ -31,6 +32,18 @@ class ChannelError(Exception):
         self.gone = gone
 
 
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """Who pages, and where to read on: several clusters may page into one channel."""
+
+    cluster: str = ""
+    url: str = ""
+    """Of the controller's pages."""
+
+
+UNNAMED = Sender()
+
+
 class PageChannel(Protocol):
     """One place where people read pages: a message per incident, edited in place, details in its thread.
 
@@ -57,14 +70,16 @@ class PageChannel(Protocol):
         """Say whether this page's details are already in the thread."""
 
 
-def headline(page: Page) -> str:
-    """Title with the stage in front, readable without colours."""
-    return f"{MARKS.get(page.stage, page.stage.upper())} {page.title}"
+def headline(page: Page, sender: Sender) -> str:
+    """Title with stage and cluster in front, readable without colours."""
+    cluster = f" {sender.cluster}:" if sender.cluster else ""
+    return f"{MARKS.get(page.stage, page.stage.upper())}{cluster} {page.title}"
 
 
-def footer(page: Page, link: str) -> str:
-    """Which incident and revision this is, and where to read on; `{incident}` in `link` is filled in."""
-    where = link.replace("{incident}", page.incident)
-    return " · ".join(
-        part for part in (f"incident {page.incident}", f"revision {page.revision}", where) if part
-    )
+def footer(page: Page, sender: Sender) -> str:
+    """Which cluster's incident and which revision this is, and where to read on."""
+    name = f"{sender.cluster}/{page.incident}" if sender.cluster else page.incident
+    parts = [f"incident {name}", f"revision {page.revision}"]
+    parts += [f"{sender.url}/logbook/{page.incident}"] if sender.url else []
+    parts += [f"runbook {sender.url}/runbook/{page.cause}"] if sender.url and page.cause else []
+    return " · ".join(parts)

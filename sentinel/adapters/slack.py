@@ -7,8 +7,17 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
+from sentinel.adapters.page_channel import UNNAMED, Sender
 from sentinel.adapters.slack_api import SlackApi, SlackError
-from sentinel.adapters.slack_message import DETAIL, MESSAGE, blocks, detail_text, fallback_text, metadata
+from sentinel.adapters.slack_message import (
+    DETAIL,
+    MESSAGE,
+    blocks,
+    detail_text,
+    fallback_text,
+    is_about,
+    metadata,
+)
 from sentinel.model.action import Page
 from sentinel.model.ids import Instant, Seconds
 
@@ -38,13 +47,13 @@ class Slack:
         *,
         base_url: str = "https://slack.com/api/",
         timeout: Seconds = 5.0,
-        link: str = "",
+        sender: Sender = UNNAMED,
     ) -> None:
-        """`link` is where to read on; `{incident}` in it is filled in."""
+        """`sender` says which cluster pages; only its own messages are found again."""
         self.name = f"slack:{channel}"
         self._channel = channel
         self._id = "" if channel.startswith("#") else channel
-        self._link = link
+        self._sender = sender
         self._api = SlackApi(token, base_url, timeout)
         # One thread: a look-up waits for a call that we no longer wait for, and so cannot miss its message.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=self.name)
@@ -75,7 +84,7 @@ class Slack:
 
     async def detail(self, page: Page, ref: str) -> None:
         """Post the page's details as a reply."""
-        text, mark = detail_text(page.thread), metadata(DETAIL, page)
+        text, mark = detail_text(page.thread), metadata(DETAIL, page, self._sender)
         message: dict[str, Any] = {"text": text, "metadata": mark, "unfurl_links": False}
 
         def reply(until: float) -> None:
@@ -90,7 +99,7 @@ class Slack:
             oldest = f"{since - CLOCK_SLACK:.6f}"
             for message in self._messages("conversations.history", until, oldest=oldest):
                 payload = _payload(message, MESSAGE)
-                if payload.get("incident") == page.incident:
+                if is_about(payload, page, self._sender):
                     return _text(_TS, message.get("ts"), "ts"), _revision(payload.get("revision"))
             return None
 
@@ -98,11 +107,13 @@ class Slack:
 
     async def find_detail(self, page: Page, ref: str) -> bool:
         """Look through the message's thread for this page's details."""
-        wanted = {"incident": page.incident, "revision": page.revision}
 
         def search(until: float) -> bool:
             replies = self._messages("conversations.replies", until, ts=ref)
-            return any(_payload(reply, DETAIL) == wanted for reply in replies)
+            found = (_payload(reply, DETAIL) for reply in replies)
+            return any(
+                is_about(each, page, self._sender) and each.get("revision") == page.revision for each in found
+            )
 
         return await self._call(search)
 
@@ -138,7 +149,8 @@ class Slack:
         raise SlackError(f"{method}: its pages have no end")
 
     def _content(self, page: Page) -> dict[str, Any]:
-        text, shown, mark = fallback_text(page), blocks(page, self._link), metadata(MESSAGE, page)
+        text, shown = fallback_text(page, self._sender), blocks(page, self._sender)
+        mark = metadata(MESSAGE, page, self._sender)
         return {"text": text, "blocks": shown, "metadata": mark, "unfurl_links": False}
 
     async def _call(self, call: Callable[[float], T]) -> T:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from sentinel.adapters.page_channel import footer, headline
+from sentinel.adapters.page_channel import Sender, footer, headline
 from sentinel.model.action import Page
 
 MESSAGE, DETAIL = "sentinel_incident", "sentinel_incident_detail"
@@ -13,12 +13,20 @@ BODY_CHARS = 11_000
 """All blocks of one message together; Slack answers `msg_blocks_too_long` somewhat above 13,000."""
 
 
-def metadata(kind: str, page: Page) -> dict[str, Any]:
+def metadata(kind: str, page: Page, sender: Sender) -> dict[str, Any]:
     """What a look-up recognises a message by."""
+    cluster = {"cluster": sender.cluster} if sender.cluster else {}
     return {
         "event_type": kind,
-        "event_payload": {"incident": page.incident, "revision": page.revision},
+        "event_payload": {**cluster, "incident": page.incident, "revision": page.revision},
     }
+
+
+def is_about(payload: dict[str, Any], page: Page, sender: Sender) -> bool:
+    """Say whether a message is about this incident; an older release did not say of which cluster it was."""
+    return (
+        payload.get("incident") == page.incident and payload.get("cluster", sender.cluster) == sender.cluster
+    )
 
 
 def escaped(text: str) -> str:
@@ -49,9 +57,9 @@ def chunks(text: str, limit: int) -> Iterator[str]:
         yield text
 
 
-def fallback_text(page: Page) -> str:
+def fallback_text(page: Page, sender: Sender) -> str:
     """What notifications and screen readers get."""
-    return cut(escaped(f"{headline(page)}\n{page.body}"), TEXT_CHARS)
+    return cut(escaped(f"{headline(page, sender)}\n{page.body}"), TEXT_CHARS)
 
 
 def detail_text(thread: str) -> str:
@@ -59,9 +67,9 @@ def detail_text(thread: str) -> str:
     return "```\n" + cut(escaped(thread.replace("```", "'''")), TEXT_CHARS - 8) + "\n```"
 
 
-def blocks(page: Page, link: str) -> list[dict[str, Any]]:
+def blocks(page: Page, sender: Sender) -> list[dict[str, Any]]:
     """The message in Block Kit: headline, body, and where to read on."""
-    title = headline(page)
+    title = headline(page, sender)
     title = title if len(title) <= HEADER_CHARS else title[: HEADER_CHARS - 1] + "…"
     body = cut(escaped(page.body), BODY_CHARS)
     return [
@@ -70,5 +78,5 @@ def blocks(page: Page, link: str) -> list[dict[str, Any]]:
             {"type": "section", "text": {"type": "mrkdwn", "text": piece}}
             for piece in chunks(body, BLOCK_CHARS)
         ),
-        {"type": "context", "elements": [{"type": "mrkdwn", "text": escaped(footer(page, link))}]},
+        {"type": "context", "elements": [{"type": "mrkdwn", "text": escaped(footer(page, sender))}]},
     ]

@@ -1,10 +1,12 @@
 """What all commands share: how they fail, ask the controller and print."""
 
 import getpass
+import json as codec
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -15,6 +17,9 @@ if TYPE_CHECKING:
     from sentinel.config import Settings
 
 FAILED, MISUSED = 1, 2
+CLUSTER, OPERATORS, TRY, TRUST = "A cluster", "An operator's word", "Try and ask", "Who is believed"
+"""Headings of `sentinel --help`."""
+ANSWERS_WITHIN_S = 10.0
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -29,15 +34,29 @@ class CommandError(Exception):
 class _OneLine(TyperGroup):
     """Ends every failure with one line on stderr: 2 for wrong use or settings, 1 for the rest."""
 
-    def main(self, *args: Any, **named: Any) -> NoReturn:
+    def main(self, args: Sequence[str] | None = None, *rest: Any, **named: Any) -> NoReturn:
+        given = _with_config_first(sys.argv[1:] if args is None else args)
         try:
-            sys.exit(super().main(*args, **{**named, "standalone_mode": False}) or 0)
+            sys.exit(super().main(given or ["--help"], *rest, **{**named, "standalone_mode": False}) or 0)
         except Exception as error:
             code, line = _explain(error)
             from sentinel import console
 
             console.say(f"sentinel: {' '.join(line.split())}", out=sys.stderr)
             sys.exit(code)
+
+
+def _with_config_first(words: Sequence[str]) -> list[str]:
+    """Put `--config FILE`, which may stand anywhere before a `--`, where the parser expects it."""
+    end = words.index("--") if "--" in words else len(words)
+    first, others = list[str](), list[str]()
+    given = iter(words[:end])
+    for word in given:
+        if word == "--config":
+            first += [word, *islice(given, 1)]
+        else:
+            (first if word.startswith("--config=") else others).append(word)
+    return [*first, *others, *words[end:]]
 
 
 def _explain(error: Exception) -> tuple[int, str]:
@@ -59,7 +78,14 @@ def _explain(error: Exception) -> tuple[int, str]:
     return FAILED, f"{type(error).__name__}: {error}"
 
 
-app = typer.Typer(cls=_OneLine, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+def examples(*lines: str) -> str:
+    """Give what stands below a command's help."""
+    return "\n\n".join(["Examples:", *(f"`{line}`" for line in lines)])
+
+
+app = typer.Typer(
+    cls=_OneLine, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown"
+)
 
 Reason = Annotated[str, typer.Option("--reason", "-r", help="Kept in the journal and shown in the logbook.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the controller's answer as it is.")]
@@ -74,21 +100,29 @@ def _version(asked: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+@app.callback(
+    epilog=examples(
+        "sentinel demo --fault rank-crash",
+        "sentinel up && sentinel status",
+        "sentinel status --why n2",
+        'sentinel drain n2 --wait --reason "fans"',
+        "sentinel COMMAND --help",
+    )
+)
 def _main(
     config: Annotated[
-        Path | None, typer.Option(help="Instead of ./sentinel.toml; stands before the command.")
+        Path | None, typer.Option(help="Instead of ./sentinel.toml; before the command, or after it.")
     ] = None,
     version: Annotated[  # noqa: ARG001 - its callback does it
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which release this is.")
     ] = False,
 ) -> None:
-    """Sentinel keeps a large training run alive."""
+    """Sentinel keeps a large training run alive: it finds what broke, repairs it, and tells people."""
     _config[:] = [config] if config else []
 
 
 def config_file() -> Path | None:
-    """Give the file that stands before the command, if one does."""
+    """Give the file that the command line names, if it names one."""
     return _config[0] if _config else None
 
 
@@ -101,7 +135,7 @@ def settings() -> "Settings":
 
 def ask(method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
     """Ask the controller. Raises CommandError with its own reason when it refuses."""
-    import httpx
+    from http.client import HTTPConnection, HTTPException
 
     from sentinel.adapters.keys import Keys
 
@@ -111,23 +145,28 @@ def ask(method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         raise CommandError(
             f"{keys.directory}: no such folder: no sentinel up was run here with these settings"
         )
-    headers = {"Authorization": f"Bearer {keys.api_token}"}
+    headers = {"Authorization": f"Bearer {keys.api_token}", "Content-Type": "application/json"}
+    connection = HTTPConnection(cluster.bind, cluster.web_port, timeout=ANSWERS_WITHIN_S)
     try:
-        answer = httpx.request(method, url, json=body, headers=headers, timeout=10, trust_env=False)
-    except httpx.HTTPError as error:
+        connection.request(method, f"/api/{path}", None if body is None else codec.dumps(body), headers)
+        answer = connection.getresponse()
+        status, text = answer.status, answer.read().decode(errors="replace")
+    except (OSError, HTTPException) as error:
         raise CommandError(f"no controller answers at {url}: {error}") from None
-    return _answer(answer)
+    finally:
+        connection.close()
+    return _answer(status, text)
 
 
-def _answer(answer: Any) -> Any:
+def _answer(status: int, text: str) -> Any:
     try:
-        document = answer.json()
+        document = codec.loads(text)
     except ValueError:
-        document = answer.text
-    if answer.is_success:
+        document = text
+    if 200 <= status < 300:
         return document
     detail = document.get("error", document) if isinstance(document, dict) else document
-    raise CommandError(f"the controller refuses ({answer.status_code}): {detail}")
+    raise CommandError(f"the controller refuses ({status}): {detail}")
 
 
 def tell(command: str, target: str = "", reason: str = "", for_s: float = 0.0) -> None:
@@ -176,8 +215,6 @@ def table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
 def show(document: Any, tables: Callable[[Any], None], *, json: bool) -> None:
     """Print a document as it is, or as tables."""
     if json:
-        import json as codec
-
         say_json(codec.dumps(document))
     else:
         tables(document)

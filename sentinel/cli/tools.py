@@ -5,14 +5,33 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sentinel.cli.frame import FAILED, MISUSED, CommandError, app, duration, say, say_json, settings, table
+from sentinel.cli.frame import (
+    FAILED,
+    MISUSED,
+    TRY,
+    CommandError,
+    app,
+    config_file,
+    duration,
+    examples,
+    say,
+    say_json,
+    settings,
+    table,
+)
 
 if TYPE_CHECKING:
+    from sentinel.model.check import Machine
     from sentinel.model.policy import Policy
     from sentinel.rehearse.run import Books
 
+NO_DRIVER = (
+    "No GPU could be asked: does `nvidia-smi` work here, and in this container? "
+    "On a machine without GPUs: sentinel check --gpus none"
+)
 
-@app.command()
+
+@app.command(rich_help_panel=TRY, epilog=examples("sentinel replay recordings/I-0007.jsonl"))
 def replay(file: Annotated[Path, typer.Argument(help="A recording from the logbook.")]) -> None:
     """Run a recording through today's decisions; exit 1 when they differ from the recorded ones."""
     from sentinel.core.fold import fold_together
@@ -40,7 +59,13 @@ def replay(file: Annotated[Path, typer.Argument(help="A recording from the logbo
     raise typer.Exit(FAILED if differing else 0)
 
 
-@app.command()
+@app.command(
+    rich_help_panel=TRY,
+    epilog=examples(
+        "sentinel rehearse scenario.yaml --explain",
+        "sentinel rehearse --journal journal.db --since 30d --policy candidate.toml",
+    ),
+)
 def rehearse(
     files: Annotated[
         list[Path] | None, typer.Argument(help="Scenario files (docs/rehearse.md), or folders of them.")
@@ -96,7 +121,10 @@ def _retell(journal: Path, back: float, policy: "Policy", books: "Books", *, jso
     return FAILED if told.defects or any(pair.differs for pair in told.pairs) else 0
 
 
-@app.command()
+@app.command(
+    rich_help_panel=TRY,
+    epilog=examples("sentinel check", "sentinel check --expected-gpus 8", "sentinel check host --gpus none"),
+)
 def check(
     names: Annotated[list[str] | None, typer.Argument(help="All, if none is named.")] = None,
     gpus: Annotated[str, typer.Option(envvar="SENTINEL_GPUS", help="nvml, none or simulated:FILE.")] = "nvml",
@@ -109,6 +137,7 @@ def check(
     import socket
 
     from sentinel.checks import load
+    from sentinel.logbook.words import with_numbers
     from sentinel.model.check import Machine
     from sentinel.model.codec import to_plain
     from sentinel.runtime.probe import probe
@@ -122,16 +151,36 @@ def check(
             raise CommandError(f"no check {name!r} runs by hand: known are {', '.join(checks)}", MISUSED)
     machine = Machine(socket.gethostname(), open_gpus(gpus), expected_gpus)
     found = {name: to_plain(probe(checks[name], machine).findings) for name in names or checks}
+    found = {
+        name: [item | {"summary": with_numbers(item["summary"], item["evidence"])} for item in items]
+        or [_nothing_found(name, machine)]
+        for name, items in found.items()
+    }
     columns = ("check", "component", "health", "summary")
-    nothing = {"health": "ok", "summary": "nothing found"}
-    table(
-        "", [{c: row.get(c) for c in columns} for n in found for row in found[n] or [{"check": n, **nothing}]]
-    )
-    unfit = any(item["health"] in ("critical", "unknown") for items in found.values() for item in items)
-    raise typer.Exit(FAILED if unfit else 0)
+    table("", [{column: row.get(column) for column in columns} for rows in found.values() for row in rows])
+    healths = {name: {item["health"] for item in items} for name, items in found.items()}
+    if gpus == "nvml" and "unknown" in healths.get("gpu", ()):
+        say(NO_DRIVER)
+    raise typer.Exit(FAILED if any({"critical", "unknown"} & each for each in healths.values()) else 0)
 
 
-@app.command()
+def _nothing_found(name: str, machine: "Machine") -> dict[str, str]:
+    """Say of a check without findings what was looked at: where there is no GPU, none is ok."""
+    if name != "gpu":
+        return {"check": name, "health": "ok", "summary": "nothing found"}
+    if not (count := len(machine.gpus.sample())):
+        return {
+            "check": name,
+            "health": "skipped",
+            "summary": "no GPU is here, or none was to be asked",
+        }
+    return {"check": name, "health": "ok", "summary": f"nothing found on {count} GPUs"}
+
+
+@app.command(
+    rich_help_panel=TRY,
+    epilog=examples("sentinel demo", "sentinel demo --fault node-cut", "sentinel demo --steady"),
+)
 def demo(
     fault: Annotated[
         list[str] | None,
@@ -162,16 +211,29 @@ def demo(
     )
 
 
-@app.command()
+@app.command(
+    rich_help_panel=TRY,
+    epilog=examples("sentinel config", "sentinel config --changed", "SENTINEL_JOB__WORLD=64 sentinel config"),
+)
 def config(
-    markdown: Annotated[bool, typer.Option(help="As the table of docs/operating.md.")] = False,
+    changed: Annotated[bool, typer.Option("--changed", help="Only what is not the default.")] = False,
+    reasons: Annotated[bool, typer.Option("--reasons", help="Say what each setting is for.")] = False,
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="The defaults, as the table of docs/operating.md.")
+    ] = False,
 ) -> None:
-    """List every setting with its default and the reason for it."""
-    from sentinel.config import keys
+    """Show each setting in effect, and where it came from: the default, a line, or the environment."""
+    from sentinel.config import effective, keys
 
+    described = {key.name: key for key in keys()}
     if markdown:
-        for key in keys():
+        for key in described.values():
             say(f"| `{key.name}` | {f'`{key.default}`' if key.default else ''} | {key.reason} |")
         return
-    settings()
-    table("", [{"setting": key.name, "default": key.default, "reason": key.reason} for key in keys()])
+    rows = [
+        {"setting": each.name, "value": each.value, "from": each.origin}
+        | ({"reason": described[each.name].reason} if reasons else {})
+        for each in effective(config_file())
+        if not changed or each.origin != "default"
+    ]
+    table("", rows) if rows else say("nothing is set: all are the defaults")

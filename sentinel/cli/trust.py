@@ -5,10 +5,24 @@ from typing import Annotated
 
 import typer
 
-from sentinel.cli.frame import FAILED, MISUSED, CommandError, app, duration, say, settings, table
+from sentinel.cli.frame import (
+    FAILED,
+    MISUSED,
+    TRUST,
+    CommandError,
+    app,
+    duration,
+    examples,
+    say,
+    settings,
+    table,
+)
 
 
-@app.command()
+@app.command(
+    rich_help_panel=TRUST,
+    epilog=examples("sentinel enroll --token --for 2h --nodes 'gpu-*' --uses 64", "sentinel enroll --list"),
+)
 def enroll(
     nodes: Annotated[list[str] | None, typer.Argument(help="Names of nodes that get a key each.")] = None,
     revoke: Annotated[bool, typer.Option("--revoke", help="Believe these nodes' keys no more.")] = False,
@@ -51,7 +65,7 @@ def enroll(
         say(line)
 
 
-@app.command("seal-checkpoints")
+@app.command("seal-checkpoints", rich_help_panel=TRUST, epilog=examples("sentinel seal-checkpoints --yes"))
 def seal_checkpoints(
     yes: Annotated[bool, typer.Option("--yes", help="Seal those that are whole.")] = False,
 ) -> None:

@@ -3,19 +3,23 @@
 from collections.abc import Collection
 from difflib import get_close_matches
 
+from sentinel.core.learn import again
 from sentinel.core.state import State
 from sentinel.core.state.crew import Worker, WorkerStage
 from sentinel.model.action import StopJob, StopWorker
-from sentinel.model.ids import DAY_S
+from sentinel.model.ids import DAY_S, JobId
 
 LONGEST_SILENCE_S = 30 * DAY_S
 """What is to be silent for longer is to be repaired, or its runbook changed."""
 COMMANDS = (
     "ack",
     "silence",
+    "unsilence",
     "maintain",
     "drain",
     "undrain",
+    "retry",
+    "grow",
     "stop-actions",
     "resume-actions",
     "stop-job",
@@ -35,8 +39,14 @@ def refuse_command(state: State, command: str, target: str, causes: Collection[s
         near = get_close_matches(target, [*state.nodes, *causes], n=1)
         hint = f"did you mean {near[0]!r}?" if near else "the causes are the runbooks' names"
         return f"neither a node nor a cause: {target!r}; {hint}"
-    if command == "stop-job" and target not in state.jobs:
+    if command == "unsilence" and target not in state.silences:
+        return f"{target!r} is not silenced: silenced are {', '.join(sorted(state.silences)) or 'none'}"
+    if command in ("stop-job", "grow") and target not in state.jobs:
         return f"no job {target!r}: known are {', '.join(sorted(state.jobs)) or 'none'}"
+    if command == "grow":
+        return again.refuse_grow(state, JobId(target))
+    if command == "retry":
+        return again.refuse_retry(state, target)
     if command == "retire":
         return _still_busy(state)
     return ""

@@ -261,7 +261,7 @@ def _froze(state: State, reason: str) -> None:
 def _cordoned(state: State, decision: Cordoned) -> None:
     node = state.nodes[decision.node]
     cordon = Cordon(decision.incident, decision.reason, state.now, decision.gently)
-    state.change(node, cordon=cordon, evicts=0, is_empty=False)
+    state.change(node, cordon=cordon, evicts=0, forgiven=0, is_empty=False)
     state.evictions = (*evictions(state), state.now)
     state.refused.drop((decision.incident, f"evict {node.id}"))
     state.deadlines.drop(Timer.EVICT.of(node.id))

@@ -166,12 +166,14 @@ class _Show:
         last = max(step for _, step in self._unchecked) + BEYOND
         self._say(f"comparing losses with an undisturbed run of {last} steps")
         skip = stage.skipped()
+        stage.end_job()
         try:
             wanted = losses.reference(stage, last + 1, skip)
         except subprocess.CalledProcessError as error:
             self._say(f"[red]{escape(str(error))}[/]")
             return
         differing = losses.differing(log, wanted)
+        self._say("compared; the cluster ends")
         for result, step in self._unchecked:
             result.losses_equal = not any(step <= other <= step + BEYOND for other in differing)
             if not result.losses_equal:

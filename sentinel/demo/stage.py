@@ -5,7 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -124,6 +124,11 @@ class Stage:
                 f"the controller does not start: {last_words(self.state_dir / 'controller.log')}"
             )
 
+    @property
+    def config(self) -> Path:
+        """The settings of its Sentinel, for commands by hand."""
+        return self.cluster.root / "sentinel.toml"
+
     # --- looking at it ---------------------------------------------------------------------------------
 
     @property
@@ -165,6 +170,11 @@ class Stage:
         headers = {"Authorization": f"Bearer {self.token}"}
         answer = httpx.post(f"{self.url}/api/{name}", json=body, headers=headers, timeout=5.0)
         return answer.text
+
+    def end_job(self) -> None:
+        """Stop the ranks, if the controller answers: whoever computes next has the machine to itself."""
+        with suppress(httpx.HTTPError):
+            self.command("stop-job", target=JOB, who="demo", reason="what it trained is compared")
 
     def steps(self) -> list[dict[str, Any]]:
         """Return the trainer's own log: step, loss, generation and time of each completed step."""

@@ -17,7 +17,12 @@ ROLES = ("runtime.watchdog", "runtime.controller", "runtime.ray_link", "runtime.
 
 def keep_running(console: Console, options: dict[str, Any]) -> int:
     """List every process and file, and list them anew whenever a process took another one's place."""
+    console.print(
+        f"starting a head, {options['nodes']} nodes and {options['world']} ranks on this machine; they train "
+        "until Ctrl-C, so that you can break things by hand. Processes are listed in about half a minute"
+    )
     with Stage.start(**options) as stage:
+        _where(console, stage)
         stage.wait_for_training(FRESH_S)
         wait("standbys", FRESH_S, stage.ready)
         told: dict[int, str] = {}
@@ -27,6 +32,13 @@ def keep_running(console: Console, options: dict[str, Any]) -> int:
                 told = present
                 _describe(console, stage, told)
             time.sleep(LOOK_EVERY_S)
+
+
+def _where(console: Console, stage: Stage) -> None:
+    """Say where its pages, its settings and its Slack are."""
+    console.print(f"pages:    {stage.url}/ (logbook: {stage.url}/logbook)")
+    console.print(f"commands: sentinel --config {stage.config} status", soft_wrap=True)
+    console.print(f"Slack:    {stage.slack_url}/messages, what arrived at the local server", soft_wrap=True)
 
 
 def _workers(stage: Stage) -> dict[int, str]:

@@ -40,6 +40,7 @@ def write(recording: Recording) -> str:
     header = {
         "recording": recording.incident,
         "v": VERSION,
+        "lines": len(recording.lines),
         "policy": recording.policy,
         "state_seq": recording.state_seq,
         "state": recording.state,
@@ -62,7 +63,11 @@ def read(text: str, name: str = "recording") -> Recording:
         state = (IncidentId(header["recording"]), int(header["state_seq"]), known, policy)
     except (KeyError, TypeError, ValueError) as error:
         raise RecordingError(f"{name}, line {number}: bad header: {error!r}") from None
-    return Recording(*state, tuple(_line(version, row, f"{name}, line {at}") for at, row in rows))
+    lines = tuple(_line(version, row, f"{name}, line {at}") for at, row in rows)
+    if len(lines) != header.get("lines", len(lines)):  # an older release did not say how many there are
+        whole, there = header["lines"], len(lines)
+        raise RecordingError(f"{name}: is cut after line {there + 1}: it holds {there} of {whole} facts")
+    return Recording(*state, lines)
 
 
 def _line_to_plain(line: Line) -> dict[str, Plain]:
@@ -81,7 +86,8 @@ def _rows(text: str, name: str) -> Iterator[tuple[int, dict[str, Any]]]:
         try:
             row = json.loads(raw)
         except (ValueError, RecursionError) as error:
-            raise RecordingError(f"{name}, line {number}: {error}") from None
+            cut = "is cut: " if number == len(text.splitlines()) and not text.endswith("\n") else ""
+            raise RecordingError(f"{name}, line {number}: {cut}{error}") from None
         if not isinstance(row, dict):
             raise RecordingError(f"{name}, line {number}: expected an object")
         yield number, row

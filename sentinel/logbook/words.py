@@ -93,6 +93,13 @@ def fact_line(fact: learn.Fact) -> str:
             assert_never(fact)
 
 
+def with_numbers(summary: str, evidence: Mapping[str, object]) -> str:
+    """Add to a finding's summary, which stays the same while it stands, the numbers it was judged by."""
+    numbers = {name: value for name, value in evidence.items() if isinstance(value, int | float)}
+    told = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in numbers.items())
+    return f"{summary} ({told})" if told else summary
+
+
 def fact_raw(fact: learn.Fact) -> str:
     """Give a fact's raw evidence, several lines, or nothing."""
     match fact:

@@ -20,6 +20,8 @@ class Page(Noun, frozen=True):
     """`open | mitigating | resolved`"""
     thread: str = ""
     """Details for the message's thread, posted once per revision; empty for none."""
+    cause: str = ""
+    """The runbook's name; empty where none is known."""
 
 
 class Evict(Noun, frozen=True):

@@ -167,6 +167,8 @@ class Incident(Struct, frozen=True):
     """Not yet asked."""
     replace: tuple[WorkerId, ...] = ()
     """Whose places the diagnosis gives to others: the suspects' workers as they sat then."""
+    retried: Instant = 0.0
+    """When a human said last that it is to be tried again: what was tried in vain before counts no more."""
     lapsed: bool = False
     """Its last generation made no new step in time, and nothing said why."""
     overruled: str = ""

@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 import time
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from sentinel.adapters.keys import KeyFileError, Keys, ensure_keys
 from sentinel.adapters.outbox import Timing
 from sentinel.adapters.outbox_file import OutboxError
 from sentinel.adapters.outboxes import Outboxes
-from sentinel.adapters.page_channel import PageChannel
+from sentinel.adapters.page_channel import PageChannel, Sender
 from sentinel.adapters.slack import Slack
 from sentinel.adapters.strangers import raise_descriptor_limit
 from sentinel.adapters.transport import Reports
@@ -30,6 +31,7 @@ from sentinel.core import evidence, group
 from sentinel.core.commands import refuse_command
 from sentinel.core.detect.watch import Watch
 from sentinel.core.learn.ending import has_finished
+from sentinel.core.settle.why import keeps_full, keeps_small, leaves
 from sentinel.core.state import Rules
 from sentinel.gang.orders import WorkerSpec
 from sentinel.gang.snapshot_keys import job_key, word_for
@@ -58,6 +60,7 @@ from sentinel.runtime.inbox import Inbox
 from sentinel.runtime.ledger import Ledger
 from sentinel.runtime.link import Link
 from sentinel.runtime.perform import Performer
+from sentinel.runtime.recent import LINES, Recent
 from sentinel.runtime.rounds import FIRST_JOIN_S, AgentRounds, watch_gcs, watch_link
 from sentinel.runtime.rules import policy_hash
 from sentinel.runtime.scribe import Scribe
@@ -127,7 +130,11 @@ class Controller:
         self._inbox = Inbox(self.ledger, self.watch, self._agents.done, self._awake, topology.labels)
         self._rounds = AgentRounds(hands, self._agents, self.ledger.state, self.watch, self.now)
         name, logbook = settings.cluster.name, self.scribe.logbook
-        self.view = ControllerView(name, self.ledger, self.watch, logbook, self._link, self.now)
+        self._recent = Recent()
+        with contextlib.suppress(JournalError):  # what was decided long ago is not what is shown
+            self._recent.recall(journal.lines(after=max(0, journal.last_seq - LINES)))
+        around = self._link, self.now, self._recent
+        self.view = ControllerView(name, self.ledger, self.watch, logbook, *around)
 
     async def run(self) -> None:
         """Serve until cancelled. Raises OSError, before anything is done, when the web port is taken."""
@@ -222,13 +229,13 @@ class Controller:
 
     def _channels(self) -> list[PageChannel]:
         pages, state_dir = self.settings.pages, self._state_dir
-        link = f"{self.settings.cluster.web_url}/logbook/{{incident}}"
-        console = ConsolePages(state_dir / "pages.log", link=link)
+        sender = Sender(self.settings.cluster.name, self.settings.cluster.web_url)
+        console = ConsolePages(state_dir / "pages.log", sender=sender)
         token = pages.token()
         if not token:
             return [console]
         names = [name for name in (pages.channel, pages.fallback_channel) if name]
-        slack = [Slack(token, name, base_url=pages.base_url, link=link) for name in names]
+        slack = [Slack(token, name, base_url=pages.base_url, sender=sender) for name in names]
         return [*slack, console]
 
     # --- facts in, decisions out -----------------------------------------------------------------------
@@ -255,6 +262,7 @@ class Controller:
     def _changed(self, fact: Fact, actions: tuple[Action, ...]) -> None:
         self.scribe.changed(self.ledger, fact, actions)
         self._counters.changed(self.ledger.state, fact, actions)
+        self._recent.changed(fact, actions)
 
     # --- operators -------------------------------------------------------------------------------------
 
@@ -268,12 +276,23 @@ class Controller:
         fact = Commanded(now, command.command, command.target, command.who, command.reason, until)
         if not self.ledger.commit():
             raise CommandRefusedError("the journal fails: nothing can be recorded now, so nothing was done")
-        kept, said = self.ledger.absorb([fact]), f"{command.command} {command.target}".strip()
+        kept, said = self.ledger.absorb([fact]), self._said(command, until)
         if not kept and command.command == "retire":
             raise CommandRefusedError("the journal fails: nothing can be recorded now, so nobody leaves")
         if command.command == "retire":
             return await self._retire()
         return said if kept else f"{said}: kept in memory, and done once the journal can be written again"
+
+    def _said(self, command: Command, until: Instant) -> str:
+        """Say what was done, until when, and what it waits for."""
+        said, state = f"{command.command} {command.target}".strip(), self.ledger.state
+        said += f" until {datetime.fromtimestamp(until, UTC):%Y-%m-%d %H:%M} UTC" if until else ""
+        waits = ""
+        if command.command == "drain" and (node := state.nodes.get(NodeId(command.target))):
+            waits = keeps_full(node, state, partial(leaves, state=state, rules=self.rules))
+        if command.command == "grow" and (job := state.jobs.get(JobId(command.target))):
+            waits = keeps_small(job, state, self.rules) and f"waits for {keeps_small(job, state, self.rules)}"
+        return f"{said}: {waits}" if waits else said
 
     async def _retire(self) -> str:
         """Have the agents leave; one that is only just starting is sent away when it says hello."""
@@ -282,8 +301,9 @@ class Controller:
         stayed = await self._agents.retire(nodes)
         now = self.now()
         self.ledger.absorb([NodeLeft(now, node) for node in nodes])
-        told = f"{len(nodes) - len(stayed)} agents left"
-        return told + (f", not left: {'; '.join(stayed.values())}" if stayed else "")
+        count = len(nodes) - len(stayed)
+        told = f"stopped {count} agent{'s' * (count != 1)}"
+        return told + (f", not stopped: {'; '.join(stayed.values())}" if stayed else "")
 
     async def _serve_web(self, door: socket.socket) -> None:
         app = create_app(

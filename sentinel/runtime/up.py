@@ -89,7 +89,7 @@ def down(settings: config.Settings) -> str:
             ) from None
     for process in filter(None, (watchdog, controller)):
         _end(process, ENDS_WITHIN_S)
-    return f"{settings.cluster.name} is down: {', '.join(jobs) or 'no job'} stopped, {left}"
+    return f"{settings.cluster.name} is down: stopped {', '.join(jobs) or 'no job'}, {left}"
 
 
 # --- processes -----------------------------------------------------------------------------------------

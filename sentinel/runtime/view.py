@@ -1,26 +1,26 @@
 """What the controller shows on its pages: its state, put into the pages' values."""
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from itertools import islice
 
 from sentinel.core.detect.watch import Watch
 from sentinel.core.page.left import left_for_people, left_in_all
 from sentinel.core.page.words import earlier, places
-from sentinel.core.settle.why import needs, why
+from sentinel.core.settle.why import keeps_full, keeps_small, leaves, needs, why
 from sentinel.core.state.crew import WorkerStage
 from sentinel.core.state.rows import Job, Node
 from sentinel.logbook.book import Logbook
 from sentinel.logbook.entry import Row
-from sentinel.logbook.words import action_line
-from sentinel.model.action import Action, Refusal
-from sentinel.model.fact import Outcome
+from sentinel.logbook.words import action_line, with_numbers
 from sentinel.model.finding import Health
 from sentinel.model.ids import Instant
 from sentinel.model.incident import Incident
 from sentinel.redact import redact
 from sentinel.runtime.ledger import Ledger
 from sentinel.runtime.link import Link
-from sentinel.web.view import DecisionView, IncidentView, JobView, NodeView, SeatView, Status
+from sentinel.runtime.recent import Recent
+from sentinel.web.view import IncidentView, JobView, NodeView, SeatView, Silence, Status
 
 WORST = (Health.CRITICAL, Health.WARNING, Health.UNKNOWN)
 DECISIONS = 20
@@ -37,29 +37,33 @@ class ControllerView:
         logbook: Logbook,
         link: Link,
         now: Callable[[], Instant],
+        recent: Recent | None = None,
     ) -> None:
+        self._recent = recent or Recent()
         self._cluster, self._ledger, self._watch, self._logbook = cluster, ledger, watch, logbook
         self._link, self._now = link, now
         self._started = now()
 
     def status(self) -> Status:
         """Put the present state into the pages' values."""
-        state, now = self._ledger.state, self._now()
+        state, now, rules = self._ledger.state, self._now(), self._ledger.rules
+        asked = cache(lambda name: leaves(state.jobs[name], state, rules))  # planned once for all its nodes
         nodes = sorted((n for n in state.nodes.values() if not n.left), key=lambda n: n.id)
         opened = sorted(state.open_incidents(), key=lambda i: -i.opened)
         return Status(
             now=now,
             cluster=self._cluster,
             started=self._started,
-            nodes=tuple(self._node(node, now) for node in nodes),
+            nodes=tuple(self._node(node, now, lambda job: asked(job.id)) for node in nodes),
             jobs=tuple(self._job(job) for job in state.jobs.values()),
             incidents=tuple(self._incident(incident) for incident in opened),
-            decisions=tuple(islice(self._decisions(), DECISIONS)),
+            decisions=tuple(islice(self._recent.views(state, lambda job: asked(job.id)), DECISIONS)),
             frozen=state.frozen,
             stopped=state.stopped,
             observe_only=self._ledger.rules.policy.observe_only,
             ray_trouble=redact(self._link.trouble),
-            left=left_in_all(state, self._ledger.rules),
+            left=left_in_all(state, rules),
+            silences=tuple(Silence(name, at) for name, at in state.silences.items() if at > now),
         )
 
     def why(self, name: str) -> Sequence[tuple[str, str]] | None:
@@ -74,16 +78,20 @@ class ControllerView:
         """Give one entry."""
         return self._logbook.entry(incident)
 
-    def _node(self, node: Node, now: Instant) -> NodeView:
+    def _node(self, node: Node, now: Instant, leaving: Callable[[Job], str]) -> NodeView:
         health = next((h for h in WORST if any(f.health is h for f in node.findings.values())), Health.OK)
         age = self._watch.heard_age(node.id, now)
         cordon = f"{node.cordon.reason} ({node.cordon.by})" if node.cordon else ""
-        findings = tuple(f"{f.component}: {f.summary}" for f in node.findings.values())
+        findings = tuple(
+            f"{f.component}: {with_numbers(f.summary, f.evidence)}" for f in node.findings.values()
+        )
         health = Health.UNKNOWN if age is None or node.silent else health
         expected, left_s = "", 0.0
         if (kept := node.maintained) is not None:
             expected, left_s = f"{kept.reason} ({kept.who})".strip(), max(0.0, kept.until - now)
-        return NodeView(node.id, health, age, node.silent, cordon, expected, left_s, node.gpus, findings)
+        full = keeps_full(node, self._ledger.state, leaving)
+        place = node.id, health, age, node.silent, cordon, expected, left_s, node.gpus
+        return NodeView(*place, findings, full)
 
     def _job(self, job: Job) -> JobView:
         watch, state = self._watch, self._ledger.state
@@ -101,7 +109,7 @@ class ControllerView:
             job.id,
             job.stage.value,
             job.generation,
-            min(newest, default=-1),
+            min(newest) if newest and min(newest) >= 0 else self._last_step(job),
             job.wanted,
             tuple(seats),
             tuple(standbys),
@@ -110,7 +118,13 @@ class ControllerView:
             watch.step_age(job.id, self._now()),
             min(snapshots, default=-1),
             needs(state, job, self._ledger.rules),
+            keeps_small(job, state, self._ledger.rules),
         )
+
+    def _last_step(self, job: Job) -> int:
+        """Give the last step that is known of while some rank's beat is not: it forms, or is not heard."""
+        told = [step for step, _ in self._watch.losses(job.id)]
+        return max(job.high_step, *told[-1:], -1)
 
     def _incident(self, incident: Incident) -> IncidentView:
         found = incident.diagnosis
@@ -129,27 +143,6 @@ class ControllerView:
             tuple(earlier(incident)),
             left_for_people(incident, self._ledger.state, self._ledger.rules),
         )
-
-    def _decisions(self) -> Iterator[DecisionView]:
-        """Give what was decided in the incidents that the state still knows, newest first."""
-        made = [each for incident in self._ledger.state.incidents.values() for each in _dated(incident)]
-        made.sort(key=lambda each: each[0])
-        return (self._decision(*each) for each in reversed(made))
-
-    def _decision(self, at: Instant, incident: Incident, action: Action) -> DecisionView:
-        if isinstance(action, Refusal):
-            return DecisionView(at, action_line(action), incident.id, refused=True)
-        ends = (f for f in incident.evidence if isinstance(f, Outcome) and f.action == action.id and not f.ok)
-        failed = next((f"failed: {end.detail}" for end in ends), "done")
-        outcome = "" if action.id in self._ledger.state.unfinished else failed
-        return DecisionView(at, action_line(action), incident.id, outcome=outcome)
-
-
-def _dated(incident: Incident) -> Iterator[tuple[Instant, Incident, Action]]:
-    """Give what was decided for its sake, and when: an older release said only when it was diagnosed."""
-    diagnosed = incident.times.get("diagnosed", incident.opened)
-    for at, action in incident.deeds:
-        yield (diagnosed if at is None else at), incident, action
 
 
 def _done(incident: Incident) -> Iterator[str]:

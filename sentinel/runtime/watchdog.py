@@ -19,11 +19,12 @@ import httpx
 import structlog
 
 from sentinel import config, logs, private
+from sentinel.adapters import journal_file
 from sentinel.adapters.console_pages import ConsolePages
 from sentinel.adapters.keys import KeyFileError, Keys
 from sentinel.adapters.outbox import Delivered, Outbox
 from sentinel.adapters.outbox_file import OutboxError
-from sentinel.adapters.page_channel import PageChannel
+from sentinel.adapters.page_channel import PageChannel, Sender
 from sentinel.adapters.slack import Slack
 from sentinel.model.action import Page, action_id
 from sentinel.model.ids import IncidentId, Seconds
@@ -44,6 +45,14 @@ HOPELESS = 5
 SWITCH_EVERY_S = 60.0
 LAST_WORDS = 5
 """Lines of the controller's log that a page tells."""
+DAMAGED = ("is damaged: ", "not a journal: ", journal_file.HINT)
+"""How the controller's last words say that its journal can't be read."""
+RESTORE = """Training goes on. To restore the journal (the manual: "When the journal is damaged"):
+1. cd {state_dir} && mkdir damaged && cp -p journal.db* damaged/
+2. if there is a copy of journal.db, -wal and .head of one moment: rm journal.db* && cp -p COPY/journal.db* .
+   if there is none: rm journal.db*; a new journal goes on from the job's newest state
+3. wait 10 s: the watchdog starts the controller, with all actions frozen where something is missing
+4. sentinel status; drain again what was out of order; sentinel resume-actions"""
 PAGED_WITHIN_S = 30.0
 """Then the controller is started again, page or no page."""
 ENDS_WITHIN_S = 5.0
@@ -189,13 +198,16 @@ class Watchdog:
     async def _page(self, title: str, why: str) -> None:
         """Say through the usual channels that Sentinel itself is down; its own outbox may be the trouble."""
         pages, state_dir = self._settings.pages, self._settings.cluster.state_dir
-        channels: list[PageChannel] = [ConsolePages(state_dir / "pages.log")]
+        sender = Sender(self._settings.cluster.name, self._settings.cluster.web_url)
+        channels: list[PageChannel] = [ConsolePages(state_dir / "pages.log", sender=sender)]
         with contextlib.suppress(config.ConfigError):  # perhaps the very reason; the file takes the page
             if token := pages.token():
-                channels.insert(0, Slack(token, pages.channel, base_url=pages.base_url))
+                channels.insert(0, Slack(token, pages.channel, base_url=pages.base_url, sender=sender))
         name = IncidentId(f"watchdog-{int(time.time())}")
         said = "\n".join(logs.last_words("\n".join(tail_of(self._log))).splitlines()[-LAST_WORDS:])
         body = f"{why} Its last words:\n{said}"
+        if any(words in said for words in DAMAGED):
+            body += f"\n{RESTORE.format(state_dir=state_dir)}"
         page = Page(action_id(name, "page", "on-call", 1), name, 1, title, body, "open")
         arrived = asyncio.Event()
         outbox = _outbox(state_dir / "watchdog-outbox.db", lambda *_: arrived.set())

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import torch.distributed as dist
 import torch.multiprocessing as multiprocessing
@@ -19,11 +20,22 @@ from sentinel.trainer.settings import TrainerSettings, read_settings
 from sentinel.trainer.simulated_device import DEVICE_VARIABLE
 
 
-def run_reference(settings: TrainerSettings, world: int, steps: int, skip: Sequence[int], out: Path) -> None:
-    """Train steps 0 to `steps` - 1 with `world` processes; writes {"step", "loss" in hexadecimal} lines."""
+def run_reference(
+    settings: TrainerSettings,
+    world: int,
+    steps: int,
+    skip: Sequence[int],
+    out: Path,
+    *,
+    how: Literal["spawn", "fork"] = "spawn",
+) -> None:
+    """Train steps 0 to `steps` - 1 with `world` processes; writes {"step", "loss" in hexadecimal} lines.
+
+    A `fork` imports torch once for all ranks; it is for a process that has not computed anything yet.
+    """
     with tempfile.TemporaryDirectory() as meeting:
         job = (settings, world, steps, tuple(skip), out, f"{meeting}/store")
-        multiprocessing.spawn(_rank, args=job, nprocs=world)
+        multiprocessing.start_processes(_rank, args=job, nprocs=world, start_method=how)
 
 
 def _rank(
@@ -57,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         skip = [int(step) for step in chosen.skip.split(",") if step]
     except (OSError, ValueError) as error:
         parser.error(str(error))
-    run_reference(settings, chosen.world, chosen.steps, skip, chosen.out)
+    run_reference(settings, chosen.world, chosen.steps, skip, chosen.out, how="fork")
     return 0
 
 

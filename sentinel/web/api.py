@@ -16,10 +16,21 @@ from sentinel.web.desk import Desk
 from sentinel.web.query import bounded
 from sentinel.web.view import Command, Commander, CommandRefusedError, Status
 
-NEED_TARGET = frozenset({"ack", "silence", "maintain", "drain", "undrain", "stop-job"})
+NEED_NONE = frozenset({"stop-actions", "resume-actions", "retire"})
 NEED_TIME = frozenset({"silence", "maintain"})
 CommandName = Literal[
-    "ack", "silence", "maintain", "drain", "undrain", "stop-actions", "resume-actions", "stop-job", "retire"
+    "ack",
+    "silence",
+    "unsilence",
+    "maintain",
+    "drain",
+    "undrain",
+    "retry",
+    "grow",
+    "stop-actions",
+    "resume-actions",
+    "stop-job",
+    "retire",
 ]
 
 MOST_ROWS = 1000
@@ -75,7 +86,7 @@ def router(desk: Desk, command: Commander) -> APIRouter:
 
 
 def _check(name: str, body: CommandBody) -> None:
-    if name in NEED_TARGET and not body.target:
+    if name not in NEED_NONE and not body.target:
         raise HTTPException(422, f"{name} needs a target")
     if name in NEED_TIME and not body.for_s:
         raise HTTPException(422, f"{name} needs for_s, how many seconds it lasts")

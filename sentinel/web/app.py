@@ -1,6 +1,7 @@
 """The controller's web server: status, logbook, metrics and the control API in one app."""
 
 import asyncio
+import re
 from collections.abc import Collection
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from fastapi.staticfiles import StaticFiles
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry
 from starlette.exceptions import HTTPException
 
+from sentinel.model.ids import Cause
+from sentinel.runbooks import RunbookError, prose
 from sentinel.web import api, pages
 from sentinel.web.desk import Desk
 from sentinel.web.door import Door
@@ -18,6 +21,8 @@ from sentinel.web.hardening import Hardened
 from sentinel.web.metrics import exposition
 from sentinel.web.query import bounded
 from sentinel.web.view import Commander, Status, View
+
+CAUSE = re.compile(r"[a-z0-9-]{1,64}")
 
 
 def create_app(
@@ -68,6 +73,13 @@ def _pages(app: FastAPI, desk: Desk) -> None:
             return HTMLResponse(pages.missing_page(f"The logbook has no entry {incident}."), 404)
         return HTMLResponse(page)
 
+    @app.get("/runbook/{cause}")
+    async def runbook(cause: str) -> HTMLResponse:
+        page = await desk.read(lambda: _runbook(cause))
+        if page is None:
+            return HTMLResponse(pages.missing_page(f"There is no runbook {cause}."), 404)
+        return HTMLResponse(page)
+
 
 def _machines(app: FastAPI, desk: Desk, registry: CollectorRegistry) -> None:
     @app.get("/metrics")
@@ -97,6 +109,15 @@ def _found(view: View, query: str) -> bytes:
 def _entry(view: View, incident: str) -> bytes | None:
     found = view.entry(incident)
     return None if found is None else _utf8(pages.entry_page(incident, found))
+
+
+def _runbook(cause: str) -> bytes | None:
+    if not CAUSE.fullmatch(cause):
+        return None
+    try:
+        return _utf8(pages.entry_page(cause, prose(Cause(cause))))
+    except RunbookError:
+        return None
 
 
 def _utf8(page: str) -> bytes:

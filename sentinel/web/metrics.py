@@ -25,7 +25,15 @@ class _Families(Collector):
 
 def exposition(status: Status, counters: Iterable[Metric]) -> bytes:
     """Give a status's gauges and the counters as text. Labels are bounded: healths, stages, job names."""
-    return generate_latest(_Families([*counters, *_cluster(status), *_jobs(status.jobs)]))
+    families = [*counters, *_cluster(status), *_jobs(status.jobs)]
+    return generate_latest(_Families(_of(status.cluster, family) for family in families))
+
+
+def _of(cluster: str, family: Metric) -> Metric:
+    """Give a family whose every series names the cluster: one Prometheus may scrape several."""
+    named = Metric(family.name, family.documentation, family.type, family.unit)
+    named.samples = [each._replace(labels={"cluster": cluster, **each.labels}) for each in family.samples]
+    return named
 
 
 def _cluster(status: Status) -> Iterator[Metric]:

@@ -11,6 +11,7 @@ from markdown_it import MarkdownIt
 from sentinel.logbook.entry import Row
 from sentinel.model.finding import Health
 from sentinel.model.ids import Instant, Seconds
+from sentinel.web.ranges import ranges
 from sentinel.web.verdict import training, verdict
 from sentinel.web.view import JobView, NodeView, SeatView, Status
 
@@ -84,17 +85,6 @@ def split(nodes: Iterable[NodeView]) -> tuple[list[NodeView], list[NodeView]]:
             else quiet
         ).append(node)
     return troubled, quiet
-
-
-def ranges(numbers: Iterable[int]) -> str:
-    """Write numbers shortly: `0-7, 9`."""
-    spans: list[list[int]] = []
-    for number in sorted(numbers):
-        if spans and number == spans[-1][1] + 1:
-            spans[-1][1] = number
-        else:
-            spans.append([number, number])
-    return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in spans)
 
 
 def spark(losses: Sequence[tuple[int, float]]) -> str:

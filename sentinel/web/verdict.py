@@ -1,9 +1,11 @@
 """The one sentence that a tired person needs first: is all well, and if not, what is wrong."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 
 from sentinel.model.finding import Health
+from sentinel.model.ids import Instant
 from sentinel.web.view import JobView, Status
 
 WELL = frozenset({"running", "stopped", "finished"})
@@ -31,7 +33,8 @@ def verdict(status: Status) -> Verdict:
     """Sum up the cluster: open incidents first, then what keeps Sentinel from acting, then quiet doubts."""
     held = _held(status)
     doubts = _doubts(status)
-    details = (*held, *doubts, *status.left)
+    quiet = tuple(f"Silenced until {_clock(each.until)} UTC: {each.target}." for each in status.silences)
+    details = (*held, *doubts, *status.left, *quiet)
     if status.incidents:
         return Verdict(_incident_level(status), _incidents(status), details)
     if held:
@@ -42,7 +45,11 @@ def verdict(status: Status) -> Verdict:
     away: tuple[str, ...] = (f"In maintenance: {', '.join(kept)}.",) if kept else ()
     told = tuple(map(training, status.jobs)) or ("No job runs.",)
     headline = "Training goes on" if status.left else "All is well"
-    return Verdict(Level.GOOD, headline, (*told, *status.left, *away))
+    return Verdict(Level.GOOD, headline, (*told, *status.left, *away, *quiet))
+
+
+def _clock(at: Instant) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%m-%d %H:%M")
 
 
 def training(job: JobView) -> str:

@@ -30,6 +30,8 @@ class NodeView:
     gpus: int = 0
     findings: tuple[str, ...] = ()
     """What is not ok, one line each."""
+    full: str = ""
+    """What a cordoned node waits for until no process of a job is left there; empty when none is."""
 
 
 class SeatView(Struct, frozen=True, gc=False):
@@ -67,6 +69,8 @@ class JobView:
     """Newest step that a complete memory snapshot holds."""
     needs: str = ""
     """What a job that does not train waits for; empty for any other."""
+    grows: str = ""
+    """What a job with fewer ranks than wanted waits for; empty for any other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +109,15 @@ class DecisionView:
 
 
 @dataclass(frozen=True, slots=True)
+class Silence:
+    """Who pages nobody for a while."""
+
+    target: str
+    """A node or a cause."""
+    until: Instant
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """Everything on the status page, at one moment."""
 
@@ -127,6 +140,8 @@ class Status:
     """Why Ray can't be asked; empty while it can."""
     left: tuple[str, ...] = ()
     """What is left for people, of resolved incidents, too: one line each."""
+    silences: tuple[Silence, ...] = ()
+    """In the order in which they were asked for."""
 
 
 class View(Protocol):
@@ -154,7 +169,7 @@ class Command:
     """What an operator asks for; the controller stamps it and makes it a fact."""
 
     command: str
-    """`ack | silence | maintain | drain | undrain | stop-actions | resume-actions | stop-job | retire`"""
+    """One of `web.api.CommandName`."""
     target: str = ""
     who: str = "operator"
     reason: str = ""

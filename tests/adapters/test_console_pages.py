@@ -6,10 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from slack_process import page
 
 from sentinel.adapters.console_pages import ConsolePages
-from sentinel.adapters.page_channel import ChannelError
+from sentinel.adapters.page_channel import ChannelError, Sender
 
 
 def lines(path: Path) -> list[tuple[str, str, int]]:
@@ -25,11 +26,14 @@ def lines(path: Path) -> list[tuple[str, str, int]]:
 
 def test_people_read_stage_title_body_and_link_on_the_console(tmp_path: Path) -> None:
     out = io.StringIO()
-    channel = ConsolePages(tmp_path / "pages.log", link="http://head/incidents/{incident}", out=out)
-    asyncio.run(channel.open(page("INC-1", 1, body="node-7 lost GPU 3\nevicting it")))
+    channel = ConsolePages(tmp_path / "pages.log", sender=Sender("blue", "http://head"), out=out)
+    asyncio.run(
+        channel.open(replace(page("INC-1", 1, body="node-7 lost GPU 3\nevicting it"), cause="gpu-lost"))
+    )
     assert out.getvalue() == (
-        "🔴 FIRING gpu-off-bus on node-7 r1\n    node-7 lost GPU 3\n    evicting it\n"
-        "    incident INC-1 · revision 1 · http://head/incidents/INC-1\n"
+        "🔴 FIRING blue: gpu-off-bus on node-7 r1\n    node-7 lost GPU 3\n    evicting it\n"
+        "    incident blue/INC-1 · revision 1 · http://head/logbook/INC-1"
+        " · runbook http://head/runbook/gpu-lost\n"
     )
 
 

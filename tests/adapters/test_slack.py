@@ -7,15 +7,16 @@ from collections.abc import Iterator
 import pytest
 from slack_process import SlackProcess, ids, page, slack_process
 
+from sentinel.adapters.page_channel import UNNAMED, Sender
 from sentinel.adapters.slack import Slack, SlackError
 from sentinel.adapters.slack_message import BLOCK_CHARS, HEADER_CHARS, blocks, detail_text, fallback_text
+
+BLUE = Sender("blue", "http://head")
 
 
 @pytest.fixture
 def channel(slack: SlackProcess) -> Iterator[Slack]:
-    channel = Slack(
-        "xoxb-test", "C1", base_url=slack.api, timeout=0.4, link="http://head/incidents/{incident}"
-    )
+    channel = Slack("xoxb-test", "C1", base_url=slack.api, timeout=0.4, sender=BLUE)
     yield channel
     channel.close()
 
@@ -81,6 +82,28 @@ def test_a_look_up_pages_through_the_history_and_skips_details_and_others(
     assert (found, first, second, other) == ((ref, 3), True, False, None)
 
 
+def test_two_clusters_in_one_channel_are_told_apart_by_people_and_by_look_ups(slack: SlackProcess) -> None:
+    blue, green = (
+        Slack("xoxb-test", "C1", base_url=slack.api, timeout=0.4, sender=Sender(name, "http://head"))
+        for name in ("blue", "green")
+    )
+    first = page("I-0001", 1, thread="details")
+
+    async def talk() -> None:
+        ref = await blue.open(first)
+        await blue.detail(first, ref)
+        assert await green.find(first, 1000.0) is None
+        other = await green.open(first)
+        assert (await blue.find(first, 1000.0), await green.find(first, 1000.0)) == ((ref, 1), (other, 1))
+        assert (await blue.find_detail(first, ref), await green.find_detail(first, ref)) == (True, False)
+
+    asyncio.run(talk())
+    told = [message["text"].splitlines()[0] for message in slack.messages() if not message.get("thread_ts")]
+    assert told == [f"🔴 FIRING {name}: gpu-off-bus on node-7 r1" for name in ("blue", "green")]
+    blue.close()
+    green.close()
+
+
 def test_a_channel_given_by_name_is_edited_and_looked_through_by_its_id(slack: SlackProcess) -> None:
     first, second = page("INC-1", 1, thread="details"), page("INC-1", 2, stage="resolved")
 
@@ -88,7 +111,7 @@ def test_a_channel_given_by_name_is_edited_and_looked_through_by_its_id(slack: S
         ref = await channel.open(first)
         await channel.edit(second, ref)
         restarted = Slack("xoxb-test", "#oncall", base_url=slack.api)
-        assert await restarted.find(first, 0.0) == (ref, 2)
+        assert await restarted.find(first, 1000.0) == (ref, 2)
         await restarted.detail(first, ref)
         assert await restarted.find_detail(first, ref)
         restarted.close()
@@ -107,13 +130,13 @@ def test_the_message_names_stage_cause_and_where_to_read_on(slack: SlackProcess,
     asyncio.run(channel.open(page("INC-1", 1, "mitigating", body="cause gpu-off-bus\nevicting node-7")))
     (message,) = slack.messages()
     header, body, context = message["blocks"]
-    assert header["text"]["text"] == "🟡 MITIGATING gpu-off-bus on node-7 r1"
+    assert header["text"]["text"] == "🟡 MITIGATING blue: gpu-off-bus on node-7 r1"
     assert body["text"]["text"] == "cause gpu-off-bus\nevicting node-7"
-    assert context["elements"][0]["text"] == "incident INC-1 · revision 1 · http://head/incidents/INC-1"
-    assert message["text"].startswith("🟡 MITIGATING gpu-off-bus")
+    assert context["elements"][0]["text"] == "incident blue/INC-1 · revision 1 · http://head/logbook/INC-1"
+    assert message["text"].startswith("🟡 MITIGATING blue: gpu-off-bus")
     assert message["metadata"] == {
         "event_type": "sentinel_incident",
-        "event_payload": {"incident": "INC-1", "revision": 1},
+        "event_payload": {"cluster": "blue", "incident": "INC-1", "revision": 1},
     }
     assert ids(message) == ("INC-1", 1)
 
@@ -145,9 +168,9 @@ def test_long_texts_stay_within_slacks_limits_and_say_that_they_were_cut(
 
 def test_entities_are_never_cut_in_two() -> None:
     for length in range(BLOCK_CHARS - 8, BLOCK_CHARS + 1):
-        made = blocks(page("INC-1", 1, body="x" * length + "&" * 20_000), "")
+        made = blocks(page("INC-1", 1, body="x" * length + "&" * 20_000), UNNAMED)
         texts = [block["text"]["text"] for block in made if block["type"] == "section"]
-        for text in [*texts, fallback_text(page("INC-1", 1, body="x" * length + "&" * 20_000))]:
+        for text in [*texts, fallback_text(page("INC-1", 1, body="x" * length + "&" * 20_000), UNNAMED)]:
             assert "&" not in text.replace("&amp;", "")
 
 
@@ -156,7 +179,7 @@ def test_backticks_in_details_do_not_end_the_preformatted_text() -> None:
 
 
 def test_a_long_title_fits_the_header() -> None:
-    header = blocks(page("I" * 200, 1), "")[0]
+    header = blocks(page("I" * 200, 1), UNNAMED)[0]
     assert len(header["text"]["text"]) <= HEADER_CHARS
 
 

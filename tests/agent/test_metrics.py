@@ -13,8 +13,20 @@ from scraping import page, scrape
 from sentinel.checks import host
 from sentinel.model.check import Series, series
 from sentinel.runtime.agent.metrics import ELSEWHERE, HELP, MetricsServer
+from sentinel.runtime.agent.settings import parse
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
+
+
+def test_series_name_the_cluster_of_the_memory_directory() -> None:
+    argv = ["--controller", "tcp://a:1", "--keys", "/k", "--node", "n1", "--memory"]
+    assert parse([*argv, "/dev/shm/sentinel-blue/n1"]).cluster == "blue"
+    assert parse([*argv, "/somewhere/n1"]).cluster == ""
+    server = MetricsServer("127.0.0.1", 0, lambda: {series("gpu_present", gpu=1): 1.0}, "blue")
+    try:
+        assert 'sentinel_gpu_present{cluster="blue",gpu="1"} 1.0' in page(server.port)[1]
+    finally:
+        server.close()
 
 
 @contextmanager

@@ -86,7 +86,7 @@ def test_a_cluster_is_taken_up_and_down_and_up_again(cluster: Cluster) -> None:
 
     ended = sentinel(cluster, "down")
     assert (ended.returncode, ended.stderr) == (0, "")
-    assert "moe stopped, 2 agents left" in ended.stdout
+    assert "stopped moe, stopped 2 agents" in ended.stdout
     wait("everything is gone", 10.0, lambda: not ours(cluster))
     assert not [file for node in cluster.nodes if node.memory.exists() for file in node.memory.iterdir()]
     assert (cluster.root / "state" / "journal.db").exists()

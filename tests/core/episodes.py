@@ -347,6 +347,17 @@ class Checked(Simulated):
     def _do_command(self, rank: int, node: NodeId, number: int) -> None:
         self.command(("stop-actions", "resume-actions", "resume-actions")[number % 3])
 
+    def _do_tried_again(self, rank: int, node: NodeId, number: int) -> None:
+        """A human has something tried again, or quiet for a while."""
+        incidents = [each.id for each in self.state.open_incidents()]
+        target = (node, JOB, (incidents or [node])[-1])[number % 3]
+        if not refuse_command(self.state, "retry", target):
+            self.command("retry", target)
+        if not refuse_command(self.state, "grow", JOB):
+            self.command("grow", JOB)
+        quiet = "unsilence" if node in self.state.silences else "silence"
+        self.tell(Commanded(self.now, quiet, node, "ann", "", self.now + 5 + number))
+
     def _do_drain(self, rank: int, node: NodeId, number: int) -> None:
         self.command("drain", node)
         self.drained.add(node)

@@ -1,6 +1,7 @@
 """What an operator asks for while nothing can be recorded is refused, or kept, and they are told which."""
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, cast
@@ -11,7 +12,11 @@ from sentinel import config
 from sentinel.adapters.journal_file import JournalError
 from sentinel.adapters.keys import ensure_keys
 from sentinel.adapters.transport import Reports
-from sentinel.model.fact import Commanded
+from sentinel.core.state.crew import Worker
+from sentinel.core.state.rows import Job, JobStage
+from sentinel.model.action import Seat
+from sentinel.model.fact import Commanded, NodeJoined
+from sentinel.model.ids import JobId, NodeId, WorkerId
 from sentinel.runtime.controller import Controller
 from sentinel.web.view import Command, CommandRefusedError
 
@@ -86,5 +91,45 @@ def test_nobody_leaves_without_a_record(asked: Callable[..., None]) -> None:
     async def scenario(desk: Desk) -> None:
         with pytest.raises(CommandRefusedError, match="nobody leaves"):
             await desk.controller.command(Command("retire"))
+
+    asked(scenario)
+
+
+def test_a_command_says_until_when_it_holds(asked: Callable[..., None]) -> None:
+    async def scenario(desk: Desk) -> None:
+        desk.disk_is_full(False)
+        said = await desk.controller.command(Command("silence", "gpu-lost", for_s=3600.0))
+        assert re.fullmatch(r"silence gpu-lost until \d{4}-\d\d-\d\d \d\d:\d\d UTC", said)
+        assert [each.target for each in desk.controller.view.status().silences] == ["gpu-lost"]
+        assert await desk.controller.command(Command("unsilence", "gpu-lost")) == "unsilence gpu-lost"
+        with pytest.raises(CommandRefusedError, match="not silenced"):
+            await desk.controller.command(Command("unsilence", "gpu-lost"))
+
+    asked(scenario)
+
+
+def test_a_drain_says_what_it_waits_for(asked: Callable[..., None]) -> None:
+    async def scenario(desk: Desk) -> None:
+        desk.disk_is_full(False)
+        now = desk.controller.now()
+        desk.ledger.absorb([NodeJoined(now, NodeId("n1"), "127.0.0.1", 1, 1, "b")])
+        desk.ledger.state.add(Job(JobId("moe"), 1, 1, 0, wanted=1, stage=JobStage.BROKEN))
+        desk.ledger.state.add(Worker(WorkerId("w1"), NodeId("n1"), gpu=0, job=JobId("moe"), rank=0))
+        desk.ledger.state.crew.form(JobId("moe"), 1, (Seat(0, WorkerId("w1"), NodeId("n1"), 0),))
+        said = await desk.controller.command(Command("drain", "n1"))
+        assert said.startswith("drain n1: moe has rank 0 there, and is broken")
+
+    asked(scenario)
+
+
+def test_what_was_decided_is_shown_by_the_next_controller_too(
+    asked: Callable[..., None], tmp_path: Path
+) -> None:
+    async def scenario(desk: Desk) -> None:
+        desk.disk_is_full(False)
+        await desk.controller.command(STOP)
+        desk.ledger.journal.close()
+        shown = Desk(tmp_path).controller.view.status().decisions
+        assert [each.what for each in shown] == ["stop-actions, said by ada"]
 
     asked(scenario)

@@ -1,6 +1,7 @@
 """The watchdog goes on trying, whatever keeps the controller from starting, and pages once."""
 
 import errno
+import json
 import subprocess
 import threading
 import time
@@ -12,6 +13,7 @@ import pytest
 import structlog
 
 from sentinel import config, logs
+from sentinel.adapters import journal_file
 from sentinel.runtime import running
 from sentinel.runtime import watchdog as module
 from sentinel.runtime.watchdog import LONGEST_WAIT_S, Watchdog
@@ -153,6 +155,27 @@ def test_last_words_are_paged_without_secrets_and_orders_to_a_terminal(tmp_path:
     assert SECRET not in paged
     assert "\\u001b" not in paged
     assert len(paged) < 50_000
+
+
+@pytest.mark.parametrize(
+    ("said", "restores"),
+    [
+        pytest.param("/var/journal.db is damaged: line 7 is gone; put …", True, id="damaged"),
+        pytest.param("not a journal: /var/journal.db", True, id="not a journal"),
+        pytest.param(f"journal /var/journal.db: malformed; {journal_file.HINT}", True, id="malformed"),
+        pytest.param("cluster.web_port 7800: Address already in use", False, id="a port that is taken"),
+    ],
+)
+def test_a_journal_that_cannot_be_read_is_paged_with_how_to_restore_it(
+    tmp_path: Path, said: str, restores: bool
+) -> None:
+    watchdog = Watchdog(config.Settings(cluster=config.Cluster(state_dir=tmp_path, name="blue")), None)
+    (tmp_path / "controller.log").write_text(f"sentinel controller: {said}\n")
+    watchdog._tell()
+    paged = json.loads((tmp_path / "pages.log").read_text().splitlines()[0])
+    assert paged["title"].endswith("blue: Sentinel's controller does not start")
+    assert (f"cd {tmp_path} && mkdir damaged" in paged["text"]) == restores
+    assert ("sentinel resume-actions" in paged["text"]) == restores
 
 
 def test_a_switch_that_takes_its_time_does_not_hide_the_controller_s_end(

@@ -6,10 +6,23 @@ from typing import Any
 from sentinel import runbooks
 from sentinel.core.fold import fold
 from sentinel.core.state import Rules, State
-from sentinel.model.fact import Commanded, Fact, FindingReported, NodeJoined
+from sentinel.model.decision import deeds
+from sentinel.model.fact import (
+    Commanded,
+    DeadlinePassed,
+    Fact,
+    FindingReported,
+    JobAdvanced,
+    JobSubmitted,
+    NodeJoined,
+    Outcome,
+    WorkerReady,
+)
 from sentinel.model.finding import Finding, Health
-from sentinel.model.ids import NodeId
+from sentinel.model.ids import ActionId, JobId, NodeId, WorkerId
+from sentinel.model.journal import Line
 from sentinel.model.policy import Policy
+from sentinel.runtime.recent import Recent
 from sentinel.runtime.view import ControllerView
 
 RULES = Rules(Policy(evict_share=1.0), runbooks.load())
@@ -25,15 +38,27 @@ class Nobody:
     def heard_age(self, node: NodeId, now: float) -> None:
         return None
 
+    def beats(self, node: NodeId) -> tuple[()]:
+        return ()
+
+    def losses(self, job: JobId) -> tuple[tuple[int, float], ...]:
+        return ((104, 2.5), (105, 2.4)) if job else ()
+
+    def median_step(self, job: JobId) -> None:
+        return None
+
+    def step_age(self, job: JobId, now: float) -> None:
+        return None
+
 
 def told(*facts: Fact) -> Any:
-    """Give the status after these facts."""
-    state = State(0.0)
+    """Give the status after these facts, and after what was decided from them."""
+    state, recent = State(0.0), Recent()
     for fact in facts:
-        fold(state, fact, RULES)
+        recent.changed(fact, deeds(fold(state, fact, RULES)))
     ledger: Any = SimpleNamespace(state=state, rules=RULES)
     nobody: Any = Nobody()
-    return ControllerView("a", ledger, nobody, nobody, nobody, lambda: 99.0).status()
+    return ControllerView("a", ledger, nobody, nobody, nobody, lambda: 99.0, recent).status()
 
 
 JOINED = tuple(NodeJoined(1.0, node, "10.0.0.1", 1, 1, "boot") for node in (N1, N2, N3))
@@ -61,3 +86,56 @@ def test_what_is_left_is_told_without_its_incident() -> None:
     drain = Commanded(6.0, "drain", "n2", "ann")
     status = told(*JOINED, FindingReported(5.0, N1, LOST), drain)
     assert any("drained by hand: n2" in line for line in status.left)
+
+
+def test_what_became_of_each_decision_is_told_with_how_long_it_took() -> None:
+    evicted = Outcome(7.5, ActionId("I-0001/evict/n1/1"), ok=True, detail="")
+    page = Outcome(6.0, ActionId("I-0001/page/on-call/1"), ok=False, detail="no such channel")
+    status = told(*JOINED, FindingReported(5.0, N1, LOST), page, evicted)
+    outcomes = {each.what.split(":")[0].split(",")[0]: each.outcome for each in status.decisions}
+    assert outcomes["evict n1"] == "done 2.5 s later"
+    assert outcomes["page"] == "failed 1.0 s later: no such channel"
+
+
+JOB = JobId("moe")
+TRAINING: tuple[Fact, ...] = (
+    *JOINED,
+    JobSubmitted(2.0, JOB, 3, "m:T", 0, 3),
+    DeadlinePassed(3.0, "place/moe"),
+    *(WorkerReady(4.0, JOB, WorkerId(f"w{n}"), node, 0, n) for n, node in enumerate((N1, N2, N3), 1)),
+    JobAdvanced(5.0, JOB, 1, 105),
+)
+
+
+def test_a_drain_is_a_decision_and_says_what_it_waits_for() -> None:
+    drain = Commanded(10.0, "drain", N1, "ann", "fans")
+    status = told(*TRAINING, drain)
+    (row,) = [each for each in status.decisions if each.what.startswith("drain")]
+    assert (row.at, row.what) == (10.0, "drain n1, said by ann")
+    assert row.outcome.startswith("under way: moe has rank 0 there, and they stay: moe needs 3 ranks")
+    (node,) = [each for each in status.nodes if each.node == N1]
+    assert f"under way: {node.full}" == row.outcome
+    idle = told(*JOINED, drain).decisions[0]
+    assert idle.outcome == "done: no process of a job is left there"
+
+
+def test_a_job_whose_beats_are_not_heard_has_the_step_that_is_known() -> None:
+    (job,) = told(*TRAINING).jobs
+    assert job.step == 105
+
+
+def test_silences_say_until_when_and_are_gone_when_they_are_lifted() -> None:
+    quiet = Commanded(10.0, "silence", "gpu-lost", "ann", "", 3610.0)
+    (silence,) = told(*JOINED, quiet).silences
+    assert (silence.target, silence.until) == ("gpu-lost", 3610.0)
+    assert told(*JOINED, quiet, Commanded(11.0, "unsilence", "gpu-lost", "ann")).silences == ()
+
+
+def test_a_new_controller_tells_what_the_one_before_it_decided() -> None:
+    state, lines = State(0.0), []
+    for seq, fact in enumerate((*JOINED, FindingReported(5.0, N1, LOST))):
+        lines.append(Line(seq, fact, fold(state, fact, RULES), "p", "r"))
+    recent = Recent()
+    recent.recall(lines)
+    made = [each.what for each in recent.views(state, str)]
+    assert any(what.startswith("evict n1") for what in made)

@@ -16,14 +16,14 @@ import pytest
 import uvicorn
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
-from sample_cluster import TOKEN, TROUBLE, Cluster, an_incident
+from sample_cluster import T0, TOKEN, TROUBLE, Cluster, an_incident
 
 from sentinel.logbook.book import Logbook
 from sentinel.model.ids import Cause
 from sentinel.runtime.agent.metrics import HELP
 from sentinel.runtime.counters import Counters
 from sentinel.web.app import create_app
-from sentinel.web.view import Command
+from sentinel.web.view import Command, Silence
 
 
 @pytest.fixture
@@ -128,6 +128,25 @@ def test_metrics_parse_and_name_every_health(web: httpx.Client, cluster: Cluster
     assert families["sentinel_job_step"].samples[0].value == 1234
     assert families["sentinel_reports_refused"].samples[0].value == 3
     assert all(name.startswith("sentinel_") for name in families)
+    clusters = {sample.labels["cluster"] for family in families.values() for sample in family.samples}
+    assert clusters == {"cluster-a"}
+
+
+def test_a_runbook_is_read_by_its_cause_and_nothing_else_is(web: httpx.Client) -> None:
+    page = web.get("/runbook/gpu-lost")
+    assert (page.status_code, "<h1>" in page.text or "<h2>" in page.text) == (200, True)
+    for other in ("nope", "..%2Fsecurity", "__init__"):
+        assert web.get(f"/runbook/{other}").status_code == 404
+
+
+def test_silences_and_what_a_drain_waits_for_are_on_the_page(web: httpx.Client, cluster: Cluster) -> None:
+    node = replace(TROUBLE.nodes[2], full="moe has rank 5 there")
+    silence = Silence("throttle", T0 + 3600)
+    nodes = (*TROUBLE.nodes[:2], node, *TROUBLE.nodes[3:])
+    cluster.now = replace(TROUBLE, nodes=nodes, silences=(silence,))
+    page = web.get("/").text
+    assert "not empty yet: moe has rank 5 there" in page
+    assert "Silenced until 03-04 06:06 UTC: throttle." in page
 
 
 def test_the_status_is_there_as_json_even_with_a_loss_that_is_no_number(

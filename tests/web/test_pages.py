@@ -6,7 +6,8 @@ import pytest
 from sample_cluster import INCIDENT, JOB, QUIET, TROUBLE
 
 from sentinel.model.finding import Health
-from sentinel.web.pages import duration, ranges, spark, split
+from sentinel.web.pages import duration, spark, split
+from sentinel.web.ranges import ranges
 from sentinel.web.verdict import Level, verdict
 from sentinel.web.view import NodeView, Status
 

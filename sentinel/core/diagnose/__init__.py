@@ -15,6 +15,7 @@ from sentinel.model.fact import FindingReported, JobStalled, NodeReached, NodeSi
 from sentinel.model.finding import TRAINER, Finding, Health, gpu_of
 from sentinel.model.ids import Cause, NodeId, WorkerId
 from sentinel.model.incident import UNKNOWN, Blame, Diagnosis, Due, Incident, Shared, Stage, Suspect
+from sentinel.model.policy import Policy
 from sentinel.model.runbook import Match as Looks
 from sentinel.model.runbook import Remedy, Runbook, Scope
 
@@ -102,7 +103,7 @@ def diagnose(incident: Incident, state: State, rules: Rules) -> Diagnosis:
     # An agent's trouble hurts no job: what does comes first, and then the agent is an incident of its own.
     causes = [pair for pair in causes if pair[0].remedy is not Remedy.RESTART_AGENT] or causes
     if not causes:
-        return Diagnosis(UNKNOWN, (), 0.0, _unexplained(incident, state))
+        return Diagnosis(UNKNOWN, (), 0.0, _unexplained(incident, state, rules.policy))
     book, found = max(causes, key=lambda pair: (pair[0].confidence * pair[1].sure, pair[0].cause))
     sure = round(book.confidence * found.sure, 3)
     others = ", ".join(other.cause for other, _ in causes if other.cause != book.cause)
@@ -128,12 +129,12 @@ def _asked(case: Case) -> Iterable[Runbook]:
     return {book.cause: book for book in (*case.rules.by_evidence, *found)}.values()
 
 
-def _unexplained(incident: Incident, state: State) -> str:
+def _unexplained(incident: Incident, state: State, policy: Policy) -> str:
     silent = {fact.node for fact in incident.evidence if isinstance(fact, NodeSilent)}
     names = ", ".join(sorted(name for name in silent if state.nodes[name].silent))
     told = "no runbook matches the evidence" + (f"; silent and not understood: {names}" if names else "")
     stall = next((fact for fact in reversed(incident.evidence) if isinstance(fact, JobStalled)), None)
-    return f"{told}; {laggards(stall.beats, len(stall.beats), case.rules.policy).why}" if stall else told
+    return f"{told}; {laggards(stall.beats, len(stall.beats), policy).why}" if stall else told
 
 
 def _is_symptom(pair: tuple[Runbook, Match], others: Iterable[tuple[Runbook, Match]]) -> bool:

@@ -14,6 +14,7 @@ from sentinel.core.learn import (
     outcomes,
     paces,
     ranks,
+    silences,
 )
 from sentinel.core.state import Rules, State
 from sentinel.core.state.timers import Timer
@@ -135,6 +136,8 @@ def _passed(state: State, fact: DeadlinePassed, rules: Rules) -> None:
             findings.stands(state, NodeId(first), second, rules)
         case Timer.MAINTAIN:
             maintenance.end(state, NodeId(first), rules)
+        case Timer.SILENCE:
+            silences.end(state, rest)
         case Timer.TRUST:
             outcomes.trust_again(state, NodeId(first), rules)
         case Timer.RESUME if job is not None and second == str(job.generation):

@@ -31,11 +31,10 @@ def submitted(state: State, fact: JobSubmitted, rules: Rules) -> None:
     job = state.jobs[fact.job]
     job = state.change(job, journal=job.journal or fact.journal)
     if job.stage is JobStage.FINISHED or (job.stage is JobStage.STOPPED and not state.crew.has(job.id)):
-        _start_over(state, job, fact)
-        _waits(state, job.id, rules)
+        start_over(state, job, fact, rules)
 
 
-def _start_over(state: State, job: Job, fact: JobSubmitted) -> None:
+def start_over(state: State, job: Job, fact: JobSubmitted, rules: Rules) -> None:
     """Submit a job again whose workers have all left; numbers go on, so that nothing old passes for new."""
     _forget_gone(state, job, state.now)
     state.change(
@@ -61,6 +60,7 @@ def _start_over(state: State, job: Job, fact: JobSubmitted) -> None:
     for node in state.nodes:
         state.crew.look_again_at(job.id, node)
     drop_deadlines(state, job)
+    _waits(state, job.id, rules)
 
 
 def _waits(state: State, job: JobId, rules: Rules) -> None:

@@ -1,7 +1,7 @@
-"""An operator's word: acknowledge, silence, maintain, drain, undrain, stop and resume actions."""
+"""An operator's word: acknowledge, silence, maintain, drain, try again, grow, stop and resume actions."""
 
 from sentinel.core import evidence
-from sentinel.core.learn import maintenance
+from sentinel.core.learn import again, maintenance, silences
 from sentinel.core.learn.findings import withdraw
 from sentinel.core.learn.nodes import look_again
 from sentinel.core.state import Rules, State
@@ -22,6 +22,8 @@ def command(state: State, fact: Commanded, rules: Rules) -> None:
         case "silence":
             state.silences.put(fact.target, fact.until)
             state.deadlines.put(Timer.SILENCE.of(fact.target), fact.until)
+        case "unsilence":
+            silences.end(state, fact.target)
         case "maintain":
             maintenance.begin(state, fact)
         case "stop-actions":
@@ -32,6 +34,10 @@ def command(state: State, fact: Commanded, rules: Rules) -> None:
             if (node := state.nodes.get(NodeId(fact.target))) is not None:
                 cordon = Cordon("operator", fact.reason or fact.who, fact.at, gently=True)
                 state.change(node, cordon=cordon)
+        case "retry":
+            again.retry(state, fact, rules)
+        case "grow":
+            again.grow(state, JobId(fact.target))
         case "undrain":
             _undrain(state, fact, rules)
         case "stop-job":

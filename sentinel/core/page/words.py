@@ -17,8 +17,8 @@ from sentinel.model.action import (
     action_id,
 )
 from sentinel.model.fact import DeadlinePassed, Fact, Outcome, RankRaised
-from sentinel.model.incident import Diagnosis, Incident, Suspect
-from sentinel.model.runbook import PageWhen
+from sentinel.model.incident import Diagnosis, Incident, Stage, Suspect
+from sentinel.model.runbook import PageWhen, Remedy
 
 TRACEBACK_LINES = 12
 STAGES = {
@@ -28,6 +28,8 @@ STAGES = {
     "resolved": "Resolved",
 }
 """Keys of `Incident.times` in their order, and what they are called in a page."""
+FOR_PEOPLE = (Remedy.NONE, Remedy.STOP, Remedy.FREEZE)
+"""Remedies that repair nothing by themselves."""
 EARLIER_LIMIT = 200
 """Characters of why something was thought before."""
 THREAD_LIMIT = 2500
@@ -52,9 +54,9 @@ def settle(incident: Incident, state: State, rules: Rules) -> Iterator[Page]:
     alike = [each for each in incident.broke_of if each.cause == diagnosis.cause]
     where = ", ".join(dict.fromkeys(place for each in (diagnosis, *alike) if (place := places(each))))
     title = f"{book.title if book else diagnosis.cause}{where and f': {where}'}"
-    body = "\n".join(_body(incident, diagnosis, left))
-    name = action_id(incident.id, "page", "on-call", number)
-    yield Page(name, incident.id, number, title, body, incident.stage.value, _thread(incident, number))
+    body = "\n".join([*_body(incident, diagnosis, left), *_asked(incident, left, state, rules)])
+    name, thread = action_id(incident.id, "page", "on-call", number), _thread(incident, number)
+    yield Page(name, incident.id, number, title, body, incident.stage.value, thread, diagnosis.cause)
 
 
 def digest(incident: Incident, left: tuple[str, ...]) -> str:
@@ -80,6 +82,8 @@ def _wakes(incident: Incident, state: State, rules: Rules) -> bool:
     nodes = {s.node for s in incident.diagnosis.suspects if s.node}
     if _silenced(state, incident.diagnosis.cause) or (nodes and all(_silenced(state, n) for n in nodes)):
         return False
+    if incident.stage is Stage.RESOLVED and incident.times["resolved"] < state.now:
+        return False  # it was silenced until it was over
     if book is None or book.page is PageWhen.AT_ONCE:
         return True
     failed = any(_failed(fact) for fact in incident.evidence)
@@ -87,7 +91,7 @@ def _wakes(incident: Incident, state: State, rules: Rules) -> bool:
 
 
 def _silenced(state: State, name: str) -> bool:
-    return state.silences.get(name, 0.0) > state.now
+    return name in state.silences
 
 
 def _failed(fact: Fact) -> bool:
@@ -124,6 +128,25 @@ def _body(incident: Incident, diagnosis: Diagnosis, left: tuple[str, ...]) -> li
     if incident.steps_lost is not None:
         lines.append(f"Steps lost: {incident.steps_lost}")
     return lines
+
+
+def _asked(incident: Incident, left: tuple[str, ...], state: State, rules: Rules) -> Iterator[str]:
+    """Say how the job does, who looks after it, and what the reader is asked to do."""
+    if (job := state.job_of(incident)) is not None:
+        yield f"Job: {job.id} is {job.stage.value}, with {job.world} of {job.wanted} ranks"
+    if incident.acked_by:
+        yield f"Acknowledged by {incident.acked_by}"
+    yield f"Asked of you: {_ask(incident, left, rules)}"
+
+
+def _ask(incident: Incident, left: tuple[str, ...], rules: Rules) -> str:
+    if left:
+        return "what is left, above"
+    if incident.stage is Stage.RESOLVED:
+        return "nothing"
+    if rules.remedy_of(incident) in FOR_PEOPLE:
+        return "to do what its runbook says"
+    return "nothing, while Sentinel repairs it"
 
 
 def earlier(incident: Incident) -> list[str]:

@@ -63,7 +63,8 @@ def _evict(node: Node, state: State, rules: Rules) -> Iterator[Decision]:
     assert cordon is not None
     if cordon.by == "operator":
         return  # who drains a node by hand has it still
-    if node.is_empty or node.evicts >= rules.policy.resume_attempts or refuse_action(state, rules):
+    tried = node.evicts - node.forgiven
+    if node.is_empty or tried >= rules.policy.resume_attempts or refuse_action(state, rules):
         return
     by, waits = IncidentId(cordon.by), Timer.EVICT.of(node.id) in state.deadlines
     under_way = action_id(by, "evict", node.id, node.evicts) in state.unfinished

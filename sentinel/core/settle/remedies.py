@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from sentinel.core.evidence import holding, is_back
+from sentinel.core.evidence import HARMS, holding, is_back
 from sentinel.core.group import COMMON, job_topic, rests
 from sentinel.core.recovery import pause_s
 from sentinel.core.settle.ends import is_over, is_well
@@ -99,8 +99,9 @@ def _missing(
             yield from _restart(remedy, incident, diagnosis, state, rules)
             yield from _resume(incident, job, state, rules)  # a rank ended together with its agent
         case Remedy.STOP:
-            if job and not job.is_over:
-                name = action_id(incident.id, "stop-job", job.id, 1)
+            if job and not job.is_over and _is_harmed_since(incident):
+                before = sum(isinstance(action, StopJob) for action in incident.actions)
+                name = action_id(incident.id, "stop-job", job.id, before + 1)
                 yield StopJob(name, incident.id, job.id, diagnosis.why)
         case Remedy.EVICT | Remedy.DRAIN:
             yield from _evict(remedy, incident, diagnosis, state, rules)
@@ -112,6 +113,12 @@ def _missing(
             yield from _resume(incident, job, state, rules, replay=remedy is Remedy.REPLAY)
         case Remedy.SKIP_BATCH:
             yield from _resume(incident, job, state, rules, skip=_bad_batches(incident))
+
+
+def _is_harmed_since(incident: Incident) -> bool:
+    """Say whether anything went wrong since a human said that it is to be tried again, if one did."""
+    harms = (fact for fact in incident.evidence if isinstance(fact, tuple(HARMS)))
+    return not incident.retried or any(fact.at > incident.retried for fact in harms)
 
 
 def _only_stands_still(incident: Incident, job: Job, state: State) -> bool:
@@ -201,8 +208,8 @@ def _restart(
             continue
         name = f"{incident.id}/{kind}/{target}/"
         tried = sum(action.id.startswith(name) for action in incident.actions)
-        if _in_vain(incident, target, tried) >= rules.policy.resume_attempts:
-            no = No("attempts", f"{tried} did not help")
+        if (vain := _in_vain(incident, target, name)) >= rules.policy.resume_attempts:
+            no = No("attempts", f"{vain} did not help")
             yield from refuse(state, incident.id, f"restart {target} again", no)
         elif remedy is Remedy.RESTART_GCS:
             yield RestartGcs(action_id(incident.id, kind, target, tried + 1), incident.id)
@@ -211,15 +218,16 @@ def _restart(
             yield RestartAgent(name, incident.id, NodeId(target))
 
 
-def _in_vain(incident: Incident, target: str, tried: int) -> int:
-    """Count the tries since it was back last, if it ever was."""
+def _in_vain(incident: Incident, target: str, name: str) -> int:
+    """Count the tries since it was back last, or a human said to try again, if either ever was."""
     late = Timer.AGAIN.of(incident.id, GCS)
-    facts = incident.evidence if target == GCS else ()
+    facts = (f for f in incident.evidence if target == GCS and f.at > incident.retried)
     told = [
         f for f in facts if isinstance(f, GcsBack) or (isinstance(f, DeadlinePassed) and f.deadline == late)
     ]
     back = [place for place, fact in enumerate(told) if isinstance(fact, GcsBack)]
-    return len(told) - 1 - back[-1] if back else tried
+    since = (action for at, action in incident.deeds if at is None or at >= incident.retried)
+    return len(told) - 1 - back[-1] if back else sum(action.id.startswith(name) for action in since)
 
 
 def _evict(

@@ -1,12 +1,13 @@
 """Why something is done or is not: what an object wants, has ordered and waits for, and who refuses."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import NamedTuple
 
 from sentinel.core.page.words import places
 from sentinel.core.settle import generation
 from sentinel.core.settle.guards import refuse_action, refuse_start
-from sentinel.core.settle.seating import Cannot, Later, Wait
+from sentinel.core.settle.seating import Cannot, Later, Seated, Wait, seat_more
 from sentinel.core.state import Rules, State
 from sentinel.core.state.rows import Job, JobStage, Node, Want
 from sentinel.core.state.timers import WAITS, Timer
@@ -72,8 +73,12 @@ def _wants(
         yield "to be emptied, when its ranks have left" if node.cordon.gently else "to be emptied"
     if job is not None and (want := generation.wanted(job, state)) is not None:
         yield _want(want)
+    if node is not None and (full := keeps_full(node, state, partial(leaves, state=state, rules=rules))):
+        yield f"to be empty: {full}"
     if job is not None and (lacks := needs(state, job, rules)):
         yield f"needs {lacks}"
+    if job is not None and (small := keeps_small(job, state, rules)):
+        yield f"all of its ranks, and waits for {small}"
     if incident is not None and (remedy := rules.remedy_of(incident)) is not None:
         yield f"{remedy.value}, as its runbook says"
 
@@ -119,6 +124,59 @@ def _guards(name: str, state: State, rules: Rules) -> Iterator[Reason]:
     for (who, wanted), guard in state.refused.items():
         if name in (who, *wanted.split()):
             yield Reason("guard", f"{guard} has refused {who}: {wanted}")
+
+
+def keeps_full(node: Node, state: State, leaving: Callable[[Job], str]) -> str:
+    """Say what a cordoned node waits for until nothing of a job runs there; empty when nothing does.
+
+    `leaving` says when a job's ranks leave, as `leaves` does: it is the same for all its nodes.
+    """
+    if node.cordon is None and node.maintained is None:
+        return ""
+    going = (job for job in state.jobs.values() if not job.is_over)
+    return "; ".join(filter(None, (_held_by(job, node, state, leaving) for job in going)))
+
+
+def _held_by(job: Job, node: Node, state: State, leaving: Callable[[Job], str]) -> str:
+    ranks = sorted(worker.rank for worker in state.crew.sitting(node.id) if worker.job == job.id)
+    if ranks:
+        said = f"rank{'s' * (len(ranks) > 1)} {', '.join(map(str, ranks))}"
+        return f"{job.id} has {said} there, {leaving(job)}"
+    idle = len(state.crew.waiting(job.id, node.id))
+    return f"{idle} standbys of {job.id} are being stopped" if idle else ""
+
+
+def leaves(job: Job, state: State, rules: Rules) -> str:
+    """Say when a job's ranks leave nodes that are to be emptied, or why they stay."""
+    if reason := refuse_action(state, rules):
+        return f"and they stay: {reason}"
+    if job.stage is not JobStage.RUNNING:
+        return f"and is {job.stage.value}: ranks move while it runs, or when it forms"
+    match generation.plan(job, Want(job.upkeep, gently=True), state, rules).seats:
+        case Cannot(reason=reason):
+            return f"and they stay: {reason}"
+        case Later(first=first):
+            return f"and what is free is kept for {first}"
+        case Wait(lacking=lacking):
+            return f"and they leave when {lacking} workers elsewhere are warm"
+    return "and they leave at the next step boundary"
+
+
+def keeps_small(job: Job, state: State, rules: Rules) -> str:
+    """Say what a degraded job waits for until it has all its ranks; empty when it has, or is on its way."""
+    if not job.is_degraded or job.stage is JobStage.FORMING:
+        return ""
+    if reason := refuse_action(state, rules):
+        return reason
+    if job.stage is not JobStage.RUNNING:
+        return f"it is {job.stage.value}"
+    match seat_more(state, job, rules.policy):
+        case Wait(lacking=lacking):
+            return f"{lacking} workers to be warm"
+        case Seated():
+            return "the next step boundary"
+    usable = sum(node.usable for node in state.nodes.values())
+    return f"room: the {usable} usable nodes have {state.usable_gpus()} GPUs, and none is free and fit"
 
 
 def needs(state: State, job: Job, rules: Rules) -> str:

@@ -9,7 +9,7 @@ from sentinel.core.state.crew import Crew, Worker
 from sentinel.core.state.rows import Job, JobStage, Node
 from sentinel.core.state.stored import StoredState
 from sentinel.core.state.tables import Fold, Table
-from sentinel.core.state.timers import EVIDENCE
+from sentinel.core.state.timers import EVIDENCE, Timer
 from sentinel.model import codec
 from sentinel.model.action import Action
 from sentinel.model.ids import ActionId, IncidentId, Instant, JobId, NodeId, Seconds, WorkerId
@@ -64,7 +64,7 @@ class State:
         """Actions without an outcome: a new controller performs them again, which is harmless."""
         self.deadlines: Table[str, Instant] = Table(self._fold)
         self.silences: Table[str, Instant] = Table(self._fold)
-        """Node or cause → until when it pages nobody."""
+        """Node or cause → until when it pages nobody; its deadline ends it."""
         self.refusals = 0
         """Refusals ever recorded; numbers the next one."""
         self.refused: Table[tuple[IncidentId, str], str] = Table(self._fold)
@@ -333,7 +333,8 @@ class State:
             state.add(node)
         state.refused = Table(fold, {(name, wanted): guard for name, wanted, guard in kept.refused})
         state.unfinished, state.deadlines = Table(fold, kept.unfinished), Table(fold, kept.deadlines)
-        state.silences = Table(fold, kept.silences)
+        lasting = {name: at for name, at in kept.silences.items() if Timer.SILENCE.of(name) in kept.deadlines}
+        state.silences = Table(fold, lasting)  # an older release kept those that were over
         state.opened, state.refusals, state.evictions = kept.opened, kept.refusals, kept.evictions
         state.frozen, state.stopped = kept.frozen, kept.stopped
         return state

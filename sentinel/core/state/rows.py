@@ -57,6 +57,8 @@ class Node(Struct, frozen=True):
     """The same when its last silence began."""
     evicts: int = 0
     """How often its eviction was ordered under the present cordon."""
+    forgiven: int = 0
+    """Of these, how many had been ordered when a human said last that it is to be tried again."""
     is_empty: bool = False
     """Its eviction under the present cordon has ended well."""
     readmit: Cordon | None = None

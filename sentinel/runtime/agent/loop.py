@@ -66,7 +66,8 @@ class Agent:
         )
         self._metrics: MetricsServer | None = None
         if settings.metrics_port >= 0:
-            self._metrics = MetricsServer(settings.address, settings.metrics_port, self._values)
+            served = settings.address, settings.metrics_port, self._values, settings.cluster
+            self._metrics = MetricsServer(*served)
         self._reporter = Reporter(uplink, self._hello(), self._ranks, self._spool, self._probes)
         self._poller = zmq.Poller()
         self._handlers: dict[Any, Callable[[], None]] = {}

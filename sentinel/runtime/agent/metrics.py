@@ -66,15 +66,18 @@ def of_ranks(beats: Iterable[RankBeat]) -> Iterator[tuple[Series, float]]:
 class ValuesCollector(Collector):
     """Asks for the newest values on every scrape."""
 
-    def __init__(self, values: Callable[[], Values]) -> None:
+    def __init__(self, values: Callable[[], Values], cluster: str = "") -> None:
+        """`cluster` is a label of every series, unless it is empty."""
         self._values = values
+        self._of = {"cluster": cluster} if cluster else {}
 
     def collect(self) -> Iterator[Metric]:
         """Give the families by name, each with its series in order."""
         families: dict[str, Metric] = {}
         for (name, labels), value in sorted(self._values().items()):
             family = families.get(name) or families.setdefault(name, _family(name))
-            family.add_sample(PREFIX + name, {label: _text(text) for label, text in labels}, float(value))
+            named = {**self._of, **{label: _text(text) for label, text in labels}}
+            family.add_sample(PREFIX + name, named, float(value))
         yield from families.values()
 
     def describe(self) -> Iterator[Metric]:
@@ -95,7 +98,7 @@ def _text(label: str) -> str:
 class MetricsServer(HttpServer):
     """Serves the newest values on a thread of its own. Raises OSError when the port is taken."""
 
-    def __init__(self, address: str, port: int, values: Callable[[], Values]) -> None:
+    def __init__(self, address: str, port: int, values: Callable[[], Values], cluster: str = "") -> None:
         registry = CollectorRegistry()
-        registry.register(ValuesCollector(values))
+        registry.register(ValuesCollector(values, cluster))
         super().__init__(address, port, make_wsgi_app(registry))

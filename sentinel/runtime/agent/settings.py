@@ -10,6 +10,9 @@ from pathlib import Path
 
 from sentinel.model.ids import MOST_LABELS, NodeId, Seconds, label, node_name
 
+CLUSTER = "sentinel-"
+"""How the folder of a cluster's nodes begins, before its name."""
+
 
 @dataclass(frozen=True, slots=True)
 class AgentSettings:
@@ -37,6 +40,12 @@ class AgentSettings:
     """Where the node sits and what it runs: kind of domain → name."""
     take_over: bool
     """End the agent that watches the node already: it is not heard."""
+
+    @property
+    def cluster(self) -> str:
+        """Whose node it is, as its memory directory says; empty where that is named otherwise."""
+        folder = self.memory.parent.name
+        return folder.removeprefix(CLUSTER) if folder.startswith(CLUSTER) else ""
 
 
 def parse(arguments: Sequence[str] | None = None) -> AgentSettings:

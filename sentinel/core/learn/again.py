@@ -1,0 +1,92 @@
+"""A human's word that something is tried again: what was refused, failed or given up; a job's old size."""
+
+from collections.abc import Iterator
+
+from sentinel.core.learn.jobs import start_over
+from sentinel.core.learn.nodes import look_again
+from sentinel.core.state import Rules, State
+from sentinel.core.state.rows import Job, JobStage, Node
+from sentinel.core.state.timers import Timer
+from sentinel.model.fact import Commanded, JobSubmitted
+from sentinel.model.ids import IncidentId, JobId, NodeId
+from sentinel.model.incident import Incident, Stage
+
+
+def refuse_retry(state: State, target: str) -> str:
+    """Why there is nothing to be tried again; empty when there may be."""
+    incident = state.incidents.get(IncidentId(target))
+    job = state.jobs.get(JobId(target))
+    if incident is None and job is None and NodeId(target) not in state.nodes:
+        return f"no incident, node or job {target!r} is known"
+    if incident is not None and incident.stage is Stage.RESOLVED:
+        return f"{target} is resolved: nothing more is done for its sake"
+    if job is not None and job.is_over and (living := _living(state, job)):
+        return f"{target} is {job.stage.value}, and {', '.join(living)} are still ending: ask again"
+    return ""
+
+
+def _living(state: State, job: Job) -> list[str]:
+    """Whose end is still to come: they must not train beside those that would be started."""
+    return [worker.id for worker in state.crew.of(job.id) if worker.is_living or worker.may_run]
+
+
+def retry(state: State, fact: Commanded, rules: Rules) -> None:
+    """Forget how often it was tried and what refused it: what is still wanted is ordered once more."""
+    node, job = state.nodes.get(NodeId(fact.target)), state.jobs.get(JobId(fact.target))
+    for incident in list(_incidents(state, fact.target)):
+        _forget_refusals(state, incident.id)
+        state.change(incident, attempts=0, retried=fact.at)
+    if node is not None:
+        _trust(state, state.change(node, forgiven=node.evicts))
+        state.deadlines.drop(Timer.EVICT.of(node.id))
+        for each in state.jobs:
+            look_again(state, each)
+    if job is not None:
+        _retry_job(state, job, rules)
+
+
+def _incidents(state: State, target: str) -> Iterator[Incident]:
+    """Open incidents that are this one, hurt this job, or blame this node."""
+    for each in state.open_incidents():
+        blamed = each.diagnosis.nodes if each.diagnosis else ()
+        if target in (each.id, each.job, *blamed):
+            yield each
+
+
+def _forget_refusals(state: State, name: IncidentId) -> None:
+    for key in [key for key in state.refused if key[0] == name]:
+        state.refused.drop(key)
+
+
+def _retry_job(state: State, job: Job, rules: Rules) -> None:
+    """A job that was stopped is submitted once more, as it was; any other looks for its places again."""
+    _forget_refusals(state, job.upkeep)
+    job = state.change(job, lacking=0)
+    if job.is_over:
+        for worker in state.crew.gone(job.id):  # who is not seen to end has no place, and is told once more
+            state.change(worker, rank=-1) if state.nodes[worker.node].silent else state.crew.forget(worker)
+        size = job.wanted, job.trainable, job.standbys, job.min_world
+        start_over(state, job, JobSubmitted(state.now, job.id, *size, job.journal, job.priority), rules)
+
+
+def refuse_grow(state: State, name: JobId) -> str:
+    """Why a job can't grow; empty when it may."""
+    job = state.jobs[name]
+    if job.world >= job.wanted:
+        return f"{name} has all of its {job.wanted} ranks"
+    return "" if job.stage is JobStage.RUNNING else f"{name} is {job.stage.value}: it grows while it runs"
+
+
+def grow(state: State, name: JobId) -> None:
+    """Grow back now: nobody who may still come is waited for, and nodes where workers failed are tried."""
+    if name not in state.jobs:
+        return
+    state.deadlines.drop(Timer.REFILL.of(name))
+    state.change(state.jobs[name], lacking=0)
+    for node in [each for each in state.nodes.values() if each.usable and each.misstarts]:
+        _trust(state, node)
+
+
+def _trust(state: State, node: Node) -> None:
+    state.deadlines.drop(Timer.TRUST.of(node.id))
+    state.change(node, misstarts=0, shunned=False)
