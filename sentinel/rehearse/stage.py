@@ -24,8 +24,8 @@ WARM_UP_S: Seconds = 20.0
 """Until the job trains and every standby is warm."""
 SETTLE_S: Seconds = 60.0
 """A scenario goes on for no longer than this after its last step."""
-CALM_S: Seconds = 6.0
-"""When nothing has happened for longer than any check's period, time leaps to what is due next."""
+CALM_S: Seconds = 12.0
+"""When nothing has happened for longer than any check waits for, time leaps to what is due next."""
 
 
 class Stage:

@@ -15,9 +15,13 @@ def page(port: int, accept: str = "") -> tuple[str, str]:
 
 
 def scrape(port: int) -> dict[Series, float]:
-    """Every value by its series, named without the prefix."""
+    """Every value by its series, named without the prefix and the cluster that all of them name."""
     return {
-        series(sample.name.removeprefix("sentinel_"), **sample.labels): sample.value
+        series(sample.name.removeprefix("sentinel_"), **_without_cluster(sample.labels)): sample.value
         for family in text_string_to_metric_families(page(port)[1])
         for sample in family.samples
     }
+
+
+def _without_cluster(labels: dict[str, str]) -> dict[str, str]:
+    return {name: value for name, value in labels.items() if name != "cluster"}

@@ -15,7 +15,8 @@ from sentinel.runtime.agent.raylet import RayletWatch
 
 SCRIPT = "#!/bin/sh\nsleep 600 &\necho $!\nread line\nkill $!\n"
 """The kernel calls a script by its file's name; it has a child, as a raylet has workers."""
-HERE, THERE = "127.99.1.1", "127.99.1.2"
+HERE, THERE = (f"127.{number}.{os.getpid() >> 8 & 255}.{os.getpid() & 255}" for number in (98, 99))
+"""No other run of these tests has these."""
 
 Starts = Callable[..., tuple["subprocess.Popen[str]", int]]
 

@@ -39,7 +39,9 @@ class Watched:
 
     def start(self) -> None:
         """Let the next agent take over from one that was killed."""
-        self.agent = Agent(self.node, "boot", CHECKS, self._root / "memory", beats=tuple)
+        self.agent = Agent(
+            self.node, "boot", CHECKS, self._root / "memory", beats=tuple, now=lambda: self.now
+        )
 
     def lines(self, lines: Iterable[str], *, seconds: float = 0.0, turns: int = 1) -> None:
         """Let the log gain lines, over so many seconds in so many turns."""

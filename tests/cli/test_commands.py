@@ -294,7 +294,7 @@ def sentinel(*words: str, where: Path) -> subprocess.CompletedProcess[str]:
         pytest.param(["maintain", "n1"], 2, "Missing option '--until'", id="maintenance without an end"),
         pytest.param(["maintain", "n1", "--until", "24:00"], 2, "from 00:00 to 23:59", id="no time of day"),
         pytest.param(["silence", "n1", "--until", "31d"], 2, "at most 30d", id="too long a duration"),
-        pytest.param(["demo", "--fault", ","], 2, "--fault names none: known are agent-dead", id="no fault"),
+        pytest.param(["demo", "--fault", ","], 2, "--fault names none: known are agent-", id="no fault"),
         pytest.param(["replay", "none.jsonl"], 1, "none.jsonl: No such file", id="no recording"),
         pytest.param(["replay", "bad.toml"], 1, "bad.toml", id="not a recording"),
         pytest.param(["replay", "binary"], 1, "binary: not a recording: 'utf-8' codec", id="not even text"),

@@ -2,7 +2,7 @@
 
 from simulated import JOB, Simulated, ecc
 
-from sentinel.core.learn.operator import refuse_command
+from sentinel.core.commands import refuse_command
 from sentinel.core.state.rows import JobStage
 from sentinel.model.action import Page, Refusal, RestartAgent, Resume, StopJob
 from sentinel.model.fact import Commanded, NodeJoined

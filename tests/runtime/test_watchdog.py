@@ -171,7 +171,7 @@ def test_a_journal_that_cannot_be_read_is_paged_with_how_to_restore_it(
 ) -> None:
     watchdog = Watchdog(config.Settings(cluster=config.Cluster(state_dir=tmp_path, name="blue")), None)
     (tmp_path / "controller.log").write_text(f"sentinel controller: {said}\n")
-    watchdog._tell()
+    watchdog._tell(*module.DOES_NOT_START)
     paged = json.loads((tmp_path / "pages.log").read_text().splitlines()[0])
     assert paged["title"].endswith("blue: Sentinel's controller does not start")
     assert (f"cd {tmp_path} && mkdir damaged" in paged["text"]) == restores

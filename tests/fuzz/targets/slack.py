@@ -11,7 +11,7 @@ from typing import Any
 import h11
 import httpx
 
-from sentinel.adapters.page_channel import ChannelError
+from sentinel.adapters.page_channel import UNNAMED, ChannelError
 from sentinel.adapters.slack import Slack
 from sentinel.adapters.slack_message import MESSAGE, metadata
 from sentinel.model.action import Page
@@ -32,7 +32,7 @@ def _answer(body: Any, status: str = "200 OK", **headers: str) -> bytes:
 
 def seeds() -> Iterator[bytes]:
     """What Slack says to each call, when it is well and when it is not."""
-    message = {"ts": "1.2", "text": "t", "metadata": metadata(MESSAGE, PAGE)}
+    message = {"ts": "1.2", "text": "t", "metadata": metadata(MESSAGE, PAGE, UNNAMED)}
     yield _answer({"ok": True, "channel": "C1", "ts": "1772600767.000100", "message": message})
     yield _answer({"ok": True, "messages": [message], "response_metadata": {"next_cursor": ""}})
     yield _answer({"ok": True, "messages": [message] * 3, "response_metadata": {"next_cursor": "abc"}})
