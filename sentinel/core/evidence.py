@@ -15,6 +15,7 @@ from sentinel.model.fact import (
     NodeProbed,
     NodeReached,
     NodeSilent,
+    RankAtPace,
     RankExited,
     RankRaised,
     RankSlow,
@@ -33,7 +34,9 @@ FOUND_LIMIT = 20
 EVIDENCE_LIMIT = 200
 """More than this tells nobody anything new and would slow the fold."""
 
-HARMLESS = frozenset({FindingReported, NodeReached, NodeProbed, JobAdvanced, JobAtPace, Commanded})
+HARMLESS = frozenset(
+    {FindingReported, NodeReached, NodeProbed, JobAdvanced, JobAtPace, RankAtPace, Commanded}
+)
 """What only says how things are: a finding hurts as long as it holds."""
 
 STANDING_BY = 3
@@ -177,7 +180,8 @@ def only_echoes(incident: Incident) -> bool:
 
 def broke(fact: Fact, job: Job) -> bool:
     """Say whether this is harm to a job's newest generation."""
-    return isinstance(fact, RankExited | RankRaised | JobStalled) and fact.generation == job.generation
+    harms = RankExited | RankRaised | JobStalled | JobSlowed | RankSlow
+    return isinstance(fact, harms) and fact.generation == job.generation
 
 
 def still_hurts(incident: Incident, rules: Rules) -> bool:

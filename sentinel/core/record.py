@@ -281,6 +281,8 @@ def _wanted(state: State, decision: Wanted, rules: Rules) -> None:
         job = state.change(job, flaps=recovery.flaps(state, job, rules) + 1, flapped=state.now)
     if not decision.gently:
         job = break_off(state, job)
+    if incident is not None and incident.job is None:
+        state.change(incident, job=job.id)  # from here on it hurts this job, and ends with its step
     want = Want(decision.incident, decision.replace, decision.elsewhere, decision.replay, decision.gently)
     state.change(job, want=want, lacking=0, skip=(*job.skip, *decision.skip))
     _is_mitigated(state, decision.incident)
@@ -301,6 +303,7 @@ def _formed(state: State, action: Resume, rules: Rules) -> None:
         stage=JobStage.FORMING,
         want=None,
         lacking=0,
+        straggler=-1,
         world=size,
         shrunk=tuple(dict.fromkeys(shrunk)) if size < job.wanted else (),
     )

@@ -44,7 +44,7 @@ class Touched:
         if waits:
             nodes |= {NodeId(name) for name in waits if name in state.nodes}
             jobs |= {JobId(name) for name in waits}
-        if places or turned or state.crew.is_touched():
+        if places or turned or state.crew.is_touched() or state.refused.is_touched:
             jobs = {*state.jobs}  # one's GPUs may be what another waits for
         incidents: set[IncidentId] = set()
         if state.incidents:
@@ -124,8 +124,17 @@ def _touched_incidents(state: State, nodes: set[NodeId], waits: set[str]) -> set
 
 
 def _concerned(state: State, nodes: set[NodeId], jobs: set[JobId], *, anyhow: bool) -> set[IncidentId]:
-    """Give the open incidents that these are in."""
-    return {each.id for each in state.open_incidents() if anyhow or each.job in jobs or mentions(each, nodes)}
+    """Give the open incidents that these are in, or that accuse a node on which one of the jobs is."""
+    return {
+        each.id
+        for each in state.open_incidents()
+        if anyhow or each.job in jobs or mentions(each, nodes) or _accuses_host(state, each, jobs)
+    }
+
+
+def _accuses_host(state: State, incident: Incident, jobs: set[JobId]) -> bool:
+    accused = incident.diagnosis.nodes if incident.diagnosis and jobs else ()
+    return any(state.crew.is_hosted(job, node) for node in accused for job in jobs)
 
 
 def _says(incident: Incident) -> tuple[object, ...]:

@@ -55,6 +55,8 @@ def fact_line(fact: learn.Fact) -> str:
             return (
                 f"rank {fact.rank} on {fact.node} gpu-{fact.gpu} is slow: {slow}, {fact.steps} steps in a row"
             )
+        case learn.RankAtPace():
+            return f"rank {fact.rank} on {fact.node} keeps up again, {fact.steps} steps in a row"
         case learn.JobSlowed():
             return f"{fact.job} is slow: a step takes {fact.step_s:.3g} s, usually {fact.usual_s:.3g} s"
         case learn.JobAtPace():

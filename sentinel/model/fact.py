@@ -215,6 +215,17 @@ class RankSlow(Noun, frozen=True):
     steps: int
 
 
+class RankAtPace(Noun, frozen=True):
+    """A rank that was told to be slow has kept up with its peers, for as many steps."""
+
+    at: Instant
+    job: JobId
+    rank: int
+    node: NodeId
+    generation: int
+    steps: int
+
+
 class RankLooks(Struct, frozen=True):
     """How often a rank was looked at, and was what the others waited for."""
 
@@ -392,6 +403,7 @@ Fact: TypeAlias = (
     | JobUnderway
     | JobPaced
     | RankSlow
+    | RankAtPace
     | JobSlowed
     | JobAtPace
     | GcsLost

@@ -26,6 +26,7 @@ from sentinel.model.fact import (
     JobUnderway,
     NodeReached,
     Outcome,
+    RankAtPace,
     RankExited,
     RankRaised,
     RankSlow,
@@ -225,7 +226,15 @@ class _Other:
                     return None
                 about = {"worker": here.id, "rank": here.rank, "pid": here.pid}
                 return _changed(fact, **about, generation=self._generation(fact, then))
-            case JobStalled() | JobAdvanced() | JobUnderway() | JobSlowed() | JobAtPace() | RankSlow():
+            case (
+                JobStalled()
+                | JobAdvanced()
+                | JobUnderway()
+                | JobSlowed()
+                | JobAtPace()
+                | RankSlow()
+                | RankAtPace()
+            ):
                 return _changed(fact, generation=self._generation(fact, then))
             case _:
                 return fact
@@ -239,7 +248,8 @@ class _Other:
         | JobUnderway
         | JobSlowed
         | JobAtPace
-        | RankSlow,
+        | RankSlow
+        | RankAtPace,
         then: State,
     ) -> int:
         """Give the generation that this telling has, where the fact was about the newest one then."""

@@ -43,6 +43,7 @@ from sentinel.model.fact import (
     NodeJoined,
     NodeLeft,
     Outcome,
+    RankAtPace,
     RankExited,
     RankLooks,
     RankSlow,
@@ -198,7 +199,12 @@ class Checked(Simulated):
             self.command("undrain", node)
             for found in list(self.state.nodes[node].findings.values()):
                 self.finding(node, replace(found, health=Health.OK))
-        self.do("control", 3)
+        for back in (GcsBack(self.now, "a"), LinkBack(self.now), JournalBack(self.now)):
+            self.tell(back)
+        if self.job.straggler >= 0:
+            self.tell(RankAtPace(self.now, JOB, self.job.straggler, NodeId("n1"), self.job.generation, 20))
+        if self.job.usual_step_s:
+            self.tell(JobAtPace(self.now, JOB, self.job.generation, 0.1, 0.1))
         self.command("resume-actions")
         if "other" in self.state.jobs:
             self.command("stop-job", "other")

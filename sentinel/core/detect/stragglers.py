@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sentinel.core.state.rows import Job, Node
-from sentinel.model.fact import RankSlow
+from sentinel.model.fact import RankAtPace, RankSlow
 from sentinel.model.ids import Instant, NodeId, Seconds
 from sentinel.model.policy import Policy
 from sentinel.model.report import RankBeat
@@ -16,23 +16,26 @@ CONTENTION = "cpu-contention"
 
 @dataclass(slots=True)
 class Stragglers:
-    """The slow ranks of one job's generation, until one of them is told."""
+    """The slow ranks of one job's generation, until one is told; then how long that one keeps up."""
 
     slow: dict[int, tuple[int, Instant, int]] = field(default_factory=dict)
     """Rank → (first step at which it was slow, when, samples since)."""
-    told: bool = False
+    told: int = -1
+    """The rank that was told, until it keeps up."""
+    keeps_up: tuple[int, int] | None = None
+    """Since which step the one that was told is not slow, and samples since."""
     weighed_at: Instant = 0.0
     """When the ranks were last compared."""
 
     def new_generation(self) -> None:
         """Ranks may sit elsewhere: count anew."""
         self.slow.clear()
-        self.told = False
+        self.told, self.keeps_up = -1, None
 
     def due(self, world: int, policy: Policy, now: Instant) -> bool:
         """Say whether there is somebody to compare, and it is time to."""
         enough = world >= policy.straggler_peers
-        return enough and not self.told and now >= self.weighed_at + policy.compare_s
+        return enough and now >= self.weighed_at + policy.compare_s
 
     def weigh(
         self,
@@ -41,12 +44,17 @@ class Stragglers:
         nodes: Mapping[NodeId, Node],
         policy: Policy,
         now: Instant,
-    ) -> Iterator[RankSlow]:
+    ) -> Iterator[RankSlow | RankAtPace]:
         """Compare the ranks once, if all of them beat; tell the first that has been slow for long enough."""
         self.weighed_at = now
         if len(beats) < job.world:
             return
         times = sorted(beat.outside_s for beat, _ in beats)
+        slow = max(self.told, job.straggler)  # another controller may have told
+        if slow >= 0:
+            for told in (each for each in beats if each[0].rank == slow):
+                yield from self._caught_up(job, told, times, policy, now)
+            return
         for beat, node in beats:
             peers = _median_without(times, beat.outside_s)
             if self._counts_as_slow(beat, peers, policy, now):
@@ -54,10 +62,24 @@ class Stragglers:
                 if _alone_contended(node, beats, nodes) and now - when < policy.stands_s:
                     continue  # on a busy host it mostly passes
                 steps = beat.step - since
-                self.told = True
+                self.told, self.keeps_up = beat.rank, None
                 place = (beat.rank, node, beat.gpu, job.generation)
                 yield RankSlow(now, job.id, *place, beat.outside_s, peers, steps)
                 return
+
+    def _caught_up(
+        self, job: Job, told: tuple[RankBeat, NodeId], times: Sequence[Seconds], policy: Policy, now: Instant
+    ) -> Iterator[RankAtPace]:
+        """Tell when the slow rank has not been so for as long as made it slow."""
+        (beat, node), peers = told, _median_without(times, told[0].outside_s)
+        if peers <= 0 or beat.outside_s >= policy.straggler_factor * peers:
+            self.keeps_up = None
+            return
+        since, looks = self.keeps_up or (beat.step, 0)
+        self.keeps_up = since, looks + 1
+        if beat.step - since >= policy.straggler_steps and looks + 1 >= policy.straggler_looks:
+            self.new_generation()
+            yield RankAtPace(now, job.id, beat.rank, node, job.generation, beat.step - since)
 
     def _counts_as_slow(self, beat: RankBeat, peers: Seconds, policy: Policy, now: Instant) -> bool:
         if peers <= 0 or beat.outside_s < policy.straggler_factor * peers:

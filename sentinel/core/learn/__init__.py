@@ -46,6 +46,7 @@ from sentinel.model.fact import (
     NodeReached,
     NodeSilent,
     Outcome,
+    RankAtPace,
     RankExited,
     RankRaised,
     RankSlow,
@@ -89,6 +90,8 @@ def learn(state: State, fact: Fact, rules: Rules) -> None:  # one line per fact,
             jobs.paced(state, fact, rules)
         case RankSlow():
             ranks.slow(state, fact, rules)
+        case RankAtPace():
+            ranks.keeps_up(state, fact)
         case JobSlowed():
             paces.slowed(state, fact, rules)
         case JobAtPace():

@@ -80,8 +80,8 @@ def _undrain(state: State, fact: Commanded, rules: Rules) -> None:
         look_again(state, job.id)
         if job.world < job.wanted and not job.is_over:  # it may not be the only one that is given back
             state.set_deadline(Timer.REFILL.of(job.id), rules.policy.place_s)
-    if node.cordon is None:
-        withdraw(state, fact, node.id, rules)
-    elif (by := state.incidents.get(IncidentId(node.cordon.by))) and by.stage is not Stage.RESOLVED:
+    withdraw(state, fact, node.id, rules)
+    by = state.incidents.get(IncidentId(node.cordon.by)) if node.cordon else None
+    if by is not None and by.stage is not Stage.RESOLVED and fact not in by.evidence:
         evidence.add(state, by, fact)
     maintenance.end(state, node.id, rules)

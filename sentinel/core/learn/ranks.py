@@ -11,7 +11,7 @@ from sentinel.core.state import Rules, State
 from sentinel.core.state.crew import Worker, WorkerStage
 from sentinel.core.state.rows import Job, JobStage
 from sentinel.core.state.timers import Timer
-from sentinel.model.fact import Fact, JobStalled, NodeProbed, RankExited, RankRaised, RankSlow
+from sentinel.model.fact import Fact, JobStalled, NodeProbed, RankAtPace, RankExited, RankRaised, RankSlow
 from sentinel.model.ids import Instant, NodeId
 from sentinel.model.incident import Ask, Due, Incident
 from sentinel.model.report import DONE, STOPPED_ITSELF
@@ -286,6 +286,17 @@ def _silent_seat(job: Job, state: State) -> bool:
     return any(state.crew.is_hosted(job.id, node.id) and not node.lives for node in state.unheard())
 
 
+def keeps_up(state: State, fact: RankAtPace) -> None:
+    """A slow rank has caught up."""
+    job = state.jobs.get(fact.job)
+    if job is None or fact.generation != job.generation or job.straggler != fact.rank:
+        return
+    state.change(job, straggler=-1)
+    for incident in list(state.open_incidents()):
+        if any(isinstance(each, RankSlow) and each.rank == fact.rank for each in incident.evidence):
+            evidence.add(state, incident, fact)
+
+
 def slow(state: State, fact: RankSlow, rules: Rules) -> None:
     """One rank holds up a healthy gang."""
     job = state.jobs.get(fact.job)
@@ -296,7 +307,7 @@ def slow(state: State, fact: RankSlow, rules: Rules) -> None:
     since = state.now - rules.policy.remembered_s
     known = job.slow_places(fact.rank, since)
     lately = [each for each in job.slow if each[0] > since]
-    state.change(job, slow=(*lately, (state.now, fact.rank, fact.node)))
+    state.change(job, slow=(*lately, (state.now, fact.rank, fact.node)), straggler=fact.rank)
     if len(known) > 1:
         return  # it was told already that this rank is slow wherever it sits
     incident = group.join(state, group.job_topic(job.id), fact, job)

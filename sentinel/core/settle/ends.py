@@ -5,7 +5,7 @@ from sentinel.core.recovery import has_settled
 from sentinel.core.state import Rules, State
 from sentinel.core.state.rows import JobStage
 from sentinel.core.state.timers import Timer
-from sentinel.model.action import Evict
+from sentinel.model.action import Evict, Page
 from sentinel.model.fact import (
     ControllerStarted,
     FindingReported,
@@ -18,6 +18,8 @@ from sentinel.model.fact import (
     LinkBack,
     LinkLost,
     NodeSilent,
+    RankAtPace,
+    RankSlow,
 )
 from sentinel.model.incident import Incident
 from sentinel.model.runbook import Ends, Remedy
@@ -27,6 +29,7 @@ SIGNS: tuple[tuple[type, tuple[type, ...]], ...] = (
     (LinkLost, (LinkBack,)),
     (JournalFailed, (JournalBack, ControllerStarted)),
     (JobSlowed, (JobAtPace,)),
+    (RankSlow, (RankAtPace,)),
 )
 """What is lost, and by what it is known to be back."""
 
@@ -65,9 +68,10 @@ def is_well(incident: Incident, state: State, rules: Rules) -> bool:
         return True
     book = rules.book_of(incident)
     if book is not None and book.ends is Ends.SIGN:
-        return _signs_are_over(incident, state)
+        return _signs_are_over(incident, state, rules)
     return (
-        _pace_is_back(incident, state)
+        _pace_is_back(incident, state, rules)
+        or _nothing_holds(incident, state)
         or _silence_is_over(incident, state, rules)
         or _findings_are_over(incident, state, rules)
         or _evictions_are_over(incident, state, rules)
@@ -84,16 +88,35 @@ def _was_seen_on_nodes(incident: Incident) -> bool:
     return not evidence.kinds(incident).isdisjoint((NodeSilent, FindingReported))
 
 
-def _signs_are_over(incident: Incident, state: State) -> bool:
-    """Say whether each thing that was lost is back, each silent node heard, each finding cleared."""
-    kinds = evidence.kinds(incident)
-    lost = [pair for pair in SIGNS if pair[0] in kinds]
-    found = FindingReported in kinds
-    if not (NodeSilent in kinds or lost or found) or _somebody_is_silent(incident, state):
+def _signs_are_over(incident: Incident, state: State, rules: Rules) -> bool:
+    """Say whether each thing that was lost is back, each silent node heard, each sign of it cleared."""
+    kinds, book = evidence.kinds(incident), rules.book_of(incident)
+    found = [f for f in incident.evidence if isinstance(f, FindingReported)]
+    found = [f for f in found if book in rules.by_code.get(f.finding.code, ())]
+    if not (NodeSilent in kinds or found or any(lost in kinds for lost, _ in SIGNS)):
         return False
-    return all(evidence.is_back(incident, *pair) for pair in lost) and not (
-        found and evidence.holding(incident)
+    holds = any(fact in found for fact in evidence.holding(incident))
+    return _all_is_back(incident, state) and not holds
+
+
+def _all_is_back(incident: Incident, state: State) -> bool:
+    kinds = evidence.kinds(incident)
+    lost = (pair for pair in SIGNS if pair[0] in kinds)
+    return all(evidence.is_back(incident, *pair) for pair in lost) and not _somebody_is_silent(
+        incident, state
     )
+
+
+def _nothing_holds(incident: Incident, state: State) -> bool:
+    """Say whether nothing in evidence is so any more, whatever it was, and nothing is done about it."""
+    job, kinds = state.job_of(incident), evidence.kinds(incident)
+    if job is not None and not (job.is_over or job.stage is JobStage.RUNNING):
+        return False
+    broke = kinds & evidence.HARMS.keys() - {JobSlowed, RankSlow}
+    deeds = (action for action in state.unfinished.values() if not isinstance(action, Page))
+    busy = any(action.incident == incident.id for action in deeds)
+    passed = not (broke or busy or evidence.holding(incident) or group.took_nodes(state, incident))
+    return passed and _all_is_back(incident, state)
 
 
 def _somebody_is_silent(incident: Incident, state: State) -> bool:
@@ -102,9 +125,9 @@ def _somebody_is_silent(incident: Incident, state: State) -> bool:
     return any(state.is_unheard(node) or state.nodes[node].left for node in silent)
 
 
-def _pace_is_back(incident: Incident, state: State) -> bool:
+def _pace_is_back(incident: Incident, state: State, rules: Rules) -> bool:
     about = evidence.is_about_pace(incident) and not group.acted_on(state, incident)
-    return about and _signs_are_over(incident, state)
+    return about and _signs_are_over(incident, state, rules)
 
 
 def _silence_is_over(incident: Incident, state: State, rules: Rules) -> bool:

@@ -192,6 +192,8 @@ class Job(Struct, frozen=True):
     """Which human stops it, and why; empty for none."""
     slow: tuple[tuple[Instant, int, NodeId], ...] = ()
     """When which rank was told to be slow on which node: its work is uneven if it is so on every node."""
+    straggler: int = -1
+    """The rank that was told to be slow in this generation, until it keeps up."""
     causes: Mapping[Cause, tuple[Instant, int]] = {}
     """When each cause was last diagnosed of it, and which generation that had broken."""
     failed: tuple[tuple[Instant, int, NodeId, int], ...] = ()
