@@ -39,7 +39,7 @@ class Touched:
         if (state.frozen, state.stopped) != state.was_allowed():
             return cls(tuple(state.incidents), _waiting_nodes(state), state.in_turn())
         nodes, places, found = _touched_nodes(state)
-        jobs, turned, resized = _touched_jobs(state)
+        jobs, turned = _touched_jobs(state)
         waits = {part for name, _, _ in state.deadlines.changes() for part in name.split("/")[1:]}
         if waits:
             nodes |= {NodeId(name) for name in waits if name in state.nodes}
@@ -51,7 +51,9 @@ class Touched:
             incidents = _touched_incidents(state, nodes, waits)
             incidents |= _concerned(state, nodes, jobs, anyhow=places or found)
             incidents |= {name for (name, _), _, _ in state.refused.changes() if name in state.incidents}
-            if places or resized or state.crew.moves_spares() or (nodes and state.refused):
+            done = (before.incident for _, before, _ in state.unfinished.changes() if before is not None)
+            incidents |= {name for name in done if name in state.incidents}
+            if places or turned or state.crew.moves_spares() or (nodes and state.refused):
                 incidents |= _left(state, rules)
         order = tuple(name for name in state.incidents if name in incidents) if incidents else ()
         lacking = [name for name in nodes if state.nodes[name].may_lack] if nodes else ()
@@ -78,24 +80,21 @@ def _left(state: State, rules: Rules) -> set[IncidentId]:
     return {each.id for each in told if left_for_people(each, state, rules) != each.left}
 
 
-def _size(job: Job) -> tuple[object, ...]:
-    return job.is_over, job.world, job.wanted, job.shrunk
+def _says_of_itself(job: Job) -> tuple[object, ...]:
+    return job.stage, job.world, job.wanted, job.shrunk, job.lacking > 0
 
 
-def _touched_jobs(state: State) -> tuple[set[JobId], bool, bool]:
-    """Give the changed jobs, whether one does something else by now, and whether one is of another size.
+def _touched_jobs(state: State) -> tuple[set[JobId], bool]:
+    """Give the changed jobs, and whether one does something else by now, or is of another size.
 
     Who waits for workers no more does something else, too.
     """
-    names, turned, resized = set(), False, False
+    names, turned = set(), False
     for name, before, now in state.jobs.changes():
         names.add(name)
-        if before is None or now is None:
-            turned = resized = True
-        else:
-            turned = turned or before.stage is not now.stage or before.lacking > 0 >= now.lacking
-            resized = resized or _size(before) != _size(now)
-    return names, turned, resized
+        if before is None or now is None or _says_of_itself(before) != _says_of_itself(now):
+            turned = True
+    return names, turned
 
 
 def _touched_nodes(state: State) -> tuple[set[NodeId], bool, bool]:

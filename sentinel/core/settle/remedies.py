@@ -103,6 +103,8 @@ def _missing(
                 before = sum(isinstance(action, StopJob) for action in incident.actions)
                 name = action_id(incident.id, "stop-job", job.id, before + 1)
                 yield StopJob(name, incident.id, job.id, diagnosis.why)
+            elif job and not job.is_over:
+                yield from _resume(incident, job, state, rules)  # a human said so
         case Remedy.EVICT | Remedy.DRAIN:
             yield from _evict(remedy, incident, diagnosis, state, rules)
         case Remedy.MOVE:
