@@ -207,7 +207,7 @@ class Receiver(Table):
     model_config = ConfigDict(extra="allow")
 
     kind: str = Field(default="", pattern=r"^\w*$", examples=["webhook"])
-    """Which kind it is: a file of `sentinel/adapters/receivers`, or an entry point; its own name if empty."""
+    """`webhook`, `slack`, or what an installed package offers; empty: its name says it."""
     causes: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)] = ()
     """Whose pages it gets, such as `gpu-*`; empty for all. Sentinel's own troubles are told to everybody."""
 
@@ -422,7 +422,8 @@ class Key:
 
 def keys() -> Iterator[Key]:
     """Describe every setting, in the order of the file."""
-    for section, table in _TABLES.items():
+    tables: dict[str, type[Table]] = {**_TABLES, f"{RECEIVERS}.NAME": Receiver}
+    for section, table in tables.items():
         for name, field in table.model_fields.items():
             default = field.get_default()
             hidden = isinstance(default, SecretStr) or default in (None, "", ())

@@ -118,7 +118,7 @@ class Controller:
         self.now = Clock(self.ledger.state.now)
         self.watch = Watch(settings.policy, self.now())
         self._dispatcher = self._receivers(journal.id)
-        self._registry.register(ReceiverMetrics(self._dispatcher))
+        self._registry.register(ReceiverMetrics(self._dispatcher.standing))
         self._link = Link(settings.ray.address, self._state_dir)
         self._reports = reports
         hands = self._hands()

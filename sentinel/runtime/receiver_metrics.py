@@ -1,19 +1,20 @@
 """How each receiver of pages fares, as Prometheus metrics."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from sentinel.adapters.dispatcher import Dispatcher
+from sentinel.adapters.dispatcher import Standing
 
 
 class ReceiverMetrics(Collector):
-    """Asks the dispatcher at each scrape, in the event loop that it runs in."""
+    """Asks at each scrape, in the loop of whoever delivers."""
 
-    def __init__(self, dispatcher: Dispatcher) -> None:
-        self._dispatcher = dispatcher
+    def __init__(self, standing: Callable[[], Iterable[tuple[str, Standing]]]) -> None:
+        """`standing` gives each receiver's name, and how it fares."""
+        self._standing = standing
 
     def collect(self) -> Iterator[Metric]:
         """Give the figures of this moment."""
@@ -26,7 +27,7 @@ class ReceiverMetrics(Collector):
         pages = CounterMetricFamily(
             "sentinel_receiver_pages", "Revisions of pages.", labels=["receiver", "result"]
         )
-        for name, standing in self._dispatcher.standing():
+        for name, standing in self._standing():
             if standing.undelivered is not None:
                 waiting.add_metric([name], standing.undelivered)
             failing.add_metric([name], standing.failing)

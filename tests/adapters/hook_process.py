@@ -7,11 +7,10 @@ import threading
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-
-import httpx
+from urllib.request import urlopen
 
 
 @dataclass
@@ -19,7 +18,6 @@ class HookProcess:
     """How a test drives it."""
 
     port: int
-    http: httpx.Client = field(default_factory=lambda: httpx.Client(trust_env=False, timeout=5))
 
     @property
     def url(self) -> str:
@@ -27,11 +25,13 @@ class HookProcess:
 
     def answer(self, *script: int | str) -> None:
         """Answer the next posts so: a status, `hold` (taken, no answer) or `silent` (not taken either)."""
-        self.http.post(f"http://127.0.0.1:{self.port}/control", json=list(script)).raise_for_status()
+        with urlopen(f"http://127.0.0.1:{self.port}/control", json.dumps(script).encode(), 5):
+            pass
 
     def posts(self) -> list[dict[str, Any]]:
         """What was taken, oldest first, with headers under `headers`."""
-        return list(self.http.get(f"http://127.0.0.1:{self.port}/").json())
+        with urlopen(f"http://127.0.0.1:{self.port}/", timeout=5) as answer:
+            return list(json.load(answer))
 
     def known(self) -> list[tuple[str, int]]:
         """What somebody sees who knows posts by their id."""
