@@ -2,10 +2,12 @@
 
 import asyncio
 import io
+import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +108,37 @@ def test_a_post_says_what_a_person_needs(hook: HookProcess, tmp_path: Path) -> N
         "runbook": "http://head/runbook/gpu-lost",
     }
     assert (second["event"], second["text"], second["id"]) == ("details", "a stack", f"{first['id']}/details")
+
+
+NEEDED = (
+    "blue: gpu-off-bus on node-7",
+    "Job: run-7 is running, with 6 of 8 ranks",
+    "Asked of you: what is left, above",
+    "http://head/logbook/I-0001",
+    "http://head/runbook/gpu-lost",
+)
+"""Cluster and place, job and ranks left, what is asked of the reader, and where to read on."""
+
+
+def test_wherever_a_page_is_read_it_says_what_a_person_needs(
+    hook: HookProcess, slack: SlackProcess, tmp_path: Path
+) -> None:
+    told = replace(page("I-0001", 1, body="\n".join(NEEDED[1:3])), cause="gpu-lost")
+    out = io.StringIO()
+    (tmp_path / "file").mkdir(0o700)
+    on_slack = Desk(tmp_path, of(hook), Slack("xoxb-test", "C1", base_url=slack.api, sender=SENDER))
+    in_file = Desk(tmp_path / "file", {}, ConsolePages(tmp_path / "pages.log", sender=SENDER, out=out))
+    for desk in (on_slack, in_file):
+        desk.keep(told)
+        desk.deliver(*(partial(desk.has_all, name) for name, _ in desk.dispatcher.standing()))
+    [post], [message] = hook.posts(), slack.messages()
+    shown = {
+        "webhook": json.dumps(post),
+        "Slack": json.dumps(message["blocks"]),
+        "file": (tmp_path / "pages.log").read_text(),
+        "console": out.getvalue(),
+    }
+    assert [(place, said) for place, text in shown.items() for said in NEEDED if said not in text] == []
 
 
 def test_an_incident_is_a_page_then_updates_then_a_resolve(hook: HookProcess, tmp_path: Path) -> None:
