@@ -11,7 +11,7 @@ import socket
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -40,6 +40,7 @@ FILE = "sentinel.toml"
 _NAME = r"^\w[\w.-]*$"
 _Host = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,253}$")]
 _LOCAL = ("localhost", "127.0.0.1", "::1")
+_T = TypeVar("_T", bound="Table")
 _Signal = Annotated[int, Field(ge=1, le=64)]
 
 
@@ -54,11 +55,13 @@ class ConfigError(ValueError):
     """A setting is wrong; one line says where it was given, its key and what is expected."""
 
 
-class _Table(BaseModel):
+class Table(BaseModel):
+    """One table of the file: an unknown key is an error."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
 
-class Cluster(_Table):
+class Cluster(Table):
     """The cluster that one controller watches."""
 
     name: str = Field(default="sentinel", pattern=_NAME, examples=["blue"])
@@ -117,7 +120,7 @@ class Cluster(_Table):
         return self.state_dir / "keys"
 
 
-class Ray(_Table):
+class Ray(Table):
     """How the controller's hands reach Ray."""
 
     address: str = Field(
@@ -126,7 +129,7 @@ class Ray(_Table):
     """The GCS, `host:port`; with `auto`, the one of this machine, it is neither watched nor restarted."""
 
 
-class Job(_Table):
+class Job(Table):
     """The job to keep alive."""
 
     name: str = Field(default="train", pattern=_NAME, examples=["run-7"])
@@ -165,7 +168,7 @@ class Job(_Table):
         return self
 
 
-class Pages(_Table):
+class Pages(Table):
     """Who is woken, and through what."""
 
     slack_token: SecretStr = SecretStr("")
@@ -185,12 +188,32 @@ class Pages(_Table):
         """Give the Slack token, empty for none. Raises ConfigError when its file can't be read."""
         if self.slack_token.get_secret_value() or self.slack_token_file is None:
             return self.slack_token.get_secret_value()
-        try:
-            return self.slack_token_file.read_text(encoding="utf-8").strip()
-        except OSError as error:
-            raise ConfigError(f"pages.slack_token_file: {error.strerror}: {self.slack_token_file}") from None
-        except UnicodeDecodeError:
-            raise ConfigError(f"pages.slack_token_file: is no text: {self.slack_token_file}") from None
+        return read_secret("pages.slack_token_file", self.slack_token_file)
+
+
+def read_secret(key: str, path: Path) -> str:
+    """Read the file that a key names. Raises ConfigError."""
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise ConfigError(f"{key}: {error.strerror}: {path}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{key}: is no text: {path}") from None
+
+
+class Receiver(Table):
+    """One more place that gets pages, `[receivers.NAME]`; whatever else stands there is its kind's own."""
+
+    model_config = ConfigDict(extra="allow")
+
+    kind: str = Field(default="", pattern=r"^\w*$", examples=["webhook"])
+    """`webhook`, `slack`, or what an installed package offers; empty: its name says it."""
+    causes: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)] = ()
+    """Whose pages it gets, such as `gpu-*`; empty for all. Sentinel's own troubles are told to everybody."""
+
+    def of(self, name: str, model: type[_T]) -> _T:
+        """Give what is its kind's own. Raises ConfigError."""
+        return _valid("settings", f"receivers.{name}", model, self.model_extra, strict=False)
 
 
 def _reasons(noun: type) -> dict[str, str]:
@@ -213,7 +236,7 @@ def _type_of(field: "dataclasses.Field[Any]") -> Any:
     return Annotated[field.type, Field(ge=field.metadata.get("least"), le=field.metadata.get("most"))]
 
 
-class _Numbers(_Table):
+class _Numbers(Table):
     """Numbers of a policy, each within its bounds, that can be meant together."""
 
     @model_validator(mode="after")
@@ -236,13 +259,18 @@ def _policy_table() -> type[_Numbers]:
     return create_model("PolicyTable", __base__=_Numbers, **fields)
 
 
-_TABLES: Mapping[str, type[_Table]] = {
+_TABLES: Mapping[str, type[Table]] = {
     "cluster": Cluster,
     "ray": Ray,
     "job": Job,
     "pages": Pages,
     "policy": _policy_table(),
 }
+
+
+RECEIVERS = "receivers"
+"""A section with a table for each of them."""
+SECTIONS = (*_TABLES, RECEIVERS)
 
 
 class Settings(BaseSettings):
@@ -256,6 +284,7 @@ class Settings(BaseSettings):
     ray: Ray = Ray()
     job: Job = Job()
     pages: Pages = Pages()
+    receivers: Mapping[str, Receiver] = {}
     policy: Policy = Policy()
 
     @classmethod
@@ -284,7 +313,10 @@ def _given(path: Path | None, env: Mapping[str, str]) -> tuple[Path | None, dict
     file = named or (Path(FILE) if Path(FILE).exists() else None)
     given = _read(file, is_named=named is not None) if file else {}
     for section, table in given.items():
-        _validate(str(file), section, table, strict=True)
+        if section == RECEIVERS:
+            _receivers(str(file), table)
+        else:
+            _validate(str(file), section, table, strict=True)
     return file, given, _environment(env)
 
 
@@ -294,7 +326,28 @@ def _settings(_: Path | None, given: Mapping[str, Any], changes: Mapping[str, An
         merged = {**given.get(section, {}), **changes.get(section, {})}
         tables[section] = _validate("environment", section, merged, strict=False)
     tables["policy"] = tables["policy"].policy()
+    tables[RECEIVERS] = _receivers("environment", _joined(given, changes))
     return Settings(**tables)
+
+
+def _joined(given: Mapping[str, Any], changes: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Give each receiver's table, in which the environment wins key by key."""
+    old, new = given.get(RECEIVERS, {}), changes.get(RECEIVERS, {})
+    return {name: {**old.get(name, {}), **new.get(name, {})} for name in {**old, **new}}
+
+
+def _receivers(where: str, tables: Any) -> Mapping[str, Receiver]:
+    if not isinstance(tables, dict):
+        raise ConfigError(f"{where}: {RECEIVERS}: expected a table for each, such as [receivers.webhook]")
+    for name in tables:
+        if not re.fullmatch(r"[a-z][a-z0-9_-]{0,30}", name):
+            raise ConfigError(
+                f"{where}: {RECEIVERS}.{name}: expected a name in small letters, such as webhook"
+            )
+    return {
+        name: _valid(where, f"{RECEIVERS}.{name}", Receiver, table, strict=False)
+        for name, table in tables.items()
+    }
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -320,9 +373,23 @@ def effective(path: Path | None = None, env: Mapping[str, str] = os.environ) -> 
                 origin = f"{file}:{lines[name]}" if name in lines else str(file)
             value = getattr(getattr(settings, section), key)
             yield Effective(name, _shown(value, secret=not field.repr), origin)
+    for name, receiver in settings.receivers.items():
+        yield from _of_receiver(name, receiver, file, lines, changes.get(RECEIVERS, {}).get(name, {}))
 
 
-_HEADER = re.compile(r"\s*\[\s*([\w-]+)\s*\]")
+def _of_receiver(
+    name: str, receiver: Receiver, file: Path | None, lines: Mapping[str, int], changes: Mapping[str, Any]
+) -> Iterator[Effective]:
+    """Say what is set of a receiver; what is its kind's own may be a secret, such as an address."""
+    for key in sorted(receiver.model_fields_set):
+        full = f"{RECEIVERS}.{name}.{key}"
+        origin = f"{file}:{lines[full]}" if full in lines else str(file)
+        origin = f"{PREFIX}{RECEIVERS}__{name}__{key}".upper() if key in changes else origin
+        own = key not in Receiver.model_fields
+        yield Effective(full, _shown(getattr(receiver, key), secret=own), origin)
+
+
+_HEADER = re.compile(r"\s*\[\s*([\w-]+(?:\s*\.\s*[\w-]+)?)\s*\]")
 _KEY = re.compile(r"\s*([\w-]+(?:\s*\.\s*[\w-]+)?)\s*=")
 
 
@@ -331,7 +398,7 @@ def _lines(file: Path) -> Mapping[str, int]:
     found, section = dict[str, int](), ""
     for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
         if header := _HEADER.match(line):
-            section = f"{header[1]}."
+            section = re.sub(r"\s", "", header[1]) + "."
         elif key := _KEY.match(line):
             found.setdefault(section + re.sub(r"\s", "", key[1]), number)
     return found
@@ -355,7 +422,8 @@ class Key:
 
 def keys() -> Iterator[Key]:
     """Describe every setting, in the order of the file."""
-    for section, table in _TABLES.items():
+    tables: dict[str, type[Table]] = {**_TABLES, f"{RECEIVERS}.NAME": Receiver}
+    for section, table in tables.items():
         for name, field in table.model_fields.items():
             default = field.get_default()
             hidden = isinstance(default, SecretStr) or default in (None, "", ())
@@ -396,38 +464,44 @@ def _environment(env: Mapping[str, str]) -> dict[str, Any]:
     ours = {name: value for name, value in env.items() if name.startswith(PREFIX)}
     for name in ours:
         section, _, key = name.removeprefix(PREFIX).lower().partition("_")
-        if section in _TABLES and key and not key.startswith("_"):
+        if section in SECTIONS and key and not key.startswith("_"):
             right = f"{PREFIX}{section}__{key}".upper()
             raise ConfigError(f"environment: {name}: no setting; did you mean {right} (two underscores)?")
     given = {name.lower(): value for name, value in ours.items() if "__" in name}
     for name in given:
         section = name.removeprefix(PREFIX.lower()).partition("__")[0]
-        if section not in _TABLES:
-            raise ConfigError(
-                f"environment: {name.upper()}: unknown section {section!r}{_nearest(section, _TABLES)}"
-            )
+        if section not in SECTIONS:
+            near = _nearest(section, dict.fromkeys(SECTIONS))
+            raise ConfigError(f"environment: {name.upper()}: unknown section {section!r}{near}")
     source = EnvSettingsSource(Settings)
     source.env_vars = given
     return source()
 
 
-def _validate(where: str, section: str, table: Any, *, strict: bool) -> _Table:
+def _validate(where: str, section: str, table: Any, *, strict: bool) -> Table:
     model = _TABLES.get(section)
     if model is None:
-        raise ConfigError(f"{where}: unknown section {section!r}{_nearest(section, _TABLES)}")
+        near = _nearest(section, dict.fromkeys(SECTIONS))
+        raise ConfigError(f"{where}: unknown section {section!r}{near}")
     if strict and isinstance(table, dict) and "slack_token" in table:
         raise ConfigError(f"{where}: pages.slack_token: a secret; give it as {PREFIX}PAGES__SLACK_TOKEN")
+    return _valid(where, section, model, table, strict=strict)
+
+
+def _valid(where: str, section: str, model: type[_T], table: Any, *, strict: bool) -> _T:
     try:
         return model.model_validate_json(json.dumps(table, default=str), strict=strict)
     except ValidationError as error:
         raise ConfigError(f"{where}: {_explain(section, model, error)}") from None
 
 
-def _explain(section: str, model: type[_Table], error: ValidationError) -> str:
+def _explain(section: str, model: type[Table], error: ValidationError) -> str:
     first = error.errors()[0]
     path = ".".join([section, *map(str, first["loc"])])
     if first["type"] == "extra_forbidden":
         return f"unknown key {path}{_nearest(str(first['loc'][0]), model.model_fields)}"
+    if first["type"] == "missing":
+        return f"{path}: is missing"
     message = first["msg"][0].lower() + first["msg"][1:]
     if first["type"] == "value_error":
         return f"{path}: {first['ctx']['error']}"

@@ -92,6 +92,22 @@ class Outbox:
         with _readable("incidents"):
             return [name for name in self._rows.unseen() if name not in self._rows.elsewhere]
 
+    def open(self) -> list[Page]:
+        """Give the newest page of each incident that is not resolved. Raises OutboxError."""
+        with _readable("incidents"):
+            newest = [self._rows.newest(name) for name in self.incidents()]
+        return [page for page in newest if page.stage != "resolved"]
+
+    def undelivered(self) -> int:
+        """How many pages no channel has shown. Raises OutboxError."""
+        with _readable("pages"):
+            return self._rows.undelivered()
+
+    def is_failing(self, channel: str) -> bool:
+        """Say whether its last call failed, or it refuses an incident. Raises OutboxError."""
+        with _readable(channel):
+            return bool(self._rows.health(channel).failures) or self._rows.refuses(channel)
+
     def is_busy(self, incident: str) -> bool:
         """Say whether a call about it is under way, whose end nobody else would hear of."""
         return any(name == incident for _, name in self._busy)

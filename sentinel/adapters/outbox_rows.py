@@ -247,6 +247,24 @@ class Rows:
         )
         return [incident for (incident,) in found]
 
+    def newest(self, incident: str) -> Page:
+        """Give an incident's page of the highest revision."""
+        return self._newest(incident)[0]
+
+    def undelivered(self) -> int:
+        """How many pages no channel has shown, without those that another outbox tells."""
+        (count,) = self._db.execute(
+            "SELECT COUNT(*) FROM pages WHERE place = ''"
+            " AND incident NOT IN (SELECT value FROM json_each(?))",
+            (json.dumps(list(self.elsewhere)),),
+        ).fetchone()
+        return int(count)
+
+    def refuses(self, channel: str) -> bool:
+        """Say whether a channel refuses an incident."""
+        found = self._db.execute("SELECT 1 FROM messages WHERE channel = ? AND refused != ''", (channel,))
+        return found.fetchone() is not None
+
     def of(self, incident: str) -> Moved:
         """Give everything that is known of an incident."""
         return {

@@ -43,6 +43,20 @@ class Outboxes:
                 return
         self._memory.enqueue(page)
 
+    def knows(self, incident: str) -> bool:
+        """Say whether there is a page of it. Raises OutboxError."""
+        return incident in self._memory.incidents() or incident in self._durable.incidents()
+
+    def open(self) -> list[Page]:
+        """Give the newest page of each incident that is not resolved. Raises OutboxError."""
+        return [*self._durable.open(), *self._memory.open()]
+
+    def standing(self, channel: str) -> tuple[int, bool]:
+        """Say how many pages no channel has shown, and whether this one fails. Raises OutboxError."""
+        both = self._durable, self._memory
+        failing = any(box.is_failing(channel) for box in both)
+        return sum(box.undelivered() for box in both), failing
+
     async def run(self, channels: Sequence[PageChannel]) -> None:
         """Deliver until cancelled. Both share the channels: one's look-up sees what the other has sent."""
         async with asyncio.TaskGroup() as tasks:

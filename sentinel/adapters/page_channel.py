@@ -39,6 +39,8 @@ class Sender:
     cluster: str = ""
     url: str = ""
     """Of the controller's pages."""
+    journal: str = ""
+    """Its id: a new journal on a new head node numbers its incidents from the first again."""
 
 
 UNNAMED = Sender()
@@ -47,12 +49,14 @@ UNNAMED = Sender()
 class PageChannel(Protocol):
     """One place where people read pages: a message per incident, edited in place, details in its thread.
 
-    Every method raises ChannelError. `edit` may be called twice with the same page.
+    Every method raises ChannelError, and lets others run while it waits. `edit` may be called twice with
+    the same page.
     """
 
     name: str
     looks_up: bool
-    """Whether `find` and `find_detail` can see what was sent before."""
+    """Whether what is sent again is not shown twice: `find` and `find_detail` see what was sent before, or
+    the other side knows it again by an id."""
 
     async def open(self, page: Page) -> str:
         """Post the incident's message and give its reference in this channel."""
@@ -80,6 +84,16 @@ def footer(page: Page, sender: Sender) -> str:
     """Which cluster's incident and which revision this is, and where to read on."""
     name = f"{sender.cluster}/{page.incident}" if sender.cluster else page.incident
     parts = [f"incident {name}", f"revision {page.revision}"]
-    parts += [f"{sender.url}/logbook/{page.incident}"] if sender.url else []
-    parts += [f"runbook {sender.url}/runbook/{page.cause}"] if sender.url and page.cause else []
+    parts += [url] if (url := logbook_url(page, sender)) else []
+    parts += [f"runbook {url}"] if (url := runbook_url(page, sender)) else []
     return " · ".join(parts)
+
+
+def logbook_url(page: Page, sender: Sender) -> str:
+    """Where the incident's entry is; empty if that is not known."""
+    return f"{sender.url}/logbook/{page.incident}" if sender.url else ""
+
+
+def runbook_url(page: Page, sender: Sender) -> str:
+    """Where the cause's runbook is; empty if there is none."""
+    return f"{sender.url}/runbook/{page.cause}" if sender.url and page.cause else ""

@@ -16,15 +16,14 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from sentinel import config, logs, private, runbooks
-from sentinel.adapters.console_pages import ConsolePages
+from sentinel.adapters import on_call, receivers
+from sentinel.adapters.dispatcher import Dispatcher
 from sentinel.adapters.journal import Journal
 from sentinel.adapters.journal_file import JournalError
 from sentinel.adapters.keys import KeyFileError, Keys, ensure_keys
 from sentinel.adapters.outbox import Timing
 from sentinel.adapters.outbox_file import OutboxError
-from sentinel.adapters.outboxes import Outboxes
-from sentinel.adapters.page_channel import PageChannel, Sender
-from sentinel.adapters.slack import Slack
+from sentinel.adapters.page_channel import Sender
 from sentinel.adapters.strangers import raise_descriptor_limit
 from sentinel.adapters.transport import Reports
 from sentinel.core import evidence, group
@@ -60,6 +59,7 @@ from sentinel.runtime.inbox import Inbox
 from sentinel.runtime.ledger import Ledger
 from sentinel.runtime.link import Link
 from sentinel.runtime.perform import Performer
+from sentinel.runtime.receiver_metrics import ReceiverMetrics
 from sentinel.runtime.recent import LINES, Recent
 from sentinel.runtime.rounds import FIRST_JOIN_S, AgentRounds, watch_gcs, watch_link
 from sentinel.runtime.rules import policy_hash
@@ -105,7 +105,6 @@ class Controller:
         remember(keys.api_token, keys.snapshot_secret, keys.controller_secret, settings.pages.token())
         books = runbooks.load()
         self.rules = Rules(settings.policy, books)
-        self._routes = self._channels()
         topology = read_topology(settings.cluster.topology)
         journal = Journal(self._state_dir / "journal.db")  # first: its lock keeps a second controller out
         self.scribe = Scribe(self._state_dir)
@@ -118,8 +117,8 @@ class Controller:
         self._registry.register(self._counters)
         self.now = Clock(self.ledger.state.now)
         self.watch = Watch(settings.policy, self.now())
-        timing = Timing(fallback_after=settings.pages.fallback_after_s)
-        self._outboxes = Outboxes(self._state_dir / "outbox.db", self._delivered, timing)
+        self._dispatcher = self._receivers(journal.id)
+        self._registry.register(ReceiverMetrics(self._dispatcher.standing))
         self._link = Link(settings.ray.address, self._state_dir)
         self._reports = reports
         hands = self._hands()
@@ -159,7 +158,7 @@ class Controller:
                 watch_gcs(self.settings.ray.address, memory, learn, now, lost=gcs_lost),
                 watch_link(self._link, learn, now, lost=link_lost, first_s=first_s),
                 self._link.run(),
-                self._outboxes.run(self._routes),
+                self._dispatcher.run(),
                 self.scribe.run(self.ledger),
                 self._serve_web(web_door),
             ):
@@ -207,7 +206,7 @@ class Controller:
         return Hands(
             self._link,
             self._reports,
-            self._outboxes,
+            self._dispatcher,
             spec,
             self._agent_argv,
             self._memory_of,
@@ -227,16 +226,12 @@ class Controller:
         disks = ["--disk", "/", "--disk", str(self.settings.job.checkpoint_dir.absolute())]
         return [*argv, "--keys", str(cluster.keys_dir.absolute()), "--node", node, *disks]
 
-    def _channels(self) -> list[PageChannel]:
-        pages, state_dir = self.settings.pages, self._state_dir
-        sender = Sender(self.settings.cluster.name, self.settings.cluster.web_url)
-        console = ConsolePages(state_dir / "pages.log", sender=sender)
-        token = pages.token()
-        if not token:
-            return [console]
-        names = [name for name in (pages.channel, pages.fallback_channel) if name]
-        slack = [Slack(token, name, base_url=pages.base_url, sender=sender) for name in names]
-        return [*slack, console]
+    def _receivers(self, journal: str) -> Dispatcher:
+        settings, cluster = self.settings, self.settings.cluster
+        sender = Sender(cluster.name, cluster.web_url, journal)
+        timing = Timing(fallback_after=settings.pages.fallback_after_s)
+        channels, others = on_call.channels(settings, sender), receivers.load(settings, sender)
+        return Dispatcher(self._state_dir, channels, others, self._delivered, timing)
 
     # --- facts in, decisions out -----------------------------------------------------------------------
 

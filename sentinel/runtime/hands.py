@@ -6,7 +6,7 @@ from pathlib import Path
 
 import structlog
 
-from sentinel.adapters.outboxes import Outboxes
+from sentinel.adapters.dispatcher import Dispatcher
 from sentinel.adapters.transport import Reports
 from sentinel.gang.orders import WorkerSpec
 from sentinel.model.ids import JobId, NodeId, Seconds, node_name
@@ -32,7 +32,7 @@ class Hands:
 
     link: Link
     reports: Reports
-    outboxes: Outboxes
+    dispatcher: Dispatcher
     spec: WorkerSpec
     agent_argv: Callable[[NodeId], list[str]]
     memory_of: Callable[[NodeId], Path]

@@ -134,7 +134,7 @@ class Performer:
 
     def _keep(self, page: Page) -> str:
         try:
-            self._hands.outboxes.keep(page)
+            self._hands.dispatcher.keep(page)
         except OutboxError as error:
             raise ActionError(str(error)) from None
         return "kept"

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -19,13 +19,11 @@ import httpx
 import structlog
 
 from sentinel import config, logs, private
-from sentinel.adapters import journal_file
-from sentinel.adapters.console_pages import ConsolePages
+from sentinel.adapters import journal_file, on_call, receivers
 from sentinel.adapters.keys import KeyFileError, Keys
 from sentinel.adapters.outbox import Delivered, Outbox
-from sentinel.adapters.outbox_file import OutboxError
+from sentinel.adapters.outbox_file import MEMORY, OutboxError
 from sentinel.adapters.page_channel import PageChannel, Sender
-from sentinel.adapters.slack import Slack
 from sentinel.model.action import Page, action_id
 from sentinel.model.ids import IncidentId, Seconds
 from sentinel.redact import remember
@@ -196,27 +194,35 @@ class Watchdog:
             log.error("not-paged", error=f"{type(error).__name__}: {error}")
 
     async def _page(self, title: str, why: str) -> None:
-        """Say through the usual channels that Sentinel itself is down; its own outbox may be the trouble."""
-        pages, state_dir = self._settings.pages, self._settings.cluster.state_dir
+        """Tell everybody who gets pages that Sentinel itself is down."""
+        page, state_dir = self._words(title, why), self._settings.cluster.state_dir
+        first, *others = self._routes()
+        told = [_deliver(state_dir / "watchdog-outbox.db", first, page)]
+        told += [_deliver(MEMORY, channels, page) for channels in others]
+        for error in await asyncio.gather(*told, return_exceptions=True):
+            if error is not None:
+                log.error("not-paged", error=f"{type(error).__name__}: {error}")
+
+    def _routes(self) -> Iterator[Sequence[PageChannel]]:
+        """Give on-call's channels, then each receiver's; wrong settings may be the very reason for a page."""
         sender = Sender(self._settings.cluster.name, self._settings.cluster.web_url)
-        channels: list[PageChannel] = [ConsolePages(state_dir / "pages.log", sender=sender)]
-        with contextlib.suppress(config.ConfigError):  # perhaps the very reason; the file takes the page
-            if token := pages.token():
-                channels.insert(0, Slack(token, pages.channel, base_url=pages.base_url, sender=sender))
+        try:
+            yield on_call.channels(self._settings, sender)
+        except config.ConfigError:
+            yield [on_call.last_resort(self._settings, sender)]
+        with contextlib.suppress(config.ConfigError):
+            yield from (receiver.channels for receiver in receivers.load(self._settings, sender))
+
+    def _words(self, title: str, why: str) -> Page:
+        state_dir, job = self._settings.cluster.state_dir, self._settings.job
         name = IncidentId(f"watchdog-{int(time.time())}")
         said = "\n".join(logs.last_words("\n".join(tail_of(self._log))).splitlines()[-LAST_WORDS:])
         body = f"{why} Its last words:\n{said}"
         if any(words in said for words in DAMAGED):
             body += f"\n{RESTORE.format(state_dir=state_dir)}"
-        page = Page(action_id(name, "page", "on-call", 1), name, 1, title, body, "open")
-        arrived = asyncio.Event()
-        outbox = _outbox(state_dir / "watchdog-outbox.db", lambda *_: arrived.set())
-        outbox.enqueue(page)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(PAGED_WITHIN_S), asyncio.TaskGroup() as tasks:
-                delivering = tasks.create_task(outbox.run(channels))
-                await arrived.wait()
-                delivering.cancel()
+        body += f"\nJob: {job.name} goes on, and nobody repairs it" if job.world else ""
+        body += f"\nAsked of you: to see why, in {self._log}"
+        return Page(action_id(name, "page", "on-call", 1), name, 1, title, body, "open")
 
     def stop(self, *_: object) -> None:
         """Stop the controller and end."""
@@ -243,12 +249,24 @@ def _pause(short_lives: int) -> Seconds:
     return min(LONGEST_WAIT_S, RESTART_AFTER_S * 2.0**doublings)
 
 
-def _outbox(path: Path, delivered: Delivered) -> Outbox:
-    """Open the watchdog's own outbox; on a disk that takes none, one in memory."""
+def _outbox(path: str | Path, delivered: Delivered) -> Outbox:
+    """Open the watchdog's own, as the other may be the trouble; one in memory on a disk that takes none."""
     try:
         return Outbox(path, delivered)
     except OutboxError:
-        return Outbox(":memory:", delivered)
+        return Outbox(MEMORY, delivered)
+
+
+async def _deliver(path: str | Path, channels: Sequence[PageChannel], page: Page) -> None:
+    """Return when one of the channels has shown a page, or none took it in time."""
+    arrived = asyncio.Event()
+    outbox = _outbox(path, lambda *_: arrived.set())
+    outbox.enqueue(page)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(PAGED_WITHIN_S), asyncio.TaskGroup() as tasks:
+            delivering = tasks.create_task(outbox.run(channels))
+            await arrived.wait()
+            delivering.cancel()
 
 
 def main() -> None:

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 from slack_process import page, until
 
+from sentinel.adapters.http_post import retry_after
 from sentinel.adapters.outbox import Outbox, Timing
 from sentinel.adapters.page_channel import ChannelError
 from sentinel.adapters.slack import Slack, SlackError
-from sentinel.adapters.slack_api import retry_after
 from sentinel.model.action import Page
 from sentinel.model.ids import ActionId, Instant
 

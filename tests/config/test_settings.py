@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sentinel.config import ConfigError, keys, load
+from sentinel.config import ConfigError, effective, keys, load
 from sentinel.model.policy import Policy
 
 OPERATING = Path(__file__).parents[2] / "docs" / "operating.md"
@@ -177,7 +177,7 @@ def test_every_setting_has_a_reason() -> None:
 
 def test_the_manual_lists_every_setting_with_its_default_and_reason() -> None:
     rows = re.findall(
-        r"^\| `(\w+\.\w+)` \|\s*(?:`(.*?)`)?\s*\| (.*) \|$", OPERATING.read_text(), re.MULTILINE
+        r"^\| `(\w+(?:\.\w+)+)` \|\s*(?:`(.*?)`)?\s*\| (.*) \|$", OPERATING.read_text(), re.MULTILINE
     )
     assert rows == [(key.name, key.default, key.reason) for key in keys()]
 
@@ -199,3 +199,46 @@ def test_a_list_in_the_file_is_a_list(tmp_path: Path) -> None:
     file = write(tmp_path, "[cluster]\nweb_hosts = ['a.example']\n[policy]\nending_signals = [15]\n")
     settings = load(file, env={})
     assert (settings.cluster.web_hosts, settings.policy.ending_signals) == (("a.example",), (15,))
+
+
+RECEIVERS = """
+[receivers.webhook]
+url = "http://example.org/s3cret"
+
+[receivers.storage-team]
+kind = "slack"
+causes = ["disk-*"]
+"""
+
+
+def test_receivers_have_a_table_each_and_the_environment_wins_key_by_key(tmp_path: Path) -> None:
+    env = {"SENTINEL_RECEIVERS__WEBHOOK__CAUSES": "gpu-*,nan"}
+    found = load(write(tmp_path, RECEIVERS), env).receivers
+    assert list(found) == ["webhook", "storage-team"]
+    assert (found["storage-team"].kind, found["storage-team"].causes) == ("slack", ("disk-*",))
+    assert found["webhook"].causes == ("gpu-*", "nan")
+    assert found["webhook"].model_extra == {"url": "http://example.org/s3cret"}
+
+
+def test_what_is_a_receiver_s_own_is_not_shown(tmp_path: Path) -> None:
+    env = {"SENTINEL_RECEIVERS__WEBHOOK__CAUSES": "nan"}
+    path = write(tmp_path, RECEIVERS)
+    shown = {each.name: (each.value, each.origin) for each in effective(path, env)}
+    assert shown["receivers.webhook.url"] == ("[hidden]", f"{path}:3")
+    assert shown["receivers.webhook.causes"] == ("['nan']", "SENTINEL_RECEIVERS__WEBHOOK__CAUSES")
+    assert shown["receivers.storage-team.kind"] == ("slack", f"{path}:6")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("receivers = 3", "receivers: expected a table for each"),
+        ("[receivers]\nwebhook = 3", "receivers.webhook: "),
+        ("[receivers.'../x']", "receivers.../x: expected a name in small letters"),
+        ("[receivers.webhook]\ncauses = 3", "receivers.webhook.causes: "),
+    ],
+)
+def test_a_wrong_receiver_is_refused(tmp_path: Path, text: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(says)) as error:
+        load(write(tmp_path, text), {})
+    assert "\n" not in str(error.value)

@@ -1,17 +1,58 @@
 """What it costs to add something, counted at what was added: CONTRIBUTING says how."""
 
+import asyncio
+import pkgutil
 import re
 from pathlib import Path
 
 import pytest
 import yaml
 
-from sentinel import runbooks
+from sentinel import config, runbooks
+from sentinel.adapters import receivers
+from sentinel.adapters.console_pages import ConsolePages
+from sentinel.adapters.dispatcher import Dispatcher
+from sentinel.adapters.page_channel import Sender
+from sentinel.model.action import Page
+from sentinel.model.ids import ActionId, IncidentId
 from sentinel.model.policy import Policy
 from sentinel.rehearse.reading import of_plain
 from sentinel.rehearse.run import rehearse
 
+KINDS = [module.name for module in pkgutil.iter_modules(receivers.__path__)]
 SENTINEL = Path(runbooks.__file__).parents[1]
+NEW_RECEIVER = """\
+from pathlib import Path
+
+from sentinel import config
+from sentinel.adapters.receivers import Kind
+
+
+class Settings(config.Table):
+    path: Path
+
+
+class Pager:
+    looks_up = False
+
+    def __init__(self, name, path):
+        self.name, self.path = f"pager:{name}", path
+
+    async def open(self, page):
+        self.path.write_text(page.title)
+        return page.incident
+
+    async def edit(self, page, ref): ...
+
+    async def detail(self, page, ref): ...
+
+    async def find(self, page, since): ...
+
+    async def find_detail(self, page, ref): ...
+
+
+RECEIVER = Kind(Settings, lambda name, settings, sender: [Pager(name, settings.path)])
+"""
 NEW_CAUSE = """\
 ---
 cause: fabric-manager
@@ -76,3 +117,35 @@ def test_a_cause_of_a_finding_is_one_file(tmp_path: Path) -> None:
     verdict, _ = rehearse(of_plain({"steps": steps}, "fabric"), Policy(), runbooks.load(tmp_path))
     assert [(each.cause, each.suspects[0].node) for each in verdict.incidents] == [("fabric-manager", "n1")]
     assert (verdict.evicted, len(verdict.pages)) == (["n1"], 1)
+
+
+def test_a_receiver_is_one_file_and_its_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here of another package, as `sentinel/adapters/receivers/pager.py` would be."""
+    (tmp_path / "pager.py").write_text(NEW_RECEIVER)
+    (about := tmp_path / "pager-1.0.dist-info").mkdir()
+    (about / "METADATA").write_text("Name: pager\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text("[sentinel.receivers]\npager = pager:RECEIVER\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "sentinel.toml").write_text(f'[receivers.pager]\npath = "{tmp_path}/beeps"\n')
+    found = receivers.load(config.load(tmp_path / "sentinel.toml", {}), Sender())
+    dispatcher = Dispatcher(tmp_path, [ConsolePages(tmp_path / "pages.log")], found, lambda *_: None)
+    name = IncidentId("I-0001")
+    dispatcher.keep(Page(ActionId("I-0001/page/on-call/1"), name, 1, "gpu-lost on n1", "", "open"))
+
+    async def beeps() -> None:
+        running = asyncio.create_task(dispatcher.run())
+        async with asyncio.timeout(20):
+            while dict(dispatcher.standing())["pager"].undelivered:
+                assert not running.done(), running
+                await asyncio.sleep(0.01)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    asyncio.run(beeps())
+    assert (tmp_path / "beeps").read_text() == "gpu-lost on n1"
+
+
+@pytest.mark.parametrize("kind", [name for name in KINDS if name != "slack"])
+def test_no_other_file_names_a_kind_of_receiver(kind: str) -> None:
+    elsewhere = "config.py secret_patterns.py"  # as an example, and in what an address looks like
+    assert files_that_name(kind, but=elsewhere) == {f"adapters/receivers/{kind}.py"}

@@ -5,8 +5,9 @@ import json
 import subprocess
 import threading
 import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import httpx
 import pytest
@@ -176,6 +177,29 @@ def test_a_journal_that_cannot_be_read_is_paged_with_how_to_restore_it(
     assert paged["title"].endswith("blue: Sentinel's controller does not start")
     assert (f"cd {tmp_path} && mkdir damaged" in paged["text"]) == restores
     assert ("sentinel resume-actions" in paged["text"]) == restores
+
+
+def test_every_receiver_hears_that_the_controller_is_down_and_what_is_asked(tmp_path: Path) -> None:
+    class Taker(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            taken.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
+            self.send_response(204)
+            self.end_headers()
+
+    taken: list[dict[str, Any]] = []
+    with HTTPServer(("127.0.0.1", 0), Taker) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        hook = config.Receiver(url=f"http://127.0.0.1:{server.server_port}/", causes=("gpu-lost",))
+        cluster = config.Cluster(state_dir=tmp_path, name="blue")
+        watchdog = Watchdog(config.Settings(cluster=cluster, receivers={"webhook": hook}), None)
+        watchdog._tell(*module.DOES_NOT_START)
+        server.shutdown()
+    [in_file] = map(json.loads, (tmp_path / "pages.log").read_text().splitlines())
+    [posted] = taken
+    for said in (in_file, posted):
+        assert said["title"].endswith("blue: Sentinel's controller does not start")
+        assert "Job: train goes on" in said["text"]
+        assert f"Asked of you: to see why, in {tmp_path}/controller.log" in said["text"]
 
 
 def test_a_switch_that_takes_its_time_does_not_hide_the_controller_s_end(

@@ -18,10 +18,12 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 from sample_cluster import T0, TOKEN, TROUBLE, Cluster, an_incident
 
+from sentinel.adapters.dispatcher import Standing
 from sentinel.logbook.book import Logbook
 from sentinel.model.ids import Cause
 from sentinel.runtime.agent.metrics import HELP
 from sentinel.runtime.counters import Counters
+from sentinel.runtime.receiver_metrics import ReceiverMetrics
 from sentinel.web.app import create_app
 from sentinel.web.view import Command, Silence
 
@@ -35,6 +37,8 @@ def cluster(tmp_path: Path) -> Cluster:
 def web(cluster: Cluster) -> Iterator[httpx.Client]:
     registry = CollectorRegistry()
     registry.register(Counters([Cause("gpu-ecc")], (), lambda: (3, 0)))
+    standing = Standing(2, True, {"delivered": 1, "failed": 0})
+    registry.register(ReceiverMetrics(lambda: [("on-call", standing)]))
     app = create_app(cluster, cluster.command, TOKEN, registry)
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
