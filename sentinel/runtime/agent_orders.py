@@ -3,12 +3,12 @@
 import asyncio
 from collections.abc import Sequence
 
+from sentinel.backends.ray.requests import StartAgent
 from sentinel.model.action import CollectStacks, Probe
 from sentinel.model.ids import NodeId
 from sentinel.model.report import KillWorker, Leave, OrderDone, ProbeNow, StacksNow
 from sentinel.runtime.admit import admit
 from sentinel.runtime.hands import ActionError, Hands
-from sentinel.runtime.ray_requests import StartAgent
 
 LEAVE_DEADLINE_S = 5.0
 START_WITHIN_S = 30.0

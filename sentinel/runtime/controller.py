@@ -27,6 +27,7 @@ from sentinel.adapters.page_channel import PageChannel, Sender
 from sentinel.adapters.slack import Slack
 from sentinel.adapters.strangers import raise_descriptor_limit
 from sentinel.adapters.transport import Reports
+from sentinel.backends.ray.link import Link
 from sentinel.core import evidence, group
 from sentinel.core.commands import refuse_command
 from sentinel.core.detect.watch import Watch
@@ -58,7 +59,6 @@ from sentinel.runtime.gathered import Gathered
 from sentinel.runtime.hands import Hands
 from sentinel.runtime.inbox import Inbox
 from sentinel.runtime.ledger import Ledger
-from sentinel.runtime.link import Link
 from sentinel.runtime.perform import Performer
 from sentinel.runtime.recent import LINES, Recent
 from sentinel.runtime.rounds import FIRST_JOIN_S, AgentRounds, watch_gcs, watch_link

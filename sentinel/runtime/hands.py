@@ -8,11 +8,11 @@ import structlog
 
 from sentinel.adapters.outboxes import Outboxes
 from sentinel.adapters.transport import Reports
+from sentinel.backends.ray.link import Link
+from sentinel.backends.ray.requests import Nodes, RayNode
 from sentinel.gang.orders import WorkerSpec
 from sentinel.model.ids import JobId, NodeId, Seconds, node_name
 from sentinel.model.report import RankBeat
-from sentinel.runtime.link import Link
-from sentinel.runtime.ray_requests import Nodes, RayNode
 
 log = structlog.get_logger(logger_name="hands")
 MOST_MISNAMED = 100

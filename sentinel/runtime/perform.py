@@ -6,8 +6,10 @@ from typing import Any, assert_never
 
 import structlog
 
-from sentinel.adapters import ray_gcs
+from sentinel.adapters.knock import knock
 from sentinel.adapters.outbox_file import OutboxError
+from sentinel.backends.ray import gcs
+from sentinel.backends.ray.link import LinkError
 from sentinel.core.state import State
 from sentinel.model.action import (
     Action,
@@ -29,8 +31,6 @@ from sentinel.model.fact import Fact, NodeReached, Outcome
 from sentinel.model.ids import ActionId, Instant
 from sentinel.runtime.agent_orders import AgentOrders
 from sentinel.runtime.hands import ActionError, Hands
-from sentinel.runtime.link import LinkError
-from sentinel.runtime.reach import knock
 from sentinel.runtime.workers import Workers
 
 log = structlog.get_logger(logger_name="perform")
@@ -127,7 +127,7 @@ class Performer:
             case RestartAgent():
                 return await self._agents.start(action.node, take_over=True), ()
             case RestartGcs():
-                pid = await asyncio.to_thread(ray_gcs.restart, self._hands.gcs_command)
+                pid = await asyncio.to_thread(gcs.restart, self._hands.gcs_command)
                 return f"pid {pid}", ()
             case _:
                 assert_never(action)

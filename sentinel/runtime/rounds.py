@@ -7,14 +7,14 @@ from pathlib import Path
 
 import structlog
 
-from sentinel.adapters import ray_gcs
+from sentinel.backends.ray import gcs
+from sentinel.backends.ray.link import Link, LinkError
 from sentinel.core.detect.watch import Watch
 from sentinel.core.state import State
 from sentinel.model.fact import Fact, GcsBack, GcsLost, LinkBack, LinkLost
 from sentinel.model.ids import Instant, NodeId, Seconds
 from sentinel.runtime.agent_orders import AgentOrders
 from sentinel.runtime.hands import ActionError, Hands
-from sentinel.runtime.link import Link, LinkError
 
 log = structlog.get_logger(logger_name="rounds")
 
@@ -156,7 +156,7 @@ async def watch_gcs(
 
 async def _alive(address: str) -> str:
     try:
-        return await asyncio.to_thread(ray_gcs.alive, address)
+        return await asyncio.to_thread(gcs.alive, address)
     except RuntimeError:  # no thread is to be had
         return "unknown"
 
@@ -164,7 +164,7 @@ async def _alive(address: str) -> str:
 def _remember(host: str, port: int, memory: Path) -> str:
     """Remember how to start the GCS; says why not, as when it runs on another machine."""
     try:
-        ray_gcs.remember(memory, ray_gcs.find(host, port))
-    except ray_gcs.GcsError as error:
+        gcs.remember(memory, gcs.find(host, port))
+    except gcs.GcsError as error:
         return str(error)
     return ""

@@ -14,10 +14,10 @@ import httpx
 import psutil
 
 from sentinel import config, private
-from sentinel.adapters import ray_gcs
 from sentinel.adapters.keys import Keys
+from sentinel.backends.ray import gcs
 from sentinel.runtime import running
-from sentinel.runtime.last_words import APPEND, last_words
+from sentinel.runtime.last_words import last_words
 from sentinel.runtime.running import CONTROLLER, WATCHDOG, Running
 
 STARTS_WITHIN_S = 120.0
@@ -60,8 +60,8 @@ def up(settings: config.Settings, path: Path | None = None) -> str:
 def _look_for_ray(address: str) -> None:
     """Say at once that no Ray answers, and what to type. Raises UpError."""
     given = os.environ.get("RAY_ADDRESS", "") if address == "auto" else address
-    known = [given] if ":" in given else ray_gcs.local()
-    answers = {each: ray_gcs.alive(each) for each in known}
+    known = [given] if ":" in given else gcs.local()
+    answers = {each: gcs.alive(each) for each in known}
     if "ok" in answers.values():
         return
     told = ", ".join(f"{each}: {answer}" for each, answer in answers.items()) or "no Ray runs on this machine"
@@ -98,7 +98,8 @@ def down(settings: config.Settings) -> str:
 def _start(settings: config.Settings, path: Path | None) -> Running:
     argv = [*private.MODULE, WATCHDOG]
     argv += ["--config", str(path.absolute())] if path else []
-    with os.fdopen(private.open_file(settings.cluster.state_dir / "watchdog.log", APPEND), "ab") as out:
+    said = settings.cluster.state_dir / "watchdog.log"
+    with os.fdopen(private.open_file(said, private.APPEND), "ab") as out:
         started = subprocess.Popen(
             argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
         )

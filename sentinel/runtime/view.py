@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from itertools import islice
 
+from sentinel.backends.ray.link import Link
 from sentinel.core.detect.watch import Watch
 from sentinel.core.page.left import left_for_people, left_in_all
 from sentinel.core.page.words import earlier, places
@@ -18,7 +19,6 @@ from sentinel.model.ids import Instant
 from sentinel.model.incident import Incident
 from sentinel.redact import redact
 from sentinel.runtime.ledger import Ledger
-from sentinel.runtime.link import Link
 from sentinel.runtime.recent import Recent
 from sentinel.web.view import IncidentView, JobView, NodeView, SeatView, Silence, Status
 

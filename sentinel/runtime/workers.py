@@ -3,6 +3,9 @@
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 
+from sentinel.backends.ray import requests
+from sentinel.backends.ray.link import LinkError
+from sentinel.backends.ray.requests import Attempt, EndWorkers, Form, Member, Pause, Statuses, StopWorker
 from sentinel.core.state import State
 from sentinel.core.state.rows import JobStage
 from sentinel.gang.orders import Formed, FormOrder, Overtaken
@@ -10,11 +13,8 @@ from sentinel.model.action import Evict, Resume, StartWorker, StopJob
 from sentinel.model.fact import Fact, WorkerReady
 from sentinel.model.ids import Instant, JobId, NodeId, Seconds, WorkerId
 from sentinel.model.report import KillWorker
-from sentinel.runtime import ray_requests
 from sentinel.runtime.agent_orders import AgentOrders
 from sentinel.runtime.hands import ActionError, Hands
-from sentinel.runtime.link import LinkError
-from sentinel.runtime.ray_requests import Attempt, EndWorkers, Form, Member, Pause, Statuses, StopWorker
 
 KILL_DEADLINE_S = 3.0
 RANKS_DEADLINE_S = 0.8
@@ -46,7 +46,7 @@ class Workers:
     async def start(self, action: StartWorker) -> str:
         """Start a warm standby; it is ready when this returns."""
         memory = str(self._hands.memory_of(action.node))
-        asked = ray_requests.StartWorker(
+        asked = requests.StartWorker(
             self._hands.spec, action.worker, action.node, action.gpu, memory, within_s=START_S
         )
         pid = (await self._hands.link.order(asked, START_S + KILL_DEADLINE_S)).pid

@@ -11,7 +11,8 @@ from typing import Any, cast
 import pytest
 from structlog.testing import capture_logs
 
-from sentinel.adapters import ray_gcs
+from sentinel.backends.ray import gcs
+from sentinel.backends.ray.requests import Nodes, RayNode, StartAgent
 from sentinel.core.detect.watch import Watch
 from sentinel.core.state import State
 from sentinel.model.fact import Fact
@@ -20,7 +21,6 @@ from sentinel.model.policy import Policy
 from sentinel.runtime import rounds
 from sentinel.runtime.agent_orders import AgentOrders
 from sentinel.runtime.hands import ActionError, Hands
-from sentinel.runtime.ray_requests import Nodes, RayNode, StartAgent
 from sentinel.runtime.rounds import AgentRounds
 
 
@@ -34,13 +34,13 @@ def test_a_gcs_that_can_t_be_remembered_is_watched_all_the_same_and_told_of_once
     tmp_path: Path, door: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def denied(*_: object) -> None:
-        raise ray_gcs.GcsError("access denied")
+        raise gcs.GcsError("access denied")
 
     learned: list[Fact] = []
     monkeypatch.setattr(rounds, "GCS_EVERY_S", 0.01)
     monkeypatch.setattr(rounds, "GCS_LOOK_AGAIN_S", 0.0)
-    monkeypatch.setattr(ray_gcs, "find", lambda *_: 1)
-    monkeypatch.setattr(ray_gcs, "remember", denied)
+    monkeypatch.setattr(gcs, "find", lambda *_: 1)
+    monkeypatch.setattr(gcs, "remember", denied)
 
     async def scenario() -> None:
         watching = asyncio.create_task(

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from sentinel.adapters.kernel_log import LINES
 from sentinel.adapters.kernel_time import age
+from sentinel.backends.ray.raylet import RayletWatch
 from sentinel.heartbeat import counts_as_the_kernel
 from sentinel.model.check import Check, Machine, RankProcess, Series, series
 from sentinel.model.finding import Finding, Health
@@ -17,7 +18,6 @@ from sentinel.model.ids import Seconds
 from sentinel.model.report import Event, FindingSeen, ProbedSeen, RankBeat
 from sentinel.runtime.agent.findings import FindingBook
 from sentinel.runtime.agent.prober import STARTING, Prober
-from sentinel.runtime.agent.raylet import RayletWatch
 from sentinel.runtime.agent.settings import AgentSettings
 from sentinel.runtime.probe import Answer, Introduction, NoGpus, probe
 

@@ -10,11 +10,9 @@ from typing import Any
 
 import msgspec
 
-from sentinel.gang.orders import Formed, Overtaken, WorkerStatus, pack, unpack, unpack_formed
-from sentinel.model.ids import JobId, NodeId, Seconds, WorkerId
-from sentinel.runtime.detach import launch_detached
-from sentinel.runtime.ray_pending import Pending
-from sentinel.runtime.ray_requests import (
+from sentinel.backends.ray.detach import launch_detached
+from sentinel.backends.ray.pending import Pending
+from sentinel.backends.ray.requests import (
     Attempt,
     EndWorkers,
     Form,
@@ -26,6 +24,8 @@ from sentinel.runtime.ray_requests import (
     Statuses,
     StopWorker,
 )
+from sentinel.gang.orders import Formed, Overtaken, WorkerStatus, pack, unpack, unpack_formed
+from sentinel.model.ids import JobId, NodeId, Seconds, WorkerId
 
 NAMESPACE = "sentinel"
 CALL_TIMEOUT_S = 30.0
@@ -68,7 +68,7 @@ class RayHands:
 
     def start_worker(self, asked: StartWorker) -> Future[WorkerStatus]:
         """Start a detached worker, or find the one that was started already; it answers once it is warm."""
-        from sentinel.gang.actor import RankActor
+        from sentinel.backends.ray.actor import RankActor
 
         name = f"{asked.spec.job}.{asked.worker}"
         if name in self._stopped:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from sentinel.adapters import ray_gcs
+from sentinel.backends.ray import gcs as ray_gcs
 
 NOBODY = 65534
 root = pytest.mark.skipif(os.geteuid() != 0, reason="starts processes of other users")

@@ -1,0 +1,1 @@
+"""Ray as a back end: all that imports Ray or speaks to it."""
