@@ -13,9 +13,8 @@ from typing import Any
 import httpx
 import psutil
 
-from sentinel import config, private
+from sentinel import backends, config, private
 from sentinel.adapters.keys import Keys
-from sentinel.backends.ray import gcs
 from sentinel.runtime import running
 from sentinel.runtime.last_words import last_words
 from sentinel.runtime.running import CONTROLLER, WATCHDOG, Running
@@ -43,7 +42,7 @@ def up(settings: config.Settings, path: Path | None = None) -> str:
         private.make_folder(settings.cluster.state_dir)
         there = _watchdog(settings)
         if there is None and settings.job.world:  # who only watches nodes may do without Ray
-            _look_for_ray(settings.ray.address)
+            _look_for_scheduler(settings)
         watchdog = there or _start(settings, path)
     except OSError as error:
         raise UpError(f"cluster.state_dir: {error}") from None
@@ -57,19 +56,14 @@ def up(settings: config.Settings, path: Path | None = None) -> str:
     return f"{settings.cluster.name} {verb}: {settings.cluster.web_url}, watchdog pid {watchdog.pid}"
 
 
-def _look_for_ray(address: str) -> None:
-    """Say at once that no Ray answers, and what to type. Raises UpError."""
-    given = os.environ.get("RAY_ADDRESS", "") if address == "auto" else address
-    known = [given] if ":" in given else gcs.local()
-    answers = {each: gcs.alive(each) for each in known}
-    if "ok" in answers.values():
-        return
-    told = ", ".join(f"{each}: {answer}" for each, answer in answers.items()) or "no Ray runs on this machine"
-    port = given.rpartition(":")[2] or "6379"
-    raise UpError(
-        f"no Ray answers at ray.address {address} ({told}), nothing was started: "
-        f"start it with `ray start --head --port={port}`, or set ray.address"
-    )
+def _look_for_scheduler(settings: config.Settings) -> None:
+    """Say at once that it does not answer, and what to type. Raises UpError."""
+    try:
+        why = backends.load(settings.cluster.backend).unready(settings)
+    except backends.UnknownBackendError as error:
+        raise UpError(str(error)) from None
+    if why:
+        raise UpError(f"{why}; nothing was started")
 
 
 def down(settings: config.Settings) -> str:

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from sentinel.backends.ray.requests import Member
+from sentinel.backends.port import Member
 from sentinel.core.state import State
 from sentinel.core.state.rows import Node
 from sentinel.model.action import Resume, Seat

@@ -10,14 +10,12 @@ from typing import Any
 
 import msgspec
 
+from sentinel.backends.port import Attempt, Member, Pause
 from sentinel.backends.ray.detach import launch_detached
 from sentinel.backends.ray.pending import Pending
 from sentinel.backends.ray.requests import (
-    Attempt,
     EndWorkers,
     Form,
-    Member,
-    Pause,
     RayNode,
     StartAgent,
     StartWorker,
@@ -52,6 +50,7 @@ class RayHands:
 
     def nodes(self) -> tuple[RayNode, ...]:
         """List the nodes that Ray knows."""
+        drained = self._drained()
         return tuple(
             RayNode(
                 node=node["NodeName"],
@@ -60,9 +59,15 @@ class RayHands:
                 address=node["NodeManagerAddress"],
                 port=node["NodeManagerPort"],
                 trains=_trains(node["Resources"]),
+                drained_by=drained.get(node["NodeID"]),
             )
             for node in self._ray.nodes()
         )
+
+    def _drained(self) -> dict[str, float]:
+        """Say which nodes Ray is told to drain, by its ids, and until when (epoch seconds, 0 for no end)."""
+        told = self._ray._private.state.state.get_draining_nodes()
+        return {node: deadline_ms / 1000 for node, deadline_ms in told.items()}
 
     # --- workers
 

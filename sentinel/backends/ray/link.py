@@ -14,6 +14,7 @@ import zmq
 import zmq.asyncio
 
 from sentinel import private
+from sentinel.backends.port import BackendError
 from sentinel.backends.ray import requests
 from sentinel.backends.ray.requests import (
     Answered,
@@ -43,7 +44,7 @@ TIMES = 3
 """An order under which so many links ended is not asked again: it may be what ends them."""
 
 
-class LinkError(Exception):
+class LinkError(BackendError):
     """Ray could not be asked, or refused; the message is one line."""
 
 

@@ -55,6 +55,10 @@ class FakeRay:
         self.warm_s = warm_s
         self.named: dict[str, Actor] = {}
         self.killed: list[str] = []
+        self.draining: dict[str, int] = {}
+        """Until when nodes are drained, by their ids: epoch milliseconds."""
+        told = SimpleNamespace(get_draining_nodes=lambda: self.draining)
+        self._private = SimpleNamespace(state=SimpleNamespace(state=told))
 
     def nodes(self) -> list[dict[str, Any]]:
         """List one node."""

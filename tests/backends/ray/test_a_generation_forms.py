@@ -7,8 +7,9 @@ from types import SimpleNamespace
 import pytest
 from fake_ray import Actor, FakeRay, Ref, answered, failed, hands_of
 
+from sentinel.backends.port import Attempt, Member
 from sentinel.backends.ray import hands
-from sentinel.backends.ray.requests import Attempt, Form, Member
+from sentinel.backends.ray.requests import Form
 from sentinel.gang.orders import Formed, FormOrder, WorkerStatus, pack, unpack
 from sentinel.model.ids import JobId, WorkerId
 
