@@ -4,10 +4,9 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
 
 import file_backend
 import pytest
@@ -18,7 +17,6 @@ from sentinel.config import Cluster, Ray, Settings
 from sentinel.model.ids import NodeId
 
 N1, N2 = NodeId("n1"), NodeId("n2")
-T = TypeVar("T")
 
 
 @dataclass
@@ -30,22 +28,23 @@ class Place:
     keeps_ours: bool
     """It is told of our cordons, and lists them."""
 
-    def tries(self, scenario: Callable[["Place"], Coroutine[Any, Any, T]]) -> T:
-        """Run a scenario beside the back end's own work."""
+    def tries(self, *promises: Callable[["Place"], Awaitable[None]]) -> None:
+        """See one promise after the other kept, beside the back end's own work."""
 
-        async def beside() -> T:
+        async def beside() -> None:
             told = Told(lambda _: None, lambda: 0.0, frozenset(), needed=True)
             running = asyncio.create_task(self.nodes.run(told))
             try:
                 async with asyncio.timeout(90):
                     while self.nodes.trouble:
                         await asyncio.sleep(0.05)
-                    return await scenario(self)
+                    for promise in promises:
+                        await promise(self)
             finally:
                 running.cancel()
                 await asyncio.gather(running, return_exceptions=True)
 
-        return asyncio.run(beside())
+        asyncio.run(beside())
 
     async def node(self, name: NodeId) -> KnownNode:
         return {each.node: each for each in await self.nodes.known(10.0)}[name]
@@ -100,13 +99,9 @@ def ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
 
         def cordon(name: str) -> None:
             ours = f"--address={cluster.address}", f"--node-id={cluster.node_ids[name]}"
-            why = (
-                "--reason=DRAIN_NODE_REASON_PREEMPTION",
-                "--reason-message=spot",
-                "--deadline-remaining-seconds=600",
-            )
-            command = Path(sys.executable).with_name("ray")
-            subprocess.run([command, "drain-node", *ours, *why], check=True, env=os.environ)
+            why = "--reason=DRAIN_NODE_REASON_PREEMPTION", "--reason-message=spot"
+            command = Path(sys.executable).with_name("ray"), "drain-node", *ours, *why
+            subprocess.run([*command, "--deadline-remaining-seconds=600"], check=True, env=os.environ)
 
         settings = Settings(cluster=Cluster(state_dir=tmp_path), ray=Ray(address=cluster.address))
         yield Place(backends.load("ray").connect(settings).nodes, cordon, keeps_ours=False)
@@ -120,11 +115,13 @@ def place(request: pytest.FixtureRequest) -> Place:
 
 def test_a_back_end_keeps_the_contract(place: Place) -> None:
     """One after the other, for a real cluster takes long to start, and its drains can't be taken back."""
-    place.tries(_lists_its_nodes)
-    place.tries(_is_looked_at)
-    place.tries(_has_our_cordon_once_and_takes_it_back_once)
-    place.tries(_has_no_need_of_a_node_that_is_gone)
-    place.tries(_keeps_what_others_have_cordoned)
+    place.tries(
+        _lists_its_nodes,
+        _is_looked_at,
+        _has_our_cordon_once_and_takes_it_back_once,
+        _has_no_need_of_a_node_that_is_gone,
+        _keeps_what_others_have_cordoned,
+    )
 
 
 async def _lists_its_nodes(place: Place) -> None:

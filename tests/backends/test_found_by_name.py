@@ -30,5 +30,5 @@ def test_what_is_no_back_end_is_said(name: str, why: str) -> None:
 def test_a_back_end_without_a_gang_has_no_job_of_ours() -> None:
     only_nodes = Cluster(backend="file_backend")
     assert isinstance(_backend(Settings(cluster=only_nodes, job=Job(world=0))), Backend)
-    with pytest.raises(ConfigError, match="job.world 2: cluster.backend file_backend starts no ranks"):
+    with pytest.raises(ConfigError, match=r"job\.world 2: cluster\.backend file_backend starts no ranks"):
         _backend(Settings(cluster=only_nodes, job=Job(world=2)))

@@ -204,9 +204,9 @@ class RayHands:
     def _on(self, node: NodeId) -> Any:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-        for known in self.nodes():
-            if known.node == node and known.alive:
-                return NodeAffinitySchedulingStrategy(known.id, soft=False)
+        for known in self._ray.nodes():
+            if known["NodeName"] == node and known["Alive"]:
+                return NodeAffinitySchedulingStrategy(known["NodeID"], soft=False)
         raise ValueError(f"Ray knows no living node {node!r}")
 
 
