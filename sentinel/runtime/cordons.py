@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from sentinel.backends.port import KnownNode, NodeCordon
 from sentinel.core.state import State
 from sentinel.core.state.rows import Node
-from sentinel.model.action import Readmit
+from sentinel.model.action import kind_of
 from sentinel.model.fact import Fact, NodeCordoned, NodeUncordoned
 from sentinel.model.ids import Instant
 from sentinel.redact import redact
@@ -35,7 +35,8 @@ def _is_known(node: Node, cordon: NodeCordon, state: State) -> bool:
     """
     if not cordon.ours:
         return False
-    given_back = any(isinstance(each, Readmit) and each.node == node.id for each in state.unfinished.values())
+    doing = ((kind_of(name), getattr(each, "node", "")) for name, each in state.unfinished.items())
+    given_back = ("readmit", node.id) in doing
     return given_back or node.readmit is not None or (node.cordon is not None and node.cordon.is_ours)
 
 

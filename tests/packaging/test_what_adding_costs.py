@@ -76,3 +76,10 @@ def test_a_cause_of_a_finding_is_one_file(tmp_path: Path) -> None:
     verdict, _ = rehearse(of_plain({"steps": steps}, "fabric"), Policy(), runbooks.load(tmp_path))
     assert [(each.cause, each.suspects[0].node) for each in verdict.incidents] == [("fabric-manager", "n1")]
     assert (verdict.evicted, len(verdict.pages)) == (["n1"], 1)
+
+
+def test_a_scheduler_is_one_folder() -> None:
+    """The one of the tests is named nowhere, and Ray's by nobody but the demo, which starts Ray."""
+    assert files_that_name("file_backend") == set()
+    naming = files_that_name(r"sentinel\.backends\.ray")
+    assert {Path(name).parts[0] for name in naming if not name.startswith("backends/ray/")} == {"demo"}
