@@ -63,7 +63,7 @@ def _look_for_scheduler(settings: config.Settings) -> None:
     except backends.UnknownBackendError as error:
         raise UpError(str(error)) from None
     if why:
-        raise UpError(f"{why}; nothing was started")
+        raise UpError(f"nothing was started: {why}")
 
 
 def down(settings: config.Settings) -> str:
