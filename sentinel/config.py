@@ -66,6 +66,8 @@ class Cluster(Table):
 
     name: str = Field(default="sentinel", pattern=_NAME, examples=["blue"])
     """Named in pages and metrics, so that two clusters can share a channel."""
+    backend: str = Field(default="ray", pattern=r"^[A-Za-z_][\w.]*$", examples=["ray"])
+    """What places work on its nodes: a folder of `sentinel.backends`, or a module of your own."""
     state_dir: Path = Path("/var/lib/sentinel")
     """Journal, logbook, token and key of the controller; a local disk, for SQLite's WAL needs one."""
     memory_dir: Path = Path("/dev/shm")  # noqa: S108 - shared memory is the point, files in it are private

@@ -17,9 +17,13 @@ FOLDER_MODE = 0o700
 FILE_MODE = 0o600
 UMASK = 0o077
 """Of every process that keeps state: what a library makes there is ours alone, too."""
+APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+"""How a process's log is opened for it."""
 MODULE = (sys.executable, "-P", "-m")
 """How we start a module of ours as a process. It imports nothing from the folder in which somebody happens to
 start us (`-P`), where others may have put a module of a known name."""
+_CLUSTERS = "sentinel-"
+"""How the name of a cluster's folder begins, in which those of its nodes lie."""
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _NO_FILE = "is a link, a FIFO, a device or a folder where a file is expected"
 
@@ -48,6 +52,16 @@ def make_folder(path: Path) -> Path:
     _trust_above(path)
     os.close(_folder(path))
     return path
+
+
+def make_memory(memory: Path) -> Path:
+    """Make a node's memory directory, and its cluster's, or see that they are ours alone.
+
+    Raises NotPrivateError where somebody else may have had a hand in it; OSError otherwise.
+    """
+    if memory.parent.name.startswith(_CLUSTERS):
+        make_folder(memory.parent)
+    return make_folder(memory)
 
 
 def make_shared_folder(path: Path) -> Path:

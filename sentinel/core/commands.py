@@ -6,8 +6,9 @@ from difflib import get_close_matches
 from sentinel.core.learn import again
 from sentinel.core.state import State
 from sentinel.core.state.crew import Worker, WorkerStage
+from sentinel.core.state.rows import SCHEDULER
 from sentinel.model.action import StopJob, StopWorker
-from sentinel.model.ids import DAY_S, JobId
+from sentinel.model.ids import DAY_S, JobId, NodeId
 
 LONGEST_SILENCE_S = 30 * DAY_S
 """What is to be silent for longer is to be repaired, or its runbook changed."""
@@ -35,6 +36,8 @@ def refuse_command(state: State, command: str, target: str, causes: Collection[s
         return f"no incident {target!r} is open"
     if command in ("maintain", "drain", "undrain") and target not in state.nodes:
         return f"no node {target!r}: known are {', '.join(sorted(state.nodes)) or 'none'}"
+    if command == "undrain" and (cordon := state.nodes[NodeId(target)].cordon) and cordon.by == SCHEDULER:
+        return f"{target} is cordoned in the scheduler ({cordon.reason}): it comes back when that ends there"
     if command == "silence" and target not in state.nodes and target not in causes:
         near = get_close_matches(target, [*state.nodes, *causes], n=1)
         hint = f"did you mean {near[0]!r}?" if near else "the causes are the runbooks' names"

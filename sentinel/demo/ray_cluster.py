@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
-from sentinel.adapters import ray_gcs
+from sentinel.backends.ray import gcs
 from sentinel.demo import leftovers
 from sentinel.demo.hosts import Host, kill_all, remove_files
 from sentinel.demo.network import Network, netns_file
@@ -122,7 +122,7 @@ class Cluster:
 
     @property
     def gcs_memory(self) -> Path:
-        """Where the GCS's command line is remembered for `ray_gcs.restart`."""
+        """Where the GCS's command line is remembered for `gcs.restart`."""
         return self.root / "gcs.json"
 
     def __enter__(self) -> Self:
@@ -178,7 +178,7 @@ class Cluster:
             for hosts in waves:
                 self._order(launcher, hosts)
                 if self.head in hosts:
-                    ray_gcs.remember(self.gcs_memory, ray_gcs.find(self.head.address, self.port))
+                    gcs.remember(self.gcs_memory, gcs.find(self.head.address, self.port))
         finally:
             launcher.kill()
             launcher.communicate()

@@ -12,7 +12,7 @@ from sentinel.demo.fault import records
 from sentinel.demo.stage import FRESH_S, Stage, wait
 
 LOOK_EVERY_S = 2.0
-ROLES = ("runtime.watchdog", "runtime.controller", "runtime.ray_link", "runtime.agent", "runtime.prober")
+ROLES = ("runtime.watchdog", "runtime.controller", "ray.link_process", "runtime.agent", "runtime.prober")
 
 
 def keep_running(console: Console, options: dict[str, Any]) -> int:
@@ -68,7 +68,7 @@ def _describe(console: Console, stage: Stage, workers: dict[int, str]) -> None:
 def _role(command: str) -> str:
     for role in ROLES:
         if role in command:
-            return role.removeprefix("runtime.")
+            return role.rpartition(".")[2]
     for word, role in (("gcs_server", "Ray GCS"), ("raylet", "raylet")):
         if word in command:
             return role

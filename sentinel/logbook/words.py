@@ -18,6 +18,10 @@ def fact_line(fact: learn.Fact) -> str:
         case learn.NodeSilent():
             others = f"{fact.others_silent} of {fact.nodes - 1} other nodes silent too"
             return f"{fact.node} has been silent for {fact.silent_s:.1f} s; {others}"
+        case learn.NodeCordoned():
+            return f"{fact.by} has cordoned {fact.node} in the scheduler{_because(fact.reason)}"
+        case learn.NodeUncordoned():
+            return f"{fact.node} is cordoned in the scheduler by nobody else any more"
         case learn.NodeLeft():
             return f"{fact.node} left: Sentinel was taken off it"
         case learn.NodeHeard():

@@ -58,6 +58,22 @@ class NodeHeard(Noun, frozen=True):
     node: NodeId
 
 
+class NodeCordoned(Noun, frozen=True):
+    """Somebody else has the scheduler place nothing on a node; told anew when they say something else."""
+
+    at: Instant
+    node: NodeId
+    by: str
+    reason: str
+
+
+class NodeUncordoned(Noun, frozen=True):
+    """The scheduler has no cordon of anybody else on a node any more."""
+
+    at: Instant
+    node: NodeId
+
+
 class NodeReached(Noun, frozen=True):
     """The controller's own look at a silent node: `ok | refused | timeout | unknown` per door."""
 
@@ -390,6 +406,8 @@ Fact: TypeAlias = (
     | NodeSilent
     | NodeLeft
     | NodeHeard
+    | NodeCordoned
+    | NodeUncordoned
     | NodeReached
     | FindingReported
     | NodeProbed

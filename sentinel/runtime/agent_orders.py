@@ -8,10 +8,9 @@ from sentinel.model.ids import NodeId
 from sentinel.model.report import KillWorker, Leave, OrderDone, ProbeNow, StacksNow
 from sentinel.runtime.admit import admit
 from sentinel.runtime.hands import ActionError, Hands
-from sentinel.runtime.ray_requests import StartAgent
 
 LEAVE_DEADLINE_S = 5.0
-START_WITHIN_S = 30.0
+KNOWN_WITHIN_S = 30.0
 
 
 class AgentOrders:
@@ -44,26 +43,25 @@ class AgentOrders:
             waiting.set_result(told)
 
     async def start(self, node: NodeId, *, take_over: bool = False) -> str:
-        """Have Ray launch a node's agent, beside the memory and at the address that its ranks are told.
+        """Have the scheduler launch a node's agent, beside the memory and at the address its ranks are told.
 
         With `take_over` it first ends the one that is there and is not heard.
 
-        Raises ActionError where Ray does not know that address, for at another one nobody would find the
+        Raises ActionError where it does not know that address, for at another one nobody would find the
         agent, and where the agent can't have a key.
         """
         argv = [*self._hands.agent_argv(node), *(["--take-over"] if take_over else [])]
-        address, _ = self._hands.raylets.get(node) or await self._look_for(node)
+        address = self._hands.addresses.get(node) or await self._look_for(node)
         await asyncio.to_thread(admit, self._hands.reports.enrolment, node, address)
         env = {"SENTINEL_MEMORY": str(self._hands.memory_of(node)), "SENTINEL_ADDRESS": address}
-        pid = await self._hands.link.order(StartAgent(node, tuple(argv), env), START_WITHIN_S)
-        return f"pid {pid}"
+        return f"pid {await self._hands.nodes.start_agent(node, argv, env)}"
 
-    async def _look_for(self, node: NodeId) -> tuple[str, int]:
+    async def _look_for(self, node: NodeId) -> str:
         """Ask where a node is that no round has told of yet, as just after a controller's start."""
-        await self._hands.ray_nodes(START_WITHIN_S)
-        if node not in self._hands.raylets:
-            raise ActionError(f"{node}: Ray knows no such node")
-        return self._hands.raylets[node]
+        await self._hands.known_nodes(KNOWN_WITHIN_S)
+        if node not in self._hands.addresses:
+            raise ActionError(f"{node}: the scheduler knows no such node")
+        return self._hands.addresses[node]
 
     async def probe(self, action: Probe) -> str:
         """Have a node's checks run now; what they find arrives as facts."""

@@ -15,7 +15,7 @@ from pathlib import Path
 import structlog
 from prometheus_client import CollectorRegistry
 
-from sentinel import config, logs, private, runbooks
+from sentinel import backends, config, logs, private, runbooks
 from sentinel.adapters import on_call, receivers
 from sentinel.adapters.dispatcher import Dispatcher
 from sentinel.adapters.journal import Journal
@@ -26,6 +26,7 @@ from sentinel.adapters.outbox_file import OutboxError
 from sentinel.adapters.page_channel import Sender
 from sentinel.adapters.strangers import raise_descriptor_limit
 from sentinel.adapters.transport import Reports
+from sentinel.backends.port import Backend, Told
 from sentinel.core import evidence, group
 from sentinel.core.commands import refuse_command
 from sentinel.core.detect.watch import Watch
@@ -57,11 +58,10 @@ from sentinel.runtime.gathered import Gathered
 from sentinel.runtime.hands import Hands
 from sentinel.runtime.inbox import Inbox
 from sentinel.runtime.ledger import Ledger
-from sentinel.runtime.link import Link
 from sentinel.runtime.perform import Performer
 from sentinel.runtime.receiver_metrics import ReceiverMetrics
 from sentinel.runtime.recent import LINES, Recent
-from sentinel.runtime.rounds import FIRST_JOIN_S, AgentRounds, watch_gcs, watch_link
+from sentinel.runtime.rounds import AgentRounds
 from sentinel.runtime.rules import policy_hash
 from sentinel.runtime.scribe import Scribe
 from sentinel.runtime.view import ControllerView
@@ -79,7 +79,15 @@ SHARED_KEY = (
     "each exchange it for its own, and when all have the file can go"
 )
 
-START_ERRORS = (config.ConfigError, runbooks.RunbookError, KeyFileError, JournalError, OutboxError, OSError)
+START_ERRORS = (
+    config.ConfigError,
+    backends.UnknownBackendError,
+    runbooks.RunbookError,
+    KeyFileError,
+    JournalError,
+    OutboxError,
+    OSError,
+)
 """What a person has to mend; told in one line."""
 
 
@@ -119,7 +127,7 @@ class Controller:
         self.watch = Watch(settings.policy, self.now())
         self._dispatcher = self._receivers(journal.id)
         self._registry.register(ReceiverMetrics(self._dispatcher.standing))
-        self._link = Link(settings.ray.address, self._state_dir)
+        self._backend = _backend(settings)
         self._reports = reports
         hands = self._hands()
         self._agents = AgentOrders(hands)
@@ -127,12 +135,12 @@ class Controller:
         self._performer = Performer(hands, self._agents, self.ledger.state, self._learn, self.now)
         self._awake = Awake(self.watch, self.ledger.absorb, self.now, settings.policy.silent_s / 2)
         self._inbox = Inbox(self.ledger, self.watch, self._agents.done, self._awake, topology.labels)
-        self._rounds = AgentRounds(hands, self._agents, self.ledger.state, self.watch, self.now)
+        self._rounds = AgentRounds(hands, self._agents, self.ledger.state, self.watch, self._learn, self.now)
         name, logbook = settings.cluster.name, self.scribe.logbook
         self._recent = Recent()
         with contextlib.suppress(JournalError):  # what was decided long ago is not what is shown
             self._recent.recall(journal.lines(after=max(0, journal.last_seq - LINES)))
-        around = self._link, self.now, self._recent
+        around = self._backend.nodes, self.now, self._recent
         self.view = ControllerView(name, self.ledger, self.watch, logbook, *around)
 
     async def run(self) -> None:
@@ -147,17 +155,15 @@ class Controller:
             raise
 
     async def _serve(self, web_door: socket.socket) -> None:
-        learn, now, memory = self._learn, self.now, self._state_dir / "gcs.json"
-        first_s = FIRST_JOIN_S if self.settings.job.world else None  # who only watches may do without Ray
-        gcs_lost, link_lost = self._misses(GcsLost, GcsBack), self._misses(LinkLost, LinkBack)
+        losses = ((GcsLost, GcsBack), (LinkLost, LinkBack))
+        lost = frozenset[type](gone for gone, back in losses if self._misses(gone, back))
+        told = Told(self._learn, self.now, lost, needed=self.settings.job.world > 0)
         async with asyncio.TaskGroup() as tasks:
             for work in (
                 self._inbox.listen(self._reports),
                 self._tick(),
                 self._rounds.run(self.settings.policy.grace_s),
-                watch_gcs(self.settings.ray.address, memory, learn, now, lost=gcs_lost),
-                watch_link(self._link, learn, now, lost=link_lost, first_s=first_s),
-                self._link.run(),
+                self._backend.nodes.run(told),
                 self._dispatcher.run(),
                 self.scribe.run(self.ledger),
                 self._serve_web(web_door),
@@ -202,15 +208,13 @@ class Controller:
             secret=job_key(self._keys.snapshot_secret, job.name),
             journal=self.ledger.journal.id,
         )
-        gcs = self._state_dir / "gcs.json"
         return Hands(
-            self._link,
+            self._backend,
             self._reports,
             self._dispatcher,
             spec,
             self._agent_argv,
             self._memory_of,
-            gcs,
             self.watch.beats,
             self.settings.policy.slow_phase_s,
             partial(word_for, self._keys.snapshot_secret),
@@ -224,7 +228,8 @@ class Controller:
         controller = f"tcp://{cluster.bind}:{cluster.report_port}"
         argv = [*private.MODULE, "sentinel.runtime.agent", "--controller", controller]
         disks = ["--disk", "/", "--disk", str(self.settings.job.checkpoint_dir.absolute())]
-        return [*argv, "--keys", str(cluster.keys_dir.absolute()), "--node", node, *disks]
+        argv += ["--backend", cluster.backend, "--keys", str(cluster.keys_dir.absolute())]
+        return [*argv, "--node", node, *disks]
 
     def _receivers(self, journal: str) -> Dispatcher:
         settings, cluster = self.settings, self.settings.cluster
@@ -310,6 +315,16 @@ class Controller:
             home=asyncio.get_running_loop(),
         )
         await serve(app, door)
+
+
+def _backend(settings: config.Settings) -> Backend:
+    """Give the scheduler's ports. Raises UnknownBackendError; ConfigError where it can't have the job."""
+    backend = backends.load(settings.cluster.backend).connect(settings)
+    if settings.job.world and backend.gang is None:
+        raise config.ConfigError(
+            f"job.world {settings.job.world}: cluster.backend {settings.cluster.backend} starts no ranks"
+        )
+    return backend
 
 
 def _open_web_door(cluster: config.Cluster) -> socket.socket:

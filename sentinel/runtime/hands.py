@@ -8,11 +8,10 @@ import structlog
 
 from sentinel.adapters.dispatcher import Dispatcher
 from sentinel.adapters.transport import Reports
+from sentinel.backends.port import Backend, Gang, KnownNode, Nodes
 from sentinel.gang.orders import WorkerSpec
 from sentinel.model.ids import JobId, NodeId, Seconds, node_name
 from sentinel.model.report import RankBeat
-from sentinel.runtime.link import Link
-from sentinel.runtime.ray_requests import Nodes, RayNode
 
 log = structlog.get_logger(logger_name="hands")
 MOST_MISNAMED = 100
@@ -30,39 +29,48 @@ class ActionError(Exception):
 class Hands:
     """What actions are done with."""
 
-    link: Link
+    backend: Backend
     reports: Reports
     dispatcher: Dispatcher
     spec: WorkerSpec
     agent_argv: Callable[[NodeId], list[str]]
     memory_of: Callable[[NodeId], Path]
-    gcs_command: Path
     beats: Callable[[NodeId], Sequence[RankBeat]]
     """What a node's processes last showed."""
     slow_phase_s: Seconds
     """How long a generation may set up and load."""
     word: Callable[[JobId, int], bytes]
     """Our word that we have ordered a generation of a job."""
-    raylets: dict[NodeId, tuple[str, int]] = field(default_factory=dict)
-    """Where each node's raylet listens, as Ray last said."""
+    addresses: dict[NodeId, str] = field(default_factory=dict)
+    """Where each node is, as the scheduler last said."""
     misnamed: set[str] = field(default_factory=set)
-    """Ray's nodes that can't be Sentinel's, as far as it was said."""
+    """The scheduler's nodes that can't be Sentinel's, as far as it was said."""
 
-    async def ray_nodes(self, timeout: Seconds) -> list[RayNode]:
-        """Ask Ray which nodes live, and keep where their raylets listen. Raises LinkError."""
-        nodes = [
-            node for node in await self.link.ask(Nodes(), timeout) if node.alive and self._named(node.node)
-        ]
-        self.raylets.update({node.node: (node.address, node.port) for node in nodes})
+    @property
+    def nodes(self) -> Nodes:
+        """The scheduler's nodes."""
+        return self.backend.nodes
+
+    @property
+    def gang(self) -> Gang:
+        """Who starts ranks. Raises ActionError where nobody does."""
+        if self.backend.gang is None:
+            raise ActionError("this back end starts no ranks")
+        return self.backend.gang
+
+    async def known_nodes(self, within: Seconds) -> list[KnownNode]:
+        """Ask the scheduler which nodes live, and keep where they are. Raises BackendError."""
+        nodes = [node for node in await self.nodes.known(within) if self._named(node.node)]
+        self.addresses.update({node.node: node.address for node in nodes})
         return nodes
 
     def _named(self, node: NodeId) -> bool:
-        """Whether a name that Ray gives can be a node's; one that can't is said once."""
+        """Whether a name that a scheduler gives can be a node's; one that can't is said once."""
         try:
             node_name(node)
         except ValueError as error:
             if node not in self.misnamed and len(self.misnamed) < MOST_MISNAMED:
                 self.misnamed.add(node)
-                log.error("node-passed-over", error=str(error), hint="ray start --node-name")
+                log.error("node-passed-over", error=str(error), hint="name it otherwise in the scheduler")
             return False
         return True

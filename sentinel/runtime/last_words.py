@@ -5,8 +5,6 @@ from pathlib import Path
 
 from sentinel import private
 
-APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-"""How a process's log is opened for it."""
 _TAIL_BYTES = 16_384
 
 

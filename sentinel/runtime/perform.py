@@ -6,8 +6,9 @@ from typing import Any, assert_never
 
 import structlog
 
-from sentinel.adapters import ray_gcs
+from sentinel.adapters.knock import knock
 from sentinel.adapters.outbox_file import OutboxError
+from sentinel.backends.port import BackendError
 from sentinel.core.state import State
 from sentinel.model.action import (
     Action,
@@ -29,8 +30,6 @@ from sentinel.model.fact import Fact, NodeReached, Outcome
 from sentinel.model.ids import ActionId, Instant
 from sentinel.runtime.agent_orders import AgentOrders
 from sentinel.runtime.hands import ActionError, Hands
-from sentinel.runtime.link import LinkError
-from sentinel.runtime.reach import knock
 from sentinel.runtime.workers import Workers
 
 log = structlog.get_logger(logger_name="perform")
@@ -87,7 +86,7 @@ class Performer:
     async def _perform(self, action: Action) -> None:
         try:
             detail, data = await self._do(action)
-        except (LinkError, ActionError, TimeoutError, OSError) as error:
+        except (BackendError, ActionError, TimeoutError, OSError) as error:
             data = error.data if isinstance(error, ActionError) else ()
             self._outcome(action.id, ok=False, detail=str(error) or type(error).__name__, data=data)
             return
@@ -108,7 +107,9 @@ class Performer:
                 return self._keep(action), ()
             case Evict():
                 return await self._workers.evict(action), ()
-            case Readmit() | Refusal():
+            case Readmit():
+                return await self._workers.readmit(action.node), ()
+            case Refusal():
                 return "", ()
             case Resume():
                 return await self._workers.resume(action)
@@ -127,8 +128,7 @@ class Performer:
             case RestartAgent():
                 return await self._agents.start(action.node, take_over=True), ()
             case RestartGcs():
-                pid = await asyncio.to_thread(ray_gcs.restart, self._hands.gcs_command)
-                return f"pid {pid}", ()
+                return await self._hands.nodes.restart_control_plane(), ()
             case _:
                 assert_never(action)
 
@@ -141,9 +141,10 @@ class Performer:
 
     async def _reach(self, action: Reach) -> str:
         node = self._state.nodes[action.node]
-        raylet = self._hands.raylets.get(action.node, (node.address, 0))
         agent, door, step = await asyncio.gather(
-            knock(node.address, node.port), knock(*raylet), self._workers.newest_step(action.node)
+            knock(node.address, node.port),
+            self._hands.nodes.look(action.node),
+            self._workers.newest_step(action.node),
         )
         self._learned(NodeReached(self._now(), action.node, agent, door, step, action.incident))
         return f"agent {agent}, raylet {door}, step {step}"

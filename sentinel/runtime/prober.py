@@ -16,8 +16,8 @@ import msgspec
 from sentinel.checks import load
 from sentinel.model.check import Gpus, Machine
 from sentinel.model.codec import to_plain
+from sentinel.parent import die_with
 from sentinel.runtime.agent.process import OURS_ALONE
-from sentinel.runtime.parent import die_with
 from sentinel.runtime.probe import Answer, Introduction, NoGpus, ProberTask, probe, short_pci
 
 

@@ -80,7 +80,7 @@ def _outcome(made: _Made, state: State, leaving: Callable[[Job], str]) -> str:
     if made.action:
         return "" if made.action in state.unfinished else "done"
     node = state.nodes.get(made.drained) if made.drained else None
-    if node is None or node.cordon is None or node.cordon.by != "operator":
+    if node is None or node.cordon is None or node.cordon.is_ours:
         return "done"
     full = keeps_full(node, state, leaving)
     return f"under way: {full}" if full else "done: no process of a job is left there"

@@ -13,11 +13,10 @@ from typing import Any
 import httpx
 import psutil
 
-from sentinel import config, private
-from sentinel.adapters import ray_gcs
+from sentinel import backends, config, private
 from sentinel.adapters.keys import Keys
 from sentinel.runtime import running
-from sentinel.runtime.last_words import APPEND, last_words
+from sentinel.runtime.last_words import last_words
 from sentinel.runtime.running import CONTROLLER, WATCHDOG, Running
 
 STARTS_WITHIN_S = 120.0
@@ -43,7 +42,7 @@ def up(settings: config.Settings, path: Path | None = None) -> str:
         private.make_folder(settings.cluster.state_dir)
         there = _watchdog(settings)
         if there is None and settings.job.world:  # who only watches nodes may do without Ray
-            _look_for_ray(settings.ray.address)
+            _look_for_scheduler(settings)
         watchdog = there or _start(settings, path)
     except OSError as error:
         raise UpError(f"cluster.state_dir: {error}") from None
@@ -57,19 +56,14 @@ def up(settings: config.Settings, path: Path | None = None) -> str:
     return f"{settings.cluster.name} {verb}: {settings.cluster.web_url}, watchdog pid {watchdog.pid}"
 
 
-def _look_for_ray(address: str) -> None:
-    """Say at once that no Ray answers, and what to type. Raises UpError."""
-    given = os.environ.get("RAY_ADDRESS", "") if address == "auto" else address
-    known = [given] if ":" in given else ray_gcs.local()
-    answers = {each: ray_gcs.alive(each) for each in known}
-    if "ok" in answers.values():
-        return
-    told = ", ".join(f"{each}: {answer}" for each, answer in answers.items()) or "no Ray runs on this machine"
-    port = given.rpartition(":")[2] or "6379"
-    raise UpError(
-        f"no Ray answers at ray.address {address} ({told}), nothing was started: "
-        f"start it with `ray start --head --port={port}`, or set ray.address"
-    )
+def _look_for_scheduler(settings: config.Settings) -> None:
+    """Say at once that it does not answer, and what to type. Raises UpError."""
+    try:
+        why = backends.load(settings.cluster.backend).unready(settings)
+    except backends.UnknownBackendError as error:
+        raise UpError(str(error)) from None
+    if why:
+        raise UpError(f"nothing was started: {why}")
 
 
 def down(settings: config.Settings) -> str:
@@ -98,7 +92,8 @@ def down(settings: config.Settings) -> str:
 def _start(settings: config.Settings, path: Path | None) -> Running:
     argv = [*private.MODULE, WATCHDOG]
     argv += ["--config", str(path.absolute())] if path else []
-    with os.fdopen(private.open_file(settings.cluster.state_dir / "watchdog.log", APPEND), "ab") as out:
+    said = settings.cluster.state_dir / "watchdog.log"
+    with os.fdopen(private.open_file(said, private.APPEND), "ab") as out:
         started = subprocess.Popen(
             argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
         )

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from itertools import islice
 
+from sentinel.backends.port import Nodes
 from sentinel.core.detect.watch import Watch
 from sentinel.core.page.left import left_for_people, left_in_all
 from sentinel.core.page.words import earlier, places
@@ -18,7 +19,6 @@ from sentinel.model.ids import Instant
 from sentinel.model.incident import Incident
 from sentinel.redact import redact
 from sentinel.runtime.ledger import Ledger
-from sentinel.runtime.link import Link
 from sentinel.runtime.recent import Recent
 from sentinel.web.view import IncidentView, JobView, NodeView, SeatView, Silence, Status
 
@@ -35,13 +35,13 @@ class ControllerView:
         ledger: Ledger,
         watch: Watch,
         logbook: Logbook,
-        link: Link,
+        scheduler: Nodes,
         now: Callable[[], Instant],
         recent: Recent | None = None,
     ) -> None:
         self._recent = recent or Recent()
         self._cluster, self._ledger, self._watch, self._logbook = cluster, ledger, watch, logbook
-        self._link, self._now = link, now
+        self._scheduler, self._now = scheduler, now
         self._started = now()
 
     def status(self) -> Status:
@@ -61,7 +61,7 @@ class ControllerView:
             frozen=state.frozen,
             stopped=state.stopped,
             observe_only=self._ledger.rules.policy.observe_only,
-            ray_trouble=redact(self._link.trouble),
+            ray_trouble=redact(self._scheduler.trouble),
             left=left_in_all(state, rules),
             silences=tuple(Silence(name, at) for name, at in state.silences.items() if at > now),
         )

@@ -29,7 +29,7 @@ from sentinel.model.ids import IncidentId, Seconds
 from sentinel.redact import remember
 from sentinel.runtime import running
 from sentinel.runtime.health import Health
-from sentinel.runtime.last_words import APPEND, tail_of
+from sentinel.runtime.last_words import tail_of
 from sentinel.runtime.running import CONTROLLER, Running
 
 log = structlog.get_logger(logger_name="watchdog")
@@ -130,7 +130,7 @@ class Watchdog:
         return running.find(self._pid_file, CONTROLLER) or self._child
 
     def _start(self) -> Running:
-        with os.fdopen(private.open_file(self._log, APPEND), "ab") as out:
+        with os.fdopen(private.open_file(self._log, private.APPEND), "ab") as out:
             started = subprocess.Popen(
                 self._argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
             )

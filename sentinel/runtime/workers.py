@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 
+from sentinel.backends.port import Attempt, BackendError, Member, Pause
 from sentinel.core.state import State
 from sentinel.core.state.rows import JobStage
 from sentinel.gang.orders import Formed, FormOrder, Overtaken
@@ -10,11 +11,8 @@ from sentinel.model.action import Evict, Resume, StartWorker, StopJob
 from sentinel.model.fact import Fact, WorkerReady
 from sentinel.model.ids import Instant, JobId, NodeId, Seconds, WorkerId
 from sentinel.model.report import KillWorker
-from sentinel.runtime import ray_requests
 from sentinel.runtime.agent_orders import AgentOrders
 from sentinel.runtime.hands import ActionError, Hands
-from sentinel.runtime.link import LinkError
-from sentinel.runtime.ray_requests import Attempt, EndWorkers, Form, Member, Pause, Statuses, StopWorker
 
 KILL_DEADLINE_S = 3.0
 RANKS_DEADLINE_S = 0.8
@@ -23,13 +21,13 @@ START_S = 120.0
 FORM_SLACK_S = 90.0
 """What forming may take beside set-up and load: to pause, to open the store, to meet."""
 END_S = 60.0
-"""The ray link itself gives up after half of it."""
+"""The scheduler itself gives up after half of it."""
 LAST_BEATS_S = 10.0
 """A killed process is gone, and has freed its GPU, well before."""
 
 
 class Workers:
-    """Acts on workers through Ray, and through the agents of their nodes."""
+    """Acts on workers through the scheduler, and through the agents of their nodes."""
 
     def __init__(
         self,
@@ -46,19 +44,17 @@ class Workers:
     async def start(self, action: StartWorker) -> str:
         """Start a warm standby; it is ready when this returns."""
         memory = str(self._hands.memory_of(action.node))
-        asked = ray_requests.StartWorker(
-            self._hands.spec, action.worker, action.node, action.gpu, memory, within_s=START_S
-        )
-        pid = (await self._hands.link.order(asked, START_S + KILL_DEADLINE_S)).pid
+        place = action.worker, action.node, action.gpu, memory
+        pid = (await self._hands.gang.start_worker(self._hands.spec, *place, START_S)).pid
         self._learned(WorkerReady(self._now(), action.job, action.worker, action.node, action.gpu, pid))
         return f"pid {pid}"
 
     async def stop(self, job: JobId, worker: WorkerId, node: NodeId, pid: int, order: str) -> str:
-        """Kill by the agent, which reaches stopped processes too, and free the actor's name in Ray."""
+        """Kill by the agent, which reaches stopped processes too, and have the scheduler forget it."""
         kill = KillWorker(f"{order}#{worker}", worker, pid)
         results = await asyncio.gather(
             self._agents.order(node, kill, KILL_DEADLINE_S),
-            self._hands.link.ask(StopWorker(job, worker), KILL_DEADLINE_S),
+            self._hands.gang.stop_worker(job, worker, KILL_DEADLINE_S),
             return_exceptions=True,
         )
         if all(isinstance(result, BaseException) for result in results):
@@ -66,7 +62,18 @@ class Workers:
         return "killed"
 
     async def evict(self, action: Evict) -> str:
-        """Empty the node: whatever of ours still runs there goes."""
+        """Have the scheduler place nothing there, and empty the node: whatever of ours runs there goes."""
+        told = self._hands.nodes.cordon(action.node, f"{action.incident}: {action.reason}")
+        cordoned, emptied = await asyncio.gather(told, self._empty(action), return_exceptions=True)
+        if failed := [str(each) for each in (emptied, cordoned) if isinstance(each, BaseException)]:
+            raise ActionError("; ".join(failed))
+        return f"{cordoned}, {emptied}"
+
+    async def readmit(self, node: NodeId) -> str:
+        """Take back what was done to it outside."""
+        return await self._hands.nodes.uncordon(node)
+
+    async def _empty(self, action: Evict) -> str:
         workers = self._state.crew.workers.values()
         leaving = [w for w in workers if w.node == action.node and w.rank < 0 and w.pid]
         silent = self._state.nodes[action.node].silent
@@ -75,7 +82,7 @@ class Workers:
         failed = [str(result) for result in results if isinstance(result, BaseException)]
         if failed and not silent:
             raise ActionError(failed[0])
-        return f"cordoned, {len(leaving)} workers stopped" + (", node unreachable" if failed else "")
+        return f"{len(leaving)} workers stopped" + (", node unreachable" if failed else "")
 
     async def stop_job(self, action: StopJob) -> str:
         """Stop all processes of a job."""
@@ -93,8 +100,8 @@ class Workers:
         members = self._members(action, self._hands.slow_phase_s, takes_over)
         resized = len(action.pause) != len(action.seats)
         pause = Pause(action.generation - 1, action.pause, resized) if action.pause else None
-        asked = Form(action.job, members, pause)
-        attempt = await self._hands.link.order(asked, self._hands.slow_phase_s + FORM_SLACK_S)
+        within = self._hands.slow_phase_s + FORM_SLACK_S
+        attempt = await self._hands.gang.form(action.job, members, pause, within)
         if overtaken := next((each for each in attempt.formed if isinstance(each, Overtaken)), None):
             job = self._state.jobs[action.job]
             if job.high_step < 0 and job.stage is JobStage.FORMING and job.generation == action.generation:
@@ -111,7 +118,7 @@ class Workers:
         """
         if journal == self._hands.spec.journal:
             return
-        await self._hands.link.order(EndWorkers(job, journal), END_S)
+        await self._hands.gang.end_workers(job, journal, END_S)
         give_up = self._now() + LAST_BEATS_S
         while self._now() < give_up and any(
             beat.job == job and beat.worker.endswith(f"-{journal}")
@@ -158,16 +165,15 @@ class Workers:
         )
 
     async def newest_step(self, node: NodeId) -> int:
-        """Ask the node's ranks through Ray how far they are; -1 when none answers."""
+        """Ask the node's ranks through the scheduler how far they are; -1 when none answers."""
         steps = [-1]
         for job in self._state.jobs.values():
             workers = tuple(worker.id for _, worker in self._state.seated(job) if worker.node == node)
             if not workers:
                 continue
             try:
-                asked = Statuses(job.id, workers, RANKS_DEADLINE_S)
-                found = await self._hands.link.ask(asked, RANKS_DEADLINE_S + 0.5)
-            except LinkError:
+                found = await self._hands.gang.statuses(job.id, workers, RANKS_DEADLINE_S)
+            except (BackendError, ActionError):
                 continue
             steps += [status.step for status in found.values()]
         return max(steps)

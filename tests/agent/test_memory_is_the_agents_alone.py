@@ -100,7 +100,7 @@ FILES: dict[str, Callable[[Path], object]] = {
 
 LAUNCH = """
 import sys
-from sentinel.runtime.detach import launch_detached
+from sentinel.backends.ray.detach import launch_detached
 launch_detached([sys.executable, "-c", "print('said', flush=True)"], {"SENTINEL_MEMORY": sys.argv[1]})
 """
 

@@ -352,7 +352,7 @@ def test_up_refuses_a_trainer_config_that_is_not_there_and_starts_nothing(tmp_pa
 def test_up_without_a_ray_that_answers_says_what_was_tried_and_what_to_type(tmp_path: Path) -> None:
     (tmp_path / "sentinel.toml").write_text("[ray]\naddress = '127.0.0.1:1'\n")
     ended = sentinel("up", where=tmp_path)
-    told = "sentinel: no Ray answers at ray.address 127.0.0.1:1 (127.0.0.1:1: refused), nothing was started: "
+    told = "sentinel: nothing was started: no Ray answers at ray.address 127.0.0.1:1 (127.0.0.1:1: refused): "
     more = "start it with `ray start --head --port=1`, or set ray.address\n"
     assert (ended.returncode, ended.stderr) == (1, told + more)
     assert list((tmp_path / "state").iterdir()) == []

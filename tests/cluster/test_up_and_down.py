@@ -19,7 +19,7 @@ from sentinel.gang.fence import FENCE
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
 
-OURS = r"sentinel\.runtime\.\w+|RankActor"
+OURS = r"sentinel\.(runtime|backends\.ray)\.\w+|RankActor"
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +107,7 @@ def test_training_goes_on_though_the_journal_is_lost(cluster: Cluster) -> None:
     old = _processes(cluster, "RankActor")
     for process in _processes(cluster, r"sentinel\.runtime\.watchdog"):
         process.kill()  # first: it would start the controller again
-    for process in _processes(cluster, r"sentinel\.runtime\.\w+"):
+    for process in _processes(cluster, r"sentinel\.(runtime|backends\.ray)\.\w+"):
         process.kill()
     before = _fence(cluster)
     shutil.rmtree(cluster.root / "state")

@@ -39,9 +39,11 @@ from sentinel.model.fact import (
     JournalFailed,
     LinkBack,
     LinkLost,
+    NodeCordoned,
     NodeHeard,
     NodeJoined,
     NodeLeft,
+    NodeUncordoned,
     Outcome,
     RankAtPace,
     RankExited,
@@ -71,6 +73,8 @@ class Checked(Simulated):
         """Who had a seat in the newest generation."""
         self.revisions: dict[str, int] = {}
         self.drained: set[NodeId] = set()
+        self.theirs: set[NodeId] = set()
+        """What others have cordoned in the scheduler."""
         self.cordoned: set[NodeId] = set()
         self._delays = delays
         self._waited = 0
@@ -154,7 +158,7 @@ class Checked(Simulated):
         assert found.confidence >= self.rules.policy.evict_confidence
 
     def _check_nodes(self) -> None:
-        ours = [n for n in self.state.nodes.values() if n.cordon and n.cordon.by != "operator"]
+        ours = [n for n in self.state.nodes.values() if n.cordon and n.cordon.is_ours]
         here = [n for n in self.state.nodes.values() if not n.left]
         limit = max(1, int(self.rules.policy.evict_share * len(here)))
         for node in ours:
@@ -162,6 +166,7 @@ class Checked(Simulated):
                 self._check_guilt(node.cordon.by)
                 assert sum(not n.left for n in ours) <= limit, "no more than the share that may go"
         self.cordoned = {node.id for node in ours}
+        assert not any(self.state.nodes[name].usable for name in self.theirs), "others have cordoned it"
         for name in self.drained:
             cordon = self.state.nodes[name].cordon
             assert cordon is not None, "a human's cordon stays"
@@ -194,8 +199,10 @@ class Checked(Simulated):
         self.fails, self.never_starts, self.advances = set(), set(), True
         self.heard(*sorted(self.state.nodes))
         self.drained.clear()
+        self.theirs.clear()
         for node in sorted(self.state.nodes):
             self._joins(node, 0)
+            self.tell(NodeUncordoned(self.now, node))
             self.command("undrain", node)
             for found in list(self.state.nodes[node].findings.values()):
                 self.finding(node, replace(found, health=Health.OK))
@@ -368,6 +375,15 @@ class Checked(Simulated):
         self.command("drain", node)
         self.drained.add(node)
 
+    def _do_scheduler(self, rank: int, node: NodeId, number: int) -> None:
+        """Others cordon a node in the scheduler, or give it back."""
+        if number % 2:
+            self.theirs.add(node)
+            self.tell(NodeCordoned(self.now, node, "kevin", f"ticket {number}"))
+        else:
+            self.theirs.discard(node)
+            self.tell(NodeUncordoned(self.now, node))
+
     def _do_maintain(self, rank: int, node: NodeId, number: int) -> None:
         """Maintenance of a node is announced, for so short that it ends in the course of the episode."""
         until = self.now + (5, 60)[number % 2]
@@ -380,7 +396,7 @@ class Checked(Simulated):
     def _do_again(self, rank: int, node: NodeId, number: int) -> None:
         """A fact is told again, as after a lost acknowledgement; what no agent says never is."""
         fact = self.facts[-1 - number % len(self.facts)]
-        if not isinstance(fact, Commanded | NodeLeft):
+        if not isinstance(fact, Commanded | NodeLeft | NodeCordoned | NodeUncordoned):
             self.tell(replace(fact, at=self.now))
 
     def _do_restart(self, rank: int, node: NodeId, number: int) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
-from sentinel.adapters import ray_gcs
+from sentinel.backends.ray import gcs as ray_gcs
 from sentinel.demo.hosts import Host, kill_all, processes_below, remove_files
 from sentinel.demo.network import Network, available
 from sentinel.demo.ray_cluster import Cluster

@@ -149,3 +149,10 @@ def test_a_receiver_is_one_file_and_its_settings(tmp_path: Path, monkeypatch: py
 def test_no_other_file_names_a_kind_of_receiver(kind: str) -> None:
     elsewhere = "config.py secret_patterns.py"  # as an example, and in what an address looks like
     assert files_that_name(kind, but=elsewhere) == {f"adapters/receivers/{kind}.py"}
+
+
+def test_a_scheduler_is_one_folder() -> None:
+    """The one of the tests is named nowhere, and Ray's by nobody but the demo, which starts Ray."""
+    assert files_that_name("file_backend") == set()
+    naming = files_that_name(r"sentinel\.backends\.ray")
+    assert {Path(name).parts[0] for name in naming if not name.startswith("backends/ray/")} == {"demo"}

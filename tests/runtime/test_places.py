@@ -4,12 +4,12 @@ from types import SimpleNamespace
 
 import pytest
 
+from sentinel.backends.port import Member
 from sentinel.core.state import State
 from sentinel.core.state.rows import Node
 from sentinel.model.action import Resume, Seat
 from sentinel.model.ids import ActionId, IncidentId, JobId, NodeId, WorkerId
 from sentinel.runtime.hands import ActionError
-from sentinel.runtime.ray_requests import Member
 from sentinel.runtime.workers import Workers
 
 Ranks = tuple[int, ...]

@@ -11,9 +11,9 @@ import pytest
 
 import sentinel
 from sentinel import private
+from sentinel.backends.ray.link import Link
 from sentinel.runtime.agent import settings
 from sentinel.runtime.agent.prober import Prober
-from sentinel.runtime.link import Link
 
 PLANTED = "open('planted', 'w').close()\nraise SystemExit(9)\n"
 
@@ -36,8 +36,9 @@ def test_a_process_of_ours_imports_nothing_from_there(here: Path) -> None:
         assert prober.answers(), "it runs"
     finally:
         prober.close()
-    for module in ("watchdog", "controller", "ray_link", "agent"):
-        argv = [*private.MODULE, f"sentinel.runtime.{module}", "--help"]
+    ours = ("runtime.watchdog", "runtime.controller", "backends.ray.link_process", "runtime.agent")
+    for module in ours:
+        argv = [*private.MODULE, f"sentinel.{module}", "--help"]
         subprocess.run(argv, capture_output=True, check=True, timeout=60)
     assert not (here / "planted").exists()
 

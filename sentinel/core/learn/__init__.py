@@ -5,6 +5,7 @@ from typing import assert_never
 from sentinel.core import recovery
 from sentinel.core.learn import (
     control,
+    cordons,
     findings,
     fitness,
     jobs,
@@ -39,12 +40,14 @@ from sentinel.model.fact import (
     JournalFailed,
     LinkBack,
     LinkLost,
+    NodeCordoned,
     NodeHeard,
     NodeJoined,
     NodeLeft,
     NodeProbed,
     NodeReached,
     NodeSilent,
+    NodeUncordoned,
     Outcome,
     RankAtPace,
     RankExited,
@@ -68,6 +71,10 @@ def learn(state: State, fact: Fact, rules: Rules) -> None:  # one line per fact,
             nodes.left(state, fact)
         case NodeHeard():
             nodes.heard(state, fact, rules)
+        case NodeCordoned():
+            cordons.cordoned(state, fact)
+        case NodeUncordoned():
+            cordons.uncordoned(state, fact, rules)
         case NodeReached():
             nodes.reached(state, fact, rules)
         case FindingReported():

@@ -5,7 +5,7 @@ from itertools import chain
 
 from sentinel.core.evidence import holding
 from sentinel.core.state import Rules, State
-from sentinel.core.state.rows import Cordon, JobStage, Node
+from sentinel.core.state.rows import OPERATOR, SCHEDULER, Cordon, JobStage, Node
 from sentinel.model.action import Refusal
 from sentinel.model.fact import FindingReported
 from sentinel.model.finding import NODE, Health
@@ -13,8 +13,6 @@ from sentinel.model.ids import NodeId
 from sentinel.model.incident import Incident, Stage
 
 NO_SPARE = "no spare is left for the next node that fails"
-OPERATOR = "operator"
-"""By whom a human's drain is."""
 MOST_NAMES = 20
 """Nodes that one line names."""
 
@@ -39,12 +37,14 @@ def left_in_all(state: State, rules: Rules) -> tuple[str, ...]:
 
     That a job is degraded the job itself says.
     """
-    lines = _out([node.id for node, cordon in _cordons(state) if cordon.by != OPERATOR])
+    lines = _out([node.id for node, cordon in _cordons(state) if cordon.is_ours])
     lines += _unfit(state.unfit())
     small = any(job.is_degraded for job in state.jobs.values())
     lines += [NO_SPARE] if (lines or small) and _needs_a_spare(state) else []
     drained = [node.id for node, cordon in _cordons(state) if cordon.by == OPERATOR]
     lines += [f"drained by hand: {_listed(drained)}"] if drained else []
+    others = [node.id for node, cordon in _cordons(state) if cordon.by == SCHEDULER]
+    lines += [f"cordoned in the scheduler by others: {_listed(others)}"] if others else []
     refused = (_refused(incident, state, rules) for incident in state.incidents.values())
     return tuple(dict.fromkeys((*lines, *chain.from_iterable(refused))))
 

@@ -69,7 +69,7 @@ def _refused(job: Job, state: State, reason: str) -> Iterator[Decision]:
     drained = (state.nodes[name] for name in to_leave(job, state))
     number = 0
     for node in drained:
-        if node.cordon is not None and node.cordon.by == "operator":
+        if node.cordon is not None and not node.cordon.is_ours:
             number += 1
             yield from refuse(state, job.upkeep, f"drain {node.id}", No("actions", reason), number)
 

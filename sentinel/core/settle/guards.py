@@ -37,7 +37,7 @@ def refuse_eviction(state: State, rules: Rules, node: NodeId, diagnosis: Diagnos
     if diagnosis.confidence < policy.evict_confidence:
         sure = f"confidence {diagnosis.confidence:.2f} is below {policy.evict_confidence:.2f}"
         return No("confidence", f"{node} stays: {sure}")
-    ours = sum(each.cordon is not None and each.cordon.by != "operator" for each in _here(state))
+    ours = sum(each.cordon is not None and each.cordon.is_ours for each in _here(state))
     limit = max(1, int(policy.evict_share * here))
     if ours >= limit:
         return No("share", f"{node} stays: {ours} of {here} nodes are evicted already, the limit is {limit}")

@@ -24,7 +24,7 @@ def settle(node: Node, state: State, rules: Rules) -> Iterator[Decision]:
     elif node.silent and not (node.left or node.maintained):
         yield from _look(node, state, rules)
     if node.readmit is not None and node.cordon is None:
-        by = node.readmit.by if node.readmit.by != "operator" else f"operator-{node.id}"
+        by = node.readmit.by if node.readmit.is_ours else f"operator-{node.id}"
         name = action_id(by, "readmit", node.id, int(node.vouched * 1000))
         yield Readmit(name, IncidentId(by), node.id)
 
@@ -61,7 +61,7 @@ def _evict(node: Node, state: State, rules: Rules) -> Iterator[Decision]:
     """Empty a node that an incident cordoned: at once, or when its ranks have left."""
     cordon = node.cordon
     assert cordon is not None
-    if cordon.by == "operator":
+    if not cordon.is_ours:
         return  # who drains a node by hand has it still
     tried = node.evicts - node.forgiven
     if node.is_empty or tried >= rules.policy.resume_attempts or refuse_action(state, rules):

@@ -69,7 +69,7 @@ def _node_is(node: Node) -> Iterator[str]:
 def _wants(
     node: Node | None, job: Job | None, incident: Incident | None, state: State, rules: Rules
 ) -> Iterator[str]:
-    if node is not None and node.cordon is not None and not (node.is_empty or node.cordon.by == "operator"):
+    if node is not None and node.cordon is not None and node.cordon.is_ours and not node.is_empty:
         yield "to be emptied, when its ranks have left" if node.cordon.gently else "to be emptied"
     if job is not None and (want := generation.wanted(job, state)) is not None:
         yield _want(want)

@@ -6,20 +6,30 @@ from enum import StrEnum
 from msgspec import Struct
 
 from sentinel.core.state.timers import Timer
-from sentinel.model.fact import FindingReported, NodeReached, NodeSilent
+from sentinel.model.fact import FindingReported, NodeCordoned, NodeReached, NodeSilent
 from sentinel.model.finding import NODE, Finding, Health
 from sentinel.model.ids import Cause, IncidentId, Instant, JobId, NodeId, Seconds, WorkerId
+
+OPERATOR = "operator"
+"""By whom a human's drain is."""
+SCHEDULER = "scheduler"
+"""By whom a cordon is that somebody else, man or program, has set in the scheduler."""
 
 
 class Cordon(Struct, frozen=True):
     """Why nothing is placed on a node, and who said so."""
 
     by: str
-    """`operator`, or the incident's id."""
+    """`operator`, `scheduler`, or the incident's id."""
     reason: str
     at: Instant
     gently: bool = False
     """Ranks leave at a step boundary, and the node is emptied when none is left."""
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether Sentinel decided it: what others have cordoned it neither counts nor takes back."""
+        return self.by not in (OPERATOR, SCHEDULER)
 
 
 class Maintenance(Struct, frozen=True):
@@ -42,6 +52,8 @@ class Node(Struct, frozen=True):
     heard: int = 0
     """The highest number of that agent's events that was heard: one told again counts once."""
     cordon: Cordon | None = None
+    drained: NodeCordoned | None = None
+    """What the scheduler says of it: this counts while it has no other cordon."""
     maintained: Maintenance | None = None
     """Nothing is placed here until then, and what it looks like accuses nobody."""
     silent: bool = False

@@ -5,7 +5,7 @@ import random
 import signal
 import time
 
-from sentinel.adapters import ray_gcs
+from sentinel.backends.ray import gcs
 from sentinel.demo.fault import NOBODY, Expected, Injection, Place, Simple, kill, pick
 from sentinel.demo.stage import Stage, wait
 
@@ -16,7 +16,7 @@ REPLACED_S = 60.0
 def inject(stage: Stage, chance: random.Random) -> Injection:
     """SIGKILL the GCS."""
     cluster = stage.cluster
-    pid = ray_gcs.find(cluster.head.address, cluster.port)
+    pid = gcs.find(cluster.head.address, cluster.port)
     time.sleep(chance.uniform(0.0, 0.3))
     at = time.time()
     os.kill(pid, signal.SIGKILL)
@@ -26,7 +26,7 @@ def inject(stage: Stage, chance: random.Random) -> Injection:
 def _as_before(stage: Stage, chance: random.Random, killed: int) -> list[str]:
     """Kill a rank: a new one takes its place, which needs Ray from end to end."""
     cluster = stage.cluster
-    wrong = [] if ray_gcs.find(cluster.head.address, cluster.port) != killed else ["the GCS was not killed"]
+    wrong = [] if gcs.find(cluster.head.address, cluster.port) != killed else ["the GCS was not killed"]
     wait("standbys are ready", REPLACED_S, stage.ready)
     generation = stage.steps()[-1]["g"]
     kill(pick(stage, chance))

@@ -14,7 +14,7 @@ from sentinel.demo.stage import Stage, wait
 from sentinel.runtime import running
 from sentinel.runtime.running import CONTROLLER
 
-LINK = "sentinel.runtime.ray_link"
+LINK = "sentinel.backends.ray.link_process"
 REPLACED_S = 5.0
 """Missed after 2 s, ended and started again; looking takes its time, too."""
 

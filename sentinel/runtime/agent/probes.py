@@ -8,6 +8,7 @@ from typing import Protocol
 
 from msgspec.structs import replace
 
+from sentinel import backends
 from sentinel.adapters.kernel_log import LINES
 from sentinel.adapters.kernel_time import age
 from sentinel.heartbeat import counts_as_the_kernel
@@ -17,7 +18,6 @@ from sentinel.model.ids import Seconds
 from sentinel.model.report import Event, FindingSeen, ProbedSeen, RankBeat
 from sentinel.runtime.agent.findings import FindingBook
 from sentinel.runtime.agent.prober import STARTING, Prober
-from sentinel.runtime.agent.raylet import RayletWatch
 from sentinel.runtime.agent.settings import AgentSettings
 from sentinel.runtime.probe import Answer, Introduction, NoGpus, probe
 
@@ -91,7 +91,8 @@ class Probes:
         self._book = book
         self._kernel_log = kernel_log
         self._processes = processes
-        self._raylet = RayletWatch(settings.address, was_seen=book.stands("raylet", "raylet-dead"))
+        kind, was_seen = backends.load(settings.backend), book.stands("raylet", "raylet-dead")
+        self._raylet = kind.daemon(settings.address, was_seen=was_seen)
         # what is simulated beside this agent counts as it does, in a container, too
         self._kernel_pids = settings.gpus.startswith("simulated:") or counts_as_the_kernel()
         self._unnamed: list[str] = []

@@ -12,8 +12,6 @@ EXIT_REFUSED = 2
 """The controller refused the key, or a key file, folder or check is wrong."""
 OURS_ALONE = 0o077
 """The umask of agent and prober: whatever they make, nobody else reads."""
-_CLUSTERS = "sentinel-"
-"""How the name of a cluster's folder begins, in which those of its nodes lie."""
 _LOCK = "agent.lock"
 EXIT_SECOND = 3
 """Another agent watches this node."""
@@ -27,16 +25,6 @@ class AgentError(Exception):
         self.code = code
 
 
-def make_memory(memory: Path) -> Path:
-    """Make a node's memory directory, and its cluster's, or see that they are ours alone.
-
-    Raises NotPrivateError where somebody else may have had a hand in it; OSError otherwise.
-    """
-    if memory.parent.name.startswith(_CLUSTERS):
-        private.make_folder(memory.parent)
-    return private.make_folder(memory)
-
-
 def lock(memory: Path, node: str, *, take_over: bool = False) -> int:
     """Take the node's lock, sign it, and give its descriptor; with `take_over` its holder is ended first.
 
@@ -44,7 +32,7 @@ def lock(memory: Path, node: str, *, take_over: bool = False) -> int:
     """
     path = memory / _LOCK
     try:
-        make_memory(memory)
+        private.make_memory(memory)
         descriptor = private.open_file(path, os.O_RDWR | os.O_CREAT)
     except private.NotPrivateError as error:
         raise AgentError(f"--memory: {error}", EXIT_REFUSED) from None

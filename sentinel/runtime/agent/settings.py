@@ -38,6 +38,8 @@ class AgentSettings:
     report_every: Seconds
     labels: Mapping[str, str]
     """Where the node sits and what it runs: kind of domain → name."""
+    backend: str
+    """Whose process on the node is watched, as `cluster.backend` names it."""
     take_over: bool
     """End the agent that watches the node already: it is not heard."""
 
@@ -65,6 +67,7 @@ def parse(arguments: Sequence[str] | None = None) -> AgentSettings:
         metrics_port=given.metrics_port,
         report_every=given.report_every,
         labels=given.labels,
+        backend=given.backend,
         take_over=given.take_over,
     )
 
@@ -91,6 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--report-every", type=float, default=0.25, help="seconds between reports")
     labels = os.environ.get("SENTINEL_LABELS", "")
     add("--labels", type=_labels, default=labels, help="where it sits, such as rack=r12,feed=A,image=2026.11")
+    add("--backend", default="ray", help="what places work on the node, as the setting cluster.backend")
     add("--take-over", action="store_true", help="end the agent that holds the node's lock, for it hangs")
     return parser
 

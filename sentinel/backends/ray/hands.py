@@ -10,22 +10,20 @@ from typing import Any
 
 import msgspec
 
-from sentinel.gang.orders import Formed, Overtaken, WorkerStatus, pack, unpack, unpack_formed
-from sentinel.model.ids import JobId, NodeId, Seconds, WorkerId
-from sentinel.runtime.detach import launch_detached
-from sentinel.runtime.ray_pending import Pending
-from sentinel.runtime.ray_requests import (
-    Attempt,
+from sentinel.backends.port import Attempt, Member, Pause
+from sentinel.backends.ray.detach import launch_detached
+from sentinel.backends.ray.pending import Pending
+from sentinel.backends.ray.requests import (
     EndWorkers,
     Form,
-    Member,
-    Pause,
     RayNode,
     StartAgent,
     StartWorker,
     Statuses,
     StopWorker,
 )
+from sentinel.gang.orders import Formed, Overtaken, WorkerStatus, pack, unpack, unpack_formed
+from sentinel.model.ids import JobId, NodeId, Seconds, WorkerId
 
 NAMESPACE = "sentinel"
 CALL_TIMEOUT_S = 30.0
@@ -52,6 +50,7 @@ class RayHands:
 
     def nodes(self) -> tuple[RayNode, ...]:
         """List the nodes that Ray knows."""
+        drained = self._drained()
         return tuple(
             RayNode(
                 node=node["NodeName"],
@@ -60,15 +59,21 @@ class RayHands:
                 address=node["NodeManagerAddress"],
                 port=node["NodeManagerPort"],
                 trains=_trains(node["Resources"]),
+                drained_by=drained.get(node["NodeID"]),
             )
             for node in self._ray.nodes()
         )
+
+    def _drained(self) -> dict[str, float]:
+        """Say which nodes Ray is told to drain, by its ids, and until when (epoch seconds, 0 for no end)."""
+        told = self._ray._private.state.state.get_draining_nodes()
+        return {node: deadline_ms / 1000 for node, deadline_ms in told.items()}
 
     # --- workers
 
     def start_worker(self, asked: StartWorker) -> Future[WorkerStatus]:
         """Start a detached worker, or find the one that was started already; it answers once it is warm."""
-        from sentinel.gang.actor import RankActor
+        from sentinel.backends.ray.actor import RankActor
 
         name = f"{asked.spec.job}.{asked.worker}"
         if name in self._stopped:
@@ -199,9 +204,9 @@ class RayHands:
     def _on(self, node: NodeId) -> Any:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-        for known in self.nodes():
-            if known.node == node and known.alive:
-                return NodeAffinitySchedulingStrategy(known.id, soft=False)
+        for known in self._ray.nodes():
+            if known["NodeName"] == node and known["Alive"]:
+                return NodeAffinitySchedulingStrategy(known["NodeID"], soft=False)
         raise ValueError(f"Ray knows no living node {node!r}")
 
 

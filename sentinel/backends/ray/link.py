@@ -14,10 +14,9 @@ import zmq
 import zmq.asyncio
 
 from sentinel import private
-from sentinel.model.ids import Seconds
-from sentinel.runtime import ray_requests
-from sentinel.runtime.last_words import APPEND
-from sentinel.runtime.ray_requests import (
+from sentinel.backends.port import BackendError
+from sentinel.backends.ray import requests
+from sentinel.backends.ray.requests import (
     Answered,
     Asked,
     Failed,
@@ -28,6 +27,7 @@ from sentinel.runtime.ray_requests import (
     Reply,
     Request,
 )
+from sentinel.model.ids import Seconds
 
 log = structlog.get_logger(logger_name="link")
 
@@ -44,7 +44,7 @@ TIMES = 3
 """An order under which so many links ended is not asked again: it may be what ends them."""
 
 
-class LinkError(Exception):
+class LinkError(BackendError):
     """Ray could not be asked, or refused; the message is one line."""
 
 
@@ -116,9 +116,9 @@ class Link:
     async def _run_with(self, socket: zmq.asyncio.Socket) -> bool:
         socket.linger = 0
         socket.connect(self._endpoint)  # the child binds it: who accepts without files is ended by ZeroMQ
-        argv = ["sentinel.runtime.ray_link", "--endpoint", self._endpoint, "--address", self._address]
-        argv += ["--parent", str(os.getpid())]
-        with os.fdopen(private.open_file(self._log_path, APPEND), "ab") as out:
+        argv = ["sentinel.backends.ray.link_process", "--endpoint", self._endpoint]
+        argv += ["--address", self._address, "--parent", str(os.getpid())]
+        with os.fdopen(private.open_file(self._log_path, private.APPEND), "ab") as out:
             self.process = await asyncio.create_subprocess_exec(
                 *private.MODULE,
                 *argv,
@@ -184,8 +184,8 @@ class Link:
             message = await socket.recv()
             self._heard = True
             try:
-                self._take(ray_requests.read_reply(message))
-            except ray_requests.UNREADABLE as error:
+                self._take(requests.read_reply(message))
+            except requests.UNREADABLE as error:
                 log.warning("reply-unreadable", error=str(error))
 
     def _take(self, reply: Reply) -> None:
@@ -207,9 +207,9 @@ class Link:
         if (waiting := self._waiting.get(reply.number)) is None:
             return
         try:
-            answer = ray_requests.read_answer(waiting.request, reply.answer)
-        except ray_requests.UNREADABLE as error:
-            told = f"{ray_requests.name_of(waiting.request)}: the answer can't be read: {error}"
+            answer = requests.read_answer(waiting.request, reply.answer)
+        except requests.UNREADABLE as error:
+            told = f"{requests.name_of(waiting.request)}: the answer can't be read: {error}"
             self._settle(reply.number, LinkError(told))
         else:
             self.trouble = ""
@@ -257,14 +257,14 @@ class Link:
 
     def _late(self, request: Request[Any], timeout: Seconds) -> LinkError:
         why = f": {self.trouble}" if self.trouble else ""
-        return LinkError(f"{ray_requests.name_of(request)}: no answer within {timeout:.0f} s{why}")
+        return LinkError(f"{requests.name_of(request)}: no answer within {timeout:.0f} s{why}")
 
     async def _send(self, request: Request[A]) -> A:
         number = next(self._numbers)
         try:
             message = _message(number, request)
         except UnicodeEncodeError as error:  # a path or a name may be any bytes
-            raise LinkError(f"{ray_requests.name_of(request)}: {error}") from None
+            raise LinkError(f"{requests.name_of(request)}: {error}") from None
         answer: asyncio.Future[A] = asyncio.get_running_loop().create_future()
         self._waiting[number] = _Waiting(request, answer)
         assert self._socket is not None
@@ -276,7 +276,7 @@ class Link:
 
 
 def _message(number: int, request: Request[Any]) -> bytes:
-    return ray_requests.encode(Asked(number, msgspec.Raw(ray_requests.encode(request))))
+    return requests.encode(Asked(number, msgspec.Raw(requests.encode(request))))
 
 
 def _endpoint(path: Path) -> str:

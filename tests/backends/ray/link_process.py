@@ -9,7 +9,7 @@ from pathlib import Path
 
 import zmq
 
-from sentinel.runtime.link import Link
+from sentinel.backends.ray.link import Link
 
 
 @contextlib.asynccontextmanager

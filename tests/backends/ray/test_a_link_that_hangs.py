@@ -14,14 +14,14 @@ import psutil
 import pytest
 
 from sentinel import private
+from sentinel.backends.ray import link as module
+from sentinel.backends.ray.link import Link, LinkEndedError, LinkError
+from sentinel.backends.ray.requests import Nodes, StartWorker, Statuses
+from sentinel.backends.ray.watch_link import watch_link
 from sentinel.demo.stage import wait
 from sentinel.gang.orders import WorkerSpec
 from sentinel.model.fact import Fact, LinkBack, LinkLost
 from sentinel.model.ids import JobId, NodeId, WorkerId
-from sentinel.runtime import link as module
-from sentinel.runtime.link import Link, LinkEndedError, LinkError
-from sentinel.runtime.ray_requests import Nodes, StartWorker, Statuses
-from sentinel.runtime.rounds import watch_link
 
 PROGRAM = (sys.executable, str(Path(__file__).with_name("fake_link.py")))
 SPEC = WorkerSpec("train", "x:Y", "", "gloo", "/tmp/job", 1, 0, 60.0, 60.0, b"secret")

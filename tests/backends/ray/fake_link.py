@@ -4,9 +4,9 @@ import sys
 
 from fake_ray import FakeRay, hands_of
 
-from sentinel.runtime import ray_link
+from sentinel.backends.ray import link_process
 
 if __name__ == "__main__":
-    ray_link.RayHands = lambda _address: hands_of(FakeRay(0.3))  # type: ignore[assignment, misc]
+    link_process.RayHands = lambda _address: hands_of(FakeRay(0.3))  # type: ignore[assignment, misc]
     del sys.argv[0]  # what was to be run
-    ray_link.main()
+    link_process.main()

@@ -6,8 +6,9 @@ from typing import Any, Generic, TypeAlias, TypeVar, get_args
 
 import msgspec
 
-from sentinel.gang.orders import Formed, FormOrder, Overtaken, WorkerSpec, WorkerStatus
-from sentinel.model.ids import JobId, NodeId, Seconds, WorkerId
+from sentinel.backends.port import Attempt, Member, Pause
+from sentinel.gang.orders import WorkerSpec, WorkerStatus
+from sentinel.model.ids import Instant, JobId, NodeId, Seconds, WorkerId
 
 A = TypeVar("A")
 
@@ -33,6 +34,8 @@ class RayNode(msgspec.Struct, frozen=True):
     port: int
     """Where its raylet listens."""
     trains: bool
+    drained_by: Instant | None = None
+    """Ray is told to empty it, and to end it by then; 0 for no deadline, None for a node in use."""
 
 
 class Nodes(Request[tuple[RayNode, ...]], frozen=True):
@@ -71,32 +74,6 @@ class Statuses(Request[dict[WorkerId, WorkerStatus]], frozen=True):
     job: JobId
     workers: tuple[WorkerId, ...]
     timeout_s: Seconds
-
-
-class Member(msgspec.Struct, frozen=True):
-    """A worker of the generation that is to be formed."""
-
-    worker: WorkerId
-    order: FormOrder
-    """The port of its store is not known yet."""
-
-
-class Pause(msgspec.Struct, frozen=True):
-    """A generation that is to stand first."""
-
-    generation: int
-    workers: tuple[WorkerId, ...]
-    saves: bool = False
-    """It leaves a checkpoint: the next one has another size, and can't use its memory snapshots."""
-
-
-class Attempt(msgspec.Struct, frozen=True):
-    """What came of forming a generation."""
-
-    formed: tuple[Formed | Overtaken, ...]
-    failed: str
-    """Why it did not form, in one line; empty when it did."""
-    stuck: tuple[WorkerId, ...]
 
 
 class Form(Request[Attempt], frozen=True):

@@ -14,12 +14,10 @@ from fake_ray import FakeRay, hands_of
 from link_process import listening, serving
 from structlog.testing import capture_logs
 
-from sentinel.gang.orders import FormOrder, WorkerSpec, WorkerStatus, pack, unpack
-from sentinel.model.ids import JobId, NodeId, WorkerId
-from sentinel.runtime import ray_requests
-from sentinel.runtime.link import Link, LinkError, _Waiting
-from sentinel.runtime.ray_link import outcome
-from sentinel.runtime.ray_requests import (
+from sentinel.backends.ray import requests
+from sentinel.backends.ray.link import Link, LinkError, _Waiting
+from sentinel.backends.ray.link_process import outcome
+from sentinel.backends.ray.requests import (
     Answered,
     AnyRequest,
     Asked,
@@ -30,6 +28,8 @@ from sentinel.runtime.ray_requests import (
     Statuses,
     StopWorker,
 )
+from sentinel.gang.orders import FormOrder, WorkerSpec, WorkerStatus, pack, unpack
+from sentinel.model.ids import JobId, NodeId, WorkerId
 
 DEEP = b"\x91" * 100_000
 NONSENSE = [
@@ -44,17 +44,17 @@ NONSENSE = [
 
 def test_every_request_can_be_asked_and_has_an_answer() -> None:
     assert set(get_args(AnyRequest)) == set(Request.__subclasses__())
-    assert {ray_requests._named(kind.__name__) for kind in get_args(AnyRequest)} == set(ray_requests._answers)
+    assert {requests._named(kind.__name__) for kind in get_args(AnyRequest)} == set(requests._answers)
 
 
 def test_the_answer_has_the_type_that_its_request_names() -> None:
     ray = FakeRay()
     ray._start({"name": "train.w1"})
     asked = Statuses(JobId("train"), (WorkerId("w1"),), 5.0)
-    answer = ray_requests.encode(outcome(hands_of(ray), asked).result())
-    assert ray_requests.read_answer(asked, msgspec.Raw(answer)) == {"w1": WorkerStatus(1, -1, -1)}
+    answer = requests.encode(outcome(hands_of(ray), asked).result())
+    assert requests.read_answer(asked, msgspec.Raw(answer)) == {"w1": WorkerStatus(1, -1, -1)}
     with pytest.raises(msgspec.ValidationError):
-        ray_requests.read_answer(Nodes(), msgspec.Raw(answer))
+        requests.read_answer(Nodes(), msgspec.Raw(answer))
 
 
 @pytest.mark.parametrize("said", NONSENSE)
@@ -79,7 +79,7 @@ def test_a_request_that_the_link_does_not_know_fails_at_once(tmp_path: Path) -> 
             link._waiting[77] = _Waiting(Nodes(), answer)
             dance = msgspec.Raw(msgspec.msgpack.encode({"type": "dance"}))
             assert link._socket is not None
-            await link._socket.send(ray_requests.encode(Asked(77, dance)))
+            await link._socket.send(requests.encode(Asked(77, dance)))
             async with asyncio.timeout(10.0):
                 with pytest.raises(LinkError, match="ValidationError: Invalid value 'dance'"):
                     await answer
@@ -94,10 +94,10 @@ def test_a_controller_that_is_told_nonsense_says_so_in_one_line_and_goes_on(
     async def work() -> None:
         async with listening(tmp_path) as link, child(link) as socket:
             await socket.send(said)
-            await socket.send(ray_requests.encode(Joined(1)))
+            await socket.send(requests.encode(Joined(1)))
             asked = asyncio.create_task(link.ask(Nodes(), 10.0))
-            number = ray_requests.read_asked(await socket.recv()).number
-            await socket.send(ray_requests.encode(Answered(number, msgspec.Raw(b"\x90"))))
+            number = requests.read_asked(await socket.recv()).number
+            await socket.send(requests.encode(Answered(number, msgspec.Raw(b"\x90"))))
             assert await asked == ()
 
     with capture_logs() as logs:
@@ -108,11 +108,11 @@ def test_a_controller_that_is_told_nonsense_says_so_in_one_line_and_goes_on(
 def test_an_answer_of_another_kind_fails_its_request_only(tmp_path: Path) -> None:
     async def work() -> None:
         async with listening(tmp_path) as link, child(link) as socket:
-            await socket.send(ray_requests.encode(Joined(1)))
+            await socket.send(requests.encode(Joined(1)))
             for answer in (b"\xa1x", b"\x91\xa1x", b"\x91\x80"):
                 asked = asyncio.create_task(link.ask(Nodes(), 10.0))
-                number = ray_requests.read_asked(await socket.recv()).number
-                await socket.send(ray_requests.encode(Answered(number, msgspec.Raw(answer))))
+                number = requests.read_asked(await socket.recv()).number
+                await socket.send(requests.encode(Answered(number, msgspec.Raw(answer))))
                 with pytest.raises(LinkError, match=r"nodes: the answer can't be read: (Expected|Object)"):
                     await asked
             assert link._waiting == {}

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from sentinel.backends.ray import raylet
+from sentinel.backends.ray.raylet import RayletWatch
 from sentinel.checks.raylet import REGISTERED_S, judge
 from sentinel.heartbeat import process_name
 from sentinel.model.check import RankProcess, Raylet
-from sentinel.runtime.agent import raylet
-from sentinel.runtime.agent.raylet import RayletWatch
 
 SCRIPT = "#!/bin/sh\nsleep 600 &\necho $!\nread line\nkill $!\n"
 """The kernel calls a script by its file's name; it has a child, as a raylet has workers."""

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import NoReturn
 
 from sentinel import private
-from sentinel.runtime.agent.process import OURS_ALONE, make_memory
 
 NOT_RUN = 127
 """What a shell says of a command that can't be run."""
@@ -49,7 +48,7 @@ def _run(writer: int, argv: list[str], env: dict[str, str]) -> None:
             writer = os.dup2(writer, KEPT, inheritable=False)
         os.closerange(KEPT + 1, 4096)
         env = {**env, **os.environ}
-        os.umask(OURS_ALONE)
+        os.umask(private.UMASK)
         log = _log(env)
         os.dup2(os.open(os.devnull, os.O_RDWR), 0)
         os.dup2(log, 1)
@@ -64,6 +63,6 @@ def _log(env: dict[str, str]) -> int:
     """Open the log: in the node's memory directory, which is ours alone, or where its operator says."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
     if not (chosen := env.get("SENTINEL_AGENT_LOG")):
-        return private.open_file(make_memory(Path(env["SENTINEL_MEMORY"])) / "agent.log", flags)
+        return private.open_file(private.make_memory(Path(env["SENTINEL_MEMORY"])) / "agent.log", flags)
     Path(chosen).parent.mkdir(parents=True, exist_ok=True)
     return os.open(chosen, flags | os.O_NOFOLLOW | os.O_NONBLOCK, private.FILE_MODE)

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from sentinel.adapters import ray_gcs
-from sentinel.runtime import reach
-from sentinel.runtime.reach import knock
+from sentinel.adapters import knock as module
+from sentinel.adapters.knock import knock
+from sentinel.backends.ray import gcs
 
 
 @contextlib.contextmanager
@@ -58,8 +58,8 @@ def test_no_file_left_is_no_closed_door() -> None:
 def test_no_file_left_is_no_dead_gcs() -> None:
     port = free_port()
     with no_file_free():
-        assert ray_gcs.alive(f"127.0.0.1:{port}") == "unknown"
-    assert ray_gcs.alive(f"127.0.0.1:{port}") == "refused"
+        assert gcs.alive(f"127.0.0.1:{port}") == "unknown"
+    assert gcs.alive(f"127.0.0.1:{port}") == "refused"
 
 
 @pytest.mark.parametrize(
@@ -80,5 +80,5 @@ def test_a_deadline_that_passed_while_this_process_slept_is_unknown(monkeypatch:
         time.sleep(0.05)
         await asyncio.sleep(1.0)
 
-    monkeypatch.setattr(reach.asyncio, "open_connection", sleeps)
+    monkeypatch.setattr(module.asyncio, "open_connection", sleeps)
     assert asyncio.run(knock("127.0.0.1", 1, within=0.01)) == "unknown"

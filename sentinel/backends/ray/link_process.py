@@ -12,10 +12,9 @@ import structlog
 import zmq
 
 from sentinel import logs, private
-from sentinel.runtime import ray_requests
-from sentinel.runtime.parent import die_with
-from sentinel.runtime.ray_hands import RayHands, one_line
-from sentinel.runtime.ray_requests import (
+from sentinel.backends.ray import requests
+from sentinel.backends.ray.hands import RayHands, one_line
+from sentinel.backends.ray.requests import (
     Answered,
     AnyRequest,
     Asked,
@@ -33,6 +32,7 @@ from sentinel.runtime.ray_requests import (
     Statuses,
     StopWorker,
 )
+from sentinel.parent import die_with
 
 log = structlog.get_logger(logger_name="ray-link")
 
@@ -53,13 +53,13 @@ class Desk:
     def take(self, message: bytes) -> None:
         """Have what is asked done; what can't be read is logged, and answered where it says its number."""
         try:
-            asked = ray_requests.read_asked(message)
-        except ray_requests.UNREADABLE as error:
+            asked = requests.read_asked(message)
+        except requests.UNREADABLE as error:
             log.warning("message-unreadable", error=one_line(error))
             return
         try:
-            request = ray_requests.read_request(asked.request)
-        except ray_requests.UNREADABLE as error:
+            request = requests.read_request(asked.request)
+        except requests.UNREADABLE as error:
             log.warning("request-unreadable", number=asked.number, error=one_line(error))
             self._send(Failed(asked.number, one_line(error)))
         else:
@@ -90,7 +90,7 @@ class Desk:
         if not hasattr(self._local, "answers"):
             self._local.answers = self._context.socket(zmq.PUSH)
             self._local.answers.connect("inproc://answers")
-        self._local.answers.send(ray_requests.encode(reply))
+        self._local.answers.send(requests.encode(reply))
 
 
 def outcome(hands: RayHands, request: AnyRequest) -> "Future[Any]":
@@ -130,35 +130,35 @@ def _waits(_: Request[A], answer: "Future[A]") -> "Future[Any]":
 
 def _reply(number: int, request: AnyRequest, done: "Future[Any]") -> Reply:
     try:
-        return Answered(number, msgspec.Raw(ray_requests.encode(done.result())))
+        return Answered(number, msgspec.Raw(requests.encode(done.result())))
     except Exception as error:
-        log.error("request-failed", request=ray_requests.name_of(request), exc_info=error)
+        log.error("request-failed", request=requests.name_of(request), exc_info=error)
         return Failed(number, one_line(error))
 
 
 def serve(endpoint: str, address: str) -> None:
     """Answer requests for ever. Raises what Ray raises when it can't be joined."""
     context: zmq.Context[Any] = zmq.Context.instance()
-    requests = context.socket(zmq.PAIR)
-    requests.bind(endpoint)
+    door = context.socket(zmq.PAIR)
+    door.bind(endpoint)
     try:
         hands = RayHands(address)
     except Exception as error:
         known = error.__cause__ if isinstance(error.__cause__, Exception) else error  # it says more
-        requests.send(ray_requests.encode(NotJoined(one_line(known))))
-        requests.close(linger=1000)
+        door.send(requests.encode(NotJoined(one_line(known))))
+        door.close(linger=1000)
         raise
     desk = Desk(hands, context)
-    requests.send(ray_requests.encode(Joined(os.getpid())))
+    door.send(requests.encode(Joined(os.getpid())))
     poller = zmq.Poller()
-    poller.register(requests, zmq.POLLIN)
+    poller.register(door, zmq.POLLIN)
     poller.register(desk.answers, zmq.POLLIN)
     while True:
         for ready, _ in poller.poll(500):
             if ready is desk.answers:
-                requests.send(desk.answers.recv())
+                door.send(desk.answers.recv())
             else:
-                desk.take(requests.recv())
+                desk.take(door.recv())
 
 
 def main() -> None:

@@ -8,10 +8,10 @@ from types import SimpleNamespace
 from typing import Any
 
 from sentinel import logs
+from sentinel.backends.ray import link_process
+from sentinel.backends.ray.hands import RayHands
+from sentinel.backends.ray.pending import Pending
 from sentinel.gang.orders import WorkerStatus, pack
-from sentinel.runtime import ray_link
-from sentinel.runtime.ray_hands import RayHands
-from sentinel.runtime.ray_pending import Pending
 
 Ref = Future[Any]
 
@@ -55,6 +55,10 @@ class FakeRay:
         self.warm_s = warm_s
         self.named: dict[str, Actor] = {}
         self.killed: list[str] = []
+        self.draining: dict[str, int] = {}
+        """Until when nodes are drained, by their ids: epoch milliseconds."""
+        told = SimpleNamespace(get_draining_nodes=lambda: self.draining)
+        self._private = SimpleNamespace(state=SimpleNamespace(state=told))
 
     def nodes(self) -> list[dict[str, Any]]:
         """List one node."""
@@ -111,5 +115,5 @@ def hands_of(ray: FakeRay) -> RayHands:
 
 if __name__ == "__main__":
     logs.to_stdout()
-    ray_link.RayHands = lambda _address: hands_of(FakeRay(float(sys.argv[2])))  # type: ignore[assignment, misc]
-    ray_link.serve(sys.argv[1], "no:1")
+    link_process.RayHands = lambda _address: hands_of(FakeRay(float(sys.argv[2])))  # type: ignore[assignment, misc]
+    link_process.serve(sys.argv[1], "no:1")

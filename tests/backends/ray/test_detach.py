@@ -11,7 +11,7 @@ import pytest
 
 LAUNCH = """
 import os, sys
-from sentinel.runtime.detach import launch_detached
+from sentinel.backends.ray.detach import launch_detached
 os.environ.pop("SENTINEL_AGENT_LOG", None)
 os.environ.pop("SENTINEL_MEMORY", None)
 me = os.getpid()

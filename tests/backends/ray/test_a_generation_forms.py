@@ -7,10 +7,11 @@ from types import SimpleNamespace
 import pytest
 from fake_ray import Actor, FakeRay, Ref, answered, failed, hands_of
 
+from sentinel.backends.port import Attempt, Member
+from sentinel.backends.ray import hands
+from sentinel.backends.ray.requests import Form
 from sentinel.gang.orders import Formed, FormOrder, WorkerStatus, pack, unpack
 from sentinel.model.ids import JobId, WorkerId
-from sentinel.runtime import ray_hands
-from sentinel.runtime.ray_requests import Attempt, Form, Member
 
 FORMED = Formed(2, 7, "memory", 0)
 
@@ -18,7 +19,7 @@ FORMED = Formed(2, 7, "memory", 0)
 @pytest.fixture(autouse=True)
 def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, seconds in (("CALL_TIMEOUT_S", 0.2), ("STUCK_AFTER_S", 0.1), ("ALIVE_S", 0.1)):
-        monkeypatch.setattr(ray_hands, name, seconds)
+        monkeypatch.setattr(hands, name, seconds)
 
 
 def member(form: Ref, *, lives: bool = True) -> Actor:

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from sentinel.runtime.link import Link, LinkError
-from sentinel.runtime.ray_hands import _trains
-from sentinel.runtime.ray_requests import Nodes
+from sentinel.backends.ray.hands import _trains
+from sentinel.backends.ray.link import Link, LinkError
+from sentinel.backends.ray.requests import Nodes
 
 HEAD = "node:__internal_head__"
 

@@ -8,10 +8,10 @@ import pytest
 from fake_ray import FakeRay, hands_of
 from link_process import serving
 
+from sentinel.backends.ray.link import LinkError
+from sentinel.backends.ray.requests import Nodes, StartWorker, Statuses, StopWorker
 from sentinel.gang.orders import WorkerSpec, WorkerStatus
 from sentinel.model.ids import JobId, NodeId, WorkerId
-from sentinel.runtime.link import LinkError
-from sentinel.runtime.ray_requests import Nodes, StartWorker, Statuses, StopWorker
 
 STARTS = 300
 WARM_S = 4.0

@@ -1,0 +1,79 @@
+"""Nodes that people, or others in the scheduler, take out of use and give back."""
+
+from sentinel.core import evidence
+from sentinel.core.learn import maintenance
+from sentinel.core.learn.findings import withdraw
+from sentinel.core.learn.nodes import look_again
+from sentinel.core.state import Rules, State
+from sentinel.core.state.rows import OPERATOR, SCHEDULER, Cordon, Node
+from sentinel.core.state.timers import Timer
+from sentinel.model.fact import Commanded, NodeCordoned, NodeUncordoned
+from sentinel.model.ids import IncidentId, Instant, NodeId
+from sentinel.model.incident import Stage
+
+
+def drain(state: State, fact: Commanded) -> None:
+    """An operator wants a node empty."""
+    if (node := state.nodes.get(NodeId(fact.target))) is not None:
+        state.change(node, cordon=Cordon(OPERATOR, fact.reason or fact.who, fact.at, gently=True))
+
+
+def undrain(state: State, fact: Commanded, rules: Rules) -> None:
+    """An operator takes a node back; what others have cordoned stays so."""
+    node = state.nodes.get(NodeId(fact.target))
+    if node is None:
+        return
+    _give_back(state, node, fact.at, rules)
+    withdraw(state, fact, node.id, rules)
+    by = state.incidents.get(IncidentId(node.cordon.by)) if node.cordon else None
+    if by is not None and by.stage is not Stage.RESOLVED and fact not in by.evidence:
+        evidence.add(state, by, fact)
+    maintenance.end(state, node.id, rules)
+
+
+def cordoned(state: State, fact: NodeCordoned) -> None:
+    """Somebody else has it cordoned; a cordon that was there before stays in force."""
+    node = state.nodes.get(fact.node)
+    if node is None:
+        return
+    theirs = _of_others(fact)
+    is_first = node.cordon is None or node.cordon.by == SCHEDULER
+    state.change(node, drained=fact, cordon=theirs if is_first else node.cordon)
+
+
+def uncordoned(state: State, fact: NodeUncordoned, rules: Rules) -> None:
+    """Whoever had it cordoned gives it back, as an operator does."""
+    node = state.nodes.get(fact.node)
+    if node is None:
+        return
+    node = state.change(node, drained=None)
+    if node.cordon is not None and node.cordon.by == SCHEDULER:
+        _give_back(state, node, fact.at, rules)
+
+
+def _of_others(fact: NodeCordoned) -> Cordon:
+    return Cordon(SCHEDULER, f"{fact.by}: {fact.reason}", fact.at, gently=True)
+
+
+def _give_back(state: State, node: Node, at: Instant, rules: Rules) -> None:
+    """Whoever takes a node back vouches for it, so its old failures count no more."""
+    by_others = node.cordon is not None and node.cordon.by == SCHEDULER
+    state.change(
+        node,
+        failures=(),
+        app_xids=(),
+        link_errors=(),
+        recent=(),
+        told=(),
+        counts={},
+        vouched=at,
+        misstarts=0,
+        shunned=False,
+        cordon=_of_others(node.drained) if node.drained else None,
+        readmit=node.readmit if by_others else node.cordon or node.readmit,
+    )
+    for job in list(state.jobs.values()):
+        state.change(job, slow=tuple(each for each in job.slow if each[2] != node.id))
+        look_again(state, job.id)
+        if job.world < job.wanted and not job.is_over:  # it may not be the only one that is given back
+            state.set_deadline(Timer.REFILL.of(job.id), rules.policy.place_s)
