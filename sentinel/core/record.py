@@ -26,6 +26,7 @@ from sentinel.model.action import (
     Refusal,
     RestartAgent,
     RestartGcs,
+    RestartJob,
     Resume,
     StartWorker,
     StopJob,
@@ -101,6 +102,8 @@ def _ordered(state: State, action: Decision, rules: Rules) -> None:
                 _paged(state, incident, number, rules)
         case Resume():
             _formed(state, action, rules)
+        case RestartJob():
+            _restarted(state, action, rules)
         case StartWorker(job=job, worker=name, node=node, gpu=gpu):
             state.change(state.jobs[job], born=state.jobs[job].born + 1)
             state.add(Worker(name, node, gpu=gpu, since=state.now, job=job))
@@ -311,6 +314,19 @@ def _formed(state: State, action: Resume, rules: Rules) -> None:
     state.set_deadline(job.deadline(), rules.policy.slow_phase_s if first else rules.policy.resume_timeout_s)
     state.deadlines.drop(Timer.PAUSE.of(job.id))
     state.refused.drop((action.incident, f"resume {job.id}"))
+    if (incident := state.incidents.get(action.incident)) is not None:
+        state.change(incident, attempts=incident.attempts + 1, formed=incident.formed + 1, lapsed=False)
+
+
+def _restarted(state: State, action: RestartJob, rules: Rules) -> None:
+    """Whoever is left of it is that command's to end: what becomes of them is no news."""
+    job = state.jobs[action.job]
+    for _, worker in list(state.seated(job)):
+        if worker.is_living:
+            state.crew.dismiss(worker, state.now)
+    job = state.change(job, stage=JobStage.FORMING, want=None, restarted=job.generation)
+    state.set_deadline(job.deadline(), rules.policy.slow_phase_s)
+    state.deadlines.drop(Timer.PAUSE.of(job.id))
     if (incident := state.incidents.get(action.incident)) is not None:
         state.change(incident, attempts=incident.attempts + 1, formed=incident.formed + 1, lapsed=False)
 

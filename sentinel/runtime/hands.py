@@ -26,6 +26,17 @@ class ActionError(Exception):
         self.data = data
 
 
+@dataclass(frozen=True, slots=True)
+class RestartCommand:
+    """The command that starts a watched job again."""
+
+    line: str = ""
+    """For `sh -c`; empty for none."""
+    within_s: Seconds = 60.0
+    log: Path = Path("restart.log")
+    """What it says last."""
+
+
 @dataclass(frozen=True)
 class Hands:
     """What actions are done with."""
@@ -43,6 +54,8 @@ class Hands:
     """How long a generation may set up and load."""
     word: Callable[[JobId, int], bytes]
     """Our word that we have ordered a generation of a job."""
+    restart: RestartCommand = field(default_factory=RestartCommand)
+    """What starts a watched job again."""
     raylets: dict[NodeId, tuple[str, int]] = field(default_factory=dict)
     """Where each node's raylet listens, as Ray last said."""
     misnamed: set[str] = field(default_factory=set)

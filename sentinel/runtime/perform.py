@@ -20,6 +20,7 @@ from sentinel.model.action import (
     Refusal,
     RestartAgent,
     RestartGcs,
+    RestartJob,
     Resume,
     StartWorker,
     StopJob,
@@ -31,6 +32,7 @@ from sentinel.runtime.agent_orders import AgentOrders
 from sentinel.runtime.hands import ActionError, Hands
 from sentinel.runtime.link import LinkError
 from sentinel.runtime.reach import knock
+from sentinel.runtime.restart_job import restart_job
 from sentinel.runtime.workers import Workers
 
 log = structlog.get_logger(logger_name="perform")
@@ -112,6 +114,8 @@ class Performer:
                 return "", ()
             case Resume():
                 return await self._workers.resume(action)
+            case RestartJob():
+                return await restart_job(action, self._state.jobs[action.job], self._hands.restart)
             case StartWorker():
                 return await self._workers.start(action), ()
             case StopWorker(job=job, worker=worker, node=node, pid=pid):

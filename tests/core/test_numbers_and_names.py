@@ -33,6 +33,7 @@ OF_NO_DECISION = {
         "EVIDENCE_LIMIT = 200": "facts kept",
         "STANDING_BY = 3": "events kept beside the evidence",
     },
+    "exits.py": {"SHELL_OFFSET = 128": "what a shell adds to a signal's number"},
     "fold.py": {"ROUNDS = 1000": "more are a defect"},
     "group.py": {"LEFT_LIMIT = 100": "resolved incidents kept"},
     "learn/findings.py": {
@@ -44,7 +45,6 @@ OF_NO_DECISION = {
     "learn/ranks.py": {
         "RECENT_FAILURES = 20": "failures kept of a node",
         "FAILED_LIMIT = 100": "failures kept of a job",
-        "SHELL_OFFSET = 128": "what a shell adds to a signal's number",
     },
     "page/left.py": {"MOST_NAMES = 20": "nodes that a line names"},
     "page/words.py": {
