@@ -17,13 +17,13 @@ def was_asked_to_end(fact: RankExited, policy: Policy) -> bool:
     return any(fact.how in (f"{SIGNAL}{number}", f"exit {SHELL_OFFSET + number}") for number in asked)
 
 
-def first_to_end(exits: Sequence[RankExited], world: int, policy: Policy) -> list[RankExited]:
+def first_to_end(exits: Sequence[RankExited], policy: Policy, *, all_gone: bool) -> list[RankExited]:
     """Give who ended first, of a gang that somebody else started; nobody if that was no failure.
 
     The others follow: their launcher asks them to end, or they raise for the loss of their peer. If the
     first was asked, all were. If all are gone and of none is known how, they may have been done.
     """
     first = [fact for fact in exits if fact.at == exits[0].at]
-    if len(exits) >= world and all(fact.how in (UNTOLD, DONE) for fact in exits):
+    if all_gone and all(fact.how in (UNTOLD, DONE) for fact in exits):
         return []
     return [fact for fact in first if fact.how != DONE and not was_asked_to_end(fact, policy)]

@@ -9,9 +9,9 @@ import torch
 import torch.distributed as dist
 
 from sentinel import heartbeat
+from sentinel.demo.torchrun import CHECKPOINT, STEP_S
 from sentinel.trainer.simulated_device import SimulatedDevice
 
-CHECKPOINT, STEP_S = "FOREIGN_CHECKPOINT", "FOREIGN_STEP_S"
 EVERY = 5
 """Steps between checkpoints."""
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import psutil
 
-from sentinel.demo.foreign import CHECKPOINT, STEP_S
 from sentinel.demo.hosts import Host
 
 JOB = "foreign"
+CHECKPOINT, STEP_S = "FOREIGN_CHECKPOINT", "FOREIGN_STEP_S"
 PLAN = "torchrun.json"
 OURS = ("torch.distributed.run", "sentinel.demo.foreign")
 

@@ -74,6 +74,7 @@ def stage(*, restarts: bool = True, policy: dict[str, Any] | None = None) -> Ite
         (cluster.root / torchrun.PLAN).write_text(json.dumps(plan))
         tables = settings(cluster, cluster.root / "trainer.json", 0)
         command = f"{sys.executable} -m sentinel.demo.torchrun {cluster.root}"
+        tables["ray"] = {}
         tables["job"] = {"name": torchrun.JOB, "world": 0, "restart_command": command if restarts else ""}
         tables["policy"] |= policy or {}
         (cluster.root / "sentinel.toml").write_text(to_toml(tables))

@@ -63,7 +63,7 @@ def _lost(state: State, job: Job, fact: RankExited, worker: Worker, rules: Rules
     if not (expected or _follows(state, job)):
         _count_failure(state, job, fact, worker, rules)
     incident = _hurt(state, job, fact, worker.node, rules)
-    if job.watched and not _is_told_why(job, incident, rules):
+    if job.watched and not _is_told_why(state, job, incident, rules):
         state.wait_for(Timer.BROKEN.of(incident.id), rules.policy.broken_s)
     else:
         state.set_deadline(Timer.GATHER.of(incident.id), rules.policy.gather_s)
@@ -74,11 +74,12 @@ def _follows(state: State, job: Job) -> bool:
     return job.watched and sum(worker.rank >= 0 for worker in state.crew.gone(job.id)) > 1
 
 
-def _is_told_why(job: Job, incident: Incident, rules: Rules) -> bool:
+def _is_told_why(state: State, job: Job, incident: Incident, rules: Rules) -> bool:
     """Say whether it shows how a watched job broke: who was asked to end may not have been alone."""
     exits = [f for f in incident.evidence if isinstance(f, RankExited) and f.generation == job.generation]
-    first = first_to_end(exits, job.world, rules.policy)
-    return len(exits) >= job.world or any(fact.how != UNTOLD for fact in first)
+    all_gone = len(exits) + state.crew.done(job.id) >= job.world
+    first = first_to_end(exits, rules.policy, all_gone=all_gone)
+    return all_gone or any(fact.how != UNTOLD for fact in first)
 
 
 def _count_failure(

@@ -154,10 +154,10 @@ def _resume(
     """
     if job is None or (rests(incident) and job.stage is JobStage.BROKEN):
         return  # that is another incident's
-    if job.watched and job.stage is JobStage.RUNNING and not (at_once and job.restarts):
-        gently = True  # what trains is not given up as long as only people can start it again
     if not (at_once or gently or _needs_one(incident, job, healthy=healthy)):
         return
+    if job.watched and job.stage is JobStage.RUNNING and not (at_once and job.restarts):
+        gently = True  # what trains is not given up where only people can start it again
     if job.want is not None and job.want.gently <= gently:
         return
     limit = rules.policy.resume_attempts
