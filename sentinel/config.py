@@ -166,9 +166,7 @@ class Job(_Table):
     @model_validator(mode="after")
     def _can_start(self) -> Self:
         if self.restart_command and self.world:
-            raise ValueError(
-                f"restart_command is for a job that Sentinel does not start: world is {self.world}, not 0"
-            )
+            raise ValueError("restart_command is for a job that Sentinel does not start, which has world = 0")
         if self.min_world > self.world > 0:
             raise ValueError(f"min_world must not be above world, {self.world}")
         return self

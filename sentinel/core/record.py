@@ -86,8 +86,9 @@ def record(state: State, decision: Decision, rules: Rules) -> None:  # one line 
         case Awaited(job=job, workers=workers):
             state.change(state.jobs[job], lacking=workers)
             state.set_deadline(Timer.REFILL.of(job), rules.policy.retry_s)  # whom it waits for may go
-        case Kept(job=name):
+        case Kept(incident=by, job=name):
             _kept(state, state.jobs[name])
+            state.refused.drop((by, f"resume {name}"))
         case Refusal(incident=name, wanted=wanted, guard=guard):
             _refused(state, name, wanted, guard)
         case _:
@@ -319,14 +320,16 @@ def _formed(state: State, action: Resume, rules: Rules) -> None:
 
 
 def _restarted(state: State, action: RestartJob, rules: Rules) -> None:
-    """Whoever is left of it is that command's to end: what becomes of them is no news."""
+    """Nobody has a seat until its ranks beat again; who is left is that command's to end, which is no news."""
     job = state.jobs[action.job]
     for _, worker in list(state.seated(job)):
         if worker.is_living:
             state.crew.dismiss(worker, state.now)
+    state.crew.form(job.id, job.generation, ())
     job = state.change(job, stage=JobStage.FORMING, want=None, restarted=job.generation)
     state.set_deadline(job.deadline(), rules.policy.slow_phase_s)
     state.deadlines.drop(Timer.PAUSE.of(job.id))
+    state.refused.drop((action.incident, f"resume {job.id}"))
     if (incident := state.incidents.get(action.incident)) is not None:
         state.change(incident, attempts=incident.attempts + 1, formed=incident.formed + 1, lapsed=False)
 

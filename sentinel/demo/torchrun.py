@@ -2,28 +2,30 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
 
 from sentinel.demo.hosts import Host
 
-JOB = "foreign"
-CHECKPOINT, STEP_S = "FOREIGN_CHECKPOINT", "FOREIGN_STEP_S"
+JOB = "torchrun"
+CHECKPOINT, STEP_S = "DEMO_CHECKPOINT", "DEMO_STEP_S"
 PLAN = "torchrun.json"
-OURS = ("torch.distributed.run", "sentinel.demo.foreign")
+GRACE_S = 2.0
+"""Who was asked to end has so long."""
+OURS = ("torch.distributed.run", "sentinel.demo.torchrun_script")
 
 
 def launch(root: Path, avoid: frozenset[str] = frozenset()) -> None:
     """End what is left of the job, and start it on nodes that are not to be avoided. Raises SystemExit."""
-    plan = json.loads((root / PLAN).read_text())
-    hosts = [Host(name, address, root / name, plan["cluster"]) for name, address in plan["nodes"].items()]
-    for host in hosts:
-        _end(host)
+    plan, hosts = _read(root)
+    end(root)
     chosen = [host for host in hosts if host.name not in avoid][: plan["world"]]
     if len(chosen) < plan["world"]:
         sys.exit(f"{plan['world']} nodes are needed, and only {len(chosen)} may be used")
@@ -32,9 +34,33 @@ def launch(root: Path, avoid: frozenset[str] = frozenset()) -> None:
         _start(host, root, ["--node-rank", str(number), "--master-port", str(port)], chosen, plan["step_s"])
 
 
+def end(root: Path) -> None:
+    """End launchers and ranks as a scheduler does: ask them, and kill who stays."""
+    found = [process for host in _read(root)[1] for process in host.processes() if _is_ours(process)]
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        for process in found:
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(number)
+        _, found = psutil.wait_procs(found, timeout=GRACE_S)
+
+
+def _read(root: Path) -> tuple[dict[str, Any], list[Host]]:
+    plan = json.loads((root / PLAN).read_text())
+    return plan, [
+        Host(name, address, root / name, plan["cluster"]) for name, address in plan["nodes"].items()
+    ]
+
+
 def _start(host: Host, root: Path, place: list[str], chosen: list[Host], step_s: float) -> None:
     argv = [sys.executable, "-m", "torch.distributed.run", "--nnodes", str(len(chosen)), *place]
-    argv += ["--nproc-per-node", "1", "--master-addr", chosen[0].address, "--module", "sentinel.demo.foreign"]
+    argv += [
+        "--nproc-per-node",
+        "1",
+        "--master-addr",
+        chosen[0].address,
+        "--module",
+        "sentinel.demo.torchrun_script",
+    ]
     env = {
         "SENTINEL_JOB": JOB,
         "GLOO_SOCKET_IFNAME": "lo",
@@ -44,15 +70,6 @@ def _start(host: Host, root: Path, place: list[str], chosen: list[Host], step_s:
     }
     with (host.root / "torchrun.log").open("ab") as out:
         host.run(argv, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
-
-
-def _end(host: Host) -> None:
-    """Kill the launcher and its ranks, stopped or not."""
-    found = [process for process in host.processes() if _is_ours(process)]
-    for process in found:
-        with suppress(psutil.NoSuchProcess):
-            process.kill()
-    psutil.wait_procs(found, timeout=5.0)
 
 
 def _is_ours(process: psutil.Process) -> bool:

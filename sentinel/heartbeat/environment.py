@@ -34,7 +34,7 @@ def start(
     writer = HeartbeatWriter(directory / "beats" / f"{worker}{SUFFIX}", job=job, worker=worker, gpu=gpu)
     born = _number("TORCHELASTIC_RESTART_COUNT", "0") if generation is None else generation
     writer.place(rank, born, gpu)
-    writer.foreign(_number("WORLD_SIZE", "0") if world is None else world)
+    writer.watched(_number("WORLD_SIZE", "0") if world is None else world)
     atexit.register(writer.close)
     return writer
 

@@ -78,7 +78,7 @@ class HeartbeatWriter:
             self._write(STEP, STEP_AT, generation, -1, float("nan"), 0.0, 0.0)
             self._write(PLACE, PLACE_AT, rank, generation, gpu, 0, b"")
 
-    def foreign(self, world: int) -> None:
+    def watched(self, world: int) -> None:
         """Say that Sentinel did not start this rank, and how many ranks its gang has."""
         self._put(WORLD, world)
 

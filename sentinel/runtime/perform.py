@@ -52,7 +52,7 @@ def turns(actions: Sequence[Action]) -> tuple[list[Sequence[Action]], Sequence[A
     stacks = [action for action in actions if isinstance(action, CollectStacks)]
     seats = {seat.node for resume in resumes for seat in resume.seats}
     stops = [a for a in actions if isinstance(a, StopWorker) and (stacks or a.node in seats)]
-    forming = [*resumes, *(action for action in actions if isinstance(action, RestartJob))]
+    forming = [action for action in actions if isinstance(action, Resume | RestartJob)]
     return [stacks, stops, forming], [a for a in actions if a not in [*stacks, *stops, *forming]]
 
 

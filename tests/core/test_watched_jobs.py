@@ -17,7 +17,7 @@ from sentinel.model.report import RankBeat, Report
 OURS = (Resume, StartWorker, StopWorker, StopJob)
 
 
-class Foreign(Simulated):
+class Started(Simulated):
     """A cluster on which somebody else has started a job, one rank on each of the first nodes."""
 
     def __init__(self, world: int = 3, nodes: int = 4, *, command: bool = True, known: bool = True) -> None:
@@ -58,20 +58,20 @@ class Foreign(Simulated):
         return self.all(Page)[-1]
 
 
-def blamed(job: Foreign) -> list[Any]:
+def blamed(job: Started) -> list[Any]:
     return [suspect.rank for i in job.incidents() if i.diagnosis for suspect in i.diagnosis.suspects]
 
 
 @pytest.mark.parametrize("known", [True, False], ids=["named in the settings", "never heard of"])
 def test_a_gang_that_beats_is_a_job_with_its_seats(known: bool) -> None:
-    job = Foreign(known=known)
+    job = Started(known=known)
     assert job.going()
     assert [job.node(rank) for rank in range(3)] == ["n1", "n2", "n3"]
     assert not job.incidents()
 
 
 def test_a_killed_rank_is_named_and_the_command_is_run_once() -> None:
-    job = Foreign()
+    job = Started()
     job.end((1, "signal 9"), (0, "exit 1"), (2, "signal 15"), apart=0.4)
     assert job.causes() == ["rank-crash"]
     assert blamed(job) == [1]
@@ -87,7 +87,7 @@ def test_a_killed_rank_is_named_and_the_command_is_run_once() -> None:
 
 
 def test_without_a_command_people_are_asked_until_it_runs_again() -> None:
-    job = Foreign(command=False)
+    job = Started(command=False)
     job.end((1, "signal 9"))
     job.run(5)
     assert job.causes() == ["rank-crash"]
@@ -122,7 +122,7 @@ KILL, SEGV, TERM, INT = "signal 9", "signal 11", "signal 15", "signal 2"
 def test_who_ends_first_counts_and_who_follows_is_blamed_for_nothing(
     ends: Sequence[tuple[int, str]], cause: str, ranks: list[int], apart: float
 ) -> None:
-    job = Foreign()
+    job = Started()
     job.end(*ends, apart=apart)
     job.run(10)
     assert job.causes() == [cause]
@@ -134,7 +134,7 @@ def test_who_ends_first_counts_and_who_follows_is_blamed_for_nothing(
 
 
 def test_a_job_whose_ranks_are_done_is_finished_and_may_run_anew() -> None:
-    job = Foreign()
+    job = Started()
     job.end((0, "exit 0"), (1, "exit 0"), (2, "exit 0"))
     job.run(60)
     assert job.job.stage.value == "finished"
@@ -146,26 +146,50 @@ def test_a_job_whose_ranks_are_done_is_finished_and_may_run_anew() -> None:
 
 
 def test_a_lost_gpu_evicts_its_node_and_the_command_is_told_to_avoid_it() -> None:
-    job = Foreign()
+    job = Started()
     job.finding(NodeId("n2"), lost())
     job.run(5)
     assert job.causes() == ["gpu-lost"]
     assert [each.avoid for each in job.restarted()] == [("n2",)]
     assert job.evicted() == ["n2"]
+    assert job.job.stage.value == "forming", "the command has it now"
     job.starts(1, 3, 4)
     job.advance()
     job.settle()
     assert job.stages() == ["resolved"]
 
 
+def test_a_rank_that_dies_of_its_gpu_is_one_incident_and_one_restart() -> None:
+    job = Started()
+    job.end((1, "exit 1"), apart=0.05)
+    job.finding(NodeId("n2"), lost())
+    job.end((0, "exit 1"), (2, TERM))
+    job.run(5)
+    assert job.causes() == ["gpu-lost"]
+    assert [each.avoid for each in job.restarted()] == [("n2",)]
+    assert job.job.stage.value == "forming"
+
+
+def test_who_is_asked_to_end_again_and_again_makes_no_node_a_suspect() -> None:
+    job = Started()
+    for how in (KILL, KILL, KILL, TERM):
+        job.end((1, how), (0, TERM), (2, TERM))
+        job.run(20)
+        ended = job.causes()[-1]
+        job.starts(1, 2, 3)
+        job.advance()
+        job.run(60)
+    assert ended == "job-ended"
+
+
 def test_what_trains_is_not_ended_where_only_people_can_start_it_again() -> None:
-    job = Foreign(command=False)
+    job = Started(command=False)
     job.finding(NodeId("n2"), lost())
     job.run(5)
     assert job.going()
     assert job.at("n2").cordon is not None
     assert not job.all(Evict), "its ranks leave when it is started again"
-    assert "they leave when it is started again" in job.page().body or "Left:" in job.page().body
+    assert "start it again when it suits" in job.page().body
     job.starts(1, 3, 4)
     job.advance()
     job.settle()
@@ -174,16 +198,36 @@ def test_what_trains_is_not_ended_where_only_people_can_start_it_again() -> None
 
 
 def test_a_slow_rank_ends_no_job() -> None:
-    job = Foreign()
+    job = Started()
     job.tell(RankSlow(job.now, JOB, 1, NodeId("n2"), 0, job.job.generation, 0.5, 0.1, 12))
     job.run(30)
     assert job.going()
     assert not job.restarted()
-    assert "Left: not done: resume moe" in job.page().body
+    assert "end it when it suits" in job.page().body
+
+
+def test_what_was_asked_for_a_slow_rank_is_done_when_somebody_ends_the_job() -> None:
+    job = Started()
+    job.tell(RankSlow(job.now, JOB, 1, NodeId("n2"), 0, job.job.generation, 0.5, 0.1, 12))
+    job.run(30)
+    job.end((0, TERM), (1, TERM), (2, TERM))
+    job.run(5)
+    assert [each.avoid for each in job.restarted()] == [("n2",)]
+    assert job.causes() == ["straggler"]
+    assert "not done" not in job.page().body
+
+
+def test_nobody_is_asked_any_more_when_a_human_takes_the_node_back() -> None:
+    job = Started()
+    job.tell(RankSlow(job.now, JOB, 1, NodeId("n2"), 0, job.job.generation, 0.5, 0.1, 12))
+    job.run(30)
+    job.command("undrain", "n2")
+    assert job.job.want is None
+    assert "Left:" not in job.page().body
 
 
 def test_a_command_that_fails_is_not_run_again_until_somebody_says_so() -> None:
-    job = Foreign()
+    job = Started()
     job.fails.add("RestartJob")
     job.end((1, "signal 9"))
     job.run(1000)
@@ -197,7 +241,7 @@ def test_a_command_that_fails_is_not_run_again_until_somebody_says_so() -> None:
 
 
 def test_ranks_that_do_not_come_are_peoples_business_and_the_command_is_not_run_twice() -> None:
-    job = Foreign()
+    job = Started()
     job.end((1, "signal 9"))
     job.run(2 * job.rules.policy.slow_phase_s)
     assert len(job.restarted()) == 1
@@ -205,7 +249,7 @@ def test_ranks_that_do_not_come_are_peoples_business_and_the_command_is_not_run_
 
 
 def test_an_exit_after_the_command_was_run_is_no_news() -> None:
-    job = Foreign()
+    job = Started()
     job.end((1, "signal 9"))
     job.run(1)
     job.end((0, "signal 9"), (2, "signal 9"))
@@ -225,12 +269,12 @@ def test_a_gang_under_the_name_of_our_own_job_is_not_believed() -> None:
 # --- what the watch sees -------------------------------------------------------------------------------
 
 
-def foreign(rank: int, worker: str, world: int = 2, generation: int = 0, step: int = 5) -> RankBeat:
+def rank_beat(rank: int, worker: str, world: int = 2, generation: int = 0, step: int = 5) -> RankBeat:
     place = WorkerId(worker), 7 + rank, 0, generation, step
     return RankBeat(JOB, rank, *place, "compute", 0, 0, 0.1, 0.0, 1.0, 0.1, "S", 0.1, world=world)
 
 
-class Looking(Foreign):
+class Looking(Started):
     """A watch to which nodes report."""
 
     def __init__(self) -> None:
@@ -250,23 +294,24 @@ class Looking(Foreign):
 
 def test_a_gang_is_seen_when_all_its_ranks_beat_and_only_once() -> None:
     job = Looking()
-    assert not job.report(("n1", foreign(0, "a")))
-    [gang] = job.report(("n1", foreign(0, "a")), ("n2", foreign(1, "b")))
+    assert not job.report(("n1", rank_beat(0, "a")))
+    [gang] = job.report(("n1", rank_beat(0, "a")), ("n2", rank_beat(1, "b")))
     assert isinstance(gang, GangSeen)
     job.tell(gang)
     assert job.seats == ["a", "b"]
-    assert not job.report(("n1", foreign(0, "a")), ("n2", foreign(1, "b")))
+    assert not job.report(("n1", rank_beat(0, "a")), ("n2", rank_beat(1, "b")))
 
 
 @pytest.mark.parametrize(
     "beats",
     [
-        pytest.param([("n1", foreign(0, "a")), ("n2", foreign(0, "b"))], id="a rank twice"),
+        pytest.param([("n1", rank_beat(0, "a")), ("n2", rank_beat(0, "b"))], id="a rank twice"),
         pytest.param(
-            [("n1", foreign(0, "a")), ("n2", foreign(1, "b")), ("n3", foreign(1, "c"))], id="two for one rank"
+            [("n1", rank_beat(0, "a")), ("n2", rank_beat(1, "b")), ("n3", rank_beat(1, "c"))],
+            id="two for one rank",
         ),
-        pytest.param([("n1", foreign(0, "a")), ("n2", foreign(1, "b", world=3))], id="two sizes"),
-        pytest.param([("n1", foreign(0, "a", world=0)), ("n2", foreign(1, "b", world=0))], id="no size"),
+        pytest.param([("n1", rank_beat(0, "a")), ("n2", rank_beat(1, "b", world=3))], id="two sizes"),
+        pytest.param([("n1", rank_beat(0, "a", world=0)), ("n2", rank_beat(1, "b", world=0))], id="no size"),
     ],
 )
 def test_what_may_be_two_gangs_is_none(beats: list[tuple[str, RankBeat]]) -> None:
@@ -277,7 +322,7 @@ def test_steps_count_in_the_generation_in_which_a_rank_was_seen_whatever_its_sta
     job = Looking()
     for generation in (3, 0):  # the launcher was started anew, and begins at 0
         names = f"a{generation}", f"b{generation}"
-        beats = [("n1", foreign(0, names[0], generation=generation)), ("n2", foreign(1, names[1]))]
+        beats = [("n1", rank_beat(0, names[0], generation=generation)), ("n2", rank_beat(1, names[1]))]
         [gang] = job.report(*beats)
         job.tell(gang)
         job.report(*beats)

@@ -12,14 +12,14 @@ ENDED = frozenset("XZ")
 
 
 class Gangs:
-    """Which foreign ranks beat that have no seat yet."""
+    """Which watched ranks beat that have no seat yet."""
 
     def __init__(self) -> None:
         self._jobs: dict[JobId, None] = {}
         """Jobs with such a rank."""
 
     def met(self, job: JobId) -> None:
-        """A foreign rank beats whose worker is new."""
+        """A watched rank beats whose worker is new."""
         self._jobs[job] = None
 
     def seen(

@@ -274,7 +274,7 @@ class Watch:
 
 
 def _placed(beat: RankBeat, state: State) -> RankBeat:
-    """Put a foreign rank's beat into the generation in which it was seen: its starter counts anew."""
+    """Put a watched rank's beat into the generation in which it was seen: its starter counts anew."""
     worker = state.crew.get(beat.job, beat.worker) if beat.world else None
     if worker is None or worker.rank < 0:
         return beat

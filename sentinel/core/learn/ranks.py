@@ -56,6 +56,10 @@ def _lost(state: State, job: Job, fact: RankExited, worker: Worker, rules: Rules
     if expected and give_way(state, job):
         return
     job = break_off(state, job)
+    if job.watched and job.want is not None and was_asked_to_end(fact, rules.policy):
+        want = replace(job.want, gently=False)  # people were asked to start it again, so somebody ends it
+        state.change(job, want=want)
+        return
     _part(state, job, {worker.node})
     job = state.change(job, want=None, lacking=0)
     # Its own record may be a generation old.

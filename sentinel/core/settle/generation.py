@@ -127,8 +127,12 @@ def _restart(job: Job, want: Want, state: State) -> Iterator[Decision]:
     known = state.incidents.get(want.incident)
     open_now = known is not None and known.stage is not Stage.RESOLVED
     by = known.id if known is not None and open_now else job.upkeep
-    if reason := keeps_down(job, want):
-        yield from refuse(state, by, f"resume {job.id}", No("restart", reason))
+    if want.gently and not (want.replace or to_leave(job, state)):
+        yield Kept(by, job.id)  # whoever was to leave may stay
+        return
+    if reason := _keeps_down(job, want):
+        guard = "boundary" if want.gently else "restart"
+        yield from refuse(state, by, f"resume {job.id}", No(guard, reason))
         return
     cause = known.diagnosis.cause if known and known.diagnosis else ""
     avoid = tuple(sorted(state.unusable()))
@@ -136,10 +140,14 @@ def _restart(job: Job, want: Want, state: State) -> Iterator[Decision]:
     yield RestartJob(name, by, job.id, job.generation, cause, avoid)
 
 
-def keeps_down(job: Job, want: Want) -> str:
+def _keeps_down(job: Job, want: Want) -> str:
     """Say why nobody but people starts a watched job again; empty where a command does."""
+    if want.gently and job.restarts:
+        return (
+            f"{job.id} trains, and only a new start moves its ranks: end it when it suits, Sentinel starts it"
+        )
     if want.gently:
-        return f"Sentinel did not start {job.id}, so its ranks leave when it is started again elsewhere"
+        return f"{job.id} trains, and only a new start moves its ranks: start it again when it suits"
     if not job.restarts:
         return f"Sentinel did not start {job.id}, and no job.restart_command says how: start it again"
     if job.restarted == job.generation:
