@@ -320,7 +320,7 @@ def _formed(state: State, action: Resume, rules: Rules) -> None:
 
 
 def _restarted(state: State, action: RestartJob, rules: Rules) -> None:
-    """Nobody has a seat until its ranks beat again; who is left is that command's to end, which is no news."""
+    """Nobody has a seat until its ranks beat again: who is left is that command's to end, and no news."""
     job = state.jobs[action.job]
     for _, worker in list(state.seated(job)):
         if worker.is_living:

@@ -168,5 +168,6 @@ def _repair(stage: Stage) -> None:
 
 
 def _is_past(row: dict[str, Any]) -> bool:
-    """Say whether what breaks next is another incident; one that is past may wait for a busy machine to calm."""
-    return time.time() - row["opened"] - row["times"].get("new_step", 1e9) > PAST_S
+    """Say whether what breaks next is another incident; this one may stay open while the machine is busy."""
+    stepped: float = row["opened"] + row["times"].get("new_step", 1e9)
+    return time.time() - stepped > PAST_S

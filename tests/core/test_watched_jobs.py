@@ -8,7 +8,9 @@ from msgspec.structs import replace
 from simulated import JOB, Simulated, lost
 
 from sentinel.core.detect.watch import Watch
+from sentinel.core.fold import fold, retell
 from sentinel.core.settle import missing
+from sentinel.core.state import State
 from sentinel.model.action import Action, Evict, Page, RestartJob, Resume, StartWorker, StopJob, StopWorker
 from sentinel.model.fact import Fact, GangSeen, JobSubmitted, RankSeen, RankSlow
 from sentinel.model.ids import NodeId, WorkerId
@@ -44,11 +46,12 @@ class Started(Simulated):
             for rank, node in enumerate(nodes)
         )
         self.tell(GangSeen(self.now, JOB, tuple(ranks)))
+        self.gang = [worker for worker in self.workers if worker.id.endswith(f"-{self.born}")]
 
     def end(self, *ends: tuple[int, str], apart: float = 0.1) -> None:
         """Ranks end one after the other."""
         for rank, how in ends:
-            self.crash(rank, how)
+            self._exits(self.gang[rank], JOB, how)
             self.run(apart)
 
     def restarted(self) -> list[RestartJob]:
@@ -170,16 +173,15 @@ def test_a_rank_that_dies_of_its_gpu_is_one_incident_and_one_restart() -> None:
     assert job.job.stage.value == "forming"
 
 
-def test_who_is_asked_to_end_again_and_again_makes_no_node_a_suspect() -> None:
+def test_a_gang_that_starts_on_an_evicted_node_is_started_again_as_often_as_any_attempt() -> None:
     job = Started()
-    for how in (KILL, KILL, KILL, TERM):
-        job.end((1, how), (0, TERM), (2, TERM))
-        job.run(20)
-        ended = job.causes()[-1]
+    job.finding(NodeId("n2"), lost())
+    for _ in range(5):
+        job.run(5)
         job.starts(1, 2, 3)
-        job.advance()
-        job.run(60)
-    assert ended == "job-ended"
+    job.run(5)
+    assert len(job.restarted()) == job.rules.policy.resume_attempts
+    assert "attempts brought no new step" in job.page().body
 
 
 def test_what_trains_is_not_ended_where_only_people_can_start_it_again() -> None:
@@ -264,6 +266,22 @@ def test_a_gang_under_the_name_of_our_own_job_is_not_believed() -> None:
     ours.tell(GangSeen(ours.now, JOB, (RankSeen(0, WorkerId("x"), NodeId("n3"), 0, 7),)))
     assert ours.seats == seats
     assert not ours.job.watched
+
+
+@pytest.mark.parametrize("how", [KILL, TERM, "unknown"])
+def test_a_controller_that_starts_anew_believes_what_the_one_before_did(how: str) -> None:
+    job = Started()
+    told = State()
+    job.end((1, how), (0, TERM), (2, TERM))
+    job.run(20)
+    job.starts(1, 2, 3)
+    job.advance()
+    job.settle()
+    folded = State()
+    for fact in job.facts:
+        retell(told, fact, fold(folded, fact, job.rules), job.rules)
+    assert told == folded == job.state
+    assert State.from_bytes(told.to_bytes()) == told
 
 
 # --- what the watch sees -------------------------------------------------------------------------------

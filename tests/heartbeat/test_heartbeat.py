@@ -279,9 +279,7 @@ def test_any_trainer_can_be_watched(tmp_path: Path) -> None:
     assert (record.job, record.rank, record.gpu, record.generation, record.step) == ("foreign", 4, 2, 1, 7)
     assert record.world == 8
     assert record.phase == "compute", "whoever tells no phases is set up after a step"
-    assert record.worker == f"foreign-rank4-{record.started}", (
-        "a later process of this rank is another worker"
-    )
+    assert record.worker == f"foreign-rank4-{record.started}", "a later process is another worker"
     assert not path.exists(), "a trainer that ends by itself leaves no record"
 
 

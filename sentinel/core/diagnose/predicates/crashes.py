@@ -76,8 +76,6 @@ def since_step(case: Case) -> list[RankExited]:
 def repeats_on_node(case: Case) -> Match | None:
     """Ranks of one node crash or hang again and again within the hour."""
     limit = case.rules.policy.crashes_per_hour
-    if ended_together(case):
-        return None  # that was no failure
     hung = laggard(case) or stopped_again(case)
     named = {fact.node for fact in case.all(RankExited)} | {fact.node for fact in case.all(RankRaised)}
     named |= {suspect.node for suspect in hung.suspects if suspect.node} if hung else set()
@@ -101,7 +99,7 @@ def _stands_out(case: Case, node: Node, count: int) -> bool:
 def repeats_with_rank(case: Case) -> Match | None:
     """One rank keeps failing on a second node: it takes the reason along, so no node is it."""
     job, hung = case.state.job_of(case.incident), laggard(case) or stopped_again(case)
-    if job is None or ended_together(case):
+    if job is None:
         return None
     newest = newest_generation(case)
     ranks = {fact.rank for fact in case.all(RankExited) if fact.generation == newest}
