@@ -23,6 +23,7 @@ OF_COUNTING = {-2, -1, 0, 1, 2}
 OF_NO_DECISION = {
     "commands.py": {"LONGEST_SILENCE_S = 30 * DAY_S": "what an operator may ask for"},
     "common.py": {"YEAR_DAYS = 365.0": "a unit"},
+    "detect/gangs.py": {"MOST_JOBS = 64": "watched jobs kept"},
     "detect/looks.py": {"TOLD = 8": "ranks that a fact names"},
     "detect/pulse.py": {"LOSS_WINDOW = 64": "losses that the status page draws"},
     "diagnose/predicates/hangs.py": {"_s * 1000:": "milliseconds"},

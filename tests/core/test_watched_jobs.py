@@ -7,13 +7,14 @@ import pytest
 from msgspec.structs import replace
 from simulated import JOB, Simulated, lost
 
+from sentinel.core.detect.gangs import MOST_JOBS
 from sentinel.core.detect.watch import Watch
 from sentinel.core.fold import fold, retell
 from sentinel.core.settle import missing
 from sentinel.core.state import State
 from sentinel.model.action import Action, Evict, Page, RestartJob, Resume, StartWorker, StopJob, StopWorker
-from sentinel.model.fact import Fact, GangSeen, JobSubmitted, RankSeen, RankSlow
-from sentinel.model.ids import NodeId, WorkerId
+from sentinel.model.fact import Fact, GangSeen, JobSubmitted, RankExited, RankSeen, RankSlow
+from sentinel.model.ids import JobId, NodeId, WorkerId
 from sentinel.model.report import RankBeat, Report
 
 OURS = (Resume, StartWorker, StopWorker, StopJob)
@@ -307,7 +308,7 @@ class Looking(Started):
             here = tuple(beat for name, beat in beats if name == node)
             facts += self.watch.report(Report(node, "boot", 0, here, ()), self.state, self.now)
         facts += self.watch.tick(self.state, self.now)
-        return [fact for fact in facts if isinstance(fact, GangSeen)]
+        return [fact for fact in facts if isinstance(fact, GangSeen | RankExited)]
 
 
 def test_a_gang_is_seen_when_all_its_ranks_beat_and_only_once() -> None:
@@ -334,6 +335,31 @@ def test_a_gang_is_seen_when_all_its_ranks_beat_and_only_once() -> None:
 )
 def test_what_may_be_two_gangs_is_none(beats: list[tuple[str, RankBeat]]) -> None:
     assert not Looking().report(*beats)
+
+
+def test_a_node_that_tells_of_jobs_without_end_fills_nothing() -> None:
+    job = Looking()
+    for number in range(MOST_JOBS + 9):
+        beat = replace(rank_beat(0, f"w{number}", world=1), job=JobId(f"j{number}"))
+        for fact in job.report(("n1", beat)):
+            job.tell(fact)
+    assert len(job.state.jobs) <= MOST_JOBS + 1
+
+
+def test_ranks_that_ended_while_no_agent_was_there_are_missed() -> None:
+    job = Looking()
+    beats = [("n1", rank_beat(0, "a")), ("n2", rank_beat(1, "b"))]
+    for fact in job.report(*beats):
+        job.tell(fact)
+    told: list[Fact] = []
+    for _ in range(int(4 * job.rules.policy.silent_s) + 8):
+        found = job.report(beats[0])
+        for fact in found:
+            job.tell(fact)
+        told += found
+    [ended] = told
+    assert isinstance(ended, RankExited)
+    assert (ended.rank, ended.node, ended.how) == (1, "n2", "unknown")
 
 
 def test_steps_count_in_the_generation_in_which_a_rank_was_seen_whatever_its_starter_counts() -> None:

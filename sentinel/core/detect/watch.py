@@ -86,6 +86,7 @@ class Watch:
         for number, event in _current(report):
             fact = event_fact(event, Origin(report.node, report.boot, number), now)
             facts += [fact] if fact else []
+        facts += self._gangs.gone(report, state, self._policy, now)
         return facts
 
     def slept(self, now: Instant, for_s: Seconds) -> None:
