@@ -163,8 +163,15 @@ class Job(Table):
     backend: Literal["auto", "gloo", "nccl"] = "auto"
     """`auto` takes nccl where ranks have a GPU."""
 
+    restart_command: str = Field(default="", examples=["sbatch --exclude=$SENTINEL_AVOID train.sh"])
+    """Starts a job that Sentinel did not start again, and ends what is left of it; needs `world` 0."""
+    restart_within_s: float = Field(default=60.0, gt=0)
+    """The restart command is killed when it has not ended by then: it leaves the job running behind it."""
+
     @model_validator(mode="after")
     def _can_start(self) -> Self:
+        if self.restart_command and self.world:
+            raise ValueError("restart_command is for a job that Sentinel does not start, which has world = 0")
         if self.min_world > self.world > 0:
             raise ValueError(f"min_world must not be above world, {self.world}")
         return self

@@ -179,7 +179,7 @@ def _nothing_found(name: str, machine: "Machine") -> dict[str, str]:
 
 @app.command(
     rich_help_panel=TRY,
-    epilog=examples("sentinel demo", "sentinel demo --fault node-cut", "sentinel demo --steady"),
+    epilog=examples("sentinel demo", "sentinel demo --fault node-cut", "sentinel demo --watched"),
 )
 def demo(
     fault: Annotated[
@@ -195,11 +195,18 @@ def demo(
     json: Annotated[bool, typer.Option("--json", help="One line per fault.")] = False,
     seed: Annotated[int | None, typer.Option(help="Repeats the same choices.")] = None,
     steady: Annotated[bool, typer.Option(help="Keep running until Ctrl-C, and say what runs where.")] = False,
+    watched: Annotated[
+        bool, typer.Option("--watched", help="Break a job that torchrun started, and that Sentinel watches.")
+    ] = False,
 ) -> None:
     """Break a small cluster on this machine, and watch it being repaired; the files stay in ./run."""
     from sentinel.demo.faults import NAMES
     from sentinel.demo.main import main
 
+    if watched:
+        from sentinel.demo.watched import main as break_watched
+
+        raise typer.Exit(break_watched())
     faults = [name.strip() for item in fault or () for name in item.split(",") if name.strip()]
     for name in faults:
         if name not in NAMES:

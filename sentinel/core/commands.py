@@ -57,7 +57,7 @@ def refuse_command(state: State, command: str, target: str, causes: Collection[s
 
 def _still_busy(state: State) -> str:
     """Why the agents can't leave yet: they are what ends and watches a job's processes."""
-    for job in state.jobs.values():
+    for job in [each for each in state.jobs.values() if not each.watched]:
         if not job.is_over:
             return f"{job.id} is {job.stage.value}: stop it first"
         living = [worker.id for worker in state.crew.of(job.id) if _lives(state, worker)]

@@ -26,6 +26,7 @@ from sentinel.model.action import (
     Refusal,
     RestartAgent,
     RestartGcs,
+    RestartJob,
     Resume,
     StartWorker,
     StopJob,
@@ -85,8 +86,9 @@ def record(state: State, decision: Decision, rules: Rules) -> None:  # one line 
         case Awaited(job=job, workers=workers):
             state.change(state.jobs[job], lacking=workers)
             state.set_deadline(Timer.REFILL.of(job), rules.policy.retry_s)  # whom it waits for may go
-        case Kept(job=name):
+        case Kept(incident=by, job=name):
             _kept(state, state.jobs[name])
+            state.refused.drop((by, f"resume {name}"))
         case Refusal(incident=name, wanted=wanted, guard=guard):
             _refused(state, name, wanted, guard)
         case _:
@@ -101,6 +103,8 @@ def _ordered(state: State, action: Decision, rules: Rules) -> None:
                 _paged(state, incident, number, rules)
         case Resume():
             _formed(state, action, rules)
+        case RestartJob():
+            _restarted(state, action, rules)
         case StartWorker(job=job, worker=name, node=node, gpu=gpu):
             state.change(state.jobs[job], born=state.jobs[job].born + 1)
             state.add(Worker(name, node, gpu=gpu, since=state.now, job=job))
@@ -312,6 +316,21 @@ def _formed(state: State, action: Resume, rules: Rules) -> None:
     state.deadlines.drop(Timer.ROOM.of(job.id))
     first = job.high_step < 0  # nothing was ever trained: compilation and data set-up may take long
     state.set_deadline(job.deadline(), rules.policy.slow_phase_s if first else rules.policy.resume_timeout_s)
+    state.deadlines.drop(Timer.PAUSE.of(job.id))
+    state.refused.drop((action.incident, f"resume {job.id}"))
+    if (incident := state.incidents.get(action.incident)) is not None:
+        state.change(incident, attempts=incident.attempts + 1, formed=incident.formed + 1, lapsed=False)
+
+
+def _restarted(state: State, action: RestartJob, rules: Rules) -> None:
+    """Nobody has a seat until its ranks beat again: who is left is that command's to end, and no news."""
+    job = state.jobs[action.job]
+    for _, worker in list(state.seated(job)):
+        if worker.is_living:
+            state.crew.dismiss(worker, state.now)
+    state.crew.form(job.id, job.generation, ())
+    job = state.change(job, stage=JobStage.FORMING, want=None, restarted=job.generation)
+    state.set_deadline(job.deadline(), rules.policy.slow_phase_s)
     state.deadlines.drop(Timer.PAUSE.of(job.id))
     state.refused.drop((action.incident, f"resume {job.id}"))
     if (incident := state.incidents.get(action.incident)) is not None:

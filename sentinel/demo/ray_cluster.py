@@ -57,12 +57,26 @@ class Cluster:
         cls, nodes: int = 3, gpus_per_node: int = 2, topology: Topology = "loopback", *, nvml: bool = False
     ) -> Self:
         """Start a head without GPUs and `nodes` hosts n1, n2 …; returns when all are in Ray's node table."""
+        cluster = cls.without_ray(nodes, gpus_per_node, topology, nvml=nvml)
+        try:
+            cluster._bring_up()
+        except BaseException:
+            cluster.stop()
+            raise
+        return cluster
+
+    @classmethod
+    def without_ray(
+        cls, nodes: int, gpus_per_node: int, topology: Topology = "loopback", *, nvml: bool = False
+    ) -> Self:
+        """Prepare a head and `nodes` hosts on which nothing runs."""
         _exit_on_sigterm()
         leftovers.sweep()
         cluster = cls._plan(nodes, gpus_per_node, topology, nvml)
         atexit.register(cluster.stop)
         try:
-            cluster._bring_up()
+            for host in cluster.hosts:
+                host.prepare()
         except BaseException:
             cluster.stop()
             raise
@@ -161,8 +175,6 @@ class Cluster:
         self._launch([[self.host(name)]])
 
     def _bring_up(self) -> None:
-        for host in self.hosts:
-            host.prepare()
         self.token_file.touch(mode=0o600)
         self.token_file.write_text(secrets.token_hex(32))
         self._launch([[self.head], self.nodes])

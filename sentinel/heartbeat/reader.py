@@ -31,6 +31,7 @@ from sentinel.heartbeat.layout import (
     VERSION,
     WORD_COUNT,
     WORDS,
+    WORLD,
     HeartbeatError,
     is_name,
 )
@@ -40,6 +41,7 @@ _READS = 20
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _PIDS = range(1, 2**22 + 1)
 """Linux counts no further."""
+_WORLDS = range(2**20 + 1)
 _RANKS, _GPUS = range(-1, 2**20), range(-1, 4096)
 _GENERATIONS, _STEPS = range(-1, 2**40), range(-1, 2**48)
 _LONGEST_S = 1e10
@@ -80,6 +82,8 @@ class Record:
     """The rank's own words, when it has failed."""
     mended_at_ns: int = 0
     """When the writer last found its record damaged and wrote it anew, monotonic; 0 for never."""
+    world: int = 0
+    """Ranks of its gang, of a rank that Sentinel did not start; 0 for one of its own."""
 
     def phase_age_s(self, now_ns: int) -> float:
         """Seconds in this phase; `now_ns` is `time.monotonic_ns()` on the same host."""
@@ -153,6 +157,7 @@ def _is_possible(record: Record) -> bool:
     return (
         record.pid in _PIDS
         and record.rank in _RANKS
+        and record.world in _WORLDS
         and record.gpu in _GPUS
         and record.generation in _GENERATIONS
         and record.step in _STEPS
@@ -206,6 +211,7 @@ def _record(path: os.PathLike[str], raw: bytes, step: Sequence[Any], place: Sequ
         beat_thread_at_ns=words[BEAT],
         reason=reason[: max(0, length)].decode(errors="replace"),
         mended_at_ns=words[MENDED],
+        world=words[WORLD],
     )
 
 

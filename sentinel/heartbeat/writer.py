@@ -32,6 +32,7 @@ from sentinel.heartbeat.layout import (
     VERSION,
     WORD_COUNT,
     WORDS,
+    WORLD,
     HeartbeatError,
     is_name,
 )
@@ -77,6 +78,10 @@ class HeartbeatWriter:
             self._write(STEP, STEP_AT, generation, -1, float("nan"), 0.0, 0.0)
             self._write(PLACE, PLACE_AT, rank, generation, gpu, 0, b"")
 
+    def watched(self, world: int) -> None:
+        """Say that Sentinel did not start this rank, and how many ranks its gang has."""
+        self._put(WORLD, world)
+
     def phase(self, phase: str) -> None:
         """Enter a phase, one of `PHASES`."""
         self._put(PHASE, time.monotonic_ns() & ~PHASE_BITS | PHASE_NUMBER[phase])
@@ -93,7 +98,9 @@ class HeartbeatWriter:
     def step_done(
         self, step: int, loss: float = float("nan"), outside_s: float = 0.0, arrival: float = 0.0
     ) -> None:
-        """A training step is complete."""
+        """A training step is complete. Whoever tells no phases is set up by then."""
+        if self._words[PHASE] & PHASE_BITS == PHASE_NUMBER["setup"]:
+            self.phase("compute")
         self._write(STEP, STEP_AT, self._place[1], step, loss, outside_s, arrival)
 
     @property
@@ -115,6 +122,10 @@ class HeartbeatWriter:
         with self._cold:
             self._write(PLACE, PLACE_AT, *self._place, len(text), text)
         self.phase("failed")
+
+    def finish(self) -> None:
+        """Say that the work is done: this process is about to end, and that is no failure."""
+        self.phase("done")
 
     def close(self, unlink: bool = True) -> None:
         """Stop beating, and remove the record unless it already belongs to a later writer."""

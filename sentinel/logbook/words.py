@@ -78,7 +78,11 @@ def fact_line(fact: learn.Fact) -> str:
         case learn.LinkBack():
             return "Ray can be asked again"
         case learn.JobSubmitted():
-            return f"{fact.job} asked for: {fact.trainable} with {fact.world} ranks"
+            what = f"{fact.trainable} with {fact.world} ranks"
+            return f"{fact.job} {'is watched' if fact.watched else f'asked for: {what}'}"
+        case learn.GangSeen():
+            nodes = dict.fromkeys(seen.node for seen in fact.ranks)
+            return f"{fact.job} was started by somebody else: {len(fact.ranks)} ranks on {', '.join(nodes)}"
         case learn.Commanded():
             return f"{fact.who} said {fact.command} {fact.target}".rstrip() + _because(fact.reason)
         case learn.Outcome():
@@ -130,6 +134,9 @@ def action_line(action: do.Action) -> str:
             return f"evict {action.node}{_because(action.reason)}"
         case do.Resume():
             return _resume(action)
+        case do.RestartJob():
+            without = f" without {', '.join(action.avoid)}" if action.avoid else ""
+            return f"run job.restart_command for {action.job}{without}"
         case do.StartWorker():
             return f"start {action.worker} on {action.node}{_gpu(action.gpu)}"
         case do.StopWorker():

@@ -66,6 +66,19 @@ class Resume(Noun, frozen=True):
     """Steps whose batch is left out."""
 
 
+class RestartJob(Noun, frozen=True):
+    """Run the command that starts a watched job again: what is left of its ranks is that command's to end."""
+
+    id: ActionId
+    incident: IncidentId
+    job: JobId
+    generation: int
+    """The one that broke."""
+    cause: str
+    avoid: tuple[NodeId, ...]
+    """Nodes on which nothing is to be placed now."""
+
+
 class StartWorker(Noun, frozen=True):
     """Start a warm standby on a node."""
 
@@ -156,6 +169,7 @@ Action: TypeAlias = (
     | Evict
     | Readmit
     | Resume
+    | RestartJob
     | StartWorker
     | StopWorker
     | StopJob
@@ -175,6 +189,7 @@ KINDS = (
     "evict",
     "readmit",
     "resume",
+    "restart-job",
     "start-worker",
     "stop-worker",
     "stop-job",

@@ -328,6 +328,29 @@ class JobSubmitted(Noun, frozen=True):
     """Ends the names of its workers, so that those of another journal are never taken for them."""
     priority: int = 0
     """Of jobs that want the same GPUs the one with the highest gets them; it preempts none that runs."""
+    watched: bool = False
+    """Somebody else starts it: its ranks are seen, not seated."""
+    restarts: bool = False
+    """A watched one can be started again by a command."""
+
+
+class RankSeen(Struct, frozen=True):
+    """Where a rank was seen that Sentinel did not start."""
+
+    rank: int
+    worker: WorkerId
+    node: NodeId
+    gpu: int
+    pid: int
+
+
+class GangSeen(Noun, frozen=True):
+    """All ranks of a job that somebody else started beat, and they are not those of before."""
+
+    at: Instant
+    job: JobId
+    ranks: tuple[RankSeen, ...]
+    """By rank, from 0 on."""
 
 
 class Commanded(Noun, frozen=True):
@@ -429,6 +452,7 @@ Fact: TypeAlias = (
     | LinkLost
     | LinkBack
     | JobSubmitted
+    | GangSeen
     | Commanded
     | Outcome
     | DeadlinePassed

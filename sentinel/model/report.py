@@ -67,10 +67,14 @@ class RankBeat(Struct, frozen=True):
     """Rank's own words, when it has failed or refuses."""
     damaged: Text = ""
     """Why its record is not believed: only the process state is evidence then, and the rest is of before."""
+    world: Count = 0
+    """Ranks of its gang, if Sentinel did not start it; 0 if it did."""
 
 
 DONE = "exit 0"
 """How a rank ends whose work is done."""
+UNTOLD = "unknown"
+"""How a process ended whose end the kernel tells its parent alone."""
 LEASE_LAPSED_EXIT = 75
 """EX_TEMPFAIL: nothing is wrong with this process, it must merely not go on alone."""
 STUCK_EXIT = 76

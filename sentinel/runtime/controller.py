@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 import structlog
+from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 
 from sentinel import backends, config, logs, private, runbooks
@@ -55,7 +56,7 @@ from sentinel.runtime.agent_orders import AgentOrders
 from sentinel.runtime.awake import Awake
 from sentinel.runtime.counters import Counters
 from sentinel.runtime.gathered import Gathered
-from sentinel.runtime.hands import Hands
+from sentinel.runtime.hands import Hands, RestartCommand
 from sentinel.runtime.inbox import Inbox
 from sentinel.runtime.ledger import Ledger
 from sentinel.runtime.perform import Performer
@@ -184,11 +185,17 @@ class Controller:
         self._perform((*self._doubts, *unfinished))
 
     def _job(self) -> list[JobSubmitted]:
-        """Ask for the job of the settings, if they have one."""
+        """Ask for the job of the settings, if they have one, or that it is watched."""
         job, journal = self.settings.job, self.ledger.journal.id
         name, least = JobId(job.name), job.min_world
         size = job.world, job.trainable, job.standbys, least
         asked = JobSubmitted(self.now(), name, *size, journal, job.priority)
+        if not job.world:
+            known = self.ledger.state.jobs.get(name)
+            watched = replace(
+                asked, trainable="", standbys=0, watched=True, restarts=bool(job.restart_command)
+            )
+            return [watched] if job.restart_command or (known and known.watched) else []
         return [asked] if job.world and not has_finished(self.ledger.state, name) else []
 
     # --- what actions are done with --------------------------------------------------------------------
@@ -218,6 +225,7 @@ class Controller:
             self.watch.beats,
             self.settings.policy.slow_phase_s,
             partial(word_for, self._keys.snapshot_secret),
+            RestartCommand(job.restart_command, job.restart_within_s, self._state_dir / "restart.log"),
         )
 
     def _memory_of(self, node: NodeId) -> Path:

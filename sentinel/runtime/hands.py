@@ -25,6 +25,17 @@ class ActionError(Exception):
         self.data = data
 
 
+@dataclass(frozen=True, slots=True)
+class RestartCommand:
+    """The command that starts a watched job again."""
+
+    line: str = ""
+    """For `sh -c`; empty for none."""
+    within_s: Seconds = 60.0
+    log: Path = Path("restart.log")
+    """What it says last."""
+
+
 @dataclass(frozen=True)
 class Hands:
     """What actions are done with."""
@@ -41,6 +52,8 @@ class Hands:
     """How long a generation may set up and load."""
     word: Callable[[JobId, int], bytes]
     """Our word that we have ordered a generation of a job."""
+    restart: RestartCommand = field(default_factory=RestartCommand)
+    """What starts a watched job again."""
     addresses: dict[NodeId, str] = field(default_factory=dict)
     """Where each node is, as the scheduler last said."""
     misnamed: set[str] = field(default_factory=set)

@@ -21,6 +21,7 @@ from sentinel.model.action import (
     Refusal,
     RestartAgent,
     RestartGcs,
+    RestartJob,
     Resume,
     StartWorker,
     StopJob,
@@ -30,6 +31,7 @@ from sentinel.model.fact import Fact, NodeReached, Outcome
 from sentinel.model.ids import ActionId, Instant
 from sentinel.runtime.agent_orders import AgentOrders
 from sentinel.runtime.hands import ActionError, Hands
+from sentinel.runtime.restart_job import restart_job
 from sentinel.runtime.workers import Workers
 
 log = structlog.get_logger(logger_name="perform")
@@ -49,7 +51,8 @@ def turns(actions: Sequence[Action]) -> tuple[list[Sequence[Action]], Sequence[A
     stacks = [action for action in actions if isinstance(action, CollectStacks)]
     seats = {seat.node for resume in resumes for seat in resume.seats}
     stops = [a for a in actions if isinstance(a, StopWorker) and (stacks or a.node in seats)]
-    return [stacks, stops, resumes], [a for a in actions if a not in [*stacks, *stops, *resumes]]
+    forming = [action for action in actions if isinstance(action, Resume | RestartJob)]
+    return [stacks, stops, forming], [a for a in actions if a not in [*stacks, *stops, *forming]]
 
 
 class Performer:
@@ -113,6 +116,8 @@ class Performer:
                 return "", ()
             case Resume():
                 return await self._workers.resume(action)
+            case RestartJob():
+                return await restart_job(action, self._state.jobs[action.job], self._hands.restart)
             case StartWorker():
                 return await self._workers.start(action), ()
             case StopWorker(job=job, worker=worker, node=node, pid=pid):

@@ -73,7 +73,8 @@ def down(settings: config.Settings) -> str:
         return f"nothing of {settings.cluster.name} runs here"
     with _api(settings) as api:
         try:
-            jobs = [job["job"] for job in api.get("status").raise_for_status().json()["jobs"]]
+            known = api.get("status").raise_for_status().json()["jobs"]
+            jobs = [job["job"] for job in known if not job["watched"]]  # whoever started the others ends them
             for job in jobs:
                 _say(api, "stop-job", target=job)
             left = _retire(api)

@@ -119,6 +119,7 @@ class ControllerView:
             min(snapshots, default=-1),
             needs(state, job, self._ledger.rules),
             keeps_small(job, state, self._ledger.rules),
+            job.watched,
         )
 
     def _last_step(self, job: Job) -> int:

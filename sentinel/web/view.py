@@ -71,6 +71,8 @@ class JobView:
     """What a job that does not train waits for; empty for any other."""
     grows: str = ""
     """What a job with fewer ranks than wanted waits for; empty for any other."""
+    watched: bool = False
+    """Somebody else started it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,6 +98,7 @@ def test_a_file_that_somebody_else_left_where_a_command_is_given_is_not_taken_fo
         pytest.param(
             "[job]\nbackend = 'mpi'", "job.backend: input should be 'auto', 'gloo' or 'nccl'", id="choice"
         ),
+        pytest.param('[job]\nworld = 2\nrestart_command = "x"', "which has world = 0", id="two who start it"),
         pytest.param(
             "[job]\nworld = 2\nmin_world = 3", "min_world must not be above world, 2", id="contradiction"
         ),

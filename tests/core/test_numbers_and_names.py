@@ -23,6 +23,7 @@ OF_COUNTING = {-2, -1, 0, 1, 2}
 OF_NO_DECISION = {
     "commands.py": {"LONGEST_SILENCE_S = 30 * DAY_S": "what an operator may ask for"},
     "common.py": {"YEAR_DAYS = 365.0": "a unit"},
+    "detect/gangs.py": {"MOST_JOBS = 64": "watched jobs kept"},
     "detect/looks.py": {"TOLD = 8": "ranks that a fact names"},
     "detect/pulse.py": {"LOSS_WINDOW = 64": "losses that the status page draws"},
     "diagnose/predicates/hangs.py": {"_s * 1000:": "milliseconds"},
@@ -33,6 +34,7 @@ OF_NO_DECISION = {
         "EVIDENCE_LIMIT = 200": "facts kept",
         "STANDING_BY = 3": "events kept beside the evidence",
     },
+    "exits.py": {"SHELL_OFFSET = 128": "what a shell adds to a signal's number"},
     "fold.py": {"ROUNDS = 1000": "more are a defect"},
     "group.py": {"LEFT_LIMIT = 100": "resolved incidents kept"},
     "learn/findings.py": {
@@ -44,7 +46,6 @@ OF_NO_DECISION = {
     "learn/ranks.py": {
         "RECENT_FAILURES = 20": "failures kept of a node",
         "FAILED_LIMIT = 100": "failures kept of a job",
-        "SHELL_OFFSET = 128": "what a shell adds to a signal's number",
     },
     "page/left.py": {"MOST_NAMES = 20": "nodes that a line names"},
     "page/words.py": {

@@ -266,6 +266,7 @@ def test_any_trainer_can_be_watched(tmp_path: Path) -> None:
         "RANK": "4",
         "LOCAL_RANK": "2",
         "TORCHELASTIC_RESTART_COUNT": "1",
+        "WORLD_SIZE": "8",
     }
     with subprocess.Popen(
         [sys.executable, "-c", program], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -276,6 +277,9 @@ def test_any_trainer_can_be_watched(tmp_path: Path) -> None:
         record = read(path)
         process.communicate(b"\n")
     assert (record.job, record.rank, record.gpu, record.generation, record.step) == ("foreign", 4, 2, 1, 7)
+    assert record.world == 8
+    assert record.phase == "compute", "whoever tells no phases is set up after a step"
+    assert record.worker == f"foreign-rank4-{record.started}", "a later process is another worker"
     assert not path.exists(), "a trainer that ends by itself leaves no record"
 
 
@@ -301,6 +305,14 @@ def test_starting_without_a_place_is_refused(
         monkeypatch.setenv(name, value)
     with pytest.raises(HeartbeatError, match=says):
         heartbeat.start()
+
+
+def test_who_is_done_says_so_and_who_was_started_by_sentinel_tells_no_world(tmp_path: Path) -> None:
+    writer = HeartbeatWriter(tmp_path / "w.beat", job="j", worker="w", gpu=0)
+    writer.finish()
+    record = read(tmp_path / "w.beat")
+    writer.close()
+    assert (record.phase, record.world) == ("done", 0)
 
 
 def test_half_a_character_in_a_reason_is_told_in_other_words(tmp_path: Path) -> None:

@@ -6,7 +6,10 @@ from itertools import chain
 from statistics import median
 from typing import TypeGuard
 
+from msgspec.structs import replace
+
 from sentinel.core.detect.events import event_fact
+from sentinel.core.detect.gangs import Gangs
 from sentinel.core.detect.laggards import laggards
 from sentinel.core.detect.pulse import NOBODY, Pulse
 from sentinel.core.detect.standbys import Standbys
@@ -31,6 +34,7 @@ class Watch:
         self._beats: dict[NodeId, tuple[RankBeat, ...]] = {}
         self._pulses: dict[JobId, Pulse] = {}
         self._standbys = Standbys()
+        self._gangs = Gangs()
         self._gathered: dict[JobId, list[tuple[RankBeat, NodeId]]] = {}
 
     def heard_age(self, node: NodeId, now: Instant) -> Seconds | None:
@@ -75,13 +79,14 @@ class Watch:
         node = state.nodes.get(report.node)
         if node is not None and node.silent:
             facts.append(NodeHeard(now, report.node))
-        self._beats[report.node] = report.beats
+        self._beats[report.node] = tuple(_placed(beat, state) for beat in report.beats)
         self._gathered.clear()
-        for beat in report.beats:
+        for beat in self._beats[report.node]:
             facts += self._beat(beat, state, now)
         for number, event in _current(report):
             fact = event_fact(event, Origin(report.node, report.boot, number), now)
             facts += [fact] if fact else []
+        facts += self._gangs.gone(report, state, self._policy, now)
         return facts
 
     def slept(self, now: Instant, for_s: Seconds) -> None:
@@ -91,10 +96,14 @@ class Watch:
             pulse.measured = self._quiet_until
 
     def tick(self, state: State, now: Instant) -> list[Fact]:
-        """Say what the passing of time alone shows."""
+        """Say what the passing of time alone shows, and which gangs are whole by now."""
+        gangs = list(self._gangs.seen(self._heard_beats(now), state, now))
+        for gang in gangs:
+            if (job := state.jobs.get(gang.job)) is None or job.is_over:
+                self._pulses.pop(gang.job, None)  # another run of it: its steps may begin anew
         if now < self._quiet_until:
-            return []
-        return [*self._silent(state, now), *self._stalled(state, now), *self._underway(state, now)]
+            return [*gangs]
+        return [*gangs, *self._silent(state, now), *self._stalled(state, now), *self._underway(state, now)]
 
     # --- silence ---------------------------------------------------------------------------------------
 
@@ -113,6 +122,8 @@ class Watch:
         job = state.jobs.get(beat.job)
         worker = state.crew.get(job.id, beat.worker) if job else None
         if job is None or worker is None:
+            if beat.world and (job is None or job.watched):
+                self._gangs.met(beat.job)
             return ()
         if worker.rank < 0:
             return self._standbys.look(beat, worker, self._policy, now)
@@ -230,6 +241,12 @@ class Watch:
             job, believed, self._policy, now
         )
 
+    def _heard_beats(self, now: Instant) -> Iterator[tuple[NodeId, RankBeat]]:
+        """Beats of nodes that report now."""
+        for node, beats in self._beats.items():
+            if now - self._heard[node] <= self._policy.silent_s / 2:
+                yield from ((node, beat) for beat in beats)
+
     def _job_beats(self, job: Job, state: State, now: Instant) -> Iterator[tuple[RankBeat, NodeId]]:
         """Beats of a job's ranks from nodes that report now; a silent node's last word is no evidence."""
         seated = [worker for _, worker in state.seated(job)]
@@ -255,6 +272,14 @@ class Watch:
             newest = (pair for pair in beats if pair[0].generation == job.generation)
             self._gathered[job.id] = [pair for pair in newest if not pair[0].damaged]
         return self._gathered[job.id]
+
+
+def _placed(beat: RankBeat, state: State) -> RankBeat:
+    """Put a watched rank's beat into the generation in which it was seen: its starter counts anew."""
+    worker = state.crew.get(beat.job, beat.worker) if beat.world else None
+    if worker is None or worker.rank < 0:
+        return beat
+    return replace(beat, generation=state.jobs[beat.job].generation)
 
 
 def _current(report: Report) -> list[tuple[int, Event]]:

@@ -16,6 +16,7 @@ from sentinel.core.learn import (
     paces,
     ranks,
     silences,
+    watching,
 )
 from sentinel.core.state import Rules, State
 from sentinel.core.state.timers import Timer
@@ -27,6 +28,7 @@ from sentinel.model.fact import (
     DefectMet,
     Fact,
     FindingReported,
+    GangSeen,
     GcsBack,
     GcsLost,
     JobAdvanced,
@@ -109,6 +111,8 @@ def learn(state: State, fact: Fact, rules: Rules) -> None:  # one line per fact,
             fitness.runs(state, fact)
         case JobSubmitted():
             jobs.submitted(state, fact, rules)
+        case GangSeen():
+            watching.seen(state, fact, rules)
         case GcsLost() | LinkLost() | JournalFailed():
             control.lost(state, fact, rules)
         case GcsBack() | LinkBack():

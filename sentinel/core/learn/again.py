@@ -61,8 +61,8 @@ def _forget_refusals(state: State, name: IncidentId) -> None:
 def _retry_job(state: State, job: Job, rules: Rules) -> None:
     """A job that was stopped is submitted once more, as it was; any other looks for its places again."""
     _forget_refusals(state, job.upkeep)
-    job = state.change(job, lacking=0)
-    if job.is_over:
+    job = state.change(job, lacking=0, restarted=-1)
+    if job.is_over and not job.watched:
         for worker in state.crew.gone(job.id):  # who is not seen to end has no place, and is told once more
             state.change(worker, rank=-1) if state.nodes[worker.node].silent else state.crew.forget(worker)
         size = job.wanted, job.trainable, job.standbys, job.min_world

@@ -3,6 +3,7 @@
 from msgspec.structs import replace
 
 from sentinel.core import evidence, group, recovery
+from sentinel.core.learn import watching
 from sentinel.core.learn.ending import drop_deadlines
 from sentinel.core.state import Rules, State
 from sentinel.core.state.crew import WorkerStage
@@ -23,6 +24,9 @@ from sentinel.model.incident import Due, Incident
 
 def submitted(state: State, fact: JobSubmitted, rules: Rules) -> None:
     """A job is asked for; asking again changes nothing."""
+    if fact.watched:
+        watching.submitted(state, fact)
+        return
     if fact.job not in state.jobs:
         job = Job(fact.job, fact.world, fact.min_world, fact.standbys, fact.trainable, wanted=fact.world)
         state.add(replace(job, journal=fact.journal, priority=fact.priority))

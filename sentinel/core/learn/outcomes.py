@@ -14,7 +14,7 @@ from sentinel.model.fact import DeadlinePassed, Fact, Outcome
 from sentinel.model.ids import IncidentId, JobId, NodeId, WorkerId
 from sentinel.model.incident import Due, Incident, Stage
 
-TOLD = frozenset({"evict", "resume", "stacks", "restart-agent", "restart-gcs"})
+TOLD = frozenset({"evict", "resume", "restart-job", "stacks", "restart-agent", "restart-gcs"})
 """Kinds whose outcome is evidence."""
 
 
@@ -44,6 +44,8 @@ def _told(state: State, fact: Outcome, incident: Incident, kind: str) -> None:
     if kind in TOLD:
         incident = evidence.add(state, incident, fact)
     match kind:
+        case "restart-job" if not fact.ok and (job := state.job_of(incident)) is not None:
+            break_off(state, job)
         case "page" if fact.ok:
             evidence.stamp(state, incident, "paged", fact.at)
         case "evict" if fact.ok:

@@ -4,6 +4,7 @@ from msgspec.structs import replace
 
 from sentinel.core import evidence, group
 from sentinel.core.detect.laggards import laggards
+from sentinel.core.exits import SIGNAL, first_to_end, was_asked_to_end
 from sentinel.core.learn import ending
 from sentinel.core.learn.breaking import break_off, give_way, left_as_announced
 from sentinel.core.learn.nodes import look_again
@@ -14,12 +15,10 @@ from sentinel.core.state.timers import Timer
 from sentinel.model.fact import Fact, JobStalled, NodeProbed, RankAtPace, RankExited, RankRaised, RankSlow
 from sentinel.model.ids import Instant, NodeId
 from sentinel.model.incident import Ask, Due, Incident
-from sentinel.model.report import DONE, STOPPED_ITSELF
+from sentinel.model.report import DONE, STOPPED_ITSELF, UNTOLD
 
 RECENT_FAILURES = 20
 FAILED_LIMIT = 100
-SHELL_OFFSET = 128
-"""A shell or a handler that passes a signal on exits with its number and this."""
 
 
 def exited(state: State, fact: RankExited, rules: Rules) -> None:
@@ -57,14 +56,34 @@ def _lost(state: State, job: Job, fact: RankExited, worker: Worker, rules: Rules
     if expected and give_way(state, job):
         return
     job = break_off(state, job)
+    if job.watched and job.want is not None and was_asked_to_end(fact, rules.policy):
+        want = replace(job.want, gently=False)  # people were asked to start it again, so somebody ends it
+        state.change(job, want=want)
+        return
     _part(state, job, {worker.node})
     job = state.change(job, want=None, lacking=0)
     # Its own record may be a generation old.
     fact = replace(fact, rank=worker.rank, generation=job.generation)
-    if not expected:
+    if not (expected or _follows(state, job)):
         _count_failure(state, job, fact, worker, rules)
     incident = _hurt(state, job, fact, worker.node, rules)
-    state.set_deadline(Timer.GATHER.of(incident.id), rules.policy.gather_s)
+    if job.watched and not _is_told_why(state, job, incident, rules):
+        state.wait_for(Timer.BROKEN.of(incident.id), rules.policy.broken_s)
+    else:
+        state.set_deadline(Timer.GATHER.of(incident.id), rules.policy.gather_s)
+
+
+def _follows(state: State, job: Job) -> bool:
+    """Say whether a rank of a watched job ended after a peer: by that, or by its launcher."""
+    return job.watched and sum(worker.rank >= 0 for worker in state.crew.gone(job.id)) > 1
+
+
+def _is_told_why(state: State, job: Job, incident: Incident, rules: Rules) -> bool:
+    """Say whether it shows how a watched job broke: who was asked to end may not have been alone."""
+    exits = [f for f in incident.evidence if isinstance(f, RankExited) and f.generation == job.generation]
+    all_gone = len(exits) + state.crew.done(job.id) >= job.world
+    first = first_to_end(exits, rules.policy, all_gone=all_gone)
+    return all_gone or any(fact.how != UNTOLD for fact in first)
 
 
 def _count_failure(
@@ -75,8 +94,7 @@ def _count_failure(
     A rank that was asked to end, for preemption or maintenance, that ends itself for its peers' sake, or
     that takes its work for done, accuses no node.
     """
-    by_itself = isinstance(fact, RankExited) and fact.how in (DONE, *STOPPED_ITSELF)
-    if by_itself or (isinstance(fact, RankExited) and _was_asked_to_end(fact, rules)):
+    if isinstance(fact, RankExited) and _accuses_no_node(fact, job, rules):
         return
     node, job = state.nodes[worker.node], state.fresh(job)
     if any(_is_of(worker, job, at) for at, _, where, _ in job.failed if where == node.id):
@@ -101,9 +119,10 @@ def _is_of(worker: Worker, job: Job, failed: Instant) -> bool:
     return failed > job.advanced and worker.since <= failed
 
 
-def _was_asked_to_end(fact: RankExited, rules: Rules) -> bool:
-    asked = rules.policy.ending_signals
-    return any(fact.how in (f"signal {number}", f"exit {SHELL_OFFSET + number}") for number in asked)
+def _accuses_no_node(fact: RankExited, job: Job, rules: Rules) -> bool:
+    """Say so of one that was asked to, or ended by itself; a watched one that raises exits with a code."""
+    by_itself = fact.how in (DONE, *STOPPED_ITSELF) or (job.watched and not fact.how.startswith(SIGNAL))
+    return by_itself or was_asked_to_end(fact, rules.policy)
 
 
 def _part(state: State, job: Job, nodes: set[NodeId]) -> None:

@@ -12,6 +12,7 @@ from sentinel.model.action import (
     Page,
     RestartAgent,
     RestartGcs,
+    RestartJob,
     Resume,
     StopJob,
     action_id,
@@ -166,6 +167,8 @@ def _told(action: Action) -> str:
             return f"evict {node}"
         case Resume(generation=generation, seats=seats):
             return f"resume as generation {generation} with {len(seats)} ranks"
+        case RestartJob(job=job):
+            return f"run job.restart_command for {job}"
         case StopJob(reason=reason):
             return f"stop the job: {reason}"
         case RestartAgent(node=node):

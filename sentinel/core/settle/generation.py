@@ -10,7 +10,7 @@ from sentinel.core.state import Rules, State
 from sentinel.core.state.crew import changes
 from sentinel.core.state.rows import Job, JobStage, Want
 from sentinel.core.state.timers import Timer
-from sentinel.model.action import Resume, Seat, StopJob, action_id
+from sentinel.model.action import RestartJob, Resume, Seat, StopJob, action_id
 from sentinel.model.decision import Awaited, Decision, Kept
 from sentinel.model.ids import IncidentId, NodeId
 from sentinel.model.incident import Stage
@@ -30,6 +30,9 @@ def settle(job: Job, state: State, rules: Rules) -> Iterator[Decision]:
         yield from _refused(job, state, no)
         return
     want = wanted(job, state)
+    if job.watched:
+        yield from _restart(job, want, state) if want else ()
+        return
     planned: list[Decision] = []
     if not is_waiting(job, state):
         planned += _next(job, want, state, rules) if want else _grow(job, state, rules)
@@ -47,6 +50,8 @@ def wanted(job: Job, state: State) -> Want | None:
     ending = state.crew.done(job.id) > 0
     if job.want is not None:
         return None if ending and job.want.gently else job.want
+    if job.watched:
+        return None  # whoever starts its ranks seats them
     if job.stage is JobStage.WAITING and Timer.PLACE.of(job.id) not in state.deadlines:
         return Want(job.upkeep) if state.crew.has(job.id) or state.usable_gpus() >= job.world else None
     if job.stage is JobStage.RUNNING and not ending and to_leave(job, state):
@@ -115,6 +120,39 @@ def _next(job: Job, want: Want, state: State, rules: Rules) -> Iterator[Decision
             yield from _start(by, job, wait)
         case Seated(seats=seats):
             yield from _form(by, job, want, seats, state)
+
+
+def _restart(job: Job, want: Want, state: State) -> Iterator[Decision]:
+    """Have a watched job started again, if a command does that; else it is people's."""
+    known = state.incidents.get(want.incident)
+    open_now = known is not None and known.stage is not Stage.RESOLVED
+    by = known.id if known is not None and open_now else job.upkeep
+    if want.gently and not (want.replace or to_leave(job, state)):
+        yield Kept(by, job.id)  # whoever was to leave may stay
+        return
+    if reason := _keeps_down(job, want):
+        guard = "boundary" if want.gently else "restart"
+        yield from refuse(state, by, f"resume {job.id}", No(guard, reason))
+        return
+    cause = known.diagnosis.cause if known and known.diagnosis else ""
+    avoid = tuple(sorted(state.unusable()))
+    name = action_id(by, "restart-job", job.id, job.generation)
+    yield RestartJob(name, by, job.id, job.generation, cause, avoid)
+
+
+def _keeps_down(job: Job, want: Want) -> str:
+    """Say why nobody but people starts a watched job again; empty where a command does."""
+    if want.gently and job.restarts:
+        return (
+            f"{job.id} trains, and only a new start moves its ranks: end it when it suits, Sentinel starts it"
+        )
+    if want.gently:
+        return f"{job.id} trains, and only a new start moves its ranks: start it again when it suits"
+    if not job.restarts:
+        return f"Sentinel did not start {job.id}, and no job.restart_command says how: start it again"
+    if job.restarted == job.generation:
+        return f"job.restart_command was run, and the ranks of {job.id} did not come: start it again"
+    return ""
 
 
 def _start(by: IncidentId, job: Job, wait: Wait) -> Iterator[Decision]:

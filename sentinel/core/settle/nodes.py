@@ -57,6 +57,11 @@ def _is_explained(node: Node, incident: Incident, rules: Rules) -> bool:
     return _is_accused(node, incident, rules) and rules.remedy_of(incident) is not Remedy.FREEZE
 
 
+def _is_anothers(node: Node, state: State) -> bool:
+    """Say whether ranks live there that somebody else started, and so starts elsewhere."""
+    return any(each.is_living and state.jobs[each.job].watched for each in state.crew.sitting(node.id))
+
+
 def _evict(node: Node, state: State, rules: Rules) -> Iterator[Decision]:
     """Empty a node that an incident cordoned: at once, or when its ranks have left."""
     cordon = node.cordon
@@ -68,7 +73,7 @@ def _evict(node: Node, state: State, rules: Rules) -> Iterator[Decision]:
         return
     by, waits = IncidentId(cordon.by), Timer.EVICT.of(node.id) in state.deadlines
     under_way = action_id(by, "evict", node.id, node.evicts) in state.unfinished
-    if waits or under_way or (cordon.gently and state.crew.sitting(node.id)):
+    if waits or under_way or (cordon.gently and state.crew.sitting(node.id)) or _is_anothers(node, state):
         return
     known = state.incidents.get(by)
     why = known.diagnosis.why if known and known.diagnosis else ""

@@ -99,7 +99,7 @@ def _missing(
             yield from _restart(remedy, incident, diagnosis, state, rules)
             yield from _resume(incident, job, state, rules)  # a rank ended together with its agent
         case Remedy.STOP:
-            if job and not job.is_over and _is_harmed_since(incident):
+            if job and not (job.is_over or job.watched) and _is_harmed_since(incident):
                 before = sum(isinstance(action, StopJob) for action in incident.actions)
                 name = action_id(incident.id, "stop-job", job.id, before + 1)
                 yield StopJob(name, incident.id, job.id, diagnosis.why)
@@ -158,6 +158,8 @@ def _resume(
         return  # that is another incident's
     if not (at_once or gently or _needs_one(incident, job, healthy=healthy)):
         return
+    if job.watched and job.stage is JobStage.RUNNING and not (at_once and job.restarts):
+        gently = True  # what trains is not given up where only people can start it again
     if job.want is not None and job.want.gently <= gently:
         return
     limit = rules.policy.resume_attempts

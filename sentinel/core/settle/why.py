@@ -152,6 +152,8 @@ def leaves(job: Job, state: State, rules: Rules) -> str:
         return f"and they stay: {reason}"
     if job.stage is not JobStage.RUNNING:
         return f"and is {job.stage.value}: ranks move while it runs, or when it forms"
+    if job.watched:
+        return "and Sentinel did not start it: they leave when it is started again elsewhere"
     match generation.plan(job, Want(job.upkeep, gently=True), state, rules).seats:
         case Cannot(reason=reason):
             return f"and they stay: {reason}"
@@ -170,6 +172,8 @@ def keeps_small(job: Job, state: State, rules: Rules) -> str:
         return reason
     if job.stage is not JobStage.RUNNING:
         return f"it is {job.stage.value}"
+    if job.watched:
+        return "whoever starts it to give it more ranks"
     match seat_more(state, job, rules.policy):
         case Wait(lacking=lacking):
             return f"{lacking} workers to be warm"
@@ -185,6 +189,8 @@ def needs(state: State, job: Job, rules: Rules) -> str:
         return ""
     if blocked := refuse_start(state) if job.starts else refuse_action(state, rules):
         return f"permission: {blocked}"
+    if job.watched:
+        return "to be started again" if job.generation else "its ranks, which somebody else starts"
     here = state.usable_gpus()
     if here < job.world and not state.crew.has(job.id):
         usable = sum(node.usable for node in state.nodes.values())

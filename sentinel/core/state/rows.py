@@ -176,6 +176,12 @@ class Job(Struct, frozen=True):
     """Workers ever started; numbers the next one."""
     journal: str = ""
     """Ends their names; empty where nobody said which journal this is."""
+    watched: bool = False
+    """Somebody else starts its ranks: where they sit is seen, and not ordered."""
+    restarts: bool = False
+    """A command starts it again, if it is watched."""
+    restarted: int = -1
+    """The generation for whose sake that command ran last: it does so once for each."""
     high_step: int = -1
     advanced: Instant = 0.0
     """When its generation had its first new step."""

@@ -111,6 +111,7 @@ class Watched:
             snapshot_step=record.snapshot_step,
             reason=record.reason,
             damaged=self._damaged(now_ns),
+            world=record.world,
         )
 
     def _damaged(self, now_ns: int) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from sentinel.core.diagnose.predicates.case import Case, Match, Predicate
 from sentinel.core.diagnose.predicates.control_plane import gcs_dead, journal_failed, lacks_room, link_lost
 from sentinel.core.diagnose.predicates.crashes import (
+    ended_together,
     ended_unheard,
     gang_broken,
     rank_exited,
@@ -38,6 +39,7 @@ PREDICATES: Mapping[str, Predicate] = {
     for predicate in (
         rank_exited,
         ended_unheard,
+        ended_together,
         laggard,
         hangs_by_turns,
         loader_stuck,

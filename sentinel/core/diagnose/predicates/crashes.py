@@ -7,7 +7,8 @@ from sentinel.core.diagnose.predicates.hangs import laggard
 from sentinel.core.diagnose.predicates.nodes import reached
 from sentinel.core.diagnose.predicates.paces import stopped_again
 from sentinel.core.evidence import ECHOES
-from sentinel.core.state.rows import Node
+from sentinel.core.exits import first_to_end
+from sentinel.core.state.rows import Job, Node
 from sentinel.core.state.timers import Timer
 from sentinel.model.fact import JobAdvanced, RankExited, RankRaised
 from sentinel.model.ids import HOUR_S, Instant
@@ -27,8 +28,27 @@ def rank_exited(case: Case) -> Match | None:
     if not ended:
         told = ", ".join(f"{fact.rank} ({fact.how})" for fact in exits)
         return Match((), f"ranks {told} stopped themselves: what they waited for can't come")
-    told = ", ".join(f"rank {e.rank} (pid {e.pid}) on {e.node} ended: {e.how}" for e in ended)
-    return Match(tuple(dict.fromkeys(map(suspect_of, ended))), told)
+    job = case.state.job_of(case.incident)
+    first = _first(case, job, ended) if job and job.watched else ended
+    if not first:
+        return None
+    told = ", ".join(f"rank {e.rank} (pid {e.pid}) on {e.node} ended: {e.how}" for e in first)
+    after = ", ".join(f"{e.rank} ({e.how})" for e in ended if e not in first)
+    return Match(tuple(dict.fromkeys(map(suspect_of, first))), told + (after and f"; then ranks {after}"))
+
+
+def _first(case: Case, job: Job, exits: list[RankExited]) -> list[RankExited]:
+    all_gone = len(exits) + case.state.crew.done(job.id) >= job.world
+    return first_to_end(exits, case.rules.policy, all_gone=all_gone)
+
+
+def ended_together(case: Case) -> Match | None:
+    """A watched job's ranks were asked to end, or all are gone and nobody can tell how."""
+    job, newest = case.state.job_of(case.incident), newest_generation(case)
+    exits = [fact for fact in since_step(case) if fact.rank >= 0 and fact.generation == newest]
+    if job is None or not job.watched or not exits or _first(case, job, exits):
+        return None
+    return Match((), "ranks " + ", ".join(f"{fact.rank} ({fact.how})" for fact in exits) + " ended")
 
 
 def ended_unheard(case: Case) -> Match | None:
