@@ -12,6 +12,7 @@ from sentinel.model.fact import (
     JobAtPace,
     JobSlowed,
     JobStalled,
+    MembersProbed,
     NodeProbed,
     NodeReached,
     NodeSilent,
@@ -33,7 +34,9 @@ FOUND_LIMIT = 20
 EVIDENCE_LIMIT = 200
 """More than this tells nobody anything new and would slow the fold."""
 
-HARMLESS = frozenset({FindingReported, NodeReached, NodeProbed, JobAdvanced, JobAtPace, Commanded})
+HARMLESS = frozenset(
+    {FindingReported, NodeReached, NodeProbed, MembersProbed, JobAdvanced, JobAtPace, Commanded}
+)
 """What only says how things are: a finding hurts as long as it holds."""
 
 STANDING_BY = 3
@@ -163,6 +166,20 @@ def holding(incident: Incident) -> list[FindingReported]:
         elif place not in cleared:
             held.append(fact)
     return held
+
+
+def found(incident: Incident) -> list[FindingReported]:
+    """Findings that hold still, and those of the newest probe of each collective check, newest first.
+
+    What nodes measured together is no state of one of them: it says what was so then, and clears nothing.
+    """
+    newest = {fact.check: fact for fact in incident.evidence if isinstance(fact, MembersProbed)}
+    probed = [
+        FindingReported(fact.at, told.node, told.finding)
+        for fact in newest.values()
+        for told in fact.findings
+    ]
+    return [*reversed(probed), *holding(incident)]
 
 
 ECHOES = frozenset({"collective", "evicted"})

@@ -35,7 +35,9 @@ def settle(incident: Incident, state: State, rules: Rules) -> list[Decision]:
     if incident.asks:
         return [_question(incident, ask, rules) for ask in incident.asks]
     decided = incident.diagnosis is not None and incident.due is Due.NOTHING
-    if decided and not state.awaits_evidence(incident.id) and (found := _guarded(incident, state, rules)):
+    decided = decided and not state.awaits_evidence(incident.id)
+    found = decided and (_members(incident, state, rules) or _guarded(incident, state, rules))
+    if found:
         return found
     return [Resolved(incident.id)] if is_over(incident, state, rules) else []
 
@@ -45,6 +47,26 @@ def _question(incident: Incident, ask: Ask, rules: Rules) -> Decision:
     if ask.what == "probe":
         return Probe(name, incident.id, NodeId(ask.target))
     return CollectStacks(name, incident.id, ask.processes, rules.policy.stacks_s)
+
+
+def _members(incident: Incident, state: State, rules: Rules) -> list[Decision]:
+    """Have nodes measure together what the runbook asks first, once for each generation that it is about.
+
+    It costs their network and processors something: no job that is well is disturbed, none of other people,
+    and nobody while nothing may be done.
+    """
+    book, job = rules.book_of(incident), state.job_of(incident)
+    if book is None or not book.asks or job is None or refuse_action(state, rules):
+        return []
+    name = action_id(incident.id, "probe", book.asks, job.generation)
+    if any(action.id == name for action in incident.actions) or is_well(incident, state, rules):
+        return []
+    seated = dict.fromkeys(worker.node for _, worker in state.seated(job))
+    idle = (node.id for node in state.nodes.values() if node.usable and not state.crew.sitting(node.id))
+    members = tuple(node for node in (*seated, *idle) if not state.is_cut(node))
+    if len(members) < rules.policy.several:
+        return []
+    return [Probe(name, incident.id, NodeId(""), book.asks, members, rules.policy.collective_s)]
 
 
 def settle_freeze(state: State, rules: Rules) -> list[Decision]:
