@@ -20,14 +20,14 @@ from sentinel.model.ids import NodeId
 FACTOR = 4.0
 """A pair is slow that is so many times slower than the others.
 
-Between racks a fabric often gives a half or a third of what it gives within one, and a job beside it takes its
-share: neither is a fault. A link that is one falls much lower, as to a hundredth at 3 Mbit/s.
+Between racks a fabric often gives a half or a third of what it gives within one, and a job beside it takes
+its share: neither is a fault. One falls much lower, as to a hundredth at 3 Mbit/s.
 """
 NOTICED_MS = 20.0
 """A shorter way is none to speak of, however much shorter the others are: a busy processor takes as long."""
 PASSES = 5
 ENOUGH_S = 0.3
-"""Time for which the amount of data is doubled: enough that set-up counts little, and soon over if it is slow."""
+"""The amount of data is doubled until it takes so long: set-up counts little then, and it ends soon."""
 LEAST, MOST = 1 << 16, 1 << 23
 """Bytes in one transfer."""
 ROUNDS = 15

@@ -75,6 +75,12 @@ def broke_again(incident: Incident) -> bool:
     return bool(kinds) and any(kinds) and not kinds[-1]
 
 
+def waits_together(incident: Incident) -> bool:
+    """Say whether the last that hurt its job is that its ranks wait for each other."""
+    harms = (HARMS[type(fact)] for fact in reversed(incident.evidence) if type(fact) in HARMS)
+    return next(harms, None) is Harm.STALLED
+
+
 def is_about_pace(incident: Incident) -> bool:
     """Say whether it is about a job's pace and no other harm."""
     return kinds(incident) & HARMS.keys() == {JobSlowed}
@@ -171,9 +177,12 @@ def holding(incident: Incident) -> list[FindingReported]:
 def found(incident: Incident) -> list[FindingReported]:
     """Findings that hold still, and those of the newest probe of each collective check, newest first.
 
-    What nodes measured together is no state of one of them: it says what was so then, and clears nothing.
+    What nodes measured together is no state of one of them: it says what was so then, and clears nothing. It
+    is why ranks wait for each other, and not why a process ended after it.
     """
-    newest = {fact.check: fact for fact in incident.evidence if isinstance(fact, MembersProbed)}
+    ends = [place for place, fact in enumerate(incident.evidence) if isinstance(fact, RankExited)]
+    since = incident.evidence[ends[-1] :] if ends else incident.evidence
+    newest = {fact.check: fact for fact in since if isinstance(fact, MembersProbed)}
     probed = [
         FindingReported(fact.at, told.node, told.finding)
         for fact in newest.values()

@@ -117,6 +117,8 @@ class Runbook:
     echoes_within: str = ""
     """The kind of domain in which they do, such as `nvlink`; a node of which nobody knows it may be in it."""
     asks: str = ""
-    """The collective check that is asked first: its findings may name the cause, so the remedy waits."""
+    """The collective check whose findings can name this cause."""
+    behind: tuple[Cause, ...] = ()
+    """Causes that this may be behind: the check is asked where one is diagnosed, and the remedy waits."""
     strikes: bool = False
     """Each finding counts against its place on the GPU, and another cause may ask how often."""

@@ -138,11 +138,15 @@ def _unexplained(incident: Incident, state: State, policy: Policy) -> str:
 
 
 def _is_symptom(pair: tuple[Runbook, Match], others: Iterable[tuple[Runbook, Match]]) -> bool:
-    """Say whether another match explains this one; one node explains nothing on a healthy other."""
+    """Say whether another match explains this one; one node explains nothing on a healthy other.
+
+    What is between nodes shows on any of them.
+    """
     nodes = {suspect.node for suspect in pair[1].suspects if suspect.node}
     for book, found in others:
         reach = {suspect.node for suspect in found.suspects if suspect.node}
-        if pair[0].cause in book.explains and (not nodes or not reach or nodes & reach):
+        between = not nodes or not reach or nodes & reach or book.asks
+        if pair[0].cause in book.explains and between:
             return True
     return False
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from sentinel.core.evidence import HARMS, holding, is_back
+from sentinel.core.evidence import HARMS, holding, is_back, waits_together
 from sentinel.core.group import COMMON, job_topic, rests
 from sentinel.core.recovery import pause_s
 from sentinel.core.settle.ends import is_over, is_well
@@ -50,23 +50,26 @@ def _question(incident: Incident, ask: Ask, rules: Rules) -> Decision:
 
 
 def _members(incident: Incident, state: State, rules: Rules) -> list[Decision]:
-    """Have nodes measure together what the runbook asks first, once for each generation that it is about.
+    """Have nodes measure together what may be behind it, once for each generation that it is about.
 
-    It costs their network and processors something: no job that is well is disturbed, none of other people,
+    That costs their network and processors something: no job that is well is disturbed, none of other people,
     and nobody while nothing may be done.
     """
-    book, job = rules.book_of(incident), state.job_of(incident)
-    if book is None or not book.asks or job is None or refuse_action(state, rules):
+    job = state.job_of(incident)
+    checks = rules.asked.get(incident.diagnosis.cause, ()) if incident.diagnosis else ()
+    if not checks or job is None or not waits_together(incident):
         return []
-    name = action_id(incident.id, "probe", book.asks, job.generation)
-    if any(action.id == name for action in incident.actions) or is_well(incident, state, rules):
+    if refuse_action(state, rules) or is_well(incident, state, rules):
         return []
+    asked = {action.id for action in incident.actions if isinstance(action, Probe)}
+    names = {check: action_id(incident.id, "probe", check, job.generation) for check in checks}
+    check = next((check for check, name in names.items() if name not in asked), None)
     seated = dict.fromkeys(worker.node for _, worker in state.seated(job))
     idle = (node.id for node in state.nodes.values() if node.usable and not state.crew.sitting(node.id))
     members = tuple(node for node in (*seated, *idle) if not state.is_cut(node))
-    if len(members) < rules.policy.several:
+    if check is None or len(members) < rules.policy.several:
         return []
-    return [Probe(name, incident.id, NodeId(""), book.asks, members, rules.policy.collective_s)]
+    return [Probe(names[check], incident.id, NodeId(""), check, members, rules.policy.collective_s)]
 
 
 def settle_freeze(state: State, rules: Rules) -> list[Decision]:
