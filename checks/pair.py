@@ -154,5 +154,5 @@ def _rounds(nodes: Sequence[NodeId]) -> Sequence[Round]:
 
 
 CHECK = CollectiveCheck(
-    "pair", deadline=15.0, measure=measure, judge=judge, causes=("link-slow",), rounds=_rounds
+    "pair", deadline=20.0, measure=measure, judge=judge, causes=("link-slow",), rounds=_rounds
 )
