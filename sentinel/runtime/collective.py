@@ -43,7 +43,11 @@ async def probe_members(
     for number, together in enumerate(check.rounds(action.members)):
         if (left := until - time.monotonic()) <= GRACE:
             break
-        meetings = _meetings(together, addresses, min(check.deadline, left - GRACE))
+        mute = {sample.node for sample in samples if sample.error == NO_ANSWER}
+        able = [
+            members for members in together if mute.isdisjoint(members)
+        ]  # else all would wait for it again
+        meetings = _meetings(able, addresses, min(check.deadline, left - GRACE))
         asked = (_member(agents, check, f"{action.id}#{number}", each) for each in meetings)
         samples += await asyncio.gather(*asked)
     findings, error = judged(check, samples)
