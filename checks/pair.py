@@ -1,7 +1,8 @@
 """Bandwidth and latency between every two nodes, asked when a network is suspected."""
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from statistics import median_high, median_low
 from typing import NamedTuple, TypeAlias
@@ -85,25 +86,30 @@ Ways: TypeAlias = Mapping[tuple[NodeId, NodeId], Way]
 
 
 def judge(samples: Sequence[MemberSample]) -> Iterable[MemberFinding]:
-    """Name a node if all its ways are slow and most others are not, or two if theirs alone is.
+    """Name a node if its ways are slow and most others are not, or two if only the one between them is.
 
     A way that was not measured says nothing, and where most are slow nobody stands out.
     """
     ways = _ways(samples)
     slow = [node for node in sorted({node for pair in ways for node in pair}) if _is_slow(node, ways)]
     for node in slow:
-        yield MemberFinding(node, _of_node(node, ways))
+        yield MemberFinding(node, _of_node(node, ways, ways))
     rest = {pair: way for pair, way in ways.items() if not {*pair} & {*slow}}
-    for pair, way in rest.items():
-        others = [other for each, other in rest.items() if each != pair]
-        if len(others) > 1 and way.is_slow(others):
-            yield from _of_pair(pair, way, others)
+    compared = {pair: _others(pair, rest) for pair in rest} if len(rest) > 2 else {}
+    bad = {pair: others for pair, others in compared.items() if rest[pair].is_slow(others)}
+    ends = Counter(node for pair in bad for node in pair)
+    for node in sorted(node for node in ends if ends[node] > 1):
+        if all(ends[other] == 1 for pair in bad if node in pair for other in pair if other != node):
+            yield MemberFinding(node, _of_node(node, rest, bad))
+    for pair, others in bad.items():
+        if ends[pair[0]] == ends[pair[1]] == 1:
+            yield from _of_pair(pair, rest[pair], others)
 
 
 def _ways(samples: Sequence[MemberSample]) -> Ways:
     told: dict[tuple[NodeId, NodeId], dict[NodeId, Way]] = {}
     for each in samples:
-        if len(each.members) == 2 and each.values:
+        if len(each.members) == 2 and {"mb_per_s", "ms"} <= each.values.keys():
             one, other = sorted(each.members)
             told.setdefault((one, other), {})[each.node] = Way(each.values["mb_per_s"], each.values["ms"])
     return {
@@ -120,11 +126,15 @@ def _is_slow(node: NodeId, ways: Ways) -> bool:
     return len(mine) > 1 and bool(others) and all(way.is_slow(others) for way in mine)
 
 
-def _of_node(node: NodeId, ways: Ways) -> Finding:
-    mine = [way for pair, way in ways.items() if node in pair]
+def _others(pair: tuple[NodeId, NodeId], ways: Ways) -> Sequence[Way]:
+    return [way for each, way in ways.items() if each != pair]
+
+
+def _of_node(node: NodeId, ways: Ways, slow: Collection[tuple[NodeId, NodeId]]) -> Finding:
+    mine = [way for pair, way in ways.items() if node in pair and pair in slow]
     others = [way for pair, way in ways.items() if node not in pair]
-    best, usual = max(mine), _usual(others)
-    told = f"all its {len(mine)} ways to other nodes are slow, the best with {best}; others have {usual}"
+    best, usual, all_ways = max(mine), _usual(others), sum(node in pair for pair in ways)
+    told = f"{len(mine)} of its {all_ways} ways are slow, the best of them with {best}; others have {usual}"
     return Finding("pair", "link-slow", "link", Health.CRITICAL, told, _evidence(best, usual))
 
 

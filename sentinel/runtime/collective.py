@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -66,7 +67,10 @@ async def _member(agents: Agents, check: CollectiveCheck, order: str, meeting: M
     node, members = meeting.members[meeting.rank], meeting.members
     try:
         done = await agents.order(node, MeasureNow(order, check.name, meeting), meeting.deadline + GRACE)
-        return MemberSample(node, members, from_plain(dict[str, float], json.loads(done.data[0])))
+        values: dict[str, float] = from_plain(dict[str, float], json.loads(done.data[0]))
+        if not all(map(math.isfinite, values.values())):
+            raise ValueError("these are no measurements")
+        return MemberSample(node, members, values)
     except TimeoutError:
         return MemberSample(node, members, error=NO_ANSWER)
     except (ActionError, IndexError, ValueError, RecursionError) as error:

@@ -56,6 +56,13 @@ def found(told: Sequence[MemberSample]) -> list[tuple[str, str, str]]:
             [("n1", "link-slow", "link"), ("n2", "pair-slow", "link:n3"), ("n3", "pair-slow", "link:n2")],
             id="a node, and one pair of others",
         ),
+        pytest.param(
+            4,
+            {"n2-n3": SLOW, "n2-n4": SLOW},
+            [("n2", "link-slow", "link")],
+            id="one that is well again by now",
+        ),
+        pytest.param(6, {"n1-n2": SLOW, "n1-n3": SLOW, "n2-n3": SLOW}, [], id="each of three could be it"),
         pytest.param(2, {"n1": SLOW}, [], id="two nodes can't tell which it is"),
         pytest.param(4, {"n1": SLOW, "n2": SLOW}, [], id="two of four: most are slow"),
         pytest.param(4, {f"n{n}": SLOW for n in range(1, 5)}, [], id="all slow"),
@@ -82,6 +89,11 @@ def test_one_end_alone_accuses_nobody() -> None:
     assert found(lies) == []
     mute = [each for each in samples(4, {"n2": SLOW}) if each.node != "n2"]
     assert found(mute) == []
+
+
+def test_who_measured_something_else_is_no_sample() -> None:
+    others = [MemberSample(each.node, each.members, {"ms": 9e9}) for each in samples(4, {})]
+    assert found(others) == []
 
 
 def test_a_finding_says_what_was_measured_here_and_elsewhere() -> None:

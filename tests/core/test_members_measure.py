@@ -5,7 +5,7 @@ from simulated import JOB, Simulated
 
 from sentinel.model.action import Evict, Probe, Resume
 from sentinel.model.collective import MemberFinding
-from sentinel.model.fact import JobAtPace, JobSlowed
+from sentinel.model.fact import JobAtPace, JobSlowed, JobStalled
 from sentinel.model.finding import Finding, Health
 from sentinel.model.ids import NodeId
 from sentinel.model.policy import Policy
@@ -105,3 +105,12 @@ def test_one_node_alone_has_nobody_to_measure_with() -> None:
     slowed(cluster)
     cluster.run(60)
     assert (probes(cluster), cause(cluster)) == ([], "job-slow")
+
+
+def test_nobody_is_asked_again_before_the_answer() -> None:
+    cluster = Simulated(nodes=4, world=2)
+    slowed(cluster)
+    cluster.crash(0)
+    cluster.run(0.9)
+    cluster.tell(JobStalled(cluster.now, JOB, cluster.job.generation, 2.3, 0.1, (), ()))
+    assert len(probes(cluster)) == 1

@@ -70,7 +70,17 @@ def test_whoever_does_not_answer_is_not_asked_again() -> None:
 
 
 @pytest.mark.parametrize(
-    "said", ["", "[]", "{", '{"ms": "x"}', "[" * 100_000, ActionError("n2: no agent is connected")]
+    "said",
+    [
+        "",
+        "[]",
+        "{",
+        '{"ms": NaN}',
+        '{"ms": -Infinity}',
+        '{"ms": "x"}',
+        "[" * 100_000,
+        ActionError("n2: no agent is connected"),
+    ],
 )
 def test_nonsense_is_a_sample(said: str | Exception) -> None:
     fact = probed(Agents(lambda node: said if node == "n2" else GOOD))

@@ -20,7 +20,15 @@ from sentinel.core.state.rows import Job, JobStage, Node
 from sentinel.core.state.timers import Timer
 from sentinel.model.action import CollectStacks, Probe, RestartAgent, RestartGcs, StopJob, action_id
 from sentinel.model.decision import Cordoned, Decision, Froze, GivenBack, Kept, Paused, Resolved, Wanted
-from sentinel.model.fact import DeadlinePassed, GcsBack, GcsLost, JobStalled, RankExited, RankRaised
+from sentinel.model.fact import (
+    DeadlinePassed,
+    GcsBack,
+    GcsLost,
+    JobStalled,
+    MembersProbed,
+    RankExited,
+    RankRaised,
+)
 from sentinel.model.ids import IncidentId, NodeId, Seconds
 from sentinel.model.incident import Ask, Diagnosis, Due, Incident, Shared, Stage
 from sentinel.model.runbook import Remedy
@@ -61,7 +69,9 @@ def _members(incident: Incident, state: State, rules: Rules) -> list[Decision]:
         return []
     if refuse_action(state, rules) or is_well(incident, state, rules):
         return []
-    asked = {action.id for action in incident.actions if isinstance(action, Probe)}
+    asked = {action.id for action in incident.actions if isinstance(action, Probe) and action.check}
+    if len(asked) > sum(isinstance(fact, MembersProbed) for fact in incident.evidence):
+        return []  # the last one is under way, or could not be done
     names = {check: action_id(incident.id, "probe", check, job.generation) for check in checks}
     check = next((check for check, name in names.items() if name not in asked), None)
     seated = dict.fromkeys(worker.node for _, worker in state.seated(job))
