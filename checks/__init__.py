@@ -4,12 +4,16 @@ import importlib
 import pkgutil
 from collections.abc import Iterator
 from importlib.metadata import entry_points
-from typing import Any
+from typing import Any, TypeVar
 
 from sentinel.model.check import Check
+from sentinel.model.collective import CollectiveCheck
 
 GROUP = "sentinel.checks"
 """Entry point group in which other packages offer checks."""
+
+
+T = TypeVar("T")
 
 
 class CheckError(Exception):
@@ -17,15 +21,24 @@ class CheckError(Exception):
 
 
 def load() -> dict[str, Check]:
-    """Find every check by name: `CHECK` of each file here, then each entry point."""
-    checks: dict[str, Check] = {}
+    """Find every check of a node by name: `CHECK` of each file here, then each entry point."""
+    return _of(Check)
+
+
+def load_collective() -> dict[str, CollectiveCheck]:
+    """Find every check that measures on several nodes together, by name."""
+    return _of(CollectiveCheck)
+
+
+def _of(kind: type[T]) -> dict[str, T]:
+    checks: dict[str, Any] = {}
     for origin, value in (*_own(), *_installed()):
-        if not isinstance(value, Check):
-            raise CheckError(f"{origin}: is {type(value).__name__}, not a Check")
+        if not isinstance(value, Check | CollectiveCheck):
+            raise CheckError(f"{origin}: is {type(value).__name__}, not a Check or CollectiveCheck")
         if value.name in checks:
             raise CheckError(f"{origin}: a check named {value.name!r} exists already")
         checks[value.name] = value
-    return checks
+    return {name: check for name, check in checks.items() if isinstance(check, kind)}
 
 
 def _own() -> Iterator[tuple[str, Any]]:

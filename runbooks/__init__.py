@@ -59,6 +59,7 @@ def load(directory: Path | None = None, predicates: Collection[str] | None = Non
 def _named(book: Runbook) -> Iterator[tuple[str, Cause]]:
     """Other causes that a runbook names, and where."""
     yield from (("explains", cause) for cause in book.explains)
+    yield from (("behind", cause) for cause in book.behind)
     yield from (("echoes", cause) for cause in book.echoes)
     yield from (("matches: again", Cause(match.again)) for match in book.matches if match.again)
 
@@ -138,6 +139,8 @@ def _judge(book: Runbook, stem: str, predicates: Collection[str]) -> None:
         raise RunbookError(f"confidence: {book.confidence} is not between 0 and 1")
     if not book.matches and book.cause != UNKNOWN:
         raise RunbookError(f"matches: only {UNKNOWN!r} may be empty")
+    if bool(book.asks) != bool(book.behind):
+        raise RunbookError("asks and behind: the one says which check is asked, the other where; give both")
     for match in book.matches:
         _judge_match(match, predicates)
 

@@ -12,6 +12,7 @@ from sentinel.model.fact import (
     JobAtPace,
     JobSlowed,
     JobStalled,
+    MembersProbed,
     NodeProbed,
     NodeReached,
     NodeSilent,
@@ -35,7 +36,7 @@ EVIDENCE_LIMIT = 200
 """More than this tells nobody anything new and would slow the fold."""
 
 HARMLESS = frozenset(
-    {FindingReported, NodeReached, NodeProbed, JobAdvanced, JobAtPace, RankAtPace, Commanded}
+    {FindingReported, NodeReached, NodeProbed, MembersProbed, JobAdvanced, JobAtPace, RankAtPace, Commanded}
 )
 """What only says how things are: a finding hurts as long as it holds."""
 
@@ -73,6 +74,12 @@ def broke_again(incident: Incident) -> bool:
     """Say whether its job had made a new step before it was hurt last."""
     kinds = [isinstance(fact, JobAdvanced) for fact in incident.evidence if isinstance(fact, STEP_OR_HARM)]
     return bool(kinds) and any(kinds) and not kinds[-1]
+
+
+def waits_together(incident: Incident) -> bool:
+    """Say whether the last that hurt its job is that its ranks wait for each other."""
+    harms = (HARMS[type(fact)] for fact in reversed(incident.evidence) if type(fact) in HARMS)
+    return next(harms, None) is Harm.STALLED
 
 
 def is_about_pace(incident: Incident) -> bool:
@@ -166,6 +173,23 @@ def holding(incident: Incident) -> list[FindingReported]:
         elif place not in cleared:
             held.append(fact)
     return held
+
+
+def found(incident: Incident) -> list[FindingReported]:
+    """Findings that hold still, and those of the newest probe of each collective check, newest first.
+
+    What nodes measured together is no state of one of them: it says what was so then, and clears nothing. It
+    is why ranks wait for each other, and not why a process ended after it.
+    """
+    ends = [place for place, fact in enumerate(incident.evidence) if isinstance(fact, RankExited)]
+    since = incident.evidence[ends[-1] :] if ends else incident.evidence
+    newest = {fact.check: fact for fact in since if isinstance(fact, MembersProbed)}
+    probed = [
+        FindingReported(fact.at, told.node, told.finding)
+        for fact in newest.values()
+        for told in fact.findings
+    ]
+    return [*reversed(probed), *holding(incident)]
 
 
 ECHOES = frozenset({"collective", "evicted"})

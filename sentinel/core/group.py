@@ -8,6 +8,7 @@ from sentinel.model.fact import (
     Fact,
     FindingReported,
     JobAdvanced,
+    MembersProbed,
     NodeReached,
     NodeSilent,
 )
@@ -121,19 +122,21 @@ def _lasts(state: State, incident: Incident, fact: Fact) -> bool:
 def since_step(state: State, incident: Incident) -> tuple[Fact, ...]:
     """Give the evidence of what its job broke of last, if it had recovered from what came before.
 
-    Of that there is only what still is so: states that a check found, and nodes that are silent.
+    Of that there is only what still is so: states that a check found, nodes that are silent, and what nodes
+    measured together.
     """
     if not evidence.broke_again(incident):
         return incident.evidence
     facts = incident.evidence
     steps = [place for place, fact in enumerate(facts) if isinstance(fact, JobAdvanced)]
     held = [fact for fact in evidence.holding(incident) if not fact.finding.event]
-    before = (fact for fact in facts[: steps[-1]] if fact in held or _is_of_the_unheard(state, fact))
+    before = (fact for fact in facts[: steps[-1]] if fact in held or _says_what_is(state, fact))
     return (*before, *facts[steps[-1] :])
 
 
-def _is_of_the_unheard(state: State, fact: Fact) -> bool:
-    return isinstance(fact, NodeSilent | NodeReached) and state.is_unheard(fact.node)
+def _says_what_is(state: State, fact: Fact) -> bool:
+    silent = isinstance(fact, NodeSilent | NodeReached) and state.is_unheard(fact.node)
+    return silent or isinstance(fact, MembersProbed)
 
 
 def rest(state: State, incident: Incident) -> None:

@@ -125,6 +125,10 @@ def _ordered(state: State, action: Decision, rules: Rules) -> None:
         case Reach(node=name):
             state.change(state.nodes[name], looks=state.nodes[name].looks + 1)
             state.set_deadline(Timer.REACH.of(name), rules.policy.action_timeout_s)
+        case Probe(incident=name, check=check, deadline=deadline) if check:
+            state.set_deadline(
+                Timer.MEMBERS.of(name), deadline + rules.policy.retry_s
+            )  # its answer is on its way
         case Probe(incident=name) | CollectStacks(incident=name):
             _was_asked(state, name, action.id)
         case RestartAgent(incident=name, node=node):

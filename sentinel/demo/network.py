@@ -75,12 +75,15 @@ class Network:
         for netns, rule in self._rules(node, port, server):
             _ip("-n", netns, "rule", "delete", *rule, "lookup", SINK_TABLE)
 
-    def slow(self, node: str, megabits: float) -> None:
-        """Limit what reaches the node to `megabits` per second; 0 takes the limit away."""
+    def slow(self, node: str, megabits: float, queue_ms: float = 1000.0) -> None:
+        """Limit what reaches the node to `megabits` per second; 0 takes the limit away.
+
+        What more is sent waits in a queue of so many milliseconds, and is lost when that is full.
+        """
         link = self._link(node)
         _command("tc", "qdisc", "delete", "dev", link, "root", check=False)
         if megabits:
-            limit = ("rate", f"{megabits}mbit", "burst", "64k", "latency", "1s")
+            limit = ("rate", f"{megabits}mbit", "burst", "64k", "latency", f"{queue_ms}ms")
             _command("tc", "qdisc", "add", "dev", link, "root", "tbf", *limit)
 
     def remove(self) -> None:

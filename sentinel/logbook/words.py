@@ -36,6 +36,8 @@ def fact_line(fact: learn.Fact) -> str:
             return f"{fact.node} {finding.component} {what}"
         case learn.NodeProbed():
             return f"{fact.node} probed ({fact.reason})"
+        case learn.MembersProbed():
+            return _members(fact)
         case learn.WorkerReady():
             return f"{fact.worker} on {fact.node}{_gpu(fact.gpu)} is warm (pid {fact.pid})"
         case learn.RankExited():
@@ -219,3 +221,10 @@ def _beat(beat: RankBeat, node: str) -> str:
     collectives = f"collectives {beat.completed}/{beat.enqueued}"
     age = f"state {beat.state}, beat {beat.beat_age_s:.1f} s old"
     return f"rank {beat.rank:<4} {node:<12} step {beat.step} {beat.phase:<10} {collectives}, {age}"
+
+
+def _members(fact: learn.MembersProbed) -> str:
+    answered = sum(not sample.error for sample in fact.samples)
+    told = "; ".join(f"{each.node}: {each.finding.summary}" for each in fact.findings)
+    what = fact.error or told or "nothing stands out"
+    return f"{fact.check} probe: {answered} of {len(fact.samples)} measurements; {what}"

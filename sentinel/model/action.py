@@ -123,11 +123,17 @@ class CollectStacks(Noun, frozen=True):
 
 
 class Probe(Noun, frozen=True):
-    """Ask a node's agent to run all its quick checks now."""
+    """Have a node's agent run all its quick checks now, or `members` measure together for one check."""
 
     id: ActionId
     incident: IncidentId
     node: NodeId
+    """Empty if it is a collective check that is asked."""
+    check: str = ""
+    """The collective check; empty for a node's quick checks."""
+    members: tuple[NodeId, ...] = ()
+    deadline: Seconds = 0.0
+    """What is not measured after so long is not waited for."""
 
 
 class Reach(Noun, frozen=True):

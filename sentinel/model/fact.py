@@ -5,6 +5,7 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
+from sentinel.model.collective import MemberFinding, MemberSample
 from sentinel.model.finding import Finding
 from sentinel.model.ids import ActionId, IncidentId, Instant, JobId, NodeId, Seconds, WorkerId
 from sentinel.model.noun import Noun
@@ -108,6 +109,21 @@ class NodeProbed(Noun, frozen=True):
     node: NodeId
     reason: str
     origin: Origin | None = None
+
+
+class MembersProbed(Noun, frozen=True):
+    """Nodes have measured together for a collective check, and its judge has seen all that came of it."""
+
+    at: Instant
+    action: ActionId
+    """The probe that asked."""
+    incident: IncidentId
+    """For whose sake."""
+    check: str
+    samples: tuple[MemberSample, ...]
+    findings: tuple[MemberFinding, ...]
+    error: str = ""
+    """Why the judge has no opinion; empty if it has one."""
 
 
 class WorkerReady(Noun, frozen=True):
@@ -434,6 +450,7 @@ Fact: TypeAlias = (
     | NodeReached
     | FindingReported
     | NodeProbed
+    | MembersProbed
     | WorkerReady
     | WorkerStopped
     | WorkerRuns

@@ -177,6 +177,9 @@ class Policy:
     stands_s: Seconds = number(30.0, 1.0, 3600.0)
     """What only asks for a drain (a slow GPU) or a page has to stand this long: a brief event is none."""
 
+    collective_s: Seconds = number(45.0, 1.0, 600.0)
+    """A collective probe ends after this: one node of four at 3 Mbit/s and 300 ms needs half of it."""
+
     # What may be taken away
 
     evict_share: float = number(0.34, 0.0, 1.0)

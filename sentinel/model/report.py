@@ -5,6 +5,7 @@ from typing import Annotated, TypeAlias
 
 from msgspec import Meta, Struct
 
+from sentinel.model.collective import Meeting
 from sentinel.model.finding import Finding
 from sentinel.model.ids import (
     MOST_LABELS,
@@ -195,6 +196,14 @@ class ProbeNow(Noun, frozen=True):
     reason: Word
 
 
+class MeasureNow(Noun, frozen=True):
+    """Controller to agent: measure together with other nodes; the answer's data are the values, as JSON."""
+
+    order: Word
+    check: Word
+    meeting: Meeting
+
+
 class KillWorker(Noun, frozen=True):
     """Controller to agent: SIGKILL this worker, only if pid and worker still belong together.
 
@@ -240,4 +249,4 @@ class Joined(Noun, frozen=True):
     snapshot_key: bytes
 
 
-Order: TypeAlias = Ack | ProbeNow | KillWorker | StacksNow | Leave
+Order: TypeAlias = Ack | ProbeNow | MeasureNow | KillWorker | StacksNow | Leave

@@ -116,5 +116,9 @@ class Runbook:
     """Deaths of nodes that make their neighbours complain of this: soon after one it is only an echo."""
     echoes_within: str = ""
     """The kind of domain in which they do, such as `nvlink`; a node of which nobody knows it may be in it."""
+    asks: str = ""
+    """The collective check whose findings can name this cause."""
+    behind: tuple[Cause, ...] = ()
+    """Causes that this may be behind: the check is asked where one is diagnosed, and the remedy waits."""
     strikes: bool = False
     """Each finding counts against its place on the GPU, and another cause may ask how often."""

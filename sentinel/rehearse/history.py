@@ -24,6 +24,7 @@ from sentinel.model.fact import (
     JobSlowed,
     JobStalled,
     JobUnderway,
+    MembersProbed,
     NodeReached,
     Outcome,
     RankAtPace,
@@ -146,7 +147,7 @@ def _answers(lines: list[Line]) -> Answers:
     for line in lines:
         action: ActionId | None = None
         match line.fact:
-            case Outcome(action=name):
+            case Outcome(action=name) | MembersProbed(action=name):
                 action = name
             case WorkerReady(job=job, worker=worker):
                 action = started.get((job, worker))
@@ -218,8 +219,8 @@ class _Other:
             case WorkerReady(job=job, worker=worker):
                 known = any((job, worker) == _started(action) for action in self._before.values())
                 return fact if known else None
-            case NodeReached():
-                return None  # the answer to a look
+            case NodeReached() | MembersProbed():
+                return None  # the answer to a look or a probe
             case RankExited() | RankRaised():
                 here = _in_place(self._told.state, then, fact)
                 if here is None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from sentinel.checks import load_collective
 from sentinel.core.state.rows import JobStage
 from sentinel.model.action import (
     Action,
@@ -19,12 +20,13 @@ from sentinel.model.action import (
     StopWorker,
     kind_of,
 )
-from sentinel.model.fact import Fact, GcsBack, NodeReached, Outcome, WorkerReady
+from sentinel.model.fact import Fact, GcsBack, MembersProbed, NodeReached, Outcome, WorkerReady
 from sentinel.model.ids import NodeId, Seconds
 from sentinel.rehearse.controller import Controller
 from sentinel.rehearse.gang import Process
 from sentinel.rehearse.world import World
 from sentinel.runtime.perform import turns
+from sentinel.runtime.probe import judged
 
 QUICK_S: Seconds = 0.05
 START_S: Seconds = 0.5
@@ -37,6 +39,7 @@ STUCK_S: Seconds = 8.0
 """After which a member that does not answer is stuck."""
 FIRST_STEP_S: Seconds = 0.3
 REACH_S: Seconds = 0.3
+ROUND_S: Seconds = 1.0
 
 
 @dataclass(slots=True)
@@ -104,6 +107,8 @@ class Performer:
             case CollectStacks(processes=processes):
                 stacks = tuple(f"rank {rank} ({pid}): a stack" for _, rank, pid in processes)
                 self._ends(action, STACKS_S, stacks)
+            case Probe(check=check) if check:
+                self._probe_members(action)
             case Probe(node=node):
                 self.world.look(node, action.id)
                 self._ends(action, 2 * QUICK_S)
@@ -215,6 +220,21 @@ class Performer:
         place = (action.node, agent, raylet, max(steps, default=-1), action.incident)
         self._learn(REACH_S, lambda: NodeReached(self.world.now, *place))
         self._ends(action, REACH_S)
+
+    def _probe_members(self, action: Probe) -> None:
+        """Let nodes measure together, each round as long as a second."""
+        check = load_collective().get(action.check)
+        if check is None or "probe" in self.world.fails:
+            self._ends(action, QUICK_S)
+            return
+        rounds = check.rounds(action.members)
+        alike = [members for each in rounds for members in each]
+        samples = tuple(self.world.measure(node, members) for members in alike for node in members)
+        findings, error = judged(check, samples)
+        about = action.id, action.incident, check.name, samples, findings, error
+        takes = min(action.deadline, ROUND_S * len(rounds))
+        self._learn(takes, lambda: MembersProbed(self.world.now, *about))
+        self._ends(action, takes)
 
     def _restart_agent(self, action: RestartAgent, node: NodeId) -> None:
         there = node not in self.world.cut and self.world.nodes[node].doors[1] == "ok"

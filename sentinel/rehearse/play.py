@@ -111,6 +111,8 @@ class Player:
                 return self._to(self._rank(rank), lambda p: self._world.stutter(p, stopped_s, every_s))
             case s.Drags(factor):
                 self._gang.drag = factor
+            case s.SlowLink(node, factor, peer):
+                self._world.links[self._node(node).name, NodeId(peer)] = factor
             case s.MoreWork(factor):
                 self._gang.work = factor
             case s.Hold():

@@ -149,6 +149,14 @@ class Drags(_Step, frozen=True):
     factor: float
 
 
+class SlowLink(_Step, frozen=True):
+    """A node's link, or its way to one peer, is so many times slower, and steps are not; 1 is as before."""
+
+    node: str
+    factor: float
+    peer: str = ""
+
+
 class MoreWork(_Step, frozen=True):
     """Every rank has so many times the work in each step; 1 is as before."""
 
@@ -307,6 +315,7 @@ Step: TypeAlias = (
     | Slow
     | Stutters
     | Drags
+    | SlowLink
     | MoreWork
     | Silence
     | ControlCut
@@ -348,6 +357,7 @@ KEYS: Mapping[str, type[Step]] = {
     "slow": Slow,
     "stutters": Stutters,
     "drags": Drags,
+    "slow_link": SlowLink,
     "more_work": MoreWork,
     "silence": Silence,
     "control_cut": ControlCut,

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from sentinel.checks import load
+from sentinel.model.collective import Members, MemberSample
 from sentinel.model.ids import Instant, JobId, NodeId, Seconds, WorkerId
 from sentinel.model.report import LEASE_LAPSED_EXIT, RaisedSeen, RankBeat
 from sentinel.rehearse.gang import Gang, Process
@@ -19,6 +20,8 @@ ECHO_S: Seconds = 0.1
 """How soon peers notice that a rank of theirs is gone (measured with gloo)."""
 PEER_GONE = "RuntimeError: Connection closed by peer"
 FIRST_PID = 101
+PAIR_MB_PER_S = 1000.0
+PAIR_MS = 0.5
 WORKER_SEES_S: Seconds = 1.0
 """So often a worker of Ray looks whether its raylet is there."""
 LEASE_S: Seconds = 10.0
@@ -40,6 +43,8 @@ class World:
     fails: frozenset[str] = frozenset()
     """Kinds of actions that end in failure."""
     never_starts: frozenset[NodeId] = frozenset()
+    links: dict[tuple[NodeId, NodeId], float] = field(default_factory=dict)
+    """How many times slower a node's link is, or, of (node, peer), the way between these two."""
     answered: dict[NodeId, Instant] = field(default_factory=dict)
     """When the controller took a report of a node in."""
     born: int = FIRST_PID
@@ -118,6 +123,13 @@ class World:
         """Give the heartbeat records of a node."""
         gangs, now, cut = self.gangs, self.now, self.cut
         return tuple(gangs[process.job].beat(process, now, cut) for process in self.nodes[node].processes)
+
+    def measure(self, node: NodeId, members: Members) -> MemberSample:
+        """Give what a node measures together with others, as `checks/pair.py` does."""
+        if any(member in self.cut or self.nodes[member].doors[0] != "ok" for member in members):
+            return MemberSample(node, members, error="no answer")
+        slower = max([1.0, *(factor for link, factor in self.links.items() if _is_on(link, members))])
+        return MemberSample(node, members, {"mb_per_s": PAIR_MB_PER_S / slower, "ms": PAIR_MS * slower})
 
     # --- Ray -------------------------------------------------------------------------------------------
 
@@ -229,3 +241,8 @@ class World:
     def standbys(self, job: JobId, node: NodeId) -> list[Process]:
         """Warm processes of a job on a node."""
         return [process for process in self.living(node) if (process.job, process.rank) == (job, -1)]
+
+
+def _is_on(link: tuple[NodeId, NodeId], members: Members) -> bool:
+    node, peer = link
+    return node in members and (not peer or peer in members)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from sentinel.model.action import CollectStacks, Probe
 from sentinel.model.ids import NodeId
-from sentinel.model.report import KillWorker, Leave, OrderDone, ProbeNow, StacksNow
+from sentinel.model.report import KillWorker, Leave, MeasureNow, OrderDone, ProbeNow, StacksNow
 from sentinel.runtime.admit import admit
 from sentinel.runtime.hands import ActionError, Hands
 
@@ -21,7 +21,9 @@ class AgentOrders:
         self._waiting: dict[tuple[NodeId, str], asyncio.Future[OrderDone]] = {}
         """By the node that has to answer, and the order's name, which others can guess."""
 
-    async def order(self, node: NodeId, order: KillWorker | StacksNow | Leave, within: float) -> OrderDone:
+    async def order(
+        self, node: NodeId, order: KillWorker | StacksNow | MeasureNow | Leave, within: float
+    ) -> OrderDone:
         """Give an order and wait for what became of it. Raises ActionError, TimeoutError."""
         done: asyncio.Future[OrderDone] = asyncio.get_running_loop().create_future()
         self._waiting[node, order.order] = done

@@ -30,6 +30,7 @@ from sentinel.model.action import (
 from sentinel.model.fact import Fact, NodeReached, Outcome
 from sentinel.model.ids import ActionId, Instant
 from sentinel.runtime.agent_orders import AgentOrders
+from sentinel.runtime.collective import probe_members
 from sentinel.runtime.hands import ActionError, Hands
 from sentinel.runtime.restart_job import restart_job
 from sentinel.runtime.workers import Workers
@@ -126,6 +127,8 @@ class Performer:
                 return await self._workers.stop_job(action), ()
             case CollectStacks():
                 return await self._agents.stacks(action)
+            case Probe(check=check) if check:
+                return await self._probe_members(action), ()
             case Probe():
                 return await self._agents.probe(action), ()
             case Reach():
@@ -143,6 +146,13 @@ class Performer:
         except OutboxError as error:
             raise ActionError(str(error)) from None
         return "kept"
+
+    async def _probe_members(self, action: Probe) -> str:
+        addresses = {name: self._state.nodes[name].address for name in action.members}
+        probed = await probe_members(self._agents, action, addresses, self._now)
+        self._learned(probed)
+        answered = sum(not sample.error for sample in probed.samples)
+        return f"{answered} of {len(probed.samples)} measurements"
 
     async def _reach(self, action: Reach) -> str:
         node = self._state.nodes[action.node]

@@ -1,5 +1,6 @@
 """One run of one check, in whichever process it belongs."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -7,6 +8,7 @@ import msgspec
 
 from sentinel.model.check import Check, GpuSample, Machine, Series
 from sentinel.model.codec import CodecError, decode, encode
+from sentinel.model.collective import CollectiveCheck, Meeting, MemberFinding, MemberSample
 from sentinel.model.finding import Finding, Health
 from sentinel.model.noun import Noun
 
@@ -48,6 +50,15 @@ class Answer(Noun, frozen=True):
     counts: Exported = ()
 
 
+class Measured(Noun, frozen=True):
+    """What came of one node's part in a collective check."""
+
+    check: str
+    values: Mapping[str, float] = {}
+    error: str = ""
+    """Why there are none."""
+
+
 class Introduction(Noun, frozen=True):
     """A prober's first words: how many GPUs there are, and at which PCI address each index answers."""
 
@@ -66,6 +77,26 @@ def probe(check: Check, machine: Machine) -> Answer:
     except (Exception, SystemExit) as error:  # a check from elsewhere may raise, and give, anything
         return Answer(check.name, True, (failed(check.name, error),))
     return Answer(check.name, False, findings, gauges, counts)
+
+
+def measure(check: CollectiveCheck, meeting: Meeting) -> Measured:
+    """Take this node's part in a collective check."""
+    try:
+        values = {str(name): float(value) for name, value in check.measure(meeting).items()}
+        if not all(math.isfinite(value) for value in values.values()):
+            raise ValueError(f"{values!r:.80} are no measurements")
+    except (Exception, SystemExit) as error:
+        return Measured(check.name, error=_line(error))
+    return Measured(check.name, values)
+
+
+def judged(check: CollectiveCheck, samples: Sequence[MemberSample]) -> tuple[tuple[MemberFinding, ...], str]:
+    """Have a collective check's judge see all samples; gives what it found, and why it has no opinion."""
+    try:
+        found = decode(tuple[MemberFinding, ...], encode(list(check.judge(samples))))
+    except (Exception, SystemExit) as error:  # a check from elsewhere may raise, and give, anything
+        return (), _line(error)
+    return found, ""
 
 
 def _told(found: Iterable[Finding]) -> tuple[Finding, ...]:
@@ -99,8 +130,11 @@ def _is_whole(value: object) -> bool:
 
 def failed(check: str, error: BaseException) -> Finding:
     """A probe that raised: nothing is known."""
-    line = " ".join(f"{type(error).__name__}: {error}".split())
-    return Finding(check, "probe-failed", check, Health.UNKNOWN, f"the {check} check failed: {line:.200}")
+    return Finding(check, "probe-failed", check, Health.UNKNOWN, f"the {check} check failed: {_line(error)}")
+
+
+def _line(error: BaseException) -> str:
+    return f"{' '.join(f'{type(error).__name__}: {error}'.split()):.200}"
 
 
 def short_pci(address: str) -> str:

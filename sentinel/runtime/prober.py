@@ -13,12 +13,22 @@ from typing import TextIO
 
 import msgspec
 
-from sentinel.checks import load
+from sentinel.checks import load, load_collective
 from sentinel.model.check import Gpus, Machine
-from sentinel.model.codec import to_plain
+from sentinel.model.codec import from_plain, to_plain
+from sentinel.model.collective import Meeting
 from sentinel.parent import die_with
 from sentinel.runtime.agent.process import OURS_ALONE
-from sentinel.runtime.probe import Answer, Introduction, NoGpus, ProberTask, probe, short_pci
+from sentinel.runtime.probe import (
+    Answer,
+    Introduction,
+    Measured,
+    NoGpus,
+    ProberTask,
+    measure,
+    probe,
+    short_pci,
+)
 
 
 def open_gpus(spec: str) -> Gpus:
@@ -41,12 +51,15 @@ def main() -> None:
     os.umask(OURS_ALONE)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is the agent's to handle
     answers = _take_stdout()
-    checks = load()
+    checks, collective = load(), load_collective()
     machine = Machine(task.node, open_gpus(task.gpus), task.expected_gpus, task.disks)
     _answer(answers, introduction(machine))
     for line in sys.stdin:
-        if check := checks.get(line.strip()):  # else nobody is answered, and the agent starts another
+        name, _, about = line.strip().partition(" ")
+        if check := checks.get(name):  # else nobody is answered, and the agent starts another
             _answer(answers, probe(check, machine))
+        elif together := collective.get(name):
+            _answer(answers, measure(together, from_plain(Meeting, json.loads(about))))
 
 
 def introduction(machine: Machine) -> Introduction:
@@ -65,7 +78,7 @@ def _take_stdout() -> TextIO:
     return answers
 
 
-def _answer(answers: TextIO, answer: Answer | Introduction) -> None:
+def _answer(answers: TextIO, answer: Answer | Introduction | Measured) -> None:
     answers.write(json.dumps(to_plain(answer)) + "\n")
     answers.flush()
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from sentinel import checks
-from sentinel.checks import CheckError, load
+from sentinel.checks import CheckError, load, load_collective
 
 RUNBOOKS = Path(checks.__file__).parents[1] / "runbooks"
 
@@ -22,11 +22,13 @@ def install(site: Path, monkeypatch: pytest.MonkeyPatch, body: str) -> None:
 
 def test_every_file_is_one_check_by_its_name() -> None:
     files = {path.stem for path in Path(checks.__file__).parent.glob("[!_]*.py")}
-    assert set(load()) == files
+    assert {*load(), *load_collective()} == files
+    assert not {*load()} & {*load_collective()}
 
 
 def test_every_cause_has_a_runbook() -> None:
-    causes = {cause for check in load().values() for cause in check.causes}
+    every = [*load().values(), *load_collective().values()]
+    causes = {cause for check in every for cause in check.causes}
     assert causes <= {path.stem for path in RUNBOOKS.glob("*.md")}
 
 

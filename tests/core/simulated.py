@@ -22,6 +22,7 @@ from sentinel.model.action import (
     StartWorker,
     StopJob,
 )
+from sentinel.model.collective import MemberFinding
 from sentinel.model.fact import (
     Commanded,
     DeadlinePassed,
@@ -30,6 +31,7 @@ from sentinel.model.fact import (
     JobAdvanced,
     JobStalled,
     JobSubmitted,
+    MembersProbed,
     NodeHeard,
     NodeJoined,
     NodeProbed,
@@ -73,6 +75,8 @@ class Simulated:
         self.never_starts: set[str] = set()
         self.fails: set[str] = set()
         """Kinds of actions (class names) whose outcome is a failure."""
+        self.found: tuple[MemberFinding, ...] = ()
+        """What nodes find that measure together."""
         self.advances = True
         self.restarts = False
         """Go through the plain form before each fact, as a new controller would."""
@@ -129,6 +133,8 @@ class Simulated:
                 self.later(0.5, lambda: self._started(action))
             case Resume():
                 self.later(0.2, lambda: self._formed(action))
+            case Probe(check=check) if check:
+                self.later(1.0, lambda: self._measured(action))
             case Probe(node=node):
                 self.later(0.1, lambda: self.tell(NodeProbed(self.now, node, action.id)))
             case Reach():
@@ -168,6 +174,12 @@ class Simulated:
         for worker in self.state.crew.of(action.job):
             if worker.stage.value != "gone":
                 self._exits(worker, action.job, "signal 15")
+        self.outcome(action)
+
+    def _measured(self, action: Probe) -> None:
+        if "Probe" not in self.fails:
+            about = (action.id, action.incident, action.check, (), self.found)
+            self.tell(MembersProbed(self.now, *about))
         self.outcome(action)
 
     def _reached(self, action: Reach) -> None:

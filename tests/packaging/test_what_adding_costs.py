@@ -71,6 +71,38 @@ Nothing but this file says that there is such a cause.
 """
 
 
+NEW_CHECK = """\
+from sentinel.model.collective import CollectiveCheck, MemberFinding
+from sentinel.model.finding import Finding, Health
+
+def judge(samples):
+    for each in samples:
+        if each.values and each.values["mb_per_s"] < 500:
+            yield MemberFinding(each.node, Finding("rate", "rate-low", "link", Health.WARNING, "it is low"))
+
+CHECK = CollectiveCheck("rate", 5.0, lambda meeting: {}, judge, causes=("rate-low",))
+"""
+ITS_CAUSE = """\
+---
+cause: rate-low
+title: Nodes get less than they should
+matches:
+  - finding: rate-low
+blames: link
+remedy: none
+page: at-once
+confidence: 0.9
+explains: [job-slow]
+asks: rate
+behind: [job-slow]
+---
+
+## Meaning
+
+Nothing but this file and its check say that there is such a cause.
+"""
+
+
 def files_that_name(word: str, *, but: str = "") -> set[str]:
     """Files of Sentinel with this word, without those of who tells or makes it."""
     named = (path for path in SENTINEL.rglob("*.py") if re.search(rf"\b{word}\b", path.read_text()))
@@ -156,3 +188,27 @@ def test_a_scheduler_is_one_folder() -> None:
     assert files_that_name("file_backend") == set()
     naming = files_that_name(r"sentinel\.backends\.ray")
     assert {Path(name).parts[0] for name in naming if not name.startswith("backends/ray/")} == {"demo"}
+
+
+def test_a_collective_check_and_its_cause_are_two_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info = tmp_path / "site" / "elsewhere-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: elsewhere\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[sentinel.checks]\nrate = rate_of_nodes:CHECK\n")
+    (tmp_path / "site" / "rate_of_nodes.py").write_text(NEW_CHECK)
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    books = tmp_path / "runbooks"
+    books.mkdir()
+    for path in (SENTINEL / "runbooks").glob("*.md"):
+        (books / path.name).write_text(path.read_text())
+    (books / "rate-low.md").write_text(ITS_CAUSE)
+    steps = yaml.safe_load("[{run: 60}, {drags: 3}, {slow_link: [n2, 3, n3]}, {run: 60}]")
+    verdict, _ = rehearse(of_plain({"steps": steps}, "rate"), Policy(), runbooks.load(books))
+    (incident,) = verdict.incidents
+    assert (incident.cause, sorted(str(each.node) for each in incident.suspects)) == (
+        "rate-low",
+        ["n2", "n3"],
+    )
+    assert verdict.evicted == []

@@ -57,7 +57,15 @@ def test_no_xid_that_the_catalogue_ignores_causes_anything() -> None:
 
 
 def test_every_cause_that_a_check_declares_has_a_runbook() -> None:
-    assert {cause for each in checks.load().values() for cause in each.causes} <= set(BOOKS)
+    every = [*checks.load().values(), *checks.load_collective().values()]
+    assert {cause for each in every for cause in each.causes} <= set(BOOKS)
+
+
+def test_what_a_runbook_asks_can_find_its_cause() -> None:
+    collective = checks.load_collective()
+    asking = {cause: book.asks for cause, book in BOOKS.items() if book.asks}
+    assert asking
+    assert all(cause in collective[asked].causes for cause, asked in asking.items())
 
 
 def test_every_xid_of_a_runbook_is_one_that_the_check_calls_bad() -> None:

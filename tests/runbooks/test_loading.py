@@ -29,7 +29,9 @@ def write(directory: Path, text: str, name: str = "rank-crash.md") -> Path:
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [
-        pytest.param("title:", "titel:", "unknown key 'titel'; allowed are blames, cause", id="unknown key"),
+        pytest.param(
+            "title:", "titel:", "unknown key 'titel'; allowed are asks, behind, blames", id="unknown key"
+        ),
         pytest.param(
             "remedy: replace", "remedy: reboot", "remedy: 'reboot' is no Remedy: replace, move", id="remedy"
         ),
@@ -56,6 +58,13 @@ def write(directory: Path, text: str, name: str = "rank-crash.md") -> Path:
         pytest.param("cause: rank-crash", "cause: other", "must be the file's name, 'rank-crash'", id="name"),
         pytest.param(
             "confidence: 0.5", "confidence: 0.5\nexplains: [nothing]", "no runbook 'nothing'", id="explains"
+        ),
+        pytest.param("confidence: 0.5", "confidence: 0.5\nasks: pair", "asks and behind: the one", id="asks"),
+        pytest.param(
+            "confidence: 0.5",
+            "confidence: 0.5\nasks: pair\nbehind: [nothing]",
+            "no runbook 'nothing'",
+            id="behind",
         ),
         pytest.param("title: A", "title: [A", "front matter is not YAML", id="not yaml"),
         pytest.param("---\ncause", "cause", "does not begin with front matter", id="no front matter"),

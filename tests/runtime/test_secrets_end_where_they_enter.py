@@ -8,18 +8,20 @@ from small_cluster import JOB, Cluster
 from sentinel.logbook import recording
 from sentinel.model import codec
 from sentinel.model.action import Action, Page
+from sentinel.model.collective import MemberFinding, MemberSample
 from sentinel.model.fact import (
     Commanded,
     Fact,
     FindingReported,
     GcsLost,
+    MembersProbed,
     NodeProbed,
     Outcome,
     RankExited,
     RankRaised,
 )
 from sentinel.model.finding import Finding, Health
-from sentinel.model.ids import ActionId, NodeId, WorkerId
+from sentinel.model.ids import ActionId, IncidentId, NodeId, WorkerId
 from sentinel.model.policy import Policy
 from sentinel.model.report import FindingSeen, RaisedSeen
 from sentinel.runtime.agent.spool import Spool
@@ -37,6 +39,15 @@ def facts(at: float, node: NodeId) -> list[Fact]:
     return [
         FindingReported(at, node, finding),
         NodeProbed(at, node, SAID),
+        MembersProbed(
+            at,
+            ActionId("I-0001/probe/pair/1"),
+            IncidentId("I-0001"),
+            "pair",
+            (MemberSample(node, (node,), error=SAID),),
+            (MemberFinding(node, finding),),
+            SAID,
+        ),
         RankRaised(at, JOB, 0, worker, node, 0, 7, 1, 3, "user", SAID, TRACEBACK),
         RankExited(at, JOB, 0, worker, node, 0, 7, 1, SAID),
         GcsLost(at, "head:6379", SAID),

@@ -68,7 +68,9 @@ class Agent:
         self.spool = Spool()
         ranks, stacks, lease = Ranks(self.folder / "beats"), StackTaker(self.folder), Lease(self.folder / "l")
         nothing: Callable[..., None] = lambda *_: None  # noqa: E731
-        self.orders = Orders(ranks, self.spool, lease, stacks, self.boot, look=nothing, probe_now=nothing)
+        self.orders = Orders(
+            ranks, self.spool, lease, stacks, self.boot, look=nothing, probe_now=nothing, measure_now=nothing
+        )
         for event in [*self.owed.values()]:
             self.tell(event)
 

@@ -8,7 +8,7 @@ from sentinel.core import common
 from sentinel.core.detect.laggards import laggards
 from sentinel.core.diagnose.predicates import PREDICATES, Case, Match, laggard, since_step
 from sentinel.core.diagnose.predicates.case import newest_generation
-from sentinel.core.evidence import holding
+from sentinel.core.evidence import found as findings
 from sentinel.core.state import Rules, State
 from sentinel.model.decision import Diagnosed
 from sentinel.model.fact import FindingReported, JobStalled, NodeReached, NodeSilent, RankRaised
@@ -124,7 +124,7 @@ def _shared(cause: Cause, suspects: Iterable[Suspect], case: Case) -> Shared | N
 
 def _asked(case: Case) -> Iterable[Runbook]:
     """Runbooks that may match: of those that want a finding only where it was found."""
-    codes = dict.fromkeys(fact.finding.code for fact in case.all(FindingReported))
+    codes = dict.fromkeys(fact.finding.code for fact in _findings(case))
     found = (book for code in codes for book in case.rules.by_code.get(code, ()))
     return {book.cause: book for book in (*case.rules.by_evidence, *found)}.values()
 
@@ -138,11 +138,15 @@ def _unexplained(incident: Incident, state: State, policy: Policy) -> str:
 
 
 def _is_symptom(pair: tuple[Runbook, Match], others: Iterable[tuple[Runbook, Match]]) -> bool:
-    """Say whether another match explains this one; one node explains nothing on a healthy other."""
+    """Say whether another match explains this one; one node explains nothing on a healthy other.
+
+    What is between nodes shows on any of them.
+    """
     nodes = {suspect.node for suspect in pair[1].suspects if suspect.node}
     for book, found in others:
         reach = {suspect.node for suspect in found.suspects if suspect.node}
-        if pair[0].cause in book.explains and (not nodes or not reach or nodes & reach):
+        between = not nodes or not reach or nodes & reach or book.asks
+        if pair[0].cause in book.explains and between:
             return True
     return False
 
@@ -173,16 +177,17 @@ def _holds(looks: Looks, case: Case) -> Match | None:
     if looks.log:
         return _in_log(re.compile(looks.log), case)
     codes = {looks.finding} if looks.finding else {f"xid-{number}" for number in looks.xid}
-    if not any(f.finding.code in codes for f in case.all(FindingReported)):
-        return None
-    held = reversed(holding(case.incident))
-    facts = [f for f in held if f.finding.code in codes and f.finding.health in BAD]
+    facts = [f for f in reversed(_findings(case)) if f.finding.code in codes and f.finding.health in BAD]
     if not facts:
         return None
     suspects = {(f.node, gpu_of(f.finding.component)): f for f in facts}
     told = "; ".join(f"{f.node} {f.finding.component}: {f.finding.summary}" for f in suspects.values())
     places = (place for place, fact in suspects.items() if fact.finding.check != TRAINER)
     return Match(tuple(_blamed(case, node, gpu) for node, gpu in places), told)
+
+
+def _findings(case: Case) -> list[FindingReported]:
+    return case.once("findings", lambda: findings(case.incident))
 
 
 def _again(cause: Cause, case: Case) -> Match | None:

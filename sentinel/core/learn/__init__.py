@@ -42,6 +42,7 @@ from sentinel.model.fact import (
     JournalFailed,
     LinkBack,
     LinkLost,
+    MembersProbed,
     NodeCordoned,
     NodeHeard,
     NodeJoined,
@@ -83,6 +84,8 @@ def learn(state: State, fact: Fact, rules: Rules) -> None:  # one line per fact,
             findings.finding(state, fact, rules)
         case NodeProbed():
             ranks.probed(state, fact)
+        case MembersProbed():
+            ranks.members_probed(state, fact)
         case WorkerReady():
             jobs.worker_ready(state, fact)
         case RankExited():
@@ -142,7 +145,7 @@ def _passed(state: State, fact: DeadlinePassed, rules: Rules) -> None:
     first, _, second = rest.partition("/")
     incident, job = state.incidents.get(IncidentId(first)), state.jobs.get(JobId(first))
     match timer := Timer(name):
-        case Timer.GATHER | Timer.BROKEN | Timer.STACKS if incident is not None:
+        case Timer.GATHER | Timer.BROKEN | Timer.STACKS | Timer.MEMBERS if incident is not None:
             ranks.waited(state, incident, timer, rules)
         case Timer.AGAIN:
             outcomes.not_heard(state, IncidentId(first), fact)

@@ -50,6 +50,9 @@ def _told(state: State, fact: Outcome, incident: Incident, kind: str) -> None:
             evidence.stamp(state, incident, "paged", fact.at)
         case "evict" if fact.ok:
             evidence.stamp(state, incident, "evicted", fact.at)
+        case "probe" if Timer.MEMBERS.of(incident.id) in state.deadlines:
+            state.deadlines.drop(Timer.MEMBERS.of(incident.id))  # it could not be done
+            group.ask_for(state, incident, Due.ANY)
         case "stacks" if Timer.STACKS.of(incident.id) in state.deadlines:
             group.ask_for(state, incident, Due.ANY)
 

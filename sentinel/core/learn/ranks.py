@@ -12,9 +12,19 @@ from sentinel.core.state import Rules, State
 from sentinel.core.state.crew import Worker, WorkerStage
 from sentinel.core.state.rows import Job, JobStage
 from sentinel.core.state.timers import Timer
-from sentinel.model.fact import Fact, JobStalled, NodeProbed, RankAtPace, RankExited, RankRaised, RankSlow
+from sentinel.model.action import Probe
+from sentinel.model.fact import (
+    Fact,
+    JobStalled,
+    MembersProbed,
+    NodeProbed,
+    RankAtPace,
+    RankExited,
+    RankRaised,
+    RankSlow,
+)
 from sentinel.model.ids import Instant, NodeId
-from sentinel.model.incident import Ask, Due, Incident
+from sentinel.model.incident import Ask, Due, Incident, Stage
 from sentinel.model.report import DONE, STOPPED_ITSELF, UNTOLD
 
 RECENT_FAILURES = 20
@@ -241,7 +251,17 @@ def probed(state: State, fact: NodeProbed) -> None:
 
 def _asked(incident: Incident) -> set[NodeId]:
     """Nodes whose checks were asked."""
-    return {NodeId(action.id.split("/")[2]) for action in incident.actions if "/probe/" in action.id}
+    return {action.node for action in incident.actions if isinstance(action, Probe)}
+
+
+def members_probed(state: State, fact: MembersProbed) -> None:
+    """Nodes have measured together: what was found, or that nothing was, is evidence for who asked."""
+    incident = state.incidents.get(fact.incident)
+    if incident is None or incident.stage is Stage.RESOLVED:
+        return
+    state.deadlines.drop(Timer.MEMBERS.of(incident.id))
+    incident = evidence.add(state, incident, fact)
+    group.ask_for(state, incident, Due.CERTAIN if state.awaits_evidence(incident.id) else Due.ANY)
 
 
 def _hurt_at(incident: Incident) -> float:

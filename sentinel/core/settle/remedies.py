@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from sentinel.core.evidence import HARMS, holding, is_back
+from sentinel.core.evidence import HARMS, holding, is_back, waits_together
 from sentinel.core.group import COMMON, job_topic, rests
 from sentinel.core.recovery import pause_s
 from sentinel.core.settle.ends import is_over, is_well
@@ -20,7 +20,15 @@ from sentinel.core.state.rows import Job, JobStage, Node
 from sentinel.core.state.timers import Timer
 from sentinel.model.action import CollectStacks, Probe, RestartAgent, RestartGcs, StopJob, action_id
 from sentinel.model.decision import Cordoned, Decision, Froze, GivenBack, Kept, Paused, Resolved, Wanted
-from sentinel.model.fact import DeadlinePassed, GcsBack, GcsLost, JobStalled, RankExited, RankRaised
+from sentinel.model.fact import (
+    DeadlinePassed,
+    GcsBack,
+    GcsLost,
+    JobStalled,
+    MembersProbed,
+    RankExited,
+    RankRaised,
+)
 from sentinel.model.ids import IncidentId, NodeId, Seconds
 from sentinel.model.incident import Ask, Diagnosis, Due, Incident, Shared, Stage
 from sentinel.model.runbook import Remedy
@@ -35,7 +43,9 @@ def settle(incident: Incident, state: State, rules: Rules) -> list[Decision]:
     if incident.asks:
         return [_question(incident, ask, rules) for ask in incident.asks]
     decided = incident.diagnosis is not None and incident.due is Due.NOTHING
-    if decided and not state.awaits_evidence(incident.id) and (found := _guarded(incident, state, rules)):
+    decided = decided and not state.awaits_evidence(incident.id)
+    found = decided and (_members(incident, state, rules) or _guarded(incident, state, rules))
+    if found:
         return found
     return [Resolved(incident.id)] if is_over(incident, state, rules) else []
 
@@ -45,6 +55,31 @@ def _question(incident: Incident, ask: Ask, rules: Rules) -> Decision:
     if ask.what == "probe":
         return Probe(name, incident.id, NodeId(ask.target))
     return CollectStacks(name, incident.id, ask.processes, rules.policy.stacks_s)
+
+
+def _members(incident: Incident, state: State, rules: Rules) -> list[Decision]:
+    """Have nodes measure together what may be behind it, once for each generation that it is about.
+
+    That costs their network and processors something: no job that is well is disturbed, none of other people,
+    and nobody while nothing may be done.
+    """
+    job = state.job_of(incident)
+    checks = rules.asked.get(incident.diagnosis.cause, ()) if incident.diagnosis else ()
+    if not checks or job is None or not waits_together(incident):
+        return []
+    if refuse_action(state, rules) or is_well(incident, state, rules):
+        return []
+    asked = {action.id for action in incident.actions if isinstance(action, Probe) and action.check}
+    if len(asked) > sum(isinstance(fact, MembersProbed) for fact in incident.evidence):
+        return []  # the last one is under way, or could not be done
+    names = {check: action_id(incident.id, "probe", check, job.generation) for check in checks}
+    check = next((check for check, name in names.items() if name not in asked), None)
+    seated = dict.fromkeys(worker.node for _, worker in state.seated(job))
+    idle = (node.id for node in state.nodes.values() if node.usable and not state.crew.sitting(node.id))
+    members = tuple(node for node in (*seated, *idle) if not state.is_cut(node))
+    if check is None or len(members) < rules.policy.several:
+        return []
+    return [Probe(names[check], incident.id, NodeId(""), check, members, rules.policy.collective_s)]
 
 
 def settle_freeze(state: State, rules: Rules) -> list[Decision]:

@@ -19,6 +19,8 @@ class Rules:
     """Runbooks by the code of a finding that they match, so that a finding costs no search."""
     by_evidence: tuple[Runbook, ...] = field(init=False, repr=False, compare=False)
     """Runbooks that look at more than a finding's code."""
+    asked: Mapping[Cause, tuple[str, ...]] = field(init=False, repr=False, compare=False)
+    """Collective checks that are asked where a cause is diagnosed, for another one may be behind it."""
     _harms: Mapping[Harm | None, frozenset[Cause]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -31,6 +33,10 @@ class Rules:
         books = self.runbooks.values()
         wider = (book for book in books if any(not (looks.finding or looks.xid) for looks in book.matches))
         object.__setattr__(self, "by_evidence", tuple(wider))
+        asked: dict[Cause, tuple[str, ...]] = {}
+        for book in books:
+            asked |= {cause: (*asked.get(cause, ()), book.asks) for cause in book.behind}
+        object.__setattr__(self, "asked", asked)
         named = {harm: frozenset(book.cause for book in books if harm in book.harms) for harm in Harm}
         object.__setattr__(self, "_harms", named)
 

@@ -13,6 +13,8 @@ class Timer(StrEnum):
     """An incident waits for a culprit: a gang broke, and nobody is to blame yet."""
     STACKS = "stacks"
     """An incident waits for the stacks of ranks that stand still."""
+    MEMBERS = "members"
+    """An incident waits for nodes that measure together."""
     REACH = "reach"
     """A silent node is to be looked at again."""
     AGAIN = "again"
@@ -49,7 +51,7 @@ class Timer(StrEnum):
         return "/".join([self, *map(str, whom)])
 
 
-EVIDENCE = (Timer.GATHER, Timer.BROKEN, Timer.STACKS)
+EVIDENCE = (Timer.GATHER, Timer.BROKEN, Timer.STACKS, Timer.MEMBERS)
 """Until these an incident waits for more evidence."""
 OF_A_JOB = (
     Timer.PLACE,
@@ -65,6 +67,7 @@ WAITS: Mapping[Timer, str] = {
     Timer.GATHER: "the probe of a node where a rank ended",
     Timer.BROKEN: "a culprit",
     Timer.STACKS: "stacks",
+    Timer.MEMBERS: "nodes that measure together",
     Timer.REACH: "another look at a silent node",
     Timer.AGAIN: "what was restarted to be heard",
     Timer.EVICT: "another try to evict",

@@ -12,14 +12,15 @@ import zmq
 
 from sentinel.adapters.kernel_log import follow
 from sentinel.adapters.uplink import Uplink
-from sentinel.checks import load
+from sentinel.checks import load, load_collective
 from sentinel.gang.snapshot_holder import SnapshotHolder
 from sentinel.model.check import Series, series
 from sentinel.model.ids import Seconds
-from sentinel.model.report import Event, Hello, Unreadable
+from sentinel.model.report import Event, Hello, MeasureNow, Unreadable
 from sentinel.runtime.agent import card
 from sentinel.runtime.agent.findings import FindingBook
 from sentinel.runtime.agent.lease import Lease
+from sentinel.runtime.agent.measures import Measures
 from sentinel.runtime.agent.metrics import MetricsServer, Values, of_ranks
 from sentinel.runtime.agent.notes import Notes
 from sentinel.runtime.agent.orders import Orders
@@ -51,6 +52,7 @@ class Agent:
         self._kernel_log = follow(settings.kernel_log, memory / "kernel-log")
         book = FindingBook(memory / "findings.json")
         self._probes = Probes(settings, load(), book, self._kernel_log, self._ranks.processes)
+        self._measures = Measures(settings, load_collective())
         self._notes = Notes(memory / "errors", self._spool, self._ranks)
         self._nudge = nudge_socket(memory / "nudge")
         self._stacks = StackTaker(memory / "nudge")
@@ -63,6 +65,7 @@ class Agent:
             self._boot,
             look=self._look,
             probe_now=self._probe_now,
+            measure_now=self._measure_now,
         )
         self._metrics: MetricsServer | None = None
         if settings.metrics_port >= 0:
@@ -161,16 +164,24 @@ class Agent:
 
     def _probe_due(self) -> None:
         self._spool_all(self._probes.run_due(time.monotonic(), self._ranks.beats))
-        self._watch_prober()
+        self._spool_all(self._measures.run_due(time.monotonic()))
+        self._watch_probers()
 
     def _probe_now(self, reason: str) -> None:
         self._spool_all(self._probes.run_urgent(reason, time.monotonic(), self._ranks.beats))
 
-    def _watch_prober(self) -> None:
+    def _measure_now(self, order: MeasureNow) -> None:
+        self._measures.begin(order, time.monotonic())
+        self._probe_due()
+
+    def _watch_probers(self) -> None:
         output = self._probes.prober.output
         if output >= 0 and output not in self._handlers:
             self._on(output, lambda: self._take_answers(output))
             self._write_card()
+        measured = self._measures.prober.output
+        if measured >= 0 and measured not in self._handlers:
+            self._on(measured, lambda: self._take_measured(measured))
 
     def _take_answers(self, output: int) -> None:
         if output != self._probes.prober.output:
@@ -178,6 +189,12 @@ class Agent:
             return
         self._spool_all(self._probes.take_answers(time.monotonic(), self._ranks.beats))
         if self._probes.prober.output != output:
+            self._off(output)
+
+    def _take_measured(self, output: int) -> None:
+        if output == self._measures.prober.output:
+            self._spool_all(self._measures.take_answers(time.monotonic()))
+        if output != self._measures.prober.output:
             self._off(output)
 
     def _spool_all(self, events: Iterable[Event]) -> None:
@@ -232,6 +249,7 @@ class Agent:
     def close(self) -> None:
         """End the prober and let go of everything; ranks go on."""
         self._probes.close()
+        self._measures.close()
         self._nudge.close()
         if self._metrics:
             self._metrics.close()

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import assert_never
 
 from sentinel.model.ids import Seconds, WorkerId
-from sentinel.model.report import Ack, KillWorker, Leave, Order, OrderDone, ProbeNow, StacksNow
+from sentinel.model.report import Ack, KillWorker, Leave, MeasureNow, Order, OrderDone, ProbeNow, StacksNow
 from sentinel.runtime.agent.kills import Kills
 from sentinel.runtime.agent.lease import Lease
 from sentinel.runtime.agent.ranks import Ranks
@@ -30,6 +30,7 @@ class Orders:
         *,
         look: Callable[[], None],
         probe_now: Callable[[str], None],
+        measure_now: Callable[[MeasureNow], None],
     ) -> None:
         self.leaving = False
         """It was told to go, and the controller knows that it does."""
@@ -42,6 +43,7 @@ class Orders:
         self._kills = Kills(ranks, spool)
         self._look = look
         self._probe_now = probe_now
+        self._measure_now = measure_now
 
     def obey(self, order: Order) -> None:
         """Do what can be done at once, begin the rest."""
@@ -52,6 +54,8 @@ class Orders:
                 self._lease.renew()
             case ProbeNow():
                 self._probe_now(order.reason)
+            case MeasureNow():
+                self._measure_now(order)
             case KillWorker():
                 self._look()  # its record may be younger than the last look
                 self._kills.obey(order)

@@ -12,7 +12,7 @@ from sentinel import private
 from sentinel.model.codec import MESSAGE_BYTES, from_plain
 from sentinel.model.ids import Seconds
 from sentinel.runtime.agent.settings import AgentSettings
-from sentinel.runtime.probe import Answer, Introduction, ProberTask
+from sentinel.runtime.probe import Answer, Introduction, Measured, ProberTask
 
 log = structlog.get_logger(logger_name="agent")
 
@@ -63,12 +63,12 @@ class Prober:
         self._busy(STARTING, now, _START_DEADLINE)
         return True
 
-    def ask(self, check: str, deadline: Seconds, now: Seconds) -> None:
-        """Have an idle prober run a check."""
+    def ask(self, check: str, deadline: Seconds, now: Seconds, about: str = "") -> None:
+        """Have an idle prober run a check; `about` is what a collective one needs to know, on one line."""
         assert self._process is not None
         assert self._process.stdin is not None
         try:
-            self._process.stdin.write(check.encode() + b"\n")
+            self._process.stdin.write(f"{check} {about}".encode() + b"\n")
             self._process.stdin.flush()
         except BrokenPipeError:
             pass  # it just died: reading its output tells
@@ -77,7 +77,7 @@ class Prober:
     def _busy(self, check: str, now: Seconds, deadline: Seconds) -> None:
         self.busy, self.since, self._deadline = check, now, now + deadline
 
-    def answers(self) -> list[Answer | Introduction] | None:
+    def answers(self) -> list[Answer | Introduction | Measured] | None:
         """Every complete answer that has arrived; None when the prober is gone or can't be understood."""
         try:
             chunk = os.read(self.output, 1 << 20)
@@ -93,7 +93,7 @@ class Prober:
             self._failures = 0 if self.busy != STARTING else self._failures
             self.busy = ""
         try:
-            return [from_plain(Answer | Introduction, json.loads(line)) for line in lines]
+            return [from_plain(Answer | Introduction | Measured, json.loads(line)) for line in lines]
         except (ValueError, RecursionError) as error:
             log.warning("prober-answer-refused", error=f"{error}"[:_SAID])
             return None

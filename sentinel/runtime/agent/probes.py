@@ -150,7 +150,7 @@ class Probes:
                 now, "probe-died", f"the prober died while it ran the {busy or 'no'} check"
             )
         events: list[Event] = []
-        for introduction in (each for each in answers if not isinstance(each, Answer)):
+        for introduction in (each for each in answers if isinstance(each, Introduction)):
             events += self._introduce(introduction)
         events += self._catch_up(now, beats)
         for answer in (each for each in answers if isinstance(each, Answer)):

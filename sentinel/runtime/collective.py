@@ -1,0 +1,77 @@
+"""A collective probe: round after round its members measure together, and the judge sees what they answer."""
+
+import asyncio
+import json
+import math
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Protocol
+
+from sentinel.checks import load_collective
+from sentinel.model.action import Probe
+from sentinel.model.codec import from_plain
+from sentinel.model.collective import CollectiveCheck, Meeting, MemberSample, Round
+from sentinel.model.fact import MembersProbed
+from sentinel.model.ids import Instant, NodeId, Seconds
+from sentinel.model.report import MeasureNow, OrderDone
+from sentinel.runtime.hands import ActionError
+from sentinel.runtime.probe import judged
+
+PORTS = range(20000, 30000)
+"""Where members meet: below what the kernel gives out by itself. A taken one is a sample with an error."""
+GRACE: Seconds = 1.0
+"""How long an answer may be on its way."""
+NO_ANSWER = "no answer"
+SAID = 200
+
+
+class Agents(Protocol):
+    """Gives orders to agents."""
+
+    async def order(self, node: NodeId, order: MeasureNow, within: float) -> OrderDone:
+        """Give an order and wait for what became of it. Raises ActionError, TimeoutError."""
+
+
+async def probe_members(
+    agents: Agents, action: Probe, addresses: Mapping[NodeId, str], now: Callable[[], Instant]
+) -> MembersProbed:
+    """Measure as many rounds as fit into the probe's deadline. Raises ActionError for an unknown check."""
+    check = load_collective().get(action.check)
+    if check is None:
+        raise ActionError(f"there is no collective check {action.check!r:.80}")
+    until, samples = time.monotonic() + action.deadline, list[MemberSample]()
+    for number, together in enumerate(check.rounds(action.members)):
+        if (left := until - time.monotonic()) <= GRACE:
+            break
+        mute = {sample.node for sample in samples if sample.error == NO_ANSWER}
+        able = [
+            members for members in together if mute.isdisjoint(members)
+        ]  # else all would wait for it again
+        meetings = _meetings(able, addresses, min(check.deadline, left - GRACE))
+        asked = (_member(agents, check, f"{action.id}#{number}", each) for each in meetings)
+        samples += await asyncio.gather(*asked)
+    findings, error = judged(check, samples)
+    return MembersProbed(now(), action.id, action.incident, check.name, tuple(samples), findings, error)
+
+
+def _meetings(together: Round, addresses: Mapping[NodeId, str], deadline: Seconds) -> Iterator[Meeting]:
+    """Say to each node of a round where it meets whom."""
+    for members, port in zip(together, random.sample(PORTS, len(together)), strict=True):
+        there = tuple(addresses[name] for name in members)
+        yield from (Meeting(members, there, port, rank, deadline) for rank in range(len(members)))
+
+
+async def _member(agents: Agents, check: CollectiveCheck, order: str, meeting: Meeting) -> MemberSample:
+    """Have one node measure; whatever keeps it from that is its sample."""
+    node, members = meeting.members[meeting.rank], meeting.members
+    try:
+        done = await agents.order(node, MeasureNow(order, check.name, meeting), meeting.deadline + GRACE)
+        values: dict[str, float] = from_plain(dict[str, float], json.loads(done.data[0]))
+        if not all(map(math.isfinite, values.values())):
+            raise ValueError("these are no measurements")
+        return MemberSample(node, members, values)
+    except TimeoutError:
+        return MemberSample(node, members, error=NO_ANSWER)
+    except (ActionError, IndexError, ValueError, RecursionError) as error:
+        return MemberSample(node, members, error=f"{error}"[:SAID])

@@ -1,0 +1,109 @@
+"""A collective probe: whoever does not answer, or answers nonsense, is a sample that accuses nobody."""
+
+import asyncio
+import json
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from sentinel.model.action import Probe
+from sentinel.model.collective import CollectiveCheck, MemberFinding, MemberSample
+from sentinel.model.fact import MembersProbed
+from sentinel.model.ids import ActionId, IncidentId, NodeId
+from sentinel.model.report import MeasureNow, OrderDone
+from sentinel.runtime import collective
+from sentinel.runtime.hands import ActionError
+
+NODES = tuple(NodeId(f"n{number}") for number in range(1, 5))
+GOOD = json.dumps({"mb_per_s": 400.0, "ms": 0.4})
+
+
+class Agents:
+    """Agents that answer at once: each says what it is told to."""
+
+    def __init__(self, says: Callable[[NodeId], str | Exception]) -> None:
+        self.says = says
+        self.asked: list[tuple[NodeId, MeasureNow]] = []
+
+    async def order(self, node: NodeId, order: MeasureNow, within: float) -> OrderDone:
+        self.asked.append((node, order))
+        said = self.says(node)
+        if isinstance(said, Exception):
+            raise said
+        return OrderDone(order.order, True, "measured", (said,))
+
+
+def probed(agents: Agents, check: str = "pair", deadline: float = 45.0) -> MembersProbed:
+    action = Probe(ActionId("I-1/probe/pair/1"), IncidentId("I-1"), NodeId(""), check, NODES, deadline)
+    addresses = {name: f"10.0.0.{name[1]}" for name in NODES}
+    return asyncio.run(collective.probe_members(agents, action, addresses, lambda: 7.0))
+
+
+def test_every_pair_meets_at_the_first_ones_address() -> None:
+    agents = Agents(lambda node: GOOD)
+    fact = probed(agents)
+    assert len({frozenset(sample.members) for sample in fact.samples}) == 6
+    assert (len(fact.samples), fact.findings, fact.error, fact.at) == (12, (), "", 7.0)
+    for node, order in agents.asked:
+        meeting = order.meeting
+        assert meeting.members[meeting.rank] == node
+        assert meeting.addresses == tuple(f"10.0.0.{name[1]}" for name in meeting.members)
+        assert meeting.port in collective.PORTS
+
+
+def test_a_slow_node_is_found() -> None:
+    agents = Agents(lambda node: GOOD)
+
+    def says(node: NodeId) -> str:
+        slow = "n2" in agents.asked[-1][1].meeting.members
+        return json.dumps({"mb_per_s": 0.4, "ms": 300.0}) if slow else GOOD
+
+    agents.says = says
+    assert [(each.node, each.finding.code) for each in probed(agents).findings] == [("n2", "link-slow")]
+
+
+def test_whoever_does_not_answer_is_not_asked_again() -> None:
+    agents = Agents(lambda node: TimeoutError() if node == "n2" else GOOD)
+    fact = probed(agents)
+    assert [sample.error for sample in fact.samples if sample.node == "n2"] == ["no answer"]
+    assert fact.findings == ()
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "",
+        "[]",
+        "{",
+        '{"ms": NaN}',
+        '{"ms": -Infinity}',
+        '{"ms": "x"}',
+        "[" * 100_000,
+        ActionError("n2: no agent is connected"),
+    ],
+)
+def test_nonsense_is_a_sample(said: str | Exception) -> None:
+    fact = probed(Agents(lambda node: said if node == "n2" else GOOD))
+    wrong = [sample for sample in fact.samples if sample.node == "n2"]
+    assert wrong
+    assert all(sample.error and not sample.values for sample in wrong)
+    assert (fact.findings, fact.error) == ((), "")
+
+
+def test_no_time_is_no_sample() -> None:
+    assert probed(Agents(lambda node: GOOD), deadline=0.5).samples == ()
+
+
+def test_a_check_that_is_not_there_is_an_action_that_fails() -> None:
+    with pytest.raises(ActionError, match="no collective check 'ring'"):
+        probed(Agents(lambda node: GOOD), "ring")
+
+
+def test_a_judge_that_raises_has_no_opinion(monkeypatch: pytest.MonkeyPatch) -> None:
+    def judge(samples: Sequence[MemberSample]) -> Sequence[MemberFinding]:
+        raise KeyError("mb_per_s")
+
+    check = CollectiveCheck("pair", 1.0, lambda meeting: {}, judge, ())
+    monkeypatch.setattr(collective, "load_collective", lambda: {"pair": check})
+    fact = probed(Agents(lambda node: GOOD))
+    assert (fact.findings, fact.error) == ((), "KeyError: 'mb_per_s'")
