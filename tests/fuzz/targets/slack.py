@@ -11,6 +11,7 @@ from typing import Any
 import h11
 import httpx
 
+from sentinel.adapters import http_post
 from sentinel.adapters.page_channel import UNNAMED, ChannelError
 from sentinel.adapters.slack import Slack
 from sentinel.adapters.slack_message import MESSAGE, metadata
@@ -98,7 +99,7 @@ def opened(folder: Path) -> Iterator[Callable[[bytes], bool]]:
         return taken
 
     slack = Slack("xoxb-test", "#oncall")
-    slack._api._post = fed.post  # type: ignore[method-assign]
+    network, http_post._post = http_post._post, fed.post
 
     def take(data: bytes) -> bool:
         fed.data, slack._id = data, ""
@@ -107,5 +108,6 @@ def opened(folder: Path) -> Iterator[Callable[[bytes], bool]]:
     try:
         yield take
     finally:
+        http_post._post = network
         slack.close()
         loop.close()
