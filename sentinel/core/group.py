@@ -156,7 +156,8 @@ def is_shared(state: State, incident: Incident) -> bool:
     if not stay:
         return False
     silent = (node for node in evidence.silent_nodes(incident) if state.is_unheard(node))
-    return not stay.isdisjoint([*(fact.node for fact in evidence.holding(incident)), *silent])
+    found = (f.node for f in evidence.holding(incident) if state.nodes[f.node].vouched < f.at)
+    return not stay.isdisjoint([*found, *silent])
 
 
 def of_many(state: State, rules: Rules, node: NodeId, harm: Fact) -> Incident | None:

@@ -378,8 +378,8 @@ class Checked(Simulated):
     def _do_scheduler(self, rank: int, node: NodeId, number: int) -> None:
         """Others cordon a node in the scheduler, or give it back."""
         if number % 2:
-            self.theirs.add(node)
             self.tell(NodeCordoned(self.now, node, "kevin", f"ticket {number}"))
+            self.theirs.add(node)
         else:
             self.theirs.discard(node)
             self.tell(NodeUncordoned(self.now, node))
