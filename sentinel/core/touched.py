@@ -40,6 +40,8 @@ class Touched:
             return cls(tuple(state.incidents), _waiting_nodes(state), state.in_turn())
         nodes, places, found = _touched_nodes(state)
         jobs, turned = _touched_jobs(state)
+        turning = (now for _, before, now in state.incidents.changes() if now and _turns(before, now))
+        jobs |= {each.job for each in turning if each.job}
         waits = {part for name, _, _ in state.deadlines.changes() for part in name.split("/")[1:]}
         if waits:
             nodes |= {NodeId(name) for name in waits if name in state.nodes}
@@ -134,6 +136,10 @@ def _concerned(state: State, nodes: set[NodeId], jobs: set[JobId], *, anyhow: bo
 def _accuses_host(state: State, incident: Incident, jobs: set[JobId]) -> bool:
     accused = incident.diagnosis.nodes if incident.diagnosis and jobs else ()
     return any(state.crew.is_hosted(job, node) for node in accused for job in jobs)
+
+
+def _turns(before: Incident | None, now: Incident) -> bool:
+    return before is None or before.stage is not now.stage
 
 
 def _says(incident: Incident) -> tuple[object, ...]:

@@ -54,6 +54,8 @@ def wanted(job: Job, state: State) -> Want | None:
         return None  # whoever starts its ranks seats them
     if job.stage is JobStage.WAITING and Timer.PLACE.of(job.id) not in state.deadlines:
         return Want(job.upkeep) if state.crew.has(job.id) or state.usable_gpus() >= job.world else None
+    if job.stage is JobStage.BROKEN and not any(each.job == job.id for each in state.open_incidents()):
+        return Want(job.upkeep)  # what broke it is over, and nothing was done about it
     if job.stage is JobStage.RUNNING and not ending and to_leave(job, state):
         return Want(job.upkeep, gently=True)
     return None
