@@ -1,10 +1,11 @@
 """Unpickles what torch.distributed.checkpoint writes and its ranks tell each other, and nothing else.
 
 A pickle is a program. Here it may name the classes in which a checkpoint is described, and no function but
-one that looks a name up.
+those that look a name up.
 """
 
 import builtins
+import enum
 import io
 import pickle
 from typing import Any
@@ -57,7 +58,16 @@ class MetadataUnpickler(pickle.Unpickler):
             return kind
         if (module, name) in self.names:
             return super().find_class(module, name)
+        if (module, name) == ("builtins", "getattr"):
+            return _member  # so early releases of Python 3.11 write an enum's member
         raise pickle.UnpicklingError(f"{module}.{name} belongs in no checkpoint")
+
+
+def _member(kind: Any, name: str) -> enum.Enum:
+    """Give an enum's member, and no other attribute of anything."""
+    if isinstance(kind, enum.EnumType) and name in kind.__members__:
+        return kind[name]
+    raise pickle.UnpicklingError(f"{name} of {kind!r} belongs in no checkpoint")
 
 
 class ToldUnpickler(MetadataUnpickler):

@@ -1,6 +1,7 @@
 """Whoever can write to the job's volume can't have a rank run, read, overwrite or go on from what is his."""
 
 import contextlib
+import importlib
 import io
 import json
 import os
@@ -90,13 +91,13 @@ def test_metadata_that_was_exchanged_after_rank_0_looked_is_not_unpickled(tmp_pa
     assert not trace.exists()
 
 
-@pytest.mark.parametrize(
-    "load",
-    [
-        pytest.param(plain_pickle.load_metadata, id="on disk"),
-        pytest.param(lambda raw: plain_pickle.ToldUnpickler(io.BytesIO(raw)).load(), id="told by a rank"),
-    ],
-)
+LOADS = [
+    pytest.param(plain_pickle.load_metadata, id="on disk"),
+    pytest.param(lambda raw: plain_pickle.ToldUnpickler(io.BytesIO(raw)).load(), id="told by a rank"),
+]
+
+
+@pytest.mark.parametrize("load", LOADS)
 @pytest.mark.parametrize(
     "raw",
     [
@@ -116,6 +117,10 @@ def test_metadata_that_was_exchanged_after_rank_0_looked_is_not_unpickled(tmp_pa
             id="by way of an allowed module",
         ),
         pytest.param(lambda trace: f"ctorch\nload\n(V{trace}\ntR.".encode(), id="torch.load"),
+        pytest.param(
+            lambda trace: f"cbuiltins\ngetattr\n(cpathlib\nPosixPath\nVtouch\ntR(V{trace}\ntR.".encode(),
+            id="by way of an attribute",
+        ),
     ],
 )
 def test_a_pickle_of_anything_else_runs_nothing(tmp_path: Path, load, raw) -> None:
@@ -123,6 +128,27 @@ def test_a_pickle_of_anything_else_runs_nothing(tmp_path: Path, load, raw) -> No
     with contextlib.suppress(pickle.UnpicklingError, TypeError, AttributeError):
         load(raw(str(trace)))
     assert not trace.exists()
+
+
+ENUM = "torch.distributed.checkpoint.metadata", "_MEM_FORMAT_ENCODING"
+
+
+@pytest.mark.parametrize("load", LOADS)
+def test_a_member_of_an_enum_is_read_as_any_python_writes_it(load) -> None:
+    """By its value, or as early releases of Python 3.11 do, as an attribute of its class."""
+    contiguous = getattr(importlib.import_module(ENUM[0]), ENUM[1]).TORCH_CONTIGUOUS_FORMAT
+    named = f"c{ENUM[0]}\n{ENUM[1]}\n"
+    assert load(pickle.dumps(contiguous)) is contiguous
+    assert load(f"{named}(I{contiguous.value}\ntR.".encode()) is contiguous
+    assert load(f"cbuiltins\ngetattr\n({named}V{contiguous.name}\ntR.".encode()) is contiguous
+
+
+@pytest.mark.parametrize("load", LOADS)
+@pytest.mark.parametrize("attribute", ["__class__", "mro", "__members__", "NOBODY"])
+def test_no_other_attribute_is_given(load, attribute: str) -> None:
+    for kind in (ENUM, ("pathlib", "PosixPath")):
+        with pytest.raises(pickle.UnpicklingError, match="belongs in no checkpoint"):
+            load(f"cbuiltins\ngetattr\n(c{kind[0]}\n{kind[1]}\nV{attribute}\ntR.".encode())
 
 
 # ------------------------------------------------------------------------------------- what is gone on from
