@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from difflib import get_close_matches
+from typing import Literal, TypeAlias, get_args
 
 from sentinel.core.learn import again
 from sentinel.core.state import State
@@ -12,7 +13,7 @@ from sentinel.model.ids import DAY_S, JobId, NodeId
 
 LONGEST_SILENCE_S = 30 * DAY_S
 """What is to be silent for longer is to be repaired, or its runbook changed."""
-COMMANDS = (
+CommandName: TypeAlias = Literal[
     "ack",
     "silence",
     "unsilence",
@@ -25,7 +26,8 @@ COMMANDS = (
     "resume-actions",
     "stop-job",
     "retire",
-)
+]
+COMMANDS: tuple[CommandName, ...] = get_args(CommandName)
 
 
 def refuse_command(state: State, command: str, target: str, causes: Collection[str] = ()) -> str:

@@ -370,7 +370,7 @@ class GangSeen(Noun, frozen=True):
 
 
 class Commanded(Noun, frozen=True):
-    """An operator's word, one of `core.learn.operator.COMMANDS`."""
+    """An operator's word, one of `core.commands.CommandName`."""
 
     at: Instant
     command: str

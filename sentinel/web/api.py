@@ -2,13 +2,13 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 from fastapi import APIRouter, HTTPException, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from sentinel.core.commands import LONGEST_SILENCE_S
+from sentinel.core.commands import LONGEST_SILENCE_S, CommandName
 from sentinel.logbook.entry import Row
 from sentinel.model.codec import to_plain
 from sentinel.redact import redact
@@ -18,20 +18,6 @@ from sentinel.web.view import Command, Commander, CommandRefusedError, Status
 
 NEED_NONE = frozenset({"stop-actions", "resume-actions", "retire"})
 NEED_TIME = frozenset({"silence", "maintain"})
-CommandName = Literal[
-    "ack",
-    "silence",
-    "unsilence",
-    "maintain",
-    "drain",
-    "undrain",
-    "retry",
-    "grow",
-    "stop-actions",
-    "resume-actions",
-    "stop-job",
-    "retire",
-]
 
 MOST_ROWS = 1000
 """Newest rows of the logbook in one answer; who wants older ones searches for them."""

@@ -171,7 +171,7 @@ class Command:
     """What an operator asks for; the controller stamps it and makes it a fact."""
 
     command: str
-    """One of `web.api.CommandName`."""
+    """One of `core.commands.CommandName`."""
     target: str = ""
     who: str = "operator"
     reason: str = ""
