@@ -18,6 +18,12 @@ Any trainer can be watched, in whatever framework it is written:
     for step in range(steps):
         ...                                # one training step
         beats.step_done(step, loss=loss)
+        if step % 1000 == 0:
+            with beats.phase("evaluate"):  # each pause by its name: `sentinel.phases` lists them
+                ...
+
+A rank that names no phase and enters no collective may be doing anything between two steps: it is taken for
+hung only after `policy.slow_phase_s`. One that does is, where it names no pause, after `policy.stall_s`.
 """
 
 from sentinel.heartbeat.environment import start

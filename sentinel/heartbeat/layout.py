@@ -2,10 +2,9 @@
 
 import struct
 
-PHASES = (
-    *("setup", "load", "data", "compute", "collective", "snapshot", "save", "pause", "standby", "failed"),
-    "done",
-)
+from sentinel import phases
+
+PHASES = tuple(phases.PHASES)
 GROUPS = 4
 """Collectives are counted in up to this many process groups."""
 REASON_BYTES = 200

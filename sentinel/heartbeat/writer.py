@@ -22,6 +22,7 @@ from sentinel.heartbeat.layout import (
     PHASE,
     PHASE_BITS,
     PHASE_NUMBER,
+    PHASES,
     PLACE,
     PLACE_AT,
     REASON_BYTES,
@@ -82,9 +83,15 @@ class HeartbeatWriter:
         """Say that Sentinel did not start this rank, and how many ranks its gang has."""
         self._put(WORLD, world)
 
-    def phase(self, phase: str) -> None:
-        """Enter a phase, one of `PHASES`."""
+    def phase(self, phase: str) -> "Within":
+        """Enter a phase, one of `sentinel.phases.PHASES`, which says what each means. Raises KeyError.
+
+        Until the next one is named; as `with beats.phase("evaluate"):` until the end of the block, when the
+        phase is again the one before it.
+        """
+        before = self._words[PHASE] & PHASE_BITS
         self._put(PHASE, time.monotonic_ns() & ~PHASE_BITS | PHASE_NUMBER[phase])
+        return Within(self, before)
 
     def enqueue(self, group: int = 0) -> None:
         """A collective of this group is entered."""
@@ -98,9 +105,10 @@ class HeartbeatWriter:
     def step_done(
         self, step: int, loss: float = float("nan"), outside_s: float = 0.0, arrival: float = 0.0
     ) -> None:
-        """A training step is complete. Whoever tells no phases is set up by then."""
+        """A training step is complete: whoever has named no phase since its start is set up by now."""
         if self._words[PHASE] & PHASE_BITS == PHASE_NUMBER["setup"]:
-            self.phase("compute")
+            entered = any(self._words[COLLECTIVES : COLLECTIVES + GROUPS])
+            self.phase("compute" if entered else "training")
         self._write(STEP, STEP_AT, self._place[1], step, loss, outside_s, arrival)
 
     @property
@@ -194,6 +202,22 @@ class HeartbeatWriter:
         """Write a part of the record; what can't be written now the beat thread will write."""
         with contextlib.suppress(OSError):
             os.pwrite(self._file, self._record[at : at + size], at)
+
+
+class Within:
+    """The block of a phase: at its end the rank is again in the phase before it."""
+
+    __slots__ = ("_beats", "_before")
+
+    def __init__(self, beats: HeartbeatWriter, before: int) -> None:
+        self._beats, self._before = beats, PHASES[before]
+
+    def __enter__(self) -> None:
+        """The phase has begun."""
+
+    def __exit__(self, *_: object) -> None:
+        """Go back; a rank that names phases is in `training` no more, where it might be doing anything."""
+        self._beats.phase("compute" if self._before == "training" else self._before)
 
 
 def _identity(pid: int, job: str, worker: str) -> bytes:

@@ -35,7 +35,7 @@ class Policy:
     stall_factor: float = number(2.6, 1.5, 100.0)
     """Median steps without progress that make a stall; under 3, so that a hang shows within 3 of them."""
     slow_phase_s: Seconds = number(600.0, 10.0, 86400.0)
-    """Set-up, first step, load and save may take this long: compilation and evaluation are no hang."""
+    """Set-up, first step, load, save and evaluation may take this long, or steps of ranks without phases."""
     motion_s: Seconds = number(1.0, 0.1, 10.0)
     """Ranks that have completed collectives within this, or within a median step, are not hung."""
     beat_stale_s: Seconds = number(1.0, 0.4, 60.0)

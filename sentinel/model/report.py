@@ -47,7 +47,7 @@ class RankBeat(Struct, frozen=True):
     step: Step
     """Last completed training step, -1 before the first."""
     phase: Word
-    """`setup | load | data | compute | collective | snapshot | save | pause | standby | failed | done`"""
+    """One of `sentinel.phases.PHASES`."""
     enqueued: Count
     """Collectives that this rank has entered, over all groups."""
     completed: Count

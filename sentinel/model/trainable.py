@@ -1,6 +1,7 @@
 """The small protocol in which the gang and a trainer meet, loaded as `module:name`."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from os import PathLike
 from typing import Any, Protocol
@@ -56,8 +57,11 @@ class SaveReport:
 class Beats(Protocol):
     """Where the trainer says what it is doing; a heartbeat writer, or nothing."""
 
-    def phase(self, phase: str) -> None:
-        """Enter a phase: `data | compute | collective | save`."""
+    def phase(self, phase: str) -> AbstractContextManager[None]:
+        """Enter a phase of `sentinel.phases.PHASES`, such as `data`, `compute`, `collective` or `save`.
+
+        Between two steps `with beats.phase("evaluate"):` names an evaluation, or what else takes long there.
+        """
 
     def enqueue(self) -> None:
         """A collective is entered."""

@@ -7,6 +7,7 @@ from msgspec.structs import replace
 
 from sentinel.model.ids import Instant, JobId, NodeId, Seconds, WorkerId
 from sentinel.model.report import NOT_RUNNING, ExitSeen, RankBeat
+from sentinel.phases import SLOW_PHASES
 
 COLLECTIVES = 4
 """That a virtual step has."""
@@ -54,7 +55,7 @@ class Process:
         return (
             set_.get("state", "S") in NOT_RUNNING
             or set_.get("beat_age_s", 0.0) > STUCK_BEAT_S
-            or set_.get("phase", "compute") in ("data", "load", "save", "failed")
+            or set_.get("phase", "compute") in SLOW_PHASES | {"data", "failed"}
         )
 
 

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -29,8 +29,9 @@ def _timed_event() -> Any:
 class NoBeats:
     """Nobody listens: a dry step, or the reference run."""
 
-    def phase(self, phase: str) -> None:
+    def phase(self, phase: str) -> AbstractContextManager[None]:  # noqa: ARG002 - nobody listens
         """Ignored."""
+        return nullcontext()
 
     def enqueue(self) -> None:
         """Ignored."""

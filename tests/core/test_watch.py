@@ -17,6 +17,7 @@ from sentinel.model.fact import (
 )
 from sentinel.model.ids import NodeId
 from sentinel.model.report import Hello, Report
+from sentinel.phases import SLOW_PHASES
 
 
 def test_a_step_that_was_reached_before_the_watch_began_is_not_new() -> None:
@@ -36,7 +37,7 @@ def test_a_job_that_steps_is_never_stalled_and_one_that_does_not_is_told_once() 
     assert len(cluster.said(JobStalled)) == 1
 
 
-@pytest.mark.parametrize("phase", ["setup", "load", "save", "snapshot"])
+@pytest.mark.parametrize("phase", ["setup", "load", "save", "snapshot", "evaluate", "training"])
 @pytest.mark.parametrize("state", ["S", "T"])
 def test_a_slow_phase_is_no_stall_unless_a_process_is_stopped(phase: str, state: str) -> None:
     cluster = Watched()
@@ -58,6 +59,20 @@ def test_long_steps_are_no_stall_while_nobody_knows_how_long_they_take(seconds: 
     for _ in range(4 * 3 * seconds):
         cluster.report(3)
     assert len(cluster.said(JobStalled)) == 1, "once the pace is known, three steps without one are"
+
+
+@pytest.mark.parametrize("phase", sorted(SLOW_PHASES))
+def test_a_slow_phase_is_a_stall_when_it_has_had_its_time(phase: str) -> None:
+    cluster = Watched()
+    for step in range(10):
+        cluster.report(step)
+    cluster.phase, allowed = phase, cluster.rules.policy.slow_phase_s
+    for _ in range(int(allowed / 0.25) - 1):
+        cluster.report(9)
+    assert not cluster.said(JobStalled)
+    for _ in range(12):
+        cluster.report(9)
+    assert len(cluster.said(JobStalled)) == 1
 
 
 def test_after_a_slow_save_a_stall_has_to_last_as_long_as_any_other() -> None:

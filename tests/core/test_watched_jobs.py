@@ -13,7 +13,15 @@ from sentinel.core.fold import fold, retell
 from sentinel.core.settle import missing
 from sentinel.core.state import State
 from sentinel.model.action import Action, Evict, Page, RestartJob, Resume, StartWorker, StopJob, StopWorker
-from sentinel.model.fact import Fact, GangSeen, JobSubmitted, RankExited, RankSeen, RankSlow
+from sentinel.model.fact import (
+    Fact,
+    GangSeen,
+    JobSubmitted,
+    NodeSilent,
+    RankExited,
+    RankSeen,
+    RankSlow,
+)
 from sentinel.model.ids import JobId, NodeId, WorkerId
 from sentinel.model.report import RankBeat, Report
 
@@ -344,6 +352,33 @@ def test_a_node_that_tells_of_jobs_without_end_fills_nothing() -> None:
         for fact in job.report(("n1", beat)):
             job.tell(fact)
     assert len(job.state.jobs) <= MOST_JOBS + 1
+
+
+@pytest.mark.parametrize(
+    ("phase", "state", "restarts"),
+    [
+        pytest.param("training", "S", 0, id="who names no pause may be evaluating"),
+        pytest.param("training", "T", 1, id="who is stopped is not"),
+        pytest.param("evaluate", "S", 0, id="who evaluates"),
+        pytest.param("compute", "S", 1, id="who names pauses and is in none"),
+    ],
+)
+def test_a_job_that_stands_still_is_started_again_if_it_can_be_no_pause(
+    phase: str, state: str, restarts: int
+) -> None:
+    job = Started(world=2)
+    watch = Watch(job.rules.policy, job.now - 60)
+    places = [("n1", job.gang[0]), ("n2", job.gang[1])]
+    for step in [*range(12), *[11] * 80]:
+        job.run(0.25)
+        facts: list[Fact] = []
+        for node, rank in places:
+            beat = replace(rank_beat(rank.rank, rank.id, step=step), phase=phase, state=state)
+            facts += watch.report(Report(NodeId(node), "b", 0, (beat,), ()), job.state, job.now)
+        for fact in [*facts, *watch.tick(job.state, job.now)]:
+            if not isinstance(fact, NodeSilent):  # the other nodes report elsewhere
+                job.tell(fact)
+    assert len(job.restarted()) == restarts
 
 
 def test_ranks_that_ended_while_no_agent_was_there_are_missed() -> None:

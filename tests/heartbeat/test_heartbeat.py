@@ -146,6 +146,49 @@ def test_every_phase_has_a_place_in_its_word(writer: HeartbeatWriter) -> None:
         assert read(writer.path).phase == phase
 
 
+def test_a_pause_has_a_name_until_the_end_of_its_block(writer: HeartbeatWriter) -> None:
+    writer.phase("compute")
+    with writer.phase("evaluate"):
+        with writer.phase("save"):
+            assert read(writer.path).phase == "save"
+        assert read(writer.path).phase == "evaluate"
+    assert read(writer.path).phase == "compute"
+
+
+def test_a_pause_that_raises_is_over(writer: HeartbeatWriter) -> None:
+    writer.phase("compute")
+    with pytest.raises(KeyError), writer.phase("evaluate"):
+        writer.phase("coffee")
+    assert read(writer.path).phase == "compute"
+
+
+@pytest.mark.parametrize(
+    ("names", "then"),
+    [
+        pytest.param(lambda beats: None, "training", id="nothing but steps"),
+        pytest.param(lambda beats: (beats.enqueue(), beats.complete()), "compute", id="collectives"),
+        pytest.param(lambda beats: beats.phase("compute"), "compute", id="phases"),
+        pytest.param(lambda beats: beats.phase("evaluate"), "evaluate", id="a pause that is not over"),
+    ],
+)
+def test_a_step_says_training_only_of_a_rank_that_names_nothing_else(
+    writer: HeartbeatWriter, names: Callable[[HeartbeatWriter], object], then: str
+) -> None:
+    names(writer)
+    writer.step_done(0)
+    assert read(writer.path).phase == then
+    with writer.phase("evaluate"):
+        writer.step_done(1)
+        assert read(writer.path).phase == "evaluate"
+    assert read(writer.path).phase == ("evaluate" if then == "evaluate" else "compute"), "it names pauses now"
+
+
+def test_a_pause_before_the_first_step_ends_in_the_set_up(writer: HeartbeatWriter) -> None:
+    with writer.phase("load"):
+        pass
+    assert read(writer.path).phase == "setup"
+
+
 def test_a_record_is_whole_while_its_writer_writes(busy: tuple[subprocess.Popen[bytes], Path]) -> None:
     process, path = busy
     until(lambda: read(path).generation > 2)
@@ -278,7 +321,7 @@ def test_any_trainer_can_be_watched(tmp_path: Path) -> None:
         process.communicate(b"\n")
     assert (record.job, record.rank, record.gpu, record.generation, record.step) == ("foreign", 4, 2, 1, 7)
     assert record.world == 8
-    assert record.phase == "compute", "whoever tells no phases is set up after a step"
+    assert record.phase == "training", "whoever tells no phases is set up after a step"
     assert record.worker == f"foreign-rank4-{record.started}", "a later process is another worker"
     assert not path.exists(), "a trainer that ends by itself leaves no record"
 

@@ -7,7 +7,7 @@ import resource
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
@@ -165,8 +165,9 @@ class Phases(NoBeats):
     def __init__(self) -> None:
         self.seen: list[str] = []
 
-    def phase(self, phase: str) -> None:
+    def phase(self, phase: str) -> AbstractContextManager[None]:
         self.seen.append(phase)
+        return super().phase(phase)
 
 
 def phases_until_fed(trainer: MoeTrainer, shard: Path) -> list[str]:

@@ -19,9 +19,7 @@ from sentinel.model.fact import Fact, JobStalled, JobUnderway, NodeHeard, NodeJo
 from sentinel.model.ids import Instant, JobId, NodeId, Seconds
 from sentinel.model.policy import Policy
 from sentinel.model.report import NOT_RUNNING, Event, FindingSeen, Hello, RankBeat, Report
-
-SLOW_PHASES = frozenset({"setup", "load", "save", "snapshot"})
-"""Phases in which a rank may take long without being hung."""
+from sentinel.phases import SLOW_PHASES
 
 
 class Watch:
@@ -224,7 +222,7 @@ class Watch:
         return max((self._heard.get(node, 0.0) for node in nodes), default=0.0) - pulse.stepped_at
 
     def _excused(self, job: Job, pulse: Pulse, beats: Sequence[RankBeat], now: Instant, age: Seconds) -> bool:
-        """Say whether standing still is no stall: set-up, load, save and a first step take their time.
+        """Say whether standing still is no stall: slow phases and a first step take their time.
 
         So does any step while nobody knows how long this job's steps take, and one in which all ranks' other
         collectives come and go, as in an evaluation. A stopped process is no excuse, whatever phase the
