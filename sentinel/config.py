@@ -37,6 +37,8 @@ from sentinel.model.policy import Policy, contradictions
 
 PREFIX = "SENTINEL_"
 FILE = "sentinel.toml"
+SYSTEM_FILE = Path("/etc/sentinel") / FILE
+"""Where a service has its settings: taken where no file is named and none lies here."""
 _NAME = r"^\w[\w.-]*$"
 _Host = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,253}$")]
 _LOCAL = ("localhost", "127.0.0.1", "::1")
@@ -311,15 +313,31 @@ class Settings(BaseSettings):
 def load(path: Path | None = None, env: Mapping[str, str] = os.environ) -> Settings:
     """Read a file and the environment, which wins.
 
-    Without a path: `SENTINEL_CONFIG`, or else `sentinel.toml` here, or else defaults. Raises ConfigError.
+    Without a path: `SENTINEL_CONFIG`, or else `sentinel.toml` here, or else that in /etc/sentinel, or else
+    defaults. Raises ConfigError.
     """
     return _settings(*_given(path, env))
+
+
+def source(path: Path | None = None, env: Mapping[str, str] = os.environ) -> str:
+    """Say in a few words where `load` finds its settings."""
+    named = _named(path, env)
+    if named and named == path:
+        return f"{named}, as --config says"
+    if named:
+        return f"{named}, as {PREFIX}CONFIG says"
+    return str(_found() or f"the defaults: neither ./{FILE} nor {SYSTEM_FILE} is there")
+
+
+def _found() -> Path | None:
+    """Give the file that is taken where none is named."""
+    return next((file for file in (Path(FILE), SYSTEM_FILE) if os.path.lexists(file)), None)
 
 
 def _given(path: Path | None, env: Mapping[str, str]) -> tuple[Path | None, dict[str, Any], dict[str, Any]]:
     """Give the file, what it says, and what the environment says."""
     named = _named(path, env)
-    file = named or (Path(FILE) if Path(FILE).exists() else None)
+    file = named or _found()
     given = _read(file, is_named=named is not None) if file else {}
     for section, table in given.items():
         if section == RECEIVERS:

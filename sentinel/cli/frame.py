@@ -2,6 +2,7 @@
 
 import getpass
 import json as codec
+import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -111,7 +112,12 @@ def _version(asked: bool) -> None:
 )
 def _main(
     config: Annotated[
-        Path | None, typer.Option(help="Instead of ./sentinel.toml; before the command, or after it.")
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Instead of $SENTINEL_CONFIG, ./sentinel.toml or /etc/sentinel/sentinel.toml, "
+            "in this order; before the command, or after it.",
+        ),
     ] = None,
     version: Annotated[  # noqa: ARG001 - its callback does it
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which release this is.")
@@ -138,12 +144,15 @@ def ask(method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
     from http.client import HTTPConnection, HTTPException
 
     from sentinel.adapters.keys import Keys
+    from sentinel.config import source
 
     cluster = settings().cluster
     url, keys = f"{cluster.web_url}/api/{path}", Keys(cluster.keys_dir)
-    if not keys.directory.exists():
+    used = f"settings used: {source(config_file())}; for others give --config FILE or set SENTINEL_CONFIG"
+    if not os.path.lexists(keys.directory):
         raise CommandError(
-            f"{keys.directory}: no such folder: no sentinel up was run here with these settings"
+            f"no Sentinel was started here with these settings ({keys.directory}: no such folder); "
+            f"commands run on the head node; {used}"
         )
     headers = {"Authorization": f"Bearer {keys.api_token}", "Content-Type": "application/json"}
     connection = HTTPConnection(cluster.bind, cluster.web_port, timeout=ANSWERS_WITHIN_S)
@@ -152,7 +161,9 @@ def ask(method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         answer = connection.getresponse()
         status, text = answer.status, answer.read().decode(errors="replace")
     except (OSError, HTTPException) as error:
-        raise CommandError(f"no controller answers at {url}: {error}") from None
+        raise CommandError(
+            f"no controller answers at {url}: {error}; `sentinel up` on the head node starts one; {used}"
+        ) from None
     finally:
         connection.close()
     return _answer(status, text)

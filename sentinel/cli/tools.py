@@ -229,8 +229,11 @@ def config(
         bool, typer.Option("--markdown", help="The defaults, as the table of docs/operating.md.")
     ] = False,
 ) -> None:
-    """Show each setting in effect, and where it came from: the default, a line, or the environment."""
-    from sentinel.config import effective, keys
+    """Show each setting in effect, and where it came from: the default, a line, or the environment.
+
+    The file is that of --config, or else of $SENTINEL_CONFIG, ./sentinel.toml, /etc/sentinel/sentinel.toml.
+    """
+    from sentinel.config import effective, keys, source
 
     described = {key.name: key for key in keys()}
     if markdown:
@@ -244,3 +247,4 @@ def config(
         if not changed or each.origin != "default"
     ]
     table("", rows) if rows else say("nothing is set: all are the defaults")
+    say(f"settings used: {source(config_file())}")

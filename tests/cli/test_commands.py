@@ -288,7 +288,7 @@ def sentinel(*words: str, where: Path) -> subprocess.CompletedProcess[str]:
         pytest.param(["silence", "n1", "--until", "soon"], 2, "such as 30m", id="wrong duration"),
         pytest.param(["--config", "none.toml", "config"], 2, "none.toml: cannot be read", id="no such file"),
         pytest.param(["--config", "bad.toml", "status"], 2, "did you mean 'world'?", id="unknown key"),
-        pytest.param(["status"], 1, "no sentinel up was run here", id="no controller was ever here"),
+        pytest.param(["status"], 1, "no Sentinel was started here", id="no controller was ever here"),
         pytest.param(["replay", "empty"], 1, "empty: holds no fact", id="a recording of nothing"),
         pytest.param(["silence", "n1", "--until", "0s"], 2, "more than nothing", id="no duration"),
         pytest.param(["maintain", "n1"], 2, "Missing option '--until'", id="maintenance without an end"),
@@ -329,6 +329,16 @@ def test_no_controller_at_the_port_is_one_line(tmp_path: Path) -> None:
     ended = sentinel("status", where=tmp_path)
     assert ended.returncode == 1
     assert "no controller answers at http://127.0.0.1:1/api/status" in ended.stderr
+    assert "`sentinel up` on the head node starts one; settings used: sentinel.toml; " in ended.stderr
+    assert ended.stderr.count("\n") == 1
+
+
+def test_where_nothing_was_started_the_settings_that_were_used_are_told(tmp_path: Path) -> None:
+    ended = sentinel("status", where=tmp_path)
+    assert ended.returncode == 1
+    assert f"({tmp_path}/state/keys: no such folder)" in ended.stderr
+    assert "settings used: the defaults: neither ./sentinel.toml nor /etc/sentinel/" in ended.stderr
+    assert "give --config FILE or set SENTINEL_CONFIG" in ended.stderr
     assert ended.stderr.count("\n") == 1
 
 

@@ -52,6 +52,7 @@ def test_config_says_what_is_in_effect_and_where_it_came_from(
         ["pages.slack_token", "[hidden]", "SENTINEL_PAGES__SLACK_TOKEN"],
     ):
         assert row in rows
+    assert after.stdout.splitlines()[-1] == f"settings used: {file}, as --config says"
     changed = CliRunner().invoke(app, ["config", "--changed", "--config", str(file)]).stdout
     assert ("job.world" in changed, "job.min_world" in changed) == (True, False)
 

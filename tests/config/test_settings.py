@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sentinel.config import ConfigError, effective, keys, load
+from sentinel.config import ConfigError, effective, keys, load, source
 from sentinel.model.policy import Policy
 
 OPERATING = Path(__file__).parents[2] / "docs" / "operating.md"
@@ -52,6 +52,44 @@ def _open(file: Path) -> None:
 def _a_link_to_theirs(file: Path) -> None:
     _theirs(file)
     file.symlink_to(file.rename(file.with_name("theirs")))
+
+
+def test_without_a_named_file_the_one_here_counts_and_then_the_system_s(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, there, named = (tmp_path / name for name in ("here", "etc", "named"))
+    for folder in (here, there, named):
+        folder.mkdir()
+    monkeypatch.chdir(here)
+    monkeypatch.setattr("sentinel.config.SYSTEM_FILE", there / "sentinel.toml")
+    assert load(env={}).cluster.name == "sentinel"
+    assert source(env={}).startswith("the defaults: neither ./sentinel.toml nor ")
+    of_system = write(there, "[cluster]\nname = 'system'\n")
+    assert (load(env={}).cluster.name, source(env={})) == ("system", str(of_system))
+    write(here, "[cluster]\nname = 'here'\n")
+    assert (load(env={}).cluster.name, source(env={})) == ("here", "sentinel.toml")
+    env = {"SENTINEL_CONFIG": str(write(named, "[cluster]\nname = 'env'\n"))}
+    assert (load(env=env).cluster.name, source(env=env)) == (
+        "env",
+        f"{env['SENTINEL_CONFIG']}, as SENTINEL_CONFIG says",
+    )
+    assert (load(of_system, env).cluster.name, source(of_system, env)) == (
+        "system",
+        f"{of_system}, as --config says",
+    )
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives files to other users")
+def test_a_system_file_that_others_can_write_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "etc").mkdir()
+    file = write(tmp_path / "etc", "[cluster]\nname = 'theirs'\n")
+    monkeypatch.setattr("sentinel.config.SYSTEM_FILE", file)
+    _open(file)
+    with pytest.raises(ConfigError, match="others can write to"):
+        load(env={})
 
 
 def _their_pipe(file: Path) -> None:
