@@ -3,6 +3,7 @@
 import ast
 import dataclasses
 import difflib
+import hashlib
 import inspect
 import json
 import os
@@ -385,6 +386,15 @@ class Effective:
     value: str
     origin: str
     """`default`, `FILE:LINE`, or the variable of the environment."""
+    digest: str
+    """Tells it from another value, also where it is hidden."""
+
+    @classmethod
+    def of(cls, name: str, value: Any, origin: str, *, secret: bool) -> Self:
+        """Describe a setting as it may be shown."""
+        plain = value.get_secret_value() if isinstance(value, SecretStr) else value
+        digest = hashlib.sha256(repr(plain).encode()).hexdigest()[:16]
+        return cls(name, _shown(value, secret=secret), origin, digest)
 
 
 def effective(path: Path | None = None, env: Mapping[str, str] = os.environ) -> Iterator[Effective]:
@@ -399,7 +409,7 @@ def effective(path: Path | None = None, env: Mapping[str, str] = os.environ) -> 
             elif key in given.get(section, {}):
                 origin = f"{file}:{lines[name]}" if name in lines else str(file)
             value = getattr(getattr(settings, section), key)
-            yield Effective(name, _shown(value, secret=not field.repr), origin)
+            yield Effective.of(name, value, origin, secret=not field.repr)
     for name, receiver in settings.receivers.items():
         yield from _of_receiver(name, receiver, file, lines, changes.get(RECEIVERS, {}).get(name, {}))
 
@@ -413,7 +423,7 @@ def _of_receiver(
         origin = f"{file}:{lines[full]}" if full in lines else str(file)
         origin = f"{PREFIX}{RECEIVERS}__{name}__{key}".upper() if key in changes else origin
         own = key not in Receiver.model_fields
-        yield Effective(full, _shown(getattr(receiver, key), secret=own), origin)
+        yield Effective.of(full, getattr(receiver, key), origin, secret=own)
 
 
 _HEADER = re.compile(r"\s*\[\s*([\w-]+(?:\s*\.\s*[\w-]+)?)\s*\]")

@@ -29,14 +29,26 @@ from sentinel.cli.frame import (
 LOOK_EVERY_S = 0.5
 
 
-@app.command(rich_help_panel=CLUSTER, epilog=examples("sentinel up", "sentinel up --config blue.toml"))
-def up() -> None:
-    """Start controller, agents and the job on the cluster of the settings."""
+@app.command(
+    rich_help_panel=CLUSTER,
+    epilog=examples("sentinel up", "sentinel up --config blue.toml", "sentinel up --apply"),
+)
+def up(
+    apply: Annotated[
+        bool, typer.Option("--apply", help="If it runs: restart watchdog and controller; ranks go on.")
+    ] = False,
+) -> None:
+    """Start controller, agents and the job on the cluster of the settings.
+
+    Settings are read at the start. While Sentinel runs this changes nothing, and says which settings are not
+    in effect; `--apply` restarts watchdog and controller with them, while ranks and agents go on.
+    """
     from sentinel.private import UMASK
     from sentinel.runtime.up import up as start
 
     os.umask(UMASK)
-    say(start(settings(), config_file()))
+    for line in start(settings(), config_file(), apply=apply):
+        say(line)
 
 
 @app.command(rich_help_panel=CLUSTER, epilog=examples("sentinel down"))

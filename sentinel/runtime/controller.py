@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -52,6 +53,7 @@ from sentinel.model.fact import (
 )
 from sentinel.model.ids import ActionId, Instant, JobId, NodeId, Seconds
 from sentinel.redact import remember
+from sentinel.runtime import in_effect, running
 from sentinel.runtime.agent_orders import AgentOrders
 from sentinel.runtime.awake import Awake
 from sentinel.runtime.counters import Counters
@@ -343,7 +345,7 @@ def _open_web_door(cluster: config.Cluster) -> socket.socket:
         raise OSError(f"cluster.web_port {cluster.web_port}: {error.strerror}") from None
 
 
-async def _run(settings: config.Settings) -> None:
+async def _run(settings: config.Settings, shown: Sequence[config.Effective]) -> None:
     main = asyncio.current_task()
     assert main is not None
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -355,7 +357,9 @@ async def _run(settings: config.Settings) -> None:
         log.warning("shared-key-refused", file=str(keys.shared), hint=SHARED_KEY)
     with contextlib.suppress(asyncio.CancelledError):
         async with Reports(f"tcp://{cluster.bind}:{cluster.report_port}", keys) as reports:
-            await Controller(settings, reports, keys).run()
+            controller = Controller(settings, reports, keys)
+            in_effect.write(cluster.state_dir, running.child(os.getpid()), shown)
+            await controller.run()
 
 
 def main() -> None:
@@ -367,7 +371,7 @@ def main() -> None:
     logs.to_stdout()
     raise_descriptor_limit()
     try:
-        asyncio.run(_run(config.load(arguments.config)))
+        asyncio.run(_run(config.load(arguments.config), list(config.effective(arguments.config))))
     except START_ERRORS as error:
         sys.exit(logs.last_words(f"sentinel controller: {error}"))
 

@@ -71,6 +71,16 @@ def child(pid: int) -> Running:
     return Running(pid, state_and_start(pid)[1])
 
 
+def unit(process: Running) -> str:
+    """Name the systemd unit that started a process and would start it again; empty if none did."""
+    with suppress(OSError, psutil.Error):
+        if psutil.Process(process.pid).environ().get("SYSTEMD_EXEC_PID") != str(process.pid):
+            return ""  # its children inherit the variable, and are others
+        groups = Path(f"/proc/{process.pid}/cgroup").read_text(encoding="utf-8").split()
+        return next((name for group in groups if (name := group.rpartition("/")[2]).endswith(".service")), "")
+    return ""
+
+
 def find(path: Path, module: str) -> Running | None:
     """Give the living process that a file names, if it is ours and was started as `python -m MODULE`.
 

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import psutil
 
 from sentinel import backends, config, private
 from sentinel.adapters.keys import Keys
-from sentinel.runtime import running
+from sentinel.runtime import in_effect, running
 from sentinel.runtime.last_words import last_words
 from sentinel.runtime.running import CONTROLLER, WATCHDOG, Running
 
@@ -30,10 +30,11 @@ class UpError(Exception):
     """Sentinel does not come up or go down; the message is one line."""
 
 
-def up(settings: config.Settings, path: Path | None = None) -> str:
-    """Start the watchdog, and with it everything else; says where it answers. Raises UpError.
+def up(settings: config.Settings, path: Path | None = None, *, apply: bool = False) -> Iterator[str]:
+    """Start the watchdog, and with it everything else; says where it answers, and what is not in effect.
 
-    Processes get this one's environment, so that Ray's settings (`RAY_…`) reach the ray link.
+    With `apply` a watchdog and controller that run already are replaced; ranks and agents go on.
+    Processes get this one's environment, so that Ray's settings (`RAY_…`) reach the ray link. Raises UpError.
     """
     given = settings.job.trainer_config
     if given is not None and not given.is_file():
@@ -41,7 +42,10 @@ def up(settings: config.Settings, path: Path | None = None) -> str:
     try:
         private.make_folder(settings.cluster.state_dir)
         there = _watchdog(settings)
-        if there is None and settings.job.world:  # who only watches nodes may do without Ray
+        replaced = apply and _leave(settings, there)
+        if replaced:
+            there = None
+        elif there is None and settings.job.world:  # who only watches nodes may do without Ray
             _look_for_scheduler(settings)
         watchdog = there or _start(settings, path)
     except OSError as error:
@@ -49,11 +53,41 @@ def up(settings: config.Settings, path: Path | None = None) -> str:
     try:
         _wait_for_answer(settings, watchdog)
     except BaseException:  # Ctrl-C, too
-        if not there:
+        if not there and not replaced:  # a watchdog that replaces one goes on trying, and pages
             _end(watchdog, within_s=10.0)  # nothing is left half started
         raise
-    verb = "runs already" if there else "started"
-    return f"{settings.cluster.name} {verb}: {settings.cluster.web_url}, watchdog pid {watchdog.pid}"
+    verb = "runs already, with the settings of its start" if there else "started"
+    verb = "goes on with these settings" if replaced else verb
+    yield f"{settings.cluster.name} {verb}: {settings.cluster.web_url}, watchdog pid {watchdog.pid}"
+    yield from _not_in_effect(settings, path, watchdog)
+
+
+def _not_in_effect(settings: config.Settings, path: Path | None, watchdog: Running) -> Iterator[str]:
+    """Say which settings the controller does not have, and what to type."""
+    controller = _controller(settings)
+    given = config.effective(path)
+    state_dir = settings.cluster.state_dir
+    if controller and (told := list(in_effect.differences(state_dir, controller, given))):
+        yield "not in effect:"
+        yield from (f"  {each}" for each in told)
+        yield f"to apply them: {_how_to_apply(watchdog)} (ranks and agents go on)"
+
+
+def _how_to_apply(watchdog: Running) -> str:
+    return f"systemctl restart {unit}" if (unit := running.unit(watchdog)) else "sentinel up --apply"
+
+
+def _leave(settings: config.Settings, watchdog: Running | None) -> bool:
+    """End watchdog and controller, and nothing else; false if there is none. Raises UpError."""
+    if watchdog and running.unit(watchdog):
+        raise UpError(
+            f"systemd keeps the watchdog, which has to start it again: {_how_to_apply(watchdog)} "
+            "(ranks and agents go on)"
+        )
+    there = [process for process in (watchdog, _controller(settings)) if process]
+    for process in there:
+        _end(process, ENDS_WITHIN_S)
+    return bool(there)
 
 
 def _look_for_scheduler(settings: config.Settings) -> None:
