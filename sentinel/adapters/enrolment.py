@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated
 
 import msgspec
@@ -66,11 +67,16 @@ class Enrolment:
     def __init__(self, keys: Keys, now: Callable[[], Instant] = time.time) -> None:
         self.keys = keys
         self._now = now
-        self._path = keys.directory / "enrolled.json"
+        self._path = self.file(keys.directory)
         self._seen: tuple[int, ...] = ()
         self._book = Book()
         self._owners: dict[str, NodeId] = {}
         self.refresh()
+
+    @staticmethod
+    def file(directory: Path) -> Path:
+        """Say where the list lies in a folder of keys."""
+        return directory / "enrolled.json"
 
     # --- asking
 

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup, TyperOption
 
 if TYPE_CHECKING:
     from sentinel.config import Settings
 
 FAILED, MISUSED = 1, 2
-CLUSTER, OPERATORS, TRY, TRUST = "A cluster", "An operator's word", "Try and ask", "Who is believed"
+CLUSTER, OPERATE, INSPECT, TRUST = "Cluster", "Operate", "Test and inspect", "Keys and trust"
 """Headings of `sentinel --help`."""
 ANSWERS_WITHIN_S = 10.0
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -32,8 +32,28 @@ class CommandError(Exception):
         self.code = code
 
 
+def _without_types(params: list[Any]) -> list[Any]:
+    """Show no type after a switch: it takes no value."""
+    for param in params:
+        if isinstance(param, TyperOption) and param.is_flag:
+            param.metavar = ""
+    return params
+
+
+class Command(TyperCommand):
+    """One command, whose help shows what a person types."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Give its parameters, `--help` too."""
+        return _without_types(super().get_params(ctx))
+
+
 class _OneLine(TyperGroup):
     """Ends every failure with one line on stderr: 2 for wrong use or settings, 1 for the rest."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Give the parameters of all commands."""
+        return _without_types(super().get_params(ctx))
 
     def main(self, args: Sequence[str] | None = None, *rest: Any, **named: Any) -> NoReturn:
         given = _with_config_first(sys.argv[1:] if args is None else args)
@@ -89,6 +109,7 @@ app = typer.Typer(
 )
 
 Reason = Annotated[str, typer.Option("--reason", "-r", help="Kept in the journal and shown in the logbook.")]
+Node = Annotated[str, typer.Argument(help="Name of a node, as `sentinel status` shows it.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the controller's answer as it is.")]
 _config: list[Path] = []
 
@@ -240,13 +261,23 @@ def duration(text: str, option: str) -> float:
 
 
 def time_from_now(text: str, option: str) -> float:
-    """Read `2h`, or `14:30` as the next such time of day here, as seconds from now. Raises CommandError."""
-    found = re.fullmatch(r"(\d{1,2}):(\d{2})", text)
-    if not found:
+    """Read `14:30` as the next such time of day here, `2026-12-24 14:30` as that moment, `2h` as from now.
+
+    Gives seconds from now, which are negative for what is past. Raises CommandError.
+    """
+    now = datetime.now().astimezone()
+    if found := re.fullmatch(r"(\d{1,2}):(\d{2})", text):
+        hour, minute = int(found[1]), int(found[2])
+        if hour > 23 or minute > 59:
+            raise CommandError(f"{option} {text!r}: expected a time of day from 00:00 to 23:59", MISUSED)
+        then = now.replace(hour=hour, minute=minute, second=0, microsecond=0)
+        then += timedelta(days=then <= now)
+    elif re.match(r"\d{4}-", text):
+        try:
+            then = datetime.fromisoformat(text).astimezone()
+        except ValueError:
+            wanted = "expected a date, perhaps with a time, such as '2026-12-24 14:30'"
+            raise CommandError(f"{option} {text!r}: {wanted}", MISUSED) from None
+    else:
         return duration(text, option)
-    hour, minute, now = int(found[1]), int(found[2]), datetime.now().astimezone()
-    if hour > 23 or minute > 59:
-        raise CommandError(f"{option} {text!r}: expected a time of day from 00:00 to 23:59", MISUSED)
-    then = now.replace(hour=hour, minute=minute, second=0, microsecond=0)
-    then += timedelta(days=then <= now)
     return (then - now).total_seconds()

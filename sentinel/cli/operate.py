@@ -10,9 +10,10 @@ from sentinel.cli.frame import (
     CLUSTER,
     FAILED,
     MISUSED,
-    OPERATORS,
+    OPERATE,
     CommandError,
     Json,
+    Node,
     Reason,
     app,
     ask,
@@ -27,6 +28,27 @@ from sentinel.cli.frame import (
 )
 
 LOOK_EVERY_S = 0.5
+
+
+@app.command(
+    rich_help_panel=CLUSTER,
+    epilog=examples("sentinel status", "sentinel status --why n2", "sentinel status --json | jq .jobs"),
+)
+def status(
+    why: Annotated[
+        str, typer.Option(metavar="OBJECT", help="A node, job or incident: what decides about it now.")
+    ] = "",
+    json: Json = False,
+) -> None:
+    """Show the nodes, the job and what is open."""
+    from urllib.parse import quote
+
+    from sentinel.terminal import print_status, print_why
+
+    if why:
+        show(ask("GET", f"why/{quote(why, safe='')}"), print_why, json=json)
+    else:
+        show(ask("GET", "status"), print_status, json=json)
 
 
 @app.command(
@@ -59,27 +81,6 @@ def down() -> None:
     say(stop(settings()))
 
 
-@app.command(
-    rich_help_panel=CLUSTER,
-    epilog=examples("sentinel status", "sentinel status --why n2", "sentinel status --json | jq .jobs"),
-)
-def status(
-    why: Annotated[
-        str, typer.Option(metavar="OBJECT", help="A node, job or incident: what decides about it now.")
-    ] = "",
-    json: Json = False,
-) -> None:
-    """Show the nodes, the job and what is open."""
-    from urllib.parse import quote
-
-    from sentinel.terminal import print_status, print_why
-
-    if why:
-        show(ask("GET", f"why/{quote(why, safe='')}"), print_why, json=json)
-    else:
-        show(ask("GET", "status"), print_status, json=json)
-
-
 @app.command(rich_help_panel=CLUSTER, epilog=examples("sentinel incidents"))
 def incidents(json: Json = False) -> None:
     """List the incidents, newest first."""
@@ -88,28 +89,39 @@ def incidents(json: Json = False) -> None:
     show(ask("GET", "incidents"), print_incidents, json=json)
 
 
-@app.command(rich_help_panel=OPERATORS, epilog=examples('sentinel ack I-0007 --reason "changing the GPU"'))
-def ack(incident: str, reason: Reason = "") -> None:
+@app.command(rich_help_panel=OPERATE, epilog=examples('sentinel ack I-0007 --reason "changing the GPU"'))
+def ack(
+    incident: Annotated[str, typer.Argument(help="Such as I-0007, as `sentinel incidents` lists it.")],
+    reason: Reason = "",
+) -> None:
     """Say that you look after an incident; its page says so, too."""
     tell("ack", incident, reason)
 
 
+For = Annotated[str, typer.Option("--for", metavar="TIME", help="How long from now: 30m, 2h, 1d.")]
+Until = Annotated[
+    str,
+    typer.Option(
+        metavar="WHEN", help="A time of day here, 14:30, or a date, '2026-12-24 14:30'; 2h as well."
+    ),
+]
+
+
 @app.command(
-    rich_help_panel=OPERATORS,
-    epilog=examples("sentinel silence n2 --until 2h", "sentinel silence throttle --until 1d"),
+    rich_help_panel=OPERATE,
+    epilog=examples("sentinel silence n2 --for 2h", "sentinel silence throttle --until 14:30"),
 )
 def silence(
     target: Annotated[str, typer.Argument(help="A node or a cause.")],
-    until: Annotated[str, typer.Option(help="How long from now: 30m, 2h, 1d.")] = "1h",
+    for_: For = "",
+    until: Until = "",
     reason: Reason = "",
 ) -> None:
-    """Page nobody about a node or a cause for a while; actions go on."""
-    from sentinel.core.commands import LONGEST_SILENCE_S
-
-    tell("silence", target, reason, _limited(duration(until, "--until"), until, LONGEST_SILENCE_S))
+    """Page nobody about a node or a cause for a while, an hour if not said; actions go on."""
+    tell("silence", target, reason, _lasts(for_ or ("" if until else "1h"), until))
 
 
-@app.command(rich_help_panel=OPERATORS, epilog=examples("sentinel silences"))
+@app.command(rich_help_panel=OPERATE, epilog=examples("sentinel silences"))
 def silences(json: Json = False) -> None:
     """List who pages nobody, and until when."""
     from sentinel.terminal import print_silences
@@ -119,45 +131,47 @@ def silences(json: Json = False) -> None:
     show(found, print_silences, json=json)
 
 
-@app.command(rich_help_panel=OPERATORS, epilog=examples("sentinel unsilence n2"))
+@app.command(rich_help_panel=OPERATE, epilog=examples("sentinel unsilence n2"))
 def unsilence(target: Annotated[str, typer.Argument(help="As `sentinel silences` lists it.")]) -> None:
     """Let a node or a cause page again; what is still open pages now."""
     tell("unsilence", target)
 
 
-def _limited(seconds: float, until: str, longest: float) -> float:
-    if not 0 < seconds <= longest:
-        raise CommandError(f"--until {until!r}: expected more than nothing and at most 30d", MISUSED)
+def _lasts(for_: str, until: str) -> float:
+    """Give the seconds that one of `--for` and `--until` means. Raises CommandError."""
+    from sentinel.core.commands import LONGEST_SILENCE_S
+
+    if bool(for_) == bool(until):
+        raise CommandError("give either --for, such as 2h, or --until, such as 14:30", MISUSED)
+    seconds = duration(for_, "--for") if for_ else time_from_now(until, "--until")
+    if not 0 < seconds <= LONGEST_SILENCE_S:
+        option = f"--for {for_!r}" if for_ else f"--until {until!r}"
+        raise CommandError(f"{option}: expected more than nothing and at most 30d from now", MISUSED)
     return seconds
 
 
 @app.command(
-    rich_help_panel=OPERATORS,
+    rich_help_panel=OPERATE,
     epilog=examples(
-        'sentinel maintain n2 --until 14:30 --reason "new kernel"', "sentinel maintain n2 --until 2h"
+        "sentinel maintain n2 --for 2h", 'sentinel maintain n2 --until 14:30 --reason "new kernel"'
     ),
 )
-def maintain(
-    node: str,
-    until: Annotated[str, typer.Option(help="How long from now, 2h or 1d, or a time of day here, 14:30.")],
-    reason: Reason = "",
-) -> None:
-    """Expect a node to be silent until then: nothing is placed there, nobody is paged, evicted or blamed."""
-    from sentinel.core.commands import LONGEST_SILENCE_S
-
-    tell("maintain", node, reason, _limited(time_from_now(until, "--until"), until, LONGEST_SILENCE_S))
+def maintain(node: Node, for_: For = "", until: Until = "", reason: Reason = "") -> None:
+    """Expect a node to be silent for a time: nothing is placed there, nobody is paged, evicted or blamed."""
+    tell("maintain", node, reason, _lasts(for_, until))
 
 
 @app.command(
-    rich_help_panel=OPERATORS,
+    rich_help_panel=OPERATE,
     epilog=examples('sentinel drain n2 --reason "fans"', "sentinel drain n2 --wait --deadline 10m"),
 )
 def drain(
-    node: str,
+    node: Node,
     reason: Reason = "",
     wait: Annotated[bool, typer.Option("--wait", help="Until no process of a job is left there.")] = False,
     deadline: Annotated[
-        str, typer.Option(help="Wait no longer than this, 10m or 2h; exit 1 when it has passed.")
+        str,
+        typer.Option(metavar="TIME", help="Wait no longer than this, 10m or 2h; exit 1 when it has passed."),
     ] = "",
 ) -> None:
     """Take a node out of use at the next step boundary; Sentinel never undoes that.
@@ -192,8 +206,8 @@ def _full(name: str) -> str:
 
 
 @app.command(
-    rich_help_panel=OPERATORS,
-    epilog=examples("sentinel retry I-0007", "sentinel retry n2", "sentinel retry moe"),
+    rich_help_panel=OPERATE,
+    epilog=examples("sentinel retry I-0007", "sentinel retry n2", "sentinel retry train"),
 )
 def retry(
     target: Annotated[str, typer.Argument(help="An incident, a node or a job.")], reason: Reason = ""
@@ -202,29 +216,32 @@ def retry(
     tell("retry", target, reason)
 
 
-@app.command(rich_help_panel=OPERATORS, epilog=examples("sentinel grow moe"))
-def grow(job: str, reason: Reason = "") -> None:
+@app.command(rich_help_panel=OPERATE, epilog=examples("sentinel grow train"))
+def grow(
+    job: Annotated[str, typer.Argument(help="Name of a job, as `sentinel status` shows it.")],
+    reason: Reason = "",
+) -> None:
     """Have a degraded job grow back now, at its next step boundary; says what it waits for."""
     tell("grow", job, reason)
 
 
-@app.command(rich_help_panel=OPERATORS, epilog=examples("sentinel undrain n2"))
-def undrain(node: str, reason: Reason = "") -> None:
+@app.command(rich_help_panel=OPERATE, epilog=examples("sentinel undrain n2"))
+def undrain(node: Node, reason: Reason = "") -> None:
     """Let a drained or evicted node be used again."""
     tell("undrain", node, reason)
 
 
 @app.command(
     name="stop-actions",
-    rich_help_panel=OPERATORS,
-    epilog=examples("sentinel stop-actions --reason mine"),
+    rich_help_panel=OPERATE,
+    epilog=examples('sentinel stop-actions --reason "network maintenance"'),
 )
 def stop_actions(reason: Reason = "") -> None:
     """Do nothing but watch and page, until resume-actions."""
     tell("stop-actions", "", reason)
 
 
-@app.command(name="resume-actions", rich_help_panel=OPERATORS, epilog=examples("sentinel resume-actions"))
+@app.command(name="resume-actions", rich_help_panel=OPERATE, epilog=examples("sentinel resume-actions"))
 def resume_actions(reason: Reason = "") -> None:
     """Act again, on what is still true."""
     tell("resume-actions", "", reason)

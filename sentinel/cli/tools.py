@@ -7,8 +7,8 @@ import typer
 
 from sentinel.cli.frame import (
     FAILED,
+    INSPECT,
     MISUSED,
-    TRY,
     CommandError,
     app,
     config_file,
@@ -21,6 +21,7 @@ from sentinel.cli.frame import (
 )
 
 if TYPE_CHECKING:
+    from sentinel.adapters.pci_bus import Seen
     from sentinel.model.check import Machine
     from sentinel.model.policy import Policy
     from sentinel.rehearse.run import Books
@@ -31,7 +32,7 @@ NO_DRIVER = (
 )
 
 
-@app.command(rich_help_panel=TRY, epilog=examples("sentinel replay recordings/I-0007.jsonl"))
+@app.command(rich_help_panel=INSPECT, epilog=examples("sentinel replay recordings/I-0007.jsonl"))
 def replay(file: Annotated[Path, typer.Argument(help="A recording from the logbook.")]) -> None:
     """Run a recording through today's decisions; exit 1 when they differ from the recorded ones."""
     from sentinel.core.fold import fold_together
@@ -60,7 +61,7 @@ def replay(file: Annotated[Path, typer.Argument(help="A recording from the logbo
 
 
 @app.command(
-    rich_help_panel=TRY,
+    rich_help_panel=INSPECT,
     epilog=examples(
         "sentinel rehearse scenario.yaml --explain",
         "sentinel rehearse --journal journal.db --since 30d --policy candidate.toml",
@@ -122,13 +123,15 @@ def _retell(journal: Path, back: float, policy: "Policy", books: "Books", *, jso
 
 
 @app.command(
-    rich_help_panel=TRY,
+    rich_help_panel=INSPECT,
     epilog=examples("sentinel check", "sentinel check --expected-gpus 8", "sentinel check host --gpus none"),
 )
 def check(
     names: Annotated[list[str] | None, typer.Argument(help="All, if none is named.")] = None,
     gpus: Annotated[str, typer.Option(envvar="SENTINEL_GPUS", help="nvml, none or simulated:FILE.")] = "nvml",
-    expected_gpus: Annotated[int | None, typer.Option(min=0, help="How many it should have.")] = None,
+    expected_gpus: Annotated[
+        int | None, typer.Option(min=0, help="How many it should have; without: as many as on the PCI bus.")
+    ] = None,
 ) -> None:
     """Run checks on this machine now; exit 1 when one finds something critical, or cannot tell.
 
@@ -156,12 +159,28 @@ def check(
         or [_nothing_found(name, machine)]
         for name, items in found.items()
     }
+    seen = _on_the_bus(machine) if gpus == "nvml" and "gpu" in found else None
+    if seen is not None and seen.missing and expected_gpus is None:
+        found["gpu"].append({"check": "gpu", "component": "pci", "health": "unknown", "summary": str(seen)})
     columns = ("check", "component", "health", "summary")
     table("", [{column: row.get(column) for column in columns} for rows in found.values() for row in rows])
     healths = {name: {item["health"] for item in items} for name, items in found.items()}
-    if gpus == "nvml" and "unknown" in healths.get("gpu", ()):
+    if seen is not None:
+        say(f"GPUs found: {seen.found}, on the PCI bus: {seen.on_bus}")
+    if seen is not None and not seen.found and "unknown" in healths["gpu"]:
         say(NO_DRIVER)
     raise typer.Exit(FAILED if any({"critical", "unknown"} & each for each in healths.values()) else 0)
+
+
+def _on_the_bus(machine: "Machine") -> "Seen":
+    """Compare the GPUs that the driver shows with those on the PCI bus."""
+    from sentinel.adapters import pci_bus
+
+    try:
+        addresses = [gpu.pci for gpu in machine.gpus.sample()]
+    except Exception:  # the gpu check has said what is wrong
+        addresses = []
+    return pci_bus.compare(addresses, pci_bus.gpus())
 
 
 def _nothing_found(name: str, machine: "Machine") -> dict[str, str]:
@@ -177,8 +196,25 @@ def _nothing_found(name: str, machine: "Machine") -> dict[str, str]:
     return {"check": name, "health": "ok", "summary": f"nothing found on {count} GPUs"}
 
 
+@app.command(name="page-test", rich_help_panel=INSPECT, epilog=examples("sentinel page-test"))
+def page_test() -> None:
+    """Send a test page to everybody who gets pages, and resolve it; exit 1 when one did not arrive.
+
+    Each channel of on-call and of each receiver is told, fallbacks and those for some causes only, too.
+    """
+    from sentinel.runtime.page_test import send
+
+    reached = send(settings())
+    table("", [each.row() for each in reached])
+    if all(each.channel.startswith("file:") for each in reached):
+        say(
+            "pages go to this file and the controller's console only: give a Slack token, or [receivers.NAME]"
+        )
+    raise typer.Exit(FAILED if any(each.error for each in reached) else 0)
+
+
 @app.command(
-    rich_help_panel=TRY,
+    rich_help_panel=INSPECT,
     epilog=examples("sentinel demo", "sentinel demo --fault node-cut", "sentinel demo --watched"),
 )
 def demo(
@@ -219,7 +255,7 @@ def demo(
 
 
 @app.command(
-    rich_help_panel=TRY,
+    rich_help_panel=INSPECT,
     epilog=examples("sentinel config", "sentinel config --changed", "SENTINEL_JOB__WORLD=64 sentinel config"),
 )
 def config(

@@ -54,7 +54,9 @@ def enroll(
         )
     directory = settings().cluster.keys_dir
     if list_:
-        table("", work.known(directory))
+        rows = work.known(directory)
+        none = f"no node has a key yet, and no token is out ({directory})"
+        table("", rows) if rows else say(none)
         return
     token_s = duration(for_, "--for") if token else 0.0
     shared_s = duration(accept_shared, "--accept-shared") if accept_shared else 0.0

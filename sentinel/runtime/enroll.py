@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from sentinel.adapters.enrolment import ANY_NUMBER, Enrolment
-from sentinel.adapters.keys import Keys, ensure_keys, read_curve, write_key
+from sentinel.adapters.keys import Keys, ensure_keys, read_curve, version_of, write_key
 from sentinel.model.ids import Instant, NodeId, Seconds, node_name
 
 
@@ -62,8 +62,10 @@ def _where(keys: Keys, node: NodeId, to: Path | None) -> str:
 
 
 def known(directory: Path) -> list[dict[str, object]]:
-    """List nodes and join tokens as rows. Raises KeyFileError."""
-    enrolment = Enrolment(ensure_keys(directory))
+    """List nodes and join tokens as rows, none where there are no keys yet. Raises KeyFileError."""
+    if not version_of(Enrolment.file(directory)):
+        return []
+    enrolment = Enrolment(Keys(directory))
     states = ("revoked", "enrolled", "changes its key")
     rows: list[dict[str, object]] = [
         {"node": node, "state": states[len(publics)]} for node, publics in sorted(enrolment.nodes.items())

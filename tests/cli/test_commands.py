@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import pytest
 import uvicorn
 from typer.testing import CliRunner
 
+from sentinel.adapters import pci_bus
 from sentinel.adapters.keys import ensure_keys
 from sentinel.cli import app
 from sentinel.core.fold import fold
@@ -27,6 +29,7 @@ from sentinel.gang.snapshot_keys import checkpoint_key, job_key
 from sentinel.logbook.book import Logbook
 from sentinel.logbook.entry import Row
 from sentinel.logbook.recording import write
+from sentinel.model.check import GpuSample
 from sentinel.model.codec import to_plain
 from sentinel.model.decision import Decision
 from sentinel.model.fact import DeadlinePassed, Fact, JobSubmitted, NodeJoined
@@ -201,6 +204,13 @@ def test_incidents_lists_the_logbook_and_what_is_open(controller: Controller) ->
         pytest.param(
             ["maintain", "n1", "--until", "2h"], Command("maintain", "n1", for_s=7200.0), id="maintain"
         ),
+        pytest.param(
+            ["maintain", "n1", "--for", "2h"], Command("maintain", "n1", for_s=7200.0), id="maintain for"
+        ),
+        pytest.param(
+            ["silence", "n1", "--for", "1d"], Command("silence", "n1", for_s=86400.0), id="silence for"
+        ),
+        pytest.param(["silence", "n1"], Command("silence", "n1", for_s=3600.0), id="silence for an hour"),
         pytest.param(["stop-actions"], Command("stop-actions"), id="stop-actions"),
         pytest.param(["resume-actions"], Command("resume-actions"), id="resume-actions"),
     ],
@@ -214,12 +224,19 @@ def test_a_command_reaches_the_controller_with_who_and_why(
     assert controller.asked == [dataclasses.replace(expected, who=getpass.getuser(), reason="because")]
 
 
-def test_a_maintenance_may_end_at_a_time_of_day(controller: Controller) -> None:
-    result = CliRunner().invoke(app, ["maintain", "n1", "--until", "14:30"])
-    assert result.exit_code == 0, result.output
-    (asked,) = controller.asked
-    assert f"{datetime.now().astimezone() + timedelta(seconds=asked.for_s):%H:%M}" == "14:30"
-    assert 0 < asked.for_s <= 86400
+@pytest.mark.parametrize("command", ["maintain", "silence"])
+def test_a_silence_and_a_maintenance_may_end_at_a_time_of_day_or_a_date(
+    controller: Controller, command: str
+) -> None:
+    wanted = (datetime.now().astimezone() + timedelta(days=3)).replace(second=0, microsecond=0)
+    for until in ("14:30", f"{wanted:%Y-%m-%d %H:%M}", f"{wanted:%Y-%m-%d}"):
+        result = CliRunner().invoke(app, [command, "n1", "--until", until])
+        assert result.exit_code == 0, result.output
+    ends = [datetime.now().astimezone() + timedelta(seconds=asked.for_s) for asked in controller.asked]
+    assert f"{ends[0]:%H:%M}" == "14:30"
+    assert 0 < controller.asked[0].for_s <= 86400
+    assert abs(ends[1] - wanted) < timedelta(seconds=60)
+    assert abs(ends[2] - wanted.replace(hour=0, minute=0)) < timedelta(seconds=60)
 
 
 def test_a_refusal_is_told_with_its_reason(controller: Controller) -> None:
@@ -291,7 +308,10 @@ def sentinel(*words: str, where: Path) -> subprocess.CompletedProcess[str]:
         pytest.param(["status"], 1, "no Sentinel was started here", id="no controller was ever here"),
         pytest.param(["replay", "empty"], 1, "empty: holds no fact", id="a recording of nothing"),
         pytest.param(["silence", "n1", "--until", "0s"], 2, "more than nothing", id="no duration"),
-        pytest.param(["maintain", "n1"], 2, "Missing option '--until'", id="maintenance without an end"),
+        pytest.param(["maintain", "n1"], 2, "either --for", id="maintenance without an end"),
+        pytest.param(["silence", "n1", "--for", "1h", "--until", "2h"], 2, "either --for", id="two ends"),
+        pytest.param(["silence", "n1", "--until", "2020-01-01"], 2, "more than nothing", id="what is past"),
+        pytest.param(["silence", "n1", "--until", "2026-13-01"], 2, "expected a date", id="no date"),
         pytest.param(["maintain", "n1", "--until", "24:00"], 2, "from 00:00 to 23:59", id="no time of day"),
         pytest.param(["silence", "n1", "--until", "31d"], 2, "at most 30d", id="too long a duration"),
         pytest.param(["demo", "--fault", ","], 2, "--fault names none: known are agent-", id="no fault"),
@@ -416,6 +436,40 @@ def test_check_exits_1_unless_the_machine_is_fit(
     words = ["check", "gpu", "--gpus", f"simulated:{file}", "--expected-gpus", expected]
     result = CliRunner().invoke(app, words)
     assert (result.exit_code, shown in result.stdout) == (code, True), result.output
+
+
+class Driver:
+    """GPUs that the driver shows, at these addresses."""
+
+    def __init__(self, *addresses: str) -> None:
+        self._addresses = addresses
+
+    def sample(self) -> list[GpuSample]:
+        whole = {"uuid": "GPU", "present": True, "ecc_uncorrectable": 0, "remap_failed": False}
+        return [GpuSample(index=n, pci=pci, **whole) for n, pci in enumerate(self._addresses)]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        pytest.param([], 1, "none at 0000:3b:00.0", id="one is missing"),
+        pytest.param(["--expected-gpus", "1"], 0, "nothing found on 1 GPUs", id="one is enough"),
+    ],
+)
+def test_a_gpu_that_only_the_bus_shows_is_missed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], code: int, says: str
+) -> None:
+    buses = {"0000:1a:00.0": ("0x10de", "0x030200"), "0000:3b:00.0": ("0x10de", "0x030000")}
+    for address, (vendor, kind) in buses.items():
+        (tmp_path / address).mkdir()
+        (tmp_path / address / "vendor").write_text(f"{vendor}\n")
+        (tmp_path / address / "class").write_text(f"{kind}\n")
+    monkeypatch.setattr(pci_bus, "gpus", partial(pci_bus.gpus, tmp_path))
+    monkeypatch.setattr("sentinel.runtime.prober.open_gpus", lambda _: Driver("00000000:1A:00.0"))
+    monkeypatch.setenv("COLUMNS", "250")
+    result = CliRunner().invoke(app, ["check", "gpu", *words])
+    assert (result.exit_code, says in result.stdout) == (code, True), result.output
+    assert "GPUs found: 1, on the PCI bus: 2" in result.stdout
 
 
 def test_an_unknown_check_is_refused_with_the_known_ones() -> None:

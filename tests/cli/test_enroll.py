@@ -54,6 +54,15 @@ def test_nodes_get_keys_and_what_is_to_be_carried_to_them(state: Path, tmp_path:
     assert {stat.S_IMODE(path.stat().st_mode) for path in made} == {0o600}
 
 
+def test_a_list_makes_nothing(state: Path) -> None:
+    assert enroll("--list") == f"no node has a key yet, and no token is out ({state}/keys)\n"
+    assert not state.exists()
+    keys = ensure_keys(state / "keys").directory
+    before = sorted(keys.iterdir())
+    assert "no node has a key yet" in enroll("--list")
+    assert sorted(keys.iterdir()) == before
+
+
 def test_a_key_is_changed_and_revoked_and_given_again(state: Path) -> None:
     enroll("n1")
     first = Enrolment(Keys(state / "keys")).nodes[N1]

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import typer
 from test_commands import STATUS, Controller, _recording, controller, sentinel
 from typer.testing import CliRunner
 
@@ -20,7 +21,7 @@ __all__ = ["controller"]
 def test_a_bare_command_shows_help_with_examples() -> None:
     bare, asked = CliRunner().invoke(app, []), CliRunner().invoke(app, ["--help"])
     assert (bare.exit_code, bare.stdout) == (0, asked.stdout)
-    for part in ("An operator's word", "Examples:", "sentinel drain n2 --wait"):
+    for part in ("Operate", "Test and inspect", "Examples:", "sentinel drain n2 --wait"):
         assert part in bare.stdout
 
 
@@ -29,6 +30,16 @@ def test_every_command_has_an_example(name: str) -> None:
     told = CliRunner().invoke(app, [name, "--help"])
     assert told.exit_code == 0, told.output
     assert f"sentinel {name}" in told.stdout.partition("Examples:")[2]
+
+
+@pytest.mark.parametrize("name", [each.name or each.callback.__name__ for each in app.registered_commands])
+def test_every_argument_is_explained_and_no_switch_shows_a_type(name: str) -> None:
+    command = typer.main.get_command(app).commands[name]  # type: ignore[attr-defined]
+    for param in command.params:
+        assert param.help, f"{name} {param.name}"
+    shown = CliRunner().invoke(app, [name, "--help"]).stdout
+    assert "<bool>" not in shown
+    assert "moe" not in shown
 
 
 def test_config_says_what_is_in_effect_and_where_it_came_from(

@@ -1,0 +1,74 @@
+"""A test page through every channel of every receiver: who would be reached, and who not and why."""
+
+import asyncio
+import time
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from msgspec.structs import replace
+
+from sentinel import config
+from sentinel.adapters import on_call, receivers
+from sentinel.adapters.guarded_channel import GuardedChannel
+from sentinel.adapters.page_channel import ChannelError, PageChannel, Sender
+from sentinel.model.action import Page, action_id
+from sentinel.model.ids import IncidentId, Seconds
+
+WITHIN_S: Seconds = 20.0
+"""For each of a page's calls, as the outbox gives it."""
+TITLE = "Test page: nothing is wrong"
+TEXT = "Somebody runs `sentinel page-test`.\nAsked of you: nothing"
+
+
+class Reached(NamedTuple):
+    """What became of the test page in one channel."""
+
+    receiver: str
+    channel: str
+    arrived: bool
+    error: str
+    """Why not, or what failed after it had arrived, such as an edit that is not allowed; empty if nothing."""
+
+    def row(self) -> dict[str, str]:
+        """Give what people read."""
+        how = "arrived" if self.arrived else "NOT DELIVERED"
+        told = f"{how}, but can't be edited" if self.arrived and self.error else how
+        return {"receiver": self.receiver, "channel": self.channel, "test page": told, "why": self.error}
+
+
+def send(settings: config.Settings) -> list[Reached]:
+    """Page through all channels at once, fallbacks too, and resolve each page. Raises ConfigError."""
+    sender = Sender(settings.cluster.name, settings.cluster.web_url)
+    name = IncidentId(f"test-{int(time.time())}")
+    page = Page(action_id(name, "page", "on-call", 1), name, 1, TITLE, TEXT, "open")
+    return asyncio.run(_all(list(_channels(settings, sender)), page))
+
+
+def _channels(settings: config.Settings, sender: Sender) -> Iterator[tuple[str, PageChannel]]:
+    yield from ((receivers.ON_CALL, channel) for channel in on_call.channels(settings, sender))
+    for each in receivers.load(settings, sender):
+        yield from ((each.name, channel) for channel in each.channels)
+
+
+async def _all(channels: list[tuple[str, PageChannel]], page: Page) -> list[Reached]:
+    sent = (_one(name, GuardedChannel(channel), page) for name, channel in channels)
+    return list(await asyncio.gather(*sent))
+
+
+async def _one(receiver: str, channel: PageChannel, page: Page) -> Reached:
+    """Post, look it up and edit it, as the outbox would: each may need a right of its own."""
+    arrived = False
+    try:
+        async with asyncio.timeout(WITHIN_S):
+            ref = await channel.open(page)
+        arrived = True
+        async with asyncio.timeout(2 * WITHIN_S):
+            if channel.looks_up:
+                await channel.find(page, time.time())
+            second = action_id(page.incident, "page", "on-call", 2)
+            await channel.edit(replace(page, id=second, revision=2, stage="resolved"), ref)
+    except ChannelError as error:
+        return Reached(receiver, channel.name, arrived, str(error))
+    except TimeoutError:
+        return Reached(receiver, channel.name, arrived, "no answer in time")
+    return Reached(receiver, channel.name, arrived, "")

@@ -1,0 +1,81 @@
+"""`sentinel page-test`: who would be reached is tried, not believed."""
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from sentinel.cli import app
+
+
+class Hook(HTTPServer):
+    """Takes pages at /takes, refuses them at /refuses, and at /once takes the first alone."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Taker)
+        self.taken: list[tuple[str, dict[str, Any]]] = []
+
+
+class Taker(BaseHTTPRequestHandler):
+    server: Hook
+
+    def do_POST(self) -> None:
+        told = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        refused = self.path == "/refuses" or (self.path == "/once" and told["event"] != "page")
+        if not refused:
+            self.server.taken.append((self.path, told))
+        self.send_response(403 if refused else 204)
+        self.end_headers()
+
+
+@pytest.fixture
+def hook() -> Iterator[Hook]:
+    with Hook() as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+def page_test(root: Path, more: str) -> tuple[int, list[list[str]], str]:
+    """Run it; gives exit code, rows of its table, and all it printed."""
+    (root / "sentinel.toml").write_text(f"[cluster]\nname = 'blue'\nstate_dir = '{root}/state'\n{more}")
+    told = CliRunner().invoke(app, ["page-test", "--config", str(root / "sentinel.toml")])
+    lines = [line for line in told.stdout.splitlines() if line.startswith("│")]
+    return told.exit_code, [[cell.strip() for cell in line.split("│")[1:-1]] for line in lines], told.output
+
+
+def test_each_receiver_is_told_and_the_page_is_resolved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hook: Hook
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    url = f"http://127.0.0.1:{hook.server_port}"
+    names = {"one": "takes", "two": "refuses", "three": "once"}
+    more = "".join(
+        f"[receivers.{name}]\nkind = 'webhook'\nurl = '{url}/{path}'\ncauses = ['gpu-*']\n"
+        for name, path in names.items()
+    )
+    code, rows, _ = page_test(tmp_path, more)
+    assert (code, rows) == (
+        1,
+        [
+            ["on-call", "file:pages.log", "arrived", "-"],
+            ["one", "webhook:one", "arrived", "-"],
+            ["two", "webhook:two", "NOT DELIVERED", "HTTP 403"],
+            ["three", "webhook:three", "arrived, but can't be edited", "HTTP 403"],
+        ],
+    )
+    events = [(told["event"], told["stage"]) for path, told in hook.taken if path == "/takes"]
+    assert events == [("page", "open"), ("resolve", "resolved")]
+    titles = {told["title"].split(" blue: ")[1] for _, told in hook.taken}
+    assert titles == {"Test page: nothing is wrong"}
+
+
+def test_without_any_receiver_it_is_said_that_nobody_is_woken(tmp_path: Path) -> None:
+    code, rows, output = page_test(tmp_path, "")
+    assert (code, len(rows)) == (0, 1)
+    assert "give a Slack token, or [receivers.NAME]" in output
