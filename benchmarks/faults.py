@@ -67,7 +67,7 @@ def table(lines: Iterable[dict[str, Any]]) -> str:
     by_fault: dict[str, list[dict[str, Any]]] = {}
     for line in lines:
         by_fault.setdefault(line["fault"], []).append(line)
-    columns = ["fault", "runs", "as it must", "right cause and place", "false blames", "false evictions"]
+    columns = ["fault", "runs", "passed", "right cause and place", "false blames", "false evictions"]
     columns += [f"{name.removesuffix('_s').replace('_', ' ')} s" for name in STAGES]
     columns += ["steps lost, worst", "losses equal"]
     rows = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]

@@ -40,6 +40,11 @@ PREFIX = "SENTINEL_"
 FILE = "sentinel.toml"
 SYSTEM_FILE = Path("/etc/sentinel") / FILE
 """Where a service has its settings: taken where no file is named and none lies here."""
+RESTART = (
+    'scancel --me --name "$SENTINEL_JOB"; sbatch --job-name "$SENTINEL_JOB" '
+    "${SENTINEL_AVOID:+--exclude=$SENTINEL_AVOID} train.sh"
+)
+"""A `job.restart_command` for Slurm."""
 _NAME = r"^\w[\w.-]*$"
 _Host = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,253}$")]
 _LOCAL = ("localhost", "127.0.0.1", "::1")
@@ -85,6 +90,10 @@ class Cluster(Table):
         default=(), examples=["sentinel.example.org"]
     )
     """Further names that browsers call it by, such as a proxy's; any other but its own is refused."""
+    agent_metrics_port: int = Field(default=0, ge=0, le=65535, examples=[7802])
+    """Metrics of the agents that Sentinel starts; 0: each takes a free port, which its agent.json tells."""
+    expected_gpus: int | None = Field(default=None, ge=0)
+    """GPUs that each node with such an agent should have; without it as many as it first saw."""
     topology: Path | None = None
     """A file that says in which rack, on which power feed and the like nodes are, by their names."""
     dead_man_switch: str = Field(
@@ -166,8 +175,12 @@ class Job(Table):
     backend: Literal["auto", "gloo", "nccl"] = "auto"
     """`auto` takes nccl where ranks have a GPU."""
 
-    restart_command: str = Field(default="", examples=["sbatch --exclude=$SENTINEL_AVOID train.sh"])
-    """Starts a job that Sentinel did not start again, and ends what is left of it; needs `world` 0."""
+    restart_command: str = Field(default="", examples=[RESTART])
+    """Starts a job that Sentinel did not start again, and ends what is left of it; needs `world` 0.
+
+    Under Slurm `scancel --me --name "$SENTINEL_JOB"; sbatch --job-name "$SENTINEL_JOB"
+    ${SENTINEL_AVOID:+--exclude=$SENTINEL_AVOID} train.sh`: with no node to avoid there is no `--exclude`.
+    """
     restart_within_s: float = Field(default=60.0, gt=0)
     """The restart command is killed when it has not ended by then: it leaves the job running behind it."""
 
@@ -464,7 +477,8 @@ def keys() -> Iterator[Key]:
         for name, field in table.model_fields.items():
             default = field.get_default()
             hidden = isinstance(default, SecretStr) or default in (None, "", ())
-            yield Key(f"{section}.{name}", "" if hidden else _as_written(default), field.description or "")
+            reason = " ".join((field.description or "").split())
+            yield Key(f"{section}.{name}", "" if hidden else _as_written(default), reason)
 
 
 def _as_written(default: Any) -> str:

@@ -134,7 +134,8 @@ class _Show:
         settle(stage)
 
     def _tell(self, result: Result) -> None:
-        verdict = f"[red]{escape('; '.join(result.wrong))}[/]" if result.wrong else "[green]as it must[/]"
+        wrong = escape("; ".join(result.wrong))
+        verdict = f"[red]FAILED: {wrong}[/]" if wrong else "[green]passed[/]"
         parts = [f"{name} {value:.2f} s" for name, value in _times(result)]
         self._say(f"    {escape(str(result.cause))}: {', '.join(parts)}; {verdict}")
 

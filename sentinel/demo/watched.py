@@ -155,7 +155,8 @@ def main() -> int:
         for number, fault in enumerate(FAULTS):
             wrong = break_it(found, fault, number % WORLD)
             failed += bool(wrong)
-            show.print(f"{time.monotonic() - began:6.1f} s  {fault.name}: {'; '.join(wrong) or 'as it must'}")
+            verdict = f"FAILED: {'; '.join(wrong)}" if wrong else "passed"
+            show.print(f"{time.monotonic() - began:6.1f} s  {fault.name}: {verdict}")
             _repair(found)
     return 1 if failed else 0
 

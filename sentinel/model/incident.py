@@ -69,10 +69,27 @@ class Shared:
     """No topology is known: only their number says that it is no chance."""
 
     def __str__(self) -> str:
-        many = f"{len(self.nodes)} of {self.size} nodes"
+        return f"{self._domains}: {self._many}" if self.domains else self._many
+
+    @property
+    def nodes_of(self) -> str:
+        """Say which nodes in a sentence: `4 of 8 nodes of rack r12`."""
+        return f"{self._many} of {self._domains}" if self.domains else self._many
+
+    @property
+    def doubt(self) -> str:
+        """Say, to stand at a sentence's end, how little is known of what they share; empty if it is known."""
         if self.domains:
-            return f"{', '.join(f'{kind} {name}' for kind, name in self.domains)}: {many}"
-        return f"{many}, inferred, no topology is known" if self.inferred else f"{many}, in no one domain"
+            return ""
+        return " (a guess: no topology is configured)" if self.inferred else " (they are in no one domain)"
+
+    @property
+    def _many(self) -> str:
+        return f"{len(self.nodes)} of {self.size} nodes"
+
+    @property
+    def _domains(self) -> str:
+        return ", ".join(f"{kind} {name}" for kind, name in self.domains)
 
 
 @dataclass(frozen=True, slots=True)

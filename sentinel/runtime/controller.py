@@ -239,6 +239,9 @@ class Controller:
         argv = [*private.MODULE, "sentinel.runtime.agent", "--controller", controller]
         disks = ["--disk", "/", "--disk", str(self.settings.job.checkpoint_dir.absolute())]
         argv += ["--backend", cluster.backend, "--keys", str(cluster.keys_dir.absolute())]
+        argv += ["--metrics-port", str(cluster.agent_metrics_port)]
+        if cluster.expected_gpus is not None:
+            argv += ["--expected-gpus", str(cluster.expected_gpus)]
         return [*argv, "--node", node, *disks]
 
     def _receivers(self, journal: str) -> Dispatcher:

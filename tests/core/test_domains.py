@@ -147,7 +147,8 @@ def test_without_a_topology_it_is_said_to_be_inferred() -> None:
     what = judged(given(**{f"n{number}": {} for number in range(24)}), "n1", "n2", "n3")
     assert what is not None
     assert (what.domains, what.inferred) == ((), True)
-    assert "inferred, no topology is known" in str(what)
+    assert str(what) == what.nodes_of == "3 of 24 nodes"
+    assert what.doubt == " (a guess: no topology is configured)"
 
 
 @pytest.mark.parametrize("found", [ecc(), lost(), BRAKE], ids=["ecc", "lost", "brake"])

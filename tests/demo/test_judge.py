@@ -1,4 +1,4 @@
-"""What counts as coming out 'as it must': each thing that is not is said."""
+"""What counts as 'passed': each thing that is not is said."""
 
 import re
 from collections.abc import Sequence

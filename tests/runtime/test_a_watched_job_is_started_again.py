@@ -1,11 +1,14 @@
 """The command that starts a watched job again: run once, told what happened, killed when it does not end."""
 
 import asyncio
+import os
 from pathlib import Path
 
 import psutil
 import pytest
+from msgspec.structs import replace
 
+from sentinel.config import RESTART, keys
 from sentinel.core.state.rows import Job, JobStage
 from sentinel.model.action import RestartJob
 from sentinel.model.ids import ActionId, IncidentId, JobId, NodeId
@@ -33,6 +36,30 @@ def test_it_is_told_what_happened_and_its_last_words_are_kept(tmp_path: Path) ->
     detail, data = run(tmp_path, line)
     assert detail == "job.restart_command: exit 0"
     assert data == ("run I-0001 gpu-lost n2,n4 I-0001/restart-job/run/3",)
+
+
+@pytest.mark.parametrize(
+    ("avoid", "submitted"),
+    [
+        pytest.param(("n2", "n4"), "--job-name run --exclude=n2,n4 train.sh", id="nodes to avoid"),
+        pytest.param((), "--job-name run train.sh", id="none"),
+    ],
+)
+def test_the_example_for_slurm_excludes_nothing_where_no_node_is_to_be_avoided(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, avoid: tuple[str, ...], submitted: str
+) -> None:
+    for name in ("scancel", "sbatch"):
+        (tmp_path / name).write_text(f'#!/bin/sh\necho {name} "$@"\n')
+        (tmp_path / name).chmod(0o700)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    action = replace(ACTION, avoid=tuple(map(NodeId, avoid)))
+    assert RESTART in keys_by_name()["job.restart_command"]
+    _, said = asyncio.run(restart_job(action, JOB, RestartCommand(RESTART, 20.0, tmp_path / "restart.log")))
+    assert "".join(said).splitlines() == ["scancel --me --name run", f"sbatch {submitted}"]
+
+
+def keys_by_name() -> dict[str, str]:
+    return {key.name: key.reason for key in keys()}
 
 
 def test_it_gets_none_of_our_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -118,7 +118,8 @@ def _body(incident: Incident, diagnosis: Diagnosis, left: tuple[str, ...]) -> li
     lines = earlier(incident)
     lines += [f"Cause: {diagnosis.cause} (confidence {diagnosis.confidence:.2f})", f"Why: {diagnosis.why}"]
     if diagnosis.shared is not None:
-        lines.append(f"Shared: {diagnosis.shared}: what they share is to blame, and no one of them")
+        blames = "what they share is to blame, and no one of them"
+        lines.append(f"Shared: {diagnosis.shared}: {blames}{diagnosis.shared.doubt}")
     lines += [f"Part of {incident.part_of}, which tells the rest"] if incident.part_of else []
     lines += [f"Left: {line}" for line in left]
     lines += [f"Did: {done}" for action in incident.actions if (done := _told(action))]

@@ -65,7 +65,8 @@ def shared_with(state: State, rules: Rules, incident: Incident, node: NodeId, ca
 
 def refuse_common(node: NodeId, what: Shared, cause: Cause) -> No:
     """Say why a node stays that is not alone."""
-    return No(COMMON, f"{node} stays, for what it shares is to blame: {what} have {cause} at once")
+    why = f"{what.nodes_of} have {cause} at once, so the cause is something that they share{what.doubt}"
+    return No(COMMON, f"{node} stays: {why}")
 
 
 def _last_place(state: State, node: NodeId) -> str:
