@@ -62,6 +62,7 @@ class HeartbeatWriter:
         self._numbers = {STEP: 0, PLACE: 0}
         self._cold, self._writing = threading.Lock(), threading.Lock()
         self._closed = threading.Event()
+        self._within = [Within(self, phase) for phase in PHASES]  # made once: a step enters many
         self._put(SNAPSHOT, -1)
         self.place(-1, 0, gpu)
         self.phase("setup")
@@ -91,7 +92,7 @@ class HeartbeatWriter:
         """
         before = self._words[PHASE] & PHASE_BITS
         self._put(PHASE, time.monotonic_ns() & ~PHASE_BITS | PHASE_NUMBER[phase])
-        return Within(self, before)
+        return self._within[before]
 
     def enqueue(self, group: int = 0) -> None:
         """A collective of this group is entered."""
@@ -209,8 +210,8 @@ class Within:
 
     __slots__ = ("_beats", "_before")
 
-    def __init__(self, beats: HeartbeatWriter, before: int) -> None:
-        self._beats, self._before = beats, PHASES[before]
+    def __init__(self, beats: HeartbeatWriter, before: str) -> None:
+        self._beats, self._before = beats, before
 
     def __enter__(self) -> None:
         """The phase has begun."""
