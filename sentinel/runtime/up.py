@@ -30,7 +30,7 @@ class UpError(Exception):
     """Sentinel does not come up or go down; the message is one line."""
 
 
-def up(settings: config.Settings, path: Path | None = None, *, apply: bool = False) -> Iterator[str]:
+def up(settings: config.Settings, path: Path | None = None, *, apply: bool = False) -> list[str]:
     """Start the watchdog, and with it everything else; says where it answers, and what is not in effect.
 
     With `apply` a watchdog and controller that run already are replaced; ranks and agents go on.
@@ -58,8 +58,8 @@ def up(settings: config.Settings, path: Path | None = None, *, apply: bool = Fal
         raise
     verb = "runs already, with the settings of its start" if there else "started"
     verb = "goes on with these settings" if replaced else verb
-    yield f"{settings.cluster.name} {verb}: {settings.cluster.web_url}, watchdog pid {watchdog.pid}"
-    yield from _not_in_effect(settings, path, watchdog)
+    runs = f"{settings.cluster.name} {verb}: {settings.cluster.web_url}, watchdog pid {watchdog.pid}"
+    return [runs, *_not_in_effect(settings, path, watchdog)]
 
 
 def _not_in_effect(settings: config.Settings, path: Path | None, watchdog: Running) -> Iterator[str]:
