@@ -32,8 +32,8 @@ class Reached(NamedTuple):
     def row(self) -> dict[str, str]:
         """Give what people read."""
         how = "arrived" if self.arrived else "NOT DELIVERED"
-        told = f"{how}, but can't be edited" if self.arrived and self.error else how
-        return {"receiver": self.receiver, "channel": self.channel, "test page": told, "why": self.error}
+        result = f"{how}, but can't be edited" if self.arrived and self.error else how
+        return {"receiver": self.receiver, "channel": self.channel, "test page": result, "why": self.error}
 
 
 def send(settings: config.Settings) -> list[Reached]:

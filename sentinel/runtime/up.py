@@ -67,9 +67,9 @@ def _not_in_effect(settings: config.Settings, path: Path | None, watchdog: Runni
     controller = _controller(settings)
     given = config.effective(path)
     state_dir = settings.cluster.state_dir
-    if controller and (told := list(in_effect.differences(state_dir, controller, given))):
+    if controller and (others := list(in_effect.differences(state_dir, controller, given))):
         yield "not in effect:"
-        yield from (f"  {each}" for each in told)
+        yield from (f"  {each}" for each in others)
         yield f"to apply them: {_how_to_apply(watchdog)} (ranks and agents go on)"
 
 

@@ -25,10 +25,10 @@ class Taker(BaseHTTPRequestHandler):
     server: Hook
 
     def do_POST(self) -> None:
-        told = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        refused = self.path == "/refuses" or (self.path == "/once" and told["event"] != "page")
+        said = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        refused = self.path == "/refuses" or (self.path == "/once" and said["event"] != "page")
         if not refused:
-            self.server.taken.append((self.path, told))
+            self.server.taken.append((self.path, said))
         self.send_response(403 if refused else 204)
         self.end_headers()
 
@@ -44,9 +44,9 @@ def hook() -> Iterator[Hook]:
 def page_test(root: Path, more: str) -> tuple[int, list[list[str]], str]:
     """Run it; gives exit code, rows of its table, and all it printed."""
     (root / "sentinel.toml").write_text(f"[cluster]\nname = 'blue'\nstate_dir = '{root}/state'\n{more}")
-    told = CliRunner().invoke(app, ["page-test", "--config", str(root / "sentinel.toml")])
-    lines = [line for line in told.stdout.splitlines() if line.startswith("│")]
-    return told.exit_code, [[cell.strip() for cell in line.split("│")[1:-1]] for line in lines], told.output
+    said = CliRunner().invoke(app, ["page-test", "--config", str(root / "sentinel.toml")])
+    lines = [line for line in said.stdout.splitlines() if line.startswith("│")]
+    return said.exit_code, [[cell.strip() for cell in line.split("│")[1:-1]] for line in lines], said.output
 
 
 def test_each_receiver_is_told_and_the_page_is_resolved(
@@ -69,9 +69,9 @@ def test_each_receiver_is_told_and_the_page_is_resolved(
             ["three", "webhook:three", "arrived, but can't be edited", "HTTP 403"],
         ],
     )
-    events = [(told["event"], told["stage"]) for path, told in hook.taken if path == "/takes"]
+    events = [(said["event"], said["stage"]) for path, said in hook.taken if path == "/takes"]
     assert events == [("page", "open"), ("resolve", "resolved")]
-    titles = {told["title"].split(" blue: ")[1] for _, told in hook.taken}
+    titles = {said["title"].split(" blue: ")[1] for _, said in hook.taken}
     assert titles == {"Test page: nothing is wrong"}
 
 

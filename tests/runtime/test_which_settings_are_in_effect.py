@@ -35,8 +35,8 @@ class Here:
     def says(self, *words: str, **more: str) -> list[str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("SENTINEL_")}
         argv = [sys.executable, "-m", "sentinel.cli", *words, "--config", str(self.file)]
-        told = subprocess.run(argv, env={**kept, **more}, capture_output=True, text=True, check=False)
-        return [*told.stdout.splitlines(), *told.stderr.splitlines()]
+        ended = subprocess.run(argv, env={**kept, **more}, capture_output=True, text=True, check=False)
+        return [*ended.stdout.splitlines(), *ended.stderr.splitlines()]
 
     def watchdog(self) -> Running | None:
         return running.find(self.state / "watchdog.lock", WATCHDOG)
