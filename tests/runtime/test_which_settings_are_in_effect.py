@@ -12,7 +12,7 @@ import pytest
 from test_controller_process import free_port
 
 from sentinel import config
-from sentinel.demo.stage import wait
+from sentinel.demo.sandbox import wait
 from sentinel.runtime import in_effect, running
 from sentinel.runtime.running import CONTROLLER, WATCHDOG, Running
 
