@@ -34,6 +34,7 @@ from pydantic_settings import (
 
 from sentinel import private
 from sentinel.model.policy import Policy, contradictions
+from sentinel.model.severity import Severity
 
 PREFIX = "SENTINEL_"
 FILE = "sentinel.toml"
@@ -219,6 +220,9 @@ class Receiver(Table):
     """`webhook`, `slack`, or what an installed package offers; empty: its name says it."""
     causes: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)] = ()
     """Whose pages it gets, such as `gpu-*`; empty for all. Sentinel's own troubles are told to everybody."""
+
+    severity: Annotated[tuple[Severity, ...], NoDecode, BeforeValidator(_listed)] = ()
+    """Which of `critical`, `warning` and `info` it gets; empty for all."""
 
     def of(self, name: str, model: type[_T]) -> _T:
         """Give what is its kind's own. Raises ConfigError."""
@@ -443,7 +447,9 @@ def _as_written(default: Any) -> str:
     """Give a value as the file has it."""
     if isinstance(default, bool):
         return str(default).lower()
-    return str(list(default) if isinstance(default, tuple) else default)
+    if isinstance(default, tuple):
+        return str([each.value if isinstance(each, Severity) else each for each in default])
+    return str(default)
 
 
 def _named(path: Path | None, env: Mapping[str, str]) -> Path | None:

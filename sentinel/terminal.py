@@ -25,6 +25,7 @@ STYLES = {
     "ok": "green",
     "warning": "yellow",
     "critical": "bold red",
+    "info": "cyan",
     "unknown": "magenta",
     "running": "green",
     "forming": "yellow",
@@ -216,13 +217,14 @@ def _open(status: Plain) -> RenderableType:
         (
             escape(each["incident"]),
             _styled(each["stage"]),
+            _styled(each["severity"]),
             _seconds(status["now"] - each["opened"]),
             escape("\n".join(_told(each))),
         )
         for each in status["incidents"]
     ]
-    columns = ("incident", "stage", "open for s", "what, where and why")
-    return _table(columns, rows, "open incidents", right=("open for s",), wide=columns[3:])
+    columns = ("incident", "stage", "severity", "open for s", "what, where and why")
+    return _table(columns, rows, "open incidents", right=("open for s",), wide=columns[4:])
 
 
 def _told(incident: Plain) -> Iterable[str]:

@@ -60,7 +60,7 @@ class Dispatcher:
     ) -> None:
         """Open or create the outboxes in a folder. `delivered` hears of on-call alone. Raises OutboxError."""
         self._delivered, self._timing = delivered, timing
-        self._on_call = self._desk(folder / "outbox.db", Receiver(ON_CALL, (), on_call))
+        self._on_call = self._desk(folder / "outbox.db", Receiver(ON_CALL, (), (), on_call))
         self._others = [self._desk(_path(folder, each.name), each) for each in receivers]
         for desk in self._others:
             self._catch_up(desk)

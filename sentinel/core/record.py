@@ -98,9 +98,9 @@ def record(state: State, decision: Decision, rules: Rules) -> None:  # one line 
 
 def _ordered(state: State, action: Decision, rules: Rules) -> None:
     match action:
-        case Page(incident=name, revision=number):
+        case Page(incident=name):
             if (incident := state.incidents.get(name)) is not None:
-                _paged(state, incident, number, rules)
+                _paged(state, incident, action, rules)
         case Resume():
             _formed(state, action, rules)
         case RestartJob():
@@ -141,13 +141,14 @@ def _ordered(state: State, action: Decision, rules: Rules) -> None:
             pass  # that it is under way is all there is to know
 
 
-def _paged(state: State, incident: Incident, number: int, rules: Rules) -> None:
+def _paged(state: State, incident: Incident, page: Page, rules: Rules) -> None:
     """Remember what people are told now."""
     left, found, known = left_for_people(incident, state, rules), incident.diagnosis, incident.diagnoses
     if found is not None and not any(told.is_like(found) for told in known):
         told = (*known, ToldDiagnosis(state.now, found))
         known = told if len(told) <= DIAGNOSES_LIMIT else (told[0], *told[2:])
-    state.change(incident, revision=number, told=digest(incident, left), left=left, diagnoses=known)
+    said = digest(incident, left, page.severity)
+    state.change(incident, revision=page.revision, told=said, left=left, diagnoses=known)
     if incident.stage is Stage.RESOLVED and not left:
         _forget_refused(state, incident.id)
 

@@ -22,6 +22,8 @@ class Page(Noun, frozen=True):
     """Details for the message's thread, posted once per revision; empty for none."""
     cause: str = ""
     """The runbook's name; empty where none is known."""
+    severity: str = ""
+    """`critical | warning | info`; empty where an older release did not say."""
 
 
 class Evict(Noun, frozen=True):

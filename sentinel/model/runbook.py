@@ -5,6 +5,7 @@ from enum import StrEnum
 
 from sentinel.model.ids import Cause
 from sentinel.model.incident import Blame
+from sentinel.model.severity import Severity
 
 
 class Remedy(StrEnum):
@@ -120,5 +121,7 @@ class Runbook:
     """The collective check whose findings can name this cause."""
     behind: tuple[Cause, ...] = ()
     """Causes that this may be behind: the check is asked where one is diagnosed, and the remedy waits."""
+    severity: Severity = Severity.WARNING
+    """Of its pages while no hand is needed; where one is, they are critical."""
     strikes: bool = False
     """Each finding counts against its place on the GPU, and another cause may ask how often."""

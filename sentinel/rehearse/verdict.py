@@ -5,10 +5,9 @@ from collections.abc import Iterator
 from msgspec import Struct
 
 from sentinel.core.page.words import whereabouts
-from sentinel.core.state import Rules
 from sentinel.model.action import Evict, Page, Refusal, Resume, StopJob
 from sentinel.model.incident import Incident, Shared, Suspect
-from sentinel.model.runbook import PageWhen
+from sentinel.model.severity import Severity
 from sentinel.rehearse.controller import Decision
 from sentinel.rehearse.scenario import Expect
 from sentinel.rehearse.stage import JOB
@@ -49,7 +48,7 @@ class Woken(Struct, frozen=True):
     at_s: float
     title: str
     severity: str
-    """`critical` where the runbook pages at once, `warning` where only a failed remedy does."""
+    """`critical | warning | info`: the most urgent that its page ever said."""
 
 
 class Verdict(Struct, frozen=True):
@@ -84,7 +83,7 @@ class Verdict(Struct, frozen=True):
 
 def of(stage: Played) -> Verdict:
     """Read out what came of a scenario that was played."""
-    controller, began, rules = stage.controller, stage.began, stage.controller.rules
+    controller, began = stage.controller, stage.began
     incidents = [_told(each, began) for each in controller.incidents.values()]
     actions = [(decision.at, action) for decision in controller.decisions for action in decision.actions]
     evicted = list(dict.fromkeys(action.node for _, action in actions if isinstance(action, Evict)))
@@ -93,7 +92,7 @@ def of(stage: Played) -> Verdict:
         incidents=incidents,
         evicted=[str(node) for node in evicted],
         refused=[Refused(a.wanted, a.reason) for _, a in actions if isinstance(a, Refusal)],
-        pages=[_woken(stage, at, a, rules) for at, a in actions if isinstance(a, Page) and a.revision == 1],
+        pages=list(_woken([(at - began, a) for at, a in actions if isinstance(a, Page)])),
         stopped=[str(action.job) for _, action in actions if isinstance(action, StopJob)],
         resumes=sum(isinstance(action, Resume) for _, action in actions),
         order=list(_order(controller.decisions)),
@@ -134,11 +133,12 @@ def _shared(shared: Shared) -> str:
     return ", ".join(" ".join(domain) for domain in shared.domains) or "cluster"
 
 
-def _woken(stage: Played, at: float, page: Page, rules: Rules) -> Woken:
-    incident = stage.controller.incidents[page.incident]
-    book = rules.runbooks.get(incident.diagnosis.cause) if incident.diagnosis else None
-    mild = book is not None and book.page is not PageWhen.AT_ONCE
-    return Woken(round(at - stage.began, 3), page.title, "warning" if mild else "critical")
+def _woken(pages: list[tuple[float, Page]]) -> Iterator[Woken]:
+    """Say who was woken when, each incident once, and how urgent it became."""
+    for at, page in pages:
+        if page.revision == 1:
+            said = {each.severity for _, each in pages if each.incident == page.incident}
+            yield Woken(round(at, 3), page.title, next(each.value for each in Severity if each in said))
 
 
 def _order(decisions: list[Decision]) -> Iterator[str]:

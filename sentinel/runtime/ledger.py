@@ -18,6 +18,7 @@ from sentinel.model.decision import Decision, deeds
 from sentinel.model.fact import DefectMet, Fact, JournalBack, JournalFailed
 from sentinel.model.ids import IncidentId
 from sentinel.model.journal import to_body
+from sentinel.model.severity import Severity
 from sentinel.redact import redact, redacted
 from sentinel.runtime.failpoints import reach
 from sentinel.runtime.recall import recall
@@ -94,7 +95,8 @@ class Ledger:
         incident = IncidentId(f"sentinel-{name}")
         body = f"{reason}\nTraining goes on. Look at the nodes and the job, then: sentinel resume-actions"
         title = "Sentinel doubts itself: all actions are frozen"
-        return Page(action_id(incident, "page", "on-call", 1), incident, 1, title, body, "open")
+        page = action_id(incident, "page", "on-call", 1)
+        return Page(page, incident, 1, title, body, "open", severity=Severity.CRITICAL.value)
 
     def absorb(self, facts: Sequence[Fact]) -> bool:
         """Fold what comes at once, commit it with its actions, perform these; true when all is committed.

@@ -7,6 +7,7 @@ from itertools import islice
 from sentinel.backends.port import Nodes
 from sentinel.core.detect.watch import Watch
 from sentinel.core.page.left import left_for_people, left_in_all
+from sentinel.core.page.severity import severity
 from sentinel.core.page.words import earlier, places
 from sentinel.core.settle.why import keeps_full, keeps_small, leaves, needs, why
 from sentinel.core.state.crew import WorkerStage
@@ -129,7 +130,8 @@ class ControllerView:
 
     def _incident(self, incident: Incident) -> IncidentView:
         found = incident.diagnosis
-        book = self._ledger.rules.runbooks.get(found.cause) if found else None
+        state, rules = self._ledger.state, self._ledger.rules
+        book, left = rules.book_of(incident), left_for_people(incident, state, rules)
         return IncidentView(
             incident.id,
             incident.opened,
@@ -140,9 +142,10 @@ class ControllerView:
             found.why if found else "",
             found.confidence if found else 0.0,
             incident.acked_by,
+            severity(incident, left, state, rules).value,
             tuple(_done(incident)),
             tuple(earlier(incident)),
-            left_for_people(incident, self._ledger.state, self._ledger.rules),
+            left,
         )
 
 

@@ -123,7 +123,7 @@ def test_status_shows_nodes_job_incidents_and_what_stops_actions(controller: Con
         "n2 critical 0.3 2 0 cordoned: gpu-lost (I-7) gpu-1: [lost]",
         "n3 silent - 0 0",
         "moe running 3 41 40 0.125 2 of 2 1",
-        "I-7 mitigating 10.0 GPU fell off the bus: n2 gpu-1",
+        "I-7 mitigating warning 10.0 GPU fell off the bus: n2 gpu-1",
     ):
         assert row in shown
     plain = json.loads(CliRunner().invoke(app, ["status", "--json"]).stdout)

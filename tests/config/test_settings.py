@@ -9,6 +9,7 @@ import pytest
 
 from sentinel.config import ConfigError, effective, keys, load
 from sentinel.model.policy import Policy
+from sentinel.model.severity import Severity
 
 OPERATING = Path(__file__).parents[2] / "docs" / "operating.md"
 
@@ -221,6 +222,15 @@ def test_receivers_have_a_table_each_and_the_environment_wins_key_by_key(tmp_pat
     assert found["webhook"].model_extra == {"url": "http://example.org/s3cret"}
 
 
+def test_a_receiver_s_severities_are_read_and_shown_as_they_are_written(tmp_path: Path) -> None:
+    path = write(tmp_path, "[receivers.webhook]\nseverity = ['critical', 'warning']")
+    assert load(path, {}).receivers["webhook"].severity == (Severity.CRITICAL, Severity.WARNING)
+    shown = {each.name: each.value for each in effective(path, {})}
+    assert shown["receivers.webhook.severity"] == "['critical', 'warning']"
+    env = {"SENTINEL_RECEIVERS__WEBHOOK__SEVERITY": "critical"}
+    assert load(path, env).receivers["webhook"].severity == (Severity.CRITICAL,)
+
+
 def test_what_is_a_receiver_s_own_is_not_shown(tmp_path: Path) -> None:
     env = {"SENTINEL_RECEIVERS__WEBHOOK__CAUSES": "nan"}
     path = write(tmp_path, RECEIVERS)
@@ -237,6 +247,11 @@ def test_what_is_a_receiver_s_own_is_not_shown(tmp_path: Path) -> None:
         ("[receivers]\nwebhook = 3", "receivers.webhook: "),
         ("[receivers.'../x']", "receivers.../x: expected a name in small letters"),
         ("[receivers.webhook]\ncauses = 3", "receivers.webhook.causes: "),
+        (
+            "[receivers.webhook]\nseverity = ['high']",
+            "receivers.webhook.severity.0: input should be 'critical', 'warning' or 'info', got 'high'",
+        ),
+        ("[receivers.webhook]\nseverity = 1", "receivers.webhook.severity: "),
     ],
 )
 def test_a_wrong_receiver_is_refused(tmp_path: Path, text: str, says: str) -> None:

@@ -80,6 +80,12 @@ def test_an_incident_tells_when_each_thing_was_done_and_what_is_left() -> None:
     assert any(line.startswith("+0.0 s: evict n1") for line in incident.done)
     assert any("n1 is out and awaits repair" in line for line in incident.left)
     assert incident.left == status.left
+    assert incident.severity == "warning"
+
+
+def test_an_incident_whose_remedy_is_refused_is_critical() -> None:
+    status = told(*JOINED, Commanded(4.0, "stop-actions", "", "ann"), FindingReported(5.0, N1, LOST))
+    assert [incident.severity for incident in status.incidents] == ["critical"]
 
 
 def test_what_is_left_is_told_without_its_incident() -> None:

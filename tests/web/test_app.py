@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import httpx
@@ -21,6 +22,7 @@ from sample_cluster import T0, TOKEN, TROUBLE, Cluster, an_incident
 from sentinel.adapters.dispatcher import Standing
 from sentinel.logbook.book import Logbook
 from sentinel.model.ids import Cause
+from sentinel.model.severity import Severity
 from sentinel.runtime.agent.metrics import HELP
 from sentinel.runtime.counters import Counters
 from sentinel.runtime.receiver_metrics import ReceiverMetrics
@@ -129,6 +131,14 @@ def test_metrics_parse_and_name_every_health(web: httpx.Client, cluster: Cluster
     families = {family.name: family for family in text_string_to_metric_families(web.get("/metrics").text)}
     nodes = {sample.labels["health"]: sample.value for sample in families["sentinel_nodes"].samples}
     assert nodes == {"ok": 9, "warning": 1, "critical": 1, "unknown": 1, "skipped": 0}
+    opened = {
+        (each.labels["stage"], each.labels["severity"]): each.value
+        for each in families["sentinel_open_incidents"].samples
+    }
+    assert opened == {
+        **dict.fromkeys(product(("open", "mitigating"), Severity), 0),
+        ("mitigating", "warning"): 1,
+    }
     assert families["sentinel_job_step"].samples[0].value == 1234
     assert families["sentinel_reports_refused"].samples[0].value == 3
     assert all(name.startswith("sentinel_") for name in families)
