@@ -55,12 +55,19 @@ def print_incidents(answer: Plain) -> None:
 
 
 def print_silences(answer: Plain) -> None:
-    """Print who pages nobody, and until when."""
+    """Print who pages nobody, until when, and who asked for that and why."""
     rows = [
-        (escape(each["target"]), _when(each["until"]), f"{(each['until'] - answer['now']) / 60:.0f} min")
+        (
+            escape(each["target"]),
+            _when(each["until"]),
+            f"{(each['until'] - answer['now']) / 60:.0f} min",
+            escape(each["who"]),
+            escape(each["reason"]),
+        )
         for each in answer["silences"]
     ]
-    console().print(_table(("node or cause", "until", "for"), rows) if rows else "nobody is silenced")
+    columns = ("node or cause", "until", "for", "asked by", "why")
+    console().print(_table(columns, rows, wide=columns[4:]) if rows else "nobody is silenced")
 
 
 def print_why(answer: Plain) -> None:
@@ -122,11 +129,16 @@ def _status(status: Plain) -> Iterable[RenderableType]:
     )
     yield from (Text(f"left for people: {line}", "yellow") for line in status["left"])
     yield from (
-        Text(f"silenced until {_when(each['until'])}: {each['target']}", "yellow")
+        Text(f"silenced until {_when(each['until'])}: {each['target']}{_by(each)}", "yellow")
         for each in status["silences"]
     )
     yield ""
     yield _open(status) if status["incidents"] else Text("nothing is open")
+
+
+def _by(silence: Plain) -> str:
+    said = ": ".join(part for part in (silence["who"], silence["reason"]) if part)
+    return f" ({said})" if said else ""
 
 
 def _degraded(job: Plain) -> str:

@@ -64,7 +64,11 @@ class ControllerView:
             observe_only=self._ledger.rules.policy.observe_only,
             ray_trouble=redact(self._scheduler.trouble),
             left=left_in_all(state, rules),
-            silences=tuple(Silence(name, at) for name, at in state.silences.items() if at > now),
+            silences=tuple(
+                Silence(name, quiet.until, quiet.who, quiet.reason)
+                for name, quiet in state.silences.items()
+                if quiet.until > now
+            ),
         )
 
     def why(self, name: str) -> Sequence[tuple[str, str]] | None:
@@ -82,7 +86,7 @@ class ControllerView:
     def _node(self, node: Node, now: Instant, leaving: Callable[[Job], str]) -> NodeView:
         health = next((h for h in WORST if any(f.health is h for f in node.findings.values())), Health.OK)
         age = self._watch.heard_age(node.id, now)
-        cordon = f"{node.cordon.reason} ({node.cordon.by})" if node.cordon else ""
+        cordon = f"{node.cordon.reason} ({node.cordon.said_by})".lstrip() if node.cordon else ""
         findings = tuple(
             f"{f.component}: {with_numbers(f.summary, f.evidence)}" for f in node.findings.values()
         )

@@ -120,6 +120,9 @@ class Silence:
     target: str
     """A node or a cause."""
     until: Instant
+    who: str = ""
+    """Who asked for it; empty where an older release did not say."""
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,13 +67,21 @@ def test_what_is_piped_is_not_wrapped(controller: Controller, monkeypatch: pytes
 
 def test_silences_are_listed_with_their_end_and_lifted(controller: Controller) -> None:
     assert CliRunner().invoke(app, ["silences"]).stdout == "nobody is silenced\n"
-    controller.now = dataclasses.replace(STATUS, silences=(Silence("gpu-lost", STATUS.now + 7200.0),))
+    controller.now = dataclasses.replace(
+        STATUS, silences=(Silence("gpu-lost", STATUS.now + 7200.0, "ann", "new [GPU] on Monday"),)
+    )
     shown = CliRunner().invoke(app, ["silences"]).stdout
     assert "gpu-lost" in shown
     assert "120 min" in shown
-    assert "silenced until" in CliRunner().invoke(app, ["status"]).stdout
+    assert "ann" in shown
+    assert "new [GPU] on Monday" in shown
+    status = CliRunner().invoke(app, ["status"]).stdout
+    assert "silenced until" in status
+    assert "gpu-lost (ann: new [GPU] on Monday)" in " ".join(status.split())
     plain = json.loads(CliRunner().invoke(app, ["silences", "--json"]).stdout)
-    assert plain["silences"] == [{"target": "gpu-lost", "until": 7300.0}]
+    assert plain["silences"] == [
+        {"target": "gpu-lost", "until": 7300.0, "who": "ann", "reason": "new [GPU] on Monday"}
+    ]
     assert CliRunner().invoke(app, ["unsilence", "gpu-lost"]).exit_code == 0
     assert [(asked.command, asked.target) for asked in controller.asked] == [("unsilence", "gpu-lost")]
 

@@ -24,6 +24,7 @@ from sentinel.model.journal import Line
 from sentinel.model.policy import Policy
 from sentinel.runtime.recent import Recent
 from sentinel.runtime.view import ControllerView
+from sentinel.web.view import Silence
 
 RULES = Rules(Policy(evict_share=1.0), runbooks.load())
 LOST = Finding("gpu", "gpu-lost", "gpu-0", Health.CRITICAL, "GPU is lost")
@@ -131,10 +132,27 @@ def test_a_job_whose_beats_are_not_heard_has_the_step_that_is_known() -> None:
 
 
 def test_silences_say_until_when_and_are_gone_when_they_are_lifted() -> None:
-    quiet = Commanded(10.0, "silence", "gpu-lost", "ann", "", 3610.0)
+    quiet = Commanded(10.0, "silence", "gpu-lost", "ann", "new GPU on Monday", 3610.0)
     (silence,) = told(*JOINED, quiet).silences
-    assert (silence.target, silence.until) == ("gpu-lost", 3610.0)
+    assert silence == Silence("gpu-lost", 3610.0, "ann", "new GPU on Monday")
     assert told(*JOINED, quiet, Commanded(11.0, "unsilence", "gpu-lost", "ann")).silences == ()
+
+
+def test_a_second_word_says_who_gave_it() -> None:
+    quiet = Commanded(10.0, "silence", "n1", "ann", "fans", 3610.0)
+    longer = Commanded(11.0, "silence", "n1", "bob", "", 7210.0)
+    assert told(*JOINED, quiet, longer).silences == (Silence("n1", 7210.0, "bob", ""),)
+
+
+def test_whoever_takes_a_node_out_of_use_is_named() -> None:
+    kept = Commanded(10.0, "maintain", "n1", "ann", "new kernel", 3610.0)
+    drains = Commanded(10.0, "drain", "n2", "bob", "fans"), Commanded(10.0, "drain", "n3", "cy")
+    nodes = {node.node: (node.maintained, node.cordon) for node in told(*JOINED, kept, *drains).nodes}
+    assert nodes == {
+        "n1": ("new kernel (ann)", ""),
+        "n2": ("", "fans (operator bob)"),
+        "n3": ("", "(operator cy)"),
+    }
 
 
 def test_a_new_controller_tells_what_the_one_before_it_decided() -> None:

@@ -156,11 +156,13 @@ def test_a_runbook_is_read_by_its_cause_and_nothing_else_is(web: httpx.Client) -
 def test_silences_and_what_a_drain_waits_for_are_on_the_page(web: httpx.Client, cluster: Cluster) -> None:
     node = replace(TROUBLE.nodes[2], full="moe has rank 5 there")
     silence = Silence("throttle", T0 + 3600)
+    asked = Silence("n2", T0 + 3600, "ann", "<fans>")
     nodes = (*TROUBLE.nodes[:2], node, *TROUBLE.nodes[3:])
-    cluster.now = replace(TROUBLE, nodes=nodes, silences=(silence,))
+    cluster.now = replace(TROUBLE, nodes=nodes, silences=(silence, asked))
     page = web.get("/").text
     assert "not empty yet: moe has rank 5 there" in page
     assert "Silenced until 03-04 06:06 UTC: throttle." in page
+    assert "Silenced until 03-04 06:06 UTC: n2 (ann: &lt;fans&gt;)." in page
 
 
 def test_the_status_is_there_as_json_even_with_a_loss_that_is_no_number(

@@ -15,7 +15,7 @@ from sentinel.model.incident import Stage
 def drain(state: State, fact: Commanded) -> None:
     """An operator wants a node empty."""
     if (node := state.nodes.get(NodeId(fact.target))) is not None:
-        state.change(node, cordon=Cordon(OPERATOR, fact.reason or fact.who, fact.at, gently=True))
+        state.change(node, cordon=Cordon(OPERATOR, fact.reason, fact.at, True, fact.who))
 
 
 def undrain(state: State, fact: Commanded, rules: Rules) -> None:

@@ -56,7 +56,10 @@ def _node_is(node: Node) -> Iterator[str]:
     if node.left:
         yield "left: Sentinel was taken off it"
     if node.cordon is not None:
-        yield f"cordoned by {node.cordon.by}: {node.cordon.reason}{', and empty' if node.is_empty else ''}"
+        why = f": {node.cordon.reason}" if node.cordon.reason else ""
+        yield f"cordoned by {node.cordon.said_by}{why}{', and empty' if node.is_empty else ''}"
+    if (kept := node.maintained) is not None:
+        yield f"in maintenance, said by {kept.who}{kept.reason and f': {kept.reason}'}"
     if node.silent:
         yield f"silent, which is {node.about or 'no incident'}'s"
     yield from (

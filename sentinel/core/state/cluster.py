@@ -6,10 +6,10 @@ from typing import Any, TypeAlias, TypeVar
 from msgspec.structs import replace
 
 from sentinel.core.state.crew import Crew, Worker
-from sentinel.core.state.rows import Job, JobStage, Node
+from sentinel.core.state.rows import Job, JobStage, Node, Silence
 from sentinel.core.state.stored import StoredState
 from sentinel.core.state.tables import Fold, Table
-from sentinel.core.state.timers import EVIDENCE, Timer
+from sentinel.core.state.timers import EVIDENCE
 from sentinel.model import codec
 from sentinel.model.action import Action
 from sentinel.model.ids import ActionId, IncidentId, Instant, JobId, NodeId, Seconds, WorkerId
@@ -63,8 +63,8 @@ class State:
         self.unfinished: Table[ActionId, Action] = Table(self._fold)
         """Actions without an outcome: a new controller performs them again, which is harmless."""
         self.deadlines: Table[str, Instant] = Table(self._fold)
-        self.silences: Table[str, Instant] = Table(self._fold)
-        """Node or cause → until when it pages nobody; its deadline ends it."""
+        self.silences: Table[str, Silence] = Table(self._fold)
+        """By the node or cause that pages nobody; its deadline ends it."""
         self.refusals = 0
         """Refusals ever recorded; numbers the next one."""
         self.refused: Table[tuple[IncidentId, str], str] = Table(self._fold)
@@ -292,7 +292,8 @@ class State:
             evictions=self.evictions,
             unfinished=self.unfinished.copy(),
             deadlines=self.deadlines.copy(),
-            silences=self.silences.copy(),
+            silences={name: quiet.until for name, quiet in self.silences.items()},
+            silenced={name: quiet for name, quiet in self.silences.items() if quiet.who},
             refusals=self.refusals,
             refused=tuple((*key, guard) for key, guard in self.refused.items()),
         )
@@ -333,8 +334,7 @@ class State:
             state.add(node)
         state.refused = Table(fold, {(name, wanted): guard for name, wanted, guard in kept.refused})
         state.unfinished, state.deadlines = Table(fold, kept.unfinished), Table(fold, kept.deadlines)
-        lasting = {name: at for name, at in kept.silences.items() if Timer.SILENCE.of(name) in kept.deadlines}
-        state.silences = Table(fold, lasting)  # an older release kept those that were over
+        state.silences = Table(fold, kept.lasting_silences())
         state.opened, state.refusals, state.evictions = kept.opened, kept.refusals, kept.evictions
         state.frozen, state.stopped = kept.frozen, kept.stopped
         return state

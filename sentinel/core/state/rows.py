@@ -25,11 +25,27 @@ class Cordon(Struct, frozen=True):
     at: Instant
     gently: bool = False
     """Ranks leave at a step boundary, and the node is emptied when none is left."""
+    who: str = ""
+    """The operator's name; empty where none asked, or an older release did not say."""
 
     @property
     def is_ours(self) -> bool:
         """Whether Sentinel decided it: what others have cordoned it neither counts nor takes back."""
         return self.by not in (OPERATOR, SCHEDULER)
+
+    @property
+    def said_by(self) -> str:
+        """Whose word it is: `operator ann`, `scheduler`, or the incident's id."""
+        return f"{self.by} {self.who}".rstrip()
+
+
+class Silence(Struct, frozen=True):
+    """Until when a node or a cause pages nobody, and who said so."""
+
+    until: Instant
+    who: str = ""
+    """Empty where an older release did not say."""
+    reason: str = ""
 
 
 class Maintenance(Struct, frozen=True):
