@@ -141,6 +141,12 @@ def test_a_wrong_file_is_refused_in_one_line(tmp_path: Path, text: str, says: st
         pytest.param("SENTINEL_JOB__WORLD", "job.world: input should be a valid integer", id="wrong type"),
         pytest.param("SENTINEL_JOB__WRLD", "unknown key job.wrld; did you mean 'world'?", id="unknown key"),
         pytest.param("SENTINEL_JBO__WORLD", "unknown section 'jbo'", id="unknown section"),
+        pytest.param("SENTINEL_JOB__WORLD__X", "unknown key job.world__x", id="a key of a key"),
+        pytest.param(
+            "SENTINEL_RECEIVERS__WEBHOOK",
+            "SENTINEL_RECEIVERS__WEBHOOK: no setting; expected a key of it, SENTINEL_RECEIVERS__WEBHOOK__KEY",
+            id="a whole receiver",
+        ),
         pytest.param("SENTINEL_JOB_WORLD", "did you mean SENTINEL_JOB__WORLD", id="one underscore"),
     ],
 )
@@ -190,11 +196,22 @@ def test_the_manual_lists_every_setting_with_its_default_and_reason() -> None:
         ("CLUSTER__WEB_HOSTS", "a.example,b.example", ("a.example", "b.example")),
         ("POLICY__ENDING_SIGNALS", "10,15", (10, 15)),
         ("POLICY__ENDING_SIGNALS", "", ()),
+        ("POLICY__ENDING_SIGNALS", "[10, 15]", (10, 15)),
+        ("CLUSTER__WEB_HOSTS", '["a.example"]', ("a.example",)),
     ],
 )
-def test_a_list_in_the_environment_has_commas(name: str, given: str, value: tuple[object, ...]) -> None:
+def test_a_list_in_the_environment_has_commas_or_is_json(
+    name: str, given: str, value: tuple[object, ...]
+) -> None:
     section, key = name.lower().split("__")
     assert getattr(getattr(load(env={f"SENTINEL_{name}": given}), section), key) == value
+
+
+@pytest.mark.parametrize("given", ["[10,", "[x]", "[[1]]"])
+def test_a_wrong_list_in_the_environment_is_refused_in_one_line(given: str) -> None:
+    with pytest.raises(ConfigError, match=r"policy\.ending_signals") as error:
+        load(env={"SENTINEL_POLICY__ENDING_SIGNALS": given})
+    assert "\n" not in str(error.value)
 
 
 def test_a_list_in_the_file_is_a_list(tmp_path: Path) -> None:
