@@ -315,9 +315,10 @@ def _given(path: Path | None, env: Mapping[str, str]) -> tuple[Path | None, dict
 def _settings(_: Path | None, given: Mapping[str, Any], changes: Mapping[str, Any]) -> Settings:
     tables: dict[str, Any] = {}
     for section in _TABLES:
-        merged = {**given.get(section, {}), **changes.get(section, {})}
-        tables[section] = _validate("environment", section, merged, strict=False)
-    tables["policy"] = tables["policy"].policy()
+        if merged := {**given.get(section, {}), **changes.get(section, {})}:
+            tables[section] = _validate("environment", section, merged, strict=False)
+    if "policy" in tables:
+        tables["policy"] = tables["policy"].policy()
     tables[RECEIVERS] = _receivers("environment", _joined(given, changes))
     return Settings(**tables)
 
