@@ -89,7 +89,7 @@ def test_a_remedy_that_fails_is_critical_until_it_helps() -> None:
 def test_an_agent_that_does_not_come_back_is_critical_from_its_first_page_on() -> None:
     cluster = Simulated()
     node = cluster.spare()
-    cluster.doors[node] = ("refused", "ok", 5)
+    cluster.ports[node] = ("refused", "ok", 5)
     cluster.silence(node)
     cluster.run(60)
     assert [(cause, severity) for cause, _, severity in told(cluster)[:1]] == [("agent-dead", "critical")]

@@ -8,31 +8,31 @@ from functools import partial
 
 from sentinel.backends.ray import gcs
 from sentinel.demo.fault import NOBODY, Expected, Injection, Place, Simple, kill, pick
-from sentinel.demo.stage import Stage, wait
+from sentinel.demo.sandbox import Sandbox, wait
 
 REPLACED_S = 60.0
 """For a later crash: the ray link may have to start anew first."""
 
 
-def inject(how: signal.Signals, stage: Stage, chance: random.Random) -> Injection:
+def inject(how: signal.Signals, sandbox: Sandbox, chance: random.Random) -> Injection:
     """Send the GCS a signal."""
-    cluster = stage.cluster
+    cluster = sandbox.cluster
     pid = gcs.find(cluster.head.address, cluster.port)
     time.sleep(chance.uniform(0.0, 0.3))
     at = time.time()
     os.kill(pid, how)
-    return Injection(at, Place(), verify=lambda: _as_before(stage, chance, pid))
+    return Injection(at, Place(), verify=lambda: _as_before(sandbox, chance, pid))
 
 
-def _as_before(stage: Stage, chance: random.Random, old: int) -> list[str]:
+def _as_before(sandbox: Sandbox, chance: random.Random, old: int) -> list[str]:
     """Kill a rank: a new one takes its place, which needs Ray from end to end."""
-    cluster = stage.cluster
+    cluster = sandbox.cluster
     wrong = [] if gcs.find(cluster.head.address, cluster.port) != old else ["the GCS is the one of before"]
-    wait("standbys are ready", REPLACED_S, stage.ready)
-    generation = stage.steps()[-1]["g"]
-    kill(pick(stage, chance))
-    wait("a later crash is repaired", REPLACED_S, lambda: stage.steps()[-1]["g"] > generation)
-    wait("its standby starts", REPLACED_S, stage.ready)
+    wait("standbys are ready", REPLACED_S, sandbox.ready)
+    generation = sandbox.steps()[-1]["g"]
+    kill(pick(sandbox, chance))
+    wait("a later crash is repaired", REPLACED_S, lambda: sandbox.steps()[-1]["g"] > generation)
+    wait("its standby starts", REPLACED_S, sandbox.ready)
     return wrong
 
 

@@ -29,31 +29,31 @@ SERVES = (
 
 
 @pytest.mark.parametrize(("listening", "answer"), [(True, "ok"), (False, "refused")])
-def test_alive_tells_an_open_door_from_a_closed_one(listening: bool, answer: str) -> None:
-    with socket.socket() as door:
-        door.bind(("127.0.0.1", 0))
+def test_alive_tells_an_open_port_from_a_closed_one(listening: bool, answer: str) -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
         if listening:
-            door.listen()
-        assert ray_gcs.alive(f"127.0.0.1:{door.getsockname()[1]}") == answer
+            listener.listen()
+        assert ray_gcs.alive(f"127.0.0.1:{listener.getsockname()[1]}") == answer
 
 
 @contextmanager
 def served(answer: Callable[[socket.socket], object]) -> Iterator[str]:
     """A door where each who comes is answered in this way, until its end."""
-    with socket.create_server(("127.0.0.1", 0)) as door:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def serve() -> None:
             with suppress(OSError):
                 while True:
-                    with door.accept()[0] as caller:
+                    with listener.accept()[0] as caller:
                         answer(caller)
 
         thread = threading.Thread(target=serve)
         thread.start()
         try:
-            yield f"127.0.0.1:{door.getsockname()[1]}"
+            yield f"127.0.0.1:{listener.getsockname()[1]}"
         finally:
-            door.shutdown(socket.SHUT_RDWR)
+            listener.shutdown(socket.SHUT_RDWR)
             thread.join()
 
 
@@ -70,8 +70,8 @@ def test_who_greets_or_hangs_up_is_there(answer: Callable[[socket.socket], objec
 
 
 def test_who_takes_a_connection_and_says_nothing_hangs() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as door:
-        address = f"127.0.0.1:{door.getsockname()[1]}"
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = f"127.0.0.1:{listener.getsockname()[1]}"
         assert (ray_gcs.alive(address), ray_gcs.answers(address, 0.2)) == ("ok", "hung")
     assert ray_gcs.answers(address, 0.2) == "refused"
 
@@ -97,8 +97,8 @@ def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as door:
-        free: int = door.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        free: int = listener.getsockname()[1]
     return free
 
 
@@ -271,8 +271,8 @@ def test_a_gcs_that_answers_or_only_just_starts_is_left_alone(
 def test_what_is_started_again_is_ray_s_own_program_whatever_was_remembered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ours, told = tmp_path / "ours", tmp_path / "told"
-    ours.write_text(f"#!/bin/sh\necho $0 $* >{told}; env >>{told}; exec sleep 0\n")
+    ours, output = tmp_path / "ours", tmp_path / "output"
+    ours.write_text(f"#!/bin/sh\necho $0 $* >{output}; env >>{output}; exec sleep 0\n")
     ours.chmod(0o700)
     monkeypatch.setattr(ray_gcs, "program", lambda: ours)
     environment = {**DURABLE, "LD_PRELOAD": "/tmp/evil.so", "PATH": os.environ["PATH"]}
@@ -280,7 +280,7 @@ def test_what_is_started_again_is_ray_s_own_program_whatever_was_remembered(
     pid = ray_gcs.restart(remembered(tmp_path, command=forged, environment=environment))
     with suppress(ChildProcessError):  # another start of a process may have taken note of its end
         os.waitpid(pid, 0)
-    first, *rest = told.read_text().splitlines()
+    first, *rest = output.read_text().splitlines()
     assert first == f"{ours} --gcs_server_port=1"
     assert "RAY_gcs_storage=rocksdb" in rest
     assert not any(line.startswith("LD_PRELOAD") for line in rest)

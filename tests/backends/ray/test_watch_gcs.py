@@ -43,7 +43,7 @@ class Door:
 
 
 @pytest.fixture
-def door() -> Iterator[Door]:
+def listener() -> Iterator[Door]:
     with closing(Door()) as found:
         yield found
 
@@ -54,13 +54,13 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gcs, "answers", lambda address: answers(address, 0.1))
 
 
-def watched(door: Door, memory: Path, *steps: Callable[[list[Fact]], bool]) -> list[Fact]:
+def watched(listener: Door, memory: Path, *steps: Callable[[list[Fact]], bool]) -> list[Fact]:
     """Watch until each of the steps has come true, one after the other; gives what was learned."""
     learned: list[Fact] = []
 
     async def scenario() -> None:
         now = asyncio.get_running_loop().time
-        watching = asyncio.create_task(watch_gcs.watch_gcs(door.address, memory, learned.append, now))
+        watching = asyncio.create_task(watch_gcs.watch_gcs(listener.address, memory, learned.append, now))
         async with asyncio.timeout(20):
             for step in steps:
                 while not step(learned):
@@ -73,24 +73,24 @@ def watched(door: Door, memory: Path, *steps: Callable[[list[Fact]], bool]) -> l
 
 
 def test_a_gcs_that_hangs_is_lost_and_one_that_answers_again_is_back(
-    tmp_path: Path, door: Door, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, listener: Door, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     quick(monkeypatch)
-    door.hangs.set()
+    listener.hangs.set()
 
     def goes_on(learned: list[Fact]) -> bool:
         if learned:
-            door.hangs.clear()
+            listener.hangs.clear()
         return bool(learned)
 
-    lost, back = watched(door, tmp_path / "gcs.json", goes_on, lambda learned: len(learned) > 1)
+    lost, back = watched(listener, tmp_path / "gcs.json", goes_on, lambda learned: len(learned) > 1)
     assert isinstance(lost, GcsLost)
-    assert (lost.address, lost.detail) == (door.address, watch_gcs.HUNG)
+    assert (lost.address, lost.detail) == (listener.address, watch_gcs.HUNG)
     assert isinstance(back, GcsBack)
 
 
 def test_one_that_is_late_once_is_not_missed(
-    tmp_path: Path, door: Door, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, listener: Door, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said = iter([*["hung"] * (watch_gcs.GCS_HANGS - 1), "ok"] * 3)
     asked: list[str] = []
@@ -101,11 +101,11 @@ def test_one_that_is_late_once_is_not_missed(
 
     quick(monkeypatch)
     monkeypatch.setattr(gcs, "answers", answers)
-    assert watched(door, tmp_path / "gcs.json", lambda _: len(asked) > 3 * watch_gcs.GCS_HANGS) == []
+    assert watched(listener, tmp_path / "gcs.json", lambda _: len(asked) > 3 * watch_gcs.GCS_HANGS) == []
 
 
 def test_a_gcs_that_can_t_be_remembered_is_watched_all_the_same_and_told_of_once(
-    tmp_path: Path, door: Door, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, listener: Door, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[int] = []
 
@@ -118,5 +118,5 @@ def test_a_gcs_that_can_t_be_remembered_is_watched_all_the_same_and_told_of_once
     monkeypatch.setattr(gcs, "find", lambda *_: 1)
     monkeypatch.setattr(gcs, "remember", denied)
     with capture_logs() as logs:
-        assert watched(door, tmp_path / "gcs.json", lambda _: len(asked) > 3) == []
+        assert watched(listener, tmp_path / "gcs.json", lambda _: len(asked) > 3) == []
     assert [entry["event"] for entry in logs] == ["gcs-not-remembered"]
