@@ -41,7 +41,7 @@ class Readmit(Noun, frozen=True):
     node: NodeId
 
 
-class Seat(Struct, frozen=True):
+class Seat(Struct, frozen=True, gc=False):
     """One rank's place in a generation."""
 
     rank: int

@@ -12,7 +12,7 @@ from sentinel.model.noun import Noun
 from sentinel.model.report import RankBeat
 
 
-class Origin(Struct, frozen=True):
+class Origin(Struct, frozen=True, gc=False):
     """Which agent's event a fact is made of: an agent tells each until it is acknowledged."""
 
     source: NodeId
@@ -258,7 +258,7 @@ class RankAtPace(Noun, frozen=True):
     steps: int
 
 
-class RankLooks(Struct, frozen=True):
+class RankLooks(Struct, frozen=True, gc=False):
     """How often a rank was looked at, and was what the others waited for."""
 
     rank: int
@@ -350,7 +350,7 @@ class JobSubmitted(Noun, frozen=True):
     """A watched one can be started again by a command."""
 
 
-class RankSeen(Struct, frozen=True):
+class RankSeen(Struct, frozen=True, gc=False):
     """Where a rank was seen that Sentinel did not start."""
 
     rank: int

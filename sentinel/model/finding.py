@@ -29,7 +29,7 @@ TRAINER = "trainer"
 """The check that a job's ranks speak for: about the job, and the node is only where it was said."""
 
 
-class Finding(Struct, frozen=True):
+class Finding(Struct, frozen=True, gc=False):
     """A check's result. The caller of `judge` adds node and time."""
 
     check: Word

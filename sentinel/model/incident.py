@@ -112,7 +112,7 @@ class Due(StrEnum):
     """A cause, or the word that it is unknown: nothing more is waited for."""
 
 
-class Ask(Struct, frozen=True):
+class Ask(Struct, frozen=True, gc=False):
     """A question that an incident raises: a node's checks, or the stacks of processes."""
 
     what: str
@@ -124,7 +124,7 @@ class Ask(Struct, frozen=True):
     """(node, rank, pid)"""
 
 
-class ToldDiagnosis(Struct, frozen=True):
+class ToldDiagnosis(Struct, frozen=True, gc=False):
     """What people were told that it is, which stays told when a better one comes."""
 
     at: Instant
@@ -135,7 +135,7 @@ class ToldDiagnosis(Struct, frozen=True):
         return self.diagnosis.mark == other.mark
 
 
-class Incident(Struct, frozen=True):
+class Incident(Struct, frozen=True, gc=False):
     """One incident as the fold builds it, change by change."""
 
     id: IncidentId

@@ -27,7 +27,7 @@ class WorkerStage(StrEnum):
     GONE = "gone"
 
 
-class Worker(Struct, frozen=True):
+class Worker(Struct, frozen=True, gc=False):
     """One process that is or may become a rank."""
 
     id: WorkerId

@@ -16,7 +16,7 @@ SCHEDULER = "scheduler"
 """By whom a cordon is that somebody else, man or program, has set in the scheduler."""
 
 
-class Cordon(Struct, frozen=True):
+class Cordon(Struct, frozen=True, gc=False):
     """Why nothing is placed on a node, and who said so."""
 
     by: str
@@ -32,7 +32,7 @@ class Cordon(Struct, frozen=True):
         return self.by not in (OPERATOR, SCHEDULER)
 
 
-class Maintenance(Struct, frozen=True):
+class Maintenance(Struct, frozen=True, gc=False):
     """Until when a node is expected to be silent, and who said so."""
 
     until: Instant
@@ -40,7 +40,7 @@ class Maintenance(Struct, frozen=True):
     reason: str = ""
 
 
-class Node(Struct, frozen=True):
+class Node(Struct, frozen=True, gc=False):
     """One machine with an agent."""
 
     id: NodeId
@@ -144,7 +144,7 @@ class JobStage(StrEnum):
     """All its ranks ended with 0."""
 
 
-class Want(Struct, frozen=True):
+class Want(Struct, frozen=True, gc=False):
     """How a job's next generation is to be formed, and for which incident's sake."""
 
     incident: IncidentId
@@ -158,7 +158,7 @@ class Want(Struct, frozen=True):
     """The running generation goes on until this one can take over at a step boundary."""
 
 
-class Job(Struct, frozen=True):
+class Job(Struct, frozen=True, gc=False):
     """One training job; its workers are in the state's crew."""
 
     id: JobId
