@@ -1,7 +1,7 @@
 """What was decided becomes part of the state: the only place that says what a decision changes."""
 
 from collections.abc import Collection
-from typing import TypeVar
+from typing import TypeVar, assert_never
 
 from msgspec.structs import replace
 
@@ -16,8 +16,9 @@ from sentinel.core.state.crew import Worker
 from sentinel.core.state.rows import Cordon, Job, JobStage, Want
 from sentinel.core.state.timers import Timer
 from sentinel.model.action import (
-    DEEDS,
+    Action,
     CollectStacks,
+    Deed,
     Evict,
     Page,
     Probe,
@@ -36,6 +37,7 @@ from sentinel.model.decision import (
     Awaited,
     Cordoned,
     Decision,
+    Deferred,
     Diagnosed,
     Froze,
     GivenBack,
@@ -64,6 +66,10 @@ EARLIER_LIMIT = 20
 def record(state: State, decision: Decision, rules: Rules) -> None:  # one line per decision
     """Apply one decision."""
     match decision:
+        case Refusal(incident=name, wanted=wanted, guard=guard):
+            _refused(state, name, wanted, guard)
+        case Deed():
+            _ordered(state, decision, rules)
         case Diagnosed():
             _diagnosed(state, decision, rules)
         case Opened(node=name):
@@ -89,15 +95,18 @@ def record(state: State, decision: Decision, rules: Rules) -> None:  # one line 
         case Kept(incident=by, job=name):
             _kept(state, state.jobs[name])
             state.refused.drop((by, f"resume {name}"))
-        case Refusal(incident=name, wanted=wanted, guard=guard):
-            _refused(state, name, wanted, guard)
+        case Deferred():
+            pass
         case _:
-            _ordered(state, decision, rules)
+            assert_never(decision)
     _keep(state, decision)
 
 
-def _ordered(state: State, action: Decision, rules: Rules) -> None:
+def _ordered(state: State, action: Action, rules: Rules) -> None:
     match action:
+        case StartWorker(job=job, worker=name, node=node, gpu=gpu):  # thousands at once: they come first
+            state.change(state.jobs[job], born=state.jobs[job].born + 1)
+            state.add(Worker(name, node, gpu=gpu, since=state.now, job=job))
         case Page(incident=name, revision=number):
             if (incident := state.incidents.get(name)) is not None:
                 _paged(state, incident, number, rules)
@@ -105,9 +114,6 @@ def _ordered(state: State, action: Decision, rules: Rules) -> None:
             _formed(state, action, rules)
         case RestartJob():
             _restarted(state, action, rules)
-        case StartWorker(job=job, worker=name, node=node, gpu=gpu):
-            state.change(state.jobs[job], born=state.jobs[job].born + 1)
-            state.add(Worker(name, node, gpu=gpu, since=state.now, job=job))
         case StopWorker(job=job, worker=name):
             worker = state.crew.get(job, name)
             if worker is not None and worker.is_living:
@@ -154,7 +160,7 @@ def _paged(state: State, incident: Incident, number: int, rules: Rules) -> None:
 
 def _keep(state: State, decision: Decision) -> None:
     """Keep what is to be done, and with each incident what was done for its sake."""
-    if not isinstance(decision, DEEDS):
+    if not isinstance(decision, Deed):
         return
     if not isinstance(decision, Refusal):
         state.unfinished.put(decision.id, decision)

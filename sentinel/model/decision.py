@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import TypeAlias
 
-from sentinel.model.action import DEEDS, Action
+from sentinel.model.action import Action, Deed
 from sentinel.model.ids import IncidentId, JobId, NodeId, Seconds, WorkerId
 from sentinel.model.incident import Diagnosis
 from sentinel.model.noun import Noun
@@ -124,4 +124,4 @@ Decision: TypeAlias = (
 
 def deeds(decisions: Iterable[Decision]) -> tuple[Action, ...]:
     """Give what is to be done, and what is refused."""
-    return tuple([each for each in decisions if isinstance(each, DEEDS)])
+    return tuple([each for each in decisions if isinstance(each, Deed)])
