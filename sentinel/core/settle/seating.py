@@ -86,6 +86,33 @@ class _Table:
     """Nodes that may have a warm standby and a free GPU, by name; at the front the others leave for good."""
     rooms: deque[Node] | None = None
     """Nodes on which a worker may start and a GPU may be free, in the same way."""
+    any_seat: Iterator[Room] = iter(())
+    """The seats that there are for ranks which may sit anywhere: what was passed by never becomes free."""
+    any_room: Iterator[Room] = iter(())
+    """The same of the GPUs on which a worker may start."""
+
+    def __post_init__(self) -> None:
+        self.any_seat, self.any_room = self._seats(), self._rooms()
+
+    def _seats(self) -> Iterator[Room]:
+        while (name := next(self.with_ready(), None)) is not None:
+            ready = self.ready(name)
+            for room in self._free(self.state.nodes[name]):
+                yield room
+                if not ready:
+                    break
+            else:
+                self.full.add(name)
+
+    def _rooms(self) -> Iterator[Room]:
+        while (node := next(self.with_room(), None)) is not None:
+            yield from self._free(node)
+            self.full.add(node.id)
+
+    def _free(self, node: Node) -> Iterator[Room]:
+        """Go through a node's GPUs that no rank has by then and no finding accuses."""
+        taken = self.taken(node.id)
+        return (Room(node.id, gpu) for gpu in range(node.gpus) if gpu not in taken and not _bad_gpu(node, gpu))
 
     def pool(self, node: NodeId) -> _Pool:
         """Workers of a usable node that wait there for a seat."""
@@ -147,19 +174,17 @@ class _Table:
         """Return a GPU of the node that no rank has and no finding accuses."""
         if node.id in self.full:
             return None
-        taken = self.taken(node.id)
-        if 0 <= prefer < node.gpus and prefer not in taken and not _bad_gpu(node, prefer):
+        if 0 <= prefer < node.gpus and prefer not in self.taken(node.id) and not _bad_gpu(node, prefer):
             return prefer
-        for gpu in range(node.gpus):
-            if gpu not in taken and not _bad_gpu(node, gpu):
-                return gpu
-        self.full.add(node.id)
-        return None
+        room = next(self._free(node), None)
+        if room is None:
+            self.full.add(node.id)
+        return room.gpu if room else None
 
     def give(self, rank: int, node: NodeId, gpu: int) -> None:
         """Seat one of a node's standbys: best one that has warmed up on this very GPU."""
         ready = self.ready(node)
-        place = next((at for at, worker in enumerate(ready) if worker.gpu == gpu), 0)
+        place = 0 if ready[0].gpu == gpu else next((n for n, each in enumerate(ready) if each.gpu == gpu), 0)
         self.taken(node).add(gpu)
         self.given[rank] = Seat(rank, ready.pop(place).id, node, gpu)
 
@@ -260,6 +285,11 @@ def _seated(table: _Table) -> Seated:
 
 def _seat_ready(table: _Table, rank: int, old: Worker | None, avoid: NodeId | None) -> bool:
     """Seat a warm standby: on the old node if there is one or one is starting, else on another node."""
+    if old is None and avoid is None:
+        room = next(table.any_seat, None)
+        if room is not None:
+            table.give(rank, room.node, room.gpu)
+        return room is not None
     home = old.node if old and old.node != avoid else None
     if home and not table.ready(home) and table.starting(home):
         return False
@@ -285,6 +315,8 @@ def _swap(table: _Table, rank: int, old: Worker | None) -> bool:
 
 
 def _room(table: _Table, old: Worker | None, avoid: NodeId | None) -> Room | None:
+    if old is None and avoid is None:
+        return next(table.any_room, None)
     home = table.state.nodes.get(old.node) if old else None
     for node in chain([home] if home and home.may_start else [], table.with_room()):
         if node.id == avoid:
