@@ -89,9 +89,10 @@ def record(state: State, decision: Decision, rules: Rules) -> None:  # one line 
         case Paused(job=job, seconds=seconds):
             state.change(state.jobs[job], paused=state.jobs[job].generation)
             state.set_deadline(Timer.PAUSE.of(job), seconds)
-        case Awaited(job=job, workers=workers):
+        case Awaited(job=job, workers=workers, more=more):
             state.change(state.jobs[job], lacking=workers)
-            state.set_deadline(Timer.REFILL.of(job), rules.policy.retry_s)  # whom it waits for may go
+            # Whom it waits for may go.
+            state.set_deadline(Timer.REFILL.of(job), 0.0 if more else rules.policy.retry_s)
         case Kept(incident=by, job=name):
             _kept(state, state.jobs[name])
             state.refused.drop((by, f"resume {name}"))

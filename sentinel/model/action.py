@@ -139,7 +139,6 @@ class RestartGcs(Deed, frozen=True):
     """Bring Ray's GCS back from its durable store."""
 
 
-
 class Refusal(Deed, frozen=True):
     """What was not done, and why; recorded like an action, performed by nobody."""
 

@@ -67,6 +67,8 @@ class Awaited(Noun, frozen=True):
     incident: IncidentId
     job: JobId
     workers: int
+    more: bool = False
+    """Others are still to be started: it is planned again at once."""
 
 
 class Paused(Noun, frozen=True):

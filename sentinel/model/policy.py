@@ -205,6 +205,8 @@ class Policy:
     """A job waits this long for more nodes before it is placed: they join one by one."""
     start_s: Seconds = number(5.0, 0.1, 600.0)
     """A worker is warm after about this: one that starts, or stands still, is worth so long a wait."""
+    starts_at_once: int = number(40_000, 1, 1_000_000)
+    """Workers that one decision starts; the others follow at once. So many take less than half a second."""
     start_attempts: int = number(3, 1, 100)
     """Workers in a row that do not start on a node; then others are started elsewhere."""
     trust_s: Seconds = number(60.0, 1.0, 86400.0)

@@ -119,7 +119,7 @@ def _next(job: Job, want: Want, state: State, rules: Rules) -> Iterator[Decision
             for worker in (state.crew.at(job.id, rank) for rank in planned.given_up):
                 if worker is not None and worker.is_living:
                     yield stop_worker(by, job, worker)
-            yield from _start(by, job, wait)
+            yield from _start(by, job, wait, rules)
         case Seated(seats=seats):
             yield from _form(by, job, want, seats, state)
 
@@ -157,10 +157,12 @@ def _keeps_down(job: Job, want: Want) -> str:
     return ""
 
 
-def _start(by: IncidentId, job: Job, wait: Wait) -> Iterator[Decision]:
-    for number, room in enumerate(wait.start, job.born + 1):
+def _start(by: IncidentId, job: Job, wait: Wait, rules: Rules) -> Iterator[Decision]:
+    """Start workers, of very many the first ones: who starts has a place in the next plan."""
+    first = wait.start[: rules.policy.starts_at_once]
+    for number, room in enumerate(first, job.born + 1):
         yield start_worker(by, job, room.node, room.gpu, number)
-    yield Awaited(by, job.id, wait.lacking)
+    yield Awaited(by, job.id, wait.lacking, more=len(first) < len(wait.start))
 
 
 def _grow(job: Job, state: State, rules: Rules) -> Iterator[Decision]:
@@ -171,7 +173,7 @@ def _grow(job: Job, state: State, rules: Rules) -> Iterator[Decision]:
         return
     match seat_more(state, job, rules.policy):
         case Wait() as wait:
-            yield from _start(job.upkeep, job, wait)
+            yield from _start(job.upkeep, job, wait, rules)
         case Seated(seats=seats):
             yield from _form(job.upkeep, job, Want(job.upkeep, gently=True), seats, state)
 
@@ -189,7 +191,7 @@ def _form(by: IncidentId, job: Job, want: Want, seats: tuple[Seat, ...], state: 
     if want.gently and not (left or taken):
         yield Kept(by, job.id)  # whoever was to leave may stay
         return
-    moved = {seat.worker for seat in taken}
+    moved = {seat.worker for seat in taken} if left else set()
     gone = (state.crew.workers[job.id, each.worker] for each in left if each.worker not in moved)
     stops = [stop_worker(by, job, worker) for worker in gone if worker.is_living]
     running = tuple(each.worker for each in before if each) if want.gently else ()

@@ -15,6 +15,7 @@ from sentinel.core.state.rows import Job, Node
 from sentinel.model.action import Seat
 from sentinel.model.ids import JobId, NodeId
 from sentinel.model.policy import Policy
+
 _STANDBY = WorkerStage.STANDBY  # asked for each worker, and a member is slow to look up
 
 
@@ -86,9 +87,9 @@ class _Table:
     """Nodes that may have a warm standby and a free GPU, by name; at the front the others leave for good."""
     rooms: deque[Node] | None = None
     """Nodes on which a worker may start and a GPU may be free, in the same way."""
-    any_seat: Iterator[Room] = iter(())
+    any_seat: Iterator[Room] = field(init=False)
     """The seats that there are for ranks which may sit anywhere: what was passed by never becomes free."""
-    any_room: Iterator[Room] = iter(())
+    any_room: Iterator[Room] = field(init=False)
     """The same of the GPUs on which a worker may start."""
 
     def __post_init__(self) -> None:
@@ -112,7 +113,9 @@ class _Table:
     def _free(self, node: Node) -> Iterator[Room]:
         """Go through a node's GPUs that no rank has by then and no finding accuses."""
         taken = self.taken(node.id)
-        return (Room(node.id, gpu) for gpu in range(node.gpus) if gpu not in taken and not _bad_gpu(node, gpu))
+        return (
+            Room(node.id, gpu) for gpu in range(node.gpus) if gpu not in taken and not _bad_gpu(node, gpu)
+        )
 
     def pool(self, node: NodeId) -> _Pool:
         """Workers of a usable node that wait there for a seat."""
@@ -251,8 +254,9 @@ def _fill(table: _Table, avoid: Mapping[int, NodeId]) -> Seated | Wait | Later |
     state, job = table.state, table.job
     start: list[Room] = []
     lacking = homeless = 0
+    seated = len(state.crew.seats(job.id))
     for rank in sorted(table.vacant):
-        old = state.crew.at(job.id, rank)
+        old = state.crew.at(job.id, rank) if rank < seated else None
         left = avoid.get(rank)
         # A swap tells more than a move to a spare: whoever sits on the old node now is the counter-test.
         if (left and _swap(table, rank, old)) or _seat_ready(table, rank, old, left):

@@ -27,7 +27,10 @@ class WorkerStage(StrEnum):
     GONE = "gone"
 
 
-_RANK, _GONE = WorkerStage.RANK, WorkerStage.GONE  # a member costs more to look up than all else that is asked
+_RANK, _GONE = (
+    WorkerStage.RANK,
+    WorkerStage.GONE,
+)  # a member costs more to look up than all else that is asked
 _WAITING = WorkerStage.STARTING, WorkerStage.STANDBY
 
 
@@ -196,8 +199,7 @@ class Crew:
 
     def touched_nodes(self) -> set[NodeId]:
         """Nodes of whose workers it has changed one."""
-        changed = (worker for _, before, now in self.workers.changes() for worker in (before, now))
-        return {worker.node for worker in changed if worker is not None}
+        return {worker.node for worker in self.workers.touched()}
 
     # --- changes ---------------------------------------------------------------------------------------
 
@@ -243,24 +245,24 @@ class Crew:
         left, taken = changes(self.seats(job), seats)
         for seat in left:
             self.put(replace(self.workers[job, seat.worker], rank=-1))
-        rising: dict[NodeId, list[Worker]] = {}
+        rising: dict[NodeId, dict[WorkerKey, Worker]] = {}
         for seat in taken:
-            worker = self.workers[job, seat.worker]
+            key = job, seat.worker
+            worker = self.workers[key]
             seated = replace(worker, stage=_RANK, gpu=seat.gpu, rank=seat.rank, seated=generation)
-            if worker.waits:
-                rising.setdefault(worker.node, []).append(seated)
+            if worker.stage in _WAITING:
+                rising.setdefault(worker.node, {})[key] = seated
             else:
                 self.put(seated)
         for node, workers in rising.items():
             self._seat(job, node, workers)
         self._seats.put(job, tuple(seats))
 
-    def _seat(self, job: JobId, node: NodeId, workers: Sequence[Worker]) -> None:
+    def _seat(self, job: JobId, node: NodeId, workers: Mapping[WorkerKey, Worker]) -> None:
         """Seat those who waited on a node: who sits and who waits there is written once for all of them."""
-        keys = [self.workers.put(worker.key, worker).key for worker in workers]
-        self._sitting.put(node, tuple(sorted({*self._sitting.get(node, ()), *keys})))
-        names = {worker.id for worker in workers}
-        left = tuple(name for name in self._waiting[job, node] if name not in names)
+        self.workers.put_all(workers)
+        self._sitting.put(node, tuple(sorted({*self._sitting.get(node, ()), *workers})))
+        left = tuple(name for name in self._waiting[job, node] if (job, name) not in workers)
         _keep(self._waiting, (job, node), left)
         self._count_spare(node)
         self.look_again_at(job, node)

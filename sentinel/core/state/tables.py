@@ -124,11 +124,13 @@ class Table(Mapping[K, V], Generic[K, V]):
         """Give what the fold under way has put: key, committed row, new row; None for no row."""
         if not self._draft:
             return []
-        rows = self._rows
-        return [
-            (key, rows.get(key), None if row is _DROPPED else cast(V, row))
-            for key, row in self._draft.items()
-        ]
+        rows, draft = self._rows, cast(dict[K, V], self._draft)
+        return [(key, rows.get(key), None if row is _DROPPED else row) for key, row in draft.items()]
+
+    def touched(self) -> Iterator[V]:
+        """Give the rows that the fold under way has put, and those that it has dropped as they were."""
+        rows, draft = self._rows, cast(dict[K, V], self._draft or {})
+        return (rows[key] if row is _DROPPED else row for key, row in draft.items())
 
     def copy(self) -> dict[K, V]:
         """Give all rows as they are now."""
@@ -146,6 +148,17 @@ class Table(Mapping[K, V], Generic[K, V]):
         self._draft[key] = row
         return row
 
+    def put_all(self, rows: Mapping[K, V]) -> None:
+        """Put many rows, each in its place."""
+        fold = self._fold
+        if not fold.is_open:
+            self._rows.update(rows)
+            return
+        if self._draft is None:
+            self._draft = fold.drafted(self)
+        fold.changes += len(rows)
+        self._draft.update(rows)
+
     def drop(self, key: K) -> None:
         """Forget a row; one that is not there is no matter."""
         if key in self._rows:
@@ -155,11 +168,12 @@ class Table(Mapping[K, V], Generic[K, V]):
 
     def commit(self) -> None:
         """Make what the fold put the table's own."""
-        for key, row in (self._draft or {}).items():
+        rows, draft = self._rows, cast(dict[K, V], self._draft or {})
+        for key, row in draft.items():
             if row is _DROPPED:
-                del self._rows[key]
+                del rows[key]
             else:
-                self._rows[key] = cast(V, row)
+                rows[key] = row
         self._draft = None
 
     def abandon(self) -> None:
