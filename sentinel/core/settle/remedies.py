@@ -249,7 +249,10 @@ def _restart(
         tried = sum(action.id.startswith(name) for action in incident.actions)
         if (vain := _in_vain(incident, target, name)) >= rules.policy.resume_attempts:
             no = No("attempts", f"{vain} did not help")
-            yield from refuse(state, incident.id, f"restart {target} again", no)
+            found = refuse(state, incident.id, f"restart {target} again", no)
+            yield from found
+            if found:
+                return
         elif remedy is Remedy.RESTART_GCS:
             yield RestartGcs(action_id(incident.id, kind, target, tried + 1), incident.id)
         else:
