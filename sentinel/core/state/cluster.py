@@ -20,7 +20,7 @@ def is_other(before: Node, now: Node) -> bool:
     """Say whether what others depend on has changed: whether a node may be used, and for how many workers."""
     if before.cordon is not now.cordon or before.silent != now.silent or before.left != now.left:
         return True
-    if before.gpus != now.gpus or before.may_start != now.may_start or before.lives != now.lives:
+    if before.gpus != now.gpus or before.shunned != now.shunned or before.lives != now.lives:
         return True
     if before.maintained is not now.maintained:
         return True

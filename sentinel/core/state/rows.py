@@ -16,6 +16,9 @@ SCHEDULER = "scheduler"
 """By whom a cordon is that somebody else, man or program, has set in the scheduler."""
 
 
+_CRITICAL = Health.CRITICAL  # asked with each finding, and a member is slow to look up
+
+
 class Cordon(Struct, frozen=True, gc=False):
     """Why nothing is placed on a node, and who said so."""
 
@@ -121,7 +124,7 @@ class Node(Struct, frozen=True, gc=False):
     @property
     def accused(self) -> frozenset[str]:
         """Components that a finding accuses, such as `gpu-3`, or `node`: no rank is placed there."""
-        return frozenset(f.component for f in self.findings.values() if f.health is Health.CRITICAL)
+        return frozenset([f.component for f in self.findings.values() if f.health is _CRITICAL])
 
     @property
     def may_start(self) -> bool:
