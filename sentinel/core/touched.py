@@ -1,7 +1,8 @@
 """What a fold has changed so far, and so what is to be settled: its cost is that of the change."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from sentinel.core.evidence import mentions, silent_nodes
 from sentinel.core.group import has_recovered
@@ -12,8 +13,7 @@ from sentinel.model.ids import IncidentId, JobId, NodeId
 from sentinel.model.incident import Incident
 
 
-@dataclass(frozen=True, slots=True)
-class Touched:
+class Touched(Struct, frozen=True):
     """Objects to settle, in the order in which they are."""
 
     incidents: Sequence[IncidentId]
