@@ -48,7 +48,7 @@ class Timer(StrEnum):
 
     def of(self, *whom: str | int) -> str:
         """Name the deadline: `resume/moe/3`."""
-        return "/".join([self, *map(str, whom)])
+        return "/".join((self._value_, *map(str, whom)))
 
 
 EVIDENCE = (Timer.GATHER, Timer.BROKEN, Timer.STACKS, Timer.MEMBERS)
