@@ -162,8 +162,8 @@ class Journal:
             # From memory, but of one that was interrupted: it did not learn of its commit.
             seq, at, total = self._rows.end_in(db, "head") if self._is_unsure else self._head
             self._is_unsure = True
-            for told, body in bodies:
-                seq, at = seq + 1, max(at, float(told))
+            for stamp, body in bodies:
+                seq, at = seq + 1, max(at, float(stamp))
                 total = journal_chain.of_line(total, seq, at, by, body)
                 rows.append((seq, at, decided_by, total, body))
             db.executemany(_INSERT, rows)

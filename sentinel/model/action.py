@@ -123,8 +123,8 @@ class Probe(Deed, frozen=True):
     """What is not measured after so long is not waited for."""
 
 
-class Reach(Deed, frozen=True):
-    """Look at a silent node from the controller: its agent's door, its raylet's, its ranks through Ray."""
+class Ping(Deed, frozen=True):
+    """Look at a silent node from the controller: its agent's port, its raylet's, its ranks through Ray."""
 
     node: NodeId
 
@@ -159,7 +159,7 @@ Action: TypeAlias = (
     | StopJob
     | CollectStacks
     | Probe
-    | Reach
+    | Ping
     | RestartAgent
     | RestartGcs
     | Refusal
@@ -176,7 +176,7 @@ KINDS = (
     "stop-job",
     "stacks",
     "probe",
-    "reach",
+    "ping",
     "restart-agent",
     "restart-gcs",
 )

@@ -10,8 +10,8 @@ from simulated import Simulated
 from sentinel.core.settle import missing
 from sentinel.core.settle.seating import Seated, Wait, seat
 from sentinel.core.state import State
-from sentinel.core.state.crew import Worker, WorkerStage
 from sentinel.core.state.rows import Job, JobStage, Node
+from sentinel.core.state.workers import Worker, WorkerStage
 from sentinel.model.action import StartWorker
 from sentinel.model.fact import Fact
 from sentinel.model.ids import JobId, NodeId, WorkerId
@@ -68,7 +68,7 @@ def test_ranks_of_lost_nodes_do_not_ask_each_full_node() -> None:
         state, job = cluster(nodes, standbys=GPUS)
         seats = seat(state, job, POLICY, ())
         assert isinstance(seats, Seated)
-        state.crew.form(JOB, 1, seats.seats)
+        state.workers.form(JOB, 1, seats.seats)
         for number, node in enumerate(list(state.nodes.values())):
             if number % 2:
                 state.change(node, silent=True)

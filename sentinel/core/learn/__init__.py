@@ -47,8 +47,8 @@ from sentinel.model.fact import (
     NodeHeard,
     NodeJoined,
     NodeLeft,
+    NodePinged,
     NodeProbed,
-    NodeReached,
     NodeSilent,
     NodeUncordoned,
     Outcome,
@@ -84,8 +84,8 @@ def learn(state: State, fact: Fact, rules: Rules) -> None:  # one line per fact,
             cordons.cordoned(state, fact)
         case NodeUncordoned():
             cordons.uncordoned(state, fact, rules)
-        case NodeReached():
-            nodes.reached(state, fact, rules)
+        case NodePinged():
+            nodes.pinged(state, fact, rules)
         case NodeProbed():
             ranks.probed(state, fact)
         case MembersProbed():
