@@ -29,6 +29,7 @@ from sentinel.model.fact import (
     ControllerPaused,
     ControllerStarted,
     Fact,
+    GangSeen,
     GcsBack,
     GcsLost,
     JobAtPace,
@@ -396,7 +397,7 @@ class Checked(Simulated):
     def _do_again(self, rank: int, node: NodeId, number: int) -> None:
         """A fact is told again, as after a lost acknowledgement; what no agent says never is."""
         fact = self.facts[-1 - number % len(self.facts)]
-        if not isinstance(fact, Commanded | NodeLeft | NodeCordoned | NodeUncordoned):
+        if not isinstance(fact, Commanded | GangSeen | NodeLeft | NodeCordoned | NodeUncordoned):
             self.tell(replace(fact, at=self.now))
 
     def _do_restart(self, rank: int, node: NodeId, number: int) -> None:

@@ -19,6 +19,7 @@ from sentinel.model.fact import (
     DeadlinePassed,
     Fact,
     FindingReported,
+    GangSeen,
     JobSubmitted,
     NodeProbed,
     NodeReached,
@@ -110,6 +111,8 @@ class Killed(Checked, Desk):
             self._alive.pop((fact.job, fact.worker), None)
         if isinstance(fact, JobSubmitted) and fact.job == JOB:
             self._asked = [fact]
+        if isinstance(fact, GangSeen):
+            self._alive |= {(fact.job, each.worker): each.pid for each in fact.ranks}
         if not isinstance(fact, AGENTS) or fact.origin is not None:
             return fact
         self._numbers[fact.node] += 1

@@ -58,8 +58,11 @@ def heard(state: State, fact: NodeHeard, rules: Rules) -> None:
 
 
 def _is_back(state: State, node: Node, rules: Rules) -> None:
-    """Whoever was told to stop meanwhile may run still, and the node may be what a job waits for."""
-    for job in state.jobs.values():
+    """Whoever was told to stop meanwhile may run still, and the node may be what a job waits for.
+
+    Of a watched job nobody was: its processes are to be ended by whoever starts it.
+    """
+    for job in (each for each in state.jobs.values() if not each.watched):
         for worker in state.crew.gone(job.id):
             if node.silent and worker.node == node.id:
                 state.change(worker, may_run=True)
