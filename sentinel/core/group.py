@@ -8,9 +8,13 @@ from sentinel.model.fact import (
     Fact,
     FindingReported,
     JobAdvanced,
+    JobAtPace,
+    JobSlowed,
     MembersProbed,
     NodeReached,
     NodeSilent,
+    RankAtPace,
+    RankSlow,
 )
 from sentinel.model.finding import Health
 from sentinel.model.ids import IncidentId, JobId, NodeId
@@ -107,15 +111,18 @@ def has_recovered(state: State, incident: Incident) -> bool:
 def _lasts(state: State, incident: Incident, fact: Fact) -> bool:
     """Say whether a fact is harm that a later step has to follow.
 
-    A silence that is over is none, nor is an event, unless something was refused for its sake.
+    What is over is none, nor is an event, unless something was refused for its sake.
     """
     match fact:
         case FindingReported(finding=found) if found.health is Health.CRITICAL:
-            return any(name == incident.id for name, _ in state.refused) or (
-                not found.event and fact in evidence.holding(incident)
-            )
+            refused = any(name == incident.id for name, _ in state.refused)
+            return (refused or not found.event) and fact in evidence.holding(incident)
         case NodeSilent(node=node):
             return state.is_unheard(node)
+        case RankSlow():
+            return not evidence.is_back(incident, RankSlow, (RankAtPace,))
+        case JobSlowed():
+            return not evidence.is_back(incident, JobSlowed, (JobAtPace,))
     return isinstance(fact, (*evidence.HARMS, DeadlinePassed))
 
 
