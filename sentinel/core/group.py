@@ -83,9 +83,13 @@ def took_nodes(state: State, incident: Incident) -> bool:
 
 def acted_on(state: State, incident: Incident) -> bool:
     """Say whether anything was done about it, or has to be: a node was taken away, the job re-forms."""
+    return bool(took_nodes(state, incident) or incident.formed or forms(state, incident))
+
+
+def forms(state: State, incident: Incident) -> bool:
+    """Say whether its job has to step anew first."""
     job = state.job_of(incident)
-    forms = job is not None and job.stage in (JobStage.BROKEN, JobStage.FORMING)
-    return bool(took_nodes(state, incident) or incident.formed or forms)
+    return job is not None and job.stage in (JobStage.BROKEN, JobStage.FORMING)
 
 
 def has_stepped(state: State, incident: Incident, job: Job) -> bool:

@@ -219,6 +219,13 @@ class Doors(_Step, frozen=True):
     raylet: str
 
 
+class Starts(_Step, frozen=True):
+    """Somebody starts the watched job again; none named: on nodes that are there and not cordoned."""
+
+    rest = 0
+    nodes: tuple[str, ...]
+
+
 class Hold(_Step, frozen=True):
     """The job makes no step."""
 
@@ -325,6 +332,7 @@ Step: TypeAlias = (
     | RayletDies
     | RayletStarts
     | Doors
+    | Starts
     | Hold
     | Release
     | Advance
@@ -367,6 +375,7 @@ KEYS: Mapping[str, type[Step]] = {
     "raylet_dies": RayletDies,
     "raylet_starts": RayletStarts,
     "doors": Doors,
+    "starts": Starts,
     "hold": Hold,
     "release": Release,
     "advance": Advance,
