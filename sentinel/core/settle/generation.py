@@ -74,11 +74,12 @@ def to_leave(job: Job, state: State) -> list[NodeId]:
 def _refused(job: Job, state: State, reason: str) -> Iterator[Decision]:
     """Put on record that a human's drain is not done at the moment."""
     drained = (state.nodes[name] for name in to_leave(job, state))
-    number = 0
+    number = 1
     for node in drained:
         if node.cordon is not None and not node.cordon.is_ours:
-            number += 1
-            yield from refuse(state, job.upkeep, f"drain {node.id}", No("actions", reason), number)
+            found = refuse(state, job.upkeep, f"drain {node.id}", No("actions", reason), number)
+            number += len(found)
+            yield from found
 
 
 @dataclass(frozen=True, slots=True)

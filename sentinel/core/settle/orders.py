@@ -11,7 +11,7 @@ from sentinel.model.ids import IncidentId, NodeId, WorkerId
 def refuse(state: State, incident: IncidentId, wanted: str, no: No, number: int = 1) -> list[Refusal]:
     """Record what is not done, and why; nothing if that is on record, and was not allowed since.
 
-    `number` counts the refusals of one decision.
+    `number` counts those of one decision that are not on record yet.
     """
     if state.refused.get((incident, wanted)) == no.guard:
         return []
