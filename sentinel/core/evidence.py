@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 from sentinel.core.state import Rules, State
 from sentinel.core.state.rows import Job
+from sentinel.model.action import kind_of
 from sentinel.model.fact import (
     Commanded,
     Fact,
@@ -16,6 +17,7 @@ from sentinel.model.fact import (
     NodeProbed,
     NodeReached,
     NodeSilent,
+    Outcome,
     RankAtPace,
     RankExited,
     RankRaised,
@@ -68,6 +70,22 @@ def mentions(incident: Incident, nodes: Collection[NodeId]) -> bool:
 def silent_nodes(incident: Incident) -> set[NodeId]:
     """Nodes whose silence is in evidence."""
     return {fact.node for fact in incident.evidence if isinstance(fact, NodeSilent)}
+
+
+def is_about_cordons(incident: Incident) -> bool:
+    """Say whether it began with a cordon of which the scheduler could not be told."""
+    return bool(_told_of_cordons(incident))
+
+
+def untold(incident: Incident) -> set[NodeId]:
+    """Nodes of whose cordon, or of its end, the scheduler could not be told, by what is in evidence last."""
+    return {node for node, ok in _told_of_cordons(incident).items() if not ok}
+
+
+def _told_of_cordons(incident: Incident) -> dict[NodeId, bool]:
+    told = (fact for fact in incident.evidence if isinstance(fact, Outcome))
+    told = (fact for fact in told if kind_of(fact.action) in ("cordon", "readmit"))
+    return {NodeId(fact.action.split("/")[2]): fact.ok for fact in told}
 
 
 def broke_again(incident: Incident) -> bool:

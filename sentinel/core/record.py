@@ -13,11 +13,12 @@ from sentinel.core.page.words import digest
 from sentinel.core.settle.guards import evictions, refuse_action
 from sentinel.core.state import Rules, State
 from sentinel.core.state.crew import Worker
-from sentinel.core.state.rows import Cordon, Job, JobStage, Want
+from sentinel.core.state.rows import Cordon, Job, JobStage, Node, Want
 from sentinel.core.state.timers import Timer
 from sentinel.model.action import (
     DEEDS,
     CollectStacks,
+    CordonNode,
     Evict,
     Page,
     Probe,
@@ -120,8 +121,10 @@ def _ordered(state: State, action: Decision, rules: Rules) -> None:
             _is_mitigated(state, name)
         case Evict(node=name):
             state.change(state.nodes[name], evicts=state.nodes[name].evicts + 1)
+        case CordonNode(node=name):
+            _tells_scheduler(state, state.nodes[name], state.nodes[name].cordon)
         case Readmit(node=name):
-            state.change(state.nodes[name], readmit=None)
+            _tells_scheduler(state, state.nodes[name], state.nodes[name].outside.cordon)
         case Reach(node=name):
             state.change(state.nodes[name], looks=state.nodes[name].looks + 1)
             state.set_deadline(Timer.REACH.of(name), rules.policy.action_timeout_s)
@@ -139,6 +142,12 @@ def _ordered(state: State, action: Decision, rules: Rules) -> None:
             _is_mitigated(state, name)
         case _:
             pass  # that it is under way is all there is to know
+
+
+def _tells_scheduler(state: State, node: Node, cordon: Cordon | None) -> None:
+    """From now on the scheduler may have this cordon, until it is known to have none."""
+    outside = node.outside
+    state.change(node, outside=replace(outside, cordon=cordon, orders=outside.orders + 1, is_known=False))
 
 
 def _paged(state: State, incident: Incident, number: int, rules: Rules) -> None:

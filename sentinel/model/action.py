@@ -24,8 +24,18 @@ class Page(Noun, frozen=True):
     """The runbook's name; empty where none is known."""
 
 
+class CordonNode(Noun, frozen=True):
+    """Have the scheduler place nothing new on a node."""
+
+    id: ActionId
+    incident: IncidentId
+    node: NodeId
+    reason: str
+    """Who wants it so, and why."""
+
+
 class Evict(Noun, frozen=True):
-    """Cordon the node, stop its ranks and give their places away."""
+    """Empty a node that is cordoned: stop what runs there and give the places away."""
 
     id: ActionId
     incident: IncidentId
@@ -34,7 +44,7 @@ class Evict(Noun, frozen=True):
 
 
 class Readmit(Noun, frozen=True):
-    """Take a cordon back."""
+    """Take back what a `CordonNode` did."""
 
     id: ActionId
     incident: IncidentId
@@ -172,6 +182,7 @@ class Refusal(Noun, frozen=True):
 
 Action: TypeAlias = (
     Page
+    | CordonNode
     | Evict
     | Readmit
     | Resume
@@ -192,6 +203,7 @@ DEEDS = get_args(Action)
 
 KINDS = (
     "page",
+    "cordon",
     "evict",
     "readmit",
     "resume",

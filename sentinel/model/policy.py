@@ -201,6 +201,10 @@ class Policy:
     """An action without an outcome for this long is tried again or given up."""
     retry_s: Seconds = number(2.0, 0.1, 60.0)
     """What failed is tried again after this; a job that waits for workers looks whether they still come."""
+    retry_limit_s: Seconds = number(60.0, 1.0, 3600.0)
+    """Pauses before the scheduler is told of a cordon again double up to this: it may be down for long."""
+    untold_s: Seconds = number(300.0, 1.0, 86400.0)
+    """A cordon that the scheduler can't be told of for so long is people's business: a restart takes less."""
     place_s: Seconds = number(1.0, 0.0, 60.0)
     """A job waits this long for more nodes before it is placed: they join one by one."""
     start_s: Seconds = number(5.0, 0.1, 600.0)

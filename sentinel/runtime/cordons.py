@@ -5,7 +5,6 @@ from collections.abc import Iterable, Iterator
 from sentinel.backends.port import KnownNode, NodeCordon
 from sentinel.core.state import State
 from sentinel.core.state.rows import Node
-from sentinel.model.action import kind_of
 from sentinel.model.fact import Fact, NodeCordoned, NodeUncordoned
 from sentinel.model.ids import Instant
 from sentinel.redact import redact
@@ -20,7 +19,7 @@ def cordons(state: State, known: Iterable[KnownNode], now: Instant) -> Iterator[
         node = state.nodes.get(each.node)
         if node is None or node.left:
             continue
-        theirs = each.cordon if each.cordon and not _is_known(node, each.cordon, state) else None
+        theirs = each.cordon if each.cordon and not _is_known(node, each.cordon) else None
         before = (node.drained.by, node.drained.reason) if node.drained else None
         if theirs is not None and before != (said := (_words(theirs.by), _words(theirs.reason))):
             yield NodeCordoned(now, node.id, *said)
@@ -28,16 +27,14 @@ def cordons(state: State, known: Iterable[KnownNode], now: Instant) -> Iterator[
             yield NodeUncordoned(now, node.id)
 
 
-def _is_known(node: Node, cordon: NodeCordon, state: State) -> bool:
-    """Whether it is what an eviction of ours did, or what is just being taken back.
+def _is_known(node: Node, cordon: NodeCordon) -> bool:
+    """Whether it is what we have told it, or what is just being taken back.
 
     One of ours that we know nothing of, as after the loss of a journal, counts like anybody's.
     """
     if not cordon.ours:
         return False
-    doing = ((kind_of(name), getattr(each, "node", "")) for name, each in state.unfinished.items())
-    given_back = ("readmit", node.id) in doing
-    return given_back or node.readmit is not None or (node.cordon is not None and node.cordon.is_ours)
+    return node.outside.cordon is not None or (node.cordon is not None and node.cordon.is_ours)
 
 
 def _words(text: str) -> str:

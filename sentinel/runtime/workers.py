@@ -62,18 +62,7 @@ class Workers:
         return "killed"
 
     async def evict(self, action: Evict) -> str:
-        """Have the scheduler place nothing there, and empty the node: whatever of ours runs there goes."""
-        told = self._hands.nodes.cordon(action.node, f"{action.incident}: {action.reason}")
-        cordoned, emptied = await asyncio.gather(told, self._empty(action), return_exceptions=True)
-        if failed := [str(each) for each in (emptied, cordoned) if isinstance(each, BaseException)]:
-            raise ActionError("; ".join(failed))
-        return f"{cordoned}, {emptied}"
-
-    async def readmit(self, node: NodeId) -> str:
-        """Take back what was done to it outside."""
-        return await self._hands.nodes.uncordon(node)
-
-    async def _empty(self, action: Evict) -> str:
+        """Empty the node: whatever of ours runs there without a seat goes."""
         workers = self._state.crew.workers.values()
         leaving = [w for w in workers if w.node == action.node and w.rank < 0 and w.pid]
         silent = self._state.nodes[action.node].silent

@@ -195,6 +195,12 @@ class Checked(Simulated):
                 want = wanted_standbys(self.state, node, job)
                 assert len(kept.waiting(job.id, node.id)) >= want, "none is missing that nobody looks for"
 
+    def knows_outside(self) -> bool:
+        """Say whether the scheduler has cordoned what Sentinel and its operators have, and nothing else."""
+        known = {node.id for node in self.state.nodes.values() if node.outside.cordon is not None}
+        wanted = {node.id for node in self.state.nodes.values() if node.is_kept_out}
+        return self.scheduler == known == wanted
+
     def all_is_well(self) -> None:
         """Whatever was wrong is over, and whoever was away is back."""
         self.fails, self.never_starts, self.advances = set(), set(), True
@@ -407,7 +413,8 @@ class Checked(Simulated):
 
     def _do_trouble(self, rank: int, node: NodeId, number: int) -> None:
         stops = {"CollectStacks", "StopWorker"}
-        self.fails = (set(), {"Resume"}, {"Evict"}, {"RestartAgent"}, stops)[number % 5]
+        told = {"CordonNode", "Readmit"}
+        self.fails = (set(), {"Resume"}, {"Evict"}, {"RestartAgent"}, stops, told)[number % 6]
         self.never_starts = {node} if number % 2 else set()
 
 

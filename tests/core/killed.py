@@ -227,6 +227,7 @@ class Killed(Checked, Desk):
         self.run(700)
         assert self.job.stage.value in ("running", "stopped", "finished"), self.job.stage
         assert not self.state.unfinished, "whatever was begun was done"
+        assert self.knows_outside(), "no cordon of ours is left behind"
         if self.going():
             assert {(JOB, worker) for worker in self.seats} <= set(self._alive), "nobody dead is seated"
         assert self._shown == self.revisions, "each page's newest revision is shown"

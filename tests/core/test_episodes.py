@@ -54,4 +54,5 @@ def test_when_all_is_well_again_the_job_runs_or_says_why(
     lived.run(700)
     assert lived.job.stage.value in ("running", "stopped", "finished"), lived.job.stage
     left = [each for each in lived.state.open_incidents() if lived.job.stage.value != "stopped"]
+    assert lived.knows_outside(), "no cordon of ours is left behind"
     assert left == [], "every incident ends; what stopped a job is open until people start it again"

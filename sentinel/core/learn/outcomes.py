@@ -1,13 +1,16 @@
 """What became of actions."""
 
+from msgspec.structs import replace
+
 from sentinel.core import evidence, group
 from sentinel.core.learn.breaking import break_off
 from sentinel.core.learn.control import is_ordered, is_ray_away
 from sentinel.core.learn.nodes import look_again
 from sentinel.core.learn.ranks import ask_for_stacks
+from sentinel.core.recovery import MOST_DOUBLINGS
 from sentinel.core.state import Rules, State
 from sentinel.core.state.crew import WorkerStage
-from sentinel.core.state.rows import Job, JobStage, Want
+from sentinel.core.state.rows import Job, JobStage, Outside, Want
 from sentinel.core.state.timers import Timer
 from sentinel.model.action import Action
 from sentinel.model.fact import DeadlinePassed, Fact, Outcome
@@ -16,6 +19,9 @@ from sentinel.model.incident import Due, Incident, Stage
 
 TOLD = frozenset({"evict", "resume", "restart-job", "stacks", "restart-agent", "restart-gcs"})
 """Kinds whose outcome is evidence."""
+CORDON = "cordon"
+CORDONS = (CORDON, "readmit")
+"""Kinds that tell the scheduler of a cordon, or of its end."""
 
 
 def outcome(state: State, fact: Outcome, rules: Rules) -> None:
@@ -36,6 +42,8 @@ def outcome(state: State, fact: Outcome, rules: Rules) -> None:
         case _:
             if kind == "evict":
                 _evicted(state, fact, IncidentId(name), NodeId(target), rules)
+            elif kind in CORDONS and action is not None:
+                _scheduler_told(state, fact, kind, NodeId(target), rules)
             if (incident := state.incidents.get(IncidentId(name))) is not None:
                 _told(state, fact, incident, kind)
 
@@ -64,6 +72,25 @@ def _evicted(state: State, fact: Outcome, by: IncidentId, name: NodeId, rules: R
         state.set_deadline(Timer.EVICT.of(name), rules.policy.retry_s)
     elif node.cordon is not None and node.cordon.by == by:
         state.change(node, is_empty=True)
+
+
+def _scheduler_told(state: State, fact: Outcome, kind: str, name: NodeId, rules: Rules) -> None:
+    """The scheduler knows of a cordon or of its end, or is told again; people hear of one that can't be."""
+    node, policy = state.nodes[name], rules.policy
+    outside, known = node.outside, next(filter(evidence.untold, state.open_incidents()), None)
+    if fact.ok:
+        cordon = outside.cordon if kind == CORDON else None
+        state.change(node, outside=Outside(cordon, outside.orders))
+        if known is not None and name in evidence.untold(known):
+            evidence.add(state, known, fact)
+        return
+    tries, since = outside.tries + 1, outside.since if outside.tries else fact.at
+    state.change(node, outside=replace(outside, tries=tries, since=since, why=fact.detail))
+    pause = policy.retry_s * 2.0 ** min(tries - 1, MOST_DOUBLINGS)
+    state.set_deadline(Timer.OUTSIDE.of(name), min(policy.retry_limit_s, pause))
+    if fact.at >= since + policy.untold_s and not (known and name in evidence.untold(known)):
+        incident = evidence.add(state, known, fact) if known else group.join(state, f"{kind}:", fact)
+        group.ask_for(state, incident, Due.ANY)
 
 
 def _start_failed(state: State, fact: Outcome, worker: WorkerId, action: Action | None, rules: Rules) -> None:

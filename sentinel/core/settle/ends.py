@@ -93,7 +93,8 @@ def _signs_are_over(incident: Incident, state: State, rules: Rules) -> bool:
     kinds, book = evidence.kinds(incident), rules.book_of(incident)
     found = [f for f in incident.evidence if isinstance(f, FindingReported)]
     found = [f for f in found if book in rules.by_code.get(f.finding.code, ())]
-    if not (NodeSilent in kinds or found or any(lost in kinds for lost, _ in SIGNS)):
+    lost = any(lost in kinds for lost, _ in SIGNS)
+    if not (NodeSilent in kinds or found or lost or evidence.is_about_cordons(incident)):
         return False
     holds = any(fact in found for fact in evidence.holding(incident))
     return _all_is_back(incident, state) and not holds
@@ -102,9 +103,8 @@ def _signs_are_over(incident: Incident, state: State, rules: Rules) -> bool:
 def _all_is_back(incident: Incident, state: State) -> bool:
     kinds = evidence.kinds(incident)
     lost = (pair for pair in SIGNS if pair[0] in kinds)
-    return all(evidence.is_back(incident, *pair) for pair in lost) and not _somebody_is_silent(
-        incident, state
-    )
+    back = all(evidence.is_back(incident, *pair) for pair in lost)
+    return back and not (_somebody_is_silent(incident, state) or evidence.untold(incident))
 
 
 def _nothing_holds(incident: Incident, state: State) -> bool:

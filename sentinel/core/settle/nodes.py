@@ -1,13 +1,13 @@
-"""What a node lacks: a look while it is silent, its eviction while it is cordoned, a cordon taken back."""
+"""What a node lacks: a look while it is silent, its eviction while it is cordoned, the scheduler's word."""
 
 from collections.abc import Iterator
 
 from sentinel.core.group import has_recovered
 from sentinel.core.settle.guards import refuse_action
 from sentinel.core.state import Rules, State
-from sentinel.core.state.rows import Node
+from sentinel.core.state.rows import OPERATOR, Node
 from sentinel.core.state.timers import Timer
-from sentinel.model.action import Evict, Reach, Readmit, action_id
+from sentinel.model.action import CordonNode, Evict, Reach, Readmit, action_id
 from sentinel.model.decision import Decision, Opened
 from sentinel.model.ids import IncidentId
 from sentinel.model.incident import Incident, Stage
@@ -23,10 +23,27 @@ def settle(node: Node, state: State, rules: Rules) -> Iterator[Decision]:
         yield from _evict(node, state, rules)
     elif node.silent and not (node.left or node.maintained):
         yield from _look(node, state, rules)
-    if node.readmit is not None and node.cordon is None:
-        by = node.readmit.by if node.readmit.is_ours else f"operator-{node.id}"
-        name = action_id(by, "readmit", node.id, int(node.vouched * 1000))
-        yield Readmit(name, IncidentId(by), node.id)
+    if node.lacks_telling:
+        yield from _tell_scheduler(node, state, rules)
+
+
+def _tell_scheduler(node: Node, state: State, rules: Rules) -> Iterator[Decision]:
+    """Have the scheduler know of a cordon, or of its end: one order at a time, and again until it is done.
+
+    What a human says of a node is told whoever stopped the actions; what an incident wants waits for them.
+    """
+    told = node.outside
+    orders = (each for each in state.unfinished.values() if isinstance(each, CordonNode | Readmit))
+    if Timer.OUTSIDE.of(node.id) in state.deadlines or any(each.node == node.id for each in orders):
+        return
+    cordon = node.cordon if node.is_kept_out else None
+    by = cordon or told.cordon
+    name = IncidentId(by.by if by is not None and by.is_ours else f"{OPERATOR}-{node.id}")
+    if cordon is None:
+        yield Readmit(action_id(name, "readmit", node.id, told.orders + 1), name, node.id)
+    elif not (cordon.is_ours and refuse_action(state, rules)):
+        order = action_id(name, "cordon", node.id, told.orders + 1)
+        yield CordonNode(order, name, node.id, f"{cordon.by}{':' * cordon.is_ours} {cordon.reason}")
 
 
 def _look(node: Node, state: State, rules: Rules) -> Iterator[Decision]:

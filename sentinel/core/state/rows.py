@@ -32,6 +32,23 @@ class Cordon(Struct, frozen=True):
         return self.by not in (OPERATOR, SCHEDULER)
 
 
+class Outside(Struct, frozen=True):
+    """What the scheduler was told of a node's cordon by us."""
+
+    cordon: Cordon | None = None
+    """The one that it may have: told, and not known to be taken back."""
+    orders: int = 0
+    """How often it was told; numbers the next time."""
+    is_known: bool = True
+    """What it was told last has ended well."""
+    tries: int = 0
+    """Times in a row that this failed."""
+    since: Instant = 0.0
+    """When it failed first."""
+    why: str = ""
+    """How it failed last."""
+
+
 class Maintenance(Struct, frozen=True):
     """Until when a node is expected to be silent, and who said so."""
 
@@ -73,8 +90,7 @@ class Node(Struct, frozen=True):
     """Of these, how many had been ordered when a human said last that it is to be tried again."""
     is_empty: bool = False
     """Its eviction under the present cordon has ended well."""
-    readmit: Cordon | None = None
-    """The cordon that a human took back, until that is done outside, too."""
+    outside: Outside = Outside()
     left: bool = False
     """Sentinel was taken off it; what else is known, such as a cordon, is kept until it joins again."""
     findings: Mapping[str, Finding] = {}
@@ -116,7 +132,22 @@ class Node(Struct, frozen=True):
     @property
     def may_lack(self) -> bool:
         """Whether anything can be missing here at all: of most nodes there is nothing to ask."""
-        return self.silent or self.cordon is not None or self.readmit is not None
+        return self.silent or self.cordon is not None or self.lacks_telling
+
+    @property
+    def is_kept_out(self) -> bool:
+        """Whether a cordon is on it that the scheduler can't know by itself."""
+        return self.cordon is not None and self.cordon.by != SCHEDULER
+
+    @property
+    def to_scheduler(self) -> str:
+        """What the scheduler is to know of it, in words."""
+        return "cordoned" if self.is_kept_out else "given back"
+
+    @property
+    def lacks_telling(self) -> bool:
+        """Whether the scheduler may have it otherwise."""
+        return not self.outside.is_known or self.is_kept_out != (self.outside.cordon is not None)
 
     @property
     def accused(self) -> frozenset[str]:

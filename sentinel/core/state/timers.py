@@ -21,6 +21,8 @@ class Timer(StrEnum):
     """An agent or the GCS was restarted, and should be heard by then."""
     EVICT = "evict"
     """An eviction failed and is to be tried again."""
+    OUTSIDE = "outside"
+    """The scheduler could not be told of a cordon, and is to be told again."""
     STANDS = "stands"
     """A finding that can wait stands for long enough."""
     TRUST = "trust"
@@ -71,6 +73,7 @@ WAITS: Mapping[Timer, str] = {
     Timer.REACH: "another look at a silent node",
     Timer.AGAIN: "what was restarted to be heard",
     Timer.EVICT: "another try to evict",
+    Timer.OUTSIDE: "another try to tell the scheduler of its cordon",
     Timer.STANDS: "a finding to stand for long enough",
     Timer.TRUST: "another try of a node where workers did not start",
     Timer.PLACE: "nodes to place a job on",
