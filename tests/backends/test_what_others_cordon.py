@@ -188,7 +188,7 @@ def test_strangers_words_are_cut_and_hold_no_secrets(
 def test_a_drain_by_hand_is_told_to_the_scheduler_with_who_and_why_and_taken_back(sentinel: Sentinel) -> None:
     sentinel.tell(Commanded(sentinel.now, "drain", N1, "ann", "new fan"))
     sentinel.does()
-    assert "state=drained\nwho=sentinel/blue\nreason=operator ann: new fan" in sentinel.file.read_text()
+    assert "state=drained\nwho=sentinel/blue\nreason=drained by ann: new fan" in sentinel.file.read_text()
     assert (sentinel.looks(), sentinel.usable) == (0, False)
     sentinel.undrains()
     sentinel.does()
@@ -206,7 +206,7 @@ def test_a_drain_by_hand_of_what_others_have_cordoned_is_told_when_they_give_it_
     sentinel.file.write_text(IDLE)
     sentinel.looks()
     sentinel.does()
-    assert "reason=operator ann" in sentinel.file.read_text()
+    assert "reason=drained by ann" in sentinel.file.read_text()
     assert sentinel.looks() == 0
     sentinel.undrains()
     sentinel.does()

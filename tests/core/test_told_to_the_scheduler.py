@@ -48,7 +48,7 @@ def pauses(cluster: Simulated, node: NodeId) -> list[float]:
 def test_a_drain_by_hand_is_told_at_once_with_who_and_why() -> None:
     cluster, node = drained(nodes=2, world=2, min_world=2)
     [cordon] = cluster.all(CordonNode)
-    assert (cordon.node, cordon.reason) == (node, "operator ann: because")
+    assert (cordon.node, cordon.reason) == (node, "drained by ann: because")
     cluster.run(1)
     assert cluster.sitting(node), "its ranks have no other place yet"
     assert cluster.scheduler == {node}

@@ -43,7 +43,8 @@ def _tell_scheduler(node: Node, state: State, rules: Rules) -> Iterator[Decision
         yield Readmit(action_id(name, "readmit", node.id, told.orders + 1), name, node.id)
     elif not (cordon.is_ours and refuse_action(state, rules)):
         order = action_id(name, "cordon", node.id, told.orders + 1)
-        yield CordonNode(order, name, node.id, f"{cordon.by}{':' * cordon.is_ours} {cordon.reason}")
+        said = f"{cordon.by}: {cordon.reason}" if cordon.is_ours else f"drained by {cordon.reason}"
+        yield CordonNode(order, name, node.id, said)
 
 
 def _look(node: Node, state: State, rules: Rules) -> Iterator[Decision]:
