@@ -132,10 +132,6 @@ def action_line(action: do.Action) -> str:
     match action:
         case do.Page():
             return f"page, revision {action.revision} ({action.stage}): {action.title}"
-        case do.CordonNode():
-            return f"cordon {action.node} in the scheduler{_because(action.reason)}"
-        case do.Readmit():
-            return f"uncordon {action.node} in the scheduler"
         case do.Evict():
             return f"evict {action.node}{_because(action.reason)}"
         case do.Resume():

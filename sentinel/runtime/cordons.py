@@ -1,29 +1,39 @@
 """What others have cordoned or taken back in the scheduler, as facts."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from sentinel.backends.port import KnownNode, NodeCordon
 from sentinel.core.state import State
-from sentinel.core.state.rows import Node
+from sentinel.core.state.rows import Node, Outside
 from sentinel.model.fact import Fact, NodeCordoned, NodeUncordoned
-from sentinel.model.ids import Instant
+from sentinel.model.ids import Instant, NodeId
 from sentinel.redact import redact
 
 MOST_WORDS = 200
 """Characters of what others say that are kept."""
 
 
-def cordons(state: State, known: Iterable[KnownNode], now: Instant) -> Iterator[Fact]:
-    """Say what is otherwise than the state has it; of a node that is not listed nothing is known."""
+def told(state: State) -> Mapping[NodeId, Outside]:
+    """Remember what the scheduler was told of each node, before it is asked."""
+    return {node.id: node.outside for node in state.nodes.values()}
+
+
+def cordons(
+    state: State, known: Iterable[KnownNode], now: Instant, before: Mapping[NodeId, Outside]
+) -> Iterator[Fact]:
+    """Say what is otherwise than the state has it; of a node that is not listed nothing is known.
+
+    Nor is of one of which the scheduler was told something while it was asked, since `before`.
+    """
     for each in known:
         node = state.nodes.get(each.node)
-        if node is None or node.left:
+        if node is None or node.left or node.outside != before.get(node.id):
             continue
         theirs = each.cordon if each.cordon and not _is_known(node, each.cordon) else None
-        before = (node.drained.by, node.drained.reason) if node.drained else None
-        if theirs is not None and before != (said := (_words(theirs.by), _words(theirs.reason))):
+        heard = (node.drained.by, node.drained.reason) if node.drained else None
+        if theirs is not None and heard != (said := (_words(theirs.by), _words(theirs.reason))):
             yield NodeCordoned(now, node.id, *said)
-        elif theirs is None and before is not None:
+        elif theirs is None and heard is not None:
             yield NodeUncordoned(now, node.id)
 
 

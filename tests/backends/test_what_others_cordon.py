@@ -18,7 +18,7 @@ from sentinel.model.fact import Commanded, DeadlinePassed, FindingReported, Node
 from sentinel.model.finding import Finding, Health
 from sentinel.model.ids import NodeId
 from sentinel.model.policy import Policy
-from sentinel.runtime.cordons import MOST_WORDS, cordons
+from sentinel.runtime.cordons import MOST_WORDS, cordons, told
 from sentinel.runtime.hands import Hands
 from sentinel.runtime.workers import Workers
 
@@ -48,7 +48,8 @@ class Sentinel:
 
     def looks(self) -> int:
         """Make one round; gives how much of it was new."""
-        facts = list(cordons(self.state, asyncio.run(self.nodes.known(1.0)), self.now))
+        before = told(self.state)
+        facts = list(cordons(self.state, asyncio.run(self.nodes.known(1.0)), self.now, before))
         for fact in facts:
             self.tell(fact)
         return len(facts)
@@ -59,14 +60,14 @@ class Sentinel:
         for action in doing:
             match action:
                 case Evict():
-                    told = asyncio.run(self.workers.evict(action))
+                    done = asyncio.run(self.workers.evict(action))
                 case CordonNode(node=node, reason=reason):
-                    told = self.cordons(node, reason)
+                    done = self.cordons(node, reason)
                 case Readmit(node=node):
-                    told = asyncio.run(self.nodes.uncordon(node))
+                    done = asyncio.run(self.nodes.uncordon(node))
                 case _:
                     continue
-            self.tell(Outcome(self.now, action.id, ok=not told.startswith("failed"), detail=told))
+            self.tell(Outcome(self.now, action.id, ok=not done.startswith("failed"), detail=done))
 
     def cordons(self, node: NodeId, reason: str) -> str:
         try:
@@ -225,3 +226,13 @@ def test_a_scheduler_that_is_away_is_told_when_it_is_back(sentinel: Sentinel) ->
     sentinel.waits()
     sentinel.does()
     assert "who=sentinel/blue\nreason=I-0001: gpu-lost" in sentinel.file.read_text()
+
+
+def test_what_a_scheduler_said_before_it_was_told_otherwise_is_not_believed(sentinel: Sentinel) -> None:
+    sentinel.breaks()
+    sentinel.does()
+    before, listed = told(sentinel.state), asyncio.run(sentinel.nodes.known(1.0))
+    sentinel.undrains()
+    sentinel.does()
+    assert list(cordons(sentinel.state, listed, sentinel.now, before)) == []
+    assert sentinel.looks() == 0

@@ -121,7 +121,9 @@ def test_a_file_may_hold_several(tmp_path: Path) -> None:
         pytest.param("steps: [{command: [reboot]}]", "name 'reboot' is none of", id="a wrong command"),
         pytest.param("steps: [{finding: [n1, {check: x}]}]", "step 1, finding: ", id="half a finding"),
         pytest.param(
-            "steps: [{fails: [eviction]}]", "kinds 'eviction' is none of page, evict,", id="an unknown action"
+            "steps: [{fails: [eviction]}]",
+            "kinds 'eviction' is none of page, cordon, evict,",
+            id="an unknown action",
         ),
     ],
 )
