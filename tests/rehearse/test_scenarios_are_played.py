@@ -166,3 +166,11 @@ def test_two_jobs_do_not_share_their_processes() -> None:
     steps = ({"submit": ["other", 1, 1]}, {"run": 20}, {"crash": [0, "signal 9"]}, {"run": 30})
     verdict = play(*steps, nodes=3, gpus=2)
     assert (causes(verdict), verdict.resumes) == (["rank-crash"], 2), "one generation of each job"
+
+
+def test_a_scheduler_that_takes_no_cordon_is_told_again_and_people_hear_of_it_if_it_stays_so() -> None:
+    steps = {"fails": ["cordon", "readmit"]}, {"command": ["drain", "n4"]}, {"run": 600}
+    away = play(*steps)
+    assert (causes(away), len(away.pages), away.defects) == (["scheduler-untold"], 1, [])
+    back = play(*steps, {"command": ["undrain", "n4"]}, {"fails": []}, {"run": 120})
+    assert [each.stage for each in back.incidents] == ["resolved"]
