@@ -18,7 +18,7 @@ from sentinel.model.fact import Commanded, DeadlinePassed, FindingReported, Node
 from sentinel.model.finding import Finding, Health
 from sentinel.model.ids import NodeId
 from sentinel.model.policy import Policy
-from sentinel.runtime.cordons import MOST_WORDS, cordons, told
+from sentinel.runtime.cordons import MOST_WORDS, answer, cordons
 from sentinel.runtime.hands import Hands
 from sentinel.runtime.workers import Workers
 
@@ -48,7 +48,7 @@ class Sentinel:
 
     def looks(self) -> int:
         """Make one round; gives how much of it was new."""
-        before = told(self.state)
+        before = answer(self.state)
         facts = list(cordons(self.state, asyncio.run(self.nodes.known(1.0)), self.now, before))
         for fact in facts:
             self.tell(fact)
@@ -173,9 +173,11 @@ def test_of_nodes_that_are_not_listed_or_not_watched_nothing_is_said(sentinel: S
 @pytest.mark.parametrize(
     ("reason", "held"),
     [
-        pytest.param("x" * 10_000, lambda told: len(told) <= MOST_WORDS, id="long"),
-        pytest.param("token xoxb-123456789012-abcdefghijkl", lambda told: "xoxb-1" not in told, id="secret"),
-        pytest.param("a\t\x1b[2J  b", lambda told: "\t" not in told, id="one line"),
+        pytest.param("x" * 10_000, lambda answer: len(answer) <= MOST_WORDS, id="long"),
+        pytest.param(
+            "token xoxb-123456789012-abcdefghijkl", lambda answer: "xoxb-1" not in answer, id="secret"
+        ),
+        pytest.param("a\t\x1b[2J  b", lambda answer: "\t" not in answer, id="one line"),
     ],
 )
 def test_strangers_words_are_cut_and_hold_no_secrets(
@@ -231,7 +233,7 @@ def test_a_scheduler_that_is_away_is_told_when_it_is_back(sentinel: Sentinel) ->
 def test_what_a_scheduler_said_before_it_was_told_otherwise_is_not_believed(sentinel: Sentinel) -> None:
     sentinel.breaks()
     sentinel.does()
-    before, listed = told(sentinel.state), asyncio.run(sentinel.nodes.known(1.0))
+    before, listed = answer(sentinel.state), asyncio.run(sentinel.nodes.known(1.0))
     sentinel.undrains()
     sentinel.does()
     assert list(cordons(sentinel.state, listed, sentinel.now, before)) == []

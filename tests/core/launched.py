@@ -84,7 +84,7 @@ class Launched(Checked):
         """The watch sees a gang whose ranks all beat, and that is not the one that it knows."""
         if gang is not self.gang or not all(each.worker in self.living for each in gang):
             return
-        known = [self.state.crew.get(JOB, each.worker) for each in gang]
+        known = [self.state.workers.get(JOB, each.worker) for each in gang]
         news = any(each is None or each.rank < 0 for each in known)
         gone = any(each is not None and not each.is_living for each in known)
         if gang and news and not gone and not any(self._is_unseen(each.node) for each in gang):
@@ -106,7 +106,7 @@ class Launched(Checked):
     def ends(self, worker: WorkerId, how: str) -> None:
         """A process ends; its agent tells so, if it is heard and Sentinel knows of the process."""
         seen = self.living.pop(worker, None)
-        known = self.state.crew.get(JOB, worker)
+        known = self.state.workers.get(JOB, worker)
         if seen is not None and known is not None and not self._is_unseen(seen.node):
             place = seen.rank, worker, seen.node, seen.gpu, seen.pid
             self.tell(RankExited(self.now, JOB, *place, self.job.generation, how))

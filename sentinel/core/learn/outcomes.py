@@ -9,15 +9,15 @@ from sentinel.core.learn.nodes import look_again
 from sentinel.core.learn.ranks import ask_for_stacks
 from sentinel.core.recovery import MOST_DOUBLINGS
 from sentinel.core.state import Rules, State
-from sentinel.core.state.crew import WorkerStage
 from sentinel.core.state.rows import Job, JobStage, Outside, Want
 from sentinel.core.state.timers import Timer
+from sentinel.core.state.workers import WorkerStage
 from sentinel.model.action import Action
 from sentinel.model.fact import DeadlinePassed, Fact, Outcome
 from sentinel.model.ids import IncidentId, JobId, NodeId, WorkerId
 from sentinel.model.incident import Due, Incident, Stage
 
-TOLD = frozenset({"evict", "resume", "restart-job", "stacks", "restart-agent", "restart-gcs"})
+IN_EVIDENCE = frozenset({"evict", "resume", "restart-job", "stacks", "restart-agent", "restart-gcs"})
 """Kinds whose outcome is evidence."""
 CORDON = "cordon"
 CORDONS = (CORDON, "readmit")
@@ -45,11 +45,11 @@ def outcome(state: State, fact: Outcome, rules: Rules) -> None:
             elif kind in CORDONS and action is not None:
                 _scheduler_told(state, fact, kind, NodeId(target), rules)
             if (incident := state.incidents.get(IncidentId(name))) is not None:
-                _told(state, fact, incident, kind)
+                _followed(state, fact, incident, kind)
 
 
-def _told(state: State, fact: Outcome, incident: Incident, kind: str) -> None:
-    if kind in TOLD:
+def _followed(state: State, fact: Outcome, incident: Incident, kind: str) -> None:
+    if kind in IN_EVIDENCE:
         incident = evidence.add(state, incident, fact)
     match kind:
         case "restart-job" if not fact.ok and (job := state.job_of(incident)) is not None:
@@ -77,18 +77,18 @@ def _evicted(state: State, fact: Outcome, by: IncidentId, name: NodeId, rules: R
 def _scheduler_told(state: State, fact: Outcome, kind: str, name: NodeId, rules: Rules) -> None:
     """The scheduler knows of a cordon or of its end, or is told again; people hear of one that can't be."""
     node, policy = state.nodes[name], rules.policy
-    outside, known = node.outside, next(filter(evidence.untold, state.open_incidents()), None)
+    outside, known = node.outside, next(filter(evidence.unreported, state.open_incidents()), None)
     if fact.ok:
         cordon = outside.cordon if kind == CORDON else None
         state.change(node, outside=Outside(cordon, outside.orders))
-        if known is not None and name in evidence.untold(known):
+        if known is not None and name in evidence.unreported(known):
             evidence.add(state, known, fact)
         return
     tries, since = outside.tries + 1, outside.since if outside.tries else fact.at
     state.change(node, outside=replace(outside, tries=tries, since=since, why=fact.detail))
     pause = policy.retry_s * 2.0 ** min(tries - 1, MOST_DOUBLINGS)
     state.set_deadline(Timer.OUTSIDE.of(name), min(policy.retry_limit_s, pause))
-    if fact.at >= since + policy.untold_s and not (known and name in evidence.untold(known)):
+    if fact.at >= since + policy.untold_s and not (known and name in evidence.unreported(known)):
         incident = evidence.add(state, known, fact) if known else group.join(state, f"{kind}:", fact)
         group.ask_for(state, incident, Due.ANY)
 
@@ -101,7 +101,7 @@ def _start_failed(state: State, fact: Outcome, worker: WorkerId, action: Action 
     policy = rules.policy
     jobs = [job for job in state.jobs.values() if job.id == getattr(action, "job", job.id)]
     for job in jobs:
-        failed = state.crew.get(job.id, worker)
+        failed = state.workers.get(job.id, worker)
         if failed is None or failed.stage is not WorkerStage.STARTING:
             continue
         state.change(failed, unwanted=True)
@@ -138,7 +138,7 @@ def _resumed(state: State, fact: Outcome, name: JobId, rules: Rules) -> None:
     if job is None:
         return
     called = (text.removeprefix("stuck ") for text in fact.data if text.startswith("stuck "))
-    known = (state.crew.get(name, WorkerId(worker)) for worker in called)
+    known = (state.workers.get(name, WorkerId(worker)) for worker in called)
     stuck = [worker for worker in known if worker is not None]
     for worker in stuck:
         state.change(worker, unwanted=True, spent=True)

@@ -1,7 +1,7 @@
 """What Sentinel itself stands on, Ray's GCS, the link to it, the journal, and what a job does: GPUs."""
 
 from sentinel.core.diagnose.predicates.case import Case, Match
-from sentinel.core.evidence import untold
+from sentinel.core.evidence import unreported
 from sentinel.core.state.rows import JobStage
 from sentinel.model.fact import DeadlinePassed, GcsLost, JournalFailed, LinkLost
 
@@ -31,7 +31,7 @@ def lacks_room(case: Case) -> Match | None:
 
 def scheduler_untold(case: Case) -> Match | None:
     """The scheduler could not be told of a cordon, or of its end."""
-    nodes = [case.state.nodes[name] for name in sorted(untold(case.incident))]
+    nodes = [case.state.nodes[name] for name in sorted(unreported(case.incident))]
     said = [f"{node.id} is {node.to_scheduler}" for node in nodes]
     last = max(nodes, key=lambda node: node.outside.tries, default=None)
     if last is None:
