@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from benchmarks.timed import Desk, FoldAlone, Times
 from sentinel.core.state import State
-from sentinel.model.action import Action, Reach, Resume, Seat, StartWorker
+from sentinel.model.action import Action, Ping, Resume, Seat, StartWorker
 from sentinel.model.fact import (
     DeadlinePassed,
     Fact,
@@ -14,8 +14,8 @@ from sentinel.model.fact import (
     JobSubmitted,
     NodeHeard,
     NodeJoined,
+    NodePinged,
     NodeProbed,
-    NodeReached,
     NodeSilent,
     Outcome,
     RankExited,
@@ -76,8 +76,8 @@ class Fleet:
         if isinstance(action, StartWorker):
             pid = self._pids[action.worker] = 100 + len(self._pids)
             yield WorkerReady(self.now, JOB, action.worker, action.node, action.gpu, pid)
-        if isinstance(action, Reach):
-            yield NodeReached(self.now, action.node, "timeout", "timeout", -1, action.incident)
+        if isinstance(action, Ping):
+            yield NodePinged(self.now, action.node, "timeout", "timeout", -1, action.incident)
         yield Outcome(self.now, action.id, True, "done")
         if isinstance(action, Resume):
             self.seats, self._generation = action.seats, action.generation
@@ -126,7 +126,7 @@ class Fleet:
         self.tell(FindingReported(self.now, node, WELL), NodeHeard(self.now, node))
 
     def fall_silent(self) -> None:
-        """No node reports any more, and none of their doors answers."""
+        """No node reports any more, and none of their ports answers."""
         self.now += 3.0
         count = len(self.nodes)
         self.tell(*(NodeSilent(self.now, node, 2.6, count - 1, count) for node in self.nodes))

@@ -4,7 +4,7 @@
 
 *mixes* are days on which checks change their minds and ranks die, *folds* the same without a journal;
 *forming* goes from the first hello to the first step of a job that wants each GPU; in *silence* all nodes
-fall silent at once, and no door answers.
+fall silent at once, and no port answers.
 """
 
 import argparse
@@ -110,7 +110,7 @@ def silence(options: argparse.Namespace) -> Figures:
     figures = parts("silence", times)
     figures["silence: longest fold, s"] = max(took for _, took in times.folds)
     figures["silence: longest block, s"] = max(times.blocks)
-    for kind in ("NodeSilent", "NodeReached", "Outcome"):
+    for kind in ("NodeSilent", "NodePinged", "Outcome"):
         figures[f"silence: folds of {kind}, s"] = sum(took for each, took in times.folds if each == kind)
     return figures
 

@@ -51,13 +51,13 @@ def run(faults: Sequence[str], seed: int, out: Path, begin_by: float, argv: Sequ
     argv = [*argv, "--json", "--seed", str(seed), "--fault", ",".join(faults)]
     demo = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
     try:
-        told, _ = demo.communicate(timeout=RUN_LIMIT_S)
+        output, _ = demo.communicate(timeout=RUN_LIMIT_S)
     except subprocess.TimeoutExpired:
         demo.terminate()  # it takes its cluster with it
-        told, _ = demo.communicate()
+        output, _ = demo.communicate()
     with out.open("a") as lines:
-        lines.write(told)
-        for name in faults[len(told.splitlines()) :]:  # what was not told counts, too
+        lines.write(output)
+        for name in faults[len(output.splitlines()) :]:  # what was not told counts, too
             silent = Result(name, seed, wrong=[f"the demo ended with {demo.returncode} and said nothing"])
             lines.write(json.dumps(silent.to_plain()) + "\n")
 

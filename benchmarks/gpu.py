@@ -26,16 +26,16 @@ from sentinel.demo.fault import GPU, Expected, Fault, Injection, Simple, pick
 from sentinel.demo.faults import FAULTS
 from sentinel.demo.keep import keep
 from sentinel.demo.observe import Before, observe
-from sentinel.demo.stage import Stage, StageError, wait
+from sentinel.demo.sandbox import Sandbox, SandboxError, wait
 from sentinel.heartbeat import counts_as_the_kernel
 
 JOB = {"backend": "nccl", "trainable": "benchmarks.gpu_trainable:GpuTrainer", "checkpoint_every": 200}
 
 
-def write_out_of_bounds(stage: Stage, chance: random.Random) -> Injection:
+def write_out_of_bounds(sandbox: Sandbox, chance: random.Random) -> Injection:
     """Have one rank write where its GPU has no memory; the driver logs Xid 31 and ends its context."""
-    victim = pick(stage, chance)
-    place = stage.host_of(victim.node).root / OUT_OF_BOUNDS
+    victim = pick(sandbox, chance)
+    place = sandbox.host_of(victim.node).root / OUT_OF_BOUNDS
     at = time.time()
     place.write_text(str(victim.gpu))
     return Injection(at, victim.place, place.unlink, (victim.pid,))
@@ -67,53 +67,53 @@ def main() -> int:
     listed = subprocess.run(["nvidia-smi", "-L"], check=True, capture_output=True, text=True).stdout
     options, faults = shape(len(listed.splitlines()))
     wrong = 0
-    with Stage.start(**options, step_seconds=0.05, nvml=True, job=JOB) as stage:
+    with Sandbox.start(**options, step_seconds=0.05, nvml=True, job=JOB) as sandbox:
         try:
-            wait("training", 90.0, lambda: len(stage.steps()) > 1)
+            wait("training", 90.0, lambda: len(sandbox.steps()) > 1)
             for fault, seed in faults:
-                wrong += _inject(stage, fault, seed)
-        except StageError:
+                wrong += _inject(sandbox, fault, seed)
+        except SandboxError:
             wrong += 1
             raise
         finally:
             if wrong:
-                _show_logs(stage)
+                _show_logs(sandbox)
             if kept is not None:
-                _keep(stage, kept)
+                _keep(sandbox, kept)
     return 1 if wrong else 0
 
 
-def _inject(stage: Stage, fault: Fault, seed: int) -> bool:
+def _inject(sandbox: Sandbox, fault: Fault, seed: int) -> bool:
     """Break something, print what came out, and say whether it was wrong."""
     if fault is not AGAIN:  # undrained, a node's earlier failures count no more
-        for node in stage.cluster.nodes:
-            stage.command("undrain", target=node.name, who="benchmark")
-    wait("whole again", 120.0, stage.ready)
-    seen = len(stage.steps())
-    wait("20 more steps", 60.0, lambda: len(stage.steps()) > seen + 20)
-    before = Before.look(stage)
-    injection = fault.inject(stage, random.Random(seed))
-    result = observe(stage, fault, seed, before, injection)
+        for node in sandbox.cluster.nodes:
+            sandbox.command("undrain", target=node.name, who="benchmark")
+    wait("whole again", 120.0, sandbox.ready)
+    seen = len(sandbox.steps())
+    wait("20 more steps", 60.0, lambda: len(sandbox.steps()) > seen + 20)
+    before = Before.look(sandbox)
+    injection = fault.inject(sandbox, random.Random(seed))
+    result = observe(sandbox, fault, seed, before, injection)
     injection.undo()
     print(json.dumps(result.to_plain()), flush=True)
     return bool(result.wrong)
 
 
-def _logs(stage: Stage) -> list[Path]:
+def _logs(sandbox: Sandbox) -> list[Path]:
     """What controller, agents and ranks wrote."""
-    ranks = stage.cluster.root.glob("n*/r/session*/logs/worker*.err")
-    agents = (log for host in stage.cluster.nodes for log in host.memory.glob("*.log"))
-    return [*stage.state_dir.glob("*.log"), *agents, *ranks]
+    ranks = sandbox.cluster.root.glob("n*/r/session*/logs/worker*.err")
+    agents = (log for host in sandbox.cluster.nodes for log in host.memory.glob("*.log"))
+    return [*sandbox.state_dir.glob("*.log"), *agents, *ranks]
 
 
-def _keep(stage: Stage, target: Path) -> None:
-    keep(stage, target)
-    for log in _logs(stage):
+def _keep(sandbox: Sandbox, target: Path) -> None:
+    keep(sandbox, target)
+    for log in _logs(sandbox):
         shutil.copy2(log, target / f"{log.parent.name}-{log.name}")
 
 
-def _show_logs(stage: Stage) -> None:
-    for path in _logs(stage):
+def _show_logs(sandbox: Sandbox) -> None:
+    for path in _logs(sandbox):
         print(f"--- {path}\n{path.read_text(errors='replace')[-2500:]}", flush=True)
 
 

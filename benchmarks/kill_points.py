@@ -45,8 +45,8 @@ def live(seed: int) -> Lived:
         failed = ""
     except Exception as error:  # a defect of any kind is what is looked for
         last = traceback.extract_tb(error.__traceback__)[-1]
-        told = str(error).partition("\n")[0]
-        failed = f"{type(error).__name__}: {told} ({Path(last.filename).name}:{last.lineno})"
+        reason = str(error).partition("\n")[0]
+        failed = f"{type(error).__name__}: {reason} ({Path(last.filename).name}:{last.lineno})"
     return Lived(seed, len(killed.facts), killed.killed, failed)
 
 

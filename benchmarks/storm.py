@@ -42,7 +42,7 @@ STORMS: dict[str, Callable[[int], str]] = {
 
 
 @dataclass
-class Told:
+class Totals:
     """What was counted on the way, and how long each part took."""
 
     entries: int = 0
@@ -63,7 +63,7 @@ class Storm:
     """One node's agent in a storm, a controller, and another node whose rank is killed meanwhile."""
 
     def __init__(self, root: Path) -> None:
-        self.told = Told()
+        self.totals = Totals()
         root.mkdir(exist_ok=True)
         self._log = root / "kern.log"
         self._log.touch()
@@ -80,12 +80,12 @@ class Storm:
 
     def _perform(self, actions: tuple[Action, ...]) -> None:
         self._answer(actions)
-        self.told.pages += sum(isinstance(action, Page) for action in actions)
+        self.totals.pages += sum(isinstance(action, Page) for action in actions)
         if self._killed_at and any(isinstance(action, Resume) for action in actions):
-            self.told.rescued_s = time.perf_counter() - self._killed_at
+            self.totals.rescued_s = time.perf_counter() - self._killed_at
             self._killed_at = 0.0
 
-    def weather(self, lines: list[str], each_turn: int) -> Told:
+    def weather(self, lines: list[str], each_turn: int) -> Totals:
         """Let all lines come; the other node's report waits behind one of the storm's."""
         turns = [lines[at : at + each_turn] for at in range(0, len(lines), each_turn)]
         begun = time.perf_counter()
@@ -100,11 +100,11 @@ class Storm:
             self._turn([])
         self._desk.now += 60.0
         self._turn([])
-        self.told.seconds["in all"] = time.perf_counter() - begun
-        self.told.entries = self._spool.added
-        self.told.rows = self._ledger.journal.last_seq
+        self.totals.seconds["in all"] = time.perf_counter() - begun
+        self.totals.entries = self._spool.added
+        self.totals.rows = self._ledger.journal.last_seq
         self._desk.journal.close()
-        return self.told
+        return self.totals
 
     def _turn(self, lines: list[str]) -> None:
         """Let the log gain lines; agent and controller each do their part once."""
@@ -114,12 +114,12 @@ class Storm:
         begun = time.perf_counter()
         for finding in self._judged():
             self._spool.add(FindingSeen(finding))
-        self.told.timed("agent", begun)
+        self.totals.timed("agent", begun)
         begun = time.perf_counter()
         packed = encode(Report(self._struck.node, "boot", 1, (), self._spool.pending()))
         heard: Report = decode(Report, packed)
-        self.told.timed("wire", begun)
-        self.told.wire_bytes += len(packed)
+        self.totals.timed("wire", begun)
+        self.totals.wire_bytes += len(packed)
         self._absorb(heard)
         self._spool.acknowledge(max((number for number, _ in heard.events), default=0))
 
@@ -133,12 +133,12 @@ class Storm:
         """Hear, fold and commit; what is done succeeds, and the job has no new step while the storm lasts."""
         begun = time.perf_counter()
         facts = self._watch.report(report, self._ledger.state, self._desk.now)
-        self.told.facts += len(facts)
+        self.totals.facts += len(facts)
         self._ledger.absorb(facts)
         while (due := self._ledger.state.next_deadline()) and due[0] <= self._desk.now + TURN_S:
             self._ledger.absorb([DeadlinePassed(due[0], due[1])])
         self._ledger.absorb([fact for fact in self._desk.answers() if not isinstance(fact, JobAdvanced)])
-        self.told.timed("watch, fold, journal", begun)
+        self.totals.timed("watch, fold, journal", begun)
 
     def _kill(self) -> Report:
         """A rank of another node dies, and its agent says so."""
@@ -160,11 +160,11 @@ def main() -> None:
     for name, line in STORMS.items():
         with tempfile.TemporaryDirectory() as root:
             storm = Storm(Path(root))
-            told = storm.weather([line(number) for number in range(given.lines)], given.each_turn)
-        parts = ", ".join(f"{part} {seconds:.2f}" for part, seconds in told.seconds.items())
-        print(f"\n{name}: {told.entries} events told, {told.wire_bytes} bytes of reports,")
-        print(f"  {told.facts} facts, {told.rows} rows, {told.pages} pages")
-        print(f"  seconds: {parts}; the killed rank's job ordered on after {told.rescued_s:.2f}")
+            totals = storm.weather([line(number) for number in range(given.lines)], given.each_turn)
+        parts = ", ".join(f"{part} {seconds:.2f}" for part, seconds in totals.seconds.items())
+        print(f"\n{name}: {totals.entries} events told, {totals.wire_bytes} bytes of reports,")
+        print(f"  {totals.facts} facts, {totals.rows} rows, {totals.pages} pages")
+        print(f"  seconds: {parts}; the killed rank's job ordered on after {totals.rescued_s:.2f}")
 
 
 if __name__ == "__main__":

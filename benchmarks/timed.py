@@ -113,8 +113,8 @@ class Committed:
         def timed(state: State, facts: Any, rules: Rules) -> Any:
             begun = time.thread_time()
             decided = fold(state, facts, rules)
-            took, told = time.thread_time() - begun, facts if isinstance(facts, list) else [facts]
-            self.times.folds += [(type(fact).__name__, took / len(told)) for fact in told]
+            took, folded = time.thread_time() - begun, facts if isinstance(facts, list) else [facts]
+            self.times.folds += [(type(fact).__name__, took / len(folded)) for fact in folded]
             return decided
 
         return timed

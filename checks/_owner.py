@@ -55,18 +55,18 @@ class Owners:
             return Owner.UNKNOWN
         if pid in self.ranks:
             return Owner.OURS
-        told_apart = pid is not None and name and self.names and not name.startswith(BETWEEN)
-        return Owner.STRANGER if told_apart and program(name) not in self.names else Owner.UNKNOWN
+        is_known = pid is not None and name and self.names and not name.startswith(BETWEEN)
+        return Owner.STRANGER if is_known and program(name) not in self.names else Owner.UNKNOWN
 
     def evidence(self, pid: int | None, name: str) -> dict[str, str | int | float]:
         """Give what a finding says about it: process, pid, owner and rank, as far as they are known."""
         owner = self.owner(pid, name)
-        told: dict[str, str | int | float] = {"process": name, "owner": owner.value}
+        evidence: dict[str, str | int | float] = {"process": name, "owner": owner.value}
         if pid is not None:
-            told["pid"] = pid
+            evidence["pid"] = pid
             if owner is Owner.OURS and self.ranks[pid] >= 0:
-                told["rank"] = self.ranks[pid]
-        return told
+                evidence["rank"] = self.ranks[pid]
+        return evidence
 
 
 def program(name: str) -> str:

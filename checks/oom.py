@@ -76,8 +76,8 @@ def judge(sample: OomSample) -> Iterator[Finding]:
         is_strange = evidence["owner"] == Owner.STRANGER
         code = "oom-kill-stranger" if is_strange else "oom-kill"
         whose = ", which is not ours" if is_strange else ""
-        told = f"Out of memory: Killed process {kill.pid} ({kill.process}){whose}"
-        yield Finding("oom", code, "memory", Health.WARNING, told, evidence, event=True)
+        summary = f"Out of memory: Killed process {kill.pid} ({kill.process}){whose}"
+        yield Finding("oom", code, "memory", Health.WARNING, summary, evidence, event=True)
 
 
 def counts(sample: OomSample) -> dict[Series, int]:

@@ -107,14 +107,14 @@ def judge(samples: Sequence[MemberSample]) -> Iterable[MemberFinding]:
 
 
 def _ways(samples: Sequence[MemberSample]) -> Ways:
-    told: dict[tuple[NodeId, NodeId], dict[NodeId, Way]] = {}
+    by_pair: dict[tuple[NodeId, NodeId], dict[NodeId, Way]] = {}
     for each in samples:
         if len(each.members) == 2 and {"mb_per_s", "ms"} <= each.values.keys():
             one, other = sorted(each.members)
-            told.setdefault((one, other), {})[each.node] = Way(each.values["mb_per_s"], each.values["ms"])
+            by_pair.setdefault((one, other), {})[each.node] = Way(each.values["mb_per_s"], each.values["ms"])
     return {
         pair: Way(max(way.mb_per_s for way in ends.values()), min(way.ms for way in ends.values()))
-        for pair, ends in told.items()
+        for pair, ends in by_pair.items()
         if len(ends) == 2
     }
 
@@ -134,15 +134,17 @@ def _of_node(node: NodeId, ways: Ways, slow: Collection[tuple[NodeId, NodeId]]) 
     mine = [way for pair, way in ways.items() if node in pair and pair in slow]
     others = [way for pair, way in ways.items() if node not in pair]
     best, usual, all_ways = max(mine), _usual(others), sum(node in pair for pair in ways)
-    told = f"{len(mine)} of its {all_ways} ways are slow, the best of them with {best}; others have {usual}"
-    return Finding("pair", "link-slow", "link", Health.CRITICAL, told, _evidence(best, usual))
+    summary = (
+        f"{len(mine)} of its {all_ways} ways are slow, the best of them with {best}; others have {usual}"
+    )
+    return Finding("pair", "link-slow", "link", Health.CRITICAL, summary, _evidence(best, usual))
 
 
 def _of_pair(pair: tuple[NodeId, NodeId], way: Way, others: Sequence[Way]) -> Iterator[MemberFinding]:
     usual = _usual(others)
     for node, peer in (pair, pair[::-1]):
-        told = f"the way to {peer} is slow, {way}; others have {usual}"
-        found = Finding("pair", "pair-slow", f"link:{peer}", Health.WARNING, told, _evidence(way, usual))
+        summary = f"the way to {peer} is slow, {way}; others have {usual}"
+        found = Finding("pair", "pair-slow", f"link:{peer}", Health.WARNING, summary, _evidence(way, usual))
         yield MemberFinding(node, found)
 
 

@@ -102,7 +102,7 @@ class Cluster(Table):
         return bind
 
     @model_validator(mode="after")
-    def _has_two_doors(self) -> Self:
+    def _has_two_ports(self) -> Self:
         if self.report_port == self.web_port:
             raise ValueError(f"report_port and web_port must differ, both are {self.web_port}")
         return self

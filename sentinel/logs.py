@@ -124,8 +124,8 @@ def _log_others_to(stream: Forgiving) -> None:
     handler = logging.StreamHandler(cast(TextIO, stream))
     handler.setFormatter(_Line("%(asctime)s [%(levelname)s] %(message)s [%(name)s]", "%Y-%m-%d %H:%M:%S"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
-    sys.excepthook = _told_last
-    threading.excepthook = lambda args: _told_last(args.exc_type, args.exc_value, args.exc_traceback)
+    sys.excepthook = _log_last
+    threading.excepthook = lambda args: _log_last(args.exc_type, args.exc_value, args.exc_traceback)
 
 
 class _Line(logging.Formatter):
@@ -133,8 +133,8 @@ class _Line(logging.Formatter):
         return last_words(super().format(record))
 
 
-def _told_last(kind: type[BaseException], error: BaseException | None, where: TracebackType | None) -> None:
+def _log_last(kind: type[BaseException], error: BaseException | None, where: TracebackType | None) -> None:
     """Tell on standard error, as Python does, what nobody caught."""
     if not issubclass(kind, KeyboardInterrupt | SystemExit):
-        told = "".join(traceback.format_exception(kind, error, where))
-        Forgiving(lambda: sys.stderr).write(last_words(told))
+        text = "".join(traceback.format_exception(kind, error, where))
+        Forgiving(lambda: sys.stderr).write(last_words(text))

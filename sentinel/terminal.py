@@ -217,7 +217,7 @@ def _open(status: Plain) -> RenderableType:
             escape(each["incident"]),
             _styled(each["stage"]),
             _seconds(status["now"] - each["opened"]),
-            escape("\n".join(_told(each))),
+            escape("\n".join(_incident_lines(each))),
         )
         for each in status["incidents"]
     ]
@@ -225,7 +225,7 @@ def _open(status: Plain) -> RenderableType:
     return _table(columns, rows, "open incidents", right=("open for s",), wide=columns[3:])
 
 
-def _told(incident: Plain) -> Iterable[str]:
+def _incident_lines(incident: Plain) -> Iterable[str]:
     where = f": {incident['where']}" if incident["where"] else ""
     yield f"{incident['title']}{where}"
     if incident["why"]:

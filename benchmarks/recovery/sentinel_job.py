@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 import workload
 
-from sentinel.demo.stage import Stage, wait
+from sentinel.demo.sandbox import Sandbox, wait
 from sentinel.model.trainable import Beats, Place, SaveReport, StepResult
 
 START_S = 90.0
@@ -113,8 +113,8 @@ def main() -> None:
         "snapshot_every": workload.SAVE_EVERY,
         **({} if workload.TIMEOUT_S is None else {"collective_timeout_s": workload.TIMEOUT_S}),
     }
-    with Stage.start(nodes=1, gpus_per_node=workers, world=workers, slack=False, job=job) as stage:
-        wait("training with a warm standby", START_S, stage.ready)
+    with Sandbox.start(nodes=1, gpus_per_node=workers, world=workers, slack=False, job=job) as sandbox:
+        wait("training with a warm standby", START_S, sandbox.ready)
         Path(workload.FOLDER, "settled").touch()
         time.sleep(workload.LIFETIME_S)
 

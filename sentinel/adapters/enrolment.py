@@ -105,8 +105,10 @@ class Enrolment:
         try:
             return msgspec.json.decode(read_secret(self._path, _MOST_BYTES), type=Book)
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-            told = str(error)
-            raise KeyFileError(told if str(self._path) in told else f"{self._path}: {told}") from None
+            message = str(error)
+            raise KeyFileError(
+                message if str(self._path) in message else f"{self._path}: {message}"
+            ) from None
 
     def _hold(self, book: Book, seen: tuple[int, ...]) -> None:
         self._book, self._seen = book, seen

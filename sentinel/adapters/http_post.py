@@ -33,11 +33,11 @@ async def post(
     except TimeoutError:
         raise ChannelError(f"no answer within {max(within, 0.0):.1f} s", unsure=True) from None
     except (httpx.ConnectError, httpx.ConnectTimeout) as error:  # so nothing was sent
-        raise ChannelError(_told(error)) from None
+        raise ChannelError(_reason(error)) from None
     except ChannelError:
         raise
     except Exception as error:  # a cut-off or senseless reply, an address that is none
-        raise ChannelError(_told(error), unsure=True) from None
+        raise ChannelError(_reason(error), unsure=True) from None
 
 
 async def _post(
@@ -79,7 +79,7 @@ def retry_after(text: str) -> Seconds:
     return min(max(float(found[0]), SHORTEST_WAIT), LONGEST_WAIT) if found else SHORTEST_WAIT
 
 
-def _told(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     return one_line(redact(f"{type(error).__name__}: {error}")[:LONGEST_ERROR])
 
 

@@ -159,8 +159,8 @@ class Journal:
             decided_by = self._decided_by_id(db, hashes, contents or {})
             # Not from memory: who was interrupted after the last commit did not learn of it.
             seq, at, total = self._rows.end_in(db, "head")
-            for told, body in bodies:
-                seq, at = seq + 1, max(at, float(told))
+            for stamp, body in bodies:
+                seq, at = seq + 1, max(at, float(stamp))
                 total = journal_chain.of_line(total, seq, at, by, body)
                 rows.append((seq, at, decided_by, total, body))
             db.executemany(_INSERT, rows)

@@ -41,18 +41,18 @@ def sqlite_errors(path: Path) -> Iterator[None]:
         code = None if code is None else code & 0xFF
         if code == sqlite3.SQLITE_NOTADB:
             raise not_a_journal(path) from None
-        told = f"journal {path}: {' '.join(str(error).split())[:_WORDS]}"
+        message = f"journal {path}: {' '.join(str(error).split())[:_WORDS]}"
         if code in _NOT_ALLOWED:
-            told += "; look at the permissions of the file and its folder, and at the disk"
+            message += "; look at the permissions of the file and its folder, and at the disk"
         if code in _DAMAGE:
-            told += f"; {HINT}"
-        raise JournalError(told, permanent=code in _DAMAGE | _NOT_ALLOWED) from None
+            message += f"; {HINT}"
+        raise JournalError(message, permanent=code in _DAMAGE | _NOT_ALLOWED) from None
 
 
 def not_a_journal(path: Path, why: str = "") -> JournalError:
     """Say that this file is none, or that nobody can see it any more."""
-    told = f"not a journal: {path}{why and f' ({why})'}"
-    return JournalError(f"{told}; if it was one, {HINT}; else name another file", permanent=True)
+    message = f"not a journal: {path}{why and f' ({why})'}"
+    return JournalError(f"{message}; if it was one, {HINT}; else name another file", permanent=True)
 
 
 def damaged(path: Path, what: str, hint: str = HINT) -> JournalError:
@@ -65,7 +65,7 @@ def lock_beside(path: Path) -> int:
     try:
         descriptor = private.open_file(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT)
     except OSError as error:
-        raise JournalError(f"journal {path}: {_told(error)}", permanent=True) from None
+        raise JournalError(f"journal {path}: {_reason(error)}", permanent=True) from None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -84,10 +84,10 @@ def see_to(path: Path) -> None:
     try:
         sqlite_file.see_to(path)
     except OSError as error:
-        raise JournalError(f"journal {path}: {_told(error)}", permanent=True) from None
+        raise JournalError(f"journal {path}: {_reason(error)}", permanent=True) from None
 
 
-def _told(error: OSError) -> str:
+def _reason(error: OSError) -> str:
     return f"{error.strerror}: {error.filename}"
 
 
@@ -110,8 +110,8 @@ def connect_to_read(path: Path) -> sqlite3.Connection:
     if not version:
         raise JournalError(f"{path}: no such journal", permanent=True)
     if version < ACTIONS_ONLY:
-        told = "it is of an older release: a controller of this one rewrites it when it starts"
-        raise JournalError(f"{path}: {told}", permanent=True)
+        message = "it is of an older release: a controller of this one rewrites it when it starts"
+        raise JournalError(f"{path}: {message}", permanent=True)
     db = open_file(path, read_only=True)
     with sqlite_errors(path):
         db.execute("BEGIN")  # what its writer does from now on is not seen
@@ -160,8 +160,8 @@ def create(path: Path, identity: str = "") -> sqlite3.Connection:
 def _create(path: Path) -> None:
     """Make the file under another name first: one that is half made is never taken for a damaged one."""
     for rest in _left_of(path):
-        told = f"{path} is gone, but {rest.name} is there: put the file back, or move that away, too"
-        raise JournalError(told, permanent=True)
+        message = f"{path} is gone, but {rest.name} is there: put the file back, or move that away, too"
+        raise JournalError(message, permanent=True)
     fresh = path.with_name(path.name + FRESH)
     try:
         with closing(create(fresh)) as db:

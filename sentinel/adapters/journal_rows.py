@@ -42,7 +42,7 @@ class Rows:
 
     def __init__(self, path: Path, db: sqlite3.Connection) -> None:
         self.path, self._db = path, db
-        self._door, self._mutex = threading.Lock(), threading.Lock()
+        self._turnstile, self._mutex = threading.Lock(), threading.Lock()
 
     @contextmanager
     def turn(self) -> Iterator[sqlite3.Connection]:
@@ -50,7 +50,7 @@ class Rows:
 
         Who waits for it stands in the door: who has just had it can't have it again before.
         """
-        with self._door:
+        with self._turnstile:
             self._mutex.acquire()
         try:
             with sqlite_errors(self.path):

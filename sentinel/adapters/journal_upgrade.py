@@ -66,9 +66,9 @@ def _fill(path: Path, old: Old, new: Path) -> None:
         try:
             copy(old, db)
         except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
-            told = " ".join(str(error).split())[:200]
+            reason = " ".join(str(error).split())[:200]
             hint = "move it away: a new one goes on from the job's newest state"
-            raise JournalError(f"{_refused(path, told)}; {hint}", permanent=True) from None
+            raise JournalError(f"{_refused(path, reason)}; {hint}", permanent=True) from None
         db.execute("COMMIT")
 
 

@@ -120,8 +120,8 @@ class _Copying:
         seq, version, at, number, fact, actions = row
         try:
             plain = {"fact": json.loads(fact), "actions": json.loads(actions)}
-            told, decisions, is_whole = line_from_plain(version, plain)
-            body = to_body(told, decisions, is_whole=is_whole)
+            noun, decisions, is_whole = line_from_plain(version, plain)
+            body = to_body(noun, decisions, is_whole=is_whole)
             decided_by, hashes = self._by[number]
             self._at = max(self._at, float(at))
         except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:

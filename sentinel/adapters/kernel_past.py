@@ -67,7 +67,7 @@ def survey(blocks: Iterable[tuple[int, bytes]]) -> Past:
                 past = Past(place + found.start())
             newest = at
         for where, line in _telling(place, block):
-            past = _told(past, where, said(line) or "")
+            past = _after(past, where, said(line) or "")
     return past or Past()
 
 
@@ -90,7 +90,7 @@ def _line(block: bytes, begin: int) -> str:
     return block[begin : begin + LONGEST].partition(b"\n")[0].decode(errors="replace")
 
 
-def _told(past: Past, where: int, words: str) -> Past:
+def _after(past: Past, where: int, words: str) -> Past:
     """Take in what the kernel says there; what is of an earlier boot says nothing."""
     if where < past.begin:
         return past

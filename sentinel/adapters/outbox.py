@@ -68,7 +68,7 @@ class Outbox:
         self._complained: set[tuple[str, str]] = set()
         self._busy: set[tuple[str, str]] = set()
         """(channel, incident) of the calls that are under way."""
-        self._told: set[tuple[ActionId, str]] = set()
+        self._reported: set[tuple[ActionId, str]] = set()
         self._prepared = False
         self.broken = False
         """The file took no record lately, and what can't be recorded is not shown."""
@@ -275,17 +275,17 @@ class Outbox:
             log.warning("a page channel fails", channel=name, error=error)
 
     def _tell(self, names: Sequence[str]) -> None:
-        for action, place in self._rows.untold():
+        for action, place in self._rows.unreported():
             self._tell_once(action, "delivered", f"shown in {place}", place)
         for action, why in self._rows.hopeless(names):
             self._tell_once(action, "refused", f"refused by every channel: {why}", "")
 
     def _tell_once(self, action: ActionId, what: str, detail: str, place: str) -> None:
         """Once in this process, even while the disk does not take that it was told."""
-        if (action, what) not in self._told:
-            self._told.add((action, what))
+        if (action, what) not in self._reported:
+            self._reported.add((action, what))
             self._delivered(action, what == "delivered", detail, place)
-        self._rows.told(action, what)
+        self._rows.reported(action, what)
 
 
 @contextmanager

@@ -181,26 +181,26 @@ class Rows:
         ).fetchone()
         return Health(*row) if row else Health()
 
-    def untold(self) -> list[tuple[ActionId, str]]:
+    def unreported(self) -> list[tuple[ActionId, str]]:
         """Pages that reached a place which nobody was told of: (action id, channel)."""
         return self._db.execute(
-            "SELECT id, place FROM pages WHERE place != '' AND told != 'delivered' ORDER BY seq"
+            "SELECT id, place FROM pages WHERE place != '' AND reported != 'delivered' ORDER BY seq"
         ).fetchall()
 
     def hopeless(self, channels: Sequence[str]) -> list[tuple[ActionId, str]]:
         """Pages that every channel refuses and nobody was told of: (action id, last reason)."""
         return self._db.execute(
             "SELECT p.id, MAX(m.refused) FROM pages p JOIN messages m ON m.incident = p.incident"
-            " WHERE p.place = '' AND p.told = '' AND m.refused != ''"
+            " WHERE p.place = '' AND p.reported = '' AND m.refused != ''"
             " AND m.channel IN (SELECT value FROM json_each(?))"
             " GROUP BY p.id HAVING COUNT(*) = ? ORDER BY p.seq",
             (json.dumps(list(channels)), len(channels)),
         ).fetchall()
 
-    def told(self, action: ActionId, what: str) -> None:
+    def reported(self, action: ActionId, what: str) -> None:
         """Remember what the callback was told of a page: `delivered | refused`."""
         with self._db:
-            self._db.execute("UPDATE pages SET told = ? WHERE id = ?", (what, action))
+            self._db.execute("UPDATE pages SET reported = ? WHERE id = ?", (what, action))
 
     def waiting(self, channel: str) -> int:
         """How many pages this channel has not done."""

@@ -5,7 +5,7 @@ SCHEMA = """
 CREATE TABLE IF NOT EXISTS pages (
     seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, incident TEXT NOT NULL, revision INTEGER NOT NULL,
     page TEXT NOT NULL, detailed INTEGER NOT NULL, resolved INTEGER NOT NULL, at REAL NOT NULL,
-    place TEXT NOT NULL DEFAULT '', told TEXT NOT NULL DEFAULT '', UNIQUE (incident, revision));
+    place TEXT NOT NULL DEFAULT '', reported TEXT NOT NULL DEFAULT '', UNIQUE (incident, revision));
 CREATE TABLE IF NOT EXISTS messages (
     channel TEXT, incident TEXT, ref TEXT NOT NULL DEFAULT '', revision INTEGER NOT NULL DEFAULT -1,
     opening INTEGER NOT NULL DEFAULT 0, failures INTEGER NOT NULL DEFAULT 0,
@@ -20,7 +20,7 @@ CREATE TABLE IF NOT EXISTS primaries (channel TEXT PRIMARY KEY);
 """
 
 COLUMNS = {
-    "pages": "id, incident, revision, page, detailed, resolved, at, place, told",
+    "pages": "id, incident, revision, page, detailed, resolved, at, place, reported",
     "messages": "channel, incident, ref, revision, opening, failures, refused, not_before",
     "deliveries": "channel, incident, revision, done",
 }

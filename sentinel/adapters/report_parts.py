@@ -28,23 +28,23 @@ def read_by_part(payload: bytes, why: CodecError, refuse: Callable[[CodecError],
     report: Report = decode(Report, encode({**fields, "beats": (), "events": ()}))
     return replace(
         report,
-        beats=tuple(beat for told in beats if (beat := _beat(told, refuse))),
-        events=tuple((number, _event(told)) for number, told in events),
+        beats=tuple(beat for raw in beats if (beat := _beat(raw, refuse))),
+        events=tuple((number, _event(raw)) for number, raw in events),
     )
 
 
-def _beat(told: msgspec.Raw, refuse: Callable[[CodecError], None]) -> RankBeat | None:
+def _beat(raw: msgspec.Raw, refuse: Callable[[CodecError], None]) -> RankBeat | None:
     try:
-        beat: RankBeat = decode(RankBeat, told)
+        beat: RankBeat = decode(RankBeat, raw)
     except CodecError as error:
         refuse(error)
         return None
     return beat
 
 
-def _event(told: msgspec.Raw) -> Event:
+def _event(raw: msgspec.Raw) -> Event:
     try:
-        event: Event = decode(Event, told)
+        event: Event = decode(Event, raw)
     except CodecError as error:
         return Unreadable(str(error))
     return event

@@ -10,8 +10,8 @@ import zmq
 
 from sentinel.adapters.enrolment import Enrolment, EnrolmentError, Token
 from sentinel.adapters.keys import KeyFileError, Keys
-from sentinel.adapters.report_door import ReportDoor
 from sentinel.adapters.report_parts import read_by_part
+from sentinel.adapters.report_socket import ReportSocket
 from sentinel.adapters.strangers import Place
 from sentinel.model.codec import CodecError, decode, encode
 from sentinel.model.ids import NodeId
@@ -46,15 +46,15 @@ class Reports:
     def __init__(self, endpoint: str, keys: Keys) -> None:
         self.refused = 0
         self.enrolment = Enrolment(keys)
-        self._door = ReportDoor(endpoint, self.enrolment)
-        self._socket = self._door.socket
+        self._listener = ReportSocket(endpoint, self.enrolment)
+        self._socket = self._listener.socket
         self._peers: dict[NodeId, Peer] = {}
         self._taken = 0
         self._aside: set[asyncio.Task[None]] = set()
         self._log = structlog.get_logger(logger_name="reports")
 
     async def __aenter__(self) -> "Reports":
-        self._door.open()
+        self._listener.open()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -63,7 +63,7 @@ class Reports:
     @property
     def endpoint(self) -> str:
         """The address bound to, with the port that the kernel chose for `:0` or `:*`."""
-        return self._door.endpoint
+        return self._listener.endpoint
 
     # --- hearing
 
@@ -112,7 +112,7 @@ class Reports:
 
     def _take(self, node: NodeId, peer: Peer) -> None:
         """Have a connection stand for a node from now on."""
-        strangers = self._door.strangers
+        strangers = self._listener.strangers
         if (before := self._peers.get(node)) is not None:
             strangers.is_known_no_more(before.descriptor, before.place)
         place = strangers.is_known(peer.descriptor)
@@ -124,7 +124,7 @@ class Reports:
         for node, each in list(self._peers.items()):
             if each.route == peer.route:
                 del self._peers[node]
-                self._door.strangers.is_known_no_more(each.descriptor, each.place)
+                self._listener.strangers.is_known_no_more(each.descriptor, each.place)
 
     def _read(self, node: str, payload: bytes) -> Hello | Report:
         try:
@@ -181,7 +181,7 @@ class Reports:
         """Stop listening; agents notice and reconnect to whoever listens next."""
         for task in self._aside:
             task.cancel()
-        self._door.close()
+        self._listener.close()
 
 
 def _proven(frames: list[zmq.Frame]) -> tuple[str, int]:

@@ -46,7 +46,7 @@ class Wire:
         self.connected = False
         self._credentials = credentials
         self._broken_off = 0
-        self._told = ""
+        self._refusal = ""
         """Why the controller says that it does not believe this end."""
         self._context = zmq.Context(io_threads=1)
         self.socket: zmq.Socket[bytes] = self._context.socket(zmq.DEALER)
@@ -78,7 +78,7 @@ class Wire:
             change = self._change(recv_monitor_message(self.monitor))
             if change is not None:
                 changes.append(change)
-        if self._told:
+        if self._refusal:
             changes.append(Link.REFUSED)
         return changes
 
@@ -99,9 +99,9 @@ class Wire:
     @property
     def refusal(self) -> str:
         """One line for a human whose agent was refused; what the controller itself said is said once."""
-        told, self._told = self._told, ""
-        if told:
-            return f"the controller at {self.endpoint} refused this agent: {told}"
+        refusal, self._refusal = self._refusal, ""
+        if refusal:
+            return f"the controller at {self.endpoint} refused this agent: {refusal}"
         if self._broken_off:
             return (
                 f"{self.endpoint} breaks off the handshake: the key given with {self._credentials.source} "
@@ -146,7 +146,7 @@ class Uplink(Wire):
                 return
             order = _parse(payload)
             if isinstance(order, Refused):
-                self._told = order.why
+                self._refusal = order.why
                 continue
             self.accepted = self.accepted or not isinstance(order, Unreadable)
             yield order

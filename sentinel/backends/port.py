@@ -41,7 +41,7 @@ class KnownNode(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class Context:
     """What a back end needs to tell what becomes of the scheduler itself."""
 
     learn: Callable[[Fact], None]
@@ -59,14 +59,14 @@ class Nodes(Protocol):
     def trouble(self) -> str:
         """Say why the scheduler can't be asked; empty while it can."""
 
-    async def run(self, told: Told) -> None:
+    async def run(self, context: Context) -> None:
         """Keep in touch with the scheduler until cancelled, and tell when it is away and back."""
 
     async def known(self, within: Seconds) -> Sequence[KnownNode]:
         """List the living nodes. Raises BackendError."""
 
     async def look(self, node: NodeId) -> str:
-        """Try the door of the scheduler's own process there: `ok`, `refused`, `timeout` or `unknown`."""
+        """Try the port of the scheduler's own process there: `ok`, `refused`, `timeout` or `unknown`."""
 
     async def cordon(self, node: NodeId, reason: str) -> str:
         """Let nothing new be placed on a node; says what was done. One that has a cordon keeps that.

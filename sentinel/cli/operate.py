@@ -160,13 +160,13 @@ def drain(
 
 def _until_empty(name: str, within: float) -> None:
     """Return when no process of a job is left on a node. Raises CommandError with what keeps it full."""
-    ends, told = time.monotonic() + within, None
+    ends, shown = time.monotonic() + within, None
     while full := _full(name):
         if time.monotonic() > ends:
             raise CommandError(f"{name} is not empty in time: {full}", FAILED)
-        if full != told:
+        if full != shown:
             say(f"waiting: {full}")
-            told = full
+            shown = full
         time.sleep(LOOK_EVERY_S)
     say(f"{name} is empty")
 

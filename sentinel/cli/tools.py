@@ -49,8 +49,10 @@ def replay(file: Annotated[Path, typer.Argument(help="A recording from the logbo
         policy = from_plain(Policy, recording.policy) if recording.policy else policy
         state = State.from_plain(recording.state) if recording.state else State()
     except (ValueError, KeyError, TypeError) as error:
-        told = str(error)
-        raise CommandError(told if str(file) in told else f"{file}: not a recording: {told}") from None
+        message = str(error)
+        raise CommandError(
+            message if str(file) in message else f"{file}: not a recording: {message}"
+        ) from None
     if not recording.lines:
         raise CommandError(f"{file}: holds no fact")
     rules = Rules(policy, load())
@@ -115,10 +117,10 @@ def _retell(journal: Path, back: float, policy: "Policy", books: "Books", *, jso
     from sentinel.rehearse import retell
 
     since = time.time() - back
-    told = retell.from_journal(journal, since, Rules(policy, books))
-    for line in retell.as_json(told) if json else retell.as_text(told, since):
+    compared = retell.from_journal(journal, since, Rules(policy, books))
+    for line in retell.as_json(compared) if json else retell.as_text(compared, since):
         (say_json if json else say)(line)
-    return FAILED if told.defects or any(pair.differs for pair in told.pairs) else 0
+    return FAILED if compared.defects or any(pair.differs for pair in compared.pairs) else 0
 
 
 @app.command(

@@ -6,8 +6,8 @@ from typing import Literal, TypeAlias, get_args
 
 from sentinel.core.learn import again
 from sentinel.core.state import State
-from sentinel.core.state.crew import Worker, WorkerStage
 from sentinel.core.state.rows import SCHEDULER
+from sentinel.core.state.workers import Worker, WorkerStage
 from sentinel.model.action import StopJob, StopWorker
 from sentinel.model.ids import DAY_S, JobId, NodeId
 
@@ -62,7 +62,7 @@ def _still_busy(state: State) -> str:
     for job in [each for each in state.jobs.values() if not each.watched]:
         if not job.is_over:
             return f"{job.id} is {job.stage.value}: stop it first"
-        living = [worker.id for worker in state.crew.of(job.id) if _lives(state, worker)]
+        living = [worker.id for worker in state.workers.of(job.id) if _lives(state, worker)]
         if living:
             return f"{job.id} still has {len(living)} processes: {', '.join(living)}"
     ending = [name for name, each in state.unfinished.items() if isinstance(each, StopWorker | StopJob)]

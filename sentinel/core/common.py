@@ -62,8 +62,8 @@ def shared(state: State, among: Iterable[NodeId], seen: Sequence[Sighting], poli
         if len(inside) < policy.common_nodes:
             continue
         size = _size(state, domain)
-        told = [each for each in seen if _is_in(state.nodes[each[1]], domain)]
-        if _at_once(told, policy.common_s) >= least(size, policy):
+        sightings = [each for each in seen if _is_in(state.nodes[each[1]], domain)]
+        if _at_once(sightings, policy.common_s) >= least(size, policy):
             fits = _hit(len(inside), size) + _by_chance(len(nodes) - len(inside), policy)
             likely.setdefault((fits, size, inside), []).extend([domain] if domain else [])
     if not likely:
@@ -113,12 +113,12 @@ def _by_chance(count: int, policy: Policy) -> float:
 
 def _at_once(seen: Iterable[Sighting], within: Seconds) -> int:
     """How many nodes it was seen on within so long of one another, at most."""
-    told, first, most = sorted(seen), 0, 0
+    ordered, first, most = sorted(seen), 0, 0
     here: Counter[NodeId] = Counter()
-    for at, node in told:
+    for at, node in ordered:
         here[node] += 1
-        while told[first][0] < at - within:
-            here -= Counter([told[first][1]])
+        while ordered[first][0] < at - within:
+            here -= Counter([ordered[first][1]])
             first += 1
         most = max(most, len(here))
     return most

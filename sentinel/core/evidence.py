@@ -13,8 +13,8 @@ from sentinel.model.fact import (
     JobSlowed,
     JobStalled,
     MembersProbed,
+    NodePinged,
     NodeProbed,
-    NodeReached,
     NodeSilent,
     RankAtPace,
     RankExited,
@@ -24,7 +24,7 @@ from sentinel.model.fact import (
 from sentinel.model.finding import TRAINER, Health, gpu_of
 from sentinel.model.ids import Instant, NodeId
 from sentinel.model.incident import Incident, Stage
-from sentinel.model.runbook import Harm
+from sentinel.model.runbook import Symptom
 
 RAISED_LIMIT = 32
 """Exceptions of one kind and generation that an incident keeps."""
@@ -35,24 +35,24 @@ FOUND_LIMIT = 20
 EVIDENCE_LIMIT = 200
 """More than this tells nobody anything new and would slow the fold."""
 
-HARMLESS = frozenset(
-    {FindingReported, NodeReached, NodeProbed, MembersProbed, JobAdvanced, JobAtPace, RankAtPace, Commanded}
+NEUTRAL = frozenset(
+    {FindingReported, NodePinged, NodeProbed, MembersProbed, JobAdvanced, JobAtPace, RankAtPace, Commanded}
 )
 """What only says how things are: a finding hurts as long as it holds."""
 
 STANDING_BY = 3
 """Of events that decide nothing an incident keeps so many of a kind."""
 
-HARMS: Mapping[type, Harm] = {
-    RankExited: Harm.EXITED,
-    RankRaised: Harm.RAISED,
-    JobStalled: Harm.STALLED,
-    JobSlowed: Harm.STALLED,
-    RankSlow: Harm.SLOW,
+SYMPTOMS: Mapping[type, Symptom] = {
+    RankExited: Symptom.EXITED,
+    RankRaised: Symptom.RAISED,
+    JobStalled: Symptom.STALLED,
+    JobSlowed: Symptom.STALLED,
+    RankSlow: Symptom.SLOW,
 }
 """Which facts are harm to a job: a cause has to explain them."""
 
-STEP_OR_HARM = (JobAdvanced, *HARMS)
+STEP_OR_SYMPTOM = (JobAdvanced, *SYMPTOMS)
 
 
 def mentions(incident: Incident, nodes: Collection[NodeId]) -> bool:
@@ -72,19 +72,19 @@ def silent_nodes(incident: Incident) -> set[NodeId]:
 
 def broke_again(incident: Incident) -> bool:
     """Say whether its job had made a new step before it was hurt last."""
-    kinds = [isinstance(fact, JobAdvanced) for fact in incident.evidence if isinstance(fact, STEP_OR_HARM)]
+    kinds = [isinstance(fact, JobAdvanced) for fact in incident.evidence if isinstance(fact, STEP_OR_SYMPTOM)]
     return bool(kinds) and any(kinds) and not kinds[-1]
 
 
 def waits_together(incident: Incident) -> bool:
     """Say whether the last that hurt its job is that its ranks wait for each other."""
-    harms = (HARMS[type(fact)] for fact in reversed(incident.evidence) if type(fact) in HARMS)
-    return next(harms, None) is Harm.STALLED
+    symptoms = (SYMPTOMS[type(fact)] for fact in reversed(incident.evidence) if type(fact) in SYMPTOMS)
+    return next(symptoms, None) is Symptom.STALLED
 
 
 def is_about_pace(incident: Incident) -> bool:
     """Say whether it is about a job's pace and no other harm."""
-    return kinds(incident) & HARMS.keys() == {JobSlowed}
+    return kinds(incident) & SYMPTOMS.keys() == {JobSlowed}
 
 
 def kinds(incident: Incident) -> set[type]:
@@ -96,8 +96,8 @@ def add(state: State, incident: Incident, fact: Fact) -> Incident:
     """Add evidence; of repeated looks at a node the newest says all."""
     incident = state.incidents[incident.id]
     evidence = incident.evidence
-    if isinstance(fact, NodeReached):
-        evidence = tuple(f for f in evidence if not (isinstance(f, NodeReached) and f.node == fact.node))
+    if isinstance(fact, NodePinged):
+        evidence = tuple(f for f in evidence if not (isinstance(f, NodePinged) and f.node == fact.node))
     if isinstance(fact, RankRaised) and not _tells(incident, fact):
         return incident
     if isinstance(fact, FindingReported):
@@ -185,9 +185,9 @@ def found(incident: Incident) -> list[FindingReported]:
     since = incident.evidence[ends[-1] :] if ends else incident.evidence
     newest = {fact.check: fact for fact in since if isinstance(fact, MembersProbed)}
     probed = [
-        FindingReported(fact.at, told.node, told.finding)
+        FindingReported(fact.at, each.node, each.finding)
         for fact in newest.values()
-        for told in fact.findings
+        for each in fact.findings
     ]
     return [*reversed(probed), *holding(incident)]
 
@@ -198,24 +198,24 @@ ECHOES = frozenset({"collective", "evicted"})
 
 def only_echoes(incident: Incident) -> bool:
     """Say whether ranks only lost their peers: no harm in evidence needs a cause of its own."""
-    harms = (fact for fact in incident.evidence if type(fact) not in HARMLESS)
-    return all(isinstance(fact, RankRaised) and fact.kind in ECHOES for fact in harms)
+    symptoms = (fact for fact in incident.evidence if type(fact) not in NEUTRAL)
+    return all(isinstance(fact, RankRaised) and fact.kind in ECHOES for fact in symptoms)
 
 
 def broke(fact: Fact, job: Job) -> bool:
     """Say whether this is harm to a job's newest generation."""
-    harms = RankExited | RankRaised | JobStalled | JobSlowed | RankSlow
-    return isinstance(fact, harms) and fact.generation == job.generation
+    symptoms = RankExited | RankRaised | JobStalled | JobSlowed | RankSlow
+    return isinstance(fact, symptoms) and fact.generation == job.generation
 
 
-def still_hurts(incident: Incident, rules: Rules) -> bool:
+def still_affects(incident: Incident, rules: Rules) -> bool:
     """Say whether anything in evidence holds still, or has done harm; an event without a runbook has not."""
-    if not kinds(incident) <= HARMLESS:
+    if not kinds(incident) <= NEUTRAL:
         return True
     return any(not f.finding.event or f.finding.code in rules.by_code for f in holding(incident))
 
 
-def recall(state: State, rules: Rules, incident: Incident, node: NodeId, harm: Fact) -> Incident:
+def recall(state: State, rules: Rules, incident: Incident, node: NodeId, symptom: Fact) -> Incident:
     """Add what the node's checks found shortly before the harm, if it can explain that: causes come first.
 
     A full disk explains no crash: its remedy would leave the broken job alone. Slowness is told so late that
@@ -229,28 +229,28 @@ def recall(state: State, rules: Rules, incident: Incident, node: NodeId, harm: F
         for fact in other.evidence
         if isinstance(fact, FindingReported) and fact.finding.event
     ]
-    standing = list(state.nodes[node].findings.values()) if isinstance(harm, RankSlow) else []
+    standing = list(state.nodes[node].findings.values()) if isinstance(symptom, RankSlow) else []
     for fact in state.nodes[node].recent:
         current = fact.happened >= since or fact.finding in standing
         new = fact not in (*incident.evidence, *spent)
-        if current and new and explains(state, fact, [harm], rules):
+        if current and new and explains(state, fact, [symptom], rules):
             incident = add(state, incident, fact)
     return incident
 
 
-def explains(state: State, fact: FindingReported, harms: Iterable[Fact], rules: Rules) -> bool:
+def explains(state: State, fact: FindingReported, symptoms: Iterable[Fact], rules: Rules) -> bool:
     """Say whether a finding can be why a job is harmed: by its runbooks, if it has any, and by its place."""
     books = rules.by_code.get(fact.finding.code, ())
     if fact.finding.evidence.get("owner") == "unknown":  # it may be why a rank died that was there
-        harms = [harm for harm in harms if _ended_at(fact.node, harm)]
-    symptoms = {cause for each in harms for cause in rules.harm_of(HARMS.get(type(each)))}
-    fits = not books or any(symptoms & {*book.explains} for book in books)
+        symptoms = [symptom for symptom in symptoms if _ended_at(fact.node, symptom)]
+    only_names = {cause for each in symptoms for cause in rules.naming_only(SYMPTOMS.get(type(each)))}
+    fits = not books or any(only_names & {*book.explains} for book in books)
     return fits and (fact.finding.health is Health.CRITICAL or _strikes_a_rank(state, fact))
 
 
-def _ended_at(node: NodeId, harm: Fact) -> bool:
+def _ended_at(node: NodeId, symptom: Fact) -> bool:
     """Say whether a rank ended, or raised by itself, on this node."""
-    match harm:
+    match symptom:
         case RankExited(node=place) | RankRaised(node=place, kind="user"):
             return place == node
     return False
@@ -261,7 +261,7 @@ def _strikes_a_rank(state: State, fact: FindingReported) -> bool:
     gpu = gpu_of(fact.finding.component)
     if gpu is None or "rank" in fact.finding.evidence:
         return True
-    return any(worker.gpu == gpu for worker in state.crew.sitting(fact.node))
+    return any(worker.gpu == gpu for worker in state.workers.sitting(fact.node))
 
 
 def is_back(incident: Incident, lost: type, back: tuple[type, ...]) -> bool:

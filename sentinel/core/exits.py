@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from sentinel.model.fact import RankExited
 from sentinel.model.policy import Policy
-from sentinel.model.report import DONE, UNTOLD
+from sentinel.model.report import DONE, UNKNOWN_END
 
 SHELL_OFFSET = 128
 """A shell or a handler that passes a signal on exits with its number and this."""
@@ -24,6 +24,6 @@ def first_to_end(exits: Sequence[RankExited], policy: Policy, *, all_gone: bool)
     first was asked, all were. If all are gone and of none is known how, they may have been done.
     """
     first = [fact for fact in exits if fact.at == exits[0].at]
-    if all_gone and all(fact.how in (UNTOLD, DONE) for fact in exits):
+    if all_gone and all(fact.how in (UNKNOWN_END, DONE) for fact in exits):
         return []
     return [fact for fact in first if fact.how != DONE and not was_asked_to_end(fact, policy)]

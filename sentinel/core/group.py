@@ -9,7 +9,7 @@ from sentinel.model.fact import (
     FindingReported,
     JobAdvanced,
     MembersProbed,
-    NodeReached,
+    NodePinged,
     NodeSilent,
 )
 from sentinel.model.finding import Health
@@ -50,7 +50,7 @@ def with_fact(state: State, kind: type) -> Incident | None:
     return None
 
 
-def find_silence(state: State, rules: Rules) -> Incident | None:
+def find_silent(state: State, rules: Rules) -> Incident | None:
     """Return the open incident that began with another node's silence: one cause may silence many."""
     for incident in state.open_incidents():
         book = rules.book_of(incident)
@@ -100,8 +100,8 @@ def has_stepped(state: State, incident: Incident, job: Job) -> bool:
 def has_recovered(state: State, incident: Incident) -> bool:
     """Say whether the cause is known, and its job trains again: only how long is still to be seen."""
     job = state.job_of(incident)
-    told = incident.diagnosis is not None and "new_step" in incident.times
-    return told and job is not None and has_stepped(state, incident, job)
+    recovered = incident.diagnosis is not None and "new_step" in incident.times
+    return recovered and job is not None and has_stepped(state, incident, job)
 
 
 def _lasts(state: State, incident: Incident, fact: Fact) -> bool:
@@ -116,7 +116,7 @@ def _lasts(state: State, incident: Incident, fact: Fact) -> bool:
             )
         case NodeSilent(node=node):
             return state.is_unheard(node)
-    return isinstance(fact, (*evidence.HARMS, DeadlinePassed))
+    return isinstance(fact, (*evidence.SYMPTOMS, DeadlinePassed))
 
 
 def since_step(state: State, incident: Incident) -> tuple[Fact, ...]:
@@ -135,7 +135,7 @@ def since_step(state: State, incident: Incident) -> tuple[Fact, ...]:
 
 
 def _says_what_is(state: State, fact: Fact) -> bool:
-    silent = isinstance(fact, NodeSilent | NodeReached) and state.is_unheard(fact.node)
+    silent = isinstance(fact, NodeSilent | NodePinged) and state.is_unheard(fact.node)
     return silent or isinstance(fact, MembersProbed)
 
 
@@ -160,13 +160,13 @@ def is_shared(state: State, incident: Incident) -> bool:
     return not stay.isdisjoint([*found, *silent])
 
 
-def of_many(state: State, rules: Rules, node: NodeId, harm: Fact) -> Incident | None:
+def of_many(state: State, rules: Rules, node: NodeId, symptom: Fact) -> Incident | None:
     """Return the open incident of what a node has in common with others, if that explains the harm."""
     for (name, wanted), guard in state.refused.items():
         incident = state.incidents.get(name)
         if guard == COMMON and wanted == f"evict {node}" and incident is not None:
             held = [fact for fact in evidence.holding(incident) if fact.node == node]
-            if any(evidence.explains(state, fact, [harm], rules) for fact in held):
+            if any(evidence.explains(state, fact, [symptom], rules) for fact in held):
                 return incident
     return None
 
@@ -178,14 +178,14 @@ def ends_by_step(incident: Incident, rules: Rules) -> bool:
     return (book is None or book.ends is Ends.STEP) and not waits_for_pace
 
 
-def is_about_silence(incident: Incident, rules: Rules) -> bool:
+def is_about_silent(incident: Incident, rules: Rules) -> bool:
     """Say whether it began with silence, and ends with it: nothing else was seen, or nothing else counts."""
     book, diagnosis = rules.book_of(incident), incident.diagnosis
     if book is not None and book.ends is Ends.SIGN:
         return bool(evidence.silent_nodes(incident))
     is_known = diagnosis is not None and diagnosis.is_known
     acted = is_known and incident.formed > 0
-    return not acted and evidence.kinds(incident) <= {NodeSilent, NodeReached}
+    return not acted and evidence.kinds(incident) <= {NodeSilent, NodePinged}
 
 
 def reopen(state: State, rules: Rules, fact: FindingReported) -> Incident | None:
@@ -208,7 +208,7 @@ def _could_be_at(node: NodeId, incident: Incident, diagnosis: Diagnosis, state: 
     """Say whether a node is among the suspects, or in the job if nobody was."""
     job = state.job_of(incident)
     accused = {suspect.node for suspect in diagnosis.suspects}
-    return node in accused or (not accused and job is not None and state.crew.is_hosted(job.id, node))
+    return node in accused or (not accused and job is not None and state.workers.is_hosted(job.id, node))
 
 
 def join(state: State, topic: str, fact: Fact, job: Job | None = None) -> Incident:
@@ -230,13 +230,13 @@ def join_cause(state: State, book: Runbook, fact: Fact) -> Incident:
     return evidence.add(state, known, fact) if known else join(state, topic, fact)
 
 
-def part_silence(state: State, incident: Incident, node: NodeId) -> None:
+def part_silent(state: State, incident: Incident, node: NodeId) -> None:
     """Make a node's silence an incident of its own: it is no part of what this one is about."""
-    known = [f for f in incident.evidence if isinstance(f, NodeSilent | NodeReached) and f.node == node]
+    known = [f for f in incident.evidence if isinstance(f, NodeSilent | NodePinged) and f.node == node]
     left = (f for f in incident.evidence if not (isinstance(f, NodeSilent) and f.node == node))
     state.change(incident, evidence=tuple(left))
     for fact in known:
-        own = join(state, f"silence:{node}", fact)
+        own = join(state, f"silent:{node}", fact)
         state.change(state.nodes[node], about=own.id)
         ask_for(state, own, Due.CERTAIN)
 

@@ -12,16 +12,16 @@ from sentinel.core.page.left import left_for_people, refused_evictions
 from sentinel.core.page.words import digest
 from sentinel.core.settle.guards import evictions, refuse_action
 from sentinel.core.state import Rules, State
-from sentinel.core.state.crew import Worker
 from sentinel.core.state.rows import Cordon, Job, JobStage, Want
 from sentinel.core.state.timers import Timer
+from sentinel.core.state.workers import Worker
 from sentinel.model.action import (
     DEEDS,
     CollectStacks,
     Evict,
     Page,
+    Ping,
     Probe,
-    Reach,
     Readmit,
     Refusal,
     RestartAgent,
@@ -47,7 +47,7 @@ from sentinel.model.decision import (
 )
 from sentinel.model.fact import JobStalled, RankExited, RankRaised
 from sentinel.model.ids import HOUR_S, Cause, IncidentId
-from sentinel.model.incident import Diagnosis, Due, Incident, Stage, ToldDiagnosis
+from sentinel.model.incident import Diagnosis, Due, Incident, PagedDiagnosis, Stage
 from sentinel.model.runbook import Remedy, Scope
 
 ACTIONS_LIMIT = 200
@@ -109,9 +109,9 @@ def _ordered(state: State, action: Decision, rules: Rules) -> None:
             state.change(state.jobs[job], born=state.jobs[job].born + 1)
             state.add(Worker(name, node, gpu=gpu, since=state.now, job=job))
         case StopWorker(job=job, worker=name):
-            worker = state.crew.get(job, name)
+            worker = state.workers.get(job, name)
             if worker is not None and worker.is_living:
-                worker = state.crew.dismiss(worker, state.now)
+                worker = state.workers.dismiss(worker, state.now)
             if worker is not None:
                 state.change(worker, may_run=False)
         case StopJob(incident=name, job=job):
@@ -122,9 +122,9 @@ def _ordered(state: State, action: Decision, rules: Rules) -> None:
             state.change(state.nodes[name], evicts=state.nodes[name].evicts + 1)
         case Readmit(node=name):
             state.change(state.nodes[name], readmit=None)
-        case Reach(node=name):
-            state.change(state.nodes[name], looks=state.nodes[name].looks + 1)
-            state.set_deadline(Timer.REACH.of(name), rules.policy.action_timeout_s)
+        case Ping(node=name):
+            state.change(state.nodes[name], pings=state.nodes[name].pings + 1)
+            state.set_deadline(Timer.PING.of(name), rules.policy.action_timeout_s)
         case Probe(incident=name, check=check, deadline=deadline) if check:
             state.set_deadline(
                 Timer.MEMBERS.of(name), deadline + rules.policy.retry_s
@@ -144,10 +144,10 @@ def _ordered(state: State, action: Decision, rules: Rules) -> None:
 def _paged(state: State, incident: Incident, number: int, rules: Rules) -> None:
     """Remember what people are told now."""
     left, found, known = left_for_people(incident, state, rules), incident.diagnosis, incident.diagnoses
-    if found is not None and not any(told.is_like(found) for told in known):
-        told = (*known, ToldDiagnosis(state.now, found))
-        known = told if len(told) <= DIAGNOSES_LIMIT else (told[0], *told[2:])
-    state.change(incident, revision=number, told=digest(incident, left), left=left, diagnoses=known)
+    if found is not None and not any(each.is_like(found) for each in known):
+        known = (*known, PagedDiagnosis(state.now, found))
+        known = known if len(known) <= DIAGNOSES_LIMIT else (known[0], *known[2:])
+    state.change(incident, revision=number, paged=digest(incident, left), left=left, diagnoses=known)
     if incident.stage is Stage.RESOLVED and not left:
         _forget_refused(state, incident.id)
 
@@ -159,7 +159,7 @@ def _keep(state: State, decision: Decision) -> None:
     if not isinstance(decision, Refusal):
         state.unfinished.put(decision.id, decision)
     incident = state.incidents.get(decision.incident)
-    if incident is not None and not isinstance(decision, Reach):
+    if incident is not None and not isinstance(decision, Ping):
         actions, decided = (*incident.actions, decision), (*incident.decided, state.now)
         if len(actions) > ACTIONS_LIMIT:
             place = ACTIONS_LIMIT // 2 + len(decided) - len(actions)  # in `decided`, if it is there
@@ -207,13 +207,13 @@ def _diagnosed(state: State, decision: Diagnosed, rules: Rules) -> None:
     if book is not None and not book.counts:
         _count_no_longer(state, incident)
     for node in decision.aside:
-        group.part_silence(state, state.incidents[incident.id], node)
+        group.part_silent(state, state.incidents[incident.id], node)
 
 
 def _remember(state: State, job: Job, incident: Incident, cause: Cause) -> None:
     """Keep what broke the job last: what is tried once more is not tried a third time."""
-    hurt = (f for f in incident.evidence if isinstance(f, RankExited | RankRaised | JobStalled))
-    generation = max((fact.generation for fact in hurt), default=0)
+    failures = (f for f in incident.evidence if isinstance(f, RankExited | RankRaised | JobStalled))
+    generation = max((fact.generation for fact in failures), default=0)
     if generation:
         state.change(job, causes={**state.fresh(job).causes, cause: (state.now, generation)})
 
@@ -274,8 +274,8 @@ def _cordoned(state: State, decision: Cordoned) -> None:
     state.refused.drop((decision.incident, f"evict {node.id}"))
     state.deadlines.drop(Timer.EVICT.of(node.id))
     for job in state.jobs:
-        for worker in state.crew.waiting(job, node.id):
-            state.crew.dismiss(worker, state.now)  # its eviction ends them
+        for worker in state.workers.waiting(job, node.id):
+            state.workers.dismiss(worker, state.now)  # its eviction ends them
     # Those were made with this node; evictions have limits of their own.
     state.change(state.incidents[decision.incident], attempts=0)
     _is_mitigated(state, decision.incident)
@@ -315,7 +315,7 @@ def _formed(state: State, action: Resume, rules: Rules) -> None:
         world=size,
         shrunk=tuple(dict.fromkeys(shrunk)) if size < job.wanted else (),
     )
-    state.crew.form(job.id, job.generation, action.seats)
+    state.workers.form(job.id, job.generation, action.seats)
     state.deadlines.drop(Timer.FINISH.of(job.id))
     state.deadlines.drop(Timer.ROOM.of(job.id))
     first = job.high_step < 0  # nothing was ever trained: compilation and data set-up may take long
@@ -331,8 +331,8 @@ def _restarted(state: State, action: RestartJob, rules: Rules) -> None:
     job = state.jobs[action.job]
     for _, worker in list(state.seated(job)):
         if worker.is_living:
-            state.crew.dismiss(worker, state.now)
-    state.crew.form(job.id, job.generation, ())
+            state.workers.dismiss(worker, state.now)
+    state.workers.form(job.id, job.generation, ())
     job = state.change(job, stage=JobStage.FORMING, want=None, restarted=job.generation)
     state.set_deadline(job.deadline(), rules.policy.slow_phase_s)
     state.deadlines.drop(Timer.PAUSE.of(job.id))

@@ -46,7 +46,7 @@ class Touched:
         if waits:
             nodes |= {NodeId(name) for name in waits if name in state.nodes}
             jobs |= {JobId(name) for name in waits}
-        if places or turned or state.crew.is_touched() or state.refused.is_touched:
+        if places or turned or state.workers.is_touched() or state.refused.is_touched:
             jobs = {*state.jobs}  # one's GPUs may be what another waits for
         incidents: set[IncidentId] = set()
         if state.incidents:
@@ -55,7 +55,7 @@ class Touched:
             incidents |= {name for (name, _), _, _ in state.refused.changes() if name in state.incidents}
             done = (before.incident for _, before, _ in state.unfinished.changes() if before is not None)
             incidents |= {name for name in done if name in state.incidents}
-            if places or turned or state.crew.moves_spares() or (nodes and state.refused):
+            if places or turned or state.workers.moves_spares() or (nodes and state.refused):
                 incidents |= _left(state, rules)
         order = tuple(name for name in state.incidents if name in incidents) if incidents else ()
         lacking = [name for name in nodes if state.nodes[name].may_lack] if nodes else ()
@@ -78,8 +78,8 @@ class Touches:
 
 def _left(state: State, rules: Rules) -> set[IncidentId]:
     """Give incidents whose page says something else of what is left for people than is so now."""
-    told = [each for each in state.incidents.values() if each.left]
-    return {each.id for each in told if left_for_people(each, state, rules) != each.left}
+    unfinished = [each for each in state.incidents.values() if each.left]
+    return {each.id for each in unfinished if left_for_people(each, state, rules) != each.left}
 
 
 def _says_of_itself(job: Job) -> tuple[object, ...]:
@@ -101,7 +101,7 @@ def _touched_jobs(state: State) -> tuple[set[JobId], bool]:
 
 def _touched_nodes(state: State) -> tuple[set[NodeId], bool, bool]:
     """Give the changed nodes, whether what others depend on has, and whether one may be one of many alike."""
-    nodes, places, found = state.crew.touched_nodes(), False, False
+    nodes, places, found = state.workers.touched_nodes(), False, False
     for name, before, now in state.nodes.changes():
         nodes.add(name)
         if before is None or now is None or is_other(before, now):
@@ -135,7 +135,7 @@ def _concerned(state: State, nodes: set[NodeId], jobs: set[JobId], *, anyhow: bo
 
 def _accuses_host(state: State, incident: Incident, jobs: set[JobId]) -> bool:
     accused = incident.diagnosis.nodes if incident.diagnosis and jobs else ()
-    return any(state.crew.is_hosted(job, node) for node in accused for job in jobs)
+    return any(state.workers.is_hosted(job, node) for node in accused for job in jobs)
 
 
 def _turns(before: Incident | None, now: Incident) -> bool:

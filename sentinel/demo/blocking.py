@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from sentinel.demo.stage import wait
+from sentinel.demo.sandbox import wait
 
 HOLD_WITHIN_S = 10.0
 

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from sentinel import heartbeat
 from sentinel.demo.hosts import Host
-from sentinel.demo.stage import Stage, wait
+from sentinel.demo.sandbox import Sandbox, wait
 from sentinel.model.ids import Instant, Seconds
 
 PLACE = ("node", "rank", "gpu")
@@ -108,13 +108,13 @@ class Fault(Protocol):
     name: str
     expected: Expected
 
-    def needs(self, stage: Stage) -> str:
-        """Why this fault can't happen on this stage; empty when it can."""
+    def needs(self, sandbox: Sandbox) -> str:
+        """Why this fault can't happen on this sandbox; empty when it can."""
 
-    def lead_up(self, stage: Stage, chance: random.Random) -> bool:
+    def lead_up(self, sandbox: Sandbox, chance: random.Random) -> bool:
         """Let happen what must have happened before, until it is over; false when that is nothing."""
 
-    def inject(self, stage: Stage, chance: random.Random) -> Injection:
+    def inject(self, sandbox: Sandbox, chance: random.Random) -> Injection:
         """Make it happen, and return as soon as it has. `chance` begins as that of `lead_up` did."""
 
 
@@ -124,41 +124,43 @@ class Simple:
 
     name: str
     expected: Expected
-    act: Callable[[Stage, random.Random], Injection]
-    need: Callable[[Stage], str] = field(default=lambda _stage: "")
-    stage: dict[str, Any] = field(default_factory=dict)
-    """Options of `Stage.start`; with any, the fault gets a stage of its own."""
-    first: Callable[[Stage, random.Random], object] | None = None
+    act: Callable[[Sandbox, random.Random], Injection]
+    need: Callable[[Sandbox], str] = field(default=lambda _sandbox: "")
+    sandbox: dict[str, Any] = field(default_factory=dict)
+    """Options of `Sandbox.start`; with any, the fault gets a sandbox of its own."""
+    first: Callable[[Sandbox, random.Random], object] | None = None
     """What must have happened before."""
 
-    def needs(self, stage: Stage) -> str:
+    def needs(self, sandbox: Sandbox) -> str:
         """Why this fault can't happen here."""
-        return self.need(stage)
+        return self.need(sandbox)
 
-    def lead_up(self, stage: Stage, chance: random.Random) -> bool:
+    def lead_up(self, sandbox: Sandbox, chance: random.Random) -> bool:
         """Let happen what comes first."""
         if self.first is not None:
-            self.first(stage, chance)
+            self.first(sandbox, chance)
         return self.first is not None
 
-    def inject(self, stage: Stage, chance: random.Random) -> Injection:
+    def inject(self, sandbox: Sandbox, chance: random.Random) -> Injection:
         """Make it happen."""
-        return self.act(stage, chance)
+        return self.act(sandbox, chance)
 
 
-def needs_network(stage: Stage) -> str:
+def needs_network(sandbox: Sandbox) -> str:
     """Faults of the network need real links."""
-    return "" if stage.cluster.network else "needs network namespaces (root)"
+    return "" if sandbox.cluster.network else "needs network namespaces (root)"
 
 
-def needs_ranks(least: int, why: str) -> Callable[[Stage], str]:
+def needs_ranks(least: int, why: str) -> Callable[[Sandbox], str]:
     """Faults that only several ranks can tell from something else."""
-    return lambda stage: "" if stage.world >= least else f"{why} needs {least} ranks, here are {stage.world}"
+    return lambda sandbox: (
+        "" if sandbox.world >= least else f"{why} needs {least} ranks, here are {sandbox.world}"
+    )
 
 
-def ranks(stage: Stage) -> list[Victim]:
+def ranks(sandbox: Sandbox) -> list[Victim]:
     """List the running ranks, read from their heartbeat records: the controller need not be there."""
-    found = [(host.name, record) for host in stage.cluster.nodes for record in _records(host)]
+    found = [(host.name, record) for host in sandbox.cluster.nodes for record in _records(host)]
     newest = max((record.generation for _, record in found), default=-1)
     victims = [
         Victim(record.rank, node, record.gpu, record.worker, record.pid)
@@ -168,9 +170,9 @@ def ranks(stage: Stage) -> list[Victim]:
     return sorted(victims, key=lambda victim: victim.rank)
 
 
-def records(stage: Stage) -> list[heartbeat.Record]:
+def records(sandbox: Sandbox) -> list[heartbeat.Record]:
     """Read every living worker's heartbeat record."""
-    return [record for host in stage.cluster.nodes for record in _records(host)]
+    return [record for host in sandbox.cluster.nodes for record in _records(host)]
 
 
 def _records(host: Host) -> Iterator[heartbeat.Record]:
@@ -181,16 +183,16 @@ def _records(host: Host) -> Iterator[heartbeat.Record]:
                 yield record
 
 
-def pick(stage: Stage, chance: random.Random) -> Victim:
+def pick(sandbox: Sandbox, chance: random.Random) -> Victim:
     """Choose a random rank at a random moment of its step."""
-    chosen = chance.choice(ranks(stage))
+    chosen = chance.choice(ranks(sandbox))
     time.sleep(chance.uniform(0.0, 0.3))  # the moment itself is what is random here
     return chosen
 
 
-def completed(stage: Stage, step: int, within_s: Seconds = 20.0) -> Instant:
+def completed(sandbox: Sandbox, step: int, within_s: Seconds = 20.0) -> Instant:
     """Wait until this step is complete; returns when it was."""
-    done = wait(f"step {step}", within_s, lambda: [s for s in stage.steps() if s["step"] >= step], 0.01)
+    done = wait(f"step {step}", within_s, lambda: [s for s in sandbox.steps() if s["step"] >= step], 0.01)
     return float(done[0]["at"])
 
 
@@ -199,25 +201,25 @@ def kill(victim: Victim, number: int = signal.SIGKILL) -> None:
     os.kill(victim.pid, number)
 
 
-def edit_gpu(stage: Stage, node: str, gpu: int, **values: object) -> None:
+def edit_gpu(sandbox: Sandbox, node: str, gpu: int, **values: object) -> None:
     """Change a simulated GPU's device file."""
-    host = stage.host_of(node)
+    host = sandbox.host_of(node)
     states = host.gpu_states()
     states[gpu].update(values)
     host.write_gpus(states)
 
 
-def heal_gpus(stage: Stage, node: str) -> None:
+def heal_gpus(sandbox: Sandbox, node: str) -> None:
     """Make all simulated GPUs of a node healthy again."""
     from sentinel.demo.hosts import healthy_gpu
 
-    host = stage.host_of(node)
+    host = sandbox.host_of(node)
     host.write_gpus([healthy_gpu(node, index) for index in range(host.gpus)])
 
 
-def kernel_line(stage: Stage, victim: Victim, xid: int, text: str) -> None:
+def kernel_line(sandbox: Sandbox, victim: Victim, xid: int, text: str) -> None:
     """Write an Xid line as the driver words it into the node's kernel log."""
-    host = stage.host_of(victim.node)
+    host = sandbox.host_of(victim.node)
     pci = host.gpu_states()[victim.gpu]["pci"]
     with host.kernel_log.open("a") as log:
         what = f"Xid (PCI:{pci}): {xid}, pid={victim.pid}, name=python3, {text}"

@@ -15,7 +15,7 @@ def judge(expected: Expected, injection: Injection, seen: Seen, result: Result) 
     result.false_eviction = any(node != injection.truth.node for node in result.evicted)
     result.wrong += [
         *_diagnosis(expected, injection, result),
-        *_told(expected, result),
+        *_pages(expected, result),
         *_evictions(expected, injection.truth, seen, result),
         *(_training(expected, injection, seen, result) if expected.resumes else ()),
         *_steps(expected, result),
@@ -58,7 +58,7 @@ def _places(places: Sequence[Place]) -> str:
     return ", ".join(map(str, places)) or "nobody"
 
 
-def _told(expected: Expected, result: Result) -> Iterator[str]:
+def _pages(expected: Expected, result: Result) -> Iterator[str]:
     least, most = expected.pages
     if result.pages is not None and not least <= result.pages <= most:
         yield f"{result.pages} pages, expected {least} to {most}"

@@ -7,14 +7,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from sentinel.demo.stage import Stage, json_lines
+from sentinel.demo.sandbox import Sandbox, json_lines
 
 
-def reference(stage: Stage, steps: int, skip: Sequence[int] = ()) -> dict[int, str]:
+def reference(sandbox: Sandbox, steps: int, skip: Sequence[int] = ()) -> dict[int, str]:
     """Run the trainer undisturbed and give each step's loss as hex."""
-    root = stage.cluster.root
+    root = sandbox.cluster.root
     out, config = root / "reference.jsonl", root / "trainer.json"
-    argv = [sys.executable, "-m", "sentinel.trainer.reference", "--world", str(stage.world)]
+    argv = [sys.executable, "-m", "sentinel.trainer.reference", "--world", str(sandbox.world)]
     argv += ["--steps", str(steps), "--config", str(config), "--out", str(out)]
     argv += ["--skip", ",".join(map(str, skip))] if skip else []
     env = {key: value for key, value in os.environ.items() if not key.startswith("SENTINEL_")}

@@ -22,7 +22,7 @@ from sentinel.demo.faults import DEFAULT, FAULTS
 from sentinel.demo.network import available
 from sentinel.demo.observe import BEYOND, Before, observe, settle, settled_steps
 from sentinel.demo.result import Result
-from sentinel.demo.stage import FRESH_S, Stage, StageError, wait
+from sentinel.demo.sandbox import FRESH_S, Sandbox, SandboxError, wait
 from sentinel.demo.steady import keep_running
 
 
@@ -46,17 +46,17 @@ def main(
 
 
 class _Show:
-    """One run through a list of faults. A stage lasts until a fault spoils it."""
+    """One run through a list of faults. A sandbox lasts until a fault spoils it."""
 
     def __init__(self, show: Console, options: dict[str, Any], seed: int, *, json: bool) -> None:
         self._console, self._options, self._seed, self._json = show, options, seed, json
-        self._stage: Stage | None = None
+        self._sandbox: Sandbox | None = None
         self._began = time.monotonic()
         self._results: list[Result] = []
-        self._told = 0
-        """Results that were printed: each when its stage ends, with its losses compared."""
+        self._printed = 0
+        """Results that were printed: each when its sandbox ends, with its losses compared."""
         self._unchecked: list[tuple[Result, int]] = []
-        """Results on this stage with the first step that they recovered to."""
+        """Results on this sandbox with the first step that they recovered to."""
 
     def run(self, faults: Sequence[Fault]) -> list[Result]:
         """Inject one after the other."""
@@ -64,7 +64,7 @@ class _Show:
             for number, fault in enumerate(faults):
                 try:
                     self._one(fault, self._seed + number)
-                except StageError as error:  # one fault that goes wrong does not hide the others
+                except SandboxError as error:  # one fault that goes wrong does not hide the others
                     self._say(f"[red]{fault.name}: {escape(str(error))}[/]")
                     self._results.append(Result(fault.name, self._seed + number, wrong=[str(error)]))
                     self._close()
@@ -75,63 +75,63 @@ class _Show:
         return self._results
 
     def _print(self) -> None:
-        for result in self._results[self._told :] if self._json else ():
+        for result in self._results[self._printed :] if self._json else ():
             say_json(json_module.dumps(result.to_plain()))
-        self._told = len(self._results)
+        self._printed = len(self._results)
 
     def _say(self, text: str) -> None:
         self._console.print(f"[dim]{time.monotonic() - self._began:6.1f} s[/]  {text}")
 
     def _one(self, fault: Fault, seed: int) -> None:
-        needs = getattr(fault, "stage", {})
-        if self._stage is not None and needs:
+        needs = getattr(fault, "sandbox", {})
+        if self._sandbox is not None and needs:
             self._close()
-        fresh = self._stage is None
-        stage = self._stage or self._open(needs)
-        reason = fault.needs(stage)
+        fresh = self._sandbox is None
+        sandbox = self._sandbox or self._open(needs)
+        reason = fault.needs(sandbox)
         if reason:
             self._say(f"[yellow]{fault.name}: skipped, {escape(reason)}[/]")
             self._results.append(Result(fault.name, seed, skipped=reason))
             if needs:
                 self._close()
             return
-        self._settle(stage)
-        led_up = fault.lead_up(stage, _chance(seed))
+        self._settle(sandbox)
+        led_up = fault.lead_up(sandbox, _chance(seed))
         chance = _chance(seed)
-        before = Before.look(stage, fresh=fresh and not led_up)
-        injection = fault.inject(stage, chance)
+        before = Before.look(sandbox, fresh=fresh and not led_up)
+        injection = fault.inject(sandbox, chance)
         truth = injection.truth
         where = (
             f"rank {truth.rank} on {truth.node}" if truth.rank is not None else truth.node or "the cluster"
         )
         self._say(f"[bold]{fault.name}[/]: {where}, step {before.step}")
-        result = observe(stage, fault, seed, before, injection)
+        result = observe(sandbox, fault, seed, before, injection)
         self._tell(result)
         self._results.append(result)
-        steps = settled_steps(stage, before, injection)
+        steps = settled_steps(sandbox, before, injection)
         resumes = (injection.expected or fault.expected).resumes
-        if resumes and steps and result.world == stage.world:
+        if resumes and steps and result.world == sandbox.world:
             self._unchecked.append((result, steps[0]["step"]))
         injection.undo()
         if needs or not resumes or result.wrong:
             self._close()
 
-    def _open(self, needs: dict) -> Stage:  # type: ignore[type-arg]
+    def _open(self, needs: dict) -> Sandbox:  # type: ignore[type-arg]
         options = self._options
         nodes, ranks = f"{options['nodes']} nodes", f"{options['world']} ranks"
         self._say(f"starting Ray: a head and {nodes} for {ranks} ({options['topology']})")
-        self._stage = Stage.start(**{**options, **needs})
-        self._say(f"Sentinel's pages: {self._stage.url}/")
-        self._stage.wait_for_training(FRESH_S)
+        self._sandbox = Sandbox.start(**{**options, **needs})
+        self._say(f"Sentinel's pages: {self._sandbox.url}/")
+        self._sandbox.wait_for_training(FRESH_S)
         self._say("training has begun; standbys warm up")
-        return self._stage
+        return self._sandbox
 
-    def _settle(self, stage: Stage) -> None:
+    def _settle(self, sandbox: Sandbox) -> None:
         """Put everything back and wait until it is as it was."""
-        status = wait("the controller answers", 90.0, stage.status)
+        status = wait("the controller answers", 90.0, sandbox.status)
         for node in status["nodes"]:
-            stage.command("undrain", target=node["node"], who="demo", reason="repaired")
-        settle(stage)
+            sandbox.command("undrain", target=node["node"], who="demo", reason="repaired")
+        settle(sandbox)
 
     def _tell(self, result: Result) -> None:
         verdict = f"[red]{escape('; '.join(result.wrong))}[/]" if result.wrong else "[green]as it must[/]"
@@ -139,36 +139,36 @@ class _Show:
         self._say(f"    {escape(str(result.cause))}: {', '.join(parts)}; {verdict}")
 
     def _close(self) -> None:
-        """Compare the losses with an undisturbed run, then end the stage."""
-        if self._stage is not None:
-            self._compare(self._stage)
+        """Compare the losses with an undisturbed run, then end the sandbox."""
+        if self._sandbox is not None:
+            self._compare(self._sandbox)
         self._end()
 
     def _end(self) -> None:
-        """End the stage, and tell of whatever has no line yet."""
-        stage, self._stage = self._stage, None
+        """End the sandbox, and tell of whatever has no line yet."""
+        sandbox, self._sandbox = self._sandbox, None
         for result, _ in self._unchecked:
             if result.losses_equal is None:
                 result.wrong.append("its losses were not compared")
         self._unchecked = []
         try:
-            if stage is not None:
-                self._console.print(f"[dim]logbook, recordings and journal: {_keep(stage)}[/]")
+            if sandbox is not None:
+                self._console.print(f"[dim]logbook, recordings and journal: {_keep(sandbox)}[/]")
         finally:
-            if stage is not None:
-                stage.stop()
+            if sandbox is not None:
+                sandbox.stop()
             self._print()
 
-    def _compare(self, stage: Stage) -> None:
+    def _compare(self, sandbox: Sandbox) -> None:
         if not self._unchecked:
             return
-        log = stage.cluster.root / "job" / "losses.jsonl"
+        log = sandbox.cluster.root / "job" / "losses.jsonl"
         last = max(step for _, step in self._unchecked) + BEYOND
         self._say(f"comparing losses with an undisturbed run of {last} steps")
-        skip = stage.skipped()
-        stage.end_job()
+        skip = sandbox.skipped()
+        sandbox.end_job()
         try:
-            wanted = losses.reference(stage, last + 1, skip)
+            wanted = losses.reference(sandbox, last + 1, skip)
         except subprocess.CalledProcessError as error:
             self._say(f"[red]{escape(str(error))}[/]")
             return
@@ -181,7 +181,7 @@ class _Show:
 
 
 def _options(nodes: int, gpus: int) -> dict[str, Any]:
-    """Give the options of the stage: every GPU has a rank, but for one node's, the spare's."""
+    """Give the options of the sandbox: every GPU has a rank, but for one node's, the spare's."""
     topology = "loopback" if available() else "netns"
     return {"nodes": nodes, "gpus_per_node": gpus, "world": (nodes - 1) * gpus, "topology": topology}
 
@@ -190,14 +190,14 @@ def _chance(seed: int) -> random.Random:
     return random.Random(seed)  # noqa: S311 - repeatable, not secret
 
 
-def _keep(stage: Stage) -> str:
-    """Copy what the stage wrote to where it outlives the cluster."""
+def _keep(sandbox: Sandbox) -> str:
+    """Copy what the sandbox wrote to where it outlives the cluster."""
     from pathlib import Path
 
     from sentinel.demo.keep import keep
 
-    target = Path.cwd() / "run" / f"demo-{stage.cluster.name}"
-    keep(stage, target)
+    target = Path.cwd() / "run" / f"demo-{sandbox.cluster.name}"
+    keep(sandbox, target)
     return str(target)
 
 
@@ -225,9 +225,9 @@ def _table(show: Console, results: Sequence[Result]) -> None:
         equal = {True: "equal", False: "DIFFER", None: ""}[result.losses_equal]
         verdict = "skipped" if result.skipped else "wrong" if result.wrong else "ok"
         lost = "" if result.steps_lost is None else str(result.steps_lost)
-        told = [f"{value:.2f}" if value is not None else "" for value in seconds]
+        shown = [f"{value:.2f}" if value is not None else "" for value in seconds]
         cause = f"\n{result.cause}" if result.cause not in (None, result.fault) else ""
-        table.add_row(escape(f"{result.fault}{cause}"), escape(where), *told, lost, equal, verdict)
+        table.add_row(escape(f"{result.fault}{cause}"), escape(where), *shown, lost, equal, verdict)
     show.print(table)
     for result in results:
         for line in [result.skipped] if result.skipped else result.wrong:

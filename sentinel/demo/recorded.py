@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from sentinel.demo.observe import rows
-from sentinel.demo.stage import Stage
+from sentinel.demo.sandbox import Sandbox
 from sentinel.logbook.recording import read
 from sentinel.model.action import Resume, StartWorker
 from sentinel.model.fact import FindingReported, Outcome, RankExited, RankRaised
@@ -12,10 +12,10 @@ from sentinel.model.ids import Instant
 from sentinel.model.journal import Line
 
 
-def lines(stage: Stage, since: Instant) -> list[Line]:
+def lines(sandbox: Sandbox, since: Instant) -> list[Line]:
     """Everything that was learned and decided since then, as far as an incident's recording tells."""
-    newest = next((row["incident"] for row in rows(stage)), "")
-    path = stage.state_dir / "recordings" / f"{newest}.jsonl"
+    newest = next((row["incident"] for row in rows(sandbox)), "")
+    path = sandbox.state_dir / "recordings" / f"{newest}.jsonl"
     if not path.exists():
         return []
     return [line for line in read(path.read_text(), path.name).lines if line.fact.at >= since]

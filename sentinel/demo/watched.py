@@ -17,7 +17,7 @@ from sentinel.demo import torchrun
 from sentinel.demo.fault import Victim, edit_gpu, heal_gpus, kill, ranks
 from sentinel.demo.observe import rows
 from sentinel.demo.ray_cluster import Cluster
-from sentinel.demo.stage import REPORT_PORT, Stage, settings, start_watchdog, to_toml, wait
+from sentinel.demo.sandbox import REPORT_PORT, Sandbox, settings, start_watchdog, to_toml, wait
 from sentinel.model.ids import NodeId, Seconds
 
 NODES, WORLD, STEP_S = 4, 3, 0.1
@@ -33,27 +33,27 @@ class Broken:
 
     name: str
     cause: str
-    act: Callable[[Stage, Victim], None]
+    act: Callable[[Sandbox, Victim], None]
     trains: bool = False
     """Training goes on: people are asked to end it when it suits, and then its ranks leave the node."""
     leaves: bool = False
     """The node is evicted."""
 
 
-def _stop(_stage: Stage, victim: Victim) -> None:
+def _stop(_sandbox: Sandbox, victim: Victim) -> None:
     kill(victim, signal.SIGSTOP)
 
 
-def _kill(_stage: Stage, victim: Victim) -> None:
+def _kill(_sandbox: Sandbox, victim: Victim) -> None:
     kill(victim)
 
 
-def _slow(stage: Stage, victim: Victim) -> None:
-    edit_gpu(stage, victim.node, victim.gpu, speed=SPEED)
+def _slow(sandbox: Sandbox, victim: Victim) -> None:
+    edit_gpu(sandbox, victim.node, victim.gpu, speed=SPEED)
 
 
-def _lose(stage: Stage, victim: Victim) -> None:
-    edit_gpu(stage, victim.node, victim.gpu, present=False)
+def _lose(sandbox: Sandbox, victim: Victim) -> None:
+    edit_gpu(sandbox, victim.node, victim.gpu, present=False)
 
 
 FAULTS = (
@@ -65,7 +65,7 @@ FAULTS = (
 
 
 @contextmanager
-def stage(*, restarts: bool = True, policy: dict[str, Any] | None = None) -> Iterator[Stage]:
+def sandbox(*, restarts: bool = True, policy: dict[str, Any] | None = None) -> Iterator[Sandbox]:
     """Start a controller and agents without Ray, and a job by torchrun; end everything on leaving."""
     cluster = Cluster.without_ray(NODES, 1)
     try:
@@ -81,7 +81,7 @@ def stage(*, restarts: bool = True, policy: dict[str, Any] | None = None) -> Ite
         enrolment = Enrolment(ensure_keys(cluster.root / "state" / "keys"))
         for host in cluster.nodes:
             enrolment.enroll(NodeId(host.name))
-        found = Stage(cluster, WORLD, start_watchdog(cluster, {}))
+        found = Sandbox(cluster, WORLD, start_watchdog(cluster, {}))
         _start_agents(found)
         torchrun.launch(cluster.root)
         wait("the job is seen, and trains", TRAINS_S, lambda: _trains(found, 0))
@@ -91,49 +91,49 @@ def stage(*, restarts: bool = True, policy: dict[str, Any] | None = None) -> Ite
         cluster.stop()
 
 
-def _start_agents(stage: Stage) -> None:
-    controller = f"tcp://{stage.cluster.head.address}:{REPORT_PORT}"
+def _start_agents(sandbox: Sandbox) -> None:
+    controller = f"tcp://{sandbox.cluster.head.address}:{REPORT_PORT}"
     argv = [sys.executable, "-m", "sentinel.runtime.agent", "--controller", controller]
-    argv += ["--keys", str(stage.state_dir / "keys")]
-    for host in stage.cluster.nodes:
+    argv += ["--keys", str(sandbox.state_dir / "keys")]
+    for host in sandbox.cluster.nodes:
         with (host.root / "agent.log").open("ab") as out:
             host.run(argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
 
 
-def _trains(stage: Stage, generation: int) -> bool:
-    job = stage.job()
+def _trains(sandbox: Sandbox, generation: int) -> bool:
+    job = sandbox.job()
     running = job is not None and job["stage"] == "running" and job["generation"] > generation
     return running and min(seat["step"] for seat in job["seats"]) >= 0  # type: ignore[index]
 
 
-def break_it(stage: Stage, fault: Broken, rank: int) -> list[str]:
+def break_it(sandbox: Sandbox, fault: Broken, rank: int) -> list[str]:
     """Do it, and say what is wrong with what came of it."""
-    job, known = stage.job(), {row["incident"] for row in rows(stage)}
+    job, known = sandbox.job(), {row["incident"] for row in rows(sandbox)}
     assert job is not None
-    victim = ranks(stage)[rank]
-    fault.act(stage, victim)
-    new = wait(fault.name, SEEN_S, lambda: [row for row in rows(stage) if row["incident"] not in known])
+    victim = ranks(sandbox)[rank]
+    fault.act(sandbox, victim)
+    new = wait(fault.name, SEEN_S, lambda: [row for row in rows(sandbox) if row["incident"] not in known])
     if fault.trains:
-        wait("people are asked", SEEN_S, lambda: _left(stage))
-        torchrun.end(stage.cluster.root)
-    wait("it trains again", TRAINS_S, lambda: _trains(stage, job["generation"]))
-    return list(_wrong(stage, fault, victim, new))
+        wait("people are asked", SEEN_S, lambda: _left(sandbox))
+        torchrun.end(sandbox.cluster.root)
+    wait("it trains again", TRAINS_S, lambda: _trains(sandbox, job["generation"]))
+    return list(_wrong(sandbox, fault, victim, new))
 
 
-def _left(stage: Stage) -> list[str]:
-    status = stage.status()
+def _left(sandbox: Sandbox) -> list[str]:
+    status = sandbox.status()
     return [line for line in status["left"] if "resume" in line] if status else []
 
 
-def _wrong(stage: Stage, fault: Broken, victim: Victim, new: list[dict[str, Any]]) -> Iterator[str]:
-    row = next(row for row in rows(stage) if row["incident"] == new[-1]["incident"])
+def _wrong(sandbox: Sandbox, fault: Broken, victim: Victim, new: list[dict[str, Any]]) -> Iterator[str]:
+    row = next(row for row in rows(sandbox) if row["incident"] == new[-1]["incident"])
     if row["cause"] != fault.cause:
         yield f"the cause is {row['cause']}, and not {fault.cause}"
     if victim.node not in row["where"]:
         yield f"{row['where'] or 'nobody'} is blamed, and not {victim.node}"
     if f"rank {victim.rank}" not in row["where"]:
         yield f"{row['where'] or 'nobody'} is blamed, and not rank {victim.rank}"
-    status, job = stage.status(), stage.job()
+    status, job = sandbox.status(), sandbox.job()
     assert status is not None
     assert job is not None
     cordoned = {node["node"] for node in status["nodes"] if node["cordon"]}
@@ -150,7 +150,7 @@ def main() -> int:
     show.print(
         f"starting agents on {NODES} nodes, and a torchrun job with {WORLD} ranks that knows none of it"
     )
-    with stage() as found:
+    with sandbox() as found:
         show.print(f"{time.monotonic() - began:6.1f} s  {found.url}/: the job is watched")
         for number, fault in enumerate(FAULTS):
             wrong = break_it(found, fault, number % WORLD)
@@ -160,11 +160,11 @@ def main() -> int:
     return 1 if failed else 0
 
 
-def _repair(stage: Stage) -> None:
-    for host in stage.cluster.nodes:
-        heal_gpus(stage, host.name)
-        stage.command("undrain", target=host.name, who="demo", reason="repaired")
-    wait("it has kept its pace for a while", SEEN_S, lambda: all(map(_is_past, rows(stage))), 0.2)
+def _repair(sandbox: Sandbox) -> None:
+    for host in sandbox.cluster.nodes:
+        heal_gpus(sandbox, host.name)
+        sandbox.command("undrain", target=host.name, who="demo", reason="repaired")
+    wait("it has kept its pace for a while", SEEN_S, lambda: all(map(_is_past, rows(sandbox))), 0.2)
 
 
 def _is_past(row: dict[str, Any]) -> bool:

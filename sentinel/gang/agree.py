@@ -16,21 +16,21 @@ MOST_BYTES = 1 << 30
 
 def broadcast(key: bytes, said: Callable[[], bytes], rank: int) -> bytes:
     """Give on all ranks what rank 0 says. Raises DistError where it did not say what came."""
-    told = _sealed(key, said()) if rank == 0 else b""
-    length = torch.tensor([len(told)], dtype=torch.int64, device=_device())
+    message = _sealed(key, said()) if rank == 0 else b""
+    length = torch.tensor([len(message)], dtype=torch.int64, device=_device())
     dist.broadcast(length, src=0)
     if not KEY_BYTES <= (size := int(length)) <= MOST_BYTES:
         raise dist.DistError(f"rank 0 is said to have told {size} bytes")
-    buffer = torch.frombuffer(bytearray(told or bytes(size)), dtype=torch.uint8).to(_device())
+    buffer = torch.frombuffer(bytearray(message or bytes(size)), dtype=torch.uint8).to(_device())
     dist.broadcast(buffer, src=0)
     return _opened(key, buffer.cpu().numpy().tobytes())
 
 
 def all_of(yes: bool) -> bool:
     """Whether it is so on every rank."""
-    told = torch.tensor([int(yes)], dtype=torch.int64, device=_device())
-    dist.all_reduce(told, op=dist.ReduceOp.MIN)
-    return int(told) == 1
+    message = torch.tensor([int(yes)], dtype=torch.int64, device=_device())
+    dist.all_reduce(message, op=dist.ReduceOp.MIN)
+    return int(message) == 1
 
 
 def _device() -> torch.device:
@@ -41,8 +41,8 @@ def _sealed(key: bytes, said: bytes) -> bytes:
     return hmac.digest(key, said, DIGEST) + said
 
 
-def _opened(key: bytes, told: bytes) -> bytes:
-    seal, said = told[:KEY_BYTES], told[KEY_BYTES:]
+def _opened(key: bytes, message: bytes) -> bytes:
+    seal, said = message[:KEY_BYTES], message[KEY_BYTES:]
     if not hmac.compare_digest(seal, hmac.digest(key, said, DIGEST)):
         raise dist.DistError("what came as rank 0's is not what it said")
     return said

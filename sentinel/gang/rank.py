@@ -46,7 +46,7 @@ class Served:
     """A rendezvous store that this process serves."""
 
     store: Any
-    door: rendezvous.Door
+    listener: rendezvous.Listener
     sockets: Sockets
 
 
@@ -101,10 +101,10 @@ class RankRunner:
         with self._lock:
             if generation not in self._served:
                 before = sockets()
-                store, door = rendezvous.serve(host, world, FORM_TIMEOUT_S)
+                store, listener = rendezvous.serve(host, world, FORM_TIMEOUT_S)
                 kept = sorted(self._served.items())[-1:]  # the training thread may be about to join that one
-                self._served = {**dict(kept), generation: Served(store, door, sockets() - before)}
-            return self._served[generation].door.port
+                self._served = {**dict(kept), generation: Served(store, listener, sockets() - before)}
+            return self._served[generation].listener.port
 
     def pause(self, generation: int, saves: bool = False) -> bool:  # Ray passes it on
         """Stop at the next step boundary, all ranks together; true once this rank stands.
@@ -149,7 +149,7 @@ class RankRunner:
         """
         if self._idle or self._group is None or self._group.generation >= generation:
             return
-        self._group.abort(s.door.port for g, s in self._served.items() if g >= generation)
+        self._group.abort(s.listener.port for g, s in self._served.items() if g >= generation)
         waits = self._joining or self._beats.in_collective
         computes = 0.0 if waits else min(FORM_TIMEOUT_S, SLOWER_STEP * self._step_s or FORM_TIMEOUT_S)
         if time.monotonic() > ordered + LEAVE_S + computes:
@@ -225,7 +225,7 @@ class RankRunner:
         group.form(store)
         rendezvous.meet(store, order.rank, order.world, MEET_S)
         if served:
-            served.door.shut()
+            served.listener.shut()
         self._met = order.generation
         key = checkpoint_key(self._spec.secret)
         place = Place(order.rank, order.world, order.gpu, order.generation, backend, key)

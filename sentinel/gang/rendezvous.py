@@ -84,7 +84,7 @@ class SealedStore(dist.Store):  # type: ignore[misc]
         return self
 
 
-class Door:
+class Listener:
     """The socket at which a rendezvous store listens."""
 
     def __init__(self, host: str) -> None:
@@ -119,19 +119,19 @@ def store_key(job_key: bytes, journal: str, generation: int) -> bytes:
     return derive(job_key, "rendezvous", journal, generation)
 
 
-def serve(host: str, world: int, timeout_s: Seconds) -> tuple[Any, Door]:
+def serve(host: str, world: int, timeout_s: Seconds) -> tuple[Any, Listener]:
     """Serve a generation's store at this address, at a free port."""
-    door = Door(host)
+    listener = Listener(host)
     store = dist.TCPStore(
         host,
-        door.port,
+        listener.port,
         world,
         is_master=True,
         timeout=timedelta(seconds=timeout_s),
         wait_for_workers=False,
-        master_listen_fd=door.descriptor(),
+        master_listen_fd=listener.descriptor(),
     )
-    return store, door
+    return store, listener
 
 
 def join(host: str, port: int, world: int, timeout_s: Seconds) -> Any:

@@ -33,7 +33,7 @@ from sentinel.gang.snapshot_wire import Channel, NotProvenError
 from sentinel.model.ids import Seconds
 
 _log = structlog.get_logger(logger_name=__name__)
-_SILENCE_S = 5.0
+_IDLE_S = 5.0
 """A peer that stops in the middle of a push is given up after this."""
 MOST_STRANGERS = 64
 """So many connections may be open whose other end has not proven the key; who knows it needs milliseconds."""
@@ -110,7 +110,7 @@ class SnapshotHolder:
         """Serve a connection in a thread of its own. Raises OSError or RuntimeError when there is none."""
         self._send_away(MOST_STRANGERS - 1)
         try:
-            channel = Channel(sock, _SILENCE_S)
+            channel = Channel(sock, _IDLE_S)
         except OSError:
             sock.close()
             raise

@@ -139,7 +139,7 @@ class PeerSender:
         if self._channel:
             return self._channel
         within = self._timeout_s
-        channel = connect(self._peer, self._job, self._key, within_s=within, silence_s=within)
+        channel = connect(self._peer, self._job, self._key, within_s=within, idle_s=within)
         with self._changed:
             self._channel = channel
             if self._closed:

@@ -291,13 +291,13 @@ def _instead(full: Path, others: list[Held], size: int, until: tuple[int, int] |
     return full
 
 
-def _fill(file: BinaryIO, blank: SlotInfo, parts: Iterable[Part], told: int | None) -> SlotInfo:
+def _fill(file: BinaryIO, blank: SlotInfo, parts: Iterable[Part], checksum: int | None) -> SlotInfo:
     """Mark the slot as unfinished, write the payload, and only then the header that makes it count."""
     _write_header(file, replace(blank, length=0), complete=False)
     file.seek(_HEADER_BYTES)
     length = crc = 0
     for part in parts:
-        crc = zlib.crc32(part, crc) if told is None else told
+        crc = zlib.crc32(part, crc) if checksum is None else checksum
         length += memoryview(part).nbytes
         _write_all(file, part)
     if blank.length not in (0, length):

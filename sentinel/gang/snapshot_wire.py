@@ -47,21 +47,21 @@ class ForeignMessageError(ValueError):
 class Channel:
     """One connection; its calls end with OSError, EOFError or ValueError, and it is of no more use then."""
 
-    def __init__(self, sock: socket.socket, silence_s: Seconds) -> None:
+    def __init__(self, sock: socket.socket, idle_s: Seconds) -> None:
         self._socket = sock
         sock.settimeout(None)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for option, value in ((socket.TCP_KEEPIDLE, 10), (socket.TCP_KEEPINTVL, 5), (socket.TCP_KEEPCNT, 3)):
             sock.setsockopt(socket.IPPROTO_TCP, option, value)
-        self.expect_within(silence_s)
+        self.expect_within(idle_s)
         self._said = self._heard = 0
         self._mine = self._theirs = hmac.new(b"", digestmod=DIGEST)
         self._chunk = memoryview(b"")
 
-    def expect_within(self, silence_s: Seconds) -> None:
+    def expect_within(self, idle_s: Seconds) -> None:
         """Take a longer silence than this, in the middle of an exchange, for the other end's death."""
-        limit = struct.pack("ll", int(silence_s), int(silence_s % 1 * 1e6))
+        limit = struct.pack("ll", int(idle_s), int(idle_s % 1 * 1e6))
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
 
@@ -189,7 +189,7 @@ def _seal(keyed: hmac.HMAC, number: int, body: bytes | memoryview) -> bytes:
     return seal.digest()[:_SEAL_BYTES]
 
 
-def connect(address: Address, job: str, key: bytes, *, within_s: Seconds, silence_s: Seconds) -> Channel:
+def connect(address: Address, job: str, key: bytes, *, within_s: Seconds, idle_s: Seconds) -> Channel:
     """Reach a holder in a job's name and prove its key. Raises SnapshotError that names the holder."""
     name = name_of(address)
     try:
@@ -198,7 +198,7 @@ def connect(address: Address, job: str, key: bytes, *, within_s: Seconds, silenc
         raise SnapshotError(f"{name}: {in_words(error)}") from error
     try:
         channel.call(job, key)
-        channel.expect_within(silence_s)
+        channel.expect_within(idle_s)
     except (OSError, EOFError, ValueError) as error:
         channel.close()
         raise SnapshotError(f"{name}: {in_words(error)}") from error
@@ -233,7 +233,7 @@ def ask(channel: Channel, request: Request, answer: type[M]) -> M:
 
 def answer_of(channel: Channel, noun: type[M]) -> M:
     """Receive the answer to a request that was sent."""
-    told: M | Refused = channel.hear(noun | Refused)
-    if isinstance(told, Refused):
-        raise (NoRoomError if told.full else SnapshotError)(f"refused: {told.reason}")
-    return told
+    answer: M | Refused = channel.hear(noun | Refused)
+    if isinstance(answer, Refused):
+        raise (NoRoomError if answer.full else SnapshotError)(f"refused: {answer.reason}")
+    return answer

@@ -159,7 +159,7 @@ def _own(memory: Path, job: str, world: int) -> list[Copy]:
 
 
 def _list(holder: Address, key: bytes, job: str, world: int, reach_s: Seconds) -> list[Copy]:
-    channel = connect(holder, job, key, within_s=reach_s, silence_s=_ANSWER_S)
+    channel = connect(holder, job, key, within_s=reach_s, idle_s=_ANSWER_S)
     try:
         slots = ask(channel, List(), Listing).slots
     except (OSError, EOFError, ValueError) as error:
@@ -174,7 +174,7 @@ def _list(holder: Address, key: bytes, job: str, world: int, reach_s: Seconds) -
 
 
 def _fetch(holder: Address, key: bytes, job: str, copy: Copy) -> bytearray:
-    channel = connect(holder, job, key, within_s=_REACH_S, silence_s=_ANSWER_S)
+    channel = connect(holder, job, key, within_s=_REACH_S, idle_s=_ANSWER_S)
     payload = bytearray()
     try:
         fetch = Fetch(copy.kind, copy.rank, copy.step, copy.generation)

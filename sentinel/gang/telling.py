@@ -89,8 +89,8 @@ class Teller:
             self._leave(Finding(SNAPSHOTS, "disk-full", own.name, Health.WARNING, full), order, step)
         for over in [] if full else [own] if self._full else _older(marks, order.generation):
             over.unlink(missing_ok=True)
-            told = "memory takes snapshots"
-            self._leave(Finding(SNAPSHOTS, "disk-full", over.name, Health.OK, told), order, step)
+            summary = "memory takes snapshots"
+            self._leave(Finding(SNAPSHOTS, "disk-full", over.name, Health.OK, summary), order, step)
         self._full = bool(full)
 
     def saves(self, order: FormOrder, step: int, now: SaveReport) -> None:
@@ -103,8 +103,8 @@ class Teller:
             self._find("disk-full" if now.full else "checkpoint-failed", now.error, order, step)
         elif now.committed >= 0 and (before.error or before.committed < 0):
             for code in ("disk-full", "checkpoint-failed", "checkpoint-corrupt"):
-                told = f"the checkpoint of step {now.committed} has committed"
-                self._find(code, told, order, step, Health.OK)
+                summary = f"the checkpoint of step {now.committed} has committed"
+                self._find(code, summary, order, step, Health.OK)
 
     def _find(
         self, code: str, summary: str, order: FormOrder, step: int, health: Health = Health.WARNING

@@ -7,7 +7,7 @@ from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
-UNTOLD = "?"
+UNREAD = "?"
 """The state of a process that the kernel tells us nothing of now, such as when we may open no more files."""
 _STAT_SIZE = 4096
 _STATUS_SIZE = 8192
@@ -26,12 +26,12 @@ def process_state(pid: int) -> str:
 def state_and_start(pid: int) -> tuple[str, int]:
     """Give a process's state letter and start time, fields 3 and 22 of its stat; ("X", -1) if gone."""
     try:
-        told = contents(f"/proc/{pid}/stat", _STAT_SIZE)
+        stat = contents(f"/proc/{pid}/stat", _STAT_SIZE)
     except (FileNotFoundError, ProcessLookupError):
         return "X", -1
     except OSError:
-        return UNTOLD, -1
-    fields = told.rpartition(b")")[2].split()  # the name before it may hold spaces and parentheses
+        return UNREAD, -1
+    fields = stat.rpartition(b")")[2].split()  # the name before it may hold spaces and parentheses
     return fields[0].decode(), int(fields[19])
 
 

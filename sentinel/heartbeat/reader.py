@@ -35,7 +35,7 @@ from sentinel.heartbeat.layout import (
     HeartbeatError,
     is_name,
 )
-from sentinel.heartbeat.process import UNTOLD, state_and_start
+from sentinel.heartbeat.process import UNREAD, state_and_start
 
 _READS = 20
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -134,7 +134,7 @@ def read_open(descriptor: int, path: os.PathLike[str]) -> Record:
 def is_stale(record: Record) -> bool:
     """Say whether the process that wrote this is gone; a zombie is, a stopped one is not."""
     state, started = state_and_start(record.pid)
-    return state in "XZ" or (state != UNTOLD and started != record.started)
+    return state in "XZ" or (state != UNREAD and started != record.started)
 
 
 def _load(descriptor: int, path: os.PathLike[str]) -> bytes:

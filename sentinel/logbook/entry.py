@@ -51,7 +51,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class EntryLine:
     """One line of an entry: when, what, its raw evidence, and for an action what became of it."""
 
     after: Seconds | None
@@ -119,24 +119,24 @@ def render(incident: Incident, lines: Iterable[Line] = (), runbook: Runbook | No
     return re.sub(r"\n{3,}", "\n\n", redact(text)).rstrip() + "\n"
 
 
-def _evidence(incident: Incident) -> list[Told]:
+def _evidence(incident: Incident) -> list[EntryLine]:
     facts = sorted((fact for fact in incident.evidence if not isinstance(fact, Outcome)), key=lambda f: f.at)
-    return [Told(fact.at - incident.opened, fact_line(fact), fact_raw(fact)) for fact in facts]
+    return [EntryLine(fact.at - incident.opened, fact_line(fact), fact_raw(fact)) for fact in facts]
 
 
 def _outcomes(incident: Incident) -> dict[ActionId, Outcome]:
     return {fact.action: fact for fact in incident.evidence if isinstance(fact, Outcome)}
 
 
-def _done(incident: Incident, decided: dict[ActionId, Instant]) -> list[Told]:
-    outcomes, told = _outcomes(incident), []
+def _done(incident: Incident, decided: dict[ActionId, Instant]) -> list[EntryLine]:
+    outcomes, deeds = _outcomes(incident), []
     for after, action in _dated(incident, decided):
         if isinstance(action, Refusal | Page):
             continue
         outcome = outcomes.get(action.id)
         became = _became(outcome, incident.opened) if outcome else ""
-        told.append(Told(after, action_line(action), outcome=became))
-    return told
+        deeds.append(EntryLine(after, action_line(action), outcome=became))
+    return deeds
 
 
 def _dated(
@@ -161,10 +161,10 @@ def _pages(actions: Sequence[Action]) -> list[Page]:
     return list(newest.values())
 
 
-def _attachments(incident: Incident) -> list[Told]:
+def _attachments(incident: Incident) -> list[EntryLine]:
     """What actions brought back, such as stacks."""
     outcomes = [fact for fact in incident.evidence if isinstance(fact, Outcome) and fact.data]
-    return [Told(fact.at - incident.opened, str(fact.action), fact_raw(fact)) for fact in outcomes]
+    return [EntryLine(fact.at - incident.opened, str(fact.action), fact_raw(fact)) for fact in outcomes]
 
 
 @cache

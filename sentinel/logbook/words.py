@@ -26,7 +26,7 @@ def fact_line(fact: learn.Fact) -> str:
             return f"{fact.node} left: Sentinel was taken off it"
         case learn.NodeHeard():
             return f"{fact.node} reports again"
-        case learn.NodeReached():
+        case learn.NodePinged():
             step = (
                 f", its ranks answer at step {fact.step}" if fact.step >= 0 else ", its ranks do not answer"
             )
@@ -108,8 +108,8 @@ def fact_line(fact: learn.Fact) -> str:
 def with_numbers(summary: str, evidence: Mapping[str, object]) -> str:
     """Add to a finding's summary, which stays the same while it stands, the numbers it was judged by."""
     numbers = {name: value for name, value in evidence.items() if isinstance(value, int | float)}
-    told = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in numbers.items())
-    return f"{summary} ({told})" if told else summary
+    shown = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in numbers.items())
+    return f"{summary} ({shown})" if shown else summary
 
 
 def fact_raw(fact: learn.Fact) -> str:
@@ -147,7 +147,7 @@ def action_line(action: do.Action) -> str:
             return f"stop {action.job}{_because(action.reason)}"
         case do.CollectStacks():
             return f"collect the stacks of {_count(len(action.processes), 'rank')}"
-        case do.Reach():
+        case do.Ping():
             return f"look at {action.node} from the controller"
         case do.RestartAgent():
             return f"restart the agent of {action.node}"
@@ -225,6 +225,6 @@ def _beat(beat: RankBeat, node: str) -> str:
 
 def _members(fact: learn.MembersProbed) -> str:
     answered = sum(not sample.error for sample in fact.samples)
-    told = "; ".join(f"{each.node}: {each.finding.summary}" for each in fact.findings)
-    what = fact.error or told or "nothing stands out"
+    found = "; ".join(f"{each.node}: {each.finding.summary}" for each in fact.findings)
+    what = fact.error or found or "nothing stands out"
     return f"{fact.check} probe: {answered} of {len(fact.samples)} measurements; {what}"

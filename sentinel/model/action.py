@@ -136,8 +136,8 @@ class Probe(Noun, frozen=True):
     """What is not measured after so long is not waited for."""
 
 
-class Reach(Noun, frozen=True):
-    """Look at a silent node from the controller: its agent's door, its raylet's, its ranks through Ray."""
+class Ping(Noun, frozen=True):
+    """Look at a silent node from the controller: its agent's port, its raylet's, its ranks through Ray."""
 
     id: ActionId
     incident: IncidentId
@@ -181,7 +181,7 @@ Action: TypeAlias = (
     | StopJob
     | CollectStacks
     | Probe
-    | Reach
+    | Ping
     | RestartAgent
     | RestartGcs
     | Refusal
@@ -201,7 +201,7 @@ KINDS = (
     "stop-job",
     "stacks",
     "probe",
-    "reach",
+    "ping",
     "restart-agent",
     "restart-gcs",
 )

@@ -75,8 +75,8 @@ class NodeUncordoned(Noun, frozen=True):
     node: NodeId
 
 
-class NodeReached(Noun, frozen=True):
-    """The controller's own look at a silent node: `ok | refused | timeout | unknown` per door."""
+class NodePinged(Noun, frozen=True):
+    """The controller's own look at a silent node: `ok | refused | timeout | unknown` for each port."""
 
     at: Instant
     node: NodeId
@@ -447,7 +447,7 @@ Fact: TypeAlias = (
     | NodeHeard
     | NodeCordoned
     | NodeUncordoned
-    | NodeReached
+    | NodePinged
     | FindingReported
     | NodeProbed
     | MembersProbed

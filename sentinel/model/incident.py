@@ -124,7 +124,7 @@ class Ask(Struct, frozen=True):
     """(node, rank, pid)"""
 
 
-class ToldDiagnosis(Struct, frozen=True):
+class PagedDiagnosis(Struct, frozen=True):
     """What people were told that it is, which stays told when a better one comes."""
 
     at: Instant
@@ -173,11 +173,11 @@ class Incident(Struct, frozen=True):
     """Its last generation made no new step in time, and nothing said why."""
     overruled: str = ""
     """The diagnosis whose freeze a human has lifted."""
-    told: str = ""
+    paged: str = ""
     """Digest of what its page says: the page is written anew when that is another."""
     decided: tuple[Instant, ...] = ()
     """When its newest actions were decided; fewer than these where an older release did not say."""
-    diagnoses: tuple[ToldDiagnosis, ...] = ()
+    diagnoses: tuple[PagedDiagnosis, ...] = ()
     """What its page has told, each as it was told first, oldest first."""
     left: tuple[str, ...] = ()
     """What its page says is left for people."""
@@ -185,10 +185,10 @@ class Incident(Struct, frozen=True):
     """The incident of what its nodes share with others: that one tells the rest."""
 
     @property
-    def earlier(self) -> tuple[ToldDiagnosis, ...]:
+    def earlier(self) -> tuple[PagedDiagnosis, ...]:
         """What its page has told and is not what is known now, oldest first."""
         now = self.diagnosis
-        return tuple(told for told in self.diagnoses if now is None or not told.is_like(now))
+        return tuple(each for each in self.diagnoses if now is None or not each.is_like(now))
 
     @property
     def deeds(self) -> Iterator[tuple[Instant | None, Action]]:

@@ -66,13 +66,13 @@ class Policy:
     """A node without a report for this long is silent (reports come 4 times a second)."""
     grace_s: Seconds = number(5.0, 1.0, 600.0)
     """After a controller's start nobody is silent or stalled before this has passed."""
-    mass_silence: float = number(0.5, 0.1, 1.0)
+    silent_share: float = number(0.5, 0.1, 1.0)
     """From this share of the nodes silent at once, the controller is cut off, not the nodes dead."""
     steps_without_node: int = number(2, 1, 100)
     """So many steps since a node fell silent show that its ranks live: one may have been under way."""
-    look_s: Seconds = number(1.0, 0.1, 5.0)
+    ping_s: Seconds = number(1.0, 0.1, 5.0)
     """A silent node is looked at again after this, and each time after as much more."""
-    look_limit_s: Seconds = number(10.0, 5.0, 600.0)
+    ping_limit_s: Seconds = number(10.0, 5.0, 600.0)
     """But at least this often: the longer it is silent without harm, the less there is to see."""
     cut_s: Seconds = number(65.0, 1.0, 3600.0)
     """A silent node that hurts nobody may take as long to come back as Ray gives it."""

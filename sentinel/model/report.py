@@ -74,7 +74,7 @@ class RankBeat(Struct, frozen=True):
 
 DONE = "exit 0"
 """How a rank ends whose work is done."""
-UNTOLD = "unknown"
+UNKNOWN_END = "unknown"
 """How a process ended whose end the kernel tells its parent alone."""
 LEASE_LAPSED_EXIT = 75
 """EX_TEMPFAIL: nothing is wrong with this process, it must merely not go on alone."""

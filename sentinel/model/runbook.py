@@ -52,7 +52,7 @@ class Ends(StrEnum):
     """What it began with is over: silence, an outage, a state that a check had found."""
 
 
-class Harm(StrEnum):
+class Symptom(StrEnum):
     """What hurts a job, and needs a cause."""
 
     EXITED = "exited"
@@ -102,7 +102,7 @@ class Runbook:
     """Collect the ranks' stacks before anything is killed."""
     scope: Scope = Scope.JOB
     ends: Ends = Ends.STEP
-    harms: tuple[Harm, ...] = ()
+    symptoms: tuple[Symptom, ...] = ()
     """Harm that this cause only names: another cause of it has to explain this one."""
     trial: bool = False
     """Its remedy is an experiment: the next step is its result, and not only its end."""

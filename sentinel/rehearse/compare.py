@@ -8,7 +8,7 @@ from sentinel.core.page.words import places
 from sentinel.model.action import Evict, Page, Refusal, Resume, StopJob
 from sentinel.model.ids import Instant, Seconds
 from sentinel.model.incident import Incident
-from sentinel.rehearse.history import Name, Told
+from sentinel.rehearse.history import Name, Past
 
 SAME_S: Seconds = 1.5
 """Incidents that were opened within this are about the same event."""
@@ -53,7 +53,7 @@ class Pair(Struct, frozen=True):
         return self.then != self.now
 
 
-def compare(then: Told, now: Told, since: Instant) -> list[Pair]:
+def compare(then: Past, now: Past, since: Instant) -> list[Pair]:
     """Pair the incidents of two tellings by when they were opened, oldest first."""
     left, pairs = _by_time(now, since), list[Pair]()
     for name in _by_time(then, since):
@@ -75,13 +75,13 @@ def _distance(one: Incident, other: Incident) -> tuple[bool, Seconds]:
     return one.job != other.job if apart <= SAME_S else True, apart
 
 
-def _by_time(told: Told, since: Instant) -> list[Name]:
-    late = (name for name, incident in told.incidents.items() if incident.opened >= since)
-    return sorted(late, key=lambda name: told.incidents[name].opened)
+def _by_time(past: Past, since: Instant) -> list[Name]:
+    late = (name for name, incident in past.incidents.items() if incident.opened >= since)
+    return sorted(late, key=lambda name: past.incidents[name].opened)
 
 
-def _decided(told: Told, name: Name) -> Decided:
-    incident, actions = told.incidents[name], told.actions[name]
+def _decided(past: Past, name: Name) -> Decided:
+    incident, actions = past.incidents[name], past.actions[name]
     found, refused = incident.diagnosis, [action for action in actions if isinstance(action, Refusal)]
     return Decided(
         cause=found.cause if found else "",

@@ -1,4 +1,4 @@
-"""The controller without its doors: reports and time into the real detector, facts into the real fold."""
+"""The controller without its sockets: reports and time into the real detector, facts into the real fold."""
 
 import time
 from collections.abc import Callable, Sequence

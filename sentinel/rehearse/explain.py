@@ -38,11 +38,11 @@ class Explainer:
     def watch(self, decision: Decision) -> None:
         """Explain one decision, if it says anything."""
         reasons = [*self._matches(), *self._waited()]
-        decided = [told for action in decision.actions if (told := _action(action))]
+        decided = [line for action in decision.actions if (line := _action(action))]
         if decided or reasons or not isinstance(decision.fact, Outcome | DeadlinePassed):
             self._say(f"{decision.at - self._began:9.3f} s  {_fact(decision.fact)}")
-            for told in decided:
-                self._say(f"{'':13}decided: {told}")
+            for line in decided:
+                self._say(f"{'':13}decided: {line}")
             self.lines += [f"{'':13}{reason}" for reason in reasons]
 
     def _say(self, line: str) -> None:
@@ -56,11 +56,11 @@ class Explainer:
             case = Case(incident, state, self._controller.rules)
             matched = [(book, match) for book in books if (match := ask(book, case))]
             tried = f"of {len(books)} runbooks {len(matched)} match" if matched else "no runbook matches"
-            told = (f"({incident.stage}, {_cause(incident)}): {tried}", *_compared(matched))
-            if self._known.get(incident.id) != told:
-                self._known[incident.id] = told
-                yield f"{incident.id} {told[0]}"
-                yield from (f"  {line}" for line in told[1:])
+            shown = (f"({incident.stage}, {_cause(incident)}): {tried}", *_compared(matched))
+            if self._known.get(incident.id) != shown:
+                self._known[incident.id] = shown
+                yield f"{incident.id} {shown[0]}"
+                yield from (f"  {line}" for line in shown[1:])
 
     def _waited(self) -> Iterator[str]:
         deadlines = self._controller.state.deadlines

@@ -12,9 +12,9 @@ import msgspec
 from sentinel.core.fold import fold_together
 from sentinel.core.fold import retell as follow
 from sentinel.core.state import Rules, State
-from sentinel.core.state.crew import Worker, WorkerStage
 from sentinel.core.state.rows import JobStage
-from sentinel.model.action import Action, Page, Reach, Refusal, Resume, StartWorker
+from sentinel.core.state.workers import Worker, WorkerStage
+from sentinel.model.action import Action, Page, Ping, Refusal, Resume, StartWorker
 from sentinel.model.decision import deeds
 from sentinel.model.fact import (
     DeadlinePassed,
@@ -25,7 +25,7 @@ from sentinel.model.fact import (
     JobStalled,
     JobUnderway,
     MembersProbed,
-    NodeReached,
+    NodePinged,
     Outcome,
     RankAtPace,
     RankExited,
@@ -51,7 +51,7 @@ Name: TypeAlias = tuple[int, IncidentId]
 
 
 @dataclass
-class Told:
+class Past:
     """One telling of the past: its state, every incident that it had, and what was decided for each."""
 
     state: State
@@ -107,7 +107,7 @@ class Told:
 
 def retell(
     lines: Iterable[Line], begin: Callable[[], State], rules_of: Callable[[Line], Rules], rules: Rules
-) -> tuple[Told, Told]:
+) -> tuple[Past, Past]:
     """Tell the past twice: as it was recorded, and as `rules` would have decided it.
 
     `begin` gives the state before the first line, a new one each time. Once all was well again for a while,
@@ -115,7 +115,7 @@ def retell(
     does not spoil the rest.
     """
     lines = list(lines)
-    then, now = Told(begin()), Told(begin())
+    then, now = Past(begin()), Past(begin())
     other = _Other(now, rules, _answers(lines))
     quiet_since, moved = 0.0, False
     for line in lines:
@@ -142,7 +142,7 @@ Answers = dict[ActionId, list[tuple[Seconds, Fact]]]
 def _answers(lines: list[Line]) -> Answers:
     decided: dict[ActionId, tuple[Instant, Action]] = {}
     started: dict[Place, ActionId] = {}
-    looks: dict[tuple[str, str], list[ActionId]] = defaultdict(list)
+    pings: dict[tuple[str, str], list[ActionId]] = defaultdict(list)
     answers: Answers = defaultdict(list)
     for line in lines:
         action: ActionId | None = None
@@ -151,8 +151,8 @@ def _answers(lines: list[Line]) -> Answers:
                 action = name
             case WorkerReady(job=job, worker=worker):
                 action = started.get((job, worker))
-            case NodeReached(node=node, incident=incident):
-                known = looks[(str(incident), node)]
+            case NodePinged(node=node, incident=incident):
+                known = pings[(str(incident), node)]
                 action = known.pop(0) if known else None
         if action in decided:
             answers[action].append((max(0.0, line.fact.at - decided[action][0]), line.fact))
@@ -160,8 +160,8 @@ def _answers(lines: list[Line]) -> Answers:
             decided.setdefault(each.id, (line.fact.at, each))
             if place := _started(each):
                 started[place] = each.id
-            if isinstance(each, Reach):
-                looks[each.incident, each.node].append(each.id)
+            if isinstance(each, Ping):
+                pings[each.incident, each.node].append(each.id)
     return answers
 
 
@@ -172,9 +172,9 @@ def _started(action: Action) -> Place | None:
 class _Other:
     """The past under other rules: it hears the same from outside, and answers what it does by itself."""
 
-    def __init__(self, told: Told, rules: Rules, answers: Answers) -> None:
-        self._told, self._rules, self._answers = told, rules, answers
-        self._before = dict(told.state.unfinished)
+    def __init__(self, past: Past, rules: Rules, answers: Answers) -> None:
+        self._past, self._rules, self._answers = past, rules, answers
+        self._before = dict(past.state.unfinished)
         """Actions of before: what became of them comes with the journal."""
         self._due: list[tuple[Instant, int, Callable[[], Fact | None]]] = []
         self._count = 0
@@ -183,7 +183,7 @@ class _Other:
 
     def go_on_from(self, state: State, now: Instant) -> None:
         """Begin a new chapter: what was under way in the old one is left to itself."""
-        self._told.turn_page(state, now)
+        self._past.turn_page(state, now)
         self._before, self._due = dict(state.unfinished), []
 
     def until(self, now: Instant) -> None:
@@ -196,7 +196,7 @@ class _Other:
                 self._tell([fact])
 
     def _next(self) -> tuple[Instant, str] | None:
-        known = self._told.state.next_deadline()
+        known = self._past.state.next_deadline()
         deadline = [(known[0] + LATE_S, known[1])] if known else []
         answer = [(self._due[0][0], "")] if self._due else []
         return min([*deadline, *answer], default=None)
@@ -213,16 +213,16 @@ class _Other:
         """Give the fact with the names of this telling; None when it is for nobody here, or an answer."""
         match fact:
             case DeadlinePassed(deadline=name):
-                return fact if self._told.state.deadlines.get(name, fact.at + 1) <= fact.at else None
+                return fact if self._past.state.deadlines.get(name, fact.at + 1) <= fact.at else None
             case Outcome(action=action):
                 return fact if action in self._before else None
             case WorkerReady(job=job, worker=worker):
                 known = any((job, worker) == _started(action) for action in self._before.values())
                 return fact if known else None
-            case NodeReached() | MembersProbed():
+            case NodePinged() | MembersProbed():
                 return None  # the answer to a look or a probe
             case RankExited() | RankRaised():
-                here = _in_place(self._told.state, then, fact)
+                here = _in_place(self._past.state, then, fact)
                 if here is None:
                     return None
                 about = {"worker": here.id, "rank": here.rank, "pid": here.pid}
@@ -254,14 +254,14 @@ class _Other:
         then: State,
     ) -> int:
         """Give the generation that this telling has, where the fact was about the newest one then."""
-        known, now = then.jobs.get(fact.job), self._told.state.jobs.get(fact.job)
+        known, now = then.jobs.get(fact.job), self._past.state.jobs.get(fact.job)
         newest = known is not None and now is not None and fact.generation == known.generation
         return now.generation if newest and now is not None else fact.generation
 
     # --- what is done ----------------------------------------------------------------------------------
 
     def _tell(self, facts: Sequence[Fact]) -> None:
-        for action in self._told.fold(facts, self._rules):
+        for action in self._past.fold(facts, self._rules):
             if isinstance(action, Refusal):
                 continue
             for after, answer in self._answers.get(action.id, ()) or self._assumed(action):
@@ -282,15 +282,15 @@ class _Other:
             case Resume(job=job, generation=generation):
                 yield FORM_S, lambda at: Outcome(at, name, ok=True, detail="assumed", data=("lost 1",))
                 yield FORM_S + STEP_S, lambda at: self._advanced(at, job, generation)
-            case Reach(node=node, incident=incident):
-                yield OTHER_S, lambda at: NodeReached(at, node, "timeout", "timeout", -1, incident)
+            case Ping(node=node, incident=incident):
+                yield OTHER_S, lambda at: NodePinged(at, node, "timeout", "timeout", -1, incident)
             case Page():
                 return
             case _:
                 yield OTHER_S, lambda at: Outcome(at, name, ok=True, detail="assumed")
 
     def _advanced(self, at: Instant, name: JobId, generation: int) -> Fact | None:
-        job = self._told.state.jobs.get(name)
+        job = self._past.state.jobs.get(name)
         if job is None or job.generation != generation:
             return None
         return JobAdvanced(at, name, generation, job.high_step + 1)
@@ -298,12 +298,12 @@ class _Other:
 
 def _in_place(state: State, then: State, fact: RankExited | RankRaised) -> Worker | None:
     """Find the same process in this telling, or the one that has its place, if its end was news then."""
-    same, known = state.crew.get(fact.job, fact.worker), then.crew.get(fact.job, fact.worker)
+    same, known = state.workers.get(fact.job, fact.worker), then.workers.get(fact.job, fact.worker)
     if same is not None and same.node == fact.node:
         return same
     if known is None or known.stage is WorkerStage.GONE:
         return None
-    for worker in state.crew.of(fact.job):
+    for worker in state.workers.of(fact.job):
         here = (worker.node, worker.gpu) == (fact.node, fact.gpu) and worker.stage is not WorkerStage.GONE
         if here and (worker.rank >= 0) == (known.rank >= 0):
             return worker

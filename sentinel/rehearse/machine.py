@@ -1,4 +1,4 @@
-"""A virtual node: its GPUs, host, kernel log and doors, and the real reading and judging of its agent."""
+"""A virtual node: its GPUs, host, kernel log and ports, and the real reading and judging of its agent."""
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -72,7 +72,7 @@ class Node:
     labels: Mapping[str, str] = field(default_factory=dict)
     reports: bool = True
     """Its reports reach the controller."""
-    doors: tuple[str, str] = ("ok", "ok")
+    ports: tuple[str, str] = ("ok", "ok")
     """What a look at its agent and its raylet finds."""
     raylet_since: Instant | None = 0.0
     """When its raylet was started; None while there is none."""

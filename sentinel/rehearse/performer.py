@@ -9,8 +9,8 @@ from sentinel.model.action import (
     Action,
     CollectStacks,
     Evict,
+    Ping,
     Probe,
-    Reach,
     Refusal,
     RestartAgent,
     RestartGcs,
@@ -20,7 +20,7 @@ from sentinel.model.action import (
     StopWorker,
     kind_of,
 )
-from sentinel.model.fact import Fact, GcsBack, MembersProbed, NodeReached, Outcome, WorkerReady
+from sentinel.model.fact import Fact, GcsBack, MembersProbed, NodePinged, Outcome, WorkerReady
 from sentinel.model.ids import NodeId, Seconds
 from sentinel.rehearse.controller import Controller
 from sentinel.rehearse.gang import Process
@@ -38,7 +38,7 @@ FORM_S: Seconds = 0.2
 STUCK_S: Seconds = 8.0
 """After which a member that does not answer is stuck."""
 FIRST_STEP_S: Seconds = 0.3
-REACH_S: Seconds = 0.3
+PING_S: Seconds = 0.3
 ROUND_S: Seconds = 1.0
 
 
@@ -112,8 +112,8 @@ class Performer:
             case Probe(node=node):
                 self.world.look(node, action.id)
                 self._ends(action, 2 * QUICK_S)
-            case Reach():
-                self._reach(action)
+            case Ping():
+                self._ping(action)
             case RestartAgent(node=node):
                 self._restart_agent(action, node)
             case RestartGcs():
@@ -134,14 +134,14 @@ class Performer:
         kind = kind_of(action.id)
         failed = failed or ("it fails in this scenario" if kind in self.world.fails else "")
         if not isinstance(action, Refusal):
-            told = failed or "done"
-            self._learn(after, lambda: Outcome(self.world.now, action.id, not failed, told, data))
+            detail = failed or "done"
+            self._learn(after, lambda: Outcome(self.world.now, action.id, not failed, detail, data))
 
     # --- workers ---------------------------------------------------------------------------------------
 
     def _start_worker(self, action: StartWorker) -> None:
         node = action.node
-        if node in self.world.cut or self.world.nodes[node].doors[1] != "ok":
+        if node in self.world.cut or self.world.nodes[node].ports[1] != "ok":
             self._ends(action, NO_START_S, failed=f"Ray does not reach {node}")
         elif node in self.world.never_starts or "start-worker" in self.world.fails:
             self._ends(action, START_S, failed="no room")
@@ -150,7 +150,7 @@ class Performer:
 
     def _started(self, action: StartWorker) -> None:
         """Start a process, unless it was started for another controller."""
-        if action.node in self.world.cut or self.world.nodes[action.node].doors[1] != "ok":
+        if action.node in self.world.cut or self.world.nodes[action.node].ports[1] != "ok":
             self._ends(action, 0.0, failed=f"{action.node} is gone")
             return
         known = self.world.processes.get((action.job, action.worker))
@@ -171,7 +171,7 @@ class Performer:
     def _empty(self, action: Evict, node: NodeId) -> None:
         """Kill whoever of ours is not seated any more."""
         for process in self.world.living(node):
-            known = self.controller.state.crew.get(process.job, process.worker)
+            known = self.controller.state.workers.get(process.job, process.worker)
             seated = known is not None and known.rank >= 0
             if node not in self.world.cut and not seated:
                 self.world.ends(process, "signal 9")
@@ -189,8 +189,8 @@ class Performer:
         if len(seated) < len(members) or any(process.node in self.world.cut for process in seated):
             self._ends(action, FORM_S, failed="a member is gone")
         elif stuck := [process for process in seated if process.fields.get("state", "S") in "Tt"]:
-            told = tuple(f"stuck {process.worker}" for process in stuck)
-            self._ends(action, STUCK_S, told, failed="no answer in time")
+            data = tuple(f"stuck {process.worker}" for process in stuck)
+            self._ends(action, STUCK_S, data, failed="no answer in time")
         else:
             self.world.later(FORM_S, lambda: self._formed(action, seated))
 
@@ -212,14 +212,14 @@ class Performer:
 
     # --- nodes -----------------------------------------------------------------------------------------
 
-    def _reach(self, action: Reach) -> None:
+    def _ping(self, action: Ping) -> None:
         node = self.world.nodes[action.node]
         here = [p for p in self.world.living(action.node) if p.rank >= 0 and not p.stands_still]
         steps = [self.world.gangs[p.job].step for p in here if action.node not in self.world.cut]
-        agent, raylet = node.doors
+        agent, raylet = node.ports
         place = (action.node, agent, raylet, max(steps, default=-1), action.incident)
-        self._learn(REACH_S, lambda: NodeReached(self.world.now, *place))
-        self._ends(action, REACH_S)
+        self._learn(PING_S, lambda: NodePinged(self.world.now, *place))
+        self._ends(action, PING_S)
 
     def _probe_members(self, action: Probe) -> None:
         """Let nodes measure together, each round as long as a second."""
@@ -237,7 +237,7 @@ class Performer:
         self._ends(action, takes)
 
     def _restart_agent(self, action: RestartAgent, node: NodeId) -> None:
-        there = node not in self.world.cut and self.world.nodes[node].doors[1] == "ok"
+        there = node not in self.world.cut and self.world.nodes[node].ports[1] == "ok"
         if "restart-agent" in self.world.fails or not there:
             self._ends(action, START_S, failed=f"no agent starts on {node}")
             return
@@ -245,6 +245,6 @@ class Performer:
         self._ends(action, START_S)
 
     def _agent_started(self, node: NodeId) -> None:
-        self.world.nodes[node].doors = ("ok", "ok")
+        self.world.nodes[node].ports = ("ok", "ok")
         self.world.nodes[node].reports = True
         self.world.start_agent(node)

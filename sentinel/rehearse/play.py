@@ -14,39 +14,39 @@ from sentinel.model.report import FindingSeen
 from sentinel.rehearse import steps as s
 from sentinel.rehearse.gang import Fault, Gang, Process
 from sentinel.rehearse.machine import TURN_EVERY_S, Node
+from sentinel.rehearse.rehearsal import JOB, Rehearsal
 from sentinel.rehearse.scenario import SEAT
-from sentinel.rehearse.stage import JOB, Stage
 
 STORM_LINES = 200
 STORM_LINE = "[{:.6f}] NVRM: Xid (PCI:0000:01:00): {}, pid='<unknown>', name=<unknown>, line {}"
 
 
 class Player:
-    """Lets steps happen on a stage."""
+    """Lets the steps of a rehearsal happen."""
 
-    def __init__(self, stage: Stage) -> None:
-        self._stage, self._world, self._controller = stage, stage.world, stage.controller
+    def __init__(self, rehearsal: Rehearsal) -> None:
+        self._rehearsal, self._world, self._controller = rehearsal, rehearsal.world, rehearsal.controller
 
     def play(self) -> None:
         """Let everything happen, once the job trains."""
-        stage = self._stage
+        rehearsal = self._rehearsal
         real = time.perf_counter()
-        for number, step in enumerate(stage.scenario.steps, 1):
-            stage.stirred = self._world.now
+        for number, step in enumerate(rehearsal.scenario.steps, 1):
+            rehearsal.stirred = self._world.now
             ignored = self._play(step)
             self._world.touch()
             if ignored:
-                stage.ignored.append(f"step {number}: {ignored}")
-        stage.turn()
-        stage.settle()
-        stage.real_s = time.perf_counter() - real
+                rehearsal.ignored.append(f"step {number}: {ignored}")
+        rehearsal.turn()
+        rehearsal.settle()
+        rehearsal.real_s = time.perf_counter() - real
 
     # --- who is meant ----------------------------------------------------------------------------------
 
     def _node(self, name: str) -> Node:
         """Find a node by its name, or by the rank that sat on it when the scenario began."""
         seat = SEAT.fullmatch(name)
-        return self._world.nodes[self._stage.seated[int(seat[1])] if seat else NodeId(name)]
+        return self._world.nodes[self._rehearsal.seated[int(seat[1])] if seat else NodeId(name)]
 
     @property
     def _gang(self) -> Gang:
@@ -74,7 +74,7 @@ class Player:
         """Let one step happen; says why it did not."""
         match step:
             case s.Run(seconds):
-                self._stage.run(seconds)
+                self._rehearsal.run(seconds)
             case s.Kernel(node, lines):
                 self._node(node).say([self._with_pids(line) for line in lines])
             case s.BeforeAgent(node, lines):
@@ -122,7 +122,7 @@ class Player:
             case s.Advance(count):
                 self._advance(count)
             case s.Submit(job, world, standbys):
-                self._stage.submit(JobId(job), world, standbys, 1)
+                self._rehearsal.submit(JobId(job), world, standbys, 1)
             case s.Fails(kinds):
                 self._world.fails = frozenset(kinds)
             case s.NeverStarts(nodes):
@@ -133,14 +133,14 @@ class Player:
 
     def _play_control(
         self,
-        step: s.Silence
+        step: s.Cut
         | s.ControlCut
         | s.Heard
         | s.NodeDies
         | s.AgentDies
         | s.RayletDies
         | s.RayletStarts
-        | s.Doors
+        | s.Ports
         | s.Command
         | s.Gcs
         | s.Journal
@@ -150,14 +150,14 @@ class Player:
         """Let a step happen that is about who can be reached, or about Sentinel itself."""
         now = self._world.now
         match step:
-            case s.Silence(nodes):
+            case s.Cut(nodes):
                 self._world.cut |= {self._node(name).name for name in nodes}
-                self._set_doors(nodes, "timeout", "timeout")
+                self._set_ports(nodes, "timeout", "timeout")
             case s.ControlCut(nodes):
                 for name in nodes:
                     self._node(name).reports = False
             case s.Heard(nodes):
-                self._set_doors(nodes, "ok", "ok")
+                self._set_ports(nodes, "ok", "ok")
                 self._world.cut -= {self._node(name).name for name in nodes}
                 for name in nodes:
                     self._heard(self._node(name))
@@ -166,15 +166,15 @@ class Player:
                     self._node_dies(self._node(name))
             case s.AgentDies(node):
                 self._agent_dies(self._node(node))
-                self._node(node).doors = ("refused", "ok")
+                self._node(node).ports = ("refused", "ok")
             case s.RayletDies(nodes):
                 for name in nodes:
                     self._world.raylet_dies(self._node(name))
             case s.RayletStarts(nodes):
                 for name in nodes:
                     self._world.raylet_starts(self._node(name))
-            case s.Doors(node, agent, raylet):
-                self._node(node).doors = (agent, raylet)
+            case s.Ports(node, agent, raylet):
+                self._node(node).ports = (agent, raylet)
             case s.Command(name, target, for_s):
                 return self._command(name, target, for_s)
             case s.Gcs(what):
@@ -184,9 +184,9 @@ class Player:
             case s.Journal(what):
                 self._controller.learn([JournalFailed(now, "full") if what == "failed" else JournalBack(now)])
             case s.ControllerDies():
-                self._stage.performer.dies()
+                self._rehearsal.performer.dies()
             case s.ControllerRestarts():
-                self._stage.performer.restarts()
+                self._rehearsal.performer.restarts()
             case _:
                 assert_never(step)
         return ""
@@ -206,7 +206,7 @@ class Player:
         for first in range(0, count, STORM_LINES):
             numbers = range(first, min(first + STORM_LINES, count))
             node.say([STORM_LINE.format(100 + n / 1000, xid, n) for n in numbers])
-            self._stage.run(TURN_EVERY_S)
+            self._rehearsal.run(TURN_EVERY_S)
 
     def _found(self, node: Node, fields: s.Fields) -> str:
         if node.agent is None:
@@ -220,11 +220,11 @@ class Player:
         gang.high, gang.since = max(gang.high, gang.step), self._world.now
         for node in {process.node for process in gang.seats}:
             if node not in self._world.cut and self._world.nodes[node].agent is not None:
-                self._stage.reports(self._world.nodes[node], self._world.now)
+                self._rehearsal.reports(self._world.nodes[node], self._world.now)
 
-    def _set_doors(self, nodes: tuple[str, ...], agent: str, raylet: str) -> None:
+    def _set_ports(self, nodes: tuple[str, ...], agent: str, raylet: str) -> None:
         for name in nodes:
-            self._node(name).doors = (agent, raylet)
+            self._node(name).ports = (agent, raylet)
 
     def _heard(self, node: Node) -> None:
         node.reports = True
@@ -238,7 +238,7 @@ class Player:
 
     def _node_dies(self, node: Node) -> None:
         self._agent_dies(node)
-        node.doors = ("refused", "refused")
+        node.ports = ("refused", "refused")
         for process in self._world.living(node.name):
             self._world.ends(process, "signal 9")
         node.left.clear()  # its memory goes with it

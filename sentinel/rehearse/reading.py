@@ -28,7 +28,7 @@ ONE_OF: Mapping[str, Mapping[str, Collection[str]]] = {
     "raise": {"kind": RAISES},
     "raise_on_n": {"kind": RAISES},
     "code_raises": {"kind": RAISES},
-    "doors": {"agent": ANSWERS, "raylet": ANSWERS},
+    "ports": {"agent": ANSWERS, "raylet": ANSWERS},
     "gcs": {"what": ("lost", "back")},
     "journal": {"what": ("failed", "back")},
     "command": {"name": COMMANDS},

@@ -18,7 +18,7 @@ from sentinel.rehearse.scenario import ScenarioError
 from sentinel.runtime.rules import rules_of
 
 
-class Retold(NamedTuple):
+class Comparison(NamedTuple):
     """What was decided in a journal, and what would be now."""
 
     begins: Instant
@@ -27,7 +27,7 @@ class Retold(NamedTuple):
     defects: list[str]
 
 
-def from_journal(path: Path, since: Instant, rules: Rules) -> Retold:
+def from_journal(path: Path, since: Instant, rules: Rules) -> Comparison:
     """Tell again what happened since a moment, as far back as the journal goes.
 
     Raises JournalError, and ScenarioError for a journal that holds nothing to tell.
@@ -44,26 +44,26 @@ def from_journal(path: Path, since: Instant, rules: Rules) -> Retold:
         begin = (lambda: State.from_bytes(body)) if body else State
         then, now = retell(lines, begin, rules_of(journal, rules), rules)
     begins = max(start[1], lines[0].fact.at if lines else start[1])
-    return Retold(begins, compare(then, now, since), now.defects)
+    return Comparison(begins, compare(then, now, since), now.defects)
 
 
-def as_text(told: Retold, since: Instant) -> Iterator[str]:
+def as_text(found: Comparison, since: Instant) -> Iterator[str]:
     """Say for people what would be different."""
-    if told.begins > since:
-        yield f"the journal goes back to {_when(told.begins)}, and no further"
-    yield from (f"a defect: {defect}" for defect in told.defects)
-    for pair in told.pairs:
+    if found.begins > since:
+        yield f"the journal goes back to {_when(found.begins)}, and no further"
+    yield from (f"a defect: {defect}" for defect in found.defects)
+    for pair in found.pairs:
         if pair.differs:
             yield _when(pair.at)
             yield f"  then: {pair.then or 'no incident'}"
             yield f"  now:  {pair.now or 'no incident'}"
-    different = sum(pair.differs for pair in told.pairs)
-    yield f"{different} of {len(told.pairs)} incidents would be decided differently"
+    different = sum(pair.differs for pair in found.pairs)
+    yield f"{different} of {len(found.pairs)} incidents would be decided differently"
 
 
-def as_json(told: Retold) -> Iterator[str]:
+def as_json(found: Comparison) -> Iterator[str]:
     """Give one object a line and incident."""
-    for pair in told.pairs:
+    for pair in found.pairs:
         yield json.dumps(msgspec.to_builtins(pair) | {"differs": pair.differs})
 
 

@@ -14,8 +14,8 @@ from sentinel.model.runbook import Runbook
 from sentinel.rehearse.explain import Explainer
 from sentinel.rehearse.play import Player
 from sentinel.rehearse.reading import read
+from sentinel.rehearse.rehearsal import rehearsal_of
 from sentinel.rehearse.scenario import Scenario, ScenarioError
-from sentinel.rehearse.stage import staged
 from sentinel.rehearse.verdict import Verdict, of, place
 
 Books = Mapping[Cause, Runbook]
@@ -29,13 +29,13 @@ def rehearse(
     `own_policy`: the numbers that the scenario names take the place of the policy's. Raises ScenarioError.
     """
     numbers = scenario.policy_on(policy) if own_policy else policy
-    with staged(scenario, Rules(numbers, books)) as stage:
-        stage.warm_up()
-        explainer = Explainer(stage.controller, stage.began)
+    with rehearsal_of(scenario, Rules(numbers, books)) as rehearsal:
+        rehearsal.warm_up()
+        explainer = Explainer(rehearsal.controller, rehearsal.began)
         if explain:
-            stage.watched = explainer.watch
-        Player(stage).play()
-        return of(stage), explainer.lines
+            rehearsal.watched = explainer.watch
+        Player(rehearsal).play()
+        return of(rehearsal), explainer.lines
 
 
 def scenarios(paths: Iterable[Path]) -> Iterator[Scenario]:
@@ -51,8 +51,8 @@ def scenarios(paths: Iterable[Path]) -> Iterator[Scenario]:
 def plain(verdict: Verdict, explained: Iterable[str] = ()) -> dict[str, Any]:
     """Give a verdict as one JSON object; `expect` has what the file names."""
     expect = {key: value for key, value in msgspec.to_builtins(verdict.expect).items() if value is not None}
-    told: dict[str, Any] = msgspec.to_builtins(verdict) | {"expect": expect, "ok": verdict.ok}
-    return told | ({"explained": lines} if (lines := list(explained)) else {})
+    plain: dict[str, Any] = msgspec.to_builtins(verdict) | {"expect": expect, "ok": verdict.ok}
+    return plain | ({"explained": lines} if (lines := list(explained)) else {})
 
 
 def as_json(verdict: Verdict, explained: Iterable[str] = ()) -> str:

@@ -163,15 +163,15 @@ class MoreWork(_Step, frozen=True):
     factor: float
 
 
-class Silence(_Step, frozen=True):
-    """These nodes are cut off: no report comes, no door answers, their ranks reach no peer."""
+class Cut(_Step, frozen=True):
+    """These nodes are cut off: no report comes, no port answers, their ranks reach no peer."""
 
     rest = 0
     nodes: tuple[str, ...]
 
 
 class ControlCut(_Step, frozen=True):
-    """No report of these nodes comes; their doors answer and training goes on."""
+    """No report of these nodes comes; their ports answer and training goes on."""
 
     rest = 0
     nodes: tuple[str, ...]
@@ -185,7 +185,7 @@ class Heard(_Step, frozen=True):
 
 
 class NodeDies(_Step, frozen=True):
-    """Every process of these nodes is gone; their doors refuse."""
+    """Every process of these nodes is gone; their ports refuse."""
 
     rest = 0
     nodes: tuple[str, ...]
@@ -211,8 +211,8 @@ class RayletStarts(_Step, frozen=True):
     nodes: tuple[str, ...]
 
 
-class Doors(_Step, frozen=True):
-    """What a look at a node finds while it is silent: `ok`, `refused` or `timeout` at each door."""
+class Ports(_Step, frozen=True):
+    """What a look at a node finds while it is silent: `ok`, `refused` or `timeout` at each port."""
 
     node: str
     agent: str
@@ -317,14 +317,14 @@ Step: TypeAlias = (
     | Drags
     | SlowLink
     | MoreWork
-    | Silence
+    | Cut
     | ControlCut
     | Heard
     | NodeDies
     | AgentDies
     | RayletDies
     | RayletStarts
-    | Doors
+    | Ports
     | Hold
     | Release
     | Advance
@@ -359,14 +359,14 @@ KEYS: Mapping[str, type[Step]] = {
     "drags": Drags,
     "slow_link": SlowLink,
     "more_work": MoreWork,
-    "silence": Silence,
+    "cut": Cut,
     "control_cut": ControlCut,
     "heard": Heard,
     "node_dies": NodeDies,
     "agent_dies": AgentDies,
     "raylet_dies": RayletDies,
     "raylet_starts": RayletStarts,
-    "doors": Doors,
+    "ports": Ports,
     "hold": Hold,
     "release": Release,
     "advance": Advance,

@@ -10,9 +10,8 @@ from sentinel.model.action import Evict, Page, Refusal, Resume, StopJob
 from sentinel.model.incident import Incident, Shared, Suspect
 from sentinel.model.runbook import PageWhen
 from sentinel.rehearse.controller import Decision
+from sentinel.rehearse.rehearsal import JOB, Rehearsal
 from sentinel.rehearse.scenario import Expect
-from sentinel.rehearse.stage import JOB
-from sentinel.rehearse.stage import Stage as Played
 
 
 class Accused(Struct, frozen=True):
@@ -23,7 +22,7 @@ class Accused(Struct, frozen=True):
     gpu: int | None
 
 
-class Told(Struct, frozen=True):
+class Known(Struct, frozen=True):
     """One incident as it stood in the end."""
 
     cause: str
@@ -56,7 +55,7 @@ class Verdict(Struct, frozen=True):
     """What Sentinel would do."""
 
     id: str
-    incidents: list[Told]
+    incidents: list[Known]
     evicted: list[str]
     refused: list[Refused]
     pages: list[Woken]
@@ -82,45 +81,45 @@ class Verdict(Struct, frozen=True):
         return not self.wrong
 
 
-def of(stage: Played) -> Verdict:
+def of(played: Rehearsal) -> Verdict:
     """Read out what came of a scenario that was played."""
-    controller, began, rules = stage.controller, stage.began, stage.controller.rules
-    incidents = [_told(each, began) for each in controller.incidents.values()]
+    controller, began, rules = played.controller, played.began, played.controller.rules
+    incidents = [_known(each, began) for each in controller.incidents.values()]
     actions = [(decision.at, action) for decision in controller.decisions for action in decision.actions]
     evicted = list(dict.fromkeys(action.node for _, action in actions if isinstance(action, Evict)))
     verdict = Verdict(
-        id=stage.scenario.id,
+        id=played.scenario.id,
         incidents=incidents,
         evicted=[str(node) for node in evicted],
         refused=[Refused(a.wanted, a.reason) for _, a in actions if isinstance(a, Refusal)],
-        pages=[_woken(stage, at, a, rules) for at, a in actions if isinstance(a, Page) and a.revision == 1],
+        pages=[_woken(played, at, a, rules) for at, a in actions if isinstance(a, Page) and a.revision == 1],
         stopped=[str(action.job) for _, action in actions if isinstance(action, StopJob)],
         resumes=sum(isinstance(action, Resume) for _, action in actions),
         order=list(_order(controller.decisions)),
-        trains=_trains(stage),
+        trains=_trains(played),
         facts=len(controller.decisions),
         fold_s=round(controller.fold_s, 4),
-        seconds=round(stage.real_s, 3),
+        seconds=round(played.real_s, 3),
         defects=controller.defects,
-        ignored=stage.ignored,
-        expect=stage.scenario.expect,
+        ignored=played.ignored,
+        expect=played.scenario.expect,
         wrong=[],
     )
-    verdict.wrong.extend(_wrong(verdict, stage.scenario.expect))
+    verdict.wrong.extend(_wrong(verdict, played.scenario.expect))
     return verdict
 
 
-def _trains(stage: Played) -> bool:
+def _trains(played: Rehearsal) -> bool:
     """Look at the ranks themselves, whatever anybody believes of them."""
-    gang = stage.world.gangs[JOB]
-    return gang.moves(stage.world.cut) and stage.world.now >= gang.since
+    gang = played.world.gangs[JOB]
+    return gang.moves(played.world.cut) and played.world.now >= gang.since
 
 
-def _told(incident: Incident, began: float) -> Told:
+def _known(incident: Incident, began: float) -> Known:
     found = incident.diagnosis
     suspects = [Accused(s.node, s.rank, s.gpu) for s in found.suspects] if found else []
     stage = incident.stage.value
-    return Told(
+    return Known(
         found.cause if found else "",
         suspects,
         round(incident.opened - began, 3),
@@ -134,11 +133,11 @@ def _shared(shared: Shared) -> str:
     return ", ".join(" ".join(domain) for domain in shared.domains) or "cluster"
 
 
-def _woken(stage: Played, at: float, page: Page, rules: Rules) -> Woken:
-    incident = stage.controller.incidents[page.incident]
+def _woken(played: Rehearsal, at: float, page: Page, rules: Rules) -> Woken:
+    incident = played.controller.incidents[page.incident]
     book = rules.runbooks.get(incident.diagnosis.cause) if incident.diagnosis else None
     mild = book is not None and book.page is not PageWhen.AT_ONCE
-    return Woken(round(at - stage.began, 3), page.title, "warning" if mild else "critical")
+    return Woken(round(at - played.began, 3), page.title, "warning" if mild else "critical")
 
 
 def _order(decisions: list[Decision]) -> Iterator[str]:

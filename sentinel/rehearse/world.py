@@ -126,7 +126,7 @@ class World:
 
     def measure(self, node: NodeId, members: Members) -> MemberSample:
         """Give what a node measures together with others, as `checks/pair.py` does."""
-        if any(member in self.cut or self.nodes[member].doors[0] != "ok" for member in members):
+        if any(member in self.cut or self.nodes[member].ports[0] != "ok" for member in members):
             return MemberSample(node, members, error="no answer")
         slower = max([1.0, *(factor for link, factor in self.links.items() if _is_on(link, members))])
         return MemberSample(node, members, {"mb_per_s": PAIR_MB_PER_S / slower, "ms": PAIR_MS * slower})
@@ -135,13 +135,13 @@ class World:
 
     def raylet_dies(self, node: Node) -> None:
         """End a node's raylet: its workers see soon that it is gone, and end."""
-        node.raylet_since, node.doors = None, (node.doors[0], "refused")
+        node.raylet_since, node.ports = None, (node.ports[0], "refused")
         for process in self.living(node.name):
             self.later(WORKER_SEES_S, partial(self.ends, process, "exit 1"))
 
     def raylet_starts(self, node: Node) -> None:
         """Start Ray on a node again."""
-        node.raylet_since, node.doors = self.now, (node.doors[0], "ok")
+        node.raylet_since, node.ports = self.now, (node.ports[0], "ok")
 
     # --- processes -------------------------------------------------------------------------------------
 

@@ -38,11 +38,11 @@ class AgentOrders:
             raise ActionError(f"{node}: {answer.detail}")
         return answer
 
-    def done(self, node: NodeId, told: OrderDone) -> None:
+    def done(self, node: NodeId, answer: OrderDone) -> None:
         """A node's agent finished an order."""
-        waiting = self._waiting.get((node, told.order))
+        waiting = self._waiting.get((node, answer.order))
         if waiting is not None and not waiting.done():
-            waiting.set_result(told)
+            waiting.set_result(answer)
 
     async def start(self, node: NodeId, *, take_over: bool = False) -> str:
         """Have the scheduler launch a node's agent, beside the memory and at the address its ranks are told.

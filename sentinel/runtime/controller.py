@@ -27,7 +27,7 @@ from sentinel.adapters.outbox_file import OutboxError
 from sentinel.adapters.page_channel import Sender
 from sentinel.adapters.strangers import raise_descriptor_limit
 from sentinel.adapters.transport import Reports
-from sentinel.backends.port import Backend, Told
+from sentinel.backends.port import Backend, Context
 from sentinel.core import evidence, group
 from sentinel.core.commands import refuse_command
 from sentinel.core.detect.watch import Watch
@@ -146,28 +146,28 @@ class Controller:
 
     async def run(self) -> None:
         """Serve until cancelled. Raises OSError, before anything is done, when the web port is taken."""
-        web_door = _open_web_door(self.settings.cluster)
+        web_socket = _open_web_socket(self.settings.cluster)
         self._take_over()
         try:
-            await self._serve(web_door)
+            await self._serve(web_socket)
         except asyncio.CancelledError:  # a clean stop: another release need not fold what this one decided
             self._learn.give()
             self.ledger.save()
             raise
 
-    async def _serve(self, web_door: socket.socket) -> None:
+    async def _serve(self, web_socket: socket.socket) -> None:
         losses = ((GcsLost, GcsBack), (LinkLost, LinkBack))
         lost = frozenset[type](gone for gone, back in losses if self._misses(gone, back))
-        told = Told(self._learn, self.now, lost, needed=self.settings.job.world > 0)
+        context = Context(self._learn, self.now, lost, needed=self.settings.job.world > 0)
         async with asyncio.TaskGroup() as tasks:
             for work in (
                 self._inbox.listen(self._reports),
                 self._tick(),
                 self._rounds.run(self.settings.policy.grace_s),
-                self._backend.nodes.run(told),
+                self._backend.nodes.run(context),
                 self._dispatcher.run(),
                 self.scribe.run(self.ledger),
-                self._serve_web(web_door),
+                self._serve_web(web_socket),
             ):
                 tasks.create_task(work)
 
@@ -310,10 +310,10 @@ class Controller:
         now = self.now()
         self.ledger.absorb([NodeLeft(now, node) for node in nodes])
         count = len(nodes) - len(stayed)
-        told = f"stopped {count} agent{'s' * (count != 1)}"
-        return told + (f", not stopped: {'; '.join(stayed.values())}" if stayed else "")
+        done = f"stopped {count} agent{'s' * (count != 1)}"
+        return done + (f", not stopped: {'; '.join(stayed.values())}" if stayed else "")
 
-    async def _serve_web(self, door: socket.socket) -> None:
+    async def _serve_web(self, listener: socket.socket) -> None:
         app = create_app(
             self.view,
             self.command,
@@ -322,7 +322,7 @@ class Controller:
             hosts=self.settings.cluster.names(),
             home=asyncio.get_running_loop(),
         )
-        await serve(app, door)
+        await serve(app, listener)
 
 
 def _backend(settings: config.Settings) -> Backend:
@@ -335,7 +335,7 @@ def _backend(settings: config.Settings) -> Backend:
     return backend
 
 
-def _open_web_door(cluster: config.Cluster) -> socket.socket:
+def _open_web_socket(cluster: config.Cluster) -> socket.socket:
     """Listen for browsers. Raises OSError that says where, as uvicorn, which exits, would not."""
     try:
         return socket.create_server((cluster.bind, cluster.web_port))

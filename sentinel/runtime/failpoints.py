@@ -13,7 +13,7 @@ _LONGEST = 100
 """Bytes of it that are looked at."""
 
 
-def reach(moment: str) -> None:
+def failpoint(moment: str) -> None:
     """Die here, if this is the moment that was asked for."""
     if FILE is None:
         return

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from sentinel.model.fact import Fact, Outcome
-from sentinel.runtime.failpoints import reach
+from sentinel.runtime.failpoints import failpoint
 
 AT_ONCE = 500
 """More than that would keep the loop from everything else; the rest follows in the next turn."""
@@ -30,8 +30,8 @@ class Gathered:
             asyncio.get_running_loop().call_soon(self.give)
         outcomes = any(isinstance(fact, Outcome) for fact in facts)
         if outcomes:
-            reach("before-outcome")
+            failpoint("before-outcome")
         if facts:
             self._absorb(facts)
         if outcomes:
-            reach("after-outcome")
+            failpoint("after-outcome")

@@ -19,7 +19,7 @@ from sentinel.model.fact import DefectMet, Fact, JournalBack, JournalFailed
 from sentinel.model.ids import IncidentId
 from sentinel.model.journal import to_body
 from sentinel.redact import redact, redacted
-from sentinel.runtime.failpoints import reach
+from sentinel.runtime.failpoints import failpoint
 from sentinel.runtime.recall import recall
 from sentinel.runtime.rules import contents, policy_hash
 
@@ -61,7 +61,7 @@ class Ledger:
         """Pages about Sentinel itself, sent when what they are about is committed."""
         self._by = policy_hash(self.rules), books, contents(self.rules, books)
 
-    def load(self, told: int = 0, noted: tuple[str, int] = ("", 0)) -> tuple[Page, ...]:
+    def load(self, reported: int = 0, noted: tuple[str, int] = ("", 0)) -> tuple[Page, ...]:
         """Take the state from the journal. Freezes if it is in doubt, and gives the page that says so.
 
         `told` is the highest number of an incident that anybody was told of, `noted` a journal's id and a
@@ -69,24 +69,26 @@ class Ledger:
         """
         self.state, snapshot_seq, doubt = recall(self.journal, self.rules)
         self.snapshot_due = self._next_snapshot(snapshot_seq)
-        name, went_back = f"restart-{self.journal.last_seq}", self._went_back(told, noted)
+        name, went_back = f"restart-{self.journal.last_seq}", self._went_back(reported, noted)
         if went_back:
             name, doubt = f"journal-{self.journal.id}-{self.journal.last_seq}", went_back
         if not doubt:
             return ()
         page = self._freeze(name, doubt)
-        self.state.opened = max(self.state.opened, told)  # no number is given twice, and this is doubted once
+        self.state.opened = max(
+            self.state.opened, reported
+        )  # no number is given twice, and this is doubted once
         self.save()  # another restart must not come to a third opinion
         return (page,)
 
-    def _went_back(self, told: int, noted: tuple[str, int]) -> str:
+    def _went_back(self, reported: int, noted: tuple[str, int]) -> str:
         """Say why the journal is not all that was written, nor so what was stopped, drained or evicted."""
         ends = f"{self.journal.path} is older than what was told from it: its newest incident is number"
-        older = f"{ends} {self.state.opened}, the logbook has number {told}"
+        older = f"{ends} {self.state.opened}, the logbook has number {reported}"
         if noted[0] == self.journal.id and noted[1] > self.journal.last_seq:
             older = f"{self.journal.path} ends with line {self.journal.last_seq}, and had line {noted[1]}"
             return self.journal.doubt or older
-        return self.journal.doubt or (older if told > self.state.opened else "")
+        return self.journal.doubt or (older if reported > self.state.opened else "")
 
     def _freeze(self, name: str, reason: str) -> Page:
         """Freeze actions for what is no incident, until a human resumes them."""
@@ -140,12 +142,12 @@ class Ledger:
     def _defect(self, error: BaseException, fact: Fact | None = None) -> Batch:
         """Freeze actions and tell people, once; gives what the journal is to hold."""
         known, kind = self.state.frozen, type(fact).__name__ if fact else "no fact"
-        told = f"{type(error).__name__}: {error}"
-        met = redacted(DefectMet(self.state.now, _where(error), kind, told))
+        what = f"{type(error).__name__}: {error}"
+        met = redacted(DefectMet(self.state.now, _where(error), kind, what))
         kept: Batch = []
         with suppress(Exception):  # it may be that nothing can be folded at all
             kept = [(met, fold(self.state, met, self.rules))]
-        page = self._freeze(f"defect-{self.journal.last_seq}", f"a defect in Sentinel: {told}")
+        page = self._freeze(f"defect-{self.journal.last_seq}", f"a defect in Sentinel: {what}")
         if not kept:
             self.snapshot_due = 0  # no fact tells a next controller that actions are frozen
         if self.state.frozen != known:
@@ -167,7 +169,7 @@ class Ledger:
             return True
         if self._failing and time.monotonic() < self._retry_at:
             return False
-        reach("before-commit")
+        failpoint("before-commit")
         try:
             self.journal.append_many(self.uncommitted, *self._by)
         except JournalError as error:
@@ -178,7 +180,7 @@ class Ledger:
             return self.commit()
         done, self.uncommitted = self.uncommitted, []
         was_failing, self._failing = self._failing, False
-        reach("after-commit")
+        failpoint("after-commit")
         for fact, decisions in done:
             if actions := deeds(decisions):
                 self.perform(actions)
@@ -195,7 +197,7 @@ class Ledger:
             log.warning("not-compacted", error=str(error))
 
     def _next_snapshot(self, seq: int) -> int:
-        rows = len(self.state.nodes) + len(self.state.crew.workers)
+        rows = len(self.state.nodes) + len(self.state.workers.rows)
         return seq + max(SNAPSHOT_EVERY_LINES, rows)
 
     def save(self) -> None:
@@ -213,9 +215,9 @@ class Ledger:
             return
         self._failing = True
         log.error("journal-failed", error=str(error))
-        told = self._decided([redacted(JournalFailed(self.state.now, str(error)))])
-        self.uncommitted += told
-        self._page(told)
+        actions = self._decided([redacted(JournalFailed(self.state.now, str(error)))])
+        self.uncommitted += actions
+        self._page(actions)
 
     def _page(self, decided: Batch) -> None:
         """Tell people at once, though the journal does not hold it: it is people who mend the journal."""

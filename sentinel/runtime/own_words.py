@@ -54,5 +54,5 @@ def _words(event: Event) -> int:
 
 def _is_own(job: JobId, worker: WorkerId, node: NodeId, state: State) -> bool:
     """Say whether a worker is this node's, or nobody's that is known."""
-    known = state.crew.get(job, worker)
+    known = state.workers.get(job, worker)
     return known is None or known.node == node

@@ -6,8 +6,8 @@ from typing import Any, assert_never
 
 import structlog
 
-from sentinel.adapters.knock import knock
 from sentinel.adapters.outbox_file import OutboxError
+from sentinel.adapters.ping import ping
 from sentinel.backends.port import BackendError
 from sentinel.core.state import State
 from sentinel.model.action import (
@@ -15,8 +15,8 @@ from sentinel.model.action import (
     CollectStacks,
     Evict,
     Page,
+    Ping,
     Probe,
-    Reach,
     Readmit,
     Refusal,
     RestartAgent,
@@ -27,7 +27,7 @@ from sentinel.model.action import (
     StopJob,
     StopWorker,
 )
-from sentinel.model.fact import Fact, NodeReached, Outcome
+from sentinel.model.fact import Fact, NodePinged, Outcome
 from sentinel.model.ids import ActionId, Instant
 from sentinel.runtime.agent_orders import AgentOrders
 from sentinel.runtime.collective import probe_members
@@ -131,8 +131,8 @@ class Performer:
                 return await self._probe_members(action), ()
             case Probe():
                 return await self._agents.probe(action), ()
-            case Reach():
-                return await self._reach(action), ()
+            case Ping():
+                return await self._ping(action), ()
             case RestartAgent():
                 return await self._agents.start(action.node, take_over=True), ()
             case RestartGcs():
@@ -154,12 +154,12 @@ class Performer:
         answered = sum(not sample.error for sample in probed.samples)
         return f"{answered} of {len(probed.samples)} measurements"
 
-    async def _reach(self, action: Reach) -> str:
+    async def _ping(self, action: Ping) -> str:
         node = self._state.nodes[action.node]
-        agent, door, step = await asyncio.gather(
-            knock(node.address, node.port),
+        agent, raylet, step = await asyncio.gather(
+            ping(node.address, node.port),
             self._hands.nodes.look(action.node),
             self._workers.newest_step(action.node),
         )
-        self._learned(NodeReached(self._now(), action.node, agent, door, step, action.incident))
-        return f"agent {agent}, raylet {door}, step {step}"
+        self._learned(NodePinged(self._now(), action.node, agent, raylet, step, action.incident))
+        return f"agent {agent}, raylet {raylet}, step {step}"

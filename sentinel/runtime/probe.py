@@ -71,7 +71,7 @@ def probe(check: Check, machine: Machine) -> Answer:
     """Run one check. One that fails, or says what can't be told, is a finding of its own, health unknown."""
     try:
         sample = check.measure(machine)
-        findings = _told(check.judge(sample))
+        findings = _readable(check.judge(sample))
         gauges = _exported(check.metrics(sample) if check.metrics else {}, _is_gauge)
         counts = _exported(check.counts(sample) if check.counts else {}, _is_count)
     except (Exception, SystemExit) as error:  # a check from elsewhere may raise, and give, anything
@@ -99,10 +99,10 @@ def judged(check: CollectiveCheck, samples: Sequence[MemberSample]) -> tuple[tup
     return found, ""
 
 
-def _told(found: Iterable[Finding]) -> tuple[Finding, ...]:
+def _readable(found: Iterable[Finding]) -> tuple[Finding, ...]:
     """Give them as a reader gets them. Raises CodecError for what neither wire nor journal could take."""
-    told: tuple[Finding, ...] = decode(tuple[Finding, ...], encode(list(found)))
-    return told
+    readable: tuple[Finding, ...] = decode(tuple[Finding, ...], encode(list(found)))
+    return readable
 
 
 def _exported(values: Mapping[Series, float], fits: Callable[[object], bool]) -> Exported:

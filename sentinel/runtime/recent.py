@@ -8,7 +8,7 @@ from sentinel.core.settle.why import keeps_full
 from sentinel.core.state import State
 from sentinel.core.state.rows import Job
 from sentinel.logbook.words import action_line
-from sentinel.model.action import Action, Reach, Refusal, StartWorker, StopWorker
+from sentinel.model.action import Action, Ping, Refusal, StartWorker, StopWorker
 from sentinel.model.decision import deeds
 from sentinel.model.fact import Commanded, Fact, Outcome
 from sentinel.model.ids import ActionId, Instant, NodeId
@@ -56,7 +56,7 @@ class Recent:
             self._ended(fact)
         for action in actions:
             ours = isinstance(action, WITH_INCIDENT) and action.incident.startswith("upkeep-")
-            if not (ours or isinstance(action, Reach)):
+            if not (ours or isinstance(action, Ping)):
                 refused = isinstance(action, Refusal)
                 made = _Made(fact.at, action_line(action), action.incident, action.id, refused=refused)
                 self._made.append(made)

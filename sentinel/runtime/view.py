@@ -9,8 +9,8 @@ from sentinel.core.detect.watch import Watch
 from sentinel.core.page.left import left_for_people, left_in_all
 from sentinel.core.page.words import earlier, places
 from sentinel.core.settle.why import keeps_full, keeps_small, leaves, needs, why
-from sentinel.core.state.crew import WorkerStage
 from sentinel.core.state.rows import Job, Node
+from sentinel.core.state.workers import WorkerStage
 from sentinel.logbook.book import Logbook
 from sentinel.logbook.entry import Row
 from sentinel.logbook.words import action_line, with_numbers
@@ -104,7 +104,7 @@ class ControllerView:
             seats.append(SeatView(rank, worker.node, worker.gpu, worker.id, step, phase))
             newest.append(step)
             snapshots += [beat.snapshot_step] if beat is not None else []
-        standbys = ((w.id, w.node) for w in state.crew.of(job.id) if w.stage is WorkerStage.STANDBY)
+        standbys = ((w.id, w.node) for w in state.workers.of(job.id) if w.stage is WorkerStage.STANDBY)
         return JobView(
             job.id,
             job.stage.value,
@@ -124,8 +124,8 @@ class ControllerView:
 
     def _last_step(self, job: Job) -> int:
         """Give the last step that is known of while some rank's beat is not: it forms, or is not heard."""
-        told = [step for step, _ in self._watch.losses(job.id)]
-        return max(job.high_step, *told[-1:], -1)
+        steps = [step for step, _ in self._watch.losses(job.id)]
+        return max(job.high_step, *steps[-1:], -1)
 
     def _incident(self, incident: Incident) -> IncidentView:
         found = incident.diagnosis

@@ -162,10 +162,10 @@ class Watchdog:
         log.error("controller-hangs", pid=controller.pid)
         controller.send(signal.SIGKILL)
         if not select.select([handle], [], [], ENDS_WITHIN_S)[0]:
-            told = (
+            body = (
                 f"Pid {controller.pid} does not answer and can't be killed: it waits for a disk or a driver."
             )
-            self._tell("Sentinel's controller hangs", f"{told} No other is started before it is gone.")
+            self._tell("Sentinel's controller hangs", f"{body} No other is started before it is gone.")
 
     def _feed_aside(self) -> None:
         """Feed it in a thread: a switch that answers slowly keeps nobody from seeing the controller's end."""
@@ -197,9 +197,9 @@ class Watchdog:
         """Tell everybody who gets pages that Sentinel itself is down."""
         page, state_dir = self._words(title, why), self._settings.cluster.state_dir
         first, *others = self._routes()
-        told = [_deliver(state_dir / "watchdog-outbox.db", first, page)]
-        told += [_deliver(MEMORY, channels, page) for channels in others]
-        for error in await asyncio.gather(*told, return_exceptions=True):
+        delivered = [_deliver(state_dir / "watchdog-outbox.db", first, page)]
+        delivered += [_deliver(MEMORY, channels, page) for channels in others]
+        for error in await asyncio.gather(*delivered, return_exceptions=True):
             if error is not None:
                 log.error("not-paged", error=f"{type(error).__name__}: {error}")
 

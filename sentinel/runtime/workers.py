@@ -63,8 +63,8 @@ class Workers:
 
     async def evict(self, action: Evict) -> str:
         """Have the scheduler place nothing there, and empty the node: whatever of ours runs there goes."""
-        told = self._hands.nodes.cordon(action.node, f"{action.incident}: {action.reason}")
-        cordoned, emptied = await asyncio.gather(told, self._empty(action), return_exceptions=True)
+        cordoning = self._hands.nodes.cordon(action.node, f"{action.incident}: {action.reason}")
+        cordoned, emptied = await asyncio.gather(cordoning, self._empty(action), return_exceptions=True)
         if failed := [str(each) for each in (emptied, cordoned) if isinstance(each, BaseException)]:
             raise ActionError("; ".join(failed))
         return f"{cordoned}, {emptied}"
@@ -74,7 +74,7 @@ class Workers:
         return await self._hands.nodes.uncordon(node)
 
     async def _empty(self, action: Evict) -> str:
-        workers = self._state.crew.workers.values()
+        workers = self._state.workers.rows.values()
         leaving = [w for w in workers if w.node == action.node and w.rank < 0 and w.pid]
         silent = self._state.nodes[action.node].silent
         stops = (self.stop(w.job, w.id, w.node, w.pid, action.id) for w in leaving)
@@ -86,7 +86,7 @@ class Workers:
 
     async def stop_job(self, action: StopJob) -> str:
         """Stop all processes of a job."""
-        living = [worker for worker in self._state.crew.of(action.job) if worker.pid]
+        living = [worker for worker in self._state.workers.of(action.job) if worker.pid]
         stops = (self.stop(action.job, w.id, w.node, w.pid, action.id) for w in living)
         await asyncio.gather(*stops, return_exceptions=True)
         return f"{len(living)} workers stopped"
@@ -107,9 +107,9 @@ class Workers:
             if job.high_step < 0 and job.stage is JobStage.FORMING and job.generation == action.generation:
                 await self._end_workers(job.id, overtaken.journal)
             theirs = f"generation {overtaken.newest} of journal {overtaken.journal}"
-            told = f"{theirs} has trained in the job's directory"
-            raise ActionError(told, (f"overtaken {overtaken.newest}",))
-        return _told(attempt)
+            why = f"{theirs} has trained in the job's directory"
+            raise ActionError(why, (f"overtaken {overtaken.newest}",))
+        return _summary(attempt)
 
     async def _end_workers(self, job: JobId, journal: str) -> None:
         """End what another journal, now lost, has left of a job, so that its GPUs are free and it is alone.
@@ -132,16 +132,16 @@ class Workers:
         """Say for each seat who may hold its snapshots, and which node gets the copies."""
         nodes = self._state.nodes.values()
         there = (node for node in nodes if node.lives or not node.silent)  # they keep their seats
-        doors = {node.id: (node.address, node.port) for node in there if node.port}
-        if any(seat.node not in doors for seat in action.seats):
+        addresses = {node.id: (node.address, node.port) for node in there if node.port}
+        if any(seat.node not in addresses for seat in action.seats):
             raise ActionError("a seat's node is silent")
         ring = sorted({seat.node for seat in action.seats})
-        peers = _peers(ring, doors)
+        peers = _peers(ring, addresses)
         hosted: dict[NodeId, tuple[int, ...]] = dict.fromkeys(ring, ())
         for seat in action.seats:
             hosted[seat.node] += (seat.rank,)
         held = {peer: hosted[node] for node, peer in peers.items() if peer is not None}
-        first, _ = doors[action.seats[0].node]
+        first, _ = addresses[action.seats[0].node]
         return tuple(
             Member(
                 seat.worker,
@@ -151,8 +151,11 @@ class Workers:
                     world=len(action.seats),
                     gpu=seat.gpu,
                     store=(first, 0),
-                    holders=(doors[seat.node], *(door for node, door in doors.items() if node != seat.node)),
-                    peer=doors[peer] if (peer := peers[seat.node]) else None,
+                    holders=(
+                        addresses[seat.node],
+                        *(address for node, address in addresses.items() if node != seat.node),
+                    ),
+                    peer=addresses[peer] if (peer := peers[seat.node]) else None,
                     skip=action.skip,
                     hosted=hosted[seat.node],
                     held=held.get(seat.node, ()),
@@ -179,14 +182,14 @@ class Workers:
         return max(steps)
 
 
-def _told(attempt: Attempt) -> tuple[str, tuple[str, ...]]:
+def _summary(attempt: Attempt) -> tuple[str, tuple[str, ...]]:
     """Say from where the generation goes on. Raises ActionError that names who is stuck."""
     if attempt.failed:
         raise ActionError(attempt.failed, tuple(f"stuck {worker}" for worker in attempt.stuck))
     formed = [each for each in attempt.formed if isinstance(each, Formed)]
     first, lost = formed[0], max(each.lost for each in formed)
-    told = f"restored step {first.step} from {first.source}"
-    return told, (f"lost {lost}", told, *first.damaged)
+    restored = f"restored step {first.step} from {first.source}"
+    return restored, (f"lost {lost}", restored, *first.damaged)
 
 
 def _peers(ring: Sequence[NodeId], others: Iterable[NodeId]) -> dict[NodeId, NodeId | None]:

@@ -60,14 +60,14 @@ def seal(candidate: Candidate, key: bytes) -> None:
 def _candidate(checkpoint: store.Checkpoint) -> Candidate | str:
     try:
         content = private.read(checkpoint.path / store.MANIFEST, store.MOST_MANIFEST, shared=True)
-        told = msgspec.json.decode(content, type=_Any)
-        files = store.hash_files(checkpoint.path, told.hashes())
-        wrong = [name for name, digest in told.hashes().items() if files[name].sha256 != digest]
+        parsed = msgspec.json.decode(content, type=_Any)
+        files = store.hash_files(checkpoint.path, parsed.hashes())
+        wrong = [name for name, digest in parsed.hashes().items() if files[name].sha256 != digest]
         if wrong:
             raise store.DamagedError(f"hash of {', '.join(wrong)} differs")
-        if (told.step, told.generation) != (checkpoint.step, checkpoint.generation):
-            raise store.DamagedError(f"is step {told.step} of generation {told.generation}")
-        manifest = store.Manifest(told.step, told.generation, told.world, files)
+        if (parsed.step, parsed.generation) != (checkpoint.step, checkpoint.generation):
+            raise store.DamagedError(f"is step {parsed.step} of generation {parsed.generation}")
+        manifest = store.Manifest(parsed.step, parsed.generation, parsed.world, files)
         return Candidate(checkpoint, manifest, checkpoint.path.stat().st_uid)
     except (OSError, msgspec.MsgspecError, store.DamagedError) as error:
         return f"{checkpoint.path}: {error}"

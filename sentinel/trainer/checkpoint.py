@@ -176,9 +176,9 @@ def sealed_manifest(checkpoint: Checkpoint, key: bytes) -> Manifest:
 
     Raises UnsealedError when this job has not sealed it, DamagedError when it is another folder's, OSError.
     """
-    told = private.read(checkpoint.path / MARK, _MOST_MARK, shared=True)
+    seal = private.read(checkpoint.path / MARK, _MOST_MARK, shared=True)
     content = private.read(checkpoint.path / MANIFEST, MOST_MANIFEST, shared=True)
-    if not hmac.compare_digest(told, _seal(key, MANIFEST, content).encode()):
+    if not hmac.compare_digest(seal, _seal(key, MANIFEST, content).encode()):
         raise UnsealedError(
             f"{MANIFEST} does not match its commit mark, or is not sealed by this job's key: "
             "`sentinel seal-checkpoints` seals it when you have looked"

@@ -28,7 +28,7 @@ _METADATA = frozenset(
         ),
     ]
 )  # fmt: skip
-_TOLD = frozenset(
+_MESSAGES = frozenset(
     [
         ("torch.distributed.checkpoint.api", "CheckpointException"),
         ("torch.distributed.checkpoint.filesystem", "_StoragePrefix"),
@@ -70,10 +70,10 @@ def _member(kind: Any, name: str) -> enum.Enum:
     raise pickle.UnpicklingError(f"{name} of {kind!r} belongs in no checkpoint")
 
 
-class ToldUnpickler(MetadataUnpickler):
+class MessageUnpickler(MetadataUnpickler):
     """Reads what another rank tells, its errors, too: of a class that is not Python's own, the name."""
 
-    names = _METADATA | _TOLD
+    names = _METADATA | _MESSAGES
 
     def find_class(self, module: str, name: str) -> Any:
         """Give what a pickle names, if it may; else a class that does nothing."""
@@ -93,4 +93,4 @@ def load_metadata(content: bytes) -> Any:
 
 def refuse_programs() -> None:
     """Have this process unpickle nothing of other ranks that could run: torch tells objects as pickles."""
-    dist.distributed_c10d._unpickler = ToldUnpickler
+    dist.distributed_c10d._unpickler = MessageUnpickler

@@ -80,10 +80,10 @@ class Saver:
             reader = SealedReader(newest, self._place.key)
             dcp.load(tensors, storage_reader=reader, process_group=self._group)
         except dcp.CheckpointException as error:  # not an Exception
-            told = f"{newest.path}: {_causes(error)}"
+            message = f"{newest.path}: {_causes(error)}"
             if above < 0:
-                raise RuntimeError(told) from None
-            return -1, [*passed_over, told]
+                raise RuntimeError(message) from None
+            return -1, [*passed_over, message]
         return newest.step, passed_over
 
     def _look(

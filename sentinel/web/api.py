@@ -62,8 +62,8 @@ def router(desk: Desk, command: Commander) -> APIRouter:
     async def post(name: CommandName, body: CommandBody) -> dict[str, str]:
         _check(name, body)
         try:
-            told = Command(name, body.target, body.who, body.reason, body.for_s)
-            done = await desk.command(command(told))
+            asked = Command(name, body.target, body.who, body.reason, body.for_s)
+            done = await desk.command(command(asked))
         except CommandRefusedError as refusal:
             raise HTTPException(409, str(refusal)) from None
         return {"done": done}

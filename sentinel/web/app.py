@@ -15,8 +15,8 @@ from starlette.exceptions import HTTPException
 from sentinel.model.ids import Cause
 from sentinel.runbooks import RunbookError, prose
 from sentinel.web import api, pages
+from sentinel.web.admission import Admission
 from sentinel.web.desk import Desk
-from sentinel.web.door import Door
 from sentinel.web.hardening import Hardened
 from sentinel.web.metrics import exposition
 from sentinel.web.query import bounded
@@ -45,7 +45,7 @@ def create_app(
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"))
     app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_middleware(Door, token=token, hosts=hosts)
+    app.add_middleware(Admission, token=token, hosts=hosts)
     app.add_middleware(Hardened)
     _pages(app, desk)
     _machines(app, desk, registry or CollectorRegistry())

@@ -103,17 +103,17 @@ def chosen_to_go(visitors: Iterable[Visitor]) -> Visitor:
 class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        for door in sockets or ():
-            door.listen(WAITING)  # asyncio has one number for both
+        for listener in sockets or ():
+            listener.listen(WAITING)  # asyncio has one number for both
 
 
-async def serve(app: FastAPI, door: socket.socket) -> None:
+async def serve(app: FastAPI, listener: socket.socket) -> None:
     """Serve in a thread until cancelled; raises what ends the thread before."""
     server = _server(app)
     thread = ThreadPoolExecutor(1, "web")
     sys.setswitchinterval(SWITCH_S)
     try:
-        await asyncio.get_running_loop().run_in_executor(thread, lambda: asyncio.run(_run(server, door)))
+        await asyncio.get_running_loop().run_in_executor(thread, lambda: asyncio.run(_run(server, listener)))
     finally:
         server.should_exit = True
         thread.shutdown(wait=False)
@@ -147,12 +147,12 @@ def _server(app: FastAPI) -> uvicorn.Server:
     return server
 
 
-async def _run(server: uvicorn.Server, door: socket.socket) -> None:
+async def _run(server: uvicorn.Server, listener: socket.socket) -> None:
     asyncio.get_running_loop().set_exception_handler(_complain)
     logger = logging.getLogger("uvicorn.error")
     logger.addFilter(_is_seldom)
     try:
-        await server.serve([door])
+        await server.serve([listener])
     finally:
         logger.removeFilter(_is_seldom)
 

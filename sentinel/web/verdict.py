@@ -43,9 +43,9 @@ def verdict(status: Status) -> Verdict:
         return Verdict(Level.NOTICE, "No open incident, but look here", details)
     kept = sorted(node.node for node in status.nodes if node.maintained)
     away: tuple[str, ...] = (f"In maintenance: {', '.join(kept)}.",) if kept else ()
-    told = tuple(map(training, status.jobs)) or ("No job runs.",)
+    jobs = tuple(map(training, status.jobs)) or ("No job runs.",)
     headline = "Training goes on" if status.left else "All is well"
-    return Verdict(Level.GOOD, headline, (*told, *status.left, *away, *quiet))
+    return Verdict(Level.GOOD, headline, (*jobs, *status.left, *away, *quiet))
 
 
 def _clock(at: Instant) -> str:

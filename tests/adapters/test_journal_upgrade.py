@@ -95,7 +95,7 @@ def believed(state: State) -> dict[str, object]:
     return {
         "nodes": [(n.id, n.boot, n.cordon, n.silent, n.findings, n.failures, n.recent) for n in nodes],
         "jobs": [(j.id, j.stage, j.generation, j.world, j.high_step, j.skip) for j in state.jobs.values()],
-        "seats": [state.crew.seats(job) for job in state.jobs],
+        "seats": [state.workers.seats(job) for job in state.jobs],
         "incidents": [(i.id, i.stage, i.topic.partition(":")[0]) for i in state.incidents.values()],
         "evictions": (state.evictions, state.frozen, state.stopped),
     }

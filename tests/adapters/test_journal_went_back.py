@@ -133,10 +133,10 @@ def ledger_of(journal: Journal) -> Ledger:
     return Ledger(journal, Rules(Policy(), books), runbooks.hash_of(books), lambda _: None)
 
 
-def load(path: Path, told: int = 0) -> tuple[str, tuple[Page, ...]]:
+def load(path: Path, reported: int = 0) -> tuple[str, tuple[Page, ...]]:
     with closing(Journal(path)) as journal:
         ledger = ledger_of(journal)
-        pages = ledger.load(told)
+        pages = ledger.load(reported)
         return ledger.state.frozen, pages
 
 
@@ -145,16 +145,16 @@ def test_a_journal_behind_the_logbook_freezes_and_pages(path: Path, files: tuple
     """An older copy of the whole, or none of it: nothing beside it tells, but what people were told does."""
     for end in FILES:
         beside(path, end).unlink(missing_ok=True)
-    frozen, pages = load(path, told=7)
+    frozen, pages = load(path, reported=7)
     assert frozen.endswith("its newest incident is number 0, the logbook has number 7")
     assert [page.stage for page in pages] == ["open"]
-    assert load(path, told=7) == (frozen, ()), "until people say go on"
+    assert load(path, reported=7) == (frozen, ()), "until people say go on"
     with closing(Journal(path)) as journal:
         ledger = ledger_of(journal)
         ledger.load(7)
         ledger.absorb([Commanded(1e9, "resume-actions", "", "ada")])
         assert ledger.state.opened == 7, "the next incident takes no other's place in the logbook"
-    assert load(path, told=7) == ("", ()), "and then no more"
+    assert load(path, reported=7) == ("", ()), "and then no more"
 
 
 def test_an_older_copy_of_all_its_files_is_told_by_the_logbooks_note(tmp_path: Path) -> None:
@@ -188,12 +188,12 @@ def test_a_note_that_is_none_says_nothing(tmp_path: Path, content: bytes) -> Non
 
 
 def test_a_page_about_one_journal_is_not_taken_for_one_about_the_next(path: Path) -> None:
-    told = set()
+    reported = set()
     for _ in range(2):
         for end in FILES:
             beside(path, end).unlink(missing_ok=True)
-        told |= {page.id for page in load(path, told=7)[1]}
-    assert len(told) == 2
+        reported |= {page.id for page in load(path, reported=7)[1]}
+    assert len(reported) == 2
 
 
 def test_a_new_journal_is_not_in_doubt_wherever_its_writer_is_killed(tmp_path: Path) -> None:

@@ -225,8 +225,8 @@ def test_a_list_that_can_t_be_read_leaves_all_as_it_was(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with head(keys) as there:
             (tmp_path / "enrolled.json").write_text("{")
-            there.reports._door._follow_keys()
-            assert there.reports._door._trouble
+            there.reports._listener._follow_keys()
+            assert there.reports._listener._trouble
             await there.agent(keys, N1)
 
     run(scenario)

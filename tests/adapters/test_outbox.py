@@ -31,7 +31,7 @@ class Desk:
             path, lambda *outcome: self.outcomes.append((outcome[0], outcome[1], outcome[3])), timing
         )
 
-    def told(self) -> set[str]:
+    def reported(self) -> set[str]:
         return {action for action, ok, _ in self.outcomes if ok}
 
     def deliver(
@@ -77,7 +77,7 @@ def test_an_incident_is_one_message_edited_in_place_with_details_in_its_thread(
     desk.box.enqueue(first)
     desk.deliver(
         channel(slack),
-        until=lambda: first.id in desk.told(),
+        until=lambda: first.id in desk.reported(),
         then=lambda: desk.box.enqueue(second) or None,
     )
     desk.deliver(channel(slack), until=always)
@@ -111,7 +111,7 @@ def test_a_newer_revision_supersedes_the_text_but_never_the_details(
     (message,) = [m for m in slack.messages() if not m["thread_ts"]]
     assert (ids(message), message["edits"]) == (("INC-1", 4), [])
     assert details(slack.messages()) == [("INC-1", revision) for revision in range(1, 5)]
-    assert desk.told() == {each.id for each in pages}
+    assert desk.reported() == {each.id for each in pages}
 
 
 def test_a_429_is_waited_out_as_long_as_slack_says(slack: SlackProcess, tmp_path: Path) -> None:
@@ -148,7 +148,10 @@ def test_the_fallback_pages_while_the_primary_fails_and_the_primary_is_caught_up
     for each in pages:
         desk.box.enqueue(each)
     desk.deliver(
-        channel(slack), file, until=lambda: len(desk.told()) == 3, then=lambda: slack.control({"mode": "ok"})
+        channel(slack),
+        file,
+        until=lambda: len(desk.reported()) == 3,
+        then=lambda: slack.control({"mode": "ok"}),
     )
     written = [(line["what"], line["incident"], line["revision"]) for line in lines(tmp_path / "pages.log")]
     assert written == [
@@ -169,7 +172,7 @@ def test_a_message_opened_on_the_fallback_does_not_go_on_telling_an_old_stage(
     slack.control({"mode": "error", "error": "channel_not_found", "times": 1})
     first = page("INC-1", 1)
     desk.box.enqueue(first)
-    desk.deliver(channel(slack), second, until=lambda: first.id in desk.told())
+    desk.deliver(channel(slack), second, until=lambda: first.id in desk.reported())
     desk.box.enqueue(page("INC-1", 2, "resolved"))
     desk.deliver(channel(slack), second, until=lambda: slack.messages("C2")[0]["edits"] != [])
     assert ids(slack.messages("C2")[0]) == ids(slack.messages("C1")[0]) == ("INC-1", 2)
@@ -184,7 +187,7 @@ def test_a_refusal_goes_to_the_fallback_at_once(slack: SlackProcess, tmp_path: P
     async def drive() -> None:
         desk.box.enqueue(page("INC-1", 1))
         run = asyncio.create_task(desk.box.run([channel(slack), file]))
-        await reached(lambda: len(desk.told()) == 1, run)
+        await reached(lambda: len(desk.reported()) == 1, run)
         run.cancel()
         await asyncio.gather(run, return_exceptions=True)
 

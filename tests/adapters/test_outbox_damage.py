@@ -29,15 +29,15 @@ def path(tmp_path: Path) -> Path:
 
 def delivered(path: Path) -> list[str]:
     """Name the incidents that are shown once a page about I-3 is, too."""
-    told: list[str] = []
-    outboxes = Outboxes(path, lambda action, *_: told.append(action))
+    reported: list[str] = []
+    outboxes = Outboxes(path, lambda action, *_: reported.append(action))
     outboxes.keep(page("I-3", 1))
     channel = ConsolePages(path.with_name("pages.log"), out=io.StringIO())
 
     async def run() -> None:
         running = asyncio.create_task(outboxes.run([channel]))
         async with asyncio.timeout(20):
-            while page("I-3", 1).id not in told:
+            while page("I-3", 1).id not in reported:
                 assert not running.done(), running
                 await asyncio.sleep(0.01)
         running.cancel()

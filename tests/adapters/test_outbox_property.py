@@ -51,8 +51,8 @@ async def deliver(
     path: Path, episode: list[tuple[str, bool, float, bool]], pages: list[Page], channels: list[Slack]
 ) -> set[str]:
     """Enqueue along the episode, with restarts, and run until the primary has everything."""
-    told: set[str] = set()
-    box = Outbox(path, lambda action, ok, *_: told.add(action) if ok else None, TIMING)
+    reported: set[str] = set()
+    box = Outbox(path, lambda action, ok, *_: reported.add(action) if ok else None, TIMING)
     run = asyncio.create_task(box.run(channels))
     for (_, _, seconds, restarted), each in zip(episode, pages, strict=True):
         box.enqueue(each)
@@ -62,13 +62,13 @@ async def deliver(
             await asyncio.gather(run, return_exceptions=True)
             run = asyncio.create_task(box.run(channels))
     async with asyncio.timeout(20):
-        while box.waiting(channels[0].name) or len(told) < len(pages):
+        while box.waiting(channels[0].name) or len(reported) < len(pages):
             assert not run.done(), run
             await asyncio.sleep(0.01)
     run.cancel()
     await asyncio.gather(run, return_exceptions=True)
     box.close()
-    return told
+    return reported
 
 
 def in_order(messages: list[dict[str, Any]], pages: list[Page], every: bool) -> None:
@@ -97,8 +97,8 @@ def test_every_page_arrives_in_order_and_none_twice(
     channels = [Slack("xoxb-test", f"{name}{runs}", base_url=server.api, timeout=0.4) for name in ("P", "F")]
     server.control(*script)
     with TemporaryDirectory() as folder:
-        told = asyncio.run(deliver(Path(folder) / "outbox", episode, pages, channels))
-    assert told == {each.id for each in pages}
+        reported = asyncio.run(deliver(Path(folder) / "outbox", episode, pages, channels))
+    assert reported == {each.id for each in pages}
     in_order(server.messages(f"P{runs}"), pages, every=True)
     in_order(server.messages(f"F{runs}"), pages, every=False)
     for each in channels:

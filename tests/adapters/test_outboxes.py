@@ -19,9 +19,11 @@ class Desk:
     """Both outboxes on a disk that can be full."""
 
     def __init__(self, folder: Path, slack: SlackProcess) -> None:
-        self.told: list[tuple[str, bool]] = []
+        self.reported: list[tuple[str, bool]] = []
         self.slack = slack
-        self.box = Outboxes(folder / "outbox.db", lambda *told: self.told.append((told[0], told[1])), TIMING)
+        self.box = Outboxes(
+            folder / "outbox.db", lambda *reported: self.reported.append((reported[0], reported[1])), TIMING
+        )
 
     def disk_is_full(self, full: bool = True) -> None:
         self.box._durable._rows._db.execute(f"PRAGMA query_only = {int(full)}")
@@ -79,7 +81,7 @@ def test_a_message_opened_while_the_disk_was_full_is_edited_when_it_takes_pages_
     after_a_restart.during(lambda: after_a_restart.shows(("I-1", 3)))
     assert opened(slack.messages()) == ["I-1"]
     assert details(slack.messages()) == [("I-1", 1)]
-    assert [action for action, _ in desk.told] == [page("I-1", n).id for n in (1, 2)]
+    assert [action for action, _ in desk.reported] == [page("I-1", n).id for n in (1, 2)]
 
 
 def test_a_message_opened_before_the_disk_was_full_is_edited_meanwhile(
@@ -135,14 +137,14 @@ def test_pages_that_were_shown_and_not_told_of_end_nobody_on_a_full_disk(
         await desk.everything_is_on_the_disk()
 
     with monkeypatch.context() as killed:  # between the call and its record
-        killed.setattr("sentinel.adapters.outbox_rows.Rows.told", lambda *_: None)
+        killed.setattr("sentinel.adapters.outbox_rows.Rows.reported", lambda *_: None)
         desk.during(shown)
     after = Desk(tmp_path, slack)
 
     async def starts_on_a_full_disk() -> None:
         after.disk_is_full()
         await asyncio.sleep(0.5)
-        assert after.told == [(page("I-1", 1).id, True)]
+        assert after.reported == [(page("I-1", 1).id, True)]
         after.box.keep(page("I-2", 1))
         await after.shows(("I-1", 1), ("I-2", 1))
 

@@ -39,12 +39,12 @@ class Desk:
     """A dispatcher in a folder, driven by a test."""
 
     def __init__(self, folder: Path, tables: Mapping[str, Mapping[str, Any]], *on_call: PageChannel) -> None:
-        self.told: list[tuple[str, bool]] = []
+        self.reported: list[tuple[str, bool]] = []
         found = {name: config.Receiver(**table) for name, table in tables.items()}
         others = receivers.load(config.Settings(receivers=found), SENDER)
         channels = on_call or [ConsolePages(folder / "pages.log", out=io.StringIO())]
         self.dispatcher = Dispatcher(
-            folder, channels, others, lambda name, ok, *_: self.told.append((name, ok)), QUICK
+            folder, channels, others, lambda name, ok, *_: self.reported.append((name, ok)), QUICK
         )
 
     def keep(self, *pages: Page) -> None:
@@ -84,9 +84,9 @@ def caused(cause: str, incident: str, revision: int = 1, stage: str = "open") ->
 def test_a_post_says_what_a_person_needs(hook: HookProcess, tmp_path: Path) -> None:
     (tmp_path / "token").write_text("s3cret-s3cret\n")
     body = "Job: run-7 is running, with 6 of 8 ranks\nAsked of you: nothing, while Sentinel repairs it"
-    told = replace(page("I-0001", 1, thread="a stack", body=body), cause="gpu-lost")
+    reported = replace(page("I-0001", 1, thread="a stack", body=body), cause="gpu-lost")
     desk = Desk(tmp_path, of(hook, token_file=tmp_path / "token"))
-    desk.keep(told)
+    desk.keep(reported)
     desk.deliver(desk.has_all)
     first, second = hook.posts()
     headers = first.pop("headers")
@@ -94,7 +94,7 @@ def test_a_post_says_what_a_person_needs(hook: HookProcess, tmp_path: Path) -> N
     assert headers["Idempotency-Key"] == f'"{first["id"]}"'
     assert first == {
         "version": 1,
-        "id": f"blue/j1/{told.id}",
+        "id": f"blue/j1/{reported.id}",
         "event": "page",
         "cluster": "blue",
         "incident": "I-0001",
@@ -102,7 +102,7 @@ def test_a_post_says_what_a_person_needs(hook: HookProcess, tmp_path: Path) -> N
         "revision": 1,
         "stage": "open",
         "cause": "gpu-lost",
-        "title": f"🔴 FIRING blue: {told.title}",
+        "title": f"🔴 FIRING blue: {reported.title}",
         "text": body,
         "logbook": "http://head/logbook/I-0001",
         "runbook": "http://head/runbook/gpu-lost",
@@ -123,13 +123,13 @@ NEEDED = (
 def test_wherever_a_page_is_read_it_says_what_a_person_needs(
     hook: HookProcess, slack: SlackProcess, tmp_path: Path
 ) -> None:
-    told = replace(page("I-0001", 1, body="\n".join(NEEDED[1:3])), cause="gpu-lost")
+    reported = replace(page("I-0001", 1, body="\n".join(NEEDED[1:3])), cause="gpu-lost")
     out = io.StringIO()
     (tmp_path / "file").mkdir(0o700)
     on_slack = Desk(tmp_path, of(hook), Slack("xoxb-test", "C1", base_url=slack.api, sender=SENDER))
     in_file = Desk(tmp_path / "file", {}, ConsolePages(tmp_path / "pages.log", sender=SENDER, out=out))
     for desk in (on_slack, in_file):
-        desk.keep(told)
+        desk.keep(reported)
         desk.deliver(*(partial(desk.has_all, name) for name, _ in desk.dispatcher.standing()))
     [post], [message] = hook.posts(), slack.messages()
     shown = {
@@ -158,7 +158,7 @@ def test_a_receiver_in_trouble_delays_no_other_and_gets_everything_later(
     hook.answer(trouble)
     pages = [page("I-1", 1), page("I-2", 1), page("I-1", 2, "resolved")]
     desk.keep(*pages)
-    desk.deliver(lambda: len(desk.told) == 3, lambda: desk.standing().failing)
+    desk.deliver(lambda: len(desk.reported) == 3, lambda: desk.standing().failing)
     assert desk.standing("on-call") == Standing(0, False, {"delivered": 3, "failed": 0})
     assert desk.standing().undelivered == 3
     hook.answer(200)
@@ -166,7 +166,7 @@ def test_a_receiver_in_trouble_delays_no_other_and_gets_everything_later(
     assert desk.standing() == Standing(0, False, {"delivered": 3, "failed": 0})
     newest = {post["incident"]: post["revision"] for post in hook.posts()}
     assert newest == {"I-1": 2, "I-2": 1}
-    assert sorted(desk.told) == sorted((each.id, True) for each in pages)
+    assert sorted(desk.reported) == sorted((each.id, True) for each in pages)
 
 
 def test_on_call_in_trouble_delays_no_receiver(
@@ -176,7 +176,7 @@ def test_on_call_in_trouble_delays_no_receiver(
     slack.control({"mode": "500"})
     desk.keep(page("I-1", 1))
     desk.deliver(desk.has_all)
-    assert (hook.known(), desk.told) == ([("page", 1)], [])
+    assert (hook.known(), desk.reported) == ([("page", 1)], [])
 
 
 @pytest.mark.parametrize("status", [301, 400, 401, 404])
@@ -274,7 +274,7 @@ def test_an_outbox_of_the_release_before_is_on_calls(hook: HookProcess, tmp_path
     desk = Desk(tmp_path, of(hook))
     desk.deliver(desk.has_all, lambda: desk.has_all("on-call"))
     assert hook.known() == [("page", 1)]
-    assert desk.told == [(page("I-1", 1).id, True)]
+    assert desk.reported == [(page("I-1", 1).id, True)]
 
 
 def test_a_damaged_outbox_of_one_receiver_costs_no_other_and_nothing_that_is_open(

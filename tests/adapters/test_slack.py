@@ -51,8 +51,8 @@ def test_an_error_says_whether_to_try_again(
 
 
 def test_a_refused_connection_was_surely_not_a_post() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as door:
-        port = door.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
     channel = Slack("xoxb-test", "C1", base_url=f"http://127.0.0.1:{port}/api/")
     with pytest.raises(SlackError) as caught:
         asyncio.run(channel.open(page("INC-1", 1)))
@@ -98,8 +98,8 @@ def test_two_clusters_in_one_channel_are_told_apart_by_people_and_by_look_ups(sl
         assert (await blue.find_detail(first, ref), await green.find_detail(first, ref)) == (True, False)
 
     asyncio.run(talk())
-    told = [message["text"].splitlines()[0] for message in slack.messages() if not message.get("thread_ts")]
-    assert told == [f"🔴 FIRING {name}: gpu-off-bus on node-7 r1" for name in ("blue", "green")]
+    titles = [message["text"].splitlines()[0] for message in slack.messages() if not message.get("thread_ts")]
+    assert titles == [f"🔴 FIRING {name}: gpu-off-bus on node-7 r1" for name in ("blue", "green")]
     blue.close()
     green.close()
 

@@ -223,17 +223,17 @@ def test_a_revision_that_is_none_is_not_believed(liar: Liar, slack: Slack, revis
 def test_how_long_to_wait_is_read_strictly_and_has_an_end(said: str, waits: float) -> None:
     raw = said.encode("utf-8") if not said.isascii() and len(said) == 1 else said.encode("latin-1")
     head = b"HTTP/1.1 429 Too Many\r\nConnection: close\r\nContent-Length: 2\r\nRetry-After: " + raw
-    with socket.create_server(("127.0.0.1", 0)) as door:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def answer() -> None:
-            connection, _ = door.accept()
+            connection, _ = listener.accept()
             with connection:
                 connection.recv(1 << 16)
                 connection.sendall(head + b"\r\n\r\n{}")
 
         thread = threading.Thread(target=answer, daemon=True)
         thread.start()
-        channel = Slack(TOKEN, "C1", base_url=f"http://127.0.0.1:{door.getsockname()[1]}/", timeout=5.0)
+        channel = Slack(TOKEN, "C1", base_url=f"http://127.0.0.1:{listener.getsockname()[1]}/", timeout=5.0)
         with pytest.raises(SlackError) as caught:
             asyncio.run(channel.detail(page("INC-1", 1, thread="x"), "1.1"))
         thread.join()
@@ -373,14 +373,14 @@ QUICK = Timing(first_retry=0.001, longest_retry=0.001, refused_retry=0.001, poll
 
 @pytest.mark.parametrize("error", RAISED, ids=lambda error: type(error).__name__)
 def test_no_exception_of_a_channel_ends_the_outbox(tmp_path: Path, error: BaseException) -> None:
-    told: list[ActionId] = []
+    reported: list[ActionId] = []
     broken = Broken([error] * 3)
 
     async def run() -> None:
-        outbox = Outbox(tmp_path / "outbox.db", lambda action, *_: told.append(action), QUICK)
+        outbox = Outbox(tmp_path / "outbox.db", lambda action, *_: reported.append(action), QUICK)
         outbox.enqueue(page("INC-1", 1))
         task = asyncio.create_task(outbox.run([broken]))  # type: ignore[list-item]
-        await asyncio.to_thread(until, lambda: bool(told) or task.done())
+        await asyncio.to_thread(until, lambda: bool(reported) or task.done())
         assert not task.done()
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)

@@ -165,16 +165,16 @@ def test_orders_that_can_t_be_read_keep_none_from_being_obeyed(tmp_path: Path) -
 
 def test_half_a_character_in_a_rank_s_words_stops_no_report(tmp_path: Path) -> None:
     keys = keys_with(tmp_path, NODE)
-    told = OrderDone("order", False, "no such file: /data/\udcff.bin")
+    done = OrderDone("order", False, "no such file: /data/\udcff.bin")
 
     async def scenario() -> None:
         async with Reports("tcp://127.0.0.1:0", keys) as reports:
             uplink = Uplink(reports.endpoint, keys, NODE)
             await connect(uplink)
-            assert uplink.send(replace(REPORT, events=((1, told),)))
+            assert uplink.send(replace(REPORT, events=((1, done),)))
             _, report = await reports.recv()
             assert isinstance(report, Report)
-            assert report.events == ((1, replace(told, detail="no such file: /data/\\udcff.bin")),)
+            assert report.events == ((1, replace(done, detail="no such file: /data/\\udcff.bin")),)
             uplink.close()
 
     asyncio.run(scenario())

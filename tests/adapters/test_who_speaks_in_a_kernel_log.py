@@ -117,7 +117,7 @@ def test_what_is_quoted_does_not_begin_the_message(form: str) -> None:
     "line",
     ["", " ", "[", "<", "<4>", "<99999>x", "4,1", "kern:", "Mar 03 07:00:00 ", "kernel: ", "\x00\xff"],
 )
-def test_scraps_of_lines_hurt_nobody(line: str) -> None:
+def test_scraps_of_lines_accuse_nobody(line: str) -> None:
     assert said(line) in (None, "", line.strip(" \0"), line.lstrip(" \0"))
 
 

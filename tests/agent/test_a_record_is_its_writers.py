@@ -43,8 +43,8 @@ def lives(process: subprocess.Popen[bytes]) -> bool:
     return process.poll() is None
 
 
-def refused(told: pytest.CaptureFixture[str]) -> int:
-    return told.readouterr().out.count("rank-record-refused")
+def refused(capsys: pytest.CaptureFixture[str]) -> int:
+    return capsys.readouterr().out.count("rank-record-refused")
 
 
 def test_a_process_that_a_forged_record_names_is_neither_watched_nor_killed(

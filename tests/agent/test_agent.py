@@ -60,14 +60,14 @@ def test_beats_and_the_end_of_a_rank_arrive_and_the_machine_is_probed(node: Node
             probed = await controller.event(lambda event: isinstance(event, ProbedSeen))
             checks = ("gpu", "heartbeat", "host", "kernel", "oom", "raylet", "xid")
             assert probed == ProbedSeen(checks, f"exit:{rank.pid}")
-            told = list(controller.events.values())
+            reported = list(controller.events.values())
             causes = [
                 n
-                for n, event in enumerate(told)
+                for n, event in enumerate(reported)
                 if of_code(event, "ecc-uncorrectable") or of_code(event, "xid-79")
             ]
             assert len(causes) == 2
-            assert max(causes) < told.index(probed), (
+            assert max(causes) < reported.index(probed), (
                 "what the probe found comes before the word that it is done"
             )
             await until(lambda: not list((node.memory / "beats").iterdir()), "the record is removed")
@@ -97,8 +97,8 @@ def test_findings_are_told_once_and_cleared_when_they_pass(node: Node) -> None:
             await controller.event(lambda event: of_code(event, "gpu-lost", Health.CRITICAL))
             node.describe(GPU)
             await controller.event(lambda event: of_code(event, "gpu-lost", Health.OK))
-            told = [event for event in controller.events.values() if of_code(event, "gpu-lost")]
-            assert len(told) == 2
+            reported = [event for event in controller.events.values() if of_code(event, "gpu-lost")]
+            assert len(reported) == 2
 
     asyncio.run(scenario())
 
@@ -235,9 +235,9 @@ def test_an_agents_log_has_one_line_for_each_event_on_standard_error(node: Node)
     agent = node.processes[0]
     agent.terminate()
     out, err = agent.communicate(timeout=10)
-    told = [line.split()[4] for line in err.splitlines() if "[agent]" in line]
+    reported = [line.split()[4] for line in err.splitlines() if "[agent]" in line]
     assert out == ""
-    assert sorted(told[:3]) == ["controller-connected", "rank-exited", "rank-note-refused"]
+    assert sorted(reported[:3]) == ["controller-connected", "rank-exited", "rank-note-refused"]
     assert all("[agent]" in line for line in err.splitlines())
 
 
@@ -343,7 +343,7 @@ def test_the_next_agent_reports_a_rank_that_died_unwatched(node: Node) -> None:
     asyncio.run(scenario())
 
 
-def test_the_snapshot_door_is_open_where_hello_says(node: Node) -> None:
+def test_the_snapshot_port_is_open_where_hello_says(node: Node) -> None:
     async def scenario() -> None:
         async with node.watched() as controller:
             with socket.create_connection(("127.0.0.1", controller.hellos[-1].port), 5):

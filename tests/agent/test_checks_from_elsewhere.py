@@ -133,10 +133,10 @@ def test_an_agent_with_such_a_check_watches_on(
 
     async def scenario() -> None:
         async with node.watched() as controller:
-            told = await controller.event(
+            reported = await controller.event(
                 lambda event: isinstance(event, FindingSeen) and event.finding.check == "fan"
             )
-            assert isinstance(told, FindingSeen)
-            assert told.finding.code == "probe-failed"
+            assert isinstance(reported, FindingSeen)
+            assert reported.finding.code == "probe-failed"
 
     asyncio.run(scenario())

@@ -30,14 +30,14 @@ def test_a_contained_error_is_told_before_the_counter_that_it_raised(node: Node,
     probes = Probes(given, checks, FindingBook(node.root / "findings.json"), log)
     try:
         node.describe({**GPU, "ecc_uncorrectable": 1})
-        told = codes(probes.run_due(0.0, tuple))
+        reported = codes(probes.run_due(0.0, tuple))
         while probes.prober.busy:
             select.select([probes.prober.output], [], [], 15.0)
             if probes.prober.busy == "gpu":
                 with node.kernel_log.open("a") as file:
                     file.write(OTHERS * (lines - 1) + CONTAINED)
-            told += codes(probes.take_answers(0.0, tuple))
+            reported += codes(probes.take_answers(0.0, tuple))
     finally:
         probes.close()
-    seen = [code for code in told if code in ("xid-94", "ecc-uncorrectable")]
+    seen = [code for code in reported if code in ("xid-94", "ecc-uncorrectable")]
     assert seen == ["xid-94", "ecc-uncorrectable"]

@@ -47,7 +47,7 @@ def spool() -> Spool:
     return Spool()
 
 
-def told(spool: Spool) -> list[Event]:
+def reported(spool: Spool) -> list[Event]:
     return [event for _, event in spool.pending()]
 
 
@@ -81,7 +81,7 @@ def test_a_rank_tells_what_is_its_own(
     leave(errors, RAISED, "another")
     for _ in range(3):
         notes.collect()
-    assert told(spool) == [RAISED]
+    assert reported(spool) == [RAISED]
     assert refused(capsys) == 1
 
 
@@ -110,7 +110,7 @@ def test_a_note_that_is_none_costs_one_line(
     notes = Notes(errors, spool, OneRank())
     for _ in range(3):
         notes.collect()
-    assert told(spool) == [RAISED]
+    assert reported(spool) == [RAISED]
     said = capsys.readouterr().out
     assert said.count("rank-note-refused") == 1
     assert len(said) < 1000
@@ -131,7 +131,7 @@ def test_thousands_of_notes_are_taken_a_few_at_a_time(
     notes.collect()
     leave(errors, RAISED)
     notes.collect()
-    assert told(spool) == [RAISED]
+    assert reported(spool) == [RAISED]
 
 
 def test_too_many_files_are_said_once(errors: Path, spool: Spool, capsys: pytest.CaptureFixture[str]) -> None:
@@ -153,7 +153,7 @@ def test_a_missing_folder_is_said_once_and_looked_for_again(
     assert capsys.readouterr().out.count("rank-notes-unreadable") == 1
     leave(private.make_folder(errors), RAISED)
     notes.collect()
-    assert told(spool) == [RAISED]
+    assert reported(spool) == [RAISED]
 
 
 def test_a_note_is_told_once_and_gone_when_it_is_heard(errors: Path, spool: Spool) -> None:
@@ -161,7 +161,7 @@ def test_a_note_is_told_once_and_gone_when_it_is_heard(errors: Path, spool: Spoo
     leave(errors, FULL)
     notes.collect()
     notes.collect()
-    assert told(spool) == [FULL]
+    assert reported(spool) == [FULL]
     spool.acknowledge(1)
     assert not list(errors.iterdir())
 
@@ -169,7 +169,7 @@ def test_a_note_is_told_once_and_gone_when_it_is_heard(errors: Path, spool: Spoo
 def test_losses_that_are_no_numbers_are_told(errors: Path, spool: Spool) -> None:
     leave(errors, replace(RAISED, kind="nan", values=(1.0, float("nan"), float("inf"))))
     Notes(errors, spool, OneRank()).collect()
-    (event,) = told(spool)
+    (event,) = reported(spool)
     assert isinstance(event, RaisedSeen)
     assert repr(event.values) == "(1.0, nan, inf)"
 

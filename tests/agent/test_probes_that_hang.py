@@ -32,13 +32,13 @@ class Hanging:
         return _said(self.events())
 
     def events(self) -> list[Event]:
-        told = self.probes.run_due(self.now, tuple)
+        reported = self.probes.run_due(self.now, tuple)
         while self.probes.prober.busy:
             select.select([self.probes.prober.output], [], [], 15.0)
-            told += self.probes.take_answers(self.now, tuple)
-        return told
+            reported += self.probes.take_answers(self.now, tuple)
+        return reported
 
-    def silence_driver(self) -> None:
+    def hang_driver(self) -> None:
         """Whoever reads the devices from now on waits for a writer that never comes."""
         self.node.devices.unlink()
         os.mkfifo(self.node.devices)
@@ -46,9 +46,9 @@ class Hanging:
     def hang(self) -> list[tuple[str, Health]]:
         """Ask, and let every deadline pass."""
         self.now += 1000
-        told = self.probes.run_due(self.now, tuple)
+        reported = self.probes.run_due(self.now, tuple)
         self.now += 1000
-        return _said(told + self.probes.run_due(self.now, tuple))
+        return _said(reported + self.probes.run_due(self.now, tuple))
 
 
 def _said(events: list[Event]) -> list[tuple[str, Health]]:
@@ -65,7 +65,7 @@ def driver(node: Node) -> Iterator[Hanging]:
 
 def test_a_driver_that_hangs_once_is_evidence_and_a_second_time_in_a_row_is_enough(driver: Hanging) -> None:
     driver.answer()
-    driver.silence_driver()
+    driver.hang_driver()
     assert driver.hang() == [("gpu-probe-hung", Health.WARNING)]
     assert driver.hang() == [("gpu-probe-hung", Health.CRITICAL)]
     assert driver.hang() == [], "it is told once"
@@ -74,9 +74,9 @@ def test_a_driver_that_hangs_once_is_evidence_and_a_second_time_in_a_row_is_enou
 def test_a_probe_that_hangs_clears_nothing_that_was_found_before(driver: Hanging) -> None:
     driver.node.describe({**GPU, "ecc_uncorrectable": 2})
     driver.answer()
-    told = driver.answer()
-    assert ("ecc-uncorrectable", Health.CRITICAL) in told + _standing(driver)
-    driver.silence_driver()
+    reported = driver.answer()
+    assert ("ecc-uncorrectable", Health.CRITICAL) in reported + _standing(driver)
+    driver.hang_driver()
     driver.hang()
     assert ("ecc-uncorrectable", Health.CRITICAL) in _standing(driver)
 

@@ -60,7 +60,7 @@ HOTTER = replace(HOT, health=Health.CRITICAL)
 
 
 @pytest.mark.parametrize(
-    ("told", "found", "again"),
+    ("reported", "found", "again"),
     [
         pytest.param([[HOT]], [HOT], [HOT], id="it stands"),
         pytest.param([[HOT]], [], [Health.OK], id="it has passed, and the controller may have heard of it"),
@@ -73,13 +73,13 @@ HOTTER = replace(HOT, health=Health.CRITICAL)
 @pytest.mark.parametrize("agents", [1, 2])
 def test_what_the_controller_may_not_have_heard_is_told_again_by_the_next_agent_as_it_finds_it(
     tmp_path: Path,
-    told: list[list[Finding]],
+    reported: list[list[Finding]],
     found: list[Finding],
     again: list[Finding | Health],
     agents: int,
 ) -> None:
     book = FindingBook(tmp_path / "findings.json")
-    for each in told:
+    for each in reported:
         book.update("gpu", each, NOW)
     for _ in range(agents):
         book = FindingBook(tmp_path / "findings.json")

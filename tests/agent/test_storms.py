@@ -234,8 +234,8 @@ def test_what_is_written_of_states_in_between_moves_no_count(tmp_path: Path) -> 
         book = FindingBook(tmp_path / "findings.json")
         book.update("xid", [XID] * 5, 0.5)
         book.update("host", [replace(XID, check="host", code=f"full-{number}", event=False)], 1.0)
-    (told,) = book.counted(60.0)
-    assert told.count == 10
+    (reported,) = book.counted(60.0)
+    assert reported.count == 10
 
 
 def kill(pid: int, owner: str = "") -> Finding:
@@ -260,8 +260,8 @@ def test_parts_of_a_gpu_and_ranks_are_told_apart(
 ) -> None:
     book = FindingBook(tmp_path / "findings.json")
     kinds = [replace(XID, evidence={**XID.evidence, part: value}) for value in values]
-    told = book.update("xid", kinds * 50, 0.0)
-    assert [(each.evidence[part], each.count) for each in told] == [(value, 50) for value in values]
+    reported = book.update("xid", kinds * 50, 0.0)
+    assert [(each.evidence[part], each.count) for each in reported] == [(value, 50) for value in values]
 
 
 def test_an_event_is_never_cleared_and_states_go_their_own_way(tmp_path: Path) -> None:
@@ -281,9 +281,9 @@ def test_29_kinds_in_a_storm_are_all_told(tmp_path: Path) -> None:
 def test_more_kinds_than_can_be_told_apart_are_counted_and_said(tmp_path: Path) -> None:
     book = FindingBook(tmp_path / "findings.json")
     noise = [replace(XID, component=f"pci:{number}") for number in range(KINDS + 1000)]
-    told = [*book.update("xid", noise[:200], 0.0), *book.update("xid", noise[200:], 0.1)]
-    assert len(told) == KINDS + 1
-    assert (told[-1].code, told[-1].count, told[-1].health) == (OVERFLOW, 1000, Health.UNKNOWN)
+    reported = [*book.update("xid", noise[:200], 0.0), *book.update("xid", noise[200:], 0.1)]
+    assert len(reported) == KINDS + 1
+    assert (reported[-1].code, reported[-1].count, reported[-1].health) == (OVERFLOW, 1000, Health.UNKNOWN)
     book.settle()
     assert (tmp_path / "findings.json").stat().st_size < 1000 * KINDS
 
@@ -292,15 +292,15 @@ def test_what_is_critical_is_told_whatever_noise_there_is(tmp_path: Path) -> Non
     book = FindingBook(tmp_path / "findings.json")
     book.update("xid", [replace(XID, component=f"pci:{number}") for number in range(2 * KINDS)], 0.0)
     lost = replace(XID, code="xid-79", health=Health.CRITICAL)
-    (told,) = book.update("xid", [lost], 0.1)
-    assert told.code == "xid-79"
+    (reported,) = book.update("xid", [lost], 0.1)
+    assert reported.code == "xid-79"
 
 
 def test_kinds_that_are_over_make_room(tmp_path: Path) -> None:
     book = FindingBook(tmp_path / "findings.json")
     for number in range(3 * KINDS):
-        (told,) = book.update("xid", [replace(XID, component=f"pci:{number}")], number)
-        assert told.code == "xid-31"
+        (reported,) = book.update("xid", [replace(XID, component=f"pci:{number}")], number)
+        assert reported.code == "xid-31"
 
 
 def test_what_comes_again_after_it_made_room_is_told_under_another_name(tmp_path: Path) -> None:

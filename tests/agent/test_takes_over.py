@@ -19,7 +19,7 @@ from sentinel.model.report import Event, FindingSeen, ProbedSeen, ProbeNow
 CONTAINER = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
 
 
-def test_the_next_agent_opens_the_snapshot_door_that_peers_know(node: Node) -> None:
+def test_the_next_agent_opens_the_snapshot_port_that_peers_know(node: Node) -> None:
     async def scenario() -> None:
         async with node.watched() as controller:
             first = controller.hellos[0].port
@@ -82,11 +82,11 @@ def test_the_next_agent_tells_what_the_kernel_wrote_while_there_was_none(node: N
                 log.write("NVRM: Xid (PCI:0000:01:00): 79, GPU has fallen off the bus.\n")
             node.agent(controller.reports.endpoint)
             await until(lambda: len({hello.boot for hello in controller.hellos}) > 1, node)
-            told = await controller.event(
+            reported = await controller.event(
                 lambda event: isinstance(event, FindingSeen) and event.finding.code == "xid-79"
             )
-            assert isinstance(told, FindingSeen)
-            assert told.finding.component == "gpu-0"
+            assert isinstance(reported, FindingSeen)
+            assert reported.finding.component == "gpu-0"
 
     asyncio.run(scenario())
 
@@ -97,13 +97,13 @@ def test_a_new_agent_tells_what_the_kernel_wrote_since_the_boot_and_how_long_ago
         with node.kernel_log.open("a") as log:
             log.write(f"[{stamp:12.6f}] NVRM: Xid (PCI:0000:01:00): 79, GPU has fallen off the bus.\n")
         async with node.watched() as controller:
-            told = await controller.event(_says("xid-79"))
+            reported = await controller.event(_says("xid-79"))
             with node.kernel_log.open("a") as log:
                 log.write("[7.1] NVRM: Xid (PCI:0000:01:00): 48, pid=7, name=python3, DBE\n")
             live = await controller.event(_says("xid-48"))
-            assert isinstance(told, FindingSeen)
+            assert isinstance(reported, FindingSeen)
             assert isinstance(live, FindingSeen)
-            assert 100 <= told.finding.age_s < 160
+            assert 100 <= reported.finding.age_s < 160
             assert live.finding.age_s == 0.0
 
     asyncio.run(scenario())
@@ -159,10 +159,10 @@ def test_the_next_agent_tells_what_the_controller_has_not_acknowledged_and_nothi
             node.describe({**GPU, "ecc_uncorrectable": 2})
             with node.kernel_log.open("a") as log:
                 log.write("[7.1] NVRM: Xid (PCI:0000:01:00): 48, pid=7, name=python3, DBE\n")
-            told = [await controller.event(_says(code)) for code in ("ecc-uncorrectable", "xid-48")]
+            reported = [await controller.event(_says(code)) for code in ("ecc-uncorrectable", "xid-48")]
             await _next_agent(node, controller)
             again = [await controller.event(_says(code)) for code in ("ecc-uncorrectable", "xid-48")]
-            assert [_without_age(each) for each in again] == [_without_age(each) for each in told]
+            assert [_without_age(each) for each in again] == [_without_age(each) for each in reported]
             controller.acknowledging = True
             end = str(node.kernel_log.stat().st_size)
             await until(lambda: (node.memory / "kernel-log").read_text().split()[-1] == end, node)

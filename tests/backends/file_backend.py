@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from sentinel import private
-from sentinel.backends.port import Backend, BackendError, KnownNode, NodeCordon, Told
+from sentinel.backends.port import Backend, BackendError, Context, KnownNode, NodeCordon
 from sentinel.config import Settings
 from sentinel.model.check import RankProcess
 from sentinel.model.ids import NodeId, Seconds
@@ -25,7 +25,7 @@ class FileNodes:
     def trouble(self) -> str:
         return "" if self._folder.is_dir() else f"{self._folder} is gone"
 
-    async def run(self, told: Told) -> None:
+    async def run(self, context: Context) -> None:
         await asyncio.Event().wait()  # there is nobody to keep in touch with
 
     async def known(self, within: Seconds) -> Sequence[KnownNode]:

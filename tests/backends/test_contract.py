@@ -12,7 +12,7 @@ import file_backend
 import pytest
 
 from sentinel import backends
-from sentinel.backends.port import BackendError, KnownNode, Nodes, Told
+from sentinel.backends.port import BackendError, Context, KnownNode, Nodes
 from sentinel.config import Cluster, Ray, Settings
 from sentinel.model.ids import NodeId
 
@@ -32,8 +32,8 @@ class Place:
         """See one promise after the other kept, beside the back end's own work."""
 
         async def beside() -> None:
-            told = Told(lambda _: None, lambda: 0.0, frozenset(), needed=True)
-            running = asyncio.create_task(self.nodes.run(told))
+            context = Context(lambda _: None, lambda: 0.0, frozenset(), needed=True)
+            running = asyncio.create_task(self.nodes.run(context))
             try:
                 async with asyncio.timeout(90):
                     while self.nodes.trouble:
@@ -159,8 +159,8 @@ async def _keeps_what_others_have_cordoned(place: Place) -> None:
     assert before is not None
     assert before.by
     assert before.reason
-    for told in (await place.nodes.cordon(N2, "I-0002: gpu-ecc"), await place.nodes.uncordon(N2)):
-        assert before.reason in told, "whoever has it is named"
+    for context in (await place.nodes.cordon(N2, "I-0002: gpu-ecc"), await place.nodes.uncordon(N2)):
+        assert before.reason in context, "whoever has it is named"
     assert (await place.node(N2)).cordon == before, "it is theirs still"
     assert (await place.node(N1)).cordon is None
 

@@ -59,12 +59,12 @@ class Sentinel:
         for action in doing:
             match action:
                 case Evict():
-                    told = asyncio.run(self.workers.evict(action))
+                    answer = asyncio.run(self.workers.evict(action))
                 case Readmit(node=node):
-                    told = asyncio.run(self.workers.readmit(node))
+                    answer = asyncio.run(self.workers.readmit(node))
                 case _:
                     continue
-            self.tell(Outcome(self.now, action.id, ok=True, detail=told))
+            self.tell(Outcome(self.now, action.id, ok=True, detail=answer))
 
     def breaks(self) -> None:
         broken = Finding("gpu", "gpu-lost", "gpu-0", Health.CRITICAL, "GPU 0 does not answer")
@@ -158,9 +158,11 @@ def test_of_nodes_that_are_not_listed_or_not_watched_nothing_is_said(sentinel: S
 @pytest.mark.parametrize(
     ("reason", "held"),
     [
-        pytest.param("x" * 10_000, lambda told: len(told) <= MOST_WORDS, id="long"),
-        pytest.param("token xoxb-123456789012-abcdefghijkl", lambda told: "xoxb-1" not in told, id="secret"),
-        pytest.param("a\t\x1b[2J  b", lambda told: "\t" not in told, id="one line"),
+        pytest.param("x" * 10_000, lambda answer: len(answer) <= MOST_WORDS, id="long"),
+        pytest.param(
+            "token xoxb-123456789012-abcdefghijkl", lambda answer: "xoxb-1" not in answer, id="secret"
+        ),
+        pytest.param("a\t\x1b[2J  b", lambda answer: "\t" not in answer, id="one line"),
     ],
 )
 def test_strangers_words_are_cut_and_hold_no_secrets(

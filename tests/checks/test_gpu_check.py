@@ -71,9 +71,9 @@ def test_the_drivers_words_decide_and_the_rest_that_was_known_stands(
     words: str, found: list[tuple[str, Health]]
 ) -> None:
     unread = ("gpu-0", "gpu-unreadable", Health.UNKNOWN)
-    told = [("gpu-0", code, health) for code, health in found]
-    assert codes(replace(GOOD, error=words)) == [unread, *told]
-    assert codes(gpu.GpuSample(0, "GPU-0", present=True, error=words)) == [unread, *told], (
+    expected = [("gpu-0", code, health) for code, health in found]
+    assert codes(replace(GOOD, error=words)) == [unread, *expected]
+    assert codes(gpu.GpuSample(0, "GPU-0", present=True, error=words)) == [unread, *expected], (
         "nothing else known"
     )
 

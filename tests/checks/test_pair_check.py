@@ -15,12 +15,12 @@ GOOD, SLOW = (400.0, 0.4), (0.35, 310.0)
 
 def samples(nodes: int, slow: Mapping[str, tuple[float, float] | None]) -> list[MemberSample]:
     """All pairs of n1, n2, …; those of `slow`, a node or `n1-n2`, measured that, or gave no answer."""
-    told = []
+    measured = []
     for one, other in combinations([f"n{number}" for number in range(1, nodes + 1)], 2):
         found = [slow[key] for key in (one, other, f"{one}-{other}") if key in slow]
         members = NodeId(one), NodeId(other)
-        told += [sample(node, members, found[0] if found else GOOD) for node in members]
-    return told
+        measured += [sample(node, members, found[0] if found else GOOD) for node in members]
+    return measured
 
 
 def sample(node: NodeId, members: tuple[NodeId, ...], measured: tuple[float, float] | None) -> MemberSample:
@@ -29,8 +29,8 @@ def sample(node: NodeId, members: tuple[NodeId, ...], measured: tuple[float, flo
     return MemberSample(node, members, {"mb_per_s": measured[0], "ms": measured[1]})
 
 
-def found(told: Sequence[MemberSample]) -> list[tuple[str, str, str]]:
-    return [(each.node, each.finding.code, each.finding.component) for each in judge(told)]
+def found(measured: Sequence[MemberSample]) -> list[tuple[str, str, str]]:
+    return [(each.node, each.finding.code, each.finding.component) for each in judge(measured)]
 
 
 @pytest.mark.parametrize(
@@ -97,14 +97,14 @@ def test_who_measured_something_else_is_no_sample() -> None:
 
 
 def test_a_finding_says_what_was_measured_here_and_elsewhere() -> None:
-    (told,) = judge(samples(4, {"n2": SLOW}))
-    assert told.finding.evidence == {
+    (measured,) = judge(samples(4, {"n2": SLOW}))
+    assert measured.finding.evidence == {
         "mb_per_s": 0.35,
         "ms": 310.0,
         "others_mb_per_s": 400.0,
         "others_ms": 0.4,
     }
-    assert "0.35 MB/s and 310 ms" in told.finding.summary
+    assert "0.35 MB/s and 310 ms" in measured.finding.summary
 
 
 def test_a_big_cluster_is_measured_in_part() -> None:

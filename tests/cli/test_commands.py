@@ -259,11 +259,11 @@ def test_replay_prints_decisions_and_agrees_with_what_was_recorded(tmp_path: Pat
 def test_replay_names_what_is_decided_differently_and_exits_1(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["replay", str(_recording(tmp_path, Policy(), lambda _: ()))])
     assert result.exit_code == 1, result.output
-    told = result.stdout.splitlines()
-    assert told[-4] == "differs at 3, DeadlinePassed:"
-    assert told[-3].startswith("  + start w1 on n1")
-    assert told[-2] == "  + wait for 1 worker of moe"
-    assert told[-1] == "3 facts, 1 differences"
+    said = result.stdout.splitlines()
+    assert said[-4] == "differs at 3, DeadlinePassed:"
+    assert said[-3].startswith("  + start w1 on n1")
+    assert said[-2] == "  + wait for 1 worker of moe"
+    assert said[-1] == "3 facts, 1 differences"
 
 
 def sentinel(*words: str, where: Path) -> subprocess.CompletedProcess[str]:
@@ -352,9 +352,9 @@ def test_up_refuses_a_trainer_config_that_is_not_there_and_starts_nothing(tmp_pa
 def test_up_without_a_ray_that_answers_says_what_was_tried_and_what_to_type(tmp_path: Path) -> None:
     (tmp_path / "sentinel.toml").write_text("[ray]\naddress = '127.0.0.1:1'\n")
     ended = sentinel("up", where=tmp_path)
-    told = "sentinel: nothing was started: no Ray answers at ray.address 127.0.0.1:1 (127.0.0.1:1: refused): "
+    said = "sentinel: nothing was started: no Ray answers at ray.address 127.0.0.1:1 (127.0.0.1:1: refused): "
     more = "start it with `ray start --head --port=1`, or set ray.address\n"
-    assert (ended.returncode, ended.stderr) == (1, told + more)
+    assert (ended.returncode, ended.stderr) == (1, said + more)
     assert list((tmp_path / "state").iterdir()) == []
 
 
@@ -383,9 +383,9 @@ def test_config_lists_every_setting(tmp_path: Path) -> None:
 def test_the_manual_lists_every_command() -> None:
     manual = (Path(__file__).parents[2] / "docs" / "operating.md").read_text(encoding="utf-8")
     table = manual.partition("## Commands")[2].partition("## When a part dies")[0]
-    told = set(re.findall(r"^\| `sentinel ([a-z-]+)", table, re.MULTILINE))
+    said = set(re.findall(r"^\| `sentinel ([a-z-]+)", table, re.MULTILINE))
     known = {each.name or each.callback.__name__ for each in app.registered_commands if each.callback}
-    assert told == known
+    assert said == known
 
 
 @pytest.mark.parametrize(

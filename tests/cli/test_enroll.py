@@ -41,8 +41,8 @@ def refusal(*words: str) -> tuple[int, str]:
 
 
 def test_nodes_get_keys_and_what_is_to_be_carried_to_them(state: Path, tmp_path: Path) -> None:
-    told = enroll("n1", "n2", "--to", str(tmp_path / "carry"))
-    assert "n1: carry" in told
+    output = enroll("n1", "n2", "--to", str(tmp_path / "carry"))
+    assert "n1: carry" in output
     head, carried = Keys(state / "keys"), Keys(tmp_path / "carry" / "n1")
     nodes = Enrolment(head).nodes
     assert nodes.keys() == {N1, N2}

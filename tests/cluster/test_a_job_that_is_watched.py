@@ -12,7 +12,7 @@ pytestmark = pytest.mark.cluster
 def test_a_torchrun_job_is_diagnosed_and_started_again(tmp_path: Path) -> None:
     argv = [sys.executable, "-m", "sentinel.cli", "demo", "--watched"]
     done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, timeout=580, check=False)
-    told = done.stdout + done.stderr
+    output = done.stdout + done.stderr
     for fault in ("killed", "stopped", "slowed", "gpu-lost"):
-        assert f"{fault}: as it must" in told, told
-    assert done.returncode == 0, told
+        assert f"{fault}: as it must" in output, output
+    assert done.returncode == 0, output

@@ -11,7 +11,7 @@ import pytest
 
 from sentinel.demo.hosts import processes_below
 from sentinel.demo.network import available
-from sentinel.demo.stage import json_lines, wait
+from sentinel.demo.sandbox import json_lines, wait
 
 EVERYWHERE = ("rank-crash", "rank-hang", "gpu-ecc", "gpu-lost", "gpu-app-xid", "agent-dead")
 WITH_NETWORK = ("control-cut",)
@@ -57,14 +57,14 @@ def test_the_right_thing_comes_out(fault: str, results: dict[str, dict[str, obje
     ],
 )
 def test_ctrl_c_leaves_nothing_behind(tmp_path: Path, options: list[str], until: str) -> None:
-    before, told = _places(), tmp_path / "told"
+    before, output = _places(), tmp_path / "output"
     argv = [sys.executable, "-m", "sentinel.cli", "demo", "--seed", "7", *options]
-    with told.open("w") as out:
+    with output.open("w") as out:
         demo = subprocess.Popen(argv, cwd=tmp_path, stdout=out, stderr=out)
     try:
         root = wait("the demo's directory", 30.0, lambda: _new_root(before))
         wait("ranks train", 120.0, lambda: _trains(root), 0.2)
-        wait(f"{until!r} is said", 60.0, lambda: until in told.read_text(), 0.1)
+        wait(f"{until!r} is said", 60.0, lambda: until in output.read_text(), 0.1)
         traces = _traces(root)
         assert min(traces.values()) > 0, traces
         demo.send_signal(signal.SIGINT)
@@ -73,7 +73,7 @@ def test_ctrl_c_leaves_nothing_behind(tmp_path: Path, options: list[str], until:
         if demo.poll() is None:
             demo.terminate()
             demo.wait(60)
-    assert "comparing losses" not in told.read_text()
+    assert "comparing losses" not in output.read_text()
     assert not any(_traces(root).values()), _traces(root)
     assert not [path for path in _places() - before if root.name in path]
 

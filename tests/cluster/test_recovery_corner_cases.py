@@ -15,7 +15,7 @@ import pytest
 from sentinel.demo.fault import Victim, edit_gpu, kill, ranks, records
 from sentinel.demo.network import available
 from sentinel.demo.observe import rows
-from sentinel.demo.stage import Stage, wait
+from sentinel.demo.sandbox import Sandbox, wait
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
 
@@ -23,72 +23,72 @@ WITHIN_S = 90.0
 
 
 @pytest.fixture(scope="module")
-def stage() -> Iterator[Stage]:
+def sandbox() -> Iterator[Sandbox]:
     topology = "loopback" if available() else "netns"
     options: dict[str, Any] = {"job": {"min_world": 1}, "policy": {"evict_share": 1.0}}
-    with Stage.start(nodes=3, gpus_per_node=1, world=2, topology=topology, **options) as stage:
-        yield stage
+    with Sandbox.start(nodes=3, gpus_per_node=1, world=2, topology=topology, **options) as sandbox:
+        yield sandbox
 
 
 @pytest.fixture
-def whole(stage: Stage) -> Stage:
+def whole(sandbox: Sandbox) -> Sandbox:
     """The stage with a running job, and a warm standby wherever one belongs."""
-    wait("training", WITHIN_S, lambda: len(stage.steps()) > 1, 0.1)
-    for node in wait("status", WITHIN_S, stage.status)["nodes"]:
-        stage.command("undrain", target=node["node"], who="test", reason="repaired")
-    wait("the cluster is whole", WITHIN_S, stage.ready, 0.1)
-    return stage
+    wait("training", WITHIN_S, lambda: len(sandbox.steps()) > 1, 0.1)
+    for node in wait("status", WITHIN_S, sandbox.status)["nodes"]:
+        sandbox.command("undrain", target=node["node"], who="test", reason="repaired")
+    wait("the cluster is whole", WITHIN_S, sandbox.ready, 0.1)
+    return sandbox
 
 
-def job(stage: Stage) -> dict[str, Any]:
-    return wait("the controller answers", WITHIN_S, stage.job)
+def job(sandbox: Sandbox) -> dict[str, Any]:
+    return wait("the controller answers", WITHIN_S, sandbox.job)
 
 
-def advances(stage: Stage, generation: int, world: int) -> None:
+def advances(sandbox: Sandbox, generation: int, world: int) -> None:
     """Wait for a new step of a later generation with this many ranks."""
-    high = max(line["step"] for line in stage.steps())
+    high = max(line["step"] for line in sandbox.steps())
 
     def stepped() -> bool:
-        last, now = stage.steps()[-1], job(stage)
+        last, now = sandbox.steps()[-1], job(sandbox)
         grown = last["g"] > generation and last["step"] > high
         return grown and len(now["seats"]) == world and now["stage"] == "running"
 
     wait(f"a new step with {world} ranks", WITHIN_S, stepped, 0.1)
 
 
-def new_incidents(stage: Stage, before: set[str]) -> list[dict[str, Any]]:
+def new_incidents(sandbox: Sandbox, before: set[str]) -> list[dict[str, Any]]:
     """Wait until every incident since `before` is resolved."""
 
     def resolved() -> list[dict[str, Any]]:
-        fresh = [row for row in rows(stage) if row["incident"] not in before]
+        fresh = [row for row in rows(sandbox) if row["incident"] not in before]
         return fresh if all(row["stage"] == "resolved" for row in fresh) else []
 
     found: list[dict[str, Any]] = wait("incidents resolve", WITHIN_S, resolved, 0.1)
     return found
 
 
-def known(stage: Stage) -> set[str]:
-    return {row["incident"] for row in rows(stage)}
+def known(sandbox: Sandbox) -> set[str]:
+    return {row["incident"] for row in rows(sandbox)}
 
 
-def kill_worker(stage: Stage, worker: str) -> None:
-    pid = next(record.pid for record in records(stage) if record.worker == worker)
+def kill_worker(sandbox: Sandbox, worker: str) -> None:
+    pid = next(record.pid for record in records(sandbox) if record.worker == worker)
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
 
 
-def ordered_after(stage: Stage, generation: int) -> dict[str, Any]:
+def ordered_after(sandbox: Sandbox, generation: int) -> dict[str, Any]:
     """Wait until a later generation is ordered; it has not stepped yet."""
 
     def ordered() -> dict[str, Any] | None:
-        now = job(stage)
+        now = job(sandbox)
         return now if now["generation"] > generation else None
 
     found: dict[str, Any] = wait("a generation is ordered", WITHIN_S, ordered, 0.005)
     return found
 
 
-def test_second_rank_dies_while_the_first_is_replaced(whole: Stage) -> None:
+def test_second_rank_dies_while_the_first_is_replaced(whole: Sandbox) -> None:
     before, generation = known(whole), job(whole)["generation"]
     first, second = ranks(whole)
     kill(first)
@@ -99,7 +99,7 @@ def test_second_rank_dies_while_the_first_is_replaced(whole: Stage) -> None:
     assert not {first.pid, second.pid} & {victim.pid for victim in ranks(whole)}
 
 
-def test_replacement_dies_as_soon_as_it_is_seated(whole: Stage) -> None:
+def test_replacement_dies_as_soon_as_it_is_seated(whole: Sandbox) -> None:
     before, generation = known(whole), job(whole)["generation"]
     victim: Victim = ranks(whole)[0]
     kill(victim)
@@ -109,7 +109,7 @@ def test_replacement_dies_as_soon_as_it_is_seated(whole: Stage) -> None:
     assert {row["cause"] for row in new_incidents(whole, before)} <= {"rank-crash", "crash-loop"}
 
 
-def test_without_a_spare_the_job_shrinks(whole: Stage) -> None:
+def test_without_a_spare_the_job_shrinks(whole: Sandbox) -> None:
     """Two nodes are lost to their GPUs: the spare takes the first one's place, nobody the second's."""
     for world in (2, 1):
         generation, victim = job(whole)["generation"], ranks(whole)[0]
@@ -117,17 +117,19 @@ def test_without_a_spare_the_job_shrinks(whole: Stage) -> None:
         advances(whole, generation, world)
 
 
-def test_last_node_is_not_evicted_and_says_why(stage: Stage) -> None:
-    last = ranks(stage)[0]
-    edit_gpu(stage, last.node, last.gpu, ecc_uncorrectable=3)
+def test_last_node_is_not_evicted_and_says_why(sandbox: Sandbox) -> None:
+    last = ranks(sandbox)[0]
+    edit_gpu(sandbox, last.node, last.gpu, ecc_uncorrectable=3)
 
     def refusals() -> list[str]:
-        told = (stage.status() or {"decisions": []})["decisions"]
+        decisions = (sandbox.status() or {"decisions": []})["decisions"]
         return [
-            decision["what"] for decision in told if decision["refused"] and last.node in decision["what"]
+            decision["what"]
+            for decision in decisions
+            if decision["refused"] and last.node in decision["what"]
         ]
 
     found = wait("a refusal", WITHIN_S, refusals, 0.1)
     assert re.search(rf"evict {last.node}: .*{last.node} stays", found[0])
-    cordons = {node["node"]: node["cordon"] for node in wait("status", WITHIN_S, stage.status)["nodes"]}
+    cordons = {node["node"]: node["cordon"] for node in wait("status", WITHIN_S, sandbox.status)["nodes"]}
     assert cordons[last.node] == ""

@@ -14,7 +14,7 @@ import pytest
 
 from sentinel.demo.hosts import processes_below
 from sentinel.demo.ray_cluster import Cluster
-from sentinel.demo.stage import to_toml, wait
+from sentinel.demo.sandbox import to_toml, wait
 from sentinel.gang.fence import FENCE
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
@@ -58,8 +58,8 @@ def sentinel(cluster: Cluster, *words: str) -> "subprocess.CompletedProcess[str]
 
 
 def status(cluster: Cluster) -> dict[str, list[dict[str, object]]]:
-    told: dict[str, list[dict[str, object]]] = json.loads(sentinel(cluster, "status", "--json").stdout)
-    return told
+    answer: dict[str, list[dict[str, object]]] = json.loads(sentinel(cluster, "status", "--json").stdout)
+    return answer
 
 
 def ours(cluster: Cluster) -> list[psutil.Process]:
@@ -94,8 +94,8 @@ def test_a_cluster_is_taken_up_and_down_and_up_again(cluster: Cluster) -> None:
 
     assert sentinel(cluster, "up").returncode == 0
     wait("training goes on from the last checkpoint", 60.0, lambda: max(_steps(cluster)) > reached + 10)
-    told = status(cluster)
-    assert (told["incidents"], [node["cordon"] for node in told["nodes"]]) == ([], ["", ""])
+    answer = status(cluster)
+    assert (answer["incidents"], [node["cordon"] for node in answer["nodes"]]) == ([], ["", ""])
     assert min(_steps(cluster)[-10:]) > 10
     assert sentinel(cluster, "down").returncode == 0
 
@@ -115,8 +115,8 @@ def test_training_goes_on_though_the_journal_is_lost(cluster: Cluster) -> None:
     wait("a newer generation", 60.0, lambda: _fence(cluster)[0] > before[0])
     reached = max(_steps(cluster))
     wait("training goes on from the newest state", 60.0, lambda: max(_steps(cluster)) > reached + 10)
-    told = status(cluster)
-    assert (told["incidents"], told["jobs"][0]["generation"]) == ([], before[0] + 1)
+    answer = status(cluster)
+    assert (answer["incidents"], answer["jobs"][0]["generation"]) == ([], before[0] + 1)
     assert _fence(cluster)[1] != before[1]
     assert min(_steps(cluster)[-10:]) > 10
     assert not [process for process in old if process.is_running()]

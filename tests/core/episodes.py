@@ -9,9 +9,9 @@ from simulated import JOB, Simulated, ecc, lost, xid
 from sentinel.core.commands import refuse_command
 from sentinel.core.settle import missing
 from sentinel.core.settle.seating import wanted_standbys
-from sentinel.core.state.crew import Crew
 from sentinel.core.state.rows import Job, JobStage
 from sentinel.core.state.tables import Fold
+from sentinel.core.state.workers import WorkerTable
 from sentinel.model.action import (
     Action,
     Evict,
@@ -59,7 +59,7 @@ from sentinel.model.policy import Policy
 
 DEEDS = (Evict, Resume, StartWorker, StopWorker, StopJob, RestartAgent, RestartGcs)
 """What must not be done while actions are not allowed."""
-DOORS = (("refused", "refused", -1), ("timeout", "timeout", -1), ("refused", "ok", 5), ("ok", "ok", 5))
+PORTS = (("refused", "refused", -1), ("timeout", "timeout", -1), ("refused", "ok", 5), ("ok", "ok", 5))
 
 
 class Checked(Simulated):
@@ -86,12 +86,12 @@ class Checked(Simulated):
         super().later(after * self._delays[self._waited % len(self._delays)], what)
 
     def tell(self, fact: Fact) -> tuple[Action, ...]:
-        actions = self._told(fact)
+        actions = self._learned(fact)
         left = missing(self.state, self.rules)
         assert left == [], f"what is settled is settled: {left}"
         return actions
 
-    def _told(self, fact: Fact) -> tuple[Action, ...]:
+    def _learned(self, fact: Fact) -> tuple[Action, ...]:
         allowed_before = not (self.state.stopped or self.state.frozen)
         actions = super().tell(fact)
         self.decided += actions
@@ -134,7 +134,7 @@ class Checked(Simulated):
         formed = resume.generation == job.generation and job.stage is JobStage.FORMING
         if formed:  # and not broken off in the same decision
             assert all(self._takes_ranks(seat, resume) for seat in resume.seats), "no seat on a bad node"
-        workers = [self.state.crew.workers[job.id, seat.worker] for seat in resume.seats]
+        workers = [self.state.workers.rows[job.id, seat.worker] for seat in resume.seats]
         assert not any(worker.unfit for worker in workers), "whose process stands still is not seated"
         assert resume.generation > self.generations.get(job.id, 0), "generations grow"
         self.generations[job.id] = resume.generation
@@ -172,14 +172,14 @@ class Checked(Simulated):
             assert cordon is not None, "a human's cordon stays"
             assert cordon.by == "operator"
         seats = {
-            job: [seat.worker if seat else "" for seat in self.state.crew.seats(job)]
+            job: [seat.worker if seat else "" for seat in self.state.workers.seats(job)]
             for job in self.state.jobs
         }
-        counted = Crew(Fold(), self.state.crew.workers.values(), seats)
+        counted = WorkerTable(Fold(), self.state.workers.rows.values(), seats)
         for job in self.state.jobs.values():
-            self._check_crew(job, self.state.crew, counted)
+            self._check_workers(job, self.state.workers, counted)
 
-    def _check_crew(self, job: Job, kept: Crew, counted: Crew) -> None:
+    def _check_workers(self, job: Job, kept: WorkerTable, counted: WorkerTable) -> None:
         assert kept.seats(job.id) == counted.seats(job.id), (
             "seats are kept as a count of everybody gives them"
         )
@@ -220,7 +220,7 @@ class Checked(Simulated):
 
     def do(self, kind: str, number: int) -> None:
         """Let one thing go wrong, with `number` choosing where."""
-        if not self.seats or len(self.seats) < len(self.state.crew.seats(JOB)):
+        if not self.seats or len(self.seats) < len(self.state.workers.seats(JOB)):
             return
         rank = number % len(self.seats)
         nodes = sorted(self.state.nodes)
@@ -314,7 +314,7 @@ class Checked(Simulated):
     def _do_silence(self, rank: int, node: NodeId, number: int) -> None:
         many = sorted(self.state.nodes)[: 1 + number % 3]
         for each in many if number % 2 else [node]:
-            self.doors[each] = DOORS[number % 4]
+            self.ports[each] = PORTS[number % 4]
             self.silence(each)
 
     def _do_heard(self, rank: int, node: NodeId, number: int) -> None:

@@ -20,8 +20,8 @@ from sentinel.model.fact import (
     Fact,
     FindingReported,
     JobSubmitted,
+    NodePinged,
     NodeProbed,
-    NodeReached,
     Origin,
     Outcome,
     RankExited,
@@ -34,7 +34,7 @@ from sentinel.runtime.recall import recall
 
 AGENTS = (FindingReported, NodeProbed, RankExited, RankRaised)
 """An agent tells these until they are acknowledged, in order."""
-OWN = (Outcome, DeadlinePassed, ControllerStarted, WorkerReady, NodeReached)
+OWN = (Outcome, DeadlinePassed, ControllerStarted, WorkerReady, NodePinged)
 """Nobody tells these again: who performs or waits anew finds them out anew."""
 
 

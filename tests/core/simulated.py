@@ -7,15 +7,15 @@ from typing import Any
 from sentinel import runbooks
 from sentinel.core.fold import decide
 from sentinel.core.state import Rules, State
-from sentinel.core.state.crew import Worker
 from sentinel.core.state.rows import Job, Node
+from sentinel.core.state.workers import Worker
 from sentinel.model.action import (
     Action,
     CollectStacks,
     Evict,
     Page,
+    Ping,
     Probe,
-    Reach,
     Refusal,
     RestartAgent,
     Resume,
@@ -34,8 +34,8 @@ from sentinel.model.fact import (
     MembersProbed,
     NodeHeard,
     NodeJoined,
+    NodePinged,
     NodeProbed,
-    NodeReached,
     NodeSilent,
     Outcome,
     RankExited,
@@ -70,7 +70,7 @@ class Simulated:
         self.state, self.now, self.step, self.pid = State(), 1000.0, 0, 100
         self.actions: list[Action] = []
         self.facts: list[Fact] = []
-        self.doors: dict[str, tuple[str, str, int]] = {}
+        self.ports: dict[str, tuple[str, str, int]] = {}
         """(agent, raylet, newest step) that a look at a silent node finds."""
         self.never_starts: set[str] = set()
         self.fails: set[str] = set()
@@ -137,8 +137,8 @@ class Simulated:
                 self.later(1.0, lambda: self._measured(action))
             case Probe(node=node):
                 self.later(0.1, lambda: self.tell(NodeProbed(self.now, node, action.id)))
-            case Reach():
-                self.later(0.3, lambda: self._reached(action))
+            case Ping():
+                self.later(0.3, lambda: self._pinged(action))
             case CollectStacks():
                 self.later(0.5, lambda: self.outcome(action, data=("stack of rank 0",)))
             case RestartAgent():
@@ -171,7 +171,7 @@ class Simulated:
             self.advance(job.id)
 
     def _stopped(self, action: StopJob) -> None:
-        for worker in self.state.crew.of(action.job):
+        for worker in self.state.workers.of(action.job):
             if worker.stage.value != "gone":
                 self._exits(worker, action.job, "signal 15")
         self.outcome(action)
@@ -182,9 +182,9 @@ class Simulated:
             self.tell(MembersProbed(self.now, *about))
         self.outcome(action)
 
-    def _reached(self, action: Reach) -> None:
-        agent, raylet, step = self.doors.get(action.node, ("timeout", "timeout", -1))
-        self.tell(NodeReached(self.now, action.node, agent, raylet, step, action.incident))
+    def _pinged(self, action: Ping) -> None:
+        agent, raylet, step = self.ports.get(action.node, ("timeout", "timeout", -1))
+        self.tell(NodePinged(self.now, action.node, agent, raylet, step, action.incident))
         self.outcome(action)
 
     # --- what happens ----------------------------------------------------------------------------------
@@ -257,16 +257,16 @@ class Simulated:
 
     @property
     def workers(self) -> list[Worker]:
-        return self.state.crew.of(JOB)
+        return self.state.workers.of(JOB)
 
     def worker(self, rank: int) -> Worker:
-        return self.state.crew.workers[JOB, self.seats[rank]]
+        return self.state.workers.rows[JOB, self.seats[rank]]
 
     def node(self, rank: int) -> NodeId:
         return self.worker(rank).node
 
     def sitting(self, node: NodeId) -> list[Worker]:
-        return self.state.crew.sitting(node)
+        return self.state.workers.sitting(node)
 
     def at(self, name: str) -> Node:
         return self.state.nodes[NodeId(name)]

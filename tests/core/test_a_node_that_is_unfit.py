@@ -14,13 +14,13 @@ DEAD = Finding(
 )
 
 
-def raylet_dies(cluster: Simulated, node: NodeId, *, told_first: bool = False) -> None:
+def raylet_dies(cluster: Simulated, node: NodeId, *, reported_first: bool = False) -> None:
     """All that Ray ran there ends; the agent tells of the one or the other first."""
-    if told_first:
+    if reported_first:
         cluster.finding(node, DEAD)
     for worker in [w for w in cluster.workers if w.node == node and w.is_living]:
         cluster._exits(worker, JOB, "exit 1")
-    if not told_first:
+    if not reported_first:
         cluster.finding(node, DEAD)
     cluster.probed(node)
 
@@ -29,11 +29,11 @@ def raylet_is_back(cluster: Simulated, node: NodeId) -> None:
     cluster.finding(node, replace(DEAD, health=Health.OK))
 
 
-@pytest.mark.parametrize("told_first", [True, False])
-def test_what_ends_with_a_raylet_counts_against_nobody(told_first: bool) -> None:
+@pytest.mark.parametrize("reported_first", [True, False])
+def test_what_ends_with_a_raylet_counts_against_nobody(reported_first: bool) -> None:
     cluster = Simulated(nodes=4, gpus=2, world=4, standbys=2)
     node = cluster.node(0)
-    raylet_dies(cluster, node, told_first=told_first)
+    raylet_dies(cluster, node, reported_first=reported_first)
     cluster.run(60)
     assert (cluster.causes(), cluster.evicted(), cluster.going()) == (["raylet-dead"], [], True)
     assert (cluster.at(node).failures, cluster.job.failed, len(cluster.pages())) == ((), (), 1)

@@ -19,7 +19,7 @@ from sentinel.model.policy import Policy
 
 RECORDINGS = sorted((Path(__file__).parents[1] / "incidents").glob("*.jsonl"))
 CORE = str(Path(sentinel.core.__file__).parent)
-COMMIT = {"tables.py", "cluster.py", "crew.py"}
+COMMIT = {"tables.py", "cluster.py", "workers.py"}
 """Where a fold's changes are put and made the state's own: what may fail has been done by then."""
 NEWS = 6
 """Calls that look whether a fact is news at all."""

@@ -32,8 +32,8 @@ class Directory(Simulated):
         self.ended = self.job.high_step < 0
         if self.stops:
             self.command("stop-actions")
-        told = f"generation {self.owner} of another journal has trained in the job's directory"
-        self.tell(Outcome(self.now, action.id, ok=False, detail=told, data=(f"overtaken {self.owner}",)))
+        detail = f"generation {self.owner} of another journal has trained in the job's directory"
+        self.tell(Outcome(self.now, action.id, ok=False, detail=detail, data=(f"overtaken {self.owner}",)))
 
 
 class Taken(Directory):

@@ -101,14 +101,14 @@ def test_nothing_is_ordered_and_nobody_killed_while_the_link_is_away_and_the_pag
     cluster.crash(0)
     cluster.run(150)
     assert (cluster.resumed(), cluster.all(StopWorker)) == ([], [])
-    told = [page for page in cluster.all(Page) if page.incident == "I-0002"][-1]
-    assert "not done: replace for rank-crash; actions are frozen: ray-link-lost (I-0001)" in told.body
+    page = [page for page in cluster.all(Page) if page.incident == "I-0002"][-1]
+    assert "not done: replace for rank-crash; actions are frozen: ray-link-lost (I-0001)" in page.body
     cluster.comes()
     cluster.run(5)
     cluster.settle()
     assert (len(cluster.resumed()), cluster.going()) == (1, True)
-    told = [page for page in cluster.all(Page) if page.incident == "I-0002"][-1]
-    assert "not done" not in told.body
+    page = [page for page in cluster.all(Page) if page.incident == "I-0002"][-1]
+    assert "not done" not in page.body
 
 
 def test_a_generation_that_was_ordered_is_asked_for_again_and_none_beside_it() -> None:
@@ -203,7 +203,7 @@ def bad_gpu(cluster: Simulated) -> None:
 
 
 def lost_node(cluster: Simulated) -> None:
-    cluster.doors[cluster.node(0)] = ("refused", "refused", -1)
+    cluster.ports[cluster.node(0)] = ("refused", "refused", -1)
     cluster.raises(1, kind="collective")
     cluster.silence(cluster.node(0))
     cluster.run(10)

@@ -23,7 +23,7 @@ def others_uncordon(cluster: Simulated, node: NodeId) -> None:
 
 
 def waiting(cluster: Simulated, node: NodeId) -> int:
-    return len(cluster.state.crew.waiting(JOB, node))
+    return len(cluster.state.workers.waiting(JOB, node))
 
 
 def says(cluster: Simulated, command: str, node: NodeId) -> None:
@@ -45,8 +45,8 @@ def test_ranks_leave_it_at_a_step_boundary_and_nobody_is_accused_or_woken() -> N
 def test_it_is_shown_with_their_reason() -> None:
     cluster = Simulated(nodes=5)
     others_cordon(cluster, NodeId("n5"))
-    told = [line for _, line in why("n5", cluster.state, cluster.rules, cluster.now) or ()]
-    assert any("cordoned by scheduler: kevin: bad DIMM" in line for line in told)
+    lines = [line for _, line in why("n5", cluster.state, cluster.rules, cluster.now) or ()]
+    assert any("cordoned by scheduler: kevin: bad DIMM" in line for line in lines)
     assert "cordoned in the scheduler by others: n5" in left_in_all(cluster.state, cluster.rules)
     others_cordon(cluster, NodeId("n5"), "new DIMM on Monday")
     assert cluster.state.nodes[NodeId("n5")].cordon.reason == "kevin: new DIMM on Monday"  # type: ignore[union-attr]
@@ -132,7 +132,7 @@ def test_a_silent_or_restarted_node_is_theirs_still() -> None:
     cluster = Simulated(nodes=5)
     node = NodeId("n5")
     others_cordon(cluster, node)
-    cluster.doors[node] = ("refused", "refused", -1)
+    cluster.ports[node] = ("refused", "refused", -1)
     cluster.silence(node)
     cluster.run(300)
     assert (cluster.pages(), cluster.evicted()) == (set(), [])

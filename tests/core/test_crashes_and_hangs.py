@@ -43,11 +43,11 @@ def test_a_stopped_rank_is_named_though_all_wait_and_stacks_come_before_the_kill
     )
 
 
-@pytest.mark.parametrize("harm", [[crash, crash, crash], [hang, hang, hang], [crash, hang, crash]])
-def test_the_third_crash_or_hang_within_an_hour_on_one_node_evicts_it(harm: list) -> None:
+@pytest.mark.parametrize("fault", [[crash, crash, crash], [hang, hang, hang], [crash, hang, crash]])
+def test_the_third_crash_or_hang_within_an_hour_on_one_node_evicts_it(fault: list) -> None:
     cluster = Simulated()
     home = cluster.node(0)
-    for number, each in enumerate(harm):
+    for number, each in enumerate(fault):
         assert cluster.evicted() == [], number
         each(cluster, 0)
         cluster.run(60)
@@ -128,7 +128,7 @@ def test_a_laggard_whose_node_falls_silent_is_its_nodes_victim() -> None:
     assert (cluster.causes(), cluster.evicted(), cluster.going()) == (["node-cut"], [cut], True)
 
 
-def test_a_stall_that_passes_by_itself_hurts_nobody() -> None:
+def test_a_stall_that_passes_by_itself_evicts_nobody() -> None:
     cluster = Simulated()
     cluster.stall(cluster.beat(0), cluster.beat(1))
     cluster.run(0.1)
@@ -161,7 +161,7 @@ def test_one_stuck_loader_is_its_ranks_and_all_are_the_storages(
     assert set(cluster.stages()) == {"resolved"}
 
 
-@pytest.mark.parametrize("harm", ["crash", "exception", "hang"])
+@pytest.mark.parametrize("fault", ["crash", "exception", "hang"])
 @pytest.mark.parametrize(
     "found",
     [
@@ -170,13 +170,13 @@ def test_one_stuck_loader_is_its_ranks_and_all_are_the_storages(
         Finding("trainer", "checkpoint-corrupt", "checkpoint-7", Health.CRITICAL, "truncated", event=True),
     ],
 )
-def test_a_job_that_breaks_beside_damage_to_its_storage_is_resumed(found: Finding, harm: str) -> None:
+def test_a_job_that_breaks_beside_damage_to_its_storage_is_resumed(found: Finding, fault: str) -> None:
     cluster = Simulated()
     cluster.finding(cluster.node(0), found)
     cluster.run(1)
-    if harm == "crash":
+    if fault == "crash":
         cluster.crash(0)
-    elif harm == "exception":
+    elif fault == "exception":
         cluster.raises(0, "OSError: [Errno 28] No space left on device")
     else:
         hang(cluster, 0)
@@ -238,17 +238,17 @@ def test_a_step_completed_before_a_rank_raised_but_told_after_it_is_no_recovery(
     assert (len(cluster.resumed()), len(cluster.pages())) == (1, 1)
 
 
-@pytest.mark.parametrize("harm", [crash, hang])
-def test_a_rank_that_keeps_failing_on_its_next_node_accuses_neither(harm: Callable) -> None:
+@pytest.mark.parametrize("fault", [crash, hang])
+def test_a_rank_that_keeps_failing_on_its_next_node_accuses_neither(fault: Callable) -> None:
     cluster = Simulated(nodes=6)
     first = cluster.node(0)
     for _ in range(7):
-        harm(cluster, 0)
+        fault(cluster, 0)
         cluster.run(60)
     assert cluster.evicted() == [first]
     assert (cluster.causes()[-1], cluster.going()) == ("crash-follows-rank", True)
     cluster.command("undrain", first)
-    harm(cluster, 0)
+    fault(cluster, 0)
     cluster.run(60)
     assert (cluster.evicted(), cluster.causes()[-1]) == ([first], "crash-follows-rank")
 

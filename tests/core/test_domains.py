@@ -11,7 +11,7 @@ from sentinel.core.common import shared
 from sentinel.core.state import State
 from sentinel.core.state.rows import Node
 from sentinel.model.action import Page, Refusal
-from sentinel.model.fact import NodeJoined, NodeReached
+from sentinel.model.fact import NodeJoined, NodePinged
 from sentinel.model.finding import Finding, Health
 from sentinel.model.ids import JobId, NodeId
 from sentinel.model.incident import Domain, Incident, Shared, Stage
@@ -227,9 +227,9 @@ def test_incidents_of_the_first_nodes_say_whose_part_they_are() -> None:
     strike(cluster, struck, ecc())
     *first, last = cluster.incidents()
     assert [each.part_of for each in first] == [last.id] * len(first)
-    told = [page.body for page in newest(cluster) if page.incident != last.id]
-    assert len(told) == len(first) > 0
-    assert all(f"Part of {last.id}" in body for body in told)
+    bodies = [page.body for page in newest(cluster) if page.incident != last.id]
+    assert len(bodies) == len(first) > 0
+    assert all(f"Part of {last.id}" in body for body in bodies)
 
 
 def test_what_was_refused_of_a_part_is_not_done_later() -> None:
@@ -279,7 +279,7 @@ def test_what_was_shared_stays_said_when_some_of_it_is_over() -> None:
 
 def dies(cluster: Simulated, *nodes: NodeId) -> None:
     for node in nodes:
-        cluster.doors[node] = GONE
+        cluster.ports[node] = GONE
     cluster.silence(*nodes)
 
 
@@ -298,7 +298,7 @@ def test_a_rack_that_dies_is_one_incident_until_it_is_heard_again() -> None:
     assert (named(cluster), open_incidents(cluster)) == ([(Domain("rack", "r1"),)], 1)
     cluster.heard(*nodes[2:])
     (incident,) = silent_about(cluster)
-    cluster.tell(NodeReached(cluster.now, nodes[0], *GONE, incident.id))  # and it is diagnosed again
+    cluster.tell(NodePinged(cluster.now, nodes[0], *GONE, incident.id))  # and it is diagnosed again
     cluster.run(60)
     assert (named(cluster), cluster.evicted()) == ([(Domain("rack", "r1"),)], []), "the last two stay, too"
     cluster.heard(*nodes)
@@ -367,7 +367,7 @@ def test_a_complaint_beside_a_neighbour_that_only_does_not_report_counts_after_a
     cluster = coupled()
     hung = cluster.node(0)
     neighbour = of_rack(cluster, cluster.at(hung).labels["rack"], 1)[0]
-    cluster.doors[hung] = ("ok", "ok", 9)
+    cluster.ports[hung] = ("ok", "ok", 9)
     cluster.silence(hung)
     cluster.finding(neighbour, xid(74))
     cluster.run(10)

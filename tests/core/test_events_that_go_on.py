@@ -15,11 +15,11 @@ from sentinel.model.report import FindingSeen, Report
 def burst(number: int, count: int = 1, *, name: str = "", line: str = "line", gpu: int = 0) -> Finding:
     """Give one telling of a burst, as an agent's book gives it."""
     health = Health.CRITICAL if number in (48, 79, 95) else Health.WARNING
-    told = replace(xid(number, gpu, line, health), burst=name or f"{number}-{gpu}", count=count)
-    return replace(told, evidence={"line": line, "last_line": f"{line} {count}"}) if count > 1 else told
+    event = replace(xid(number, gpu, line, health), burst=name or f"{number}-{gpu}", count=count)
+    return replace(event, evidence={"line": line, "last_line": f"{line} {count}"}) if count > 1 else event
 
 
-def told(cluster: Simulated, node: NodeId) -> list[int]:
+def event(cluster: Simulated, node: NodeId) -> list[int]:
     """Give the counts of the bursts that are evidence."""
     return [
         fact.finding.count
@@ -40,7 +40,7 @@ def test_what_goes_on_is_counted_and_nothing_is_decided_again(number: int) -> No
     for count in (5, 600, 5000, 5000, 800):
         cluster.finding(bad, burst(number, count))
     assert len(cluster.actions) == decided
-    assert told(cluster, bad) == [5000]
+    assert event(cluster, bad) == [5000]
     assert [fact.finding.count for fact in cluster.at(bad).recent] == [5000]
     cluster.run(20)
     assert len(cluster.pages()) == 1
@@ -56,7 +56,7 @@ def test_several_bursts_are_evidence_each() -> None:
     for count in (1, 9):
         for each in bursts:
             cluster.finding(bad, replace(each, count=count))
-    assert told(cluster, bad) == [9, 9, 9, 9]
+    assert event(cluster, bad) == [9, 9, 9, 9]
     assert len(cluster.pages()) == 1
 
 
@@ -156,7 +156,7 @@ def test_what_was_before_a_human_vouched_for_the_node_is_old(age_s: float, evict
     assert (len(cluster.evicted()) > before) is evicts
 
 
-def test_a_burst_that_goes_on_after_a_human_vouched_is_new_harm() -> None:
+def test_a_burst_that_goes_on_after_a_human_vouched_is_a_new_fault() -> None:
     cluster = Simulated()
     bad = cluster.node(0)
     cluster.finding(bad, burst(79))
@@ -174,9 +174,9 @@ def test_an_event_of_an_agent_that_counts_nothing_is_known_by_its_line() -> None
     bad = cluster.node(0)
     for _ in range(2):
         cluster.finding(bad, xid(79, line="[7.0] the same"))
-    assert len(told(cluster, bad)) == 1
+    assert len(event(cluster, bad)) == 1
     cluster.finding(bad, xid(79, line="[8.0] another"))
-    assert len(told(cluster, bad)) == 2
+    assert len(event(cluster, bad)) == 2
 
 
 def test_two_tellings_in_one_report_are_both_heard_in_order() -> None:

@@ -4,7 +4,7 @@ import pytest
 from seen_by_people import text
 from simulated import JOB, Simulated
 
-from sentinel.core.state.crew import WorkerStage
+from sentinel.core.state.workers import WorkerStage
 from sentinel.model.action import Resume, StartWorker, StopWorker
 from sentinel.model.fact import Outcome, WorkerReady
 from sentinel.model.ids import WorkerId

@@ -31,13 +31,13 @@ def until_it_goes(cluster: Simulated) -> None:
     raise AssertionError("the job does not go")
 
 
-def flap(cluster: Timed, harm: Callable[[Simulated], None]) -> list[float]:
+def flap(cluster: Timed, fault: Callable[[Simulated], None]) -> list[float]:
     """Harm the job whenever it goes again, for a while; give how long each re-forming was waited for."""
     end, breaks = cluster.now + FLAPS_S, []
     while cluster.now < end:
         if cluster.going():
             breaks.append(cluster.now)
-            harm(cluster)
+            fault(cluster)
         cluster.run(1)
     cluster.run(400)
     formed = cluster.formed_at()
@@ -154,7 +154,7 @@ def test_a_flapping_node_that_nothing_can_replace_is_one_page() -> None:
     """It has to stay, so the job forms anew whenever it is there, and people are told once."""
     cluster = Timed(nodes=2, min_world=2)
     flapping, other = cluster.node(0), cluster.node(1)
-    cluster.doors[flapping] = ("timeout", "timeout", -1)
+    cluster.ports[flapping] = ("timeout", "timeout", -1)
 
     def cut(_: Simulated) -> None:
         cluster.raises(1, kind="collective")
@@ -189,13 +189,13 @@ def test_a_rank_that_hangs_again_and_again_is_no_links() -> None:
     assert (cluster.causes(), names(cluster.node(0), titles(cluster))) == (["rank-hang"], True)
 
 
-@pytest.mark.parametrize("doors", [("ok", "ok", 5), ("timeout", "timeout", 5)])
+@pytest.mark.parametrize("ports", [("ok", "ok", 5), ("timeout", "timeout", 5)])
 def test_reports_that_come_and_go_while_training_goes_on_wake_nobody_more_than_once(
-    doors: tuple[str, str, int],
+    ports: tuple[str, str, int],
 ) -> None:
     cluster = Timed()
     node = cluster.node(0)
-    cluster.doors[node] = doors
+    cluster.ports[node] = ports
     for _ in range(15):
         cluster.silence(node)
         cluster.run(3)

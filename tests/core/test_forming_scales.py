@@ -7,8 +7,8 @@ import pytest
 
 from sentinel.core.settle.seating import Seated, Wait, seat
 from sentinel.core.state import State
-from sentinel.core.state.crew import Worker, WorkerStage
 from sentinel.core.state.rows import Job, Node
+from sentinel.core.state.workers import Worker, WorkerStage
 from sentinel.model.ids import JobId, NodeId, WorkerId
 from sentinel.model.policy import Policy
 
@@ -63,7 +63,7 @@ def test_ranks_of_lost_nodes_do_not_ask_each_full_node() -> None:
         state, job = cluster(nodes, standbys=GPUS)
         seats = seat(state, job, POLICY, ())
         assert isinstance(seats, Seated)
-        state.crew.form(JOB, 1, seats.seats)
+        state.workers.form(JOB, 1, seats.seats)
         for number, node in enumerate(list(state.nodes.values())):
             if number % 2:
                 state.change(node, silent=True)

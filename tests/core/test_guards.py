@@ -114,7 +114,7 @@ def test_without_a_spare_the_job_shrinks() -> None:
 def test_below_its_smallest_world_a_job_waits_with_a_reason_until_a_node_returns() -> None:
     cluster = Simulated(nodes=2, min_world=2)
     dead = cluster.node(0)
-    cluster.doors[dead] = ("refused", "refused", -1)
+    cluster.ports[dead] = ("refused", "refused", -1)
     cluster.raises(1, kind="collective")
     cluster.silence(dead)
     cluster.run(10)
@@ -154,20 +154,20 @@ def test_an_undrained_node_is_used_again() -> None:
     assert [start.node for start in cluster.all(StartWorker)].count(node) == 1
 
 
-@pytest.mark.parametrize("harm", ["crash", "no new step"])
-def test_a_node_that_a_human_takes_back_amid_an_incident_is_not_taken_away_by_it_again(harm: str) -> None:
+@pytest.mark.parametrize("fault", ["crash", "no new step"])
+def test_a_node_that_a_human_takes_back_amid_an_incident_is_not_taken_away_by_it_again(fault: str) -> None:
     cluster = Simulated(nodes=5)
-    cluster.advances = harm == "crash"
+    cluster.advances = fault == "crash"
     node = cluster.node(0)
     cluster.finding(node, ecc())
     cluster.run(0.3)
     cluster.command("undrain", node)
-    if harm == "crash":
+    if fault == "crash":
         cluster.crash(1)
     cluster.run(100)
     assert (cluster.evicted(), cluster.at(node).cordon) == ([node], None)
     assert (node in cluster.resumed()[-1], cluster.at(node).usable) == (False, True), "its GPU is bad still"
-    assert cluster.causes() == (["rank-crash"] if harm == "crash" else ["gpu-ecc"])
+    assert cluster.causes() == (["rank-crash"] if fault == "crash" else ["gpu-ecc"])
 
 
 @pytest.mark.parametrize("how", ["cleared", "undrain"])
@@ -277,5 +277,5 @@ def test_only_a_known_node_or_cause_can_be_silenced() -> None:
     state, causes = cluster.state, cluster.rules.runbooks
     assert refuse_command(state, "silence", "gpu-lost", causes) == ""
     assert refuse_command(state, "silence", cluster.node(0), causes) == ""
-    told = refuse_command(state, "silence", "gpu-lots", causes)
-    assert told == "neither a node nor a cause: 'gpu-lots'; did you mean 'gpu-lost'?"
+    refusal = refuse_command(state, "silence", "gpu-lots", causes)
+    assert refusal == "neither a node nor a cause: 'gpu-lots'; did you mean 'gpu-lost'?"

@@ -259,7 +259,7 @@ def test_out_of_memory_of_one_job_is_no_second_one_of_another() -> None:
     [(_, worker)] = list(cluster.state.seated(cluster.state.jobs[OTHER]))
     place = (worker.rank, worker.id, worker.node, worker.gpu, worker.pid)
     generation = cluster.state.jobs[OTHER].generation
-    told = ("user", OUT_OF_MEMORY, OUT_OF_MEMORY)
-    cluster.tell(RankRaised(cluster.now, OTHER, *place, generation, 7, *told))
+    error = ("user", OUT_OF_MEMORY, OUT_OF_MEMORY)
+    cluster.tell(RankRaised(cluster.now, OTHER, *place, generation, 7, *error))
     cluster.run(30)
     assert cluster.all(StopJob) == []

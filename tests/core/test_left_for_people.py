@@ -80,7 +80,7 @@ def test_a_lost_node_that_is_heard_again_still_awaits_a_human() -> None:
     """It was evicted: only a human vouches for it."""
     cluster = Simulated()
     dead = cluster.node(0)
-    cluster.doors[dead] = ("refused", "refused", -1)
+    cluster.ports[dead] = ("refused", "refused", -1)
     cluster.raises(1, kind="collective")
     cluster.silence(dead)
     cluster.run(60)
@@ -220,8 +220,8 @@ def test_an_open_breaker_is_told_until_the_refused_node_is_gone() -> None:
     cluster.run(60)
     assert "breaker is open" in text(cluster)
     cluster.run(HOUR + 120)
-    told = any(names(two, line) for line in text(cluster).splitlines() if "stays" in line)
-    assert (told, open_incidents(cluster)) == ((False, 0) if two in cluster.evicted() else (True, 1))
+    said = any(names(two, line) for line in text(cluster).splitlines() if "stays" in line)
+    assert (said, open_incidents(cluster)) == ((False, 0) if two in cluster.evicted() else (True, 1))
     cluster.finding(two, replace(lost(), health=Health.OK))
     cluster.run(60)
     assert ("breaker is open" in text(cluster), open_incidents(cluster)) == (False, 0)
@@ -267,9 +267,9 @@ def test_a_silence_that_was_not_understood_keeps_that_word_when_the_node_turns_o
     whole = cluster.node(0)
     cluster.silence(whole)
     cluster.run(600)
-    told = body(cluster)
-    assert "not understood" in told
-    cluster.doors[whole] = ("refused", "refused", -1)
+    said = body(cluster)
+    assert "not understood" in said
+    cluster.ports[whole] = ("refused", "refused", -1)
     cluster.run(60)
     assert ("not understood" in body(cluster), "node-lost" in body(cluster)) == (True, True)
 
@@ -292,14 +292,14 @@ def hang(cluster: Simulated, rank: int) -> None:
     cluster.stall(*(cluster.beat(r, state="T" if r == rank else "S") for r in range(cluster.job.world)))
 
 
-@pytest.mark.parametrize(("harm", "cause"), [(crash, "rank-crash"), (hang, "rank-hang")])
-def test_two_events_on_two_nodes_are_both_told(harm: Callable[[Simulated, int], None], cause: str) -> None:
+@pytest.mark.parametrize(("fault", "cause"), [(crash, "rank-crash"), (hang, "rank-hang")])
+def test_two_events_on_two_nodes_are_both_told(fault: Callable[[Simulated, int], None], cause: str) -> None:
     """Why the first node was evicted is still said, and the second event is too."""
     cluster = Simulated(nodes=6, world=3)
     bad, other = cluster.node(0), cluster.node(1)
     cluster.finding(bad, lost())
     cluster.run(0.4)
-    harm(cluster, 1)
+    fault(cluster, 1)
     cluster.run(60)
     said = text(cluster)
     assert (cluster.evicted(), cluster.going()) == ([bad], True)

@@ -21,12 +21,12 @@ def maintain(cluster: Simulated, node: NodeId, seconds: float) -> None:
 
 
 def dies(cluster: Simulated, node: NodeId) -> None:
-    cluster.doors[node] = GONE
+    cluster.ports[node] = GONE
     cluster.silence(node)
 
 
 def boots(cluster: Simulated, node: NodeId) -> None:
-    cluster.doors.pop(node, None)
+    cluster.ports.pop(node, None)
     cluster.tell(NodeJoined(cluster.now, node, "10.0.0.7", 1, 1, "another-boot"))
     cluster.run(5)
 
@@ -36,12 +36,12 @@ def quiet(cluster: Simulated) -> bool:
     return not (cluster.pages() or cluster.evicted() or open_incidents(cluster))
 
 
-@pytest.mark.parametrize("doors", [GONE, ("timeout", "timeout", -1), ("refused", "ok", -1)])
-def test_a_spare_in_maintenance_may_be_silent(doors: tuple[str, str, int]) -> None:
+@pytest.mark.parametrize("ports", [GONE, ("timeout", "timeout", -1), ("refused", "ok", -1)])
+def test_a_spare_in_maintenance_may_be_silent(ports: tuple[str, str, int]) -> None:
     cluster = Simulated(nodes=5)
     spare = cluster.spare()
     maintain(cluster, spare, HOUR)
-    cluster.doors[spare] = doors
+    cluster.ports[spare] = ports
     cluster.silence(spare)
     cluster.run(HOUR - 60)
     assert quiet(cluster)
@@ -264,10 +264,10 @@ def test_ranks_that_lose_their_peers_by_maintenance_wake_nobody_in_whatever_orde
         cluster.tell(Commanded(cluster.now, "maintain", node, "ann", "", cluster.now + HOUR))
         if node in seated(cluster, JOB):
             echoes = iter((1, 2))
-            for told in order.split():
-                if told == "echo":
+            for word in order.split():
+                if word == "echo":
                     cluster.raises(next(echoes), kind="collective")
-                elif told == "exit":
+                elif word == "exit":
                     cluster.crash(0)
                 else:
                     dies(cluster, node)

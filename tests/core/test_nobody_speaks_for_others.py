@@ -113,7 +113,7 @@ def test_a_step_that_one_node_makes_up_moves_no_job(from_the_first: bool) -> Non
     cluster.advances = False
     cluster.crash(1)
     cluster.run(2)
-    cluster.told.clear()
+    cluster.reported.clear()
     for step in range(24, 40):
         cluster.report(step)
     [advanced] = [fact for fact in cluster.said(JobAdvanced) if isinstance(fact, JobAdvanced)]

@@ -137,7 +137,7 @@ def test_a_node_that_is_taken_back_before_anyone_left_it_costs_no_generation() -
 def test_a_node_that_is_still_silent_when_the_job_steps_again_is_not_forgotten() -> None:
     cluster = Simulated(nodes=8, world=4)
     silent = cluster.node(2)
-    cluster.doors[silent] = ("ok", "ok", -1)
+    cluster.ports[silent] = ("ok", "ok", -1)
     cluster.crash(1)
     cluster.silence(silent)
     cluster.run(60)
@@ -149,11 +149,11 @@ def test_a_node_that_is_still_silent_when_the_job_steps_again_is_not_forgotten()
 def test_a_node_lost_a_week_after_another_is_news() -> None:
     cluster = Simulated(nodes=24, world=8, policy=Policy(evictions_per_hour=0))
     spare = cluster.spare()
-    cluster.doors[spare] = ("refused", "refused", -1)
+    cluster.ports[spare] = ("refused", "refused", -1)
     cluster.silence(spare)
     cluster.run(7 * 86400)
     lost = cluster.node(0)
-    cluster.doors[lost] = ("refused", "refused", -1)
+    cluster.ports[lost] = ("refused", "refused", -1)
     cluster.silence(lost)
     cluster.run(30)
     assert [page.revision for page in cluster.all(Page)].count(1) == 2
@@ -164,7 +164,7 @@ def test_one_nodes_silence_keeps_no_other_nodes_page_back() -> None:
     lost = [cluster.node(0), cluster.node(1)]
     cluster.tell(Commanded(cluster.now, "silence", lost[0], "ann", "it flaps", cluster.now + 3600))
     for node in lost:
-        cluster.doors[node] = ("refused", "refused", -1)
+        cluster.ports[node] = ("refused", "refused", -1)
     cluster.silence(lost[0])
     cluster.run(10)
     assert cluster.pages() == set()

@@ -24,8 +24,8 @@ OF_NO_DECISION = {
     "commands.py": {"LONGEST_SILENCE_S = 30 * DAY_S": "what an operator may ask for"},
     "common.py": {"YEAR_DAYS = 365.0": "a unit"},
     "detect/gangs.py": {"MOST_JOBS = 64": "watched jobs kept"},
-    "detect/looks.py": {"TOLD = 8": "ranks that a fact names"},
-    "detect/pulse.py": {"LOSS_WINDOW = 64": "losses that the status page draws"},
+    "detect/looks.py": {"RANKS_NAMED = 8": "ranks that a fact names"},
+    "detect/progress.py": {"LOSS_WINDOW = 64": "losses that the status page draws"},
     "diagnose/predicates/hangs.py": {"_s * 1000:": "milliseconds"},
     "diagnose/predicates/nodes.py": {"NAMED = 20": "nodes that a sentence names"},
     "evidence.py": {
@@ -40,7 +40,7 @@ OF_NO_DECISION = {
     "learn/findings.py": {
         "RECENT_FINDINGS = 10": "findings kept of a node",
         "RECENT_ALIKE = 3": "and of one kind",
-        "EVENTS_TOLD = 256": "marks kept of a node's events",
+        "EVENTS_KEPT = 256": "marks kept of a node's events",
     },
     "learn/outcomes.py": {'.count("/") < 3': "parts of an action's id", '.split("/", 3)': "the same"},
     "learn/ranks.py": {

@@ -131,13 +131,13 @@ def test_the_time_to_the_first_step_is_not_the_time_to_the_end() -> None:
     cluster.crash(0)
     cluster.run(120)
     (page,) = newest(cluster)
-    told = {
+    numbers = {
         stage: float(match.group(1))
         for line in page.body.splitlines()
         for stage in ("first step", "resolved")
         if stage in line.lower() and (match := re.search(r"(\d+(?:\.\d+)?) s\b", line))
     }
-    assert 0.5 <= told["first step"] <= 2.0 < told["resolved"]
+    assert 0.5 <= numbers["first step"] <= 2.0 < numbers["resolved"]
 
 
 # --- degraded, and growing back ------------------------------------------------------------------------
@@ -229,7 +229,7 @@ def test_two_nodes_that_join_together_are_one_re_forming() -> None:
     cluster = Simulated(nodes=3, world=3, min_world=1)
     for rank in (0, 0):
         node = cluster.node(rank)
-        cluster.doors[node] = ("refused", "refused", -1)
+        cluster.ports[node] = ("refused", "refused", -1)
         cluster.raises(cluster.job.world - 1, kind="collective")
         cluster.silence(node)
         cluster.run(20)
@@ -277,7 +277,7 @@ def test_a_job_does_not_grow_while_a_rank_sits_on_a_silent_node() -> None:
     """Whether that one stays is seen first."""
     cluster, _ = shrunken()
     before = len(cluster.resumed())
-    cluster.doors[cluster.node(0)] = ("refused", "ok", 5)
+    cluster.ports[cluster.node(0)] = ("refused", "ok", 5)
     cluster.silence(cluster.node(0))
     join(cluster, "n3")
     cluster.run(2)
@@ -298,7 +298,7 @@ def test_a_rank_more_than_wanted_is_never_seated() -> None:
 def test_a_job_that_shrank_below_its_smallest_world_is_told_as_waiting() -> None:
     cluster = Simulated(nodes=2, min_world=2)
     dead = cluster.node(0)
-    cluster.doors[dead] = ("refused", "refused", -1)
+    cluster.ports[dead] = ("refused", "refused", -1)
     cluster.raises(1, kind="collective")
     cluster.silence(dead)
     cluster.run(60)

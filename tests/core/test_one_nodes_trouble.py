@@ -13,12 +13,12 @@ from sentinel.model.report import STUCK_EXIT
 STUCK = f"exit {STUCK_EXIT}"
 GONE = ("refused", "refused", -1)
 HUNG = ["ok", "timeout"]
-"""What the door of a stopped agent says: its kernel takes the connection, or its queue is full."""
+"""What the port of a stopped agent says: its kernel takes the connection, or its queue is full."""
 
 
 def hang_agent(cluster: Simulated, node: NodeId, agent: str) -> None:
     """Its raylet answers, and if it has ranks, they step; the detector tells once that steps go on."""
-    cluster.doors[node] = (agent, "ok", cluster.step if cluster.sitting(node) else -1)
+    cluster.ports[node] = (agent, "ok", cluster.step if cluster.sitting(node) else -1)
     cluster.silence(node)
     cluster.run(1)
     train_on(cluster, node, agent)
@@ -28,7 +28,7 @@ def train_on(cluster: Simulated, node: NodeId, agent: str, seconds: int = 4) -> 
     for _ in range(seconds):
         if cluster.going() and cluster.sitting(node):
             cluster.advance()
-        cluster.doors[node] = (agent, "ok", cluster.step if cluster.sitting(node) else -1)
+        cluster.ports[node] = (agent, "ok", cluster.step if cluster.sitting(node) else -1)
         cluster.run(1)
 
 
@@ -124,7 +124,7 @@ def test_two_hung_agents_of_ten_are_two_nodes_trouble() -> None:
 def test_many_silent_at_once_still_freeze_everything() -> None:
     cluster = Simulated(nodes=6)
     nodes = sorted(cluster.state.nodes)[:4]
-    cluster.doors = dict.fromkeys(nodes, ("ok", "ok", 5))
+    cluster.ports = dict.fromkeys(nodes, ("ok", "ok", 5))
     cluster.silence(*nodes)
     cluster.run(2)
     cluster.crash(0)
@@ -179,7 +179,7 @@ def test_a_cut_that_was_told_is_still_its_incidents_cause_when_it_ends() -> None
 def test_a_dead_agent_that_is_back_is_still_what_it_was() -> None:
     cluster = Simulated()
     node = cluster.node(0)
-    cluster.doors[node] = ("refused", "ok", 5)
+    cluster.ports[node] = ("refused", "ok", 5)
     cluster.silence(node)
     cluster.run(200)
     cluster.heard(node)
@@ -191,7 +191,7 @@ def test_a_dead_agent_that_is_back_is_still_what_it_was() -> None:
 def test_a_lost_node_that_is_heard_again_amid_its_repair_was_lost() -> None:
     cluster = Simulated()
     dead = cluster.node(0)
-    cluster.doors[dead] = GONE
+    cluster.ports[dead] = GONE
     cluster.raises(1, kind="collective")
     cluster.silence(dead)
     cluster.run(0.4)
@@ -219,7 +219,7 @@ def test_ranks_that_end_in_several_generations_are_all_named() -> None:
 def agent_and_rank_die(cluster: Simulated) -> NodeId:
     """Nobody tells of the rank's end: its peers' collectives fail, and its node is silent."""
     node = cluster.node(0)
-    cluster.doors[node] = ("refused", "ok", -1)
+    cluster.ports[node] = ("refused", "ok", -1)
     cluster.raises(1, kind="collective")
     cluster.silence(node)
     return node
@@ -252,7 +252,7 @@ def test_an_agent_that_comes_back_beside_its_dead_rank_is_heard_of_the_end() -> 
 def test_a_hung_agent_beside_a_rank_that_is_gone_costs_no_node(agent: str) -> None:
     cluster = Simulated(nodes=5)
     node = cluster.node(0)
-    cluster.doors[node] = (agent, "ok", -1)
+    cluster.ports[node] = (agent, "ok", -1)
     cluster.raises(1, kind="collective")
     cluster.silence(node)
     cluster.run(30)

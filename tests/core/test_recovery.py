@@ -249,9 +249,9 @@ def test_an_incident_of_a_job_that_a_human_stops_is_over_and_pages_nobody_any_mo
     cluster.crash(0)
     cluster.run(after)
     cluster.command("stop-job", JOB)
-    told = len(cluster.actions)
+    decided = len(cluster.actions)
     cluster.run(600)
-    assert (cluster.stages(), len(cluster.pages()), cluster.actions[told:]) == (["resolved"], pages, [])
+    assert (cluster.stages(), len(cluster.pages()), cluster.actions[decided:]) == (["resolved"], pages, [])
 
 
 def test_a_silent_node_is_still_looked_at_when_its_job_is_stopped() -> None:
@@ -259,6 +259,6 @@ def test_a_silent_node_is_still_looked_at_when_its_job_is_stopped() -> None:
     dead = cluster.node(0)
     cluster.silence(dead)
     cluster.command("stop-job", JOB)
-    cluster.doors[dead] = ("refused", "refused", -1)
+    cluster.ports[dead] = ("refused", "refused", -1)
     cluster.run(20)
     assert (cluster.evicted(), cluster.causes(), cluster.stages()) == ([dead], ["node-lost"], ["resolved"])

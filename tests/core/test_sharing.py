@@ -24,13 +24,13 @@ def wide() -> Simulated:
     return Simulated(nodes=5, min_world=1, policy=Policy(evict_share=1.0))
 
 
-@pytest.mark.parametrize("hurt_first", [JOB, OTHER])
-def test_a_job_of_higher_priority_gets_the_spare_though_it_was_submitted_later(hurt_first: JobId) -> None:
+@pytest.mark.parametrize("affected_first", [JOB, OTHER])
+def test_a_job_of_higher_priority_gets_the_spare_though_it_was_submitted_later(affected_first: JobId) -> None:
     """When both need it in the same moment; whoever has it already keeps it while it runs."""
     cluster = wide()
     submit(cluster, OTHER, 2, min_world=1, priority=5)
     cluster.command("stop-actions")
-    both_lose_a_node(cluster, hurt_first)
+    both_lose_a_node(cluster, affected_first)
     cluster.command("resume-actions")
     cluster.run(60)
     assert (len(seated(cluster, OTHER)), len(seated(cluster, JOB))) == (2, 1)
@@ -48,12 +48,12 @@ def test_a_place_is_kept_for_a_job_whose_worker_has_to_start_there_first() -> No
     assert (cluster.going(), len(cluster.seats)) == (True, 1)
 
 
-@pytest.mark.parametrize("hurt_first", [JOB, OTHER])
-def test_of_equal_jobs_the_one_submitted_first_gets_the_spare(hurt_first: JobId) -> None:
+@pytest.mark.parametrize("affected_first", [JOB, OTHER])
+def test_of_equal_jobs_the_one_submitted_first_gets_the_spare(affected_first: JobId) -> None:
     cluster = wide()
     submit(cluster, OTHER, 2, min_world=1)
     cluster.command("stop-actions")
-    both_lose_a_node(cluster, hurt_first)
+    both_lose_a_node(cluster, affected_first)
     cluster.command("resume-actions")
     cluster.run(60)
     assert (len(seated(cluster, JOB)), len(seated(cluster, OTHER))) == (2, 1)

@@ -44,7 +44,7 @@ class Paced(Watched):
 
     @property
     def slowed(self) -> list[JobSlowed]:
-        return [fact for fact in self.told if isinstance(fact, JobSlowed)]
+        return [fact for fact in self.reported if isinstance(fact, JobSlowed)]
 
 
 def test_a_pace_that_drops_for_all_ranks_is_told_once_and_blames_nobody() -> None:
@@ -198,13 +198,13 @@ def test_the_usual_pace_outlives_a_generation() -> None:
     assert slowed.usual_s == 0.25
 
 
-@pytest.mark.parametrize(("every", "told", "stage"), [(3, 2, "mitigating"), (1, 1, "resolved")])
-def test_a_new_controller_goes_on_from_what_was_told(every: int, told: int, stage: str) -> None:
+@pytest.mark.parametrize(("every", "reported", "stage"), [(3, 2, "mitigating"), (1, 1, "resolved")])
+def test_a_new_controller_goes_on_from_what_was_told(every: int, reported: int, stage: str) -> None:
     cluster = Paced()
     cluster.trains(60)
     cluster.trains(30, every=3)
     cluster.state = State.from_bytes(cluster.state.to_bytes())
     cluster.watch = Watch(cluster.rules.policy, cluster.now)
     cluster.trains(40, every=every)
-    assert len(cluster.slowed) == told
+    assert len(cluster.slowed) == reported
     assert (cluster.stages(), len(cluster.pages())) == ([stage], 1), "one incident, one page"

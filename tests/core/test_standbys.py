@@ -2,7 +2,7 @@
 
 from simulated import JOB, Simulated, ecc
 
-from sentinel.core.state.crew import WorkerStage
+from sentinel.core.state.workers import WorkerStage
 from sentinel.model.action import StartWorker
 from sentinel.model.fact import NodeJoined, NodeLeft, RankExited, WorkerReady
 from sentinel.model.ids import NodeId, WorkerId

@@ -8,7 +8,7 @@ from simulated import JOB, Simulated
 
 from sentinel.core.detect.watch import Watch
 from sentinel.core.state import State
-from sentinel.core.state.crew import Worker, WorkerStage
+from sentinel.core.state.workers import Worker, WorkerStage
 from sentinel.model.action import StartWorker
 from sentinel.model.fact import Fact, WorkerRuns, WorkerStopped
 from sentinel.model.ids import NodeId, WorkerId
@@ -16,7 +16,7 @@ from sentinel.model.report import Report
 
 
 def standby(cluster: Simulated, node: NodeId) -> Worker:
-    waiting = (w for w in cluster.state.crew.waiting(JOB, node) if w.stage is WorkerStage.STANDBY)
+    waiting = (w for w in cluster.state.workers.waiting(JOB, node) if w.stage is WorkerStage.STANDBY)
     return next(waiting)
 
 
@@ -126,7 +126,7 @@ class Looked:
         self.worker = standby(self.cluster, self.cluster.node(0))
 
     def report(self, state: str = "S", age: float = 0.1, times: int = 1) -> list[Fact]:
-        told: list[Fact] = []
+        reported: list[Fact] = []
         for _ in range(times):
             self.cluster.now += 0.25
             beat = replace(self.cluster.beat(0), worker=self.worker.id, rank=-1, state=state, beat_age_s=age)
@@ -134,8 +134,8 @@ class Looked:
             facts = self.watch.report(report, self.cluster.state, self.cluster.now)
             for fact in facts:
                 self.cluster.tell(fact)
-            told += facts
-        return told
+            reported += facts
+        return reported
 
 
 @pytest.mark.parametrize(
@@ -158,8 +158,8 @@ def test_one_that_reads_a_disk_or_is_busy_is_fit(state: str, age: float) -> None
 
 def test_one_that_is_stopped_again_and_again_is_told_once() -> None:
     looked = Looked(trains())
-    told = [fact for _ in range(20) for fact in (*looked.report("T", times=2), *looked.report())]
-    assert [type(fact) for fact in told] == [WorkerStopped]
+    reported = [fact for _ in range(20) for fact in (*looked.report("T", times=2), *looked.report())]
+    assert [type(fact) for fact in reported] == [WorkerStopped]
 
 
 def test_a_new_controller_knows_who_stands_still() -> None:

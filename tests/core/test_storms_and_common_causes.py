@@ -214,10 +214,10 @@ def test_a_rank_that_dies_on_a_node_of_the_group_is_repaired_and_has_its_cause()
     strike(cluster, idle(cluster, 3))
     bad = cluster.node(0)
     strike(cluster, [bad], apart=1)
-    told = cluster.pages()
+    before = cluster.pages()
     cluster.crash(0)
     cluster.run(30)
-    assert (bad in cluster.evicted(), cluster.going(), cluster.pages()) == (False, True, told)
+    assert (bad in cluster.evicted(), cluster.going(), cluster.pages()) == (False, True, before)
     assert bad not in [worker.node for _, worker in cluster.state.seated(cluster.job)]
 
 
@@ -225,7 +225,7 @@ def test_a_rank_that_dies_on_a_node_of_the_group_is_repaired_and_has_its_cause()
 
 
 def dies(cluster: Simulated, node: NodeId) -> None:
-    cluster.doors[node] = GONE
+    cluster.ports[node] = GONE
     cluster.raises(1, kind="collective")
     cluster.silence(node)
 
@@ -397,7 +397,7 @@ def test_twice_the_lines_cost_about_twice(storm: Callable[[int], Simulated]) -> 
 
 def everybody_is_silent(nodes: int) -> Simulated:
     cluster = Simulated(nodes=nodes, world=4)
-    cluster.doors = dict.fromkeys(cluster.state.nodes, ("timeout", "timeout", 9))
+    cluster.ports = dict.fromkeys(cluster.state.nodes, ("timeout", "timeout", 9))
     return cluster
 
 

@@ -149,7 +149,7 @@ def test_what_was_refused_before_evicts_nobody_after() -> None:
 def test_a_freeze_that_ends_by_going_down_lets_nothing_be_caught_up_with(silent: tuple[str, ...]) -> None:
     cluster = Simulated(nodes=5, world=2)
     names = [NodeId(name) for name in silent]
-    cluster.doors = dict.fromkeys(names, ("ok", "ok", 5))
+    cluster.ports = dict.fromkeys(names, ("ok", "ok", 5))
     cluster.silence(*names)
     cluster.run(2)
     assert "control-cut" in cluster.state.frozen

@@ -19,7 +19,7 @@ from sentinel.model.fact import (
     DeadlinePassed,
     Fact,
     FindingReported,
-    NodeReached,
+    NodePinged,
     NodeSilent,
     RankExited,
 )
@@ -97,11 +97,11 @@ def test_a_rack_that_falls_silent_is_seen_whole(monkeypatch: Any) -> None:
     monkeypatch.setattr(diagnose, "decide", lambda *of: asked.append(of[0].id) or whole(*of))
     rack = [NodeId(f"n{number}") for number in range(1, 6)]
     fold_together(cluster.state, [NodeSilent(cluster.now, n, 2.6, 5, 12) for n in rack], cluster.rules)
-    doors = [
-        NodeReached(cluster.now, n, "timeout", "timeout", -1, next(iter(cluster.state.incidents)))
+    ports = [
+        NodePinged(cluster.now, n, "timeout", "timeout", -1, next(iter(cluster.state.incidents)))
         for n in rack
     ]
-    fold_together(cluster.state, doors, cluster.rules)
+    fold_together(cluster.state, ports, cluster.rules)
     assert len(asked) <= 2, "each round is diagnosed once, however many nodes it has"
     (incident,) = cluster.state.incidents.values()
     assert {fact.node for fact in incident.evidence if isinstance(fact, NodeSilent)} == set(rack)
@@ -111,8 +111,8 @@ def test_a_death_and_its_cause_that_come_together_are_one_eviction() -> None:
     cluster = Simulated(nodes=4, world=2)
     worker = cluster.worker(0)
     place = (JOB, 0, worker.id, worker.node, 0, worker.pid, 1, "signal 9")
-    told = [RankExited(cluster.now, *place), FindingReported(cluster.now, worker.node, ecc(0))]
-    folded = fold_together(cluster.state, told, cluster.rules)
+    together = [RankExited(cluster.now, *place), FindingReported(cluster.now, worker.node, ecc(0))]
+    folded = fold_together(cluster.state, together, cluster.rules)
     evicted = [each for each in folded[-1][1] if isinstance(each, Evict)]
     assert [each.node for each in evicted] == [worker.node], "no wait for what is here already"
 

@@ -40,7 +40,7 @@ def test_an_agent_that_was_given_up_is_restarted_again() -> None:
     cluster = Simulated()
     spare = cluster.spare()
     cluster.fails = {"RestartAgent"}
-    cluster.doors[spare] = ("refused", "ok", -1)
+    cluster.ports[spare] = ("refused", "ok", -1)
     cluster.silence(spare)
     cluster.run(600)
     tried = len(cluster.all(RestartAgent))
@@ -51,7 +51,7 @@ def test_an_agent_that_was_given_up_is_restarted_again() -> None:
     assert len({action.id for action in cluster.all(RestartAgent)}) == tried + 1, "each is its own action"
 
 
-def test_a_job_that_its_code_stopped_starts_again_and_is_stopped_again_only_for_new_harm() -> None:
+def test_a_job_that_its_code_stopped_starts_again_and_is_stopped_again_only_for_a_new_failure() -> None:
     cluster = Simulated()
     cluster.advances = False
     for _ in range(2):

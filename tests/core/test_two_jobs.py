@@ -30,7 +30,7 @@ def test_a_node_stays_when_only_another_job_has_the_gpus_that_would_be_left() ->
 def test_the_smallest_world_of_each_job_on_a_node_counts() -> None:
     cluster = Simulated(nodes=2, gpus=2, world=3, min_world=1)
     submit(cluster, world=1)
-    hosted = cluster.state.crew.is_hosted
+    hosted = cluster.state.workers.is_hosted
     (shared,) = (node for node in cluster.state.nodes if hosted(JOB, node) and hosted(OTHER, node))
     cluster.finding(shared, THROTTLED)
     cluster.run(60)

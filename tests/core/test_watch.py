@@ -103,7 +103,7 @@ def test_a_silent_node_is_told_once_and_its_last_beats_are_no_evidence() -> None
 
 def test_a_job_that_nobody_is_heard_of_is_not_stalled_and_goes_on_when_the_nodes_are_heard_again() -> None:
     cluster = Watched()
-    cluster.doors = dict.fromkeys(map(str, cluster.state.nodes), ("ok", "ok", 40))
+    cluster.ports = dict.fromkeys(map(str, cluster.state.nodes), ("ok", "ok", 40))
     for step in range(10):
         cluster.report(step)
     cluster.mute = set(cluster.state.nodes)
@@ -144,7 +144,7 @@ def test_a_watch_that_slept_accuses_nobody_and_takes_old_reports_for_no_pace(pau
     assert cluster.watch.median_step(JOB) == pace
     for step in range(80, 120):
         cluster.report(step)
-    assert [fact for fact in cluster.told if isinstance(fact, NodeSilent | JobStalled)] == []
+    assert [fact for fact in cluster.reported if isinstance(fact, NodeSilent | JobStalled)] == []
     assert cluster.watch.median_step(JOB) == pytest.approx(pace)
 
 
@@ -157,14 +157,14 @@ def test_a_node_that_stays_silent_after_the_watch_slept_is_told() -> None:
     for step in range(2, 40):
         for fact in cluster.report(step):
             cluster.tell(fact)
-    assert [fact.node for fact in cluster.told if isinstance(fact, NodeSilent)] == [cluster.node(0)]
+    assert [fact.node for fact in cluster.reported if isinstance(fact, NodeSilent)] == [cluster.node(0)]
 
 
 def test_steps_that_go_on_without_a_silent_nodes_reports_are_told_once() -> None:
     cluster = Watched()
     for step in range(10):
         cluster.report(step)
-    cluster.told.clear()
+    cluster.reported.clear()
     mute = cluster.node(1)
     cluster.mute = {mute}
     for step in range(10, 40):
@@ -204,7 +204,7 @@ def test_with_two_ranks_nobody_is_the_odd_one() -> None:
     assert not cluster.said(RankSlow)
 
 
-def test_a_worker_without_a_seat_moves_no_pulse() -> None:
+def test_a_worker_without_a_seat_makes_no_progress() -> None:
     cluster = Watched()
     cluster.report(5)
     beat = replace(cluster.beat(0), worker="w99", step=9)  # type: ignore[arg-type]

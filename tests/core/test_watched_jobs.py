@@ -272,7 +272,7 @@ def test_a_gang_under_the_name_of_our_own_job_is_not_believed() -> None:
 @pytest.mark.parametrize("how", [KILL, TERM, "unknown"])
 def test_a_controller_that_starts_anew_believes_what_the_one_before_did(how: str) -> None:
     job = Started()
-    told = State()
+    again = State()
     job.end((1, how), (0, TERM), (2, TERM))
     job.run(20)
     job.starts(1, 2, 3)
@@ -280,9 +280,9 @@ def test_a_controller_that_starts_anew_believes_what_the_one_before_did(how: str
     job.settle()
     folded = State()
     for fact in job.facts:
-        retell(told, fact, fold(folded, fact, job.rules), job.rules)
-    assert told == folded == job.state
-    assert State.from_bytes(told.to_bytes()) == told
+        retell(again, fact, fold(folded, fact, job.rules), job.rules)
+    assert again == folded == job.state
+    assert State.from_bytes(again.to_bytes()) == again
 
 
 # --- what the watch sees -------------------------------------------------------------------------------
@@ -351,13 +351,13 @@ def test_ranks_that_ended_while_no_agent_was_there_are_missed() -> None:
     beats = [("n1", rank_beat(0, "a")), ("n2", rank_beat(1, "b"))]
     for fact in job.report(*beats):
         job.tell(fact)
-    told: list[Fact] = []
+    again: list[Fact] = []
     for _ in range(int(4 * job.rules.policy.silent_s) + 8):
         found = job.report(beats[0])
         for fact in found:
             job.tell(fact)
-        told += found
-    [ended] = told
+        again += found
+    [ended] = again
     assert isinstance(ended, RankExited)
     assert (ended.rank, ended.node, ended.how) == (1, "n2", "unknown")
 

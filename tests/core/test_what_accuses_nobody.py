@@ -182,7 +182,7 @@ def test_a_node_that_was_booted_anew_has_no_old_findings() -> None:
     cluster.tell(NodeJoined(cluster.now, home, "10.0.0.1", 1, 2, "kernel-2"))
     cluster.command("undrain", home)
     cluster.run(30)
-    cluster.doors[other] = ("refused", "refused", -1)
+    cluster.ports[other] = ("refused", "refused", -1)
     cluster.silence(other)
     cluster.run(60)
     assert (cluster.going(), [w.gpu for _, w in cluster.state.seated(cluster.job)]) == (True, [0, 1])

@@ -109,7 +109,7 @@ def test_the_first_and_the_newest_of_many_diagnoses_are_kept() -> None:
         found = Diagnosis(Cause(f"cause-{number}"), (Suspect(),), 0.5, "why")
         cluster.state.change(incident, diagnosis=found)
         cluster.command("ack", incident.id)
-    causes = [told.diagnosis.cause for told in cluster.incidents()[0].diagnoses]
+    causes = [each.diagnosis.cause for each in cluster.incidents()[0].diagnoses]
     assert (len(causes), causes[0], causes[-1]) == (DIAGNOSES_LIMIT, "gpu-ecc", f"cause-{number}")
 
 

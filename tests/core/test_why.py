@@ -6,7 +6,7 @@ from sentinel.core.settle.why import why
 from sentinel.model.policy import Policy
 
 
-def told(cluster: Simulated, name: str) -> str:
+def explained(cluster: Simulated, name: str) -> str:
     reasons = why(name, cluster.state, cluster.rules, cluster.now)
     assert reasons is not None
     return "\n".join(f"{reason.kind}: {reason.text}" for reason in reasons)
@@ -22,8 +22,10 @@ def test_a_job_that_waits_for_a_place_says_so_and_who_wants_it() -> None:
     cluster.finding(cluster.node(0), ecc())
     cluster.crash(0)
     cluster.run(1)
-    assert "wants: another generation, for I-0001" in told(cluster, JOB) or "in use" in told(cluster, "n1")
-    assert "guard: place has refused" in told(cluster, cluster.node(0))
+    assert "wants: another generation, for I-0001" in explained(cluster, JOB) or "in use" in explained(
+        cluster, "n1"
+    )
+    assert "guard: place has refused" in explained(cluster, cluster.node(0))
 
 
 def test_a_generation_under_way_is_an_order_and_a_wait() -> None:
@@ -32,7 +34,7 @@ def test_a_generation_under_way_is_an_order_and_a_wait() -> None:
     cluster.advances = False
     cluster.crash(0)
     cluster.run(0.4)
-    said = told(cluster, JOB)
+    said = explained(cluster, JOB)
     assert "is: forming, generation 2" in said
     assert "ordered: I-0001/resume/moe/2: no outcome yet" in said
     assert "waits: for a new step" in said
@@ -41,29 +43,29 @@ def test_a_generation_under_way_is_an_order_and_a_wait() -> None:
 def test_a_silent_node_says_whose_silence_it_is_and_when_it_is_looked_at_again() -> None:
     cluster = Simulated()
     name = cluster.spare()
-    cluster.doors[name] = ("unknown", "unknown", -1)
+    cluster.ports[name] = ("unknown", "unknown", -1)
     cluster.silence(name)
     cluster.run(0.5)
-    said = told(cluster, name)
+    said = explained(cluster, name)
     assert "is: silent, which is I-0001's" in said
     assert "waits: for another look at a silent node" in said
-    assert "waits" in told(cluster, name)
+    assert "waits" in explained(cluster, name)
 
 
 def test_a_stop_of_all_actions_stands_with_every_object() -> None:
     cluster = Simulated(policy=Policy())
     cluster.command("stop-actions")
     for name in (JOB, "n1"):
-        assert "guard: actions are stopped: ann: because" in told(cluster, name)
+        assert "guard: actions are stopped: ann: because" in explained(cluster, name)
 
 
 def test_an_evicted_node_says_by_which_incident_and_that_it_is_empty() -> None:
     cluster = Simulated(nodes=4, world=2)
     bad = cluster.spare()
     cluster.finding(bad, ecc())
-    assert "wants: to be emptied" in told(cluster, bad)
-    assert f"ordered: I-0001/evict/{bad}/1" in told(cluster, bad)
+    assert "wants: to be emptied" in explained(cluster, bad)
+    assert f"ordered: I-0001/evict/{bad}/1" in explained(cluster, bad)
     cluster.run(5)
-    said = told(cluster, bad)
+    said = explained(cluster, bad)
     assert "is: cordoned by I-0001: gpu-ecc, and empty" in said
     assert "wants" not in said

@@ -15,7 +15,7 @@ class Watched(Simulated):
     def __init__(self, world: int = 3, **settings: int) -> None:
         super().__init__(nodes=world + 1, world=world, **settings)
         self.watch = Watch(self.rules.policy, self.now - 60)
-        self.told: list[Fact] = []
+        self.reported: list[Fact] = []
         self.outside = [0.1] * world
         self.states = ["S"] * world
         self.entered = [0] * world
@@ -36,7 +36,7 @@ class Watched(Simulated):
                 )
                 facts += self.watch.report(Report(node, "b", 0, beats, ()), self.state, self.now)
         facts += self.watch.tick(self.state, self.now)
-        self.told += facts
+        self.reported += facts
         return facts
 
     def _beat(self, rank: int, step: int) -> RankBeat:
@@ -51,4 +51,4 @@ class Watched(Simulated):
         )
 
     def said(self, kind: type) -> list[Fact]:
-        return [fact for fact in self.told if isinstance(fact, kind)]
+        return [fact for fact in self.reported if isinstance(fact, kind)]

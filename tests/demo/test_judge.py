@@ -114,7 +114,7 @@ def test_what_must_come_out_is_right(result: Result) -> None:
     ],
 )
 def test_what_is_not_as_it_must_is_said(result: Result, said: str) -> None:
-    assert any(re.search(said, told) for told in result.wrong), result.wrong
+    assert any(re.search(said, each) for each in result.wrong), result.wrong
 
 
 def test_false_blame_and_false_eviction_are_told_apart() -> None:

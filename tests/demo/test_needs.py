@@ -1,4 +1,4 @@
-"""A fault that can't happen, or could not be told from another, on a small stage is skipped and says why."""
+"""A fault that can't happen, or can't be told from another, in a small sandbox is skipped and says why."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +17,7 @@ from sentinel.demo.faults import FAULTS
     ],
 )
 def test_what_a_fault_needs_is_told(fault: str, world: int, said: str) -> None:
-    stage: Any = SimpleNamespace(world=world)
-    reason = FAULTS[fault].needs(stage)
+    sandbox: Any = SimpleNamespace(world=world)
+    reason = FAULTS[fault].needs(sandbox)
     assert said in reason
     assert bool(reason) is bool(said)

@@ -68,5 +68,5 @@ def test_where_a_rank_raised_is_seen() -> None:
 
 
 def test_a_bad_finding_s_words_are_seen_and_those_of_its_end_are_not() -> None:
-    [told] = findings(lines("checkpoint-corrupt"), "checkpoint-corrupt")
-    assert "step-" in told
+    [summary] = findings(lines("checkpoint-corrupt"), "checkpoint-corrupt")
+    assert "step-" in summary

@@ -9,17 +9,17 @@ import pytest
 
 from sentinel.console import console
 from sentinel.demo import steady
-from sentinel.demo.stage import Stage
+from sentinel.demo.sandbox import Sandbox
 
 
 def test_it_says_at_once_what_it_does(monkeypatch: pytest.MonkeyPatch) -> None:
     out = io.StringIO()
 
-    def started(**_: Any) -> Stage:
+    def started(**_: Any) -> Sandbox:
         assert "a head, 4 nodes and 3 ranks" in out.getvalue()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Stage, "start", started)
+    monkeypatch.setattr(Sandbox, "start", started)
     with pytest.raises(KeyboardInterrupt):
         steady.keep_running(console(file=out), {"nodes": 4, "world": 3})
     assert "until Ctrl-C" in out.getvalue()
@@ -27,10 +27,10 @@ def test_it_says_at_once_what_it_does(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_it_says_where_settings_pages_and_slack_are() -> None:
     out = io.StringIO()
-    stage: Any = SimpleNamespace(
+    sandbox: Any = SimpleNamespace(
         url="http://h:1", config=Path("/tmp/x/sentinel.toml"), slack_url="http://h:2"
     )
-    steady._where(console(file=out), stage)
+    steady._where(console(file=out), sandbox)
     assert out.getvalue().splitlines() == [
         "pages:    http://h:1/ (logbook: http://h:1/logbook)",
         "commands: sentinel --config /tmp/x/sentinel.toml status",

@@ -87,8 +87,8 @@ def feed(
 @contextmanager
 def nothing_of(*errors: type[BaseException]) -> Iterator[list[bool]]:
     """Take these errors for a refusal: what it gives is empty then."""
-    told = [True]
+    accepted = [True]
     try:
-        yield told
+        yield accepted
     except errors:
-        told.clear()
+        accepted.clear()

@@ -111,7 +111,7 @@ class Hostile:
     def _rank(self) -> tuple[JobId, int, WorkerId, int, int]:
         """A rank that there is, wherever: (job, rank, worker, pid, generation)."""
         job = self._chance.choice(list(self._state.jobs.values()))
-        worker = self._chance.choice(self._state.crew.of(job.id))
+        worker = self._chance.choice(self._state.workers.of(job.id))
         return job.id, worker.rank, worker.id, worker.pid, job.generation
 
     def _beat(self) -> RankBeat:

@@ -62,6 +62,6 @@ def test_whatever_ends_a_process_is_counted_named_and_passed_over(
 
 def test_the_command_prints_a_table() -> None:
     argv = [sys.executable, "-m", "tests.fuzz", "--inputs", "20", "snapshot-slots"]
-    told = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False).stdout.splitlines()
-    assert told[0].split() == ["target", "inputs", "refused", "accepted", "longest", "ended"]
-    assert told[1].split()[:2] == ["snapshot-slots", "20"]
+    output = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False).stdout.splitlines()
+    assert output[0].split() == ["target", "inputs", "refused", "accepted", "longest", "ended"]
+    assert output[1].split()[:2] == ["snapshot-slots", "20"]

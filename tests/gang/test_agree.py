@@ -29,7 +29,7 @@ class Program:
         return os.system, ("exit 1",)
 
 
-def told(monkeypatch: pytest.MonkeyPatch, said: bytes) -> None:
+def broadcasts(monkeypatch: pytest.MonkeyPatch, said: bytes) -> None:
     """Somebody between rank 0 and this rank says this."""
 
     def broadcast(tensor: torch.Tensor, src: int) -> None:
@@ -59,7 +59,7 @@ def test_what_rank_0_says_is_heard() -> None:
 def test_what_somebody_else_says_is_a_failed_collective(
     monkeypatch: pytest.MonkeyPatch, said: bytes, tmp_path: Path
 ) -> None:
-    told(monkeypatch, said)
+    broadcasts(monkeypatch, said)
     monkeypatch.setattr(os, "system", pytest.fail)
     spec = WorkerSpec("moe", "x:Y", "", "gloo", str(tmp_path), 1, 0, 60.0, 60.0, b"key")
     order = FormOrder(2, 1, 2, 0, ("127.0.0.1", 1), (("127.0.0.1", 1),), None)

@@ -36,5 +36,5 @@ def test_sockets_of_old_generations_are_closed(tmp_path: Path) -> None:
     settings = tmp_path / "trainer.json"
     settings.write_text(json.dumps({"data": str(tmp_path / "data"), **SETTINGS}))
     argv = [sys.executable, "-c", RANK, str(tmp_path), str(settings)]
-    told = subprocess.run(argv, capture_output=True, text=True, timeout=100, check=True).stdout.split()
-    assert max(map(int, told[8:])) <= max(map(int, told[:8]))
+    output = subprocess.run(argv, capture_output=True, text=True, timeout=100, check=True).stdout.split()
+    assert max(map(int, output[8:])) <= max(map(int, output[:8]))

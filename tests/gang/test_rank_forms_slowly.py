@@ -37,7 +37,7 @@ os._exit(0)  # a rank never ends in peace: its threads would be in the way
 
 
 @pytest.mark.parametrize(
-    ("world", "setup_s", "within_s", "lease_s", "told"),
+    ("world", "setup_s", "within_s", "lease_s", "expected"),
     [
         pytest.param(1, 9.0, 60.0, 60.0, "Formed(generation=1", id="set-up takes longer than to meet may"),
         pytest.param(1, 9.0, 60.0, 1.0, "Formed(generation=1", id="and no controller is there"),
@@ -46,11 +46,11 @@ os._exit(0)  # a rank never ends in peace: its threads would be in the way
     ],
 )
 def test_a_rank_has_as_long_as_its_order_says_once_all_have_met(
-    tmp_path: Path, world: int, setup_s: float, within_s: float, lease_s: float, told: str
+    tmp_path: Path, world: int, setup_s: float, within_s: float, lease_s: float, expected: str
 ) -> None:
     argv = [sys.executable, "-c", RANK, str(tmp_path), str(Path(__file__).parent)]
     argv += [str(world), str(setup_s), str(within_s), str(lease_s), "3600"]
     said = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=True).stdout
     seconds, _, answer = said.partition(" ")
-    assert told in answer
+    assert expected in answer
     assert int(seconds) < 12

@@ -39,9 +39,9 @@ def test_another_journals_directory_is_taken_over_only_if_that_is_asked_for(tmp_
     (tmp_path / "job").mkdir()
     (tmp_path / "job" / FENCE).write_text("57 theirs\n")
     argv = [sys.executable, "-c", RANK, str(tmp_path), str(settings)]
-    told = subprocess.run(argv, capture_output=True, text=True, timeout=100, check=True).stdout.splitlines()
-    assert [line.partition("(")[0] for line in told] == ["Overtaken"] * 3 + ["Formed"] * 2
-    assert told[0] == "Overtaken(generation=57, newest=57, journal='theirs')"
+    output = subprocess.run(argv, capture_output=True, text=True, timeout=100, check=True).stdout.splitlines()
+    assert [line.partition("(")[0] for line in output] == ["Overtaken"] * 3 + ["Formed"] * 2
+    assert output[0] == "Overtaken(generation=57, newest=57, journal='theirs')"
     assert (tmp_path / "job" / FENCE).read_text() == "61 ours\n"
 
 

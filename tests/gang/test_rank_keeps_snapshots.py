@@ -137,7 +137,7 @@ def small(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(memory)], check=True)
 
 
-def told(memory: Path) -> list[tuple[str, str, Health]]:
+def reported(memory: Path) -> list[tuple[str, str, Health]]:
     notes = sorted((memory / "errors").glob("*.json"), key=lambda note: note.stat().st_mtime_ns)
     findings = [from_plain(Event, json.loads(note.read_text())).finding for note in notes]
     return [(finding.code, finding.component, finding.health) for finding in findings]
@@ -169,13 +169,13 @@ def test_memory_with_room_for_one_slot_keeps_the_complete_one_and_says_so(small:
             keeper.keep(order(1), step, step - 1 if step < 2 else 0)
             teller.snapshots(order(1), step, keeper.full())
         assert steps(small) == {0}
-        assert told(small) == [("disk-full", "rank-0", Health.WARNING)]
+        assert reported(small) == [("disk-full", "rank-0", Health.WARNING)]
         state.size = MEGABYTE
         for step in range(6, 9):
             keeper.keep(order(1), step, step - 1)
             teller.snapshots(order(1), step, keeper.full())
         assert max(steps(small)) == 8
-        assert told(small)[1:] == [("disk-full", "rank-0", Health.OK)]
+        assert reported(small)[1:] == [("disk-full", "rank-0", Health.OK)]
 
 
 @pytest.mark.root
@@ -201,7 +201,7 @@ def test_what_a_rank_that_has_moved_said_is_taken_back_by_the_next(tmp_path: Pat
         keeper.aim(order(2), -1)
         teller = Teller(keeper._spec, "w1", tmp_path)
         teller.snapshots(order(2), 0, keeper.full())
-        assert told(tmp_path) == []
+        assert reported(tmp_path) == []
         keeper.keep(order(2), 0, -1)
         teller.snapshots(order(2), 0, keeper.full())
-        assert told(tmp_path) == [("disk-full", "rank-7", Health.OK)]
+        assert reported(tmp_path) == [("disk-full", "rank-7", Health.OK)]

@@ -28,9 +28,9 @@ class Loads:
 def test_the_snapshot_secret_is_not_told_and_other_nodes_are_asked_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told: list[bytes] = []
+    sent: list[bytes] = []
     monkeypatch.setattr(dist, "get_backend", lambda: "gloo")
-    monkeypatch.setattr(dist, "broadcast", lambda tensor, src: told.append(tensor.numpy().tobytes()))
+    monkeypatch.setattr(dist, "broadcast", lambda tensor, src: sent.append(tensor.numpy().tobytes()))
     monkeypatch.setattr(agree, "all_of", bool)
     Slots(snapshots_of(tmp_path / "other", "moe"), "peer", 0).write(7, 1, 1, encode({"step": 7}))
     spec = WorkerSpec("moe", "x:Y", "", "gloo", str(tmp_path / "job"), 1, 0, 60.0, 60.0, job_key(KEY, "moe"))
@@ -39,6 +39,6 @@ def test_the_snapshot_secret_is_not_told_and_other_nodes_are_asked_all_the_same(
         order = FormOrder(2, 0, 1, 0, ("127.0.0.1", 1), (("127.0.0.1", 1), holder.address), None)
         formed = restore.restore(trainable, spec, order, tmp_path / "own", 9)  # type: ignore[arg-type]
     assert (formed.step, formed.source, trainable.loaded) == (7, "memory", {"step": 7})
-    assert told
-    assert KEY not in b"".join(told)
-    assert job_key(KEY, "moe") not in b"".join(told)
+    assert sent
+    assert KEY not in b"".join(sent)
+    assert job_key(KEY, "moe") not in b"".join(sent)

@@ -26,22 +26,24 @@ KEY = store_key(JOB, "journal", 3)
 
 
 @pytest.fixture
-def served() -> tuple[Any, rendezvous.Door]:
+def served() -> tuple[Any, rendezvous.Listener]:
     return rendezvous.serve(HOST, 2, 5.0)
 
 
 @pytest.fixture
-def stranger(served: tuple[Any, rendezvous.Door]) -> Any:
+def stranger(served: tuple[Any, rendezvous.Listener]) -> Any:
     """He has reached the store's port, and knows all that torch does."""
     return rendezvous.join(HOST, served[1].port, 2, 1.0)
 
 
 @pytest.fixture
-def member(served: tuple[Any, rendezvous.Door]) -> SealedStore:
+def member(served: tuple[Any, rendezvous.Listener]) -> SealedStore:
     return SealedStore(rendezvous.join(HOST, served[1].port, 2, 1.0), KEY)
 
 
-def test_members_read_what_members_wrote(served: tuple[Any, rendezvous.Door], member: SealedStore) -> None:
+def test_members_read_what_members_wrote(
+    served: tuple[Any, rendezvous.Listener], member: SealedStore
+) -> None:
     first = SealedStore(served[0], KEY)
     first.set("text", "words")
     first.set("bytes", b"\0\xff")
@@ -55,7 +57,7 @@ def test_members_read_what_members_wrote(served: tuple[Any, rendezvous.Door], me
         member.wait(["none"], timedelta(seconds=0.05))
 
 
-def test_the_door_stays_open_until_the_last_member_is_in(served: tuple[Any, rendezvous.Door]) -> None:
+def test_the_store_listens_until_the_last_member_is_in(served: tuple[Any, rendezvous.Listener]) -> None:
     def first() -> None:
         rendezvous.meet(SealedStore(served[0], KEY), 0, 2, 5.0)
         served[1].shut()
@@ -72,7 +74,7 @@ def test_the_door_stays_open_until_the_last_member_is_in(served: tuple[Any, rend
 
 
 def test_a_member_that_does_not_come_is_waited_for_no_longer_than_said(
-    served: tuple[Any, rendezvous.Door],
+    served: tuple[Any, rendezvous.Listener],
 ) -> None:
     with pytest.raises(dist.DistStoreError):
         rendezvous.meet(SealedStore(served[0], KEY), 0, 2, 0.1)
@@ -116,14 +118,14 @@ def test_a_value_that_somebody_else_wrote_is_not_believed(
     assert is_collective_error(caught.value), "which accuses nobody"
 
 
-def test_the_store_listens_at_the_jobs_own_address_alone(served: tuple[Any, rendezvous.Door]) -> None:
+def test_the_store_listens_at_the_jobs_own_address_alone(served: tuple[Any, rendezvous.Listener]) -> None:
     for other in ("127.0.0.1", "127.0.0.8"):
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection((other, served[1].port), timeout=5.0)
 
 
 def test_once_all_have_met_nobody_comes_in_and_those_who_are_in_stay(
-    served: tuple[Any, rendezvous.Door], member: SealedStore
+    served: tuple[Any, rendezvous.Listener], member: SealedStore
 ) -> None:
     served[1].shut()
     with pytest.raises(TimeoutError):
@@ -133,7 +135,7 @@ def test_once_all_have_met_nobody_comes_in_and_those_who_are_in_stay(
 
 
 def test_who_holds_many_connections_and_says_nonsense_keeps_no_member_out(
-    served: tuple[Any, rendezvous.Door],
+    served: tuple[Any, rendezvous.Listener],
 ) -> None:
     with contextlib.ExitStack() as open_:
         for number in range(300):
@@ -161,7 +163,7 @@ def loopback(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.mark.usefixtures("loopback")
 def test_an_address_that_a_stranger_put_there_ends_the_forming(
-    served: tuple[Any, rendezvous.Door], stranger: Any
+    served: tuple[Any, rendezvous.Listener], stranger: Any
 ) -> None:
     """The other rank's place, where gloo would have connected to."""
     group = Group("gloo", 0, 2, 3, 60.0)
@@ -174,7 +176,7 @@ def test_an_address_that_a_stranger_put_there_ends_the_forming(
 
 
 @pytest.mark.usefixtures("loopback")
-def test_a_group_forms_in_it(served: tuple[Any, rendezvous.Door]) -> None:
+def test_a_group_forms_in_it(served: tuple[Any, rendezvous.Listener]) -> None:
     group = Group("gloo", 0, 1, 3, 60.0)
     group.form(SealedStore(served[0], KEY))
     dist.barrier()

@@ -232,7 +232,7 @@ def test_a_restarted_holder_still_refuses_what_was_over(nodes: list[Node], tmp_p
 
 
 def test_a_push_stuck_in_the_middle_holds_up_no_newer_generation(nodes: list[Node], sender: Sender) -> None:
-    stuck = connect(nodes[1].holder.address, "moe", KEY, within_s=1.0, silence_s=5.0)
+    stuck = connect(nodes[1].holder.address, "moe", KEY, within_s=1.0, idle_s=5.0)
     ask(stuck, push(length=1000), Ready)
     stuck.send_payload([b"half"])
     until(lambda: nodes[1].peer(0).paths[0].exists())
@@ -367,7 +367,7 @@ def test_a_silent_stranger_does_not_keep_others_out(nodes: list[Node], sender: S
 def test_a_request_without_sense_ends_only_its_own_connection(
     nodes: list[Node], sender: Sender, said: bytes
 ) -> None:
-    channel = connect(nodes[1].holder.address, "moe", KEY, within_s=1.0, silence_s=5.0)
+    channel = connect(nodes[1].holder.address, "moe", KEY, within_s=1.0, idle_s=5.0)
     channel._send_sealed(said)
     with pytest.raises((EOFError, OSError)):
         channel.hear(Answer)
@@ -377,7 +377,7 @@ def test_a_request_without_sense_ends_only_its_own_connection(
 
 
 def test_what_is_not_there_is_refused_with_its_reason(nodes: list[Node]) -> None:
-    channel = connect(nodes[1].holder.address, "moe", KEY, within_s=1.0, silence_s=5.0)
+    channel = connect(nodes[1].holder.address, "moe", KEY, within_s=1.0, idle_s=5.0)
     with pytest.raises(SnapshotError, match="refused: owner copy of step 0 of rank 0 is not here"):
         ask(channel, Fetch("owner", 0, 0), Sending)
     assert ask(channel, List(), Listing) == Listing(()), "the connection goes on"
@@ -388,7 +388,7 @@ def test_what_is_not_there_is_refused_with_its_reason(nodes: list[Node]) -> None
 def test_a_job_that_leads_elsewhere_is_refused(nodes: list[Node], job: str) -> None:
     key = job_key(SECRET, job.encode(errors="replace").decode())
     with pytest.raises((SnapshotError, ValueError)):
-        connect(nodes[1].holder.address, job, key, within_s=1.0, silence_s=5.0)
+        connect(nodes[1].holder.address, job, key, within_s=1.0, idle_s=5.0)
 
 
 # ------------------------------------------------------------------------------------- who may say so
@@ -398,7 +398,7 @@ def test_a_job_that_leads_elsewhere_is_refused(nodes: list[Node], job: str) -> N
 def test_a_generation_that_the_controller_has_not_ordered_is_not_believed(
     nodes: list[Node], sender: Sender, claimed: int
 ) -> None:
-    channel = connect(nodes[1].holder.address, "moe", KEY, within_s=1.0, silence_s=5.0)
+    channel = connect(nodes[1].holder.address, "moe", KEY, within_s=1.0, idle_s=5.0)
     for word in (b"", word_for(SECRET, "moe", 1), word_for(KEY, "moe", claimed)):
         with pytest.raises(SnapshotError, match="the controller has not ordered it"):
             ask(channel, push(generation=claimed, word=word), Ready)
@@ -425,7 +425,7 @@ def test_another_jobs_ranks_reach_nothing_of_this_job(nodes: list[Node]) -> None
     other = job_key(SECRET, "other")
     address = nodes[0].holder.address
     with pytest.raises(SnapshotError, match="the key is refused"):
-        connect(address, "moe", other, within_s=1.0, silence_s=5.0)
+        connect(address, "moe", other, within_s=1.0, idle_s=5.0)
     assert find("other", 2, [address], nodes[0].memory / "spare", other).by_rank == {}
     with contextlib.closing(PeerSender("other", 0, address, other)) as sender:
         sender.send(9, 1, 2, [b"x"], word=word_for(SECRET, "moe", 1))
@@ -433,7 +433,7 @@ def test_another_jobs_ranks_reach_nothing_of_this_job(nodes: list[Node]) -> None
 
 
 def test_a_payload_for_which_there_is_no_room_is_not_asked_for(nodes: list[Node], sender: Sender) -> None:
-    channel = connect(nodes[1].holder.address, "moe", KEY, within_s=1.0, silence_s=5.0)
+    channel = connect(nodes[1].holder.address, "moe", KEY, within_s=1.0, idle_s=5.0)
     with pytest.raises(NoRoomError, match="no room for another snapshot"):
         ask(channel, push(length=2**44), Ready)
     channel.close()
@@ -446,7 +446,7 @@ def test_of_one_jobs_connections_only_so_many_stay(
 ) -> None:
     monkeypatch.setattr(snapshot_holder, "MOST_OF_A_JOB", 4)
     address = nodes[1].holder.address
-    many = [connect(address, "moe", KEY, within_s=2.0, silence_s=5.0) for _ in range(12)]
+    many = [connect(address, "moe", KEY, within_s=2.0, idle_s=5.0) for _ in range(12)]
     until(lambda: len(nodes[1].holder._channels) <= 4)
     sender.send(1, 1, 2, [b"x"])
     assert sender.wait(1, 10.0)
@@ -589,6 +589,6 @@ def test_a_holder_that_never_greets_is_skipped(nodes: list[Node]) -> None:
 def test_the_agents_side_imports_no_torch(
     other_process: tuple[subprocess.Popen[bytes], tuple[str, int]],
 ) -> None:
-    channel = connect(other_process[1], "moe", KEY, within_s=1.0, silence_s=5.0)
+    channel = connect(other_process[1], "moe", KEY, within_s=1.0, idle_s=5.0)
     assert ask(channel, List(), Listing) == Listing(())
     channel.close()

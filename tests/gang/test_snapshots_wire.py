@@ -74,7 +74,7 @@ class Middle:
 def middle(monkeypatch: pytest.MonkeyPatch) -> Iterator[Middle]:
     """He sits on the way itself, so that the holder's address is what both ends believe it to be."""
     session = snapshot_wire._session
-    monkeypatch.setattr(snapshot_wire, "_session", lambda *told: session(*told[:-1], ("10.0.0.1", 1)))
+    monkeypatch.setattr(snapshot_wire, "_session", lambda *args: session(*args[:-1], ("10.0.0.1", 1)))
     with closing(Middle()) as made:
         yield made
 
@@ -218,7 +218,7 @@ def test_a_holder_that_is_reached_by_way_of_somebody_else_is_refused(tmp_path: P
     Slots(snapshots_of(tmp_path, "moe"), "owner", 0).write(7, 1, 1, [b"weights"])
     with SnapshotHolder(tmp_path, "127.0.0.3", key=SECRET) as holder, relay(holder.address) as address:
         with pytest.raises(SnapshotError, match="the key is refused"):
-            connect(address, "moe", KEY, within_s=2.0, silence_s=2.0)
+            connect(address, "moe", KEY, within_s=2.0, idle_s=2.0)
         copies = find("moe", 1, [address], tmp_path / "spare", KEY, reach_s=2.0)
         assert copies.newest_common() == -1
         with closing(PeerSender("moe", 0, address, KEY)) as sender:
@@ -247,6 +247,6 @@ def test_who_speaks_otherwise_is_sent_away_and_nobody_else(tmp_path: Path, said:
                     pass
             except ConnectionResetError:
                 pass
-        with closing(connect(holder.address, "moe", KEY, within_s=2.0, silence_s=2.0)) as channel:
+        with closing(connect(holder.address, "moe", KEY, within_s=2.0, idle_s=2.0)) as channel:
             channel.say(List())
             assert channel.hear(Answer) == Listing(())

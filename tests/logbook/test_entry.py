@@ -13,7 +13,7 @@ from sentinel.model.action import CollectStacks, Evict, Page, Refusal, Resume, S
 from sentinel.model.fact import Fact, FindingReported, JobStalled, Outcome, RankExited, RankRaised
 from sentinel.model.finding import Finding, Health
 from sentinel.model.ids import Cause, IncidentId, JobId, NodeId, WorkerId
-from sentinel.model.incident import Blame, Diagnosis, Incident, Stage, Suspect, ToldDiagnosis
+from sentinel.model.incident import Blame, Diagnosis, Incident, PagedDiagnosis, Stage, Suspect
 from sentinel.model.journal import Line
 from sentinel.model.runbook import PageWhen, Remedy, Runbook
 from sentinel.redact import redact
@@ -98,7 +98,7 @@ def test_a_recording_tells_when_each_action_was_decided() -> None:
 
 
 def test_an_entry_tells_when_each_thing_was_decided_and_what_was_told_before() -> None:
-    first = ToldDiagnosis(
+    first = PagedDiagnosis(
         T0 + 0.2, Diagnosis(Cause("rank-crash"), (Suspect(NODE, 29),), 0.6, "rank 29 ended")
     )
     decided = (T0 + 0.3, T0 + 0.4, T0 + 0.8)  # an older release did not say when the first one was

@@ -66,7 +66,7 @@ def test_an_incident_replays_to_the_same_decisions(tmp_path: Path) -> None:
     cluster.tell(JobAdvanced(cluster.now(), JOB, 1, 0))
     journal.save_snapshot(journal.last_seq, cluster.state.to_bytes())
     job = cluster.state.jobs[JOB]
-    worker = cluster.state.crew.at(job.id, 0)
+    worker = cluster.state.workers.at(job.id, 0)
     assert worker is not None
     cluster.tell(
         RankExited(cluster.now(), JOB, 0, worker.id, worker.node, 0, worker.pid, job.generation, "signal 9")

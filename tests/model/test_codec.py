@@ -62,15 +62,15 @@ def test_what_a_noun_is_never_collides_with_its_fields(noun: type[Struct]) -> No
 
 
 def test_a_field_that_a_later_release_added_is_passed_over() -> None:
-    told = {**to_plain(RAISED), "rack": {"row": [1, {"place": None}]}, "hint": "x"}
-    assert repr(decode(Fact, encode(told))) == repr(RAISED)
+    plain = {**to_plain(RAISED), "rack": {"row": [1, {"place": None}]}, "hint": "x"}
+    assert repr(decode(Fact, encode(plain))) == repr(RAISED)
 
 
 def test_a_field_that_an_earlier_release_did_not_have_takes_its_default() -> None:
-    told = to_plain(RESUME)
+    plain = to_plain(RESUME)
     for name in ("replay", "pause", "skip"):
-        del told[name]
-    assert decode(Action, encode(told)) == Resume(*[getattr(RESUME, name) for name in told if name != "is"])
+        del plain[name]
+    assert decode(Action, encode(plain)) == Resume(*[getattr(RESUME, name) for name in plain if name != "is"])
 
 
 @pytest.mark.parametrize(
@@ -91,10 +91,10 @@ def test_what_is_wrong_is_said_in_one_line_with_its_place(change: dict[str, Any]
 
 
 def test_a_field_without_a_default_that_is_missing_is_named() -> None:
-    told = to_plain(Evict(ActionId("a"), IncidentId("I-1"), NodeId("n1"), "ECC"))
-    del told["node"]
+    plain = to_plain(Evict(ActionId("a"), IncidentId("I-1"), NodeId("n1"), "ECC"))
+    del plain["node"]
     with pytest.raises(CodecError, match="Object missing required field `node`"):
-        decode(Action, encode(told))
+        decode(Action, encode(plain))
 
 
 def test_half_a_character_is_spelled_out_and_a_number_beyond_64_bits_is_rounded() -> None:

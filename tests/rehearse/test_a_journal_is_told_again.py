@@ -19,9 +19,9 @@ from sentinel.model.policy import Policy
 from sentinel.rehearse.controller import Decision
 from sentinel.rehearse.play import Player
 from sentinel.rehearse.reading import of_plain, read
-from sentinel.rehearse.retell import Retold, as_text, from_journal
+from sentinel.rehearse.rehearsal import rehearsal_of
+from sentinel.rehearse.retell import Comparison, as_text, from_journal
 from sentinel.rehearse.scenario import Scenario
-from sentinel.rehearse.stage import staged
 from sentinel.runtime.rules import contents, policy_hash
 
 BOOKS = runbooks.load()
@@ -40,61 +40,65 @@ def lived(path: Path, scenario: Scenario, snapshot_at: int = 0) -> Path:
     """Write the journal that a controller would have written in the last hour."""
     rules, books = Rules(scenario.policy_on(Policy()), BOOKS), runbooks.hash_of(BOOKS)
     by = (policy_hash(rules), books, contents(rules, books))
-    with closing(Journal(path)) as journal, staged(scenario, rules) as stage:
+    with closing(Journal(path)) as journal, rehearsal_of(scenario, rules) as rehearsal:
 
         def keep(decision: Decision) -> None:
             (seq,) = journal.append_many([(decision.fact, decision.decided)], *by)
             if seq == snapshot_at:
-                journal.save_snapshot(seq, stage.controller.state.to_bytes())
+                journal.save_snapshot(seq, rehearsal.controller.state.to_bytes())
 
-        stage.world.now = stage.stirred = time.time() - 3600
-        stage.watched = keep
-        stage.warm_up()
-        Player(stage).play()
+        rehearsal.world.now = rehearsal.stirred = time.time() - 3600
+        rehearsal.watched = keep
+        rehearsal.warm_up()
+        Player(rehearsal).play()
     return path
 
 
-def again(path: Path, policy: Policy | None = None, since: float = 0.0) -> Retold:
+def again(path: Path, policy: Policy | None = None, since: float = 0.0) -> Comparison:
     return from_journal(path, since, Rules(policy or Policy(), BOOKS))
 
 
-def differing(told: Retold) -> list[tuple[str, str]]:
-    return [(str(pair.then), str(pair.now)) for pair in told.pairs if pair.differs]
+def differing(compared: Comparison) -> list[tuple[str, str]]:
+    return [(str(pair.then), str(pair.now)) for pair in compared.pairs if pair.differs]
 
 
 @pytest.mark.parametrize("snapshot_at", [0, 40])
 def test_by_the_same_policy_nothing_is_different(tmp_path: Path, snapshot_at: int) -> None:
-    told = again(lived(tmp_path / "j", PAST, snapshot_at=snapshot_at), since=time.time() - 3595)
-    assert [pair.then.cause for pair in told.pairs if pair.then] == ["rank-crash", "gpu-lost", "rank-crash"]
-    assert (differing(told), told.defects) == ([], [])
+    compared = again(lived(tmp_path / "j", PAST, snapshot_at=snapshot_at), since=time.time() - 3595)
+    assert [pair.then.cause for pair in compared.pairs if pair.then] == [
+        "rank-crash",
+        "gpu-lost",
+        "rank-crash",
+    ]
+    assert (differing(compared), compared.defects) == ([], [])
 
 
 @pytest.mark.parametrize("path", VERDICTS, ids=lambda path: path.stem)
 def test_no_fault_of_the_demo_is_told_otherwise(tmp_path: Path, path: Path) -> None:
     (scenario,) = read(path)
-    told = again(lived(tmp_path / "j", scenario), scenario.policy_on(Policy()))
-    assert (differing(told), told.defects) == ([], [])
+    compared = again(lived(tmp_path / "j", scenario), scenario.policy_on(Policy()))
+    assert (differing(compared), compared.defects) == ([], [])
 
 
 def test_an_eviction_that_the_candidate_refuses_is_told_and_spoils_nothing_after_it(tmp_path: Path) -> None:
-    told = again(lived(tmp_path / "j", PAST), Policy(evict_confidence=0.99))
+    compared = again(lived(tmp_path / "j", PAST), Policy(evict_confidence=0.99))
     where = "gpu-lost at n1 gpu-0 (rank 0)"
     refused = "not done: evict n1 (n1 stays: confidence 0.95 is below 0.99)"
-    assert differing(told) == [
+    assert differing(compared) == [
         (f"{where}, evicted n1, resumed 1 time, paged", f"{where}, resumed 1 time, {refused}, paged")
     ]
 
 
 def test_each_event_is_judged_by_itself_when_nothing_would_be_done(tmp_path: Path) -> None:
-    told = again(lived(tmp_path / "j", PAST), Policy(observe_only=True))
-    assert [pair.now.cause for pair in told.pairs if pair.now] == ["rank-crash", "gpu-lost", "rank-crash"]
-    assert all(pair.differs and "observe-only" in str(pair.now) for pair in told.pairs)
+    compared = again(lived(tmp_path / "j", PAST), Policy(observe_only=True))
+    assert [pair.now.cause for pair in compared.pairs if pair.now] == ["rank-crash", "gpu-lost", "rank-crash"]
+    assert all(pair.differs and "observe-only" in str(pair.now) for pair in compared.pairs)
 
 
 def test_an_eviction_that_only_the_candidate_makes_is_told(tmp_path: Path) -> None:
     twice = ({"crash": [1, "signal 9"]}, {"run": 60}, {"crash": [1, "signal 9"]}, {"run": 60})
-    told = again(lived(tmp_path / "j", past(*twice)), Policy(crashes_per_hour=2))
-    ((then, now),) = differing(told)
+    compared = again(lived(tmp_path / "j", past(*twice)), Policy(crashes_per_hour=2))
+    ((then, now),) = differing(compared)
     assert then == "rank-crash at n2 gpu-0 (rank 1), resumed 1 time, paged"
     assert now == "crash-loop at n2, evicted n2, resumed 1 time, paged"
 

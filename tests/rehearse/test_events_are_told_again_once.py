@@ -9,7 +9,7 @@ from sentinel.model.finding import Finding, Health
 from sentinel.model.ids import NodeId
 from sentinel.model.journal import Line
 from sentinel.model.policy import Policy
-from sentinel.rehearse.history import SETTLED_S, Told, retell
+from sentinel.rehearse.history import SETTLED_S, Past, retell
 
 RULES = Rules(Policy(), runbooks.load())
 NODES = [NodeId(f"n{number}") for number in range(1, 10)]
@@ -25,8 +25,8 @@ def recorded(facts: list[Fact]) -> list[Line]:
     return [Line(seq, fact, decide(state, fact, RULES), "", "") for seq, fact in enumerate(facts, 1)]
 
 
-def evicted(told: Told) -> list[str]:
-    return [each.node for some in told.actions.values() for each in some if isinstance(each, Evict)]
+def evicted(past: Past) -> list[str]:
+    return [each.node for some in past.actions.values() for each in some if isinstance(each, Evict)]
 
 
 def test_what_came_before_and_after_the_other_telling_went_on_from_what_was_is_heard() -> None:

@@ -78,7 +78,7 @@ def test_a_file_may_hold_several(tmp_path: Path) -> None:
         pytest.param(
             "steps: [{kernel: [rank2, x]}]", "no rank 2; the job has 2", id="the node of a wrong rank"
         ),
-        pytest.param("steps: [{silence: [n1, m2]}]", "no node 'm2'", id="one of several nodes"),
+        pytest.param("steps: [{cut: [n1, m2]}]", "no node 'm2'", id="one of several nodes"),
         pytest.param(
             "steps: [{gpu: [n1, 1, {}]}]", "index is 1; expected 0 to 0", id="a GPU that is not there"
         ),
@@ -107,10 +107,10 @@ def test_a_file_may_hold_several(tmp_path: Path) -> None:
 def test_what_is_wrong_is_said_in_one_line(tmp_path: Path, text: str, said: str) -> None:
     with pytest.raises(ScenarioError) as caught:
         _read(tmp_path, text)
-    told = str(caught.value)
-    assert told.startswith(str(tmp_path / "case.yaml"))
-    assert said in told
-    assert "\n" not in told
+    message = str(caught.value)
+    assert message.startswith(str(tmp_path / "case.yaml"))
+    assert said in message
+    assert "\n" not in message
 
 
 def test_the_place_is_said_in_a_file_of_several(tmp_path: Path) -> None:

@@ -105,10 +105,10 @@ def test_a_scenario_names_numbers_of_its_own_and_the_command_overrules_them(fold
 def test_a_wrong_file_is_one_line_and_exits_with_2(tmp_path: Path, text: str, said: str) -> None:
     file = tmp_path / "x.yaml"
     file.write_text(text)
-    told = _run(file, code=2)
-    assert told.startswith(f"sentinel: {file}: ")
-    assert said in told
-    assert len(told.splitlines()) == 1
+    output = _run(file, code=2)
+    assert output.startswith(f"sentinel: {file}: ")
+    assert said in output
+    assert len(output.splitlines()) == 1
 
 
 @pytest.mark.parametrize(
@@ -123,6 +123,6 @@ def test_a_wrong_file_is_one_line_and_exits_with_2(tmp_path: Path, text: str, sa
 def test_what_is_not_there_is_named(folder: Path, arguments: list[str], said: str) -> None:
     (folder / "empty").mkdir()
     named = [each if each.startswith("--") else folder / each for each in arguments]
-    told = _run(*named, code=2)
-    assert said in told
-    assert len(told.splitlines()) == 1
+    output = _run(*named, code=2)
+    assert said in output
+    assert len(output.splitlines()) == 1

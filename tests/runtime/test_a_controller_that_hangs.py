@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from sentinel import config
-from sentinel.demo.stage import wait
+from sentinel.demo.sandbox import wait
 from sentinel.runtime import health as health_module
 from sentinel.runtime import running
 from sentinel.runtime import watchdog as module
@@ -41,8 +41,8 @@ class Stand:
     """A watchdog of controllers that only answer, whose pages are kept."""
 
     def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch, status: int = 200) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as door:
-            self.port = door.getsockname()[1]
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            self.port = listener.getsockname()[1]
         cluster = config.Cluster(state_dir=root, web_port=self.port)
         self.watchdog = Watchdog(config.Settings(cluster=cluster), None)
         self.watchdog._argv = [sys.executable, "-c", ANSWERS, str(self.port), str(status)]

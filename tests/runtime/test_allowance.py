@@ -29,12 +29,12 @@ def test_a_flood_is_cut_and_others_are_heard() -> None:
 
 def test_what_was_cut_is_taken_later() -> None:
     at = [0.0]
-    allowance, told = Allowance(lambda: at[0]), []
+    allowance, passed = Allowance(lambda: at[0]), []
     flood = report(NODE, *[seen()] * 2000)
-    while len(told) < len(flood.events):
-        told += allowance.cut(report(NODE, *[seen()] * (2000 - len(told)), first=len(told) + 1)).events
+    while len(passed) < len(flood.events):
+        passed += allowance.cut(report(NODE, *[seen()] * (2000 - len(passed)), first=len(passed) + 1)).events
         at[0] += 1.0
-    assert tuple(told) == flood.events
+    assert tuple(passed) == flood.events
     assert at[0] < 2 * 2000 * (EVENT_BYTES + 3100) / BYTES_PER_S
 
 

@@ -121,8 +121,8 @@ def test_an_entry_that_is_no_text_is_shown_as_far_as_it_is(tmp_path: Path) -> No
 def test_pages_that_can_t_be_read_keep_no_page_from_the_file(tmp_path: Path, content: str) -> None:
     (tmp_path / "pages.log").write_bytes(BYTES[content])
     name = IncidentId("I-1")
-    told = Page(action_id(name, "page", "on-call", 1), name, 1, "title \ud800", "body", "open")
-    asyncio.run(ConsolePages(tmp_path / "pages.log", out=io.StringIO()).open(told))
+    page = Page(action_id(name, "page", "on-call", 1), name, 1, "title \ud800", "body", "open")
+    asyncio.run(ConsolePages(tmp_path / "pages.log", out=io.StringIO()).open(page))
     last = (tmp_path / "pages.log").read_bytes().splitlines()[-1]
     assert json.loads(last)["incident"] == "I-1"
 

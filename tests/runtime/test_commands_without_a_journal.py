@@ -12,8 +12,8 @@ from sentinel import config
 from sentinel.adapters.journal_file import JournalError
 from sentinel.adapters.keys import ensure_keys
 from sentinel.adapters.transport import Reports
-from sentinel.core.state.crew import Worker
 from sentinel.core.state.rows import Job, JobStage
+from sentinel.core.state.workers import Worker
 from sentinel.model.action import Seat
 from sentinel.model.fact import Commanded, NodeJoined
 from sentinel.model.ids import JobId, NodeId, WorkerId
@@ -115,7 +115,7 @@ def test_a_drain_says_what_it_waits_for(asked: Callable[..., None]) -> None:
         desk.ledger.absorb([NodeJoined(now, NodeId("n1"), "127.0.0.1", 1, 1, "b")])
         desk.ledger.state.add(Job(JobId("moe"), 1, 1, 0, wanted=1, stage=JobStage.BROKEN))
         desk.ledger.state.add(Worker(WorkerId("w1"), NodeId("n1"), gpu=0, job=JobId("moe"), rank=0))
-        desk.ledger.state.crew.form(JobId("moe"), 1, (Seat(0, WorkerId("w1"), NodeId("n1"), 0),))
+        desk.ledger.state.workers.form(JobId("moe"), 1, (Seat(0, WorkerId("w1"), NodeId("n1"), 0),))
         said = await desk.controller.command(Command("drain", "n1"))
         assert said.startswith("drain n1: moe has rank 0 there, and is broken")
 

@@ -7,7 +7,7 @@ from sentinel.model.fact import Fact, GcsBack
 from sentinel.runtime.gathered import AT_ONCE, Gathered
 
 
-def told(turns: list[int]) -> list[list[float]]:
+def absorbed_in(turns: list[int]) -> list[list[float]]:
     """Let so many facts come in each turn; gives what was absorbed at once."""
     absorbed: list[list[float]] = []
 
@@ -30,15 +30,15 @@ def told(turns: list[int]) -> list[list[float]]:
 
 
 def test_what_comes_in_one_turn_is_committed_together() -> None:
-    assert told([3, 1]) == [[0.0, 1.0, 2.0], [3.0]]
+    assert absorbed_in([3, 1]) == [[0.0, 1.0, 2.0], [3.0]]
 
 
 def test_a_flood_is_cut_so_that_the_loop_is_not_held_up() -> None:
-    absorbed = told([2 * AT_ONCE + 1])
+    absorbed = absorbed_in([2 * AT_ONCE + 1])
     assert list(map(len, absorbed)) == [AT_ONCE, AT_ONCE, 1]
     assert [at for each in absorbed for at in each] == [float(n) for n in range(2 * AT_ONCE + 1)]
 
 
 def test_what_comes_while_others_wait_comes_after_them() -> None:
-    absorbed = told([AT_ONCE + 2, 1])
+    absorbed = absorbed_in([AT_ONCE + 2, 1])
     assert [at for each in absorbed for at in each] == [float(n) for n in range(AT_ONCE + 3)]

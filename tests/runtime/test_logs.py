@@ -101,13 +101,13 @@ fails()
 def test_no_log_holds_a_secret_or_an_order_to_a_terminal(start: str) -> None:
     program = TELLS.replace("{start}", start).replace("{{", "{").replace("}}", "}")
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    told = done.stdout + done.stderr
+    output = done.stdout + done.stderr
     assert done.returncode == 1
-    assert told.count("RuntimeError: POST with Authorization: Bearer [hidden]") == 4
-    assert "token=[hidden]" in told
-    assert SECRET not in told
-    assert SECRET[4:] not in told
-    assert not set(told) & set("\x1b\x07\x9b\u202e")
+    assert output.count("RuntimeError: POST with Authorization: Bearer [hidden]") == 4
+    assert "token=[hidden]" in output
+    assert SECRET not in output
+    assert SECRET[4:] not in output
+    assert not set(output) & set("\x1b\x07\x9b\u202e")
 
 
 def test_a_rank_s_own_loggers_stay_its_own() -> None:
@@ -120,9 +120,9 @@ def test_a_rank_s_own_loggers_stay_its_own() -> None:
 
 def test_what_strangers_do_does_not_fill_the_log() -> None:
     flood = "for n in range(5000): log.warning('refused', peer=n)\nlog.warning('another matter')"
-    told = said("stderr", flood)[0].splitlines()
-    assert sum("refused" in line for line in told) == BURST
-    assert any("another matter" in line for line in told)
+    output = said("stderr", flood)[0].splitlines()
+    assert sum("refused" in line for line in output) == BURST
+    assert any("another matter" in line for line in output)
 
 
 def test_a_line_that_comes_after_others_were_left_out_says_how_many() -> None:

@@ -54,8 +54,8 @@ def test_a_node_tells_of_its_own_workers_only(tmp_path: Path, kind: type[Event],
     other = next(node for node in cluster.ledger.state.nodes if node != cluster.home)
     teller = cluster.home if own else other
     inbox.hear(Report(teller, "boot", 1, (), ((1, event_about(cluster, kind)),)))
-    told = [line for line in cluster.journal.lines() if isinstance(line.fact, RankExited | RankRaised)]
-    assert len(told) == own
+    journalled = [line for line in cluster.journal.lines() if isinstance(line.fact, RankExited | RankRaised)]
+    assert len(journalled) == own
     assert inbox.refused == (not own)
     assert not cluster.ledger.state.frozen
 
@@ -115,8 +115,8 @@ def test_a_node_has_so_many_findings_and_no_more(tmp_path: Path) -> None:
     for number in range(1, 4):
         event = FindingSeen(Finding("gpu", "hot", f"gpu-{number}", Health.WARNING, "hot"))
         inbox.hear(Report(NodeId("n1"), "boot", number, (), ((number, event),)))
-    told = [line for line in cluster.journal.lines() if isinstance(line.fact, FindingReported)]
-    assert (len(told), inbox.refused) == (1, 2)
+    journalled = [line for line in cluster.journal.lines() if isinstance(line.fact, FindingReported)]
+    assert (len(journalled), inbox.refused) == (1, 2)
 
 
 BEAT = RankBeat(JOB, 0, "w0", 7, 0, 1, 10, "compute", 5, 4, 0.1, 1e9, 2.5, 0.1, "S", 0.2)  # type: ignore[arg-type]

@@ -19,8 +19,8 @@ def members(*nodes: str, cluster: str = "abc", silent: str = "", lives: bool = T
     """Seat ranks on these nodes, in order; of the silent ones it is known whether their ranks live."""
     state = State()
     for port, name in enumerate(cluster):
-        door = {"address": f"10.0.0.{port}", "port": 100 + port}
-        state.add(Node(NodeId(name), silent=name in silent, lives=lives and name in silent, **door))  # type: ignore[arg-type]
+        listener = {"address": f"10.0.0.{port}", "port": 100 + port}
+        state.add(Node(NodeId(name), silent=name in silent, lives=lives and name in silent, **listener))  # type: ignore[arg-type]
     seats = tuple(Seat(rank, WorkerId(f"w{rank}"), NodeId(node), 0) for rank, node in enumerate(nodes))
     resume = Resume(ActionId("a"), IncidentId("i"), JobId("moe"), 2, seats, skip=(7,))
     hands = SimpleNamespace(word=lambda job, generation: f"{job} {generation}".encode())
@@ -29,7 +29,7 @@ def members(*nodes: str, cluster: str = "abc", silent: str = "", lives: bool = T
 
 
 @pytest.mark.parametrize(
-    ("nodes", "told"),
+    ("nodes", "expected"),
     [
         pytest.param(
             "aabb",
@@ -40,9 +40,9 @@ def members(*nodes: str, cluster: str = "abc", silent: str = "", lives: bool = T
         pytest.param("aa", [((0, 1), (), 101)] * 2, id="one node copies to any other"),
     ],
 )
-def test_whose_copies_a_node_keeps(nodes: str, told: list[tuple[Ranks, Ranks, int]]) -> None:
+def test_whose_copies_a_node_keeps(nodes: str, expected: list[tuple[Ranks, Ranks, int]]) -> None:
     orders = [member.order for member in members(*nodes)]
-    assert [(order.hosted, order.held, order.peer and order.peer[1]) for order in orders] == told
+    assert [(order.hosted, order.held, order.peer and order.peer[1]) for order in orders] == expected
 
 
 def test_all_are_told_of_the_same_generation_and_where_its_first_rank_is() -> None:

@@ -186,7 +186,7 @@ def test_a_defect_in_any_stage_costs_one_fact_and_one_page_and_no_start(
     first.performed.clear()
     intact, name = first.journal.last_seq, f"sentinel.core.fold.{stage}"
     broken = pytest.MonkeyPatch()
-    broken.setattr(name, fails_unless_told(name))
+    broken.setattr(name, fails_unless_restored(name))
     first.breaks(first.home)
     first.breaks(first.home)
     broken.undo()
@@ -203,7 +203,7 @@ def test_a_defect_in_any_stage_costs_one_fact_and_one_page_and_no_start(
     assert (second.ledger.state, second.pages) == (first.ledger.state, ())
 
 
-def fails_unless_told(name: str) -> Callable[..., Any]:
+def fails_unless_restored(name: str) -> Callable[..., Any]:
     """Make a stage that fails, but for the word that there is a defect."""
     intact = resolve_name(name.replace("fold.", "fold:", 1))
 

@@ -142,7 +142,7 @@ def test_a_failpoint_that_is_no_word_is_no_moment(
 ) -> None:
     (tmp_path / "failpoint").write_bytes(content)
     monkeypatch.setattr(failpoints, "FILE", str(tmp_path / "failpoint"))
-    failpoints.reach("after-commit")
+    failpoints.failpoint("after-commit")
     assert (tmp_path / "failpoint").read_bytes() == content, "whoever reaches its moment takes it away"
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from told import MANY, NODE, RULES, Told, name_of, seen
+from reporting import MANY, NODE, RULES, Reporting, name_of, seen
 
 from sentinel.core.fold import decide
 from sentinel.core.state import State
@@ -39,14 +39,14 @@ EPISODES = st.lists(
 
 
 @contextmanager
-def episode() -> Iterator[Told]:
+def episode() -> Iterator[Reporting]:
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setattr("sentinel.runtime.ledger.RETRY_S", 0.0)
-        told = Told(Path(folder))
+        reporting = Reporting(Path(folder))
         try:
-            yield told
+            yield reporting
         finally:
-            told.close()
+            reporting.close()
 
 
 def lone(names: list[str]) -> list[str]:
@@ -88,73 +88,77 @@ def is_part_of(part: list[str], whole: list[str]) -> bool:
 @example([("journal_fails", 0), ("tells", 6), ("sends", 0), ("arrives", 0), ("is_acknowledged", 0)])
 @given(EPISODES)
 def test_each_event_counts_once_and_in_order(steps: list[tuple[str, int]]) -> None:
-    with episode() as told:
+    with episode() as reporting:
         for step, number in steps:
-            getattr(told, step)(number)
-        told.settle()
-        assert {name for agent in told.agents.values() for name in lone(agent.told)} <= told.heard()
-        for boot, facts in told.by_agent().items():
+            getattr(reporting, step)(number)
+        reporting.settle()
+        assert {
+            name for agent in reporting.agents.values() for name in lone(agent.reported)
+        } <= reporting.heard()
+        for boot, facts in reporting.by_agent().items():
             names = [name_of(fact) for fact in facts]
             assert len(set(names)) == len(names), "each once of one agent"
-            assert is_part_of(lone(names), told.agents[boot].told), "in the order in which it told them"
-            assert all(map(grows, (counts_of(burst, facts) for burst in told.bursts)))
-        for answers in told.answered:
-            assert len(set(answers)) <= len(answers) <= len(set(answers)) * told.boots
-        check_effects(told)
+            assert is_part_of(lone(names), reporting.agents[boot].reported), (
+                "in the order in which it told them"
+            )
+            assert all(map(grows, (counts_of(burst, facts) for burst in reporting.bursts)))
+        for answers in reporting.answered:
+            assert len(set(answers)) <= len(answers) <= len(set(answers)) * reporting.boots
+        check_effects(reporting)
 
 
-def check_effects(told: Told) -> None:
-    state = told.ledger.state
-    marks = state.nodes[NODE].told
+def check_effects(reporting: Reporting) -> None:
+    state = reporting.ledger.state
+    marks = state.nodes[NODE].reporting
     assert len(set(marks)) == len(marks), "what two agents tell counts once, by its content"
-    counts = {burst: count for burst, count in told.bursts.items() if count > 1}
+    counts = {burst: count for burst, count in reporting.bursts.items() if count > 1}
     assert state.nodes[NODE].counts == counts
     again = State()
-    for line in told.journal.lines():
+    for line in reporting.journal.lines():
         decide(again, line.fact, RULES)
     assert again.to_bytes() == state.to_bytes(), "the journal holds all that had an effect, and nothing else"
     assert not state.frozen
 
 
 def test_what_the_journal_holds_and_nobody_acknowledged_counts_once_for_the_next_controller() -> None:
-    with episode() as told:
-        told.agent.tell(seen("first"))
-        told.sends()
-        told.arrives_twice(0)
-        told.controller_starts()
-        told.arrives(0)
-        told.agent.tell(ProbedSeen((), "second"))
-        told.sends()
-        told.arrives(0)
-        assert [name_of(fact) for fact in told.facts()] == ["first", "second"]
-        assert told.acks[-1] == Ack(2, told.agent.boot)
+    with episode() as reporting:
+        reporting.agent.tell(seen("first"))
+        reporting.sends()
+        reporting.arrives_twice(0)
+        reporting.controller_starts()
+        reporting.arrives(0)
+        reporting.agent.tell(ProbedSeen((), "second"))
+        reporting.sends()
+        reporting.arrives(0)
+        assert [name_of(fact) for fact in reporting.facts()] == ["first", "second"]
+        assert reporting.acks[-1] == Ack(2, reporting.agent.boot)
 
 
 def test_a_report_of_the_agent_before_is_not_heard_and_an_acknowledgement_of_its_events_means_no_others() -> (
     None
 ):
-    with episode() as told:
+    with episode() as reporting:
         for number in range(3):
-            told.agent.tell(ProbedSeen((), f"old {number}"))
-        told.sends()
-        told.arrives_twice(0)
-        told.agent.owed.clear()
-        told.agent_starts()
-        told.arrives(0)
-        assert len(told.acks) == 1, "the late report is nobody's"
-        told.agent.tell(ProbedSeen((), "new"))
-        told.is_acknowledged(0)
-        assert len(told.agent.spool) == 1, "nobody has heard this one"
+            reporting.agent.tell(ProbedSeen((), f"old {number}"))
+        reporting.sends()
+        reporting.arrives_twice(0)
+        reporting.agent.owed.clear()
+        reporting.agent_starts()
+        reporting.arrives(0)
+        assert len(reporting.acks) == 1, "the late report is nobody's"
+        reporting.agent.tell(ProbedSeen((), "new"))
+        reporting.is_acknowledged(0)
+        assert len(reporting.agent.spool) == 1, "nobody has heard this one"
 
 
 def test_of_a_report_that_was_cut_the_rest_is_heard() -> None:
-    with episode() as told:
-        told.tells(0)
+    with episode() as reporting:
+        reporting.tells(0)
         for _ in range(2):
-            told.sends()
-            told.arrives_twice(0)
-            told.arrives(0)
-            told.ack_is_lost(0)
-            told.is_acknowledged(0)
-        assert len(told.facts()) == MANY
-        assert told.ledger.state.nodes[NODE].heard == MANY
+            reporting.sends()
+            reporting.arrives_twice(0)
+            reporting.arrives(0)
+            reporting.ack_is_lost(0)
+            reporting.is_acknowledged(0)
+        assert len(reporting.facts()) == MANY
+        assert reporting.ledger.state.nodes[NODE].heard == MANY

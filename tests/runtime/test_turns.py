@@ -24,18 +24,18 @@ def in_order(*actions: Action) -> list[list[str]]:
 
 
 def test_a_killed_process_is_gone_before_another_takes_its_gpu() -> None:
-    told = in_order(stop("n1"), resume("n1", "n2"), PAGE)
-    assert told == [["stop on n1"], ["resume"], ["page"]]
+    turns = in_order(stop("n1"), resume("n1", "n2"), PAGE)
+    assert turns == [["stop on n1"], ["resume"], ["page"]]
 
 
 def test_nobody_waits_for_a_process_on_a_node_that_is_left() -> None:
-    told = in_order(stop("n3"), resume("n1", "n2"), PAGE)
-    assert told == [["resume"], ["stop on n3", "page"]]
+    turns = in_order(stop("n3"), resume("n1", "n2"), PAGE)
+    assert turns == [["resume"], ["stop on n3", "page"]]
 
 
 def test_a_graceful_resume_comes_first_so_that_no_step_is_lost() -> None:
-    told = in_order(stop("n1"), resume("n1", "n2", pause=(WorkerId("w0"),)), PAGE)
-    assert told == [["resume"], ["stop on n1"], ["page"]]
+    turns = in_order(stop("n1"), resume("n1", "n2", pause=(WorkerId("w0"),)), PAGE)
+    assert turns == [["resume"], ["stop on n1"], ["page"]]
 
 
 def test_stacks_are_taken_before_anything_is_killed() -> None:

@@ -18,7 +18,7 @@ from sentinel import config
 from sentinel.adapters.journal import Journal
 from sentinel.adapters.keys import ensure_keys
 from sentinel.adapters.outbox_rows import Rows
-from sentinel.demo.stage import wait
+from sentinel.demo.sandbox import wait
 from sentinel.runtime.watchdog import DOES_NOT_START, Watchdog
 
 
@@ -122,8 +122,8 @@ def test_a_second_controller_touches_nothing_of_the_first_one_s(tmp_path: Path) 
 @pytest.fixture
 def ray() -> Iterator[socket.socket]:
     """What answers like a GCS, as far as `sentinel up` looks."""
-    with socket.create_server(("127.0.0.1", 0)) as door:
-        yield door
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener
 
 
 def test_ctrl_c_while_sentinel_comes_up_leaves_nothing_started(tmp_path: Path, ray: socket.socket) -> None:

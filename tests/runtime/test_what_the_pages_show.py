@@ -51,7 +51,7 @@ class Nobody:
         return None
 
 
-def told(*facts: Fact) -> Any:
+def status_after(*facts: Fact) -> Any:
     """Give the status after these facts, and after what was decided from them."""
     state, recent = State(0.0), Recent()
     for fact in facts:
@@ -66,7 +66,9 @@ JOINED = tuple(NodeJoined(1.0, node, "10.0.0.1", 1, 1, "boot") for node in (N1, 
 
 def test_each_decision_has_its_own_time_and_the_newest_comes_first() -> None:
     stop, resume = Commanded(10.0, "stop-actions", "", "ann"), Commanded(30.0, "resume-actions", "", "ann")
-    status = told(*JOINED, FindingReported(5.0, N1, LOST), stop, FindingReported(20.0, N2, LOST), resume)
+    status = status_after(
+        *JOINED, FindingReported(5.0, N1, LOST), stop, FindingReported(20.0, N2, LOST), resume
+    )
     times = [decision.at for decision in status.decisions]
     assert times == sorted(times, reverse=True)
     evicted = {each.what.split(":")[0]: each.at for each in status.decisions if each.what.startswith("evict")}
@@ -75,7 +77,7 @@ def test_each_decision_has_its_own_time_and_the_newest_comes_first() -> None:
 
 
 def test_an_incident_tells_when_each_thing_was_done_and_what_is_left() -> None:
-    status = told(*JOINED, FindingReported(5.0, N1, LOST))
+    status = status_after(*JOINED, FindingReported(5.0, N1, LOST))
     (incident,) = status.incidents
     assert any(line.startswith("+0.0 s: evict n1") for line in incident.done)
     assert any("n1 is out and awaits repair" in line for line in incident.left)
@@ -84,14 +86,14 @@ def test_an_incident_tells_when_each_thing_was_done_and_what_is_left() -> None:
 
 def test_what_is_left_is_told_without_its_incident() -> None:
     drain = Commanded(6.0, "drain", "n2", "ann")
-    status = told(*JOINED, FindingReported(5.0, N1, LOST), drain)
+    status = status_after(*JOINED, FindingReported(5.0, N1, LOST), drain)
     assert any("drained by hand: n2" in line for line in status.left)
 
 
 def test_what_became_of_each_decision_is_told_with_how_long_it_took() -> None:
     evicted = Outcome(7.5, ActionId("I-0001/evict/n1/1"), ok=True, detail="")
     page = Outcome(6.0, ActionId("I-0001/page/on-call/1"), ok=False, detail="no such channel")
-    status = told(*JOINED, FindingReported(5.0, N1, LOST), page, evicted)
+    status = status_after(*JOINED, FindingReported(5.0, N1, LOST), page, evicted)
     outcomes = {each.what.split(":")[0].split(",")[0]: each.outcome for each in status.decisions}
     assert outcomes["evict n1"] == "done 2.5 s later"
     assert outcomes["page"] == "failed 1.0 s later: no such channel"
@@ -109,26 +111,26 @@ TRAINING: tuple[Fact, ...] = (
 
 def test_a_drain_is_a_decision_and_says_what_it_waits_for() -> None:
     drain = Commanded(10.0, "drain", N1, "ann", "fans")
-    status = told(*TRAINING, drain)
+    status = status_after(*TRAINING, drain)
     (row,) = [each for each in status.decisions if each.what.startswith("drain")]
     assert (row.at, row.what) == (10.0, "drain n1, said by ann")
     assert row.outcome.startswith("under way: moe has rank 0 there, and they stay: moe needs 3 ranks")
     (node,) = [each for each in status.nodes if each.node == N1]
     assert f"under way: {node.full}" == row.outcome
-    idle = told(*JOINED, drain).decisions[0]
+    idle = status_after(*JOINED, drain).decisions[0]
     assert idle.outcome == "done: no process of a job is left there"
 
 
 def test_a_job_whose_beats_are_not_heard_has_the_step_that_is_known() -> None:
-    (job,) = told(*TRAINING).jobs
+    (job,) = status_after(*TRAINING).jobs
     assert job.step == 105
 
 
 def test_silences_say_until_when_and_are_gone_when_they_are_lifted() -> None:
     quiet = Commanded(10.0, "silence", "gpu-lost", "ann", "", 3610.0)
-    (silence,) = told(*JOINED, quiet).silences
+    (silence,) = status_after(*JOINED, quiet).silences
     assert (silence.target, silence.until) == ("gpu-lost", 3610.0)
-    assert told(*JOINED, quiet, Commanded(11.0, "unsilence", "gpu-lost", "ann")).silences == ()
+    assert status_after(*JOINED, quiet, Commanded(11.0, "unsilence", "gpu-lost", "ann")).silences == ()
 
 
 def test_a_new_controller_tells_what_the_one_before_it_decided() -> None:

@@ -64,6 +64,6 @@ def test_ranks_import_nothing_from_there(here: Path) -> None:
 
 def test_each_is_started_so() -> None:
     root = Path(*sentinel.__path__)
-    told = [path for path in root.rglob("*.py") if re.search(r'sys\.executable.*"-m"', path.read_text())]
-    assert [path for path in told if path.parent.name != "demo"] == [root / "private.py"]
+    starting = [path for path in root.rglob("*.py") if re.search(r'sys\.executable.*"-m"', path.read_text())]
+    assert [path for path in starting if path.parent.name != "demo"] == [root / "private.py"]
     assert private.MODULE[0] == sys.executable

@@ -39,7 +39,7 @@ def test_damaged_newest_is_passed_over_and_reported(
 
 
 @pytest.mark.parametrize(
-    "harm",
+    "damage",
     [
         pytest.param(lambda path: os.truncate(path / "__0_0.distcp", 10), id="truncated"),
         pytest.param(lambda path: (path / "__0_0.distcp").unlink(), id="file missing"),
@@ -47,9 +47,9 @@ def test_damaged_newest_is_passed_over_and_reported(
         pytest.param(lambda path: os.truncate(path / "COMMIT", 0), id="empty mark"),
     ],
 )
-def test_harmed_checkpoint_is_never_taken(tmp_path, harm) -> None:
+def test_damaged_checkpoint_is_never_taken(tmp_path, damage) -> None:
     older, newer = write_checkpoint(tmp_path, 10), write_checkpoint(tmp_path, 20)
-    harm(newer.path)
+    damage(newer.path)
     found, damaged = store.newest_verified(tmp_path, KEY)
     assert found == older
     assert len(damaged) == 1

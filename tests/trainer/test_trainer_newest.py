@@ -18,10 +18,10 @@ READING = "torch.distributed.checkpoint.FileSystemReader.read_data"
 @pytest.fixture
 def trained(ranks: RankProcesses, settings: TrainerSettings, tmp_path: Path) -> list[str]:
     """The losses of a run that went to step 9, with a snapshot of step 3 and checkpoints of 1 and 5."""
-    told: list[str] = ranks.run(
+    said: list[str] = ranks.run(
         scenarios.losses_with_one_snapshot, 2, settings, tmp_path, range(10), 3, [1, 5]
     )[0]
-    return told
+    return said
 
 
 def damage(job: Path, step: int) -> None:
@@ -50,10 +50,10 @@ def test_a_damaged_newer_checkpoint_leaves_all_ranks_their_snapshot(
 ) -> None:
     damage(tmp_path, 5)
     answers = ranks.run(scenarios.losses_after_resume, 2, settings, tmp_path, 9, 6, generation=2)
-    told = f"{tmp_path}/checkpoints/step-5-generation-1: __1_0.distcp has 10 bytes, not "
+    said = f"{tmp_path}/checkpoints/step-5-generation-1: __1_0.distcp has 10 bytes, not "
     for formed, losses in answers:
         assert (formed.step, formed.source, formed.lost, losses) == (3, "memory", 6, trained[4:])
-        assert [line.startswith(told) for line in formed.damaged] == [True]
+        assert [line.startswith(said) for line in formed.damaged] == [True]
 
 
 @pytest.mark.parametrize(

@@ -93,7 +93,7 @@ def test_metadata_that_was_exchanged_after_rank_0_looked_is_not_unpickled(tmp_pa
 
 LOADS = [
     pytest.param(plain_pickle.load_metadata, id="on disk"),
-    pytest.param(lambda raw: plain_pickle.ToldUnpickler(io.BytesIO(raw)).load(), id="told by a rank"),
+    pytest.param(lambda raw: plain_pickle.MessageUnpickler(io.BytesIO(raw)).load(), id="told by a rank"),
 ]
 
 

@@ -28,7 +28,7 @@ XIDS = {
     94: "Contained: SM (0x1). RST: No, D-RST: No",
     119: "Timeout waiting for RPC from GSP! Expected function 76",
 }
-DOORS = (("refused", "refused"), ("timeout", "timeout"), ("refused", "ok"), ("ok", "ok"))
+PORTS = (("refused", "refused"), ("timeout", "timeout"), ("refused", "ok"), ("ok", "ok"))
 
 Plain = dict[str, Any]
 
@@ -160,14 +160,14 @@ class Episode:
         who, kind = self.pick((self.rank(), "user"), (self.node(), "user"), (self.rank(), "nan"))
         yield {"code_raises": [who, "ValueError: 7", kind]}
 
-    def silence(self) -> Iterator[Plain]:
+    def cut(self) -> Iterator[Plain]:
         many = self.everybody()[: self.pick(1, 2, 3)]
         nodes = self.pick([self.node()], [self.node()], many)
-        how = self.pick("silence", "silence", "control_cut", "node_dies")
+        how = self.pick("cut", "cut", "control_cut", "node_dies")
         yield {how: nodes}
-        if how == "silence" and self.pick(True, False):
-            agent, raylet = self.pick(*DOORS)
-            yield from ({"doors": [node, agent, raylet]} for node in nodes)
+        if how == "cut" and self.pick(True, False):
+            agent, raylet = self.pick(*PORTS)
+            yield from ({"ports": [node, agent, raylet]} for node in nodes)
         yield {"run": self.pick(0, 2, 4, 8)}
 
     def heard(self) -> Iterator[Plain]:
@@ -243,7 +243,7 @@ MISHAPS: dict[str, Callable[[Episode], Iterator[Plain]]] = {
     "killed-for-memory": Episode.killed_for_memory,
     "raises": Episode.raises,
     "code-raises": Episode.code_raises,
-    "silence": Episode.silence,
+    "cut": Episode.cut,
     "heard": Episode.heard,
     "agent": Episode.agent,
     "slow": Episode.slow,
@@ -255,7 +255,7 @@ MISHAPS: dict[str, Callable[[Episode], Iterator[Plain]]] = {
     "restart": Episode.restart,
     "trouble": Episode.trouble,
 }
-KINDS = (*MISHAPS, *("hang", "loader", "slow", "silence", "code-raises") * 2, "crash", "xid")
+KINDS = (*MISHAPS, *("hang", "loader", "slow", "cut", "code-raises") * 2, "crash", "xid")
 """Those that form incidents more often than those that only disturb what is done about them."""
 
 

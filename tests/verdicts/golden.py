@@ -16,7 +16,7 @@ from sentinel.model.policy import Policy
 from sentinel.rehearse.reading import read
 from sentinel.rehearse.run import rehearse
 from sentinel.rehearse.scenario import Scenario
-from sentinel.rehearse.verdict import Told, Verdict, place
+from sentinel.rehearse.verdict import Known, Verdict, place
 
 HERE = Path(__file__).parent
 FILE = HERE / "golden.yaml"
@@ -60,9 +60,9 @@ def row(verdict: Verdict) -> Row:
     return {key: value for key, value in said.items() if value not in ([], 0) or value is False}
 
 
-def _incident(told: Told) -> str:
-    places = ", ".join(sorted(map(place, told.suspects))) or "nobody"
-    return f"{told.cause or 'not diagnosed'}, blames {places}, {told.stage}"
+def _incident(incident: Known) -> str:
+    places = ", ".join(sorted(map(place, incident.suspects))) or "nobody"
+    return f"{incident.cause or 'not diagnosed'}, blames {places}, {incident.stage}"
 
 
 def without_marks(known: Mapping[str, Any]) -> Row:

@@ -49,9 +49,9 @@ class Running:
 def controller(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     folder = tmp_path_factory.mktemp("controller")
     folder.chmod(0o700)
-    with ExitStack() as doors:
-        taken = [doors.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(2)]
-        report_port, web_port = (door.getsockname()[1] for door in taken)
+    with ExitStack() as listeners:
+        taken = [listeners.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(2)]
+        report_port, web_port = (listener.getsockname()[1] for listener in taken)
     file = folder / "sentinel.toml"
     ports = f"report_port = {report_port}\nweb_port = {web_port}\n"
     job = "[job]\nworld = 0\n[ray]\naddress = '127.0.0.1:1'\n"

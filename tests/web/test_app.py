@@ -303,18 +303,18 @@ def test_the_manual_lists_every_metric(web: httpx.Client) -> None:
     manual = (Path(__file__).parents[2] / "docs" / "operating.md").read_text(encoding="utf-8")
     section = manual.partition("## Metrics")[2].partition("## HTTP API")[0]
     cells = "".join(line.split("|")[1] for line in section.splitlines() if line.startswith("| `"))
-    told = set(re.findall(r"`(\w+)(?:\{[\w,]+\})?`", cells))
+    named = set(re.findall(r"`(\w+)(?:\{[\w,]+\})?`", cells))
     families = text_string_to_metric_families(web.get("/metrics").text)
     served = {sample.name.removeprefix("sentinel_") for family in families for sample in family.samples}
-    assert served | set(HELP) == told
+    assert served | set(HELP) == named
 
 
 def test_an_incident_shows_what_was_told_before_and_what_is_left(web: httpx.Client, cluster: Cluster) -> None:
-    told, left = "First: rank-crash (0.3 s after it was seen)", "node-3 is out and awaits repair"
-    incident = replace(TROUBLE.incidents[0], earlier=(told,), left=(left,))
+    named, left = "First: rank-crash (0.3 s after it was seen)", "node-3 is out and awaits repair"
+    incident = replace(TROUBLE.incidents[0], earlier=(named,), left=(left,))
     cluster.now = replace(TROUBLE, incidents=(incident,), left=(left,))
     page = web.get("/").text
-    assert told in page
+    assert named in page
     assert f"Left: {left}" in page
     answer = web.get("/api/status").json()
-    assert (answer["left"], answer["incidents"][0]["earlier"]) == ([left], [told])
+    assert (answer["left"], answer["incidents"][0]["earlier"]) == ([left], [named])

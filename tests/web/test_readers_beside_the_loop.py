@@ -71,22 +71,22 @@ class House:
 def house(cluster: Cluster) -> Iterator[House]:
     ready: list[House] = []
 
-    async def live(door: socket.socket) -> None:
+    async def live(listener: socket.socket) -> None:
         home, task = asyncio.get_running_loop(), asyncio.current_task()
         assert task is not None
         app = create_app(cluster, cluster.command, TOKEN, home=home)
         stop = lambda: home.call_soon_threadsafe(task.cancel)  # noqa: E731
-        ready.append(House(door.getsockname()[1], home, stop, threading.current_thread()))
-        await serve(app, door)
+        ready.append(House(listener.getsockname()[1], home, stop, threading.current_thread()))
+        await serve(app, listener)
 
-    def run(door: socket.socket) -> None:
+    def run(listener: socket.socket) -> None:
         try:
-            asyncio.run(live(door))
+            asyncio.run(live(listener))
         except asyncio.CancelledError:
             return
 
-    with socket.create_server(("127.0.0.1", 0)) as door:
-        thread = threading.Thread(target=run, args=(door,))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=run, args=(listener,))
         thread.start()
         until(lambda: bool(ready))
         try:

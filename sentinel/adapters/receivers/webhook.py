@@ -77,13 +77,13 @@ class Webhook:
         return False
 
     async def _post(self, page: Page, event: str) -> None:
-        told = self._told(page, event)
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._deliver, told)
+        payload = self._payload(page, event)
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._deliver, payload)
 
-    def _deliver(self, told: dict[str, Any]) -> None:
+    def _deliver(self, payload: dict[str, Any]) -> None:
         within = self._settings.timeout_s
-        headers = {**self._headers, "Idempotency-Key": json.dumps(told["id"])}
-        content = json.dumps(told).encode()
+        headers = {**self._headers, "Idempotency-Key": json.dumps(payload["id"])}
+        content = json.dumps(payload).encode()
         call = post(
             self._settings.url,
             headers=headers,
@@ -100,7 +100,7 @@ class Webhook:
         if status not in range(200, 300):
             raise ChannelError(f"HTTP {status}", permanent=True)
 
-    def _told(self, page: Page, event: str) -> dict[str, Any]:
+    def _payload(self, page: Page, event: str) -> dict[str, Any]:
         sender = self._sender
         life = "/".join(part for part in (sender.cluster, sender.journal) if part)
         return {

@@ -31,10 +31,12 @@ def unready(settings: "Settings") -> str:
     answers = {each: gcs.alive(each) for each in known}
     if "ok" in answers.values():
         return ""
-    told = ", ".join(f"{each}: {answer}" for each, answer in answers.items()) or "no Ray runs on this machine"
+    answered = (
+        ", ".join(f"{each}: {answer}" for each, answer in answers.items()) or "no Ray runs on this machine"
+    )
     port = given.rpartition(":")[2] or "6379"
     return (
-        f"no Ray answers at ray.address {address} ({told}): "
+        f"no Ray answers at ray.address {address} ({answered}): "
         f"start it with `ray start --head --port={port}`, or set ray.address"
     )
 

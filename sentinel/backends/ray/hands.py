@@ -66,8 +66,8 @@ class RayHands:
 
     def _drained(self) -> dict[str, float]:
         """Say which nodes Ray is told to drain, by its ids, and until when (epoch seconds, 0 for no end)."""
-        told = self._ray._private.state.state.get_draining_nodes()
-        return {node: deadline_ms / 1000 for node, deadline_ms in told.items()}
+        draining = self._ray._private.state.state.get_draining_nodes()
+        return {node: deadline_ms / 1000 for node, deadline_ms in draining.items()}
 
     # --- workers
 
@@ -218,5 +218,5 @@ def _trains(resources: Mapping[str, float]) -> bool:
 def one_line(error: BaseException) -> str:
     """Say what was raised, as a message can carry it."""
     lines = [line for line in str(error).splitlines() if line.strip()]
-    told = f"{type(error).__name__}: {lines[-1] if lines else ''}"[:400]
-    return told.encode(errors="backslashreplace").decode()
+    message = f"{type(error).__name__}: {lines[-1] if lines else ''}"[:400]
+    return message.encode(errors="backslashreplace").decode()

@@ -103,10 +103,10 @@ class Link:
                 Path(self._endpoint.removeprefix("ipc://")).unlink()
 
     def _can_t_start(self, why: str) -> None:
-        told = f"the ray link can't be started: {why}"
-        if told != self.trouble:
+        message = f"the ray link can't be started: {why}"
+        if message != self.trouble:
             log.error("link-not-started", error=why)
-        self.trouble = told
+        self.trouble = message
 
     async def _run_child(self) -> bool:
         """Run one child to its end; true when it was ended because it hung."""
@@ -209,8 +209,8 @@ class Link:
         try:
             answer = requests.read_answer(waiting.request, reply.answer)
         except requests.UNREADABLE as error:
-            told = f"{requests.name_of(waiting.request)}: the answer can't be read: {error}"
-            self._settle(reply.number, LinkError(told))
+            message = f"{requests.name_of(waiting.request)}: the answer can't be read: {error}"
+            self._settle(reply.number, LinkError(message))
         else:
             self.trouble = ""
             self._settle(reply.number, answer)

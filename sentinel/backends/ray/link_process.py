@@ -139,26 +139,26 @@ def _reply(number: int, request: AnyRequest, done: "Future[Any]") -> Reply:
 def serve(endpoint: str, address: str) -> None:
     """Answer requests for ever. Raises what Ray raises when it can't be joined."""
     context: zmq.Context[Any] = zmq.Context.instance()
-    door = context.socket(zmq.PAIR)
-    door.bind(endpoint)
+    pair = context.socket(zmq.PAIR)
+    pair.bind(endpoint)
     try:
         hands = RayHands(address)
     except Exception as error:
         known = error.__cause__ if isinstance(error.__cause__, Exception) else error  # it says more
-        door.send(requests.encode(NotJoined(one_line(known))))
-        door.close(linger=1000)
+        pair.send(requests.encode(NotJoined(one_line(known))))
+        pair.close(linger=1000)
         raise
     desk = Desk(hands, context)
-    door.send(requests.encode(Joined(os.getpid())))
+    pair.send(requests.encode(Joined(os.getpid())))
     poller = zmq.Poller()
-    poller.register(door, zmq.POLLIN)
+    poller.register(pair, zmq.POLLIN)
     poller.register(desk.answers, zmq.POLLIN)
     while True:
         for ready, _ in poller.poll(500):
             if ready is desk.answers:
-                door.send(desk.answers.recv())
+                pair.send(desk.answers.recv())
             else:
-                desk.take(door.recv())
+                desk.take(pair.recv())
 
 
 def main() -> None:

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sentinel.adapters.knock import knock
-from sentinel.backends.port import BackendError, KnownNode, NodeCordon, Told
+from sentinel.adapters.ping import ping
+from sentinel.backends.port import BackendError, Context, KnownNode, NodeCordon
 from sentinel.backends.ray import gcs
 from sentinel.backends.ray.link import Link
 from sentinel.backends.ray.requests import Nodes, RayNode, StartAgent
@@ -38,14 +38,14 @@ class RayNodes:
         """Say why Ray can't be asked; empty while it can."""
         return self._link.trouble
 
-    async def run(self, told: Told) -> None:
+    async def run(self, context: Context) -> None:
         """Keep a link to Ray, and tell when it or the GCS is away."""
-        around = told.learn, told.now
-        first_s = FIRST_JOIN_S if told.needed else None
+        around = context.learn, context.now
+        first_s = FIRST_JOIN_S if context.needed else None
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._link.run())
-            tasks.create_task(watch_link(self._link, *around, lost=LinkLost in told.lost, first_s=first_s))
-            tasks.create_task(watch_gcs(self._address, self._memory, *around, lost=GcsLost in told.lost))
+            tasks.create_task(watch_link(self._link, *around, lost=LinkLost in context.lost, first_s=first_s))
+            tasks.create_task(watch_gcs(self._address, self._memory, *around, lost=GcsLost in context.lost))
 
     async def known(self, within: Seconds) -> Sequence[KnownNode]:
         """List the nodes that live."""
@@ -54,8 +54,8 @@ class RayNodes:
         return [KnownNode(node.node, node.address, node.trains, _cordon(node)) for node in nodes]
 
     async def look(self, node: NodeId) -> str:
-        """Knock at the raylet's door."""
-        return await knock(*self._raylets.get(node, ("", 0)))
+        """Try the raylet's port."""
+        return await ping(*self._raylets.get(node, ("", 0)))
 
     async def cordon(self, node: NodeId, reason: str) -> str:  # noqa: ARG002 - there is nobody to tell it
         """Say who keeps the node out of use."""

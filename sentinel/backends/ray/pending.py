@@ -82,8 +82,8 @@ class Pending:
             self._take(ref)
             with suppress(Exception):
                 pending.give_up()
-            told = f"{pending.what}: not within {pending.within_s:.0f} s"
-            pending.answer.set_exception(TimeoutError(told))
+            message = f"{pending.what}: not within {pending.within_s:.0f} s"
+            pending.answer.set_exception(TimeoutError(message))
 
     def _take(self, ref: Any) -> _Pending:
         with self._changed:

@@ -60,10 +60,10 @@ def _parents(ranks: Iterable[RankProcess]) -> Iterator[Pid]:
     """Give the processes that started these."""
     for rank in ranks:
         try:
-            told = contents(f"/proc/{rank.pid}/stat", _COMMAND_SIZE)
+            stat = contents(f"/proc/{rank.pid}/stat", _COMMAND_SIZE)
         except OSError:  # it has ended
             continue
-        yield int(told.rpartition(b")")[2].split()[1])
+        yield int(stat.rpartition(b")")[2].split()[1])
 
 
 def _of_this_machine() -> Iterator[Pid]:

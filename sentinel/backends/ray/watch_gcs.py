@@ -27,7 +27,7 @@ async def watch_gcs(
     *,
     lost: bool = False,
 ) -> None:
-    """Knock at the GCS's door until cancelled; remember in `memory` how to start it while it lives.
+    """Try the GCS's port until cancelled; remember in `memory` how to start it while it lives.
 
     `lost`: it was told that it is dead.
     """

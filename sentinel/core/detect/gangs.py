@@ -3,11 +3,11 @@
 from collections.abc import Iterable, Iterator
 
 from sentinel.core.state import State
-from sentinel.core.state.crew import WorkerKey, WorkerStage
+from sentinel.core.state.workers import WorkerKey, WorkerStage
 from sentinel.model.fact import GangSeen, RankExited, RankSeen
 from sentinel.model.ids import Instant, JobId, NodeId
 from sentinel.model.policy import Policy
-from sentinel.model.report import UNTOLD, RankBeat, Report
+from sentinel.model.report import UNKNOWN_END, RankBeat, Report
 
 ENDED = frozenset("XZ")
 MOST_JOBS = 64
@@ -60,15 +60,15 @@ class Gangs:
         if not any(job.watched for job in state.jobs.values()):
             return
         shown = {(beat.job, beat.worker) for beat in report.beats}
-        for worker in state.crew.sitting(report.node):
+        for worker in state.workers.sitting(report.node):
             if worker.key in shown or not (worker.is_living and state.jobs[worker.job].watched):
                 self._unshown.pop(worker.key, None)
             elif now - self._unshown.setdefault(worker.key, now) > policy.silent_s:
                 place = worker.rank, worker.id, worker.node, worker.gpu, worker.pid
-                yield RankExited(now, worker.job, *place, state.jobs[worker.job].generation, UNTOLD)
+                yield RankExited(now, worker.job, *place, state.jobs[worker.job].generation, UNKNOWN_END)
 
 
 def _is_gone(beat: RankBeat, state: State) -> bool:
     """Say whether it was seen to end, or is to be ended by whoever starts the job again."""
-    worker = state.crew.get(beat.job, beat.worker)
+    worker = state.workers.get(beat.job, beat.worker)
     return worker is not None and worker.stage is WorkerStage.GONE

@@ -33,18 +33,18 @@ def laggards(beats: Sequence[RankBeat], world: int, policy: Policy) -> Laggards:
     believed = _believed(beats, policy)
     doubted = sorted({beat.rank for beat in beats} - {beat.rank for beat in believed})
     found = _by_record(believed, policy)
-    told = f"{found.why}; the record of rank {_list(doubted)} is not believed" if doubted else found.why
-    return Laggards(found.ranks, told, found.sure)
+    why = f"{found.why}; the record of rank {_list(doubted)} is not believed" if doubted else found.why
+    return Laggards(found.ranks, why, found.sure)
 
 
 def _believed(beats: Sequence[RankBeat], policy: Policy) -> list[RankBeat]:
     """Leave out records that are damaged, or at a step at which no rank of this gang can be."""
     sound = [beat for beat in beats if not beat.damaged]
     newest = max((beat.generation for beat in sound), default=0)
-    told = sorted(beat.step for beat in sound if beat.generation == newest and beat.step >= 0)
-    if not told:
+    steps = sorted(beat.step for beat in sound if beat.generation == newest and beat.step >= 0)
+    if not steps:
         return sound
-    middle = told[(len(told) - 1) // 2], told[len(told) // 2]
+    middle = steps[(len(steps) - 1) // 2], steps[len(steps) // 2]
     return [
         beat
         for beat in sound

@@ -13,7 +13,7 @@ from sentinel.model.report import STOPPED, RankBeat
 
 STANDS = STOPPED | {"D"}
 """States of a process that does not compute: stopped, or stuck in the kernel."""
-TOLD = 8
+RANKS_NAMED = 8
 """Ranks that a fact names: one that stands out is the first of them."""
 
 
@@ -81,10 +81,10 @@ class Looks:
         taken, self.tally = self.tally, Tally()
         return taken
 
-    def told(self, tally: Tally, before: Tally) -> Iterator[RankLooks]:
+    def named(self, tally: Tally, before: Tally) -> Iterator[RankLooks]:
         """Name the ranks that were held more than they are at the usual pace, the most held first."""
         more = {rank: tally.share(rank) - before.share(rank) for rank in tally.held}
-        for rank in sorted(more, key=lambda each: (-more[each], each))[:TOLD]:
+        for rank in sorted(more, key=lambda each: (-more[each], each))[:RANKS_NAMED]:
             if more[rank] > 0 and rank in self.places:
                 looks, held, stopped = tally.looks[rank], tally.held[rank], tally.stopped[rank]
                 usual = round(before.share(rank), 3)

@@ -63,5 +63,5 @@ class Slowness:
             sum(lap.steps for lap in laps),
             round(tempo.outside_s, 4),
             round(tempo.usual_outside_s, 4),
-            tuple(self.looks.told(tempo.tally, tempo.before)),
+            tuple(self.looks.named(tempo.tally, tempo.before)),
         )

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from sentinel.core.state.crew import Worker, WorkerKey, WorkerStage
+from sentinel.core.state.workers import Worker, WorkerKey, WorkerStage
 from sentinel.model.fact import WorkerRuns, WorkerStopped
 from sentinel.model.ids import Instant
 from sentinel.model.policy import Policy

@@ -20,7 +20,7 @@ class Stragglers:
 
     slow: dict[int, tuple[int, Instant, int]] = field(default_factory=dict)
     """Rank → (first step at which it was slow, when, samples since)."""
-    told: int = -1
+    reported: int = -1
     """The rank that was told, until it keeps up."""
     keeps_up: tuple[int, int] | None = None
     """Since which step the one that was told is not slow, and samples since."""
@@ -30,7 +30,7 @@ class Stragglers:
     def new_generation(self) -> None:
         """Ranks may sit elsewhere: count anew."""
         self.slow.clear()
-        self.told, self.keeps_up = -1, None
+        self.reported, self.keeps_up = -1, None
 
     def due(self, world: int, policy: Policy, now: Instant) -> bool:
         """Say whether there is somebody to compare, and it is time to."""
@@ -50,10 +50,10 @@ class Stragglers:
         if len(beats) < job.world:
             return
         times = sorted(beat.outside_s for beat, _ in beats)
-        slow = max(self.told, job.straggler)  # another controller may have told
+        slow = max(self.reported, job.straggler)  # another controller may have told
         if slow >= 0:
-            for told in (each for each in beats if each[0].rank == slow):
-                yield from self._caught_up(job, told, times, policy, now)
+            for seen in (each for each in beats if each[0].rank == slow):
+                yield from self._caught_up(job, seen, times, policy, now)
             return
         for beat, node in beats:
             peers = _median_without(times, beat.outside_s)
@@ -62,16 +62,16 @@ class Stragglers:
                 if _alone_contended(node, beats, nodes) and now - when < policy.stands_s:
                     continue  # on a busy host it mostly passes
                 steps = beat.step - since
-                self.told, self.keeps_up = beat.rank, None
+                self.reported, self.keeps_up = beat.rank, None
                 place = (beat.rank, node, beat.gpu, job.generation)
                 yield RankSlow(now, job.id, *place, beat.outside_s, peers, steps)
                 return
 
     def _caught_up(
-        self, job: Job, told: tuple[RankBeat, NodeId], times: Sequence[Seconds], policy: Policy, now: Instant
+        self, job: Job, seen: tuple[RankBeat, NodeId], times: Sequence[Seconds], policy: Policy, now: Instant
     ) -> Iterator[RankAtPace]:
         """Tell when the slow rank has not been so for as long as made it slow."""
-        (beat, node), peers = told, _median_without(times, told[0].outside_s)
+        (beat, node), peers = seen, _median_without(times, seen[0].outside_s)
         if peers <= 0 or beat.outside_s >= policy.straggler_factor * peers:
             self.keeps_up = None
             return

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from sentinel.core.detect.events import event_fact
 from sentinel.core.detect.gangs import Gangs
 from sentinel.core.detect.laggards import laggards
-from sentinel.core.detect.pulse import NOBODY, Pulse
+from sentinel.core.detect.progress import NOBODY, Progress
 from sentinel.core.detect.standbys import Standbys
 from sentinel.core.state import State
 from sentinel.core.state.rows import Job, JobStage
@@ -32,7 +32,7 @@ class Watch:
         self._quiet_until = started + policy.grace_s
         self._heard: dict[NodeId, Instant] = {}
         self._beats: dict[NodeId, tuple[RankBeat, ...]] = {}
-        self._pulses: dict[JobId, Pulse] = {}
+        self._progress: dict[JobId, Progress] = {}
         self._standbys = Standbys()
         self._gangs = Gangs()
         self._gathered: dict[JobId, list[tuple[RankBeat, NodeId]]] = {}
@@ -47,18 +47,18 @@ class Watch:
 
     def median_step(self, job: JobId) -> Seconds | None:
         """Give the running median of a job's step time."""
-        pulse = self._pulses.get(job)
-        return median(pulse.durations) if pulse and pulse.durations else None
+        progress = self._progress.get(job)
+        return median(progress.durations) if progress and progress.durations else None
 
     def step_age(self, job: JobId, now: Instant) -> Seconds | None:
         """Seconds since the job's last new step."""
-        pulse = self._pulses.get(job)
-        return now - pulse.stepped_at if pulse and pulse.step >= 0 else None
+        progress = self._progress.get(job)
+        return now - progress.stepped_at if progress and progress.step >= 0 else None
 
     def losses(self, job: JobId) -> Sequence[tuple[int, float]]:
         """Give (step, loss) of the last steps that reports told of, oldest first."""
-        pulse = self._pulses.get(job)
-        return tuple(pulse.losses) if pulse else ()
+        progress = self._progress.get(job)
+        return tuple(progress.losses) if progress else ()
 
     def hello(self, hello: Hello, state: State, now: Instant) -> list[Fact]:
         """A node introduced itself: if that is news, it is heard, and what it said before is old."""
@@ -73,7 +73,7 @@ class Watch:
         return [NodeJoined(now, hello.node, *place)]
 
     def report(self, report: Report, state: State, now: Instant) -> list[Fact]:
-        """Take one report in; its events become facts, its beats move the pulses."""
+        """Take one report in; its events become facts, its beats show progress."""
         facts: list[Fact] = []
         self._heard[report.node] = now
         node = state.nodes.get(report.node)
@@ -92,15 +92,15 @@ class Watch:
     def slept(self, now: Instant, for_s: Seconds) -> None:
         """Nobody looked for so long: that is nobody's silence, and reports that wait are old ones."""
         self._quiet_until = max(self._quiet_until, now + min(self._policy.grace_s, for_s))
-        for pulse in self._pulses.values():
-            pulse.measured = self._quiet_until
+        for progress in self._progress.values():
+            progress.measured = self._quiet_until
 
     def tick(self, state: State, now: Instant) -> list[Fact]:
         """Say what the passing of time alone shows, and which gangs are whole by now."""
         gangs = list(self._gangs.seen(self._heard_beats(now), state, now))
         for gang in gangs:
             if (job := state.jobs.get(gang.job)) is None or job.is_over:
-                self._pulses.pop(gang.job, None)  # another run of it: its steps may begin anew
+                self._progress.pop(gang.job, None)  # another run of it: its steps may begin anew
         if now < self._quiet_until:
             return [*gangs]
         return [*gangs, *self._silent(state, now), *self._stalled(state, now), *self._underway(state, now)]
@@ -120,7 +120,7 @@ class Watch:
 
     def _beat(self, beat: RankBeat, state: State, now: Instant) -> Iterable[Fact]:
         job = state.jobs.get(beat.job)
-        worker = state.crew.get(job.id, beat.worker) if job else None
+        worker = state.workers.get(job.id, beat.worker) if job else None
         if job is None or worker is None:
             if beat.world and (job is None or job.watched):
                 self._gangs.met(beat.job)
@@ -129,101 +129,108 @@ class Watch:
             return self._standbys.look(beat, worker, self._policy, now)
         if beat.rank < 0 or beat.damaged:
             return ()
-        pulse = self._pulses.get(job.id)
-        if pulse is None:
-            pulse = self._pulses[job.id] = Pulse.of(job, self._policy)
-        if (step := self._believed(beat, worker.node, job, pulse, state, now)) is None:
+        progress = self._progress.get(job.id)
+        if progress is None:
+            progress = self._progress[job.id] = Progress.of(job, self._policy)
+        if (step := self._believed(beat, worker.node, job, progress, state, now)) is None:
             return ()
-        if not pulse.opened:
-            pulse.open(step)
+        if not progress.opened:
+            progress.open(step)
         if beat.generation != job.generation:
-            pulse.high = max(pulse.high, step)
+            progress.high = max(progress.high, step)
             return ()
-        if pulse.generation != job.generation:
-            pulse.begin(job.generation, job.world, now)
-        looks = pulse.slowness.looks
+        if progress.generation != job.generation:
+            progress.begin(job.generation, job.world, now)
+        looks = progress.slowness.looks
         looks.take(beat, worker.node, self._policy)
         if looks.due(now, self._policy):
             looks.weigh(job, self._generations_beats(job, state, now), now)
-        if not pulse.take(beat, step, now):
+        if not progress.take(beat, step, now):
             return ()
         beats = partial(self._generations_beats, job, state, now)
         seen = (
-            pulse.advanced(job, state, self._policy, now),
-            self._slow(pulse, job, state, now),
-            pulse.paced(job, self._policy, now),
-            pulse.slowness.stepped(pulse.step, job, beats, now, self._policy),
+            progress.advanced(job, state, self._policy, now),
+            self._slow(progress, job, state, now),
+            progress.paced(job, self._policy, now),
+            progress.slowness.stepped(progress.step, job, beats, now, self._policy),
         )
         return chain.from_iterable(seen)
 
     def _believed(
-        self, beat: RankBeat, node: NodeId, job: Job, pulse: Pulse, state: State, now: Instant
+        self, beat: RankBeat, node: NodeId, job: Job, progress: Progress, state: State, now: Instant
     ) -> int | None:
         """Give the step that a beat shows; None as long as one node alone tells where the job was before."""
-        pulse.spoken.tell(node, beat.step)
-        step = pulse.within(beat.step)
-        if step == beat.step and pulse.opened:
+        progress.spoken.tell(node, beat.step)
+        step = progress.within(beat.step)
+        if step == beat.step and progress.opened:
             return step
         if not self._is_seconded(job, node, state, now):
             return beat.step
-        return step if pulse.opened or pulse.spoken.others > NOBODY else None
+        return step if progress.opened or progress.spoken.others > NOBODY else None
 
     def _is_seconded(self, job: Job, node: NodeId, state: State, now: Instant) -> bool:
         """Say whether another node with ranks of the job speaks, or soon may."""
         within = self._policy.silent_s / 2
-        others = (seat.node for seat in state.crew.seats(job.id) if seat and seat.node != node)
+        others = (seat.node for seat in state.workers.seats(job.id) if seat and seat.node != node)
         return any(now - self._heard.get(other, self._quiet_until) <= within for other in others)
 
     def _stalled(self, state: State, now: Instant) -> Iterator[Fact]:
         for job in state.jobs.values():
-            pulse = self._pulses.get(job.id)
-            if pulse is None or pulse.generation != job.generation:
+            progress = self._progress.get(job.id)
+            if progress is None or progress.generation != job.generation:
                 continue
-            if pulse.stalled and job.stage is not JobStage.RUNNING:
+            if progress.stalled and job.stage is not JobStage.RUNNING:
                 continue  # it is being seen to
-            pace = pulse.pace(job)
+            pace = progress.pace(job)
             limit = max(self._policy.stall_s, self._policy.stall_factor * pace)
-            if now - pulse.stepped_at <= limit or (age := self._still(job, pulse, state)) <= limit:
+            if now - progress.stepped_at <= limit or (age := self._still(job, progress, state)) <= limit:
                 continue
             beats = list(self._job_beats(job, state, now))
             if not beats:
                 continue  # nobody is heard: that is silence, and says nothing about the job
-            if self._excused(job, pulse, [beat for beat, _ in beats], now, age):
-                pulse.excused_at = now
-            if now - pulse.excused_at <= limit:  # a slow save has just ended: the step still has to be made
+            if self._excused(job, progress, [beat for beat, _ in beats], now, age):
+                progress.excused_at = now
+            if (
+                now - progress.excused_at <= limit
+            ):  # a slow save has just ended: the step still has to be made
                 continue
             ranks = laggards([beat for beat, _ in beats], job.world, self._policy).ranks
-            if pulse.stalled and not pulse.others(ranks, now, limit):
+            if progress.stalled and not progress.others(ranks, now, limit):
                 continue
-            pulse.stalled, pulse.told = True, ranks
-            told, nodes = tuple(beat for beat, _ in beats), tuple(node for _, node in beats)
-            yield JobStalled(now, job.id, job.generation, round(age, 3), round(pace, 4), told, nodes)
+            progress.stalled, progress.reported = True, ranks
+            shown, nodes = tuple(beat for beat, _ in beats), tuple(node for _, node in beats)
+            yield JobStalled(now, job.id, job.generation, round(age, 3), round(pace, 4), shown, nodes)
 
     def _underway(self, state: State, now: Instant) -> Iterator[Fact]:
         every = self._policy.resume_timeout_s / self._policy.underway_tellings
         for job in state.jobs.values():
-            pulse = self._pulses.get(job.id)
-            if job.stage is not JobStage.FORMING or pulse is None or pulse.generation != job.generation:
+            progress = self._progress.get(job.id)
+            if job.stage is not JobStage.FORMING or progress is None or progress.generation != job.generation:
                 continue
-            if now >= pulse.underway[0] + every and self._goes_on(job, pulse, state, now):
-                pulse.underway = now, pulse.step
-                yield JobUnderway(now, job.id, job.generation, pulse.step)
+            if now >= progress.underway[0] + every and self._goes_on(job, progress, state, now):
+                progress.underway = now, progress.step
+                yield JobUnderway(now, job.id, job.generation, progress.step)
 
-    def _goes_on(self, job: Job, pulse: Pulse, state: State, now: Instant) -> bool:
+    def _goes_on(self, job: Job, progress: Progress, state: State, now: Instant) -> bool:
         """Say whether a generation repeats steps, has one under way that takes its time, or is loading."""
-        pace = pulse.pace(job)
-        if pulse.step > pulse.underway[1] or now - pulse.stepped_at <= self._policy.stall_factor * pace:
+        pace = progress.pace(job)
+        if (
+            progress.step > progress.underway[1]
+            or now - progress.stepped_at <= self._policy.stall_factor * pace
+        ):
             return True
         beats = (beat for beat, _ in self._job_beats(job, state, now) if beat.generation == job.generation)
         loads = any(beat.phase in SLOW_PHASES for beat in beats)
-        return loads and now - pulse.began <= self._policy.slow_phase_s
+        return loads and now - progress.began <= self._policy.slow_phase_s
 
-    def _still(self, job: Job, pulse: Pulse, state: State) -> Seconds:
+    def _still(self, job: Job, progress: Progress, state: State) -> Seconds:
         """How long the ranks' own reports show no new step; while no report comes, nothing is shown."""
         nodes = {worker.node for _, worker in state.seated(job)}
-        return max((self._heard.get(node, 0.0) for node in nodes), default=0.0) - pulse.stepped_at
+        return max((self._heard.get(node, 0.0) for node in nodes), default=0.0) - progress.stepped_at
 
-    def _excused(self, job: Job, pulse: Pulse, beats: Sequence[RankBeat], now: Instant, age: Seconds) -> bool:
+    def _excused(
+        self, job: Job, progress: Progress, beats: Sequence[RankBeat], now: Instant, age: Seconds
+    ) -> bool:
         """Say whether standing still is no stall: set-up, load, save and a first step take their time.
 
         So does any step while nobody knows how long this job's steps take, and one in which all ranks' other
@@ -234,10 +241,10 @@ class Watch:
             return True
         if any(beat.state in NOT_RUNNING for beat in beats) or age >= self._policy.slow_phase_s:
             return False
-        if job.stage is JobStage.FORMING or not pulse.pace(job):
+        if job.stage is JobStage.FORMING or not progress.pace(job):
             return True
         believed = [beat for beat in beats if not beat.damaged]
-        return any(beat.phase in SLOW_PHASES for beat in believed) or pulse.moves(
+        return any(beat.phase in SLOW_PHASES for beat in believed) or progress.moves(
             job, believed, self._policy, now
         )
 
@@ -260,10 +267,10 @@ class Watch:
 
     # --- slowness --------------------------------------------------------------------------------------
 
-    def _slow(self, pulse: Pulse, job: Job, state: State, now: Instant) -> Iterator[Fact]:
-        if pulse.stragglers.due(job.world, self._policy, now):
+    def _slow(self, progress: Progress, job: Job, state: State, now: Instant) -> Iterator[Fact]:
+        if progress.stragglers.due(job.world, self._policy, now):
             beats = self._generations_beats(job, state, now)
-            yield from pulse.stragglers.weigh(job, beats, state.nodes, self._policy, now)
+            yield from progress.stragglers.weigh(job, beats, state.nodes, self._policy, now)
 
     def _generations_beats(self, job: Job, state: State, now: Instant) -> list[tuple[RankBeat, NodeId]]:
         """Beats of the newest generation's ranks that are believed, gathered once for each report."""
@@ -276,7 +283,7 @@ class Watch:
 
 def _placed(beat: RankBeat, state: State) -> RankBeat:
     """Put a watched rank's beat into the generation in which it was seen: its starter counts anew."""
-    worker = state.crew.get(beat.job, beat.worker) if beat.world else None
+    worker = state.workers.get(beat.job, beat.worker) if beat.world else None
     if worker is None or worker.rank < 0:
         return beat
     return replace(beat, generation=state.jobs[beat.job].generation)

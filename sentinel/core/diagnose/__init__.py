@@ -11,7 +11,7 @@ from sentinel.core.diagnose.predicates.case import newest_generation
 from sentinel.core.evidence import found as findings
 from sentinel.core.state import Rules, State
 from sentinel.model.decision import Diagnosed
-from sentinel.model.fact import FindingReported, JobStalled, NodeReached, NodeSilent, RankRaised
+from sentinel.model.fact import FindingReported, JobStalled, NodePinged, NodeSilent, RankRaised
 from sentinel.model.finding import TRAINER, Finding, Health, gpu_of
 from sentinel.model.ids import Cause, NodeId, WorkerId
 from sentinel.model.incident import UNKNOWN, Blame, Diagnosis, Due, Incident, Shared, Stage, Suspect
@@ -53,7 +53,7 @@ def _is_jobs(found: Diagnosis, rules: Rules) -> bool:
 
 def _silent_by_themselves(incident: Incident, state: State, rules: Rules) -> tuple[NodeId, ...]:
     """Give nodes of an incident that are silent for their agents' sake alone, whatever it is about."""
-    if not any(isinstance(fact, NodeReached) for fact in incident.evidence):
+    if not any(isinstance(fact, NodePinged) for fact in incident.evidence):
         return ()
     case = Case(incident, state, rules)
     books = (book for book in rules.by_evidence if book.remedy is Remedy.RESTART_AGENT)
@@ -86,7 +86,7 @@ def _to_replace(found: Diagnosis, incident: Incident, state: State, rules: Rules
         hung = laggard(case) if remedy in HANG_BESIDE else None
         suspects = hung.suspects if hung else ()
     ranks = sorted({suspect.rank for suspect in suspects if suspect.rank is not None})
-    workers = [worker for rank in ranks if (worker := state.crew.at(job.id, rank))] if job else []
+    workers = [worker for rank in ranks if (worker := state.workers.at(job.id, rank))] if job else []
     ended = {fact.worker: fact.rank for fact in since_step(case)}
     heirs = {worker.rank for worker in workers if worker.id not in ended and worker.rank in ended.values()}
     if heirs and (hung := laggard(case)):
@@ -132,9 +132,9 @@ def _asked(case: Case) -> Iterable[Runbook]:
 def _unexplained(incident: Incident, state: State, policy: Policy) -> str:
     silent = {fact.node for fact in incident.evidence if isinstance(fact, NodeSilent)}
     names = ", ".join(sorted(name for name in silent if state.nodes[name].silent))
-    told = "no runbook matches the evidence" + (f"; silent and not understood: {names}" if names else "")
+    why = "no runbook matches the evidence" + (f"; silent and not understood: {names}" if names else "")
     stall = next((fact for fact in reversed(incident.evidence) if isinstance(fact, JobStalled)), None)
-    return f"{told}; {laggards(stall.beats, len(stall.beats), policy).why}" if stall else told
+    return f"{why}; {laggards(stall.beats, len(stall.beats), policy).why}" if stall else why
 
 
 def _is_symptom(pair: tuple[Runbook, Match], others: Iterable[tuple[Runbook, Match]]) -> bool:
@@ -181,9 +181,9 @@ def _holds(looks: Looks, case: Case) -> Match | None:
     if not facts:
         return None
     suspects = {(f.node, gpu_of(f.finding.component)): f for f in facts}
-    told = "; ".join(f"{f.node} {f.finding.component}: {f.finding.summary}" for f in suspects.values())
+    why = "; ".join(f"{f.node} {f.finding.component}: {f.finding.summary}" for f in suspects.values())
     places = (place for place, fact in suspects.items() if fact.finding.check != TRAINER)
-    return Match(tuple(_blamed(case, node, gpu) for node, gpu in places), told)
+    return Match(tuple(_blamed(case, node, gpu) for node, gpu in places), why)
 
 
 def _findings(case: Case) -> list[FindingReported]:
@@ -209,7 +209,7 @@ def _again(cause: Cause, case: Case) -> Match | None:
 def _blamed(case: Case, node: str, gpu: int | None) -> Suspect:
     """Return the suspect for a GPU or node with the rank that sat there, if one did."""
     known = case.state.nodes.get(node)  # type: ignore[call-overload]
-    for worker in case.state.crew.sitting(known.id) if known else ():
+    for worker in case.state.workers.sitting(known.id) if known else ():
         if gpu is not None and worker.gpu == gpu:
             return Suspect(worker.node, worker.rank, gpu)
     return Suspect(known.id if known else None, None, gpu)

@@ -47,8 +47,8 @@ from sentinel.model.fact import (
     NodeHeard,
     NodeJoined,
     NodeLeft,
+    NodePinged,
     NodeProbed,
-    NodeReached,
     NodeSilent,
     NodeUncordoned,
     Outcome,
@@ -78,8 +78,8 @@ def learn(state: State, fact: Fact, rules: Rules) -> None:  # one line per fact,
             cordons.cordoned(state, fact)
         case NodeUncordoned():
             cordons.uncordoned(state, fact, rules)
-        case NodeReached():
-            nodes.reached(state, fact, rules)
+        case NodePinged():
+            nodes.pinged(state, fact, rules)
         case FindingReported():
             findings.finding(state, fact, rules)
         case NodeProbed():

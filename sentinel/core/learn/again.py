@@ -27,7 +27,7 @@ def refuse_retry(state: State, target: str) -> str:
 
 def _living(state: State, job: Job) -> list[str]:
     """Whose end is still to come: they must not train beside those that would be started."""
-    return [worker.id for worker in state.crew.of(job.id) if worker.is_living or worker.may_run]
+    return [worker.id for worker in state.workers.of(job.id) if worker.is_living or worker.may_run]
 
 
 def retry(state: State, fact: Commanded, rules: Rules) -> None:
@@ -63,8 +63,10 @@ def _retry_job(state: State, job: Job, rules: Rules) -> None:
     _forget_refusals(state, job.upkeep)
     job = state.change(job, lacking=0, restarted=-1)
     if job.is_over and not job.watched:
-        for worker in state.crew.gone(job.id):  # who is not seen to end has no place, and is told once more
-            state.change(worker, rank=-1) if state.nodes[worker.node].silent else state.crew.forget(worker)
+        for worker in state.workers.gone(
+            job.id
+        ):  # who is not seen to end has no place, and is told once more
+            state.change(worker, rank=-1) if state.nodes[worker.node].silent else state.workers.forget(worker)
         size = job.wanted, job.trainable, job.standbys, job.min_world
         start_over(state, job, JobSubmitted(state.now, job.id, *size, job.journal, job.priority), rules)
 

@@ -18,14 +18,14 @@ def break_off(state: State, job: Job) -> Job:
 def gone_as_announced(state: State, node: Node) -> None:
     """Jobs that just broke without a culprit lost their peers on this node."""
     for job in list(state.jobs.values()):
-        if job.stage is JobStage.BROKEN and state.crew.is_hosted(job.id, node.id):
+        if job.stage is JobStage.BROKEN and state.workers.is_hosted(job.id, node.id):
             give_way(state, job)
 
 
 def left_as_announced(state: State, job: Job) -> bool:
     """Say whether a rank was on a node in maintenance, and is gone with it."""
-    gone = {worker.node for worker in state.crew.gone(job.id) if worker.rank >= 0}
-    nodes = [node for node in state.maintained() if state.crew.is_hosted(job.id, node.id)]
+    gone = {worker.node for worker in state.workers.gone(job.id) if worker.rank >= 0}
+    nodes = [node for node in state.maintained() if state.workers.is_hosted(job.id, node.id)]
     return any(node.silent or node.id in gone for node in nodes)
 
 

@@ -64,7 +64,7 @@ def _give_back(state: State, node: Node, at: Instant, rules: Rules) -> None:
         app_xids=(),
         link_errors=(),
         recent=(),
-        told=(),
+        events=(),
         counts={},
         vouched=at,
         misstarts=0,

@@ -2,16 +2,16 @@
 
 from sentinel.core.learn.nodes import look_again
 from sentinel.core.state import Rules, State
-from sentinel.core.state.crew import Worker
 from sentinel.core.state.rows import Job, JobStage
 from sentinel.core.state.timers import OF_A_JOB, Timer
+from sentinel.core.state.workers import Worker
 from sentinel.model.ids import JobId
 
 
 def done(state: State, job: Job, worker: Worker, rules: Rules) -> None:
     """A rank's work is done. The others are waited for: ranks do not end in the same moment."""
     state.change(worker, done=True)
-    if state.crew.done(job.id) == len(state.crew.seats(job.id)):
+    if state.workers.done(job.id) == len(state.workers.seats(job.id)):
         _finished(state, job)
         return
     state.wait_for(Timer.FINISH.of(job.id), rules.policy.finish_s)
@@ -21,10 +21,10 @@ def done(state: State, job: Job, worker: Worker, rules: Rules) -> None:
 def _finished(state: State, job: Job) -> None:
     """All are done: nobody sits anywhere, its standbys are wanted no more, and its GPUs are free."""
     ranks = [worker for _, worker in state.seated(job)]
-    state.crew.start_over(job.id)
+    state.workers.start_over(job.id)
     for worker in ranks:
-        state.crew.forget(worker)
-    for worker in state.crew.of(job.id):
+        state.workers.forget(worker)
+    for worker in state.workers.of(job.id):
         if worker.is_living:
             state.change(worker, unwanted=True)
     drop_deadlines(state, job)

@@ -19,7 +19,7 @@ from sentinel.model.runbook import Remedy, Runbook, Scope
 RECENT_FINDINGS = 10
 RECENT_ALIKE = 3
 """Of these alike: a storm of one Xid hides no other."""
-EVENTS_TOLD = 256
+EVENTS_KEPT = 256
 """More than a report holds: so many may be journalled and told again, for want of an acknowledgement."""
 
 
@@ -75,11 +75,11 @@ def _keep(state: State, node: Node, found: Finding) -> Node:
 def _remember(state: State, node: Node, found: Finding) -> Node:
     """Keep an event's mark and count, and those of the last ones before it."""
     mark = _mark(found)
-    told = (*node.told[1 - EVENTS_TOLD :], mark)
-    counts = {each: count for each, count in node.counts.items() if each in told}
+    events = (*node.events[1 - EVENTS_KEPT :], mark)
+    counts = {each: count for each, count in node.counts.items() if each in events}
     if found.count > 1:
         counts[mark] = found.count
-    return state.change(node, told=told, counts=counts)
+    return state.change(node, events=events, counts=counts)
 
 
 def _counted(state: State, node: Node, fact: FindingReported, rules: Rules) -> None:
@@ -139,7 +139,7 @@ def stands(state: State, name: NodeId, key: str, rules: Rules) -> None:
 
 def _known(node: Node, found: Finding) -> bool:
     if found.event:
-        return _mark(found) in node.told
+        return _mark(found) in node.events
     return node.findings.get("|".join(found.key)) == found
 
 

@@ -2,8 +2,8 @@
 
 from sentinel.core.learn.nodes import look_again
 from sentinel.core.state import Rules, State
-from sentinel.core.state.crew import WorkerStage
 from sentinel.core.state.timers import Timer
+from sentinel.core.state.workers import WorkerStage
 from sentinel.model.fact import WorkerRuns, WorkerStopped
 
 

@@ -6,9 +6,9 @@ from sentinel.core import evidence, group, recovery
 from sentinel.core.learn import watching
 from sentinel.core.learn.ending import drop_deadlines
 from sentinel.core.state import Rules, State
-from sentinel.core.state.crew import WorkerStage
 from sentinel.core.state.rows import Job, JobStage
 from sentinel.core.state.timers import Timer
+from sentinel.core.state.workers import WorkerStage
 from sentinel.model.fact import (
     DeadlinePassed,
     JobAdvanced,
@@ -34,7 +34,7 @@ def submitted(state: State, fact: JobSubmitted, rules: Rules) -> None:
         return
     job = state.jobs[fact.job]
     job = state.change(job, journal=job.journal or fact.journal)
-    if job.stage is JobStage.FINISHED or (job.stage is JobStage.STOPPED and not state.crew.has(job.id)):
+    if job.stage is JobStage.FINISHED or (job.stage is JobStage.STOPPED and not state.workers.has(job.id)):
         start_over(state, job, fact, rules)
 
 
@@ -60,9 +60,9 @@ def start_over(state: State, job: Job, fact: JobSubmitted, rules: Rules) -> None
         paced_s=0.0,
         flaps=0,
     )
-    state.crew.start_over(job.id)
+    state.workers.start_over(job.id)
     for node in state.nodes:
-        state.crew.look_again_at(job.id, node)
+        state.workers.look_again_at(job.id, node)
     drop_deadlines(state, job)
     _waits(state, job.id, rules)
 
@@ -100,19 +100,19 @@ def advanced(state: State, fact: JobAdvanced, rules: Rules) -> None:
     if job is None or fact.generation != job.generation or job.is_over:
         return
     job = state.change(job, high_step=max(job.high_step, fact.step))
-    if any(worker.rank >= 0 for worker in state.crew.gone(job.id)) or _raised_here(job, state):
+    if any(worker.rank >= 0 for worker in state.workers.gone(job.id)) or _raised_here(job, state):
         return  # completed before a rank was lost, and only heard of after it
     state.deadlines.drop(job.deadline())
     state.deadlines.drop(Timer.REFILL.of(job.id))  # recovery has had the machine to itself until now
     job = state.change(job, stage=JobStage.RUNNING, advanced=fact.at)
     for node in state.unheard():
-        if state.crew.is_hosted(job.id, node.id):
+        if state.workers.is_hosted(job.id, node.id):
             state.change(node, lives=True)  # a step needs all ranks
-    hurt = [each for each in state.open_incidents() if each.job == job.id]
-    for incident in hurt:
+    affecting = [each for each in state.open_incidents() if each.job == job.id]
+    for incident in affecting:
         incident = state.change(incident, steps_before=incident.steps_lost or 0)
         _stepped(state, evidence.add(state, incident, fact), fact, rules)
-    if hurt:
+    if affecting:
         recovery.begins(state, job, rules)
     _forget_gone(state, job, state.now - rules.policy.action_timeout_s)
 
@@ -141,9 +141,9 @@ def _forget_gone(state: State, job: Job, since: Instant) -> None:
 
     Those of a silent node are kept: nobody saw them go, and they are stopped when it is heard again.
     """
-    for worker in state.crew.gone(job.id):
+    for worker in state.workers.gone(job.id):
         if worker.since < since and worker.rank < 0 and not state.nodes[worker.node].silent:
-            state.crew.forget(worker)
+            state.workers.forget(worker)
 
 
 def underway(state: State, fact: JobUnderway, rules: Rules) -> None:

@@ -6,7 +6,7 @@ from sentinel.core.recovery import stays_away
 from sentinel.core.state import Rules, State
 from sentinel.core.state.rows import JobStage, Node
 from sentinel.core.state.timers import Timer
-from sentinel.model.fact import NodeHeard, NodeJoined, NodeLeft, NodeReached, NodeSilent
+from sentinel.model.fact import NodeHeard, NodeJoined, NodeLeft, NodePinged, NodeSilent
 from sentinel.model.ids import JobId
 from sentinel.model.incident import Due, Incident, Stage
 from sentinel.model.runbook import Ends, Scope
@@ -16,7 +16,7 @@ def joined(state: State, fact: NodeJoined, rules: Rules) -> None:
     """An agent introduced itself."""
     node = state.nodes.get(fact.node) or state.add(Node(fact.node))
     if _kernel(node.boot) != _kernel(fact.boot):
-        node = state.change(node, findings={}, recent=(), told=(), contained={}, counts={})
+        node = state.change(node, findings={}, recent=(), events=(), contained={}, counts={})
     node = state.change(
         node,
         heard=node.heard if node.boot == fact.boot else 0,
@@ -45,9 +45,9 @@ def left(state: State, fact: NodeLeft) -> None:
     node = state.nodes.get(fact.node)
     if node is None:
         return
-    state.change(node, left=True, silent=False, lives=False, about=None, reached=None, findings={})
-    for worker in [each for each in state.crew.workers.values() if each.node == fact.node]:
-        state.crew.forget(worker)
+    state.change(node, left=True, silent=False, lives=False, about=None, pinged=None, findings={})
+    for worker in [each for each in state.workers.rows.values() if each.node == fact.node]:
+        state.workers.forget(worker)
 
 
 def heard(state: State, fact: NodeHeard, rules: Rules) -> None:
@@ -60,18 +60,18 @@ def heard(state: State, fact: NodeHeard, rules: Rules) -> None:
 def _is_back(state: State, node: Node, rules: Rules) -> None:
     """Whoever was told to stop meanwhile may run still, and the node may be what a job waits for."""
     for job in state.jobs.values():
-        for worker in state.crew.gone(job.id):
+        for worker in state.workers.gone(job.id):
             if node.silent and worker.node == node.id:
                 state.change(worker, may_run=True)
-    state.change(node, silent=False, lives=False, about=None, reached=None)
+    state.change(node, silent=False, lives=False, about=None, pinged=None)
     for incident in list(state.open_incidents()):
         if node.id not in evidence.silent_nodes(incident):
             continue
         book = rules.book_of(incident)
         if book is not None and (book.scope, book.ends) == (Scope.CLUSTER, Ends.SIGN):
             stays_away(state, incident, rules)
-        if group.is_about_silence(incident, rules):
-            _silence_over(state, incident)
+        if group.is_about_silent(incident, rules):
+            _heard_again(state, incident)
     plan_anew(state, rules)
 
 
@@ -79,7 +79,7 @@ def plan_anew(state: State, rules: Rules) -> None:
     """A node can be used again: jobs may have waited for just this."""
     for job in list(state.jobs.values()):
         look_again(state, job.id)
-        timer = Timer.REFILL if state.crew.has(job.id) else Timer.PLACE
+        timer = Timer.REFILL if state.workers.has(job.id) else Timer.PLACE
         if not job.is_over:
             state.set_deadline(timer.of(job.id), rules.policy.place_s)
 
@@ -90,7 +90,7 @@ def look_again(state: State, job: JobId) -> None:
         state.change(state.jobs[job], lacking=0)
 
 
-def _silence_over(state: State, incident: Incident) -> None:
+def _heard_again(state: State, incident: Incident) -> None:
     """If the job broke meanwhile, that has its own cause, hidden until now; what was told stays as it was."""
     job = state.job_of(incident)
     still = any(state.is_unheard(node) for node in evidence.silent_nodes(incident))
@@ -110,7 +110,7 @@ def silent(state: State, fact: NodeSilent, rules: Rules) -> None:
     node = state.nodes.get(fact.node)
     if node is None or node.silent:
         return
-    node = state.change(node, silent=True, lives=False, fell=fact, looked_before=node.looks)
+    node = state.change(node, silent=True, lives=False, fell=fact, pinged_before=node.pings)
     if node.maintained is not None:
         gone_as_announced(state, node)
     elif node.cordon is None:
@@ -119,22 +119,22 @@ def silent(state: State, fact: NodeSilent, rules: Rules) -> None:
 
 def fall(state: State, node: Node, fact: NodeSilent, rules: Rules) -> None:
     """Put a silence with others of the same time: one cause may silence many."""
-    known = group.find_silence(state, rules)
+    known = group.find_silent(state, rules)
     topic = known.topic if known else group.node_topic(state, node.id)
     incident = group.join(state, topic, fact, state.job_on(node.id))
     state.change(node, about=incident.id)
 
 
-def reached(state: State, fact: NodeReached, rules: Rules) -> None:
+def pinged(state: State, fact: NodePinged, rules: Rules) -> None:
     """Take in what the controller's own look found; the next one follows after a while."""
     node = state.nodes.get(fact.node)
     if node is None or not node.silent:
         return
-    policy, looks = rules.policy, max(1, node.looks - node.looked_before)
+    policy, pings = rules.policy, max(1, node.pings - node.pinged_before)
     job = state.job_on(node.id)
     trains = job is not None and job.stage is JobStage.RUNNING and node.lives
-    state.change(node, reached=fact, lives=fact.step >= 0 or trains)
-    state.set_deadline(Timer.REACH.of(node.id), min(policy.look_limit_s, policy.look_s * looks))
+    state.change(node, pinged=fact, lives=fact.step >= 0 or trains)
+    state.set_deadline(Timer.PING.of(node.id), min(policy.ping_limit_s, policy.ping_s * pings))
     incident = state.incidents.get(fact.incident) if fact.incident else None
     if incident is None or incident.stage is Stage.RESOLVED:
         return

@@ -6,15 +6,15 @@ from sentinel.core.learn.control import is_ordered, is_ray_away
 from sentinel.core.learn.nodes import look_again
 from sentinel.core.learn.ranks import ask_for_stacks
 from sentinel.core.state import Rules, State
-from sentinel.core.state.crew import WorkerStage
 from sentinel.core.state.rows import Job, JobStage, Want
 from sentinel.core.state.timers import Timer
+from sentinel.core.state.workers import WorkerStage
 from sentinel.model.action import Action
 from sentinel.model.fact import DeadlinePassed, Fact, Outcome
 from sentinel.model.ids import IncidentId, JobId, NodeId, WorkerId
 from sentinel.model.incident import Due, Incident, Stage
 
-TOLD = frozenset({"evict", "resume", "restart-job", "stacks", "restart-agent", "restart-gcs"})
+IN_EVIDENCE = frozenset({"evict", "resume", "restart-job", "stacks", "restart-agent", "restart-gcs"})
 """Kinds whose outcome is evidence."""
 
 
@@ -37,11 +37,11 @@ def outcome(state: State, fact: Outcome, rules: Rules) -> None:
             if kind == "evict":
                 _evicted(state, fact, IncidentId(name), NodeId(target), rules)
             if (incident := state.incidents.get(IncidentId(name))) is not None:
-                _told(state, fact, incident, kind)
+                _followed(state, fact, incident, kind)
 
 
-def _told(state: State, fact: Outcome, incident: Incident, kind: str) -> None:
-    if kind in TOLD:
+def _followed(state: State, fact: Outcome, incident: Incident, kind: str) -> None:
+    if kind in IN_EVIDENCE:
         incident = evidence.add(state, incident, fact)
     match kind:
         case "restart-job" if not fact.ok and (job := state.job_of(incident)) is not None:
@@ -74,7 +74,7 @@ def _start_failed(state: State, fact: Outcome, worker: WorkerId, action: Action 
     policy = rules.policy
     jobs = [job for job in state.jobs.values() if job.id == getattr(action, "job", job.id)]
     for job in jobs:
-        failed = state.crew.get(job.id, worker)
+        failed = state.workers.get(job.id, worker)
         if failed is None or failed.stage is not WorkerStage.STARTING:
             continue
         state.change(failed, unwanted=True)
@@ -111,7 +111,7 @@ def _resumed(state: State, fact: Outcome, name: JobId, rules: Rules) -> None:
     if job is None:
         return
     called = (text.removeprefix("stuck ") for text in fact.data if text.startswith("stuck "))
-    known = (state.crew.get(name, WorkerId(worker)) for worker in called)
+    known = (state.workers.get(name, WorkerId(worker)) for worker in called)
     stuck = [worker for worker in known if worker is not None]
     for worker in stuck:
         state.change(worker, unwanted=True, spent=True)

@@ -9,9 +9,9 @@ from sentinel.core.learn import ending
 from sentinel.core.learn.breaking import break_off, give_way, left_as_announced
 from sentinel.core.learn.nodes import look_again
 from sentinel.core.state import Rules, State
-from sentinel.core.state.crew import Worker, WorkerStage
 from sentinel.core.state.rows import Job, JobStage
 from sentinel.core.state.timers import Timer
+from sentinel.core.state.workers import Worker, WorkerStage
 from sentinel.model.action import Probe
 from sentinel.model.fact import (
     Fact,
@@ -25,7 +25,7 @@ from sentinel.model.fact import (
 )
 from sentinel.model.ids import Instant, NodeId
 from sentinel.model.incident import Ask, Due, Incident, Stage
-from sentinel.model.report import DONE, STOPPED_ITSELF, UNTOLD
+from sentinel.model.report import DONE, STOPPED_ITSELF, UNKNOWN_END
 
 RECENT_FAILURES = 20
 FAILED_LIMIT = 100
@@ -39,7 +39,7 @@ def exited(state: State, fact: RankExited, rules: Rules) -> None:
     job, worker = state.worker(fact.job, fact.worker)
     if job is None or worker is None or worker.stage is WorkerStage.GONE or worker.node != fact.node:
         return
-    gone = state.crew.dismiss(worker, state.now)
+    gone = state.workers.dismiss(worker, state.now)
     if job.is_over:
         return
     if worker.stage is not WorkerStage.RANK:
@@ -54,7 +54,7 @@ def left_early(state: State, job: Job, rules: Rules) -> None:
     """Ranks have ended with 0 and the others did not: they are missed."""
     if job.is_over or job.want is not None:
         return
-    for worker in [each for each in state.crew.gone(job.id) if each.is_done]:
+    for worker in [each for each in state.workers.gone(job.id) if each.is_done]:
         place = worker.rank, worker.id, worker.node, worker.gpu, worker.pid
         fact = RankExited(state.now, job.id, *place, job.generation, DONE)
         _lost(state, state.fresh(job), fact, worker, rules)
@@ -76,8 +76,8 @@ def _lost(state: State, job: Job, fact: RankExited, worker: Worker, rules: Rules
     fact = replace(fact, rank=worker.rank, generation=job.generation)
     if not (expected or _follows(state, job)):
         _count_failure(state, job, fact, worker, rules)
-    incident = _hurt(state, job, fact, worker.node, rules)
-    if job.watched and not _is_told_why(state, job, incident, rules):
+    incident = _join_symptom(state, job, fact, worker.node, rules)
+    if job.watched and not _shows_why(state, job, incident, rules):
         state.wait_for(Timer.BROKEN.of(incident.id), rules.policy.broken_s)
     else:
         state.set_deadline(Timer.GATHER.of(incident.id), rules.policy.gather_s)
@@ -85,15 +85,15 @@ def _lost(state: State, job: Job, fact: RankExited, worker: Worker, rules: Rules
 
 def _follows(state: State, job: Job) -> bool:
     """Say whether a rank of a watched job ended after a peer: by that, or by its launcher."""
-    return job.watched and sum(worker.rank >= 0 for worker in state.crew.gone(job.id)) > 1
+    return job.watched and sum(worker.rank >= 0 for worker in state.workers.gone(job.id)) > 1
 
 
-def _is_told_why(state: State, job: Job, incident: Incident, rules: Rules) -> bool:
+def _shows_why(state: State, job: Job, incident: Incident, rules: Rules) -> bool:
     """Say whether it shows how a watched job broke: who was asked to end may not have been alone."""
     exits = [f for f in incident.evidence if isinstance(f, RankExited) and f.generation == job.generation]
-    all_gone = len(exits) + state.crew.done(job.id) >= job.world
+    all_gone = len(exits) + state.workers.done(job.id) >= job.world
     first = first_to_end(exits, rules.policy, all_gone=all_gone)
-    return all_gone or any(fact.how != UNTOLD for fact in first)
+    return all_gone or any(fact.how != UNKNOWN_END for fact in first)
 
 
 def _count_failure(
@@ -141,18 +141,18 @@ def _part(state: State, job: Job, nodes: set[NodeId]) -> None:
     if known is None or known.diagnosis is None or known.formed or _wants_for(job, known):
         return
     accused = {suspect.node for suspect in known.diagnosis.suspects if suspect.node}
-    if accused and nodes and not accused & nodes and not any(map(_harms, known.evidence)):
+    if accused and nodes and not accused & nodes and not any(map(_is_symptom, known.evidence)):
         state.await_no_evidence(known.id)
         state.change(known, topic=f"{known.diagnosis.cause}:{','.join(sorted(accused))}")
 
 
-def _harms(fact: Fact) -> bool:
+def _is_symptom(fact: Fact) -> bool:
     return isinstance(fact, RankExited | JobStalled) or (
         isinstance(fact, RankRaised) and fact.kind not in evidence.ECHOES
     )
 
 
-def _hurt(state: State, job: Job, fact: Fact, node: NodeId, rules: Rules) -> Incident:
+def _join_symptom(state: State, job: Job, fact: Fact, node: NodeId, rules: Rules) -> Incident:
     """Join the job's incident with what the node's checks said shortly before."""
     topic = group.job_topic(job.id)
     if group.find(state, topic) is None and (shared := group.of_many(state, rules, node, fact)):
@@ -178,7 +178,7 @@ def raised(state: State, fact: RankRaised, rules: Rules) -> None:
     known = group.find(state, group.job_topic(job.id))
     if fact.kind == "user":
         state.change(worker, spent=True)  # heard perhaps after its end
-    if known and _told(known, fact):
+    if known and _is_known(known, fact):
         return
     if fact.generation != job.generation:
         if known and fact.kind == "user":
@@ -189,7 +189,7 @@ def raised(state: State, fact: RankRaised, rules: Rules) -> None:
     job = break_off(state, job)
     if fact.kind not in evidence.ECHOES:
         _part(state, job, {worker.node})
-    incident = _hurt(state, job, fact, worker.node, rules)
+    incident = _join_symptom(state, job, fact, worker.node, rules)
     _wants_anew(state, job, incident)
     if fact.kind in evidence.ECHOES:
         if Timer.GATHER.of(incident.id) not in state.deadlines:
@@ -229,7 +229,7 @@ def _ask(
     state.change(incident, asks=(*incident.asks, ask))
 
 
-def _told(incident: Incident, fact: RankRaised) -> bool:
+def _is_known(incident: Incident, fact: RankRaised) -> bool:
     raised = (f for f in incident.evidence if isinstance(f, RankRaised))
     return any((f.worker, f.generation) == (fact.worker, fact.generation) for f in raised)
 
@@ -240,7 +240,7 @@ def probed(state: State, fact: NodeProbed) -> None:
         exits = [f for f in incident.evidence if isinstance(f, RankExited)]
         if fact.node not in {f.node for f in exits} | _asked(incident):
             continue
-        since = _hurt_at(incident)
+        since = _lost_at(incident)
         incident = evidence.add(state, incident, fact)
         done = {f.node for f in incident.evidence if isinstance(f, NodeProbed) and f.at >= since}
         fresh = {f.node for f in exits if f.at >= since}
@@ -264,11 +264,11 @@ def members_probed(state: State, fact: MembersProbed) -> None:
     group.ask_for(state, incident, Due.CERTAIN if state.awaits_evidence(incident.id) else Due.ANY)
 
 
-def _hurt_at(incident: Incident) -> float:
+def _lost_at(incident: Incident) -> float:
     """Return when the newest generation that this incident hurt first lost a rank."""
-    hurt = [f for f in incident.evidence if isinstance(f, RankExited | RankRaised)]
-    newest = max((f.generation for f in hurt), default=0)
-    return min((f.at for f in hurt if f.generation == newest), default=0.0)
+    losses = [f for f in incident.evidence if isinstance(f, RankExited | RankRaised)]
+    newest = max((f.generation for f in losses), default=0)
+    return min((f.at for f in losses if f.generation == newest), default=0.0)
 
 
 def stalled(state: State, fact: JobStalled, rules: Rules) -> None:
@@ -288,7 +288,7 @@ def stalled(state: State, fact: JobStalled, rules: Rules) -> None:
     incident = group.join(state, group.job_topic(job.id), fact, job)
     _wants_anew(state, job, incident)
     for node in behind:
-        if (worker := state.crew.at(job.id, behind[node])) is not None:
+        if (worker := state.workers.at(job.id, behind[node])) is not None:
             _count_failure(state, job, fact, worker, rules)
         incident = evidence.recall(state, rules, incident, node, fact)
     if len(fact.beats) < job.world:
@@ -322,7 +322,7 @@ def waited(state: State, incident: Incident, timer: Timer, rules: Rules) -> None
 
 
 def _silent_seat(job: Job, state: State) -> bool:
-    return any(state.crew.is_hosted(job.id, node.id) and not node.lives for node in state.unheard())
+    return any(state.workers.is_hosted(job.id, node.id) and not node.lives for node in state.unheard())
 
 
 def keeps_up(state: State, fact: RankAtPace) -> None:

@@ -2,8 +2,8 @@
 
 from sentinel.core.learn.ending import drop_deadlines
 from sentinel.core.state import Rules, State
-from sentinel.core.state.crew import Worker, WorkerStage
 from sentinel.core.state.rows import Job, JobStage
+from sentinel.core.state.workers import Worker, WorkerStage
 from sentinel.model.action import Seat
 from sentinel.model.fact import GangSeen, JobSubmitted
 
@@ -46,13 +46,13 @@ def _sit(state: State, job: Job, fact: GangSeen) -> None:
     there = {seen.worker for seen in fact.ranks}
     for _, worker in list(state.seated(job)):
         if worker.id not in there and worker.is_living:
-            state.crew.dismiss(worker, state.now)
+            state.workers.dismiss(worker, state.now)
     for seen in fact.ranks:
-        if state.crew.get(job.id, seen.worker) is None:
+        if state.workers.get(job.id, seen.worker) is None:
             stage, since = WorkerStage.STANDBY, state.now
             state.add(Worker(seen.worker, seen.node, stage, seen.pid, seen.gpu, since=since, job=job.id))
     seats = [Seat(seen.rank, seen.worker, seen.node, seen.gpu) for seen in fact.ranks]
-    state.crew.form(job.id, job.generation + 1, seats)
+    state.workers.form(job.id, job.generation + 1, seats)
 
 
 def _asks_no_more(state: State, job: Job) -> None:

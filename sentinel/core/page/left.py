@@ -77,7 +77,7 @@ def _listed(nodes: Sequence[NodeId]) -> str:
 def _needs_a_spare(state: State) -> bool:
     """Say whether a job is there that has none."""
     live = any(job.stage is not JobStage.STOPPED for job in state.jobs.values())
-    return live and not state.crew.has_spare() and not _given_up(state)
+    return live and not state.workers.has_spare() and not _given_up(state)
 
 
 def _given_up(state: State) -> bool:

@@ -46,7 +46,7 @@ def settle(incident: Incident, state: State, rules: Rules) -> Iterator[Page]:
     if diagnosis is None:
         return
     left = left_for_people(incident, state, rules)
-    if digest(incident, left) == incident.told:
+    if digest(incident, left) == incident.paged:
         return
     if not (incident.revision or _wakes(incident, state, rules)):
         return
@@ -66,7 +66,7 @@ def digest(incident: Incident, left: tuple[str, ...]) -> str:
     Numbers count from the first step on: while a job recovers each would be an edit of its own.
     """
     found = incident.diagnosis
-    done = [told for action in incident.actions if (told := _told(action))]
+    done = [deed for action in incident.actions if (deed := _deed(action))]
     failed = [fact.action for fact in incident.evidence if isinstance(fact, Outcome) and not fact.ok]
     reached = [name for name in STAGES if name in incident.times]
     numbers = (reached, incident.steps_lost) if "new_step" in reached else ()
@@ -121,7 +121,7 @@ def _body(incident: Incident, diagnosis: Diagnosis, left: tuple[str, ...]) -> li
         lines.append(f"Shared: {diagnosis.shared}: what they share is to blame, and no one of them")
     lines += [f"Part of {incident.part_of}, which tells the rest"] if incident.part_of else []
     lines += [f"Left: {line}" for line in left]
-    lines += [f"Did: {done}" for action in incident.actions if (done := _told(action))]
+    lines += [f"Did: {done}" for action in incident.actions if (done := _deed(action))]
     failed = (fact for fact in incident.evidence if isinstance(fact, Outcome) and not fact.ok)
     lines += [f"Failed: {fact.action}: {fact.detail}" for fact in failed]
     times = ((word, incident.times[name]) for name, word in STAGES.items() if name in incident.times)
@@ -153,15 +153,15 @@ def _ask(incident: Incident, left: tuple[str, ...], rules: Rules) -> str:
 def earlier(incident: Incident) -> list[str]:
     """Say what people were told before, a line each: that stays, also when a better diagnosis is known."""
     lines: list[str] = []
-    for told in incident.earlier:
-        found, number = told.diagnosis, len(lines)
-        blamed, after = places(found), told.at - incident.opened
+    for paged in incident.earlier:
+        found, number = paged.diagnosis, len(lines)
+        blamed, after = places(found), paged.at - incident.opened
         what = f"{found.cause}{blamed and f', {blamed}'} ({after:.1f} s after it was seen)"
         lines.append(f"{'Then' if number else 'First'}: {what}: {found.why[:EARLIER_LIMIT]}")
     return lines
 
 
-def _told(action: Action) -> str:
+def _deed(action: Action) -> str:
     match action:
         case Evict(node=node):
             return f"evict {node}"

@@ -48,8 +48,10 @@ def _settles(incident: Incident, state: State, rules: Rules) -> bool:
         return False
     if incident.diagnosis is None:
         return False  # it passed before anybody knew what it was
-    hurt = incident.formed or any(isinstance(fact, tuple(evidence.HARMS)) for fact in incident.evidence)
-    return bool(hurt) and group.ends_by_step(incident, rules) and not has_settled(state, job, rules)
+    affected = incident.formed or any(
+        isinstance(fact, tuple(evidence.SYMPTOMS)) for fact in incident.evidence
+    )
+    return bool(affected) and group.ends_by_step(incident, rules) and not has_settled(state, job, rules)
 
 
 def is_well(incident: Incident, state: State, rules: Rules) -> bool:
@@ -72,7 +74,7 @@ def is_well(incident: Incident, state: State, rules: Rules) -> bool:
     return (
         _pace_is_back(incident, state, rules)
         or _nothing_holds(incident, state)
-        or _silence_is_over(incident, state, rules)
+        or _all_heard_again(incident, state, rules)
         or _findings_are_over(incident, state, rules)
         or _evictions_are_over(incident, state, rules)
     )
@@ -112,7 +114,7 @@ def _nothing_holds(incident: Incident, state: State) -> bool:
     job, kinds = state.job_of(incident), evidence.kinds(incident)
     if job is not None and not (job.is_over or job.stage is JobStage.RUNNING):
         return False
-    broke = kinds & evidence.HARMS.keys() - {JobSlowed, RankSlow}
+    broke = kinds & evidence.SYMPTOMS.keys() - {JobSlowed, RankSlow}
     deeds = (action for action in state.unfinished.values() if not isinstance(action, Page))
     busy = any(action.incident == incident.id for action in deeds)
     passed = not (broke or busy or evidence.holding(incident) or group.took_nodes(state, incident))
@@ -130,17 +132,17 @@ def _pace_is_back(incident: Incident, state: State, rules: Rules) -> bool:
     return about and _signs_are_over(incident, state, rules)
 
 
-def _silence_is_over(incident: Incident, state: State, rules: Rules) -> bool:
+def _all_heard_again(incident: Incident, state: State, rules: Rules) -> bool:
     silent = evidence.silent_nodes(incident)
     if not silent or any(map(state.is_unheard, silent)):
         return False
-    return group.is_about_silence(incident, rules) and not group.acted_on(state, incident)
+    return group.is_about_silent(incident, rules) and not group.acted_on(state, incident)
 
 
 def _findings_are_over(incident: Incident, state: State, rules: Rules) -> bool:
     """Say whether it was about findings alone, none of which holds, and nothing was done about them."""
     found = FindingReported in evidence.kinds(incident)
-    return found and not (group.acted_on(state, incident) or evidence.still_hurts(incident, rules))
+    return found and not (group.acted_on(state, incident) or evidence.still_affects(incident, rules))
 
 
 def _evictions_are_over(incident: Incident, state: State, rules: Rules) -> bool:
@@ -148,8 +150,8 @@ def _evictions_are_over(incident: Incident, state: State, rules: Rules) -> bool:
     job, diagnosis = state.job_of(incident), incident.diagnosis
     if diagnosis is None or rules.remedy_of(incident) not in (Remedy.EVICT, Remedy.DRAIN):
         return False
-    unhurt = job is None or job.is_over or job.stage is JobStage.RUNNING
+    unaffected = job is None or job.is_over or job.stage is JobStage.RUNNING
     ours = [node for node in state.cordoned() if node.cordon and node.cordon.by == incident.id]
     actions = state.unfinished.values()
     more = any(isinstance(action, Evict) and action.incident == incident.id for action in actions)
-    return unhurt and not more and bool(ours) and all(node.is_empty for node in ours)
+    return unaffected and not more and bool(ours) and all(node.is_empty for node in ours)

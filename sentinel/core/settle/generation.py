@@ -7,9 +7,9 @@ from sentinel.core.settle.guards import No, refuse_action, refuse_start
 from sentinel.core.settle.orders import refuse, start_worker, stop_again, stop_worker
 from sentinel.core.settle.seating import Cannot, Later, Seated, Wait, missing_standbys, seat, seat_more
 from sentinel.core.state import Rules, State
-from sentinel.core.state.crew import changes
 from sentinel.core.state.rows import Job, JobStage, Want
 from sentinel.core.state.timers import Timer
+from sentinel.core.state.workers import changes
 from sentinel.model.action import RestartJob, Resume, Seat, StopJob, action_id
 from sentinel.model.decision import Awaited, Decision, Kept
 from sentinel.model.ids import IncidentId, NodeId
@@ -22,7 +22,7 @@ def settle(job: Job, state: State, rules: Rules) -> Iterator[Decision]:
         who = IncidentId(f"operator-{job.id}")
         yield StopJob(action_id(who, "stop-job", job.id, int(job.stopped_at * 1000)), who, job.id, job.halted)
         return
-    yield from (stop_again(job, worker) for worker in state.crew.to_stop(job.id))
+    yield from (stop_again(job, worker) for worker in state.workers.to_stop(job.id))
     if job.is_over:
         return
     no = refuse_start(state) if job.starts else refuse_action(state, rules)
@@ -47,13 +47,13 @@ def wanted(job: Job, state: State) -> Want | None:
 
     While some ranks are done and the others about to be, nobody moves.
     """
-    ending = state.crew.done(job.id) > 0
+    ending = state.workers.done(job.id) > 0
     if job.want is not None:
         return None if ending and job.want.gently else job.want
     if job.watched:
         return None  # whoever starts its ranks seats them
     if job.stage is JobStage.WAITING and Timer.PLACE.of(job.id) not in state.deadlines:
-        return Want(job.upkeep) if state.crew.has(job.id) or state.usable_gpus() >= job.world else None
+        return Want(job.upkeep) if state.workers.has(job.id) or state.usable_gpus() >= job.world else None
     if job.stage is JobStage.BROKEN and not any(each.job == job.id for each in state.open_incidents()):
         return Want(job.upkeep)  # what broke it is over, and nothing was done about it
     if job.stage is JobStage.RUNNING and not ending and to_leave(job, state):
@@ -68,7 +68,7 @@ def is_waiting(job: Job, state: State) -> bool:
 
 def to_leave(job: Job, state: State) -> list[NodeId]:
     """Nodes that are cordoned or in maintenance, and that the job has ranks on."""
-    return [node.id for node in state.to_leave() if state.crew.is_hosted(job.id, node.id)]
+    return [node.id for node in state.to_leave() if state.workers.is_hosted(job.id, node.id)]
 
 
 def _refused(job: Job, state: State, reason: str) -> Iterator[Decision]:
@@ -92,10 +92,12 @@ class Plan:
 
 def plan(job: Job, want: Want, state: State, rules: Rules) -> Plan:
     """Seat the next generation; ranks move elsewhere only where that costs none its place."""
-    named = {w.rank for name in want.replace if (w := state.crew.get(job.id, name)) and w.rank >= 0}
-    spent = set() if want.gently else {worker.rank for worker in state.crew.spent(job.id) if worker.rank >= 0}
+    named = {w.rank for name in want.replace if (w := state.workers.get(job.id, name)) and w.rank >= 0}
+    spent = (
+        set() if want.gently else {worker.rank for worker in state.workers.spent(job.id) if worker.rank >= 0}
+    )
     ranks = tuple(sorted(named | spent))
-    left = (state.crew.get(job.id, name) for name in want.replace) if want.elsewhere else ()
+    left = (state.workers.get(job.id, name) for name in want.replace) if want.elsewhere else ()
     avoid = {worker.rank: worker.node for worker in left if worker and worker.rank >= 0}
     seats = seat(state, job, rules.policy, ranks, avoid)
     if avoid and (isinstance(seats, Cannot) or (isinstance(seats, Seated) and len(seats.seats) < job.world)):
@@ -116,7 +118,7 @@ def _next(job: Job, want: Want, state: State, rules: Rules) -> Iterator[Decision
         case Later():
             pass
         case Wait() as wait:
-            for worker in (state.crew.at(job.id, rank) for rank in planned.given_up):
+            for worker in (state.workers.at(job.id, rank) for rank in planned.given_up):
                 if worker is not None and worker.is_living:
                     yield stop_worker(by, job, worker)
             yield from _start(by, job, wait)
@@ -166,7 +168,7 @@ def _start(by: IncidentId, job: Job, wait: Wait) -> Iterator[Decision]:
 def _grow(job: Job, state: State, rules: Rules) -> Iterator[Decision]:
     """Grow back at a step boundary, when there is room; what has just come may not be all that comes."""
     comes = Timer.REFILL.of(job.id) in state.deadlines
-    small = job.stage is JobStage.RUNNING and job.world < job.wanted and not state.crew.done(job.id)
+    small = job.stage is JobStage.RUNNING and job.world < job.wanted and not state.workers.done(job.id)
     if not small or comes or state.usable_gpus() <= _held(state):
         return
     match seat_more(state, job, rules.policy):
@@ -178,19 +180,19 @@ def _grow(job: Job, state: State, rules: Rules) -> Iterator[Decision]:
 
 def _held(state: State) -> int:
     """Count the GPUs that jobs hold; it is cheap to tell that there is no room for more."""
-    going = (job for job in state.jobs.values() if not job.is_over and state.crew.seats(job.id))
+    going = (job for job in state.jobs.values() if not job.is_over and state.workers.seats(job.id))
     return sum(job.world for job in going)
 
 
 def _form(by: IncidentId, job: Job, want: Want, seats: tuple[Seat, ...], state: State) -> Iterator[Decision]:
     """Order the next generation; one that takes over gently runs before anybody is stopped."""
-    before = state.crew.seats(job.id)
+    before = state.workers.seats(job.id)
     left, taken = changes(before, seats)
     if want.gently and not (left or taken):
         yield Kept(by, job.id)  # whoever was to leave may stay
         return
     moved = {seat.worker for seat in taken}
-    gone = (state.crew.workers[job.id, each.worker] for each in left if each.worker not in moved)
+    gone = (state.workers.rows[job.id, each.worker] for each in left if each.worker not in moved)
     stops = [stop_worker(by, job, worker) for worker in gone if worker.is_living]
     running = tuple(each.worker for each in before if each) if want.gently else ()
     name = action_id(by, "resume", job.id, job.generation + 1)
@@ -202,7 +204,7 @@ def _form(by: IncidentId, job: Job, want: Want, seats: tuple[Seat, ...], state: 
 def _leave(job: Job, state: State) -> Iterator[Decision]:
     """Take idle workers off nodes that are to be left: they need no step boundary."""
     for node in state.to_leave():
-        for worker in state.crew.waiting(job.id, node.id):
+        for worker in state.workers.waiting(job.id, node.id):
             yield stop_worker(job.upkeep, job, worker)
 
 

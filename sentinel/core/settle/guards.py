@@ -70,14 +70,14 @@ def refuse_common(node: NodeId, what: Shared, cause: Cause) -> No:
 
 def _last_place(state: State, node: NodeId) -> str:
     """Refuse an eviction that would leave a job on the node with less than its smallest world."""
-    sitting = {worker.job: state.jobs[worker.job] for worker in state.crew.sitting(node)}
+    sitting = {worker.job: state.jobs[worker.job] for worker in state.workers.sitting(node)}
     if not sitting:
         return ""
     others = [other for other in state.nodes.values() if other.usable and other.id != node]
     for job in sitting.values():
         room = sum(_room(state, other, job) for other in others)
         kept = (name for name in state.unusable() if name != node and not state.is_cut(name))
-        room += sum(worker.job == job.id for name in kept for worker in state.crew.sitting(name))
+        room += sum(worker.job == job.id for name in kept for worker in state.workers.sitting(name))
         if room < job.min_world:
             return f"{node} stays: {room} GPUs would be left, {job.id} needs {job.min_world}"
     return ""
@@ -85,5 +85,5 @@ def _last_place(state: State, node: NodeId) -> str:
 
 def _room(state: State, node: Node, job: Job) -> int:
     """Count the GPUs of a node that no other job holds."""
-    held = (w.job for w in state.crew.sitting(node.id) if w.job != job.id)
+    held = (w.job for w in state.workers.sitting(node.id) if w.job != job.id)
     return node.gpus - sum(not state.jobs[owner].is_over for owner in held)

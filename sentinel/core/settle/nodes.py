@@ -7,7 +7,7 @@ from sentinel.core.settle.guards import refuse_action
 from sentinel.core.state import Rules, State
 from sentinel.core.state.rows import Node
 from sentinel.core.state.timers import Timer
-from sentinel.model.action import Evict, Reach, Readmit, action_id
+from sentinel.model.action import Evict, Ping, Readmit, action_id
 from sentinel.model.decision import Decision, Opened
 from sentinel.model.ids import IncidentId
 from sentinel.model.incident import Incident, Stage
@@ -41,9 +41,9 @@ def _look(node: Node, state: State, rules: Rules) -> Iterator[Decision]:
             yield Opened(IncidentId(f"I-{state.opened + 1:04d}"), node.id)
     elif incident.stage is Stage.RESOLVED:
         return
-    elif Timer.REACH.of(node.id) not in state.deadlines and not _is_explained(node, incident, rules):
-        name = action_id(incident.id, "reach", node.id, node.looks + 1)
-        yield Reach(name, incident.id, node.id)
+    elif Timer.PING.of(node.id) not in state.deadlines and not _is_explained(node, incident, rules):
+        name = action_id(incident.id, "ping", node.id, node.pings + 1)
+        yield Ping(name, incident.id, node.id)
 
 
 def _is_accused(node: Node, incident: Incident | None, rules: Rules) -> bool:
@@ -59,7 +59,7 @@ def _is_explained(node: Node, incident: Incident, rules: Rules) -> bool:
 
 def _is_anothers(node: Node, state: State) -> bool:
     """Say whether ranks live there that somebody else started, and so starts elsewhere."""
-    return any(each.is_living and state.jobs[each.job].watched for each in state.crew.sitting(node.id))
+    return any(each.is_living and state.jobs[each.job].watched for each in state.workers.sitting(node.id))
 
 
 def _evict(node: Node, state: State, rules: Rules) -> Iterator[Decision]:
@@ -73,7 +73,7 @@ def _evict(node: Node, state: State, rules: Rules) -> Iterator[Decision]:
         return
     by, waits = IncidentId(cordon.by), Timer.EVICT.of(node.id) in state.deadlines
     under_way = action_id(by, "evict", node.id, node.evicts) in state.unfinished
-    if waits or under_way or (cordon.gently and state.crew.sitting(node.id)) or _is_anothers(node, state):
+    if waits or under_way or (cordon.gently and state.workers.sitting(node.id)) or _is_anothers(node, state):
         return
     known = state.incidents.get(by)
     why = known.diagnosis.why if known and known.diagnosis else ""

@@ -2,8 +2,8 @@
 
 from sentinel.core.settle.guards import No
 from sentinel.core.state import State
-from sentinel.core.state.crew import Worker
 from sentinel.core.state.rows import Job
+from sentinel.core.state.workers import Worker
 from sentinel.model.action import Refusal, StartWorker, StopWorker, action_id
 from sentinel.model.ids import IncidentId, NodeId, WorkerId
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from sentinel.core.evidence import HARMS, holding, is_back, waits_together
+from sentinel.core.evidence import SYMPTOMS, holding, is_back, waits_together
 from sentinel.core.group import COMMON, job_topic, rests
 from sentinel.core.recovery import pause_s
 from sentinel.core.settle.ends import is_over, is_well
@@ -75,7 +75,7 @@ def _members(incident: Incident, state: State, rules: Rules) -> list[Decision]:
     names = {check: action_id(incident.id, "probe", check, job.generation) for check in checks}
     check = next((check for check, name in names.items() if name not in asked), None)
     seated = dict.fromkeys(worker.node for _, worker in state.seated(job))
-    idle = (node.id for node in state.nodes.values() if node.usable and not state.crew.sitting(node.id))
+    idle = (node.id for node in state.nodes.values() if node.usable and not state.workers.sitting(node.id))
     members = tuple(node for node in (*seated, *idle) if not state.is_cut(node))
     if check is None or len(members) < rules.policy.several:
         return []
@@ -134,7 +134,7 @@ def _missing(
             yield from _restart(remedy, incident, diagnosis, state, rules)
             yield from _resume(incident, job, state, rules)  # a rank ended together with its agent
         case Remedy.STOP:
-            if job and not (job.is_over or job.watched) and _is_harmed_since(incident):
+            if job and not (job.is_over or job.watched) and _has_symptom_since(incident):
                 before = sum(isinstance(action, StopJob) for action in incident.actions)
                 name = action_id(incident.id, "stop-job", job.id, before + 1)
                 yield StopJob(name, incident.id, job.id, diagnosis.why)
@@ -152,18 +152,20 @@ def _missing(
             yield from _resume(incident, job, state, rules, skip=_bad_batches(incident))
 
 
-def _is_harmed_since(incident: Incident) -> bool:
+def _has_symptom_since(incident: Incident) -> bool:
     """Say whether anything went wrong since a human said that it is to be tried again, if one did."""
-    harms = (fact for fact in incident.evidence if isinstance(fact, tuple(HARMS)))
-    return not incident.retried or any(fact.at > incident.retried for fact in harms)
+    symptoms = (fact for fact in incident.evidence if isinstance(fact, tuple(SYMPTOMS)))
+    return not incident.retried or any(fact.at > incident.retried for fact in symptoms)
 
 
 def _only_stands_still(incident: Incident, job: Job, state: State) -> bool:
     """Say whether nothing was taken from the job: it goes on by itself when what it waits for is there."""
-    hurt = any(isinstance(fact, RankExited | RankRaised) for fact in incident.evidence)
-    hurt = hurt or any(worker.rank >= 0 for worker in [*state.crew.gone(job.id), *state.crew.spent(job.id)])
+    broke = any(isinstance(fact, RankExited | RankRaised) for fact in incident.evidence)
+    broke = broke or any(
+        worker.rank >= 0 for worker in [*state.workers.gone(job.id), *state.workers.spent(job.id)]
+    )
     others = any(each.topic == job_topic(job.id) for each in state.open_incidents() if each.id != incident.id)
-    lost = hurt or others or state.crew.done(job.id)
+    lost = broke or others or state.workers.done(job.id)
     return job.stage is JobStage.BROKEN and job.want is None and not lost
 
 
@@ -261,12 +263,12 @@ def _in_vain(incident: Incident, target: str, name: str) -> int:
     """Count the tries since it was back last, or a human said to try again, if either ever was."""
     late = Timer.AGAIN.of(incident.id, GCS)
     facts = (f for f in incident.evidence if target == GCS and f.at > incident.retried)
-    told = [
+    tries = [
         f for f in facts if isinstance(f, GcsBack) or (isinstance(f, DeadlinePassed) and f.deadline == late)
     ]
-    back = [place for place, fact in enumerate(told) if isinstance(fact, GcsBack)]
+    back = [place for place, fact in enumerate(tries) if isinstance(fact, GcsBack)]
     since = (action for at, action in incident.deeds if at is None or at >= incident.retried)
-    return len(told) - 1 - back[-1] if back else sum(action.id.startswith(name) for action in since)
+    return len(tries) - 1 - back[-1] if back else sum(action.id.startswith(name) for action in since)
 
 
 def _evict(
@@ -283,7 +285,7 @@ def _evict(
                 yield from found
                 return  # the next one is judged by what is left
     ours = [node for node in nodes if node.cordon and node.cordon.by == incident.id]
-    here = [node.cordon for node in ours if job and node.cordon and state.crew.is_hosted(job.id, node.id)]
+    here = [node.cordon for node in ours if job and node.cordon and state.workers.is_hosted(job.id, node.id)]
     if job is None or job.is_over:
         return
     if job.stage is JobStage.BROKEN or (here and not all(cordon.gently for cordon in here)):

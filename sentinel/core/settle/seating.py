@@ -8,8 +8,8 @@ from types import MappingProxyType
 from typing import TypeVar
 
 from sentinel.core.state import State
-from sentinel.core.state.crew import Worker, WorkerStage
 from sentinel.core.state.rows import Job, Node
+from sentinel.core.state.workers import Worker, WorkerStage
 from sentinel.model.action import Seat
 from sentinel.model.ids import JobId, NodeId
 from sentinel.model.policy import Policy
@@ -86,7 +86,7 @@ class _Table:
         found = self.pools.get((node, stage))
         if found is None:
             known = self.state.nodes.get(node)
-            idle = self.state.crew.warm(self.job.id, node) if known and known.usable else ()
+            idle = self.state.workers.warm(self.job.id, node) if known and known.usable else ()
             found = self.pools[node, stage] = [worker for worker in idle if worker.stage is stage]
         return found
 
@@ -102,7 +102,7 @@ class _Table:
     def with_ready(self) -> Iterator[NodeId]:
         """Nodes that still have a warm standby and a GPU that may be free, by name."""
         if self.hosts is None:
-            self.hosts = deque(sorted(filter(self.ready, self.state.crew.hosts(self.job.id))))
+            self.hosts = deque(sorted(filter(self.ready, self.state.workers.hosts(self.job.id))))
         yield from _left(self.hosts, lambda name: bool(self.ready(name)) and name not in self.full)
 
     def with_room(self) -> Iterator[Node]:
@@ -114,11 +114,13 @@ class _Table:
     def taken(self, node: NodeId) -> set[int]:
         """GPUs of a node that a rank has, or that are kept for one."""
         if node not in self.places:
-            here = self.state.crew.sitting(node)
+            here = self.state.workers.sitting(node)
             own = {worker.gpu for worker in here if worker.job == self.job.id}
             self.places[node] = {worker.gpu for worker in here if self._stays(worker)}
             for job in self.first:
-                kept = {w.gpu for w in self.state.crew.waiting(job, node) if w.stage is WorkerStage.STARTING}
+                kept = {
+                    w.gpu for w in self.state.workers.waiting(job, node) if w.stage is WorkerStage.STARTING
+                }
                 self.kept_for = job if kept - own else self.kept_for
                 self.places[node] |= kept - own
         return self.places[node]
@@ -163,10 +165,10 @@ def _table(
 ) -> _Table:
     """Lay the table with those who stay."""
     cut_off = (name for name in state.unusable() if state.is_cut(name) and name not in stay)
-    sitting = (worker for node in cut_off for worker in state.crew.sitting(node))
+    sitting = (worker for node in cut_off for worker in state.workers.sitting(node))
     cut = {worker.rank for worker in sitting if worker.job == job.id}
-    gone = {worker.rank for worker in state.crew.gone(job.id)}
-    held = state.crew.seats(job.id)
+    gone = {worker.rank for worker in state.workers.gone(job.id)}
+    held = state.workers.seats(job.id)
     given = [*held, *[None] * (size - len(held))]
     for rank in (*replace, *cut, *gone):
         if 0 <= rank < len(given):
@@ -216,7 +218,7 @@ def _fill(table: _Table, avoid: Mapping[int, NodeId]) -> Seated | Wait | Later |
     start: list[Room] = []
     lacking = homeless = 0
     for rank in sorted(table.vacant):
-        old = state.crew.at(job.id, rank)
+        old = state.workers.at(job.id, rank)
         left = avoid.get(rank)
         # A swap tells more than a move to a spare: whoever sits on the old node now is the counter-test.
         if (left and _swap(table, rank, old)) or _seat_ready(table, rank, old, left):
@@ -291,19 +293,19 @@ def _claim_starting(table: _Table, node: NodeId) -> bool:
 
 def missing_standbys(state: State, job: Job) -> Iterator[Room]:
     """Where standbys should start, once per standby that is missing."""
-    for name in state.crew.doubtful(job.id):
+    for name in state.workers.doubtful(job.id):
         node = state.nodes[name]
-        missing = wanted_standbys(state, node, job) - len(state.crew.warm(job.id, name))
+        missing = wanted_standbys(state, node, job) - len(state.workers.warm(job.id, name))
         if missing > 0 and node.may_start:
             yield from _quiet_gpus(state, job, node, missing)
         else:
-            state.crew.misses_none(job.id, name)
+            state.workers.misses_none(job.id, name)
 
 
 def _quiet_gpus(state: State, job: Job, node: Node, count: int) -> Iterator[Room]:
     """Spread standbys over a node's GPUs, for each keeps a little memory where it warmed up."""
-    crowd = Counter(worker.gpu for worker in state.crew.sitting(node.id))
-    crowd.update(worker.gpu for worker in state.crew.waiting(job.id, node.id))
+    crowd = Counter(worker.gpu for worker in state.workers.sitting(node.id))
+    crowd.update(worker.gpu for worker in state.workers.waiting(job.id, node.id))
     for _ in range(count):
         gpu = min(range(node.gpus), key=lambda each: (_bad_gpu(node, each), crowd[each]), default=-1)
         crowd[gpu] += 1
@@ -312,4 +314,4 @@ def _quiet_gpus(state: State, job: Job, node: Node, count: int) -> Iterator[Room
 
 def wanted_standbys(state: State, node: Node, job: Job) -> int:
     """Count the standbys that a node should have: a spare one warms a worker for each GPU."""
-    return job.standbys if state.crew.is_hosted(job.id, node.id) else (node.gpus if job.standbys else 0)
+    return job.standbys if state.workers.is_hosted(job.id, node.id) else (node.gpus if job.standbys else 0)

@@ -138,11 +138,11 @@ def keeps_full(node: Node, state: State, leaving: Callable[[Job], str]) -> str:
 
 
 def _held_by(job: Job, node: Node, state: State, leaving: Callable[[Job], str]) -> str:
-    ranks = sorted(worker.rank for worker in state.crew.sitting(node.id) if worker.job == job.id)
+    ranks = sorted(worker.rank for worker in state.workers.sitting(node.id) if worker.job == job.id)
     if ranks:
         said = f"rank{'s' * (len(ranks) > 1)} {', '.join(map(str, ranks))}"
         return f"{job.id} has {said} there, {leaving(job)}"
-    idle = len(state.crew.waiting(job.id, node.id))
+    idle = len(state.workers.waiting(job.id, node.id))
     return f"{idle} standbys of {job.id} are being stopped" if idle else ""
 
 
@@ -192,7 +192,7 @@ def needs(state: State, job: Job, rules: Rules) -> str:
     if job.watched:
         return "to be started again" if job.generation else "its ranks, which somebody else starts"
     here = state.usable_gpus()
-    if here < job.world and not state.crew.has(job.id):
+    if here < job.world and not state.workers.has(job.id):
         usable = sum(node.usable for node in state.nodes.values())
         return f"{job.world} GPUs: the {usable} usable nodes have {here}"
     match generation.plan(job, job.want or Want(job.upkeep), state, rules).seats:

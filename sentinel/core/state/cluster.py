@@ -5,11 +5,11 @@ from typing import Any, TypeAlias, TypeVar
 
 from msgspec.structs import replace
 
-from sentinel.core.state.crew import Crew, Worker
 from sentinel.core.state.rows import Job, JobStage, Node
 from sentinel.core.state.stored import StoredState
 from sentinel.core.state.tables import Fold, Table
 from sentinel.core.state.timers import EVIDENCE, Timer
+from sentinel.core.state.workers import Worker, WorkerTable
 from sentinel.model import codec
 from sentinel.model.action import Action
 from sentinel.model.ids import ActionId, IncidentId, Instant, JobId, NodeId, Seconds, WorkerId
@@ -50,7 +50,7 @@ class State:
         self._aside: Table[NodeId, bool] = Table(self._fold)
         self._unfit: Table[NodeId, bool] = Table(self._fold)
         self.jobs: Table[JobId, Job] = Table(self._fold)
-        self.crew = Crew(self._fold)
+        self.workers = WorkerTable(self._fold)
         self.incidents: Table[IncidentId, Incident] = Table(self._fold)
         """Open ones, and the resolved ones that a stronger cause could still reopen."""
         self.opened = 0
@@ -101,7 +101,7 @@ class State:
             case Job():
                 return self.jobs.put(row.id, replace(self.jobs[row.id], **fields))
             case Worker():
-                return self.crew.put(replace(self.crew.workers[row.key], **fields))
+                return self.workers.put(replace(self.workers.rows[row.key], **fields))
             case Incident():
                 known = self.incidents.get(row.id)
                 if known is None:
@@ -112,12 +112,12 @@ class State:
         """Put a new row."""
         match row:
             case Worker():
-                return self.crew.put(row)
+                return self.workers.put(row)
             case Node():
                 return self._put_node(row)
             case Job():
                 for node in self.nodes:
-                    self.crew.look_again_at(row.id, node)
+                    self.workers.look_again_at(row.id, node)
                 return self.jobs.put(row.id, row)
             case Incident():
                 return self.incidents.put(row.id, row)
@@ -127,9 +127,9 @@ class State:
         before = self.nodes.get(node.id)
         if before is None or is_other(before, node):
             self._index(node)
-            self.crew.opens(node.id, may_sit=node.may_start and node.gpus > 0)
+            self.workers.opens(node.id, may_sit=node.may_start and node.gpus > 0)
             for job in self.jobs:
-                self.crew.look_again_at(job, node.id)
+                self.workers.look_again_at(job, node.id)
         return self.nodes.put(node.id, node)
 
     def _index(self, node: Node) -> None:
@@ -153,7 +153,7 @@ class State:
             case Job():
                 return self.jobs[row.id]
             case Worker():
-                return self.crew.workers[row.key]
+                return self.workers.rows[row.key]
             case Incident():
                 return self.incidents.get(row.id) or row
 
@@ -165,7 +165,7 @@ class State:
 
     def job_on(self, node: NodeId) -> Job | None:
         """Return the job with a rank on this node; one that was stopped has none any more."""
-        owners = (self.jobs[worker.job] for worker in self.crew.sitting(node))
+        owners = (self.jobs[worker.job] for worker in self.workers.sitting(node))
         return next((job for job in owners if job.stage is not JobStage.STOPPED), None)
 
     def in_turn(self) -> tuple[JobId, ...]:
@@ -175,11 +175,11 @@ class State:
 
     def worker(self, job: JobId, worker: WorkerId) -> tuple[Job | None, Worker | None]:
         """Return a job and one of its workers, as far as they are known."""
-        return self.jobs.get(job), self.crew.get(job, worker)
+        return self.jobs.get(job), self.workers.get(job, worker)
 
     def seated(self, job: Job) -> Iterator[tuple[int, Worker]]:
         """Ranks of the newest generation with their workers."""
-        return self.crew.seated(job.id)
+        return self.workers.seated(job.id)
 
     def job_of(self, incident: Incident) -> Job | None:
         """Return the job that an incident hurts."""
@@ -282,7 +282,7 @@ class State:
         """Give all of it as it is now, which no later fold changes: a thread may write it down."""
         return StoredState.of(
             self.jobs.values(),
-            self.crew,
+            self.workers,
             now=self.now,
             nodes=self.nodes.copy(),
             incidents=self.incidents.copy(),
@@ -328,7 +328,7 @@ class State:
         fold = state._fold
         state.incidents = Table(fold, kept.incidents)
         state.jobs = Table(fold, {job.id: job.row for job in kept.jobs.values()})
-        state.crew = Crew(fold, kept.workers, {job.id: job.seats for job in kept.jobs.values()})
+        state.workers = WorkerTable(fold, kept.workers, {job.id: job.seats for job in kept.jobs.values()})
         for node in kept.with_silences():
             state.add(node)
         state.refused = Table(fold, {(name, wanted): guard for name, wanted, guard in kept.refused})

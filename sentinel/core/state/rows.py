@@ -6,7 +6,7 @@ from enum import StrEnum
 from msgspec import Struct
 
 from sentinel.core.state.timers import Timer
-from sentinel.model.fact import FindingReported, NodeCordoned, NodeReached, NodeSilent
+from sentinel.model.fact import FindingReported, NodeCordoned, NodePinged, NodeSilent
 from sentinel.model.finding import NODE, Finding, Health
 from sentinel.model.ids import Cause, IncidentId, Instant, JobId, NodeId, Seconds, WorkerId
 
@@ -63,9 +63,9 @@ class Node(Struct, frozen=True):
     """It is silent and its ranks are known to train: they keep their seats; nothing new comes here."""
     about: IncidentId | None = None
     """The incident that its silence belongs to."""
-    looks: int = 0
+    pings: int = 0
     """How often it was looked at while it was silent; numbers the next look."""
-    looked_before: int = 0
+    pinged_before: int = 0
     """The same when its last silence began."""
     evicts: int = 0
     """How often its eviction was ordered under the present cordon."""
@@ -89,13 +89,13 @@ class Node(Struct, frozen=True):
     """Contained memory errors by component, since its error counter was 0."""
     recent: tuple[FindingReported, ...] = ()
     """The last findings of any kind, newest last: evidence that may have come before its symptom."""
-    told: tuple[str, ...] = ()
+    events: tuple[str, ...] = ()
     """Marks of the last events of any kind, newest last: one that is told again is no news."""
     counts: Mapping[str, int] = {}
     """Of those that happened more than once, by their marks, how often they did."""
     vouched: Instant = 0.0
     """When a human took it back last, 0 if nobody did: events from before that are old."""
-    reached: NodeReached | None = None
+    pinged: NodePinged | None = None
     misstarts: int = 0
     """Workers in a row that did not start here."""
     shunned: bool = False
@@ -159,7 +159,7 @@ class Want(Struct, frozen=True):
 
 
 class Job(Struct, frozen=True):
-    """One training job; its workers are in the state's crew."""
+    """One training job; its workers are in the state's table of workers."""
 
     id: JobId
     world: int

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from sentinel.model.ids import Cause
 from sentinel.model.incident import Incident
 from sentinel.model.policy import Policy
-from sentinel.model.runbook import Harm, Remedy, Runbook
+from sentinel.model.runbook import Remedy, Runbook, Symptom
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Rules:
     """Runbooks that look at more than a finding's code."""
     asked: Mapping[Cause, tuple[str, ...]] = field(init=False, repr=False, compare=False)
     """Collective checks that are asked where a cause is diagnosed, for another one may be behind it."""
-    _harms: Mapping[Harm | None, frozenset[Cause]] = field(init=False, repr=False, compare=False)
+    _by_symptom: Mapping[Symptom | None, frozenset[Cause]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         found: dict[str, tuple[Runbook, ...]] = {}
@@ -37,12 +37,15 @@ class Rules:
         for book in books:
             asked |= {cause: (*asked.get(cause, ()), book.asks) for cause in book.behind}
         object.__setattr__(self, "asked", asked)
-        named = {harm: frozenset(book.cause for book in books if harm in book.harms) for harm in Harm}
-        object.__setattr__(self, "_harms", named)
+        named = {
+            symptom: frozenset(book.cause for book in books if symptom in book.symptoms)
+            for symptom in Symptom
+        }
+        object.__setattr__(self, "_by_symptom", named)
 
-    def harm_of(self, harm: Harm | None) -> frozenset[Cause]:
+    def naming_only(self, symptom: Symptom | None) -> frozenset[Cause]:
         """Causes that only name such harm."""
-        return self._harms.get(harm, frozenset())
+        return self._by_symptom.get(symptom, frozenset())
 
     def book_of(self, incident: Incident) -> Runbook | None:
         """Return the runbook of an incident's diagnosis."""

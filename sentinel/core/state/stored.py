@@ -6,8 +6,8 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import asdict, replace
 
-from sentinel.core.state.crew import Crew, Worker
 from sentinel.core.state.rows import Job, Node
+from sentinel.core.state.workers import Worker, WorkerTable
 from sentinel.model.action import Action
 from sentinel.model.fact import NodeSilent
 from sentinel.model.ids import ActionId, IncidentId, Instant, JobId, NodeId, WorkerId
@@ -45,12 +45,12 @@ class StoredState(Struct, frozen=True):
     refused: tuple[tuple[IncidentId, str, str], ...] = ()
 
     @classmethod
-    def of(cls, jobs: Iterable[Job], crew: Crew, **rest: Any) -> "StoredState":
+    def of(cls, jobs: Iterable[Job], table: WorkerTable, **rest: Any) -> "StoredState":
         """Put jobs and their workers together."""
         workers: dict[JobId, dict[WorkerId, Worker]] = {}
-        for worker in crew.workers.values():
+        for worker in table.rows.values():
             workers.setdefault(worker.job, {})[worker.id] = worker
-        kept = {job.id: _with(job, workers.get(job.id, {}), crew) for job in jobs}
+        kept = {job.id: _with(job, workers.get(job.id, {}), table) for job in jobs}
         return cls(jobs=kept, **rest)
 
     def with_silences(self) -> Iterator[Node]:
@@ -73,6 +73,6 @@ class StoredState(Struct, frozen=True):
                 yield worker if worker.job else replace(worker, job=job.id)
 
 
-def _with(job: Job, workers: dict[WorkerId, Worker], crew: Crew) -> StoredJob:
-    seats = tuple(seat.worker if seat else WorkerId("") for seat in crew.seats(job.id))
+def _with(job: Job, workers: dict[WorkerId, Worker], table: WorkerTable) -> StoredJob:
+    seats = tuple(seat.worker if seat else WorkerId("") for seat in table.seats(job.id))
     return StoredJob(**asdict(job), workers=workers, seats=seats)

@@ -6,14 +6,14 @@ import signal
 import time
 
 from sentinel.demo.fault import Expected, Injection, Simple, kill, pick
-from sentinel.demo.stage import Stage
+from sentinel.demo.sandbox import Sandbox
 from sentinel.runtime.agent.card import read
 
 
-def inject(stage: Stage, chance: random.Random) -> Injection:
+def inject(sandbox: Sandbox, chance: random.Random) -> Injection:
     """SIGKILL both."""
-    victim = pick(stage, chance)
-    card = read(stage.host_of(victim.node).memory)
+    victim = pick(sandbox, chance)
+    card = read(sandbox.host_of(victim.node).memory)
     assert card is not None
     at = time.time()
     os.kill(card.pid, signal.SIGKILL)

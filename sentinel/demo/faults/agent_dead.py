@@ -7,33 +7,33 @@ import time
 
 from sentinel.demo.fault import NODE, Expected, Injection, Place, Simple
 from sentinel.demo.hosts import Host
-from sentinel.demo.stage import Stage, wait
+from sentinel.demo.sandbox import Sandbox, wait
 from sentinel.runtime.agent.card import Card, read
 
 TAKES_OVER_S = 15.0
 
 
-def inject(stage: Stage, chance: random.Random) -> Injection:
+def inject(sandbox: Sandbox, chance: random.Random) -> Injection:
     """SIGKILL the agent of one node with a rank."""
-    job = stage.job()
+    job = sandbox.job()
     assert job is not None
-    host = stage.host_of(chance.choice(job["seats"])["node"])
+    host = sandbox.host_of(chance.choice(job["seats"])["node"])
     old = _card(host)
     time.sleep(chance.uniform(0.0, 0.3))
     at = time.time()
     os.kill(old.pid, signal.SIGKILL)
-    return Injection(at, Place(host.name), verify=lambda: _taken_over(stage, host, old))
+    return Injection(at, Place(host.name), verify=lambda: _taken_over(sandbox, host, old))
 
 
-def _taken_over(stage: Stage, host: Host, old: Card) -> list[str]:
-    """Say what the new agent does not do: other pid, same snapshot door, beats and snapshots that advance."""
+def _taken_over(sandbox: Sandbox, host: Host, old: Card) -> list[str]:
+    """Say what the new agent does not do: other pid, same snapshot port, beats and snapshots that advance."""
     new = _card(host)
     wrong = [] if new.pid != old.pid else [f"no new agent on {host.name}"]
     if new.snapshot_port != old.snapshot_port:
         wrong.append(f"snapshots of peers don't find the new agent of {host.name}")
-    from_here = _told(stage, host)
-    wait("snapshots are complete again", TAKES_OVER_S, lambda: _complete(stage) > from_here)
-    wait(f"beats of {host.name}", TAKES_OVER_S, lambda: _told(stage, host) > from_here)
+    from_here = _beats(sandbox, host)
+    wait("snapshots are complete again", TAKES_OVER_S, lambda: _complete(sandbox) > from_here)
+    wait(f"beats of {host.name}", TAKES_OVER_S, lambda: _beats(sandbox, host) > from_here)
     return wrong
 
 
@@ -43,15 +43,15 @@ def _card(host: Host) -> Card:
     return card
 
 
-def _told(stage: Stage, host: Host) -> int:
+def _beats(sandbox: Sandbox, host: Host) -> int:
     """Newest step that the controller knows of this node's ranks."""
-    seats = (stage.job() or {}).get("seats", ())
+    seats = (sandbox.job() or {}).get("seats", ())
     return max((seat["step"] for seat in seats if seat["node"] == host.name), default=-1)
 
 
-def _complete(stage: Stage) -> int:
+def _complete(sandbox: Sandbox) -> int:
     """Newest step with all own and peer copies acknowledged, as the ranks themselves say."""
-    return int((stage.job() or {}).get("snapshot_step", -1))
+    return int((sandbox.job() or {}).get("snapshot_step", -1))
 
 
 FAULT = Simple(

@@ -6,15 +6,15 @@ import signal
 import time
 
 from sentinel.demo.fault import NODE, Expected, Injection, Place, Simple, kill, ranks
-from sentinel.demo.stage import Stage
+from sentinel.demo.sandbox import Sandbox
 from sentinel.runtime.agent.card import read
 
 
-def inject(stage: Stage, chance: random.Random) -> Injection:
+def inject(sandbox: Sandbox, chance: random.Random) -> Injection:
     """SIGSTOP the agent of one node with a rank, and SIGKILL a rank of another node."""
-    hung = chance.choice(ranks(stage)).node
-    others = [victim for victim in ranks(stage) if victim.node != hung]
-    card = read(stage.host_of(hung).memory)
+    hung = chance.choice(ranks(sandbox)).node
+    others = [victim for victim in ranks(sandbox) if victim.node != hung]
+    card = read(sandbox.host_of(hung).memory)
     assert card is not None
     at = time.time()
     os.kill(card.pid, signal.SIGSTOP)
@@ -23,15 +23,15 @@ def inject(stage: Stage, chance: random.Random) -> Injection:
     kill(victim)
 
     def verify() -> list[str]:
-        new = read(stage.host_of(hung).memory)
+        new = read(sandbox.host_of(hung).memory)
         wrong = [] if new is not None and new.pid != card.pid else [f"no new agent on {hung}"]
-        return wrong + (["actions are frozen"] if (stage.status() or {}).get("frozen") else [])
+        return wrong + (["actions are frozen"] if (sandbox.status() or {}).get("frozen") else [])
 
     return Injection(at, Place(hung), dead=(victim.pid,), struck=(victim.place,), verify=verify)
 
 
-def _need(stage: Stage) -> str:
-    nodes = {victim.node for victim in ranks(stage)}
+def _need(sandbox: Sandbox) -> str:
+    nodes = {victim.node for victim in ranks(sandbox)}
     return "" if len(nodes) > 1 else "needs ranks on two nodes"
 
 

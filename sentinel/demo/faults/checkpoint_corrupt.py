@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from sentinel.demo.fault import NOBODY, Expected, Injection, Place, Simple, kill, ranks
 from sentinel.demo.recorded import findings, lines
-from sentinel.demo.stage import JOB, Stage, wait
+from sentinel.demo.sandbox import JOB, Sandbox, wait
 from sentinel.trainer.checkpoint import Checkpoint, folders
 
 EVERY = 20
@@ -15,33 +15,33 @@ EVERY = 20
 TWO_WITHIN_S = 60.0
 
 
-def inject(stage: Stage, chance: random.Random) -> Injection:
+def inject(sandbox: Sandbox, chance: random.Random) -> Injection:
     """Damage the newest of two checkpoints, kill all ranks, empty every node's memory."""
-    wait("two checkpoints", TWO_WITHIN_S, lambda: len(_committed(stage)) > 1)
-    last = _committed(stage)[0]
-    wait("another checkpoint", TWO_WITHIN_S, lambda: _committed(stage)[0] > last, 0.01)
-    victims = ranks(stage)
-    newest, older = _committed(stage)[:2]
+    wait("two checkpoints", TWO_WITHIN_S, lambda: len(_committed(sandbox)) > 1)
+    last = _committed(sandbox)[0]
+    wait("another checkpoint", TWO_WITHIN_S, lambda: _committed(sandbox)[0] > last, 0.01)
+    victims = ranks(sandbox)
+    newest, older = _committed(sandbox)[:2]
     _damage(newest, chance)
     at = time.time()
     for victim in victims:
         with suppress(ProcessLookupError):
             kill(victim)
-    for host in stage.cluster.nodes:
+    for host in sandbox.cluster.nodes:
         shutil.rmtree(host.memory / "snapshots" / JOB, ignore_errors=True)
     dead = tuple(victim.pid for victim in victims)
     struck = tuple(victim.place for victim in victims)
-    generation = stage.steps()[-1]["g"]
+    generation = sandbox.steps()[-1]["g"]
 
     def verify() -> list[str]:
-        return _resumed_from(stage, older, generation) + _reported(stage, at, newest)
+        return _resumed_from(sandbox, older, generation) + _reported(sandbox, at, newest)
 
     return Injection(at, Place(), struck=struck, dead=dead, verify=verify)
 
 
-def _committed(stage: Stage) -> list[Checkpoint]:
+def _committed(sandbox: Sandbox) -> list[Checkpoint]:
     """Newest first."""
-    return [found for found in folders(stage.cluster.root / "job" / "checkpoints") if found.committed]
+    return [found for found in folders(sandbox.cluster.root / "job" / "checkpoints") if found.committed]
 
 
 def _damage(checkpoint: Checkpoint, chance: random.Random) -> None:
@@ -55,16 +55,16 @@ def _damage(checkpoint: Checkpoint, chance: random.Random) -> None:
     file.write_bytes(data)
 
 
-def _resumed_from(stage: Stage, older: Checkpoint, generation: int) -> list[str]:
-    first = next(line["step"] for line in stage.steps() if line["g"] > generation)
+def _resumed_from(sandbox: Sandbox, older: Checkpoint, generation: int) -> list[str]:
+    first = next(line["step"] for line in sandbox.steps() if line["g"] > generation)
     said = f"went on at step {first}, the good checkpoint is of {older.step}"
     return [] if first == older.step + 1 else [said]
 
 
-def _reported(stage: Stage, at: float, newest: Checkpoint) -> list[str]:
-    told = findings(lines(stage, at), "checkpoint-corrupt")
-    named = any(newest.path.name in summary for summary in told)
-    return [] if named else [f"the damage of {newest.path.name} was not reported, only {told}"]
+def _reported(sandbox: Sandbox, at: float, newest: Checkpoint) -> list[str]:
+    summaries = findings(lines(sandbox, at), "checkpoint-corrupt")
+    named = any(newest.path.name in summary for summary in summaries)
+    return [] if named else [f"the damage of {newest.path.name} was not reported, only {summaries}"]
 
 
 FAULT = Simple(
@@ -79,5 +79,5 @@ FAULT = Simple(
         steps_lost=2 * EVERY,
     ),
     inject,
-    stage={"job": {"checkpoint_every": EVERY}},
+    sandbox={"job": {"checkpoint_every": EVERY}},
 )

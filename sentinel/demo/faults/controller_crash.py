@@ -10,7 +10,7 @@ from collections import Counter
 from sentinel.demo.fault import Injection, Simple, records
 from sentinel.demo.faults import gpu_ecc, rank_crash
 from sentinel.demo.pace import pace, too_slow
-from sentinel.demo.stage import Stage, wait
+from sentinel.demo.sandbox import Sandbox, wait
 from sentinel.runtime import running
 from sentinel.runtime.running import CONTROLLER
 
@@ -21,54 +21,54 @@ TRIGGERS = (rank_crash.FAULT, gpu_ecc.FAULT)
 WITHIN_S = 90.0
 
 
-def inject(stage: Stage, chance: random.Random) -> Injection:
+def inject(sandbox: Sandbox, chance: random.Random) -> Injection:
     """Break something for the controller to repair, and the controller while it does."""
     trigger = chance.choice(TRIGGERS)
     moment = chance.choice((*MOMENTS, LEFT_DEAD))
-    generation = stage.steps()[-1]["g"]
+    generation = sandbox.steps()[-1]["g"]
     if moment == LEFT_DEAD:
-        injection, wrong = _leave_dead(stage, chance, trigger)
+        injection, wrong = _leave_dead(sandbox, chance, trigger)
     else:
-        (stage.cluster.root / "failpoint").write_text(moment)
-        injection, wrong = trigger.inject(stage, chance), []
+        (sandbox.cluster.root / "failpoint").write_text(moment)
+        injection, wrong = trigger.inject(sandbox, chance), []
     injection.expected = dataclasses.replace(trigger.expected, within_s=WITHIN_S)
     most = 1 if trigger is rank_crash.FAULT else 2  # ECC may show only after the rank is replaced in place
     also = injection.verify
 
     def verify() -> list[str]:
-        return [f"{moment}: {line}" for line in wrong + _once(stage, generation, most) + also()]
+        return [f"{moment}: {line}" for line in wrong + _once(sandbox, generation, most) + also()]
 
     injection.verify = verify
     return injection
 
 
-def _leave_dead(stage: Stage, chance: random.Random, trigger: Simple) -> tuple[Injection, list[str]]:
+def _leave_dead(sandbox: Sandbox, chance: random.Random, trigger: Simple) -> tuple[Injection, list[str]]:
     """Hold the watchdog, kill the controller, and let the trigger happen while nobody is there."""
-    os.kill(stage.watchdog.pid, signal.SIGSTOP)
+    os.kill(sandbox.watchdog.pid, signal.SIGSTOP)
     try:
-        controller = running.find(stage.state_dir / "controller.pid", CONTROLLER)
+        controller = running.find(sandbox.state_dir / "controller.pid", CONTROLLER)
         assert controller is not None
         controller.send(signal.SIGKILL)
         dead_until = time.time() + LEFT_DEAD_S
-        first, since = stage.steps()[-1], time.time()
+        first, since = sandbox.steps()[-1], time.time()
         wait("the controller was dead", LEFT_DEAD_S + 1, lambda: time.time() > dead_until - 3.0)
-        alone, share = stage.steps()[-1], pace(stage.steps(), since, time.time())
-        injection = trigger.inject(stage, chance)
+        alone, share = sandbox.steps()[-1], pace(sandbox.steps(), since, time.time())
+        injection = trigger.inject(sandbox, chance)
         wait("the controller was dead", LEFT_DEAD_S + 1, lambda: time.time() > dead_until)
     finally:
-        os.kill(stage.watchdog.pid, signal.SIGCONT)
+        os.kill(sandbox.watchdog.pid, signal.SIGCONT)
     broken = [] if alone["g"] == first["g"] else ["training broke off without a controller"]
     return injection, broken + too_slow("without a controller", share)
 
 
-def _once(stage: Stage, generation: int, most: int) -> list[str]:
+def _once(sandbox: Sandbox, generation: int, most: int) -> list[str]:
     """Say what was done twice, seen from outside: generations formed, processes placed."""
     wrong = []
-    if (stage.cluster.root / "failpoint").exists():
+    if (sandbox.cluster.root / "failpoint").exists():
         wrong.append("the controller was never there")
-    if not 1 <= (formed := stage.steps()[-1]["g"] - generation) <= most:
+    if not 1 <= (formed := sandbox.steps()[-1]["g"] - generation) <= most:
         wrong.append(f"{formed} generations were formed, expected {most} at most")
-    twice = [worker for worker, times in Counter(r.worker for r in records(stage)).items() if times > 1]
+    twice = [worker for worker, times in Counter(r.worker for r in records(sandbox)).items() if times > 1]
     return wrong + [f"{worker} was placed twice" for worker in twice]
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from sentinel.demo.fault import NOBODY, Expected, Injection, Place, Simple
 from sentinel.demo.faults import rank_crash
-from sentinel.demo.stage import Stage, wait
+from sentinel.demo.sandbox import Sandbox, wait
 from sentinel.runtime import running
 from sentinel.runtime.running import CONTROLLER, Running
 
@@ -21,18 +21,18 @@ BROKEN = dataclasses.replace(rank_crash.FAULT.expected, within_s=90.0)
 PAUSED = Expected(frozenset(), pages=(0, 0), names=NOBODY, steps_lost=0, advances=True)
 
 
-def inject(stage: Stage, chance: random.Random) -> Injection:
+def inject(sandbox: Sandbox, chance: random.Random) -> Injection:
     """SIGSTOP the controller: for good, and a rank dies meanwhile; or for a while."""
-    controller = _controller(stage)
+    controller = _controller(sandbox)
     at = time.time()
     controller.send(signal.SIGSTOP)
-    return _for_good(stage, chance, controller) if chance.random() < 1 / 2 else _paused(controller, at)
+    return _for_good(sandbox, chance, controller) if chance.random() < 1 / 2 else _paused(controller, at)
 
 
-def _for_good(stage: Stage, chance: random.Random, controller: Running) -> Injection:
+def _for_good(sandbox: Sandbox, chance: random.Random, controller: Running) -> Injection:
     """Let a rank die while nobody is there to see it; earlier, its peers' lease would lapse first."""
     wait("the controller is ended", REPLACED_S, lambda: not controller.alive)
-    return dataclasses.replace(rank_crash.inject(stage, chance), expected=BROKEN)
+    return dataclasses.replace(rank_crash.inject(sandbox, chance), expected=BROKEN)
 
 
 def _paused(controller: Running, at: float) -> Injection:
@@ -51,8 +51,8 @@ def _let_pass(condition: Callable[[], bool]) -> None:
     wait("time passes", PAUSED_S + QUIET_S, condition)
 
 
-def _controller(stage: Stage) -> Running:
-    found = running.find(stage.state_dir / "controller.pid", CONTROLLER)
+def _controller(sandbox: Sandbox) -> Running:
+    found = running.find(sandbox.state_dir / "controller.pid", CONTROLLER)
     assert found is not None
     return found
 

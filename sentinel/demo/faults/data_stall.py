@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sentinel.demo.blocking import Blocked, refused
 from sentinel.demo.fault import NOBODY, Expected, Injection, Place, Simple, needs_ranks, pick, ranks
-from sentinel.demo.stage import Stage, StageError, wait
+from sentinel.demo.sandbox import Sandbox, SandboxError, wait
 from sentinel.trainer.data import shard_path
 
 READ_WITHIN_S = 5.0
@@ -18,15 +18,15 @@ ONE = Expected(frozenset({"data-stall"}), in_place=True)
 ALL = Expected(frozenset({"storage-stall"}), names=NOBODY, steps_lost=0)
 
 
-def inject(stage: Stage, chance: random.Random) -> Injection:
+def inject(sandbox: Sandbox, chance: random.Random) -> Injection:
     """Block one shard, or all of them until it was paged."""
-    return _all(stage) if chance.random() < 1 / 2 else _one(stage, chance)
+    return _all(sandbox) if chance.random() < 1 / 2 else _one(sandbox, chance)
 
 
-def _one(stage: Stage, chance: random.Random) -> Injection:
+def _one(sandbox: Sandbox, chance: random.Random) -> Injection:
     """Hold one rank at its shard, and give whoever comes after it a new file."""
-    victim = pick(stage, chance)
-    shard = shard_path(_data(stage), victim.rank)
+    victim = pick(sandbox, chance)
+    shard = shard_path(_data(sandbox), victim.rank)
     copy = shard.with_suffix(".copy")
     shutil.copy(shard, copy)
     blocked = Blocked([shard])
@@ -36,32 +36,34 @@ def _one(stage: Stage, chance: random.Random) -> Injection:
     return Injection(at, victim.place, blocked.release, (victim.pid,), expected=ONE)
 
 
-def _all(stage: Stage) -> Injection:
+def _all(sandbox: Sandbox) -> Injection:
     """Hold every rank at its shard; between two steps, for then all of them read next."""
-    shards = [shard_path(_data(stage), victim.rank) for victim in ranks(stage)]
-    blocked = wait("all loaders at their shards", READ_WITHIN_S * 4, lambda: _held(stage, shards), 0.001)
+    shards = [shard_path(_data(sandbox), victim.rank) for victim in ranks(sandbox)]
+    blocked = wait("all loaders at their shards", READ_WITHIN_S * 4, lambda: _held(sandbox, shards), 0.001)
     return Injection(time.time(), Place(), blocked.release, passes=blocked.release, expected=ALL)
 
 
-def _held(stage: Stage, shards: Sequence[Path]) -> Blocked | None:
+def _held(sandbox: Sandbox, shards: Sequence[Path]) -> Blocked | None:
     """Block all shards; None when some rank had read its batch already, and so waits for the others."""
-    last = len(stage.steps())
-    wait("a step", READ_WITHIN_S, lambda: len(stage.steps()) > last, 0.001)
+    last = len(sandbox.steps())
+    wait("a step", READ_WITHIN_S, lambda: len(sandbox.steps()) > last, 0.001)
     blocked = Blocked(shards)
     try:
         wait("the loaders at their shards", TOGETHER_S, blocked.wanted, 0.001)
-    except StageError:
+    except SandboxError:
         blocked.release()
         return None
     return blocked
 
 
-def _data(stage: Stage) -> Path:
-    return stage.cluster.root / "data"
+def _data(sandbox: Sandbox) -> Path:
+    return sandbox.cluster.root / "data"
 
 
-def _needs(stage: Stage) -> str:
-    return refused(stage.cluster.root) or needs_ranks(2, "to tell a rank's loader from the storage")(stage)
+def _needs(sandbox: Sandbox) -> str:
+    return refused(sandbox.cluster.root) or needs_ranks(2, "to tell a rank's loader from the storage")(
+        sandbox
+    )
 
 
 FAULT = Simple("data-stall", ONE, inject, _needs)

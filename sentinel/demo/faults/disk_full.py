@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from sentinel.demo.fault import NOBODY, Expected, Injection, Place, Simple
-from sentinel.demo.stage import Stage, wait
+from sentinel.demo.sandbox import Sandbox, wait
 from sentinel.trainer.checkpoint import Checkpoint, DamagedError, UnsealedError, folders, verify
 
 EVERY = 20
@@ -16,19 +16,19 @@ SIZE = "64m"
 SAVED_WITHIN_S = 60.0
 
 
-def inject(stage: Stage, _chance: random.Random) -> Injection:
+def inject(sandbox: Sandbox, _chance: random.Random) -> Injection:
     """Put the checkpoints on a small volume, let one commit there, then fill the volume."""
-    store = stage.cluster.root / "job" / "checkpoints"
+    store = sandbox.cluster.root / "job" / "checkpoints"
     _wait_for_next(store)
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "sentinel-demo", str(store)], check=True)
-    stage.at_end.callback(subprocess.run, ["umount", "-l", str(store)], check=True)
+    sandbox.at_end.callback(subprocess.run, ["umount", "-l", str(store)], check=True)
     saved = _wait_for_next(store)
     filler = store / "filler"
     at = time.time()
     _fill(filler)
     free = lambda: filler.unlink(missing_ok=True)  # noqa: E731
     return Injection(
-        at, Place(), free, passes=free, verify=lambda: _whole(store, saved, stage.checkpoint_key)
+        at, Place(), free, passes=free, verify=lambda: _whole(store, saved, sandbox.checkpoint_key)
     )
 
 
@@ -73,6 +73,6 @@ FAULT = Simple(
     "disk-full",
     Expected(frozenset({"disk-full"}), names=NOBODY, steps_lost=0, advances=True),
     inject,
-    lambda _stage: "" if os.geteuid() == 0 else "needs root, to mount a small volume",
-    stage={"job": {"checkpoint_every": EVERY}},
+    lambda _sandbox: "" if os.geteuid() == 0 else "needs root, to mount a small volume",
+    sandbox={"job": {"checkpoint_every": EVERY}},
 )

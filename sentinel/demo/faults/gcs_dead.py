@@ -7,31 +7,31 @@ import time
 
 from sentinel.backends.ray import gcs
 from sentinel.demo.fault import NOBODY, Expected, Injection, Place, Simple, kill, pick
-from sentinel.demo.stage import Stage, wait
+from sentinel.demo.sandbox import Sandbox, wait
 
 REPLACED_S = 60.0
 """For a later crash: the ray link may have to start anew first."""
 
 
-def inject(stage: Stage, chance: random.Random) -> Injection:
+def inject(sandbox: Sandbox, chance: random.Random) -> Injection:
     """SIGKILL the GCS."""
-    cluster = stage.cluster
+    cluster = sandbox.cluster
     pid = gcs.find(cluster.head.address, cluster.port)
     time.sleep(chance.uniform(0.0, 0.3))
     at = time.time()
     os.kill(pid, signal.SIGKILL)
-    return Injection(at, Place(), verify=lambda: _as_before(stage, chance, pid))
+    return Injection(at, Place(), verify=lambda: _as_before(sandbox, chance, pid))
 
 
-def _as_before(stage: Stage, chance: random.Random, killed: int) -> list[str]:
+def _as_before(sandbox: Sandbox, chance: random.Random, killed: int) -> list[str]:
     """Kill a rank: a new one takes its place, which needs Ray from end to end."""
-    cluster = stage.cluster
+    cluster = sandbox.cluster
     wrong = [] if gcs.find(cluster.head.address, cluster.port) != killed else ["the GCS was not killed"]
-    wait("standbys are ready", REPLACED_S, stage.ready)
-    generation = stage.steps()[-1]["g"]
-    kill(pick(stage, chance))
-    wait("a later crash is repaired", REPLACED_S, lambda: stage.steps()[-1]["g"] > generation)
-    wait("its standby starts", REPLACED_S, stage.ready)
+    wait("standbys are ready", REPLACED_S, sandbox.ready)
+    generation = sandbox.steps()[-1]["g"]
+    kill(pick(sandbox, chance))
+    wait("a later crash is repaired", REPLACED_S, lambda: sandbox.steps()[-1]["g"] > generation)
+    wait("its standby starts", REPLACED_S, sandbox.ready)
     return wrong
 
 

@@ -5,24 +5,24 @@ import time
 
 from sentinel.demo.fault import GPU, Expected, Injection, Simple, kernel_line, kill, pick
 from sentinel.demo.observe import repaired
-from sentinel.demo.stage import Stage
+from sentinel.demo.sandbox import Sandbox
 
 
-def inject(stage: Stage, chance: random.Random) -> Injection:
+def inject(sandbox: Sandbox, chance: random.Random) -> Injection:
     """Write the Xid 31 line as an H200's driver words it, and kill the rank."""
-    victim = pick(stage, chance)
+    victim = pick(sandbox, chance)
     text = "channel 0x0000000a, intr 00000000. MMU Fault: ENGINE GRAPHICS GPC1 GPCCLIENT_T1_8 faulted"
     at = time.time()
-    kernel_line(stage, victim, 31, text)
+    kernel_line(sandbox, victim, 31, text)
     kill(victim)
     return Injection(at, victim.place, dead=(victim.pid,))
 
 
-def once_before(stage: Stage, chance: random.Random) -> None:
+def once_before(sandbox: Sandbox, chance: random.Random) -> None:
     """Let it happen on the same GPU before."""
-    generation = stage.steps()[-1]["g"]
-    inject(stage, chance)
-    repaired(stage, generation)
+    generation = sandbox.steps()[-1]["g"]
+    inject(sandbox, chance)
+    repaired(sandbox, generation)
 
 
 FAULTS = (

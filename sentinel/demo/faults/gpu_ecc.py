@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from sentinel.demo.fault import GPU, Expected, Injection, Simple, edit_gpu, heal_gpus, kernel_line, kill, pick
 from sentinel.demo.recorded import lines, reused
-from sentinel.demo.stage import Stage
+from sentinel.demo.sandbox import Sandbox
 
 GAP_S = 0.2
 """Between the signs: longer than a probe, so that the order is really seen."""
@@ -15,12 +15,12 @@ ACCUSES = frozenset({"ecc-uncorrectable", "xid-48"})
 """Findings after which nothing may be put on the node. A death before them is a crash like any other."""
 
 
-def inject(stage: Stage, chance: random.Random) -> Injection:
+def inject(sandbox: Sandbox, chance: random.Random) -> Injection:
     """Show the three signs in random order."""
-    victim = pick(stage, chance)
+    victim = pick(sandbox, chance)
     signs: list[Callable[[], None]] = [
-        lambda: edit_gpu(stage, victim.node, victim.gpu, ecc_uncorrectable=2),
-        lambda: kernel_line(stage, victim, 48, "DBE (double bit error) ECC Error"),
+        lambda: edit_gpu(sandbox, victim.node, victim.gpu, ecc_uncorrectable=2),
+        lambda: kernel_line(sandbox, victim, 48, "DBE (double bit error) ECC Error"),
         lambda: kill(victim),
     ]
     chance.shuffle(signs)
@@ -32,9 +32,9 @@ def inject(stage: Stage, chance: random.Random) -> Injection:
     return Injection(
         at,
         victim.place,
-        lambda: heal_gpus(stage, victim.node),
+        lambda: heal_gpus(sandbox, victim.node),
         dead=(victim.pid,),
-        verify=lambda: reused(lines(stage, at), victim.node, ACCUSES),
+        verify=lambda: reused(lines(sandbox, at), victim.node, ACCUSES),
     )
 
 

@@ -18,7 +18,7 @@ from sentinel.demo.fault import (
     pick,
 )
 from sentinel.demo.recorded import lines, replays
-from sentinel.demo.stage import Stage
+from sentinel.demo.sandbox import Sandbox
 from sentinel.trainer.data import layout_of, shard_path
 from sentinel.trainer.settings import read_settings
 
@@ -28,21 +28,21 @@ BATCH = Expected(frozenset({"bad-batch"}), names=NOBODY)
 HARDWARE = Expected(frozenset({"silent-corruption"}), evicts=True)
 
 
-def inject(stage: Stage, chance: random.Random) -> Injection:
+def inject(sandbox: Sandbox, chance: random.Random) -> Injection:
     """Spoil a batch that is still to come, or one result of one GPU."""
-    return _batch(stage, chance) if chance.random() < 1 / 2 else _hardware(stage, chance)
+    return _batch(sandbox, chance) if chance.random() < 1 / 2 else _hardware(sandbox, chance)
 
 
-def _batch(stage: Stage, chance: random.Random) -> Injection:
-    victim = pick(stage, chance)
-    step = stage.steps()[-1]["step"] + AHEAD
-    _weigh(stage.cluster.root / "trainer.json", victim.rank, step, math.nan)
-    at = completed(stage, step - 1)
+def _batch(sandbox: Sandbox, chance: random.Random) -> Injection:
+    victim = pick(sandbox, chance)
+    step = sandbox.steps()[-1]["step"] + AHEAD
+    _weigh(sandbox.cluster.root / "trainer.json", victim.rank, step, math.nan)
+    at = completed(sandbox, step - 1)
 
     def verify() -> list[str]:
-        skipped = stage.skipped()
+        skipped = sandbox.skipped()
         wrong = [] if step in skipped else [f"step {step} was not skipped, only {skipped}"]
-        return wrong + _not_replayed(stage, at)
+        return wrong + _not_replayed(sandbox, at)
 
     return Injection(at, Place(), halts=True, verify=verify, expected=BATCH)
 
@@ -54,22 +54,22 @@ def _weigh(settings_file: Path, rank: int, step: int, weight: float) -> None:
         shard.write(struct.pack("<f", weight))
 
 
-def _hardware(stage: Stage, chance: random.Random) -> Injection:
-    victim = pick(stage, chance)
+def _hardware(sandbox: Sandbox, chance: random.Random) -> Injection:
+    victim = pick(sandbox, chance)
     at = time.time()
-    edit_gpu(stage, victim.node, victim.gpu, corrupt_next=True)
+    edit_gpu(sandbox, victim.node, victim.gpu, corrupt_next=True)
     return Injection(
         at,
         victim.place,
-        lambda: heal_gpus(stage, victim.node),
+        lambda: heal_gpus(sandbox, victim.node),
         halts=True,
-        verify=lambda: _not_replayed(stage, at),
+        verify=lambda: _not_replayed(sandbox, at),
         expected=HARDWARE,
     )
 
 
-def _not_replayed(stage: Stage, at: float) -> list[str]:
-    return [] if replays(lines(stage, at)) else ["the failed step was not repeated first"]
+def _not_replayed(sandbox: Sandbox, at: float) -> list[str]:
+    return [] if replays(lines(sandbox, at)) else ["the failed step was not repeated first"]
 
 
 FAULT = Simple("loss-nan", BATCH, inject)

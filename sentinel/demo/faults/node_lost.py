@@ -8,14 +8,14 @@ import time
 import psutil
 
 from sentinel.demo.fault import NODE, Expected, Injection, Place, Simple, ranks
-from sentinel.demo.stage import Stage
+from sentinel.demo.sandbox import Sandbox
 
 
-def inject(stage: Stage, chance: random.Random) -> Injection:
+def inject(sandbox: Sandbox, chance: random.Random) -> Injection:
     """SIGKILL everything on one node with a rank."""
-    victims = ranks(stage)
+    victims = ranks(sandbox)
     node = chance.choice(victims).node
-    host = stage.host_of(node)
+    host = sandbox.host_of(node)
     doomed = host.processes()
     time.sleep(chance.uniform(0.0, 0.3))
     at = time.time()
@@ -24,7 +24,7 @@ def inject(stage: Stage, chance: random.Random) -> Injection:
             process.kill()
     shutil.rmtree(host.memory, ignore_errors=True)
     dead = tuple(victim.pid for victim in victims if victim.node == node)
-    return Injection(at, Place(node), lambda: stage.cluster.restart_node(node), dead=dead)
+    return Injection(at, Place(node), lambda: sandbox.cluster.restart_node(node), dead=dead)
 
 
 FAULT = Simple("node-lost", Expected(frozenset({"node-lost"}), evicts=True, names=NODE), inject)

@@ -7,7 +7,7 @@ import sys
 import time
 
 from sentinel.demo.fault import NOBODY, Expected, Injection, Place, Simple
-from sentinel.demo.stage import Stage, wait
+from sentinel.demo.sandbox import Sandbox, wait
 
 STEPS = 200
 QUIET_S, LOADED_S = 180.0, 360.0
@@ -15,13 +15,13 @@ QUIET_S, LOADED_S = 180.0, 360.0
 BURN = f"import time; end = time.monotonic() + {LOADED_S}\nwhile time.monotonic() < end: pass"
 
 
-def inject(stage: Stage, _chance: random.Random) -> Injection:
+def inject(sandbox: Sandbox, _chance: random.Random) -> Injection:
     """Let 200 steps pass, and as many again beside a busy process for every core that the demo may use."""
     at = time.time()
-    _pass(stage, "quiet steps", QUIET_S)
+    _pass(sandbox, "quiet steps", QUIET_S)
     load = [subprocess.Popen([sys.executable, "-c", BURN]) for _ in os.sched_getaffinity(0)]
     try:
-        _pass(stage, "steps under load", LOADED_S)
+        _pass(sandbox, "steps under load", LOADED_S)
     finally:
         for process in load:
             process.kill()
@@ -29,14 +29,14 @@ def inject(stage: Stage, _chance: random.Random) -> Injection:
     return Injection(at, Place())
 
 
-def _pass(stage: Stage, what: str, within_s: float) -> None:
-    first = stage.steps()[-1]["step"]
-    wait(f"{STEPS} {what}", within_s, lambda: stage.steps()[-1]["step"] >= first + STEPS)
+def _pass(sandbox: Sandbox, what: str, within_s: float) -> None:
+    first = sandbox.steps()[-1]["step"]
+    wait(f"{STEPS} {what}", within_s, lambda: sandbox.steps()[-1]["step"] >= first + STEPS)
 
 
 FAULT = Simple(
     "none",
     Expected(frozenset(), pages=(0, 0), names=NOBODY, steps_lost=0, within_s=10.0),
     inject,
-    stage={"job": {"trainable": "sentinel.demo.slow:SlowTrainer"}},
+    sandbox={"job": {"trainable": "sentinel.demo.slow:SlowTrainer"}},
 )

@@ -6,25 +6,25 @@ import time
 
 from sentinel.demo.fault import NODE, Expected, Injection, Simple, kill, pick
 from sentinel.demo.observe import repaired
-from sentinel.demo.stage import Stage
+from sentinel.demo.sandbox import Sandbox
 
 
-def inject(stage: Stage, chance: random.Random) -> Injection:
+def inject(sandbox: Sandbox, chance: random.Random) -> Injection:
     """SIGKILL one rank."""
-    victim = pick(stage, chance)
+    victim = pick(sandbox, chance)
     at = time.time()
     kill(victim)
     return Injection(at, victim.place, dead=(victim.pid,))
 
 
-def fail_twice(stage: Stage, chance: random.Random) -> None:
+def fail_twice(sandbox: Sandbox, chance: random.Random) -> None:
     """Kill or stop the same rank twice; it is replaced on its node each time."""
     place = chance.getstate()
     for number in (signal.SIGKILL, signal.SIGSTOP):
         chance.setstate(place)
-        generation = stage.steps()[-1]["g"]
-        kill(pick(stage, chance), number)
-        repaired(stage, generation)
+        generation = sandbox.steps()[-1]["g"]
+        kill(pick(sandbox, chance), number)
+        repaired(sandbox, generation)
 
 
 FAULT = Simple("rank-crash", Expected(frozenset({"rank-crash"}), in_place=True), inject)

@@ -6,16 +6,16 @@ import time
 
 from sentinel.demo.fault import Expected, Injection, Simple, kill, pick
 from sentinel.demo.recorded import lines, no_stack
-from sentinel.demo.stage import Stage
+from sentinel.demo.sandbox import Sandbox
 
 
-def inject(stage: Stage, chance: random.Random) -> Injection:
+def inject(sandbox: Sandbox, chance: random.Random) -> Injection:
     """SIGSTOP one rank, in or outside a collective."""
-    victim = pick(stage, chance)
+    victim = pick(sandbox, chance)
     at = time.time()
     kill(victim, signal.SIGSTOP)
     return Injection(
-        at, victim.place, dead=(victim.pid,), verify=lambda: no_stack(lines(stage, at), victim.pid)
+        at, victim.place, dead=(victim.pid,), verify=lambda: no_stack(lines(sandbox, at), victim.pid)
     )
 
 

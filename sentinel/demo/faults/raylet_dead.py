@@ -8,23 +8,23 @@ import psutil
 
 from sentinel.demo.fault import NODE, Expected, Injection, Place, Simple, ranks
 from sentinel.demo.hosts import Host
-from sentinel.demo.stage import Stage, wait
+from sentinel.demo.sandbox import Sandbox, wait
 
 RAYLET = "raylet"
 BACK_S = 150.0
 """For Ray to start on the node, and for standbys to be warm there."""
 
 
-def inject(stage: Stage, chance: random.Random) -> Injection:
+def inject(sandbox: Sandbox, chance: random.Random) -> Injection:
     """SIGKILL the raylet of one node with a rank."""
-    victims = ranks(stage)
+    victims = ranks(sandbox)
     node = chance.choice(victims).node
-    raylet = _raylet(stage.host_of(node))
+    raylet = _raylet(sandbox.host_of(node))
     time.sleep(chance.uniform(0.0, 0.3))
     at = time.time()
     raylet.kill()
     dead = tuple(victim.pid for victim in victims if victim.node == node)
-    return Injection(at, Place(node), dead=dead, verify=lambda: _comes_back(stage, node))
+    return Injection(at, Place(node), dead=dead, verify=lambda: _comes_back(sandbox, node))
 
 
 def _raylet(host: Host) -> psutil.Process:
@@ -35,15 +35,15 @@ def _raylet(host: Host) -> psutil.Process:
     raise AssertionError(f"no raylet runs on {host.name}")
 
 
-def _comes_back(stage: Stage, node: str) -> list[str]:
+def _comes_back(sandbox: Sandbox, node: str) -> list[str]:
     """Say what is not so: nothing is placed there and people are told, until Ray is started again."""
-    status, job = stage.status() or {}, stage.job() or {}
-    told = [line for line in status.get("left", ()) if node in line]
+    status, job = sandbox.status() or {}, sandbox.job() or {}
+    said = [line for line in status.get("left", ()) if node in line]
     there = [seat["rank"] for seat in job.get("seats", ()) if seat["node"] == node]
-    wrong = [] if told else [f"nobody is told that nothing is placed on {node}"]
+    wrong = [] if said else [f"nobody is told that nothing is placed on {node}"]
     wrong += [f"rank {rank} sits on {node}" for rank in there]
-    stage.cluster.start_ray(node)
-    wait(f"standbys of {node} are warm again", BACK_S, stage.ready, 0.2)
+    sandbox.cluster.start_ray(node)
+    wait(f"standbys of {node} are warm again", BACK_S, sandbox.ready, 0.2)
     return wrong
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sentinel import heartbeat
 from sentinel.demo.fault import NOBODY, Expected, Injection, Simple, pick
-from sentinel.demo.stage import Stage, wait
+from sentinel.demo.sandbox import Sandbox, wait
 
 WHOLE_S = 5.0
 
@@ -44,10 +44,10 @@ def _set_back(path: Path, _chance: random.Random) -> None:
 WAYS: tuple[Callable[[Path, random.Random], None], ...] = (_cut, _overwrite, _exchange, _remove, _set_back)
 
 
-def inject(stage: Stage, chance: random.Random) -> Injection:
+def inject(sandbox: Sandbox, chance: random.Random) -> Injection:
     """Damage one rank's record in one of these ways."""
-    victim = pick(stage, chance)
-    path = stage.host_of(victim.node).memory / "beats" / f"{victim.worker}{heartbeat.SUFFIX}"
+    victim = pick(sandbox, chance)
+    path = sandbox.host_of(victim.node).memory / "beats" / f"{victim.worker}{heartbeat.SUFFIX}"
     at = time.time()
     chance.choice(WAYS)(path, chance)
     return Injection(at, victim.place, verify=lambda: _is_whole(path, victim.pid))

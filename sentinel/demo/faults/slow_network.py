@@ -4,7 +4,7 @@ import random
 import time
 
 from sentinel.demo.fault import NODE, Expected, Injection, Place, Simple, needs_network, pick
-from sentinel.demo.stage import Stage, wait
+from sentinel.demo.sandbox import Sandbox, wait
 from sentinel.model.policy import Policy
 
 MEGABITS, QUEUE_MS = 3.0, 300.0
@@ -15,16 +15,16 @@ MOVED, LOST = 3, 4
 """A generation that forms over such a link may come to nothing, and its ranks end themselves."""
 
 
-def usual_pace(stage: Stage, _chance: random.Random) -> None:
+def usual_pace(sandbox: Sandbox, _chance: random.Random) -> None:
     """Train until it is known how long a step takes."""
-    wait("a usual pace", 120.0, lambda: stage.steps()[-1]["step"] > STEPS)
+    wait("a usual pace", 120.0, lambda: sandbox.steps()[-1]["step"] > STEPS)
 
 
-def inject(stage: Stage, chance: random.Random) -> Injection:
+def inject(sandbox: Sandbox, chance: random.Random) -> Injection:
     """Throttle the link of one node with a rank, until it is paged."""
-    network = stage.cluster.network
+    network = sandbox.cluster.network
     assert network is not None
-    node = pick(stage, chance).node
+    node = pick(sandbox, chance).node
     at = time.time()
     network.slow(node, MEGABITS, QUEUE_MS)
     return Injection(at, Place(node), passes=lambda: network.slow(node, 0))
@@ -35,6 +35,6 @@ FAULT = Simple(
     Expected(frozenset({"link-slow"}), names=NODE, moved=MOVED, steps_lost=LOST, within_s=180.0),
     inject,
     needs_network,
-    stage={"policy": {"slow_pace_s": PACE_S, "settled_s": Policy().settled_s}},
+    sandbox={"policy": {"slow_pace_s": PACE_S, "settled_s": Policy().settled_s}},
     first=usual_pace,
 )

@@ -17,7 +17,7 @@ from sentinel.demo.fault import (
     needs_ranks,
     pick,
 )
-from sentinel.demo.stage import Stage, wait
+from sentinel.demo.sandbox import Sandbox, wait
 from sentinel.model.policy import Policy
 
 SPEED = 0.33
@@ -28,28 +28,28 @@ GOOD = Expected(frozenset({"straggler"}), evicts=True, steps_lost=0, within_s=12
 PASSES = Expected(frozenset(), pages=(0, 0), names=NOBODY, steps_lost=0, within_s=120.0)
 
 
-def inject(stage: Stage, chance: random.Random) -> Injection:
+def inject(sandbox: Sandbox, chance: random.Random) -> Injection:
     """Slow one GPU down for good, or a rank for a short while."""
-    victim = pick(stage, chance)
+    victim = pick(sandbox, chance)
     how = chance.choice((_for_good, _for_good, _slow_for_a_while, _stop_and_go))
-    return how(stage, victim)
+    return how(sandbox, victim)
 
 
-def _for_good(stage: Stage, victim: Victim) -> Injection:
+def _for_good(sandbox: Sandbox, victim: Victim) -> Injection:
     at = time.time()
-    edit_gpu(stage, victim.node, victim.gpu, speed=SPEED)
-    return Injection(at, victim.place, lambda: heal_gpus(stage, victim.node), expected=GOOD)
+    edit_gpu(sandbox, victim.node, victim.gpu, speed=SPEED)
+    return Injection(at, victim.place, lambda: heal_gpus(sandbox, victim.node), expected=GOOD)
 
 
-def _slow_for_a_while(stage: Stage, victim: Victim) -> Injection:
-    at, first = time.time(), stage.steps()[-1]["step"]
-    edit_gpu(stage, victim.node, victim.gpu, speed=SPEED)
-    wait("slow steps", 60.0, lambda: stage.steps()[-1]["step"] >= first + SLOW_STEPS)
-    heal_gpus(stage, victim.node)
+def _slow_for_a_while(sandbox: Sandbox, victim: Victim) -> Injection:
+    at, first = time.time(), sandbox.steps()[-1]["step"]
+    edit_gpu(sandbox, victim.node, victim.gpu, speed=SPEED)
+    wait("slow steps", 60.0, lambda: sandbox.steps()[-1]["step"] >= first + SLOW_STEPS)
+    heal_gpus(sandbox, victim.node)
     return Injection(at, Place(), expected=PASSES)
 
 
-def _stop_and_go(_stage: Stage, victim: Victim) -> Injection:
+def _stop_and_go(_sandbox: Sandbox, victim: Victim) -> Injection:
     """Stop and continue the process as a scheduler under pressure would."""
     at = time.time()
     for _ in range(BURSTS):
@@ -65,5 +65,5 @@ FAULT = Simple(
     GOOD,
     inject,
     needs_ranks(Policy().straggler_peers, "to tell which rank is the odd one"),
-    stage={"step_seconds": 0.2},
+    sandbox={"step_seconds": 0.2},
 )

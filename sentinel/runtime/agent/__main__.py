@@ -1,4 +1,4 @@
-"""The agent's command line: it takes the node's lock, opens the doors, and leaves them in order."""
+"""The agent's command line: it takes the node's lock, opens the ports, and leaves them in order."""
 
 import contextlib
 import os
@@ -60,7 +60,7 @@ def _remove(memory: Path) -> None:
 
 
 def _holder(settings: AgentSettings, keys: Keys) -> SnapshotHolder:
-    """Open the door of the last agent's holder again, where ranks of other nodes send their copies."""
+    """Open the port of the last agent's holder again, where ranks of other nodes send their copies."""
     last = card.read(settings.memory)
     with contextlib.suppress(OSError):  # somebody else listens there by now
         port = last.snapshot_port if last else 0

@@ -47,9 +47,9 @@ class Burst(Struct):
     """How many bursts of this key there were."""
     count: Times = 1
     last_line: str = ""
-    told: Times = 0
+    reported: Times = 0
     """The count that was told last, 0 before the first telling."""
-    told_at: Moment = 0.0
+    reported_at: Moment = 0.0
     pause: Moment = AGAIN
 
     def goes_on(self, event: Finding, now: Seconds) -> bool:
@@ -61,15 +61,17 @@ class Burst(Struct):
 
     def is_due(self, now: Seconds) -> bool:
         """Say whether it is to be told: a new one at once, a count that grew after a while."""
-        if not self.told:
+        if not self.reported:
             return True
-        return self.count > self.told and (now >= self.told_at + self.pause or now > self.last + QUIET)
+        return self.count > self.reported and (
+            now >= self.reported_at + self.pause or now > self.last + QUIET
+        )
 
     def tell(self, now: Seconds) -> Finding:
         """Give the event as it is by now."""
-        if self.told:
+        if self.reported:
             self.pause = min(2 * self.pause, RARELY)
-        self.told, self.told_at = self.count, now
+        self.reported, self.reported_at = self.count, now
         if self.count == 1:
             return self.finding
         evidence = {**self.finding.evidence, "last_line": self.last_line} if self.last_line else None
@@ -82,7 +84,7 @@ class Bursts:
 
     def __init__(self, kept: Iterable[Burst] = ()) -> None:
         self._by_key = {key_of(burst.finding): replace(burst) for burst in kept}
-        self._untold = {key: burst for key, burst in self._by_key.items() if burst.count > burst.told}
+        self._unreported = {key: burst for key, burst in self._by_key.items() if burst.count > burst.reported}
         self.changes = 0
         """Grows whenever anything was counted or told."""
         self._forgotten = 0
@@ -99,30 +101,30 @@ class Bursts:
         if known is not None and known.goes_on(event, now):
             known.count, known.last = known.count + 1, now
             known.last_line = line_of(event) or known.last_line
-            self._untold[key] = known
+            self._unreported[key] = known
             return []
         number = 1 + (known.number if known is not None else self._forgotten)
         named = replace(event, burst=_name(key, event, number))
-        self._by_key[key] = self._untold[key] = Burst(named, now, now, number, last_line=line_of(event))
-        return [known.tell(now)] if known is not None and known.count > known.told else []
+        self._by_key[key] = self._unreported[key] = Burst(named, now, now, number, last_line=line_of(event))
+        return [known.tell(now)] if known is not None and known.count > known.reported else []
 
     def due(self, now: Seconds, check: str = "", *, at_once: bool = False) -> list[Finding]:
         """Give what is new, and what grew and is due, of one check or of all; `at_once`: all that grew."""
         due = {
             key: burst
-            for key, burst in self._untold.items()
+            for key, burst in self._unreported.items()
             if (not check or key[0] == check) and (at_once or burst.is_due(now))
         }
         if due:
             self.changes += 1
-            self._untold = {key: burst for key, burst in self._untold.items() if key not in due}
+            self._unreported = {key: burst for key, burst in self._unreported.items() if key not in due}
         return [burst.tell(now) for burst in due.values()]
 
     def _make_room(self, event: Finding, now: Seconds) -> bool:
         """Forget a burst that is over and told; for what is critical also one that is not critical."""
-        told = [(key, burst) for key, burst in self._by_key.items() if burst.count == burst.told]
-        over = [key for key, burst in told if now > burst.last + QUIET]
-        milder = [key for key, burst in told if burst.finding.health is not Health.CRITICAL]
+        reported = [(key, burst) for key, burst in self._by_key.items() if burst.count == burst.reported]
+        over = [key for key, burst in reported if now > burst.last + QUIET]
+        milder = [key for key, burst in reported if burst.finding.health is not Health.CRITICAL]
         spare = over or (milder if event.health is Health.CRITICAL else [])
         for key in spare[:1]:
             self._forgotten = max(self._forgotten, self._by_key.pop(key).number)

@@ -29,10 +29,10 @@ class FindingBook:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._told, self._unheard, self._heard = _load(path)
+        self._reported, self._unheard, self._heard = _load(path)
         self._bursts = Bursts(self._heard)
         self._changes = 0
-        self._told |= self._unheard
+        self._reported |= self._unheard
         self._doubtful = set(self._unheard)
         """What the last agent told and this one has not told yet."""
 
@@ -47,14 +47,14 @@ class FindingBook:
         found = list(findings)
         unseen = {each.component for each in found if each.code.endswith(UNREADABLE)}
         said = {each.key for each in found}
-        mine = [told for told in self._told.values() if told.check == check and told.key not in said]
-        stays = [told for told in mine if blind or told.component in unseen]
+        mine = [known for known in self._reported.values() if known.check == check and known.key not in said]
+        stays = [known for known in mine if blind or known.component in unseen]
         cleared = [
-            replace(told, health=Health.OK, summary=f"cleared: {told.summary}")
-            for told in mine
-            if told not in stays
+            replace(known, health=Health.OK, summary=f"cleared: {known.summary}")
+            for known in mine
+            if known not in stays
         ]
-        ended = [told for each in found if each.event for told in self._bursts.take(each, now)]
+        ended = [known for each in found if each.event for known in self._bursts.take(each, now)]
         news = [each for each in found if not each.event and self._is_news(each)]
         if changed := [*news, *cleared]:
             self._keep(check, [*(each for each in found if not each.event), *stays], changed)
@@ -65,54 +65,58 @@ class FindingBook:
         return self._bursts.due(now, at_once=at_once)
 
     def _is_news(self, finding: Finding) -> bool:
-        told = self._told.get(finding.key)
-        if told is None:
+        known = self._reported.get(finding.key)
+        if known is None:
             return finding.health is not Health.OK
-        said = (told.health, told.summary)
-        return finding.key in self._doubtful or said != (finding.health, finding.summary)
+        shown = (known.health, known.summary)
+        return finding.key in self._doubtful or shown != (finding.health, finding.summary)
 
     def _keep(self, check: str, states: Iterable[Finding], changed: Iterable[Finding]) -> None:
         """Keep what is told now, and as unheard what changed: of what passed, that it was there."""
-        before = self._told
-        others = {key: told for key, told in before.items() if told.check != check}
-        self._told = others | {each.key: each for each in states if each.health is not Health.OK}
+        before = self._reported
+        others = {key: known for key, known in before.items() if known.check != check}
+        self._reported = others | {each.key: each for each in states if each.health is not Health.OK}
         for each in changed:
-            self._unheard[each.key] = self._told.get(each.key) or before[each.key]
+            self._unheard[each.key] = self._reported.get(each.key) or before[each.key]
             self._doubtful.discard(each.key)
         self._write()
 
     def settle(self) -> None:
         """The controller has heard everything that this agent told."""
-        unheard = {key: told for key, told in self._unheard.items() if key in self._doubtful}
+        unheard = {key: known for key, known in self._unheard.items() if key in self._doubtful}
         if unheard != self._unheard or self._bursts.changes != self._changes:
             self._unheard, self._heard = unheard, [*self._bursts.kept()]
             self._changes = self._bursts.changes
             self._write()
 
     def _write(self) -> None:
-        lists = {"told": [*self._told.values()], "unheard": [*self._unheard.values()], "bursts": self._heard}
+        lists = {
+            "reported": [*self._reported.values()],
+            "unheard": [*self._unheard.values()],
+            "bursts": self._heard,
+        }
         with contextlib.suppress(OSError):  # a full memory directory must not end the watching
             private.write(self._path, json.dumps(to_plain(lists)).encode())
 
     def stands(self, check: str, code: str) -> bool:
         """Say whether this agent told such a finding, or found it told, and it has not passed."""
         return any(
-            (told.check, told.code) == (check, code)
-            for key, told in self._told.items()
+            (known.check, known.code) == (check, code)
+            for key, known in self._reported.items()
             if key not in self._doubtful
         )
 
     def standing(self) -> tuple[Finding, ...]:
         """Every finding that is not ok now."""
-        return tuple(self._told.values())
+        return tuple(self._reported.values())
 
 
 def _load(path: Path) -> tuple[dict[Key, Finding], dict[Key, Finding], list[Burst]]:
     """Read what the agent before told; a damaged file is as good as none: findings are told again."""
     try:
         plain = json.loads(private.read(path, MESSAGE_BYTES))
-        told, unheard = (from_plain(list[Finding], plain[name]) for name in ("told", "unheard"))
+        known, unheard = (from_plain(list[Finding], plain[name]) for name in ("reported", "unheard"))
         bursts = from_plain(list[Burst], plain.get("bursts", []))
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return {}, {}, []
-    return {each.key: each for each in told}, {each.key: each for each in unheard}, bursts
+    return {each.key: each for each in known}, {each.key: each for each in unheard}, bursts

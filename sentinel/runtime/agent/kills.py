@@ -45,5 +45,5 @@ class Kills:
         now = time.monotonic()
         for order, _ in [each for each in self._waiting.values() if now > each[1]]:
             del self._waiting[order.order]
-            told = f"{order.worker} is killed but does not end: it sleeps in the kernel"
-            self._spool.add(OrderDone(order.order, False, told))
+            detail = f"{order.worker} is killed but does not end: it sleeps in the kernel"
+            self._spool.add(OrderDone(order.order, False, detail))

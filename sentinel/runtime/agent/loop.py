@@ -237,14 +237,14 @@ class Agent:
 
     def _write_card(self) -> None:
         """Leave pid and ports where people and the demo find them."""
-        told = card.Card(
+        mine = card.Card(
             node=self._settings.node,
             pid=os.getpid(),
             prober_pid=self._probes.prober.pid,
             snapshot_port=self._holder.address[1],
             metrics_port=self._metrics.port if self._metrics else 0,
         )
-        card.write(self._settings.memory, told)
+        card.write(self._settings.memory, mine)
 
     def close(self) -> None:
         """End the prober and let go of everything; ranks go on."""

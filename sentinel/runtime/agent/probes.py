@@ -294,9 +294,9 @@ class Probes:
     def standing(self) -> dict[Series, float]:
         """How many findings stand per check and health, zeros included."""
         shown = (Health.WARNING, Health.CRITICAL, Health.UNKNOWN)
-        told = Counter((each.check, each.health) for each in self._book.standing())
+        counts = Counter((each.check, each.health) for each in self._book.standing())
         return {
-            series("findings", check=check, health=health): float(told[(check, health)])
+            series("findings", check=check, health=health): float(counts[(check, health)])
             for check in self._checks
             for health in shown
         }

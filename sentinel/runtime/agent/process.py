@@ -1,4 +1,4 @@
-"""What makes the agent one process of its node: its lock, its door for nudges, its last word."""
+"""What makes the agent one process of its node: its lock, its port for nudges, its last word."""
 
 import fcntl
 import os
@@ -41,8 +41,8 @@ def lock(memory: Path, node: str, *, take_over: bool = False) -> int:
     if not _locked(descriptor):
         failed = end_holder(descriptor, _LOCK) if take_over else "it is left alone"
         if failed or not _locked(descriptor):
-            told = f"another agent watches {node} already ({path} is locked): {failed or 'one came first'}"
-            raise AgentError(told, EXIT_SECOND)
+            message = f"another agent watches {node} already ({path} is locked): {failed or 'one came first'}"
+            raise AgentError(message, EXIT_SECOND)
     sign(descriptor)
     return descriptor
 

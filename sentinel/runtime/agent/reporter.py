@@ -32,7 +32,7 @@ class Reporter:
         self._probes = probes
         self._started = time.monotonic()
         self._hello_due = False
-        self._told_gpus: int | None = None
+        self._reported_gpus: int | None = None
 
     def report(self, now: Seconds) -> None:
         """Send what there is, if anybody listens."""
@@ -40,9 +40,9 @@ class Reporter:
         gpus = self._probes.gpus
         if not self._uplink.connected or (gpus is None and now - self._started < _HELLO_WAIT):
             return
-        if self._hello_due or gpus != self._told_gpus:
+        if self._hello_due or gpus != self._reported_gpus:
             self._hello_due = not self._uplink.send(replace(self._hello, gpus=gpus or 0))
-            self._told_gpus = gpus
+            self._reported_gpus = gpus
         self.sent += 1
         node, boot = self._hello.node, self._hello.boot
         self._uplink.send(Report(node, boot, self.sent, self._ranks.beats(), self._spool.pending()))

@@ -72,10 +72,10 @@ class Spool:
 
     def pending(self) -> tuple[tuple[int, Event], ...]:
         """The oldest events that are not acknowledged, as many as fit a report, which now are told."""
-        told = [*itertools.islice(self._kept.items(), _PER_REPORT)]
-        for _, kept in told:
+        pending = [*itertools.islice(self._kept.items(), _PER_REPORT)]
+        for _, kept in pending:
             kept.sent = True
-        return tuple((number, kept.event) for number, kept in told)
+        return tuple((number, kept.event) for number, kept in pending)
 
     def __len__(self) -> int:
         return len(self._kept)

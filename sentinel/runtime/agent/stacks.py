@@ -51,9 +51,9 @@ def collect(processes: Sequence[tuple[int, int]], deadline: Seconds) -> tuple[bo
     """
     until = time.monotonic() + deadline - _GRACE
     dumps = [(rank, pid, _dump(pid)) for rank, pid in processes]
-    told = [(rank, pid, *_finish(dump, until)) for rank, pid, dump in dumps]
-    texts = tuple(f"rank {rank} ({pid}): {_kernel(pid)}\n{stack}" for rank, pid, _, stack in told)
-    return all(complete for *_, complete, _ in told), texts
+    finished = [(rank, pid, *_finish(dump, until)) for rank, pid, dump in dumps]
+    texts = tuple(f"rank {rank} ({pid}): {_kernel(pid)}\n{stack}" for rank, pid, _, stack in finished)
+    return all(complete for *_, complete, _ in finished), texts
 
 
 def _dump(pid: int) -> subprocess.Popen[str] | str:

@@ -57,8 +57,8 @@ class FakeRay:
         self.killed: list[str] = []
         self.draining: dict[str, int] = {}
         """Until when nodes are drained, by their ids: epoch milliseconds."""
-        told = SimpleNamespace(get_draining_nodes=lambda: self.draining)
-        self._private = SimpleNamespace(state=SimpleNamespace(state=told))
+        state = SimpleNamespace(get_draining_nodes=lambda: self.draining)
+        self._private = SimpleNamespace(state=SimpleNamespace(state=state))
 
     def nodes(self) -> list[dict[str, Any]]:
         """List one node."""

@@ -41,36 +41,40 @@ def form(members: dict[str, Actor], within_s: float = 60.0) -> Attempt:
 def test_members_that_load_for_long_are_waited_for() -> None:
     slow = Ref()
     threading.Timer(1.0, slow.set_result, [pack(FORMED)]).start()
-    told = form({"w1": member(answered(pack(FORMED))), "w2": member(slow)})
-    assert told == Attempt((FORMED, FORMED), "", ())
+    attempt = form({"w1": member(answered(pack(FORMED))), "w2": member(slow)})
+    assert attempt == Attempt((FORMED, FORMED), "", ())
 
 
 def test_once_one_has_failed_those_that_stay_silent_are_stuck() -> None:
     began = time.monotonic()
-    told = form({"w1": member(Ref()), "w2": member(failed("it died")), "w3": member(answered(pack(FORMED)))})
-    assert told == Attempt((FORMED,), "RayError: it died", (WorkerId("w1"),))
+    attempt = form(
+        {"w1": member(Ref()), "w2": member(failed("it died")), "w3": member(answered(pack(FORMED)))}
+    )
+    assert attempt == Attempt((FORMED,), "RayError: it died", (WorkerId("w1"),))
     assert time.monotonic() - began < 1.0
 
 
 def test_a_process_that_says_nothing_at_all_is_stuck_and_one_that_loads_is_not() -> None:
-    told = form({"w1": member(Ref()), "w2": member(Ref(), lives=False)})
-    assert told == Attempt((), "no answer in time", (WorkerId("w2"),))
+    attempt = form({"w1": member(Ref()), "w2": member(Ref(), lives=False)})
+    assert attempt == Attempt((), "no answer in time", (WorkerId("w2"),))
 
 
 def test_nobody_loads_for_ever() -> None:
-    told = form({"w1": member(Ref()), "w2": member(answered(pack(FORMED)))}, within_s=0.3)
-    assert told == Attempt((FORMED,), "no answer in time", (WorkerId("w1"),))
+    attempt = form({"w1": member(Ref()), "w2": member(answered(pack(FORMED)))}, within_s=0.3)
+    assert attempt == Attempt((FORMED,), "no answer in time", (WorkerId("w1"),))
 
 
 def test_every_member_is_told_where_the_store_is_and_reads_the_rest_as_it_was_given() -> None:
-    told: list[bytes] = []
+    attempt: list[bytes] = []
     worker = member(answered(pack(FORMED)))
-    worker.form = SimpleNamespace(remote=lambda order: told.append(order) or answered(pack(FORMED)))
+    worker.form = SimpleNamespace(remote=lambda order: attempt.append(order) or answered(pack(FORMED)))
     form({"w1": worker})
-    assert unpack(FormOrder, told[0]) == FormOrder(2, 0, 1, 0, ("127.0.0.1", 4711), (), None, within_s=60.0)
+    assert unpack(FormOrder, attempt[0]) == FormOrder(
+        2, 0, 1, 0, ("127.0.0.1", 4711), (), None, within_s=60.0
+    )
 
 
 def test_a_worker_that_answers_nonsense_has_failed() -> None:
-    told = form({"w1": member(answered(b"\x81\xa4type\xa1x")), "w2": member(answered(pack(FORMED)))})
-    assert told.formed == (FORMED,)
-    assert told.failed.startswith("ValidationError: Invalid value 'x'")
+    attempt = form({"w1": member(answered(b"\x81\xa4type\xa1x")), "w2": member(answered(pack(FORMED)))})
+    assert attempt.formed == (FORMED,)
+    assert attempt.failed.startswith("ValidationError: Invalid value 'x'")

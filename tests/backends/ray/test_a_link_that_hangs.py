@@ -18,7 +18,7 @@ from sentinel.backends.ray import link as module
 from sentinel.backends.ray.link import Link, LinkEndedError, LinkError
 from sentinel.backends.ray.requests import Nodes, StartWorker, Statuses
 from sentinel.backends.ray.watch_link import watch_link
-from sentinel.demo.stage import wait
+from sentinel.demo.sandbox import wait
 from sentinel.gang.orders import WorkerSpec
 from sentinel.model.fact import Fact, LinkBack, LinkLost
 from sentinel.model.ids import JobId, NodeId, WorkerId
@@ -81,8 +81,8 @@ def test_while_it_is_away_it_is_said_why(tmp_path: Path) -> None:
         async with running(tmp_path) as link:
             pid = send(link, signal.SIGSTOP)
             await link.away.wait()
-            told = f"the ray link, pid {pid}, has not answered for 2 s: another one is started"
-            assert link.trouble == told
+            watched = f"the ray link, pid {pid}, has not answered for 2 s: another one is started"
+            assert link.trouble == watched
             with pytest.raises(LinkError, match=r"statuses: no answer within 0 s: the ray link, pid"):
                 await link.ask(Statuses(JobId("train"), (), 1.0), timeout=0.01)
 
@@ -173,7 +173,7 @@ def _lives(pid: int) -> bool:
         return False
 
 
-class Told:
+class Watched:
     """What a watch of a link has told."""
 
     def __init__(self, path: Path, **options: Any) -> None:
@@ -200,15 +200,15 @@ class Told:
 
 
 def test_a_link_that_goes_and_comes_back_is_told(tmp_path: Path) -> None:
-    told = Told(tmp_path)
-    assert asyncio.run(told.see(told.joins, told.goes, told.joins)) == [LinkLost, LinkBack]
+    watched = Watched(tmp_path)
+    assert asyncio.run(watched.see(watched.joins, watched.goes, watched.joins)) == [LinkLost, LinkBack]
 
 
 def test_a_link_that_is_never_there_is_told_once(tmp_path: Path) -> None:
-    assert asyncio.run(Told(tmp_path, first_s=0.0).see()) == [LinkLost]
-    assert asyncio.run(Told(tmp_path, first_s=None).see()) == []
+    assert asyncio.run(Watched(tmp_path, first_s=0.0).see()) == [LinkLost]
+    assert asyncio.run(Watched(tmp_path, first_s=None).see()) == []
 
 
 def test_what_an_earlier_controller_missed_is_told_to_be_back(tmp_path: Path) -> None:
-    told = Told(tmp_path, lost=True)
-    assert asyncio.run(told.see(told.joins)) == [LinkBack]
+    watched = Watched(tmp_path, lost=True)
+    assert asyncio.run(watched.see(watched.joins)) == [LinkBack]

@@ -41,7 +41,7 @@ def launch(memory: str, *argv: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("memory", "program", "told"),
+    ("memory", "program", "message"),
     [
         pytest.param(
             "", "/nowhere/python", "/nowhere/python does not run: FileNotFoundError", id="no program"
@@ -51,9 +51,9 @@ def launch(memory: str, *argv: str) -> str:
         ),
     ],
 )
-def test_what_does_not_run_is_said(tmp_path: Path, memory: str, program: str, told: str) -> None:
+def test_what_does_not_run_is_said(tmp_path: Path, memory: str, program: str, message: str) -> None:
     said = launch(memory or str(tmp_path), program, "-c", "pass")
-    assert told in said
+    assert message in said
     assert "COPY" not in said
 
 

@@ -26,12 +26,12 @@ SERVES = (
 
 
 @pytest.mark.parametrize(("listening", "answer"), [(True, "ok"), (False, "refused")])
-def test_alive_tells_an_open_door_from_a_closed_one(listening: bool, answer: str) -> None:
-    with socket.socket() as door:
-        door.bind(("127.0.0.1", 0))
+def test_alive_tells_an_open_port_from_a_closed_one(listening: bool, answer: str) -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
         if listening:
-            door.listen()
-        assert ray_gcs.alive(f"127.0.0.1:{door.getsockname()[1]}") == answer
+            listener.listen()
+        assert ray_gcs.alive(f"127.0.0.1:{listener.getsockname()[1]}") == answer
 
 
 @pytest.fixture
@@ -44,8 +44,8 @@ def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as door:
-        free: int = door.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        free: int = listener.getsockname()[1]
     return free
 
 
@@ -180,8 +180,8 @@ def test_a_gcs_that_kept_its_state_in_memory_is_not_started_again(tmp_path: Path
 def test_what_is_started_again_is_ray_s_own_program_whatever_was_remembered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ours, told = tmp_path / "ours", tmp_path / "told"
-    ours.write_text(f"#!/bin/sh\necho $0 $* >{told}; env >>{told}; exec sleep 0\n")
+    ours, output = tmp_path / "ours", tmp_path / "output"
+    ours.write_text(f"#!/bin/sh\necho $0 $* >{output}; env >>{output}; exec sleep 0\n")
     ours.chmod(0o700)
     monkeypatch.setattr(ray_gcs, "program", lambda: ours)
     environment = {**DURABLE, "LD_PRELOAD": "/tmp/evil.so", "PATH": os.environ["PATH"]}
@@ -189,7 +189,7 @@ def test_what_is_started_again_is_ray_s_own_program_whatever_was_remembered(
     pid = ray_gcs.restart(remembered(tmp_path, command=forged, environment=environment))
     with suppress(ChildProcessError):  # another start of a process may have taken note of its end
         os.waitpid(pid, 0)
-    first, *rest = told.read_text().splitlines()
+    first, *rest = output.read_text().splitlines()
     assert first == f"{ours} --gcs_server_port=1"
     assert "RAY_gcs_storage=rocksdb" in rest
     assert not any(line.startswith("LD_PRELOAD") for line in rest)

@@ -14,13 +14,13 @@ from sentinel.model.fact import Fact
 
 
 @pytest.fixture
-def door() -> Iterator[str]:
+def listener() -> Iterator[str]:
     with closing(socket.create_server(("127.0.0.1", 0))) as listening:
         yield f"127.0.0.1:{listening.getsockname()[1]}"
 
 
 def test_a_gcs_that_can_t_be_remembered_is_watched_all_the_same_and_told_of_once(
-    tmp_path: Path, door: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, listener: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def denied(*_: object) -> None:
         raise gcs.GcsError("access denied")
@@ -33,7 +33,9 @@ def test_a_gcs_that_can_t_be_remembered_is_watched_all_the_same_and_told_of_once
 
     async def scenario() -> None:
         watching = asyncio.create_task(
-            watch_gcs.watch_gcs(door, tmp_path / "gcs.json", learned.append, asyncio.get_running_loop().time)
+            watch_gcs.watch_gcs(
+                listener, tmp_path / "gcs.json", learned.append, asyncio.get_running_loop().time
+            )
         )
         await asyncio.sleep(0.5)
         assert not watching.done()

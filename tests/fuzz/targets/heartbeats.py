@@ -59,10 +59,10 @@ def opened(folder: Path) -> Iterator[Callable[[bytes], bool]]:
         ranks = Ranks(beats)
         ended = ranks.refresh()
         events = tuple((number, each.event) for number, each in enumerate(ended, 1))
-        told = Report(NodeId("n1"), "boot", 1, ranks.beats(), events)
-        decode(Report, encode(told))
+        report = Report(NodeId("n1"), "boot", 1, ranks.beats(), events)
+        decode(Report, encode(report))
         ranks.processes()
-        found = bool(told.beats or told.events)
+        found = bool(report.beats or report.events)
         for pidfd in [*ranks.pidfds]:
             os.close(pidfd)
         return found

@@ -71,14 +71,14 @@ def put(db: sqlite3.Connection, what: str, data: bytes) -> None:
 def _value(data: bytes) -> object:
     """Give a value of any kind that a column may hold."""
     try:
-        told = msgspec.msgpack.decode(data)
+        value = msgspec.msgpack.decode(data)
     except (ValueError, RecursionError):
-        told = data
-    if told != told:
+        value = data
+    if value != value:
         return data
-    if isinstance(told, int) and not -(2**63) <= told < 2**63:
-        return float(told)
-    return told if isinstance(told, int | float | str | bytes) else data
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        return float(value)
+    return value if isinstance(value, int | float | str | bytes) else data
 
 
 def seal(db: sqlite3.Connection) -> None:

@@ -38,9 +38,9 @@ def opened(folder: Path) -> Iterator[Callable[[bytes], bool]]:
         path.chmod(0o600)
         spool = Spool()
         Notes(directory, spool, OneRank()).collect()
-        told = spool.pending()
-        decode(Report, encode(Report(NodeId("n1"), "boot", 1, (), told)))
+        pending = spool.pending()
+        decode(Report, encode(Report(NodeId("n1"), "boot", 1, (), pending)))
         path.unlink()
-        return bool(told)
+        return bool(pending)
 
     yield take

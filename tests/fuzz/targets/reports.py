@@ -128,8 +128,8 @@ class Controller:
         heard = self._loop.run_until_complete(self.reports._hear(frames[0], frames[1:]))  # type: ignore[arg-type]
         if heard is None:
             return False
-        node, told = heard
-        answer = self.inbox.hear(told)
+        node, message = heard
+        answer = self.inbox.hear(message)
         self.ledger.absorb(self.watch.tick(self.ledger.state, self.at))
         while (due := self.ledger.state.next_deadline()) is not None and due[0] <= self.at:
             self.ledger.absorb([DeadlinePassed(self.at, due[1])])

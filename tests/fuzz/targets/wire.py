@@ -31,7 +31,7 @@ def opened(folder: Path) -> Iterator[Callable[[bytes], bool]]:
     """Ask one thing after the other; accepted is what is answered at all, even by a refusal."""
     Slots(snapshots_of(folder, JOB), "owner", 0).write(3, 1, 4, [b"x" * 3_000], length=3_000)
     defects: list[BaseException | None] = []
-    hook, threading.excepthook = threading.excepthook, lambda told: defects.append(told.exc_value)
+    hook, threading.excepthook = threading.excepthook, lambda args: defects.append(args.exc_value)
     with SnapshotHolder(folder, "127.0.0.1", key=SECRET) as holder:
 
         def take(data: bytes) -> bool:
@@ -48,7 +48,7 @@ def opened(folder: Path) -> Iterator[Callable[[bytes], bool]]:
 
 def _knows_the_key(address: tuple[str, int], data: bytes) -> bool:
     try:
-        channel = connect(address, JOB, job_key(SECRET, JOB), within_s=_ANSWER_S, silence_s=_ANSWER_S)
+        channel = connect(address, JOB, job_key(SECRET, JOB), within_s=_ANSWER_S, idle_s=_ANSWER_S)
     except SnapshotError:
         return False
     with closing(channel):

@@ -72,5 +72,5 @@ def suspect_of(fact: RankExited | RankRaised | RankSlow) -> Suspect:
 
 def newest_generation(case: Case) -> int:
     """Return the generation that broke last in this incident: what broke earlier is repaired already."""
-    hurt: list[RankExited | RankRaised | JobStalled] = [*case.all(RankExited), *case.all(RankRaised)]
-    return max((fact.generation for fact in [*hurt, *case.all(JobStalled)]), default=0)
+    failures: list[RankExited | RankRaised | JobStalled] = [*case.all(RankExited), *case.all(RankRaised)]
+    return max((fact.generation for fact in [*failures, *case.all(JobStalled)]), default=0)

@@ -4,7 +4,7 @@ from collections import Counter
 
 from sentinel.core.diagnose.predicates.case import Case, Match, newest_generation, suspect_of
 from sentinel.core.diagnose.predicates.hangs import laggard
-from sentinel.core.diagnose.predicates.nodes import reached
+from sentinel.core.diagnose.predicates.nodes import pinged
 from sentinel.core.diagnose.predicates.paces import stopped_again
 from sentinel.core.evidence import ECHOES
 from sentinel.core.exits import first_to_end
@@ -26,19 +26,19 @@ def rank_exited(case: Case) -> Match | None:
     if not ended and (known := case.incident.diagnosis) and known.is_known:
         return None  # they left because of that
     if not ended:
-        told = ", ".join(f"{fact.rank} ({fact.how})" for fact in exits)
-        return Match((), f"ranks {told} stopped themselves: what they waited for can't come")
+        why = ", ".join(f"{fact.rank} ({fact.how})" for fact in exits)
+        return Match((), f"ranks {why} stopped themselves: what they waited for can't come")
     job = case.state.job_of(case.incident)
     first = _first(case, job, ended) if job and job.watched else ended
     if not first:
         return None
-    told = ", ".join(f"rank {e.rank} (pid {e.pid}) on {e.node} ended: {e.how}" for e in first)
+    why = ", ".join(f"rank {e.rank} (pid {e.pid}) on {e.node} ended: {e.how}" for e in first)
     after = ", ".join(f"{e.rank} ({e.how})" for e in ended if e not in first)
-    return Match(tuple(dict.fromkeys(map(suspect_of, first))), told + (after and f"; then ranks {after}"))
+    return Match(tuple(dict.fromkeys(map(suspect_of, first))), why + (after and f"; then ranks {after}"))
 
 
 def _first(case: Case, job: Job, exits: list[RankExited]) -> list[RankExited]:
-    all_gone = len(exits) + case.state.crew.done(job.id) >= job.world
+    all_gone = len(exits) + case.state.workers.done(job.id) >= job.world
     return first_to_end(exits, case.rules.policy, all_gone=all_gone)
 
 
@@ -55,14 +55,14 @@ def ended_unheard(case: Case) -> Match | None:
     """No agent could tell that a node's ranks ended: it is dead, they answer nobody, and peers lost them."""
     newest, job = newest_generation(case), case.state.job_of(case.incident)
     raised = [fact for fact in case.all(RankRaised) if fact.generation == newest]
-    lost = [f.node for f in reached(case) if (f.agent, f.raylet) == ("refused", "ok") and f.step < 0]
+    lost = [f.node for f in pinged(case) if (f.agent, f.raylet) == ("refused", "ok") and f.step < 0]
     if not raised or job is None or rank_exited(case) or any(fact.kind not in ECHOES for fact in raised):
         return None
     gone = [worker for _, worker in case.state.seated(job) if worker.node in lost]
     if job.generation != newest or not gone:
         return None
-    told = ", ".join(f"rank {worker.rank} on {worker.node}" for worker in gone)
-    why = f"no answer from {told}, and their peers have lost them; the agent that could tell is dead, too"
+    why = ", ".join(f"rank {worker.rank} on {worker.node}" for worker in gone)
+    why = f"no answer from {why}, and their peers have lost them; the agent that could tell is dead, too"
     return Match(tuple(Suspect(worker.node, worker.rank, worker.gpu) for worker in gone), why)
 
 
@@ -85,8 +85,8 @@ def repeats_on_node(case: Case) -> Match | None:
             continue
         recent = len(_failed_alone(case, node))
         if recent >= limit and _stands_out(case, node, recent):
-            told = f"{node.id}: crash or hang {recent} times within an hour"
-            return Match((Suspect(node.id),), told)
+            why = f"{node.id}: crash or hang {recent} times within an hour"
+            return Match((Suspect(node.id),), why)
     return None
 
 
@@ -108,8 +108,8 @@ def repeats_with_rank(case: Case) -> Match | None:
         times = Counter(node for _, each, node, _ in job.failed if each == rank)
         often = [node for node, count in times.items() if count >= case.rules.policy.crashes_per_hour]
         if len(often) >= case.rules.policy.several:
-            told = " and ".join(f"{times[node]} times on {node}" for node in often)
-            return Match((Suspect(rank=rank),), f"rank {rank} crashed or hung {told}")
+            why = " and ".join(f"{times[node]} times on {node}" for node in often)
+            return Match((Suspect(rank=rank),), f"rank {rank} crashed or hung {why}")
     return None
 
 
@@ -130,10 +130,10 @@ def gang_broken(case: Case) -> Match | None:
     is_over = job is not None and job.generation > newest_generation(case)
     if is_over and known is not None and not _is_this(case, known):
         return None  # that generation broke of the cause that is known
-    if rank_exited(case) or laggard(case) or reached(case):
+    if rank_exited(case) or laggard(case) or pinged(case):
         return None
-    told = f"{len(raised)} ranks lost their peers, first rank {raised[0].rank} on {raised[0].node}"
-    return Match((), f"{told}: {raised[0].error}")
+    why = f"{len(raised)} ranks lost their peers, first rank {raised[0].rank} on {raised[0].node}"
+    return Match((), f"{why}: {raised[0].error}")
 
 
 def _is_this(case: Case, known: Diagnosis) -> bool:

@@ -24,8 +24,8 @@ def follows_the_code(case: Case) -> Match | None:
     for earlier, later in _exception_pairs(case):
         same = (earlier.step, earlier.error, earlier.rank) == (later.step, later.error, later.rank)
         if same and earlier.node != later.node:
-            told = f"{later.error} at step {later.step} on {earlier.node} and again on {later.node}"
-            return Match((Suspect(rank=later.rank),), told)
+            why = f"{later.error} at step {later.step} on {earlier.node} and again on {later.node}"
+            return Match((Suspect(rank=later.rank),), why)
     return None
 
 
@@ -42,8 +42,8 @@ def follows_the_node(case: Case) -> Match | None:
         )
         other = earlier.node == later.node and earlier.rank != later.rank and not again
         if other and passed and _moved_away(case, earlier, later.generation) and _came(case, earlier, later):
-            told = f"{earlier.node}: rank {earlier.rank} raised there, and after a move rank {later.rank}"
-            return Match((Suspect(later.node, later.rank, later.gpu),), told)
+            why = f"{earlier.node}: rank {earlier.rank} raised there, and after a move rank {later.rank}"
+            return Match((Suspect(later.node, later.rank, later.gpu),), why)
     return _left_behind(case)
 
 
@@ -59,8 +59,8 @@ def _left_behind(case: Case) -> Match | None:
     if not later or not all(_moved_away(case, fact, passed.generation) for fact in raised):
         return None
     named = ", ".join(map(str, ranks))
-    told = f"{raised[0].node}: ranks {named} raised there, and step {passed.step} passed once they had moved"
-    return Match((Suspect(raised[0].node),), told)
+    why = f"{raised[0].node}: ranks {named} raised there, and step {passed.step} passed once they had moved"
+    return Match((Suspect(raised[0].node),), why)
 
 
 def desync(case: Case) -> Match | None:
@@ -81,7 +81,7 @@ def _moved_away(case: Case, raised: RankRaised, generation: int) -> bool:
 
 def _came(case: Case, earlier: RankRaised, later: RankRaised) -> bool:
     """Say whether a rank sits there only since the first one left; one that always did is no test."""
-    worker = case.state.crew.get(later.job, later.worker)
+    worker = case.state.workers.get(later.job, later.worker)
     return worker is not None and worker.seated > earlier.generation
 
 

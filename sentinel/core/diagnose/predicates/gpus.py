@@ -26,8 +26,8 @@ def app_xid_repeats(case: Case) -> Match | None:
             continue
         if any(name != fact.node or _is_elsewhere(place, here) for name, place in _all_struck(case)):
             return None  # on two GPUs it is software (NVSentinel's rule)
-        told = f"{here} of {fact.node}: application Xid {len(times)} times within a day"
-        return Match((Suspect(fact.node, gpu=gpu_of(fact.finding.component)),), told)
+        why = f"{here} of {fact.node}: application Xid {len(times)} times within a day"
+        return Match((Suspect(fact.node, gpu=gpu_of(fact.finding.component)),), why)
     return None
 
 

@@ -5,7 +5,7 @@ from sentinel.core.diagnose.predicates.case import Case, Match, suspect_of
 from sentinel.model.fact import JobStalled, RankSlow
 from sentinel.model.incident import Diagnosis, Suspect
 from sentinel.model.report import NOT_RUNNING, STOPPED
-from sentinel.model.runbook import Harm
+from sentinel.model.runbook import Symptom
 
 
 def _stall(case: Case) -> JobStalled | None:
@@ -42,7 +42,7 @@ def hangs_by_turns(case: Case) -> Match | None:
 
 
 def _names_hang(case: Case, known: Diagnosis) -> bool:
-    return known.cause in case.rules.harm_of(Harm.STALLED)
+    return known.cause in case.rules.naming_only(Symptom.STALLED)
 
 
 def loader_stuck(case: Case) -> Match | None:
@@ -73,8 +73,8 @@ def slow_on_every_node(case: Case) -> Match | None:
     places = case.state.jobs[slow.job].slow_places(slow.rank, 0.0) if slow else set()
     if slow is None or len(places) < case.rules.policy.several:
         return None
-    told = f"rank {slow.rank} was slow on {', '.join(sorted(places - {slow.node}))} and is on {slow.node}"
-    return Match((Suspect(rank=slow.rank),), told)
+    why = f"rank {slow.rank} was slow on {', '.join(sorted(places - {slow.node}))} and is on {slow.node}"
+    return Match((Suspect(rank=slow.rank),), why)
 
 
 def straggler(case: Case) -> Match | None:
@@ -82,8 +82,8 @@ def straggler(case: Case) -> Match | None:
     slow = case.last(RankSlow)
     if slow is None:
         return None
-    told = (
+    why = (
         f"rank {slow.rank} on {slow.node} needs {slow.outside_s * 1000:.0f} ms outside collectives, "
         f"its peers {slow.peers_s * 1000:.0f} ms, for {slow.steps} steps"
     )
-    return Match((suspect_of(slow),), told)
+    return Match((suspect_of(slow),), why)

@@ -5,7 +5,7 @@ from itertools import islice
 
 from sentinel.core.diagnose.predicates.case import Case, Match, newest_generation
 from sentinel.core.state.rows import JobStage
-from sentinel.model.fact import JobAdvanced, JobStalled, NodeReached, NodeSilent, RankExited, RankRaised
+from sentinel.model.fact import JobAdvanced, JobStalled, NodePinged, NodeSilent, RankExited, RankRaised
 from sentinel.model.ids import Seconds
 from sentinel.model.incident import Suspect
 from sentinel.model.report import STOPPED_ITSELF
@@ -17,65 +17,65 @@ NAMED = 20
 
 def node_lost(case: Case) -> Match | None:
     """A node's agent and raylet are both gone though its network answers."""
-    lost = [f for f in reached(case) if (f.agent, f.raylet) == ("refused", "refused") and f.step < 0]
-    if not lost or _mass_silence(case):
+    lost = [f for f in pinged(case) if (f.agent, f.raylet) == ("refused", "refused") and f.step < 0]
+    if not lost or _many_silent(case):
         return None
-    told = ", ".join(f"{fact.node}: agent and raylet refuse connections" for fact in lost)
-    return Match(tuple(Suspect(fact.node) for fact in lost), told)
+    why = ", ".join(f"{fact.node}: agent and raylet refuse connections" for fact in lost)
+    return Match(tuple(Suspect(fact.node) for fact in lost), why)
 
 
 def node_cut(case: Case) -> Match | None:
     """A node does not answer at all, and the job feels it; or nobody feels it, and it lasts."""
-    cut = [fact for fact in reached(case) if fact.agent == "timeout" and fact.raylet == "timeout"]
-    if not cut or _mass_silence(case) or any(fact.step >= 0 for fact in cut):
+    cut = [fact for fact in pinged(case) if fact.agent == "timeout" and fact.raylet == "timeout"]
+    if not cut or _many_silent(case) or any(fact.step >= 0 for fact in cut):
         return None
-    seated, hurt = any(case.state.job_on(fact.node) for fact in cut), _job_hurt(case)
-    lasts = (hurt or not seated) and all(_silent_s(case, fact) >= case.rules.policy.cut_s for fact in cut)
-    if not lasts and (not hurt or _crashed_elsewhere(case)):
+    seated, affected = any(case.state.job_on(fact.node) for fact in cut), _job_affected(case)
+    lasts = (affected or not seated) and all(_silent_s(case, fact) >= case.rules.policy.cut_s for fact in cut)
+    if not lasts and (not affected or _crashed_elsewhere(case)):
         return None
-    told = ", ".join(f"{fact.node} answers on no door" for fact in cut)
-    return Match(tuple(Suspect(fact.node) for fact in cut), told)
+    why = ", ".join(f"{fact.node} answers on no port" for fact in cut)
+    return Match(tuple(Suspect(fact.node) for fact in cut), why)
 
 
 def control_cut(case: Case) -> Match | None:
     """So many nodes are silent at once that it is us who are cut off."""
-    if case.last(NodeSilent) is None or not _mass_silence(case):
+    if case.last(NodeSilent) is None or not _many_silent(case):
         return None
-    return Match((), _told_of_many(case))
+    return Match((), _why_cut_off(case))
 
 
 def agent_hung(case: Case) -> Match | None:
     """A node is silent while it answers or its ranks step, and those that could be silent with it are not."""
-    alive = [fact for fact in reached(case) if fact.agent != "refused" and _lives(case, fact)]
+    alive = [fact for fact in pinged(case) if fact.agent != "refused" and _lives(case, fact)]
     alive = [fact for fact in alive if _silent_s(case, fact) >= case.rules.policy.silent_s]
-    if not alive or _mass_silence(case):
+    if not alive or _many_silent(case):
         return None
-    told = ", ".join(f"{fact.node} is silent, yet it answers or its ranks step" for fact in alive)
-    return Match(tuple(Suspect(fact.node) for fact in alive), told)
+    why = ", ".join(f"{fact.node} is silent, yet it answers or its ranks step" for fact in alive)
+    return Match(tuple(Suspect(fact.node) for fact in alive), why)
 
 
 def agent_dead(case: Case) -> Match | None:
     """A node's agent is gone and the rest of the node is there."""
-    refused = [fact for fact in reached(case) if fact.agent == "refused"]
+    refused = [fact for fact in pinged(case) if fact.agent == "refused"]
     dead = [fact for fact in refused if fact.raylet == "ok" or fact.step >= 0]
     if not dead:
         return None
-    told = ", ".join(f"{fact.node}: its agent refuses connections, the rest of it answers" for fact in dead)
-    return Match(tuple(Suspect(fact.node) for fact in dead), told)
+    why = ", ".join(f"{fact.node}: its agent refuses connections, the rest of it answers" for fact in dead)
+    return Match(tuple(Suspect(fact.node) for fact in dead), why)
 
 
-def reached(case: Case) -> Sequence[NodeReached]:
+def pinged(case: Case) -> Sequence[NodePinged]:
     """Newest look at each node that is silent now."""
-    return case.once("reached", lambda: _reached(case))
+    return case.once("pinged", lambda: _pinged(case))
 
 
-def _reached(case: Case) -> list[NodeReached]:
-    newest = {fact.node: fact for fact in case.all(NodeReached)}
+def _pinged(case: Case) -> list[NodePinged]:
+    newest = {fact.node: fact for fact in case.all(NodePinged)}
     known = ((fact, case.state.nodes.get(name)) for name, fact in newest.items())
     return [fact for fact, node in known if node is not None and node.silent and node.maintained is None]
 
 
-def _silent_s(case: Case, fact: NodeReached) -> Seconds:
+def _silent_s(case: Case, fact: NodePinged) -> Seconds:
     fell = (silence.at for silence in case.all(NodeSilent) if silence.node == fact.node)
     return case.state.now - max(fell, default=fact.at)
 
@@ -87,22 +87,22 @@ def _crashed_elsewhere(case: Case) -> bool:
     return any(not case.state.nodes[fact.node].silent for fact in ended)
 
 
-def _job_hurt(case: Case) -> bool:
+def _job_affected(case: Case) -> bool:
     """Say whether the job lost a rank or stopped stepping in this incident, and has not recovered."""
     job = case.state.job_of(case.incident)
     going = job is not None and job.stage is JobStage.RUNNING
-    hurt = (isinstance(fact, JobStalled | RankRaised | RankExited) for fact in case.incident.evidence)
-    return not going and any(hurt)
+    symptoms = (isinstance(fact, JobStalled | RankRaised | RankExited) for fact in case.incident.evidence)
+    return not going and any(symptoms)
 
 
-def _mass_silence(case: Case) -> bool:
+def _many_silent(case: Case) -> bool:
     """Say whether many are silent at once; whose own trouble that is known to be is not of them."""
-    return case.once("mass silence", lambda: _is_mass_silence(case))
+    return case.once("many silent", lambda: _are_many_silent(case))
 
 
-def _is_mass_silence(case: Case) -> bool:
+def _are_many_silent(case: Case) -> bool:
     standing, policy = case.state.standing_count(), case.rules.policy
-    many = max(float(policy.several), policy.mass_silence * standing)
+    many = max(float(policy.several), policy.silent_share * standing)
     if case.state.unheard_count() < many or case.state.unheard_count() - _explained(case) < many:
         return False
     return not _in_one_domain(case)
@@ -127,7 +127,7 @@ def _explained(case: Case) -> int:
     return len({name for found in own if found for name in found.nodes if case.state.is_unheard(name)})
 
 
-def _told_of_many(case: Case) -> str:
+def _why_cut_off(case: Case) -> str:
     count = case.state.unheard_count()
     silent = (fact.node for fact in case.all(NodeSilent) if case.state.is_unheard(fact.node))
     named = sorted({*islice(silent, NAMED)})
@@ -135,8 +135,8 @@ def _told_of_many(case: Case) -> str:
     return f"{count} of {case.state.standing_count()} nodes silent at once: {', '.join(named)}{more}"
 
 
-def _lives(case: Case, fact: NodeReached) -> bool:
-    """Say whether a silent node shows life: an open door, a rank's answer, or steps that need its ranks."""
+def _lives(case: Case, fact: NodePinged) -> bool:
+    """Say whether a silent node shows life: an open port, a rank's answer, or steps that need its ranks."""
     step = case.last(JobAdvanced)
     since = max((f.at for f in case.all(NodeSilent) if f.node == fact.node), default=fact.at)
     stepped = step is not None and step.at > since and case.state.job_on(fact.node) is not None

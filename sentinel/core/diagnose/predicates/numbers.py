@@ -9,8 +9,8 @@ def loss_nan(case: Case) -> Match | None:
     nans = _nans(case)
     if not nans:
         return None
-    told = f"the loss of step {nans[-1].step} is not finite on rank {_nan_ranks(nans[-1])}"
-    return Match((), told)
+    why = f"the loss of step {nans[-1].step} is not finite on rank {_nan_ranks(nans[-1])}"
+    return Match((), why)
 
 
 def nan_again_same(case: Case) -> Match | None:
@@ -31,8 +31,10 @@ def nan_not_repeated(case: Case) -> Match | None:
     nans, advanced = _nans(case), case.last(JobAdvanced)
     if len(nans) != 1 or advanced is None or advanced.at < nans[0].at:
         return None
-    told = (f for f in case.all(RankRaised) if (f.kind, f.generation) == ("nan", nans[0].generation))
-    suspects = tuple(suspect_of(fact) for fact in told if fact.rank in _nan_ranks(fact))  # where it sat then
+    raised = (f for f in case.all(RankRaised) if (f.kind, f.generation) == ("nan", nans[0].generation))
+    suspects = tuple(
+        suspect_of(fact) for fact in raised if fact.rank in _nan_ranks(fact)
+    )  # where it sat then
     if len(suspects) != 1:
         return None
     rank = suspects[0].rank

@@ -3,7 +3,7 @@
 import pytest
 from simulated import Simulated, ecc
 
-from sentinel.model.action import Page, Reach, Refusal, RestartAgent
+from sentinel.model.action import Page, Ping, Refusal, RestartAgent
 from sentinel.model.fact import NodeLeft
 from sentinel.model.finding import Health
 from sentinel.model.ids import NodeId
@@ -17,7 +17,7 @@ OPEN = ("ok", "ok", 5)
 def test_a_lost_node_with_several_ranks_is_one_incident_and_the_spare_comes_in() -> None:
     cluster = Simulated(nodes=3, gpus=4, world=8, standbys=4)
     dead = cluster.node(0)
-    cluster.doors[dead] = GONE
+    cluster.ports[dead] = GONE
     for rank in (4, 5, 6, 7):
         cluster.raises(rank, kind="collective")
     cluster.silence(dead)
@@ -45,7 +45,7 @@ def test_silence_alone_evicts_nobody() -> None:
     cluster.silence(cluster.node(0))
     cluster.run(60)
     assert (cluster.evicted(), cluster.resumed(), cluster.pages()) == ([], [], set())
-    assert len(cluster.all(Reach)) > 3, "it is looked at again"
+    assert len(cluster.all(Ping)) > 3, "it is looked at again"
 
 
 @pytest.mark.parametrize("end", ["heard", "gone"])
@@ -60,7 +60,7 @@ def test_a_node_with_all_ranks_that_stays_silent_is_paged_and_looked_at_further(
     if end == "heard":
         cluster.heard(whole)
     else:
-        cluster.doors[whole] = GONE
+        cluster.ports[whole] = GONE
     cluster.run(60)
     assert (cluster.stages(), len(cluster.pages()), cluster.going()) == (["resolved"], 1, True)
     assert cluster.evicted() == ([whole] if end == "gone" else [])
@@ -68,7 +68,7 @@ def test_a_node_with_all_ranks_that_stays_silent_is_paged_and_looked_at_further(
 
 def test_a_node_that_was_taken_for_lost_stayed_and_is_heard_again_leaves_nothing_open() -> None:
     cluster = Simulated(nodes=1, world=1)
-    cluster.doors["n1"] = GONE
+    cluster.ports["n1"] = GONE
     cluster.silence(cluster.node(0))
     cluster.run(5)
     assert (cluster.causes(), cluster.evicted(), cluster.stages()) == (["node-lost"], [], ["mitigating"])
@@ -88,7 +88,7 @@ def test_a_blip_leaves_no_page() -> None:
 def test_a_cut_control_network_freezes_and_evicts_nobody(cut: int) -> None:
     cluster = Simulated()
     nodes = sorted(cluster.state.nodes)[:cut]
-    cluster.doors = dict.fromkeys(nodes, ("timeout", "timeout", 5))
+    cluster.ports = dict.fromkeys(nodes, ("timeout", "timeout", 5))
     cluster.silence(*nodes)
     cluster.run(10)
     assert cluster.state.frozen.startswith("control-cut")
@@ -155,7 +155,7 @@ def test_what_happens_while_frozen_is_refused_and_done_after_the_thaw() -> None:
 def test_a_human_who_resumes_actions_amid_a_cut_is_not_overruled_by_it() -> None:
     cluster = Simulated(world=3)
     cut = [cluster.node(1), cluster.node(2)]
-    cluster.doors = dict.fromkeys(cut, ("ok", "ok", 5))
+    cluster.ports = dict.fromkeys(cut, ("ok", "ok", 5))
     cluster.silence(*cut)
     cluster.run(2)
     cluster.crash(0)
@@ -175,7 +175,7 @@ def test_a_dead_node_among_a_healed_cut_is_still_found() -> None:
     cluster.run(2)
     dead = cluster.node(0)
     cluster.raises(1, kind="collective")
-    cluster.doors[dead] = GONE
+    cluster.ports[dead] = GONE
     cluster.heard(*[node for node in nodes if node != dead])
     cluster.run(30)
     assert (cluster.evicted(), cluster.state.frozen, cluster.going()) == ([dead], "", True)
@@ -184,12 +184,12 @@ def test_a_dead_node_among_a_healed_cut_is_still_found() -> None:
 def test_an_evicted_dead_node_neither_makes_a_mass_silence_nor_keeps_actions_frozen() -> None:
     cluster = Simulated(nodes=5)
     first = cluster.node(0)
-    cluster.doors = dict.fromkeys(cluster.state.nodes, GONE)
+    cluster.ports = dict.fromkeys(cluster.state.nodes, GONE)
     for dead in (first,):
         cluster.raises(1, kind="collective")
         cluster.silence(dead)
         cluster.run(10)
-    cluster.doors = dict.fromkeys(cluster.state.nodes, ("timeout", "timeout", 9))
+    cluster.ports = dict.fromkeys(cluster.state.nodes, ("timeout", "timeout", 9))
     nodes = [node for node in cluster.state.nodes if node != first]
     cluster.silence(*nodes)
     cluster.run(5)
@@ -201,7 +201,7 @@ def test_an_evicted_dead_node_neither_makes_a_mass_silence_nor_keeps_actions_fro
 def test_a_dead_agent_is_restarted_without_a_page() -> None:
     cluster = Simulated()
     node = cluster.node(0)
-    cluster.doors[node] = AGENT_ONLY
+    cluster.ports[node] = AGENT_ONLY
     cluster.silence(node)
     cluster.run(2)
     assert [a.node for a in cluster.all(RestartAgent)] == [node]
@@ -215,7 +215,7 @@ def test_a_dead_agent_is_restarted_without_a_page() -> None:
 def test_an_agent_that_cannot_be_restarted_is_paged(how: str) -> None:
     cluster = Simulated()
     node = cluster.node(0)
-    cluster.doors[node] = AGENT_ONLY
+    cluster.ports[node] = AGENT_ONLY
     cluster.fails = {"RestartAgent"} if how == "fails" else set()
     cluster.silence(node)
     cluster.run(200)
@@ -227,7 +227,7 @@ def test_an_agent_that_cannot_be_restarted_is_paged(how: str) -> None:
 def test_a_second_node_lost_during_recovery_goes_too() -> None:
     cluster = Simulated(nodes=6, world=2)
     one, two = cluster.node(0), cluster.node(1)
-    cluster.doors = {one: GONE, two: GONE}
+    cluster.ports = {one: GONE, two: GONE}
     cluster.silence(one)
     cluster.run(0.35)
     cluster.silence(two)
@@ -241,7 +241,7 @@ def test_a_warning_on_another_node_does_not_disturb_a_recovery() -> None:
 
     cluster = Simulated()
     dead = cluster.node(0)
-    cluster.doors[dead] = GONE
+    cluster.ports[dead] = GONE
     cluster.silence(dead)
     cluster.run(0.35)
     cluster.finding(cluster.node(1), xid(31, health=Health.WARNING))

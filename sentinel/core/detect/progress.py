@@ -39,7 +39,7 @@ class Spoken:
 
 
 @dataclass(slots=True)
-class Pulse:
+class Progress:
     """What one job's heartbeats told so far."""
 
     slowness: Slowness
@@ -60,7 +60,7 @@ class Pulse:
     """From then on the time between reports is the time between steps."""
     losses: deque[tuple[int, float]] = field(default_factory=lambda: deque(maxlen=LOSS_WINDOW))
     stalled: bool = False
-    told: tuple[int, ...] = ()
+    reported: tuple[int, ...] = ()
     """Ranks that the others waited for when that was told."""
     behind: tuple[tuple[int, ...], Instant] = ((), 0.0)
     """Ranks that the others wait for since then, and since when."""
@@ -79,7 +79,7 @@ class Pulse:
     """Step at which a seated node was first seen silent; None while all report."""
 
     @classmethod
-    def of(cls, job: Job, policy: Policy) -> "Pulse":
+    def of(cls, job: Job, policy: Policy) -> "Progress":
         """Go on from what an earlier watch has told."""
         return cls(Slowness.of(job, policy), deque(maxlen=policy.pace_steps), high=job.high_step)
 
@@ -87,7 +87,7 @@ class Pulse:
         """Say whether what was told to stand still, and left alone, has since been held up by other ranks."""
         if ranks != self.behind[0]:
             self.behind = ranks, now
-        return bool(ranks) and ranks != self.told and now - self.behind[1] > within
+        return bool(ranks) and ranks != self.reported and now - self.behind[1] > within
 
     def pace(self, job: Job) -> Seconds:
         """Give the median of the last steps; before the first, what an earlier watch knew; 0 for unknown."""
@@ -140,7 +140,7 @@ class Pulse:
 
     def _without_node(self, state: State, policy: Policy) -> bool:
         """Say, once per silence, that steps go on that need a silent node's ranks: so it lives."""
-        if not any(node.silent and state.crew.sitting(node.id) for node in state.nodes.values()):
+        if not any(node.silent and state.workers.sitting(node.id) for node in state.nodes.values()):
             self.silent_since = None
             return False
         if self.silent_since is None:

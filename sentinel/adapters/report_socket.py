@@ -17,14 +17,14 @@ from sentinel.model.codec import MESSAGE_BYTES
 
 LOOK_EVERY_S = 1.0
 _DOMAIN = b"sentinel"
-_MONITOR = "inproc://sentinel-report-door"
+_MONITOR = "inproc://sentinel-report-socket"
 _MESSAGES_WAITING = 32
 """Of one agent, each of up to `MESSAGE_BYTES`; the rest waits on its node."""
 
 log = structlog.get_logger(logger_name="reports")
 
 
-class ReportDoor:
+class ReportSocket:
     """A ROUTER that lets in who has an enrolled key or a join token, and keeps no stranger for long."""
 
     def __init__(self, endpoint: str, enrolment: Enrolment) -> None:
@@ -37,7 +37,7 @@ class ReportDoor:
         shuffle_numbers()
         self.socket: zmq.asyncio.Socket = self._context.socket(zmq.ROUTER)
         self._monitor: zmq.Socket[bytes] = plain.socket(zmq.PAIR)
-        self._watching = threading.Thread(target=self._watch, name="report-door", daemon=True)
+        self._watching = threading.Thread(target=self._watch, name="report-socket", daemon=True)
         self._looking: asyncio.Task[None] | None = None
         self._trouble = ""
 

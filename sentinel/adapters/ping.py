@@ -1,4 +1,4 @@
-"""The controller's own look at a silent node: which of its doors are open."""
+"""The controller's own look at a silent node: which of its ports are open."""
 
 import asyncio
 import contextlib
@@ -6,15 +6,15 @@ import errno
 
 from sentinel.model.ids import Seconds
 
-DOOR_DEADLINE_S = 0.8
+PING_DEADLINE_S = 0.8
 _UNREACHABLE = frozenset({errno.EHOSTUNREACH, errno.EHOSTDOWN, errno.ETIMEDOUT})
 """What the network says of a host that does not answer; every other error is of this machine."""
 _LATE = 2.0
 """So many deadlines late, it was this process that slept."""
 
 
-async def knock(address: str, port: int, within: Seconds = DOOR_DEADLINE_S) -> str:
-    """Try a TCP door: `ok`, `refused` (the host is there, the process is not), `timeout`, or `unknown`.
+async def ping(address: str, port: int, within: Seconds = PING_DEADLINE_S) -> str:
+    """Try a TCP port: `ok`, `refused` (the host is there, the process is not), `timeout`, or `unknown`.
 
     The last is the answer where this machine could not even ask, for want of files, memory, threads, time,
     a route or a name's address: that is no evidence against anybody.

@@ -1,4 +1,4 @@
-"""The demo's stage: a real Ray cluster with Sentinel and a training job on it."""
+"""The demo's sandbox: a real Ray cluster with Sentinel and a training job on it."""
 
 import json
 import subprocess
@@ -27,29 +27,29 @@ FALLBACK_AFTER_S = 3.0
 """Shorter than the default, so that a person sees the fallback at work."""
 
 FRESH_S = 120.0
-"""From a started stage to the first step, and to warm standbys: four nodes share two cores."""
+"""From a started sandbox to the first step, and to warm standbys: four nodes share two cores."""
 HOPELESS = 2
 """Controllers that ended before the first step; the demo kills none until then."""
 
 
-class StageError(RuntimeError):
+class SandboxError(RuntimeError):
     """Something that must happen did not happen in time; the message says what."""
 
 
 def wait(what: str, within_s: float, condition: Callable[[], Any], every_s: float = 0.05) -> Any:
-    """Return the condition's first true value; raise StageError when it takes too long."""
+    """Return the condition's first true value; raise SandboxError when it takes too long."""
     deadline = time.monotonic() + within_s
     while True:
         value = condition()
         if value:
             return value
         if time.monotonic() > deadline:
-            raise StageError(f"{what}: not within {within_s:.0f} s")
+            raise SandboxError(f"{what}: not within {within_s:.0f} s")
         time.sleep(every_s)
 
 
 @dataclass
-class Stage:
+class Sandbox:
     """A running cluster with Sentinel on it. Leaving the `with` block ends everything."""
 
     cluster: Cluster
@@ -74,7 +74,7 @@ class Stage:
         nvml: bool = False,
         job: dict[str, Any] | None = None,
         policy: dict[str, Any] | None = None,
-    ) -> "Stage":
+    ) -> "Sandbox":
         """Bring up Ray, the watchdog and with it the controller, which starts agents and ranks."""
         cluster = Cluster.start(nodes, gpus_per_node, topology, nvml=nvml)
         slack_url = start_slack(cluster) if slack else ""
@@ -93,7 +93,7 @@ class Stage:
         }
         return cls(cluster, world, start_watchdog(cluster, env), env, slack_url)
 
-    def __enter__(self) -> "Stage":
+    def __enter__(self) -> "Sandbox":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -106,7 +106,7 @@ class Stage:
         self.watchdog.wait()
 
     def wait_for_training(self, within_s: float) -> None:
-        """Return when the job steps. Raises StageError as soon as it is clear what keeps it from that."""
+        """Return when the job steps. Raises SandboxError as soon as it is clear what keeps it from that."""
 
         def stepping() -> bool:
             self._check_starts()
@@ -115,12 +115,12 @@ class Stage:
         wait("training", within_s, stepping)
 
     def _check_starts(self) -> None:
-        """Raise StageError when the watchdog has ended or its controllers keep ending."""
-        told = self.cluster.root / "watchdog.log"
+        """Raise SandboxError when the watchdog has ended or its controllers keep ending."""
+        log = self.cluster.root / "watchdog.log"
         if self.watchdog.poll() is not None:
-            raise StageError(f"the watchdog ended: {last_words(told)}")
-        if told.read_text(errors="replace").count("controller-ended") >= HOPELESS:
-            raise StageError(
+            raise SandboxError(f"the watchdog ended: {last_words(log)}")
+        if log.read_text(errors="replace").count("controller-ended") >= HOPELESS:
+            raise SandboxError(
                 f"the controller does not start: {last_words(self.state_dir / 'controller.log')}"
             )
 

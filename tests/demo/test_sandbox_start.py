@@ -1,4 +1,4 @@
-"""A stage on which Sentinel does not start says why, at once."""
+"""A sandbox on which Sentinel does not start says why, at once."""
 
 import os
 import subprocess
@@ -10,7 +10,7 @@ import pytest
 
 from sentinel.demo.hosts import Host
 from sentinel.demo.ray_cluster import Cluster
-from sentinel.demo.stage import Stage, StageError
+from sentinel.demo.sandbox import Sandbox, SandboxError
 
 CONFIG = """
 [cluster]
@@ -36,11 +36,11 @@ def test_why_sentinel_does_not_start_is_told_at_once(tmp_path: Path, settings: s
     argv = [sys.executable, "-m", "sentinel.runtime.watchdog", "--config", str(root / "sentinel.toml")]
     with (root / "watchdog.log").open("ab") as out:
         watchdog = subprocess.Popen(argv, stdout=out, stderr=out, env={**os.environ, "PYTHONPATH": path})
-    stage = Stage(Cluster("none", root, head, (), 1, {}), 1, watchdog)
+    sandbox = Sandbox(Cluster("none", root, head, (), 1, {}), 1, watchdog)
     began = time.monotonic()
     try:
-        with pytest.raises(StageError, match=said):
-            stage.wait_for_training(60.0)
+        with pytest.raises(SandboxError, match=said):
+            sandbox.wait_for_training(60.0)
         assert time.monotonic() - began < 30.0
     finally:
         watchdog.terminate()

@@ -79,16 +79,16 @@ class Worker(Struct, frozen=True):
         return self.stage in (WorkerStage.STARTING, WorkerStage.STANDBY)
 
 
-class Crew:
+class WorkerTable:
     """Workers by key, and each generation's seats; the rest is found again from them, and never kept."""
 
     def __init__(
         self,
         fold: Fold,
-        workers: Iterable[Worker] = (),
+        rows: Iterable[Worker] = (),
         seats: Mapping[JobId, Sequence[WorkerId]] | None = None,
     ) -> None:
-        self.workers: Table[WorkerKey, Worker] = Table(fold)
+        self.rows: Table[WorkerKey, Worker] = Table(fold)
         self._seats: Table[JobId, Seats] = Table(fold)
         self._sitting: Table[NodeId, tuple[WorkerKey, ...]] = Table(fold)
         self._waiting: Table[tuple[JobId, NodeId], tuple[WorkerId, ...]] = Table(fold)
@@ -107,7 +107,7 @@ class Crew:
         """Nodes on which a rank may be placed."""
         self._spare: Table[NodeId, bool] = Table(fold)
         """Of these, those without a rank."""
-        for worker in workers:
+        for worker in rows:
             self.put(worker)
         for job, names in (seats or {}).items():
             held = (self.get(job, name) for name in names)
@@ -117,7 +117,7 @@ class Crew:
 
     def get(self, job: JobId, worker: WorkerId) -> Worker | None:
         """Return one worker."""
-        return self.workers.get((job, worker))
+        return self.rows.get((job, worker))
 
     def has(self, job: JobId) -> bool:
         """Say whether a job has any worker, if only one that is gone."""
@@ -125,7 +125,7 @@ class Crew:
 
     def of(self, job: JobId) -> list[Worker]:
         """All workers of a job, in the order in which they were started."""
-        return [worker for worker in self.workers.values() if worker.job == job]
+        return [worker for worker in self.rows.values() if worker.job == job]
 
     def seats(self, job: JobId) -> Seats:
         """Give each rank's seat in the newest generation; None where its worker is not known any more."""
@@ -135,17 +135,17 @@ class Crew:
         """Return the worker of one rank."""
         seats = self.seats(job)
         seat = seats[rank] if 0 <= rank < len(seats) else None
-        return self.workers[job, seat.worker] if seat else None
+        return self.rows[job, seat.worker] if seat else None
 
     def seated(self, job: JobId) -> Iterator[tuple[int, Worker]]:
         """Ranks with their workers."""
         for seat in self.seats(job):
             if seat is not None:
-                yield seat.rank, self.workers[job, seat.worker]
+                yield seat.rank, self.rows[job, seat.worker]
 
     def sitting(self, node: NodeId) -> list[Worker]:
         """Who is seated on a node, of whichever job."""
-        return [self.workers[key] for key in self._sitting.get(node, ())]
+        return [self.rows[key] for key in self._sitting.get(node, ())]
 
     def is_hosted(self, job: JobId, node: NodeId) -> bool:
         """Say whether a rank of this job sits on the node."""
@@ -153,7 +153,7 @@ class Crew:
 
     def waiting(self, job: JobId, node: NodeId) -> list[Worker]:
         """A node's starting workers and standbys, oldest first."""
-        return [self.workers[job, name] for name in self._waiting.get((job, node), ())]
+        return [self.rows[job, name] for name in self._waiting.get((job, node), ())]
 
     def warm(self, job: JobId, node: NodeId) -> list[Worker]:
         """Of these, those that are or may become warm: not who stands still."""
@@ -165,11 +165,11 @@ class Crew:
 
     def gone(self, job: JobId) -> list[Worker]:
         """Who has ended, or is to end, and is not forgotten."""
-        return [self.workers[key] for key in self._gone if key[0] == job]
+        return [self.rows[key] for key in self._gone if key[0] == job]
 
     def spent(self, job: JobId) -> list[Worker]:
         """Living workers that get no seat in another generation."""
-        return [self.workers[key] for key in self._spent if key[0] == job]
+        return [self.rows[key] for key in self._spent if key[0] == job]
 
     def done(self, job: JobId) -> int:
         """Count the ranks whose work is done."""
@@ -177,7 +177,7 @@ class Crew:
 
     def to_stop(self, job: JobId) -> list[Worker]:
         """Who is to be told to stop, by name."""
-        return sorted((self.workers[key] for key in self._to_stop if key[0] == job), key=lambda w: w.id)
+        return sorted((self.rows[key] for key in self._to_stop if key[0] == job), key=lambda w: w.id)
 
     def doubtful(self, job: JobId) -> list[NodeId]:
         """Nodes where a standby may be missing, by name."""
@@ -189,7 +189,7 @@ class Crew:
 
     def is_touched(self) -> bool:
         """Say whether the fold under way has changed a worker."""
-        return self.workers.is_touched
+        return self.rows.is_touched
 
     def moves_spares(self) -> bool:
         """Say whether it has changed which nodes are without a rank."""
@@ -197,15 +197,15 @@ class Crew:
 
     def touched_nodes(self) -> set[NodeId]:
         """Nodes of whose workers it has changed one."""
-        changed = (worker for _, before, now in self.workers.changes() for worker in (before, now))
+        changed = (worker for _, before, now in self.rows.changes() for worker in (before, now))
         return {worker.node for worker in changed if worker is not None}
 
     # --- changes ---------------------------------------------------------------------------------------
 
     def put(self, worker: Worker) -> Worker:
         """Put a worker in the place of what was known of it; gives it back."""
-        before = self.workers.get(worker.key)
-        self.workers.put(worker.key, worker)
+        before = self.rows.get(worker.key)
+        self.rows.put(worker.key, worker)
         if before is None:
             self._counts.put(worker.job, self._counts.get(worker.job, 0) + 1)
         self._relocate(before, worker)
@@ -233,7 +233,7 @@ class Crew:
             self._seats.put(worker.job, held)
         self.put(replace(worker, stage=WorkerStage.GONE, rank=-1, may_run=False))
         self._gone.drop(worker.key)
-        self.workers.drop(worker.key)
+        self.rows.drop(worker.key)
         if left := self._counts[worker.job] - 1:
             self._counts.put(worker.job, left)
         else:
@@ -241,15 +241,15 @@ class Crew:
 
     def dismiss(self, worker: Worker, now: Instant) -> Worker:
         """Its process ended, or is to end."""
-        return self.put(replace(self.workers[worker.key], stage=WorkerStage.GONE, since=now))
+        return self.put(replace(self.rows[worker.key], stage=WorkerStage.GONE, since=now))
 
     def form(self, job: JobId, generation: int, seats: Sequence[Seat]) -> None:
         """Seat a generation: the one place that says who sits where."""
         left, taken = changes(self.seats(job), seats)
         for seat in left:
-            self.put(replace(self.workers[job, seat.worker], rank=-1))
+            self.put(replace(self.rows[job, seat.worker], rank=-1))
         for seat in taken:
-            worker, stage = self.workers[job, seat.worker], WorkerStage.RANK
+            worker, stage = self.rows[job, seat.worker], WorkerStage.RANK
             self.put(replace(worker, stage=stage, gpu=seat.gpu, rank=seat.rank, seated=generation))
         self._seats.put(job, tuple(seats))
 

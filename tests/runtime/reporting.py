@@ -61,7 +61,7 @@ class Agent:
     folder: Path
     owed: dict[str, Event]
     """What no acknowledgement has released, by name: it lies in files and in the kernel log."""
-    told: list[str] = field(default_factory=list)
+    reported: list[str] = field(default_factory=list)
     sent: int = 0
 
     def __post_init__(self) -> None:
@@ -77,7 +77,7 @@ class Agent:
     def tell(self, event: Event) -> None:
         name, key = name_of(event), key_of(event)
         self.owed[key] = event
-        self.told.append(name)
+        self.reported.append(name)
         self.spool.add(event, lambda: self._release(key))
 
     def _release(self, key: str) -> None:
@@ -95,7 +95,7 @@ class Agent:
         return Report(NODE, self.boot, self.sent, (), self.spool.pending())
 
 
-class Told:
+class Reporting:
     """An episode: each step is one thing that may happen, and at the end all that is owed is told."""
 
     def __init__(self, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""A look at a node's door says what the door did; what fails on this machine is `unknown`."""
+"""A look at a node's port says what the port did; what fails on this machine is `unknown`."""
 
 import asyncio
 import contextlib
@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from sentinel.adapters import knock as module
-from sentinel.adapters.knock import knock
+from sentinel.adapters import ping as module
+from sentinel.adapters.ping import ping
 from sentinel.backends.ray import gcs
 
 
@@ -35,21 +35,21 @@ def no_file_free() -> Iterator[None]:
 
 
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as door:
-        port: int = door.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
     return port
 
 
-def test_an_open_door_and_a_closed_one() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as door:
-        assert asyncio.run(knock("127.0.0.1", door.getsockname()[1])) == "ok"
-    assert asyncio.run(knock("127.0.0.1", free_port())) == "refused"
+def test_an_open_port_and_a_closed_one() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        assert asyncio.run(ping("127.0.0.1", listener.getsockname()[1])) == "ok"
+    assert asyncio.run(ping("127.0.0.1", free_port())) == "refused"
 
 
-def test_no_file_left_is_no_closed_door() -> None:
+def test_no_file_left_is_no_closed_port() -> None:
     async def scenario() -> str:
         with no_file_free():
-            return await knock("127.0.0.1", port)
+            return await ping("127.0.0.1", port)
 
     port = free_port()
     assert asyncio.run(scenario()) == "unknown"
@@ -72,7 +72,7 @@ def test_no_file_left_is_no_dead_gcs() -> None:
     ],
 )
 def test_what_can_not_be_asked_is_unknown(address: str, port: int) -> None:
-    assert asyncio.run(knock(address, port, within=5.0)) == "unknown"
+    assert asyncio.run(ping(address, port, within=5.0)) == "unknown"
 
 
 def test_a_deadline_that_passed_while_this_process_slept_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,4 +81,4 @@ def test_a_deadline_that_passed_while_this_process_slept_is_unknown(monkeypatch:
         await asyncio.sleep(1.0)
 
     monkeypatch.setattr(module.asyncio, "open_connection", sleeps)
-    assert asyncio.run(knock("127.0.0.1", 1, within=0.01)) == "unknown"
+    assert asyncio.run(ping("127.0.0.1", 1, within=0.01)) == "unknown"

@@ -1,4 +1,4 @@
-"""The stage of a scenario: its cluster, its controller, and time that passes for both."""
+"""A scenario being rehearsed: its cluster, its controller, and time that passes for both."""
 
 import contextlib
 import tempfile
@@ -28,7 +28,7 @@ CALM_S: Seconds = 12.0
 """When nothing has happened for longer than any check waits for, time leaps to what is due next."""
 
 
-class Stage:
+class Rehearsal:
     """One scenario on its cluster."""
 
     def __init__(self, scenario: Scenario, rules: Rules, folder: Path) -> None:
@@ -157,11 +157,11 @@ class Stage:
 
 
 @contextlib.contextmanager
-def staged(scenario: Scenario, rules: Rules) -> Iterator[Stage]:
-    """Give a stage with a folder of its own for its nodes' logs."""
+def rehearsal_of(scenario: Scenario, rules: Rules) -> Iterator[Rehearsal]:
+    """Give a rehearsal with a folder of its own for its nodes' logs."""
     with tempfile.TemporaryDirectory(prefix="rehearse-") as folder:
-        stage = Stage(scenario, rules, Path(folder))
+        rehearsal = Rehearsal(scenario, rules, Path(folder))
         try:
-            yield stage
+            yield rehearsal
         finally:
-            stage.close()
+            rehearsal.close()

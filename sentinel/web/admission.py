@@ -15,7 +15,7 @@ _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]{1,5})?")
 _LENGTH = re.compile(r"[0-9]{1,18}")
 
 
-class Door:
+class Admission:
     """Middleware that refuses what was sent to another's name, and a command that is not its sender's own.
 
     A page elsewhere whose name is made to point here (DNS rebinding) sends its own name as Host; one that
