@@ -27,7 +27,7 @@ COMMON = "common"
 
 
 def job_topic(job: JobId) -> str:
-    """Topic of everything that hurts a job."""
+    """Topic of all of a job's symptoms."""
     return f"job:{job}"
 
 
@@ -85,7 +85,7 @@ def acted_on(state: State, incident: Incident) -> bool:
 
 
 def has_stepped(state: State, incident: Incident, job: Job) -> bool:
-    """Say whether the job has made a step after all its harm, and nothing more is on its way."""
+    """Say whether the job has made a step after its last symptom, and nothing more is on its way."""
     wants = job.want is not None and job.want.incident == incident.id
     if job.stage is not JobStage.RUNNING or wants:
         return False
@@ -105,7 +105,7 @@ def has_recovered(state: State, incident: Incident) -> bool:
 
 
 def _lasts(state: State, incident: Incident, fact: Fact) -> bool:
-    """Say whether a fact is harm that a later step has to follow.
+    """Say whether a fact is a symptom that a later step has to follow.
 
     A silence that is over is none, nor is an event, unless something was refused for its sake.
     """
@@ -161,7 +161,7 @@ def is_shared(state: State, incident: Incident) -> bool:
 
 
 def of_many(state: State, rules: Rules, node: NodeId, symptom: Fact) -> Incident | None:
-    """Return the open incident of what a node has in common with others, if that explains the harm."""
+    """Return the open incident of what a node has in common with others, if that explains the symptom."""
     for (name, wanted), guard in state.refused.items():
         incident = state.incidents.get(name)
         if guard == COMMON and wanted == f"evict {node}" and incident is not None:

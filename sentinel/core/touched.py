@@ -47,7 +47,7 @@ class Touched:
             nodes |= {NodeId(name) for name in waits if name in state.nodes}
             jobs |= {JobId(name) for name in waits}
         if places or turned or state.workers.is_touched() or state.refused.is_touched:
-            jobs = {*state.jobs}  # one's GPUs may be what another waits for
+            jobs = {*state.jobs}  # one job's GPUs may be what another job waits for
         incidents: set[IncidentId] = set()
         if state.incidents:
             incidents = _touched_incidents(state, nodes, waits)

@@ -76,7 +76,7 @@ class NodeUncordoned(Noun, frozen=True):
 
 
 class NodePinged(Noun, frozen=True):
-    """The controller's own look at a silent node: `ok | refused | timeout | unknown` for each port."""
+    """What the controller's ping of a silent node found: `ok | refused | timeout | unknown` for each port."""
 
     at: Instant
     node: NodeId

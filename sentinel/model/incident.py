@@ -30,7 +30,6 @@ class Blame(StrEnum):
     GPU = "gpu"
     NODE = "node"
     LINK = "link"
-    SWITCH = "switch"
     STORAGE = "storage"
     CODE = "code"
     CONTROL = "control"

@@ -50,7 +50,7 @@ class Stragglers:
         if len(beats) < job.world:
             return
         times = sorted(beat.outside_s for beat, _ in beats)
-        slow = max(self.reported, job.straggler)  # another controller may have told
+        slow = max(self.reported, job.straggler)  # the controller before this one may have reported it
         if slow >= 0:
             for seen in (each for each in beats if each[0].rank == slow):
                 yield from self._caught_up(job, seen, times, policy, now)

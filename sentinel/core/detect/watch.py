@@ -180,19 +180,17 @@ class Watch:
             if progress is None or progress.generation != job.generation:
                 continue
             if progress.stalled and job.stage is not JobStage.RUNNING:
-                continue  # it is being seen to
+                continue  # its stall has an incident already
             pace = progress.pace(job)
             limit = max(self._policy.stall_s, self._policy.stall_factor * pace)
             if now - progress.stepped_at <= limit or (age := self._still(job, progress, state)) <= limit:
                 continue
             beats = list(self._job_beats(job, state, now))
             if not beats:
-                continue  # nobody is heard: that is silence, and says nothing about the job
+                continue  # no node reports: that says nothing about the job
             if self._excused(job, progress, [beat for beat, _ in beats], now, age):
                 progress.excused_at = now
-            if (
-                now - progress.excused_at <= limit
-            ):  # a slow save has just ended: the step still has to be made
+            if now - progress.excused_at <= limit:  # a slow save has just ended, the step still has to come
                 continue
             ranks = laggards([beat for beat, _ in beats], job.world, self._policy).ranks
             if progress.stalled and not progress.others(ranks, now, limit):

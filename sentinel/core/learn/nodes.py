@@ -126,7 +126,7 @@ def fall(state: State, node: Node, fact: NodeSilent, rules: Rules) -> None:
 
 
 def pinged(state: State, fact: NodePinged, rules: Rules) -> None:
-    """Take in what the controller's own look found; the next one follows after a while."""
+    """Take in what the controller's ping found; the next one follows after a while."""
     node = state.nodes.get(fact.node)
     if node is None or not node.silent:
         return

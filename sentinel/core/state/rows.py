@@ -58,15 +58,15 @@ class Node(Struct, frozen=True):
     """Nothing is placed here until then, and what it looks like accuses nobody."""
     silent: bool = False
     fell: NodeSilent | None = None
-    """Its last silence."""
+    """How it fell silent last."""
     lives: bool = False
     """It is silent and its ranks are known to train: they keep their seats; nothing new comes here."""
     about: IncidentId | None = None
-    """The incident that its silence belongs to."""
+    """The incident that it is part of while it is silent."""
     pings: int = 0
-    """How often it was looked at while it was silent; numbers the next look."""
+    """How often it was pinged while it was silent; numbers the next ping."""
     pinged_before: int = 0
-    """The same when its last silence began."""
+    """The same when it fell silent last."""
     evicts: int = 0
     """How often its eviction was ordered under the present cordon."""
     forgiven: int = 0

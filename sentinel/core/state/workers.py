@@ -279,7 +279,8 @@ class WorkerTable:
             return
         here = {*self._sitting.get(worker.node, ())}
         here = here | {worker.key} if sits else here - {worker.key}
-        _keep(self._sitting, worker.node, tuple(sorted(here)))  # however they came, also after a restart
+        # Sorted, so that a restart gives the same order.
+        _keep(self._sitting, worker.node, tuple(sorted(here)))
         self._count_spare(worker.node)
         self.look_again_at(worker.job, worker.node)
 
