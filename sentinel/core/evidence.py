@@ -66,7 +66,7 @@ def mentions(incident: Incident, nodes: Collection[NodeId]) -> bool:
 
 
 def silent_nodes(incident: Incident) -> set[NodeId]:
-    """Nodes whose silence is in evidence."""
+    """Nodes that are in evidence as silent."""
     return {fact.node for fact in incident.evidence if isinstance(fact, NodeSilent)}
 
 

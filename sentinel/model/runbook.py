@@ -49,7 +49,7 @@ class Ends(StrEnum):
     STEP = "step"
     """A new step of the job that it is about; without a job the end of its evictions."""
     SIGN = "sign"
-    """What it began with is over: silence, an outage, a state that a check had found."""
+    """What it began with is over: a silent node, an outage, a state that a check had found."""
 
 
 class Symptom(StrEnum):

@@ -64,7 +64,7 @@ class Ledger:
     def load(self, reported: int = 0, noted: tuple[str, int] = ("", 0)) -> tuple[Page, ...]:
         """Take the state from the journal. Freezes if it is in doubt, and gives the page that says so.
 
-        `told` is the highest number of an incident that anybody was told of, `noted` a journal's id and a
+        `reported` is the highest number of an incident that anybody was told of, `noted` a journal's id and a
         line that it is known to have had.
         """
         self.state, snapshot_seq, doubt = recall(self.journal, self.rules)

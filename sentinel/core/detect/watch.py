@@ -1,4 +1,4 @@
-"""The one detector: receipt-stamped reports and time in, facts about silence, stalls and stragglers out."""
+"""The one detector: receipt-stamped reports and time in; silent nodes, stalls and stragglers out, as facts."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
@@ -90,7 +90,7 @@ class Watch:
         return facts
 
     def slept(self, now: Instant, for_s: Seconds) -> None:
-        """Nobody looked for so long: that is nobody's silence, and reports that wait are old ones."""
+        """Nobody looked for so long: that makes no node silent, and reports that wait are old ones."""
         self._quiet_until = max(self._quiet_until, now + min(self._policy.grace_s, for_s))
         for progress in self._progress.values():
             progress.measured = self._quiet_until
@@ -105,7 +105,7 @@ class Watch:
             return [*gangs]
         return [*gangs, *self._silent(state, now), *self._stalled(state, now), *self._underway(state, now)]
 
-    # --- silence ---------------------------------------------------------------------------------------
+    # --- silent nodes ----------------------------------------------------------------------------------
 
     def _silent(self, state: State, now: Instant) -> Iterator[Fact]:
         limit = self._policy.silent_s

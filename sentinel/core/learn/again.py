@@ -63,7 +63,7 @@ def _retry_job(state: State, job: Job, rules: Rules) -> None:
     _forget_refusals(state, job.upkeep)
     job = state.change(job, lacking=0, restarted=-1)
     if job.is_over and not job.watched:
-        # A process on a silent node can't be seen to end: it keeps its row without a rank, to be stopped again.
+        # On a silent node nobody sees a process end: it keeps a row without a rank, to be stopped again.
         for worker in state.workers.gone(job.id):
             state.change(worker, rank=-1) if state.nodes[worker.node].silent else state.workers.forget(worker)
         size = job.wanted, job.trainable, job.standbys, job.min_world

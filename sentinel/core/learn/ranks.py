@@ -273,7 +273,7 @@ def _lost_at(incident: Incident) -> float:
 
 
 def stalled(state: State, fact: JobStalled, rules: Rules) -> None:
-    """No rank steps: stacks first, or wait for a silent node, whose silence says more than a stack."""
+    """No rank steps: stacks first, or wait for a silent node, which says more than a stack."""
     job = state.jobs.get(fact.job)
     going = job is not None and job.stage in (JobStage.RUNNING, JobStage.FORMING)
     if job is None or fact.generation != job.generation or not going:

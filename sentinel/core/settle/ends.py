@@ -122,7 +122,7 @@ def _nothing_holds(incident: Incident, state: State) -> bool:
 
 
 def _somebody_is_silent(incident: Incident, state: State) -> bool:
-    """Say whether a node whose silence is in evidence was not heard since; one that left is not."""
+    """Say whether a node that is in evidence as silent was not heard since; one that left is not."""
     silent = (fact.node for fact in reversed(incident.evidence) if isinstance(fact, NodeSilent))
     return any(state.is_unheard(node) or state.nodes[node].left for node in silent)
 

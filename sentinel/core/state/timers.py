@@ -36,7 +36,7 @@ class Timer(StrEnum):
     FINISH = "finish"
     """Ranks have ended with 0, and the others should have by then."""
     MAINTAIN = "maintain"
-    """A node's silence and findings are expected until then."""
+    """A node is expected to be silent, or to have findings, until then."""
     RESUME = "resume"
     """A generation must have made a new step by then."""
     SETTLED = "settled"

@@ -47,7 +47,7 @@ class Worker(Struct, frozen=True):
     unwanted: bool = False
     """It is to be stopped: it was called stuck, or it did not start in time."""
     may_run: bool = False
-    """It was told to stop while nobody could see it end: it is told again."""
+    """It was ordered to stop while nobody could see it end: it is ordered again."""
     unfit: bool = False
     """A standby whose process stands still."""
     done: bool = False
