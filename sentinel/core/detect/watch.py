@@ -1,4 +1,4 @@
-"""The one detector: receipt-stamped reports and time in; silent nodes, stalls and stragglers out, as facts."""
+"""The one detector: stamped reports and time in; silent nodes, stalls and stragglers out, as facts."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial

@@ -23,7 +23,8 @@ class Spool:
     """Events in order, numbered from 1, each kept until its number is acknowledged.
 
     Of a burst are kept what was reported first, for it may have come before what followed it, and what was
-    reported last. As long as that was not sent it keeps its number; what was sent is what an acknowledgement means.
+    reported last. As long as that was not sent it keeps its number; what was sent is what an
+    acknowledgement means.
     """
 
     def __init__(self) -> None:
