@@ -52,7 +52,7 @@ def rows(sandbox: Sandbox) -> list[dict[str, Any]]:
 
 
 def settle(sandbox: Sandbox) -> None:
-    """Wait until all incidents are past and every rank and standby is there. Raises StageError."""
+    """Wait until all incidents are past and every rank and standby is there. Raises SandboxError."""
 
     def settled() -> bool:
         resolved = (row["opened"] + row["times"].get("resolved", 1e9) for row in rows(sandbox))
@@ -62,7 +62,7 @@ def settle(sandbox: Sandbox) -> None:
 
 
 def repaired(sandbox: Sandbox, generation: int) -> None:
-    """Wait until a later generation than this trains, and all is whole again. Raises StageError."""
+    """Wait until a later generation than this trains, and all is whole again. Raises SandboxError."""
     wait("a new generation", WHOLE_S, lambda: sandbox.steps()[-1]["g"] > generation)
     settle(sandbox)
 

@@ -37,7 +37,7 @@ class SandboxError(RuntimeError):
 
 
 def wait(what: str, within_s: float, condition: Callable[[], Any], every_s: float = 0.05) -> Any:
-    """Return the condition's first true value; raise StageError when it takes too long."""
+    """Return the condition's first true value; raise SandboxError when it takes too long."""
     deadline = time.monotonic() + within_s
     while True:
         value = condition()
@@ -106,7 +106,7 @@ class Sandbox:
         self.watchdog.wait()
 
     def wait_for_training(self, within_s: float) -> None:
-        """Return when the job steps. Raises StageError as soon as it is clear what keeps it from that."""
+        """Return when the job steps. Raises SandboxError as soon as it is clear what keeps it from that."""
 
         def stepping() -> bool:
             self._check_starts()
@@ -115,7 +115,7 @@ class Sandbox:
         wait("training", within_s, stepping)
 
     def _check_starts(self) -> None:
-        """Raise StageError when the watchdog has ended or its controllers keep ending."""
+        """Raise SandboxError when the watchdog has ended or its controllers keep ending."""
         log = self.cluster.root / "watchdog.log"
         if self.watchdog.poll() is not None:
             raise SandboxError(f"the watchdog ended: {last_words(log)}")

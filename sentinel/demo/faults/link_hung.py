@@ -38,7 +38,7 @@ def inject(sandbox: Sandbox, chance: random.Random) -> Injection:
 
 
 def _replaced(sandbox: Sandbox, old: psutil.Process) -> None:
-    """Wait until a stopped link is gone and another one is there. Raises StageError."""
+    """Wait until a stopped link is gone and another one is there. Raises SandboxError."""
 
     def replaced() -> bool:
         new = _link(sandbox)
