@@ -39,11 +39,11 @@ def test_a_console_shows_texts_in_its_own_colours_only(terminal: bool) -> None:
     table.add_row(Text(bad, "red"))
     shown.print(table)
     shown.print(bad, style="bold", markup=False)
-    shown = out.getvalue()
+    printed = out.getvalue()
     for order in ("\x1b]", "\x07", "\x9b", "\u202e", "\x1b[2J"):
-        assert order not in shown
-    assert "owned" in shown
-    assert ("\x1b[" in shown) == terminal
+        assert order not in printed
+    assert "owned" in printed
+    assert ("\x1b[" in printed) == terminal
 
 
 def test_a_line_and_json_hold_no_order(capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,7 +20,7 @@ CREATE TABLE IF NOT EXISTS primaries (channel TEXT PRIMARY KEY);
 """
 
 COLUMNS = {
-    "pages": "id, incident, revision, page, detailed, resolved, at, place, told",
+    "pages": "id, incident, revision, page, detailed, resolved, at, place, reported",
     "messages": "channel, incident, ref, revision, opening, failures, refused, not_before",
     "deliveries": "channel, incident, revision, done",
 }

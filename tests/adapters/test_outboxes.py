@@ -137,7 +137,7 @@ def test_pages_that_were_shown_and_not_told_of_end_nobody_on_a_full_disk(
         await desk.everything_is_on_the_disk()
 
     with monkeypatch.context() as killed:  # between the call and its record
-        killed.setattr("sentinel.adapters.outbox_rows.Rows.told", lambda *_: None)
+        killed.setattr("sentinel.adapters.outbox_rows.Rows.reported", lambda *_: None)
         desk.during(shown)
     after = Desk(tmp_path, slack)
 

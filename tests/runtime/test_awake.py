@@ -18,12 +18,12 @@ class Clock:
 
 
 def test_only_a_gap_that_is_too_long_is_told_and_once() -> None:
-    clock, facts = Clock(), list[Fact]()
-    awake = Awake(Watch(Policy(), 0.0), lambda facts: bool(facts.extend(facts)), clock, 1.25)
+    clock, learned = Clock(), list[Fact]()
+    awake = Awake(Watch(Policy(), 0.0), lambda facts: bool(learned.extend(facts)), clock, 1.25)
     for gap in (0.0, 1.0, 200.0, 0.05):
         clock.now += gap
         assert awake() == clock.now
-    assert facts == [ControllerPaused(301.0, 200.0)]
+    assert learned == [ControllerPaused(301.0, 200.0)]
 
 
 def test_nobody_is_silent_because_the_controller_stood_still(tmp_path: Path) -> None:

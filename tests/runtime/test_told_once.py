@@ -93,12 +93,12 @@ def test_each_event_counts_once_and_in_order(steps: list[tuple[str, int]]) -> No
             getattr(reporting, step)(number)
         reporting.settle()
         assert {
-            name for agent in reporting.agents.values() for name in lone(agent.reporting)
+            name for agent in reporting.agents.values() for name in lone(agent.reported)
         } <= reporting.heard()
         for boot, facts in reporting.by_agent().items():
             names = [name_of(fact) for fact in facts]
             assert len(set(names)) == len(names), "each once of one agent"
-            assert is_part_of(lone(names), reporting.agents[boot].reporting), (
+            assert is_part_of(lone(names), reporting.agents[boot].reported), (
                 "in the order in which it told them"
             )
             assert all(map(grows, (counts_of(burst, facts) for burst in reporting.bursts)))
@@ -109,7 +109,7 @@ def test_each_event_counts_once_and_in_order(steps: list[tuple[str, int]]) -> No
 
 def check_effects(reporting: Reporting) -> None:
     state = reporting.ledger.state
-    marks = state.nodes[NODE].reporting
+    marks = state.nodes[NODE].events
     assert len(set(marks)) == len(marks), "what two agents tell counts once, by its content"
     counts = {burst: count for burst, count in reporting.bursts.items() if count > 1}
     assert state.nodes[NODE].counts == counts
