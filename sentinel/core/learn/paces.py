@@ -30,7 +30,7 @@ def slowed(state: State, fact: JobSlowed, rules: Rules) -> None:
 
 
 def at_pace(state: State, fact: JobAtPace, rules: Rules) -> None:
-    """What was told of a slow pace is over, unless something was done about it that is to bring a step."""
+    """What was reported of a slow pace is over, unless a remedy is under way that is to bring a step."""
     job = state.jobs.get(fact.job)
     if job is None or fact.generation != job.generation:
         return
