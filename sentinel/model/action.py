@@ -147,7 +147,7 @@ class Probe(Noun, frozen=True):
 
 
 class Ping(Noun, frozen=True):
-    """Look at a silent node from the controller: its agent's port, its raylet's, its ranks through Ray."""
+    """Ping a silent node from the controller: its agent's port, its raylet's, its ranks through Ray."""
 
     id: ActionId
     incident: IncidentId

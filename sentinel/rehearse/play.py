@@ -135,7 +135,7 @@ class Player:
 
     def _play_control(
         self,
-        step: s.Cut
+        step: s.Silence
         | s.ControlCut
         | s.Heard
         | s.NodeDies
@@ -152,7 +152,7 @@ class Player:
         """Let a step happen that is about who can be reached, or about Sentinel itself."""
         now = self._world.now
         match step:
-            case s.Cut(nodes):
+            case s.Silence(nodes):
                 self._world.cut |= {self._node(name).name for name in nodes}
                 self._set_ports(nodes, "timeout", "timeout")
             case s.ControlCut(nodes):

@@ -163,7 +163,7 @@ class MoreWork(_Step, frozen=True):
     factor: float
 
 
-class Cut(_Step, frozen=True):
+class Silence(_Step, frozen=True):
     """These nodes are cut off: no report comes, no port answers, their ranks reach no peer."""
 
     rest = 0
@@ -324,7 +324,7 @@ Step: TypeAlias = (
     | Drags
     | SlowLink
     | MoreWork
-    | Cut
+    | Silence
     | ControlCut
     | Heard
     | NodeDies
@@ -367,7 +367,7 @@ KEYS: Mapping[str, type[Step]] = {
     "drags": Drags,
     "slow_link": SlowLink,
     "more_work": MoreWork,
-    "cut": Cut,
+    "silence": Silence,
     "control_cut": ControlCut,
     "heard": Heard,
     "node_dies": NodeDies,

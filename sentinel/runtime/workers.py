@@ -120,7 +120,7 @@ class Workers:
     def _members(self, action: Resume, within_s: Seconds, takes_over: str) -> tuple[Member, ...]:
         """Say for each seat who may hold its snapshots, and which node gets the copies."""
         nodes = self._state.nodes.values()
-        there = (node for node in nodes if node.lives or not node.silent)  # they keep their seats
+        there = (node for node in nodes if node.lives or not node.silent)  # survivors keep their seats
         addresses = {node.id: (node.address, node.port) for node in there if node.port}
         if any(seat.node not in addresses for seat in action.seats):
             raise ActionError("a seat's node is silent")

@@ -78,7 +78,7 @@ def test_a_file_may_hold_several(tmp_path: Path) -> None:
         pytest.param(
             "steps: [{kernel: [rank2, x]}]", "no rank 2; the job has 2", id="the node of a wrong rank"
         ),
-        pytest.param("steps: [{cut: [n1, m2]}]", "no node 'm2'", id="one of several nodes"),
+        pytest.param("steps: [{silence: [n1, m2]}]", "no node 'm2'", id="one of several nodes"),
         pytest.param(
             "steps: [{gpu: [n1, 1, {}]}]", "index is 1; expected 0 to 0", id="a GPU that is not there"
         ),

@@ -171,9 +171,9 @@ class Episode:
     def cut(self) -> Iterator[Plain]:
         many = self.everybody()[: self.pick(1, 2, 3)]
         nodes = self.pick([self.node()], [self.node()], many)
-        how = self.pick("cut", "cut", "control_cut", "node_dies")
+        how = self.pick("silence", "silence", "control_cut", "node_dies")
         yield {how: nodes}
-        if how == "cut" and self.pick(True, False):
+        if how == "silence" and self.pick(True, False):
             agent, raylet = self.pick(*PORTS)
             yield from ({"ports": [node, agent, raylet]} for node in nodes)
         yield {"run": self.pick(0, 2, 4, 8)}

@@ -20,7 +20,7 @@ RECENT_FINDINGS = 10
 RECENT_ALIKE = 3
 """Of these alike: a storm of one Xid hides no other."""
 EVENTS_KEPT = 256
-"""More than a report holds: so many may be journalled and told again, for want of an acknowledgement."""
+"""More than a report holds: so many may be journalled and reported again, for want of an acknowledgement."""
 
 
 def finding(state: State, fact: FindingReported, rules: Rules) -> None:

@@ -121,7 +121,7 @@ def silent(state: State, fact: NodeSilent, rules: Rules) -> None:
 
 
 def fall(state: State, node: Node, fact: NodeSilent, rules: Rules) -> None:
-    """Put a silence with others of the same time: one cause may silence many."""
+    """Put a silent node with others of the same time: one cause may make many silent."""
     known = group.find_silent(state, rules)
     topic = known.topic if known else group.node_topic(state, node.id)
     incident = group.join(state, topic, fact, state.job_on(node.id))
@@ -129,7 +129,7 @@ def fall(state: State, node: Node, fact: NodeSilent, rules: Rules) -> None:
 
 
 def pinged(state: State, fact: NodePinged, rules: Rules) -> None:
-    """Take in what the controller's own look found; the next one follows after a while."""
+    """Take in what the controller's ping found; the next one follows after a while."""
     node = state.nodes.get(fact.node)
     if node is None or not node.silent:
         return

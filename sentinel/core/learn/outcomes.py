@@ -36,7 +36,7 @@ def outcome(state: State, fact: Outcome, rules: Rules) -> None:
             _start_failed(state, fact, WorkerId(target), action, rules)
         case "resume":
             _resumed(state, fact, JobId(target), rules)
-        case "stop-job":  # its GPUs may be what another job waits for
+        case "stop-job":  # another job may wait for its GPUs
             for job in state.jobs:
                 look_again(state, job)
         case _:
@@ -59,7 +59,7 @@ def _followed(state: State, fact: Outcome, incident: Incident, kind: str) -> Non
         case "evict" if fact.ok:
             evidence.stamp(state, incident, "evicted", fact.at)
         case "probe" if Timer.MEMBERS.of(incident.id) in state.deadlines:
-            state.deadlines.drop(Timer.MEMBERS.of(incident.id))  # it could not be done
+            state.deadlines.drop(Timer.MEMBERS.of(incident.id))  # the probe failed, so no samples will come
             group.ask_for(state, incident, Due.ANY)
         case "stacks" if Timer.STACKS.of(incident.id) in state.deadlines:
             group.ask_for(state, incident, Due.ANY)
@@ -161,7 +161,8 @@ def _resumed(state: State, fact: Outcome, name: JobId, rules: Rules) -> None:
     if overtaken and job.high_step < 0:
         _take_over(state, job, int(overtaken.split()[1]))
     else:
-        state.set_deadline(job.deadline(), rules.policy.broken_s)  # whoever is gone is reported first
+        # Until then the exits of ended ranks are reported.
+        state.set_deadline(job.deadline(), rules.policy.broken_s)
 
 
 def _take_over(state: State, job: Job, newest: int) -> None:

@@ -30,7 +30,7 @@ def slowed(state: State, fact: JobSlowed, rules: Rules) -> None:
 
 
 def at_pace(state: State, fact: JobAtPace, rules: Rules) -> None:
-    """What was told of a slow pace is over, whatever else it was told with."""
+    """What was reported of a slow pace is over, whatever else it was told with."""
     job = state.jobs.get(fact.job)
     if job is None or fact.generation != job.generation:
         return

@@ -51,10 +51,10 @@ def _look(node: Node, state: State, rules: Rules) -> Iterator[Decision]:
     """Look at a silent node again and again, until it is known what is the matter with it."""
     incident = state.incidents.get(node.about) if node.about else None
     if incident is None and node.about:
-        return  # that is over, and accused it
+        return  # its incident is over, and blamed this node
     over = incident is None or incident.stage is Stage.RESOLVED or has_recovered(state, incident)
     if incident is None or (over and not _is_accused(node, incident, rules)):
-        # Others do without it, and nobody knows yet why it is silent.
+        # The job goes on without it, and why it is silent is not yet known.
         if node.fell is not None:
             yield Opened(IncidentId(f"I-{state.opened + 1:04d}"), node.id)
     elif incident.stage is Stage.RESOLVED:
@@ -85,7 +85,7 @@ def _evict(node: Node, state: State, rules: Rules) -> Iterator[Decision]:
     cordon = node.cordon
     assert cordon is not None
     if not cordon.is_ours:
-        return  # who drains a node by hand has it still
+        return  # an operator's drain stays in force
     tried = node.evicts - node.forgiven
     if node.is_empty or tried >= rules.policy.resume_attempts or refuse_action(state, rules):
         return

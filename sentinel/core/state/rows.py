@@ -67,7 +67,7 @@ class Node(Struct, frozen=True):
     boot: str = ""
     """Of the agent that said hello last."""
     heard: int = 0
-    """The highest number of that agent's events that was heard: one told again counts once."""
+    """The highest number of that agent's events that was heard: one reported again counts once."""
     cordon: Cordon | None = None
     drained: NodeCordoned | None = None
     """What the scheduler says of it: this counts while it has no other cordon."""
@@ -75,15 +75,15 @@ class Node(Struct, frozen=True):
     """Nothing is placed here until then, and what it looks like accuses nobody."""
     silent: bool = False
     fell: NodeSilent | None = None
-    """Its last silence."""
+    """How it fell silent last."""
     lives: bool = False
     """It is silent and its ranks are known to train: they keep their seats; nothing new comes here."""
     about: IncidentId | None = None
-    """The incident that its silence belongs to."""
+    """The incident that it is part of while it is silent."""
     pings: int = 0
-    """How often it was looked at while it was silent; numbers the next look."""
+    """How often it was pinged while it was silent; numbers the next ping."""
     pinged_before: int = 0
-    """The same when its last silence began."""
+    """The same when it fell silent last."""
     evicts: int = 0
     """How often its eviction was ordered under the present cordon."""
     forgiven: int = 0
@@ -98,7 +98,7 @@ class Node(Struct, frozen=True):
     failures: tuple[Instant, ...] = ()
     """When its ranks crashed or hung; once per event, however many ranks it was."""
     app_xids: tuple[tuple[Instant, str], ...] = ()
-    """(when, place) of application Xids of our ranks: a component, and what part of it if that was told."""
+    """(when, place) of application Xids of our ranks: a component, and what part of it if that is known."""
     link_errors: tuple[tuple[Instant, str], ...] = ()
     """(when, place) of NVLink errors that count from the second or third on one link."""
     contained: Mapping[str, int] = {}
@@ -106,7 +106,7 @@ class Node(Struct, frozen=True):
     recent: tuple[FindingReported, ...] = ()
     """The last findings of any kind, newest last: evidence that may have come before its symptom."""
     events: tuple[str, ...] = ()
-    """Marks of the last events of any kind, newest last: one that is told again is no news."""
+    """Marks of the last events of any kind, newest last: one that is reported again is no news."""
     counts: Mapping[str, int] = {}
     """Of those that happened more than once, by their marks, how often they did."""
     vouched: Instant = 0.0
@@ -240,9 +240,9 @@ class Job(Struct, frozen=True):
     halted: str = ""
     """Which human stops it, and why; empty for none."""
     slow: tuple[tuple[Instant, int, NodeId], ...] = ()
-    """When which rank was told to be slow on which node: its work is uneven if it is so on every node."""
+    """When which rank was reported to be slow on which node: its work is uneven if it is so on every node."""
     straggler: int = -1
-    """The rank that was told to be slow in this generation, until it keeps up."""
+    """The rank that was reported to be slow in this generation, until it keeps up."""
     causes: Mapping[Cause, tuple[Instant, int]] = {}
     """When each cause was last diagnosed of it, and which generation that had broken."""
     failed: tuple[tuple[Instant, int, NodeId, int], ...] = ()

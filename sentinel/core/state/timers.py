@@ -16,7 +16,7 @@ class Timer(StrEnum):
     MEMBERS = "members"
     """An incident waits for nodes that measure together."""
     PING = "ping"
-    """A silent node is to be looked at again."""
+    """A silent node is to be pinged again."""
     AGAIN = "again"
     """An agent or the GCS was restarted, and should be heard by then."""
     EVICT = "evict"
@@ -38,7 +38,7 @@ class Timer(StrEnum):
     FINISH = "finish"
     """Ranks have ended with 0, and the others should have by then."""
     MAINTAIN = "maintain"
-    """A node's silence and findings are expected until then."""
+    """A node is expected to be silent, or to have findings, until then."""
     RESUME = "resume"
     """A generation must have made a new step by then."""
     SETTLED = "settled"
@@ -70,7 +70,7 @@ WAITS: Mapping[Timer, str] = {
     Timer.BROKEN: "a culprit",
     Timer.STACKS: "stacks",
     Timer.MEMBERS: "nodes that measure together",
-    Timer.PING: "another look at a silent node",
+    Timer.PING: "another ping of a silent node",
     Timer.AGAIN: "what was restarted to be heard",
     Timer.EVICT: "another try to evict",
     Timer.OUTSIDE: "another try to tell the scheduler of its cordon",

@@ -47,7 +47,7 @@ class Worker(Struct, frozen=True):
     unwanted: bool = False
     """It is to be stopped: it was called stuck, or it did not start in time."""
     may_run: bool = False
-    """It was told to stop while nobody could see it end: it is told again."""
+    """It was ordered to stop while nobody could see it end: it is ordered again."""
     unfit: bool = False
     """A standby whose process stands still."""
     done: bool = False
@@ -279,7 +279,8 @@ class WorkerTable:
             return
         here = {*self._sitting.get(worker.node, ())}
         here = here | {worker.key} if sits else here - {worker.key}
-        _keep(self._sitting, worker.node, tuple(sorted(here)))  # however they came, also after a restart
+        # Sorted, so that a restart gives the same order.
+        _keep(self._sitting, worker.node, tuple(sorted(here)))
         self._count_spare(worker.node)
         self.look_again_at(worker.job, worker.node)
 
