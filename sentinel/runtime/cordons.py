@@ -13,7 +13,7 @@ MOST_WORDS = 200
 """Characters of what others say that are kept."""
 
 
-def told(state: State) -> Mapping[NodeId, Outside]:
+def outside(state: State) -> Mapping[NodeId, Outside]:
     """Remember what the scheduler was told of each node, before it is asked."""
     return {node.id: node.outside for node in state.nodes.values()}
 

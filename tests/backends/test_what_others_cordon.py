@@ -18,7 +18,7 @@ from sentinel.model.fact import Commanded, DeadlinePassed, FindingReported, Node
 from sentinel.model.finding import Finding, Health
 from sentinel.model.ids import NodeId
 from sentinel.model.policy import Policy
-from sentinel.runtime.cordons import MOST_WORDS, answer, cordons
+from sentinel.runtime.cordons import MOST_WORDS, cordons, outside
 from sentinel.runtime.hands import Hands
 from sentinel.runtime.workers import Workers
 
@@ -48,7 +48,7 @@ class Sentinel:
 
     def looks(self) -> int:
         """Make one round; gives how much of it was new."""
-        before = answer(self.state)
+        before = outside(self.state)
         facts = list(cordons(self.state, asyncio.run(self.nodes.known(1.0)), self.now, before))
         for fact in facts:
             self.tell(fact)
@@ -233,7 +233,7 @@ def test_a_scheduler_that_is_away_is_told_when_it_is_back(sentinel: Sentinel) ->
 def test_what_a_scheduler_said_before_it_was_told_otherwise_is_not_believed(sentinel: Sentinel) -> None:
     sentinel.breaks()
     sentinel.does()
-    before, listed = answer(sentinel.state), asyncio.run(sentinel.nodes.known(1.0))
+    before, listed = outside(sentinel.state), asyncio.run(sentinel.nodes.known(1.0))
     sentinel.undrains()
     sentinel.does()
     assert list(cordons(sentinel.state, listed, sentinel.now, before)) == []
