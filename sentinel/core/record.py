@@ -12,12 +12,13 @@ from sentinel.core.page.left import left_for_people, refused_evictions
 from sentinel.core.page.words import digest
 from sentinel.core.settle.guards import evictions, refuse_action
 from sentinel.core.state import Rules, State
-from sentinel.core.state.rows import Cordon, Job, JobStage, Want
+from sentinel.core.state.rows import Cordon, Job, JobStage, Node, Want
 from sentinel.core.state.timers import Timer
 from sentinel.core.state.workers import Worker
 from sentinel.model.action import (
     Action,
     CollectStacks,
+    CordonNode,
     Deed,
     Evict,
     Page,
@@ -91,7 +92,7 @@ def record(state: State, decision: Decision, rules: Rules) -> None:  # one line 
             state.set_deadline(Timer.PAUSE.of(job), seconds)
         case Awaited(job=job, workers=workers, more=more):
             state.change(state.jobs[job], lacking=workers)
-            # Whom it waits for may go.
+            # A worker that it waits for may end.
             state.set_deadline(Timer.REFILL.of(job), 0.0 if more else rules.policy.retry_s)
         case Kept(incident=by, job=name):
             _kept(state, state.jobs[name])
@@ -127,15 +128,16 @@ def _ordered(state: State, action: Action, rules: Rules) -> None:
             _is_mitigated(state, name)
         case Evict(node=name):
             state.change(state.nodes[name], evicts=state.nodes[name].evicts + 1)
+        case CordonNode(node=name):
+            _tells_scheduler(state, state.nodes[name], state.nodes[name].cordon)
         case Readmit(node=name):
-            state.change(state.nodes[name], readmit=None)
+            _tells_scheduler(state, state.nodes[name], state.nodes[name].outside.cordon)
         case Ping(node=name):
             state.change(state.nodes[name], pings=state.nodes[name].pings + 1)
             state.set_deadline(Timer.PING.of(name), rules.policy.action_timeout_s)
         case Probe(incident=name, check=check, deadline=deadline) if check:
-            state.set_deadline(
-                Timer.MEMBERS.of(name), deadline + rules.policy.retry_s
-            )  # its answer is on its way
+            # Its answer may still be on the way at its deadline.
+            state.set_deadline(Timer.MEMBERS.of(name), deadline + rules.policy.retry_s)
         case Probe(incident=name) | CollectStacks(incident=name):
             _was_asked(state, name, action.id)
         case RestartAgent(incident=name, node=node):
@@ -146,6 +148,12 @@ def _ordered(state: State, action: Action, rules: Rules) -> None:
             _is_mitigated(state, name)
         case _:
             pass  # that it is under way is all there is to know
+
+
+def _tells_scheduler(state: State, node: Node, cordon: Cordon | None) -> None:
+    """From now on the scheduler may have this cordon, until it is known to have none."""
+    outside = node.outside
+    state.change(node, outside=replace(outside, cordon=cordon, orders=outside.orders + 1, is_known=False))
 
 
 def _paged(state: State, incident: Incident, number: int, rules: Rules) -> None:
@@ -186,7 +194,7 @@ def _diagnosed(state: State, decision: Diagnosed, rules: Rules) -> None:
     if is_new:
         _wants_other(state, incident, found)
     if job is not None and job.want is not None and is_new and job.want.incident == incident.id:
-        state.change(job, want=None, lacking=0)  # by what is known now, something else may be wanted
+        state.change(job, want=None, lacking=0)  # that was wanted for the earlier diagnosis
     state.await_no_evidence(incident.id)
     if job is not None:
         _remember(state, job, incident, found.cause)
@@ -249,7 +257,7 @@ def _count_no_longer(state: State, incident: Incident) -> None:
 
 def _resolved(state: State, incident: Incident, rules: Rules) -> None:
     if incident.diagnosis is None:
-        _count_no_longer(state, incident)  # it passed by itself
+        _count_no_longer(state, incident)  # never diagnosed: it passed by itself
     times = {**state.fresh(incident).times, "resolved": state.now}
     incident = state.change(incident, stage=Stage.RESOLVED, times=times, due=Due.NOTHING)
     state.await_no_evidence(incident.id)
@@ -297,7 +305,7 @@ def _wanted(state: State, decision: Wanted, rules: Rules) -> None:
     if not decision.gently:
         job = break_off(state, job)
     if incident is not None and incident.job is None:
-        state.change(incident, job=job.id)  # from here on it hurts this job, and ends with its step
+        state.change(incident, job=job.id)  # from here on it is about this job, and ends with its step
     want = Want(decision.incident, decision.replace, decision.elsewhere, decision.replay, decision.gently)
     state.change(job, want=want, lacking=0, skip=(*job.skip, *decision.skip))
     _is_mitigated(state, decision.incident)

@@ -29,15 +29,23 @@ class Page(Deed, frozen=True):
     """The runbook's name; empty where none is known."""
 
 
+class CordonNode(Deed, frozen=True):
+    """Have the scheduler place nothing new on a node."""
+
+    node: NodeId
+    reason: str
+    """Who wants it so, and why."""
+
+
 class Evict(Deed, frozen=True):
-    """Cordon the node, stop its ranks and give their places away."""
+    """Empty a node that is cordoned: stop what runs there and give the places away."""
 
     node: NodeId
     reason: str
 
 
 class Readmit(Deed, frozen=True):
-    """Take a cordon back."""
+    """Take back what a `CordonNode` did."""
 
     node: NodeId
 
@@ -124,7 +132,7 @@ class Probe(Deed, frozen=True):
 
 
 class Ping(Deed, frozen=True):
-    """Look at a silent node from the controller: its agent's port, its raylet's, its ranks through Ray."""
+    """Ping a silent node from the controller: its agent's port, its raylet's, its ranks through Ray."""
 
     node: NodeId
 
@@ -150,6 +158,7 @@ class Refusal(Deed, frozen=True):
 
 Action: TypeAlias = (
     Page
+    | CordonNode
     | Evict
     | Readmit
     | Resume
@@ -167,6 +176,7 @@ Action: TypeAlias = (
 
 KINDS = (
     "page",
+    "cordon",
     "evict",
     "readmit",
     "resume",

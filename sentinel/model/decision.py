@@ -10,7 +10,7 @@ from sentinel.model.noun import Noun
 
 
 class Opened(Noun, frozen=True):
-    """A node is silent still, though the incident that its silence belonged to is over: it has its own."""
+    """A node is silent still, though the incident that it was part of is over: it has its own."""
 
     incident: IncidentId
     node: NodeId

@@ -30,7 +30,6 @@ class Blame(StrEnum):
     GPU = "gpu"
     NODE = "node"
     LINK = "link"
-    SWITCH = "switch"
     STORAGE = "storage"
     CODE = "code"
     CONTROL = "control"
@@ -125,7 +124,7 @@ class Ask(Struct, frozen=True, gc=False):
 
 
 class PagedDiagnosis(Struct, frozen=True, gc=False):
-    """What people were told that it is, which stays told when a better one comes."""
+    """A diagnosis that its page has said, and says still when a better one comes."""
 
     at: Instant
     diagnosis: Diagnosis
@@ -178,7 +177,7 @@ class Incident(Struct, frozen=True, gc=False):
     decided: tuple[Instant, ...] = ()
     """When its newest actions were decided; fewer than these where an older release did not say."""
     diagnoses: tuple[PagedDiagnosis, ...] = ()
-    """What its page has told, each as it was told first, oldest first."""
+    """What its page has said, each with when it said so first, oldest first."""
     left: tuple[str, ...] = ()
     """What its page says is left for people."""
     part_of: IncidentId | None = None
@@ -186,7 +185,7 @@ class Incident(Struct, frozen=True, gc=False):
 
     @property
     def earlier(self) -> tuple[PagedDiagnosis, ...]:
-        """What its page has told and is not what is known now, oldest first."""
+        """What its page has said and is not what is known now, oldest first."""
         now = self.diagnosis
         return tuple(each for each in self.diagnoses if now is None or not each.is_like(now))
 

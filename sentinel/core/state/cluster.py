@@ -105,7 +105,8 @@ class State:
             case Incident():
                 known = self.incidents.get(row.id)
                 if known is None:
-                    return replace(row, **fields)  # it stands in where work is done for no incident's sake
+                    # A placeholder incident for actions that no incident asked for; it has no row.
+                    return replace(row, **fields)
                 return self.incidents.put(row.id, replace(known, **fields))
 
     def add(self, row: Row) -> Row:
@@ -182,7 +183,7 @@ class State:
         return self.workers.seated(job.id)
 
     def job_of(self, incident: Incident) -> Job | None:
-        """Return the job that an incident hurts."""
+        """Return the job that an incident is about."""
         return self.jobs.get(incident.job) if incident.job else None
 
     def unheard(self) -> list[Node]:
@@ -334,7 +335,7 @@ class State:
         state.refused = Table(fold, {(name, wanted): guard for name, wanted, guard in kept.refused})
         state.unfinished, state.deadlines = Table(fold, kept.unfinished), Table(fold, kept.deadlines)
         lasting = {name: at for name, at in kept.silences.items() if Timer.SILENCE.of(name) in kept.deadlines}
-        state.silences = Table(fold, lasting)  # an older release kept those that were over
+        state.silences = Table(fold, lasting)  # snapshots of an older release hold silences that have ended
         state.opened, state.refusals, state.evictions = kept.opened, kept.refusals, kept.evictions
         state.frozen, state.stopped = kept.frozen, kept.stopped
         return state

@@ -54,7 +54,7 @@ class Worker(Struct, frozen=True, gc=False):
     unwanted: bool = False
     """It is to be stopped: it was called stuck, or it did not start in time."""
     may_run: bool = False
-    """It was told to stop while nobody could see it end: it is told again."""
+    """It was ordered to stop while nobody could see it end: it is ordered again."""
     unfit: bool = False
     """A standby whose process stands still."""
     done: bool = False
@@ -292,7 +292,7 @@ class WorkerTable:
         if sat == sits:
             return
         here = {*self._sitting.get(worker.node, ())} ^ {worker.key}
-        _keep(self._sitting, worker.node, tuple(sorted(here)))  # however they came, also after a restart
+        _keep(self._sitting, worker.node, tuple(sorted(here)))  # in the same order after a restart
         self._count_spare(worker.node)
         self.look_again_at(worker.job, worker.node)
 
