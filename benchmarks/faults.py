@@ -1,12 +1,14 @@
 """Every fault many times with random seeds: how often right, and how fast, from the demo's own JSON lines.
 
 `python -m benchmarks.faults --runs 20 --lines run/faults.jsonl` runs the demo again and again. Each of
-`--lanes` is a demo with a cluster of its own and needs two cores. With `--read` it only counts the lines that
-earlier runs left.
+`--lanes` is a demo with a cluster of its own, on cores of its own: it needs two. With `--read` it only counts
+the lines that earlier runs left.
 """
 
 import argparse
 import json
+import os
+import queue
 import random
 import statistics
 import subprocess
@@ -36,12 +38,17 @@ def plan(faults: Sequence[str], runs: int, together: int, chance: random.Random)
         yield from demos
 
 
-def run(faults: Sequence[str], seed: int, out: Path, begin_by: float, shape: Sequence[str] = ()) -> None:
+def lanes_of(cores: Sequence[int], lanes: int) -> list[tuple[int, ...]]:
+    """Share the cores out, so that no demo slows another one's down; all to each if there are too few."""
+    each = len(cores) // lanes
+    return [tuple(cores[at * each : (at + 1) * each] or cores) for at in range(lanes)]
+
+
+def run(faults: Sequence[str], seed: int, out: Path, begin_by: float, argv: Sequence[str] = ()) -> None:
     """Run the demo once through these faults and append its lines; nothing once it is too late."""
     if time.monotonic() > begin_by:
         return
-    argv = [sys.executable, "-m", "sentinel.cli", "demo", "--json", "--seed", str(seed)]
-    argv += ["--fault", ",".join(faults), *shape]
+    argv = [*argv, "--json", "--seed", str(seed), "--fault", ",".join(faults)]
     demo = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
     try:
         output, _ = demo.communicate(timeout=RUN_LIMIT_S)
@@ -121,14 +128,23 @@ def main() -> None:
     parser.add_argument("--write", type=Path, help="put the table into this file")
     given = parser.parse_args()
     given.lines.parent.mkdir(parents=True, exist_ok=True)
-    shape = ("--nodes", given.nodes, "--gpus", given.gpus)
+    argv = (sys.executable, "-m", "sentinel.cli", "demo", "--nodes", given.nodes, "--gpus", given.gpus)
     begin_by, chance = time.monotonic() + given.for_s, random.SystemRandom()
+    free: queue.Queue[tuple[int, ...]] = queue.Queue()
+    for cores in lanes_of(sorted(os.sched_getaffinity(0)), given.lanes):
+        free.put(cores)
+
+    def lane(faults: Sequence[str]) -> None:
+        cores = free.get()
+        pinned = ("taskset", "--cpu-list", ",".join(map(str, cores)), *argv)
+        try:
+            run(faults, chance.randrange(1_000_000), given.lines, begin_by, pinned)
+        finally:
+            free.put(cores)
+
     with ThreadPoolExecutor(given.lanes) as lanes:
         demos = plan(given.faults.split(","), 0 if given.read else given.runs, given.together, chance)
-        running = [
-            lanes.submit(run, faults, chance.randrange(1_000_000), given.lines, begin_by, shape)
-            for faults in demos
-        ]
+        running = [lanes.submit(lane, faults) for faults in demos]
     for demo in running:
         demo.result()  # a lane that broke off is no run less
     text = table(read(given.lines))

@@ -107,9 +107,9 @@ def print_replay(comparisons: "Iterable[Comparison]") -> int:
 
 def _decision(decision: "Decision") -> str:
     from sentinel.logbook.words import decision_line
-    from sentinel.model.action import DEEDS
+    from sentinel.model.action import Deed
 
-    name = f"  [{decision.id}]" if isinstance(decision, DEEDS) else ""
+    name = f"  [{decision.id}]" if isinstance(decision, Deed) else ""
     return f"{decision_line(decision)}{name}"
 
 

@@ -68,7 +68,7 @@ class Dispatcher:
 
     def keep(self, page: Page) -> None:
         """Keep a page for delivery to whoever wants it. Raises OutboxError if on-call's is not kept."""
-        for desk in self._others:  # first: on-call's outcome says that nothing is left to be kept
+        for desk in self._others:  # the others first: once on-call has it, the page counts as delivered
             self._offer(desk, page)
         self._on_call.outboxes.keep(page)
 

@@ -34,10 +34,10 @@ class Remedy(StrEnum):
 
 
 class Scope(StrEnum):
-    """Whose trouble a cause is: further harm joins the incident of the same."""
+    """Whose trouble a cause is: further symptoms join the incident of the same."""
 
     JOB = "job"
-    """A job's, or that of a node which has none: what hurts the job next is the same incident."""
+    """A job's, or that of a node which has none: the job's next symptom is the same incident."""
     NODE = "node"
     """The suspected nodes' own: a job's later crash is another incident."""
     CLUSTER = "cluster"
@@ -48,13 +48,13 @@ class Ends(StrEnum):
     """What ends an incident of this cause."""
 
     STEP = "step"
-    """A new step of the job that it hurt; without a job the end of its evictions."""
+    """A new step of the job that it is about; without a job the end of its evictions."""
     SIGN = "sign"
-    """What it began with is over: silence, an outage, a state that a check had found."""
+    """What it began with is over: a silent node, an outage, a state that a check had found."""
 
 
 class Symptom(StrEnum):
-    """What hurts a job, and needs a cause."""
+    """What happened to a job, and needs a cause."""
 
     EXITED = "exited"
     RAISED = "raised"
@@ -104,7 +104,7 @@ class Runbook:
     scope: Scope = Scope.JOB
     ends: Ends = Ends.STEP
     symptoms: tuple[Symptom, ...] = ()
-    """Harm that this cause only names: another cause of it has to explain this one."""
+    """Symptoms that this cause only names: another cause of it has to explain this one."""
     trial: bool = False
     """Its remedy is an experiment: the next step is its result, and not only its end."""
     counts: bool = False

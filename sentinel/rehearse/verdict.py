@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from msgspec import Struct
 
 from sentinel.core.page.words import whereabouts
-from sentinel.model.action import Evict, Page, Refusal, Resume, StopJob
+from sentinel.model.action import Evict, Page, Refusal, RestartJob, Resume, StopJob
 from sentinel.model.incident import Incident, Shared, Suspect
 from sentinel.model.severity import Severity
 from sentinel.rehearse.controller import Decision
@@ -61,8 +61,10 @@ class Verdict(Struct, frozen=True):
     stopped: list[str]
     resumes: int
     order: list[str]
-    """What was done, in order: `evict n1`, `resume 2`, `stop moe`, `page gpu-lost`."""
+    """What was done, in order: `evict n1`, `resume 2`, `restart moe`, `stop moe`, `page gpu-lost`."""
     trains: bool
+    restarts: int
+    """How often a watched job's command was run."""
     facts: int
     """Rows that the journal would have."""
     fold_s: float
@@ -82,7 +84,7 @@ class Verdict(Struct, frozen=True):
 
 def of(played: Rehearsal) -> Verdict:
     """Read out what came of a scenario that was played."""
-    controller, began = played.controller, stage.began
+    controller, began = played.controller, played.began
     incidents = [_known(each, began) for each in controller.incidents.values()]
     actions = [(decision.at, action) for decision in controller.decisions for action in decision.actions]
     evicted = list(dict.fromkeys(action.node for _, action in actions if isinstance(action, Evict)))
@@ -96,6 +98,7 @@ def of(played: Rehearsal) -> Verdict:
         resumes=sum(isinstance(action, Resume) for _, action in actions),
         order=list(_order(controller.decisions)),
         trains=_trains(played),
+        restarts=sum(isinstance(action, RestartJob) for _, action in actions),
         facts=len(controller.decisions),
         fold_s=round(controller.fold_s, 4),
         seconds=round(played.real_s, 3),
@@ -148,6 +151,8 @@ def _order(decisions: list[Decision]) -> Iterator[str]:
                     yield f"evict {node}"
                 case Resume(seats=seats):
                     yield f"resume {len(seats)}"
+                case RestartJob(job=job):
+                    yield f"restart {job}"
                 case StopJob(job=job):
                     yield f"stop {job}"
                 case Page(revision=1):
@@ -165,6 +170,7 @@ def _wrong(verdict: Verdict, expect: Expect) -> Iterator[str]:
         ("stopped", expect.stopped, bool(verdict.stopped)),
         ("pages", expect.pages, len(verdict.pages)),
         ("resumes", expect.resumes, verdict.resumes),
+        ("restarts", expect.restarts, verdict.restarts),
         ("shared", _sorted(expect.shared), sorted(each.shared for each in verdict.incidents if each.shared)),
         ("trains", expect.trains, verdict.trains),
     )

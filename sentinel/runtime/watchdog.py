@@ -247,7 +247,7 @@ def _secrets(settings: config.Settings) -> Iterator[str]:
 
 
 def _pause(short_lives: int) -> Seconds:
-    doublings = min(max(0, short_lives - 1), 30)  # a float holds 1,023 and no more
+    doublings = min(max(0, short_lives - 1), 30)  # a float overflows at 2.0 ** 1024
     return min(LONGEST_WAIT_S, RESTART_AFTER_S * 2.0**doublings)
 
 

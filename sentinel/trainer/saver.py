@@ -95,7 +95,7 @@ class Saver:
         try:
             reader = SealedReader(newest, self._place.key)
             dcp.load(tensors, storage_reader=reader, process_group=self._group)
-        except dcp.CheckpointException as error:  # not an Exception
+        except dcp.CheckpointException as error:  # a BaseException
             message = f"{newest.path}: {_causes(error)}"
             if above < 0:
                 raise RuntimeError(message) from None

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from benchmarks.faults import read, table, with_verdicts
+from benchmarks.faults import lanes_of, read, table, with_verdicts
 from sentinel.demo.fault import Place
 from sentinel.demo.result import Result
 
@@ -33,3 +33,8 @@ def test_the_published_lines_can_be_read() -> None:
     assert len(lines) == len(FIGURES.read_text().splitlines())
     assert json.loads(json.dumps(lines)) == lines
     assert table(lines).count("\n") > 1
+
+
+def test_each_lane_has_cores_of_its_own_unless_there_are_too_few() -> None:
+    assert lanes_of(range(8), 3) == [(0, 1), (2, 3), (4, 5)]
+    assert lanes_of(range(2), 3) == [(0, 1)] * 3

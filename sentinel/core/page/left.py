@@ -47,6 +47,12 @@ def left_in_all(state: State, rules: Rules) -> tuple[str, ...]:
     lines += [f"drained by hand: {_listed(drained)}"] if drained else []
     others = [node.id for node, cordon in _cordons(state) if cordon.by == SCHEDULER]
     lines += [f"cordoned in the scheduler by others: {_listed(others)}"] if others else []
+    lines += [
+        f"the scheduler does not know yet that {node.id} is {node.to_scheduler}: "
+        f"{node.outside.tries} tries failed, the last one: {node.outside.why}"
+        for node in state.nodes.values()
+        if node.outside.tries
+    ]
     refused = (_refused(incident, state, rules) for incident in state.incidents.values())
     return tuple(dict.fromkeys((*lines, *chain.from_iterable(refused))))
 

@@ -87,7 +87,7 @@ def _wakes(incident: Incident, state: State, rules: Rules) -> bool:
     if _silenced(state, incident.diagnosis.cause) or (nodes and all(_silenced(state, n) for n in nodes)):
         return False
     if incident.stage is Stage.RESOLVED and incident.times["resolved"] < state.now:
-        return False  # it was silenced until it was over
+        return False  # it was silenced all the time that it was open
     if book is None or book.page is PageWhen.AT_ONCE:
         return True
     failed = any(_failed(fact) for fact in incident.evidence)

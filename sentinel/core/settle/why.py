@@ -74,6 +74,9 @@ def _wants(
 ) -> Iterator[str]:
     if node is not None and node.cordon is not None and node.cordon.is_ours and not node.is_empty:
         yield "to be emptied, when its ranks have left" if node.cordon.gently else "to be emptied"
+    if node is not None and node.lacks_telling:
+        failed = f"; {node.outside.tries} tries failed: {node.outside.why}" if node.outside.tries else ""
+        yield f"the scheduler to know that it is {node.to_scheduler}{failed}"
     if job is not None and (want := generation.wanted(job, state)) is not None:
         yield _want(want)
     if node is not None and (full := keeps_full(node, state, partial(leaves, state=state, rules=rules))):

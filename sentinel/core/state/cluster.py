@@ -20,7 +20,7 @@ def is_other(before: Node, now: Node) -> bool:
     """Say whether what others depend on has changed: whether a node may be used, and for how many workers."""
     if before.cordon is not now.cordon or before.silent != now.silent or before.left != now.left:
         return True
-    if before.gpus != now.gpus or before.may_start != now.may_start or before.lives != now.lives:
+    if before.gpus != now.gpus or before.shunned != now.shunned or before.lives != now.lives:
         return True
     if before.maintained is not now.maintained:
         return True
@@ -105,7 +105,8 @@ class State:
             case Incident():
                 known = self.incidents.get(row.id)
                 if known is None:
-                    return replace(row, **fields)  # it stands in where work is done for no incident's sake
+                    # A placeholder incident for actions that no incident asked for; it has no row.
+                    return replace(row, **fields)
                 return self.incidents.put(row.id, replace(known, **fields))
 
     def add(self, row: Row) -> Row:
@@ -182,7 +183,7 @@ class State:
         return self.workers.seated(job.id)
 
     def job_of(self, incident: Incident) -> Job | None:
-        """Return the job that an incident hurts."""
+        """Return the job that an incident is about."""
         return self.jobs.get(incident.job) if incident.job else None
 
     def unheard(self) -> list[Node]:

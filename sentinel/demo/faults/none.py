@@ -16,10 +16,10 @@ BURN = f"import time; end = time.monotonic() + {LOADED_S}\nwhile time.monotonic(
 
 
 def inject(sandbox: Sandbox, _chance: random.Random) -> Injection:
-    """Let 200 steps pass, and as many again beside a busy process for every core of the machine."""
+    """Let 200 steps pass, and as many again beside a busy process for every core that the demo may use."""
     at = time.time()
     _pass(sandbox, "quiet steps", QUIET_S)
-    load = [subprocess.Popen([sys.executable, "-c", BURN]) for _ in range(os.cpu_count() or 1)]
+    load = [subprocess.Popen([sys.executable, "-c", BURN]) for _ in os.sched_getaffinity(0)]
     try:
         _pass(sandbox, "steps under load", LOADED_S)
     finally:
