@@ -1,4 +1,4 @@
-"""Write recordings as they come out today: `python -m tests.incidents.fold_again [FILE …]`, all without a name.
+"""Write recordings as they come out today: `python -m tests.incidents.fold_again [FILE …]`; without a name, all.
 
 Look at what `git diff` shows then: each difference is a change that must be meant.
 """
