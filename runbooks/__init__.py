@@ -16,6 +16,7 @@ from sentinel.model.codec import from_plain, to_plain
 from sentinel.model.ids import Cause
 from sentinel.model.incident import Blame
 from sentinel.model.runbook import Ends, Match, PageWhen, Remedy, Runbook, Scope, Symptom
+from sentinel.model.severity import Severity
 
 UNKNOWN = Cause("unknown")
 """The one cause that needs no match: what is left when nothing else fits."""
@@ -26,6 +27,7 @@ _WORDS: Mapping[str, type[StrEnum]] = {
     "blames": Blame,
     "remedy": Remedy,
     "page": PageWhen,
+    "severity": Severity,
     "scope": Scope,
     "ends": Ends,
     "symptoms": Symptom,

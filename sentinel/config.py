@@ -25,16 +25,10 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_settings import (
-    BaseSettings,
-    EnvSettingsSource,
-    NoDecode,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-)
 
 from sentinel import private
 from sentinel.model.policy import Policy, contradictions
+from sentinel.model.severity import Severity
 
 PREFIX = "SENTINEL_"
 FILE = "sentinel.toml"
@@ -53,7 +47,9 @@ _Signal = Annotated[int, Field(ge=1, le=64)]
 
 
 def _listed(given: Any) -> Any:
-    """Read a list, which the environment gives as `10,15`."""
+    """Read a list, which the environment gives as `10,15` or as JSON."""
+    if isinstance(given, str) and given.startswith("["):
+        return tuple(json.loads(given))
     if isinstance(given, str):
         return tuple(part for part in given.split(",") if part.strip())
     return tuple(given) if isinstance(given, list) else given
@@ -66,7 +62,7 @@ class ConfigError(ValueError):
 class Table(BaseModel):
     """One table of the file: an unknown key is an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
 
 
 class Cluster(Table):
@@ -86,7 +82,7 @@ class Cluster(Table):
     """Agents report here."""
     web_port: int = Field(default=7800, ge=1, le=65535)
     """Status, logbook, metrics and control API."""
-    web_hosts: Annotated[tuple[_Host, ...], NoDecode, BeforeValidator(_listed)] = Field(
+    web_hosts: Annotated[tuple[_Host, ...], BeforeValidator(_listed)] = Field(
         default=(), examples=["sentinel.example.org"]
     )
     """Further names that browsers call it by, such as a proxy's; any other but its own is refused."""
@@ -233,8 +229,11 @@ class Receiver(Table):
 
     kind: str = Field(default="", pattern=r"^\w*$", examples=["webhook"])
     """`webhook`, `slack`, or what an installed package offers; empty: its name says it."""
-    causes: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)] = ()
+    causes: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
     """Whose pages it gets, such as `gpu-*`; empty for all. Sentinel's own troubles are told to everybody."""
+
+    severity: Annotated[tuple[Severity, ...], BeforeValidator(_listed)] = ()
+    """Which of `critical`, `warning` and `info` it gets; empty for all."""
 
     def of(self, name: str, model: type[_T]) -> _T:
         """Give what is its kind's own. Raises ConfigError."""
@@ -276,10 +275,8 @@ class _Numbers(Table):
 
 
 def _policy_table() -> type[_Numbers]:
-    reasons = _reasons(Policy)
     fields: dict[str, Any] = {
-        field.name: (_type_of(field), Field(field.default, description=reasons[field.name]))
-        for field in dataclasses.fields(Policy)
+        field.name: (_type_of(field), field.default) for field in dataclasses.fields(Policy)
     }
     return create_model("PolicyTable", __base__=_Numbers, **fields)
 
@@ -298,30 +295,16 @@ RECEIVERS = "receivers"
 SECTIONS = (*_TABLES, RECEIVERS)
 
 
-class Settings(BaseSettings):
+@dataclasses.dataclass(frozen=True, slots=True)
+class Settings:
     """All settings of one cluster and its job."""
 
-    model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True
-    )
-
-    cluster: Cluster = Cluster()
-    ray: Ray = Ray()
-    job: Job = Job()
-    pages: Pages = Pages()
-    receivers: Mapping[str, Receiver] = {}
-    policy: Policy = Policy()
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],  # noqa: ARG003 - the signature is given
-        init_settings: PydanticBaseSettingsSource,
-        *others: PydanticBaseSettingsSource,  # noqa: ARG003
-        **named: PydanticBaseSettingsSource,  # noqa: ARG003
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Take what `load` has put together, and nothing behind its back."""
-        return (init_settings,)
+    cluster: Cluster = dataclasses.field(default_factory=Cluster)
+    ray: Ray = dataclasses.field(default_factory=Ray)
+    job: Job = dataclasses.field(default_factory=Job)
+    pages: Pages = dataclasses.field(default_factory=Pages)
+    receivers: Mapping[str, Receiver] = dataclasses.field(default_factory=dict)
+    policy: Policy = dataclasses.field(default_factory=Policy)
 
 
 def load(path: Path | None = None, env: Mapping[str, str] = os.environ) -> Settings:
@@ -364,9 +347,10 @@ def _given(path: Path | None, env: Mapping[str, str]) -> tuple[Path | None, dict
 def _settings(_: Path | None, given: Mapping[str, Any], changes: Mapping[str, Any]) -> Settings:
     tables: dict[str, Any] = {}
     for section in _TABLES:
-        merged = {**given.get(section, {}), **changes.get(section, {})}
-        tables[section] = _validate("environment", section, merged, strict=False)
-    tables["policy"] = tables["policy"].policy()
+        if merged := {**given.get(section, {}), **changes.get(section, {})}:
+            tables[section] = _validate("environment", section, merged, strict=False)
+    if "policy" in tables:
+        tables["policy"] = tables["policy"].policy()
     tables[RECEIVERS] = _receivers("environment", _joined(given, changes))
     return Settings(**tables)
 
@@ -474,18 +458,20 @@ def keys() -> Iterator[Key]:
     """Describe every setting, in the order of the file."""
     tables: dict[str, type[Table]] = {**_TABLES, f"{RECEIVERS}.NAME": Receiver}
     for section, table in tables.items():
+        reasons = _reasons(Policy if section == "policy" else table)
         for name, field in table.model_fields.items():
             default = field.get_default()
             hidden = isinstance(default, SecretStr) or default in (None, "", ())
-            reason = " ".join((field.description or "").split())
-            yield Key(f"{section}.{name}", "" if hidden else _as_written(default), reason)
+            yield Key(f"{section}.{name}", "" if hidden else _as_written(default), reasons[name])
 
 
 def _as_written(default: Any) -> str:
     """Give a value as the file has it."""
     if isinstance(default, bool):
         return str(default).lower()
-    return str(list(default) if isinstance(default, tuple) else default)
+    if isinstance(default, tuple):
+        return str([each.value if isinstance(each, Severity) else each for each in default])
+    return str(default)
 
 
 def _named(path: Path | None, env: Mapping[str, str]) -> Path | None:
@@ -518,15 +504,22 @@ def _environment(env: Mapping[str, str]) -> dict[str, Any]:
         if section in SECTIONS and key and not key.startswith("_"):
             right = f"{PREFIX}{section}__{key}".upper()
             raise ConfigError(f"environment: {name}: no setting; did you mean {right} (two underscores)?")
-    given = {name.lower(): value for name, value in ours.items() if "__" in name}
-    for name in given:
-        section = name.removeprefix(PREFIX.lower()).partition("__")[0]
+    found: dict[str, Any] = {}
+    for name, value in ours.items():
+        section, *path = name.removeprefix(PREFIX).lower().split("__", 1)
+        if not path:
+            continue
         if section not in SECTIONS:
             near = _nearest(section, dict.fromkeys(SECTIONS))
-            raise ConfigError(f"environment: {name.upper()}: unknown section {section!r}{near}")
-    source = EnvSettingsSource(Settings)
-    source.env_vars = given
-    return source()
+            raise ConfigError(f"environment: {name}: unknown section {section!r}{near}")
+        if section == RECEIVERS:
+            receiver, _, key = path[0].partition("__")
+            if not key:
+                raise ConfigError(f"environment: {name}: no setting; expected a key of it, {name}__KEY")
+            found.setdefault(section, {}).setdefault(receiver, {})[key] = value
+        else:
+            found.setdefault(section, {})[path[0]] = value
+    return found
 
 
 def _validate(where: str, section: str, table: Any, *, strict: bool) -> Table:

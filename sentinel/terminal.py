@@ -25,6 +25,7 @@ STYLES = {
     "ok": "green",
     "warning": "yellow",
     "critical": "bold red",
+    "info": "cyan",
     "unknown": "magenta",
     "running": "green",
     "forming": "yellow",
@@ -54,12 +55,19 @@ def print_incidents(answer: Plain) -> None:
 
 
 def print_silences(answer: Plain) -> None:
-    """Print who pages nobody, and until when."""
+    """Print who pages nobody, until when, and who asked for that and why."""
     rows = [
-        (escape(each["target"]), _when(each["until"]), f"{(each['until'] - answer['now']) / 60:.0f} min")
+        (
+            escape(each["target"]),
+            _when(each["until"]),
+            f"{(each['until'] - answer['now']) / 60:.0f} min",
+            escape(each["who"]),
+            escape(each["reason"]),
+        )
         for each in answer["silences"]
     ]
-    console().print(_table(("node or cause", "until", "for"), rows) if rows else "nobody is silenced")
+    columns = ("node or cause", "until", "for", "asked by", "why")
+    console().print(_table(columns, rows, wide=columns[4:]) if rows else "nobody is silenced")
 
 
 def print_why(answer: Plain) -> None:
@@ -99,9 +107,9 @@ def print_replay(comparisons: "Iterable[Comparison]") -> int:
 
 def _decision(decision: "Decision") -> str:
     from sentinel.logbook.words import decision_line
-    from sentinel.model.action import DEEDS
+    from sentinel.model.action import Deed
 
-    name = f"  [{decision.id}]" if isinstance(decision, DEEDS) else ""
+    name = f"  [{decision.id}]" if isinstance(decision, Deed) else ""
     return f"{decision_line(decision)}{name}"
 
 
@@ -121,11 +129,16 @@ def _status(status: Plain) -> Iterable[RenderableType]:
     )
     yield from (Text(f"left for people: {line}", "yellow") for line in status["left"])
     yield from (
-        Text(f"silenced until {_when(each['until'])}: {each['target']}", "yellow")
+        Text(f"silenced until {_when(each['until'])}: {each['target']}{_by(each)}", "yellow")
         for each in status["silences"]
     )
     yield ""
     yield _open(status) if status["incidents"] else Text("nothing is open")
+
+
+def _by(silence: Plain) -> str:
+    said = ": ".join(part for part in (silence["who"], silence["reason"]) if part)
+    return f" ({said})" if said else ""
 
 
 def _degraded(job: Plain) -> str:
@@ -216,13 +229,14 @@ def _open(status: Plain) -> RenderableType:
         (
             escape(each["incident"]),
             _styled(each["stage"]),
+            _styled(each["severity"]),
             _seconds(status["now"] - each["opened"]),
             escape("\n".join(_incident_lines(each))),
         )
         for each in status["incidents"]
     ]
-    columns = ("incident", "stage", "open for s", "what, where and why")
-    return _table(columns, rows, "open incidents", right=("open for s",), wide=columns[3:])
+    columns = ("incident", "stage", "severity", "open for s", "what, where and why")
+    return _table(columns, rows, "open incidents", right=("open for s",), wide=columns[4:])
 
 
 def _incident_lines(incident: Plain) -> Iterable[str]:

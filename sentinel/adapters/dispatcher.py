@@ -60,7 +60,7 @@ class Dispatcher:
     ) -> None:
         """Open or create the outboxes in a folder. `delivered` hears of on-call alone. Raises OutboxError."""
         self._delivered, self._timing = delivered, timing
-        self._on_call = self._desk(folder / "outbox.db", Receiver(ON_CALL, (), on_call))
+        self._on_call = self._desk(folder / "outbox.db", Receiver(ON_CALL, (), (), on_call))
         self._others = [self._desk(_path(folder, each.name), each) for each in receivers]
         for desk in self._others:
             self._catch_up(desk)
@@ -68,7 +68,7 @@ class Dispatcher:
 
     def keep(self, page: Page) -> None:
         """Keep a page for delivery to whoever wants it. Raises OutboxError if on-call's is not kept."""
-        for desk in self._others:  # first: on-call's outcome says that nothing is left to be kept
+        for desk in self._others:  # the others first: once on-call has it, the page counts as delivered
             self._offer(desk, page)
         self._on_call.outboxes.keep(page)
 

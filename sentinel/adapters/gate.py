@@ -48,7 +48,7 @@ class Gate:
             with self._context.socket(zmq.REQ) as last:
                 last.linger = 1000
                 last.connect(_ENDPOINT)
-                last.send(b"")  # no question of ZeroMQ's
+                last.send(b"")  # an empty request, which ZeroMQ never makes, ends the thread
                 self._thread.join()
         self._socket.close(linger=0)
 

@@ -37,7 +37,8 @@ def own_key(keys: Keys, node: NodeId, endpoint: str, token: str = "") -> None:
     path = keys.node_key(node)
     draft = path.with_name(f"{node}.joining")
     if not draft.exists():
-        write_key(draft, new_secret())  # first: a key that the controller knows must not be lost
+        # Before it is sent: a key that the controller has enrolled must not be lost.
+        write_key(draft, new_secret())
     public = zmq.curve_public(read_curve(draft)).decode()
     joined = _ask(Wire(endpoint, shown), shown, Join(node, public))
     write_key(keys.directory / "controller.pub", shown.controller)

@@ -61,6 +61,8 @@ class Journal:
         self._decided_by: dict[str, int] = {}
         self.doubt = ""
         """Why it may not be all that was written, though it is whole in itself; or empty."""
+        self._is_unsure = False
+        """Whether it may have lines of which the last append did not learn."""
         self._lock = -1 if read_only else lock_beside(self.path)
         self._notebook: Notebook | None = None
         self._db: sqlite3.Connection | None = None
@@ -157,15 +159,16 @@ class Journal:
         by = hashes.encode()
         with self._rows.commit() as db:
             decided_by = self._decided_by_id(db, hashes, contents or {})
-            # Not from memory: who was interrupted after the last commit did not learn of it.
-            seq, at, total = self._rows.end_in(db, "head")
+            # From memory, but of one that was interrupted: it did not learn of its commit.
+            seq, at, total = self._rows.end_in(db, "head") if self._is_unsure else self._head
+            self._is_unsure = True
             for stamp, body in bodies:
                 seq, at = seq + 1, max(at, float(stamp))
                 total = journal_chain.of_line(total, seq, at, by, body)
                 rows.append((seq, at, decided_by, total, body))
             db.executemany(_INSERT, rows)
             db.execute(_SET_HEAD, (seq, at, total))
-        self._head = End(seq, at, total)
+        self._head, self._is_unsure = End(seq, at, total), False
         self._decided_by[hashes] = decided_by
         self._note()
         return [row[0] for row in rows]

@@ -48,7 +48,7 @@ class Rows:
     def turn(self) -> Iterator[sqlite3.Connection]:
         """Have the connection alone.
 
-        Who waits for it stands in the door: who has just had it can't have it again before.
+        A thread that waits for it holds the turnstile, so that who has just had it can't take it again first.
         """
         with self._turnstile:
             self._mutex.acquire()

@@ -75,9 +75,10 @@ class PageChannel(Protocol):
 
 
 def headline(page: Page, sender: Sender) -> str:
-    """Title with stage and cluster in front, readable without colours."""
+    """Title with stage, severity and cluster in front, readable without colours."""
+    severity = f" {page.severity}" if page.severity else ""
     cluster = f" {sender.cluster}:" if sender.cluster else ""
-    return f"{MARKS.get(page.stage, page.stage.upper())}{cluster} {page.title}"
+    return f"{MARKS.get(page.stage, page.stage.upper())}{severity}{cluster} {page.title}"
 
 
 def footer(page: Page, sender: Sender) -> str:

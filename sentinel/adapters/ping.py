@@ -1,4 +1,4 @@
-"""The controller's own look at a silent node: which of its ports are open."""
+"""The controller's own ping of a silent node: which of its ports answer."""
 
 import asyncio
 import contextlib
@@ -14,7 +14,7 @@ _LATE = 2.0
 
 
 async def ping(address: str, port: int, within: Seconds = PING_DEADLINE_S) -> str:
-    """Try a TCP port: `ok`, `refused` (the host is there, the process is not), `timeout`, or `unknown`.
+    """Connect to a TCP port: `ok`, `refused` (the host is there, the process is not), `timeout`, `unknown`.
 
     The last is the answer where this machine could not even ask, for want of files, memory, threads, time,
     a route or a name's address: that is no evidence against anybody.

@@ -31,7 +31,7 @@ def lately(state: State, cause: Cause, rules: Rules) -> list[Sighting]:
 
 
 def in_evidence(state: State, incident: Incident, cause: Cause, rules: Rules) -> list[Sighting]:
-    """Give nodes on which an incident's evidence shows a cause: by findings, or else by silence."""
+    """Give nodes on which an incident's evidence shows a cause: by findings, or else by being silent."""
     found = [fact for fact in incident.evidence if isinstance(fact, FindingReported)]
     seen = [(fact.at, fact.node) for fact in found if _shows(fact, cause, rules)]
     silent = (fact for fact in incident.evidence if isinstance(fact, NodeSilent))

@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 from sentinel.core.state import Rules, State
 from sentinel.core.state.rows import Job
+from sentinel.model.action import kind_of
 from sentinel.model.fact import (
     Commanded,
     Fact,
@@ -16,6 +17,7 @@ from sentinel.model.fact import (
     NodePinged,
     NodeProbed,
     NodeSilent,
+    Outcome,
     RankAtPace,
     RankExited,
     RankRaised,
@@ -38,7 +40,7 @@ EVIDENCE_LIMIT = 200
 NEUTRAL = frozenset(
     {FindingReported, NodePinged, NodeProbed, MembersProbed, JobAdvanced, JobAtPace, RankAtPace, Commanded}
 )
-"""What only says how things are: a finding hurts as long as it holds."""
+"""What only says how things are: a finding counts as long as it holds."""
 
 STANDING_BY = 3
 """Of events that decide nothing an incident keeps so many of a kind."""
@@ -50,7 +52,7 @@ SYMPTOMS: Mapping[type, Symptom] = {
     JobSlowed: Symptom.STALLED,
     RankSlow: Symptom.SLOW,
 }
-"""Which facts are harm to a job: a cause has to explain them."""
+"""Which facts are symptoms of a job: a cause has to explain them."""
 
 STEP_OR_SYMPTOM = (JobAdvanced, *SYMPTOMS)
 
@@ -66,24 +68,40 @@ def mentions(incident: Incident, nodes: Collection[NodeId]) -> bool:
 
 
 def silent_nodes(incident: Incident) -> set[NodeId]:
-    """Nodes whose silence is in evidence."""
+    """Nodes that are in evidence as silent."""
     return {fact.node for fact in incident.evidence if isinstance(fact, NodeSilent)}
 
 
+def is_about_cordons(incident: Incident) -> bool:
+    """Say whether it began with a cordon of which the scheduler could not be told."""
+    return bool(_told_of_cordons(incident))
+
+
+def unreported(incident: Incident) -> set[NodeId]:
+    """Nodes of whose cordon, or of its end, the scheduler could not be told, by what is in evidence last."""
+    return {node for node, ok in _told_of_cordons(incident).items() if not ok}
+
+
+def _told_of_cordons(incident: Incident) -> dict[NodeId, bool]:
+    each = (fact for fact in incident.evidence if isinstance(fact, Outcome))
+    each = (fact for fact in each if kind_of(fact.action) in ("cordon", "readmit"))
+    return {NodeId(fact.action.split("/")[2]): fact.ok for fact in each}
+
+
 def broke_again(incident: Incident) -> bool:
-    """Say whether its job had made a new step before it was hurt last."""
+    """Say whether its job had made a new step before its last symptom."""
     kinds = [isinstance(fact, JobAdvanced) for fact in incident.evidence if isinstance(fact, STEP_OR_SYMPTOM)]
     return bool(kinds) and any(kinds) and not kinds[-1]
 
 
 def waits_together(incident: Incident) -> bool:
-    """Say whether the last that hurt its job is that its ranks wait for each other."""
+    """Say whether the last symptom is that its job's ranks wait for each other."""
     symptoms = (SYMPTOMS[type(fact)] for fact in reversed(incident.evidence) if type(fact) in SYMPTOMS)
     return next(symptoms, None) is Symptom.STALLED
 
 
 def is_about_pace(incident: Incident) -> bool:
-    """Say whether it is about a job's pace and no other harm."""
+    """Say whether it is about a job's pace and has no other symptom."""
     return kinds(incident) & SYMPTOMS.keys() == {JobSlowed}
 
 
@@ -197,26 +215,26 @@ ECHOES = frozenset({"collective", "evicted"})
 
 
 def only_echoes(incident: Incident) -> bool:
-    """Say whether ranks only lost their peers: no harm in evidence needs a cause of its own."""
+    """Say whether ranks only lost their peers: no symptom in evidence needs a cause of its own."""
     symptoms = (fact for fact in incident.evidence if type(fact) not in NEUTRAL)
     return all(isinstance(fact, RankRaised) and fact.kind in ECHOES for fact in symptoms)
 
 
 def broke(fact: Fact, job: Job) -> bool:
-    """Say whether this is harm to a job's newest generation."""
+    """Say whether this is a symptom of a job's newest generation."""
     symptoms = RankExited | RankRaised | JobStalled | JobSlowed | RankSlow
     return isinstance(fact, symptoms) and fact.generation == job.generation
 
 
 def still_affects(incident: Incident, rules: Rules) -> bool:
-    """Say whether anything in evidence holds still, or has done harm; an event without a runbook has not."""
+    """Say whether anything in evidence holds still, or broke something; an event of no runbook did not."""
     if not kinds(incident) <= NEUTRAL:
         return True
     return any(not f.finding.event or f.finding.code in rules.by_code for f in holding(incident))
 
 
 def recall(state: State, rules: Rules, incident: Incident, node: NodeId, symptom: Fact) -> Incident:
-    """Add what the node's checks found shortly before the harm, if it can explain that: causes come first.
+    """Add what the node's checks found shortly before a symptom, if it can explain that: causes come first.
 
     A full disk explains no crash: its remedy would leave the broken job alone. Slowness is told so late that
     what is found still counts, too. An event that an earlier incident ended with explains no second one.
@@ -239,9 +257,9 @@ def recall(state: State, rules: Rules, incident: Incident, node: NodeId, symptom
 
 
 def explains(state: State, fact: FindingReported, symptoms: Iterable[Fact], rules: Rules) -> bool:
-    """Say whether a finding can be why a job is harmed: by its runbooks, if it has any, and by its place."""
+    """Say whether a finding can explain a job's symptoms: by its runbooks, if any, and by its place."""
     books = rules.by_code.get(fact.finding.code, ())
-    if fact.finding.evidence.get("owner") == "unknown":  # it may be why a rank died that was there
+    if fact.finding.evidence.get("owner") == "unknown":  # it can explain why a rank on that node ended
         symptoms = [symptom for symptom in symptoms if _ended_at(fact.node, symptom)]
     only_names = {cause for each in symptoms for cause in rules.naming_only(SYMPTOMS.get(type(each)))}
     fits = not books or any(only_names & {*book.explains} for book in books)

@@ -8,7 +8,6 @@ from sentinel.core.detect import once
 from sentinel.core.learn import learn
 from sentinel.core.record import record
 from sentinel.core.state import Rules, State
-from sentinel.core.state.cluster import Version
 from sentinel.core.touched import Touches
 from sentinel.model.action import Action
 from sentinel.model.decision import DEFERRED, Decision, deeds
@@ -98,12 +97,11 @@ def _decided(state: State, rules: Rules) -> Iterator[Decision]:
     touched = Touches(state, rules)
     if not touched().anything:
         return
-    quiet: dict[str, Version] = {}
     for _ in range(ROUNDS):
         found = list(_diagnosed(state, rules))
-        found += _settled(state, rules, settle.parts(state, rules, touched), quiet)
+        found += _settled(state, rules, settle.parts(state, rules, touched))
         if not found:
-            yield from _settled(state, rules, settle.pages(state, rules, touched), quiet)
+            yield from _settled(state, rules, settle.pages(state, rules, touched))
             return
         yield from found
     raise UnsettledError(f"no end after {ROUNDS} rounds")
@@ -132,19 +130,15 @@ def _is_asked(state: State, incident: Incident) -> None:
     state.change(incident, due=Due.NOTHING)
 
 
-def _settled(
-    state: State, rules: Rules, parts: Iterable[settle.Part], quiet: dict[str, Version]
-) -> list[Decision]:
-    """Record what each part lacks, until it lacks nothing more; `quiet` says of which state that is known."""
+def _settled(state: State, rules: Rules, parts: Iterable[settle.Part]) -> list[Decision]:
+    """Record what each part lacks, until it lacks nothing more."""
     decided: list[Decision] = []
-    for name, part in parts:
+    for part in parts:
         for _ in range(ROUNDS):
-            if quiet.get(name) == state.version:
-                break
             found = list(part())
             for decision in found:
                 record(state, decision, rules)
             decided += found
             if not found:
-                quiet[name] = state.version
+                break
     return decided

@@ -8,9 +8,13 @@ from sentinel.model.fact import (
     Fact,
     FindingReported,
     JobAdvanced,
+    JobAtPace,
+    JobSlowed,
     MembersProbed,
     NodePinged,
     NodeSilent,
+    RankAtPace,
+    RankSlow,
 )
 from sentinel.model.finding import Health
 from sentinel.model.ids import IncidentId, JobId, NodeId
@@ -27,7 +31,7 @@ COMMON = "common"
 
 
 def job_topic(job: JobId) -> str:
-    """Topic of everything that hurts a job."""
+    """Topic of all of a job's symptoms."""
     return f"job:{job}"
 
 
@@ -51,7 +55,7 @@ def with_fact(state: State, kind: type) -> Incident | None:
 
 
 def find_silent(state: State, rules: Rules) -> Incident | None:
-    """Return the open incident that began with another node's silence: one cause may silence many."""
+    """Return the open incident that began with another silent node: one cause may make many silent."""
     for incident in state.open_incidents():
         book = rules.book_of(incident)
         if book is not None and book.scope is Scope.NODE:
@@ -79,13 +83,17 @@ def took_nodes(state: State, incident: Incident) -> bool:
 
 def acted_on(state: State, incident: Incident) -> bool:
     """Say whether anything was done about it, or has to be: a node was taken away, the job re-forms."""
+    return bool(took_nodes(state, incident) or incident.formed or forms(state, incident))
+
+
+def forms(state: State, incident: Incident) -> bool:
+    """Say whether its job has to step anew first."""
     job = state.job_of(incident)
-    forms = job is not None and job.stage in (JobStage.BROKEN, JobStage.FORMING)
-    return bool(took_nodes(state, incident) or incident.formed or forms)
+    return job is not None and job.stage in (JobStage.BROKEN, JobStage.FORMING)
 
 
 def has_stepped(state: State, incident: Incident, job: Job) -> bool:
-    """Say whether the job has made a step after all its harm, and nothing more is on its way."""
+    """Say whether the job has made a step after its last symptom, and nothing more is on its way."""
     wants = job.want is not None and job.want.incident == incident.id
     if job.stage is not JobStage.RUNNING or wants:
         return False
@@ -105,17 +113,20 @@ def has_recovered(state: State, incident: Incident) -> bool:
 
 
 def _lasts(state: State, incident: Incident, fact: Fact) -> bool:
-    """Say whether a fact is harm that a later step has to follow.
+    """Say whether a fact is a symptom that a later step has to follow.
 
-    A silence that is over is none, nor is an event, unless something was refused for its sake.
+    What is over is none, nor is an event, unless something was refused for its sake.
     """
     match fact:
         case FindingReported(finding=found) if found.health is Health.CRITICAL:
-            return any(name == incident.id for name, _ in state.refused) or (
-                not found.event and fact in evidence.holding(incident)
-            )
+            refused = any(name == incident.id for name, _ in state.refused)
+            return (refused or not found.event) and fact in evidence.holding(incident)
         case NodeSilent(node=node):
             return state.is_unheard(node)
+        case RankSlow():
+            return not evidence.is_back(incident, RankSlow, (RankAtPace,))
+        case JobSlowed():
+            return not evidence.is_back(incident, JobSlowed, (JobAtPace,))
     return isinstance(fact, (*evidence.SYMPTOMS, DeadlinePassed))
 
 
@@ -161,7 +172,7 @@ def is_shared(state: State, incident: Incident) -> bool:
 
 
 def of_many(state: State, rules: Rules, node: NodeId, symptom: Fact) -> Incident | None:
-    """Return the open incident of what a node has in common with others, if that explains the harm."""
+    """Return the open incident of what a node has in common with others, if that explains the symptom."""
     for (name, wanted), guard in state.refused.items():
         incident = state.incidents.get(name)
         if guard == COMMON and wanted == f"evict {node}" and incident is not None:
@@ -179,7 +190,7 @@ def ends_by_step(incident: Incident, rules: Rules) -> bool:
 
 
 def is_about_silent(incident: Incident, rules: Rules) -> bool:
-    """Say whether it began with silence, and ends with it: nothing else was seen, or nothing else counts."""
+    """Say whether it ends when its silent nodes are heard: nothing else was seen, or nothing else counts."""
     book, diagnosis = rules.book_of(incident), incident.diagnosis
     if book is not None and book.ends is Ends.SIGN:
         return bool(evidence.silent_nodes(incident))
@@ -231,7 +242,7 @@ def join_cause(state: State, book: Runbook, fact: Fact) -> Incident:
 
 
 def part_silent(state: State, incident: Incident, node: NodeId) -> None:
-    """Make a node's silence an incident of its own: it is no part of what this one is about."""
+    """Give a silent node an incident of its own: it is no part of what this one is about."""
     known = [f for f in incident.evidence if isinstance(f, NodeSilent | NodePinged) and f.node == node]
     left = (f for f in incident.evidence if not (isinstance(f, NodeSilent) and f.node == node))
     state.change(incident, evidence=tuple(left))

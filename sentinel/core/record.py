@@ -1,7 +1,7 @@
 """What was decided becomes part of the state: the only place that says what a decision changes."""
 
 from collections.abc import Collection
-from typing import TypeVar
+from typing import TypeVar, assert_never
 
 from msgspec.structs import replace
 
@@ -12,12 +12,14 @@ from sentinel.core.page.left import left_for_people, refused_evictions
 from sentinel.core.page.words import digest
 from sentinel.core.settle.guards import evictions, refuse_action
 from sentinel.core.state import Rules, State
-from sentinel.core.state.rows import Cordon, Job, JobStage, Want
+from sentinel.core.state.rows import Cordon, Job, JobStage, Node, Want
 from sentinel.core.state.timers import Timer
 from sentinel.core.state.workers import Worker
 from sentinel.model.action import (
-    DEEDS,
+    Action,
     CollectStacks,
+    CordonNode,
+    Deed,
     Evict,
     Page,
     Ping,
@@ -36,6 +38,7 @@ from sentinel.model.decision import (
     Awaited,
     Cordoned,
     Decision,
+    Deferred,
     Diagnosed,
     Froze,
     GivenBack,
@@ -64,6 +67,10 @@ EARLIER_LIMIT = 20
 def record(state: State, decision: Decision, rules: Rules) -> None:  # one line per decision
     """Apply one decision."""
     match decision:
+        case Refusal(incident=name, wanted=wanted, guard=guard):
+            _refused(state, name, wanted, guard)
+        case Deed():
+            _ordered(state, decision, rules)
         case Diagnosed():
             _diagnosed(state, decision, rules)
         case Opened(node=name):
@@ -83,31 +90,32 @@ def record(state: State, decision: Decision, rules: Rules) -> None:  # one line 
         case Paused(job=job, seconds=seconds):
             state.change(state.jobs[job], paused=state.jobs[job].generation)
             state.set_deadline(Timer.PAUSE.of(job), seconds)
-        case Awaited(job=job, workers=workers):
+        case Awaited(job=job, workers=workers, more=more):
             state.change(state.jobs[job], lacking=workers)
-            state.set_deadline(Timer.REFILL.of(job), rules.policy.retry_s)  # whom it waits for may go
+            # A worker that it waits for may end.
+            state.set_deadline(Timer.REFILL.of(job), 0.0 if more else rules.policy.retry_s)
         case Kept(incident=by, job=name):
             _kept(state, state.jobs[name])
             state.refused.drop((by, f"resume {name}"))
-        case Refusal(incident=name, wanted=wanted, guard=guard):
-            _refused(state, name, wanted, guard)
+        case Deferred():
+            pass
         case _:
-            _ordered(state, decision, rules)
+            assert_never(decision)
     _keep(state, decision)
 
 
-def _ordered(state: State, action: Decision, rules: Rules) -> None:
+def _ordered(state: State, action: Action, rules: Rules) -> None:
     match action:
-        case Page(incident=name, revision=number):
+        case StartWorker(job=job, worker=name, node=node, gpu=gpu):  # thousands at once: they come first
+            state.change(state.jobs[job], born=state.jobs[job].born + 1)
+            state.add(Worker(name, node, gpu=gpu, since=state.now, job=job))
+        case Page(incident=name):
             if (incident := state.incidents.get(name)) is not None:
-                _paged(state, incident, number, rules)
+                _paged(state, incident, action, rules)
         case Resume():
             _formed(state, action, rules)
         case RestartJob():
             _restarted(state, action, rules)
-        case StartWorker(job=job, worker=name, node=node, gpu=gpu):
-            state.change(state.jobs[job], born=state.jobs[job].born + 1)
-            state.add(Worker(name, node, gpu=gpu, since=state.now, job=job))
         case StopWorker(job=job, worker=name):
             worker = state.workers.get(job, name)
             if worker is not None and worker.is_living:
@@ -120,15 +128,16 @@ def _ordered(state: State, action: Decision, rules: Rules) -> None:
             _is_mitigated(state, name)
         case Evict(node=name):
             state.change(state.nodes[name], evicts=state.nodes[name].evicts + 1)
+        case CordonNode(node=name):
+            _tells_scheduler(state, state.nodes[name], state.nodes[name].cordon)
         case Readmit(node=name):
-            state.change(state.nodes[name], readmit=None)
+            _tells_scheduler(state, state.nodes[name], state.nodes[name].outside.cordon)
         case Ping(node=name):
             state.change(state.nodes[name], pings=state.nodes[name].pings + 1)
             state.set_deadline(Timer.PING.of(name), rules.policy.action_timeout_s)
         case Probe(incident=name, check=check, deadline=deadline) if check:
-            state.set_deadline(
-                Timer.MEMBERS.of(name), deadline + rules.policy.retry_s
-            )  # its answer is on its way
+            # Its answer may still be on the way at its deadline.
+            state.set_deadline(Timer.MEMBERS.of(name), deadline + rules.policy.retry_s)
         case Probe(incident=name) | CollectStacks(incident=name):
             _was_asked(state, name, action.id)
         case RestartAgent(incident=name, node=node):
@@ -141,20 +150,27 @@ def _ordered(state: State, action: Decision, rules: Rules) -> None:
             pass  # that it is under way is all there is to know
 
 
-def _paged(state: State, incident: Incident, number: int, rules: Rules) -> None:
+def _tells_scheduler(state: State, node: Node, cordon: Cordon | None) -> None:
+    """From now on the scheduler may have this cordon, until it is known to have none."""
+    outside = node.outside
+    state.change(node, outside=replace(outside, cordon=cordon, orders=outside.orders + 1, is_known=False))
+
+
+def _paged(state: State, incident: Incident, page: Page, rules: Rules) -> None:
     """Remember what people are told now."""
     left, found, known = left_for_people(incident, state, rules), incident.diagnosis, incident.diagnoses
     if found is not None and not any(each.is_like(found) for each in known):
         known = (*known, PagedDiagnosis(state.now, found))
         known = known if len(known) <= DIAGNOSES_LIMIT else (known[0], *known[2:])
-    state.change(incident, revision=number, paged=digest(incident, left), left=left, diagnoses=known)
+    said = digest(incident, left, page.severity)
+    state.change(incident, revision=page.revision, paged=said, left=left, diagnoses=known)
     if incident.stage is Stage.RESOLVED and not left:
         _forget_refused(state, incident.id)
 
 
 def _keep(state: State, decision: Decision) -> None:
     """Keep what is to be done, and with each incident what was done for its sake."""
-    if not isinstance(decision, DEEDS):
+    if not isinstance(decision, Deed):
         return
     if not isinstance(decision, Refusal):
         state.unfinished.put(decision.id, decision)
@@ -179,7 +195,7 @@ def _diagnosed(state: State, decision: Diagnosed, rules: Rules) -> None:
     if is_new:
         _wants_other(state, incident, found)
     if job is not None and job.want is not None and is_new and job.want.incident == incident.id:
-        state.change(job, want=None, lacking=0)  # by what is known now, something else may be wanted
+        state.change(job, want=None, lacking=0)  # that was wanted for the earlier diagnosis
     state.await_no_evidence(incident.id)
     if job is not None:
         _remember(state, job, incident, found.cause)
@@ -242,7 +258,7 @@ def _count_no_longer(state: State, incident: Incident) -> None:
 
 def _resolved(state: State, incident: Incident, rules: Rules) -> None:
     if incident.diagnosis is None:
-        _count_no_longer(state, incident)  # it passed by itself
+        _count_no_longer(state, incident)  # never diagnosed: it passed by itself
     times = {**state.fresh(incident).times, "resolved": state.now}
     incident = state.change(incident, stage=Stage.RESOLVED, times=times, due=Due.NOTHING)
     state.await_no_evidence(incident.id)
@@ -290,7 +306,7 @@ def _wanted(state: State, decision: Wanted, rules: Rules) -> None:
     if not decision.gently:
         job = break_off(state, job)
     if incident is not None and incident.job is None:
-        state.change(incident, job=job.id)  # from here on it hurts this job, and ends with its step
+        state.change(incident, job=job.id)  # from here on it is about this job, and ends with its step
     want = Want(decision.incident, decision.replace, decision.elsewhere, decision.replay, decision.gently)
     state.change(job, want=want, lacking=0, skip=(*job.skip, *decision.skip))
     _is_mitigated(state, decision.incident)

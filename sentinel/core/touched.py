@@ -1,7 +1,8 @@
 """What a fold has changed so far, and so what is to be settled: its cost is that of the change."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from sentinel.core.evidence import mentions, silent_nodes
 from sentinel.core.group import has_recovered
@@ -12,8 +13,7 @@ from sentinel.model.ids import IncidentId, JobId, NodeId
 from sentinel.model.incident import Incident
 
 
-@dataclass(frozen=True, slots=True)
-class Touched:
+class Touched(Struct, frozen=True):
     """Objects to settle, in the order in which they are."""
 
     incidents: Sequence[IncidentId]
@@ -47,7 +47,7 @@ class Touched:
             nodes |= {NodeId(name) for name in waits if name in state.nodes}
             jobs |= {JobId(name) for name in waits}
         if places or turned or state.workers.is_touched() or state.refused.is_touched:
-            jobs = {*state.jobs}  # one's GPUs may be what another waits for
+            jobs = {*state.jobs}  # one job's GPUs may be what another job waits for
         incidents: set[IncidentId] = set()
         if state.incidents:
             incidents = _touched_incidents(state, nodes, waits)
@@ -112,7 +112,7 @@ def _touched_nodes(state: State) -> tuple[set[NodeId], bool, bool]:
 
 
 def _touched_incidents(state: State, nodes: set[NodeId], waits: set[str]) -> set[IncidentId]:
-    """Give the changed incidents; to `nodes` come those whose silence is told otherwise now."""
+    """Give the changed incidents; to `nodes` come those of whose silent state something else is said now."""
     incidents = {IncidentId(name) for name in waits if name in state.incidents}
     for name, before, now in state.incidents.changes():
         incidents.add(name)
@@ -143,7 +143,7 @@ def _turns(before: Incident | None, now: Incident) -> bool:
 
 
 def _says(incident: Incident) -> tuple[object, ...]:
-    """What an incident says of the nodes whose silence belongs to it."""
+    """What an incident says of the silent nodes that belong to it."""
     found = incident.diagnosis
     return (incident.stage, found.cause, found.suspects) if found else (incident.stage,)
 

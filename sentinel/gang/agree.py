@@ -28,9 +28,9 @@ def broadcast(key: bytes, said: Callable[[], bytes], rank: int) -> bytes:
 
 def all_of(yes: bool) -> bool:
     """Whether it is so on every rank."""
-    message = torch.tensor([int(yes)], dtype=torch.int64, device=_device())
-    dist.all_reduce(message, op=dist.ReduceOp.MIN)
-    return int(message) == 1
+    votes = torch.tensor([int(yes)], dtype=torch.int64, device=_device())
+    dist.all_reduce(votes, op=dist.ReduceOp.MIN)
+    return int(votes) == 1
 
 
 def _device() -> torch.device:

@@ -192,7 +192,7 @@ class RankRunner:
             self._steps(order, formed.step + 1)
         except fence.OvertakenError as error:
             self._answer(order, Overtaken(order.generation, *error.owner))
-        except Exception as error:  # whatever ends a generation is told, never swallowed
+        except Exception as error:  # the controller must hear of whatever ends a generation
             self._answer(order, first_line(error))
             if self._group is None or not self._group.aborted:
                 self._beats.fail(first_line(error))
@@ -285,7 +285,7 @@ class RankRunner:
                 self._beats.phase("pause")
                 return
             if self._group is None or self._group.aborted:
-                return  # a rank alone, whom no collective tells
+                return  # a single rank runs no collective that would show it
             step += 1
 
     def _end(self, order: FormOrder, step: int) -> None:

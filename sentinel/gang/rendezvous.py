@@ -80,7 +80,7 @@ class SealedStore(dist.Store):  # type: ignore[misc]
         return False
 
     def clone(self) -> "SealedStore":
-        """The store itself: nobody comes late through its door."""
+        """The store itself: nobody joins late."""
         return self
 
 
@@ -107,7 +107,7 @@ def meet(store: SealedStore, rank: int, world: int, timeout_s: Seconds) -> None:
     """Say that this rank is in; rank 0 waits for all of them. Raises DistStoreError when one does not come.
 
     Setting up a process group does not wait: gloo's members connect to each other there, NCCL's only in their
-    first collective, when a door that rank 0 had shut by then would have kept the late ones out.
+    first collective, when a socket that rank 0 had closed by then would have kept the late ones out.
     """
     store.set(f"{_IN}{rank}", b"")
     if rank == 0:

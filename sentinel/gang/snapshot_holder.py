@@ -171,7 +171,7 @@ class SnapshotHolder:
             known[channel] = None
             if len(known) > MOST_OF_A_JOB:
                 oldest = next(iter(known))
-                del known[oldest]  # its thread takes a moment to notice, and the next one cuts another
+                del known[oldest]  # here, not in its thread: until that ends, the next one would cut it again
                 oldest.cut()
 
     def _answer(self, channel: Channel, job: str, request: Request) -> None:

@@ -60,7 +60,7 @@ class Channel:
         self._chunk = memoryview(b"")
 
     def expect_within(self, idle_s: Seconds) -> None:
-        """Take a longer silence than this, in the middle of an exchange, for the other end's death."""
+        """Take a longer pause than this, in the middle of an exchange, for the other end's death."""
         limit = struct.pack("ll", int(idle_s), int(idle_s % 1 * 1e6))
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)

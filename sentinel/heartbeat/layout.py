@@ -26,7 +26,8 @@ PLACE_AT = (512, 768)
 CRC = struct.Struct("I")
 PHASE_BITS = 0xF
 OPEN_BITS = 0xFFFF
-ENTERED = OPEN_BITS + 1  # a group's word: collectives entered, above the 16 bits that count the open ones
+# One 64-bit word a group: collectives entered, shifted by 16; below, how many are open.
+ENTERED = OPEN_BITS + 1
 PHASE_NUMBER = {name: number for number, name in enumerate(PHASES)}
 
 

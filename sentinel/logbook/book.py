@@ -95,7 +95,8 @@ class Logbook:
                 private.write(self._index, _bytes_of(text), durable=True)
         except private.NotPrivateError as error:
             log.error("index-unreadable", error=str(error), set_aside=str(private.set_aside(self._index)))
-        except OSError as error:  # a full disk keeps the long index, and nobody from starting
+        # On a full disk the index stays long, and the controller starts all the same.
+        except OSError as error:
             log.warning("index-not-tidied", error=str(error))
 
     def _path(self, incident: str) -> Path:
@@ -148,5 +149,5 @@ def _append(path: Path, line: str, *, durable: bool) -> None:
             torn = file.read(1) != b"\n"
         file.write((b"\n" if torn else b"") + line.encode() + b"\n")
         file.flush()
-        if durable:  # only an incident's last word: earlier ones are soon written again
+        if durable:  # only resolved incidents: an open one's entry is soon written again
             os.fsync(file.fileno())

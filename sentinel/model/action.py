@@ -1,6 +1,6 @@
 """Everything that the controller can do. Doing an action twice is harmless: its id says which it is."""
 
-from typing import TypeAlias, get_args
+from typing import TypeAlias
 
 from msgspec import Struct
 
@@ -8,11 +8,16 @@ from sentinel.model.ids import ActionId, IncidentId, JobId, NodeId, Seconds, Wor
 from sentinel.model.noun import Noun
 
 
-class Page(Noun, frozen=True):
-    """Open or edit the incident's one message; a higher revision replaces a lower one."""
+class Deed(Noun, frozen=True):
+    """What all actions have in common, so that one question tells them from what nobody performs."""
 
     id: ActionId
     incident: IncidentId
+
+
+class Page(Deed, frozen=True):
+    """Open or edit the incident's one message; a higher revision replaces a lower one."""
+
     revision: int
     title: str
     body: str
@@ -22,26 +27,32 @@ class Page(Noun, frozen=True):
     """Details for the message's thread, posted once per revision; empty for none."""
     cause: str = ""
     """The runbook's name; empty where none is known."""
+    severity: str = ""
+    """`critical | warning | info`; empty where an older release did not say."""
 
 
-class Evict(Noun, frozen=True):
-    """Cordon the node, stop its ranks and give their places away."""
+class CordonNode(Deed, frozen=True):
+    """Have the scheduler place nothing new on a node."""
 
-    id: ActionId
-    incident: IncidentId
+    node: NodeId
+    reason: str
+    """Who wants it so, and why."""
+
+
+class Evict(Deed, frozen=True):
+    """Empty a node that is cordoned: stop what runs there and give the places away."""
+
     node: NodeId
     reason: str
 
 
-class Readmit(Noun, frozen=True):
-    """Take a cordon back."""
+class Readmit(Deed, frozen=True):
+    """Take back what a `CordonNode` did."""
 
-    id: ActionId
-    incident: IncidentId
     node: NodeId
 
 
-class Seat(Struct, frozen=True):
+class Seat(Struct, frozen=True, gc=False):
     """One rank's place in a generation."""
 
     rank: int
@@ -50,11 +61,9 @@ class Seat(Struct, frozen=True):
     gpu: int
 
 
-class Resume(Noun, frozen=True):
+class Resume(Deed, frozen=True):
     """Form a generation of the gang from these workers and go on from the newest good state."""
 
-    id: ActionId
-    incident: IncidentId
     job: JobId
     generation: int
     seats: tuple[Seat, ...]
@@ -66,11 +75,9 @@ class Resume(Noun, frozen=True):
     """Steps whose batch is left out."""
 
 
-class RestartJob(Noun, frozen=True):
+class RestartJob(Deed, frozen=True):
     """Run the command that starts a watched job again: what is left of its ranks is that command's to end."""
 
-    id: ActionId
-    incident: IncidentId
     job: JobId
     generation: int
     """The one that broke."""
@@ -79,11 +86,9 @@ class RestartJob(Noun, frozen=True):
     """Nodes on which nothing is to be placed now."""
 
 
-class StartWorker(Noun, frozen=True):
+class StartWorker(Deed, frozen=True):
     """Start a warm standby on a node."""
 
-    id: ActionId
-    incident: IncidentId
     job: JobId
     worker: WorkerId
     node: NodeId
@@ -92,41 +97,33 @@ class StartWorker(Noun, frozen=True):
     generation: int
 
 
-class StopWorker(Noun, frozen=True):
+class StopWorker(Deed, frozen=True):
     """End a worker process, stopped or not: SIGKILL through its agent, and its actor's name freed."""
 
-    id: ActionId
-    incident: IncidentId
     job: JobId
     worker: WorkerId
     node: NodeId
     pid: int
 
 
-class StopJob(Noun, frozen=True):
+class StopJob(Deed, frozen=True):
     """End all ranks of a job and do not resume it."""
 
-    id: ActionId
-    incident: IncidentId
     job: JobId
     reason: str
 
 
-class CollectStacks(Noun, frozen=True):
+class CollectStacks(Deed, frozen=True):
     """Dump the stacks of these processes without stopping them; the outcome's data are the stacks."""
 
-    id: ActionId
-    incident: IncidentId
     processes: tuple[tuple[NodeId, int, int], ...]
     """(node, rank, pid)"""
     deadline: Seconds
 
 
-class Probe(Noun, frozen=True):
+class Probe(Deed, frozen=True):
     """Have a node's agent run all its quick checks now, or `members` measure together for one check."""
 
-    id: ActionId
-    incident: IncidentId
     node: NodeId
     """Empty if it is a collective check that is asked."""
     check: str = ""
@@ -136,34 +133,25 @@ class Probe(Noun, frozen=True):
     """What is not measured after so long is not waited for."""
 
 
-class Ping(Noun, frozen=True):
-    """Look at a silent node from the controller: its agent's port, its raylet's, its ranks through Ray."""
+class Ping(Deed, frozen=True):
+    """Ping a silent node from the controller: its agent's port, its raylet's, its ranks through Ray."""
 
-    id: ActionId
-    incident: IncidentId
     node: NodeId
 
 
-class RestartAgent(Noun, frozen=True):
+class RestartAgent(Deed, frozen=True):
     """Start the agent of a node whose agent is dead."""
 
-    id: ActionId
-    incident: IncidentId
     node: NodeId
 
 
-class RestartGcs(Noun, frozen=True):
+class RestartGcs(Deed, frozen=True):
     """Bring Ray's GCS back from its durable store."""
 
-    id: ActionId
-    incident: IncidentId
 
-
-class Refusal(Noun, frozen=True):
+class Refusal(Deed, frozen=True):
     """What was not done, and why; recorded like an action, performed by nobody."""
 
-    id: ActionId
-    incident: IncidentId
     wanted: str
     reason: str
     guard: str = ""
@@ -172,6 +160,7 @@ class Refusal(Noun, frozen=True):
 
 Action: TypeAlias = (
     Page
+    | CordonNode
     | Evict
     | Readmit
     | Resume
@@ -187,11 +176,9 @@ Action: TypeAlias = (
     | Refusal
 )
 
-DEEDS = get_args(Action)
-"""Their classes, for `isinstance`."""
-
 KINDS = (
     "page",
+    "cordon",
     "evict",
     "readmit",
     "resume",

@@ -27,7 +27,7 @@ class Meeting(Struct, frozen=True):
     """Whoever has not answered after so many seconds is ended."""
 
 
-class MemberSample(Struct, frozen=True):
+class MemberSample(Struct, frozen=True, gc=False):
     """What one node measured with its fellow members."""
 
     node: NodeId
@@ -38,7 +38,7 @@ class MemberSample(Struct, frozen=True):
     """Why nothing was; that accuses nobody by itself."""
 
 
-class MemberFinding(Struct, frozen=True):
+class MemberFinding(Struct, frozen=True, gc=False):
     """What a collective check's judge found, and on which node."""
 
     node: NodeId

@@ -3,14 +3,14 @@
 from collections.abc import Iterable
 from typing import TypeAlias
 
-from sentinel.model.action import DEEDS, Action
+from sentinel.model.action import Action, Deed
 from sentinel.model.ids import IncidentId, JobId, NodeId, Seconds, WorkerId
 from sentinel.model.incident import Diagnosis
 from sentinel.model.noun import Noun
 
 
 class Opened(Noun, frozen=True):
-    """A node is silent still, though the incident that its silence belonged to is over: it has its own."""
+    """A node is silent still, though the incident that it was part of is over: it has its own."""
 
     incident: IncidentId
     node: NodeId
@@ -67,6 +67,8 @@ class Awaited(Noun, frozen=True):
     incident: IncidentId
     job: JobId
     workers: int
+    more: bool = False
+    """Others are still to be started: it is planned again at once."""
 
 
 class Paused(Noun, frozen=True):
@@ -124,4 +126,4 @@ Decision: TypeAlias = (
 
 def deeds(decisions: Iterable[Decision]) -> tuple[Action, ...]:
     """Give what is to be done, and what is refused."""
-    return tuple([each for each in decisions if isinstance(each, DEEDS)])
+    return tuple([each for each in decisions if isinstance(each, Deed)])

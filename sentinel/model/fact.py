@@ -12,7 +12,7 @@ from sentinel.model.noun import Noun
 from sentinel.model.report import RankBeat
 
 
-class Origin(Struct, frozen=True):
+class Origin(Struct, frozen=True, gc=False):
     """Which agent's event a fact is made of: an agent tells each until it is acknowledged."""
 
     source: NodeId
@@ -46,7 +46,7 @@ class NodeSilent(Noun, frozen=True):
 
 
 class NodeLeft(Noun, frozen=True):
-    """An operator takes Sentinel off this node: its silence is no news until it joins again."""
+    """An operator takes Sentinel off this node: that it is silent is no news until it joins again."""
 
     at: Instant
     node: NodeId
@@ -76,7 +76,7 @@ class NodeUncordoned(Noun, frozen=True):
 
 
 class NodePinged(Noun, frozen=True):
-    """The controller's own look at a silent node: `ok | refused | timeout | unknown` for each port."""
+    """What the controller's ping of a silent node found: `ok | refused | timeout | unknown` for each port."""
 
     at: Instant
     node: NodeId
@@ -98,7 +98,7 @@ class FindingReported(Noun, frozen=True):
 
     @property
     def happened(self) -> Instant:
-        """When what was found happened last: before it was told, if nobody was there to see."""
+        """When what was found happened last: before it was reported, if nobody was there to see."""
         return self.at - self.finding.age_s
 
 
@@ -248,7 +248,7 @@ class RankSlow(Noun, frozen=True):
 
 
 class RankAtPace(Noun, frozen=True):
-    """A rank that was told to be slow has kept up with its peers, for as many steps."""
+    """A rank that was reported to be slow has kept up with its peers, for as many steps."""
 
     at: Instant
     job: JobId
@@ -258,7 +258,7 @@ class RankAtPace(Noun, frozen=True):
     steps: int
 
 
-class RankLooks(Struct, frozen=True):
+class RankLooks(Struct, frozen=True, gc=False):
     """How often a rank was looked at, and was what the others waited for."""
 
     rank: int
@@ -350,7 +350,7 @@ class JobSubmitted(Noun, frozen=True):
     """A watched one can be started again by a command."""
 
 
-class RankSeen(Struct, frozen=True):
+class RankSeen(Struct, frozen=True, gc=False):
     """Where a rank was seen that Sentinel did not start."""
 
     rank: int

@@ -29,7 +29,7 @@ TRAINER = "trainer"
 """The check that a job's ranks speak for: about the job, and the node is only where it was said."""
 
 
-class Finding(Struct, frozen=True):
+class Finding(Struct, frozen=True, gc=False):
     """A check's result. The caller of `judge` adds node and time."""
 
     check: Word
@@ -45,11 +45,11 @@ class Finding(Struct, frozen=True):
     event: bool = False
     """True for something that happened (an Xid); false for a state that can clear."""
     burst: str = ""
-    """Names an event among its likes: what is told again under this name is the same one, counted further."""
+    """Names an event among its likes: reported again under this name it is the same one, counted further."""
     count: Count = 1
-    """How often it happened until it was told; `last_line` in the evidence is then the newest line."""
+    """How often it happened until it was reported; `last_line` in the evidence is then the newest line."""
     age_s: Span = 0.0
-    """How long before it was told it happened, or happened last."""
+    """How long before it was reported it happened, or happened last."""
 
     @property
     def key(self) -> tuple[str, str, str]:

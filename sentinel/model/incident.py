@@ -30,7 +30,6 @@ class Blame(StrEnum):
     GPU = "gpu"
     NODE = "node"
     LINK = "link"
-    SWITCH = "switch"
     STORAGE = "storage"
     CODE = "code"
     CONTROL = "control"
@@ -129,7 +128,7 @@ class Due(StrEnum):
     """A cause, or the word that it is unknown: nothing more is waited for."""
 
 
-class Ask(Struct, frozen=True):
+class Ask(Struct, frozen=True, gc=False):
     """A question that an incident raises: a node's checks, or the stacks of processes."""
 
     what: str
@@ -141,8 +140,8 @@ class Ask(Struct, frozen=True):
     """(node, rank, pid)"""
 
 
-class PagedDiagnosis(Struct, frozen=True):
-    """What people were told that it is, which stays told when a better one comes."""
+class PagedDiagnosis(Struct, frozen=True, gc=False):
+    """A diagnosis that its page has said, and says still when a better one comes."""
 
     at: Instant
     diagnosis: Diagnosis
@@ -152,7 +151,7 @@ class PagedDiagnosis(Struct, frozen=True):
         return self.diagnosis.mark == other.mark
 
 
-class Incident(Struct, frozen=True):
+class Incident(Struct, frozen=True, gc=False):
     """One incident as the fold builds it, change by change."""
 
     id: IncidentId
@@ -195,7 +194,7 @@ class Incident(Struct, frozen=True):
     decided: tuple[Instant, ...] = ()
     """When its newest actions were decided; fewer than these where an older release did not say."""
     diagnoses: tuple[PagedDiagnosis, ...] = ()
-    """What its page has told, each as it was told first, oldest first."""
+    """What its page has said, each with when it said so first, oldest first."""
     left: tuple[str, ...] = ()
     """What its page says is left for people."""
     part_of: IncidentId | None = None
@@ -203,7 +202,7 @@ class Incident(Struct, frozen=True):
 
     @property
     def earlier(self) -> tuple[PagedDiagnosis, ...]:
-        """What its page has told and is not what is known now, oldest first."""
+        """What its page has said and is not what is known now, oldest first."""
         now = self.diagnosis
         return tuple(each for each in self.diagnoses if now is None or not each.is_like(now))
 

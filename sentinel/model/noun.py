@@ -3,7 +3,7 @@
 from msgspec import Struct
 
 
-class Noun(Struct, frozen=True, tag=True, tag_field="is"):
+class Noun(Struct, frozen=True, gc=False, tag=True, tag_field="is"):
     """A frozen value that stands in a union with others.
 
     `is` holds the class's name: a word that Python keeps for itself, so no field can ever collide with it.

@@ -19,7 +19,7 @@ def number(default: N, least: N, most: N) -> N:
 class Policy:
     """Limits of detection and guards of action."""
 
-    # What a hurt job waits for before its cause is named
+    # What a broken job waits for before its cause is named
 
     gather_s: Seconds = number(0.3, 0.05, 10.0)
     """How long a crash waits for its node's immediate probe, so that speed does not outrun the cause."""
@@ -71,13 +71,13 @@ class Policy:
     steps_without_node: int = number(2, 1, 100)
     """So many steps since a node fell silent show that its ranks live: one may have been under way."""
     ping_s: Seconds = number(1.0, 0.1, 5.0)
-    """A silent node is looked at again after this, and each time after as much more."""
+    """A silent node is pinged again after this, and each time after as much more."""
     ping_limit_s: Seconds = number(10.0, 5.0, 600.0)
-    """But at least this often: the longer it is silent without harm, the less there is to see."""
+    """But at least this often: the longer it is silent without a symptom, the less there is to see."""
     cut_s: Seconds = number(65.0, 1.0, 3600.0)
-    """A silent node that hurts nobody may take as long to come back as Ray gives it."""
+    """A silent node that breaks no job may take as long to come back as Ray gives it."""
     unheard_s: Seconds = number(120.0, 1.0, 86400.0)
-    """One that is silent for longer is people's business, harm or not: Ray has given it up long since."""
+    """One that is silent for longer is people's business, symptom or not: Ray has given it up long since."""
 
     # What many nodes have at once
 
@@ -201,10 +201,16 @@ class Policy:
     """An action without an outcome for this long is tried again or given up."""
     retry_s: Seconds = number(2.0, 0.1, 60.0)
     """What failed is tried again after this; a job that waits for workers looks whether they still come."""
+    retry_limit_s: Seconds = number(60.0, 1.0, 3600.0)
+    """Pauses before the scheduler is told of a cordon again double up to this: it may be down for long."""
+    untold_s: Seconds = number(300.0, 1.0, 86400.0)
+    """A cordon that the scheduler can't be told of for so long is people's business: a restart takes less."""
     place_s: Seconds = number(1.0, 0.0, 60.0)
     """A job waits this long for more nodes before it is placed: they join one by one."""
     start_s: Seconds = number(5.0, 0.1, 600.0)
     """A worker is warm after about this: one that starts, or stands still, is worth so long a wait."""
+    starts_at_once: int = number(40_000, 1, 1_000_000)
+    """Workers that one decision starts; the others follow at once. So many take less than half a second."""
     start_attempts: int = number(3, 1, 100)
     """Workers in a row that do not start on a node; then others are started elsewhere."""
     trust_s: Seconds = number(60.0, 1.0, 86400.0)

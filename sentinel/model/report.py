@@ -35,7 +35,7 @@ MOST_EVENTS = 256
 """In one report; an agent tells 200 at once, and the rest in the next."""
 
 
-class RankBeat(Struct, frozen=True):
+class RankBeat(Struct, frozen=True, gc=False):
     """One rank's heartbeat record as its agent read it."""
 
     job: Annotated[JobId, NAME]

@@ -5,6 +5,7 @@ from enum import StrEnum
 
 from sentinel.model.ids import Cause
 from sentinel.model.incident import Blame
+from sentinel.model.severity import Severity
 
 
 class Remedy(StrEnum):
@@ -33,10 +34,10 @@ class Remedy(StrEnum):
 
 
 class Scope(StrEnum):
-    """Whose trouble a cause is: further harm joins the incident of the same."""
+    """Whose trouble a cause is: further symptoms join the incident of the same."""
 
     JOB = "job"
-    """A job's, or that of a node which has none: what hurts the job next is the same incident."""
+    """A job's, or that of a node which has none: the job's next symptom is the same incident."""
     NODE = "node"
     """The suspected nodes' own: a job's later crash is another incident."""
     CLUSTER = "cluster"
@@ -47,13 +48,13 @@ class Ends(StrEnum):
     """What ends an incident of this cause."""
 
     STEP = "step"
-    """A new step of the job that it hurt; without a job the end of its evictions."""
+    """A new step of the job that it is about; without a job the end of its evictions."""
     SIGN = "sign"
-    """What it began with is over: silence, an outage, a state that a check had found."""
+    """What it began with is over: a silent node, an outage, a state that a check had found."""
 
 
 class Symptom(StrEnum):
-    """What hurts a job, and needs a cause."""
+    """What happened to a job, and needs a cause."""
 
     EXITED = "exited"
     RAISED = "raised"
@@ -103,7 +104,7 @@ class Runbook:
     scope: Scope = Scope.JOB
     ends: Ends = Ends.STEP
     symptoms: tuple[Symptom, ...] = ()
-    """Harm that this cause only names: another cause of it has to explain this one."""
+    """Symptoms that this cause only names: another cause of it has to explain this one."""
     trial: bool = False
     """Its remedy is an experiment: the next step is its result, and not only its end."""
     counts: bool = False
@@ -120,5 +121,7 @@ class Runbook:
     """The collective check whose findings can name this cause."""
     behind: tuple[Cause, ...] = ()
     """Causes that this may be behind: the check is asked where one is diagnosed, and the remedy waits."""
+    severity: Severity = Severity.WARNING
+    """Of its pages while no hand is needed; where one is, they are critical."""
     strikes: bool = False
     """Each finding counts against its place on the GPU, and another cause may ask how often."""

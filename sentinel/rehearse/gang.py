@@ -92,6 +92,8 @@ class Gang:
     held: bool = False
     broken: bool = False
     """A rank of this generation is gone, and its peers are about to notice."""
+    watched: bool = False
+    """Somebody else starts its ranks: they tell how many they are, and end when one does."""
     faults: dict[int | str, Fault] = field(default_factory=dict)
     """Of ranks, and of whoever sits on a node."""
     _blocked: frozenset[int] | None = None
@@ -181,6 +183,7 @@ class Gang:
             state="S",
             phase_age_s=max(0.0, now - self.since),
             snapshot_step=step,
+            world=len(self.seats) if self.watched else 0,
         )
         return replace(beat, **process.fields) if process.fields else beat
 

@@ -20,17 +20,11 @@ from sentinel.model.fact import (
     DeadlinePassed,
     Fact,
     JobAdvanced,
-    JobAtPace,
-    JobSlowed,
-    JobStalled,
-    JobUnderway,
     MembersProbed,
     NodePinged,
     Outcome,
-    RankAtPace,
     RankExited,
     RankRaised,
-    RankSlow,
     WorkerReady,
 )
 from sentinel.model.ids import ActionId, IncidentId, Instant, JobId, Seconds, WorkerId
@@ -227,36 +221,16 @@ class _Other:
                     return None
                 about = {"worker": here.id, "rank": here.rank, "pid": here.pid}
                 return _changed(fact, **about, generation=self._generation(fact, then))
-            case (
-                JobStalled()
-                | JobAdvanced()
-                | JobUnderway()
-                | JobSlowed()
-                | JobAtPace()
-                | RankSlow()
-                | RankAtPace()
-            ):
+            case _ if hasattr(fact, "generation"):
                 return _changed(fact, generation=self._generation(fact, then))
             case _:
                 return fact
 
-    def _generation(
-        self,
-        fact: RankExited
-        | RankRaised
-        | JobStalled
-        | JobAdvanced
-        | JobUnderway
-        | JobSlowed
-        | JobAtPace
-        | RankSlow
-        | RankAtPace,
-        then: State,
-    ) -> int:
+    def _generation(self, fact: Any, then: State) -> int:
         """Give the generation that this telling has, where the fact was about the newest one then."""
         known, now = then.jobs.get(fact.job), self._past.state.jobs.get(fact.job)
         newest = known is not None and now is not None and fact.generation == known.generation
-        return now.generation if newest and now is not None else fact.generation
+        return now.generation if newest and now is not None else int(fact.generation)
 
     # --- what is done ----------------------------------------------------------------------------------
 

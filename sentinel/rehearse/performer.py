@@ -14,6 +14,7 @@ from sentinel.model.action import (
     Refusal,
     RestartAgent,
     RestartGcs,
+    RestartJob,
     Resume,
     StartWorker,
     StopJob,
@@ -24,7 +25,7 @@ from sentinel.model.fact import Fact, GcsBack, MembersProbed, NodePinged, Outcom
 from sentinel.model.ids import NodeId, Seconds
 from sentinel.rehearse.controller import Controller
 from sentinel.rehearse.gang import Process
-from sentinel.rehearse.world import World
+from sentinel.rehearse.world import FIRST_STEP_S, World
 from sentinel.runtime.perform import turns
 from sentinel.runtime.probe import judged
 
@@ -37,7 +38,6 @@ UNREACHED_S: Seconds = 3.0
 FORM_S: Seconds = 0.2
 STUCK_S: Seconds = 8.0
 """After which a member that does not answer is stuck."""
-FIRST_STEP_S: Seconds = 0.3
 PING_S: Seconds = 0.3
 ROUND_S: Seconds = 1.0
 
@@ -104,6 +104,8 @@ class Performer:
                 self._ends(action, QUICK_S)
             case Resume():
                 self._resume(action)
+            case RestartJob():
+                self._restart_job(action)
             case CollectStacks(processes=processes):
                 stacks = tuple(f"rank {rank} ({pid}): a stack" for _, rank, pid in processes)
                 self._ends(action, STACKS_S, stacks)
@@ -193,6 +195,20 @@ class Performer:
             self._ends(action, STUCK_S, data, failed="no answer in time")
         else:
             self.world.later(FORM_S, lambda: self._formed(action, seated))
+
+    def _restart_job(self, action: RestartJob) -> None:
+        """Run the command, unless the job is back: it starts ranks wherever it may, if that is anywhere."""
+        job = self.controller.state.jobs[action.job]
+        if job.generation != action.generation or job.stage is not JobStage.FORMING:
+            self._ends(action, 0.0)
+        elif "restart-job" in self.world.fails:
+            self._ends(action, START_S)
+        else:
+            self.world.later(START_S, lambda: self._ran(action))
+
+    def _ran(self, action: RestartJob) -> None:
+        there = self.world.launch(action.job, self.world.nodes.keys() - set(action.avoid))
+        self._ends(action, 0.0, failed="" if there else "there is no node for it")
 
     def _formed(self, action: Resume, seated: list[Process]) -> None:
         """Begin from the newest snapshot; without a pause a step may have been under way."""

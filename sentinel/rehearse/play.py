@@ -121,6 +121,8 @@ class Player:
                 self._gang.held, self._gang.since = False, self._world.now
             case s.Advance(count):
                 self._advance(count)
+            case s.Starts(nodes):
+                return self._starts(nodes)
             case s.Submit(job, world, standbys):
                 self._rehearsal.submit(JobId(job), world, standbys, 1)
             case s.Fails(kinds):
@@ -133,7 +135,7 @@ class Player:
 
     def _play_control(
         self,
-        step: s.Cut
+        step: s.Silence
         | s.ControlCut
         | s.Heard
         | s.NodeDies
@@ -150,7 +152,7 @@ class Player:
         """Let a step happen that is about who can be reached, or about Sentinel itself."""
         now = self._world.now
         match step:
-            case s.Cut(nodes):
+            case s.Silence(nodes):
                 self._world.cut |= {self._node(name).name for name in nodes}
                 self._set_ports(nodes, "timeout", "timeout")
             case s.ControlCut(nodes):
@@ -213,6 +215,12 @@ class Player:
             return "no agent is there to tell it"
         node.agent.tell(FindingSeen(msgspec.convert(fields, Finding)))
         return ""
+
+    def _starts(self, nodes: tuple[str, ...]) -> str:
+        known = self._controller.state.nodes
+        named = [self._node(name).name for name in nodes]
+        free = (name for name in self._world.nodes if name not in known or known[name].cordon is None)
+        return "" if self._world.launch(JOB, named or [*free]) else "no node is there to start it on"
 
     def _advance(self, count: int) -> None:
         gang = self._gang

@@ -35,6 +35,8 @@ ONE_OF: Mapping[str, Mapping[str, Collection[str]]] = {
     "fails": {"kinds": action.KINDS},
 }
 """Arguments that are one of a few words."""
+ONLY_OURS = ("standby_dies", "standby_beat")
+"""Steps that happen only to what Sentinel itself starts."""
 
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -77,6 +79,8 @@ def of_plain(document: Any, name: str) -> Scenario:
             raise ScenarioError(f"cluster.{key}: expected 1 to {most}, got {getattr(file.cluster, key)}")
     if file.cluster.world > file.cluster.nodes * file.cluster.gpus:
         raise ScenarioError(f"cluster.world: {file.cluster.world} ranks need more GPUs than the cluster has")
+    if file.cluster.restart_command and not file.cluster.watched:
+        raise ScenarioError("cluster.restart_command: it starts a watched job again; set watched, too")
     if not 0.01 <= file.cluster.step_s <= 3600:
         raise ScenarioError(f"cluster.step_s: expected 0.01 to 3600, got {file.cluster.step_s}")
     try:
@@ -113,6 +117,10 @@ def _signature(noun: type[Step]) -> str:
 
 def _check(where: str, key: str, step: Step, cluster: Cluster) -> None:
     """Check what types cannot. Raises ScenarioError."""
+    if key in ONLY_OURS and cluster.watched:
+        raise ScenarioError(f"{where}: a watched job has no standbys")
+    if key == "starts" and not cluster.watched:
+        raise ScenarioError(f"{where}: Sentinel starts this job itself; cluster.watched is not set")
     who = getattr(step, "who", None)
     node = getattr(step, "node", who if isinstance(who, str) else None)
     for name in (*getattr(step, "nodes", ()), *([node] if node is not None else [])):

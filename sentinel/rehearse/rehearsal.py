@@ -14,7 +14,7 @@ from sentinel.rehearse.controller import Controller, Decision
 from sentinel.rehearse.gang import Gang
 from sentinel.rehearse.machine import REPORT_EVERY_S, TURN_EVERY_S, Node
 from sentinel.rehearse.performer import Performer
-from sentinel.rehearse.scenario import Scenario, ScenarioError
+from sentinel.rehearse.scenario import Cluster, Scenario, ScenarioError
 from sentinel.rehearse.world import World
 
 JOB = JobId("moe")
@@ -60,9 +60,12 @@ class Rehearsal:
         self.controller.start(self.world.now)
         for name in self.world.nodes:
             self.world.start_agent(name)
-        self.submit(JOB, cluster.world, cluster.standbys, cluster.min_world)
+        if cluster.watched:
+            self._watch(cluster)
+        else:
+            self.submit(JOB, cluster.world, cluster.standbys, cluster.min_world)
         self.run(WARM_UP_S)
-        if not self.world.gangs[JOB].seats:
+        if not (self.world.gangs[JOB].seats and JOB in self.controller.state.jobs):
             raise ScenarioError("the job does not start on this cluster under this policy")
         self.seated = [process.node for process in self.world.gangs[JOB].seats]
         self.controller.decisions.clear()
@@ -72,6 +75,15 @@ class Rehearsal:
         """Ask for a job."""
         self.world.gangs.setdefault(job, Gang(job, self.scenario.cluster.step_s))
         self.controller.learn([JobSubmitted(self.world.now, job, world, "a:Trainable", standbys, min_world)])
+
+    def _watch(self, cluster: Cluster) -> None:
+        """Let somebody else start the job, of which Sentinel knows beforehand only how to start it again."""
+        self.world.gangs[JOB] = Gang(JOB, cluster.step_s, watched=True)
+        if cluster.restart_command:
+            self.controller.learn(
+                [JobSubmitted(self.world.now, JOB, 0, "", 0, 0, watched=True, restarts=True)]
+            )
+        self.world.launch(JOB, self.world.nodes)
 
     # --- time ------------------------------------------------------------------------------------------
 

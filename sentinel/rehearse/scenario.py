@@ -28,6 +28,10 @@ class Cluster(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Warm ones that each node keeps."""
     min_world: int = 1
     step_s: float = 0.25
+    watched: bool = False
+    """Somebody else starts the job's ranks, and no standbys."""
+    restart_command: bool = False
+    """A command starts them again; without one, people do."""
     topology: dict[str, dict[str, str]] = {}
     """Where nodes are, in the form of the controller's file: name patterns → labels."""
 
@@ -51,6 +55,8 @@ class Expect(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Messages that were opened."""
     resumes: int | None = None
     """Generations that were formed."""
+    restarts: int | None = None
+    """How often the command of a watched job was run."""
     shared: list[str] | None = None
     """Exactly what the suspects of each incident share, where they do: `rack r1`, or `cluster`."""
     trains: bool | None = None

@@ -163,7 +163,7 @@ class MoreWork(_Step, frozen=True):
     factor: float
 
 
-class Cut(_Step, frozen=True):
+class Silence(_Step, frozen=True):
     """These nodes are cut off: no report comes, no port answers, their ranks reach no peer."""
 
     rest = 0
@@ -217,6 +217,13 @@ class Ports(_Step, frozen=True):
     node: str
     agent: str
     raylet: str
+
+
+class Starts(_Step, frozen=True):
+    """Somebody starts the watched job again; none named: on nodes that are there and not cordoned."""
+
+    rest = 0
+    nodes: tuple[str, ...]
 
 
 class Hold(_Step, frozen=True):
@@ -317,7 +324,7 @@ Step: TypeAlias = (
     | Drags
     | SlowLink
     | MoreWork
-    | Cut
+    | Silence
     | ControlCut
     | Heard
     | NodeDies
@@ -325,6 +332,7 @@ Step: TypeAlias = (
     | RayletDies
     | RayletStarts
     | Ports
+    | Starts
     | Hold
     | Release
     | Advance
@@ -359,7 +367,7 @@ KEYS: Mapping[str, type[Step]] = {
     "drags": Drags,
     "slow_link": SlowLink,
     "more_work": MoreWork,
-    "cut": Cut,
+    "silence": Silence,
     "control_cut": ControlCut,
     "heard": Heard,
     "node_dies": NodeDies,
@@ -367,6 +375,7 @@ KEYS: Mapping[str, type[Step]] = {
     "raylet_dies": RayletDies,
     "raylet_starts": RayletStarts,
     "ports": Ports,
+    "starts": Starts,
     "hold": Hold,
     "release": Release,
     "advance": Advance,

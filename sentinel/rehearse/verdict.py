@@ -5,10 +5,9 @@ from collections.abc import Iterator
 from msgspec import Struct
 
 from sentinel.core.page.words import whereabouts
-from sentinel.core.state import Rules
-from sentinel.model.action import Evict, Page, Refusal, Resume, StopJob
+from sentinel.model.action import Evict, Page, Refusal, RestartJob, Resume, StopJob
 from sentinel.model.incident import Incident, Shared, Suspect
-from sentinel.model.runbook import PageWhen
+from sentinel.model.severity import Severity
 from sentinel.rehearse.controller import Decision
 from sentinel.rehearse.rehearsal import JOB, Rehearsal
 from sentinel.rehearse.scenario import Expect
@@ -48,7 +47,7 @@ class Woken(Struct, frozen=True):
     at_s: float
     title: str
     severity: str
-    """`critical` where the runbook pages at once, `warning` where only a failed remedy does."""
+    """`critical | warning | info`: the most urgent that its page ever said."""
 
 
 class Verdict(Struct, frozen=True):
@@ -62,8 +61,10 @@ class Verdict(Struct, frozen=True):
     stopped: list[str]
     resumes: int
     order: list[str]
-    """What was done, in order: `evict n1`, `resume 2`, `stop moe`, `page gpu-lost`."""
+    """What was done, in order: `evict n1`, `resume 2`, `restart moe`, `stop moe`, `page gpu-lost`."""
     trains: bool
+    restarts: int
+    """How often a watched job's command was run."""
     facts: int
     """Rows that the journal would have."""
     fold_s: float
@@ -83,7 +84,7 @@ class Verdict(Struct, frozen=True):
 
 def of(played: Rehearsal) -> Verdict:
     """Read out what came of a scenario that was played."""
-    controller, began, rules = played.controller, played.began, played.controller.rules
+    controller, began = played.controller, played.began
     incidents = [_known(each, began) for each in controller.incidents.values()]
     actions = [(decision.at, action) for decision in controller.decisions for action in decision.actions]
     evicted = list(dict.fromkeys(action.node for _, action in actions if isinstance(action, Evict)))
@@ -92,11 +93,12 @@ def of(played: Rehearsal) -> Verdict:
         incidents=incidents,
         evicted=[str(node) for node in evicted],
         refused=[Refused(a.wanted, a.reason) for _, a in actions if isinstance(a, Refusal)],
-        pages=[_woken(played, at, a, rules) for at, a in actions if isinstance(a, Page) and a.revision == 1],
+        pages=list(_woken([(at - began, a) for at, a in actions if isinstance(a, Page)])),
         stopped=[str(action.job) for _, action in actions if isinstance(action, StopJob)],
         resumes=sum(isinstance(action, Resume) for _, action in actions),
         order=list(_order(controller.decisions)),
         trains=_trains(played),
+        restarts=sum(isinstance(action, RestartJob) for _, action in actions),
         facts=len(controller.decisions),
         fold_s=round(controller.fold_s, 4),
         seconds=round(played.real_s, 3),
@@ -133,11 +135,12 @@ def _shared(shared: Shared) -> str:
     return ", ".join(" ".join(domain) for domain in shared.domains) or "cluster"
 
 
-def _woken(played: Rehearsal, at: float, page: Page, rules: Rules) -> Woken:
-    incident = played.controller.incidents[page.incident]
-    book = rules.runbooks.get(incident.diagnosis.cause) if incident.diagnosis else None
-    mild = book is not None and book.page is not PageWhen.AT_ONCE
-    return Woken(round(at - played.began, 3), page.title, "warning" if mild else "critical")
+def _woken(pages: list[tuple[float, Page]]) -> Iterator[Woken]:
+    """Say who was woken when, each incident once, and how urgent it became."""
+    for at, page in pages:
+        if page.revision == 1:
+            said = {each.severity for _, each in pages if each.incident == page.incident}
+            yield Woken(round(at, 3), page.title, next(each.value for each in Severity if each in said))
 
 
 def _order(decisions: list[Decision]) -> Iterator[str]:
@@ -148,6 +151,8 @@ def _order(decisions: list[Decision]) -> Iterator[str]:
                     yield f"evict {node}"
                 case Resume(seats=seats):
                     yield f"resume {len(seats)}"
+                case RestartJob(job=job):
+                    yield f"restart {job}"
                 case StopJob(job=job):
                     yield f"stop {job}"
                 case Page(revision=1):
@@ -165,6 +170,7 @@ def _wrong(verdict: Verdict, expect: Expect) -> Iterator[str]:
         ("stopped", expect.stopped, bool(verdict.stopped)),
         ("pages", expect.pages, len(verdict.pages)),
         ("resumes", expect.resumes, verdict.resumes),
+        ("restarts", expect.restarts, verdict.restarts),
         ("shared", _sorted(expect.shared), sorted(each.shared for each in verdict.incidents if each.shared)),
         ("trains", expect.trains, verdict.trains),
     )

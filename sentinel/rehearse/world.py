@@ -1,7 +1,7 @@
 """Virtual time and all that is in it: nodes, processes, gangs, and what is due next."""
 
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -9,7 +9,7 @@ from pathlib import Path
 from sentinel.checks import load
 from sentinel.model.collective import Members, MemberSample
 from sentinel.model.ids import Instant, JobId, NodeId, Seconds, WorkerId
-from sentinel.model.report import LEASE_LAPSED_EXIT, RaisedSeen, RankBeat
+from sentinel.model.report import DONE, LEASE_LAPSED_EXIT, RaisedSeen, RankBeat
 from sentinel.rehearse.gang import Gang, Process
 from sentinel.rehearse.machine import PROBE_S, Agent, Node, gpu
 from sentinel.rehearse.scenario import Cluster
@@ -19,7 +19,9 @@ BEGAN: Instant = 1_800_000_000.0
 ECHO_S: Seconds = 0.1
 """How soon peers notice that a rank of theirs is gone (measured with gloo)."""
 PEER_GONE = "RuntimeError: Connection closed by peer"
+ASKED, KILLED = "signal 15", "signal 9"
 FIRST_PID = 101
+FIRST_STEP_S: Seconds = 0.3
 PAIR_MB_PER_S = 1000.0
 PAIR_MS = 0.5
 WORKER_SEES_S: Seconds = 1.0
@@ -88,7 +90,7 @@ class World:
                 if fault := gang.fault_of(process):
                     fault.step = gang.step + 1
                     self.raises(process, fault.error, fault.kind)
-            for process in gang.seats if now - gang.moved > LEASE_S else ():
+            for process in gang.seats if now - gang.moved > LEASE_S and not gang.watched else ():
                 if now - self.answered.get(process.node, BEGAN) > LEASE_S and not process.stands_still:
                     self.ends(process, f"exit {LEASE_LAPSED_EXIT}")
 
@@ -153,6 +155,31 @@ class World:
         self.nodes[node].processes.append(process)
         return process
 
+    def launch(self, job: JobId, nodes: Collection[NodeId]) -> bool:
+        """Start a watched job on these nodes as somebody else does; false if none of them is there.
+
+        Whatever is left of it is ended first. Its ranks go on from the last checkpoint.
+        """
+        gang = self.gangs[job]
+        gang.broken = True  # whoever is ended here has nobody follow
+        for process in [each for each in self.processes.values() if each.job == job]:
+            if process.node not in self.cut:
+                self.ends(process, ASKED)
+        there = [name for name, each in self.nodes.items() if name in nodes and self._can_start(each)]
+        slots = [(name, index) for index in range(self.cluster.gpus) for name in there]
+        first, step = self.born, gang.high - (gang.high >= 0)
+        seats = [
+            self.start(job, WorkerId(f"r{rank}-{first}"), *slot)
+            for rank, slot in enumerate(slots[: self.cluster.world])
+        ]
+        if seats:
+            gang.begin(gang.generation + 1, seats, step, self.now + FIRST_STEP_S)
+        return bool(seats)
+
+    def _can_start(self, node: Node) -> bool:
+        is_up = node.name not in self.cut and node.ports != ("refused", "refused")
+        return is_up and node.name not in self.never_starts
+
     def seated(self, job: JobId, rank: int) -> Process | None:
         """Return a rank's process, while it lives."""
         seats = self.gangs[job].seats if job in self.gangs else []
@@ -171,12 +198,16 @@ class World:
             self.look(process.node, f"exit:{process.pid}")
         else:
             node.left.append(process.end("unknown"))
-        self._break(process)
+        if how != DONE or not self.gangs[process.job].watched:
+            self._break(process)
 
     def raises(self, process: Process, error: str, kind: str, values: tuple[float, ...] = ()) -> None:
-        """End a rank's training with an exception."""
+        """End a rank's training with an exception; where nobody catches that, its process ends."""
         gang, node = self.gangs[process.job], self.nodes[process.node]
         if not process.alive or process.raised:
+            return
+        if gang.watched:
+            self.ends(process, "exit 1")
             return
         if kind == "nan" and not values:  # every rank sees that the mean is not finite
             values = tuple(float("nan") if rank == process.rank else 1.0 for rank in range(len(gang.seats)))
@@ -229,7 +260,11 @@ class World:
 
         def echo() -> None:
             for peer in gang.seats if gang.generation == generation else ():
-                if peer.alive and not peer.raised and not peer.stands_still and peer.node not in self.cut:
+                if not peer.alive or peer.node in self.cut:
+                    continue
+                if gang.watched:  # its launcher ends it
+                    self.ends(peer, KILLED if peer.stands_still else ASKED)
+                elif not (peer.raised or peer.stands_still):
                     self.raises(peer, PEER_GONE, "collective")
 
         self.later(ECHO_S, echo)

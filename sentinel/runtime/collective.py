@@ -47,7 +47,7 @@ async def probe_members(
         mute = {sample.node for sample in samples if sample.error == NO_ANSWER}
         able = [
             members for members in together if mute.isdisjoint(members)
-        ]  # else all would wait for it again
+        ]  # otherwise every later round would wait for this member, too
         meetings = _meetings(able, addresses, min(check.deadline, left - GRACE))
         asked = (_member(agents, check, f"{action.id}#{number}", each) for each in meetings)
         samples += await asyncio.gather(*asked)

@@ -122,7 +122,7 @@ class Controller:
         self.ledger = Ledger(journal, self.rules, runbooks.hash_of(books), self._perform, self._changed)
         logbook = self.scribe.logbook
         self._doubts = self.ledger.load(logbook.highest(), logbook.noted())
-        logbook.note(journal.id, journal.last_seq)  # it is doubted once
+        logbook.note(journal.id, journal.last_seq)  # so that the next start does not doubt the same again
         self._registry = CollectorRegistry()
         self._counters = Counters(books, self.ledger.state.incidents, self._refused)
         self._registry.register(self._counters)
@@ -152,7 +152,8 @@ class Controller:
         self._take_over()
         try:
             await self._serve(web_socket)
-        except asyncio.CancelledError:  # a clean stop: another release need not fold what this one decided
+        # Saved at a clean stop, so that another release need not fold this one's facts.
+        except asyncio.CancelledError:
             self._learn.give()
             self.ledger.save()
             raise

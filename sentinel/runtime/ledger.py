@@ -18,6 +18,7 @@ from sentinel.model.decision import Decision, deeds
 from sentinel.model.fact import DefectMet, Fact, JournalBack, JournalFailed
 from sentinel.model.ids import IncidentId
 from sentinel.model.journal import to_body
+from sentinel.model.severity import Severity
 from sentinel.redact import redact, redacted
 from sentinel.runtime.failpoints import failpoint
 from sentinel.runtime.recall import recall
@@ -64,7 +65,7 @@ class Ledger:
     def load(self, reported: int = 0, noted: tuple[str, int] = ("", 0)) -> tuple[Page, ...]:
         """Take the state from the journal. Freezes if it is in doubt, and gives the page that says so.
 
-        `told` is the highest number of an incident that anybody was told of, `noted` a journal's id and a
+        `reported` is the highest number of an incident that anybody was told of, `noted` a journal's id and a
         line that it is known to have had.
         """
         self.state, snapshot_seq, doubt = recall(self.journal, self.rules)
@@ -75,10 +76,9 @@ class Ledger:
         if not doubt:
             return ()
         page = self._freeze(name, doubt)
-        self.state.opened = max(
-            self.state.opened, reported
-        )  # no number is given twice, and this is doubted once
-        self.save()  # another restart must not come to a third opinion
+        # No incident's number is given twice, and the next start does not doubt the same again.
+        self.state.opened = max(self.state.opened, reported)
+        self.save()  # the next start folds from this state and decides nothing of the past again
         return (page,)
 
     def _went_back(self, reported: int, noted: tuple[str, int]) -> str:
@@ -96,7 +96,8 @@ class Ledger:
         incident = IncidentId(f"sentinel-{name}")
         body = f"{reason}\nTraining goes on. Look at the nodes and the job, then: sentinel resume-actions"
         title = "Sentinel doubts itself: all actions are frozen"
-        return Page(action_id(incident, "page", "on-call", 1), incident, 1, title, body, "open")
+        page = action_id(incident, "page", "on-call", 1)
+        return Page(page, incident, 1, title, body, "open", severity=Severity.CRITICAL.value)
 
     def absorb(self, facts: Sequence[Fact]) -> bool:
         """Fold what comes at once, commit it with its actions, perform these; true when all is committed.
@@ -145,7 +146,7 @@ class Ledger:
         what = f"{type(error).__name__}: {error}"
         met = redacted(DefectMet(self.state.now, _where(error), kind, what))
         kept: Batch = []
-        with suppress(Exception):  # it may be that nothing can be folded at all
+        with suppress(Exception):  # folding itself may be what fails
             kept = [(met, fold(self.state, met, self.rules))]
         page = self._freeze(f"defect-{self.journal.last_seq}", f"a defect in Sentinel: {what}")
         if not kept:

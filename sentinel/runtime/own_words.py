@@ -20,7 +20,7 @@ def own_words(report: Report, state: State) -> Report:
     Whoever has one node's key speaks for that node, and can accuse no other.
     """
     own = (beat for beat in report.beats if _is_own(beat.job, beat.worker, report.node, state))
-    beats = tuple({(beat.job, beat.worker): beat for beat in own}.values())  # each rank has one voice
+    beats = tuple({(beat.job, beat.worker): beat for beat in own}.values())  # one beat for each rank
     events = tuple((number, _own(event, report.node, state)) for number, event in report.events)
     return replace(report, beats=beats, events=events)
 

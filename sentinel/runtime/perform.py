@@ -13,6 +13,7 @@ from sentinel.core.state import State
 from sentinel.model.action import (
     Action,
     CollectStacks,
+    CordonNode,
     Evict,
     Page,
     Ping,
@@ -109,10 +110,12 @@ class Performer:
         match action:
             case Page():
                 return self._keep(action), ()
+            case CordonNode(node=node, reason=reason):
+                return await self._hands.nodes.cordon(node, reason), ()
             case Evict():
                 return await self._workers.evict(action), ()
-            case Readmit():
-                return await self._workers.readmit(action.node), ()
+            case Readmit(node=node):
+                return await self._hands.nodes.uncordon(node), ()
             case Refusal():
                 return "", ()
             case Resume():

@@ -35,7 +35,7 @@ def recall(journal: Journal, today: Rules) -> Recalled:
         differs = _fold_again(state, line, rules(line))
         doubt = doubt or differs
         if isinstance(line.fact, Commanded) and line.fact.command == "resume-actions":
-            doubt = ""  # a human has judged what came before
+            doubt = ""  # an operator resumed actions after it: earlier differences were accepted
     return Recalled(_without_secrets(state), loaded.snapshot_seq, doubt)
 
 

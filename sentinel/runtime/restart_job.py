@@ -33,7 +33,7 @@ async def restart_job(action: RestartJob, job: Job, command: RestartCommand) -> 
             *("/bin/sh", "-c", command.line),
             env=_environment(action),
             stdin=asyncio.subprocess.DEVNULL,
-            stdout=descriptor,  # a file, for what it leaves running keeps it open
+            stdout=descriptor,  # a file, not a pipe: processes that the command leaves behind hold it open
             stderr=descriptor,
             start_new_session=True,
         )

@@ -11,7 +11,7 @@ from sentinel.core.state import State
 from sentinel.model.fact import Fact
 from sentinel.model.ids import Instant, NodeId, Seconds
 from sentinel.runtime.agent_orders import AgentOrders
-from sentinel.runtime.cordons import cordons
+from sentinel.runtime.cordons import cordons, outside
 from sentinel.runtime.hands import ActionError, Hands
 
 log = structlog.get_logger(logger_name="rounds")
@@ -48,8 +48,8 @@ class AgentRounds:
         """Go round until cancelled. After a restart, agents get the grace period to come back."""
         async with asyncio.TaskGroup() as tasks:
             while True:
-                nodes = await self._nodes()
-                for fact in cordons(self._state, nodes, self._now()):
+                before, nodes = outside(self._state), await self._nodes()
+                for fact in cordons(self._state, nodes, self._now(), before):
                     self._learn(fact)
                 known = any(not node.left for node in self._state.nodes.values())
                 if not known or self._now() - self._started > grace:

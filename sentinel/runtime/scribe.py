@@ -67,7 +67,7 @@ class Scribe:
         """Write the incidents' entries, and the recordings of those that are over. Changes no state."""
         try:
             lines = list(ledger.journal.lines(after=max(0, ledger.journal.last_seq - LINES)))
-        except JournalError as error:  # actions freeze through the next commit, not here
+        except JournalError as error:  # the journal's next commit fails too, and that freezes the actions
             log.warning("no-entries", error=str(error))
             return
         for incident in incidents:

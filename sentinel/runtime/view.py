@@ -7,6 +7,7 @@ from itertools import islice
 from sentinel.backends.port import Nodes
 from sentinel.core.detect.watch import Watch
 from sentinel.core.page.left import left_for_people, left_in_all
+from sentinel.core.page.severity import severity
 from sentinel.core.page.words import earlier, places
 from sentinel.core.settle.why import keeps_full, keeps_small, leaves, needs, why
 from sentinel.core.state.rows import Job, Node
@@ -63,7 +64,11 @@ class ControllerView:
             observe_only=self._ledger.rules.policy.observe_only,
             ray_trouble=redact(self._scheduler.trouble),
             left=left_in_all(state, rules),
-            silences=tuple(Silence(name, at) for name, at in state.silences.items() if at > now),
+            silences=tuple(
+                Silence(name, quiet.until, quiet.who, quiet.reason)
+                for name, quiet in state.silences.items()
+                if quiet.until > now
+            ),
         )
 
     def why(self, name: str) -> Sequence[tuple[str, str]] | None:
@@ -81,7 +86,7 @@ class ControllerView:
     def _node(self, node: Node, now: Instant, leaving: Callable[[Job], str]) -> NodeView:
         health = next((h for h in WORST if any(f.health is h for f in node.findings.values())), Health.OK)
         age = self._watch.heard_age(node.id, now)
-        cordon = f"{node.cordon.reason} ({node.cordon.by})" if node.cordon else ""
+        cordon = f"{node.cordon.reason} ({node.cordon.said_by})".lstrip() if node.cordon else ""
         findings = tuple(
             f"{f.component}: {with_numbers(f.summary, f.evidence)}" for f in node.findings.values()
         )
@@ -129,7 +134,8 @@ class ControllerView:
 
     def _incident(self, incident: Incident) -> IncidentView:
         found = incident.diagnosis
-        book = self._ledger.rules.runbooks.get(found.cause) if found else None
+        state, rules = self._ledger.state, self._ledger.rules
+        book, left = rules.book_of(incident), left_for_people(incident, state, rules)
         return IncidentView(
             incident.id,
             incident.opened,
@@ -140,9 +146,10 @@ class ControllerView:
             found.why if found else "",
             found.confidence if found else 0.0,
             incident.acked_by,
+            severity(incident, left, state, rules).value,
             tuple(_done(incident)),
             tuple(earlier(incident)),
-            left_for_people(incident, self._ledger.state, self._ledger.rules),
+            left,
         )
 
 

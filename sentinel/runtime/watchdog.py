@@ -26,6 +26,7 @@ from sentinel.adapters.outbox_file import MEMORY, OutboxError
 from sentinel.adapters.page_channel import PageChannel, Sender
 from sentinel.model.action import Page, action_id
 from sentinel.model.ids import IncidentId, Seconds
+from sentinel.model.severity import Severity
 from sentinel.redact import remember
 from sentinel.runtime import running
 from sentinel.runtime.health import Health
@@ -222,7 +223,8 @@ class Watchdog:
             body += f"\n{RESTORE.format(state_dir=state_dir)}"
         body += f"\nJob: {job.name} goes on, and nobody repairs it" if job.world else ""
         body += f"\nAsked of you: to see why, in {self._log}"
-        return Page(action_id(name, "page", "on-call", 1), name, 1, title, body, "open")
+        page = action_id(name, "page", "on-call", 1)
+        return Page(page, name, 1, title, body, "open", severity=Severity.CRITICAL.value)
 
     def stop(self, *_: object) -> None:
         """Stop the controller and end."""
@@ -245,7 +247,7 @@ def _secrets(settings: config.Settings) -> Iterator[str]:
 
 
 def _pause(short_lives: int) -> Seconds:
-    doublings = min(max(0, short_lives - 1), 30)  # a float holds 1,023 and no more
+    doublings = min(max(0, short_lives - 1), 30)  # a float overflows at 2.0 ** 1024
     return min(LONGEST_WAIT_S, RESTART_AFTER_S * 2.0**doublings)
 
 

@@ -62,18 +62,7 @@ class Workers:
         return "killed"
 
     async def evict(self, action: Evict) -> str:
-        """Have the scheduler place nothing there, and empty the node: whatever of ours runs there goes."""
-        cordoning = self._hands.nodes.cordon(action.node, f"{action.incident}: {action.reason}")
-        cordoned, emptied = await asyncio.gather(cordoning, self._empty(action), return_exceptions=True)
-        if failed := [str(each) for each in (emptied, cordoned) if isinstance(each, BaseException)]:
-            raise ActionError("; ".join(failed))
-        return f"{cordoned}, {emptied}"
-
-    async def readmit(self, node: NodeId) -> str:
-        """Take back what was done to it outside."""
-        return await self._hands.nodes.uncordon(node)
-
-    async def _empty(self, action: Evict) -> str:
+        """Empty the node: whatever of ours runs there without a seat goes."""
         workers = self._state.workers.rows.values()
         leaving = [w for w in workers if w.node == action.node and w.rank < 0 and w.pid]
         silent = self._state.nodes[action.node].silent
@@ -131,7 +120,7 @@ class Workers:
     def _members(self, action: Resume, within_s: Seconds, takes_over: str) -> tuple[Member, ...]:
         """Say for each seat who may hold its snapshots, and which node gets the copies."""
         nodes = self._state.nodes.values()
-        there = (node for node in nodes if node.lives or not node.silent)  # they keep their seats
+        there = (node for node in nodes if node.lives or not node.silent)  # survivors keep their seats
         addresses = {node.id: (node.address, node.port) for node in there if node.port}
         if any(seat.node not in addresses for seat in action.seats):
             raise ActionError("a seat's node is silent")

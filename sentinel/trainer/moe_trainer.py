@@ -144,9 +144,15 @@ class MoeTrainer:
         if self._anyone_saves:
             return
         self._anyone_saves = True
-        # On a GPU the saving thread reads them on the default stream, which training uses too: in this order.
+        self._saver.start(Path(directory), step, lambda: self._copies(step))
+
+    def _copies(self, step: int) -> Mapping[str, Any]:
+        """Copy what a checkpoint holds; it is for the device's memory to say whether there is room.
+
+        On a GPU the saving thread reads them on the default stream, which training uses too: in this order.
+        """
         copies = {name: tensor.detach().clone() for name, tensor in self._tensors().items()}
-        self._saver.start(Path(directory), step, {**copies, "counters": torch.tensor([step, self._updates])})
+        return {**copies, "counters": torch.tensor([step, self._updates])}
 
     def save_report(self) -> SaveReport:
         """What became of the checkpoints of this generation."""

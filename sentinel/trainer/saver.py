@@ -2,7 +2,7 @@
 
 import shutil
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
@@ -21,6 +21,10 @@ from sentinel.trainer.sealed_reader import METADATA, SealedReader
 
 MEET = timedelta(seconds=6)
 SAVE = timedelta(minutes=30)
+
+
+class _NotDoneError(RuntimeError):
+    """What a rank has said that keeps a checkpoint from being written."""
 
 
 class Saver:
@@ -45,13 +49,25 @@ class Saver:
         """Whether a save is still being written."""
         return self._thread is not None and self._thread.is_alive()
 
-    def start(self, directory: Path, step: int, tensors: Mapping[str, Any]) -> None:
-        """Write `tensors`, which nobody changes any more, as the checkpoint of `step`."""
-        target = store.folder(directory, step, self._place.generation)
-        self._thread = threading.Thread(
-            target=self._save, args=(target, dict(tensors)), name="checkpoint", daemon=True
+    def start(self, directory: Path, step: int, copy: Callable[[], Mapping[str, Any]]) -> None:
+        """Write what `copy` gives, and nobody changes any more, as the checkpoint of `step`.
+
+        A rank that can't copy, or gets no thread, takes part all the same: the others wait for its word.
+        """
+        target, tensors, trouble = store.folder(directory, step, self._place.generation), {}, ""
+        try:
+            tensors = dict(copy())
+        except Exception as error:
+            trouble = _told(error)
+        save = threading.Thread(
+            target=self._save, args=(target, tensors, trouble), name="checkpoint", daemon=True
         )
-        self._thread.start()
+        try:
+            save.start()
+        except RuntimeError as error:  # this machine has no thread for us
+            self._save(target, {}, trouble or _told(error))
+        else:
+            self._thread = save
 
     def finish(self, seconds: float) -> bool:
         """Wait for the save that runs; false when it is still running after `seconds`."""
@@ -79,7 +95,7 @@ class Saver:
         try:
             reader = SealedReader(newest, self._place.key)
             dcp.load(tensors, storage_reader=reader, process_group=self._group)
-        except dcp.CheckpointException as error:  # not an Exception
+        except dcp.CheckpointException as error:  # a BaseException
             message = f"{newest.path}: {_causes(error)}"
             if above < 0:
                 raise RuntimeError(message) from None
@@ -106,50 +122,75 @@ class Saver:
         except (store.StaleGenerationError, store.UnsealedError) as error:
             return None, [], (type(error).__name__, str(error))
 
-    def _save(self, target: store.Checkpoint, tensors: dict[str, Any]) -> None:
+    def _save(self, target: store.Checkpoint, tensors: dict[str, Any], trouble: str) -> None:
         """Training goes on whatever happens here; the reason is kept for the report."""
+        ours = False
         try:
-            if self._device.type == "cuda":
-                torch.cuda.set_device(self._device)  # a new thread would wait for its copies on GPU 0
+            trouble = trouble or self._prepare(target.path)
+            ours = self._place.rank == 0 and not trouble
+            self._agree(trouble)
             self._write(target, tensors)
         except dcp.CheckpointException as error:
-            self._failed(target, tensors, _causes(error))
+            self._failed(target, tensors, _causes(error), ours=ours)
+        except _NotDoneError as error:
+            self._failed(target, tensors, str(error), ours=ours)
         except Exception as error:
-            self._failed(target, tensors, f"{type(error).__name__}: {error}")
+            self._failed(target, tensors, _told(error), ours=ours)
         else:
             self.report = SaveReport(committed=target.step)
 
-    def _write(self, target: store.Checkpoint, tensors: dict[str, Any]) -> None:
-        rank, world = self._place.rank, self._place.world
-        self._make(target.path)
-        writer = dcp.FileSystemWriter(target.path, overwrite=False)
-        dcp.save(tensors, storage_writer=writer, process_group=self._group)
-        names = [path.name for path in target.path.glob(f"__{rank}_*")] + [METADATA] * (rank == 0)
-        everyone: list[Any] | None = [None] * world if rank == 0 else None
-        dist.gather_object(_attempt(target.path, names), everyone, dst=0, group=self._group)
-        if everyone is not None:
-            store.commit(target, world, _merge(everyone), self._place.key)
-            store.retain(target, self._keep, self._place.key)
+    def _prepare(self, folder: Path) -> str:
+        """Do what may fail before ranks wait for each other; says what did, empty for nothing.
 
-    def _make(self, folder: Path) -> None:
-        """Make the folder before anybody writes into it: what is there already is somebody else's."""
-        answer = [""]
-        if self._place.rank == 0:
-            try:
+        The folder is made before anybody writes into it: what is there already is somebody else's.
+        """
+        try:
+            if self._device.type == "cuda":
+                torch.cuda.set_device(self._device)  # a new thread would wait for its copies on GPU 0
+            if self._place.rank == 0:
                 private.make_shared_folder(folder.parent)
                 folder.mkdir(private.FOLDER_MODE)
-            except OSError as error:
-                answer = [f"{folder}: {error.strerror}"]
+        except OSError as error:
+            return f"{folder}: {error.strerror}"
+        except Exception as error:
+            return _told(error)
+        return ""
+
+    def _agree(self, trouble: str) -> None:
+        """Let all ranks know at once that one can't take part. Raises _NotDoneError, on all alike."""
+        said: list[Any] = [""] * self._place.world
+        dist.all_gather_object(said, trouble, group=self._group)
+        if wrong := [f"rank {rank}: {text}" for rank, text in enumerate(said) if text]:
+            raise _NotDoneError("; ".join(wrong))
+
+    def _write(self, target: store.Checkpoint, tensors: dict[str, Any]) -> None:
+        rank, world = self._place.rank, self._place.world
+        writer = dcp.FileSystemWriter(target.path, overwrite=False)
+        dcp.save(tensors, storage_writer=writer, process_group=self._group)
+        everyone: list[Any] | None = [None] * world if rank == 0 else None
+        dist.gather_object(_attempt(target.path, rank), everyone, dst=0, group=self._group)
+        answer = [self._commit(target, everyone) if everyone is not None else ""]
         dist.broadcast_object_list(answer, src=0, group=self._group)
         if answer[0]:
-            raise OSError(answer[0])
+            raise _NotDoneError(answer[0])
 
-    def _failed(self, target: store.Checkpoint, tensors: Mapping[str, Any], reason: str) -> None:
+    def _commit(self, target: store.Checkpoint, answers: list[bytes | str]) -> str:
+        """Commit what all ranks have written; says why not, for the others wait to hear it."""
+        try:
+            store.commit(target, self._place.world, _merge(answers), self._place.key)
+            store.retain(target, self._keep, self._place.key)
+        except Exception as error:
+            return _told(error)
+        return ""
+
+    def _failed(
+        self, target: store.Checkpoint, tensors: Mapping[str, Any], reason: str, *, ours: bool
+    ) -> None:
         free = _free_bytes(target.path.parent)  # torch hides "no space left" behind a wrong file position
         needed = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
         error = f"checkpoint of step {target.step} failed, {free} bytes free on disk: {reason}"
         self.report = SaveReport(self.report.committed, error.replace("\n", " "), 0 <= free < needed)
-        if self._place.rank == 0 and not target.committed:
+        if ours and not target.committed:
             store.discard(target)
 
 
@@ -166,21 +207,26 @@ _ERRORS: Mapping[str, type[Exception]] = {
 }
 
 
-def _attempt(path: Path, names: list[str]) -> bytes | str:
-    """What the manifest will say of these files, or the error as a value, for the same reason as above."""
+def _attempt(path: Path, rank: int) -> bytes | str:
+    """What the manifest will say of a rank's files, or the error as a value, for the same reason as above."""
     try:
+        names = [file.name for file in path.glob(f"__{rank}_*")] + [METADATA] * (rank == 0)
         return msgspec.json.encode(store.hash_files(path, names))
-    except OSError as error:
-        return str(error)
+    except Exception as error:
+        return _told(error)
 
 
 def _merge(answers: list[bytes | str]) -> dict[str, store.File]:
     files: dict[str, store.File] = {}
     for answer in answers:
         if isinstance(answer, str):
-            raise OSError(answer)
+            raise _NotDoneError(answer)
         files.update(msgspec.json.decode(answer, type=dict[str, store.File]))
     return files
+
+
+def _told(error: Exception) -> str:
+    return str(error) if isinstance(error, _NotDoneError) else f"{type(error).__name__}: {error}"
 
 
 def _causes(error: Any) -> str:

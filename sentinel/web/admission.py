@@ -1,4 +1,4 @@
-"""Who may come in is asked at the door, before a byte of what they bring is taken in."""
+"""Requests are admitted or refused by their headers, before a byte of their body is read."""
 
 import hmac
 import re

@@ -1,4 +1,4 @@
-"""The control API: reading is open, every command has shown the token at the door."""
+"""The control API: reading is open, every command has shown the token on admission."""
 
 import dataclasses
 from collections.abc import Sequence

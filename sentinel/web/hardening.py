@@ -18,7 +18,7 @@ PIECE = 64 * 1024
 
 
 class Hardened:
-    """Middleware around everything, the door's refusals too."""
+    """Middleware around everything, refusals on admission too."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

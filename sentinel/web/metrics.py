@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from itertools import product
 
 from prometheus_client import generate_latest
 from prometheus_client.core import GaugeMetricFamily
@@ -10,6 +11,7 @@ from prometheus_client.registry import Collector
 
 from sentinel.model.finding import Health
 from sentinel.model.incident import Stage
+from sentinel.model.severity import Severity
 from sentinel.web.view import JobView, Status
 
 
@@ -45,18 +47,21 @@ def _cluster(status: Status) -> Iterator[Metric]:
         "nodes_cordoned", "Nodes on which nothing is placed.", sum(bool(n.cordon) for n in status.nodes)
     )
     yield _gauge("nodes_silent", "Nodes that do not report.", sum(n.silent for n in status.nodes))
-    stages = Counter(incident.stage for incident in status.incidents)
-    yield _labelled(
-        "open_incidents",
-        "Incidents that are not resolved.",
-        "stage",
-        {s.value: stages[s.value] for s in Stage if s is not Stage.RESOLVED},
-    )
+    yield _open(status)
     yield _gauge("actions_frozen", "1 while Sentinel takes no action by itself.", bool(status.frozen))
     yield _gauge("actions_stopped", "1 while an operator has stopped all actions.", bool(status.stopped))
     yield _gauge("ray_up", "1 while Ray can be asked.", not status.ray_trouble)
     yield _gauge("observe_only", "1 in observe-only mode.", status.observe_only)
     yield _gauge("controller_start_time_seconds", "When this controller took over.", status.started)
+
+
+def _open(status: Status) -> GaugeMetricFamily:
+    known = Counter((incident.stage, incident.severity) for incident in status.incidents)
+    labels, text = ("stage", "severity"), "Incidents that are not resolved."
+    family = GaugeMetricFamily("sentinel_open_incidents", text, labels=labels)
+    for key in product((Stage.OPEN.value, Stage.MITIGATING.value), (each.value for each in Severity)):
+        family.add_metric(key, float(known[key]))
+    return family
 
 
 def _jobs(jobs: tuple[JobView, ...]) -> Iterator[Metric]:

@@ -104,7 +104,7 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         for listener in sockets or ():
-            listener.listen(WAITING)  # asyncio has one number for both
+            listener.listen(WAITING)  # asyncio's own backlog is also how many it accepts in one turn
 
 
 async def serve(app: FastAPI, listener: socket.socket) -> None:

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from sentinel.model.finding import Health
 from sentinel.model.ids import Instant
-from sentinel.web.view import JobView, Status
+from sentinel.web.view import JobView, Silence, Status
 
 WELL = frozenset({"running", "stopped", "finished"})
 """Stages of a job for which nothing has to be done."""
@@ -33,7 +33,7 @@ def verdict(status: Status) -> Verdict:
     """Sum up the cluster: open incidents first, then what keeps Sentinel from acting, then quiet doubts."""
     held = _held(status)
     doubts = _doubts(status)
-    quiet = tuple(f"Silenced until {_clock(each.until)} UTC: {each.target}." for each in status.silences)
+    quiet = tuple(map(_silenced, status.silences))
     details = (*held, *doubts, *status.left, *quiet)
     if status.incidents:
         return Verdict(_incident_level(status), _incidents(status), details)
@@ -73,6 +73,11 @@ def _incidents(status: Status) -> str:
         newest = status.incidents[0]
         return f"{newest.title}: {newest.where}" if newest.where not in newest.title else newest.title
     return f"{count} open incidents"
+
+
+def _silenced(silence: Silence) -> str:
+    said = ": ".join(part for part in (silence.who, silence.reason) if part)
+    return f"Silenced until {_clock(silence.until)} UTC: {silence.target}{said and f' ({said})'}."
 
 
 def _held(status: Status) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from msgspec import Struct
 from sentinel.logbook.entry import Row
 from sentinel.model.finding import Health
 from sentinel.model.ids import Instant, Seconds
+from sentinel.model.severity import Severity
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,8 @@ class IncidentView:
     why: str = ""
     confidence: float = 0.0
     acked_by: str = ""
+    severity: str = Severity.WARNING.value
+    """`critical | warning | info`"""
     done: tuple[str, ...] = ()
     """Actions so far, one line each, oldest first: how long after it was opened, and what."""
     earlier: tuple[str, ...] = ()
@@ -117,6 +120,9 @@ class Silence:
     target: str
     """A node or a cause."""
     until: Instant
+    who: str = ""
+    """Who asked for it; empty where an older release did not say."""
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""A look at a node's port says what the port did; what fails on this machine is `unknown`."""
+"""A ping of a node's port says what the port did; what fails on this machine is `unknown`."""
 
 import asyncio
 import contextlib

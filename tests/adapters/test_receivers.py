@@ -84,7 +84,7 @@ def caused(cause: str, incident: str, revision: int = 1, stage: str = "open") ->
 def test_a_post_says_what_a_person_needs(hook: HookProcess, tmp_path: Path) -> None:
     (tmp_path / "token").write_text("s3cret-s3cret\n")
     body = "Job: run-7 is running, with 6 of 8 ranks\nAsked of you: nothing, while Sentinel repairs it"
-    reported = replace(page("I-0001", 1, thread="a stack", body=body), cause="gpu-lost")
+    reported = replace(page("I-0001", 1, thread="a stack", body=body), cause="gpu-lost", severity="warning")
     desk = Desk(tmp_path, of(hook, token_file=tmp_path / "token"))
     desk.keep(reported)
     desk.deliver(desk.has_all)
@@ -102,7 +102,8 @@ def test_a_post_says_what_a_person_needs(hook: HookProcess, tmp_path: Path) -> N
         "revision": 1,
         "stage": "open",
         "cause": "gpu-lost",
-        "title": f"🔴 FIRING blue: {reported.title}",
+        "severity": "warning",
+        "title": f"🔴 FIRING warning blue: {reported.title}",
         "text": body,
         "logbook": "http://head/logbook/I-0001",
         "runbook": "http://head/runbook/gpu-lost",
@@ -239,6 +240,41 @@ def test_a_receiver_gets_the_pages_of_its_causes_to_the_end(hook: HookProcess, t
     assert newest == {"I-1": 2, "I-2": 2, "watchdog-1": 1}
 
 
+def graded(severity: str, incident: str, revision: int = 1, stage: str = "open") -> Page:
+    return replace(caused("gpu-lost", incident, revision, stage), severity=severity)
+
+
+def test_a_receiver_gets_the_pages_of_its_severities_to_the_end(hook: HookProcess, tmp_path: Path) -> None:
+    desk = Desk(tmp_path, of(hook, severity=("critical",)))
+    desk.keep(graded("warning", "I-1"), graded("critical", "I-2"), graded("info", "I-3"))
+    desk.keep(graded("critical", "I-1", 2), graded("info", "I-1", 3, "resolved"))
+    desk.deliver(desk.has_all)
+    assert [(post["incident"], post["severity"]) for post in hook.posts() if post["incident"] == "I-2"]
+    assert {(post["incident"], post["severity"]) for post in hook.posts()} <= {
+        ("I-1", "critical"),
+        ("I-1", "info"),
+        ("I-2", "critical"),
+    }
+    newest = {post["incident"]: post["revision"] for post in hook.posts()}
+    assert newest == {"I-1": 3, "I-2": 1}
+
+
+def test_what_has_no_severity_or_tells_of_sentinel_itself_is_for_everybody(
+    hook: HookProcess, tmp_path: Path
+) -> None:
+    desk = Desk(tmp_path, of(hook, severity=("info",)))
+    desk.keep(caused("gpu-lost", "I-1"), replace(page("watchdog-1", 1), severity="critical"))
+    desk.deliver(desk.has_all)
+    assert {post["incident"] for post in hook.posts()} == {"I-1", "watchdog-1"}
+
+
+def test_both_filters_have_to_fit(hook: HookProcess, tmp_path: Path) -> None:
+    desk = Desk(tmp_path, of(hook, severity=("critical",), causes=("disk-*",)))
+    desk.keep(graded("critical", "I-1"), replace(graded("critical", "I-2"), cause="disk-full"))
+    desk.deliver(desk.has_all)
+    assert [post["incident"] for post in hook.posts()] == ["I-2"]
+
+
 def test_a_new_receiver_gets_what_is_open(hook: HookProcess, tmp_path: Path) -> None:
     old = Desk(tmp_path, {})
     old.keep(page("I-1", 1), page("I-1", 2, "mitigating"), page("I-2", 1, "resolved"), page("I-3", 1))
@@ -301,7 +337,7 @@ def test_a_second_slack_channel_is_a_receiver(slack: SlackProcess, tmp_path: Pat
 @pytest.mark.parametrize(
     ("name", "table", "why"),
     [
-        ("pager", {}, "receivers.pager: there is no kind 'pager'; known are slack, webhook"),
+        ("pager", {}, "receivers.pager: there is no kind 'pager'; known are .*webhook"),
         ("webhook", {}, "receivers.webhook.url: is missing"),
         ("webhook", {"url": "example.org"}, "receivers.webhook.url: expected something like https://"),
         ("webhook", {"url": "http://h/", "colour": 1}, "unknown key receivers.webhook.colour"),

@@ -34,48 +34,94 @@ def free_port() -> int:
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[..., None]]:
+def start(tmp_path: Path) -> Iterator[Callable[..., "subprocess.Popen[bytes]"]]:
     """Start a module of Sentinel, to which the tests' back end can be imported; it ends with the test."""
     paths = os.pathsep.join([str(Path(__file__).parent), *sys.path])
     with ExitStack() as ending, (tmp_path / "log").open("w") as log:
 
-        def begin(module: str, *argv: str) -> None:
+        def begin(module: str, *argv: str) -> "subprocess.Popen[bytes]":
             command = [sys.executable, "-P", "-m", module, *argv]
             started = subprocess.Popen(
                 command, env=os.environ | {"PYTHONPATH": paths}, stdout=log, stderr=log, cwd=tmp_path
             )
             ending.callback(started.wait)
             ending.callback(started.terminate)
+            return started
 
         yield begin
 
 
-def test_what_others_cordon_there_is_shown_and_comes_back(tmp_path: Path, start: Callable[..., None]) -> None:
-    node, state = tmp_path / "state" / "nodes" / "n1", tmp_path / "state"
-    web, reports = free_port(), free_port()
-    state.mkdir(mode=0o700)
-    node.parent.mkdir(mode=0o700)
-    node.write_text(IDLE)
-    config = tmp_path / "sentinel.toml"
-    cluster = f"backend = 'file_backend'\nstate_dir = '{state}'\nweb_port = {web}\nreport_port = {reports}"
-    config.write_text(f"[cluster]\n{cluster}\n[job]\nworld = 0\n")
-    start("sentinel.runtime.controller", "--config", str(config))
-    until(lambda: Keys(state / "keys").of_node(NodeId("n1")) if (state / "keys/nodes/n1.key").exists() else 0)
-    memory = f"--memory={tmp_path / 'memory'}"
-    where = f"--controller=tcp://127.0.0.1:{reports}", f"--keys={state / 'keys'}", memory
-    quiet = "--gpus=none", "--kernel-log=none", "--backend=file_backend"
-    start("sentinel.runtime.agent", "--node=n1", *where, *quiet)
+class Cluster:
+    """One node in a folder, with a controller and an agent."""
 
-    def shown() -> str | None:
+    def __init__(self, folder: Path, start: Callable[..., "subprocess.Popen[bytes]"]) -> None:
+        self.state, self.start = folder / "state", start
+        self.node, self.config = self.state / "nodes" / "n1", folder / "sentinel.toml"
+        self.web, reports = free_port(), free_port()
+        self.state.mkdir(mode=0o700)
+        self.node.parent.mkdir(mode=0o700)
+        self.node.write_text(IDLE)
+        where = f"state_dir = '{self.state}'\nweb_port = {self.web}\nreport_port = {reports}"
+        rest = "[job]\nworld = 0\n[policy]\nretry_limit_s = 1.0\n"
+        self.config.write_text(f"[cluster]\nbackend = 'file_backend'\n{where}\n{rest}")
+        self.starts_controller()
+        key = self.state / "keys/nodes/n1.key"
+        until(lambda: Keys(self.state / "keys").of_node(NodeId("n1")) if key.exists() else 0)
+        told = f"--controller=tcp://127.0.0.1:{reports}", f"--keys={self.state / 'keys'}"
+        quiet = "--gpus=none", "--kernel-log=none", "--backend=file_backend"
+        start("sentinel.runtime.agent", "--node=n1", *told, f"--memory={folder / 'memory'}", *quiet)
+        until(lambda: self.shown() == "")
+
+    def starts_controller(self) -> None:
+        self.controller = self.start("sentinel.runtime.controller", "--config", str(self.config))
+
+    def status(self) -> dict[str, Any]:
         try:
-            status = httpx.get(f"http://127.0.0.1:{web}/api/status", trust_env=False).json()
+            status = httpx.get(f"http://127.0.0.1:{self.web}/api/status", trust_env=False).json()
         except httpx.HTTPError:
-            return None
+            return {"nodes": [], "left": []}
         assert not status["ray_trouble"]
-        return next((str(each["cordon"]) for each in status["nodes"] if each["node"] == "n1"), None)
+        return dict(status)
 
-    until(lambda: shown() == "")
-    node.write_text(f"{IDLE}state=drained\nwho=kevin\nreason=bad DIMM\n")
-    until(lambda: shown() == "kevin: bad DIMM (scheduler)")
-    node.write_text(IDLE)
-    until(lambda: shown() == "")
+    def shown(self) -> str | None:
+        """Give how its node's cordon is shown."""
+        return next((str(each["cordon"]) for each in self.status()["nodes"] if each["node"] == "n1"), None)
+
+    def says(self, command: str) -> None:
+        """An operator's word about the node."""
+        token = {"Authorization": f"Bearer {Keys(self.state / 'keys').api_token}"}
+        body = {"target": "n1", "who": "ann", "reason": "new fan"}
+        where = f"http://127.0.0.1:{self.web}/api/{command}"
+        assert httpx.post(where, json=body, headers=token, trust_env=False).is_success
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, start: Callable[..., "subprocess.Popen[bytes]"]) -> Cluster:
+    return Cluster(tmp_path, start)
+
+
+def test_what_others_cordon_there_is_shown_and_comes_back(cluster: Cluster) -> None:
+    cluster.node.write_text(f"{IDLE}state=drained\nwho=kevin\nreason=bad DIMM\n")
+    until(lambda: cluster.shown() == "kevin: bad DIMM (scheduler)")
+    cluster.node.write_text(IDLE)
+    until(lambda: cluster.shown() == "")
+
+
+def test_a_drain_is_seen_there_and_taken_back_after_a_restart_if_not_before(cluster: Cluster) -> None:
+    cluster.says("drain")
+    until(lambda: "reason=drained by ann: new fan" in cluster.node.read_text())
+    assert cluster.shown() == "new fan (operator ann)"
+    nodes, away = cluster.node.parent, cluster.state / "away"
+    nodes.rename(away)  # nobody answers
+    nodes.mkdir()
+    cluster.node.mkdir()
+    cluster.says("undrain")
+    until(lambda: any("that n1 is given back: " in line for line in cluster.status()["left"]))
+    cluster.controller.terminate()
+    cluster.controller.wait()
+    cluster.node.rmdir()
+    nodes.rmdir()
+    away.rename(nodes)
+    cluster.starts_controller()
+    until(lambda: cluster.node.read_text() == IDLE)
+    until(lambda: cluster.shown() == "" and not cluster.status()["left"])

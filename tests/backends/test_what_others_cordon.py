@@ -10,16 +10,16 @@ import pytest
 from file_backend import FileNodes
 
 from sentinel import runbooks
-from sentinel.backends.port import Backend
+from sentinel.backends.port import Backend, BackendError
 from sentinel.core.fold import decide
 from sentinel.core.state import Rules, State
-from sentinel.model.action import Action, Evict, Readmit
-from sentinel.model.fact import Commanded, FindingReported, NodeJoined, NodeLeft, Outcome
+from sentinel.model.action import Action, CordonNode, Evict, Readmit
+from sentinel.model.fact import Commanded, DeadlinePassed, FindingReported, NodeJoined, NodeLeft, Outcome
 from sentinel.model.finding import Finding, Health
 from sentinel.model.ids import NodeId
 from sentinel.model.policy import Policy
-from sentinel.runtime.cordons import MOST_WORDS, cordons
-from sentinel.runtime.hands import ActionError, Hands
+from sentinel.runtime.cordons import MOST_WORDS, cordons, outside
+from sentinel.runtime.hands import Hands
 from sentinel.runtime.workers import Workers
 
 N1 = NodeId("n1")
@@ -48,23 +48,38 @@ class Sentinel:
 
     def looks(self) -> int:
         """Make one round; gives how much of it was new."""
-        facts = list(cordons(self.state, asyncio.run(self.nodes.known(1.0)), self.now))
+        before = outside(self.state)
+        facts = list(cordons(self.state, asyncio.run(self.nodes.known(1.0)), self.now, before))
         for fact in facts:
             self.tell(fact)
         return len(facts)
 
     def does(self) -> None:
-        """Do what was ordered of evictions and readmissions, and tell what became of it."""
+        """Do what was ordered of cordons and evictions, and tell what became of it."""
         doing, self.ordered = self.ordered, []
         for action in doing:
             match action:
                 case Evict():
-                    answer = asyncio.run(self.workers.evict(action))
+                    done = asyncio.run(self.workers.evict(action))
+                case CordonNode(node=node, reason=reason):
+                    done = self.cordons(node, reason)
                 case Readmit(node=node):
-                    answer = asyncio.run(self.workers.readmit(node))
+                    done = asyncio.run(self.nodes.uncordon(node))
                 case _:
                     continue
-            self.tell(Outcome(self.now, action.id, ok=True, detail=answer))
+            self.tell(Outcome(self.now, action.id, ok=not done.startswith("failed"), detail=done))
+
+    def cordons(self, node: NodeId, reason: str) -> str:
+        try:
+            return asyncio.run(self.nodes.cordon(node, reason))
+        except BackendError as error:
+            return f"failed: {error}"
+
+    def waits(self) -> None:
+        """Let what is due at once come."""
+        _, name = self.state.next_deadline() or (0.0, "")
+        self.now = max(self.now, self.state.deadlines[name])
+        self.tell(DeadlinePassed(self.now, name))
 
     def breaks(self) -> None:
         broken = Finding("gpu", "gpu-lost", "gpu-0", Health.CRITICAL, "GPU 0 does not answer")
@@ -173,19 +188,53 @@ def test_strangers_words_are_cut_and_hold_no_secrets(
     assert held(sentinel.state.nodes[N1].drained.reason)  # type: ignore[union-attr]
 
 
-def test_an_eviction_whose_cordon_fails_empties_the_node_all_the_same_and_has_failed(
-    sentinel: Sentinel, monkeypatch: pytest.MonkeyPatch
+def test_a_drain_by_hand_is_told_to_the_scheduler_with_who_and_why_and_taken_back(sentinel: Sentinel) -> None:
+    sentinel.tell(Commanded(sentinel.now, "drain", N1, "ann", "new fan"))
+    sentinel.does()
+    assert "state=drained\nwho=sentinel/blue\nreason=drained by ann: new fan" in sentinel.file.read_text()
+    assert (sentinel.looks(), sentinel.usable) == (0, False)
+    sentinel.undrains()
+    sentinel.does()
+    assert (sentinel.looks(), sentinel.usable, sentinel.file.read_text()) == (0, True, IDLE)
+
+
+def test_a_drain_by_hand_of_what_others_have_cordoned_is_told_when_they_give_it_back(
+    sentinel: Sentinel,
 ) -> None:
-    emptied: list[str] = []
+    sentinel.file.write_text(SOMEBODYS)
+    sentinel.looks()
+    sentinel.tell(Commanded(sentinel.now, "drain", N1, "ann"))
+    sentinel.does()
+    assert sentinel.file.read_text() == SOMEBODYS
+    sentinel.file.write_text(IDLE)
+    sentinel.looks()
+    sentinel.does()
+    assert "reason=drained by ann" in sentinel.file.read_text()
+    assert sentinel.looks() == 0
+    sentinel.undrains()
+    sentinel.does()
+    assert (sentinel.looks(), sentinel.usable, sentinel.file.read_text()) == (0, True, IDLE)
 
-    async def empty(action: Evict) -> str:
-        emptied.append(action.node)
-        return "0 workers stopped"
 
-    monkeypatch.setattr(sentinel.workers, "_empty", empty)
-    sentinel.file.unlink()
+def test_a_scheduler_that_is_away_is_told_when_it_is_back(sentinel: Sentinel) -> None:
+    away = sentinel.file.with_suffix(".away")
+    sentinel.file.rename(away)
     sentinel.file.mkdir()  # it can't be read
     sentinel.breaks()
-    with pytest.raises(ActionError, match="n1: Is a directory"):
-        sentinel.does()
-    assert emptied == [N1]
+    sentinel.does()
+    assert not sentinel.state.nodes[N1].outside.is_known
+    sentinel.file.rmdir()
+    away.rename(sentinel.file)
+    sentinel.waits()
+    sentinel.does()
+    assert "who=sentinel/blue\nreason=I-0001: gpu-lost" in sentinel.file.read_text()
+
+
+def test_what_a_scheduler_said_before_it_was_told_otherwise_is_not_believed(sentinel: Sentinel) -> None:
+    sentinel.breaks()
+    sentinel.does()
+    before, listed = outside(sentinel.state), asyncio.run(sentinel.nodes.known(1.0))
+    sentinel.undrains()
+    sentinel.does()
+    assert list(cordons(sentinel.state, listed, sentinel.now, before)) == []
+    assert sentinel.looks() == 0

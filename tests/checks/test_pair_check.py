@@ -97,14 +97,14 @@ def test_who_measured_something_else_is_no_sample() -> None:
 
 
 def test_a_finding_says_what_was_measured_here_and_elsewhere() -> None:
-    (measured,) = judge(samples(4, {"n2": SLOW}))
-    assert measured.finding.evidence == {
+    (result,) = judge(samples(4, {"n2": SLOW}))
+    assert result.finding.evidence == {
         "mb_per_s": 0.35,
         "ms": 310.0,
         "others_mb_per_s": 400.0,
         "others_ms": 0.4,
     }
-    assert "0.35 MB/s and 310 ms" in measured.finding.summary
+    assert "0.35 MB/s and 310 ms" in result.finding.summary
 
 
 def test_a_big_cluster_is_measured_in_part() -> None:

@@ -27,9 +27,9 @@ def test_a_bare_command_shows_help_with_examples() -> None:
 
 @pytest.mark.parametrize("name", [each.name or each.callback.__name__ for each in app.registered_commands])
 def test_every_command_has_an_example(name: str) -> None:
-    output = CliRunner().invoke(app, [name, "--help"])
-    assert output.exit_code == 0, output.output
-    assert f"sentinel {name}" in output.stdout.partition("Examples:")[2]
+    result = CliRunner().invoke(app, [name, "--help"])
+    assert result.exit_code == 0, result.output
+    assert f"sentinel {name}" in result.stdout.partition("Examples:")[2]
 
 
 @pytest.mark.parametrize("name", [each.name or each.callback.__name__ for each in app.registered_commands])
@@ -79,13 +79,21 @@ def test_what_is_piped_is_not_wrapped(controller: Controller, monkeypatch: pytes
 
 def test_silences_are_listed_with_their_end_and_lifted(controller: Controller) -> None:
     assert CliRunner().invoke(app, ["silences"]).stdout == "nobody is silenced\n"
-    controller.now = dataclasses.replace(STATUS, silences=(Silence("gpu-lost", STATUS.now + 7200.0),))
+    controller.now = dataclasses.replace(
+        STATUS, silences=(Silence("gpu-lost", STATUS.now + 7200.0, "ann", "new [GPU] on Monday"),)
+    )
     shown = CliRunner().invoke(app, ["silences"]).stdout
     assert "gpu-lost" in shown
     assert "120 min" in shown
-    assert "silenced until" in CliRunner().invoke(app, ["status"]).stdout
+    assert "ann" in shown
+    assert "new [GPU] on Monday" in shown
+    status = CliRunner().invoke(app, ["status"]).stdout
+    assert "silenced until" in status
+    assert "gpu-lost (ann: new [GPU] on Monday)" in " ".join(status.split())
     plain = json.loads(CliRunner().invoke(app, ["silences", "--json"]).stdout)
-    assert plain["silences"] == [{"target": "gpu-lost", "until": 7300.0}]
+    assert plain["silences"] == [
+        {"target": "gpu-lost", "until": 7300.0, "who": "ann", "reason": "new [GPU] on Monday"}
+    ]
     assert CliRunner().invoke(app, ["unsilence", "gpu-lost"]).exit_code == 0
     assert [(asked.command, asked.target) for asked in controller.asked] == [("unsilence", "gpu-lost")]
 
@@ -115,9 +123,9 @@ def emptying(controller: Controller, monkeypatch: pytest.MonkeyPatch) -> Emptyin
 
 def test_a_drain_says_what_it_waits_for_and_waits_until_the_node_is_empty(emptying: Emptying) -> None:
     emptying.looks = iter(["moe has rank 1 there", "moe has rank 1 there", "2 standbys are being stopped"])
-    output = CliRunner().invoke(app, ["drain", "n1", "--wait"])
-    assert output.exit_code == 0, output.output
-    assert output.stdout.splitlines() == [
+    result = CliRunner().invoke(app, ["drain", "n1", "--wait"])
+    assert result.exit_code == 0, result.output
+    assert result.stdout.splitlines() == [
         "drain n1",
         "waiting: moe has rank 1 there",
         "waiting: 2 standbys are being stopped",
@@ -127,8 +135,8 @@ def test_a_drain_says_what_it_waits_for_and_waits_until_the_node_is_empty(emptyi
 
 def test_a_drain_that_is_not_done_in_time_fails_with_the_reason(emptying: Emptying) -> None:
     emptying.looks = iter(lambda: "moe needs 3 ranks", None)  # type: ignore[arg-type]
-    output = CliRunner().invoke(app, ["drain", "n1", "--deadline", "0s"])
-    assert (output.exit_code, output.stderr) == (
+    result = CliRunner().invoke(app, ["drain", "n1", "--deadline", "0s"])
+    assert (result.exit_code, result.stderr) == (
         1,
         "sentinel: n1 is not empty in time: moe needs 3 ranks\n",
     )
@@ -146,9 +154,9 @@ def test_a_drain_that_is_not_done_in_time_fails_with_the_reason(emptying: Emptyi
 def test_a_recording_that_was_cut_is_not_without_differences(tmp_path: Path, cut, says: str) -> None:  # type: ignore[no-untyped-def]
     file = _recording(tmp_path, Policy(), lambda _: ())
     file.write_text(cut(file.read_text()))
-    output = CliRunner().invoke(app, ["replay", str(file)])
-    assert (output.exit_code, output.stdout) == (1, "")
-    assert says in output.stderr
+    result = CliRunner().invoke(app, ["replay", str(file)])
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert says in result.stderr
 
 
 def test_a_check_does_not_call_gpus_ok_that_it_has_not_seen(tmp_path: Path) -> None:

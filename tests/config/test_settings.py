@@ -9,6 +9,7 @@ import pytest
 
 from sentinel.config import ConfigError, effective, keys, load, source
 from sentinel.model.policy import Policy
+from sentinel.model.severity import Severity
 
 OPERATING = Path(__file__).parents[2] / "docs" / "operating.md"
 
@@ -178,6 +179,12 @@ def test_a_wrong_file_is_refused_in_one_line(tmp_path: Path, text: str, says: st
         pytest.param("SENTINEL_JOB__WORLD", "job.world: input should be a valid integer", id="wrong type"),
         pytest.param("SENTINEL_JOB__WRLD", "unknown key job.wrld; did you mean 'world'?", id="unknown key"),
         pytest.param("SENTINEL_JBO__WORLD", "unknown section 'jbo'", id="unknown section"),
+        pytest.param("SENTINEL_JOB__WORLD__X", "unknown key job.world__x", id="a key of a key"),
+        pytest.param(
+            "SENTINEL_RECEIVERS__WEBHOOK",
+            "SENTINEL_RECEIVERS__WEBHOOK: no setting; expected a key of it, SENTINEL_RECEIVERS__WEBHOOK__KEY",
+            id="a whole receiver",
+        ),
         pytest.param("SENTINEL_JOB_WORLD", "did you mean SENTINEL_JOB__WORLD", id="one underscore"),
     ],
 )
@@ -227,11 +234,22 @@ def test_the_manual_lists_every_setting_with_its_default_and_reason() -> None:
         ("CLUSTER__WEB_HOSTS", "a.example,b.example", ("a.example", "b.example")),
         ("POLICY__ENDING_SIGNALS", "10,15", (10, 15)),
         ("POLICY__ENDING_SIGNALS", "", ()),
+        ("POLICY__ENDING_SIGNALS", "[10, 15]", (10, 15)),
+        ("CLUSTER__WEB_HOSTS", '["a.example"]', ("a.example",)),
     ],
 )
-def test_a_list_in_the_environment_has_commas(name: str, given: str, value: tuple[object, ...]) -> None:
+def test_a_list_in_the_environment_has_commas_or_is_json(
+    name: str, given: str, value: tuple[object, ...]
+) -> None:
     section, key = name.lower().split("__")
     assert getattr(getattr(load(env={f"SENTINEL_{name}": given}), section), key) == value
+
+
+@pytest.mark.parametrize("given", ["[10,", "[x]", "[[1]]"])
+def test_a_wrong_list_in_the_environment_is_refused_in_one_line(given: str) -> None:
+    with pytest.raises(ConfigError, match=r"policy\.ending_signals") as error:
+        load(env={"SENTINEL_POLICY__ENDING_SIGNALS": given})
+    assert "\n" not in str(error.value)
 
 
 def test_a_list_in_the_file_is_a_list(tmp_path: Path) -> None:
@@ -259,6 +277,15 @@ def test_receivers_have_a_table_each_and_the_environment_wins_key_by_key(tmp_pat
     assert found["webhook"].model_extra == {"url": "http://example.org/s3cret"}
 
 
+def test_a_receiver_s_severities_are_read_and_shown_as_they_are_written(tmp_path: Path) -> None:
+    path = write(tmp_path, "[receivers.webhook]\nseverity = ['critical', 'warning']")
+    assert load(path, {}).receivers["webhook"].severity == (Severity.CRITICAL, Severity.WARNING)
+    shown = {each.name: each.value for each in effective(path, {})}
+    assert shown["receivers.webhook.severity"] == "['critical', 'warning']"
+    env = {"SENTINEL_RECEIVERS__WEBHOOK__SEVERITY": "critical"}
+    assert load(path, env).receivers["webhook"].severity == (Severity.CRITICAL,)
+
+
 def test_what_is_a_receiver_s_own_is_not_shown(tmp_path: Path) -> None:
     env = {"SENTINEL_RECEIVERS__WEBHOOK__CAUSES": "nan"}
     path = write(tmp_path, RECEIVERS)
@@ -275,6 +302,11 @@ def test_what_is_a_receiver_s_own_is_not_shown(tmp_path: Path) -> None:
         ("[receivers]\nwebhook = 3", "receivers.webhook: "),
         ("[receivers.'../x']", "receivers.../x: expected a name in small letters"),
         ("[receivers.webhook]\ncauses = 3", "receivers.webhook.causes: "),
+        (
+            "[receivers.webhook]\nseverity = ['high']",
+            "receivers.webhook.severity.0: input should be 'critical', 'warning' or 'info', got 'high'",
+        ),
+        ("[receivers.webhook]\nseverity = 1", "receivers.webhook.severity: "),
     ],
 )
 def test_a_wrong_receiver_is_refused(tmp_path: Path, text: str, says: str) -> None:

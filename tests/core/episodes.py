@@ -29,6 +29,7 @@ from sentinel.model.fact import (
     ControllerPaused,
     ControllerStarted,
     Fact,
+    GangSeen,
     GcsBack,
     GcsLost,
     JobAtPace,
@@ -193,6 +194,12 @@ class Checked(Simulated):
             if node.id not in kept.doubtful(job.id) and node.may_start:
                 want = wanted_standbys(self.state, node, job)
                 assert len(kept.waiting(job.id, node.id)) >= want, "none is missing that nobody looks for"
+
+    def knows_outside(self) -> bool:
+        """Say whether the scheduler has cordoned what Sentinel and its operators have, and nothing else."""
+        known = {node.id for node in self.state.nodes.values() if node.outside.cordon is not None}
+        wanted = {node.id for node in self.state.nodes.values() if node.is_kept_out}
+        return self.scheduler == known == wanted
 
     def all_is_well(self) -> None:
         """Whatever was wrong is over, and whoever was away is back."""
@@ -396,7 +403,7 @@ class Checked(Simulated):
     def _do_again(self, rank: int, node: NodeId, number: int) -> None:
         """A fact is told again, as after a lost acknowledgement; what no agent says never is."""
         fact = self.facts[-1 - number % len(self.facts)]
-        if not isinstance(fact, Commanded | NodeLeft | NodeCordoned | NodeUncordoned):
+        if not isinstance(fact, Commanded | GangSeen | NodeLeft | NodeCordoned | NodeUncordoned):
             self.tell(replace(fact, at=self.now))
 
     def _do_restart(self, rank: int, node: NodeId, number: int) -> None:
@@ -406,7 +413,8 @@ class Checked(Simulated):
 
     def _do_trouble(self, rank: int, node: NodeId, number: int) -> None:
         stops = {"CollectStacks", "StopWorker"}
-        self.fails = (set(), {"Resume"}, {"Evict"}, {"RestartAgent"}, stops)[number % 5]
+        told = {"CordonNode", "Readmit"}
+        self.fails = (set(), {"Resume"}, {"Evict"}, {"RestartAgent"}, stops, told)[number % 6]
         self.never_starts = {node} if number % 2 else set()
 
 

@@ -19,6 +19,7 @@ from sentinel.model.fact import (
     DeadlinePassed,
     Fact,
     FindingReported,
+    GangSeen,
     JobSubmitted,
     NodePinged,
     NodeProbed,
@@ -110,6 +111,8 @@ class Killed(Checked, Desk):
             self._alive.pop((fact.job, fact.worker), None)
         if isinstance(fact, JobSubmitted) and fact.job == JOB:
             self._asked = [fact]
+        if isinstance(fact, GangSeen):
+            self._alive |= {(fact.job, each.worker): each.pid for each in fact.ranks}
         if not isinstance(fact, AGENTS) or fact.origin is not None:
             return fact
         self._numbers[fact.node] += 1
@@ -224,6 +227,7 @@ class Killed(Checked, Desk):
         self.run(700)
         assert self.job.stage.value in ("running", "stopped", "finished"), self.job.stage
         assert not self.state.unfinished, "whatever was begun was done"
+        assert self.knows_outside(), "no cordon of ours is left behind"
         if self.going():
             assert {(JOB, worker) for worker in self.seats} <= set(self._alive), "nobody dead is seated"
         assert self._shown == self.revisions, "each page's newest revision is shown"

@@ -12,10 +12,12 @@ from sentinel.core.state.workers import Worker
 from sentinel.model.action import (
     Action,
     CollectStacks,
+    CordonNode,
     Evict,
     Page,
     Ping,
     Probe,
+    Readmit,
     Refusal,
     RestartAgent,
     Resume,
@@ -77,6 +79,8 @@ class Simulated:
         """Kinds of actions (class names) whose outcome is a failure."""
         self.found: tuple[MemberFinding, ...] = ()
         """What nodes find that measure together."""
+        self.scheduler: set[NodeId] = set()
+        """Nodes that it has cordoned for us."""
         self.advances = True
         self.restarts = False
         """Go through the plain form before each fact, as a new controller would."""
@@ -150,6 +154,11 @@ class Simulated:
 
     def outcome(self, action: Action, data: tuple[str, ...] = ()) -> None:
         ok = type(action).__name__ not in self.fails
+        match action:
+            case CordonNode(node=node) if ok:
+                self.scheduler.add(node)
+            case Readmit(node=node) if ok:
+                self.scheduler.discard(node)
         self.tell(Outcome(self.now, action.id, ok, "done" if ok else "no", data))
 
     def _started(self, action: StartWorker) -> None:

@@ -1,9 +1,13 @@
 """A node that comes back, and signs that come late: what is over stays over."""
 
 import pytest
-from simulated import Simulated, ecc, xid
+from msgspec.structs import replace
+from simulated import JOB, Simulated, ecc, xid
 
 from sentinel.model.action import StopWorker
+from sentinel.model.fact import JobAtPace, JobSlowed, RankAtPace, RankSlow
+from sentinel.model.finding import Health
+from sentinel.model.policy import Policy
 
 
 @pytest.mark.parametrize("heals_after", [5, 100])
@@ -29,3 +33,21 @@ def test_a_late_second_sign_does_not_change_a_known_cause() -> None:
     cluster.finding(node, ecc())
     cluster.run(10)
     assert (cluster.causes(), cluster.evicted()) == (["gpu-ecc"], [node])
+
+
+def test_slowness_and_findings_that_are_over_leave_nothing_of_an_earlier_break() -> None:
+    cluster = Simulated(world=3, policy=Policy(evict_confidence=1.0))
+    cluster.crash(0)
+    cluster.run(5)
+    assert cluster.going()
+    node, place = cluster.node(2), (2, cluster.node(2), 0, cluster.job.generation)
+    cluster.tell(RankSlow(cluster.now, JOB, *place, 0.5, 0.1, 12))
+    cluster.tell(JobSlowed(cluster.now, JOB, place[3], 0.7, 0.1, 15.0, 20, 0.1, 0.1, ()))
+    cluster.finding(node, ecc())
+    cluster.run(30)
+    assert set(cluster.stages()) == {"mitigating"}
+    cluster.tell(JobAtPace(cluster.now, JOB, place[3], 0.1, 0.1))
+    cluster.tell(RankAtPace(cluster.now, JOB, place[0], node, place[3], 20))
+    cluster.finding(node, replace(ecc(), health=Health.OK))
+    cluster.settle()
+    assert set(cluster.stages()) == {"resolved"}

@@ -42,6 +42,9 @@ def test_the_same_facts_give_the_same_actions(cluster: Drawn, episode: list[tupl
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(CLUSTERS, EPISODES)
 @example(([1.0], 2, 1, 1, 0), [("pace", 1), ("silence", 1)])
+@example(([0.25], 4, 2, 4, 2), [("crash", 0), ("wait", 2), ("slow", 0)])
+@example(([0.25], 1, 1, 1, 0), [("out_of_memory", 0), ("wait", 1), ("slow", 0)])
+@example(([1.0], 3, 1, 3, 1), [("raise", 0), ("wait", 2), ("slow", 0)])
 @example(
     ([2.0], 5, 1, 1, 1),
     [("silence", 0), ("undrain", 1), ("crash", 0), ("finding", 6), ("wait", 1), ("missing", 0)],
@@ -54,4 +57,5 @@ def test_when_all_is_well_again_the_job_runs_or_says_why(
     lived.run(700)
     assert lived.job.stage.value in ("running", "stopped", "finished"), lived.job.stage
     left = [each for each in lived.state.open_incidents() if lived.job.stage.value != "stopped"]
+    assert lived.knows_outside(), "no cordon of ours is left behind"
     assert left == [], "every incident ends; what stopped a job is open until people start it again"

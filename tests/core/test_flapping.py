@@ -32,7 +32,7 @@ def until_it_goes(cluster: Simulated) -> None:
 
 
 def flap(cluster: Timed, fault: Callable[[Simulated], None]) -> list[float]:
-    """Harm the job whenever it goes again, for a while; give how long each re-forming was waited for."""
+    """Break the job whenever it goes again, for a while; give how long each re-forming was waited for."""
     end, breaks = cluster.now + FLAPS_S, []
     while cluster.now < end:
         if cluster.going():

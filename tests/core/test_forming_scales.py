@@ -1,14 +1,19 @@
 """What forming a job costs grows with its ranks, not with ranks times nodes."""
 
 import sys
+from collections import Counter
 from itertools import count
 
 import pytest
+from simulated import Simulated
 
+from sentinel.core.settle import missing
 from sentinel.core.settle.seating import Seated, Wait, seat
 from sentinel.core.state import State
-from sentinel.core.state.rows import Job, Node
+from sentinel.core.state.rows import Job, JobStage, Node
 from sentinel.core.state.workers import Worker, WorkerStage
+from sentinel.model.action import StartWorker
+from sentinel.model.fact import Fact
 from sentinel.model.ids import JobId, NodeId, WorkerId
 from sentinel.model.policy import Policy
 
@@ -72,3 +77,34 @@ def test_ranks_of_lost_nodes_do_not_ask_each_full_node() -> None:
         return calls_of_seating(state, job)[1]
 
     assert lost(80) < 2.5 * lost(40)
+
+
+class AFewAtOnce(Simulated):
+    """A cluster whose controller starts three workers at once."""
+
+    def __init__(self, *, gpus: int, world: int) -> None:
+        self.starts: list[int] = []
+        self.names: Counter[str] = Counter()
+        super().__init__(2, gpus, world, standbys=0, policy=Policy(starts_at_once=3), min_world=world)
+
+    def tell(self, fact: Fact) -> tuple[object, ...]:
+        actions = super().tell(fact)
+        started = [action.worker for action in actions if isinstance(action, StartWorker)]
+        self.names.update(started)
+        self.starts += [len(started)] if started else []
+        assert missing(self.state, self.rules) == [], "what is settled is settled"
+        return actions
+
+
+def test_of_very_many_workers_the_first_are_started_and_the_others_at_once_after_them() -> None:
+    cluster = AFewAtOnce(gpus=4, world=8)
+    assert cluster.starts == [3, 3, 2]
+    assert set(cluster.names.values()) == {1}, "nobody is started twice"
+    assert cluster.job.stage is JobStage.RUNNING
+    assert cluster.job.world == 8
+
+
+def test_none_is_started_where_not_all_have_a_place() -> None:
+    cluster = AFewAtOnce(gpus=4, world=9)
+    assert cluster.starts == []
+    assert cluster.job.stage is JobStage.WAITING

@@ -279,3 +279,12 @@ def test_only_a_known_node_or_cause_can_be_silenced() -> None:
     assert refuse_command(state, "silence", cluster.node(0), causes) == ""
     refusal = refuse_command(state, "silence", "gpu-lots", causes)
     assert refusal == "neither a node nor a cause: 'gpu-lots'; did you mean 'gpu-lost'?"
+
+
+def test_no_two_refusals_have_one_number() -> None:
+    cluster = Simulated(nodes=5, world=3)
+    cluster.command("stop-actions")
+    for rank in (1, 2, 0):
+        cluster.command("drain", cluster.node(rank))
+    refused = [action.id for action in cluster.all(Refusal)]
+    assert len(refused) == len(set(refused)) == 3

@@ -1,4 +1,4 @@
-"""A job that can go on does, what hurts is not forgotten, and nobody is told the same twice."""
+"""A job that can go on does, what broke it is not forgotten, and nobody is told the same twice."""
 
 from msgspec.structs import replace
 from simulated import JOB, Simulated, ecc, xid

@@ -45,7 +45,7 @@ def test_silence_alone_evicts_nobody() -> None:
     cluster.silence(cluster.node(0))
     cluster.run(60)
     assert (cluster.evicted(), cluster.resumed(), cluster.pages()) == ([], [], set())
-    assert len(cluster.all(Ping)) > 3, "it is looked at again"
+    assert len(cluster.all(Ping)) > 3, "it is pinged again"
 
 
 @pytest.mark.parametrize("end", ["heard", "gone"])

@@ -100,7 +100,7 @@ def test_a_cordon_outlives_leaving(state: State) -> None:
     fold(state, NodeLeft(6.0, NODE), joined(100.0))
     cordon = state.nodes[NODE].cordon
     assert cordon is not None
-    assert (cordon.by, cordon.reason) == ("operator", "a fan")
+    assert (cordon.by, cordon.who, cordon.reason) == ("operator", "ada", "a fan")
 
 
 def test_the_job_starts_again_with_new_numbers_when_its_cluster_is_back(state: State) -> None:

@@ -4,7 +4,7 @@ import heapq
 from typing import Any
 
 from episodes import CLUSTERS, EPISODES, Checked
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from killed import plain
 from simulated import JOB, Simulated, ecc
@@ -81,6 +81,7 @@ class AtOnce(Checked):
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(CLUSTERS, EPISODES, st.sampled_from([0.1, 0.3, 2.0]))
+@example(([1.0], 5, 1, 1, 0), [("silence", 55)], 0.1)
 def test_the_invariants_hold_when_facts_come_together(
     cluster: Any, episode: list[tuple[str, int]], moment: float
 ) -> None:

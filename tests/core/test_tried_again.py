@@ -3,7 +3,8 @@
 from simulated import JOB, Simulated, ecc
 
 from sentinel.core.commands import refuse_command
-from sentinel.core.state.rows import JobStage
+from sentinel.core.state import State
+from sentinel.core.state.rows import JobStage, Silence
 from sentinel.model.action import Page, Refusal, RestartAgent, Resume, StopJob
 from sentinel.model.fact import Commanded, NodeJoined
 from sentinel.model.policy import Policy
@@ -105,6 +106,16 @@ def test_a_silence_that_is_lifted_lets_an_open_incident_page() -> None:
     cluster.run(1)
     assert len(cluster.all(Page)) == 1
     assert not cluster.state.silences
+
+
+def test_who_asked_for_a_silence_is_kept_and_an_older_release_did_not_say() -> None:
+    cluster = Simulated()
+    cluster.tell(Commanded(cluster.now, "silence", "gpu-ecc", "ann", "Monday", cluster.now + 100))
+    asked = Silence(cluster.now + 100, "ann", "Monday")
+    assert State.from_bytes(cluster.state.to_bytes()).silences.copy() == {"gpu-ecc": asked}
+    older = cluster.state.to_plain()
+    del older["silenced"]
+    assert State.from_plain(older).silences.copy() == {"gpu-ecc": Silence(asked.until)}
 
 
 def test_a_silence_of_a_cause_ends_by_its_time() -> None:

@@ -145,6 +145,30 @@ def test_who_ends_first_counts_and_who_follows_is_blamed_for_nothing(
     assert not job.evicted()
 
 
+@pytest.mark.parametrize("how", ["signal 15", "unknown"])
+def test_a_job_that_was_ended_is_nobodys_business_any_more_once_it_steps_again(how: str) -> None:
+    job = Started()
+    job.end((0, how), (1, how), (2, how))
+    job.run(10)
+    assert (job.causes(), job.stages()) == (["job-ended"], ["mitigating"])
+    job.starts(1, 2, 3)
+    job.advance()
+    job.settle()
+    assert job.stages() == ["resolved"]
+
+
+def test_nobody_of_it_is_killed_when_a_silent_node_comes_back() -> None:
+    """`Started` sees that Sentinel orders nothing for it: whoever starts it ends what is left of it."""
+    job = Started()
+    job.ports["n2"] = ("ok", "ok", 7)
+    job.silence(NodeId("n2"))
+    job.end((1, "signal 9"))
+    job.run(5)
+    job.heard(NodeId("n2"))
+    job.run(5)
+    assert not job.at("n2").silent
+
+
 def test_a_job_whose_ranks_are_done_is_finished_and_may_run_anew() -> None:
     job = Started()
     job.end((0, "exit 0"), (1, "exit 0"), (2, "exit 0"))

@@ -48,7 +48,7 @@ def test_a_silent_node_says_whose_silence_it_is_and_when_it_is_looked_at_again()
     cluster.run(0.5)
     said = explained(cluster, name)
     assert "is: silent, which is I-0001's" in said
-    assert "waits: for another look at a silent node" in said
+    assert "waits: for another ping of a silent node" in said
     assert "waits" in explained(cluster, name)
 
 

@@ -36,7 +36,7 @@ def test_nothing_happens_when_nothing_happens() -> None:
         pytest.param([{"beat": [1, {"phase": "data"}]}], "data-stall", [], id="a loader hangs"),
         pytest.param([{"gpu": ["n1", 0, {"present": False}]}], "gpu-lost", ["n1"], id="a GPU is gone"),
         pytest.param([{"gpu": ["n2", 0, {"ecc_uncorrectable": 3}]}], "gpu-ecc", ["n2"], id="memory errors"),
-        pytest.param([{"cut": ["n1"]}], "node-cut", ["n1"], id="a node is cut off"),
+        pytest.param([{"silence": ["n1"]}], "node-cut", ["n1"], id="a node is cut off"),
         pytest.param([{"node_dies": ["n1"]}], "node-lost", ["n1"], id="a node is gone"),
         pytest.param([{"agent_dies": "n1"}], "agent-dead", [], id="an agent is gone"),
         pytest.param([{"control_cut": ["n1", "n2", "n3", "n4"]}], "control-cut", [], id="we are cut off"),
@@ -115,7 +115,7 @@ def test_actions_may_fail() -> None:
 
 
 def test_the_same_scenario_comes_out_the_same() -> None:
-    steps = ({"crash": [0, "signal 9"]}, {"run": 3}, {"cut": ["n2"]}, {"run": 30})
+    steps = ({"crash": [0, "signal 9"]}, {"run": 3}, {"silence": ["n2"]}, {"run": 30})
     one, other = play(*steps), play(*steps)
     assert (one.order, one.pages, one.incidents) == (other.order, other.pages, other.incidents)
 
@@ -139,7 +139,7 @@ def test_nobody_commands_a_controller_that_is_not_there() -> None:
 
 
 def test_a_rank_without_a_step_and_without_the_controller_ends_itself() -> None:
-    cut = ({"command": ["stop-actions"]}, {"cut": ["n1"]}, {"run": 15}, {"heard": ["n1"]}, {"run": 1})
+    cut = ({"command": ["stop-actions"]}, {"silence": ["n1"]}, {"run": 15}, {"heard": ["n1"]}, {"run": 1})
     assert play(*cut, {"crash": [0, "signal 9"]}).ignored == ["step 6: nobody sits there"]
     assert play(*cut[:2], {"run": 5}, *cut[3:], {"crash": [0, "signal 9"]}).ignored == []
 
@@ -166,3 +166,11 @@ def test_two_jobs_do_not_share_their_processes() -> None:
     steps = ({"submit": ["other", 1, 1]}, {"run": 20}, {"crash": [0, "signal 9"]}, {"run": 30})
     verdict = play(*steps, nodes=3, gpus=2)
     assert (causes(verdict), verdict.resumes) == (["rank-crash"], 2), "one generation of each job"
+
+
+def test_a_scheduler_that_takes_no_cordon_is_told_again_and_people_hear_of_it_if_it_stays_so() -> None:
+    steps = {"fails": ["cordon", "readmit"]}, {"command": ["drain", "n4"]}, {"run": 600}
+    away = play(*steps)
+    assert (causes(away), len(away.pages), away.defects) == (["scheduler-untold"], 1, [])
+    back = play(*steps, {"command": ["undrain", "n4"]}, {"fails": []}, {"run": 120})
+    assert [each.stage for each in back.incidents] == ["resolved"]

@@ -78,7 +78,7 @@ def test_a_file_may_hold_several(tmp_path: Path) -> None:
         pytest.param(
             "steps: [{kernel: [rank2, x]}]", "no rank 2; the job has 2", id="the node of a wrong rank"
         ),
-        pytest.param("steps: [{cut: [n1, m2]}]", "no node 'm2'", id="one of several nodes"),
+        pytest.param("steps: [{silence: [n1, m2]}]", "no node 'm2'", id="one of several nodes"),
         pytest.param(
             "steps: [{gpu: [n1, 1, {}]}]", "index is 1; expected 0 to 0", id="a GPU that is not there"
         ),
@@ -93,6 +93,27 @@ def test_a_file_may_hold_several(tmp_path: Path) -> None:
         ),
         pytest.param("steps: [{raise: [0, x, y]}]", "kind 'y' is none of user,", id="a wrong kind"),
         pytest.param("steps: [{run: .nan}]", "seconds is nan; expected 0 to", id="not a number"),
+        pytest.param(
+            "steps: []\ncluster: {watched: 2}",
+            "Expected `bool`, got `int` - at `$.cluster.watched`",
+            id="yes or no",
+        ),
+        pytest.param(
+            "steps: []\ncluster: {restart_command: true}",
+            "cluster.restart_command: it starts a watched job again; set watched, too",
+            id="a command for a job of ours",
+        ),
+        pytest.param(
+            "steps: [{starts: [n1]}]", "step 1, starts: Sentinel starts this job itself", id="a start of ours"
+        ),
+        pytest.param(
+            "steps: [{starts: [n9]}]\ncluster: {watched: true}", "no node 'n9'", id="a start nowhere"
+        ),
+        pytest.param(
+            "steps: [{standby_dies: n1}]\ncluster: {watched: true}",
+            "step 1, standby_dies: a watched job has no standbys",
+            id="a standby of theirs",
+        ),
         pytest.param("steps: [{run: -1}]", "seconds is -1.0; expected 0 to", id="back in time"),
         pytest.param(
             "steps: [{storm: [n1, 95, 99999999]}]", "count is 99999999; expected 1 to", id="an endless storm"
@@ -100,7 +121,9 @@ def test_a_file_may_hold_several(tmp_path: Path) -> None:
         pytest.param("steps: [{command: [reboot]}]", "name 'reboot' is none of", id="a wrong command"),
         pytest.param("steps: [{finding: [n1, {check: x}]}]", "step 1, finding: ", id="half a finding"),
         pytest.param(
-            "steps: [{fails: [eviction]}]", "kinds 'eviction' is none of page, evict,", id="an unknown action"
+            "steps: [{fails: [eviction]}]",
+            "kinds 'eviction' is none of page, cordon, evict,",
+            id="an unknown action",
         ),
     ],
 )

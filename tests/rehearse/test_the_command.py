@@ -53,7 +53,7 @@ def test_json_is_an_object_a_line(folder: Path) -> None:
     assert (incident["cause"], incident["stage"]) == ("rank-crash", "resolved")
     assert {"opened_s"} <= incident.keys()
     (page,) = good["pages"]
-    assert (page["title"], page["severity"]) == ("A rank's process ended: n1 gpu-0 (rank 0)", "critical")
+    assert (page["title"], page["severity"]) == ("A rank's process ended: n1 gpu-0 (rank 0)", "info")
     assert page["at_s"] < 1
     assert (good["evicted"], good["refused"], good["stopped"], good["resumes"]) == ([], [], [], 1)
     assert good["expect"] == {"causes": ["rank-crash"], "evicted": False}

@@ -16,6 +16,7 @@ from sentinel.model.ids import Cause
 from sentinel.model.incident import Blame
 from sentinel.model.policy import Policy
 from sentinel.model.runbook import PageWhen, Remedy
+from sentinel.model.severity import Severity
 
 BOOKS = runbooks.load()
 CATALOGUE = Path(runbooks.__file__).parents[1] / "checks" / "xid_catalog.csv"
@@ -94,6 +95,22 @@ def test_unknown_evicts_nobody_and_pages() -> None:
     unknown = BOOKS[runbooks.UNKNOWN]
     assert (unknown.remedy, unknown.blames, unknown.confidence) == (Remedy.RESTART, Blame.NOBODY, 0)
     assert unknown.page is PageWhen.AT_ONCE
+
+
+@pytest.mark.parametrize("cause", BOOKS)
+def test_each_says_how_urgent_it_is(cause: Cause) -> None:
+    text = (Path(runbooks.__file__).parent / f"{cause}.md").read_text(encoding="utf-8")
+    assert f"\nseverity: {BOOKS[cause].severity}\n" in text
+
+
+def test_what_stops_a_job_or_sentinel_needs_a_hand_and_what_moves_ranks_does_not() -> None:
+    for cause, book in BOOKS.items():
+        if book.remedy is Remedy.STOP or (book.remedy is Remedy.FREEZE and book.page is PageWhen.AT_ONCE):
+            assert book.severity is Severity.CRITICAL, cause
+        elif book.remedy is not Remedy.NONE:
+            assert book.severity is not Severity.CRITICAL, cause
+        if book.remedy in AWAY:
+            assert book.severity is Severity.WARNING, f"{cause}: a node awaits repair"
 
 
 def _beneath(cause: Cause, above: tuple[Cause, ...] = ()) -> Iterator[Cause]:

@@ -55,6 +55,18 @@ def write(directory: Path, text: str, name: str = "rank-crash.md") -> Path:
         ),
         pytest.param("rank_exited", "rank_exited\n    xid: [1]", "exactly one of", id="two in one match"),
         pytest.param("page: at-once\n", "", "missing key 'page'", id="missing key"),
+        pytest.param(
+            "page: at-once",
+            "page: at-once\nseverity: high",
+            "severity: 'high' is no Severity: critical, warning, info",
+            id="severity",
+        ),
+        pytest.param(
+            "page: at-once",
+            "page: at-once\nseverity: [critical]",
+            "severity: ['critical'] is no Severity: critical, warning, info",
+            id="severity as a list",
+        ),
         pytest.param("cause: rank-crash", "cause: other", "must be the file's name, 'rank-crash'", id="name"),
         pytest.param(
             "confidence: 0.5", "confidence: 0.5\nexplains: [nothing]", "no runbook 'nothing'", id="explains"

@@ -109,7 +109,7 @@ def test_each_event_counts_once_and_in_order(steps: list[tuple[str, int]]) -> No
 
 def check_effects(reporting: Reporting) -> None:
     state = reporting.ledger.state
-    marks = state.nodes[NODE].reporting
+    marks = state.nodes[NODE].events
     assert len(set(marks)) == len(marks), "what two agents tell counts once, by its content"
     counts = {burst: count for burst, count in reporting.bursts.items() if count > 1}
     assert state.nodes[NODE].counts == counts

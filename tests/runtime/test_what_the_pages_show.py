@@ -24,6 +24,7 @@ from sentinel.model.journal import Line
 from sentinel.model.policy import Policy
 from sentinel.runtime.recent import Recent
 from sentinel.runtime.view import ControllerView
+from sentinel.web.view import Silence
 
 RULES = Rules(Policy(evict_share=1.0), runbooks.load())
 LOST = Finding("gpu", "gpu-lost", "gpu-0", Health.CRITICAL, "GPU is lost")
@@ -82,6 +83,12 @@ def test_an_incident_tells_when_each_thing_was_done_and_what_is_left() -> None:
     assert any(line.startswith("+0.0 s: evict n1") for line in incident.done)
     assert any("n1 is out and awaits repair" in line for line in incident.left)
     assert incident.left == status.left
+    assert incident.severity == "warning"
+
+
+def test_an_incident_whose_remedy_is_refused_is_critical() -> None:
+    status = status_after(*JOINED, Commanded(4.0, "stop-actions", "", "ann"), FindingReported(5.0, N1, LOST))
+    assert [incident.severity for incident in status.incidents] == ["critical"]
 
 
 def test_what_is_left_is_told_without_its_incident() -> None:
@@ -117,7 +124,7 @@ def test_a_drain_is_a_decision_and_says_what_it_waits_for() -> None:
     assert row.outcome.startswith("under way: moe has rank 0 there, and they stay: moe needs 3 ranks")
     (node,) = [each for each in status.nodes if each.node == N1]
     assert f"under way: {node.full}" == row.outcome
-    idle = status_after(*JOINED, drain).decisions[0]
+    (idle,) = [each for each in status_after(*JOINED, drain).decisions if each.what.startswith("drain")]
     assert idle.outcome == "done: no process of a job is left there"
 
 
@@ -127,10 +134,27 @@ def test_a_job_whose_beats_are_not_heard_has_the_step_that_is_known() -> None:
 
 
 def test_silences_say_until_when_and_are_gone_when_they_are_lifted() -> None:
-    quiet = Commanded(10.0, "silence", "gpu-lost", "ann", "", 3610.0)
+    quiet = Commanded(10.0, "silence", "gpu-lost", "ann", "new GPU on Monday", 3610.0)
     (silence,) = status_after(*JOINED, quiet).silences
-    assert (silence.target, silence.until) == ("gpu-lost", 3610.0)
+    assert silence == Silence("gpu-lost", 3610.0, "ann", "new GPU on Monday")
     assert status_after(*JOINED, quiet, Commanded(11.0, "unsilence", "gpu-lost", "ann")).silences == ()
+
+
+def test_a_second_word_says_who_gave_it() -> None:
+    quiet = Commanded(10.0, "silence", "n1", "ann", "fans", 3610.0)
+    longer = Commanded(11.0, "silence", "n1", "bob", "", 7210.0)
+    assert status_after(*JOINED, quiet, longer).silences == (Silence("n1", 7210.0, "bob", ""),)
+
+
+def test_whoever_takes_a_node_out_of_use_is_named() -> None:
+    kept = Commanded(10.0, "maintain", "n1", "ann", "new kernel", 3610.0)
+    drains = Commanded(10.0, "drain", "n2", "bob", "fans"), Commanded(10.0, "drain", "n3", "cy")
+    nodes = {node.node: (node.maintained, node.cordon) for node in status_after(*JOINED, kept, *drains).nodes}
+    assert nodes == {
+        "n1": ("new kernel (ann)", ""),
+        "n2": ("", "fans (operator bob)"),
+        "n3": ("", "(operator cy)"),
+    }
 
 
 def test_a_new_controller_tells_what_the_one_before_it_decided() -> None:

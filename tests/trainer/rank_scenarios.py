@@ -16,11 +16,12 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
+import torch.distributed as dist
 
 from sentinel.gang.orders import Formed, FormOrder, WorkerSpec
 from sentinel.gang.restore import restore
 from sentinel.gang.snapshots import Slots, SnapshotHolder, encode, job_key, snapshots_of
-from sentinel.model.trainable import StepResult
+from sentinel.model.trainable import SaveReport, StepResult
 from sentinel.trainer.collectives import NoBeats
 from sentinel.trainer.moe_trainer import MoeTrainer
 from sentinel.trainer.simulated_device import SimulatedDevice
@@ -112,6 +113,18 @@ def losses_while_disk_is_full(trainer: MoeTrainer, directory: Path) -> tuple[lis
         first, report = losses_with_saves(trainer, directory, range(3), save_at=[1])
     then, report_after = losses_with_saves(trainer, directory, range(3, 6), save_at=[4])
     return first + then, report, report_after
+
+
+def losses_while_one_rank_can_t_save(
+    trainer: MoeTrainer, directory: Path, rank: int, broken: str
+) -> tuple[list[str], str, list[str], SaveReport]:
+    """What is the matter with `rank` passes; also what is said, and left, of the save that it kept back."""
+    with patch(broken, side_effect=RuntimeError("no room")) if dist.get_rank() == rank else nullcontext():
+        first, said = losses_with_saves(trainer, directory, range(3), save_at=[1])
+    left = sorted(path.name for path in directory.iterdir())
+    dist.barrier()
+    then, _ = losses_with_saves(trainer, directory, range(3, 6), save_at=[4])
+    return first + then, said, left, trainer.save_report()
 
 
 def unchanged_by_nan(trainer: MoeTrainer, steps: Sequence[int]) -> tuple[bool, list[StepResult]]:

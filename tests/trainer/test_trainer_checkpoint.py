@@ -136,6 +136,54 @@ def test_full_disk_does_not_stop_training(ranks: RankProcesses, settings: Traine
     assert [found.step for found in store.folders(tmp_path)] == [4]
 
 
+COPIES = "sentinel.trainer.moe_trainer.MoeTrainer._copies"
+THREAD = "sentinel.trainer.saver.threading.Thread.start"
+FOLDER = "sentinel.trainer.saver.private.make_shared_folder"
+
+
+@pytest.mark.parametrize(
+    ("broken", "rank"),
+    [
+        pytest.param(COPIES, 0, id="no memory for the copies of the first"),
+        pytest.param(COPIES, 1, id="no memory for the copies of the second"),
+        pytest.param(THREAD, 0, id="no thread for the first"),
+        pytest.param(THREAD, 1, id="no thread for the second"),
+        pytest.param(FOLDER, 0, id="no folder"),
+    ],
+)
+def test_a_rank_that_can_t_save_is_named_by_all_at_once_and_training_goes_on(
+    ranks: RankProcesses, settings: TrainerSettings, tmp_path, broken: str, rank: int
+) -> None:
+    undisturbed = ranks.run(scenarios.losses, 2, settings, range(6))[0]
+    scenario = scenarios.losses_while_one_rank_can_t_save
+    for losses, said, left, report in ranks.run(scenario, 2, settings, tmp_path, rank, broken):
+        assert losses == undisturbed
+        assert said.startswith("checkpoint of step 1 failed, ")
+        assert said.endswith(f" bytes free on disk: rank {rank}: RuntimeError: no room")
+        assert left == []
+        assert (report.committed, report.error) == (4, "")
+    assert [found.step for found in store.folders(tmp_path)] == [4]
+
+
+def test_all_ranks_hear_that_nothing_was_committed(
+    ranks: RankProcesses, settings: TrainerSettings, tmp_path
+) -> None:
+    store.claim(tmp_path, 9, b"")
+    answers = ranks.run(scenarios.losses_with_saves, 2, settings, tmp_path, range(2), [1])
+    assert all("generation 1 may not commit: 9 has taken over" in said for _, said in answers)
+
+
+def test_a_folder_that_is_there_already_is_nobody_s_to_remove(
+    ranks: RankProcesses, settings: TrainerSettings, tmp_path
+) -> None:
+    theirs = store.folder(tmp_path, 1, 1).path / "theirs"
+    theirs.parent.mkdir()
+    theirs.write_text("")
+    for _, said in ranks.run(scenarios.losses_with_saves, 2, settings, tmp_path, range(2), [1]):
+        assert said.endswith(f"rank 0: {theirs.parent}: File exists")
+    assert theirs.exists()
+
+
 @pytest.mark.parametrize("keep", [1, 3])
 def test_retention_keeps_what_a_new_generation_wrote_after_all_newer_ones_were_damaged(
     tmp_path, keep

@@ -8,6 +8,8 @@ from typing import Any
 
 FILE = Path(__file__).with_name("episodes.yaml")
 COUNT = 100
+WATCHED = 24
+"""More of them, of a job that somebody else starts; every second one has a command that starts it again."""
 MOST = 6
 """Mishaps of one episode."""
 WAITS = (0.05, 0.4, 1.5, 5.0, 12.0, 40.0)
@@ -42,19 +44,25 @@ class Episode:
         self.world = max(chance.randint(1, min(5, self.nodes * self.gpus)) for _ in range(2))
         self.standbys = chance.choice((0, 1, 1, 1, 2))
         self.policy = chance.choice(POLICIES)
+        self.watched = seed >= COUNT
         self.kinds: list[str] = []
         self.steps: list[Plain] = [{"run": 1}]
         self._second, self._lines = False, 0
         for _ in range(chance.randint(2, MOST)):
-            kind = chance.choice(KINDS)
+            kind = chance.choice([each for each in KINDS if not (self.watched and each == "standby-dies")])
             self.kinds.append(kind)
             self.steps += MISHAPS[kind](self)
             self.steps.append({"run": chance.choice(WAITS)})
         self.steps += [*self._all_is_well(), {"run": CALM_S}]
+        if self.watched:  # people start it again, on what is there
+            self.steps += [{"starts": []}, {"run": CALM_S}]
 
     def document(self, seed: int) -> str:
         """Give it as a scenario file does, a step a line."""
         cluster = {"nodes": self.nodes, "gpus": self.gpus, "world": self.world, "standbys": self.standbys}
+        if self.watched:
+            del cluster["standbys"]
+            cluster |= {"watched": True, "restart_command": bool(seed % 2)}
         head = {"id": f"episode-{seed:02}", "title": ", ".join(self.kinds), "cluster": cluster}
         if self.policy:
             head["policy"] = self.policy
@@ -163,9 +171,9 @@ class Episode:
     def cut(self) -> Iterator[Plain]:
         many = self.everybody()[: self.pick(1, 2, 3)]
         nodes = self.pick([self.node()], [self.node()], many)
-        how = self.pick("cut", "cut", "control_cut", "node_dies")
+        how = self.pick("silence", "silence", "control_cut", "node_dies")
         yield {how: nodes}
-        if how == "cut" and self.pick(True, False):
+        if how == "silence" and self.pick(True, False):
             agent, raylet = self.pick(*PORTS)
             yield from ({"ports": [node, agent, raylet]} for node in nodes)
         yield {"run": self.pick(0, 2, 4, 8)}
@@ -261,7 +269,7 @@ KINDS = (*MISHAPS, *("hang", "loader", "slow", "cut", "code-raises") * 2, "crash
 
 def text() -> str:
     """Give the file as it must be."""
-    return "---\n".join(Episode(seed).document(seed) for seed in range(COUNT))
+    return "---\n".join(Episode(seed).document(seed) for seed in range(COUNT + WATCHED))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import httpx
@@ -21,6 +22,7 @@ from sample_cluster import T0, TOKEN, TROUBLE, Cluster, an_incident
 from sentinel.adapters.dispatcher import Standing
 from sentinel.logbook.book import Logbook
 from sentinel.model.ids import Cause
+from sentinel.model.severity import Severity
 from sentinel.runtime.agent.metrics import HELP
 from sentinel.runtime.counters import Counters
 from sentinel.runtime.receiver_metrics import ReceiverMetrics
@@ -129,6 +131,14 @@ def test_metrics_parse_and_name_every_health(web: httpx.Client, cluster: Cluster
     families = {family.name: family for family in text_string_to_metric_families(web.get("/metrics").text)}
     nodes = {sample.labels["health"]: sample.value for sample in families["sentinel_nodes"].samples}
     assert nodes == {"ok": 9, "warning": 1, "critical": 1, "unknown": 1, "skipped": 0}
+    opened = {
+        (each.labels["stage"], each.labels["severity"]): each.value
+        for each in families["sentinel_open_incidents"].samples
+    }
+    assert opened == {
+        **dict.fromkeys(product(("open", "mitigating"), Severity), 0),
+        ("mitigating", "warning"): 1,
+    }
     assert families["sentinel_job_step"].samples[0].value == 1234
     assert families["sentinel_reports_refused"].samples[0].value == 3
     assert all(name.startswith("sentinel_") for name in families)
@@ -146,11 +156,13 @@ def test_a_runbook_is_read_by_its_cause_and_nothing_else_is(web: httpx.Client) -
 def test_silences_and_what_a_drain_waits_for_are_on_the_page(web: httpx.Client, cluster: Cluster) -> None:
     node = replace(TROUBLE.nodes[2], full="moe has rank 5 there")
     silence = Silence("throttle", T0 + 3600)
+    asked = Silence("n2", T0 + 3600, "ann", "<fans>")
     nodes = (*TROUBLE.nodes[:2], node, *TROUBLE.nodes[3:])
-    cluster.now = replace(TROUBLE, nodes=nodes, silences=(silence,))
+    cluster.now = replace(TROUBLE, nodes=nodes, silences=(silence, asked))
     page = web.get("/").text
     assert "not empty yet: moe has rank 5 there" in page
     assert "Silenced until 03-04 06:06 UTC: throttle." in page
+    assert "Silenced until 03-04 06:06 UTC: n2 (ann: &lt;fans&gt;)." in page
 
 
 def test_the_status_is_there_as_json_even_with_a_loss_that_is_no_number(

@@ -40,11 +40,15 @@ class Receiver:
 
     name: str
     causes: Sequence[str]
+    severities: Sequence[str]
     channels: Sequence[PageChannel]
 
     def wants(self, page: Page) -> bool:
         """Say whether a page is for it; one without a cause tells that Sentinel itself is in trouble."""
-        return not (self.causes and page.cause) or any(fnmatchcase(page.cause, each) for each in self.causes)
+        if not page.cause:
+            return True
+        caused = not self.causes or any(fnmatchcase(page.cause, each) for each in self.causes)
+        return caused and not (self.severities and page.severity and page.severity not in self.severities)
 
 
 def load(settings: config.Settings, sender: Sender) -> list[Receiver]:
@@ -59,7 +63,7 @@ def _set_up(name: str, table: config.Receiver, sender: Sender) -> Receiver:
     channels = kind.channels(name, table.of(name, kind.settings), sender)
     if not channels:
         raise config.ConfigError(f"receivers.{name}: has no channel")
-    return Receiver(name, table.causes, channels)
+    return Receiver(name, table.causes, table.severity, channels)
 
 
 def _kind(name: str, wanted: str) -> Kind[Any]:

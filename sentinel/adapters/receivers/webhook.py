@@ -113,6 +113,7 @@ class Webhook:
             "revision": page.revision,
             "stage": page.stage,
             "cause": page.cause,
+            "severity": page.severity,
             "title": headline(page, sender),
             "text": page.thread if event == "details" else page.body,
             "logbook": logbook_url(page, sender),

@@ -5,6 +5,7 @@ import importlib.util
 import os
 import socket
 import subprocess
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +19,12 @@ DURABLE = frozenset({"RAY_gcs_storage", "RAY_REDIS_ADDRESS"})
 """One of these is set when the GCS keeps its state outside its memory."""
 _NEEDED = frozenset({"PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "TMPDIR", "no_proxy", "NO_PROXY"})
 """With Ray's own (`RAY_…`) and gRPC's (`GRPC_…`), what of its environment a GCS is started with again."""
+_GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
+"""What a client of HTTP/2 begins with, and a frame of no settings."""
+HUNG_S = 3.0
+"""Who does not answer within this is ended: a GCS that only waits for a processor is late by less."""
+_ENDS_WITHIN_S = 5.0
+"""A process that is killed is gone at once, unless it waits for a disk that does not answer."""
 _LONGEST = 1 << 20
 """Bytes of what was remembered that are looked at."""
 
@@ -131,12 +138,40 @@ def alive(address: str, timeout: float = 1.0) -> str:
     host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host, int(port)), timeout).close()
-    except ConnectionRefusedError:
-        return "refused"
     except OSError as error:
-        unreachable = isinstance(error, TimeoutError) or error.errno == errno.EHOSTUNREACH
-        return "timeout" if unreachable else "unknown"
+        return _why_not(error)
     return "ok"
+
+
+def answers(address: str, timeout: float = 1.0) -> str:
+    """Ask whoever listens at `host:port` for a sign of life: `ok`, `hung`, or what `alive` says.
+
+    A process that is stopped still accepts connections: the kernel does. A server of HTTP/2, which gRPC is,
+    greets with a frame of settings (RFC 9113, 3.4); also who ends the connection, as TLS does, is there.
+    """
+    host, _, port = address.rpartition(":")
+    ends = time.monotonic() + timeout
+    try:
+        with socket.create_connection((host, int(port)), timeout) as door:
+            door.settimeout(max(0.01, ends - time.monotonic()))
+            try:
+                door.sendall(_GREETING)
+                door.recv(1)
+            except TimeoutError:
+                return "hung"
+            except OSError:
+                return "ok"
+    except OSError as error:
+        return _why_not(error)
+    return "ok"
+
+
+def _why_not(error: OSError) -> str:
+    """Say why there is no connection."""
+    if isinstance(error, ConnectionRefusedError):
+        return "refused"
+    unreachable = isinstance(error, TimeoutError) or error.errno == errno.EHOSTUNREACH
+    return "timeout" if unreachable else "unknown"
 
 
 def local() -> list[str]:
@@ -153,17 +188,23 @@ def local() -> list[str]:
 
 
 def restart(path: Path, enter: Sequence[str] = ()) -> int:
-    """Start the remembered GCS again unless it lives, detached from the caller; its pid. Raises GcsError.
+    """Start the remembered GCS again unless it answers, detached from the caller; its pid. Raises GcsError.
+
+    One that lives and does not answer is killed first, if its state is durable: else people have to look.
 
     Call it on the GCS's machine; `enter` is a command prefix that enters its network namespace. Its own
     arguments send its log to the session directory. What it knew comes back only from a durable store.
     """
     remembered = _recall(path)
     host, _, port = remembered.address.rpartition(":")
-    with suppress(GcsError):
-        return find(host, int(port))
+    known = _known(host, int(port))
+    if known is not None and answers(remembered.address, HUNG_S) != "hung":
+        return known.pid
     if not remembered.environment.keys() & DURABLE:
-        raise GcsError("this GCS kept its state in memory only: a new one would know nobody")
+        hint = f"; it hangs: see why, or end it: kill -9 {known.pid}" if known else ""
+        raise GcsError(f"this GCS kept its state in memory only: a new one would know nobody{hint}")
+    if known is not None:
+        _end(known)
     try:
         return subprocess.Popen(
             [*enter, str(program()), *remembered.command[1:]],
@@ -173,6 +214,24 @@ def restart(path: Path, enter: Sequence[str] = ()) -> int:
         ).pid  # fmt: skip
     except (OSError, ValueError) as error:  # such as a directory that is gone
         raise GcsError(f"the GCS does not start: {error}") from None
+
+
+def _known(address: str, port: int) -> psutil.Process | None:
+    """Give our GCS of this port and address, if it is there."""
+    with suppress(GcsError, psutil.Error):
+        return psutil.Process(find(address, port))
+    return None
+
+
+def _end(hung: psutil.Process) -> None:
+    """Kill a GCS of ours, and wait until nobody holds its store. Raises GcsError."""
+    try:
+        hung.kill()
+        hung.wait(_ENDS_WITHIN_S)
+    except psutil.NoSuchProcess:
+        pass
+    except psutil.Error as error:
+        raise GcsError(f"the GCS, pid {hung.pid}, hangs and does not end: {error}") from None
 
 
 def _recall(path: Path) -> Remembered:

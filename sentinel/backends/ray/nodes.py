@@ -68,7 +68,7 @@ class RayNodes:
         return f"{found.by} still has it cordoned: {found.reason}" if found else "uncordoned here"
 
     async def _cordon_of(self, node: NodeId) -> NodeCordon | None:
-        """Look at what Ray says; a Ray that can't be asked must not keep a node from being emptied."""
+        """Look at what Ray says; one that can't be asked has nothing to be told all the same."""
         try:
             known = await self.known(LOOK_WITHIN_S)
         except BackendError:

@@ -17,6 +17,9 @@ GCS_LOOK_AGAIN_S = 60.0
 """A GCS that can't be remembered may be another user's for ever, or the disk only full for now."""
 GCS_MISSES = 2
 """Refused connections in a row that make a dead GCS."""
+GCS_HANGS = 4
+"""Connections in a row that are taken and not answered within a second that make one that hangs."""
+HUNG = "it takes connections and answers none: it hangs"
 
 
 async def watch_gcs(
@@ -27,7 +30,7 @@ async def watch_gcs(
     *,
     lost: bool = False,
 ) -> None:
-    """Try the GCS's port until cancelled; remember in `memory` how to start it while it lives.
+    """Ask the GCS whether it is there until cancelled; remember in `memory` how to start it while it lives.
 
     `lost`: it was told that it is dead.
     """
@@ -47,9 +50,9 @@ async def watch_gcs(
         if answer == "unknown":  # we could not ask, which says nothing about it
             continue
         misses = 0 if answer == "ok" else misses + 1
-        if misses == GCS_MISSES and not lost:
+        if misses >= (GCS_HANGS if answer == "hung" else GCS_MISSES) and not lost:
             lost = True
-            learn(GcsLost(now(), address, answer))
+            learn(GcsLost(now(), address, HUNG if answer == "hung" else answer))
         elif lost and answer == "ok":
             lost = False
             learn(GcsBack(now(), address))
@@ -57,7 +60,7 @@ async def watch_gcs(
 
 async def _alive(address: str) -> str:
     try:
-        return await asyncio.to_thread(gcs.alive, address)
+        return await asyncio.to_thread(gcs.answers, address)
     except RuntimeError:  # no thread is to be had
         return "unknown"
 

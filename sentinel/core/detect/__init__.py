@@ -1,1 +1,1 @@
-"""Reports and time in, facts out: silence, stalls, stragglers, and who is behind."""
+"""Reports and time in, facts out: silent nodes, stalls, stragglers, and who is behind."""

@@ -2,7 +2,7 @@
 
 from sentinel.core.state import State
 from sentinel.core.state.rows import Node
-from sentinel.model.fact import Fact, FindingReported, NodeProbed, Origin, RankExited, RankRaised
+from sentinel.model.fact import Fact, Origin
 from sentinel.model.report import Report
 
 
@@ -30,6 +30,6 @@ def mark(state: State, fact: Fact) -> None:
 
 def _source(state: State, fact: Fact) -> tuple[Node | None, Origin | None]:
     """Return whose event this is, if that agent is the one that said hello last."""
-    origin = fact.origin if isinstance(fact, FindingReported | NodeProbed | RankExited | RankRaised) else None
+    origin: Origin | None = getattr(fact, "origin", None)  # the few kinds that an agent numbers have one
     node = state.nodes.get(origin.source) if origin else None
     return (node, origin) if node is not None and origin and node.boot == origin.epoch else (None, None)

@@ -1,4 +1,4 @@
-"""What one job's heartbeats have told: its step, its pace, who moves and who is behind."""
+"""What one job's heartbeats have shown: its step, its pace, who moves and who is behind."""
 
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -22,7 +22,7 @@ NOBODY = -2
 
 @dataclass(slots=True)
 class Spoken:
-    """The newest step that any node ever told, and the newest that another node did."""
+    """The newest step that any node ever reported, and the newest that another node did."""
 
     node: NodeId | None = None
     best: int = NOBODY
@@ -40,7 +40,7 @@ class Spoken:
 
 @dataclass(slots=True)
 class Progress:
-    """What one job's heartbeats told so far."""
+    """What one job's heartbeats have shown so far."""
 
     slowness: Slowness
     durations: deque[Seconds]
@@ -61,7 +61,7 @@ class Progress:
     losses: deque[tuple[int, float]] = field(default_factory=lambda: deque(maxlen=LOSS_WINDOW))
     stalled: bool = False
     reported: tuple[int, ...] = ()
-    """Ranks that the others waited for when that was told."""
+    """Ranks that the others waited for when that was reported."""
     behind: tuple[tuple[int, ...], Instant] = ((), 0.0)
     """Ranks that the others wait for since then, and since when."""
     excused_at: Instant = 0.0
@@ -69,7 +69,7 @@ class Progress:
     motion: dict[WorkerId, tuple[int, Instant]] = field(default_factory=dict)
     """Collectives that each rank has completed, and when the last one was heard of."""
     announced: bool = False
-    """The generation's first new step was told."""
+    """The generation's first new step was reported."""
     began: Instant = 0.0
     """When the generation was first heard of."""
     underway: tuple[Instant, int] = (0.0, -1)
@@ -80,11 +80,11 @@ class Progress:
 
     @classmethod
     def of(cls, job: Job, policy: Policy) -> "Progress":
-        """Go on from what an earlier watch has told."""
+        """Go on from what an earlier watch has reported."""
         return cls(Slowness.of(job, policy), deque(maxlen=policy.pace_steps), high=job.high_step)
 
     def others(self, ranks: tuple[int, ...], now: Instant, within: Seconds) -> bool:
-        """Say whether what was told to stand still, and left alone, has since been held up by other ranks."""
+        """Say whether a stall that was reported, and left alone, is one of other ranks by now."""
         if ranks != self.behind[0]:
             self.behind = ranks, now
         return bool(ranks) and ranks != self.reported and now - self.behind[1] > within
@@ -130,7 +130,7 @@ class Progress:
         return True
 
     def advanced(self, job: Job, state: State, policy: Policy, now: Instant) -> Iterator[JobAdvanced]:
-        """Tell of a step that is news: a generation's first, one after a standstill, or in a silence."""
+        """Report a step that is news: a generation's first, one after a stall, or while a node is silent."""
         new = self.step > self.high
         self.high = max(self.high, self.step)
         first = not self.announced or self.stalled or job.stage is JobStage.BROKEN
@@ -139,7 +139,7 @@ class Progress:
             yield JobAdvanced(now, job.id, job.generation, self.step)
 
     def _without_node(self, state: State, policy: Policy) -> bool:
-        """Say, once per silence, that steps go on that need a silent node's ranks: so it lives."""
+        """Say, once for each silent node, that steps go on that need a silent node's ranks: so it lives."""
         if not any(node.silent and state.workers.sitting(node.id) for node in state.nodes.values()):
             self.silent_since = None
             return False

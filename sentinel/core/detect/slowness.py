@@ -24,7 +24,7 @@ class Slowness:
 
     @classmethod
     def of(cls, job: Job, policy: Policy) -> "Slowness":
-        """Go on from what an earlier watch has told."""
+        """Go on from what an earlier watch has reported."""
         slowness = cls(Tempo.of(policy))
         if job.usual_step_s:
             slowness.tempo.expect(job.usual_step_s, job.world, policy)

@@ -25,7 +25,7 @@ class Standbys:
         stale = beat.beat_age_s > policy.beat_stale_s and not beat.damaged
         if beat.state in NOT_RUNNING or stale:
             if worker.key not in self.stopped:
-                since = now - policy.runs_again_s  # who was last seen stopped before that runs, or is gone
+                since = now - policy.runs_again_s  # last seen stopped before that: it runs again, or ended
                 self.stopped = {key: at for key, at in self.stopped.items() if at > since}
             self.stopped[worker.key] = now
             if not worker.unfit:

@@ -16,14 +16,14 @@ CONTENTION = "cpu-contention"
 
 @dataclass(slots=True)
 class Stragglers:
-    """The slow ranks of one job's generation, until one is told; then how long that one keeps up."""
+    """The slow ranks of one job's generation, until one is reported; then how long that one keeps up."""
 
     slow: dict[int, tuple[int, Instant, int]] = field(default_factory=dict)
     """Rank → (first step at which it was slow, when, samples since)."""
     reported: int = -1
-    """The rank that was told, until it keeps up."""
+    """The rank that was reported, until it keeps up."""
     keeps_up: tuple[int, int] | None = None
-    """Since which step the one that was told is not slow, and samples since."""
+    """Since which step the one that was reported is not slow, and samples since."""
     weighed_at: Instant = 0.0
     """When the ranks were last compared."""
 
@@ -50,7 +50,7 @@ class Stragglers:
         if len(beats) < job.world:
             return
         times = sorted(beat.outside_s for beat, _ in beats)
-        slow = max(self.reported, job.straggler)  # another controller may have told
+        slow = max(self.reported, job.straggler)  # the controller before this one may have reported it
         if slow >= 0:
             for seen in (each for each in beats if each[0].rank == slow):
                 yield from self._caught_up(job, seen, times, policy, now)

@@ -43,14 +43,14 @@ class Tempo:
     usual: deque[Lap]
     """Laps before the recent ones, without those that were slow."""
     slow: deque[Lap]
-    """Laps since it was told to be slow."""
+    """Laps since it was reported to be slow."""
     world: int = 0
     warm: int | None = None
     """Step from which on this generation counts."""
     began: tuple[int, Instant] = (-1, 0.0)
     """The step that ended the last lap, and when."""
     slow_since: Instant | None = None
-    """When this generation was told to be slow."""
+    """When this generation was reported to be slow."""
     before: Tally = field(default_factory=Tally)
     """Looks at the usual pace."""
 
@@ -92,7 +92,7 @@ class Tempo:
         return None
 
     def take(self, lap: Lap, now: Instant, policy: Policy, *, was_slow: bool) -> Change | None:
-        """Take a lap in. `was_slow`: an earlier watch, or generation, was told to be slow."""
+        """Take a lap in. `was_slow`: an earlier watch, or generation, was reported to be slow."""
         aged = self.recent[0] if len(self.recent) == policy.slow_laps else None
         self.recent.append(lap)
         if self.slow_since is not None:

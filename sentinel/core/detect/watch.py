@@ -1,4 +1,4 @@
-"""The one detector: receipt-stamped reports and time in, facts about silence, stalls and stragglers out."""
+"""The one detector: stamped reports and time in; silent nodes, stalls and stragglers out, as facts."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
@@ -88,7 +88,7 @@ class Watch:
         return facts
 
     def slept(self, now: Instant, for_s: Seconds) -> None:
-        """Nobody looked for so long: that is nobody's silence, and reports that wait are old ones."""
+        """Nobody looked for so long: that makes no node silent, and reports that wait are old ones."""
         self._quiet_until = max(self._quiet_until, now + min(self._policy.grace_s, for_s))
         for progress in self._progress.values():
             progress.measured = self._quiet_until
@@ -103,7 +103,7 @@ class Watch:
             return [*gangs]
         return [*gangs, *self._silent(state, now), *self._stalled(state, now), *self._underway(state, now)]
 
-    # --- silence ---------------------------------------------------------------------------------------
+    # --- silent nodes ----------------------------------------------------------------------------------
 
     def _silent(self, state: State, now: Instant) -> Iterator[Fact]:
         limit = self._policy.silent_s
@@ -178,19 +178,17 @@ class Watch:
             if progress is None or progress.generation != job.generation:
                 continue
             if progress.stalled and job.stage is not JobStage.RUNNING:
-                continue  # it is being seen to
+                continue  # its stall has an incident already
             pace = progress.pace(job)
             limit = max(self._policy.stall_s, self._policy.stall_factor * pace)
             if now - progress.stepped_at <= limit or (age := self._still(job, progress, state)) <= limit:
                 continue
             beats = list(self._job_beats(job, state, now))
             if not beats:
-                continue  # nobody is heard: that is silence, and says nothing about the job
+                continue  # no node reports: that says nothing about the job
             if self._excused(job, progress, [beat for beat, _ in beats], now, age):
                 progress.excused_at = now
-            if (
-                now - progress.excused_at <= limit
-            ):  # a slow save has just ended: the step still has to be made
+            if now - progress.excused_at <= limit:  # a slow save has just ended, the step still has to come
                 continue
             ranks = laggards([beat for beat, _ in beats], job.world, self._policy).ranks
             if progress.stalled and not progress.others(ranks, now, limit):

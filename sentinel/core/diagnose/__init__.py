@@ -33,20 +33,20 @@ def decide(incident: Incident, state: State, rules: Rules) -> Diagnosed | None:
     if not found.is_known and (incident.due is Due.CERTAIN or before is not None):
         return None
     if before is not None and _is_agents(found, rules) and _is_jobs(before, rules):
-        found = before  # what hurt the job is told, and an agent's trouble is no better cause of it
+        found = before  # the job's own cause stands: an agent's trouble breaks no job
     found = _with_ranks(_with_shared(found, before), before)
     aside = _silent_by_themselves(incident, state, rules) if _is_jobs(found, rules) else ()
     return Diagnosed(incident.id, found, _to_replace(found, incident, state, rules), aside)
 
 
 def _is_agents(found: Diagnosis, rules: Rules) -> bool:
-    """Say whether it is an agent's trouble, which hurts no job."""
+    """Say whether it is an agent's trouble, which breaks no job."""
     book = rules.runbooks.get(found.cause)
     return book is not None and book.remedy is Remedy.RESTART_AGENT
 
 
 def _is_jobs(found: Diagnosis, rules: Rules) -> bool:
-    """Say whether it is known, and a cause of what hurts jobs."""
+    """Say whether it is known, and a cause of a job's trouble."""
     book = rules.runbooks.get(found.cause)
     return found.is_known and book is not None and book.scope is Scope.JOB
 
@@ -100,7 +100,7 @@ def diagnose(incident: Incident, state: State, rules: Rules) -> Diagnosis:
     matched = {book.cause: (book, found) for book in _asked(case) if (found := ask(book, case))}
     causes = [pair for pair in matched.values() if not _is_symptom(pair, matched.values())]
     causes = [pair for pair in causes if not _is_dealt_with(pair[1], incident, state)] or causes
-    # An agent's trouble hurts no job: what does comes first, and then the agent is an incident of its own.
+    # An agent's trouble breaks no job: the job's cause comes first, the agent's incident after it.
     causes = [pair for pair in causes if pair[0].remedy is not Remedy.RESTART_AGENT] or causes
     if not causes:
         return Diagnosis(UNKNOWN, (), 0.0, _unexplained(incident, state, rules.policy))
@@ -219,7 +219,7 @@ def _in_log(pattern: re.Pattern[str], case: Case) -> Match | None:
     newest = newest_generation(case)
     for fact in case.incident.evidence:
         if isinstance(fact, RankRaised) and fact.generation < newest:
-            continue  # what broke earlier is repaired
+            continue  # an earlier generation's failure is repaired
         if isinstance(fact, RankRaised) and pattern.search(f"{fact.error}\n{fact.traceback}"):
             suspect = Suspect(fact.node, fact.rank, fact.gpu)
             return Match((suspect,), f"rank {fact.rank} on {fact.node}: {fact.error}")

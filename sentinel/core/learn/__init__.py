@@ -65,29 +65,31 @@ from sentinel.model.ids import IncidentId, JobId, NodeId
 
 def learn(state: State, fact: Fact, rules: Rules) -> None:  # one line per fact, however many there are
     """Take one fact in."""
-    match fact:
+    match fact:  # what comes in thousands stands first, for each case is asked in turn
+        case Outcome():
+            outcomes.outcome(state, fact, rules)
+        case WorkerReady():
+            jobs.worker_ready(state, fact)
+        case FindingReported():
+            findings.finding(state, fact, rules)
+        case NodeHeard():
+            nodes.heard(state, fact, rules)
         case NodeJoined():
             nodes.joined(state, fact, rules)
         case NodeSilent():
             nodes.silent(state, fact, rules)
         case NodeLeft():
             nodes.left(state, fact)
-        case NodeHeard():
-            nodes.heard(state, fact, rules)
         case NodeCordoned():
             cordons.cordoned(state, fact)
         case NodeUncordoned():
             cordons.uncordoned(state, fact, rules)
         case NodePinged():
             nodes.pinged(state, fact, rules)
-        case FindingReported():
-            findings.finding(state, fact, rules)
         case NodeProbed():
             ranks.probed(state, fact)
         case MembersProbed():
             ranks.members_probed(state, fact)
-        case WorkerReady():
-            jobs.worker_ready(state, fact)
         case RankExited():
             ranks.exited(state, fact, rules)
         case RankRaised():
@@ -126,8 +128,6 @@ def learn(state: State, fact: Fact, rules: Rules) -> None:  # one line per fact,
             control.journal_back(state, fact, rules)
         case Commanded():
             operator.command(state, fact, rules)
-        case Outcome():
-            outcomes.outcome(state, fact, rules)
         case DeadlinePassed():
             _passed(state, fact, rules)
         case ControllerStarted():

@@ -46,7 +46,7 @@ def retry(state: State, fact: Commanded, rules: Rules) -> None:
 
 
 def _incidents(state: State, target: str) -> Iterator[Incident]:
-    """Open incidents that are this one, hurt this job, or blame this node."""
+    """Open incidents that are this one, are about this job, or blame this node."""
     for each in state.open_incidents():
         blamed = each.diagnosis.nodes if each.diagnosis else ()
         if target in (each.id, each.job, *blamed):
@@ -63,9 +63,8 @@ def _retry_job(state: State, job: Job, rules: Rules) -> None:
     _forget_refusals(state, job.upkeep)
     job = state.change(job, lacking=0, restarted=-1)
     if job.is_over and not job.watched:
-        for worker in state.workers.gone(
-            job.id
-        ):  # who is not seen to end has no place, and is told once more
+        # On a silent node nobody sees a process end: it keeps a row without a rank, to be stopped again.
+        for worker in state.workers.gone(job.id):
             state.change(worker, rank=-1) if state.nodes[worker.node].silent else state.workers.forget(worker)
         size = job.wanted, job.trainable, job.standbys, job.min_world
         start_over(state, job, JobSubmitted(state.now, job.id, *size, job.journal, job.priority), rules)

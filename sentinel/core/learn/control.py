@@ -34,7 +34,7 @@ def lost(state: State, fact: GcsLost | LinkLost | JournalFailed, rules: Rules) -
     alike = (JournalFailed,) if isinstance(fact, JournalFailed) else (GcsLost, LinkLost)
     known = next(filter(None, (group.with_fact(state, kind) for kind in alike)), None)
     incident = evidence.add(state, known, fact) if known else group.join(state, type(fact).__name__, fact)
-    if isinstance(fact, LinkLost):  # another one is started whoever asks for it; it should be there, and stay
+    if isinstance(fact, LinkLost):  # the controller starts another by itself, which should be there and stay
         policy = rules.policy
         state.wait_for(Timer.AGAIN.of(incident.id, "link"), policy.action_timeout_s + policy.settled_s)
     group.ask_for(state, incident, Due.ANY)

@@ -1,5 +1,7 @@
 """Nodes that people, or others in the scheduler, take out of use and give back."""
 
+from msgspec.structs import replace
+
 from sentinel.core import evidence
 from sentinel.core.learn import maintenance
 from sentinel.core.learn.findings import withdraw
@@ -15,7 +17,9 @@ from sentinel.model.incident import Stage
 def drain(state: State, fact: Commanded) -> None:
     """An operator wants a node empty."""
     if (node := state.nodes.get(NodeId(fact.target))) is not None:
-        state.change(node, cordon=Cordon(OPERATOR, fact.reason or fact.who, fact.at, gently=True))
+        cordon = Cordon(OPERATOR, fact.reason, fact.at, gently=True, who=fact.who)
+        state.change(node, cordon=cordon)
+        state.deadlines.drop(Timer.OUTSIDE.of(node.id))
 
 
 def undrain(state: State, fact: Commanded, rules: Rules) -> None:
@@ -46,7 +50,9 @@ def uncordoned(state: State, fact: NodeUncordoned, rules: Rules) -> None:
     node = state.nodes.get(fact.node)
     if node is None:
         return
-    node = state.change(node, drained=None)
+    outside = node.outside  # with theirs ours may be gone, too
+    is_known = outside.is_known and outside.cordon is None
+    node = state.change(node, drained=None, outside=replace(outside, is_known=is_known))
     if node.cordon is not None and node.cordon.by == SCHEDULER:
         _give_back(state, node, fact.at, rules)
 
@@ -57,7 +63,6 @@ def _of_others(fact: NodeCordoned) -> Cordon:
 
 def _give_back(state: State, node: Node, at: Instant, rules: Rules) -> None:
     """Whoever takes a node back vouches for it, so its old failures count no more."""
-    by_others = node.cordon is not None and node.cordon.by == SCHEDULER
     state.change(
         node,
         failures=(),
@@ -70,8 +75,8 @@ def _give_back(state: State, node: Node, at: Instant, rules: Rules) -> None:
         misstarts=0,
         shunned=False,
         cordon=_of_others(node.drained) if node.drained else None,
-        readmit=node.readmit if by_others else node.cordon or node.readmit,
     )
+    state.deadlines.drop(Timer.OUTSIDE.of(node.id))
     for job in list(state.jobs.values()):
         state.change(job, slow=tuple(each for each in job.slow if each[2] != node.id))
         look_again(state, job.id)

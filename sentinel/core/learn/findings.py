@@ -20,7 +20,7 @@ RECENT_FINDINGS = 10
 RECENT_ALIKE = 3
 """Of these alike: a storm of one Xid hides no other."""
 EVENTS_KEPT = 256
-"""More than a report holds: so many may be journalled and told again, for want of an acknowledgement."""
+"""More than a report holds: so many may be journalled and reported again, for want of an acknowledgement."""
 
 
 def finding(state: State, fact: FindingReported, rules: Rules) -> None:
@@ -178,7 +178,7 @@ def withdraw(
     *,
     everywhere: bool = False,
 ) -> None:
-    """Findings hold no more: whoever has them in evidence, and was not acted on for their sake, is told.
+    """Findings hold no more: whoever has them in evidence is told, unless it is just being acted on.
 
     A `Commanded` takes back all of the node's, for a human vouches for it; a finding only what it clears.
     """
@@ -186,7 +186,8 @@ def withdraw(
     for incident in list(state.open_incidents()):
         findings = (f for f in incident.evidence if isinstance(f, FindingReported))
         theirs = (f for f in findings if f.node == node or everywhere)
-        spoken = group.acted_on(state, incident) and group.ends_by_step(incident, rules)
+        under_way = group.took_nodes(state, incident) or group.forms(state, incident)
+        spoken = under_way and group.ends_by_step(incident, rules)
         if not spoken and any(key in (None, f.finding.key) for f in theirs):
             evidence.add(state, incident, fact)
 

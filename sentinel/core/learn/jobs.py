@@ -95,7 +95,7 @@ def worker_ready(state: State, fact: WorkerReady) -> None:
 
 
 def advanced(state: State, fact: JobAdvanced, rules: Rules) -> None:
-    """A new step: the end of what hurt the job, or the result of an experiment."""
+    """A new step: the end of the job's trouble, or the result of an experiment."""
     job = state.jobs.get(fact.job)
     if job is None or fact.generation != job.generation or job.is_over:
         return
@@ -103,7 +103,7 @@ def advanced(state: State, fact: JobAdvanced, rules: Rules) -> None:
     if any(worker.rank >= 0 for worker in state.workers.gone(job.id)) or _raised_here(job, state):
         return  # completed before a rank was lost, and only heard of after it
     state.deadlines.drop(job.deadline())
-    state.deadlines.drop(Timer.REFILL.of(job.id))  # recovery has had the machine to itself until now
+    state.deadlines.drop(Timer.REFILL.of(job.id))  # the job steps, so standbys may be started now
     job = state.change(job, stage=JobStage.RUNNING, advanced=fact.at)
     for node in state.unheard():
         if state.workers.is_hosted(job.id, node.id):
@@ -127,9 +127,8 @@ def _raised_here(job: Job, state: State) -> bool:
 def _stepped(state: State, incident: Incident, fact: JobAdvanced, rules: Rules) -> None:
     book = rules.book_of(incident)
     if group.waits_for_a_node(state, incident):
-        group.ask_for(
-            state, incident, Due.CERTAIN
-        )  # steps that need a silent node's ranks tell who is cut off
+        # A step needs all ranks, so it shows that a silent node's ranks live.
+        group.ask_for(state, incident, Due.CERTAIN)
     elif group.ends_by_step(incident, rules):
         evidence.stamp(state, state.change(incident, attempts=0), "new_step", fact.at)
         if book is not None and book.trial:

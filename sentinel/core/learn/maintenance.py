@@ -12,7 +12,7 @@ from sentinel.model.ids import NodeId
 
 
 def begin(state: State, fact: Commanded) -> None:
-    """Expect silence and findings of a node until then; a second word sets another time."""
+    """Expect a node to be silent, or to have findings, until then; a second word sets another time."""
     node = state.nodes.get(NodeId(fact.target))
     if node is None or fact.until <= fact.at:
         return

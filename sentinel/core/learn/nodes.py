@@ -58,8 +58,11 @@ def heard(state: State, fact: NodeHeard, rules: Rules) -> None:
 
 
 def _is_back(state: State, node: Node, rules: Rules) -> None:
-    """Whoever was told to stop meanwhile may run still, and the node may be what a job waits for."""
-    for job in state.jobs.values():
+    """Whoever was told to stop meanwhile may run still, and the node may be what a job waits for.
+
+    Of a watched job nobody was: its processes are to be ended by whoever starts it.
+    """
+    for job in (each for each in state.jobs.values() if not each.watched):
         for worker in state.workers.gone(job.id):
             if node.silent and worker.node == node.id:
                 state.change(worker, may_run=True)
@@ -118,7 +121,7 @@ def silent(state: State, fact: NodeSilent, rules: Rules) -> None:
 
 
 def fall(state: State, node: Node, fact: NodeSilent, rules: Rules) -> None:
-    """Put a silence with others of the same time: one cause may silence many."""
+    """Put a silent node with others of the same time: one cause may make many silent."""
     known = group.find_silent(state, rules)
     topic = known.topic if known else group.node_topic(state, node.id)
     incident = group.join(state, topic, fact, state.job_on(node.id))
@@ -126,7 +129,7 @@ def fall(state: State, node: Node, fact: NodeSilent, rules: Rules) -> None:
 
 
 def pinged(state: State, fact: NodePinged, rules: Rules) -> None:
-    """Take in what the controller's own look found; the next one follows after a while."""
+    """Take in what the controller's ping found; the next one follows after a while."""
     node = state.nodes.get(fact.node)
     if node is None or not node.silent:
         return

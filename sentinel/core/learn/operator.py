@@ -2,6 +2,7 @@
 
 from sentinel.core.learn import again, cordons, maintenance, silences
 from sentinel.core.state import Rules, State
+from sentinel.core.state.rows import Silence
 from sentinel.core.state.timers import Timer
 from sentinel.model.fact import Commanded
 from sentinel.model.ids import IncidentId, JobId
@@ -15,7 +16,7 @@ def command(state: State, fact: Commanded, rules: Rules) -> None:
             if (incident := state.incidents.get(IncidentId(fact.target))) is not None:
                 state.change(incident, acked_by=fact.who)
         case "silence":
-            state.silences.put(fact.target, fact.until)
+            state.silences.put(fact.target, Silence(fact.until, fact.who, fact.reason))
             state.deadlines.put(Timer.SILENCE.of(fact.target), fact.until)
         case "unsilence":
             silences.end(state, fact.target)

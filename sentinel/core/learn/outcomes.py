@@ -1,12 +1,15 @@
 """What became of actions."""
 
+from msgspec.structs import replace
+
 from sentinel.core import evidence, group
 from sentinel.core.learn.breaking import break_off
 from sentinel.core.learn.control import is_ordered, is_ray_away
 from sentinel.core.learn.nodes import look_again
 from sentinel.core.learn.ranks import ask_for_stacks
+from sentinel.core.recovery import MOST_DOUBLINGS
 from sentinel.core.state import Rules, State
-from sentinel.core.state.rows import Job, JobStage, Want
+from sentinel.core.state.rows import Job, JobStage, Outside, Want
 from sentinel.core.state.timers import Timer
 from sentinel.core.state.workers import WorkerStage
 from sentinel.model.action import Action
@@ -16,6 +19,9 @@ from sentinel.model.incident import Due, Incident, Stage
 
 IN_EVIDENCE = frozenset({"evict", "resume", "restart-job", "stacks", "restart-agent", "restart-gcs"})
 """Kinds whose outcome is evidence."""
+CORDON = "cordon"
+CORDONS = (CORDON, "readmit")
+"""Kinds that tell the scheduler of a cordon, or of its end."""
 
 
 def outcome(state: State, fact: Outcome, rules: Rules) -> None:
@@ -30,12 +36,14 @@ def outcome(state: State, fact: Outcome, rules: Rules) -> None:
             _start_failed(state, fact, WorkerId(target), action, rules)
         case "resume":
             _resumed(state, fact, JobId(target), rules)
-        case "stop-job":  # its GPUs may be what another job waits for
+        case "stop-job":  # another job may wait for its GPUs
             for job in state.jobs:
                 look_again(state, job)
         case _:
             if kind == "evict":
                 _evicted(state, fact, IncidentId(name), NodeId(target), rules)
+            elif kind in CORDONS and action is not None:
+                _scheduler_told(state, fact, kind, NodeId(target), rules)
             if (incident := state.incidents.get(IncidentId(name))) is not None:
                 _followed(state, fact, incident, kind)
 
@@ -51,7 +59,7 @@ def _followed(state: State, fact: Outcome, incident: Incident, kind: str) -> Non
         case "evict" if fact.ok:
             evidence.stamp(state, incident, "evicted", fact.at)
         case "probe" if Timer.MEMBERS.of(incident.id) in state.deadlines:
-            state.deadlines.drop(Timer.MEMBERS.of(incident.id))  # it could not be done
+            state.deadlines.drop(Timer.MEMBERS.of(incident.id))  # the probe failed, so no samples will come
             group.ask_for(state, incident, Due.ANY)
         case "stacks" if Timer.STACKS.of(incident.id) in state.deadlines:
             group.ask_for(state, incident, Due.ANY)
@@ -64,6 +72,25 @@ def _evicted(state: State, fact: Outcome, by: IncidentId, name: NodeId, rules: R
         state.set_deadline(Timer.EVICT.of(name), rules.policy.retry_s)
     elif node.cordon is not None and node.cordon.by == by:
         state.change(node, is_empty=True)
+
+
+def _scheduler_told(state: State, fact: Outcome, kind: str, name: NodeId, rules: Rules) -> None:
+    """The scheduler knows of a cordon or of its end, or is told again; people hear of one that can't be."""
+    node, policy = state.nodes[name], rules.policy
+    outside, known = node.outside, next(filter(evidence.unreported, state.open_incidents()), None)
+    if fact.ok:
+        cordon = outside.cordon if kind == CORDON else None
+        state.change(node, outside=Outside(cordon, outside.orders))
+        if known is not None and name in evidence.unreported(known):
+            evidence.add(state, known, fact)
+        return
+    tries, since = outside.tries + 1, outside.since if outside.tries else fact.at
+    state.change(node, outside=replace(outside, tries=tries, since=since, why=fact.detail))
+    pause = policy.retry_s * 2.0 ** min(tries - 1, MOST_DOUBLINGS)
+    state.set_deadline(Timer.OUTSIDE.of(name), min(policy.retry_limit_s, pause))
+    if fact.at >= since + policy.untold_s and not (known and name in evidence.unreported(known)):
+        incident = evidence.add(state, known, fact) if known else group.join(state, f"{kind}:", fact)
+        group.ask_for(state, incident, Due.ANY)
 
 
 def _start_failed(state: State, fact: Outcome, worker: WorkerId, action: Action | None, rules: Rules) -> None:
@@ -134,7 +161,8 @@ def _resumed(state: State, fact: Outcome, name: JobId, rules: Rules) -> None:
     if overtaken and job.high_step < 0:
         _take_over(state, job, int(overtaken.split()[1]))
     else:
-        state.set_deadline(job.deadline(), rules.policy.broken_s)  # whoever is gone is reported first
+        # Until then the exits of ended ranks are reported.
+        state.set_deadline(job.deadline(), rules.policy.broken_s)
 
 
 def _take_over(state: State, job: Job, newest: int) -> None:

@@ -30,14 +30,14 @@ def slowed(state: State, fact: JobSlowed, rules: Rules) -> None:
 
 
 def at_pace(state: State, fact: JobAtPace, rules: Rules) -> None:
-    """What was told of a slow pace is over, unless something was done about it that is to bring a step."""
+    """What was reported of a slow pace is over, whatever else it was told with."""
     job = state.jobs.get(fact.job)
     if job is None or fact.generation != job.generation:
         return
     job = state.change(job, usual_step_s=0.0, paced_s=0.0)
     pace_is_back(state, job, rules)
     for incident in list(state.open_incidents()):
-        if incident.job == job.id and evidence.is_about_pace(incident):
+        if incident.job == job.id and JobSlowed in evidence.kinds(incident):
             evidence.add(state, incident, fact)
 
 

@@ -1,4 +1,4 @@
-"""What hurts a job: ranks that end, raise, stand still or are slow, and the wait for what says why."""
+"""The symptoms of a job: ranks that end, raise, stand still or are slow, and the wait for what says why."""
 
 from msgspec.structs import replace
 
@@ -67,7 +67,7 @@ def _lost(state: State, job: Job, fact: RankExited, worker: Worker, rules: Rules
         return
     job = break_off(state, job)
     if job.watched and job.want is not None and was_asked_to_end(fact, rules.policy):
-        want = replace(job.want, gently=False)  # people were asked to start it again, so somebody ends it
+        want = replace(job.want, gently=False)  # people were asked to restart the job: this end is theirs
         state.change(job, want=want)
         return
     _part(state, job, {worker.node})
@@ -136,7 +136,7 @@ def _accuses_no_node(fact: RankExited, job: Job, rules: Rules) -> bool:
 
 
 def _part(state: State, job: Job, nodes: set[NodeId]) -> None:
-    """Leave an incident that was never acted on to itself: it explains no later harm on other nodes."""
+    """Leave an incident that was never acted on to itself: it explains no later symptom on other nodes."""
     known = group.find(state, group.job_topic(job.id))
     if known is None or known.diagnosis is None or known.formed or _wants_for(job, known):
         return
@@ -173,16 +173,17 @@ def raised(state: State, fact: RankRaised, rules: Rules) -> None:
         return
     if job.is_over or fact.generation > job.generation:
         return
-    if fact.rank < 0 or fact.generation >= worker.seated:  # which rank a worker is we know; it only says so
+    # The seat table says which rank a worker has, not its own report.
+    if fact.rank < 0 or fact.generation >= worker.seated:
         fact = replace(fact, rank=worker.rank)
     known = group.find(state, group.job_topic(job.id))
     if fact.kind == "user":
-        state.change(worker, spent=True)  # heard perhaps after its end
+        state.change(worker, spent=True)  # the report may arrive after the process has ended
     if known and _is_known(known, fact):
         return
     if fact.generation != job.generation:
         if known and fact.kind == "user":
-            evidence.add(state, known, fact)  # heard late: whoever raises there next is no counter-test
+            evidence.add(state, known, fact)  # so that the rank's next exception is not taken for its first
         return
     if fact.kind in evidence.ECHOES and left_as_announced(state, job) and give_way(state, job):
         return
@@ -265,14 +266,14 @@ def members_probed(state: State, fact: MembersProbed) -> None:
 
 
 def _lost_at(incident: Incident) -> float:
-    """Return when the newest generation that this incident hurt first lost a rank."""
+    """Return when the newest generation that this incident broke first lost a rank."""
     losses = [f for f in incident.evidence if isinstance(f, RankExited | RankRaised)]
     newest = max((f.generation for f in losses), default=0)
     return min((f.at for f in losses if f.generation == newest), default=0.0)
 
 
 def stalled(state: State, fact: JobStalled, rules: Rules) -> None:
-    """No rank steps: stacks first, or wait for a silent node, whose silence says more than a stack."""
+    """No rank steps: stacks first, or wait for a silent node, which says more than a stack."""
     job = state.jobs.get(fact.job)
     going = job is not None and job.stage in (JobStage.RUNNING, JobStage.FORMING)
     if job is None or fact.generation != job.generation or not going:

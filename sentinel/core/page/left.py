@@ -13,6 +13,8 @@ from sentinel.model.ids import NodeId
 from sentinel.model.incident import Incident, Stage
 
 NO_SPARE = "no spare is left for the next node that fails"
+NOT_DONE = "not done: "
+"""What a refusal that stands begins with."""
 MOST_NAMES = 20
 """Nodes that one line names."""
 
@@ -45,6 +47,12 @@ def left_in_all(state: State, rules: Rules) -> tuple[str, ...]:
     lines += [f"drained by hand: {_listed(drained)}"] if drained else []
     others = [node.id for node, cordon in _cordons(state) if cordon.by == SCHEDULER]
     lines += [f"cordoned in the scheduler by others: {_listed(others)}"] if others else []
+    lines += [
+        f"the scheduler does not know yet that {node.id} is {node.to_scheduler}: "
+        f"{node.outside.tries} tries failed, the last one: {node.outside.why}"
+        for node in state.nodes.values()
+        if node.outside.tries
+    ]
     refused = (_refused(incident, state, rules) for incident in state.incidents.values())
     return tuple(dict.fromkeys((*lines, *chain.from_iterable(refused))))
 
@@ -97,7 +105,12 @@ def _refused(incident: Incident, state: State, rules: Rules) -> Iterator[str]:
     for wanted, reason in stand.items():
         over = state.refused[incident.id, wanted] == "actions" and not is_held(state, rules)
         if not over and staying.get(wanted, True):
-            yield f"not done: {wanted}; {reason}"
+            yield f"{NOT_DONE}{wanted}; {reason}"
+
+
+def is_refused(left: tuple[str, ...]) -> bool:
+    """Say whether, by what is left, something was not allowed."""
+    return any(line.startswith(NOT_DONE) for line in left)
 
 
 def is_held(state: State, rules: Rules) -> bool:

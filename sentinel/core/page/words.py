@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from hashlib import sha256
 
 from sentinel.core.page.left import left_for_people
+from sentinel.core.page.severity import severity
 from sentinel.core.state import Rules, State
 from sentinel.model.action import (
     Action,
@@ -46,7 +47,8 @@ def settle(incident: Incident, state: State, rules: Rules) -> Iterator[Page]:
     if diagnosis is None:
         return
     left = left_for_people(incident, state, rules)
-    if digest(incident, left) == incident.paged:
+    grade = severity(incident, left, state, rules).value
+    if digest(incident, left, grade) == incident.paged:
         return
     if not (incident.revision or _wakes(incident, state, rules)):
         return
@@ -57,11 +59,12 @@ def settle(incident: Incident, state: State, rules: Rules) -> Iterator[Page]:
     title = f"{book.title if book else diagnosis.cause}{where and f': {where}'}"
     body = "\n".join([*_body(incident, diagnosis, left), *_asked(incident, left, state, rules)])
     name, thread = action_id(incident.id, "page", "on-call", number), _thread(incident, number)
-    yield Page(name, incident.id, number, title, body, incident.stage.value, thread, diagnosis.cause)
+    stage = incident.stage.value
+    yield Page(name, incident.id, number, title, body, stage, thread, diagnosis.cause, grade)
 
 
-def digest(incident: Incident, left: tuple[str, ...]) -> str:
-    """Tell whether a page would say the same: its cause, suspects, stage, what was done, and what is left.
+def digest(incident: Incident, left: tuple[str, ...], grade: str) -> str:
+    """Tell whether a page would say the same: cause, suspects, stage, severity, what was done, what is left.
 
     Numbers count from the first step on: while a job recovers each would be an edit of its own.
     """
@@ -71,7 +74,7 @@ def digest(incident: Incident, left: tuple[str, ...]) -> str:
     reached = [name for name in STAGES if name in incident.times]
     numbers = (reached, incident.steps_lost) if "new_step" in reached else ()
     said: tuple[object, ...] = (found and found.mark, incident.stage.value, done, failed)
-    said += (incident.acked_by, numbers, left)
+    said += (incident.acked_by, numbers, left, grade)
     if (found and found.shared) or incident.part_of:
         said += (str(found and found.shared), incident.part_of)
     return sha256(repr(said).encode(errors="replace")).hexdigest()[:16]
@@ -84,7 +87,7 @@ def _wakes(incident: Incident, state: State, rules: Rules) -> bool:
     if _silenced(state, incident.diagnosis.cause) or (nodes and all(_silenced(state, n) for n in nodes)):
         return False
     if incident.stage is Stage.RESOLVED and incident.times["resolved"] < state.now:
-        return False  # it was silenced until it was over
+        return False  # it was silenced all the time that it was open
     if book is None or book.page is PageWhen.AT_ONCE:
         return True
     failed = any(_failed(fact) for fact in incident.evidence)

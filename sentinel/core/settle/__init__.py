@@ -13,8 +13,8 @@ from sentinel.model.decision import Decision
 
 Key = TypeVar("Key")
 Row = TypeVar("Row")
-Part: TypeAlias = tuple[str, Callable[[], Iterable[Decision]]]
-"""What settles one object, and its name; asked again until nothing is missing there any more."""
+Part: TypeAlias = Callable[[], Iterable[Decision]]
+"""What settles one object; asked again until nothing is missing there any more."""
 
 
 def parts(state: State, rules: Rules, touched: Callable[[], Touched]) -> Iterator[Part]:
@@ -23,21 +23,21 @@ def parts(state: State, rules: Rules, touched: Callable[[], Touched]) -> Iterato
     A freeze comes first. Whoever takes nodes away comes before whoever is seated.
     """
     if state.frozen or state.incidents:
-        yield "freeze", partial(remedies.settle_freeze, state, rules)
+        yield partial(remedies.settle_freeze, state, rules)
     if names := touched().incidents:
         known = [state.incidents[name] for name in names]
         for incident in sorted(known, key=lambda each: not remedies.empties_nodes(each, rules)):
-            yield incident.id, partial(_one, remedies.settle, state.incidents, incident.id, state, rules)
+            yield partial(_one, remedies.settle, state.incidents, incident.id, state, rules)
     for node in sorted(touched().nodes):
-        yield f"node {node}", partial(_one, nodes.settle, state.nodes, node, state, rules)
+        yield partial(_one, nodes.settle, state.nodes, node, state, rules)
     for job in touched().jobs:
-        yield f"job {job}", partial(_one, generation.settle, state.jobs, job, state, rules)
+        yield partial(_one, generation.settle, state.jobs, job, state, rules)
 
 
 def pages(state: State, rules: Rules, touched: Callable[[], Touched]) -> Iterator[Part]:
     """Give what people are to be told, when all else is settled."""
     for name in touched().incidents:
-        yield f"page of {name}", partial(_one, words.settle, state.incidents, name, state, rules)
+        yield partial(_one, words.settle, state.incidents, name, state, rules)
 
 
 def _one(
@@ -56,4 +56,4 @@ def missing(state: State, rules: Rules) -> Sequence[Decision]:
     """Settle everything, whatever was touched: after a fold nothing is missing."""
     every = partial(Touched.everything, state)
     asked = chain(parts(state, rules, every), pages(state, rules, every))
-    return [decision for _, part in asked for decision in part()]
+    return [decision for part in asked for decision in part()]

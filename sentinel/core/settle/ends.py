@@ -47,7 +47,7 @@ def _settles(incident: Incident, state: State, rules: Rules) -> bool:
     if job is None or job.halted or job.is_over or state.here_count() == 0:
         return False
     if incident.diagnosis is None:
-        return False  # it passed before anybody knew what it was
+        return False  # it was over before it was diagnosed
     affected = incident.formed or any(
         isinstance(fact, tuple(evidence.SYMPTOMS)) for fact in incident.evidence
     )
@@ -64,7 +64,7 @@ def is_well(incident: Incident, state: State, rules: Rules) -> bool:
     if group.is_shared(state, incident):
         return False
     if incident.part_of and not group.acted_on(state, incident):
-        return True  # another one tells the rest
+        return True  # the incident that it is part of carries the page
     by_step = group.ends_by_step(incident, rules) and not group.waits_for_a_node(state, incident)
     if by_step and job is not None and (job.halted or group.has_stepped(state, incident, job)):
         return True
@@ -95,7 +95,8 @@ def _signs_are_over(incident: Incident, state: State, rules: Rules) -> bool:
     kinds, book = evidence.kinds(incident), rules.book_of(incident)
     found = [f for f in incident.evidence if isinstance(f, FindingReported)]
     found = [f for f in found if book in rules.by_code.get(f.finding.code, ())]
-    if not (NodeSilent in kinds or found or any(lost in kinds for lost, _ in SIGNS)):
+    lost = any(lost in kinds for lost, _ in SIGNS)
+    if not (NodeSilent in kinds or found or lost or evidence.is_about_cordons(incident)):
         return False
     holds = any(fact in found for fact in evidence.holding(incident))
     return _all_is_back(incident, state) and not holds
@@ -104,9 +105,8 @@ def _signs_are_over(incident: Incident, state: State, rules: Rules) -> bool:
 def _all_is_back(incident: Incident, state: State) -> bool:
     kinds = evidence.kinds(incident)
     lost = (pair for pair in SIGNS if pair[0] in kinds)
-    return all(evidence.is_back(incident, *pair) for pair in lost) and not _somebody_is_silent(
-        incident, state
-    )
+    back = all(evidence.is_back(incident, *pair) for pair in lost)
+    return back and not (_somebody_is_silent(incident, state) or evidence.unreported(incident))
 
 
 def _nothing_holds(incident: Incident, state: State) -> bool:
@@ -122,7 +122,7 @@ def _nothing_holds(incident: Incident, state: State) -> bool:
 
 
 def _somebody_is_silent(incident: Incident, state: State) -> bool:
-    """Say whether a node whose silence is in evidence was not heard since; one that left is not."""
+    """Say whether a node that is in evidence as silent was not heard since; one that left is not."""
     silent = (fact.node for fact in reversed(incident.evidence) if isinstance(fact, NodeSilent))
     return any(state.is_unheard(node) or state.nodes[node].left for node in silent)
 
@@ -146,7 +146,7 @@ def _findings_are_over(incident: Incident, state: State, rules: Rules) -> bool:
 
 
 def _evictions_are_over(incident: Incident, state: State, rules: Rules) -> bool:
-    """Say whether its nodes are empty, but for those that stay, and no job was hurt."""
+    """Say whether its nodes are empty, but for those that stay, and no job is broken."""
     job, diagnosis = state.job_of(incident), incident.diagnosis
     if diagnosis is None or rules.remedy_of(incident) not in (Remedy.EVICT, Remedy.DRAIN):
         return False

@@ -51,11 +51,11 @@ def wanted(job: Job, state: State) -> Want | None:
     if job.want is not None:
         return None if ending and job.want.gently else job.want
     if job.watched:
-        return None  # whoever starts its ranks seats them
+        return None  # a watched job's ranks are seated by who starts them
     if job.stage is JobStage.WAITING and Timer.PLACE.of(job.id) not in state.deadlines:
         return Want(job.upkeep) if state.workers.has(job.id) or state.usable_gpus() >= job.world else None
     if job.stage is JobStage.BROKEN and not any(each.job == job.id for each in state.open_incidents()):
-        return Want(job.upkeep)  # what broke it is over, and nothing was done about it
+        return Want(job.upkeep)  # its incident is over without a remedy, and the job is still broken
     if job.stage is JobStage.RUNNING and not ending and to_leave(job, state):
         return Want(job.upkeep, gently=True)
     return None
@@ -74,11 +74,12 @@ def to_leave(job: Job, state: State) -> list[NodeId]:
 def _refused(job: Job, state: State, reason: str) -> Iterator[Decision]:
     """Put on record that a human's drain is not done at the moment."""
     drained = (state.nodes[name] for name in to_leave(job, state))
-    number = 0
     for node in drained:
         if node.cordon is not None and not node.cordon.is_ours:
-            number += 1
-            yield from refuse(state, job.upkeep, f"drain {node.id}", No("actions", reason), number)
+            found = refuse(state, job.upkeep, f"drain {node.id}", No("actions", reason))
+            yield from found
+            if found:
+                return
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +122,7 @@ def _next(job: Job, want: Want, state: State, rules: Rules) -> Iterator[Decision
             for worker in (state.workers.at(job.id, rank) for rank in planned.given_up):
                 if worker is not None and worker.is_living:
                     yield stop_worker(by, job, worker)
-            yield from _start(by, job, wait)
+            yield from _start(by, job, wait, rules)
         case Seated(seats=seats):
             yield from _form(by, job, want, seats, state)
 
@@ -159,10 +160,12 @@ def _keeps_down(job: Job, want: Want) -> str:
     return ""
 
 
-def _start(by: IncidentId, job: Job, wait: Wait) -> Iterator[Decision]:
-    for number, room in enumerate(wait.start, job.born + 1):
+def _start(by: IncidentId, job: Job, wait: Wait, rules: Rules) -> Iterator[Decision]:
+    """Start workers, of very many the first ones: who starts has a place in the next plan."""
+    first = wait.start[: rules.policy.starts_at_once]
+    for number, room in enumerate(first, job.born + 1):
         yield start_worker(by, job, room.node, room.gpu, number)
-    yield Awaited(by, job.id, wait.lacking)
+    yield Awaited(by, job.id, wait.lacking, more=len(first) < len(wait.start))
 
 
 def _grow(job: Job, state: State, rules: Rules) -> Iterator[Decision]:
@@ -173,7 +176,7 @@ def _grow(job: Job, state: State, rules: Rules) -> Iterator[Decision]:
         return
     match seat_more(state, job, rules.policy):
         case Wait() as wait:
-            yield from _start(job.upkeep, job, wait)
+            yield from _start(job.upkeep, job, wait, rules)
         case Seated(seats=seats):
             yield from _form(job.upkeep, job, Want(job.upkeep, gently=True), seats, state)
 
@@ -191,7 +194,7 @@ def _form(by: IncidentId, job: Job, want: Want, seats: tuple[Seat, ...], state: 
     if want.gently and not (left or taken):
         yield Kept(by, job.id)  # whoever was to leave may stay
         return
-    moved = {seat.worker for seat in taken}
+    moved = {seat.worker for seat in taken} if left else set()
     gone = (state.workers.rows[job.id, each.worker] for each in left if each.worker not in moved)
     stops = [stop_worker(by, job, worker) for worker in gone if worker.is_living]
     running = tuple(each.worker for each in before if each) if want.gently else ()

@@ -1,13 +1,13 @@
-"""What a node lacks: a look while it is silent, its eviction while it is cordoned, a cordon taken back."""
+"""What a node lacks: a look while it is silent, its eviction while it is cordoned, the scheduler's word."""
 
 from collections.abc import Iterator
 
 from sentinel.core.group import has_recovered
 from sentinel.core.settle.guards import refuse_action
 from sentinel.core.state import Rules, State
-from sentinel.core.state.rows import Node
+from sentinel.core.state.rows import OPERATOR, Node
 from sentinel.core.state.timers import Timer
-from sentinel.model.action import Evict, Ping, Readmit, action_id
+from sentinel.model.action import CordonNode, Evict, Ping, Readmit, action_id
 from sentinel.model.decision import Decision, Opened
 from sentinel.model.ids import IncidentId
 from sentinel.model.incident import Incident, Stage
@@ -23,20 +23,39 @@ def settle(node: Node, state: State, rules: Rules) -> Iterator[Decision]:
         yield from _evict(node, state, rules)
     elif node.silent and not (node.left or node.maintained):
         yield from _look(node, state, rules)
-    if node.readmit is not None and node.cordon is None:
-        by = node.readmit.by if node.readmit.is_ours else f"operator-{node.id}"
-        name = action_id(by, "readmit", node.id, int(node.vouched * 1000))
-        yield Readmit(name, IncidentId(by), node.id)
+    if node.lacks_telling:
+        yield from _tell_scheduler(node, state, rules)
+
+
+def _tell_scheduler(node: Node, state: State, rules: Rules) -> Iterator[Decision]:
+    """Have the scheduler know of a cordon, or of its end: one order at a time, and again until it is done.
+
+    What a human says of a node is told whoever stopped the actions; what an incident wants waits for them.
+    """
+    told = node.outside
+    orders = (each for each in state.unfinished.values() if isinstance(each, CordonNode | Readmit))
+    if Timer.OUTSIDE.of(node.id) in state.deadlines or any(each.node == node.id for each in orders):
+        return
+    cordon = node.cordon if node.is_kept_out else None
+    by = cordon or told.cordon
+    name = IncidentId(by.by if by is not None and by.is_ours else f"{OPERATOR}-{node.id}")
+    if cordon is None:
+        yield Readmit(action_id(name, "readmit", node.id, told.orders + 1), name, node.id)
+    elif not (cordon.is_ours and refuse_action(state, rules)):
+        order = action_id(name, "cordon", node.id, told.orders + 1)
+        who = cordon.by if cordon.is_ours else f"drained by {cordon.who}"
+        said = f"{who}: {cordon.reason}" if cordon.reason else who
+        yield CordonNode(order, name, node.id, said)
 
 
 def _look(node: Node, state: State, rules: Rules) -> Iterator[Decision]:
     """Look at a silent node again and again, until it is known what is the matter with it."""
     incident = state.incidents.get(node.about) if node.about else None
     if incident is None and node.about:
-        return  # that is over, and accused it
+        return  # its incident is over, and blamed this node
     over = incident is None or incident.stage is Stage.RESOLVED or has_recovered(state, incident)
     if incident is None or (over and not _is_accused(node, incident, rules)):
-        # Others do without it, and nobody knows yet why it is silent.
+        # The job goes on without it, and why it is silent is not yet known.
         if node.fell is not None:
             yield Opened(IncidentId(f"I-{state.opened + 1:04d}"), node.id)
     elif incident.stage is Stage.RESOLVED:
@@ -67,7 +86,7 @@ def _evict(node: Node, state: State, rules: Rules) -> Iterator[Decision]:
     cordon = node.cordon
     assert cordon is not None
     if not cordon.is_ours:
-        return  # who drains a node by hand has it still
+        return  # an operator's drain stays in force
     tried = node.evicts - node.forgiven
     if node.is_empty or tried >= rules.policy.resume_attempts or refuse_action(state, rules):
         return

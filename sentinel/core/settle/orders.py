@@ -8,14 +8,14 @@ from sentinel.model.action import Refusal, StartWorker, StopWorker, action_id
 from sentinel.model.ids import IncidentId, NodeId, WorkerId
 
 
-def refuse(state: State, incident: IncidentId, wanted: str, no: No, number: int = 1) -> list[Refusal]:
+def refuse(state: State, incident: IncidentId, wanted: str, no: No) -> list[Refusal]:
     """Record what is not done, and why; nothing if that is on record, and was not allowed since.
 
-    `number` counts the refusals of one decision.
+    It is numbered by those on record: whoever refuses more than one thing waits to be asked again.
     """
     if state.refused.get((incident, wanted)) == no.guard:
         return []
-    name = action_id(incident, "refusal", "policy", state.refusals + number)
+    name = action_id(incident, "refusal", "policy", state.refusals + 1)
     return [Refusal(name, incident, wanted, no.reason, no.guard)]
 
 

@@ -71,7 +71,7 @@ def _members(incident: Incident, state: State, rules: Rules) -> list[Decision]:
         return []
     asked = {action.id for action in incident.actions if isinstance(action, Probe) and action.check}
     if len(asked) > sum(isinstance(fact, MembersProbed) for fact in incident.evidence):
-        return []  # the last one is under way, or could not be done
+        return []  # the last probe is under way, or failed
     names = {check: action_id(incident.id, "probe", check, job.generation) for check in checks}
     check = next((check for check, name in names.items() if name not in asked), None)
     seated = dict.fromkeys(worker.node for _, worker in state.seated(job))
@@ -88,9 +88,7 @@ def settle_freeze(state: State, rules: Rules) -> list[Decision]:
     first = next(asking, None)
     if first is None or first.diagnosis is None:
         name = IncidentId(state.frozen.rpartition(" (")[2].removesuffix(")"))
-        return (
-            [Froze(name, "")] if name in state.incidents else []
-        )  # else it is something that is no incident
+        return [Froze(name, "")] if name in state.incidents else []  # frozen, but not by an incident
     reason = f"{first.diagnosis.cause} ({first.id})"
     return [] if state.frozen else [Froze(first.id, reason)]
 
@@ -126,7 +124,7 @@ def _missing(
     job = state.job_of(incident)
     match remedy:
         case Remedy.FREEZE:
-            pass  # `settle_freeze` does it, for all
+            pass  # `settle_freeze` freezes once for all incidents
         case Remedy.NONE:
             if job and _only_stands_still(incident, job, state):
                 yield Kept(incident.id, job.id)
@@ -139,7 +137,7 @@ def _missing(
                 name = action_id(incident.id, "stop-job", job.id, before + 1)
                 yield StopJob(name, incident.id, job.id, diagnosis.why)
             elif job and not job.is_over:
-                yield from _resume(incident, job, state, rules)  # a human said so
+                yield from _resume(incident, job, state, rules)  # an operator's retry, and no symptom since
         case Remedy.EVICT | Remedy.DRAIN:
             yield from _evict(remedy, incident, diagnosis, state, rules)
         case Remedy.MOVE:
@@ -192,7 +190,7 @@ def _resume(
     The last attempt takes new processes only, if nothing says what is wrong: a survivor may be it.
     """
     if job is None or (rests(incident) and job.stage is JobStage.BROKEN):
-        return  # that is another incident's
+        return  # another incident broke the job again
     if not (at_once or gently or _needs_one(incident, job, healthy=healthy)):
         return
     if job.watched and job.stage is JobStage.RUNNING and not (at_once and job.restarts):
@@ -251,7 +249,10 @@ def _restart(
         tried = sum(action.id.startswith(name) for action in incident.actions)
         if (vain := _in_vain(incident, target, name)) >= rules.policy.resume_attempts:
             no = No("attempts", f"{vain} did not help")
-            yield from refuse(state, incident.id, f"restart {target} again", no)
+            found = refuse(state, incident.id, f"restart {target} again", no)
+            yield from found
+            if found:
+                return
         elif remedy is Remedy.RESTART_GCS:
             yield RestartGcs(action_id(incident.id, kind, target, tried + 1), incident.id)
         else:
@@ -319,7 +320,7 @@ def _is_to_go(incident: Incident, node: Node, state: State, rules: Rules) -> boo
         return False
     refused = state.refused.get((incident.id, f"evict {node.id}"))
     if refused in (None, COMMON):
-        return refused is None  # what many had at once is no one's, also when that is a while ago
+        return refused is None  # what many nodes had at once accuses none of them, however long ago
     here = [fact for fact in incident.evidence if getattr(fact, "node", None) == node.id]
     stands = any(fact.node == node.id and not fact.finding.event for fact in holding(incident))
     return stands or any(fact.at > state.now - rules.policy.correlate_s for fact in here)

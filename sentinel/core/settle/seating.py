@@ -1,11 +1,13 @@
 """Which worker becomes which rank: survivors stay, a standby on the same node comes first, then a spare."""
 
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain, takewhile
 from types import MappingProxyType
-from typing import TypeVar
+from typing import NamedTuple
+
+from msgspec import Struct
 
 from sentinel.core.state import State
 from sentinel.core.state.rows import Job, Node
@@ -14,7 +16,7 @@ from sentinel.model.action import Seat
 from sentinel.model.ids import JobId, NodeId
 from sentinel.model.policy import Policy
 
-T = TypeVar("T")
+_STANDBY = WorkerStage.STANDBY  # asked for each worker, and a member is slow to look up
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +26,7 @@ class Seated:
     seats: tuple[Seat, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Room:
+class Room(Struct, frozen=True, gc=False):
     """Where a worker can start: a node, and the GPU on which it warms up."""
 
     node: NodeId
@@ -55,6 +56,13 @@ class Cannot:
     reason: str
 
 
+class _Pool(NamedTuple):
+    """A node's workers without a seat, oldest first."""
+
+    ready: list[Worker]
+    starting: list[Worker]
+
+
 @dataclass(slots=True)
 class _Table:
     """The seats while they are given out; only nodes that are asked for are looked at."""
@@ -70,60 +78,95 @@ class _Table:
     """Jobs whose turn is before this one's, and who wait for workers to take a place."""
     kept_for: JobId | None = None
     """One of these, for whom a GPU that was asked for is kept."""
-    pools: dict[tuple[NodeId, WorkerStage], list[Worker]] = field(default_factory=dict)
-    """Workers without a seat."""
+    pools: dict[NodeId, _Pool] = field(default_factory=dict)
     places: dict[NodeId, set[int]] = field(default_factory=dict)
     """GPUs with a rank, of this job or another."""
     full: set[NodeId] = field(default_factory=set)
     """Nodes that are known to have no free GPU; while seats are given out, none becomes free again."""
     hosts: deque[NodeId] | None = None
-    """Nodes that may have a warm standby and a free GPU, by name; who has not is dropped when he is met."""
+    """Nodes that may have a warm standby and a free GPU, by name; at the front the others leave for good."""
     rooms: deque[Node] | None = None
     """Nodes on which a worker may start and a GPU may be free, in the same way."""
+    any_seat: Iterator[Room] = field(init=False)
+    """The seats that there are for ranks which may sit anywhere: what was passed by never becomes free."""
+    any_room: Iterator[Room] = field(init=False)
+    """The same of the GPUs on which a worker may start."""
 
-    def pool(self, node: NodeId, stage: WorkerStage) -> list[Worker]:
+    def __post_init__(self) -> None:
+        self.any_seat, self.any_room = self._seats(), self._rooms()
+
+    def _seats(self) -> Iterator[Room]:
+        while (name := next(self.with_ready(), None)) is not None:
+            ready = self.ready(name)
+            for room in self._free(self.state.nodes[name]):
+                yield room
+                if not ready:
+                    break
+            else:
+                self.full.add(name)
+
+    def _rooms(self) -> Iterator[Room]:
+        while (node := next(self.with_room(), None)) is not None:
+            yield from self._free(node)
+            self.full.add(node.id)
+
+    def _free(self, node: Node) -> Iterator[Room]:
+        """Go through a node's GPUs that no rank has by then and no finding accuses."""
+        taken = self.taken(node.id)
+        return (
+            Room(node.id, gpu) for gpu in range(node.gpus) if gpu not in taken and not _bad_gpu(node, gpu)
+        )
+
+    def pool(self, node: NodeId) -> _Pool:
         """Workers of a usable node that wait there for a seat."""
-        found = self.pools.get((node, stage))
+        found = self.pools.get(node)
         if found is None:
-            known = self.state.nodes.get(node)
-            idle = self.state.workers.warm(self.job.id, node) if known and known.usable else ()
-            found = self.pools[node, stage] = [worker for worker in idle if worker.stage is stage]
+            known, found = self.state.nodes.get(node), _Pool([], [])
+            for worker in self.state.workers.warm(self.job.id, node) if known and known.usable else ():
+                (found.ready if worker.stage is _STANDBY else found.starting).append(worker)
+            self.pools[node] = found
         return found
 
     def ready(self, node: NodeId) -> list[Worker]:
         """Warm standbys of a usable node without a seat."""
-        return self.pool(node, WorkerStage.STANDBY)
+        return self.pool(node).ready
 
     def starting(self, node: NodeId) -> bool:
         """Say whether a worker will soon be warm on a node."""
         since = self.state.now - self.policy.start_s
-        return any(worker.since >= since for worker in self.pool(node, WorkerStage.STARTING))
+        return any(worker.since >= since for worker in self.pool(node).starting)
 
     def with_ready(self) -> Iterator[NodeId]:
         """Nodes that still have a warm standby and a GPU that may be free, by name."""
         if self.hosts is None:
             self.hosts = deque(sorted(filter(self.ready, self.state.workers.hosts(self.job.id))))
-        yield from _left(self.hosts, lambda name: bool(self.ready(name)) and name not in self.full)
+        while self.hosts and not self._may_seat(self.hosts[0]):
+            self.hosts.popleft()
+        yield from filter(self._may_seat, self.hosts)
+
+    def _may_seat(self, node: NodeId) -> bool:
+        return node not in self.full and bool(self.ready(node))
 
     def with_room(self) -> Iterator[Node]:
         """Nodes on which a worker may start and a GPU may be free, in the order in which they joined."""
         if self.rooms is None:
             self.rooms = deque(node for node in self.state.nodes.values() if node.may_start)
-        yield from _left(self.rooms, lambda node: node.id not in self.full)
+        while self.rooms and self.rooms[0].id in self.full:
+            self.rooms.popleft()
+        yield from (node for node in self.rooms if node.id not in self.full)
 
     def taken(self, node: NodeId) -> set[int]:
         """GPUs of a node that a rank has, or that are kept for one."""
-        if node not in self.places:
+        found = self.places.get(node)
+        if found is None:
             here = self.state.workers.sitting(node)
             own = {worker.gpu for worker in here if worker.job == self.job.id}
-            self.places[node] = {worker.gpu for worker in here if self._stays(worker)}
+            found = self.places[node] = {worker.gpu for worker in here if self._stays(worker)}
             for job in self.first:
-                kept = {
-                    w.gpu for w in self.state.workers.waiting(job, node) if w.stage is WorkerStage.STARTING
-                }
+                kept = {w.gpu for w in self.state.workers.waiting(job, node) if w.stage is not _STANDBY}
                 self.kept_for = job if kept - own else self.kept_for
-                self.places[node] |= kept - own
-        return self.places[node]
+                found |= kept - own
+        return found
 
     def _stays(self, worker: Worker) -> bool:
         if worker.job == self.job.id:
@@ -134,25 +177,19 @@ class _Table:
         """Return a GPU of the node that no rank has and no finding accuses."""
         if node.id in self.full:
             return None
-        order, taken = sorted(range(node.gpus), key=lambda gpu: (gpu != prefer, gpu)), self.taken(node.id)
-        free = next((gpu for gpu in order if gpu not in taken and not _bad_gpu(node, gpu)), None)
-        if free is None:
+        if 0 <= prefer < node.gpus and prefer not in self.taken(node.id) and not _bad_gpu(node, prefer):
+            return prefer
+        room = next(self._free(node), None)
+        if room is None:
             self.full.add(node.id)
-        return free
+        return room.gpu if room else None
 
     def give(self, rank: int, node: NodeId, gpu: int) -> None:
         """Seat one of a node's standbys: best one that has warmed up on this very GPU."""
-        worker = min(self.ready(node), key=lambda each: (each.gpu != gpu, each.since))
-        self.taken(worker.node).add(gpu)
-        self.given[rank] = Seat(rank, worker.id, worker.node, gpu)
-        self.ready(worker.node).remove(worker)
-
-
-def _left(queue: deque[T], still: Callable[[T], bool]) -> Iterator[T]:
-    """Go through those for which it still holds; at the front the others leave for good."""
-    while queue and not still(queue[0]):
-        queue.popleft()
-    return filter(still, queue)
+        ready = self.ready(node)
+        place = 0 if ready[0].gpu == gpu else next((n for n, each in enumerate(ready) if each.gpu == gpu), 0)
+        self.taken(node).add(gpu)
+        self.given[rank] = Seat(rank, ready.pop(place).id, node, gpu)
 
 
 def _table(
@@ -217,8 +254,9 @@ def _fill(table: _Table, avoid: Mapping[int, NodeId]) -> Seated | Wait | Later |
     state, job = table.state, table.job
     start: list[Room] = []
     lacking = homeless = 0
+    seated = len(state.workers.seats(job.id))
     for rank in sorted(table.vacant):
-        old = state.workers.at(job.id, rank)
+        old = state.workers.at(job.id, rank) if rank < seated else None
         left = avoid.get(rank)
         # A swap tells more than a move to a spare: whoever sits on the old node now is the counter-test.
         if (left and _swap(table, rank, old)) or _seat_ready(table, rank, old, left):
@@ -251,6 +289,11 @@ def _seated(table: _Table) -> Seated:
 
 def _seat_ready(table: _Table, rank: int, old: Worker | None, avoid: NodeId | None) -> bool:
     """Seat a warm standby: on the old node if there is one or one is starting, else on another node."""
+    if old is None and avoid is None:
+        room = next(table.any_seat, None)
+        if room is not None:
+            table.give(rank, room.node, room.gpu)
+        return room is not None
     home = old.node if old and old.node != avoid else None
     if home and not table.ready(home) and table.starting(home):
         return False
@@ -276,6 +319,8 @@ def _swap(table: _Table, rank: int, old: Worker | None) -> bool:
 
 
 def _room(table: _Table, old: Worker | None, avoid: NodeId | None) -> Room | None:
+    if old is None and avoid is None:
+        return next(table.any_room, None)
     home = table.state.nodes.get(old.node) if old else None
     for node in chain([home] if home and home.may_start else [], table.with_room()):
         if node.id == avoid:
@@ -287,8 +332,8 @@ def _room(table: _Table, old: Worker | None, avoid: NodeId | None) -> Room | Non
 
 
 def _claim_starting(table: _Table, node: NodeId) -> bool:
-    pool = table.pool(node, WorkerStage.STARTING)
-    return bool(pool and pool.pop(0))
+    starting = table.pool(node).starting
+    return bool(starting and starting.pop(0))
 
 
 def missing_standbys(state: State, job: Job) -> Iterator[Room]:

@@ -56,7 +56,10 @@ def _node_is(node: Node) -> Iterator[str]:
     if node.left:
         yield "left: Sentinel was taken off it"
     if node.cordon is not None:
-        yield f"cordoned by {node.cordon.by}: {node.cordon.reason}{', and empty' if node.is_empty else ''}"
+        why = f": {node.cordon.reason}" if node.cordon.reason else ""
+        yield f"cordoned by {node.cordon.said_by}{why}{', and empty' if node.is_empty else ''}"
+    if (kept := node.maintained) is not None:
+        yield f"in maintenance, said by {kept.who}{kept.reason and f': {kept.reason}'}"
     if node.silent:
         yield f"silent, which is {node.about or 'no incident'}'s"
     yield from (
@@ -71,6 +74,9 @@ def _wants(
 ) -> Iterator[str]:
     if node is not None and node.cordon is not None and node.cordon.is_ours and not node.is_empty:
         yield "to be emptied, when its ranks have left" if node.cordon.gently else "to be emptied"
+    if node is not None and node.lacks_telling:
+        failed = f"; {node.outside.tries} tries failed: {node.outside.why}" if node.outside.tries else ""
+        yield f"the scheduler to know that it is {node.to_scheduler}{failed}"
     if job is not None and (want := generation.wanted(job, state)) is not None:
         yield _want(want)
     if node is not None and (full := keeps_full(node, state, partial(leaves, state=state, rules=rules))):

@@ -5,10 +5,10 @@ from typing import Any, TypeAlias, TypeVar
 
 from msgspec.structs import replace
 
-from sentinel.core.state.rows import Job, JobStage, Node
+from sentinel.core.state.rows import Job, JobStage, Node, Silence
 from sentinel.core.state.stored import StoredState
 from sentinel.core.state.tables import Fold, Table
-from sentinel.core.state.timers import EVIDENCE, Timer
+from sentinel.core.state.timers import EVIDENCE
 from sentinel.core.state.workers import Worker, WorkerTable
 from sentinel.model import codec
 from sentinel.model.action import Action
@@ -20,7 +20,7 @@ def is_other(before: Node, now: Node) -> bool:
     """Say whether what others depend on has changed: whether a node may be used, and for how many workers."""
     if before.cordon is not now.cordon or before.silent != now.silent or before.left != now.left:
         return True
-    if before.gpus != now.gpus or before.may_start != now.may_start or before.lives != now.lives:
+    if before.gpus != now.gpus or before.shunned != now.shunned or before.lives != now.lives:
         return True
     if before.maintained is not now.maintained:
         return True
@@ -63,8 +63,8 @@ class State:
         self.unfinished: Table[ActionId, Action] = Table(self._fold)
         """Actions without an outcome: a new controller performs them again, which is harmless."""
         self.deadlines: Table[str, Instant] = Table(self._fold)
-        self.silences: Table[str, Instant] = Table(self._fold)
-        """Node or cause → until when it pages nobody; its deadline ends it."""
+        self.silences: Table[str, Silence] = Table(self._fold)
+        """By the node or cause that pages nobody; its deadline ends it."""
         self.refusals = 0
         """Refusals ever recorded; numbers the next one."""
         self.refused: Table[tuple[IncidentId, str], str] = Table(self._fold)
@@ -105,7 +105,8 @@ class State:
             case Incident():
                 known = self.incidents.get(row.id)
                 if known is None:
-                    return replace(row, **fields)  # it stands in where work is done for no incident's sake
+                    # A placeholder incident for actions that no incident asked for; it has no row.
+                    return replace(row, **fields)
                 return self.incidents.put(row.id, replace(known, **fields))
 
     def add(self, row: Row) -> Row:
@@ -182,7 +183,7 @@ class State:
         return self.workers.seated(job.id)
 
     def job_of(self, incident: Incident) -> Job | None:
-        """Return the job that an incident hurts."""
+        """Return the job that an incident is about."""
         return self.jobs.get(incident.job) if incident.job else None
 
     def unheard(self) -> list[Node]:
@@ -292,7 +293,8 @@ class State:
             evictions=self.evictions,
             unfinished=self.unfinished.copy(),
             deadlines=self.deadlines.copy(),
-            silences=self.silences.copy(),
+            silences={name: quiet.until for name, quiet in self.silences.items()},
+            silenced={name: quiet for name, quiet in self.silences.items() if quiet.who},
             refusals=self.refusals,
             refused=tuple((*key, guard) for key, guard in self.refused.items()),
         )
@@ -333,8 +335,7 @@ class State:
             state.add(node)
         state.refused = Table(fold, {(name, wanted): guard for name, wanted, guard in kept.refused})
         state.unfinished, state.deadlines = Table(fold, kept.unfinished), Table(fold, kept.deadlines)
-        lasting = {name: at for name, at in kept.silences.items() if Timer.SILENCE.of(name) in kept.deadlines}
-        state.silences = Table(fold, lasting)  # an older release kept those that were over
+        state.silences = Table(fold, kept.lasting_silences())
         state.opened, state.refusals, state.evictions = kept.opened, kept.refusals, kept.evictions
         state.frozen, state.stopped = kept.frozen, kept.stopped
         return state

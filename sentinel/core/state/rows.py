@@ -16,7 +16,10 @@ SCHEDULER = "scheduler"
 """By whom a cordon is that somebody else, man or program, has set in the scheduler."""
 
 
-class Cordon(Struct, frozen=True):
+_CRITICAL = Health.CRITICAL  # asked with each finding, and a member is slow to look up
+
+
+class Cordon(Struct, frozen=True, gc=False):
     """Why nothing is placed on a node, and who said so."""
 
     by: str
@@ -25,14 +28,47 @@ class Cordon(Struct, frozen=True):
     at: Instant
     gently: bool = False
     """Ranks leave at a step boundary, and the node is emptied when none is left."""
+    who: str = ""
+    """The operator's name; empty where none asked, or an older release did not say."""
 
     @property
     def is_ours(self) -> bool:
         """Whether Sentinel decided it: what others have cordoned it neither counts nor takes back."""
         return self.by not in (OPERATOR, SCHEDULER)
 
+    @property
+    def said_by(self) -> str:
+        """Whose word it is: `operator ann`, `scheduler`, or the incident's id."""
+        return f"{self.by} {self.who}".rstrip()
 
-class Maintenance(Struct, frozen=True):
+
+class Silence(Struct, frozen=True):
+    """Until when a node or a cause pages nobody, and who said so."""
+
+    until: Instant
+    who: str = ""
+    """Empty where an older release did not say."""
+    reason: str = ""
+
+
+class Outside(Struct, frozen=True, gc=False):
+    """What the scheduler was told of a node's cordon by us."""
+
+    cordon: Cordon | None = None
+    """The one that it may have: told, and not known to be taken back."""
+    orders: int = 0
+    """How often it was told; numbers the next time."""
+    is_known: bool = True
+    """What it was told last has ended well."""
+    tries: int = 0
+    """Times in a row that this failed."""
+    since: Instant = 0.0
+    """When it failed first."""
+    why: str = ""
+    """How it failed last."""
+
+
+class Maintenance(Struct, frozen=True, gc=False):
     """Until when a node is expected to be silent, and who said so."""
 
     until: Instant
@@ -40,7 +76,7 @@ class Maintenance(Struct, frozen=True):
     reason: str = ""
 
 
-class Node(Struct, frozen=True):
+class Node(Struct, frozen=True, gc=False):
     """One machine with an agent."""
 
     id: NodeId
@@ -50,7 +86,7 @@ class Node(Struct, frozen=True):
     boot: str = ""
     """Of the agent that said hello last."""
     heard: int = 0
-    """The highest number of that agent's events that was heard: one told again counts once."""
+    """The highest number of that agent's events that was heard: one reported again counts once."""
     cordon: Cordon | None = None
     drained: NodeCordoned | None = None
     """What the scheduler says of it: this counts while it has no other cordon."""
@@ -58,23 +94,22 @@ class Node(Struct, frozen=True):
     """Nothing is placed here until then, and what it looks like accuses nobody."""
     silent: bool = False
     fell: NodeSilent | None = None
-    """Its last silence."""
+    """How it fell silent last."""
     lives: bool = False
     """It is silent and its ranks are known to train: they keep their seats; nothing new comes here."""
     about: IncidentId | None = None
-    """The incident that its silence belongs to."""
+    """The incident that it is part of while it is silent."""
     pings: int = 0
-    """How often it was looked at while it was silent; numbers the next look."""
+    """How often it was pinged while it was silent; numbers the next ping."""
     pinged_before: int = 0
-    """The same when its last silence began."""
+    """The same when it fell silent last."""
     evicts: int = 0
     """How often its eviction was ordered under the present cordon."""
     forgiven: int = 0
     """Of these, how many had been ordered when a human said last that it is to be tried again."""
     is_empty: bool = False
     """Its eviction under the present cordon has ended well."""
-    readmit: Cordon | None = None
-    """The cordon that a human took back, until that is done outside, too."""
+    outside: Outside = Outside()
     left: bool = False
     """Sentinel was taken off it; what else is known, such as a cordon, is kept until it joins again."""
     findings: Mapping[str, Finding] = {}
@@ -82,7 +117,7 @@ class Node(Struct, frozen=True):
     failures: tuple[Instant, ...] = ()
     """When its ranks crashed or hung; once per event, however many ranks it was."""
     app_xids: tuple[tuple[Instant, str], ...] = ()
-    """(when, place) of application Xids of our ranks: a component, and what part of it if that was told."""
+    """(when, place) of application Xids of our ranks: a component, and what part of it if that is known."""
     link_errors: tuple[tuple[Instant, str], ...] = ()
     """(when, place) of NVLink errors that count from the second or third on one link."""
     contained: Mapping[str, int] = {}
@@ -90,7 +125,7 @@ class Node(Struct, frozen=True):
     recent: tuple[FindingReported, ...] = ()
     """The last findings of any kind, newest last: evidence that may have come before its symptom."""
     events: tuple[str, ...] = ()
-    """Marks of the last events of any kind, newest last: one that is told again is no news."""
+    """Marks of the last events of any kind, newest last: one that is reported again is no news."""
     counts: Mapping[str, int] = {}
     """Of those that happened more than once, by their marks, how often they did."""
     vouched: Instant = 0.0
@@ -116,12 +151,27 @@ class Node(Struct, frozen=True):
     @property
     def may_lack(self) -> bool:
         """Whether anything can be missing here at all: of most nodes there is nothing to ask."""
-        return self.silent or self.cordon is not None or self.readmit is not None
+        return self.silent or self.cordon is not None or self.lacks_telling
+
+    @property
+    def is_kept_out(self) -> bool:
+        """Whether a cordon is on it that the scheduler can't know by itself."""
+        return self.cordon is not None and self.cordon.by != SCHEDULER
+
+    @property
+    def to_scheduler(self) -> str:
+        """What the scheduler is to know of it, in words."""
+        return "cordoned" if self.is_kept_out else "given back"
+
+    @property
+    def lacks_telling(self) -> bool:
+        """Whether the scheduler may have it otherwise."""
+        return not self.outside.is_known or self.is_kept_out != (self.outside.cordon is not None)
 
     @property
     def accused(self) -> frozenset[str]:
         """Components that a finding accuses, such as `gpu-3`, or `node`: no rank is placed there."""
-        return frozenset(f.component for f in self.findings.values() if f.health is Health.CRITICAL)
+        return frozenset([f.component for f in self.findings.values() if f.health is _CRITICAL])
 
     @property
     def may_start(self) -> bool:
@@ -144,7 +194,7 @@ class JobStage(StrEnum):
     """All its ranks ended with 0."""
 
 
-class Want(Struct, frozen=True):
+class Want(Struct, frozen=True, gc=False):
     """How a job's next generation is to be formed, and for which incident's sake."""
 
     incident: IncidentId
@@ -158,7 +208,7 @@ class Want(Struct, frozen=True):
     """The running generation goes on until this one can take over at a step boundary."""
 
 
-class Job(Struct, frozen=True):
+class Job(Struct, frozen=True, gc=False):
     """One training job; its workers are in the state's table of workers."""
 
     id: JobId
@@ -209,9 +259,9 @@ class Job(Struct, frozen=True):
     halted: str = ""
     """Which human stops it, and why; empty for none."""
     slow: tuple[tuple[Instant, int, NodeId], ...] = ()
-    """When which rank was told to be slow on which node: its work is uneven if it is so on every node."""
+    """When which rank was reported to be slow on which node: its work is uneven if it is so on every node."""
     straggler: int = -1
-    """The rank that was told to be slow in this generation, until it keeps up."""
+    """The rank that was reported to be slow in this generation, until it keeps up."""
     causes: Mapping[Cause, tuple[Instant, int]] = {}
     """When each cause was last diagnosed of it, and which generation that had broken."""
     failed: tuple[tuple[Instant, int, NodeId, int], ...] = ()

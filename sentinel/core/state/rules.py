@@ -44,7 +44,7 @@ class Rules:
         object.__setattr__(self, "_by_symptom", named)
 
     def naming_only(self, symptom: Symptom | None) -> frozenset[Cause]:
-        """Causes that only name such harm."""
+        """Causes that only name this symptom."""
         return self._by_symptom.get(symptom, frozenset())
 
     def book_of(self, incident: Incident) -> Runbook | None:

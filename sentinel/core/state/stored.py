@@ -6,7 +6,8 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import asdict, replace
 
-from sentinel.core.state.rows import Job, Node
+from sentinel.core.state.rows import Job, Node, Silence
+from sentinel.core.state.timers import Timer
 from sentinel.core.state.workers import Worker, WorkerTable
 from sentinel.model.action import Action
 from sentinel.model.fact import NodeSilent
@@ -41,6 +42,8 @@ class StoredState(Struct, frozen=True):
     unfinished: dict[ActionId, Action] = {}
     deadlines: dict[str, Instant] = {}
     silences: dict[str, Instant] = {}
+    silenced: dict[str, Silence] = {}
+    """Of these, those of which is known who asked."""
     refusals: int = 0
     refused: tuple[tuple[IncidentId, str, str], ...] = ()
 
@@ -64,6 +67,13 @@ class StoredState(Struct, frozen=True):
         for node in self.nodes.values():
             known = fell.get(node.id) if node.silent and node.fell is None else None
             yield replace(node, fell=known[0], about=known[1]) if known else node
+
+    def lasting_silences(self) -> dict[str, Silence]:
+        """Silences that have an end to come; an older release kept those that were over, and no names."""
+        lasting = (
+            (name, at) for name, at in self.silences.items() if Timer.SILENCE.of(name) in self.deadlines
+        )
+        return {name: self.silenced.get(name, Silence(at)) for name, at in lasting}
 
     @property
     def workers(self) -> Iterator[Worker]:

@@ -26,9 +26,10 @@ class Fold:
         """How many there were in this fold: as long as it is the same number, nothing has changed."""
         self._touched: list[Table[Any, Any]] = []
 
-    def touch(self, table: "Table[Any, Any]") -> None:
-        """Take note of a table's first change."""
+    def drafted(self, table: "Table[Any, Any]") -> dict[Any, Any]:
+        """Take note of a table's first change, and give room for it."""
         self._touched.append(table)
+        return {}
 
     def begin(self) -> None:
         """From here on nothing is committed until `commit`."""
@@ -123,11 +124,13 @@ class Table(Mapping[K, V], Generic[K, V]):
         """Give what the fold under way has put: key, committed row, new row; None for no row."""
         if not self._draft:
             return []
-        rows = self._rows
-        return [
-            (key, rows.get(key), None if row is _DROPPED else cast(V, row))
-            for key, row in self._draft.items()
-        ]
+        rows, draft = self._rows, cast(dict[K, V], self._draft)
+        return [(key, rows.get(key), None if row is _DROPPED else row) for key, row in draft.items()]
+
+    def touched(self) -> Iterator[V]:
+        """Give the rows that the fold under way has put, and those that it has dropped as they were."""
+        rows, draft = self._rows, cast(dict[K, V], self._draft or {})
+        return (rows[key] if row is _DROPPED else row for key, row in draft.items())
 
     def copy(self) -> dict[K, V]:
         """Give all rows as they are now."""
@@ -135,35 +138,42 @@ class Table(Mapping[K, V], Generic[K, V]):
 
     def put(self, key: K, row: V) -> V:
         """Put a row in its place; gives it back."""
-        if self._fold.is_open:
-            self._drafted()[key] = row
-        else:
+        fold = self._fold
+        if not fold.is_open:
             self._rows[key] = row
+            return row
+        if self._draft is None:
+            self._draft = fold.drafted(self)
+        fold.changes += 1
+        self._draft[key] = row
         return row
+
+    def put_all(self, rows: Mapping[K, V]) -> None:
+        """Put many rows, each in its place."""
+        fold = self._fold
+        if not fold.is_open:
+            self._rows.update(rows)
+            return
+        if self._draft is None:
+            self._draft = fold.drafted(self)
+        fold.changes += len(rows)
+        self._draft.update(rows)
 
     def drop(self, key: K) -> None:
         """Forget a row; one that is not there is no matter."""
-        if not self._fold.is_open:
-            self._rows.pop(key, None)
-        elif key in self._rows:
-            self._drafted()[key] = _DROPPED
+        if key in self._rows:
+            self.put(key, cast(V, _DROPPED)) if self._fold.is_open else self._rows.pop(key)
         elif self._draft:
             self._draft.pop(key, None)
 
-    def _drafted(self) -> dict[K, V | _Dropped]:
-        self._fold.changes += 1
-        if self._draft is None:
-            self._draft = {}
-            self._fold.touch(self)
-        return self._draft
-
     def commit(self) -> None:
         """Make what the fold put the table's own."""
-        for key, row in (self._draft or {}).items():
+        rows, draft = self._rows, cast(dict[K, V], self._draft or {})
+        for key, row in draft.items():
             if row is _DROPPED:
-                del self._rows[key]
+                del rows[key]
             else:
-                self._rows[key] = cast(V, row)
+                rows[key] = row
         self._draft = None
 
     def abandon(self) -> None:

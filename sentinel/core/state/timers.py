@@ -16,11 +16,13 @@ class Timer(StrEnum):
     MEMBERS = "members"
     """An incident waits for nodes that measure together."""
     PING = "ping"
-    """A silent node is to be looked at again."""
+    """A silent node is to be pinged again."""
     AGAIN = "again"
     """An agent or the GCS was restarted, and should be heard by then."""
     EVICT = "evict"
     """An eviction failed and is to be tried again."""
+    OUTSIDE = "outside"
+    """The scheduler could not be told of a cordon, and is to be told again."""
     STANDS = "stands"
     """A finding that can wait stands for long enough."""
     TRUST = "trust"
@@ -36,7 +38,7 @@ class Timer(StrEnum):
     FINISH = "finish"
     """Ranks have ended with 0, and the others should have by then."""
     MAINTAIN = "maintain"
-    """A node's silence and findings are expected until then."""
+    """A node is expected to be silent, or to have findings, until then."""
     RESUME = "resume"
     """A generation must have made a new step by then."""
     SETTLED = "settled"
@@ -48,7 +50,7 @@ class Timer(StrEnum):
 
     def of(self, *whom: str | int) -> str:
         """Name the deadline: `resume/moe/3`."""
-        return "/".join([self, *map(str, whom)])
+        return "/".join((self._value_, *map(str, whom)))
 
 
 EVIDENCE = (Timer.GATHER, Timer.BROKEN, Timer.STACKS, Timer.MEMBERS)
@@ -68,9 +70,10 @@ WAITS: Mapping[Timer, str] = {
     Timer.BROKEN: "a culprit",
     Timer.STACKS: "stacks",
     Timer.MEMBERS: "nodes that measure together",
-    Timer.PING: "another look at a silent node",
+    Timer.PING: "another ping of a silent node",
     Timer.AGAIN: "what was restarted to be heard",
     Timer.EVICT: "another try to evict",
+    Timer.OUTSIDE: "another try to tell the scheduler of its cordon",
     Timer.STANDS: "a finding to stand for long enough",
     Timer.TRUST: "another try of a node where workers did not start",
     Timer.PLACE: "nodes to place a job on",

@@ -27,7 +27,14 @@ class WorkerStage(StrEnum):
     GONE = "gone"
 
 
-class Worker(Struct, frozen=True):
+_RANK, _GONE = (
+    WorkerStage.RANK,
+    WorkerStage.GONE,
+)  # a member costs more to look up than all else that is asked
+_WAITING = WorkerStage.STARTING, WorkerStage.STANDBY
+
+
+class Worker(Struct, frozen=True, gc=False):
     """One process that is or may become a rank."""
 
     id: WorkerId
@@ -47,16 +54,11 @@ class Worker(Struct, frozen=True):
     unwanted: bool = False
     """It is to be stopped: it was called stuck, or it did not start in time."""
     may_run: bool = False
-    """It was told to stop while nobody could see it end: it is told again."""
+    """It was ordered to stop while nobody could see it end: it is ordered again."""
     unfit: bool = False
     """A standby whose process stands still."""
     done: bool = False
     """A rank whose process ended with 0: the job is finished when all are."""
-
-    @property
-    def is_to_stop(self) -> bool:
-        """Whether it has not been told to stop, and should be."""
-        return self.may_run or (self.unwanted and self.stage is not WorkerStage.GONE)
 
     @property
     def is_done(self) -> bool:
@@ -71,12 +73,12 @@ class Worker(Struct, frozen=True):
     @property
     def is_living(self) -> bool:
         """Whether it has not ended and was not told to."""
-        return self.stage is not WorkerStage.GONE
+        return self.stage is not _GONE
 
     @property
     def waits(self) -> bool:
         """Whether it may be given a seat, now or when it is warm."""
-        return self.stage in (WorkerStage.STARTING, WorkerStage.STANDBY)
+        return self.stage in _WAITING
 
 
 class WorkerTable:
@@ -197,30 +199,25 @@ class WorkerTable:
 
     def touched_nodes(self) -> set[NodeId]:
         """Nodes of whose workers it has changed one."""
-        changed = (worker for _, before, now in self.rows.changes() for worker in (before, now))
-        return {worker.node for worker in changed if worker is not None}
+        return {worker.node for worker in self.rows.touched()}
 
     # --- changes ---------------------------------------------------------------------------------------
 
     def put(self, worker: Worker) -> Worker:
         """Put a worker in the place of what was known of it; gives it back."""
-        before = self.rows.get(worker.key)
-        self.rows.put(worker.key, worker)
+        key = worker.job, worker.id
+        before = self.rows.get(key)
+        self.rows.put(key, worker)
         if before is None:
             self._counts.put(worker.job, self._counts.get(worker.job, 0) + 1)
+        elif before.unfit != worker.unfit:
+            self.look_again_at(worker.job, worker.node)
         self._relocate(before, worker)
         self._requeue(before, worker)
-        if before is not None and before.unfit != worker.unfit:
-            self.look_again_at(worker.job, worker.node)
-        marks = zip(
-            (self._gone, self._spent, self._to_stop),
-            _marks(before) if before is not None else (False, False, False),
-            _marks(worker),
-            strict=True,
-        )
-        for table, held, holds in marks:
-            if held is not holds:
-                _note(table, worker.key, holds)
+        if (held := _marks(before)) != (marks := _marks(worker)):
+            for table, had, has in zip((self._gone, self._spent, self._to_stop), held, marks, strict=True):
+                if had is not has:
+                    _note(table, key, has)
         if more := worker.is_done - (before is not None and before.is_done):
             self._done.put(worker.job, self.done(worker.job) + more)
         return worker
@@ -248,10 +245,27 @@ class WorkerTable:
         left, taken = changes(self.seats(job), seats)
         for seat in left:
             self.put(replace(self.rows[job, seat.worker], rank=-1))
+        rising: dict[NodeId, dict[WorkerKey, Worker]] = {}
         for seat in taken:
-            worker, stage = self.rows[job, seat.worker], WorkerStage.RANK
-            self.put(replace(worker, stage=stage, gpu=seat.gpu, rank=seat.rank, seated=generation))
+            key = job, seat.worker
+            worker = self.rows[key]
+            seated = replace(worker, stage=_RANK, gpu=seat.gpu, rank=seat.rank, seated=generation)
+            if worker.stage in _WAITING:
+                rising.setdefault(worker.node, {})[key] = seated
+            else:
+                self.put(seated)
+        for node, rows in rising.items():
+            self._seat(job, node, rows)
         self._seats.put(job, tuple(seats))
+
+    def _seat(self, job: JobId, node: NodeId, rows: Mapping[WorkerKey, Worker]) -> None:
+        """Seat those who waited on a node: who sits and who waits there is written once for all of them."""
+        self.rows.put_all(rows)
+        self._sitting.put(node, tuple(sorted({*self._sitting.get(node, ()), *rows})))
+        left = tuple(name for name in self._waiting[job, node] if (job, name) not in rows)
+        _keep(self._waiting, (job, node), left)
+        self._count_spare(node)
+        self.look_again_at(job, node)
 
     def start_over(self, job: JobId) -> None:
         """Forget the seats of a job that has no worker any more."""
@@ -277,28 +291,30 @@ class WorkerTable:
         sat, sits = before is not None and before.rank >= 0, worker.rank >= 0
         if sat == sits:
             return
-        here = {*self._sitting.get(worker.node, ())}
-        here = here | {worker.key} if sits else here - {worker.key}
-        _keep(self._sitting, worker.node, tuple(sorted(here)))  # however they came, also after a restart
+        here = {*self._sitting.get(worker.node, ())} ^ {worker.key}
+        _keep(self._sitting, worker.node, tuple(sorted(here)))  # in the same order after a restart
         self._count_spare(worker.node)
         self.look_again_at(worker.job, worker.node)
 
     def _requeue(self, before: Worker | None, worker: Worker) -> None:
-        waited, place = before is not None and before.waits, (worker.job, worker.node)
-        if waited == worker.waits:
+        waited, waits = before is not None and before.stage in _WAITING, worker.stage in _WAITING
+        if waited == waits:
             return
+        place = worker.job, worker.node
         queue = self._waiting.get(place, ())
-        if worker.waits:
+        if waits:
             self._waiting.put(place, (*queue, worker.id))
         else:
             _keep(self._waiting, place, tuple(name for name in queue if name != worker.id))
             self.look_again_at(*place)
 
 
-def _marks(worker: Worker) -> tuple[bool, bool, bool]:
+def _marks(worker: Worker | None) -> tuple[bool, bool, bool]:
     """Say whether it is gone, whether its own code raised while it lives, and whether it is to stop."""
-    gone = worker.stage is WorkerStage.GONE
-    return gone, worker.spent and not gone, worker.is_to_stop
+    if worker is None:
+        return False, False, False
+    gone = worker.stage is _GONE
+    return gone, worker.spent and not gone, worker.may_run or (worker.unwanted and not gone)
 
 
 def _seat_of(worker: Worker) -> Seat:
@@ -319,7 +335,7 @@ def _keep(table: Table[K, tuple[T, ...]], key: K, items: tuple[T, ...]) -> None:
 
 
 def _note(table: Table[K, bool], key: K, holds: bool) -> None:
-    if holds:
+    if holds and key not in table:
         table.put(key, True)
-    elif key in table:
+    elif not holds and key in table:
         table.drop(key)

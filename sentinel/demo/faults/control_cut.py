@@ -44,7 +44,7 @@ def _while_cut(sandbox: Sandbox) -> list[str]:
 
 def _while_one_is_cut(sandbox: Sandbox) -> list[str]:
     """Say what is not as it must be while one node is not heard: that is no reason to freeze anything."""
-    wait("the silence is seen", SEEN_WITHIN_S, lambda: (sandbox.status() or {}).get("incidents"))
+    wait("the silent node is seen", SEEN_WITHIN_S, lambda: (sandbox.status() or {}).get("incidents"))
     until = time.time() + FROZEN_S
     wait("the cut has lasted", FROZEN_S + 1, lambda: time.time() > until)
     return ["actions were frozen for one node's sake"] if (sandbox.status() or {}).get("frozen") else []

@@ -1,9 +1,10 @@
-"""Ray's GCS is killed: it is brought back with what it knew, and ranks can be replaced as before."""
+"""Ray's GCS is killed or stopped: it is brought back with what it knew, ranks can be replaced as before."""
 
 import os
 import random
 import signal
 import time
+from functools import partial
 
 from sentinel.backends.ray import gcs
 from sentinel.demo.fault import NOBODY, Expected, Injection, Place, Simple, kill, pick
@@ -13,20 +14,20 @@ REPLACED_S = 60.0
 """For a later crash: the ray link may have to start anew first."""
 
 
-def inject(sandbox: Sandbox, chance: random.Random) -> Injection:
-    """SIGKILL the GCS."""
+def inject(how: signal.Signals, sandbox: Sandbox, chance: random.Random) -> Injection:
+    """Send the GCS a signal."""
     cluster = sandbox.cluster
     pid = gcs.find(cluster.head.address, cluster.port)
     time.sleep(chance.uniform(0.0, 0.3))
     at = time.time()
-    os.kill(pid, signal.SIGKILL)
+    os.kill(pid, how)
     return Injection(at, Place(), verify=lambda: _as_before(sandbox, chance, pid))
 
 
-def _as_before(sandbox: Sandbox, chance: random.Random, killed: int) -> list[str]:
+def _as_before(sandbox: Sandbox, chance: random.Random, old: int) -> list[str]:
     """Kill a rank: a new one takes its place, which needs Ray from end to end."""
     cluster = sandbox.cluster
-    wrong = [] if gcs.find(cluster.head.address, cluster.port) != killed else ["the GCS was not killed"]
+    wrong = [] if gcs.find(cluster.head.address, cluster.port) != old else ["the GCS is the one of before"]
     wait("standbys are ready", REPLACED_S, sandbox.ready)
     generation = sandbox.steps()[-1]["g"]
     kill(pick(sandbox, chance))
@@ -35,4 +36,8 @@ def _as_before(sandbox: Sandbox, chance: random.Random, killed: int) -> list[str
     return wrong
 
 
-FAULT = Simple("gcs-dead", Expected(frozenset({"gcs-dead"}), names=NOBODY, steps_lost=0), inject)
+EXPECTED = Expected(frozenset({"gcs-dead"}), names=NOBODY, steps_lost=0)
+FAULTS = (
+    Simple("gcs-dead", EXPECTED, partial(inject, signal.SIGKILL)),
+    Simple("gcs-hung", EXPECTED, partial(inject, signal.SIGSTOP)),
+)

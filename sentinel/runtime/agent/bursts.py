@@ -1,4 +1,4 @@
-"""Events that come again and again: each burst is told at once, and then only counted."""
+"""Events that come again and again: each burst is reported at once, and then only counted."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import sha256
@@ -15,15 +15,15 @@ QUIET: Seconds = 10.0
 """An event after so long without its like is a new one: `policy.correlate_s`, within which lines are of one
 fault. Its kernel time says so where it has one: an agent that was held up reads minutes in one go."""
 LASTS: Seconds = 3600.0
-"""A burst that does not end is told as a new event so often, so that nothing that goes on is hidden."""
+"""A burst that does not end is reported as a new event so often, so that nothing that goes on is hidden."""
 AGAIN: Seconds = 1.0
-"""A count is told again after this, then after twice as long each time."""
+"""A count is reported again after this, then after twice as long each time."""
 RARELY: Seconds = 60.0
 """And at least so often."""
 KINDS = 256
 """Bursts kept at a time. 800,000 lines in the field were of 29 kinds; more is somebody's noise, or attack."""
 OVERFLOW = "too-many-kinds"
-"""Code of what is told of events beyond that."""
+"""Code of what is reported of events beyond that."""
 PARTS = ("owner", "rank", "place")
 """What else a check may say in its evidence that makes events another kind: whose process, which part."""
 OURS = "ours"
@@ -40,7 +40,7 @@ class Burst(Struct):
     """One event and its repetitions; times are those of `now`, which go on evenly over agents."""
 
     finding: Finding
-    """As it was told first."""
+    """As it was reported first."""
     began: Moment
     last: Moment
     number: Times = 1
@@ -48,7 +48,7 @@ class Burst(Struct):
     count: Times = 1
     last_line: str = ""
     reported: Times = 0
-    """The count that was told last, 0 before the first telling."""
+    """The count that was reported last, 0 before the first report."""
     reported_at: Moment = 0.0
     pause: Moment = AGAIN
 
@@ -91,7 +91,7 @@ class Bursts:
         """The highest number of a burst that had to make room: its like must get another name."""
 
     def take(self, event: Finding, now: Seconds) -> list[Finding]:
-        """Count an event in; gives the burst that it ends, if that grew since it was told."""
+        """Count an event in; gives the burst that it ends, if that grew since it was reported."""
         self.changes += 1
         key = key_of(event)
         if key not in self._by_key and len(self._by_key) >= KINDS and not self._make_room(event, now):

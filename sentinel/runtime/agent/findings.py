@@ -20,11 +20,11 @@ Key: TypeAlias = tuple[str, str, str]
 
 
 class FindingBook:
-    """The last told finding per key. It lies in a file, so that the next agent clears what has passed.
+    """The last reported finding per key. It lies in a file, so that the next agent clears what has passed.
 
     The file also says of which findings the controller may not have heard that they came, changed or passed:
-    the next agent tells those again, as it finds them. Events it counts on from where they were when all had
-    been heard, for it reads the kernel log again from there.
+    the next agent reports those again, as it finds them. Events it counts on from where they were when all
+    had been heard, for it reads the kernel log again from there.
     """
 
     def __init__(self, path: Path) -> None:
@@ -34,7 +34,7 @@ class FindingBook:
         self._changes = 0
         self._reported |= self._unheard
         self._doubtful = set(self._unheard)
-        """What the last agent told and this one has not told yet."""
+        """What the last agent reported and this one has not reported yet."""
 
     def update(
         self, check: str, findings: Iterable[Finding], now: Seconds, *, blind: bool = False
@@ -42,7 +42,7 @@ class FindingBook:
         """Take one probe's findings; give what is new, changed, counted or (health ok) no longer found.
 
         `now` goes on evenly over all agents of this boot. `blind`: the probe failed and speaks only of
-        itself. What was told of something unseen stands.
+        itself. What was reported of something unseen stands.
         """
         found = list(findings)
         unseen = {each.component for each in found if each.code.endswith(UNREADABLE)}
@@ -61,7 +61,7 @@ class FindingBook:
         return [*changed, *ended, *self._bursts.due(now, check)]
 
     def counted(self, now: Seconds, *, at_once: bool = False) -> list[Finding]:
-        """Give the events that came again and whose count is due to be told; `at_once`: every one."""
+        """Give the events that came again and whose count is due to be reported; `at_once`: every one."""
         return self._bursts.due(now, at_once=at_once)
 
     def _is_news(self, finding: Finding) -> bool:
@@ -72,7 +72,7 @@ class FindingBook:
         return finding.key in self._doubtful or shown != (finding.health, finding.summary)
 
     def _keep(self, check: str, states: Iterable[Finding], changed: Iterable[Finding]) -> None:
-        """Keep what is told now, and as unheard what changed: of what passed, that it was there."""
+        """Keep what is reported now, and as unheard what changed: of what passed, that it was there."""
         before = self._reported
         others = {key: known for key, known in before.items() if known.check != check}
         self._reported = others | {each.key: each for each in states if each.health is not Health.OK}
@@ -82,7 +82,7 @@ class FindingBook:
         self._write()
 
     def settle(self) -> None:
-        """The controller has heard everything that this agent told."""
+        """The controller has heard everything that this agent reported."""
         unheard = {key: known for key, known in self._unheard.items() if key in self._doubtful}
         if unheard != self._unheard or self._bursts.changes != self._changes:
             self._unheard, self._heard = unheard, [*self._bursts.kept()]
@@ -99,7 +99,7 @@ class FindingBook:
             private.write(self._path, json.dumps(to_plain(lists)).encode())
 
     def stands(self, check: str, code: str) -> bool:
-        """Say whether this agent told such a finding, or found it told, and it has not passed."""
+        """Say whether this agent reported such a finding, or found it reported, and it has not passed."""
         return any(
             (known.check, known.code) == (check, code)
             for key, known in self._reported.items()
@@ -112,7 +112,7 @@ class FindingBook:
 
 
 def _load(path: Path) -> tuple[dict[Key, Finding], dict[Key, Finding], list[Burst]]:
-    """Read what the agent before told; a damaged file is as good as none: findings are told again."""
+    """Read what the agent before reported; a damaged file is as good as none: findings are reported again."""
     try:
         plain = json.loads(private.read(path, MESSAGE_BYTES))
         known, unheard = (from_plain(list[Finding], plain[name]) for name in ("reported", "unheard"))

@@ -22,8 +22,9 @@ class _Kept:
 class Spool:
     """Events in order, numbered from 1, each kept until its number is acknowledged.
 
-    Of a burst are kept what was told first, for it may have come before what followed it, and what was told
-    last. As long as that was not sent it keeps its number; what was sent is what an acknowledgement means.
+    Of a burst are kept what was reported first, for it may have come before what followed it, and what was
+    reported last. As long as that was not sent it keeps its number; what was sent is what an
+    acknowledgement means.
     """
 
     def __init__(self) -> None:

@@ -6,11 +6,14 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from sentinel.backends.ray import gcs as ray_gcs
@@ -32,6 +35,56 @@ def test_alive_tells_an_open_port_from_a_closed_one(listening: bool, answer: str
         if listening:
             listener.listen()
         assert ray_gcs.alive(f"127.0.0.1:{listener.getsockname()[1]}") == answer
+
+
+@contextmanager
+def served(answer: Callable[[socket.socket], object]) -> Iterator[str]:
+    """A door where each who comes is answered in this way, until its end."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            with suppress(OSError):
+                while True:
+                    with listener.accept()[0] as caller:
+                        answer(caller)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield f"127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(lambda caller: caller.sendall(bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))), id="settings"),
+        pytest.param(lambda _: None, id="it ends the connection, as TLS would"),
+    ],
+)
+def test_who_greets_or_hangs_up_is_there(answer: Callable[[socket.socket], object]) -> None:
+    with served(answer) as address:
+        assert ray_gcs.answers(address, 20.0) == "ok"
+
+
+def test_who_takes_a_connection_and_says_nothing_hangs() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = f"127.0.0.1:{listener.getsockname()[1]}"
+        assert (ray_gcs.alive(address), ray_gcs.answers(address, 0.2)) == ("ok", "hung")
+    assert ray_gcs.answers(address, 0.2) == "refused"
+
+
+def test_a_grpc_server_greets() -> None:
+    grpc = pytest.importorskip("grpc")
+    server = grpc.server(ThreadPoolExecutor(1))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        assert ray_gcs.answers(f"127.0.0.1:{port}", 20.0) == "ok"
+    finally:
+        server.stop(None).wait()
 
 
 @pytest.fixture
@@ -175,6 +228,44 @@ def remembered(folder: Path, **changed: Any) -> Path:
 def test_a_gcs_that_kept_its_state_in_memory_is_not_started_again(tmp_path: Path) -> None:
     with pytest.raises(ray_gcs.GcsError, match="in memory only"):
         ray_gcs.restart(remembered(tmp_path, environment={}))
+
+
+def there(folder: Path, port: int, **changed: Any) -> Path:
+    """What was remembered of a GCS that is there; another one ends at once."""
+    return remembered(folder, address=f"127.0.0.1:{port}", command=["gcs_server", "-c", ""], **changed)
+
+
+def test_a_gcs_that_hangs_is_ended_and_started_again(
+    tmp_path: Path, program: Path, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray_gcs, "HUNG_S", 0.2)
+    with gcs(program, port, port) as hung:
+        started = ray_gcs.restart(there(tmp_path, port))
+        assert started != hung
+        assert not psutil.pid_exists(hung) or psutil.Process(hung).status() == psutil.STATUS_ZOMBIE
+        with suppress(ChildProcessError):
+            os.waitpid(started, 0)
+
+
+def test_a_gcs_that_hangs_and_kept_its_state_in_memory_is_people_s(
+    tmp_path: Path, program: Path, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray_gcs, "HUNG_S", 0.2)
+    with gcs(program, port, port) as hung:
+        with pytest.raises(ray_gcs.GcsError, match=rf"in memory only.*it hangs: .*kill -9 {hung}$"):
+            ray_gcs.restart(there(tmp_path, port, environment={}))
+        assert psutil.Process(hung).status() != psutil.STATUS_ZOMBIE
+
+
+def test_a_gcs_that_answers_or_only_just_starts_is_left_alone(
+    tmp_path: Path, program: Path, port: int
+) -> None:
+    with gcs(program, port, 0) as starting:
+        assert ray_gcs.restart(there(tmp_path, port)) == starting
+    with served(lambda caller: caller.sendall(b"!")) as address:
+        taken = int(address.rpartition(":")[2])
+        with gcs(program, taken, 0) as answering:
+            assert ray_gcs.restart(there(tmp_path, taken)) == answering
 
 
 def test_what_is_started_again_is_ray_s_own_program_whatever_was_remembered(

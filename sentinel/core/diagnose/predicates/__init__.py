@@ -3,7 +3,13 @@
 from collections.abc import Mapping
 
 from sentinel.core.diagnose.predicates.case import Case, Match, Predicate
-from sentinel.core.diagnose.predicates.control_plane import gcs_dead, journal_failed, lacks_room, link_lost
+from sentinel.core.diagnose.predicates.control_plane import (
+    gcs_dead,
+    journal_failed,
+    lacks_room,
+    link_lost,
+    scheduler_untold,
+)
 from sentinel.core.diagnose.predicates.crashes import (
     ended_together,
     ended_unheard,
@@ -59,6 +65,7 @@ PREDICATES: Mapping[str, Predicate] = {
         journal_failed,
         link_lost,
         lacks_room,
+        scheduler_untold,
         gang_broken,
         slow_on_every_node,
         straggler,

@@ -1,6 +1,7 @@
 """What Sentinel itself stands on, Ray's GCS, the link to it, the journal, and what a job does: GPUs."""
 
 from sentinel.core.diagnose.predicates.case import Case, Match
+from sentinel.core.evidence import unreported
 from sentinel.core.state.rows import JobStage
 from sentinel.model.fact import DeadlinePassed, GcsLost, JournalFailed, LinkLost
 
@@ -26,6 +27,17 @@ def lacks_room(case: Case) -> Match | None:
     waits = f"{job.id} waits for {job.world} GPUs, the {usable} usable nodes have {here}"
     more = "`ray start --address=HOST:PORT` on more nodes, `sentinel undrain NODE`, or a smaller job.world"
     return Match((), f"{waits}: {more}") if here < job.world else None
+
+
+def scheduler_untold(case: Case) -> Match | None:
+    """The scheduler could not be told of a cordon, or of its end."""
+    nodes = [case.state.nodes[name] for name in sorted(unreported(case.incident))]
+    said = [f"{node.id} is {node.to_scheduler}" for node in nodes]
+    last = max(nodes, key=lambda node: node.outside.tries, default=None)
+    if last is None:
+        return None
+    tried = f"{last.outside.tries} tries in a row failed: {last.outside.why}"
+    return Match((), f"the scheduler does not know that {', '.join(said)}; {tried}")
 
 
 def journal_failed(case: Case) -> Match | None:

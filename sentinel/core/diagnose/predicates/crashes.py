@@ -24,7 +24,7 @@ def rank_exited(case: Case) -> Match | None:
         return None
     ended = [fact for fact in exits if fact.how not in STOPPED_ITSELF]
     if not ended and (known := case.incident.diagnosis) and known.is_known:
-        return None  # they left because of that
+        return None  # they ended because they had lost that peer
     if not ended:
         why = ", ".join(f"{fact.rank} ({fact.how})" for fact in exits)
         return Match((), f"ranks {why} stopped themselves: what they waited for can't come")
@@ -129,7 +129,7 @@ def gang_broken(case: Case) -> Match | None:
     known, job = case.incident.diagnosis, case.state.job_of(case.incident)
     is_over = job is not None and job.generation > newest_generation(case)
     if is_over and known is not None and not _is_this(case, known):
-        return None  # that generation broke of the cause that is known
+        return None  # the ended rank, the laggard or the lost node explains why this generation broke
     if rank_exited(case) or laggard(case) or pinged(case):
         return None
     why = f"{len(raised)} ranks lost their peers, first rank {raised[0].rank} on {raised[0].node}"

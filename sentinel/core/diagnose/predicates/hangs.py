@@ -25,7 +25,7 @@ def laggard(case: Case) -> Match | None:
         return None
     where = dict(zip((beat.rank for beat in stall.beats), stall.nodes, strict=True))
     if any(case.state.nodes[where[rank]].silent for rank in found.ranks):
-        return None  # its node's silence says more
+        return None  # that its node is silent says more
     gpus = {beat.rank: beat.gpu for beat in stall.beats}
     suspects = tuple(Suspect(where[rank], rank, gpus[rank]) for rank in found.ranks)
     return Match(suspects, f"no step for {stall.stalled_s:.1f} s; {found.why}", found.sure)

@@ -76,7 +76,7 @@ def _pinged(case: Case) -> list[NodePinged]:
 
 
 def _silent_s(case: Case, fact: NodePinged) -> Seconds:
-    fell = (silence.at for silence in case.all(NodeSilent) if silence.node == fact.node)
+    fell = (each.at for each in case.all(NodeSilent) if each.node == fact.node)
     return case.state.now - max(fell, default=fact.at)
 
 

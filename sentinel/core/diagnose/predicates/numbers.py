@@ -32,9 +32,8 @@ def nan_not_repeated(case: Case) -> Match | None:
     if len(nans) != 1 or advanced is None or advanced.at < nans[0].at:
         return None
     raised = (f for f in case.all(RankRaised) if (f.kind, f.generation) == ("nan", nans[0].generation))
-    suspects = tuple(
-        suspect_of(fact) for fact in raised if fact.rank in _nan_ranks(fact)
-    )  # where it sat then
+    # Each fact says on which node its rank was when it raised.
+    suspects = tuple(suspect_of(fact) for fact in raised if fact.rank in _nan_ranks(fact))
     if len(suspects) != 1:
         return None
     rank = suspects[0].rank

@@ -49,7 +49,7 @@ def is_stopped_again(suspect: RankLooks) -> bool:
 
 
 def _slowed(case: Case) -> JobSlowed | None:
-    """Return what was told of the present generation."""
+    """Return what was reported of the present generation."""
     slowed = case.last(JobSlowed)
     job = case.state.jobs.get(slowed.job) if slowed else None
     return slowed if slowed and job and slowed.generation == job.generation else None
