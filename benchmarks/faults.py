@@ -29,7 +29,7 @@ RUN_LIMIT_S = 900
 def plan(faults: Sequence[str], runs: int, together: int, chance: random.Random) -> Iterator[tuple[str, ...]]:
     """Give each demo's faults in random order; wherever it is broken off, all came about equally often."""
     for _ in range(runs):
-        alone = [name for name in faults if getattr(FAULTS[name], "stage", None)]
+        alone = [name for name in faults if getattr(FAULTS[name], "sandbox", None)]
         others = [name for name in faults if name not in alone]
         chance.shuffle(others)
         demos = [(name,) for name in alone]

@@ -1,9 +1,10 @@
 """The table of many runs counts verdicts, and those of older lines, which tell them in words."""
 
 import json
+import random
 from pathlib import Path
 
-from benchmarks.faults import lanes_of, read, table, with_verdicts
+from benchmarks.faults import lanes_of, plan, read, table, with_verdicts
 from sentinel.demo.fault import Place
 from sentinel.demo.result import Result
 
@@ -38,3 +39,9 @@ def test_the_published_lines_can_be_read() -> None:
 def test_each_lane_has_cores_of_its_own_unless_there_are_too_few() -> None:
     assert lanes_of(range(8), 3) == [(0, 1), (2, 3), (4, 5)]
     assert lanes_of(range(2), 3) == [(0, 1)] * 3
+
+
+def test_faults_that_need_settings_of_their_own_have_a_demo_of_their_own() -> None:
+    demos = list(plan(["gpu-ecc", "none", "rank-crash"], 1, 9, random.Random(1)))
+    assert sorted(len(demo) for demo in demos) == [1, 2]
+    assert ("none",) in demos
