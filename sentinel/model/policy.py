@@ -45,20 +45,20 @@ class Policy:
     pace_steps: int = number(32, 10, 1000)
     """The median step is that of so many last ones: enough that one checkpoint does not move it."""
     paced_steps: int = number(3, 1, 10)
-    """Steps whose median is worth telling, for a controller that comes later and has seen none."""
+    """The step time is put on record, for a controller that takes over, once so many steps were seen."""
     pace_change: float = number(2.0, 1.1, 100.0)
-    """It is told again when it is so many times longer or shorter: less is no other pace."""
+    """The step time is put on record again when it has become so many times longer or shorter."""
     sure_missing: float = number(0.6, 0.1, 1.0)
     """How sure it is that a rank that reports nothing holds the others up: its node may only be slow to tell.
 
     The four `sure_…` multiply the runbook's confidence.
     """
     sure_stopped: float = number(0.97, 0.1, 1.0)
-    """That a rank does whose process is stopped: the kernel says so."""
+    """The same of a rank whose process is stopped: the kernel says so."""
     sure_stale: float = number(0.85, 0.1, 1.0)
-    """That a rank does whose beat thread stands still."""
+    """The same of a rank whose beat thread stands still."""
     sure_behind: float = number(0.8, 0.1, 1.0)
-    """That a rank does which has entered fewer collectives than the others: it may be a victim itself."""
+    """The same of a rank that has entered fewer collectives than the others: it may be a victim itself."""
 
     # Nodes that are not heard
 
@@ -77,17 +77,17 @@ class Policy:
     cut_s: Seconds = number(65.0, 1.0, 3600.0)
     """A silent node that breaks no job may take as long to come back as Ray gives it."""
     unheard_s: Seconds = number(120.0, 1.0, 86400.0)
-    """One that is silent for longer is people's business, symptom or not: Ray has given it up long since."""
+    """A node that is silent for this long is paged even if no job suffers: Ray has given it up long since."""
 
     # What many nodes have at once
 
     common_s: Seconds = number(120.0, 1.0, 600.0)
-    """Nodes on which a check finds the same within this have a common cause, if they are too many for chance.
+    """Nodes that show the same finding, or fall silent, within this may have a common cause.
 
-    So many that each failing by itself would make it rarer than yearly. Silences within it may be one.
+    They have one if so many at once would be rarer than once a year, were each to fail by itself.
     """
     common_nodes: int = number(3, 2, 100)
-    """At least so many: two may be chance on any fleet."""
+    """At least so many nodes make a common cause: two may be chance on any fleet."""
     failures_per_node_day: float = number(0.01, 0.0, 0.1)
     """How often a node fails by itself: 3 to 4 a day on 375 nodes of 8 GPUs. It says what is too many."""
 
@@ -196,7 +196,7 @@ class Policy:
     resume_attempts: int = number(4, 1, 100)
     """Attempts in a row without a new step; after them people decide."""
     underway_tellings: int = number(3, 2, 100)
-    """How often within `resume_timeout_s` a generation is said to be on its way: one telling may be late."""
+    """How often within `resume_timeout_s` it is noted that a generation goes on: one note may be late."""
     action_timeout_s: Seconds = number(20.0, 1.0, 3600.0)
     """An action without an outcome for this long is tried again or given up."""
     retry_s: Seconds = number(2.0, 0.1, 60.0)
@@ -212,11 +212,11 @@ class Policy:
     starts_at_once: int = number(40_000, 1, 1_000_000)
     """Workers that one decision starts; the others follow at once. So many take less than half a second."""
     start_attempts: int = number(3, 1, 100)
-    """Workers in a row that do not start on a node; then others are started elsewhere."""
+    """When so many workers in a row did not start on a node, the next ones are started elsewhere."""
     trust_s: Seconds = number(60.0, 1.0, 86400.0)
-    """Such a node gets one more try this often: its raylet may be back by then."""
+    """A node on which `start_attempts` workers did not start is tried again this often: Ray may be back."""
     runs_again_s: Seconds = number(2.0, 0.1, 600.0)
-    """A standby that stood still has to run for so long: one that is stopped again and again is told once."""
+    """A standby that stood still counts again once it has run for so long."""
 
     # Whether anything is done at all
 

@@ -154,6 +154,12 @@ def test_each_tells_people_meaning_impact_diagnosis_and_mitigation(cause: Cause)
     assert 10 <= sum(bool(line.strip()) for line in text.splitlines()) <= 25
 
 
+@pytest.mark.parametrize("cause", BOOKS)
+def test_each_begins_with_what_was_done_and_what_is_asked_of_the_reader(cause: Cause) -> None:
+    text = runbooks.prose(cause).lstrip()
+    assert re.match(r"- \*\*Done:\*\* .+\.\n- \*\*You:\*\* .+\.\n\n## Meaning\n", text)
+
+
 def test_commands_that_runbooks_name_exist() -> None:
     from sentinel.cli import app
 

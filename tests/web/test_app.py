@@ -313,7 +313,7 @@ def test_an_empty_token_lets_nobody_in(cluster: Cluster) -> None:
 
 def test_the_manual_lists_every_metric(web: httpx.Client) -> None:
     manual = (Path(__file__).parents[2] / "docs" / "operating.md").read_text(encoding="utf-8")
-    section = manual.partition("## Metrics")[2].partition("## HTTP API")[0]
+    section = manual.partition("\n## Metrics")[2].partition("\n## ")[0]
     cells = "".join(line.split("|")[1] for line in section.splitlines() if line.startswith("| `"))
     named = set(re.findall(r"`(\w+)(?:\{[\w,]+\})?`", cells))
     families = text_string_to_metric_families(web.get("/metrics").text)
