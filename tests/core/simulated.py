@@ -245,9 +245,10 @@ class Simulated:
     def beat(self, rank: int, phase: str = "collective", enqueued: int = 10, state: str = "S") -> RankBeat:
         worker = self.worker(rank)
         generation = self.job.generation
+        completed = enqueued - (phase == "collective")
         return RankBeat(
-            JOB, rank, worker.id, worker.pid, worker.gpu, generation, 6, phase, enqueued, enqueued - 1,
-            0.1, 0.0, 1.0, 0.1, state, 2.0,
+            JOB, rank, worker.id, worker.pid, worker.gpu, generation, 6, phase, enqueued, completed, 0.1,
+            0.0, 1.0, 0.1, state, 2.0,
         )  # fmt: skip
 
     def command(self, command: str, target: str = "") -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import pytest
+from msgspec.structs import replace
 from simulated import Simulated, ecc
 
 from sentinel.model.action import CollectStacks, Resume, StopWorker
@@ -108,6 +109,28 @@ def test_a_rank_behind_in_collectives_is_the_laggard() -> None:
     assert [suspect.rank for suspect in incident.diagnosis.suspects] == [1]
 
 
+def test_a_rank_that_is_still_in_a_collective_which_others_left_is_not_accused() -> None:
+    """Its data is on the way: it waits as they do, and what is between them may be slow."""
+    cluster = Simulated(world=3)
+    cluster.stall(cluster.beat(0), cluster.beat(1, enqueued=9), cluster.beat(2))
+    cluster.run(1)
+    (incident,) = cluster.incidents()
+    assert incident.diagnosis is not None
+    assert (incident.diagnosis.cause, incident.diagnosis.suspects) == ("unknown", ())
+    assert "rank 1 is still in collective 9" in incident.diagnosis.why
+
+
+def test_a_rank_that_is_behind_in_a_collective_which_nobody_has_left_is_the_laggard() -> None:
+    """On a GPU what is only enqueued is not completed before the step's end."""
+    cluster = Simulated(world=3)
+    behind = replace(cluster.beat(1, enqueued=9), completed=2)
+    cluster.stall(*(replace(cluster.beat(rank), completed=2) for rank in (0, 2)), behind)
+    cluster.run(5)
+    (incident,) = cluster.incidents()
+    assert incident.diagnosis is not None
+    assert [suspect.rank for suspect in incident.diagnosis.suspects] == [1]
+
+
 def test_missing_ranks_wait_for_their_nodes_silence() -> None:
     cluster = Simulated()
     cut = cluster.node(1)
@@ -122,7 +145,7 @@ def test_missing_ranks_wait_for_their_nodes_silence() -> None:
 def test_a_laggard_whose_node_falls_silent_is_its_nodes_victim() -> None:
     cluster = Simulated()
     cut = cluster.node(1)
-    cluster.stall(cluster.beat(0), cluster.beat(1, enqueued=9))
+    cluster.stall(cluster.beat(0), cluster.beat(1, "compute", enqueued=9))
     cluster.silence(cut)
     cluster.run(10)
     assert (cluster.causes(), cluster.evicted(), cluster.going()) == (["node-cut"], [cut], True)

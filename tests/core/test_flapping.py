@@ -172,7 +172,7 @@ def test_hangs_that_change_sides_evict_neither_end_of_a_link() -> None:
     both = {cluster.node(0), cluster.node(1)}
     for number in range(8):
         until_it_goes(cluster)
-        beats = [cluster.beat(rank, enqueued=9 + (rank == number % 2)) for rank in (0, 1)]
+        beats = [cluster.beat(number % 2), cluster.beat(1 - number % 2, "compute", enqueued=9)]
         cluster.stall(*beats)
         cluster.run(8)
     cluster.run(400)
@@ -184,7 +184,7 @@ def test_a_rank_that_hangs_again_and_again_is_no_links() -> None:
     cluster = Timed(nodes=6)
     for _ in range(2):
         until_it_goes(cluster)
-        cluster.stall(cluster.beat(0, enqueued=9), cluster.beat(1))
+        cluster.stall(cluster.beat(0, "compute", enqueued=9), cluster.beat(1))
         cluster.run(8)
     assert (cluster.causes(), names(cluster.node(0), titles(cluster))) == (["rank-hang"], True)
 

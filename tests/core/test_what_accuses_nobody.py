@@ -79,7 +79,7 @@ def test_stalls_that_pass_by_themselves_are_no_crash_loop() -> None:
     cluster = Simulated()
     home = cluster.node(0)
     for _ in range(3):
-        cluster.stall(cluster.beat(0, enqueued=9), cluster.beat(1))
+        cluster.stall(cluster.beat(0, "compute", enqueued=9), cluster.beat(1))
         cluster.run(0.3)
         cluster.advance()
         cluster.run(600)

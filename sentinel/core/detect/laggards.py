@@ -74,9 +74,17 @@ def _by_sequence(beats: Sequence[RankBeat], policy: Policy) -> Laggards:
     ranks = tuple(beat.rank for beat in behind if beat.enqueued == lowest)
     if len(ranks) > max(1, len(beats) // 2):
         return Laggards((), f"most ranks stand at collective {lowest}", 0.0)
+    if all(_is_inside(beat, beats) for beat in behind if beat.enqueued == lowest):
+        why = f"rank {_list(ranks)} is still in collective {lowest}, which others have left: it waits, too"
+        return Laggards((), why, 0.0)
     return Laggards(
         ranks, f"rank {_list(ranks)} entered {lowest} collectives, others {waiting}", policy.sure_behind
     )
+
+
+def _is_inside(beat: RankBeat, beats: Sequence[RankBeat]) -> bool:
+    """Say whether a rank is in a collective that others have completed: it has joined them, and waits."""
+    return beat.completed < beat.enqueued <= max(other.completed for other in beats)
 
 
 def _list(ranks: Sequence[int]) -> str:
