@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from benchmarks.timed import Desk, FoldAlone, Times
 from sentinel.core.state import State
-from sentinel.model.action import Action, Ping, Resume, Seat, StartWorker
+from sentinel.model.action import Action, Resume, Seat, StartWorker
 from sentinel.model.fact import (
     DeadlinePassed,
     Fact,
@@ -14,7 +14,6 @@ from sentinel.model.fact import (
     JobSubmitted,
     NodeHeard,
     NodeJoined,
-    NodePinged,
     NodeProbed,
     NodeSilent,
     Outcome,
@@ -23,6 +22,13 @@ from sentinel.model.fact import (
 )
 from sentinel.model.finding import Finding, Health
 from sentinel.model.ids import JobId, NodeId, WorkerId
+
+try:
+    from sentinel.model.action import Ping
+    from sentinel.model.fact import NodePinged
+except ImportError:  # an older release
+    from sentinel.model.action import Reach as Ping  # type: ignore[attr-defined,no-redef]
+    from sentinel.model.fact import NodeReached as NodePinged  # type: ignore[attr-defined,no-redef]
 
 JOB = JobId("bench")
 CALM = Finding("host", "memory-low", "memory", Health.WARNING, "8% left", {"available": 0.08})
