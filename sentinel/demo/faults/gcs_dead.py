@@ -6,6 +6,8 @@ import signal
 import time
 from functools import partial
 
+import psutil
+
 from sentinel.backends.ray import gcs
 from sentinel.demo.fault import NOBODY, Expected, Injection, Place, Simple, kill, pick
 from sentinel.demo.sandbox import Sandbox, wait
@@ -27,7 +29,8 @@ def inject(how: signal.Signals, sandbox: Sandbox, chance: random.Random) -> Inje
 def _as_before(sandbox: Sandbox, chance: random.Random, old: int) -> list[str]:
     """Kill a rank: a new one takes its place, which needs Ray from end to end."""
     cluster = sandbox.cluster
-    wrong = [] if gcs.find(cluster.head.address, cluster.port) != old else ["the GCS is the one of before"]
+    is_new = gcs.find(cluster.head.address, cluster.port) != old
+    wrong = [] if is_new else [f"the GCS is the one of before, {psutil.Process(old).status()}"]
     wait("standbys are ready", REPLACED_S, sandbox.ready)
     generation = sandbox.steps()[-1]["g"]
     kill(pick(sandbox, chance))
