@@ -16,7 +16,7 @@ BURN = f"import time; end = time.monotonic() + {LOADED_S}\nwhile time.monotonic(
 
 
 def inject(sandbox: Sandbox, _chance: random.Random) -> Injection:
-    """Let 200 steps pass, and as many again beside a busy process for every second core that the demo may use.
+    """Let 200 steps pass, and as many again beside a busy process for every second core of ours.
 
     With one for each, all ranks may take twice as long, which is something to tell people of.
     """
