@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
-from itertools import zip_longest
+from itertools import groupby, zip_longest
+from operator import attrgetter
 from typing import TypeAlias, TypeVar
 
 from msgspec import Struct
@@ -245,17 +246,17 @@ class WorkerTable:
         left, taken = changes(self.seats(job), seats)
         for seat in left:
             self.put(replace(self.rows[job, seat.worker], rank=-1))
-        rising: dict[NodeId, dict[WorkerKey, Worker]] = {}
-        for seat in taken:
-            key = job, seat.worker
-            worker = self.rows[key]
-            seated = replace(worker, stage=_RANK, gpu=seat.gpu, rank=seat.rank, seated=generation)
-            if worker.stage in _WAITING:
-                rising.setdefault(worker.node, {})[key] = seated
-            else:
-                self.put(seated)
-        for node, rows in rising.items():
-            self._seat(job, node, rows)
+        for node, here in groupby(taken, attrgetter("node")):
+            rising: dict[WorkerKey, Worker] = {}
+            for seat in here:
+                worker = self.rows[job, seat.worker]
+                seated = replace(worker, stage=_RANK, gpu=seat.gpu, rank=seat.rank, seated=generation)
+                if worker.stage in _WAITING:
+                    rising[job, seat.worker] = seated
+                else:
+                    self.put(seated)
+            if rising:
+                self._seat(job, node, rising)
         self._seats.put(job, tuple(seats))
 
     def _seat(self, job: JobId, node: NodeId, rows: Mapping[WorkerKey, Worker]) -> None:
@@ -323,8 +324,9 @@ def _seat_of(worker: Worker) -> Seat:
 
 def changes(before: Sequence[Seat | None], seats: Sequence[Seat]) -> tuple[list[Seat], list[Seat]]:
     """Return the seats that are given up and the new ones; who stays keeps the same seat."""
-    pairs = [(old, new) for old, new in zip_longest(before, seats) if old is not new and old != new]
-    return [old for old, _ in pairs if old], [new for _, new in pairs if new]
+    left = [old for old, new in zip_longest(before, seats) if old and old is not new and old != new]
+    taken = [new for old, new in zip_longest(before, seats) if new and old is not new and old != new]
+    return left, taken
 
 
 def _keep(table: Table[K, tuple[T, ...]], key: K, items: tuple[T, ...]) -> None:
