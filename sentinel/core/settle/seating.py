@@ -99,10 +99,11 @@ class _Table:
         """Workers of a usable node that wait there for a seat."""
         found = self.pools.get(node)
         if found is None:
-            known, found = self.state.nodes.get(node), _Pool([], [])
-            for worker in self.state.workers.warm(self.job.id, node) if known and known.usable else ():
-                (found.ready if worker.stage is _STANDBY else found.starting).append(worker)
-            self.pools[node] = found
+            known = self.state.nodes.get(node)
+            warm = self.state.workers.warm(self.job.id, node) if known and known.usable else []
+            ready = [worker for worker in warm if worker.stage is _STANDBY]
+            starting = [worker for worker in warm if worker.stage is not _STANDBY]
+            found = self.pools[node] = _Pool(ready, starting)
         return found
 
     def ready(self, node: NodeId) -> list[Worker]:
@@ -163,11 +164,9 @@ class _Table:
         return free[0] if free else None
 
     def give(self, rank: int, node: NodeId, gpu: int) -> None:
-        """Seat one of a node's standbys: best one that has warmed up on this very GPU."""
-        ready = self.ready(node)
-        place = 0 if ready[0].gpu == gpu else next((n for n, each in enumerate(ready) if each.gpu == gpu), 0)
+        """Seat one of a node's standbys."""
         self.taken(node).add(gpu)
-        self.given[rank] = Seat(rank, ready.pop(place).id, node, gpu)
+        self.given[rank] = Seat(rank, _pop_for(gpu, self.ready(node)).id, node, gpu)
 
 
 def _table(
@@ -192,6 +191,12 @@ def _table(
     before = takewhile(lambda name: name != job.id, state.in_turn())
     first = tuple(name for name in before if state.jobs[name].lacking)
     return _Table(state, job, policy, frozenset(vacant), given, first)
+
+
+def _pop_for(gpu: int, ready: list[Worker]) -> Worker:
+    """Take the standby that has warmed up on this very GPU, or else the oldest."""
+    place = 0 if ready[0].gpu == gpu else next((n for n, each in enumerate(ready) if each.gpu == gpu), 0)
+    return ready.pop(place)
 
 
 def _bad_gpu(node: Node, gpu: int) -> bool:
@@ -308,15 +313,16 @@ def _room(table: _Table, old: Worker | None, avoid: NodeId | None) -> Room | Non
 
 
 def _seat_anywhere(table: _Table, ranks: deque[int]) -> None:
-    """Seat ranks that never had a worker, node by node, as long as there are warm standbys; takes them out."""
-    for name in table.with_ready() if ranks else ():
+    """Seat ranks that never had a worker, node by node; those for whom no standby is warm are left."""
+    while ranks and (name := next(table.with_ready(), None)):
         free, ready = table.free(table.state.nodes[name]), table.ready(name)
-        if len(free) <= len(ready):
+        places = free[: min(len(ready), len(ranks))]
+        table.taken(name).update(places)
+        if len(places) == len(free):
             table.full.add(name)
-        for gpu in free[: len(ready)]:
-            if not ranks:
-                return
-            table.give(ranks.popleft(), name, gpu)
+        for gpu in places:
+            rank = ranks.popleft()
+            table.given[rank] = Seat(rank, _pop_for(gpu, ready).id, name, gpu)
 
 
 def _rooms_anywhere(table: _Table, count: int) -> list[Room]:
