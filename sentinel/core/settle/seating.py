@@ -1,9 +1,10 @@
 """Which worker becomes which rank: survivors stay, a standby on the same node comes first, then a spare."""
 
+from bisect import bisect_left
 from collections import Counter, deque
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import chain, takewhile
+from itertools import chain, islice, takewhile
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -87,44 +88,22 @@ class _Table:
     """Nodes that may have a warm standby and a free GPU, by name; at the front the others leave for good."""
     rooms: deque[Node] | None = None
     """Nodes on which a worker may start and a GPU may be free, in the same way."""
-    any_seat: Iterator[Room] = field(init=False)
-    """The seats that there are for ranks which may sit anywhere: what was passed by never becomes free."""
-    any_room: Iterator[Room] = field(init=False)
-    """The same of the GPUs on which a worker may start."""
 
-    def __post_init__(self) -> None:
-        self.any_seat, self.any_room = self._seats(), self._rooms()
-
-    def _seats(self) -> Iterator[Room]:
-        while (name := next(self.with_ready(), None)) is not None:
-            ready = self.ready(name)
-            for room in self._free(self.state.nodes[name]):
-                yield room
-                if not ready:
-                    break
-            else:
-                self.full.add(name)
-
-    def _rooms(self) -> Iterator[Room]:
-        while (node := next(self.with_room(), None)) is not None:
-            yield from self._free(node)
-            self.full.add(node.id)
-
-    def _free(self, node: Node) -> Iterator[Room]:
-        """Go through a node's GPUs that no rank has by then and no finding accuses."""
+    def free(self, node: Node) -> list[int]:
+        """GPUs of a node that no rank has and no finding accuses."""
         taken = self.taken(node.id)
-        return (
-            Room(node.id, gpu) for gpu in range(node.gpus) if gpu not in taken and not _bad_gpu(node, gpu)
-        )
+        free = [gpu for gpu in range(node.gpus) if gpu not in taken]
+        return [gpu for gpu in free if not _bad_gpu(node, gpu)] if node.findings else free
 
     def pool(self, node: NodeId) -> _Pool:
         """Workers of a usable node that wait there for a seat."""
         found = self.pools.get(node)
         if found is None:
-            known, found = self.state.nodes.get(node), _Pool([], [])
-            for worker in self.state.workers.warm(self.job.id, node) if known and known.usable else ():
-                (found.ready if worker.stage is _STANDBY else found.starting).append(worker)
-            self.pools[node] = found
+            known = self.state.nodes.get(node)
+            warm = self.state.workers.warm(self.job.id, node) if known and known.usable else []
+            ready = [worker for worker in warm if worker.stage is _STANDBY]
+            starting = [worker for worker in warm if worker.stage is not _STANDBY]
+            found = self.pools[node] = _Pool(ready, starting)
         return found
 
     def ready(self, node: NodeId) -> list[Worker]:
@@ -179,17 +158,15 @@ class _Table:
             return None
         if 0 <= prefer < node.gpus and prefer not in self.taken(node.id) and not _bad_gpu(node, prefer):
             return prefer
-        room = next(self._free(node), None)
-        if room is None:
+        free = self.free(node)
+        if not free:
             self.full.add(node.id)
-        return room.gpu if room else None
+        return free[0] if free else None
 
     def give(self, rank: int, node: NodeId, gpu: int) -> None:
-        """Seat one of a node's standbys: best one that has warmed up on this very GPU."""
-        ready = self.ready(node)
-        place = 0 if ready[0].gpu == gpu else next((n for n, each in enumerate(ready) if each.gpu == gpu), 0)
+        """Seat one of a node's standbys."""
         self.taken(node).add(gpu)
-        self.given[rank] = Seat(rank, ready.pop(place).id, node, gpu)
+        self.given[rank] = Seat(rank, _pop_for(gpu, self.ready(node)).id, node, gpu)
 
 
 def _table(
@@ -214,6 +191,12 @@ def _table(
     before = takewhile(lambda name: name != job.id, state.in_turn())
     first = tuple(name for name in before if state.jobs[name].lacking)
     return _Table(state, job, policy, frozenset(vacant), given, first)
+
+
+def _pop_for(gpu: int, ready: list[Worker]) -> Worker:
+    """Take the standby that has warmed up on this very GPU, or else the oldest."""
+    place = 0 if ready[0].gpu == gpu else next((n for n, each in enumerate(ready) if each.gpu == gpu), 0)
+    return ready.pop(place)
 
 
 def _bad_gpu(node: Node, gpu: int) -> bool:
@@ -254,10 +237,10 @@ def _fill(table: _Table, avoid: Mapping[int, NodeId]) -> Seated | Wait | Later |
     state, job = table.state, table.job
     start: list[Room] = []
     lacking = homeless = 0
-    seated = len(state.workers.seats(job.id))
-    for rank in sorted(table.vacant):
-        old = state.workers.at(job.id, rank) if rank < seated else None
-        left = avoid.get(rank)
+    ranks = sorted(table.vacant)
+    seated = bisect_left(ranks, len(state.workers.seats(job.id)))
+    for rank in ranks[:seated]:
+        old, left = state.workers.at(job.id, rank), avoid.get(rank)
         # A swap tells more than a move to a spare: whoever sits on the old node now is the counter-test.
         if (left and _swap(table, rank, old)) or _seat_ready(table, rank, old, left):
             continue
@@ -269,6 +252,11 @@ def _fill(table: _Table, avoid: Mapping[int, NodeId]) -> Seated | Wait | Later |
         table.taken(room.node).add(room.gpu)
         if not _claim_starting(table, room.node):
             start.append(room)
+    newcomers = deque(ranks[seated:])
+    _seat_anywhere(table, newcomers)
+    rooms = _rooms_anywhere(table, len(newcomers))
+    lacking, homeless = lacking + len(rooms), homeless + len(newcomers) - len(rooms)
+    start += (room for room in rooms if not _claim_starting(table, room.node))
     if homeless and table.kept_for:
         return Later(table.kept_for)
     housed = len(table.given) - homeless
@@ -289,11 +277,6 @@ def _seated(table: _Table) -> Seated:
 
 def _seat_ready(table: _Table, rank: int, old: Worker | None, avoid: NodeId | None) -> bool:
     """Seat a warm standby: on the old node if there is one or one is starting, else on another node."""
-    if old is None and avoid is None:
-        room = next(table.any_seat, None)
-        if room is not None:
-            table.give(rank, room.node, room.gpu)
-        return room is not None
     home = old.node if old and old.node != avoid else None
     if home and not table.ready(home) and table.starting(home):
         return False
@@ -319,8 +302,6 @@ def _swap(table: _Table, rank: int, old: Worker | None) -> bool:
 
 
 def _room(table: _Table, old: Worker | None, avoid: NodeId | None) -> Room | None:
-    if old is None and avoid is None:
-        return next(table.any_room, None)
     home = table.state.nodes.get(old.node) if old else None
     for node in chain([home] if home and home.may_start else [], table.with_room()):
         if node.id == avoid:
@@ -329,6 +310,25 @@ def _room(table: _Table, old: Worker | None, avoid: NodeId | None) -> Room | Non
         if gpu is not None:
             return Room(node.id, gpu)
     return None
+
+
+def _seat_anywhere(table: _Table, ranks: deque[int]) -> None:
+    """Seat ranks that never had a worker, node by node; those for whom no standby is warm are left."""
+    while ranks and (name := next(table.with_ready(), None)):
+        free, ready = table.free(table.state.nodes[name]), table.ready(name)
+        places = free[: min(len(ready), len(ranks))]
+        table.taken(name).update(places)
+        if len(places) == len(free):
+            table.full.add(name)
+        for gpu in places:
+            rank = ranks.popleft()
+            table.given[rank] = Seat(rank, _pop_for(gpu, ready).id, name, gpu)
+
+
+def _rooms_anywhere(table: _Table, count: int) -> list[Room]:
+    """Find places for so many more ranks, as far as there are any: these are the last to be asked for."""
+    free = (Room(node.id, gpu) for node in table.with_room() for gpu in table.free(node)) if count else ()
+    return list(islice(free, count))
 
 
 def _claim_starting(table: _Table, node: NodeId) -> bool:

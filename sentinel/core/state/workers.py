@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
-from itertools import zip_longest
+from itertools import groupby, zip_longest
+from operator import attrgetter
 from typing import TypeAlias, TypeVar
 
 from msgspec import Struct
@@ -93,7 +94,7 @@ class WorkerTable:
         self.rows: Table[WorkerKey, Worker] = Table(fold)
         self._seats: Table[JobId, Seats] = Table(fold)
         self._sitting: Table[NodeId, tuple[WorkerKey, ...]] = Table(fold)
-        self._waiting: Table[tuple[JobId, NodeId], tuple[WorkerId, ...]] = Table(fold)
+        self._waiting: Table[tuple[JobId, NodeId], tuple[WorkerKey, ...]] = Table(fold)
         """Starting workers and standbys, oldest first."""
         self._gone: Table[WorkerKey, bool] = Table(fold)
         self._spent: Table[WorkerKey, bool] = Table(fold)
@@ -155,7 +156,7 @@ class WorkerTable:
 
     def waiting(self, job: JobId, node: NodeId) -> list[Worker]:
         """A node's starting workers and standbys, oldest first."""
-        return [self.rows[job, name] for name in self._waiting.get((job, node), ())]
+        return [self.rows[key] for key in self._waiting.get((job, node), ())]
 
     def warm(self, job: JobId, node: NodeId) -> list[Worker]:
         """Of these, those that are or may become warm: not who stands still."""
@@ -212,8 +213,8 @@ class WorkerTable:
             self._counts.put(worker.job, self._counts.get(worker.job, 0) + 1)
         elif before.unfit != worker.unfit:
             self.look_again_at(worker.job, worker.node)
-        self._relocate(before, worker)
-        self._requeue(before, worker)
+        self._relocate(before, worker, key)
+        self._requeue(before, worker, key)
         if (held := _marks(before)) != (marks := _marks(worker)):
             for table, had, has in zip((self._gone, self._spent, self._to_stop), held, marks, strict=True):
                 if had is not has:
@@ -245,27 +246,24 @@ class WorkerTable:
         left, taken = changes(self.seats(job), seats)
         for seat in left:
             self.put(replace(self.rows[job, seat.worker], rank=-1))
-        rising: dict[NodeId, dict[WorkerKey, Worker]] = {}
-        for seat in taken:
-            key = job, seat.worker
-            worker = self.rows[key]
-            seated = replace(worker, stage=_RANK, gpu=seat.gpu, rank=seat.rank, seated=generation)
-            if worker.stage in _WAITING:
-                rising.setdefault(worker.node, {})[key] = seated
-            else:
-                self.put(seated)
-        for node, rows in rising.items():
-            self._seat(job, node, rows)
+        for node, here in groupby(taken, attrgetter("node")):
+            self._seat(job, node, generation, {seat.worker: seat for seat in here})
         self._seats.put(job, tuple(seats))
 
-    def _seat(self, job: JobId, node: NodeId, rows: Mapping[WorkerKey, Worker]) -> None:
-        """Seat those who waited on a node: who sits and who waits there is written once for all of them."""
-        self.rows.put_all(rows)
-        self._sitting.put(node, tuple(sorted({*self._sitting.get(node, ()), *rows})))
-        left = tuple(name for name in self._waiting[job, node] if (job, name) not in rows)
-        _keep(self._waiting, (job, node), left)
-        self._count_spare(node)
-        self.look_again_at(job, node)
+    def _seat(self, job: JobId, node: NodeId, generation: int, seats: dict[WorkerId, Seat]) -> None:
+        """Seat a node's workers: who sits and who waits there is written once for all of them."""
+        queue = self._waiting.get((job, node), ())
+        risen = {
+            key: _seated(self.rows[key], seats.pop(key[1]), generation) for key in queue if key[1] in seats
+        }
+        for seat in seats.values():  # who has a seat already, and gets another one
+            self.put(_seated(self.rows[job, seat.worker], seat, generation))
+        if risen:
+            self.rows.put_all(risen)
+            self._sitting.put(node, tuple(sorted({*self._sitting.get(node, ()), *risen})))
+            _keep(self._waiting, (job, node), tuple(key for key in queue if key not in risen))
+            self._count_spare(node)
+            self.look_again_at(job, node)
 
     def start_over(self, job: JobId) -> None:
         """Forget the seats of a job that has no worker any more."""
@@ -287,25 +285,25 @@ class WorkerTable:
         """Something about a node has changed: standbys may be missing there."""
         self._doubtful.put((job, node), True)
 
-    def _relocate(self, before: Worker | None, worker: Worker) -> None:
+    def _relocate(self, before: Worker | None, worker: Worker, key: WorkerKey) -> None:
         sat, sits = before is not None and before.rank >= 0, worker.rank >= 0
         if sat == sits:
             return
-        here = {*self._sitting.get(worker.node, ())} ^ {worker.key}
+        here = {*self._sitting.get(worker.node, ())} ^ {key}
         _keep(self._sitting, worker.node, tuple(sorted(here)))  # in the same order after a restart
         self._count_spare(worker.node)
         self.look_again_at(worker.job, worker.node)
 
-    def _requeue(self, before: Worker | None, worker: Worker) -> None:
+    def _requeue(self, before: Worker | None, worker: Worker, key: WorkerKey) -> None:
         waited, waits = before is not None and before.stage in _WAITING, worker.stage in _WAITING
         if waited == waits:
             return
         place = worker.job, worker.node
         queue = self._waiting.get(place, ())
         if waits:
-            self._waiting.put(place, (*queue, worker.id))
+            self._waiting.put(place, (*queue, key))
         else:
-            _keep(self._waiting, place, tuple(name for name in queue if name != worker.id))
+            _keep(self._waiting, place, tuple(other for other in queue if other != key))
             self.look_again_at(*place)
 
 
@@ -317,14 +315,19 @@ def _marks(worker: Worker | None) -> tuple[bool, bool, bool]:
     return gone, worker.spent and not gone, worker.may_run or (worker.unwanted and not gone)
 
 
+def _seated(worker: Worker, seat: Seat, generation: int) -> Worker:
+    return replace(worker, stage=_RANK, gpu=seat.gpu, rank=seat.rank, seated=generation)
+
+
 def _seat_of(worker: Worker) -> Seat:
     return Seat(worker.rank, worker.id, worker.node, worker.gpu)
 
 
 def changes(before: Sequence[Seat | None], seats: Sequence[Seat]) -> tuple[list[Seat], list[Seat]]:
     """Return the seats that are given up and the new ones; who stays keeps the same seat."""
-    pairs = [(old, new) for old, new in zip_longest(before, seats) if old is not new and old != new]
-    return [old for old, _ in pairs if old], [new for _, new in pairs if new]
+    left = [old for old, new in zip_longest(before, seats) if old and old is not new and old != new]
+    taken = [new for old, new in zip_longest(before, seats) if new and old is not new and old != new]
+    return left, taken
 
 
 def _keep(table: Table[K, tuple[T, ...]], key: K, items: tuple[T, ...]) -> None:
