@@ -28,11 +28,18 @@ def torch_device(place: Place) -> torch.device:
     return device
 
 
-def sharded_model(settings: TrainerSettings, device: torch.device, world: int, watch: CollectiveWatch) -> Any:
-    """The model from the seed, every parameter sharded over all ranks."""
+def sharded_model(
+    settings: TrainerSettings, device: torch.device, place: Place, watch: CollectiveWatch
+) -> Any:
+    """The model from the seed, every parameter sharded over all ranks.
+
+    Raises RuntimeError where torch gives this rank another one's shard.
+    """
     torch.manual_seed(settings.seed)
     model = MoeModel(settings).to(device)  # drawn on the CPU, so that every world size starts alike
-    mesh = init_device_mesh(device.type, (world,))
+    # torch keeps what it has derived for a mesh and takes it for each equal one, also of a group that is gone
+    # and in which this process had another rank. A name makes them differ.
+    mesh = init_device_mesh(device.type, (place.world,), mesh_dim_names=(f"generation-{place.generation}",))
     precision = MixedPrecisionPolicy(
         param_dtype=torch.bfloat16 if settings.bfloat16 else None, reduce_dtype=torch.float32
     )
@@ -41,6 +48,9 @@ def sharded_model(settings: TrainerSettings, device: torch.device, world: int, w
         fully_shard(module, mesh=mesh, mp_policy=precision, reshard_after_forward=apart)
         module.set_custom_all_gather(WatchedAllGather(watch))
         module.set_custom_reduce_scatter(WatchedReduceScatter(watch))
+    held = {tuple(parameter.device_mesh.get_coordinate() or ()) for parameter in model.parameters()}
+    if held != {(place.rank,)}:
+        raise RuntimeError(f"rank {place.rank} was given shards of {sorted(held)}")
     return model
 
 

@@ -50,7 +50,7 @@ class MoeTrainer:
         self._place, self._beats = place, beats
         self._torch_device = torch_device(place)
         self._watch = CollectiveWatch(beats, self._torch_device)
-        self._model = sharded_model(self.settings, self._torch_device, place.world, self._watch)
+        self._model = sharded_model(self.settings, self._torch_device, place, self._watch)
         self._optimizer = adamw(self._model, self.settings)
         self._updates, self._last_step, self._anyone_saves = 0, -1, False
         self._saver = Saver(place, self._torch_device, self.settings.keep)

@@ -28,13 +28,24 @@ class RankProcesses:
         for process in self._processes:
             process.start()
 
-    def run(self, scenario: Scenario, world: int, *arguments: Any, generation: int = 1) -> list[Any]:
-        """What `scenario(trainer, *arguments)` returned on every rank, in a group of its own."""
+    def run(
+        self,
+        scenario: Scenario,
+        world: int,
+        *arguments: Any,
+        generation: int = 1,
+        seats: Sequence[int] | None = None,
+    ) -> list[Any]:
+        """What `scenario(trainer, *arguments)` returned on every rank, in a group of its own.
+
+        `seats`: which process is which rank, otherwise the first ones in their order.
+        """
+        pipes = [self._pipes[number] for number in seats or range(world)]
         with tempfile.TemporaryDirectory() as meeting:
-            for rank, pipe in enumerate(self._pipes[:world]):
+            for rank, pipe in enumerate(pipes):
                 place = Place(rank, world, rank, generation, "gloo")
                 pipe.send((place, f"{meeting}/store", scenario, arguments))
-            answers = [_receive(pipe) for pipe in self._pipes[:world]]
+            answers = [_receive(pipe) for pipe in pipes]
         for answer in answers:
             if isinstance(answer, BaseException):
                 raise answer

@@ -32,6 +32,15 @@ def test_memory_snapshot_continues_bit_for_bit(
     assert answers[0][0] + resumed[0] == undisturbed
 
 
+def test_processes_that_change_their_ranks_continue_bit_for_bit(
+    ranks: RankProcesses, settings: TrainerSettings, tmp_path
+) -> None:
+    """As where a job shrinks and grows back: a process has had another rank in a group of this size."""
+    before, _ = ranks.run(scenarios.losses_with_saves, 2, settings, tmp_path, STEPS, [4], generation=11)[0]
+    after = ranks.run(scenarios.losses_from_checkpoint, 2, settings, tmp_path, 7, generation=12, seats=(1, 0))
+    assert after == [(4, [], before[5:])] * 2
+
+
 @pytest.mark.parametrize("block_by_block", [False, True])
 def test_checkpoint_continues_bit_for_bit(
     ranks: RankProcesses, settings: TrainerSettings, tmp_path, block_by_block: bool
