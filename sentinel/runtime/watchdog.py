@@ -27,8 +27,9 @@ from sentinel.redact import remember
 from sentinel.runtime import running
 from sentinel.runtime.health import Health
 from sentinel.runtime.last_words import tail_of
+from sentinel.runtime.over import NOBODY_REPAIRS
 from sentinel.runtime.running import CONTROLLER, Running
-from sentinel.runtime.watchdog_pages import NOBODY_REPAIRS, WatchdogPages
+from sentinel.runtime.watchdog_pages import WatchdogPages
 
 log = structlog.get_logger(logger_name="watchdog")
 

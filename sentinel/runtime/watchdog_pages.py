@@ -7,14 +7,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import structlog
-from msgspec.structs import replace
 
 from sentinel import config
 from sentinel.adapters import on_call, receivers
 from sentinel.adapters.outbox import Outbox
 from sentinel.adapters.outbox_file import MEMORY, OutboxError
 from sentinel.adapters.page_channel import PageChannel, Sender
-from sentinel.model.action import Page, action_id
+from sentinel.model.action import Page
+from sentinel.runtime.over import resolved
 
 log = structlog.get_logger(logger_name="watchdog")
 
@@ -22,7 +22,6 @@ PAGED_WITHIN_S = 30.0
 """Then the controller is started again, page or no page."""
 SHOWN_EVERY_S = 0.1
 """How often it is looked whether all is shown."""
-NOBODY_REPAIRS = ", and nobody repairs it"
 OVER = "The controller answers again; `sentinel status` says whether actions are frozen."
 
 
@@ -100,7 +99,7 @@ class WatchdogPages:
     def _ended(self, path: Path) -> Outbox:
         outbox = self.outbox(path)
         for page in outbox.open():
-            outbox.enqueue(_resolved(page))
+            outbox.enqueue(resolved(page, OVER))
         return outbox
 
     def outbox(self, path: Path) -> Outbox:
@@ -115,12 +114,3 @@ class WatchdogPages:
     def _in_memory(self, path: Path) -> Outbox:
         self._kept[path] = Outbox(MEMORY, lambda *_: None)
         return self._kept[path]
-
-
-def _resolved(page: Page) -> Page:
-    revision = page.revision + 1
-    jobs = (line for line in page.body.splitlines() if line.startswith("Job: "))
-    job = [line.removesuffix(NOBODY_REPAIRS) for line in jobs]
-    body = "\n".join([OVER, *job, "Asked of you: nothing"])
-    named = action_id(page.incident, "page", "on-call", revision)
-    return replace(page, id=named, revision=revision, body=body, stage="resolved")
