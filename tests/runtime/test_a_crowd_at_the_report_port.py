@@ -11,7 +11,7 @@ from test_controller_process import free_port, settings
 from sentinel.adapters.uplink import Link, Uplink
 from sentinel.config import load
 from sentinel.model.ids import NodeId
-from sentinel.model.report import Ack, Hello, Order
+from sentinel.model.report import Hello, Order
 from tests.crowd import crowd, with_few_files
 from tests.enrolled import keys_with
 
