@@ -72,6 +72,10 @@ class Dispatcher:
             self._offer(desk, page)
         self._on_call.outboxes.keep(page)
 
+    def open(self) -> list[Page]:
+        """Give the newest page of each incident that on-call has not seen resolved. Raises OutboxError."""
+        return self._on_call.outboxes.open()
+
     async def run(self) -> None:
         """Deliver until cancelled."""
         async with asyncio.TaskGroup() as tasks:
@@ -107,7 +111,7 @@ class Dispatcher:
 
     def _catch_up(self, desk: _Desk) -> None:
         """Keep what is open; what is there already stays as it is."""
-        for page in self._on_call.outboxes.open():
+        for page in self.open():
             self._offer(desk, page)
 
 

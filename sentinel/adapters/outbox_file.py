@@ -75,7 +75,7 @@ def _open(path: str | PathLike[str]) -> sqlite3.Connection:
             sqlite_file.make(Path(path))
         except OSError as error:
             raise OutboxError(str(error)) from None
-    db = sqlite3.connect(path, timeout=5)
+    db = sqlite3.connect(path, timeout=5, check_same_thread=False)  # whoever has it, one at a time
     try:
         _prepare(path, db)
     except BaseException:

@@ -10,6 +10,9 @@ from sentinel.gang.orders import Formed, FormOrder, Overtaken, WorkerSpec, Worke
 from sentinel.model.fact import Fact
 from sentinel.model.ids import Instant, JobId, NodeId, Seconds, WorkerId
 
+NOT_YET = "has not answered yet"
+"""How the trouble of a scheduler ends that has neither answered nor refused."""
+
 
 class BackendError(Exception):
     """The scheduler could not be asked, or refused; the message is one line."""

@@ -4,6 +4,7 @@ import atexit
 import json
 import os
 import secrets
+import shlex
 import shutil
 import signal
 import socket
@@ -14,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from sentinel.backends.ray import gcs
 from sentinel.demo import leftovers
@@ -200,15 +201,8 @@ class Cluster:
         assert launcher.stdin is not None
         assert launcher.stdout is not None
         for host in hosts:
-            order = {
-                "name": host.name,
-                "argv": self._ray_arguments(host),
-                "env": {**host.env, **self._ray_env(host)},
-                "cwd": str(host.root),
-                "log": str(host.root / "ray.log"),
-                "netns": str(netns_file(host.netns)) if host.netns else None,
-                "wait": host is hosts[-1],
-            }
+            order = {**self._order_for(host), "wait": host is hosts[-1]}
+            order["env"] |= self._ray_env(host)
             launcher.stdin.write(json.dumps(order) + "\n")
         launcher.stdin.flush()
         waiting = {host.name for host in hosts}
@@ -221,6 +215,29 @@ class Cluster:
             if not waiting:
                 return
         raise ClusterError(f"Ray did not come up on {', '.join(sorted(waiting))}")
+
+    def _order_for(self, host: Host) -> dict[str, Any]:
+        return {
+            "name": host.name,
+            "argv": self._ray_arguments(host),
+            "env": host.env,
+            "cwd": str(host.root),
+            "log": str(host.root / "ray.log"),
+            "netns": str(netns_file(host.netns)) if host.netns else None,
+        }
+
+    def write_start(self, host: Host) -> Path:
+        """Write a script with which a person starts Ray on a node again, as it was started; returns its path.
+
+        Ray gives the node an id that it never saw.
+        """
+        order, script = host.root / "start-ray.json", host.root / "start-ray.sh"
+        order.write_text(json.dumps({**self._order_for(host), "wait": True}) + "\n")
+        settings = COMMON_ENV | {"RAY_AUTH_TOKEN_PATH": str(self.token_file)}
+        given = [f"{name}={value}" for name, value in settings.items()]
+        argv = ["exec", "env", *given, sys.executable, "-m", "sentinel.demo.ray_start"]
+        script.write_text(f"#!/bin/sh\n{shlex.join(argv)} < {shlex.quote(str(order))}\n")
+        return script
 
     def _ray_arguments(self, host: Host) -> list[str]:
         if host is self.head:

@@ -81,7 +81,7 @@ class Sandbox:
         tables = settings(cluster, write_trainer(cluster.root, step_seconds), world)
         tables["job"] |= job or {}
         tables["policy"] |= policy or {}
-        tables["pages"] = slack_channels(slack_url) if slack else {}
+        tables["pages"] = slack_channels(slack_url, cluster.root) if slack else {}
         (cluster.root / "sentinel.toml").write_text(to_toml(tables))
         enrolment = Enrolment(ensure_keys(cluster.root / "state" / "keys"))
         for host in cluster.nodes:
@@ -89,7 +89,7 @@ class Sandbox:
         env = {
             **cluster.driver_env,
             "SENTINEL_FAILPOINT": str(cluster.root / "failpoint"),
-            "SENTINEL_PAGES__SLACK_TOKEN": "xoxb-demo" if slack else "",
+            "SENTINEL_PAGES__SLACK_TOKEN": "",  # nobody's real one: the settings name a file
         }
         return cls(cluster, world, start_watchdog(cluster, env), env, slack_url)
 
@@ -232,9 +232,12 @@ def settings(cluster: Cluster, trainer: Path, world: int) -> dict[str, dict[str,
     }
 
 
-def slack_channels(slack_url: str) -> dict[str, Any]:
-    """Give the settings of pages to the local Slack server."""
+def slack_channels(slack_url: str, root: Path) -> dict[str, Any]:
+    """Give the settings of pages to the local Slack server; whoever has them pages as the controller does."""
+    token = root / "slack.token"
+    token.write_text("xoxb-demo\n")
     return {
+        "slack_token_file": str(token),
         "channel": ON_CALL,
         "fallback_channel": BACKUP,
         "base_url": f"{slack_url}/api/",

@@ -188,6 +188,8 @@ class Ack(Noun, frozen=True):
     event: Count
     boot: Word = ""
     """Whose events: one that was meant for the agent before this one says nothing of its own."""
+    journal: Word = ""
+    """The id of the journal; another one holds nothing of what was told before."""
 
 
 class ProbeNow(Noun, frozen=True):

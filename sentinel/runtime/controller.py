@@ -61,6 +61,7 @@ from sentinel.runtime.gathered import Gathered
 from sentinel.runtime.hands import Hands, RestartCommand
 from sentinel.runtime.inbox import Inbox
 from sentinel.runtime.ledger import Ledger
+from sentinel.runtime.over import over
 from sentinel.runtime.perform import Performer
 from sentinel.runtime.receiver_metrics import ReceiverMetrics
 from sentinel.runtime.recent import LINES, Recent
@@ -120,7 +121,9 @@ class Controller:
         journal = Journal(self._state_dir / "journal.db")  # first: its lock keeps a second controller out
         self.scribe = Scribe(self._state_dir)
         self.ledger = Ledger(journal, self.rules, runbooks.hash_of(books), self._perform, self._changed)
+        self.ledger.job = settings.job.name if settings.job.world else ""
         logbook = self.scribe.logbook
+        self._frozen = False
         self._doubts = self.ledger.load(logbook.highest(), logbook.noted())
         logbook.note(journal.id, journal.last_seq)  # so that the next start does not doubt the same again
         self._registry = CollectorRegistry()
@@ -186,6 +189,15 @@ class Controller:
         started = ControllerStarted(self.now(), os.getpid(), *hashes, self.scribe.logbook.highest())
         self.ledger.absorb([started, *self._job()])
         self._perform((*self._doubts, *unfinished))
+        self._frozen = bool(self.ledger.state.frozen)
+        self._end_pages()
+
+    def _end_pages(self) -> None:
+        """End what is paged and no incident of this journal, once nothing is in doubt."""
+        try:
+            self._perform(over(self._dispatcher.open(), self.ledger.state))
+        except OutboxError as error:
+            log.error("pages-not-ended", error=str(error))
 
     def _job(self) -> list[JobSubmitted]:
         """Ask for the job of the settings, if they have one, or that it is watched."""
@@ -277,6 +289,9 @@ class Controller:
         self.scribe.changed(self.ledger, fact, actions)
         self._counters.changed(self.ledger.state, fact, actions)
         self._recent.changed(fact, actions)
+        was_frozen, self._frozen = self._frozen, bool(self.ledger.state.frozen)
+        if was_frozen and not self._frozen:
+            self._end_pages()
 
     # --- operators -------------------------------------------------------------------------------------
 

@@ -22,7 +22,7 @@ class Health:
     def __init__(self, url: str, age: Seconds) -> None:
         """Ask at this URL a controller that was started so long ago."""
         self._url = url
-        self._misses, self._answered = 0, time.monotonic()
+        self._misses, self._answered, self._has_answered = 0, time.monotonic(), False
         self._patience = HUNG_AFTER_S if age > STARTS_WITHIN_S else STARTS_WITHIN_S
         self._asking = threading.Thread()
 
@@ -43,6 +43,12 @@ class Health:
             self._misses += any(isinstance(each, ConnectionError) for each in _causes(error))
         else:
             self._misses, self._answered, self._patience = 0, time.monotonic(), HUNG_AFTER_S
+            self._has_answered = True
+
+    @property
+    def answers(self) -> bool:
+        """Whether it answered when it was last asked."""
+        return self._has_answered and not self._misses
 
     @property
     def hangs(self) -> bool:

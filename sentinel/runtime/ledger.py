@@ -21,6 +21,7 @@ from sentinel.model.journal import to_body
 from sentinel.model.severity import Severity
 from sentinel.redact import redact, redacted
 from sentinel.runtime.failpoints import failpoint
+from sentinel.runtime.over import NOBODY_REPAIRS
 from sentinel.runtime.recall import recall
 from sentinel.runtime.rules import contents, policy_hash
 
@@ -54,6 +55,8 @@ class Ledger:
     """Decided while the journal fails: committed, then performed, when it works again."""
     snapshot_due: int = 0
     """The line after which the next snapshot is taken."""
+    job: str = ""
+    """The job of the settings, of which a new journal does not know yet."""
 
     def __post_init__(self) -> None:
         books = self.runbooks_hash
@@ -94,7 +97,9 @@ class Ledger:
         """Freeze actions for what is no incident, until a human resumes them."""
         self.state.frozen = reason = redact(reason)
         incident = IncidentId(f"sentinel-{name}")
-        body = f"{reason}\nTraining goes on. Look at the nodes and the job, then: sentinel resume-actions"
+        jobs = ", ".join(self.state.jobs.keys()) or self.job
+        job = f"\nJob: {jobs} goes on{NOBODY_REPAIRS}" if jobs else ""
+        body = f"{reason}{job}\nAsked of you: to look at the nodes and the job, then: sentinel resume-actions"
         title = "Sentinel doubts itself: all actions are frozen"
         page = action_id(incident, "page", "on-call", 1)
         return Page(page, incident, 1, title, body, "open", severity=Severity.CRITICAL.value)

@@ -15,6 +15,7 @@ import psutil
 
 from sentinel import backends, config, private
 from sentinel.adapters.keys import Keys
+from sentinel.backends.port import NOT_YET
 from sentinel.runtime import in_effect, running
 from sentinel.runtime.last_words import last_words
 from sentinel.runtime.running import CONTROLLER, WATCHDOG, Running
@@ -24,6 +25,10 @@ STARTS_WITHIN_S = 120.0
 start says so at once, whatever this is."""
 ENDS_WITHIN_S = 60.0
 """Killed ranks are gone in seconds; a worker that is still importing torch has to finish that first."""
+
+
+FIRST_ANSWER_S = 10.0
+"""A scheduler that refuses says so in seconds; one that is slower is waited for by the controller."""
 
 
 class UpError(Exception):
@@ -52,6 +57,7 @@ def up(settings: config.Settings, path: Path | None = None, *, apply: bool = Fal
         raise UpError(f"cluster.state_dir: {error}") from None
     try:
         _wait_for_answer(settings, watchdog)
+        waits = "" if there or replaced or not settings.job.world else _first_answer(settings)
     except BaseException:  # Ctrl-C, too
         if not there and not replaced:  # a watchdog that replaces one goes on trying, and pages
             _end(watchdog, within_s=10.0)  # nothing is left half started
@@ -59,7 +65,7 @@ def up(settings: config.Settings, path: Path | None = None, *, apply: bool = Fal
     verb = "runs already, with the settings of its start" if there else "started"
     verb = "goes on with these settings" if replaced else verb
     runs = f"{settings.cluster.name} {verb}: {settings.cluster.web_url}, watchdog pid {watchdog.pid}"
-    return [runs, *_not_in_effect(settings, path, watchdog)]
+    return [runs, *([waits] if waits else []), *_not_in_effect(settings, path, watchdog)]
 
 
 def _not_in_effect(settings: config.Settings, path: Path | None, watchdog: Running) -> Iterator[str]:
@@ -194,6 +200,22 @@ def _wait_for_answer(settings: config.Settings, watchdog: Running) -> None:
         raise UpError(f"the watchdog ended: {last_words(logs / 'watchdog.log')}")
     if not in_time or len(seen) > 1:
         raise UpError(f"the controller does not answer: {last_words(logs / 'controller.log')}")
+
+
+def _first_answer(settings: config.Settings) -> str:
+    """Wait for the scheduler's, briefly; says what is waited for still. Raises UpError where it refuses."""
+    troubles = [NOT_YET]
+
+    def answered() -> bool:
+        with contextlib.suppress(httpx.HTTPError, ValueError, LookupError), _api(settings) as api:
+            troubles.append(api.get("status").raise_for_status().json()["ray_trouble"])
+        return not troubles[-1].endswith(NOT_YET)
+
+    if not _poll(FIRST_ANSWER_S, answered, every_s=0.2):
+        return f"{troubles[-1]}: `sentinel status` says when it does" if len(troubles) > 1 else ""
+    if troubles[-1]:
+        raise UpError(f"nothing is left running: {troubles[-1]}")
+    return ""
 
 
 def _answers(settings: config.Settings, controller: Running | None) -> bool:

@@ -16,8 +16,9 @@ from sentinel.logbook.book import Logbook
 from sentinel.logbook.entry import Row
 from sentinel.logbook.words import action_line, with_numbers
 from sentinel.model.finding import Health
-from sentinel.model.ids import Instant
+from sentinel.model.ids import Instant, NodeId
 from sentinel.model.incident import Incident
+from sentinel.model.report import NOT_RUNNING, RankBeat
 from sentinel.redact import redact
 from sentinel.runtime.ledger import Ledger
 from sentinel.runtime.recent import Recent
@@ -109,11 +110,18 @@ class ControllerView:
             seats.append(SeatView(rank, worker.node, worker.gpu, worker.id, step, phase))
             newest.append(step)
             snapshots += [beat.snapshot_step] if beat is not None else []
+        others, generation, needed = [], job.generation, needs(state, job, self._ledger.rules)
+        if not (seats or job.watched) and (others := self._of_another_journal(job)):
+            generation = max(beat.generation for _, beat in others)
+            seats = [SeatView(b.rank, node, b.gpu, b.worker, b.step, b.phase) for node, b in others]
+            newest = [beat.step for _, beat in others]
+            snapshots = [beat.snapshot_step for _, beat in others]
+            needed = "; ".join(filter(None, [needed, "ranks that another journal placed train on"]))
         standbys = ((w.id, w.node) for w in state.workers.of(job.id) if w.stage is WorkerStage.STANDBY)
         return JobView(
             job.id,
             job.stage.value,
-            job.generation,
+            generation,
             min(newest) if newest and min(newest) >= 0 else self._last_step(job),
             job.wanted,
             tuple(seats),
@@ -122,10 +130,23 @@ class ControllerView:
             watch.median_step(job.id),
             watch.step_age(job.id, self._now()),
             min(snapshots, default=-1),
-            needs(state, job, self._ledger.rules),
+            needed,
             keeps_small(job, state, self._ledger.rules),
             job.watched,
         )
+
+    def _of_another_journal(self, job: Job) -> list[tuple[NodeId, RankBeat]]:
+        """Give who trains though this journal placed nobody, as before it takes over, by rank."""
+        state = self._ledger.state
+        heard = [
+            (node, beat)
+            for node in state.nodes
+            for beat in self._watch.beats(node)
+            if beat.job == job.id and beat.rank >= 0 and beat.state not in NOT_RUNNING
+            if beat.generation > job.generation and state.workers.get(job.id, beat.worker) is None
+        ]
+        newest = max((beat.generation for _, beat in heard), default=0)
+        return sorted((e for e in heard if e[1].generation == newest), key=lambda e: e[1].rank)
 
     def _last_step(self, job: Job) -> int:
         """Give the last step that is known of while some rank's beat is not: it forms, or is not heard."""

@@ -1,7 +1,6 @@
 """Restarts a controller that ends or hangs, feeds a dead-man's switch, pages when restarting is no help."""
 
 import argparse
-import asyncio
 import contextlib
 import fcntl
 import os
@@ -11,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -19,11 +18,8 @@ import httpx
 import structlog
 
 from sentinel import config, logs, private
-from sentinel.adapters import journal_file, on_call, receivers
+from sentinel.adapters import journal_file
 from sentinel.adapters.keys import KeyFileError, Keys
-from sentinel.adapters.outbox import Delivered, Outbox
-from sentinel.adapters.outbox_file import MEMORY, OutboxError
-from sentinel.adapters.page_channel import PageChannel, Sender
 from sentinel.model.action import Page, action_id
 from sentinel.model.ids import IncidentId, Seconds
 from sentinel.model.severity import Severity
@@ -31,7 +27,9 @@ from sentinel.redact import remember
 from sentinel.runtime import running
 from sentinel.runtime.health import Health
 from sentinel.runtime.last_words import tail_of
+from sentinel.runtime.over import NOBODY_REPAIRS
 from sentinel.runtime.running import CONTROLLER, Running
+from sentinel.runtime.watchdog_pages import WatchdogPages
 
 log = structlog.get_logger(logger_name="watchdog")
 
@@ -43,7 +41,7 @@ HOPELESS = 5
 """Short lives in a row that are paged: neither restarting nor waiting helps."""
 SWITCH_EVERY_S = 60.0
 LAST_WORDS = 5
-"""Lines of the controller's log that a page tells."""
+"""Different lines of the controller's log that a page tells."""
 DAMAGED = ("is damaged: ", "not a journal: ", journal_file.HINT)
 """How the controller's last words say that its journal can't be read."""
 RESTORE = """Training goes on. To restore the journal (the manual: "When the journal is damaged"):
@@ -52,12 +50,12 @@ RESTORE = """Training goes on. To restore the journal (the manual: "When the jou
    if there is none: rm journal.db*; a new journal goes on from the job's newest state
 3. wait 10 s: the watchdog starts the controller, with all actions frozen where something is missing
 4. sentinel status; drain again what was out of order; sentinel resume-actions"""
-PAGED_WITHIN_S = 30.0
-"""Then the controller is started again, page or no page."""
 ENDS_WITHIN_S = 5.0
 """A killed process that is there still waits for a disk or a driver."""
 RELAPSE_S = 600.0
 """One that hangs after less than this hangs again."""
+END_EVERY_S = 60.0
+"""A page that can't be resolved now is tried again."""
 HANGS = 2
 """Hangs in a row that are paged: another controller did not help."""
 
@@ -79,6 +77,10 @@ class Watchdog:
         self._short_lives = self._hangs = 0
         self._fed = -SWITCH_EVERY_S
         self._feeding = threading.Thread()
+        self._pages = WatchdogPages(settings)
+        self._ending, self._end_at = threading.Thread(), 0.0
+        self._paged = True
+        """There may be pages to resolve: the watchdog before this one may have left some."""
         remember(*_secrets(settings))
 
     def run(self) -> None:
@@ -149,6 +151,8 @@ class Watchdog:
                 while not select.select([handle], [], [], 1.0)[0]:
                     self._feed_aside()
                     health.ask_aside()
+                    if health.answers:
+                        self._end_pages_aside(controller.age)
                     if health.hangs and not hung:
                         hung = True
                         self._kill(controller, handle)
@@ -189,39 +193,37 @@ class Watchdog:
 
     def _tell(self, title: str, why: str) -> None:
         """Page; what keeps the controller down may also keep pages, and must not end the watching."""
+        self._paged = True
         try:
-            asyncio.run(self._page(title, why))
+            self._pages.tell(self._words(title, why))
         except Exception as error:
             log.error("not-paged", error=f"{type(error).__name__}: {error}")
 
-    async def _page(self, title: str, why: str) -> None:
-        """Tell everybody who gets pages that Sentinel itself is down."""
-        page, state_dir = self._words(title, why), self._settings.cluster.state_dir
-        first, *others = self._routes()
-        delivered = [_deliver(state_dir / "watchdog-outbox.db", first, page)]
-        delivered += [_deliver(MEMORY, channels, page) for channels in others]
-        for error in await asyncio.gather(*delivered, return_exceptions=True):
-            if error is not None:
-                log.error("not-paged", error=f"{type(error).__name__}: {error}")
+    def _end_pages_aside(self, age: Seconds) -> None:
+        """Resolve what is paged, by whichever watchdog, once a controller answers and is no short life."""
+        proven = RELAPSE_S if self._hangs >= HANGS else HEALTHY_AFTER_S
+        if not self._paged or age < proven or time.monotonic() < self._end_at or self._ending.is_alive():
+            return
+        self._end_at = time.monotonic() + END_EVERY_S
+        self._ending = threading.Thread(target=self._end_pages, daemon=True)
+        self._ending.start()
 
-    def _routes(self) -> Iterator[Sequence[PageChannel]]:
-        """Give on-call's channels, then each receiver's; wrong settings may be the very reason for a page."""
-        sender = Sender(self._settings.cluster.name, self._settings.cluster.web_url)
+    def _end_pages(self) -> None:
         try:
-            yield on_call.channels(self._settings, sender)
-        except config.ConfigError:
-            yield [on_call.last_resort(self._settings, sender)]
-        with contextlib.suppress(config.ConfigError):
-            yield from (receiver.channels for receiver in receivers.load(self._settings, sender))
+            self._paged = not self._pages.end()
+        except Exception as error:
+            log.error("not-resolved", error=f"{type(error).__name__}: {error}")
 
     def _words(self, title: str, why: str) -> Page:
         state_dir, job = self._settings.cluster.state_dir, self._settings.job
         name = IncidentId(f"watchdog-{int(time.time())}")
-        said = "\n".join(logs.last_words("\n".join(tail_of(self._log))).splitlines()[-LAST_WORDS:])
+        lines = logs.last_words("\n".join(tail_of(self._log))).splitlines()
+        newest = list(dict.fromkeys(reversed(lines)))[:LAST_WORDS]  # each restart says the same again
+        said = "\n".join(reversed(newest))
         body = f"{why} Its last words:\n{said}"
         if any(words in said for words in DAMAGED):
             body += f"\n{RESTORE.format(state_dir=state_dir)}"
-        body += f"\nJob: {job.name} goes on, and nobody repairs it" if job.world else ""
+        body += f"\nJob: {job.name} goes on{NOBODY_REPAIRS}" if job.world else ""
         body += f"\nAsked of you: to see why, in {self._log}"
         page = action_id(name, "page", "on-call", 1)
         return Page(page, name, 1, title, body, "open", severity=Severity.CRITICAL.value)
@@ -249,26 +251,6 @@ def _secrets(settings: config.Settings) -> Iterator[str]:
 def _pause(short_lives: int) -> Seconds:
     doublings = min(max(0, short_lives - 1), 30)  # a float overflows at 2.0 ** 1024
     return min(LONGEST_WAIT_S, RESTART_AFTER_S * 2.0**doublings)
-
-
-def _outbox(path: str | Path, delivered: Delivered) -> Outbox:
-    """Open the watchdog's own, as the other may be the trouble; one in memory on a disk that takes none."""
-    try:
-        return Outbox(path, delivered)
-    except OutboxError:
-        return Outbox(MEMORY, delivered)
-
-
-async def _deliver(path: str | Path, channels: Sequence[PageChannel], page: Page) -> None:
-    """Return when one of the channels has shown a page, or none took it in time."""
-    arrived = asyncio.Event()
-    outbox = _outbox(path, lambda *_: arrived.set())
-    outbox.enqueue(page)
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(PAGED_WITHIN_S), asyncio.TaskGroup() as tasks:
-            delivering = tasks.create_task(outbox.run(channels))
-            await arrived.wait()
-            delivering.cancel()
 
 
 def main() -> None:

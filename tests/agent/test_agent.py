@@ -103,6 +103,27 @@ def test_findings_are_told_once_and_cleared_when_they_pass(node: Node) -> None:
     asyncio.run(scenario())
 
 
+def test_another_journal_hears_of_what_stands(node: Node) -> None:
+    async def scenario() -> None:
+        async with node.watched() as controller:
+            await controller.order(Ack(0, journal="first"))
+            node.describe({**GPU, "present": False})
+            lost = await controller.event(lambda event: of_code(event, "gpu-lost", Health.CRITICAL))
+            await controller.order(Ack(max(controller.events), journal="first"))
+            # All that is told by now is acknowledged; what comes from here on is told anew.
+            told = max(controller.events)
+
+            async def again() -> None:
+                while not any(n > told and event == lost for n, event in controller.events.items()):
+                    await controller.order(Ack(max(controller.events), journal="second"))
+                    await asyncio.sleep(0.05)
+
+            async with asyncio.timeout(10):
+                await again()
+
+    asyncio.run(scenario())
+
+
 def test_an_exception_note_is_reported_once_and_removed(node: Node) -> None:
     async def scenario() -> None:
         from sentinel.gang.notices import leave

@@ -56,6 +56,36 @@ def test_the_next_agent_clears_what_has_passed(tmp_path: Path) -> None:
     assert FindingBook(path).update("gpu", [HOT], NOW) == [HOT]
 
 
+def test_another_journal_hears_all_that_stands_and_the_same_one_nothing(tmp_path: Path) -> None:
+    book = FindingBook(tmp_path / "findings.json")
+    assert book.meet("first") == []
+    cold = replace(HOT, code="cold")
+    book.update("gpu", [HOT, cold], NOW)
+    book.update("gpu", [HOT], NOW)
+    book.settle()
+    assert book.meet("first") == []
+    assert book.meet("") == []  # a controller of an older release does not say
+    assert book.meet("second") == [HOT]
+    assert book.meet("second") == []
+
+
+def test_the_next_agent_knows_which_journal_heard_of_it(tmp_path: Path) -> None:
+    path = tmp_path / "findings.json"
+    book = FindingBook(path)
+    book.meet("first")
+    book.update("gpu", [HOT], NOW)
+    book.settle()
+    assert FindingBook(path).meet("first") == []
+    assert FindingBook(path).meet("second") == [HOT]
+    assert FindingBook(path).update("gpu", [HOT], NOW) == [HOT]  # told, and maybe not heard
+
+
+def test_the_first_journal_hears_nothing_twice(tmp_path: Path) -> None:
+    book = FindingBook(tmp_path / "findings.json")
+    book.update("gpu", [HOT], NOW)
+    assert book.meet("first") == []
+
+
 HOTTER = replace(HOT, health=Health.CRITICAL)
 
 

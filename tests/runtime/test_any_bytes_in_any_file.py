@@ -140,7 +140,9 @@ def test_pages_that_are_no_file_keep_nobody_from_starting(
 
 
 def test_the_watchdog_s_own_outbox_may_hold_anything(tmp_path: Path) -> None:
-    from sentinel.runtime.watchdog import _outbox
+    from sentinel import config
+    from sentinel.runtime.watchdog_pages import WatchdogPages
 
+    pages = WatchdogPages(config.Settings(cluster=config.Cluster(state_dir=tmp_path)))
     (tmp_path / "watchdog-outbox.db").write_bytes(b"\xff" * 5000)
-    assert isinstance(_outbox(tmp_path / "watchdog-outbox.db", lambda *_: None), Outbox)
+    assert isinstance(pages.outbox(tmp_path / "watchdog-outbox.db"), Outbox)

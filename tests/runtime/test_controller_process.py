@@ -1,5 +1,6 @@
 """A controller as a process: what keeps it from starting, a full disk under its log, and who misses it."""
 
+import json
 import signal
 import socket
 import subprocess
@@ -122,6 +123,26 @@ def test_a_controller_that_hangs_is_missed_by_the_dead_man_s_switch(tmp_path: Pa
             watchdog._feed()
             assert fed.acquire(blocking=False)
         switch.shutdown()
+
+
+def test_a_new_journal_s_doubt_is_resolved_when_actions_are_resumed(tmp_path: Path, full: IO[str]) -> None:
+    (tmp_path / "logbook").mkdir(mode=0o700)
+    (tmp_path / "logbook" / "I-0007.md").write_text("# told from a journal that is gone\n")
+    port = free_port()
+    argv = settings(tmp_path, tmp_path, port)
+
+    def stages() -> list[str]:
+        file = tmp_path / "pages.log"
+        return [json.loads(line)["stage"] for line in file.read_text().splitlines()] if file.exists() else []
+
+    with running(argv, port, full):
+        until(lambda: stages() == ["open"])
+    with running(argv, port, full):  # the doubt outlives a restart, and is told once
+        headers = {"Authorization": f"Bearer {Keys(tmp_path / 'keys').api_token}"}
+        url = f"http://127.0.0.1:{port}/api/resume-actions"
+        assert stages() == ["open"]
+        assert httpx.post(url, json={"who": "ada"}, headers=headers, trust_env=False).is_success
+        until(lambda: stages() == ["open", "resolved"])
 
 
 @contextmanager

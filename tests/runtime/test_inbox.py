@@ -75,7 +75,7 @@ async def desk(directory: Path) -> AsyncIterator[Desk]:
         try:
             await until(lambda: Link.UP in uplink.changes())
             uplink.send(Hello(NODE, "boot", "127.0.0.1", 1, 8))
-            assert await answers(uplink) == [Ack(0)]
+            assert await answers(uplink) == [Ack(0, journal=journal.id)]
             yield Desk(inbox, journal, uplink)
         finally:
             uplink.close()
@@ -91,9 +91,9 @@ def test_while_the_journal_fails_nothing_is_acknowledged_but_the_lease_is_renewe
     async def scenario() -> None:
         async with desk(tmp_path) as there:
             there.journal._db.execute(f"PRAGMA max_page_count={FULL}")
-            assert await there.tell(1, (1, to_plain(HOT))) == [Ack(0, "boot")]
+            assert await there.tell(1, (1, to_plain(HOT))) == [Ack(0, "boot", there.journal.id)]
             there.journal._db.execute(f"PRAGMA max_page_count={ROOMY_PAGES}")
-            assert await there.tell(2, (1, to_plain(HOT))) == [Ack(1, "boot")]
+            assert await there.tell(2, (1, to_plain(HOT))) == [Ack(1, "boot", there.journal.id)]
             assert there.found() == [HOT.finding]
 
     asyncio.run(scenario())
@@ -120,7 +120,7 @@ def test_an_event_that_cannot_be_read_is_passed_over_once_and_nothing_else_is_lo
         async with desk(tmp_path) as there:
             events = (1, to_plain(HOT)), (2, event), (3, to_plain(cold)), (4, event)
             for again in (1, 2):
-                assert await there.tell(again, *events) == [Ack(4, "boot")]
+                assert await there.tell(again, *events) == [Ack(4, "boot", there.journal.id)]
             assert there.found() == [HOT.finding, cold.finding]
             assert there.inbox.refused == 2
 

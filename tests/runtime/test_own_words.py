@@ -91,7 +91,7 @@ def test_each_rank_has_one_voice(tmp_path: Path) -> None:
 def test_what_is_absurdly_long_is_passed_over(tmp_path: Path, event: Event) -> None:
     cluster, inbox = trained(tmp_path)
     answer = inbox.hear(Report(NodeId("n1"), "boot", 1, (), ((1, event),)))
-    assert (answer, inbox.refused) == (Ack(1, "boot"), 1)
+    assert (answer, inbox.refused) == (Ack(1, "boot", inbox._ledger.journal.id), 1)
     assert not cluster.ledger.state.nodes[NodeId("n1")].findings
 
 

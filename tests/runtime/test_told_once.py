@@ -131,7 +131,7 @@ def test_what_the_journal_holds_and_nobody_acknowledged_counts_once_for_the_next
         reporting.sends()
         reporting.arrives(0)
         assert [name_of(fact) for fact in reporting.facts()] == ["first", "second"]
-        assert reporting.acks[-1] == Ack(2, reporting.agent.boot)
+        assert reporting.acks[-1] == Ack(2, reporting.agent.boot, reporting.journal.id)
 
 
 def test_a_report_of_the_agent_before_is_not_heard_and_an_acknowledgement_of_its_events_means_no_others() -> (

@@ -89,11 +89,11 @@ def test_a_note_that_a_full_disk_does_not_take_keeps_nobody_from_watching(
 
 
 def test_a_page_that_can_t_be_sent_ends_no_watching(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def fails(*_: str) -> NoReturn:
+    def fails(*_: object) -> NoReturn:
         raise ExceptionGroup("outbox", [RuntimeError("broken")])
 
     watchdog = Watchdog(config.Settings(cluster=config.Cluster(state_dir=tmp_path)), None)
-    monkeypatch.setattr(watchdog, "_page", fails)
+    monkeypatch.setattr(watchdog._pages, "tell", fails)
     watchdog._tell(*module.DOES_NOT_START)
 
 
@@ -179,6 +179,63 @@ def test_a_journal_that_cannot_be_read_is_paged_with_how_to_restore_it(
     assert ("sentinel resume-actions" in paged["text"]) == restores
 
 
+def pages_of(root: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (root / "pages.log").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("who", ["the same watchdog", "the next one"])
+def test_a_page_is_resolved_once_a_controller_answers_whoever_paged(tmp_path: Path, who: str) -> None:
+    settings = config.Settings(cluster=config.Cluster(state_dir=tmp_path), job=config.Job(name="moe"))
+    first = Watchdog(settings, None)
+    first._tell(*module.DOES_NOT_START)
+    ends = first if who == "the same watchdog" else Watchdog(settings, None)
+    ends._end_pages()
+    assert not ends._paged
+    firing, resolved = pages_of(tmp_path)
+    assert (firing["stage"], resolved["stage"]) == ("open", "resolved")
+    assert firing["incident"] == resolved["incident"]
+    assert "answers again" in resolved["text"]
+    assert "Job: moe goes on\nAsked of you: nothing" in resolved["text"]
+    Watchdog(settings, None)._end_pages()
+    assert len(pages_of(tmp_path)) == 2
+
+
+def test_a_page_of_a_disk_that_took_none_is_resolved_too(tmp_path: Path) -> None:
+    (tmp_path / "watchdog-outbox.db").mkdir()
+    watchdog = Watchdog(config.Settings(cluster=config.Cluster(state_dir=tmp_path)), None)
+    watchdog._tell(*module.DOES_NOT_START)
+    ending = threading.Thread(target=watchdog._end_pages)
+    ending.start()
+    ending.join(30)
+    assert [page["stage"] for page in pages_of(tmp_path)] == ["open", "resolved"]
+
+
+@pytest.mark.parametrize(
+    ("hangs", "age", "ends"),
+    [(0, 9.0, False), (0, 11.0, True), (2, 11.0, False), (2, 601.0, True)],
+    ids=["short", "started", "hung lately", "hangs no more"],
+)
+def test_a_controller_has_to_last_before_its_page_is_resolved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hangs: int, age: float, ends: bool
+) -> None:
+    watchdog = Watchdog(config.Settings(cluster=config.Cluster(state_dir=tmp_path)), None)
+    ended: list[bool] = []
+    monkeypatch.setattr(watchdog._pages, "end", lambda: not ended.append(True))
+    watchdog._hangs = hangs
+    watchdog._end_pages_aside(age)
+    if ends:
+        watchdog._ending.join(30)
+    assert bool(ended) == ends
+    watchdog._end_pages_aside(age)
+    assert len(ended) <= 1
+
+
+def test_a_line_that_each_restart_says_again_is_told_once(tmp_path: Path) -> None:
+    watchdog = Watchdog(config.Settings(cluster=config.Cluster(state_dir=tmp_path)), None)
+    (tmp_path / "controller.log").write_text("first\n" + "sentinel controller: no room\n" * 5)
+    assert "last words:\nfirst\nsentinel controller: no room\n" in watchdog._words("title", "why").body
+
+
 def test_every_receiver_hears_that_the_controller_is_down_and_what_is_asked(tmp_path: Path) -> None:
     class Taker(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -193,9 +250,11 @@ def test_every_receiver_hears_that_the_controller_is_down_and_what_is_asked(tmp_
         cluster = config.Cluster(state_dir=tmp_path, name="blue")
         watchdog = Watchdog(config.Settings(cluster=cluster, receivers={"webhook": hook}), None)
         watchdog._tell(*module.DOES_NOT_START)
+        watchdog._end_pages()
         server.shutdown()
-    [in_file] = map(json.loads, (tmp_path / "pages.log").read_text().splitlines())
-    [posted] = taken
+    in_file, _ = pages_of(tmp_path)
+    posted, over = taken
+    assert (over["incident"], over["stage"]) == (posted["incident"], "resolved")
     for said in (in_file, posted):
         assert said["title"].endswith("blue: Sentinel's controller does not start")
         assert "Job: train goes on" in said["text"]

@@ -145,3 +145,30 @@ def _command_of(process: psutil.Process) -> list[str]:
     with contextlib.suppress(psutil.Error):
         return process.cmdline()
     return []
+
+
+def test_up_says_why_ray_refuses_and_leaves_nothing_running(tmp_path: Path, ray: socket.socket) -> None:
+    address = f"127.0.0.1:{ray.getsockname()[1]}"
+    path = settings_in(tmp_path, f'[ray]\naddress = "{address}"\n[job]\nworld = 1\ntrainable = "m:t"')
+    planted = (
+        "import time, ray\n"
+        "def refuses(*_, **__):\n"
+        "    print('gcs_client.cc: InvalidAuthToken: the token is missing', flush=True)\n"
+        "    time.sleep(60)\n"
+        "ray.init = refuses\n"
+    )
+    (tmp_path / "plant").mkdir()
+    (tmp_path / "plant" / "sitecustomize.py").write_text(
+        "import sys\nif '--endpoint' in sys.orig_argv:\n"
+        + "".join(f"    {line}\n" for line in planted.splitlines())
+    )
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path / "plant"), *sys.path])}
+    argv = [sys.executable, "-m", "sentinel.cli", "--config", str(path), "up"]
+    ended = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=120, check=False)
+    left = [each for each in psutil.process_iter() if str(path) in _command_of(each)]
+    for process in left:
+        process.kill()
+    assert (ended.returncode, left) == (1, [])
+    [line] = ended.stderr.splitlines()
+    assert f"nothing is left running: {address} refuses the token" in line
+    assert "InvalidAuthToken: the token is missing" in line

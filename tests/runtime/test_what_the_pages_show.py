@@ -1,5 +1,6 @@
 """What the status shows of what the controller believes: each decision's own time, and what is left."""
 
+from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -22,6 +23,7 @@ from sentinel.model.finding import Finding, Health
 from sentinel.model.ids import ActionId, JobId, NodeId, WorkerId
 from sentinel.model.journal import Line
 from sentinel.model.policy import Policy
+from sentinel.model.report import RankBeat
 from sentinel.runtime.recent import Recent
 from sentinel.runtime.view import ControllerView
 from sentinel.web.view import Silence
@@ -32,15 +34,18 @@ N1, N2, N3 = (NodeId(f"n{number}") for number in (1, 2, 3))
 
 
 class Nobody:
-    """Knows no reports, no jobs and no trouble."""
+    """Knows no reports but the given beats, no jobs and no trouble."""
 
     trouble = ""
 
     def heard_age(self, node: NodeId, now: float) -> None:
         return None
 
-    def beats(self, node: NodeId) -> tuple[()]:
-        return ()
+    def __init__(self, beats: Mapping[NodeId, Sequence[RankBeat]] | None = None) -> None:
+        self._beats = beats or {}
+
+    def beats(self, node: NodeId) -> Sequence[RankBeat]:
+        return self._beats.get(node, ())
 
     def losses(self, job: JobId) -> tuple[tuple[int, float], ...]:
         return ((104, 2.5), (105, 2.4)) if job else ()
@@ -52,13 +57,13 @@ class Nobody:
         return None
 
 
-def status_after(*facts: Fact) -> Any:
+def status_after(*facts: Fact, beats: Mapping[NodeId, Sequence[RankBeat]] | None = None) -> Any:
     """Give the status after these facts, and after what was decided from them."""
     state, recent = State(0.0), Recent()
     for fact in facts:
         recent.changed(fact, deeds(fold(state, fact, RULES)))
     ledger: Any = SimpleNamespace(state=state, rules=RULES)
-    nobody: Any = Nobody()
+    nobody: Any = Nobody(beats)
     return ControllerView("a", ledger, nobody, nobody, nobody, lambda: 99.0, recent).status()
 
 
@@ -165,3 +170,16 @@ def test_a_new_controller_tells_what_the_one_before_it_decided() -> None:
     recent.recall(lines)
     made = [each.what for each in recent.views(state, str)]
     assert any(what.startswith("evict n1") for what in made)
+
+
+def test_ranks_that_another_journal_placed_are_shown_while_this_one_waits() -> None:
+    seen = [
+        RankBeat(JOB, rank, WorkerId(f"w{rank}"), 100 + rank, 0, 25, 3470 + rank, "compute", 0, 0, 0.0, 0.0,
+                 1.0, 0.0, state, 0.0, 3460)
+        for rank, state in ((1, "S"), (0, "S"), (2, "X"))
+    ]  # fmt: skip
+    status = status_after(*JOINED, JobSubmitted(4.0, JOB, 2, "m:t", 0, 1), beats={N1: seen})
+    [job] = status.jobs
+    assert [(seat.rank, seat.node, seat.step) for seat in job.seats] == [(0, N1, 3470), (1, N1, 3471)]
+    assert (job.generation, job.step, job.snapshot_step) == (25, 3470, 3460)
+    assert job.needs.endswith("ranks that another journal placed train on")

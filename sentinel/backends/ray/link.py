@@ -14,7 +14,7 @@ import zmq
 import zmq.asyncio
 
 from sentinel import private
-from sentinel.backends.port import BackendError
+from sentinel.backends.port import NOT_YET, BackendError
 from sentinel.backends.ray import requests
 from sentinel.backends.ray.requests import (
     Answered,
@@ -40,6 +40,10 @@ PATIENCE = 4
 """Pings without an answer after which it hangs: one that waits for a processor is late by less."""
 MOST_PATIENCE = 64
 """Each link that hangs too makes us twice as patient: where all are slow, replacing them mends nothing."""
+REFUSED = "InvalidAuthToken"
+"""So Ray's client says in its log that the token is none or a wrong one, and goes on asking."""
+LOG_EVERY_S = 0.5
+LOG_BYTES = 65_536
 TIMES = 3
 """An order under which so many links ended is not asked again: it may be what ends them."""
 
@@ -83,7 +87,7 @@ class Link:
         self.away = asyncio.Event()
         """Set while `up` is not."""
         self.away.set()
-        self.trouble = f"{address} has not answered yet"
+        self.trouble = f"{address} {NOT_YET}"
         """Why Ray can't be asked; empty while it can."""
 
     async def run(self) -> None:
@@ -119,6 +123,7 @@ class Link:
         argv = ["sentinel.backends.ray.link_process", "--endpoint", self._endpoint]
         argv += ["--address", self._address, "--parent", str(os.getpid())]
         with os.fdopen(private.open_file(self._log_path, private.APPEND), "ab") as out:
+            said = os.fstat(out.fileno()).st_size
             self.process = await asyncio.create_subprocess_exec(
                 *private.MODULE,
                 *argv,
@@ -128,6 +133,7 @@ class Link:
                 cwd="/",  # Ray has every worker on every node import from its driver's folder first
             )
         reader = asyncio.create_task(self._read(socket))
+        refused = asyncio.create_task(self._hear_refusal(said))
         hangs = asyncio.create_task(self._hang(socket))
         ended = asyncio.create_task(self.process.wait())
         try:
@@ -136,19 +142,29 @@ class Link:
                 self.trouble = f"the ray link, pid {self.process.pid}, {await hangs}: another one is started"
                 self._kill()
             code = await ended
-            self.trouble = self.trouble or f"the ray link ended with code {code}: {self._log_path}"
+            if not self.trouble or self.trouble.endswith(NOT_YET):
+                self.trouble = f"the ray link ended with code {code}: {self._log_path}"
             log.warning("link-ended", code=code, trouble=self.trouble)
             return hung
         finally:
             self.up.clear()
             self.away.set()
-            for task in (reader, hangs, ended):
+            for task in (reader, refused, hangs, ended):
                 task.cancel()
             self._kill()
             for waiting in self._waiting.values():
                 if not waiting.answer.done():
                     waiting.answer.set_exception(LinkEndedError("the ray link ended"))
             self._waiting.clear()
+
+    async def _hear_refusal(self, since: int) -> None:
+        """Say that Ray refuses the token: who joins it waits for long, and learns another reason or none."""
+        while not self.up.is_set():
+            with contextlib.suppress(OSError):
+                line = _line_with(self._log_path, REFUSED, since)
+                if line and not self.up.is_set():
+                    self.trouble = f"{self._address} refuses the token (RAY_AUTH_TOKEN_PATH): {line}"
+            await asyncio.sleep(LOG_EVERY_S)
 
     async def _hang(self, socket: zmq.asyncio.Socket) -> str:
         """Return, with what it does not do, when the child hangs.
@@ -277,6 +293,14 @@ class Link:
 
 def _message(number: int, request: Request[Any]) -> bytes:
     return requests.encode(Asked(number, msgspec.Raw(requests.encode(request))))
+
+
+def _line_with(log_path: Path, word: str, since: int) -> str:
+    """Give the last line with a word of what a log says after this many bytes, from the word on."""
+    with os.fdopen(private.open_file(log_path, os.O_RDONLY), "rb") as file:
+        file.seek(max(since, file.seek(0, os.SEEK_END) - LOG_BYTES))
+        lines = file.read().decode(errors="replace").splitlines()
+    return next((line[line.index(word) :][:300] for line in reversed(lines) if word in line), "")
 
 
 def _endpoint(path: Path) -> str:

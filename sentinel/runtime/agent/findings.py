@@ -29,7 +29,7 @@ class FindingBook:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._reported, self._unheard, self._heard = _load(path)
+        self._reported, self._unheard, self._heard, self._journal = _load(path)
         self._bursts = Bursts(self._heard)
         self._changes = 0
         self._reported |= self._unheard
@@ -81,6 +81,20 @@ class FindingBook:
             self._doubtful.discard(each.key)
         self._write()
 
+    def meet(self, journal: str) -> list[Finding]:
+        """Give every state that a controller with another journal than the last one has to hear again.
+
+        Events are past: what a lost journal held of them is lost.
+        """
+        if not journal or journal == self._journal:
+            return []
+        told = {key: known for key, known in self._reported.items() if key not in self._doubtful}
+        again = told if self._journal else {}  # the first one hears all anyway
+        self._journal = journal
+        self._unheard |= again
+        self._write()
+        return [*again.values()]
+
     def settle(self) -> None:
         """The controller has heard everything that this agent reported."""
         unheard = {key: known for key, known in self._unheard.items() if key in self._doubtful}
@@ -90,13 +104,14 @@ class FindingBook:
             self._write()
 
     def _write(self) -> None:
-        lists = {
+        plain = {
+            "journal": self._journal,
             "reported": [*self._reported.values()],
             "unheard": [*self._unheard.values()],
             "bursts": self._heard,
         }
         with contextlib.suppress(OSError):  # a full memory directory must not end the watching
-            private.write(self._path, json.dumps(to_plain(lists)).encode())
+            private.write(self._path, json.dumps(to_plain(plain)).encode())
 
     def stands(self, check: str, code: str) -> bool:
         """Say whether this agent reported such a finding, or found it reported, and it has not passed."""
@@ -111,12 +126,13 @@ class FindingBook:
         return tuple(self._reported.values())
 
 
-def _load(path: Path) -> tuple[dict[Key, Finding], dict[Key, Finding], list[Burst]]:
+def _load(path: Path) -> tuple[dict[Key, Finding], dict[Key, Finding], list[Burst], str]:
     """Read what the agent before reported; a damaged file is as good as none: findings are reported again."""
     try:
         plain = json.loads(private.read(path, MESSAGE_BYTES))
         known, unheard = (from_plain(list[Finding], plain[name]) for name in ("reported", "unheard"))
         bursts = from_plain(list[Burst], plain.get("bursts", []))
+        journal = from_plain(str, plain.get("journal", ""))
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        return {}, {}, []
-    return {each.key: each for each in known}, {each.key: each for each in unheard}, bursts
+        return {}, {}, [], ""
+    return {each.key: each for each in known}, {each.key: each for each in unheard}, bursts, journal

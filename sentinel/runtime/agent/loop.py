@@ -16,7 +16,7 @@ from sentinel.checks import load, load_collective
 from sentinel.gang.snapshot_holder import SnapshotHolder
 from sentinel.model.check import Series, series
 from sentinel.model.ids import Seconds
-from sentinel.model.report import Event, Hello, MeasureNow, Unreadable
+from sentinel.model.report import Ack, Event, Hello, MeasureNow, Unreadable
 from sentinel.runtime.agent import card
 from sentinel.runtime.agent.findings import FindingBook
 from sentinel.runtime.agent.lease import Lease
@@ -209,6 +209,8 @@ class Agent:
                 log.warning("order-refused", error=order.error)
             else:
                 self._orders.obey(order)
+                if isinstance(order, Ack):
+                    self._spool_all(self._probes.meet(order.journal))
         self._reporter.follow_connection()  # it may have been told that it is not believed
 
     # --- what others read

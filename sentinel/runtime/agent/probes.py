@@ -158,6 +158,10 @@ class Probes:
         self._ask(now)
         return events + self._complete()
 
+    def meet(self, journal: str) -> list[Event]:
+        """Give what the controller of this journal has to hear again, if the last one had another."""
+        return _seen(self._book.meet(journal))
+
     def settle(self, now: Seconds) -> None:
         """The controller has heard everything that was told: the next agent need not tell it again.
 
