@@ -4,11 +4,13 @@ import json
 import random
 from pathlib import Path
 
+import pytest
+
 from benchmarks.faults import lanes_of, plan, read, table, with_verdicts
 from sentinel.demo.fault import Place
 from sentinel.demo.result import Result
 
-FIGURES = Path(__file__).parents[2] / "docs" / "figures" / "faults.jsonl"
+FIGURES = sorted((Path(__file__).parents[2] / "docs" / "figures").glob("faults*.jsonl"))
 NOW = Result("gpu-ecc", 1, truth=Place("n1", 0, 0), evicted=["n2"], wrong=["anything"])
 NOW.right_cause, NOW.right_place, NOW.false_blame, NOW.false_eviction = True, False, True, True
 
@@ -29,9 +31,10 @@ def test_a_line_without_verdicts_is_understood_by_its_words() -> None:
     assert with_verdicts(old | {"blamed": {"node": "n1"}})["right_cause"] is True
 
 
-def test_the_published_lines_can_be_read() -> None:
-    lines = read(FIGURES)
-    assert len(lines) == len(FIGURES.read_text().splitlines())
+@pytest.mark.parametrize("figures", FIGURES, ids=lambda path: path.stem)
+def test_the_published_lines_can_be_read(figures: Path) -> None:
+    lines = read(figures)
+    assert len(lines) == len(figures.read_text().splitlines())
     assert json.loads(json.dumps(lines)) == lines
     assert table(lines).count("\n") > 1
 
