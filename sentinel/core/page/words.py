@@ -146,7 +146,7 @@ def _asked(incident: Incident, left: tuple[str, ...], state: State, rules: Rules
 
 
 def _jobs(incident: Incident, state: State) -> list[Job]:
-    """Give the jobs that it concerns: its own, else those on the nodes in evidence, or all if none is named."""
+    """Give the jobs that it concerns: its own, else those on the nodes in evidence, else all."""
     if (own := state.job_of(incident)) is not None:
         return [own]
     named = dict.fromkeys(filter(None, (getattr(fact, "node", None) for fact in incident.evidence)))
