@@ -126,7 +126,7 @@ def _body(incident: Incident, diagnosis: Diagnosis, left: tuple[str, ...]) -> li
         lines.append(f"Shared: {diagnosis.shared}: {blames}{diagnosis.shared.doubt}")
     lines += [f"Part of {incident.part_of}, which tells the rest"] if incident.part_of else []
     lines += [f"Left: {line}" for line in left]
-    lines += [f"Did: {done}" for action in incident.actions if (done := _deed(action))]
+    lines += dict.fromkeys(f"Did: {done}" for action in incident.actions if (done := _deed(action)))
     failed = (fact for fact in incident.evidence if isinstance(fact, Outcome) and not fact.ok)
     lines += [f"Failed: {fact.action}: {fact.detail}" for fact in failed]
     times = ((word, incident.times[name]) for name, word in STAGES.items() if name in incident.times)
