@@ -170,6 +170,8 @@ class Incident(Struct, frozen=True, gc=False):
     """Over all re-formings; None while none was formed that tells."""
     steps_before: int = 0
     """Of these, those of re-formings after which a new step was made."""
+    again: tuple[int, int] = (-1, -1)
+    """Which steps, from one after the first up to the last, are made again since the last new step."""
     revision: int = 0
     """How often its page was written."""
     attempts: int = 0

@@ -254,7 +254,7 @@ class _Other:
                 yield START_S, lambda at: WorkerReady(at, job, worker, node, gpu, 0)
                 yield START_S, lambda at: Outcome(at, name, ok=True, detail="assumed")
             case Resume(job=job, generation=generation):
-                yield FORM_S, lambda at: Outcome(at, name, ok=True, detail="assumed", data=("lost 1",))
+                yield FORM_S, lambda at: Outcome(at, name, ok=True, detail="assumed", data=self._back(job))
                 yield FORM_S + STEP_S, lambda at: self._advanced(at, job, generation)
             case Ping(node=node, incident=incident):
                 yield OTHER_S, lambda at: NodePinged(at, node, "timeout", "timeout", -1, incident)
@@ -262,6 +262,12 @@ class _Other:
                 return
             case _:
                 yield OTHER_S, lambda at: Outcome(at, name, ok=True, detail="assumed")
+
+    def _back(self, name: JobId) -> tuple[str, ...]:
+        """Say that one step has to be made again."""
+        job = self._past.state.jobs.get(name)
+        step = job.high_step if job is not None else -1
+        return ("lost 1", f"restored step {step - 1} from memory") if step >= 0 else ()
 
     def _advanced(self, at: Instant, name: JobId, generation: int) -> Fact | None:
         job = self._past.state.jobs.get(name)

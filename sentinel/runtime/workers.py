@@ -173,12 +173,12 @@ class Workers:
 
 def _summary(attempt: Attempt) -> tuple[str, tuple[str, ...]]:
     """Say from where the generation goes on. Raises ActionError that names who is stuck."""
-    if attempt.failed:
-        raise ActionError(attempt.failed, tuple(f"stuck {worker}" for worker in attempt.stuck))
     formed = [each for each in attempt.formed if isinstance(each, Formed)]
-    first, lost = formed[0], max(each.lost for each in formed)
-    restored = f"restored step {first.step} from {first.source}"
-    return restored, (f"lost {lost}", restored, *first.damaged)
+    restored = f"restored step {formed[0].step} from {formed[0].source}" if formed else ""
+    back = (f"lost {max(each.lost for each in formed)}", restored) if formed else ()
+    if attempt.failed:  # who has gone back does not count those steps a second time
+        raise ActionError(attempt.failed, (*(f"stuck {worker}" for worker in attempt.stuck), *back))
+    return restored, (*back, *formed[0].damaged)
 
 
 def _peers(ring: Sequence[NodeId], others: Iterable[NodeId]) -> dict[NodeId, NodeId | None]:

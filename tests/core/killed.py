@@ -194,7 +194,8 @@ class Killed(Checked, Desk):
         if "Resume" not in self.fails:
             with self._acting(performer=False):
                 self.later(0.5, lambda: self._advanced(action))
-        self.outcome(action, data=("lost 1",))
+        step = self.state.jobs[action.job].high_step - 1
+        self.outcome(action, data=("lost 1", f"restored step {step} from memory"))
 
     # --- invariants ------------------------------------------------------------------------------------
 

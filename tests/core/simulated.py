@@ -170,7 +170,7 @@ class Simulated:
         self.outcome(action)
 
     def _formed(self, action: Resume) -> None:
-        self.outcome(action, data=("lost 1",))
+        self.outcome(action, data=("lost 1", f"restored step {self.step - 1} from memory"))
         if "Resume" not in self.fails:
             self.later(0.3, lambda: self._advanced(action))
 

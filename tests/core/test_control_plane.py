@@ -36,6 +36,19 @@ def test_a_dead_gcs_is_paged_and_restarted_until_it_answers() -> None:
     assert (cluster.stages(), len(cluster.all(RestartGcs))) == (["resolved"], 2)
 
 
+def test_a_gcs_that_hung_is_told_so_though_it_refuses_once_it_was_killed() -> None:
+    cluster = Simulated()
+    cluster.fails = {"RestartGcs"}
+    cluster.tell(GcsLost(cluster.now, "10.0.0.1:6379", "it hangs"))
+    cluster.run(1)
+    cluster.tell(GcsLost(cluster.now, "10.0.0.1:6379", "refused"))
+    cluster.run(30)
+    assert len(cluster.all(RestartGcs)) == 2
+    lines = cluster.all(Page)[-1].body.splitlines()
+    assert "Why: the GCS at 10.0.0.1:6379 does not answer: it hangs" in lines
+    assert lines.count("Did: restart the GCS") == 1
+
+
 @pytest.mark.parametrize("how", ["back", "restart"])
 def test_a_failing_journal_freezes_actions_until_it_works(how: str) -> None:
     cluster = Simulated()

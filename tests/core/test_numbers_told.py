@@ -9,7 +9,7 @@ from seen_by_people import names, newest, text
 from simulated import Simulated, ecc
 
 from sentinel.model.action import Refusal, Resume
-from sentinel.model.fact import JobSubmitted, NodeJoined
+from sentinel.model.fact import JobSubmitted, NodeJoined, Outcome
 from sentinel.model.finding import Health
 from sentinel.model.ids import JobId, NodeId
 
@@ -25,7 +25,7 @@ class Losing(Simulated):
 
     def _formed(self, action: Resume) -> None:
         lost = self.losses.pop(0) if self.losses else 0
-        self.outcome(action, data=(f"lost {lost}",))
+        self.outcome(action, data=(f"lost {lost}", f"restored step {self.step - lost} from memory"))
         if "Resume" not in self.fails:
             self.later(0.3, lambda: self._advanced(action))
 
@@ -76,6 +76,109 @@ def test_steps_that_no_generation_did_again_are_lost_once() -> None:
     cluster.advances = True
     cluster.run(60)
     assert (len(cluster.resumed()), lost(cluster)) == (2, ["3"])
+
+
+class GoesBack(Simulated):
+    """Its generations go back as the test says: (step restored, steps lost by those that answered)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.step = 288
+        self.advance()
+        self.advances = False
+
+    def _formed(self, action: Resume) -> None:
+        pass
+
+    def goes_back(self, to: int, lost: int, *, ok: bool = True, age: int = 0) -> None:
+        """One more death; the generation that is that many older than the newest says how it went."""
+        self.crash(0)
+        self.run(1.0)
+        self.says(to, lost, ok=ok, age=age)
+
+    def says(self, to: int, lost: int, *, ok: bool = True, age: int = 0) -> None:
+        action = self.all(Resume)[-1 - age]
+        data = (f"lost {lost}", f"restored step {to} from memory")
+        self.tell(Outcome(self.now, action.id, ok, "said", data))
+
+    @property
+    def lost(self) -> int | None:
+        (incident,) = self.incidents()
+        return incident.steps_lost
+
+
+def test_a_death_before_the_lost_steps_are_made_again_adds_none_of_them() -> None:
+    """The second generation made three of the steps again, and nothing of them was lost."""
+    cluster = GoesBack()
+    cluster.goes_back(166, 123)
+    cluster.goes_back(169, 0)
+    assert cluster.lost == 123
+    cluster.step = 289
+    cluster.advance()
+    cluster.run(60)
+    assert lost(cluster) == ["123"]
+
+
+@pytest.mark.parametrize(
+    ("backs", "steps"),
+    [
+        ([(166, 123), (166, 0)], 123),  # nobody had stepped: all had gone back already
+        ([(166, 123), (166, 123)], 123),  # one had not gone back yet
+        ([(166, 123), (166, 3)], 123),
+        ([(166, 123), (169, 0), (180, 0)], 123),
+        ([(166, 123), (149, 20)], 140),  # an older checkpoint: what is on the way counts, too
+        ([(166, 123), (169, 0), (149, 0)], 140),
+        ([(280, 0)], 9),  # nobody is left who was there: at least what was told of
+    ],
+)
+def test_steps_are_lost_from_the_earliest_that_was_gone_back_to(
+    backs: Sequence[tuple[int, int]], steps: int
+) -> None:
+    cluster = GoesBack()
+    for to, count in backs:
+        cluster.goes_back(to, count)
+    assert cluster.lost == steps
+
+
+@pytest.mark.parametrize("backs", [[(300, 10)], [(300, 10), (305, 0)]])
+def test_after_a_new_step_what_is_lost_comes_on_top(backs: Sequence[tuple[int, int]]) -> None:
+    cluster = GoesBack()
+    cluster.goes_back(166, 123)
+    cluster.step = 289
+    cluster.advance()
+    for to, count in backs:
+        cluster.goes_back(to, count)
+    assert cluster.lost == 133
+
+
+def test_a_new_step_that_was_not_heard_of_is_known_by_where_the_next_generation_begins() -> None:
+    cluster = GoesBack()
+    cluster.goes_back(166, 123)
+    cluster.goes_back(300, 10)
+    assert cluster.lost == 133
+
+
+def test_a_superseded_generation_tells_what_was_lost_whenever_it_is_heard() -> None:
+    before, after = GoesBack(), GoesBack()
+    for cluster in (before, after):
+        cluster.crash(0)
+        cluster.run(1.0)
+        cluster.crash(0)
+        cluster.run(1.0)
+        assert len(cluster.all(Resume)) == 2
+    before.says(166, 123, age=1)
+    before.says(166, 0)
+    after.says(166, 0)
+    after.says(166, 123, age=1)
+    assert (before.lost, after.lost) == (123, 123)
+
+
+def test_a_resume_that_failed_tells_how_far_those_went_back_that_did() -> None:
+    cluster = GoesBack()
+    cluster.goes_back(166, 123, ok=False)
+    cluster.run(60)
+    cluster.says(166, 0)
+    assert cluster.lost == 123
 
 
 def test_nothing_lost_is_said_as_nothing() -> None:

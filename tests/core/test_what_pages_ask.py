@@ -1,8 +1,13 @@
 """How a page says how the job does, who looks after it, and what its reader is asked to do."""
 
+import pytest
 from simulated import JOB, Simulated, ecc
 
+from sentinel.core.settle.why import why
 from sentinel.model.action import Page
+from sentinel.model.fact import GcsLost, JobSubmitted
+from sentinel.model.finding import TRAINER, Finding, Health
+from sentinel.model.ids import JobId
 
 
 def last(cluster: Simulated) -> tuple[Page, list[str]]:
@@ -50,3 +55,43 @@ def test_an_acknowledgement_is_in_the_page() -> None:
     cluster.command("ack", "I-0001")
     assert len(cluster.all(Page)) == before + 1, "its page is edited at once"
     assert "Acknowledged by ann" in last(cluster)[1]
+
+
+GCS = "10.0.0.1:6379"
+
+
+@pytest.mark.parametrize("code", ["checkpoint-failed", "disk-full"])
+def test_the_page_of_a_node_that_a_job_is_on_names_the_job_and_its_ranks(code: str) -> None:
+    cluster = Simulated()
+    check, place = (TRAINER, "checkpoint") if code == "checkpoint-failed" else ("disk", "/data")
+    cluster.finding(cluster.node(0), Finding(check, code, place, Health.CRITICAL, "no room"))
+    cluster.run(60)
+    page, lines = last(cluster)
+    assert page.cause == code
+    assert "Job: moe is running, with 2 of 2 ranks" in lines
+
+
+def test_the_page_of_a_node_without_ranks_names_no_job() -> None:
+    cluster = Simulated(standbys=0)
+    cluster.finding(cluster.spare(), Finding("disk", "disk-full", "/data", Health.CRITICAL, "no room"))
+    cluster.run(60)
+    page, lines = last(cluster)
+    assert page.cause == "disk-full"
+    assert not [line for line in lines if line.startswith("Job: ")]
+
+
+def test_the_page_of_what_all_stand_on_names_every_job_that_is_not_over() -> None:
+    cluster = Simulated(world=2)
+    cluster.tell(JobSubmitted(cluster.now, JobId("second"), 9, "x:y", 0, 9))
+    cluster.tell(GcsLost(cluster.now, GCS, "refused"))
+    cluster.run(1.0)
+    page, lines = last(cluster)
+    assert page.cause == "gcs-dead"
+    assert [line for line in lines if line.startswith("Job: ")] == [
+        "Job: moe is running, with 2 of 2 ranks",
+        "Job: second is waiting, with 0 of 9 ranks",
+    ]
+    reasons = why("second", cluster.state, cluster.rules, cluster.now)
+    assert reasons is not None
+    said = [reason.text for reason in reasons if reason.kind == "is"]
+    assert said == ["waiting, generation 0, 0 of 9 ranks"]

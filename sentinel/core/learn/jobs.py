@@ -100,6 +100,9 @@ def advanced(state: State, fact: JobAdvanced, rules: Rules) -> None:
     if job is None or fact.generation != job.generation or job.is_over:
         return
     job = state.change(job, high_step=max(job.high_step, fact.step))
+    affecting = [each for each in state.open_incidents() if each.job == job.id]
+    for incident in affecting:
+        state.change(incident, steps_before=incident.steps_lost or 0, again=(-1, -1))
     if any(worker.rank >= 0 for worker in state.workers.gone(job.id)) or _raised_here(job, state):
         return  # completed before a rank was lost, and only heard of after it
     state.deadlines.drop(job.deadline())
@@ -108,9 +111,7 @@ def advanced(state: State, fact: JobAdvanced, rules: Rules) -> None:
     for node in state.unheard():
         if state.workers.is_hosted(job.id, node.id):
             state.change(node, lives=True)  # a step needs all ranks
-    affecting = [each for each in state.open_incidents() if each.job == job.id]
     for incident in affecting:
-        incident = state.change(incident, steps_before=incident.steps_lost or 0)
         _stepped(state, evidence.add(state, incident, fact), fact, rules)
     if affecting:
         recovery.begins(state, job, rules)

@@ -144,14 +144,13 @@ def _resumed(state: State, fact: Outcome, name: JobId, rules: Rules) -> None:
         state.change(worker, unwanted=True, spent=True)
         if worker.rank >= 0 and job.stage is JobStage.FORMING:  # this generation will not form, either
             state.set_deadline(job.deadline(), rules.policy.broken_s)
-    if not fact.action.endswith(f"/{job.generation}"):
-        return
     incident = group.find(state, group.job_topic(name))
     if incident is not None:
+        incident = _goes_back(state, job, incident, fact)
+    if not fact.action.endswith(f"/{job.generation}"):
+        return
+    if incident is not None:
         incident = evidence.add(state, incident, fact)
-        if lost := next((text for text in fact.data if text.startswith("lost ")), ""):
-            # Attempts between which no step was made go back to the same one.
-            incident = state.change(incident, steps_lost=incident.steps_before + int(lost.split()[1]))
         if stuck:
             places = tuple((worker.node, worker.rank, worker.pid) for worker in stuck)
             ask_for_stacks(state, incident, job, places, "-stuck")
@@ -163,6 +162,27 @@ def _resumed(state: State, fact: Outcome, name: JobId, rules: Rules) -> None:
     else:
         # Until then the exits of ended ranks are reported.
         state.set_deadline(job.deadline(), rules.policy.broken_s)
+
+
+def _goes_back(state: State, job: Job, incident: Incident, fact: Outcome) -> Incident:
+    """Count the steps to be made again: from the earliest that is gone back to, up to the newest ever made.
+
+    Each process counts from the step that it was at itself, which the generation before may have gone back
+    to: so a further re-forming adds only what lies outside the steps that are being made again already. It is
+    told of every generation in which processes went back, also of one that failed or was superseded.
+    """
+    told = [text.split() for text in fact.data]
+    lost = next((int(words[1]) for words in told if words[0] == "lost"), None)
+    to = next((int(words[2]) for words in told if words[:2] == ["restored", "step"]), None)
+    if lost is None or to is None:
+        return incident
+    newest = max(to + lost, job.high_step if job.stage is JobStage.FORMING else -1)
+    (first, last), before = incident.again, incident.steps_before
+    if to >= last:  # those have all been made again
+        first, last, before = to, to, before + last - first
+    first, last = min(first, to), max(last, newest)
+    lost = before + last - first
+    return state.change(incident, again=(first, last), steps_before=before, steps_lost=lost)
 
 
 def _take_over(state: State, job: Job, newest: int) -> None:

@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 from hashlib import sha256
 
-from sentinel.core.page.left import left_for_people
+from sentinel.core.page.left import MOST_NAMES, left_for_people
 from sentinel.core.page.severity import severity
 from sentinel.core.state import Rules, State
+from sentinel.core.state.rows import Job
 from sentinel.model.action import (
     Action,
     CollectStacks,
@@ -125,7 +126,7 @@ def _body(incident: Incident, diagnosis: Diagnosis, left: tuple[str, ...]) -> li
         lines.append(f"Shared: {diagnosis.shared}: {blames}{diagnosis.shared.doubt}")
     lines += [f"Part of {incident.part_of}, which tells the rest"] if incident.part_of else []
     lines += [f"Left: {line}" for line in left]
-    lines += [f"Did: {done}" for action in incident.actions if (done := _deed(action))]
+    lines += dict.fromkeys(f"Did: {done}" for action in incident.actions if (done := _deed(action)))
     failed = (fact for fact in incident.evidence if isinstance(fact, Outcome) and not fact.ok)
     lines += [f"Failed: {fact.action}: {fact.detail}" for fact in failed]
     times = ((word, incident.times[name]) for name, word in STAGES.items() if name in incident.times)
@@ -137,11 +138,20 @@ def _body(incident: Incident, diagnosis: Diagnosis, left: tuple[str, ...]) -> li
 
 def _asked(incident: Incident, left: tuple[str, ...], state: State, rules: Rules) -> Iterator[str]:
     """Say how the job does, who looks after it, and what the reader is asked to do."""
-    if (job := state.job_of(incident)) is not None:
-        yield f"Job: {job.id} is {job.stage.value}, with {job.world} of {job.wanted} ranks"
+    for job in _jobs(incident, state)[:MOST_NAMES]:
+        yield f"Job: {job.id} is {job.stage.value}, with {state.ranks(job)}"
     if incident.acked_by:
         yield f"Acknowledged by {incident.acked_by}"
     yield f"Asked of you: {_ask(incident, left, rules)}"
+
+
+def _jobs(incident: Incident, state: State) -> list[Job]:
+    """Give the jobs that it concerns: its own, else those on the nodes in evidence, else all."""
+    if (own := state.job_of(incident)) is not None:
+        return [own]
+    named = dict.fromkeys(filter(None, (getattr(fact, "node", None) for fact in incident.evidence)))
+    hosted = {worker.job for node in named for worker in state.workers.sitting(node)}
+    return [job for job in state.jobs.values() if not job.is_over and (job.id in hosted or not named)]
 
 
 def _ask(incident: Incident, left: tuple[str, ...], rules: Rules) -> str:

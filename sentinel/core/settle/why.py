@@ -29,7 +29,7 @@ def why(name: str, state: State, rules: Rules, now: Instant) -> list[Reason] | N
     incident = state.incidents.get(IncidentId(name))
     if node is None and job is None and incident is None:
         return None
-    reasons = [Reason("is", text) for text in _is(node, job, incident)]
+    reasons = [Reason("is", text) for text in _is(node, job, incident, state)]
     reasons += [Reason("wants", text) for text in _wants(node, job, incident, state, rules)]
     return [
         *reasons,
@@ -39,11 +39,11 @@ def why(name: str, state: State, rules: Rules, now: Instant) -> list[Reason] | N
     ]
 
 
-def _is(node: Node | None, job: Job | None, incident: Incident | None) -> Iterator[str]:
+def _is(node: Node | None, job: Job | None, incident: Incident | None, state: State) -> Iterator[str]:
     if node is not None:
         yield from _node_is(node)
     if job is not None:
-        yield f"{job.stage.value}, generation {job.generation}, {job.world} of {job.wanted} ranks"
+        yield f"{job.stage.value}, generation {job.generation}, {state.ranks(job)}"
     if incident is not None:
         found = incident.diagnosis
         where = f", blames {places(found) or 'nobody'}" if found else ""

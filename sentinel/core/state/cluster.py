@@ -182,6 +182,10 @@ class State:
         """Ranks of the newest generation with their workers."""
         return self.workers.seated(job.id)
 
+    def ranks(self, job: Job) -> str:
+        """Say how many ranks a job has now, of how many: `2 of 3 ranks`."""
+        return f"{sum(1 for _ in self.seated(job))} of {job.wanted} ranks"
+
     def job_of(self, incident: Incident) -> Job | None:
         """Return the job that an incident is about."""
         return self.jobs.get(incident.job) if incident.job else None

@@ -7,8 +7,8 @@ from sentinel.model.fact import DeadlinePassed, GcsLost, JournalFailed, LinkLost
 
 
 def gcs_dead(case: Case) -> Match | None:
-    """Ray's GCS does not answer."""
-    lost = case.last(GcsLost)
+    """Ray's GCS does not answer: how it was lost first, for later it may be so because it was restarted."""
+    lost = next(case.all(GcsLost), None)
     return Match((), f"the GCS at {lost.address} does not answer: {lost.detail}") if lost else None
 
 
