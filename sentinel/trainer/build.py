@@ -38,8 +38,9 @@ def sharded_model(
     torch.manual_seed(settings.seed)
     model = MoeModel(settings).to(device)  # drawn on the CPU, so that every world size starts alike
     # torch keeps what it has derived for a mesh and takes it for each equal one, also of a group that is gone
-    # and in which this process had another rank. A name makes them differ.
-    mesh = init_device_mesh(device.type, (place.world,), mesh_dim_names=(f"generation-{place.generation}",))
+    # and in which this process had another rank. By the rank they differ; by the generation each would be
+    # kept with its group's sockets.
+    mesh = init_device_mesh(device.type, (place.world,), mesh_dim_names=(f"rank-{place.rank}",))
     precision = MixedPrecisionPolicy(
         param_dtype=torch.bfloat16 if settings.bfloat16 else None, reduce_dtype=torch.float32
     )
