@@ -3,11 +3,11 @@
 import asyncio
 import errno
 import os
-import select
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from multiprocessing import connection
 from pathlib import Path
 
 import pytest
@@ -95,7 +95,7 @@ def test_a_rank_whose_record_is_taken_over_stays_what_it_was(
     assert refused(capsys) == 4
     assert watching.kill(WORKER, rank.pid) == ""
     (pidfd,) = watching.pidfds
-    assert select.select([pidfd], [], [], 10)[0]
+    assert connection.wait([pidfd], 10)
     ended = watching.reap(pidfd)
     assert ended
     assert (ended.event.pid, ended.event.worker) == (rank.pid, "worker-0")
@@ -341,7 +341,7 @@ def test_no_descriptor_is_left_open(node: Node, beats: Path, victim: subprocess.
     assert len([*Path("/proc/self/fd").iterdir()]) == before + 2
     watching.kill(WORKER, rank.pid)
     (pidfd,) = watching.pidfds
-    assert select.select([pidfd], [], [], 10)[0]
+    assert connection.wait([pidfd], 10)
     watching.reap(pidfd)
     assert len([*Path("/proc/self/fd").iterdir()]) == before
 

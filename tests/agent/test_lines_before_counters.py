@@ -1,7 +1,7 @@
 """What the kernel says of a GPU is told before what is read from that GPU a moment later."""
 
-import select
 from dataclasses import replace
+from multiprocessing import connection
 
 import pytest
 from agent_node import GPU, Node
@@ -32,7 +32,7 @@ def test_a_contained_error_is_told_before_the_counter_that_it_raised(node: Node,
         node.describe({**GPU, "ecc_uncorrectable": 1})
         reported = codes(probes.run_due(0.0, tuple))
         while probes.prober.busy:
-            select.select([probes.prober.output], [], [], 15.0)
+            connection.wait([probes.prober.output], 15.0)
             if probes.prober.busy == "gpu":
                 with node.kernel_log.open("a") as file:
                     file.write(OTHERS * (lines - 1) + CONTAINED)

@@ -1,8 +1,8 @@
 import os
-import select
 import signal
 from collections.abc import Iterator
 from dataclasses import replace
+from multiprocessing import connection
 
 import pytest
 from agent_node import GPU, Node
@@ -34,7 +34,7 @@ class Hanging:
     def events(self) -> list[Event]:
         reported = self.probes.run_due(self.now, tuple)
         while self.probes.prober.busy:
-            select.select([self.probes.prober.output], [], [], 15.0)
+            connection.wait([self.probes.prober.output], 15.0)
             reported += self.probes.take_answers(self.now, tuple)
         return reported
 

@@ -1,13 +1,13 @@
 """Ranks whose heartbeat records hold another process number than the kernel's: they live in a container."""
 
 import os
-import select
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from multiprocessing import connection
 from pathlib import Path
 
 import pytest
@@ -79,7 +79,7 @@ def test_its_end_is_seen_and_it_stays_known_for_lines_that_come_late(container: 
     (beat,) = ranks.beats()
     assert ranks.kill(WorkerId("moe.w1"), beat.pid) == ""
     (pidfd,) = ranks.pidfds
-    assert select.select([pidfd], [], [], 10)[0]
+    assert connection.wait([pidfd], 10)
     ended = ranks.reap(pidfd)
     assert ended is not None
     assert (ended.event.pid, ended.event.rank) == (beat.pid, 3)
@@ -92,7 +92,7 @@ def test_a_rank_that_ended_long_ago_is_ours_no_more(container: Path, monkeypatch
     the_rank(ranks)
     os.kill(the_rank(ranks), signal.SIGKILL)
     (pidfd,) = ranks.pidfds
-    assert select.select([pidfd], [], [], 10)[0]
+    assert connection.wait([pidfd], 10)
     ranks.reap(pidfd)
     later = time.monotonic() + 3600
     monkeypatch.setattr(time, "monotonic", lambda: later)
