@@ -4,16 +4,16 @@ Look at what `git diff` shows then: each difference is a change that must be mea
 """
 
 import sys
-from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from sentinel import runbooks
 from sentinel.core.fold import fold_together
+from sentinel.core.replay import replay
 from sentinel.core.state import Rules, State
 from sentinel.logbook import recording
 from sentinel.model.codec import from_plain
-from sentinel.model.journal import Line, Recording
+from sentinel.model.journal import Recording
 from sentinel.model.policy import Policy
 
 HERE = Path(__file__).parent
@@ -23,27 +23,10 @@ def fold_again(kept: Recording) -> Recording:
     """Give a recording with what is decided now, by its own policy and today's runbooks."""
     books = runbooks.load()
     rules = Rules(from_plain(Policy, kept.policy) if kept.policy else Policy(), books)
-    state = State.from_plain(kept.state) if kept.state else State()
-    by = runbooks.hash_of(books)
-    lines = [line for at_once in _turns(kept.lines) for line in _folded(at_once, state, rules, by)]
+    state, by = State.from_plain(kept.state) if kept.state else State(), runbooks.hash_of(books)
+    again = replay(kept.lines, state, lambda state, facts: fold_together(state, facts, rules))
+    lines = (replace(each.line, decisions=each.decided, runbooks_hash=by) for each in again)
     return replace(kept, lines=tuple(lines))
-
-
-def _turns(lines: Sequence[Line]) -> Iterator[list[Line]]:
-    """Give the lines that were decided together."""
-    turn: list[Line] = []
-    for line in lines:
-        turn.append(line)
-        if not line.is_deferred:
-            yield turn
-            turn = []
-
-
-def _folded(turn: Sequence[Line], state: State, rules: Rules, by: str) -> Iterator[Line]:
-    folded = fold_together(state, [line.fact for line in turn], rules)
-    for line, (fact, decisions) in zip(turn, folded, strict=True):
-        assert fact == line.fact, "a fact is no news now"
-        yield replace(line, decisions=decisions, runbooks_hash=by)
 
 
 def main() -> None:
