@@ -103,6 +103,13 @@ def test_a_cordon_outlives_leaving(state: State) -> None:
     assert (cordon.by, cordon.who, cordon.reason) == ("operator", "ada", "a fan")
 
 
+def test_a_drain_said_again_without_a_reason_keeps_the_first(state: State) -> None:
+    fold(state, Commanded(4.5, "drain", NODE, "ada", "a fan"), Commanded(4.6, "drain", NODE, "bob", ""))
+    cordon = state.nodes[NODE].cordon
+    assert cordon is not None
+    assert (cordon.who, cordon.reason) == ("bob", "a fan")
+
+
 def test_the_job_starts_again_with_new_numbers_when_its_cluster_is_back(state: State) -> None:
     end(state)
     generation = state.jobs[JOB].generation

@@ -15,10 +15,11 @@ from sentinel.model.incident import Stage
 
 
 def drain(state: State, fact: Commanded) -> None:
-    """An operator wants a node empty."""
+    """An operator wants a node empty; said again without a reason, the first one stands."""
     if (node := state.nodes.get(NodeId(fact.target))) is not None:
-        cordon = Cordon(OPERATOR, fact.reason, fact.at, gently=True, who=fact.who)
-        state.change(node, cordon=cordon)
+        before = node.cordon if node.cordon is not None and node.cordon.by == OPERATOR else None
+        reason = fact.reason or (before.reason if before is not None else "")
+        state.change(node, cordon=Cordon(OPERATOR, reason, fact.at, gently=True, who=fact.who))
         state.deadlines.drop(Timer.OUTSIDE.of(node.id))
 
 

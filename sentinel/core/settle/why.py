@@ -57,7 +57,8 @@ def _node_is(node: Node) -> Iterator[str]:
         yield "left: Sentinel was taken off it"
     if node.cordon is not None:
         why = f": {node.cordon.reason}" if node.cordon.reason else ""
-        yield f"cordoned by {node.cordon.said_by}{why}{', and empty' if node.is_empty else ''}"
+        empty = node.cordon.is_ours and node.is_empty  # what an operator drains may have been evicted before
+        yield f"cordoned by {node.cordon.said_by}{why}{', and empty' if empty else ''}"
     if (kept := node.maintained) is not None:
         yield f"in maintenance, said by {kept.who}{kept.reason and f': {kept.reason}'}"
     if node.silent:
