@@ -63,7 +63,12 @@ class Host:
     @property
     def enter(self) -> tuple[str, ...]:
         """Command prefix that runs a program on this host's network; empty on loopback."""
-        return ("nsenter", f"--net={netns_file(self.netns)}") if self.netns else ()
+        return ("nsenter", f"--net={self.network}") if self.netns else ()
+
+    @property
+    def network(self) -> Path:
+        """The file that stands for this host's network namespace."""
+        return netns_file(self.netns) if self.netns else Path("/proc/self/ns/net")
 
     def prepare(self) -> None:
         """Make the host's directories and device files."""

@@ -140,6 +140,10 @@ class Cluster:
         """Where the GCS's command line is remembered for `gcs.restart`."""
         return self.root / "gcs.json"
 
+    def gcs_pid(self) -> int:
+        """Give the pid of its GCS; another cluster may run one at the same address of its own network."""
+        return gcs.find(self.head.address, self.port, self.head.network)
+
     def __enter__(self) -> Self:
         return self
 
@@ -191,7 +195,7 @@ class Cluster:
             for hosts in waves:
                 self._order(launcher, hosts)
                 if self.head in hosts:
-                    gcs.remember(self.gcs_memory, gcs.find(self.head.address, self.port))
+                    gcs.remember(self.gcs_memory, self.gcs_pid())
         finally:
             launcher.kill()
             launcher.communicate()

@@ -6,7 +6,7 @@ import os
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -21,6 +21,8 @@ _NEEDED = frozenset({"PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "TMPDIR", "
 """With Ray's own (`RAY_…`) and gRPC's (`GRPC_…`), what of its environment a GCS is started with again."""
 _GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
 """What a client of HTTP/2 begins with, and a frame of no settings."""
+OWN_NETWORK = Path("/proc/self/ns/net")
+"""The network namespace that this process is in."""
 HUNG_S = 3.0
 """Who does not answer within this is ended: a GCS that only waits for a processor is late by less."""
 _ENDS_WITHIN_S = 5.0
@@ -66,14 +68,18 @@ def _sticky(mode: int) -> int:
     return 0o022 if mode & 0o1000 else 0
 
 
-def find(address: str, port: int) -> int:
-    """Pid of our GCS of this port and address, also of one that only just starts; raises GcsError."""
+def find(address: str, port: int, network: Path = OWN_NETWORK) -> int:
+    """Pid of our GCS of this port and address, also of one that only just starts; raises GcsError.
+
+    `network`: the namespace in which it listens; an address is somebody else's in another one.
+    """
     wanted = {f"--gcs_server_port={port}", f"--node-ip-address={address}"}
     for process in psutil.process_iter(["name", "cmdline"]):
         if process.info["name"] == "gcs_server" and wanted <= set(process.info["cmdline"] or ()):
             with suppress(GcsError, OSError, psutil.Error):  # anybody may call a process so
                 _prove(process.pid)
-                return process.pid
+                if os.path.samestat(Path(f"/proc/{process.pid}/ns/net").stat(), network.stat()):
+                    return process.pid
     raise GcsError(f"no GCS of {address}:{port}, started by this user from {program()}, runs on this machine")
 
 
@@ -187,13 +193,13 @@ def local() -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def restart(path: Path, enter: Sequence[str] = ()) -> int:
+def restart(path: Path) -> int:
     """Start the remembered GCS again unless it answers, detached from the caller; its pid. Raises GcsError.
 
     One that lives and does not answer is killed first, if its state is durable: else people have to look.
 
-    Call it on the GCS's machine; `enter` is a command prefix that enters its network namespace. Its own
-    arguments send its log to the session directory. What it knew comes back only from a durable store.
+    Call it on the GCS's machine, in its network namespace. Its own arguments send its log to the session
+    directory. What it knew comes back only from a durable store.
     """
     remembered = _recall(path)
     host, _, port = remembered.address.rpartition(":")
@@ -207,7 +213,7 @@ def restart(path: Path, enter: Sequence[str] = ()) -> int:
         _end(known)
     try:
         return subprocess.Popen(
-            [*enter, str(program()), *remembered.command[1:]],
+            [str(program()), *remembered.command[1:]],
             env=_needed(remembered.environment), cwd=remembered.directory,
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             start_new_session=True,

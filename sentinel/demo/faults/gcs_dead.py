@@ -8,7 +8,6 @@ from functools import partial
 
 import psutil
 
-from sentinel.backends.ray import gcs
 from sentinel.demo.fault import NOBODY, Expected, Injection, Place, Simple, kill, pick
 from sentinel.demo.sandbox import Sandbox, wait
 
@@ -18,8 +17,7 @@ REPLACED_S = 60.0
 
 def inject(how: signal.Signals, sandbox: Sandbox, chance: random.Random) -> Injection:
     """Send the GCS a signal."""
-    cluster = sandbox.cluster
-    pid = gcs.find(cluster.head.address, cluster.port)
+    pid = sandbox.cluster.gcs_pid()
     time.sleep(chance.uniform(0.0, 0.3))
     at = time.time()
     os.kill(pid, how)
@@ -28,8 +26,7 @@ def inject(how: signal.Signals, sandbox: Sandbox, chance: random.Random) -> Inje
 
 def _as_before(sandbox: Sandbox, chance: random.Random, old: int) -> list[str]:
     """Kill a rank: a new one takes its place, which needs Ray from end to end."""
-    cluster = sandbox.cluster
-    is_new = gcs.find(cluster.head.address, cluster.port) != old
+    is_new = sandbox.cluster.gcs_pid() != old
     wrong = [] if is_new else [f"the GCS is the one of before, {psutil.Process(old).status()}"]
     wait("standbys are ready", REPLACED_S, sandbox.ready)
     generation = sandbox.steps()[-1]["g"]

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -103,10 +103,17 @@ def port() -> int:
 
 
 @contextmanager
-def gcs(program: Path, port: int, listens_on: int, uid: int | None = None, **named: Any) -> Iterator[int]:
+def gcs(
+    program: Path,
+    port: int,
+    listens_on: int,
+    uid: int | None = None,
+    within: Sequence[str] = (),
+    **named: Any,
+) -> Iterator[int]:
     asked = [f"--gcs_server_port={port}", "--node-ip-address=127.0.0.1"]
     user = os.geteuid() if uid is None else uid
-    argv = [str(program), "-c", SERVES, str(listens_on), str(user), *asked]
+    argv = [*within, str(program), "-c", SERVES, str(listens_on), str(user), *asked]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, **named) as process:
         assert process.stdout is not None
         process.stdout.readline()
@@ -141,6 +148,14 @@ def another_user_s(program: Path, port: int) -> dict[str, Any]:
 def another_program(program: Path, port: int) -> dict[str, Any]:
     copied = Path(shutil.copy(program, Path.cwd() / "gcs_server"))
     return {"program": copied, "listens_on": port}
+
+
+@root
+def test_a_gcs_at_the_same_address_of_another_network_is_another_one(program: Path, port: int) -> None:
+    with gcs(program, port, 0, within=("unshare", "--net")) as pid:
+        with pytest.raises(ray_gcs.GcsError, match="no GCS of"):
+            ray_gcs.find("127.0.0.1", port)
+        assert ray_gcs.find("127.0.0.1", port, Path(f"/proc/{pid}/ns/net")) == pid
 
 
 @pytest.mark.parametrize("forged", [pytest.param(another_user_s, marks=root), another_program])
