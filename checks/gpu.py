@@ -4,11 +4,12 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from sentinel.checks._details import NO_GPU
 from sentinel.model.check import Check, GpuSample, Machine, Series, series
-from sentinel.model.finding import Finding, Health
+from sentinel.model.finding import Finding, Health, skipped
 
 HOT_C = 90
-"""From here a data-centre GPU is about to slow itself down (87-95 by model): a hint, no proof."""
+"""Where the device names no limit of its own: data-centre GPUs slow down from 87 to 95 on, by model."""
 HW_SLOWDOWN, SW_THERMAL, HW_THERMAL, HW_POWER_BRAKE = 0x8, 0x20, 0x40, 0x80
 """NVML `nvmlClocksEventReasons`. Idle 0x1, application clocks 0x2 and software power cap 0x4 are no fault."""
 
@@ -36,6 +37,8 @@ def measure(machine: Machine) -> GpuSamples:
 
 def judge(samples: GpuSamples) -> Iterator[Finding]:
     """One finding per fault and GPU; a GPU in order gives none."""
+    if not samples.gpus and not samples.expected:
+        yield skipped("gpu", NO_GPU)
     seen = {gpu.index for gpu in samples.gpus}
     for index in sorted(set(range(samples.expected or 0)) - seen):
         yield _finding(index, "gpu-lost", Health.CRITICAL, f"GPU {index} was never seen", {})
@@ -85,9 +88,10 @@ def _memory(gpu: GpuSample, named: Named) -> Iterator[Finding]:
 
 def _clock(gpu: GpuSample, named: Named) -> Iterator[Finding]:
     where = f"GPU {gpu.index}"
-    if gpu.temperature_c is not None and gpu.temperature_c >= HOT_C:
+    limit = gpu.temperature_max_c or HOT_C
+    if gpu.temperature_c is not None and gpu.temperature_c >= limit:
         evidence = {**named, "temperature_c": gpu.temperature_c}
-        said = f"{where} is at or above {HOT_C} °C"
+        said = f"{where} is at or above {limit} °C"
         yield _finding(gpu.index, "temperature", Health.WARNING, said, evidence)
     reasons = gpu.throttle_reasons or 0
     evidence = {**named, "throttle_reasons": reasons}

@@ -1,11 +1,16 @@
 """What all tests share."""
 
+import ctypes
 import os
 import signal
 from collections.abc import Generator
+from pathlib import Path
 
+import pynvml
 import pytest
 from hypothesis import settings
+
+from sentinel.demo import nvml as stand_in
 
 # CI judges a change by the same examples each time; everywhere else every run looks at new ones.
 settings.register_profile("ci", derandomize=True)
@@ -25,3 +30,23 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
         report.outcome = "failed"
         report.longrepr = f"skipped in CI as root: {report.longrepr}"
     return report
+
+
+@pytest.fixture(scope="session")
+def nvml_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the stand-in for NVIDIA's management library."""
+    try:
+        return stand_in.build(tmp_path_factory.mktemp("nvml"))
+    except stand_in.StandInError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+def driver(nvml_library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> stand_in.StandIn:
+    """Give two healthy GPUs behind the library that this process, and what it starts, finds."""
+    described = stand_in.StandIn(tmp_path / "gpus", 2)
+    for name, value in stand_in.environment(nvml_library, described.file).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(pynvml, "nvmlLib", ctypes.CDLL(str(nvml_library)))
+    monkeypatch.setattr(pynvml, "_nvmlGetFunctionPointer_cache", {})
+    return described

@@ -2,23 +2,23 @@
 
 import contextlib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import pynvml
 
+from sentinel.adapters.nvml_details import READERS, TELLING, Asking, text
 from sentinel.model.check import GpuSample
+from sentinel.model.gpu_sample import GpuDetail
 
 T = TypeVar("T")
+Detail = TypeVar("Detail", bound=GpuDetail)
 
 _LOST = {
     pynvml.NVML_ERROR_GPU_IS_LOST,
     pynvml.NVML_ERROR_GPU_NOT_FOUND,
     pynvml.NVML_ERROR_NOT_FOUND,
 }
-_SAYS_NOTHING = {pynvml.NVML_ERROR_GPU_IS_LOST, pynvml.NVML_ERROR_UNINITIALIZED}
-"""Errors that are no answer to what was asked: a value that could not be had is not one that is missing."""
-_TELLING = {pynvml.NVML_ERROR_RESET_REQUIRED, pynvml.NVML_ERROR_UNKNOWN, pynvml.NVML_ERROR_TIMEOUT}
-"""Errors that say something about the GPU, whatever it was asked for; its other answers still count."""
 
 
 class NvmlError(OSError):
@@ -36,6 +36,8 @@ class NvmlGpus:
         self._handles: dict[int, Any] = {}
         self._names: dict[int, tuple[str, str]] = {}
         """(uuid, PCI address) by index; empty for a GPU that has not answered yet."""
+        self._hottest: dict[int, int | None] = {}
+        """The temperature limit of each GPU that is open, °C: it does not change."""
         self._started = False
 
     def sample(self) -> Sequence[GpuSample]:
@@ -43,10 +45,15 @@ class NvmlGpus:
         try:
             self._enumerate()
         except NvmlError as error:
-            if not self._names or error.code not in _TELLING:
+            if not self._names or error.code not in TELLING:
                 raise
             return [self._silent(index, error.__cause__) for index in sorted(self._names)]
         return [self._sample(index) for index in sorted(self._names)]
+
+    def read(self, kind: type[Detail]) -> Sequence[Detail]:
+        """Read one kind of detail of every GPU. Raises NvmlError where they can't even be counted."""
+        self._enumerate()
+        return [self._detail(kind, index) for index in sorted(self._names)]
 
     def _enumerate(self) -> None:
         """Count anew each time: it also tells that the library was shut down. A lost GPU counts, too."""
@@ -76,22 +83,35 @@ class NvmlGpus:
         handle = (
             pynvml.nvmlDeviceGetHandleByPciBusId(pci) if pci else pynvml.nvmlDeviceGetHandleByIndex(index)
         )
-        uuid = _text(pynvml.nvmlDeviceGetUUID(handle))
-        self._names[index] = (uuid, _text(pynvml.nvmlDeviceGetPciInfo(handle).busId))
+        uuid = text(pynvml.nvmlDeviceGetUUID(handle))
+        self._names[index] = (uuid, text(pynvml.nvmlDeviceGetPciInfo(handle).busId))
         self._handles[index] = handle
+        hottest = pynvml.NVML_TEMPERATURE_THRESHOLD_GPU_MAX
+        self._hottest[index] = Asking()(lambda: pynvml.nvmlDeviceGetTemperatureThreshold(handle, hottest))
 
     def _sample(self, index: int) -> GpuSample:
+        return self._open(index, self._measure, self._silent)
+
+    def _detail(self, kind: type[Detail], index: int) -> Detail:
+        def measure(index: int, handle: Any) -> Detail:
+            values = READERS[kind](handle, ask := Asking())
+            return replace(kind(index, *self._names[index], ask.error), **values)
+
+        return self._open(index, measure, lambda index, error: kind(index, *self._names[index], str(error)))
+
+    def _open(self, index: int, measure: Callable[[int, Any], T], silent: Callable[[int, Any], T]) -> T:
+        """Measure an open GPU, or say why it is silent."""
         try:
             if index not in self._handles:
                 self._find(index)
-            return self._measure(index, self._handles[index])
+            return measure(index, self._handles[index])
         except pynvml.NVMLError as error:
             self._handles.pop(index, None)  # after a reset it is another one
-            return self._silent(index, error)
+            return silent(index, error)
 
     def _measure(self, index: int, handle: Any) -> GpuSample:
         uuid, pci = self._names[index]
-        ask = _Asking()
+        ask = Asking()
         memory = ask(lambda: pynvml.nvmlDeviceGetMemoryInfo(handle))
         remapped = ask(lambda: pynvml.nvmlDeviceGetRemappedRows(handle)) or (None,) * 4
         return GpuSample(
@@ -104,6 +124,7 @@ class NvmlGpus:
             remap_pending=None if remapped[2] is None else bool(remapped[2]),
             remap_failed=None if remapped[3] is None else bool(remapped[3]),
             temperature_c=ask(lambda: pynvml.nvmlDeviceGetTemperature(handle, pynvml.NVML_TEMPERATURE_GPU)),
+            temperature_max_c=self._hottest.get(index),
             throttle_reasons=ask(lambda: pynvml.nvmlDeviceGetCurrentClocksThrottleReasons(handle)),
             memory_used_bytes=None if memory is None else memory.used,
             utilisation_percent=ask(lambda: pynvml.nvmlDeviceGetUtilizationRates(handle).gpu),
@@ -116,32 +137,5 @@ class NvmlGpus:
         return GpuSample(index, uuid, present=error.value not in _LOST, error=str(error), pci=pci)
 
 
-class _Asking:
-    """Asks a GPU for one value after the other; what the refusals say about the GPU is kept."""
-
-    def __init__(self) -> None:
-        self._words: dict[str, None] = {}
-
-    @property
-    def error(self) -> str:
-        """The driver's words, each once; empty when it answered, or merely lacks a value."""
-        return "; ".join(self._words)
-
-    def __call__(self, ask: Callable[[], T]) -> T | None:
-        """Give None for a value that could not be had. Raises NVMLError when the GPU is lost."""
-        try:
-            return ask()
-        except pynvml.NVMLError as error:
-            if error.value in _SAYS_NOTHING:
-                raise
-            if error.value in _TELLING:
-                self._words[str(error)] = None
-            return None
-
-
 def _ecc(handle: Any, kind: int) -> int:
     return int(pynvml.nvmlDeviceGetTotalEccErrors(handle, kind, pynvml.NVML_VOLATILE_ECC))
-
-
-def _text(value: str | bytes) -> str:
-    return value.decode() if isinstance(value, bytes) else value

@@ -4,11 +4,14 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from sentinel.model.finding import Finding
+from sentinel.model.gpu_sample import GpuDetail
 from sentinel.model.ids import Seconds
 from sentinel.model.report import RankBeat
+
+Detail = TypeVar("Detail", bound=GpuDetail)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +31,8 @@ class GpuSample:
     remap_pending: bool | None = None
     remap_failed: bool | None = None
     temperature_c: int | None = None
+    temperature_max_c: int | None = None
+    """The device's own limit."""
     throttle_reasons: int | None = None
     """NVML bit mask `nvmlClocksEventReasons`."""
     memory_used_bytes: int | None = None
@@ -39,6 +44,9 @@ class Gpus(Protocol):
 
     def sample(self) -> Sequence[GpuSample]:
         """Touch every handle that was ever seen, so that a lost GPU is reported, not missing."""
+
+    def read(self, kind: type[Detail]) -> Sequence[Detail]:
+        """Read one kind of detail of every such GPU; one that is lost has its error instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +82,8 @@ class Machine:
     expected_gpus: int | None
     """How many GPUs this node should have; None: as many as were first seen."""
     disks: tuple[str, ...] = ("/",)
+    memory: str = ""
+    """The node's memory directory, where ranks have their heartbeat records; empty when nobody said."""
     kernel_lines: tuple[str, ...] = ()
     """The kernel's lines that are new since the last probe, whole; only for `in_agent` checks.
 

@@ -10,7 +10,7 @@ import msgspec
 
 from sentinel.adapters.kernel_log import FileFollower
 from sentinel.checks.host import HostSample
-from sentinel.model.check import Check, GpuSample, Machine, RankProcess, Raylet
+from sentinel.model.check import Check, Detail, GpuSample, Machine, RankProcess, Raylet
 from sentinel.model.finding import Finding
 from sentinel.model.ids import Instant, NodeId, Seconds
 from sentinel.model.report import Event, FindingSeen, Hello, ProbedSeen, RankBeat, Report
@@ -85,6 +85,10 @@ class Node:
     def sample(self) -> Sequence[GpuSample]:
         """Give the GPUs as the driver would."""
         return tuple(self.gpus)
+
+    def read(self, kind: type[Detail]) -> Sequence[Detail]:
+        """Give what the driver would say beyond that: no scenario describes it."""
+        return [kind(each.index, each.uuid, each.pci, each.error) for each in self.gpus]
 
     def set_gpu(self, index: int, fields: Mapping[str, Any]) -> None:
         """Change fields of a GPU's sample. Raises ValidationError for a value of another type."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from sentinel.model.check import Check, GpuSample, Machine, Series
+from sentinel.model.check import Check, Detail, GpuSample, Machine, Series
 from sentinel.model.codec import CodecError, decode, encode
 from sentinel.model.collective import CollectiveCheck, Meeting, MemberFinding, MemberSample
 from sentinel.model.finding import Finding, Health
@@ -28,6 +28,8 @@ class ProberTask(msgspec.Struct, frozen=True):
     """`nvml`, `simulated:FILE` or `none`"""
     expected_gpus: int | None
     disks: tuple[str, ...]
+    memory: str = ""
+    """The node's memory directory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,10 @@ class NoGpus:
 
     def sample(self) -> Sequence[GpuSample]:
         """Nothing to touch."""
+        return ()
+
+    def read(self, kind: type[Detail]) -> Sequence[Detail]:  # noqa: ARG002 (a `Gpus`)
+        """Nothing to read."""
         return ()
 
 

@@ -52,7 +52,8 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is the agent's to handle
     answers = _take_stdout()
     checks, collective = load(), load_collective()
-    machine = Machine(task.node, open_gpus(task.gpus), task.expected_gpus, task.disks)
+    gpus = open_gpus(task.gpus)
+    machine = Machine(task.node, gpus, task.expected_gpus, task.disks, task.memory)
     _answer(answers, introduction(machine))
     for line in sys.stdin:
         name, _, about = line.strip().partition(" ")

@@ -55,7 +55,14 @@ class Prober:
         if self._process or now < self._not_before:
             return False
         settings = self._settings
-        task = ProberTask(os.getpid(), settings.node, settings.gpus, settings.expected_gpus, settings.disks)
+        task = ProberTask(
+            os.getpid(),
+            settings.node,
+            settings.gpus,
+            settings.expected_gpus,
+            settings.disks,
+            str(settings.memory),
+        )
         command = [*private.MODULE, "sentinel.runtime.prober", json.dumps(msgspec.structs.asdict(task))]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         os.set_blocking(self.output, False)

@@ -1,0 +1,114 @@
+"""A GPU's clocks, heat and power over the last minutes: what holds it back again and again.
+
+The last minutes lie in `Clocks`, so in the prober. After its restart they are empty, and nothing is found.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from sentinel.checks._details import Said, findings, gauges
+from sentinel.checks._window import Clock, Rise, Window
+from sentinel.checks.gpu import HW_POWER_BRAKE, HW_SLOWDOWN, HW_THERMAL
+from sentinel.model.check import Check, Machine, Series
+from sentinel.model.finding import Finding, Health
+from sentinel.model.gpu_sample import GpuClocks, GpuDetail
+from sentinel.model.ids import Seconds
+
+MINUTE_S: Seconds = 60.0
+MINUTES = 10
+SLOW_MINUTES = 6
+"""gpud looks once a minute, and asks for an inspection from 6 looks in 10 minutes on that saw a slowdown."""
+HARDWARE = HW_SLOWDOWN | HW_THERMAL | HW_POWER_BRAKE
+THERMAL_SPAN_S: Seconds = 300.0
+"""As long as a heat wave of fans that regulate, of which none is a fault."""
+THERMAL_SHARE = 0.05
+"""Of the time slowed by heat: SuperBench calls a machine defective from 5% below its peers on."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClocksSample:
+    """One GPU's clocks now, and how often they were held down."""
+
+    gpu: GpuClocks
+    slow_minutes: int
+    """Of the last ten, those in which a look saw hardware slow it down."""
+    thermal_ns: Rise | None
+    """How long heat held the clocks down within `THERMAL_SPAN_S`."""
+
+
+class Clocks:
+    """Reads the clocks, and keeps the last minutes of each GPU."""
+
+    def __init__(self, clock: Clock = time.monotonic) -> None:
+        self._clock = clock
+        self._slow: dict[str, frozenset[int]] = {}
+        self._thermal = Window(THERMAL_SPAN_S, clock)
+
+    def measure(self, machine: Machine) -> Sequence[ClocksSample]:
+        """Read the clocks of every GPU."""
+        return [self._sample(gpu) for gpu in machine.gpus.read(GpuClocks)]
+
+    def _sample(self, gpu: GpuClocks) -> ClocksSample:
+        me, minute = gpu.uuid or str(gpu.index), int(self._clock() // MINUTE_S)
+        slow = {minute} if (gpu.throttle_reasons or 0) & HARDWARE else set()
+        known = self._slow.get(me, frozenset()) | slow
+        self._slow[me] = frozenset(each for each in known if each > minute - MINUTES)
+        rises = self._thermal.rises(me, {"thermal": gpu.thermal_violation_ns})
+        return ClocksSample(gpu, len(self._slow[me]), rises.get("thermal"))
+
+
+def judge(samples: Sequence[ClocksSample]) -> Iterator[Finding]:
+    """One finding per fault and GPU. What holds it back at this moment the gpu check says."""
+    return findings("gpu_clocks", samples, _gpu, _judge)
+
+
+def _gpu(sample: ClocksSample) -> GpuDetail:
+    return sample.gpu
+
+
+def _judge(sample: ClocksSample) -> Said:
+    if sample.slow_minutes >= SLOW_MINUTES:
+        said = f"was slowed down by hardware in {SLOW_MINUTES} of the last {MINUTES} minutes or more"
+        yield "throttle-repeated", Health.CRITICAL, said, {"minutes": sample.slow_minutes}
+    heat = sample.thermal_ns
+    if heat and heat.seconds >= MINUTE_S and heat.per_second / 1e9 >= THERMAL_SHARE:
+        said = f"is slowed down by heat for {THERMAL_SHARE:.0%} of the time or more: look at its cooling"
+        yield "thermal-violation", Health.WARNING, said, {"share": round(heat.per_second / 1e9, 3)}
+    now, limit = sample.gpu.memory_temperature_c, sample.gpu.memory_temperature_max_c
+    if now is not None and limit and now >= limit:
+        said = f"has memory at or above its limit of {limit} °C"
+        yield "memory-temperature", Health.WARNING, said, {"memory_temperature_c": now}
+
+
+def metrics(samples: Sequence[ClocksSample]) -> dict[Series, float]:
+    """Gauges per GPU; the times are the driver's own, and begin anew with it."""
+    shown: dict[Series, float] = {}
+    for gpu in (sample.gpu for sample in samples):
+        shown |= gauges(
+            gpu,
+            gpu_sm_clock_hertz=_scaled(gpu.sm_clock_mhz, 1e6),
+            gpu_sm_clock_max_hertz=_scaled(gpu.sm_clock_max_mhz, 1e6),
+            gpu_power_watts=gpu.power_w,
+            gpu_power_limit_watts=gpu.power_limit_w,
+            gpu_power_limit_default_watts=gpu.power_default_w,
+            gpu_memory_temperature_celsius=gpu.memory_temperature_c,
+            gpu_thermal_violation_seconds=_scaled(gpu.thermal_violation_ns, 1e-9),
+            gpu_power_violation_seconds=_scaled(gpu.power_violation_ns, 1e-9),
+        )
+    return shown
+
+
+def _scaled(value: int | None, by: float) -> float | None:
+    return None if value is None else value * by
+
+
+CHECK = Check(
+    "gpu_clocks",
+    every=10.0,
+    deadline=5.0,
+    measure=Clocks().measure,
+    judge=judge,
+    causes=("throttle",),
+    metrics=metrics,
+)

@@ -1,0 +1,136 @@
+"""Who uses a GPU: processes that are no rank here, memory that nobody holds, a mode that waits for a reset.
+
+Processes are told apart only where the agent counts them as the host does: elsewhere NVML lists numbers that
+mean nothing here, or none. What a look finds counts once the next one finds it, too, for a process that ends
+gives its memory back late; the last look lies in `Tenants`, so in the prober, and is forgotten with it.
+"""
+
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from sentinel import heartbeat
+from sentinel.checks._details import Said, findings, gauges
+from sentinel.heartbeat import reader
+from sentinel.heartbeat.layout import SUFFIX, HeartbeatError
+from sentinel.heartbeat.process import find_process
+from sentinel.model.check import Check, Machine, Series
+from sentinel.model.finding import Finding, Health
+from sentinel.model.gpu_sample import GpuDetail, GpuProcess, GpuTenants
+
+HELD_BYTES = 1024**3
+"""A context without data takes 0.3 to 0.6 GiB; from here on somebody has put something there."""
+
+
+@dataclass(frozen=True, slots=True)
+class TenantsSample:
+    """Who uses one GPU, and what was so at the last look already."""
+
+    gpu: GpuTenants
+    strangers: Sequence[tuple[GpuProcess, str]]
+    """With much memory, no rank nor a child of one, at this look and the last; and their names."""
+    residue_bytes: int
+    """Held without a process, at this look and the last."""
+
+
+class Tenants:
+    """Lists processes, and keeps whom the last look found, by GPU."""
+
+    def __init__(self) -> None:
+        self._strangers: dict[str, frozenset[int]] = {}
+        self._residue: dict[str, int] = {}
+
+    def measure(self, machine: Machine) -> Sequence[TenantsSample]:
+        """List the processes of every GPU, and the ranks of this node."""
+        gpus = machine.gpus.read(GpuTenants)
+        is_host = heartbeat.counts_as_the_kernel()
+        ranks = _ranks(Path(machine.memory)) if is_host and machine.memory else frozenset()
+        return [self._sample(gpu, is_host, ranks) for gpu in gpus]
+
+    def _sample(self, gpu: GpuTenants, is_host: bool, ranks: Collection[int]) -> TenantsSample:
+        me = gpu.uuid or str(gpu.index)
+        strangers = [each for each in gpu.processes or () if _is_stranger(each, ranks)]
+        residue = _residue(gpu) if is_host else 0
+        stay = [each for each in strangers if each.pid in self._strangers.get(me, frozenset())]
+        held = min(residue, self._residue.get(me, 0))
+        self._strangers[me] = frozenset(each.pid for each in strangers)
+        self._residue[me] = residue
+        return TenantsSample(gpu, [(each, heartbeat.process_name(each.pid)) for each in stay], held)
+
+
+def _ranks(memory: Path) -> frozenset[int]:
+    """Give the processes of this node that beat, as the host counts them."""
+    found = set()
+    for path in (memory / "beats").glob(f"*{SUFFIX}"):
+        with suppress(HeartbeatError, OSError):  # it ended meanwhile, or somebody else's file lies there
+            record = reader.read(path)
+            found.add(find_process(record.pid, record.started))
+    return frozenset(found - {0})
+
+
+def _is_stranger(process: GpuProcess, ranks: Collection[int]) -> bool:
+    """Say whether it is nobody of ours. Where no rank is, everybody may be one who does not beat."""
+    if not ranks or (process.memory_bytes or 0) < HELD_BYTES:
+        return False
+    try:
+        family = {process.pid, *(each.pid for each in psutil.Process(process.pid).parents())}
+    except psutil.Error:
+        return False  # gone, or not to be looked at
+    return not family & set(ranks)
+
+
+def _residue(gpu: GpuTenants) -> int:
+    """Give the memory that is held on a GPU at rest without a process; of an instance NVML does not tell."""
+    is_empty = gpu.processes == () and not gpu.utilisation_percent and not gpu.mig
+    held = gpu.memory_used_bytes or 0
+    return held if is_empty and held >= HELD_BYTES else 0
+
+
+def judge(samples: Sequence[TenantsSample]) -> Iterator[Finding]:
+    """One finding per fault and GPU."""
+    return findings("gpu_tenants", samples, _gpu, _judge)
+
+
+def _gpu(sample: TenantsSample) -> GpuDetail:
+    return sample.gpu
+
+
+def _judge(sample: TenantsSample) -> Said:
+    if sample.strangers:
+        who = ", ".join(f"{name or '?'} ({each.pid})" for each, name in sample.strangers)
+        evidence = {"memory_bytes": sum(each.memory_bytes or 0 for each, _ in sample.strangers)}
+        said = f"is used by processes that are no rank here: {who}"
+        yield "gpu-stranger", Health.WARNING, said, evidence
+    if sample.residue_bytes:
+        evidence = {"memory_used_bytes": sample.residue_bytes}
+        yield "gpu-residue", Health.WARNING, "has memory in use that no process holds", evidence
+    if sample.gpu.mig_pending is not None and sample.gpu.mig_pending is not sample.gpu.mig:
+        wanted = "split into instances" if sample.gpu.mig_pending else "whole"
+        yield "mig-pending", Health.WARNING, f"is to be {wanted} (MIG), which waits for its reset", {}
+
+
+def metrics(samples: Sequence[TenantsSample]) -> dict[Series, float]:
+    """Gauges per GPU."""
+    shown: dict[Series, float] = {}
+    for gpu in (sample.gpu for sample in samples):
+        shown |= gauges(
+            gpu,
+            gpu_processes=None if gpu.processes is None else len(gpu.processes),
+            gpu_mig_enabled=gpu.mig,
+            gpu_mig_instances=gpu.mig_instances,
+        )
+    return shown
+
+
+CHECK = Check(
+    "gpu_tenants",
+    every=30.0,
+    deadline=5.0,
+    measure=Tenants().measure,
+    judge=judge,
+    causes=("gpu-residue",),
+    metrics=metrics,
+)

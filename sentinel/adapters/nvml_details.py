@@ -1,0 +1,239 @@
+"""What NVML is asked about a GPU beyond its presence: one reader for each kind of detail."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from typing import Any, TypeVar
+
+import pynvml
+
+from sentinel.model.gpu_sample import (
+    Fabric,
+    GpuClocks,
+    GpuDetail,
+    GpuDriver,
+    GpuLinks,
+    GpuMemory,
+    GpuProcess,
+    GpuTenants,
+    NvLink,
+)
+
+T = TypeVar("T")
+Values = dict[str, Any]
+"""A detail's fields, without what names the GPU."""
+
+SAYS_NOTHING = {pynvml.NVML_ERROR_GPU_IS_LOST, pynvml.NVML_ERROR_UNINITIALIZED}
+"""Errors that are no answer to what was asked: a value that could not be had is not one that is missing."""
+TELLING = {pynvml.NVML_ERROR_RESET_REQUIRED, pynvml.NVML_ERROR_UNKNOWN, pynvml.NVML_ERROR_TIMEOUT}
+"""Errors that say something about the GPU, whatever it was asked for; its other answers still count."""
+
+# Field ids of nvml.h: not every release of the binding that we take has a name for each.
+_MEMORY_TEMPERATURE = 82
+_NVLINK_COUNT = 91
+_NVLINK_REPLAYS, _NVLINK_RECOVERIES, _NVLINK_CRC = 161, 162, 163
+_NVLINK5_RECOVERIES = 215
+"""NVLink 5 counts them here, and has none of the counters before."""
+_RECOVERY_ACTION = 230
+_VALUE = ("dVal", "uiVal", "ulVal", "ullVal", "sllVal", "siVal", "usVal")
+"""Where a field's value lies, by its `nvmlValueType_t`."""
+
+
+class Asking:
+    """Asks a GPU for one value after the other; what the refusals say about the GPU is kept."""
+
+    def __init__(self) -> None:
+        self._words: dict[str, None] = {}
+
+    @property
+    def error(self) -> str:
+        """The driver's words, each once; empty when it answered, or merely lacks a value."""
+        return "; ".join(self._words)
+
+    def __call__(self, ask: Callable[[], T]) -> T | None:
+        """Give None for a value that could not be had. Raises NVMLError when the GPU is lost."""
+        try:
+            return ask()
+        except pynvml.NVMLError as error:
+            if error.value in SAYS_NOTHING:
+                raise
+            if error.value in TELLING:
+                self._words[str(error)] = None
+            return None
+
+    def fields(self, handle: Any, *ids: int | tuple[int, int]) -> list[int | None]:
+        """Give field values, each an id or (id, link), in one call."""
+        values = self(lambda: pynvml.nvmlDeviceGetFieldValues(handle, ids))
+        if values is None:
+            return [None] * len(ids)
+        return [self(lambda each=each: _value(each)) for each in values]  # type: ignore[misc]
+
+
+def _value(field: Any) -> int:
+    if field.nvmlReturn:
+        raise pynvml.NVMLError(field.nvmlReturn)
+    return int(getattr(field.value, _VALUE[field.valueType]))
+
+
+def text(value: str | bytes) -> str:
+    """Give a name as text, whichever release of the binding gave it."""
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def _memory(handle: Any, ask: Asking) -> Values:
+    aggregate, volatile = pynvml.NVML_AGGREGATE_ECC, pynvml.NVML_VOLATILE_ECC
+    corrected = pynvml.NVML_MEMORY_ERROR_TYPE_CORRECTED
+    uncorrected = pynvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED
+    dram = pynvml.NVML_MEMORY_LOCATION_DRAM
+    remapped = ask(lambda: pynvml.nvmlDeviceGetRemappedRows(handle)) or (None, None)
+    return {
+        "ecc_corrected_aggregate": ask(
+            lambda: pynvml.nvmlDeviceGetTotalEccErrors(handle, corrected, aggregate)
+        ),
+        "ecc_uncorrectable_aggregate": ask(
+            lambda: pynvml.nvmlDeviceGetTotalEccErrors(handle, uncorrected, aggregate)
+        ),
+        "dram_corrected": ask(
+            lambda: pynvml.nvmlDeviceGetMemoryErrorCounter(handle, corrected, volatile, dram)
+        ),
+        "remapped_corrected": remapped[0],
+        "remapped_uncorrectable": remapped[1],
+        "banks": ask(lambda: _banks(pynvml.nvmlDeviceGetRowRemapperHistogram(handle))),
+        **(ask(lambda: _sram(handle)) or {}),
+        **_retired(handle, ask),
+    }
+
+
+def _banks(histogram: Any) -> tuple[int, int, int, int, int]:
+    return (histogram.max, histogram.high, histogram.partial, histogram.low, getattr(histogram, "none"))  # noqa: B009
+
+
+def _sram(handle: Any) -> Values:
+    status = pynvml.c_nvmlEccSramErrorStatus_v1_t()
+    pynvml.nvmlDeviceGetSramEccErrorStatus(handle, pynvml.byref(status))
+    return {
+        "sram_corrected": status.volatileCor,
+        "sram_uncorrectable_aggregate": status.aggregateUncParity + status.aggregateUncSecDed,
+        "sram_threshold_exceeded": bool(status.bThresholdExceeded),
+    }
+
+
+def _retired(handle: Any, ask: Asking) -> Values:
+    """Pages of GPUs before Ampere; later ones remap rows."""
+    single = pynvml.NVML_PAGE_RETIREMENT_CAUSE_MULTIPLE_SINGLE_BIT_ECC_ERRORS
+    double = pynvml.NVML_PAGE_RETIREMENT_CAUSE_DOUBLE_BIT_ECC_ERROR
+    return {
+        "retired_single": ask(lambda: len(pynvml.nvmlDeviceGetRetiredPages(handle, single))),
+        "retired_double": ask(lambda: len(pynvml.nvmlDeviceGetRetiredPages(handle, double))),
+        "retire_pending": ask(lambda: bool(pynvml.nvmlDeviceGetRetiredPagesPendingStatus(handle))),
+    }
+
+
+def _links(handle: Any, ask: Asking) -> Values:
+    power = ask(lambda: pynvml.nvmlDeviceGetPerformanceState(handle))
+    load = ask(lambda: pynvml.nvmlDeviceGetUtilizationRates(handle).gpu)
+    mig = ask(lambda: pynvml.nvmlDeviceGetMigMode(handle)[0])
+    return {
+        "busy": None if power is None or load is None else power == pynvml.NVML_PSTATE_0 and load > 0,
+        "pcie_generation": ask(lambda: pynvml.nvmlDeviceGetCurrPcieLinkGeneration(handle)),
+        "pcie_generation_max": ask(lambda: pynvml.nvmlDeviceGetMaxPcieLinkGeneration(handle)),
+        "pcie_width": ask(lambda: pynvml.nvmlDeviceGetCurrPcieLinkWidth(handle)),
+        "pcie_width_max": ask(lambda: pynvml.nvmlDeviceGetMaxPcieLinkWidth(handle)),
+        "pcie_replays": ask(lambda: pynvml.nvmlDeviceGetPcieReplayCounter(handle)),
+        "nvlinks": tuple(_nvlinks(handle, ask)),
+        "mig": bool(mig),
+    }
+
+
+def _nvlinks(handle: Any, ask: Asking) -> Iterator[NvLink]:
+    (count,) = ask.fields(handle, _NVLINK_COUNT)
+    kinds = (_NVLINK_REPLAYS, _NVLINK_RECOVERIES, _NVLINK_CRC, _NVLINK5_RECOVERIES)
+    links = range(count or 0)
+    counters = ask.fields(handle, *((kind, link) for link in links for kind in kinds)) if links else []
+    for link in links:
+        active = ask(lambda link=link: pynvml.nvmlDeviceGetNvLinkState(handle, link))  # type: ignore[misc]
+        replays, recoveries, crc, recoveries5 = counters[link * len(kinds) : (link + 1) * len(kinds)]
+        counted = recoveries5 if recoveries is None else recoveries
+        yield NvLink(link, None if active is None else bool(active), replays, counted, crc)
+
+
+def _clocks(handle: Any, ask: Asking) -> Values:
+    sm = pynvml.NVML_CLOCK_SM
+    thermal, power = pynvml.NVML_PERF_POLICY_THERMAL, pynvml.NVML_PERF_POLICY_POWER
+    hottest = pynvml.NVML_TEMPERATURE_THRESHOLD_MEM_MAX
+    (memory_c,) = ask.fields(handle, _MEMORY_TEMPERATURE)
+    return {
+        "throttle_reasons": ask(lambda: pynvml.nvmlDeviceGetCurrentClocksThrottleReasons(handle)),
+        "thermal_violation_ns": ask(
+            lambda: pynvml.nvmlDeviceGetViolationStatus(handle, thermal).violationTime
+        ),
+        "power_violation_ns": ask(lambda: pynvml.nvmlDeviceGetViolationStatus(handle, power).violationTime),
+        "memory_temperature_c": memory_c,
+        "memory_temperature_max_c": ask(lambda: pynvml.nvmlDeviceGetTemperatureThreshold(handle, hottest)),
+        "power_w": ask(lambda: pynvml.nvmlDeviceGetPowerUsage(handle) / 1000),
+        "power_limit_w": ask(lambda: pynvml.nvmlDeviceGetEnforcedPowerLimit(handle) / 1000),
+        "power_default_w": ask(lambda: pynvml.nvmlDeviceGetPowerManagementDefaultLimit(handle) / 1000),
+        "sm_clock_mhz": ask(lambda: pynvml.nvmlDeviceGetClockInfo(handle, sm)),
+        "sm_clock_max_mhz": ask(lambda: pynvml.nvmlDeviceGetMaxClockInfo(handle, sm)),
+    }
+
+
+def _tenants(handle: Any, ask: Asking) -> Values:
+    mode = ask(lambda: pynvml.nvmlDeviceGetMigMode(handle))
+    version = pynvml.nvmlMemory_v2  # the first one counts as used what the driver reserves
+    return {
+        "processes": ask(lambda: _processes(handle)),
+        "memory_used_bytes": ask(lambda: pynvml.nvmlDeviceGetMemoryInfo(handle, version).used),
+        "utilisation_percent": ask(lambda: pynvml.nvmlDeviceGetUtilizationRates(handle).gpu),
+        "mig": None if mode is None else bool(mode[0]),
+        "mig_pending": None if mode is None else bool(mode[1]),
+        "mig_instances": _instances(handle) if mode and mode[0] else None,
+    }
+
+
+def _processes(handle: Any) -> tuple[GpuProcess, ...]:
+    """Give those that compute and those that draw: one that is listed twice has its memory once."""
+    found = {
+        each.pid: GpuProcess(each.pid, each.usedGpuMemory)
+        for listed in (
+            pynvml.nvmlDeviceGetGraphicsRunningProcesses(handle),
+            pynvml.nvmlDeviceGetComputeRunningProcesses(handle),
+        )
+        for each in listed
+    }
+    return tuple(found[pid] for pid in sorted(found))
+
+
+def _instances(handle: Any) -> int:
+    count = 0
+    for index in range(pynvml.nvmlDeviceGetMaxMigDeviceCount(handle)):
+        with suppress(pynvml.NVMLError_NotFound):
+            pynvml.nvmlDeviceGetMigDeviceHandleByIndex(handle, index)
+            count += 1
+    return count
+
+
+def _driver(handle: Any, ask: Asking) -> Values:
+    (action,) = ask.fields(handle, _RECOVERY_ACTION)
+    return {
+        "recovery_action": action,
+        "fabric": ask(lambda: _fabric(handle)),
+        "name": text(ask(lambda: pynvml.nvmlDeviceGetName(handle)) or ""),
+        "driver": text(ask(pynvml.nvmlSystemGetDriverVersion) or ""),
+        "vbios": text(ask(lambda: pynvml.nvmlDeviceGetVbiosVersion(handle)) or ""),
+    }
+
+
+def _fabric(handle: Any) -> Fabric:
+    info = pynvml.c_nvmlGpuFabricInfo_v2_t()
+    pynvml.nvmlDeviceGetGpuFabricInfoV(handle, pynvml.byref(info))
+    return Fabric(info.state, info.status, info.healthMask)
+
+
+READERS: Mapping[type[GpuDetail], Callable[[Any, Asking], Values]] = {
+    GpuMemory: _memory,
+    GpuLinks: _links,
+    GpuClocks: _clocks,
+    GpuTenants: _tenants,
+    GpuDriver: _driver,
+}
+"""Each gives the fields of its kind of an open GPU. Raises NVMLError when the GPU is lost."""

@@ -1,0 +1,188 @@
+import pytest
+from of_gpus import Clock, Found, codes, machine
+
+from sentinel.checks import gpu_links
+from sentinel.checks.gpu_links import Links
+from sentinel.demo.nvml import StandIn
+from sentinel.model.check import Machine, series
+from sentinel.model.finding import Health
+
+WARNING, CRITICAL = Health.WARNING, Health.CRITICAL
+
+
+class Watch:
+    """The check as a prober runs it, every ten seconds."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.restart()
+
+    def restart(self) -> None:
+        self.links, self.machine = Links(self.clock), machine()
+
+    def look(self, after: float = 10.0) -> Found:
+        self.clock.now += after
+        return codes(gpu_links.judge(self.links.measure(self.machine)))
+
+    def looks(self, count: int) -> Found:
+        return [self.look() for _ in range(count)][-1]
+
+
+@pytest.fixture
+def watch(driver: StandIn) -> Watch:
+    return Watch()
+
+
+def test_gpus_in_order_give_nothing(watch: Watch) -> None:
+    assert [watch.look() for _ in range(9)] == [[]] * 9
+
+
+@pytest.mark.parametrize("slow", [{"pcie.generation": 4}, {"pcie.width": 8}])
+def test_a_pcie_link_is_judged_by_its_last_look_under_load(
+    driver: StandIn, watch: Watch, slow: dict[str, int]
+) -> None:
+    fault = [("gpu-1", "pcie-degraded", CRITICAL)]
+    driver.put(slow, 1)
+    assert watch.look() == [], "at rest a link may be slow"
+    driver.put({"utilisation": 90, "pstate": 2})
+    assert watch.look() == [], "nor has it to be at its best below full power"
+    driver.put({"pstate": 0})
+    assert watch.look() == fault
+    driver.put({"utilisation": 0})
+    assert watch.look() == fault, "rest proves nothing"
+    driver.put({"utilisation": 90, "pcie.generation": 5, "pcie.width": 16}, 1)
+    assert watch.look() == []
+
+
+def test_a_link_of_a_virtual_machine_that_shows_none_is_not_judged(driver: StandIn, watch: Watch) -> None:
+    driver.put({"utilisation": 90, "pcie.generation": 0, "pcie.width": 0})
+    assert watch.looks(2) == []
+    driver.put({"pcie.generation": None, "pcie.width_max": None})
+    assert watch.looks(2) == []
+
+
+@pytest.mark.parametrize(
+    ("generation", "width", "allowed"), [(5, 16, 30), (4, 16, 15), (5, 8, 15), (3, 16, 7), (1, 16, 2)]
+)
+def test_pcie_replays_are_allowed_by_minute_lane_and_generation(
+    driver: StandIn, watch: Watch, generation: int, width: int, allowed: int
+) -> None:
+    driver.put({"pcie.generation": generation, "pcie.width": width, "pcie.replays": 1000})
+    watch.look()
+    driver.put({"pcie.replays": 1000 + allowed}, 0)
+    driver.put({"pcie.replays": 1000 + allowed + 1}, 1)
+    assert watch.look(60) == [("gpu-1", "pcie-replays", WARNING)]
+    watch.looks(3)
+    assert watch.looks(4) == [], "a minute later there are no new ones"
+
+
+def test_a_rate_is_not_told_from_seconds(driver: StandIn, watch: Watch) -> None:
+    watch.look()
+    driver.put({"pcie.replays": 20}, 0)
+    assert watch.look(10) == [], "120 a minute, if it went on"
+    assert watch.look(30) == [], "it did not"
+
+
+def test_counters_that_go_back_begin_anew(driver: StandIn, watch: Watch) -> None:
+    driver.put(
+        {"pcie.replays": 5000, "nvlink.3.recoveries": 9, "nvlink.3.replays": 9, "nvlink.3.crc": 10**6}, 0
+    )
+    watch.look()
+    driver.put({"pcie.replays": 4000, "nvlink.3.recoveries": 3, "nvlink.3.replays": 3, "nvlink.3.crc": 10}, 0)
+    assert watch.looks(7) == []
+    driver.put({"nvlink.3.recoveries": 4}, 0)
+    assert watch.look() == [("gpu-0", "nvlink-errors", CRITICAL)]
+
+
+def test_a_link_that_was_up_and_is_down_at_two_looks_is_down(driver: StandIn, watch: Watch) -> None:
+    for index in (0, 1):
+        driver.put({f"nvlink.{link}.active": 0 for link in range(18)}, index)
+    assert watch.looks(3) == [], "never up: there may be no bridge"
+    driver.put({f"nvlink.{link}.active": 1 for link in range(18)}, 0)
+    watch.look()
+    driver.put({f"nvlink.{link}.active": 0 for link in range(18)}, 0)
+    assert watch.look() == [], "once"
+    assert watch.look() == [("gpu-0", "nvlink-down", CRITICAL)]
+    driver.put({f"nvlink.{link}.active": 1 for link in range(18)}, 0)
+    assert watch.look() == []
+
+
+def test_a_gpu_with_fewer_links_than_its_neighbour_has_lost_some_whoever_watched(
+    driver: StandIn, watch: Watch
+) -> None:
+    driver.put({"nvlink.4.active": 0, "nvlink.7.active": 0}, 1)
+    watch.look()
+    assert watch.look() == [("gpu-1", "nvlink-down", CRITICAL)]
+    watch.restart()
+    assert watch.look() == []
+    assert watch.look() == [("gpu-1", "nvlink-down", CRITICAL)]
+    found = next(iter(gpu_links.judge(watch.links.measure(watch.machine))))
+    assert (found.evidence["links"], "4, 7" in found.summary) == ("4, 7", True)
+
+
+def test_gpus_that_all_have_some_links_only_are_built_so(driver: StandIn, watch: Watch) -> None:
+    driver.put({"nvlink.17.active": 0})
+    assert watch.looks(3) == []
+
+
+def test_a_gpu_that_is_split_into_instances_has_no_nvlinks(driver: StandIn, watch: Watch) -> None:
+    watch.look()
+    driver.put({"mig": 1, **{f"nvlink.{link}.active": 0 for link in range(18)}}, 0)
+    assert watch.looks(3) == []
+    driver.put({"mig": 0}, 0)
+    assert watch.looks(3) == [], "they come back with its reset"
+
+
+@pytest.mark.parametrize(
+    ("counter", "just_below", "at_it", "found"),
+    [
+        ("recoveries", 0, 1, [("gpu-0", "nvlink-errors", CRITICAL)]),
+        ("crc", 5999, 6000, [("gpu-0", "nvlink-errors", CRITICAL)]),
+        ("replays", 0, 1, [("gpu-0", "nvlink-replays", WARNING)]),
+    ],
+)
+def test_nvlink_errors_are_found_from_their_threshold_on(
+    driver: StandIn, watch: Watch, counter: str, just_below: int, at_it: int, found: Found
+) -> None:
+    driver.put({f"nvlink.5.{counter}": 17}, 0)
+    watch.look()
+    driver.put({f"nvlink.5.{counter}": 17 + just_below}, 0)
+    assert watch.look(60) == []
+    driver.put({f"nvlink.5.{counter}": 17 + just_below + at_it}, 0)
+    assert watch.look(60) == found
+    watch.looks(3)
+    assert watch.looks(4) == [], "a minute later"
+
+
+def test_a_prober_that_begins_finds_no_fault_in_what_was_counted_before(
+    driver: StandIn, watch: Watch
+) -> None:
+    watch.look()
+    driver.put({"nvlink.5.recoveries": 3, "nvlink.5.crc": 10**9, "pcie.replays": 10**6}, 0)
+    watch.restart()
+    assert watch.looks(3) == []
+
+
+def test_a_gpu_that_vanishes_is_unknown_and_what_comes_back_begins_anew(
+    driver: StandIn, watch: Watch
+) -> None:
+    watch.look()
+    driver.put({"lost": 1}, 0)
+    assert watch.looks(2) == [("gpu-0", "gpu-links-unreadable", Health.UNKNOWN)]
+    driver.put({"lost": 0, "nvlink.1.recoveries": 5}, 0)
+    assert watch.looks(2) == [], "it was reset meanwhile"
+
+
+def test_what_a_gpu_does_not_have_is_neither_judged_nor_exported(driver: StandIn) -> None:
+    driver.put(dict.fromkeys([key for key in driver.described if key.startswith(("nvlink", "pcie"))]))
+    links = Links(Clock())
+    samples = links.measure(Machine("n", machine().gpus, None))
+    assert (list(gpu_links.judge(samples)), gpu_links.metrics(samples)) == ([], {})
+
+
+def test_counters_are_exported_over_all_links(driver: StandIn) -> None:
+    driver.put({"nvlink.1.replays": 2, "nvlink.4.replays": 3, "nvlink.4.active": 0}, 1)
+    shown = gpu_links.metrics(Links(Clock()).measure(machine()))
+    assert shown[series("gpu_nvlink_replays", gpu=1)] == 5.0
+    assert shown[series("gpu_nvlinks_active", gpu=1)] == 17.0
+    assert shown[series("gpu_pcie_width_lanes", gpu=0)] == 16.0
