@@ -85,7 +85,7 @@ def _is(fabric: Fabric, place: int) -> bool:
 
 
 def metrics(gpus: Sequence[GpuDriver]) -> dict[Series, float]:
-    """Gauges per GPU. A fleet is compared by `count by (name, driver, vbios) (sentinel_gpu_info)`."""
+    """Gauges per GPU. A fleet is compared by `count by (model, driver, vbios) (sentinel_gpu_info)`."""
     shown: dict[Series, float] = {}
     for gpu in gpus:
         shown |= gauges(
@@ -94,7 +94,7 @@ def metrics(gpus: Sequence[GpuDriver]) -> dict[Series, float]:
             gpu_fabric_state=gpu.fabric.state if gpu.fabric else None,
         )
         if gpu.driver or gpu.vbios:
-            labels = {"uuid": gpu.uuid, "name": gpu.name, "driver": gpu.driver, "vbios": gpu.vbios}
+            labels = {"uuid": gpu.uuid, "model": gpu.name, "driver": gpu.driver, "vbios": gpu.vbios}
             shown[series("gpu_info", gpu=gpu.index, **labels)] = 1.0
     return shown
 

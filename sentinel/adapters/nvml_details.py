@@ -186,7 +186,7 @@ def _tenants(handle: Any, ask: Asking) -> Values:
         "utilisation_percent": ask(lambda: pynvml.nvmlDeviceGetUtilizationRates(handle).gpu),
         "mig": None if mode is None else bool(mode[0]),
         "mig_pending": None if mode is None else bool(mode[1]),
-        "mig_instances": _instances(handle) if mode and mode[0] else None,
+        "mig_instances": ask(lambda: _instances(handle)) if mode and mode[0] else None,
     }
 
 

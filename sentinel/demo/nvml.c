@@ -8,7 +8,7 @@
  *     uuid=GPU-1
  *     lost=1
  *
- * A key that is not there is one that the device does not support. Of every function, by its name:
+ * A key that is not there, or N/A, is one that the device does not support. Of every function, by its name:
  * `error.NAME=16` gives that error, and `hang=NAME` sleeps until the file says something else; `error=16` goes
  * for every function of the GPU. Without NVML_STANDIN the library is as good as missing.
  *
@@ -65,7 +65,9 @@ static int in_section(const char *text, const char *section, const char *key, ch
 static int word(const Device *device, const char *key, char *value, size_t size) {
     char text[FILE_SIZE];
     if (!load(text)) return 0;
-    return (device && in_section(text, device->pci, key, value, size)) || in_section(text, NULL, key, value, size);
+    if (!(device && in_section(text, device->pci, key, value, size)) && !in_section(text, NULL, key, value, size))
+        return 0;
+    return strcmp(value, "N/A") != 0;
 }
 
 static int number(const Device *device, const char *key, u64 *value) {

@@ -113,11 +113,7 @@ class StandIn:
     def put(self, keys: Keys, index: int | None = None) -> None:
         """Say something of one GPU, or of all; a key with `None` is not supported any more."""
         described = self._all if index is None else self._gpus[index]
-        for key, value in keys.items():
-            if value is None:
-                described.pop(key, None)
-            else:
-                described[key] = value
+        described |= {key: "N/A" if value is None else value for key, value in keys.items()}
         self._write()
 
     def remove(self, index: int) -> None:

@@ -1,0 +1,89 @@
+import pytest
+from of_gpus import Found, codes, machine
+
+from sentinel.checks import gpu_driver
+from sentinel.demo.nvml import StandIn
+from sentinel.model.check import series
+from sentinel.model.finding import Health
+
+WARNING, CRITICAL, UNKNOWN = Health.WARNING, Health.CRITICAL, Health.UNKNOWN
+
+
+def found() -> Found:
+    return codes(gpu_driver.judge(gpu_driver.measure(machine())))
+
+
+def test_gpus_in_order_give_nothing(driver: StandIn) -> None:
+    assert found() == []
+
+
+@pytest.mark.parametrize(
+    ("action", "code", "health"),
+    [
+        (1, "gpu-recovery", CRITICAL),
+        (2, "gpu-recovery", CRITICAL),
+        (3, "recovery-action", WARNING),
+        (4, "gpu-drain-and-reset", CRITICAL),
+        (5, "recovery-action", WARNING),
+        (6, "gpu-recovery", CRITICAL),
+        (7, "gpu-recovery", CRITICAL),
+        pytest.param(99, "recovery-action", UNKNOWN, id="a number of a later driver"),
+    ],
+)
+def test_what_the_driver_asks_for_is_told_by_its_number(
+    driver: StandIn, action: int, code: str, health: Health
+) -> None:
+    driver.put({"recovery_action": action}, 1)
+    assert found() == [("gpu-1", code, health)]
+
+
+def bits(**places: int) -> int:
+    shifts = {"degraded": 0, "route_recovers": 2, "route_broken": 4, "access_recovers": 6, "configuration": 8}
+    return sum(value << shifts[name] for name, value in places.items())
+
+
+@pytest.mark.parametrize(
+    ("state", "status", "health", "expected"),
+    [
+        pytest.param(0, 0, 0, None, id="no fabric"),
+        pytest.param(0, 999, bits(degraded=1), None, id="no fabric, whatever the rest says"),
+        pytest.param(1, 0, 0, ("fabric-unready", WARNING), id="not started"),
+        pytest.param(2, 0, 0, ("fabric-unready", WARNING), id="in progress"),
+        pytest.param(3, 0, 0, None, id="completed, health not supported"),
+        pytest.param(
+            3, 0, bits(degraded=2, route_recovers=2, route_broken=2, configuration=1), None, id="well"
+        ),
+        pytest.param(3, 999, 0, ("fabric-failed", CRITICAL), id="completed with an error"),
+        pytest.param(
+            3, 0, bits(route_broken=1, degraded=1), ("fabric-failed", CRITICAL), id="route unhealthy"
+        ),
+        pytest.param(3, 0, bits(configuration=5), ("fabric-failed", CRITICAL), id="too few links"),
+        pytest.param(3, 0, bits(degraded=1), ("fabric-degraded", WARNING), id="less bandwidth"),
+        pytest.param(3, 0, bits(route_recovers=1), ("fabric-degraded", WARNING), id="route being repaired"),
+        pytest.param(3, 0, bits(access_recovers=1), ("fabric-degraded", WARNING), id="access being repaired"),
+    ],
+)
+def test_a_place_in_the_fabric_is_judged_by_state_status_and_health(
+    driver: StandIn, state: int, status: int, health: int, expected: tuple[str, Health] | None
+) -> None:
+    driver.put({"fabric.state": state, "fabric.status": status, "fabric.health": health}, 0)
+    assert found() == ([("gpu-0", *expected)] if expected else [])
+
+
+def test_a_driver_that_does_not_know_of_either_is_not_judged(driver: StandIn) -> None:
+    driver.put({"fabric.state": None, "recovery_action": None})
+    assert found() == []
+
+
+def test_driver_and_firmware_are_exported_to_compare_a_fleet_and_stand_in_the_evidence(
+    driver: StandIn,
+) -> None:
+    driver.put({"vbios": "96.00.99.00.02", "recovery_action": 1}, 1)
+    gpus = gpu_driver.measure(machine())
+    named = {"model": "NVIDIA H200", "driver": "580.65.06"}
+    shown = gpu_driver.metrics(gpus)
+    assert shown[series("gpu_info", gpu=0, uuid="GPU-00000000", vbios="96.00.99.00.01", **named)] == 1.0
+    assert shown[series("gpu_info", gpu=1, uuid="GPU-00000001", vbios="96.00.99.00.02", **named)] == 1.0
+    assert shown[series("gpu_recovery_action", gpu=1)] == 1.0
+    (finding,) = gpu_driver.judge(gpus)
+    assert (finding.evidence["driver"], finding.evidence["vbios"]) == ("580.65.06", "96.00.99.00.02")
