@@ -1,5 +1,6 @@
 """What NVML is asked about a GPU beyond its presence: one reader for each kind of detail."""
 
+import ctypes
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -36,6 +37,22 @@ _NVLINK5_RECOVERIES = 215
 _RECOVERY_ACTION = 230
 _VALUE = ("dVal", "uiVal", "ulVal", "ullVal", "sllVal", "siVal", "usVal")
 """Where a field's value lies, by its `nvmlValueType_t`."""
+
+
+class _FabricInfo(ctypes.Structure):
+    """`nvmlGpuFabricInfo_v2_t` of nvml.h: older releases of the binding declare it too large."""
+
+    _fields_ = (
+        ("version", ctypes.c_uint),
+        ("cluster_uuid", ctypes.c_ubyte * 16),
+        ("status", ctypes.c_uint),
+        ("clique", ctypes.c_uint),
+        ("state", ctypes.c_uint),
+        ("health", ctypes.c_uint),
+    )
+
+
+_FABRIC_VERSION = ctypes.sizeof(_FabricInfo) | 2 << 24
 
 
 class Asking:
@@ -109,7 +126,7 @@ def _banks(histogram: Any) -> tuple[int, int, int, int, int]:
 
 def _sram(handle: Any) -> Values:
     status = pynvml.c_nvmlEccSramErrorStatus_v1_t()
-    pynvml.nvmlDeviceGetSramEccErrorStatus(handle, pynvml.byref(status))
+    pynvml.nvmlDeviceGetSramEccErrorStatus(handle, ctypes.byref(status))
     return {
         "sram_corrected": status.volatileCor,
         "sram_uncorrectable_aggregate": status.aggregateUncParity + status.aggregateUncSecDed,
@@ -224,9 +241,9 @@ def _driver(handle: Any, ask: Asking) -> Values:
 
 
 def _fabric(handle: Any) -> Fabric:
-    info = pynvml.c_nvmlGpuFabricInfo_v2_t()
-    pynvml.nvmlDeviceGetGpuFabricInfoV(handle, pynvml.byref(info))
-    return Fabric(info.state, info.status, info.healthMask)
+    info = _FabricInfo(version=_FABRIC_VERSION)
+    pynvml.nvmlDeviceGetGpuFabricInfoV(handle, ctypes.byref(info))
+    return Fabric(info.state, info.status, info.health)
 
 
 READERS: Mapping[type[GpuDetail], Callable[[Any, Asking], Values]] = {
