@@ -7,7 +7,7 @@ from sentinel.model.check import Series, series
 from sentinel.model.finding import Finding, Health, skipped
 from sentinel.model.gpu_sample import GpuDetail
 
-NO_GPU = "no GPU is here, or none was to be asked"
+NO_GPU = "no GPU is here, or none is to be asked"
 Evidence = Mapping[str, str | int | float]
 S = TypeVar("S")
 Said = Iterable[tuple[str, Health, str, Evidence]]

@@ -37,7 +37,7 @@ def measure(machine: Machine) -> GpuSamples:
 
 def judge(samples: GpuSamples) -> Iterator[Finding]:
     """One finding per fault and GPU; a GPU in order gives none."""
-    if not samples.gpus and not samples.expected:
+    if not (samples.gpus or samples.expected):
         yield skipped("gpu", NO_GPU)
     seen = {gpu.index for gpu in samples.gpus}
     for index in sorted(set(range(samples.expected or 0)) - seen):

@@ -82,8 +82,6 @@ class Machine:
     expected_gpus: int | None
     """How many GPUs this node should have; None: as many as were first seen."""
     disks: tuple[str, ...] = ("/",)
-    memory: str = ""
-    """The node's memory directory, where ranks have their heartbeat records; empty when nobody said."""
     kernel_lines: tuple[str, ...] = ()
     """The kernel's lines that are new since the last probe, whole; only for `in_agent` checks.
 
@@ -101,6 +99,8 @@ class Machine:
     """None where none was ever seen; only for `in_agent` checks."""
     kernel_pids: bool = True
     """Whether the kernel's lines count processes as the agent does: not if the agent is in a container."""
+    memory: str = ""
+    """The node's memory directory, where ranks have their heartbeat records; empty when nobody said."""
 
 
 _METRIC = re.compile(r"[a-zA-Z_:][\w:]*", re.ASCII)
@@ -148,5 +148,8 @@ class Check:
     """Run at once when a rank of this node exits, so that speed does not outrun the cause."""
     in_agent: bool = False
     """Touches nothing that can hang: the agent runs it itself, also whenever kernel lines arrive."""
+    of_kernel_log: bool = False
+    """Judges the kernel's lines, so that a person can run it on those of this boot; other `in_agent` checks
+    judge what only an agent knows."""
     counts: Callable[[Any], Mapping[Series, int]] | None = None
     """Events to add per sample; their names end in `_total`, and zeros name the series."""

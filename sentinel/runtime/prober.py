@@ -53,7 +53,7 @@ def main() -> None:
     answers = _take_stdout()
     checks, collective = load(), load_collective()
     gpus = open_gpus(task.gpus)
-    machine = Machine(task.node, gpus, task.expected_gpus, task.disks, task.memory)
+    machine = Machine(task.node, gpus, task.expected_gpus, task.disks, memory=task.memory)
     _answer(answers, introduction(machine))
     for line in sys.stdin:
         name, _, about = line.strip().partition(" ")

@@ -18,7 +18,7 @@ from sentinel.runtime.agent.probes import Probes
 
 Found = list[tuple[str, str, Health]]
 CHECKS = ("gpu", "gpu_memory", "gpu_links", "gpu_clocks", "gpu_tenants", "gpu_driver")
-EVERY = 30.0
+EVERY = 40.0
 """By then all of them are due again."""
 
 
