@@ -6,7 +6,7 @@ What it compares with (earlier counters, links that were up, the PCIe link when 
 
 import time
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sentinel.checks._details import Said, findings, gauges
 from sentinel.checks._window import Clock, Rise, Window
@@ -54,7 +54,8 @@ class LinksSample:
 
     gpu: GpuLinks
     loaded: PcieLink | None
-    """The PCIe link when the GPU was last seen at work; at rest it may slow down to save power."""
+    """The better of the two last PCIe links that were seen at work: at rest, and on the way there and back, a
+    link slows down to save power."""
     pcie_replays: Rise | None
     nvlinks: Sequence[LinkRises]
     down: frozenset[int]
@@ -67,7 +68,7 @@ class Links:
 
     def __init__(self, clock: Clock = time.monotonic) -> None:
         self._window = Window(SPAN_S, clock)
-        self._loaded: dict[str, PcieLink] = {}
+        self._loaded: dict[str, tuple[PcieLink, ...]] = {}
         self._inactive: dict[str, frozenset[int]] = {}
         self._active: dict[str, frozenset[int]] = {}
 
@@ -84,11 +85,11 @@ class Links:
         # a GPU that was split into instances has switched its links off itself
         self._active[me] = frozenset() if gpu.mig else self._active.get(me, frozenset()) | active
         if link := _under_load(gpu):
-            self._loaded[me] = link
+            self._loaded[me] = (*self._loaded.get(me, ())[-1:], link)
         rises = self._window.rises(me, {"pcie": gpu.pcie_replays, **_counters(gpu.nvlinks)})
         return LinksSample(
             gpu,
-            self._loaded.get(me),
+            _better(*self._loaded.get(me, ())),
             rises.get("pcie"),
             [
                 LinkRises(each.link, *(rises.get((each.link, name)) for name in COUNTERS))
@@ -110,6 +111,14 @@ def _under_load(gpu: GpuLinks) -> PcieLink | None:
     if not (gpu.busy and generation and generation_max and width and width_max):
         return None
     return PcieLink(generation, generation_max, width, width_max)
+
+
+def _better(*links: PcieLink) -> PcieLink | None:
+    """Give the better of two; one alone may have been seen on its way to rest."""
+    if len(links) < 2:
+        return None
+    generation, width = max(each.generation for each in links), max(each.width for each in links)
+    return replace(links[-1], generation=generation, width=width)
 
 
 def judge(samples: Sequence[LinksSample]) -> Iterator[Finding]:

@@ -30,8 +30,16 @@ from sentinel.model.report import (
 from sentinel.runtime.agent.metrics import HELP
 from tests.enrolled import keys_with
 
-NOT_SIMULATED = {"gpu_memory_used_bytes", "gpu_utilisation_ratio", "host_cpu_pressure_ratio"}
-"""What a device file does not describe, or a kernel may lack."""
+OF_DEVICES = {
+    "present",
+    "ecc_uncorrectable_errors",
+    "ecc_corrected_errors",
+    "temperature_celsius",
+    "throttle_reasons",
+}
+NOT_SIMULATED = {name for name in HELP if name.startswith("gpu_")} - {f"gpu_{name}" for name in OF_DEVICES}
+NOT_SIMULATED |= {"host_cpu_pressure_ratio"}
+"""What the device file here does not describe, or a kernel may lack."""
 XID_79 = "NVRM: Xid (PCI:0000:01:00): 79, pid=401, name=python3, GPU has fallen off the bus.\n"
 
 

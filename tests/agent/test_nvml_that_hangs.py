@@ -14,6 +14,7 @@ from sentinel.model.finding import Health
 from sentinel.model.report import FindingSeen
 from sentinel.runtime.agent import settings
 from sentinel.runtime.agent.findings import FindingBook
+from sentinel.runtime.agent.metrics import HELP
 from sentinel.runtime.agent.probes import Probes
 
 Found = list[tuple[str, str, Health]]
@@ -73,6 +74,14 @@ def test_faults_come_through_a_prober_of_its_own(agent: Agent, driver: StandIn) 
     assert {("gpu-1", "sram-threshold"), ("gpu-1", "gpu-recovery")} <= agent.standing(), (
         "what was known stands"
     )
+
+
+def test_every_metric_of_a_gpu_is_exported(agent: Agent, driver: StandIn) -> None:
+    driver.put({"retired.single": 1, "retired.double": 2})
+    driver.put({"mig": 1, "mig.max": 7, "mig.instances": 1}, 1)
+    agent.look()
+    exported = {each.name for gauges in agent.probes.gauges.values() for each in gauges}
+    assert exported == {name for name in HELP if name.startswith("gpu_")}
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ def test_gpus_in_order_give_nothing(watch: Watch) -> None:
 
 
 @pytest.mark.parametrize("slow", [{"pcie.generation": 4}, {"pcie.width": 8}])
-def test_a_pcie_link_is_judged_by_its_last_look_under_load(
+def test_a_pcie_link_is_judged_by_its_last_two_looks_under_load(
     driver: StandIn, watch: Watch, slow: dict[str, int]
 ) -> None:
     fault = [("gpu-1", "pcie-degraded", CRITICAL)]
@@ -47,11 +47,21 @@ def test_a_pcie_link_is_judged_by_its_last_look_under_load(
     driver.put({"utilisation": 90, "pstate": 2})
     assert watch.look() == [], "nor has it to be at its best below full power"
     driver.put({"pstate": 0})
+    assert watch.look() == [], "it may be on its way from rest to work, or back"
     assert watch.look() == fault
     driver.put({"utilisation": 0})
     assert watch.look() == fault, "rest proves nothing"
     driver.put({"utilisation": 90, "pcie.generation": 5, "pcie.width": 16}, 1)
     assert watch.look() == []
+
+
+def test_a_pcie_link_that_is_seen_on_its_way_to_rest_is_well(driver: StandIn, watch: Watch) -> None:
+    driver.put({"utilisation": 90})
+    watch.look()
+    driver.put({"pcie.generation": 1})
+    assert watch.look() == []
+    driver.put({"utilisation": 0})
+    assert watch.looks(5) == []
 
 
 def test_a_link_of_a_virtual_machine_that_shows_none_is_not_judged(driver: StandIn, watch: Watch) -> None:
