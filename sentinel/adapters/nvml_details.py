@@ -31,6 +31,8 @@ TELLING = {pynvml.NVML_ERROR_RESET_REQUIRED, pynvml.NVML_ERROR_UNKNOWN, pynvml.N
 # Field ids of nvml.h: not every release of the binding that we take has a name for each.
 _MEMORY_TEMPERATURE = 82
 _NVLINK_COUNT = 91
+_MOST_NVLINKS = 72
+"""Twice as many as nvml.h has room for: a driver that says more is not believed."""
 _NVLINK_REPLAYS, _NVLINK_RECOVERIES, _NVLINK_CRC = 161, 162, 163
 _NVLINK5_RECOVERIES = 215
 """NVLink 5 counts them here, and has none of the counters before."""
@@ -164,7 +166,7 @@ def _links(handle: Any, ask: Asking) -> Values:
 def _nvlinks(handle: Any, ask: Asking) -> Iterator[NvLink]:
     (count,) = ask.fields(handle, _NVLINK_COUNT)
     kinds = (_NVLINK_REPLAYS, _NVLINK_RECOVERIES, _NVLINK_CRC, _NVLINK5_RECOVERIES)
-    links = range(count or 0)
+    links = range(min(count or 0, _MOST_NVLINKS))
     counters = ask.fields(handle, *((kind, link) for link in links for kind in kinds)) if links else []
     for link in links:
         active = ask(lambda link=link: pynvml.nvmlDeviceGetNvLinkState(handle, link))  # type: ignore[misc]
