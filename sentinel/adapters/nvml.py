@@ -7,7 +7,8 @@ from typing import Any, TypeVar
 
 import pynvml
 
-from sentinel.adapters.nvml_details import READERS, TELLING, Asking, text
+from sentinel.adapters.nvml_asking import TELLING, Asking, text
+from sentinel.adapters.nvml_details import READERS
 from sentinel.model.check import GpuSample
 from sentinel.model.gpu_sample import GpuDetail
 

@@ -3,10 +3,11 @@
 import ctypes
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any
 
 import pynvml
 
+from sentinel.adapters.nvml_asking import Asking, text
 from sentinel.model.gpu_sample import (
     Fabric,
     GpuClocks,
@@ -19,14 +20,8 @@ from sentinel.model.gpu_sample import (
     NvLink,
 )
 
-T = TypeVar("T")
 Values = dict[str, Any]
 """A detail's fields, without what names the GPU."""
-
-SAYS_NOTHING = {pynvml.NVML_ERROR_GPU_IS_LOST, pynvml.NVML_ERROR_UNINITIALIZED}
-"""Errors that are no answer to what was asked: a value that could not be had is not one that is missing."""
-TELLING = {pynvml.NVML_ERROR_RESET_REQUIRED, pynvml.NVML_ERROR_UNKNOWN, pynvml.NVML_ERROR_TIMEOUT}
-"""Errors that say something about the GPU, whatever it was asked for; its other answers still count."""
 
 # Field ids of nvml.h: not every release of the binding that we take has a name for each.
 _MEMORY_TEMPERATURE = 82
@@ -37,8 +32,6 @@ _NVLINK_REPLAYS, _NVLINK_RECOVERIES, _NVLINK_CRC = 161, 162, 163
 _NVLINK5_RECOVERIES = 215
 """NVLink 5 counts them here, and has none of the counters before."""
 _RECOVERY_ACTION = 230
-_VALUE = ("dVal", "uiVal", "ulVal", "ullVal", "sllVal", "siVal", "usVal")
-"""Where a field's value lies, by its `nvmlValueType_t`."""
 
 
 class _FabricInfo(ctypes.Structure):
@@ -55,47 +48,6 @@ class _FabricInfo(ctypes.Structure):
 
 
 _FABRIC_VERSION = ctypes.sizeof(_FabricInfo) | 2 << 24
-
-
-class Asking:
-    """Asks a GPU for one value after the other; what the refusals say about the GPU is kept."""
-
-    def __init__(self) -> None:
-        self._words: dict[str, None] = {}
-
-    @property
-    def error(self) -> str:
-        """The driver's words, each once; empty when it answered, or merely lacks a value."""
-        return "; ".join(self._words)
-
-    def __call__(self, ask: Callable[[], T]) -> T | None:
-        """Give None for a value that could not be had. Raises NVMLError when the GPU is lost."""
-        try:
-            return ask()
-        except pynvml.NVMLError as error:
-            if error.value in SAYS_NOTHING:
-                raise
-            if error.value in TELLING:
-                self._words[str(error)] = None
-            return None
-
-    def fields(self, handle: Any, *ids: int | tuple[int, int]) -> list[int | None]:
-        """Give field values, each an id or (id, link), in one call."""
-        values = self(lambda: pynvml.nvmlDeviceGetFieldValues(handle, ids))
-        if values is None:
-            return [None] * len(ids)
-        return [self(lambda each=each: _value(each)) for each in values]  # type: ignore[misc]
-
-
-def _value(field: Any) -> int:
-    if field.nvmlReturn:
-        raise pynvml.NVMLError(field.nvmlReturn)
-    return int(getattr(field.value, _VALUE[field.valueType]))
-
-
-def text(value: str | bytes) -> str:
-    """Give a name as text, whichever release of the binding gave it."""
-    return value.decode() if isinstance(value, bytes) else value
 
 
 def _memory(handle: Any, ask: Asking) -> Values:
