@@ -4,17 +4,21 @@ All of that lies in `Links`, so in the prober. After a restart of the prober not
 """
 
 import time
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from sentinel.checks._window import Clock, Rise, Window
+from sentinel.checks._window import Clock, Minutes, Rise, Window
 from sentinel.model.check import Machine
 from sentinel.model.gpu_sample import GpuLinks, NvLink
 from sentinel.model.ids import Seconds
 
 SPAN_S: Seconds = 60.0
 """DCGM's replays are per minute; its NVLink rates are those since the last look, with a minute's watch."""
+MINUTES = 30
+_LOOK_S: Seconds = 1.0
+"""No two looks are as close as this: of a window so short a rise is that since the last look."""
 COUNTERS = ("replays", "recoveries", "crc_errors")
+RETRIES = ("replays", "recoveries")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,8 @@ class LinkRises:
     replays: Rise | None
     recoveries: Rise | None
     crc_errors: Rise | None
+    minutes: int
+    """Of the last `MINUTES`, those in which packets were sent again or the link was trained again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +64,8 @@ class Links:
 
     def __init__(self, clock: Clock = time.monotonic) -> None:
         self._window = Window(SPAN_S, clock)
+        self._look = Window(_LOOK_S, clock)
+        self._minutes = Minutes(MINUTES, clock)
         self._loaded: dict[str, tuple[PcieLink, ...]] = {}
         self._inactive: dict[str, frozenset[int]] = {}
         self._active: dict[str, frozenset[int]] = {}
@@ -76,22 +84,35 @@ class Links:
         self._active[me] = frozenset() if gpu.mig else self._active.get(me, frozenset()) | active
         if link := _under_load(gpu):
             self._loaded[me] = (*self._loaded.get(me, ())[-1:], link)
-        rises = self._window.rises(me, {"pcie": gpu.pcie_replays, **_counters(gpu.nvlinks)})
+        rises = self._window.rises(me, {"pcie": gpu.pcie_replays, **_counters(gpu.nvlinks, COUNTERS)})
+        minutes = self._retry_minutes(me, gpu.nvlinks)
         return LinksSample(
             gpu,
             _better(*self._loaded.get(me, ())),
             rises.get("pcie"),
-            [
-                LinkRises(each.link, *(rises.get((each.link, name)) for name in COUNTERS))
-                for each in gpu.nvlinks
-            ],
+            [_of_link(each.link, rises, minutes.get(each.link, 0)) for each in gpu.nvlinks],
             down,
             self._active[me],
         )
 
+    def _retry_minutes(self, gpu: str, links: Sequence[NvLink]) -> Mapping[Hashable, int]:
+        """Say in how many of the last minutes each link had to do something again."""
+        rises = self._look.rises(gpu, _counters(links, RETRIES))
+        again = {each.link for each in links for name in RETRIES if _rose(rises.get((each.link, name)))}
+        return self._minutes.count(gpu, again)
 
-def _counters(links: Sequence[NvLink]) -> dict[Hashable, int | None]:
-    return {(each.link, name): getattr(each, name) for each in links for name in COUNTERS}
+
+def _counters(links: Sequence[NvLink], names: Sequence[str]) -> dict[Hashable, int | None]:
+    return {(each.link, name): getattr(each, name) for each in links for name in names}
+
+
+def _of_link(link: int, rises: Mapping[Hashable, Rise], minutes: int) -> LinkRises:
+    replays, recoveries, crc_errors = (rises.get((link, name)) for name in COUNTERS)
+    return LinkRises(link, replays, recoveries, crc_errors, minutes)
+
+
+def _rose(rise: Rise | None) -> bool:
+    return rise is not None and rise.by > 0
 
 
 def _under_load(gpu: GpuLinks) -> PcieLink | None:

@@ -1,4 +1,4 @@
-"""Counters of a device over the last while: by how much they rose.
+"""A device over the last while: by how much its counters rose, and in how many minutes something was seen.
 
 A window lies in the check that owns it, so in the prober. After the prober's restart it is empty, and nothing
 is known until the second reading: that is no alarm, and no fault that was seen before counts twice.
@@ -6,7 +6,7 @@ is known until the second reading: that is no alarm, and no fault that was seen 
 
 import time
 from collections import deque
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Collection, Hashable, Mapping
 from typing import NamedTuple
 
 from sentinel.model.ids import Seconds
@@ -68,3 +68,30 @@ class Window:
 def _rise(readings: Readings) -> Rise:
     (then, before), (now, value) = readings[0], readings[-1]
     return Rise(value - before, now - then)
+
+
+MINUTE_S: Seconds = 60.0
+
+
+class Minutes:
+    """In how many of the last `span` minutes a device did something: a storm within one counts once."""
+
+    def __init__(self, span: int, clock: Clock = time.monotonic) -> None:
+        self._span = span
+        self._clock = clock
+        self._devices: dict[str, dict[Hashable, frozenset[int]]] = {}
+
+    def count(self, device: str, seen: Collection[Hashable]) -> dict[Hashable, int]:
+        """Take what is seen of a device now; give the minutes of each thing that was seen at all."""
+        minute = int(self._clock() // MINUTE_S)
+        known = self._devices.get(device, {})
+        kept = {
+            name: frozenset(
+                each
+                for each in known.get(name, frozenset()) | ({minute} if name in seen else set())
+                if each > minute - self._span
+            )
+            for name in {*known, *seen}
+        }
+        self._devices[device] = {name: minutes for name, minutes in kept.items() if minutes}
+        return {name: len(minutes) for name, minutes in self._devices[device].items()}

@@ -8,14 +8,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from sentinel.checks._details import Said, findings, gauges
-from sentinel.checks._window import Clock, Rise, Window
+from sentinel.checks._window import MINUTE_S, Clock, Minutes, Rise, Window
 from sentinel.checks.gpu import HW_POWER_BRAKE, HW_SLOWDOWN, HW_THERMAL
 from sentinel.model.check import Check, Machine, Series
 from sentinel.model.finding import Finding, Health
 from sentinel.model.gpu_sample import GpuClocks, GpuDetail
 from sentinel.model.ids import Seconds
 
-MINUTE_S: Seconds = 60.0
 MINUTES = 10
 SLOW_MINUTES = 6
 """gpud looks once a minute, and asks for an inspection from 6 looks in 10 minutes on that saw a slowdown."""
@@ -41,8 +40,7 @@ class Clocks:
     """Reads the clocks, and keeps the last minutes of each GPU."""
 
     def __init__(self, clock: Clock = time.monotonic) -> None:
-        self._clock = clock
-        self._slow: dict[str, frozenset[int]] = {}
+        self._slow = Minutes(MINUTES, clock)
         self._thermal = Window(THERMAL_SPAN_S, clock)
 
     def measure(self, machine: Machine) -> Sequence[ClocksSample]:
@@ -50,12 +48,10 @@ class Clocks:
         return [self._sample(gpu) for gpu in machine.gpus.read(GpuClocks)]
 
     def _sample(self, gpu: GpuClocks) -> ClocksSample:
-        me, minute = gpu.uuid or str(gpu.index), int(self._clock() // MINUTE_S)
-        slow = {minute} if (gpu.throttle_reasons or 0) & HARDWARE else set()
-        known = self._slow.get(me, frozenset()) | slow
-        self._slow[me] = frozenset(each for each in known if each > minute - MINUTES)
+        me = gpu.uuid or str(gpu.index)
+        slow = self._slow.count(me, {"slow"} if (gpu.throttle_reasons or 0) & HARDWARE else ())
         rises = self._thermal.rises(me, {"thermal": gpu.thermal_violation_ns})
-        return ClocksSample(gpu, len(self._slow[me]), rises.get("thermal"))
+        return ClocksSample(gpu, slow.get("slow", 0), rises.get("thermal"))
 
 
 def judge(samples: Sequence[ClocksSample]) -> Iterator[Finding]:

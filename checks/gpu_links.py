@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from sentinel.checks._details import Said, findings, gauges
 from sentinel.checks._links import SPAN_S, LinkRises, Links, LinksSample
+from sentinel.checks._window import Rise
 from sentinel.model.check import Check, Series
 from sentinel.model.finding import Finding, Health
 from sentinel.model.gpu_sample import GpuDetail
@@ -15,8 +16,9 @@ REPLAYS_PER_LANE: Mapping[int, float] = {1: 0.15, 2: 0.3, 3: 0.48, 4: 0.96, 5: 1
 """PCIe replays a minute and lane that DCGM allows, by generation: 30.7 on Gen5 x16."""
 CRC_PER_S = 100.0
 """From so many CRC errors a second on a link DCGM fails the GPU; below that it still carries the traffic."""
-RECOVERIES = 1
-"""From so many new trainings of a link on DCGM fails the GPU: what uses the link stands still meanwhile."""
+RETRY_MINUTES = 15
+"""NVIDIA's resiliency extension fails a GPU of which a port had replays or recoveries in more than 15 of 30
+minutes. DCGM does so at the first one, after which training goes on: here that is a warning."""
 
 
 def judge(samples: Sequence[LinksSample]) -> Iterator[Finding]:
@@ -68,16 +70,22 @@ def _down(sample: LinksSample, most: int) -> Said:
 
 
 def _nvlink_errors(sample: LinksSample) -> Said:
-    trained = [each for each in sample.nvlinks if each.recoveries and each.recoveries.by >= RECOVERIES]
-    noisy = [each for each in sample.nvlinks if each.crc_errors and each.crc_errors.per_second >= CRC_PER_S]
-    again = [each for each in sample.nvlinks if each.replays and each.replays.by]
-    if trained or noisy:
-        evidence = {"recovered": _names(trained), "crc_errors": _names(noisy)}
-        said = "has NVLinks with errors that its traffic feels"
+    often = [each for each in sample.nvlinks if each.minutes > RETRY_MINUTES]
+    noisy = [each for each in sample.nvlinks if each.crc_errors and _is_noisy(each.crc_errors)]
+    again = [
+        each for each in sample.nvlinks if any(rise and rise.by for rise in (each.replays, each.recoveries))
+    ]
+    if often or noisy:
+        evidence = {"links_again_and_again": _names(often), "links_with_crc_errors": _names(noisy)}
+        said = "has NVLinks with errors that do not end"
         yield "nvlink-errors", Health.CRITICAL, said, evidence
     if again:
-        said = "sends packets again over NVLink: watch it"
-        yield "nvlink-replays", Health.WARNING, said, {"links": _names(again)}
+        said = "sends packets again over NVLink, or trained a link again: watch it"
+        yield "nvlink-retries", Health.WARNING, said, {"links": _names(again)}
+
+
+def _is_noisy(errors: Rise) -> bool:
+    return errors.seconds >= SPAN_S / 2 and errors.per_second >= CRC_PER_S
 
 
 def _names(links: Sequence[LinkRises]) -> str:

@@ -101,7 +101,7 @@ def test_counters_that_go_back_begin_anew(driver: StandIn, watch: Watch) -> None
     driver.put({"pcie.replays": 4000, "nvlink.3.recoveries": 3, "nvlink.3.replays": 3, "nvlink.3.crc": 10}, 0)
     assert watch.looks(7) == []
     driver.put({"nvlink.3.recoveries": 4}, 0)
-    assert watch.look() == [("gpu-0", "nvlink-errors", CRITICAL)]
+    assert watch.look() == [("gpu-0", "nvlink-retries", WARNING)]
 
 
 def test_a_link_that_was_up_and_is_down_at_two_looks_is_down(driver: StandIn, watch: Watch) -> None:
@@ -146,9 +146,9 @@ def test_a_gpu_that_is_split_into_instances_has_no_nvlinks(driver: StandIn, watc
 @pytest.mark.parametrize(
     ("counter", "just_below", "at_it", "found"),
     [
-        ("recoveries", 0, 1, [("gpu-0", "nvlink-errors", CRITICAL)]),
+        ("recoveries", 0, 1, [("gpu-0", "nvlink-retries", WARNING)]),
         ("crc", 5999, 6000, [("gpu-0", "nvlink-errors", CRITICAL)]),
-        ("replays", 0, 1, [("gpu-0", "nvlink-replays", WARNING)]),
+        ("replays", 0, 1, [("gpu-0", "nvlink-retries", WARNING)]),
     ],
 )
 def test_nvlink_errors_are_found_from_their_threshold_on(
@@ -162,6 +162,39 @@ def test_nvlink_errors_are_found_from_their_threshold_on(
     assert watch.look(60) == found
     watch.looks(3)
     assert watch.looks(4) == [], "a minute later"
+
+
+def test_crc_errors_of_seconds_are_no_rate(driver: StandIn, watch: Watch) -> None:
+    watch.look()
+    driver.put({"nvlink.5.crc": 2000}, 0)
+    assert watch.look(10) == []
+
+
+@pytest.mark.parametrize("counter", ["replays", "recoveries"])
+def test_a_link_that_retries_in_more_than_15_of_30_minutes_has_an_error_that_does_not_end(
+    driver: StandIn, watch: Watch, counter: str
+) -> None:
+    watch.look()
+    seen = []
+    for count in range(1, 18):
+        driver.put({f"nvlink.5.{counter}": count}, 0)
+        seen.append(("gpu-0", "nvlink-errors", CRITICAL) in watch.look(60))
+    assert seen == [False] * 15 + [True] * 2
+    quiet = [("gpu-0", "nvlink-errors", CRITICAL) in watch.look(60) for _ in range(30)]
+    assert (quiet[0], quiet[-1]) == (True, False), "until its half hour is over"
+
+
+def test_retries_of_several_links_do_not_add_up_and_a_storm_in_one_minute_counts_once(
+    driver: StandIn, watch: Watch
+) -> None:
+    watch.look()
+    for count in range(1, 21):
+        driver.put({f"nvlink.{count % 2}.replays": count}, 0)
+        assert watch.look(60) == [("gpu-0", "nvlink-retries", WARNING)]
+    watch.restart()
+    for count in range(21, 41):
+        driver.put({"nvlink.0.replays": count}, 0)
+        assert ("gpu-0", "nvlink-errors", CRITICAL) not in watch.look(3)
 
 
 def test_a_prober_that_begins_finds_no_fault_in_what_was_counted_before(

@@ -2,7 +2,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from of_gpus import Clock
 
-from sentinel.checks._window import Rise, Window
+from sentinel.checks._window import Minutes, Rise, Window
 
 SPAN = 60.0
 READINGS = st.lists(
@@ -57,3 +57,20 @@ def test_a_rise_is_what_came_since_the_last_reading_before_the_window(
         base = max((each for each in past if each[0] <= clock.now - SPAN), default=past[0])
         expected = Rise(value - base[1], clock.now - base[0]) if len(past) > 1 else None
         assert rise == expected
+
+
+def test_a_minute_counts_once_until_it_is_as_old_as_the_span() -> None:
+    clock = Clock()
+    minutes = Minutes(3, clock)
+    clock.now = 600.0
+    assert [minutes.count("gpu", {"x"}), minutes.count("gpu", {"x"}), minutes.count("other", ())] == [
+        {"x": 1},
+        {"x": 1},
+        {},
+    ]
+    clock.now += 60
+    assert minutes.count("gpu", {"x", "y"}) == {"x": 2, "y": 1}
+    clock.now += 120
+    assert minutes.count("gpu", ()) == {"x": 1, "y": 1}
+    clock.now += 60
+    assert minutes.count("gpu", ()) == {}

@@ -47,7 +47,7 @@ DRAINED = [
     ({}, {"sram.threshold_exceeded": 1}, "sram-ecc"),
     ({}, {"retired.single": 50, "retired.double": 13}, "gpu-remap"),
     ({}, {"utilisation": 90, "pcie.width": 4}, "pcie-degraded"),
-    ({"nvlink.3.recoveries": 0}, {"nvlink.3.recoveries": 1}, "nvlink-errors"),
+    ({"nvlink.3.crc": 0}, {"nvlink.3.crc": 10**6}, "nvlink-errors"),
     ({}, {"recovery_action": 4}, "gpu-reset-due"),
     ({}, {"fabric.status": 999}, "fabric"),
 ]
@@ -57,6 +57,7 @@ EVICTED = [
 ]
 LEFT_ALONE = [
     pytest.param({}, {"nvlink.3.replays": 1}, id="packets sent again"),
+    pytest.param({}, {"nvlink.3.recoveries": 1}, id="a link that was trained again"),
     pytest.param({}, {"pcie.replays": 10**6}, id="PCIe packets sent again"),
     pytest.param({}, {"remap.uncorrected": 600, "remap.histogram": "1,1,1,1,1"}, id="worn rows"),
     pytest.param(
