@@ -1,7 +1,8 @@
 import pytest
-from of_gpus import Found, codes, machine
+from of_gpus import Clock, Found, codes, machine
 
 from sentinel.checks import gpu_driver
+from sentinel.checks.gpu_driver import Drivers
 from sentinel.demo.nvml import StandIn
 from sentinel.model.check import series
 from sentinel.model.finding import Health
@@ -10,7 +11,7 @@ WARNING, CRITICAL, UNKNOWN = Health.WARNING, Health.CRITICAL, Health.UNKNOWN
 
 
 def found() -> Found:
-    return codes(gpu_driver.judge(gpu_driver.measure(machine())))
+    return codes(gpu_driver.judge(Drivers(Clock()).measure(machine())))
 
 
 def test_gpus_in_order_give_nothing(driver: StandIn) -> None:
@@ -47,17 +48,18 @@ def bits(**places: int) -> int:
     [
         pytest.param(0, 0, 0, None, id="no fabric"),
         pytest.param(0, 999, bits(degraded=1), None, id="no fabric, whatever the rest says"),
-        pytest.param(1, 0, 0, ("fabric-unready", WARNING), id="not started"),
-        pytest.param(2, 0, 0, ("fabric-unready", WARNING), id="in progress"),
+        pytest.param(1, 0, 0, ("fabric-unreadable", UNKNOWN), id="not started"),
+        pytest.param(2, 0, 0, ("fabric-unreadable", UNKNOWN), id="in progress"),
         pytest.param(3, 0, 0, None, id="completed, health not supported"),
         pytest.param(
             3, 0, bits(degraded=2, route_recovers=2, route_broken=2, configuration=1), None, id="well"
         ),
-        pytest.param(3, 999, 0, ("fabric-failed", CRITICAL), id="completed with an error"),
+        pytest.param(3, 3, 0, None, id="completed, and not supported"),
+        pytest.param(3, 999, 0, ("fabric-failed", WARNING), id="completed with an error"),
         pytest.param(
-            3, 0, bits(route_broken=1, degraded=1), ("fabric-failed", CRITICAL), id="route unhealthy"
+            3, 0, bits(route_broken=1, degraded=1), ("fabric-failed", WARNING), id="route unhealthy"
         ),
-        pytest.param(3, 0, bits(configuration=5), ("fabric-failed", CRITICAL), id="too few links"),
+        pytest.param(3, 0, bits(configuration=5), ("fabric-failed", WARNING), id="too few links"),
         pytest.param(3, 0, bits(degraded=1), ("fabric-degraded", WARNING), id="less bandwidth"),
         pytest.param(3, 0, bits(route_recovers=1), ("fabric-degraded", WARNING), id="route being repaired"),
         pytest.param(3, 0, bits(access_recovers=1), ("fabric-degraded", WARNING), id="access being repaired"),
@@ -79,7 +81,7 @@ def test_driver_and_firmware_are_exported_to_compare_a_fleet_and_stand_in_the_ev
     driver: StandIn,
 ) -> None:
     driver.put({"vbios": "96.00.99.00.02", "recovery_action": 1}, 1)
-    gpus = gpu_driver.measure(machine())
+    gpus = Drivers(Clock()).measure(machine())
     named = {"model": "NVIDIA H200", "driver": "580.65.06"}
     shown = gpu_driver.metrics(gpus)
     assert shown[series("gpu_info", gpu=0, uuid="GPU-00000000", vbios="96.00.99.00.01", **named)] == 1.0
@@ -87,3 +89,24 @@ def test_driver_and_firmware_are_exported_to_compare_a_fleet_and_stand_in_the_ev
     assert shown[series("gpu_recovery_action", gpu=1)] == 1.0
     (finding,) = gpu_driver.judge(gpus)
     assert (finding.evidence["driver"], finding.evidence["vbios"]) == ("580.65.06", "96.00.99.00.02")
+
+
+def test_a_gpu_that_waits_for_the_fabric_is_unknown_and_after_five_minutes_people_are_told(
+    driver: StandIn,
+) -> None:
+    clock = Clock()
+    drivers, node = Drivers(clock), machine()
+
+    def look(after: float) -> Found:
+        clock.now += after
+        return codes(gpu_driver.judge(drivers.measure(node)))
+
+    driver.put({"fabric.state": 1}, 0)
+    assert look(0) == look(200) == [("gpu-0", "fabric-unreadable", UNKNOWN)]
+    driver.put({"fabric.state": 2}, 0)
+    assert look(99) == [("gpu-0", "fabric-unreadable", UNKNOWN)]
+    assert look(1) == [("gpu-0", "fabric-unready", WARNING)]
+    driver.put({"fabric.state": 3}, 0)
+    assert look(30) == []
+    driver.put({"fabric.state": 2}, 0)
+    assert look(3000) == [("gpu-0", "fabric-unreadable", UNKNOWN)], "it begins anew"

@@ -30,7 +30,7 @@ def looks(driver: StandIn, before: Keys, after: Keys, seconds: float) -> Iterato
     machine = Machine("n", gpus, None)
     checks: list[tuple[Callable[[Machine], Any], Callable[[Any], Iterator[Finding]]]] = [
         (gpu_memory.measure, gpu_memory.judge),
-        (gpu_driver.measure, gpu_driver.judge),
+        (gpu_driver.Drivers(clock).measure, gpu_driver.judge),
         (links.measure, gpu_links.judge),
         (clocks.measure, gpu_clocks.judge),
         (tenants.measure, gpu_tenants.judge),
@@ -49,7 +49,6 @@ DRAINED = [
     ({}, {"utilisation": 90, "pcie.width": 4}, "pcie-degraded"),
     ({"nvlink.3.crc": 0}, {"nvlink.3.crc": 10**6}, "nvlink-errors"),
     ({}, {"recovery_action": 4}, "gpu-reset-due"),
-    ({}, {"fabric.status": 999}, "fabric"),
 ]
 EVICTED = [
     (ALL_UP, {"nvlink.3.active": 0}, "nvlink"),
@@ -114,6 +113,15 @@ def test_what_is_only_evidence_evicts_nobody_and_wakes_nobody(
         cluster.finding(cluster.node(0), each)
     cluster.run(120)
     assert (cluster.causes(), cluster.evicted(), cluster.pages()) == ([], [], set())
+
+
+@pytest.mark.parametrize("keys", [{"fabric.status": 999}, {"fabric.state": 2}, {"fabric.health": 1 << 4}])
+def test_a_broken_fabric_wakes_people_and_evicts_nobody(driver: StandIn, keys: Keys) -> None:
+    cluster = Simulated()
+    for each in looks(driver, keys, keys, 200.0):
+        cluster.finding(cluster.node(0), each)
+    cluster.run(120)
+    assert (cluster.causes(), cluster.evicted(), len(cluster.pages())) == (["fabric"], [], 1)
 
 
 def test_memory_that_nobody_holds_wakes_people_and_evicts_nobody(
