@@ -8,7 +8,6 @@ FORMS = (
         r"(?:NMI )?(?:watchdog: )?BUG: soft lockup - CPU#\d{1,5} stuck",
         r"(?:NMI )?(?:watchdog: )?(?:CPU\d{1,5}: )?Watchdog detected hard LOCKUP on cpu",
         r"(?:rcu: )?INFO: rcu_\w{1,16} (?:self-)?detected (?:expedited )?stall",
-        device=r"CPU#(\d{1,5}) stuck|on cpu (\d{1,5})",
     ),
     form(
         "hung-task", "cpu", "a process has slept uninterruptibly for minutes",
@@ -23,5 +22,5 @@ FORMS = (
         r"Kernel panic - not syncing: ",
     ),
 )  # fmt: skip
-"""From kernel/watchdog.c, kernel/rcu/tree_stall.h, kernel/hung_task.c and arch/*/mm/fault.c. A `WARNING: CPU:` of
-a driver is none: it says where, and goes on."""
+"""From kernel/watchdog.c, kernel/rcu/tree_stall.h, kernel/hung_task.c and arch/*/mm/fault.c. A `WARNING: CPU:`
+of a driver is none: it says where, and goes on. All processors of a node can be stuck at once: none is named."""

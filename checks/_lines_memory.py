@@ -10,7 +10,7 @@ FORMS = (
         r"EDAC MC\d{1,3}: (?:UE (?:row|page) |\d{1,9} UE [a-z])",
         r"Memory failure: 0x[0-9a-f]{1,16}: (?!unhandlable page)",
         r"mce: Uncorrected hardware memory error in user-access ",
-        device=r"\bon (CPU_SrcID#\S{1,64}|mc#\S{1,64})|(?:EDAC )(MC\d{1,3}): ",
+        device=r"EDAC MC\d{1,3}: .{1,120}\bon (CPU_SrcID#\S{1,64}|mc#\S{1,64})|EDAC (MC\d{1,3}): ",
     ),
     form(
         "machine-check", "cpu", "the hardware reports an error that it did not correct",
@@ -18,8 +18,7 @@ FORMS = (
         r"mce: \[Hardware Error\]: CPU \d{1,5}: Machine Check Exception: [0-9a-f]{1,16} Bank ",
         r"\[Hardware Error\]: (?:System Fatal error\.|Uncorrected, software )",
         r"(?:\{\d{1,9}\})?\[Hardware Error\]: event severity: (?:fatal|recoverable)",
-        device=r"(?i:\bCPU )(\d{1,5}): Machine Check",
     ),
 )  # fmt: skip
-"""From drivers/edac/edac_mc.c, mm/memory-failure.c, arch/x86/kernel/cpu/mce and drivers/firmware/efi/cper.c. An
-unhandlable page is one that the kernel could not give up after errors which the hardware did correct."""
+"""From drivers/edac/edac_mc.c, mm/memory-failure.c, arch/x86/kernel/cpu/mce and drivers/firmware/efi/cper.c.
+An unhandlable page is one that the kernel could not give up after errors which the hardware did correct."""

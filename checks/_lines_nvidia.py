@@ -4,7 +4,9 @@ from sentinel.checks._lines import form
 
 _IN_DRIVER = r"NVRM: (?:GPU\d{1,3} )?\w{10,64}: "
 """A function of the driver: more than a process can be called."""
-_DEVICE = r"NVRM: (?:.{0,80}\bGPU (?:at )?(?:PCI:)?([0-9a-fA-F]{4,8}:[0-9a-fA-F]{2}:[0-9a-fA-F]{2})|(GPU\d{1,3})\b)"
+_DEVICE = (
+    r"NVRM: (?:.{0,80}\bGPU (?:at )?(?:PCI:)?([0-9a-fA-F]{4,8}:[0-9a-fA-F]{2}:[0-9a-fA-F]{2})|(GPU\d{1,3})\b)"
+)
 FORMS = (
     form(
         "nvrm-reset-required", "gpus", "the driver says that a GPU needs a reset",

@@ -52,9 +52,9 @@ def _read(line: str) -> Said | None:
 def judge(found: tuple[Said, ...]) -> Iterator[Finding]:
     """One event per line, a warning that no runbook asks for: it stands beside what else is known."""
     for each in found:
+        form, component = each.form, each.form.hit(each.message)
         evidence: Mapping[str, str] = {"line": each.line}
-        form = each.form
-        yield Finding("kernel", form.code, form.component, Health.WARNING, form.what, evidence, event=True)
+        yield Finding("kernel", form.code, component, Health.WARNING, form.what, evidence, event=True)
 
 
 CHECK = Check(
