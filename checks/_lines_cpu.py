@@ -22,5 +22,6 @@ FORMS = (
         r"Kernel panic - not syncing: ",
     ),
 )  # fmt: skip
-"""From kernel/watchdog.c, kernel/rcu/tree_stall.h, kernel/hung_task.c and arch/*/mm/fault.c. A `WARNING: CPU:`
-of a driver is none: it says where, and goes on. All processors of a node can be stuck at once: none is named."""
+"""From kernel/watchdog.c, kernel/rcu/tree_stall.h, kernel/hung_task.c and arch/*/mm/fault.c. A
+`WARNING: CPU:` of a driver is none: it says where, and goes on. All processors of a node can be stuck at
+once: none is named."""

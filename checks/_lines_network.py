@@ -23,7 +23,8 @@ FORMS = (
         rf"\w{{1,16}} {PCI} \S{{1,32}}: NETDEV WATCHDOG: CPU: \d{{1,5}}: transmit queue",
         rf"\w{{1,16}} {PCI} \S{{1,32}}: TX timeout detected, ",
         rf"{_EFA}The device didn't send any completion for admin cmd",
-        rf"{_EFA}(?:Wait for completion \(polling\) timeout|Admin queue is closed|Reset indication didn't turn|Device isn't ready, )",
+        rf"{_EFA}(?:Wait for completion \(polling\) timeout|Admin queue is closed)",
+        rf"{_EFA}(?:Reset indication didn't turn|Device isn't ready, )",
         device=_DEVICE,
     ),
     form(

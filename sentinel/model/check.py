@@ -91,6 +91,10 @@ class Machine:
     """None where none was ever seen; only for `in_agent` checks."""
     kernel_pids: bool = True
     """Whether the kernel's lines count processes as the agent does: not if the agent is in a container."""
+    xid_fatal: frozenset[int] = frozenset()
+    """Xids that the operator calls fatal, whatever NVIDIA's table says: `checks.xid_fatal`."""
+    xid_ignored: frozenset[int] = frozenset()
+    """Xids that the operator calls harmless: `checks.xid_ignored`."""
 
 
 _METRIC = re.compile(r"[a-zA-Z_:][\w:]*", re.ASCII)

@@ -32,6 +32,9 @@ class Here:
     disks: tuple[str, ...] = ("/",)
     kernel_log: str = "none"
     """A file, `/dev/kmsg` or `none`"""
+    xid_fatal: frozenset[int] = frozenset()
+    """As the setting `checks.xid_fatal` says."""
+    xid_ignored: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +84,17 @@ def look(here: Here, checks: Sequence[Check]) -> Looked:
             [*results, *(Result(each.name, [skipped(each.name, why)]) for each in of_log)], prober.pci
         )
     lines, error = _lines(here.kernel_log) if of_log else ((), "")
-    machine = Machine(here.node, NoGpus(), here.expected_gpus, here.disks, lines, error, prober.pci)
+    machine = Machine(
+        here.node,
+        NoGpus(),
+        here.expected_gpus,
+        here.disks,
+        lines,
+        error,
+        prober.pci,
+        xid_fatal=here.xid_fatal,
+        xid_ignored=here.xid_ignored,
+    )
     results += [_of_log(probe(check, machine), error) for check in of_log]
     return Looked(results, prober.pci, len(lines))
 

@@ -255,6 +255,8 @@ class Controller:
         argv += ["--metrics-port", str(cluster.agent_metrics_port)]
         if cluster.expected_gpus is not None:
             argv += ["--expected-gpus", str(cluster.expected_gpus)]
+        for option, codes in self.settings.checks.lists().items():
+            argv += [option, ",".join(map(str, codes))] if codes else []
         return [*argv, "--node", node, *disks]
 
     def _receivers(self, journal: str) -> Dispatcher:

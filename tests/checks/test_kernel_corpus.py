@@ -1,4 +1,4 @@
-"""Real kernel lines of the field, `tests/captures/kernel`, and what looks like them, through the real readers.
+"""Real lines of the field, `tests/captures/kernel`, and what looks like them, through the real readers.
 
 Each file holds what one origin wrote: an address or a project and its file; `made` are lookalikes of ours.
 """

@@ -226,6 +226,8 @@ class Probes:
             processes=processes,
             raylet=self._raylet.look(processes),
             kernel_pids=self._kernel_pids,
+            xid_fatal=self._settings.xid_fatal,
+            xid_ignored=self._settings.xid_ignored,
         )
 
     def _introduce(self, answer: Introduction) -> list[Event]:
