@@ -14,7 +14,18 @@ from sentinel.checks._owner import Owner, Owners
 from sentinel.model.check import Check, Machine, Series, series
 from sentinel.model.finding import Finding, Health
 
-__all__ = ["CHECK", "XidEvent", "XidSample", "catalogue", "health_of", "judge", "measure", "parse"]
+__all__ = [
+    "CHECK",
+    "XidEvent",
+    "XidSample",
+    "as_called",
+    "catalogue",
+    "health_of",
+    "judge",
+    "measure",
+    "mnemonic",
+    "parse",
+]
 
 FATAL = {
     48: "double-bit ECC: fatal for every known handler",
@@ -97,7 +108,9 @@ def judge(sample: XidSample) -> Iterator[Finding]:
         said = f"Xids can't be seen: {sample.error}"
         yield Finding("xid", "kernel-log-unreadable", "kernel-log", Health.UNKNOWN, said)
     for event in sample.events:
-        yield _as_called(SPECIAL.get(event.xid, _judge)(event, sample), event.xid, sample)
+        yield as_called(
+            SPECIAL.get(event.xid, _judge)(event, sample), event.xid, sample.fatal, sample.ignored
+        )
     for lost in sample.lost:
         component = _component(lost.pci, sample)
         said = f"{component} has fallen off the bus"
@@ -105,13 +118,13 @@ def judge(sample: XidSample) -> Iterator[Finding]:
         yield Finding("xid", "gpu-lost", component, Health.CRITICAL, said, evidence, event=True)
 
 
-def _as_called(found: Finding, xid: int, sample: XidSample) -> Finding:
+def as_called(found: Finding, xid: int, fatal: frozenset[int], ignored: frozenset[int]) -> Finding:
     """Let the operator's lists have the last word, but not about a stranger's process."""
-    if xid in sample.ignored:
+    if xid in ignored:
         said = f"{found.summary}; ignored here, as checks.xid_ignored says"
         return replace(found, code=f"xid-{xid}-{IGNORED}", health=Health.WARNING, summary=said)
     is_ours = found.evidence.get("owner") != Owner.STRANGER
-    if xid in sample.fatal and is_ours and found.health is not Health.CRITICAL:
+    if xid in fatal and is_ours and found.health is not Health.CRITICAL:
         said = f"{found.summary}; fatal here, as checks.xid_fatal says"
         return replace(found, code=CALLED_FATAL, health=Health.CRITICAL, summary=said)
     return found
@@ -130,6 +143,11 @@ def health_of(xid: int) -> Health:
 def is_programs(xid: int) -> bool:
     """Say whether a code is of a program's making first of all: then it matters whose program it was."""
     return xid in PROGRAMS or _entry(xid).action == PROGRAM_ACTION
+
+
+def mnemonic(xid: int) -> str:
+    """Give NVIDIA's word for a code."""
+    return _entry(xid).mnemonic
 
 
 def _entry(xid: int) -> Entry:

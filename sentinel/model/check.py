@@ -34,6 +34,22 @@ class GpuSample:
     utilisation_percent: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class DriverXid:
+    """An Xid that NVIDIA's management library tells of."""
+
+    index: int
+    pci: str
+    xid: int
+
+
+class DriverEvents(Protocol):
+    """What that library tells of by itself. Calls may hang: only the prober makes them."""
+
+    def take(self) -> Sequence[DriverXid]:
+        """Give what is new since the last call."""
+
+
 class Gpus(Protocol):
     """The GPUs of one node, real or simulated. Calls may hang: only the prober makes them."""
 
@@ -95,6 +111,8 @@ class Machine:
     """Xids that the operator calls fatal, whatever NVIDIA's table says: `checks.xid_fatal`."""
     xid_ignored: frozenset[int] = frozenset()
     """Xids that the operator calls harmless: `checks.xid_ignored`."""
+    driver_events: DriverEvents | None = None
+    """None where no driver of NVIDIA's is to be asked, and for `in_agent` checks."""
 
 
 _METRIC = re.compile(r"[a-zA-Z_:][\w:]*", re.ASCII)
