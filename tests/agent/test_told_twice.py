@@ -1,7 +1,19 @@
 """An Xid that both the kernel log and the management library tell of counts once."""
 
+from dataclasses import replace
+
+import pytest
+from agent_node import Node
+
+from sentinel.adapters.kernel_log import FileFollower
+from sentinel.checks import load
 from sentinel.model.finding import Finding, Health, skipped
+from sentinel.model.report import FindingSeen
+from sentinel.runtime.agent import settings
+from sentinel.runtime.agent.findings import FindingBook
+from sentinel.runtime.agent.probes import Probes
 from sentinel.runtime.agent.told_twice import WITHIN, ToldTwice
+from sentinel.runtime.probe import Answer
 
 
 def line(xid: int = 31, pci: str = "0000:01:00") -> Finding:
@@ -60,3 +72,31 @@ def test_the_operators_lists_count_for_it_too() -> None:
     once = ToldTwice(fatal=frozenset({31}), ignored=frozenset({43}))
     codes = told(once, 100.0, event(31), event(43), event(79), log_is_read=False)
     assert codes == ["xid-called-fatal", "xid-43-ignored", "xid-79"]
+
+
+def test_an_agent_tells_of_each_once(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its prober's answers are put into its hands here; the kernel log is real."""
+    given = settings.parse(["--controller", "tcp://127.0.0.1:1", "--keys", str(node.root), "--node", "n"])
+    given = replace(given, gpus="none", expected_gpus=0, kernel_log=str(node.kernel_log), memory=node.memory)
+    checks = {name: load()[name] for name in ("xid", "xid_event")}
+    probes = Probes(given, checks, FindingBook(node.root / "findings.json"), FileFollower(node.kernel_log))
+    answered: list[tuple[Finding, ...]] = []
+    monkeypatch.setattr(
+        probes.prober,
+        "answers",
+        lambda: [Answer("xid_event", False, answered.pop(0))] if answered else [],
+    )
+
+    def codes(now: float, *findings: Finding) -> list[str]:
+        answered.append(findings)
+        events = probes.take_answers(now, tuple)
+        return [event.finding.code for event in events if isinstance(event, FindingSeen)]
+
+    with node.kernel_log.open("a") as log:
+        log.write("[9.0] NVRM: Xid (PCI:0000:01:00): 31, pid=7, name=python3, Ch 00000008\n")
+    try:
+        assert codes(100.0, event(31), event(79)) == ["xid-31"]
+        assert codes(105.0) == ["xid-79"]
+        assert codes(110.0) == []
+    finally:
+        probes.close()
