@@ -34,22 +34,6 @@ class GpuSample:
     utilisation_percent: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class DriverXid:
-    """An Xid that NVIDIA's management library tells of."""
-
-    index: int
-    pci: str
-    xid: int
-
-
-class DriverEvents(Protocol):
-    """What that library tells of by itself. Calls may hang: only the prober makes them."""
-
-    def take(self) -> Sequence[DriverXid]:
-        """Give what is new since the last call."""
-
-
 class Gpus(Protocol):
     """The GPUs of one node, real or simulated. Calls may hang: only the prober makes them."""
 
@@ -67,6 +51,22 @@ class RankProcess:
     """`comm`, 15 characters at most; empty when nobody could read it any more."""
     rank: int
     """-1 for a standby."""
+
+
+@dataclass(frozen=True, slots=True)
+class DriverXid:
+    """An Xid that NVIDIA's management library tells of."""
+
+    index: int
+    pci: str
+    xid: int
+
+
+class DriverEvents(Protocol):
+    """What that library tells of by itself. Calls may hang: only the prober makes them."""
+
+    def take(self) -> Sequence[DriverXid]:
+        """Give what is new since the last call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,16 +103,16 @@ class Machine:
     """Newest heartbeat records of this node; only for `in_agent` checks."""
     processes: tuple[RankProcess, ...] = ()
     """Of the ranks and standbys that live here or lately did; only for `in_agent` checks."""
-    raylet: Raylet | None = None
-    """None where none was ever seen; only for `in_agent` checks."""
-    kernel_pids: bool = True
-    """Whether the kernel's lines count processes as the agent does: not if the agent is in a container."""
     xid_fatal: frozenset[int] = frozenset()
     """Xids that the operator calls fatal, whatever NVIDIA's table says: `checks.xid_fatal`."""
     xid_ignored: frozenset[int] = frozenset()
     """Xids that the operator calls harmless: `checks.xid_ignored`."""
     driver_events: DriverEvents | None = None
     """None where no driver of NVIDIA's is to be asked, and for `in_agent` checks."""
+    raylet: Raylet | None = None
+    """None where none was ever seen; only for `in_agent` checks."""
+    kernel_pids: bool = True
+    """Whether the kernel's lines count processes as the agent does: not if the agent is in a container."""
 
 
 _METRIC = re.compile(r"[a-zA-Z_:][\w:]*", re.ASCII)

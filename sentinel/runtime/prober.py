@@ -63,8 +63,8 @@ def main() -> None:
     answers = _take_stdout()
     checks, collective = load(), load_collective()
     machine = Machine(task.node, open_gpus(task.gpus), task.expected_gpus, task.disks)
-    machine = replace(machine, driver_events=open_events(task.gpus))
     _answer(answers, introduction(machine))
+    machine = replace(machine, driver_events=open_events(task.gpus))
     for line in sys.stdin:
         name, _, about = line.strip().partition(" ")
         if check := checks.get(name):  # else nobody is answered, and the agent starts another
