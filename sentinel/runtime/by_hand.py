@@ -1,5 +1,6 @@
 """The checks of the machine one stands on, run once for a person, each under its deadline as by an agent."""
 
+import dataclasses
 import select
 import time
 from collections.abc import Mapping, Sequence
@@ -84,19 +85,13 @@ def look(here: Here, checks: Sequence[Check]) -> Looked:
             [*results, *(Result(each.name, [skipped(each.name, why)]) for each in of_log)], prober.pci
         )
     lines, error = _lines(here.kernel_log) if of_log else ((), "")
-    machine = Machine(
-        here.node,
-        NoGpus(),
-        here.expected_gpus,
-        here.disks,
-        lines,
-        error,
-        prober.pci,
-        xid_fatal=here.xid_fatal,
-        xid_ignored=here.xid_ignored,
-    )
-    results += [_of_log(probe(check, machine), error) for check in of_log]
+    machine = Machine(here.node, NoGpus(), here.expected_gpus, here.disks, lines, error, prober.pci)
+    results += [_of_log(probe(check, _with_lists(machine, here)), error) for check in of_log]
     return Looked(results, prober.pci, len(lines))
+
+
+def _with_lists(machine: Machine, here: Here) -> Machine:
+    return dataclasses.replace(machine, xid_fatal=here.xid_fatal, xid_ignored=here.xid_ignored)
 
 
 def _of_log(answer: Answer, error: str) -> Result:
