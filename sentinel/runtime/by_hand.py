@@ -30,12 +30,12 @@ class Here:
     gpus: str
     """`nvml`, `simulated:FILE` or `none`"""
     expected_gpus: int | None
+    xid_fatal: frozenset[int] = field(default=frozenset(), kw_only=True)
+    """As the setting `checks.xid_fatal` says."""
+    xid_ignored: frozenset[int] = field(default=frozenset(), kw_only=True)
     disks: tuple[str, ...] = ("/",)
     kernel_log: str = "none"
     """A file, `/dev/kmsg` or `none`"""
-    xid_fatal: frozenset[int] = frozenset()
-    """As the setting `checks.xid_fatal` says."""
-    xid_ignored: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
