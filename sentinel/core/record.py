@@ -5,7 +5,7 @@ from typing import TypeVar, assert_never
 
 from msgspec.structs import replace
 
-from sentinel.core import evidence, group, recovery
+from sentinel.core import evidence, group, recovery, waits
 from sentinel.core.learn.breaking import break_off
 from sentinel.core.learn.nodes import fall
 from sentinel.core.page.left import left_for_people, refused_evictions
@@ -236,7 +236,7 @@ def _remember(state: State, job: Job, incident: Incident, cause: Cause) -> None:
 
 def _wants_other(state: State, incident: Incident, found: Diagnosis) -> None:
     """What was refused of another remedy, and about nodes that are accused no more, is wanted no more."""
-    state.allow("actions", incident.id)
+    waits.allow(state, incident.id)
     for node in incident.diagnosis.nodes if incident.diagnosis else ():
         if node not in found.nodes:
             state.refused.drop((incident.id, f"evict {node}"))
@@ -277,9 +277,9 @@ def _forget_refused(state: State, incident: IncidentId, but: Collection[str] = (
 
 
 def _froze(state: State, reason: str) -> None:
-    state.frozen = reason
     if not reason:
-        state.allow("actions")
+        waits.allow(state)
+    state.frozen = reason
 
 
 def _cordoned(state: State, decision: Cordoned) -> None:

@@ -8,7 +8,7 @@ from functools import cache
 
 import jinja2
 
-from sentinel.core.page.words import earlier, places
+from sentinel.core.page.words import earlier, places, waited
 from sentinel.logbook.words import action_line, fact_line, fact_raw
 from sentinel.model.action import Action, Evict, Page, Refusal, Resume
 from sentinel.model.fact import JobStalled, Outcome
@@ -112,6 +112,7 @@ def render(incident: Incident, lines: Iterable[Line] = (), runbook: Runbook | No
         evidence=_evidence(incident),
         earlier=earlier(incident),
         done=_done(incident, decided),
+        waited=waited(incident),
         refused=[each for each in _dated(incident, decided) if isinstance(each[1], Refusal)],
         pages=_pages(incident.actions),
         attachments=_attachments(incident),

@@ -151,6 +151,15 @@ class PagedDiagnosis(Struct, frozen=True, gc=False):
         return self.diagnosis.mark == other.mark
 
 
+class Waited(Struct, frozen=True, gc=False):
+    """What kept its repair from being done, and how long."""
+
+    what: str
+    """What was so meanwhile: `actions were frozen: ray-link-lost (I-0002)`."""
+    since: Instant
+    until: Instant
+
+
 class Incident(Struct, frozen=True, gc=False):
     """One incident as the fold builds it, change by change."""
 
@@ -201,6 +210,14 @@ class Incident(Struct, frozen=True, gc=False):
     """What its page says is left for people."""
     part_of: IncidentId | None = None
     """The incident of what its nodes share with others: that one tells the rest."""
+
+    waits: tuple[Waited, ...] = ()
+    """What its repair had to wait for, oldest first."""
+
+    @property
+    def named(self) -> str:
+        """Its cause and its id, as others are told of it."""
+        return f"{self.diagnosis.cause} ({self.id})" if self.diagnosis else self.id
 
     @property
     def earlier(self) -> tuple[PagedDiagnosis, ...]:

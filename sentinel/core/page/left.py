@@ -6,6 +6,7 @@ from itertools import chain
 from sentinel.core.evidence import holding
 from sentinel.core.state import Rules, State
 from sentinel.core.state.rows import OPERATOR, SCHEDULER, Cordon, JobStage, Node
+from sentinel.core.waits import ACTIONS
 from sentinel.model.action import Refusal
 from sentinel.model.fact import FindingReported
 from sentinel.model.finding import NODE, Health
@@ -103,7 +104,7 @@ def _refused(incident: Incident, state: State, rules: Rules) -> Iterator[str]:
         return
     staying = refused_evictions(incident, state)
     for wanted, reason in stand.items():
-        over = state.refused[incident.id, wanted] == "actions" and not is_held(state, rules)
+        over = state.refused[incident.id, wanted] == ACTIONS and not is_held(state, rules)
         if not over and staying.get(wanted, True):
             yield f"{NOT_DONE}{wanted}; {reason}"
 

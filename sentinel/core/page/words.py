@@ -20,6 +20,7 @@ from sentinel.model.action import (
     action_id,
 )
 from sentinel.model.fact import DeadlinePassed, Fact, Outcome, RankRaised
+from sentinel.model.ids import Seconds
 from sentinel.model.incident import Diagnosis, Incident, Stage, Suspect
 from sentinel.model.runbook import PageWhen, Remedy
 
@@ -75,7 +76,7 @@ def digest(incident: Incident, left: tuple[str, ...], grade: str) -> str:
     reached = [name for name in STAGES if name in incident.times]
     numbers = (reached, incident.steps_lost) if "new_step" in reached else ()
     said: tuple[object, ...] = (found and found.mark, incident.stage.value, done, failed)
-    said += (incident.acked_by, numbers, left, grade)
+    said += (incident.acked_by, numbers, left, grade, *waited(incident))
     if (found and found.shared) or incident.part_of:
         said += (str(found and found.shared), incident.part_of)
     return sha256(repr(said).encode(errors="replace")).hexdigest()[:16]
@@ -129,6 +130,7 @@ def _body(incident: Incident, diagnosis: Diagnosis, left: tuple[str, ...]) -> li
     lines += dict.fromkeys(f"Did: {done}" for action in incident.actions if (done := _deed(action)))
     failed = (fact for fact in incident.evidence if isinstance(fact, Outcome) and not fact.ok)
     lines += [f"Failed: {fact.action}: {fact.detail}" for fact in failed]
+    lines += waited(incident)
     times = ((word, incident.times[name]) for name, word in STAGES.items() if name in incident.times)
     lines += [f"{word} {at - incident.opened:.1f} s after it was seen" for word, at in times]
     if incident.steps_lost is not None:
@@ -173,6 +175,14 @@ def earlier(incident: Incident) -> list[str]:
         what = f"{found.cause}{blamed and f', {blamed}'} ({after:.1f} s after it was seen)"
         lines.append(f"{'Then' if number else 'First'}: {what}: {found.why[:EARLIER_LIMIT]}")
     return lines
+
+
+def waited(incident: Incident) -> list[str]:
+    """Say what its repair had to wait for and how long, a line each."""
+    lasted: dict[str, Seconds] = {}
+    for wait in incident.waits:
+        lasted[wait.what] = lasted.get(wait.what, 0.0) + wait.until - wait.since
+    return [f"Waited {seconds:.1f} s while {what}" for what, seconds in lasted.items()]
 
 
 def _deed(action: Action) -> str:

@@ -11,6 +11,7 @@ from sentinel.core.settle.seating import Cannot, Later, Seated, Wait, seat_more
 from sentinel.core.state import Rules, State
 from sentinel.core.state.rows import Job, JobStage, Node, Want
 from sentinel.core.state.timers import WAITS, Timer
+from sentinel.core.waits import is_ray_away, ray_orders
 from sentinel.model.ids import IncidentId, Instant, JobId, NodeId
 from sentinel.model.incident import Due, Incident
 
@@ -121,6 +122,8 @@ def _waits(
             yield Reason("waits", f"for {WAITS[Timer(timer)]}, {max(0.0, at - now):.1f} s more")
     if job is not None and job.lacking:
         yield Reason("waits", f"for {job.lacking} workers to be warm")
+    if incident is not None and is_ray_away(state) and any(ray_orders(state, incident)):
+        yield Reason("waits", "for Ray, which can't be asked: what was ordered is done when it can")
     if incident is not None and incident.due is not Due.NOTHING:
         yield Reason("waits", "to be diagnosed")
 

@@ -271,12 +271,6 @@ class State:
         for timer in EVIDENCE:
             self.deadlines.drop(timer.of(incident))
 
-    def allow(self, guard: str, incident: IncidentId | None = None) -> None:
-        """Take off the record what this guard has refused, an incident or anybody."""
-        for key, by in list(self.refused.items()):
-            if by == guard and incident in (None, key[0]):
-                self.refused.drop(key)
-
     def next_deadline(self) -> tuple[Instant, str] | None:
         """Return the earliest deadline and its name."""
         return min(((at, name) for name, at in self.deadlines.items()), default=None)
