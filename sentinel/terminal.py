@@ -262,8 +262,8 @@ def _logbook_row(row: Plain) -> Sequence[str]:
         escape(row["incident"]),
         _when(row["opened"]),
         _styled(row["stage"]),
-        escape("\n".join(filter(None, (row["cause"], row["where"], evicted)))),
-        _seconds(row["times"].get("new_step")),
+        escape("\n".join(filter(None, (row["cause"], row["where"], evicted, *row["others"])))),
+        "\n".join(_seconds(each) for each in (row["times"].get("new_step"), *row["again"])),
         "-" if lost is None else str(lost),
     )
 

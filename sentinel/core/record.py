@@ -9,6 +9,7 @@ from sentinel.core import evidence, group, recovery, waits
 from sentinel.core.learn.breaking import break_off
 from sentinel.core.learn.nodes import fall
 from sentinel.core.page.left import left_for_people, refused_evictions
+from sentinel.core.page.severity import worst
 from sentinel.core.page.words import digest
 from sentinel.core.settle.guards import evictions, refuse_action
 from sentinel.core.state import Rules, State
@@ -214,6 +215,7 @@ def _diagnosed(state: State, decision: Diagnosed, rules: Rules) -> None:
     incident = state.change(
         incident,
         diagnosis=found,
+        headline=worst(found, incident.acted, rules),
         topic=topic,
         stage=stage,
         replace=decision.replace,
@@ -375,5 +377,11 @@ def _was_asked(state: State, name: IncidentId, action: str) -> None:
 
 def _is_mitigated(state: State, name: IncidentId) -> None:
     incident = state.incidents.get(name)
-    if incident is not None and incident.stage is Stage.OPEN:
+    if incident is None:
+        return
+    if (found := incident.diagnosis) is not None:
+        acted = (*(each for each in incident.acted if each.mark != found.mark), found)
+        acted = acted if len(acted) <= EARLIER_LIMIT else (acted[0], *acted[2:])
+        incident = state.change(incident, acted=acted)
+    if incident.stage is Stage.OPEN:
         state.change(incident, stage=Stage.MITIGATING)

@@ -79,7 +79,7 @@ class Scribe:
                 log.exception("no-entry", incident=incident.id)
 
     def _write(self, ledger: Ledger, incident: Incident, lines: Iterable[Line]) -> None:
-        cause = incident.diagnosis.cause if incident.diagnosis else None
+        cause = incident.about.cause if incident.about else None
         self.logbook.write(incident, lines, ledger.rules.runbooks.get(cause) if cause else None)
         path = self._recordings / f"{incident.id}.jsonl"
         if incident.stage is Stage.RESOLVED or (_stopped_the_job(incident) and not path.exists()):

@@ -8,7 +8,7 @@ from sentinel.backends.port import Nodes
 from sentinel.core.detect.watch import Watch
 from sentinel.core.page.left import left_for_people, left_in_all
 from sentinel.core.page.severity import severity
-from sentinel.core.page.words import earlier, places
+from sentinel.core.page.words import also, broke_again, earlier, where
 from sentinel.core.settle.why import keeps_full, keeps_small, leaves, needs, why
 from sentinel.core.state.rows import Job, Node
 from sentinel.core.state.workers import WorkerStage
@@ -154,22 +154,25 @@ class ControllerView:
         return max(job.high_step, *steps[-1:], -1)
 
     def _incident(self, incident: Incident) -> IncidentView:
-        found = incident.diagnosis
+        found = incident.about
         state, rules = self._ledger.state, self._ledger.rules
-        book, left = rules.book_of(incident), left_for_people(incident, state, rules)
+        book, left = (
+            rules.runbooks.get(found.cause) if found else None,
+            left_for_people(incident, state, rules),
+        )
         return IncidentView(
             incident.id,
             incident.opened,
             incident.stage.value,
             book.title if book else "gathering evidence",
             found.cause if found else "",
-            places(found) if found else "",
+            where(incident),
             found.why if found else "",
             found.confidence if found else 0.0,
             incident.acked_by,
             severity(incident, left, state, rules).value,
             tuple(_done(incident)),
-            tuple(earlier(incident)),
+            (*earlier(incident), *also(incident), *broke_again(incident)),
             left,
         )
 
