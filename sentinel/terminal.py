@@ -36,6 +36,7 @@ STYLES = {
     "open": "bold red",
     "mitigating": "yellow",
     "resolved": "green",
+    "over": "yellow",
 }
 
 

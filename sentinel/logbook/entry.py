@@ -1,8 +1,8 @@
 """One incident as one logbook entry: what, where, evidence, what was done and why, what it cost."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
 
@@ -14,7 +14,7 @@ from sentinel.logbook.words import action_line, fact_line, fact_raw
 from sentinel.model.action import Action, Evict, Page, Refusal, Resume
 from sentinel.model.fact import JobStalled, Outcome
 from sentinel.model.ids import ActionId, Instant, Seconds
-from sentinel.model.incident import Incident
+from sentinel.model.incident import Incident, Stage
 from sentinel.model.journal import Line
 from sentinel.model.runbook import Runbook
 from sentinel.redact import redact
@@ -28,6 +28,10 @@ STAGES = {
     "resolved": "resolved",
 }
 """Keys of `Incident.times` in their order, and what they are called in an entry."""
+
+
+OVER = "over"
+"""Stage of an incident that is open no more, and of which no entry says how it ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,15 @@ class Row:
     """Its other causes, each with whom it blames."""
     again: tuple[Seconds, ...] = ()
     """Of each further break, how long it took until the job made a new step."""
+
+
+def as_of(found: Row, now: Instant, opened: Collection[str]) -> Row:
+    """Give a row as it was at a moment when these incidents were open.
+
+    Whose end could not be written, or was in a journal that is gone, is `over`: nobody works on it any more.
+    """
+    is_over = found.stage != Stage.RESOLVED and found.opened < now and found.incident not in opened
+    return replace(found, stage=OVER) if is_over else found
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,12 @@
 """What the pages show: plain frozen values that the controller fills in."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
 from msgspec import Struct
 
-from sentinel.logbook.entry import Row
+from sentinel.logbook.entry import Row, as_of
 from sentinel.model.finding import Health
 from sentinel.model.ids import Instant, Seconds
 from sentinel.model.severity import Severity
@@ -150,6 +150,12 @@ class Status:
     """What is left for people, of resolved incidents, too: one line each."""
     silences: tuple[Silence, ...] = ()
     """In the order in which they were asked for."""
+
+
+def current(status: Status, rows: Iterable[Row]) -> list[Row]:
+    """Give the logbook's rows with what is known now of incidents whose end is in no entry."""
+    opened = {incident.incident for incident in status.incidents}
+    return [as_of(row, status.now, opened) for row in rows]
 
 
 class View(Protocol):

@@ -184,7 +184,7 @@ def test_incidents_lists_the_logbook_and_what_is_open(controller: Controller) ->
     times = {"detected": 50.0, "new_step": 52.5}
     controller.book.write(Incident(IncidentId("I-6"), 50.0, diagnosis=found, times=times, steps_lost=1))
     shown = CliRunner().invoke(app, ["incidents"]).stdout
-    assert re.search(r"I-6 +[\d: -]+ open +rank-crash +2\.5 +1\s+n1 gpu-0 \(rank 0\)", shown)
+    assert re.search(r"I-6 +[\d: -]+ over +rank-crash +2\.5 +1\s+n1 gpu-0 \(rank 0\)", shown)
     controller.now = dataclasses.replace(STATUS, incidents=())
     (controller.book.folder / "index.jsonl").unlink()
     assert CliRunner().invoke(app, ["incidents"]).stdout == "no incidents\n"
