@@ -9,6 +9,7 @@ from sentinel.core.state import State
 from sentinel.core.state.rows import SCHEDULER
 from sentinel.core.state.workers import Worker, WorkerStage
 from sentinel.model.action import StopJob, StopWorker
+from sentinel.model.counted import counted
 from sentinel.model.ids import DAY_S, JobId, NodeId
 
 LONGEST_SILENCE_S = 30 * DAY_S
@@ -64,7 +65,7 @@ def _still_busy(state: State) -> str:
             return f"{job.id} is {job.stage.value}: stop it first"
         living = [worker.id for worker in state.workers.of(job.id) if _lives(state, worker)]
         if living:
-            return f"{job.id} still has {len(living)} processes: {', '.join(living)}"
+            return f"{job.id} still has {counted(len(living), 'process')}: {', '.join(living)}"
     ending = [name for name, each in state.unfinished.items() if isinstance(each, StopWorker | StopJob)]
     return f"not done yet: {', '.join(ending)}" if ending else ""
 

@@ -38,6 +38,7 @@ from sentinel.core.state import Rules
 from sentinel.gang.orders import WorkerSpec
 from sentinel.gang.snapshot_keys import job_key, word_for
 from sentinel.model.action import Action
+from sentinel.model.counted import counted
 from sentinel.model.fact import (
     Commanded,
     ControllerStarted,
@@ -331,7 +332,7 @@ class Controller:
         now = self.now()
         self.ledger.absorb([NodeLeft(now, node) for node in nodes])
         count = len(nodes) - len(stayed)
-        done = f"stopped {count} agent{'s' * (count != 1)}"
+        done = f"stopped {counted(count, 'agent')}"
         return done + (f", not stopped: {'; '.join(stayed.values())}" if stayed else "")
 
     async def _serve_web(self, listener: socket.socket) -> None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 
+from sentinel.model.counted import counted
 from sentinel.model.finding import Health
 from sentinel.model.ids import Instant
 from sentinel.web.view import JobView, Silence, Status
@@ -68,11 +69,10 @@ def _incident_level(status: Status) -> Level:
 
 
 def _incidents(status: Status) -> str:
-    count = len(status.incidents)
-    if count == 1:
+    if len(status.incidents) == 1:
         newest = status.incidents[0]
         return f"{newest.title}: {newest.where}" if newest.where not in newest.title else newest.title
-    return f"{count} open incidents"
+    return counted(len(status.incidents), "open incident")
 
 
 def _silenced(silence: Silence) -> str:

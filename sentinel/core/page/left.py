@@ -8,6 +8,7 @@ from sentinel.core.state import Rules, State
 from sentinel.core.state.rows import OPERATOR, SCHEDULER, Cordon, JobStage, Node
 from sentinel.core.waits import ACTIONS
 from sentinel.model.action import Refusal
+from sentinel.model.counted import counted
 from sentinel.model.fact import FindingReported
 from sentinel.model.finding import NODE, Health
 from sentinel.model.ids import NodeId
@@ -50,7 +51,7 @@ def left_in_all(state: State, rules: Rules) -> tuple[str, ...]:
     lines += [f"cordoned in the scheduler by others: {_listed(others)}"] if others else []
     lines += [
         f"the scheduler does not know yet that {node.id} is {node.to_scheduler}: "
-        f"{node.outside.tries} tries failed, the last one: {node.outside.why}"
+        f"{counted(node.outside.tries, 'try')} failed, the last one: {node.outside.why}"
         for node in state.nodes.values()
         if node.outside.tries
     ]

@@ -20,6 +20,7 @@ from sentinel.model.action import (
     StopJob,
     action_id,
 )
+from sentinel.model.counted import counted
 from sentinel.model.fact import DeadlinePassed, Fact, Outcome, RankRaised
 from sentinel.model.ids import Seconds
 from sentinel.model.incident import Diagnosis, Incident, PagedDiagnosis, Stage, Suspect
@@ -237,7 +238,7 @@ def _deed(action: Action) -> str:
         case Evict(node=node):
             return f"evict {node}"
         case Resume(generation=generation, seats=seats):
-            return f"resume as generation {generation} with {len(seats)} ranks"
+            return f"resume as generation {generation} with {counted(len(seats), 'rank')}"
         case RestartJob(job=job):
             return f"run job.restart_command for {job}"
         case StopJob(reason=reason):

@@ -20,6 +20,7 @@ from sentinel.core.state.rows import Job, JobStage, Node
 from sentinel.core.state.timers import Timer
 from sentinel.core.waits import ACTIONS
 from sentinel.model.action import CollectStacks, Probe, RestartAgent, RestartGcs, StopJob, action_id
+from sentinel.model.counted import counted
 from sentinel.model.decision import Cordoned, Decision, Froze, GivenBack, Kept, Paused, Resolved, Wanted
 from sentinel.model.fact import (
     DeadlinePassed,
@@ -199,7 +200,7 @@ def _resume(
         return
     limit = rules.policy.resume_attempts
     if incident.attempts >= limit:
-        tried = No("attempts", f"{incident.attempts} attempts brought no new step")
+        tried = No("attempts", f"{counted(incident.attempts, 'attempt')} brought no new step")
         yield from refuse(state, incident.id, f"resume {job.id}", tried)
         return
     if pause := _pause_s(incident, job, state, rules):

@@ -12,6 +12,7 @@ from sentinel.core.state.timers import EVIDENCE
 from sentinel.core.state.workers import Worker, WorkerTable
 from sentinel.model import codec
 from sentinel.model.action import Action
+from sentinel.model.counted import counted
 from sentinel.model.ids import ActionId, IncidentId, Instant, JobId, NodeId, Seconds, WorkerId
 from sentinel.model.incident import Incident, Stage
 
@@ -229,6 +230,12 @@ class State:
     def usable_gpus(self) -> int:
         """Count the GPUs on which ranks may be placed."""
         return sum(node.gpus for node in self.nodes.values() if node.usable)
+
+    @property
+    def room(self) -> str:
+        """Say what ranks may be placed on: `3 GPUs on 2 usable nodes`."""
+        usable = sum(node.usable for node in self.nodes.values())
+        return f"{counted(self.usable_gpus(), 'GPU')} on {counted(usable, 'usable node')}"
 
     def is_cut(self, node: NodeId) -> bool:
         """Say whether an unusable node's ranks lose their seats, too: not those that are known to train."""
