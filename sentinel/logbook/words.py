@@ -9,6 +9,9 @@ from sentinel.model import fact as learn
 from sentinel.model.counted import counted
 from sentinel.model.report import RankBeat
 
+WHOLE_FROM = 100
+"""From here on three digits are left of the point."""
+
 
 def fact_line(fact: learn.Fact) -> str:
     """Say what was learned, in one line."""
@@ -108,11 +111,19 @@ def fact_line(fact: learn.Fact) -> str:
             assert_never(fact)
 
 
-def with_numbers(summary: str, evidence: Mapping[str, object]) -> str:
-    """Add to a finding's summary, which stays the same while it stands, the numbers it was judged by."""
+def with_numbers(summary: str, evidence: Mapping[str, object], when: str = "") -> str:
+    """Add to a finding's summary, which stays the same while it stands, the numbers it was judged by.
+
+    They are told once, and not again while it stands: `when` says of what moment they are.
+    """
     numbers = {name: value for name, value in evidence.items() if isinstance(value, int | float)}
-    shown = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in numbers.items())
-    return f"{summary} ({shown})" if shown else summary
+    shown = ", ".join(f"{name.replace('_', ' ')} {_rounded(value)}" for name, value in numbers.items())
+    return f"{summary} ({when and f'{when}: '}{shown})" if shown else summary
+
+
+def _rounded(value: float) -> str:
+    """Write what is measured to three digits; what is counted stays exact."""
+    return f"{value:.3g}" if isinstance(value, float) and abs(value) < WHOLE_FROM else f"{value:.0f}"
 
 
 def fact_raw(fact: learn.Fact) -> str:

@@ -13,9 +13,9 @@ from sentinel.core.settle.why import keeps_full, keeps_small, leaves, needs, why
 from sentinel.core.state.rows import Job, Node
 from sentinel.core.state.workers import WorkerStage
 from sentinel.logbook.book import Logbook
-from sentinel.logbook.entry import Row
+from sentinel.logbook.entry import Row, utc
 from sentinel.logbook.words import action_line, with_numbers
-from sentinel.model.finding import Health
+from sentinel.model.finding import Finding, Health
 from sentinel.model.ids import Instant, NodeId
 from sentinel.model.incident import Incident
 from sentinel.model.report import NOT_RUNNING, RankBeat
@@ -89,7 +89,8 @@ class ControllerView:
         age = self._watch.heard_age(node.id, now)
         cordon = f"{node.cordon.reason} ({node.cordon.said_by})".lstrip() if node.cordon else ""
         findings = tuple(
-            f"{f.component}: {with_numbers(f.summary, f.evidence)}" for f in node.findings.values()
+            f"{f.component}: {with_numbers(f.summary, f.evidence, _when_found(node, f))}"
+            for f in node.findings.values()
         )
         health = Health.UNKNOWN if age is None or node.silent else health
         expected, left_s = "", 0.0
@@ -175,6 +176,12 @@ class ControllerView:
             (*earlier(incident), *also(incident), *broke_again(incident)),
             left,
         )
+
+
+def _when_found(node: Node, finding: Finding) -> str:
+    """Say when a finding came, which its numbers are of."""
+    at = next((fact.at for fact in reversed(node.recent) if fact.finding == finding), None)
+    return "when it was found" if at is None else f"at {utc(at)[11:]}"
 
 
 def _done(incident: Incident) -> Iterator[str]:

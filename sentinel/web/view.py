@@ -34,6 +34,11 @@ class NodeView:
     full: str = ""
     """What a cordoned node waits for until no process of a job is left there; empty when none is."""
 
+    @property
+    def needs_a_look(self) -> bool:
+        """Whether anything is to be said of it."""
+        return bool(self.silent or self.cordon or self.maintained or self.health is not Health.OK)
+
 
 class SeatView(Struct, frozen=True, gc=False):
     """One rank's place and where it is in training."""
