@@ -121,18 +121,26 @@ def is_held(state: State, rules: Rules) -> bool:
 
 
 def refused_evictions(incident: Incident, state: State) -> dict[str, bool]:
-    """Say of each suspect's eviction, as a refusal names it, whether it is still for people to decide.
+    """Say of each eviction that was refused, or failed too often, whether it is still for people to decide.
 
-    It is while the node is here and what was found there holds, or, if no check can tell, the incident lasts.
+    It is while the node is here and what was found there holds, or, if no check can tell, the incident lasts;
+    and while a node that is out is not empty.
     """
     found = {fact.node for fact in incident.evidence if isinstance(fact, FindingReported)}
     held = {fact.node for fact in holding(incident) if _stands(fact, state)}
     lasts = incident.stage is not Stage.RESOLVED
-    names = incident.diagnosis.nodes if incident.diagnosis else []
+    refused = (wanted.split() for name, wanted in state.refused if name == incident.id)
+    names = (NodeId(words[1]) for words in refused if words[0] == "evict")
     return {
-        f"evict {node.id}": _is_here(node, incident) and (node.id in held if node.id in found else lasts)
+        f"evict {node.id}": _is_full(node, incident)
+        or (_is_here(node, incident) and (node.id in held if node.id in found else lasts))
         for node in (state.nodes[name] for name in names if name in state.nodes)
     }
+
+
+def _is_full(node: Node, incident: Incident) -> bool:
+    """Say whether it was cordoned for an incident's sake and could not be emptied yet."""
+    return node.cordon is not None and node.cordon.by == incident.id and not node.is_empty
 
 
 def _stands(fact: FindingReported, state: State) -> bool:
