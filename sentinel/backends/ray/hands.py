@@ -31,7 +31,7 @@ CALL_TIMEOUT_S = 30.0
 STUCK_AFTER_S = 8.0
 """After a member failed the others notice within the 6 s that forming may take."""
 ASKS = 3
-"""How often an actor is asked whose connection is lost: who leaves a group shuts Ray's down with it, and a slow
+"""How often an actor is asked whose connection is lost: leaving a group shuts Ray's down with it, and a slow
 network breaks some. Its process lives, and no standby is to be spent on that."""
 AGAIN_S = 0.2
 ALIVE_S = 15.0
