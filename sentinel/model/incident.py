@@ -227,8 +227,8 @@ class Incident(Struct, frozen=True, gc=False):
 
     @property
     def named(self) -> str:
-        """Its cause and its id, as others are told of it."""
-        return f"{self.about.cause} ({self.id})" if self.about else self.id
+        """What is the matter now and its id, for others that wait for it."""
+        return f"{self.diagnosis.cause} ({self.id})" if self.diagnosis else self.id
 
     @property
     def earlier(self) -> tuple[PagedDiagnosis, ...]:
