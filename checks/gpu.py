@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from sentinel.model.check import Check, GpuSample, Machine, Series, series
-from sentinel.model.finding import Finding, Health
+from sentinel.model.finding import Finding, Health, skipped
 
 HOT_C = 90
 """From here a data-centre GPU is about to slow itself down (87-95 by model): a hint, no proof."""
@@ -36,6 +36,8 @@ def measure(machine: Machine) -> GpuSamples:
 
 def judge(samples: GpuSamples) -> Iterator[Finding]:
     """One finding per fault and GPU; a GPU in order gives none."""
+    if not (samples.gpus or samples.expected):
+        yield skipped("gpu", "no GPU is here, or none is to be asked")
     seen = {gpu.index for gpu in samples.gpus}
     for index in sorted(set(range(samples.expected or 0)) - seen):
         yield _finding(index, "gpu-lost", Health.CRITICAL, f"GPU {index} was never seen", {})

@@ -127,4 +127,5 @@ CHECK = Check(
     causes=(),
     on_exit=True,
     in_agent=True,
+    of_kernel_log=True,
 )

@@ -94,5 +94,6 @@ CHECK = Check(
     causes=("host-oom",),
     on_exit=True,
     in_agent=True,
+    of_kernel_log=True,
     counts=counts,
 )

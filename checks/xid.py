@@ -230,5 +230,6 @@ CHECK = Check(
     ),
     on_exit=True,
     in_agent=True,
+    of_kernel_log=True,
     counts=counts,
 )

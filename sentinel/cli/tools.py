@@ -21,15 +21,8 @@ from sentinel.cli.frame import (
 )
 
 if TYPE_CHECKING:
-    from sentinel.adapters.pci_bus import Seen
-    from sentinel.model.check import Machine
     from sentinel.model.policy import Policy
     from sentinel.rehearse.run import Books
-
-NO_DRIVER = (
-    "No GPU could be asked: does `nvidia-smi` work here, and in this container? "
-    "On a machine without GPUs: sentinel check --gpus none"
-)
 
 
 @app.command(rich_help_panel=INSPECT, epilog=examples("sentinel replay recordings/I-0007.jsonl"))
@@ -122,80 +115,6 @@ def _retell(journal: Path, back: float, policy: "Policy", books: "Books", *, jso
     for line in retell.as_json(compared) if json else retell.as_text(compared, since):
         (say_json if json else say)(line)
     return FAILED if compared.defects or any(pair.differs for pair in compared.pairs) else 0
-
-
-@app.command(
-    rich_help_panel=INSPECT,
-    epilog=examples("sentinel check", "sentinel check --expected-gpus 8", "sentinel check host --gpus none"),
-)
-def check(
-    names: Annotated[list[str] | None, typer.Argument(help="All, if none is named.")] = None,
-    gpus: Annotated[str, typer.Option(envvar="SENTINEL_GPUS", help="nvml, none or simulated:FILE.")] = "nvml",
-    expected_gpus: Annotated[
-        int | None, typer.Option(min=0, help="How many it should have; without: as many as on the PCI bus.")
-    ] = None,
-) -> None:
-    """Run checks on this machine now; exit 1 when one finds something critical, or cannot tell.
-
-    The checks that need an agent's memory, xid and heartbeat, run only there.
-    """
-    import socket
-
-    from sentinel.checks import load
-    from sentinel.logbook.words import with_numbers
-    from sentinel.model.check import Machine
-    from sentinel.model.codec import to_plain
-    from sentinel.runtime.probe import probe
-    from sentinel.runtime.prober import open_gpus
-
-    if gpus not in ("nvml", "none") and not gpus.startswith("simulated:"):
-        raise CommandError(f"--gpus {gpus!r}: expected nvml, none or simulated:FILE", MISUSED)
-    checks = {name: each for name, each in load().items() if not each.in_agent}
-    for name in names or ():
-        if name not in checks:
-            raise CommandError(f"no check {name!r} runs by hand: known are {', '.join(checks)}", MISUSED)
-    machine = Machine(socket.gethostname(), open_gpus(gpus), expected_gpus)
-    found = {name: to_plain(probe(checks[name], machine).findings) for name in names or checks}
-    found = {
-        name: [item | {"summary": with_numbers(item["summary"], item["evidence"])} for item in items]
-        or [_nothing_found(name, machine)]
-        for name, items in found.items()
-    }
-    seen = _on_the_bus(machine) if gpus == "nvml" and "gpu" in found else None
-    if seen is not None and seen.missing and expected_gpus is None:
-        found["gpu"].append({"check": "gpu", "component": "pci", "health": "unknown", "summary": str(seen)})
-    columns = ("check", "component", "health", "summary")
-    table("", [{column: row.get(column) for column in columns} for rows in found.values() for row in rows])
-    healths = {name: {item["health"] for item in items} for name, items in found.items()}
-    if seen is not None:
-        say(f"GPUs found: {seen.found}, on the PCI bus: {seen.on_bus}")
-    if seen is not None and not seen.found and "unknown" in healths["gpu"]:
-        say(NO_DRIVER)
-    raise typer.Exit(FAILED if any({"critical", "unknown"} & each for each in healths.values()) else 0)
-
-
-def _on_the_bus(machine: "Machine") -> "Seen":
-    """Compare the GPUs that the driver shows with those on the PCI bus."""
-    from sentinel.adapters import pci_bus
-
-    try:
-        addresses = [gpu.pci for gpu in machine.gpus.sample()]
-    except Exception:  # the gpu check has said what is wrong
-        addresses = []
-    return pci_bus.compare(addresses, pci_bus.gpus())
-
-
-def _nothing_found(name: str, machine: "Machine") -> dict[str, str]:
-    """Say of a check without findings what was looked at: where there is no GPU, none is ok."""
-    if name != "gpu":
-        return {"check": name, "health": "ok", "summary": "nothing found"}
-    if not (count := len(machine.gpus.sample())):
-        return {
-            "check": name,
-            "health": "skipped",
-            "summary": "no GPU is here, or none was to be asked",
-        }
-    return {"check": name, "health": "ok", "summary": f"nothing found on {count} GPUs"}
 
 
 @app.command(name="page-test", rich_help_panel=INSPECT, epilog=examples("sentinel page-test"))

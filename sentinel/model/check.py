@@ -138,5 +138,8 @@ class Check:
     """Run at once when a rank of this node exits, so that speed does not outrun the cause."""
     in_agent: bool = False
     """Touches nothing that can hang: the agent runs it itself, also whenever kernel lines arrive."""
+    of_kernel_log: bool = False
+    """Judges the kernel's lines, so that a person can run it on those of this boot; other `in_agent` checks
+    judge what only an agent knows."""
     counts: Callable[[Any], Mapping[Series, int]] | None = None
     """Events to add per sample; their names end in `_total`, and zeros name the series."""

@@ -57,6 +57,11 @@ class Finding(Struct, frozen=True, gc=False):
         return (self.check, self.code, self.component)
 
 
+def skipped(check: str, why: str) -> Finding:
+    """Say that a check does not apply on this machine, such as one of ports where there are none."""
+    return Finding(check, "not-applicable", check, Health.SKIPPED, why)
+
+
 def gpu_of(component: str) -> int | None:
     """Return the index in a component such as `gpu-3`."""
     found = _GPU.fullmatch(component)

@@ -12,15 +12,12 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 import uvicorn
 from typer.testing import CliRunner
 
-from sentinel.adapters import pci_bus
 from sentinel.adapters.keys import ensure_keys
 from sentinel.cli import app
 from sentinel.core.fold import fold
@@ -29,7 +26,6 @@ from sentinel.gang.snapshot_keys import checkpoint_key, job_key
 from sentinel.logbook.book import Logbook
 from sentinel.logbook.entry import Row
 from sentinel.logbook.recording import write
-from sentinel.model.check import GpuSample
 from sentinel.model.codec import to_plain
 from sentinel.model.decision import Decision
 from sentinel.model.fact import DeadlinePassed, Fact, JobSubmitted, NodeJoined
@@ -328,6 +324,7 @@ def sentinel(*words: str, where: Path) -> subprocess.CompletedProcess[str]:
         ),
         pytest.param(["replay", "state"], 1, "state: not a recording: no StoredState", id="foreign state"),
         pytest.param(["check", "--gpus", "amd"], 2, "--gpus 'amd': expected nvml, none or", id="wrong GPUs"),
+        pytest.param(["check", "nope"], 2, "no check 'nope' runs by hand: known are", id="an unknown check"),
     ],
 )
 def test_an_error_is_one_line_and_no_traceback(
@@ -418,66 +415,6 @@ def test_the_manual_lists_every_command() -> None:
     said = set(re.findall(r"^\| `sentinel ([a-z-]+)", table, re.MULTILINE))
     known = {each.name or each.callback.__name__ for each in app.registered_commands if each.callback}
     assert said == known
-
-
-@pytest.mark.parametrize(
-    ("gpu", "expected", "code", "shown"),
-    [
-        pytest.param({"index": 0}, "1", 0, "nothing found", id="healthy"),
-        pytest.param({"index": 0, "present": False}, "1", 1, "critical", id="a lost gpu"),
-        pytest.param({"index": 0}, "2", 1, "critical", id="a gpu too few"),
-        pytest.param({"index": "x"}, "1", 1, "unknown", id="what can't be told is not fit"),
-    ],
-)
-def test_check_exits_1_unless_the_machine_is_fit(
-    tmp_path: Path, gpu: dict[str, Any], expected: str, code: int, shown: str
-) -> None:
-    file = tmp_path / "gpus.json"
-    whole = {"uuid": "GPU-1", "present": True, "ecc_uncorrectable": 0, "remap_failed": False, **gpu}
-    file.write_text(json.dumps({"gpus": [whole]}))
-    words = ["check", "gpu", "--gpus", f"simulated:{file}", "--expected-gpus", expected]
-    result = CliRunner().invoke(app, words)
-    assert (result.exit_code, shown in result.stdout) == (code, True), result.output
-
-
-class Driver:
-    """GPUs that the driver shows, at these addresses."""
-
-    def __init__(self, *addresses: str) -> None:
-        self._addresses = addresses
-
-    def sample(self) -> list[GpuSample]:
-        whole = {"uuid": "GPU", "present": True, "ecc_uncorrectable": 0, "remap_failed": False}
-        return [GpuSample(index=n, pci=pci, **whole) for n, pci in enumerate(self._addresses)]  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(
-    ("words", "code", "says"),
-    [
-        pytest.param([], 1, "none at 0000:3b:00.0", id="one is missing"),
-        pytest.param(["--expected-gpus", "1"], 0, "nothing found on 1 GPUs", id="one is enough"),
-    ],
-)
-def test_a_gpu_that_only_the_bus_shows_is_missed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], code: int, says: str
-) -> None:
-    buses = {"0000:1a:00.0": ("0x10de", "0x030200"), "0000:3b:00.0": ("0x10de", "0x030000")}
-    for address, (vendor, kind) in buses.items():
-        (tmp_path / address).mkdir()
-        (tmp_path / address / "vendor").write_text(f"{vendor}\n")
-        (tmp_path / address / "class").write_text(f"{kind}\n")
-    monkeypatch.setattr(pci_bus, "gpus", partial(pci_bus.gpus, tmp_path))
-    monkeypatch.setattr("sentinel.runtime.prober.open_gpus", lambda _: Driver("00000000:1A:00.0"))
-    monkeypatch.setenv("COLUMNS", "250")
-    result = CliRunner().invoke(app, ["check", "gpu", *words])
-    assert (result.exit_code, says in result.stdout) == (code, True), result.output
-    assert "GPUs found: 1, on the PCI bus: 2" in result.stdout
-
-
-def test_an_unknown_check_is_refused_with_the_known_ones() -> None:
-    result = CliRunner().invoke(app, ["check", "nope"])
-    assert (result.exit_code, result.stdout) == (2, "")
-    assert re.search(r"known are .*\bgpu\b", result.stderr)
 
 
 def test_checkpoints_of_an_older_release_are_listed_and_sealed_on_request(tmp_path: Path) -> None:

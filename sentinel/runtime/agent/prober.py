@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import subprocess
+from typing import Protocol
 
 import msgspec
 import structlog
@@ -11,7 +12,6 @@ import structlog
 from sentinel import private
 from sentinel.model.codec import MESSAGE_BYTES, from_plain
 from sentinel.model.ids import Seconds
-from sentinel.runtime.agent.settings import AgentSettings
 from sentinel.runtime.probe import Answer, Introduction, Measured, ProberTask
 
 log = structlog.get_logger(logger_name="agent")
@@ -24,10 +24,30 @@ STARTING = "start"
 """What a new prober is busy with until its first line."""
 
 
+class Probed(Protocol):
+    """What a prober has to know of its node, as an agent's settings say it."""
+
+    @property
+    def node(self) -> str:
+        """Name of the node."""
+
+    @property
+    def gpus(self) -> str:
+        """Give `nvml`, `simulated:FILE` or `none`."""
+
+    @property
+    def expected_gpus(self) -> int | None:
+        """How many it should have."""
+
+    @property
+    def disks(self) -> tuple[str, ...]:
+        """Paths whose volumes are watched."""
+
+
 class Prober:
     """At most one live prober process, asked one check at a time."""
 
-    def __init__(self, settings: AgentSettings) -> None:
+    def __init__(self, settings: Probed) -> None:
         self.busy = ""
         """Name of the check that it runs now, `STARTING`, or empty."""
         self.since: Seconds = 0.0

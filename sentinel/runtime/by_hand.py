@@ -1,0 +1,176 @@
+"""The checks of the machine one stands on, run once for a person, each under its deadline as by an agent."""
+
+import select
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from msgspec.structs import replace
+
+from sentinel.adapters.kernel_log import follow
+from sentinel.checks import load
+from sentinel.model.check import Check, Machine, Series
+from sentinel.model.finding import Finding, Health, skipped
+from sentinel.model.ids import Seconds
+from sentinel.runtime.agent.prober import STARTING, Prober
+from sentinel.runtime.probe import Answer, Introduction, Measured, NoGpus, probe
+
+WORST = (Health.CRITICAL, Health.WARNING, Health.UNKNOWN)
+"""From the worst on; what is ok or skipped asks nothing of anybody."""
+LINES_WITHIN_S: Seconds = 10.0
+"""A kernel log of a boot that goes on for longer is judged as far as it was read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Here:
+    """The machine, as the command line describes it."""
+
+    node: str
+    gpus: str
+    """`nvml`, `simulated:FILE` or `none`"""
+    expected_gpus: int | None
+    disks: tuple[str, ...] = ("/",)
+    kernel_log: str = "none"
+    """A file, `/dev/kmsg` or `none`"""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What came of one check."""
+
+    check: str
+    findings: Sequence[Finding]
+    """Empty where all is well."""
+    measured: Mapping[Series, int | float] = field(default_factory=dict)
+
+    @property
+    def health(self) -> Health:
+        """The worst of its findings, `skipped` where it does not apply."""
+        found = {each.health for each in self.findings}
+        return next((each for each in (*WORST, Health.SKIPPED) if each in found), Health.OK)
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What a person gets to see."""
+
+    results: Sequence[Result]
+    pci: Mapping[str, int]
+    """PCI address → index of each GPU that the driver shows."""
+    lines: int = 0
+    """How many lines of this boot the kernel log held."""
+
+    @property
+    def worst(self) -> Health:
+        """The worst health of all; `ok` where nothing asks anything of anybody."""
+        found = {each.health for each in self.results}
+        return next((each for each in WORST if each in found), Health.OK)
+
+
+def look(here: Here, checks: Sequence[Check]) -> Looked:
+    """Run checks one after the other; those of the kernel log see what it holds of this boot."""
+    prober = _Asked(here)
+    try:
+        results = [prober.ask(check) for check in checks if not check.in_agent]
+    finally:
+        prober.close()
+    of_log = [check for check in checks if check.in_agent]
+    if here.kernel_log == "none" and of_log:
+        why = "no kernel log is to be read"
+        return Looked(
+            [*results, *(Result(each.name, [skipped(each.name, why)]) for each in of_log)], prober.pci
+        )
+    lines, error = _lines(here.kernel_log) if of_log else ((), "")
+    machine = Machine(here.node, NoGpus(), here.expected_gpus, here.disks, lines, error, prober.pci)
+    results += [_of_log(probe(check, machine), error) for check in of_log]
+    return Looked(results, prober.pci, len(lines))
+
+
+def _of_log(answer: Answer, error: str) -> Result:
+    """A log that can't be read says nothing, neither good nor bad."""
+    if error and not answer.findings:
+        said = f"the kernel log can't be read: {error}"
+        return Result(
+            answer.check, [Finding(answer.check, "kernel-log-unreadable", "kernel-log", Health.UNKNOWN, said)]
+        )
+    return _result(answer)
+
+
+def known() -> dict[str, Check]:
+    """Give the checks that a person can run: not those that judge what only an agent knows."""
+    return {name: each for name, each in load().items() if each.of_kernel_log or not each.in_agent}
+
+
+class _Asked:
+    """A prober that is asked one check after the other; another one follows one that hangs or dies."""
+
+    def __init__(self, here: Here) -> None:
+        self._here = here
+        self.pci: Mapping[str, int] = {}
+        """PCI address → index of the GPU there."""
+        self._prober = Prober(here)
+
+    def ask(self, check: Check) -> Result:
+        now = time.monotonic()
+        if self._prober.pid == 0:
+            self._prober.start(now)
+            introduced = self._answer()
+            if isinstance(introduced, Introduction):
+                self.pci = introduced.pci
+            elif isinstance(introduced, str):
+                return self._gone(check, introduced)
+        self._prober.ask(check.name, check.deadline, time.monotonic())
+        answer = self._answer()
+        return _result(answer) if isinstance(answer, Answer) else self._gone(check, str(answer))
+
+    def close(self) -> None:
+        self._prober.close()
+
+    def _answer(self) -> Answer | Introduction | Measured | str:
+        """Wait for its next answer; says what became of a prober that gives none."""
+        busy, since = self._prober.busy, time.monotonic()
+        while not self._prober.overdue(time.monotonic()):
+            select.select([self._prober.output], [], [], 0.1)
+            answers = self._prober.answers()
+            if answers is None:
+                return "the prober died"
+            if answers:
+                return answers[0]
+        what = "the prober does not start: the driver hangs" if busy == STARTING else "it hangs"
+        return f"{what}, no answer in {time.monotonic() - since:.0f} s"
+
+    def _gone(self, check: Check, why: str) -> Result:
+        """A check that hangs with a GPU is evidence against it; anything else is only unknown."""
+        self._prober.close()
+        self._prober = Prober(self._here)
+        health = Health.CRITICAL if check.name == "gpu" and "hangs" in why else Health.UNKNOWN
+        return Result(check.name, [Finding(check.name, "probe-hung", check.name, health, why)])
+
+
+def _result(answer: Answer) -> Result:
+    measured = dict(answer.gauges) | {of: count for of, count in answer.counts if count}
+    return Result(answer.check, _once(answer.findings), measured)
+
+
+def _once(findings: Sequence[Finding]) -> Sequence[Finding]:
+    """Give each kind of event once, the newest, with how often it came."""
+    counted: dict[tuple[str, str, str], Finding] = {}
+    for each in findings:
+        before = counted[each.key].count if each.key in counted else 0
+        counted[each.key] = replace(each, count=before + each.count) if each.event else each
+    return list(counted.values())
+
+
+def _lines(source: str) -> tuple[tuple[str, ...], str]:
+    """Read what a kernel log holds of this boot, and say why it can't be read."""
+    log = follow(source)
+    lines: list[str] = []
+    until = time.monotonic() + LINES_WITHIN_S
+    try:
+        while (new := log.read()) or log.behind:
+            lines += new
+            if time.monotonic() > until:
+                break
+        return tuple(lines), log.error
+    finally:
+        log.close()
