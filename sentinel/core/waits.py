@@ -24,14 +24,20 @@ def allow(state: State, only: IncidentId | None = None) -> None:
 
     `only`: for an incident that wants something else by now, which may be refused in its turn.
     """
-    held = f"stopped: {state.stopped}" if state.stopped else f"frozen: {state.frozen}"
     for (name, wanted), guard in list(state.refused.items()):
         if guard == ACTIONS and only in (None, name):
             state.refused.drop((name, wanted))
             incident = state.incidents.get(name)
             since = _refused_at(incident, wanted) if incident else None
-            if incident is not None and since is not None:
-                _waited(state, incident, Waited(f"actions were {held}", since, state.now))
+            if incident is not None and since is not None and (held := _held(state)):
+                _waited(state, incident, Waited(held, since, state.now))
+
+
+def _held(state: State) -> str:
+    """Say what keeps actions from being done; empty where that is no wait, but the policy."""
+    if state.stopped:
+        return f"actions were stopped: {state.stopped}"
+    return f"actions were frozen: {state.frozen}" if state.frozen else ""
 
 
 def is_ray_away(state: State) -> bool:

@@ -9,6 +9,7 @@ from sentinel.core.settle.why import why
 from sentinel.logbook.entry import render
 from sentinel.model.action import Page, Resume
 from sentinel.model.fact import GcsBack, GcsLost, JournalBack, JournalFailed, LinkBack, LinkLost
+from sentinel.model.policy import Policy
 
 WAITED = r"Waited (\d+\.\d) s while (.*)"
 
@@ -133,3 +134,12 @@ def test_waits_one_after_the_other_are_summed() -> None:
     cluster.settle()
     ((seconds, _),) = waits(cluster)
     assert float(seconds) == pytest.approx(8, abs=0.7)
+
+
+def test_who_only_observes_waits_for_nothing() -> None:
+    cluster = Simulated(policy=Policy(observe_only=True))
+    cluster.crash(0)
+    cluster.run(3)
+    cluster.finding(cluster.node(0), lost())
+    cluster.run(3)
+    assert waits(cluster) == []
