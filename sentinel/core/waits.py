@@ -47,9 +47,7 @@ def is_ray_away(state: State) -> bool:
 
 
 def ray_is_back(state: State, trouble: Incident) -> None:
-    """What was ordered of Ray has waited until now, unless something else that it needs is away still."""
-    if is_ray_away(state):
-        return
+    """What was ordered of Ray has waited until now; it waits on where something else is away that Ray needs."""
     since, what = _away_since(trouble), f"Ray was away: {trouble.named}"
     for incident in list(state.open_incidents()):
         if ordered := list(ray_orders(state, incident)):

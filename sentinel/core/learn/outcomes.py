@@ -73,7 +73,6 @@ def _evicted(state: State, fact: Outcome, by: IncidentId, name: NodeId, rules: R
         state.set_deadline(Timer.EVICT.of(name), rules.policy.retry_s)
     elif node.cordon is not None and node.cordon.by == by:
         state.change(node, is_empty=True)
-        state.refused.drop((by, f"evict {name}"))
 
 
 def _scheduler_told(state: State, fact: Outcome, kind: str, name: NodeId, rules: Rules) -> None:
