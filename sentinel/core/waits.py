@@ -47,7 +47,7 @@ def is_ray_away(state: State) -> bool:
 
 
 def ray_is_back(state: State, trouble: Incident) -> None:
-    """What was ordered of Ray has waited until now; it waits on where something else is away that Ray needs."""
+    """What was ordered of Ray has waited until now, and waits on if something else that Ray needs is away."""
     since, what = _away_since(trouble), f"Ray was away: {trouble.named}"
     for incident in list(state.open_incidents()):
         if ordered := list(ray_orders(state, incident)):
