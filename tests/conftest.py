@@ -47,6 +47,9 @@ def driver(nvml_library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     described = stand_in.StandIn(tmp_path / "gpus", 2)
     for name, value in stand_in.environment(nvml_library, described.file).items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(pynvml, "nvmlLib", ctypes.CDLL(str(nvml_library)))
+    library = ctypes.CDLL(str(nvml_library))
+    while library.nvmlShutdown() == pynvml.NVML_SUCCESS:  # tests before may have left it started
+        pass
+    monkeypatch.setattr(pynvml, "nvmlLib", library)
     monkeypatch.setattr(pynvml, "_nvmlGetFunctionPointer_cache", {})
     return described

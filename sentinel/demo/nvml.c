@@ -125,7 +125,8 @@ int nvmlInitWithFlags(unsigned flags) {
     (void)flags;
     BEGIN(NULL);
     if (!load(text)) return OPERATING_SYSTEM;
-    session++, users++, found_count = 0;
+    if (users++) return SUCCESS; /* as the real one, it looks for GPUs when the first of its users comes */
+    session++, found_count = 0;
     for (const char *line = text; *line; line += strcspn(line, "\n"), line += *line == '\n') {
         if (*line != '[' || found_count == GPUS) continue;
         Device *device = &found[found_count++];
@@ -485,12 +486,12 @@ typedef struct { Device *device; u64 type, data; unsigned gpu_instance, compute_
 int nvmlEventSetWait_v2(Events *set, EventData *event, unsigned timeout_ms) {
     unsigned codes[XIDS];
     BEGIN(NULL);
-    for (long long left = timeout_ms * 1000ll; left >= 0; left -= POLL_US, usleep(POLL_US)) {
+    for (long long left = timeout_ms * 1000ll;; left -= POLL_US, usleep(POLL_US)) {
         for (int each = 0; each < set->count; each++) {
             if (xids(set->device[each], codes) <= set->seen[each]) continue;
             *event = (EventData){set->device[each], 0x8, codes[set->seen[each]++], ~0u, ~0u};
             return SUCCESS;
         }
+        if (left <= 0) return TIMED_OUT;
     }
-    return TIMED_OUT;
 }

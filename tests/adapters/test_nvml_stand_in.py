@@ -11,7 +11,9 @@ import pynvml
 import pytest
 
 from sentinel.adapters.nvml import NvmlError, NvmlGpus
+from sentinel.adapters.nvml_events import NvmlEvents
 from sentinel.demo.nvml import GIB, HEALTHY, LINKS, StandIn, address
+from sentinel.model.check import DriverXid
 from sentinel.model.gpu_sample import (
     Fabric,
     GpuClocks,
@@ -244,6 +246,19 @@ def test_an_xid_of_the_event_set_is_given_once_and_none_from_before(driver: Stan
     with pytest.raises(pynvml.NVMLError_Timeout):
         pynvml.nvmlEventSetWait_v2(events, 0)
     pynvml.nvmlEventSetFree(events)
+
+
+def test_xids_are_taken_once_by_whoever_follows_them_and_the_gpus_are_read_beside(driver: StandIn) -> None:
+    gpus, events = NvmlGpus(), NvmlEvents()
+    before = gpus.sample()
+    driver.put({"xids": "13"}, 1)
+    assert events.take() == (), "from before it followed"
+    driver.put({"xids": "13,31,31"}, 1)
+    driver.put({"xids": "79", "lost": 1}, 0)
+    assert events.take() == (DriverXid(0, A, 79), DriverXid(1, B, 31), DriverXid(1, B, 31))
+    assert events.take() == ()
+    driver.put({"lost": 0}, 0)
+    assert gpus.sample() == before
 
 
 def test_another_process_finds_it_by_its_environment(driver: StandIn, nvml_library: Path) -> None:
