@@ -1,12 +1,12 @@
 """What connects a GPU: its PCIe link and NVLinks, their states, and their errors within the last minute.
 
-What it compares with lies in `_links.py`; after a restart of the prober nothing is found by that.
+What it compares with lies in `_gpu_links.py`; after a restart of the prober nothing is found by that.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 
 from sentinel.checks._details import Said, findings, gauges
-from sentinel.checks._links import SPAN_S, LinkRises, Links, LinksSample
+from sentinel.checks._gpu_links import SPAN_S, LinkRises, Links, LinksSample
 from sentinel.checks._window import Rise
 from sentinel.model.check import Check, Series
 from sentinel.model.finding import Finding, Health
