@@ -32,6 +32,8 @@ class Here:
     disks: tuple[str, ...] = ("/",)
     kernel_log: str = "none"
     """A file, `/dev/kmsg` or `none`"""
+    kept: str = ""
+    """One look remembers nothing."""
 
 
 @dataclass(frozen=True, slots=True)

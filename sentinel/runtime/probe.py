@@ -28,6 +28,8 @@ class ProberTask(msgspec.Struct, frozen=True):
     """`nvml`, `simulated:FILE` or `none`"""
     expected_gpus: int | None
     disks: tuple[str, ...]
+    kept: str = ""
+    """Where checks keep what they remember; empty for nowhere."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,7 +52,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is the agent's to handle
     answers = _take_stdout()
     checks, collective = load(), load_collective()
-    machine = Machine(task.node, open_gpus(task.gpus), task.expected_gpus, task.disks)
+    machine = Machine(task.node, open_gpus(task.gpus), task.expected_gpus, task.disks, kept=task.kept)
     _answer(answers, introduction(machine))
     for line in sys.stdin:
         name, _, about = line.strip().partition(" ")

@@ -44,6 +44,11 @@ class AgentSettings:
     """End the agent that watches the node already: it is not heard."""
 
     @property
+    def kept(self) -> str:
+        """Folder in which checks keep what has to outlive their prober."""
+        return str(self.memory / "checks")
+
+    @property
     def cluster(self) -> str:
         """Whose node it is, as its memory directory says; empty where that is named otherwise."""
         folder = self.memory.parent.name
