@@ -30,8 +30,15 @@ from sentinel.model.report import (
 from sentinel.runtime.agent.metrics import HELP
 from tests.enrolled import keys_with
 
-NOT_SIMULATED = {"gpu_memory_used_bytes", "gpu_utilisation_ratio", "host_cpu_pressure_ratio"}
-"""What a device file does not describe, or a kernel may lack."""
+NOT_SIMULATED = {
+    "gpu_memory_used_bytes",
+    "gpu_utilisation_ratio",
+    "host_cpu_pressure_ratio",
+    "port_active",
+    "port_errors_total",
+    "port_rate_bytes_per_second",
+}
+"""What a device file does not describe, or a kernel or a machine may lack."""
 XID_79 = "NVRM: Xid (PCI:0000:01:00): 79, pid=401, name=python3, GPU has fallen off the bus.\n"
 
 

@@ -11,8 +11,6 @@ from sentinel.model.check import Machine, series
 from sentinel.model.finding import Health
 from sentinel.runtime.probe import NoGpus
 
-FIRST = "class/infiniband/mlx5_1"
-
 
 def rail(index: int, **changed: str) -> dict[str, str]:
     """Give the captured H100 port as another device, with all counters."""
