@@ -10,20 +10,12 @@ from pathlib import Path
 import msgspec
 
 from sentinel.checks._kept import Counter, counted, remembered
+from sentinel.checks._links import NEVER_UP, Link, Past, missed, remember, troubles
 from sentinel.checks._sysfs import UnreadableError, entries, number, text
 from sentinel.model.check import Check, Machine, Series, series
 from sentinel.model.finding import Finding, Health, skipped
 
 SYS = Path("/sys")
-DOWN_S = 10.0
-"""A link that heals within 7 s is not noticed by NCCL, one that stays down longer ends its connections."""
-FLAP_WINDOW_S = 300.0
-FLAPS = 2
-"""Drops within the window from which on a port flaps; one that heals is none."""
-FLAP_HOLD_S = 3600.0
-"""For so long after its last flap a port counts as flapping: it is quiet between two."""
-GONE_LOOKS = 3
-"""A device is gone if so many looks in a row miss it (NVSentinel)."""
 SIBLINGS = 2
 """From so many faster ports of the same kind on, a port is slower than it should be."""
 ACTIVE = "ACTIVE"
@@ -61,21 +53,10 @@ code of their own: they rise at a healthy port when its peer's process dies. Inf
 narrow (8 bits for `link_downed`) and stay at their highest value: then they say nothing more."""
 
 
-class Known(msgspec.Struct):
-    """What is remembered of a port that was active in this boot; times are the monotonic clock's."""
-
-    best_gbps: float
-    down_since: float | None = None
-    drops: list[float] = []
-    flapped_at: float | None = None
-    missed: int = 0
-    """Looks in a row that did not find it."""
-
-
 class Memory(msgspec.Struct):
     """What the check remembers."""
 
-    ports: dict[str, Known] = {}
+    ports: dict[str, Link] = {}
     counters: dict[str, Counter] = {}
 
 
@@ -91,14 +72,7 @@ class PortSample:
     physical: str = ""
     gbps: float | None = None
     """None while it is not active."""
-    best_gbps: float = 0.0
-    """The most that it had in this boot; 0 if it was never active."""
-    down_s: float = 0.0
-    """For how long one that was active is not."""
-    drops: int = 0
-    """Within `FLAP_WINDOW_S`."""
-    flaps: bool = False
-    missed: int = 0
+    past: Past = NEVER_UP
     grown: Mapping[str, int] = field(default_factory=dict)
     """By counter, within the window of its limit."""
     new: Mapping[str, int] = field(default_factory=dict)
@@ -117,7 +91,8 @@ def look(root: Path, memory: Memory, now: float) -> tuple[PortSample, ...]:
     """Read every port below `root`. Raises UnreadableError where not even their names can be read."""
     found = {f"{port.parent.parent.name}/{port.name}": port for port in _ports(root)}
     samples = [_sample(name, port, memory, now) for name, port in found.items()]
-    return (*samples, *(_missing(name, memory.ports[name]) for name in memory.ports if name not in found))
+    gone = missed(memory.ports, found)
+    return (*samples, *(PortSample(name, past=past) for name, past in gone.items()))
 
 
 def _ports(root: Path) -> Iterator[Path]:
@@ -138,20 +113,8 @@ def _sample(name: str, port: Path, memory: Memory, now: float) -> PortSample:
     for each, value in values.items():
         if value is not None:
             new[each] = counted(memory.counters, f"{name} {each}", value, now)[1]
-    known = _remember(name, memory, gbps, new.get(DOWNED, 0), now)
-    return PortSample(
-        name,
-        kind,
-        state,
-        physical,
-        gbps,
-        known.best_gbps if known else 0.0,
-        now - known.down_since if known and known.down_since is not None else 0.0,
-        len(known.drops) if known else 0,
-        flaps=known is not None and known.flapped_at is not None,
-        grown=_grown(name, memory, now),
-        new=new,
-    )
+    past = remember(memory.ports, name, gbps, new.get(DOWNED, 0), now)
+    return PortSample(name, kind, state, physical, gbps, past, _grown(name, memory, now), new)
 
 
 def _names() -> tuple[str, ...]:
@@ -166,34 +129,6 @@ def _counter(port: Path, name: str) -> Path:
 def _grown(name: str, memory: Memory, now: float) -> dict[str, int]:
     known = ((limit, memory.counters.get(f"{name} {limit.counter}")) for limit in LIMITS)
     return {limit.counter: counter.within(limit.window_s, now) for limit, counter in known if counter}
-
-
-def _remember(name: str, memory: Memory, gbps: float | None, downed: int, now: float) -> Known | None:
-    """Keep what a port is; None for one that was never active: nobody may have put a cable in."""
-    known = memory.ports.get(name)
-    if known is None:
-        if gbps is not None:
-            memory.ports[name] = known = Known(gbps)
-        return known
-    was_down, known.missed = known.down_since is not None, 0
-    if gbps is None:
-        known.down_since = known.down_since if known.down_since is not None else now
-    else:
-        known.best_gbps, known.down_since = max(known.best_gbps, gbps), None
-    # what the counter adds while the port is down is the drop that is known already
-    drops = downed - 1 if was_down else max(downed, int(gbps is None))
-    recent = [at for at in known.drops if at > now - FLAP_WINDOW_S]
-    known.drops = [*recent, *[now] * drops][-FLAPS:]
-    if drops > 0 and len(known.drops) >= FLAPS:
-        known.flapped_at = now
-    elif known.flapped_at is not None and known.flapped_at <= now - FLAP_HOLD_S:
-        known.flapped_at = None
-    return known
-
-
-def _missing(name: str, known: Known) -> PortSample:
-    known.missed += 1
-    return PortSample(name, best_gbps=known.best_gbps, missed=known.missed)
 
 
 def _word(path: Path) -> str:
@@ -220,35 +155,16 @@ def judge(ports: Sequence[PortSample]) -> Iterator[Finding]:
     """
     if not ports:
         yield skipped("ports", "no InfiniBand or RoCE port is here")
-    best = max((port.best_gbps for port in ports), default=0.0)
+    best = max((port.past.best for port in ports), default=0.0)
     for port in ports:
         if port.error:
             yield _finding(port, "port-unreadable", Health.UNKNOWN, f"can't be read: {port.error}", {})
             continue
-        health, prefix = (Health.CRITICAL, "") if port.best_gbps == best else (Health.WARNING, "other-")
-        for code, said, evidence in _troubles(port):
-            yield _finding(port, prefix + code, health, said, evidence)
+        health, prefix = (Health.CRITICAL, "") if port.past.best == best else (Health.WARNING, "other-")
+        for trouble in troubles(port.past, port.gbps, "Gb/s", port.physical):
+            yield _finding(port, f"{prefix}port-{trouble.code}", health, trouble.said, trouble.evidence)
         yield from _judge_counters(port)
         yield from _judge_rate(port, ports)
-
-
-def _troubles(port: PortSample) -> Iterator[tuple[str, str, Evidence]]:
-    """Give what became of a port that worked: code, words and evidence."""
-    if port.missed >= GONE_LOOKS:
-        yield "port-gone", "was there and is gone", {"best_gbps": port.best_gbps}
-    if port.down_s >= DOWN_S:
-        evidence: Evidence = {
-            "state": port.state,
-            "physical": port.physical,
-            "down_s": round(port.down_s, 1),
-        }
-        yield "port-down", f"is down ({port.physical})", evidence
-    if port.flaps:
-        said = f"goes down again and again: {FLAPS} times within {FLAP_WINDOW_S:.0f} s"
-        yield "port-flapping", said, {"drops": port.drops}
-    if port.gbps is not None and port.gbps < port.best_gbps:
-        evidence = {"gbps": port.gbps, "before_gbps": port.best_gbps}
-        yield "port-slow", f"runs at {port.gbps:g} Gb/s, it had {port.best_gbps:g}", evidence
 
 
 def _judge_counters(port: PortSample) -> Iterator[Finding]:
@@ -262,7 +178,7 @@ def _judge_counters(port: PortSample) -> Iterator[Finding]:
 
 def _judge_rate(port: PortSample, ports: Sequence[PortSample]) -> Iterator[Finding]:
     """Compare one that is as fast as ever with its likes: somebody may have wanted it so."""
-    if port.gbps is None or port.gbps < port.best_gbps:
+    if port.gbps is None or port.gbps < port.past.best:
         return
     rates = Tally(each.gbps for each in ports if each.kind == port.kind and each.gbps is not None)
     usual, many = max(rates.items(), key=lambda each: (each[1], each[0]))

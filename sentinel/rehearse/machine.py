@@ -37,8 +37,6 @@ HOST = HostSample(
     load=1.0,
     processors=64,
     cpu_pressure=0.0,
-    stuck=0,
-    disks=(),
 )
 
 

@@ -34,6 +34,16 @@ NOT_SIMULATED = {
     "gpu_memory_used_bytes",
     "gpu_utilisation_ratio",
     "host_cpu_pressure_ratio",
+    "host_cpu_stolen_ratio",
+    "host_io_stalled_ratio",
+    "host_memory_stalled_ratio",
+    "memory_corrected_errors_total",
+    "memory_uncorrectable_errors",
+    "nic_carrier",
+    "nic_errors_total",
+    "pcie_uncorrected_errors_total",
+    "rank_cpu_wait_ratio",
+    "service_active",
     "port_active",
     "port_errors_total",
     "port_rate_bytes_per_second",
@@ -65,7 +75,7 @@ def test_beats_and_the_end_of_a_rank_arrive_and_the_machine_is_probed(node: Node
             assert isinstance(end, ExitSeen)
             assert (end.worker, end.pid, end.how) == ("worker-0", rank.pid, "signal 9")
             probed = await controller.event(lambda event: isinstance(event, ProbedSeen))
-            checks = ("gpu", "heartbeat", "host", "kernel", "oom", "raylet", "xid")
+            checks = ("gpu", "heartbeat", "host", "kernel", "oom", "raylet", "volumes", "xid")
             assert probed == ProbedSeen(checks, f"exit:{rank.pid}")
             reported = list(controller.events.values())
             causes = [
@@ -276,7 +286,7 @@ def test_metrics_show_zeros_and_counted_events(node: Node) -> None:
             await until(lambda: scrape(port).get(series("gpu_present", gpu=0)) == 1)
             for counted in (series("xid_events_total", xid=79, gpu=0), series("oom_kills_total")):
                 await until(lambda counted=counted: scrape(port).get(counted) == 0)
-            for check in ("gpu", "heartbeat", "host", "kernel", "oom", "raylet", "xid"):
+            for check in ("gpu", "heartbeat", "host", "kernel", "oom", "raylet", "volumes", "xid"):
                 assert scrape(port)[series("probes_failed_total", check=check)] == 0
             with node.kernel_log.open("a") as log:
                 log.write(XID_79)

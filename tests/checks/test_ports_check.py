@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from files import captured, plant
 
-from sentinel.checks import ports
+from sentinel.checks import _links, ports
 from sentinel.checks._sysfs import UnreadableError
 from sentinel.model.check import Machine, series
 from sentinel.model.finding import Health
@@ -76,13 +76,13 @@ def test_without_ports_the_check_is_skipped_once(tmp_path: Path) -> None:
 def test_a_port_that_stays_down_is_a_fault_and_one_that_heals_is_none(host: Host) -> None:
     host.down(1)
     assert host.look() == []
-    assert host.look(ports.DOWN_S - 0.1) == []
+    assert host.look(_links.DOWN_S - 0.1) == []
     host.up(1)
     assert host.look() == []
-    host.now += ports.FLAP_WINDOW_S
+    host.now += _links.FLAP_WINDOW_S
     host.down(1)
     host.look()
-    assert host.look(ports.DOWN_S) == [("port:mlx5_1/1", "port-down", Health.CRITICAL)]
+    assert host.look(_links.DOWN_S) == [("port:mlx5_1/1", "port-down", Health.CRITICAL)]
     host.up(1)
     assert host.look() == []
 
@@ -93,7 +93,7 @@ def test_a_port_that_never_was_up_is_no_fault(host: Host) -> None:
     assert host.look(3600.0) == []
 
 
-@pytest.mark.parametrize("between", [5.0, ports.FLAP_WINDOW_S - 10.0])
+@pytest.mark.parametrize("between", [5.0, _links.FLAP_WINDOW_S - 10.0])
 def test_two_drops_in_five_minutes_are_flaps_that_stand_for_an_hour(host: Host, between: float) -> None:
     for pause in (5.0, between):
         host.down(2)
@@ -101,14 +101,14 @@ def test_two_drops_in_five_minutes_are_flaps_that_stand_for_an_hour(host: Host, 
         host.up(2)
         found = host.look()
     assert found == [("port:mlx5_2/1", "port-flapping", Health.CRITICAL)]
-    assert host.look(ports.FLAP_HOLD_S - 10.0) != []
+    assert host.look(_links.FLAP_HOLD_S - 10.0) != []
     assert host.look(20.0) == []
 
 
 def test_two_drops_more_than_five_minutes_apart_are_none(host: Host) -> None:
     for _ in range(3):
         host.down(2)
-        host.look(ports.FLAP_WINDOW_S)
+        host.look(_links.FLAP_WINDOW_S)
         host.up(2)
         assert host.look() == []
 
@@ -161,12 +161,12 @@ def test_another_kind_of_adapter_may_be_slower_and_its_trouble_is_a_warning(host
     assert host.look() == []
     plant(host.root, {"class/infiniband/hfi1_0/ports/1/state": "1: DOWN"})
     host.look()
-    assert host.look(ports.DOWN_S) == [("port:hfi1_0/1", "other-port-down", Health.WARNING)]
+    assert host.look(_links.DOWN_S) == [("port:hfi1_0/1", "other-port-down", Health.WARNING)]
 
 
 def test_a_device_is_gone_when_three_looks_miss_it(host: Host) -> None:
     shutil.rmtree(host.root / "class/infiniband/mlx5_3")
-    assert [host.look() for _ in range(ports.GONE_LOOKS - 1)] == [[]] * (ports.GONE_LOOKS - 1)
+    assert [host.look() for _ in range(_links.GONE_LOOKS - 1)] == [[]] * (_links.GONE_LOOKS - 1)
     assert host.look() == [("port:mlx5_3/1", "port-gone", Health.CRITICAL)]
     plant(host.root, rail(3))
     assert host.look() == []
@@ -224,7 +224,7 @@ def test_the_next_prober_goes_on_where_the_last_one_was(
     monkeypatch.setattr(ports.time, "monotonic", lambda: clock[0])
     ports.measure(machine)
     shutil.rmtree(host.root / "class/infiniband/mlx5_3")
-    for _ in range(ports.GONE_LOOKS):
+    for _ in range(_links.GONE_LOOKS):
         clock[0] += 5.0
         sample = ports.measure(machine)
     assert [each.code for each in ports.judge(sample)] == ["port-gone"]

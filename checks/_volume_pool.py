@@ -1,0 +1,150 @@
+"""Looks at volumes through children: one that does not answer keeps its child, and nobody waits for it."""
+
+import os
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import msgspec
+
+from sentinel.checks._sysfs import UnreadableError
+
+CHILD = (sys.executable, "-I", "-S", str(Path(__file__).with_name("_volume_child.py")))
+PATIENCE_S = 0.5
+"""A volume in order answers within milliseconds; the next look asks again what came of it."""
+TRY_EVERY_S = 60.0
+"""A mebibyte a minute and node is no load, also where thousands share a volume."""
+_LARGEST = 1 << 16
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What one look at a volume gave; sizes in bytes, times in seconds."""
+
+    total: int = 0
+    free: int = 0
+    files: int = 0
+    """How many it can hold; 0 where it does not say."""
+    files_free: int = 0
+    error: str = ""
+    """Why it can't be asked."""
+    write_s: float | None = None
+    """To write and sync a mebibyte; None where that was not tried."""
+    read_s: float | None = None
+    refused: str = ""
+    """It is not ours to write to."""
+    failed: str = ""
+    """Why the file could not be written and read."""
+    failed_with: str = ""
+    """The name of the error, such as `EIO`, if either failed."""
+
+
+@dataclass(slots=True)
+class _Child:
+    """A process that answers, or is left at a volume that does not."""
+
+    process: subprocess.Popen[bytes]
+    since: float = 0.0
+    tries: bool = False
+
+    def ask(self, path: str, trial: str) -> None:
+        assert self.process.stdin is not None
+        self.since, self.tries = time.monotonic(), bool(trial)
+        self.process.stdin.write(msgspec.json.encode((path, trial)) + b"\n")
+        self.process.stdin.flush()
+
+    def answer(self, within_s: float) -> Answer | None:
+        """Give its answer; None if it gives none in time. Raises UnreadableError if it died."""
+        assert self.process.stdout is not None
+        if not select.select([self.process.stdout], [], [], within_s)[0]:
+            return None
+        line = os.read(self.process.stdout.fileno(), _LARGEST)
+        try:
+            return msgspec.json.decode(line, type=Answer)
+        except msgspec.DecodeError:
+            self.end()
+            raise UnreadableError("the process that looks at the volume died") from None
+
+    def end(self) -> None:
+        self.process.kill()
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe:
+                pipe.close()
+
+
+@dataclass(slots=True)
+class Volume:
+    """What is known of one volume."""
+
+    path: str
+    answer: Answer | None = None
+    """The newest one."""
+    tried: tuple[Answer, ...] = ()
+    """The newest ones in which it was written to, oldest first."""
+    waits_s: float = 0.0
+    """For how long it has not answered."""
+    error: str = ""
+    """Why nothing was learned this time."""
+
+
+@dataclass
+class Pool:
+    """All volumes of a node. It lives as long as its prober: the next one knows nothing at first."""
+
+    trial: Callable[[str], str]
+    """Name of the file to try in a directory; empty where none is to be."""
+    keep: int = 3
+    command: Sequence[str] = CHILD
+    _volumes: dict[str, Volume] = field(default_factory=dict)
+    _idle: list[_Child] = field(default_factory=list)
+    _asked: dict[str, _Child] = field(default_factory=dict)
+    _tried: dict[str, float] = field(default_factory=dict)
+
+    def look(self, paths: Sequence[str]) -> tuple[Volume, ...]:
+        """Look at each volume; waits for none longer than `PATIENCE_S`, and not again for one that hangs."""
+        volumes = [self._volumes.setdefault(path, Volume(path)) for path in dict.fromkeys(paths)]
+        for volume in volumes:
+            self._look(volume)
+        return tuple(replace(volume) for volume in volumes)
+
+    def close(self) -> None:
+        """End all children; one that hangs ends when its volume lets it."""
+        for child in (*self._idle, *self._asked.values()):
+            child.end()
+        self._idle.clear()
+        self._asked.clear()
+
+    def _look(self, volume: Volume) -> None:
+        volume.error, hung = "", volume.path in self._asked
+        try:
+            if not hung:
+                self._ask(volume.path)
+            answer = self._asked[volume.path].answer(0.0 if hung else PATIENCE_S)
+        except (UnreadableError, OSError) as error:
+            self._asked.pop(volume.path, None)
+            volume.error = str(error)
+            return
+        if answer is None:
+            volume.waits_s = time.monotonic() - self._asked[volume.path].since
+            return
+        child = self._asked.pop(volume.path)
+        self._idle.append(child)
+        volume.answer, volume.waits_s = answer, 0.0
+        if child.tries:
+            volume.tried = (*volume.tried, answer)[-self.keep :]
+
+    def _ask(self, path: str) -> None:
+        child = self._idle.pop() if self._idle else _start(self.command)
+        now = time.monotonic()
+        trial = self.trial(path) if now >= self._tried.get(path, 0.0) else ""
+        if trial:
+            self._tried[path] = now + TRY_EVERY_S
+        self._asked[path] = child
+        child.ask(path, trial)
+
+
+def _start(command: Sequence[str]) -> _Child:
+    return _Child(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
