@@ -14,8 +14,8 @@ import msgspec
 from sentinel.checks._sysfs import UnreadableError
 
 CHILD = (sys.executable, "-I", "-S", str(Path(__file__).with_name("_volume_child.py")))
-PATIENCE_S = 0.5
-"""A volume in order answers within milliseconds; the next look asks again what came of it."""
+PATIENCE_S = 0.25
+"""A volume in order says how full it is within milliseconds; a child that has to start takes 50 more."""
 TRY_EVERY_S = 60.0
 """A mebibyte a minute and node is no load, also where thousands share a volume."""
 _LARGEST = 1 << 16
@@ -54,7 +54,6 @@ class _Child:
         assert self.process.stdin is not None
         self.since, self.tries = time.monotonic(), bool(trial)
         self.process.stdin.write(msgspec.json.encode((path, trial)) + b"\n")
-        self.process.stdin.flush()
 
     def answer(self, within_s: float) -> Answer | None:
         """Give its answer; None if it gives none in time. Raises UnreadableError if it died."""
@@ -103,11 +102,19 @@ class Pool:
     _asked: dict[str, _Child] = field(default_factory=dict)
     _tried: dict[str, float] = field(default_factory=dict)
 
-    def look(self, paths: Sequence[str]) -> tuple[Volume, ...]:
-        """Look at each volume; waits for none longer than `PATIENCE_S`, and not again for one that hangs."""
+    def look(self, paths: Sequence[str], patience_s: float = 0.0) -> tuple[Volume, ...]:
+        """Look at each volume, and try it if that is due.
+
+        Nobody waits longer than `PATIENCE_S` for one to say how full it is, and not again for one that hangs.
+        What comes of a try is taken by the next look, unless `patience_s` says how long to wait for it.
+        """
         volumes = [self._volumes.setdefault(path, Volume(path)) for path in dict.fromkeys(paths)]
         for volume in volumes:
-            self._look(volume)
+            try:
+                self._look(volume, patience_s)
+            except (UnreadableError, OSError) as error:
+                self._asked.pop(volume.path, None)
+                volume.error = str(error)
         return tuple(replace(volume) for volume in volumes)
 
     def close(self) -> None:
@@ -117,34 +124,36 @@ class Pool:
         self._idle.clear()
         self._asked.clear()
 
-    def _look(self, volume: Volume) -> None:
-        volume.error, hung = "", volume.path in self._asked
-        try:
-            if not hung:
-                self._ask(volume.path)
-            answer = self._asked[volume.path].answer(0.0 if hung else PATIENCE_S)
-        except (UnreadableError, OSError) as error:
-            self._asked.pop(volume.path, None)
-            volume.error = str(error)
+    def _look(self, volume: Volume, patience_s: float) -> None:
+        volume.error, now = "", time.monotonic()
+        if volume.path in self._asked and not self._take(volume, 0.0):
             return
-        if answer is None:
-            volume.waits_s = time.monotonic() - self._asked[volume.path].since
-            return
-        child = self._asked.pop(volume.path)
-        self._idle.append(child)
-        volume.answer, volume.waits_s = answer, 0.0
-        if child.tries:
-            volume.tried = (*volume.tried, answer)[-self.keep :]
+        self._ask(volume.path, "")
+        if self._take(volume, max(PATIENCE_S, patience_s)) and now >= self._tried.get(volume.path, now):
+            self._tried[volume.path] = now + TRY_EVERY_S
+            if trial := self.trial(volume.path):
+                self._ask(volume.path, trial)
+            if trial and patience_s:
+                self._take(volume, patience_s)
 
-    def _ask(self, path: str) -> None:
+    def _ask(self, path: str, trial: str) -> None:
         child = self._idle.pop() if self._idle else _start(self.command)
-        now = time.monotonic()
-        trial = self.trial(path) if now >= self._tried.get(path, 0.0) else ""
-        if trial:
-            self._tried[path] = now + TRY_EVERY_S
         self._asked[path] = child
         child.ask(path, trial)
 
+    def _take(self, volume: Volume, within_s: float) -> bool:
+        """Take the answer that a volume owes; says whether there was one."""
+        child = self._asked[volume.path]
+        answer = child.answer(within_s)
+        if answer is None:
+            volume.waits_s = time.monotonic() - child.since
+            return False
+        self._idle.append(self._asked.pop(volume.path))
+        volume.answer, volume.waits_s = answer, 0.0
+        if child.tries:
+            volume.tried = (*volume.tried, answer)[-self.keep :]
+        return True
+
 
 def _start(command: Sequence[str]) -> _Child:
-    return _Child(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
+    return _Child(subprocess.Popen(command, bufsize=0, stdin=subprocess.PIPE, stdout=subprocess.PIPE))

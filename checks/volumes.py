@@ -21,6 +21,8 @@ ROOM_BYTES = 16 * 1024**3
 """With this much free a disk is not full, however large it is: 3% of a big volume are many checkpoints."""
 ROOM_FILES = 100_000
 """With room for so many more files they are not used up."""
+ONE_LOOK_S = 2.0
+"""Somebody who looks only once waits so long for what comes of a try; an agent takes it at the next look."""
 FAULTS = frozenset({"EIO", "ESTALE", "ENOTCONN", "EHOSTDOWN", "EUCLEAN", "EREMOTEIO", "ESHUTDOWN"})
 """What a volume says that is broken, or whose server forgot it."""
 NO_ROOM = frozenset({"ENOSPC", "EDQUOT"})
@@ -28,7 +30,7 @@ NO_ROOM = frozenset({"ENOSPC", "EDQUOT"})
 
 def measure(machine: Machine) -> tuple[Volume, ...]:
     """Look at each watched volume through a child: one that hangs is told, and delays nobody."""
-    return _pool(machine.node).look(machine.disks)
+    return _pool(machine.node).look(machine.disks, 0.0 if machine.kept else ONE_LOOK_S)
 
 
 @cache

@@ -4,11 +4,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 from multiprocessing import connection
 
+import psutil
 import pytest
 from agent_node import GPU, Node
 
 from sentinel.adapters.kernel_log import FileFollower
 from sentinel.checks import load
+from sentinel.model.check import series
 from sentinel.model.finding import Health
 from sentinel.model.report import Event, FindingSeen
 from sentinel.runtime.agent import settings
@@ -69,6 +71,22 @@ def test_a_driver_that_hangs_once_is_evidence_and_a_second_time_in_a_row_is_enou
     assert driver.hang() == [("gpu-probe-hung", Health.WARNING)]
     assert driver.hang() == [("gpu-probe-hung", Health.CRITICAL)]
     assert driver.hang() == [], "it is told once"
+
+
+def test_a_volume_that_hangs_delays_no_other_check(node: Node) -> None:
+    hanging = Hanging(node, "gpu", "host", "volumes")
+    try:
+        hanging.events()
+        (child,) = psutil.Process(hanging.probes.prober.pid).children()
+        child.suspend()  # as if it slept in a mount
+        for _ in range(3):
+            hanging.now += 10.0
+            assert not {code for code, _ in hanging.answer()} & {"probe-hung", "gpu-probe-hung", "probe-died"}
+        waits = [series("volume_waits_seconds", path=path) for path in ("/", str(node.memory))]
+        assert sum(hanging.probes.gauges["volumes"][each] > 0.0 for each in waits) == 1
+        assert hanging.probes.gauges["gpu"]
+    finally:
+        hanging.probes.close()
 
 
 def test_a_probe_that_hangs_clears_nothing_that_was_found_before(driver: Hanging) -> None:
