@@ -129,11 +129,13 @@ class Pool:
         if volume.path in self._asked and not self._take(volume, 0.0):
             return
         self._ask(volume.path, "")
-        if self._take(volume, max(PATIENCE_S, patience_s)) and now >= self._tried.get(volume.path, now):
-            self._tried[volume.path] = now + TRY_EVERY_S
-            if trial := self.trial(volume.path):
-                self._ask(volume.path, trial)
-            if trial and patience_s:
+        if not self._take(volume, max(PATIENCE_S, patience_s)) or now < self._tried.get(volume.path, now):
+            return
+        self._tried[volume.path] = now + TRY_EVERY_S
+        is_there = volume.answer is not None and not volume.answer.error
+        if trial := self.trial(volume.path) if is_there else "":
+            self._ask(volume.path, trial)
+            if patience_s:
                 self._take(volume, patience_s)
 
     def _ask(self, path: str, trial: str) -> None:
