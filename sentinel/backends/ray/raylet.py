@@ -47,7 +47,7 @@ class RayletWatch:
 
     def _find(self, parents: Collection[Pid]) -> tuple[Pid, int] | None:
         for pid in dict.fromkeys((*parents, *_of_this_machine())):
-            if process_name(pid) != _NAME or not _is_ours(pid):
+            if process_name(pid) != _NAME or not _is_ours(pid):  # the cheapest first
                 continue
             started, address = state_and_start(pid)[1], _address(pid)
             if _runs(pid, started) and (pid in parents or address == self._address):
@@ -87,8 +87,9 @@ def _address(pid: Pid) -> str:
 
 
 def _runs(pid: Pid, started: int) -> bool:
+    """Say whether it still is that raylet: a fork of one is called so until it becomes a worker."""
     state, now = state_and_start(pid)
-    return state not in "XZ" and now == started
+    return state not in "XZ" and now == started and process_name(pid) == _NAME
 
 
 def _age(started: int) -> Seconds:

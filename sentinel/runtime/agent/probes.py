@@ -1,5 +1,6 @@
 """When each check runs, who runs it, and what its findings become."""
 
+import random
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -34,6 +35,9 @@ _UNNAMED = 10 * LINES
 """So many kernel lines wait for that at most; the others wait in the log."""
 _SETTLE_EVERY: Seconds = 1.0
 """A storm must not have the book and the bookmark written with each acknowledgement."""
+_JITTER = 0.1
+"""By so much of its period a check comes sooner or later: agents that were started together would ask a
+volume that they share together for good."""
 _DRIVER = "gpu"
 """The check that a prober is judged by which hangs or dies before it is asked: it opens the driver."""
 
@@ -117,7 +121,7 @@ class Probes:
         events = self._run_in_agent(now, beats)
         for name, check in self._checks.items():
             if not check.in_agent and now >= self._due[name]:
-                self._due[name] = now + check.every
+                self._due[name] = _next(check, now)
                 self._enqueue(name)
         events += self._end_hung(now)
         events += self._give_up_waiting(now)
@@ -190,7 +194,7 @@ class Probes:
         machine = self._machine(lines, beats)
         events: list[Event] = []
         for name, check in due:
-            self._due[name] = now + check.every
+            self._due[name] = _next(check, now)
             events += self._take(probe(check, machine), now, now, are_old=are_old)
         return events
 
@@ -308,6 +312,10 @@ class Probes:
     def close(self) -> None:
         """End the prober."""
         self.prober.close()
+
+
+def _next(check: Check, now: Seconds) -> Seconds:
+    return now + check.every * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 - nobody guesses it
 
 
 def _seen(findings: Iterable[Finding]) -> list[Event]:

@@ -1,7 +1,9 @@
 """The agent knows its node's raylet among all processes, sees its death, and sees it come back."""
 
 import os
+import signal
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -35,6 +37,7 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Starts]:
         assert process.stdout is not None
         started.append((process, int(process.stdout.readline())))
         assert process_name(process.pid) == name
+        has_become(started[-1][1], "sleep")
         return started[-1]
 
     yield starts
@@ -44,6 +47,14 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Starts]:
         process.stdin.close()
         process.stdout.close()
     subprocess.run(["kill", "-9", *(str(child) for _, child in started)], check=False, capture_output=True)
+
+
+def has_become(pid: int, name: str) -> None:
+    """Wait until a fork is the program that it is for; until then it is called as its parent."""
+    deadline = time.monotonic() + 20
+    while process_name(pid) != name:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def end(process: "subprocess.Popen[str]") -> None:
@@ -85,6 +96,30 @@ def test_one_that_comes_back_is_waited_for_until_it_is_registered(start: Starts)
     assert seen is not None
     assert (seen.pid, seen.is_first, codes(seen)) == (second.pid, False, ["raylet-dead"])
     assert codes(Raylet(second.pid, REGISTERED_S, is_first=False)) == []
+
+
+def test_a_fork_that_outlives_it_is_none(tmp_path: Path, start: Starts) -> None:
+    """A raylet that dies while it starts a worker leaves a process of its own name and arguments."""
+    os.mkfifo(tmp_path / "go")
+    script = tmp_path / "raylet"
+    script.write_text(f"#!/bin/sh\n(read go <{tmp_path}/go; exec sleep 600) &\necho $!\nread line\n")
+    script.chmod(0o700)
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([str(script), f"--node_ip_address={HERE}"], text=True, **pipes) as process:
+        watch = RayletWatch(HERE)
+        assert process.stdout is not None
+        fork = int(process.stdout.readline())
+        try:
+            seen = watch.look(())
+            assert seen is not None
+            process.kill()
+            process.wait()
+            assert codes(watch.look(())) == ["raylet-dead"], "whatever is called so has only just begun"
+            (tmp_path / "go").write_text("go\n")
+            has_become(fork, "sleep")
+            assert watch.look(()) == Raylet(0, 0.0)
+        finally:
+            os.kill(fork, signal.SIGKILL)
 
 
 def test_it_is_known_by_the_rank_that_it_started(start: Starts) -> None:
