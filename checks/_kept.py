@@ -75,7 +75,7 @@ def _decoded(data: bytes, kind: type[T]) -> T:
     boot, _, plain = data.partition(b"\n")
     try:
         return msgspec.json.decode(plain, type=kind) if boot == _boot() else kind()
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return kind()
 
 

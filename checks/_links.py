@@ -58,7 +58,8 @@ def remember(links: dict[str, Link], name: str, rate: float | None, downed: int,
     if (link := links.get(name)) is None:
         if rate is None:
             return NEVER_UP
-        link = links[name] = Link(rate)
+        links[name] = Link(rate)  # one that comes up for the first time may have been tried several times
+        return Past(rate)
     was_down, link.missed = link.down_since is not None, 0
     # what its counter adds while it is down is the drop that is known already
     drops = downed - 1 if was_down else max(downed, int(rate is None))
@@ -85,11 +86,14 @@ def missed(links: Mapping[str, Link], found: Collection[str]) -> dict[str, Past]
 
 
 def troubles(past: Past, rate: float | None, unit: str, state: str) -> Iterator[Trouble]:
-    """Say what is wrong with a link that worked; `state` is what its driver says of it now."""
+    """Say what is wrong with a link that worked; `state` is what its driver says of it now.
+
+    The words stay the same while a state does: else it would look like a new one each time.
+    """
     if past.missed >= GONE_LOOKS:
         yield Trouble("gone", "was there and is gone", {"rate_before": past.best})
     if past.down_s >= DOWN_S:
-        yield Trouble("down", f"is down ({state})", {"state": state, "down_s": round(past.down_s, 1)})
+        yield Trouble("down", "is down", {"state": state, "down_s": round(past.down_s, 1)})
     if past.flaps:
         said = f"goes down again and again: {FLAPS} times within {FLAP_WINDOW_S:.0f} s"
         yield Trouble("flapping", said, {"drops": past.drops})

@@ -15,7 +15,9 @@ from sentinel.checks._sysfs import UnreadableError
 
 CHILD = (sys.executable, "-I", "-S", str(Path(__file__).with_name("_volume_child.py")))
 PATIENCE_S = 0.25
-"""A volume in order says how full it is within milliseconds; a child that has to start takes 50 more."""
+"""A volume in order says how full it is within milliseconds."""
+START_S = 2.0
+"""A child that has to start first takes 50 more, on a busy node a second. All volumes share this patience."""
 TRY_EVERY_S = 60.0
 """A mebibyte a minute and node is no load, also where thousands share a volume."""
 _LARGEST = 1 << 16
@@ -101,13 +103,16 @@ class Pool:
     _idle: list[_Child] = field(default_factory=list)
     _asked: dict[str, _Child] = field(default_factory=dict)
     _tried: dict[str, float] = field(default_factory=dict)
+    _patience_s: float = START_S
+    """What is left of it for children that have to start."""
 
     def look(self, paths: Sequence[str], patience_s: float = 0.0) -> tuple[Volume, ...]:
         """Look at each volume, and try it if that is due.
 
-        Nobody waits longer than `PATIENCE_S` for one to say how full it is, and not again for one that hangs.
+        Nobody waits long for one to say how full it is, and not again for one that hangs.
         What comes of a try is taken by the next look, unless `patience_s` says how long to wait for it.
         """
+        self._patience_s = START_S
         volumes = [self._volumes.setdefault(path, Volume(path)) for path in dict.fromkeys(paths)]
         for volume in volumes:
             try:
@@ -128,8 +133,11 @@ class Pool:
         volume.error, now = "", time.monotonic()
         if volume.path in self._asked and not self._take(volume, 0.0):
             return
+        starts = not self._idle
         self._ask(volume.path, "")
-        if not self._take(volume, max(PATIENCE_S, patience_s)) or now < self._tried.get(volume.path, now):
+        answered = self._take(volume, max(patience_s, self._patience_s if starts else PATIENCE_S))
+        self._patience_s -= starts * (time.monotonic() - now)
+        if not answered or now < self._tried.get(volume.path, now):
             return
         self._tried[volume.path] = now + TRY_EVERY_S
         is_there = volume.answer is not None and not volume.answer.error

@@ -137,8 +137,7 @@ def judge(sample: PlatformSample) -> Iterator[Finding]:
             code, health = "fabric-manager-down", Health.CRITICAL
         else:
             code, health = "service-down", Health.WARNING
-        said = f"{name} is down ({service.active})"
-        yield Finding("platform", code, f"service:{name}", health, said, evidence)
+        yield Finding("platform", code, f"service:{name}", health, f"{name} is down", evidence)
 
 
 def metrics(sample: PlatformSample) -> dict[Series, float]:
