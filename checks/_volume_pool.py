@@ -166,4 +166,6 @@ class Pool:
 
 
 def _start(command: Sequence[str]) -> _Child:
-    return _Child(subprocess.Popen(command, bufsize=0, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
+    """Start one; when it ends with its prober it has nothing to say."""
+    pipe, nowhere = subprocess.PIPE, subprocess.DEVNULL
+    return _Child(subprocess.Popen(command, bufsize=0, stdin=pipe, stdout=pipe, stderr=nowhere))
