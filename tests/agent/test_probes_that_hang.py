@@ -110,7 +110,7 @@ def test_a_check_that_hangs_again_and_again_leaves_time_for_the_others(node: Nod
     finally:
         hanging.probes.close()
     assert failures == 3, "after 15 s, after a minute, then every five"
-    assert asked["gpu"] > 60
+    assert asked["gpu"] > 40, "about every second when nothing hangs"
 
 
 def test_a_probe_that_hangs_clears_nothing_that_was_found_before(driver: Hanging) -> None:
