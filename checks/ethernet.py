@@ -92,12 +92,17 @@ def look(root: Path, memory: Memory, now: float) -> tuple[NicSample, ...]:
 
 
 def _is_physical(nic: Path) -> bool:
-    """Say whether it has a device, and is no virtual function, which comes and goes with its guest."""
-    has_device = (nic / "device").exists() and not (nic / "device/physfn").exists()
+    """Say whether it has a device of its own.
+
+    A virtual function comes and goes with its guest, a port on USB with the board's management controller.
+    """
+    device = nic / "device"
+    if not device.exists() or (device / "physfn").exists() or (device / "subsystem").resolve().name == "usb":
+        return False
     try:
-        return has_device and number(nic / "type") == ETHERNET
+        return number(nic / "type") == ETHERNET
     except UnreadableError:
-        return has_device
+        return True
 
 
 def _sample(nic: Path, memory: Memory, now: float) -> NicSample:

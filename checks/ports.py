@@ -4,7 +4,7 @@ import re
 import time
 from collections import Counter as Tally
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import msgspec
@@ -79,12 +79,15 @@ class PortSample:
     """By counter, since the last look."""
     error: str = ""
     """Why it can't be judged."""
+    is_only_look: bool = False
+    """Somebody looks by hand: nothing is known of before."""
 
 
 def measure(machine: Machine) -> tuple[PortSample, ...]:
     """Read every port, and remember what it was."""
     with remembered(machine.kept, "ports", Memory) as memory:
-        return look(SYS, memory, time.monotonic())
+        samples = look(SYS, memory, time.monotonic())
+    return samples if machine.kept else tuple(replace(each, is_only_look=True) for each in samples)
 
 
 def look(root: Path, memory: Memory, now: float) -> tuple[PortSample, ...]:
@@ -163,6 +166,9 @@ def judge(ports: Sequence[PortSample]) -> Iterator[Finding]:
         health, prefix = (Health.CRITICAL, "") if port.past.best == best else (Health.WARNING, "other-")
         for trouble in troubles(port.past, port.gbps, "Gb/s", port.physical):
             yield _finding(port, f"{prefix}port-{trouble.code}", health, trouble.said, trouble.evidence)
+        if port.is_only_look and port.gbps is None:
+            said = f"is not active ({port.physical}): is there to be a cable in it?"
+            yield _finding(port, "port-inactive", Health.WARNING, said, {"state": port.state})
         yield from _judge_counters(port)
         yield from _judge_rate(port, ports)
 

@@ -56,6 +56,15 @@ def test_what_is_no_ethernet_port_with_a_device_is_skipped(tmp_path: Path, kind:
     assert host.look() == [("ethernet", "not-applicable")]
 
 
+def test_the_port_of_the_management_controller_is_left_out(host: Host) -> None:
+    host.add("usb0")
+    (host.root / "bus/usb").mkdir(parents=True)
+    (host.root / "devices/usb0/subsystem").symlink_to(host.root / "bus/usb")
+    host.look()
+    host.set("usb0", carrier="0")
+    assert [host.look(60.0) for _ in range(2)] == [[], []]
+
+
 def test_a_port_that_stays_down_is_told_and_one_that_heals_is_not(host: Host) -> None:
     host.set("eth1", carrier="0", operstate="down")
     assert host.look() == []

@@ -232,6 +232,17 @@ def test_the_next_prober_goes_on_where_the_last_one_was(
     assert list(ports.judge(ports.measure(machine))) == [], "what nobody remembers is no fault"
 
 
+def test_who_looks_by_hand_is_told_of_every_port_that_is_not_active(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = Host(tmp_path)
+    host.down(2)
+    monkeypatch.setattr(ports, "SYS", host.root)
+    (found,) = ports.judge(ports.measure(Machine("n", NoGpus(), None)))
+    assert (found.component, found.code, found.health) == ("port:mlx5_2/1", "port-inactive", Health.WARNING)
+    assert list(ports.judge(ports.measure(Machine("n", NoGpus(), None, kept=str(tmp_path / "kept"))))) == []
+
+
 def test_rates_and_growth_are_exported(host: Host) -> None:
     host.set(0, counters__symbol_error="11")
     host.down(1)
