@@ -39,8 +39,9 @@ _SETTLE_EVERY: Seconds = 1.0
 _JITTER = 0.1
 """By so much of its period a check comes sooner or later: agents that were started together would ask a
 volume that they share together for good."""
-_HUNG_PAUSES: tuple[Seconds, ...] = (15.0, 60.0, 300.0)
-"""A check that hangs is asked again after these: each time it keeps all others waiting until its deadline."""
+_HUNG_PAUSES: tuple[Seconds, ...] = (1.0, 60.0, 300.0)
+"""A check that hangs is asked again after these: once soon, for a busy host delays a prober, too, and then
+rarely, for each time it keeps all others waiting until its deadline."""
 _DRIVER = "gpu"
 """The check that a prober is judged by which hangs or dies before it is asked: it opens the driver."""
 
