@@ -123,6 +123,8 @@ class Machine:
     """Whether the kernel's lines count processes as the agent does: not if the agent is in a container."""
     memory: str = ""
     """The node's memory directory, where ranks have their heartbeat records; empty when nobody said."""
+    kept: str = ""
+    """Folder in which a check keeps what it has to know after its prober's end; empty for nowhere."""
 
 
 _METRIC = re.compile(r"[a-zA-Z_:][\w:]*", re.ASCII)
@@ -170,6 +172,8 @@ class Check:
     """Run at once when a rank of this node exits, so that speed does not outrun the cause."""
     in_agent: bool = False
     """Touches nothing that can hang: the agent runs it itself, also whenever kernel lines arrive."""
+    of_this_host: bool = False
+    """Reads the host's own files, not only what `Machine` gives: a rehearsal has no host."""
     of_kernel_log: bool = False
     """Judges the kernel's lines, so that a person can run it on those of this boot; other `in_agent` checks
     judge what only an agent knows."""

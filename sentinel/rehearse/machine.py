@@ -37,8 +37,6 @@ HOST = HostSample(
     load=1.0,
     processors=64,
     cpu_pressure=0.0,
-    stuck=0,
-    disks=(),
 )
 
 
@@ -126,7 +124,8 @@ class Agent:
         self._ended: list[Process] = []
         self._book = FindingBook(self.folder / "findings.json")
         self._follower = FileFollower(self.node.log, self.folder / "kernel-log")
-        checks = {**self.checks, "host": replace(self.checks["host"], measure=lambda _: self.node.host)}
+        told = {name: check for name, check in self.checks.items() if not check.of_this_host}
+        checks = {**told, "host": replace(self.checks["host"], measure=lambda _: self.node.host)}
         self._checks = dict(sorted(checks.items(), key=lambda each: not each[1].in_agent))
 
     def hello(self) -> Hello:

@@ -43,6 +43,11 @@ class Here:
         """Where the ranks of this node beat, only an agent knows."""
         return None
 
+    @property
+    def kept(self) -> str:
+        """Nowhere: one look remembers nothing."""
+        return ""
+
 
 @dataclass(frozen=True, slots=True)
 class Result:

@@ -30,6 +30,8 @@ class ProberTask(msgspec.Struct, frozen=True):
     disks: tuple[str, ...]
     memory: str = ""
     """The node's memory directory."""
+    kept: str = ""
+    """Where checks keep what they remember; empty for nowhere."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,7 +63,7 @@ def main() -> None:
     answers = _take_stdout()
     checks, collective = load(), load_collective()
     gpus = open_gpus(task.gpus)
-    machine = Machine(task.node, gpus, task.expected_gpus, task.disks, memory=task.memory)
+    machine = Machine(task.node, gpus, task.expected_gpus, task.disks, memory=task.memory, kept=task.kept)
     _answer(answers, introduction(machine))
     machine = replace(machine, driver_events=open_events(task.gpus))
     for line in sys.stdin:

@@ -10,7 +10,8 @@ from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 from scraping import page, scrape
 
-from sentinel.checks import host
+from sentinel.checks import host, volumes
+from sentinel.checks._volume_pool import Answer, Volume
 from sentinel.model.check import Series, series
 from sentinel.runtime.agent.metrics import ELSEWHERE, HELP, MetricsServer
 from sentinel.runtime.agent.settings import parse
@@ -100,11 +101,14 @@ def test_a_label_may_hold_any_text(text: str) -> None:
 
 @pytest.mark.parametrize("path", ["/data", '/a "b"', "/back\\slash", "/two\nlines", "/brace}{=,", "/ñ"])
 def test_a_volume_may_have_any_name(path: str) -> None:
-    sample = host.HostSample(2, 1, 0.5, 8, 12.5, 0, [host.DiskSample(path, 100, 50)])
-    with serving(host.metrics(sample)) as port:
+    with serving(volumes.metrics([Volume(path, Answer(100, 50))])) as port:
         found = scrape(port)
     assert found[series("host_disk_free_bytes", path=path)] == 50
-    assert found[series("host_cpu_pressure_ratio")] == 0.125
+
+
+def test_a_share_is_told_as_a_ratio() -> None:
+    with serving(host.metrics(host.HostSample(2, 1, 0.5, 8, 12.5))) as port:
+        assert scrape(port)[series("host_cpu_pressure_ratio")] == 0.125
 
 
 def test_a_name_that_is_no_text_spoils_no_page() -> None:

@@ -1,19 +1,25 @@
 import os
 import signal
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from multiprocessing import connection
 
+import psutil
 import pytest
 from agent_node import GPU, Node
 
 from sentinel.adapters.kernel_log import FileFollower
 from sentinel.checks import load
+from sentinel.model.check import series
 from sentinel.model.finding import Health
 from sentinel.model.report import Event, FindingSeen
 from sentinel.runtime.agent import settings
 from sentinel.runtime.agent.findings import FindingBook
 from sentinel.runtime.agent.probes import Probes
+
+STUCK = replace(load()["host"], name="stuck", every=5.0)
+"""No prober knows it, so none ever answers: as a check that hangs."""
 
 
 class Hanging:
@@ -24,7 +30,8 @@ class Hanging:
         given = replace(given, gpus=f"simulated:{node.devices}", memory=node.memory)
         self.node, self.book = node, FindingBook(node.root / "findings.json")
         self.kernel_log = FileFollower(node.kernel_log)
-        self.probes = Probes(given, {name: load()[name] for name in checks}, self.book, self.kernel_log)
+        known = {name: load()[name] if name != STUCK.name else STUCK for name in checks}
+        self.probes = Probes(given, known, self.book, self.kernel_log)
         self.now = 0.0
 
     def answer(self) -> list[tuple[str, Health]]:
@@ -69,6 +76,41 @@ def test_a_driver_that_hangs_once_is_evidence_and_a_second_time_in_a_row_is_enou
     assert driver.hang() == [("gpu-probe-hung", Health.WARNING)]
     assert driver.hang() == [("gpu-probe-hung", Health.CRITICAL)]
     assert driver.hang() == [], "it is told once"
+
+
+def test_a_volume_that_hangs_delays_no_other_check(node: Node) -> None:
+    hanging = Hanging(node, "gpu", "host", "volumes")
+    try:
+        hanging.events()
+        (child,) = psutil.Process(hanging.probes.prober.pid).children()
+        child.suspend()  # as if it slept in a mount
+        for _ in range(3):
+            hanging.now += 10.0
+            assert not {code for code, _ in hanging.answer()} & {"probe-hung", "gpu-probe-hung", "probe-died"}
+        assert hanging.probes.gauges["volumes"][series("volume_waits_seconds", path="/")] > 0.0
+        assert hanging.probes.gauges["gpu"]
+    finally:
+        hanging.probes.close()
+
+
+def test_a_check_that_hangs_again_and_again_leaves_time_for_the_others(node: Node) -> None:
+    hanging, asked = Hanging(node, "gpu", "stuck"), Counter[str]()
+    prober = hanging.probes.prober
+    try:
+        for _ in range(100):
+            hanging.now += 1.0
+            hanging.probes.run_due(hanging.now, tuple)
+            while prober.busy and prober.busy != "stuck":
+                asked[prober.busy] += 1
+                connection.wait([prober.output], 15.0)
+                hanging.probes.take_answers(hanging.now, tuple)
+        failures = hanging.probes.counters[series("probes_failed_total", check="stuck")]
+        assert hanging.probes.run_urgent("exit", hanging.now, tuple) == [], "the driver is asked"
+        assert prober.busy != "stuck"
+    finally:
+        hanging.probes.close()
+    assert failures == 3, "after a second, after a minute, then every five"
+    assert asked["gpu"] > 40, "about every second when nothing hangs"
 
 
 def test_a_probe_that_hangs_clears_nothing_that_was_found_before(driver: Hanging) -> None:

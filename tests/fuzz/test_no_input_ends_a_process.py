@@ -12,7 +12,7 @@ from tests.fuzz.targets import TARGETS
 
 INPUTS = 300
 """The command feeds 100,000."""
-FEWER = {"journal-files": 100, "journal-rows": 100, "http-requests": 150}
+FEWER = {"journal-files": 100, "journal-rows": 100, "http-requests": 150, "host-files": 150}
 """A journal waits for the disk."""
 
 

@@ -48,6 +48,10 @@ class Probed(Protocol):
     def memory(self) -> Path | None:
         """The node's memory directory, in which ranks beat; None where nobody says."""
 
+    @property
+    def kept(self) -> str:
+        """Folder in which checks keep what they remember; empty for none."""
+
 
 class Prober:
     """At most one live prober process, asked one check at a time."""
@@ -80,14 +84,9 @@ class Prober:
         if self._process or now < self._not_before:
             return False
         settings = self._settings
-        task = ProberTask(
-            os.getpid(),
-            settings.node,
-            settings.gpus,
-            settings.expected_gpus,
-            settings.disks,
-            str(settings.memory or ""),
-        )
+        node, gpus, expected = settings.node, settings.gpus, settings.expected_gpus
+        task = ProberTask(os.getpid(), node, gpus, expected, settings.disks)
+        task = msgspec.structs.replace(task, memory=str(settings.memory or ""), kept=settings.kept)
         command = [*private.MODULE, "sentinel.runtime.prober", json.dumps(msgspec.structs.asdict(task))]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         os.set_blocking(self.output, False)

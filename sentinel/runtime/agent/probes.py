@@ -39,6 +39,9 @@ _SETTLE_EVERY: Seconds = 1.0
 _JITTER = 0.1
 """By so much of its period a check comes sooner or later: agents that were started together would ask a
 volume that they share together for good."""
+_HUNG_PAUSES: tuple[Seconds, ...] = (1.0, 60.0, 300.0)
+"""A check that hangs is asked again after these: once soon, for a busy host delays a prober, too, and then
+rarely, for each time it keeps all others waiting until its deadline."""
 _DRIVER = "gpu"
 """The check that a prober is judged by which hangs or dies before it is asked: it opens the driver."""
 
@@ -108,6 +111,8 @@ class Probes:
         self._unnamed_until = time.monotonic() + _INTRODUCTION
         self._pci: Mapping[str, int] = {}
         self._due = dict.fromkeys(checks, 0.0)
+        self._hung: Counter[str] = Counter()
+        """Check → how often in a row it hung."""
         self._queue: list[str] = []
         self._urgent: list[_Urgent] = []
         self._settled: Seconds = 0.0
@@ -133,7 +138,7 @@ class Probes:
 
     def run_urgent(self, reason: str, now: Seconds, beats: Beats) -> list[Event]:
         """Run every check marked `on_exit` now; `ProbedSeen` follows when the prober's answers are in."""
-        names = [name for name, check in self._checks.items() if check.on_exit]
+        names = [name for name, check in self._checks.items() if check.on_exit and not self._hung[name]]
         asked = {name for name in names if not self._checks[name].in_agent}
         events = self._catch_up(now, beats, at_once=True)
         done = [name for name in names if name not in asked]
@@ -245,6 +250,7 @@ class Probes:
 
     def _take(self, answer: Answer, asked_at: Seconds, now: Seconds, *, are_old: bool = False) -> list[Event]:
         name = answer.check
+        self._hung.pop(name, None)
         self.gauges[name] = dict(answer.gauges)
         self.counters.update(dict(answer.counts))
         self.counters[_failures(name)] += answer.failed
@@ -298,6 +304,10 @@ class Probes:
         if code == "probe-hung" and name == _DRIVER:
             code = "gpu-probe-hung"
             health = Health.CRITICAL if self._book.stands(name, code) else Health.WARNING
+        elif code == "probe-hung":
+            self._due[name] = now + _HUNG_PAUSES[min(self._hung[name], len(_HUNG_PAUSES) - 1)]
+            self._hung[name] += 1
+            self._queue = [each for each in self._queue if each != name]
         self.prober.stop(now)
         self.counters[_failures(name)] += 1
         failed = Finding(name, code, name, health, summary)

@@ -7,6 +7,7 @@ checksums that a real writer would.
 
 TARGETS = {
     "kernel-lines": "kernel",
+    "host-files": "host_files",
     "heartbeats": "heartbeats",
     "reports": "reports",
     "notes": "notes",

@@ -1,0 +1,94 @@
+"""What a check remembers beyond its prober, in a small file that counts until the machine starts again."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+HOUR_S = 3600.0
+"""The longest window that any limit looks at."""
+_GRAIN_S = 10.0
+"""Growth within this is one entry: a counter that never rests has 360 of them."""
+_LARGEST = 1 << 20
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+class Counter(msgspec.Struct):
+    """A counter that grows while the machine runs, and when it grew within the last hour."""
+
+    last: int
+    grown: list[tuple[float, int]] = []
+    """(seconds of the monotonic clock, by how much), oldest first."""
+
+    def take(self, value: int, now: float) -> int:
+        """Take its newest value; gives by how much it grew. One that went back was reset, and counts anew."""
+        growth, self.last = max(0, value - self.last), value
+        self.grown = [each for each in self.grown if each[0] > now - HOUR_S]
+        if growth and self.grown and self.grown[-1][0] > now - _GRAIN_S:
+            at, before = self.grown[-1]
+            self.grown[-1] = (at, before + growth)
+        elif growth:
+            self.grown.append((now, growth))
+        return growth
+
+    def within(self, window_s: float, now: float) -> int:
+        """Say by how much it grew within the last seconds."""
+        return sum(growth for at, growth in self.grown if at > now - window_s)
+
+
+def counted(counters: dict[str, Counter], name: str, value: int, now: float) -> tuple[Counter, int]:
+    """Take a counter's value; gives it and its growth since the last look, which is 0 at the first one."""
+    known = counters.setdefault(name, Counter(value))
+    return known, known.take(value, now)
+
+
+@contextmanager
+def remembered(folder: str, name: str, kind: type[T]) -> Iterator[T]:
+    """Give what a check remembers, to be changed in place; what it changed is written.
+
+    A new one where there is no folder, or nothing readable of this boot in it: then nothing is known yet, and
+    nothing follows from it. Where it can't be written the check goes on without.
+    """
+    path = Path(folder, f"{name}.json") if folder else None
+    before = _read(path) if path else b""
+    memory = _decoded(before, kind)
+    yield memory
+    after = _boot() + b"\n" + msgspec.json.encode(memory)
+    if path and after != before:
+        with suppress(OSError):
+            _write(path, after)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(_LARGEST)
+    except OSError:
+        return b""
+
+
+def _decoded(data: bytes, kind: type[T]) -> T:
+    boot, _, plain = data.partition(b"\n")
+    try:
+        return msgspec.json.decode(plain, type=kind) if boot == _boot() else kind()
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return kind()
+
+
+def _write(path: Path, data: bytes) -> None:
+    path.parent.mkdir(exist_ok=True)
+    new = path.with_suffix(".new")
+    new.write_bytes(data)
+    new.replace(path)
+
+
+@cache
+def _boot() -> bytes:
+    try:
+        return _BOOT.read_bytes().strip()
+    except OSError:
+        return b"unknown"

@@ -1,0 +1,87 @@
+"""The node's clock, by the kernel's own word: whether it still follows a time server.
+
+Nothing is ever judged by a node's clock. Its log lines, and whatever the job stamps, are dated by it.
+"""
+
+import ctypes
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import msgspec
+
+from sentinel.checks._kept import remembered
+from sentinel.model.check import Check, Machine, Series, series
+from sentinel.model.finding import Finding, Health
+
+UNSYNCHRONISED = 0x0040
+"""`STA_UNSYNC` of `adjtimex(2)`: the kernel sets it when nobody has disciplined the clock for long."""
+_ROOM = 512
+"""Bytes for `struct timex`, which has 208."""
+
+
+class _Timex(ctypes.Structure):
+    _fields_ = (
+        ("modes", ctypes.c_uint),
+        ("offset", ctypes.c_long),
+        ("freq", ctypes.c_long),
+        ("maxerror", ctypes.c_long),
+        ("esterror", ctypes.c_long),
+        ("status", ctypes.c_int),
+        ("others", ctypes.c_char * _ROOM),
+    )
+
+
+class Memory(msgspec.Struct):
+    """What is remembered."""
+
+    was_synchronised: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ClockSample:
+    """What the kernel says of its clock."""
+
+    synchronised: bool
+    was_synchronised: bool
+    """At some time since the machine started."""
+    error_s: float
+    """By how much it may be off at most; 16 s say that nobody knows."""
+
+
+def measure(machine: Machine) -> ClockSample:
+    """Ask the kernel; changes nothing. Raises OSError where it refuses."""
+    timex = _Timex()
+    if ctypes.CDLL(None, use_errno=True).adjtimex(ctypes.byref(timex)) < 0:
+        raise OSError(ctypes.get_errno(), "adjtimex")
+    synchronised = not timex.status & UNSYNCHRONISED
+    with remembered(machine.kept, "clock", Memory) as memory:
+        memory.was_synchronised |= synchronised
+        return ClockSample(synchronised, memory.was_synchronised, timex.maxerror / 1e6)
+
+
+def judge(sample: ClockSample) -> Iterator[Finding]:
+    """Warn of a clock that was synchronised and is no more; one that never was is meant to be so."""
+    if sample.was_synchronised and not sample.synchronised:
+        said = "the clock follows no time server any more"
+        evidence = {"error_s": round(sample.error_s, 3)}
+        yield Finding("clock", "clock-unsynchronised", "clock", Health.WARNING, said, evidence)
+
+
+def metrics(sample: ClockSample) -> dict[Series, float]:
+    """By how much the clock may be off, and whether it follows a time server."""
+    return {
+        series("clock_error_seconds"): sample.error_s,
+        series("clock_synchronised"): float(sample.synchronised),
+    }
+
+
+CHECK = Check(
+    "clock",
+    every=60.0,
+    deadline=5.0,
+    measure=measure,
+    judge=judge,
+    causes=(),
+    metrics=metrics,
+    of_this_host=True,
+)

@@ -1,0 +1,160 @@
+"""The services that a training node stands on, where they are installed: whether systemd has them up."""
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from sentinel.checks._kept import remembered
+from sentinel.model.check import Check, Machine, Series, series
+from sentinel.model.finding import Finding, Health, skipped
+
+FABRIC_MANAGER = "nvidia-fabricmanager.service"
+SERVICES = (
+    FABRIC_MANAGER,
+    "nvidia-persistenced.service",
+    "containerd.service",
+    "docker.service",
+    "slurmd.service",
+    "kubelet.service",
+)
+SYSTEMD = Path("/run/systemd/system")
+"""Is there where systemd is the init system: `sd_booted(3)`."""
+SWITCHES = Path("/proc/driver/nvidia-nvswitch/devices")
+"""The driver of NVSwitches that the host manages lists them there."""
+WITHIN_S = 3.0
+LOOKS = 2
+"""A service that somebody only restarts is up again at the second look; one that failed was given up."""
+_FIELDS = ("Id", "LoadState", "ActiveState", "SubState", "UnitFileState", "Result", "ConditionResult")
+
+
+class Memory(msgspec.Struct):
+    """What is remembered."""
+
+    was_up: list[str] = []
+    down: dict[str, int] = {}
+    """Service → looks in a row that found it down."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceSample:
+    """One installed service."""
+
+    name: str
+    active: str
+    """`active`, `failed`, `inactive`, `activating` and so on."""
+    sub: str = ""
+    enabled: bool = False
+    result: str = ""
+    """Why it ended, `exit-code` or `signal`."""
+    was_up: bool = False
+    """At some time since the machine started."""
+    down_looks: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PlatformSample:
+    """All installed services."""
+
+    services: tuple[ServiceSample, ...] = ()
+    has_switches: bool = False
+    skipped: str = ""
+    """Why there is nothing to look at."""
+
+
+def measure(machine: Machine) -> PlatformSample:
+    """Ask systemd for all services at once. Raises OSError or SubprocessError where it does not answer."""
+    command = shutil.which("systemctl")
+    if not SYSTEMD.is_dir() or command is None:
+        return PlatformSample(skipped="systemd does not run here")
+    asked = [command, "show", "--property", ",".join(_FIELDS), *SERVICES]
+    done = subprocess.run(asked, capture_output=True, timeout=WITHIN_S, check=True)
+    with remembered(machine.kept, "platform", Memory) as memory:
+        return look(done.stdout.decode(errors="replace"), SWITCHES, memory)
+
+
+def look(text: str, switches: Path, memory: Memory) -> PlatformSample:
+    """Read what `systemctl show` says, a block for each service, and remember what was up."""
+    found = [each for block in text.split("\n\n") if (each := _read(block)) is not None]
+    memory.was_up = sorted({each.name for each in found if each.active == "active"}.union(memory.was_up))
+    memory.down = {each.name: memory.down.get(each.name, 0) + 1 for each in found if _is_down(each)}
+    services = tuple(
+        ServiceSample(
+            each.name,
+            each.active,
+            each.sub,
+            each.enabled,
+            each.result,
+            each.name in memory.was_up,
+            memory.down.get(each.name, 0),
+        )
+        for each in found
+    )
+    try:
+        has_switches = any(switches.iterdir())
+    except OSError:
+        has_switches = False
+    return PlatformSample(
+        services, has_switches, "" if services else "no service of the platform is installed"
+    )
+
+
+def _read(block: str) -> ServiceSample | None:
+    """Read one service; None for one that is not installed, or masked so that it never starts."""
+    values = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
+    if values.get("LoadState") != "loaded" or values.get("Id") not in SERVICES:
+        return None
+    has_to_run = values.get("ConditionResult") != "no"  # else systemd leaves it out, as where there is no GPU
+    enabled = values.get("UnitFileState", "").startswith("enabled") and has_to_run
+    result = values.get("Result", "")
+    return ServiceSample(
+        values["Id"], values.get("ActiveState", ""), values.get("SubState", ""), enabled, result
+    )
+
+
+def _is_down(service: ServiceSample) -> bool:
+    return service.active in ("failed", "inactive")
+
+
+def judge(sample: PlatformSample) -> Iterator[Finding]:
+    """One finding for each service that should be up and is not.
+
+    Without the fabric manager no CUDA program starts on a machine with NVSwitches (error 802, "system not yet
+    initialized"), and by its default it ends those that run: only that is critical.
+    """
+    if sample.skipped:
+        yield skipped("platform", sample.skipped)
+    for service in sample.services:
+        is_missed = (service.enabled or service.was_up) and service.down_looks >= LOOKS
+        if not (service.active == "failed" or (_is_down(service) and is_missed)):
+            continue
+        name = service.name.removesuffix(".service")
+        evidence = {"active": service.active, "sub": service.sub, "result": service.result}
+        if service.name == FABRIC_MANAGER and sample.has_switches:
+            code, health = "fabric-manager-down", Health.CRITICAL
+        else:
+            code, health = "service-down", Health.WARNING
+        yield Finding("platform", code, f"service:{name}", health, f"{name} is down", evidence)
+
+
+def metrics(sample: PlatformSample) -> dict[Series, float]:
+    """Whether each installed service is up."""
+    return {
+        series("service_active", service=each.name.removesuffix(".service")): float(each.active == "active")
+        for each in sample.services
+    }
+
+
+CHECK = Check(
+    "platform",
+    every=60.0,
+    deadline=5.0,
+    measure=measure,
+    judge=judge,
+    causes=("fabric-manager",),
+    metrics=metrics,
+    of_this_host=True,
+)
