@@ -88,10 +88,11 @@ class ControllerView:
         health = next((h for h in WORST if any(f.health is h for f in node.findings.values())), Health.OK)
         age = self._watch.heard_age(node.id, now)
         cordon = f"{node.cordon.reason} ({node.cordon.said_by})".lstrip() if node.cordon else ""
-        findings = tuple(
+        said = (
             f"{f.component}: {with_numbers(f.summary, f.evidence, _when_found(node, f))}"
             for f in node.findings.values()
         )
+        findings = tuple(dict.fromkeys(said))  # all checks of a GPU that is lost say the same
         health = Health.UNKNOWN if age is None or node.silent else health
         expected, left_s = "", 0.0
         if (kept := node.maintained) is not None:

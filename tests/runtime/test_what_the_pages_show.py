@@ -202,3 +202,13 @@ def test_a_findings_numbers_are_rounded_and_said_to_be_of_when_it_came() -> None
     assert node.findings == (
         "node: processes wait for a processor (at 01:00:05 UTC: pressure 87.5, free 8005374)",
     )
+
+
+def test_what_several_checks_say_alike_is_shown_once() -> None:
+    """Each check of a GPU that is lost finds that it can't be read."""
+    found = [
+        Finding(check, f"{check}-unreadable", "gpu-0", Health.UNKNOWN, "GPU 0 can't be read: GPU is lost")
+        for check in ("gpu_clocks", "gpu_links", "gpu_memory")
+    ]
+    [node, *_] = status_after(*JOINED, *(FindingReported(3605.0, N1, each) for each in found)).nodes
+    assert node.findings == ("gpu-0: GPU 0 can't be read: GPU is lost",)

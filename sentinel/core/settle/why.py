@@ -66,9 +66,8 @@ def _node_is(node: Node, state: State) -> Iterator[str]:
         yield f"in maintenance, said by {kept.who}{kept.reason and f': {kept.reason}'}"
     if node.silent:
         yield f"silent, which is {node.about or 'no incident'}'s"
-    yield from (
-        f"{found.health.value}: {found.component}: {found.summary}" for found in node.findings.values()
-    )
+    findings = node.findings.values()
+    yield from dict.fromkeys(f"{each.health.value}: {each.component}: {each.summary}" for each in findings)
     if node.usable and not node.findings:
         yield "in use" if node.may_start else "usable, but workers did not start here"
 
