@@ -12,10 +12,6 @@ LOOKS = 16
 """Rounds after which a fault that shows in a third of them has shown, in all but one of 600 cases."""
 FAR = frozenset({2, 5, 9, 13, 17})
 """Rounds in which all go between racks: only uplinks that are full show that they are slow."""
-APART = 3
-"""The round in which a few go far, where no topology says what a way between racks gives."""
-LEAST_APART, PART_APART = 4, 16
-"""So many pairs then, or one of so many nodes: they must not fill uplinks."""
 
 
 def plan(nodes: Sequence[NodeId], samples: Sequence[MemberSample]) -> Round:
@@ -39,7 +35,7 @@ def plan(nodes: Sequence[NodeId], samples: Sequence[MemberSample]) -> Round:
     verdict = localise(samples)
     if is_swept and not verdict.open:
         return []
-    is_alike = len(racks) == len(nodes) or number not in {*FAR, APART}
+    is_alike = len(racks) == len(nodes) or number not in FAR
     return _refined(together, nodes, verdict, racks, met, number) if is_alike else together
 
 
@@ -53,12 +49,9 @@ def _of_many(nodes: Sequence[NodeId], racks: Mapping[NodeId, str], number: int) 
         return _ring(nodes, number)
     if number in FAR:
         return _far(sorted(nodes, key=lambda node: racks.get(node, "")), sorted(FAR).index(number))
-    if number == APART and not racks:
-        together = _far(nodes, len(FAR))
-        return together[:: max(1, len(together) // max(LEAST_APART, len(nodes) // PART_APART))]
     turn = number - sum(far < number for far in FAR) - 2
-    if not racks:
-        return _matched(_near(nodes, turn), nodes)
+    if not racks:  # what goes farther may go between racks, and find uplinks full
+        return _ring(nodes, turn % 2)
     inside: dict[str, list[NodeId]] = {}
     for node in nodes:
         inside.setdefault(racks.get(node, ""), []).append(node)
@@ -76,14 +69,6 @@ def _far(nodes: Sequence[NodeId], turn: int) -> Round:
     half = len(nodes) // 2
     shift = turn * (half // (len(FAR) + 1)) + turn
     return [(nodes[place], nodes[half + (place + shift) % half]) for place in range(half)]
-
-
-def _near(nodes: Sequence[NodeId], turn: int) -> Iterator[Members]:
-    """Pair each with one some places on; by turns it is the first and the second."""
-    apart = 2 + turn // 2
-    for place in range(turn % 2 * apart, len(nodes) - apart):
-        if (place // apart - turn % 2) % 2 == 0:
-            yield nodes[place], nodes[place + apart]
 
 
 def _inside(racks: Iterable[Sequence[NodeId]], turn: int) -> Iterator[Members]:
@@ -137,9 +122,9 @@ def _refined(
     number: int,
 ) -> Round:
     """Put suspects with good nodes near them, or, by turns, with those on whose way they are suspected."""
-    first = [suspect.nodes for suspect in verdict.watched if number % 2 == 0]
-    alone = [suspect.nodes[0] for suspect in verdict.open if suspect.kind == "node" or number % 2]
-    doubtful = {node for each in (*verdict.open, *verdict.culprits) if each.kind != "rack" for node in each.nodes}
+    first = [suspect.nodes for suspect in verdict.watched if suspect.kind == "pair" and number % 2 == 0]
+    alone = [suspect.nodes[0] for suspect in verdict.watched if suspect.kind == "node"]
+    doubtful = {node for each in (*verdict.watched, *verdict.culprits) if each.kind != "rack" for node in each.nodes}
     good = [node for node in nodes if node not in doubtful]
     place = {node: number for number, node in enumerate(nodes)}
     chosen, taken = list[Members](), {node for pair in first for node in pair}

@@ -83,8 +83,8 @@ class Fabric:
         return self.racks[pair[0]] != self.racks[pair[1]]
 
     def _uplink(self, rack: str, uplinks: Mapping[str, float], flows: Counter[str]) -> float:
-        """Give each way's part of an uplink."""
-        whole = self.sizes[rack] * min(self.alone, 1 / self.oversubscription)
+        """Give each way's part of an uplink, which carries one way at least."""
+        whole = max(self.alone, self.sizes[rack] * min(self.alone, 1 / self.oversubscription))
         return uplinks.get(rack, 1.0) * whole / flows[rack]
 
     def _noise(self) -> float:
