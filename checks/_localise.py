@@ -20,7 +20,7 @@ FALSE_PAIRS = 1e-3
 HINT = 0.25
 """From this share of the evidence that it takes, a suspect is worth more rounds."""
 USUAL_SHARE, USUAL_WEIGHT = 0.02, 50
-"""Of so many ways of a healthy fabric this share is slow for once: what is believed before any is measured."""
+"""So many of its ways are slow for once in a healthy fabric: what is believed before any is measured."""
 USUAL_EXCESS, EXCESS_WEIGHT = 0.35, 10
 """How far beyond the cut such a way is on average, in natural logarithms."""
 MOST_EXCESS = 0.8
@@ -136,13 +136,12 @@ class _Ways:
         return _Ways(self._fabric, [lag for lag in self._lags if not any(each(lag) for each in touched)])
 
     def watched(self) -> list[Culprit]:
-        """Give nodes, and pairs whose ends tell less, that are slower than chance has them, the worst first."""
+        """Give nodes and pairs that are slower than chance has them, unless one tells more of the same."""
         nodes = {each.nodes[0]: each for each in self._bad_nodes() if each.told > 0}
-        found = [*nodes.values()]
-        for pair in self._bad_pairs():
-            if pair.looks == len(pair.slow) and pair.told > max(nodes[node].told if node in nodes else 0.0 for node in pair.nodes):
-                found.append(pair)
-        return sorted(found, key=lambda each: (-each.told, each.nodes))
+        told = {node: each.told for node, each in nodes.items()}
+        pairs = (each for each in self._bad_pairs() if each.looks == len(each.slow))
+        pairs = (each for each in pairs if each.told > max(told.get(node, 0.0) for node in each.nodes))
+        return sorted([*nodes.values(), *pairs], key=lambda each: (-each.told, each.nodes))
 
     def suspects(self, share: float = 1.0) -> list[Culprit]:
         """Give who may be bad, the likeliest first, if this share of what it takes is told."""
@@ -155,12 +154,10 @@ class _Ways:
         """Give who may be bad instead: either explains what the other does, about as well."""
         if named.kind != "node":
             return []
-        rest, others = self.without([named])._certain_nodes(), []
-        for other in self._bad_nodes():
-            close = other.nodes != named.nodes and other.is_certain and other.told >= named.told - ALIKE
-            if close and other.nodes not in rest and named.nodes not in self.without([other])._certain_nodes():
-                others.append(other)
-        return others
+        rest = self.without([named])._certain_nodes()
+        close = (each for each in self._bad_nodes() if each.is_certain and each.told >= named.told - ALIKE)
+        others = (each for each in close if each.nodes != named.nodes and each.nodes not in rest)
+        return [each for each in others if named.nodes not in self.without([each])._certain_nodes()]
 
     def _certain_nodes(self) -> set[tuple[NodeId, ...]]:
         return {each.nodes for each in self._bad_nodes() if each.is_certain}
@@ -191,12 +188,15 @@ class _Ways:
 
     def _bad_groups(self, suspects: Sequence[Culprit]) -> Iterator[Culprit]:
         """Give suspects that are well among themselves: what they share is slow, and not they."""
-        unplaced = {node for lag in self._lags for node, rack in zip(lag.pair, lag.way.racks, strict=True) if not rack}
-        among = {each.nodes[0] for each in suspects if each.told > 0} & unplaced
+        placed = {
+            node: rack for lag in self._lags for node, rack in zip(lag.pair, lag.way.racks, strict=True)
+        }
+        among = {each.nodes[0] for each in suspects if each.told > 0 and not placed[each.nodes[0]]}
         for group in _linked(among, (lag.pair for lag in self._fine)):
             if LEAST_GROUP <= len(group) <= len(self._nodes) // MOST_GROUP:
                 touches = _touching(Culprit("rack", tuple(group)))
-                yield from self._rack("", group, *([*filter(touches, each)] for each in (self._slow, self._fine)))
+                slow, fine = (list(filter(touches, lags)) for lags in (self._slow, self._fine))
+                yield from self._rack("", group, slow, fine)
 
     def _rack(
         self, rack: str, nodes: Collection[NodeId], slow: Sequence[Lag], fine: Sequence[Lag]

@@ -1,8 +1,8 @@
-"""Which pairs measure next: paths of the job first, then near and far ones, and suspects beside good nodes."""
+"""Which pairs measure next: paths of the job, then near and far ones, and suspects beside good nodes."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-from sentinel.checks._localise import Culprit, Verdict, localise
+from sentinel.checks._localise import Verdict, localise
 from sentinel.checks._ways import Pair
 from sentinel.model.collective import Members, MemberSample, Round, tournament
 from sentinel.model.ids import NodeId
@@ -122,9 +122,12 @@ def _refined(
     number: int,
 ) -> Round:
     """Put suspects with good nodes near them, or, by turns, with those on whose way they are suspected."""
-    first = [suspect.nodes for suspect in verdict.watched if suspect.kind == "pair" and number % 2 == 0]
+    pairs = [suspect.nodes for suspect in verdict.watched if suspect.kind == "pair"]
     alone = [suspect.nodes[0] for suspect in verdict.watched if suspect.kind == "node"]
-    doubtful = {node for each in (*verdict.watched, *verdict.culprits) if each.kind != "rack" for node in each.nodes}
+    blamed = [node for each in verdict.culprits if each.kind != "rack" for node in each.nodes]
+    doubtful = {*alone, *blamed, *(node for pair in pairs for node in pair)}
+    there = {*nodes}
+    first = [pair for pair in pairs if number % 2 == 0 and there.issuperset(pair)]
     good = [node for node in nodes if node not in doubtful]
     place = {node: number for number, node in enumerate(nodes)}
     chosen, taken = list[Members](), {node for pair in first for node in pair}
@@ -135,11 +138,17 @@ def _refined(
         partner = min(free, key=lambda other: _closeness(node, other, racks, met, place))
         chosen.append((node, partner))
         taken |= {node, partner}
-    return _matched([*[pair for pair in first if all(node in place for node in pair)], *chosen, *together], nodes)
+    return _matched(
+        [*[pair for pair in first if all(node in place for node in pair)], *chosen, *together], nodes
+    )
 
 
 def _closeness(
-    node: NodeId, other: NodeId, racks: Mapping[NodeId, str], met: Collection[Pair], place: Mapping[NodeId, int]
+    node: NodeId,
+    other: NodeId,
+    racks: Mapping[NodeId, str],
+    met: Collection[Pair],
+    place: Mapping[NodeId, int],
 ) -> tuple[bool, bool, int]:
     """Say whom a suspect meets first: of its rack, not met yet, near it in the order of ranks."""
     return racks.get(node) != racks.get(other), pair_of(node, other) in met, abs(place[node] - place[other])

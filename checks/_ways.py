@@ -2,8 +2,8 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from statistics import median, median_high, median_low
+from collections.abc import Iterable, Sequence
+from statistics import median_high, median_low
 from typing import NamedTuple, TypeAlias
 
 from sentinel.model.collective import MemberSample

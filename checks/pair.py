@@ -66,10 +66,8 @@ def judge(samples: Sequence[MemberSample]) -> Iterable[MemberFinding]:
 
 
 def _of_node(node: Culprit, others: Way) -> Iterator[MemberFinding]:
-    best = _best(node)
-    summary = (
-        f"{len(node.slow)} of its {node.looks} ways are slow, the best of them with {best}; others have {others}"
-    )
+    best, slow = _best(node), len(node.slow)
+    summary = f"{slow} of its {node.looks} ways are slow, the best of them with {best}; others have {others}"
     found = Finding("pair", "link-slow", "link", Health.CRITICAL, summary, _evidence(best, others))
     yield MemberFinding(node.nodes[0], found)
 

@@ -57,11 +57,18 @@ class Fabric:
     def measure(self, together: Round, number: int) -> list[MemberSample]:
         """Give what the members of a round measure, all at once."""
         showing = [each for each in self.faults if self.chance.random() < each.share]
-        slow = {node: each for each in showing if each.kind in ("node", "intermittent", "lossy") for node in each.nodes}
+        slow = {
+            node: each
+            for each in showing
+            if each.kind in ("node", "intermittent", "lossy")
+            for node in each.nodes
+        }
         pairs = {each.nodes: each for each in showing if each.kind == "pair"}
         silent = {node for each in showing if each.kind == "silent" for node in each.nodes}
         uplinks = {self.racks[each.nodes[0]]: each.rate for each in showing if each.kind == "rack"}
-        flows = Counter(rack for pair in together if self._crosses(pair) for rack in {self.racks[n] for n in pair})
+        flows = Counter(
+            rack for pair in together if self._crosses(pair) for rack in {self.racks[n] for n in pair}
+        )
         samples = []
         for pair in together:
             if silent & {*pair}:

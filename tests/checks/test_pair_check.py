@@ -5,7 +5,7 @@ from itertools import combinations
 
 import pytest
 
-from sentinel.checks.pair import CHECK, judge
+from sentinel.checks.pair import judge
 from sentinel.model.collective import MemberSample
 from sentinel.model.ids import NodeId
 
