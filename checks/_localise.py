@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
 
-from sentinel.checks._ways import FLOOR, Fabric, Lag, Pair, fabric_of
+from sentinel.checks._ways import FAR, FEW_NODES, FLOOR, Fabric, Lag, fabric_of
 from sentinel.model.collective import NO_ANSWER, MemberSample
 from sentinel.model.ids import NodeId
 
@@ -139,14 +139,13 @@ class _Ways:
         """Give nodes and pairs that are slower than chance has them, unless one tells more of the same."""
         nodes = {each.nodes[0]: each for each in self._bad_nodes() if each.told > 0}
         told = {node: each.told for node, each in nodes.items()}
-        pairs = (each for each in self._bad_pairs() if each.looks == len(each.slow))
-        pairs = (each for each in pairs if each.told > max(told.get(node, 0.0) for node in each.nodes))
+        lasting = (each for each in self._bad_pairs() if each.looks == len(each.slow))
+        pairs = (each for each in lasting if each.told > max(told.get(node, 0.0) for node in each.nodes))
         return sorted([*nodes.values(), *pairs], key=lambda each: (-each.told, each.nodes))
 
     def suspects(self, share: float = 1.0) -> list[Culprit]:
         """Give who may be bad, the likeliest first, if this share of what it takes is told."""
-        nodes = list(self._bad_nodes())
-        found = [*nodes, *self._bad_pairs(), *self._bad_racks(), *self._bad_groups(nodes)]
+        found = [*self._bad_nodes(), *self._bad_pairs(), *self._bad_racks(), *self._bad_group()]
         found = [each for each in found if each.told >= share * each.needed]
         return sorted(found, key=lambda each: (each.needed - each.told, each.nodes))
 
@@ -163,16 +162,26 @@ class _Ways:
         return {each.nodes for each in self._bad_nodes() if each.is_certain}
 
     def _bad_nodes(self) -> Iterator[Culprit]:
+        return (each for each in self._slow_nodes() if not self._is_far_only(each))
+
+    def _slow_nodes(self) -> Iterator[Culprit]:
         slow = _by(self._slow, lambda lag: lag.pair)
         fine = _by(self._fine, lambda lag: lag.pair if lag.tells else ())
         for node, lags in slow.items():
             if len({lag.pair for lag in lags}) > 1:  # or it is the way to that one other
                 yield self._culprit("node", (node,), lags, fine.get(node, ()))
 
+    def _is_far_only(self, suspect: Culprit) -> bool:
+        """Say whether only far ways are slow, and nobody knows what they go through."""
+        rounds = {lag.way.round for lag in suspect.slow}
+        unplaced = any("" in lag.way.racks for lag in suspect.slow)
+        return unplaced and len(self._nodes) > FEW_NODES and rounds <= FAR
+
     def _bad_pairs(self) -> Iterator[Culprit]:
         fine = _by(self._fine, lambda lag: (lag.pair,) if lag.tells else ())
         for pair, lags in _by(self._slow, lambda lag: (lag.pair,)).items():
-            yield self._culprit("pair", pair, lags, fine.get(pair, ()))
+            if not self._is_far_only(found := self._culprit("pair", pair, lags, fine.get(pair, ()))):
+                yield found
 
     def _bad_racks(self) -> Iterator[Culprit]:
         slow = _by(self._slow, lambda lag: lag.way.racks if lag.way.crosses else ())
@@ -186,17 +195,14 @@ class _Ways:
             }
             yield from self._rack(rack, nodes, lags, fine.get(rack, ()))
 
-    def _bad_groups(self, suspects: Sequence[Culprit]) -> Iterator[Culprit]:
-        """Give suspects that are well among themselves: what they share is slow, and not they."""
-        placed = {
-            node: rack for lag in self._lags for node, rack in zip(lag.pair, lag.way.racks, strict=True)
-        }
-        among = {each.nodes[0] for each in suspects if each.told > 0 and not placed[each.nodes[0]]}
-        for group in _linked(among, (lag.pair for lag in self._fine)):
-            if LEAST_GROUP <= len(group) <= len(self._nodes) // MOST_GROUP:
-                touches = _touching(Culprit("rack", tuple(group)))
-                slow, fine = (list(filter(touches, lags)) for lags in (self._slow, self._fine))
-                yield from self._rack("", group, slow, fine)
+    def _bad_group(self) -> Iterator[Culprit]:
+        """Give nodes that are slow with all far ones: what they share may be slow, and not they."""
+        group = {each.nodes[0] for each in self._slow_nodes() if each.told > 0 and self._is_far_only(each)}
+        if LEAST_GROUP <= len(group) <= len(self._nodes) // MOST_GROUP:
+            touches = _touching(Culprit("rack", tuple(group)))
+            far = [lag for lag in self._lags if lag.way.round in FAR and touches(lag)]
+            slow = [lag for lag in far if lag.behind >= FLOOR]
+            yield from self._rack("", group, slow, [lag for lag in far if lag.behind < FLOOR])
 
     def _rack(
         self, rack: str, nodes: Collection[NodeId], slow: Sequence[Lag], fine: Sequence[Lag]
@@ -248,21 +254,6 @@ def _touching(culprit: Culprit) -> Callable[[Lag], bool]:
     if culprit.rack:
         return lambda lag: lag.way.crosses and culprit.rack in lag.way.racks
     return lambda lag: (lag.pair[0] in nodes) != (lag.pair[1] in nodes)
-
-
-def _linked(nodes: Collection[NodeId], pairs: Iterable[Pair]) -> Iterator[set[NodeId]]:
-    """Give the sets of nodes that pairs join."""
-    near: dict[NodeId, set[NodeId]] = {node: set() for node in sorted(nodes)}
-    for one, other in pairs:
-        if one in near and other in near:
-            near[one].add(other)
-            near[other].add(one)
-    while near:
-        linked, edge = set[NodeId](), {next(iter(near))}
-        while edge:
-            linked |= edge
-            edge = {other for node in edge for other in near.pop(node)} - linked
-        yield linked
 
 
 def _by(lags: Sequence[Lag], of: Callable[[Lag], Iterable[K]]) -> Mapping[K, list[Lag]]:

@@ -3,15 +3,13 @@
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from sentinel.checks._localise import Verdict, localise
-from sentinel.checks._ways import Pair
+from sentinel.checks._ways import FAR, FEW_NODES, Pair
 from sentinel.model.collective import Members, MemberSample, Round, tournament
 from sentinel.model.ids import NodeId
 
 MOST_ROUNDS = 20
-LOOKS = 16
+LOOKS = FEW_NODES - 1
 """Rounds after which a fault that shows in a third of them has shown, in all but one of 600 cases."""
-FAR = frozenset({2, 5, 9, 13, 17})
-"""Rounds in which all go between racks: only uplinks that are full show that they are slow."""
 
 
 def plan(nodes: Sequence[NodeId], samples: Sequence[MemberSample]) -> Round:
@@ -24,7 +22,7 @@ def plan(nodes: Sequence[NodeId], samples: Sequence[MemberSample]) -> Round:
         return []
     racks = {sample.node: sample.rack for sample in samples if sample.rack}
     met = {pair_of(*sample.members) for sample in samples if len(sample.members) == 2}
-    if len(nodes) <= LOOKS + 1:
+    if len(nodes) <= FEW_NODES:
         together = _least_met(nodes, met)
         is_swept = all(pair_of(*pair) in met for pair in together)
     else:
@@ -121,7 +119,7 @@ def _refined(
     met: Collection[Pair],
     number: int,
 ) -> Round:
-    """Put suspects with good nodes near them, or, by turns, with those on whose way they are suspected."""
+    """Put suspects with good nodes near them, and by turns pairs together again."""
     pairs = [suspect.nodes for suspect in verdict.watched if suspect.kind == "pair"]
     alone = [suspect.nodes[0] for suspect in verdict.watched if suspect.kind == "node"]
     blamed = [node for each in verdict.culprits if each.kind != "rack" for node in each.nodes]
@@ -131,7 +129,7 @@ def _refined(
     good = [node for node in nodes if node not in doubtful]
     place = {node: number for number, node in enumerate(nodes)}
     chosen, taken = list[Members](), {node for pair in first for node in pair}
-    for node in dict.fromkeys(alone):
+    for node in alone:
         free = [other for other in good if other not in taken]
         if node in taken or node not in place or not free:
             continue

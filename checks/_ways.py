@@ -29,6 +29,12 @@ ROUNDS = 3
 """In so many rounds many nodes have met near and far ones."""
 
 
+FEW_NODES = 17
+"""So few meet every other one; more meet near and far ones by turns."""
+FAR = frozenset({2, 5, 9, 13, 17})
+"""Rounds of many nodes in which all go between racks: only uplinks that are full show that they are slow."""
+
+
 class Way(NamedTuple):
     """What two nodes measured once: the better of what both ends say, for both have to say that it is bad."""
 

@@ -1,27 +1,13 @@
-"""Random fabrics with random faults, and what a rule makes of them."""
+"""Random fabrics with random faults, and what there is to find."""
 
 import random
-from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypeAlias
+from collections.abc import Sequence
 
+from benchmarks.localise.answer import Named
 from benchmarks.localise.fabric import Fabric, Fault, Noise
-from sentinel.checks._localise import Culprit, localise
-from sentinel.checks._plan import plan
-from sentinel.model.collective import NO_ANSWER, MemberSample
 from sentinel.model.ids import NodeId
 
 KINDS = ("node", "pair", "rack", "intermittent", "lossy", "silent")
-Named: TypeAlias = tuple[str, frozenset[NodeId]]
-"""What is bad (`node`, `pair`, `rack`, `silent`), and which nodes."""
-SAME = 0.75
-"""A rack that nobody has named is found if the nodes that are called so are this much the same."""
-
-
-class Answer(NamedTuple):
-    """What a rule says of a fabric."""
-
-    named: set[Named]
-    rounds: int
 
 
 def fabric(chance: random.Random, nodes: int, faults: Sequence[str], *, racks_known: bool) -> Fabric:
@@ -81,28 +67,3 @@ def planted(fabric: Fabric) -> set[Named]:
             kind = fault.kind if fault.kind in ("pair", "silent") else "node"
             named.add((kind, frozenset(fault.nodes)))
     return named
-
-
-def ours(fabric: Fabric) -> Answer:
-    """Measure and judge as the pair check does."""
-    samples, number, nodes = list[MemberSample](), 0, list(fabric.racks)
-    while together := plan(nodes, samples):
-        samples += (new := fabric.measure(together, number))
-        number += 1
-        mute = {sample.node for sample in new if sample.error == NO_ANSWER}
-        nodes = [node for node in nodes if node not in mute]
-    verdict = localise(samples)
-    silent = {("silent", frozenset({node})) for node in verdict.silent}
-    return Answer({_named(each, fabric) for each in verdict.culprits} | silent, number)
-
-
-def _named(culprit: Culprit, fabric: Fabric) -> Named:
-    nodes = frozenset(culprit.nodes)
-    if culprit.kind == "rack":
-        for kind, there in planted(fabric):
-            if kind == "rack" and len(nodes & there) >= SAME * len(nodes | there):
-                return ("rack", there)
-    return (culprit.kind, nodes)
-
-
-RULES: dict[str, Callable[[Fabric], Answer]] = {"sentinel": ours}
