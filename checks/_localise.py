@@ -33,6 +33,8 @@ What comes and goes is called a node's; of ways that use a bad uplink some are s
 """
 ALIKE = math.log(100.0)
 """Two explanations can't be told apart if neither is so many times likelier."""
+MOSTLY, SOMETIMES = 0.75, 0.3
+"""What is slow with so many far nodes, and well with so many near ones, is behind something slow."""
 LEAST_GROUP = 4
 MOST_GROUP = 8
 """Nodes that are slow together, without a topology that says why, are one of so many racks at least."""
@@ -55,8 +57,13 @@ class Culprit:
     needed: float = math.inf
     """How much has to be told until it is named."""
     slow: Sequence[Lag] = field(default=(), compare=False)
-    looks: int = 0
-    """On how many ways it could show."""
+    fine: Sequence[Lag] = field(default=(), compare=False)
+    """Ways on which it could have shown, and did not."""
+
+    @property
+    def looks(self) -> int:
+        """On how many ways it could show."""
+        return len(self.slow) + len(self.fine)
 
     @property
     def is_certain(self) -> bool:
@@ -162,7 +169,7 @@ class _Ways:
         return {each.nodes for each in self._bad_nodes() if each.is_certain}
 
     def _bad_nodes(self) -> Iterator[Culprit]:
-        return (each for each in self._slow_nodes() if not self._is_far_only(each))
+        return (each for each in self._slow_nodes() if not self._is_behind(each))
 
     def _slow_nodes(self) -> Iterator[Culprit]:
         slow = _by(self._slow, lambda lag: lag.pair)
@@ -171,17 +178,25 @@ class _Ways:
             if len({lag.pair for lag in lags}) > 1:  # or it is the way to that one other
                 yield self._culprit("node", (node,), lags, fine.get(node, ()))
 
-    def _is_far_only(self, suspect: Culprit) -> bool:
-        """Say whether only far ways are slow, and nobody knows what they go through."""
-        rounds = {lag.way.round for lag in suspect.slow}
-        unplaced = any("" in lag.way.racks for lag in suspect.slow)
-        return unplaced and len(self._nodes) > FEW_NODES and rounds <= FAR
+    def _is_behind(self, node: Culprit) -> bool:
+        """Say whether it is well with some near it and with none far away, behind nobody knows what."""
+        if len(self._nodes) <= FEW_NODES or all(all(lag.way.racks) for lag in node.slow):
+            return False
+        slow, fine = _far(node.slow), _far(node.fine)
+        near = len(node.fine) - fine
+        return (
+            slow > 1 and slow >= MOSTLY * (slow + fine) and near >= SOMETIMES * (near + len(node.slow) - slow)
+        )
 
     def _bad_pairs(self) -> Iterator[Culprit]:
         fine = _by(self._fine, lambda lag: (lag.pair,) if lag.tells else ())
+        behind = self._behind()
         for pair, lags in _by(self._slow, lambda lag: (lag.pair,)).items():
-            if not self._is_far_only(found := self._culprit("pair", pair, lags, fine.get(pair, ()))):
-                yield found
+            if behind.isdisjoint(pair):
+                yield self._culprit("pair", pair, lags, fine.get(pair, ()))
+
+    def _behind(self) -> set[NodeId]:
+        return {each.nodes[0] for each in self._slow_nodes() if self._is_behind(each)}
 
     def _bad_racks(self) -> Iterator[Culprit]:
         slow = _by(self._slow, lambda lag: lag.way.racks if lag.way.crosses else ())
@@ -197,7 +212,7 @@ class _Ways:
 
     def _bad_group(self) -> Iterator[Culprit]:
         """Give nodes that are slow with all far ones: what they share may be slow, and not they."""
-        group = {each.nodes[0] for each in self._slow_nodes() if each.told > 0 and self._is_far_only(each)}
+        group = self._behind()
         if LEAST_GROUP <= len(group) <= len(self._nodes) // MOST_GROUP:
             touches = _touching(Culprit("rack", tuple(group)))
             far = [lag for lag in self._lags if lag.way.round in FAR and touches(lag)]
@@ -222,7 +237,7 @@ class _Ways:
         ]
         told = max(_told(odds, share) for share in SHARES[kind])
         needed = math.log(max(2, len(self._pairs)) / FALSE_PAIRS) if kind == "pair" else NEEDED
-        return Culprit(kind, nodes, rack, told, needed, slow, len(slow) + len(fine))
+        return Culprit(kind, nodes, rack, told, needed, slow, fine)
 
     def _without(self, slow: Sequence[Lag], fine: Sequence[Lag]) -> "_Background":
         """Give how slow all other ways are."""
@@ -233,6 +248,10 @@ class _Ways:
             (others + USUAL_SHARE * USUAL_WEIGHT) / (looks + USUAL_WEIGHT),
             min(MOST_EXCESS, (excess + USUAL_EXCESS * EXCESS_WEIGHT) / (others + EXCESS_WEIGHT)),
         )
+
+
+def _far(lags: Sequence[Lag]) -> int:
+    return sum(lag.way.round in FAR for lag in lags)
 
 
 def _told(odds: Sequence[Sequence[float]], share: float) -> float:
