@@ -33,6 +33,7 @@ BENCHMARKS = (
     Benchmark("codec", quick=("--nodes", "100")),
     Benchmark("journal", quick=("--facts", "20000")),
     Benchmark("kernel_lines", quick=("--lines", "5000")),
+    Benchmark("localise", quick=("--draws", "2", "--nulls", "2", "--nodes", "64")),
     Benchmark("rehearse", quick=("--nodes", "50")),
     Benchmark("agent", quick=("--seconds", "5")),
     Benchmark("watching", (), ("--rounds", "4", "--seconds", "5"), "docs/figures/watching.md"),

@@ -24,6 +24,7 @@ USUAL_SHARE, USUAL_WEIGHT = 0.02, 50
 USUAL_EXCESS, EXCESS_WEIGHT = 0.35, 10
 """How far beyond the cut such a way is on average, in natural logarithms."""
 MOST_EXCESS = 0.8
+"""What is slower than this is no chance, and must not make others look like it."""
 MOST_TOLD = 14.0
 """No single measurement tells more than this, in natural logarithms of the odds."""
 SHARES = {"node": (0.25, 0.5, 0.75, 0.95), "pair": (0.95,), "rack": (0.75, 0.95)}
@@ -133,7 +134,7 @@ class _Ways:
         self._lags = fabric.lags if lags is None else lags
         self._slow = [lag for lag in self._lags if lag.behind >= FLOOR]
         self._fine = [lag for lag in self._lags if lag.behind < FLOOR]
-        self._excess = sum(lag.behind - FLOOR for lag in self._slow)
+        self._excess = sum(map(_excess, self._slow))
         self._pairs = {lag.pair for lag in self._lags}
         self._nodes = {node for lag in fabric.lags for node in lag.pair}
 
@@ -183,10 +184,8 @@ class _Ways:
         if len(self._nodes) <= FEW_NODES or all(all(lag.way.racks) for lag in node.slow):
             return False
         slow, fine = _far(node.slow), _far(node.fine)
-        near = len(node.fine) - fine
-        return (
-            slow > 1 and slow >= MOSTLY * (slow + fine) and near >= SOMETIMES * (near + len(node.slow) - slow)
-        )
+        near, well = node.looks - slow - fine, len(node.fine) - fine
+        return slow > 1 and slow >= MOSTLY * (slow + fine) and well >= SOMETIMES * near
 
     def _bad_pairs(self) -> Iterator[Culprit]:
         fine = _by(self._fine, lambda lag: (lag.pair,) if lag.tells else ())
@@ -242,12 +241,16 @@ class _Ways:
     def _without(self, slow: Sequence[Lag], fine: Sequence[Lag]) -> "_Background":
         """Give how slow all other ways are."""
         others = len(self._slow) - len(slow)
-        excess = self._excess - sum(lag.behind - FLOOR for lag in slow)
+        excess = self._excess - sum(map(_excess, slow))
         looks = max(0, len(self._lags) - len(slow) - len(fine))
         return _Background(
             (others + USUAL_SHARE * USUAL_WEIGHT) / (looks + USUAL_WEIGHT),
-            min(MOST_EXCESS, (excess + USUAL_EXCESS * EXCESS_WEIGHT) / (others + EXCESS_WEIGHT)),
+            (excess + USUAL_EXCESS * EXCESS_WEIGHT) / (others + EXCESS_WEIGHT),
         )
+
+
+def _excess(lag: Lag) -> float:
+    return min(MOST_EXCESS, lag.behind - FLOOR)
 
 
 def _far(lags: Sequence[Lag]) -> int:

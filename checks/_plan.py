@@ -28,7 +28,7 @@ def plan(nodes: Sequence[NodeId], samples: Sequence[MemberSample]) -> Round:
     else:
         together = _of_many(nodes, racks, number)
         is_swept = number >= LOOKS
-    if number < 2:
+    if number < 2 and not is_swept:
         return together
     verdict = localise(samples)
     if is_swept and not verdict.open:
@@ -136,9 +136,7 @@ def _refined(
         partner = min(free, key=lambda other: _closeness(node, other, racks, met, place))
         chosen.append((node, partner))
         taken |= {node, partner}
-    return _matched(
-        [*[pair for pair in first if all(node in place for node in pair)], *chosen, *together], nodes
-    )
+    return _matched([*first, *chosen, *together], nodes)
 
 
 def _closeness(

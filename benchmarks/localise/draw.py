@@ -10,7 +10,7 @@ from sentinel.model.ids import NodeId
 KINDS = ("node", "pair", "rack", "intermittent", "lossy", "silent")
 
 
-def fabric(chance: random.Random, nodes: int, faults: Sequence[str], *, racks_known: bool) -> Fabric:
+def fabric(chance: random.Random, nodes: int, kinds: Sequence[str], *, racks_known: bool) -> Fabric:
     """Draw a fabric of so many nodes with these kinds of faults."""
     size = chance.randint(8, 32)
     names = [NodeId(f"n{number:03}") for number in range(nodes)]
@@ -24,11 +24,12 @@ def fabric(chance: random.Random, nodes: int, faults: Sequence[str], *, racks_kn
     noise = Noise(chance.uniform(0.03, 0.1), chance.uniform(0.0, 0.01), chance.choice((0.0, 0.1, 0.3)))
     alone = chance.choice((1.0, 1.0, 0.5, 1 / 3)) if racks_known else 1.0
     drawn = Fabric(chance, racks, chance.choice((1.0, 1.5, 2.0, 3.0)), alone, noise, named=racks_known)
-    drawn.faults = _faults(chance, drawn, faults)
+    drawn.faults = faults(chance, drawn, kinds)
     return drawn
 
 
-def _faults(chance: random.Random, fabric: Fabric, kinds: Sequence[str]) -> list[Fault]:
+def faults(chance: random.Random, fabric: Fabric, kinds: Sequence[str]) -> list[Fault]:
+    """Draw faults of these kinds; none of two at one node."""
     order, found, used = list(fabric.racks), list[Fault](), set[NodeId]()
     for kind in kinds:
         free = [place for place in range(len(order) - 1) if used.isdisjoint(order[place : place + 2])]
@@ -48,7 +49,7 @@ def _faults(chance: random.Random, fabric: Fabric, kinds: Sequence[str]) -> list
             case "rack":
                 size = sum(rack == fabric.racks[node] for rack in fabric.racks.values())
                 if size < 4 or any(fabric.racks[each.nodes[0]] == fabric.racks[node] for each in found):
-                    return _faults(chance, fabric, kinds)
+                    return faults(chance, fabric, kinds)
                 found.append(Fault(kind, (node,), chance.uniform(0.1, 0.5)))
             case "silent":
                 found.append(Fault(kind, (node,), 0.0))
