@@ -235,8 +235,17 @@ class _Ways:
             for lags in by_pair.values()
         ]
         told = max(_told(odds, share) for share in SHARES[kind])
-        needed = math.log(max(2, len(self._pairs)) / FALSE_PAIRS) if kind == "pair" else NEEDED
-        return Culprit(kind, nodes, rack, told, needed, slow, fine)
+        return Culprit(kind, nodes, rack, told, self._needed(kind, rack, len(nodes)), slow, fine)
+
+    def _needed(self, kind: str, rack: str, size: int) -> float:
+        """Give how much has to be told: more where one of many is picked because it is slow."""
+        if kind == "pair":
+            return math.log(max(2, len(self._pairs)) / FALSE_PAIRS)
+        if kind == "node" or rack:
+            return NEEDED
+        return NEEDED + size * (
+            1 + math.log(len(self._nodes) / size)
+        )  # any so many nodes could be this group
 
     def _without(self, slow: Sequence[Lag], fine: Sequence[Lag]) -> "_Background":
         """Give how slow all other ways are."""
