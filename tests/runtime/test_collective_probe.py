@@ -3,6 +3,8 @@
 import asyncio
 import json
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -13,7 +15,7 @@ from sentinel.model.ids import ActionId, IncidentId, NodeId
 from sentinel.model.report import MeasureNow, OrderDone
 from sentinel.runtime import collective
 from sentinel.runtime.hands import ActionError
-from sentinel.runtime.members import Member
+from sentinel.runtime.members import Member, known_of
 
 NODES = tuple(NodeId(f"n{number}") for number in range(1, 5))
 GOOD = json.dumps({"mb_per_s": 400.0, "ms": 0.4})
@@ -137,4 +139,17 @@ def test_samples_say_their_round_and_where_their_node_is() -> None:
     assert {sample.round for sample in samples} == {0, 1, 2}
     assert {(sample.node, sample.rack, sample.busy) for sample in samples} == {
         (name, *known[name]) for name in NODES
+    }
+
+
+def test_a_switch_says_more_than_a_rack_of_what_a_node_goes_through() -> None:
+    labels = [{"rack": "r1", "switch": "s1"}, {"rack": "r1"}, {"feed": "f1"}]
+    state: Any = SimpleNamespace(
+        nodes={name: SimpleNamespace(labels=has) for name, has in zip(NODES, labels, strict=False)},
+        workers=SimpleNamespace(sitting=lambda node: ["rank 0"] if node == "n1" else []),
+    )
+    assert known_of(NODES[:3], state) == {
+        "n1": Member("s1", True),
+        "n2": Member("r1", False),
+        "n3": Member("", False),
     }
