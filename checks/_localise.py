@@ -13,8 +13,8 @@ from sentinel.model.ids import NodeId
 K = TypeVar("K")
 
 NEEDED = 10.0
-"""Natural logarithm of the odds from which on a node or rack is named: of 512 good ones in 90 simulated
-fabrics the worst had 5."""
+"""Natural logarithm of the odds from which on a node or rack is named. Of 512 good nodes in 90 simulated fabrics
+without a fault the worst had 5, in 320 with other faults one had 13."""
 FALSE_PAIRS = 1e-3
 """How often a pair of a healthy fabric may be named: there are many, most meet once, and people only look."""
 HINT = 0.25
