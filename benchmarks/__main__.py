@@ -34,6 +34,7 @@ BENCHMARKS = (
     Benchmark("journal", quick=("--facts", "20000")),
     Benchmark("kernel_lines", quick=("--lines", "5000")),
     Benchmark("nvml", quick=("--rounds", "5")),
+    Benchmark("localise", quick=("--draws", "2", "--nulls", "2", "--nodes", "64")),
     Benchmark("rehearse", quick=("--nodes", "50")),
     Benchmark("agent", quick=("--seconds", "5")),
     Benchmark("watching", (), ("--rounds", "4", "--seconds", "5"), "docs/figures/watching.md"),

@@ -94,7 +94,7 @@ def measure(check: CollectiveCheck, meeting: Meeting) -> Measured:
         if not all(math.isfinite(value) for value in values.values()):
             raise ValueError(f"{values!r:.80} are no measurements")
     except (Exception, SystemExit) as error:
-        return Measured(check.name, error=_line(error))
+        return Measured(check.name, error=line(error))
     return Measured(check.name, values)
 
 
@@ -103,7 +103,7 @@ def judged(check: CollectiveCheck, samples: Sequence[MemberSample]) -> tuple[tup
     try:
         found = decode(tuple[MemberFinding, ...], encode(list(check.judge(samples))))
     except (Exception, SystemExit) as error:  # a check from elsewhere may raise, and give, anything
-        return (), _line(error)
+        return (), line(error)
     return found, ""
 
 
@@ -138,10 +138,11 @@ def _is_whole(value: object) -> bool:
 
 def failed(check: str, error: BaseException) -> Finding:
     """A probe that raised: nothing is known."""
-    return Finding(check, "probe-failed", check, Health.UNKNOWN, f"the {check} check failed: {_line(error)}")
+    return Finding(check, "probe-failed", check, Health.UNKNOWN, f"the {check} check failed: {line(error)}")
 
 
-def _line(error: BaseException) -> str:
+def line(error: BaseException) -> str:
+    """Say in one line what a check raised."""
     return f"{' '.join(f'{type(error).__name__}: {error}'.split()):.200}"
 
 

@@ -3,6 +3,8 @@
 import asyncio
 import json
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -13,6 +15,7 @@ from sentinel.model.ids import ActionId, IncidentId, NodeId
 from sentinel.model.report import MeasureNow, OrderDone
 from sentinel.runtime import collective
 from sentinel.runtime.hands import ActionError
+from sentinel.runtime.members import Member, known_of
 
 NODES = tuple(NodeId(f"n{number}") for number in range(1, 5))
 GOOD = json.dumps({"mb_per_s": 400.0, "ms": 0.4})
@@ -107,3 +110,46 @@ def test_a_judge_that_raises_has_no_opinion(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(collective, "load_collective", lambda: {"pair": check})
     fact = probed(Agents(lambda node: GOOD))
     assert (fact.findings, fact.error) == ((), "KeyError: 'mb_per_s'")
+
+
+@pytest.mark.parametrize(
+    ("plan", "why"),
+    [
+        (lambda nodes, samples: [("n1", "n2"), ("n2", "n3")], "each able node once"),
+        (lambda nodes, samples: [("n1", "elsewhere")], "each able node once"),
+        (lambda nodes, samples: 1 / 0, "ZeroDivisionError"),
+    ],
+)
+def test_a_plan_that_is_none_measures_nothing(
+    plan: Callable[..., Sequence[tuple[NodeId, ...]]], why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check = CollectiveCheck("pair", 1.0, lambda meeting: {}, lambda samples: (), (), plan)
+    monkeypatch.setattr(collective, "load_collective", lambda: {"pair": check})
+    fact = probed(Agents(lambda node: GOOD))
+    assert (fact.samples, fact.findings) == ((), ())
+    assert why in fact.error
+
+
+def test_samples_say_their_round_and_where_their_node_is() -> None:
+    action = Probe(ActionId("I-1/probe/pair/1"), IncidentId("I-1"), NodeId(""), "pair", NODES, 45.0)
+    addresses = {name: f"10.0.0.{name[1]}" for name in NODES}
+    known = {name: Member("r1" if name < "n3" else "r2", name == "n1") for name in NODES}
+    probe = collective.probe_members(Agents(lambda node: GOOD), action, addresses, lambda: 7.0, known)
+    samples = asyncio.run(probe).samples
+    assert {sample.round for sample in samples} == {0, 1, 2}
+    assert {(sample.node, sample.rack, sample.busy) for sample in samples} == {
+        (name, *known[name]) for name in NODES
+    }
+
+
+def test_a_switch_says_more_than_a_rack_of_what_a_node_goes_through() -> None:
+    labels = [{"rack": "r1", "switch": "s1"}, {"rack": "r1"}, {"feed": "f1"}]
+    state: Any = SimpleNamespace(
+        nodes={name: SimpleNamespace(labels=has) for name, has in zip(NODES, labels, strict=False)},
+        workers=SimpleNamespace(sitting=lambda node: ["rank 0"] if node == "n1" else []),
+    )
+    assert known_of(NODES[:3], state) == {
+        "n1": Member("s1", True),
+        "n2": Member("r1", False),
+        "n3": Member("", False),
+    }

@@ -1,0 +1,84 @@
+"""Which pairs measure next: the job's own paths first, everybody in time, suspects again and again."""
+
+from collections.abc import Callable
+from itertools import combinations
+
+import pytest
+
+from sentinel.checks._plan import MOST_ROUNDS, plan
+from sentinel.model.collective import Members, MemberSample, Round
+from sentinel.model.ids import NodeId
+
+Rate = Callable[[Members], float]
+
+
+def nodes_of(count: int) -> list[NodeId]:
+    return [NodeId(f"n{number:03}") for number in range(count)]
+
+
+def measured(together: Round, number: int, rate: Rate) -> list[MemberSample]:
+    pairs = [(pair, {"mb_per_s": 1000 * rate(pair), "ms": 0.5}) for pair in together]
+    return [
+        MemberSample(node, pair, values, round=number, rack=f"r{int(node[1:]) // 8}")
+        for pair, values in pairs
+        for node in pair
+    ]
+
+
+def rounds(nodes: list[NodeId], rate: Rate = lambda pair: 1.0) -> list[Round]:
+    samples, done = list[MemberSample](), list[Round]()
+    while together := plan(nodes, samples):
+        samples += measured(together, len(done), rate)
+        done.append(together)
+    return done
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 4, 7, 8, 17, 18, 65, 128])
+def test_nobody_measures_twice_at_a_time_and_it_ends(count: int) -> None:
+    done = rounds(nodes_of(count))
+    assert len(done) <= MOST_ROUNDS
+    for together in done:
+        met = [node for pair in together for node in pair]
+        assert len(met) == len({*met})
+
+
+@pytest.mark.parametrize("count", [2, 3, 4, 5, 8, 13, 17])
+def test_few_nodes_meet_every_other_one_once(count: int) -> None:
+    pairs = [frozenset(pair) for together in rounds(nodes_of(count)) for pair in together]
+    assert len(pairs) == len({*pairs})
+    assert {*pairs} == {frozenset(pair) for pair in combinations(nodes_of(count), 2)}
+
+
+@pytest.mark.parametrize("count", [4, 8, 16, 64])
+def test_neighbours_in_the_order_of_ranks_meet_in_the_first_two_rounds(count: int) -> None:
+    nodes = nodes_of(count)
+    first = {frozenset(pair) for together in rounds(nodes)[:2] for pair in together}
+    assert first == {frozenset(pair) for pair in zip(nodes, [*nodes[1:], nodes[0]], strict=True)}
+
+
+def test_everybody_meets_near_and_far_ones() -> None:
+    done = rounds(nodes_of(64))
+    racks = [{int(one[1:]) // 8 == int(other[1:]) // 8 for one, other in together} for together in done]
+    assert {False} in racks
+    assert {True} in racks
+
+
+def test_a_pair_that_was_slow_for_once_meets_again() -> None:
+    slow = {NodeId("n010"), NodeId("n011")}
+    done = rounds(nodes_of(64), lambda pair: 0.4 if {*pair} == slow else 1.0)
+    assert sum({*pair} == slow for together in done for pair in together) > 2
+
+
+def test_a_slow_node_meets_good_ones() -> None:
+    bad = {NodeId("n010"), NodeId("n011")}
+    done = rounds(nodes_of(64), lambda pair: 0.4 if {*pair} & bad else 1.0)
+    met = {other for each in done for pair in each if NodeId("n010") in pair for other in pair} - bad
+    assert len(met) > len(done) // 2
+
+
+def test_who_is_gone_is_planned_no_more() -> None:
+    nodes = nodes_of(20)
+    samples = measured(plan(nodes, []), 0, lambda pair: 1.0)
+    later = plan(nodes[1:], samples)
+    assert len({node for pair in later for node in pair} & {*nodes[1:]}) == 18
+    assert nodes[0] not in {node for pair in later for node in pair}
