@@ -7,8 +7,10 @@ from typing import TypeAlias
 from msgspec import Struct
 
 from sentinel.model.finding import Finding
-from sentinel.model.ids import Address, NodeId, NodeName, Port, Rank, Seconds, Span
+from sentinel.model.ids import Address, Count, NodeId, NodeName, Port, Rank, Seconds, Span
 
+NO_ANSWER = "no answer"
+"""The error of a member that did not answer in time: it is asked no more."""
 Members: TypeAlias = tuple[NodeId, ...]
 """Nodes that measure together."""
 
@@ -36,6 +38,12 @@ class MemberSample(Struct, frozen=True, gc=False):
     """By name, with units in it; empty if nothing was measured."""
     error: str = ""
     """Why nothing was; that accuses nobody by itself."""
+    round: Count = 0
+    """In which of the probe's rounds, from 0."""
+    rack: str = ""
+    """What the node reaches others through: its switch, or else its rack; empty where no topology says."""
+    busy: bool = False
+    """Ranks sit on the node, so that a job's traffic may take a share meanwhile."""
 
 
 class MemberFinding(Struct, frozen=True, gc=False):
@@ -63,6 +71,13 @@ def tournament(nodes: Sequence[NodeId]) -> Sequence[Round]:
     return rounds
 
 
+def all_pairs(nodes: Sequence[NodeId], samples: Sequence[MemberSample]) -> Round:
+    """Give those of the next tournament round that have not met, until every two have."""
+    met = {frozenset(sample.members) for sample in samples}
+    left = ([pair for pair in together if frozenset(pair) not in met] for together in tournament(nodes))
+    return next(filter(None, left), [])
+
+
 @dataclass(frozen=True, slots=True)
 class CollectiveCheck:
     """A check of several nodes together, run only when asked. `checks/<name>.py` defines it as `CHECK`."""
@@ -76,5 +91,8 @@ class CollectiveCheck:
     """Pure: sees all samples of all rounds that fitted into the probe's deadline."""
     causes: tuple[str, ...]
     """Every cause that its findings can raise; each has a runbook."""
-    rounds: Callable[[Sequence[NodeId]], Sequence[Round]] = tournament
-    """Who measures with whom, one round after the other."""
+    plan: Callable[[Sequence[NodeId], Sequence[MemberSample]], Round] = all_pairs
+    """Pure: the next round of nodes that answer, given all samples so far; an empty one ends the probe.
+
+    Nodes come in the order of the job's ranks, and idle ones after them.
+    """

@@ -21,13 +21,14 @@ from sentinel.model.action import (
     StopWorker,
     kind_of,
 )
+from sentinel.model.collective import MemberSample
 from sentinel.model.fact import Fact, GcsBack, MembersProbed, NodePinged, Outcome, WorkerReady
 from sentinel.model.ids import NodeId, Seconds
 from sentinel.rehearse.controller import Controller
 from sentinel.rehearse.gang import Process
 from sentinel.rehearse.world import FIRST_STEP_S, World
 from sentinel.runtime.perform import turns
-from sentinel.runtime.probe import judged
+from sentinel.runtime.probe import judged, known_of, placed, planned
 
 QUICK_S: Seconds = 0.05
 START_S: Seconds = 0.5
@@ -238,17 +239,19 @@ class Performer:
         self._ends(action, PING_S)
 
     def _probe_members(self, action: Probe) -> None:
-        """Let nodes measure together, each round as long as a second."""
+        """Let nodes measure together, a second for each round."""
         check = load_collective().get(action.check)
         if check is None or "probe" in self.world.fails:
             self._ends(action, QUICK_S)
             return
-        rounds = check.rounds(action.members)
-        alike = [members for each in rounds for members in each]
-        samples = tuple(self.world.measure(node, members) for members in alike for node in members)
+        known, samples, rounds = known_of(action.members, self.controller.state), list[MemberSample](), 0
+        while (together := planned(check, action.members, samples)[0]) and rounds * ROUND_S < action.deadline:
+            measured = [self.world.measure(node, members) for members in together for node in members]
+            samples += [placed(sample, rounds, known) for sample in measured]
+            rounds += 1
         findings, error = judged(check, samples)
-        about = action.id, action.incident, check.name, samples, findings, error
-        takes = min(action.deadline, ROUND_S * len(rounds))
+        about = action.id, action.incident, check.name, tuple(samples), findings, error
+        takes = min(action.deadline, ROUND_S * rounds)
         self._learn(takes, lambda: MembersProbed(self.world.now, *about))
         self._ends(action, takes)
 

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from sentinel.checks import load
-from sentinel.model.collective import Members, MemberSample
+from sentinel.model.collective import NO_ANSWER, Members, MemberSample
 from sentinel.model.ids import Instant, JobId, NodeId, Seconds, WorkerId
 from sentinel.model.report import DONE, LEASE_LAPSED_EXIT, RaisedSeen, RankBeat
 from sentinel.rehearse.gang import Gang, Process
@@ -129,7 +129,7 @@ class World:
     def measure(self, node: NodeId, members: Members) -> MemberSample:
         """Give what a node measures together with others, as `checks/pair.py` does."""
         if any(member in self.cut or self.nodes[member].ports[0] != "ok" for member in members):
-            return MemberSample(node, members, error="no answer")
+            return MemberSample(node, members, error=NO_ANSWER)
         slower = max([1.0, *(factor for link, factor in self.links.items() if _is_on(link, members))])
         return MemberSample(node, members, {"mb_per_s": PAIR_MB_PER_S / slower, "ms": PAIR_MS * slower})
 

@@ -6,23 +6,24 @@ import math
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping
+from itertools import count
+from types import MappingProxyType
 from typing import Protocol
 
 from sentinel.checks import load_collective
 from sentinel.model.action import Probe
 from sentinel.model.codec import from_plain
-from sentinel.model.collective import CollectiveCheck, Meeting, MemberSample, Round
+from sentinel.model.collective import NO_ANSWER, CollectiveCheck, Meeting, MemberSample, Round
 from sentinel.model.fact import MembersProbed
 from sentinel.model.ids import Instant, NodeId, Seconds
 from sentinel.model.report import MeasureNow, OrderDone
 from sentinel.runtime.hands import ActionError
-from sentinel.runtime.probe import judged
+from sentinel.runtime.probe import Member, judged, placed, planned
 
 PORTS = range(20000, 30000)
 """Where members meet: below what the kernel gives out by itself. A taken one is a sample with an error."""
 GRACE: Seconds = 1.0
 """How long an answer may be on its way."""
-NO_ANSWER = "no answer"
 SAID = 200
 
 
@@ -34,24 +35,28 @@ class Agents(Protocol):
 
 
 async def probe_members(
-    agents: Agents, action: Probe, addresses: Mapping[NodeId, str], now: Callable[[], Instant]
+    agents: Agents,
+    action: Probe,
+    addresses: Mapping[NodeId, str],
+    now: Callable[[], Instant],
+    about: Mapping[NodeId, Member] = MappingProxyType({}),
 ) -> MembersProbed:
-    """Measure as many rounds as fit into the probe's deadline. Raises ActionError for an unknown check."""
+    """Measure the rounds that the check plans, as many as fit into the probe's deadline.
+
+    `about` says what is known of members. Raises ActionError for an unknown check.
+    """
     check = load_collective().get(action.check)
     if check is None:
         raise ActionError(f"there is no collective check {action.check!r:.80}")
-    until, samples = time.monotonic() + action.deadline, list[MemberSample]()
-    for number, together in enumerate(check.rounds(action.members)):
-        if (left := until - time.monotonic()) <= GRACE:
+    until, samples, error = time.monotonic() + action.deadline, list[MemberSample](), ""
+    for number in count():
+        together, error = planned(check, action.members, samples)
+        if not together or (left := until - time.monotonic()) <= GRACE:
             break
-        mute = {sample.node for sample in samples if sample.error == NO_ANSWER}
-        able = [
-            members for members in together if mute.isdisjoint(members)
-        ]  # otherwise every later round would wait for this member, too
-        meetings = _meetings(able, addresses, min(check.deadline, left - GRACE))
+        meetings = _meetings(together, addresses, min(check.deadline, left - GRACE))
         asked = (_member(agents, check, f"{action.id}#{number}", each) for each in meetings)
-        samples += await asyncio.gather(*asked)
-    findings, error = judged(check, samples)
+        samples += [placed(sample, number, about) for sample in await asyncio.gather(*asked)]
+    findings, error = judged(check, samples) if not error else ((), error)
     return MembersProbed(now(), action.id, action.incident, check.name, tuple(samples), findings, error)
 
 

@@ -33,6 +33,7 @@ from sentinel.model.ids import ActionId, Instant
 from sentinel.runtime.agent_orders import AgentOrders
 from sentinel.runtime.collective import probe_members
 from sentinel.runtime.hands import ActionError, Hands
+from sentinel.runtime.probe import known_of
 from sentinel.runtime.restart_job import restart_job
 from sentinel.runtime.workers import Workers
 
@@ -152,7 +153,8 @@ class Performer:
 
     async def _probe_members(self, action: Probe) -> str:
         addresses = {name: self._state.nodes[name].address for name in action.members}
-        probed = await probe_members(self._agents, action, addresses, self._now)
+        about = known_of(action.members, self._state)
+        probed = await probe_members(self._agents, action, addresses, self._now, about)
         self._learned(probed)
         answered = sum(not sample.error for sample in probed.samples)
         return f"{answered} of {len(probed.samples)} measurements"

@@ -1,0 +1,266 @@
+"""Which nodes, pairs or racks explain the slow ways of a fabric: pure, from what pairs of nodes measured."""
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, TypeVar
+
+from sentinel.checks._ways import Fabric, Lag, Pair, fabric_of
+from sentinel.model.collective import NO_ANSWER, MemberSample
+from sentinel.model.ids import NodeId
+
+K = TypeVar("K")
+
+FALSE_NODES, FALSE_PAIRS = 1e-4, 1e-3
+"""How often a node (or rack), or a pair, of a healthy fabric may be blamed: for a pair people only look."""
+HINT = 0.5
+"""From this share of the evidence that it takes, a suspect is worth more rounds."""
+USUAL_SHARE, USUAL_WEIGHT = 0.02, 50
+"""Of so many ways of a healthy fabric this share is slow for once: what is believed before any is measured."""
+USUAL_EXCESS, EXCESS_WEIGHT = 0.35, 10
+"""How far beyond the cut such a way is on average, in natural logarithms."""
+MOST_EXCESS = 0.8
+MOST_TOLD = 14.0
+"""No single measurement tells more than this, in natural logarithms of the odds."""
+SHARES = (0.25, 0.5, 0.75, 0.95)
+"""In which share of its ways something bad may show: intermittent ones in a quarter."""
+LASTING = (0.75, 0.95)
+"""A bad pair or uplink shows in most of its ways: what comes and goes is called a node's."""
+ALIKE = math.log(100.0)
+"""Two explanations can't be told apart if neither is so many times likelier."""
+LEAST_GROUP = 4
+MOST_GROUP = 8
+"""Nodes that are slow together, without a topology that says why, are one of so many racks at least."""
+MOST_CULPRITS, PER_CULPRIT = 4, 16
+"""At most so many are named, or one of so many nodes: where more stand out it is no fault of theirs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Culprit:
+    """What explains slow ways: a node, a pair, or a rack's uplink."""
+
+    kind: str
+    """`node`, `pair` or `rack`"""
+    nodes: tuple[NodeId, ...]
+    """The node, both ends, or all measured nodes of the rack."""
+    rack: str = ""
+    """Its name; empty if no topology says it, and that these nodes share something is inferred."""
+    told: float = 0.0
+    """Natural logarithm of the odds that it is bad, against chance."""
+    needed: float = math.inf
+    """How much has to be told until it is named."""
+    slow: Sequence[Lag] = field(default=(), compare=False)
+    looks: int = 0
+    """On how many ways it could show."""
+
+    @property
+    def is_certain(self) -> bool:
+        """Say whether enough is told."""
+        return self.told >= self.needed
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the ways of a fabric say."""
+
+    culprits: tuple[Culprit, ...] = ()
+    unclear: tuple[tuple[Culprit, ...], ...] = ()
+    """Explanations of the same slow ways that can't be told apart."""
+    open: tuple[Culprit, ...] = ()
+    """Suspects that more rounds may confirm or clear."""
+    watched: tuple[Culprit, ...] = ()
+    """Pairs that were slow for once, the worst first: that they are again tells them from chance."""
+    silent: tuple[NodeId, ...] = ()
+    """Nodes that were asked and did not answer."""
+    too_many: bool = False
+    """More stand out than can be broken by themselves: nobody is named."""
+    fabric: Fabric | None = None
+
+
+def localise(samples: Iterable[MemberSample]) -> Verdict:
+    """Name the fewest nodes, pairs and racks that explain why ways are slow."""
+    samples = list(samples)
+    silent = tuple(sorted({sample.node for sample in samples if sample.error == NO_ANSWER}))
+    fabric = fabric_of(samples)
+    if fabric is None:
+        return Verdict(silent=silent)
+    left, culprits, unclear = _Ways(fabric), list[Culprit](), list[tuple[Culprit, ...]]()
+    while named := next(iter(left.suspects()), None):
+        alike = left.alike(named)
+        (unclear.append((named, *alike)) if alike else culprits.append(named))
+        left = left.without([named, *alike])
+    nodes = {node for lag in fabric.lags for node in lag.pair}
+    if len(culprits) > max(MOST_CULPRITS, len(nodes) // PER_CULPRIT) or not _is_minority(culprits, nodes):
+        return Verdict(silent=silent, too_many=True, fabric=fabric)
+    opened, watched = tuple(left.suspects(HINT)), tuple(left.watched())
+    return Verdict(tuple(culprits), tuple(unclear), opened, watched, silent, fabric=fabric)
+
+
+def _is_minority(culprits: Sequence[Culprit], nodes: Collection[NodeId]) -> bool:
+    blamed = {node for each in culprits if each.kind != "pair" for node in each.nodes}
+    return 2 * len(blamed) < len(nodes)
+
+
+class _Background(NamedTuple):
+    """How slow ways of a healthy fabric are for once."""
+
+    share: float
+    excess: float
+
+    def odds(self, excess: float) -> float:
+        """Say how much likelier a way is so slow behind something bad: there it is e times as slow, or so."""
+        ratio = math.log(self.excess / self.share) + excess * (1 / self.excess - 1)
+        return max(0.0, min(MOST_TOLD, ratio))
+
+
+class _Ways:
+    """Ways that nothing explains yet, by whom they may speak of."""
+
+    def __init__(self, fabric: Fabric, lags: Sequence[Lag] | None = None) -> None:
+        self._fabric = fabric
+        self._lags = fabric.lags if lags is None else lags
+        self._slow = [lag for lag in self._lags if lag.behind >= fabric.cut]
+        self._fine = [lag for lag in self._lags if lag.behind < fabric.cut]
+        self._excess = sum(lag.behind - fabric.cut for lag in self._slow)
+        self._looks = Counter(lag.pair for lag in self._lags)
+        self._nodes = {node for lag in fabric.lags for node in lag.pair}
+
+    def without(self, culprits: Iterable[Culprit]) -> "_Ways":
+        """Leave out what these explain."""
+        touched = [_touching(each) for each in culprits]
+        return _Ways(self._fabric, [lag for lag in self._lags if not any(each(lag) for each in touched)])
+
+    def watched(self) -> list[Culprit]:
+        """Give pairs that are slower than chance has them, the worst first, if neither end may be why."""
+        ends = {each.nodes[0] for each in self._bad_nodes() if each.told > 0}
+        found = (each for each in self._bad_pairs() if each.told > 0 and ends.isdisjoint(each.nodes))
+        return sorted(found, key=lambda each: (-each.told, each.nodes))
+
+    def suspects(self, share: float = 1.0) -> list[Culprit]:
+        """Give who may be bad, the likeliest first, if this share of what it takes is told."""
+        nodes = list(self._bad_nodes())
+        found = [*nodes, *self._bad_pairs(), *self._bad_racks(), *self._bad_groups(nodes)]
+        found = [each for each in found if each.told >= share * each.needed]
+        return sorted(found, key=lambda each: (each.needed - each.told, each.nodes))
+
+    def alike(self, named: Culprit) -> list[Culprit]:
+        """Give who may be bad instead: either explains what the other does, about as well."""
+        if named.kind != "node":
+            return []
+        rest, others = self.without([named])._certain_nodes(), []
+        for other in self._bad_nodes():
+            close = other.nodes != named.nodes and other.is_certain and other.told >= named.told - ALIKE
+            if close and other.nodes not in rest and named.nodes not in self.without([other])._certain_nodes():
+                others.append(other)
+        return others
+
+    def _certain_nodes(self) -> set[tuple[NodeId, ...]]:
+        return {each.nodes for each in self._bad_nodes() if each.is_certain}
+
+    def _bad_nodes(self) -> Iterator[Culprit]:
+        slow = _by(self._slow, lambda lag: lag.pair)
+        fine = _by(self._fine, lambda lag: lag.pair if lag.tells else ())
+        for node, lags in slow.items():
+            if len({lag.pair for lag in lags}) > 1:  # or it is the way to that one other
+                yield self._culprit("node", (node,), lags, fine.get(node, ()))
+
+    def _bad_pairs(self) -> Iterator[Culprit]:
+        fine = _by(self._fine, lambda lag: (lag.pair,) if lag.tells else ())
+        for pair, lags in _by(self._slow, lambda lag: (lag.pair,)).items():
+            yield self._culprit("pair", pair, lags, fine.get(pair, ()))
+
+    def _bad_racks(self) -> Iterator[Culprit]:
+        slow = _by(self._slow, lambda lag: lag.way.racks if lag.way.crosses else ())
+        fine = _by(self._fine, lambda lag: lag.way.racks if lag.way.crosses else ())
+        for rack, lags in slow.items():
+            nodes = {
+                node
+                for lag in (*lags, *fine.get(rack, ()))
+                for node, there in zip(lag.pair, lag.way.racks, strict=True)
+                if there == rack
+            }
+            yield from self._rack(rack, nodes, lags, fine.get(rack, ()))
+
+    def _bad_groups(self, suspects: Sequence[Culprit]) -> Iterator[Culprit]:
+        """Give suspects that are well among themselves: what they share is slow, and not they."""
+        unplaced = {node for lag in self._lags for node, rack in zip(lag.pair, lag.way.racks, strict=True) if not rack}
+        among = {each.nodes[0] for each in suspects if each.told > 0} & unplaced
+        for group in _linked(among, (lag.pair for lag in self._fine)):
+            if LEAST_GROUP <= len(group) <= len(self._nodes) // MOST_GROUP:
+                touches = _touching(Culprit("rack", tuple(group)))
+                yield from self._rack("", group, *([*filter(touches, each)] for each in (self._slow, self._fine)))
+
+    def _rack(
+        self, rack: str, nodes: Collection[NodeId], slow: Sequence[Lag], fine: Sequence[Lag]
+    ) -> Iterator[Culprit]:
+        ends = {node for lag in slow for node in lag.pair if node in nodes}
+        if len(ends) >= min(LEAST_GROUP, max(2, len(nodes))):
+            yield self._culprit("rack", tuple(sorted(nodes)), slow, fine, rack)
+
+    def _culprit(
+        self, kind: str, nodes: tuple[NodeId, ...], slow: Sequence[Lag], fine: Sequence[Lag], rack: str = ""
+    ) -> Culprit:
+        """Compare that something bad shows in a share of its ways with that all of them are chance.
+
+        Of a pair that met often each node or rack hears as much as of one that met once.
+        """
+        chance = self._without(slow, fine)
+        odds = [(math.exp(chance.odds(lag.behind - self._fabric.cut)), self._weight(kind, lag)) for lag in slow]
+        well = sum(self._weight(kind, lag) for lag in fine)
+        shares = SHARES if kind == "node" else LASTING
+        told = max(
+            sum(weight * math.log(1 - share + share * each) for each, weight in odds)
+            + well * math.log(1 - share)
+            for share in shares
+        )
+        tried, false = (len(self._looks), FALSE_PAIRS) if kind == "pair" else (len(self._nodes), FALSE_NODES)
+        return Culprit(kind, nodes, rack, told, math.log(max(2, tried) / false), slow, len(slow) + len(fine))
+
+    def _weight(self, kind: str, lag: Lag) -> float:
+        return 1.0 if kind == "pair" else 1 / self._looks[lag.pair]
+
+    def _without(self, slow: Sequence[Lag], fine: Sequence[Lag]) -> "_Background":
+        """Give how slow all other ways are."""
+        others = len(self._slow) - len(slow)
+        excess = self._excess - sum(lag.behind - self._fabric.cut for lag in slow)
+        looks = max(0, len(self._lags) - len(slow) - len(fine))
+        return _Background(
+            (others + USUAL_SHARE * USUAL_WEIGHT) / (looks + USUAL_WEIGHT),
+            min(MOST_EXCESS, (excess + USUAL_EXCESS * EXCESS_WEIGHT) / (others + EXCESS_WEIGHT)),
+        )
+
+
+def _touching(culprit: Culprit) -> Callable[[Lag], bool]:
+    """Say which ways a culprit may have slowed."""
+    nodes = {*culprit.nodes}
+    if culprit.kind == "node":
+        return lambda lag: culprit.nodes[0] in lag.pair
+    if culprit.kind == "pair":
+        return lambda lag: lag.pair == culprit.nodes
+    if culprit.rack:
+        return lambda lag: lag.way.crosses and culprit.rack in lag.way.racks
+    return lambda lag: (lag.pair[0] in nodes) != (lag.pair[1] in nodes)
+
+
+def _linked(nodes: Collection[NodeId], pairs: Iterable[Pair]) -> Iterator[set[NodeId]]:
+    """Give the sets of nodes that pairs join."""
+    near: dict[NodeId, set[NodeId]] = {node: set() for node in sorted(nodes)}
+    for one, other in pairs:
+        if one in near and other in near:
+            near[one].add(other)
+            near[other].add(one)
+    while near:
+        linked, edge = set[NodeId](), {next(iter(near))}
+        while edge:
+            linked |= edge
+            edge = {other for node in edge for other in near.pop(node)} - linked
+        yield linked
+
+
+def _by(lags: Sequence[Lag], of: Callable[[Lag], Iterable[K]]) -> Mapping[K, list[Lag]]:
+    found: dict[K, list[Lag]] = defaultdict(list)
+    for lag in lags:
+        for each in of(lag):
+            found[each].append(lag)
+    return found

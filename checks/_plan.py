@@ -1,0 +1,160 @@
+"""Which pairs measure next: paths of the job first, then near and far ones, and suspects beside good nodes."""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+
+from sentinel.checks._localise import Culprit, Verdict, localise
+from sentinel.checks._ways import Pair
+from sentinel.model.collective import Members, MemberSample, Round, tournament
+from sentinel.model.ids import NodeId
+
+MOST_ROUNDS = 20
+LOOKS = 16
+"""Rounds after which a fault that shows in a third of them has shown, in all but one of 600 cases."""
+FAR = frozenset({2, 5, 9, 13, 17})
+"""Rounds in which all go between racks: only uplinks that are full show that they are slow."""
+APART = 3
+"""The round in which a few go far, where no topology says what a way between racks gives."""
+LEAST_APART, PART_APART = 4, 16
+"""So many pairs then, or one of so many nodes: they must not fill uplinks."""
+
+
+def plan(nodes: Sequence[NodeId], samples: Sequence[MemberSample]) -> Round:
+    """Give the next round of these nodes; none when the answer is certain enough.
+
+    Few nodes meet every other one once; of many, each meets as many as it takes to see what comes and goes.
+    """
+    number = 1 + max((sample.round for sample in samples), default=-1)
+    if len(nodes) < 2 or number >= MOST_ROUNDS:
+        return []
+    racks = {sample.node: sample.rack for sample in samples if sample.rack}
+    met = {pair_of(*sample.members) for sample in samples if len(sample.members) == 2}
+    if len(nodes) <= LOOKS + 1:
+        together = _least_met(nodes, met)
+        is_swept = all(pair_of(*pair) in met for pair in together)
+    else:
+        together = _of_many(nodes, racks, number)
+        is_swept = number >= LOOKS
+    if number < 2:
+        return together
+    verdict = localise(samples)
+    if is_swept and not verdict.open:
+        return []
+    is_alike = len(racks) == len(nodes) or number not in {*FAR, APART}
+    return _refined(together, nodes, verdict, racks, met, number) if is_alike else together
+
+
+def pair_of(one: NodeId, other: NodeId) -> Pair:
+    """Give two nodes in the order of their names."""
+    return (one, other) if one < other else (other, one)
+
+
+def _of_many(nodes: Sequence[NodeId], racks: Mapping[NodeId, str], number: int) -> Round:
+    if number < 2:
+        return _ring(nodes, number)
+    if number in FAR:
+        return _far(sorted(nodes, key=lambda node: racks.get(node, "")), sorted(FAR).index(number))
+    if number == APART and not racks:
+        together = _far(nodes, len(FAR))
+        return together[:: max(1, len(together) // max(LEAST_APART, len(nodes) // PART_APART))]
+    turn = number - sum(far < number for far in FAR) - 2
+    if not racks:
+        return _matched(_near(nodes, turn), nodes)
+    inside: dict[str, list[NodeId]] = {}
+    for node in nodes:
+        inside.setdefault(racks.get(node, ""), []).append(node)
+    return _matched(_inside(inside.values(), turn), nodes)
+
+
+def _ring(nodes: Sequence[NodeId], number: int) -> Round:
+    """Pair neighbours in the order of ranks: rings of collectives go from one to the next."""
+    turned = [*nodes[number:], *nodes[:number]]
+    return list(zip(turned[::2], turned[1::2], strict=False))
+
+
+def _far(nodes: Sequence[NodeId], turn: int) -> Round:
+    """Pair the first half with the second, each time with other ones there."""
+    half = len(nodes) // 2
+    shift = turn * (half // (len(FAR) + 1)) + turn
+    return [(nodes[place], nodes[half + (place + shift) % half]) for place in range(half)]
+
+
+def _near(nodes: Sequence[NodeId], turn: int) -> Iterator[Members]:
+    """Pair each with one some places on; by turns it is the first and the second."""
+    apart = 2 + turn // 2
+    for place in range(turn % 2 * apart, len(nodes) - apart):
+        if (place // apart - turn % 2) % 2 == 0:
+            yield nodes[place], nodes[place + apart]
+
+
+def _inside(racks: Iterable[Sequence[NodeId]], turn: int) -> Iterator[Members]:
+    """Pair the nodes of each rack among themselves."""
+    for nodes in racks:
+        rounds = tournament(nodes)
+        yield from rounds[turn % len(rounds)] if rounds else ()
+
+
+def _matched(pairs: Iterable[Members], nodes: Sequence[NodeId]) -> Round:
+    """Complete a round: who is left is paired with the next that is."""
+    together, taken = [], set[NodeId]()
+    for pair in pairs:
+        if taken.isdisjoint(pair):
+            together.append(pair)
+            taken.update(pair)
+    left = [node for node in nodes if node not in taken]
+    return [*together, *zip(left[::2], left[1::2], strict=False)]
+
+
+def _least_met(nodes: Sequence[NodeId], met: Collection[Pair]) -> Round:
+    """Give the round of a tournament that has the most pairs which have not met."""
+    rounds = _ring_first(nodes)
+    return max(rounds, key=lambda together: sum(pair_of(*pair) not in met for pair in together))
+
+
+def _ring_first(nodes: Sequence[NodeId]) -> Sequence[Round]:
+    """Give a tournament's rounds, seated so that those who are neighbours meet in the first two.
+
+    Two rounds that follow each other make one ring through all seats: nodes sit along it.
+    """
+    seats: list[NodeId] = [NodeId(f"{seat:04}") for seat in range(len(nodes) + len(nodes) % 2)]
+    rounds, along, turn = tournament(seats), [seats[0]], 0
+    while len(along) < len(seats):
+        (pair,) = (pair for pair in rounds[turn % 2] if along[-1] in pair)
+        along.append(pair[0] if pair[1] == along[-1] else pair[1])
+        turn += 1
+    seated = dict(zip(along, nodes, strict=False))
+    return [
+        [(seated[one], seated[other]) for one, other in together if one in seated and other in seated]
+        for together in rounds
+    ]
+
+
+def _refined(
+    together: Round,
+    nodes: Sequence[NodeId],
+    verdict: Verdict,
+    racks: Mapping[NodeId, str],
+    met: Collection[Pair],
+    number: int,
+) -> Round:
+    """Put suspects with good nodes near them, or, by turns, with those on whose way they are suspected."""
+    first = [suspect.nodes for suspect in verdict.watched if number % 2 == 0]
+    alone = [suspect.nodes[0] for suspect in verdict.open if suspect.kind == "node" or number % 2]
+    doubtful = {node for each in (*verdict.open, *verdict.culprits) if each.kind != "rack" for node in each.nodes}
+    good = [node for node in nodes if node not in doubtful]
+    place = {node: number for number, node in enumerate(nodes)}
+    chosen, taken = list[Members](), {node for pair in first for node in pair}
+    for node in dict.fromkeys(alone):
+        free = [other for other in good if other not in taken]
+        if node in taken or node not in place or not free:
+            continue
+        partner = min(free, key=lambda other: _closeness(node, other, racks, met, place))
+        chosen.append((node, partner))
+        taken |= {node, partner}
+    return _matched([*[pair for pair in first if all(node in place for node in pair)], *chosen, *together], nodes)
+
+
+def _closeness(
+    node: NodeId, other: NodeId, racks: Mapping[NodeId, str], met: Collection[Pair], place: Mapping[NodeId, int]
+) -> tuple[bool, bool, int]:
+    """Say whom a suspect meets first: of its rack, not met yet, near it in the order of ranks."""
+    return racks.get(node) != racks.get(other), pair_of(node, other) in met, abs(place[node] - place[other])

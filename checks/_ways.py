@@ -1,0 +1,174 @@
+"""Ways between two nodes, and how far each falls behind what its likes give."""
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from statistics import median, median_high, median_low
+from typing import NamedTuple, TypeAlias
+
+from sentinel.model.collective import MemberSample
+from sentinel.model.ids import NodeId
+
+Pair: TypeAlias = tuple[NodeId, NodeId]
+"""Two nodes, in the order of their names."""
+
+FLOOR = math.log(1.25)
+"""A way at four fifths of the others is none that training waits for: nodes at 70% are to be found."""
+SIGMAS = 3.0
+"""A way that is within so many standard deviations of the others is as good as they."""
+LEAST_SIGMA = 0.02
+NOTICED_MS = 20.0
+"""A shorter way is none to speak of, however much shorter the others are: a busy processor takes as long."""
+NORMAL = math.log(4.0)
+"""Where no topology says which nodes are in one rack, and nothing measured what a way between racks gives.
+
+Between racks a fabric often gives a half or a third of what it gives within one: that is no fault.
+"""
+MAD_SIGMA = 1.4826
+"""Standard deviations in a median absolute deviation of normal values."""
+ENOUGH = 8
+"""Ways of one kind in one round whose median can be relied on, if one node among them is slow."""
+FEW = 32
+"""Of fewer ways the upper quartile is what they should give."""
+LEAST_APART = 4
+SPARSE = 0.5
+"""A round with less than this share of the usual ways measured what ways give that don't share uplinks."""
+
+
+class Way(NamedTuple):
+    """What two nodes measured once: the better of what both ends say, for both have to say that it is bad."""
+
+    pair: Pair
+    mb_per_s: float
+    ms: float
+    round: int
+    racks: tuple[str, str]
+    crosses: bool
+    """It is known to go from one rack to another."""
+    busy: int
+    """On how many of the two ends ranks sit."""
+
+    def __str__(self) -> str:
+        return f"{self.mb_per_s:.3g} MB/s and {self.ms:.3g} ms"
+
+
+class Lag(NamedTuple):
+    """A way, and how far it falls behind its likes."""
+
+    pair: Pair
+    way: Way
+    behind: float
+    """Natural logarithm of how many times slower it is; 0 or less if it is not."""
+    tells: bool
+    """Its likes give all that nodes can: where all share a full uplink, a slow node is as good as others."""
+
+
+class Fabric(NamedTuple):
+    """All lags of a probe, and from which one on a way is slow there."""
+
+    lags: Sequence[Lag]
+    cut: float
+    usual: Way
+    """The median of all, as what others have."""
+
+
+class _Level(NamedTuple):
+    value: float
+    is_alike: bool
+    """It is of ways of the same kind, as many as can be relied on."""
+
+
+def fabric_of(samples: Iterable[MemberSample]) -> Fabric | None:
+    """Compare ways with their likes; None if none was measured."""
+    ways = ways_of(samples)
+    if not ways:
+        return None
+    kinds = [_kinds(way) for way in ways]
+    rates = _levels(kinds, [way.mb_per_s for way in ways])
+    delays = _levels(kinds, [1 / way.ms for way in ways])
+    best = max(rate for rate, _ in rates)
+    slack = _slack(ways, best)
+    spread = median(abs(math.log(rate / way.mb_per_s)) for way, (rate, _) in zip(ways, rates, strict=True))
+    cut = max(FLOOR, SIGMAS * max(LEAST_SIGMA, MAD_SIGMA * spread))
+    tells = best * math.exp(-cut)
+    lags = [
+        Lag(way.pair, way, _behind(way, rate, delay, slack), rate.value >= tells)
+        for way, rate, delay in zip(ways, rates, delays, strict=True)
+    ]
+    return Fabric(lags, cut, usual(ways))
+
+
+def _behind(way: Way, rate: _Level, delay: _Level, slack: float) -> float:
+    late = math.log(way.ms * delay.value) if way.ms > NOTICED_MS else 0.0
+    if not rate.is_alike:
+        slack = NORMAL
+    elif all(way.racks):
+        slack = 0.0
+    return max(math.log(rate.value / way.mb_per_s), late) - slack
+
+
+def usual(ways: Sequence[Way]) -> Way:
+    """Give what most of some ways have."""
+    speed, ms = median_low(way.mb_per_s for way in ways), median_high(way.ms for way in ways)
+    return ways[0]._replace(mb_per_s=speed, ms=ms)
+
+
+def ways_of(samples: Iterable[MemberSample]) -> list[Way]:
+    """Give what both ends measured; the rest says nothing."""
+    halves: dict[tuple[int, Pair], MemberSample] = {}
+    ways = []
+    for each in samples:
+        if len(each.members) != 2 or not _is_measured(each):
+            continue
+        one, other = sorted(each.members)
+        first = halves.setdefault((each.round, (one, other)), each)
+        if first.node != each.node:
+            ways.append(_way((one, other), first, each))
+    return ways
+
+
+def _is_measured(sample: MemberSample) -> bool:
+    return all(sample.values.get(name, 0.0) > 0.0 for name in ("mb_per_s", "ms"))
+
+
+def _way(pair: Pair, first: MemberSample, second: MemberSample) -> Way:
+    one, other = (first, second) if first.node == pair[0] else (second, first)
+    speed = max(one.values["mb_per_s"], other.values["mb_per_s"])
+    ms = min(one.values["ms"], other.values["ms"])
+    racks, busy = (one.rack, other.rack), one.busy + other.busy
+    return Way(pair, speed, ms, one.round, racks, "" not in racks and racks[0] != racks[1], busy)
+
+
+def _levels(kinds: Sequence[Sequence[object]], values: Sequence[float]) -> list[_Level]:
+    """Give what each way's likes have: those of its round, or where these are few, of all rounds."""
+    alike: dict[object, list[float]] = defaultdict(list)
+    for likes, value in zip(kinds, values, strict=True):
+        for kind in likes:
+            alike[kind].append(value)
+    levels = {kind: _Level(_typical(each), True) for kind, each in alike.items() if len(each) >= ENOUGH}
+    of_all = _Level(_typical(values), False)
+    return [next((levels[kind] for kind in likes if kind in levels), of_all) for likes in kinds]
+
+
+def _kinds(way: Way) -> Sequence[object]:
+    """Name whom a way is compared with, the nearest first.
+
+    Between racks that is all rounds: what uplinks give depends on how many use them, and the least is normal.
+    """
+    kind = way.crosses, way.busy
+    return (kind,) if way.crosses else ((way.round, kind), kind)
+
+
+def _typical(values: Sequence[float]) -> float:
+    """Give the median, or of few the upper quartile: one slow node of four slows half of all ways."""
+    return sorted(values)[len(values) * 3 // 4] if len(values) < FEW else median_low(values)
+
+
+def _slack(ways: Sequence[Way], best: float) -> float:
+    """Say how much slower a way may be because nobody knows whether it goes between racks."""
+    rounds: dict[int, list[float]] = defaultdict(list)
+    for way in ways:
+        rounds[way.round].append(way.mb_per_s)
+    few = SPARSE * median(map(len, rounds.values()))
+    apart = [median_low(each) for each in rounds.values() if LEAST_APART <= len(each) < few]
+    return max(0.0, math.log(best / min(apart))) if apart else NORMAL
