@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 RATE_FOR_S: Seconds = 1.0
 """So long each rate is measured on a GPU: a processor's clock settles within tenths of a second."""
 SIZE, SIZE_CPU = 8192, 512
-"""Rows of the matrices whose rate is measured: so large that a GPU is busy, and that a processor is not for long."""
+"""Rows of the matrices whose rate is measured: a GPU is kept busy, and a processor not for long."""
 EXACT = 1024
-"""Rows of those whose product is known: up to 4 · EXACT, it is exact in 32-bit sums, also of 16-bit factors."""
+"""Rows of those whose product is known: no sum exceeds 4 · EXACT, so it is exact, also of 16-bit factors."""
 PASSES = 8
 """Exact products in a measurement: wrong ones come now and then."""
 COPIED = 1 << 30
@@ -62,7 +62,7 @@ def measure(meeting: Meeting) -> Mapping[str, float]:  # noqa: ARG001 - each nod
     """Give `device|kind|what` → value for each device of this node."""
     import torch  # where there is none this says so
 
-    values = {}
+    values: dict[str, float] = {}
     for device, name in _devices(torch):
         values |= {_APART.join((name, kind, what)): number for kind, what, number in _measure(torch, device)}
     return values
@@ -143,7 +143,10 @@ def judge(samples: Sequence[MemberSample]) -> Iterable[MemberFinding]:
         alike[value.kind, value.what].append(value)
     for value in rates:
         others = [each.number for each in alike[value.kind, value.what] if each is not value]
-        floor = next((least for (kind, what), least in FLOORS.items() if kind in value.kind and what == value.what), 0.0)
+        floor = next(
+            (least for (kind, what), least in FLOORS.items() if kind in value.kind and what == value.what),
+            0.0,
+        )
         if _is_low(value.number, others) or value.number < floor:
             yield _slow(value, others, floor)
 
@@ -151,7 +154,8 @@ def judge(samples: Sequence[MemberSample]) -> Iterable[MemberFinding]:
 def _values(sample: MemberSample) -> Iterator[Value]:
     for name, number in sample.values.items():
         if name.count(_APART) == 2:
-            yield Value(sample.node, *name.split(_APART), number)
+            device, kind, what = name.split(_APART)
+            yield Value(sample.node, device, kind, what, number)
 
 
 def _is_low(rate: float, others: Sequence[float]) -> bool:
@@ -165,7 +169,13 @@ def _is_low(rate: float, others: Sequence[float]) -> bool:
 def _wrong_numbers(value: Value) -> MemberFinding:
     said = f"{value.device} computes wrong: {value.number:.0f} numbers of an exact product"
     found = Finding(
-        "gemm", "wrong-numbers", value.device, Health.CRITICAL, said, {"wrong_numbers": value.number}, event=True
+        "gemm",
+        "wrong-numbers",
+        value.device,
+        Health.CRITICAL,
+        said,
+        {"wrong_numbers": value.number},
+        event=True,
     )
     return MemberFinding(value.node, found)
 
@@ -174,8 +184,10 @@ def _slow(value: Value, others: Sequence[float], floor: float) -> MemberFinding:
     usual = median(others) if others else floor
     what, unit = _words(value.what)
     said = f"{value.device} is slow: {what} {value.number:.4g} {unit}, others of its kind {usual:.4g}"
-    evidence = {value.what: value.number, f"others_{value.what}": usual, "kind": value.kind}
-    return MemberFinding(value.node, Finding("gemm", "gpu-slow", value.device, Health.WARNING, said, evidence))
+    evidence: dict[str, str | float] = {value.what: value.number, f"others_{value.what}": usual}
+    return MemberFinding(
+        value.node, Finding("gemm", "gpu-slow", value.device, Health.WARNING, said, evidence)
+    )
 
 
 def _words(what: str) -> tuple[str, str]:

@@ -15,7 +15,9 @@ RATES = [780.0, 786.0, 769.0, 791.0, 803.0, 775.0, 799.0, 783.0]
 
 def sample(node: str, values: Mapping[str, float], *, busy: bool = False, kind: str = H200) -> MemberSample:
     named = {f"gpu-{n}|{kind}|bf16_tflops": rate for n, rate in enumerate(RATES)}
-    named |= {f"{device}|{kind}|{what}": number for key, number in values.items() for device, what in [key.split()]}
+    named |= {
+        f"{device}|{kind}|{what}": number for key, number in values.items() for device, what in [key.split()]
+    }
     return MemberSample(NodeId(node), (NodeId(node),), named, busy=busy)
 
 
@@ -32,7 +34,9 @@ def found(*samples: MemberSample) -> list[tuple[str, str, str]]:
         pytest.param({"gpu-3 bf16_tflops": 900.0}, [], id="faster"),
         pytest.param({"gpu-5 wrong_numbers": 1.0}, [("n1", "wrong-numbers", "gpu-5")], id="one wrong number"),
         pytest.param({"gpu-5 wrong_numbers": 0.0}, [], id="none"),
-        pytest.param({"gpu-1 h2d_gb_per_s": 47.0}, [("n1", "gpu-slow", "gpu-1")], id="below what it has to reach"),
+        pytest.param(
+            {"gpu-1 h2d_gb_per_s": 47.0}, [("n1", "gpu-slow", "gpu-1")], id="below what it has to reach"
+        ),
         pytest.param({"gpu-1 h2d_gb_per_s": 55.5}, [], id="above it"),
     ],
 )
@@ -46,7 +50,10 @@ def test_devices_of_another_kind_are_no_likes() -> None:
 
 
 def test_a_device_with_few_likes_is_not_judged_by_them() -> None:
-    few = [MemberSample(NodeId(f"n{n}"), (), {f"gpu-0|{H200}|bf16_tflops": rate}) for n, rate in enumerate([780, 400, 790])]
+    few = [
+        MemberSample(NodeId(f"n{n}"), (), {f"gpu-0|{H200}|bf16_tflops": rate})
+        for n, rate in enumerate([780, 400, 790])
+    ]
     assert found(*few) == []
 
 
@@ -72,6 +79,7 @@ def test_this_machine_computes_right_and_a_broken_product_is_seen(monkeypatch: p
     from sentinel.checks import gemm
 
     monkeypatch.setattr(gemm, "RATE_FOR_S", 0.02)
+    monkeypatch.setattr(gemm, "PASSES", 2)
     meeting = Meeting(("n1",), ("127.0.0.1",), 20000, 0, 30.0)
     values = gemm.measure(meeting)
     kinds = {name.split("|")[2]: value for name, value in values.items()}
