@@ -104,11 +104,11 @@ class HandProbes:
                 raise CommandRefusedError(
                     f"no node {name!r:.80}: known are {', '.join(sorted(nodes)) or 'none'}"
                 )
-            if self._state.is_cut(NodeId(name)):
-                raise CommandRefusedError(f"{name} is not heard from")
+            if self._state.nodes[NodeId(name)].silent:
+                raise CommandRefusedError(f"{name} is silent")
         if named:
             return [NodeId(name) for name in dict.fromkeys(named)]
-        heard = (node.id for node in self._state.nodes.values() if not self._state.is_cut(node.id))
+        heard = (node.id for node in self._state.nodes.values() if not (node.silent or node.left))
         return [name for name in heard if not self._state.workers.sitting(name)]
 
     def _disturbs(self, nodes: Collection[NodeId]) -> tuple[str, ...]:
