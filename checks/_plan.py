@@ -1,8 +1,8 @@
-"""Which pairs measure next: paths of the job first, then near and far ones, and suspects beside good nodes."""
+"""Which pairs measure next: paths of the job, then near and far ones, and suspects beside good nodes."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-from sentinel.checks._localise import Culprit, Verdict, localise
+from sentinel.checks._localise import Verdict, localise
 from sentinel.checks._ways import Pair
 from sentinel.model.collective import Members, MemberSample, Round, tournament
 from sentinel.model.ids import NodeId
@@ -12,10 +12,6 @@ LOOKS = 16
 """Rounds after which a fault that shows in a third of them has shown, in all but one of 600 cases."""
 FAR = frozenset({2, 5, 9, 13, 17})
 """Rounds in which all go between racks: only uplinks that are full show that they are slow."""
-APART = 3
-"""The round in which a few go far, where no topology says what a way between racks gives."""
-LEAST_APART, PART_APART = 4, 16
-"""So many pairs then, or one of so many nodes: they must not fill uplinks."""
 
 
 def plan(nodes: Sequence[NodeId], samples: Sequence[MemberSample]) -> Round:
@@ -39,7 +35,7 @@ def plan(nodes: Sequence[NodeId], samples: Sequence[MemberSample]) -> Round:
     verdict = localise(samples)
     if is_swept and not verdict.open:
         return []
-    is_alike = len(racks) == len(nodes) or number not in {*FAR, APART}
+    is_alike = len(racks) == len(nodes) or number not in FAR
     return _refined(together, nodes, verdict, racks, met, number) if is_alike else together
 
 
@@ -53,12 +49,9 @@ def _of_many(nodes: Sequence[NodeId], racks: Mapping[NodeId, str], number: int) 
         return _ring(nodes, number)
     if number in FAR:
         return _far(sorted(nodes, key=lambda node: racks.get(node, "")), sorted(FAR).index(number))
-    if number == APART and not racks:
-        together = _far(nodes, len(FAR))
-        return together[:: max(1, len(together) // max(LEAST_APART, len(nodes) // PART_APART))]
     turn = number - sum(far < number for far in FAR) - 2
-    if not racks:
-        return _matched(_near(nodes, turn), nodes)
+    if not racks:  # what goes farther may go between racks, and find uplinks full
+        return _ring(nodes, turn % 2)
     inside: dict[str, list[NodeId]] = {}
     for node in nodes:
         inside.setdefault(racks.get(node, ""), []).append(node)
@@ -76,14 +69,6 @@ def _far(nodes: Sequence[NodeId], turn: int) -> Round:
     half = len(nodes) // 2
     shift = turn * (half // (len(FAR) + 1)) + turn
     return [(nodes[place], nodes[half + (place + shift) % half]) for place in range(half)]
-
-
-def _near(nodes: Sequence[NodeId], turn: int) -> Iterator[Members]:
-    """Pair each with one some places on; by turns it is the first and the second."""
-    apart = 2 + turn // 2
-    for place in range(turn % 2 * apart, len(nodes) - apart):
-        if (place // apart - turn % 2) % 2 == 0:
-            yield nodes[place], nodes[place + apart]
 
 
 def _inside(racks: Iterable[Sequence[NodeId]], turn: int) -> Iterator[Members]:
@@ -137,9 +122,12 @@ def _refined(
     number: int,
 ) -> Round:
     """Put suspects with good nodes near them, or, by turns, with those on whose way they are suspected."""
-    first = [suspect.nodes for suspect in verdict.watched if number % 2 == 0]
-    alone = [suspect.nodes[0] for suspect in verdict.open if suspect.kind == "node" or number % 2]
-    doubtful = {node for each in (*verdict.open, *verdict.culprits) if each.kind != "rack" for node in each.nodes}
+    pairs = [suspect.nodes for suspect in verdict.watched if suspect.kind == "pair"]
+    alone = [suspect.nodes[0] for suspect in verdict.watched if suspect.kind == "node"]
+    blamed = [node for each in verdict.culprits if each.kind != "rack" for node in each.nodes]
+    doubtful = {*alone, *blamed, *(node for pair in pairs for node in pair)}
+    there = {*nodes}
+    first = [pair for pair in pairs if number % 2 == 0 and there.issuperset(pair)]
     good = [node for node in nodes if node not in doubtful]
     place = {node: number for number, node in enumerate(nodes)}
     chosen, taken = list[Members](), {node for pair in first for node in pair}
@@ -150,11 +138,17 @@ def _refined(
         partner = min(free, key=lambda other: _closeness(node, other, racks, met, place))
         chosen.append((node, partner))
         taken |= {node, partner}
-    return _matched([*[pair for pair in first if all(node in place for node in pair)], *chosen, *together], nodes)
+    return _matched(
+        [*[pair for pair in first if all(node in place for node in pair)], *chosen, *together], nodes
+    )
 
 
 def _closeness(
-    node: NodeId, other: NodeId, racks: Mapping[NodeId, str], met: Collection[Pair], place: Mapping[NodeId, int]
+    node: NodeId,
+    other: NodeId,
+    racks: Mapping[NodeId, str],
+    met: Collection[Pair],
+    place: Mapping[NodeId, int],
 ) -> tuple[bool, bool, int]:
     """Say whom a suspect meets first: of its rack, not met yet, near it in the order of ranks."""
     return racks.get(node) != racks.get(other), pair_of(node, other) in met, abs(place[node] - place[other])

@@ -2,8 +2,8 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from statistics import median, median_high, median_low
+from collections.abc import Iterable, Sequence
+from statistics import median_high, median_low
 from typing import NamedTuple, TypeAlias
 
 from sentinel.model.collective import MemberSample
@@ -14,25 +14,19 @@ Pair: TypeAlias = tuple[NodeId, NodeId]
 
 FLOOR = math.log(1.25)
 """A way at four fifths of the others is none that training waits for: nodes at 70% are to be found."""
-SIGMAS = 3.0
-"""A way that is within so many standard deviations of the others is as good as they."""
-LEAST_SIGMA = 0.02
 NOTICED_MS = 20.0
 """A shorter way is none to speak of, however much shorter the others are: a busy processor takes as long."""
-NORMAL = math.log(4.0)
+NORMAL = 4.0
 """Where no topology says which nodes are in one rack, and nothing measured what a way between racks gives.
 
 Between racks a fabric often gives a half or a third of what it gives within one: that is no fault.
 """
-MAD_SIGMA = 1.4826
-"""Standard deviations in a median absolute deviation of normal values."""
 ENOUGH = 8
 """Ways of one kind in one round whose median can be relied on, if one node among them is slow."""
 FEW = 32
 """Of fewer ways the upper quartile is what they should give."""
-LEAST_APART = 4
-SPARSE = 0.5
-"""A round with less than this share of the usual ways measured what ways give that don't share uplinks."""
+ROUNDS = 3
+"""In so many rounds many nodes have met near and far ones."""
 
 
 class Way(NamedTuple):
@@ -64,10 +58,9 @@ class Lag(NamedTuple):
 
 
 class Fabric(NamedTuple):
-    """All lags of a probe, and from which one on a way is slow there."""
+    """All lags of a probe."""
 
     lags: Sequence[Lag]
-    cut: float
     usual: Way
     """The median of all, as what others have."""
 
@@ -87,24 +80,22 @@ def fabric_of(samples: Iterable[MemberSample]) -> Fabric | None:
     rates = _levels(kinds, [way.mb_per_s for way in ways])
     delays = _levels(kinds, [1 / way.ms for way in ways])
     best = max(rate for rate, _ in rates)
-    slack = _slack(ways, best)
-    spread = median(abs(math.log(rate / way.mb_per_s)) for way, (rate, _) in zip(ways, rates, strict=True))
-    cut = max(FLOOR, SIGMAS * max(LEAST_SIGMA, MAD_SIGMA * spread))
-    tells = best * math.exp(-cut)
+    lowest = _lowest(kinds, rates)
+    tells = best * math.exp(-FLOOR)
     lags = [
-        Lag(way.pair, way, _behind(way, rate, delay, slack), rate.value >= tells)
+        Lag(way.pair, way, _behind(way, rate, delay, lowest), rate.value >= tells or not all(way.racks))
         for way, rate, delay in zip(ways, rates, delays, strict=True)
     ]
-    return Fabric(lags, cut, usual(ways))
+    return Fabric(lags, usual(ways))
 
 
-def _behind(way: Way, rate: _Level, delay: _Level, slack: float) -> float:
+def _behind(way: Way, rate: _Level, delay: _Level, lowest: float) -> float:
     late = math.log(way.ms * delay.value) if way.ms > NOTICED_MS else 0.0
     if not rate.is_alike:
-        slack = NORMAL
-    elif all(way.racks):
-        slack = 0.0
-    return max(math.log(rate.value / way.mb_per_s), late) - slack
+        return max(math.log(rate.value / way.mb_per_s), late) - math.log(NORMAL)
+    if not all(way.racks):
+        rate = rate._replace(value=min(rate.value, lowest))
+    return max(math.log(rate.value / way.mb_per_s), late)
 
 
 def usual(ways: Sequence[Way]) -> Way:
@@ -164,11 +155,10 @@ def _typical(values: Sequence[float]) -> float:
     return sorted(values)[len(values) * 3 // 4] if len(values) < FEW else median_low(values)
 
 
-def _slack(ways: Sequence[Way], best: float) -> float:
-    """Say how much slower a way may be because nobody knows whether it goes between racks."""
-    rounds: dict[int, list[float]] = defaultdict(list)
-    for way in ways:
-        rounds[way.round].append(way.mb_per_s)
-    few = SPARSE * median(map(len, rounds.values()))
-    apart = [median_low(each) for each in rounds.values() if LEAST_APART <= len(each) < few]
-    return max(0.0, math.log(best / min(apart))) if apart else NORMAL
+def _lowest(kinds: Sequence[Sequence[object]], rates: Sequence[_Level]) -> float:
+    """Give what is normal where nobody knows which ways go between racks: the least of all rounds.
+
+    Some rounds have all nodes meet others far away.
+    """
+    rounds = {likes[0]: rate.value for likes, rate in zip(kinds, rates, strict=True) if rate.is_alike}
+    return min(rounds.values()) if len(rounds) >= ROUNDS else max(rate.value for rate in rates) / NORMAL

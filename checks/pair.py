@@ -1,38 +1,22 @@
 """Bandwidth and latency between every two nodes, asked when a network is suspected."""
 
 import time
-from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
-from statistics import median_high, median_low
-from typing import NamedTuple, TypeAlias
 
-from sentinel.model.collective import (
-    CollectiveCheck,
-    Meeting,
-    MemberFinding,
-    MemberSample,
-    Round,
-    tournament,
-)
+from sentinel.checks._localise import Culprit, localise
+from sentinel.checks._plan import plan
+from sentinel.checks._ways import FLOOR, Way, usual
+from sentinel.model.collective import CollectiveCheck, Meeting, MemberFinding, MemberSample
 from sentinel.model.finding import Finding, Health
-from sentinel.model.ids import NodeId
 
-FACTOR = 4.0
-"""A pair is slow that is so many times slower than the others.
-
-Between racks a fabric often gives a half or a third of what it gives within one, and a job beside it takes
-its share: neither is a fault. One falls much lower, as to a hundredth at 3 Mbit/s.
-"""
-NOTICED_MS = 20.0
-"""A shorter way is none to speak of, however much shorter the others are: a busy processor takes as long."""
 PASSES = 5
 ENOUGH_S = 0.3
 """The amount of data is doubled until it takes so long: set-up counts little then, and it ends soon."""
 LEAST, MOST = 1 << 16, 1 << 23
 """Bytes in one transfer."""
-ROUNDS = 15
-"""In so many rounds a node meets more of the others than it takes to tell it from them."""
+NAMED = 3
+"""So many nodes of a rack are named if nobody knows its name."""
 SHARE = 0.9
 """Of the deadline, after which gloo gives up by itself and says why."""
 
@@ -66,93 +50,57 @@ def measure(meeting: Meeting) -> Mapping[str, float]:
     return {"mb_per_s": size / 2 / took / 1e6, "ms": shortest * 1e3}
 
 
-class Way(NamedTuple):
-    """What two nodes measured: the better of what both ends say, for both have to say that it is bad."""
-
-    mb_per_s: float
-    ms: float
-
-    def is_slow(self, others: Sequence["Way"]) -> bool:
-        """Say whether most of the others are much better."""
-        speed, ms = median_low(way.mb_per_s for way in others), median_high(way.ms for way in others)
-        late = self.ms > NOTICED_MS and self.ms > FACTOR * ms
-        return late or self.mb_per_s * FACTOR < speed
-
-    def __str__(self) -> str:
-        return f"{self.mb_per_s:.3g} MB/s and {self.ms:.3g} ms"
-
-
-Ways: TypeAlias = Mapping[tuple[NodeId, NodeId], Way]
-
-
 def judge(samples: Sequence[MemberSample]) -> Iterable[MemberFinding]:
-    """Name a node if its ways are slow and most others are not, or two if only the one between them is.
+    """Name nodes, pairs and racks that explain why ways are slow, each far likelier than chance.
 
-    A way that was not measured says nothing, and where most are slow nobody stands out.
+    A way that was not measured says nothing; where most are slow, or two explain it alike, nobody is named.
     """
-    ways = _ways(samples)
-    slow = [node for node in sorted({node for pair in ways for node in pair}) if _is_slow(node, ways)]
-    for node in slow:
-        yield MemberFinding(node, _of_node(node, ways, ways))
-    rest = {pair: way for pair, way in ways.items() if not {*pair} & {*slow}}
-    compared = {pair: _others(pair, rest) for pair in rest} if len(rest) > 2 else {}
-    bad = {pair: others for pair, others in compared.items() if rest[pair].is_slow(others)}
-    ends = Counter(node for pair in bad for node in pair)
-    for node in sorted(node for node in ends if ends[node] > 1):
-        if all(ends[other] == 1 for pair in bad if node in pair for other in pair if other != node):
-            yield MemberFinding(node, _of_node(node, rest, bad))
-    for pair, others in bad.items():
-        if ends[pair[0]] == ends[pair[1]] == 1:
-            yield from _of_pair(pair, rest[pair], others)
+    verdict = localise(samples)
+    if verdict.fabric is None:
+        return
+    blamed = {lag for each in verdict.culprits for lag in each.slow}
+    good = [lag.way for lag in verdict.fabric.lags if lag not in blamed and lag.behind < FLOOR]
+    others = usual(good or [lag.way for lag in verdict.fabric.lags])
+    for culprit in verdict.culprits:
+        yield from _FINDINGS[culprit.kind](culprit, others)
 
 
-def _ways(samples: Sequence[MemberSample]) -> Ways:
-    by_pair: dict[tuple[NodeId, NodeId], dict[NodeId, Way]] = {}
-    for each in samples:
-        if len(each.members) == 2 and {"mb_per_s", "ms"} <= each.values.keys():
-            one, other = sorted(each.members)
-            by_pair.setdefault((one, other), {})[each.node] = Way(each.values["mb_per_s"], each.values["ms"])
-    return {
-        pair: Way(max(way.mb_per_s for way in ends.values()), min(way.ms for way in ends.values()))
-        for pair, ends in by_pair.items()
-        if len(ends) == 2
-    }
+def _of_node(node: Culprit, others: Way) -> Iterator[MemberFinding]:
+    best, slow = _best(node), len(node.slow)
+    summary = f"{slow} of its {node.looks} ways are slow, the best of them with {best}; others have {others}"
+    found = Finding("pair", "link-slow", "link", Health.CRITICAL, summary, _evidence(best, others))
+    yield MemberFinding(node.nodes[0], found)
 
 
-def _is_slow(node: NodeId, ways: Ways) -> bool:
-    """Say whether a node is slow with each of several others, and these are not among themselves."""
-    mine = [way for pair, way in ways.items() if node in pair]
-    others = [way for pair, way in ways.items() if node not in pair]
-    return len(mine) > 1 and bool(others) and all(way.is_slow(others) for way in mine)
-
-
-def _others(pair: tuple[NodeId, NodeId], ways: Ways) -> Sequence[Way]:
-    return [way for each, way in ways.items() if each != pair]
-
-
-def _of_node(node: NodeId, ways: Ways, slow: Collection[tuple[NodeId, NodeId]]) -> Finding:
-    mine = [way for pair, way in ways.items() if node in pair and pair in slow]
-    others = [way for pair, way in ways.items() if node not in pair]
-    best, usual, all_ways = max(mine), _usual(others), sum(node in pair for pair in ways)
-    summary = (
-        f"{len(mine)} of its {all_ways} ways are slow, the best of them with {best}; others have {usual}"
-    )
-    return Finding("pair", "link-slow", "link", Health.CRITICAL, summary, _evidence(best, usual))
-
-
-def _of_pair(pair: tuple[NodeId, NodeId], way: Way, others: Sequence[Way]) -> Iterator[MemberFinding]:
-    usual = _usual(others)
-    for node, peer in (pair, pair[::-1]):
-        summary = f"the way to {peer} is slow, {way}; others have {usual}"
-        found = Finding("pair", "pair-slow", f"link:{peer}", Health.WARNING, summary, _evidence(way, usual))
+def _of_pair(pair: Culprit, others: Way) -> Iterator[MemberFinding]:
+    """Tell it of both ends: port, cable and switch between them look the same from here."""
+    best = _best(pair)
+    for node, peer in (pair.nodes, pair.nodes[::-1]):
+        summary = f"the way to {peer} is slow, {best}; others have {others}"
+        found = Finding("pair", "pair-slow", f"link:{peer}", Health.WARNING, summary, _evidence(best, others))
         yield MemberFinding(node, found)
 
 
-def _usual(ways: Sequence[Way]) -> Way:
-    return Way(median_low(way.mb_per_s for way in ways), median_high(way.ms for way in ways))
+def _of_rack(rack: Culprit, others: Way) -> Iterator[MemberFinding]:
+    """Tell it of one node for all: what they share is slow, and none of them."""
+    best, shared = _best(rack), rack.rack or f"what {', '.join(rack.nodes[:NAMED])} and others share"
+    summary = (
+        f"{len(rack.slow)} of {rack.looks} ways from {shared} to other racks are slow, the best of them with "
+        f"{best}; others have {others}, and its {len(rack.nodes)} nodes are well among themselves"
+    )
+    about = _evidence(best, others) | {"nodes": len(rack.nodes)}
+    found = Finding("pair", "rack-slow", f"rack:{rack.rack}", Health.WARNING, summary, about)
+    yield MemberFinding(rack.nodes[0], found)
 
 
-def _evidence(way: Way, others: Way) -> Mapping[str, str | int | float]:
+_FINDINGS = {"node": _of_node, "pair": _of_pair, "rack": _of_rack}
+
+
+def _best(culprit: Culprit) -> Way:
+    return max((lag.way for lag in culprit.slow), key=lambda way: (way.mb_per_s, -way.ms))
+
+
+def _evidence(way: Way, others: Way) -> dict[str, str | int | float]:
     return {
         "mb_per_s": round(way.mb_per_s, 3),
         "ms": round(way.ms, 3),
@@ -161,10 +109,11 @@ def _evidence(way: Way, others: Way) -> Mapping[str, str | int | float]:
     }
 
 
-def _rounds(nodes: Sequence[NodeId]) -> Sequence[Round]:
-    return tournament(nodes)[:ROUNDS]
-
-
 CHECK = CollectiveCheck(
-    "pair", deadline=20.0, measure=measure, judge=judge, causes=("link-slow",), rounds=_rounds
+    "pair",
+    deadline=20.0,
+    measure=measure,
+    judge=judge,
+    causes=("link-slow", "rack-slow"),
+    plan=plan,
 )

@@ -92,7 +92,8 @@ def ours(fabric: Fabric) -> Answer:
         mute = {sample.node for sample in new if sample.error == NO_ANSWER}
         nodes = [node for node in nodes if node not in mute]
     verdict = localise(samples)
-    return Answer({_named(each, fabric) for each in verdict.culprits} | _silent(verdict.silent, fabric), number)
+    silent = {("silent", frozenset({node})) for node in verdict.silent}
+    return Answer({_named(each, fabric) for each in verdict.culprits} | silent, number)
 
 
 def _named(culprit: Culprit, fabric: Fabric) -> Named:
@@ -102,10 +103,6 @@ def _named(culprit: Culprit, fabric: Fabric) -> Named:
             if kind == "rack" and len(nodes & there) >= SAME * len(nodes | there):
                 return ("rack", there)
     return (culprit.kind, nodes)
-
-
-def _silent(nodes: Sequence[NodeId], fabric: Fabric) -> set[Named]:
-    return {("silent", frozenset({node})) for node in nodes}
 
 
 RULES: dict[str, Callable[[Fabric], Answer]] = {"sentinel": ours}

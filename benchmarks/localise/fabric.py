@@ -57,11 +57,18 @@ class Fabric:
     def measure(self, together: Round, number: int) -> list[MemberSample]:
         """Give what the members of a round measure, all at once."""
         showing = [each for each in self.faults if self.chance.random() < each.share]
-        slow = {node: each for each in showing if each.kind in ("node", "intermittent", "lossy") for node in each.nodes}
+        slow = {
+            node: each
+            for each in showing
+            if each.kind in ("node", "intermittent", "lossy")
+            for node in each.nodes
+        }
         pairs = {each.nodes: each for each in showing if each.kind == "pair"}
         silent = {node for each in showing if each.kind == "silent" for node in each.nodes}
         uplinks = {self.racks[each.nodes[0]]: each.rate for each in showing if each.kind == "rack"}
-        flows = Counter(rack for pair in together if self._crosses(pair) for rack in {self.racks[n] for n in pair})
+        flows = Counter(
+            rack for pair in together if self._crosses(pair) for rack in {self.racks[n] for n in pair}
+        )
         samples = []
         for pair in together:
             if silent & {*pair}:
@@ -83,8 +90,8 @@ class Fabric:
         return self.racks[pair[0]] != self.racks[pair[1]]
 
     def _uplink(self, rack: str, uplinks: Mapping[str, float], flows: Counter[str]) -> float:
-        """Give each way's part of an uplink."""
-        whole = self.sizes[rack] * min(self.alone, 1 / self.oversubscription)
+        """Give each way's part of an uplink, which carries one way at least."""
+        whole = max(self.alone, self.sizes[rack] * min(self.alone, 1 / self.oversubscription))
         return uplinks.get(rack, 1.0) * whole / flows[rack]
 
     def _noise(self) -> float:

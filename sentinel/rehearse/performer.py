@@ -27,8 +27,9 @@ from sentinel.model.ids import NodeId, Seconds
 from sentinel.rehearse.controller import Controller
 from sentinel.rehearse.gang import Process
 from sentinel.rehearse.world import FIRST_STEP_S, World
+from sentinel.runtime.members import known_of, placed, planned
 from sentinel.runtime.perform import turns
-from sentinel.runtime.probe import judged, known_of, placed, planned
+from sentinel.runtime.probe import judged
 
 QUICK_S: Seconds = 0.05
 START_S: Seconds = 0.5

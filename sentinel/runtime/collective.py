@@ -18,7 +18,8 @@ from sentinel.model.fact import MembersProbed
 from sentinel.model.ids import Instant, NodeId, Seconds
 from sentinel.model.report import MeasureNow, OrderDone
 from sentinel.runtime.hands import ActionError
-from sentinel.runtime.probe import Member, judged, placed, planned
+from sentinel.runtime.members import Member, placed, planned
+from sentinel.runtime.probe import judged
 
 PORTS = range(20000, 30000)
 """Where members meet: below what the kernel gives out by itself. A taken one is a sample with an error."""

@@ -33,7 +33,7 @@ from sentinel.model.ids import ActionId, Instant
 from sentinel.runtime.agent_orders import AgentOrders
 from sentinel.runtime.collective import probe_members
 from sentinel.runtime.hands import ActionError, Hands
-from sentinel.runtime.probe import known_of
+from sentinel.runtime.members import known_of
 from sentinel.runtime.restart_job import restart_job
 from sentinel.runtime.workers import Workers
 

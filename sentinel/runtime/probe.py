@@ -3,23 +3,13 @@
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import msgspec
 
-from sentinel.core.state import State
 from sentinel.model.check import Check, GpuSample, Machine, Series
 from sentinel.model.codec import CodecError, decode, encode
-from sentinel.model.collective import (
-    NO_ANSWER,
-    CollectiveCheck,
-    Meeting,
-    MemberFinding,
-    MemberSample,
-    Members,
-)
+from sentinel.model.collective import CollectiveCheck, Meeting, MemberFinding, MemberSample
 from sentinel.model.finding import Finding, Health
-from sentinel.model.ids import NodeId
 from sentinel.model.noun import Noun
 
 Exported = tuple[tuple[Series, int | float], ...]
@@ -69,13 +59,6 @@ class Measured(Noun, frozen=True):
     """Why there are none."""
 
 
-class Member(NamedTuple):
-    """What is known of a node that takes part in a collective probe."""
-
-    rack: str
-    busy: bool
-
-
 class Introduction(Noun, frozen=True):
     """A prober's first words: how many GPUs there are, and at which PCI address each index answers."""
 
@@ -103,40 +86,8 @@ def measure(check: CollectiveCheck, meeting: Meeting) -> Measured:
         if not all(math.isfinite(value) for value in values.values()):
             raise ValueError(f"{values!r:.80} are no measurements")
     except (Exception, SystemExit) as error:
-        return Measured(check.name, error=_line(error))
+        return Measured(check.name, error=line(error))
     return Measured(check.name, values)
-
-
-def known_of(members: Members, state: State) -> Mapping[NodeId, Member]:
-    """Say where members are, as far as topology and jobs tell."""
-    labels = {name: state.nodes[name].labels for name in members}
-    racks = {name: next((has[kind] for kind in ("switch", "rack") if kind in has), "") for name, has in labels.items()}
-    return {name: Member(rack, bool(state.workers.sitting(name))) for name, rack in racks.items()}
-
-
-def planned(
-    check: CollectiveCheck, nodes: Sequence[NodeId], samples: Sequence[MemberSample]
-) -> tuple[tuple[Members, ...], str]:
-    """Have a collective check plan its next round; gives it, and why it has no plan.
-
-    Who did not answer takes part no more: otherwise every later round would wait for it, too.
-    """
-    mute = {sample.node for sample in samples if sample.error == NO_ANSWER}
-    able = [node for node in nodes if node not in mute]
-    try:
-        together = tuple(map(tuple, check.plan(able, samples)))
-        named = [node for members in together for node in members]
-        if len(named) != len({*named}) or not {*named} <= {*able}:
-            raise ValueError("a round names each able node once at most")
-    except (Exception, SystemExit) as error:  # a check from elsewhere may raise, and give, anything
-        return (), _line(error)
-    return together, ""
-
-
-def placed(sample: MemberSample, number: int, about: Mapping[NodeId, Member]) -> MemberSample:
-    """Say in which round a sample was measured, and where."""
-    rack, busy = about.get(sample.node, Member("", False))
-    return msgspec.structs.replace(sample, round=number, rack=rack, busy=busy)
 
 
 def judged(check: CollectiveCheck, samples: Sequence[MemberSample]) -> tuple[tuple[MemberFinding, ...], str]:
@@ -144,7 +95,7 @@ def judged(check: CollectiveCheck, samples: Sequence[MemberSample]) -> tuple[tup
     try:
         found = decode(tuple[MemberFinding, ...], encode(list(check.judge(samples))))
     except (Exception, SystemExit) as error:  # a check from elsewhere may raise, and give, anything
-        return (), _line(error)
+        return (), line(error)
     return found, ""
 
 
@@ -179,10 +130,11 @@ def _is_whole(value: object) -> bool:
 
 def failed(check: str, error: BaseException) -> Finding:
     """A probe that raised: nothing is known."""
-    return Finding(check, "probe-failed", check, Health.UNKNOWN, f"the {check} check failed: {_line(error)}")
+    return Finding(check, "probe-failed", check, Health.UNKNOWN, f"the {check} check failed: {line(error)}")
 
 
-def _line(error: BaseException) -> str:
+def line(error: BaseException) -> str:
+    """Say in one line what a check raised."""
     return f"{' '.join(f'{type(error).__name__}: {error}'.split()):.200}"
 
 
