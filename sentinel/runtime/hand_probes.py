@@ -14,7 +14,7 @@ from sentinel.model.fact import Fact
 from sentinel.model.ids import ActionId, IncidentId, Instant, NodeId, Seconds
 from sentinel.runtime.collective import GRACE, Agents, probe_members
 from sentinel.runtime.hands import ActionError
-from sentinel.runtime.probe import known_of, planned
+from sentinel.runtime.members import known_of, planned
 from sentinel.web.view import AskedProbe, CommandRefusedError, ProbeView
 
 KEPT = 20
