@@ -13,6 +13,7 @@ from sentinel.checks import load
 from sentinel.model.check import Machine, RankProcess
 from sentinel.runtime.probe import NoGpus, probe
 
+CHECKS = [check for check in load().values() if check.in_agent]
 BATCH = 200
 """Lines that an agent finds at a time in a storm."""
 XID = "NVRM: Xid (PCI:0000:01:00): {}, pid={}, name=python3, {}"
@@ -38,6 +39,12 @@ FORMS = (
     "192.0.2.9: kern: warning: [2026-04-22T21:26:20.599595837Z]: {}",
     "Nov 29 13:00:01 n1 containerd[4242]: {}",
 )
+STORM = "[ 1843.{n:06}] " + XID.format(
+    31,
+    101,
+    "Ch 00000008, intr 00000000. MMU Fault: ENGINE GRAPHICS GPCCLIENT_T1_8 faulted @ 0x73ac_1c{n:06x}",
+)
+"""One error again and again, as one program with a bad address makes it: only times and addresses differ."""
 WORST = {
     "4 kB of one letter": "[1.0] NVRM: " + "x" * 4096,
     "4 kB of spaces": "[1.0] NVRM: Xid (PCI:0000:01:00): 31, pid=1," + " " * 4096,
@@ -61,9 +68,8 @@ def judge(lines: Sequence[str]) -> None:
     machine = Machine(
         "n", NoGpus(), None, kernel_lines=tuple(lines), pci={"0000:01:00": 0}, processes=processes
     )
-    for check in load().values():
-        if check.in_agent:
-            probe(check, machine)
+    for check in CHECKS:
+        probe(check, machine)
 
 
 def per_second(lines: Sequence[str]) -> float:
@@ -87,6 +93,7 @@ def main() -> None:
     options = parser.parse_args()
     judge(mixed(BATCH))  # tables are read once
     rates = {"mixed": per_second(mixed(options.lines))}
+    rates["one error again and again"] = per_second([STORM.format(n=n) for n in range(options.lines)])
     rates |= {name: per_second([line] * (options.lines // 10)) for name, line in WORST.items()}
     if options.json:
         print(json.dumps({"lines_per_second": rates}))

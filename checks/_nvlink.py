@@ -11,7 +11,7 @@ from enum import IntEnum
 
 CODE = 74
 _HEX = r"0x([0-9a-fA-F]{1,8})"
-DETAIL = re.compile(r"\blink (-?\d{1,3}) ?\(" + r", ?".join([_HEX] * 7) + r"\)")
+DETAIL = re.compile(r"link (-?\d{1,3}) ?\(" + r", ?".join([_HEX] * 7) + r"\)")
 """`NVLink: fatal error detected on link 14(0x0, 0x0, 0x10000, 0x0, 0x0, 0x0, 0x0)`."""
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 CODES = range(144, 151)
 DETAIL = re.compile(
-    r"\s*(?P<unit>\w{1,32})\s+(?P<severity>Fatal|Nonfatal)\b.{0,80}?\bLink (?P<link>-?\d{1,3})\s+"
+    r"\s*(?P<unit>[\w/]{1,64})\s+(?P<severity>Fatal|Nonfatal)\b.{0,80}?\bLink (?P<link>-?\d{1,3})\s+"
     r"\((?P<info>0x[0-9a-fA-F]{1,8})\s+(?P<status>0x[0-9a-fA-F]{1,8})\b"
 )
 """`NETIR_LINK_EVT Fatal XC0 i0 Link 01 (0x021425c6 0x00000000 …)`, as drivers from R575 on write it."""
@@ -29,7 +29,8 @@ class Resolution:
 @dataclass(frozen=True, slots=True)
 class _Row:
     xid: int
-    unit: str
+    units: frozenset[str]
+    """All names that drivers have given it."""
     patterns: tuple[re.Pattern[str], ...]
     """Of the 32 bits of `intrinfo`, in both layouts that drivers have used."""
     status: int
@@ -43,7 +44,7 @@ def _rows() -> tuple[_Row, ...]:
         return tuple(
             _Row(
                 int(row["xid"]),
-                row["unit"].partition("/")[0],
+                frozenset(row["unit"].split("/")),
                 tuple(re.compile(row[f"intrinfo_pattern_{v}"].replace("-", ".")) for v in ("v1", "v2")),
                 int(row["error_status"], 16),
                 row["immediate_action"],
@@ -68,6 +69,6 @@ def resolve(xid: int, text: str) -> Resolution | None:
 
 def _matching(xid: int, unit: str, bits: str, status: int) -> Iterator[_Row]:
     for row in _rows():
-        named = (row.xid, row.unit, row.status) == (xid, unit, status)
+        named = (row.xid, row.status) == (xid, status) and not row.units.isdisjoint(unit.split("/"))
         if named and any(pattern.fullmatch(bits) for pattern in row.patterns):
             yield row

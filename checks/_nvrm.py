@@ -17,11 +17,16 @@ NVIDIA's open kernel modules writes it."""
 _PROCESS = re.compile(r"(?:pid='?(?P<pid>[^,'\s]*)'?(?:,\s*|$))?(?:name=(?P<name>[^,]*)(?:,\s*|$))?")
 _NUMBER = re.compile(r"[0-9]{1,10}")
 """Of at most ten digits: what is longer is no process."""
-_ADDRESS = re.compile(rf"NVRM: (?:The NVIDIA )?GPU (?:at )?(?:PCI:)?{_PCI}")
+_GPU = (
+    r"(?:The NVIDIA )?GPU (?:at )?(?:PCI:)?"
+    r"(?P<pci>(?:[0-9a-fA-F]{4,8}:)?[0-9a-fA-F]{2}:[0-9a-fA-F]{2})(?:\.\d)?"
+)
+"""Some drivers leave out the domain: `GPU 18:00.0`."""
+_ADDRESS = re.compile(rf"NVRM: {_GPU}")
 _SM = re.compile(r"\bGPC ?(?P<gpc>\d{1,3}),? ?TPC ?(?P<tpc>\d{1,3})\b")
 """`Graphics SM Warp Exception on (GPC 9, TPC 1, SM 1)`: an Xid 13 counts against that part only."""
 _OFF_THE_BUS = re.compile(
-    rf"NVRM: (?:(?:The NVIDIA )?GPU (?:at )?(?:PCI:)?{_PCI}:? )?(?:\(PCI ID: [0-9a-fA-F:]{{1,9}}\) )?"
+    rf"NVRM: (?:{_GPU}:? )?(?:\(PCI ID: [0-9a-fA-F:]{{1,9}}\) )?"
     r"(?:installed in this system )?(?:GPU )?(?:has )?fallen off the bus\b"
 )
 _CONTINUES = 3
@@ -113,5 +118,5 @@ def _parse(message: str, line: str) -> XidEvent | None:
 
 
 def _short(address: str) -> str:
-    domain, _, rest = address.lower().partition(":")
-    return f"{domain[-4:]}:{rest}"
+    *domain, bus, device = address.lower().split(":")
+    return f"{domain[0][-4:] if domain else '0000'}:{bus}:{device}"

@@ -6,13 +6,26 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from sentinel.checks import _nvlink, _nvlink5, _recovery
 from sentinel.checks._nvrm import LostGpu, XidEvent, parse, read
 from sentinel.checks._owner import Owner, Owners
 from sentinel.model.check import Check, Machine, Series, series
 from sentinel.model.finding import Finding, Health
 
-__all__ = ["CHECK", "XidEvent", "XidSample", "catalogue", "health_of", "judge", "measure", "parse"]
+__all__ = [
+    "CHECK",
+    "XidEvent",
+    "XidSample",
+    "as_called",
+    "catalogue",
+    "health_of",
+    "judge",
+    "measure",
+    "mnemonic",
+    "parse",
+]
 
 FATAL = {
     48: "double-bit ECC: fatal for every known handler",
@@ -36,6 +49,8 @@ NVLINK_FINDINGS = {
 STRIKES = {_nvlink.Weight.THRICE: 3, _nvlink.Weight.TWICE: 2}
 """From how many on within 24 h a link is broken."""
 NVLINK5_HEALTH = {"RESET_GPU": Health.CRITICAL, "XID_154_EVAL": Health.WARNING, "IGNORE": Health.WARNING}
+CALLED_FATAL = "xid-called-fatal"
+IGNORED = "ignored"
 Evidence = dict[str, str | int | float]
 
 
@@ -58,6 +73,9 @@ class XidSample:
     gpus: Mapping[str, int]
     owners: Owners
     error: str
+    fatal: frozenset[int] = frozenset()
+    """Codes that the operator calls fatal."""
+    ignored: frozenset[int] = frozenset()
 
 
 @cache
@@ -79,6 +97,8 @@ def measure(machine: Machine) -> XidSample:
         gpus=machine.pci,
         owners=Owners.of(machine),
         error=machine.kernel_error,
+        fatal=machine.xid_fatal,
+        ignored=machine.xid_ignored,
     )
 
 
@@ -88,12 +108,26 @@ def judge(sample: XidSample) -> Iterator[Finding]:
         said = f"Xids can't be seen: {sample.error}"
         yield Finding("xid", "kernel-log-unreadable", "kernel-log", Health.UNKNOWN, said)
     for event in sample.events:
-        yield SPECIAL.get(event.xid, _judge)(event, sample)
+        yield as_called(
+            SPECIAL.get(event.xid, _judge)(event, sample), event.xid, sample.fatal, sample.ignored
+        )
     for lost in sample.lost:
         component = _component(lost.pci, sample)
         said = f"{component} has fallen off the bus"
         evidence: Evidence = {"pci": lost.pci, "line": lost.line}
         yield Finding("xid", "gpu-lost", component, Health.CRITICAL, said, evidence, event=True)
+
+
+def as_called(found: Finding, xid: int, fatal: frozenset[int], ignored: frozenset[int]) -> Finding:
+    """Let the operator's lists have the last word, but not about a stranger's process."""
+    if xid in ignored:
+        said = f"{found.summary}; ignored here, as checks.xid_ignored says"
+        return replace(found, code=f"xid-{xid}-{IGNORED}", health=Health.WARNING, summary=said)
+    is_ours = found.evidence.get("owner") != Owner.STRANGER
+    if xid in fatal and is_ours and found.health is not Health.CRITICAL:
+        said = f"{found.summary}; fatal here, as checks.xid_fatal says"
+        return replace(found, code=CALLED_FATAL, health=Health.CRITICAL, summary=said)
+    return found
 
 
 def health_of(xid: int) -> Health:
@@ -109,6 +143,11 @@ def health_of(xid: int) -> Health:
 def is_programs(xid: int) -> bool:
     """Say whether a code is of a program's making first of all: then it matters whose program it was."""
     return xid in PROGRAMS or _entry(xid).action == PROGRAM_ACTION
+
+
+def mnemonic(xid: int) -> str:
+    """Give NVIDIA's word for a code."""
+    return _entry(xid).mnemonic
 
 
 def _entry(xid: int) -> Entry:

@@ -41,9 +41,12 @@ RESTART = (
 """A `job.restart_command` for Slurm."""
 _NAME = r"^\w[\w.-]*$"
 _Host = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,253}$")]
+RECOVERY = 154
+"""The Xid with which the driver says what it asks for: reset the GPU, reboot, drain, or nothing."""
 _LOCAL = ("localhost", "127.0.0.1", "::1")
 _T = TypeVar("_T", bound="Table")
 _Signal = Annotated[int, Field(ge=1, le=64)]
+_Xid = Annotated[int, Field(ge=1, le=999)]
 
 
 def _listed(given: Any) -> Any:
@@ -189,6 +192,27 @@ class Job(Table):
         return self
 
 
+class Checks(Table):
+    """Where an operator knows better than a check's table."""
+
+    xid_fatal: Annotated[tuple[_Xid, ...], BeforeValidator(_listed)] = Field(default=(), examples=["31"])
+    """Xids that evict their node here, whatever NVIDIA's table says, but those of strangers' processes."""
+    xid_ignored: Annotated[tuple[_Xid, ...], BeforeValidator(_listed)] = Field(default=(), examples=["43"])
+    """Xids that mean nothing here: they are kept as events and counted, and match no runbook."""
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        if both := sorted({*self.xid_fatal} & {*self.xid_ignored}):
+            raise ValueError(f"xid_fatal and xid_ignored both name {both[0]}")
+        if RECOVERY in (*self.xid_fatal, *self.xid_ignored):
+            raise ValueError(f"{RECOVERY} stands in no list: its line says itself what the driver asks for")
+        return self
+
+    def lists(self) -> Mapping[str, tuple[int, ...]]:
+        """Give what agents get of it, by their options."""
+        return {"--xid-fatal": self.xid_fatal, "--xid-ignored": self.xid_ignored}
+
+
 class Pages(Table):
     """Who is woken, and through what."""
 
@@ -285,6 +309,7 @@ _TABLES: Mapping[str, type[Table]] = {
     "cluster": Cluster,
     "ray": Ray,
     "job": Job,
+    "checks": Checks,
     "pages": Pages,
     "policy": _policy_table(),
 }
@@ -302,6 +327,7 @@ class Settings:
     cluster: Cluster = dataclasses.field(default_factory=Cluster)
     ray: Ray = dataclasses.field(default_factory=Ray)
     job: Job = dataclasses.field(default_factory=Job)
+    checks: Checks = dataclasses.field(default_factory=Checks)
     pages: Pages = dataclasses.field(default_factory=Pages)
     receivers: Mapping[str, Receiver] = dataclasses.field(default_factory=dict)
     policy: Policy = dataclasses.field(default_factory=Policy)

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sentinel.console import console
+from sentinel.model.counted import counted
 from sentinel.web.ranges import ranges
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ STYLES = {
     "open": "bold red",
     "mitigating": "yellow",
     "resolved": "green",
+    "over": "yellow",
 }
 
 
@@ -101,7 +103,7 @@ def print_replay(comparisons: "Iterable[Comparison]") -> int:
             out.print(f"  + {_decision(decision)}", style="green")
         if not each.missing and not each.added:
             out.print("  ~ the same in another order", style="yellow")
-    out.print(f"{facts} facts, {len(differing)} differences")
+    out.print(f"{counted(facts, 'fact')}, {counted(len(differing), 'difference')}")
     return len(differing)
 
 
@@ -180,7 +182,7 @@ def _nodes(status: Plain) -> RenderableType:
         )
         for node in shown
     ]
-    title = f"{status['cluster']}: {len(nodes)} node{'s' * (len(nodes) != 1)}"
+    title = f"{status['cluster']}: {counted(len(nodes), 'node')}"
     title += f", {len(nodes) - len(shown)} of them well and not shown" if len(shown) < len(nodes) else ""
     columns = ("node", "health", "heard s", "gpus", "ranks", "standbys", "remarks")
     return _table(
@@ -262,8 +264,8 @@ def _logbook_row(row: Plain) -> Sequence[str]:
         escape(row["incident"]),
         _when(row["opened"]),
         _styled(row["stage"]),
-        escape("\n".join(filter(None, (row["cause"], row["where"], evicted)))),
-        _seconds(row["times"].get("new_step")),
+        escape("\n".join(filter(None, (row["cause"], row["where"], evicted, *row["others"])))),
+        "\n".join(_seconds(each) for each in (row["times"].get("new_step"), *row["again"])),
         "-" if lost is None else str(lost),
     )
 

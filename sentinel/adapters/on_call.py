@@ -5,6 +5,9 @@ from sentinel.adapters.console_pages import ConsolePages
 from sentinel.adapters.page_channel import PageChannel, Sender
 from sentinel.adapters.slack import Slack
 
+OF_SLACK = ("channel", "fallback_channel", "base_url")
+"""Who sets one of these wants pages in Slack."""
+
 
 def channels(settings: config.Settings, sender: Sender) -> list[PageChannel]:
     """Give the channels of `[pages]`, each the fallback of those before it. Raises ConfigError."""
@@ -13,6 +16,14 @@ def channels(settings: config.Settings, sender: Sender) -> list[PageChannel]:
         return [file]
     names = [name for name in (pages.channel, pages.fallback_channel) if name]
     return [*(Slack(token, name, base_url=pages.base_url, sender=sender) for name in names), file]
+
+
+def without_token(settings: config.Settings) -> list[str]:
+    """Name the Slack channels that the settings speak of and that nobody can page, for there is no token."""
+    pages = settings.pages
+    if pages.token() or pages.model_fields_set.isdisjoint(OF_SLACK):
+        return []
+    return [f"slack:{name}" for name in (pages.channel, pages.fallback_channel) if name]
 
 
 def last_resort(settings: config.Settings, sender: Sender) -> PageChannel:

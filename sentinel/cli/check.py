@@ -67,7 +67,9 @@ def check(
     for name in names or ():
         if name not in checks:
             raise CommandError(f"no check {name!r} runs by hand: known are {', '.join(checks)}", MISUSED)
-    here = Here(socket.gethostname(), gpus, expected_gpus, tuple(disk or ["/"]), kernel_log)
+    called = settings().checks
+    lists = {"xid_fatal": frozenset(called.xid_fatal), "xid_ignored": frozenset(called.xid_ignored)}
+    here = Here(socket.gethostname(), gpus, expected_gpus, tuple(disk or ["/"]), kernel_log, **lists)
     looked = look(here, [checks[name] for name in dict.fromkeys(names or checks)])
     seen = _on_the_bus(looked) if gpus == "nvml" and "gpu" in (names or checks) else None
     if seen is not None and seen.missing and expected_gpus is None:

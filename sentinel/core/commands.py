@@ -9,7 +9,9 @@ from sentinel.core.state import State
 from sentinel.core.state.rows import SCHEDULER
 from sentinel.core.state.workers import Worker, WorkerStage
 from sentinel.model.action import StopJob, StopWorker
-from sentinel.model.ids import DAY_S, JobId, NodeId
+from sentinel.model.counted import counted
+from sentinel.model.ids import DAY_S, IncidentId, JobId, NodeId
+from sentinel.model.incident import Stage
 
 LONGEST_SILENCE_S = 30 * DAY_S
 """What is to be silent for longer is to be repaired, or its runbook changed."""
@@ -34,8 +36,8 @@ def refuse_command(state: State, command: str, target: str, causes: Collection[s
     """Why a command makes no sense, before it becomes a fact; empty when it does."""
     if command not in COMMANDS:
         return f"unknown command {command!r}: {', '.join(COMMANDS)}"
-    if command == "ack" and target not in state.incidents:
-        return f"no incident {target!r} is open"
+    if command == "ack":
+        return _refuse_ack(state, target)
     if command in ("maintain", "drain", "undrain") and target not in state.nodes:
         return f"no node {target!r}: known are {', '.join(sorted(state.nodes)) or 'none'}"
     if command == "undrain" and (cordon := state.nodes[NodeId(target)].cordon) and cordon.by == SCHEDULER:
@@ -57,6 +59,15 @@ def refuse_command(state: State, command: str, target: str, causes: Collection[s
     return ""
 
 
+def _refuse_ack(state: State, target: str) -> str:
+    """Why there is nothing to look after; a resolved incident may leave something to people."""
+    incident = state.incidents.get(IncidentId(target))
+    if incident is None:
+        return f"no incident {target!r} is open"
+    over = incident.stage is Stage.RESOLVED and not incident.left
+    return f"{target} is resolved: nothing of it is left to look after" if over else ""
+
+
 def _still_busy(state: State) -> str:
     """Why the agents can't leave yet: they are what ends and watches a job's processes."""
     for job in [each for each in state.jobs.values() if not each.watched]:
@@ -64,7 +75,7 @@ def _still_busy(state: State) -> str:
             return f"{job.id} is {job.stage.value}: stop it first"
         living = [worker.id for worker in state.workers.of(job.id) if _lives(state, worker)]
         if living:
-            return f"{job.id} still has {len(living)} processes: {', '.join(living)}"
+            return f"{job.id} still has {counted(len(living), 'process')}: {', '.join(living)}"
     ending = [name for name, each in state.unfinished.items() if isinstance(each, StopWorker | StopJob)]
     return f"not done yet: {', '.join(ending)}" if ending else ""
 

@@ -1,10 +1,10 @@
 """What an incident holds in evidence: what is kept of it, what holds still, and what explains what."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from sentinel.core.state import Rules, State
 from sentinel.core.state.rows import Job
-from sentinel.model.action import kind_of
+from sentinel.model.action import Resume, kind_of
 from sentinel.model.fact import (
     Commanded,
     Fact,
@@ -92,6 +92,26 @@ def broke_again(incident: Incident) -> bool:
     """Say whether its job had made a new step before its last symptom."""
     kinds = [isinstance(fact, JobAdvanced) for fact in incident.evidence if isinstance(fact, STEP_OR_SYMPTOM)]
     return bool(kinds) and any(kinds) and not kinds[-1]
+
+
+def recoveries(incident: Incident) -> list[tuple[Instant, Instant]]:
+    """Give each time that its job stood still and stepped again: since when, and its first new step.
+
+    Of a rank that moves at a step boundary nobody waits.
+    """
+    resumes = ((at, action) for at, action in incident.deeds if isinstance(action, Resume))
+    forms = (at for at, action in resumes if at is not None and not action.pause)
+    broke = [*(fact.at - getattr(fact, "stalled_s", 0.0) for fact in _breaks(incident)), *forms]
+    spans, before = list[tuple[Instant, Instant]](), float("-inf")
+    for step in (fact.at for fact in incident.evidence if isinstance(fact, JobAdvanced)):
+        if since := [at for at in broke if before < at <= step]:
+            spans.append((min(since), step))
+        before = step
+    return spans
+
+
+def _breaks(incident: Incident) -> Iterator[Fact]:
+    return (fact for fact in incident.evidence if isinstance(fact, RankExited | RankRaised | JobStalled))
 
 
 def waits_together(incident: Incident) -> bool:

@@ -65,6 +65,15 @@ def fold_together(state: State, facts: Iterable[Fact], rules: Rules) -> list[Fol
     return list(zip(learned, [*[DEFERRED] * (len(learned) - 1), decided], strict=False))
 
 
+def foretell(state: State, fact: Fact, rules: Rules) -> tuple[Decision, ...]:
+    """Say what would be decided from a fact; `state` stays as it was. Raises what deciding raises."""
+    state.begin()
+    try:
+        return tuple(_decided(state, rules)) if _is_learned(state, fact, rules) else ()
+    finally:
+        state.abandon()
+
+
 def retell(state: State, fact: Fact, decisions: tuple[Decision, ...], rules: Rules) -> None:
     """Fold a fact as it was decided: nothing is decided again, so no other release can do it otherwise."""
     state.begin()

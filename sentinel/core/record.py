@@ -5,10 +5,11 @@ from typing import TypeVar, assert_never
 
 from msgspec.structs import replace
 
-from sentinel.core import evidence, group, recovery
+from sentinel.core import evidence, group, recovery, waits
 from sentinel.core.learn.breaking import break_off
 from sentinel.core.learn.nodes import fall
 from sentinel.core.page.left import left_for_people, refused_evictions
+from sentinel.core.page.severity import worst
 from sentinel.core.page.words import digest
 from sentinel.core.settle.guards import evictions, refuse_action
 from sentinel.core.state import Rules, State
@@ -214,6 +215,7 @@ def _diagnosed(state: State, decision: Diagnosed, rules: Rules) -> None:
     incident = state.change(
         incident,
         diagnosis=found,
+        headline=worst(found, incident.acted, rules),
         topic=topic,
         stage=stage,
         replace=decision.replace,
@@ -236,7 +238,7 @@ def _remember(state: State, job: Job, incident: Incident, cause: Cause) -> None:
 
 def _wants_other(state: State, incident: Incident, found: Diagnosis) -> None:
     """What was refused of another remedy, and about nodes that are accused no more, is wanted no more."""
-    state.allow("actions", incident.id)
+    waits.allow(state, incident.id)
     for node in incident.diagnosis.nodes if incident.diagnosis else ():
         if node not in found.nodes:
             state.refused.drop((incident.id, f"evict {node}"))
@@ -277,9 +279,9 @@ def _forget_refused(state: State, incident: IncidentId, but: Collection[str] = (
 
 
 def _froze(state: State, reason: str) -> None:
-    state.frozen = reason
     if not reason:
-        state.allow("actions")
+        waits.allow(state)
+    state.frozen = reason
 
 
 def _cordoned(state: State, decision: Cordoned) -> None:
@@ -375,5 +377,11 @@ def _was_asked(state: State, name: IncidentId, action: str) -> None:
 
 def _is_mitigated(state: State, name: IncidentId) -> None:
     incident = state.incidents.get(name)
-    if incident is not None and incident.stage is Stage.OPEN:
+    if incident is None:
+        return
+    if (found := incident.diagnosis) is not None:
+        acted = (*(each for each in incident.acted if each.mark != found.mark), found)
+        acted = acted if len(acted) <= EARLIER_LIMIT else (acted[0], *acted[2:])
+        incident = state.change(incident, acted=acted)
+    if incident.stage is Stage.OPEN:
         state.change(incident, stage=Stage.MITIGATING)

@@ -4,6 +4,7 @@ from msgspec.structs import replace
 
 from sentinel.core.state import Rules, State
 from sentinel.core.state.rows import Node
+from sentinel.model.counted import counted
 from sentinel.model.fact import FindingReported
 from sentinel.model.finding import Finding, Health
 from sentinel.model.ids import DAY_S, Instant
@@ -43,7 +44,7 @@ def count(state: State, node: Node, fact: FindingReported, rules: Rules) -> Find
     needed = found.evidence.get("strikes")
     if len(times) < (needed if isinstance(needed, int) else rules.policy.several):
         return fact
-    said = f"{found.summary}, {len(times)} times within a day"
+    said = f"{found.summary}, {counted(len(times), 'time')} within a day"
     return replace(fact, finding=replace(found, code=LINK_BROKEN, health=Health.CRITICAL, summary=said))
 
 

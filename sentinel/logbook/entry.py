@@ -1,19 +1,20 @@
 """One incident as one logbook entry: what, where, evidence, what was done and why, what it cost."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
 
 import jinja2
 
-from sentinel.core.page.words import earlier, places
+from sentinel.core.evidence import recoveries
+from sentinel.core.page.words import also, broke_again, earlier, others, waited, where
 from sentinel.logbook.words import action_line, fact_line, fact_raw
 from sentinel.model.action import Action, Evict, Page, Refusal, Resume
 from sentinel.model.fact import JobStalled, Outcome
 from sentinel.model.ids import ActionId, Instant, Seconds
-from sentinel.model.incident import Incident
+from sentinel.model.incident import Incident, Stage
 from sentinel.model.journal import Line
 from sentinel.model.runbook import Runbook
 from sentinel.redact import redact
@@ -27,6 +28,10 @@ STAGES = {
     "resolved": "resolved",
 }
 """Keys of `Incident.times` in their order, and what they are called in an entry."""
+
+
+OVER = "over"
+"""Stage of an incident that is open no more, and of which no entry says how it ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +53,19 @@ class Row:
     """(node, rank, gpu) of each."""
     words: str
     """What a search looks through besides the other fields."""
+    others: tuple[str, ...] = ()
+    """Its other causes, each with whom it blames."""
+    again: tuple[Seconds, ...] = ()
+    """Of each further break, how long it took until the job made a new step."""
+
+
+def as_of(found: Row, now: Instant, opened: Collection[str]) -> Row:
+    """Give a row as it was at a moment when these incidents were open.
+
+    Whose end could not be written, or was in a journal that is gone, is `over`: nobody works on it any more.
+    """
+    is_over = found.stage != Stage.RESOLVED and found.opened < now and found.incident not in opened
+    return replace(found, stage=OVER) if is_over else found
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +80,7 @@ class EntryLine:
 
 def row(incident: Incident, runbook: Runbook | None = None) -> Row:
     """Sum an incident up for the index."""
-    diagnosis = incident.diagnosis
-    where = places(diagnosis) if diagnosis else ""
+    diagnosis = incident.about
     words = [diagnosis.why if diagnosis else "", *map(fact_line, incident.evidence)]
     return Row(
         incident=incident.id,
@@ -71,14 +88,16 @@ def row(incident: Incident, runbook: Runbook | None = None) -> Row:
         stage=incident.stage.value,
         cause=diagnosis.cause if diagnosis else "",
         title=runbook.title if runbook else diagnosis.cause if diagnosis else "not diagnosed",
-        where=where,
+        where=where(incident),
         job=incident.job or "",
         times={name: incident.times[name] - incident.opened for name in STAGES if name in incident.times},
         steps_lost=incident.steps_lost,
         gpu_seconds_lost=gpu_seconds_lost(incident),
         evicted=_evicted(incident),
-        suspects=tuple((s.node, s.rank, s.gpu) for s in diagnosis.suspects) if diagnosis else (),
+        suspects=tuple((s.node, s.rank, s.gpu) for found in incident.where for s in found.suspects),
         words=redact(" ".join(words)),
+        others=tuple(others(incident)),
+        again=tuple(step - since for since, step in recoveries(incident)[1:]),
     )
 
 
@@ -89,7 +108,7 @@ def _evicted(incident: Incident) -> tuple[str, ...]:
 
 
 def gpu_seconds_lost(incident: Incident) -> float | None:
-    """GPUs of the resumed generation x seconds from the first sign to its first new step.
+    """GPUs of the resumed generation x seconds from the first sign to its first new step, of each break.
 
     A job that stalled stood still before anybody saw it: that counts, too. Steps that had to be trained
     again lie within that time. None when nothing was resumed.
@@ -98,7 +117,8 @@ def gpu_seconds_lost(incident: Incident) -> float | None:
     if not worlds or "new_step" not in incident.times:
         return None
     stood = (fact.at - fact.stalled_s for fact in incident.evidence if isinstance(fact, JobStalled))
-    return max(worlds) * (incident.times["new_step"] - min([incident.opened, *stood]))
+    stood_s = incident.times["new_step"] - min([incident.opened, *stood])
+    return max(worlds) * (stood_s + sum(step - since for since, step in recoveries(incident)[1:]))
 
 
 def render(incident: Incident, lines: Iterable[Line] = (), runbook: Runbook | None = None) -> str:
@@ -106,12 +126,13 @@ def render(incident: Incident, lines: Iterable[Line] = (), runbook: Runbook | No
     decided = {action.id: line.fact.at for line in lines for action in line.actions}
     text = _template().render(
         row=row(incident, runbook),
-        diagnosis=incident.diagnosis,
+        diagnosis=incident.about,
         acked_by=incident.acked_by,
         stages=STAGES,
         evidence=_evidence(incident),
-        earlier=earlier(incident),
+        earlier=[*earlier(incident), *also(incident), *broke_again(incident)],
         done=_done(incident, decided),
+        waited=waited(incident),
         refused=[each for each in _dated(incident, decided) if isinstance(each[1], Refusal)],
         pages=_pages(incident.actions),
         attachments=_attachments(incident),

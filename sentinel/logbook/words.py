@@ -6,7 +6,11 @@ from typing import assert_never
 from sentinel.model import action as do
 from sentinel.model import decision as decided
 from sentinel.model import fact as learn
+from sentinel.model.counted import counted
 from sentinel.model.report import RankBeat
+
+WHOLE_FROM = 100
+"""From here on three digits are left of the point."""
 
 
 def fact_line(fact: learn.Fact) -> str:
@@ -14,7 +18,9 @@ def fact_line(fact: learn.Fact) -> str:
     match fact:
         case learn.NodeJoined():
             place = "".join(f", {kind} {name}" for kind, name in fact.labels.items())
-            return f"{fact.node} joined from {fact.address}:{fact.port} with {fact.gpus} GPUs{place}"
+            return (
+                f"{fact.node} joined from {fact.address}:{fact.port} with {counted(fact.gpus, 'GPU')}{place}"
+            )
         case learn.NodeSilent():
             others = f"{fact.others_silent} of {fact.nodes - 1} other nodes silent too"
             return f"{fact.node} has been silent for {fact.silent_s:.1f} s; {others}"
@@ -58,11 +64,10 @@ def fact_line(fact: learn.Fact) -> str:
             return f"{fact.job} is on its way in generation {fact.generation}: it {where}"
         case learn.RankSlow():
             slow = f"{fact.outside_s:.3f} s outside collectives, its peers {fact.peers_s:.3f} s"
-            return (
-                f"rank {fact.rank} on {fact.node} gpu-{fact.gpu} is slow: {slow}, {fact.steps} steps in a row"
-            )
+            slow += f", {counted(fact.steps, 'step')} in a row"
+            return f"rank {fact.rank} on {fact.node} gpu-{fact.gpu} is slow: {slow}"
         case learn.RankAtPace():
-            return f"rank {fact.rank} on {fact.node} keeps up again, {fact.steps} steps in a row"
+            return f"rank {fact.rank} on {fact.node} keeps up again, {counted(fact.steps, 'step')} in a row"
         case learn.JobSlowed():
             return f"{fact.job} is slow: a step takes {fact.step_s:.3g} s, usually {fact.usual_s:.3g} s"
         case learn.JobAtPace():
@@ -80,11 +85,12 @@ def fact_line(fact: learn.Fact) -> str:
         case learn.LinkBack():
             return "Ray can be asked again"
         case learn.JobSubmitted():
-            what = f"{fact.trainable} with {fact.world} ranks"
+            what = f"{fact.trainable} with {counted(fact.world, 'rank')}"
             return f"{fact.job} {'is watched' if fact.watched else f'asked for: {what}'}"
         case learn.GangSeen():
             nodes = dict.fromkeys(seen.node for seen in fact.ranks)
-            return f"{fact.job} was started by somebody else: {len(fact.ranks)} ranks on {', '.join(nodes)}"
+            ranks = counted(len(fact.ranks), "rank")
+            return f"{fact.job} was started by somebody else: {ranks} on {', '.join(nodes)}"
         case learn.Commanded():
             return f"{fact.who} said {fact.command} {fact.target}".rstrip() + _because(fact.reason)
         case learn.Outcome():
@@ -105,11 +111,19 @@ def fact_line(fact: learn.Fact) -> str:
             assert_never(fact)
 
 
-def with_numbers(summary: str, evidence: Mapping[str, object]) -> str:
-    """Add to a finding's summary, which stays the same while it stands, the numbers it was judged by."""
+def with_numbers(summary: str, evidence: Mapping[str, object], when: str = "") -> str:
+    """Add to a finding's summary, which stays the same while it stands, the numbers it was judged by.
+
+    They are told once, and not again while it stands: `when` says of what moment they are.
+    """
     numbers = {name: value for name, value in evidence.items() if isinstance(value, int | float)}
-    shown = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in numbers.items())
-    return f"{summary} ({shown})" if shown else summary
+    shown = ", ".join(f"{name.replace('_', ' ')} {_rounded(value)}" for name, value in numbers.items())
+    return f"{summary} ({when and f'{when}: '}{shown})" if shown else summary
+
+
+def _rounded(value: float) -> str:
+    """Write what is measured to three digits; what is counted stays exact."""
+    return f"{value:.3g}" if isinstance(value, float) and abs(value) < WHOLE_FROM else f"{value:.0f}"
 
 
 def fact_raw(fact: learn.Fact) -> str:
@@ -146,7 +160,7 @@ def action_line(action: do.Action) -> str:
         case do.StopJob():
             return f"stop {action.job}{_because(action.reason)}"
         case do.CollectStacks():
-            return f"collect the stacks of {_count(len(action.processes), 'rank')}"
+            return f"collect the stacks of {counted(len(action.processes), 'rank')}"
         case do.Ping():
             return f"look at {action.node} from the controller"
         case do.RestartAgent():
@@ -173,7 +187,7 @@ def decision_line(decision: decided.Decision) -> str:
         case decided.Wanted():
             return f"want another generation of {decision.job}"
         case decided.Awaited():
-            return f"wait for {_count(decision.workers, 'worker')} of {decision.job}"
+            return f"wait for {counted(decision.workers, 'worker')} of {decision.job}"
         case decided.Paused():
             return f"pause for {decision.seconds:g} s before {decision.job} forms again"
         case decided.Kept():
@@ -193,12 +207,8 @@ def _resume(action: do.Resume) -> str:
     how += ["repeating the failed step to compare"] if action.replay else []
     how += [f"leaving out the batches of steps {', '.join(map(str, action.skip))}"] if action.skip else []
     nodes = len({seat.node for seat in action.seats})
-    ranks = f"{_count(len(action.seats), 'rank')} on {_count(nodes, 'node')}"
+    ranks = f"{counted(len(action.seats), 'rank')} on {counted(nodes, 'node')}"
     return ", ".join([f"resume {action.job} as generation {action.generation} with {ranks}", *how])
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _gpu(gpu: int) -> str:

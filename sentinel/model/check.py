@@ -54,6 +54,22 @@ class RankProcess:
 
 
 @dataclass(frozen=True, slots=True)
+class DriverXid:
+    """An Xid that NVIDIA's management library tells of."""
+
+    index: int
+    pci: str
+    xid: int
+
+
+class DriverEvents(Protocol):
+    """What that library tells of by itself. Calls may hang: only the prober makes them."""
+
+    def take(self) -> Sequence[DriverXid]:
+        """Give what is new since the last call."""
+
+
+@dataclass(frozen=True, slots=True)
 class Raylet:
     """Ray's process on a node, which starts all others of Ray there."""
 
@@ -87,6 +103,12 @@ class Machine:
     """Newest heartbeat records of this node; only for `in_agent` checks."""
     processes: tuple[RankProcess, ...] = ()
     """Of the ranks and standbys that live here or lately did; only for `in_agent` checks."""
+    xid_fatal: frozenset[int] = frozenset()
+    """Xids that the operator calls fatal, whatever NVIDIA's table says: `checks.xid_fatal`."""
+    xid_ignored: frozenset[int] = frozenset()
+    """Xids that the operator calls harmless: `checks.xid_ignored`."""
+    driver_events: DriverEvents | None = None
+    """None where no driver of NVIDIA's is to be asked, and for `in_agent` checks."""
     raylet: Raylet | None = None
     """None where none was ever seen; only for `in_agent` checks."""
     kernel_pids: bool = True

@@ -310,6 +310,8 @@ class GcsLost(Noun, frozen=True):
     at: Instant
     address: str
     detail: str
+    silent_s: Seconds = 0.0
+    """How long it had not answered by then, as far as anybody counted."""
 
 
 class GcsBack(Noun, frozen=True):
@@ -324,6 +326,8 @@ class LinkLost(Noun, frozen=True):
 
     at: Instant
     detail: str
+    silent_s: Seconds = 0.0
+    """How long it had not answered by then, if it hung."""
 
 
 class LinkBack(Noun, frozen=True):

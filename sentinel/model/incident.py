@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import takewhile
 from typing import NamedTuple
 
 from msgspec import Struct
@@ -151,6 +152,15 @@ class PagedDiagnosis(Struct, frozen=True, gc=False):
         return self.diagnosis.mark == other.mark
 
 
+class Waited(Struct, frozen=True, gc=False):
+    """What kept its repair from being done, and how long."""
+
+    what: str
+    """What was so meanwhile: `actions were frozen: ray-link-lost (I-0002)`."""
+    since: Instant
+    until: Instant
+
+
 class Incident(Struct, frozen=True, gc=False):
     """One incident as the fold builds it, change by change."""
 
@@ -202,11 +212,45 @@ class Incident(Struct, frozen=True, gc=False):
     part_of: IncidentId | None = None
     """The incident of what its nodes share with others: that one tells the rest."""
 
+    waits: tuple[Waited, ...] = ()
+    """What its repair had to wait for, oldest first."""
+
+    acted: tuple[Diagnosis, ...] = ()
+    """What something was done for, oldest first."""
+    headline: Diagnosis | None = None
+    """What people are told that it is: of what something was done for, and what is known now, the worst."""
+
+    @property
+    def about(self) -> Diagnosis | None:
+        """What people are told that it is: a later break that is less of their business does not hide it."""
+        return self.headline or self.diagnosis
+
+    @property
+    def named(self) -> str:
+        """What is the matter now and its id, for others that wait for it."""
+        return f"{self.diagnosis.cause} ({self.id})" if self.diagnosis else self.id
+
     @property
     def earlier(self) -> tuple[PagedDiagnosis, ...]:
-        """What its page has said and is not what is known now, oldest first."""
-        now = self.diagnosis
-        return tuple(each for each in self.diagnoses if now is None or not each.is_like(now))
+        """What its page has said before it said what it is about, oldest first."""
+        return tuple(takewhile(lambda each: not self._says(each), self.diagnoses))
+
+    @property
+    def later(self) -> tuple[PagedDiagnosis, ...]:
+        """What its page has said since, oldest first."""
+        since = self.diagnoses[len(self.earlier) :]
+        return tuple(each for each in since if not self._says(each))
+
+    def _says(self, told: PagedDiagnosis) -> bool:
+        return self.about is not None and told.is_like(self.about)
+
+    @property
+    def where(self) -> tuple[Diagnosis, ...]:
+        """What it is about, and the breaks of the same cause: all of their suspects are meant."""
+        alike = (
+            each for each in (*self.broke_of, *self.acted) if self.about and each.cause == self.about.cause
+        )
+        return tuple({each.mark: each for each in (self.about, *alike) if each}.values())
 
     @property
     def deeds(self) -> Iterator[tuple[Instant | None, Action]]:

@@ -205,11 +205,12 @@ def _stamped(line: str) -> Rest:
 
 def _bracketed(line: str) -> Rest:
     """Take off the kernel's own time, and the kernel's name where it stands alone."""
+    line = line.removeprefix("kernel: ")
     if found := _BRACKET.match(line):
         rest = line[found.end() :]
         journal = _JOURNAL.match(rest)
         return rest[journal.end() :] if journal else rest
-    return line.removeprefix("kernel: ")
+    return line
 
 
 _FORMS: tuple[Callable[[str], Rest], ...] = (_prioritised, _with_facility, _stamped, _bracketed)

@@ -160,7 +160,7 @@ class Policy:
 
     correlate_s: Seconds = number(10.0, 1.0, 600.0)
     """A stronger cause found this soon after a remedy belongs to the same incident."""
-    settled_s: Seconds = number(10.0, 0.0, 3600.0)
+    settled_s: Seconds = number(10.0, 1.0, 3600.0)
     """A job has recovered when it has kept its pace with all its ranks for so long: most breaks come sooner.
 
     What comes and goes, such as a GCS, is one incident until it has stayed well for this long.

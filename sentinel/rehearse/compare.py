@@ -6,6 +6,7 @@ from msgspec import Struct
 
 from sentinel.core.page.words import places
 from sentinel.model.action import Evict, Page, Refusal, Resume, StopJob
+from sentinel.model.counted import counted
 from sentinel.model.ids import Instant, Seconds
 from sentinel.model.incident import Incident
 from sentinel.rehearse.history import Name, Past
@@ -35,7 +36,7 @@ class Decided(Struct, frozen=True):
         if self.stopped:
             yield f"stopped {' '.join(self.stopped)}"
         if self.resumes:
-            yield f"resumed {self.resumes} time{'s' if self.resumes > 1 else ''}"
+            yield f"resumed {counted(self.resumes, 'time')}"
         yield from (f"not done: {refused}" for refused in self.refused)
         yield "paged" if self.paged else "nobody paged"
 

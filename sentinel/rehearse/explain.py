@@ -8,6 +8,7 @@ from sentinel.core.diagnose.predicates.case import Match
 from sentinel.core.page.words import whereabouts
 from sentinel.core.state.timers import WAITS, Timer
 from sentinel.model.action import Action, Page, Refusal, Resume
+from sentinel.model.counted import counted
 from sentinel.model.fact import (
     Commanded,
     DeadlinePassed,
@@ -95,7 +96,8 @@ def _fact(fact: Fact) -> str:
         case RankRaised():
             return f"{name} rank {fact.rank} on {fact.node} ({fact.kind}): {fact.error}"
         case JobStalled():
-            return f"{name} {fact.job}: no step for {fact.stalled_s:.2f} s, {len(fact.beats)} ranks report"
+            ranks = counted(len(fact.beats), "rank")
+            return f"{name} {fact.job}: no step for {fact.stalled_s:.2f} s, {ranks} reporting"
         case RankSlow():
             return (
                 f"{name} rank {fact.rank} on {fact.node}: {fact.outside_s:.3f} s, peers {fact.peers_s:.3f} s"

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 
 from sentinel.model.action import CollectStacks, Probe
+from sentinel.model.counted import counted
 from sentinel.model.ids import NodeId
 from sentinel.model.report import KillWorker, Leave, MeasureNow, OrderDone, ProbeNow, StacksNow
 from sentinel.runtime.admit import admit
@@ -82,7 +83,10 @@ class AgentOrders:
         asked = (self.order(node, order, action.deadline) for node, order in orders.items())
         answers = await asyncio.gather(*asked, return_exceptions=True)
         stacks = tuple(s for answer in answers if isinstance(answer, OrderDone) for s in answer.data)
-        return f"{len(stacks)} stacks of {len(action.processes)} ranks", stacks
+        return (
+            f"{counted(len(stacks), 'stack')}, asked for of {counted(len(action.processes), 'rank')}",
+            stacks,
+        )
 
     async def retire(self, nodes: Sequence[NodeId]) -> dict[NodeId, str]:
         """Have agents leave their nodes; returns why, for each that does not."""

@@ -1,5 +1,6 @@
 """The checks of the machine one stands on, run once for a person, each under its deadline as by an agent."""
 
+import dataclasses
 import select
 import time
 from collections.abc import Mapping, Sequence
@@ -29,6 +30,9 @@ class Here:
     gpus: str
     """`nvml`, `simulated:FILE` or `none`"""
     expected_gpus: int | None
+    xid_fatal: frozenset[int] = field(default=frozenset(), kw_only=True)
+    """As the setting `checks.xid_fatal` says."""
+    xid_ignored: frozenset[int] = field(default=frozenset(), kw_only=True)
     disks: tuple[str, ...] = ("/",)
     kernel_log: str = "none"
     """A file, `/dev/kmsg` or `none`"""
@@ -82,8 +86,12 @@ def look(here: Here, checks: Sequence[Check]) -> Looked:
         )
     lines, error = _lines(here.kernel_log) if of_log else ((), "")
     machine = Machine(here.node, NoGpus(), here.expected_gpus, here.disks, lines, error, prober.pci)
-    results += [_of_log(probe(check, machine), error) for check in of_log]
+    results += [_of_log(probe(check, _with_lists(machine, here)), error) for check in of_log]
     return Looked(results, prober.pci, len(lines))
+
+
+def _with_lists(machine: Machine, here: Here) -> Machine:
+    return dataclasses.replace(machine, xid_fatal=here.xid_fatal, xid_ignored=here.xid_ignored)
 
 
 def _of_log(answer: Answer, error: str) -> Result:

@@ -30,7 +30,6 @@ from sentinel.adapters.strangers import raise_descriptor_limit
 from sentinel.adapters.transport import Reports
 from sentinel.backends.port import Backend, Context
 from sentinel.core import evidence, group
-from sentinel.core.commands import refuse_command
 from sentinel.core.detect.watch import Watch
 from sentinel.core.learn.ending import has_finished
 from sentinel.core.settle.why import keeps_full, keeps_small, leaves
@@ -38,6 +37,7 @@ from sentinel.core.state import Rules
 from sentinel.gang.orders import WorkerSpec
 from sentinel.gang.snapshot_keys import job_key, word_for
 from sentinel.model.action import Action
+from sentinel.model.counted import counted
 from sentinel.model.fact import (
     Commanded,
     ControllerStarted,
@@ -62,6 +62,7 @@ from sentinel.runtime.hand_probes import HandProbes
 from sentinel.runtime.hands import Hands, RestartCommand
 from sentinel.runtime.inbox import Inbox
 from sentinel.runtime.ledger import Ledger
+from sentinel.runtime.objections import objection
 from sentinel.runtime.over import over
 from sentinel.runtime.perform import Performer
 from sentinel.runtime.receiver_metrics import ReceiverMetrics
@@ -258,6 +259,8 @@ class Controller:
         argv += ["--metrics-port", str(cluster.agent_metrics_port)]
         if cluster.expected_gpus is not None:
             argv += ["--expected-gpus", str(cluster.expected_gpus)]
+        for option, codes in self.settings.checks.lists().items():
+            argv += [option, ",".join(map(str, codes))] if codes else []
         return [*argv, "--node", node, *disks]
 
     def _receivers(self, journal: str) -> Dispatcher:
@@ -300,12 +303,11 @@ class Controller:
 
     async def command(self, command: Command) -> str:
         """Make an operator's word a fact. Raises CommandRefusedError."""
-        refused = refuse_command(self.ledger.state, command.command, command.target, self.rules.runbooks)
-        if refused:
-            raise CommandRefusedError(refused)
         now = self.now()
         until: Seconds = now + command.for_s if command.for_s else 0.0
         fact = Commanded(now, command.command, command.target, command.who, command.reason, until)
+        if refused := await objection(self.ledger, self.scribe.logbook, fact):
+            raise CommandRefusedError(refused)
         if not self.ledger.commit():
             raise CommandRefusedError("the journal fails: nothing can be recorded now, so nothing was done")
         kept, said = self.ledger.absorb([fact]), self._said(command, until)
@@ -334,7 +336,7 @@ class Controller:
         now = self.now()
         self.ledger.absorb([NodeLeft(now, node) for node in nodes])
         count = len(nodes) - len(stayed)
-        done = f"stopped {count} agent{'s' * (count != 1)}"
+        done = f"stopped {counted(count, 'agent')}"
         return done + (f", not stopped: {'; '.join(stayed.values())}" if stayed else "")
 
     async def _serve_web(self, listener: socket.socket) -> None:

@@ -18,6 +18,9 @@ WITHIN_S: Seconds = 20.0
 """For each of a page's calls, as the outbox gives it."""
 TITLE = "Test page: nothing is wrong"
 TEXT = "Somebody runs `sentinel page-test`.\nAsked of you: nothing"
+UNREACHED = (
+    "no token here; the controller has one if SENTINEL_PAGES__SLACK_TOKEN was set where it was started"
+)
 
 
 class Reached(NamedTuple):
@@ -25,13 +28,14 @@ class Reached(NamedTuple):
 
     receiver: str
     channel: str
-    arrived: bool
+    arrived: bool | None
+    """None: it could not be tried."""
     error: str
     """Why not, or what failed after it had arrived, such as an edit that is not allowed; empty if nothing."""
 
     def row(self) -> dict[str, str]:
         """Give what people read."""
-        how = "arrived" if self.arrived else "NOT DELIVERED"
+        how = {True: "arrived", False: "NOT DELIVERED", None: "NOT TRIED"}[self.arrived]
         result = f"{how}, but can't be edited" if self.arrived and self.error else how
         return {"receiver": self.receiver, "channel": self.channel, "test page": result, "why": self.error}
 
@@ -41,7 +45,8 @@ def send(settings: config.Settings) -> list[Reached]:
     sender = Sender(settings.cluster.name, settings.cluster.web_url)
     name = IncidentId(f"test-{int(time.time())}")
     page = Page(action_id(name, "page", "on-call", 1), name, 1, TITLE, TEXT, "open")
-    return asyncio.run(_all(list(_channels(settings, sender)), page))
+    untried = [Reached(receivers.ON_CALL, name, None, UNREACHED) for name in on_call.without_token(settings)]
+    return [*untried, *asyncio.run(_all(list(_channels(settings, sender)), page))]
 
 
 def _channels(settings: config.Settings, sender: Sender) -> Iterator[tuple[str, PageChannel]]:

@@ -8,13 +8,14 @@ import json
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TextIO
 
 import msgspec
 
 from sentinel.checks import load, load_collective
-from sentinel.model.check import Gpus, Machine
+from sentinel.model.check import DriverEvents, Gpus, Machine
 from sentinel.model.codec import from_plain, to_plain
 from sentinel.model.collective import Meeting
 from sentinel.parent import die_with
@@ -44,6 +45,15 @@ def open_gpus(spec: str) -> Gpus:
     return NoGpus()
 
 
+def open_events(spec: str) -> DriverEvents | None:
+    """Give what tells of Xids beside the kernel log: only a real driver does."""
+    if spec != "nvml":
+        return None
+    from sentinel.adapters.nvml_events import NvmlEvents
+
+    return NvmlEvents()
+
+
 def main() -> None:
     """Serve until the agent closes the pipe or dies."""
     task = msgspec.convert(json.loads(sys.argv[1]), ProberTask)
@@ -54,6 +64,7 @@ def main() -> None:
     checks, collective = load(), load_collective()
     machine = Machine(task.node, open_gpus(task.gpus), task.expected_gpus, task.disks)
     _answer(answers, introduction(machine))
+    machine = replace(machine, driver_events=open_events(task.gpus))
     for line in sys.stdin:
         name, _, about = line.strip().partition(" ")
         if check := checks.get(name):  # else nobody is answered, and the agent starts another

@@ -65,11 +65,11 @@ class Scribe:
 
     def write(self, ledger: Ledger, incidents: Sequence[Incident]) -> None:
         """Write the incidents' entries, and the recordings of those that are over. Changes no state."""
+        lines: list[Line] = []  # without them an entry lacks only when an older release decided
         try:
             lines = list(ledger.journal.lines(after=max(0, ledger.journal.last_seq - LINES)))
-        except JournalError as error:  # the journal's next commit fails too, and that freezes the actions
-            log.warning("no-entries", error=str(error))
-            return
+        except JournalError as error:
+            log.warning("entries-without-lines", error=str(error))
         for incident in incidents:
             try:
                 self._write(ledger, incident, (line for line in lines if line.fact.at >= incident.opened))
@@ -79,7 +79,7 @@ class Scribe:
                 log.exception("no-entry", incident=incident.id)
 
     def _write(self, ledger: Ledger, incident: Incident, lines: Iterable[Line]) -> None:
-        cause = incident.diagnosis.cause if incident.diagnosis else None
+        cause = incident.about.cause if incident.about else None
         self.logbook.write(incident, lines, ledger.rules.runbooks.get(cause) if cause else None)
         path = self._recordings / f"{incident.id}.jsonl"
         if incident.stage is Stage.RESOLVED or (_stopped_the_job(incident) and not path.exists()):

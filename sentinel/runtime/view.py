@@ -8,14 +8,14 @@ from sentinel.backends.port import Nodes
 from sentinel.core.detect.watch import Watch
 from sentinel.core.page.left import left_for_people, left_in_all
 from sentinel.core.page.severity import severity
-from sentinel.core.page.words import earlier, places
+from sentinel.core.page.words import also, broke_again, earlier, where
 from sentinel.core.settle.why import keeps_full, keeps_small, leaves, needs, why
 from sentinel.core.state.rows import Job, Node
 from sentinel.core.state.workers import WorkerStage
 from sentinel.logbook.book import Logbook
-from sentinel.logbook.entry import Row
+from sentinel.logbook.entry import Row, utc
 from sentinel.logbook.words import action_line, with_numbers
-from sentinel.model.finding import Health
+from sentinel.model.finding import Finding, Health
 from sentinel.model.ids import Instant, NodeId
 from sentinel.model.incident import Incident
 from sentinel.model.report import NOT_RUNNING, RankBeat
@@ -89,7 +89,8 @@ class ControllerView:
         age = self._watch.heard_age(node.id, now)
         cordon = f"{node.cordon.reason} ({node.cordon.said_by})".lstrip() if node.cordon else ""
         findings = tuple(
-            f"{f.component}: {with_numbers(f.summary, f.evidence)}" for f in node.findings.values()
+            f"{f.component}: {with_numbers(f.summary, f.evidence, _when_found(node, f))}"
+            for f in node.findings.values()
         )
         health = Health.UNKNOWN if age is None or node.silent else health
         expected, left_s = "", 0.0
@@ -154,24 +155,33 @@ class ControllerView:
         return max(job.high_step, *steps[-1:], -1)
 
     def _incident(self, incident: Incident) -> IncidentView:
-        found = incident.diagnosis
+        found = incident.about
         state, rules = self._ledger.state, self._ledger.rules
-        book, left = rules.book_of(incident), left_for_people(incident, state, rules)
+        book, left = (
+            rules.runbooks.get(found.cause) if found else None,
+            left_for_people(incident, state, rules),
+        )
         return IncidentView(
             incident.id,
             incident.opened,
             incident.stage.value,
             book.title if book else "gathering evidence",
             found.cause if found else "",
-            places(found) if found else "",
+            where(incident),
             found.why if found else "",
             found.confidence if found else 0.0,
             incident.acked_by,
             severity(incident, left, state, rules).value,
             tuple(_done(incident)),
-            tuple(earlier(incident)),
+            (*earlier(incident), *also(incident), *broke_again(incident)),
             left,
         )
+
+
+def _when_found(node: Node, finding: Finding) -> str:
+    """Say when a finding came, which its numbers are of."""
+    at = next((fact.at for fact in reversed(node.recent) if fact.finding == finding), None)
+    return "when it was found" if at is None else f"at {utc(at)[11:]}"
 
 
 def _done(incident: Incident) -> Iterator[str]:

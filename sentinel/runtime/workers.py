@@ -8,6 +8,7 @@ from sentinel.core.state import State
 from sentinel.core.state.rows import JobStage
 from sentinel.gang.orders import Formed, FormOrder, Overtaken
 from sentinel.model.action import Evict, Resume, StartWorker, StopJob
+from sentinel.model.counted import counted
 from sentinel.model.fact import Fact, WorkerReady
 from sentinel.model.ids import Instant, JobId, NodeId, Seconds, WorkerId
 from sentinel.model.report import KillWorker
@@ -71,14 +72,14 @@ class Workers:
         failed = [str(result) for result in results if isinstance(result, BaseException)]
         if failed and not silent:
             raise ActionError(failed[0])
-        return f"{len(leaving)} workers stopped" + (", node unreachable" if failed else "")
+        return f"{counted(len(leaving), 'worker')} stopped" + (", node unreachable" if failed else "")
 
     async def stop_job(self, action: StopJob) -> str:
         """Stop all processes of a job."""
         living = [worker for worker in self._state.workers.of(action.job) if worker.pid]
         stops = (self.stop(action.job, w.id, w.node, w.pid, action.id) for w in living)
         await asyncio.gather(*stops, return_exceptions=True)
-        return f"{len(living)} workers stopped"
+        return f"{counted(len(living), 'worker')} stopped"
 
     async def resume(self, action: Resume) -> tuple[str, tuple[str, ...]]:
         """Form a generation; returns when every rank has its state. Raises ActionError with who is stuck."""

@@ -14,7 +14,7 @@ from sentinel.model.codec import to_plain
 from sentinel.redact import redact
 from sentinel.web.desk import Desk
 from sentinel.web.query import bounded
-from sentinel.web.view import AskedProbe, Command, Commander, CommandRefusedError, Prober, Status
+from sentinel.web.view import AskedProbe, Command, Commander, CommandRefusedError, Prober, Status, current
 
 NEED_NONE = frozenset({"stop-actions", "resume-actions", "retire"})
 NEED_TIME = frozenset({"silence", "maintain"})
@@ -119,7 +119,8 @@ def as_json(value: Any) -> bytes:
 
 
 def _found(status: Status, rows: Sequence[Row]) -> bytes:
-    short = [dataclasses.replace(row, words=row.words[:MOST_WORDS]) for row in rows[:MOST_ROWS]]
+    shown = current(status, rows[:MOST_ROWS])
+    short = [dataclasses.replace(row, words=row.words[:MOST_WORDS]) for row in shown]
     return as_json({"open": status.incidents, "logbook": short})
 
 

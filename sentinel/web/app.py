@@ -20,7 +20,7 @@ from sentinel.web.desk import Desk
 from sentinel.web.hardening import Hardened
 from sentinel.web.metrics import exposition
 from sentinel.web.query import bounded
-from sentinel.web.view import Commander, Prober, Status, View
+from sentinel.web.view import Commander, Prober, Status, View, current
 
 CAUSE = re.compile(r"[a-z0-9-]{1,64}")
 
@@ -64,8 +64,8 @@ def _pages(app: FastAPI, desk: Desk) -> None:
 
     @app.get("/logbook")
     async def logbook(q: str = "") -> HTMLResponse:
-        query = bounded(q)
-        return HTMLResponse(await desk.read(lambda: _found(desk.view, query)))
+        query, status = bounded(q), await desk.status()
+        return HTMLResponse(await desk.read(lambda: _found(status, desk.view, query)))
 
     @app.get("/logbook/{incident}")
     async def entry(incident: str) -> HTMLResponse:
@@ -102,9 +102,9 @@ def _part(status: Status) -> bytes:
     return _utf8(pages.status_fragment(status))
 
 
-def _found(view: View, query: str) -> bytes:
+def _found(status: Status, view: View, query: str) -> bytes:
     rows = view.search(query)
-    return _utf8(pages.logbook_page(rows[: api.MOST_ROWS], query, len(rows)))
+    return _utf8(pages.logbook_page(current(status, rows[: api.MOST_ROWS]), query, len(rows)))
 
 
 def _entry(view: View, incident: str) -> bytes | None:

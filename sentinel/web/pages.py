@@ -9,7 +9,6 @@ import jinja2
 from markdown_it import MarkdownIt
 
 from sentinel.logbook.entry import Row
-from sentinel.model.finding import Health
 from sentinel.model.ids import Instant, Seconds
 from sentinel.web.ranges import ranges
 from sentinel.web.verdict import training, verdict
@@ -79,11 +78,7 @@ def split(nodes: Iterable[NodeView]) -> tuple[list[NodeView], list[NodeView]]:
     ordered = sorted(nodes, key=lambda node: _natural(node.node))
     troubled, quiet = list[NodeView](), list[NodeView]()
     for node in ordered:
-        (
-            troubled
-            if node.silent or node.cordon or node.maintained or node.health is not Health.OK
-            else quiet
-        ).append(node)
+        (troubled if node.needs_a_look else quiet).append(node)
     return troubled, quiet
 
 

@@ -4,12 +4,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 
+from sentinel.model.counted import counted
 from sentinel.model.finding import Health
 from sentinel.model.ids import Instant
 from sentinel.web.view import JobView, Silence, Status
 
 WELL = frozenset({"running", "stopped", "finished"})
 """Stages of a job for which nothing has to be done."""
+
+MOST_NAMES = 8
+"""Nodes that a sentence names."""
 
 
 class Level(StrEnum):
@@ -44,8 +48,19 @@ def verdict(status: Status) -> Verdict:
     kept = sorted(node.node for node in status.nodes if node.maintained)
     away: tuple[str, ...] = (f"In maintenance: {', '.join(kept)}.",) if kept else ()
     jobs = tuple(map(training, status.jobs)) or ("No job runs.",)
-    headline = "Training goes on" if status.left else "All is well"
-    return Verdict(Level.GOOD, headline, (*jobs, *status.left, *away, *quiet))
+    looks = _looks(status)
+    well = not (status.left or quiet or any(node.needs_a_look for node in status.nodes))
+    trains = any(job.stage == "running" for job in status.jobs)
+    headline = "All is well" if well else "Training goes on" if trains else "No incident is open"
+    return Verdict(Level.GOOD, headline, (*jobs, *status.left, *looks, *away, *quiet))
+
+
+def _looks(status: Status) -> tuple[str, ...]:
+    """Name the nodes that have something to look at, though it stops nobody."""
+    found = [node for node in status.nodes if node.needs_a_look and not (node.maintained or node.cordon)]
+    names = ", ".join(node.node for node in found[:MOST_NAMES])
+    more = f" and {len(found) - MOST_NAMES} more" if len(found) > MOST_NAMES else ""
+    return (f"To look at, below: {names}{more}.",) if found else ()
 
 
 def _clock(at: Instant) -> str:
@@ -68,11 +83,10 @@ def _incident_level(status: Status) -> Level:
 
 
 def _incidents(status: Status) -> str:
-    count = len(status.incidents)
-    if count == 1:
+    if len(status.incidents) == 1:
         newest = status.incidents[0]
         return f"{newest.title}: {newest.where}" if newest.where not in newest.title else newest.title
-    return f"{count} open incidents"
+    return counted(len(status.incidents), "open incident")
 
 
 def _silenced(silence: Silence) -> str:

@@ -1,12 +1,12 @@
 """What the pages show: plain frozen values that the controller fills in."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
 from msgspec import Struct
 
-from sentinel.logbook.entry import Row
+from sentinel.logbook.entry import Row, as_of
 from sentinel.model.collective import MemberFinding, MemberSample
 from sentinel.model.finding import Health
 from sentinel.model.ids import Instant, NodeId, Seconds
@@ -34,6 +34,11 @@ class NodeView:
     """What is not ok, one line each."""
     full: str = ""
     """What a cordoned node waits for until no process of a job is left there; empty when none is."""
+
+    @property
+    def needs_a_look(self) -> bool:
+        """Whether anything is to be said of it."""
+        return bool(self.silent or self.cordon or self.maintained or self.health is not Health.OK)
 
 
 class SeatView(Struct, frozen=True, gc=False):
@@ -151,6 +156,12 @@ class Status:
     """What is left for people, of resolved incidents, too: one line each."""
     silences: tuple[Silence, ...] = ()
     """In the order in which they were asked for."""
+
+
+def current(status: Status, rows: Iterable[Row]) -> list[Row]:
+    """Give the logbook's rows with what is known now of incidents whose end is in no entry."""
+    opened = {incident.incident for incident in status.incidents}
+    return [as_of(row, status.now, opened) for row in rows]
 
 
 class View(Protocol):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from sentinel.adapters.kernel_log import FileFollower, KmsgFollower
-from sentinel.checks import kernel, oom, xid
+from sentinel.checks import kernel, oom, sxid, xid
 from sentinel.model.check import Machine
 from sentinel.model.kernel_line import Records, continues, said
 from sentinel.runtime.probe import NoGpus
@@ -30,7 +30,7 @@ QUOTERS = {
 
 def findings(lines: list[str]) -> list[str]:
     machine = Machine("n", NoGpus(), None, kernel_lines=tuple(lines), pci={"0000:01:00": 0})
-    checks = (xid, oom, kernel)
+    checks = (xid, sxid, oom, kernel)
     return [f.code for check in checks for f in check.judge(check.measure(machine))]  # type: ignore[attr-defined]
 
 

@@ -58,7 +58,7 @@ def test_beats_and_the_end_of_a_rank_arrive_and_the_machine_is_probed(node: Node
             assert isinstance(end, ExitSeen)
             assert (end.worker, end.pid, end.how) == ("worker-0", rank.pid, "signal 9")
             probed = await controller.event(lambda event: isinstance(event, ProbedSeen))
-            checks = ("gpu", "heartbeat", "host", "kernel", "oom", "raylet", "xid")
+            checks = ("gpu", "heartbeat", "host", "kernel", "oom", "raylet", "sxid", "xid", "xid_event")
             assert probed == ProbedSeen(checks, f"exit:{rank.pid}")
             reported = list(controller.events.values())
             causes = [
@@ -232,7 +232,7 @@ def test_a_prober_that_hangs_is_evidence_and_is_replaced(node: Node) -> None:
             os.kill(node.agent_card().prober_pid, signal.SIGSTOP)
             await controller.order(ProbeNow("now"))
             probed = await controller.event(lambda event: isinstance(event, ProbedSeen))
-            assert probed == ProbedSeen(("heartbeat", "kernel", "oom", "raylet", "xid"), "now")
+            assert probed == ProbedSeen(("heartbeat", "kernel", "oom", "raylet", "sxid", "xid"), "now")
             await controller.event(
                 lambda event: of_code(event, "gpu-probe-hung", Health.WARNING) or of_code(event, "probe-hung")
             )

@@ -9,7 +9,7 @@ import pytest
 
 from sentinel.adapters import kernel_past
 from sentinel.adapters.kernel_log import FileFollower
-from sentinel.checks import _nvlink, _nvlink5, _nvrm, _recovery, kernel, oom, xid
+from sentinel.checks import _nvlink, _nvlink5, _nvrm, _recovery, kernel, oom, sxid, xid
 from sentinel.model import kernel_line
 from sentinel.model.check import Machine, RankProcess
 from sentinel.model.finding import Finding
@@ -88,7 +88,7 @@ def findings(*lines: str) -> list[Finding]:
         pci={"0000:01:00": 0},
         processes=(RankProcess(101, "python3", 0),),
     )
-    return [found for check in (xid, oom, kernel) for found in check.judge(check.measure(machine))]
+    return [found for check in (xid, sxid, oom, kernel) for found in check.judge(check.measure(machine))]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -120,11 +120,12 @@ def test_a_victims_name_changes_no_more_than_the_name() -> None:
     assert found.evidence["pid"] == 4242
 
 
-MODULES = (_nvrm, _nvlink, _nvlink5, _recovery, oom, kernel, kernel_line, kernel_past)
+MODULES = (_nvrm, _nvlink, _nvlink5, _recovery, sxid, oom, kernel, kernel_line, kernel_past)
 
 
 def patterns(module: ModuleType) -> list[re.Pattern[str]]:
-    forms = [form.pattern for form in kernel.FORMS] if module is kernel else []
+    tables = kernel.FORMS if module is kernel else ()
+    forms = [each for form in tables for each in (form.pattern, form.device)]
     found = [each for each in (*vars(module).values(), *forms) if isinstance(each, re.Pattern)]
     return [each for each in found if isinstance(each.pattern, str)]
 
@@ -141,7 +142,11 @@ BEGINNINGS = [
     "INFO: task ",
     "XFS (",
     "mlx5_core 0000:5c:00.0: ",
+    "pcieport 0000:00:03.0: AER: Uncorrected (Fatal) error received",
     "nfs: server ",
+    "Lustre: a: Connection to ",
+    "LustreError: 11-0: ",
+    "EDAC MC0: 1 UE ",
     "Nov 29 13:00:01 ",
     "<4>1 2026-03-03T07:00:00Z n kernel - - [",
     "pid=",

@@ -243,3 +243,27 @@ def test_the_driver_names_a_process_in_a_container_by_the_hosts_number() -> None
         (582, "ours"),
     ]
     assert found[1].evidence["rank"] == 4
+
+
+SUMMARY = "oom-kill:constraint={},nodemask=(null),cpuset=/,mems_allowed=0,task=python3,pid=101,uid=0"
+KILLED = "Killed process 101 (python3) total-vm:1kB, anon-rss:1kB"
+CHOSEN = "{}: Kill process {} (python3) score 9 or sacrifice child"
+
+
+@pytest.mark.parametrize(
+    ("lines", "limit"),
+    [
+        ([f"Memory cgroup out of memory: {KILLED}"], "control group"),
+        ([f"Out of memory: {KILLED}"], "node"),
+        ([f"Out of memory (oom_kill_allocating_task): {KILLED}"], "node"),
+        ([SUMMARY.format("CONSTRAINT_MEMCG"), KILLED], "control group"),
+        ([SUMMARY.format("CONSTRAINT_CPUSET")], "cpuset"),
+        ([SUMMARY.format("CONSTRAINT_MEMORY_POLICY"), KILLED], "memory policy"),
+        ([CHOSEN.format("Memory cgroup out of memory", 101), KILLED], "control group"),
+        ([CHOSEN.format("Out of memory", 7), KILLED], None),
+        ([KILLED], None),
+    ],
+)  # fmt: skip
+def test_a_kill_says_whose_memory_ran_out(lines: list[str], limit: str | None) -> None:
+    found = [each for each in oom.judge(oom.measure(machine(*lines))) if each.evidence["pid"] == 101]
+    assert [each.evidence.get("limit") for each in found] == [limit]

@@ -2,8 +2,9 @@ from pathlib import Path
 
 import pytest
 
+from sentinel import runbooks
 from sentinel.checks import xid
-from sentinel.model.check import Machine, series
+from sentinel.model.check import Machine, RankProcess, series
 from sentinel.model.finding import Finding, Health
 from sentinel.runtime.probe import NoGpus
 
@@ -161,3 +162,43 @@ RECOVERY = "NVRM: Xid (PCI:0000:00:06): 154, GPU recovery action changed from {}
 def test_the_drivers_own_verdict_is_taken_at_its_word(change: str, code: str, health: Health) -> None:
     (finding,) = findings(RECOVERY.format(change))
     assert (finding.code, finding.component, finding.health) == (code, "gpu-3", health)
+
+
+def called(line: str, fatal: tuple[int, ...] = (), ignored: tuple[int, ...] = ()) -> tuple[str, Health]:
+    machine = Machine(
+        "n",
+        NoGpus(),
+        None,
+        kernel_lines=(line,),
+        processes=(RankProcess(101, "python3", 0),),
+        xid_fatal=frozenset(fatal),
+        xid_ignored=frozenset(ignored),
+    )
+    (found,) = xid.judge(xid.measure(machine))
+    return found.code, found.health
+
+
+OURS_31 = "NVRM: Xid (PCI:0000:01:00): 31, pid=101, name=python3, Ch 00000008"
+THEIRS_31 = "NVRM: Xid (PCI:0000:01:00): 31, pid=4242, name=Xorg, Ch 00000008"
+LOST_79 = "NVRM: Xid (PCI:0000:01:00): 79, GPU has fallen off the bus."
+UNKNOWN_999 = "NVRM: Xid (PCI:0000:01:00): 999, what no table knows"
+
+
+def test_the_operators_lists_have_the_last_word() -> None:
+    assert called(OURS_31) == ("xid-31", Health.WARNING)
+    assert called(OURS_31, fatal=(31,)) == ("xid-called-fatal", Health.CRITICAL)
+    assert called(UNKNOWN_999) == ("xid-999", Health.UNKNOWN)
+    assert called(UNKNOWN_999, fatal=(999,)) == ("xid-called-fatal", Health.CRITICAL)
+    assert called(LOST_79, fatal=(79,)) == ("xid-79", Health.CRITICAL), "its own runbook knows more"
+    assert called(LOST_79, ignored=(79,)) == ("xid-79-ignored", Health.WARNING)
+    assert called(OURS_31, fatal=(13,), ignored=(43,)) == ("xid-31", Health.WARNING)
+
+
+def test_a_strangers_error_stays_a_strangers_whatever_it_is_called() -> None:
+    assert called(THEIRS_31, fatal=(31,)) == ("xid-31-stranger", Health.WARNING)
+
+
+def test_what_is_called_fatal_has_a_runbook_and_what_is_ignored_has_none() -> None:
+    asked = {match.finding for book in runbooks.load().values() for match in book.matches}
+    assert xid.CALLED_FATAL in asked
+    assert not any(code.endswith(f"-{xid.IGNORED}") for code in asked)

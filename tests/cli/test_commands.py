@@ -130,11 +130,13 @@ def test_status_shows_nodes_job_incidents_and_what_stops_actions(controller: Con
 
 
 def test_status_says_why_nothing_happens(controller: Controller) -> None:
-    waiting = dataclasses.replace(STATUS.jobs[0], stage="waiting", needs="2 GPUs: the 1 usable nodes have 1")
+    waiting = dataclasses.replace(
+        STATUS.jobs[0], stage="waiting", needs="2 GPUs, and finds 1 GPU on 1 usable node"
+    )
     controller.now = dataclasses.replace(STATUS, jobs=(waiting,), ray_trouble="the token is wrong")
     shown = CliRunner().invoke(app, ["status"]).stdout
     assert "Ray can't be asked: the token is wrong\n" in shown
-    assert "moe needs 2 GPUs: the 1 usable nodes have 1\n" in shown
+    assert "moe needs 2 GPUs, and finds 1 GPU on 1 usable node\n" in shown
 
 
 def test_status_why_says_what_decides_about_an_object(controller: Controller) -> None:
@@ -180,7 +182,7 @@ def test_incidents_lists_the_logbook_and_what_is_open(controller: Controller) ->
     times = {"detected": 50.0, "new_step": 52.5}
     controller.book.write(Incident(IncidentId("I-6"), 50.0, diagnosis=found, times=times, steps_lost=1))
     shown = CliRunner().invoke(app, ["incidents"]).stdout
-    assert re.search(r"I-6 +[\d: -]+ open +rank-crash +2\.5 +1\s+n1 gpu-0 \(rank 0\)", shown)
+    assert re.search(r"I-6 +[\d: -]+ over +rank-crash +2\.5 +1\s+n1 gpu-0 \(rank 0\)", shown)
     controller.now = dataclasses.replace(STATUS, incidents=())
     (controller.book.folder / "index.jsonl").unlink()
     assert CliRunner().invoke(app, ["incidents"]).stdout == "no incidents\n"
@@ -276,7 +278,7 @@ def test_replay_names_what_is_decided_differently_and_exits_1(tmp_path: Path) ->
     assert said[-4] == "differs at 3, DeadlinePassed:"
     assert said[-3].startswith("  + start w1 on n1")
     assert said[-2] == "  + wait for 1 worker of moe"
-    assert said[-1] == "3 facts, 1 differences"
+    assert said[-1] == "3 facts, 1 difference"
 
 
 def sentinel(*words: str, where: Path) -> subprocess.CompletedProcess[str]:

@@ -23,7 +23,6 @@ MAY_BE_NONE = {
     "evictions_per_hour": "then people evict",
     "failures_per_node_day": "then the fewest nodes have it in common",
     "place_s": "then it is placed on the nodes that are there",
-    "settled_s": "then an incident ends with its first new step",
     "warm_up_steps": "then first steps count for the pace, too",
 }
 """Numbers whose 0 switches no protection off."""

@@ -313,3 +313,28 @@ def test_a_wrong_receiver_is_refused(tmp_path: Path, text: str, says: str) -> No
     with pytest.raises(ConfigError, match=re.escape(says)) as error:
         load(write(tmp_path, text), {})
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("lists", "said"),
+    [
+        ("xid_fatal = [31, 13]\nxid_ignored = [43, 13]", "checks: xid_fatal and xid_ignored both name 13"),
+        (
+            "xid_ignored = [154]",
+            "checks: 154 stands in no list: its line says itself what the driver asks for",
+        ),
+        ("xid_fatal = [0]", "checks.xid_fatal.0: input should be greater than or equal to 1, got 0"),
+        ("xid_fatal = ['X31']", "checks.xid_fatal.0: input should be a valid integer, got 'X31'"),
+    ],
+)
+def test_lists_of_xids_that_contradict_each_other_are_refused(tmp_path: Path, lists: str, said: str) -> None:
+    file = write(tmp_path, f"[checks]\n{lists}\n")
+    with pytest.raises(ConfigError) as error:
+        load(file, {})
+    assert str(error.value) == f"{file}: {said}"
+
+
+def test_lists_of_xids_come_from_file_and_environment(tmp_path: Path) -> None:
+    file = write(tmp_path, "[checks]\nxid_fatal = [31, 13]\n")
+    checks = load(file, {"SENTINEL_CHECKS__XID_IGNORED": "43,45"}).checks
+    assert (checks.xid_fatal, checks.xid_ignored) == ((31, 13), (43, 45))

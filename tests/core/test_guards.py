@@ -76,7 +76,7 @@ def test_the_last_place_is_not_evicted() -> None:
     cluster.finding(cluster.node(0), ecc())
     cluster.run(5)
     assert (cluster.evicted(), cluster.going()) == ([], True)
-    assert "GPUs would be left" in refusals(cluster)
+    assert "1 GPU would be left" in refusals(cluster)
 
 
 @pytest.mark.parametrize("echo_first", [False, True])
@@ -119,7 +119,7 @@ def test_below_its_smallest_world_a_job_waits_with_a_reason_until_a_node_returns
     cluster.silence(dead)
     cluster.run(10)
     assert cluster.resumed() == []
-    assert "needs 2 ranks and only 1 have a place" in refusals(cluster)
+    assert "needs 2 ranks and has room for 1" in refusals(cluster)
     cluster.heard(dead)
     cluster.run(10)
     assert cluster.going()
@@ -176,7 +176,7 @@ def test_a_fault_that_is_over_before_anything_was_done_about_it_evicts_nobody_la
     node = cluster.node(0)
     cluster.finding(node, ecc())
     cluster.run(5)
-    assert "GPUs would be left" in refusals(cluster)
+    assert "1 GPU would be left" in refusals(cluster)
     if how == "cleared":
         cluster.finding(node, structs.replace(ecc(), health=Health.OK))
     else:

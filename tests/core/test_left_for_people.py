@@ -139,7 +139,7 @@ def test_a_refusal_stays_in_the_page_while_it_stands() -> None:
     bad = cluster.node(0)
     cluster.finding(bad, ecc())
     cluster.run(8 * HOUR)
-    assert any(names(bad, line) for line in lines(cluster, "gpus would be left"))
+    assert any(names(bad, line) for line in lines(cluster, "1 gpu would be left"))
     assert newest(cluster)[0].stage != "resolved"
 
 
@@ -152,7 +152,7 @@ def test_a_refusal_leaves_the_page_when_what_was_refused_is_done() -> None:
     cluster.tell(NodeJoined(cluster.now, NodeId("n9"), "10.0.0.9", 1, 1, "boot"))
     cluster.run(60)
     assert (cluster.evicted(), cluster.going()) == ([bad], True)
-    assert lines(cluster, "gpus would be left") == []
+    assert lines(cluster, "1 gpu would be left") == []
 
 
 def test_a_refused_event_of_a_minute_ago_waits_for_people_though_there_is_room_now() -> None:
@@ -164,7 +164,7 @@ def test_a_refused_event_of_a_minute_ago_waits_for_people_though_there_is_room_n
     cluster.tell(NodeJoined(cluster.now, NodeId("n9"), "10.0.0.9", 1, 1, "boot"))
     cluster.run(60)
     assert cluster.evicted() == []
-    assert any(names(bad, line) for line in lines(cluster, "gpus would be left"))
+    assert any(names(bad, line) for line in lines(cluster, "1 gpu would be left"))
 
 
 def test_a_refusal_leaves_the_page_when_its_reason_is_over() -> None:
@@ -174,7 +174,7 @@ def test_a_refusal_leaves_the_page_when_its_reason_is_over() -> None:
     cluster.run(60)
     cluster.finding(bad, replace(ecc(), health=Health.OK))
     cluster.run(60)
-    assert (lines(cluster, "gpus would be left"), open_incidents(cluster)) == ([], 0)
+    assert (lines(cluster, "1 gpu would be left"), open_incidents(cluster)) == ([], 0)
 
 
 def test_a_page_says_that_actions_are_stopped_and_by_whom_until_they_are_not() -> None:

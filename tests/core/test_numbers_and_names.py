@@ -61,6 +61,7 @@ OF_NO_DECISION = {
     },
     "recovery.py": {"MOST_DOUBLINGS = 30": "more are no number, and beyond every limit"},
     "settle/generation.py": {"stopped_at * 1000": "milliseconds"},
+    "waits.py": {"WAITS_LIMIT = 20": "waits kept"},
     "strikes.py": {"KEPT = 100": "strikes kept of a node", "CONTAINED = 94": "an Xid's number is its name"},
 }
 """By file: what only bounds memory or text, is a unit, or names something of others."""

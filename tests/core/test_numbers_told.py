@@ -405,5 +405,5 @@ def test_a_job_that_shrank_below_its_smallest_world_is_told_as_waiting() -> None
     cluster.raises(1, kind="collective")
     cluster.silence(dead)
     cluster.run(60)
-    assert "only 1 have a place" in str(cluster.all(Refusal))
+    assert "has room for 1" in str(cluster.all(Refusal))
     assert (names(dead, text(cluster)), "degraded" in text(cluster).lower()) == (True, False)

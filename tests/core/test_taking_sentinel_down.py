@@ -56,17 +56,17 @@ def stop(state: State, at: float = 5.0) -> list[Action]:
 
 def end(state: State) -> None:
     [stopping] = stop(state)
-    fold(state, exited(5.1), Outcome(5.2, stopping.id, True, "1 workers stopped"))
+    fold(state, exited(5.1), Outcome(5.2, stopping.id, True, "1 worker stopped"))
 
 
 def test_agents_may_leave_only_when_no_process_of_a_job_is_left(state: State) -> None:
     assert "stop it first" in refuse_command(state, "retire", "")
     [stopping] = stop(state)
     assert isinstance(stopping, StopJob)
-    assert refuse_command(state, "retire", "") == "moe still has 1 processes: w1"
+    assert refuse_command(state, "retire", "") == "moe still has 1 process: w1"
     fold(state, exited(5.1))
     assert refuse_command(state, "retire", "") == f"not done yet: {stopping.id}"
-    fold(state, Outcome(5.2, stopping.id, True, "1 workers stopped"))
+    fold(state, Outcome(5.2, stopping.id, True, "1 worker stopped"))
     assert refuse_command(state, "retire", "") == ""
 
 

@@ -24,7 +24,7 @@ def test_a_node_stays_when_only_another_job_has_the_gpus_that_would_be_left() ->
     cluster.finding(cluster.node(0), THROTTLED)
     cluster.run(60)
     assert (cluster.evicted(), cluster.at(cluster.node(0)).cordon, cluster.going()) == ([], None, True)
-    assert "1 GPUs would be left, moe needs 2" in str(cluster.all(Refusal))
+    assert "1 GPU would be left, moe needs 2" in str(cluster.all(Refusal))
 
 
 def test_the_smallest_world_of_each_job_on_a_node_counts() -> None:

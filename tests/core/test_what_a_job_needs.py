@@ -65,7 +65,7 @@ def test_a_job_waits_for_gpus() -> None:
     cluster = Simulated(nodes=2, world=2)
     submit(cluster, world=3)
     cluster.run(5)
-    assert asked(cluster, OTHER) == (JobStage.WAITING, "3 GPUs: the 2 usable nodes have 2")
+    assert asked(cluster, OTHER) == (JobStage.WAITING, "3 GPUs, and finds 2 GPUs on 2 usable nodes")
 
 
 def pages_of(cluster: Simulated) -> list[Page]:
@@ -80,7 +80,7 @@ def test_a_job_that_waits_for_gpus_that_nobody_has_is_told_to_people_with_what_t
     cluster.run(0.2)
     [page] = pages_of(cluster)
     assert page.title == "A job waits for GPUs that nobody has"
-    assert "other waits for 3 GPUs, the 2 usable nodes have 2: `ray start --address" in page.body
+    assert "other waits for 3 GPUs, and finds 2 GPUs on 2 usable nodes: `ray start --address" in page.body
     cluster.run(600)
     assert pages_of(cluster) == [page]
 
@@ -112,7 +112,7 @@ def test_a_job_waits_for_another_jobs_gpus() -> None:
     cluster = Simulated(nodes=3, world=2)
     submit(cluster, world=2)
     cluster.run(5)
-    reason = "a place: other needs 2 ranks and only 1 have a place: no spare is left"
+    reason = "a place: other needs 2 ranks and has room for 1: no spare is left"
     assert asked(cluster, OTHER) == (JobStage.WAITING, reason)
 
 

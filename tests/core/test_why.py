@@ -1,8 +1,9 @@
 """Why something is done, or is not."""
 
+import pytest
 from simulated import JOB, Simulated, ecc
 
-from sentinel.core.settle.why import why
+from sentinel.core.settle.why import keeps_small, why
 from sentinel.model.policy import Policy
 
 
@@ -69,3 +70,26 @@ def test_an_evicted_node_says_by_which_incident_and_that_it_is_empty() -> None:
     said = explained(cluster, bad)
     assert "is: cordoned by I-0001: gpu-ecc, and empty" in said
     assert "wants" not in said
+
+
+@pytest.mark.parametrize("spare", [False, True], ids=["no room elsewhere", "a spare"])
+def test_a_drained_node_is_said_to_be_empty_when_it_is_and_not_before(spare: bool) -> None:
+    cluster = Simulated(nodes=3 if spare else 2, world=2, min_world=2)
+    node = cluster.node(0)
+    cluster.command("drain", node)
+    cluster.run(30)
+    said = [reason.text for reason in why(node, cluster.state, cluster.rules, cluster.now) or []]
+    assert any(text.endswith(", and empty") for text in said) == spare
+    assert any(text.startswith("to be empty: moe has rank") for text in said) != spare
+
+
+def test_a_small_job_waits_for_permission_while_actions_are_stopped() -> None:
+    cluster = Simulated(nodes=2, world=2)
+    cluster.finding(cluster.node(0), ecc())
+    cluster.run(30)
+    assert cluster.job.is_degraded
+    room = "room: it finds 1 GPU on 1 usable node, and none is free and fit"
+    assert keeps_small(cluster.job, cluster.state, cluster.rules) == room
+    cluster.command("stop-actions")
+    expected = "permission: actions are stopped: ann: because"
+    assert keeps_small(cluster.job, cluster.state, cluster.rules) == expected

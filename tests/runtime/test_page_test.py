@@ -79,3 +79,18 @@ def test_without_any_receiver_it_is_said_that_nobody_is_woken(tmp_path: Path) ->
     code, rows, output = page_test(tmp_path, "")
     assert (code, len(rows)) == (0, 1)
     assert "give a Slack token, or [receivers.NAME]" in output
+
+
+@pytest.mark.parametrize(
+    "key", ["channel = '#ops'", "base_url = 'http://127.0.0.1:1/'", "fallback_channel = '#b'"]
+)
+def test_a_slack_channel_without_a_token_here_is_said_not_to_be_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    """That the page arrived in a file says nothing of the channel that people read."""
+    monkeypatch.setenv("COLUMNS", "200")
+    code, rows, _ = page_test(tmp_path, f"[pages]\n{key}\n")
+    first, *_, last = rows
+    assert (code, first[2], last[1:3]) == (1, "NOT TRIED", ["file:pages.log", "arrived"])
+    assert first[1].startswith("slack:#")
+    assert "SENTINEL_PAGES__SLACK_TOKEN" in first[3]

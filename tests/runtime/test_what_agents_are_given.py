@@ -13,12 +13,14 @@ from sentinel.model.ids import NodeId
 from sentinel.runtime.agent.settings import AgentSettings, parse
 from sentinel.runtime.controller import Controller
 
+NO_LISTS = config.Checks()
 
-def given(root: Path, **cluster: Any) -> AgentSettings:
+
+def given(root: Path, checks: config.Checks = NO_LISTS, **cluster: Any) -> AgentSettings:
     """Read the command line of an agent of such a cluster as the agent does."""
 
     async def argv() -> list[str]:  # a controller begins in a running loop
-        settings = config.Settings(cluster=config.Cluster(state_dir=root, **cluster))
+        settings = config.Settings(cluster=config.Cluster(state_dir=root, **cluster), checks=checks)
         controller = Controller(settings, cast(Reports, None), ensure_keys(root / "keys"))
         return controller._agent_argv(NodeId("gpu-001"))
 
@@ -39,3 +41,10 @@ def test_their_metrics_port_and_how_many_gpus_a_node_should_have(
 ) -> None:
     found = given(tmp_path, **cluster)
     assert (found.node, found.metrics_port, found.expected_gpus) == ("gpu-001", port, gpus)
+
+
+def test_which_xids_are_fatal_and_which_are_nothing(tmp_path: Path) -> None:
+    found = given(tmp_path / "lists", config.Checks(xid_fatal=(31, 13), xid_ignored=(43,)))
+    assert (found.xid_fatal, found.xid_ignored) == ({31, 13}, {43})
+    none = given(tmp_path / "none")
+    assert (none.xid_fatal, none.xid_ignored) == (frozenset(), frozenset())

@@ -183,3 +183,22 @@ def test_ranks_that_another_journal_placed_are_shown_while_this_one_waits() -> N
     assert [(seat.rank, seat.node, seat.step) for seat in job.seats] == [(0, N1, 3470), (1, N1, 3471)]
     assert (job.generation, job.step, job.snapshot_step) == (25, 3470, 3460)
     assert job.needs.endswith("ranks that another journal placed train on")
+
+
+def test_a_findings_numbers_are_rounded_and_said_to_be_of_when_it_came() -> None:
+    """They are told once: a minute later the pressure is another one, and that is no news."""
+    found = Finding(
+        "host",
+        "cpu-short",
+        "node",
+        Health.WARNING,
+        "processes wait for a processor",
+        {"pressure": 87.4812, "free": 8005374},
+    )
+    later = Finding("host", "x", "node", Health.OK, "well")
+    [node, *_] = status_after(
+        *JOINED, FindingReported(3605.0, N1, found), FindingReported(3665.0, N1, later)
+    ).nodes
+    assert node.findings == (
+        "node: processes wait for a processor (at 01:00:05 UTC: pressure 87.5, free 8005374)",
+    )

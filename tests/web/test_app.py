@@ -17,7 +17,7 @@ import pytest
 import uvicorn
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
-from sample_cluster import T0, TOKEN, TROUBLE, Cluster, an_incident
+from sample_cluster import INCIDENT, QUIET, T0, TOKEN, TROUBLE, Cluster, an_incident
 
 from sentinel.adapters.dispatcher import Standing
 from sentinel.logbook.book import Logbook
@@ -330,3 +330,21 @@ def test_an_incident_shows_what_was_told_before_and_what_is_left(web: httpx.Clie
     assert f"Left: {left}" in page
     answer = web.get("/api/status").json()
     assert (answer["left"], answer["incidents"][0]["earlier"]) == ([left], [named])
+
+
+@pytest.mark.parametrize(
+    ("seconds", "opened", "stage"),
+    [
+        pytest.param(60, [], "over", id="its end was not written, or its journal is gone"),
+        pytest.param(60, ["INC-7"], "open", id="it is open still"),
+        pytest.param(-1, [], "open", id="it was opened since we looked"),
+    ],
+)
+def test_an_incident_without_an_end_is_said_to_be_open_only_while_it_is(
+    web: httpx.Client, cluster: Cluster, seconds: float, opened: list[str], stage: str
+) -> None:
+    cluster.book.write(an_incident())
+    views = tuple(replace(INCIDENT, incident=name) for name in opened)
+    cluster.now = replace(QUIET, now=T0 + seconds, incidents=views)
+    assert web.get("/api/incidents").json()["logbook"][0]["stage"] == stage
+    assert f">{stage}</span>" in web.get("/logbook").text

@@ -6,7 +6,7 @@ import pytest
 from sample_cluster import INCIDENT, JOB, QUIET, TROUBLE
 
 from sentinel.model.finding import Health
-from sentinel.web.pages import duration, spark, split
+from sentinel.web.pages import duration, spark, split, status_page
 from sentinel.web.ranges import ranges
 from sentinel.web.verdict import Level, verdict
 from sentinel.web.view import NodeView, Status
@@ -53,6 +53,18 @@ from sentinel.web.view import NodeView, Status
         ),
         pytest.param(Status(0.0, "a", 0.0), Level.GOOD, "All is well", id="nothing there yet"),
         pytest.param(
+            replace(QUIET, nodes=(replace(QUIET.nodes[0], health=Health.WARNING), *QUIET.nodes[1:])),
+            Level.GOOD,
+            "Training goes on",
+            id="a warning",
+        ),
+        pytest.param(
+            replace(QUIET, nodes=(replace(QUIET.nodes[0], maintained="ann"),), jobs=()),
+            Level.GOOD,
+            "No incident is open",
+            id="in maintenance, and no job",
+        ),
+        pytest.param(
             replace(QUIET, left=("node-3 is out and awaits repair",)),
             Level.GOOD,
             "Training goes on",
@@ -63,6 +75,24 @@ from sentinel.web.view import NodeView, Status
 def test_the_verdict_says_the_worst_first(status: Status, level: Level, headline: str) -> None:
     found = verdict(status)
     assert (found.level, found.headline) == (level, headline)
+
+
+LOOKS = {
+    "silent": {"silent": True},
+    "cordon": {"cordon": "fans (operator ann)"},
+    "maintained": {"maintained": "ann"},
+    "warning": {"health": Health.WARNING},
+    "unknown": {"health": Health.UNKNOWN},
+    "critical": {"health": Health.CRITICAL},
+}
+
+
+@pytest.mark.parametrize("how", LOOKS)
+def test_all_is_well_never_stands_above_something_to_look_at(how: str) -> None:
+    status = replace(QUIET, nodes=(replace(QUIET.nodes[0], **LOOKS[how]), *QUIET.nodes[1:]))
+    assert "1 to look at" in status_page(status)
+    assert "All is well" not in status_page(status)
+    assert "All is well" in status_page(QUIET)
 
 
 @pytest.mark.parametrize("status", [QUIET, TROUBLE, replace(QUIET, frozen="the disk is full")])

@@ -3,7 +3,8 @@
 import contextlib
 import re
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
 from typing import Any
@@ -29,6 +30,10 @@ NAMESPACE = "sentinel"
 CALL_TIMEOUT_S = 30.0
 STUCK_AFTER_S = 8.0
 """After a member failed the others notice within the 6 s that forming may take."""
+ASKS = 3
+"""How often an actor is asked whose connection is lost: leaving a group shuts Ray's down with it, and a slow
+network breaks some. Its process lives, and no standby is to be spent on that."""
+AGAIN_S = 0.2
 ALIVE_S = 15.0
 """A process that loads may hold its interpreter for seconds, and answer nothing meanwhile."""
 
@@ -138,32 +143,41 @@ class RayHands:
         if asked.pause:
             self._stand(asked.job, asked.pause)
         store = self._open_store(asked.job, asked.members[0])
-        answers = {
-            self._actor(asked.job, member.worker).form.remote(
-                pack(msgspec.structs.replace(member.order, store=store))
-            ): member.worker
-            for member in asked.members
+        orders = {
+            each.worker: pack(msgspec.structs.replace(each.order, store=store)) for each in asked.members
         }
         within_s = max(member.order.within_s for member in asked.members)
-        return self._gather(asked.job, answers, time.monotonic() + within_s + CALL_TIMEOUT_S)
+        give_up = time.monotonic() + within_s + CALL_TIMEOUT_S
+        return self._gather(asked.job, orders, give_up)
 
     def _stand(self, job: JobId, pause: Pause) -> None:
-        standing = [
-            self._actor(job, worker).pause.remote(pause.generation, pause.saves) for worker in pause.workers
-        ]
-        self._ray.get(standing, timeout=CALL_TIMEOUT_S)
+        def standing() -> list[Any]:
+            actors = [self._actor(job, worker) for worker in pause.workers]
+            return [actor.pause.remote(pause.generation, pause.saves) for actor in actors]
+
+        self._ask(standing)
 
     def _open_store(self, job: JobId, first: Member) -> tuple[str, int]:
         order, (host, _) = first.order, first.order.store
-        opening = self._actor(job, first.worker).serve_store.remote(order.generation, order.world, host)
-        return host, self._ray.get(opening, timeout=CALL_TIMEOUT_S)
+        actor = self._actor(job, first.worker)
+        return host, self._ask(lambda: actor.serve_store.remote(order.generation, order.world, host))
 
-    def _gather(self, job: JobId, answers: Mapping[Any, WorkerId], give_up: Seconds) -> Attempt:
+    def _ask(self, call: Callable[[], Any]) -> Any:
+        """Get the answer of a call that may be made again, if only the connection was lost."""
+        for _ in range(ASKS - 1):
+            with contextlib.suppress(self._ray.exceptions.ActorUnavailableError):
+                return self._ray.get(call(), timeout=CALL_TIMEOUT_S)
+            time.sleep(AGAIN_S)
+        return self._ray.get(call(), timeout=CALL_TIMEOUT_S)
+
+    def _gather(self, job: JobId, orders: Mapping[WorkerId, bytes], give_up: Seconds) -> Attempt:
         """Collect every member's answer. Once one has failed, those that stay silent are stuck, not slow.
 
-        Until then a member may load for minutes, as long as its process says that it lives.
+        Until then a member may load for minutes, as long as its process says that it lives, and it is
+        asked again if only the connection to it was lost.
         """
-        waiting, stuck = list(answers), list[WorkerId]()
+        answers = {self._orders(job, worker, order): worker for worker, order in orders.items()}
+        waiting, stuck, asked = list(answers), list[WorkerId](), Counter(answers.values())
         formed, failed = list[Formed | Overtaken](), ""
         while waiting and not stuck:
             done, waiting = self._ray.wait(waiting, timeout=STUCK_AFTER_S if failed else CALL_TIMEOUT_S)
@@ -171,13 +185,28 @@ class RayHands:
                 late = [answers[each] for each in waiting]
                 stuck = late if failed or time.monotonic() > give_up else self._unheard(job, late)
                 continue
+            worker = answers[done[0]]
             try:
                 formed.append(unpack_formed(self._ray.get(done[0])))
             except (self._ray.exceptions.RayError, msgspec.DecodeError) as error:
-                failed = failed or one_line(error)
+                if self._is_cut(error) and not failed and asked[worker] < ASKS:
+                    time.sleep(AGAIN_S)
+                    again = self._orders(job, worker, orders[worker])
+                    answers[again] = worker
+                    waiting, asked[worker] = [*waiting, again], asked[worker] + 1
+                else:
+                    failed = failed or one_line(error)
         if stuck:
             failed = failed or "no answer in time"
         return Attempt(tuple(formed), failed, tuple(stuck))
+
+    def _orders(self, job: JobId, worker: WorkerId, order: bytes) -> Any:
+        """Have a worker join; asked again for the same generation it gives the same answer."""
+        return self._actor(job, worker).form.remote(order)
+
+    def _is_cut(self, error: Exception) -> bool:
+        """Say whether only the connection was lost: the actor may live, and have done what was asked."""
+        return isinstance(error, self._ray.exceptions.ActorUnavailableError)
 
     def _unheard(self, job: JobId, workers: Iterable[WorkerId]) -> list[WorkerId]:
         """Those of these workers whose processes do not answer at all, such as a stopped one's."""

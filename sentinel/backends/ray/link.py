@@ -89,6 +89,8 @@ class Link:
         self.away.set()
         self.trouble = f"{address} {NOT_YET}"
         """Why Ray can't be asked; empty while it can."""
+        self.silent_s: Seconds = 0.0
+        """How long the last child had not answered before it was ended, if it hung."""
 
     async def run(self) -> None:
         """Keep a child alive until cancelled."""
@@ -132,6 +134,7 @@ class Link:
                 stderr=out,
                 cwd="/",  # Ray has every worker on every node import from its driver's folder first
             )
+        self.silent_s = 0.0
         reader = asyncio.create_task(self._read(socket))
         refused = asyncio.create_task(self._hear_refusal(said))
         hangs = asyncio.create_task(self._hang(socket))
@@ -186,9 +189,9 @@ class Link:
             answered += self._heard
             if answered > MOST_PATIENCE:
                 self._patience = PATIENCE
-        missed_s = missed * PING_S
+        self.silent_s = missed * PING_S
         self._patience = min(MOST_PATIENCE, 2 * self._patience)
-        return f"has not answered for {missed_s:.0f} s"
+        return f"has not answered for {self.silent_s:.0f} s"
 
     def _kill(self) -> None:
         if self.process is not None and self.process.returncode is None:

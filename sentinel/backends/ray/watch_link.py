@@ -30,7 +30,7 @@ async def watch_link(
     while True:
         if not (link.up.is_set() or lost):
             lost = True
-            learn(LinkLost(now(), link.trouble))
+            learn(LinkLost(now(), link.trouble, link.silent_s))
         await link.up.wait()
         if lost:
             lost = False

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from sentinel.model.counted import counted
 from sentinel.model.policy import Policy
 from sentinel.model.report import NOT_RUNNING, RankBeat
 
@@ -78,7 +79,9 @@ def _by_sequence(beats: Sequence[RankBeat], policy: Policy) -> Laggards:
         why = f"rank {_list(ranks)} is still in collective {lowest}, which others have left: it waits, too"
         return Laggards((), why, 0.0)
     return Laggards(
-        ranks, f"rank {_list(ranks)} entered {lowest} collectives, others {waiting}", policy.sure_behind
+        ranks,
+        f"rank {_list(ranks)} entered {counted(lowest, 'collective')}, others {waiting}",
+        policy.sure_behind,
     )
 
 

@@ -39,6 +39,8 @@ def retry(state: State, fact: Commanded, rules: Rules) -> None:
     if node is not None:
         _trust(state, state.change(node, forgiven=node.evicts))
         state.deadlines.drop(Timer.EVICT.of(node.id))
+        if node.cordon is not None:
+            state.refused.drop((IncidentId(node.cordon.by), f"evict {node.id}"))
         for each in state.jobs:
             look_again(state, each)
     if job is not None:

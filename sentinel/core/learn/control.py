@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from sentinel.core import evidence, group
+from sentinel.core import evidence, group, waits
 from sentinel.core.learn.nodes import look_again
 from sentinel.core.recovery import stays_away
 from sentinel.core.state import Rules, State
@@ -23,8 +23,6 @@ from sentinel.model.fact import (
 from sentinel.model.ids import Seconds
 from sentinel.model.incident import Due
 
-RAY = ((GcsLost, GcsBack), (LinkLost, LinkBack))
-"""What has to be there for anything to be done in Ray; who has lost one soon loses the other."""
 PROMISES = (Timer.SILENCE, Timer.MAINTAIN)
 """Waits whose end was told to people."""
 
@@ -38,12 +36,6 @@ def lost(state: State, fact: GcsLost | LinkLost | JournalFailed, rules: Rules) -
         policy = rules.policy
         state.wait_for(Timer.AGAIN.of(incident.id, "link"), policy.action_timeout_s + policy.settled_s)
     group.ask_for(state, incident, Due.ANY)
-
-
-def is_ray_away(state: State) -> bool:
-    """Say whether nothing can be done in Ray at the moment."""
-    known = ((group.with_fact(state, lost), lost, back) for lost, back in RAY)
-    return any(incident and not evidence.is_back(incident, lost, (back,)) for incident, lost, back in known)
 
 
 def is_ordered(state: State, job: Job) -> bool:
@@ -60,7 +52,9 @@ def defect_met(state: State, fact: DefectMet) -> None:
 def ray_back(state: State, fact: GcsBack | LinkBack, rules: Rules) -> None:
     """Ray can be asked again: what could not be done without it was no attempt, and has all its time now."""
     if known := group.with_fact(state, GcsLost if isinstance(fact, GcsBack) else LinkLost):
-        stays_away(state, evidence.add(state, known, fact), rules)
+        known = evidence.add(state, known, fact)
+        stays_away(state, known, rules)
+        waits.ray_is_back(state, known)
         if isinstance(fact, GcsBack):
             state.deadlines.drop(Timer.AGAIN.of(known.id, "gcs"))
     for incident in list(state.open_incidents()):

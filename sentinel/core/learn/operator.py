@@ -1,5 +1,6 @@
 """An operator's word: acknowledge, silence, maintain, drain, try again, grow, stop and resume actions."""
 
+from sentinel.core import waits
 from sentinel.core.learn import again, cordons, maintenance, silences
 from sentinel.core.state import Rules, State
 from sentinel.core.state.rows import Silence
@@ -42,8 +43,8 @@ def command(state: State, fact: Commanded, rules: Rules) -> None:
 
 def _resume_actions(state: State, rules: Rules) -> None:
     """A human allows actions: what was given up is tried again, and what froze them freezes them no more."""
+    waits.allow(state)
     state.stopped = state.frozen = ""
-    state.allow("actions")
     for incident in list(state.incidents.values()):
         state.change(incident, attempts=0)
         if incident.diagnosis is not None and rules.remedy_of(incident) is Remedy.FREEZE:

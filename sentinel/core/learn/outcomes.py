@@ -4,7 +4,7 @@ from msgspec.structs import replace
 
 from sentinel.core import evidence, group
 from sentinel.core.learn.breaking import break_off
-from sentinel.core.learn.control import is_ordered, is_ray_away
+from sentinel.core.learn.control import is_ordered
 from sentinel.core.learn.nodes import look_again
 from sentinel.core.learn.ranks import ask_for_stacks
 from sentinel.core.recovery import MOST_DOUBLINGS
@@ -12,6 +12,7 @@ from sentinel.core.state import Rules, State
 from sentinel.core.state.rows import Job, JobStage, Outside, Want
 from sentinel.core.state.timers import Timer
 from sentinel.core.state.workers import WorkerStage
+from sentinel.core.waits import is_ray_away
 from sentinel.model.action import Action
 from sentinel.model.fact import DeadlinePassed, Fact, Outcome
 from sentinel.model.ids import IncidentId, JobId, NodeId, WorkerId

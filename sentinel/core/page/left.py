@@ -6,7 +6,9 @@ from itertools import chain
 from sentinel.core.evidence import holding
 from sentinel.core.state import Rules, State
 from sentinel.core.state.rows import OPERATOR, SCHEDULER, Cordon, JobStage, Node
+from sentinel.core.waits import ACTIONS
 from sentinel.model.action import Refusal
+from sentinel.model.counted import counted
 from sentinel.model.fact import FindingReported
 from sentinel.model.finding import NODE, Health
 from sentinel.model.ids import NodeId
@@ -49,7 +51,7 @@ def left_in_all(state: State, rules: Rules) -> tuple[str, ...]:
     lines += [f"cordoned in the scheduler by others: {_listed(others)}"] if others else []
     lines += [
         f"the scheduler does not know yet that {node.id} is {node.to_scheduler}: "
-        f"{node.outside.tries} tries failed, the last one: {node.outside.why}"
+        f"{counted(node.outside.tries, 'try')} failed, the last one: {node.outside.why}"
         for node in state.nodes.values()
         if node.outside.tries
     ]
@@ -103,7 +105,7 @@ def _refused(incident: Incident, state: State, rules: Rules) -> Iterator[str]:
         return
     staying = refused_evictions(incident, state)
     for wanted, reason in stand.items():
-        over = state.refused[incident.id, wanted] == "actions" and not is_held(state, rules)
+        over = state.refused[incident.id, wanted] == ACTIONS and not is_held(state, rules)
         if not over and staying.get(wanted, True):
             yield f"{NOT_DONE}{wanted}; {reason}"
 
@@ -119,18 +121,26 @@ def is_held(state: State, rules: Rules) -> bool:
 
 
 def refused_evictions(incident: Incident, state: State) -> dict[str, bool]:
-    """Say of each suspect's eviction, as a refusal names it, whether it is still for people to decide.
+    """Say of each eviction that was refused, or failed too often, whether it is still for people to decide.
 
-    It is while the node is here and what was found there holds, or, if no check can tell, the incident lasts.
+    It is while the node is here and what was found there holds, or, if no check can tell, the incident lasts;
+    and while a node that is out is not empty.
     """
     found = {fact.node for fact in incident.evidence if isinstance(fact, FindingReported)}
     held = {fact.node for fact in holding(incident) if _stands(fact, state)}
     lasts = incident.stage is not Stage.RESOLVED
-    names = incident.diagnosis.nodes if incident.diagnosis else []
+    refused = (wanted.split() for name, wanted in state.refused if name == incident.id)
+    names = (NodeId(words[1]) for words in refused if words[0] == "evict")
     return {
-        f"evict {node.id}": _is_here(node, incident) and (node.id in held if node.id in found else lasts)
+        f"evict {node.id}": _is_full(node, incident)
+        or (_is_here(node, incident) and (node.id in held if node.id in found else lasts))
         for node in (state.nodes[name] for name in names if name in state.nodes)
     }
+
+
+def _is_full(node: Node, incident: Incident) -> bool:
+    """Say whether it was cordoned for an incident's sake and could not be emptied yet."""
+    return node.cordon is not None and node.cordon.by == incident.id and not node.is_empty
 
 
 def _stands(fact: FindingReported, state: State) -> bool:

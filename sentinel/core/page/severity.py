@@ -1,11 +1,15 @@
 """How urgent an incident is to people: what its runbook says, unless their hand is needed now."""
 
+from collections.abc import Iterable
+from functools import partial
+
 from sentinel.core.page.left import is_refused
 from sentinel.core.state import Rules, State
 from sentinel.core.state.rows import JobStage
 from sentinel.model.action import StopJob, kind_of
 from sentinel.model.fact import DeadlinePassed, GcsBack, JobAdvanced, JournalBack, LinkBack, Outcome
-from sentinel.model.incident import Incident, Stage
+from sentinel.model.incident import Diagnosis, Incident, Stage
+from sentinel.model.runbook import Remedy
 from sentinel.model.severity import Severity
 
 HELPED = (JobAdvanced, GcsBack, LinkBack, JournalBack)
@@ -24,9 +28,26 @@ def severity(incident: Incident, left: tuple[str, ...], state: State, rules: Rul
         is_refused(left) or _failed(incident) or _is_given_up(incident, state)
     ):
         return Severity.CRITICAL
-    book = rules.book_of(incident)
-    said = book.severity if book else Severity.WARNING
+    said = rules.severity_of(incident.about)
     return Severity.WARNING if left and said is Severity.INFO else said
+
+
+def worst(found: Diagnosis, acted: Iterable[Diagnosis], rules: Rules) -> Diagnosis:
+    """Of what is found now and what something was done for before, give what matters most to people.
+
+    Of equals that is the first. What the newest explains was its symptom.
+    """
+    book = rules.runbooks.get(found.cause)
+    apart = [each for each in acted if book is None or each.cause not in book.explains]
+    known = (found if each.cause == found.cause else each for each in apart)
+    return max([*known, found], key=partial(_weight, rules=rules))
+
+
+def _weight(found: Diagnosis, rules: Rules) -> tuple[bool, int, bool]:
+    """Say how much it matters: whether it is known, how urgent it is, whether a node is to be repaired."""
+    book = rules.runbooks.get(found.cause)
+    urgent = -[*Severity].index(rules.severity_of(found))
+    return found.is_known, urgent, book is not None and book.remedy in (Remedy.EVICT, Remedy.DRAIN)
 
 
 def _failed(incident: Incident) -> bool:

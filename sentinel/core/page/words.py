@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from hashlib import sha256
 
+from sentinel.core.evidence import recoveries
 from sentinel.core.page.left import MOST_NAMES, left_for_people
 from sentinel.core.page.severity import severity
 from sentinel.core.state import Rules, State
@@ -19,8 +20,10 @@ from sentinel.model.action import (
     StopJob,
     action_id,
 )
+from sentinel.model.counted import counted
 from sentinel.model.fact import DeadlinePassed, Fact, Outcome, RankRaised
-from sentinel.model.incident import Diagnosis, Incident, Stage, Suspect
+from sentinel.model.ids import Seconds
+from sentinel.model.incident import Diagnosis, Incident, PagedDiagnosis, Stage, Suspect
 from sentinel.model.runbook import PageWhen, Remedy
 
 TRACEBACK_LINES = 12
@@ -44,7 +47,7 @@ def settle(incident: Incident, state: State, rules: Rules) -> Iterator[Page]:
 
     None is opened where the runbook does not page at all, or somebody silenced it.
     """
-    diagnosis = incident.diagnosis
+    diagnosis = incident.about
     if diagnosis is None:
         return
     left = left_for_people(incident, state, rules)
@@ -55,9 +58,8 @@ def settle(incident: Incident, state: State, rules: Rules) -> Iterator[Page]:
         return
     number = incident.revision + 1
     book = rules.runbooks.get(diagnosis.cause)
-    alike = [each for each in incident.broke_of if each.cause == diagnosis.cause]
-    where = ", ".join(dict.fromkeys(place for each in (diagnosis, *alike) if (place := places(each))))
-    title = f"{book.title if book else diagnosis.cause}{where and f': {where}'}"
+    blamed = where(incident)
+    title = f"{book.title if book else diagnosis.cause}{blamed and f': {blamed}'}"
     body = "\n".join([*_body(incident, diagnosis, left), *_asked(incident, left, state, rules)])
     name, thread = action_id(incident.id, "page", "on-call", number), _thread(incident, number)
     stage = incident.stage.value
@@ -73,11 +75,12 @@ def digest(incident: Incident, left: tuple[str, ...], grade: str) -> str:
     done = [deed for action in incident.actions if (deed := _deed(action))]
     failed = [fact.action for fact in incident.evidence if isinstance(fact, Outcome) and not fact.ok]
     reached = [name for name in STAGES if name in incident.times]
-    numbers = (reached, incident.steps_lost) if "new_step" in reached else ()
-    said: tuple[object, ...] = (found and found.mark, incident.stage.value, done, failed)
-    said += (incident.acked_by, numbers, left, grade)
-    if (found and found.shared) or incident.part_of:
-        said += (str(found and found.shared), incident.part_of)
+    numbers = (reached, incident.steps_lost, *broke_again(incident)) if "new_step" in reached else ()
+    told = incident.about
+    said: tuple[object, ...] = (told and told.mark, found and found.mark, incident.stage.value, done, failed)
+    said += (incident.acked_by, numbers, left, grade, *waited(incident))
+    if (told and told.shared) or incident.part_of:
+        said += (str(told and told.shared), incident.part_of)
     return sha256(repr(said).encode(errors="replace")).hexdigest()[:16]
 
 
@@ -110,6 +113,14 @@ def places(diagnosis: Diagnosis) -> str:
     return ", ".join(sorted({whereabouts(suspect) for suspect in diagnosis.suspects} - {""}))
 
 
+def where(incident: Incident) -> str:
+    """Say where all the suspects are of what it is about, also of breaks that the job recovered from."""
+    if incident.about is not None and incident.about.shared is not None:
+        return str(incident.about.shared)
+    blamed = (sorted(map(whereabouts, found.suspects)) for found in incident.where)
+    return ", ".join(dict.fromkeys(place for each in blamed for place in each if place))
+
+
 def whereabouts(suspect: Suspect) -> str:
     """Say where a suspect is: `node-7 gpu-3 (rank 29)`."""
     words = [str(suspect.node)] if suspect.node else []
@@ -124,13 +135,16 @@ def _body(incident: Incident, diagnosis: Diagnosis, left: tuple[str, ...]) -> li
     if diagnosis.shared is not None:
         blames = "what they share is to blame, and no one of them"
         lines.append(f"Shared: {diagnosis.shared}: {blames}{diagnosis.shared.doubt}")
+    lines += also(incident)
     lines += [f"Part of {incident.part_of}, which tells the rest"] if incident.part_of else []
     lines += [f"Left: {line}" for line in left]
     lines += dict.fromkeys(f"Did: {done}" for action in incident.actions if (done := _deed(action)))
     failed = (fact for fact in incident.evidence if isinstance(fact, Outcome) and not fact.ok)
     lines += [f"Failed: {fact.action}: {fact.detail}" for fact in failed]
+    lines += waited(incident)
     times = ((word, incident.times[name]) for name, word in STAGES.items() if name in incident.times)
     lines += [f"{word} {at - incident.opened:.1f} s after it was seen" for word, at in times]
+    lines += broke_again(incident)
     if incident.steps_lost is not None:
         lines.append(f"Steps lost: {incident.steps_lost}")
     return lines
@@ -159,20 +173,64 @@ def _ask(incident: Incident, left: tuple[str, ...], rules: Rules) -> str:
         return "what is left, above"
     if incident.stage is Stage.RESOLVED:
         return "nothing"
-    if rules.remedy_of(incident) in FOR_PEOPLE:
-        return "to do what its runbook says"
+    if incident.diagnosis and rules.remedy_of(incident) in FOR_PEOPLE:
+        other = incident.diagnosis.cause != (incident.about and incident.about.cause)
+        return f"to do what {f'the runbook of {incident.diagnosis.cause}' if other else 'its runbook'} says"
     return "nothing, while Sentinel repairs it"
+
+
+def broke_again(incident: Incident) -> list[str]:
+    """Say of each further break that the job recovered from how long that took."""
+    opened, again = incident.opened, recoveries(incident)[1:]
+    told = ((broke - opened, step - broke) for broke, step in again)
+    return [
+        f"Broke again {at:.1f} s after it was seen, and stepped {after:.1f} s later" for at, after in told
+    ]
 
 
 def earlier(incident: Incident) -> list[str]:
     """Say what people were told before, a line each: that stays, also when a better diagnosis is known."""
-    lines: list[str] = []
-    for paged in incident.earlier:
-        found, number = paged.diagnosis, len(lines)
-        blamed, after = places(found), paged.at - incident.opened
-        what = f"{found.cause}{blamed and f', {blamed}'} ({after:.1f} s after it was seen)"
-        lines.append(f"{'Then' if number else 'First'}: {what}: {found.why[:EARLIER_LIMIT]}")
-    return lines
+    return [
+        f"{'Then' if number else 'First'}: {_told(told, incident)}"
+        for number, told in enumerate(incident.earlier)
+    ]
+
+
+def also(incident: Incident) -> list[str]:
+    """Say what else broke since, a line each, where what it is about matters more."""
+    lines = [f"Also: {_told(told, incident)}" for told in incident.later]
+    now, said = incident.diagnosis, (*incident.earlier, *incident.later)
+    if now is None or now == incident.about or any(told.is_like(now) for told in said):
+        return lines
+    return [*lines, f"Also: {_found(now)}: {now.why[:EARLIER_LIMIT]}"]
+
+
+def others(incident: Incident) -> list[str]:
+    """Name each other cause that something was done for, or that is known now, if it blames others."""
+    blamed = {node for found in incident.where for node in found.nodes}
+    known = (each for each in (*incident.acted, incident.diagnosis) if each is not None and each.is_known)
+    known = (each for each in known if incident.about is None or each.cause != incident.about.cause)
+    return [
+        *dict.fromkeys(_found(each) for each in known if not each.nodes or not blamed.issuperset(each.nodes))
+    ]
+
+
+def _told(told: PagedDiagnosis, incident: Incident) -> str:
+    after = f"{told.at - incident.opened:.1f} s after it was seen"
+    return f"{_found(told.diagnosis)} ({after}): {told.diagnosis.why[:EARLIER_LIMIT]}"
+
+
+def _found(found: Diagnosis) -> str:
+    blamed = places(found)
+    return f"{found.cause}{blamed and f', {blamed}'}"
+
+
+def waited(incident: Incident) -> list[str]:
+    """Say what its repair had to wait for and how long, a line each."""
+    lasted: dict[str, Seconds] = {}
+    for wait in incident.waits:
+        lasted[wait.what] = lasted.get(wait.what, 0.0) + wait.until - wait.since
+    return [f"Waited {seconds:.1f} s while {what}" for what, seconds in lasted.items()]
 
 
 def _deed(action: Action) -> str:
@@ -180,7 +238,7 @@ def _deed(action: Action) -> str:
         case Evict(node=node):
             return f"evict {node}"
         case Resume(generation=generation, seats=seats):
-            return f"resume as generation {generation} with {len(seats)} ranks"
+            return f"resume as generation {generation} with {counted(len(seats), 'rank')}"
         case RestartJob(job=job):
             return f"run job.restart_command for {job}"
         case StopJob(reason=reason):

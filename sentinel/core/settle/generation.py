@@ -10,6 +10,7 @@ from sentinel.core.state import Rules, State
 from sentinel.core.state.rows import Job, JobStage, Want
 from sentinel.core.state.timers import Timer
 from sentinel.core.state.workers import changes
+from sentinel.core.waits import ACTIONS
 from sentinel.model.action import RestartJob, Resume, Seat, StopJob, action_id
 from sentinel.model.decision import Awaited, Decision, Kept
 from sentinel.model.ids import IncidentId, NodeId
@@ -76,7 +77,7 @@ def _refused(job: Job, state: State, reason: str) -> Iterator[Decision]:
     drained = (state.nodes[name] for name in to_leave(job, state))
     for node in drained:
         if node.cordon is not None and not node.cordon.is_ours:
-            found = refuse(state, job.upkeep, f"drain {node.id}", No("actions", reason))
+            found = refuse(state, job.upkeep, f"drain {node.id}", No(ACTIONS, reason))
             yield from found
             if found:
                 return

@@ -6,6 +6,7 @@ from sentinel.core import common
 from sentinel.core.group import COMMON
 from sentinel.core.state import Rules, State
 from sentinel.core.state.rows import Job, Node
+from sentinel.model.counted import counted
 from sentinel.model.ids import HOUR_S, Cause, NodeId
 from sentinel.model.incident import Diagnosis, Incident, Shared
 
@@ -42,7 +43,9 @@ def refuse_eviction(state: State, rules: Rules, node: NodeId, diagnosis: Diagnos
     if ours >= limit:
         return No("share", f"{node} stays: {ours} of {here} nodes are evicted already, the limit is {limit}")
     if (lately := len(evictions(state))) >= policy.evictions_per_hour:
-        return No("breaker", f"{node} stays: {lately} evictions within an hour, the breaker is open")
+        return No(
+            "breaker", f"{node} stays: {counted(lately, 'eviction')} within an hour, the breaker is open"
+        )
     reason = _last_place(state, node)
     return No("place", reason) if reason else None
 
@@ -80,7 +83,7 @@ def _last_place(state: State, node: NodeId) -> str:
         kept = (name for name in state.unusable() if name != node and not state.is_cut(name))
         room += sum(worker.job == job.id for name in kept for worker in state.workers.sitting(name))
         if room < job.min_world:
-            return f"{node} stays: {room} GPUs would be left, {job.id} needs {job.min_world}"
+            return f"{node} stays: {counted(room, 'GPU')} would be left, {job.id} needs {job.min_world}"
     return ""
 
 

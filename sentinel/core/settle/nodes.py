@@ -3,11 +3,13 @@
 from collections.abc import Iterator
 
 from sentinel.core.group import has_recovered
-from sentinel.core.settle.guards import refuse_action
+from sentinel.core.settle.guards import No, refuse_action
+from sentinel.core.settle.orders import refuse
 from sentinel.core.state import Rules, State
 from sentinel.core.state.rows import OPERATOR, Node
 from sentinel.core.state.timers import Timer
 from sentinel.model.action import CordonNode, Evict, Ping, Readmit, action_id
+from sentinel.model.counted import counted
 from sentinel.model.decision import Decision, Opened
 from sentinel.model.ids import IncidentId
 from sentinel.model.incident import Incident, Stage
@@ -87,12 +89,16 @@ def _evict(node: Node, state: State, rules: Rules) -> Iterator[Decision]:
     assert cordon is not None
     if not cordon.is_ours:
         return  # an operator's drain stays in force
-    tried = node.evicts - node.forgiven
-    if node.is_empty or tried >= rules.policy.resume_attempts or refuse_action(state, rules):
-        return
-    by, waits = IncidentId(cordon.by), Timer.EVICT.of(node.id) in state.deadlines
+    by, tried = IncidentId(cordon.by), node.evicts - node.forgiven
     under_way = action_id(by, "evict", node.id, node.evicts) in state.unfinished
-    if waits or under_way or (cordon.gently and state.workers.sitting(node.id)) or _is_anothers(node, state):
+    if node.is_empty or under_way or refuse_action(state, rules):
+        return
+    if tried >= rules.policy.resume_attempts:
+        vain = No("attempts", f"{node.id} is not empty: {counted(tried, 'attempt')} failed")
+        yield from refuse(state, by, f"evict {node.id}", vain)
+        return
+    waits = Timer.EVICT.of(node.id) in state.deadlines
+    if waits or (cordon.gently and state.workers.sitting(node.id)) or _is_anothers(node, state):
         return
     known = state.incidents.get(by)
     why = known.diagnosis.why if known and known.diagnosis else ""

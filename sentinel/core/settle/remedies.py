@@ -18,7 +18,9 @@ from sentinel.core.settle.orders import refuse
 from sentinel.core.state import Rules, State
 from sentinel.core.state.rows import Job, JobStage, Node
 from sentinel.core.state.timers import Timer
+from sentinel.core.waits import ACTIONS
 from sentinel.model.action import CollectStacks, Probe, RestartAgent, RestartGcs, StopJob, action_id
+from sentinel.model.counted import counted
 from sentinel.model.decision import Cordoned, Decision, Froze, GivenBack, Kept, Paused, Resolved, Wanted
 from sentinel.model.fact import (
     DeadlinePassed,
@@ -89,8 +91,7 @@ def settle_freeze(state: State, rules: Rules) -> list[Decision]:
     if first is None or first.diagnosis is None:
         name = IncidentId(state.frozen.rpartition(" (")[2].removesuffix(")"))
         return [Froze(name, "")] if name in state.incidents else []  # frozen, but not by an incident
-    reason = f"{first.diagnosis.cause} ({first.id})"
-    return [] if state.frozen else [Froze(first.id, reason)]
+    return [] if state.frozen else [Froze(first.id, first.named)]
 
 
 def _asks_to_freeze(incident: Incident, state: State, rules: Rules) -> bool:
@@ -115,7 +116,7 @@ def _guarded(incident: Incident, state: State, rules: Rules) -> list[Decision]:
     if not (missing and reason) or remedy is Remedy.NONE:
         return missing
     wanted = f"{remedy.value} for {incident.diagnosis.cause}"
-    return list(refuse(state, incident.id, wanted, No("actions", reason)))
+    return list(refuse(state, incident.id, wanted, No(ACTIONS, reason)))
 
 
 def _missing(
@@ -199,7 +200,7 @@ def _resume(
         return
     limit = rules.policy.resume_attempts
     if incident.attempts >= limit:
-        tried = No("attempts", f"{incident.attempts} attempts brought no new step")
+        tried = No("attempts", f"{counted(incident.attempts, 'attempt')} brought no new step")
         yield from refuse(state, incident.id, f"resume {job.id}", tried)
         return
     if pause := _pause_s(incident, job, state, rules):

@@ -14,6 +14,7 @@ from sentinel.core.state import State
 from sentinel.core.state.rows import Job, Node
 from sentinel.core.state.workers import Worker, WorkerStage
 from sentinel.model.action import Seat
+from sentinel.model.counted import counted
 from sentinel.model.ids import JobId, NodeId
 from sentinel.model.policy import Policy
 
@@ -261,9 +262,8 @@ def _fill(table: _Table, avoid: Mapping[int, NodeId]) -> Seated | Wait | Later |
         return Later(table.kept_for)
     housed = len(table.given) - homeless
     if housed < max(1, job.min_world if homeless else 1):
-        return Cannot(
-            f"{job.id} needs {job.min_world} ranks and only {housed} have a place: no spare is left"
-        )
+        needs = f"{job.id} needs {counted(job.min_world, 'rank')} and has room for {housed}"
+        return Cannot(f"{needs}: no spare is left")
     return Wait(tuple(start), lacking) if lacking else _seated(table)
 
 

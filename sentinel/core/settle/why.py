@@ -11,6 +11,8 @@ from sentinel.core.settle.seating import Cannot, Later, Seated, Wait, seat_more
 from sentinel.core.state import Rules, State
 from sentinel.core.state.rows import Job, JobStage, Node, Want
 from sentinel.core.state.timers import WAITS, Timer
+from sentinel.core.waits import is_ray_away, ray_orders
+from sentinel.model.counted import counted
 from sentinel.model.ids import IncidentId, Instant, JobId, NodeId
 from sentinel.model.incident import Due, Incident
 
@@ -41,7 +43,7 @@ def why(name: str, state: State, rules: Rules, now: Instant) -> list[Reason] | N
 
 def _is(node: Node | None, job: Job | None, incident: Incident | None, state: State) -> Iterator[str]:
     if node is not None:
-        yield from _node_is(node)
+        yield from _node_is(node, state)
     if job is not None:
         yield f"{job.stage.value}, generation {job.generation}, {state.ranks(job)}"
     if incident is not None:
@@ -50,14 +52,15 @@ def _is(node: Node | None, job: Job | None, incident: Incident | None, state: St
         yield f"{incident.stage.value}: {found.cause if found else 'not diagnosed'}{where}"
 
 
-def _node_is(node: Node) -> Iterator[str]:
+def _node_is(node: Node, state: State) -> Iterator[str]:
     if node.labels:
         yield f"in {', '.join(f'{kind} {name}' for kind, name in node.labels.items())}"
     if node.left:
         yield "left: Sentinel was taken off it"
     if node.cordon is not None:
         why = f": {node.cordon.reason}" if node.cordon.reason else ""
-        empty = node.cordon.is_ours and node.is_empty  # what an operator drains may have been evicted before
+        full = keeps_full(node, state, lambda _: "")
+        empty = not full and (node.is_empty or not node.cordon.is_ours)
         yield f"cordoned by {node.cordon.said_by}{why}{', and empty' if empty else ''}"
     if (kept := node.maintained) is not None:
         yield f"in maintenance, said by {kept.who}{kept.reason and f': {kept.reason}'}"
@@ -76,7 +79,9 @@ def _wants(
     if node is not None and node.cordon is not None and node.cordon.is_ours and not node.is_empty:
         yield "to be emptied, when its ranks have left" if node.cordon.gently else "to be emptied"
     if node is not None and node.lacks_telling:
-        failed = f"; {node.outside.tries} tries failed: {node.outside.why}" if node.outside.tries else ""
+        failed = (
+            f"; {counted(node.outside.tries, 'try')} failed: {node.outside.why}" if node.outside.tries else ""
+        )
         yield f"the scheduler to know that it is {node.to_scheduler}{failed}"
     if job is not None and (want := generation.wanted(job, state)) is not None:
         yield _want(want)
@@ -120,7 +125,9 @@ def _waits(
         if name in whom:
             yield Reason("waits", f"for {WAITS[Timer(timer)]}, {max(0.0, at - now):.1f} s more")
     if job is not None and job.lacking:
-        yield Reason("waits", f"for {job.lacking} workers to be warm")
+        yield Reason("waits", f"for {counted(job.lacking, 'worker')} to be warm")
+    if incident is not None and is_ray_away(state) and any(ray_orders(state, incident)):
+        yield Reason("waits", "for Ray, which can't be asked: what was ordered is done when it can")
     if incident is not None and incident.due is not Due.NOTHING:
         yield Reason("waits", "to be diagnosed")
 
@@ -150,7 +157,7 @@ def _held_by(job: Job, node: Node, state: State, leaving: Callable[[Job], str]) 
         said = f"rank{'s' * (len(ranks) > 1)} {', '.join(map(str, ranks))}"
         return f"{job.id} has {said} there, {leaving(job)}"
     idle = len(state.workers.waiting(job.id, node.id))
-    return f"{idle} standbys of {job.id} are being stopped" if idle else ""
+    return f"{counted(idle, 'standby')} of {job.id} to be stopped" if idle else ""
 
 
 def leaves(job: Job, state: State, rules: Rules) -> str:
@@ -167,7 +174,7 @@ def leaves(job: Job, state: State, rules: Rules) -> str:
         case Later(first=first):
             return f"and what is free is kept for {first}"
         case Wait(lacking=lacking):
-            return f"and they leave when {lacking} workers elsewhere are warm"
+            return f"and they leave when elsewhere {counted(lacking, 'worker')} got warm"
     return "and they leave at the next step boundary"
 
 
@@ -176,18 +183,17 @@ def keeps_small(job: Job, state: State, rules: Rules) -> str:
     if not job.is_degraded or job.stage is JobStage.FORMING:
         return ""
     if reason := refuse_action(state, rules):
-        return reason
+        return f"permission: {reason}"
     if job.stage is not JobStage.RUNNING:
-        return f"it is {job.stage.value}"
+        return f"a step: it is {job.stage.value}"
     if job.watched:
         return "whoever starts it to give it more ranks"
     match seat_more(state, job, rules.policy):
         case Wait(lacking=lacking):
-            return f"{lacking} workers to be warm"
+            return f"{counted(lacking, 'worker')} to be warm"
         case Seated():
             return "the next step boundary"
-    usable = sum(node.usable for node in state.nodes.values())
-    return f"room: the {usable} usable nodes have {state.usable_gpus()} GPUs, and none is free and fit"
+    return f"room: it finds {state.room}, and none is free and fit"
 
 
 def needs(state: State, job: Job, rules: Rules) -> str:
@@ -200,13 +206,12 @@ def needs(state: State, job: Job, rules: Rules) -> str:
         return "to be started again" if job.generation else "its ranks, which somebody else starts"
     here = state.usable_gpus()
     if here < job.world and not state.workers.has(job.id):
-        usable = sum(node.usable for node in state.nodes.values())
-        return f"{job.world} GPUs: the {usable} usable nodes have {here}"
+        return f"{counted(job.world, 'GPU')}, and finds {state.room}"
     match generation.plan(job, job.want or Want(job.upkeep), state, rules).seats:
         case Cannot(reason=reason):
             return f"a place: {reason}"
         case Later(first=first):
             return f"its turn: {first} is seated first"
         case Wait(lacking=lacking):
-            return f"{lacking} workers"
+            return counted(lacking, "worker")
     return ""

@@ -12,6 +12,7 @@ from sentinel.core.state.timers import EVIDENCE
 from sentinel.core.state.workers import Worker, WorkerTable
 from sentinel.model import codec
 from sentinel.model.action import Action
+from sentinel.model.counted import counted
 from sentinel.model.ids import ActionId, IncidentId, Instant, JobId, NodeId, Seconds, WorkerId
 from sentinel.model.incident import Incident, Stage
 
@@ -230,6 +231,12 @@ class State:
         """Count the GPUs on which ranks may be placed."""
         return sum(node.gpus for node in self.nodes.values() if node.usable)
 
+    @property
+    def room(self) -> str:
+        """Say what ranks may be placed on: `3 GPUs on 2 usable nodes`."""
+        usable = sum(node.usable for node in self.nodes.values())
+        return f"{counted(self.usable_gpus(), 'GPU')} on {counted(usable, 'usable node')}"
+
     def is_cut(self, node: NodeId) -> bool:
         """Say whether an unusable node's ranks lose their seats, too: not those that are known to train."""
         aside = node in self._aside or node in self._unfit
@@ -270,12 +277,6 @@ class State:
         """Wait no longer for evidence."""
         for timer in EVIDENCE:
             self.deadlines.drop(timer.of(incident))
-
-    def allow(self, guard: str, incident: IncidentId | None = None) -> None:
-        """Take off the record what this guard has refused, an incident or anybody."""
-        for key, by in list(self.refused.items()):
-            if by == guard and incident in (None, key[0]):
-                self.refused.drop(key)
 
     def next_deadline(self) -> tuple[Instant, str] | None:
         """Return the earliest deadline and its name."""

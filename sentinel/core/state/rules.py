@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from sentinel.model.ids import Cause
-from sentinel.model.incident import Incident
+from sentinel.model.incident import Diagnosis, Incident
 from sentinel.model.policy import Policy
 from sentinel.model.runbook import Remedy, Runbook, Symptom
+from sentinel.model.severity import Severity
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,11 @@ class Rules:
     def book_of(self, incident: Incident) -> Runbook | None:
         """Return the runbook of an incident's diagnosis."""
         return self.runbooks.get(incident.diagnosis.cause) if incident.diagnosis else None
+
+    def severity_of(self, found: Diagnosis | None) -> Severity:
+        """Say how urgent its runbook says that a cause is."""
+        book = self.runbooks.get(found.cause) if found else None
+        return book.severity if book else Severity.WARNING
 
     def remedy_of(self, incident: Incident) -> Remedy | None:
         """Return what an incident's diagnosis asks for; None while there is no diagnosis."""

@@ -47,6 +47,7 @@ HELP: Mapping[str, str] = {
     "oom_kills_total": "Processes killed because memory ran out, since the agent started.",
     "probes_failed_total": "Probes that hung, died or raised, by check.",
     "xid_events_total": "Xids in the kernel log since the agent started.",
+    "sxid_events_total": "SXids in the kernel log since the agent started, by the driver's severity.",
 }
 
 

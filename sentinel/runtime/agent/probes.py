@@ -3,7 +3,7 @@
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -20,6 +20,7 @@ from sentinel.model.report import Event, FindingSeen, ProbedSeen, RankBeat
 from sentinel.runtime.agent.findings import FindingBook
 from sentinel.runtime.agent.prober import STARTING, Prober
 from sentinel.runtime.agent.settings import AgentSettings
+from sentinel.runtime.agent.told_twice import XID_EVENTS, XID_LINES, ToldTwice
 from sentinel.runtime.probe import Answer, Introduction, NoGpus, probe
 
 Beats = Callable[[], tuple[RankBeat, ...]]
@@ -93,6 +94,7 @@ class Probes:
         self._settings = settings
         self._checks = checks
         self._book = book
+        self._told_twice = ToldTwice(settings.xid_fatal, settings.xid_ignored)
         self._kernel_log = kernel_log
         self._processes = processes
         kind, was_seen = backends.load(settings.backend), book.stands("raylet", "raylet-dead")
@@ -226,6 +228,8 @@ class Probes:
             processes=processes,
             raylet=self._raylet.look(processes),
             kernel_pids=self._kernel_pids,
+            xid_fatal=self._settings.xid_fatal,
+            xid_ignored=self._settings.xid_ignored,
         )
 
     def _introduce(self, answer: Introduction) -> list[Event]:
@@ -248,8 +252,18 @@ class Probes:
             if name in urgent.waiting and asked_at >= urgent.since:
                 urgent.waiting.discard(name)
                 urgent.done.append(name)
-        news = self._book.update(name, answer.findings, now, blind=answer.failed)
+        findings: Sequence[Finding] = answer.findings
+        if name == XID_LINES and not are_old:
+            self._told_twice.hear(findings, now)
+        elif name == XID_EVENTS:
+            findings = tuple(self._told_twice.new(findings, now, log_is_read=self._reads_log))
+        news = self._book.update(name, findings, now, blind=answer.failed)
         return _seen(self._aged(each) if are_old else each for each in news)
+
+    @property
+    def _reads_log(self) -> bool:
+        """Whether lines of the kernel log are read here."""
+        return self._settings.kernel_log != "none" and not self._kernel_log.error
 
     def _aged(self, found: Finding) -> Finding:
         """Say how long ago an event was that this agent did not see happen."""
@@ -279,6 +293,7 @@ class Probes:
         A busy host delays one once: only if a fresh one hangs as well does it say enough by itself.
         """
         name = self.prober.busy if self.prober.busy in self._checks else _DRIVER
+        name = _DRIVER if name == XID_EVENTS else name  # it asks the same driver
         health = Health.UNKNOWN
         if code == "probe-hung" and name == _DRIVER:
             code = "gpu-probe-hung"

@@ -42,6 +42,9 @@ class AgentSettings:
     """Whose process on the node is watched, as `cluster.backend` names it."""
     take_over: bool
     """End the agent that watches the node already: it is not heard."""
+    xid_fatal: frozenset[int] = frozenset()
+    """Xids that the setting `checks.xid_fatal` calls fatal."""
+    xid_ignored: frozenset[int] = frozenset()
 
     @property
     def cluster(self) -> str:
@@ -69,6 +72,8 @@ def parse(arguments: Sequence[str] | None = None) -> AgentSettings:
         labels=given.labels,
         backend=given.backend,
         take_over=given.take_over,
+        xid_fatal=given.xid_fatal,
+        xid_ignored=given.xid_ignored,
     )
 
 
@@ -96,7 +101,15 @@ def _parser() -> argparse.ArgumentParser:
     add("--labels", type=_labels, default=labels, help="where it sits, such as rack=r12,feed=A,image=2026.11")
     add("--backend", default="ray", help="what places work on the node, as the setting cluster.backend")
     add("--take-over", action="store_true", help="end the agent that holds the node's lock, for it hangs")
+    add("--xid-fatal", type=_codes, default="", help="Xids that evict a node here, such as 31,43")
+    add("--xid-ignored", type=_codes, default="", help="Xids that are nothing here")
     return parser
+
+
+def _codes(text: str) -> frozenset[int]:
+    if re.fullmatch(r"(\d{1,3}(,\d{1,3})*)?", text):
+        return frozenset(int(code) for code in text.split(",") if code)
+    raise argparse.ArgumentTypeError(f"{text!r:.80}: expected numbers of Xids such as 31,43")
 
 
 def _endpoint(text: str) -> str:

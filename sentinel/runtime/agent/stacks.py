@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from sentinel.model.counted import counted
 from sentinel.model.ids import Seconds
 from sentinel.model.report import OrderDone, StacksNow
 
@@ -37,7 +38,7 @@ class StackTaker:
 
     def _collect(self, order: StacksNow) -> None:
         complete, stacks = collect(order.processes, order.deadline)
-        detail = f"stacks of {len(stacks)} processes" + ("" if complete else ", not all complete")
+        detail = f"stacks of {counted(len(stacks), 'process')}" + ("" if complete else ", not all complete")
         self._done.put(OrderDone(order.order, complete, detail, stacks))
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as nudge:
             nudge.sendto(b"", str(self._nudge))

@@ -20,6 +20,10 @@ class RayError(Exception):
     """Whatever Ray raises."""
 
 
+class ActorUnavailableError(RayError):
+    """The connection to an actor was lost."""
+
+
 class GetTimeoutError(RayError, TimeoutError):
     """Nothing came in time."""
 
@@ -31,11 +35,17 @@ def answered(value: Any) -> Ref:
     return ref
 
 
-def failed(message: str) -> Ref:
+def failed(message: str, kind: type[RayError] = RayError) -> Ref:
     """Give a reference to what raised."""
     ref: Ref = Future()
-    ref.set_exception(RayError(message))
+    ref.set_exception(kind(message))
     return ref
+
+
+def in_turn(*refs: Ref) -> Any:
+    """Give a call whose answers come one after the other, the last one again and again."""
+    left = list(refs)
+    return SimpleNamespace(remote=lambda *_: left.pop(0) if len(left) > 1 else left[0])
 
 
 class Actor:
@@ -49,7 +59,9 @@ class Actor:
 class FakeRay:
     """One driver's Ray."""
 
-    exceptions = SimpleNamespace(RayError=RayError, GetTimeoutError=GetTimeoutError)
+    exceptions = SimpleNamespace(
+        RayError=RayError, GetTimeoutError=GetTimeoutError, ActorUnavailableError=ActorUnavailableError
+    )
 
     def __init__(self, warm_s: float = 0.0) -> None:
         self.warm_s = warm_s
@@ -85,8 +97,10 @@ class FakeRay:
         done = [ref for ref in refs if ref in wait(refs, timeout, until).done][:num_returns]
         return done, [ref for ref in refs if ref not in done]
 
-    def get(self, ref: Ref, timeout: float | None = None) -> Any:
+    def get(self, ref: Ref | list[Ref], timeout: float | None = None) -> Any:
         """Give the value, or raise what was raised."""
+        if isinstance(ref, list):
+            return [self.get(each, timeout) for each in ref]
         try:
             return ref.result(timeout)
         except TimeoutError:

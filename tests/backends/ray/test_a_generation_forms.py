@@ -5,9 +5,9 @@ import time
 from types import SimpleNamespace
 
 import pytest
-from fake_ray import Actor, FakeRay, Ref, answered, failed, hands_of
+from fake_ray import Actor, ActorUnavailableError, FakeRay, Ref, answered, failed, hands_of, in_turn
 
-from sentinel.backends.port import Attempt, Member
+from sentinel.backends.port import Attempt, Member, Pause
 from sentinel.backends.ray import hands
 from sentinel.backends.ray.requests import Form
 from sentinel.gang.orders import Formed, FormOrder, WorkerStatus, pack, unpack
@@ -18,7 +18,12 @@ FORMED = Formed(2, 7, "memory", 0)
 
 @pytest.fixture(autouse=True)
 def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, seconds in (("CALL_TIMEOUT_S", 0.2), ("STUCK_AFTER_S", 0.1), ("ALIVE_S", 0.1)):
+    for name, seconds in (
+        ("CALL_TIMEOUT_S", 0.2),
+        ("STUCK_AFTER_S", 0.1),
+        ("ALIVE_S", 0.1),
+        ("AGAIN_S", 0.01),
+    ):
         monkeypatch.setattr(hands, name, seconds)
 
 
@@ -78,3 +83,35 @@ def test_a_worker_that_answers_nonsense_has_failed() -> None:
     attempt = form({"w1": member(answered(b"\x81\xa4type\xa1x")), "w2": member(answered(pack(FORMED)))})
     assert attempt.formed == (FORMED,)
     assert attempt.failed.startswith("ValidationError: Invalid value 'x'")
+
+
+def cut() -> Ref:
+    return failed("Socket closed", ActorUnavailableError)
+
+
+@pytest.mark.parametrize("call", ["form", "serve_store"])
+def test_a_member_to_whom_the_connection_was_lost_is_asked_again_and_nobody_is_replaced(call: str) -> None:
+    """Its process lives, and has done or does what was asked."""
+    first, second = member(answered(pack(FORMED))), member(answered(pack(FORMED)))
+    answer = answered(pack(FORMED) if call == "form" else 4711)
+    setattr(first, call, in_turn(cut(), cut(), answer))
+    assert form({"w1": first, "w2": second}) == Attempt((FORMED, FORMED), "", ())
+
+
+def test_a_member_that_can_t_be_reached_again_and_again_has_failed() -> None:
+    attempt = form({"w1": member(cut()), "w2": member(answered(pack(FORMED)))})
+    assert attempt == Attempt((FORMED,), "ActorUnavailableError: Socket closed", ())
+
+
+def test_a_gang_to_whose_members_the_connection_was_lost_stands_all_the_same() -> None:
+    ray, actor = FakeRay(), Actor()
+    actor.pause = in_turn(cut(), answered(True))  # type: ignore[attr-defined]
+    ray.named = {"train.w1": actor}
+    hands_of(ray)._stand(JobId("train"), Pause(1, (WorkerId("w1"),), saves=False))
+
+
+def test_a_store_that_nobody_opens_is_no_generation() -> None:
+    closed = member(answered(pack(FORMED)))
+    closed.serve_store = in_turn(cut())  # type: ignore[attr-defined]
+    with pytest.raises(ActorUnavailableError):
+        form({"w1": closed})

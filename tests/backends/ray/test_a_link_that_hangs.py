@@ -82,7 +82,7 @@ def test_while_it_is_away_it_is_said_why(tmp_path: Path) -> None:
             pid = send(link, signal.SIGSTOP)
             await link.away.wait()
             watched = f"the ray link, pid {pid}, has not answered for 2 s: another one is started"
-            assert link.trouble == watched
+            assert (link.trouble, link.silent_s) == (watched, 2.0)
             with pytest.raises(LinkError, match=r"statuses: no answer within 0 s: the ray link, pid"):
                 await link.ask(Statuses(JobId("train"), (), 1.0), timeout=0.01)
 
@@ -212,3 +212,11 @@ def test_a_link_that_is_never_there_is_told_once(tmp_path: Path) -> None:
 def test_what_an_earlier_controller_missed_is_told_to_be_back(tmp_path: Path) -> None:
     watched = Watched(tmp_path, lost=True)
     assert asyncio.run(watched.see(watched.joins)) == [LinkBack]
+
+
+def test_how_long_a_link_had_not_answered_is_told_with_its_loss(tmp_path: Path) -> None:
+    """Who had ordered something meanwhile has waited since then."""
+    watched = Watched(tmp_path)
+    watched.link.silent_s = 2.0
+    asyncio.run(watched.see(watched.joins, watched.goes))
+    assert [fact.silent_s for fact in watched.facts if isinstance(fact, LinkLost)] == [2.0]

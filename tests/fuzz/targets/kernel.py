@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import yaml
+
 from benchmarks.kernel_lines import WORST, mixed
 from sentinel.adapters.kernel_log import FileFollower
 from sentinel.checks import load
@@ -14,9 +16,15 @@ CAPTURES = Path(__file__).parents[2] / "captures"
 
 
 def seeds() -> Iterator[bytes]:
-    """Lines that were captured, those that the benchmark judges, and the worst ones."""
+    """Lines that were captured, those of the field, those that the benchmark judges, and the worst ones."""
     for name in ("kmsg_h200.txt", "xid_31_h200.log"):
         yield from (CAPTURES / name).read_bytes().splitlines()[:200]
+    for file in sorted((CAPTURES / "kernel").glob("*.yaml")):
+        for source in yaml.safe_load(file.read_text()):
+            meant = [each for each in source.get("means", ()) if "line" in each]
+            yield from (
+                line.encode() for line in (*(each["line"] for each in meant), *source.get("nothing", ()))
+            )
     yield from (line.encode() for line in [*mixed(500), *WORST.values()])
 
 

@@ -3,6 +3,7 @@
 from sentinel.core.diagnose.predicates.case import Case, Match
 from sentinel.core.evidence import unreported
 from sentinel.core.state.rows import JobStage
+from sentinel.model.counted import counted
 from sentinel.model.fact import DeadlinePassed, GcsLost, JournalFailed, LinkLost
 
 
@@ -23,8 +24,8 @@ def lacks_room(case: Case) -> Match | None:
     job, state = case.state.job_of(case.incident), case.state
     if job is None or job.stage is not JobStage.WAITING or not case.all(DeadlinePassed):
         return None
-    usable, here = sum(node.usable for node in state.nodes.values()), state.usable_gpus()
-    waits = f"{job.id} waits for {job.world} GPUs, the {usable} usable nodes have {here}"
+    here = state.usable_gpus()
+    waits = f"{job.id} waits for {counted(job.world, 'GPU')}, and finds {state.room}"
     more = "`ray start --address=HOST:PORT` on more nodes, `sentinel undrain NODE`, or a smaller job.world"
     return Match((), f"{waits}: {more}") if here < job.world else None
 
@@ -36,7 +37,7 @@ def scheduler_untold(case: Case) -> Match | None:
     last = max(nodes, key=lambda node: node.outside.tries, default=None)
     if last is None:
         return None
-    tried = f"{last.outside.tries} tries in a row failed: {last.outside.why}"
+    tried = f"{counted(last.outside.tries, 'try')} in a row failed: {last.outside.why}"
     return Match((), f"the scheduler does not know that {', '.join(said)}; {tried}")
 
 

@@ -10,6 +10,7 @@ from sentinel.core.evidence import ECHOES
 from sentinel.core.exits import first_to_end
 from sentinel.core.state.rows import Job, Node
 from sentinel.core.state.timers import Timer
+from sentinel.model.counted import counted
 from sentinel.model.fact import JobAdvanced, RankExited, RankRaised
 from sentinel.model.ids import HOUR_S, Instant
 from sentinel.model.incident import Diagnosis, Suspect
@@ -85,7 +86,7 @@ def repeats_on_node(case: Case) -> Match | None:
             continue
         recent = len(_failed_alone(case, node))
         if recent >= limit and _stands_out(case, node, recent):
-            why = f"{node.id}: crash or hang {recent} times within an hour"
+            why = f"{node.id}: crash or hang {counted(recent, 'time')} within an hour"
             return Match((Suspect(node.id),), why)
     return None
 
@@ -108,7 +109,7 @@ def repeats_with_rank(case: Case) -> Match | None:
         times = Counter(node for _, each, node, _ in job.failed if each == rank)
         often = [node for node, count in times.items() if count >= case.rules.policy.crashes_per_hour]
         if len(often) >= case.rules.policy.several:
-            why = " and ".join(f"{times[node]} times on {node}" for node in often)
+            why = " and ".join(f"{counted(times[node], 'time')} on {node}" for node in often)
             return Match((Suspect(rank=rank),), f"rank {rank} crashed or hung {why}")
     return None
 
@@ -132,7 +133,7 @@ def gang_broken(case: Case) -> Match | None:
         return None  # the ended rank, the laggard or the lost node explains why this generation broke
     if rank_exited(case) or laggard(case) or pinged(case):
         return None
-    why = f"{len(raised)} ranks lost their peers, first rank {raised[0].rank} on {raised[0].node}"
+    why = f"{counted(len(raised), 'rank')} lost peers, first rank {raised[0].rank} on {raised[0].node}"
     return Match((), f"{why}: {raised[0].error}")
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from sentinel.core.diagnose.predicates.case import Case, Match
 from sentinel.core.strikes import component_of, is_ours, place_of
+from sentinel.model.counted import counted
 from sentinel.model.fact import FindingReported
 from sentinel.model.finding import gpu_of
 from sentinel.model.ids import DAY_S, Instant, NodeId
@@ -26,7 +27,7 @@ def app_xid_repeats(case: Case) -> Match | None:
             continue
         if any(name != fact.node or _is_elsewhere(place, here) for name, place in _all_struck(case)):
             return None  # on two GPUs it is software (NVSentinel's rule)
-        why = f"{here} of {fact.node}: application Xid {len(times)} times within a day"
+        why = f"{here} of {fact.node}: application Xid {counted(len(times), 'time')} within a day"
         return Match((Suspect(fact.node, gpu=gpu_of(fact.finding.component)),), why)
     return None
 

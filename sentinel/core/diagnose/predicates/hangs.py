@@ -2,6 +2,7 @@
 
 from sentinel.core.detect.laggards import laggards
 from sentinel.core.diagnose.predicates.case import Case, Match, suspect_of
+from sentinel.model.counted import counted
 from sentinel.model.fact import JobStalled, RankSlow
 from sentinel.model.incident import Diagnosis, Suspect
 from sentinel.model.report import NOT_RUNNING, STOPPED
@@ -84,6 +85,6 @@ def straggler(case: Case) -> Match | None:
         return None
     why = (
         f"rank {slow.rank} on {slow.node} needs {slow.outside_s * 1000:.0f} ms outside collectives, "
-        f"its peers {slow.peers_s * 1000:.0f} ms, for {slow.steps} steps"
+        f"its peers {slow.peers_s * 1000:.0f} ms, for {counted(slow.steps, 'step')}"
     )
     return Match((suspect_of(slow),), why)

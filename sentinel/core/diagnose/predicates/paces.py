@@ -1,6 +1,7 @@
 """A job whose steps all became slow: who holds the others up, if anybody does."""
 
 from sentinel.core.diagnose.predicates.case import Case, Match
+from sentinel.model.counted import counted
 from sentinel.model.fact import JobSlowed, RankLooks
 from sentinel.model.incident import Suspect
 from sentinel.model.policy import Policy
@@ -64,5 +65,6 @@ def _pace(fact: JobSlowed) -> str:
 
 
 def _held(suspect: RankLooks) -> str:
-    seen = f"{suspect.stopped} of {suspect.looks} times, and {suspect.held} times awaited by all others"
+    awaited = f"{counted(suspect.held, 'time')} awaited by all others"
+    seen = f"{suspect.stopped} of {suspect.looks} times, and {awaited}"
     return f"rank {suspect.rank} on {suspect.node} was seen stopped {seen}"

@@ -1,0 +1,27 @@
+"""Processors that are stuck, processes that are, and a kernel that fails itself."""
+
+from sentinel.checks._lines import form
+
+FORMS = (
+    form(
+        "lockup", "cpu", "a processor is stuck in the kernel",
+        r"(?:NMI )?(?:watchdog: )?BUG: soft lockup - CPU#\d{1,5} stuck",
+        r"(?:NMI )?(?:watchdog: )?(?:CPU\d{1,5}: )?Watchdog detected hard LOCKUP on cpu",
+        r"(?:rcu: )?INFO: rcu_\w{1,16} (?:self-)?detected (?:expedited )?stall",
+    ),
+    form(
+        "hung-task", "cpu", "a process has slept uninterruptibly for minutes",
+        r"INFO: task .{1,16}:\d{1,10} blocked for more than \d{1,6} seconds",
+    ),
+    form(
+        "oops", "kernel", "the kernel has met a defect of its own or of a driver",
+        r"BUG: unable to handle (?:kernel |page fault for address)",
+        r"BUG: kernel NULL pointer dereference, address: ",
+        r"kernel BUG at \S{4,200}!$",
+        r"Unable to handle kernel (?:paging request|NULL pointer dereference|access) at virtual address ",
+        r"Kernel panic - not syncing: ",
+    ),
+)  # fmt: skip
+"""From kernel/watchdog.c, kernel/rcu/tree_stall.h, kernel/hung_task.c and arch/*/mm/fault.c. A
+`WARNING: CPU:` of a driver is none: it says where, and goes on. All processors of a node can be stuck at
+once: none is named."""

@@ -1,0 +1,53 @@
+"""Why an operator's command makes no sense now, with what the logbook and a look ahead know."""
+
+import asyncio
+
+from sentinel.core.commands import refuse_command
+from sentinel.core.fold import foretell
+from sentinel.core.state import State
+from sentinel.logbook.book import Logbook
+from sentinel.logbook.entry import utc
+from sentinel.model.action import Page
+from sentinel.model.fact import Commanded
+from sentinel.model.ids import IncidentId, Instant, JobId
+from sentinel.runtime.ledger import Ledger
+
+OF_INCIDENTS = ("ack", "retry")
+"""Commands that name an incident."""
+
+
+async def objection(ledger: Ledger, logbook: Logbook, fact: Commanded) -> str:
+    """Say in one line why a command is refused before it becomes a fact; empty when it makes sense."""
+    refused = refuse_command(ledger.state, fact.command, fact.target, ledger.rules.runbooks)
+    if refused and fact.command in OF_INCIDENTS:
+        since = _resolved(ledger.state, fact.target)
+        since = since or await asyncio.to_thread(_written, logbook, fact.target)
+        refused = f"{fact.target} is resolved, since {utc(since)}" if since else refused
+    return refused or (_in_vain(ledger, fact) if fact.command == "retry" else "")
+
+
+def _resolved(state: State, name: str) -> Instant | None:
+    """Say when an incident was resolved that is not forgotten yet."""
+    known = state.incidents.get(IncidentId(name))
+    return known.times.get("resolved") if known is not None else None
+
+
+def _written(logbook: Logbook, name: str) -> Instant | None:
+    """Say when an incident was resolved that the logbook alone knows."""
+    found = next((row for row in logbook.rows() if row.incident == name), None)
+    after = found.times.get("resolved") if found is not None else None
+    return None if found is None or after is None else found.opened + after
+
+
+def _in_vain(ledger: Ledger, fact: Commanded) -> str:
+    """Say that nothing would come of trying again; a job that is over is always started anew."""
+    job = ledger.state.jobs.get(JobId(fact.target))
+    if job is not None and job.is_over:
+        return ""
+    try:
+        decided = foretell(ledger.state, fact, ledger.rules)
+    except Exception:  # a defect is said, and freezes actions, where the command itself meets it
+        return ""
+    if any(not isinstance(each, Page) for each in decided):
+        return ""
+    return f"nothing of {fact.target} was refused, failed or given up: there is nothing to try again"
