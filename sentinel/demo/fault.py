@@ -100,6 +100,8 @@ class Injection:
     """What must come out, where it depends on what chance chose."""
     struck: tuple[Place, ...] = ()
     """Further places where it happened: the incidents beside may blame them."""
+    other_end: Place | None = None
+    """Where else a suspect may be of what lies between two nodes: both look the same from within."""
 
 
 class Fault(Protocol):

@@ -10,7 +10,7 @@ from sentinel.demo.result import Result, Seen
 def judge(expected: Expected, injection: Injection, seen: Seen, result: Result) -> None:
     """Fill in the result's verdicts, and say what is wrong."""
     result.right_cause = _right_cause(expected, result)
-    result.right_place = _right_place(expected, injection.truth, result)
+    result.right_place = _right_place(expected, injection, result)
     result.false_blame = any(_falsely(suspects, injection) for suspects in seen.suspects)
     result.false_eviction = any(node != injection.truth.node for node in result.evicted)
     result.wrong += [
@@ -26,16 +26,22 @@ def _right_cause(expected: Expected, result: Result) -> bool:
     return result.cause in expected.causes if expected.causes else not result.incidents
 
 
-def _right_place(expected: Expected, truth: Place, result: Result) -> bool:
+def _right_place(expected: Expected, injection: Injection, result: Result) -> bool:
     """Whether every suspect names what it must; where nobody is to blame there must be none."""
     if not (expected.causes and expected.names):
         return not result.suspects
-    return bool(result.suspects) and all(truth.fits(suspect, expected.names) for suspect in result.suspects)
+    named = [[end.fits(each, expected.names) for each in result.suspects] for end in _ends(injection)]
+    return bool(result.suspects) and all(map(any, zip(*named, strict=True))) and all(map(any, named))
+
+
+def _ends(injection: Injection) -> list[Place]:
+    """Where it happened: at both ends of what lies between two nodes."""
+    return [end for end in (injection.truth, injection.other_end) if end is not None]
 
 
 def _falsely(suspects: Iterable[Place], injection: Injection) -> bool:
     """Whether one of an incident's suspects has nothing to do with the fault."""
-    places = [place for place in (injection.truth, *injection.struck) if place != Place()]
+    places = [place for place in (*_ends(injection), *injection.struck) if place != Place()]
     return any(not any(place.fits(suspect) for place in places) for suspect in suspects)
 
 

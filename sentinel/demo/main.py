@@ -220,8 +220,8 @@ def _table(show: Console, results: Sequence[Result]) -> None:
     for name in columns:
         table.add_column(name, no_wrap=True)
     for result in results:
-        blamed = result.blamed
-        where = " ".join(str(v) for v in asdict(blamed).values() if v is not None) if blamed else ""
+        places = ([v for v in asdict(each).values() if v is not None] for each in result.suspects)
+        where = ", ".join(" ".join(map(str, place)) for place in places)
         seconds = [result.detected_s, result.paged_s, result.evicted_s, result.new_step_s]
         equal = {True: "equal", False: "DIFFER", None: ""}[result.losses_equal]
         verdict = "skipped" if result.skipped else "wrong" if result.wrong else "ok"

@@ -86,6 +86,20 @@ class Network:
             limit = ("rate", f"{megabits}mbit", "burst", "64k", "latency", f"{queue_ms}ms")
             _command("tc", "qdisc", "add", "dev", link, "root", "tbf", *limit)
 
+    def slow_between(self, one: str, other: str, megabits: float, queue_ms: float = 1000.0) -> None:
+        """Limit what two nodes send each other, and nothing else, as `slow` does; 0 takes that away."""
+        for node, sender in ((one, other), (other, one)):
+            link = self._link(node)
+            _command("tc", "qdisc", "delete", "dev", link, "root", check=False)
+            if megabits:
+                queue = ("bfifo", "limit", str(round(megabits * queue_ms * 125)))  # in bytes
+                limit = ("parent", "1:", "classid", "1:1", "htb", "rate", f"{megabits}mbit")
+                from_it = ("u32", "match", "ip", "src", self.address(sender), "flowid", "1:1")
+                _command("tc", "qdisc", "add", "dev", link, "root", "handle", "1:", "htb")
+                _command("tc", "class", "add", "dev", link, *limit)
+                _command("tc", "qdisc", "add", "dev", link, "parent", "1:1", *queue)
+                _command("tc", "filter", "add", "dev", link, "parent", "1:", "protocol", "ip", *from_it)
+
     def remove(self) -> None:
         """Remove namespaces and bridge; what is already gone is skipped."""
         for node in self._nodes:

@@ -1,9 +1,9 @@
-"""One node's link is throttled to 3 Mbit/s, with a queue of 300 ms, and well again once people know of it."""
+"""A node's link, or the way between two, at 3 Mbit/s with a queue of 300 ms until people know of it."""
 
 import random
 import time
 
-from sentinel.demo.fault import NODE, Expected, Injection, Place, Simple, needs_network, pick
+from sentinel.demo.fault import NODE, Expected, Injection, Place, Simple, needs_network, pick, ranks
 from sentinel.demo.sandbox import Sandbox, wait
 from sentinel.model.policy import Policy
 
@@ -30,11 +30,21 @@ def inject(sandbox: Sandbox, chance: random.Random) -> Injection:
     return Injection(at, Place(node), passes=lambda: network.slow(node, 0))
 
 
-FAULT = Simple(
-    "slow-network",
-    Expected(frozenset({"link-slow"}), names=NODE, moved=MOVED, steps_lost=LOST, within_s=180.0),
-    inject,
-    needs_network,
-    sandbox={"policy": {"slow_pace_s": PACE_S, "settled_s": Policy().settled_s}},
-    first=usual_pace,
+def inject_between(sandbox: Sandbox, chance: random.Random) -> Injection:
+    """Throttle what the nodes of two ranks send each other, until it is paged."""
+    network = sandbox.cluster.network
+    assert network is not None
+    one, other = chance.sample(sorted({rank.node for rank in ranks(sandbox)}), 2)
+    at = time.time()
+    network.slow_between(one, other, MEGABITS, QUEUE_MS)
+    return Injection(
+        at, Place(one), passes=lambda: network.slow_between(one, other, 0), other_end=Place(other)
+    )
+
+
+EXPECTED = Expected(frozenset({"link-slow"}), names=NODE, moved=MOVED, steps_lost=LOST, within_s=180.0)
+PACE = {"policy": {"slow_pace_s": PACE_S, "settled_s": Policy().settled_s}}
+FAULTS = (
+    Simple("slow-network", EXPECTED, inject, needs_network, sandbox=PACE, first=usual_pace),
+    Simple("slow-link", EXPECTED, inject_between, needs_network, sandbox=PACE, first=usual_pace),
 )
