@@ -237,4 +237,5 @@ def _members(fact: learn.MembersProbed) -> str:
     answered = sum(not sample.error for sample in fact.samples)
     found = "; ".join(f"{each.node}: {each.finding.summary}" for each in fact.findings)
     what = fact.error or found or "nothing stands out"
-    return f"{fact.check} probe: {answered} of {len(fact.samples)} measurements; {what}"
+    asked = f", asked by {fact.who}" if fact.who else ""
+    return f"{fact.check} probe{asked}: {answered} of {len(fact.samples)} measurements; {what}"

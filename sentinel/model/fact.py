@@ -118,12 +118,14 @@ class MembersProbed(Noun, frozen=True):
     action: ActionId
     """The probe that asked."""
     incident: IncidentId
-    """For whose sake."""
+    """For whose sake; empty if an operator asked."""
     check: str
     samples: tuple[MemberSample, ...]
     findings: tuple[MemberFinding, ...]
     error: str = ""
     """Why the judge has no opinion; empty if it has one."""
+    who: str = ""
+    """The operator who asked, to whom it was told: it is evidence of nothing else."""
 
 
 class WorkerReady(Noun, frozen=True):

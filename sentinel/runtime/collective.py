@@ -5,7 +5,7 @@ import json
 import math
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import count
 from types import MappingProxyType
 from typing import Protocol
@@ -41,10 +41,12 @@ async def probe_members(
     addresses: Mapping[NodeId, str],
     now: Callable[[], Instant],
     about: Mapping[NodeId, Member] = MappingProxyType({}),
+    heard: Callable[[Sequence[MemberSample]], None] = lambda _: None,
 ) -> MembersProbed:
     """Measure the rounds that the check plans, as many as fit into the probe's deadline.
 
-    `about` says what is known of members. Raises ActionError for an unknown check.
+    `about` says what is known of members; `heard` is told after each round what is measured so far. Raises
+    ActionError for an unknown check.
     """
     check = load_collective().get(action.check)
     if check is None:
@@ -57,6 +59,7 @@ async def probe_members(
         meetings = _meetings(together, addresses, min(check.deadline, left - GRACE))
         asked = (_member(agents, check, f"{action.id}#{number}", each) for each in meetings)
         samples += [placed(sample, number, about) for sample in await asyncio.gather(*asked)]
+        heard(samples)
     findings, error = judged(check, samples) if not error else ((), error)
     return MembersProbed(now(), action.id, action.incident, check.name, tuple(samples), findings, error)
 

@@ -58,6 +58,7 @@ from sentinel.runtime.agent_orders import AgentOrders
 from sentinel.runtime.awake import Awake
 from sentinel.runtime.counters import Counters
 from sentinel.runtime.gathered import Gathered
+from sentinel.runtime.hand_probes import HandProbes
 from sentinel.runtime.hands import Hands, RestartCommand
 from sentinel.runtime.inbox import Inbox
 from sentinel.runtime.ledger import Ledger
@@ -140,6 +141,8 @@ class Controller:
         self._agents = AgentOrders(hands)
         self._learn = Gathered(self.ledger.absorb)
         self._performer = Performer(hands, self._agents, self.ledger.state, self._learn, self.now)
+        least_s = settings.policy.collective_s
+        self._hand_probes = HandProbes(self._agents, self.ledger.state, self._learn, self.now, least_s)
         self._awake = Awake(self.watch, self.ledger.absorb, self.now, settings.policy.silent_s / 2)
         self._inbox = Inbox(self.ledger, self.watch, self._agents.done, self._awake, topology.labels)
         self._rounds = AgentRounds(hands, self._agents, self.ledger.state, self.watch, self._learn, self.now)
@@ -344,6 +347,7 @@ class Controller:
             self._registry,
             hosts=self.settings.cluster.names(),
             home=asyncio.get_running_loop(),
+            prober=self._hand_probes,
         )
         await serve(app, listener)
 

@@ -14,7 +14,7 @@ from sentinel.model.codec import to_plain
 from sentinel.redact import redact
 from sentinel.web.desk import Desk
 from sentinel.web.query import bounded
-from sentinel.web.view import Command, Commander, CommandRefusedError, Status, current
+from sentinel.web.view import AskedProbe, Command, Commander, CommandRefusedError, Prober, Status, current
 
 NEED_NONE = frozenset({"stop-actions", "resume-actions", "retire"})
 NEED_TIME = frozenset({"silence", "maintain"})
@@ -36,9 +36,22 @@ class CommandBody(BaseModel):
     for_s: float = Field(default=0.0, ge=0.0, le=LONGEST_SILENCE_S, allow_inf_nan=False)
 
 
-def router(desk: Desk, command: Commander) -> APIRouter:
+class ProbeBody(BaseModel):
+    """The body of a probe that an operator asks for."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    check: str = Field(min_length=1, max_length=200)
+    nodes: tuple[str, ...] = ()
+    who: str = Field(default="operator", min_length=1, max_length=100)
+    disturb: bool = False
+
+
+def router(desk: Desk, command: Commander, prober: Prober | None = None) -> APIRouter:
     """Build the routes under `/api`."""
     api = APIRouter(prefix="/api")
+    if prober is not None:
+        _probes(api, desk, prober)
 
     @api.get("/status")
     async def status() -> Response:
@@ -69,6 +82,25 @@ def router(desk: Desk, command: Commander) -> APIRouter:
         return {"done": done}
 
     return api
+
+
+def _probes(api: APIRouter, desk: Desk, prober: Prober) -> None:
+    """Let operators have nodes measure together, and see how far that is."""
+
+    @api.post("/probe")
+    async def begin(body: ProbeBody) -> Response:
+        asked = AskedProbe(body.check, body.nodes, body.who, body.disturb)
+        try:
+            return _json(as_json(await desk.command(prober.begin(asked))))
+        except CommandRefusedError as refusal:
+            raise HTTPException(409, str(refusal)) from None
+
+    @api.get("/probe/{name}")
+    async def probe(name: str) -> Response:
+        view = await desk.look(lambda: prober.view(name))
+        if view is None:
+            raise HTTPException(404, f"no probe {name[:200]!r} is known: a controller that is new knows none")
+        return _json(as_json(view))
 
 
 def _check(name: str, body: CommandBody) -> None:

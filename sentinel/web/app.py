@@ -20,7 +20,7 @@ from sentinel.web.desk import Desk
 from sentinel.web.hardening import Hardened
 from sentinel.web.metrics import exposition
 from sentinel.web.query import bounded
-from sentinel.web.view import Commander, Status, View, current
+from sentinel.web.view import Commander, Prober, Status, View, current
 
 CAUSE = re.compile(r"[a-z0-9-]{1,64}")
 
@@ -33,15 +33,16 @@ def create_app(
     *,
     hosts: Collection[str] | None = None,
     home: asyncio.AbstractEventLoop | None = None,
+    prober: Prober | None = None,
 ) -> FastAPI:
     """Build the app; an empty token lets no command through.
 
     `registry` holds the controller's own counters, which `/metrics` shows too. `hosts` are the names by which
-    browsers may call this server, None: any. `home` is the loop in which view and command are called; None:
-    the one that serves.
+    browsers may call this server, None: any. `home` is the loop in which view, command and prober are called;
+    None: the one that serves. Without a `prober` nobody can ask for a probe.
     """
     app, desk = FastAPI(title="Sentinel", openapi_url=None), Desk(view, home)
-    app.include_router(api.router(desk, command))
+    app.include_router(api.router(desk, command, prober))
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"))
     app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)

@@ -7,8 +7,9 @@ from typing import Protocol, TypeAlias
 from msgspec import Struct
 
 from sentinel.logbook.entry import Row, as_of
+from sentinel.model.collective import MemberFinding, MemberSample
 from sentinel.model.finding import Health
-from sentinel.model.ids import Instant, Seconds
+from sentinel.model.ids import Instant, NodeId, Seconds
 from sentinel.model.severity import Severity
 
 
@@ -198,6 +199,42 @@ class Command:
 
 class CommandRefusedError(Exception):
     """A command makes no sense now; the text says why, in one line."""
+
+
+class AskedProbe(Struct, frozen=True):
+    """What an operator wants to have measured."""
+
+    check: str
+    nodes: tuple[str, ...] = ()
+    """Empty: all that no job needs."""
+    who: str = "operator"
+    disturb: bool = False
+    """Also beside ranks of a job."""
+
+
+class ProbeView(Struct, frozen=True):
+    """How far a probe is that an operator asked for."""
+
+    name: str
+    check: str
+    nodes: tuple[NodeId, ...]
+    disturbs: tuple[str, ...]
+    """Who trains there meanwhile."""
+    deadline_s: Seconds
+    samples: tuple[MemberSample, ...] = ()
+    findings: tuple[MemberFinding, ...] = ()
+    error: str = ""
+    ended: bool = False
+
+
+class Prober(Protocol):
+    """Measures what an operator asks for."""
+
+    async def begin(self, asked: AskedProbe) -> ProbeView:
+        """Begin. Raises CommandRefusedError."""
+
+    def view(self, name: str) -> ProbeView | None:
+        """Say how far a probe is."""
 
 
 Commander: TypeAlias = Callable[[Command], Awaitable[str]]

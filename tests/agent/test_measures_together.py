@@ -4,7 +4,7 @@ import asyncio
 import secrets
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -116,17 +116,22 @@ def network() -> Iterator[Network]:
 @pytest.mark.cluster
 @pytest.mark.skipif(bool(NO_NETNS), reason=NO_NETNS)
 def test_a_node_behind_a_slow_link_is_named(tmp_path: Path, network: Network) -> None:
-    async def scenario() -> MembersProbed:
+    async def scenario() -> Sequence[MembersProbed]:
         outside = network.address(NODES[0]).rpartition(".")[0] + ".254"
         async with listening(tmp_path, outside) as cluster:
             for node in NODES:
                 inside = ("ip", "netns", "exec", network.netns(node))
                 cluster.start(node, network.address(node), inside, {})
             await until(lambda: cluster.hellos == {*NODES}, cluster.hellos)
+            before = [await cluster.probe(check) for check in ("all-reduce", "gemm")]
             network.slow(NODES[1], 3.0, 300.0)
-            return await cluster.probe("pair")
+            return [*before, await cluster.probe("pair")]
 
-    probed = asyncio.run(scenario())
+    together, alone, probed = asyncio.run(scenario())
+    assert [sample.error for sample in (*together.samples, *alone.samples)] == [""] * 6
+    assert {sample.members for sample in together.samples} == {NODES}
+    assert all(sample.values["cpu|cpu|wrong_numbers"] == 0 for sample in alone.samples)
+    assert [*together.findings, *alone.findings] == []
     assert [sample.error for sample in probed.samples] == [""] * 6
     slow = [sample.values["mb_per_s"] for sample in probed.samples if NODES[1] in sample.members]
     assert max(slow) < 3 / 8 * 2  # an all-reduce sends half of it in either direction

@@ -1,0 +1,49 @@
+"""The half that is slow is named, and nobody where both are alike, or one of them was not measured."""
+
+import pytest
+
+from sentinel.checks.all_reduce import judge, plan
+from sentinel.model.collective import Members, MemberSample
+from sentinel.model.ids import NodeId
+
+NODES = tuple(NodeId(f"n{number}") for number in range(1, 7))
+FIRST, SECOND = NODES[:3], NODES[3:]
+
+
+def measured(members: Members, speed: float, number: int = 1) -> list[MemberSample]:
+    values = {"mb_per_s": speed, "ms": 0.4}
+    return [MemberSample(node, members, values, round=number) for node in members]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "named"),
+    [
+        pytest.param(400.0, 390.0, (), id="both alike"),
+        pytest.param(400.0, 210.0, (), id="as far apart as any two groups may be"),
+        pytest.param(400.0, 3.0, SECOND, id="the second is slow"),
+        pytest.param(3.0, 400.0, FIRST, id="the first is slow"),
+    ],
+)
+def test_which_half_is_named(first: float, second: float, named: Members) -> None:
+    samples = [*measured(NODES, min(first, second), 0), *measured(FIRST, first), *measured(SECOND, second)]
+    assert tuple(each.node for each in judge(samples)) == named
+
+
+def test_a_half_of_which_one_said_nothing_is_not_compared() -> None:
+    lacks = [
+        *measured(FIRST, 400.0),
+        *measured(SECOND, 3.0)[1:],
+        MemberSample(SECOND[0], SECOND, error="no answer"),
+    ]
+    assert list(judge(lacks)) == []
+    assert list(judge(measured(NODES, 400.0, 0))) == []
+    assert list(judge([])) == []
+
+
+def test_all_then_both_halves_then_no_more() -> None:
+    assert plan(NODES, []) == [NODES]
+    after = measured(NODES, 400.0, 0)
+    assert plan(NODES, after) == [FIRST, SECOND]
+    assert plan(NODES, [*after, *measured(FIRST, 400.0), *measured(SECOND, 400.0)]) == []
+    assert plan(NODES[:3], measured(NODES[:3], 400.0, 0)) == [], "a half of one node reduces nothing"
+    assert plan(NODES[:1], []) == []
