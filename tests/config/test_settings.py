@@ -62,7 +62,7 @@ def test_without_a_named_file_the_one_here_counts_and_then_the_system_s(
     for folder in (here, there, named):
         folder.mkdir()
     monkeypatch.chdir(here)
-    monkeypatch.setattr("sentinel.config.SYSTEM_FILE", there / "sentinel.toml")
+    monkeypatch.setattr("sentinel.config.reading.SYSTEM_FILE", there / "sentinel.toml")
     assert load(env={}).cluster.name == "sentinel"
     assert source(env={}).startswith("the defaults: neither ./sentinel.toml nor ")
     of_system = write(there, "[cluster]\nname = 'system'\n")
@@ -87,7 +87,7 @@ def test_a_system_file_that_others_can_write_is_refused(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "etc").mkdir()
     file = write(tmp_path / "etc", "[cluster]\nname = 'theirs'\n")
-    monkeypatch.setattr("sentinel.config.SYSTEM_FILE", file)
+    monkeypatch.setattr("sentinel.config.reading.SYSTEM_FILE", file)
     _open(file)
     with pytest.raises(ConfigError, match="others can write to"):
         load(env={})

@@ -1,16 +1,10 @@
-"""`sentinel.toml` and the environment → frozen settings; a wrong key or type is a one-line error."""
+"""Every setting: its table, type, default and reason; a wrong one is one line."""
 
-import ast
 import dataclasses
 import difflib
-import hashlib
-import inspect
 import json
-import os
-import re
 import socket
-import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -26,14 +20,10 @@ from pydantic import (
     model_validator,
 )
 
-from sentinel import private
 from sentinel.model.policy import Policy, contradictions
 from sentinel.model.severity import Severity
 
 PREFIX = "SENTINEL_"
-FILE = "sentinel.toml"
-SYSTEM_FILE = Path("/etc/sentinel") / FILE
-"""Where a service has its settings: taken where no file is named and none lies here."""
 RESTART = (
     'scancel --me --name "$SENTINEL_JOB"; sbatch --job-name "$SENTINEL_JOB" '
     "${SENTINEL_AVOID:+--exclude=$SENTINEL_AVOID} train.sh"
@@ -261,20 +251,7 @@ class Receiver(Table):
 
     def of(self, name: str, model: type[_T]) -> _T:
         """Give what is its kind's own. Raises ConfigError."""
-        return _valid("settings", f"receivers.{name}", model, self.model_extra, strict=False)
-
-
-def _reasons(noun: type) -> dict[str, str]:
-    """Give the docstring below each field of a class."""
-    [body] = ast.parse(inspect.getsource(noun)).body
-    assert isinstance(body, ast.ClassDef)
-    return {
-        field.target.id: " ".join(text.value.value.split())
-        for field, text in zip(body.body, body.body[1:], strict=False)
-        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
-        if isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant)
-        if isinstance(text.value.value, str)
-    }
+        return valid("settings", f"receivers.{name}", model, self.model_extra, strict=False)
 
 
 def _type_of(field: "dataclasses.Field[Any]") -> Any:
@@ -305,7 +282,7 @@ def _policy_table() -> type[_Numbers]:
     return create_model("PolicyTable", __base__=_Numbers, **fields)
 
 
-_TABLES: Mapping[str, type[Table]] = {
+TABLES: Mapping[str, type[Table]] = {
     "cluster": Cluster,
     "ray": Ray,
     "job": Job,
@@ -317,7 +294,7 @@ _TABLES: Mapping[str, type[Table]] = {
 
 RECEIVERS = "receivers"
 """A section with a table for each of them."""
-SECTIONS = (*_TABLES, RECEIVERS)
+SECTIONS = (*TABLES, RECEIVERS)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -333,232 +310,19 @@ class Settings:
     policy: Policy = dataclasses.field(default_factory=Policy)
 
 
-def load(path: Path | None = None, env: Mapping[str, str] = os.environ) -> Settings:
-    """Read a file and the environment, which wins.
-
-    Without a path: `SENTINEL_CONFIG`, or else `sentinel.toml` here, or else that in /etc/sentinel, or else
-    defaults. Raises ConfigError.
-    """
-    return _settings(*_given(path, env))
-
-
-def source(path: Path | None = None, env: Mapping[str, str] = os.environ) -> str:
-    """Say in a few words where `load` finds its settings."""
-    named = _named(path, env)
-    if named and named == path:
-        return f"{named}, as --config says"
-    if named:
-        return f"{named}, as {PREFIX}CONFIG says"
-    return str(_found() or f"the defaults: neither ./{FILE} nor {SYSTEM_FILE} is there")
-
-
-def _found() -> Path | None:
-    """Give the file that is taken where none is named."""
-    return next((file for file in (Path(FILE), SYSTEM_FILE) if os.path.lexists(file)), None)
-
-
-def _given(path: Path | None, env: Mapping[str, str]) -> tuple[Path | None, dict[str, Any], dict[str, Any]]:
-    """Give the file, what it says, and what the environment says."""
-    named = _named(path, env)
-    file = named or _found()
-    given = _read(file, is_named=named is not None) if file else {}
-    for section, table in given.items():
-        if section == RECEIVERS:
-            _receivers(str(file), table)
-        else:
-            _validate(str(file), section, table, strict=True)
-    return file, given, _environment(env)
-
-
-def _settings(_: Path | None, given: Mapping[str, Any], changes: Mapping[str, Any]) -> Settings:
-    tables: dict[str, Any] = {}
-    for section in _TABLES:
-        if merged := {**given.get(section, {}), **changes.get(section, {})}:
-            tables[section] = _validate("environment", section, merged, strict=False)
-    if "policy" in tables:
-        tables["policy"] = tables["policy"].policy()
-    tables[RECEIVERS] = _receivers("environment", _joined(given, changes))
-    return Settings(**tables)
-
-
-def _joined(given: Mapping[str, Any], changes: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Give each receiver's table, in which the environment wins key by key."""
-    old, new = given.get(RECEIVERS, {}), changes.get(RECEIVERS, {})
-    return {name: {**old.get(name, {}), **new.get(name, {})} for name in {**old, **new}}
-
-
-def _receivers(where: str, tables: Any) -> Mapping[str, Receiver]:
-    if not isinstance(tables, dict):
-        raise ConfigError(f"{where}: {RECEIVERS}: expected a table for each, such as [receivers.webhook]")
-    for name in tables:
-        if not re.fullmatch(r"[a-z][a-z0-9_-]{0,30}", name):
-            raise ConfigError(
-                f"{where}: {RECEIVERS}.{name}: expected a name in small letters, such as webhook"
-            )
-    return {
-        name: _valid(where, f"{RECEIVERS}.{name}", Receiver, table, strict=False)
-        for name, table in tables.items()
-    }
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Effective:
-    """One setting that is in effect, as people read about it."""
-
-    name: str
-    value: str
-    origin: str
-    """`default`, `FILE:LINE`, or the variable of the environment."""
-    digest: str
-    """Tells it from another value, also where it is hidden."""
-
-    @classmethod
-    def of(cls, name: str, value: Any, origin: str, *, secret: bool) -> Self:
-        """Describe a setting as it may be shown."""
-        plain = value.get_secret_value() if isinstance(value, SecretStr) else value
-        digest = hashlib.sha256(repr(plain).encode()).hexdigest()[:16]
-        return cls(name, _shown(value, secret=secret), origin, digest)
-
-
-def effective(path: Path | None = None, env: Mapping[str, str] = os.environ) -> Iterator[Effective]:
-    """Say what is in effect and where it came from, in the order of the file. Raises ConfigError."""
-    file, given, changes = found = _given(path, env)
-    settings, lines = _settings(*found), _lines(file) if file else {}
-    for section, table in _TABLES.items():
-        for key, field in table.model_fields.items():
-            name, origin = f"{section}.{key}", "default"
-            if key in changes.get(section, {}):
-                origin = f"{PREFIX}{section}__{key}".upper()
-            elif key in given.get(section, {}):
-                origin = f"{file}:{lines[name]}" if name in lines else str(file)
-            value = getattr(getattr(settings, section), key)
-            yield Effective.of(name, value, origin, secret=not field.repr)
-    for name, receiver in settings.receivers.items():
-        yield from _of_receiver(name, receiver, file, lines, changes.get(RECEIVERS, {}).get(name, {}))
-
-
-def _of_receiver(
-    name: str, receiver: Receiver, file: Path | None, lines: Mapping[str, int], changes: Mapping[str, Any]
-) -> Iterator[Effective]:
-    """Say what is set of a receiver; what is its kind's own may be a secret, such as an address."""
-    for key in sorted(receiver.model_fields_set):
-        full = f"{RECEIVERS}.{name}.{key}"
-        origin = f"{file}:{lines[full]}" if full in lines else str(file)
-        origin = f"{PREFIX}{RECEIVERS}__{name}__{key}".upper() if key in changes else origin
-        own = key not in Receiver.model_fields
-        yield Effective.of(full, getattr(receiver, key), origin, secret=own)
-
-
-_HEADER = re.compile(r"\s*\[\s*([\w-]+(?:\s*\.\s*[\w-]+)?)\s*\]")
-_KEY = re.compile(r"\s*([\w-]+(?:\s*\.\s*[\w-]+)?)\s*=")
-
-
-def _lines(file: Path) -> Mapping[str, int]:
-    """Give the line of each key that stands on one of its own, such as `job.world`."""
-    found, section = dict[str, int](), ""
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
-        if header := _HEADER.match(line):
-            section = re.sub(r"\s", "", header[1]) + "."
-        elif key := _KEY.match(line):
-            found.setdefault(section + re.sub(r"\s", "", key[1]), number)
-    return found
-
-
-def _shown(value: Any, *, secret: bool) -> str:
-    text = value.get_secret_value() if isinstance(value, SecretStr) else value
-    if text in (None, (), ""):
-        return ""
-    return "[hidden]" if secret or text is not value else _as_written(value)
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Key:
-    """One setting as people read about it."""
-
-    name: str
-    default: str
-    reason: str
-
-
-def keys() -> Iterator[Key]:
-    """Describe every setting, in the order of the file."""
-    tables: dict[str, type[Table]] = {**_TABLES, f"{RECEIVERS}.NAME": Receiver}
-    for section, table in tables.items():
-        reasons = _reasons(Policy if section == "policy" else table)
-        for name, field in table.model_fields.items():
-            default = field.get_default()
-            hidden = isinstance(default, SecretStr) or default in (None, "", ())
-            yield Key(f"{section}.{name}", "" if hidden else _as_written(default), reasons[name])
-
-
-def _as_written(default: Any) -> str:
-    """Give a value as the file has it."""
-    if isinstance(default, bool):
-        return str(default).lower()
-    if isinstance(default, tuple):
-        return str([each.value if isinstance(each, Severity) else each for each in default])
-    return str(default)
-
-
-def _named(path: Path | None, env: Mapping[str, str]) -> Path | None:
-    return path or (Path(env[f"{PREFIX}CONFIG"]) if env.get(f"{PREFIX}CONFIG") else None)
-
-
-def _read(file: Path, *, is_named: bool) -> dict[str, Any]:
-    """Read a file. One that nobody has named must be ours: it says whose code runs and who gets a token."""
-    try:
-        with open(file, "rb", opener=_at_once) as stream:
-            if not is_named and (why := private.open_to_others(file, stream.fileno())):
-                raise ConfigError(f"{why}: `--config {file.absolute()}`, if it is to count")
-            return tomllib.load(stream)
-    except OSError as error:
-        raise ConfigError(f"{file}: cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file}: is not TOML: {error}") from None
-
-
-def _at_once(path: str, flags: int) -> int:
-    """Open without waiting for a pipe's other end."""
-    return os.open(path, flags | os.O_NONBLOCK)
-
-
-def _environment(env: Mapping[str, str]) -> dict[str, Any]:
-    """Give the settings in the environment: `SENTINEL_<SECTION>__<KEY>`; others are none of our settings."""
-    ours = {name: value for name, value in env.items() if name.startswith(PREFIX)}
-    for name in ours:
-        section, _, key = name.removeprefix(PREFIX).lower().partition("_")
-        if section in SECTIONS and key and not key.startswith("_"):
-            right = f"{PREFIX}{section}__{key}".upper()
-            raise ConfigError(f"environment: {name}: no setting; did you mean {right} (two underscores)?")
-    found: dict[str, Any] = {}
-    for name, value in ours.items():
-        section, *path = name.removeprefix(PREFIX).lower().split("__", 1)
-        if not path:
-            continue
-        if section not in SECTIONS:
-            near = _nearest(section, dict.fromkeys(SECTIONS))
-            raise ConfigError(f"environment: {name}: unknown section {section!r}{near}")
-        if section == RECEIVERS:
-            receiver, _, key = path[0].partition("__")
-            if not key:
-                raise ConfigError(f"environment: {name}: no setting; expected a key of it, {name}__KEY")
-            found.setdefault(section, {}).setdefault(receiver, {})[key] = value
-        else:
-            found.setdefault(section, {})[path[0]] = value
-    return found
-
-
-def _validate(where: str, section: str, table: Any, *, strict: bool) -> Table:
-    model = _TABLES.get(section)
+def validate(where: str, section: str, table: Any, *, strict: bool) -> Table:
+    """Read a section's table; `strict`: as a file has types. Raises ConfigError, which says where."""
+    model = TABLES.get(section)
     if model is None:
-        near = _nearest(section, dict.fromkeys(SECTIONS))
+        near = nearest(section, dict.fromkeys(SECTIONS))
         raise ConfigError(f"{where}: unknown section {section!r}{near}")
     if strict and isinstance(table, dict) and "slack_token" in table:
         raise ConfigError(f"{where}: pages.slack_token: a secret; give it as {PREFIX}PAGES__SLACK_TOKEN")
-    return _valid(where, section, model, table, strict=strict)
+    return valid(where, section, model, table, strict=strict)
 
 
-def _valid(where: str, section: str, model: type[_T], table: Any, *, strict: bool) -> _T:
+def valid(where: str, section: str, model: type[_T], table: Any, *, strict: bool) -> _T:
+    """Read a table as a model has it. Raises ConfigError."""
     try:
         return model.model_validate_json(json.dumps(table, default=str), strict=strict)
     except ValidationError as error:
@@ -569,7 +333,7 @@ def _explain(section: str, model: type[Table], error: ValidationError) -> str:
     first = error.errors()[0]
     path = ".".join([section, *map(str, first["loc"])])
     if first["type"] == "extra_forbidden":
-        return f"unknown key {path}{_nearest(str(first['loc'][0]), model.model_fields)}"
+        return f"unknown key {path}{nearest(str(first['loc'][0]), model.model_fields)}"
     if first["type"] == "missing":
         return f"{path}: is missing"
     message = first["msg"][0].lower() + first["msg"][1:]
@@ -581,6 +345,7 @@ def _explain(section: str, model: type[Table], error: ValidationError) -> str:
     return f"{path}: {message}, got {first['input']!r:.80}"
 
 
-def _nearest(name: str, known: Mapping[str, Any]) -> str:
+def nearest(name: str, known: Mapping[str, Any]) -> str:
+    """Say what was meant, or else what is known."""
     near = difflib.get_close_matches(name, known, n=1)
     return f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(known)}"

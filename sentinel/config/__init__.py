@@ -1,0 +1,36 @@
+"""`sentinel.toml` and the environment: what can be set, how it is read, and what is in effect."""
+
+from sentinel.config.in_effect import Effective, effective, keys
+from sentinel.config.reading import load, source
+from sentinel.config.tables import (
+    RESTART,
+    Checks,
+    Cluster,
+    ConfigError,
+    Job,
+    Pages,
+    Ray,
+    Receiver,
+    Settings,
+    Table,
+    read_secret,
+)
+
+__all__ = [
+    "RESTART",
+    "Checks",
+    "Cluster",
+    "ConfigError",
+    "Effective",
+    "Job",
+    "Pages",
+    "Ray",
+    "Receiver",
+    "Settings",
+    "Table",
+    "effective",
+    "keys",
+    "load",
+    "read_secret",
+    "source",
+]
