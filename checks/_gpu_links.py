@@ -80,8 +80,9 @@ class Links:
         down = now_inactive & self._inactive.get(me, frozenset())
         self._inactive[me] = now_inactive
         active = frozenset(each.link for each in gpu.nvlinks if each.active)
-        # a GPU that was split into instances has switched its links off itself
-        self._active[me] = frozenset() if gpu.mig else self._active.get(me, frozenset()) | active
+        # a GPU that was split into instances has switched its links off
+        # itself, and one that did not answer may have been reset, after which they are trained anew
+        self._active[me] = frozenset() if gpu.mig or gpu.error else self._active.get(me, frozenset()) | active
         if link := _under_load(gpu):
             self._loaded[me] = (*self._loaded.get(me, ())[-1:], link)
         rises = self._window.rises(me, {"pcie": gpu.pcie_replays, **_counters(gpu.nvlinks, COUNTERS)})

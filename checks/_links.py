@@ -12,6 +12,8 @@ FLAPS = 2
 """Drops within the window from which on a link flaps; one that heals is none."""
 FLAP_HOLD_S = 3600.0
 """For so long after its last flap a link counts as flapping: it is quiet between two."""
+SETTLES_S = 300.0
+"""So long after boot links train, bonds form and names change: that one goes down meanwhile is no flap."""
 GONE_LOOKS = 3
 """A device is gone if so many looks in a row miss it (NVSentinel)."""
 Evidence = Mapping[str, str | int | float]
@@ -67,6 +69,7 @@ def remember(links: dict[str, Link], name: str, rate: float | None, downed: int,
         link.best, link.down_since = max(link.best, rate), None
     elif not was_down:
         link.down_since = now
+    drops = drops if now >= SETTLES_S else 0
     recent = [at for at in link.drops if at > now - FLAP_WINDOW_S]
     link.drops = [*recent, *[now] * drops][-FLAPS:]
     if drops > 0 and len(link.drops) >= FLAPS:

@@ -29,6 +29,7 @@ def look(path: str, trial: str) -> dict[str, object]:
         "free": volume.f_bavail * volume.f_frsize,
         "files": volume.f_files,
         "files_free": volume.f_favail,
+        "read_only": bool(volume.f_flag & os.ST_RDONLY),
         **(attempt(Path(path, trial)) if trial else {}),
     }
 

@@ -31,6 +31,7 @@ class Answer(msgspec.Struct, frozen=True):
     files: int = 0
     """How many it can hold; 0 where it does not say."""
     files_free: int = 0
+    read_only: bool = False
     error: str = ""
     """Why it can't be asked."""
     write_s: float | None = None

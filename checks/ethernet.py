@@ -108,7 +108,8 @@ def _is_physical(nic: Path) -> bool:
 def _sample(nic: Path, memory: Memory, now: float) -> NicSample:
     name = nic.name
     try:
-        has_carrier = number(nic / "carrier") == 1  # no value: somebody switched it off
+        carrier = number(nic / "carrier")
+        has_carrier = carrier == 1
         mbps = float(max(0, number(nic / "speed") or 0)) if has_carrier else None
         values = {each: number(nic / "statistics" / each) for each in LIMITS}
         values["carrier_down"] = number(nic / "carrier_down_count")
@@ -116,6 +117,8 @@ def _sample(nic: Path, memory: Memory, now: float) -> NicSample:
         state, duplex = text(nic / "operstate") or "", text(nic / "duplex") or ""
     except UnreadableError as error:
         return NicSample(name, error=str(error))
+    if carrier is None:
+        memory.links.pop(name, None)  # somebody switched it off: it begins anew once it is up
     new = {}
     for each, value in values.items():
         if value is not None:

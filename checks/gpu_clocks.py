@@ -19,6 +19,9 @@ MINUTES = 10
 SLOW_MINUTES = 6
 """gpud looks once a minute, and asks for an inspection from 6 looks in 10 minutes on that saw a slowdown."""
 HARDWARE = HW_SLOWDOWN | HW_THERMAL | HW_POWER_BRAKE
+FAULTS = HW_THERMAL | HW_POWER_BRAKE
+"""A slowdown for none of these may be the protection from power peaks of heavy work, or a change of clocks
+(nvml.h): it takes no node away by itself."""
 THERMAL_SPAN_S: Seconds = 300.0
 """As long as a heat wave of fans that regulate, of which none is a fault."""
 THERMAL_SHARE = 0.05
@@ -32,6 +35,8 @@ class ClocksSample:
     gpu: GpuClocks
     slow_minutes: int
     """Of the last ten, those in which a look saw hardware slow it down."""
+    fault_minutes: int
+    """Of these, those in which heat or a power brake was why."""
     thermal_ns: Rise | None
     """How long heat held the clocks down within `THERMAL_SPAN_S`."""
 
@@ -49,9 +54,11 @@ class Clocks:
 
     def _sample(self, gpu: GpuClocks) -> ClocksSample:
         me = gpu.uuid or str(gpu.index)
-        slow = self._slow.count(me, {"slow"} if (gpu.throttle_reasons or 0) & HARDWARE else ())
+        kinds = {"slow": HARDWARE, "fault": FAULTS}
+        seen = [kind for kind, reasons in kinds.items() if (gpu.throttle_reasons or 0) & reasons]
+        minutes = self._slow.count(me, seen)
         rises = self._thermal.rises(me, {"thermal": gpu.thermal_violation_ns})
-        return ClocksSample(gpu, slow.get("slow", 0), rises.get("thermal"))
+        return ClocksSample(gpu, minutes.get("slow", 0), minutes.get("fault", 0), rises.get("thermal"))
 
 
 def judge(samples: Sequence[ClocksSample]) -> Iterator[Finding]:
@@ -66,7 +73,8 @@ def _gpu(sample: ClocksSample) -> GpuDetail:
 def _judge(sample: ClocksSample) -> Said:
     if sample.slow_minutes >= SLOW_MINUTES:
         said = f"was slowed down by hardware in {SLOW_MINUTES} of the last {MINUTES} minutes or more"
-        yield "throttle-repeated", Health.CRITICAL, said, {"minutes": sample.slow_minutes}
+        health = Health.CRITICAL if sample.fault_minutes >= SLOW_MINUTES else Health.WARNING
+        yield "throttle-repeated", health, said, {"minutes": sample.slow_minutes}
     heat = sample.thermal_ns
     if heat and heat.seconds >= MINUTE_S and heat.per_second / 1e9 >= THERMAL_SHARE:
         said = f"is slowed down by heat for {THERMAL_SHARE:.0%} of the time or more: look at its cooling"

@@ -23,12 +23,16 @@ minutes. DCGM does so at the first one, after which training goes on: here that 
 
 def judge(samples: Sequence[LinksSample]) -> Iterator[Finding]:
     """One finding per fault and GPU; which links have it is in the evidence."""
-    most = max((_count_active(sample) for sample in samples), default=0)
+    counts = [count for sample in samples if not sample.gpu.mig and (count := _count_active(sample))]
+    most = max(counts, default=0)
+    loaded = [sample.loaded for sample in samples if sample.loaded]
+    is_built_so = len(loaded) > 1 and len(set(loaded)) == 1
+    has_odd_one = sum(count < most for count in counts) == 1
 
     def judge_one(sample: LinksSample) -> Said:
-        yield from _pcie(sample)
+        yield from _pcie(sample, is_built_so)
         if not sample.gpu.mig:
-            yield from _down(sample, most)
+            yield from _down(sample, 0 < _count_active(sample) < most and has_odd_one)
             yield from _nvlink_errors(sample)
 
     return findings("gpu_links", samples, _gpu, judge_one)
@@ -42,14 +46,20 @@ def _count_active(sample: LinksSample) -> int:
     return sum(each.active is True for each in sample.gpu.nvlinks)
 
 
-def _pcie(sample: LinksSample) -> Said:
+def _pcie(sample: LinksSample, is_built_so: bool) -> Said:
+    """Judge the link under load.
+
+    Where all GPUs have the same it is the machine's, and no GPU's fault: a setting, an older slot, or what a
+    virtual machine shows of it.
+    """
     link, replays = sample.loaded, sample.pcie_replays
     if link and (link.generation < link.generation_max or link.width < link.width_max):
         said = (
             f"works over PCIe Gen{link.generation} x{link.width} "
             f"instead of Gen{link.generation_max} x{link.width_max}"
         )
-        yield "pcie-degraded", Health.CRITICAL, said, {"generation": link.generation, "width": link.width}
+        health = Health.WARNING if is_built_so else Health.CRITICAL
+        yield "pcie-degraded", health, said, {"generation": link.generation, "width": link.width}
     generation, width = sample.gpu.pcie_generation, sample.gpu.pcie_width
     allowed = REPLAYS_PER_LANE.get(generation or 0, 0) * (width or 0)
     if replays and allowed and replays.seconds >= SPAN_S / 2 and replays.per_minute > allowed:
@@ -58,12 +68,12 @@ def _pcie(sample: LinksSample) -> Said:
         yield "pcie-replays", Health.WARNING, said, evidence
 
 
-def _down(sample: LinksSample, most: int) -> Said:
-    """A link is down if it was up, or if the GPU has some of its links, but fewer than a peer beside it.
+def _down(sample: LinksSample, has_fewer: bool) -> Said:
+    """A link is down if it was up, or if the GPU has some of its links, but it alone fewer than its peers.
 
-    A GPU without any may never have had a bridge; one with fewer than it could have may be built so.
+    A GPU without any may never have had a bridge; one with fewer than it could have may be built so, and two
+    that are joined by fewer bridges than others have fewer together.
     """
-    has_fewer = 0 < _count_active(sample) < most
     if down := sample.down if has_fewer else sample.down & sample.once_active:
         names = ", ".join(map(str, sorted(down)))
         yield "nvlink-down", Health.CRITICAL, f"has NVLinks that are down: {names}", {"links": names}

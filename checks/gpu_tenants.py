@@ -21,6 +21,7 @@ from sentinel.model.check import Check, Machine, Series
 from sentinel.model.finding import Finding, Health
 from sentinel.model.gpu_sample import GpuDetail, GpuProcess, GpuTenants
 
+NODES = Path("/sys/devices/system/node")
 HELD_BYTES = 1024**3
 """A context without data takes 0.3 to 0.6 GiB; from here on somebody has put something there."""
 
@@ -47,13 +48,14 @@ class Tenants:
         """List the processes of every GPU, and the ranks of this node."""
         gpus = machine.gpus.read(GpuTenants)
         is_host = heartbeat.counts_as_the_kernel()
+        shares = _shares_memory(NODES)
         ranks = _ranks(Path(machine.memory)) if is_host and machine.memory else frozenset()
-        return [self._sample(gpu, is_host, ranks) for gpu in gpus]
+        return [self._sample(gpu, is_host and not shares, ranks) for gpu in gpus]
 
-    def _sample(self, gpu: GpuTenants, is_host: bool, ranks: Collection[int]) -> TenantsSample:
+    def _sample(self, gpu: GpuTenants, tells: bool, ranks: Collection[int]) -> TenantsSample:
         me = gpu.uuid or str(gpu.index)
         strangers = [each for each in gpu.processes or () if _is_stranger(each, ranks)]
-        residue = _residue(gpu) if is_host else 0
+        residue = _residue(gpu) if tells else 0
         stay = [each for each in strangers if each.pid in self._strangers.get(me, frozenset())]
         held = min(residue, self._residue.get(me, 0))
         self._strangers[me] = frozenset(each.pid for each in strangers)
@@ -80,6 +82,24 @@ def _is_stranger(process: GpuProcess, ranks: Collection[int]) -> bool:
     except psutil.Error:
         return False  # gone, or not to be looked at
     return not family & set(ranks)
+
+
+def _shares_memory(nodes: Path) -> bool:
+    """Say whether the kernel may have put its own pages on a GPU: there its memory is a NUMA node.
+
+    So it is beside a Grace processor (GH200, GB200). It is a node without processors.
+    """
+    memory, processors = (_nodes(nodes / name) for name in ("has_memory", "has_cpu"))
+    return bool(processors) and not memory <= processors
+
+
+def _nodes(path: Path) -> frozenset[int]:
+    """Read a list such as `0-1,4`; empty where there is none."""
+    try:
+        spans = [span.split("-") for span in path.read_text().strip().split(",") if span]
+        return frozenset(node for span in spans for node in range(int(span[0]), int(span[-1]) + 1))
+    except (OSError, ValueError):
+        return frozenset()
 
 
 def _residue(gpu: GpuTenants) -> int:

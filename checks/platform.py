@@ -25,6 +25,9 @@ SYSTEMD = Path("/run/systemd/system")
 """Is there where systemd is the init system: `sd_booted(3)`."""
 SWITCHES = Path("/proc/driver/nvidia-nvswitch/devices")
 """The driver of NVSwitches that the host manages lists them there."""
+PROC = Path("/proc")
+MANAGER = "nv-fabricmanage"
+"""The fabric manager's process, as the kernel cuts its name off at 15 characters."""
 WITHIN_S = 3.0
 LOOKS = 2
 """A service that somebody only restarts is up again at the second look; one that failed was given up."""
@@ -61,6 +64,8 @@ class PlatformSample:
 
     services: tuple[ServiceSample, ...] = ()
     has_switches: bool = False
+    is_managed: bool = False
+    """A fabric manager runs, also one that is no service of this systemd, such as in a driver's container."""
     skipped: str = ""
     """Why there is nothing to look at."""
 
@@ -76,7 +81,7 @@ def measure(machine: Machine) -> PlatformSample:
         return look(done.stdout.decode(errors="replace"), SWITCHES, memory)
 
 
-def look(text: str, switches: Path, memory: Memory) -> PlatformSample:
+def look(text: str, switches: Path, memory: Memory, proc: Path = PROC) -> PlatformSample:
     """Read what `systemctl show` says, a block for each service, and remember what was up."""
     found = [each for block in text.split("\n\n") if (each := _read(block)) is not None]
     memory.was_up = sorted({each.name for each in found if each.active == "active"}.union(memory.was_up))
@@ -97,9 +102,17 @@ def look(text: str, switches: Path, memory: Memory) -> PlatformSample:
         has_switches = any(switches.iterdir())
     except OSError:
         has_switches = False
-    return PlatformSample(
-        services, has_switches, "" if services else "no service of the platform is installed"
-    )
+    is_down = any(each.name == FABRIC_MANAGER and _is_down(each) for each in found)
+    is_managed = is_down and any(map(_is_manager, proc.glob("[0-9]*/comm")))
+    why_not = "" if services else "no service of the platform is installed"
+    return PlatformSample(services, has_switches, is_managed, why_not)
+
+
+def _is_manager(comm: Path) -> bool:
+    try:
+        return comm.read_bytes().strip() == MANAGER.encode()
+    except OSError:  # it ended meanwhile
+        return False
 
 
 def _read(block: str) -> ServiceSample | None:
@@ -123,13 +136,17 @@ def judge(sample: PlatformSample) -> Iterator[Finding]:
     """One finding for each service that should be up and is not.
 
     Without the fabric manager no CUDA program starts on a machine with NVSwitches (error 802, "system not yet
-    initialized"), and by its default it ends those that run: only that is critical.
+    initialized"), and before H100 it ends by default those that run: only that is critical. Where there are
+    none it has nothing to do and fails (`NV_WARN_NOTHING_TO_DO`), wherever it came with the image.
     """
     if sample.skipped:
         yield skipped("platform", sample.skipped)
     for service in sample.services:
         is_missed = (service.enabled or service.was_up) and service.down_looks >= LOOKS
         if not (service.active == "failed" or (_is_down(service) and is_missed)):
+            continue
+        has_work = sample.has_switches or service.was_up
+        if service.name == FABRIC_MANAGER and (sample.is_managed or not has_work):
             continue
         name = service.name.removesuffix(".service")
         evidence = {"active": service.active, "sub": service.sub, "result": service.result}

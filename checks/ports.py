@@ -19,9 +19,11 @@ SYS = Path("/sys")
 SIBLINGS = 2
 """From so many faster ports of the same kind on, a port is slower than it should be."""
 ACTIVE = "ACTIVE"
-DISABLED = "Disabled"
 DOWNED = "link_downed"
+IFF_UP = 0x1
+"""Of the flags of a network interface: somebody has switched it on."""
 _STATE = re.compile(r"\d{1,2}: ?([A-Za-z_ ]{1,40})")
+_HEX = re.compile(r"0x[0-9a-fA-F]{1,8}")
 _RATE = re.compile(r"(\d{1,6}(?:\.\d{1,3})?) Gb/sec\b")
 _BYTES_PER_GBIT = 1e9 / 8
 Evidence = Mapping[str, str | int | float]
@@ -57,6 +59,8 @@ class Memory(msgspec.Struct):
     """What the check remembers."""
 
     ports: dict[str, Link] = {}
+    devices: dict[str, str] = {}
+    """Where in /sys the device of each port is."""
     counters: dict[str, Counter] = {}
 
 
@@ -77,6 +81,8 @@ class PortSample:
     """By counter, within the window of its limit."""
     new: Mapping[str, int] = field(default_factory=dict)
     """By counter, since the last look."""
+    bonded: bool = False
+    """It is part of an Ethernet bond that goes on without it."""
     error: str = ""
     """Why it can't be judged."""
     is_only_look: bool = False
@@ -94,6 +100,10 @@ def look(root: Path, memory: Memory, now: float) -> tuple[PortSample, ...]:
     """Read every port below `root`. Raises UnreadableError where not even their names can be read."""
     found = {f"{port.parent.parent.name}/{port.name}": port for port in _ports(root)}
     samples = [_sample(name, port, memory, now) for name, port in found.items()]
+    memory.devices |= {name: str(_device(port).resolve()) for name, port in found.items()}
+    for name in {*memory.ports} - {*found}:
+        if _is_elsewhere(Path(memory.devices.get(name, root))):
+            del memory.ports[name]
     gone = missed(memory.ports, found)
     return (*samples, *(PortSample(name, past=past) for name, past in gone.items()))
 
@@ -104,12 +114,44 @@ def _ports(root: Path) -> Iterator[Path]:
             yield from entries(device / "ports")
 
 
+def _device(port: Path) -> Path:
+    return port.parent.parent / "device"
+
+
+def _is_elsewhere(device: Path) -> bool:
+    """Say whether a port that is missed has another name now, or is not to be seen from here.
+
+    Where both Ethernet ports of an adapter form a bond, its driver gives one RDMA device for both instead of
+    two; and one that a container was given exclusively is listed in its network namespace alone.
+    """
+    return (device / "infiniband").exists() or any((nic / "master/bonding").exists() for nic in _nics(device))
+
+
+def _nics(device: Path) -> list[Path]:
+    return entries(device / "net")
+
+
+def _is_off(device: Path) -> bool:
+    """Say whether somebody has switched its Ethernet ports off, as when a container gives one back."""
+    flags = [text(nic / "flags") or "" for nic in _nics(device)]
+    known = [int(each, 16) for each in flags if _HEX.fullmatch(each)]
+    return bool(known) and not any(each & IFF_UP for each in known)
+
+
+def _is_bonded(device: Path) -> bool:
+    masters = [nic / "master" for nic in _nics(device) if (nic / "master/bonding").exists()]
+    return any(text(master / "operstate") == "up" for master in masters)
+
+
 def _sample(name: str, port: Path, memory: Memory, now: float) -> PortSample:
     try:
         state, physical = _word(port / "state"), _word(port / "phys_state")
         gbps = _gbps(port / "rate") if state == ACTIVE else None
         values = {each: number(_counter(port, each)) for each in (*_names(), DOWNED)}
         kind = f"{text(port / 'link_layer')} {text(port.parent.parent / 'board_id')}"
+        bonded = _is_bonded(_device(port))
+        if gbps is None and _is_off(_device(port)):
+            memory.ports.pop(name, None)  # that it is down is meant so, and it begins anew once it is up
     except UnreadableError as error:
         return PortSample(name, error=str(error))
     new = {}
@@ -117,7 +159,7 @@ def _sample(name: str, port: Path, memory: Memory, now: float) -> PortSample:
         if value is not None:
             new[each] = counted(memory.counters, f"{name} {each}", value, now)[1]
     past = remember(memory.ports, name, gbps, new.get(DOWNED, 0), now)
-    return PortSample(name, kind, state, physical, gbps, past, _grown(name, memory, now), new)
+    return PortSample(name, kind, state, physical, gbps, past, _grown(name, memory, now), new, bonded)
 
 
 def _names() -> tuple[str, ...]:
@@ -154,7 +196,8 @@ def judge(ports: Sequence[PortSample]) -> Iterator[Finding]:
     """One finding for each thing that is wrong with a port.
 
     Critical is only what happens to the node's fastest ports, which carry the collectives. Others serve
-    storage or administration: their trouble has codes that no runbook knows, and stands beside the rest.
+    storage or administration: their trouble has codes that no runbook knows, and stands beside the rest, as
+    does that of a port whose bond goes on without it (`bond-degraded` of the check `ethernet`).
     """
     if not ports:
         yield skipped("ports", "no InfiniBand or RoCE port is here")
@@ -163,7 +206,8 @@ def judge(ports: Sequence[PortSample]) -> Iterator[Finding]:
         if port.error:
             yield _finding(port, "port-unreadable", Health.UNKNOWN, f"can't be read: {port.error}", {})
             continue
-        health, prefix = (Health.CRITICAL, "") if port.past.best == best else (Health.WARNING, "other-")
+        carries = port.past.best == best and not port.bonded
+        health, prefix = (Health.CRITICAL, "") if carries else (Health.WARNING, "other-")
         for trouble in troubles(port.past, port.gbps, "Gb/s", port.physical):
             yield _finding(port, f"{prefix}port-{trouble.code}", health, trouble.said, trouble.evidence)
         if port.is_only_look and port.gbps is None:

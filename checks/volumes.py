@@ -76,6 +76,8 @@ def _judge(volume: Volume, answer: Answer) -> Iterator[Finding]:
 def _judge_room(volume: Volume, answer: Answer, newest: Answer) -> Iterator[Finding]:
     used = 1 - answer.free / answer.total if answer.total else 0.0
     files_used = 1 - answer.files_free / answer.files if answer.files else 0.0
+    if answer.read_only:
+        return  # an image is always full, and nobody writes there
     is_full = used >= FULL and answer.free < ROOM_BYTES
     lacks_files = files_used >= FULL and answer.files_free < ROOM_FILES
     if is_full or lacks_files or newest.failed_with in NO_ROOM:

@@ -76,6 +76,23 @@ def test_a_port_that_stays_down_is_told_and_one_that_heals_is_not(host: Host) ->
     assert host.look(_links.DOWN_S) == [("nic:eth1", "nic-down")]
 
 
+def test_a_port_that_somebody_switched_off_is_no_fault_and_begins_anew(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> int | None:  # the kernel has no carrier to tell of: EINVAL
+        return None if path.match("eth1/carrier") else number(path)
+
+    number = ethernet.number
+    for _ in range(3):
+        with monkeypatch.context() as off:
+            off.setattr(ethernet, "number", refuse)
+            assert [host.look(_links.DOWN_S) for _ in range(3)] == [[]] * 3
+        assert host.look() == []
+    host.set("eth1", carrier="0")
+    host.look()
+    assert host.look(_links.DOWN_S) == [("nic:eth1", "nic-down")]
+
+
 def test_a_port_without_a_cable_from_the_start_is_no_fault(host: Host) -> None:
     host.add("eth9", carrier="0", operstate="down", speed="-1")
     assert host.look() == []

@@ -7,8 +7,6 @@ from sentinel.demo.nvml import StandIn
 from sentinel.model.check import series
 from sentinel.model.finding import Health
 
-REPEATED = [("gpu-0", "throttle-repeated", Health.CRITICAL)]
-
 
 class Watch:
     """The check as a prober runs it."""
@@ -31,17 +29,21 @@ def test_gpus_in_order_give_nothing(watch: Watch) -> None:
     assert [watch.look(10) for _ in range(9)] == [[]] * 9
 
 
-@pytest.mark.parametrize("reason", [0x8, 0x40, 0x80])
+@pytest.mark.parametrize(
+    ("reason", "health"),
+    [(0x8, Health.WARNING), (0x40, Health.CRITICAL), (0x80, Health.CRITICAL), (0x48, Health.CRITICAL)],
+)
 def test_a_gpu_that_hardware_slows_in_six_minutes_of_ten_is_at_fault(
-    driver: StandIn, watch: Watch, reason: int
+    driver: StandIn, watch: Watch, reason: int, health: Health
 ) -> None:
+    repeated = [("gpu-0", "throttle-repeated", health)]
     for minute in range(6):
         driver.put({"throttle_reasons": reason}, 0)
-        assert watch.look(30) == ([] if minute < 5 else REPEATED)
+        assert watch.look(30) == ([] if minute < 5 else repeated)
         driver.put({"throttle_reasons": 0}, 0)
         watch.look(30)
     for _ in range(3):
-        assert watch.look() == REPEATED, "its ten minutes are not over"
+        assert watch.look() == repeated, "its ten minutes are not over"
     while watch.clock.now < 1000 + 10 * 60:
         watch.look()
     assert watch.look() == []

@@ -2,10 +2,12 @@ import pytest
 from of_gpus import Clock, Found, codes, machine
 
 from sentinel.checks import gpu_links
+from sentinel.checks._gpu_links import LinksSample
 from sentinel.checks.gpu_links import Links
 from sentinel.demo.nvml import StandIn
 from sentinel.model.check import Machine, series
 from sentinel.model.finding import Health
+from sentinel.model.gpu_sample import GpuLinks, NvLink
 
 WARNING, CRITICAL = Health.WARNING, Health.CRITICAL
 
@@ -53,6 +55,16 @@ def test_a_pcie_link_is_judged_by_its_last_two_looks_under_load(
     assert watch.look() == fault, "rest proves nothing"
     driver.put({"utilisation": 90, "pcie.generation": 5, "pcie.width": 16}, 1)
     assert watch.look() == []
+
+
+def test_a_pcie_link_that_all_gpus_have_is_the_machines_and_takes_no_node_away(
+    driver: StandIn, watch: Watch
+) -> None:
+    driver.put({"pcie.generation": 4, "utilisation": 90, "pstate": 0})
+    assert watch.looks(2) == [(f"gpu-{index}", "pcie-degraded", WARNING) for index in (0, 1)]
+    driver.put({"pcie.generation": 3}, 0)
+    watch.look()
+    assert watch.looks(2) == [(f"gpu-{index}", "pcie-degraded", CRITICAL) for index in (0, 1)]
 
 
 def test_a_pcie_link_that_is_seen_on_its_way_to_rest_is_well(driver: StandIn, watch: Watch) -> None:
@@ -128,6 +140,45 @@ def test_a_gpu_with_fewer_links_than_its_neighbour_has_lost_some_whoever_watched
     assert watch.look() == [("gpu-1", "nvlink-down", CRITICAL)]
     found = next(iter(gpu_links.judge(watch.links.measure(watch.machine))))
     assert (found.evidence["links"], "4, 7" in found.summary) == ("4, 7", True)
+
+
+def active(*counts: int) -> list[LinksSample]:
+    """Give a sample of each GPU with so many of its twelve links active, and the others down at two looks."""
+    return [
+        LinksSample(
+            GpuLinks(index, nvlinks=tuple(NvLink(link, link < count) for link in range(12))),
+            None,
+            None,
+            (),
+            frozenset(range(count, 12)),
+            frozenset(),
+        )
+        for index, count in enumerate(counts)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("counts", "named"),
+    [
+        ((12, 12, 4, 4), []),
+        ((12, 12, 4, 4, 8, 8, 0, 0), []),
+        ((12, 12, 12, 10), ["gpu-3"]),
+        ((12, 0, 10), ["gpu-2"]),
+    ],
+)
+def test_two_gpus_that_are_joined_by_fewer_bridges_than_others_are_built_so(
+    counts: tuple[int, ...], named: list[str]
+) -> None:
+    found = codes(gpu_links.judge(active(*counts)))
+    assert found == [(name, "nvlink-down", CRITICAL) for name in named]
+
+
+def test_the_links_of_a_gpu_that_did_not_answer_are_trained_anew(driver: StandIn, watch: Watch) -> None:
+    watch.look()
+    driver.put({"lost": 1})
+    watch.looks(2)
+    driver.put({"lost": 0, **{f"nvlink.{link}.active": 0 for link in range(18)}})
+    assert watch.looks(3) == []
 
 
 def test_gpus_that_all_have_some_links_only_are_built_so(driver: StandIn, watch: Watch) -> None:

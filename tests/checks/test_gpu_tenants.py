@@ -75,6 +75,27 @@ def test_memory_is_no_residue_where_somebody_may_hold_it(
     assert [watch.look(), watch.look()] == [[], []]
 
 
+@pytest.mark.parametrize(
+    ("memory", "processors", "found"),
+    [("0-1", "0-1", RESIDUE), ("0-1,4,12", "0-1", []), ("0-1", None, RESIDUE), ("garbage", "0", RESIDUE)],
+)
+def test_a_gpu_whose_memory_is_a_node_of_the_kernel_may_hold_its_pages(
+    driver: StandIn,
+    watch: Watch,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    memory: str,
+    processors: str | None,
+    found: Found,
+) -> None:
+    monkeypatch.setattr(gpu_tenants, "NODES", tmp_path)
+    (tmp_path / "has_memory").write_text(memory)
+    if processors is not None:
+        (tmp_path / "has_cpu").write_text(processors)
+    driver.put({"memory.used": 8 * GIB}, 0)
+    assert [watch.look(), watch.look()] == [[], found]
+
+
 def test_in_a_container_nobody_is_told_apart(
     driver: StandIn, watch: Watch, rank: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -67,7 +67,7 @@ def test_one_that_was_up_and_is_stopped_is_missed_even_if_nobody_enabled_it() ->
     ("switches", "expected"),
     [
         pytest.param(["0000:05:00.0"], [("fabric-manager-down", Health.CRITICAL)], id="with NVSwitches"),
-        pytest.param([], DOWN, id="without"),
+        pytest.param([], [], id="without it has nothing to do"),
     ],
 )
 def test_the_fabric_manager_matters_where_there_are_switches(
@@ -75,8 +75,30 @@ def test_the_fabric_manager_matters_where_there_are_switches(
 ) -> None:
     for name in switches:
         (tmp_path / name).mkdir()
-    text = block("nvidia-fabricmanager", "failed", "failed", result="exit-code")
-    assert told(text, platform.Memory(), tmp_path) == expected
+    assert told(FAILED, platform.Memory(), tmp_path) == expected
+
+
+FAILED = block("nvidia-fabricmanager", "failed", "failed", result="exit-code")
+
+
+def test_a_fabric_manager_that_was_up_is_missed_also_where_no_switch_is_listed() -> None:
+    memory = platform.Memory()
+    told(block("nvidia-fabricmanager"), memory)
+    assert told(FAILED, memory) == DOWN
+
+
+@pytest.mark.parametrize(
+    ("process", "expected"),
+    [("nv-fabricmanage", []), ("nv-hostengine", [("fabric-manager-down", Health.CRITICAL)])],
+)
+def test_a_fabric_manager_in_a_container_is_one(
+    tmp_path: Path, process: str, expected: list[tuple[str, Health]]
+) -> None:
+    (tmp_path / "switches/0000:05:00.0").mkdir(parents=True)
+    (tmp_path / "proc/12").mkdir(parents=True)
+    (tmp_path / "proc/12/comm").write_text(f"{process}\n")
+    sample = platform.look(FAILED, tmp_path / "switches", platform.Memory(), tmp_path / "proc")
+    assert [(each.code, each.health) for each in platform.judge(sample)] == expected
 
 
 @pytest.mark.parametrize(

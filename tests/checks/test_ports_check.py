@@ -172,6 +172,96 @@ def test_a_device_is_gone_when_three_looks_miss_it(host: Host) -> None:
     assert host.look() == []
 
 
+class Ethernet(Host):
+    """The same host with RoCE ports, each with its PCI device and network interface."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        for index in range(4):
+            plant(
+                root, {f"devices/{index}/infiniband/mlx5_{index}/x": "", f"{self.nic(index)}/flags": "0x1003"}
+            )
+            (root / f"class/infiniband/mlx5_{index}/device").symlink_to(root / f"devices/{index}")
+
+    def nic(self, index: int) -> str:
+        return f"devices/{index}/net/eth{index}"
+
+    def enslave(self, index: int, state: str) -> None:
+        plant(self.root, {"class/net/bond0/bonding/mode": "802.3ad", "class/net/bond0/operstate": state})
+        (self.root / self.nic(index) / "master").symlink_to(self.root / "class/net/bond0")
+
+    def vanish(self, index: int) -> None:
+        shutil.rmtree(self.root / f"class/infiniband/mlx5_{index}")
+        shutil.rmtree(self.root / f"devices/{index}/infiniband")
+
+
+@pytest.fixture
+def roce(tmp_path: Path) -> Ethernet:
+    host = Ethernet(tmp_path)
+    assert host.look() == []
+    return host
+
+
+def test_two_ports_that_become_a_bond_are_one_device_and_none_is_gone(roce: Ethernet) -> None:
+    for index in (0, 1):
+        roce.enslave(index, "up")
+        roce.vanish(index)
+    plant(roce.root, rail(8))
+    plant(roce.root, {"devices/0/infiniband/mlx5_bond_0/x": ""})
+    assert [roce.look() for _ in range(5)] == [[]] * 5
+
+
+def test_a_port_that_a_container_was_given_exclusively_is_not_gone_and_begins_anew(roce: Ethernet) -> None:
+    shutil.rmtree(roce.root / "class/infiniband/mlx5_3")
+    assert [roce.look() for _ in range(5)] == [[]] * 5
+    plant(roce.root, rail(3, **{"counters/link_downed": "9"}))
+    assert roce.look() == []
+
+
+def test_a_device_that_is_no_more_is_gone(roce: Ethernet) -> None:
+    roce.vanish(3)
+    assert [roce.look() for _ in range(_links.GONE_LOOKS)][-1] == [
+        ("port:mlx5_3/1", "port-gone", Health.CRITICAL)
+    ]
+
+
+def test_a_port_that_somebody_switched_off_is_no_fault_and_one_that_lost_its_link_is(roce: Ethernet) -> None:
+    for _ in range(3):
+        plant(roce.root, {f"{roce.nic(1)}/flags": "0x1002"})
+        roce.down(1)
+        assert [roce.look(_links.DOWN_S) for _ in range(3)] == [[]] * 3
+        plant(roce.root, {f"{roce.nic(1)}/flags": "0x1003"})
+        roce.up(1)
+        assert roce.look() == [], "to switch it on and off is no flap"
+    roce.down(1)
+    roce.look()
+    assert roce.look(_links.DOWN_S) == [("port:mlx5_1/1", "port-down", Health.CRITICAL)]
+
+
+@pytest.mark.parametrize(
+    ("state", "found"),
+    [("up", ("other-port-down", Health.WARNING)), ("down", ("port-down", Health.CRITICAL))],
+)
+def test_a_bond_that_goes_on_without_a_port_keeps_its_node(
+    roce: Ethernet, state: str, found: tuple[str, Health]
+) -> None:
+    roce.enslave(2, state)
+    roce.down(2)
+    roce.look()
+    assert roce.look(_links.DOWN_S) == [("port:mlx5_2/1", *found)]
+
+
+def test_a_link_that_settles_after_boot_does_not_flap(tmp_path: Path) -> None:
+    host = Host(tmp_path)
+    host.now = 20.0
+    for _ in range(4):
+        host.up(2)
+        assert host.look() == []
+        host.down(2)
+        assert host.look() == []
+    assert host.look(_links.DOWN_S) == [("port:mlx5_2/1", "port-down", Health.CRITICAL)]
+
+
 def test_a_virtual_function_comes_and_goes(host: Host) -> None:
     plant(host.root, {**rail(8), "class/infiniband/mlx5_8/device/physfn/x": ""})
     host.look()

@@ -42,6 +42,7 @@ def found(*tried: Answer, **changed: object) -> list[tuple[str, Health]]:
         pytest.param(Answer(error="No such file or directory"), ["disk-unreadable"], id="missing"),
         pytest.param(Answer(error="Stale file handle", failed_with="ESTALE"), ["volume-failed"], id="stale"),
         pytest.param(Answer(), [], id="a file system without a size"),
+        pytest.param(Answer(64 * 1024**2, 0, 99, 0, read_only=True), [], id="an image is always full"),
     ],
 )
 def test_what_a_volume_says_of_itself(answer: Answer, codes: list[str]) -> None:
