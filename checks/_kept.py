@@ -1,5 +1,7 @@
 """What a check remembers beyond its prober, in a small file that counts until the machine starts again."""
 
+import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -12,6 +14,9 @@ HOUR_S = 3600.0
 """The longest window that any limit looks at."""
 _GRAIN_S = 10.0
 """Growth within this is one entry: a counter that never rests has 360 of them."""
+GAP_S = 120.0
+"""After so long without a look nobody knows when a counter grew: the agent was off, as for maintenance."""
+_TOUCH_S = 30.0
 _LARGEST = 1 << 20
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 T = TypeVar("T", bound=msgspec.Struct)
@@ -20,13 +25,14 @@ T = TypeVar("T", bound=msgspec.Struct)
 class Counter(msgspec.Struct):
     """A counter that grows while the machine runs, and when it grew within the last hour."""
 
-    last: int
+    last: int | None
+    """None where nobody knows since when it grew."""
     grown: list[tuple[float, int]] = []
     """(seconds of the monotonic clock, by how much), oldest first."""
 
     def take(self, value: int, now: float) -> int:
         """Take its newest value; gives by how much it grew. One that went back was reset, and counts anew."""
-        growth, self.last = max(0, value - self.last), value
+        growth, self.last = max(0, value - (value if self.last is None else self.last)), value
         self.grown = [each for each in self.grown if each[0] > now - HOUR_S]
         if growth and self.grown and self.grown[-1][0] > now - _GRAIN_S:
             at, before = self.grown[-1]
@@ -51,16 +57,32 @@ def remembered(folder: str, name: str, kind: type[T]) -> Iterator[T]:
     """Give what a check remembers, to be changed in place; what it changed is written.
 
     A new one where there is no folder, or nothing readable of this boot in it: then nothing is known yet, and
-    nothing follows from it. Where it can't be written the check goes on without.
+    nothing follows from it. Where it can't be written the check goes on without. What a counter grew by while
+    nobody looked is not known to be new: its file, which is touched as long as somebody does, says so.
     """
     path = Path(folder, f"{name}.json") if folder else None
     before = _read(path) if path else b""
     memory = _decoded(before, kind)
+    unseen_s = _age(path) if path else 0.0
+    if unseen_s > GAP_S:
+        for counter in getattr(memory, "counters", {}).values():
+            counter.last = None
     yield memory
     after = _boot() + b"\n" + msgspec.json.encode(memory)
     if path and after != before:
         with suppress(OSError):
             _write(path, after)
+    elif path and unseen_s > _TOUCH_S:
+        with suppress(OSError):
+            os.utime(path)
+
+
+def _age(path: Path) -> float:
+    """Say for how long nobody has looked, in seconds of the clock on the wall; one that was set is a gap."""
+    try:
+        return abs(time.time() - path.stat().st_mtime)
+    except OSError:
+        return 0.0
 
 
 def _read(path: Path) -> bytes:

@@ -1,4 +1,6 @@
 import json
+import os
+import time
 from pathlib import Path
 
 import msgspec
@@ -59,6 +61,35 @@ def test_what_is_damaged_or_of_another_boot_is_as_good_as_none(tmp_path: Path, d
         assert memory.seen == []
         memory.seen.append("b")
     assert json.loads(path.read_bytes().split(b"\n", 1)[1]) == {"seen": ["b"]}
+
+
+class Counters(msgspec.Struct):
+    counters: dict[str, Counter] = {}
+
+
+@pytest.mark.parametrize(("pause", "grew"), [(_kept.GAP_S - 30.0, 5), (_kept.GAP_S + 30.0, 0), (-9999.0, 0)])
+def test_what_a_counter_grew_by_while_nobody_looked_is_not_new(
+    tmp_path: Path, pause: float, grew: int
+) -> None:
+    def look(value: int, now: float) -> int:
+        with remembered(str(tmp_path), "x", Counters) as memory:
+            counter, _ = counted(memory.counters, "down", value, now)
+            return counter.within(_kept.HOUR_S, now)
+
+    assert [look(3, 1000.0), look(4, 1005.0)] == [0, 1]
+    then = time.time() - pause
+    os.utime(tmp_path / "x.json", (then, then))
+    assert look(9, 2000.0) == 1 + grew
+    assert look(10, 2005.0) == 2 + grew, "and it goes on from there"
+
+
+def test_a_file_says_that_somebody_looks_also_where_nothing_changes(tmp_path: Path) -> None:
+    for age in (0.0, 60.0):
+        with remembered(str(tmp_path), "x", Memory) as memory:
+            memory.seen = ["a"]
+        assert time.time() - (tmp_path / "x.json").stat().st_mtime < 30.0
+        then = time.time() - (age or 60.0)
+        os.utime(tmp_path / "x.json", (then, then))
 
 
 def test_a_folder_that_can_not_be_written_ends_no_check(tmp_path: Path) -> None:
