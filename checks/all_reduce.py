@@ -27,7 +27,7 @@ def judge(samples: Sequence[MemberSample]) -> Iterator[MemberFinding]:
     evidence = {"mb_per_s": round(low, 3), "others_mb_per_s": round(high, 3)}
     for node in slow:
         yield MemberFinding(
-            node, Finding("all-reduce", "half-slow", "network", Health.WARNING, said, evidence)
+            node, Finding("all_reduce", "half-slow", "network", Health.WARNING, said, evidence)
         )
 
 
@@ -54,4 +54,4 @@ def plan(nodes: Sequence[NodeId], samples: Sequence[MemberSample]) -> Round:
     return [tuple(nodes[:half]), tuple(nodes[half:])] if half > 1 else []
 
 
-CHECK = CollectiveCheck("all-reduce", deadline=20.0, measure=measure, judge=judge, causes=(), plan=plan)
+CHECK = CollectiveCheck("all_reduce", deadline=20.0, measure=measure, judge=judge, causes=(), plan=plan)
