@@ -88,7 +88,9 @@ class HandProbes:
     def _check(self, name: str) -> CollectiveCheck:
         known = load_collective()
         if (check := known.get(name.replace("-", "_"))) is None:
-            raise CommandRefusedError(f"no check {name!r:.80} is run by several nodes: {', '.join(known)} are")
+            raise CommandRefusedError(
+                f"no check {name!r:.80} is run by several nodes: {', '.join(known)} are"
+            )
         return check
 
     def _deadline(self, check: CollectiveCheck) -> Seconds:
