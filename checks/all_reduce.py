@@ -8,12 +8,17 @@ from sentinel.model.collective import CollectiveCheck, MemberFinding, Members, M
 from sentinel.model.finding import Finding, Health
 from sentinel.model.ids import NodeId
 
-FACTOR = 2.0
+FACTOR = 3.0
 """Halves that differ by less are as any two groups of nodes are, whose ways go through other switches."""
 
 
 def judge(samples: Sequence[MemberSample]) -> Iterator[MemberFinding]:
-    """Name the half that is much slower: who of it is the reason, the check `pair` finds."""
+    """Name the half that is much slower: who of it is the reason, the check `pair` finds.
+
+    Where a job runs on one of them, they can't be compared.
+    """
+    if any(sample.busy for sample in samples):
+        return
     speeds = {members: speed for members, speed in _speeds(samples).items() if len(members) < _most(samples)}
     if len(speeds) != 2:
         return
@@ -27,7 +32,7 @@ def judge(samples: Sequence[MemberSample]) -> Iterator[MemberFinding]:
     evidence = {"mb_per_s": round(low, 3), "others_mb_per_s": round(high, 3)}
     for node in slow:
         yield MemberFinding(
-            node, Finding("all-reduce", "half-slow", "network", Health.WARNING, said, evidence)
+            node, Finding("all_reduce", "half-slow", "network", Health.WARNING, said, evidence)
         )
 
 
@@ -54,4 +59,4 @@ def plan(nodes: Sequence[NodeId], samples: Sequence[MemberSample]) -> Round:
     return [tuple(nodes[:half]), tuple(nodes[half:])] if half > 1 else []
 
 
-CHECK = CollectiveCheck("all-reduce", deadline=20.0, measure=measure, judge=judge, causes=(), plan=plan)
+CHECK = CollectiveCheck("all_reduce", deadline=20.0, measure=measure, judge=judge, causes=(), plan=plan)

@@ -87,11 +87,11 @@ class HandProbes:
 
     def _check(self, name: str) -> CollectiveCheck:
         known = load_collective()
-        if name not in known:
+        if (check := known.get(name.replace("-", "_"))) is None:
             raise CommandRefusedError(
                 f"no check {name!r:.80} is run by several nodes: {', '.join(known)} are"
             )
-        return known[name]
+        return check
 
     def _deadline(self, check: CollectiveCheck) -> Seconds:
         return max(self._least_s, check.deadline + 2 * GRACE)

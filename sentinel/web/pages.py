@@ -1,12 +1,14 @@
 """Rendering: values to HTML, with our own templates, escaped, and nothing from elsewhere."""
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from functools import cache
 
 import jinja2
 from markdown_it import MarkdownIt
+from markupsafe import Markup, escape
 
 from sentinel.logbook.entry import Row
 from sentinel.model.ids import Instant, Seconds
@@ -15,6 +17,7 @@ from sentinel.web.verdict import training, verdict
 from sentinel.web.view import JobView, NodeView, SeatView, Status
 
 SPARK_WIDTH, SPARK_HEIGHT = 240, 44
+_TYPED = re.compile(r"`([^`]{1,200})`")
 ENTRY_CHARS = 256 * 1024
 """As much of an entry as is rendered, in half a second; the stacks of thousands of ranks are longer."""
 
@@ -150,6 +153,11 @@ def _markdown() -> MarkdownIt:
     return parser.disable(["link", "image", "autolink", "html_inline", "html_block"])
 
 
+def _code(text: str) -> Markup:
+    """Set what stands between backticks as what is typed; all else stays text."""
+    return Markup(_TYPED.sub(r"<code>\1</code>", str(escape(text))))  # noqa: S704 - it is escaped
+
+
 @cache
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
@@ -159,7 +167,13 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters |= {"duration": duration, "clock": _clock, "date": _date, "spark": spark}
+    environment.filters |= {
+        "duration": duration,
+        "clock": _clock,
+        "date": _date,
+        "spark": spark,
+        "code": _code,
+    }
     environment.globals |= {
         "training": training,
         "last_loss": _last_loss,

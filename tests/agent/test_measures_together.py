@@ -123,7 +123,7 @@ def test_a_node_behind_a_slow_link_is_named(tmp_path: Path, network: Network) ->
                 inside = ("ip", "netns", "exec", network.netns(node))
                 cluster.start(node, network.address(node), inside, {})
             await until(lambda: cluster.hellos == {*NODES}, cluster.hellos)
-            before = [await cluster.probe(check) for check in ("all-reduce", "gemm")]
+            before = [await cluster.probe(check) for check in ("all_reduce", "gemm")]
             network.slow(NODES[1], 3.0, 300.0)
             return [*before, await cluster.probe("pair")]
 

@@ -1,6 +1,7 @@
 """The half that is slow is named, and nobody where both are alike, or one of them was not measured."""
 
 import pytest
+from msgspec.structs import replace
 
 from sentinel.checks.all_reduce import judge, plan
 from sentinel.model.collective import Members, MemberSample
@@ -19,7 +20,7 @@ def measured(members: Members, speed: float, number: int = 1) -> list[MemberSamp
     ("first", "second", "named"),
     [
         pytest.param(400.0, 390.0, (), id="both alike"),
-        pytest.param(400.0, 210.0, (), id="as far apart as any two groups may be"),
+        pytest.param(400.0, 140.0, (), id="as far apart as any two groups may be"),
         pytest.param(400.0, 3.0, SECOND, id="the second is slow"),
         pytest.param(3.0, 400.0, FIRST, id="the first is slow"),
     ],
@@ -38,6 +39,11 @@ def test_a_half_of_which_one_said_nothing_is_not_compared() -> None:
     assert list(judge(lacks)) == []
     assert list(judge(measured(NODES, 400.0, 0))) == []
     assert list(judge([])) == []
+
+
+def test_halves_are_not_compared_beside_a_job() -> None:
+    busy = [replace(sample, busy=True) for sample in measured(SECOND, 3.0)]
+    assert list(judge([*measured(NODES, 3.0, 0), *measured(FIRST, 400.0), *busy])) == []
 
 
 def test_all_then_both_halves_then_no_more() -> None:

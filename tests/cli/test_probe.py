@@ -112,6 +112,12 @@ def test_a_job_is_disturbed_only_when_told_so(lab: Lab) -> None:
     assert {each["node"] for each in said["samples"] if each["busy"]} == {"n1", "n2"}
 
 
+def test_a_hyphen_is_as_good_as_an_underscore(lab: Lab) -> None:
+    result = probe("all-reduce", "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["check"] == "all_reduce"
+
+
 @pytest.mark.parametrize(
     ("words", "why"),
     [

@@ -148,3 +148,10 @@ def test_the_loss_is_drawn_from_what_is_finite(losses: tuple[tuple[int, float], 
     drawn = spark(losses)
     assert len(drawn.split()) == points
     assert "nan" not in drawn
+
+
+def test_what_is_typed_looks_so_and_what_others_say_stays_text() -> None:
+    left = "n2 is out; `sentinel undrain n2`; it says `<b>`, <i>x</i> and ` alone"
+    page = status_page(replace(QUIET, incidents=(replace(INCIDENT, left=(left,)),)))
+    assert "n2 is out; <code>sentinel undrain n2</code>;" in page
+    assert "<code>&lt;b&gt;</code>, &lt;i&gt;x&lt;/i&gt; and ` alone" in page
