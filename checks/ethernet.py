@@ -94,15 +94,20 @@ def look(root: Path, memory: Memory, now: float) -> tuple[NicSample, ...]:
 def _is_physical(nic: Path) -> bool:
     """Say whether it has a device of its own.
 
-    A virtual function comes and goes with its guest, a port on USB with the board's management controller.
+    A virtual function comes and goes with its guest, or, as its host likes, behind a port of the guest (as in
+    Azure); a port on USB with the board's management controller.
     """
     device = nic / "device"
-    if not device.exists() or (device / "physfn").exists() or (device / "subsystem").resolve().name == "usb":
+    if not device.exists() or _is_virtual(nic) or (device / "subsystem").resolve().name == "usb":
         return False
     try:
         return number(nic / "type") == ETHERNET
     except UnreadableError:
         return True
+
+
+def _is_virtual(nic: Path) -> bool:
+    return (nic / "device/physfn").exists() or (nic / "master/device").exists()
 
 
 def _sample(nic: Path, memory: Memory, now: float) -> NicSample:

@@ -19,6 +19,7 @@ SYS = Path("/sys")
 SIBLINGS = 2
 """From so many faster ports of the same kind on, a port is slower than it should be."""
 ACTIVE = "ACTIVE"
+ETHERNET = "Ethernet"
 DOWNED = "link_downed"
 IFF_UP = 0x1
 """Of the flags of a network interface: somebody has switched it on."""
@@ -83,6 +84,8 @@ class PortSample:
     """By counter, since the last look."""
     bonded: bool = False
     """It is part of an Ethernet bond that goes on without it."""
+    elsewhere: bool = False
+    """It has another name now, or a container has it."""
     error: str = ""
     """Why it can't be judged."""
     is_only_look: bool = False
@@ -101,16 +104,21 @@ def look(root: Path, memory: Memory, now: float) -> tuple[PortSample, ...]:
     found = {f"{port.parent.parent.name}/{port.name}": port for port in _ports(root)}
     samples = [_sample(name, port, memory, now) for name, port in found.items()]
     memory.devices |= {name: str(_device(port).resolve()) for name, port in found.items()}
-    for name in {*memory.ports} - {*found}:
-        if _is_elsewhere(Path(memory.devices.get(name, root))):
-            del memory.ports[name]
-    gone = missed(memory.ports, found)
+    away = [
+        name
+        for name in sorted({*memory.ports} - {*found})
+        if _is_elsewhere(Path(memory.devices.get(name, root)))
+    ]
+    samples += [PortSample(name, past=_begun_anew(name, memory), elsewhere=True) for name in away]
+    gone = missed(memory.ports, {*found, *away})
     return (*samples, *(PortSample(name, past=past) for name, past in gone.items()))
 
 
 def _ports(root: Path) -> Iterator[Path]:
     for device in entries(root / "class/infiniband"):
-        if not (device / "device/physfn").exists():  # a virtual function comes and goes with its guest
+        # a virtual function comes and goes with its guest, or, as its host likes, behind a port of the guest
+        is_virtual = (device / "device/physfn").exists()
+        if not is_virtual and not any((nic / "master/device").exists() for nic in _nics(device / "device")):
             yield from entries(device / "ports")
 
 
@@ -125,6 +133,15 @@ def _is_elsewhere(device: Path) -> bool:
     two; and one that a container was given exclusively is listed in its network namespace alone.
     """
     return (device / "infiniband").exists() or any((nic / "master/bonding").exists() for nic in _nics(device))
+
+
+def _begun_anew(name: str, memory: Memory) -> Past:
+    """Forget what became of a port, and not how fast it was: that says which ports carry the collectives."""
+    memory.counters.pop(f"{name} {DOWNED}", None)
+    if (link := memory.ports.get(name)) is None:
+        return NEVER_UP
+    memory.ports[name] = Link(link.best)
+    return Past(link.best)
 
 
 def _nics(device: Path) -> list[Path]:
@@ -148,17 +165,22 @@ def _sample(name: str, port: Path, memory: Memory, now: float) -> PortSample:
         state, physical = _word(port / "state"), _word(port / "phys_state")
         gbps = _gbps(port / "rate") if state == ACTIVE else None
         values = {each: number(_counter(port, each)) for each in (*_names(), DOWNED)}
-        kind = f"{text(port / 'link_layer')} {text(port.parent.parent / 'board_id')}"
-        bonded = _is_bonded(_device(port))
-        if gbps is None and _is_off(_device(port)):
-            memory.ports.pop(name, None)  # that it is down is meant so, and it begins anew once it is up
+        layer = text(port / "link_layer")
+        kind = f"{layer} {text(port.parent.parent / 'board_id')}"
+        is_roce = layer == ETHERNET  # of InfiniBand the interface is IPoIB's, on which no collective depends
+        bonded = is_roce and _is_bonded(_device(port))
+        off = is_roce and gbps is None and _is_off(_device(port))
     except UnreadableError as error:
         return PortSample(name, error=str(error))
     new = {}
     for each, value in values.items():
         if value is not None:
             new[each] = counted(memory.counters, f"{name} {each}", value, now)[1]
-    past = remember(memory.ports, name, gbps, new.get(DOWNED, 0), now)
+    past = (
+        _begun_anew(name, memory)  # that it is down is meant so
+        if off
+        else remember(memory.ports, name, gbps, new.get(DOWNED, 0), now)
+    )
     return PortSample(name, kind, state, physical, gbps, past, _grown(name, memory, now), new, bonded)
 
 
@@ -250,7 +272,7 @@ def metrics(ports: Sequence[PortSample]) -> dict[Series, float]:
     """Whether each port is active, and at what rate; one that is gone is exported as down."""
     gauges: dict[Series, float] = {}
     for port in ports:
-        if not port.error:
+        if not port.error and not port.elsewhere:
             rate = (port.gbps or 0.0) * _BYTES_PER_GBIT
             gauges[series("port_active", port=port.name)] = float(port.gbps is not None)
             gauges[series("port_rate_bytes_per_second", port=port.name)] = rate

@@ -155,6 +155,15 @@ def test_a_port_is_gone_with_its_device_and_not_when_a_container_was_given_it(ho
     assert [host.look() for _ in range(_links.GONE_LOOKS)][-1] == [("nic:eth0", "nic-gone")]
 
 
+def test_a_virtual_function_behind_a_port_of_a_virtual_machine_comes_and_goes(host: Host) -> None:
+    host.add("vf0")
+    (host.root / "class/net/vf0/master").symlink_to(host.root / "class/net/eth0")
+    host.look()
+    shutil.rmtree(host.root / "class/net/vf0")
+    shutil.rmtree(host.root / "devices/vf0")
+    assert [host.look() for _ in range(5)] == [[]] * 5
+
+
 def test_a_port_of_rdma_is_judged_as_such(host: Host) -> None:
     (host.root / "devices/eth0/infiniband").mkdir()
     host.set("eth0", carrier="0")

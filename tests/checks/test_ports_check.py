@@ -182,6 +182,7 @@ class Ethernet(Host):
                 root, {f"devices/{index}/infiniband/mlx5_{index}/x": "", f"{self.nic(index)}/flags": "0x1003"}
             )
             (root / f"class/infiniband/mlx5_{index}/device").symlink_to(root / f"devices/{index}")
+            self.set(index, link_layer="Ethernet")
 
     def nic(self, index: int) -> str:
         return f"devices/{index}/net/eth{index}"
@@ -218,6 +219,30 @@ def test_a_port_that_a_container_was_given_exclusively_is_not_gone_and_begins_an
     assert roce.look() == []
 
 
+def test_ports_that_are_away_or_off_still_say_which_are_the_fastest(roce: Ethernet) -> None:
+    plant(roce.root, captured("infiniband_others"))
+    for index in (0, 1):
+        shutil.rmtree(roce.root / f"class/infiniband/mlx5_{index}")
+    for index in (2, 3):
+        plant(roce.root, {f"{roce.nic(index)}/flags": "0x1002"})
+        roce.down(index)
+    assert roce.look() == []
+    plant(roce.root, {"class/infiniband/hfi1_0/ports/1/state": "1: DOWN"})
+    roce.look()
+    assert roce.look(_links.DOWN_S) == [("port:hfi1_0/1", "other-port-down", Health.WARNING)]
+    shown = ports.metrics(ports.look(roce.root, roce.memory, roce.now + 5.0))
+    assert series("port_active", port="mlx5_0/1") not in shown
+
+
+def test_a_virtual_function_behind_a_port_of_a_virtual_machine_comes_and_goes(roce: Ethernet) -> None:
+    plant(roce.root, {"class/net/eth9/device/x": "", "class/net/eth9/operstate": "up"})
+    (roce.root / roce.nic(1) / "master").symlink_to(roce.root / "class/net/eth9")
+    host = Host(roce.root, 0)
+    assert host.look() == []
+    roce.vanish(1)
+    assert [host.look() for _ in range(5)] == [[]] * 5
+
+
 def test_a_device_that_is_no_more_is_gone(roce: Ethernet) -> None:
     roce.vanish(3)
     assert [roce.look() for _ in range(_links.GONE_LOOKS)][-1] == [
@@ -249,6 +274,18 @@ def test_a_bond_that_goes_on_without_a_port_keeps_its_node(
     roce.down(2)
     roce.look()
     assert roce.look(_links.DOWN_S) == [("port:mlx5_2/1", *found)]
+
+
+def test_the_interface_of_an_infiniband_port_says_nothing_of_it(roce: Ethernet) -> None:
+    for index in (1, 2):
+        roce.set(index, link_layer="InfiniBand")
+        roce.down(index)
+    plant(roce.root, {f"{roce.nic(1)}/flags": "0x1002"})
+    roce.enslave(2, "up")
+    roce.look()
+    assert roce.look(_links.DOWN_S) == [
+        (f"port:mlx5_{index}/1", "port-down", Health.CRITICAL) for index in (1, 2)
+    ]
 
 
 def test_a_link_that_settles_after_boot_does_not_flap(tmp_path: Path) -> None:
