@@ -1,7 +1,6 @@
 """Looks at volumes through children: one that does not answer keeps its child, and nobody waits for it."""
 
 import os
-import select
 import subprocess
 import sys
 import time
@@ -12,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 from sentinel.checks._sysfs import UnreadableError
+from sentinel.ready import is_ready
 
 CHILD = (sys.executable, "-I", "-S", str(Path(__file__).with_name("_volume_child.py")))
 PATIENCE_S = 0.25
@@ -61,7 +61,7 @@ class _Child:
     def answer(self, within_s: float) -> Answer | None:
         """Give its answer; None if it gives none in time. Raises UnreadableError if it died."""
         assert self.process.stdout is not None
-        if not select.select([self.process.stdout], [], [], within_s)[0]:
+        if not is_ready(self.process.stdout, within_s):
             return None
         line = os.read(self.process.stdout.fileno(), _LARGEST)
         try:

@@ -1,7 +1,6 @@
 """The checks of the machine one stands on, run once for a person, each under its deadline as by an agent."""
 
 import dataclasses
-import select
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from sentinel.checks import load
 from sentinel.model.check import Check, Machine, Series
 from sentinel.model.finding import Finding, Health, skipped
 from sentinel.model.ids import Seconds
+from sentinel.ready import is_ready
 from sentinel.runtime.agent.prober import STARTING, Prober
 from sentinel.runtime.probe import Answer, Introduction, Measured, NoGpus, probe
 
@@ -149,7 +149,7 @@ class _Asked:
         """Wait for its next answer; says what became of a prober that gives none."""
         busy, since = self._prober.busy, time.monotonic()
         while not self._prober.overdue(time.monotonic()):
-            select.select([self._prober.output], [], [], 0.1)
+            is_ready(self._prober.output, 0.1)
             answers = self._prober.answers()
             if answers is None:
                 return "the prober died"

@@ -4,7 +4,6 @@ import argparse
 import contextlib
 import fcntl
 import os
-import select
 import signal
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from sentinel.adapters.keys import KeyFileError, Keys
 from sentinel.model.action import Page, action_id
 from sentinel.model.ids import IncidentId, Seconds
 from sentinel.model.severity import Severity
+from sentinel.ready import is_ready
 from sentinel.redact import remember
 from sentinel.runtime import running
 from sentinel.runtime.health import Health
@@ -148,7 +148,7 @@ class Watchdog:
         health, hung = Health(f"{self._settings.cluster.web_url}/healthz", controller.age), False
         try:
             with contextlib.suppress(ProcessLookupError), controller.held() as handle:
-                while not select.select([handle], [], [], 1.0)[0]:
+                while not is_ready(handle, 1.0):
                     self._feed_aside()
                     health.ask_aside()
                     if health.answers:
@@ -166,7 +166,7 @@ class Watchdog:
         """End one that hangs. No other is started before it is gone: two would act at once."""
         log.error("controller-hangs", pid=controller.pid)
         controller.send(signal.SIGKILL)
-        if not select.select([handle], [], [], ENDS_WITHIN_S)[0]:
+        if not is_ready(handle, ENDS_WITHIN_S):
             body = (
                 f"Pid {controller.pid} does not answer and can't be killed: it waits for a disk or a driver."
             )

@@ -3,7 +3,6 @@
 import json
 import os
 import secrets
-import select
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ from sentinel.backends.ray import gcs as ray_gcs
 from sentinel.demo.hosts import Host, kill_all, processes_below, remove_files
 from sentinel.demo.network import Network, available
 from sentinel.demo.ray_cluster import Cluster
+from sentinel.ready import is_ready
 
 NO_NETNS = available()
 needs_netns = pytest.mark.skipif(bool(NO_NETNS), reason=NO_NETNS)
@@ -110,7 +110,7 @@ class Talk:
     @staticmethod
     def _heard(end: "subprocess.Popen[bytes]", seconds: float) -> bool:
         assert end.stdout is not None
-        ready = bool(select.select([end.stdout], [], [], seconds)[0])
+        ready = is_ready(end.stdout, seconds)
         return ready and bool(os.read(end.stdout.fileno(), 65536))
 
     @classmethod

@@ -1,13 +1,13 @@
 """Ending the agent that holds a node's lock and is not heard: it may be stopped, so it is not asked."""
 
 import os
-import select
 import signal
 from contextlib import suppress
 
 from sentinel.heartbeat import find_process, writes
 from sentinel.heartbeat.process import state_and_start
 from sentinel.model.ids import Seconds
+from sentinel.ready import is_ready
 
 ENDS_WITHIN_S: Seconds = 5.0
 """A killed process is gone at once, unless it waits in the kernel: then nobody can end it."""
@@ -53,5 +53,5 @@ def _kill(held: int, pid: int, started: int, lock: int, name: str) -> str:
             signal.pidfd_send_signal(held, signal.SIGKILL)
     except OSError as error:
         return f"process {pid} can't be ended: {error.strerror}"
-    ended, _, _ = select.select([held], [], [], ENDS_WITHIN_S)
+    ended = is_ready(held, ENDS_WITHIN_S)
     return "" if ended else f"process {pid} does not end: it waits in the kernel"
