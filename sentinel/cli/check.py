@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sentinel.cli.frame import INSPECT, MISUSED, CommandError, app, examples, say, say_json, settings, table
+from sentinel.cli.frame import (
+    EXIT_BY_HEALTH,
+    INSPECT,
+    MISUSED,
+    CommandError,
+    app,
+    examples,
+    say,
+    say_json,
+    settings,
+    table,
+)
 
 if TYPE_CHECKING:
     from sentinel.adapters.pci_bus import Seen
@@ -15,8 +26,6 @@ if TYPE_CHECKING:
     from sentinel.model.finding import Finding
     from sentinel.runtime.by_hand import Looked, Result
 
-EXIT_CODES = {"ok": 0, "unknown": 1, "warning": 3, "critical": 4}
-"""By the worst finding; 2 is wrong use, as of every command."""
 NO_DRIVER = (
     "No GPU could be asked: does `nvidia-smi` work here, and in this container? "
     "On a machine without GPUs: sentinel check --gpus none"
@@ -81,7 +90,7 @@ def check(
     else:
         _show(looked.results, seen)
         say(f"Kernel lines of this boot: {looked.lines}")
-    raise typer.Exit(EXIT_CODES[looked.worst])
+    raise typer.Exit(EXIT_BY_HEALTH[looked.worst])
 
 
 def _on_the_bus(looked: "Looked") -> "Seen":

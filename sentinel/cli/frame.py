@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from sentinel.config import Settings
 
 FAILED, MISUSED = 1, 2
+EXIT_BY_HEALTH = {"ok": 0, "skipped": 0, "unknown": 1, "warning": 3, "critical": 4}
+"""Of commands that look at machines, by the worst that they find; 2 is wrong use, as of every command."""
 CLUSTER, OPERATE, INSPECT, TRUST = "Cluster", "Operate", "Test and inspect", "Keys and trust"
 """Headings of `sentinel --help`."""
 ANSWERS_WITHIN_S = 10.0

@@ -8,10 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from sentinel.cli.frame import INSPECT, Json, app, ask, examples, say, say_json, table
+from sentinel.cli.frame import EXIT_BY_HEALTH, INSPECT, Json, app, ask, examples, say, say_json, table
 
-EXIT_CODES = {"unknown": 1, "warning": 3, "critical": 4}
-"""By the worst finding, as of `sentinel check`; also where nothing could be measured it is 1."""
 LOOK_EVERY_S = 0.3
 
 
@@ -93,7 +91,7 @@ def _rows(samples: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, str]]:
 
 
 def _code(now: Mapping[str, Any]) -> int:
-    healths = {each["finding"]["health"] for each in now["findings"]}
-    worst = max((EXIT_CODES[health] for health in healths if health in EXIT_CODES), default=0)
+    """Give the exit code; where nothing could be measured, nothing can be told."""
+    worst = max((EXIT_BY_HEALTH[each["finding"]["health"]] for each in now["findings"]), default=0)
     measured = any(not each["error"] for each in now["samples"])
-    return worst or (1 if now["error"] or not measured else 0)
+    return worst or EXIT_BY_HEALTH["unknown" if now["error"] or not measured else "ok"]

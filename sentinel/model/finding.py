@@ -25,6 +25,8 @@ class Health(StrEnum):
     SKIPPED = "skipped"
 
 
+WORST = (Health.CRITICAL, Health.WARNING, Health.UNKNOWN)
+"""From the worst on; what is ok or skipped asks nothing of anybody."""
 TRAINER = "trainer"
 """The check that a job's ranks speak for: about the job, and the node is only where it was said."""
 

@@ -11,14 +11,12 @@ from msgspec.structs import replace
 from sentinel.adapters.kernel_log import follow
 from sentinel.checks import load
 from sentinel.model.check import Check, Machine, Series
-from sentinel.model.finding import Finding, Health, skipped
+from sentinel.model.finding import WORST, Finding, Health, skipped
 from sentinel.model.ids import Seconds
 from sentinel.ready import is_ready
 from sentinel.runtime.agent.prober import STARTING, Prober
 from sentinel.runtime.probe import Answer, Introduction, Measured, NoGpus, probe
 
-WORST = (Health.CRITICAL, Health.WARNING, Health.UNKNOWN)
-"""From the worst on; what is ok or skipped asks nothing of anybody."""
 LINES_WITHIN_S: Seconds = 10.0
 """A kernel log of a boot that goes on for longer is judged as far as it was read."""
 

@@ -68,16 +68,17 @@ class HandProbes:
         action = Probe(
             ActionId(begun.name), IncidentId(""), NodeId(""), begun.check, members, begun.deadline_s
         )
-        addresses = {name: self._state.nodes[name].address for name in members}
 
         def heard(samples: Sequence[MemberSample]) -> None:
             self._known[begun.name] = replace(begun, samples=tuple(samples))
 
         try:
+            addresses = {name: self._state.nodes[name].address for name in members}
             about = known_of(members, self._state)
             probed = await probe_members(self._agents, action, addresses, self._now, about, heard)
-        except ActionError as error:
-            self._known[begun.name] = replace(self._known[begun.name], error=str(error), ended=True)
+        except Exception as error:  # whoever asked waits until it has ended
+            said = str(error) if isinstance(error, ActionError) else f"{type(error).__name__}: {error}"
+            self._known[begun.name] = replace(self._known[begun.name], error=said, ended=True)
             return
         ended = replace(
             begun, samples=probed.samples, findings=probed.findings, error=probed.error, ended=True

@@ -15,7 +15,7 @@ from sentinel.core.state.workers import WorkerStage
 from sentinel.logbook.book import Logbook
 from sentinel.logbook.entry import Row, utc
 from sentinel.logbook.words import action_line, with_numbers
-from sentinel.model.finding import Finding, Health
+from sentinel.model.finding import WORST, Finding, Health
 from sentinel.model.ids import Instant, NodeId
 from sentinel.model.incident import Incident
 from sentinel.model.report import NOT_RUNNING, RankBeat
@@ -24,7 +24,6 @@ from sentinel.runtime.ledger import Ledger
 from sentinel.runtime.recent import Recent
 from sentinel.web.view import IncidentView, JobView, NodeView, SeatView, Silence, Status
 
-WORST = (Health.CRITICAL, Health.WARNING, Health.UNKNOWN)
 DECISIONS = 20
 
 

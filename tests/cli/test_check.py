@@ -127,23 +127,23 @@ def test_a_check_that_hangs_is_ended_and_the_next_one_runs(
     ("words", "code", "says"),
     [
         pytest.param([], 1, "none at 0000:3b:00.0", id="one is missing"),
-        pytest.param(["--expected-gpus", "1"], 0, "nothing found", id="one is enough"),
+        pytest.param(["--expected-gpus", "2"], 0, "nothing found", id="two are enough"),
     ],
 )
+@pytest.mark.usefixtures("driver")
 def test_a_gpu_that_only_the_bus_shows_is_missed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], code: int, says: str
 ) -> None:
-    buses = {"0000:1a:00.0": ("0x10de", "0x030200"), "0000:3b:00.0": ("0x10de", "0x030000")}
+    """The stand-in driver shows two GPUs, to the prober as well."""
+    buses = dict.fromkeys(("0000:01:00.0", "0000:02:00.0", "0000:3b:00.0"), ("0x10de", "0x030200"))
     for address, (vendor, kind) in buses.items():
-        (tmp_path / address).mkdir()
-        (tmp_path / address / "vendor").write_text(f"{vendor}\n")
-        (tmp_path / address / "class").write_text(f"{kind}\n")
-    monkeypatch.setattr(pci_bus, "gpus", partial(pci_bus.gpus, tmp_path))
-    shown = by_hand.Looked([by_hand.Result("gpu", ())], {"0000:1a:00": 0})
-    monkeypatch.setattr(by_hand, "look", lambda *_: shown)
+        (tmp_path / "bus" / address).mkdir(parents=True)
+        (tmp_path / "bus" / address / "vendor").write_text(f"{vendor}\n")
+        (tmp_path / "bus" / address / "class").write_text(f"{kind}\n")
+    monkeypatch.setattr(pci_bus, "gpus", partial(pci_bus.gpus, tmp_path / "bus"))
     result = check("gpu", *words)
     assert (result.exit_code, says in result.stdout) == (code, True), result.output
-    assert "GPUs found: 1, on the PCI bus: 2" in result.stdout
+    assert "GPUs found: 2, on the PCI bus: 3" in result.stdout
 
 
 def test_the_worst_of_all_decides() -> None:
