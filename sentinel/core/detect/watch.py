@@ -12,6 +12,7 @@ from sentinel.core.detect.events import event_fact
 from sentinel.core.detect.gangs import Gangs
 from sentinel.core.detect.laggards import laggards
 from sentinel.core.detect.progress import NOBODY, Progress
+from sentinel.core.detect.reboots import rebooted
 from sentinel.core.detect.standbys import Standbys
 from sentinel.core.state import State
 from sentinel.core.state.rows import Job, JobStage
@@ -68,7 +69,8 @@ class Watch:
         self._heard[hello.node] = now
         self._beats.pop(hello.node, None)
         place = hello.address, hello.port, hello.gpus, hello.boot, hello.labels
-        return [NodeJoined(now, hello.node, *place)]
+        again = rebooted(known, hello, state, now) if known is not None else ()
+        return [NodeJoined(now, hello.node, *place), *again]
 
     def report(self, report: Report, state: State, now: Instant) -> list[Fact]:
         """Take one report in; its events become facts, its beats show progress."""
