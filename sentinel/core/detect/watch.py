@@ -8,6 +8,7 @@ from typing import TypeGuard
 
 from msgspec.structs import replace
 
+from sentinel.core.detect.clocks import Clocks
 from sentinel.core.detect.events import event_fact
 from sentinel.core.detect.gangs import Gangs
 from sentinel.core.detect.laggards import laggards
@@ -34,6 +35,7 @@ class Watch:
         self._progress: dict[JobId, Progress] = {}
         self._standbys = Standbys()
         self._gangs = Gangs()
+        self._clocks = Clocks(policy)
         self._gathered: dict[JobId, list[tuple[RankBeat, NodeId]]] = {}
 
     def heard_age(self, node: NodeId, now: Instant) -> Seconds | None:
@@ -87,6 +89,7 @@ class Watch:
             fact = event_fact(event, Origin(report.node, report.boot, number), now)
             facts += [fact] if fact else []
         facts += self._gangs.gone(report, state, self._policy, now)
+        facts += self._clocks.take(report, node, now)
         return facts
 
     def slept(self, now: Instant, for_s: Seconds) -> None:
