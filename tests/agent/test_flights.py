@@ -62,7 +62,7 @@ def test_a_program_without_torch_has_no_recorder(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "said",
-    [b"", b"{", b"[[1]]", b'{"a": 1}', b'[["0", "x", -1, true]]', b'[["0", "x", 1e99, true]]', b"[" * 9999],
+    [b"", b"{", b"[[1]]", b'{"a": 1}', b'[["0", "x", -1, true]]', b"[" * 9999],
 )
 def test_an_answer_that_can_not_be_read_is_none(tmp_path: Path, said: bytes) -> None:
     record = tmp_path / "w.beat"
