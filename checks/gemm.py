@@ -27,6 +27,8 @@ PASSES = 8
 """Exact products in a measurement: wrong ones come now and then."""
 COPIED = 1 << 30
 """Bytes of a copy on a GPU, and of one to it and from it."""
+REDUCED = 1 << 30
+"""Bytes that all GPUs of a node reduce together: less does not fill what is between them."""
 LOW = 0.05
 """A rate so much below that of its likes is low (SuperBench's limit against a fleet's baseline)."""
 OUTLIER = 3.5
@@ -50,7 +52,7 @@ class Value(NamedTuple):
 
     node: NodeId
     device: str
-    """`gpu-3`, or `cpu` where no GPU is to be had."""
+    """`gpu-3`, `gpus` for all of a node together, or `cpu` where no GPU is to be had."""
     kind: str
     """The device's name, such as `NVIDIA H200`."""
     what: str
@@ -65,6 +67,9 @@ def measure(meeting: Meeting) -> Mapping[str, float]:  # noqa: ARG001 - each nod
     values: dict[str, float] = {}
     for device, name in _devices(torch):
         values |= {_APART.join((name, kind, what)): number for kind, what, number in _measure(torch, device)}
+    if (count := len(_devices(torch))) > 1:
+        kind = f"{torch.cuda.get_device_name(0)} x{count}"
+        values[_APART.join(("gpus", kind, "all_reduce_gb_per_s"))] = _together(torch, count)
     return values
 
 
@@ -87,6 +92,21 @@ def _measure(torch: Any, device: "torch.device") -> Iterator[tuple[str, str, flo
         yield kind, "copy_gb_per_s", 2 * _speed(torch, device, lambda: here.clone())  # read and written
         yield kind, "h2d_gb_per_s", _speed(torch, device, lambda: here.copy_(there, non_blocking=True))
         yield kind, "d2h_gb_per_s", _speed(torch, device, lambda: there.copy_(here, non_blocking=True))
+
+
+def _together(torch: Any, count: int) -> float:
+    """GB/s of the bus, 2 (n - 1) / n times what all GPUs of this node reduce a second."""
+    import torch.cuda.nccl as nccl
+
+    tensors = [torch.zeros(REDUCED // 4, device=f"cuda:{number}") for number in range(count)]
+
+    def reduce() -> None:
+        nccl.all_reduce(tensors)
+        for number in range(count):
+            torch.cuda.synchronize(number)
+
+    took = _seconds(torch, tensors[0].device, reduce)
+    return 2 * (count - 1) / count * REDUCED / took / 1e9
 
 
 def _wrong(torch: Any, device: "torch.device", seed: int) -> int:
