@@ -24,7 +24,7 @@ print(json.dumps(measure(Meeting(("here",), ("127.0.0.1",), 1, 0, 60.0))))
 
 PARTS: Mapping[str, tuple[str, tuple[str, ...], float]] = {
     "What a look at the GPUs costs": ("nvml", ("-m", "benchmarks.gpu.nvml", "--rounds", "30"), 120.0),
-    "What the checks say of this machine": ("check", ("-m", "sentinel.cli", "check", "--all"), 120.0),
+    "What the checks say of this machine": ("check", ("-m", "sentinel.cli", "check"), 120.0),
     "How fast they compute and copy": ("gemm", ("-c", GEMM), 120.0),
     "Probes over NCCL, with ways slowed on purpose": ("probes", ("-m", "benchmarks.gpu.probes"), 240.0),
     "A job whose ranks are killed, stopped, and write out of bounds": (
