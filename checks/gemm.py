@@ -201,10 +201,15 @@ def _wrong_numbers(value: Value) -> MemberFinding:
 
 
 def _slow(value: Value, others: Sequence[float], floor: float) -> MemberFinding:
-    usual = median(others) if others else floor
     what, unit = _words(value.what)
-    said = f"{value.device} is slow: {what} {value.number:.4g} {unit}, others of its kind {usual:.4g}"
-    evidence: dict[str, str | float] = {value.what: value.number, f"others_{value.what}": usual}
+    evidence: dict[str, str | float] = {value.what: value.number}
+    if value.number < floor:
+        than = f"a {value.kind} has to reach {floor:.4g}"
+        evidence[f"least_{value.what}"] = floor
+    else:
+        than = f"others of its kind {median(others):.4g}"
+        evidence[f"others_{value.what}"] = median(others)
+    said = f"{value.device} is slow: {what} {value.number:.4g} {unit}, {than}"
     return MemberFinding(
         value.node, Finding("gemm", "gpu-slow", value.device, Health.WARNING, said, evidence)
     )

@@ -17,9 +17,10 @@ from pathlib import Path
 import pynvml
 
 GEMM = """
+import json
 from sentinel.checks.gemm import measure
 from sentinel.model.collective import Meeting
-print(json.dumps(measure(Meeting(("here",), ("127.0.0.1",), 1, 0, 60.0))))
+print(json.dumps(measure(Meeting(("here",), ("127.0.0.1",), 1, 0, 60.0)), indent=1))
 """
 
 PARTS: Mapping[str, tuple[str, tuple[str, ...], float]] = {
