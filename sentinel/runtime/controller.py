@@ -255,6 +255,7 @@ class Controller:
         controller = f"tcp://{cluster.bind}:{cluster.report_port}"
         argv = [*private.MODULE, "sentinel.runtime.agent", "--controller", controller]
         disks = ["--disk", "/", "--disk", str(self.settings.job.checkpoint_dir.absolute())]
+        disks += [part for volume in self.settings.checks.volumes for part in ("--disk", volume)]
         argv += ["--backend", cluster.backend, "--keys", str(cluster.keys_dir.absolute())]
         argv += ["--metrics-port", str(cluster.agent_metrics_port)]
         if cluster.expected_gpus is not None:
