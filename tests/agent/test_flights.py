@@ -39,7 +39,7 @@ def test_a_rank_tells_its_newest_collective_and_one_that_is_stopped_tells_nothin
     rank: "subprocess.Popen[str]", tmp_path: Path
 ) -> None:
     record = tmp_path / "beats" / "w.beat"
-    assert taken(record) == [Flight(3, "0", "gloo:all_reduce", 5, is_in=False)]
+    assert taken(record) == [Flight(3, "0:gloo", "gloo:all_reduce", 5, is_in=False)]
     assert [path.name for path in record.parent.iterdir()] == ["w.beat"], "nothing is left"
     os.kill(rank.pid, signal.SIGSTOP)
     assert taken(record, 0.3) == []
@@ -95,7 +95,18 @@ def test_of_each_group_the_newest_collective_since_the_rank_took_its_place_is_to
         entry(9, 204, "2", is_p2p=True),
         entry(40, 90, "3"),
     ]
-    assert newest(entries, 200) == [["0", "gloo:all_reduce", 2, True], ["1", "nccl:all_gather", 7, False]]
+    assert newest(entries, 200) == [
+        ["0:gloo", "gloo:all_reduce", 2, True],
+        ["1:nccl", "nccl:all_gather", 7, False],
+    ]
+
+
+def test_two_back_ends_of_one_group_count_each_for_itself() -> None:
+    entries = [entry(118, 201, profiling_name="nccl:all_reduce"), entry(3, 202)]
+    assert [each[:3] for each in newest(entries, 0)] == [
+        ["0:nccl", "nccl:all_reduce", 118],
+        ["0:gloo", "gloo:all_reduce", 3],
+    ]
 
 
 def test_who_asks_while_nobody_beats_leaves_nothing(tmp_path: Path) -> None:
