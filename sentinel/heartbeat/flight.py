@@ -48,8 +48,8 @@ def _entries() -> list[dict[str, Any]]:
 def newest(entries: Iterable[dict[str, Any]], since_ns: int) -> list[list[Any]]:
     """Give (group, what, number, whether it is in it) of each group's newest collective.
 
-    A process that formed a new gang has had groups of these names before: what it entered then is left out. Two
-    back ends of one group, as of `cpu:gloo,cuda:nccl`, count each for itself.
+    A process that formed a new gang has had groups of these names before: what it entered then is left out.
+    Two back ends of one group, as of `cpu:gloo,cuda:nccl`, count each for itself.
     """
     last: dict[str, list[Any]] = {}
     for entry in sorted(entries, key=lambda each: int(each.get("time_created_ns", 0))):
