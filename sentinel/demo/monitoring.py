@@ -7,10 +7,13 @@ import subprocess
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import httpx
 import yaml
 
 from sentinel import dashboards
 from sentinel.demo.hosts import Host
+from sentinel.demo.sandbox import SandboxError, wait
+from sentinel.runtime.last_words import last_words
 
 RULES = Path(dashboards.__file__).parent / "rules"
 PROMETHEUS, ALERTMANAGER = "prometheus", "prometheus-alertmanager"
@@ -18,6 +21,7 @@ PROMETHEUS, ALERTMANAGER = "prometheus", "prometheus-alertmanager"
 PORTS = {PROMETHEUS: 9090, ALERTMANAGER: 9093}
 EVERY = "5s"
 """Scrapes and looks at the rules: a demo's faults are over in seconds."""
+READY_S = 60.0
 
 
 class Monitoring(NamedTuple):
@@ -48,9 +52,25 @@ def start(host: Host, web: str) -> Monitoring:
         alertmanager_argv(alertmanager, folder / "alerts", at[ALERTMANAGER]),
         prometheus_argv(prometheus, folder / "series", at[PROMETHEUS]),
     ):
-        with (folder / f"{argv[0]}.log").open("ab") as log:
-            host.run(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        log = folder / f"{argv[0]}.log"
+        with log.open("ab") as out:
+            process = host.run(argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+        _wait(process, at[argv[0]], log)
     return Monitoring(f"http://{at[PROMETHEUS]}", f"http://{at[ALERTMANAGER]}")
+
+
+def _wait(process: "subprocess.Popen[Any]", address: str, log: Path) -> None:
+    """Return when a program is ready. Raises SandboxError when it ends first, with its last words."""
+
+    def ready() -> bool:
+        if process.poll() is not None:
+            raise SandboxError(f"{log.stem} ended: {last_words(log)}")
+        try:
+            return httpx.get(f"http://{address}/-/ready", timeout=2.0, trust_env=False).is_success
+        except httpx.HTTPError:
+            return False
+
+    wait(f"{log.stem} at {address}", READY_S, ready)
 
 
 def prometheus_config(web: str, alertmanager: str) -> dict[str, Any]:
@@ -72,7 +92,7 @@ def alertmanager_config() -> dict[str, Any]:
 
 def prometheus_argv(config: Path, storage: Path, address: str) -> list[str]:
     """Give the command of a Prometheus that keeps little."""
-    options = ["--storage.tsdb.retention.time=1d", "--storage.tsdb.no-lockfile", "--log.level=warn"]
+    options = ["--storage.tsdb.retention.time=1d", "--log.level=warn"]
     where = [f"--storage.tsdb.path={storage}", f"--web.listen-address={address}"]
     return [PROMETHEUS, f"--config.file={config}", *where, *options]
 
