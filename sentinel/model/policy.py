@@ -34,7 +34,7 @@ class Policy:
     """A job without a new step for this long is stalled, if `stall_factor` median steps are shorter."""
     stall_factor: float = number(2.6, 1.5, 100.0)
     """Median steps without progress that make a stall; under 3, so that a hang shows within 3 of them."""
-    warm_up_stall_s: Seconds = number(10.0, 0.5, 3600.0)
+    warm_up_stall_s: Seconds = number(5.0, 0.5, 3600.0)
     """As long as a generation has not made `warm_up_steps`, and all its processes run: new ones fill caches.
 
     On crowded processors a healthy one took 2.3 s for its second step, and was killed for it three times.
