@@ -97,7 +97,7 @@ HELP: Mapping[str, str] = {
     "pcie_uncorrected_errors_total": "Uncorrected PCIe errors of a GPU or NIC since the agent started.",
     "service_active": "Whether an installed service is up.",
     "nic_carrier": "Whether an Ethernet port has a carrier.",
-    "nic_mtu_bytes": "Largest packet that an Ethernet port is set to send.",
+    "nic_mtu_bytes": "The MTU of an Ethernet port.",
     "nic_errors_total": "Errors and lost carriers that an Ethernet port has counted since the agent started.",
     "port_active": "Whether an InfiniBand or RoCE port is active.",
     "port_errors_total": "Errors that a network port has counted since the agent started.",
