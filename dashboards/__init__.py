@@ -1,1 +1,5 @@
-"""The place of dashboards and alert rules as code, importable as `sentinel.dashboards`; there is none yet."""
+"""Grafana dashboards as code: each module with a `BOARD` is one, `json/` has what they make.
+
+Building them needs `grafana-foundation-sdk`, checking them `promql-parser`, and bringing them into a Grafana
+`grafana-client`: `pip install 'sentinel-cluster[dashboards]'`.
+"""
