@@ -14,6 +14,7 @@ from sentinel.dashboards.build import Document
 
 OLDEST = (11, 0)
 """Of Grafana's releases: the library's panels are written for this one and later."""
+PROMETHEUS = "prometheus"
 FOLDER = "sentinel"
 ANSWERS_WITHIN_S = 10.0
 ITS_OWN = ("id", "version", "schemaVersion")
@@ -46,8 +47,7 @@ class Grafana:
     """One Grafana, as far as dashboards are brought there. Every method raises PushError."""
 
     def __init__(self, url: str, token: str) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        if not _is_address(url):
             raise PushError(f"{url!r} is no address of a Grafana: expected http(s)://HOST[:PORT]")
         self.url = url.rstrip("/")
         self._api = GrafanaApi.from_url(f"{self.url}/", credential=token, timeout=ANSWERS_WITHIN_S)
@@ -64,7 +64,9 @@ class Grafana:
 
     def sources(self) -> Sequence[Source]:
         """Give its Prometheus data sources, the default first."""
-        found = [each for each in self._ask(self._api.datasource.list_datasources) if _is_prometheus(each)]
+        found = [
+            each for each in self._ask(self._api.datasource.list_datasources) if each["type"] == PROMETHEUS
+        ]
         found.sort(key=lambda each: (not each.get("isDefault"), each["name"]))
         return [Source(each["uid"], each["name"]) for each in found]
 
@@ -105,7 +107,7 @@ class Grafana:
             return ask()
         except GrafanaException as error:
             raise _explained(self.url, error) from None
-        except (niquests.exceptions.RequestException, json.JSONDecodeError, OSError) as error:
+        except (niquests.exceptions.RequestException, ValueError, AttributeError, OSError) as error:
             raise PushError(
                 f"{self.url} does not answer as a Grafana: {type(error).__name__}: {error}"
             ) from None
@@ -144,8 +146,12 @@ def choose(sources: Sequence[Source], wanted: str) -> Source | None:
     return sources[0] if len(sources) == 1 else None
 
 
-def _is_prometheus(source: Document) -> bool:
-    return str(source.get("type", "")).endswith("prometheus")
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def _explained(url: str, error: GrafanaException) -> PushError:

@@ -18,7 +18,6 @@ from sentinel.cli.frame import (
     app,
     examples,
     say,
-    table,
 )
 
 if TYPE_CHECKING:
@@ -99,8 +98,8 @@ def push(
     grafana = Grafana(url, token)
     release, sources = grafana.check(), grafana.sources()
     source = choose(sources, datasource) or _asked(sources)
-    changes = grafana.push(work.committed(), source, folder, dry_run=dry_run)
-    table("", [{"dashboard": each.what, "is": each.kind, "at": each.url} for each in changes])
+    for each in grafana.push(work.committed(), source, folder, dry_run=dry_run):
+        say(f"{each.kind}: {each.what} {each.url}".rstrip())
     done = "nothing was done: --dry-run" if dry_run else "done"
     say(f"{done}; Grafana {release}, data source {source.name}")
 
