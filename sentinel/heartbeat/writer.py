@@ -11,6 +11,7 @@ from pathlib import Path
 from sentinel import private
 from sentinel.heartbeat.layout import (
     BEAT,
+    CHECKPOINT,
     COLLECTIVES,
     CRC,
     ENTERED,
@@ -124,6 +125,11 @@ class HeartbeatWriter:
     def snapshot_done(self, step: int) -> None:
         """Own and peer copies of this step's snapshot are acknowledged."""
         self._put(SNAPSHOT, step)
+
+    def checkpoint_done(self, step: int) -> None:
+        """Say that the durable checkpoint of a step is complete; -1 for none."""
+        if self._words[CHECKPOINT] != step + 1:  # asked after every step
+            self._put(CHECKPOINT, step + 1)
 
     def fail(self, reason: str) -> None:
         """Enter the phase `failed` and say why, in up to `REASON_BYTES` bytes of UTF-8."""

@@ -17,6 +17,7 @@ from sentinel.runbooks import RunbookError, prose
 from sentinel.web import api, pages
 from sentinel.web.admission import Admission
 from sentinel.web.desk import Desk
+from sentinel.web.discovery import targets
 from sentinel.web.hardening import Hardened
 from sentinel.web.metrics import exposition
 from sentinel.web.query import bounded
@@ -87,6 +88,10 @@ def _machines(app: FastAPI, desk: Desk, registry: CollectorRegistry) -> None:
     async def metrics() -> Response:
         counters = await desk.look(lambda: list(registry.collect()))
         return Response(exposition(await desk.status(), counters), media_type=CONTENT_TYPE_LATEST)
+
+    @app.get("/sd")
+    async def discovery(request: Request) -> JSONResponse:
+        return JSONResponse(targets(await desk.status(), request.url.netloc))
 
     @app.get("/healthz")
     async def healthz() -> PlainTextResponse:

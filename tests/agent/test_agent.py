@@ -43,7 +43,7 @@ NOT_SIMULATED = {
     "host_io_stalled_ratio",
     "host_memory_stalled_ratio",
     "memory_corrected_errors_total",
-    "memory_uncorrectable_errors",
+    "memory_uncorrectable_errors_total",
     "nic_carrier",
     "nic_errors_total",
     "pcie_uncorrected_errors_total",
@@ -330,11 +330,11 @@ def test_every_metric_of_an_agent_says_what_it_is(node: Node) -> None:
 def test_metrics_show_what_ranks_do_whoever_started_them(node: Node) -> None:
     async def scenario() -> None:
         rank = node.rank(1)
-        runs = series("rank_runs", job="job", rank=1)
+        runs = series("rank_runs", job_name="job", rank=1)
         async with node.watched() as controller:
             port = controller.hellos[-1].metrics_port
             await until(lambda: scrape(port).get(runs) == 1)
-            assert series("rank_phase_age_seconds", job="job", rank=1, phase="compute") in scrape(port)
+            assert series("rank_phase_age_seconds", job_name="job", rank=1, phase="compute") in scrape(port)
             rank.send_signal(signal.SIGSTOP)
             await until(lambda: scrape(port).get(runs) == 0)
 
