@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, StreamingResponse
 from fastapi.staticfiles import StaticFiles
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry
 from starlette.exceptions import HTTPException
@@ -19,6 +19,7 @@ from sentinel.web.admission import Admission
 from sentinel.web.desk import Desk
 from sentinel.web.discovery import targets
 from sentinel.web.hardening import Hardened
+from sentinel.web.live import events
 from sentinel.web.metrics import exposition
 from sentinel.web.query import bounded
 from sentinel.web.view import Commander, Prober, Status, View, current
@@ -62,6 +63,10 @@ def _pages(app: FastAPI, desk: Desk) -> None:
     @app.get("/fragment")
     async def fragment() -> HTMLResponse:
         return HTMLResponse(await desk.of_status(_part))
+
+    @app.get("/events")
+    async def live() -> StreamingResponse:
+        return StreamingResponse(events(desk, _part), media_type="text/event-stream")
 
     @app.get("/logbook")
     async def logbook(q: str = "") -> HTMLResponse:
@@ -114,7 +119,10 @@ def _found(status: Status, view: View, query: str) -> bytes:
 
 def _entry(view: View, incident: str) -> bytes | None:
     found = view.entry(incident)
-    return None if found is None else _utf8(pages.entry_page(incident, found))
+    if found is None:
+        return None
+    row = view.row(incident)
+    return _utf8(pages.entry_page(incident, found, row.times if row else None))
 
 
 def _runbook(cause: str) -> bytes | None:
