@@ -1,6 +1,7 @@
 """The frame of each dashboard: the variables at its top, its links, and what happened as annotations."""
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
 from grafana_foundation_sdk.builders import dashboard as builder
 from grafana_foundation_sdk.builders import prometheus
@@ -10,6 +11,7 @@ from sentinel.dashboards.look import BAD, NOTICE
 from sentinel.dashboards.panels import DATASOURCE, Panel, link
 from sentinel.dashboards.promql import PREFIX, increase, total
 
+Variable: TypeAlias = builder.DatasourceVariable | builder.QueryVariable
 TAG = "sentinel"
 PAGES = "${pages}"
 """Address of the controller's own pages, as it tells."""
@@ -30,11 +32,13 @@ def row(title: str) -> builder.Row:
     return builder.Row(title)
 
 
-def board(name: str, title: str, question: str, *content: Panel | builder.Row) -> builder.Dashboard:
-    """Make a dashboard, which answers one question."""
-    made = builder.Dashboard(title).uid(f"{TAG}-{name}").description(question).tags([TAG]).readonly()
+def board(
+    name: str, title: str, about: str, *content: Panel | builder.Row, choose: Sequence[Variable] = ()
+) -> builder.Dashboard:
+    """Make a dashboard; `choose` are its variables besides those that all have."""
+    made = builder.Dashboard(title).uid(f"{TAG}-{name}").description(about).tags([TAG]).readonly()
     made.time("now-6h", "now").refresh("30s").timezone("browser").tooltip(model.DashboardCursorSync.CROSSHAIR)
-    for variable in _variables():
+    for variable in (*_variables(), *choose):
         made.with_variable(variable)
     for annotation in _annotations():
         made.annotation(annotation)
@@ -45,18 +49,30 @@ def board(name: str, title: str, question: str, *content: Panel | builder.Row) -
     return made
 
 
-def _variables() -> Sequence[builder.DatasourceVariable | builder.QueryVariable]:
+def runs() -> Variable:
+    """Give the variable `run`: one, several or all training jobs."""
+    return _several("run", "Training job", _values("job_running", "job_name"))
+
+
+def one_node() -> Variable:
+    """Give the variable `node`: one, for the GPUs of all are too many lines."""
+    return _query("node", "Node", _values("agent_connected", "node"))
+
+
+def _values(metric: str, label: str) -> str:
+    return f'label_values({PREFIX}{metric}{{cluster="$cluster"}}, {label})'
+
+
+def _variables() -> Sequence[Variable]:
     started = f"{PREFIX}controller_start_time_seconds"
     targets = f'{{__name__=~"{started}|{PREFIX}agent_connected", cluster="$cluster"}}'
     cluster = _query("cluster", "Cluster", f"label_values({started}, cluster)")
-    pages = _query("pages", "Controller", f'label_values({PREFIX}controller_info{{cluster="$cluster"}}, url)')
+    pages = _query("pages", "Controller", _values("controller_info", "url"))
     return (
         builder.DatasourceVariable("datasource").label("Data source").type("prometheus"),
         cluster,
         _several("job", "Job", f"label_values({targets}, job)"),
         _several("instance", "Instance", f"label_values({targets}, instance)"),
-        _several("run", "Training job", f'label_values({PREFIX}job_running{{cluster="$cluster"}}, job_name)'),
-        _several("node", "Node", f'label_values({PREFIX}agent_connected{{cluster="$cluster"}}, node)'),
         pages.hide(model.VariableHide.HIDE_VARIABLE),
     )
 

@@ -1,6 +1,6 @@
 """What broke, how fast it was repaired, what it cost, and who was woken."""
 
-from sentinel.dashboards.board import ENTRY, RUNBOOK, board, row
+from sentinel.dashboards.board import ENTRY, RUNBOOK, board, row, runs
 from sentinel.dashboards.look import Limits
 from sentinel.dashboards.panels import bars, lines, listing, number
 from sentinel.dashboards.promql import RUN, increase, of, over_range, quantile, total, worst
@@ -139,4 +139,5 @@ BOARD = board(
         },
         width=24,
     ),
+    choose=(runs(),),
 )

@@ -30,7 +30,7 @@ EXCLUSIONS: Mapping[tuple[str, str], str] = {
     ): "what a GPU counts over its life is read as it is",
 }
 """Further ones, by rule and place."""
-_VARIABLE = re.compile(r"\$\{?(\w+)")
+_VARIABLE = re.compile(r"\$\{?([a-zA-Z_]\w*)")
 
 
 @dataclass(frozen=True, slots=True)

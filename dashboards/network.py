@@ -4,7 +4,7 @@ from sentinel.checks import all_reduce
 from sentinel.dashboards.board import NODE_BOARD, board, row
 from sentinel.dashboards.look import BAD, GOOD, Limits, Words
 from sentinel.dashboards.panels import bars, lines, listing, matrix, number
-from sentinel.dashboards.promql import increase, of, over_range, rate, total, worst
+from sentinel.dashboards.promql import increase, mirrored, of, over_range, rate, total, worst
 
 PAIRS = of("link_bandwidth_bytes_per_second")
 TYPICAL = f"quantile(0.5, {PAIRS})"
@@ -62,7 +62,7 @@ BOARD = board(
         "As a share of the median pair's; a dark row or column is a node, a single "
         "dark field a way. Of more than 32 nodes only the 200 slowest pairs are known.",
         "percentunit",
-        f"max by (node, peer) ({PAIRS}) / scalar({TYPICAL})",
+        f"{mirrored(PAIRS, 'node', 'peer')} / scalar({TYPICAL})",
         ("node", "peer"),
         limits=SHARE,
         width=14,

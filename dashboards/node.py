@@ -1,7 +1,7 @@
 """What is with a node: its GPUs, their memory, clocks and links, its host, and its incidents."""
 
 from sentinel.checks import contention, gpu, gpu_links, gpu_memory, host, volumes
-from sentinel.dashboards.board import ENTRY, board, row
+from sentinel.dashboards.board import ENTRY, board, one_node, row
 from sentinel.dashboards.look import BAD, GOOD, NOTICE, YES_IS_NOTED, Limits, Words
 from sentinel.dashboards.panels import history, lines, listing, number
 from sentinel.dashboards.promql import NODE, increase, of, over_range, rate, total, worst
@@ -371,4 +371,5 @@ BOARD = board(
         "none",
         {"rank {{rank}}": _of("rank_step")},
     ),
+    choose=(one_node(),),
 )

@@ -15,6 +15,7 @@ from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 from grafana_foundation_sdk.models.text import TextMode
 
 from sentinel.dashboards.look import PLAIN, Limits, Look, mapping
+from sentinel.dashboards.promql import OVER_RANGE
 
 DATASOURCE = common.DataSourceRef(type_val="prometheus", uid="${datasource}")
 Panel: TypeAlias = (
@@ -26,13 +27,17 @@ P = TypeVar("P", stat.Panel, timeseries.Panel, bargauge.Panel, statushistory.Pan
 
 
 def number(title: str, description: str, unit: str, query: str, **look: Unpack[Look]) -> stat.Panel:
-    """Give one number, large, with its course behind it; words stand in the place of its values."""
+    """Give one number, large, with its course behind it; words stand in the place of its values.
+
+    What is counted over the whole time shown has no course.
+    """
     panel = _dressed(stat.Panel(), title, description, {"height": 4, "width": 4, **look}).unit(unit)
     panel.reduce_options(_last()).text_mode(common.BigValueTextMode.VALUE)
     judged = "limits" in look or "words" in look
     panel.color_mode(common.BigValueColorMode.BACKGROUND if judged else common.BigValueColorMode.NONE)
     panel.graph_mode(common.BigValueGraphMode.NONE if "words" in look else common.BigValueGraphMode.AREA)
-    return panel.with_target(_query(query).range())
+    asked = _query(query)
+    return panel.with_target(asked.instant() if OVER_RANGE in query else asked.range())
 
 
 def tiles(title: str, description: str, queries: Queries, **look: Unpack[Look]) -> stat.Panel:

@@ -6,6 +6,7 @@ STANDING = ('cluster="$cluster"', 'job=~"$job"', 'instance=~"$instance"')
 RUN = 'job_name=~"$run"'
 """Which training job; `job` is Prometheus' own."""
 NODE = 'node=~"$node"'
+OVER_RANGE = "[$__range]"
 
 
 def of(name: str, *matchers: str) -> str:
@@ -25,7 +26,7 @@ def increase(name: str, *matchers: str) -> str:
 
 def over_range(name: str, *matchers: str) -> str:
     """Give by how much a counter grew in the whole time that is shown."""
-    return f"increase({of(name, *matchers)}[$__range])"
+    return f"increase({of(name, *matchers)}{OVER_RANGE})"
 
 
 def total(expression: str, *by: str) -> str:
@@ -36,6 +37,14 @@ def total(expression: str, *by: str) -> str:
 def worst(expression: str, *by: str) -> str:
     """Give the largest, by some labels or of all."""
     return _aggregate("max", expression, by)
+
+
+def mirrored(expression: str, one: str, other: str) -> str:
+    """Give series of pairs both ways round: what is told of a and b, of b and a, too."""
+    kept = f'label_replace({expression}, "was", "$1", "{one}", "(.*)")'
+    turned = f'label_replace({kept}, "{one}", "$1", "{other}", "(.*)")'
+    swapped = f'label_replace({turned}, "{other}", "$1", "was", "(.*)")'
+    return f"max by ({one}, {other}) ({expression} or {swapped})"
 
 
 def quantile(q: float, name: str, *by: str) -> str:

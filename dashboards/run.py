@@ -1,6 +1,6 @@
 """Whether it trains, how fast, and what was lost."""
 
-from sentinel.dashboards.board import NODE_BOARD, RUNBOOK, board, row
+from sentinel.dashboards.board import NODE_BOARD, RUNBOOK, board, row, runs
 from sentinel.dashboards.look import YES_IS_BAD, YES_IS_GOOD, Limits
 from sentinel.dashboards.panels import bars, history, lines, number
 from sentinel.dashboards.promql import RUN, increase, of, over_range, rate, total, worst
@@ -194,4 +194,5 @@ BOARD = board(
         limits=Limits(bad=POLICY.silent_s),
         width=6,
     ),
+    choose=(runs(),),
 )
