@@ -21,7 +21,7 @@ BOARD = board(
     "fleet",
     "Fleet",
     __doc__,
-    number("Nodes", "Nodes that Sentinel knows.", "short", ALL_NODES, width=3),
+    number("Known", "Nodes that Sentinel knows.", "short", ALL_NODES, width=3),
     number(
         "Critical",
         "Nodes with a critical finding.",

@@ -55,7 +55,7 @@ BOARD = board(
         width=3,
     ),
     number("Step", "Last step that all ranks completed.", "none", worst(_of_job("step")), width=3),
-    number("Step time", "Median of the last steps.", "s", worst(_of_job("step_duration_seconds")), width=3),
+    number("Median step", "Median of the last steps.", "s", worst(_of_job("step_duration_seconds")), width=3),
     number(
         "Tokens",
         "Tokens trained on in a second.",
