@@ -1,23 +1,19 @@
 """A real Prometheus scrapes a real cluster that breaks: panels find their data, and it is true."""
 
 import random
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_server import PROGRAM, Prometheus, as_grafana, prometheus
 
 from sentinel.dashboards import build, lint
 from sentinel.demo.faults import FAULTS
 from sentinel.demo.observe import Before, observe, settle
 from sentinel.demo.sandbox import FRESH_S, Sandbox, wait
-
-sys.path.append(str(Path(__file__).parents[1] / "dashboards"))
-from prometheus_server import PROGRAM, Prometheus, as_grafana, prometheus
 
 BROKEN = ("rank-crash", "gpu-ecc")
 JOB = {"tokens_per_step": 4096, "flops_per_step": 1e9, "peak_flops_per_rank": 1e12}
