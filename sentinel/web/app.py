@@ -12,6 +12,7 @@ from fastapi.staticfiles import StaticFiles
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry
 from starlette.exceptions import HTTPException
 
+from sentinel.dashboards import alert_pages
 from sentinel.model.ids import Cause
 from sentinel.runbooks import RunbookError, prose
 from sentinel.web import api, pages
@@ -129,9 +130,10 @@ def _runbook(cause: str) -> bytes | None:
     if not CAUSE.fullmatch(cause):
         return None
     try:
-        return _utf8(pages.entry_page(cause, prose(Cause(cause))))
+        text: str | None = prose(Cause(cause))
     except RunbookError:
-        return None
+        text = alert_pages.prose(cause)
+    return None if text is None else _utf8(pages.entry_page(cause, text))
 
 
 def _utf8(page: str) -> bytes:

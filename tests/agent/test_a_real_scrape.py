@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -158,6 +159,18 @@ def test_an_agent_serves_what_the_page_says(cluster: Cluster) -> None:
     assert served.keys() <= rows.keys()
     for name, family in served.items():
         agrees(name, family, rows[name])
+
+
+@pytest.mark.prometheus
+@pytest.mark.skipif(
+    not shutil.which("promtool"), reason="no promtool: apt-get install --no-install-recommends prometheus"
+)
+def test_promtool_finds_nothing_wrong_with_names_and_types(cluster: Cluster) -> None:
+    for target in cluster.sd():
+        text = answer(f"http://{target['targets'][0]}/metrics")
+        argv = ["promtool", "check", "metrics"]
+        done = subprocess.run(argv, input=text, capture_output=True, text=True, timeout=60, check=False)
+        assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
 def whole(served: dict[str, Metric], has: set[str]) -> dict[str, Metric]:
