@@ -1,20 +1,19 @@
 """Which way between nodes is slow, and since when."""
 
-from sentinel.checks import all_reduce
 from sentinel.dashboards.board import NODE_BOARD, board, row
+from sentinel.dashboards.limits import LINK_BAD, LINK_NOTICE
 from sentinel.dashboards.look import BAD, GOOD, Limits, Words
 from sentinel.dashboards.panels import bars, lines, listing, matrix, number
 from sentinel.dashboards.promql import increase, mirrored, of, over_range, rate, total, worst
 
 PAIRS = of("link_bandwidth_bytes_per_second")
-TYPICAL = f"quantile(0.5, {PAIRS})"
 MEASURED = of("links_measured_time_seconds", 'check="pair"')
 OF_NODE = of("node_link_bandwidth_bytes_per_second", 'stat="median"')
+TYPICAL = f"quantile(0.5, {OF_NODE})"
+"""Of a large cluster only the slowest pairs are told, and the median of each node."""
 PORT_ERRORS = total(over_range("port_errors_total"), "node", "port", "counter")
 NIC_ERRORS = total(over_range("nic_errors_total"), "node", "nic", "counter")
-SLOW = 1 / all_reduce.FACTOR
-"""The check of all nodes together calls a part slow that has less than this share of what others have."""
-SHARE = Limits(notice=0.8, bad=SLOW, low=True)
+SHARE = Limits(notice=LINK_NOTICE, bad=LINK_BAD, low=True)
 DOWN: Words = {0: ("down", BAD), 1: ("up", GOOD)}
 
 BOARD = board(

@@ -20,6 +20,7 @@ from sentinel.web.admission import Admission
 from sentinel.web.desk import Desk
 from sentinel.web.discovery import targets
 from sentinel.web.hardening import Hardened
+from sentinel.web.links import links
 from sentinel.web.live import events
 from sentinel.web.metrics import exposition
 from sentinel.web.query import bounded
@@ -98,6 +99,11 @@ def _machines(app: FastAPI, desk: Desk, registry: CollectorRegistry) -> None:
     @app.get("/sd")
     async def discovery(request: Request) -> JSONResponse:
         return JSONResponse(targets(await desk.status(), request.url.netloc))
+
+    @app.get("/network")
+    async def network() -> HTMLResponse:
+        measured = await desk.look(lambda: links(registry.collect()))
+        return HTMLResponse(await desk.read(lambda: _utf8(pages.network_page(measured))))
 
     @app.get("/healthz")
     async def healthz() -> PlainTextResponse:

@@ -12,6 +12,7 @@ from markupsafe import Markup, escape
 
 from sentinel.logbook.entry import STAGES, Row
 from sentinel.model.ids import Instant, Seconds
+from sentinel.web.links import Links, level
 from sentinel.web.ranges import ranges
 from sentinel.web.verdict import training, verdict
 from sentinel.web.view import JobView, NodeView, SeatView, Status
@@ -62,6 +63,11 @@ def _cut(markdown: str) -> str:
         f"{len(markdown) - len(head):,} of {len(markdown):,} characters are left out here; the file has them"
     )
     return f"**{note}.**\n\n{head}"
+
+
+def network_page(links: Links) -> str:
+    """Render how fast nodes reach each other."""
+    return _environment().get_template("network.html").render(links=links, here="network")
 
 
 def missing_page(what: str) -> str:
@@ -186,6 +192,7 @@ def _environment() -> jinja2.Environment:
     environment.filters |= {
         "duration": duration,
         "after": _after,
+        "level": level,
         "clock": _clock,
         "date": _date,
         "spark": spark,

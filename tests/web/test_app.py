@@ -120,7 +120,7 @@ def test_an_entry_begins_with_the_stages_that_it_came_to(web: httpx.Client, clus
 
 def test_no_page_loads_anything_from_elsewhere(web: httpx.Client, cluster: Cluster) -> None:
     cluster.book.write(an_incident())
-    for path in ("/", "/logbook", "/logbook/INC-7", "/static/style.css", "/static/refresh.js"):
+    for path in ("/", "/logbook", "/logbook/INC-7", "/network", "/static/style.css", "/static/refresh.js"):
         answer = web.get(path)
         assert answer.status_code == 200
         assert "http://" not in answer.text.replace("http://www.w3.org/2000/svg", "")
