@@ -1,4 +1,4 @@
-"""Limits that dashboards and the controller's own pages share, where neither the policy nor a check has them."""
+"""Limits that dashboards and the controller's own pages share, and that no policy or check has."""
 
 from sentinel.checks.all_reduce import FACTOR
 
