@@ -1,5 +1,5 @@
 """Grafana dashboards as code: each module with a `BOARD` is one, `json/` has what they make.
 
-Building them needs `grafana-foundation-sdk`, checking them `promql-parser`, and bringing them into a Grafana
-`grafana-client`: `pip install 'sentinel-cluster[dashboards]'`.
+Building them needs `grafana-foundation-sdk`, and checking them `promql-parser`:
+`pip install 'sentinel-cluster[dashboards]'`. Bringing the committed ones into a Grafana needs neither.
 """

@@ -15,9 +15,13 @@ IN_A_MENU = "inControlsMenu"
 
 
 def committed() -> Iterator[Document]:
-    """Give the dashboards of this release, without a need for what builds them."""
-    for name in NAMES:
-        yield json.loads((FILES / f"{name}.json").read_text(encoding="utf-8"))
+    """Give the dashboards of this release."""
+    return map(json.loads, files().values())
+
+
+def files() -> Mapping[str, str]:
+    """Give the text of each committed file by its name; what builds them is not needed."""
+    return {f"{name}.json": _read(FILES / f"{name}.json") for name in NAMES}
 
 
 def built() -> Mapping[str, str]:
@@ -25,18 +29,19 @@ def built() -> Mapping[str, str]:
     return {f"{name}.json": _text(name) for name in NAMES}
 
 
-def stale(folder: Path = FILES) -> list[str]:
-    """Say which files of a folder are not what would be built."""
-    return [name for name, text in built().items() if _read(folder / name) != text]
-
-
-def write(folder: Path = FILES) -> list[str]:
-    """Write the files that are stale, and say which. Raises OSError."""
+def write(texts: Mapping[str, str], folder: Path = FILES) -> list[str]:
+    """Write those files that differ, and say which. Raises OSError."""
     folder.mkdir(parents=True, exist_ok=True)
-    texts, wrong = built(), stale(folder)
-    for name in wrong:
+    changed = [name for name, text in texts.items() if _read(folder / name) != text]
+    for name in changed:
         (folder / name).write_text(texts[name], encoding="utf-8")
-    return wrong
+    return changed
+
+
+def stale() -> list[str]:
+    """Say which committed files are not what would be built."""
+    there = files()
+    return [name for name, text in built().items() if there[name] != text]
 
 
 def _read(path: Path) -> str:

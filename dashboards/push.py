@@ -6,9 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-import niquests
-from grafana_client.api import GrafanaApi
-from grafana_client.client import GrafanaClientError, GrafanaException
+import httpx
 
 from sentinel.dashboards.build import Document
 
@@ -17,6 +15,7 @@ OLDEST = (11, 0)
 PROMETHEUS = "prometheus"
 FOLDER = "sentinel"
 ANSWERS_WITHIN_S = 10.0
+MESSAGE = "sentinel dashboards push"
 ITS_OWN = ("id", "version", "schemaVersion")
 """What Grafana writes into a dashboard by itself."""
 
@@ -50,12 +49,14 @@ class Grafana:
         if not _is_address(url):
             raise PushError(f"{url!r} is no address of a Grafana: expected http(s)://HOST[:PORT]")
         self.url = url.rstrip("/")
-        self._api = GrafanaApi.from_url(f"{self.url}/", credential=token, timeout=ANSWERS_WITHIN_S)
+        self._client = httpx.Client(headers={"Authorization": f"Bearer {token}"}, timeout=ANSWERS_WITHIN_S)
 
     def check(self) -> str:
         """Say its release. An old one is refused."""
-        build = self._ask(self._api.health.check)
-        release = str((build or {}).get("version") or "unknown")
+        try:
+            release = str(self._ask("GET", "frontend/settings")["buildInfo"]["version"])
+        except (KeyError, TypeError):
+            raise PushError(f"{self.url} does not answer as a Grafana: it names no release") from None
         numbers = tuple(int(part) for part in release.split("-")[0].split(".")[:2] if part.isdigit())
         if numbers < OLDEST:
             needed = ".".join(map(str, OLDEST))
@@ -64,9 +65,7 @@ class Grafana:
 
     def sources(self) -> Sequence[Source]:
         """Give its Prometheus data sources, the default first."""
-        found = [
-            each for each in self._ask(self._api.datasource.list_datasources) if each["type"] == PROMETHEUS
-        ]
+        found = [each for each in self._ask("GET", "datasources") if each["type"] == PROMETHEUS]
         found.sort(key=lambda each: (not each.get("isDefault"), each["name"]))
         return [Source(each["uid"], each["name"]) for each in found]
 
@@ -74,47 +73,35 @@ class Grafana:
         self, boards: Iterable[Document], source: Source, folder: str, *, dry_run: bool
     ) -> Iterator[Change]:
         """Bring dashboards there; with `dry_run` only say what would be done."""
-        if self._found(lambda: self._api.folder.get_folder(FOLDER)) is None:
+        if self._ask("GET", f"folders/{FOLDER}") is None:
             if not dry_run:
-                self._ask(lambda: self._api.folder.create_folder(folder, uid=FOLDER))
+                self._ask("POST", "folders", {"uid": FOLDER, "title": folder})
             yield Change(f"folder {folder}", "new")
         for board in boards:
             yield self._put(with_source(board, source), dry_run=dry_run)
 
     def _put(self, board: Document, *, dry_run: bool) -> Change:
-        uid = board["uid"]
-        there = self._found(lambda: self._api.dashboard.get_dashboard(uid))
+        there = self._ask("GET", f"dashboards/uid/{board['uid']}")
         kind = "new" if there is None else "unchanged" if same(there["dashboard"], board) else "changed"
         if kind != "unchanged" and not dry_run:
-            wish = {
-                "dashboard": board,
-                "folderUid": FOLDER,
-                "overwrite": True,
-                "message": "sentinel dashboards push",
-            }
-            self._ask(lambda: self._api.dashboard.update_dashboard(wish))
-        return Change(board["title"], kind, f"{self.url}/d/{uid}")
+            wish = {"dashboard": board, "folderUid": FOLDER, "overwrite": True, "message": MESSAGE}
+            self._ask("POST", "dashboards/db", wish)
+        return Change(board["title"], kind, f"{self.url}/d/{board['uid']}")
 
-    def _found(self, ask: Any) -> Any:
-        """Ask for what may not be there."""
+    def _ask(self, method: str, path: str, body: Document | None = None) -> Any:
+        """Give what a route answers; None where it reads what is not there."""
         try:
-            return self._ask(ask)
-        except _MissingError:
-            return None
-
-    def _ask(self, ask: Any) -> Any:
-        try:
-            return ask()
-        except GrafanaException as error:
-            raise _explained(self.url, error) from None
-        except (niquests.exceptions.RequestException, ValueError, AttributeError, OSError) as error:
+            answer = self._client.request(method, f"{self.url}/api/{path}", json=body)
+            said = answer.json()
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
             raise PushError(
                 f"{self.url} does not answer as a Grafana: {type(error).__name__}: {error}"
             ) from None
-
-
-class _MissingError(PushError):
-    """Grafana has no such thing."""
+        if answer.status_code == httpx.codes.NOT_FOUND and method == "GET":
+            return None
+        if not answer.is_success:
+            raise PushError(f"{self.url} {_refusal(answer.status_code, said)}")
+        return said
 
 
 def with_source(board: Document, source: Source) -> Document:
@@ -154,18 +141,15 @@ def _is_address(url: str) -> bool:
         return False
 
 
-def _explained(url: str, error: GrafanaException) -> PushError:
-    said = error.response.get("message", "") if isinstance(error.response, dict) else str(error.response)
-    match error.status_code:
-        case 401:
-            return PushError(f"{url} does not accept the token of GRAFANA_TOKEN: {said or 'unauthorized'}")
-        case 403:
-            return PushError(
-                f"{url}: the token may not do this ({said or 'forbidden'}); "
-                "it needs an Editor's rights, and to read data sources"
-            )
-        case 404:
-            return _MissingError(f"{url} has no such thing: {said}")
+def _refusal(status: int, said: Any) -> str:
+    why = said.get("message", "") if isinstance(said, dict) else ""
+    match status:
+        case httpx.codes.UNAUTHORIZED:
+            return f"does not accept the token of GRAFANA_TOKEN: {why or 'unauthorized'}"
+        case httpx.codes.FORBIDDEN:
+            needed = "it needs an Editor's rights, and to read data sources"
+            return f"does not let this token do this ({why or 'forbidden'}); {needed}"
         case _:
-            kind = "refuses" if isinstance(error, GrafanaClientError) else "fails"
-            return PushError(f"{url} {kind} ({error.status_code}): {said or error.message}")
+            return (
+                f"{'fails' if status >= httpx.codes.INTERNAL_SERVER_ERROR else 'refuses'} ({status}): {why}"
+            )

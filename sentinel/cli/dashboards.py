@@ -33,14 +33,17 @@ TOKEN = "GRAFANA_TOKEN"  # noqa: S105 - the name of a variable
 )
 def build(
     to: Annotated[
-        Path | None, typer.Option(help="A folder for the files; without: that of the source, for developers.")
+        Path | None, typer.Option(help="Copy those of this release there; without: build them anew.")
     ] = None,
 ) -> None:
-    """Write the dashboards as files that Grafana reads, and say which changed."""
+    """Write the dashboards as files that Grafana reads, and say which changed.
+
+    Without --to into the source, for those who change them.
+    """
     from sentinel.dashboards import build as work
 
     folder = to or work.FILES
-    for name in (changed := work.write(folder)):
+    for name in (changed := work.write(work.files() if to else work.built(), folder)):
         say(f"written: {folder / name}")
     if not changed:
         say(f"{folder}: nothing to change")

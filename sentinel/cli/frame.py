@@ -23,8 +23,8 @@ EXIT_BY_HEALTH = {"ok": 0, "skipped": 0, "unknown": 1, "warning": 3, "critical":
 CLUSTER, OPERATE, INSPECT, TRUST = "Cluster", "Operate", "Test and inspect", "Keys and trust"
 """Headings of `sentinel --help`."""
 ANSWERS_WITHIN_S = 10.0
-GRAFANA = ("grafana_client", "grafana_foundation_sdk", "promql_parser", "niquests")
-"""What only commands about dashboards need."""
+GRAFANA = ("grafana_foundation_sdk", "promql_parser")
+"""What only those need who change dashboards."""
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 

@@ -37,7 +37,7 @@ class Grafana:
         if self.fails:
             return self.fails, {"message": "database is locked"}
         if path == "/api/frontend/settings":
-            return 200, {"buildInfo": {"version": self.release}}
+            return 200, {"buildInfo": {"version": self.release}} if self.release else {}
         if token != f"Bearer {TOKEN}":
             return 401, {"message": "Invalid API key"}
         if path == "/api/datasources":

@@ -111,6 +111,7 @@ def test_the_data_source_is_chosen_by_name_or_uid(wanted: str) -> None:
         pytest.param(Grafana(may_write=False), [], "it needs an Editor's rights", id="a viewer's token"),
         pytest.param(Grafana(provisioned=True), [], "Cannot save provisioned dashboard", id="provisioned"),
         pytest.param(Grafana(fails=500), [], "fails (500): database is locked", id="broken"),
+        pytest.param(Grafana(release=""), [], "it names no release", id="something else with JSON"),
         pytest.param(Grafana(html=True), [], "does not answer as a Grafana", id="something else"),
     ],
 )

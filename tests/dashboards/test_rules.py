@@ -1,6 +1,7 @@
 """The dashboards keep the rules, and each rule sees what breaks it."""
 
 import copy
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -123,12 +124,25 @@ def test_files_are_what_is_built() -> None:
     assert {path.stem for path in build.FILES.glob("*.json")} == set(build.NAMES)
 
 
-def test_a_stale_file_is_told_and_written_again(tmp_path: Path) -> None:
-    assert len(build.write(tmp_path)) == len(build.NAMES)
+def test_a_stale_file_is_told_and_written_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert len(build.write(build.files(), tmp_path)) == len(build.NAMES)
     (tmp_path / "run.json").write_text("{}")
-    assert build.stale(tmp_path) == ["run.json"]
-    assert build.write(tmp_path) == ["run.json"]
-    assert build.write(tmp_path) == []
+    monkeypatch.setattr(build, "FILES", tmp_path)
+    assert build.stale() == ["run.json"]
+    assert build.write(build.built(), tmp_path) == ["run.json"]
+    assert build.write(build.built(), tmp_path) == []
+
+
+@pytest.mark.parametrize("missing", ["grafana_foundation_sdk", "promql_parser"])
+def test_files_are_had_without_what_builds_them(
+    missing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(SystemExit) as end:
+        app(["dashboards", "build", "--to", str(tmp_path)])
+    assert not end.value.code
+    assert capsys.readouterr().out.count("written: ") == len(build.NAMES)
+    assert (tmp_path / "run.json").read_text() == build.files()["run.json"]
 
 
 def test_provisioning_puts_them_where_a_push_does() -> None:
