@@ -122,7 +122,6 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
                 sandbox.command("probe", check=check, nodes=["n1", "n2", "n3"], disturb=True)
                 measured = f'sentinel_links_measured_time_seconds{{check="{check}"}} > 0'
                 wait(f"{check} was measured", 90.0, partial(server.ask, measured), 0.5)
-            settle(sandbox)
             wait("the job's pace is known", 60.0, lambda: server.ask("sentinel_job_tokens_per_second"), 0.5)
             yield Seen(server, sandbox.cluster.name, begin, time.time(), evicted)
 
