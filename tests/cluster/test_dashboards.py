@@ -65,7 +65,7 @@ NOT_HERE = {
 
 pytestmark = [
     pytest.mark.cluster,
-    pytest.mark.timeout(300),
+    pytest.mark.timeout(540),
     pytest.mark.skipif(not PROGRAM, reason="Prometheus is not installed"),
 ]
 
