@@ -85,7 +85,7 @@ class Seen:
         return self.server.over(query, self.begin, self.end)
 
     def last(self, title: str, panel: str) -> dict[tuple[str, ...], float]:
-        """Give what a panel says at the end, by the values of its labels."""
+        """Give what a panel says at the end, by the values of its labels in order of their names."""
         shown = next(
             each
             for board in build.committed()
@@ -94,7 +94,9 @@ class Seen:
         )
         query = as_grafana(shown["targets"][0]["expr"], self.cluster, self.end - self.begin)
         found = self.server.ask(query, self.end)
-        return {tuple(sorted(each.get("metric", {}).values())): float(each["value"][1]) for each in found}
+        labels = (sorted(each.get("metric", {}).items()) for each in found)
+        keys = (tuple(value for _, value in named) for named in labels)
+        return dict(zip(keys, (float(each["value"][1]) for each in found), strict=True))
 
 
 @pytest.fixture(scope="module")
