@@ -54,7 +54,7 @@ def check(
         str, typer.Option(envvar="SENTINEL_KERNEL_LOG", help="A file, /dev/kmsg or none; of this boot.")
     ] = "/dev/kmsg",
     disk: Annotated[
-        list[str] | None, typer.Option(help="A path whose volume is looked at; repeat it. Without: /.")
+        list[str] | None, typer.Option(help="A path or an object store's URL; repeat it. Without: /.")
     ] = None,
     everything: Annotated[
         bool,
