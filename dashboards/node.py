@@ -1,6 +1,6 @@
 """What is with a node: its GPUs, their memory, clocks and links, its host, and its incidents."""
 
-from sentinel.checks import contention, gpu, gpu_links, gpu_memory, host, volumes
+from sentinel.checks import contention, gpu, gpu_links, gpu_memory, host, stores, volumes
 from sentinel.dashboards.board import ENTRY, board, one_node, row
 from sentinel.dashboards.look import BAD, GOOD, NOTICE, YES_IS_NOTED, Limits, Words
 from sentinel.dashboards.panels import history, lines, listing, number
@@ -297,6 +297,18 @@ BOARD = board(
             "no answer {{path}}": _of("volume_waits_seconds"),
         },
         limits=Limits(notice=volumes.SLOW_S, bad=volumes.HUNG_S),
+        width=8,
+    ),
+    lines(
+        "Object stores, a small object put and got",
+        "How long it took last, and for how long a store has not answered.",
+        "s",
+        {
+            "put {{url}}": _of("store_put_seconds"),
+            "get {{url}}": _of("store_get_seconds"),
+            "no answer {{url}}": _of("store_waits_seconds"),
+        },
+        limits=Limits(notice=stores.SLOW_S, bad=stores.HUNG_S),
         width=8,
     ),
     lines(

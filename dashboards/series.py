@@ -27,6 +27,7 @@ UNUSED: Mapping[str, str] = {
     "host_swap_used_bytes": "memory available and stalled say when it hurts",
     "job_checkpoint_step": "its age says how much would be lost",
     "job_snapshot_step": "its age says how much would be lost",
+    "nic_mtu_bytes": "it is a setting; a finding says when a node's differs",
     "process_start_time_seconds": "`controller_start_time_seconds` says when it took over",
     "process_virtual_memory_bytes": "resident memory is what a process takes",
     "rank_collectives_completed_total": "what Sentinel compares; a person sees phases",

@@ -65,6 +65,9 @@ class Policy:
     sure_behind: float = number(0.8, 0.1, 1.0)
     """The same of a rank that has entered fewer collectives than the others: it may be a victim itself."""
 
+    sure_doubted: float = number(0.5, 0.1, 1.0)
+    """Multiplies that once more where torch's flight recorder says that the rank is not behind."""
+
     # Nodes' clocks, which decide nothing
 
     clock_offset_s: Seconds = number(1.0, 0.1, 3600.0)

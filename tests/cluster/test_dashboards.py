@@ -50,7 +50,14 @@ NOT_HERE = {
             "Network": ["NVLinks trained again", "NVLink packets sent again"],
         },
         "no such device, service or kernel interface on every machine": {
-            "Node": ["Waiting", "Errors of the host", "Services", "Ports and NICs", "Clock error"],
+            "Node": [
+                "Waiting",
+                "Errors of the host",
+                "Services",
+                "Ports and NICs",
+                "Clock error",
+                "Object stores, a small object put and got",
+            ],
             "Network": ["Errors of ports", "Rate of ports", "Ports down"],
         },
         "nothing of it happened": {
