@@ -13,7 +13,7 @@ setup: $(STAMP)
 $(STAMP): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "torch>=2.11,<2.14"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[ray,train,dev]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[ray,train,dashboards,dev]"
 	touch $@
 
 demo: $(STAMP)
@@ -37,6 +37,7 @@ check: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/sentinel dashboards check --metrics docs/metrics.md
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks $(ARGS)

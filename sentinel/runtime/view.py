@@ -107,6 +107,10 @@ class ControllerView:
         """Search the logbook."""
         return self._logbook.search(query)
 
+    def row(self, incident: str) -> Row | None:
+        """Give one line of the logbook."""
+        return self._logbook.row(incident)
+
     def entry(self, incident: str) -> str | None:
         """Give one entry."""
         return self._logbook.entry(incident)

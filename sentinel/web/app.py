@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, StreamingResponse
 from fastapi.staticfiles import StaticFiles
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry
 from starlette.exceptions import HTTPException
@@ -20,6 +20,8 @@ from sentinel.web.admission import Admission
 from sentinel.web.desk import Desk
 from sentinel.web.discovery import targets
 from sentinel.web.hardening import Hardened
+from sentinel.web.links import links
+from sentinel.web.live import events
 from sentinel.web.metrics import exposition
 from sentinel.web.query import bounded
 from sentinel.web.view import Commander, Prober, Status, View, current
@@ -64,6 +66,10 @@ def _pages(app: FastAPI, desk: Desk) -> None:
     async def fragment() -> HTMLResponse:
         return HTMLResponse(await desk.of_status(_part))
 
+    @app.get("/events")
+    async def live() -> StreamingResponse:
+        return StreamingResponse(events(desk, _part), media_type="text/event-stream")
+
     @app.get("/logbook")
     async def logbook(q: str = "") -> HTMLResponse:
         query, status = bounded(q), await desk.status()
@@ -94,6 +100,11 @@ def _machines(app: FastAPI, desk: Desk, registry: CollectorRegistry) -> None:
     async def discovery(request: Request) -> JSONResponse:
         return JSONResponse(targets(await desk.status(), request.url.netloc))
 
+    @app.get("/network")
+    async def network() -> HTMLResponse:
+        measured = await desk.look(lambda: links(registry.collect()))
+        return HTMLResponse(await desk.read(lambda: _utf8(pages.network_page(measured))))
+
     @app.get("/healthz")
     async def healthz() -> PlainTextResponse:
         await desk.look(lambda: None)
@@ -115,7 +126,10 @@ def _found(status: Status, view: View, query: str) -> bytes:
 
 def _entry(view: View, incident: str) -> bytes | None:
     found = view.entry(incident)
-    return None if found is None else _utf8(pages.entry_page(incident, found))
+    if found is None:
+        return None
+    row = view.row(incident)
+    return _utf8(pages.entry_page(incident, found, row.times if row else None))
 
 
 def _runbook(cause: str) -> bytes | None:

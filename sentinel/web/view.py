@@ -212,6 +212,9 @@ class View(Protocol):
     def entry(self, incident: str) -> str | None:
         """Give an incident's logbook entry as Markdown, None when there is none."""
 
+    def row(self, incident: str) -> Row | None:
+        """Give an incident's line of the logbook, None when there is none."""
+
 
 @dataclass(frozen=True, slots=True)
 class Command:
