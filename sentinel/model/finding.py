@@ -29,6 +29,8 @@ WORST = (Health.CRITICAL, Health.WARNING, Health.UNKNOWN)
 """From the worst on; what is ok or skipped asks nothing of anybody."""
 TRAINER = "trainer"
 """The check that a job's ranks speak for: about the job, and the node is only where it was said."""
+REPLAYED = "step-replayed"
+"""Its code for a step that was computed again: `why` and `result` are in the evidence."""
 
 
 class Finding(Struct, frozen=True, gc=False):

@@ -100,7 +100,7 @@ def _ranks(ranks: Sequence[int]) -> str:
 
 def largest(values: Iterable[float]) -> float:
     """Give the largest; one that is not finite is larger than all."""
-    return max(values, key=lambda value: math.inf if math.isnan(value) else abs(value))
+    return max(values, key=lambda value: value if math.isfinite(value) else math.inf)
 
 
 class Usual:
@@ -143,7 +143,7 @@ class Replays:
             self._resting = REST
             return ReplayWhy.SPIKE
         first, later = self._steps == FIRST_STEPS, self._steps > FIRST_STEPS
-        due = self._every and (first or (later and step % self._every == 0))
+        due = first or (later and step % self._every == 0) if self._every else False
         return ReplayWhy.ROTATION if due else None
 
     def replay(
