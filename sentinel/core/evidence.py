@@ -200,7 +200,7 @@ WHOSE: Mapping[str, Callable[[float], bool]] = {
     "nan": lambda loss: not abs(loss) < float("inf"),
     MISCOMPUTED: lambda wrong: wrong > 0,
 }
-"""Kinds of exceptions that all ranks raise for one's sake: whether a rank's value says that it is this one."""
+"""Kinds of exceptions that all ranks raise for one's sake: whether a rank's value says that it is it."""
 
 
 def whose(fact: RankRaised) -> tuple[int, ...]:

@@ -67,9 +67,13 @@ def replays(found: list[Line]) -> int:
 
 def compared(found: list[Line], rank: int) -> list[str]:
     """Say so unless the ranks compared their devices and found that this one's computes wrong."""
-    said = [line.fact for line in found if isinstance(line.fact, RankRaised) and line.fact.kind == MISCOMPUTED]
+    said = [
+        line.fact for line in found if isinstance(line.fact, RankRaised) and line.fact.kind == MISCOMPUTED
+    ]
     wrong = {at for fact in said for at, value in enumerate(fact.values) if value}
-    return [] if wrong == {rank} else [f"the ranks' devices were not compared, or accused ranks {sorted(wrong)}"]
+    return (
+        [] if wrong == {rank} else [f"the ranks' devices were not compared, or accused ranks {sorted(wrong)}"]
+    )
 
 
 def findings(found: list[Line], code: str) -> list[str]:

@@ -121,7 +121,7 @@ class RaisedSeen(Noun, frozen=True):
     """One line, `TypeError: …`."""
     traceback: Text
     values: tuple[float, ...] = ()
-    """For `nan` every rank's local loss, in rank order; for `miscomputed` 1 for who computed wrong, else 0."""
+    """For `nan` every rank's local loss, in rank order; for `miscomputed` 1 for who did, else 0."""
 
 
 class FindingSeen(Noun, frozen=True):

@@ -1,4 +1,4 @@
-"""What a device has computed of a batch, in a few bytes: digests of the bits of its loss and its gradients."""
+"""What a device has computed of a batch, in a few bytes: digests of the bits of its loss and gradients."""
 
 import hashlib
 import math

@@ -20,7 +20,7 @@ rare, and one that is nobody's fault costs one pass."""
 LEAST_SPREAD = 0.02
 """Of the median: where all steps are alike, a little more is no spike."""
 REST = 32
-"""Steps after a spike's replay without another one: a loss that climbs and stays costs at most 1 pass in 32."""
+"""Steps after a spike's replay without another: a loss that climbs and stays costs at most 1 pass in 32."""
 
 
 class Run(NamedTuple):
@@ -62,7 +62,10 @@ def judge(runs: Runs, *, alike: bool) -> tuple[int | None, str]:
     if len(apart) == 1 and alike:
         return apart[0], f"rank {apart[0]} differs from all others, who agree, as it had with them before"
     if len(apart) == 1:
-        return None, f"rank {apart[0]} differs from all others since the ranks formed: another kind of device?"
+        return (
+            None,
+            f"rank {apart[0]} differs from all others since the ranks formed: another kind of device?",
+        )
     if len(runs) == 2:
         return None, "the two ranks differ, and nobody else can tell whose result is right"
     return None, "ranks differ, and not one from all others: devices of several kinds?"
@@ -136,7 +139,8 @@ class Replays:
         """Whether to replay this step, and why; `loss`, `norm`: the largest of all ranks."""
         self._steps += 1
         self._resting = max(0, self._resting - 1)
-        spikes = any([usual.take(value) for usual, value in zip(self._usual, (loss, norm), strict=True)])
+        losses, norms = self._usual
+        spikes = losses.take(loss) | norms.take(norm)
         if not (math.isfinite(loss) and math.isfinite(norm)):
             return ReplayWhy.NOT_FINITE
         if spikes and not self._resting:

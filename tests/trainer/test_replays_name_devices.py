@@ -126,7 +126,9 @@ def test_a_device_that_errs_always_is_named_by_all_others_if_it_had_agreed_with_
         pytest.param([unordered] * 4, WELL, id="kernels that are not deterministic"),
         pytest.param([unordered, unordered, healthy, healthy], WELL, id="two err at once"),
         pytest.param([always, always, healthy, healthy], WELL, id="two err alike"),
-        pytest.param([healthy, on_batch(1), healthy, healthy], WELL, id="wrong on one batch, again and again"),
+        pytest.param(
+            [healthy, on_batch(1), healthy, healthy], WELL, id="wrong on one batch, again and again"
+        ),
         pytest.param([unordered], [], id="alone"),
     ],
 )
@@ -154,7 +156,10 @@ def test_a_batch_that_two_nodes_read_differently_accuses_no_device() -> None:
     gang = Gang(*devices)
     gang.replay(healthy, healthy, healthy)
     said = gang.replay(healthy, devices[1], healthy, read=lambda rank, batch: bytes([rank == 1, batch]))
-    assert (said.result, said.said) == (ReplayResult.UNCLEAR, "ranks have read different data for the same batch")
+    assert (said.result, said.said) == (
+        ReplayResult.UNCLEAR,
+        "ranks have read different data for the same batch",
+    )
 
 
 ODD = st.one_of(

@@ -40,7 +40,11 @@ def undisturbed(gang: RankProcesses, small: TrainerSettings) -> list[str]:
 
 
 def train(
-    gang: RankProcesses, settings: TrainerSettings, folder: Path, edits: Mapping[int, str], steps: Sequence[int]
+    gang: RankProcesses,
+    settings: TrainerSettings,
+    folder: Path,
+    edits: Mapping[int, str],
+    steps: Sequence[int],
 ) -> list[StepResult]:
     """What all ranks say alike."""
     job = settings, folder / "device.json", BAD, edits, steps
