@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import platform
 import struct
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -15,7 +16,8 @@ COLUMNS = 4096
 only if they meet in the same column. The digest is made of them only when a step is compared."""
 DIGEST_BYTES = 16
 DATA_BYTES = 8
-_RUN = struct.Struct(f"<q{DATA_BYTES}s{DIGEST_BYTES}s")
+KIND_BYTES = 8
+_RUN = struct.Struct(f"<q{DATA_BYTES}s{DIGEST_BYTES}s{KIND_BYTES}s")
 _FLIPPED_BIT = 30
 """The highest of a float32's exponent."""
 
@@ -58,6 +60,15 @@ class LocalGradients:
         for sums in self._sums:
             found.update(sums.cpu().numpy().tobytes())
         return found.digest()
+
+
+def kind_of(device: torch.device) -> bytes:
+    """Give `KIND_BYTES` for what chooses a device's kernels: two of a kind compute alike to the bit."""
+    said: tuple[Any, ...] = torch.__version__, platform.machine(), torch.backends.cpu.get_cpu_capability()
+    if device.type == "cuda":
+        found = torch.cuda.get_device_properties(device)
+        said = *said, found.name, found.multi_processor_count, found.total_memory, torch.version.cuda
+    return hashlib.blake2b(repr(said).encode(), digest_size=KIND_BYTES).digest()
 
 
 def digest_of(batch: Iterable[Any]) -> bytes:

@@ -13,7 +13,7 @@ import torch.distributed as dist
 
 from sentinel.model.trainable import Beats, Place, Replayed, ReplayWhy, SaveReport, StepResult
 from sentinel.trainer.build import MOMENTS, adamw, sharded_model, torch_device
-from sentinel.trainer.checksums import LocalGradients, digest_of, pack, unpack
+from sentinel.trainer.checksums import LocalGradients, digest_of, kind_of, pack, unpack
 from sentinel.trainer.collectives import CollectiveWatch, NoBeats
 from sentinel.trainer.data import Batch, ensure_dataset, layout_of, parse_batch, read_batch
 from sentinel.trainer.replay import Replays, Run, largest
@@ -76,7 +76,8 @@ class MoeTrainer:
 
     def _replay(self, why: ReplayWhy, step: int, batch: Batch, loss: float) -> Replayed:
         """Have the devices compared; the gradients of this step are then what they were before."""
-        first = Run(self._place.rank, digest_of(batch), self._local.digest(loss))
+        kind = kind_of(self._torch_device)
+        first = Run(self._place.rank, digest_of(batch), self._local.digest(loss), kind)
         gradients = [each.grad.to_local() for each in self._model.parameters()]
         kept = [gradient.cpu() for gradient in gradients]  # a GPU has room for one set of them
 
@@ -84,7 +85,7 @@ class MoeTrainer:
             self._optimizer.zero_grad()
             read = batch if whose == self._place.rank else self._read(step, whose)
             found = self._compute(step, whose, read)
-            return Run(whose, digest_of(read), self._local.digest(found))
+            return Run(whose, digest_of(read), self._local.digest(found), kind)
 
         replayed = self._replays.replay(why, first, run, self._exchange)
         for parameter, gradient in zip(self._model.parameters(), kept, strict=True):

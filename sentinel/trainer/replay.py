@@ -32,6 +32,8 @@ class Run(NamedTuple):
     """Digest of the batch as this device's rank had read it."""
     result: bytes
     """Digest of the bits of the loss and of the gradients, before any other rank's came in."""
+    kind: bytes = b""
+    """Digest of what kind of device this is, as far as it says so."""
 
 
 Runs = Sequence[Sequence[Run]]
@@ -46,8 +48,8 @@ def agree(runs: Runs) -> bool:
 def judge(runs: Runs, *, alike: bool) -> tuple[int | None, str]:
     """The rank whose device computed wrong, None where nothing tells whose; and why.
 
-    `alike`: all devices have agreed in an earlier step of this generation. Without that, one that always
-    differs from the others may be of another kind, or have another library.
+    `alike`: all devices are of one kind and have agreed in an earlier step of this generation. Without that,
+    one that always differs from the others may have other kernels.
     """
     if any(len(read) > 1 for read in _by_batch(runs, "data").values()):
         return None, "ranks have read different data for the same batch"
@@ -64,7 +66,7 @@ def judge(runs: Runs, *, alike: bool) -> tuple[int | None, str]:
     if len(apart) == 1:
         return (
             None,
-            f"rank {apart[0]} differs from all others since the ranks formed: another kind of device?",
+            f"rank {apart[0]} differs from all others, and is of another kind or had never agreed with them",
         )
     if len(runs) == 2:
         return None, "the two ranks differ, and nobody else can tell whose result is right"
@@ -168,7 +170,8 @@ class Replays:
             self._alike = self._alike or partner(0) != self._rank
             return Replayed(why, ReplayResult.AGREED)
         again = exchange([run(self._rank), run(self._rank), run(partner(0)), run(partner(1))])
-        rank, said = judge([[*a, *b] for a, b in zip(runs, again, strict=True)], alike=self._alike is True)
+        alike = self._alike is True and len({run.kind for mine in runs for run in mine}) == 1
+        rank, said = judge([[*a, *b] for a, b in zip(runs, again, strict=True)], alike=alike)
         if self._alike is None and rank is None:
             self._alike = False
         if rank is None:

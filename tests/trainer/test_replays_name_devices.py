@@ -50,7 +50,12 @@ class Gang:
         self.ranks = [Replays(rank, len(devices), 100) for rank in range(len(devices))]
         self.passes = 0
 
-    def replay(self, *devices: Device, read: Callable[[int, int], bytes] = content) -> Replayed:
+    def replay(
+        self,
+        *devices: Device,
+        read: Callable[[int, int], bytes] = content,
+        kinds: Sequence[bytes] = (b"",) * 6,
+    ) -> Replayed:
         """What all ranks say alike of one step."""
         world = range(len(devices))
         table: list[Sequence[Run]] = [()] * len(devices)
@@ -60,7 +65,8 @@ class Gang:
             asked = iter(range(100))
 
             def run(batch: int) -> Run:
-                return Run(batch, read(rank, batch), devices[rank](batch, next(asked)).encode())
+                result = devices[rank](batch, next(asked)).encode()
+                return Run(batch, read(rank, batch), result, kinds[rank])
 
             def exchange(mine: Sequence[Run]) -> Runs:
                 table[rank] = mine
@@ -148,6 +154,14 @@ def test_a_device_of_another_kind_is_named_by_its_own_runs_alone() -> None:
     assert gang.replay(*mixed).result is ReplayResult.AGREED, "each repeats its own"
     said = gang.replay(*mixed[:2], lambda batch, time: f"b {batch}" if time else "wrong")
     assert (said.result, said.ranks) == (ReplayResult.NAMED, (2,))
+
+
+def test_one_of_another_kind_that_had_agreed_is_not_named_for_differing_later() -> None:
+    """A step's shapes choose its kernels, and each kind of device chooses by itself."""
+    gang, kinds = Gang(*WELL), (b"H100", b"H200", b"H100", b"H100")
+    assert gang.replay(*WELL, kinds=kinds).result is ReplayResult.AGREED
+    said = gang.replay(healthy, always, healthy, healthy, kinds=kinds)
+    assert (said.result, tuple(said.ranks)) == (ReplayResult.UNCLEAR, ())
 
 
 def test_a_batch_that_two_nodes_read_differently_accuses_no_device() -> None:
