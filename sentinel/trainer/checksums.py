@@ -30,12 +30,12 @@ class LocalGradients:
 
     def __init__(self) -> None:
         self._sums: list[Any] = []
-        self._norms: list[Any] = []
+        self._squares: list[Any] = []
 
     def begin(self) -> None:
         """Another batch's come."""
         self._sums.clear()
-        self._norms.clear()
+        self._squares.clear()
 
     def take(self, gradient: Any) -> None:
         """Add up one of them, flat and contiguous; a GPU does it without being waited for."""
@@ -44,11 +44,11 @@ class LocalGradients:
         words = gradient.view(torch.int32)
         whole = words.numel() // (2 * COLUMNS) * 2 * COLUMNS
         self._sums += [words[:whole].view(torch.int64).view(-1, COLUMNS).sum(0), words[whole:].clone()]
-        self._norms.append(torch.linalg.vector_norm(gradient))
+        self._squares.append(torch.dot(gradient, gradient))
 
     def norm(self) -> float:
         """Give the norm of all of them; 0 where nothing is reduced, for this rank is alone."""
-        return math.hypot(*(float(each) for each in self._norms))
+        return math.sqrt(sum(float(each) for each in self._squares))
 
     def digest(self, loss: float) -> bytes:
         """Give `DIGEST_BYTES` for loss and gradients. Of a loss that is not finite the bits mean nothing."""

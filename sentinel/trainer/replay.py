@@ -14,6 +14,8 @@ FIRST_STEPS = 16
 replay in rotation, for what agreed once and differs later has changed."""
 WINDOW = 64
 """Steps that what is usual is taken from: few enough to follow a loss that falls."""
+LOOK_EVERY = 8
+"""Steps after which it is taken anew: it changes slowly, and medians cost."""
 SPIKE = 12.0
 """Standard deviations, by the median absolute deviation. A gradient's norm has a heavy tail: 12 of them are
 rare, and one that is nobody's fault costs one pass."""
@@ -62,7 +64,7 @@ def judge(runs: Runs, *, alike: bool) -> tuple[int | None, str]:
         return None, f"{_ranks(unsteady)} gave two results for one batch: kernels may not be deterministic"
     apart = [rank for rank in range(len(runs)) if _stands_apart(rank, runs)]
     if len(apart) == 1 and alike:
-        return apart[0], f"rank {apart[0]} differs from all others, who agree, as it had with them before"
+        return apart[0], f"rank {apart[0]} differs from all others, with whom it had agreed; they still agree"
     if len(apart) == 1:
         return (
             None,
@@ -113,12 +115,17 @@ class Usual:
 
     def __init__(self) -> None:
         self._last = deque[float](maxlen=WINDOW)
+        self._most = math.inf
+        self._taken = 0
 
     def take(self, value: float) -> bool:
         """Add the next one; whether it is far above what was usual before it."""
-        spikes = len(self._last) >= FIRST_STEPS and value > self._limit()
+        spikes = value > self._most
         if math.isfinite(value):
             self._last.append(value)
+            self._taken += 1
+            if self._taken >= FIRST_STEPS and self._taken % LOOK_EVERY == 0:
+                self._most = self._limit()
         return spikes
 
     def _limit(self) -> float:
