@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.ready
 ARGS ?=
 
-.PHONY: setup demo test check bench clean
+.PHONY: setup demo observe test check bench clean
 .DELETE_ON_ERROR:
 
 setup: $(STAMP)
@@ -18,6 +18,10 @@ $(STAMP): pyproject.toml
 
 demo: $(STAMP)
 	$(BIN)/sentinel demo $(ARGS)
+
+# A cluster that trains until Ctrl-C, with Debian's Prometheus and Alertmanager beside it.
+observe: $(STAMP)
+	$(BIN)/sentinel demo --observe $(ARGS)
 
 # All of it in two passes: what starts a cluster has the machine to itself. With ARGS, whatever those say.
 test: $(STAMP)

@@ -280,7 +280,9 @@ class RankRunner:
             complete = max(complete, min(vote // VOTES for vote in result.votes) - 1)
             self._keeper.keep(order, step, complete)
             self._teller.snapshots(order, step, self._keeper.full())
-            self._teller.saves(order, step, self._trainable.save_report())
+            saved = self._trainable.save_report()
+            self._beats.checkpoint_done(saved.committed)
+            self._teller.saves(order, step, saved)
             if result.last:
                 self._end(order, step)
             if any(vote & PAUSES for vote in result.votes):

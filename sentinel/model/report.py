@@ -70,6 +70,8 @@ class RankBeat(Struct, frozen=True, gc=False):
     """Why its record is not believed: only the process state is evidence then, and the rest is of before."""
     world: Count = 0
     """Ranks of its gang, if Sentinel did not start it; 0 if it did."""
+    checkpoint_step: Step = -1
+    """Newest step whose durable checkpoint it has told to be complete."""
 
 
 DONE = "exit 0"

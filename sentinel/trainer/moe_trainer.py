@@ -78,8 +78,7 @@ class MoeTrainer:
         """Have the devices compared; the gradients of this step are then what they were before."""
         kind = kind_of(self._torch_device)
         first = Run(self._place.rank, digest_of(batch), self._local.digest(loss), kind)
-        gradients = [each.grad.to_local() for each in self._model.parameters()]
-        kept = [gradient.cpu() for gradient in gradients]  # a GPU has room for one set of them
+        kept = [each.grad.to_local().cpu() for each in self._model.parameters()]  # a GPU has room for one set
 
         def run(whose: int) -> Run:
             self._optimizer.zero_grad()

@@ -12,11 +12,13 @@ from fastapi.staticfiles import StaticFiles
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry
 from starlette.exceptions import HTTPException
 
+from sentinel.dashboards import alert_pages
 from sentinel.model.ids import Cause
 from sentinel.runbooks import RunbookError, prose
 from sentinel.web import api, pages
 from sentinel.web.admission import Admission
 from sentinel.web.desk import Desk
+from sentinel.web.discovery import targets
 from sentinel.web.hardening import Hardened
 from sentinel.web.metrics import exposition
 from sentinel.web.query import bounded
@@ -88,6 +90,10 @@ def _machines(app: FastAPI, desk: Desk, registry: CollectorRegistry) -> None:
         counters = await desk.look(lambda: list(registry.collect()))
         return Response(exposition(await desk.status(), counters), media_type=CONTENT_TYPE_LATEST)
 
+    @app.get("/sd")
+    async def discovery(request: Request) -> JSONResponse:
+        return JSONResponse(targets(await desk.status(), request.url.netloc))
+
     @app.get("/healthz")
     async def healthz() -> PlainTextResponse:
         await desk.look(lambda: None)
@@ -116,9 +122,10 @@ def _runbook(cause: str) -> bytes | None:
     if not CAUSE.fullmatch(cause):
         return None
     try:
-        return _utf8(pages.entry_page(cause, prose(Cause(cause))))
+        text: str | None = prose(Cause(cause))
     except RunbookError:
-        return None
+        text = alert_pages.prose(cause)
+    return None if text is None else _utf8(pages.entry_page(cause, text))
 
 
 def _utf8(page: str) -> bytes:

@@ -2,7 +2,6 @@
 
 import asyncio
 import http.client
-import re
 import socket
 import threading
 import time
@@ -23,7 +22,6 @@ from sentinel.adapters.dispatcher import Standing
 from sentinel.logbook.book import Logbook
 from sentinel.model.ids import Cause
 from sentinel.model.severity import Severity
-from sentinel.runtime.agent.metrics import HELP
 from sentinel.runtime.counters import Counters
 from sentinel.runtime.receiver_metrics import ReceiverMetrics
 from sentinel.web.app import create_app
@@ -309,16 +307,6 @@ def test_an_empty_token_lets_nobody_in(cluster: Cluster) -> None:
             return answer.status_code
 
     assert asyncio.run(ask()) == 401
-
-
-def test_the_manual_lists_every_metric(web: httpx.Client) -> None:
-    manual = (Path(__file__).parents[2] / "docs" / "operating.md").read_text(encoding="utf-8")
-    section = manual.partition("\n## Metrics")[2].partition("\n## ")[0]
-    cells = "".join(line.split("|")[1] for line in section.splitlines() if line.startswith("| `"))
-    named = set(re.findall(r"`(\w+)(?:\{[\w,]+\})?`", cells))
-    families = text_string_to_metric_families(web.get("/metrics").text)
-    served = {sample.name.removeprefix("sentinel_") for family in families for sample in family.samples}
-    assert served | set(HELP) == named
 
 
 def test_an_incident_shows_what_was_told_before_and_what_is_left(web: httpx.Client, cluster: Cluster) -> None:
