@@ -37,6 +37,8 @@ RANKING: Mapping[Health, int] = {
 """A health as a number that can be charted: worse is more."""
 TRAINER = "trainer"
 """The check that a job's ranks speak for: about the job, and the node is only where it was said."""
+REPLAYED = "step-replayed"
+"""Its code for a step that was computed again: `why` and `result` are in the evidence."""
 
 
 class Finding(Struct, frozen=True, gc=False):

@@ -12,6 +12,7 @@ from sentinel.core.state import State
 from sentinel.model.action import KINDS, Action, Refusal, kind_of
 from sentinel.model.fact import Fact, Outcome
 from sentinel.model.ids import Cause, IncidentId
+from sentinel.runtime.replay_metrics import ReplayCounts
 
 FACTS = tuple(noun.__name__ for noun in get_args(Fact))
 RESULTS = ("delivered", "failed")
@@ -35,6 +36,7 @@ class Counters(Collector):
         self._causes = Counter[str](dict.fromkeys(causes, 0))
         self._refusals = Counter[str](dict.fromkeys(GUARDS, 0))
         self._evictions = self._opened = 0
+        self._replays = ReplayCounts()
         self._seen = set(known)
         self._diagnosed = set(self._seen)
 
@@ -48,6 +50,7 @@ class Counters(Collector):
                 self._actions[kind_of(action.id)] += 1
         if isinstance(fact, Outcome):
             self._ended(fact)
+        self._replays.take(fact)
         self._count_incidents(state)
 
     def _ended(self, outcome: Outcome) -> None:
@@ -78,6 +81,7 @@ class Counters(Collector):
         yield _counter("incidents_opened", "Incidents that were opened.", self._opened)
         yield _counter("evictions", "Evictions that were done.", self._evictions)
         yield _labelled("refusals", "Actions that a guard refused.", "guard", self._refusals)
+        yield self._replays.family()
         reports, events = self._refused()
         yield _counter("reports_refused", "Reports that could not be read.", reports)
         yield _counter("events_refused", "Events of reports that could not be read.", events)

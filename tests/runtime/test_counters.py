@@ -10,9 +10,11 @@ from sentinel import runbooks
 from sentinel.core.state import State
 from sentinel.logbook.recording import read
 from sentinel.model.action import KINDS, Action, Refusal
-from sentinel.model.fact import Fact, JobSubmitted, Outcome
-from sentinel.model.ids import ActionId, JobId
+from sentinel.model.fact import Fact, FindingReported, JobSubmitted, Outcome
+from sentinel.model.finding import REPLAYED, TRAINER, Finding, Health
+from sentinel.model.ids import ActionId, JobId, NodeId
 from sentinel.model.policy import Policy
+from sentinel.model.trainable import ReplayResult, ReplayWhy
 from sentinel.runtime.counters import Counters
 
 RECORDINGS = sorted((Path(__file__).parents[1] / "incidents").glob("*.jsonl"))
@@ -78,6 +80,21 @@ def test_a_refusal_is_no_action(tmp_path: Path) -> None:
     found = values(counters)
     assert found["refusals", "actions"] >= 1
     assert found["actions", "evict"] == 0
+
+
+def replayed(check: str, **evidence: str) -> FindingReported:
+    found = Finding(check, REPLAYED, "step-7", Health.OK, "step 7 was computed again", evidence)
+    return FindingReported(1.0, NodeId("n1"), found)
+
+
+def test_steps_that_ranks_computed_again_are_counted_by_why_and_what_came_of_it() -> None:
+    counters = fresh()
+    counters.changed(State(), replayed(TRAINER, why="spike", result="agreed"), ())
+    counters.changed(State(), replayed(TRAINER, why="words of", result="somebody's"), ())
+    counters.changed(State(), replayed("gpu", why="spike", result="agreed"), ())
+    found = {key: value for key, value in values(counters).items() if key[0] == "steps_replayed"}
+    assert len(found) == len(ReplayWhy) * len(ReplayResult)
+    assert {key for key, value in found.items() if value} == {("steps_replayed", "spike", "agreed")}
 
 
 def test_incidents_of_before_are_not_counted_again(tmp_path: Path) -> None:
