@@ -22,6 +22,7 @@ CommandName: TypeAlias = Literal[
     "maintain",
     "drain",
     "undrain",
+    "prove",
     "retry",
     "grow",
     "stop-actions",
@@ -38,10 +39,10 @@ def refuse_command(state: State, command: str, target: str, causes: Collection[s
         return f"unknown command {command!r}: {', '.join(COMMANDS)}"
     if command == "ack":
         return _refuse_ack(state, target)
-    if command in ("maintain", "drain", "undrain") and target not in state.nodes:
+    if command in ("maintain", "drain", "undrain", "prove") and target not in state.nodes:
         return f"no node {target!r}: known are {', '.join(sorted(state.nodes)) or 'none'}"
-    if command == "undrain" and (cordon := state.nodes[NodeId(target)].cordon) and cordon.by == SCHEDULER:
-        return f"{target} is cordoned in the scheduler ({cordon.reason}): it comes back when that ends there"
+    if command in ("undrain", "prove") and (theirs := _cordoned_by_others(state, NodeId(target))):
+        return theirs
     if command == "silence" and target not in state.nodes and target not in causes:
         near = get_close_matches(target, [*state.nodes, *causes], n=1)
         hint = f"did you mean {near[0]!r}?" if near else "the causes are the runbooks' names"
@@ -57,6 +58,13 @@ def refuse_command(state: State, command: str, target: str, causes: Collection[s
     if command == "retire":
         return _still_busy(state)
     return ""
+
+
+def _cordoned_by_others(state: State, node: NodeId) -> str:
+    cordon = state.nodes[node].cordon
+    if cordon is None or cordon.by != SCHEDULER:
+        return ""
+    return f"{node} is cordoned in the scheduler ({cordon.reason}): it comes back when that ends there"
 
 
 def _refuse_ack(state: State, target: str) -> str:

@@ -27,6 +27,8 @@ class Health(StrEnum):
 
 WORST = (Health.CRITICAL, Health.WARNING, Health.UNKNOWN)
 """From the worst on; what is ok or skipped asks nothing of anybody."""
+NO_OPINION = frozenset({"probe-failed", "probe-hung", "probe-died"})
+"""Codes of findings that only say that a check could not be run: what it would have found, nobody knows."""
 TRAINER = "trainer"
 """The check that a job's ranks speak for: about the job, and the node is only where it was said."""
 

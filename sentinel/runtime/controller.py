@@ -59,7 +59,7 @@ from sentinel.runtime.awake import Awake
 from sentinel.runtime.counters import Counters
 from sentinel.runtime.gathered import Gathered
 from sentinel.runtime.hand_probes import HandProbes
-from sentinel.runtime.hands import Hands, RestartCommand
+from sentinel.runtime.hands import Hands, OperatorsCommand
 from sentinel.runtime.inbox import Inbox
 from sentinel.runtime.ledger import Ledger
 from sentinel.runtime.objections import objection
@@ -244,8 +244,12 @@ class Controller:
             self.watch.beats,
             self.settings.policy.slow_phase_s,
             partial(word_for, self._keys.snapshot_secret),
-            RestartCommand(job.restart_command, job.restart_within_s, self._state_dir / "restart.log"),
+            self._command("job.restart_command", job.restart_command, job.restart_within_s, "restart.log"),
+            self._command("operations.reboot_command", *self.settings.operations.reboot, "reboot.log"),
         )
+
+    def _command(self, key: str, line: str, within_s: Seconds, log: str) -> OperatorsCommand:
+        return OperatorsCommand(key, line, within_s, self._state_dir / log)
 
     def _memory_of(self, node: NodeId) -> Path:
         return self.settings.cluster.memory_dir / f"sentinel-{self.settings.cluster.name}" / node

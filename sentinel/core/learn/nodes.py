@@ -15,7 +15,7 @@ from sentinel.model.runbook import Ends, Scope
 def joined(state: State, fact: NodeJoined, rules: Rules) -> None:
     """An agent introduced itself."""
     node = state.nodes.get(fact.node) or state.add(Node(fact.node))
-    if _kernel(node.boot) != _kernel(fact.boot):
+    if kernel_of(node.boot) != kernel_of(fact.boot):
         node = state.change(node, findings={}, recent=(), events=(), contained={}, counts={})
     node = state.change(
         node,
@@ -32,7 +32,7 @@ def joined(state: State, fact: NodeJoined, rules: Rules) -> None:
     _is_back(state, node, rules)
 
 
-def _kernel(boot: str) -> str:
+def kernel_of(boot: str) -> str:
     """Return the kernel's part of a boot id: with another kernel the checks say again what still holds.
 
     An agent that was only restarted knows what it told, and clears that itself.
