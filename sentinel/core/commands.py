@@ -4,6 +4,7 @@ from collections.abc import Collection
 from difflib import get_close_matches
 from typing import Literal, TypeAlias, get_args
 
+from sentinel.core import proofs
 from sentinel.core.learn import again
 from sentinel.core.state import State
 from sentinel.core.state.rows import SCHEDULER
@@ -12,6 +13,7 @@ from sentinel.model.action import StopJob, StopWorker
 from sentinel.model.counted import counted
 from sentinel.model.ids import DAY_S, IncidentId, JobId, NodeId
 from sentinel.model.incident import Stage
+from sentinel.model.policy import Policy
 
 LONGEST_SILENCE_S = 30 * DAY_S
 """What is to be silent for longer is to be repaired, or its runbook changed."""
@@ -58,6 +60,12 @@ def refuse_command(state: State, command: str, target: str, causes: Collection[s
     if command == "retire":
         return _still_busy(state)
     return ""
+
+
+def refuse_proof(state: State, target: str, policy: Policy) -> str:
+    """Why a node can't show now that it is well; empty when it can, or is not out."""
+    node = state.nodes.get(NodeId(target))
+    return proofs.refuse(node, policy) if node is not None and node.cordon is not None else ""
 
 
 def _cordoned_by_others(state: State, node: NodeId) -> str:

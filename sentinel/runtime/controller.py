@@ -32,6 +32,7 @@ from sentinel.backends.port import Backend, Context
 from sentinel.core import evidence, group
 from sentinel.core.detect.watch import Watch
 from sentinel.core.learn.ending import has_finished
+from sentinel.core.proofs import progress
 from sentinel.core.settle.why import keeps_full, keeps_small, leaves
 from sentinel.core.state import Rules
 from sentinel.gang.orders import WorkerSpec
@@ -328,6 +329,8 @@ class Controller:
         waits = ""
         if command.command == "drain" and (node := state.nodes.get(NodeId(command.target))):
             waits = keeps_full(node, state, partial(leaves, state=state, rules=self.rules))
+        if command.command == "prove" and (node := state.nodes.get(NodeId(command.target))):
+            waits = progress(node) or "it was not out of use, so it had nothing to prove"
         if command.command == "grow" and (job := state.jobs.get(JobId(command.target))):
             waits = keeps_small(job, state, self.rules) and f"waits for {keeps_small(job, state, self.rules)}"
         return f"{said}: {waits}" if waits else said

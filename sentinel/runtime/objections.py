@@ -2,15 +2,14 @@
 
 import asyncio
 
-from sentinel.core.commands import refuse_command
+from sentinel.core.commands import refuse_command, refuse_proof
 from sentinel.core.fold import foretell
-from sentinel.core.proofs import refuse
 from sentinel.core.state import State
 from sentinel.logbook.book import Logbook
 from sentinel.logbook.entry import utc
 from sentinel.model.action import Page
 from sentinel.model.fact import Commanded
-from sentinel.model.ids import IncidentId, Instant, JobId, NodeId
+from sentinel.model.ids import IncidentId, Instant, JobId
 from sentinel.runtime.ledger import Ledger
 
 OF_INCIDENTS = ("ack", "retry")
@@ -20,20 +19,13 @@ OF_INCIDENTS = ("ack", "retry")
 async def objection(ledger: Ledger, logbook: Logbook, fact: Commanded) -> str:
     """Say in one line why a command is refused before it becomes a fact; empty when it makes sense."""
     refused = refuse_command(ledger.state, fact.command, fact.target, ledger.rules.runbooks)
-    refused = refused or _refused_way_back(ledger, fact)
+    if fact.command == "prove":
+        refused = refused or refuse_proof(ledger.state, fact.target, ledger.rules.policy)
     if refused and fact.command in OF_INCIDENTS:
         since = _resolved(ledger.state, fact.target)
         since = since or await asyncio.to_thread(_written, logbook, fact.target)
         refused = f"{fact.target} is resolved, since {utc(since)}" if since else refused
     return refused or (_in_vain(ledger, fact) if fact.command == "retry" else "")
-
-
-def _refused_way_back(ledger: Ledger, fact: Commanded) -> str:
-    """Why a node can't show now that it is well, or that nobody said why it need not."""
-    node = ledger.state.nodes.get(NodeId(fact.target))
-    if fact.command == "prove" and node is not None and node.cordon is not None:
-        return refuse(node, ledger.rules.policy)
-    return ""
 
 
 def _resolved(state: State, name: str) -> Instant | None:

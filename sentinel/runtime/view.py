@@ -9,6 +9,7 @@ from sentinel.core.detect.watch import Watch
 from sentinel.core.page.left import left_for_people, left_in_all
 from sentinel.core.page.severity import severity
 from sentinel.core.page.words import also, broke_again, earlier, where
+from sentinel.core.proofs import progress
 from sentinel.core.settle.why import keeps_full, keeps_small, leaves, needs, why
 from sentinel.core.state.rows import Job, Node
 from sentinel.core.state.workers import WorkerStage
@@ -16,7 +17,7 @@ from sentinel.logbook.book import Logbook
 from sentinel.logbook.entry import Row, utc
 from sentinel.logbook.words import action_line, with_numbers
 from sentinel.model.finding import WORST, Finding, Health
-from sentinel.model.ids import Instant, NodeId
+from sentinel.model.ids import Instant, NodeId, Seconds
 from sentinel.model.incident import Incident
 from sentinel.model.report import NOT_RUNNING, RankBeat
 from sentinel.redact import redact
@@ -98,7 +99,7 @@ class ControllerView:
             expected, left_s = f"{kept.reason} ({kept.who})".strip(), max(0.0, kept.until - now)
         full = keeps_full(node, self._ledger.state, leaving)
         place = node.id, health, age, node.silent, cordon, expected, left_s, node.gpus
-        return NodeView(*place, findings, full)
+        return NodeView(*place, findings, full, *_way_back(node, now))
 
     def _job(self, job: Job) -> JobView:
         watch, state = self._watch, self._ledger.state
@@ -176,6 +177,14 @@ class ControllerView:
             (*earlier(incident), *also(incident), *broke_again(incident)),
             left,
         )
+
+
+def _way_back(node: Node, now: Instant) -> tuple[str, str, Instant, Seconds, str]:
+    """Say how far its proof is, in words and as a stage, how long its probation lasts, what is repaired."""
+    stage, asked = (node.proof.stage.value, node.proof.at) if node.proof is not None else ("", 0.0)
+    repairing = node.rungs[-1].value if node.repairing else ""
+    probation_s = max(0.0, node.probation - now) if node.cordon is None else 0.0
+    return progress(node), stage, asked, probation_s, repairing
 
 
 def _when_found(node: Node, finding: Finding) -> str:
