@@ -1,12 +1,14 @@
 """A node that is out comes back by proof, or on a person's word: what it shows, and what comes of it."""
 
+from dataclasses import replace as replace_policy
+
 import pytest
 from msgspec.structs import replace
 from simulated import Simulated, ecc, xid
 
 from sentinel.core.proofs import progress, refuse
 from sentinel.core.state.rows import ProofStage
-from sentinel.model.action import Page, Prove, Readmit
+from sentinel.model.action import Page, Prove, Readmit, Repair
 from sentinel.model.collective import MemberFinding
 from sentinel.model.fact import Commanded, FindingReported, NodeJoined, NodeLeft
 from sentinel.model.finding import Finding, Health
@@ -351,3 +353,122 @@ def test_an_agent_that_starts_anew_meanwhile_answers_no_more() -> None:
     cluster.tell(FindingReported(cluster.now, bad, replace(ecc(), health=Health.OK)))
     cluster.run(200)
     assert stage(cluster, bad) is ProofStage.NOT_RUN
+
+
+# --- repairs that Sentinel may try itself ----------------------------------------------------------------
+
+
+LADDER = Policy(repair=("gpu-reset", "reboot"))
+
+
+def ill(policy: Policy = LADDER) -> tuple[Simulated, NodeId]:
+    """A cluster whose node of rank 0 was evicted for a memory error, which stands."""
+    cluster = Simulated(policy=policy)
+    bad = cluster.node(0)
+    cluster.finding(bad, ecc())
+    return cluster, bad
+
+
+def tried(cluster: Simulated) -> list[tuple[str, tuple[int, ...]]]:
+    return [(repair.rung.value, repair.gpus) for repair in cluster.all(Repair)]
+
+
+def test_nothing_is_repaired_unless_the_operator_allows_it() -> None:
+    cluster, bad = ill(Policy())
+    cluster.run(60)
+    assert not cluster.all(Repair)
+    assert cluster.at(bad).is_empty
+
+
+def test_a_gpu_that_a_reset_helps_brings_its_node_back() -> None:
+    cluster, bad = ill()
+    while not cluster.all(Repair):
+        cluster.run(0.05)
+    assert cluster.at(bad).is_empty, "never before"
+    assert not cluster.sitting(bad)
+    assert tried(cluster) == [("gpu-reset", (0,))]
+    cluster.finding(bad, replace(ecc(), health=Health.OK))
+    cluster.run(10)
+    assert cluster.at(bad).usable
+    body = cluster.all(Page)[-1].body
+    assert f"{bad}: gpu-reset: done" in body
+    assert f"{bad}: proof passed, asked by Sentinel, after gpu-reset" in body
+
+
+def reboots(cluster: Simulated, node: NodeId, boot: str) -> None:
+    cluster.silence(node)
+    cluster.run(60)
+    cluster.tell(NodeJoined(cluster.now, node, "10.0.0.1", 1, 1, boot))
+
+
+def test_the_next_rung_follows_where_one_did_not_help_and_then_come_people() -> None:
+    cluster, bad = ill()
+    cluster.run(20)
+    assert tried(cluster) == [("gpu-reset", (0,)), ("reboot", (0,))]
+    assert cluster.at(bad).repairing, "it is away"
+    cluster.tell(NodeJoined(cluster.now, bad, "10.0.0.1", 1, 1, "boot2"))
+    assert cluster.at(bad).repairing, "only its agent started anew"
+    reboots(cluster, bad, "other-1")
+    cluster.finding(bad, ecc())
+    cluster.run(20)
+    assert len(tried(cluster)) == 2
+    assert not cluster.at(bad).usable
+    body = cluster.all(Page)[-1].body
+    assert f"Left: {bad}: its proof failed: gpu found on gpu-0" in body
+    assert body.count("proof failed, asked by Sentinel") == 2
+
+
+def test_a_node_that_a_reboot_helps_comes_back() -> None:
+    cluster, bad = ill()
+    cluster.run(20)
+    reboots(cluster, bad, "other-1")
+    cluster.run(10)
+    assert cluster.at(bad).usable
+
+
+def test_a_node_that_does_not_come_back_is_peoples_business() -> None:
+    cluster, bad = ill()
+    cluster.run(20)
+    cluster.silence(bad)
+    cluster.run(2000)
+    assert len(tried(cluster)) == 2
+    assert f"{bad}: reboot: not back within 1200 s" in cluster.all(Page)[-1].body
+
+
+def test_a_rung_that_fails_is_said_and_the_next_one_follows() -> None:
+    cluster, bad = ill()
+    cluster.fails = {"Repair"}
+    cluster.run(20)
+    assert tried(cluster) == [("gpu-reset", (0,)), ("reboot", (0,))]
+    assert not cluster.all(Prove)
+    body = cluster.all(Page)[-1].body
+    assert f"{bad}: gpu-reset: not done, no" in body
+    assert f"{bad}: reboot: not done, no" in body
+
+
+@pytest.mark.parametrize("word", ["drain", "stop-actions", "maintain", "prove", "undrain", "ack"])
+def test_nothing_is_repaired_where_people_are_at_work(word: str) -> None:
+    cluster, bad = ill()
+    until = cluster.now + 900
+    target = {"stop-actions": "", "ack": "I-0001"}.get(word, bad)
+    cluster.tell(Commanded(cluster.now, word, target, "ann", "", until))
+    cluster.run(1)
+    assert not cluster.all(Repair)
+
+
+def test_who_is_to_be_inspected_is_not_repaired() -> None:
+    cluster, bad = ill(replace_policy(LADDER, inspect_after=2))
+    cluster.finding(bad, replace(ecc(), health=Health.OK))
+    cluster.command("undrain", bad)
+    cluster.run(60)
+    cluster.actions.clear()
+    evict(cluster, bad)
+    assert not cluster.all(Repair)
+
+
+def test_what_no_repair_helps_is_not_repaired() -> None:
+    cluster = Simulated(policy=LADDER)
+    home = cluster.node(0)
+    cluster.finding(home, Finding("host", "host-memory-uncorrectable", "memory", Health.CRITICAL, "EDAC"))
+    cluster.run(60)
+    assert not cluster.all(Repair)

@@ -31,7 +31,10 @@ def settle(node: Node, state: State, rules: Rules) -> Iterator[Decision]:
 
 def _may_be_repaired(node: Node, state: State, rules: Rules) -> bool:
     """Say whether the next rung is to be tried: never on a node that people work on, or nobody hears."""
-    at_work = node.is_proved or node.repairing or node.maintained or node.silent or node.left
+    incident = state.incidents.get(_for(node))
+    people = node.maintained is not None or (incident is not None and incident.acked_by != "")
+    people = people or (node.proof is not None and node.proof.who != proofs.SENTINEL)
+    at_work = people or node.is_proved or node.repairing or node.silent or node.left
     return bool(not at_work and proofs.rungs(node, rules) and not refuse_action(state, rules))
 
 
