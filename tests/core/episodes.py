@@ -16,6 +16,7 @@ from sentinel.model.action import (
     Action,
     Evict,
     Page,
+    Repair,
     RestartAgent,
     RestartGcs,
     Resume,
@@ -59,7 +60,7 @@ from sentinel.model.finding import TRAINER, Finding, Health
 from sentinel.model.ids import IncidentId, JobId, NodeId, WorkerId
 from sentinel.model.policy import Policy
 
-DEEDS = (Evict, Resume, StartWorker, StopWorker, StopJob, RestartAgent, RestartGcs)
+DEEDS = (Evict, Resume, StartWorker, StopWorker, StopJob, RestartAgent, RestartGcs, Repair)
 """What must not be done while actions are not allowed."""
 PORTS = (("refused", "refused", -1), ("timeout", "timeout", -1), ("refused", "ok", 5), ("ok", "ok", 5))
 
@@ -80,7 +81,7 @@ class Checked(Simulated):
         self.cordoned: set[NodeId] = set()
         self._delays = delays
         self._waited = 0
-        policy = Policy(evict_share=0.4, evict_confidence=0.82)
+        policy = Policy(evict_share=0.4, evict_confidence=0.82, repair=("gpu-reset", "reboot"))
         super().__init__(nodes, gpus, world, standbys=standbys, min_world=1, policy=policy)
 
     def later(self, after: float, what: Callable[[], object]) -> None:
@@ -141,6 +142,11 @@ class Checked(Simulated):
                 self.revisions[name] = number
             case Resume():
                 self._check_seats(action)
+            case Repair(node=name):
+                cordon = self.state.nodes[name].cordon
+                assert cordon is not None, "only a node that is out is repaired"
+                assert cordon.is_ours, "and none that people have taken out"
+                assert not self.state.workers.sitting(name), "and only when it is empty"
 
     def _check_seats(self, resume: Resume) -> None:
         places = [(seat.node, seat.gpu) for seat in resume.seats]

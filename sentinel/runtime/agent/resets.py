@@ -27,7 +27,7 @@ class Resets:
     def __init__(self, nudge: Path, gpus: str, command: str) -> None:
         """`command` is `nvidia-smi`, or what stands in its place; simulated GPUs never get the real one."""
         self._nudge = nudge
-        self._command = command or ("" if gpus.startswith("simulated:") else "nvidia-smi")
+        self.command = command or ("" if gpus.startswith("simulated:") else "nvidia-smi")
         self._done: queue.SimpleQueue[OrderDone] = queue.SimpleQueue()
         self._running = 0
 
@@ -49,7 +49,7 @@ class Resets:
 
     def _reset(self, order: ResetGpus) -> None:
         try:
-            done = OrderDone(order.order, True, reset(self._command, order.gpus))
+            done = OrderDone(order.order, True, reset(self.command, order.gpus))
         except ResetError as error:
             done = OrderDone(order.order, False, str(error))
         except Exception as error:  # whoever asked waits for an answer, and the checks for its end
