@@ -208,11 +208,11 @@ class Policy:
     # How a node comes back
 
     preflight: tuple[str, ...] = names(("gemm",))
-    """Collective checks that a node has to pass alone before it comes back, beside all its own checks.
+    """Collective checks that a node has to pass alone before it comes back, beside all of its own.
 
     `gemm` loads each device and knows every number of the result; it needs torch. Empty for none.
     """
-    proof_s: Seconds = number(120.0, 10.0, 3600.0)
+    proof_s: Seconds = number(150.0, 10.0, 3600.0)
     """Each part of a proof may take this long: `gemm` of 8 GPUs needs less, and all checks of a node do."""
     probation_s: Seconds = number(3600.0, 0.0, 604800.0)
     """A node that came back by proof is out again at the first failure within this; 0 for no probation.

@@ -153,7 +153,7 @@ def test_an_order_that_fails_and_a_node_that_never_answers_are_no_proof() -> Non
     assert stage(cluster, bad) is ProofStage.NOT_RUN
     cluster._answer = lambda action: None  # type: ignore[method-assign]  # its agent has gone
     cluster.command("prove", bad)
-    cluster.run(60)
+    cluster.run(100)
     assert stage(cluster, bad) is ProofStage.UNDER_WAY
     cluster.run(100)
     assert stage(cluster, bad) is ProofStage.NOT_RUN
@@ -213,6 +213,15 @@ def test_a_node_that_is_not_out_has_nothing_to_prove() -> None:
     cluster.command("prove", spare)
     assert cluster.at(spare).usable, "as a person's word it ends the maintenance"
     assert not cluster.all(Prove)
+
+
+def test_what_is_found_where_maintenance_was_announced_counts_from_then_on() -> None:
+    cluster, bad = out()
+    cluster.tell(Commanded(cluster.now, "maintain", bad, "ann", "", cluster.now + 900))
+    cluster.command("prove", bad)
+    cluster.finding(bad, xid(48))
+    cluster.run(5)
+    assert stage(cluster, bad) is ProofStage.FAILED
 
 
 def test_what_others_have_cordoned_stays_so() -> None:

@@ -3,7 +3,7 @@
 from msgspec.structs import replace
 
 from sentinel.core import proofs
-from sentinel.core.learn import cordons
+from sentinel.core.learn import cordons, maintenance
 from sentinel.core.learn.nodes import kernel_of
 from sentinel.core.state import Rules, State
 from sentinel.core.state.rows import Node, Proof, ProofStage
@@ -22,6 +22,7 @@ def ask(state: State, fact: Commanded, rules: Rules) -> None:
     if node.cordon is None:
         cordons.undrain(state, fact, rules)
     elif not proofs.refuse(node, rules.policy):
+        maintenance.end(state, node.id, rules)  # whoever worked there has done so: what is found counts
         _begin(state, node, fact.who, fact.reason, rules)
 
 

@@ -30,6 +30,7 @@ class Resets:
         self.command = command or ("" if gpus.startswith("simulated:") else "nvidia-smi")
         self._done: queue.SimpleQueue[OrderDone] = queue.SimpleQueue()
         self._running = 0
+        self._one_by_one = threading.Lock()
 
     @property
     def are_running(self) -> bool:
@@ -49,7 +50,8 @@ class Resets:
 
     def _reset(self, order: ResetGpus) -> None:
         try:
-            done = OrderDone(order.order, True, reset(self.command, order.gpus))
+            with self._one_by_one:  # a controller that took over may ask again
+                done = OrderDone(order.order, True, reset(self.command, order.gpus))
         except ResetError as error:
             done = OrderDone(order.order, False, str(error))
         except Exception as error:  # whoever asked waits for an answer, and the checks for its end
