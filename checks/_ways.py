@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from statistics import median_high, median_low
 from typing import NamedTuple, TypeAlias
 
+from sentinel.checks._reduce import over_one_stack
 from sentinel.model.collective import MemberSample
 from sentinel.model.ids import NodeId
 
@@ -111,10 +112,10 @@ def usual(ways: Sequence[Way]) -> Way:
 
 
 def ways_of(samples: Iterable[MemberSample]) -> list[Way]:
-    """Give what both ends measured; the rest says nothing."""
+    """Give what both ends measured through the same stack as most; the rest says nothing."""
     halves: dict[tuple[int, Pair], MemberSample] = {}
     ways = []
-    for each in samples:
+    for each in over_one_stack(samples):
         if len(each.members) != 2 or not _is_measured(each):
             continue
         one, other = sorted(each.members)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from statistics import median
 
-from sentinel.checks._gloo import measure
+from sentinel.checks._reduce import measure, over_one_stack
 from sentinel.model.collective import CollectiveCheck, MemberFinding, Members, MemberSample, Round
 from sentinel.model.finding import Finding, Health
 from sentinel.model.ids import NodeId
@@ -43,9 +43,8 @@ def _most(samples: Sequence[MemberSample]) -> int:
 def _speeds(samples: Sequence[MemberSample]) -> dict[Members, float]:
     """Give the bandwidth of each group of which all say one."""
     said: dict[Members, list[float]] = {}
-    for sample in samples:
-        if "mb_per_s" in sample.values:
-            said.setdefault(sample.members, []).append(sample.values["mb_per_s"])
+    for sample in over_one_stack(samples):
+        said.setdefault(sample.members, []).append(sample.values["mb_per_s"])
     return {members: median(speeds) for members, speeds in said.items() if len(speeds) == len(members)}
 
 

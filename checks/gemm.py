@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 RATE_FOR_S: Seconds = 1.0
 """So long each rate is measured on a GPU: a processor's clock settles within tenths of a second."""
+AT_ONCE = 10
+"""Pieces of work between two looks at the clock on a GPU."""
 SIZE, SIZE_CPU = 8192, 512
 """Rows of the matrices whose rate is measured: a GPU is kept busy, and a processor not for long."""
 EXACT = 1024
@@ -27,6 +29,8 @@ PASSES = 8
 """Exact products in a measurement: wrong ones come now and then."""
 COPIED = 1 << 30
 """Bytes of a copy on a GPU, and of one to it and from it."""
+REDUCED = 1 << 30
+"""Bytes that all GPUs of a node reduce together: less does not fill what is between them."""
 LOW = 0.05
 """A rate so much below that of its likes is low (SuperBench's limit against a fleet's baseline)."""
 OUTLIER = 3.5
@@ -50,7 +54,7 @@ class Value(NamedTuple):
 
     node: NodeId
     device: str
-    """`gpu-3`, or `cpu` where no GPU is to be had."""
+    """`gpu-3`, `gpus` for all of a node together, or `cpu` where no GPU is to be had."""
     kind: str
     """The device's name, such as `NVIDIA H200`."""
     what: str
@@ -65,6 +69,9 @@ def measure(meeting: Meeting) -> Mapping[str, float]:  # noqa: ARG001 - each nod
     values: dict[str, float] = {}
     for device, name in _devices(torch):
         values |= {_APART.join((name, kind, what)): number for kind, what, number in _measure(torch, device)}
+    if (count := len(_devices(torch))) > 1:
+        kind = f"{torch.cuda.get_device_name(0)} x{count}"
+        values[_APART.join(("gpus", kind, "all_reduce_gb_per_s"))] = _together(torch, count)
     return values
 
 
@@ -87,6 +94,21 @@ def _measure(torch: Any, device: "torch.device") -> Iterator[tuple[str, str, flo
         yield kind, "copy_gb_per_s", 2 * _speed(torch, device, lambda: here.clone())  # read and written
         yield kind, "h2d_gb_per_s", _speed(torch, device, lambda: here.copy_(there, non_blocking=True))
         yield kind, "d2h_gb_per_s", _speed(torch, device, lambda: there.copy_(here, non_blocking=True))
+
+
+def _together(torch: Any, count: int) -> float:
+    """GB/s of the bus, 2 (n - 1) / n times what all GPUs of this node reduce a second."""
+    import torch.cuda.nccl as nccl
+
+    tensors = [torch.zeros(REDUCED // 4, device=f"cuda:{number}") for number in range(count)]
+
+    def reduce() -> None:
+        nccl.all_reduce(tensors)
+        for number in range(count):
+            torch.cuda.synchronize(number)
+
+    took = _seconds(torch, tensors[0].device, reduce)
+    return 2 * (count - 1) / count * REDUCED / took / 1e9
 
 
 def _wrong(torch: Any, device: "torch.device", seed: int) -> int:
@@ -113,18 +135,22 @@ def _speed(torch: Any, device: "torch.device", copy: Any) -> float:
 
 
 def _seconds(torch: Any, device: "torch.device", work: Any) -> Seconds:
-    """Seconds that a piece of work takes, the median of as many as fit into the time."""
+    """Seconds that a piece of work takes, the median of as many as fit into the time.
+
+    A GPU is given several at once: to wait for each by itself would count the waiting.
+    """
     wait = torch.cuda.synchronize if device.type == "cuda" else lambda _: None
-    for_s = RATE_FOR_S if device.type == "cuda" else RATE_FOR_S / 10
+    for_s, at_once = (RATE_FOR_S, AT_ONCE) if device.type == "cuda" else (RATE_FOR_S / 10, 1)
     work()
     wait(device)
     took: list[Seconds] = []
     while sum(took) < for_s:
         begun = time.perf_counter()
-        work()
+        for _ in range(at_once):
+            work()
         wait(device)
         took.append(time.perf_counter() - begun)
-    return median(took)
+    return median(took) / at_once
 
 
 def judge(samples: Sequence[MemberSample]) -> Iterable[MemberFinding]:
@@ -181,10 +207,15 @@ def _wrong_numbers(value: Value) -> MemberFinding:
 
 
 def _slow(value: Value, others: Sequence[float], floor: float) -> MemberFinding:
-    usual = median(others) if others else floor
     what, unit = _words(value.what)
-    said = f"{value.device} is slow: {what} {value.number:.4g} {unit}, others of its kind {usual:.4g}"
-    evidence: dict[str, str | float] = {value.what: value.number, f"others_{value.what}": usual}
+    evidence: dict[str, str | float] = {value.what: value.number}
+    if value.number < floor:
+        than = f"a {value.kind} has to reach {floor:.4g}"
+        evidence[f"least_{value.what}"] = floor
+    else:
+        than = f"others of its kind {median(others):.4g}"
+        evidence[f"others_{value.what}"] = median(others)
+    said = f"{value.device} is slow: {what} {value.number:.4g} {unit}, {than}"
     return MemberFinding(
         value.node, Finding("gemm", "gpu-slow", value.device, Health.WARNING, said, evidence)
     )

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from sentinel.checks._gloo import measure
 from sentinel.checks._localise import Culprit, localise
 from sentinel.checks._plan import plan
+from sentinel.checks._reduce import measure
 from sentinel.checks._ways import FLOOR, Way, usual
 from sentinel.model.collective import CollectiveCheck, MemberFinding, MemberSample
 from sentinel.model.finding import Finding, Health

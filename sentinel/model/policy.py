@@ -76,6 +76,13 @@ class Policy:
     sure_behind: float = number(0.8, 0.1, 1.0)
     """The same of a rank that has entered fewer collectives than the others: it may be a victim itself."""
 
+    # Nodes' clocks, which decide nothing
+
+    clock_offset_s: Seconds = number(1.0, 0.1, 3600.0)
+    """A node's clock this far off the controller's is a warning, as etcd's: its logs are dated wrong."""
+    clock_window_s: Seconds = number(30.0, 1.0, 3600.0)
+    """Of the reports of so long the one that took least says how far: a burst of traffic is over by then."""
+
     # Nodes that are not heard
 
     silent_s: Seconds = number(2.5, 1.0, 60.0)

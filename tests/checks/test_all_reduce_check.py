@@ -41,6 +41,11 @@ def test_a_half_of_which_one_said_nothing_is_not_compared() -> None:
     assert list(judge([])) == []
 
 
+def test_a_half_on_processors_is_not_compared_with_one_on_gpus() -> None:
+    on_gpus = [replace(each, values={**each.values, "nccl_gpus": 8.0}) for each in measured(FIRST, 40000.0)]
+    assert list(judge([*on_gpus, *measured(SECOND, 400.0)])) == []
+
+
 def test_halves_are_not_compared_beside_a_job() -> None:
     busy = [replace(sample, busy=True) for sample in measured(SECOND, 3.0)]
     assert list(judge([*measured(NODES, 3.0, 0), *measured(FIRST, 400.0), *busy])) == []

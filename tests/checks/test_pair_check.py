@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 
 import pytest
+from msgspec.structs import replace
 
 from sentinel.checks.pair import judge
 from sentinel.model.collective import MemberSample
@@ -105,3 +106,17 @@ def test_a_finding_says_what_was_measured_here_and_elsewhere() -> None:
         "others_ms": 0.4,
     }
     assert "0.35 MB/s and 310 ms" in result.finding.summary
+
+
+def test_a_node_that_measured_on_its_processors_is_no_slow_one_among_gpus() -> None:
+    """Its GPUs had no room: every way to it went through gloo."""
+    fast, slow = (40000.0, 0.03), (400.0, 0.4)
+    there = [
+        replace(each, values={**each.values, "nccl_gpus": float("n2" not in each.members)})
+        for each in [
+            sample(each.node, each.members, slow if "n2" in each.members else fast) for each in samples(6, {})
+        ]
+    ]
+    assert found(there) == []
+    alike = [replace(each, values={**each.values, "nccl_gpus": 1.0}) for each in there]
+    assert found(alike) == [("n2", "link-slow", "link")]

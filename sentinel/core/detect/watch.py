@@ -8,10 +8,12 @@ from typing import TypeGuard
 
 from msgspec.structs import replace
 
+from sentinel.core.detect.clocks import Clocks
 from sentinel.core.detect.events import event_fact
 from sentinel.core.detect.gangs import Gangs
 from sentinel.core.detect.laggards import laggards
 from sentinel.core.detect.progress import NOBODY, Progress
+from sentinel.core.detect.reboots import rebooted
 from sentinel.core.detect.standbys import Standbys
 from sentinel.core.state import State
 from sentinel.core.state.rows import Job, JobStage
@@ -33,6 +35,7 @@ class Watch:
         self._progress: dict[JobId, Progress] = {}
         self._standbys = Standbys()
         self._gangs = Gangs()
+        self._clocks = Clocks(policy)
         self._gathered: dict[JobId, list[tuple[RankBeat, NodeId]]] = {}
 
     def heard_age(self, node: NodeId, now: Instant) -> Seconds | None:
@@ -68,7 +71,8 @@ class Watch:
         self._heard[hello.node] = now
         self._beats.pop(hello.node, None)
         place = hello.address, hello.port, hello.gpus, hello.boot, hello.labels
-        return [NodeJoined(now, hello.node, *place)]
+        again = rebooted(known, hello, state, now) if known is not None else ()
+        return [NodeJoined(now, hello.node, *place), *again]
 
     def report(self, report: Report, state: State, now: Instant) -> list[Fact]:
         """Take one report in; its events become facts, its beats show progress."""
@@ -85,6 +89,7 @@ class Watch:
             fact = event_fact(event, Origin(report.node, report.boot, number), now)
             facts += [fact] if fact else []
         facts += self._gangs.gone(report, state, self._policy, now)
+        facts += self._clocks.take(report, node, now)
         return facts
 
     def slept(self, now: Instant, for_s: Seconds) -> None:

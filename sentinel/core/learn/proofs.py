@@ -4,9 +4,8 @@ from msgspec.structs import replace
 
 from sentinel.core import proofs
 from sentinel.core.learn import cordons, maintenance
-from sentinel.core.learn.nodes import kernel_of
 from sentinel.core.state import Rules, State
-from sentinel.core.state.rows import Node, Proof, ProofStage
+from sentinel.core.state.rows import Node, Proof, ProofStage, kernel_of
 from sentinel.core.state.timers import Timer
 from sentinel.model.action import kind_of
 from sentinel.model.fact import Commanded, MembersProbed, NodeJoined, NodeProbed, Outcome

@@ -125,6 +125,11 @@ class Eviction(Struct, frozen=True, gc=False):
     incident: str
 
 
+def kernel_of(boot: str) -> str:
+    """Return the kernel's part of a boot id, which is another one after the machine has started again."""
+    return boot.rpartition("-")[0]
+
+
 class Node(Struct, frozen=True, gc=False):
     """One machine with an agent."""
 

@@ -1,8 +1,8 @@
 """The whole loop on real GPUs: NVML, NCCL, ranks killed and stopped, a real Xid; prints what it saw.
 
-Run it as root on a machine with NVIDIA GPUs: `PYTHONPATH=. python -m benchmarks.gpu`. With several GPUs it is
-one node with a rank on each, and an out-of-bounds write raises a real Xid 31 in the kernel log; a single GPU
-is shared by three nodes, two of which carry a rank. `--keep DIR` keeps the journal, logbook and logs.
+Run it as root on a machine with NVIDIA GPUs: `PYTHONPATH=. python -m benchmarks.gpu.loop`. With several GPUs
+it is one node with a rank on each; a single GPU is shared by three nodes, two of which carry a rank. A write
+out of bounds raises a real Xid 31 in the kernel log. `--keep DIR` keeps the journal, logbook and logs.
 
 The kernel names a process by the host's number. Where processes are counted as the kernel counts them, the
 second Xid on one GPU must make that GPU suspect. In a container nobody can tell whose the number is: each Xid
@@ -18,18 +18,20 @@ import shutil
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from benchmarks.gpu_trainable import OUT_OF_BOUNDS
+from benchmarks.gpu.trainable import OUT_OF_BOUNDS
 from sentinel.demo.fault import GPU, Expected, Fault, Injection, Simple, pick
 from sentinel.demo.faults import FAULTS
 from sentinel.demo.keep import keep
 from sentinel.demo.observe import Before, observe
+from sentinel.demo.result import Result
 from sentinel.demo.sandbox import Sandbox, SandboxError, wait
 from sentinel.heartbeat import counts_as_the_kernel
 
-JOB = {"backend": "nccl", "trainable": "benchmarks.gpu_trainable:GpuTrainer", "checkpoint_every": 200}
+JOB = {"backend": "nccl", "trainable": "benchmarks.gpu.trainable:GpuTrainer", "checkpoint_every": 200}
 
 
 def write_out_of_bounds(sandbox: Sandbox, chance: random.Random) -> Injection:
@@ -52,13 +54,13 @@ def shape(gpus: int) -> tuple[dict[str, Any], list[tuple[Fault, int]]]:
     """Give the stage's options and the faults with their seeds; one seed picks the same GPU again."""
     usual = [(FAULTS[name], seed) for seed, name in enumerate(("rank-crash", "rank-hang") * 2)]
     if gpus == 1:
-        return {"nodes": 3, "gpus_per_node": 1, "world": 2}, usual
+        return {"nodes": 3, "gpus_per_node": 1, "world": 2}, [*usual, (XID, 7)]
     return {"nodes": 1, "gpus_per_node": gpus, "world": gpus}, [*usual, (XID, 7), (AGAIN, 7)]
 
 
 def main() -> int:
     """Run all faults; 0 if all came out as they must."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu.loop")
     parser.add_argument("--keep", type=Path, help="directory for the journal, the logbook and the logs")
     kept: Path | None = parser.parse_args().keep
     print(f"processes are counted as the kernel does: {counts_as_the_kernel()}", flush=True)
@@ -96,7 +98,26 @@ def _inject(sandbox: Sandbox, fault: Fault, seed: int) -> bool:
     result = observe(sandbox, fault, seed, before, injection)
     injection.undo()
     print(json.dumps(result.to_plain()), flush=True)
+    if fault in (XID, AGAIN):
+        print(_since_the_line(result), flush=True)
     return bool(result.wrong)
+
+
+def _since_the_line(result: Result) -> str:
+    """Say when the driver wrote its line, and how long after it the incident was there."""
+    lines = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK)
+    booted, told = time.time() - time.clock_gettime(time.CLOCK_MONOTONIC), list[float]()
+    with suppress(BlockingIOError):
+        while record := os.read(lines, 8192).decode(errors="replace"):
+            head, _, said = record.partition(";")
+            if "NVRM: Xid" in said:
+                told.append(booted + int(head.split(",")[2]) / 1e6)
+    os.close(lines)
+    if not told or result.detected_s is None or result.injected_at is None:
+        return f"{len(told)} lines of the driver, detected: {result.detected_s}"
+    after = result.injected_at + result.detected_s - told[-1]
+    line = told[-1] - result.injected_at
+    return f"the driver's line came {line:.3f} s after the order, the incident {after:.3f} s after the line"
 
 
 def _logs(sandbox: Sandbox) -> list[Path]:

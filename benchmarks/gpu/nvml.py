@@ -1,7 +1,7 @@
 """What a look at the GPUs costs: each passive GPU check, and each call of NVML, real or the stand-in's.
 
-`python -m benchmarks.nvml` on a machine with NVIDIA GPUs asks them; elsewhere, or with `--stand-in`, it asks
-the stand-in driver, whose calls each read a file. Nothing is changed on the GPUs.
+`python -m benchmarks.gpu.nvml` on a machine with NVIDIA GPUs asks them; elsewhere, or with `--stand-in`, it
+asks the stand-in driver, whose calls each read a file. Nothing is changed on the GPUs.
 """
 
 import argparse
@@ -110,7 +110,7 @@ def _shown(seconds: list[float]) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.nvml", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu.nvml", description=__doc__)
     parser.add_argument("--rounds", type=int, default=50, help="of each check")
     parser.add_argument(
         "--stand-in", action="store_true", help="ask the stand-in driver, even where GPUs are"
