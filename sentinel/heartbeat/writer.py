@@ -9,6 +9,7 @@ import zlib
 from pathlib import Path
 
 from sentinel import private
+from sentinel.heartbeat.flight import answer_if_asked
 from sentinel.heartbeat.layout import (
     BEAT,
     COLLECTIVES,
@@ -75,6 +76,7 @@ class HeartbeatWriter:
         """Take a place in a generation and on a GPU: counters at 0, the last step at -1, no reason."""
         for group in range(GROUPS):
             self._put(COLLECTIVES + group, 0)
+        self._placed_ns = time.time_ns()
         with self._cold:
             self._place = (rank, generation, gpu)
             self._write(STEP, STEP_AT, generation, -1, float("nan"), 0.0, 0.0)
@@ -151,6 +153,7 @@ class HeartbeatWriter:
             self._put(BEAT, time.monotonic_ns())
             with contextlib.suppress(OSError, HeartbeatError):  # a full disk: the next beat tries again
                 self._mend()
+                answer_if_asked(self.path, self._placed_ns)
 
     def _mend(self) -> None:
         """Write the record anew if its file is not as it was written. Raises OSError, HeartbeatError."""

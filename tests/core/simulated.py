@@ -82,6 +82,8 @@ class Simulated:
         """What nodes find that measure together."""
         self.mute: set[str] = set()
         """Checks that give no answer in time where a node shows that it is well."""
+        self.flights: tuple[str, ...] = ()
+        """What ranks say of their collectives when stacks are taken."""
         self.scheduler: set[NodeId] = set()
         """Nodes that it has cordoned for us."""
         self.advances = True
@@ -151,7 +153,7 @@ class Simulated:
             case Ping():
                 self.later(0.3, lambda: self._pinged(action))
             case CollectStacks():
-                self.later(0.5, lambda: self.outcome(action, data=("stack of rank 0",)))
+                self.later(0.5, lambda: self.outcome(action, data=("stack of rank 0", *self.flights)))
             case RestartAgent():
                 self.later(0.5, lambda: self.outcome(action))
             case StopJob():
