@@ -29,6 +29,8 @@ RESTART = (
     "${SENTINEL_AVOID:+--exclude=$SENTINEL_AVOID} train.sh"
 )
 """A `job.restart_command` for Slurm."""
+REBOOT = 'ssh -o BatchMode=yes "$SENTINEL_NODE" sudo systemctl reboot'
+"""An `operations.reboot_command` for machines that are reached by ssh."""
 _NAME = r"^\w[\w.-]*$"
 _Host = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,253}$")]
 RECOVERY = 154
@@ -36,6 +38,7 @@ RECOVERY = 154
 _LOCAL = ("localhost", "127.0.0.1", "::1")
 _T = TypeVar("_T", bound="Table")
 _Signal = Annotated[int, Field(ge=1, le=64)]
+_Word = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$", examples=["gemm"])]
 _Xid = Annotated[int, Field(ge=1, le=999)]
 
 
@@ -217,6 +220,23 @@ class Checks(Table):
         return {"--xid-fatal": self.xid_fatal, "--xid-ignored": self.xid_ignored}
 
 
+class Operations(Table):
+    """What Sentinel may do to machines, beside what it does to jobs."""
+
+    reboot_command: str = Field(default="", max_length=4000, examples=[REBOOT])
+    """Reboots the node in SENTINEL_NODE, for the rung `reboot` of `policy.repair`; run here, by `sh -c`.
+
+    It ends once the reboot is under way. SENTINEL_REPAIR is the same if it is run again after a restart.
+    """
+    reboot_within_s: float = Field(default=60.0, ge=1.0, le=3600.0)
+    """A command that has not ended by then is killed, and the next rung follows."""
+
+    @property
+    def reboot(self) -> tuple[str, float]:
+        """The command, and how long it may take."""
+        return self.reboot_command, self.reboot_within_s
+
+
 class Pages(Table):
     """Who is woken, and through what."""
 
@@ -270,6 +290,9 @@ class Receiver(Table):
 
 def _type_of(field: "dataclasses.Field[Any]") -> Any:
     """Give a policy field's type with its bounds."""
+    if (among := field.metadata.get("among")) is not None:
+        word: Any = Literal[among] if among else _Word
+        return Annotated[tuple.__class_getitem__((word, ...)), BeforeValidator(_listed)]
     if isinstance(field.default, tuple):
         return Annotated[tuple[_Signal, ...], BeforeValidator(_listed)]
     return Annotated[field.type, Field(ge=field.metadata.get("least"), le=field.metadata.get("most"))]
@@ -301,6 +324,7 @@ TABLES: Mapping[str, type[Table]] = {
     "ray": Ray,
     "job": Job,
     "checks": Checks,
+    "operations": Operations,
     "pages": Pages,
     "policy": _policy_table(),
 }
@@ -319,6 +343,7 @@ class Settings:
     ray: Ray = dataclasses.field(default_factory=Ray)
     job: Job = dataclasses.field(default_factory=Job)
     checks: Checks = dataclasses.field(default_factory=Checks)
+    operations: Operations = dataclasses.field(default_factory=Operations)
     pages: Pages = dataclasses.field(default_factory=Pages)
     receivers: Mapping[str, Receiver] = dataclasses.field(default_factory=dict)
     policy: Policy = dataclasses.field(default_factory=Policy)

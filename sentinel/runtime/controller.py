@@ -32,6 +32,7 @@ from sentinel.backends.port import Backend, Context
 from sentinel.core import evidence, group
 from sentinel.core.detect.watch import Watch
 from sentinel.core.learn.ending import has_finished
+from sentinel.core.proofs import progress
 from sentinel.core.settle.why import keeps_full, keeps_small, leaves
 from sentinel.core.state import Rules
 from sentinel.gang.orders import WorkerSpec
@@ -60,7 +61,7 @@ from sentinel.runtime.counters import Counters
 from sentinel.runtime.gathered import Gathered
 from sentinel.runtime.goodput import Goodput
 from sentinel.runtime.hand_probes import HandProbes
-from sentinel.runtime.hands import Hands, RestartCommand
+from sentinel.runtime.hands import Hands, OperatorsCommand
 from sentinel.runtime.inbox import Inbox
 from sentinel.runtime.ledger import Ledger
 from sentinel.runtime.ledger_metrics import LedgerMetrics
@@ -272,8 +273,12 @@ class Controller:
             self.watch.beats,
             self.settings.policy.slow_phase_s,
             partial(word_for, self._keys.snapshot_secret),
-            RestartCommand(job.restart_command, job.restart_within_s, self._state_dir / "restart.log"),
+            self._command("job.restart_command", job.restart_command, job.restart_within_s, "restart.log"),
+            self._command("operations.reboot_command", *self.settings.operations.reboot, "reboot.log"),
         )
+
+    def _command(self, key: str, line: str, within_s: Seconds, log: str) -> OperatorsCommand:
+        return OperatorsCommand(key, line, within_s, self._state_dir / log)
 
     def _memory_of(self, node: NodeId) -> Path:
         return self.settings.cluster.memory_dir / f"sentinel-{self.settings.cluster.name}" / node
@@ -356,6 +361,8 @@ class Controller:
         waits = ""
         if command.command == "drain" and (node := state.nodes.get(NodeId(command.target))):
             waits = keeps_full(node, state, partial(leaves, state=state, rules=self.rules))
+        if command.command == "prove" and (node := state.nodes.get(NodeId(command.target))):
+            waits = progress(node) or "it was not out of use, so it had nothing to prove"
         if command.command == "grow" and (job := state.jobs.get(JobId(command.target))):
             waits = keeps_small(job, state, self.rules) and f"waits for {keeps_small(job, state, self.rules)}"
         return f"{said}: {waits}" if waits else said
