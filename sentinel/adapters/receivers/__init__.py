@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from sentinel import config
@@ -64,6 +65,14 @@ def _set_up(name: str, table: config.Receiver, sender: Sender) -> Receiver:
     if not channels:
         raise config.ConfigError(f"receivers.{name}: has no channel")
     return Receiver(name, table.causes, table.severity, channels)
+
+
+def read_token(key: str, file: Path | None) -> str:
+    """Read what goes into a header or an event as it is; empty without a file. Raises ConfigError."""
+    token = config.read_secret(key, file) if file else ""
+    if not token.isascii() or not token.isprintable() or bool(file) != bool(token):
+        raise config.ConfigError(f"{key}: is no secret in one line: {file}")
+    return token
 
 
 def _kind(name: str, wanted: str) -> Kind[Any]:
