@@ -12,12 +12,10 @@ from typing import Any, Generic, TypeVar
 from sentinel import config
 from sentinel.adapters.page_channel import PageChannel, Sender
 from sentinel.model.action import Page
+from sentinel.oncall.routes import ON_CALL as ON_CALL
 
 GROUP = "sentinel.receivers"
 """Entry point group in which other packages offer kinds, each `NAME = module:RECEIVER`."""
-
-ON_CALL = "on-call"
-"""The name of who reads the channels of `[pages]`."""
 
 T = TypeVar("T", bound=config.Table)
 
