@@ -100,7 +100,10 @@ class Dispatcher:
             await asyncio.sleep(LOOKS_EVERY_S)
             now = time.time()
             for history in self._histories().values():
-                self._tell_due(history, since, now)
+                try:
+                    self._tell_due(history, since, now)
+                except Exception:  # a defect in who is asked when must keep no page from anybody
+                    log.exception("plan-failed", page=history[-1][0].id)
             since = now
 
     def _tell_due(self, history: History, since: Instant, now: Instant) -> None:
@@ -127,7 +130,11 @@ class Dispatcher:
 
     def _stamped(self, history: History, now: Instant) -> Page:
         """Give the newest page, which says who was asked by now."""
-        return replace(history[-1][0], asked=self._plan.asked(history, now))
+        try:
+            return replace(history[-1][0], asked=self._plan.asked(history, now))
+        except Exception:
+            log.exception("plan-failed", page=history[-1][0].id)
+            return history[-1][0]
 
     def standing(self) -> Iterator[tuple[str, Standing]]:
         """Say how each receiver fares, by its name."""
@@ -159,8 +166,12 @@ class Dispatcher:
     def _is_for(self, receiver: Receiver, page: Page, history: History, now: Instant) -> bool:
         if not self._plan:
             return receiver.wants(page)
-        told = self._plan.told_at(receiver.name, history, receiver.wants)
-        return told is not None and told <= now and not self._plan.stops(receiver.name, history)
+        try:
+            told = self._plan.told_at(receiver.name, history, receiver.wants)
+            return told is not None and told <= now and not self._plan.stops(receiver.name, history)
+        except Exception:  # then better told at once than never
+            log.exception("plan-failed", page=page.id)
+            return receiver.wants(page)
 
     def _catch_up(self, desk: _Desk) -> None:
         """Keep what is open; what is there already stays as it is."""

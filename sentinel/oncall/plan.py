@@ -70,9 +70,8 @@ class Plan:
 
     def _steps(self, history: History) -> Iterator[tuple[Instant, str]]:
         """Give when whom is asked, each once; those that are all that are left are everybody."""
-        assert self.rota is not None
         times: dict[Instant, list[str]] = {}
-        for name, person in self.rota.people.items():
+        for name, person in (self.rota.people if self.rota else {}).items():
             found = [self.told_at(each, history) for each in person.receivers]
             if at := min((at for at in found if at is not None), default=None):
                 times.setdefault(at, []).append(name)
