@@ -21,9 +21,9 @@ def api() -> Iterator[ApiProcess]:
         yield server
 
 
-def pagerduty(folder: Path, url: str, key: str = KEY) -> dict[str, dict[str, Any]]:
+def pagerduty(folder: Path, url: str, key: str = KEY, wait: float = 10) -> dict[str, dict[str, Any]]:
     (folder / "key").write_text(key)
-    return {"pagerduty": {"routing_key_file": folder / "key", "url": url, "timeout_s": 0.5}}
+    return {"pagerduty": {"routing_key_file": folder / "key", "url": url, "timeout_s": wait}}
 
 
 def stands(api: ApiProcess) -> dict[str, str]:
@@ -80,7 +80,7 @@ def test_an_incident_is_triggered_acknowledged_and_resolved(api: ApiProcess, tmp
 def test_whatever_goes_wrong_each_page_is_one_alert_and_nobody_else_waits(
     api: ApiProcess, tmp_path: Path, trouble: int | str
 ) -> None:
-    desk = Pagers(tmp_path, pagerduty(tmp_path, api.url))
+    desk = Pagers(tmp_path, pagerduty(tmp_path, api.url, wait=0.5))
     api.answer(trouble)
     desk.keep(page("I-1", 1), page("I-2", 1))
     desk.deliver(desk.has_all, lambda: api.asked()["posts"] >= 1, lambda: "pagerduty" in failing(desk))

@@ -3,8 +3,6 @@
 from collections.abc import Iterator
 from hashlib import sha256
 
-from msgspec.structs import replace
-
 from sentinel.core.evidence import recoveries
 from sentinel.core.page.left import MOST_NAMES, left_for_people
 from sentinel.core.page.severity import severity
@@ -65,10 +63,7 @@ def settle(incident: Incident, state: State, rules: Rules) -> Iterator[Page]:
     body = "\n".join([*_body(incident, diagnosis, left), *_asked(incident, left, state, rules)])
     name, thread = action_id(incident.id, "page", "on-call", number), _thread(incident, number)
     stage = incident.stage.value
-    page = Page(name, incident.id, number, title, body, stage, thread, diagnosis.cause, grade)
-    nodes = tuple(sorted({node for found in incident.where for node in found.nodes}))[:MOST_NAMES]
-    job = state.job_of(incident)
-    yield replace(page, job=job.id if job else "", nodes=nodes, acked_by=incident.acked_by)
+    yield Page(name, incident.id, number, title, body, stage, thread, diagnosis.cause, grade)
 
 
 def digest(incident: Incident, left: tuple[str, ...], grade: str) -> str:
