@@ -10,6 +10,8 @@ from sentinel.model.gpu_sample import GpuDetail
 NO_GPU = "no GPU is here, or none is to be asked"
 Evidence = Mapping[str, str | int | float]
 S = TypeVar("S")
+G = TypeVar("G", bound=GpuDetail)
+K = TypeVar("K")
 Said = Iterable[tuple[str, Health, str, Evidence]]
 """Code, health, what is said after the GPU's name, and evidence."""
 
@@ -29,6 +31,17 @@ def findings(
             yield Finding(check, unread, component, Health.UNKNOWN, said, named)
         for code, health, said, evidence in judge(sample):
             yield Finding(check, code, component, health, f"GPU {gpu.index} {said}", {**named, **evidence})
+
+
+def recalled(gpus: Sequence[G], known: dict[str, K], new: Callable[[], K]) -> list[tuple[G, K]]:
+    """Give each GPU with what is remembered of it, to be changed in place. An exchanged one begins anew."""
+    before = dict(known)
+    known.clear()
+    return [
+        (gpu, known.setdefault(me, before.get(me) or new()))
+        for gpu in gpus
+        for me in [gpu.uuid or str(gpu.index)]
+    ]
 
 
 def gauges(gpu: GpuDetail, **values: float | bool | None) -> dict[Series, float]:

@@ -1,14 +1,15 @@
 """A GPU's links, and what they were: earlier counters, links that were up, the PCIe link under load.
 
-All of that lies in `Links`, so in the prober. After a restart of the prober nothing is known of it.
+All of that is kept beyond the prober, of each GPU by its uuid.
 """
 
-import time
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from sentinel.checks._window import Clock, Minutes, Rise, Window
-from sentinel.model.check import Machine
+import msgspec
+
+from sentinel.checks._details import recalled
+from sentinel.checks._kept import Readings, Rise, minutes, rises
 from sentinel.model.gpu_sample import GpuLinks, NvLink
 from sentinel.model.ids import Seconds
 
@@ -59,61 +60,74 @@ class LinksSample:
     once_active: frozenset[int]
 
 
-class Links:
-    """Reads the links, and keeps what the next reading is compared with, by GPU."""
+class Past(msgspec.Struct):
+    """What the next reading of one GPU is compared with."""
 
-    def __init__(self, clock: Clock = time.monotonic) -> None:
-        self._window = Window(SPAN_S, clock)
-        self._look = Window(_LOOK_S, clock)
-        self._minutes = Minutes(MINUTES, clock)
-        self._loaded: dict[str, tuple[PcieLink, ...]] = {}
-        self._inactive: dict[str, frozenset[int]] = {}
-        self._active: dict[str, frozenset[int]] = {}
-
-    def measure(self, machine: Machine) -> Sequence[LinksSample]:
-        """Read the links of every GPU."""
-        return [self._sample(gpu) for gpu in machine.gpus.read(GpuLinks)]
-
-    def _sample(self, gpu: GpuLinks) -> LinksSample:
-        me = gpu.uuid or str(gpu.index)
-        now_inactive = frozenset(each.link for each in gpu.nvlinks if each.active is False)
-        down = now_inactive & self._inactive.get(me, frozenset())
-        self._inactive[me] = now_inactive
-        active = frozenset(each.link for each in gpu.nvlinks if each.active)
-        # a GPU that was split into instances has switched its links off
-        # itself, and one that did not answer may have been reset, after which they are trained anew
-        self._active[me] = frozenset() if gpu.mig or gpu.error else self._active.get(me, frozenset()) | active
-        if link := _under_load(gpu):
-            self._loaded[me] = (*self._loaded.get(me, ())[-1:], link)
-        rises = self._window.rises(me, {"pcie": gpu.pcie_replays, **_counters(gpu.nvlinks, COUNTERS)})
-        minutes = self._retry_minutes(me, gpu.nvlinks)
-        return LinksSample(
-            gpu,
-            _better(*self._loaded.get(me, ())),
-            rises.get("pcie"),
-            [_of_link(each.link, rises, minutes.get(each.link, 0)) for each in gpu.nvlinks],
-            down,
-            self._active[me],
-        )
-
-    def _retry_minutes(self, gpu: str, links: Sequence[NvLink]) -> Mapping[Hashable, int]:
-        """Say in how many of the last minutes each link had to do something again."""
-        rises = self._look.rises(gpu, _counters(links, RETRIES))
-        again = {each.link for each in links for name in RETRIES if _rose(rises.get((each.link, name)))}
-        return self._minutes.count(gpu, again)
+    rises: dict[str, Readings] = {}
+    last: dict[str, Readings] = {}
+    """Retries at the last look."""
+    retried: dict[str, list[int]] = {}
+    """Link → the minutes in which it had to do something again."""
+    loaded: list[PcieLink] = []
+    """The two last PCIe links that were seen at work."""
+    inactive: list[int] = []
+    """NVLinks at the last look."""
+    active: list[int] = []
+    """NVLinks that were up at any look."""
 
 
-def _counters(links: Sequence[NvLink], names: Sequence[str]) -> dict[Hashable, int | None]:
-    return {(each.link, name): getattr(each, name) for each in links for name in names}
+class Memory(msgspec.Struct):
+    """What is remembered, by GPU."""
+
+    gpus: dict[str, Past] = {}
 
 
-def _of_link(link: int, rises: Mapping[Hashable, Rise], minutes: int) -> LinkRises:
-    replays, recoveries, crc_errors = (rises.get((link, name)) for name in COUNTERS)
-    return LinkRises(link, replays, recoveries, crc_errors, minutes)
+def look(gpus: Sequence[GpuLinks], memory: Memory, now: Seconds) -> Sequence[LinksSample]:
+    """Compare the links of every GPU with what they were."""
+    return [_sample(gpu, past, now) for gpu, past in recalled(gpus, memory.gpus, Past)]
 
 
-def _rose(rise: Rise | None) -> bool:
-    return rise is not None and rise.by > 0
+def _sample(gpu: GpuLinks, past: Past, now: Seconds) -> LinksSample:
+    inactive = {each.link for each in gpu.nvlinks if each.active is False}
+    down = frozenset(inactive & set(past.inactive))
+    past.inactive = sorted(inactive)
+    # a GPU that was split into instances has switched its links off
+    # itself, and one that did not answer may have been reset, after which they are trained anew
+    active = {each.link for each in gpu.nvlinks if each.active}.union(past.active)
+    past.active = [] if gpu.mig or gpu.error else sorted(active)
+    if link := _under_load(gpu):
+        past.loaded = [*past.loaded[-1:], link]
+    counters = {"pcie": gpu.pcie_replays, **_counters(gpu.nvlinks, COUNTERS)}
+    rose = rises(past.rises, counters, SPAN_S, now)
+    again = _retry_minutes(past, gpu.nvlinks, now)
+    return LinksSample(
+        gpu,
+        _better(*past.loaded),
+        rose.get("pcie"),
+        [_of_link(each.link, rose, again.get(str(each.link), 0)) for each in gpu.nvlinks],
+        down,
+        frozenset(past.active),
+    )
+
+
+def _retry_minutes(past: Past, links: Sequence[NvLink], now: Seconds) -> Mapping[str, int]:
+    """Say in how many of the last minutes each link had to do something again."""
+    rose = rises(past.last, _counters(links, RETRIES), _LOOK_S, now)
+    names = {_name(each.link, counter): str(each.link) for each in links for counter in RETRIES}
+    return minutes(past.retried, {names[name] for name, rise in rose.items() if rise.by}, MINUTES, now)
+
+
+def _name(link: int, counter: str) -> str:
+    return f"{link} {counter}"
+
+
+def _counters(links: Sequence[NvLink], names: Sequence[str]) -> dict[str, int | None]:
+    return {_name(each.link, name): getattr(each, name) for each in links for name in names}
+
+
+def _of_link(link: int, rose: Mapping[str, Rise], again: int) -> LinkRises:
+    replays, recoveries, crc_errors = (rose.get(_name(link, name)) for name in COUNTERS)
+    return LinkRises(link, replays, recoveries, crc_errors, again)
 
 
 def _under_load(gpu: GpuLinks) -> PcieLink | None:

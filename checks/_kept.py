@@ -2,11 +2,11 @@
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
@@ -19,6 +19,9 @@ GAP_S = 120.0
 _TOUCH_S = 30.0
 _LARGEST = 1 << 20
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
+MINUTE_S = 60.0
+Clock = Callable[[], float]
+"""Gives seconds of the monotonic clock."""
 T = TypeVar("T", bound=msgspec.Struct)
 
 
@@ -52,19 +55,83 @@ def counted(counters: dict[str, Counter], name: str, value: int, now: float) -> 
     return known, known.take(value, now)
 
 
+class Rise(NamedTuple):
+    """By how much a counter rose, and within how many seconds."""
+
+    by: int
+    seconds: float
+
+    @property
+    def per_second(self) -> float:
+        """Its mean rate."""
+        return self.by / self.seconds
+
+    @property
+    def per_minute(self) -> float:
+        """Its mean rate."""
+        return self.by * MINUTE_S / self.seconds
+
+
+Readings = list[tuple[float, int]]
+"""(seconds of the monotonic clock, value), oldest first."""
+
+
+def rises(
+    window: dict[str, Readings], counters: Mapping[str, int | None], span_s: float, now: float
+) -> dict[str, Rise]:
+    """Take a reading of all counters of a device; give by how much each rose within `span_s`, if known.
+
+    A mean rate is what they are for, so the reading before the span counts. A counter that went back (the
+    driver was loaded again), or is not there now, begins anew.
+    """
+    before = dict(window)
+    window.clear()
+    window |= {
+        name: _taken(before.get(name, []), value, span_s, now)
+        for name, value in counters.items()
+        if value is not None
+    }
+    return {name: _rise(readings) for name, readings in window.items() if readings[0][0] < now}
+
+
+def _taken(readings: Readings, value: int, span_s: float, now: float) -> Readings:
+    if readings and (value < readings[-1][1] or now < readings[-1][0]):
+        readings = []
+    since = max((index for index, (at, _) in enumerate(readings) if at <= now - span_s), default=0)
+    return [*readings[since:], (now, value)]
+
+
+def _rise(readings: Readings) -> Rise:
+    (then, before), (now, value) = readings[0], readings[-1]
+    return Rise(value - before, now - then)
+
+
+def minutes(seen: dict[str, list[int]], things: Collection[str], span: int, now: float) -> dict[str, int]:
+    """Take what is seen now; give in how many of the last `span` minutes each was: a storm counts once."""
+    minute = int(now // MINUTE_S)
+    for name in {*seen, *things}:
+        of = {*seen.get(name, ()), *([minute] if name in things else ())}
+        seen[name] = sorted(each for each in of if minute - span < each <= minute)
+        if not seen[name]:
+            del seen[name]
+    return {name: len(of) for name, of in seen.items()}
+
+
 @contextmanager
-def remembered(folder: str, name: str, kind: type[T]) -> Iterator[T]:
+def remembered(folder: str, name: str, kind: type[T], *, over_gaps: bool = True) -> Iterator[T]:
     """Give what a check remembers, to be changed in place; what it changed is written.
 
     A new one where there is no folder, or nothing readable of this boot in it: then nothing is known yet, and
     nothing follows from it. Where it can't be written the check goes on without. What a counter grew by while
-    nobody looked is not known to be new: its file, which is touched as long as somebody does, says so.
+    nobody looked is not known to be new: its file, which is touched while somebody does, says so. Without
+    `over_gaps` nothing else is known after such a pause, either: a device may have been reset or exchanged.
     """
     path = Path(folder, f"{name}.json") if folder else None
     before = _read(path) if path else b""
     memory = _decoded(before, kind)
     unseen_s = _age(path) if path else 0.0
     if unseen_s > GAP_S:
+        memory = memory if over_gaps else kind()
         for counter in getattr(memory, "counters", {}).values():
             counter.last = None
     yield memory

@@ -1,6 +1,7 @@
 """Looks at volumes through children: one that does not answer keeps its child, and nobody waits for it."""
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -34,6 +35,8 @@ class Answer(msgspec.Struct, frozen=True):
     read_only: bool = False
     error: str = ""
     """Why it can't be asked."""
+    missing: str = ""
+    """What has to be installed before it can be asked."""
     write_s: float | None = None
     """To write and sync a mebibyte; None where that was not tried."""
     read_s: float | None = None
@@ -43,6 +46,16 @@ class Answer(msgspec.Struct, frozen=True):
     """Why the file could not be written and read."""
     failed_with: str = ""
     """The name of the error, such as `EIO`, if either failed."""
+
+
+def is_store(path: str) -> bool:
+    """Say whether a volume is an object store, given as a URL."""
+    return "://" in path
+
+
+def trial_name(node: str) -> str:
+    """Name the file that a node tries a volume with: no two nodes meet in it."""
+    return f".sentinel-probe-{re.sub(r'[^0-9A-Za-z.-]', '_', node)}"
 
 
 @dataclass(slots=True)
@@ -100,6 +113,7 @@ class Pool:
     """Name of the file to try in a directory; empty where none is to be."""
     keep: int = 3
     command: Sequence[str] = CHILD
+    every_s: float = TRY_EVERY_S
     _volumes: dict[str, Volume] = field(default_factory=dict)
     _idle: list[_Child] = field(default_factory=list)
     _asked: dict[str, _Child] = field(default_factory=dict)
@@ -140,8 +154,8 @@ class Pool:
         self._patience_s -= starts * (time.monotonic() - now)
         if not answered or now < self._tried.get(volume.path, now):
             return
-        self._tried[volume.path] = now + TRY_EVERY_S
-        is_there = volume.answer is not None and not volume.answer.error
+        self._tried[volume.path] = now + self.every_s
+        is_there = volume.answer is not None and not (volume.answer.error or volume.answer.missing)
         if trial := self.trial(volume.path) if is_there else "":
             self._ask(volume.path, trial)
             if patience_s:

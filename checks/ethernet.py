@@ -3,7 +3,7 @@
 import time
 from collections import Counter as Tally
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import msgspec
@@ -33,6 +33,8 @@ class Memory(msgspec.Struct):
     devices: dict[str, str] = {}
     """Where in /sys the device of each port is."""
     counters: dict[str, Counter] = {}
+    alike: list[str] = []
+    """Ports that have had the MTU of the others of their speed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,8 @@ class NicSample:
     new: Mapping[str, int] = field(default_factory=dict)
     """By counter, since the last look."""
     error: str = ""
+    was_alike: bool = False
+    """It has had the MTU of the others of its speed; whoever looks only once takes each for such a one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +82,19 @@ class EthernetSample:
 def measure(machine: Machine) -> EthernetSample:
     """Read every port and bond, and remember what they were."""
     with remembered(machine.kept, "ethernet", Memory) as memory:
-        return EthernetSample(look(SYS, memory, time.monotonic()), bonds(PROC))
+        nics = look(SYS, memory, time.monotonic())
+    if not machine.kept:
+        nics = tuple(replace(each, was_alike=True) for each in nics)
+    return EthernetSample(nics, bonds(PROC))
 
 
 def look(root: Path, memory: Memory, now: float) -> tuple[NicSample, ...]:
     """Read every port below `root`. Raises UnreadableError where not even their names can be read."""
     found = {nic.name: nic for nic in entries(root / "class/net") if _is_physical(nic)}
     samples = [_sample(nic, memory, now) for nic in found.values()]
+    now_alike = {each.name for each in samples if each.mtu == _usual_mtu(each, samples)[0]}
+    memory.alike = sorted(now_alike.union(memory.alike))
+    samples = [replace(each, was_alike=each.name in memory.alike) for each in samples]
     memory.devices |= {name: str((nic / "device").resolve()) for name, nic in found.items()}
     elsewhere = {name for name, device in memory.devices.items() if Path(device).exists()}
     gone = missed(memory.links, {*found, *elsewhere})  # a container may have been given the port
@@ -188,13 +198,20 @@ def _judge(nic: NicSample, nics: Sequence[NicSample]) -> Iterator[Finding]:
 
 
 def _judge_mtu(nic: NicSample, nics: Sequence[NicSample]) -> Iterator[Finding]:
-    """Packets of the larger MTU vanish at a port with the smaller one."""
-    alike = Tally(each.mtu for each in nics if nic.mbps and each.mbps == nic.mbps)
-    usual, many = max(alike.items(), key=lambda each: (each[1], each[0]), default=(0, 0))
-    if many >= SIBLINGS and nic.mtu != usual and alike[nic.mtu] < many:
+    """Packets of the larger MTU vanish at a port with the smaller one; one that always had it is built so."""
+    usual, many = _usual_mtu(nic, nics)
+    if usual and nic.mtu != usual and nic.was_alike:
         evidence = {"mtu": nic.mtu, "others_mtu": usual}
         said = f"has MTU {nic.mtu}, {many} others of its speed have {usual}"
         yield _finding(nic, "mtu-differs", Health.WARNING, said, evidence)
+
+
+def _usual_mtu(nic: NicSample, nics: Sequence[NicSample]) -> tuple[int, int]:
+    """Give the MTU that most ports of its speed have, and how many have it; 0 where none is usual."""
+    alike = Tally(each.mtu for each in nics if nic.mbps and each.mbps == nic.mbps)
+    usual, many = max(alike.items(), key=lambda each: (each[1], each[0]), default=(0, 0))
+    is_usual = many >= SIBLINGS and (nic.mtu == usual or alike[nic.mtu] < many)
+    return (usual, many) if is_usual else (0, 0)
 
 
 def _finding(nic: NicSample, code: str, health: Health, said: str, evidence: Evidence) -> Finding:
@@ -202,12 +219,10 @@ def _finding(nic: NicSample, code: str, health: Health, said: str, evidence: Evi
 
 
 def metrics(sample: EthernetSample) -> dict[Series, float]:
-    """Whether each port has a carrier; one that is gone has none."""
-    return {
-        series("nic_carrier", nic=nic.name): float(nic.mbps is not None)
-        for nic in sample.nics
-        if not nic.error
-    }
+    """Whether each port has a carrier, and its MTU; one that is gone has none."""
+    nics = [nic for nic in sample.nics if not nic.error]
+    carriers = {series("nic_carrier", nic=nic.name): float(nic.mbps is not None) for nic in nics}
+    return carriers | {series("nic_mtu_bytes", nic=nic.name): float(nic.mtu) for nic in nics if nic.mtu}
 
 
 def counts(sample: EthernetSample) -> dict[Series, int]:

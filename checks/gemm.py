@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 RATE_FOR_S: Seconds = 1.0
 """So long each rate is measured on a GPU: a processor's clock settles within tenths of a second."""
+AT_ONCE = 10
+"""Pieces of work between two looks at the clock on a GPU."""
 SIZE, SIZE_CPU = 8192, 512
 """Rows of the matrices whose rate is measured: a GPU is kept busy, and a processor not for long."""
 EXACT = 1024
@@ -133,18 +135,22 @@ def _speed(torch: Any, device: "torch.device", copy: Any) -> float:
 
 
 def _seconds(torch: Any, device: "torch.device", work: Any) -> Seconds:
-    """Seconds that a piece of work takes, the median of as many as fit into the time."""
+    """Seconds that a piece of work takes, the median of as many as fit into the time.
+
+    A GPU is given several at once: to wait for each by itself would count the waiting.
+    """
     wait = torch.cuda.synchronize if device.type == "cuda" else lambda _: None
-    for_s = RATE_FOR_S if device.type == "cuda" else RATE_FOR_S / 10
+    for_s, at_once = (RATE_FOR_S, AT_ONCE) if device.type == "cuda" else (RATE_FOR_S / 10, 1)
     work()
     wait(device)
     took: list[Seconds] = []
     while sum(took) < for_s:
         begun = time.perf_counter()
-        work()
+        for _ in range(at_once):
+            work()
         wait(device)
         took.append(time.perf_counter() - begun)
-    return median(took)
+    return median(took) / at_once
 
 
 def judge(samples: Sequence[MemberSample]) -> Iterable[MemberFinding]:

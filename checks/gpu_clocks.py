@@ -1,14 +1,13 @@
-"""A GPU's clocks, heat and power over the last minutes: what holds it back again and again.
-
-The last minutes lie in `Clocks`, so in the prober. After its restart they are empty, and nothing is found.
-"""
+"""A GPU's clocks, heat and power over the last minutes: what holds it back again and again."""
 
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from sentinel.checks._details import Said, findings, gauges
-from sentinel.checks._window import MINUTE_S, Clock, Minutes, Rise, Window
+import msgspec
+
+from sentinel.checks._details import Said, findings, gauges, recalled
+from sentinel.checks._kept import MINUTE_S, Clock, Readings, Rise, minutes, remembered, rises
 from sentinel.checks.gpu import HW_POWER_BRAKE, HW_SLOWDOWN, HW_THERMAL
 from sentinel.model.check import Check, Machine, Series
 from sentinel.model.finding import Finding, Health
@@ -41,24 +40,34 @@ class ClocksSample:
     """How long heat held the clocks down within `THERMAL_SPAN_S`."""
 
 
-class Clocks:
-    """Reads the clocks, and keeps the last minutes of each GPU."""
+class Past(msgspec.Struct):
+    """The last minutes of one GPU."""
 
-    def __init__(self, clock: Clock = time.monotonic) -> None:
-        self._slow = Minutes(MINUTES, clock)
-        self._thermal = Window(THERMAL_SPAN_S, clock)
+    slow: dict[str, list[int]] = {}
+    """Kind of slowdown → the minutes that saw one."""
+    thermal: dict[str, Readings] = {}
 
-    def measure(self, machine: Machine) -> Sequence[ClocksSample]:
-        """Read the clocks of every GPU."""
-        return [self._sample(gpu) for gpu in machine.gpus.read(GpuClocks)]
 
-    def _sample(self, gpu: GpuClocks) -> ClocksSample:
-        me = gpu.uuid or str(gpu.index)
-        kinds = {"slow": HARDWARE, "fault": FAULTS}
-        seen = [kind for kind, reasons in kinds.items() if (gpu.throttle_reasons or 0) & reasons]
-        minutes = self._slow.count(me, seen)
-        rises = self._thermal.rises(me, {"thermal": gpu.thermal_violation_ns})
-        return ClocksSample(gpu, minutes.get("slow", 0), minutes.get("fault", 0), rises.get("thermal"))
+class Memory(msgspec.Struct):
+    """What is remembered, by GPU."""
+
+    gpus: dict[str, Past] = {}
+
+
+def measure(machine: Machine, clock: Clock = time.monotonic) -> Sequence[ClocksSample]:
+    """Read the clocks of every GPU."""
+    gpus = machine.gpus.read(GpuClocks)
+    with remembered(machine.kept, "gpu_clocks", Memory, over_gaps=False) as memory:
+        now = clock()
+        return [_sample(gpu, past, now) for gpu, past in recalled(gpus, memory.gpus, Past)]
+
+
+def _sample(gpu: GpuClocks, past: Past, now: Seconds) -> ClocksSample:
+    kinds = {"slow": HARDWARE, "fault": FAULTS}
+    seen = [kind for kind, reasons in kinds.items() if (gpu.throttle_reasons or 0) & reasons]
+    slow = minutes(past.slow, seen, MINUTES, now)
+    rose = rises(past.thermal, {"heat": gpu.thermal_violation_ns}, THERMAL_SPAN_S, now)
+    return ClocksSample(gpu, slow.get("slow", 0), slow.get("fault", 0), rose.get("heat"))
 
 
 def judge(samples: Sequence[ClocksSample]) -> Iterator[Finding]:
@@ -111,7 +120,7 @@ CHECK = Check(
     "gpu_clocks",
     every=10.0,
     deadline=5.0,
-    measure=Clocks().measure,
+    measure=measure,
     judge=judge,
     causes=("throttle",),
     metrics=metrics,

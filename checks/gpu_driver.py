@@ -1,15 +1,14 @@
-"""What the driver asks for of a GPU, whether the NVLink fabric has taken it in, and which driver it is.
-
-Since when a GPU waits for the fabric lies in `Drivers`, so in the prober, and begins anew with it.
-"""
+"""What the driver asks for of a GPU, whether the NVLink fabric has taken it in, and which driver it is."""
 
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from sentinel.checks._details import Evidence, Said, findings, gauges
+import msgspec
+
+from sentinel.checks._details import Evidence, Said, findings, gauges, recalled
+from sentinel.checks._kept import Clock, remembered
 from sentinel.checks._recovery import BY_NUMBER
-from sentinel.checks._window import Clock
 from sentinel.model.check import Check, Machine, Series, series
 from sentinel.model.finding import Finding, Health
 from sentinel.model.gpu_sample import Fabric, GpuDetail, GpuDriver
@@ -48,25 +47,40 @@ class DriverSample:
     gpu: GpuDriver
     waits_s: Seconds
     """0 where it does not."""
+    is_asked_again: bool = False
+    """The driver asked for the same at the look before."""
 
 
-class Drivers:
-    """Asks the driver, and keeps since when each GPU waits for the fabric."""
+class Past(msgspec.Struct):
+    """What is remembered of one GPU."""
 
-    def __init__(self, clock: Clock = time.monotonic) -> None:
-        self._clock = clock
-        self._since: dict[str, Seconds] = {}
+    waits_since: Seconds | None = None
+    """For the fabric; None while it does not."""
+    asked: int = 0
+    """The driver's recovery action at the last look."""
 
-    def measure(self, machine: Machine) -> Sequence[DriverSample]:
-        """Ask for every GPU."""
-        return [self._sample(gpu) for gpu in machine.gpus.read(GpuDriver)]
 
-    def _sample(self, gpu: GpuDriver) -> DriverSample:
-        me, now = gpu.uuid or str(gpu.index), self._clock()
-        if gpu.fabric is None or gpu.fabric.state not in (NOT_STARTED, IN_PROGRESS):
-            self._since.pop(me, None)
-            return DriverSample(gpu, 0.0)
-        return DriverSample(gpu, now - self._since.setdefault(me, now))
+class Memory(msgspec.Struct):
+    """What is remembered, by GPU."""
+
+    gpus: dict[str, Past] = {}
+
+
+def measure(machine: Machine, clock: Clock = time.monotonic) -> Sequence[DriverSample]:
+    """Ask for every GPU."""
+    gpus = machine.gpus.read(GpuDriver)
+    with remembered(machine.kept, "gpu_driver", Memory, over_gaps=False) as memory:
+        now = clock()
+        return [_sample(gpu, past, now) for gpu, past in recalled(gpus, memory.gpus, Past)]
+
+
+def _sample(gpu: GpuDriver, past: Past, now: Seconds) -> DriverSample:
+    waits = gpu.fabric is not None and gpu.fabric.state in (NOT_STARTED, IN_PROGRESS)
+    past.waits_since = (now if past.waits_since is None else past.waits_since) if waits else None
+    before, past.asked = past.asked, gpu.recovery_action or 0
+    return DriverSample(
+        gpu, now - (now if past.waits_since is None else past.waits_since), before == past.asked
+    )
 
 
 def judge(samples: Sequence[DriverSample]) -> Iterator[Finding]:
@@ -81,17 +95,20 @@ def _gpu(sample: DriverSample) -> GpuDetail:
 def _judge(sample: DriverSample) -> Said:
     gpu = sample.gpu
     if gpu.recovery_action:
-        yield from _recovery(gpu, gpu.recovery_action)
+        yield from _recovery(gpu, gpu.recovery_action, sample.is_asked_again)
     if gpu.fabric and gpu.fabric.state:
         yield from _fabric(gpu, gpu.fabric, sample.waits_s)
 
 
-def _recovery(gpu: GpuDriver, number: int) -> Said:
+def _recovery(gpu: GpuDriver, number: int, is_asked_again: bool) -> Said:
+    """A drain has time for a second look; a GPU that is to be reset at once has none."""
     evidence: Evidence = {"recovery_action": number, "driver": gpu.driver, "vbios": gpu.vbios}
     asked, health = BY_NUMBER.get(number, (f"action {number}", Health.UNKNOWN))
     said = f"needs what its driver calls {asked!r}"
-    if number == DRAIN_AND_RESET:
+    if number == DRAIN_AND_RESET and is_asked_again:
         yield "gpu-drain-and-reset", Health.CRITICAL, said, evidence
+    elif number == DRAIN_AND_RESET:
+        yield "recovery-action", Health.WARNING, said, evidence
     elif health is Health.CRITICAL:
         yield "gpu-recovery", health, said, evidence
     else:
@@ -144,7 +161,7 @@ CHECK = Check(
     "gpu_driver",
     every=30.0,
     deadline=5.0,
-    measure=Drivers().measure,
+    measure=measure,
     judge=judge,
     causes=("gpu-recovery", "gpu-reset-due", "fabric"),
     metrics=metrics,

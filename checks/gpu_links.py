@@ -1,16 +1,17 @@
 """What connects a GPU: its PCIe link and NVLinks, their states, and their errors within the last minute.
 
-What it compares with lies in `_gpu_links.py`; after a restart of the prober nothing is found by that.
+What it compares with lies in `_gpu_links.py`.
 """
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 
 from sentinel.checks._details import Said, findings, gauges
-from sentinel.checks._gpu_links import SPAN_S, LinkRises, Links, LinksSample
-from sentinel.checks._window import Rise
-from sentinel.model.check import Check, Series
+from sentinel.checks._gpu_links import SPAN_S, LinkRises, LinksSample, Memory, look
+from sentinel.checks._kept import Clock, Rise, remembered
+from sentinel.model.check import Check, Machine, Series
 from sentinel.model.finding import Finding, Health
-from sentinel.model.gpu_sample import GpuDetail
+from sentinel.model.gpu_sample import GpuDetail, GpuLinks
 
 REPLAYS_PER_LANE: Mapping[int, float] = {1: 0.15, 2: 0.3, 3: 0.48, 4: 0.96, 5: 1.92}
 """PCIe replays a minute and lane that DCGM allows, by generation: 30.7 on Gen5 x16."""
@@ -19,6 +20,13 @@ CRC_PER_S = 100.0
 RETRY_MINUTES = 15
 """NVIDIA's resiliency extension fails a GPU of which a port had replays or recoveries in more than 15 of 30
 minutes. DCGM does so at the first one, after which training goes on: here that is a warning."""
+
+
+def measure(machine: Machine, clock: Clock = time.monotonic) -> Sequence[LinksSample]:
+    """Read the links of every GPU."""
+    gpus = machine.gpus.read(GpuLinks)
+    with remembered(machine.kept, "gpu_links", Memory, over_gaps=False) as memory:
+        return look(gpus, memory, clock())
 
 
 def judge(samples: Sequence[LinksSample]) -> Iterator[Finding]:
@@ -129,7 +137,7 @@ CHECK = Check(
     "gpu_links",
     every=10.0,
     deadline=5.0,
-    measure=Links().measure,
+    measure=measure,
     judge=judge,
     causes=("pcie-degraded", "nvlink", "nvlink-errors"),
     metrics=metrics,

@@ -2,7 +2,7 @@
 
 Processes are told apart only where the agent counts them as the host does: elsewhere NVML lists numbers that
 mean nothing here, or none. What a look finds counts once the next one finds it, too, for a process that ends
-gives its memory back late; the last look lies in `Tenants`, so in the prober, and is forgotten with it.
+gives its memory back late.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -10,10 +10,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import psutil
 
 from sentinel import heartbeat
-from sentinel.checks._details import Said, findings, gauges
+from sentinel.checks._details import Said, findings, gauges, recalled
+from sentinel.checks._kept import remembered
 from sentinel.heartbeat import reader
 from sentinel.heartbeat.layout import SUFFIX, HeartbeatError
 from sentinel.heartbeat.process import find_process
@@ -37,30 +39,37 @@ class TenantsSample:
     """Held without a process, at this look and the last."""
 
 
-class Tenants:
-    """Lists processes, and keeps whom the last look found, by GPU."""
+class Past(msgspec.Struct):
+    """What the last look found of one GPU."""
 
-    def __init__(self) -> None:
-        self._strangers: dict[str, frozenset[int]] = {}
-        self._residue: dict[str, int] = {}
+    strangers: list[int] = []
+    residue: int = 0
 
-    def measure(self, machine: Machine) -> Sequence[TenantsSample]:
-        """List the processes of every GPU, and the ranks of this node."""
-        gpus = machine.gpus.read(GpuTenants)
-        is_host = heartbeat.counts_as_the_kernel()
-        shares = _shares_memory(NODES)
-        ranks = _ranks(Path(machine.memory)) if is_host and machine.memory else frozenset()
-        return [self._sample(gpu, is_host and not shares, ranks) for gpu in gpus]
 
-    def _sample(self, gpu: GpuTenants, tells: bool, ranks: Collection[int]) -> TenantsSample:
-        me = gpu.uuid or str(gpu.index)
-        strangers = [each for each in gpu.processes or () if _is_stranger(each, ranks)]
-        residue = _residue(gpu) if tells else 0
-        stay = [each for each in strangers if each.pid in self._strangers.get(me, frozenset())]
-        held = min(residue, self._residue.get(me, 0))
-        self._strangers[me] = frozenset(each.pid for each in strangers)
-        self._residue[me] = residue
-        return TenantsSample(gpu, [(each, heartbeat.process_name(each.pid)) for each in stay], held)
+class Memory(msgspec.Struct):
+    """What is remembered, by GPU."""
+
+    gpus: dict[str, Past] = {}
+
+
+def measure(machine: Machine) -> Sequence[TenantsSample]:
+    """List the processes of every GPU, and the ranks of this node."""
+    gpus = machine.gpus.read(GpuTenants)
+    is_host = heartbeat.counts_as_the_kernel()
+    shares = _shares_memory(NODES)
+    ranks = _ranks(Path(machine.memory)) if is_host and machine.memory else frozenset()
+    with remembered(machine.kept, "gpu_tenants", Memory, over_gaps=False) as memory:
+        known = recalled(gpus, memory.gpus, Past)
+        return [_sample(gpu, past, is_host and not shares, ranks) for gpu, past in known]
+
+
+def _sample(gpu: GpuTenants, past: Past, tells: bool, ranks: Collection[int]) -> TenantsSample:
+    strangers = [each for each in gpu.processes or () if _is_stranger(each, ranks)]
+    residue = _residue(gpu) if tells else 0
+    stay = [each for each in strangers if each.pid in past.strangers]
+    held = min(residue, past.residue)
+    past.strangers, past.residue = sorted(each.pid for each in strangers), residue
+    return TenantsSample(gpu, [(each, heartbeat.process_name(each.pid)) for each in stay], held)
 
 
 def _ranks(memory: Path) -> frozenset[int]:
@@ -149,7 +158,7 @@ CHECK = Check(
     "gpu_tenants",
     every=30.0,
     deadline=5.0,
-    measure=Tenants().measure,
+    measure=measure,
     judge=judge,
     causes=("gpu-residue",),
     metrics=metrics,

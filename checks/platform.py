@@ -3,14 +3,16 @@
 import shutil
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
 
 from sentinel.checks._kept import remembered
+from sentinel.checks.gpu_driver import IN_PROGRESS, NOT_STARTED
 from sentinel.model.check import Check, Machine, Series, series
 from sentinel.model.finding import Finding, Health, skipped
+from sentinel.model.gpu_sample import GpuDriver
 
 FABRIC_MANAGER = "nvidia-fabricmanager.service"
 SERVICES = (
@@ -68,6 +70,8 @@ class PlatformSample:
     """A fabric manager runs, also one that is no service of this systemd, such as in a driver's container."""
     skipped: str = ""
     """Why there is nothing to look at."""
+    waits_for_fabric: bool = False
+    """A GPU says that it is not part of the NVLink fabric yet: no CUDA program starts on it."""
 
 
 def measure(machine: Machine) -> PlatformSample:
@@ -78,7 +82,18 @@ def measure(machine: Machine) -> PlatformSample:
     asked = [command, "show", "--property", ",".join(_FIELDS), *SERVICES]
     done = subprocess.run(asked, capture_output=True, timeout=WITHIN_S, check=True)
     with remembered(machine.kept, "platform", Memory) as memory:
-        return look(done.stdout.decode(errors="replace"), SWITCHES, memory)
+        sample = look(done.stdout.decode(errors="replace"), SWITCHES, memory)
+    is_down = any(each.name == FABRIC_MANAGER and _is_down(each) for each in sample.services)
+    return replace(sample, waits_for_fabric=is_down and sample.has_switches and _waits_for_fabric(machine))
+
+
+def _waits_for_fabric(machine: Machine) -> bool:
+    """Ask the GPUs. One that can't be read, or is of before there was such a state, does not say so."""
+    try:
+        gpus = machine.gpus.read(GpuDriver)
+    except OSError:
+        return False
+    return any(gpu.fabric is not None and gpu.fabric.state in (NOT_STARTED, IN_PROGRESS) for gpu in gpus)
 
 
 def look(text: str, switches: Path, memory: Memory, proc: Path = PROC) -> PlatformSample:
@@ -135,9 +150,11 @@ def _is_down(service: ServiceSample) -> bool:
 def judge(sample: PlatformSample) -> Iterator[Finding]:
     """One finding for each service that should be up and is not.
 
-    Without the fabric manager no CUDA program starts on a machine with NVSwitches (error 802, "system not yet
-    initialized"), and before H100 it ends by default those that run: only that is critical. Where there are
-    none it has nothing to do and fails (`NV_WARN_NOTHING_TO_DO`), wherever it came with the image.
+    After a start without the fabric manager no CUDA program runs on a machine with NVSwitches (error 802,
+    "system not yet initialized"), and its GPUs say that they wait for the fabric: only that is critical. GPUs
+    that are part of it go on without the manager, from H100 on; before, programs end with it by default, and
+    then it explains why a rank did. Where there are no switches it has nothing to do and fails
+    (`NV_WARN_NOTHING_TO_DO`), wherever it came with the image.
     """
     if sample.skipped:
         yield skipped("platform", sample.skipped)
@@ -151,7 +168,8 @@ def judge(sample: PlatformSample) -> Iterator[Finding]:
         name = service.name.removesuffix(".service")
         evidence = {"active": service.active, "sub": service.sub, "result": service.result}
         if service.name == FABRIC_MANAGER and sample.has_switches:
-            code, health = "fabric-manager-down", Health.CRITICAL
+            code = "fabric-manager-down"
+            health = Health.CRITICAL if sample.waits_for_fabric else Health.WARNING
         else:
             code, health = "service-down", Health.WARNING
         yield Finding("platform", code, f"service:{name}", health, f"{name} is down", evidence)

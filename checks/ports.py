@@ -249,14 +249,17 @@ def _judge_counters(port: PortSample) -> Iterator[Finding]:
 
 
 def _judge_rate(port: PortSample, ports: Sequence[PortSample]) -> Iterator[Finding]:
-    """Compare one that is as fast as ever with its likes: somebody may have wanted it so."""
-    if port.gbps is None or port.gbps < port.past.best:
+    """Compare one with its likes for a person who looks: one that never was faster may be wanted so.
+
+    A warning about it would stand for good. The rate is a metric, and one that falls is `port-slow`.
+    """
+    if port.gbps is None or not port.is_only_look:
         return
     rates = Tally(each.gbps for each in ports if each.kind == port.kind and each.gbps is not None)
     usual, many = max(rates.items(), key=lambda each: (each[1], each[0]))
     if many >= SIBLINGS and port.gbps < usual:
         evidence = {"gbps": port.gbps, "others_gbps": usual}
-        said = f"runs at {port.gbps:g} Gb/s, {many} others of its kind at {usual:g}"
+        said = f"runs at {port.gbps:g} Gb/s, {many} others of its kind at {usual:g}: is it to be so?"
         yield _finding(port, "port-slower", Health.WARNING, said, evidence)
 
 

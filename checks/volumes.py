@@ -1,10 +1,9 @@
 """The watched volumes: hung, failing, slow, or without room. At times a small file is tried."""
 
-import re
 from collections.abc import Iterator, Sequence
 from functools import cache
 
-from sentinel.checks._volume_pool import Answer, Pool, Volume
+from sentinel.checks._volume_pool import Answer, Pool, Volume, is_store, trial_name
 from sentinel.model.check import Check, Machine, Series, series
 from sentinel.model.finding import Finding, Health
 
@@ -30,13 +29,13 @@ NO_ROOM = frozenset({"ENOSPC", "EDQUOT"})
 
 def measure(machine: Machine) -> tuple[Volume, ...]:
     """Look at each watched volume through a child: one that hangs is told, and delays nobody."""
-    return _pool(machine.node).look(machine.disks, 0.0 if machine.kept else ONE_LOOK_S)
+    paths = [each for each in machine.disks if not is_store(each)]
+    return _pool(machine.node).look(paths, 0.0 if machine.kept else ONE_LOOK_S)
 
 
 @cache
 def _pool(node: str) -> Pool:
-    name = f".sentinel-probe-{re.sub(r'[^0-9A-Za-z.-]', '_', node)}"
-    return Pool(lambda path: "" if path == "/" else name)  # nothing of a job lies in the root
+    return Pool(lambda path: "" if path == "/" else trial_name(node))  # nothing of a job lies in the root
 
 
 def judge(volumes: Sequence[Volume]) -> Iterator[Finding]:

@@ -38,6 +38,7 @@ _VALUES = 4
     rich_help_panel=INSPECT,
     epilog=examples(
         "sentinel check",
+        "sentinel check --all",
         "sentinel check --expected-gpus 8 --json",
         "sentinel check xid kernel oom --kernel-log /var/log/kern.log",
         "sentinel check host --gpus none",
@@ -53,8 +54,12 @@ def check(
         str, typer.Option(envvar="SENTINEL_KERNEL_LOG", help="A file, /dev/kmsg or none; of this boot.")
     ] = "/dev/kmsg",
     disk: Annotated[
-        list[str] | None, typer.Option(help="A path whose volume is looked at; repeat it. Without: /.")
+        list[str] | None, typer.Option(help="A path or an object store's URL; repeat it. Without: /.")
     ] = None,
+    everything: Annotated[
+        bool,
+        typer.Option("--all", help="Also what keeps the machine busy, such as gemm: no job may be here."),
+    ] = False,
     json: Annotated[
         bool, typer.Option("--json", help="One object a check, with all that it measured.")
     ] = False,
@@ -68,19 +73,22 @@ def check(
     from dataclasses import replace
 
     from sentinel.model.finding import Finding, Health
-    from sentinel.runtime.by_hand import Here, Result, known, look
+    from sentinel.runtime.by_hand import Here, Result, known, known_loads, look
 
     if gpus not in ("nvml", "none") and not gpus.startswith("simulated:"):
         raise CommandError(f"--gpus {gpus!r}: expected nvml, none or simulated:FILE", MISUSED)
-    checks = known()
+    checks, loads = known(), known_loads()
     for name in names or ():
-        if name not in checks:
-            raise CommandError(f"no check {name!r} runs by hand: known are {', '.join(checks)}", MISUSED)
+        if name not in checks and name not in loads:
+            listed = ", ".join([*checks, *loads])
+            raise CommandError(f"no check {name!r} runs by hand: known are {listed}", MISUSED)
+    chosen = [loads[name] for name in (loads if everything else names or ()) if name in loads]
+    passive = dict.fromkeys(name for name in names or checks if name in checks)
     called = settings().checks
     lists = {"xid_fatal": frozenset(called.xid_fatal), "xid_ignored": frozenset(called.xid_ignored)}
     here = Here(socket.gethostname(), gpus, expected_gpus, tuple(disk or ["/"]), kernel_log, **lists)
-    looked = look(here, [checks[name] for name in dict.fromkeys(names or checks)])
-    seen = _on_the_bus(looked) if gpus == "nvml" and "gpu" in (names or checks) else None
+    looked = look(here, [checks[name] for name in passive], chosen)
+    seen = _on_the_bus(looked) if gpus == "nvml" and "gpu" in passive else None
     if seen is not None and seen.missing and expected_gpus is None:
         missed = Finding("gpu", "gpu-missing", "pci", Health.UNKNOWN, str(seen))
         looked = replace(looked, results=[*looked.results, Result("gpu", [missed])])
@@ -188,7 +196,7 @@ def _unit(name: str) -> tuple[str, float, str]:
 
 
 def _words(name: str) -> str:
-    return _unit(name)[0].replace("_", " ")
+    return _unit(name)[0].replace("_", " ").replace("|", " ")
 
 
 def _figures(name: str, values: list[float]) -> str:

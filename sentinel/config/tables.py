@@ -190,6 +190,11 @@ class Checks(Table):
     xid_ignored: Annotated[tuple[_Xid, ...], BeforeValidator(_listed)] = Field(default=(), examples=["43"])
     """Xids that mean nothing here: they are kept as events and counted, and match no runbook."""
 
+    volumes: Annotated[tuple[str, ...], BeforeValidator(_listed)] = Field(
+        default=(), examples=["s3://bucket/a"]
+    )
+    """What each node watches beside `/` and the checkpoints: directories, and object stores' URLs."""
+
     @model_validator(mode="after")
     def _agree(self) -> Self:
         if both := sorted({*self.xid_fatal} & {*self.xid_ignored}):

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 SINK = "sink"
@@ -86,19 +87,22 @@ class Network:
             limit = ("rate", f"{megabits}mbit", "burst", "64k", "latency", f"{queue_ms}ms")
             _command("tc", "qdisc", "add", "dev", link, "root", "tbf", *limit)
 
-    def slow_between(self, one: str, other: str, megabits: float, queue_ms: float = 1000.0) -> None:
-        """Limit what two nodes send each other, and nothing else, as `slow` does; 0 takes that away."""
-        for node, sender in ((one, other), (other, one)):
+    def slow_between(
+        self, ones: Sequence[str], others: Sequence[str], megabits: float, queue_ms: float = 1000.0
+    ) -> None:
+        """Limit what nodes get from those of the other side, and nothing else, as `slow` does; 0 ends it."""
+        for node, senders in (*((one, others) for one in ones), *((other, ones) for other in others)):
             link = self._link(node)
             _command("tc", "qdisc", "delete", "dev", link, "root", check=False)
             if megabits:
                 queue = ("bfifo", "limit", str(round(megabits * queue_ms * 125)))  # in bytes
                 limit = ("parent", "1:", "classid", "1:1", "htb", "rate", f"{megabits}mbit")
-                from_it = ("u32", "match", "ip", "src", self.address(sender), "flowid", "1:1")
                 _command("tc", "qdisc", "add", "dev", link, "root", "handle", "1:", "htb")
                 _command("tc", "class", "add", "dev", link, *limit)
                 _command("tc", "qdisc", "add", "dev", link, "parent", "1:1", *queue)
-                _command("tc", "filter", "add", "dev", link, "parent", "1:", "protocol", "ip", *from_it)
+                for sender in senders:
+                    from_it = ("u32", "match", "ip", "src", self.address(sender), "flowid", "1:1")
+                    _command("tc", "filter", "add", "dev", link, "parent", "1:", "protocol", "ip", *from_it)
 
     def remove(self) -> None:
         """Remove namespaces and bridge; what is already gone is skipped."""

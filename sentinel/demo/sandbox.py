@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -74,6 +74,7 @@ class Sandbox:
         nvml: bool = False,
         job: dict[str, Any] | None = None,
         policy: dict[str, Any] | None = None,
+        racks: Mapping[str, str] | None = None,
     ) -> "Sandbox":
         """Bring up Ray, the watchdog and with it the controller, which starts agents and ranks."""
         cluster = Cluster.start(nodes, gpus_per_node, topology, nvml=nvml)
@@ -81,6 +82,8 @@ class Sandbox:
         tables = settings(cluster, write_trainer(cluster.root, step_seconds), world)
         tables["job"] |= job or {}
         tables["policy"] |= policy or {}
+        if racks:
+            tables["cluster"]["topology"] = str(write_racks(cluster.root, racks))
         tables["pages"] = slack_channels(slack_url, cluster.root) if slack else {}
         (cluster.root / "sentinel.toml").write_text(to_toml(tables))
         enrolment = Enrolment(ensure_keys(cluster.root / "state" / "keys"))
@@ -230,6 +233,13 @@ def settings(cluster: Cluster, trainer: Path, world: int) -> dict[str, dict[str,
         },
         "policy": {"evict_share": 0.5, "evictions_per_hour": 100, "settled_s": 1.0},
     }
+
+
+def write_racks(root: Path, racks: Mapping[str, str]) -> Path:
+    """Write the topology file of nodes in racks; returns its path."""
+    path = root / "topology.toml"
+    path.write_text("".join(f'"{node}" = {{ rack = "{rack}" }}\n' for node, rack in racks.items()))
+    return path
 
 
 def slack_channels(slack_url: str, root: Path) -> dict[str, Any]:

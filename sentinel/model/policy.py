@@ -34,6 +34,11 @@ class Policy:
     """A job without a new step for this long is stalled, if `stall_factor` median steps are shorter."""
     stall_factor: float = number(2.6, 1.5, 100.0)
     """Median steps without progress that make a stall; under 3, so that a hang shows within 3 of them."""
+    warm_up_stall_s: Seconds = number(10.0, 0.5, 3600.0)
+    """As long as a generation has not made `warm_up_steps`, and all its processes run: new ones fill caches.
+
+    On crowded processors a healthy one took 2.3 s for its second step, and was killed for it three times.
+    """
     slow_phase_s: Seconds = number(600.0, 10.0, 86400.0)
     """Set-up, first step, load, save and evaluation may take this long, or steps of ranks without phases."""
     motion_s: Seconds = number(1.0, 0.1, 10.0)
@@ -59,6 +64,13 @@ class Policy:
     """The same of a rank whose beat thread stands still."""
     sure_behind: float = number(0.8, 0.1, 1.0)
     """The same of a rank that has entered fewer collectives than the others: it may be a victim itself."""
+
+    # Nodes' clocks, which decide nothing
+
+    clock_offset_s: Seconds = number(1.0, 0.1, 3600.0)
+    """A node's clock this far off the controller's is a warning, as etcd's: its logs are dated wrong."""
+    clock_window_s: Seconds = number(30.0, 1.0, 3600.0)
+    """Of the reports of so long the one that took least says how far: a burst of traffic is over by then."""
 
     # Nodes that are not heard
 

@@ -180,6 +180,8 @@ class Report(Noun, frozen=True):
     beats: Annotated[tuple[RankBeat, ...], Meta(max_length=MOST_RANKS)]
     events: Annotated[tuple[tuple[Count, Event], ...], Meta(max_length=MOST_EVENTS)]
     """(event number, event); numbers grow by one, the controller acknowledges the last it has journalled."""
+    sent: Span = 0.0
+    """By the node's own clock, Unix seconds; it says how far that is off, and dates nothing. 0: not told."""
 
 
 class Ack(Noun, frozen=True):

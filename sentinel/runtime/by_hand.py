@@ -1,6 +1,7 @@
 """The checks of the machine one stands on, run once for a person, each under its deadline as by an agent."""
 
 import dataclasses
+import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,13 +10,16 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from sentinel.adapters.kernel_log import follow
-from sentinel.checks import load
+from sentinel.checks import load, load_collective
 from sentinel.model.check import Check, Machine, Series
+from sentinel.model.codec import to_plain
+from sentinel.model.collective import CollectiveCheck, Meeting, MemberSample
 from sentinel.model.finding import WORST, Finding, Health, skipped
-from sentinel.model.ids import Seconds
+from sentinel.model.ids import NodeId, Seconds
 from sentinel.ready import is_ready
 from sentinel.runtime.agent.prober import STARTING, Prober
-from sentinel.runtime.probe import Answer, Introduction, Measured, NoGpus, probe
+from sentinel.runtime.members import planned
+from sentinel.runtime.probe import Answer, Introduction, Measured, NoGpus, judged, probe
 
 LINES_WITHIN_S: Seconds = 10.0
 """A kernel log of a boot that goes on for longer is judged as far as it was read."""
@@ -80,11 +84,15 @@ class Looked:
         return next((each for each in WORST if each in found), Health.OK)
 
 
-def look(here: Here, checks: Sequence[Check]) -> Looked:
-    """Run checks one after the other; those of the kernel log see what it holds of this boot."""
+def look(here: Here, checks: Sequence[Check], loads: Sequence[CollectiveCheck] = ()) -> Looked:
+    """Run checks one after the other; those of the kernel log see what it holds of this boot.
+
+    `loads` measure alone on this node what others only measure together, and keep it busy meanwhile.
+    """
     prober = _Asked(here)
     try:
         results = [prober.ask(check) for check in checks if not check.in_agent]
+        results += [prober.measure(check) for check in loads]
     finally:
         prober.close()
     of_log = [check for check in checks if check.in_agent]
@@ -118,6 +126,12 @@ def known() -> dict[str, Check]:
     return {name: each for name, each in load().items() if each.of_kernel_log or not each.in_agent}
 
 
+def known_loads() -> dict[str, CollectiveCheck]:
+    """Give the collective checks that a node can do alone: their plan has it measure by itself."""
+    here = NodeId("here")
+    return {name: each for name, each in load_collective().items() if planned(each, [here], ())[0]}
+
+
 class _Asked:
     """A prober that is asked one check after the other; another one follows one that hangs or dies."""
 
@@ -128,17 +142,36 @@ class _Asked:
         self._prober = Prober(here)
 
     def ask(self, check: Check) -> Result:
-        now = time.monotonic()
+        answer = self._said(check)
+        return _result(answer) if isinstance(answer, Answer) else self._gone(check, str(answer))
+
+    def measure(self, check: CollectiveCheck) -> Result:
+        """Have this node measure alone, and the check's judge see it."""
+        node = NodeId(self._here.node)
+        meeting = Meeting((node,), ("127.0.0.1",), 0, 0, check.deadline)
+        answer = self._said(check, json.dumps(to_plain(meeting)))
+        if not isinstance(answer, Measured):
+            return self._gone(check, str(answer))
+        found, error = judged(check, [MemberSample(node, (node,), answer.values, answer.error)])
+        findings = [each.finding for each in found]
+        if error or answer.error:
+            said = f"not measured: {error or answer.error}"
+            findings.append(Finding(check.name, "not-measured", check.name, Health.UNKNOWN, said))
+        return Result(check.name, findings, {Series(name): value for name, value in answer.values.items()})
+
+    def _said(
+        self, check: Check | CollectiveCheck, about: str = ""
+    ) -> Answer | Introduction | Measured | str:
+        """Ask the prober, started if there is none; gives its answer, or what became of it."""
         if self._prober.pid == 0:
-            self._prober.start(now)
+            self._prober.start(time.monotonic())
             introduced = self._answer()
             if isinstance(introduced, Introduction):
                 self.pci = introduced.pci
             elif isinstance(introduced, str):
-                return self._gone(check, introduced)
-        self._prober.ask(check.name, check.deadline, time.monotonic())
-        answer = self._answer()
-        return _result(answer) if isinstance(answer, Answer) else self._gone(check, str(answer))
+                return introduced
+        self._prober.ask(check.name, check.deadline, time.monotonic(), about)
+        return self._answer()
 
     def close(self) -> None:
         self._prober.close()
@@ -156,7 +189,7 @@ class _Asked:
         what = "the prober does not start: the driver hangs" if busy == STARTING else "it hangs"
         return f"{what}, no answer in {time.monotonic() - since:.0f} s"
 
-    def _gone(self, check: Check, why: str) -> Result:
+    def _gone(self, check: Check | CollectiveCheck, why: str) -> Result:
         """A check that hangs with a GPU is evidence against it; anything else is only unknown."""
         self._prober.close()
         self._prober = Prober(self._here)

@@ -133,7 +133,7 @@ class Controller:
         self._registry.register(self._counters)
         self.now = Clock(self.ledger.state.now)
         self.watch = Watch(settings.policy, self.now())
-        self._dispatcher = self._receivers(journal.id)
+        self._dispatcher = self._receivers(self.ledger.past)
         self._registry.register(ReceiverMetrics(self._dispatcher.standing))
         self._backend = _backend(settings)
         self._reports = reports
@@ -206,10 +206,10 @@ class Controller:
 
     def _job(self) -> list[JobSubmitted]:
         """Ask for the job of the settings, if they have one, or that it is watched."""
-        job, journal = self.settings.job, self.ledger.journal.id
+        job, past = self.settings.job, self.ledger.past
         name, least = JobId(job.name), job.min_world
         size = job.world, job.trainable, job.standbys, least
-        asked = JobSubmitted(self.now(), name, *size, journal, job.priority)
+        asked = JobSubmitted(self.now(), name, *size, past, job.priority)
         if not job.world:
             known = self.ledger.state.jobs.get(name)
             watched = replace(
@@ -233,7 +233,7 @@ class Controller:
             collective_timeout_s=job.collective_timeout_s,
             lease_s=job.lease_s,
             secret=job_key(self._keys.snapshot_secret, job.name),
-            journal=self.ledger.journal.id,
+            journal=self.ledger.past,
         )
         return Hands(
             self._backend,
@@ -256,6 +256,7 @@ class Controller:
         controller = f"tcp://{cluster.bind}:{cluster.report_port}"
         argv = [*private.MODULE, "sentinel.runtime.agent", "--controller", controller]
         disks = ["--disk", "/", "--disk", str(self.settings.job.checkpoint_dir.absolute())]
+        disks += [part for volume in self.settings.checks.volumes for part in ("--disk", volume)]
         argv += ["--backend", cluster.backend, "--keys", str(cluster.keys_dir.absolute())]
         argv += ["--metrics-port", str(cluster.agent_metrics_port)]
         if cluster.expected_gpus is not None:

@@ -55,7 +55,7 @@ class Inbox:
         if not self._allowance.greets(message.node):
             return None
         self._hello(message)
-        return Ack(0, journal=self._ledger.journal.id)
+        return Ack(0, journal=self._ledger.past)
 
     def _hello(self, hello: Hello) -> None:
         hello = replace(hello, labels={**hello.labels, **self._placed(hello.node)})
@@ -72,7 +72,7 @@ class Inbox:
         kept = self._ledger.absorb(self._watch.report(report, self._ledger.state, self._now()))
         self._take_answers(report)
         newest = max((number for number, _ in report.events), default=0)
-        return Ack(newest if kept else 0, report.boot, self._ledger.journal.id)
+        return Ack(newest if kept else 0, report.boot, self._ledger.past)
 
     def _take_answers(self, report: Report) -> None:
         boot, taken = self._answers.get(report.node, ("", 0))

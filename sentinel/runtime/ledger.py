@@ -1,5 +1,6 @@
 """Facts in, decisions out, both in one commit: nothing but a page is done that the journal does not hold."""
 
+import secrets
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -11,6 +12,7 @@ from sentinel.adapters.journal import Journal
 from sentinel.adapters.journal_file import JournalError
 from sentinel.core.detect.once import is_news
 from sentinel.core.fold import Folded, UndecidedError, fold, fold_together
+from sentinel.core.learn.again import with_another_past
 from sentinel.core.state import Rules, State
 from sentinel.model.action import Action, Page, action_id
 from sentinel.model.codec import CodecError
@@ -75,7 +77,8 @@ class Ledger:
         self.snapshot_due = self._next_snapshot(snapshot_seq)
         name, went_back = f"restart-{self.journal.last_seq}", self._went_back(reported, noted)
         if went_back:
-            name, doubt = f"journal-{self.journal.id}-{self.journal.last_seq}", went_back
+            with_another_past(self.state, secrets.token_hex(3), self.rules)
+            name, doubt = f"journal-{self.past}-{self.journal.last_seq}", went_back
         if not doubt:
             return ()
         page = self._freeze(name, doubt)
@@ -83,6 +86,11 @@ class Ledger:
         self.state.opened = max(self.state.opened, reported)
         self.save()  # the next start folds from this state and decides nothing of the past again
         return (page,)
+
+    @property
+    def past(self) -> str:
+        """Whose all that is told and ordered is: the journal's, unless its end was lost once."""
+        return self.state.past or self.journal.id
 
     def _went_back(self, reported: int, noted: tuple[str, int]) -> str:
         """Say why the journal is not all that was written, nor so what was stopped, drained or evicted."""

@@ -142,6 +142,28 @@ def test_an_mtu_that_differs_from_its_likes_is_told_and_another_speeds_is_not(ho
     assert host.look() == [("nic:eth0", "mtu-differs")]
 
 
+def test_an_mtu_that_a_port_has_always_had_is_its_own(host: Host) -> None:
+    host.add("storage0", mtu="1500")
+    assert [host.look(), host.look()] == [[], []]
+    host.set("storage0", mtu="9000")
+    assert host.look() == []
+    host.set("storage0", mtu="1500")
+    assert host.look() == [("nic:storage0", "mtu-differs")]
+    sample = ethernet.EthernetSample(ethernet.look(host.root, host.memory, host.now))
+    assert ethernet.metrics(sample)[series("nic_mtu_bytes", nic="storage0")] == 1500.0
+
+
+def test_ports_that_get_their_mtu_one_after_the_other_have_it_in_the_end(tmp_path: Path) -> None:
+    host = Host(tmp_path, nics=0)
+    for index in range(4):
+        host.add(f"eth{index}", mtu="1500")
+    host.look()
+    for index in range(4):
+        host.set(f"eth{index}", mtu="9000")
+        found = host.look()
+    assert found == []
+
+
 def test_of_two_ports_none_is_the_odd_one(tmp_path: Path) -> None:
     host = Host(tmp_path, nics=2)
     host.set("eth0", mtu="1500")

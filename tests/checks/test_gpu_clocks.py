@@ -1,8 +1,10 @@
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
-from of_gpus import Clock, Found, codes, machine
+from of_gpus import BEGINS_ANEW, Clock, Found, codes, machine
 
 from sentinel.checks import gpu, gpu_clocks
-from sentinel.checks.gpu_clocks import Clocks
 from sentinel.demo.nvml import StandIn
 from sentinel.model.check import series
 from sentinel.model.finding import Health
@@ -11,18 +13,22 @@ from sentinel.model.finding import Health
 class Watch:
     """The check as a prober runs it."""
 
-    def __init__(self) -> None:
-        self.clock = Clock()
-        self.clocks, self.machine = Clocks(self.clock), machine()
+    def __init__(self, kept: Path) -> None:
+        self.clock, self.kept = Clock(), kept
+        self.restart()
+
+    def restart(self) -> None:
+        """Another prober takes over."""
+        self.machine = machine(kept=self.kept)
 
     def look(self, after: float = 60.0) -> Found:
         self.clock.now += after
-        return codes(gpu_clocks.judge(self.clocks.measure(self.machine)))
+        return codes(gpu_clocks.judge(gpu_clocks.measure(self.machine, self.clock)))
 
 
 @pytest.fixture
-def watch(driver: StandIn) -> Watch:
-    return Watch()
+def watch(driver: StandIn, tmp_path: Path) -> Watch:
+    return Watch(tmp_path / "checks")
 
 
 def test_gpus_in_order_give_nothing(watch: Watch) -> None:
@@ -47,6 +53,35 @@ def test_a_gpu_that_hardware_slows_in_six_minutes_of_ten_is_at_fault(
     while watch.clock.now < 1000 + 10 * 60:
         watch.look()
     assert watch.look() == []
+
+
+def test_another_prober_goes_on_where_the_last_one_was(driver: StandIn, watch: Watch) -> None:
+    driver.put({"throttle_reasons": 0x40}, 0)
+    for _ in range(6):
+        watch.restart()
+        found = watch.look()
+    assert found == [("gpu-0", "throttle-repeated", Health.CRITICAL)]
+
+
+def test_time_lost_to_heat_is_known_to_another_prober(driver: StandIn, watch: Watch) -> None:
+    watch.look()
+    driver.put({"violation_ns.1": 12 * 10**9}, 1)
+    assert watch.look(120) == [("gpu-1", "thermal-violation", Health.WARNING)]
+    watch.restart()
+    assert watch.look(10) == [("gpu-1", "thermal-violation", Health.WARNING)]
+
+
+@pytest.mark.parametrize("change", BEGINS_ANEW)
+def test_nothing_is_new_after_a_boot_a_long_pause_or_an_exchange(
+    driver: StandIn, watch: Watch, change: Callable[[StandIn, Path], None]
+) -> None:
+    driver.put({"throttle_reasons": 0x40})
+    for _ in range(5):
+        watch.look()
+    driver.put({"violation_ns.1": 10**12})
+    change(driver, watch.kept)
+    watch.restart()
+    assert [watch.look() for _ in range(5)] == [[]] * 5
 
 
 def test_a_storm_within_one_minute_counts_once(driver: StandIn, watch: Watch) -> None:
@@ -128,7 +163,7 @@ def test_a_gpu_is_held_to_its_own_limit_where_it_names_one(
 
 def test_clocks_and_power_are_exported_in_base_units(driver: StandIn) -> None:
     driver.put({"violation_ns.1": 3 * 10**9}, 0)
-    shown = gpu_clocks.metrics(Clocks(Clock()).measure(machine()))
+    shown = gpu_clocks.metrics(gpu_clocks.measure(machine()))
     assert shown[series("gpu_sm_clock_hertz", gpu=0)] == 1980e6
     assert shown[series("gpu_power_watts", gpu=0)] == 120.0
     assert shown[series("gpu_thermal_violation_seconds", gpu=0)] == pytest.approx(3.0)
@@ -137,4 +172,4 @@ def test_clocks_and_power_are_exported_in_base_units(driver: StandIn) -> None:
 def test_what_a_gpu_does_not_have_is_neither_judged_nor_exported(driver: StandIn, watch: Watch) -> None:
     driver.put(dict.fromkeys(driver.described))
     assert watch.look() == []
-    assert gpu_clocks.metrics(watch.clocks.measure(watch.machine)) == {}
+    assert gpu_clocks.metrics(gpu_clocks.measure(watch.machine)) == {}

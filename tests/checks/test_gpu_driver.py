@@ -1,8 +1,10 @@
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
-from of_gpus import Clock, Found, codes, machine
+from of_gpus import BEGINS_ANEW, Clock, Found, codes, machine
 
 from sentinel.checks import gpu_driver
-from sentinel.checks.gpu_driver import Drivers
 from sentinel.demo.nvml import StandIn
 from sentinel.model.check import series
 from sentinel.model.finding import Health
@@ -11,7 +13,23 @@ WARNING, CRITICAL, UNKNOWN = Health.WARNING, Health.CRITICAL, Health.UNKNOWN
 
 
 def found() -> Found:
-    return codes(gpu_driver.judge(Drivers(Clock()).measure(machine())))
+    return codes(gpu_driver.judge(gpu_driver.measure(machine())))
+
+
+class Watch:
+    """The check as one prober after the other runs it."""
+
+    def __init__(self, kept: Path) -> None:
+        self.clock, self.kept = Clock(), kept
+
+    def look(self, after: float = 30.0) -> Found:
+        self.clock.now += after
+        return codes(gpu_driver.judge(gpu_driver.measure(machine(kept=self.kept), self.clock)))
+
+
+@pytest.fixture
+def watch(driver: StandIn, tmp_path: Path) -> Watch:
+    return Watch(tmp_path / "checks")
 
 
 def test_gpus_in_order_give_nothing(driver: StandIn) -> None:
@@ -24,7 +42,7 @@ def test_gpus_in_order_give_nothing(driver: StandIn) -> None:
         (1, "gpu-recovery", CRITICAL),
         (2, "gpu-recovery", CRITICAL),
         (3, "recovery-action", WARNING),
-        (4, "gpu-drain-and-reset", CRITICAL),
+        pytest.param(4, "recovery-action", WARNING, id="to drain, for the first time"),
         (5, "recovery-action", WARNING),
         (6, "gpu-recovery", CRITICAL),
         (7, "gpu-recovery", CRITICAL),
@@ -81,7 +99,7 @@ def test_driver_and_firmware_are_exported_to_compare_a_fleet_and_stand_in_the_ev
     driver: StandIn,
 ) -> None:
     driver.put({"vbios": "96.00.99.00.02", "recovery_action": 1}, 1)
-    gpus = Drivers(Clock()).measure(machine())
+    gpus = gpu_driver.measure(machine())
     named = {"model": "NVIDIA H200", "driver": "580.65.06"}
     shown = gpu_driver.metrics(gpus)
     assert shown[series("gpu_info", gpu=0, uuid="GPU-00000000", vbios="96.00.99.00.01", **named)] == 1.0
@@ -92,15 +110,9 @@ def test_driver_and_firmware_are_exported_to_compare_a_fleet_and_stand_in_the_ev
 
 
 def test_a_gpu_that_waits_for_the_fabric_is_unknown_and_after_five_minutes_people_are_told(
-    driver: StandIn,
+    driver: StandIn, watch: Watch
 ) -> None:
-    clock = Clock()
-    drivers, node = Drivers(clock), machine()
-
-    def look(after: float) -> Found:
-        clock.now += after
-        return codes(gpu_driver.judge(drivers.measure(node)))
-
+    look = watch.look
     driver.put({"fabric.state": 1}, 0)
     assert look(0) == look(200) == [("gpu-0", "fabric-unreadable", UNKNOWN)]
     driver.put({"fabric.state": 2}, 0)
@@ -110,3 +122,23 @@ def test_a_gpu_that_waits_for_the_fabric_is_unknown_and_after_five_minutes_peopl
     assert look(30) == []
     driver.put({"fabric.state": 2}, 0)
     assert look(3000) == [("gpu-0", "fabric-unreadable", UNKNOWN)], "it begins anew"
+
+
+def test_a_gpu_to_be_drained_is_so_at_two_looks_in_a_row(driver: StandIn, watch: Watch) -> None:
+    asked, again = [("gpu-0", "recovery-action", WARNING)], [("gpu-0", "gpu-drain-and-reset", CRITICAL)]
+    for action, expected in ((4, asked), (0, []), (4, asked), (3, asked), (4, asked), (4, again), (4, again)):
+        driver.put({"recovery_action": action}, 0)
+        assert watch.look() == expected
+
+
+@pytest.mark.parametrize("change", BEGINS_ANEW)
+def test_nothing_is_known_after_a_boot_a_long_pause_or_an_exchange(
+    driver: StandIn, watch: Watch, change: Callable[[StandIn, Path], None]
+) -> None:
+    driver.put({"fabric.state": 2, "recovery_action": 4}, 0)
+    watch.look()
+    change(driver, watch.kept)
+    assert watch.look(3000) == [
+        ("gpu-0", "recovery-action", WARNING),
+        ("gpu-0", "fabric-unreadable", UNKNOWN),
+    ]

@@ -1,38 +1,43 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import pytest
-from of_gpus import Clock, Found, codes, machine
+from of_gpus import BEGINS_ANEW, Clock, Found, codes, machine
 
 from sentinel.checks import gpu_links
 from sentinel.checks._gpu_links import LinksSample
-from sentinel.checks.gpu_links import Links
 from sentinel.demo.nvml import StandIn
-from sentinel.model.check import Machine, series
+from sentinel.model.check import series
 from sentinel.model.finding import Health
 from sentinel.model.gpu_sample import GpuLinks, NvLink
 
 WARNING, CRITICAL = Health.WARNING, Health.CRITICAL
+Keys = dict[str, Any]
 
 
 class Watch:
     """The check as a prober runs it, every ten seconds."""
 
-    def __init__(self) -> None:
-        self.clock = Clock()
+    def __init__(self, kept: Path) -> None:
+        self.clock, self.kept = Clock(), kept
         self.restart()
 
     def restart(self) -> None:
-        self.links, self.machine = Links(self.clock), machine()
+        """Another prober takes over."""
+        self.machine = machine(kept=self.kept)
 
     def look(self, after: float = 10.0) -> Found:
         self.clock.now += after
-        return codes(gpu_links.judge(self.links.measure(self.machine)))
+        return codes(gpu_links.judge(gpu_links.measure(self.machine, self.clock)))
 
     def looks(self, count: int) -> Found:
         return [self.look() for _ in range(count)][-1]
 
 
 @pytest.fixture
-def watch(driver: StandIn) -> Watch:
-    return Watch()
+def watch(driver: StandIn, tmp_path: Path) -> Watch:
+    return Watch(tmp_path / "checks")
 
 
 def test_gpus_in_order_give_nothing(watch: Watch) -> None:
@@ -135,10 +140,7 @@ def test_a_gpu_with_fewer_links_than_its_neighbour_has_lost_some_whoever_watched
     driver.put({"nvlink.4.active": 0, "nvlink.7.active": 0}, 1)
     watch.look()
     assert watch.look() == [("gpu-1", "nvlink-down", CRITICAL)]
-    watch.restart()
-    assert watch.look() == []
-    assert watch.look() == [("gpu-1", "nvlink-down", CRITICAL)]
-    found = next(iter(gpu_links.judge(watch.links.measure(watch.machine))))
+    found = next(iter(gpu_links.judge(gpu_links.measure(watch.machine, watch.clock))))
     assert (found.evidence["links"], "4, 7" in found.summary) == ("4, 7", True)
 
 
@@ -242,17 +244,57 @@ def test_retries_of_several_links_do_not_add_up_and_a_storm_in_one_minute_counts
     for count in range(1, 21):
         driver.put({f"nvlink.{count % 2}.replays": count}, 0)
         assert watch.look(60) == [("gpu-0", "nvlink-retries", WARNING)]
-    watch.restart()
+    watch.clock.now += 3600
     for count in range(21, 41):
         driver.put({"nvlink.0.replays": count}, 0)
         assert ("gpu-0", "nvlink-errors", CRITICAL) not in watch.look(3)
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "found"),
+    [
+        ({}, {"nvlink.5.active": 0}, ("gpu-0", "nvlink-down", CRITICAL)),
+        ({"nvlink.5.crc": 0}, {"nvlink.5.crc": 10**6}, ("gpu-0", "nvlink-errors", CRITICAL)),
+        ({"pcie.replays": 0}, {"pcie.replays": 10**6}, ("gpu-0", "pcie-replays", WARNING)),
+    ],
+)
+def test_another_prober_goes_on_where_the_last_one_was(
+    driver: StandIn, watch: Watch, before: Keys, after: Keys, found: tuple[str, str, Health]
+) -> None:
+    driver.put(before, 0)
+    watch.look()
+    driver.put(after, 0)
+    watch.looks(2)
+    assert watch.look() == [found]
+    watch.restart()
+    assert watch.look() == [found], "at its first look: else the agent would call it cleared"
+
+
+def test_what_was_seen_under_load_is_known_to_another_prober_at_rest(driver: StandIn, watch: Watch) -> None:
+    driver.put({"utilisation": 90, "pcie.width": 4}, 0)
+    watch.looks(2)
+    driver.put({"utilisation": 0}, 0)
+    watch.restart()
+    assert watch.look() == [("gpu-0", "pcie-degraded", CRITICAL)]
+
+
+ALL_COUNTED = {"nvlink.5.recoveries": 3, "nvlink.5.replays": 3, "nvlink.5.crc": 10**9, "pcie.replays": 10**6}
+
+
 def test_a_prober_that_begins_finds_no_fault_in_what_was_counted_before(
     driver: StandIn, watch: Watch
 ) -> None:
+    driver.put(ALL_COUNTED, 0)
+    assert watch.looks(3) == []
+
+
+@pytest.mark.parametrize("change", BEGINS_ANEW)
+def test_nothing_is_new_after_a_boot_a_long_pause_or_an_exchange(
+    driver: StandIn, watch: Watch, change: Callable[[StandIn, Path], None]
+) -> None:
     watch.look()
-    driver.put({"nvlink.5.recoveries": 3, "nvlink.5.crc": 10**9, "pcie.replays": 10**6}, 0)
+    driver.put({**ALL_COUNTED, **{f"nvlink.{link}.active": 0 for link in range(18)}})
+    change(driver, watch.kept)
     watch.restart()
     assert watch.looks(3) == []
 
@@ -269,14 +311,13 @@ def test_a_gpu_that_vanishes_is_unknown_and_what_comes_back_begins_anew(
 
 def test_what_a_gpu_does_not_have_is_neither_judged_nor_exported(driver: StandIn) -> None:
     driver.put(dict.fromkeys([key for key in driver.described if key.startswith(("nvlink", "pcie"))]))
-    links = Links(Clock())
-    samples = links.measure(Machine("n", machine().gpus, None))
+    samples = gpu_links.measure(machine())
     assert (list(gpu_links.judge(samples)), gpu_links.metrics(samples)) == ([], {})
 
 
 def test_counters_are_exported_over_all_links(driver: StandIn) -> None:
     driver.put({"nvlink.1.replays": 2, "nvlink.4.replays": 3, "nvlink.4.active": 0}, 1)
-    shown = gpu_links.metrics(Links(Clock()).measure(machine()))
+    shown = gpu_links.metrics(gpu_links.measure(machine()))
     assert shown[series("gpu_nvlink_replays", gpu=1)] == 5.0
     assert shown[series("gpu_nvlinks_active", gpu=1)] == 17.0
     assert shown[series("gpu_pcie_width_lanes", gpu=0)] == 16.0

@@ -1,14 +1,13 @@
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from of_gpus import Found, codes, machine
+from of_gpus import BEGINS_ANEW, Found, codes, machine
 
 from sentinel import heartbeat
 from sentinel.checks import gpu_tenants
-from sentinel.checks.gpu_tenants import Tenants
 from sentinel.demo.nvml import GIB, StandIn
 from sentinel.model.check import series
 from sentinel.model.finding import Health
@@ -23,10 +22,11 @@ class Watch:
     """The check as a prober runs it, on a host that counts processes as its kernel does."""
 
     def __init__(self, memory: Path) -> None:
-        self.tenants, self.machine = Tenants(), machine(memory)
+        self.kept = memory / "checks"
+        self.machine = machine(memory, self.kept)
 
     def look(self) -> Found:
-        return codes(gpu_tenants.judge(self.tenants.measure(self.machine)))
+        return codes(gpu_tenants.judge(gpu_tenants.measure(self.machine)))
 
 
 @pytest.fixture
@@ -111,7 +111,7 @@ def test_a_process_that_is_no_rank_is_found_at_the_second_look(
     driver.put({"processes": f"{rank}:{9 * GIB},{NOT_OURS}:{GIB}"}, 0)
     driver.put({"processes": f"{rank}:{9 * GIB},{NOT_OURS}:{GIB - 1}"}, 1)
     assert [watch.look(), watch.look()] == [[], STRANGER]
-    found = next(iter(gpu_tenants.judge(watch.tenants.measure(watch.machine))))
+    found = next(iter(gpu_tenants.judge(gpu_tenants.measure(watch.machine))))
     assert f"({NOT_OURS})" in found.summary
     assert f"({rank})" not in found.summary
     driver.put({"processes": f"{rank}:{9 * GIB}"}, 0)
@@ -152,7 +152,7 @@ def test_a_mode_that_waits_for_a_reset_is_said(
 
 def test_instances_and_processes_are_exported(driver: StandIn, watch: Watch) -> None:
     driver.put({"mig": 1, "mig.max": 7, "mig.instances": 2, "processes": "7:1,8:1"}, 1)
-    shown = gpu_tenants.metrics(watch.tenants.measure(watch.machine))
+    shown = gpu_tenants.metrics(gpu_tenants.measure(watch.machine))
     assert [
         shown[series(f"gpu_{name}", gpu=1)] for name in ("mig_enabled", "mig_instances", "processes")
     ] == [1, 2, 2]
@@ -162,3 +162,18 @@ def test_instances_and_processes_are_exported(driver: StandIn, watch: Watch) -> 
 def test_a_gpu_that_tells_nothing_is_judged_by_nothing(driver: StandIn, watch: Watch, rank: int) -> None:
     driver.put(dict.fromkeys(driver.described))
     assert [watch.look(), watch.look()] == [[], []]
+
+
+def test_what_stays_is_found_by_another_prober_at_its_first_look(driver: StandIn, watch: Watch) -> None:
+    driver.put({"memory.used": GIB}, 0)
+    assert [watch.look(), Watch(Path(watch.machine.memory)).look()] == [[], RESIDUE]
+
+
+@pytest.mark.parametrize("change", BEGINS_ANEW)
+def test_nothing_is_known_after_a_boot_a_long_pause_or_an_exchange(
+    driver: StandIn, watch: Watch, change: Callable[[StandIn, Path], None]
+) -> None:
+    driver.put({"memory.used": GIB}, 0)
+    watch.look()
+    change(driver, watch.kept)
+    assert Watch(Path(watch.machine.memory)).look() == []

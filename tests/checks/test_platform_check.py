@@ -1,9 +1,12 @@
+from collections.abc import Sequence
 from pathlib import Path
 
+import of_gpus
 import pytest
 
 from sentinel.checks import platform
-from sentinel.model.check import Machine, series
+from sentinel.demo.nvml import StandIn
+from sentinel.model.check import Detail, Machine, series
 from sentinel.model.finding import Health
 from sentinel.runtime.probe import NoGpus, probe
 
@@ -66,7 +69,7 @@ def test_one_that_was_up_and_is_stopped_is_missed_even_if_nobody_enabled_it() ->
 @pytest.mark.parametrize(
     ("switches", "expected"),
     [
-        pytest.param(["0000:05:00.0"], [("fabric-manager-down", Health.CRITICAL)], id="with NVSwitches"),
+        pytest.param(["0000:05:00.0"], [("fabric-manager-down", Health.WARNING)], id="with NVSwitches"),
         pytest.param([], [], id="without it has nothing to do"),
     ],
 )
@@ -89,7 +92,7 @@ def test_a_fabric_manager_that_was_up_is_missed_also_where_no_switch_is_listed()
 
 @pytest.mark.parametrize(
     ("process", "expected"),
-    [("nv-fabricmanage", []), ("nv-hostengine", [("fabric-manager-down", Health.CRITICAL)])],
+    [("nv-fabricmanage", []), ("nv-hostengine", [("fabric-manager-down", Health.WARNING)])],
 )
 def test_a_fabric_manager_in_a_container_is_one(
     tmp_path: Path, process: str, expected: list[tuple[str, Health]]
@@ -131,3 +134,36 @@ def test_systemctl_is_asked_under_a_deadline(
     assert answer.failed is failed
     if not failed:
         assert dict(answer.gauges) == {series("service_active", service="containerd"): 1.0}
+
+
+@pytest.mark.parametrize(
+    ("state", "health"),
+    [
+        pytest.param(1, Health.CRITICAL, id="not started"),
+        pytest.param(2, Health.CRITICAL, id="in progress"),
+        pytest.param(3, Health.WARNING, id="GPUs work"),
+        pytest.param(0, Health.WARNING, id="no fabric"),
+        pytest.param(None, Health.WARNING, id="a driver or a GPU that does not say"),
+    ],
+)
+def test_a_fabric_manager_that_is_down_takes_a_node_away_only_where_gpus_wait_for_it(
+    driver: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: int | None, health: Health
+) -> None:
+    driver.put({"fabric.state": state}, 1)
+    (tmp_path / "switches/0000:05:00.0").mkdir(parents=True)
+    systemctl = tmp_path / "systemctl"
+    systemctl.write_text(f"#!/bin/sh\ncat <<'END'\n{FAILED}\nEND\n")
+    systemctl.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setattr(platform, "SYSTEMD", tmp_path)
+    monkeypatch.setattr(platform, "SWITCHES", tmp_path / "switches")
+    (found,) = platform.judge(platform.measure(of_gpus.machine()))
+    assert (found.code, found.health) == ("fabric-manager-down", health)
+
+
+def test_gpus_that_can_not_be_read_say_nothing_against_their_node() -> None:
+    class Broken(NoGpus):
+        def read(self, kind: type[Detail]) -> Sequence[Detail]:
+            raise OSError("NVML: Driver Not Loaded")
+
+    assert not platform._waits_for_fabric(Machine("n", Broken(), None))

@@ -150,3 +150,14 @@ def test_the_worst_of_all_decides() -> None:
     found = [Finding("x", "x", "x", each, "") for each in (Health.SKIPPED, Health.UNKNOWN, Health.WARNING)]
     assert by_hand.Looked([by_hand.Result("x", [each]) for each in found], {}).worst is Health.WARNING
     assert by_hand.Looked([by_hand.Result("x", found[:1])], {}).worst is Health.OK
+
+
+def test_what_loads_the_machine_runs_only_when_asked_for() -> None:
+    usual = check("host", "--gpus", "none", "--json").output
+    assert [json.loads(line)["check"] for line in usual.splitlines()] == ["host"]
+    both = check("host", "--all", "--gpus", "none", "--json")
+    measured = {said["check"]: said["measured"] for said in map(json.loads, both.output.splitlines())}
+    assert both.exit_code == 0
+    assert [*measured] == ["host", "gemm"]
+    assert {name.split("|")[-1] for name in measured["gemm"]} >= {"wrong_numbers", "fp32_tflops"}
+    assert "wrong numbers 0" in check("gemm", "--gpus", "none").output

@@ -314,3 +314,24 @@ def test_an_xid_that_one_crash_was_explained_by_explains_no_second_one() -> None
     cluster.crash(1)
     cluster.run(3)
     assert cluster.causes() == ["rank-crash", "rank-crash"]
+
+
+UNMANAGED = Finding("platform", "fabric-manager-down", "service:x", Health.WARNING, "it is down", {})
+
+
+def test_a_fabric_manager_that_is_down_beside_working_gpus_takes_no_node_away() -> None:
+    cluster = Simulated()
+    cluster.finding(cluster.node(0), UNMANAGED)
+    cluster.run(600)
+    assert (cluster.causes(), cluster.evicted(), cluster.pages()) == ([], [], set())
+
+
+def test_a_rank_that_dies_soon_after_its_fabric_manager_died_of_that() -> None:
+    cluster = Simulated()
+    bad = cluster.node(0)
+    cluster.finding(bad, UNMANAGED)
+    cluster.run(5)
+    cluster.crash(0)
+    cluster.probed(bad)
+    cluster.run(30)
+    assert (cluster.causes(), cluster.evicted(), cluster.going()) == (["fabric-manager"], [bad], True)

@@ -1,6 +1,7 @@
 """From NVIDIA's library through the GPU checks to the deed: what evicts, what drains, what only stands."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -25,15 +26,14 @@ class Clock:
 
 def looks(driver: StandIn, before: Keys, after: Keys, seconds: float) -> Iterator[Finding]:
     """Give what all checks find at the last of three looks, of which the first saw another state."""
-    clock, gpus = Clock(), NvmlGpus()
-    links, clocks, tenants = gpu_links.Links(clock), gpu_clocks.Clocks(clock), gpu_tenants.Tenants()
-    machine = Machine("n", gpus, None)
+    clock = Clock()
+    machine = Machine("n", NvmlGpus(), None, kept=str(driver.file.parent / "checks"))
     checks: list[tuple[Callable[[Machine], Any], Callable[[Any], Iterator[Finding]]]] = [
         (gpu_memory.measure, gpu_memory.judge),
-        (gpu_driver.Drivers(clock).measure, gpu_driver.judge),
-        (links.measure, gpu_links.judge),
-        (clocks.measure, gpu_clocks.judge),
-        (tenants.measure, gpu_tenants.judge),
+        (partial(gpu_driver.measure, clock=clock), gpu_driver.judge),
+        (partial(gpu_links.measure, clock=clock), gpu_links.judge),
+        (partial(gpu_clocks.measure, clock=clock), gpu_clocks.judge),
+        (gpu_tenants.measure, gpu_tenants.judge),
     ]
     for keys in (before, after, after):
         driver.put(keys, 0)

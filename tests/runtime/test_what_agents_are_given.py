@@ -43,6 +43,11 @@ def test_their_metrics_port_and_how_many_gpus_a_node_should_have(
     assert (found.node, found.metrics_port, found.expected_gpus) == ("gpu-001", port, gpus)
 
 
+def test_which_volumes_they_watch(tmp_path: Path) -> None:
+    found = given(tmp_path, config.Checks(volumes=("/data", "s3://bucket/a")))
+    assert {"/", "/data", "s3://bucket/a"} <= {*found.disks}
+
+
 def test_which_xids_are_fatal_and_which_are_nothing(tmp_path: Path) -> None:
     found = given(tmp_path / "lists", config.Checks(xid_fatal=(31, 13), xid_ignored=(43,)))
     assert (found.xid_fatal, found.xid_ignored) == ({31, 13}, {43})

@@ -8,10 +8,12 @@ from typing import TypeGuard
 
 from msgspec.structs import replace
 
+from sentinel.core.detect.clocks import Clocks
 from sentinel.core.detect.events import event_fact
 from sentinel.core.detect.gangs import Gangs
 from sentinel.core.detect.laggards import laggards
 from sentinel.core.detect.progress import NOBODY, Progress
+from sentinel.core.detect.reboots import rebooted
 from sentinel.core.detect.standbys import Standbys
 from sentinel.core.state import State
 from sentinel.core.state.rows import Job, JobStage
@@ -33,6 +35,7 @@ class Watch:
         self._progress: dict[JobId, Progress] = {}
         self._standbys = Standbys()
         self._gangs = Gangs()
+        self._clocks = Clocks(policy)
         self._gathered: dict[JobId, list[tuple[RankBeat, NodeId]]] = {}
 
     def heard_age(self, node: NodeId, now: Instant) -> Seconds | None:
@@ -68,7 +71,8 @@ class Watch:
         self._heard[hello.node] = now
         self._beats.pop(hello.node, None)
         place = hello.address, hello.port, hello.gpus, hello.boot, hello.labels
-        return [NodeJoined(now, hello.node, *place)]
+        again = rebooted(known, hello, state, now) if known is not None else ()
+        return [NodeJoined(now, hello.node, *place), *again]
 
     def report(self, report: Report, state: State, now: Instant) -> list[Fact]:
         """Take one report in; its events become facts, its beats show progress."""
@@ -85,6 +89,7 @@ class Watch:
             fact = event_fact(event, Origin(report.node, report.boot, number), now)
             facts += [fact] if fact else []
         facts += self._gangs.gone(report, state, self._policy, now)
+        facts += self._clocks.take(report, node, now)
         return facts
 
     def slept(self, now: Instant, for_s: Seconds) -> None:
@@ -180,17 +185,22 @@ class Watch:
             if progress.stalled and job.stage is not JobStage.RUNNING:
                 continue  # its stall has an incident already
             pace = progress.pace(job)
-            limit = max(self._policy.stall_s, self._policy.stall_factor * pace)
-            if now - progress.stepped_at <= limit or (age := self._still(job, progress, state)) <= limit:
+            usual = max(self._policy.stall_s, self._policy.stall_factor * pace)
+            if now - progress.stepped_at <= usual:
                 continue
             beats = list(self._job_beats(job, state, now))
             if not beats:
                 continue  # no node reports: that says nothing about the job
+            limit = progress.limit(usual, [beat for beat, _ in beats], self._policy)
+            if now - progress.stepped_at <= limit or (age := self._still(job, progress, state)) <= limit:
+                continue
             if self._excused(job, progress, [beat for beat, _ in beats], now, age):
                 progress.excused_at = now
             if now - progress.excused_at <= limit:  # a slow save has just ended, the step still has to come
                 continue
             ranks = laggards([beat for beat, _ in beats], job.world, self._policy).ranks
+            if age < self._policy.slow_phase_s and any(_moves(b, usual) for b, _ in beats if b.rank in ranks):
+                continue  # whom the others wait for has moved since: it is late, and does not stand still
             if progress.stalled and not progress.others(ranks, now, limit):
                 continue
             progress.stalled, progress.reported = True, ranks
@@ -289,6 +299,11 @@ def _current(report: Report) -> list[tuple[int, Event]]:
     """Leave out states that have changed since: a spool tells what was, and what was repaired meanwhile."""
     newest = {event.finding.key: event for _, event in report.events if _is_state(event)}
     return [(n, each) for n, each in report.events if not _is_state(each) or newest[each.finding.key] is each]
+
+
+def _moves(beat: RankBeat, within: Seconds) -> bool:
+    """Say whether a rank has entered another phase of its step meanwhile, and so does not stand still."""
+    return beat.state not in NOT_RUNNING and beat.phase_age_s <= within and beat.beat_age_s <= within
 
 
 def _is_state(event: Event) -> TypeGuard[FindingSeen]:

@@ -4,7 +4,7 @@ from sentinel.core import evidence, group
 from sentinel.core.learn.breaking import gone_as_announced
 from sentinel.core.recovery import stays_away
 from sentinel.core.state import Rules, State
-from sentinel.core.state.rows import JobStage, Node
+from sentinel.core.state.rows import JobStage, Node, kernel_of
 from sentinel.core.state.timers import Timer
 from sentinel.model.fact import NodeHeard, NodeJoined, NodeLeft, NodePinged, NodeSilent
 from sentinel.model.ids import JobId
@@ -15,7 +15,9 @@ from sentinel.model.runbook import Ends, Scope
 def joined(state: State, fact: NodeJoined, rules: Rules) -> None:
     """An agent introduced itself."""
     node = state.nodes.get(fact.node) or state.add(Node(fact.node))
-    if _kernel(node.boot) != _kernel(fact.boot):
+    # with another kernel the checks say again what still holds; an agent
+    # that was only restarted knows what it told, and clears that itself
+    if kernel_of(node.boot) != kernel_of(fact.boot):
         node = state.change(node, findings={}, recent=(), events=(), contained={}, counts={})
     node = state.change(
         node,
@@ -30,14 +32,6 @@ def joined(state: State, fact: NodeJoined, rules: Rules) -> None:
         labels=fact.labels,
     )
     _is_back(state, node, rules)
-
-
-def _kernel(boot: str) -> str:
-    """Return the kernel's part of a boot id: with another kernel the checks say again what still holds.
-
-    An agent that was only restarted knows what it told, and clears that itself.
-    """
-    return boot.rpartition("-")[0]
 
 
 def left(state: State, fact: NodeLeft) -> None:

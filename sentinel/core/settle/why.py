@@ -68,6 +68,10 @@ def _node_is(node: Node, state: State) -> Iterator[str]:
         yield f"silent, which is {node.about or 'no incident'}'s"
     findings = node.findings.values()
     yield from dict.fromkeys(f"{each.health.value}: {each.component}: {each.summary}" for each in findings)
+    events = (each for each in node.recent if each.finding.event)
+    for each in events:
+        ago = f"{state.now - each.happened:.0f} s ago"
+        yield f"{ago}: {each.finding.component}: {each.finding.summary}"
     if node.usable and not node.findings:
         yield "in use" if node.may_start else "usable, but workers did not start here"
 

@@ -76,6 +76,11 @@ class Maintenance(Struct, frozen=True, gc=False):
     reason: str = ""
 
 
+def kernel_of(boot: str) -> str:
+    """Return the kernel's part of a boot id, which is another one after the machine has started again."""
+    return boot.rpartition("-")[0]
+
+
 class Node(Struct, frozen=True, gc=False):
     """One machine with an agent."""
 

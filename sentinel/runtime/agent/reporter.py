@@ -45,7 +45,8 @@ class Reporter:
             self._reported_gpus = gpus
         self.sent += 1
         node, boot = self._hello.node, self._hello.boot
-        self._uplink.send(Report(node, boot, self.sent, self._ranks.beats(), self._spool.pending()))
+        told = self._ranks.beats(), self._spool.pending()
+        self._uplink.send(Report(node, boot, self.sent, *told, time.time()))
 
     def follow_connection(self) -> None:
         """Greet a new connection. Raises AgentError when the controller refuses and never took this agent."""

@@ -97,7 +97,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--gpus", type=_gpus, default=gpus or "nvml", help="nvml, none or simulated:FILE")
     add("--kernel-log", default=kernel_log or "/dev/kmsg", help="a file, /dev/kmsg or none")
     add("--expected-gpus", type=int, help="how many GPUs this node should have")
-    add("--disk", action="append", help="a path whose volume is watched and tried; may be repeated")
+    add(
+        "--disk",
+        action="append",
+        help="a path or an object store's URL that is watched; may be repeated",
+    )
     address = os.environ.get("SENTINEL_ADDRESS") or "127.0.0.1"
     add("--address", default=address, help="of this node; others reach its snapshots and metrics there")
     add("--metrics-port", type=int, default=0, help="0: the kernel chooses, see agent.json; -1: none")
