@@ -5,7 +5,7 @@ from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sentinel.oncall import wall
@@ -13,12 +13,14 @@ from sentinel.oncall.rota import Rotation
 
 ZONES = ["Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Africa/Casablanca", "Asia/Kathmandu"]
 zones = st.sampled_from(ZONES).map(ZoneInfo)
-times = st.times().map(lambda at: at.replace(second=0, microsecond=0))
+small_hours = st.builds(time, st.integers(1, 3), st.integers(0, 59))
+times = st.one_of(small_hours, st.times().map(lambda at: at.replace(second=0, microsecond=0)))
+"""Clocks are set in the small hours."""
 days = st.dates(date(2024, 1, 1), date(2030, 12, 31))
 
 
 def _switches() -> list[date]:
-    """Days on which a clock of one of the zones is set, and those around them."""
+    """Days on which a clock of one of the zones is set."""
     day, found = date(2026, 1, 1), []
     while day < date(2027, 1, 1):
         noon = [datetime.combine(day + timedelta(n), time(12), UTC) for n in (0, 1)]
@@ -26,15 +28,18 @@ def _switches() -> list[date]:
         if any(
             noon[0].astimezone(each).utcoffset() != noon[1].astimezone(each).utcoffset() for each in zones_
         ):
-            found += [day, day + timedelta(1)]
+            found += [day + timedelta(n) for n in (0, 1)]
         day += timedelta(1)
     return found
 
 
-near_switches = st.one_of(st.sampled_from(_switches()), days)
+near_switches = st.one_of(st.sampled_from(_switches()), st.sampled_from(_switches()), days)
 
 
 @given(near_switches, times, zones)
+@example(date(2026, 3, 29), time(2, 30), ZoneInfo("Europe/Berlin"))
+@example(date(2026, 10, 25), time(2, 30), ZoneInfo("Europe/Berlin"))
+@example(date(2026, 10, 4), time(2, 15), ZoneInfo("Australia/Lord_Howe"))
 def test_a_time_of_day_is_the_first_minute_that_shows_it_or_the_first_after_it(
     day: date, at: time, where: ZoneInfo
 ) -> None:
