@@ -252,6 +252,14 @@ class Pages(Table):
     """Another server that speaks Slack's API, such as the one of the tests."""
     fallback_after_s: float = Field(default=20.0, gt=0)
     """A page that is not delivered for this long also goes to the fallback: longer than one Retry-After."""
+    oncall_file: Path | None = None
+    """Who is on call and who is asked next; without one each receiver is told what its routes say."""
+    timezone: str = Field(default="UTC", examples=["Europe/Berlin"])
+    """In which routes have their hours, days and mornings."""
+    morning: str = "09:00"
+    """When what a route leaves for the morning is told."""
+    workdays: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ("mon", "tue", "wed", "thu", "fri")
+    """Days that have such a morning, unless they are holidays."""
 
     def token(self) -> str:
         """Give the Slack token, empty for none. Raises ConfigError when its file can't be read."""
@@ -276,7 +284,7 @@ class Receiver(Table):
     model_config = ConfigDict(extra="allow")
 
     kind: str = Field(default="", pattern=r"^\w*$", examples=["webhook"])
-    """`webhook`, `slack`, or what an installed package offers; empty: its name says it."""
+    """`pagerduty`, `alertmanager`, `apprise`, `slack`, `webhook`, or a package's; empty: its name."""
     causes: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
     """Whose pages it gets, such as `gpu-*`; empty for all. Sentinel's own troubles are told to everybody."""
 
@@ -286,6 +294,29 @@ class Receiver(Table):
     def of(self, name: str, model: type[_T]) -> _T:
         """Give what is its kind's own. Raises ConfigError."""
         return valid("settings", f"receivers.{name}", model, self.model_extra, strict=False)
+
+
+class Route(Table):
+    """Whom a page is told and when, `[routes.NAME]`: the first that fits. An empty list asks for nothing."""
+
+    receivers: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
+    """For whom it is, by the names of `[receivers.NAME]`; `on-call` is `[pages]`."""
+    severity: Annotated[tuple[Severity, ...], BeforeValidator(_listed)] = ()
+    """Of `critical`, `warning` and `info`."""
+    causes: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
+    """Such as `gpu-*`."""
+    nodes: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
+    """One of those that are suspected, such as `rack7-*`."""
+    jobs: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
+    """Such as `run-*`."""
+    days: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
+    """`mon` to `sun`, and `holiday`, which those of `pages.oncall_file` are instead."""
+    hours: str = Field(default="", examples=["22:00-07:00"])
+    """Of a day in `pages.timezone`; the second is no longer in it."""
+    tell: Literal["now", "morning", "never"] = "now"
+    """When: at once, at the next `pages.morning` if it is open then, or not at all."""
+    repeat_s: float = Field(default=0.0, ge=0, le=86400)
+    """Told again this often until somebody acknowledges it or it is over; 0: once."""
 
 
 def _type_of(field: "dataclasses.Field[Any]") -> Any:
@@ -332,7 +363,10 @@ TABLES: Mapping[str, type[Table]] = {
 
 RECEIVERS = "receivers"
 """A section with a table for each of them."""
-SECTIONS = (*TABLES, RECEIVERS)
+ROUTES = "routes"
+"""The same, in their order."""
+NAMED: Mapping[str, type[Table]] = {RECEIVERS: Receiver, ROUTES: Route}
+SECTIONS = (*TABLES, *NAMED)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -346,6 +380,7 @@ class Settings:
     operations: Operations = dataclasses.field(default_factory=Operations)
     pages: Pages = dataclasses.field(default_factory=Pages)
     receivers: Mapping[str, Receiver] = dataclasses.field(default_factory=dict)
+    routes: Mapping[str, Route] = dataclasses.field(default_factory=dict)
     policy: Policy = dataclasses.field(default_factory=Policy)
 
 

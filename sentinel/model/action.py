@@ -30,6 +30,14 @@ class Page(Deed, frozen=True):
     """The runbook's name; empty where none is known."""
     severity: str = ""
     """`critical | warning | info`; empty where an older release did not say."""
+    job: str = ""
+    """Whose trouble it is; empty if no job's. This and what follows is known on the page's way out."""
+    nodes: tuple[str, ...] = ()
+    """Those that are suspected."""
+    acked_by: str = ""
+    """Who has said that they have it; empty until somebody does."""
+    asked: str = ""
+    """Who was asked and who is next, in a line."""
 
 
 class CordonNode(Deed, frozen=True):

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from prometheus_client import CollectorRegistry, ProcessCollector
 
 from sentinel import backends, config, logs, private, runbooks
-from sentinel.adapters import on_call, receivers
+from sentinel.adapters import on_call, on_call_plan, receivers
 from sentinel.adapters.dispatcher import Dispatcher
 from sentinel.adapters.journal import Journal
 from sentinel.adapters.journal_file import JournalError
@@ -199,6 +199,7 @@ class Controller:
                 self._rounds.run(self.settings.policy.grace_s),
                 self._backend.nodes.run(context),
                 self._dispatcher.run(),
+                *(each.run() for each in self._calendars),
                 self.scribe.run(self.ledger),
                 self._serve_web(web_socket),
             ):
@@ -302,7 +303,8 @@ class Controller:
         sender = Sender(cluster.name, cluster.web_url, journal)
         timing = Timing(fallback_after=settings.pages.fallback_after_s)
         channels, others = on_call.channels(settings, sender), receivers.load(settings, sender)
-        return Dispatcher(self._state_dir, channels, others, self._delivered, timing)
+        plan, self._calendars = on_call_plan.load(settings, [*self.rules.runbooks])
+        return Dispatcher(self._state_dir, channels, others, self._delivered, timing, plan)
 
     # --- facts in, decisions out -----------------------------------------------------------------------
 

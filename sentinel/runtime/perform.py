@@ -33,6 +33,7 @@ from sentinel.model.action import (
 from sentinel.model.fact import Fact, NodePinged, Outcome
 from sentinel.model.ids import ActionId, IncidentId, Instant, NodeId
 from sentinel.model.policy import Rung
+from sentinel.runtime.addressed import addressed
 from sentinel.runtime.agent_orders import AgentOrders
 from sentinel.runtime.collective import probe_members
 from sentinel.runtime.hands import ActionError, Hands
@@ -156,7 +157,7 @@ class Performer:
 
     def _keep(self, page: Page) -> str:
         try:
-            self._hands.dispatcher.keep(page)
+            self._hands.dispatcher.keep(addressed(page, self._state))
         except OutboxError as error:
             raise ActionError(str(error)) from None
         return "kept"
