@@ -303,7 +303,7 @@ def _wanted(state: State, decision: Wanted, rules: Rules) -> None:
     job = state.jobs[decision.job]
     incident = state.incidents.get(decision.incident)
     book = rules.book_of(incident) if incident else None
-    if incident is not None and book is not None and book.pauses and not incident.attempts:
+    if incident is not None and book is not None and book.pauses:
         job = state.change(job, flaps=recovery.flaps(state, job, rules) + 1, flapped=state.now)
     if not decision.gently:
         job = break_off(state, job)
