@@ -10,7 +10,7 @@ from sentinel.core.learn.breaking import break_off
 from sentinel.core.learn.nodes import fall
 from sentinel.core.page.left import left_for_people, refused_evictions
 from sentinel.core.page.severity import worst
-from sentinel.core.page.words import digest
+from sentinel.core.page.words import digest, when_over
 from sentinel.core.settle.guards import evictions, refuse_action
 from sentinel.core.state import Rules, State
 from sentinel.core.state.rows import Cordon, Job, JobStage, Node, Want
@@ -163,7 +163,7 @@ def _paged(state: State, incident: Incident, page: Page, rules: Rules) -> None:
     if found is not None and not any(each.is_like(found) for each in known):
         known = (*known, PagedDiagnosis(state.now, found))
         known = known if len(known) <= DIAGNOSES_LIMIT else (known[0], *known[2:])
-    said = digest(incident, left, page.severity)
+    said = digest(incident, left, page.severity, when_over(incident, state, rules))
     state.change(incident, revision=page.revision, paged=said, left=left, diagnoses=known)
     if incident.stage is Stage.RESOLVED and not left:
         _forget_refused(state, incident.id)

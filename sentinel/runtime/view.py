@@ -9,6 +9,7 @@ from sentinel.core.detect.watch import Watch
 from sentinel.core.page.left import left_for_people, left_in_all
 from sentinel.core.page.severity import severity
 from sentinel.core.page.words import also, broke_again, earlier, where
+from sentinel.core.recovery import awaits, ends_at
 from sentinel.core.settle.why import keeps_full, keeps_small, leaves, needs, why
 from sentinel.core.state.rows import Job, Node
 from sentinel.core.state.workers import WorkerStage
@@ -104,7 +105,7 @@ class ControllerView:
         watch, state = self._watch, self._ledger.state
         beats = {beat.worker: beat for node in state.nodes for beat in watch.beats(node)}
         seats, newest, snapshots = [], [], []
-        for rank, worker in state.seated(job):
+        for rank, worker in state.present(job):
             beat = beats.get(worker.id)
             current = beat if beat is not None and beat.generation == job.generation else None
             step, phase = (current.step, current.phase) if current else (-1, "")
@@ -175,6 +176,8 @@ class ControllerView:
             tuple(_done(incident)),
             (*earlier(incident), *also(incident), *broke_again(incident)),
             left,
+            awaits(incident, state, rules),
+            max(0.0, ends_at(incident, state) - self._now()),
         )
 
 

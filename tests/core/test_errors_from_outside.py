@@ -3,7 +3,7 @@
 import pytest
 from simulated import Simulated
 
-from sentinel.model.action import Refusal, StopJob
+from sentinel.model.action import Page, Refusal, StopJob
 
 OUTSIDE = [
     "OSError: [Errno 5] Input/output error: '/mnt/data/shard-0007.bin'",
@@ -89,7 +89,7 @@ def test_storage_that_stays_out_is_tried_after_longer_and_longer_pauses_and_then
     assert formed[3] > formed[2] + 4
     assert (cluster.causes(), cluster.evicted(), cluster.all(StopJob)) == (["io-error"], [], [])
     assert "4 attempts brought no new step" in cluster.all(Refusal)[-1].reason
-    assert cluster.pages()[-1].severity == "critical"
+    assert cluster.all(Page)[-1].severity == "critical"
 
 
 def test_ranks_of_several_nodes_that_get_it_at_once_need_no_second_try() -> None:

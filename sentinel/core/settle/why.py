@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import NamedTuple
 
+from sentinel.core.group import has_recovered
 from sentinel.core.page.words import places
 from sentinel.core.settle import generation
 from sentinel.core.settle.guards import refuse_action, refuse_start
@@ -11,6 +12,7 @@ from sentinel.core.settle.seating import Cannot, Later, Seated, Wait, seat_more
 from sentinel.core.state import Rules, State
 from sentinel.core.state.rows import Job, JobStage, Node, Want
 from sentinel.core.state.timers import WAITS, Timer
+from sentinel.core.recovery import awaits, ends_at
 from sentinel.core.waits import is_ray_away, ray_orders
 from sentinel.model.counted import counted
 from sentinel.model.ids import IncidentId, Instant, JobId, NodeId
@@ -36,7 +38,7 @@ def why(name: str, state: State, rules: Rules, now: Instant) -> list[Reason] | N
     return [
         *reasons,
         *_ordered(name, state),
-        *_waits(name, job, incident, state, now),
+        *_waits(name, job, incident, state, rules, now),
         *_guards(name, state, rules),
     ]
 
@@ -94,7 +96,8 @@ def _wants(
         yield f"needs {lacks}"
     if job is not None and (small := keeps_small(job, state, rules)):
         yield f"all of its ranks, and waits for {small}"
-    if incident is not None and (remedy := rules.remedy_of(incident)) is not None:
+    remedy = rules.remedy_of(incident) if incident is not None else None
+    if incident is not None and remedy is not None and not has_recovered(state, incident):
         yield f"{remedy.value}, as its runbook says"
 
 
@@ -121,7 +124,7 @@ def _ordered(name: str, state: State) -> Iterator[Reason]:
 
 
 def _waits(
-    name: str, job: Job | None, incident: Incident | None, state: State, now: Instant
+    name: str, job: Job | None, incident: Incident | None, state: State, rules: Rules, now: Instant
 ) -> Iterator[Reason]:
     for deadline, at in sorted(state.deadlines.items(), key=lambda each: each[1]):
         timer, *whom = deadline.split("/")
@@ -131,6 +134,9 @@ def _waits(
         yield Reason("waits", f"for {counted(job.lacking, 'worker')} to be warm")
     if incident is not None and is_ray_away(state) and any(ray_orders(state, incident)):
         yield Reason("waits", "for Ray, which can't be asked: what was ordered is done when it can")
+    if incident is not None and (awaited := awaits(incident, state, rules)):
+        left_s = max(0.0, ends_at(incident, state) - now)
+        yield Reason("waits", f"over when {awaited}" + (f": {left_s:.1f} s more" if left_s else ""))
     if incident is not None and incident.due is not Due.NOTHING:
         yield Reason("waits", "to be diagnosed")
 
@@ -177,7 +183,7 @@ def leaves(job: Job, state: State, rules: Rules) -> str:
         case Later(first=first):
             return f"and what is free is kept for {first}"
         case Wait(lacking=lacking):
-            return f"and they leave when elsewhere {counted(lacking, 'worker')} got warm"
+            return f"and they leave when {counted(lacking, 'worker')} elsewhere {'is' if lacking == 1 else 'are'} warm"
     return "and they leave at the next step boundary"
 
 
