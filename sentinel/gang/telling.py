@@ -45,7 +45,7 @@ def first_line(error: BaseException) -> str:
 
 
 def in_one_line(error: Exception) -> str:
-    """Say what was raised, and after it what that came of, where only this tells that the code is not wrong."""
+    """Say what was raised, and what that came of, if only this tells that the code is not wrong."""
     line = first_line(error)[:LINE_LIMIT]
     if whose(line) is Whose.CODE:
         told = (each for raised in _chain(error) for each in _lines(raised) if whose(each) is not Whose.CODE)
@@ -63,9 +63,11 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _lines(error: BaseException) -> Iterator[str]:
-    """Give what may tell whose an exception is: its line, what a child's ended with, and its standard name."""
+    """Give what may tell whose an exception is: its line, how a child's text ended, its standard name."""
     yield first_line(error)
-    yield redact(str(error)).strip().rpartition("\n")[2]  # torch's loaders send their traceback as the text
+    _, of_a_child, last = redact(str(error)).strip().rpartition("\n")
+    if of_a_child:
+        yield last  # torch's loaders send their traceback as the text
     if isinstance(error, OSError):
         name = next(kind.__name__ for kind in type(error).__mro__ if kind.__module__ == "builtins")
         number = error.errno if isinstance(error.errno, int) and not isinstance(error, ssl.SSLError) else None

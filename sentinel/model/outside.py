@@ -38,8 +38,8 @@ _BY_NUMBER: dict[int, Whose] = {
     ),
     **dict.fromkeys(
         (
-            errno.ETIMEDOUT, errno.ETIME, errno.ECONNRESET, errno.ECONNREFUSED, errno.ECONNABORTED, errno.EPIPE,
-            errno.ENETDOWN, errno.ENETUNREACH, errno.ENETRESET, errno.EHOSTDOWN, errno.EHOSTUNREACH,
+            errno.ETIMEDOUT, errno.ETIME, errno.ECONNRESET, errno.ECONNREFUSED, errno.ECONNABORTED,
+            errno.EPIPE,            errno.ENETDOWN, errno.ENETUNREACH, errno.ENETRESET, errno.EHOSTDOWN, errno.EHOSTUNREACH,
             errno.ENOLINK, errno.ECOMM, errno.EPROTO, -3, -4,
         ),
         Whose.NETWORK,  # -3 and -4 are the resolver's: it could not ask, or was not answered
@@ -65,10 +65,10 @@ _SERVER_FAILED = re.compile(r"\b(408|429|5\d\d)\b|\bSlowDown\b|\bInternalError\b
 def whose(error: str) -> Whose:
     """Tell from an exception's line, `TypeError: …`, whether the code is wrong or what it stands on."""
     deciding = error.rpartition(BECAUSE)[2]
-    kind, _, text = deciding.partition(":")
+    kind, colon, text = deciding.partition(":")
     if number := _NUMBER.search(deciding):
         return _BY_NUMBER.get(int(number[1]), Whose.CODE)
-    name = kind.rpartition(".")[2].strip()
+    name = kind.rpartition(".")[2].strip() if colon else ""
     if _ASKED_A_SERVER.search(name) and _SERVER_FAILED.search(text):
         return Whose.NETWORK
     return next((found for pattern, found in _BY_TYPE if pattern.search(name)), Whose.CODE)

@@ -4,12 +4,13 @@ from simulated import JOB, Simulated, ecc
 
 from sentinel.core.recovery import awaits, ends_at
 from sentinel.core.settle.why import why
-from sentinel.model.action import Page, Refusal
-from sentinel.model.ids import NodeId
+from sentinel.model.action import Page
 
 
 def said(cluster: Simulated, name: str) -> str:
-    return "\n".join(f"{kind}: {text}" for kind, text in why(name, cluster.state, cluster.rules, cluster.now) or ())
+    return "\n".join(
+        f"{kind}: {text}" for kind, text in why(name, cluster.state, cluster.rules, cluster.now) or ()
+    )
 
 
 def recovered() -> Simulated:

@@ -143,7 +143,10 @@ def _body(incident: Incident, diagnosis: Diagnosis, left: tuple[str, ...]) -> li
     failed = (fact for fact in incident.evidence if isinstance(fact, Outcome) and not fact.ok)
     lines += [f"Failed: {fact.action}: {fact.detail}" for fact in failed]
     lines += waited(incident)
-    times = ((word, incident.times[name]) for name, word in STAGES.items() if name in incident.times)
+    known = dict(incident.times)
+    if "new_step" in known and (recovered := recoveries(incident)):
+        known["new_step"] = min(known["new_step"], recovered[0][1])  # of its first break, whatever that was
+    times = ((word, known[name]) for name, word in STAGES.items() if name in known)
     lines += [f"{word} {at - incident.opened:.1f} s after it was seen" for word, at in times]
     lines += broke_again(incident)
     if incident.steps_lost is not None:
@@ -182,7 +185,7 @@ def _ask(incident: Incident, left: tuple[str, ...], rules: Rules) -> str:
 
 
 def when_over(incident: Incident, state: State, rules: Rules) -> list[str]:
-    """Say what an incident whose job trains again waits for, and until when, counted as all times of a page."""
+    """Say what an incident whose job trains again waits for, and until when, as a page counts time."""
     if not (awaited := awaits(incident, state, rules)):
         return []
     at = ends_at(incident, state)
@@ -226,7 +229,7 @@ def others(incident: Incident) -> list[str]:
 
 
 def _told(told: PagedDiagnosis, incident: Incident) -> str:
-    after = f"{told.at - incident.opened:.1f} s after it was seen"
+    after = f"said {told.at - incident.opened:.1f} s after it was seen"
     return f"{_found(told.diagnosis)} ({after}): {told.diagnosis.why[:EARLIER_LIMIT]}"
 
 

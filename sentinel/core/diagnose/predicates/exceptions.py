@@ -40,7 +40,7 @@ def _follows_a_rank(case: Case, who: Whose) -> Match | None:
 
 
 def comes_from_outside(case: Case) -> Match | None:
-    """Storage or the network gave ranks of several nodes an error: what nodes share is to blame, none of them."""
+    """Storage or the network gave ranks of several nodes an error: none of them is to blame."""
     raised = [fact for fact in _raised(case) if whose(fact.error).is_outside]
     places = {fact.node: fact for fact in raised}
     if len(places) < case.rules.policy.several:
