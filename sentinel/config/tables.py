@@ -81,6 +81,8 @@ class Cluster(Table):
     """Further names that browsers call it by, such as a proxy's; any other but its own is refused."""
     agent_metrics_port: int = Field(default=0, ge=0, le=65535, examples=[7802])
     """Metrics of the agents that Sentinel starts; 0: each takes a free port, which its agent.json tells."""
+    targets_file: Path | None = None
+    """A file that the controller keeps for Prometheus' `file_sd_configs`: what `/sd` says."""
     expected_gpus: int | None = Field(default=None, ge=0)
     """GPUs that each node with such an agent should have; without it as many as it first saw."""
     topology: Path | None = None
@@ -163,6 +165,13 @@ class Job(Table):
     """A rank without progress stops itself when its node has not heard the controller for this long."""
     backend: Literal["auto", "gloo", "nccl"] = "auto"
     """`auto` takes nccl where ranks have a GPU."""
+
+    tokens_per_step: float = Field(default=0.0, ge=0)
+    """Tokens of one step of all ranks, for the metric of tokens a second; 0: not told."""
+    flops_per_step: float = Field(default=0.0, ge=0)
+    """Floating-point operations that the model needs for one step of all ranks, for the metric of MFU."""
+    peak_flops_per_rank: float = Field(default=0.0, ge=0, examples=[9.89e14])
+    """What one rank's GPU could do in a second at most, in the precision that is trained in; for MFU."""
 
     restart_command: str = Field(default="", examples=[RESTART])
     """Starts a job that Sentinel did not start again, and ends what is left of it; needs `world` 0.

@@ -188,7 +188,7 @@ class RankRaised(Noun, frozen=True):
     generation: int
     step: int
     kind: str
-    """`user | collective | nan | restore`"""
+    """`user | collective | nan | miscomputed | restore`"""
     error: str
     traceback: str
     values: tuple[float, ...] = ()

@@ -34,6 +34,11 @@ class Policy:
     """A job without a new step for this long is stalled, if `stall_factor` median steps are shorter."""
     stall_factor: float = number(2.6, 1.5, 100.0)
     """Median steps without progress that make a stall; under 3, so that a hang shows within 3 of them."""
+    warm_up_stall_s: Seconds = number(5.0, 0.5, 3600.0)
+    """As long as a generation has not made `warm_up_steps`, and all its processes run: new ones fill caches.
+
+    On crowded processors a healthy one took 2.3 s for its second step, and was killed for it three times.
+    """
     slow_phase_s: Seconds = number(600.0, 10.0, 86400.0)
     """Set-up, first step, load, save and evaluation may take this long, or steps of ranks without phases."""
     motion_s: Seconds = number(1.0, 0.1, 10.0)
@@ -59,6 +64,9 @@ class Policy:
     """The same of a rank whose beat thread stands still."""
     sure_behind: float = number(0.8, 0.1, 1.0)
     """The same of a rank that has entered fewer collectives than the others: it may be a victim itself."""
+
+    sure_doubted: float = number(0.5, 0.1, 1.0)
+    """Multiplies that once more where torch's flight recorder says that the rank is not behind."""
 
     # Nodes' clocks, which decide nothing
 

@@ -70,6 +70,8 @@ class RankBeat(Struct, frozen=True, gc=False):
     """Why its record is not believed: only the process state is evidence then, and the rest is of before."""
     world: Count = 0
     """Ranks of its gang, if Sentinel did not start it; 0 if it did."""
+    checkpoint_step: Step = -1
+    """Newest step whose durable checkpoint it has told to be complete."""
 
 
 DONE = "exit 0"
@@ -101,6 +103,10 @@ class ExitSeen(Noun, frozen=True):
     """`signal 9`, `exit 1`, or `unknown` where the kernel does not tell a non-parent."""
 
 
+MISCOMPUTED = "miscomputed"
+"""Why all ranks of a gang raise when one of their devices was found to compute wrong."""
+
+
 class RaisedSeen(Noun, frozen=True):
     """A rank's training thread ended with an exception; its process lives."""
 
@@ -112,12 +118,12 @@ class RaisedSeen(Noun, frozen=True):
     gpu: Gpu
     step: Step
     kind: Word
-    """`user | collective | nan | restore | evicted`"""
+    """`user | collective | nan | miscomputed | restore | evicted`"""
     error: Text
     """One line, `TypeError: …`."""
     traceback: Text
     values: tuple[float, ...] = ()
-    """For `nan`: every rank's local loss in rank order."""
+    """For `nan` every rank's local loss, in rank order; for `miscomputed` 1 for who did, else 0."""
 
 
 class FindingSeen(Noun, frozen=True):

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import structlog
 from msgspec.structs import replace
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, ProcessCollector
 
 from sentinel import backends, config, logs, private, runbooks
 from sentinel.adapters import on_call, receivers
@@ -53,15 +53,18 @@ from sentinel.model.fact import (
 )
 from sentinel.model.ids import ActionId, Instant, JobId, NodeId, Seconds
 from sentinel.redact import remember
-from sentinel.runtime import in_effect, running
+from sentinel.runtime import in_effect, running, targets_file
 from sentinel.runtime.agent_orders import AgentOrders
 from sentinel.runtime.awake import Awake
 from sentinel.runtime.counters import Counters
 from sentinel.runtime.gathered import Gathered
+from sentinel.runtime.goodput import Goodput
 from sentinel.runtime.hand_probes import HandProbes
 from sentinel.runtime.hands import Hands, RestartCommand
 from sentinel.runtime.inbox import Inbox
 from sentinel.runtime.ledger import Ledger
+from sentinel.runtime.ledger_metrics import LedgerMetrics
+from sentinel.runtime.link_metrics import LinkMetrics
 from sentinel.runtime.objections import objection
 from sentinel.runtime.over import over
 from sentinel.runtime.perform import Performer
@@ -70,9 +73,11 @@ from sentinel.runtime.recent import LINES, Recent
 from sentinel.runtime.rounds import AgentRounds
 from sentinel.runtime.rules import policy_hash
 from sentinel.runtime.scribe import Scribe
-from sentinel.runtime.view import ControllerView
+from sentinel.runtime.stage_times import StageTimes
+from sentinel.runtime.view import Arithmetic, ControllerView
 from sentinel.topology import read as read_topology
 from sentinel.web.app import create_app
+from sentinel.web.discovery import Targets, targets
 from sentinel.web.server import serve
 from sentinel.web.view import Command, CommandRefusedError
 
@@ -135,7 +140,12 @@ class Controller:
         self._registry.register(self._counters)
         self.now = Clock(self.ledger.state.now)
         self.watch = Watch(settings.policy, self.now())
-        self._dispatcher = self._receivers(journal.id)
+        self._goodput = Goodput(self.ledger.state, books, self.watch.reached, self.now)
+        self._stages, self._links = StageTimes(self.ledger.state.incidents.values()), LinkMetrics()
+        process = ProcessCollector(namespace="sentinel", registry=None)
+        for collector in (self._goodput, self._stages, self._links, LedgerMetrics(self.ledger), process):
+            self._registry.register(collector)
+        self._dispatcher = self._receivers(self.ledger.past)
         self._registry.register(ReceiverMetrics(self._dispatcher.standing))
         self._backend = _backend(settings)
         self._reports = reports
@@ -151,9 +161,21 @@ class Controller:
         name, logbook = settings.cluster.name, self.scribe.logbook
         self._recent = Recent()
         with contextlib.suppress(JournalError):  # what was decided long ago is not what is shown
-            self._recent.recall(journal.lines(after=max(0, journal.last_seq - LINES)))
+            for line in journal.lines(after=max(0, journal.last_seq - LINES)):
+                self._recent.recall([line])
+                self._links.changed(line.fact)
         around = self._backend.nodes, self.now, self._recent
-        self.view = ControllerView(name, self.ledger, self.watch, logbook, *around)
+        job = settings.job
+        self.view = ControllerView(
+            name,
+            self.ledger,
+            self.watch,
+            logbook,
+            *around,
+            url=settings.cluster.web_url,
+            metrics_ports=self._inbox.metrics_ports,
+            arithmetic=Arithmetic(job.tokens_per_step, job.flops_per_step, job.peak_flops_per_rank),
+        )
 
     async def run(self) -> None:
         """Serve until cancelled. Raises OSError, before anything is done, when the web port is taken."""
@@ -182,6 +204,12 @@ class Controller:
                 self._serve_web(web_socket),
             ):
                 tasks.create_task(work)
+            if (path := self.settings.cluster.targets_file) is not None:
+                tasks.create_task(targets_file.keep(path.absolute(), self._targets))
+
+    def _targets(self) -> Targets:
+        cluster = self.settings.cluster
+        return targets(self.view.status(), f"{cluster.bind}:{cluster.web_port}")
 
     def _misses(self, lost: type, back: type) -> bool:
         """Say whether a controller before this one missed something that nobody has seen since."""
@@ -207,10 +235,10 @@ class Controller:
 
     def _job(self) -> list[JobSubmitted]:
         """Ask for the job of the settings, if they have one, or that it is watched."""
-        job, journal = self.settings.job, self.ledger.journal.id
+        job, past = self.settings.job, self.ledger.past
         name, least = JobId(job.name), job.min_world
         size = job.world, job.trainable, job.standbys, least
-        asked = JobSubmitted(self.now(), name, *size, journal, job.priority)
+        asked = JobSubmitted(self.now(), name, *size, past, job.priority)
         if not job.world:
             known = self.ledger.state.jobs.get(name)
             watched = replace(
@@ -234,7 +262,7 @@ class Controller:
             collective_timeout_s=job.collective_timeout_s,
             lease_s=job.lease_s,
             secret=job_key(self._keys.snapshot_secret, job.name),
-            journal=self.ledger.journal.id,
+            journal=self.ledger.past,
         )
         return Hands(
             self._backend,
@@ -297,6 +325,9 @@ class Controller:
     def _changed(self, fact: Fact, actions: tuple[Action, ...]) -> None:
         self.scribe.changed(self.ledger, fact, actions)
         self._counters.changed(self.ledger.state, fact, actions)
+        self._goodput.look()
+        self._stages.changed(self.ledger.state)
+        self._links.changed(fact)
         self._recent.changed(fact, actions)
         was_frozen, self._frozen = self._frozen, bool(self.ledger.state.frozen)
         if was_frozen and not self._frozen:

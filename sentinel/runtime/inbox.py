@@ -36,6 +36,8 @@ class Inbox:
         self._allowance = Allowance(now)
         self.refused = 0
         """Events that could not be read and were passed over."""
+        self.metrics_ports: dict[NodeId, int] = {}
+        """Where each agent that has said hello serves its metrics, 0 for nowhere."""
         self.closed = False
         """Sentinel is going down: agents that say hello are sent away."""
 
@@ -55,10 +57,11 @@ class Inbox:
         if not self._allowance.greets(message.node):
             return None
         self._hello(message)
-        return Ack(0, journal=self._ledger.journal.id)
+        return Ack(0, journal=self._ledger.past)
 
     def _hello(self, hello: Hello) -> None:
         hello = replace(hello, labels={**hello.labels, **self._placed(hello.node)})
+        self.metrics_ports[hello.node] = hello.metrics_port
         joined = self._watch.hello(hello, self._ledger.state, self._now())
         log.info("agent", node=hello.node, address=hello.address, new=bool(joined))
         self._ledger.absorb(joined)
@@ -72,7 +75,7 @@ class Inbox:
         kept = self._ledger.absorb(self._watch.report(report, self._ledger.state, self._now()))
         self._take_answers(report)
         newest = max((number for number, _ in report.events), default=0)
-        return Ack(newest if kept else 0, report.boot, self._ledger.journal.id)
+        return Ack(newest if kept else 0, report.boot, self._ledger.past)
 
     def _take_answers(self, report: Report) -> None:
         boot, taken = self._answers.get(report.node, ("", 0))

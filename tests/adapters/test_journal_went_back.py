@@ -120,12 +120,34 @@ def test_a_journal_whose_end_nobody_knows_freezes_and_pages_until_people_say_go_
     frozen, pages = load(path)
     assert "journal.db.head" in frozen
     assert len(pages) == 1
+    drawn = past(path)
     assert load(path) == (frozen, ())
+    assert past(path) == drawn
     with closing(Journal(path)) as journal:
         ledger = ledger_of(journal)
         ledger.load()
         ledger.absorb([Commanded(1e9, "resume-actions", "", "ada")])
     assert load(path) == ("", ())
+
+
+def past(path: Path) -> str:
+    """Whose everything is that is decided from now on."""
+    with closing(Journal(path)) as journal:
+        ledger = ledger_of(journal)
+        ledger.load()
+        assert ledger.past != journal.id
+        return ledger.past
+
+
+def test_the_same_copy_is_doubted_each_time_that_it_is_put_back_and_paged_anew(path: Path) -> None:
+    copied = path.with_name("copied.db")
+    copy(path, copied)
+    pages = set()
+    for _ in range(2):
+        copy(copied, path)
+        beside(path, ".head").unlink()
+        pages |= {page.id for page in load(path)[1]}
+    assert len(pages) == 2
 
 
 def ledger_of(journal: Journal) -> Ledger:

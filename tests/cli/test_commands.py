@@ -414,6 +414,7 @@ def test_the_manual_lists_every_command() -> None:
     table = manual.partition("## Commands")[2].partition("## When a part dies")[0]
     said = set(re.findall(r"^\| `sentinel ([a-z-]+)", table, re.MULTILINE))
     known = {each.name or each.callback.__name__ for each in app.registered_commands if each.callback}
+    known |= {each.name for each in app.registered_groups}
     assert said == known
 
 

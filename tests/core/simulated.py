@@ -79,6 +79,8 @@ class Simulated:
         """Kinds of actions (class names) whose outcome is a failure."""
         self.found: tuple[MemberFinding, ...] = ()
         """What nodes find that measure together."""
+        self.flights: tuple[str, ...] = ()
+        """What ranks say of their collectives when stacks are taken."""
         self.scheduler: set[NodeId] = set()
         """Nodes that it has cordoned for us."""
         self.advances = True
@@ -144,7 +146,7 @@ class Simulated:
             case Ping():
                 self.later(0.3, lambda: self._pinged(action))
             case CollectStacks():
-                self.later(0.5, lambda: self.outcome(action, data=("stack of rank 0",)))
+                self.later(0.5, lambda: self.outcome(action, data=("stack of rank 0", *self.flights)))
             case RestartAgent():
                 self.later(0.5, lambda: self.outcome(action))
             case StopJob():

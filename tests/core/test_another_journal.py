@@ -3,8 +3,10 @@
 import pytest
 from simulated import JOB, Simulated
 
+from sentinel.core.learn.again import with_another_past
+from sentinel.core.state import State
 from sentinel.core.state.rows import JobStage
-from sentinel.model.action import Action, Page, Resume
+from sentinel.model.action import Action, Page, Resume, StartWorker
 from sentinel.model.fact import JobSubmitted, NodeJoined, NodeLeft, Outcome
 from sentinel.model.ids import NodeId
 
@@ -91,3 +93,45 @@ def test_a_journal_that_has_seen_the_job_step_never_takes_over(owner: int) -> No
     cluster.command("resume-actions")
     cluster.run(100)
     assert cluster.job.stage is JobStage.STOPPED
+
+
+@pytest.mark.parametrize("crashes", [0, 1, 3], ids=["running", "a standby took over", "moved"])
+def test_a_past_whose_end_is_lost_gives_no_name_again(crashes: int) -> None:
+    """What was decided after it is unknown: its workers run, under the names that would be given next."""
+    cluster = Directory(nodes=3, world=2)
+    for rank in range(crashes):
+        cluster.crash(rank % 2)
+        cluster.run(30)
+    named = {worker.id for worker in cluster.state.workers.of(JOB)}
+    past = cluster.state.to_bytes()
+    cluster.crash(0)
+    cluster.run(30)
+    lost = {worker.id for worker in cluster.state.workers.of(JOB)} - named
+    assert lost, "a standby was started"
+    owner = cluster.job.generation
+
+    cluster.state = State.from_bytes(past)
+    with_another_past(cluster.state, "b", cluster.rules)
+    assert cluster.state.workers.of(JOB) == [], "nobody is believed to sit anywhere"
+    cluster.state.frozen = "its end is lost"
+    cluster.command("drain", "n1")
+    cluster.state = State.from_bytes(cluster.state.to_bytes())
+    cluster.owner, cluster.actions = owner, []
+    cluster.run(60)
+    assert [each for each in cluster.actions if isinstance(each, StartWorker)] == []
+    cluster.command("resume-actions")
+    cluster.run(60)
+    assert (cluster.going(), cluster.ended, cluster.job.generation) == (True, True, owner + 1)
+    now = {worker.id for worker in cluster.state.workers.of(JOB)}
+    assert now.isdisjoint(named | lost)
+    assert all(name.endswith("-b") for name in now)
+    assert "n1" not in {worker.node for worker in cluster.state.workers.of(JOB) if worker.rank >= 0}
+
+
+def test_what_the_lost_past_had_ordered_is_not_ordered_again() -> None:
+    cluster = Simulated(nodes=2, world=1)
+    cluster.crash(0)
+    cluster.run(cluster.rules.policy.gather_s + 0.05)
+    assert Resume in {type(each) for each in cluster.state.unfinished.values()}
+    with_another_past(cluster.state, "b", cluster.rules)
+    assert {type(each) for each in cluster.state.unfinished.values()} <= {Page}

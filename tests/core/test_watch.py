@@ -1,5 +1,7 @@
 """The detector: what reports and the passing of time show, and what they do not."""
 
+from collections.abc import Sequence
+
 import pytest
 from msgspec.structs import replace
 from simulated import JOB
@@ -35,6 +37,52 @@ def test_a_job_that_steps_is_never_stalled_and_one_that_does_not_is_told_once() 
     for _ in range(40):
         cluster.report(39)
     assert len(cluster.said(JobStalled)) == 1
+
+
+def stands(cluster: Watched, ranks: Sequence[int], reports: int, step: int) -> int:
+    """Have these ranks stay in their phase from now on; gives how often a stall was told."""
+    for rank in ranks:
+        cluster.phase_since[rank] = cluster.now
+    for _ in range(reports):
+        cluster.report(step)
+    return len(cluster.said(JobStalled))
+
+
+def test_a_rank_that_enters_another_phase_is_late_and_does_not_stand_still() -> None:
+    cluster = Watched()
+    for step in range(40):
+        cluster.report(step)
+    cluster.entered = [1, 1, 0]  # the others wait for rank 2
+    assert stands(cluster, (0, 1), 20, 39) == 0, "5 s, and rank 2 has just entered another phase"
+    assert stands(cluster, (2,), 8, 39) == 0, "it has to stand still for as long as any stall"
+    assert stands(cluster, (), 4, 39) == 1
+
+
+@pytest.mark.parametrize("state", ["R", "S"])
+@pytest.mark.parametrize("made", [1, 3, 5])
+def test_a_generations_first_steps_may_take_longer_while_all_run(made: int, state: str) -> None:
+    cluster = Watched()
+    for step in range(40):
+        cluster.report(step)
+    cluster.crash(0)
+    cluster.run(3)
+    assert cluster.job.generation == 2
+    for step in range(40, 40 + made):
+        cluster.report(step)
+    cluster.states, cluster.entered = [state] * 3, [1, 1, 0]
+    assert stands(cluster, (0, 1, 2), 18, 39 + made) == 0, "4.5 s"
+    assert stands(cluster, (), 6, 39 + made) == 1, "but not for ever"
+
+
+def test_a_stopped_rank_is_no_slow_beginner() -> None:
+    cluster = Watched()
+    for step in range(40):
+        cluster.report(step)
+    cluster.crash(0)
+    cluster.run(3)
+    cluster.report(40)
+    cluster.states[1] = "T"
+    assert stands(cluster, (0, 1, 2), 12, 40) == 1
 
 
 @pytest.mark.parametrize("phase", ["setup", "load", "save", "snapshot", "evaluate", "training"])

@@ -23,6 +23,8 @@ class Watched(Simulated):
         self.inside = [False] * world
         """Whether each rank is in a collective."""
         self.phase = "collective"
+        self.phase_since: list[float | None] = [None] * world
+        """When each rank has entered its phase; None: just now."""
         self.mute: set[NodeId] = set()
 
     def report(self, step: int, seconds: float = 0.25) -> list[Fact]:
@@ -46,6 +48,7 @@ class Watched(Simulated):
             beat,
             step=step,
             outside_s=self.outside[rank],
+            phase_age_s=0.0 if (since := self.phase_since[rank]) is None else self.now - since,
             enqueued=entered,
             completed=entered - self.inside[rank],
         )

@@ -45,6 +45,9 @@ def test_nothing_happens_when_nothing_happens() -> None:
         pytest.param([{"code_raises": [0, "ValueError: x"]}], "code-error", [], id="the code raises"),
         pytest.param([{"code_raises": ["n1", "ValueError: x"]}], "node-suspect", ["n1"], id="on one node"),
         pytest.param([{"raise": [1, "loss", "nan"]}], "silent-corruption", ["n2"], id="a NaN, then none"),
+        pytest.param(
+            [{"raise": [1, "step 7", "miscomputed"]}], "silent-corruption", ["n2"], id="devices compared"
+        ),
         pytest.param([{"code_raises": [1, "loss", "nan"]}], "bad-batch", [], id="a NaN each time"),
     ],
 )

@@ -12,7 +12,7 @@ from sentinel.core.state.rows import Job, JobStage
 from sentinel.model.fact import JobAdvanced, JobPaced
 from sentinel.model.ids import Instant, NodeId, Seconds, WorkerId
 from sentinel.model.policy import Policy
-from sentinel.model.report import RankBeat
+from sentinel.model.report import NOT_RUNNING, RankBeat
 
 LOSS_WINDOW = 64
 """Losses that the status page draws."""
@@ -92,6 +92,13 @@ class Progress:
     def pace(self, job: Job) -> Seconds:
         """Give the median of the last steps; before the first, what an earlier watch knew; 0 for unknown."""
         return median(self.durations) if self.durations else job.median_step_s
+
+    def limit(self, usual: Seconds, beats: Sequence[RankBeat], policy: Policy) -> Seconds:
+        """Give how long no new step may come: while all run, the first of a generation take longer."""
+        is_warm = self.step - self.base > policy.warm_up_steps
+        if is_warm or any(beat.state in NOT_RUNNING for beat in beats):
+            return usual
+        return max(usual, policy.warm_up_stall_s)
 
     def moves(self, job: Job, beats: Sequence[RankBeat], policy: Policy, now: Instant) -> bool:
         """Say whether every rank has just completed a collective."""

@@ -56,6 +56,13 @@ class Watch:
         progress = self._progress.get(job)
         return now - progress.stepped_at if progress and progress.step >= 0 else None
 
+    def reached(self, job: JobId) -> tuple[int, Instant, Seconds] | None:
+        """Give a job's highest step, when its newest one was made, and how long one usually takes, or 0."""
+        progress = self._progress.get(job)
+        if progress is None:
+            return None
+        return progress.high, progress.stepped_at, progress.slowness.tempo.usual_s
+
     def losses(self, job: JobId) -> Sequence[tuple[int, float]]:
         """Give (step, loss) of the last steps that reports told of, oldest first."""
         progress = self._progress.get(job)
@@ -185,17 +192,22 @@ class Watch:
             if progress.stalled and job.stage is not JobStage.RUNNING:
                 continue  # its stall has an incident already
             pace = progress.pace(job)
-            limit = max(self._policy.stall_s, self._policy.stall_factor * pace)
-            if now - progress.stepped_at <= limit or (age := self._still(job, progress, state)) <= limit:
+            usual = max(self._policy.stall_s, self._policy.stall_factor * pace)
+            if now - progress.stepped_at <= usual:
                 continue
             beats = list(self._job_beats(job, state, now))
             if not beats:
                 continue  # no node reports: that says nothing about the job
+            limit = progress.limit(usual, [beat for beat, _ in beats], self._policy)
+            if now - progress.stepped_at <= limit or (age := self._still(job, progress, state)) <= limit:
+                continue
             if self._excused(job, progress, [beat for beat, _ in beats], now, age):
                 progress.excused_at = now
             if now - progress.excused_at <= limit:  # a slow save has just ended, the step still has to come
                 continue
             ranks = laggards([beat for beat, _ in beats], job.world, self._policy).ranks
+            if age < self._policy.slow_phase_s and any(_moves(b, usual) for b, _ in beats if b.rank in ranks):
+                continue  # whom the others wait for has moved since: it is late, and does not stand still
             if progress.stalled and not progress.others(ranks, now, limit):
                 continue
             progress.stalled, progress.reported = True, ranks
@@ -294,6 +306,11 @@ def _current(report: Report) -> list[tuple[int, Event]]:
     """Leave out states that have changed since: a spool tells what was, and what was repaired meanwhile."""
     newest = {event.finding.key: event for _, event in report.events if _is_state(event)}
     return [(n, each) for n, each in report.events if not _is_state(each) or newest[each.finding.key] is each]
+
+
+def _moves(beat: RankBeat, within: Seconds) -> bool:
+    """Say whether a rank has entered another phase of its step meanwhile, and so does not stand still."""
+    return beat.state not in NOT_RUNNING and beat.phase_age_s <= within and beat.beat_age_s <= within
 
 
 def _is_state(event: Event) -> TypeGuard[FindingSeen]:

@@ -7,6 +7,7 @@ from sentinel.core.learn.nodes import look_again
 from sentinel.core.state import Rules, State
 from sentinel.core.state.rows import Job, JobStage, Node
 from sentinel.core.state.timers import Timer
+from sentinel.model.action import Page
 from sentinel.model.fact import Commanded, JobSubmitted
 from sentinel.model.ids import IncidentId, JobId, NodeId
 from sentinel.model.incident import Incident, Stage
@@ -70,6 +71,25 @@ def _retry_job(state: State, job: Job, rules: Rules) -> None:
             state.change(worker, rank=-1) if state.nodes[worker.node].silent else state.workers.forget(worker)
         size = job.wanted, job.trainable, job.standbys, job.min_world
         start_over(state, job, JobSubmitted(state.now, job.id, *size, job.journal, job.priority), rules)
+
+
+def with_another_past(state: State, past: str, rules: Rules) -> None:
+    """What was decided last is lost: begin anew with every job, by names that the lost past never gave.
+
+    Who runs where is not what this state says, and a worker that it would number next may be there. So what
+    runs is another past's, to be ended before a rank is placed, as beside a new journal; and what was ordered
+    is not ordered again.
+    """
+    state.past = past
+    for action in [each for each in state.unfinished.values() if not isinstance(each, Page)]:
+        state.unfinished.drop(action.id)
+    for job in [each for each in state.jobs.values() if not each.watched]:
+        for worker in state.workers.of(job.id):
+            state.workers.forget(worker)
+        job = state.change(job, journal=past)
+        if not job.is_over:
+            size = job.wanted, job.trainable, job.standbys, job.min_world
+            start_over(state, job, JobSubmitted(state.now, job.id, *size, past, job.priority), rules)
 
 
 def refuse_grow(state: State, name: JobId) -> str:

@@ -56,6 +56,8 @@ class State:
         """Open ones, and the resolved ones that a stronger cause could still reopen."""
         self.opened = 0
         """Incidents ever opened; numbers the next one."""
+        self.past = ""
+        """Whose workers' names these are: empty for the journal's own, or drawn when its end was lost."""
         self.frozen = ""
         """Why no action is taken; empty when actions are allowed."""
         self.stopped = ""
@@ -298,6 +300,7 @@ class State:
             nodes=self.nodes.copy(),
             incidents=self.incidents.copy(),
             opened=self.opened,
+            past=self.past,
             frozen=self.frozen,
             stopped=self.stopped,
             evictions=self.evictions,
@@ -347,5 +350,5 @@ class State:
         state.unfinished, state.deadlines = Table(fold, kept.unfinished), Table(fold, kept.deadlines)
         state.silences = Table(fold, kept.lasting_silences())
         state.opened, state.refusals, state.evictions = kept.opened, kept.refusals, kept.evictions
-        state.frozen, state.stopped = kept.frozen, kept.stopped
+        state.frozen, state.stopped, state.past = kept.frozen, kept.stopped, kept.past
         return state

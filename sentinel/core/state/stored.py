@@ -36,6 +36,7 @@ class StoredState(Struct, frozen=True):
     jobs: dict[JobId, StoredJob] = {}
     incidents: dict[IncidentId, Incident] = {}
     opened: int = 0
+    past: str = ""
     frozen: str = ""
     stopped: str = ""
     evictions: tuple[Instant, ...] = ()

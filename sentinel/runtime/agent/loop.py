@@ -10,6 +10,7 @@ from typing import Any
 import structlog
 import zmq
 
+from sentinel import __version__
 from sentinel.adapters.kernel_log import follow
 from sentinel.adapters.uplink import Uplink
 from sentinel.checks import load, load_collective
@@ -21,7 +22,7 @@ from sentinel.runtime.agent import card
 from sentinel.runtime.agent.findings import FindingBook
 from sentinel.runtime.agent.lease import Lease
 from sentinel.runtime.agent.measures import Measures
-from sentinel.runtime.agent.metrics import MetricsServer, Values, of_ranks
+from sentinel.runtime.agent.metrics import MetricsServer, OwnProcess, Values, of_ranks
 from sentinel.runtime.agent.notes import Notes
 from sentinel.runtime.agent.orders import Orders
 from sentinel.runtime.agent.probes import Probes
@@ -70,7 +71,7 @@ class Agent:
         self._metrics: MetricsServer | None = None
         if settings.metrics_port >= 0:
             served = settings.address, settings.metrics_port, self._values, settings.cluster
-            self._metrics = MetricsServer(*served)
+            self._metrics = MetricsServer(*served, OwnProcess(settings.cluster))
         self._reporter = Reporter(uplink, self._hello(), self._ranks, self._spool, self._probes)
         self._poller = zmq.Poller()
         self._handlers: dict[Any, Callable[[], None]] = {}
@@ -225,9 +226,12 @@ class Agent:
             series("agent_events_dropped_total"): spool.dropped,
             series("agent_events_pending"): len(spool),
             series("agent_ranks"): len(tuple(self._ranks.pids())),
+            series("agent_info", version=__version__): 1.0,
             **dict(of_ranks(self._ranks.beats())),
             **dict(probes.counters),
         }
+        for check, took_s in tuple(probes.durations.items()):
+            values[series("check_duration_seconds", check=check)] = took_s
         for gauges in tuple(probes.gauges.values()):
             values |= gauges
         return values | probes.standing()

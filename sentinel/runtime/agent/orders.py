@@ -64,7 +64,8 @@ class Orders:
             case StacksNow():
                 here = self._ranks.pid_here  # what is no rank of ours is not looked into
                 processes = tuple((rank, here(rank, pid)) for rank, pid in order.processes)
-                self._stacks.begin(StacksNow(order.order, processes, order.deadline))
+                records = self._ranks.records_of(order.processes)
+                self._stacks.begin(StacksNow(order.order, processes, order.deadline), records)
             case _:
                 assert_never(order)
 

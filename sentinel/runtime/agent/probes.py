@@ -14,7 +14,7 @@ from sentinel.adapters.kernel_log import LINES
 from sentinel.adapters.kernel_time import age
 from sentinel.heartbeat import counts_as_the_kernel
 from sentinel.model.check import Check, Machine, RankProcess, Series, series
-from sentinel.model.finding import Finding, Health
+from sentinel.model.finding import RANKING, Finding, Health
 from sentinel.model.ids import Seconds
 from sentinel.model.report import Event, FindingSeen, ProbedSeen, RankBeat
 from sentinel.runtime.agent.findings import FindingBook
@@ -92,6 +92,8 @@ class Probes:
         self.prober = Prober(settings)
         self.gauges: dict[str, Mapping[Series, float]] = {}
         self.counters = Counter({_failures(name): 0 for name in (*checks, _DRIVER)})
+        self.durations: dict[str, Seconds] = {}
+        """How long each check took when it last ran."""
         self.gpus: int | None = settings.expected_gpus
         """None until the prober has said how many there are."""
         self._settings = settings
@@ -251,7 +253,7 @@ class Probes:
     def _take(self, answer: Answer, asked_at: Seconds, now: Seconds, *, are_old: bool = False) -> list[Event]:
         name = answer.check
         self._hung.pop(name, None)
-        self.gauges[name] = dict(answer.gauges)
+        self.gauges[name], self.durations[name] = dict(answer.gauges), answer.took_s
         self.counters.update(dict(answer.counts))
         self.counters[_failures(name)] += answer.failed
         for urgent in self._urgent:
@@ -325,13 +327,19 @@ class Probes:
         return [ProbedSeen(tuple(sorted(urgent.done)), urgent.reason) for urgent in complete]
 
     def standing(self) -> dict[Series, float]:
-        """How many findings stand per check and health, zeros included."""
+        """How many findings stand per check and health, zeros included, and what they say of each GPU."""
         shown = (Health.WARNING, Health.CRITICAL, Health.UNKNOWN)
-        counts = Counter((each.check, each.health) for each in self._book.standing())
+        findings = list(self._book.standing())
+        counts = Counter((each.check, each.health) for each in findings)
         return {
             series("findings", check=check, health=health): float(counts[(check, health)])
             for check in self._checks
             for health in shown
+        } | {
+            series("gpu_health", gpu=gpu): float(
+                max((RANKING[each.health] for each in findings if each.component == f"gpu-{gpu}"), default=0)
+            )
+            for gpu in range(self.gpus or 0)
         }
 
     def close(self) -> None:
