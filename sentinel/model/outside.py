@@ -39,8 +39,8 @@ _BY_NUMBER: dict[int, Whose] = {
     **dict.fromkeys(
         (
             errno.ETIMEDOUT, errno.ETIME, errno.ECONNRESET, errno.ECONNREFUSED, errno.ECONNABORTED,
-            errno.EPIPE, errno.ENETDOWN, errno.ENETUNREACH, errno.ENETRESET, errno.EHOSTDOWN, errno.EHOSTUNREACH,
-            errno.ENOLINK, errno.ECOMM, errno.EPROTO, -3, -4,
+            errno.EPIPE, errno.ENETDOWN, errno.ENETUNREACH, errno.ENETRESET, errno.EHOSTDOWN,
+            errno.EHOSTUNREACH, errno.ENOLINK, errno.ECOMM, errno.EPROTO, -3, -4,
         ),
         Whose.NETWORK,  # -3 and -4 are the resolver's: it could not ask, or was not answered
     ),
