@@ -135,6 +135,7 @@ def test_a_device_that_errs_always_is_named_by_all_others_if_it_had_agreed_with_
         pytest.param(
             [healthy, on_batch(1), healthy, healthy], WELL, id="wrong on one batch, again and again"
         ),
+        pytest.param([always, healthy, on_batch(1), healthy], WELL, id="one errs always, and others differ"),
         pytest.param([unordered], [], id="alone"),
     ],
 )
