@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.ready
 ARGS ?=
 
-.PHONY: setup demo test check bench clean
+.PHONY: setup demo observe test check bench clean
 .DELETE_ON_ERROR:
 
 setup: $(STAMP)
@@ -13,11 +13,15 @@ setup: $(STAMP)
 $(STAMP): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "torch>=2.11,<2.14"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[ray,train,dev]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[ray,train,dashboards,dev]"
 	touch $@
 
 demo: $(STAMP)
 	$(BIN)/sentinel demo $(ARGS)
+
+# A cluster that trains until Ctrl-C, with Debian's Prometheus and Alertmanager beside it.
+observe: $(STAMP)
+	$(BIN)/sentinel demo --observe $(ARGS)
 
 # All of it in two passes: what starts a cluster has the machine to itself. With ARGS, whatever those say.
 test: $(STAMP)
@@ -33,6 +37,7 @@ check: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/sentinel dashboards check --metrics docs/metrics.md
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks $(ARGS)

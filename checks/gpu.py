@@ -125,8 +125,8 @@ def metrics(samples: GpuSamples) -> dict[Series, float]:
 def _values(gpu: GpuSample) -> Iterable[tuple[str, float]]:
     busy = gpu.utilisation_percent
     values = (
-        ("gpu_ecc_uncorrectable_errors", gpu.ecc_uncorrectable),
-        ("gpu_ecc_corrected_errors", gpu.ecc_corrected),
+        ("gpu_ecc_uncorrectable_errors_total", gpu.ecc_uncorrectable),
+        ("gpu_ecc_corrected_errors_total", gpu.ecc_corrected),
         ("gpu_temperature_celsius", gpu.temperature_c),
         ("gpu_throttle_reasons", gpu.throttle_reasons),
         ("gpu_memory_used_bytes", gpu.memory_used_bytes),

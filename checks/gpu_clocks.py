@@ -106,8 +106,8 @@ def metrics(samples: Sequence[ClocksSample]) -> dict[Series, float]:
             gpu_power_limit_watts=gpu.power_limit_w,
             gpu_power_limit_default_watts=gpu.power_default_w,
             gpu_memory_temperature_celsius=gpu.memory_temperature_c,
-            gpu_thermal_violation_seconds=_scaled(gpu.thermal_violation_ns, 1e-9),
-            gpu_power_violation_seconds=_scaled(gpu.power_violation_ns, 1e-9),
+            gpu_thermal_violation_seconds_total=_scaled(gpu.thermal_violation_ns, 1e-9),
+            gpu_power_violation_seconds_total=_scaled(gpu.power_violation_ns, 1e-9),
         )
     return shown
 

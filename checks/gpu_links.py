@@ -119,11 +119,11 @@ def metrics(samples: Sequence[LinksSample]) -> dict[Series, float]:
             gpu,
             gpu_pcie_generation=gpu.pcie_generation,
             gpu_pcie_width_lanes=gpu.pcie_width,
-            gpu_pcie_replays=gpu.pcie_replays,
+            gpu_pcie_replays_total=gpu.pcie_replays,
             gpu_nvlinks_active=_count_active(sample) if links else None,
-            gpu_nvlink_replays=_sum(each.replays for each in links),
-            gpu_nvlink_recoveries=_sum(each.recoveries for each in links),
-            gpu_nvlink_crc_errors=_sum(each.crc_errors for each in links),
+            gpu_nvlink_replays_total=_sum(each.replays for each in links),
+            gpu_nvlink_recoveries_total=_sum(each.recoveries for each in links),
+            gpu_nvlink_crc_errors_total=_sum(each.crc_errors for each in links),
         )
     return shown
 

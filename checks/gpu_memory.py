@@ -76,11 +76,11 @@ def metrics(gpus: Sequence[GpuMemory]) -> dict[Series, float]:
     for gpu in gpus:
         shown |= gauges(
             gpu,
-            gpu_ecc_corrected_errors_aggregate=gpu.ecc_corrected_aggregate,
-            gpu_ecc_uncorrectable_errors_aggregate=gpu.ecc_uncorrectable_aggregate,
-            gpu_dram_corrected_errors=gpu.dram_corrected,
+            gpu_ecc_lifetime_corrected_errors_total=gpu.ecc_corrected_aggregate,
+            gpu_ecc_lifetime_uncorrectable_errors_total=gpu.ecc_uncorrectable_aggregate,
+            gpu_dram_corrected_errors_total=gpu.dram_corrected,
             gpu_sram_corrected_errors=gpu.sram_corrected,
-            gpu_sram_uncorrectable_errors_aggregate=gpu.sram_uncorrectable_aggregate,
+            gpu_sram_lifetime_uncorrectable_errors_total=gpu.sram_uncorrectable_aggregate,
             gpu_remapped_rows_corrected=gpu.remapped_corrected,
             gpu_remapped_rows_uncorrectable=gpu.remapped_uncorrectable,
             gpu_retired_pages_single=gpu.retired_single,

@@ -185,7 +185,7 @@ def counts(sample: HardwareSample) -> dict[Series, int]:
 def metrics(sample: HardwareSample) -> dict[Series, float]:
     """Uncorrectable errors of host memory since the machine started."""
     return {
-        series("memory_uncorrectable_errors", controller=each.name): float(each.uncorrectable)
+        series("memory_uncorrectable_errors_total", controller=each.name): float(each.uncorrectable)
         for each in sample.controllers
         if not each.error
     }

@@ -1,1 +1,5 @@
-"""The place of dashboards and alert rules as code, importable as `sentinel.dashboards`; there is none yet."""
+"""Grafana dashboards as code: each module with a `BOARD` is one, `json/` has what they make.
+
+Building them needs `grafana-foundation-sdk`, and checking them `promql-parser`:
+`pip install 'sentinel-cluster[dashboards]'`. Bringing the committed ones into a Grafana needs neither.
+"""

@@ -24,9 +24,10 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Fail what only root can test where root skips it in CI: a skip there is no pass."""
+    """Fail what only root can test, or have installed, where root skips it in CI: a skip there is no pass."""
     report = yield
-    if report.skipped and item.get_closest_marker("root") and os.environ.get("CI") and os.geteuid() == 0:
+    roots = item.get_closest_marker("root") or item.get_closest_marker("prometheus")
+    if report.skipped and roots and os.environ.get("CI") and os.geteuid() == 0:
         report.outcome = "failed"
         report.longrepr = f"skipped in CI as root: {report.longrepr}"
     return report

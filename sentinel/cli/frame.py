@@ -23,6 +23,8 @@ EXIT_BY_HEALTH = {"ok": 0, "skipped": 0, "unknown": 1, "warning": 3, "critical":
 CLUSTER, OPERATE, INSPECT, TRUST = "Cluster", "Operate", "Test and inspect", "Keys and trust"
 """Headings of `sentinel --help`."""
 ANSWERS_WITHIN_S = 10.0
+GRAFANA = ("grafana_foundation_sdk", "promql_parser")
+"""What only those need who change dashboards."""
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -50,12 +52,16 @@ class Command(TyperCommand):
         return _without_types(super().get_params(ctx))
 
 
-class _OneLine(TyperGroup):
-    """Ends every failure with one line on stderr: 2 for wrong use or settings, 1 for the rest."""
+class Group(TyperGroup):
+    """Commands under one name, whose help shows what a person types."""
 
     def get_params(self, ctx: Any) -> list[Any]:
-        """Give the parameters of all commands."""
+        """Give the parameters of all of them."""
         return _without_types(super().get_params(ctx))
+
+
+class _OneLine(Group):
+    """Ends every failure with one line on stderr: 2 for wrong use or settings, 1 for the rest."""
 
     def main(self, args: Sequence[str] | None = None, *rest: Any, **named: Any) -> NoReturn:
         given = _with_config_first(sys.argv[1:] if args is None else args)
@@ -92,6 +98,8 @@ def _explain(error: Exception) -> tuple[int, str]:
         return FAILED, str(error)
     if isinstance(error, ModuleNotFoundError) and error.name in ("ray", "torch", "numpy"):
         return FAILED, f"{error}; this command needs the extras: pip install 'sentinel-cluster[ray,train]'"
+    if isinstance(error, ModuleNotFoundError) and error.name in GRAFANA:
+        return FAILED, f"{error}; this command needs an extra: pip install 'sentinel-cluster[dashboards]'"
     if type(error).__name__ in ("ConfigError", "RunbookError", "ScenarioError"):
         return MISUSED, str(error)
     if isinstance(error, OSError) and error.filename:

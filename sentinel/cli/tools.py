@@ -152,6 +152,10 @@ def demo(
     json: Annotated[bool, typer.Option("--json", help="One line per fault.")] = False,
     seed: Annotated[int | None, typer.Option(help="Repeats the same choices.")] = None,
     steady: Annotated[bool, typer.Option(help="Keep running until Ctrl-C, and say what runs where.")] = False,
+    monitored: Annotated[
+        bool,
+        typer.Option("--observe", help="As --steady, with a real Prometheus and Alertmanager beside it."),
+    ] = False,
     watched: Annotated[
         bool, typer.Option("--watched", help="Break a job that torchrun started, and that Sentinel watches.")
     ] = False,
@@ -170,9 +174,14 @@ def demo(
             raise CommandError(f"no fault {name!r}: known are {', '.join(sorted(NAMES))}", MISUSED)
     if fault and not faults:
         raise CommandError(f"--fault names none: known are {', '.join(sorted(NAMES))}", MISUSED)
-    raise typer.Exit(
-        main(faults=faults, nodes=nodes, gpus=gpus, runs=runs, json=json, seed=seed, steady=steady)
-    )
+    if monitored:
+        from sentinel.demo.monitoring import missing
+
+        if lacking := missing():
+            raise CommandError(lacking)
+    steady = steady or monitored
+    amount = nodes, gpus, runs
+    raise typer.Exit(main(faults, *amount, json=json, seed=seed, steady=steady, monitored=monitored))
 
 
 @app.command(

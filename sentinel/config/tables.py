@@ -29,6 +29,8 @@ RESTART = (
     "${SENTINEL_AVOID:+--exclude=$SENTINEL_AVOID} train.sh"
 )
 """A `job.restart_command` for Slurm."""
+REBOOT = 'ssh -o BatchMode=yes "$SENTINEL_NODE" sudo systemctl reboot'
+"""An `operations.reboot_command` for machines that are reached by ssh."""
 _NAME = r"^\w[\w.-]*$"
 _Host = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,253}$")]
 RECOVERY = 154
@@ -36,6 +38,7 @@ RECOVERY = 154
 _LOCAL = ("localhost", "127.0.0.1", "::1")
 _T = TypeVar("_T", bound="Table")
 _Signal = Annotated[int, Field(ge=1, le=64)]
+_Word = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$", examples=["gemm"])]
 _Xid = Annotated[int, Field(ge=1, le=999)]
 
 
@@ -81,6 +84,8 @@ class Cluster(Table):
     """Further names that browsers call it by, such as a proxy's; any other but its own is refused."""
     agent_metrics_port: int = Field(default=0, ge=0, le=65535, examples=[7802])
     """Metrics of the agents that Sentinel starts; 0: each takes a free port, which its agent.json tells."""
+    targets_file: Path | None = None
+    """A file that the controller keeps for Prometheus' `file_sd_configs`: what `/sd` says."""
     expected_gpus: int | None = Field(default=None, ge=0)
     """GPUs that each node with such an agent should have; without it as many as it first saw."""
     topology: Path | None = None
@@ -164,6 +169,13 @@ class Job(Table):
     backend: Literal["auto", "gloo", "nccl"] = "auto"
     """`auto` takes nccl where ranks have a GPU."""
 
+    tokens_per_step: float = Field(default=0.0, ge=0)
+    """Tokens of one step of all ranks, for the metric of tokens a second; 0: not told."""
+    flops_per_step: float = Field(default=0.0, ge=0)
+    """Floating-point operations that the model needs for one step of all ranks, for the metric of MFU."""
+    peak_flops_per_rank: float = Field(default=0.0, ge=0, examples=[9.89e14])
+    """What one rank's GPU could do in a second at most, in the precision that is trained in; for MFU."""
+
     restart_command: str = Field(default="", examples=[RESTART])
     """Starts a job that Sentinel did not start again, and ends what is left of it; needs `world` 0.
 
@@ -206,6 +218,23 @@ class Checks(Table):
     def lists(self) -> Mapping[str, tuple[int, ...]]:
         """Give what agents get of it, by their options."""
         return {"--xid-fatal": self.xid_fatal, "--xid-ignored": self.xid_ignored}
+
+
+class Operations(Table):
+    """What Sentinel may do to machines, beside what it does to jobs."""
+
+    reboot_command: str = Field(default="", max_length=4000, examples=[REBOOT])
+    """Reboots the node in SENTINEL_NODE, for the rung `reboot` of `policy.repair`; run here, by `sh -c`.
+
+    It ends once the reboot is under way. SENTINEL_REPAIR is the same if it is run again after a restart.
+    """
+    reboot_within_s: float = Field(default=60.0, ge=1.0, le=3600.0)
+    """A command that has not ended by then is killed, and the next rung follows."""
+
+    @property
+    def reboot(self) -> tuple[str, float]:
+        """The command, and how long it may take."""
+        return self.reboot_command, self.reboot_within_s
 
 
 class Pages(Table):
@@ -292,6 +321,9 @@ class Route(Table):
 
 def _type_of(field: "dataclasses.Field[Any]") -> Any:
     """Give a policy field's type with its bounds."""
+    if (among := field.metadata.get("among")) is not None:
+        word: Any = Literal[among] if among else _Word
+        return Annotated[tuple.__class_getitem__((word, ...)), BeforeValidator(_listed)]
     if isinstance(field.default, tuple):
         return Annotated[tuple[_Signal, ...], BeforeValidator(_listed)]
     return Annotated[field.type, Field(ge=field.metadata.get("least"), le=field.metadata.get("most"))]
@@ -323,6 +355,7 @@ TABLES: Mapping[str, type[Table]] = {
     "ray": Ray,
     "job": Job,
     "checks": Checks,
+    "operations": Operations,
     "pages": Pages,
     "policy": _policy_table(),
 }
@@ -344,6 +377,7 @@ class Settings:
     ray: Ray = dataclasses.field(default_factory=Ray)
     job: Job = dataclasses.field(default_factory=Job)
     checks: Checks = dataclasses.field(default_factory=Checks)
+    operations: Operations = dataclasses.field(default_factory=Operations)
     pages: Pages = dataclasses.field(default_factory=Pages)
     receivers: Mapping[str, Receiver] = dataclasses.field(default_factory=dict)
     routes: Mapping[str, Route] = dataclasses.field(default_factory=dict)

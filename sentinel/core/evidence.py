@@ -1,6 +1,6 @@
 """What an incident holds in evidence: what is kept of it, what holds still, and what explains what."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 from sentinel.core.state import Rules, State
 from sentinel.core.state.rows import Job
@@ -26,6 +26,7 @@ from sentinel.model.fact import (
 from sentinel.model.finding import TRAINER, Health, gpu_of
 from sentinel.model.ids import Instant, NodeId
 from sentinel.model.incident import Incident, Stage
+from sentinel.model.report import MISCOMPUTED
 from sentinel.model.runbook import Symptom
 
 RAISED_LIMIT = 32
@@ -191,9 +192,21 @@ def _tells(incident: Incident, fact: RankRaised) -> bool:
     """Say whether one more exception is news: of a big job all ranks raise, and most say the same."""
     raised = [f for f in incident.evidence if isinstance(f, RankRaised)]
     alike = [f for f in raised if (f.generation, f.kind) == (fact.generation, fact.kind)]
-    own = fact.values[fact.rank] if fact.kind == "nan" and fact.rank < len(fact.values) else 0.0
     again = fact.kind == "user" and any(f.kind == "user" and f.rank == fact.rank for f in raised)
-    return len(alike) < RAISED_LIMIT or again or not abs(own) < float("inf")
+    return len(alike) < RAISED_LIMIT or again or fact.rank in whose(fact)
+
+
+WHOSE: Mapping[str, Callable[[float], bool]] = {
+    "nan": lambda loss: not abs(loss) < float("inf"),
+    MISCOMPUTED: lambda wrong: wrong > 0,
+}
+"""Kinds of exceptions that all ranks raise for one's sake: whether a rank's value says that it is it."""
+
+
+def whose(fact: RankRaised) -> tuple[int, ...]:
+    """Say which ranks it is about, if all have raised it."""
+    accuses = WHOSE.get(fact.kind)
+    return tuple(rank for rank, value in enumerate(fact.values) if accuses and accuses(value))
 
 
 def holding(incident: Incident) -> list[FindingReported]:

@@ -27,7 +27,15 @@ from sentinel.demo.steady import keep_running
 
 
 def main(
-    *, faults: Sequence[str], nodes: int, gpus: int, runs: int, json: bool, seed: int | None, steady: bool
+    faults: Sequence[str],
+    nodes: int,
+    gpus: int,
+    runs: int,
+    *,
+    json: bool,
+    seed: int | None,
+    steady: bool,
+    monitored: bool = False,
 ) -> int:
     """Run the demo; 0 only if everything came out as it must."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -36,7 +44,7 @@ def main(
     seed = seed if seed is not None else random.SystemRandom().randrange(1_000_000)
     try:
         if steady:
-            return keep_running(show, _options(nodes, gpus))
+            return keep_running(show, _options(nodes, gpus), monitored=monitored)
         results = _Show(show, _options(nodes, gpus), seed, json=json).run(chosen)
     except KeyboardInterrupt:
         show.print("stopped")

@@ -10,6 +10,7 @@ from sentinel.model.fact import FindingReported, Outcome, RankExited, RankRaised
 from sentinel.model.finding import Health
 from sentinel.model.ids import Instant
 from sentinel.model.journal import Line
+from sentinel.model.report import MISCOMPUTED
 
 
 def lines(sandbox: Sandbox, since: Instant) -> list[Line]:
@@ -62,6 +63,17 @@ def raised_on(found: list[Line], rank: int) -> list[str]:
 def replays(found: list[Line]) -> int:
     """Count the generations that were formed to repeat a failed step."""
     return sum(isinstance(action, Resume) and action.replay for line in found for action in line.actions)
+
+
+def compared(found: list[Line], rank: int) -> list[str]:
+    """Say so unless the ranks compared their devices and found that this one's computes wrong."""
+    said = [
+        line.fact for line in found if isinstance(line.fact, RankRaised) and line.fact.kind == MISCOMPUTED
+    ]
+    wrong = {at for fact in said for at, value in enumerate(fact.values) if value}
+    return (
+        [] if wrong == {rank} else [f"the ranks' devices were not compared, or accused ranks {sorted(wrong)}"]
+    )
 
 
 def findings(found: list[Line], code: str) -> list[str]:

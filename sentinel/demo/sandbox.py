@@ -19,6 +19,7 @@ from sentinel.demo.ray_cluster import Cluster, Topology
 from sentinel.gang.snapshot_keys import checkpoint_key, job_key
 from sentinel.model.ids import NodeId
 from sentinel.runtime.last_words import last_words
+from sentinel.trainer.settings import TrainerSettings
 
 REPORT_PORT, WEB_PORT = 7801, 7800
 JOB = "moe"
@@ -213,7 +214,7 @@ def write_trainer(root: Path, step_seconds: float) -> Path:
 
 def settings(cluster: Cluster, trainer: Path, world: int) -> dict[str, dict[str, Any]]:
     """Give the tables of `sentinel.toml`, without pages; its guards allow one fault after another."""
-    root = cluster.root
+    root, model = cluster.root, TrainerSettings("")
     return {
         "cluster": {
             "name": cluster.name,
@@ -230,6 +231,7 @@ def settings(cluster: Cluster, trainer: Path, world: int) -> dict[str, dict[str,
             "checkpoint_dir": str(root / "job"),
             "checkpoint_every": 50,
             "backend": "gloo",
+            "tokens_per_step": world * model.batch * model.sequence,
         },
         "policy": {"evict_share": 0.5, "evictions_per_hour": 100, "settled_s": 1.0},
     }

@@ -9,6 +9,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
+from sentinel.demo import monitoring
 from sentinel.demo.fault import records
 from sentinel.demo.sandbox import FRESH_S, Sandbox, wait
 from sentinel.model.policy import Policy
@@ -19,7 +20,7 @@ LOOK_EVERY_S = 2.0
 ROLES = ("runtime.watchdog", "runtime.controller", "ray.link_process", "runtime.agent", "runtime.prober")
 
 
-def keep_running(console: Console, options: dict[str, Any]) -> int:
+def keep_running(console: Console, options: dict[str, Any], *, monitored: bool = False) -> int:
     """List every process and file, and list them anew whenever a process took another one's place."""
     console.print(
         f"starting a head, {options['nodes']} nodes and {options['world']} ranks on this machine; they train "
@@ -29,6 +30,8 @@ def keep_running(console: Console, options: dict[str, Any]) -> int:
     by_hand: dict[str, Any] = {"policy": {"settled_s": Policy().settled_s}}  # the short one is the judge's
     with Sandbox.start(**options, **by_hand) as sandbox:
         _where(console, sandbox)
+        if monitored:
+            _monitor(console, sandbox)
         sandbox.wait_for_training(FRESH_S)
         wait("standbys", FRESH_S, sandbox.ready)
         shown: list[Process] = []
@@ -47,6 +50,13 @@ def _where(console: Console, sandbox: Sandbox) -> None:
     console.print(f"commands: sentinel --config {sandbox.config} status", soft_wrap=True)
     console.print(f"          sentinel --config {sandbox.config} page-test", soft_wrap=True)
     console.print(f"Slack:    {sandbox.slack_url}/messages, what arrived at the local server", soft_wrap=True)
+
+
+def _monitor(console: Console, sandbox: Sandbox) -> None:
+    """Start Prometheus and Alertmanager on the head, and say where they are."""
+    found = monitoring.start(sandbox.cluster.head, sandbox.url.removeprefix("http://"))
+    console.print(f"Prometheus:   {found.prometheus}/targets and {found.prometheus}/alerts", soft_wrap=True)
+    console.print(f"Alertmanager: {found.alertmanager}/#/alerts", soft_wrap=True)
 
 
 def _workers(sandbox: Sandbox) -> dict[int, str] | None:

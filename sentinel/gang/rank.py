@@ -20,7 +20,7 @@ from sentinel.gang.group import MEET_S, Group, Sockets, backend_for, sockets
 from sentinel.gang.keeping import Keeper
 from sentinel.gang.orders import Formed, FormOrder, Overtaken, WorkerSpec, WorkerStatus
 from sentinel.gang.snapshot_keys import checkpoint_key
-from sentinel.gang.telling import NotFiniteError, Teller, first_line, loss_log
+from sentinel.gang.telling import MiscomputedError, NotFiniteError, Teller, first_line, loss_log
 from sentinel.heartbeat import HeartbeatWriter
 from sentinel.model.report import LEASE_LAPSED_EXIT, STUCK_EXIT
 from sentinel.model.trainable import Place, Trainable
@@ -268,6 +268,10 @@ class RankRunner:
             vote = (self._keeper.acked() + 1) * VOTES + self._pause
             began = time.monotonic()
             result = self._trainable.step(step, vote)
+            if result.replayed is not None:
+                self._teller.replayed(order, step, result.replayed)
+                if result.replayed.ranks:
+                    raise MiscomputedError(step, result.replayed, order.world)
             if not math.isfinite(result.loss) and step not in order.skip:
                 raise NotFiniteError(step, result)
             self._step, self._step_s = step, time.monotonic() - began
@@ -276,7 +280,9 @@ class RankRunner:
             complete = max(complete, min(vote // VOTES for vote in result.votes) - 1)
             self._keeper.keep(order, step, complete)
             self._teller.snapshots(order, step, self._keeper.full())
-            self._teller.saves(order, step, self._trainable.save_report())
+            saved = self._trainable.save_report()
+            self._beats.checkpoint_done(saved.committed)
+            self._teller.saves(order, step, saved)
             if result.last:
                 self._end(order, step)
             if any(vote & PAUSES for vote in result.votes):

@@ -17,22 +17,43 @@ from sentinel.gang.group import is_collective_error, job_path
 from sentinel.gang.notices import SNAPSHOTS
 from sentinel.gang.orders import FormOrder, WorkerSpec
 from sentinel.gang.snapshots import snapshots_of
-from sentinel.model.finding import TRAINER, Finding, Health
+from sentinel.model.finding import REPLAYED, TRAINER, Finding, Health
 from sentinel.model.ids import JobId, WorkerId
-from sentinel.model.report import FindingSeen, RaisedSeen
-from sentinel.model.trainable import SaveReport, StepResult
+from sentinel.model.report import MISCOMPUTED, FindingSeen, RaisedSeen
+from sentinel.model.trainable import Replayed, ReplayResult, SaveReport, StepResult
 from sentinel.redact import redact
 
 _MARK = 32
 """Bytes of a mark, and more."""
 
 
-class NotFiniteError(ArithmeticError):
-    """A step's loss is not finite; the training state is untouched."""
+class StepError(ArithmeticError):
+    """A step went wrong, and all ranks know it; the training state is untouched."""
+
+    kind = ""
+    """`RaisedSeen.kind`"""
+    values: tuple[float, ...] = ()
+    """`RaisedSeen.values`"""
+
+
+class NotFiniteError(StepError):
+    """A step's loss is not finite."""
+
+    kind = "nan"
 
     def __init__(self, step: int, result: StepResult) -> None:
         super().__init__(f"loss of step {step} is {result.loss}")
-        self.result = result
+        self.values = tuple(map(float, result.local_losses))
+
+
+class MiscomputedError(StepError):
+    """A step was computed again, and that shows whose device computes wrong."""
+
+    kind = MISCOMPUTED
+
+    def __init__(self, step: int, replayed: Replayed, world: int) -> None:
+        super().__init__(f"step {step} was computed again: {replayed.said}")
+        self.values = tuple(float(rank in replayed.ranks) for rank in range(world))
 
 
 def first_line(error: Exception) -> str:
@@ -51,9 +72,8 @@ class Teller:
 
     def raised(self, order: FormOrder, step: int, error: Exception) -> None:
         """Tell what ended the generation at this step."""
-        kind = "nan" if isinstance(error, NotFiniteError) else "user"
+        kind, values = (error.kind, error.values) if isinstance(error, StepError) else ("user", ())
         kind = "collective" if is_collective_error(error) or isinstance(error, dist.DistError) else kind
-        values = tuple(map(float, error.result.local_losses)) if isinstance(error, NotFiniteError) else ()
         raised = RaisedSeen(
             JobId(self._spec.job),
             order.rank,
@@ -92,6 +112,23 @@ class Teller:
             summary = "memory takes snapshots"
             self._leave(Finding(SNAPSHOTS, "disk-full", over.name, Health.OK, summary), order, step)
         self._full = bool(full)
+
+    def replayed(self, order: FormOrder, step: int, replayed: Replayed) -> None:
+        """Tell of a step that was computed again; rank 0 speaks for all. It accuses nobody by itself."""
+        if order.rank != 0:
+            return
+        agreed = replayed.result is ReplayResult.AGREED
+        said = replayed.said or "all devices gave the same"
+        found = Finding(
+            TRAINER,
+            REPLAYED,
+            f"step-{step}",
+            Health.OK if agreed else Health.WARNING,
+            f"step {step} was computed again ({replayed.why}): {said}",
+            {"why": replayed.why.value, "result": replayed.result.value, "step": step},
+            event=not agreed,
+        )
+        self._leave(found, order, step)
 
     def saves(self, order: FormOrder, step: int, now: SaveReport) -> None:
         """Report when checkpoints begin to fail, and when one commits after that; rank 0 speaks for all."""

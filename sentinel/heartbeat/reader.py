@@ -11,6 +11,7 @@ from typing import Any
 
 from sentinel.heartbeat.layout import (
     BEAT,
+    CHECKPOINT,
     COLLECTIVES,
     CRC,
     ENTERED,
@@ -84,6 +85,8 @@ class Record:
     """When the writer last found its record damaged and wrote it anew, monotonic; 0 for never."""
     world: int = 0
     """Ranks of its gang, of a rank that Sentinel did not start; 0 for one of its own."""
+    checkpoint_step: int = -1
+    """Newest step whose durable checkpoint was told to be complete, -1 before the first."""
 
     def phase_age_s(self, now_ns: int) -> float:
         """Seconds in this phase; `now_ns` is `time.monotonic_ns()` on the same host."""
@@ -162,6 +165,7 @@ def _is_possible(record: Record) -> bool:
         and record.generation in _GENERATIONS
         and record.step in _STEPS
         and record.snapshot_step in _STEPS
+        and record.checkpoint_step in _STEPS
         and record.phase_since_ns >= 0
         and record.beat_thread_at_ns >= 0
         and record.mended_at_ns >= 0
@@ -212,6 +216,7 @@ def _record(path: os.PathLike[str], raw: bytes, step: Sequence[Any], place: Sequ
         reason=reason[: max(0, length)].decode(errors="replace"),
         mended_at_ns=words[MENDED],
         world=words[WORLD],
+        checkpoint_step=words[CHECKPOINT] - 1,
     )
 
 

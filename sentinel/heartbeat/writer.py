@@ -9,8 +9,10 @@ import zlib
 from pathlib import Path
 
 from sentinel import private
+from sentinel.heartbeat.flight import answer_if_asked
 from sentinel.heartbeat.layout import (
     BEAT,
+    CHECKPOINT,
     COLLECTIVES,
     CRC,
     ENTERED,
@@ -75,6 +77,7 @@ class HeartbeatWriter:
         """Take a place in a generation and on a GPU: counters at 0, the last step at -1, no reason."""
         for group in range(GROUPS):
             self._put(COLLECTIVES + group, 0)
+        self._placed_ns = time.time_ns()
         with self._cold:
             self._place = (rank, generation, gpu)
             self._write(STEP, STEP_AT, generation, -1, float("nan"), 0.0, 0.0)
@@ -125,6 +128,11 @@ class HeartbeatWriter:
         """Own and peer copies of this step's snapshot are acknowledged."""
         self._put(SNAPSHOT, step)
 
+    def checkpoint_done(self, step: int) -> None:
+        """Say that the durable checkpoint of a step is complete; -1 for none."""
+        if self._words[CHECKPOINT] != step + 1:  # asked after every step
+            self._put(CHECKPOINT, step + 1)
+
     def fail(self, reason: str) -> None:
         """Enter the phase `failed` and say why, in up to `REASON_BYTES` bytes of UTF-8."""
         text = _clip(reason, REASON_BYTES)
@@ -151,6 +159,7 @@ class HeartbeatWriter:
             self._put(BEAT, time.monotonic_ns())
             with contextlib.suppress(OSError, HeartbeatError):  # a full disk: the next beat tries again
                 self._mend()
+                answer_if_asked(self.path, self._placed_ns)
 
     def _mend(self) -> None:
         """Write the record anew if its file is not as it was written. Raises OSError, HeartbeatError."""

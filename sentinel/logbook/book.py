@@ -68,6 +68,10 @@ class Logbook:
         except OSError:
             return None
 
+    def row(self, incident: str) -> Row | None:
+        """Give an incident's newest row, None when there is none."""
+        return next((found for found in self.rows() if found.incident == incident), None)
+
     def highest(self) -> int:
         """Give the highest number of an incident with an entry, 0 without any."""
         names = (_NUMBERED.fullmatch(path.name) for path in self.folder.iterdir())

@@ -109,6 +109,10 @@ class NodeProbed(Noun, frozen=True):
     node: NodeId
     reason: str
     origin: Origin | None = None
+    checks: tuple[str, ...] = ()
+    """Those that were run; empty where an older release did not say."""
+    missing: tuple[str, ...] = ()
+    """Those that gave no answer in time."""
 
 
 class MembersProbed(Noun, frozen=True):
@@ -188,7 +192,7 @@ class RankRaised(Noun, frozen=True):
     generation: int
     step: int
     kind: str
-    """`user | collective | nan | restore`"""
+    """`user | collective | nan | miscomputed | restore`"""
     error: str
     traceback: str
     values: tuple[float, ...] = ()

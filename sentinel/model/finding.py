@@ -27,8 +27,20 @@ class Health(StrEnum):
 
 WORST = (Health.CRITICAL, Health.WARNING, Health.UNKNOWN)
 """From the worst on; what is ok or skipped asks nothing of anybody."""
+RANKING: Mapping[Health, int] = {
+    Health.OK: 0,
+    Health.SKIPPED: 0,
+    Health.UNKNOWN: 1,
+    Health.WARNING: 2,
+    Health.CRITICAL: 3,
+}
+"""A health as a number that can be charted: worse is more."""
+NO_OPINION = frozenset({"probe-failed", "probe-hung", "probe-died"})
+"""Codes of findings that only say that a check could not be run: what it would have found, nobody knows."""
 TRAINER = "trainer"
 """The check that a job's ranks speak for: about the job, and the node is only where it was said."""
+REPLAYED = "step-replayed"
+"""Its code for a step that was computed again: `why` and `result` are in the evidence."""
 
 
 class Finding(Struct, frozen=True, gc=False):

@@ -70,6 +70,8 @@ class RankBeat(Struct, frozen=True, gc=False):
     """Why its record is not believed: only the process state is evidence then, and the rest is of before."""
     world: Count = 0
     """Ranks of its gang, if Sentinel did not start it; 0 if it did."""
+    checkpoint_step: Step = -1
+    """Newest step whose durable checkpoint it has told to be complete."""
 
 
 DONE = "exit 0"
@@ -101,6 +103,10 @@ class ExitSeen(Noun, frozen=True):
     """`signal 9`, `exit 1`, or `unknown` where the kernel does not tell a non-parent."""
 
 
+MISCOMPUTED = "miscomputed"
+"""Why all ranks of a gang raise when one of their devices was found to compute wrong."""
+
+
 class RaisedSeen(Noun, frozen=True):
     """A rank's training thread ended with an exception; its process lives."""
 
@@ -112,12 +118,12 @@ class RaisedSeen(Noun, frozen=True):
     gpu: Gpu
     step: Step
     kind: Word
-    """`user | collective | nan | restore | evicted`"""
+    """`user | collective | nan | miscomputed | restore | evicted`"""
     error: Text
     """One line, `TypeError: …`."""
     traceback: Text
     values: tuple[float, ...] = ()
-    """For `nan`: every rank's local loss in rank order."""
+    """For `nan` every rank's local loss, in rank order; for `miscomputed` 1 for who did, else 0."""
 
 
 class FindingSeen(Noun, frozen=True):
@@ -132,6 +138,8 @@ class ProbedSeen(Noun, frozen=True):
     checks: tuple[str, ...]
     reason: Word
     """`exit:<pid>` or the asking action's id."""
+    missing: tuple[str, ...] = ()
+    """Checks that gave no answer in time."""
 
 
 class OrderDone(Noun, frozen=True):
@@ -198,6 +206,8 @@ class ProbeNow(Noun, frozen=True):
     """Controller to agent: run every check that is marked `on_exit`, then report `ProbedSeen`."""
 
     reason: Word
+    within: Span = 0.0
+    """If it is given, run all other checks, too, and wait so long for them, seconds."""
 
 
 class MeasureNow(Noun, frozen=True):
@@ -227,6 +237,13 @@ class StacksNow(Noun, frozen=True):
     deadline: Span
 
 
+class ResetGpus(Noun, frozen=True):
+    """Controller to agent: reset these GPUs, only if no rank lives here and no process uses them."""
+
+    order: Word
+    gpus: Annotated[tuple[Gpu, ...], Meta(max_length=64)]
+
+
 class Leave(Noun, frozen=True):
     """Controller to agent: the job has ended, so remove records and snapshots, and exit."""
 
@@ -253,4 +270,4 @@ class Joined(Noun, frozen=True):
     snapshot_key: bytes
 
 
-Order: TypeAlias = Ack | ProbeNow | MeasureNow | KillWorker | StacksNow | Leave
+Order: TypeAlias = Ack | ProbeNow | MeasureNow | KillWorker | StacksNow | ResetGpus | Leave

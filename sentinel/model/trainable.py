@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from enum import StrEnum
 from os import PathLike
 from typing import Any, Protocol
 
@@ -23,6 +24,40 @@ class Place:
     """The job's own, in all its generations: to seal what is left where others can write to."""
 
 
+class ReplayWhy(StrEnum):
+    """Why a step was computed again before it was applied."""
+
+    NOT_FINITE = "not-finite"
+    """A loss or a gradient is not finite."""
+    SPIKE = "spike"
+    """One is far above what was usual."""
+    ROTATION = "rotation"
+    """It was its turn."""
+
+
+class ReplayResult(StrEnum):
+    """What came of it."""
+
+    AGREED = "agreed"
+    """All devices gave the same, to the bit: what looks wrong is the data's or the model's."""
+    NAMED = "named"
+    """They did not, and it is told whose computes wrong."""
+    UNCLEAR = "unclear"
+    """They did not, and nothing tells whose."""
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """A step that was computed again, by all ranks and on each other's batches, to compare the devices."""
+
+    why: ReplayWhy
+    result: ReplayResult
+    ranks: Sequence[int] = ()
+    """Whose devices computed wrong: of a named one only, and the same on all ranks."""
+    said: str = ""
+    """In one line, who differed from whom."""
+
+
 @dataclass(frozen=True, slots=True)
 class StepResult:
     """One completed training step of one rank."""
@@ -40,6 +75,8 @@ class StepResult:
     """Every rank's `vote` of this step in rank order."""
     last: bool = False
     """There is nothing left to train, on no rank: each ends its process with 0 when this step is kept."""
+    replayed: Replayed | None = None
+    """Of a trainer that compares its devices (see `step`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +124,12 @@ class Trainable(Protocol):
         """Train on batch number `step`. `vote` travels with the step's closing collective.
 
         Raises `torch.distributed` errors when a peer is gone. Changes nothing when the loss is not finite.
+
+        To find devices that compute wrong is up to the trainer, and needs a step that is a function of its
+        inputs to the bit: `sentinel.trainer.replay` decides when to replay one and who is to be named, and
+        `StepResult.replayed` tells. A step with a named rank changes nothing: the next generation, without
+        that rank's node, trains it anew. A trainer that never replays leaves it None, and nothing else
+        changes.
         """
 
     def state(self) -> Mapping[str, Any]:

@@ -21,7 +21,7 @@ from sentinel.rehearse.steps import KEYS, Beat, Found, Gpu, Host, StandbyBeat, S
 from sentinel.topology import Topology
 
 LIMITS = {"nodes": 20_000, "gpus": 64, "world": 200_000}
-RAISES = ("user", "collective", "nan", "restore", "evicted")
+RAISES = ("user", "collective", "nan", "miscomputed", "restore", "evicted")
 ENDS = re.compile(r"(signal|exit) \d{1,3}|unknown")
 ANSWERS = ("ok", "refused", "timeout")
 ONE_OF: Mapping[str, Mapping[str, Collection[str]]] = {

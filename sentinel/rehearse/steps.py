@@ -76,7 +76,7 @@ class StandbyDies(_Step, frozen=True):
 
 
 class Raise(_Step, frozen=True):
-    """A rank's training raises: `user`, `collective`, `nan`, `restore`."""
+    """A rank's training raises: `user`, `collective`, `nan`, `miscomputed`, `restore`."""
 
     rank: int
     text: str

@@ -9,7 +9,7 @@ from pathlib import Path
 from sentinel.checks import load
 from sentinel.model.collective import NO_ANSWER, Members, MemberSample
 from sentinel.model.ids import Instant, JobId, NodeId, Seconds, WorkerId
-from sentinel.model.report import DONE, LEASE_LAPSED_EXIT, RaisedSeen, RankBeat
+from sentinel.model.report import DONE, LEASE_LAPSED_EXIT, MISCOMPUTED, RaisedSeen, RankBeat
 from sentinel.rehearse.gang import Gang, Process
 from sentinel.rehearse.machine import PROBE_S, Agent, Node, gpu
 from sentinel.rehearse.scenario import Cluster
@@ -18,6 +18,8 @@ from sentinel.topology import Topology
 BEGAN: Instant = 1_800_000_000.0
 ECHO_S: Seconds = 0.1
 """How soon peers notice that a rank of theirs is gone (measured with gloo)."""
+ALL_RAISE = {"nan": (float("nan"), 1.0), MISCOMPUTED: (1.0, 0.0)}
+"""What all ranks raise for one's sake: that one's value and the others'."""
 PEER_GONE = "RuntimeError: Connection closed by peer"
 ASKED, KILLED = "signal 15", "signal 9"
 FIRST_PID = 101
@@ -209,8 +211,9 @@ class World:
         if gang.watched:
             self.ends(process, "exit 1")
             return
-        if kind == "nan" and not values:  # every rank sees that the mean is not finite
-            values = tuple(float("nan") if rank == process.rank else 1.0 for rank in range(len(gang.seats)))
+        if kind in ALL_RAISE and not values:  # every rank sees it
+            it, others = ALL_RAISE[kind]
+            values = tuple(it if rank == process.rank else others for rank in range(len(gang.seats)))
             for peer in gang.seats:
                 if peer is not process:
                     self.raises(peer, error, kind, values)
@@ -219,7 +222,7 @@ class World:
         place = (process.job, process.rank, process.worker, process.pid, process.generation, process.gpu)
         note = RaisedSeen(*place, gang.step + 1, kind, error, f"Traceback:\n{error}", values)
         node.agent.tell(note) if node.agent is not None else node.left.append(note)
-        if kind != "nan":
+        if kind not in ALL_RAISE:
             self._break(process)
 
     def stutter(self, process: Process, stopped_s: Seconds, every_s: Seconds) -> None:
@@ -237,18 +240,18 @@ class World:
         if stopped_s:
             turn("T")
 
-    def look(self, node: NodeId, reason: str) -> None:
-        """Run a node's immediate probe."""
+    def look(self, node: NodeId, reason: str, *, everything: bool = False) -> None:
+        """Run a node's immediate probe, or all its checks."""
         agent = self.nodes[node].agent
         if agent is None:
             return
 
         def answered() -> None:
             if self.nodes[node].agent is agent:
-                agent.look(self.now, in_agent=False)
-                agent.probed(reason)
+                agent.look(self.now, in_agent=False, everything=everything)
+                agent.probed(reason, everything=everything)
 
-        agent.look(self.now, in_agent=True)
+        agent.look(self.now, in_agent=True, everything=everything)
         self.later(PROBE_S, answered)
 
     def _break(self, process: Process) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import structlog
 from msgspec.structs import replace
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, ProcessCollector
 
 from sentinel import backends, config, logs, private, runbooks
 from sentinel.adapters import on_call, on_call_plan, receivers
@@ -32,6 +32,7 @@ from sentinel.backends.port import Backend, Context
 from sentinel.core import evidence, group
 from sentinel.core.detect.watch import Watch
 from sentinel.core.learn.ending import has_finished
+from sentinel.core.proofs import progress
 from sentinel.core.settle.why import keeps_full, keeps_small, leaves
 from sentinel.core.state import Rules
 from sentinel.gang.orders import WorkerSpec
@@ -53,15 +54,18 @@ from sentinel.model.fact import (
 )
 from sentinel.model.ids import ActionId, Instant, JobId, NodeId, Seconds
 from sentinel.redact import remember
-from sentinel.runtime import in_effect, running
+from sentinel.runtime import in_effect, running, targets_file
 from sentinel.runtime.agent_orders import AgentOrders
 from sentinel.runtime.awake import Awake
 from sentinel.runtime.counters import Counters
 from sentinel.runtime.gathered import Gathered
+from sentinel.runtime.goodput import Goodput
 from sentinel.runtime.hand_probes import HandProbes
-from sentinel.runtime.hands import Hands, RestartCommand
+from sentinel.runtime.hands import Hands, OperatorsCommand
 from sentinel.runtime.inbox import Inbox
 from sentinel.runtime.ledger import Ledger
+from sentinel.runtime.ledger_metrics import LedgerMetrics
+from sentinel.runtime.link_metrics import LinkMetrics
 from sentinel.runtime.objections import objection
 from sentinel.runtime.over import over
 from sentinel.runtime.perform import Performer
@@ -70,9 +74,11 @@ from sentinel.runtime.recent import LINES, Recent
 from sentinel.runtime.rounds import AgentRounds
 from sentinel.runtime.rules import policy_hash
 from sentinel.runtime.scribe import Scribe
-from sentinel.runtime.view import ControllerView
+from sentinel.runtime.stage_times import StageTimes
+from sentinel.runtime.view import Arithmetic, ControllerView
 from sentinel.topology import read as read_topology
 from sentinel.web.app import create_app
+from sentinel.web.discovery import Targets, targets
 from sentinel.web.server import serve
 from sentinel.web.view import Command, CommandRefusedError
 
@@ -133,6 +139,11 @@ class Controller:
         self._registry.register(self._counters)
         self.now = Clock(self.ledger.state.now)
         self.watch = Watch(settings.policy, self.now())
+        self._goodput = Goodput(self.ledger.state, books, self.watch.reached, self.now)
+        self._stages, self._links = StageTimes(self.ledger.state.incidents.values()), LinkMetrics()
+        process = ProcessCollector(namespace="sentinel", registry=None)
+        for collector in (self._goodput, self._stages, self._links, LedgerMetrics(self.ledger), process):
+            self._registry.register(collector)
         self._dispatcher = self._receivers(self.ledger.past)
         self._registry.register(ReceiverMetrics(self._dispatcher.standing))
         self._backend = _backend(settings)
@@ -149,9 +160,21 @@ class Controller:
         name, logbook = settings.cluster.name, self.scribe.logbook
         self._recent = Recent()
         with contextlib.suppress(JournalError):  # what was decided long ago is not what is shown
-            self._recent.recall(journal.lines(after=max(0, journal.last_seq - LINES)))
+            for line in journal.lines(after=max(0, journal.last_seq - LINES)):
+                self._recent.recall([line])
+                self._links.changed(line.fact)
         around = self._backend.nodes, self.now, self._recent
-        self.view = ControllerView(name, self.ledger, self.watch, logbook, *around)
+        job = settings.job
+        self.view = ControllerView(
+            name,
+            self.ledger,
+            self.watch,
+            logbook,
+            *around,
+            url=settings.cluster.web_url,
+            metrics_ports=self._inbox.metrics_ports,
+            arithmetic=Arithmetic(job.tokens_per_step, job.flops_per_step, job.peak_flops_per_rank),
+        )
 
     async def run(self) -> None:
         """Serve until cancelled. Raises OSError, before anything is done, when the web port is taken."""
@@ -181,6 +204,12 @@ class Controller:
                 self._serve_web(web_socket),
             ):
                 tasks.create_task(work)
+            if (path := self.settings.cluster.targets_file) is not None:
+                tasks.create_task(targets_file.keep(path.absolute(), self._targets))
+
+    def _targets(self) -> Targets:
+        cluster = self.settings.cluster
+        return targets(self.view.status(), f"{cluster.bind}:{cluster.web_port}")
 
     def _misses(self, lost: type, back: type) -> bool:
         """Say whether a controller before this one missed something that nobody has seen since."""
@@ -245,8 +274,12 @@ class Controller:
             self.watch.beats,
             self.settings.policy.slow_phase_s,
             partial(word_for, self._keys.snapshot_secret),
-            RestartCommand(job.restart_command, job.restart_within_s, self._state_dir / "restart.log"),
+            self._command("job.restart_command", job.restart_command, job.restart_within_s, "restart.log"),
+            self._command("operations.reboot_command", *self.settings.operations.reboot, "reboot.log"),
         )
+
+    def _command(self, key: str, line: str, within_s: Seconds, log: str) -> OperatorsCommand:
+        return OperatorsCommand(key, line, within_s, self._state_dir / log)
 
     def _memory_of(self, node: NodeId) -> Path:
         return self.settings.cluster.memory_dir / f"sentinel-{self.settings.cluster.name}" / node
@@ -297,6 +330,9 @@ class Controller:
     def _changed(self, fact: Fact, actions: tuple[Action, ...]) -> None:
         self.scribe.changed(self.ledger, fact, actions)
         self._counters.changed(self.ledger.state, fact, actions)
+        self._goodput.look()
+        self._stages.changed(self.ledger.state)
+        self._links.changed(fact)
         self._recent.changed(fact, actions)
         was_frozen, self._frozen = self._frozen, bool(self.ledger.state.frozen)
         if was_frozen and not self._frozen:
@@ -327,6 +363,8 @@ class Controller:
         waits = ""
         if command.command == "drain" and (node := state.nodes.get(NodeId(command.target))):
             waits = keeps_full(node, state, partial(leaves, state=state, rules=self.rules))
+        if command.command == "prove" and (node := state.nodes.get(NodeId(command.target))):
+            waits = progress(node) or "it was not out of use, so it had nothing to prove"
         if command.command == "grow" and (job := state.jobs.get(JobId(command.target))):
             waits = keeps_small(job, state, self.rules) and f"waits for {keeps_small(job, state, self.rules)}"
         return f"{said}: {waits}" if waits else said

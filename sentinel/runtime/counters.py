@@ -12,9 +12,15 @@ from sentinel.core.state import State
 from sentinel.model.action import KINDS, Action, Refusal, kind_of
 from sentinel.model.fact import Fact, Outcome
 from sentinel.model.ids import Cause, IncidentId
+from sentinel.runtime.replay_metrics import ReplayCounts
 
 FACTS = tuple(noun.__name__ for noun in get_args(Fact))
 RESULTS = ("delivered", "failed")
+OTHER = "other"
+GUARDS = (
+    *("actions", "attempts", "boundary", "breaker", "common", "confidence", "place", "restart", "share"),
+    OTHER,
+)
 
 
 class Counters(Collector):
@@ -28,7 +34,9 @@ class Counters(Collector):
         self._facts, self._actions = Counter(dict.fromkeys(FACTS, 0)), Counter(dict.fromkeys(KINDS, 0))
         self._failed, self._pages = Counter(dict.fromkeys(KINDS, 0)), Counter(dict.fromkeys(RESULTS, 0))
         self._causes = Counter[str](dict.fromkeys(causes, 0))
-        self._evictions = self._refusals = self._opened = 0
+        self._refusals = Counter[str](dict.fromkeys(GUARDS, 0))
+        self._evictions = self._opened = 0
+        self._replays = ReplayCounts()
         self._seen = set(known)
         self._diagnosed = set(self._seen)
 
@@ -37,11 +45,12 @@ class Counters(Collector):
         self._facts[type(fact).__name__] += 1
         for action in actions:
             if isinstance(action, Refusal):
-                self._refusals += 1
+                self._refusals[action.guard if action.guard in GUARDS else OTHER] += 1
             else:
                 self._actions[kind_of(action.id)] += 1
         if isinstance(fact, Outcome):
             self._ended(fact)
+        self._replays.take(fact)
         self._count_incidents(state)
 
     def _ended(self, outcome: Outcome) -> None:
@@ -71,7 +80,8 @@ class Counters(Collector):
         yield _labelled("incidents_diagnosed", "Incidents by their first cause.", "cause", self._causes)
         yield _counter("incidents_opened", "Incidents that were opened.", self._opened)
         yield _counter("evictions", "Evictions that were done.", self._evictions)
-        yield _counter("refusals", "Actions that a guard refused.", self._refusals)
+        yield _labelled("refusals", "Actions that a guard refused.", "guard", self._refusals)
+        yield self._replays.family()
         reports, events = self._refused()
         yield _counter("reports_refused", "Reports that could not be read.", reports)
         yield _counter("events_refused", "Events of reports that could not be read.", events)

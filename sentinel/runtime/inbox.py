@@ -36,6 +36,8 @@ class Inbox:
         self._allowance = Allowance(now)
         self.refused = 0
         """Events that could not be read and were passed over."""
+        self.metrics_ports: dict[NodeId, int] = {}
+        """Where each agent that has said hello serves its metrics, 0 for nowhere."""
         self.closed = False
         """Sentinel is going down: agents that say hello are sent away."""
 
@@ -59,6 +61,7 @@ class Inbox:
 
     def _hello(self, hello: Hello) -> None:
         hello = replace(hello, labels={**hello.labels, **self._placed(hello.node)})
+        self.metrics_ports[hello.node] = hello.metrics_port
         joined = self._watch.hello(hello, self._ledger.state, self._now())
         log.info("agent", node=hello.node, address=hello.address, new=bool(joined))
         self._ledger.absorb(joined)

@@ -18,7 +18,7 @@ from sentinel.model.action import Action, Page, action_id
 from sentinel.model.codec import CodecError
 from sentinel.model.decision import Decision, deeds
 from sentinel.model.fact import DefectMet, Fact, JournalBack, JournalFailed
-from sentinel.model.ids import IncidentId
+from sentinel.model.ids import IncidentId, Seconds
 from sentinel.model.journal import to_body
 from sentinel.model.severity import Severity
 from sentinel.redact import redact, redacted
@@ -59,6 +59,10 @@ class Ledger:
     """The line after which the next snapshot is taken."""
     job: str = ""
     """The job of the settings, of which a new journal does not know yet."""
+    decided_in: Callable[[Seconds], None] = lambda _: None
+    """Told how long it took to decide on facts."""
+    committed_in: Callable[[Seconds], None] = lambda _: None
+    """Told how long it took to write them."""
 
     def __post_init__(self) -> None:
         books = self.runbooks_hash
@@ -66,6 +70,11 @@ class Ledger:
         self._warnings: tuple[Page, ...] = ()
         """Pages about Sentinel itself, sent when what they are about is committed."""
         self._by = policy_hash(self.rules), books, contents(self.rules, books)
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether the journal could not be written when it was last tried."""
+        return self._failing
 
     def load(self, reported: int = 0, noted: tuple[str, int] = ("", 0)) -> tuple[Page, ...]:
         """Take the state from the journal. Freezes if it is in doubt, and gives the page that says so.
@@ -132,10 +141,15 @@ class Ledger:
 
     def _decided(self, facts: Sequence[Fact]) -> Batch:
         """Fold them together; where a defect of ours is met one by one, so that the others are heard."""
+        if not facts:
+            return []
+        began = time.perf_counter()
         try:
             return fold_together(self.state, facts, self.rules)
         except Exception:
             return [decided for fact in facts for decided in self._decided_alone(fact)]
+        finally:
+            self.decided_in(time.perf_counter() - began)
 
     def _decided_alone(self, fact: Fact) -> Batch:
         """Fold one that is news.
@@ -184,6 +198,7 @@ class Ledger:
         if self._failing and time.monotonic() < self._retry_at:
             return False
         failpoint("before-commit")
+        began = time.perf_counter()
         try:
             self.journal.append_many(self.uncommitted, *self._by)
         except JournalError as error:
@@ -192,6 +207,7 @@ class Ledger:
         except CodecError as error:
             self._leave_out(error)
             return self.commit()
+        self.committed_in(time.perf_counter() - began)
         done, self.uncommitted = self.uncommitted, []
         was_failing, self._failing = self._failing, False
         failpoint("after-commit")

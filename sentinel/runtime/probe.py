@@ -1,6 +1,7 @@
 """One run of one check, in whichever process it belongs."""
 
 import math
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from sentinel.model.check import Check, Detail, GpuSample, Machine, Series
 from sentinel.model.codec import CodecError, decode, encode
 from sentinel.model.collective import CollectiveCheck, Meeting, MemberFinding, MemberSample
 from sentinel.model.finding import Finding, Health
+from sentinel.model.ids import Seconds
 from sentinel.model.noun import Noun
 
 Exported = tuple[tuple[Series, int | float], ...]
@@ -56,6 +58,7 @@ class Answer(Noun, frozen=True):
     findings: tuple[Finding, ...]
     gauges: Exported = ()
     counts: Exported = ()
+    took_s: Seconds = 0.0
 
 
 class Measured(Noun, frozen=True):
@@ -77,14 +80,15 @@ class Introduction(Noun, frozen=True):
 
 def probe(check: Check, machine: Machine) -> Answer:
     """Run one check. One that fails, or says what can't be told, is a finding of its own, health unknown."""
+    began = time.perf_counter()
     try:
         sample = check.measure(machine)
         findings = _readable(check.judge(sample))
         gauges = _exported(check.metrics(sample) if check.metrics else {}, _is_gauge)
         counts = _exported(check.counts(sample) if check.counts else {}, _is_count)
     except (Exception, SystemExit) as error:  # a check from elsewhere may raise, and give, anything
-        return Answer(check.name, True, (failed(check.name, error),))
-    return Answer(check.name, False, findings, gauges, counts)
+        return Answer(check.name, True, (failed(check.name, error),), took_s=time.perf_counter() - began)
+    return Answer(check.name, False, findings, gauges, counts, time.perf_counter() - began)
 
 
 def measure(check: CollectiveCheck, meeting: Meeting) -> Measured:

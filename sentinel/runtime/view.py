@@ -1,14 +1,19 @@
 """What the controller shows on its pages: its state, put into the pages' values."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from itertools import islice
+from statistics import median
+from types import MappingProxyType
 
 from sentinel.backends.port import Nodes
 from sentinel.core.detect.watch import Watch
 from sentinel.core.page.left import left_for_people, left_in_all
 from sentinel.core.page.severity import severity
 from sentinel.core.page.words import also, broke_again, earlier, where
+from sentinel.core.proofs import progress
 from sentinel.core.settle.why import keeps_full, keeps_small, leaves, needs, why
 from sentinel.core.state.rows import Job, Node
 from sentinel.core.state.workers import WorkerStage
@@ -16,15 +21,33 @@ from sentinel.logbook.book import Logbook
 from sentinel.logbook.entry import Row, utc
 from sentinel.logbook.words import action_line, with_numbers
 from sentinel.model.finding import WORST, Finding, Health
-from sentinel.model.ids import Instant, NodeId
+from sentinel.model.ids import Instant, NodeId, Seconds
 from sentinel.model.incident import Incident
 from sentinel.model.report import NOT_RUNNING, RankBeat
 from sentinel.redact import redact
 from sentinel.runtime.ledger import Ledger
 from sentinel.runtime.recent import Recent
-from sentinel.web.view import IncidentView, JobView, NodeView, SeatView, Silence, Status
+from sentinel.web.view import IncidentView, JobView, NodeView, Pulse, SeatView, Silence, Status
 
 DECISIONS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Arithmetic:
+    """What a step of the settings' job is, as far as they say; 0 for unknown."""
+
+    tokens_per_step: float = 0.0
+    flops_per_step: float = 0.0
+    peak_flops_per_rank: float = 0.0
+
+    def tokens_per_s(self, step_s: Seconds | None) -> float | None:
+        """Give the tokens that are trained on in a second."""
+        return self.tokens_per_step / step_s if self.tokens_per_step and step_s else None
+
+    def flops_share(self, step_s: Seconds | None, ranks: int) -> float | None:
+        """Give the share of all ranks' peak that the model needs."""
+        peak = self.peak_flops_per_rank * ranks
+        return self.flops_per_step / step_s / peak if self.flops_per_step and step_s and peak else None
 
 
 class ControllerView:
@@ -39,7 +62,12 @@ class ControllerView:
         scheduler: Nodes,
         now: Callable[[], Instant],
         recent: Recent | None = None,
+        *,
+        url: str = "",
+        metrics_ports: Mapping[NodeId, int] = MappingProxyType({}),
+        arithmetic: Arithmetic = Arithmetic(),
     ) -> None:
+        self._url, self._metrics_ports, self._arithmetic = url, metrics_ports, arithmetic
         self._recent = recent or Recent()
         self._cluster, self._ledger, self._watch, self._logbook = cluster, ledger, watch, logbook
         self._scheduler, self._now = scheduler, now
@@ -69,6 +97,7 @@ class ControllerView:
                 for name, quiet in state.silences.items()
                 if quiet.until > now
             ),
+            url=self._url,
         )
 
     def why(self, name: str) -> Sequence[tuple[str, str]] | None:
@@ -78,6 +107,10 @@ class ControllerView:
     def search(self, query: str) -> Sequence[Row]:
         """Search the logbook."""
         return self._logbook.search(query)
+
+    def row(self, incident: str) -> Row | None:
+        """Give one line of the logbook."""
+        return self._logbook.row(incident)
 
     def entry(self, incident: str) -> str | None:
         """Give one entry."""
@@ -98,12 +131,16 @@ class ControllerView:
             expected, left_s = f"{kept.reason} ({kept.who})".strip(), max(0.0, kept.until - now)
         full = keeps_full(node, self._ledger.state, leaving)
         place = node.id, health, age, node.silent, cordon, expected, left_s, node.gpus
-        return NodeView(*place, findings, full)
+        spare = node.may_start and node.gpus > 0 and not self._ledger.state.workers.sitting(node.id)
+        port = self._metrics_ports.get(node.id, 0)
+        metrics = f"{node.address}:{port}" if port else ""
+        return NodeView(*place, findings, full, spare, metrics, *_way_back(node, now))
 
     def _job(self, job: Job) -> JobView:
         watch, state = self._watch, self._ledger.state
         beats = {beat.worker: beat for node in state.nodes for beat in watch.beats(node)}
         seats, newest, snapshots = [], [], []
+        heard: list[tuple[RankBeat, Seconds]] = []
         for rank, worker in state.seated(job):
             beat = beats.get(worker.id)
             current = beat if beat is not None and beat.generation == job.generation else None
@@ -111,6 +148,7 @@ class ControllerView:
             seats.append(SeatView(rank, worker.node, worker.gpu, worker.id, step, phase))
             newest.append(step)
             snapshots += [beat.snapshot_step] if beat is not None else []
+            heard += [(beat, self._age(worker.node, beat))] if beat is not None else []
         others, generation, needed = [], job.generation, needs(state, job, self._ledger.rules)
         if not (seats or job.watched) and (others := self._of_another_journal(job)):
             generation = max(beat.generation for _, beat in others)
@@ -118,6 +156,7 @@ class ControllerView:
             newest = [beat.step for _, beat in others]
             snapshots = [beat.snapshot_step for _, beat in others]
             needed = "; ".join(filter(None, [needed, "ranks that another journal placed train on"]))
+        step_s = watch.median_step(job.id)
         standbys = ((w.id, w.node) for w in state.workers.of(job.id) if w.stage is WorkerStage.STANDBY)
         return JobView(
             job.id,
@@ -128,13 +167,20 @@ class ControllerView:
             tuple(seats),
             tuple(standbys),
             tuple(watch.losses(job.id)),
-            watch.median_step(job.id),
+            step_s,
             watch.step_age(job.id, self._now()),
             min(snapshots, default=-1),
             needed,
             keeps_small(job, state, self._ledger.rules),
             job.watched,
+            _pulse(heard, self._ledger.rules.policy.silent_s),
+            self._arithmetic.tokens_per_s(step_s),
+            self._arithmetic.flops_share(step_s, len(seats)),
         )
+
+    def _age(self, node: NodeId, beat: RankBeat) -> Seconds:
+        """Say how long ago a rank beat, as far as its node has told."""
+        return (self._watch.heard_age(node, self._now()) or 0.0) + max(0.0, beat.beat_age_s)
 
     def _of_another_journal(self, job: Job) -> list[tuple[NodeId, RankBeat]]:
         """Give who trains though this journal placed nobody, as before it takes over, by rank."""
@@ -175,7 +221,29 @@ class ControllerView:
             tuple(_done(incident)),
             (*earlier(incident), *also(incident), *broke_again(incident)),
             left,
+            found.nodes[0] if found and found.nodes else "",
         )
+
+
+def _pulse(heard: Sequence[tuple[RankBeat, Seconds]], silent_s: Seconds) -> Pulse:
+    """Sum up the heartbeats of a job's ranks, each with its age."""
+    alive = [beat for beat, age in heard if age <= silent_s]
+    outside = sorted(beat.outside_s for beat in alive if beat.outside_s > 0)
+    return Pulse(
+        len(alive),
+        min((age for _, age in heard), default=None),
+        Counter(beat.phase for beat in alive),
+        (outside[0], median(outside), outside[-1]) if outside else None,
+        max((beat.checkpoint_step for beat, _ in heard), default=-1),
+    )
+
+
+def _way_back(node: Node, now: Instant) -> tuple[str, str, Instant, Seconds, str]:
+    """Say how far its proof is, in words and as a stage, how long its probation lasts, what is repaired."""
+    stage, asked = (node.proof.stage.value, node.proof.at) if node.proof is not None else ("", 0.0)
+    repairing = node.rungs[-1].value if node.repairing else ""
+    probation_s = max(0.0, node.probation - now) if node.cordon is None else 0.0
+    return progress(node), stage, asked, probation_s, repairing
 
 
 def _when_found(node: Node, finding: Finding) -> str:

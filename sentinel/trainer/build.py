@@ -8,6 +8,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
 from sentinel.model.trainable import Place
+from sentinel.trainer.checksums import LocalGradients
 from sentinel.trainer.collectives import CollectiveWatch, WatchedAllGather, WatchedReduceScatter
 from sentinel.trainer.moe import MoeModel
 from sentinel.trainer.settings import TrainerSettings
@@ -29,7 +30,11 @@ def torch_device(place: Place) -> torch.device:
 
 
 def sharded_model(
-    settings: TrainerSettings, device: torch.device, place: Place, watch: CollectiveWatch
+    settings: TrainerSettings,
+    device: torch.device,
+    place: Place,
+    watch: CollectiveWatch,
+    local: LocalGradients,
 ) -> Any:
     """The model from the seed, every parameter sharded over all ranks.
 
@@ -48,7 +53,7 @@ def sharded_model(
     for module in (*model.blocks, model) if apart else (model,):
         fully_shard(module, mesh=mesh, mp_policy=precision, reshard_after_forward=apart)
         module.set_custom_all_gather(WatchedAllGather(watch))
-        module.set_custom_reduce_scatter(WatchedReduceScatter(watch))
+        module.set_custom_reduce_scatter(WatchedReduceScatter(watch, local))
     held = {tuple(parameter.device_mesh.get_coordinate() or ()) for parameter in model.parameters()}
     if held != {(place.rank,)}:
         raise RuntimeError(f"rank {place.rank} was given shards of {sorted(held)}")

@@ -11,6 +11,7 @@ from torch.distributed.fsdp._fully_shard._fsdp_collectives import DefaultAllGath
 
 from sentinel.model.ids import Seconds
 from sentinel.model.trainable import Beats
+from sentinel.trainer.checksums import LocalGradients
 
 
 def covered(spans: Iterable[tuple[float, ...]]) -> float:
@@ -117,12 +118,13 @@ class WatchedAllGather(DefaultAllGather):  # type: ignore[misc]  # torch is unty
 
 
 class WatchedReduceScatter(DefaultReduceScatter):  # type: ignore[misc]
-    """FSDP's reduce-scatter of gradients, watched."""
+    """FSDP's reduce-scatter of gradients, watched; what goes in is this rank's own."""
 
-    def __init__(self, watch: CollectiveWatch) -> None:
-        self._watch = watch
+    def __init__(self, watch: CollectiveWatch, local: LocalGradients) -> None:
+        self._watch, self._local = watch, local
 
-    def __call__(self, *tensors: Any, **options: Any) -> Any:
+    def __call__(self, output_tensor: Any, input_tensor: Any, *rest: Any, **options: Any) -> Any:
         """Reduce and scatter, as the default does."""
+        self._local.take(input_tensor)
         with self._watch.collective():
-            return super().__call__(*tensors, **options)
+            return super().__call__(output_tensor, input_tensor, *rest, **options)

@@ -4,16 +4,19 @@ import math
 import os
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
 
-from sentinel.model.trainable import Beats, Place, SaveReport, StepResult
+from sentinel.model.trainable import Beats, Place, Replayed, ReplayWhy, SaveReport, StepResult
 from sentinel.trainer.build import MOMENTS, adamw, sharded_model, torch_device
+from sentinel.trainer.checksums import LocalGradients, digest_of, kind_of, pack, unpack
 from sentinel.trainer.collectives import CollectiveWatch, NoBeats
 from sentinel.trainer.data import Batch, ensure_dataset, layout_of, parse_batch, read_batch
+from sentinel.trainer.replay import Replays, Run, largest
 from sentinel.trainer.saver import Saver
 from sentinel.trainer.settings import TrainerSettings, read_settings
 from sentinel.trainer.simulated_device import SimulatedDevice
@@ -38,7 +41,7 @@ class MoeTrainer:
         try:
             self.setup(Place(0, 1, gpu, 0, backend), NoBeats())
             blank = parse_batch(bytes(self.layout.record_bytes), self.layout)
-            self._apply(self._close(0, self._backward(blank), vote=0))
+            self._apply(self._close(0, self._backward(0, 0, blank), vote=0)[0])
         finally:
             self.teardown()
             dist.destroy_process_group()
@@ -50,7 +53,9 @@ class MoeTrainer:
         self._place, self._beats = place, beats
         self._torch_device = torch_device(place)
         self._watch = CollectiveWatch(beats, self._torch_device)
-        self._model = sharded_model(self.settings, self._torch_device, place, self._watch)
+        self._local = LocalGradients()
+        self._replays = Replays(place.rank, place.world, self.settings.replay_every)
+        self._model = sharded_model(self.settings, self._torch_device, place, self._watch, self._local)
         self._optimizer = adamw(self._model, self.settings)
         self._updates, self._last_step, self._anyone_saves = 0, -1, False
         self._saver = Saver(place, self._torch_device, self.settings.keep)
@@ -58,40 +63,78 @@ class MoeTrainer:
     def step(self, step: int, vote: int) -> StepResult:
         """Train on batch `step`; a skipped one has loss 0. A loss that is not finite changes nothing."""
         self._watch.begin()
-        torch.manual_seed((self.settings.seed * 1_000_003 + step) * 4096 + self._place.rank)
-        loss = 0.0 if step in self.skipped else self._train(step)
-        result = self._close(step, loss, vote)
+        if step in self.skipped:
+            result, _ = self._close(step, 0.0, vote)
+        else:
+            batch = self._read(step, self._place.rank)
+            loss = self._compute(step, self._place.rank, batch)
+            result, norm = self._close(step, loss, vote)
+            if why := self._replays.wanted(step, largest(result.local_losses), norm):
+                result = replace(result, replayed=self._replay(why, step, batch, loss))
         self._apply(result)
         return result
 
-    def _train(self, step: int) -> float:
+    def _replay(self, why: ReplayWhy, step: int, batch: Batch, loss: float) -> Replayed:
+        """Have the devices compared; the gradients of this step are then what they were before."""
+        kind = kind_of(self._torch_device)
+        first = Run(self._place.rank, digest_of(batch), self._local.digest(loss), kind)
+        kept = [each.grad.to_local().cpu() for each in self._model.parameters()]  # a GPU has room for one set
+
+        def run(whose: int) -> Run:
+            self._optimizer.zero_grad()
+            read = batch if whose == self._place.rank else self._read(step, whose)
+            found = self._compute(step, whose, read)
+            return Run(whose, digest_of(read), self._local.digest(found), kind)
+
+        replayed = self._replays.replay(why, first, run, self._exchange)
+        for parameter, gradient in zip(self._model.parameters(), kept, strict=True):
+            parameter.grad.to_local().copy_(gradient)
+        return replayed
+
+    def _exchange(self, runs: Sequence[Run]) -> list[list[Run]]:
+        """Every rank's runs, in rank order."""
+        self._beats.phase("collective")
+        return [unpack(each) for each in self._gather(pack(runs))]
+
+    def _read(self, step: int, rank: int) -> Batch:
         self._beats.phase("data")
         with self._watch.own_wait():
-            batch = read_batch(self.settings.data, self.layout, step, self._place.rank)
+            return read_batch(self.settings.data, self.layout, step, rank)
+
+    def _compute(self, step: int, rank: int, batch: Batch) -> float:
+        """Gradients of the batch that `rank` has in this step; returns its loss."""
         self._beats.phase("compute")
         with self._watch.own_wait():
             self._device.run(self._place.gpu, self.settings.step_seconds)
-        return self._backward(batch)
+        return self._backward(step, rank, batch)
 
-    def _backward(self, batch: Batch) -> float:
-        """Gradients of this rank's batch, reduced over all ranks; returns this rank's loss."""
+    def _backward(self, step: int, rank: int, batch: Batch) -> float:
+        """Gradients, reduced over all ranks; a function of parameters, seed, step and whose batch it is."""
+        torch.manual_seed((self.settings.seed * 1_000_003 + step) * 4096 + rank)
+        self._local.begin()
+        self._local.flips = self._device.flips
         loss = self._model(*(tensor.to(self._torch_device) for tensor in batch))
         if self._device.corrupt:
             loss = loss * math.nan
         loss.backward()
         return float(loss.detach())
 
-    def _close(self, step: int, loss: float, vote: int) -> StepResult:
-        """The closing collective: everyone learns everyone's loss before anyone changes a parameter."""
+    def _close(self, step: int, loss: float, vote: int) -> tuple[StepResult, float]:
+        """The closing collective: everyone learns everyone's loss before anyone changes a parameter.
+
+        Returns also the largest norm of a rank's own gradients.
+        """
         outside = self._watch.outside()
         self._beats.phase("collective")
         arrival = time.time()
         saves = float(self._saver is not None and self._saver.busy)
-        table = self._gather([loss, outside, arrival, float(vote), saves])
+        row = [loss, outside, arrival, float(vote), saves, self._local.norm()]
+        gathered = self._gather(torch.tensor(row, dtype=torch.float64))
+        table: list[list[float]] = torch.stack(gathered).tolist()
         losses = [row[0] for row in table]
         self._anyone_saves = any(row[4] for row in table)
         mean = sum(losses) / len(losses)
-        return StepResult(
+        result = StepResult(
             step=step,
             loss=mean if math.isfinite(mean) else math.nan,
             local_losses=losses,
@@ -100,20 +143,22 @@ class MoeTrainer:
             votes=[int(row[3]) for row in table],
             last=0 < self.settings.steps <= step + 1,
         )
+        return result, largest(row[5] for row in table)
 
-    def _gather(self, row: list[float]) -> list[list[float]]:
-        """Every rank's row in rank order."""
-        mine = torch.tensor(row, dtype=torch.float64, device=self._torch_device)
+    def _gather(self, mine: torch.Tensor) -> list[torch.Tensor]:
+        """Every rank's tensor, in rank order and on the CPU."""
+        mine = mine.to(self._torch_device)
         table = [torch.empty_like(mine) for _ in range(self._place.world)]
         with self._watch.collective():
             dist.all_gather(table, mine)
-        rows: list[list[float]] = torch.stack(table).tolist()
+        rows = [each.cpu() for each in table]
         self._watch.drain()
         return rows
 
     def _apply(self, result: StepResult) -> None:
-        """Change the parameters, unless the loss is not finite or the step was left out."""
-        if math.isfinite(result.loss):
+        """Change the parameters, unless the step was left out, is not finite, or one was seen to be wrong."""
+        wrong = result.replayed is not None and result.replayed.ranks
+        if math.isfinite(result.loss) and not wrong:
             if result.step not in self.skipped:
                 self._optimizer.step()
                 self._updates += 1

@@ -50,6 +50,9 @@ class TrainerSettings:
     """After so many the job is finished; 0 for no end."""
     step_seconds: float = 0.0
     """Simulated device time of each step, slept through before the forward pass."""
+    replay_every: int = 2000
+    """Steps from one that is computed a second time, on each other's batches, to the next: 0.05% of the time.
+    Suspicious ones are in any case; 0 for only those."""
     keep: int = 3
     """Committed checkpoints that are kept."""
 

@@ -17,7 +17,8 @@ class SimulatedDevice:
     """A GPU of the node's device file, `{"gpus": [{"index": 0, "present": true, "speed": 1.0, ...}]}`.
 
     A person or an injector may edit the file at any time: `present` false loses the GPU, `speed` 0.33 makes
-    it three times slower, `corrupt` makes every result wrong, `corrupt_next` one result per edit.
+    it three times slower, `corrupt` makes every result NaN, `flip` turns a bit in all gradients that it
+    computes, and `corrupt_next` and `flip_next` spoil one result per edit.
     """
 
     def __init__(self, path: str | None = None) -> None:
@@ -25,9 +26,11 @@ class SimulatedDevice:
         self._path = Path(file) if file else None
         self._seen: tuple[int, int] | None = None
         self._gpus: Mapping[int, Mapping[str, Any]] = {}
-        self._corrupt_once = False
+        self._once: Mapping[str, Any] = {}
         self.corrupt = False
-        """Whether the last `run` silently computed wrong values."""
+        """Whether the last `run` gave no number."""
+        self.flips = False
+        """Whether it silently computed wrong numbers."""
 
     def run(self, gpu: int, seconds: Seconds) -> None:
         """Be busy for `seconds` of a healthy GPU's time; raises RuntimeError when the GPU is gone."""
@@ -35,8 +38,9 @@ class SimulatedDevice:
         fields = self._gpus.get(gpu, {})
         if not fields.get("present", self._seen is None or gpu in self._gpus):
             raise RuntimeError(f"CUDA error: device lost (simulated GPU {gpu} does not answer)")
-        self.corrupt = bool(fields.get("corrupt", False)) or self._corrupt_once
-        self._corrupt_once = False
+        self.corrupt = bool(fields.get("corrupt") or self._once.get("corrupt_next"))
+        self.flips = bool(fields.get("flip") or self._once.get("flip_next"))
+        self._once = {}
         if seconds > 0:
             time.sleep(seconds / max(float(fields.get("speed", 1.0)), 1e-3))
 
@@ -53,5 +57,5 @@ class SimulatedDevice:
         except (OSError, ValueError, KeyError, TypeError):
             return
         edited = self._seen is not None  # what was there before this process is not meant for it
-        self._corrupt_once = edited and bool(self._gpus.get(gpu, {}).get("corrupt_next", False))
+        self._once = self._gpus.get(gpu, {}) if edited else {}
         self._seen = (stat.st_mtime_ns, stat.st_ino)

@@ -7,17 +7,21 @@ from pathlib import Path
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, StreamingResponse
 from fastapi.staticfiles import StaticFiles
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry
 from starlette.exceptions import HTTPException
 
+from sentinel.dashboards import alert_pages
 from sentinel.model.ids import Cause
 from sentinel.runbooks import RunbookError, prose
 from sentinel.web import api, pages
 from sentinel.web.admission import Admission
 from sentinel.web.desk import Desk
+from sentinel.web.discovery import targets
 from sentinel.web.hardening import Hardened
+from sentinel.web.links import links
+from sentinel.web.live import events
 from sentinel.web.metrics import exposition
 from sentinel.web.query import bounded
 from sentinel.web.view import Commander, Prober, Status, View, current
@@ -62,6 +66,10 @@ def _pages(app: FastAPI, desk: Desk) -> None:
     async def fragment() -> HTMLResponse:
         return HTMLResponse(await desk.of_status(_part))
 
+    @app.get("/events")
+    async def live() -> StreamingResponse:
+        return StreamingResponse(events(desk, _part), media_type="text/event-stream")
+
     @app.get("/logbook")
     async def logbook(q: str = "") -> HTMLResponse:
         query, status = bounded(q), await desk.status()
@@ -88,6 +96,15 @@ def _machines(app: FastAPI, desk: Desk, registry: CollectorRegistry) -> None:
         counters = await desk.look(lambda: list(registry.collect()))
         return Response(exposition(await desk.status(), counters), media_type=CONTENT_TYPE_LATEST)
 
+    @app.get("/sd")
+    async def discovery(request: Request) -> JSONResponse:
+        return JSONResponse(targets(await desk.status(), request.url.netloc))
+
+    @app.get("/network")
+    async def network() -> HTMLResponse:
+        measured = await desk.look(lambda: links(registry.collect()))
+        return HTMLResponse(await desk.read(lambda: _utf8(pages.network_page(measured))))
+
     @app.get("/healthz")
     async def healthz() -> PlainTextResponse:
         await desk.look(lambda: None)
@@ -109,16 +126,20 @@ def _found(status: Status, view: View, query: str) -> bytes:
 
 def _entry(view: View, incident: str) -> bytes | None:
     found = view.entry(incident)
-    return None if found is None else _utf8(pages.entry_page(incident, found))
+    if found is None:
+        return None
+    row = view.row(incident)
+    return _utf8(pages.entry_page(incident, found, row.times if row else None))
 
 
 def _runbook(cause: str) -> bytes | None:
     if not CAUSE.fullmatch(cause):
         return None
     try:
-        return _utf8(pages.entry_page(cause, prose(Cause(cause))))
+        text: str | None = prose(Cause(cause))
     except RunbookError:
-        return None
+        text = alert_pages.prose(cause)
+    return None if text is None else _utf8(pages.entry_page(cause, text))
 
 
 def _utf8(page: str) -> bytes:

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 
@@ -10,13 +10,16 @@ import jinja2
 from markdown_it import MarkdownIt
 from markupsafe import Markup, escape
 
-from sentinel.logbook.entry import Row
+from sentinel.logbook.entry import STAGES, Row
 from sentinel.model.ids import Instant, Seconds
+from sentinel.web.links import Links, level
 from sentinel.web.ranges import ranges
 from sentinel.web.verdict import training, verdict
 from sentinel.web.view import JobView, NodeView, SeatView, Status
 
 SPARK_WIDTH, SPARK_HEIGHT = 240, 44
+MOST_CHIPS = 24
+"""Of more nodes a heat map shows all, and no card the healthy ones."""
 _TYPED = re.compile(r"`([^`]{1,200})`")
 ENTRY_CHARS = 256 * 1024
 """As much of an entry as is rendered, in half a second; the stacks of thousands of ranks are longer."""
@@ -39,10 +42,17 @@ def logbook_page(rows: Sequence[Row], query: str, found: int | None = None) -> s
     return page.render(rows=rows, query=query, found=total, here="logbook")
 
 
-def entry_page(incident: str, markdown: str) -> str:
-    """Render one logbook entry. HTML, links and images in it stay text."""
+def entry_page(incident: str, markdown: str, times: Mapping[str, Seconds] | None = None) -> str:
+    """Render one logbook entry, with a line of its stages. HTML, links and images in it stay text."""
     body = _markdown().render(_cut(markdown))
-    return _environment().get_template("entry.html").render(incident=incident, body=body, here="logbook")
+    page = _environment().get_template("entry.html")
+    return page.render(incident=incident, body=body, stages=timeline(times or {}), here="logbook")
+
+
+def timeline(times: Mapping[str, Seconds]) -> list[tuple[str, Seconds]]:
+    """Give the stages that an incident came to, in the order in which it did; none for fewer than two."""
+    reached = [(words, times[name]) for name, words in STAGES.items() if name in times]
+    return sorted(reached, key=lambda stage: stage[1]) if len(reached) > 1 else []
 
 
 def _cut(markdown: str) -> str:
@@ -55,6 +65,11 @@ def _cut(markdown: str) -> str:
     return f"**{note}.**\n\n{head}"
 
 
+def network_page(links: Links) -> str:
+    """Render how fast nodes reach each other."""
+    return _environment().get_template("network.html").render(links=links, here="network")
+
+
 def missing_page(what: str) -> str:
     """Render the page for an address that has nothing."""
     return _environment().get_template("missing.html").render(what=what, here="")
@@ -62,6 +77,7 @@ def missing_page(what: str) -> str:
 
 def _page(template: str, status: Status) -> str:
     troubled, quiet = split(status.nodes)
+    heat = len(status.nodes) > MOST_CHIPS
     return (
         _environment()
         .get_template(template)
@@ -70,6 +86,8 @@ def _page(template: str, status: Status) -> str:
             verdict=verdict(status),
             troubled=troubled,
             quiet=quiet,
+            heat=heat,
+            nodes=sorted(status.nodes, key=lambda node: _natural(node.node)) if heat else (),
             ranks=_ranks_by_node(status.jobs),
             here="status",
         )
@@ -116,6 +134,10 @@ def duration(seconds: Seconds | None) -> str:
     if whole < 86_400:
         return f"{whole // 3600} h {whole % 3600 // 60:02} min"
     return f"{whole // 86_400} d {whole % 86_400 // 3600} h"
+
+
+def _after(seconds: Seconds) -> str:
+    return f"+{seconds:.2f} s" if seconds < 10 else f"+{duration(seconds)}"
 
 
 def _clock(at: Instant) -> str:
@@ -169,6 +191,8 @@ def _environment() -> jinja2.Environment:
     )
     environment.filters |= {
         "duration": duration,
+        "after": _after,
+        "level": level,
         "clock": _clock,
         "date": _date,
         "spark": spark,

@@ -1,6 +1,6 @@
 """What the pages show: plain frozen values that the controller fills in."""
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
@@ -34,6 +34,20 @@ class NodeView:
     """What is not ok, one line each."""
     full: str = ""
     """What a cordoned node waits for until no process of a job is left there; empty when none is."""
+    spare: bool = False
+    """It could take ranks now, and has none."""
+    metrics: str = ""
+    """`host:port` of its agent's metrics; empty where it serves none, or has not said hello yet."""
+    proof: str = ""
+    """How far its newest proof is that it is well, who asked for it, and what came of it; empty for none."""
+    proof_stage: str = ""
+    """`under way | passed | failed | could not be run`; empty for none."""
+    proof_at: Instant = 0.0
+    """When that was asked for; 0 for none."""
+    probation_s: Seconds = 0.0
+    """For how much longer its first failure takes it out, after it came back by proof."""
+    repairing: str = ""
+    """The repair that is under way, such as `gpu-reset`; empty for none."""
 
     @property
     def needs_a_look(self) -> bool:
@@ -50,6 +64,22 @@ class SeatView(Struct, frozen=True, gc=False):
     worker: str
     step: int = -1
     phase: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Pulse:
+    """What the heartbeats of a job's seated ranks say at this moment."""
+
+    heard: int = 0
+    """Ranks whose heartbeat is no older than `policy.silent_s`."""
+    age_s: Seconds | None = None
+    """Since the newest of them; None before the first."""
+    phases: Mapping[str, int] = field(default_factory=dict)
+    """How many ranks are in which phase."""
+    outside_s: tuple[Seconds, Seconds, Seconds] | None = None
+    """Time of the last step that ranks spent outside collectives: least, median, most; None if none says."""
+    checkpoint_step: int = -1
+    """Newest step whose durable checkpoint a rank has told to be complete."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +110,11 @@ class JobView:
     """What a job with fewer ranks than wanted waits for; empty for any other."""
     watched: bool = False
     """Somebody else started it."""
+    pulse: Pulse = Pulse()
+    tokens_per_s: float | None = None
+    """At the present pace; None where the settings do not say how many a step has."""
+    flops_share: float | None = None
+    """Of the ranks' peak arithmetic, 0 to 1; None where the settings do not say what a step needs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +139,8 @@ class IncidentView:
     """What people were told before, one line each, oldest first."""
     left: tuple[str, ...] = ()
     """What is left for people, one line each."""
+    node: str = ""
+    """Its first suspect; empty for none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +193,8 @@ class Status:
     """What is left for people, of resolved incidents, too: one line each."""
     silences: tuple[Silence, ...] = ()
     """In the order in which they were asked for."""
+    url: str = ""
+    """Where the pages are."""
 
 
 def current(status: Status, rows: Iterable[Row]) -> list[Row]:
@@ -182,6 +221,9 @@ class View(Protocol):
 
     def entry(self, incident: str) -> str | None:
         """Give an incident's logbook entry as Markdown, None when there is none."""
+
+    def row(self, incident: str) -> Row | None:
+        """Give an incident's line of the logbook, None when there is none."""
 
 
 @dataclass(frozen=True, slots=True)

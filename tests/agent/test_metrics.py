@@ -1,9 +1,11 @@
 """What an agent exports is a page that Prometheus reads, whatever the values and their labels are."""
 
 import math
+import re
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from prometheus_client.openmetrics import parser as openmetrics
@@ -131,3 +133,10 @@ def test_whoever_hangs_up_or_talks_nonsense_ends_nobody() -> None:
             with socket.create_connection(("127.0.0.1", port)) as client:
                 client.sendall(said)
         assert scrape(port) == {series("host_load1"): 0.5}
+
+
+def test_every_series_of_a_check_says_what_it_is() -> None:
+    said = "".join(file.read_text() for file in Path(host.__file__).parent.glob("*.py"))
+    named = set(re.findall(r'series\(\s*"(\w+)"', said)) | set(re.findall(r"^\s+(gpu_\w+)=", said, re.M))
+    assert len(named) > 50
+    assert named <= HELP.keys()

@@ -166,7 +166,7 @@ def test_clocks_and_power_are_exported_in_base_units(driver: StandIn) -> None:
     shown = gpu_clocks.metrics(gpu_clocks.measure(machine()))
     assert shown[series("gpu_sm_clock_hertz", gpu=0)] == 1980e6
     assert shown[series("gpu_power_watts", gpu=0)] == 120.0
-    assert shown[series("gpu_thermal_violation_seconds", gpu=0)] == pytest.approx(3.0)
+    assert shown[series("gpu_thermal_violation_seconds_total", gpu=0)] == pytest.approx(3.0)
 
 
 def test_what_a_gpu_does_not_have_is_neither_judged_nor_exported(driver: StandIn, watch: Watch) -> None:

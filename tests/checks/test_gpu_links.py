@@ -318,6 +318,6 @@ def test_what_a_gpu_does_not_have_is_neither_judged_nor_exported(driver: StandIn
 def test_counters_are_exported_over_all_links(driver: StandIn) -> None:
     driver.put({"nvlink.1.replays": 2, "nvlink.4.replays": 3, "nvlink.4.active": 0}, 1)
     shown = gpu_links.metrics(gpu_links.measure(machine()))
-    assert shown[series("gpu_nvlink_replays", gpu=1)] == 5.0
+    assert shown[series("gpu_nvlink_replays_total", gpu=1)] == 5.0
     assert shown[series("gpu_nvlinks_active", gpu=1)] == 17.0
     assert shown[series("gpu_pcie_width_lanes", gpu=0)] == 16.0

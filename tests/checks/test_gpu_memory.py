@@ -100,7 +100,7 @@ def test_where_no_gpu_is_that_is_said_once(driver: StandIn) -> None:
 def test_counters_are_exported_by_gpu(driver: StandIn) -> None:
     driver.put({"ecc.aggregate.corrected": 7, "remap.histogram": "1,2,3,4,5"}, 1)
     shown = gpu_memory.metrics(gpu_memory.measure(machine()))
-    assert shown[series("gpu_ecc_corrected_errors_aggregate", gpu=1)] == 7.0
+    assert shown[series("gpu_ecc_lifetime_corrected_errors_total", gpu=1)] == 7.0
     assert [shown[series("gpu_remap_banks", gpu=1, spare=spare)] for spare in gpu_memory.BANKS] == [
         1,
         2,
@@ -108,4 +108,4 @@ def test_counters_are_exported_by_gpu(driver: StandIn) -> None:
         4,
         5,
     ]
-    assert shown[series("gpu_ecc_corrected_errors_aggregate", gpu=0)] == 0.0
+    assert shown[series("gpu_ecc_lifetime_corrected_errors_total", gpu=0)] == 0.0

@@ -137,4 +137,4 @@ def test_growth_is_exported(host: Host) -> None:
     sample = hardware.look(host.root, host.memory, host.now + 15.0)
     assert hardware.counts(sample)[series("memory_corrected_errors_total", controller="mc0")] == 5
     assert hardware.counts(sample)[series("pcie_uncorrected_errors_total", pci="0000:1b:00.0")] == 3
-    assert hardware.metrics(sample)[series("memory_uncorrectable_errors", controller="mc0")] == 1.0
+    assert hardware.metrics(sample)[series("memory_uncorrectable_errors_total", controller="mc0")] == 1.0

@@ -3,6 +3,7 @@
 from simulated import Simulated
 
 from sentinel.model.action import Refusal, Resume, StopJob
+from sentinel.model.finding import Finding, Health
 from sentinel.model.ids import NodeId
 
 NAN = float("nan")
@@ -181,6 +182,62 @@ def test_a_nan_on_several_ranks_that_does_not_come_again_suspects_nobody() -> No
     cluster.run(5)
     cluster.settle()
     assert (cluster.causes(), cluster.evicted(), cluster.stages()) == (["loss-nan"], [], ["resolved"])
+
+
+def compared(cluster: Simulated, *wrong: int, but: tuple[int, ...] = ()) -> None:
+    """All ranks but these say whose device computes wrong."""
+    values = tuple(float(rank in wrong) for rank in range(cluster.job.world))
+    for rank in range(cluster.job.world):
+        if rank not in but:
+            cluster.raises(rank, "step 7 was computed again", "miscomputed", 7, values)
+    cluster.run(0.45)
+
+
+def test_a_device_that_the_ranks_found_to_compute_wrong_is_out_before_the_next_step() -> None:
+    cluster = Simulated(nodes=4, world=3)
+    bad = cluster.node(1)
+    compared(cluster, 1)
+    assert (cluster.causes(), cluster.evicted()) == (["silent-corruption"], [bad])
+    cluster.run(5)
+    (seats,) = cluster.resumed()
+    assert bad not in seats
+    cluster.settle()
+    assert (cluster.stages(), cluster.going(), len(cluster.pages())) == (["resolved"], True, 1)
+    assert not any(resume.replay or resume.skip for resume in cluster.all(Resume))
+
+
+def test_whom_only_others_accuse_stays() -> None:
+    cluster = Simulated(nodes=4, world=3)
+    compared(cluster, 1, but=(1,))
+    cluster.run(10)
+    assert (cluster.causes(), cluster.evicted(), cluster.going()) == (["unknown"], [], True)
+
+
+def test_ranks_that_accuse_different_ones_accuse_nobody() -> None:
+    cluster = Simulated(nodes=4, world=3)
+    for rank, values in enumerate([(1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0)]):
+        cluster.raises(rank, "step 7 was computed again", "miscomputed", 7, values)
+    cluster.run(10)
+    assert (cluster.causes(), cluster.evicted(), cluster.going()) == (["unknown"], [], True)
+
+
+def test_a_device_that_has_to_stay_is_told_once_and_people_are_asked() -> None:
+    cluster = Simulated(nodes=3, world=3)
+    cluster.advances = False
+    for _ in range(cluster.rules.policy.resume_attempts + 1):
+        compared(cluster, 1)
+        cluster.run(5)
+    assert (cluster.causes(), len(cluster.pages())) == (["silent-corruption"], 1)
+    assert not any(resume.skip for resume in cluster.all(Resume))
+
+
+def test_a_product_that_came_out_wrong_is_the_same_cause() -> None:
+    cluster = Simulated()
+    bad = cluster.node(1)
+    found = Finding("gemm", "wrong-numbers", "gpu-0", Health.CRITICAL, "computes wrong", event=True)
+    cluster.finding(bad, found)
+    cluster.run(5)
+    assert (cluster.causes(), cluster.evicted()) == (["silent-corruption"], [bad])
 
 
 def test_an_old_generations_exception_is_ignored() -> None:

@@ -70,7 +70,7 @@ def test_a_generations_first_steps_may_take_longer_while_all_run(made: int, stat
     for step in range(40, 40 + made):
         cluster.report(step)
     cluster.states, cluster.entered = [state] * 3, [1, 1, 0]
-    assert stands(cluster, (0, 1, 2), 36, 39 + made) == 0, "9 s"
+    assert stands(cluster, (0, 1, 2), 18, 39 + made) == 0, "4.5 s"
     assert stands(cluster, (), 6, 39 + made) == 1, "but not for ever"
 
 

@@ -13,6 +13,8 @@ NEEDED = {
     "sentinel/runbooks/unknown.md",
     "sentinel/runbooks/__init__.py",
     "sentinel/dashboards/__init__.py",
+    "sentinel/dashboards/json/run.json",
+    "sentinel/dashboards/provisioning/dashboards.yaml",
     "sentinel/checks/xid_catalog.csv",
 }
 

@@ -10,9 +10,11 @@ from sentinel import runbooks
 from sentinel.core.state import State
 from sentinel.logbook.recording import read
 from sentinel.model.action import KINDS, Action, Refusal
-from sentinel.model.fact import Fact, JobSubmitted, Outcome
-from sentinel.model.ids import ActionId, JobId
+from sentinel.model.fact import Fact, FindingReported, JobSubmitted, Outcome
+from sentinel.model.finding import REPLAYED, TRAINER, Finding, Health
+from sentinel.model.ids import ActionId, JobId, NodeId
 from sentinel.model.policy import Policy
+from sentinel.model.trainable import ReplayResult, ReplayWhy
 from sentinel.runtime.counters import Counters
 
 RECORDINGS = sorted((Path(__file__).parents[1] / "incidents").glob("*.jsonl"))
@@ -52,7 +54,7 @@ def test_an_eviction_is_counted_from_the_finding_to_its_outcome(tmp_path: Path) 
         ("incidents_opened",): 1,
         ("incidents_diagnosed", "gpu-ecc"): 1,
         ("evictions",): 1,
-        ("refusals",): 0,
+        ("refusals", "confidence"): 0,
         ("pages", "delivered"): found["actions", "page"],
     }
     assert {key: found[key] for key in expected} == expected
@@ -76,8 +78,23 @@ def test_a_refusal_is_no_action(tmp_path: Path) -> None:
     cluster.ledger.changed = lambda fact, actions: counters.changed(cluster.ledger.state, fact, actions)
     cluster.breaks(cluster.home)
     found = values(counters)
-    assert found[("refusals",)] >= 1
+    assert found["refusals", "actions"] >= 1
     assert found["actions", "evict"] == 0
+
+
+def replayed(check: str, **evidence: str) -> FindingReported:
+    found = Finding(check, REPLAYED, "step-7", Health.OK, "step 7 was computed again", evidence)
+    return FindingReported(1.0, NodeId("n1"), found)
+
+
+def test_steps_that_ranks_computed_again_are_counted_by_why_and_what_came_of_it() -> None:
+    counters = fresh()
+    counters.changed(State(), replayed(TRAINER, why="spike", result="agreed"), ())
+    counters.changed(State(), replayed(TRAINER, why="words of", result="somebody's"), ())
+    counters.changed(State(), replayed("gpu", why="spike", result="agreed"), ())
+    found = {key: value for key, value in values(counters).items() if key[0] == "steps_replayed"}
+    assert len(found) == len(ReplayWhy) * len(ReplayResult)
+    assert {key for key, value in found.items() if value} == {("steps_replayed", "spike", "agreed")}
 
 
 def test_incidents_of_before_are_not_counted_again(tmp_path: Path) -> None:

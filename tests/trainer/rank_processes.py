@@ -61,7 +61,7 @@ class RankProcesses:
 
 
 def _receive(pipe: Connection) -> Any:
-    assert pipe.poll(60), "a rank did not answer within 60 s"
+    assert pipe.poll(240), "a rank did not answer within 240 s"
     return pipe.recv()
 
 

@@ -167,6 +167,29 @@ def steps_around_a_corrupt_one(trainer: MoeTrainer, device: Path) -> list[float]
     return done
 
 
+def steps_with_a_bad_device(
+    trainer: MoeTrainer, device: Path, bad: int, edits: Mapping[int, str], steps: Sequence[int]
+) -> list[StepResult]:
+    """Train; `edits`: what is set of the bad GPU from the n-th step that is trained on."""
+    gpus = [{"index": rank} for rank in range(trainer._place.world)]
+    _write(device, gpus)
+    on_device(trainer, str(device), 0.0)
+    done = []
+    for turn, step in enumerate(steps):
+        if turn in edits:
+            if trainer._place.rank == 0:
+                _write(device, [gpu | {edits[turn]: gpu["index"] == bad} for gpu in gpus])
+            dist.barrier()
+        done.append(trainer.step(step, vote=0))
+    return done
+
+
+def _write(device: Path, gpus: Sequence[Mapping[str, Any]]) -> None:
+    draft = device.with_suffix(f".draft-{os.getpid()}")
+    draft.write_text(json.dumps({"gpus": gpus}))
+    draft.rename(device)
+
+
 def on_device(trainer: MoeTrainer, device: str, step_seconds: float) -> None:
     trainer._device = SimulatedDevice(device)
     trainer.settings = replace(trainer.settings, step_seconds=step_seconds)

@@ -92,6 +92,9 @@ class Cluster:
     def search(self, query: str) -> Sequence[Row]:
         return self.book.search(query)
 
+    def row(self, incident: str) -> Row | None:
+        return self.book.row(incident)
+
     def entry(self, incident: str) -> str | None:
         return self.book.entry(incident)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import http.client
+import itertools
 import re
 import socket
 import threading
@@ -23,10 +24,11 @@ from sentinel.adapters.dispatcher import Standing
 from sentinel.logbook.book import Logbook
 from sentinel.model.ids import Cause
 from sentinel.model.severity import Severity
-from sentinel.runtime.agent.metrics import HELP
 from sentinel.runtime.counters import Counters
 from sentinel.runtime.receiver_metrics import ReceiverMetrics
+from sentinel.web import live
 from sentinel.web.app import create_app
+from sentinel.web.server import KEPT_FOR, TAKES_WITHIN
 from sentinel.web.view import Command, Silence
 
 
@@ -79,9 +81,46 @@ def test_the_fragment_is_what_the_page_shows(web: httpx.Client) -> None:
     assert web.get("/fragment").text.strip() in web.get("/").text
 
 
+def test_what_changes_is_streamed(web: httpx.Client, cluster: Cluster) -> None:
+    with web.stream("GET", "/events") as answer:
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        lines = answer.iter_lines()
+        assert next(lines) == "retry: 500"
+        first = _next_event(lines)
+        assert first.strip() in web.get("/").text
+        cluster.now = TROUBLE
+        while (told := _next_event(lines)) == first:
+            pass
+        assert "<h1>GPU fell off the bus: node-3 gpu-1 (rank 5)</h1>" in told
+
+
+def _next_event(lines: Iterator[str]) -> str:
+    data = itertools.dropwhile(lambda line: not line, lines)
+    event = list(itertools.takewhile(bool, data))
+    assert all(line.startswith("data:") for line in event)
+    return "\n".join(line.removeprefix("data: ") for line in event)
+
+
+def test_a_stream_ends_before_its_connection_would_be_cut(
+    web: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert live.LASTS + KEPT_FOR < TAKES_WITHIN
+    monkeypatch.setattr(live, "LASTS", 0.0)
+    assert web.get("/events").text == "retry: 500\n\n"
+
+
+def test_an_entry_begins_with_the_stages_that_it_came_to(web: httpx.Client, cluster: Cluster) -> None:
+    cluster.book.write(an_incident())
+    page = web.get("/logbook/INC-7").text
+    assert re.findall(r"<li><b>([a-z ]+)</b>(\S+ s)", page) == [
+        ("seen", "+0.00 s"),
+        ("first new step", "+2.50 s"),
+    ]
+
+
 def test_no_page_loads_anything_from_elsewhere(web: httpx.Client, cluster: Cluster) -> None:
     cluster.book.write(an_incident())
-    for path in ("/", "/logbook", "/logbook/INC-7", "/static/style.css", "/static/refresh.js"):
+    for path in ("/", "/logbook", "/logbook/INC-7", "/network", "/static/style.css", "/static/refresh.js"):
         answer = web.get(path)
         assert answer.status_code == 200
         assert "http://" not in answer.text.replace("http://www.w3.org/2000/svg", "")
@@ -309,16 +348,6 @@ def test_an_empty_token_lets_nobody_in(cluster: Cluster) -> None:
             return answer.status_code
 
     assert asyncio.run(ask()) == 401
-
-
-def test_the_manual_lists_every_metric(web: httpx.Client) -> None:
-    manual = (Path(__file__).parents[2] / "docs" / "operating.md").read_text(encoding="utf-8")
-    section = manual.partition("\n## Metrics")[2].partition("\n## ")[0]
-    cells = "".join(line.split("|")[1] for line in section.splitlines() if line.startswith("| `"))
-    named = set(re.findall(r"`(\w+)(?:\{[\w,]+\})?`", cells))
-    families = text_string_to_metric_families(web.get("/metrics").text)
-    served = {sample.name.removeprefix("sentinel_") for family in families for sample in family.samples}
-    assert served | set(HELP) == named
 
 
 def test_an_incident_shows_what_was_told_before_and_what_is_left(web: httpx.Client, cluster: Cluster) -> None:

@@ -6,7 +6,7 @@ import pytest
 from sample_cluster import INCIDENT, JOB, QUIET, TROUBLE
 
 from sentinel.model.finding import Health
-from sentinel.web.pages import duration, spark, split, status_page
+from sentinel.web.pages import MOST_CHIPS, duration, spark, split, status_page, timeline
 from sentinel.web.ranges import ranges
 from sentinel.web.verdict import Level, verdict
 from sentinel.web.view import NodeView, Status
@@ -155,3 +155,31 @@ def test_what_is_typed_looks_so_and_what_others_say_stays_text() -> None:
     page = status_page(replace(QUIET, incidents=(replace(INCIDENT, left=(left,)),)))
     assert "n2 is out; <code>sentinel undrain n2</code>;" in page
     assert "<code>&lt;b&gt;</code>, &lt;i&gt;x&lt;/i&gt; and ` alone" in page
+
+
+def test_many_nodes_are_a_heat_map_that_can_be_read_aloud() -> None:
+    nodes = tuple(NodeView(f"n{n}", Health.OK, 0.1) for n in range(MOST_CHIPS))
+    few = status_page(replace(QUIET, nodes=nodes))
+    assert 'class="heat"' not in few
+    assert 'class="chips"' in few
+    away = NodeView("n9a", Health.CRITICAL, 0.2, cordon="I-0007: its GPU is lost")
+    page = status_page(replace(QUIET, nodes=(*nodes, away)))
+    assert 'class="chips"' not in page
+    assert page.count('title="n') == MOST_CHIPS + 1
+    assert "<span>n9a: critical, cordoned, no rank</span>" in page
+
+
+@pytest.mark.parametrize(
+    ("times", "stages"),
+    [
+        pytest.param({}, [], id="nothing is known"),
+        pytest.param({"detected": 0.0}, [], id="only its opening"),
+        pytest.param(
+            {"new_step": 0.3, "detected": 0.0, "paged": 0.5},
+            [("seen", 0.0), ("first new step", 0.3), ("page sent", 0.5)],
+            id="in the order in which they came",
+        ),
+    ],
+)
+def test_the_timeline_of_an_incident(times: dict[str, float], stages: list[tuple[str, float]]) -> None:
+    assert timeline(times) == stages

@@ -56,6 +56,13 @@ class Watch:
         progress = self._progress.get(job)
         return now - progress.stepped_at if progress and progress.step >= 0 else None
 
+    def reached(self, job: JobId) -> tuple[int, Instant, Seconds] | None:
+        """Give a job's highest step, when its newest one was made, and how long one usually takes, or 0."""
+        progress = self._progress.get(job)
+        if progress is None:
+            return None
+        return progress.high, progress.stepped_at, progress.slowness.tempo.usual_s
+
     def losses(self, job: JobId) -> Sequence[tuple[int, float]]:
         """Give (step, loss) of the last steps that reports told of, oldest first."""
         progress = self._progress.get(job)

@@ -209,9 +209,9 @@ def _wants_anew(state: State, job: Job, incident: Incident) -> None:
 
 
 def _asks_its_node(fact: RankRaised) -> bool:
-    """A loss that is not finite is every rank's: the node of one whose own it is has its checks asked."""
-    mine = fact.values[fact.rank] if fact.kind == "nan" and fact.rank < len(fact.values) else float("nan")
-    return mine != mine or abs(mine) == float("inf")
+    """Of what all ranks raise for one's sake the node of that one has its checks asked."""
+    of_all = fact.kind in evidence.WHOSE and fact.rank < len(fact.values)
+    return not of_all or fact.rank in evidence.whose(fact)
 
 
 def _ask(

@@ -79,6 +79,7 @@ def digest(incident: Incident, left: tuple[str, ...], grade: str) -> str:
     told = incident.about
     said: tuple[object, ...] = (told and told.mark, found and found.mark, incident.stage.value, done, failed)
     said += (incident.acked_by, numbers, left, grade, *waited(incident))
+    said += incident.proofs
     if (told and told.shared) or incident.part_of:
         said += (str(told and told.shared), incident.part_of)
     return sha256(repr(said).encode(errors="replace")).hexdigest()[:16]
@@ -141,6 +142,7 @@ def _body(incident: Incident, diagnosis: Diagnosis, left: tuple[str, ...]) -> li
     lines += dict.fromkeys(f"Did: {done}" for action in incident.actions if (done := _deed(action)))
     failed = (fact for fact in incident.evidence if isinstance(fact, Outcome) and not fact.ok)
     lines += [f"Failed: {fact.action}: {fact.detail}" for fact in failed]
+    lines += incident.proofs
     lines += waited(incident)
     times = ((word, incident.times[name]) for name, word in STAGES.items() if name in incident.times)
     lines += [f"{word} {at - incident.opened:.1f} s after it was seen" for word, at in times]

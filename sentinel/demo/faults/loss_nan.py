@@ -17,7 +17,7 @@ from sentinel.demo.fault import (
     heal_gpus,
     pick,
 )
-from sentinel.demo.recorded import lines, replays
+from sentinel.demo.recorded import compared, lines, replays
 from sentinel.demo.sandbox import Sandbox
 from sentinel.trainer.data import layout_of, shard_path
 from sentinel.trainer.settings import read_settings
@@ -63,7 +63,7 @@ def _hardware(sandbox: Sandbox, chance: random.Random) -> Injection:
         victim.place,
         lambda: heal_gpus(sandbox, victim.node),
         halts=True,
-        verify=lambda: _not_replayed(sandbox, at),
+        verify=lambda: compared(lines(sandbox, at), victim.rank),
         expected=HARDWARE,
     )
 

@@ -56,7 +56,7 @@ def inject_rack(sandbox: Sandbox, chance: random.Random) -> Injection:
 
     def verify() -> list[str]:
         said = [row for row in rows(sandbox) if row["cause"] == "rack-slow" and row["opened"] >= at]
-        return [] if any(rack in row["why"] for row in said) else [f"{rack} is not named: {said}"]
+        return [] if any(rack in row["words"] for row in said) else [f"{rack} is not named: {said}"]
 
     return Injection(at, Place(), passes=lambda: network.slow_between(inside, outside, 0), verify=verify)
 

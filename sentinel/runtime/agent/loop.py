@@ -10,6 +10,7 @@ from typing import Any
 import structlog
 import zmq
 
+from sentinel import __version__
 from sentinel.adapters.kernel_log import follow
 from sentinel.adapters.uplink import Uplink
 from sentinel.checks import load, load_collective
@@ -21,13 +22,14 @@ from sentinel.runtime.agent import card
 from sentinel.runtime.agent.findings import FindingBook
 from sentinel.runtime.agent.lease import Lease
 from sentinel.runtime.agent.measures import Measures
-from sentinel.runtime.agent.metrics import MetricsServer, Values, of_ranks
+from sentinel.runtime.agent.metrics import MetricsServer, OwnProcess, Values, of_ranks
 from sentinel.runtime.agent.notes import Notes
 from sentinel.runtime.agent.orders import Orders
 from sentinel.runtime.agent.probes import Probes
 from sentinel.runtime.agent.process import nudge_socket
 from sentinel.runtime.agent.ranks import Ended, Ranks
 from sentinel.runtime.agent.reporter import Reporter
+from sentinel.runtime.agent.resets import Resets
 from sentinel.runtime.agent.settings import AgentSettings
 from sentinel.runtime.agent.spool import Spool
 from sentinel.runtime.agent.stacks import StackTaker
@@ -56,21 +58,24 @@ class Agent:
         self._notes = Notes(memory / "errors", self._spool, self._ranks)
         self._nudge = nudge_socket(memory / "nudge")
         self._stacks = StackTaker(memory / "nudge")
+        self._resets = Resets(memory / "nudge", settings.gpus, settings.nvidia_smi)
         self._boot = _boot()
         self._orders = Orders(
             self._ranks,
             self._spool,
             Lease(memory / "lease"),
             self._stacks,
+            self._resets,
             self._boot,
             look=self._look,
             probe_now=self._probe_now,
             measure_now=self._measure_now,
+            let_go=self._let_go,
         )
         self._metrics: MetricsServer | None = None
         if settings.metrics_port >= 0:
             served = settings.address, settings.metrics_port, self._values, settings.cluster
-            self._metrics = MetricsServer(*served)
+            self._metrics = MetricsServer(*served, OwnProcess(settings.cluster))
         self._reporter = Reporter(uplink, self._hello(), self._ranks, self._spool, self._probes)
         self._poller = zmq.Poller()
         self._handlers: dict[Any, Callable[[], None]] = {}
@@ -157,22 +162,28 @@ class Agent:
         with contextlib.suppress(BlockingIOError):
             while True:
                 self._nudge.recv(16)
-        self._spool_all(self._stacks.done())
+        self._spool_all([*self._stacks.done(), *self._resets.done()])
         self._look()
 
     # --- checks
 
     def _probe_due(self) -> None:
+        self._probes.hold(held=self._resets.are_running)
         self._spool_all(self._probes.run_due(time.monotonic(), self._ranks.beats))
         self._spool_all(self._measures.run_due(time.monotonic()))
         self._watch_probers()
 
-    def _probe_now(self, reason: str) -> None:
-        self._spool_all(self._probes.run_urgent(reason, time.monotonic(), self._ranks.beats))
+    def _probe_now(self, reason: str, within: Seconds = 0.0) -> None:
+        self._spool_all(self._probes.run_urgent(reason, time.monotonic(), self._ranks.beats, within))
 
     def _measure_now(self, order: MeasureNow) -> None:
         self._measures.begin(order, time.monotonic())
         self._probe_due()
+
+    def _let_go(self) -> None:
+        """Let go of the GPUs: no child of ours keeps them from being reset."""
+        self._probes.hold(held=True)
+        self._measures.prober.close()
 
     def _watch_probers(self) -> None:
         output = self._probes.prober.output
@@ -225,9 +236,12 @@ class Agent:
             series("agent_events_dropped_total"): spool.dropped,
             series("agent_events_pending"): len(spool),
             series("agent_ranks"): len(tuple(self._ranks.pids())),
+            series("agent_info", version=__version__): 1.0,
             **dict(of_ranks(self._ranks.beats())),
             **dict(probes.counters),
         }
+        for check, took_s in tuple(probes.durations.items()):
+            values[series("check_duration_seconds", check=check)] = took_s
         for gauges in tuple(probes.gauges.values()):
             values |= gauges
         return values | probes.standing()

@@ -14,7 +14,7 @@ from sentinel.adapters.kernel_log import LINES
 from sentinel.adapters.kernel_time import age
 from sentinel.heartbeat import counts_as_the_kernel
 from sentinel.model.check import Check, Machine, RankProcess, Series, series
-from sentinel.model.finding import Finding, Health
+from sentinel.model.finding import RANKING, Finding, Health
 from sentinel.model.ids import Seconds
 from sentinel.model.report import Event, FindingSeen, ProbedSeen, RankBeat
 from sentinel.runtime.agent.findings import FindingBook
@@ -74,8 +74,11 @@ class _Urgent:
 
     reason: str
     since: Seconds
+    within: Seconds
+    """It is reported after so long, as far as it came."""
     waiting: set[str]
     done: list[str] = field(default_factory=list)
+    missing: tuple[str, ...] = ()
 
 
 class Probes:
@@ -92,6 +95,8 @@ class Probes:
         self.prober = Prober(settings)
         self.gauges: dict[str, Mapping[Series, float]] = {}
         self.counters = Counter({_failures(name): 0 for name in (*checks, _DRIVER)})
+        self.durations: dict[str, Seconds] = {}
+        """How long each check took when it last ran."""
         self.gpus: int | None = settings.expected_gpus
         """None until the prober has said how many there are."""
         self._settings = settings
@@ -115,6 +120,7 @@ class Probes:
         """Check → how often in a row it hung."""
         self._queue: list[str] = []
         self._urgent: list[_Urgent] = []
+        self._held = False
         self._settled: Seconds = 0.0
 
     @property
@@ -132,17 +138,28 @@ class Probes:
                 self._enqueue(name)
         events += self._end_hung(now)
         events += self._give_up_waiting(now)
-        self.prober.start(now)
+        if not self._held:
+            self.prober.start(now)
         self._ask(now)
         return events + _seen(self._book.counted(now))
 
-    def run_urgent(self, reason: str, now: Seconds, beats: Beats) -> list[Event]:
-        """Run every check marked `on_exit` now; `ProbedSeen` follows when the prober's answers are in."""
-        names = [name for name, check in self._checks.items() if check.on_exit and not self._hung[name]]
+    def hold(self, *, held: bool) -> None:
+        """Keep off the driver as long as GPUs are reset: a prober holds them, and starts anew afterwards."""
+        if held and not self._held:
+            self.prober.close()
+        self._held = held
+
+    def run_urgent(self, reason: str, now: Seconds, beats: Beats, within: Seconds = 0.0) -> list[Event]:
+        """Run every check marked `on_exit` now; `ProbedSeen` follows when the prober's answers are in.
+
+        With `within` all checks are run, and waited for so long.
+        """
+        quick = [name for name, check in self._checks.items() if check.on_exit and not self._hung[name]]
+        names = list(self._checks) if within else quick
         asked = {name for name in names if not self._checks[name].in_agent}
         events = self._catch_up(now, beats, at_once=True)
         done = [name for name in names if name not in asked]
-        self._urgent.append(_Urgent(reason, now, asked, done))
+        self._urgent.append(_Urgent(reason, now, within or _URGENT, asked, done))
         for name in asked:
             self._enqueue(name, first=True)
         self._ask(now)
@@ -251,7 +268,7 @@ class Probes:
     def _take(self, answer: Answer, asked_at: Seconds, now: Seconds, *, are_old: bool = False) -> list[Event]:
         name = answer.check
         self._hung.pop(name, None)
-        self.gauges[name] = dict(answer.gauges)
+        self.gauges[name], self.durations[name] = dict(answer.gauges), answer.took_s
         self.counters.update(dict(answer.counts))
         self.counters[_failures(name)] += answer.failed
         for urgent in self._urgent:
@@ -315,23 +332,30 @@ class Probes:
 
     def _give_up_waiting(self, now: Seconds) -> list[Event]:
         for urgent in self._urgent:
-            if now - urgent.since > _URGENT:
+            if now - urgent.since > urgent.within:
+                urgent.missing = tuple(sorted(urgent.waiting))
                 urgent.waiting.clear()
         return self._complete()
 
     def _complete(self) -> list[Event]:
         complete = [urgent for urgent in self._urgent if not urgent.waiting]
         self._urgent = [urgent for urgent in self._urgent if urgent.waiting]
-        return [ProbedSeen(tuple(sorted(urgent.done)), urgent.reason) for urgent in complete]
+        return [ProbedSeen(tuple(sorted(each.done)), each.reason, each.missing) for each in complete]
 
     def standing(self) -> dict[Series, float]:
-        """How many findings stand per check and health, zeros included."""
+        """How many findings stand per check and health, zeros included, and what they say of each GPU."""
         shown = (Health.WARNING, Health.CRITICAL, Health.UNKNOWN)
-        counts = Counter((each.check, each.health) for each in self._book.standing())
+        findings = list(self._book.standing())
+        counts = Counter((each.check, each.health) for each in findings)
         return {
             series("findings", check=check, health=health): float(counts[(check, health)])
             for check in self._checks
             for health in shown
+        } | {
+            series("gpu_health", gpu=gpu): float(
+                max((RANKING[each.health] for each in findings if each.component == f"gpu-{gpu}"), default=0)
+            )
+            for gpu in range(self.gpus or 0)
         }
 
     def close(self) -> None:

@@ -185,6 +185,12 @@ class Ranks:
         known = (each for each in self._watched.values() if each.record.pid == pid)
         return next((each.pid for each in known if each.record.rank == rank), 0)
 
+    def records_of(self, processes: Iterable[tuple[int, int]]) -> dict[int, Path]:
+        """Give the heartbeat records of those (rank, own pid) that live here, by rank."""
+        wanted = set(processes)
+        known = ((each.record.rank, each.record.pid, each.path) for each in self._watched.values())
+        return {rank: path for rank, pid, path in known if (rank, pid) in wanted}
+
     def is_known(self, worker: WorkerId, pid: int) -> bool:
         """Whether this process is, or was lately, the worker of this name."""
         return self.has_ended(worker, pid) or any(

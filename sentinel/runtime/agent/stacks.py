@@ -8,16 +8,19 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from sentinel.model.counted import counted
 from sentinel.model.ids import Seconds
 from sentinel.model.report import OrderDone, StacksNow
+from sentinel.runtime.agent import flights, ras
 
 _PYSPY = shutil.which("py-spy", path=Path(sys.executable).parent) or "py-spy"
 """Beside the interpreter as a rule, else wherever PATH has it."""
 _GRACE: Seconds = 0.2
+FIRST = 0
+"""Of a job's ranks, the one on whose node NCCL is asked: it answers for all."""
 
 
 class StackTaker:
@@ -27,19 +30,25 @@ class StackTaker:
         self._nudge = nudge
         self._done: queue.SimpleQueue[OrderDone] = queue.SimpleQueue()
 
-    def begin(self, order: StacksNow) -> None:
-        """Start to take the stacks of an order's processes."""
-        threading.Thread(target=self._collect, args=(order,), daemon=True).start()
+    def begin(self, order: StacksNow, records: Mapping[int, Path] | None = None) -> None:
+        """Start to take the stacks of an order's processes, and their own word, by rank and record."""
+        threading.Thread(target=self._collect, args=(order, records or {}), daemon=True).start()
 
     def done(self) -> Iterator[OrderDone]:
         """Give what is finished by now, each once."""
         while not self._done.empty():
             yield self._done.get()
 
-    def _collect(self, order: StacksNow) -> None:
+    def _collect(self, order: StacksNow, records: Mapping[int, Path]) -> None:
+        asked = time.monotonic()
+        flights.ask(records)
+        of_job = ras.begin() if FIRST in records else None
         complete, stacks = collect(order.processes, order.deadline)
+        until = min(asked + flights.WAIT_S, asked + order.deadline - _GRACE)
+        said = ["\n".join(map(str, flights.take(records, until)))]
+        said += [ras.finish(of_job, asked + order.deadline - _GRACE)] if of_job else []
         detail = f"stacks of {counted(len(stacks), 'process')}" + ("" if complete else ", not all complete")
-        self._done.put(OrderDone(order.order, complete, detail, stacks))
+        self._done.put(OrderDone(order.order, complete, detail, (*stacks, *filter(None, said))))
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as nudge:
             nudge.sendto(b"", str(self._nudge))
 

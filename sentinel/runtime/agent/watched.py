@@ -112,6 +112,7 @@ class Watched:
             reason=record.reason,
             damaged=self._damaged(now_ns),
             world=record.world,
+            checkpoint_step=record.checkpoint_step,
         )
 
     def _damaged(self, now_ns: int) -> str:

@@ -1,12 +1,13 @@
-// Replaces the live part of the status page every two seconds, and says loudly when it can't:
-// a stale page must never look like a quiet cluster.
+// Shows what the controller streams; where a proxy holds the stream back, asks every two seconds instead.
+// Says loudly when neither works: a stale page must never look like a quiet cluster.
 "use strict";
 
 const EVERY_MS = 2000;
 const GIVE_UP_MS = 5000;
-let answered = new Date();
+let answered = Date.now();
+let stream = null;
 
-const utc = (date) => date.toISOString().slice(11, 19);
+const utc = (time) => new Date(time).toISOString().slice(11, 19);
 
 function note(text) {
   const line = document.getElementById("stale");
@@ -24,19 +25,38 @@ function replace(html) {
   if (focused) live.querySelector(`a[href="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
 }
 
-async function refresh() {
-  try {
-    const response = await fetch("/fragment", { signal: AbortSignal.timeout(GIVE_UP_MS) });
-    if (!response.ok) throw new Error(response.statusText);
-    const html = await response.text();
-    answered = new Date();
-    const reading = !window.getSelection().isCollapsed;
-    if (!reading) replace(html);
-    note(reading ? "Paused while text is selected." : "");
-  } catch {
-    note(`The controller has not answered since ${utc(answered)} UTC: what follows is old.`);
-  }
-  setTimeout(refresh, EVERY_MS);
+function show(html) {
+  answered = Date.now();
+  const reading = !window.getSelection().isCollapsed;
+  if (!reading) replace(html);
+  note(reading ? "Paused while text is selected." : "");
 }
 
-setTimeout(refresh, EVERY_MS);
+async function ask() {
+  const response = await fetch("/fragment", { signal: AbortSignal.timeout(GIVE_UP_MS) });
+  if (!response.ok) throw new Error(response.statusText);
+  show(await response.text());
+}
+
+function listen() {
+  stream?.close();
+  stream = document.hidden ? null : new EventSource("/events"); // a browser has few connections for all its tabs
+  if (stream) stream.onmessage = (event) => show(event.data);
+}
+
+async function watch() {
+  if (!document.hidden && Date.now() - answered > EVERY_MS) {
+    try {
+      await ask();
+      if (stream?.readyState === EventSource.CLOSED) listen();
+    } catch {
+      note(`The controller has not answered since ${utc(answered)} UTC: what follows is old.`);
+    }
+  }
+  setTimeout(watch, EVERY_MS);
+}
+
+document.documentElement.classList.toggle("wall", new URLSearchParams(location.search).has("wall"));
+document.addEventListener("visibilitychange", listen);
+listen();
+setTimeout(watch, EVERY_MS);

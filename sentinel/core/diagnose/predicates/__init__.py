@@ -35,7 +35,7 @@ from sentinel.core.diagnose.predicates.hangs import (
     straggler,
 )
 from sentinel.core.diagnose.predicates.nodes import agent_dead, agent_hung, control_cut, node_cut, node_lost
-from sentinel.core.diagnose.predicates.numbers import loss_nan, nan_again_same, nan_not_repeated
+from sentinel.core.diagnose.predicates.numbers import loss_nan, miscomputed, nan_again_same, nan_not_repeated
 from sentinel.core.diagnose.predicates.paces import job_slow, stopped_again
 
 __all__ = ["NAMES", "PREDICATES", "Case", "Match", "Predicate", "laggard", "since_step"]
@@ -72,6 +72,7 @@ PREDICATES: Mapping[str, Predicate] = {
         stopped_again,
         job_slow,
         loss_nan,
+        miscomputed,
         nan_again_same,
         nan_not_repeated,
         desync,

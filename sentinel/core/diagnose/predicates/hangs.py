@@ -2,6 +2,7 @@
 
 from sentinel.core.detect.laggards import laggards
 from sentinel.core.diagnose.predicates.case import Case, Match, suspect_of
+from sentinel.core.diagnose.predicates.flights import seconded
 from sentinel.model.counted import counted
 from sentinel.model.fact import JobStalled, RankSlow
 from sentinel.model.incident import Diagnosis, Suspect
@@ -29,7 +30,8 @@ def laggard(case: Case) -> Match | None:
         return None  # that its node is silent says more
     gpus = {beat.rank: beat.gpu for beat in stall.beats}
     suspects = tuple(Suspect(where[rank], rank, gpus[rank]) for rank in found.ranks)
-    return Match(suspects, f"no step for {stall.stalled_s:.1f} s; {found.why}", found.sure)
+    match = Match(suspects, f"no step for {stall.stalled_s:.1f} s; {found.why}", found.sure)
+    return seconded(case, stall, match)
 
 
 def hangs_by_turns(case: Case) -> Match | None:

@@ -1,7 +1,9 @@
-"""Losses that are not finite: the replay tells whether data or hardware did it."""
+"""Steps with wrong numbers: computing them again tells whether data or hardware did it."""
 
-from sentinel.core.diagnose.predicates.case import Case, Match, suspect_of
+from sentinel.core.diagnose.predicates.case import Case, Match, newest_generation, suspect_of
+from sentinel.core.evidence import whose
 from sentinel.model.fact import JobAdvanced, RankRaised
+from sentinel.model.report import MISCOMPUTED
 
 
 def loss_nan(case: Case) -> Match | None:
@@ -9,7 +11,7 @@ def loss_nan(case: Case) -> Match | None:
     nans = _nans(case)
     if not nans:
         return None
-    why = f"the loss of step {nans[-1].step} is not finite on rank {_nan_ranks(nans[-1])}"
+    why = f"the loss of step {nans[-1].step} is not finite on rank {whose(nans[-1])}"
     return Match((), why)
 
 
@@ -19,9 +21,9 @@ def nan_again_same(case: Case) -> Match | None:
     if len(nans) < case.rules.policy.several:
         return None
     earlier, later = nans[-2], nans[-1]
-    if earlier.step != later.step or _nan_ranks(earlier) != _nan_ranks(later):
+    if earlier.step != later.step or whose(earlier) != whose(later):
         return None
-    if len(_nan_ranks(later)) == len(later.values) > 1:
+    if len(whose(later)) == len(later.values) > 1:
         return None  # each rank has its own part of a batch: what is bad is the model
     return Match((), f"step {later.step} gives the same NaN on replay: its batch is bad")
 
@@ -33,11 +35,24 @@ def nan_not_repeated(case: Case) -> Match | None:
         return None
     raised = (f for f in case.all(RankRaised) if (f.kind, f.generation) == ("nan", nans[0].generation))
     # Each fact says on which node its rank was when it raised.
-    suspects = tuple(suspect_of(fact) for fact in raised if fact.rank in _nan_ranks(fact))
+    suspects = tuple(suspect_of(fact) for fact in raised if fact.rank in whose(fact))
     if len(suspects) != 1:
         return None
     rank = suspects[0].rank
     return Match(suspects, f"step {nans[0].step} was NaN on rank {rank} and is finite on replay")
+
+
+def miscomputed(case: Case) -> Match | None:
+    """The ranks of a generation have compared their devices, and agree on the one that computes wrong.
+
+    It says so itself: what others say accuses no node.
+    """
+    newest = newest_generation(case)
+    raised = [f for f in case.all(RankRaised) if (f.kind, f.generation) == (MISCOMPUTED, newest)]
+    suspects = tuple(suspect_of(fact) for fact in raised if whose(fact) == (fact.rank,))
+    if len(suspects) != 1 or len({fact.values for fact in raised}) != 1:
+        return None
+    return Match(suspects, raised[0].error)
 
 
 def _nans(case: Case) -> list[RankRaised]:
@@ -46,7 +61,3 @@ def _nans(case: Case) -> list[RankRaised]:
         if fact.kind == "nan":
             by_generation.setdefault(fact.generation, fact)
     return list(by_generation.values())
-
-
-def _nan_ranks(fact: RankRaised) -> tuple[int, ...]:
-    return tuple(rank for rank, loss in enumerate(fact.values) if loss != loss or abs(loss) == float("inf"))
