@@ -254,6 +254,9 @@ def _incident_lines(incident: Plain) -> Iterable[str]:
         yield incident["why"]
     yield from incident["earlier"]
     yield from (f"left: {line}" for line in incident["left"])
+    if incident.get("awaits"):
+        left_s = incident["over_in_s"]
+        yield f"over when {incident['awaits']}" + (f": {left_s:.0f} s to go" if left_s else "")
     if incident["acked_by"]:
         yield f"acknowledged by {incident['acked_by']}"
 

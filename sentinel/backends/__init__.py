@@ -28,7 +28,7 @@ class Kind(Protocol):
     def connect(self, settings: "Settings") -> "Backend":
         """Give its ports. Nothing is asked and started before the ports are used."""
 
-    def unready(self, settings: "Settings") -> str:
+    def unready(self, settings: "Settings", *, token: bool = False) -> str:
         """Say why the scheduler does not answer from here, and what to type; empty if it does."""
 
     def daemon(self, address: str, *, was_seen: bool) -> Daemon:

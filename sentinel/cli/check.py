@@ -97,7 +97,8 @@ def check(
             say_json(codec.dumps(_plain(result)))
     else:
         _show(looked.results, seen)
-        say(f"Kernel lines of this boot: {looked.lines}")
+        if looked.lines is not None:
+            say(f"Kernel lines of this boot: {looked.lines}")
     raise typer.Exit(EXIT_BY_HEALTH[looked.worst])
 
 

@@ -24,7 +24,9 @@ def probe(
     nodes: Annotated[
         list[str] | None, typer.Option(help="Separate them by commas; without: all that no job needs.")
     ] = None,
-    disturb: Annotated[bool, typer.Option("--disturb", help="Also beside ranks of a job.")] = False,
+    disturb: Annotated[
+        bool, typer.Option("--disturb", help="Also beside a job; without --nodes on all nodes.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Have nodes measure together now, and say what was measured and who stands out.

@@ -10,7 +10,7 @@ from sentinel.core.learn.breaking import break_off
 from sentinel.core.learn.nodes import fall
 from sentinel.core.page.left import left_for_people, refused_evictions
 from sentinel.core.page.severity import worst
-from sentinel.core.page.words import digest
+from sentinel.core.page.words import digest, when_over
 from sentinel.core.settle.guards import evictions, refuse_action
 from sentinel.core.state import Rules, State
 from sentinel.core.state.rows import Cordon, Eviction, Job, JobStage, Node, Want
@@ -173,7 +173,7 @@ def _paged(state: State, incident: Incident, page: Page, rules: Rules) -> None:
     if found is not None and not any(each.is_like(found) for each in known):
         known = (*known, PagedDiagnosis(state.now, found))
         known = known if len(known) <= DIAGNOSES_LIMIT else (known[0], *known[2:])
-    said = digest(incident, left, page.severity)
+    said = digest(incident, left, page.severity, when_over(incident, state, rules))
     state.change(incident, revision=page.revision, paged=said, left=left, diagnoses=known)
     if incident.stage is Stage.RESOLVED and not left:
         _forget_refused(state, incident.id)
@@ -333,7 +333,7 @@ def _wanted(state: State, decision: Wanted, rules: Rules) -> None:
     job = state.jobs[decision.job]
     incident = state.incidents.get(decision.incident)
     book = rules.book_of(incident) if incident else None
-    if incident is not None and book is not None and book.pauses and not incident.attempts:
+    if incident is not None and book is not None and book.pauses:
         job = state.change(job, flaps=recovery.flaps(state, job, rules) + 1, flapped=state.now)
     if not decision.gently:
         job = break_off(state, job)

@@ -15,6 +15,9 @@ import psutil
 
 from sentinel.demo.network import netns_file
 
+SERVICES = ("sentinel.runtime.", "sentinel.backends.")
+"""Modules that stay, as `sentinel up` starts them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Host:
@@ -167,11 +170,18 @@ def _belongs(process: psutil.Process, roots: set[str]) -> bool:
     try:
         if process.status() == psutil.STATUS_ZOMBIE:
             return False
-        if process.environ().get("SENTINEL_HOST_ROOT") in roots:
+        if process.environ().get("SENTINEL_HOST_ROOT") in roots or _was_told(process, roots):
             return True
         return process.cwd() in roots and process.terminal() is None
     except (psutil.Error, OSError):
         return False
+
+
+def _was_told(process: psutil.Process, roots: set[str]) -> bool:
+    """Say whether it is Sentinel's or Ray's, with these directories in its command, whoever typed that."""
+    program, *arguments = process.cmdline() or [""]
+    ours = any(each.startswith(SERVICES) for each in arguments) or Path(program).name == "gcs_server"
+    return ours and any(f"{root}/" in f"{each}/" for each in arguments for root in roots)
 
 
 def _parent(process: psutil.Process) -> int | None:

@@ -1,6 +1,7 @@
 """The demo's sandbox: a real Ray cluster with Sentinel and a training job on it."""
 
 import json
+import shlex
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ from typing import Any
 
 import httpx
 
+from sentinel import private
 from sentinel.adapters.enrolment import Enrolment
 from sentinel.adapters.keys import Keys, ensure_keys
 from sentinel.demo.hosts import Host
@@ -127,6 +129,18 @@ class Sandbox:
             raise SandboxError(
                 f"the controller does not start: {last_words(self.state_dir / 'controller.log')}"
             )
+
+    def write_command(self) -> Path:
+        """Write a script that is `sentinel` on the head: its network, settings and token; returns its path.
+
+        What that starts is the head's as all else, and ends with it.
+        """
+        head, script = self.cluster.head, self.cluster.root / "sentinel"
+        given = [f"{name}={value}" for name, value in (head.env | self.env).items()]
+        argv = [*head.enter, "env", *given, *private.MODULE, "sentinel.cli", "--config", str(self.config)]
+        script.write_text(f'#!/bin/sh\nexec {shlex.join(argv)} "$@"\n')
+        script.chmod(0o700)
+        return script
 
     @property
     def config(self) -> Path:

@@ -47,8 +47,10 @@ def keep_running(console: Console, options: dict[str, Any], *, monitored: bool =
 def _where(console: Console, sandbox: Sandbox) -> None:
     """Say where its pages, its settings and its Slack are."""
     console.print(f"pages:    {sandbox.url}/ (logbook: {sandbox.url}/logbook)")
-    console.print(f"commands: sentinel --config {sandbox.config} status", soft_wrap=True)
-    console.print(f"          sentinel --config {sandbox.config} page-test", soft_wrap=True)
+    command = sandbox.write_command()
+    console.print(f"commands: {command} status", soft_wrap=True)
+    console.print(f"          {command} page-test", soft_wrap=True)
+    console.print(f"          {command} up --apply (settings: {sandbox.config})", soft_wrap=True)
     console.print(f"Slack:    {sandbox.slack_url}/messages, what arrived at the local server", soft_wrap=True)
 
 
@@ -82,7 +84,10 @@ def _processes(sandbox: Sandbox) -> list[Process]:
 
 
 def _describe(console: Console, sandbox: Sandbox, processes: Sequence[Process]) -> None:
-    table = Table(title=f"{sandbox.url}/  (logbook: {sandbox.url}/logbook), at {time.strftime('%H:%M:%S')}")
+    console.print(
+        f"{sandbox.url}/ (logbook: {sandbox.url}/logbook), at {time.strftime('%H:%M:%S')}", soft_wrap=True
+    )
+    table = Table()
     for name in ("node", "pid", "role"):
         table.add_column(name)
     for host, pid, role in processes:

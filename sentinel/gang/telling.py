@@ -3,9 +3,10 @@
 import contextlib
 import json
 import os
+import ssl
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
 
@@ -19,10 +20,13 @@ from sentinel.gang.orders import FormOrder, WorkerSpec
 from sentinel.gang.snapshots import snapshots_of
 from sentinel.model.finding import REPLAYED, TRAINER, Finding, Health
 from sentinel.model.ids import JobId, WorkerId
+from sentinel.model.outside import BECAUSE, Whose, whose
 from sentinel.model.report import MISCOMPUTED, FindingSeen, RaisedSeen
 from sentinel.model.trainable import Replayed, ReplayResult, SaveReport, StepResult
 from sentinel.redact import redact
 
+LINE_LIMIT = 500
+"""Characters of an exception's line."""
 _MARK = 32
 """Bytes of a mark, and more."""
 
@@ -56,9 +60,39 @@ class MiscomputedError(StepError):
         self.values = tuple(float(rank in replayed.ranks) for rank in range(world))
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """Say in one line what was raised, without secrets."""
     return redact(f"{type(error).__name__}: {error}").splitlines()[0]
+
+
+def in_one_line(error: Exception) -> str:
+    """Say what was raised, and what that came of, if only this tells that the code is not wrong."""
+    line = first_line(error)[:LINE_LIMIT]
+    if whose(line) is Whose.CODE:
+        told = (each for raised in _chain(error) for each in _lines(raised) if whose(each) is not Whose.CODE)
+        line += next((BECAUSE + each[:LINE_LIMIT] for each in told), "")
+    return line
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """Give an exception and those that it was raised for, as Python prints them, the newest first."""
+    seen = set[int]()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+
+
+def _lines(error: BaseException) -> Iterator[str]:
+    """Give what may tell whose an exception is: its line, how a child's text ended, its standard name."""
+    yield first_line(error)
+    _, of_a_child, last = redact(str(error)).strip().rpartition("\n")
+    if of_a_child:
+        yield last  # torch's loaders send their traceback as the text
+    if isinstance(error, OSError):
+        name = next(kind.__name__ for kind in type(error).__mro__ if kind.__module__ == "builtins")
+        number = error.errno if isinstance(error.errno, int) and not isinstance(error, ssl.SSLError) else None
+        yield redact(f"{name}: [Errno {number}] {error}" if number else f"{name}: {error}").splitlines()[0]
 
 
 class Teller:
@@ -83,7 +117,7 @@ class Teller:
             order.gpu,
             step,
             kind,
-            first_line(error)[:500],
+            in_one_line(error),
             redact("".join(traceback.format_exception(error)))[-6000:],  # half a secret reads like none
             values,
         )

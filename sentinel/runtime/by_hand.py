@@ -74,8 +74,8 @@ class Looked:
     results: Sequence[Result]
     pci: Mapping[str, int]
     """PCI address → index of each GPU that the driver shows."""
-    lines: int = 0
-    """How many lines of this boot the kernel log held."""
+    lines: int | None = None
+    """How many lines of this boot the kernel log held; None if no check that was asked reads it."""
 
     @property
     def worst(self) -> Health:
@@ -104,7 +104,7 @@ def look(here: Here, checks: Sequence[Check], loads: Sequence[CollectiveCheck] =
     lines, error = _lines(here.kernel_log) if of_log else ((), "")
     machine = Machine(here.node, NoGpus(), here.expected_gpus, here.disks, lines, error, prober.pci)
     results += [_of_log(probe(check, _with_lists(machine, here)), error) for check in of_log]
-    return Looked(results, prober.pci, len(lines))
+    return Looked(results, prober.pci, len(lines) if of_log else None)
 
 
 def _with_lists(machine: Machine, here: Here) -> Machine:

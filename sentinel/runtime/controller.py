@@ -101,6 +101,8 @@ START_ERRORS = (
     OSError,
 )
 """What a person has to mend; told in one line."""
+SECONDS_MATTER_S: Seconds = 120.0
+"""A time that is nearer is said to the second."""
 
 
 class Clock:
@@ -359,7 +361,8 @@ class Controller:
     def _said(self, command: Command, until: Instant) -> str:
         """Say what was done, until when, and what it waits for."""
         said, state = f"{command.command} {command.target}".strip(), self.ledger.state
-        said += f" until {datetime.fromtimestamp(until, UTC):%Y-%m-%d %H:%M} UTC" if until else ""
+        soon = ":%S" if until - state.now < SECONDS_MATTER_S else ""
+        said += f" until {datetime.fromtimestamp(until, UTC):%Y-%m-%d %H:%M{soon}} UTC" if until else ""
         waits = ""
         if command.command == "drain" and (node := state.nodes.get(NodeId(command.target))):
             waits = keeps_full(node, state, partial(leaves, state=state, rules=self.rules))

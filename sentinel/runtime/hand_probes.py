@@ -47,10 +47,12 @@ class HandProbes:
         check = self._check(asked.check)
         if self._running is not None and not self._running.done():
             raise CommandRefusedError("another probe is under way: its nodes would disturb each other")
-        nodes = self._nodes(asked.nodes)
+        nodes = self._nodes(asked.nodes, disturb=asked.disturb)
         if not planned(check, nodes, ())[0]:
             named = ", ".join(nodes) or "no node that is free"
-            raise CommandRefusedError(f"{check.name} can't be measured on {named}: name more with --nodes")
+            alone = f"{named}{' alone' * (len(nodes) == 1)}"
+            more = "name more with --nodes, or say --disturb to measure beside jobs, too"
+            raise CommandRefusedError(f"{check.name} can't be measured on {alone}: {more}")
         disturbs = self._disturbs(nodes)
         if disturbs and not asked.disturb:
             beside = f"it would measure beside that for up to {self._deadline(check):.0f} s"
@@ -97,8 +99,8 @@ class HandProbes:
     def _deadline(self, check: CollectiveCheck) -> Seconds:
         return max(self._least_s, check.deadline + 2 * GRACE)
 
-    def _nodes(self, named: Collection[str]) -> list[NodeId]:
-        """Give the nodes that are named, else those that are free. Raises CommandRefusedError."""
+    def _nodes(self, named: Collection[str], *, disturb: bool) -> list[NodeId]:
+        """Give the nodes that are named, else those that are free, or all. Raises CommandRefusedError."""
         nodes: Mapping[NodeId, object] = self._state.nodes
         for name in named:
             if name not in nodes:
@@ -110,7 +112,7 @@ class HandProbes:
         if named:
             return [NodeId(name) for name in dict.fromkeys(named)]
         heard = (node.id for node in self._state.nodes.values() if not (node.silent or node.left))
-        return [name for name in heard if not self._state.workers.sitting(name)]
+        return [name for name in heard if disturb or not self._state.workers.sitting(name)]
 
     def _disturbs(self, nodes: Collection[NodeId]) -> tuple[str, ...]:
         """Say which ranks of which jobs sit on these nodes."""

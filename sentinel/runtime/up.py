@@ -1,9 +1,11 @@
 """Starting Sentinel on a cluster and taking it off again: `sentinel up` and `sentinel down`."""
 
 import contextlib
+import errno
 import fcntl
 import os
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +22,8 @@ from sentinel.runtime import in_effect, running
 from sentinel.runtime.last_words import last_words
 from sentinel.runtime.running import CONTROLLER, WATCHDOG, Running
 
+GOES_ON = "nothing was ended, and what runs goes on with its settings"
+"""Before the reason why its settings are not applied."""
 STARTS_WITHIN_S = 120.0
 """A journal of an older release is rewritten first, at about 20 s for a million lines; one that does not
 start says so at once, whatever this is."""
@@ -38,7 +42,8 @@ class UpError(Exception):
 def up(settings: config.Settings, path: Path | None = None, *, apply: bool = False) -> list[str]:
     """Start the watchdog, and with it everything else; says where it answers, and what is not in effect.
 
-    With `apply` a watchdog and controller that run already are replaced; ranks and agents go on.
+    With `apply` a watchdog and controller that run already are replaced; ranks and agents go on. That their
+    successors can listen here, and that the scheduler answers them, is seen before anything is ended.
     Processes get this one's environment, so that Ray's settings (`RAY_…`) reach the ray link. Raises UpError.
     """
     given = settings.job.trainer_config
@@ -47,6 +52,8 @@ def up(settings: config.Settings, path: Path | None = None, *, apply: bool = Fal
     try:
         private.make_folder(settings.cluster.state_dir)
         there = _watchdog(settings)
+        if apply and (there or _controller(settings)):
+            _look_before_leaving(settings, there)
         replaced = apply and _leave(settings, there)
         if replaced:
             there = None
@@ -85,25 +92,73 @@ def _how_to_apply(watchdog: Running) -> str:
 
 def _leave(settings: config.Settings, watchdog: Running | None) -> bool:
     """End watchdog and controller, and nothing else; false if there is none. Raises UpError."""
-    if watchdog and running.unit(watchdog):
-        raise UpError(
-            f"systemd keeps the watchdog, which has to start it again: {_how_to_apply(watchdog)} "
-            "(ranks and agents go on)"
-        )
     there = [process for process in (watchdog, _controller(settings)) if process]
     for process in there:
         _end(process, ENDS_WITHIN_S)
     return bool(there)
 
 
-def _look_for_scheduler(settings: config.Settings) -> None:
+def _look_before_leaving(settings: config.Settings, watchdog: Running | None) -> None:
+    """See that what is to replace the running ones can start from here. Raises UpError."""
+    if watchdog and running.unit(watchdog):
+        raise UpError(
+            f"systemd keeps the watchdog, which has to start it again: {_how_to_apply(watchdog)} "
+            "(ranks and agents go on)"
+        )
+    controller = _controller(settings)
+    if elsewhere := next((each for each in (controller, watchdog) if each and _is_elsewhere(each)), None):
+        inside = f"nsenter --net=/proc/{elsewhere.pid}/ns/net sentinel up --apply"
+        raise UpError(f"{GOES_ON}: pid {elsewhere.pid} runs in another network namespace: {inside}")
+    for setting, port in (
+        ("web_port", settings.cluster.web_port),
+        ("report_port", settings.cluster.report_port),
+    ):
+        if why := _cannot_bind(settings.cluster.bind, port, controller):
+            raise UpError(f"{GOES_ON}: cluster.bind and {setting}, {settings.cluster.bind}:{port}: {why}")
+    if settings.job.world:
+        _look_for_scheduler(settings, GOES_ON, token=True)
+
+
+def _is_elsewhere(process: Running) -> bool:
+    """Whether it has another network than we: what can be bound there can't be here."""
+    with contextlib.suppress(OSError):
+        return not Path(f"/proc/{process.pid}/ns/net").samefile("/proc/self/ns/net")
+    return False
+
+
+def _cannot_bind(address: str, port: int, controller: Running | None) -> str:
+    """Say why nothing of ours could listen there; empty if it could once the running controller is gone."""
+    try:
+        family = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0][0]
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((address, port))
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE and controller and port in _listens(controller):
+            return ""
+        return error.strerror or str(error)
+    return ""
+
+
+def _listens(process: Running) -> set[int]:
+    """Ports at which it waits for connections."""
+    with contextlib.suppress(psutil.Error):
+        connections = psutil.Process(process.pid).net_connections("tcp")
+        return {each.laddr.port for each in connections if each.status == psutil.CONN_LISTEN}
+    return set()
+
+
+def _look_for_scheduler(
+    settings: config.Settings, said: str = "nothing was started", *, token: bool = False
+) -> None:
     """Say at once that it does not answer, and what to type. Raises UpError."""
     try:
-        why = backends.load(settings.cluster.backend).unready(settings)
+        kind = backends.load(settings.cluster.backend)
+        why = kind.unready(settings, token=True) if token else kind.unready(settings)
     except backends.UnknownBackendError as error:
         raise UpError(str(error)) from None
     if why:
-        raise UpError(f"nothing was started: {why}")
+        raise UpError(f"{said}: {why}")
 
 
 def down(settings: config.Settings) -> str:

@@ -14,6 +14,7 @@ from sentinel.core.page.left import left_for_people, left_in_all
 from sentinel.core.page.severity import severity
 from sentinel.core.page.words import also, broke_again, earlier, where
 from sentinel.core.proofs import progress
+from sentinel.core.recovery import awaits, ends_at
 from sentinel.core.settle.why import keeps_full, keeps_small, leaves, needs, why
 from sentinel.core.state.rows import Job, Node
 from sentinel.core.state.workers import WorkerStage
@@ -141,7 +142,7 @@ class ControllerView:
         beats = {beat.worker: beat for node in state.nodes for beat in watch.beats(node)}
         seats, newest, snapshots = [], [], []
         heard: list[tuple[RankBeat, Seconds]] = []
-        for rank, worker in state.seated(job):
+        for rank, worker in state.present(job):
             beat = beats.get(worker.id)
             current = beat if beat is not None and beat.generation == job.generation else None
             step, phase = (current.step, current.phase) if current else (-1, "")
@@ -222,6 +223,8 @@ class ControllerView:
             (*earlier(incident), *also(incident), *broke_again(incident)),
             left,
             found.nodes[0] if found and found.nodes else "",
+            awaits(incident, state, rules),
+            max(0.0, ends_at(incident, state) - self._now()),
         )
 
 

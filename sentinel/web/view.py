@@ -141,6 +141,10 @@ class IncidentView:
     """What is left for people, one line each."""
     node: str = ""
     """Its first suspect; empty for none."""
+    awaits: str = ""
+    """What has to be so, or to stay so, until it is over; empty while the job has not recovered."""
+    over_in_s: Seconds = 0.0
+    """How long still; 0 where no time is set."""
 
 
 @dataclass(frozen=True, slots=True)

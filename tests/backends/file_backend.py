@@ -95,7 +95,7 @@ def connect(settings: Settings) -> Backend:
     return Backend(FileNodes(settings.cluster.state_dir / "nodes", f"sentinel/{settings.cluster.name}"))
 
 
-def unready(settings: Settings) -> str:
+def unready(settings: Settings, *, token: bool = False) -> str:
     return ""
 
 

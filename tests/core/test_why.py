@@ -26,7 +26,7 @@ def test_a_job_that_waits_for_a_place_says_so_and_who_wants_it() -> None:
     assert "wants: another generation, for I-0001" in explained(cluster, JOB) or "in use" in explained(
         cluster, "n1"
     )
-    assert "guard: place has refused" in explained(cluster, cluster.node(0))
+    assert "guard: place: not done for I-0001: evict" in explained(cluster, cluster.node(0))
 
 
 def test_a_generation_under_way_is_an_order_and_a_wait() -> None:

@@ -250,3 +250,25 @@ def test_stopping_leaves_no_process_namespace_file_or_shared_memory(cluster: Clu
     assert not any(host.memory.parent.exists() for host in cluster.hosts)
     assert not [name for name in psutil.net_if_addrs() if cluster.name in name]
     assert not [path for path in Path("/run").glob("netns/*") if cluster.name in path.name]
+
+
+def test_what_a_person_started_with_a_clusters_settings_ends_with_it(tmp_path: Path) -> None:
+    waits = "import time; print(flush=True); time.sleep(60)"
+    said = ["-c", waits, "-m", "sentinel.runtime.watchdog", "--config", str(tmp_path / "sentinel.toml")]
+    other = ["-c", waits, str(tmp_path / "sentinel.toml")]
+    started = [
+        subprocess.Popen([sys.executable, *argv], stdout=subprocess.PIPE, start_new_session=True)
+        for argv in (said, other)
+    ]
+    try:
+        for process in started:
+            assert process.stdout is not None
+            process.stdout.readline()
+        assert [each.pid for each in processes_below([tmp_path])] == [started[0].pid]
+        kill_all([tmp_path])
+        assert started[0].wait(10) is not None
+        assert started[1].poll() is None, "who only reads there is nobody of the cluster's"
+    finally:
+        for process in started:
+            process.kill()
+            process.communicate()

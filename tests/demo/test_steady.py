@@ -35,15 +35,31 @@ def test_it_says_at_once_what_it_does(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_it_says_where_settings_pages_and_slack_are() -> None:
     out = io.StringIO()
     sandbox: Any = SimpleNamespace(
-        url="http://h:1", config=Path("/tmp/x/sentinel.toml"), slack_url="http://h:2"
+        url="http://h:1",
+        config=Path("/tmp/x/sentinel.toml"),
+        slack_url="http://h:2",
+        write_command=lambda: Path("/tmp/x/sentinel"),
     )
     steady._where(console(file=out), sandbox)
     assert out.getvalue().splitlines() == [
         "pages:    http://h:1/ (logbook: http://h:1/logbook)",
-        "commands: sentinel --config /tmp/x/sentinel.toml status",
-        "          sentinel --config /tmp/x/sentinel.toml page-test",
+        "commands: /tmp/x/sentinel status",
+        "          /tmp/x/sentinel page-test",
+        "          /tmp/x/sentinel up --apply (settings: /tmp/x/sentinel.toml)",
         "Slack:    http://h:2/messages, what arrived at the local server",
     ]
+
+
+def test_its_command_is_sentinel_on_the_head(tmp_path: Path) -> None:
+    """What it starts has the head's name and token, so it works, and ends with the cluster."""
+    head = Host("head", "127.0.0.1", tmp_path / "head", "x")
+    (tmp_path / "sentinel.toml").write_text('[cluster]\nname = "printed"\n')
+    cluster: Any = SimpleNamespace(root=tmp_path, head=head)
+    script = Sandbox(cluster, 1, None, {"RAY_AUTH_TOKEN_PATH": "t"}).write_command()  # type: ignore[arg-type]
+    assert f"SENTINEL_HOST_ROOT={head.root} " in script.read_text()
+    assert "RAY_AUTH_TOKEN_PATH=t " in script.read_text()
+    done = subprocess.run([script, "config"], capture_output=True, text=True, check=False)
+    assert (done.returncode, "printed" in done.stdout) == (0, True), done.stderr
 
 
 class EnoughError(Exception):
@@ -55,6 +71,7 @@ class Broken:
 
     def __init__(self, looks: list[list[tuple[int, str]] | None]) -> None:
         self.looks, self.url, self.config, self.slack_url = looks, "u", Path("c"), "s"
+        self.write_command = lambda: Path("s")
         self.cluster: Any = SimpleNamespace(hosts=[self], nodes=[])
         self.name, self.now = "n1", looks[0]
 

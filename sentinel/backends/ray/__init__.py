@@ -21,8 +21,8 @@ def connect(settings: "Settings") -> "Backend":
     return Backend(RayNodes(link, settings.ray.address, state_dir / "gcs.json"), RayGang(link))
 
 
-def unready(settings: "Settings") -> str:
-    """Say why no Ray answers, and what to type; empty if one does."""
+def unready(settings: "Settings", *, token: bool = False) -> str:
+    """Say why no Ray answers, and what to type; empty if one does. `token`: nor, if it refuses ours."""
     from sentinel.backends.ray import gcs
 
     address = settings.ray.address
@@ -30,7 +30,8 @@ def unready(settings: "Settings") -> str:
     known = [given] if ":" in given else gcs.local()
     answers = {each: gcs.alive(each) for each in known}
     if "ok" in answers.values():
-        return ""
+        first = next(each for each, answer in answers.items() if answer == "ok")
+        return gcs.refuses_token(first) if token else ""
     answered = (
         ", ".join(f"{each}: {answer}" for each, answer in answers.items()) or "no Ray runs on this machine"
     )

@@ -5,6 +5,7 @@ import importlib.util
 import os
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -19,6 +20,11 @@ DURABLE = frozenset({"RAY_gcs_storage", "RAY_REDIS_ADDRESS"})
 """One of these is set when the GCS keeps its state outside its memory."""
 _NEEDED = frozenset({"PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "TMPDIR", "no_proxy", "NO_PROXY"})
 """With Ray's own (`RAY_…`) and gRPC's (`GRPC_…`), what of its environment a GCS is started with again."""
+REFUSED = "InvalidAuthToken"
+"""So Ray's client says in its log that the token is none or a wrong one, and goes on asking."""
+ASKS_WITHIN_S = 10.0
+"""Ray is imported for it, which takes seconds; who is not refused by then is believed."""
+_ASKS = "import sys; from ray._raylet import GcsClient; GcsClient(address=sys.argv[1])"
 _GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
 """What a client of HTTP/2 begins with, and a frame of no settings."""
 OWN_NETWORK = Path("/proc/self/ns/net")
@@ -147,6 +153,26 @@ def alive(address: str, timeout: float = 1.0) -> str:
     except OSError as error:
         return _why_not(error)
     return "ok"
+
+
+def refuses_token(address: str) -> str:
+    """Have Ray's own client ask the `host:port`, with our environment; empty unless it is refused."""
+    argv = [sys.executable, "-P", "-c", _ASKS, address]
+    try:
+        said = subprocess.run(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            cwd="/",
+            timeout=ASKS_WITHIN_S,
+            check=False,
+        ).stdout
+    except subprocess.TimeoutExpired as late:  # it goes on asking
+        said = late.stdout or b""
+    if REFUSED.encode() not in said:
+        return ""
+    return f"{address} refuses the token: set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH, as Ray was started"
 
 
 def answers(address: str, timeout: float = 1.0) -> str:

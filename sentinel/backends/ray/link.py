@@ -15,7 +15,7 @@ import zmq.asyncio
 
 from sentinel import private
 from sentinel.backends.port import NOT_YET, BackendError
-from sentinel.backends.ray import requests
+from sentinel.backends.ray import gcs, requests
 from sentinel.backends.ray.requests import (
     Answered,
     Asked,
@@ -40,8 +40,6 @@ PATIENCE = 4
 """Pings without an answer after which it hangs: one that waits for a processor is late by less."""
 MOST_PATIENCE = 64
 """Each link that hangs too makes us twice as patient: where all are slow, replacing them mends nothing."""
-REFUSED = "InvalidAuthToken"
-"""So Ray's client says in its log that the token is none or a wrong one, and goes on asking."""
 LOG_EVERY_S = 0.5
 LOG_BYTES = 65_536
 TIMES = 3
@@ -164,7 +162,7 @@ class Link:
         """Say that Ray refuses the token: who joins it waits for long, and learns another reason or none."""
         while not self.up.is_set():
             with contextlib.suppress(OSError):
-                line = _line_with(self._log_path, REFUSED, since)
+                line = _line_with(self._log_path, gcs.REFUSED, since)
                 if line and not self.up.is_set():
                     self.trouble = f"{self._address} refuses the token (RAY_AUTH_TOKEN_PATH): {line}"
             await asyncio.sleep(LOG_EVERY_S)

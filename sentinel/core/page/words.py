@@ -6,6 +6,7 @@ from hashlib import sha256
 from sentinel.core.evidence import recoveries
 from sentinel.core.page.left import MOST_NAMES, left_for_people
 from sentinel.core.page.severity import severity
+from sentinel.core.recovery import awaits, ends_at
 from sentinel.core.state import Rules, State
 from sentinel.core.state.rows import Job
 from sentinel.model.action import (
@@ -52,7 +53,7 @@ def settle(incident: Incident, state: State, rules: Rules) -> Iterator[Page]:
         return
     left = left_for_people(incident, state, rules)
     grade = severity(incident, left, state, rules).value
-    if digest(incident, left, grade) == incident.paged:
+    if digest(incident, left, grade, when_over(incident, state, rules)) == incident.paged:
         return
     if not (incident.revision or _wakes(incident, state, rules)):
         return
@@ -66,7 +67,7 @@ def settle(incident: Incident, state: State, rules: Rules) -> Iterator[Page]:
     yield Page(name, incident.id, number, title, body, stage, thread, diagnosis.cause, grade)
 
 
-def digest(incident: Incident, left: tuple[str, ...], grade: str) -> str:
+def digest(incident: Incident, left: tuple[str, ...], grade: str, over: list[str]) -> str:
     """Tell whether a page would say the same: cause, suspects, stage, severity, what was done, what is left.
 
     Numbers count from the first step on: while a job recovers each would be an edit of its own.
@@ -78,7 +79,7 @@ def digest(incident: Incident, left: tuple[str, ...], grade: str) -> str:
     numbers = (reached, incident.steps_lost, *broke_again(incident)) if "new_step" in reached else ()
     told = incident.about
     said: tuple[object, ...] = (told and told.mark, found and found.mark, incident.stage.value, done, failed)
-    said += (incident.acked_by, numbers, left, grade, *waited(incident))
+    said += (incident.acked_by, numbers, left, grade, *waited(incident), *over)
     said += incident.proofs
     if (told and told.shared) or incident.part_of:
         said += (str(told and told.shared), incident.part_of)
@@ -144,7 +145,10 @@ def _body(incident: Incident, diagnosis: Diagnosis, left: tuple[str, ...]) -> li
     lines += [f"Failed: {fact.action}: {fact.detail}" for fact in failed]
     lines += incident.proofs
     lines += waited(incident)
-    times = ((word, incident.times[name]) for name, word in STAGES.items() if name in incident.times)
+    known = dict(incident.times)
+    if "new_step" in known and (recovered := recoveries(incident)):
+        known["new_step"] = min(known["new_step"], recovered[0][1])  # of its first break, whatever that was
+    times = ((word, known[name]) for name, word in STAGES.items() if name in known)
     lines += [f"{word} {at - incident.opened:.1f} s after it was seen" for word, at in times]
     lines += broke_again(incident)
     if incident.steps_lost is not None:
@@ -159,6 +163,7 @@ def _asked(incident: Incident, left: tuple[str, ...], state: State, rules: Rules
     if incident.acked_by:
         yield f"Acknowledged by {incident.acked_by}"
     yield f"Asked of you: {_ask(incident, left, rules)}"
+    yield from when_over(incident, state, rules)
 
 
 def _jobs(incident: Incident, state: State) -> list[Job]:
@@ -179,6 +184,14 @@ def _ask(incident: Incident, left: tuple[str, ...], rules: Rules) -> str:
         other = incident.diagnosis.cause != (incident.about and incident.about.cause)
         return f"to do what {f'the runbook of {incident.diagnosis.cause}' if other else 'its runbook'} says"
     return "nothing, while Sentinel repairs it"
+
+
+def when_over(incident: Incident, state: State, rules: Rules) -> list[str]:
+    """Say what an incident whose job trains again waits for, and until when, as a page counts time."""
+    if not (awaited := awaits(incident, state, rules)):
+        return []
+    at = ends_at(incident, state)
+    return [f"Over when {awaited}" + (f": {at - incident.opened:.0f} s after it was seen" if at else "")]
 
 
 def broke_again(incident: Incident) -> list[str]:
@@ -218,7 +231,7 @@ def others(incident: Incident) -> list[str]:
 
 
 def _told(told: PagedDiagnosis, incident: Incident) -> str:
-    after = f"{told.at - incident.opened:.1f} s after it was seen"
+    after = f"said {told.at - incident.opened:.1f} s after it was seen"
     return f"{_found(told.diagnosis)} ({after}): {told.diagnosis.why[:EARLIER_LIMIT]}"
 
 

@@ -221,7 +221,7 @@ def _resume(
 def _pause_s(incident: Incident, job: Job, state: State, rules: Rules) -> Seconds:
     """How long the job is to wait before it forms, or waits already; 0 when it may form."""
     book = rules.book_of(incident)
-    if book is None or not book.pauses or incident.attempts:
+    if book is None or not book.pauses:
         return 0.0
     waited = job.paused == job.generation and Timer.PAUSE.of(job.id) not in state.deadlines
     return 0.0 if waited else pause_s(state, job, rules)

@@ -4,8 +4,10 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import NamedTuple
 
+from sentinel.core.group import has_recovered
 from sentinel.core.page.words import places
 from sentinel.core.proofs import left, on_probation, progress
+from sentinel.core.recovery import awaits, ends_at
 from sentinel.core.settle import generation
 from sentinel.core.settle.guards import refuse_action, refuse_start
 from sentinel.core.settle.seating import Cannot, Later, Seated, Wait, seat_more
@@ -15,7 +17,7 @@ from sentinel.core.state.timers import WAITS, Timer
 from sentinel.core.waits import is_ray_away, ray_orders
 from sentinel.model.counted import counted
 from sentinel.model.ids import IncidentId, Instant, JobId, NodeId
-from sentinel.model.incident import Due, Incident
+from sentinel.model.incident import Diagnosis, Due, Incident
 
 
 class Reason(NamedTuple):
@@ -37,7 +39,7 @@ def why(name: str, state: State, rules: Rules, now: Instant) -> list[Reason] | N
     return [
         *reasons,
         *_ordered(name, state),
-        *_waits(name, job, incident, state, now),
+        *_waits(name, job, incident, state, rules, now),
         *_guards(name, state, rules),
     ]
 
@@ -50,9 +52,14 @@ def _is(
     if job is not None:
         yield f"{job.stage.value}, generation {job.generation}, {state.ranks(job)}"
     if incident is not None:
-        found = incident.diagnosis
-        where = f", blames {places(found) or 'nobody'}" if found else ""
-        yield f"{incident.stage.value}: {found.cause if found else 'not diagnosed'}{where}"
+        found, now = incident.about, incident.diagnosis
+        yield f"{incident.stage.value}: {_accuses(found) if found else 'not diagnosed'}"
+        if found and now and now.mark != found.mark:
+            yield f"what broke last in it: {_accuses(now)}"
+
+
+def _accuses(found: Diagnosis) -> str:
+    return f"{found.cause}, blames {places(found) or 'nobody'}"
 
 
 def _node_is(node: Node, state: State, rules: Rules) -> Iterator[str]:
@@ -78,6 +85,11 @@ def _node_is(node: Node, state: State, rules: Rules) -> Iterator[str]:
     for each in events:
         ago = f"{state.now - each.happened:.0f} s ago"
         yield f"{ago}: {each.finding.component}: {each.finding.summary}"
+    for incident in state.open_incidents():
+        if incident.about is not None and node.id in incident.about.nodes:
+            yield f"blamed in {incident.id}: {incident.about.cause}"
+    if node.id in state.silences:
+        yield "silenced: nobody is paged about it"
     if node.usable and not node.findings:
         yield "in use" if node.may_start else "usable, but workers did not start here"
 
@@ -100,7 +112,8 @@ def _wants(
         yield f"needs {lacks}"
     if job is not None and (small := keeps_small(job, state, rules)):
         yield f"all of its ranks, and waits for {small}"
-    if incident is not None and (remedy := rules.remedy_of(incident)) is not None:
+    remedy = rules.remedy_of(incident) if incident is not None else None
+    if incident is not None and remedy is not None and not has_recovered(state, incident):
         yield f"{remedy.value}, as its runbook says"
 
 
@@ -127,16 +140,19 @@ def _ordered(name: str, state: State) -> Iterator[Reason]:
 
 
 def _waits(
-    name: str, job: Job | None, incident: Incident | None, state: State, now: Instant
+    name: str, job: Job | None, incident: Incident | None, state: State, rules: Rules, now: Instant
 ) -> Iterator[Reason]:
     for deadline, at in sorted(state.deadlines.items(), key=lambda each: each[1]):
         timer, *whom = deadline.split("/")
-        if name in whom:
+        if name in whom and timer != Timer.SILENCE:
             yield Reason("waits", f"for {WAITS[Timer(timer)]}, {max(0.0, at - now):.1f} s more")
     if job is not None and job.lacking:
         yield Reason("waits", f"for {counted(job.lacking, 'worker')} to be warm")
     if incident is not None and is_ray_away(state) and any(ray_orders(state, incident)):
         yield Reason("waits", "for Ray, which can't be asked: what was ordered is done when it can")
+    if incident is not None and (awaited := awaits(incident, state, rules)):
+        left_s = max(0.0, ends_at(incident, state) - now)
+        yield Reason("waits", f"over when {awaited}" + (f": {left_s:.1f} s more" if left_s else ""))
     if incident is not None and incident.due is not Due.NOTHING:
         yield Reason("waits", "to be diagnosed")
 
@@ -146,7 +162,8 @@ def _guards(name: str, state: State, rules: Rules) -> Iterator[Reason]:
         yield Reason("guard", reason)
     for (who, wanted), guard in state.refused.items():
         if name in (who, *wanted.split()):
-            yield Reason("guard", f"{guard} has refused {who}: {wanted}")
+            whose = f"{job} itself" if (job := who.removeprefix("upkeep-")) != who else who
+            yield Reason("guard", f"{guard}: not done for {whose}: {wanted}")
 
 
 def keeps_full(node: Node, state: State, leaving: Callable[[Job], str]) -> str:
@@ -183,8 +200,12 @@ def leaves(job: Job, state: State, rules: Rules) -> str:
         case Later(first=first):
             return f"and what is free is kept for {first}"
         case Wait(lacking=lacking):
-            return f"and they leave when elsewhere {counted(lacking, 'worker')} got warm"
+            return f"and they leave when elsewhere {counted(lacking, 'worker')} {_are(lacking)} warm"
     return "and they leave at the next step boundary"
+
+
+def _are(many: int) -> str:
+    return "is" if many == 1 else "are"
 
 
 def keeps_small(job: Job, state: State, rules: Rules) -> str:

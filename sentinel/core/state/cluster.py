@@ -187,7 +187,12 @@ class State:
 
     def ranks(self, job: Job) -> str:
         """Say how many ranks a job has now, of how many: `2 of 3 ranks`."""
-        return f"{sum(1 for _ in self.seated(job))} of {job.wanted} ranks"
+        return f"{len(self.present(job))} of {job.wanted} ranks"
+
+    def present(self, job: Job) -> list[tuple[int, Worker]]:
+        """Ranks of the newest generation; of a job that is over those whose processes have not ended yet."""
+        seated = self.seated(job)
+        return [each for each in seated if not job.is_over or each[1].is_living or each[1].may_run]
 
     def job_of(self, incident: Incident) -> Job | None:
         """Return the job that an incident is about."""

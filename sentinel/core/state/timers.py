@@ -91,6 +91,6 @@ WAITS: Mapping[Timer, str] = {
     Timer.RESUME: "a new step",
     Timer.SETTLED: "all to stay well",
     Timer.PAUSE: "a pause before the job forms again",
-    Timer.PACED: "a slow pace to be the job's own",
+    Timer.PACED: "its pace to count as its usual one, if it stays slower than before",
 }
 """What is waited for, in words."""

@@ -20,7 +20,9 @@ from sentinel.core.diagnose.predicates.crashes import (
     since_step,
 )
 from sentinel.core.diagnose.predicates.exceptions import (
+    comes_from_outside,
     desync,
+    follows_a_setting,
     follows_the_code,
     follows_the_node,
     user_exception,
@@ -52,6 +54,8 @@ PREDICATES: Mapping[str, Predicate] = {
         all_loaders_stuck,
         user_exception,
         follows_the_code,
+        follows_a_setting,
+        comes_from_outside,
         follows_the_node,
         repeats_on_node,
         repeats_with_rank,

@@ -30,7 +30,8 @@ def rank_exited(case: Case) -> Match | None:
         return None  # they ended because they had lost that peer
     if not ended:
         why = ", ".join(f"{fact.rank} ({fact.how})" for fact in exits)
-        return Match((), f"ranks {why} stopped themselves: what they waited for can't come")
+        who = f"rank {why} stopped itself" if len(exits) == 1 else f"ranks {why} stopped themselves"
+        return Match((), f"{who}: what was waited for can't come")
     job = case.state.job_of(case.incident)
     first = _first(case, job, ended) if job and job.watched else ended
     if not first:

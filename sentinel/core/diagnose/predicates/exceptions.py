@@ -7,6 +7,7 @@ from sentinel.core.diagnose.predicates.case import Case, Match, newest_generatio
 from sentinel.model.action import Resume
 from sentinel.model.fact import JobAdvanced, RankRaised
 from sentinel.model.incident import Suspect
+from sentinel.model.outside import Whose, whose
 
 
 def user_exception(case: Case) -> Match | None:
@@ -21,12 +22,32 @@ def user_exception(case: Case) -> Match | None:
 
 def follows_the_code(case: Case) -> Match | None:
     """The same exception of the same rank at the same step on another node."""
+    return _follows_a_rank(case, Whose.CODE)
+
+
+def follows_a_setting(case: Case) -> Match | None:
+    """So does an error that says that a path, a name or a permission is not as the job expects it."""
+    return _follows_a_rank(case, Whose.SETTING)
+
+
+def _follows_a_rank(case: Case, who: Whose) -> Match | None:
     for earlier, later in _exception_pairs(case):
         same = (earlier.step, earlier.error, earlier.rank) == (later.step, later.error, later.rank)
-        if same and earlier.node != later.node:
+        if same and earlier.node != later.node and whose(later.error) is who:
             why = f"{later.error} at step {later.step} on {earlier.node} and again on {later.node}"
             return Match((Suspect(rank=later.rank),), why)
     return None
+
+
+def comes_from_outside(case: Case) -> Match | None:
+    """Storage or the network gave ranks of several nodes an error: none of them is to blame."""
+    raised = [fact for fact in _raised(case) if whose(fact.error).is_outside]
+    places = {fact.node: fact for fact in raised}
+    if len(places) < case.rules.policy.several:
+        return None
+    last = raised[-1]
+    known = f"{whose(last.error).value}, on {', '.join(sorted(places))}"
+    return Match((), f"rank {last.rank} on {last.node} raised {last.error} ({known})")
 
 
 def follows_the_node(case: Case) -> Match | None:
@@ -41,7 +62,8 @@ def follows_the_node(case: Case) -> Match | None:
             (f.rank, f.node) == (later.rank, later.node) and f.generation < later.generation for f in raised
         )
         other = earlier.node == later.node and earlier.rank != later.rank and not again
-        if other and passed and _moved_away(case, earlier, later.generation) and _came(case, earlier, later):
+        tested = passed and _moved_away(case, earlier, later.generation) and _came(case, earlier, later)
+        if other and tested and _is_often(case, later):
             why = f"{earlier.node}: rank {earlier.rank} raised there, and after a move rank {later.rank}"
             return Match((Suspect(later.node, later.rank, later.gpu),), why)
     return _left_behind(case)
@@ -55,12 +77,26 @@ def _left_behind(case: Case) -> Match | None:
     alike = len({_type(fact) for fact in raised}) == len(nodes) == 1
     if passed is None or not alike or min(len(ranks), len(generations)) < case.rules.policy.several:
         return None
+    if not _is_often(case, raised[-1]):
+        return None
     later = passed.generation > max(generations) and passed.step >= max(fact.step for fact in raised)
     if not later or not all(_moved_away(case, fact, passed.generation) for fact in raised):
         return None
     named = ", ".join(map(str, ranks))
     why = f"{raised[0].node}: ranks {named} raised there, and step {passed.step} passed once they had moved"
     return Match((Suspect(raised[0].node),), why)
+
+
+def _is_often(case: Case, fact: RankRaised) -> bool:
+    """Say whether it came often enough to accuse its node of it.
+
+    What nodes share may strike one of them twice by chance: an error from outside has to come as often there
+    as a crash.
+    """
+    if not whose(fact.error).is_outside:
+        return True
+    there = {each.generation for each in _raised(case) if each.node == fact.node}
+    return len(there) >= case.rules.policy.crashes_per_hour
 
 
 def desync(case: Case) -> Match | None:
