@@ -23,7 +23,8 @@ AHEAD = timedelta(days=60)
 """How far it is read; what is on call then began at most so long ago."""
 MOST_BYTES = 4 * 1024 * 1024
 MOST_SHIFTS = 5000
-WITHIN_S: Seconds = 15.0
+WITHIN_S: Seconds = 5.0
+FAILURES = (OSError, ValueError, httpx.HTTPError, httpx.InvalidURL)
 INSTALL = "pip install 'sentinel-cluster[oncall]'"
 
 log = structlog.get_logger(logger_name="calendar")
@@ -39,17 +40,26 @@ class Calendar:
 
     def begin(self) -> None:
         """Read it for the first time. Raises ConfigError for a file; an address may be away for now."""
+        if self._has_copy():
+            return  # no server keeps a controller from starting; `run` asks it at once
         try:
-            if self._url and self._copy.exists():
-                self.shifts = self._read(self._copy.read_bytes())
             self.refresh()
-        except (OSError, ValueError, httpx.HTTPError) as error:
+        except FAILURES as error:
             if self._path:
                 raise config.ConfigError(f"{self._key}: {self._why(error)}") from None
             log.warning("calendar-not-read", level=self._key, error=self._why(error))
 
+    def _has_copy(self) -> bool:
+        try:
+            if self._url and self._copy.exists():
+                self.shifts = self._read(self._copy.read_bytes())
+                return True
+        except FAILURES as error:
+            log.warning("calendar-not-read", level=self._key, error=self._why(error))
+        return False
+
     def refresh(self) -> None:
-        """Read it again. Raises OSError, ValueError, httpx.HTTPError."""
+        """Read it again. Raises one of FAILURES."""
         content = self._path.read_bytes() if self._path else self._fetched()
         self.shifts = self._read(content)
         if self._url:
@@ -58,11 +68,11 @@ class Calendar:
     async def run(self) -> None:
         """Keep it read until cancelled; what was read last stays while it can't be."""
         while True:
-            await asyncio.sleep(EVERY_S)
             try:
                 await asyncio.to_thread(self.refresh)
-            except (OSError, ValueError, httpx.HTTPError) as error:
+            except FAILURES as error:
                 log.warning("calendar-not-read", level=self._key, error=self._why(error))
+            await asyncio.sleep(EVERY_S)
 
     def _why(self, error: Exception) -> str:
         said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)

@@ -28,8 +28,8 @@ def table(folder: Path, url: str, **more: Any) -> dict[str, dict[str, Any]]:
     return {"mail": {"kind": "apprise", "url_file": str(folder / "url"), **more}}
 
 
-def to(hook: HookProcess) -> str:
-    return f"json://127.0.0.1:{hook.port}/pages?cto=1&rto=1"
+def to(hook: HookProcess, wait: int = 10) -> str:
+    return f"json://127.0.0.1:{hook.port}/pages?cto=10&rto={wait}"
 
 
 def titles(hook: HookProcess) -> list[str]:
@@ -55,7 +55,7 @@ def test_beginning_and_end_are_told_and_what_lies_between_is_not(hook: HookProce
 def test_only_a_page_that_may_have_arrived_is_marked_when_it_comes_again(
     hook: HookProcess, tmp_path: Path, trouble: int | str, marked: bool
 ) -> None:
-    pagers = Pagers(tmp_path, table(tmp_path, to(hook)))
+    pagers = Pagers(tmp_path, table(tmp_path, to(hook, wait=1 if marked else 10)))
     hook.answer(trouble)
     pagers.keep(page("I-1", 1))
     pagers.deliver(pagers.has_all, lambda: dict(pagers.dispatcher.standing())["mail"].failing)

@@ -96,7 +96,21 @@ def test_an_address_that_is_away_leaves_what_was_read_last_also_after_a_restart(
     assert who(read(tmp_path, source), NOW + timedelta(hours=1)) == "ada"
     for said in (None, b"<html>log in</html>"):
         server.said = said
-        assert who(read(tmp_path, source), NOW + timedelta(hours=1)) == "ada"
+        calendars = Calendars(tmp_path)
+        rota = reading.read(tmp_path / "oncall.toml", ["r"], calendars)
+        with pytest.raises(ValueError, match=r"HTTP 503|is no calendar"):
+            calendars.all[0].refresh()
+        assert who(rota, NOW + timedelta(hours=1)) == "ada"
+
+
+def test_an_address_is_read_again(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "url").write_text(f"http://127.0.0.1:{server.server_port}/s3cret.ics")
+    read(tmp_path, "calendar_url_file = 'url'")
+    calendars = Calendars(tmp_path)
+    rota = reading.read(tmp_path / "oncall.toml", ["r"], calendars)
+    server.said = calendar(event("ben", NOW, 24)).encode()
+    calendars.all[0].refresh()
+    assert who(rota, NOW + timedelta(hours=1)) == "ben"
 
 
 def test_an_address_that_was_never_read_keeps_nobody_from_starting(

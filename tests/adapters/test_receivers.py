@@ -87,7 +87,7 @@ def test_a_post_says_what_a_person_needs(hook: HookProcess, tmp_path: Path) -> N
     body = "Job: run-7 is running, with 6 of 8 ranks\nAsked of you: nothing, while Sentinel repairs it"
     reported = replace(page("I-0001", 1, thread="a stack", body=body), cause="gpu-lost", severity="warning")
     reported = replace(reported, job="run-7", nodes=("n7",))
-    desk = Desk(tmp_path, of(hook, token_file=tmp_path / "token"))
+    desk = Desk(tmp_path, of(hook, token_file=tmp_path / "token", timeout_s=10))
     desk.keep(reported)
     desk.deliver(desk.has_all)
     first, second = hook.posts()
@@ -119,7 +119,7 @@ def test_a_post_says_what_a_person_needs(hook: HookProcess, tmp_path: Path) -> N
 
 def test_a_post_is_signed_by_who_knows_the_secret(hook: HookProcess, tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("s1gned-s1gned\n")
-    desk = Desk(tmp_path, of(hook, secret_file=tmp_path / "secret"))
+    desk = Desk(tmp_path, of(hook, secret_file=tmp_path / "secret", timeout_s=10))
     desk.keep(page("I-1", 1))
     desk.deliver(desk.has_all)
     [post] = hook.posts()

@@ -180,7 +180,7 @@ def test_a_receiver_is_one_file_and_its_settings(tmp_path: Path, monkeypatch: py
 @pytest.mark.parametrize("kind", [name for name in KINDS if name != "slack"])
 def test_no_other_file_names_a_kind_of_receiver(kind: str) -> None:
     # as an example, and in what an address looks like
-    elsewhere = "config/tables.py config/reading.py secret_patterns.py"
+    elsewhere = "config/tables.py config/reading.py secret_patterns.py demo/steady.py demo/monitoring.py"
     assert files_that_name(kind, but=elsewhere) == {f"adapters/receivers/{kind}.py"}
 
 

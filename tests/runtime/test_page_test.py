@@ -94,3 +94,22 @@ def test_a_slack_channel_without_a_token_here_is_said_not_to_be_tried(
     assert (code, first[2], last[1:3]) == (1, "NOT TRIED", ["file:pages.log", "arrived"])
     assert first[1].startswith("slack:#")
     assert "SENTINEL_PAGES__SLACK_TOKEN" in first[3]
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        (
+            "[routes.a]\ncauses = ['gpu-lst']\n",
+            "routes.a.causes: matches nothing: no runbook's cause is like",
+        ),
+        ("[pages]\noncall_file = '/no/such'\n", "pages.oncall_file: No such file or directory: /no/such"),
+    ],
+)
+def test_what_is_wrong_with_who_is_told_is_told_before_anybody_is(
+    tmp_path: Path, more: str, why: str
+) -> None:
+    code, rows, output = page_test(tmp_path, more)
+    assert (code, rows) == (2, [])
+    assert why in output
+    assert not (tmp_path / "state" / "pages.log").exists()
