@@ -232,5 +232,10 @@ def _alone(nodes: Sequence[NodeId], samples: Sequence[MemberSample]) -> Round:
 
 
 CHECK = CollectiveCheck(
-    "gemm", deadline=60.0, measure=measure, judge=judge, causes=("silent-corruption", "gpu-slow"), plan=_alone
+    "gemm",
+    deadline=120.0,  # eight GPUs one after the other, five rates each, and a second or two for torch
+    measure=measure,
+    judge=judge,
+    causes=("silent-corruption", "gpu-slow"),
+    plan=_alone,
 )

@@ -15,6 +15,7 @@ from sentinel.core.diagnose.predicates import NAMES
 from sentinel.model.codec import from_plain, to_plain
 from sentinel.model.ids import Cause
 from sentinel.model.incident import Blame
+from sentinel.model.policy import Rung
 from sentinel.model.runbook import Ends, Match, PageWhen, Remedy, Runbook, Scope, Symptom
 from sentinel.model.severity import Severity
 
@@ -31,7 +32,9 @@ _WORDS: Mapping[str, type[StrEnum]] = {
     "scope": Scope,
     "ends": Ends,
     "symptoms": Symptom,
+    "repair": Rung,
 }
+_LISTS = ("symptoms", "repair")
 _APART = frozenset({Remedy.NONE, Remedy.FREEZE, Remedy.RESTART_AGENT, Remedy.RESTART_GCS})
 """Remedies that leave a job alone: unless the runbook says otherwise, its incidents are not the job's."""
 
@@ -109,7 +112,7 @@ def _plain(front: Any) -> dict[str, Any]:
     """Give the wire form of a front matter, whose keys are those of Runbook and Match."""
     plain = _closed("front matter", front, Runbook)
     for key, words in _WORDS.items():
-        for word in plain.get(key, ()) if key == "symptoms" else [plain.get(key, next(iter(words)))]:
+        for word in plain.get(key, ()) if key in _LISTS else [plain.get(key, next(iter(words)))]:
             if word not in list(words):
                 raise RunbookError(f"{key}: {word!r:.80} is no {words.__name__}: {', '.join(words)}")
     if plain["remedy"] in _APART:

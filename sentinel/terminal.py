@@ -197,6 +197,12 @@ def _remarks(node: Plain) -> Iterator[str]:
         yield f"cordoned: {node['cordon']}"
     if node["full"]:
         yield f"not empty yet: {node['full']}"
+    if node["repairing"]:
+        yield f"{node['repairing']} is under way"
+    if node["proof"] and node["cordon"]:
+        yield node["proof"]
+    if node["probation_s"]:
+        yield f"on probation for {_seconds(node['probation_s'])} s more"
     yield from node["findings"]
 
 

@@ -13,7 +13,7 @@ import msgspec
 import structlog
 
 from sentinel import private
-from sentinel.adapters.page_channel import UNNAMED, ChannelError, Sender, footer, headline
+from sentinel.adapters.page_channel import UNNAMED, ChannelError, Reminder, Sender, footer, headline
 from sentinel.model.action import Page
 from sentinel.model.ids import Instant
 from sentinel.terminal_text import harmless
@@ -29,7 +29,7 @@ class Line(msgspec.Struct):
 
     at: Instant
     what: str
-    """`message | edit | detail`."""
+    """`message | edit | detail | reminder`."""
     incident: str
     revision: Annotated[int, msgspec.Meta(ge=0, le=2**31)]
     stage: str
@@ -73,6 +73,11 @@ class ConsolePages:
         if not await self.find_detail(page, ref):
             self._append("detail", page, page.thread)
             self._print(f"{ref} · details of revision {page.revision}", page.thread)
+
+    async def remind(self, page: Page, ref: str, reminder: Reminder) -> None:
+        """Write that it waits for somebody."""
+        self._append("reminder", page, reminder.text)
+        self._print(f"{ref} · {page.title}", reminder.text)
 
     async def find(self, page: Page, since: Instant) -> tuple[str, int] | None:  # noqa: ARG002  all is kept
         """Look the incident up in the file."""

@@ -5,23 +5,28 @@ and an outbox that is new, or was damaged, is filled from there.
 """
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import structlog
+from msgspec.structs import replace
 
 from sentinel.adapters import sqlite_file
 from sentinel.adapters.outbox import Delivered, Outbox, Timing
 from sentinel.adapters.outbox_file import OutboxError
 from sentinel.adapters.outboxes import Outboxes
-from sentinel.adapters.page_channel import PageChannel
+from sentinel.adapters.page_channel import PageChannel, Reminder
 from sentinel.adapters.receivers import ON_CALL, Receiver
 from sentinel.model.action import Page
-from sentinel.model.ids import ActionId
+from sentinel.model.ids import ActionId, Instant, Seconds
+from sentinel.oncall.plan import History, Plan
 
 RESULTS = ("delivered", "failed")
+LOOKS_EVERY_S: Seconds = 1.0
+"""How late somebody may be asked, or reminded."""
 
 log = structlog.get_logger(logger_name="dispatcher")
 
@@ -57,9 +62,10 @@ class Dispatcher:
         receivers: Sequence[Receiver],
         delivered: Delivered,
         timing: Timing | None = None,
+        plan: Plan | None = None,
     ) -> None:
         """Open or create the outboxes in a folder. `delivered` hears of on-call alone. Raises OutboxError."""
-        self._delivered, self._timing = delivered, timing
+        self._delivered, self._timing, self._plan = delivered, timing, plan or Plan()
         self._on_call = self._desk(folder / "outbox.db", Receiver(ON_CALL, (), (), on_call))
         self._others = [self._desk(_path(folder, each.name), each) for each in receivers]
         for desk in self._others:
@@ -68,8 +74,11 @@ class Dispatcher:
 
     def keep(self, page: Page) -> None:
         """Keep a page for delivery to whoever wants it. Raises OutboxError if on-call's is not kept."""
+        now = time.time()
+        history = [*self._histories().get(page.incident, ()), (page, now)] if self._plan else [(page, now)]
+        page = self._stamped(history, now)
         for desk in self._others:  # the others first: once on-call has it, the page counts as delivered
-            self._offer(desk, page)
+            self._offer(desk, page, history, now)
         self._on_call.outboxes.keep(page)
 
     def open(self) -> list[Page]:
@@ -81,6 +90,51 @@ class Dispatcher:
         async with asyncio.TaskGroup() as tasks:
             for desk in (self._on_call, *self._others):
                 tasks.create_task(desk.outboxes.run(desk.receiver.channels))
+            if self._plan:
+                tasks.create_task(self._look())
+
+    async def _look(self) -> None:
+        """Tell whoever is due by now, and remind those who were told of what nobody has."""
+        since = time.time()
+        while True:
+            await asyncio.sleep(LOOKS_EVERY_S)
+            now = time.time()
+            for history in self._histories().values():
+                try:
+                    self._tell_due(history, since, now)
+                except Exception:  # a defect in who is asked when must keep no page from anybody
+                    log.exception("plan-failed", page=history[-1][0].id)
+            since = now
+
+    def _tell_due(self, history: History, since: Instant, now: Instant) -> None:
+        page = self._stamped(history, now)
+        for desk in (self._on_call, *self._others):
+            name = desk.receiver.name
+            try:
+                if not desk.outboxes.knows(page.incident):
+                    self._offer(desk, page, history, now)
+                elif self._plan.reminds(name, history, since, now):
+                    said = f"Nobody has acknowledged {page.incident} yet"
+                    text = f"{said}. {page.asked}" if page.asked else said
+                    desk.outboxes.remind(page.incident, Reminder(now, text))
+            except OutboxError as error:
+                log.error("not-reminded", receiver=name, page=page.id, error=str(error))
+
+    def _histories(self) -> Mapping[str, History]:
+        """Give each open incident's pages; on-call has them all."""
+        try:
+            return self._on_call.outboxes.histories()
+        except OutboxError as error:
+            log.error("pages-not-read", error=str(error))
+            return {}
+
+    def _stamped(self, history: History, now: Instant) -> Page:
+        """Give the newest page, which says who was asked by now."""
+        try:
+            return replace(history[-1][0], asked=self._plan.asked(history, now))
+        except Exception:
+            log.exception("plan-failed", page=history[-1][0].id)
+            return history[-1][0]
 
     def standing(self) -> Iterator[tuple[str, Standing]]:
         """Say how each receiver fares, by its name."""
@@ -101,18 +155,29 @@ class Dispatcher:
         desk = _Desk(receiver, Outboxes(path, delivered, self._timing))
         return desk
 
-    def _offer(self, desk: _Desk, page: Page) -> None:
-        """Keep a page for one that wants it, or has been told of its incident before."""
+    def _offer(self, desk: _Desk, page: Page, history: History, now: Instant) -> None:
+        """Keep a page for one that wants it and is due, or has been told of its incident before."""
         try:
-            if desk.receiver.wants(page) or desk.outboxes.knows(page.incident):
+            if desk.outboxes.knows(page.incident) or self._is_for(desk.receiver, page, history, now):
                 desk.outboxes.keep(page)
         except OutboxError as error:  # it is caught up with when its file can be read again
             log.error("page-not-kept", receiver=desk.receiver.name, page=page.id, error=str(error))
 
+    def _is_for(self, receiver: Receiver, page: Page, history: History, now: Instant) -> bool:
+        if not self._plan:
+            return receiver.wants(page)
+        try:
+            told = self._plan.told_at(receiver.name, history, receiver.wants)
+            return told is not None and told <= now and not self._plan.stops(receiver.name, history)
+        except Exception:  # then better told at once than never
+            log.exception("plan-failed", page=page.id)
+            return receiver.wants(page)
+
     def _catch_up(self, desk: _Desk) -> None:
         """Keep what is open; what is there already stays as it is."""
+        now, histories = time.time(), self._histories()
         for page in self.open():
-            self._offer(desk, page)
+            self._offer(desk, page, histories.get(page.incident, [(page, now)]), now)
 
 
 def _path(folder: Path, name: str) -> Path:

@@ -5,9 +5,9 @@ import math
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from sentinel.adapters.page_channel import ChannelError, PageChannel
+from sentinel.adapters.page_channel import ChannelError, PageChannel, Reminder
 from sentinel.model.action import Page
-from sentinel.model.ids import Instant
+from sentinel.model.ids import Instant, Seconds
 from sentinel.redact import redact
 from sentinel.terminal_text import harmless
 
@@ -22,6 +22,7 @@ class GuardedChannel:
 
     def __init__(self, channel: PageChannel) -> None:
         self.name, self.looks_up, self._channel = channel.name, channel.looks_up, channel
+        self.refresh_s: Seconds | None = getattr(channel, "refresh_s", None)
 
     async def open(self, page: Page) -> str:
         """Post the incident's message."""
@@ -48,6 +49,11 @@ class GuardedChannel:
     async def find_detail(self, page: Page, ref: str) -> bool:
         """Look for the page's details."""
         return bool(await _guarded(lambda: self._channel.find_detail(page, ref)))
+
+    async def remind(self, page: Page, ref: str, reminder: Reminder) -> None:
+        """Say that a page still waits, where the channel can."""
+        if (remind := getattr(self._channel, "remind", None)) is not None:
+            await _guarded(lambda: remind(page, ref, reminder))
 
 
 async def _guarded(call: Callable[[], Awaitable[T]]) -> T:

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from sentinel.adapters.guarded_channel import GuardedChannel
 from sentinel.adapters.outbox_file import OutboxError
 from sentinel.adapters.outbox_rows import Health, Rows, Step, Work
-from sentinel.adapters.page_channel import ChannelError, PageChannel
+from sentinel.adapters.page_channel import ChannelError, PageChannel, Reminder
 from sentinel.model.action import Page
 from sentinel.model.ids import ActionId, Instant, Seconds
 
@@ -69,6 +69,10 @@ class Outbox:
         self._busy: set[tuple[str, str]] = set()
         """(channel, incident) of the calls that are under way."""
         self._reported: set[tuple[ActionId, str]] = set()
+        self._refreshed: dict[tuple[str, str], Instant] = {}
+        """(channel, incident) → when it was last told, in this process."""
+        self._reminders: dict[str, Reminder] = {}
+        """Incident → what is still to be said; a restart forgets it, and what is due next comes."""
         self._prepared = False
         self.broken = False
         """The file took no record lately, and what can't be recorded is not shown."""
@@ -79,6 +83,8 @@ class Outbox:
             added = self._rows.add(page, time.time())
         except sqlite3.Error as error:
             raise OutboxError(f"page {page.id} is not kept: {error}") from error
+        if page.acked_by or page.stage == "resolved":
+            self._reminders.pop(page.incident, None)
         self._ring()
         return added
 
@@ -97,6 +103,16 @@ class Outbox:
         with _readable("incidents"):
             newest = [self._rows.newest(name) for name in self.incidents()]
         return [page for page in newest if page.stage != "resolved"]
+
+    def histories(self) -> dict[str, list[tuple[Page, Instant]]]:
+        """Give each open incident's pages, oldest first, and when each was kept. Raises OutboxError."""
+        with _readable("pages"):
+            return self._rows.histories()
+
+    def remind(self, incident: str, reminder: Reminder) -> None:
+        """Say in the channel that shows an incident that it still waits, unless it is over by then."""
+        self._reminders[incident] = reminder
+        self._ring()
 
     def undelivered(self) -> int:
         """How many pages no channel has shown. Raises OutboxError."""
@@ -145,28 +161,28 @@ class Outbox:
 
     async def run(self, channels: Sequence[PageChannel]) -> None:
         """Deliver until cancelled. Order matters: the first is the primary, the next its fallback."""
-        channels = [GuardedChannel(channel) for channel in channels]
-        names, self._prepared = [channel.name for channel in channels], False
-        self._bells = [asyncio.Event() for _ in channels]
+        guarded = [GuardedChannel(channel) for channel in channels]
+        names, self._prepared = [channel.name for channel in guarded], False
+        self._bells = [asyncio.Event() for _ in guarded]
         try:
             async with asyncio.TaskGroup() as group:
-                for position in range(len(channels)):
-                    group.create_task(self._serve(channels[position], names, position))
+                for position in range(len(guarded)):
+                    group.create_task(self._serve(guarded[position], names, position))
         finally:
             self._bells = []
 
-    async def _serve(self, channel: PageChannel, names: Sequence[str], position: int) -> None:
+    async def _serve(self, channel: GuardedChannel, names: Sequence[str], position: int) -> None:
         bell = self._bells[position]
         while True:
             bell.clear()
             try:
                 self._prepare(names)
-                work = self._due(names, position)
+                work = self._due(names, position) or self._due_again(channel, names, position)
                 if work is not None:
                     await self._attempt(channel, work)
                     self.broken = False
                 else:
-                    await self._pause(bell, names)
+                    await self._pause(bell, names, channel.refresh_s)
                 self._tell(names)
             except (sqlite3.Error, OutboxError) as error:  # a full disk may get room again
                 self.broken = True
@@ -188,20 +204,41 @@ class Outbox:
         healthy = [before for before in names[:position] if not self._given_up(before, now)]
         return self._rows.next_work(name, healthy, position == 0, now)
 
+    def _due_again(self, channel: GuardedChannel, names: Sequence[str], position: int) -> Work | None:
+        """Give what is shown as it is and has to be told again: a reminder, or else it would end there."""
+        now, name = time.time(), channel.name
+        if not (self._reminders or channel.refresh_s) or now < self._rows.health(name).not_before:
+            return None
+        for page, ref in self._rows.shown_open(name, now):
+            if page.incident in self._reminders and self._speaks(page.incident, names, position, now):
+                return Work(Step.REMIND, page, ref, False, now)
+            told = self._refreshed.get((name, page.incident), 0.0)
+            if channel.refresh_s and not told <= now < told + channel.refresh_s:
+                return Work(Step.REFRESH, page, ref, False, now)
+        return None
+
+    def _speaks(self, incident: str, names: Sequence[str], position: int, now: Instant) -> bool:
+        """Say whether no channel before this one shows the incident and still might say it."""
+        shown = (name for name in names[:position] if not self._given_up(name, now))
+        return not any(
+            page.incident == incident for each in shown for page, _ in self._rows.shown_open(each, now)
+        )
+
     def _given_up(self, name: str, now: Instant) -> bool:
         since = self._rows.health(name).failing_since
         return since is not None and now - since >= self._timing.fallback_after
 
-    async def _pause(self, bell: asyncio.Event, names: Sequence[str]) -> None:
+    async def _pause(self, bell: asyncio.Event, names: Sequence[str], refresh_s: Seconds | None) -> None:
         failing = any(self._rows.health(name).failures for name in names)
         idle = not failing and not self._rows.waiting(names[0])
+        at_most = refresh_s and refresh_s / 10
         try:
-            async with asyncio.timeout(None if idle else self._timing.poll):
+            async with asyncio.timeout(at_most if idle else self._timing.poll):
                 await bell.wait()
         except TimeoutError:
             return
 
-    async def _attempt(self, channel: PageChannel, work: Work) -> None:
+    async def _attempt(self, channel: GuardedChannel, work: Work) -> None:
         began, call = time.time(), (channel.name, work.page.incident)
         self._busy.add(call)
         try:
@@ -216,7 +253,7 @@ class Outbox:
         finally:
             self._busy.discard(call)
 
-    async def _do(self, channel: PageChannel, work: Work) -> None:
+    async def _do(self, channel: GuardedChannel, work: Work) -> None:
         match work.step:
             case Step.OPEN:
                 ref, revision = await self._open(channel, work)
@@ -227,10 +264,34 @@ class Outbox:
             case Step.DETAIL:
                 await self._detail(channel, work)
                 self._rows.detailed(channel.name, work.page)
+            case Step.REFRESH:
+                await channel.edit(work.page, work.ref)
+            case Step.REMIND:
+                await self._remind(channel, work)
             case _:
                 assert_never(work.step)
+        if channel.refresh_s:
+            self._told(channel.name, work.page)
 
-    async def _open(self, channel: PageChannel, work: Work) -> tuple[str, int]:
+    def _told(self, name: str, page: Page) -> None:
+        if page.stage == "resolved":
+            self._refreshed.pop((name, page.incident), None)
+        else:
+            self._refreshed[name, page.incident] = time.time()
+
+    async def _remind(self, channel: GuardedChannel, work: Work) -> None:
+        incident = work.page.incident
+        reminder = self._reminders.pop(incident)
+        if work.page.acked_by:
+            return
+        try:
+            await channel.remind(work.page, work.ref, reminder)
+        except ChannelError as error:
+            if not error.unsure and not error.permanent:
+                self._reminders.setdefault(incident, reminder)
+            raise
+
+    async def _open(self, channel: GuardedChannel, work: Work) -> tuple[str, int]:
         if work.unsure and channel.looks_up:
             found = await channel.find(work.page, work.since)
             if found is not None:
@@ -238,12 +299,14 @@ class Outbox:
         ref = await self._send(channel, work, lambda: channel.open(_marked(channel, work)))
         return ref, work.page.revision
 
-    async def _detail(self, channel: PageChannel, work: Work) -> None:
+    async def _detail(self, channel: GuardedChannel, work: Work) -> None:
         if work.unsure and channel.looks_up and await channel.find_detail(work.page, work.ref):
             return
         await self._send(channel, work, lambda: channel.detail(_marked(channel, work), work.ref))
 
-    async def _send(self, channel: PageChannel, work: Work, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    async def _send(
+        self, channel: GuardedChannel, work: Work, call: Callable[[], Coroutine[Any, Any, T]]
+    ) -> T:
         self._rows.sending(channel.name, work)
         try:
             return await call()
@@ -301,7 +364,7 @@ def _backoff(failures: int, timing: Timing) -> Seconds:
     return doubled * random.uniform(0.5, 1.0)  # noqa: S311  jitter is no secret
 
 
-def _marked(channel: PageChannel, work: Work) -> Page:
+def _marked(channel: GuardedChannel, work: Work) -> Page:
     """Nobody can tell whether an unsure send arrived where no look-up exists: say so."""
     if not work.unsure or channel.looks_up:
         return work.page

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 from sentinel.adapters.outbox_file import OutboxError as OutboxError
 from sentinel.adapters.outbox_file import connect, read_page
-from sentinel.adapters.outbox_schema import COLUMNS, DUE, PLACE, SETTLE
+from sentinel.adapters.outbox_schema import COLUMNS, DUE, OPEN, PLACE, SETTLE
 from sentinel.model.action import Page
 from sentinel.model.codec import to_plain
 from sentinel.model.ids import ActionId, Instant
@@ -24,6 +24,8 @@ class Step(StrEnum):
     OPEN = "open"
     EDIT = "edit"
     DETAIL = "detail"
+    REFRESH = "refresh"
+    REMIND = "remind"
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +116,23 @@ class Rows:
             (incident,),
         ).fetchone()
         return read_page(page), since
+
+    def shown_open(self, channel: str, now: Instant) -> list[tuple[Page, str]]:
+        """Give pages that are open and that the channel shows as they are, with its references."""
+        asked = {"channel": channel, "now": now, "elsewhere": json.dumps(list(self.elsewhere))}
+        return [(read_page(text), ref) for text, ref, _ in self._db.execute(OPEN, asked)]
+
+    def histories(self) -> dict[str, list[tuple[Page, Instant]]]:
+        """Give each open incident's pages, oldest first, and when each was kept."""
+        found: dict[str, list[tuple[Page, Instant]]] = {}
+        for incident, text, at in self._db.execute(
+            "SELECT incident, page, at FROM pages WHERE incident IN"
+            " (SELECT incident FROM pages GROUP BY incident HAVING NOT MAX(resolved))"
+            " AND incident NOT IN (SELECT value FROM json_each(?)) ORDER BY revision",
+            (json.dumps(list(self.elsewhere)),),
+        ):
+            found.setdefault(incident, []).append((read_page(text), at))
+        return found
 
     def sending(self, channel: str, work: Work) -> None:
         """Note before the call that it may happen, so that a crash leaves it unsure."""

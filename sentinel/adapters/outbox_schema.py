@@ -41,6 +41,14 @@ WHERE COALESCE(d.done, 0) = 0 AND COALESCE(m.not_before, 0) <= :now
 GROUP BY p.incident ORDER BY COALESCE(m.failures, 0), MIN(p.seq) LIMIT 1
 """
 
+# A message that shows the newest of a page that is open.
+OPEN = """
+SELECT p.page, m.ref, MAX(p.revision) FROM pages p
+JOIN messages m ON m.channel = :channel AND m.incident = p.incident
+WHERE m.ref != '' AND m.not_before <= :now AND p.incident NOT IN (SELECT value FROM json_each(:elsewhere))
+GROUP BY p.incident HAVING NOT MAX(p.resolved) AND m.revision >= MAX(p.revision)
+"""
+
 # What a message shows covers every older text; a page with details is done when those are posted.
 SETTLE = """
 INSERT OR REPLACE INTO deliveries (channel, incident, revision, done)

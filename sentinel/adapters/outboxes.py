@@ -10,9 +10,9 @@ import structlog
 
 from sentinel.adapters.outbox import Delivered, Outbox, Timing
 from sentinel.adapters.outbox_file import OutboxError, set_aside
-from sentinel.adapters.page_channel import PageChannel
+from sentinel.adapters.page_channel import PageChannel, Reminder
 from sentinel.model.action import Page
-from sentinel.model.ids import Seconds
+from sentinel.model.ids import Instant, Seconds
 
 log = structlog.get_logger(logger_name="outboxes")
 
@@ -50,6 +50,15 @@ class Outboxes:
     def open(self) -> list[Page]:
         """Give the newest page of each incident that is not resolved. Raises OutboxError."""
         return [*self._durable.open(), *self._memory.open()]
+
+    def histories(self) -> dict[str, list[tuple[Page, Instant]]]:
+        """Give each open incident's pages, oldest first, and when each was kept. Raises OutboxError."""
+        return {**self._durable.histories(), **self._memory.histories()}
+
+    def remind(self, incident: str, reminder: Reminder) -> None:
+        """Say where an incident is shown that it still waits for somebody. Raises OutboxError."""
+        box = self._memory if incident in self._memory.incidents() else self._durable
+        box.remind(incident, reminder)
 
     def standing(self, channel: str) -> tuple[int, bool]:
         """Say how many pages no channel has shown, and whether this one fails. Raises OutboxError."""

@@ -46,11 +46,20 @@ class Sender:
 UNNAMED = Sender()
 
 
+@dataclass(frozen=True, slots=True)
+class Reminder:
+    """That a page still waits for somebody; one whose arrival is unsure is not sent again."""
+
+    at: Instant
+    text: str
+
+
 class PageChannel(Protocol):
     """One place where people read pages: a message per incident, edited in place, details in its thread.
 
     Every method raises ChannelError, and lets others run while it waits. `edit` may be called twice with
-    the same page.
+    the same page. A channel may have two more: `refresh_s`, when what is open there must be told again lest
+    it ends, by `edit`; and `remind(page, ref, reminder)`, which says that nobody has acknowledged it.
     """
 
     name: str
@@ -81,10 +90,21 @@ def headline(page: Page, sender: Sender) -> str:
     return f"{MARKS.get(page.stage, page.stage.upper())}{severity}{cluster} {page.title}"
 
 
+def life_of(sender: Sender) -> str:
+    """Name whose incidents these are, also among clusters and after a new head node."""
+    return "/".join(part for part in (sender.cluster, sender.journal) if part)
+
+
+def key_of(page: Page, sender: Sender) -> str:
+    """Name the incident among all that one server may hear of."""
+    return f"{life_of(sender)}/{page.incident}"
+
+
 def footer(page: Page, sender: Sender) -> str:
     """Which cluster's incident and which revision this is, and where to read on."""
     name = f"{sender.cluster}/{page.incident}" if sender.cluster else page.incident
-    parts = [f"incident {name}", f"revision {page.revision}"]
+    parts = [page.asked] if page.asked else []
+    parts += [f"incident {name}", f"revision {page.revision}"]
     parts += [url] if (url := logbook_url(page, sender)) else []
     parts += [f"runbook {url}"] if (url := runbook_url(page, sender)) else []
     return " · ".join(parts)

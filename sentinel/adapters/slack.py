@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from sentinel.adapters.page_channel import UNNAMED, Sender
+from sentinel.adapters.page_channel import UNNAMED, Reminder, Sender, headline
 from sentinel.adapters.slack_api import SlackApi, SlackError
 from sentinel.adapters.slack_message import (
     DETAIL,
     MESSAGE,
     blocks,
     detail_text,
+    escaped,
     fallback_text,
     is_about,
     metadata,
@@ -89,6 +90,21 @@ class Slack:
 
         def reply(until: float) -> None:
             self._api.call("chat.postMessage", until=until, channel=self._channel, thread_ts=ref, **message)
+
+        await self._call(reply)
+
+    async def remind(self, page: Page, ref: str, reminder: Reminder) -> None:
+        """Say below the message, and in the channel, that it waits for somebody."""
+        text = f":repeat: {escaped(reminder.text)}: {escaped(headline(page, self._sender))}"
+
+        def reply(until: float) -> None:
+            sent: dict[str, Any] = {
+                "channel": self._channel,
+                "thread_ts": ref,
+                "reply_broadcast": True,
+                "text": text,
+            }
+            self._api.call("chat.postMessage", until=until, **sent)
 
         await self._call(reply)
 

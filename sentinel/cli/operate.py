@@ -8,6 +8,7 @@ import typer
 
 from sentinel.cli.frame import (
     CLUSTER,
+    EXIT_BY_HEALTH,
     FAILED,
     MISUSED,
     OPERATE,
@@ -28,6 +29,8 @@ from sentinel.cli.frame import (
 )
 
 LOOK_EVERY_S = 0.5
+STATUS_AGE_S = 5.0
+"""A controller of a large cluster shows what was so up to a second ago."""
 
 
 @app.command(
@@ -197,9 +200,14 @@ def _until_empty(name: str, within: float) -> None:
     say(f"{name} is empty")
 
 
+def _now(name: str) -> dict[str, Any]:
+    """Give a node as the controller sees it now; nothing for one that it does not know."""
+    return next((node for node in ask("GET", "status")["nodes"] if node["node"] == name), {})
+
+
 def _full(name: str) -> str:
     """Say what a drained node still waits for; empty when it is. Raises CommandError if it is not drained."""
-    node: dict[str, Any] = next((n for n in ask("GET", "status")["nodes"] if n["node"] == name), {})
+    node = _now(name)
     if not node.get("cordon"):
         raise CommandError(f"{name} is not drained any more", FAILED)
     return str(node["full"])
@@ -225,10 +233,54 @@ def grow(
     tell("grow", job, reason)
 
 
-@app.command(rich_help_panel=OPERATE, epilog=examples("sentinel undrain n2"))
-def undrain(node: Node, reason: Reason = "") -> None:
-    """Let a drained or evicted node be used again."""
-    tell("undrain", node, reason)
+@app.command(
+    rich_help_panel=OPERATE,
+    epilog=examples(
+        'sentinel undrain n2 --reason "new DIMM"', 'sentinel undrain n2 --no-proof --reason "drill"'
+    ),
+)
+def undrain(
+    node: Node,
+    reason: Reason = "",
+    no_proof: Annotated[
+        bool, typer.Option("--no-proof", help="Take it back at once, on your word; say why with --reason.")
+    ] = False,
+) -> None:
+    """Let a drained or evicted node be used again, once it has shown that it is well.
+
+    It passes its own checks, those that it had failed among them, is loaded, and passes them again. Exit
+    code: 0 it is in use, 1 the proof could not be run or makes no sense, 4 it failed; then it stays out.
+    """
+    if no_proof and not reason.strip():
+        raise CommandError("--no-proof: say with --reason why it is well, for that is on record", MISUSED)
+    if no_proof:
+        tell("undrain", node, reason)
+        return
+    before = _now(node).get("proof_at", 0.0)
+    tell("prove", node, reason)
+    _until_proved(node, before)
+
+
+def _until_proved(name: str, before: float) -> None:
+    """Return when a node has passed its proof, or needed none. Raises CommandError with why it stays out.
+
+    `before` is when its last proof was asked for: the status may be a moment old.
+    """
+    shown, until = None, time.monotonic() + STATUS_AGE_S
+    while (node := _now(name)).get("cordon") and node["proof_at"] == before and time.monotonic() < until:
+        time.sleep(LOOK_EVERY_S)
+    while (node := _now(name)).get("proof_stage") == "under way":
+        said = "; ".join(filter(None, (node["proof"], node["full"])))
+        if said != shown:
+            say(said)
+            shown = said
+        time.sleep(LOOK_EVERY_S)
+    if node.get("cordon"):
+        code = EXIT_BY_HEALTH["critical"] if node["proof_stage"] == "failed" else FAILED
+        raise CommandError(f"{name} stays out: {node['proof'] or node['cordon']}", code)
+    if node.get("proof"):
+        say(node["proof"])
+    say(f"{name} is in use again")
 
 
 @app.command(

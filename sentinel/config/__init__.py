@@ -11,9 +11,12 @@ from sentinel.config.tables import (
     Pages,
     Ray,
     Receiver,
+    Route,
     Settings,
     Table,
+    nearest,
     read_secret,
+    valid,
 )
 
 __all__ = [
@@ -26,11 +29,14 @@ __all__ = [
     "Pages",
     "Ray",
     "Receiver",
+    "Route",
     "Settings",
     "Table",
     "effective",
     "keys",
     "load",
+    "nearest",
     "read_secret",
     "source",
+    "valid",
 ]

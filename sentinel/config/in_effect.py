@@ -15,7 +15,7 @@ from pydantic import (
 )
 
 from sentinel.config.reading import merge, read_all
-from sentinel.config.tables import PREFIX, RECEIVERS, TABLES, Receiver, Table
+from sentinel.config.tables import NAMED, PREFIX, TABLES, Table
 from sentinel.model.policy import Policy
 from sentinel.model.severity import Severity
 
@@ -52,20 +52,26 @@ def effective(path: Path | None = None, env: Mapping[str, str] = os.environ) -> 
                 origin = f"{file}:{lines[name]}" if name in lines else str(file)
             value = getattr(getattr(settings, section), key)
             yield Effective.of(name, value, origin, secret=not field.repr)
-    for name, receiver in settings.receivers.items():
-        yield from _of_receiver(name, receiver, file, lines, changes.get(RECEIVERS, {}).get(name, {}))
+    for section, model in NAMED.items():
+        for name, named in getattr(settings, section).items():
+            given_here = changes.get(section, {}).get(name, {})
+            yield from _of_named(f"{section}.{name}", model, named, file, lines, given_here)
 
 
-def _of_receiver(
-    name: str, receiver: Receiver, file: Path | None, lines: Mapping[str, int], changes: Mapping[str, Any]
+def _of_named(
+    name: str,
+    model: type[Table],
+    table: Table,
+    file: Path | None,
+    lines: Mapping[str, int],
+    changes: Mapping[str, Any],
 ) -> Iterator[Effective]:
-    """Say what is set of a receiver; what is its kind's own may be a secret, such as an address."""
-    for key in sorted(receiver.model_fields_set):
-        full = f"{RECEIVERS}.{name}.{key}"
+    """Say what is set of a receiver or a route; what is a kind's own may be a secret, such as an address."""
+    for key in sorted(table.model_fields_set):
+        full = f"{name}.{key}"
         origin = f"{file}:{lines[full]}" if full in lines else str(file)
-        origin = f"{PREFIX}{RECEIVERS}__{name}__{key}".upper() if key in changes else origin
-        own = key not in Receiver.model_fields
-        yield Effective.of(full, getattr(receiver, key), origin, secret=own)
+        origin = f"{PREFIX}{name.replace('.', '__')}__{key}".upper() if key in changes else origin
+        yield Effective.of(full, getattr(table, key), origin, secret=key not in model.model_fields)
 
 
 _HEADER = re.compile(r"\s*\[\s*([\w-]+(?:\s*\.\s*[\w-]+)?)\s*\]")
@@ -101,7 +107,10 @@ class Key:
 
 def keys() -> Iterator[Key]:
     """Describe every setting, in the order of the file."""
-    tables: dict[str, type[Table]] = {**TABLES, f"{RECEIVERS}.NAME": Receiver}
+    tables: dict[str, type[Table]] = {
+        **TABLES,
+        **{f"{section}.NAME": model for section, model in NAMED.items()},
+    }
     for section, table in tables.items():
         reasons = _reasons(Policy if section == "policy" else table)
         for name, field in table.model_fields.items():

@@ -9,13 +9,13 @@ from typing import Any
 
 from sentinel import private
 from sentinel.config.tables import (
+    NAMED,
     PREFIX,
-    RECEIVERS,
     SECTIONS,
     TABLES,
     ConfigError,
-    Receiver,
     Settings,
+    Table,
     nearest,
     valid,
     validate,
@@ -56,8 +56,8 @@ def read_all(path: Path | None, env: Mapping[str, str]) -> tuple[Path | None, di
     file = named or _found()
     given = _read(file, is_named=named is not None) if file else {}
     for section, table in given.items():
-        if section == RECEIVERS:
-            _receivers(str(file), table)
+        if section in NAMED:
+            _named_tables(str(file), section, table)
         else:
             validate(str(file), section, table, strict=True)
     return file, given, _environment(env)
@@ -71,26 +71,26 @@ def merge(_: Path | None, given: Mapping[str, Any], changes: Mapping[str, Any]) 
             tables[section] = validate("environment", section, merged, strict=False)
     if "policy" in tables:
         tables["policy"] = tables["policy"].policy()
-    tables[RECEIVERS] = _receivers("environment", _joined(given, changes))
+    for section in NAMED:
+        tables[section] = _named_tables("environment", section, _joined(section, given, changes))
     return Settings(**tables)
 
 
-def _joined(given: Mapping[str, Any], changes: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Give each receiver's table, in which the environment wins key by key."""
-    old, new = given.get(RECEIVERS, {}), changes.get(RECEIVERS, {})
+def _joined(section: str, given: Mapping[str, Any], changes: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Give each of a section's tables, in which the environment wins key by key."""
+    old, new = given.get(section, {}), changes.get(section, {})
     return {name: {**old.get(name, {}), **new.get(name, {})} for name in {**old, **new}}
 
 
-def _receivers(where: str, tables: Any) -> Mapping[str, Receiver]:
+def _named_tables(where: str, section: str, tables: Any) -> Mapping[str, Table]:
+    """Read a table for each name; they stay in their order. Raises ConfigError."""
     if not isinstance(tables, dict):
-        raise ConfigError(f"{where}: {RECEIVERS}: expected a table for each, such as [receivers.webhook]")
+        raise ConfigError(f"{where}: {section}: expected a table for each, such as [{section}.webhook]")
     for name in tables:
         if not re.fullmatch(r"[a-z][a-z0-9_-]{0,30}", name):
-            raise ConfigError(
-                f"{where}: {RECEIVERS}.{name}: expected a name in small letters, such as webhook"
-            )
+            raise ConfigError(f"{where}: {section}.{name}: expected a name in small letters, such as webhook")
     return {
-        name: valid(where, f"{RECEIVERS}.{name}", Receiver, table, strict=False)
+        name: valid(where, f"{section}.{name}", NAMED[section], table, strict=False)
         for name, table in tables.items()
     }
 
@@ -133,7 +133,7 @@ def _environment(env: Mapping[str, str]) -> dict[str, Any]:
         if section not in SECTIONS:
             near = nearest(section, dict.fromkeys(SECTIONS))
             raise ConfigError(f"environment: {name}: unknown section {section!r}{near}")
-        if section == RECEIVERS:
+        if section in NAMED:
             receiver, _, key = path[0].partition("__")
             if not key:
                 raise ConfigError(f"environment: {name}: no setting; expected a key of it, {name}__KEY")

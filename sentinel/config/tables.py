@@ -29,6 +29,8 @@ RESTART = (
     "${SENTINEL_AVOID:+--exclude=$SENTINEL_AVOID} train.sh"
 )
 """A `job.restart_command` for Slurm."""
+REBOOT = 'ssh -o BatchMode=yes "$SENTINEL_NODE" sudo systemctl reboot'
+"""An `operations.reboot_command` for machines that are reached by ssh."""
 _NAME = r"^\w[\w.-]*$"
 _Host = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,253}$")]
 RECOVERY = 154
@@ -36,6 +38,7 @@ RECOVERY = 154
 _LOCAL = ("localhost", "127.0.0.1", "::1")
 _T = TypeVar("_T", bound="Table")
 _Signal = Annotated[int, Field(ge=1, le=64)]
+_Word = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$", examples=["gemm"])]
 _Xid = Annotated[int, Field(ge=1, le=999)]
 
 
@@ -217,6 +220,23 @@ class Checks(Table):
         return {"--xid-fatal": self.xid_fatal, "--xid-ignored": self.xid_ignored}
 
 
+class Operations(Table):
+    """What Sentinel may do to machines, beside what it does to jobs."""
+
+    reboot_command: str = Field(default="", max_length=4000, examples=[REBOOT])
+    """Reboots the node in SENTINEL_NODE, for the rung `reboot` of `policy.repair`; run here, by `sh -c`.
+
+    It ends once the reboot is under way. SENTINEL_REPAIR is the same if it is run again after a restart.
+    """
+    reboot_within_s: float = Field(default=60.0, ge=1.0, le=3600.0)
+    """A command that has not ended by then is killed, and the next rung follows."""
+
+    @property
+    def reboot(self) -> tuple[str, float]:
+        """The command, and how long it may take."""
+        return self.reboot_command, self.reboot_within_s
+
+
 class Pages(Table):
     """Who is woken, and through what."""
 
@@ -232,6 +252,14 @@ class Pages(Table):
     """Another server that speaks Slack's API, such as the one of the tests."""
     fallback_after_s: float = Field(default=20.0, gt=0)
     """A page that is not delivered for this long also goes to the fallback: longer than one Retry-After."""
+    oncall_file: Path | None = None
+    """Who is on call and who is asked next; without one each receiver is told what its routes say."""
+    timezone: str = Field(default="UTC", examples=["Europe/Berlin"])
+    """In which routes have their hours, days and mornings."""
+    morning: str = "09:00"
+    """When what a route leaves for the morning is told."""
+    workdays: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ("mon", "tue", "wed", "thu", "fri")
+    """Days that have such a morning, unless they are holidays."""
 
     def token(self) -> str:
         """Give the Slack token, empty for none. Raises ConfigError when its file can't be read."""
@@ -256,7 +284,7 @@ class Receiver(Table):
     model_config = ConfigDict(extra="allow")
 
     kind: str = Field(default="", pattern=r"^\w*$", examples=["webhook"])
-    """`webhook`, `slack`, or what an installed package offers; empty: its name says it."""
+    """`pagerduty`, `alertmanager`, `apprise`, `slack`, `webhook`, or a package's; empty: its name."""
     causes: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
     """Whose pages it gets, such as `gpu-*`; empty for all. Sentinel's own troubles are told to everybody."""
 
@@ -268,8 +296,34 @@ class Receiver(Table):
         return valid("settings", f"receivers.{name}", model, self.model_extra, strict=False)
 
 
+class Route(Table):
+    """Whom a page is told and when, `[routes.NAME]`: the first that fits. An empty list asks for nothing."""
+
+    receivers: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
+    """For whom it is, by the names of `[receivers.NAME]`; `on-call` is `[pages]`."""
+    severity: Annotated[tuple[Severity, ...], BeforeValidator(_listed)] = ()
+    """Of `critical`, `warning` and `info`."""
+    causes: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
+    """Such as `gpu-*`."""
+    nodes: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
+    """One of those that are suspected, such as `rack7-*`."""
+    jobs: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
+    """Such as `run-*`."""
+    days: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
+    """`mon` to `sun`, and `holiday`, which those of `pages.oncall_file` are instead."""
+    hours: str = Field(default="", examples=["22:00-07:00"])
+    """Of a day in `pages.timezone`; the second is no longer in it."""
+    tell: Literal["now", "morning", "never"] = "now"
+    """When: at once, at the next `pages.morning` if it is open then, or not at all."""
+    repeat_s: float = Field(default=0.0, ge=0, le=86400)
+    """Told again this often until somebody acknowledges it or it is over; 0: once."""
+
+
 def _type_of(field: "dataclasses.Field[Any]") -> Any:
     """Give a policy field's type with its bounds."""
+    if (among := field.metadata.get("among")) is not None:
+        word: Any = Literal[among] if among else _Word
+        return Annotated[tuple.__class_getitem__((word, ...)), BeforeValidator(_listed)]
     if isinstance(field.default, tuple):
         return Annotated[tuple[_Signal, ...], BeforeValidator(_listed)]
     return Annotated[field.type, Field(ge=field.metadata.get("least"), le=field.metadata.get("most"))]
@@ -301,6 +355,7 @@ TABLES: Mapping[str, type[Table]] = {
     "ray": Ray,
     "job": Job,
     "checks": Checks,
+    "operations": Operations,
     "pages": Pages,
     "policy": _policy_table(),
 }
@@ -308,7 +363,10 @@ TABLES: Mapping[str, type[Table]] = {
 
 RECEIVERS = "receivers"
 """A section with a table for each of them."""
-SECTIONS = (*TABLES, RECEIVERS)
+ROUTES = "routes"
+"""The same, in their order."""
+NAMED: Mapping[str, type[Table]] = {RECEIVERS: Receiver, ROUTES: Route}
+SECTIONS = (*TABLES, *NAMED)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -319,8 +377,10 @@ class Settings:
     ray: Ray = dataclasses.field(default_factory=Ray)
     job: Job = dataclasses.field(default_factory=Job)
     checks: Checks = dataclasses.field(default_factory=Checks)
+    operations: Operations = dataclasses.field(default_factory=Operations)
     pages: Pages = dataclasses.field(default_factory=Pages)
     receivers: Mapping[str, Receiver] = dataclasses.field(default_factory=dict)
+    routes: Mapping[str, Route] = dataclasses.field(default_factory=dict)
     policy: Policy = dataclasses.field(default_factory=Policy)
 
 

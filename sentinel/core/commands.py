@@ -4,6 +4,7 @@ from collections.abc import Collection
 from difflib import get_close_matches
 from typing import Literal, TypeAlias, get_args
 
+from sentinel.core import proofs
 from sentinel.core.learn import again
 from sentinel.core.state import State
 from sentinel.core.state.rows import SCHEDULER
@@ -12,6 +13,7 @@ from sentinel.model.action import StopJob, StopWorker
 from sentinel.model.counted import counted
 from sentinel.model.ids import DAY_S, IncidentId, JobId, NodeId
 from sentinel.model.incident import Stage
+from sentinel.model.policy import Policy
 
 LONGEST_SILENCE_S = 30 * DAY_S
 """What is to be silent for longer is to be repaired, or its runbook changed."""
@@ -22,6 +24,7 @@ CommandName: TypeAlias = Literal[
     "maintain",
     "drain",
     "undrain",
+    "prove",
     "retry",
     "grow",
     "stop-actions",
@@ -38,10 +41,10 @@ def refuse_command(state: State, command: str, target: str, causes: Collection[s
         return f"unknown command {command!r}: {', '.join(COMMANDS)}"
     if command == "ack":
         return _refuse_ack(state, target)
-    if command in ("maintain", "drain", "undrain") and target not in state.nodes:
+    if command in ("maintain", "drain", "undrain", "prove") and target not in state.nodes:
         return f"no node {target!r}: known are {', '.join(sorted(state.nodes)) or 'none'}"
-    if command == "undrain" and (cordon := state.nodes[NodeId(target)].cordon) and cordon.by == SCHEDULER:
-        return f"{target} is cordoned in the scheduler ({cordon.reason}): it comes back when that ends there"
+    if command in ("undrain", "prove") and (theirs := _cordoned_by_others(state, NodeId(target))):
+        return theirs
     if command == "silence" and target not in state.nodes and target not in causes:
         near = get_close_matches(target, [*state.nodes, *causes], n=1)
         hint = f"did you mean {near[0]!r}?" if near else "the causes are the runbooks' names"
@@ -57,6 +60,19 @@ def refuse_command(state: State, command: str, target: str, causes: Collection[s
     if command == "retire":
         return _still_busy(state)
     return ""
+
+
+def refuse_proof(state: State, target: str, policy: Policy) -> str:
+    """Why a node can't show now that it is well; empty when it can, or is not out."""
+    node = state.nodes.get(NodeId(target))
+    return proofs.refuse(node, policy) if node is not None and node.cordon is not None else ""
+
+
+def _cordoned_by_others(state: State, node: NodeId) -> str:
+    cordon = state.nodes[node].cordon
+    if cordon is None or cordon.by != SCHEDULER:
+        return ""
+    return f"{node} is cordoned in the scheduler ({cordon.reason}): it comes back when that ends there"
 
 
 def _refuse_ack(state: State, target: str) -> str:

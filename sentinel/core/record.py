@@ -5,7 +5,7 @@ from typing import TypeVar, assert_never
 
 from msgspec.structs import replace
 
-from sentinel.core import evidence, group, recovery, waits
+from sentinel.core import evidence, group, proofs, recovery, waits
 from sentinel.core.learn.breaking import break_off
 from sentinel.core.learn.nodes import fall
 from sentinel.core.page.left import left_for_people, refused_evictions
@@ -13,7 +13,7 @@ from sentinel.core.page.severity import worst
 from sentinel.core.page.words import digest, when_over
 from sentinel.core.settle.guards import evictions, refuse_action
 from sentinel.core.state import Rules, State
-from sentinel.core.state.rows import Cordon, Job, JobStage, Node, Want
+from sentinel.core.state.rows import Cordon, Eviction, Job, JobStage, Node, Want
 from sentinel.core.state.timers import Timer
 from sentinel.core.state.workers import Worker
 from sentinel.model.action import (
@@ -25,8 +25,10 @@ from sentinel.model.action import (
     Page,
     Ping,
     Probe,
+    Prove,
     Readmit,
     Refusal,
+    Repair,
     RestartAgent,
     RestartGcs,
     RestartJob,
@@ -52,6 +54,7 @@ from sentinel.model.decision import (
 from sentinel.model.fact import JobStalled, RankExited, RankRaised
 from sentinel.model.ids import HOUR_S, Cause, IncidentId
 from sentinel.model.incident import Diagnosis, Due, Incident, PagedDiagnosis, Stage
+from sentinel.model.policy import Rung
 from sentinel.model.runbook import Remedy, Scope
 
 ACTIONS_LIMIT = 200
@@ -82,10 +85,12 @@ def record(state: State, decision: Decision, rules: Rules) -> None:  # one line 
         case Froze(reason=reason):
             _froze(state, reason)
         case Cordoned():
-            _cordoned(state, decision)
+            _cordoned(state, decision, rules)
         case GivenBack(nodes=nodes):
             given = {node.cordon.at for name in nodes if (node := state.nodes[name]).cordon}
             state.evictions = tuple(at for at in state.evictions if at not in given)
+            for node in map(state.nodes.__getitem__, nodes):
+                state.change(node, history=tuple(each for each in node.history if each.at not in given))
         case Wanted():
             _wanted(state, decision, rules)
         case Paused(job=job, seconds=seconds):
@@ -133,6 +138,11 @@ def _ordered(state: State, action: Action, rules: Rules) -> None:
             _tells_scheduler(state, state.nodes[name], state.nodes[name].cordon)
         case Readmit(node=name):
             _tells_scheduler(state, state.nodes[name], state.nodes[name].outside.cordon)
+        case Prove(node=name, deadline=deadline):
+            _is_proved(state, state.nodes[name], action)
+            state.set_deadline(Timer.PROOF.of(name), deadline + rules.policy.retry_s)
+        case Repair(node=name, rung=rung):
+            _is_repaired(state, state.nodes[name], action.id, rung)
         case Ping(node=name):
             state.change(state.nodes[name], pings=state.nodes[name].pings + 1)
             state.set_deadline(Timer.PING.of(name), rules.policy.action_timeout_s)
@@ -284,10 +294,13 @@ def _froze(state: State, reason: str) -> None:
     state.frozen = reason
 
 
-def _cordoned(state: State, decision: Cordoned) -> None:
+def _cordoned(state: State, decision: Cordoned, rules: Rules) -> None:
     node = state.nodes[decision.node]
-    cordon = Cordon(decision.incident, decision.reason, state.now, decision.gently)
-    state.change(node, cordon=cordon, evicts=0, forgiven=0, is_empty=False)
+    found, measured = proofs.why_out(state.incidents[decision.incident], node.id, rules)
+    said = decision.incident, decision.reason, state.now, decision.gently
+    cordon = Cordon(*said, found=found, measured=measured)
+    node = state.change(node, cordon=cordon, evicts=0, forgiven=0, is_empty=False)
+    _begins_anew(state, node, decision, rules)
     state.evictions = (*evictions(state), state.now)
     state.refused.drop((decision.incident, f"evict {node.id}"))
     state.deadlines.drop(Timer.EVICT.of(node.id))
@@ -297,6 +310,23 @@ def _cordoned(state: State, decision: Cordoned) -> None:
     # Those were made with this node; evictions have limits of their own.
     state.change(state.incidents[decision.incident], attempts=0)
     _is_mitigated(state, decision.incident)
+
+
+def _begins_anew(state: State, node: Node, decision: Cordoned, rules: Rules) -> None:
+    """Nothing is shown yet under a new cordon, and nothing tried; the node's history says one more."""
+    known = [each for each in node.history if each.at > state.now - rules.policy.inspect_s]
+    known.append(Eviction(state.now, decision.reason, decision.incident))
+    history = tuple(known[-rules.policy.inspect_after :])
+    state.change(node, history=history, proof=None, probation=0.0, rungs=(), repairing="")
+
+
+def _is_proved(state: State, node: Node, order: Prove) -> None:
+    if node.proof is not None:
+        state.change(node, proof=replace(node.proof, order=order.id), proves=node.proves + 1)
+
+
+def _is_repaired(state: State, node: Node, order: str, rung: Rung) -> None:
+    state.change(node, repairing=order, rungs=(*node.rungs, rung), repairs=node.repairs + 1)
 
 
 def _wanted(state: State, decision: Wanted, rules: Rules) -> None:

@@ -2,6 +2,7 @@
 
 from msgspec.structs import replace
 
+from sentinel.core import proofs
 from sentinel.core.state import Rules, State
 from sentinel.core.state.rows import Node
 from sentinel.model.counted import counted
@@ -42,7 +43,8 @@ def count(state: State, node: Node, fact: FindingReported, rules: Rules) -> Find
     state.change(node, link_errors=struck)
     times = [each for each, place in struck if place == place_of(found) and each > at - DAY_S]
     needed = found.evidence.get("strikes")
-    if len(times) < (needed if isinstance(needed, int) else rules.policy.several):
+    needed = needed if isinstance(needed, int) else rules.policy.several
+    if len(times) < (1 if proofs.on_probation(node, state) else needed):
         return fact
     said = f"{found.summary}, {counted(len(times), 'time')} within a day"
     return replace(fact, finding=replace(found, code=LINK_BROKEN, health=Health.CRITICAL, summary=said))

@@ -4,6 +4,7 @@ from collections.abc import Collection, Sequence
 
 from msgspec import Struct
 
+from sentinel.core import proofs
 from sentinel.core.evidence import mentions, silent_nodes
 from sentinel.core.group import has_recovered
 from sentinel.core.page.left import left_for_people
@@ -46,6 +47,8 @@ class Touched(Struct, frozen=True):
         if waits:
             nodes |= {NodeId(name) for name in waits if name in state.nodes}
             jobs |= {JobId(name) for name in waits}
+        if any(isinstance(before, proofs.LEAVING) for _, before, _ in state.unfinished.changes()):
+            nodes |= {node.id for node in state.cordoned()}  # they may be empty now
         if places or turned or state.workers.is_touched() or state.refused.is_touched:
             jobs = {*state.jobs}  # one job's GPUs may be what another job waits for
         incidents: set[IncidentId] = set()

@@ -133,6 +133,7 @@ def render(incident: Incident, lines: Iterable[Line] = (), runbook: Runbook | No
         earlier=[*earlier(incident), *also(incident), *broke_again(incident)],
         done=_done(incident, decided),
         waited=waited(incident),
+        proofs=incident.proofs,
         refused=[each for each in _dated(incident, decided) if isinstance(each[1], Refusal)],
         pages=_pages(incident.actions),
         attachments=_attachments(incident),

@@ -161,6 +161,11 @@ def action_line(action: do.Action) -> str:
             return f"stop {action.job}{_because(action.reason)}"
         case do.CollectStacks():
             return f"collect the stacks of {counted(len(action.processes), 'rank')}"
+        case do.Prove():
+            return f"have {action.node} prove that it is well: {action.check or 'its own checks'}"
+        case do.Repair(rung=rung):
+            gpus = f" of {', '.join(f'gpu-{gpu}' for gpu in action.gpus)}" if action.gpus else ""
+            return f"repair {action.node}: {rung.value}{gpus}"
         case do.Ping():
             return f"look at {action.node} from the controller"
         case do.RestartAgent():

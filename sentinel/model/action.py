@@ -6,6 +6,7 @@ from msgspec import Struct
 
 from sentinel.model.ids import ActionId, IncidentId, JobId, NodeId, Seconds, WorkerId
 from sentinel.model.noun import Noun
+from sentinel.model.policy import Rung
 
 
 class Deed(Noun, frozen=True):
@@ -29,6 +30,14 @@ class Page(Deed, frozen=True):
     """The runbook's name; empty where none is known."""
     severity: str = ""
     """`critical | warning | info`; empty where an older release did not say."""
+    job: str = ""
+    """Whose trouble it is; empty if no job's. This and what follows is known on the page's way out."""
+    nodes: tuple[str, ...] = ()
+    """Those that are suspected."""
+    acked_by: str = ""
+    """Who has said that they have it; empty until somebody does."""
+    asked: str = ""
+    """Who was asked and who is next, in a line."""
 
 
 class CordonNode(Deed, frozen=True):
@@ -139,6 +148,26 @@ class Ping(Deed, frozen=True):
     node: NodeId
 
 
+class Prove(Deed, frozen=True):
+    """Have a node that is out and empty show that it is well: by all its own checks, or a collective one."""
+
+    node: NodeId
+    check: str = ""
+    """The collective check; empty for all that its agent runs."""
+    members: tuple[NodeId, ...] = ()
+    """Who measures together."""
+    deadline: Seconds = 0.0
+
+
+class Repair(Deed, frozen=True):
+    """Try one rung of the ladder on a node that is out and empty."""
+
+    node: NodeId
+    rung: Rung
+    gpus: tuple[int, ...] = ()
+    """Those that are to be reset."""
+
+
 class RestartAgent(Deed, frozen=True):
     """Start the agent of a node whose agent is dead."""
 
@@ -171,6 +200,8 @@ Action: TypeAlias = (
     | CollectStacks
     | Probe
     | Ping
+    | Prove
+    | Repair
     | RestartAgent
     | RestartGcs
     | Refusal
@@ -189,6 +220,8 @@ KINDS = (
     "stacks",
     "probe",
     "ping",
+    "prove",
+    "repair",
     "restart-agent",
     "restart-gcs",
 )

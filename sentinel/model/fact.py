@@ -109,6 +109,10 @@ class NodeProbed(Noun, frozen=True):
     node: NodeId
     reason: str
     origin: Origin | None = None
+    checks: tuple[str, ...] = ()
+    """Those that were run; empty where an older release did not say."""
+    missing: tuple[str, ...] = ()
+    """Those that gave no answer in time."""
 
 
 class MembersProbed(Noun, frozen=True):

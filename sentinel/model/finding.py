@@ -35,6 +35,8 @@ RANKING: Mapping[Health, int] = {
     Health.CRITICAL: 3,
 }
 """A health as a number that can be charted: worse is more."""
+NO_OPINION = frozenset({"probe-failed", "probe-hung", "probe-died"})
+"""Codes of findings that only say that a check could not be run: what it would have found, nobody knows."""
 TRAINER = "trainer"
 """The check that a job's ranks speak for: about the job, and the node is only where it was said."""
 REPLAYED = "step-replayed"

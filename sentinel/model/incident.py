@@ -212,6 +212,9 @@ class Incident(Struct, frozen=True, gc=False):
     part_of: IncidentId | None = None
     """The incident of what its nodes share with others: that one tells the rest."""
 
+    proofs: tuple[str, ...] = ()
+    """What nodes that it took out have shown since, and what was tried on them, a line each, oldest first."""
+
     waits: tuple[Waited, ...] = ()
     """What its repair had to wait for, oldest first."""
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
+from enum import StrEnum
 from typing import TypeVar
 
 from sentinel.model.ids import Seconds
@@ -13,6 +14,21 @@ def number(default: N, least: N, most: N) -> N:
     """Give a field its default and the bounds between which it still protects."""
     found: N = field(default=default, metadata={"least": least, "most": most})
     return found
+
+
+def names(default: tuple[str, ...], among: type[StrEnum] | None = None) -> tuple[str, ...]:
+    """Give a field of words its default, and which words there are; None: any."""
+    found: tuple[str, ...] = field(default=default, metadata={"among": tuple(among) if among else ()})
+    return found
+
+
+class Rung(StrEnum):
+    """One rung of the ladder of repairs; above the last one are people."""
+
+    GPU_RESET = "gpu-reset"
+    """`nvidia-smi --gpu-reset` of the GPUs that a finding names."""
+    REBOOT = "reboot"
+    """The operator's `operations.reboot_command`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +219,35 @@ class Policy:
     """More than this and the breaker opens: something else is wrong."""
     evict_confidence: float = number(0.7, 0.5, 1.0)
     """A diagnosis below this never evicts."""
+
+    # How a node comes back
+
+    preflight: tuple[str, ...] = names(("gemm",))
+    """Collective checks that a node has to pass alone before it comes back, beside all of its own.
+
+    `gemm` loads each device and knows every number of the result; it needs torch. Empty for none.
+    """
+    proof_s: Seconds = number(150.0, 10.0, 3600.0)
+    """Each part of a proof may take this long: `gemm` of 8 GPUs needs less, and all checks of a node do."""
+    probation_s: Seconds = number(3600.0, 0.0, 604800.0)
+    """A node that came back by proof is out again at the first failure within this; 0 for no probation.
+
+    As long as `crashes_per_hour` looks back.
+    """
+    inspect_after: int = number(3, 2, 100)
+    """A node evicted so often within `inspect_s` comes back by a person's word alone, whatever it proves.
+
+    At `failures_per_node_day` chance alone does that to one node in 17,000 a week.
+    """
+    inspect_s: Seconds = number(604800.0, 3600.0, 7776000.0)
+    """A week: people who repair in working hours have seen it by then."""
+    repair: tuple[str, ...] = names((), Rung)
+    """Rungs that Sentinel may try by itself on a node that is out and empty, where the runbook has them.
+
+    None: that a machine is reset or rebooted is for its operators to allow.
+    """
+    reboot_s: Seconds = number(1200.0, 60.0, 7200.0)
+    """A node that is rebooted has to be back within this: memory training of a server takes ten minutes."""
 
     # What is tried again, and how often
 

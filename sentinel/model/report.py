@@ -138,6 +138,8 @@ class ProbedSeen(Noun, frozen=True):
     checks: tuple[str, ...]
     reason: Word
     """`exit:<pid>` or the asking action's id."""
+    missing: tuple[str, ...] = ()
+    """Checks that gave no answer in time."""
 
 
 class OrderDone(Noun, frozen=True):
@@ -204,6 +206,8 @@ class ProbeNow(Noun, frozen=True):
     """Controller to agent: run every check that is marked `on_exit`, then report `ProbedSeen`."""
 
     reason: Word
+    within: Span = 0.0
+    """If it is given, run all other checks, too, and wait so long for them, seconds."""
 
 
 class MeasureNow(Noun, frozen=True):
@@ -233,6 +237,13 @@ class StacksNow(Noun, frozen=True):
     deadline: Span
 
 
+class ResetGpus(Noun, frozen=True):
+    """Controller to agent: reset these GPUs, only if no rank lives here and no process uses them."""
+
+    order: Word
+    gpus: Annotated[tuple[Gpu, ...], Meta(max_length=64)]
+
+
 class Leave(Noun, frozen=True):
     """Controller to agent: the job has ended, so remove records and snapshots, and exit."""
 
@@ -259,4 +270,4 @@ class Joined(Noun, frozen=True):
     snapshot_key: bytes
 
 
-Order: TypeAlias = Ack | ProbeNow | MeasureNow | KillWorker | StacksNow | Leave
+Order: TypeAlias = Ack | ProbeNow | MeasureNow | KillWorker | StacksNow | ResetGpus | Leave

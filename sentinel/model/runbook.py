@@ -5,6 +5,7 @@ from enum import StrEnum
 
 from sentinel.model.ids import Cause
 from sentinel.model.incident import Blame
+from sentinel.model.policy import Rung
 from sentinel.model.severity import Severity
 
 
@@ -123,5 +124,7 @@ class Runbook:
     """Causes that this may be behind: the check is asked where one is diagnosed, and the remedy waits."""
     severity: Severity = Severity.WARNING
     """Of its pages while no hand is needed; where one is, they are critical."""
+    repair: tuple[Rung, ...] = ()
+    """What may help a node that it took out, the mildest first; done only where `policy.repair` allows it."""
     strikes: bool = False
     """Each finding counts against its place on the GPU, and another cause may ask how often."""

@@ -146,19 +146,19 @@ class Agent:
             self._follower.settle()
         return self.spool.added > before
 
-    def look(self, now: Instant, *, in_agent: bool) -> None:
-        """Run the checks of an immediate probe: first the agent's own, then the prober's."""
+    def look(self, now: Instant, *, in_agent: bool, everything: bool = False) -> None:
+        """Run the checks of an immediate probe, or all: first the agent's own, then the prober's."""
         lines = tuple(self._follower.read()) if in_agent else ()
         while in_agent and self._follower.behind:
             lines += tuple(self._follower.read())
         for name, check in self._checks.items():
-            if check.on_exit and check.in_agent is in_agent:
+            if (check.on_exit or everything) and check.in_agent is in_agent:
                 self._run(name, lines, now)
         self._tell(self._book.counted(now, at_once=True))
 
-    def probed(self, reason: str) -> None:
+    def probed(self, reason: str, *, everything: bool = False) -> None:
         """Say that an immediate probe is complete."""
-        names = tuple(sorted(name for name, check in self._checks.items() if check.on_exit))
+        names = tuple(sorted(name for name, check in self._checks.items() if check.on_exit or everything))
         self.spool.add(ProbedSeen(names, reason))
 
     def ended(self, process: Process, how: str) -> None:

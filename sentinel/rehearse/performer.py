@@ -11,6 +11,7 @@ from sentinel.model.action import (
     Evict,
     Ping,
     Probe,
+    Prove,
     Refusal,
     RestartAgent,
     RestartGcs,
@@ -23,7 +24,7 @@ from sentinel.model.action import (
 )
 from sentinel.model.collective import MemberSample
 from sentinel.model.fact import Fact, GcsBack, MembersProbed, NodePinged, Outcome, WorkerReady
-from sentinel.model.ids import NodeId, Seconds
+from sentinel.model.ids import IncidentId, NodeId, Seconds
 from sentinel.rehearse.controller import Controller
 from sentinel.rehearse.gang import Process
 from sentinel.rehearse.world import FIRST_STEP_S, World
@@ -116,6 +117,8 @@ class Performer:
             case Probe(node=node):
                 self.world.look(node, action.id)
                 self._ends(action, 2 * QUICK_S)
+            case Prove(check=check):
+                self._prove(action, check)
             case Ping():
                 self._ping(action)
             case RestartAgent(node=node):
@@ -238,6 +241,15 @@ class Performer:
         place = (action.node, agent, raylet, max(steps, default=-1), action.incident)
         self._learn(PING_S, lambda: NodePinged(self.world.now, *place))
         self._ends(action, PING_S)
+
+    def _prove(self, action: Prove, check: str) -> None:
+        if check and "prove" not in self.world.fails:
+            asked = check, action.members, action.deadline
+            self._probe_members(Probe(action.id, IncidentId(""), NodeId(""), *asked))
+            return
+        if not check:
+            self.world.look(action.node, action.id, everything=True)
+        self._ends(action, 2 * QUICK_S)
 
     def _probe_members(self, action: Probe) -> None:
         """Let nodes measure together, a second for each round."""

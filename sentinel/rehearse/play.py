@@ -6,7 +6,7 @@ from typing import assert_never
 
 import msgspec
 
-from sentinel.core.commands import refuse_command
+from sentinel.core.commands import refuse_command, refuse_proof
 from sentinel.model.fact import Commanded, GcsBack, GcsLost, JournalBack, JournalFailed
 from sentinel.model.finding import Finding
 from sentinel.model.ids import JobId, NodeId, Seconds
@@ -255,7 +255,10 @@ class Player:
         if not self._controller.there:
             return "no controller is there"
         target = self._node(target).name if SEAT.fullmatch(target) else target
-        if refused := refuse_command(self._controller.state, name, target, self._controller.rules.runbooks):
+        state, rules = self._controller.state, self._controller.rules
+        if refused := refuse_command(state, name, target, rules.runbooks):
+            return refused
+        if name == "prove" and (refused := refuse_proof(state, target, rules.policy)):
             return refused
         until = self._world.now + for_s if for_s else 0.0
         self._controller.learn([Commanded(self._world.now, name, target, "operator", "rehearsed", until)])

@@ -240,18 +240,18 @@ class World:
         if stopped_s:
             turn("T")
 
-    def look(self, node: NodeId, reason: str) -> None:
-        """Run a node's immediate probe."""
+    def look(self, node: NodeId, reason: str, *, everything: bool = False) -> None:
+        """Run a node's immediate probe, or all its checks."""
         agent = self.nodes[node].agent
         if agent is None:
             return
 
         def answered() -> None:
             if self.nodes[node].agent is agent:
-                agent.look(self.now, in_agent=False)
-                agent.probed(reason)
+                agent.look(self.now, in_agent=False, everything=everything)
+                agent.probed(reason, everything=everything)
 
-        agent.look(self.now, in_agent=True)
+        agent.look(self.now, in_agent=True, everything=everything)
         self.later(PROBE_S, answered)
 
     def _break(self, process: Process) -> None:

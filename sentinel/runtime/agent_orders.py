@@ -3,15 +3,17 @@
 import asyncio
 from collections.abc import Sequence
 
-from sentinel.model.action import CollectStacks, Probe
+from sentinel.model.action import CollectStacks, Probe, Prove, Repair
 from sentinel.model.counted import counted
 from sentinel.model.ids import NodeId
-from sentinel.model.report import KillWorker, Leave, MeasureNow, OrderDone, ProbeNow, StacksNow
+from sentinel.model.report import KillWorker, Leave, MeasureNow, OrderDone, ProbeNow, ResetGpus, StacksNow
 from sentinel.runtime.admit import admit
 from sentinel.runtime.hands import ActionError, Hands
 
 LEAVE_DEADLINE_S = 5.0
 KNOWN_WITHIN_S = 30.0
+RESET_WITHIN_S = 180.0
+"""A reset of all GPUs of a node takes a minute; its agent gives up earlier."""
 
 
 class AgentOrders:
@@ -23,7 +25,7 @@ class AgentOrders:
         """By the node that has to answer, and the order's name, which others can guess."""
 
     async def order(
-        self, node: NodeId, order: KillWorker | StacksNow | MeasureNow | Leave, within: float
+        self, node: NodeId, order: KillWorker | StacksNow | ResetGpus | MeasureNow | Leave, within: float
     ) -> OrderDone:
         """Give an order and wait for what became of it. Raises ActionError, TimeoutError."""
         done: asyncio.Future[OrderDone] = asyncio.get_running_loop().create_future()
@@ -70,6 +72,19 @@ class AgentOrders:
         """Have a node's checks run now; what they find arrives as facts."""
         sent = await self._hands.reports.send(action.node, ProbeNow(action.id))
         return "asked" if sent else "no agent is connected"
+
+    async def prove(self, action: Prove) -> str:
+        """Have a node run all its checks; what they find arrives as facts. Raises ActionError."""
+        if not await self._hands.reports.send(action.node, ProbeNow(action.id, action.deadline)):
+            raise ActionError(f"{action.node}: no agent is connected")
+        return "asked for all checks"
+
+    async def reset(self, action: Repair) -> str:
+        """Have a node's agent reset GPUs, if no process uses them. Raises ActionError, TimeoutError."""
+        if not action.gpus:
+            raise ActionError("no finding names the GPU that is to be reset")
+        done = await self.order(action.node, ResetGpus(action.id, action.gpus), RESET_WITHIN_S)
+        return done.detail
 
     async def stacks(self, action: CollectStacks) -> tuple[str, tuple[str, ...]]:
         """Collect the stacks of ranks, as far as their nodes answer in time."""

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from prometheus_client import CollectorRegistry, ProcessCollector
 
 from sentinel import backends, config, logs, private, runbooks
-from sentinel.adapters import on_call, receivers
+from sentinel.adapters import on_call, on_call_plan, receivers
 from sentinel.adapters.dispatcher import Dispatcher
 from sentinel.adapters.journal import Journal
 from sentinel.adapters.journal_file import JournalError
@@ -32,6 +32,7 @@ from sentinel.backends.port import Backend, Context
 from sentinel.core import evidence, group
 from sentinel.core.detect.watch import Watch
 from sentinel.core.learn.ending import has_finished
+from sentinel.core.proofs import progress
 from sentinel.core.settle.why import keeps_full, keeps_small, leaves
 from sentinel.core.state import Rules
 from sentinel.gang.orders import WorkerSpec
@@ -60,7 +61,7 @@ from sentinel.runtime.counters import Counters
 from sentinel.runtime.gathered import Gathered
 from sentinel.runtime.goodput import Goodput
 from sentinel.runtime.hand_probes import HandProbes
-from sentinel.runtime.hands import Hands, RestartCommand
+from sentinel.runtime.hands import Hands, OperatorsCommand
 from sentinel.runtime.inbox import Inbox
 from sentinel.runtime.ledger import Ledger
 from sentinel.runtime.ledger_metrics import LedgerMetrics
@@ -200,6 +201,7 @@ class Controller:
                 self._rounds.run(self.settings.policy.grace_s),
                 self._backend.nodes.run(context),
                 self._dispatcher.run(),
+                *(each.run() for each in self._calendars),
                 self.scribe.run(self.ledger),
                 self._serve_web(web_socket),
             ):
@@ -274,8 +276,12 @@ class Controller:
             self.watch.beats,
             self.settings.policy.slow_phase_s,
             partial(word_for, self._keys.snapshot_secret),
-            RestartCommand(job.restart_command, job.restart_within_s, self._state_dir / "restart.log"),
+            self._command("job.restart_command", job.restart_command, job.restart_within_s, "restart.log"),
+            self._command("operations.reboot_command", *self.settings.operations.reboot, "reboot.log"),
         )
+
+    def _command(self, key: str, line: str, within_s: Seconds, log: str) -> OperatorsCommand:
+        return OperatorsCommand(key, line, within_s, self._state_dir / log)
 
     def _memory_of(self, node: NodeId) -> Path:
         return self.settings.cluster.memory_dir / f"sentinel-{self.settings.cluster.name}" / node
@@ -299,7 +305,8 @@ class Controller:
         sender = Sender(cluster.name, cluster.web_url, journal)
         timing = Timing(fallback_after=settings.pages.fallback_after_s)
         channels, others = on_call.channels(settings, sender), receivers.load(settings, sender)
-        return Dispatcher(self._state_dir, channels, others, self._delivered, timing)
+        plan, self._calendars = on_call_plan.load(settings, [*self.rules.runbooks])
+        return Dispatcher(self._state_dir, channels, others, self._delivered, timing, plan)
 
     # --- facts in, decisions out -----------------------------------------------------------------------
 
@@ -359,6 +366,8 @@ class Controller:
         waits = ""
         if command.command == "drain" and (node := state.nodes.get(NodeId(command.target))):
             waits = keeps_full(node, state, partial(leaves, state=state, rules=self.rules))
+        if command.command == "prove" and (node := state.nodes.get(NodeId(command.target))):
+            waits = progress(node) or "it was not out of use, so it had nothing to prove"
         if command.command == "grow" and (job := state.jobs.get(JobId(command.target))):
             waits = keeps_small(job, state, self.rules) and f"waits for {keeps_small(job, state, self.rules)}"
         return f"{said}: {waits}" if waits else said

@@ -26,13 +26,15 @@ class ActionError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class RestartCommand:
-    """The command that starts a watched job again."""
+class OperatorsCommand:
+    """A command of the settings, such as the one that starts a watched job again."""
 
+    key: str
+    """Which setting it is."""
     line: str = ""
     """For `sh -c`; empty for none."""
     within_s: Seconds = 60.0
-    log: Path = Path("restart.log")
+    log: Path = Path("command.log")
     """What it says last."""
 
 
@@ -52,8 +54,10 @@ class Hands:
     """How long a generation may set up and load."""
     word: Callable[[JobId, int], bytes]
     """Our word that we have ordered a generation of a job."""
-    restart: RestartCommand = field(default_factory=RestartCommand)
+    restart: OperatorsCommand = OperatorsCommand("job.restart_command")
     """What starts a watched job again."""
+    reboot: OperatorsCommand = OperatorsCommand("operations.reboot_command")
+    """What reboots a node."""
     addresses: dict[NodeId, str] = field(default_factory=dict)
     """Where each node is, as the scheduler last said."""
     misnamed: set[str] = field(default_factory=set)

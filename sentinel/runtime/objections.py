@@ -2,7 +2,7 @@
 
 import asyncio
 
-from sentinel.core.commands import refuse_command
+from sentinel.core.commands import refuse_command, refuse_proof
 from sentinel.core.fold import foretell
 from sentinel.core.state import State
 from sentinel.logbook.book import Logbook
@@ -19,6 +19,8 @@ OF_INCIDENTS = ("ack", "retry")
 async def objection(ledger: Ledger, logbook: Logbook, fact: Commanded) -> str:
     """Say in one line why a command is refused before it becomes a fact; empty when it makes sense."""
     refused = refuse_command(ledger.state, fact.command, fact.target, ledger.rules.runbooks)
+    if fact.command == "prove":
+        refused = refused or refuse_proof(ledger.state, fact.target, ledger.rules.policy)
     if refused and fact.command in OF_INCIDENTS:
         since = _resolved(ledger.state, fact.target)
         since = since or await asyncio.to_thread(_written, logbook, fact.target)

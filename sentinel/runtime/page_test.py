@@ -8,7 +8,7 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from sentinel import config
-from sentinel.adapters import on_call, receivers
+from sentinel.adapters import on_call, on_call_plan, receivers
 from sentinel.adapters.guarded_channel import GuardedChannel
 from sentinel.adapters.page_channel import ChannelError, PageChannel, Sender
 from sentinel.model.action import Page, action_id
@@ -42,6 +42,7 @@ class Reached(NamedTuple):
 
 def send(settings: config.Settings) -> list[Reached]:
     """Page through all channels at once, fallbacks too, and resolve each page. Raises ConfigError."""
+    on_call_plan.load(settings)  # what is wrong with it is told before anybody is
     sender = Sender(settings.cluster.name, settings.cluster.web_url)
     name = IncidentId(f"test-{int(time.time())}")
     page = Page(action_id(name, "page", "on-call", 1), name, 1, TITLE, TEXT, "open")

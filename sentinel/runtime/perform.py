@@ -18,8 +18,10 @@ from sentinel.model.action import (
     Page,
     Ping,
     Probe,
+    Prove,
     Readmit,
     Refusal,
+    Repair,
     RestartAgent,
     RestartGcs,
     RestartJob,
@@ -29,11 +31,14 @@ from sentinel.model.action import (
     StopWorker,
 )
 from sentinel.model.fact import Fact, NodePinged, Outcome
-from sentinel.model.ids import ActionId, Instant
+from sentinel.model.ids import ActionId, IncidentId, Instant, NodeId
+from sentinel.model.policy import Rung
+from sentinel.runtime.addressed import addressed
 from sentinel.runtime.agent_orders import AgentOrders
 from sentinel.runtime.collective import probe_members
 from sentinel.runtime.hands import ActionError, Hands
 from sentinel.runtime.members import known_of
+from sentinel.runtime.reboot import reboot
 from sentinel.runtime.restart_job import restart_job
 from sentinel.runtime.workers import Workers
 
@@ -135,6 +140,12 @@ class Performer:
                 return await self._probe_members(action), ()
             case Probe():
                 return await self._agents.probe(action), ()
+            case Prove():
+                return await self._prove(action), ()
+            case Repair(rung=Rung.GPU_RESET):
+                return await self._agents.reset(action), ()
+            case Repair():
+                return await reboot(action, self._state.nodes[action.node], self._hands.reboot)
             case Ping():
                 return await self._ping(action), ()
             case RestartAgent():
@@ -146,10 +157,16 @@ class Performer:
 
     def _keep(self, page: Page) -> str:
         try:
-            self._hands.dispatcher.keep(page)
+            self._hands.dispatcher.keep(addressed(page, self._state))
         except OutboxError as error:
             raise ActionError(str(error)) from None
         return "kept"
+
+    async def _prove(self, action: Prove) -> str:
+        if not action.check:
+            return await self._agents.prove(action)
+        asked = action.check, action.members, action.deadline
+        return await self._probe_members(Probe(action.id, IncidentId(""), NodeId(""), *asked))
 
     async def _probe_members(self, action: Probe) -> str:
         addresses = {name: self._state.nodes[name].address for name in action.members}

@@ -13,6 +13,7 @@ from sentinel.core.detect.watch import Watch
 from sentinel.core.page.left import left_for_people, left_in_all
 from sentinel.core.page.severity import severity
 from sentinel.core.page.words import also, broke_again, earlier, where
+from sentinel.core.proofs import progress
 from sentinel.core.recovery import awaits, ends_at
 from sentinel.core.settle.why import keeps_full, keeps_small, leaves, needs, why
 from sentinel.core.state.rows import Job, Node
@@ -133,7 +134,8 @@ class ControllerView:
         place = node.id, health, age, node.silent, cordon, expected, left_s, node.gpus
         spare = node.may_start and node.gpus > 0 and not self._ledger.state.workers.sitting(node.id)
         port = self._metrics_ports.get(node.id, 0)
-        return NodeView(*place, findings, full, spare, f"{node.address}:{port}" if port else "")
+        metrics = f"{node.address}:{port}" if port else ""
+        return NodeView(*place, findings, full, spare, metrics, *_way_back(node, now))
 
     def _job(self, job: Job) -> JobView:
         watch, state = self._watch, self._ledger.state
@@ -237,6 +239,14 @@ def _pulse(heard: Sequence[tuple[RankBeat, Seconds]], silent_s: Seconds) -> Puls
         (outside[0], median(outside), outside[-1]) if outside else None,
         max((beat.checkpoint_step for beat, _ in heard), default=-1),
     )
+
+
+def _way_back(node: Node, now: Instant) -> tuple[str, str, Instant, Seconds, str]:
+    """Say how far its proof is, in words and as a stage, how long its probation lasts, what is repaired."""
+    stage, asked = (node.proof.stage.value, node.proof.at) if node.proof is not None else ("", 0.0)
+    repairing = node.rungs[-1].value if node.repairing else ""
+    probation_s = max(0.0, node.probation - now) if node.cordon is None else 0.0
+    return progress(node), stage, asked, probation_s, repairing
 
 
 def _when_found(node: Node, finding: Finding) -> str:

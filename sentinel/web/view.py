@@ -38,6 +38,16 @@ class NodeView:
     """It could take ranks now, and has none."""
     metrics: str = ""
     """`host:port` of its agent's metrics; empty where it serves none, or has not said hello yet."""
+    proof: str = ""
+    """How far its newest proof is that it is well, who asked for it, and what came of it; empty for none."""
+    proof_stage: str = ""
+    """`under way | passed | failed | could not be run`; empty for none."""
+    proof_at: Instant = 0.0
+    """When that was asked for; 0 for none."""
+    probation_s: Seconds = 0.0
+    """For how much longer its first failure takes it out, after it came back by proof."""
+    repairing: str = ""
+    """The repair that is under way, such as `gpu-reset`; empty for none."""
 
     @property
     def needs_a_look(self) -> bool:

@@ -1,6 +1,7 @@
 """Several receivers of pages: each gets its own, whatever becomes of the others."""
 
 import asyncio
+import hmac
 import io
 import json
 import subprocess
@@ -85,6 +86,7 @@ def test_a_post_says_what_a_person_needs(hook: HookProcess, tmp_path: Path) -> N
     (tmp_path / "token").write_text("s3cret-s3cret\n")
     body = "Job: run-7 is running, with 6 of 8 ranks\nAsked of you: nothing, while Sentinel repairs it"
     reported = replace(page("I-0001", 1, thread="a stack", body=body), cause="gpu-lost", severity="warning")
+    reported = replace(reported, job="run-7", nodes=("n7",))
     desk = Desk(tmp_path, of(hook, token_file=tmp_path / "token"))
     desk.keep(reported)
     desk.deliver(desk.has_all)
@@ -103,12 +105,28 @@ def test_a_post_says_what_a_person_needs(hook: HookProcess, tmp_path: Path) -> N
         "stage": "open",
         "cause": "gpu-lost",
         "severity": "warning",
+        "job": "run-7",
+        "nodes": ["n7"],
+        "acknowledged_by": "",
+        "asked": "",
         "title": f"🔴 FIRING warning blue: {reported.title}",
         "text": body,
         "logbook": "http://head/logbook/I-0001",
         "runbook": "http://head/runbook/gpu-lost",
     }
     assert (second["event"], second["text"], second["id"]) == ("details", "a stack", f"{first['id']}/details")
+
+
+def test_a_post_is_signed_by_who_knows_the_secret(hook: HookProcess, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("s1gned-s1gned\n")
+    desk = Desk(tmp_path, of(hook, secret_file=tmp_path / "secret"))
+    desk.keep(page("I-1", 1))
+    desk.deliver(desk.has_all)
+    [post] = hook.posts()
+    headers = post.pop("headers")
+    at, mac = (part.split("=")[1] for part in headers["Sentinel-Signature"].split(","))
+    signed = f"{at}.".encode() + json.dumps(post).encode()
+    assert mac == hmac.new(b"s1gned-s1gned", signed, "sha256").hexdigest()
 
 
 NEEDED = (

@@ -125,3 +125,34 @@ def test_a_drain_is_seen_there_and_taken_back_after_a_restart_if_not_before(clus
     cluster.starts_controller()
     until(lambda: cluster.node.read_text() == IDLE)
     until(lambda: cluster.shown() == "" and not cluster.status()["left"])
+
+
+def proof(cluster: Cluster) -> tuple[str, str]:
+    """How far its node's proof is, and what was said of it."""
+    (node,) = [each for each in cluster.status()["nodes"] if each["node"] == "n1"] or [{}]
+    return node.get("proof_stage", ""), node.get("proof", "")
+
+
+@pytest.mark.parametrize(
+    ("preflight", "stage", "said", "cordon"),
+    [
+        ([], "passed", "", ""),
+        (["nowhere"], "could not be run", "no collective check 'nowhere'", "new fan (operator ann)"),
+    ],
+)
+def test_a_node_comes_back_when_it_has_shown_that_it_is_well(
+    cluster: Cluster, preflight: list[str], stage: str, said: str, cordon: str
+) -> None:
+    """`gemm` itself is left out: it loads this machine for long."""
+    cluster.controller.terminate()
+    cluster.controller.wait()
+    cluster.config.write_text(f"{cluster.config.read_text()}preflight = {preflight}\n")
+    cluster.starts_controller()
+    until(lambda: [each["silent"] for each in cluster.status()["nodes"]] == [False])
+    cluster.says("drain")
+    cluster.says("prove")
+    until(lambda: proof(cluster)[0] == stage)
+    assert said in proof(cluster)[1]
+    until(
+        lambda: cluster.shown() == cordon and ("drained by ann" in cluster.node.read_text()) is bool(cordon)
+    )

@@ -74,8 +74,12 @@ class Controller:
         self.book = book
         self.asked: list[Command] = []
         self.now = STATUS
+        self.then: list[Status] = []
+        """What is so when it is looked at next."""
 
     def status(self) -> Status:
+        if self.then:
+            self.now = self.then.pop(0)
         return self.now
 
     def why(self, name: str) -> list[tuple[str, str]] | None:
@@ -193,7 +197,7 @@ def test_incidents_lists_the_logbook_and_what_is_open(controller: Controller) ->
     [
         pytest.param(["ack", "I-1"], Command("ack", "I-1"), id="ack"),
         pytest.param(["drain", "n1"], Command("drain", "n1"), id="drain"),
-        pytest.param(["undrain", "n1"], Command("undrain", "n1"), id="undrain"),
+        pytest.param(["undrain", "n1", "--no-proof"], Command("undrain", "n1"), id="undrain without proof"),
         pytest.param(
             ["silence", "gpu-lost", "--until", "30m"],
             Command("silence", "gpu-lost", for_s=1800.0),
@@ -235,6 +239,36 @@ def test_a_silence_and_a_maintenance_may_end_at_a_time_of_day_or_a_date(
     assert 0 < controller.asked[0].for_s <= 86400
     assert abs(ends[1] - wanted) < timedelta(seconds=60)
     assert abs(ends[2] - wanted.replace(hour=0, minute=0)) < timedelta(seconds=60)
+
+
+def test_no_proof_needs_a_reason(controller: Controller) -> None:
+    result = CliRunner().invoke(app, ["undrain", "n1", "--no-proof"])
+    assert (result.exit_code, controller.asked) == (2, [])
+    assert "--reason" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("stage", "cordon", "proof", "code", "said"),
+    [
+        ("passed", "", "proof passed, asked by ann: gemm: tflops 1", 0, "n1 is in use again"),
+        ("failed", "gpu-ecc (I-7)", "proof failed, asked by ann: gpu found", 4, "stays out: proof failed"),
+        ("could not be run", "gpu-ecc (I-7)", "proof could not be run: no torch", 1, "no torch"),
+        ("", "", "", 0, "n1 is in use again"),
+    ],
+)
+def test_undrain_says_what_a_node_has_proved(
+    controller: Controller, stage: str, cordon: str, proof: str, code: int, said: str
+) -> None:
+    old = NodeView("n1", Health.OK, 0.2, cordon="x", proof="proof failed", proof_stage="failed", proof_at=5.0)
+    runs = dataclasses.replace(old, proof="proof, runs gemm", proof_stage="under way", proof_at=9.0)
+    ended = dataclasses.replace(old, cordon=cordon, proof=proof, proof_stage=stage, proof_at=9.0)
+    nodes = [old, old, runs, runs, ended] if stage else [ended]
+    controller.then = [dataclasses.replace(STATUS, nodes=(node,)) for node in nodes]
+    result = CliRunner().invoke(app, ["undrain", "n1", "--reason", "because"])
+    assert result.exit_code == code, result.output
+    assert said in result.output
+    assert ("proof, runs gemm\n" in result.stdout) is bool(stage)
+    assert controller.asked == [Command("prove", "n1", getpass.getuser(), "because")]
 
 
 def test_a_refusal_is_told_with_its_reason(controller: Controller) -> None:

@@ -23,6 +23,7 @@ MAY_BE_NONE = {
     "evictions_per_hour": "then people evict",
     "failures_per_node_day": "then the fewest nodes have it in common",
     "place_s": "then it is placed on the nodes that are there",
+    "probation_s": "then a node that has proved that it is well is as any other",
     "warm_up_steps": "then first steps count for the pace, too",
 }
 """Numbers whose 0 switches no protection off."""
@@ -47,7 +48,7 @@ def at_bound(name: str, end: int) -> float:
 
 def test_every_number_has_bounds_around_its_default() -> None:
     others = set(DEFAULTS) - set(NUMBERS)
-    assert others == {"ending_signals", "observe_only"}
+    assert others == {"ending_signals", "observe_only", "preflight", "repair"}
     for name in NUMBERS:
         least, most = bounds(name)
         assert least <= DEFAULTS[name] <= most, name

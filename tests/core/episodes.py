@@ -9,13 +9,14 @@ from simulated import JOB, Simulated, ecc, lost, xid
 from sentinel.core.commands import refuse_command
 from sentinel.core.settle import missing
 from sentinel.core.settle.seating import wanted_standbys
-from sentinel.core.state.rows import Job, JobStage
+from sentinel.core.state.rows import Job, JobStage, ProofStage
 from sentinel.core.state.tables import Fold
 from sentinel.core.state.workers import WorkerTable
 from sentinel.model.action import (
     Action,
     Evict,
     Page,
+    Repair,
     RestartAgent,
     RestartGcs,
     Resume,
@@ -44,6 +45,7 @@ from sentinel.model.fact import (
     NodeHeard,
     NodeJoined,
     NodeLeft,
+    NodeProbed,
     NodeUncordoned,
     Outcome,
     RankAtPace,
@@ -58,7 +60,7 @@ from sentinel.model.finding import TRAINER, Finding, Health
 from sentinel.model.ids import IncidentId, JobId, NodeId, WorkerId
 from sentinel.model.policy import Policy
 
-DEEDS = (Evict, Resume, StartWorker, StopWorker, StopJob, RestartAgent, RestartGcs)
+DEEDS = (Evict, Resume, StartWorker, StopWorker, StopJob, RestartAgent, RestartGcs, Repair)
 """What must not be done while actions are not allowed."""
 PORTS = (("refused", "refused", -1), ("timeout", "timeout", -1), ("refused", "ok", 5), ("ok", "ok", 5))
 
@@ -79,7 +81,7 @@ class Checked(Simulated):
         self.cordoned: set[NodeId] = set()
         self._delays = delays
         self._waited = 0
-        policy = Policy(evict_share=0.4, evict_confidence=0.82)
+        policy = Policy(evict_share=0.4, evict_confidence=0.82, repair=("gpu-reset", "reboot"))
         super().__init__(nodes, gpus, world, standbys=standbys, min_world=1, policy=policy)
 
     def later(self, after: float, what: Callable[[], object]) -> None:
@@ -94,7 +96,9 @@ class Checked(Simulated):
 
     def _learned(self, fact: Fact) -> tuple[Action, ...]:
         allowed_before = not (self.state.stopped or self.state.frozen)
+        out = self._out()
         actions = super().tell(fact)
+        self._check_the_way_back(out - self._out(), fact)
         self.decided += actions
         for action in actions:
             self._check(action)
@@ -106,6 +110,20 @@ class Checked(Simulated):
             assert not deeds, "nothing is done while actions are stopped"
         self._check_nodes()
         return actions
+
+    def _out(self) -> set[NodeId]:
+        """Nodes that Sentinel or a human has taken out."""
+        nodes = self.state.nodes.values()
+        return {node.id for node in nodes if node.cordon is not None and node.is_kept_out}
+
+    def _check_the_way_back(self, back: set[NodeId], fact: Fact) -> None:
+        for name in back:
+            proof = self.state.nodes[name].proof
+            passed = isinstance(fact, NodeProbed) and fact.node == name and not fact.missing
+            passed = passed and proof is not None and proof.stage is ProofStage.PASSED
+            word = isinstance(fact, Commanded) and (fact.command, fact.target) == ("undrain", name)
+            assert passed or word, "a node comes back by a proof that it passes, or on a person's word"
+            self.drained.discard(name)
 
     def _by_hand(self, fact: Fact, action: Action) -> bool:
         """Say whether a human wants this: a job that they stop, and its processes that get ready after it."""
@@ -124,6 +142,11 @@ class Checked(Simulated):
                 self.revisions[name] = number
             case Resume():
                 self._check_seats(action)
+            case Repair(node=name):
+                cordon = self.state.nodes[name].cordon
+                assert cordon is not None, "only a node that is out is repaired"
+                assert cordon.is_ours, "and none that people have taken out"
+                assert not self.state.workers.sitting(name), "and only when it is empty"
 
     def _check_seats(self, resume: Resume) -> None:
         places = [(seat.node, seat.gpu) for seat in resume.seats]
@@ -395,6 +418,12 @@ class Checked(Simulated):
         """Maintenance of a node is announced, for so short that it ends in the course of the episode."""
         until = self.now + (5, 60)[number % 2]
         self.tell(Commanded(self.now, "maintain", node, "ann", "new kernel", until))
+
+    def _do_prove(self, rank: int, node: NodeId, number: int) -> None:
+        """An operator wants a node back if it is well, one that was drained first; it may be ill, or mute."""
+        out = sorted(self.drained) or [each.id for each in self.state.cordoned()] or [node]
+        self.mute = {"gpu"} if number % 7 == 0 else set()
+        self.command("prove", out[number % len(out)])
 
     def _do_undrain(self, rank: int, node: NodeId, number: int) -> None:
         self.drained.discard(node)

@@ -14,7 +14,6 @@ from sentinel.core.learn.ending import has_finished
 from sentinel.core.state import State
 from sentinel.model.action import Action, Evict, Page, Probe, Resume, StartWorker, StopWorker
 from sentinel.model.fact import (
-    Commanded,
     ControllerStarted,
     DeadlinePassed,
     Fact,
@@ -202,8 +201,8 @@ class Killed(Checked, Desk):
     def _committed(self, fact: Fact, actions: tuple[Action, ...]) -> None:
         if isinstance(fact, Outcome) and not fact.ok:
             self._failed.add(fact.action)
-        if isinstance(fact, Commanded) and fact.command == "undrain":
-            self._evicted = {each: done for each, done in self._evicted.items() if each[1] != fact.target}
+        out = {node.id for node in self.state.cordoned()}
+        self._evicted = {each: done for each, done in self._evicted.items() if each[1] in out}
         for action in actions:
             if isinstance(action, Evict):
                 earlier = self._evicted.get((action.incident, action.node))

@@ -17,6 +17,7 @@ from sentinel.model.action import (
     Page,
     Ping,
     Probe,
+    Prove,
     Readmit,
     Refusal,
     RestartAgent,
@@ -24,7 +25,7 @@ from sentinel.model.action import (
     StartWorker,
     StopJob,
 )
-from sentinel.model.collective import MemberFinding
+from sentinel.model.collective import MemberFinding, MemberSample
 from sentinel.model.fact import (
     Commanded,
     DeadlinePassed,
@@ -45,7 +46,7 @@ from sentinel.model.fact import (
     WorkerReady,
 )
 from sentinel.model.finding import Finding, Health
-from sentinel.model.ids import JobId, NodeId, WorkerId
+from sentinel.model.ids import IncidentId, JobId, NodeId, WorkerId
 from sentinel.model.incident import Incident
 from sentinel.model.policy import Policy
 from sentinel.model.report import RankBeat
@@ -79,6 +80,8 @@ class Simulated:
         """Kinds of actions (class names) whose outcome is a failure."""
         self.found: tuple[MemberFinding, ...] = ()
         """What nodes find that measure together."""
+        self.mute: set[str] = set()
+        """Checks that give no answer in time where a node shows that it is well."""
         self.flights: tuple[str, ...] = ()
         """What ranks say of their collectives when stacks are taken."""
         self.scheduler: set[NodeId] = set()
@@ -143,6 +146,10 @@ class Simulated:
                 self.later(1.0, lambda: self._measured(action))
             case Probe(node=node):
                 self.later(0.1, lambda: self.tell(NodeProbed(self.now, node, action.id)))
+            case Prove(node=node, check=check) if not check:
+                self.later(0.1, lambda: self._checked(action))
+            case Prove():
+                self.later(1.0, lambda: self._proved(action))
             case Ping():
                 self.later(0.3, lambda: self._pinged(action))
             case CollectStacks():
@@ -190,6 +197,19 @@ class Simulated:
     def _measured(self, action: Probe) -> None:
         if "Probe" not in self.fails:
             about = (action.id, action.incident, action.check, (), self.found)
+            self.tell(MembersProbed(self.now, *about))
+        self.outcome(action)
+
+    def _checked(self, action: Prove) -> None:
+        self.outcome(action)
+        if "Prove" not in self.fails:
+            about = (action.id, None, (), tuple(self.mute))
+            self.tell(NodeProbed(self.now, action.node, *about))
+
+    def _proved(self, action: Prove) -> None:
+        if "Prove" not in self.fails:
+            samples = [MemberSample(name, action.members, {"cpu|cpu|tflops": 0.5}) for name in action.members]
+            about = (action.id, IncidentId(""), action.check, tuple(samples), self.found)
             self.tell(MembersProbed(self.now, *about))
         self.outcome(action)
 

@@ -177,3 +177,22 @@ def test_a_scheduler_that_takes_no_cordon_is_told_again_and_people_hear_of_it_if
     assert (causes(away), len(away.pages), away.defects) == (["scheduler-untold"], 1, [])
     back = play(*steps, {"command": ["undrain", "n4"]}, {"fails": []}, {"run": 120})
     assert [each.stage for each in back.incidents] == ["resolved"]
+
+
+ILL, WELL = {"gpu": ["n2", 0, {"ecc_uncorrectable": 3}]}, {"gpu": ["n2", 0, {"ecc_uncorrectable": 0}]}
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "resumes"),
+    [
+        pytest.param([WELL, {"run": 30}], 2, id="it is repaired, and the job grows back"),
+        pytest.param([], 1, id="it is not, and the job stays small"),
+    ],
+)
+def test_a_node_comes_back_when_it_has_shown_that_it_is_well(
+    meanwhile: list[dict[str, Any]], resumes: int
+) -> None:
+    asked = {"command": ["prove", "n2"]}, {"run": 60}
+    verdict = play(ILL, {"run": 60}, *meanwhile, *asked, nodes=2, gpus=2, world=4)
+    assert (causes(verdict), verdict.evicted) == (["gpu-ecc"], ["n2"])
+    assert (verdict.resumes, verdict.defects) == (resumes, [])

@@ -12,7 +12,7 @@ from sentinel.config import RESTART, keys
 from sentinel.core.state.rows import Job, JobStage
 from sentinel.model.action import RestartJob
 from sentinel.model.ids import ActionId, IncidentId, JobId, NodeId
-from sentinel.runtime.hands import ActionError, RestartCommand
+from sentinel.runtime.hands import ActionError, OperatorsCommand
 from sentinel.runtime.restart_job import restart_job
 
 NAME = JobId("run")
@@ -28,7 +28,11 @@ JOB = Job(NAME, 2, 1, 0, watched=True, restarts=True, stage=JobStage.FORMING, ge
 
 
 def run(folder: Path, line: str, within_s: float = 20.0, job: Job = JOB) -> tuple[str, tuple[str, ...]]:
-    return asyncio.run(restart_job(ACTION, job, RestartCommand(line, within_s, folder / "restart.log")))
+    return asyncio.run(restart_job(ACTION, job, command(folder, line, within_s)))
+
+
+def command(folder: Path, line: str, within_s: float = 20.0) -> OperatorsCommand:
+    return OperatorsCommand("job.restart_command", line, within_s, folder / "restart.log")
 
 
 def test_it_is_told_what_happened_and_its_last_words_are_kept(tmp_path: Path) -> None:
@@ -54,7 +58,7 @@ def test_the_example_for_slurm_excludes_nothing_where_no_node_is_to_be_avoided(
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     action = replace(ACTION, avoid=tuple(map(NodeId, avoid)))
     assert RESTART in keys_by_name()["job.restart_command"]
-    _, said = asyncio.run(restart_job(action, JOB, RestartCommand(RESTART, 20.0, tmp_path / "restart.log")))
+    _, said = asyncio.run(restart_job(action, JOB, command(tmp_path, RESTART)))
     assert "".join(said).splitlines() == ["scancel --me --name run", f"sbatch {submitted}"]
 
 

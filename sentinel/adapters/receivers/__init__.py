@@ -6,17 +6,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from sentinel import config
 from sentinel.adapters.page_channel import PageChannel, Sender
 from sentinel.model.action import Page
+from sentinel.oncall.routes import ON_CALL as ON_CALL
 
 GROUP = "sentinel.receivers"
 """Entry point group in which other packages offer kinds, each `NAME = module:RECEIVER`."""
-
-ON_CALL = "on-call"
-"""The name of who reads the channels of `[pages]`."""
 
 T = TypeVar("T", bound=config.Table)
 
@@ -64,6 +63,14 @@ def _set_up(name: str, table: config.Receiver, sender: Sender) -> Receiver:
     if not channels:
         raise config.ConfigError(f"receivers.{name}: has no channel")
     return Receiver(name, table.causes, table.severity, channels)
+
+
+def read_token(key: str, file: Path | None) -> str:
+    """Read what goes into a header or an event as it is; empty without a file. Raises ConfigError."""
+    token = config.read_secret(key, file) if file else ""
+    if not token.isascii() or not token.isprintable() or bool(file) != bool(token):
+        raise config.ConfigError(f"{key}: is no secret in one line: {file}")
+    return token
 
 
 def _kind(name: str, wanted: str) -> Kind[Any]:

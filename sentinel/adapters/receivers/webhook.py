@@ -1,9 +1,10 @@
-"""Posts each page as JSON to an address, with an id by which one that comes twice is known."""
+"""Posts each page as JSON to an address, signed, with an id by which one that comes twice is known."""
 
-import asyncio
+import hashlib
+import hmac
 import json
+import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -11,24 +12,21 @@ from urllib.parse import urlsplit
 from pydantic import Field
 
 from sentinel import config
-from sentinel.adapters.http_post import post, retry_after
 from sentinel.adapters.page_channel import (
-    ChannelError,
     PageChannel,
+    Reminder,
     Sender,
     headline,
+    key_of,
+    life_of,
     logbook_url,
     runbook_url,
 )
-from sentinel.adapters.receivers import Kind
+from sentinel.adapters.poster import Poster
+from sentinel.adapters.receivers import Kind, read_token
 from sentinel.model.action import Page
 from sentinel.model.ids import Instant
 from sentinel.redact import remember
-
-MOST_BYTES = 64 * 1024
-"""Of an answer, of which nothing but the status counts."""
-PASSING = (408, 425, 429)
-"""Statuses below 500 that say: later."""
 
 
 class Settings(config.Table):
@@ -38,6 +36,8 @@ class Settings(config.Table):
     """Where to post; it may hold a secret, and is not shown."""
     token_file: Path | None = None
     """Sent as `Authorization: Bearer`; a mounted secret."""
+    secret_file: Path | None = None
+    """Signs each post, so that who knows it can tell that it is ours; a mounted secret."""
     timeout_s: float = Field(default=5.0, gt=0, le=15)
     """For all of one post."""
 
@@ -47,17 +47,14 @@ class Webhook:
 
     looks_up = True
 
-    def __init__(self, name: str, settings: Settings, token: str, sender: Sender) -> None:
+    def __init__(self, name: str, settings: Settings, token: str, secret: str, sender: Sender) -> None:
         self.name = f"webhook:{name}"
-        self._settings, self._sender = settings, sender
-        # One thread of its own: a name server that hangs keeps nobody else from one, and posts stay in order.
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix=self.name)
-        self._headers = {"Content-Type": "application/json"}
-        self._headers |= {"Authorization": f"Bearer {token}"} if token else {}
+        self._url, self._secret, self._sender = settings.url, secret.encode(), sender
+        self._poster = Poster(self.name, settings.timeout_s, token)
 
     async def open(self, page: Page) -> str:
-        """Post the incident's page."""
-        await self._post(page, "page")
+        """Post the incident's page, or that it is over if it is by the time that it can be told."""
+        await self._post(page, "resolve" if page.stage == "resolved" else "page")
         return page.incident
 
     async def edit(self, page: Page, ref: str) -> None:  # noqa: ARG002  an incident is its own reference
@@ -66,7 +63,11 @@ class Webhook:
 
     async def detail(self, page: Page, ref: str) -> None:  # noqa: ARG002
         """Post the page's details."""
-        await self._post(page, "details")
+        await self._post(page, "details", text=page.thread, mark="/details")
+
+    async def remind(self, page: Page, ref: str, reminder: Reminder) -> None:  # noqa: ARG002
+        """Post that it waits for somebody."""
+        await self._post(page, "reminder", text=reminder.text, mark=f"/reminder-{reminder.at:.0f}")
 
     async def find(self, page: Page, since: Instant) -> tuple[str, int] | None:  # noqa: ARG002
         """Find nothing: it is posted again with the same id."""
@@ -76,58 +77,46 @@ class Webhook:
         """Find nothing, as `find`."""
         return False
 
-    async def _post(self, page: Page, event: str) -> None:
-        payload = self._payload(page, event)
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._deliver, payload)
-
-    def _deliver(self, payload: dict[str, Any]) -> None:
-        within = self._settings.timeout_s
-        headers = {**self._headers, "Idempotency-Key": json.dumps(payload["id"])}
+    async def _post(self, page: Page, event: str, *, text: str = "", mark: str = "") -> None:
+        payload = self._payload(page, event, text or page.body, mark)
         content = json.dumps(payload).encode()
-        call = post(
-            self._settings.url,
-            headers=headers,
-            content=content,
-            timeout=within,
-            within=within,
-            most=MOST_BYTES,
-        )
-        status, said, _ = asyncio.run(call)
-        if status >= 500 or status in PASSING:
-            asked = said.get("retry-after")
-            wait = None if asked is None else retry_after(asked)
-            raise ChannelError(f"HTTP {status}", unsure=status >= 500, retry_after=wait)
-        if status not in range(200, 300):
-            raise ChannelError(f"HTTP {status}", permanent=True)
+        headers = {"Idempotency-Key": json.dumps(payload["id"])}
+        if self._secret:
+            at = int(time.time())
+            mac = hmac.new(self._secret, f"{at}.".encode() + content, hashlib.sha256)
+            headers["Sentinel-Signature"] = f"t={at},v1={mac.hexdigest()}"
+        await self._poster.send(self._url, content, headers)
 
-    def _payload(self, page: Page, event: str) -> dict[str, Any]:
+    def _payload(self, page: Page, event: str, text: str, mark: str) -> dict[str, Any]:
         sender = self._sender
-        life = "/".join(part for part in (sender.cluster, sender.journal) if part)
         return {
             "version": 1,
-            "id": f"{life}/{page.id}" + ("/details" if event == "details" else ""),
+            "id": f"{life_of(sender)}/{page.id}{mark}",
             "event": event,
             "cluster": sender.cluster,
             "incident": page.incident,
-            "key": f"{life}/{page.incident}",
+            "key": key_of(page, sender),
             "revision": page.revision,
             "stage": page.stage,
             "cause": page.cause,
             "severity": page.severity,
+            "job": page.job,
+            "nodes": list(page.nodes),
+            "acknowledged_by": page.acked_by,
+            "asked": page.asked,
             "title": headline(page, sender),
-            "text": page.thread if event == "details" else page.body,
+            "text": text,
             "logbook": logbook_url(page, sender),
             "runbook": runbook_url(page, sender),
         }
 
 
 def _channels(name: str, settings: Settings, sender: Sender) -> Sequence[PageChannel]:
-    file, address = settings.token_file, urlsplit(settings.url)
-    token = config.read_secret(f"receivers.{name}.token_file", file) if file else ""
-    if not token.isascii() or not token.isprintable():
-        raise config.ConfigError(f"receivers.{name}.token_file: is no token in one line: {file}")
-    remember(token, address.query, address.password or "")
-    return [Webhook(name, settings, token, sender)]
+    token = read_token(f"receivers.{name}.token_file", settings.token_file)
+    secret = read_token(f"receivers.{name}.secret_file", settings.secret_file)
+    address = urlsplit(settings.url)
+    remember(token, secret, address.query, address.password or "")
+    return [Webhook(name, settings, token, secret, sender)]
 
 
 RECEIVER = Kind(Settings, _channels)

@@ -15,8 +15,8 @@ def event_fact(event: Event, origin: Origin, now: Instant) -> Fact | None:
             return RankRaised(now, *_place(event, origin), *raised, origin)
         case FindingSeen(finding=finding):
             return FindingReported(now, origin.source, finding, origin)
-        case ProbedSeen(reason=reason):
-            return NodeProbed(now, origin.source, reason, origin)
+        case ProbedSeen(checks=checks, reason=reason, missing=missing):
+            return NodeProbed(now, origin.source, reason, origin, checks, missing)
         case OrderDone() | Unreadable():
             return None
 

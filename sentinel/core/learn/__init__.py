@@ -14,6 +14,7 @@ from sentinel.core.learn import (
     operator,
     outcomes,
     paces,
+    proofs,
     ranks,
     silences,
     watching,
@@ -75,7 +76,9 @@ def learn(state: State, fact: Fact, rules: Rules) -> None:  # one line per fact,
         case NodeHeard():
             nodes.heard(state, fact, rules)
         case NodeJoined():
+            before = state.nodes[fact.node].boot if fact.node in state.nodes else ""
             nodes.joined(state, fact, rules)
+            proofs.back(state, fact, before, rules)
         case NodeSilent():
             nodes.silent(state, fact, rules)
         case NodeLeft():
@@ -88,8 +91,10 @@ def learn(state: State, fact: Fact, rules: Rules) -> None:  # one line per fact,
             nodes.pinged(state, fact, rules)
         case NodeProbed():
             ranks.probed(state, fact)
+            proofs.checked(state, fact, rules)
         case MembersProbed():
             ranks.members_probed(state, fact)
+            proofs.measured(state, fact, rules)
         case RankExited():
             ranks.exited(state, fact, rules)
         case RankRaised():
@@ -155,6 +160,10 @@ def _passed(state: State, fact: DeadlinePassed, rules: Rules) -> None:
             maintenance.end(state, NodeId(first), rules)
         case Timer.SILENCE:
             silences.end(state, rest)
+        case Timer.PROOF:
+            proofs.late(state, NodeId(first), rules)
+        case Timer.REBOOT:
+            proofs.not_back(state, NodeId(first), rules)
         case Timer.TRUST:
             outcomes.trust_again(state, NodeId(first), rules)
         case Timer.RESUME if job is not None and second == str(job.generation):

@@ -19,7 +19,10 @@ def drain(state: State, fact: Commanded) -> None:
     if (node := state.nodes.get(NodeId(fact.target))) is not None:
         before = node.cordon if node.cordon is not None and node.cordon.by == OPERATOR else None
         reason = fact.reason or (before.reason if before is not None else "")
-        state.change(node, cordon=Cordon(OPERATOR, reason, fact.at, gently=True, who=fact.who))
+        cordon = Cordon(OPERATOR, reason, fact.at, gently=True, who=fact.who)
+        state.change(node, cordon=cordon, proof=None, rungs=(), repairing="")
+        state.deadlines.drop(Timer.PROOF.of(node.id))
+        state.deadlines.drop(Timer.REBOOT.of(node.id))
         state.deadlines.drop(Timer.OUTSIDE.of(node.id))
 
 
@@ -75,9 +78,14 @@ def _give_back(state: State, node: Node, at: Instant, rules: Rules) -> None:
         vouched=at,
         misstarts=0,
         shunned=False,
+        proof=None,
+        probation=0.0,
+        rungs=(),
+        repairing="",
         cordon=_of_others(node.drained) if node.drained else None,
     )
-    state.deadlines.drop(Timer.OUTSIDE.of(node.id))
+    for timer in (Timer.OUTSIDE, Timer.PROOF, Timer.REBOOT):
+        state.deadlines.drop(timer.of(node.id))
     for job in list(state.jobs.values()):
         state.change(job, slow=tuple(each for each in job.slow if each[2] != node.id))
         look_again(state, job.id)

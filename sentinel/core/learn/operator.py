@@ -1,7 +1,7 @@
 """An operator's word: acknowledge, silence, maintain, drain, try again, grow, stop and resume actions."""
 
 from sentinel.core import waits
-from sentinel.core.learn import again, cordons, maintenance, silences
+from sentinel.core.learn import again, cordons, maintenance, proofs, silences
 from sentinel.core.state import Rules, State
 from sentinel.core.state.rows import Silence
 from sentinel.core.state.timers import Timer
@@ -34,7 +34,9 @@ def command(state: State, fact: Commanded, rules: Rules) -> None:
         case "grow":
             again.grow(state, JobId(fact.target))
         case "undrain":
-            cordons.undrain(state, fact, rules)
+            proofs.vouch(state, fact, rules)
+        case "prove":
+            proofs.ask(state, fact, rules)
         case "stop-job":
             if (job := state.jobs.get(JobId(fact.target))) is not None:
                 halted = f"{fact.who}: {fact.reason}"

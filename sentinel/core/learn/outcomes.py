@@ -3,6 +3,7 @@
 from msgspec.structs import replace
 
 from sentinel.core import evidence, group
+from sentinel.core.learn import proofs
 from sentinel.core.learn.breaking import break_off
 from sentinel.core.learn.control import is_ordered
 from sentinel.core.learn.nodes import look_again
@@ -43,6 +44,10 @@ def outcome(state: State, fact: Outcome, rules: Rules) -> None:
         case _:
             if kind == "evict":
                 _evicted(state, fact, IncidentId(name), NodeId(target), rules)
+            elif kind == "prove":
+                proofs.failed(state, fact, NodeId(target), rules)
+            elif kind == "repair":
+                proofs.repaired(state, fact, NodeId(target), rules)
             elif kind in CORDONS and action is not None:
                 _scheduler_told(state, fact, kind, NodeId(target), rules)
             if (incident := state.incidents.get(IncidentId(name))) is not None:

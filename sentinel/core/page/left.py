@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from itertools import chain
 
+from sentinel.core import proofs
 from sentinel.core.evidence import holding
 from sentinel.core.state import Rules, State
 from sentinel.core.state.rows import OPERATOR, SCHEDULER, Cordon, JobStage, Node
@@ -31,6 +32,8 @@ def left_for_people(incident: Incident, state: State, rules: Rules) -> tuple[str
     accused = {fact.node for fact in found if fact.finding.component == NODE}
     lines = [f"degraded: {job.id} has {job.world} of {job.wanted} ranks" for job in small]
     lines += _out([node.id for node, cordon in _cordons(state) if cordon.by == incident.id])
+    mine = [node for node, cordon in _cordons(state) if cordon.by == incident.id]
+    lines += chain.from_iterable(proofs.left(node, rules.policy) for node in mine)
     lines += _unfit([node for node in state.unfit() if node.id in accused])
     lines += [NO_SPARE] if lines and _needs_a_spare(state) else []
     return (*lines, *_refused(incident, state, rules))
@@ -42,6 +45,7 @@ def left_in_all(state: State, rules: Rules) -> tuple[str, ...]:
     That a job is degraded the job itself says.
     """
     lines = _out([node.id for node, cordon in _cordons(state) if cordon.is_ours])
+    lines += chain.from_iterable(proofs.left(node, rules.policy) for node, _ in _cordons(state))
     lines += _unfit(state.unfit())
     small = any(job.is_degraded for job in state.jobs.values())
     lines += [NO_SPARE] if (lines or small) and _needs_a_spare(state) else []

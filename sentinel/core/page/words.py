@@ -80,6 +80,7 @@ def digest(incident: Incident, left: tuple[str, ...], grade: str, over: list[str
     told = incident.about
     said: tuple[object, ...] = (told and told.mark, found and found.mark, incident.stage.value, done, failed)
     said += (incident.acked_by, numbers, left, grade, *waited(incident), *over)
+    said += incident.proofs
     if (told and told.shared) or incident.part_of:
         said += (str(told and told.shared), incident.part_of)
     return sha256(repr(said).encode(errors="replace")).hexdigest()[:16]
@@ -142,6 +143,7 @@ def _body(incident: Incident, diagnosis: Diagnosis, left: tuple[str, ...]) -> li
     lines += dict.fromkeys(f"Did: {done}" for action in incident.actions if (done := _deed(action)))
     failed = (fact for fact in incident.evidence if isinstance(fact, Outcome) and not fact.ok)
     lines += [f"Failed: {fact.action}: {fact.detail}" for fact in failed]
+    lines += incident.proofs
     lines += waited(incident)
     known = dict(incident.times)
     if "new_step" in known and (recovered := recoveries(incident)):

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from sentinel.core.group import has_recovered
+from sentinel.core.settle import proofs
 from sentinel.core.settle.guards import No, refuse_action
 from sentinel.core.settle.orders import refuse
 from sentinel.core.state import Rules, State
@@ -23,6 +24,7 @@ def settle(node: Node, state: State, rules: Rules) -> Iterator[Decision]:
     """Give what is missing."""
     if node.cordon is not None:
         yield from _evict(node, state, rules)
+        yield from proofs.settle(node, state, rules)
     elif node.silent and not (node.left or node.maintained):
         yield from _look(node, state, rules)
     if node.lacks_telling:

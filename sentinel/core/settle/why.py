@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from sentinel.core.group import has_recovered
 from sentinel.core.page.words import places
+from sentinel.core.proofs import left, on_probation, progress
 from sentinel.core.recovery import awaits, ends_at
 from sentinel.core.settle import generation
 from sentinel.core.settle.guards import refuse_action, refuse_start
@@ -33,7 +34,7 @@ def why(name: str, state: State, rules: Rules, now: Instant) -> list[Reason] | N
     incident = state.incidents.get(IncidentId(name))
     if node is None and job is None and incident is None:
         return None
-    reasons = [Reason("is", text) for text in _is(node, job, incident, state)]
+    reasons = [Reason("is", text) for text in _is(node, job, incident, state, rules)]
     reasons += [Reason("wants", text) for text in _wants(node, job, incident, state, rules)]
     return [
         *reasons,
@@ -43,9 +44,11 @@ def why(name: str, state: State, rules: Rules, now: Instant) -> list[Reason] | N
     ]
 
 
-def _is(node: Node | None, job: Job | None, incident: Incident | None, state: State) -> Iterator[str]:
+def _is(
+    node: Node | None, job: Job | None, incident: Incident | None, state: State, rules: Rules
+) -> Iterator[str]:
     if node is not None:
-        yield from _node_is(node, state)
+        yield from _node_is(node, state, rules)
     if job is not None:
         yield f"{job.stage.value}, generation {job.generation}, {state.ranks(job)}"
     if incident is not None:
@@ -59,7 +62,7 @@ def _accuses(found: Diagnosis) -> str:
     return f"{found.cause}, blames {places(found) or 'nobody'}"
 
 
-def _node_is(node: Node, state: State) -> Iterator[str]:
+def _node_is(node: Node, state: State, rules: Rules) -> Iterator[str]:
     if node.labels:
         yield f"in {', '.join(f'{kind} {name}' for kind, name in node.labels.items())}"
     if node.left:
@@ -69,6 +72,9 @@ def _node_is(node: Node, state: State) -> Iterator[str]:
         full = keeps_full(node, state, lambda _: "")
         empty = not full and (node.is_empty or not node.cordon.is_ours)
         yield f"cordoned by {node.cordon.said_by}{why}{', and empty' if empty else ''}"
+    yield from filter(None, (progress(node), *left(node, rules.policy)))
+    if on_probation(node, state):
+        yield f"on probation for {node.probation - state.now:.0f} s more: its first failure takes it out"
     if (kept := node.maintained) is not None:
         yield f"in maintenance, said by {kept.who}{kept.reason and f': {kept.reason}'}"
     if node.silent:

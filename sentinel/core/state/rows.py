@@ -9,6 +9,7 @@ from sentinel.core.state.timers import Timer
 from sentinel.model.fact import FindingReported, NodeCordoned, NodePinged, NodeSilent
 from sentinel.model.finding import NODE, Finding, Health
 from sentinel.model.ids import Cause, IncidentId, Instant, JobId, NodeId, Seconds, WorkerId
+from sentinel.model.policy import Rung
 
 OPERATOR = "operator"
 """By whom a human's drain is."""
@@ -30,6 +31,10 @@ class Cordon(Struct, frozen=True, gc=False):
     """Ranks leave at a step boundary, and the node is emptied when none is left."""
     who: str = ""
     """The operator's name; empty where none asked, or an older release did not say."""
+    found: tuple[tuple[str, str, str], ...] = ()
+    """(check, code, component) of what a check had found, if that was why."""
+    measured: tuple[str, ...] = ()
+    """Collective checks that had found it."""
 
     @property
     def is_ours(self) -> bool:
@@ -74,6 +79,50 @@ class Maintenance(Struct, frozen=True, gc=False):
     until: Instant
     who: str
     reason: str = ""
+
+
+class ProofStage(StrEnum):
+    """How far a proof is."""
+
+    UNDER_WAY = "under way"
+    PASSED = "passed"
+    FAILED = "failed"
+    NOT_RUN = "could not be run"
+
+
+class Proof(Struct, frozen=True, gc=False):
+    """Whether a node that is out has shown that it is well: its newest proof."""
+
+    who: str
+    """Who asked for it; Sentinel itself after a repair of its own."""
+    reason: str
+    at: Instant
+    """When."""
+    left: tuple[str, ...] = ()
+    """What is still to be run, in order: a collective check, or nothing for all of its agent's own."""
+    order: str = ""
+    """The action that is under way; empty while it waits for the node to be empty."""
+    stage: ProofStage = ProofStage.UNDER_WAY
+    said: str = ""
+    """What it failed by, why it could not be run and what helps, or what was measured."""
+
+    @property
+    def waits(self) -> bool:
+        """Whether its next part is to be ordered."""
+        return self.is_under_way and not self.order
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether it has no result yet."""
+        return self.stage is ProofStage.UNDER_WAY
+
+
+class Eviction(Struct, frozen=True, gc=False):
+    """One of the times that a node was evicted."""
+
+    at: Instant
+    cause: str
+    incident: str
 
 
 def kernel_of(boot: str) -> str:
@@ -140,6 +189,19 @@ class Node(Struct, frozen=True, gc=False):
     """Workers in a row that did not start here."""
     shunned: bool = False
     """Whether those were so many that others are started elsewhere."""
+    proof: Proof | None = None
+    proves: int = 0
+    """Orders of proofs ever given; numbers the next one."""
+    probation: Instant = 0.0
+    """Until when its first failure takes it out, after it came back by proof."""
+    history: tuple[Eviction, ...] = ()
+    """Its newest evictions, oldest first."""
+    rungs: tuple[Rung, ...] = ()
+    """Repairs that were tried under the present cordon."""
+    repairing: str = ""
+    """The repair that is under way; of a reboot until the node is back."""
+    repairs: int = 0
+    """Repairs ever ordered; numbers the next one."""
     labels: Mapping[str, str] = {}
     """Domains that it is in, each of which may fail as a whole: kind → name."""
 
@@ -177,6 +239,11 @@ class Node(Struct, frozen=True, gc=False):
     def accused(self) -> frozenset[str]:
         """Components that a finding accuses, such as `gpu-3`, or `node`: no rank is placed there."""
         return frozenset([f.component for f in self.findings.values() if f.health is _CRITICAL])
+
+    @property
+    def is_proved(self) -> bool:
+        """Whether a proof of it is under way."""
+        return self.proof is not None and self.proof.is_under_way
 
     @property
     def may_start(self) -> bool:

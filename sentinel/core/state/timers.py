@@ -25,6 +25,10 @@ class Timer(StrEnum):
     """The scheduler could not be told of a cordon, and is to be told again."""
     STANDS = "stands"
     """A finding that can wait stands for long enough."""
+    PROOF = "proof"
+    """The part of a node's proof that is under way must have an answer by then."""
+    REBOOT = "reboot"
+    """A node that was rebooted must be back by then."""
     TRUST = "trust"
     """A node where workers did not start gets another try."""
     PLACE = "place"
@@ -75,6 +79,8 @@ WAITS: Mapping[Timer, str] = {
     Timer.EVICT: "another try to evict",
     Timer.OUTSIDE: "another try to tell the scheduler of its cordon",
     Timer.STANDS: "a finding to stand for long enough",
+    Timer.PROOF: "the answer of a check of its proof",
+    Timer.REBOOT: "its end of a reboot",
     Timer.TRUST: "another try of a node where workers did not start",
     Timer.PLACE: "nodes to place a job on",
     Timer.ROOM: "GPUs for a job, before people are told",

@@ -29,6 +29,7 @@ from sentinel.runtime.agent.probes import Probes
 from sentinel.runtime.agent.process import nudge_socket
 from sentinel.runtime.agent.ranks import Ended, Ranks
 from sentinel.runtime.agent.reporter import Reporter
+from sentinel.runtime.agent.resets import Resets
 from sentinel.runtime.agent.settings import AgentSettings
 from sentinel.runtime.agent.spool import Spool
 from sentinel.runtime.agent.stacks import StackTaker
@@ -57,16 +58,19 @@ class Agent:
         self._notes = Notes(memory / "errors", self._spool, self._ranks)
         self._nudge = nudge_socket(memory / "nudge")
         self._stacks = StackTaker(memory / "nudge")
+        self._resets = Resets(memory / "nudge", settings.gpus, settings.nvidia_smi)
         self._boot = _boot()
         self._orders = Orders(
             self._ranks,
             self._spool,
             Lease(memory / "lease"),
             self._stacks,
+            self._resets,
             self._boot,
             look=self._look,
             probe_now=self._probe_now,
             measure_now=self._measure_now,
+            let_go=self._let_go,
         )
         self._metrics: MetricsServer | None = None
         if settings.metrics_port >= 0:
@@ -158,22 +162,28 @@ class Agent:
         with contextlib.suppress(BlockingIOError):
             while True:
                 self._nudge.recv(16)
-        self._spool_all(self._stacks.done())
+        self._spool_all([*self._stacks.done(), *self._resets.done()])
         self._look()
 
     # --- checks
 
     def _probe_due(self) -> None:
+        self._probes.hold(held=self._resets.are_running)
         self._spool_all(self._probes.run_due(time.monotonic(), self._ranks.beats))
         self._spool_all(self._measures.run_due(time.monotonic()))
         self._watch_probers()
 
-    def _probe_now(self, reason: str) -> None:
-        self._spool_all(self._probes.run_urgent(reason, time.monotonic(), self._ranks.beats))
+    def _probe_now(self, reason: str, within: Seconds = 0.0) -> None:
+        self._spool_all(self._probes.run_urgent(reason, time.monotonic(), self._ranks.beats, within))
 
     def _measure_now(self, order: MeasureNow) -> None:
         self._measures.begin(order, time.monotonic())
         self._probe_due()
+
+    def _let_go(self) -> None:
+        """Let go of the GPUs: no child of ours keeps them from being reset."""
+        self._probes.hold(held=True)
+        self._measures.prober.close()
 
     def _watch_probers(self) -> None:
         output = self._probes.prober.output

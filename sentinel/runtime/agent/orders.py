@@ -6,10 +6,21 @@ from collections.abc import Callable
 from typing import assert_never
 
 from sentinel.model.ids import Seconds, WorkerId
-from sentinel.model.report import Ack, KillWorker, Leave, MeasureNow, Order, OrderDone, ProbeNow, StacksNow
+from sentinel.model.report import (
+    Ack,
+    KillWorker,
+    Leave,
+    MeasureNow,
+    Order,
+    OrderDone,
+    ProbeNow,
+    ResetGpus,
+    StacksNow,
+)
 from sentinel.runtime.agent.kills import Kills
 from sentinel.runtime.agent.lease import Lease
 from sentinel.runtime.agent.ranks import Ranks
+from sentinel.runtime.agent.resets import Resets
 from sentinel.runtime.agent.spool import Spool
 from sentinel.runtime.agent.stacks import StackTaker
 
@@ -26,11 +37,13 @@ class Orders:
         spool: Spool,
         lease: Lease,
         stacks: StackTaker,
+        resets: Resets,
         boot: str,
         *,
         look: Callable[[], None],
-        probe_now: Callable[[str], None],
+        probe_now: Callable[[str, Seconds], None],
         measure_now: Callable[[MeasureNow], None],
+        let_go: Callable[[], None],
     ) -> None:
         self.leaving = False
         """It was told to go, and the controller knows that it does."""
@@ -39,11 +52,13 @@ class Orders:
         self._spool = spool
         self._lease = lease
         self._stacks = stacks
+        self._resets = resets
         self._boot = boot
         self._kills = Kills(ranks, spool)
         self._look = look
         self._probe_now = probe_now
         self._measure_now = measure_now
+        self._let_go = let_go
 
     def obey(self, order: Order) -> None:
         """Do what can be done at once, begin the rest."""
@@ -53,7 +68,7 @@ class Orders:
                     self._spool.acknowledge(order.event)
                 self._lease.renew()
             case ProbeNow():
-                self._probe_now(order.reason)
+                self._probe_now(order.reason, order.within)
             case MeasureNow():
                 self._measure_now(order)
             case KillWorker():
@@ -66,6 +81,8 @@ class Orders:
                 processes = tuple((rank, here(rank, pid)) for rank, pid in order.processes)
                 records = self._ranks.records_of(order.processes)
                 self._stacks.begin(StacksNow(order.order, processes, order.deadline), records)
+            case ResetGpus():
+                self._reset(order)
             case _:
                 assert_never(order)
 
@@ -78,6 +95,15 @@ class Orders:
         self._kills.give_up()
         if time.monotonic() > self._leave_by:
             self._go()
+
+    def _reset(self, order: ResetGpus) -> None:
+        """Reset GPUs if no rank lives here: who ordered it may not know of one that has just come."""
+        self._look()
+        if any(self._ranks.pids()):
+            self._spool.add(OrderDone(order.order, False, "not reset: ranks live here"))
+        else:
+            self._let_go()
+            self._resets.begin(order)
 
     def _leave(self, order: Leave) -> None:
         """Go once the controller knows of it; while ranks live here, stay with them."""

@@ -74,8 +74,11 @@ class _Urgent:
 
     reason: str
     since: Seconds
+    within: Seconds
+    """It is reported after so long, as far as it came."""
     waiting: set[str]
     done: list[str] = field(default_factory=list)
+    missing: tuple[str, ...] = ()
 
 
 class Probes:
@@ -117,6 +120,7 @@ class Probes:
         """Check → how often in a row it hung."""
         self._queue: list[str] = []
         self._urgent: list[_Urgent] = []
+        self._held = False
         self._settled: Seconds = 0.0
 
     @property
@@ -134,17 +138,28 @@ class Probes:
                 self._enqueue(name)
         events += self._end_hung(now)
         events += self._give_up_waiting(now)
-        self.prober.start(now)
+        if not self._held:
+            self.prober.start(now)
         self._ask(now)
         return events + _seen(self._book.counted(now))
 
-    def run_urgent(self, reason: str, now: Seconds, beats: Beats) -> list[Event]:
-        """Run every check marked `on_exit` now; `ProbedSeen` follows when the prober's answers are in."""
-        names = [name for name, check in self._checks.items() if check.on_exit and not self._hung[name]]
+    def hold(self, *, held: bool) -> None:
+        """Keep off the driver as long as GPUs are reset: a prober holds them, and starts anew afterwards."""
+        if held and not self._held:
+            self.prober.close()
+        self._held = held
+
+    def run_urgent(self, reason: str, now: Seconds, beats: Beats, within: Seconds = 0.0) -> list[Event]:
+        """Run every check marked `on_exit` now; `ProbedSeen` follows when the prober's answers are in.
+
+        With `within` all checks are run, and waited for so long.
+        """
+        quick = [name for name, check in self._checks.items() if check.on_exit and not self._hung[name]]
+        names = list(self._checks) if within else quick
         asked = {name for name in names if not self._checks[name].in_agent}
         events = self._catch_up(now, beats, at_once=True)
         done = [name for name in names if name not in asked]
-        self._urgent.append(_Urgent(reason, now, asked, done))
+        self._urgent.append(_Urgent(reason, now, within or _URGENT, asked, done))
         for name in asked:
             self._enqueue(name, first=True)
         self._ask(now)
@@ -317,14 +332,15 @@ class Probes:
 
     def _give_up_waiting(self, now: Seconds) -> list[Event]:
         for urgent in self._urgent:
-            if now - urgent.since > _URGENT:
+            if now - urgent.since > urgent.within:
+                urgent.missing = tuple(sorted(urgent.waiting))
                 urgent.waiting.clear()
         return self._complete()
 
     def _complete(self) -> list[Event]:
         complete = [urgent for urgent in self._urgent if not urgent.waiting]
         self._urgent = [urgent for urgent in self._urgent if urgent.waiting]
-        return [ProbedSeen(tuple(sorted(urgent.done)), urgent.reason) for urgent in complete]
+        return [ProbedSeen(tuple(sorted(each.done)), each.reason, each.missing) for each in complete]
 
     def standing(self) -> dict[Series, float]:
         """How many findings stand per check and health, zeros included, and what they say of each GPU."""

@@ -45,6 +45,8 @@ class AgentSettings:
     xid_fatal: frozenset[int] = frozenset()
     """Xids that the setting `checks.xid_fatal` calls fatal."""
     xid_ignored: frozenset[int] = frozenset()
+    nvidia_smi: str = ""
+    """What is run in the place of `nvidia-smi`; empty for that itself, or for none if GPUs are simulated."""
 
     @property
     def kept(self) -> str:
@@ -79,6 +81,7 @@ def parse(arguments: Sequence[str] | None = None) -> AgentSettings:
         take_over=given.take_over,
         xid_fatal=given.xid_fatal,
         xid_ignored=given.xid_ignored,
+        nvidia_smi=os.environ.get("SENTINEL_NVIDIA_SMI", ""),
     )
 
 

@@ -2,12 +2,14 @@
 
 from collections import Counter
 
+from sentinel.core import proofs
 from sentinel.core.diagnose.predicates.case import Case, Match, newest_generation, suspect_of
 from sentinel.core.diagnose.predicates.hangs import laggard
 from sentinel.core.diagnose.predicates.nodes import pinged
 from sentinel.core.diagnose.predicates.paces import stopped_again
 from sentinel.core.evidence import ECHOES
 from sentinel.core.exits import first_to_end
+from sentinel.core.proofs import PROBATION
 from sentinel.core.state.rows import Job, Node
 from sentinel.core.state.timers import Timer
 from sentinel.model.counted import counted
@@ -76,26 +78,30 @@ def since_step(case: Case) -> list[RankExited]:
 
 
 def repeats_on_node(case: Case) -> Match | None:
-    """Ranks of one node crash or hang again and again within the hour."""
-    limit = case.rules.policy.crashes_per_hour
+    """Ranks of one node crash or hang again and again within the hour; on probation once is enough."""
     hung = laggard(case) or stopped_again(case)
     named = {fact.node for fact in case.all(RankExited)} | {fact.node for fact in case.all(RankRaised)}
     named |= {suspect.node for suspect in hung.suspects if suspect.node} if hung else set()
     for name in sorted(named):
         node = case.state.nodes.get(name)
-        if node is None or len(node.failures) < limit:
+        if node is None:
+            continue
+        probation = proofs.on_probation(node, case.state)
+        limit = 1 if probation else case.rules.policy.crashes_per_hour
+        if len(node.failures) < limit:
             continue
         recent = len(_failed_alone(case, node))
         if recent >= limit and _stands_out(case, node, recent):
             why = f"{node.id}: crash or hang {counted(recent, 'time')} within an hour"
-            return Match((Suspect(node.id),), why)
+            return Match((Suspect(node.id),), f"{why}{PROBATION if probation else ''}")
     return None
 
 
 def _stands_out(case: Case, node: Node, count: int) -> bool:
     """Say whether no other node fails nearly as often: what strikes them all alike is the program's."""
     others = (o for o in case.state.nodes.values() if o is not node and o.failures and not o.cordon)
-    return all(len(_failed_alone(case, other)) <= count - case.rules.policy.several for other in others)
+    fewer = max(0, count - case.rules.policy.several)
+    return all(len(_failed_alone(case, other)) <= fewer for other in others)
 
 
 def repeats_with_rank(case: Case) -> Match | None:

@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator
 
+from sentinel.core import proofs
 from sentinel.core.diagnose.predicates.case import Case, Match
+from sentinel.core.proofs import PROBATION
 from sentinel.core.strikes import component_of, is_ours, place_of
 from sentinel.model.counted import counted
 from sentinel.model.fact import FindingReported
@@ -22,12 +24,15 @@ def app_xid_repeats(case: Case) -> Match | None:
     for fact in case.all(FindingReported):
         here = place_of(fact.finding)
         times = [at for at, where in _struck(case, fact.node) if where == here]
+        node = case.state.nodes.get(fact.node)
+        probation = node is not None and proofs.on_probation(node, case.state) and bool(times)
         enough = len(times) >= case.rules.policy.app_xids_per_day and min(times) < began
-        if not (enough and is_ours(fact.finding)):
+        if not ((enough or probation) and is_ours(fact.finding)):
             continue
         if any(name != fact.node or _is_elsewhere(place, here) for name, place in _all_struck(case)):
             return None  # on two GPUs it is software (NVSentinel's rule)
         why = f"{here} of {fact.node}: application Xid {counted(len(times), 'time')} within a day"
+        why += PROBATION if probation else ""
         return Match((Suspect(fact.node, gpu=gpu_of(fact.finding.component)),), why)
     return None
 
