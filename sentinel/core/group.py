@@ -100,7 +100,9 @@ def has_stepped(state: State, incident: Incident, job: Job) -> bool:
     for fact in reversed(incident.evidence):
         if isinstance(fact, JobAdvanced):
             return True
-        if _lasts(state, incident, fact):
+        # What an earlier generation met, and is only heard of now, the newest has stepped after.
+        late = getattr(fact, "generation", job.generation) < job.generation
+        if not late and _lasts(state, incident, fact):
             return False
     return False
 

@@ -5,6 +5,7 @@ from simulated import JOB, Simulated, ecc
 from sentinel.core.recovery import awaits, ends_at
 from sentinel.core.settle.why import why
 from sentinel.model.action import Page
+from sentinel.model.fact import RankRaised
 
 
 def said(cluster: Simulated, name: str) -> str:
@@ -78,3 +79,14 @@ def test_a_stopped_job_has_the_ranks_whose_processes_are_left() -> None:
     left = len(cluster.state.present(job))
     assert (job.stage.value, left) == ("stopped", 0)
     assert f"is: stopped, generation {job.generation}, 0 of {job.wanted} ranks" in said(cluster, JOB)
+
+
+def test_what_an_earlier_generation_met_and_is_heard_of_late_keeps_nothing_open() -> None:
+    cluster = Simulated()
+    old, worker = cluster.job.generation, cluster.worker(1)
+    cluster.crash(0)
+    cluster.run(5)
+    place = 1, worker.id, worker.node, 0, 1, old
+    cluster.tell(RankRaised(cluster.now, JOB, *place, 3, "user", "E", ""))
+    cluster.settle()
+    assert cluster.stages() == ["resolved"]
