@@ -181,7 +181,7 @@ class Gang:
             loss=1.0,
             beat_age_s=0.1,
             state="S",
-            phase_age_s=max(0.0, now - self.since),
+            phase_age_s=max(0.0, now - self.moved),
             snapshot_step=step,
             world=len(self.seats) if self.watched else 0,
         )
