@@ -32,6 +32,7 @@ UNUSED: Mapping[str, str] = {
     "process_virtual_memory_bytes": "resident memory is what a process takes",
     "rank_collectives_completed_total": "what Sentinel compares; a person sees phases",
     "rank_collectives_entered_total": "what Sentinel compares; a person sees phases",
+    "steps_replayed_total": "the incident says who computed wrong; that steps are computed again is no news",
 }
 """Metrics, without their prefix, that no panel and no rule uses, each with why not."""
 _PARTS = re.compile(r"_(bucket|count|sum)$")

@@ -148,7 +148,7 @@ def test_a_node_comes_back_when_it_has_shown_that_it_is_well(
     cluster.controller.wait()
     cluster.config.write_text(f"{cluster.config.read_text()}preflight = {preflight}\n")
     cluster.starts_controller()
-    until(lambda: [each["silent"] for each in cluster.status()["nodes"]] == [False])
+    until(lambda: [each["report_age_s"] is not None for each in cluster.status()["nodes"]] == [True])
     cluster.says("drain")
     cluster.says("prove")
     until(lambda: proof(cluster)[0] == stage)

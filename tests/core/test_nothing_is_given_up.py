@@ -30,10 +30,15 @@ class Played(Watched):
         super().__init__(world=world)
         self.phases = ["collective"] * world
         self.enqueued = [10] * world
+        self._entered: dict[int, tuple[tuple[str, int, int], float]] = {}
 
     def _beat(self, rank: int, step: int) -> RankBeat:
         beat = self.beat(rank, self.phases[rank], self.enqueued[rank], self.states[rank])
-        return replace(beat, step=step, outside_s=self.outside[rank])
+        where = self.phases[rank], self.enqueued[rank], step
+        if rank not in self._entered or self._entered[rank][0] != where:
+            self._entered[rank] = where, self.now
+        age = self.now - self._entered[rank][1]
+        return replace(beat, step=step, outside_s=self.outside[rank], phase_age_s=age)
 
     def play(self, step: int, seconds: float) -> None:
         """Ranks that stand at a step, for a while."""

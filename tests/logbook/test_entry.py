@@ -107,7 +107,7 @@ def test_an_entry_tells_when_each_thing_was_decided_and_what_was_told_before() -
         "1. evict node-7",
         "2. **+0.40 s** resume moe",
         "- **+0.80 s** evict node-8: no spare is left",
-        "First: rank-crash, node-7 (rank 29) (0.2 s after it was seen): rank 29 ended",
+        "First: rank-crash, node-7 (rank 29) (said 0.2 s after it was seen): rank 29 ended",
     ):
         assert part in text
 

@@ -18,6 +18,7 @@ from sentinel.model.report import Ack, Event, FindingSeen, Hello, OrderDone, Pro
 from sentinel.runtime.agent.lease import Lease
 from sentinel.runtime.agent.orders import Orders
 from sentinel.runtime.agent.ranks import Ranks
+from sentinel.runtime.agent.resets import Resets
 from sentinel.runtime.agent.spool import Spool
 from sentinel.runtime.agent.stacks import StackTaker
 from sentinel.runtime.inbox import Inbox
@@ -68,9 +69,9 @@ class Agent:
         self.spool = Spool()
         ranks, stacks, lease = Ranks(self.folder / "beats"), StackTaker(self.folder), Lease(self.folder / "l")
         nothing: Callable[..., None] = lambda *_: None  # noqa: E731
-        self.orders = Orders(
-            ranks, self.spool, lease, stacks, self.boot, look=nothing, probe_now=nothing, measure_now=nothing
-        )
+        resets = Resets(self.folder / "nudge", "none", "nvidia-smi")
+        asked = {"look": nothing, "probe_now": nothing, "measure_now": nothing, "let_go": nothing}
+        self.orders = Orders(ranks, self.spool, lease, stacks, resets, self.boot, **asked)
         for event in [*self.owed.values()]:
             self.tell(event)
 
