@@ -6,8 +6,11 @@ import signal
 import time
 
 from sentinel.demo.fault import NODE, Expected, Injection, Place, Simple, kill, ranks
-from sentinel.demo.sandbox import Sandbox
+from sentinel.demo.sandbox import Sandbox, wait
 from sentinel.runtime.agent.card import read
+
+STARTED_S = 30.0
+"""The job may be whole again before the new agent has written its card."""
 
 
 def inject(sandbox: Sandbox, chance: random.Random) -> Injection:
@@ -22,10 +25,13 @@ def inject(sandbox: Sandbox, chance: random.Random) -> Injection:
     victim = chance.choice(others)
     kill(victim)
 
-    def verify() -> list[str]:
+    def is_new() -> bool:
         new = read(sandbox.host_of(hung).memory)
-        wrong = [] if new is not None and new.pid != card.pid else [f"no new agent on {hung}"]
-        return wrong + (["actions are frozen"] if (sandbox.status() or {}).get("frozen") else [])
+        return new is not None and new.pid != card.pid
+
+    def verify() -> list[str]:
+        wait(f"a new agent on {hung}", STARTED_S, is_new)
+        return ["actions are frozen"] if (sandbox.status() or {}).get("frozen") else []
 
     return Injection(at, Place(hung), dead=(victim.pid,), struck=(victim.place,), verify=verify)
 
