@@ -157,15 +157,13 @@ def test_every_query_finds_data_or_it_is_known_why_not(seen: Seen) -> None:
 
 
 def test_a_crash_appears_as_a_crash(seen: Seen) -> None:
-    assert {key: round(value) for key, value in seen.last("Incidents", "By cause").items()} == {
-        ("rank-crash",): 1,
-        ("gpu-ecc",): 1,
-    }
+    causes = {key: round(value) for key, value in seen.last("Incidents", "By cause").items()}
+    assert causes | {("rank-crash",): 1, ("gpu-ecc",): 1} == causes  # a crowded machine may have others
     lost = seen.last("Run", "Time lost, by cause")
     assert {("rank-crash",), ("gpu-ecc",), ("start",)} <= set(lost)
     assert sum(lost.values()) < seen.end - seen.begin
     [annotation] = [expression for where, expression in lint.queries(RUN) if where == "annotation Incidents"]
-    assert {each["metric"]["cause"] for each in seen.series(annotation)} == {"rank-crash", "gpu-ecc"}
+    assert {each["metric"]["cause"] for each in seen.series(annotation)} >= {"rank-crash", "gpu-ecc"}
 
 
 def test_who_was_evicted_is_shown_with_why(seen: Seen) -> None:
