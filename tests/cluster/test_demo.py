@@ -29,7 +29,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, obj
     argv += [word for fault in faults for word in ("--fault", fault)]
     # The coverage of the whole loop is what is tested: the demo's own exit code says the same.
     done = subprocess.run(
-        argv, cwd=tmp_path_factory.mktemp("demo"), capture_output=True, text=True, timeout=400, check=False
+        argv, cwd=tmp_path_factory.mktemp("demo"), capture_output=True, text=True, timeout=800, check=False
     )
     lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     assert lines, done.stderr
@@ -39,7 +39,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, obj
 FAULTS = [*EVERYWHERE, *(pytest.param(fault, marks=pytest.mark.root) for fault in WITH_NETWORK)]
 
 
-@pytest.mark.timeout(420)
+@pytest.mark.timeout(820)
 @pytest.mark.parametrize("fault", FAULTS)
 def test_the_right_thing_comes_out(fault: str, results: dict[str, dict[str, object]]) -> None:
     if fault in WITH_NETWORK and available():
