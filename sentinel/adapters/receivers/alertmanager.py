@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import Field
 
 from sentinel import config
+from sentinel.adapters.keyed_channel import KeyedChannel
 from sentinel.adapters.page_channel import PageChannel, Sender, headline, logbook_url, runbook_url
 from sentinel.adapters.poster import Poster
 from sentinel.adapters.receivers import Kind, read_token
@@ -41,10 +42,8 @@ class Settings(config.Table):
     """For all of one post."""
 
 
-class Alertmanager:
+class Alertmanager(KeyedChannel):
     """A PageChannel of alerts; whom they reach, Alertmanager's own routes say."""
-
-    looks_up = True
 
     def __init__(self, name: str, settings: Settings, token: str, sender: Sender) -> None:
         self.name = f"alertmanager:{name}"
@@ -53,26 +52,6 @@ class Alertmanager:
         self._poster = Poster(self.name, settings.timeout_s, token)
         self._told: dict[IncidentId, Mapping[str, str]] = {}
         """Labels under which an incident fires; what a restart forgets ends by itself."""
-
-    async def open(self, page: Page) -> str:
-        """Fire the incident's alert."""
-        await self._send(page)
-        return page.incident
-
-    async def edit(self, page: Page, ref: str) -> None:  # noqa: ARG002  an incident is its own reference
-        """Tell it as it is now, or end it."""
-        await self._send(page)
-
-    async def detail(self, page: Page, ref: str) -> None:
-        """Do nothing: an alert has no thread."""
-
-    async def find(self, page: Page, since: Instant) -> tuple[str, int] | None:  # noqa: ARG002
-        """Find nothing: an alert that comes again is the same one."""
-        return None
-
-    async def find_detail(self, page: Page, ref: str) -> bool:  # noqa: ARG002
-        """Say so: there are none to be sent."""
-        return True
 
     async def _send(self, page: Page) -> None:
         labels, over = self._labels(page), page.stage == "resolved"

@@ -12,11 +12,11 @@ from typing import Any
 from pydantic import Field
 
 from sentinel import config
+from sentinel.adapters.keyed_channel import KeyedChannel
 from sentinel.adapters.page_channel import PageChannel, Sender, headline, key_of, logbook_url, runbook_url
 from sentinel.adapters.poster import Poster
 from sentinel.adapters.receivers import Kind, read_token
 from sentinel.model.action import Page
-from sentinel.model.ids import Instant
 from sentinel.redact import remember
 
 SUMMARY_CHARS, KEY_CHARS, TEXT_CHARS = 1024, 255, 60_000
@@ -38,35 +38,13 @@ class Settings(config.Table):
     """For all of one event."""
 
 
-class PagerDuty:
+class PagerDuty(KeyedChannel):
     """A PageChannel of events. What PagerDuty does then, whom it wakes and when, is its service's own."""
-
-    looks_up = True
 
     def __init__(self, name: str, settings: Settings, key: str, sender: Sender) -> None:
         self.name = f"pagerduty:{name}"
         self._url, self._key, self._sender = settings.url, key, sender
         self._poster = Poster(self.name, settings.timeout_s)
-
-    async def open(self, page: Page) -> str:
-        """Trigger the incident's alert, unless it is over or somebody has it already."""
-        await self._send(page)
-        return page.incident
-
-    async def edit(self, page: Page, ref: str) -> None:  # noqa: ARG002  an incident is its own reference
-        """Say what became of it."""
-        await self._send(page)
-
-    async def detail(self, page: Page, ref: str) -> None:
-        """Do nothing: an alert has no thread, and its event had the details."""
-
-    async def find(self, page: Page, since: Instant) -> tuple[str, int] | None:  # noqa: ARG002
-        """Find nothing: an event that comes again has the same key."""
-        return None
-
-    async def find_detail(self, page: Page, ref: str) -> bool:  # noqa: ARG002
-        """Say so: there are none to be sent."""
-        return True
 
     async def _send(self, page: Page) -> None:
         await self._poster.send(self._url, json.dumps(self._event(page)).encode())
