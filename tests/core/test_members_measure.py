@@ -61,6 +61,23 @@ def test_what_they_find_is_the_cause_and_evicts_nobody() -> None:
     assert cluster.stages() == ["resolved"]
 
 
+def test_what_hangs_behind_a_slow_link_makes_no_crash_loop_of_earlier_crashes() -> None:
+    cluster = Simulated(nodes=4, world=2)
+    home = cluster.node(0)
+    for _ in range(2):
+        cluster.crash(0)
+        cluster.run(120)
+    assert cluster.node(0) == home
+    cluster.found = (MemberFinding(home, SLOW_LINK),)
+    slowed(cluster)
+    cluster.run(20)
+    for _ in range(3):
+        cluster.stall(cluster.beat(0, enqueued=4), cluster.beat(1, enqueued=5))
+        cluster.run(60)
+        assert (cluster.evicted(), cluster.going()) == ([], True)
+    assert cluster.causes()[-1] == "link-slow"
+
+
 def test_whoever_does_not_answer_keeps_nobody_waiting() -> None:
     cluster = Simulated(nodes=4, world=2)
     cluster.fails = {"Probe"}
