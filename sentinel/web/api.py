@@ -14,7 +14,16 @@ from sentinel.model.codec import to_plain
 from sentinel.redact import redact
 from sentinel.web.desk import Desk
 from sentinel.web.query import bounded
-from sentinel.web.view import AskedProbe, Command, Commander, CommandRefusedError, Prober, Status, current
+from sentinel.web.view import (
+    AskedProbe,
+    Command,
+    Commander,
+    CommandRefusedError,
+    Prober,
+    Status,
+    View,
+    current,
+)
 
 NEED_NONE = frozenset({"stop-actions", "resume-actions", "retire"})
 NEED_TIME = frozenset({"silence", "maintain"})
@@ -71,6 +80,14 @@ def router(desk: Desk, command: Commander, prober: Prober | None = None) -> APIR
         query, status = bounded(q), await desk.status()
         return _json(await desk.read(lambda: _found(status, desk.view.search(query))))
 
+    @api.get("/incidents/{name}")
+    async def incident(name: str) -> Response:
+        status = await desk.status()
+        found = await desk.read(lambda: _one(status, desk.view, name))
+        if found is None:
+            raise HTTPException(404, f"no incident {name[:200]!r}: `sentinel incidents` lists them")
+        return _json(found)
+
     @api.post("/{name}")
     async def post(name: CommandName, body: CommandBody) -> dict[str, str]:
         _check(name, body)
@@ -119,9 +136,23 @@ def as_json(value: Any) -> bytes:
 
 
 def _found(status: Status, rows: Sequence[Row]) -> bytes:
-    shown = current(status, rows[:MOST_ROWS])
-    short = [dataclasses.replace(row, words=row.words[:MOST_WORDS]) for row in shown]
-    return as_json({"open": status.incidents, "logbook": short})
+    shown = [*map(_short, current(status, rows[:MOST_ROWS]))]
+    return as_json({"open": status.incidents, "logbook": shown})
+
+
+def _short(row: Row) -> Row:
+    return dataclasses.replace(row, words=row.words[:MOST_WORDS])
+
+
+def _one(status: Status, view: View, name: str) -> bytes | None:
+    """Give all of one incident: as it stands while it is open, its row, and its entry as Markdown."""
+    opened = next((each for each in status.incidents if each.incident == name), None)
+    entry = view.entry(name)
+    if entry is None and opened is None:
+        return None
+    row = view.row(name) if entry is not None else None
+    rows = [*map(_short, current(status, [row] if row else []))]
+    return as_json({"now": status.now, "open": opened, "logbook": rows[0] if rows else None, "entry": entry})
 
 
 def _json(body: bytes) -> Response:
