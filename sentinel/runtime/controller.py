@@ -66,6 +66,7 @@ from sentinel.runtime.inbox import Inbox
 from sentinel.runtime.ledger import Ledger
 from sentinel.runtime.ledger_metrics import LedgerMetrics
 from sentinel.runtime.link_metrics import LinkMetrics
+from sentinel.runtime.node_logs import NodeLogs
 from sentinel.runtime.objections import objection
 from sentinel.runtime.over import over
 from sentinel.runtime.perform import Performer
@@ -392,6 +393,7 @@ class Controller:
             hosts=self.settings.cluster.names(),
             home=asyncio.get_running_loop(),
             prober=self._hand_probes,
+            logs=NodeLogs(self._agents, self.ledger.state),
         )
         await serve(app, listener)
 

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from sentinel.core.commands import LONGEST_SILENCE_S, CommandName
 from sentinel.logbook.entry import Row
 from sentinel.model.codec import to_plain
+from sentinel.model.report import MOST_LINES
 from sentinel.redact import redact
 from sentinel.web.desk import Desk
 from sentinel.web.query import bounded
@@ -19,6 +20,7 @@ from sentinel.web.view import (
     Command,
     Commander,
     CommandRefusedError,
+    LogReader,
     Prober,
     Status,
     View,
@@ -56,11 +58,25 @@ class ProbeBody(BaseModel):
     disturb: bool = False
 
 
-def router(desk: Desk, command: Commander, prober: Prober | None = None) -> APIRouter:
+class LogsBody(BaseModel):
+    """The body of the question for a node's logs, which is none that everybody may ask."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    node: str = Field(min_length=1, max_length=200)
+    lines: int = Field(ge=1, le=MOST_LINES)
+    """Of each log."""
+
+
+def router(
+    desk: Desk, command: Commander, prober: Prober | None = None, logs: LogReader | None = None
+) -> APIRouter:
     """Build the routes under `/api`."""
     api = APIRouter(prefix="/api")
     if prober is not None:
         _probes(api, desk, prober)
+    if logs is not None:
+        _logs(api, desk, logs)
 
     @api.get("/status")
     async def status() -> Response:
@@ -80,7 +96,7 @@ def router(desk: Desk, command: Commander, prober: Prober | None = None) -> APIR
         query, status = bounded(q), await desk.status()
         return _json(await desk.read(lambda: _found(status, desk.view.search(query))))
 
-    @api.get("/incidents/{name}")
+    @api.get("/incidents/{name:path}")
     async def incident(name: str) -> Response:
         status = await desk.status()
         found = await desk.read(lambda: _one(status, desk.view, name))
@@ -118,6 +134,20 @@ def _probes(api: APIRouter, desk: Desk, prober: Prober) -> None:
         if view is None:
             raise HTTPException(404, f"no probe {name[:200]!r} is known: a controller that is new knows none")
         return _json(as_json(view))
+
+
+def _logs(api: APIRouter, desk: Desk, logs: LogReader) -> None:
+    """Let operators, who have the token, read what the processes of a node have written."""
+
+    @api.post("/logs")
+    async def read(body: LogsBody) -> Response:
+        try:
+            texts = await desk.command(logs(body.node, body.lines))
+        except CommandRefusedError as refusal:
+            raise HTTPException(409, str(refusal)) from None
+        found = (text.partition("\n") for text in texts)
+        rows = [{"of": of, "text": text} for of, _, text in found]
+        return _json(as_json({"node": body.node, "logs": rows}))
 
 
 def _check(name: str, body: CommandBody) -> None:

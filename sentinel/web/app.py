@@ -24,7 +24,7 @@ from sentinel.web.links import links
 from sentinel.web.live import events
 from sentinel.web.metrics import exposition
 from sentinel.web.query import bounded
-from sentinel.web.view import Commander, Prober, Status, View, current
+from sentinel.web.view import Commander, LogReader, Prober, Status, View, current
 
 CAUSE = re.compile(r"[a-z0-9-]{1,64}")
 
@@ -38,15 +38,16 @@ def create_app(
     hosts: Collection[str] | None = None,
     home: asyncio.AbstractEventLoop | None = None,
     prober: Prober | None = None,
+    logs: LogReader | None = None,
 ) -> FastAPI:
     """Build the app; an empty token lets no command through.
 
     `registry` holds the controller's own counters, which `/metrics` shows too. `hosts` are the names by which
     browsers may call this server, None: any. `home` is the loop in which view, command and prober are called;
-    None: the one that serves. Without a `prober` nobody can ask for a probe.
+    None: the one that serves. Without a `prober` nobody can ask for a probe, without `logs` for those.
     """
     app, desk = FastAPI(title="Sentinel", openapi_url=None), Desk(view, home)
-    app.include_router(api.router(desk, command, prober))
+    app.include_router(api.router(desk, command, prober, logs))
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"))
     app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)

@@ -47,6 +47,7 @@ sys.exit(", ".join(sorted({{*{COSTLY}}} & sys.modules.keys())) or 0)
         ["status", "--json"],
         ["status", "--why", "node-1"],
         ["incidents"],
+        ["incidents", "I-7"],
         ["silences"],
         ["ack", "I-7"],
         ["unsilence", "gpu-lost"],
