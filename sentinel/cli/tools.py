@@ -42,7 +42,8 @@ def replay(
     from sentinel.runbooks import load
     from sentinel.terminal import plain_replay, print_replay
 
-    policy = settings().policy
+    given = settings()
+    policy = given.policy
     try:
         recording = read(file.read_text(encoding="utf-8"), str(file))
         policy = from_plain(Policy, recording.policy) if recording.policy else policy
@@ -54,7 +55,7 @@ def replay(
         ) from None
     if not recording.lines:
         raise CommandError(f"{file}: holds no fact")
-    rules = Rules(policy, load())
+    rules = Rules(policy, load(own=given.cluster.runbooks_dir))
     compared = tell_again(recording.lines, state, lambda now, facts: fold_together(now, facts, rules))
     if not json:
         raise typer.Exit(FAILED if print_replay(compared) else 0)
@@ -84,7 +85,7 @@ def rehearse(
         Path | None, typer.Option(help="A sentinel.toml whose [policy] decides; without: today's.")
     ] = None,
     runbooks: Annotated[
-        Path | None, typer.Option(help="A folder of runbooks; without: the bundled ones.")
+        Path | None, typer.Option(help="A folder of runbooks; without: those in force here.")
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="One object a line and scenario or incident.")] = False,
     explain: Annotated[
@@ -97,7 +98,9 @@ def rehearse(
 
     if (journal is None) == (not files):
         raise CommandError("rehearse takes scenario files, or a --journal", MISUSED)
-    numbers, books = (load(policy) if policy else settings()).policy, load_runbooks(runbooks)
+    given = load(policy) if policy else settings()
+    numbers, own = given.policy, None if runbooks else settings().cluster.runbooks_dir
+    books = load_runbooks(runbooks, own=own)
     if journal is not None:
         raise typer.Exit(_retell(journal, duration(since, "--since"), numbers, books, json=json))
     from sentinel.rehearse import run

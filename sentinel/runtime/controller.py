@@ -126,7 +126,7 @@ class Controller:
         self._state_dir = settings.cluster.state_dir
         self._keys = keys
         remember(keys.api_token, keys.snapshot_secret, keys.controller_secret, settings.pages.token())
-        books = runbooks.load()
+        books = runbooks.load(own=settings.cluster.runbooks_dir)
         self.rules = Rules(settings.policy, books)
         topology = read_topology(settings.cluster.topology)
         journal = Journal(self._state_dir / "journal.db")  # first: its lock keeps a second controller out
@@ -394,6 +394,7 @@ class Controller:
             home=asyncio.get_running_loop(),
             prober=self._hand_probes,
             logs=NodeLogs(self._agents, self.ledger.state),
+            runbooks=self.settings.cluster.runbooks_dir,
         )
         await serve(app, listener)
 
