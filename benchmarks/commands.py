@@ -36,6 +36,8 @@ OURS = (
     "incidents",
     "incidents INC-7",
     "silences",
+    "learn --help",
+    "runbook list",
 )
 BIN = Path(sys.executable).parent
 OTHERS = (("ray", "--help"), ("torchrun", "--help"), ("pip", "--help"))

@@ -1,6 +1,7 @@
 """Commands about runbooks: draft one from an incident, check one, and have it decide or not."""
 
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -52,8 +53,9 @@ def learn(
     from sentinel.drafting.learn import learn as work
 
     given = settings()
-    own, books, every = _logbook()
-    learned = work(every, find(every, incident), given.policy, books, own, cause, title)
+    with _patience():
+        own, books, every = _logbook()
+        learned = work(every, find(every, incident), given.policy, books, own, cause, title)
     if json:
         shown = {"file": str(learned.file), "cause": learned.book.cause, "matches": learned.trait.what}
         say_document({**shown, **_plain(learned.renamed, every)})
@@ -78,10 +80,11 @@ def score(
     from sentinel.drafting.score import score as work
     from sentinel.runbooks import read_beside, there
 
-    own, books, every = _logbook()
-    book = read_beside(there(own), file)
-    others = {name: each for name, each in books.items() if name != book.cause}
-    renamed = list(work(book, every, others))
+    book = read_beside(there(settings().cluster.runbooks_dir), file)
+    with _patience():
+        _, books, every = _logbook()
+        others = {name: each for name, each in books.items() if name != book.cause}
+        renamed = list(work(book, every, others))
     if json:
         say_document({"cause": book.cause, **_plain(renamed, every)})
     else:
@@ -136,6 +139,13 @@ def disable(name: Name) -> None:
 
     say(f"disabled: {work(settings().cluster.runbooks_dir, name)}")
     say(APPLY)
+
+
+def _patience() -> AbstractContextManager[Any]:
+    """Say on a terminal that it takes a while."""
+    from sentinel.console import console
+
+    return console(stderr=True).status("deciding the logbook again")
 
 
 def _logbook() -> tuple[Path, Any, "Sequence[Case]"]:

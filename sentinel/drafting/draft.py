@@ -9,11 +9,12 @@ import yaml
 from sentinel.core.evidence import SYMPTOMS
 from sentinel.core.page.words import where
 from sentinel.core.state import Rules
-from sentinel.drafting.library import Case
+from sentinel.drafting.library import NOT_CAUSE, Case
 from sentinel.drafting.traits import Trait
 from sentinel.logbook.entry import utc
 from sentinel.logbook.words import fact_line
 from sentinel.model.counted import counted
+from sentinel.model.incident import UNKNOWN
 from sentinel.redact import redact
 from sentinel.runbooks.own import NAME
 
@@ -51,10 +52,10 @@ def text_of(cause: str, title: str, trait: Trait, more: Sequence[Trait], case: C
 
 
 def _front(cause: str, title: str, trait: Trait, case: Case, rules: Rules) -> str:
-    symptoms = dict.fromkeys(
-        SYMPTOMS[type(fact)] for fact in case.incident.evidence if type(fact) in SYMPTOMS
-    )
-    explains = sorted({str(cause) for symptom in symptoms for cause in rules.naming_only(symptom)})
+    symptoms = {SYMPTOMS[type(fact)] for fact in case.incident.evidence if type(fact) in SYMPTOMS}
+    named = {str(cause) for symptom in symptoms for cause in rules.naming_only(symptom)}
+    was = {str(case.cause)} if case.judged == NOT_CAUSE and case.cause != UNKNOWN else set[str]()
+    explains = sorted(named | was)
     has_job = case.incident.job is not None
     keys: dict[str, Any] = {"cause": cause, "title": title}
     rest: dict[str, Any] = {

@@ -49,6 +49,8 @@ sys.exit(", ".join(sorted({{*{COSTLY}}} & sys.modules.keys())) or 0)
         ["incidents"],
         ["incidents", "I-7"],
         ["silences"],
+        ["learn", "--help"],
+        ["runbook", "--help"],
         ["ack", "I-7"],
         ["unsilence", "gpu-lost"],
         ["drain", "n1"],

@@ -171,6 +171,17 @@ def test_what_people_have_said_of_a_cause_counts_more(state: Path, tmp_path: Pat
     assert renamed(scored) == {"I-0001": "wrongly", "I-0003": "rightly", "I-0006": "rightly"}
 
 
+def test_a_cause_that_people_say_was_wrong_is_learned_anew(state: Path) -> None:
+    refused = sentinel("learn", "I-0003")
+    assert "I-0003: nothing in its evidence would name it" in refused.stderr
+    told(state, Commanded(time.time(), "not-cause", "I-0003", "ann", "it was the switch"))
+    learned = sentinel("learn", "I-0003", "--cause", "switch-says-mmu", "--json")
+    assert learned.exit_code == 0, learned.output
+    assert renamed(learned) == {"I-0003": "rightly"}
+    sentinel("runbook", "enable", "switch-says-mmu")
+    assert "gpu-app-xid" in runbooks.load(own=state / "runbooks")[Cause("switch-says-mmu")].explains
+
+
 def test_an_incident_that_is_open_has_no_recording_and_is_there_all_the_same(state: Path) -> None:
     (state / "recordings" / "I-0008.jsonl").unlink()
     (state / "recordings" / "I-0002.jsonl").write_text("{}")
