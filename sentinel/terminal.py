@@ -152,8 +152,9 @@ def screen_of(status: Plain) -> RenderableType:
 
 def states(status: Plain) -> dict[str, str]:
     """Say in a line each what is so, by what it is of; what only goes on, such as steps, is in none."""
-    acting = "; ".join(line.plain for line in _alarms(status)) or "Sentinel acts"
+    acting = "; ".join(line.plain for line in _alarms({**status, "ray_trouble": ""})) or "Sentinel acts"
     found = {"actions": acting, "left for people": "; ".join(status["left"]) or "nothing"}
+    found["scheduler"] = status["ray_trouble"] or "no trouble"
     found |= {f"node {node['node']}": "; ".join(_standing(node)) for node in status["nodes"]}
     for job in status["jobs"]:
         size = f"generation {job['generation']}, {len(job['seats'])} of {job['wanted']} ranks"

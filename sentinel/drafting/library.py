@@ -32,6 +32,12 @@ class LibraryError(ValueError):
     """An incident is not there, or can't be told again; one line says why."""
 
 
+def only_names(cause: Cause, books: Mapping[Cause, Runbook]) -> bool:
+    """Say whether a cause names no more than what was seen: `unknown`, a symptom, or one of no runbook."""
+    book = books.get(cause)
+    return book is None or bool(book.symptoms) or cause == UNKNOWN
+
+
 @dataclass(frozen=True)
 class Case:
     """One incident: what a runbook can match of it, and how to have all of it told again."""
@@ -63,9 +69,7 @@ class Case:
 
     def nameless(self, books: Mapping[Cause, Runbook]) -> bool:
         """Say whether nothing better was known of it than its symptom, or people say that it was not that."""
-        book = books.get(self.cause)
-        only_named = book is None or bool(book.symptoms) or self.cause == UNKNOWN
-        return self.judged == NOT_CAUSE or (only_named and self.judged != RIGHT)
+        return self.judged == NOT_CAUSE or (only_names(self.cause, books) and self.judged != RIGHT)
 
     def named_by(self, books: Mapping[Cause, Runbook]) -> Cause:
         """Say what it is taken for when all that came from outside is decided again by these runbooks."""

@@ -5,7 +5,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
-from sentinel.drafting.library import RIGHT, Case
+from sentinel.drafting.library import RIGHT, Case, only_names
 from sentinel.drafting.traits import has
 from sentinel.model.ids import Cause, Instant
 from sentinel.model.runbook import Runbook
@@ -39,15 +39,15 @@ def score(book: Runbook, every: Sequence[Case], books: Mapping[Cause, Runbook]) 
             continue
         was, now = case.named_by(books), case.named_by(more)
         if was != now:
-            judged, why = _judge(case, books)
+            judged, why = _judge(case, was, books)
             yield Renamed(case.id, case.incident.opened, was, now, judged, why)
 
 
-def _judge(case: Case, books: Mapping[Cause, Runbook]) -> tuple[Judged, str]:
+def _judge(case: Case, was: Cause, books: Mapping[Cause, Runbook]) -> tuple[Judged, str]:
     if case.judged == RIGHT:
         return Judged.WRONGLY, f"people say that {case.cause} was right"
     if case.judged:
         return Judged.RIGHTLY, f"people say that {case.cause} was wrong"
-    if case.nameless(books):
-        return Judged.RIGHTLY, f"{case.cause} names no more than what was seen"
-    return Judged.WRONGLY, f"{case.cause} explains it"
+    if only_names(was, books):
+        return Judged.RIGHTLY, f"{was} names no more than what was seen"
+    return Judged.WRONGLY, f"{was} explains it"

@@ -164,7 +164,7 @@ def shown_commands() -> Iterator[tuple[str, typer.models.CommandInfo]]:
             yield f"{group.name} {each.name or each.callback.__name__}", each  # type: ignore[union-attr]
 
 
-DO_AND_SAY_SO = {"dashboards build"} | {
+DO_AND_SAY_SO = {"dashboards build", "runbook enable", "runbook disable"} | {
     *("up", "down", "ack", "silence", "unsilence", "maintain", "drain", "retry", "grow", "undrain"),
     *("stop-actions", "resume-actions"),
 }
