@@ -100,7 +100,7 @@ def _explain(error: Exception) -> tuple[int, str]:
         return FAILED, str(error)
     if isinstance(error, ModuleNotFoundError) and error.name in ("ray", "torch", "numpy"):
         return FAILED, f"{error}; this command needs the extras: pip install 'sentinel-cluster[ray,train]'"
-    if isinstance(error, ModuleNotFoundError) and error.name == "drain3":
+    if isinstance(error, ModuleNotFoundError) and (error.name or "").startswith("drain3"):
         return FAILED, f"{error}; this command needs an extra: pip install 'sentinel-cluster[learn]'"
     if isinstance(error, ModuleNotFoundError) and error.name in GRAFANA:
         return FAILED, f"{error}; this command needs an extra: pip install 'sentinel-cluster[dashboards]'"

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -223,3 +224,26 @@ def test_where_nothing_was_recorded_that_is_said(tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("SENTINEL_CLUSTER__STATE_DIR", str(tmp_path))
     ended = sentinel("learn", "I-0001")
     assert (ended.exit_code, ended.stderr) == (1, f"sentinel: {tmp_path}: no incident is on record here\n")
+
+
+def test_one_that_is_enabled_is_listed_and_can_be_scored_again(state: Path) -> None:
+    assert sentinel("learn", "I-0001", "--cause", "gsp-hang").exit_code == 0
+    file = state / "runbooks" / "gsp-hang.md"
+    for command, there in (("enable", "enabled"), ("disable", "draft"), ("enable", "enabled")):
+        assert sentinel("runbook", command, "gsp-hang").exit_code == 0
+        known = {
+            each["cause"]: each["state"] for each in json.loads(sentinel("runbook", "list", "--json").stdout)
+        }
+        assert (known["gsp-hang"], known["gpu-lost"]) == (there, "bundled")
+    scored = sentinel("runbook", "score", str(file), "--json")
+    assert (scored.exit_code, renamed(scored)) == (0, {"I-0001": "rightly", "I-0006": "rightly"})
+
+
+def test_without_the_extra_one_line_says_what_to_install(
+    state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("drain3", "drain3.drain"):
+        monkeypatch.setitem(sys.modules, module, None)
+    ended = sentinel("learn", "I-0001")
+    assert (ended.exit_code, ended.stderr.count("\n")) == (1, 1)
+    assert "pip install 'sentinel-cluster[learn]'" in ended.stderr
