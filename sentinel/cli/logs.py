@@ -6,9 +6,6 @@ import typer
 
 from sentinel.cli.frame import OPERATE, Json, Node, app, ask, examples, say, show
 
-MOST_LINES = 10_000
-"""`sentinel.model.report.MOST_LINES`, which would cost more time than asking."""
-
 
 @app.command(
     rich_help_panel=OPERATE,
@@ -16,9 +13,7 @@ MOST_LINES = 10_000
 )
 def logs(
     node: Node,
-    lines: Annotated[
-        int, typer.Option("--lines", "-n", min=1, max=MOST_LINES, help="Of each log, at most.")
-    ] = 50,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=1, help="Of each log, at most.")] = 50,
     json: Json = False,
 ) -> None:
     """Show the end of the logs of a node's agent and ranks, also of those that ended lately; no secrets.

@@ -110,6 +110,8 @@ def test_the_logs_of_ranks_are_read_through_the_controller_also_after_their_end(
             assert after["logs"][0]["of"] == f"rank 0 (pid {first.pid}), ended: {out}"
             assert after["node"] == NODE
 
+            many = await logs(NODE, "--lines", "10001")
+            assert (many.exit_code, "lines: Input should be less than" in many.stderr) == (1, True)
             wrong = await logs("n9")
             assert (wrong.exit_code, f"no node 'n9': known are {NODE}" in wrong.stderr) == (1, True)
 

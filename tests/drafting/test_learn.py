@@ -4,7 +4,6 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +68,7 @@ def day(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def state(day: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def state(day: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The state directory after that day, for each test anew."""
     shutil.copytree(day, tmp_path / "state")
     monkeypatch.setenv("SENTINEL_CLUSTER__STATE_DIR", str(tmp_path / "state"))
