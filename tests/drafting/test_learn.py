@@ -24,6 +24,8 @@ from sentinel.web.app import create_app
 
 GSP = "[{at}.0] NVRM: GPU{gpu} _kgspIsHeartbeatTimedOut: Heartbeat timed out, diff {diff} now {now}"
 XID = "[300.0] NVRM: Xid (PCI:0000:01:00): 31, pid={pid2}, name=python3, Ch 00000008, intr 10000000. MMU"
+NOISE = "[99.0] watchdog: BUG: soft lockup - CPU#3 stuck for 23s! [kworker/3:1:88]"
+"""Nobody has asked for that either, and it is in one incident alone."""
 STALL = "RuntimeError: ringlet {} of peer {} stopped after {} us"
 Steps = list[dict[str, Any]]
 
@@ -61,7 +63,8 @@ def by_time(incidents: dict[IncidentId, Incident]) -> list[Incident]:
 def day(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("day")
     unknown = [*ringlet("n3", 17, "n1"), *ringlet("n2", 3, "n3")]
-    lived_through = lived(folder, *gsp("n2", 1, 100), *KNOWN, *gsp("n1", 0, 5000), *unknown)
+    first = [{"kernel": ["n2", NOISE]}, *gsp("n2", 1, 100)]
+    lived_through = lived(folder, *first, *KNOWN, *gsp("n1", 0, 5000), *unknown)
     causes = [cause(each) for each in by_time(lived_through)]
     assert causes == ["rank-crash", *CAUSES, "rank-crash", "rank-exception", "rank-exception"]
     return folder
@@ -90,6 +93,9 @@ def test_the_draft_names_the_next_one_and_renames_none_of_the_others(state: Path
     learned = sentinel("learn", "I-0001", "--cause", "gsp-hang", "--json")
     assert learned.exit_code == 0, learned.output
     assert renamed(learned) == {"I-0001": "rightly", "I-0006": "rightly"}
+    said = json.loads(learned.stdout)
+    assert said["matches"] == "kernel-nvrm-gsp", "what another has, too, and not what is this one's alone"
+    assert "lockup" in Path(said["file"]).read_text(), "which people are told of"
     assert runbooks.load(own=own).keys() == runbooks.load().keys(), "a draft decides nothing"
 
     assert sentinel("runbook", "enable", "gsp-hang").exit_code == 0
