@@ -123,6 +123,11 @@ class Cluster(Table):
         return frozenset({self.bind, *_LOCAL, socket.gethostname(), *self.web_hosts})
 
     @property
+    def runbooks_dir(self) -> Path:
+        """Where the cluster's own runbooks lie, those in force and drafts; it need not be there."""
+        return self.state_dir / "runbooks"
+
+    @property
     def keys_dir(self) -> Path:
         """Where the key files lie; agents need a copy of some of them."""
         return self.state_dir / "keys"

@@ -66,6 +66,7 @@ from sentinel.runtime.inbox import Inbox
 from sentinel.runtime.ledger import Ledger
 from sentinel.runtime.ledger_metrics import LedgerMetrics
 from sentinel.runtime.link_metrics import LinkMetrics
+from sentinel.runtime.node_logs import NodeLogs
 from sentinel.runtime.objections import objection
 from sentinel.runtime.over import over
 from sentinel.runtime.perform import Performer
@@ -125,7 +126,7 @@ class Controller:
         self._state_dir = settings.cluster.state_dir
         self._keys = keys
         remember(keys.api_token, keys.snapshot_secret, keys.controller_secret, settings.pages.token())
-        books = runbooks.load()
+        books = runbooks.load(own=settings.cluster.runbooks_dir)
         self.rules = Rules(settings.policy, books)
         topology = read_topology(settings.cluster.topology)
         journal = Journal(self._state_dir / "journal.db")  # first: its lock keeps a second controller out
@@ -392,6 +393,8 @@ class Controller:
             hosts=self.settings.cluster.names(),
             home=asyncio.get_running_loop(),
             prober=self._hand_probes,
+            logs=NodeLogs(self._agents, self.ledger.state),
+            runbooks=self.settings.cluster.runbooks_dir,
         )
         await serve(app, listener)
 

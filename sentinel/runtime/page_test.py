@@ -42,7 +42,8 @@ class Reached(NamedTuple):
 
 def send(settings: config.Settings) -> list[Reached]:
     """Page through all channels at once, fallbacks too, and resolve each page. Raises ConfigError."""
-    on_call_plan.load(settings, [*runbooks.load()])  # what is wrong with it is told before anybody is
+    causes = runbooks.load(own=settings.cluster.runbooks_dir)
+    on_call_plan.load(settings, [*causes])  # what is wrong with it is told before anybody is
     sender = Sender(settings.cluster.name, settings.cluster.web_url)
     name = IncidentId(f"test-{int(time.time())}")
     page = Page(action_id(name, "page", "on-call", 1), name, 1, TITLE, TEXT, "open")

@@ -11,10 +11,21 @@ from pydantic import BaseModel, ConfigDict, Field
 from sentinel.core.commands import LONGEST_SILENCE_S, CommandName
 from sentinel.logbook.entry import Row
 from sentinel.model.codec import to_plain
+from sentinel.model.report import MOST_LINES
 from sentinel.redact import redact
 from sentinel.web.desk import Desk
 from sentinel.web.query import bounded
-from sentinel.web.view import AskedProbe, Command, Commander, CommandRefusedError, Prober, Status, current
+from sentinel.web.view import (
+    AskedProbe,
+    Command,
+    Commander,
+    CommandRefusedError,
+    LogReader,
+    Prober,
+    Status,
+    View,
+    current,
+)
 
 NEED_NONE = frozenset({"stop-actions", "resume-actions", "retire"})
 NEED_TIME = frozenset({"silence", "maintain"})
@@ -47,11 +58,25 @@ class ProbeBody(BaseModel):
     disturb: bool = False
 
 
-def router(desk: Desk, command: Commander, prober: Prober | None = None) -> APIRouter:
+class LogsBody(BaseModel):
+    """The body of the question for a node's logs, which is none that everybody may ask."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    node: str = Field(min_length=1, max_length=200)
+    lines: int = Field(ge=1, le=MOST_LINES)
+    """Of each log."""
+
+
+def router(
+    desk: Desk, command: Commander, prober: Prober | None = None, logs: LogReader | None = None
+) -> APIRouter:
     """Build the routes under `/api`."""
     api = APIRouter(prefix="/api")
     if prober is not None:
         _probes(api, desk, prober)
+    if logs is not None:
+        _logs(api, desk, logs)
 
     @api.get("/status")
     async def status() -> Response:
@@ -70,6 +95,14 @@ def router(desk: Desk, command: Commander, prober: Prober | None = None) -> APIR
     async def incidents(q: str = "") -> Response:
         query, status = bounded(q), await desk.status()
         return _json(await desk.read(lambda: _found(status, desk.view.search(query))))
+
+    @api.get("/incidents/{name:path}")
+    async def incident(name: str) -> Response:
+        status = await desk.status()
+        found = await desk.read(lambda: _one(status, desk.view, name))
+        if found is None:
+            raise HTTPException(404, f"no incident {name[:200]!r}: `sentinel incidents` lists them")
+        return _json(found)
 
     @api.post("/{name}")
     async def post(name: CommandName, body: CommandBody) -> dict[str, str]:
@@ -103,6 +136,20 @@ def _probes(api: APIRouter, desk: Desk, prober: Prober) -> None:
         return _json(as_json(view))
 
 
+def _logs(api: APIRouter, desk: Desk, logs: LogReader) -> None:
+    """Let operators, who have the token, read what the processes of a node have written."""
+
+    @api.post("/logs")
+    async def read(body: LogsBody) -> Response:
+        try:
+            texts = await desk.command(logs(body.node, body.lines))
+        except CommandRefusedError as refusal:
+            raise HTTPException(409, str(refusal)) from None
+        found = (text.partition("\n") for text in texts)
+        rows = [{"of": of, "text": text} for of, _, text in found]
+        return _json(as_json({"node": body.node, "logs": rows}))
+
+
 def _check(name: str, body: CommandBody) -> None:
     if name not in NEED_NONE and not body.target:
         raise HTTPException(422, f"{name} needs a target")
@@ -119,9 +166,23 @@ def as_json(value: Any) -> bytes:
 
 
 def _found(status: Status, rows: Sequence[Row]) -> bytes:
-    shown = current(status, rows[:MOST_ROWS])
-    short = [dataclasses.replace(row, words=row.words[:MOST_WORDS]) for row in shown]
-    return as_json({"open": status.incidents, "logbook": short})
+    shown = [*map(_short, current(status, rows[:MOST_ROWS]))]
+    return as_json({"open": status.incidents, "logbook": shown})
+
+
+def _short(row: Row) -> Row:
+    return dataclasses.replace(row, words=row.words[:MOST_WORDS])
+
+
+def _one(status: Status, view: View, name: str) -> bytes | None:
+    """Give all of one incident: as it stands while it is open, its row, and its entry as Markdown."""
+    opened = next((each for each in status.incidents if each.incident == name), None)
+    entry = view.entry(name)
+    if entry is None and opened is None:
+        return None
+    row = view.row(name) if entry is not None else None
+    rows = [*map(_short, current(status, [row] if row else []))]
+    return as_json({"now": status.now, "open": opened, "logbook": rows[0] if rows else None, "entry": entry})
 
 
 def _json(body: bytes) -> Response:

@@ -283,5 +283,10 @@ class Prober(Protocol):
         """Say how far a probe is."""
 
 
+LogReader: TypeAlias = Callable[[str, int], Awaitable[Sequence[str]]]
+"""Gives the last lines of each log of a node, a text each, whose first line says whose it is and where.
+
+Raises CommandRefusedError.
+"""
 Commander: TypeAlias = Callable[[Command], Awaitable[str]]
 """Carries a command out and says what was done. Raises CommandRefusedError."""

@@ -91,6 +91,9 @@ class Controller:
     def entry(self, incident: str) -> str | None:
         return self.book.entry(incident)
 
+    def row(self, incident: str) -> Row | None:
+        return self.book.row(incident)
+
     async def command(self, command: Command) -> str:
         if command.target == "n9":
             raise CommandRefusedError("no node 'n9': known are n1")
