@@ -56,6 +56,7 @@ from sentinel.model.ids import ActionId, Instant, JobId, NodeId, Seconds
 from sentinel.redact import remember
 from sentinel.runtime import in_effect, running, targets_file
 from sentinel.runtime.agent_orders import AgentOrders
+from sentinel.runtime.already import already
 from sentinel.runtime.awake import Awake
 from sentinel.runtime.counters import Counters
 from sentinel.runtime.gathered import Gathered
@@ -349,6 +350,8 @@ class Controller:
         fact = Commanded(now, command.command, command.target, command.who, command.reason, until)
         if refused := await objection(self.ledger, self.scribe.logbook, fact):
             raise CommandRefusedError(refused)
+        if command.once and (done := already(self.ledger.state, fact)):
+            raise CommandRefusedError(done)
         if not self.ledger.commit():
             raise CommandRefusedError("the journal fails: nothing can be recorded now, so nothing was done")
         kept, said = self.ledger.absorb([fact]), self._said(command, until)

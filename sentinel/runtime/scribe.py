@@ -1,7 +1,7 @@
 """Writes down what happens: the log as it comes, logbook entries and recordings once the rush is over."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import structlog
@@ -16,6 +16,7 @@ from sentinel.model.fact import Commanded, DeadlinePassed, Fact, FindingReported
 from sentinel.model.ids import IncidentId
 from sentinel.model.incident import Incident, Stage
 from sentinel.model.journal import Line, incident_of
+from sentinel.model.judgement import JUDGEMENTS, Judgement
 from sentinel.runtime.ledger import Ledger
 
 log = structlog.get_logger(logger_name="controller")
@@ -34,6 +35,7 @@ class Scribe:
         self._recordings = state_dir / "recordings"
         self._touched: dict[IncidentId, Incident] = {}
         self._stages: dict[IncidentId, Stage] = {}
+        self._judged: set[IncidentId] = set()
 
     def changed(self, ledger: Ledger, fact: Fact, actions: tuple[Action, ...]) -> None:
         """Log a fact with its actions, and remember whose entries they change."""
@@ -45,13 +47,17 @@ class Scribe:
             self.logbook.note(ledger.journal.id, ledger.journal.last_seq)
         names = {action.incident for action in actions}
         names |= {incident_of(fact.action)} if isinstance(fact, Outcome) else set()
+        if isinstance(fact, Commanded) and fact.command in JUDGEMENTS:
+            names.add(IncidentId(fact.target))
+            self._judged.add(IncidentId(fact.target))
         for incident in ledger.state.incidents.values():
             if incident.id in names or self._stages.get(incident.id) is not incident.stage:
                 self._stages[incident.id] = incident.stage
                 self._touched[incident.id] = incident
 
     async def run(self, ledger: Ledger) -> None:
-        """Write what was touched, until cancelled."""
+        """Write what was touched, until cancelled; first what a predecessor could not any more."""
+        self._judged.update(ledger.state.judgements)
         while True:
             await asyncio.sleep(WRITE_EVERY_S)
             await self.catch_up(ledger)
@@ -59,9 +65,21 @@ class Scribe:
     async def catch_up(self, ledger: Ledger) -> None:
         """Write what was touched, in a thread, for a long recording takes seconds."""
         touched, self._touched = self._touched, {}
+        names, self._judged = self._judged.difference(touched), set()
+        state = ledger.state
         if touched:
-            newest = [ledger.state.fresh(incident) for incident in touched.values()]
+            newest = [state.fresh(incident) for incident in touched.values()]
             await asyncio.to_thread(self.write, ledger, newest)
+        if judged := {name: state.judgements[name] for name in names if name in state.judgements}:
+            await asyncio.to_thread(self._judge, judged)
+
+    def _judge(self, judged: Mapping[IncidentId, Sequence[Judgement]]) -> None:
+        """Write what people say below entries that are written no more."""
+        for name, said in judged.items():
+            try:
+                self.logbook.judge(name, said)
+            except OSError as error:
+                log.warning("not-judged-in-entry", incident=name, error=str(error))
 
     def write(self, ledger: Ledger, incidents: Sequence[Incident]) -> None:
         """Write the incidents' entries, and the recordings of those that are over. Changes no state."""
@@ -80,7 +98,8 @@ class Scribe:
 
     def _write(self, ledger: Ledger, incident: Incident, lines: Iterable[Line]) -> None:
         cause = incident.about.cause if incident.about else None
-        self.logbook.write(incident, lines, ledger.rules.runbooks.get(cause) if cause else None)
+        book = ledger.rules.runbooks.get(cause) if cause else None
+        self.logbook.write(incident, lines, book, ledger.state.judgements.get(incident.id, ()))
         path = self._recordings / f"{incident.id}.jsonl"
         if incident.stage is Stage.RESOLVED or (_stopped_the_job(incident) and not path.exists()):
             private.make_folder(self._recordings)

@@ -241,6 +241,8 @@ class Command:
     reason: str = ""
     for_s: Seconds = field(default=0.0)
     """How long a silence or a maintenance lasts."""
+    once: bool = False
+    """Refuse it where it is so already, and say who did it: a button may be pressed twice."""
 
 
 class CommandRefusedError(Exception):
