@@ -136,6 +136,10 @@ class Dispatcher:
             log.exception("plan-failed", page=history[-1][0].id)
             return history[-1][0]
 
+    def show_again(self, incident: str) -> None:
+        """Have on-call's message of an incident shown once more: what people did may be told there."""
+        self._on_call.outboxes.show_again(incident)
+
     def standing(self) -> Iterator[tuple[str, Standing]]:
         """Say how each receiver fares, by its name."""
         for desk in (self._on_call, *self._others):

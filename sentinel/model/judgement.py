@@ -1,6 +1,6 @@
 """What people say of a diagnosis once they know better: it changes nothing, and is counted.
 
-In the journal it is a `Commanded`: `command` is one of JUDGEMENTS, `target` the incident, `who`, `reason`, `at`.
+In the journal it is a `Commanded`: `at`, `who`, `command`, one of JUDGEMENTS, `target`, the incident, `reason`.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from sentinel.model.ids import Instant
 
 RIGHT, NOT_NODE, NOT_CAUSE = "right", "not-node", "not-cause"
 JUDGEMENTS = (RIGHT, NOT_NODE, NOT_CAUSE)
-"""Commands that judge an incident: all of it is right, its node was not to blame, its cause is another one."""
+"""Commands that judge an incident: it is right, its node was not to blame, its cause is another one."""
 SAID = {RIGHT: "right", NOT_NODE: "not this node", NOT_CAUSE: "not this cause"}
 
 

@@ -54,7 +54,7 @@ from sentinel.model.fact import (
 )
 from sentinel.model.ids import ActionId, Instant, JobId, NodeId, Seconds
 from sentinel.redact import remember
-from sentinel.runtime import in_effect, running, targets_file
+from sentinel.runtime import in_effect, running, slack_link, targets_file
 from sentinel.runtime.agent_orders import AgentOrders
 from sentinel.runtime.already import already
 from sentinel.runtime.awake import Awake
@@ -75,6 +75,8 @@ from sentinel.runtime.recent import LINES, Recent
 from sentinel.runtime.rounds import AgentRounds
 from sentinel.runtime.rules import policy_hash
 from sentinel.runtime.scribe import Scribe
+from sentinel.runtime.slack_buttons import controls
+from sentinel.runtime.slack_link import SlackLink
 from sentinel.runtime.stage_times import StageTimes
 from sentinel.runtime.view import Arithmetic, ControllerView
 from sentinel.topology import read as read_topology
@@ -148,7 +150,13 @@ class Controller:
         for collector in (self._goodput, self._stages, self._links, LedgerMetrics(self.ledger), process):
             self._registry.register(collector)
         self._dispatcher = self._receivers(self.ledger.past)
-        self._registry.register(ReceiverMetrics(self._dispatcher.standing))
+        self._slack = SlackLink(
+            slack_link.task(settings, keys.api_token, self.ledger.past),
+            self._state_dir / "slack-link.log",
+            self._dispatcher.show_again,
+        )
+        for collector in (ReceiverMetrics(self._dispatcher.standing), self._slack):
+            self._registry.register(collector)
         self._backend = _backend(settings)
         self._reports = reports
         hands = self._hands()
@@ -176,6 +184,7 @@ class Controller:
             *around,
             url=settings.cluster.web_url,
             metrics_ports=self._inbox.metrics_ports,
+            slack_trouble=lambda: self._slack.trouble,
             arithmetic=Arithmetic(job.tokens_per_step, job.flops_per_step, job.peak_flops_per_rank),
         )
 
@@ -202,6 +211,7 @@ class Controller:
                 self._rounds.run(self.settings.policy.grace_s),
                 self._backend.nodes.run(context),
                 self._dispatcher.run(),
+                self._slack.run(),
                 *(each.run() for each in self._calendars),
                 self.scribe.run(self.ledger),
                 self._serve_web(web_socket),
@@ -303,9 +313,10 @@ class Controller:
 
     def _receivers(self, journal: str) -> Dispatcher:
         settings, cluster = self.settings, self.settings.cluster
-        sender = Sender(cluster.name, cluster.web_url, journal)
+        sender = Sender(cluster.name, cluster.web_url, journal, settings.pages.grafana_url)
         timing = Timing(fallback_after=settings.pages.fallback_after_s)
-        channels, others = on_call.channels(settings, sender), receivers.load(settings, sender)
+        shown = partial(controls, state=self.ledger.state) if settings.pages.app_token() else None
+        channels, others = on_call.channels(settings, sender, shown), receivers.load(settings, sender)
         plan, self._calendars = on_call_plan.load(settings, [*self.rules.runbooks])
         return Dispatcher(self._state_dir, channels, others, self._delivered, timing, plan)
 

@@ -193,6 +193,8 @@ class Status:
     observe_only: bool = False
     ray_trouble: str = ""
     """Why Ray can't be asked; empty while it can."""
+    slack_trouble: str = ""
+    """Why buttons in Slack do not work; empty while they do, or nobody wants them. Pages go out anyway."""
     left: tuple[str, ...] = ()
     """What is left for people, of resolved incidents, too: one line each."""
     silences: tuple[Silence, ...] = ()
