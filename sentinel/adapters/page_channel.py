@@ -66,7 +66,7 @@ class PageChannel(Protocol):
     the same page. A channel may have more: `refresh_s`, when what is open there must be told again lest
     it ends, by `edit`; and `remind(page, ref, reminder)`, which says that nobody has acknowledged it. With
     `is_stale(page)` a channel says, each second, whether what it shows beside an open page is another by now:
-    then it is shown anew, by `edit`.
+    then it is shown anew, by `edit`. One that can only wake people has `shows_news = False`.
     """
 
     name: str
@@ -94,6 +94,8 @@ def headline(page: Page, sender: Sender) -> str:
     """Title with stage, severity and cluster in front, readable without colours."""
     severity = f" {page.severity}" if page.severity else ""
     cluster = f" {sender.cluster}:" if sender.cluster else ""
+    if page.news:
+        return f"{page.news}{cluster or ':'} {page.title}"
     return f"{MARKS.get(page.stage, page.stage.upper())}{severity}{cluster} {page.title}"
 
 
@@ -134,6 +136,8 @@ def key_of(page: Page, sender: Sender) -> str:
 def footer(page: Page, sender: Sender) -> str:
     """Which cluster's incident and which revision this is, and where to read on."""
     name = f"{sender.cluster}/{page.incident}" if sender.cluster else page.incident
+    if page.news:
+        return logbook_url(page, sender)
     parts = [page.asked] if page.asked else []
     parts += [f"incident {name}", f"revision {page.revision}"]
     parts += [url] if (url := logbook_url(page, sender)) else []
@@ -143,8 +147,9 @@ def footer(page: Page, sender: Sender) -> str:
 
 
 def logbook_url(page: Page, sender: Sender) -> str:
-    """Where the incident's entry is; empty if that is not known."""
-    return f"{sender.url}/logbook/{page.incident}" if sender.url else ""
+    """Where the incident's entry is, or all of them; empty if that is not known."""
+    entry = "" if page.news else f"/{page.incident}"
+    return f"{sender.url}/logbook{entry}" if sender.url else ""
 
 
 def runbook_url(page: Page, sender: Sender) -> str:

@@ -125,6 +125,8 @@ def _context(text: str) -> dict[str, Any]:
 def _links(page: Page, sender: Sender) -> str:
     """Name the incident and its revision, who was asked, and where to read on."""
     name = f"{sender.cluster}/{page.incident}" if sender.cluster else page.incident
+    if page.news:
+        return f"<{escaped(logbook_url(page, sender))}|logbook>" if sender.url else page.incident
     parts = [page.asked] if page.asked else []
     parts = [escaped(each) for each in (*parts, f"incident {name}", f"revision {page.revision}")]
     urls = (

@@ -1,6 +1,6 @@
 """What people say of a diagnosis once they know better: it changes nothing, and is counted.
 
-In the journal it is a `Commanded`: `at`, `who`, `command`, one of JUDGEMENTS, `target`, the incident, `reason`.
+In the journal: a `Commanded` with `at`, `who`, the incident as `target`, one of JUDGEMENTS, and the reason.
 """
 
 from collections.abc import Sequence

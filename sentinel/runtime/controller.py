@@ -54,7 +54,7 @@ from sentinel.model.fact import (
 )
 from sentinel.model.ids import ActionId, Instant, JobId, NodeId, Seconds
 from sentinel.redact import remember
-from sentinel.runtime import in_effect, running, slack_link, targets_file
+from sentinel.runtime import digest, in_effect, running, slack_link, targets_file
 from sentinel.runtime.agent_orders import AgentOrders
 from sentinel.runtime.already import already
 from sentinel.runtime.awake import Awake
@@ -150,12 +150,13 @@ class Controller:
         for collector in (self._goodput, self._stages, self._links, LedgerMetrics(self.ledger), process):
             self._registry.register(collector)
         self._dispatcher = self._receivers(self.ledger.past)
+        self._digest_times = digest.read(settings, self._receiving)
         self._slack = SlackLink(
             slack_link.task(settings, keys.api_token, self.ledger.past),
             self._state_dir / "slack-link.log",
             self._dispatcher.show_again,
         )
-        for collector in (ReceiverMetrics(self._dispatcher.standing), self._slack):
+        for collector in (ReceiverMetrics(self._dispatcher.standing), self._slack, self.scribe.judged):
             self._registry.register(collector)
         self._backend = _backend(settings)
         self._reports = reports
@@ -217,6 +218,9 @@ class Controller:
                 self._serve_web(web_socket),
             ):
                 tasks.create_task(work)
+            if self._digest_times is not None:
+                asked = self._dispatcher, self.view.status, self.scribe.logbook.rows
+                tasks.create_task(digest.Digest(self._digest_times, *asked).run())
             if (path := self.settings.cluster.targets_file) is not None:
                 tasks.create_task(targets_file.keep(path.absolute(), self._targets))
 
@@ -316,7 +320,8 @@ class Controller:
         sender = Sender(cluster.name, cluster.web_url, journal, settings.pages.grafana_url)
         timing = Timing(fallback_after=settings.pages.fallback_after_s)
         shown = partial(controls, state=self.ledger.state) if settings.pages.app_token() else None
-        channels, others = on_call.channels(settings, sender, shown), receivers.load(settings, sender)
+        channels = on_call.channels(settings, sender, shown)
+        self._receiving = others = receivers.load(settings, sender)
         plan, self._calendars = on_call_plan.load(settings, [*self.rules.runbooks])
         return Dispatcher(self._state_dir, channels, others, self._delivered, timing, plan)
 

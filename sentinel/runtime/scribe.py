@@ -17,6 +17,7 @@ from sentinel.model.ids import IncidentId
 from sentinel.model.incident import Incident, Stage
 from sentinel.model.journal import Line, incident_of
 from sentinel.model.judgement import JUDGEMENTS, Judgement
+from sentinel.runtime.judged_metrics import JudgedMetrics
 from sentinel.runtime.ledger import Ledger
 
 log = structlog.get_logger(logger_name="controller")
@@ -36,6 +37,8 @@ class Scribe:
         self._touched: dict[IncidentId, Incident] = {}
         self._stages: dict[IncidentId, Stage] = {}
         self._judged: set[IncidentId] = set()
+        self._uncounted: list[Commanded] = []
+        self.judged = JudgedMetrics()
 
     def changed(self, ledger: Ledger, fact: Fact, actions: tuple[Action, ...]) -> None:
         """Log a fact with its actions, and remember whose entries they change."""
@@ -50,6 +53,7 @@ class Scribe:
         if isinstance(fact, Commanded) and fact.command in JUDGEMENTS:
             names.add(IncidentId(fact.target))
             self._judged.add(IncidentId(fact.target))
+            self._uncounted.append(fact)
         for incident in ledger.state.incidents.values():
             if incident.id in names or self._stages.get(incident.id) is not incident.stage:
                 self._stages[incident.id] = incident.stage
@@ -72,6 +76,14 @@ class Scribe:
             await asyncio.to_thread(self.write, ledger, newest)
         if judged := {name: state.judgements[name] for name in names if name in state.judgements}:
             await asyncio.to_thread(self._judge, judged)
+        uncounted, self._uncounted = self._uncounted, []
+        for said, evictions in await asyncio.to_thread(self._evictions, uncounted) if uncounted else ():
+            self.judged.take(said, evictions)
+
+    def _evictions(self, judged: Sequence[Commanded]) -> list[tuple[str, int]]:
+        """Say of each judgement how many nodes its incident has evicted."""
+        rows = ((each.command, self.logbook.row(each.target)) for each in judged)
+        return [(said, len(row.evicted) if row is not None else 0) for said, row in rows]
 
     def _judge(self, judged: Mapping[IncidentId, Sequence[Judgement]]) -> None:
         """Write what people say below entries that are written no more."""

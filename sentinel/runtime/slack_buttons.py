@@ -21,6 +21,8 @@ def controls(page: Page, state: State) -> Controls:
 
 
 def _buttons(page: Page, state: State) -> Iterator[Button]:
+    if page.news:
+        return
     incident = state.incidents.get(IncidentId(page.incident))
     is_over = incident is None or incident.stage is Stage.RESOLVED
     if incident is not None and not incident.acked_by and not (is_over and not incident.left):
@@ -51,6 +53,8 @@ def _judging(page: Page, state: State) -> Iterator[Button]:
 
 
 def _said(page: Page, state: State) -> Iterator[str]:
+    if page.news:
+        return
     for target in dict.fromkeys(filter(None, (_of(page), page.cause, *page.nodes))):
         if (quiet := state.silences.get(target)) is not None and quiet.until > state.now:
             yield f"{target} is silenced until {utc(quiet.until)} by {quiet.who or 'somebody'}"

@@ -18,8 +18,7 @@ from prometheus_client.registry import Collector
 from sentinel import config, private
 from sentinel.model.ids import Seconds
 from sentinel.redact import redact, remember
-from sentinel.runtime.slack_link_process import Line, Task
-from sentinel.runtime.slack_presses import RESULTS
+from sentinel.runtime.slack_nouns import RESULTS, Line, Task
 from sentinel.terminal_text import one_line
 
 log = structlog.get_logger(logger_name="slack-link")

@@ -14,34 +14,11 @@ from sentinel.adapters.slack_socket import Socket, Told
 from sentinel.model.ids import Seconds
 from sentinel.parent import die_with
 from sentinel.redact import remember
+from sentinel.runtime.slack_nouns import Line, Task
 from sentinel.runtime.slack_presses import Controller, Presses
 
 TIMEOUT: Seconds = 2.0
 """For each read and write of a call: a form has to be opened within three seconds."""
-
-
-class Task(msgspec.Struct, frozen=True):
-    """What the child needs to know; on standard input, for two of it are secrets."""
-
-    parent: int
-    app_token: str
-    bot_token: str
-    base_url: str
-    groups: tuple[str, ...]
-    host: str
-    port: int
-    api_token: str
-    cluster: str
-    journal: str
-
-
-class Line(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What the child tells, a line each: how the connection is, or what became of a press."""
-
-    state: str = ""
-    why: str = ""
-    press: str = ""
-    incident: str = ""
 
 
 class Mouth:

@@ -25,8 +25,6 @@ OF_INCIDENT = frozenset({"ack", *JUDGEMENTS})
 PRESSABLE = frozenset({*OF_INCIDENT, "silence", "prove", "stop-actions", "resume-actions"})
 """What a press may command, whatever a message carries."""
 FOR_S = {"silence": HOUR_S}
-RESULTS = ("done", "refused", "not-allowed", "failed")
-"""What became of a press: a command, refused by the controller, or not its presser's, or nobody answered."""
 WITHIN: Seconds = 10.0
 """For one answer of the controller's, or of Slack's to a reply."""
 MOST_BYTES, WHO_CHARS = 1 << 20, 100

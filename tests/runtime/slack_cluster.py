@@ -1,4 +1,4 @@
-"""A controller with buttons in a local Slack, and one node whose GPU can be lost: all of it real processes."""
+"""A controller with buttons in a local Slack, and one node whose GPU can be lost: real processes."""
 
 import json
 import os
@@ -104,34 +104,61 @@ class Cluster:
 
     def listens(self) -> None:
         """Waits until Slack has a socket to it."""
-        until(
-            lambda: (
-                self.slack.sockets()["open"] > 0
-                and self.metric('sentinel_slack_buttons{cluster="blue",state="connected"}') == 1
-            ),
-            60,
-        )
+        until(lambda: self.slack.sockets()["open"] > 0 and self.buttons("connected") == 1, 60)
 
     def button(self, label: str) -> dict[str, Any]:
         found = [each for each in buttons(self.message()) if each["text"]["text"] == label]
         assert found, (label, [each["text"]["text"] for each in buttons(self.message())])
         return found[0]
 
-    def press(self, label: str, user: str = "U0ANN", name: str = "ann", **envelope: Any) -> dict[str, Any]:
+    def press(self, label: str, user: str = "U0ANN", name: str = "ann") -> dict[str, Any]:
         """Somebody presses a button of the first message; gives the envelope that Slack sends."""
-        number = next(self.numbers)
-        button, message = self.button(label), self.message()
+        return self.press_of(self.button(label), user, name)
+
+    def press_of(self, button: dict[str, Any], user: str = "U0ANN", name: str = "ann") -> dict[str, Any]:
+        number, message = next(self.numbers), self.message()
         payload = {
             "type": "block_actions",
             "user": {"id": user, "username": name},
             "channel": {"id": message["channel"]},
             "message": {"ts": message["ts"]},
             "trigger_id": f"T{number}",
-            "response_url": f"http://127.0.0.1:{self.slack.port}/respond/{number}",
+            "response_url": self.answer_url(number),
             "actions": [{**button, "action_ts": f"1700000000.{number:06d}"}],
         }
-        sent = {"type": "interactive", "envelope_id": f"E{number}", "payload": payload, **envelope}
-        return self.send(sent)
+        return self.send({"type": "interactive", "envelope_id": f"E{number}", "payload": payload})
+
+    def typed(self, text: str, user: str = "U0ANN", name: str = "ann") -> None:
+        """Somebody types `/sentinel TEXT`."""
+        number = next(self.numbers)
+        payload = {"command": "/sentinel", "text": text, "user_id": user, "user_name": name}
+        payload |= {"channel_id": "C1", "response_url": self.answer_url(number)}
+        self.send({"type": "slash_commands", "envelope_id": f"E{number}", "payload": payload})
+
+    def form(self) -> dict[str, Any] | None:
+        """The form that was opened last."""
+        found = [each["view"] for each in self.slack.told() if each["method"] == "views.open"]
+        return found[-1] if found else None
+
+    def submits(self, view: dict[str, Any], reason: str, user: str = "U0ANN", name: str = "ann") -> None:
+        """Somebody fills a form in."""
+        values = {"reason": {"reason": {"type": "plain_text_input", "value": reason}}}
+        payload: dict[str, Any] = {"type": "view_submission", "user": {"id": user, "username": name}}
+        payload["view"] = {**view, "state": {"values": values}}
+        number = next(self.numbers)
+        self.send({"type": "interactive", "envelope_id": f"E{number}", "payload": payload})
+
+    def answer_url(self, number: int) -> str:
+        return f"http://127.0.0.1:{self.slack.port}/respond/{number}"
+
+    def presses(self, result: str) -> float:
+        return self.metric(f'sentinel_slack_presses_total{{cluster="blue",result="{result}"}}')
+
+    def buttons(self, state: str) -> float:
+        return self.metric(f'sentinel_slack_buttons{{cluster="blue",state="{state}"}}')
+
+    def log(self) -> str:
+        return (self.folder / "log").read_text()
 
     def send(self, envelope: dict[str, Any]) -> dict[str, Any]:
         self.slack.event(envelope)
