@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from slack_sdk.errors import SlackApiError
-from slack_sdk.socket_mode import SocketModeClient
 from slack_sdk.socket_mode.request import SocketModeRequest
 from slack_sdk.socket_mode.response import SocketModeResponse
+from slack_sdk.socket_mode.websocket_client import (
+    SocketModeClient,
+)  # its own one does not see an end for 20 s
 from slack_sdk.web import WebClient
 
 from sentinel.model.ids import Seconds
@@ -38,6 +40,9 @@ FIRST_PAUSE, LONGEST_PAUSE, REFUSED_PAUSE = 0.5, 60.0, 60.0
 STABLE: Seconds = 10.0
 """A connection that held for so long ends the failures before it."""
 LOOKS_EVERY: Seconds = 0.1
+OPENS_WITHIN: Seconds = 20.0
+PING_EVERY, ANSWERS_WITHIN = 10.0, 25.0
+"""Seconds between pings; a connection on which none is answered for so long has ended."""
 ASKS_FOR = 10
 """Seconds for one call of Slack's Web API."""
 WORKERS = 8
@@ -67,17 +72,21 @@ class Socket:
         """`heard` is called with an envelope's type and payload; `told` when the connection changes."""
         quiet = logging.getLogger("sentinel.slack-sdk")
         quiet.disabled = True  # it logs addresses that hold tickets; what matters is told here
+        logging.getLogger("websocket").setLevel(logging.CRITICAL)
         web = WebClient(base_url=base_url.rstrip("/") + "/", timeout=ASKS_FOR, logger=quiet)
         self._heard, self._told, self._known = heard, told, dict[str, None]()
-        self._lock = threading.Lock()
+        self._lock, self._open, self._failed = threading.Lock(), threading.Event(), threading.Event()
         self._why = ""
         self._client = SocketModeClient(
             app_token,
             web_client=web,
             logger=quiet,
             auto_reconnect_enabled=False,
+            ping_interval=PING_EVERY,
             concurrency=WORKERS,
-            on_error_listeners=[self._failed],
+            on_open_listeners=[self._opened],
+            on_error_listeners=[self._complains],
+            on_close_listeners=[self._closed],
         )
         self._client.socket_mode_request_listeners.append(self._listen)
 
@@ -85,11 +94,10 @@ class Socket:
         """Keep the connection open for ever."""
         failures = 0
         while True:
-            began, state, self._why = time.monotonic(), self._connect(), ""
-            if state is None:
+            began, self._why = time.monotonic(), ""
+            if (state := self._connect()) is None:
                 self._told(Told("connected"))
-                while self._client.is_connected():
-                    time.sleep(LOOKS_EVERY)
+                self._wait()
                 failures = 0 if time.monotonic() - began > STABLE else failures
                 state = Told("down", self._why or "the connection ended")
             failures += 1
@@ -98,17 +106,44 @@ class Socket:
 
     def _connect(self) -> Told | None:
         """Connect anew; says why not."""
+        self._open.clear()
+        self._failed.clear()
         try:
-            self._client.connect_to_new_endpoint()
+            self._client.connect_to_new_endpoint(force=True)
         except SlackApiError as error:
             code = one_line(str(error.response.get("error", "")))[:_REASON_CHARS]
             return Told("refused" if code in REFUSED else "down", f"apps.connections.open: {code}")
         except Exception as error:  # whatever the library makes of networks and of nonsense
             return Told("down", _reason(error))
-        return None if self._client.is_connected() else Told("down", self._why or "no connection")
+        until = time.monotonic() + OPENS_WITHIN
+        while not self._open.wait(LOOKS_EVERY):
+            if self._failed.is_set() or time.monotonic() > until:
+                return Told("down", self._why or f"not open within {OPENS_WITHIN:.0f} s")
+        return None
 
-    def _failed(self, error: Exception) -> None:
-        self._why = _reason(error)
+    def _wait(self) -> None:
+        """Return when the connection has ended, or answers no ping any more."""
+        while self._open.is_set():
+            time.sleep(LOOKS_EVERY)
+            session = self._client.current_session
+            if session is not None and session.last_ping_tm - session.last_pong_tm > ANSWERS_WITHIN:
+                self._why = f"no answer for {ANSWERS_WITHIN:.0f} s"
+                self._open.clear()
+
+    def _opened(self, session: Any) -> None:
+        if session is self._client.current_session:
+            # As if it had answered: until the first ping nothing is overdue.
+            session.last_ping_tm = session.last_pong_tm = time.time()
+            self._open.set()
+
+    def _complains(self, session: Any, error: Exception) -> None:
+        if session is self._client.current_session:  # Slack had the library open another one before
+            self._why = _reason(error)
+
+    def _closed(self, session: Any) -> None:
+        if session is self._client.current_session:
+            self._open.clear()
+            self._failed.set()
 
     def _listen(self, client: Any, request: SocketModeRequest) -> None:
         """Take an envelope, and say so at once: Slack waits three seconds."""

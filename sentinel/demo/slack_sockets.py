@@ -20,6 +20,8 @@ class Sockets:
     def __init__(self) -> None:
         self.acknowledged: list[str] = []
         self.opened = 0
+        self.mute = False
+        """Whether pings are answered no more, as of a network that has lost the connection."""
         self._open: list[BaseHTTPRequestHandler] = []
         self._lock = threading.Lock()
 
@@ -44,7 +46,7 @@ class Sockets:
                 self._open = [each for each in self._open if each is not handler]
 
     def _take(self, handler: BaseHTTPRequestHandler, code: int, body: bytes) -> None:
-        if code == PING:
+        if code == PING and not self.mute:
             with self._lock:
                 handler.wfile.write(_frame(PONG, body))
         elif code == TEXT:

@@ -69,11 +69,12 @@ class Workspace:
         """Take out of an order what is about people and the socket.
 
         `groups`: handle → users; `refuse`: method → Slack's error, empty for none any more; `drop`: all
-        sockets are closed.
+        sockets are closed; `mute`: whether they answer no ping.
         """
         with self.changed:
             self._groups.update(order.pop("groups", {}))
             self._refuses.update(order.pop("refuse", {}))
+        self.sockets.mute = order.pop("mute", self.sockets.mute)
         if order.pop("drop", False):
             self.sockets.drop()
 

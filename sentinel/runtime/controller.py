@@ -156,8 +156,9 @@ class Controller:
             self._state_dir / "slack-link.log",
             self._dispatcher.show_again,
         )
-        for collector in (ReceiverMetrics(self._dispatcher.standing), self._slack, self.scribe.judged):
-            self._registry.register(collector)
+        self._registry.register(ReceiverMetrics(self._dispatcher.standing))
+        self._registry.register(self._slack)
+        self._registry.register(self.scribe.judged)
         self._backend = _backend(settings)
         self._reports = reports
         hands = self._hands()

@@ -29,6 +29,7 @@ AGAIN_S: Seconds = 2.0
 PATIENCE_S: Seconds = 60.0
 """A connection that is away for longer is told to people; Slack itself ends each some times a day."""
 LONGEST_LINE = 64 * 1024
+LIBRARIES = ("slack_sdk", "websocket")
 INSTALL = "pip install 'sentinel-cluster[slack]'"
 
 
@@ -129,8 +130,8 @@ def task(settings: config.Settings, api_token: str, journal: str) -> Task | None
         return None
     if not (bot_token := pages.token()):
         raise config.ConfigError("pages.slack_app_token: buttons need pages.slack_token, too")
-    if find_spec("slack_sdk") is None:
-        raise config.ConfigError(f"pages.slack_app_token: slack_sdk is not installed: {INSTALL}")
+    if missing := [each for each in LIBRARIES if find_spec(each) is None]:
+        raise config.ConfigError(f"pages.slack_app_token: {missing[0]} is not installed: {INSTALL}")
     remember(app_token, bot_token)
     where = cluster.bind, cluster.web_port, api_token
     asked = app_token, bot_token, pages.base_url, pages.slack_groups
