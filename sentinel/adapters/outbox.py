@@ -346,6 +346,8 @@ class Outbox:
             wait = _backoff(failures, timing) if asked is None else min(asked, timing.longest_asked)
             since = began if old.failing_since is None else old.failing_since
             self._rows.failed(name, page, Health(since, failures, now + wait, str(error)))
+            if work.step is Step.REFRESH:
+                self._again.add((name, page.incident))
         self._complain(name, str(error))
 
     def _complain(self, name: str, error: str) -> None:

@@ -71,6 +71,7 @@ def test_a_socket_that_is_silent_is_opened_anew(
     slack.control({"mute": True})
     until(lambda: any(each.why.startswith("no answer for") for each in ear.told))
     slack.control({"mute": False})
+    until(lambda: ear.told[-1] == Told("connected") and slack.sockets()["open"] == 1)
     slack.event(press(1, "1.1"))
     until(lambda: len(ear.heard) == 1)
 

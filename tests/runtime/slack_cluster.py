@@ -8,16 +8,20 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 
 from sentinel.adapters.keys import Keys
-from tests.adapters.slack_process import SlackProcess, slack_process, until
+from tests.adapters.slack_process import SlackProcess, ids, slack_process, until
 
 GPU = {"index": 0, "uuid": "GPU-1", "pci": "0000:01:00.0"}
+STARTS_WITHIN_S = 240.0
+"""Three processes of ours, on a crowded machine."""
 MORE = """
 [job]
 world = 0
@@ -41,6 +45,8 @@ class Cluster:
     web: int = field(default_factory=free_port)
     reports: int = field(default_factory=free_port)
     numbers: Iterator[int] = field(default_factory=lambda: count(1))
+    kept: dict[str, Any] = field(default_factory=dict)
+    """A button that somebody still sees."""
 
     def __post_init__(self) -> None:
         self.state, self.gpus = self.folder / "state", self.folder / "gpus.json"
@@ -58,26 +64,33 @@ class Cluster:
         self.slack.control({"groups": {"oncall": ["U0ANN", "U0BEN"]}})
 
     def controller(self) -> "subprocess.Popen[bytes]":
-        process = self.start("sentinel.runtime.controller", "--config", str(self.config))
-        until(self.answers, 60)
+        process = self.process = self.start("sentinel.runtime.controller", "--config", str(self.config))
+        until(self.answers, STARTS_WITHIN_S)
         return process
 
     def agent(self) -> None:
         told = f"--controller=tcp://127.0.0.1:{self.reports}", f"--keys={self.state / 'keys'}"
         gpus = f"--gpus=simulated:{self.gpus}", "--kernel-log=none", "--backend=file_backend"
         key = self.state / "keys/nodes/n1.key"
-        until(lambda: key.exists(), 60)
+        until(lambda: key.exists(), STARTS_WITHIN_S)
         self.start("sentinel.runtime.agent", "--node=n1", *told, f"--memory={self.folder / 'memory'}", *gpus)
-        until(lambda: any(each["gpus"] for each in self.status()["nodes"]), 60)
+        until(lambda: any(each["gpus"] for each in self.status()["nodes"]), STARTS_WITHIN_S)
 
     def loses_a_gpu(self) -> dict[str, Any]:
         """Gives its message."""
         self.gpus.write_text(json.dumps({"gpus": [{**GPU, "present": False}]}))
-        until(lambda: bool(self.slack.messages()), 60)
+        until(lambda: bool(self.messages()), STARTS_WITHIN_S)
         return self.message()
 
+    def messages(self) -> list[dict[str, Any]]:
+        """Those of incidents."""
+        return [each for each in self.slack.messages() if not each["thread_ts"] and ids(each)[0][:2] == "I-"]
+
     def message(self) -> dict[str, Any]:
-        return self.slack.messages()[0]
+        return self.messages()[0]
+
+    def digests(self) -> list[dict[str, Any]]:
+        return [each for each in self.slack.messages() if ids(each)[0].startswith("digest-")]
 
     def get(self, path: str) -> Any:
         return httpx.get(f"http://127.0.0.1:{self.web}/{path}", trust_env=False)
@@ -104,7 +117,7 @@ class Cluster:
 
     def listens(self) -> None:
         """Waits until Slack has a socket to it."""
-        until(lambda: self.slack.sockets()["open"] > 0 and self.buttons("connected") == 1, 60)
+        until(lambda: self.slack.sockets()["open"] > 0 and self.buttons("connected") == 1, STARTS_WITHIN_S)
 
     def button(self, label: str) -> dict[str, Any]:
         found = [each for each in buttons(self.message()) if each["text"]["text"] == label]
@@ -156,6 +169,11 @@ class Cluster:
 
     def buttons(self, state: str) -> float:
         return self.metric(f'sentinel_slack_buttons{{cluster="blue",state="{state}"}}')
+
+    def link(self) -> psutil.Process:
+        """The slack link."""
+        [link] = psutil.Process(self.process.pid).children()
+        return link
 
     def log(self) -> str:
         return (self.folder / "log").read_text()
@@ -213,11 +231,17 @@ def starter(folder: Path) -> Iterator[Callable[..., "subprocess.Popen[bytes]"]]:
         yield begin
 
 
-APP = "slack_app_token_file = '{folder}/app-token'\nslack_groups = ['oncall']\n"
+APP = """
+slack_app_token_file = '{folder}/app-token'
+slack_groups = ['oncall']
+grafana_url = 'https://grafana.example.org'
+digest = '{minute}'
+"""
 
 
 @contextmanager
 def slack_cluster(folder: Path, pages: str = APP) -> Iterator[Cluster]:
     (folder / "app-token").write_text("xapp-test-token\n")
     with slack_process() as slack, starter(folder) as start:
-        yield Cluster(folder, slack, start, pages.format(folder=folder))
+        minute = f"{datetime.now(UTC):%H:%M}"
+        yield Cluster(folder, slack, start, pages.format(folder=folder, minute=minute))

@@ -6,11 +6,13 @@ from contextlib import closing
 from typing import Any
 
 import pytest
-from slack_cluster import Cluster, labels, shown, slack_cluster
+from slack_cluster import STARTS_WITHIN_S, Cluster, buttons, labels, shown, slack_cluster
 
 from sentinel.adapters.journal import Journal
 from sentinel.model.fact import Commanded
 from tests.adapters.slack_process import until
+
+pytestmark = pytest.mark.timeout(400)  # the first waits for processes to start
 
 ANN, BEN = "ann (Slack U0ANN)", "ben (Slack U0BEN)"
 
@@ -24,6 +26,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         made.listens()
         assert made.command("stop-actions", who="zoe").is_success
         made.loses_a_gpu()
+        until(lambda: bool(buttons(made.message())))
+        [made.kept, *_] = buttons(made.message())
         yield made
 
 
@@ -35,8 +39,8 @@ def commands(cluster: Cluster) -> list[tuple[str, str, str]]:
 
 
 def carrying(cluster: Cluster, command: str, target: str = "", /, **other: Any) -> dict[str, Any]:
-    """A button of the message, as it carried another command once."""
-    button = cluster.button("Not this cause…")
+    """A button that the message had once, with another command."""
+    button = cluster.kept
     value = json.dumps({**json.loads(button["value"]), "command": command, "target": target, **other})
     return {**button, "value": value}
 
@@ -52,6 +56,8 @@ def test_a_message_says_in_its_lead_what_is_asked_and_shows_what_makes_sense(clu
     ]
     assert "*You:* not done: evict for gpu-lost; actions are stopped: zoe" in shown(cluster.message())
     assert "Actions are stopped: zoe" in shown(cluster.message())
+    node = "https://grafana.example.org/d/sentinel-node?var-cluster=blue&amp;var-node=n1"
+    assert f"<{node}|dashboard>" in shown(cluster.message())
 
 
 def test_who_is_in_no_group_is_told_so_alone_and_nothing_happens(cluster: Cluster) -> None:
@@ -118,6 +124,15 @@ def test_status_is_what_the_status_page_says(cluster: Cluster) -> None:
     assert said["headline"] in cluster.get("").text
 
 
+def test_a_slack_link_that_is_killed_is_started_again(cluster: Cluster) -> None:
+    before = cluster.slack.sockets()["opened"]
+    cluster.link().kill()
+    until(lambda: cluster.slack.sockets()["opened"] > before, STARTS_WITHIN_S)
+    cluster.listens()
+    cluster.press_of(carrying(cluster, "ack"), user="U0BEN", name="ben")
+    until(lambda: len([each for each in cluster.replies() if "has acknowledged it" in each]) == 2)
+
+
 def test_a_socket_that_is_dropped_comes_back_and_hears(cluster: Cluster) -> None:
     before = cluster.slack.sockets()["opened"]
     cluster.slack.control({"drop": True})
@@ -162,7 +177,20 @@ def test_an_expired_app_token_is_one_line_and_pages_go_out_all_the_same(cluster:
     until(lambda: len(cluster.message()["edits"]) > edits)
 
 
-def test_there_was_one_message_all_along(cluster: Cluster) -> None:
-    assert len([each for each in cluster.slack.messages() if not each["thread_ts"]]) == 1
+def test_a_new_controller_shows_and_tells_nothing_twice(cluster: Cluster) -> None:
+    cluster.slack.control({"refuse": {"apps.connections.open": ""}})
+    cluster.process.kill()
+    cluster.process.wait()
+    cluster.controller()
+    cluster.listens()
+    assert "zoe: not this cause: a drill" in cluster.get("logbook/I-0001").text
+    until(lambda: "Actions are stopped" not in shown(cluster.message()))
+    cluster.press_of(carrying(cluster, "not-node"), user="U0BEN", name="ben")
+    until(lambda: len([each for each in cluster.slack.told() if each["method"] == "views.open"]) == 2)
+    cluster.submits(cluster.form() or {}, "as ann says", user="U0BEN", name="ben")
+    cluster.hears(f"{ANN}: not this node: the riser cable was it")
+    assert len(cluster.messages()) == 1
+    [digest] = cluster.digests()
+    assert digest["text"].startswith("Morning digest blue: ")
     hidden = cluster.log() + (cluster.state / "slack-link.log").read_text()
     assert not [each for each in ("xapp-test", "xoxb-test", "ticket") if each in hidden]
