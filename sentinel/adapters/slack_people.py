@@ -9,8 +9,10 @@ from sentinel.model.ids import Seconds
 
 GOOD_FOR: Seconds = 60.0
 """How long somebody who has left a group may still press."""
-LOOKS_FOR: Seconds = 2.0
-"""All calls together: Slack's forms have to be opened within three seconds."""
+LOOKS_FOR: Seconds = 10.0
+"""All calls together."""
+FOR_A_FORM: Seconds = 2.0
+"""The same before a form, which has to be opened within three seconds."""
 
 
 class People:
@@ -23,11 +25,11 @@ class People:
         self._members: frozenset[str] = frozenset()
         self._good_until = 0.0
 
-    def may_press(self, user: str) -> bool:
-        """Say whether somebody is in one of the groups. Raises SlackError when that can't be known."""
+    def may_press(self, user: str, within: Seconds = LOOKS_FOR) -> bool:
+        """Say whether somebody is in one of the groups. Raises SlackError if that can't be known in time."""
         with self._lock:
             if time.monotonic() >= self._good_until:
-                self._members = self._asked(time.monotonic() + LOOKS_FOR)
+                self._members = self._asked(time.monotonic() + within)
                 self._good_until = time.monotonic() + GOOD_FOR
             return user in self._members
 

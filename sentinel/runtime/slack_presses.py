@@ -15,7 +15,7 @@ from sentinel.adapters.page_channel import ChannelError
 from sentinel.adapters.slack_api import SlackApi, SlackError
 from sentinel.adapters.slack_controls import ASKS_WHY, FORM, REASON_CHARS, Carried
 from sentinel.adapters.slack_message import escaped
-from sentinel.adapters.slack_people import People
+from sentinel.adapters.slack_people import FOR_A_FORM, LOOKS_FOR, People
 from sentinel.model.ids import HOUR_S, Seconds
 from sentinel.model.judgement import JUDGEMENTS
 from sentinel.terminal_text import one_line
@@ -106,9 +106,10 @@ class Presses:
         presser = Presser(
             user["id"], name, str(channel.get("id", "")), str(payload.get("response_url") or "")
         )
-        if not self._may(presser, carried):
+        asks_why = carried.command in ASKS_WHY
+        if not self._may(presser, carried, FOR_A_FORM if asks_why else LOOKS_FOR):
             return
-        if carried.command in ASKS_WHY:
+        if asks_why:
             self._ask_why(carried, presser, str(payload.get("trigger_id", "")))
         else:
             self._command(carried, presser, "in Slack")
@@ -120,7 +121,7 @@ class Presses:
             return
         reason = str(view["state"]["values"]["reason"]["reason"].get("value") or "").strip()[:REASON_CHARS]
         presser = Presser(user["id"], user.get("username") or user.get("name") or "", form.channel)
-        if self._may(presser, form.carried):
+        if self._may(presser, form.carried, LOOKS_FOR):
             self._command(form.carried, presser, reason)
 
     def _typed(self, payload: dict[str, Any]) -> None:
@@ -131,7 +132,7 @@ class Presses:
         asked = str(payload.get("text", "")).strip().lower()
         self._reply(presser, self._status() if asked in ("", "status") else USAGE)
 
-    def _may(self, presser: Presser, carried: Carried) -> bool:
+    def _may(self, presser: Presser, carried: Carried, within: Seconds) -> bool:
         """Say whether somebody may press this; they are told why not."""
         home = self._controller
         if carried.cluster != home.cluster:
@@ -142,13 +143,13 @@ class Presses:
         elif carried.command not in PRESSABLE:
             why = f"{carried.command} can't be pressed. Nothing was done."
         else:
-            return self._is_member(presser, carried.incident)
+            return self._is_member(presser, carried.incident, within)
         self._refuse(presser, "refused", why, carried.incident)
         return False
 
-    def _is_member(self, presser: Presser, incident: str = "") -> bool:
+    def _is_member(self, presser: Presser, incident: str = "", within: Seconds = LOOKS_FOR) -> bool:
         try:
-            if self._people.may_press(presser.id):
+            if self._people.may_press(presser.id, within):
                 return True
             why = "You are in no user group that may do this (pages.slack_groups). Nothing was done."
         except SlackError as error:

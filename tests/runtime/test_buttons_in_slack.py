@@ -151,6 +151,8 @@ def test_undrain_asks_for_the_proof(cluster: Cluster) -> None:
 
 
 def test_a_judgement_asks_why_and_is_in_message_entry_and_metric(cluster: Cluster) -> None:
+    cluster.typed("status")  # so that it knows who may press, also on a crowded machine
+    until(lambda: len([each for each in cluster.replies() if each.startswith("blue: ")]) == 2)
     cluster.press("Not this node…")
     until(lambda: cluster.form() is not None)
     cluster.submits(cluster.form() or {}, "the riser cable was it")
@@ -185,6 +187,8 @@ def test_a_new_controller_shows_and_tells_nothing_twice(cluster: Cluster) -> Non
     cluster.listens()
     assert "zoe: not this cause: a drill" in cluster.get("logbook/I-0001").text
     until(lambda: "Actions are stopped" not in shown(cluster.message()))
+    cluster.typed("help")  # so that it knows who may press, also on a crowded machine
+    cluster.hears("`/sentinel status` says")
     cluster.press_of(carrying(cluster, "not-node"), user="U0BEN", name="ben")
     until(lambda: len([each for each in cluster.slack.told() if each["method"] == "views.open"]) == 2)
     cluster.submits(cluster.form() or {}, "as ann says", user="U0BEN", name="ben")
