@@ -15,9 +15,9 @@ PREFIX = "sentinel-"
 ASKS_WHY = {NOT_NODE: "Not this node", NOT_CAUSE: "Not this cause"}
 """Commands that need a reason, with the title of the form that asks for it."""
 FORM = "sentinel-reason"
-REASON_CHARS, TITLE_CHARS, VALUE_CHARS = 500, 140, 2000
-"""A command's reason; what the form shows of the message; Slack's limit of a button's value."""
-_LABEL_CHARS = 75
+REASON_CHARS, TITLE_CHARS = 500, 140
+"""A command's reason; what the form shows of the message."""
+_LABEL_CHARS, _ID_CHARS = 75, 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ def _element(button: Button, page: Page, sender: Sender) -> dict[str, Any]:
     carried = Carried(sender.cluster, sender.journal, page.incident, button.command, button.target)
     element: dict[str, Any] = {
         "type": "button",
-        "action_id": f"{PREFIX}{button.command}{button.target and f'/{button.target}'}"[:255],
+        "action_id": f"{PREFIX}{button.command}{button.target and f'/{button.target}'}"[:_ID_CHARS],
         "text": _plain(button.label[:_LABEL_CHARS]),
         "value": msgspec.json.encode(carried).decode(),
     }

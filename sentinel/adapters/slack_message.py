@@ -27,6 +27,8 @@ HEADER_CHARS, BLOCK_CHARS, TEXT_CHARS = 150, 3000, 40_000
 """Slack's own limits: a header block, a section block, a message's text."""
 LEAD_CHARS = 1400
 """What was done, and what is asked of the reader: each of the two in the first section."""
+SAID_CHARS = 1000
+"""What people did that the page does not say."""
 NOTHING = Controls()
 BODY_CHARS = 8_000
 """All blocks of one message together; Slack answers `msg_blocks_too_long` somewhat above 13,000."""
@@ -95,7 +97,7 @@ def blocks(page: Page, sender: Sender, controls: Controls = NOTHING) -> list[dic
         {"type": "header", "text": {"type": "plain_text", "text": title, "emoji": True}},
         *([_section(lead)] if lead else []),
         *(_section(piece) for piece in chunks(body, BLOCK_CHARS)),
-        *([_context(cut(escaped("\n".join(controls.said)), BLOCK_CHARS))] if controls.said else []),
+        *([_context(cut(escaped("\n".join(controls.said)), SAID_CHARS))] if controls.said else []),
         *buttons(controls, page, sender),
         _context(_links(page, sender)),
     ]

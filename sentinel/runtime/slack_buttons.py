@@ -13,6 +13,8 @@ from sentinel.model.judgement import NOT_CAUSE, NOT_NODE
 
 MOST_UNDRAINS = 3
 """Nodes of one page that have a button."""
+MOST_NAMES = 3
+"""Nodes that a form names."""
 
 
 def controls(page: Page, state: State) -> Controls:
@@ -47,7 +49,8 @@ def _buttons(page: Page, state: State) -> Iterator[Button]:
 def _judging(page: Page, state: State) -> Iterator[Button]:
     said = {each.what for each in state.judgements.get(IncidentId(page.incident), ())}
     if page.cause and page.nodes and NOT_NODE not in said:
-        yield Button(NOT_NODE, "Not this node…", ", ".join(page.nodes))
+        more = f" and {len(page.nodes) - MOST_NAMES} more" if len(page.nodes) > MOST_NAMES else ""
+        yield Button(NOT_NODE, "Not this node…", ", ".join(page.nodes[:MOST_NAMES]) + more)
     if page.cause and page.cause != UNKNOWN and NOT_CAUSE not in said:
         yield Button(NOT_CAUSE, "Not this cause…", page.cause)
 
