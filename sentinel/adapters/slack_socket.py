@@ -130,18 +130,22 @@ class Socket:
                 self._why = f"no answer for {ANSWERS_WITHIN:.0f} s"
                 self._open.clear()
 
+    def _is_current(self, session: object) -> bool:
+        """Say whether it is not one that Slack had the library replace."""
+        return session is self._client.current_session
+
     def _opened(self, session: Any) -> None:
-        if session is self._client.current_session:
+        if self._is_current(session):
             # As if it had answered: until the first ping nothing is overdue.
             session.last_ping_tm = session.last_pong_tm = time.time()
             self._open.set()
 
     def _complains(self, session: Any, error: Exception) -> None:
-        if session is self._client.current_session:  # Slack had the library open another one before
+        if self._is_current(session):
             self._why = _reason(error)
 
     def _closed(self, session: Any) -> None:
-        if session is self._client.current_session:
+        if self._is_current(session):
             self._open.clear()
             self._failed.set()
 
