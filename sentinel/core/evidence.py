@@ -26,7 +26,7 @@ from sentinel.model.fact import (
 from sentinel.model.finding import TRAINER, Health, gpu_of
 from sentinel.model.ids import Instant, NodeId
 from sentinel.model.incident import Incident, Stage
-from sentinel.model.report import MISCOMPUTED
+from sentinel.model.report import MISCOMPUTED, STOPPED_ITSELF
 from sentinel.model.runbook import Symptom
 
 RAISED_LIMIT = 32
@@ -230,9 +230,11 @@ def found(incident: Incident) -> list[FindingReported]:
     """Findings that hold still, and those of the newest probe of each collective check, newest first.
 
     What nodes measured together is no state of one of them: it says what was so then, and clears nothing. It
-    is why ranks wait for each other, and not why a process ended after it.
+    is why ranks wait for each other, and why one gives up and ends itself; not why a process ended otherwise
+    after it.
     """
-    ends = [place for place, fact in enumerate(incident.evidence) if isinstance(fact, RankExited)]
+    facts = enumerate(incident.evidence)
+    ends = [at for at, fact in facts if isinstance(fact, RankExited) and fact.how not in STOPPED_ITSELF]
     since = incident.evidence[ends[-1] :] if ends else incident.evidence
     newest = {fact.check: fact for fact in since if isinstance(fact, MembersProbed)}
     probed = [

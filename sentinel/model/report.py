@@ -84,8 +84,9 @@ STUCK_EXIT = 76
 """EX_PROTOCOL: what this process waits for can't come."""
 STOPPED = frozenset("Tt")
 """Process states, as `/proc` tells them, of one that a signal or a debugger has stopped."""
-NOT_RUNNING = STOPPED | frozenset("XZ")
-"""And of one that is gone."""
+GONE = frozenset("XZ")
+"""And of one that has ended."""
+NOT_RUNNING = STOPPED | GONE
 STOPPED_ITSELF = frozenset({f"exit {LEASE_LAPSED_EXIT}", f"exit {STUCK_EXIT}"})
 """Ends that say nothing against the node: the process left for its peers' sake."""
 
