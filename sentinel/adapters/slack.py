@@ -65,6 +65,7 @@ class Slack:
         self._id = "" if channel.startswith("#") else channel
         self._sender, self._controls = sender, controls
         self._shown: dict[str, Controls] = {}
+        self.is_stale = None if controls is None else self._is_stale
         self._api = SlackApi(token, base_url, timeout)
         # One thread: a look-up waits for a call that we no longer wait for, and so cannot miss its message.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=self.name)
@@ -98,9 +99,9 @@ class Slack:
         await self._call(update)
         self._keep(page, controls)
 
-    def is_stale(self, page: Page) -> bool:
+    def _is_stale(self, page: Page) -> bool:
         """Say whether what can be pressed, or was, is not what the incident's message shows."""
-        return self._controls is not None and self._shown.get(page.incident) != self._of(page)
+        return self._shown.get(page.incident) != self._of(page)
 
     def _of(self, page: Page) -> Controls:
         return NOTHING if self._controls is None else self._controls(page)

@@ -146,6 +146,7 @@ class Socket:
 
     def _closed(self, session: Any) -> None:
         if self._is_current(session):
+            self._client.current_session = None  # else the library opens the same address again and again
             self._open.clear()
             self._failed.set()
 

@@ -17,6 +17,7 @@ from sentinel.model.counted import counted
 from sentinel.model.ids import DAY_S, HOUR_S, IncidentId, Instant, Seconds
 from sentinel.model.incident import Stage
 from sentinel.oncall import wall
+from sentinel.web.verdict import training
 from sentinel.web.view import Status, current
 
 LOOKS_EVERY_S: Seconds = 5.0
@@ -114,6 +115,7 @@ def words(status: Status, rows: Sequence[Row], since: Instant, where: tzinfo) ->
     lines = [*_part("", [_line(row, status.now, where) for row in happened])]
     lines += [f"Lost: {lost}"] if lost else []
     lines += [*_part("Out: ", out), *_part("For you: ", waits)]
+    lines += [f"Now: {training(job)}" for job in status.jobs]
     return title, "\n".join(lines)
 
 

@@ -209,6 +209,22 @@ def test_the_slack_token_is_never_printed(tmp_path: Path) -> None:
     assert "secret" not in repr(settings)
 
 
+def test_the_app_level_token_is_never_printed_and_may_lie_in_a_file(tmp_path: Path) -> None:
+    token, groups = tmp_path / "token", "[pages]\nslack_groups = ['oncall']\n"
+    file = write(tmp_path, groups)
+    env = {"SENTINEL_PAGES__SLACK_APP_TOKEN": "xapp-secret"}
+    assert load(file, env).pages.app_token() == "xapp-secret"
+    shown = {each.name: each.value for each in effective(file, env)}
+    assert shown["pages.slack_app_token"] == "[hidden]"
+    assert "secret" not in repr(load(file, env))
+    token.write_text("xapp-other\n")
+    settings = load(write(tmp_path, f"{groups}slack_app_token_file = '{token}'\n"), {})
+    assert settings.pages.app_token() == "xapp-other"
+    token.unlink()
+    with pytest.raises(ConfigError, match=r"pages\.slack_app_token_file: No such file"):
+        settings.pages.app_token()
+
+
 def test_the_slack_token_may_lie_in_a_file(tmp_path: Path) -> None:
     token = tmp_path / "token"
     settings = load(write(tmp_path, f"[pages]\nslack_token_file = '{token}'\n"), {})

@@ -108,8 +108,16 @@ def test_what_makes_no_sense_here_is_refused_with_a_reason(
     assert commands(cluster) == before
 
 
-def test_a_silence_is_said_below_the_page(cluster: Cluster) -> None:
+def test_a_silence_is_said_below_the_page_also_when_slack_takes_no_edit_at_first(cluster: Cluster) -> None:
+    cluster.slack.control({"refuse": {"chat.update": "internal_error"}})
     cluster.press("Silence n1 for 1 h")
+    until(lambda: ("silence", "n1", ANN) in commands(cluster))
+    until(
+        lambda: (
+            [each["ok"] for each in cluster.slack.requests() if each["method"] == "chat.update"][-1] is False
+        )
+    )
+    cluster.slack.control({"refuse": {"chat.update": ""}})
     until(lambda: "n1 is silenced until" in shown(cluster.message()))
     assert f"by {ANN}" in shown(cluster.message())
     assert "Silence n1 for 1 h" not in labels(cluster.message())

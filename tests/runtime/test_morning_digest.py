@@ -20,7 +20,7 @@ from sentinel.logbook.entry import Row
 from sentinel.model.finding import Health
 from sentinel.model.ids import HOUR_S, Instant
 from sentinel.runtime.digest import KIND, LATEST_S, Digest, read, words
-from sentinel.web.view import IncidentView, NodeView, Status
+from sentinel.web.view import IncidentView, JobView, NodeView, SeatView, Status
 from tests.adapters.hook_process import HookProcess, hook_process
 from tests.adapters.pagers import QUICK
 from tests.adapters.slack_process import SlackProcess, slack_process
@@ -55,7 +55,9 @@ def test_a_quiet_night_is_one_short_line() -> None:
 def test_a_night_says_what_happened_what_was_lost_who_is_out_and_what_waits() -> None:
     out = NodeView("n1", Health.CRITICAL, 1.0, cordon="gpu-lost (I-0007)")
     still = IncidentView("I-0009", DUE - 60, "open", "The job stands still")
-    status = replace(QUIET, nodes=(out,), incidents=(still,), left=("n1 is out and awaits repair",))
+    job = JobView("run-7", "running", 2, 900, 4, seats=tuple(SeatView(n, "n2", n, f"w{n}") for n in range(4)))
+    left = ("n1 is out and awaits repair",)
+    status = replace(QUIET, nodes=(out,), incidents=(still,), left=left, jobs=(job,))
     title, body = words(status, [LOST], DUE - 24 * HOUR_S, BERLIN)
     assert title == (
         "1 incident since Sun 07:30 CET, 1.4 GPU-hours and 3 steps lost; 1 node out; 2 things to do"
@@ -67,6 +69,7 @@ def test_a_night_says_what_happened_what_was_lost_who_is_out_and_what_waits() ->
         "Out: n1: gpu-lost (I-0007)",
         "For you: I-0009 is open, and nobody has acknowledged it: The job stands still",
         "For you: n1 is out and awaits repair",
+        "Now: run-7 is training with 4 of 4 ranks.",
     ]
 
 
