@@ -221,7 +221,7 @@ class Controller:
                 tasks.create_task(work)
             if self._digest_times is not None:
                 asked = self._dispatcher, self.view.status, self.scribe.logbook.rows
-                tasks.create_task(digest.Digest(self._digest_times, *asked).run())
+                tasks.create_task(digest.digest(self._digest_times, *asked).run())
             if (path := self.settings.cluster.targets_file) is not None:
                 tasks.create_task(targets_file.keep(path.absolute(), self._targets))
 

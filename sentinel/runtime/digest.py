@@ -1,42 +1,24 @@
 """Once a day, one message says what happened, what was lost, who is out and what waits for people."""
 
 import asyncio
-import time as clock
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from datetime import time, timedelta, tzinfo
-
-import structlog
+from datetime import tzinfo
 
 from sentinel import config
-from sentinel.adapters.dispatcher import NEWS, Dispatcher
-from sentinel.adapters.receivers import ON_CALL, Receiver
+from sentinel.adapters.dispatcher import Dispatcher
+from sentinel.adapters.receivers import Receiver
 from sentinel.logbook.entry import Row
-from sentinel.model.action import Page, action_id
 from sentinel.model.counted import counted
-from sentinel.model.ids import DAY_S, HOUR_S, IncidentId, Instant, Seconds
+from sentinel.model.ids import DAY_S, HOUR_S, Instant, Seconds
 from sentinel.model.incident import Stage
 from sentinel.oncall import wall
+from sentinel.runtime.bulletins import Bulletin, Times, check_receivers
 from sentinel.web.verdict import training
 from sentinel.web.view import Status, current
 
-LOOKS_EVERY_S: Seconds = 5.0
-LATEST_S: Seconds = 6 * HOUR_S
-"""One that could not be told for so long is not told any more: the next one comes."""
 MOST_LINES = 15
 """Incidents, nodes and things to do that are named, each."""
-KIND = "Morning digest"
-
-log = structlog.get_logger(logger_name="digest")
-
-
-@dataclass(frozen=True, slots=True)
-class Times:
-    """When it is told, in which zone, and to whom."""
-
-    at: time
-    where: tzinfo
-    to: tuple[str, ...]
+NAME, KIND = "digest", "Morning digest"
 
 
 def read(settings: config.Settings, known: Sequence[Receiver]) -> Times | None:
@@ -44,13 +26,7 @@ def read(settings: config.Settings, known: Sequence[Receiver]) -> Times | None:
     pages = settings.pages
     if not pages.digest:
         return None
-    channels = {each.name: each.channels for each in known}
-    for name in pages.digest_to:
-        if name != ON_CALL and name not in channels:
-            near = config.nearest(name, dict.fromkeys([ON_CALL, *channels]))
-            raise config.ConfigError(f"pages.digest_to: there is no receiver {name!r}{near}")
-        if not all(getattr(each, "shows_news", True) for each in channels.get(name, ())):
-            raise config.ConfigError(f"pages.digest_to: {name} can only wake people, and shows no digest")
+    check_receivers("pages.digest_to", pages.digest_to, known)
     try:
         return Times(wall.time_of_day(pages.digest), wall.zone(pages.timezone), pages.digest_to)
     except ValueError as error:
@@ -58,41 +34,16 @@ def read(settings: config.Settings, known: Sequence[Receiver]) -> Times | None:
         raise config.ConfigError(f"pages.{key}: {error}") from None
 
 
-class Digest:
-    """Tells it through the receivers' outboxes, which know what was told, also by a predecessor."""
+def digest(
+    times: Times, dispatcher: Dispatcher, status: Callable[[], Status], rows: Callable[[], Sequence[Row]]
+) -> Bulletin:
+    """Give it; `status` is asked in the event loop, `rows`, of the logbook, in a thread."""
 
-    def __init__(
-        self,
-        times: Times,
-        dispatcher: Dispatcher,
-        status: Callable[[], Status],
-        rows: Callable[[], Sequence[Row]],
-    ) -> None:
-        """`status` is asked in the event loop, `rows`, of the logbook, in a thread."""
-        self._times, self._dispatcher, self._status, self._rows = times, dispatcher, status, rows
+    async def text(since: Instant, _: Instant) -> tuple[str, str]:
+        now, found = status(), await asyncio.to_thread(rows)
+        return words(now, current(now, found), since, times.where)
 
-    async def run(self) -> None:
-        """Tell each day's until cancelled."""
-        while True:
-            try:
-                await self.look(clock.time())
-            except Exception:  # a defect here must keep nothing else from anybody
-                log.exception("digest-failed")
-            await asyncio.sleep(LOOKS_EVERY_S)
-
-    async def look(self, now: Instant) -> None:
-        """Tell the day's, if it is due and was not told."""
-        times = self._times
-        day = wall.day_before(now, times.at, times.where)
-        due = wall.moment(day, times.at, times.where)
-        name = IncidentId(f"digest-{day}")
-        if now - due > LATEST_S or not self._dispatcher.lacks(name, times.to):
-            return
-        since = wall.moment(day - timedelta(days=1), times.at, times.where)
-        status, rows = self._status(), await asyncio.to_thread(self._rows)
-        title, body = words(status, current(status, rows), since, times.where)
-        page = Page(action_id(name, NEWS, ON_CALL, 1), name, 1, title, body, "resolved", news=KIND)
-        self._dispatcher.announce(page, times.to)
+    return Bulletin(NAME, KIND, times, dispatcher, text)
 
 
 def words(status: Status, rows: Sequence[Row], since: Instant, where: tzinfo) -> tuple[str, str]:

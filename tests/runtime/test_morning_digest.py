@@ -4,7 +4,7 @@ import asyncio
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, time
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -19,7 +19,8 @@ from sentinel.adapters.slack import Slack
 from sentinel.logbook.entry import Row
 from sentinel.model.finding import Health
 from sentinel.model.ids import HOUR_S, Instant
-from sentinel.runtime.digest import KIND, LATEST_S, Digest, read, words
+from sentinel.runtime.bulletins import LATEST_S, Times
+from sentinel.runtime.digest import KIND, digest, read, words
 from sentinel.web.view import IncidentView, JobView, NodeView, SeatView, Status
 from tests.adapters.hook_process import HookProcess, hook_process
 from tests.adapters.pagers import QUICK
@@ -79,7 +80,7 @@ def test_a_night_says_what_happened_what_was_lost_who_is_out_and_what_waits() ->
         ({"digest": "7:30"}, "pages.digest: expected a time of day such as 09:00, got '7:30'"),
         ({"timezone": "Mars/Olympus"}, "pages.timezone: there is no time zone 'Mars/Olympus' here"),
         ({"digest_to": ["hok"]}, "pages.digest_to: there is no receiver 'hok'; did you mean 'hook'?"),
-        ({"digest_to": ["duty"]}, "pages.digest_to: duty can only wake people, and shows no digest"),
+        ({"digest_to": ["duty"]}, "pages.digest_to: duty can only wake people, and shows no news"),
     ],
 )
 def test_what_is_wrong_is_one_line_with_its_key(tmp_path: Path, keys: dict[str, object], said: str) -> None:
@@ -93,6 +94,27 @@ def test_what_is_wrong_is_one_line_with_its_key(tmp_path: Path, keys: dict[str, 
     with pytest.raises(config.ConfigError) as caught:
         read(settings, receivers.load(settings, Sender("blue")))
     assert str(caught.value).startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("weekday", "now", "last", "before"),
+    [
+        (None, "2026-11-30 07:29", "2026-11-29", "2026-11-28"),
+        (None, "2026-11-30 07:30", "2026-11-30", "2026-11-29"),
+        (0, "2026-11-30 07:29", "2026-11-23", "2026-11-16"),
+        (0, "2026-11-30 07:30", "2026-11-30", "2026-11-23"),
+        (0, "2026-12-06 23:00", "2026-11-30", "2026-11-23"),
+        (6, "2026-10-25 12:00", "2026-10-25", "2026-10-18"),
+    ],
+)
+def test_the_last_time_it_was_due_by_the_clock_there(
+    weekday: int | None, now: str, last: str, before: str
+) -> None:
+    times = Times(time(7, 30), BERLIN, ("on-call",), weekday)
+    day, due, since = times.last(datetime.fromisoformat(now).replace(tzinfo=BERLIN).timestamp())
+    assert str(day) == last
+    for moment, shown in ((due, last), (since, before)):
+        assert f"{datetime.fromtimestamp(moment, BERLIN):%Y-%m-%d %H:%M}" == f"{shown} 07:30"
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +140,7 @@ class Desk:
         self.dispatcher = Dispatcher(folder, shown, others, lambda *each: self.told.append(each[0]), QUICK)
         times = read(settings, others)
         assert times is not None
-        self.digest = Digest(times, self.dispatcher, lambda: QUIET, lambda: [LOST])
+        self.digest = digest(times, self.dispatcher, lambda: QUIET, lambda: [LOST])
 
     def lives(self, *moments: Instant) -> None:
         """Look at these moments, and deliver all that is kept."""
