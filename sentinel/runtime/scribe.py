@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import structlog
 
@@ -73,12 +74,13 @@ class Scribe:
         state = ledger.state
         if touched:
             newest = [state.fresh(incident) for incident in touched.values()]
-            await asyncio.to_thread(self.write, ledger, newest)
+            said = {each.id: state.judgements.get(each.id, ()) for each in newest}
+            await asyncio.to_thread(self.write, ledger, newest, said)
         if judged := {name: state.judgements[name] for name in names if name in state.judgements}:
             await asyncio.to_thread(self._judge, judged)
         uncounted, self._uncounted = self._uncounted, []
-        for said, evictions in await asyncio.to_thread(self._evictions, uncounted) if uncounted else ():
-            self.judged.take(said, evictions)
+        for judgement, evictions in await asyncio.to_thread(self._evictions, uncounted) if uncounted else ():
+            self.judged.take(judgement, evictions)
 
     def _evictions(self, judged: Sequence[Commanded]) -> list[tuple[str, int]]:
         """Say of each judgement how many nodes its incident has evicted."""
@@ -93,7 +95,12 @@ class Scribe:
             except OSError as error:
                 log.warning("not-judged-in-entry", incident=name, error=str(error))
 
-    def write(self, ledger: Ledger, incidents: Sequence[Incident]) -> None:
+    def write(
+        self,
+        ledger: Ledger,
+        incidents: Sequence[Incident],
+        judged: Mapping[IncidentId, Sequence[Judgement]] = MappingProxyType({}),
+    ) -> None:
         """Write the incidents' entries, and the recordings of those that are over. Changes no state."""
         lines: list[Line] = []  # without them an entry lacks only when an older release decided
         try:
@@ -102,16 +109,19 @@ class Scribe:
             log.warning("entries-without-lines", error=str(error))
         for incident in incidents:
             try:
-                self._write(ledger, incident, (line for line in lines if line.fact.at >= incident.opened))
+                own = (line for line in lines if line.fact.at >= incident.opened)
+                self._write(ledger, incident, own, judged.get(incident.id, ()))
             except (OSError, JournalError) as error:
                 log.warning("no-entry", incident=incident.id, error=str(error))
             except Exception:  # a defect of ours costs an entry, not the controller
                 log.exception("no-entry", incident=incident.id)
 
-    def _write(self, ledger: Ledger, incident: Incident, lines: Iterable[Line]) -> None:
+    def _write(
+        self, ledger: Ledger, incident: Incident, lines: Iterable[Line], judged: Sequence[Judgement]
+    ) -> None:
         cause = incident.about.cause if incident.about else None
         book = ledger.rules.runbooks.get(cause) if cause else None
-        self.logbook.write(incident, lines, book, ledger.state.judgements.get(incident.id, ()))
+        self.logbook.write(incident, lines, book, judged)
         path = self._recordings / f"{incident.id}.jsonl"
         if incident.stage is Stage.RESOLVED or (_stopped_the_job(incident) and not path.exists()):
             private.make_folder(self._recordings)
