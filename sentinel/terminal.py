@@ -235,6 +235,8 @@ def _alarms(status: Plain) -> Iterable[Text]:
         yield Text("observe only: nothing is done but paging", "yellow")
     if status["ray_trouble"]:
         yield Text(f"Ray can't be asked: {status['ray_trouble']}", "yellow")
+    if trouble := status.get("slack_trouble"):
+        yield Text(f"Buttons in Slack do not work: {trouble}; pages go out all the same", "yellow")
 
 
 def _nodes(status: Plain) -> RenderableType:

@@ -129,6 +129,30 @@ def ack(
     tell("ack", incident, reason)
 
 
+@app.command(
+    rich_help_panel=OPERATE,
+    epilog=examples(
+        'sentinel judge I-0007 --not-node --reason "the switch was it"', "sentinel judge I-0007 --right"
+    ),
+)
+def judge(
+    incident: Annotated[str, typer.Argument(help="Such as I-0007, also one that is long over.")],
+    right: Annotated[bool, typer.Option("--right", help="Cause and node are right.")] = False,
+    not_node: Annotated[bool, typer.Option("--not-node", help="The node was not to blame.")] = False,
+    not_cause: Annotated[bool, typer.Option("--not-cause", help="The cause was another one.")] = False,
+    reason: Reason = "",
+) -> None:
+    """Say whether a diagnosis was right: its entry shows it, and it is counted; nothing else follows."""
+    said = [
+        name for name, is_so in (("right", right), ("not-node", not_node), ("not-cause", not_cause)) if is_so
+    ]
+    if len(said) != 1:
+        raise CommandError("give one of --right, --not-node and --not-cause", MISUSED)
+    if not right and not reason.strip():
+        raise CommandError(f"--{said[0]}: say with --reason what it was, for that is on record", MISUSED)
+    tell(said[0], incident, reason)
+
+
 For = Annotated[str, typer.Option("--for", metavar="TIME", help="How long from now: 30m, 2h, 1d.")]
 Until = Annotated[
     str,

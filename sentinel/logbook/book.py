@@ -4,7 +4,7 @@ import dataclasses
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,9 +13,12 @@ import structlog
 
 from sentinel import private
 from sentinel.logbook.entry import Row, render, row
+from sentinel.logbook.judged import with_judgements
 from sentinel.model.incident import Incident, Stage
 from sentinel.model.journal import Line
+from sentinel.model.judgement import Judgement
 from sentinel.model.runbook import Runbook
+from sentinel.redact import redact
 
 _SAFE = re.compile(r"[\w.-]+")
 _NUMBERED = re.compile(r"I-([0-9]{1,9})\.md")
@@ -38,12 +41,28 @@ class Logbook:
         self._index = self.folder / "index.jsonl"
         self._tidy()
 
-    def write(self, incident: Incident, lines: Iterable[Line] = (), runbook: Runbook | None = None) -> Path:
+    def write(
+        self,
+        incident: Incident,
+        lines: Iterable[Line] = (),
+        runbook: Runbook | None = None,
+        judged: Sequence[Judgement] = (),
+    ) -> Path:
         """Write the incident's entry and its row. Raises OSError when the disk won't take it."""
         path, last = self._path(incident.id), incident.stage is Stage.RESOLVED
-        private.write(path, _bytes_of(render(incident, lines, runbook)), durable=last)
-        _append(self._index, _line(row(incident, runbook)), durable=last)
+        text, found = render(incident, lines, runbook), row(incident, runbook)
+        text = with_judgements(text, judged) if judged else text
+        private.write(path, _bytes_of(text), durable=last)
+        _append(self._index, _line(_judged(found, judged)), durable=last)
         return path
+
+    def judge(self, incident: str, judged: Sequence[Judgement]) -> None:
+        """Have an entry end with what people say of it, if there is one. Raises OSError as `write`."""
+        found, text = self.row(incident), self.entry(incident)
+        if found is None or text is None or found == _judged(found, judged):
+            return
+        private.write(self._path(incident), _bytes_of(with_judgements(text, judged)), durable=True)
+        _append(self._index, _line(_judged(found, judged)), durable=True)
 
     def rows(self) -> list[Row]:
         """Give every incident's newest row, newest incident first."""
@@ -116,6 +135,10 @@ class Logbook:
                 yield line
 
 
+def _judged(found: Row, judged: Sequence[Judgement]) -> Row:
+    return dataclasses.replace(found, judged=tuple(redact(str(each)) for each in judged))
+
+
 def _line(found: Row) -> str:
     return json.dumps(dataclasses.asdict(found))
 
@@ -135,7 +158,7 @@ def _holds(text: str, wanted: Iterable[str]) -> bool:
 
 def _haystack(found: Row) -> str:
     parts = (found.incident, found.cause, found.title, found.where, found.job, found.stage, found.words)
-    return " ".join((*parts, *found.evicted)).casefold()
+    return " ".join((*parts, *found.evicted, *found.judged)).casefold()
 
 
 def _bytes_of(text: str) -> bytes:

@@ -57,6 +57,8 @@ class Row:
     """Its other causes, each with whom it blames."""
     again: tuple[Seconds, ...] = ()
     """Of each further break, how long it took until the job made a new step."""
+    judged: tuple[str, ...] = ()
+    """What people say of its diagnosis, each with who and why."""
 
 
 def as_of(found: Row, now: Instant, opened: Collection[str]) -> Row:
@@ -199,7 +201,7 @@ def _template() -> jinja2.Template:
         keep_trailing_newline=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters |= {"utc": utc, "relative": _relative, "inline": _inline, "fence": _fence}
+    environment.filters |= {"utc": utc, "relative": _relative, "inline": inline, "fence": _fence}
     return environment.get_template("entry.md.j2")
 
 
@@ -212,7 +214,7 @@ def _relative(seconds: Seconds) -> str:
     return f"{seconds:+.2f} s"
 
 
-def _inline(text: str) -> str:
+def inline(text: str) -> str:
     """Keep a foreign text on its line and without Markdown of its own."""
     return re.sub(r"([\\`*\[\]<|])", r"\\\1", " ".join(text.split()))
 

@@ -11,10 +11,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from sentinel.core.commands import LONGEST_SILENCE_S, CommandName
 from sentinel.logbook.entry import Row
 from sentinel.model.codec import to_plain
+from sentinel.model.judgement import NOT_CAUSE, NOT_NODE
 from sentinel.model.report import MOST_LINES
 from sentinel.redact import redact
 from sentinel.web.desk import Desk
 from sentinel.web.query import bounded
+from sentinel.web.verdict import verdict
 from sentinel.web.view import (
     AskedProbe,
     Command,
@@ -29,6 +31,7 @@ from sentinel.web.view import (
 
 NEED_NONE = frozenset({"stop-actions", "resume-actions", "retire"})
 NEED_TIME = frozenset({"silence", "maintain"})
+NEED_REASON = frozenset({NOT_NODE, NOT_CAUSE})
 
 MOST_ROWS = 1000
 """Newest rows of the logbook in one answer; who wants older ones searches for them."""
@@ -45,6 +48,7 @@ class CommandBody(BaseModel):
     who: str = Field(default="operator", min_length=1, max_length=100)
     reason: str = Field(default="", max_length=500)
     for_s: float = Field(default=0.0, ge=0.0, le=LONGEST_SILENCE_S, allow_inf_nan=False)
+    once: bool = False
 
 
 class ProbeBody(BaseModel):
@@ -82,6 +86,10 @@ def router(
     async def status() -> Response:
         return _json(await desk.of_status(as_json))
 
+    @api.get("/answer")
+    async def answer() -> Response:
+        return _json(await desk.of_status(_answer))
+
     @api.get("/why/{name}")
     async def why(name: str) -> Response:
         reasons = await desk.look(lambda: desk.view.why(name))
@@ -108,7 +116,7 @@ def router(
     async def post(name: CommandName, body: CommandBody) -> dict[str, str]:
         _check(name, body)
         try:
-            asked = Command(name, body.target, body.who, body.reason, body.for_s)
+            asked = Command(name, body.target, body.who, body.reason, body.for_s, body.once)
             done = await desk.command(command(asked))
         except CommandRefusedError as refusal:
             raise HTTPException(409, str(refusal)) from None
@@ -155,6 +163,8 @@ def _check(name: str, body: CommandBody) -> None:
         raise HTTPException(422, f"{name} needs a target")
     if name in NEED_TIME and not body.for_s:
         raise HTTPException(422, f"{name} needs for_s, how many seconds it lasts")
+    if name in NEED_REASON and not body.reason.strip():
+        raise HTTPException(422, f"{name} needs a reason")
 
 
 def as_json(value: Any) -> bytes:
@@ -163,6 +173,11 @@ def as_json(value: Any) -> bytes:
         return msgspec.json.encode(value)
     except UnicodeEncodeError:
         return msgspec.json.encode(_whole(to_plain(value)))
+
+
+def _answer(status: Status) -> bytes:
+    """Give what the status page says first."""
+    return as_json({"cluster": status.cluster, **dataclasses.asdict(verdict(status))})
 
 
 def _found(status: Status, rows: Sequence[Row]) -> bytes:

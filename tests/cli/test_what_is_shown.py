@@ -166,7 +166,7 @@ def shown_commands() -> Iterator[tuple[str, typer.models.CommandInfo]]:
 
 DO_AND_SAY_SO = {"dashboards build", "runbook enable", "runbook disable"} | {
     *("up", "down", "ack", "silence", "unsilence", "maintain", "drain", "retry", "grow", "undrain"),
-    *("stop-actions", "resume-actions"),
+    *("stop-actions", "resume-actions", "judge"),
 }
 """They do something, and one line says what."""
 
