@@ -15,6 +15,7 @@ from sentinel.model.fact import Commanded, FindingReported, MembersProbed, RankR
 from sentinel.model.ids import Cause, IncidentId
 from sentinel.model.incident import UNKNOWN, Incident
 from sentinel.model.journal import Recording
+from sentinel.model.judgement import NOT_CAUSE, RIGHT
 from sentinel.model.policy import Policy
 from sentinel.model.runbook import Runbook
 from sentinel.rehearse.history import Past, retell
@@ -22,8 +23,7 @@ from sentinel.runtime.rules import rules_of
 
 Told: TypeAlias = FindingReported | MembersProbed | RankRaised
 """What a runbook's finding, Xid or pattern can match."""
-RIGHT, NOT_CAUSE = "right", "not-cause"
-"""What people say of an incident's cause: journalled commands."""
+
 SAME_S = 1.5
 """An incident that is told again is opened within this of when it was."""
 
