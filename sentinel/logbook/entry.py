@@ -57,6 +57,10 @@ class Row:
     """Its other causes, each with whom it blames."""
     again: tuple[Seconds, ...] = ()
     """Of each further break, how long it took until the job made a new step."""
+    part_of: str = ""
+    """The incident of what its nodes share with others, which tells the rest; empty for none."""
+    refused: int = 0
+    """How many actions a guard refused."""
 
 
 def as_of(found: Row, now: Instant, opened: Collection[str]) -> Row:
@@ -98,6 +102,8 @@ def row(incident: Incident, runbook: Runbook | None = None) -> Row:
         words=redact(" ".join(words)),
         others=tuple(others(incident)),
         again=tuple(step - since for since, step in recoveries(incident)[1:]),
+        part_of=incident.part_of or "",
+        refused=sum(isinstance(action, Refusal) for action in incident.actions),
     )
 
 

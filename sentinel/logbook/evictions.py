@@ -1,0 +1,72 @@
+"""Whether evictions were right: by people's word, and by what the nodes have shown since."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from enum import StrEnum
+
+from msgspec import Struct
+
+from sentinel.logbook.entry import Row
+from sentinel.logbook.judgement import Judged
+from sentinel.logbook.tally import Entry, Evicted, Proved
+from sentinel.model.ids import Instant
+
+
+class Verdict(StrEnum):
+    """What is known of an eviction by now."""
+
+    RIGHT = "right"
+    WRONG = "wrong"
+    OPEN = "not known"
+
+
+class Eviction(Struct, frozen=True):
+    """One node that an incident took out of use."""
+
+    at: Instant
+    node: str
+    incident: str
+    cause: str
+    verdict: Verdict
+    why: str
+    """Who or what says so."""
+
+
+def evictions(rows: Sequence[Row], entries: Sequence[Entry]) -> Iterator[Eviction]:
+    """Give all evictions, oldest first, each judged by all that is known of it."""
+    by_incident = {row.incident: row for row in rows}
+    when = {(each.incident, each.node): each.at for each in reversed(entries) if isinstance(each, Evicted)}
+    for row in rows:  # of an older release, whose tally does not say when each was
+        for node in row.evicted:
+            when.setdefault((row.incident, node), row.opened + row.times.get("evicted", 0.0))  # type: ignore[arg-type]
+    for (incident, node), at in sorted(when.items(), key=lambda item: item[1]):
+        found = by_incident.get(incident)
+        yield Eviction(at, node, incident, found.cause if found else "", *judge(node, incident, entries))
+
+
+def judge(node: str, incident: str, entries: Iterable[Entry]) -> tuple[Verdict, str]:
+    """Say whether it was right that an incident took a node out; people's newest word counts most.
+
+    A node that passes every test without a repair was well: that counts against us.
+    """
+    word, proof = None, None
+    for each in entries:
+        if isinstance(each, Judged) and each.incident == incident:
+            word = each
+        elif isinstance(each, Proved) and (each.incident, each.node) == (incident, node):
+            if proof is None and each.result in ("passed", "failed"):
+                proof = each  # who failed once was ill, whatever is passed later
+    if word is not None and word.what == "not-node":
+        return Verdict.WRONG, f"{word.who}: not this node{_because(word.reason)}"
+    if word is not None and word.what == "right":
+        return Verdict.RIGHT, f"{word.who}: right{_because(word.reason)}"
+    if proof is None:
+        return Verdict.OPEN, ""
+    if proof.result == "failed":
+        return Verdict.RIGHT, f"failed its proof{_because(proof.said)}"
+    if proof.repairs:
+        return Verdict.RIGHT, f"passed only after {', '.join(proof.repairs)}"
+    return Verdict.WRONG, "passed every test, and nothing had been repaired"
+
+
+def _because(reason: str) -> str:
+    return f": {reason}" if reason else ""
