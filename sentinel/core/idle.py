@@ -1,4 +1,4 @@
-"""Why a job makes no new step: the incident that keeps it from training, or what else where nothing is wrong."""
+"""Why a job makes no new step: the incident that keeps it from training, or what else if none does."""
 
 from sentinel.core import group
 from sentinel.core.state import State

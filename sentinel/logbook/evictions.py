@@ -1,6 +1,6 @@
 """Whether evictions were right: by people's word, and by what the nodes have shown since."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 
 from msgspec import Struct
@@ -43,18 +43,16 @@ def evictions(rows: Sequence[Row], entries: Sequence[Entry]) -> Iterator[Evictio
         yield Eviction(at, node, incident, found.cause if found else "", *judge(node, incident, entries))
 
 
-def judge(node: str, incident: str, entries: Iterable[Entry]) -> tuple[Verdict, str]:
+def judge(node: str, incident: str, entries: Sequence[Entry]) -> tuple[Verdict, str]:
     """Say whether it was right that an incident took a node out; people's newest word counts most.
 
     A node that passes every test without a repair was well: that counts against us.
     """
-    word, proof = None, None
-    for each in entries:
-        if isinstance(each, Judged) and each.incident == incident:
-            word = each
-        elif isinstance(each, Proved) and (each.incident, each.node) == (incident, node):
-            if proof is None and each.result in ("passed", "failed"):
-                proof = each  # who failed once was ill, whatever is passed later
+    words = [each for each in entries if isinstance(each, Judged) and each.incident == incident]
+    proved = (each for each in entries if isinstance(each, Proved) and each.result in ("passed", "failed"))
+    proofs = [each for each in proved if (each.incident, each.node) == (incident, node)]
+    word = words[-1] if words else None
+    proof = proofs[0] if proofs else None  # who failed once was ill, whatever is passed later
     if word is not None and word.what == "not-node":
         return Verdict.WRONG, f"{word.who}: not this node{_because(word.reason)}"
     if word is not None and word.what == "right":

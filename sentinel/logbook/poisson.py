@@ -1,7 +1,7 @@
 """How far a count may be from what is usual: the exact (Garwood) interval of a Poisson mean.
 
-F. Garwood, "Fiducial limits for the Poisson distribution", Biometrika 28 (1936). What scipy's `chi2.ppf` gives,
-without its 100 MB.
+F. Garwood, "Fiducial limits for the Poisson distribution", Biometrika 28 (1936). It is what scipy's
+`chi2.ppf` gives, without its 100 MB.
 """
 
 import math
@@ -15,7 +15,7 @@ _HALVINGS = 60
 
 @lru_cache(4096)
 def interval(count: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """Give the lowest and the highest mean that would still give such a count by chance. Raises ValueError."""
+    """Give the lowest and the highest mean that still give such a count by chance. Raises ValueError."""
     if count < 0 or not 0.0 < confidence < 1.0:
         raise ValueError(f"no interval for a count of {count} with a confidence of {confidence}")
     tail = (1.0 - confidence) / 2.0

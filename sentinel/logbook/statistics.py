@@ -13,7 +13,7 @@ from sentinel.logbook.judgement import Judged
 from sentinel.logbook.poisson import interval
 from sentinel.logbook.tally import TRAINING, Entry, Spent, Watched
 from sentinel.logbook.window import Window
-from sentinel.model.ids import DAY_S, HOUR_S, Instant, JobId, Seconds
+from sentinel.model.ids import DAY_S, HOUR_S, Instant, Seconds
 from sentinel.model.incident import UNKNOWN
 
 PER_GPU_DAYS = 1000.0
@@ -259,7 +259,9 @@ def _offenders(rows: Sequence[Row]) -> list[Offender]:
     for row in rows:
         for node in dict.fromkeys(node for node, _, _ in row.suspects if node):
             blamed[node].append(row)
-            gpus[node] |= {gpu for name, _, gpu in row.suspects if name == node and gpu is not None and gpu >= 0}
+            gpus[node] |= {
+                gpu for name, _, gpu in row.suspects if name == node and gpu is not None and gpu >= 0
+            }
     found = [
         Offender(
             node,
@@ -301,11 +303,12 @@ def _days(rows: Sequence[Row], window: Window) -> Iterable[Day]:
 
 def _notes(rows: Sequence[Row], known: float) -> Iterable[str]:
     yield (
-        "GPU-days are estimated: GPUs of the nodes that reported, times how long they did; cordoned nodes count, "
-        "and the time of a controller that was away for less than two hours counts as what was so around it"
+        "GPU-days are estimated: GPUs of the nodes that reported, times how long they did; cordoned nodes "
+        "count, and what was so before a controller was away for less than two hours counts on meanwhile"
     )
     if known < 1.0 - 1e-6:
-        yield f"for {1.0 - known:.1%} of this time nobody watched, or nothing is known any more: it counts nowhere"
+        lacks = f"for {1.0 - known:.1%} of this time nobody watched, or nothing is known of it any more"
+        yield f"{lacks}: it counts nowhere"
     if any(row.cause == UNKNOWN or not row.cause for row in rows):
         yield "incidents whose cause nobody knows count as failures, too"
     yield "when people were told is when a page was opened: a receiver's routes may keep it until the morning"

@@ -1,7 +1,7 @@
-"""What statistics are counted from besides the index: spans of time and single events, told by the journal."""
+"""What statistics are counted from besides the index: spans of time and single events of the journal."""
 
 from collections.abc import Iterable, Iterator
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from msgspec.structs import replace
 
@@ -73,6 +73,7 @@ class Proved(Noun, frozen=True):
 
 Span: TypeAlias = Watched | Spent
 Entry: TypeAlias = Span | Evicted | Proved | Judged
+S = TypeVar("S", Watched, Spent)
 
 
 class Tally:
@@ -85,7 +86,7 @@ class Tally:
         self._stood: dict[JobId, Instant] = {}
         """Jobs that had stood still before they were seen to, and since when."""
         self._out: dict[NodeId, tuple[IncidentId, tuple[str, ...], Instant]] = {}
-        """Nodes that an incident has taken out: which, what was tried, and when their last proof was asked."""
+        """Nodes that an incident has taken out: which, what was tried, and when the last proof was asked."""
         for _ in self._jobs(state, since):
             pass
         self._look_at_nodes(state)
@@ -106,17 +107,17 @@ class Tally:
         found += judged(fact)
         return found
 
+    def lasting(self, now: Instant) -> list[Entry]:
+        """Give what has passed of the spans that last."""
+        spans: list[Span] = [self._watched, *self._spent.values()]
+        return [part for span in spans for part in _ended(span, now)]
+
     def flush(self, now: Instant, held_s: Seconds = 0.0) -> list[Entry]:
-        """Give what has passed of the spans that last, but for their newest `held_s`, and go on from there."""
+        """Give what has passed of the spans that last, but for the newest `held_s`, and go on from there."""
         until = now - held_s
-        found: list[Entry] = []
-        if until > self._watched.begin:
-            found += _ended(self._watched, until)
-            self._watched = replace(self._watched, begin=until)
-        for name, span in self._spent.items():
-            if until > span.begin:
-                found += _ended(span, until)
-                self._spent[name] = replace(span, begin=until)
+        found = self.lasting(until)
+        self._watched = _from(self._watched, until)
+        self._spent = {job: _from(span, until) for job, span in self._spent.items()}
         return found
 
     def _jobs(self, state: State, at: Instant) -> Iterator[Entry]:
@@ -166,23 +167,30 @@ class Tally:
 
 
 def merged(entries: Iterable[Entry]) -> list[Entry]:
-    """Join spans that go on where a like one ended."""
+    """Join spans that go on where a like one ended; the order stays that of their beginnings."""
     whole: list[Entry] = []
-    last: dict[tuple[object, ...], int] = {}
+    newest: dict[str, int] = {}
+    """Where the newest span of GPUs (no name) and of each job is."""
     for each in entries:
-        if not isinstance(each, Watched | Spent):
-            whole.append(each)
-            continue
-        kind = ("",) if isinstance(each, Watched) else (each.job,)
-        before = whole[last[kind]] if kind in last else None
-        if before is not None and replace(each, begin=0.0, end=0.0) == replace(before, begin=0.0, end=0.0):  # type: ignore[type-var]
-            assert isinstance(before, Watched | Spent)
-            if before.end == each.begin:
-                whole[last[kind]] = replace(before, end=each.end)
+        if isinstance(each, Watched | Spent):
+            of = each.job if isinstance(each, Spent) else ""
+            before = whole[newest[of]] if of in newest else None
+            if isinstance(before, Watched | Spent) and _goes_on(before, each):
+                whole[newest[of]] = replace(before, end=each.end)
                 continue
-        last[kind] = len(whole)
+            newest[of] = len(whole)
         whole.append(each)
     return whole
+
+
+def _goes_on(before: Span, after: Span) -> bool:
+    return before.end == after.begin and replace(before, begin=0.0, end=0.0) == replace(
+        after, begin=0.0, end=0.0
+    )
+
+
+def _from(span: S, at: Instant) -> S:
+    return replace(span, begin=max(span.begin, at))
 
 
 def _ended(span: Watched | Spent, at: Instant) -> list[Entry]:

@@ -1,7 +1,8 @@
 """The tally on disk: a line of JSON for each entry, beside the logbook's index."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -13,6 +14,8 @@ from sentinel.model.ids import Instant
 NAME = "tally.jsonl"
 _LONGEST = 1 << 20
 """Bytes of a line that are looked at."""
+_TAIL = 1 << 16
+"""Bytes at the end in which the newest spans stand: those of a hundred jobs."""
 _DECODER = msgspec.json.Decoder(Entry)
 
 
@@ -34,20 +37,23 @@ def read(folder: Path) -> list[Entry]:
 
     Raises NotPrivateError for what is no file of ours.
     """
-    found: list[Entry] = []
+    return merged(_entries(folder, 0))
+
+
+def end_of(folder: Path) -> Instant:
+    """Say until when they tell; 0 for none. Raises NotPrivateError for what is no file of ours."""
+    return max((getattr(each, "end", 0.0) for each in _entries(folder, _TAIL)), default=0.0)
+
+
+def _entries(folder: Path, tail: int) -> Iterator[Entry]:
+    """Give the entries that can be read, or those among the last bytes."""
     try:
         descriptor = private.open_file(folder / NAME, os.O_RDONLY)
     except FileNotFoundError:
-        return []
+        return
     with os.fdopen(descriptor, "rb") as file:
+        if tail:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - tail))
         while line := file.readline(_LONGEST):
-            try:
-                found.append(_DECODER.decode(line))
-            except (ValueError, RecursionError):
-                continue
-    return merged(found)
-
-
-def end_of(entries: Iterable[Entry]) -> Instant:
-    """Say until when they tell; 0 for none."""
-    return max((getattr(each, "end", 0.0) for each in entries), default=0.0)
+            with suppress(ValueError, RecursionError):
+                yield _DECODER.decode(line)

@@ -31,7 +31,9 @@ class Window:
     def __post_init__(self) -> None:
         """Raises WindowError for one that ends before it begins, or is absurdly long."""
         if not self.since < self.until:
-            raise WindowError(f"it ends at {self.say(self.until)}, before it begins at {self.say(self.since)}")
+            raise WindowError(
+                f"it ends at {self.say(self.until)}, before it begins at {self.say(self.since)}"
+            )
         if self.until - self.since > _LONGEST_S:
             raise WindowError("longer than a hundred years")
 
@@ -90,7 +92,7 @@ def last_week(now: Instant, zone: tzinfo) -> Window:
 
 
 def moment(text: str, now: Instant, zone: tzinfo) -> Instant:
-    """Read `7d` as so long ago, and a date, perhaps with a time, as that moment in a zone. Raises WindowError."""
+    """Read `7d` as so long ago, a date, perhaps with a time, as that moment. Raises WindowError."""
     text = text.strip()
     if text == "now":
         return now
@@ -112,7 +114,9 @@ def zone_of(name: str) -> tzinfo:
     try:
         return ZoneInfo(name)
     except (ValueError, OSError, LookupError):
-        raise WindowError(f"no time zone {name!r:.80}: expected a name such as Europe/Zurich, or UTC") from None
+        raise WindowError(
+            f"no time zone {name!r:.80}: expected a name such as Europe/Zurich, or UTC"
+        ) from None
 
 
 def _of_machine() -> tzinfo:

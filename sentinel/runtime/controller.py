@@ -188,6 +188,7 @@ class Controller:
         except asyncio.CancelledError:
             self._learn.give()
             self.ledger.save()
+            self.scribe.accountant.close(self.now())
             raise
 
     async def _serve(self, web_socket: socket.socket) -> None:
@@ -202,7 +203,7 @@ class Controller:
                 self._backend.nodes.run(context),
                 self._dispatcher.run(),
                 *(each.run() for each in self._calendars),
-                self.scribe.run(self.ledger),
+                self.scribe.run(self.ledger, self.now),
                 self._serve_web(web_socket),
             ):
                 tasks.create_task(work)

@@ -34,7 +34,7 @@ def of_logbook(folder: Path) -> Past:
 
 
 def of_journal(path: Path, today: Rules) -> Past:
-    """Fold all that a journal still holds, beside the controller that may be writing it. Raises JournalError."""
+    """Fold all that a journal still holds, also one that is being written. Raises JournalError."""
     with closing(Journal(path, read_only=True)) as journal:
         kept = [seq for seq, _ in journal.snapshots() if seq + 1 >= journal.first_seq()]
         first = 0 if journal.first_seq() == 1 else min(kept, default=journal.snapshot_seq)

@@ -47,7 +47,7 @@ def _without_secrets(state: State) -> State:
 
 
 def state_of(journal: Journal, seq: int) -> State:
-    """Give the state after a line of which a snapshot was kept, an empty one for none. Raises JournalError."""
+    """Give the state after a line that a snapshot was kept of, else an empty one. Raises JournalError."""
     return _decoded(journal, journal.snapshot(seq), seq)
 
 

@@ -1,7 +1,7 @@
 """Writes down what happens: the log as it comes, logbook entries and recordings once the rush is over."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import structlog
@@ -13,9 +13,10 @@ from sentinel.logbook.book import Logbook
 from sentinel.model.action import Action, StopJob
 from sentinel.model.codec import to_plain
 from sentinel.model.fact import Commanded, DeadlinePassed, Fact, FindingReported, Outcome
-from sentinel.model.ids import IncidentId
+from sentinel.model.ids import IncidentId, Instant
 from sentinel.model.incident import Incident, Stage
 from sentinel.model.journal import Line, incident_of
+from sentinel.runtime.accountant import Accountant
 from sentinel.runtime.ledger import Ledger
 
 log = structlog.get_logger(logger_name="controller")
@@ -34,6 +35,7 @@ class Scribe:
         self._recordings = state_dir / "recordings"
         self._touched: dict[IncidentId, Incident] = {}
         self._stages: dict[IncidentId, Stage] = {}
+        self.accountant = Accountant(self.logbook.folder)
 
     def changed(self, ledger: Ledger, fact: Fact, actions: tuple[Action, ...]) -> None:
         """Log a fact with its actions, and remember whose entries they change."""
@@ -43,6 +45,7 @@ class Scribe:
             log.info("action", id=action.id, text=str(action)[:300])
         if actions or isinstance(fact, Commanded):
             self.logbook.note(ledger.journal.id, ledger.journal.last_seq)
+        self.accountant.changed(ledger.state, fact)
         names = {action.incident for action in actions}
         names |= {incident_of(fact.action)} if isinstance(fact, Outcome) else set()
         for incident in ledger.state.incidents.values():
@@ -50,15 +53,18 @@ class Scribe:
                 self._stages[incident.id] = incident.stage
                 self._touched[incident.id] = incident
 
-    async def run(self, ledger: Ledger) -> None:
+    async def run(self, ledger: Ledger, now: Callable[[], Instant]) -> None:
         """Write what was touched, until cancelled."""
         while True:
             await asyncio.sleep(WRITE_EVERY_S)
+            self.accountant.look(now())
             await self.catch_up(ledger)
 
     async def catch_up(self, ledger: Ledger) -> None:
         """Write what was touched, in a thread, for a long recording takes seconds."""
         touched, self._touched = self._touched, {}
+        if counted := self.accountant.due():
+            self.accountant.keep(await asyncio.to_thread(self.accountant.write, counted))
         if touched:
             newest = [ledger.state.fresh(incident) for incident in touched.values()]
             await asyncio.to_thread(self.write, ledger, newest)

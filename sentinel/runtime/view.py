@@ -19,7 +19,8 @@ from sentinel.core.settle.why import keeps_full, keeps_small, leaves, needs, why
 from sentinel.core.state.rows import Job, Node
 from sentinel.core.state.workers import WorkerStage
 from sentinel.logbook.book import Logbook
-from sentinel.logbook.entry import Row, utc
+from sentinel.logbook.entry import Row
+from sentinel.logbook.markdown import utc
 from sentinel.logbook.words import action_line, with_numbers
 from sentinel.model.finding import WORST, Finding, Health
 from sentinel.model.ids import Instant, NodeId, Seconds

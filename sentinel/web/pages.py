@@ -11,6 +11,7 @@ from markdown_it import MarkdownIt
 from markupsafe import Markup, escape
 
 from sentinel.logbook.entry import STAGES, Row
+from sentinel.logbook.markdown import duration
 from sentinel.model.ids import Instant, Seconds
 from sentinel.web.links import Links, level
 from sentinel.web.ranges import ranges
@@ -118,22 +119,6 @@ def spark(losses: Sequence[tuple[int, float]]) -> str:
         for step, loss in finite
     )
     return " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-
-
-def duration(seconds: Seconds | None) -> str:
-    """Write a duration for people: `0.4 s`, `42 s`, `3 min 20 s`, `5 h 02 min`, `3 d 4 h`."""
-    if seconds is None:
-        return "never"
-    if seconds < 10:
-        return f"{max(0.0, seconds):.1f} s"
-    whole = round(seconds)
-    if whole < 120:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    if whole < 86_400:
-        return f"{whole // 3600} h {whole % 3600 // 60:02} min"
-    return f"{whole // 86_400} d {whole % 86_400 // 3600} h"
 
 
 def _after(seconds: Seconds) -> str:
