@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import re
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +14,7 @@ import structlog
 
 from sentinel import private
 from sentinel.logbook.entry import Row, render, row
+from sentinel.logbook.search import Index, parse
 from sentinel.model.incident import Incident, Stage
 from sentinel.model.journal import Line
 from sentinel.model.runbook import Runbook
@@ -36,6 +38,7 @@ class Logbook:
         """Open or make the folder; an index that is no file of ours is set aside. Raises OSError."""
         self.folder = private.make_folder(Path(folder))
         self._index = self.folder / "index.jsonl"
+        self._words = Index(self.folder)
         self._tidy()
 
     def write(self, incident: Incident, lines: Iterable[Line] = (), runbook: Runbook | None = None) -> Path:
@@ -55,9 +58,10 @@ class Logbook:
         return sorted(newest.values(), key=lambda found: (found.opened, found.incident), reverse=True)
 
     def search(self, query: str) -> list[Row]:
-        """Give the rows in which every word of the query occurs, newest first."""
-        wanted = set(query.casefold().split())
-        return [found for found in self.rows() if _holds(_haystack(found), wanted)]
+        """Give the rows that a query finds, newest first; all for an empty one. Raises QueryError."""
+        wanted, rows = parse(query, time.time()), self.rows()
+        named = self._words.matching(wanted.words, rows, self.entry) if wanted.words else None
+        return [each for each in rows if wanted.fits(each) and (named is None or each.incident in named)]
 
     def entry(self, incident: str) -> str | None:
         """Give an incident's entry as Markdown, None when there is none."""
@@ -127,15 +131,6 @@ def _row(line: bytes) -> Row | None:
     except (ValueError, RecursionError):
         return None
     return found if 0.0 <= found.opened <= _LATEST else None
-
-
-def _holds(text: str, wanted: Iterable[str]) -> bool:
-    return all(word in text for word in wanted)
-
-
-def _haystack(found: Row) -> str:
-    parts = (found.incident, found.cause, found.title, found.where, found.job, found.stage, found.words)
-    return " ".join((*parts, *found.evicted)).casefold()
 
 
 def _bytes_of(text: str) -> bytes:

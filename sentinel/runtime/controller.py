@@ -176,6 +176,7 @@ class Controller:
             url=settings.cluster.web_url,
             metrics_ports=self._inbox.metrics_ports,
             arithmetic=Arithmetic(job.tokens_per_step, job.flops_per_step, job.peak_flops_per_rank),
+            accountant=self.scribe.accountant,
         )
 
     async def run(self) -> None:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from sentinel.core.commands import LONGEST_SILENCE_S, CommandName
 from sentinel.logbook.entry import Row
+from sentinel.logbook.search import QueryError
 from sentinel.model.codec import to_plain
 from sentinel.redact import redact
 from sentinel.web.desk import Desk
@@ -69,7 +70,10 @@ def router(desk: Desk, command: Commander, prober: Prober | None = None) -> APIR
     @api.get("/incidents")
     async def incidents(q: str = "") -> Response:
         query, status = bounded(q), await desk.status()
-        return _json(await desk.read(lambda: _found(status, desk.view.search(query))))
+        try:
+            return _json(await desk.read(lambda: _found(status, desk.view.search(query))))
+        except QueryError as error:
+            raise HTTPException(400, str(error)) from None
 
     @api.post("/{name}")
     async def post(name: CommandName, body: CommandBody) -> dict[str, str]:

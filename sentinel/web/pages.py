@@ -36,11 +36,14 @@ def status_fragment(status: Status) -> str:
     return _page("status_body.html", status)
 
 
-def logbook_page(rows: Sequence[Row], query: str, found: int | None = None) -> str:
-    """Render the logbook's table with its search box; `found` says how many rows there are beyond these."""
+def logbook_page(rows: Sequence[Row], query: str, found: int | None = None, wrong: str = "") -> str:
+    """Render the logbook's table with its search box; `found` says how many rows there are beyond these.
+
+    `wrong` says why the query makes no sense.
+    """
     total = len(rows) if found is None else found
     page = _environment().get_template("logbook.html")
-    return page.render(rows=rows, query=query, found=total, here="logbook")
+    return page.render(rows=rows, query=query, found=total, wrong=wrong, here="logbook")
 
 
 def entry_page(incident: str, markdown: str, times: Mapping[str, Seconds] | None = None) -> str:
@@ -74,6 +77,11 @@ def network_page(links: Links) -> str:
 def missing_page(what: str) -> str:
     """Render the page for an address that has nothing."""
     return _environment().get_template("missing.html").render(what=what, here="")
+
+
+def rendered(template: str, **values: object) -> str:
+    """Render one of our templates; every text in it is escaped."""
+    return _environment().get_template(template).render(**values)
 
 
 def _page(template: str, status: Status) -> str:

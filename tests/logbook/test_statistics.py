@@ -1,5 +1,6 @@
-"""What incidents add up to: rates with intervals, where time went, who was woken, which evictions were right."""
+"""What incidents add up to: rates with intervals, lost time, who was woken, which evictions were right."""
 
+import itertools
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -68,7 +69,7 @@ def test_each_second_of_a_recorded_job_is_counted_once(path: Path) -> None:
     (job,) = report(past.rows, past.entries, window).jobs
     assert job.training_s + sum(each.seconds for each in job.lost) == pytest.approx(job.elapsed_s)
     spans = [each for each in past.entries if isinstance(each, Spent)]
-    assert all(one.end == other.begin for one, other in zip(spans, spans[1:], strict=False))
+    assert all(one.end == other.begin for one, other in itertools.pairwise(spans))
     watched = sum(each.end - each.begin for each in past.entries if isinstance(each, Watched))
     assert spans[-1].end - spans[0].begin == pytest.approx(job.elapsed_s)
     assert watched >= job.elapsed_s
@@ -167,7 +168,7 @@ def pasts(draw: st.DrawFn, begin: float, end: float) -> tuple[list[Row], list[En
     ]  # fmt: skip
     whats = ["training", "start", *(row.incident for row in rows)]
     entries: list[Entry] = []
-    for since, until in zip(moments, moments[1:], strict=False):
+    for since, until in itertools.pairwise(moments):
         entries.append(Watched(since, until, draw(st.integers(0, 64))))
         entries.append(Spent(since, until, MOE, draw(st.sampled_from(whats)), draw(st.integers(1, 64))))
     return rows, entries
@@ -359,7 +360,7 @@ def test_a_report_says_all_of_it() -> None:
         "**moe** trained 99.4% of 7 d 0 h (effective training time).",
         "| `gpu-lost` | 1 h 00 min | 0.6% | 1 |",
         "| first new step | 3 | 2.50 s | 7.70 s | 9.00 s |",
-        "| n1 | I-0001, I-0002 | gpu-lost 2× | 0 | 1 |",
+        "| n1 | I-0001, I-0002 | gpu-lost 2 times | 0 | 1 |",
         "| wrong | passed every test, and nothing had been repaired |",
         "- I-0002: not this cause, says bob: a cable",
     ):
@@ -394,6 +395,6 @@ def test_joining_spans_changes_no_sum(parts: Sequence[tuple[float, int]]) -> Non
     assert report([], joined, window).gpu_days == pytest.approx(report([], spans, window).gpu_days)
     assert all(
         one.gpus != other.gpus
-        for one, other in zip(joined, joined[1:], strict=False)
+        for one, other in itertools.pairwise(joined)
         if isinstance(one, Watched) and isinstance(other, Watched)
     )
