@@ -105,7 +105,7 @@ class Index:
     def matching(
         self, words: Sequence[str], rows: Iterable[Row], entry: Callable[[str], str | None]
     ) -> set[str]:
-        """Name the incidents whose entries have all words; what changed since the last search is read anew."""
+        """Name the incidents whose entries have all words; what has changed is read anew first."""
         asked = " ".join(filter(None, map(_quoted, words)))
         if not asked:
             return {row.incident for row in rows}

@@ -133,8 +133,7 @@ def _entry(view: View, incident: str) -> bytes | None:
     found = view.entry(incident)
     if found is None:
         return None
-    row = view.row(incident)
-    return _utf8(pages.entry_page(incident, found, row.times if row else None))
+    return _utf8(pages.entry_page(incident, found, view.row(incident)))
 
 
 def _runbook(cause: str) -> bytes | None:

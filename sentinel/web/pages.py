@@ -7,13 +7,13 @@ from datetime import UTC, datetime
 from functools import cache
 
 import jinja2
-from markdown_it import MarkdownIt
 from markupsafe import Markup, escape
 
 from sentinel.logbook.entry import STAGES, Row
 from sentinel.logbook.markdown import duration
 from sentinel.model.ids import Instant, Seconds
 from sentinel.web.links import Links, level
+from sentinel.web.markdown import to_html
 from sentinel.web.ranges import ranges
 from sentinel.web.verdict import training, verdict
 from sentinel.web.view import JobView, NodeView, SeatView, Status
@@ -46,11 +46,19 @@ def logbook_page(rows: Sequence[Row], query: str, found: int | None = None, wron
     return page.render(rows=rows, query=query, found=total, wrong=wrong, here="logbook")
 
 
-def entry_page(incident: str, markdown: str, times: Mapping[str, Seconds] | None = None) -> str:
+def entry_page(incident: str, markdown: str, row: Row | None = None) -> str:
     """Render one logbook entry, with a line of its stages. HTML, links and images in it stay text."""
-    body = _markdown().render(_cut(markdown))
+    body = to_html(_cut(markdown))
     page = _environment().get_template("entry.html")
-    return page.render(incident=incident, body=body, stages=timeline(times or {}), here="logbook")
+    nodes = sorted({node for node, _, _ in row.suspects if node}.union(row.evicted)) if row else []
+    return page.render(
+        incident=incident,
+        body=body,
+        stages=timeline(row.times if row else {}),
+        nodes=nodes[:MOST_CHIPS],
+        cause=row.cause if row else "",
+        here="logbook",
+    )
 
 
 def timeline(times: Mapping[str, Seconds]) -> list[tuple[str, Seconds]]:
@@ -160,12 +168,6 @@ def _natural(name: str) -> tuple[str, int, str]:
     """node-9 before node-10."""
     head = name.rstrip("0123456789")
     return head, int(name[len(head) :] or -1), name
-
-
-@cache
-def _markdown() -> MarkdownIt:
-    parser = MarkdownIt("commonmark", {"html": False}).enable("table")
-    return parser.disable(["link", "image", "autolink", "html_inline", "html_block"])
 
 
 def _code(text: str) -> Markup:

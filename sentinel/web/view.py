@@ -211,8 +211,8 @@ def current(status: Status, rows: Iterable[Row]) -> list[Row]:
 class View(Protocol):
     """The controller, as far as the pages look at it.
 
-    `status`, `why` and `uncounted` are called in the loop that owns the state, and return at once; the logbook
-    is read in threads.
+    `status`, `why` and `uncounted` are called in the loop that owns the state, and return at once; the
+    logbook is read in threads.
     """
 
     def status(self) -> Status:
@@ -222,7 +222,7 @@ class View(Protocol):
         """Say what decides about a node, job or incident now: (kind, text); None for a name of nothing."""
 
     def search(self, query: str) -> Sequence[Row]:
-        """Give the logbook's rows that a query finds, newest first; all for an empty one. Raises QueryError."""
+        """Give the rows that a query finds, newest first; all for an empty one. Raises QueryError."""
 
     def entry(self, incident: str) -> str | None:
         """Give an incident's logbook entry as Markdown, None when there is none."""
