@@ -9,9 +9,11 @@ import typer
 from sentinel.cli.frame import (
     INSPECT,
     MISUSED,
+    Command,
     CommandError,
     Group,
     app,
+    ask,
     examples,
     say,
     say_json,
@@ -95,3 +97,49 @@ def report(
         say_json(codec.dumps(to_plain(found)))
     else:
         say(report_text.short(found) if short else report_text.markdown(found).rstrip())
+
+
+@group.command(
+    cls=Command,
+    epilog=examples("sentinel report node n17", "sentinel report node n17 --since 90d --tar n17.tar.gz"),
+)
+def node(
+    name: Annotated[str, typer.Argument(help="Name of a node, also of one that is not here any more.")],
+    since: Annotated[str, typer.Option(metavar="WHEN", help="As of `sentinel report`; without: all.")] = "",
+    until: Until = "",
+    zone: Zone = "",
+    journal: Journal = None,
+    tar: Annotated[
+        Path | None, typer.Option(help="Write an archive, with the raw evidence; .gz packs it.")
+    ] = None,
+    json: AsJson = False,
+) -> None:
+    """Write what a node's provider has to know: which machine, what it did, its tests, and what is asked.
+
+    Secrets, other nodes, jobs and processes are hidden. Where its agent answers, it names its GPUs.
+    """
+    window = window_of(since, until, zone, default="20y")
+    from sentinel.logbook import ticket
+    from sentinel.model.codec import to_plain
+    from sentinel.runtime import reports, tickets
+
+    asked = settings()
+    past = reports.past(asked.cluster.state_dir, journal, asked.policy)
+    agent = "" if journal is not None else _agent_of(name)
+    found = tickets.made(past, name, window, asked.cluster.state_dir, journal, agent)
+    if tar is not None:
+        tickets.archive(found, tar)
+        say(f"written: {tar}")
+    elif json:
+        say_json(codec.dumps(to_plain(found)))
+    else:
+        say(ticket.markdown(found).rstrip())
+
+
+def _agent_of(name: str) -> str:
+    """Give where a node's agent serves its metrics; nothing where no controller can say."""
+    try:
+        nodes = ask("GET", "status")["nodes"]
+    except CommandError:
+        return ""
+    return next((str(each["metrics"]) for each in nodes if each["node"] == name), "")

@@ -1,6 +1,7 @@
 """How the logbook writes Markdown: templates, moments, and foreign text that stays text."""
 
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
 
@@ -31,8 +32,14 @@ def _environment() -> jinja2.Environment:
         "inline": inline,
         "fence": fence,
         "duration": duration,
+        "pairs": pairs,
     }
     return environment
+
+
+def pairs(evidence: Mapping[str, str | int | float]) -> str:
+    """Write raw evidence, a line for each value."""
+    return "\n".join(f"{key}: {value}" for key, value in evidence.items())
 
 
 def utc(at: Instant) -> str:

@@ -11,8 +11,8 @@ from sentinel.model.ids import DAY_S, HOUR_S, Instant, Seconds
 EVENING, MORNING = time(22), time(7)
 """Who is woken between these was asleep."""
 _LONGEST_S = 100 * 366 * DAY_S
-_AGO = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,6})?)([smhdw])")
-_UNITS: dict[str, Seconds] = {"s": 1.0, "m": 60.0, "h": HOUR_S, "d": DAY_S, "w": 7 * DAY_S}
+_AGO = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,6})?)([smhdwy])")
+_UNITS: dict[str, Seconds] = {"s": 1.0, "m": 60.0, "h": HOUR_S, "d": DAY_S, "w": 7 * DAY_S, "y": 365 * DAY_S}
 EXPECTED = "expected 12h, 7d or 4w ago, a date, or a date and a time such as '2026-12-24 14:30'"
 
 
