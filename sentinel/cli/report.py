@@ -86,13 +86,13 @@ def report(
     if json and short:
         raise CommandError("--json and --short: choose one", MISUSED)
     window = window_of(since, until, zone, weekly=weekly)
-    from sentinel.logbook import report_text
+    from sentinel.logbook import report_text, statistics
     from sentinel.model.codec import to_plain
     from sentinel.runtime import reports
 
     asked = settings()
     past = reports.past(asked.cluster.state_dir, journal, asked.policy)
-    found = reports.made(past, window, asked.cluster.name)
+    found = statistics.report(past.rows, past.entries, window, asked.cluster.name)
     if json:
         say_json(codec.dumps(to_plain(found)))
     else:

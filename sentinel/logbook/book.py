@@ -34,12 +34,16 @@ log = structlog.get_logger(logger_name="logbook")
 class Logbook:
     """Writes entries and finds them again; an incident written twice keeps its newest entry."""
 
-    def __init__(self, folder: str | os.PathLike[str]) -> None:
-        """Open or make the folder; an index that is no file of ours is set aside. Raises OSError."""
-        self.folder = private.make_folder(Path(folder))
+    def __init__(self, folder: str | os.PathLike[str], *, read_only: bool = False) -> None:
+        """Open or make the folder; an index that is no file of ours is set aside. Raises OSError.
+
+        `read_only` is for who reads beside the controller, and changes nothing but what a search needs.
+        """
+        self.folder = Path(folder) if read_only else private.make_folder(Path(folder))
         self._index = self.folder / "index.jsonl"
         self._words = Index(self.folder)
-        self._tidy()
+        if not read_only:
+            self._tidy()
 
     def write(self, incident: Incident, lines: Iterable[Line] = (), runbook: Runbook | None = None) -> Path:
         """Write the incident's entry and its row. Raises OSError when the disk won't take it."""

@@ -6,7 +6,7 @@ from enum import StrEnum
 from msgspec import Struct
 
 from sentinel.logbook.entry import Row
-from sentinel.logbook.judgement import Judged
+from sentinel.logbook.judgement import NOT_NODE, RIGHT, VERDICTS, Judged, standing
 from sentinel.logbook.tally import Entry, Evicted, Proved
 from sentinel.model.ids import Instant
 
@@ -48,15 +48,15 @@ def judge(node: str, incident: str, entries: Sequence[Entry]) -> tuple[Verdict, 
 
     A node that passes every test without a repair was well: that counts against us.
     """
-    words = [each for each in entries if isinstance(each, Judged) and each.incident == incident]
+    said = standing(each for each in entries if isinstance(each, Judged) and each.incident == incident)
+    words = {each.what: each for each in said}
+    if word := words.get(NOT_NODE):
+        return Verdict.WRONG, f"{word.who}: {VERDICTS[NOT_NODE]}{_because(word.reason)}"
+    if word := words.get(RIGHT):
+        return Verdict.RIGHT, f"{word.who}: {VERDICTS[RIGHT]}{_because(word.reason)}"
     proved = (each for each in entries if isinstance(each, Proved) and each.result in ("passed", "failed"))
     proofs = [each for each in proved if (each.incident, each.node) == (incident, node)]
-    word = words[-1] if words else None
     proof = proofs[0] if proofs else None  # who failed once was ill, whatever is passed later
-    if word is not None and word.what == "not-node":
-        return Verdict.WRONG, f"{word.who}: not this node{_because(word.reason)}"
-    if word is not None and word.what == "right":
-        return Verdict.RIGHT, f"{word.who}: right{_because(word.reason)}"
     if proof is None:
         return Verdict.OPEN, ""
     if proof.result == "failed":

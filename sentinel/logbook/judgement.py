@@ -1,10 +1,13 @@
 """What people have said of a diagnosis: the one place that knows how such a word is journalled."""
 
+from collections.abc import Iterable
+
 from sentinel.model.fact import Commanded, Fact
 from sentinel.model.ids import IncidentId, Instant
 from sentinel.model.noun import Noun
 
-VERDICTS = {"right": "right", "not-node": "not this node", "not-cause": "not this cause"}
+RIGHT, NOT_NODE, NOT_CAUSE = "right", "not-node", "not-cause"
+VERDICTS = {RIGHT: "right", NOT_NODE: "not this node", NOT_CAUSE: "not this cause"}
 """Commands by which a person judges an incident, and what they say."""
 
 
@@ -24,3 +27,12 @@ def judged(fact: Fact) -> list[Judged]:
     if isinstance(fact, Commanded) and fact.command in VERDICTS:
         return [Judged(fact.at, IncidentId(fact.target), fact.command, fact.who, fact.reason)]
     return []
+
+
+def standing(words: Iterable[Judged]) -> list[Judged]:
+    """Give what of all that was said of one incident stands: right ends the other two, and they end it."""
+    stands: list[Judged] = []
+    for new in words:
+        kept = (each for each in stands if (each.what == RIGHT) == (new.what == RIGHT))
+        stands = [*(each for each in kept if each.what != new.what), new]
+    return stands

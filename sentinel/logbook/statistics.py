@@ -9,7 +9,7 @@ from msgspec import Struct
 from sentinel.core.idle import STOPPED
 from sentinel.logbook.entry import STAGES, Row
 from sentinel.logbook.evictions import Eviction, evictions
-from sentinel.logbook.judgement import Judged
+from sentinel.logbook.judgement import RIGHT, Judged, standing
 from sentinel.logbook.poisson import interval
 from sentinel.logbook.tally import TRAINING, Entry, Spent, Watched
 from sentinel.logbook.window import Window
@@ -288,10 +288,13 @@ def _pages(rows: Iterable[Row], window: Window) -> Pages:
 
 
 def _doubted(rows: Sequence[Row], entries: Iterable[Entry]) -> tuple[Judged, ...]:
-    """Give people's newest word of each incident, where it is that the diagnosis is wrong."""
-    newest = {each.incident: each for each in entries if isinstance(each, Judged)}
-    mine = {row.incident for row in rows}
-    return tuple(each for name, each in newest.items() if name in mine and each.what != "right")
+    """Give people's words that a diagnosis is wrong, as far as they stand."""
+    said: defaultdict[str, list[Judged]] = defaultdict(list)
+    for each in entries:
+        if isinstance(each, Judged):
+            said[each.incident].append(each)
+    stands = (each for row in rows for each in standing(said[row.incident]))
+    return tuple(each for each in stands if each.what != RIGHT)
 
 
 def _days(rows: Sequence[Row], window: Window) -> Iterable[Day]:

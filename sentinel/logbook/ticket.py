@@ -250,7 +250,7 @@ def _machine(node: NodeId, facts: Sequence[Fact], live: Mapping[int, Mapping[str
 
 
 def _measured(node: NodeId, facts: Iterable[Fact]) -> Iterator[Measured]:
-    """Give each value that the node measured in a collective probe, the least of its rounds, beside others'."""
+    """Give each value that the node measured in a collective probe, the least of all rounds, and others'."""
     probes = {fact.action: fact for fact in facts if isinstance(fact, MembersProbed)}
     for fact in sorted(probes.values(), key=lambda each: each.at):
         values: defaultdict[str, defaultdict[str, list[float]]] = defaultdict(lambda: defaultdict(list))

@@ -3,12 +3,11 @@
 from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
-from typing import NamedTuple
 
 from sentinel.adapters.journal import Journal
 from sentinel.core.state import Rules, State
-from sentinel.logbook.book import Logbook
-from sentinel.logbook.entry import Row, row
+from sentinel.logbook.entry import row
+from sentinel.logbook.past import Past
 from sentinel.logbook.tally import Entry, Tally, merged
 from sentinel.model.ids import Cause, IncidentId
 from sentinel.model.incident import Incident
@@ -16,21 +15,6 @@ from sentinel.model.journal import Line
 from sentinel.model.runbook import Runbook
 from sentinel.runtime.recall import fold_again, state_of
 from sentinel.runtime.rules import rules_of
-
-
-class Past(NamedTuple):
-    """What a report is made of."""
-
-    rows: list[Row]
-    """Of each incident the newest."""
-    entries: list[Entry]
-
-
-def of_logbook(folder: Path) -> Past:
-    """Read what the controller has told the logbook. Raises OSError."""
-    from sentinel.logbook import tally_file
-
-    return Past(Logbook(folder).rows(), tally_file.read(folder))
 
 
 def of_journal(path: Path, today: Rules) -> Past:

@@ -15,13 +15,13 @@ from prometheus_client.parser import text_string_to_metric_families
 from sentinel import private, runbooks
 from sentinel.adapters.journal import Journal
 from sentinel.logbook import recording
+from sentinel.logbook.past import Past
 from sentinel.logbook.ticket import Ticket, is_about, markdown, ticket
 from sentinel.logbook.window import Window
 from sentinel.model.codec import to_plain
 from sentinel.model.fact import Fact, MembersProbed, NodeJoined
 from sentinel.model.ids import NodeId, Seconds
 from sentinel.model.incident import Blame
-from sentinel.runtime.past import Past
 from sentinel.runtime.recall import state_of
 
 ANSWERS_WITHIN_S = 3.0

@@ -16,6 +16,7 @@ from sentinel.logbook import recording, tally_file
 from sentinel.logbook.entry import Row
 from sentinel.logbook.evictions import Verdict, evictions
 from sentinel.logbook.judgement import Judged
+from sentinel.logbook.past import Past
 from sentinel.logbook.poisson import interval
 from sentinel.logbook.report_text import headline, markdown, short
 from sentinel.logbook.statistics import Report, report
@@ -24,7 +25,7 @@ from sentinel.logbook.window import Window, WindowError, last_week, moment, zone
 from sentinel.model.codec import from_plain
 from sentinel.model.ids import DAY_S, HOUR_S, IncidentId, JobId, NodeId
 from sentinel.model.policy import Policy
-from sentinel.runtime.past import Past, of_lines
+from sentinel.runtime.past import of_lines
 
 T0 = 1_772_600_767.25
 """2026-03-04 05:06:07.25 UTC"""
@@ -308,6 +309,8 @@ def says(what: str, after: float = 1.0) -> Judged:
         pytest.param([says("not-node"), proved("failed")], Verdict.WRONG, id="people know better"),
         pytest.param([proved("passed"), says("right")], Verdict.RIGHT, id="people know better, either way"),
         pytest.param([says("right"), says("not-node")], Verdict.WRONG, id="people's newest word"),
+        pytest.param([says("not-node"), says("not-cause")], Verdict.WRONG, id="both stand"),
+        pytest.param([says("not-node"), says("right")], Verdict.RIGHT, id="taken back"),
         pytest.param([says("not-cause")], Verdict.OPEN, id="another cause may be that node's, too"),
     ],
 )
