@@ -140,7 +140,7 @@ class Report(Struct, frozen=True):
 
 def report(rows: Iterable[Row], entries: Iterable[Entry], window: Window, cluster: str = "") -> Report:
     """Add up what lies in a window: an incident counts where it was opened, time where it passed."""
-    every, told = list(rows), list(entries)
+    every, told = sorted(rows, key=lambda row: (row.opened, row.incident)), list(entries)
     mine = [row for row in every if row.opened in window and not row.part_of]
     watched = [each for each in told if isinstance(each, Watched)]
     spent = [each for each in told if isinstance(each, Spent)]
