@@ -64,7 +64,7 @@ def test_a_reports_page_says_the_same(web: httpx.Client) -> None:
         '<a href="/node/node-7">node-7</a>',
         '<span class="tag bad">wrong</span>',
         "says &lt;b&gt;ann&lt;/b&gt;",
-        "<title>2026-03-04: 1 incidents, 0 pages</title>",
+        "<title>2026-03-04: incidents: 1, pages: 0</title>",
         'value="2026-03-01"',
     ):
         assert part in page
