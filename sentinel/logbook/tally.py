@@ -10,15 +10,7 @@ from sentinel.core.state import State
 from sentinel.core.state.rows import Job, JobStage, Node
 from sentinel.logbook.judgement import Judged, judged
 from sentinel.model.action import kind_of
-from sentinel.model.fact import (
-    Fact,
-    JobStalled,
-    NodeHeard,
-    NodeJoined,
-    NodeLeft,
-    NodeSilent,
-    Outcome,
-)
+from sentinel.model.fact import Fact, JobStalled, Outcome
 from sentinel.model.ids import IncidentId, Instant, JobId, NodeId, Seconds
 from sentinel.model.journal import incident_of
 from sentinel.model.noun import Noun
@@ -27,8 +19,6 @@ TRAINING = "training"
 """What a job's time goes into while it makes new steps; all other is lost to a word or an incident."""
 STALL_S: Seconds = 300.0
 """So much of a span that lasts is not told yet: a job that stalls had stood still before anybody saw it."""
-_COUNTS = (NodeJoined, NodeSilent, NodeHeard, NodeLeft)
-"""Facts that change how many GPUs are watched."""
 
 
 class Watched(Noun, frozen=True):
@@ -81,7 +71,9 @@ class Tally:
 
     def __init__(self, state: State, since: Instant) -> None:
         """Begin to count at a moment, with what was so then."""
-        self._watched = Watched(since, since, _gpus(state))
+        self._gpus = {node.id: _gpus(node) for node in state.nodes.values()}
+        """Of each node that are watched."""
+        self._watched = Watched(since, since, sum(self._gpus.values()))
         self._spent: dict[JobId, Spent] = {}
         self._stood: dict[JobId, Instant] = {}
         """Jobs that had stood still before they were seen to, and since when."""
@@ -95,9 +87,7 @@ class Tally:
         """Take a fact in; gives the spans that ended with it, and what happened."""
         at = max(fact.at, self._watched.begin)
         found: list[Entry] = []
-        if isinstance(fact, _COUNTS) and (gpus := _gpus(state)) != self._watched.gpus:
-            found += _ended(self._watched, at)
-            self._watched = Watched(at, at, gpus)
+        found += self._watches(state, fact, at)
         if isinstance(fact, JobStalled):
             self._stood.setdefault(fact.job, at - fact.stalled_s)
         found += self._jobs(state, at)
@@ -106,6 +96,16 @@ class Tally:
             found.append(Evicted(at, NodeId(fact.action.split("/")[2]), incident_of(fact.action)))
         found += judged(fact)
         return found
+
+    def _watches(self, state: State, fact: Fact, at: Instant) -> list[Entry]:
+        """End the span of GPUs that are watched, if the fact's node has others of them now."""
+        node = state.nodes.get(NodeId(str(getattr(fact, "node", ""))))
+        more = _gpus(node) - self._gpus.get(node.id, 0) if node is not None else 0
+        if node is None or not more:
+            return []
+        self._gpus[node.id] = _gpus(node)
+        ended, self._watched = self._watched, Watched(at, at, self._watched.gpus + more)
+        return _ended(ended, at)
 
     def lasting(self, now: Instant) -> list[Entry]:
         """Give what has passed of the spans that last."""
@@ -197,8 +197,8 @@ def _ended(span: Watched | Spent, at: Instant) -> list[Entry]:
     return [replace(span, end=at)] if at > span.begin else []
 
 
-def _gpus(state: State) -> int:
-    return sum(node.gpus for node in state.nodes.values() if not (node.silent or node.left))
+def _gpus(node: Node) -> int:
+    return 0 if node.silent or node.left else node.gpus
 
 
 def _on(job: Job, state: State) -> str:
