@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from sentinel.model.fact import Commanded, Fact
-from sentinel.model.ids import IncidentId, Instant
+from sentinel.model.ids import IncidentId, Span
 from sentinel.model.noun import Noun
 
 RIGHT, NOT_NODE, NOT_CAUSE = "right", "not-node", "not-cause"
@@ -14,7 +14,7 @@ VERDICTS = {RIGHT: "right", NOT_NODE: "not this node", NOT_CAUSE: "not this caus
 class Judged(Noun, frozen=True):
     """A person has said whether an incident's diagnosis was right."""
 
-    at: Instant
+    at: Span
     incident: IncidentId
     what: str
     """One of `VERDICTS`."""

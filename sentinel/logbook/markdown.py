@@ -1,5 +1,6 @@
 """How the logbook writes Markdown: templates, moments, and foreign text that stays text."""
 
+import math
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -56,6 +57,8 @@ def duration(seconds: Seconds | None) -> str:
     """Write a duration for people: `0.4 s`, `42 s`, `3 min 20 s`, `5 h 02 min`, `3 d 4 h`."""
     if seconds is None:
         return "never"
+    if not math.isfinite(seconds):
+        return "not known"
     if seconds < 10:
         return f"{max(0.0, seconds):.1f} s"
     whole = round(seconds)

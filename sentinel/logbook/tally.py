@@ -11,7 +11,8 @@ from sentinel.core.state.rows import Job, JobStage, Node
 from sentinel.logbook.judgement import Judged, judged
 from sentinel.model.action import kind_of
 from sentinel.model.fact import Fact, JobStalled, Outcome
-from sentinel.model.ids import IncidentId, Instant, JobId, NodeId, Seconds
+from sentinel.model.ids import Count, IncidentId, Instant, JobId, NodeId, Seconds
+from sentinel.model.ids import Span as Moment
 from sentinel.model.journal import incident_of
 from sentinel.model.noun import Noun
 
@@ -24,26 +25,26 @@ STALL_S: Seconds = 300.0
 class Watched(Noun, frozen=True):
     """For this time so many GPUs were on nodes that reported."""
 
-    begin: Instant
-    end: Instant
-    gpus: int
+    begin: Moment
+    end: Moment
+    gpus: Count
 
 
 class Spent(Noun, frozen=True):
     """For this time a job trained, or lost it to something."""
 
-    begin: Instant
-    end: Instant
+    begin: Moment
+    end: Moment
     job: JobId
     on: str
     """`training`, a word of `core.idle`, or the id of the incident that kept it from training."""
-    ranks: int
+    ranks: Count
 
 
 class Evicted(Noun, frozen=True):
     """A node was evicted."""
 
-    at: Instant
+    at: Moment
     node: NodeId
     incident: IncidentId
 
@@ -51,7 +52,7 @@ class Evicted(Noun, frozen=True):
 class Proved(Noun, frozen=True):
     """A node that an incident had taken out has shown, or not, that it is well."""
 
-    at: Instant
+    at: Moment
     node: NodeId
     incident: IncidentId
     result: str
