@@ -20,7 +20,7 @@ from sentinel.cli.frame import (
 )
 
 if TYPE_CHECKING:
-    from sentinel.logbook.entry import Row
+    from sentinel.logbook.row import Row
 
 group = typer.Typer(cls=Group, help="The logbook: search it, export it.")
 app.add_typer(group, name="logbook", rich_help_panel=INSPECT)

@@ -3,11 +3,8 @@
 from sentinel.core import group
 from sentinel.core.state import State
 from sentinel.core.state.rows import Job, JobStage
+from sentinel.model.idleness import FORMING, START, STOPPED, WAITING
 from sentinel.model.incident import Incident, Stage
-
-START, WAITING, FORMING, STOPPED = "start", "waiting", "forming", "stopped"
-WITHOUT_INCIDENT = (START, WAITING, FORMING, STOPPED)
-"""What time is lost to when nothing is wrong."""
 
 
 def keeping(job: Job, state: State) -> Incident | None:

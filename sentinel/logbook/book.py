@@ -8,12 +8,12 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import msgspec
-import structlog
 
 from sentinel import private
-from sentinel.logbook.entry import Row, render, row
+from sentinel.logbook.row import Row
 from sentinel.logbook.search import Index, parse
 from sentinel.model.incident import Incident, Stage
 from sentinel.model.journal import Line
@@ -27,8 +27,6 @@ _LONGEST = 16 << 20
 _LATEST = 1e11
 """No incident opens after the year 5138, where dates have four digits and a row has a place."""
 _DECODER = msgspec.json.Decoder(Row)
-
-log = structlog.get_logger(logger_name="logbook")
 
 
 class Logbook:
@@ -47,6 +45,8 @@ class Logbook:
 
     def write(self, incident: Incident, lines: Iterable[Line] = (), runbook: Runbook | None = None) -> Path:
         """Write the incident's entry and its row. Raises OSError when the disk won't take it."""
+        from sentinel.logbook.entry import render, row  # who only reads needs none of it
+
         path, last = self._path(incident.id), incident.stage is Stage.RESOLVED
         private.write(path, _bytes_of(render(incident, lines, runbook)), durable=last)
         _append(self._index, _line(row(incident, runbook)), durable=last)
@@ -106,10 +106,10 @@ class Logbook:
                 text = "".join(f"{_line(found)}\n" for found in reversed(rows))
                 private.write(self._index, _bytes_of(text), durable=True)
         except private.NotPrivateError as error:
-            log.error("index-unreadable", error=str(error), set_aside=str(private.set_aside(self._index)))
+            _log().error("index-unreadable", error=str(error), set_aside=str(private.set_aside(self._index)))
         # On a full disk the index stays long, and the controller starts all the same.
         except OSError as error:
-            log.warning("index-not-tidied", error=str(error))
+            _log().warning("index-not-tidied", error=str(error))
 
     def _path(self, incident: str) -> Path:
         return self.folder / f"{incident}.md"
@@ -122,6 +122,12 @@ class Logbook:
         with os.fdopen(descriptor, "rb") as file:
             while line := file.readline(_LONGEST):
                 yield line
+
+
+def _log() -> Any:
+    import structlog  # takes as long as reading the index
+
+    return structlog.get_logger(logger_name="logbook")
 
 
 def _line(found: Row) -> str:

@@ -5,8 +5,8 @@ from enum import StrEnum
 
 from msgspec import Struct
 
-from sentinel.logbook.entry import Row
 from sentinel.logbook.judgement import NOT_NODE, RIGHT, VERDICTS, Judged, standing
+from sentinel.logbook.row import Row
 from sentinel.logbook.tally import Entry, Evicted, Proved
 from sentinel.model.ids import Instant
 

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 
-from sentinel.logbook.entry import STAGES, Row
+from sentinel.logbook.row import STAGES, Row
 
 FORMS = ("jsonl", "csv")
 COLUMNS = (

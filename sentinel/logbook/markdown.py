@@ -5,20 +5,24 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
-
-import jinja2
+from typing import TYPE_CHECKING
 
 from sentinel.model.ids import Instant, Seconds
 
+if TYPE_CHECKING:
+    import jinja2
+
 
 @cache
-def template(name: str) -> jinja2.Template:
+def template(name: str) -> "jinja2.Template":
     """Give one of the logbook's templates."""
     return _environment().get_template(name)
 
 
 @cache
-def _environment() -> jinja2.Environment:
+def _environment() -> "jinja2.Environment":
+    import jinja2  # who only writes a moment needs none
+
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("sentinel.logbook"),
         autoescape=False,  # noqa: S701 - the output is Markdown; the web page renders it with HTML disabled

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from sentinel.logbook.entry import Row
+from sentinel.logbook.row import Row
 from sentinel.logbook.tally import Entry
 
 

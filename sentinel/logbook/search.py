@@ -14,10 +14,8 @@ from datetime import UTC
 from hashlib import sha256
 from pathlib import Path
 
-import structlog
-
 from sentinel import private
-from sentinel.logbook.entry import Row
+from sentinel.logbook.row import Row
 from sentinel.logbook.window import WindowError, moment
 from sentinel.model.ids import Instant
 
@@ -35,8 +33,6 @@ CREATE VIRTUAL TABLE IF NOT EXISTS words USING fts5 (text);
 """
 """`stamp` says what of an incident is in the index."""
 _FIND = "SELECT incident FROM words JOIN known ON id = words.rowid WHERE words MATCH ?"
-
-log = structlog.get_logger(logger_name="logbook")
 
 
 class QueryError(ValueError):
@@ -114,7 +110,9 @@ class Index:
             try:
                 return self._asked(asked, every, entry)
             except (OSError, sqlite3.Error) as error:
-                log.warning("search-made-anew", error=str(error))
+                import structlog  # takes as long as a search
+
+                structlog.get_logger(logger_name="logbook").warning("search-made-anew", error=str(error))
                 self._remove()
             try:
                 return self._asked(asked, every, entry)

@@ -6,13 +6,13 @@ from statistics import median, quantiles
 
 from msgspec import Struct
 
-from sentinel.core.idle import STOPPED
-from sentinel.logbook.entry import STAGES, Row
 from sentinel.logbook.evictions import Eviction, evictions
 from sentinel.logbook.judgement import RIGHT, Judged, standing
 from sentinel.logbook.poisson import interval
+from sentinel.logbook.row import STAGES, Row
 from sentinel.logbook.tally import TRAINING, Entry, Spent, Watched
 from sentinel.logbook.window import Window
+from sentinel.model.idleness import STOPPED
 from sentinel.model.ids import DAY_S, HOUR_S, Instant, Seconds
 from sentinel.model.incident import UNKNOWN
 
@@ -52,7 +52,7 @@ class Lost(Struct, frozen=True):
     """What a job's time was lost to."""
 
     to: str
-    """A cause, or a word of `core.idle`."""
+    """A cause, or a word of `model.idleness`."""
     seconds: Seconds
     share: float
     incidents: int = 0

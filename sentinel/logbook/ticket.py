@@ -6,9 +6,9 @@ from statistics import median
 
 from msgspec import Struct, field
 
-from sentinel.logbook.entry import Row
 from sentinel.logbook.markdown import template, utc
 from sentinel.logbook.masking import Mask
+from sentinel.logbook.row import Row
 from sentinel.logbook.tally import Entry, Evicted, Proved
 from sentinel.model.action import kind_of
 from sentinel.model.counted import counted

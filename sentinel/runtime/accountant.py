@@ -7,7 +7,8 @@ import structlog
 
 from sentinel.core.state import State
 from sentinel.logbook import tally_file
-from sentinel.logbook.tally import STALL_S, Entry, Tally
+from sentinel.logbook.counting import STALL_S, Tally
+from sentinel.logbook.tally import Entry
 from sentinel.model.fact import Fact
 from sentinel.model.ids import Instant, Seconds
 

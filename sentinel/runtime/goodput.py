@@ -10,9 +10,10 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from sentinel.core.idle import WITHOUT_INCIDENT, idle, keeping
+from sentinel.core.idle import idle, keeping
 from sentinel.core.state import State
 from sentinel.core.state.rows import Job, JobStage
+from sentinel.model.idleness import WITHOUT_INCIDENT
 from sentinel.model.ids import Cause, IncidentId, Instant, JobId, Seconds
 from sentinel.model.incident import UNKNOWN, Incident, Stage
 

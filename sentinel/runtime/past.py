@@ -6,9 +6,10 @@ from pathlib import Path
 
 from sentinel.adapters.journal import Journal
 from sentinel.core.state import Rules, State
+from sentinel.logbook.counting import Tally
 from sentinel.logbook.entry import row
 from sentinel.logbook.past import Past
-from sentinel.logbook.tally import Entry, Tally, merged
+from sentinel.logbook.tally import Entry, merged
 from sentinel.model.ids import Cause, IncidentId
 from sentinel.model.incident import Incident
 from sentinel.model.journal import Line

@@ -20,8 +20,8 @@ from sentinel.core.state.rows import Job, Node
 from sentinel.core.state.workers import WorkerStage
 from sentinel.logbook import tally_file
 from sentinel.logbook.book import Logbook
-from sentinel.logbook.entry import Row
 from sentinel.logbook.markdown import utc
+from sentinel.logbook.row import Row
 from sentinel.logbook.tally import Entry
 from sentinel.logbook.words import action_line, with_numbers
 from sentinel.model.finding import WORST, Finding, Health

@@ -9,7 +9,7 @@ from fastapi import APIRouter, HTTPException, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from sentinel.core.commands import LONGEST_SILENCE_S, CommandName
-from sentinel.logbook.entry import Row
+from sentinel.logbook.row import Row
 from sentinel.logbook.search import QueryError
 from sentinel.model.codec import to_plain
 from sentinel.redact import redact

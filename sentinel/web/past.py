@@ -8,8 +8,8 @@ from fastapi import APIRouter, Response
 from fastapi.responses import HTMLResponse
 from starlette.exceptions import HTTPException
 
-from sentinel.logbook.entry import Row
 from sentinel.logbook.evictions import evictions
+from sentinel.logbook.row import Row
 from sentinel.logbook.search import Query
 from sentinel.logbook.statistics import Report, report
 from sentinel.logbook.tally import Entry

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 from sentinel.logbook import report_text
-from sentinel.logbook.entry import Row
 from sentinel.logbook.evictions import Eviction, Verdict
 from sentinel.logbook.judgement import VERDICTS
+from sentinel.logbook.row import Row
 from sentinel.logbook.statistics import Report
 from sentinel.web.pages import rendered
 from sentinel.web.view import NodeView

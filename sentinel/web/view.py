@@ -6,7 +6,7 @@ from typing import Protocol, TypeAlias
 
 from msgspec import Struct
 
-from sentinel.logbook.entry import Row, as_of
+from sentinel.logbook.row import Row, as_of
 from sentinel.logbook.tally import Entry
 from sentinel.model.collective import MemberFinding, MemberSample
 from sentinel.model.finding import Health

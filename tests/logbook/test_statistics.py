@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from sentinel import runbooks
 from sentinel.core.state import Rules, State
 from sentinel.logbook import recording, tally_file
-from sentinel.logbook.entry import Row
 from sentinel.logbook.evictions import Verdict, evictions
 from sentinel.logbook.judgement import Judged
 from sentinel.logbook.past import Past
 from sentinel.logbook.poisson import interval
 from sentinel.logbook.report_text import headline, markdown, short
+from sentinel.logbook.row import Row
 from sentinel.logbook.statistics import Report, report
 from sentinel.logbook.tally import Entry, Evicted, Proved, Spent, Watched, merged
 from sentinel.logbook.window import Window, WindowError, last_week, moment, zone_of

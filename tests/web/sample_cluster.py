@@ -14,7 +14,7 @@ from fastapi import FastAPI
 
 from sentinel.logbook import tally_file
 from sentinel.logbook.book import Logbook
-from sentinel.logbook.entry import Row
+from sentinel.logbook.row import Row
 from sentinel.logbook.tally import Entry
 from sentinel.model.fact import FindingReported
 from sentinel.model.finding import Finding, Health
