@@ -26,7 +26,7 @@ from sentinel.model.fact import (
 from sentinel.model.finding import TRAINER, Health, gpu_of
 from sentinel.model.ids import Instant, NodeId
 from sentinel.model.incident import Incident, Stage
-from sentinel.model.report import MISCOMPUTED
+from sentinel.model.report import MISCOMPUTED, STOPPED_ITSELF
 from sentinel.model.runbook import Symptom
 
 RAISED_LIMIT = 32
@@ -117,8 +117,18 @@ def _breaks(incident: Incident) -> Iterator[Fact]:
 
 def waits_together(incident: Incident) -> bool:
     """Say whether the last symptom is that its job's ranks wait for each other."""
-    symptoms = (SYMPTOMS[type(fact)] for fact in reversed(incident.evidence) if type(fact) in SYMPTOMS)
+    symptoms = (symptom for fact in reversed(incident.evidence) if (symptom := symptom_of(fact)))
     return next(symptoms, None) is Symptom.STALLED
+
+
+def symptom_of(fact: Fact) -> Symptom | None:
+    """Say what a fact is a symptom of: a rank that ends itself for want of its peers has stood still."""
+    return Symptom.STALLED if gave_up(fact) else SYMPTOMS.get(type(fact))
+
+
+def gave_up(fact: Fact) -> bool:
+    """Say whether a rank has ended itself, for what it waited for can't come."""
+    return isinstance(fact, RankExited) and fact.how in STOPPED_ITSELF
 
 
 def is_about_pace(incident: Incident) -> bool:
@@ -230,9 +240,11 @@ def found(incident: Incident) -> list[FindingReported]:
     """Findings that hold still, and those of the newest probe of each collective check, newest first.
 
     What nodes measured together is no state of one of them: it says what was so then, and clears nothing. It
-    is why ranks wait for each other, and not why a process ended after it.
+    is why ranks wait for each other, and why one gives up and ends itself; not why a process ended otherwise
+    after it.
     """
-    ends = [place for place, fact in enumerate(incident.evidence) if isinstance(fact, RankExited)]
+    facts = enumerate(incident.evidence)
+    ends = [at for at, fact in facts if isinstance(fact, RankExited) and not gave_up(fact)]
     since = incident.evidence[ends[-1] :] if ends else incident.evidence
     newest = {fact.check: fact for fact in since if isinstance(fact, MembersProbed)}
     probed = [
@@ -294,7 +306,7 @@ def explains(state: State, fact: FindingReported, symptoms: Iterable[Fact], rule
     books = rules.by_code.get(fact.finding.code, ())
     if fact.finding.evidence.get("owner") == "unknown":  # it can explain why a rank on that node ended
         symptoms = [symptom for symptom in symptoms if _ended_at(fact.node, symptom)]
-    only_names = {cause for each in symptoms for cause in rules.naming_only(SYMPTOMS.get(type(each)))}
+    only_names = {cause for each in symptoms for cause in rules.naming_only(symptom_of(each))}
     fits = not books or any(only_names & {*book.explains} for book in books)
     return fits and (fact.finding.health is Health.CRITICAL or _strikes_a_rank(state, fact))
 

@@ -45,7 +45,7 @@ class Before:
 def rows(sandbox: Sandbox) -> list[dict[str, Any]]:
     """Return the logbook's rows that name a cause, newest first."""
     try:
-        found: list[dict[str, Any]] = httpx.get(f"{sandbox.url}/api/incidents", timeout=5.0).json()["logbook"]
+        found: list[dict[str, Any]] = sandbox.http.get(f"{sandbox.url}/api/incidents").json()["logbook"]
     except (httpx.HTTPError, ValueError):
         return []
     return [row for row in found if row["cause"]]
@@ -71,7 +71,7 @@ def messages(sandbox: Sandbox) -> list[dict[str, Any]]:
     """Return the messages opened in the on-call channels, as the Slack server has them."""
     if not sandbox.slack_url:
         return []
-    found = httpx.get(f"{sandbox.slack_url}/messages", timeout=5.0).json()
+    found = sandbox.http.get(f"{sandbox.slack_url}/messages").json()
     return [message for message in found if not message.get("thread_ts")]
 
 

@@ -61,6 +61,8 @@ class Sandbox:
     env: dict[str, str] = field(default_factory=dict)
     slack_url: str = ""
     """The local server that speaks Slack's API."""
+    http: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=5.0, trust_env=False))
+    """Asks the controller and that server. One for all: making one takes 50 ms of a processor."""
     at_end: ExitStack = field(default_factory=ExitStack)
     """What a fault leaves to be undone before the cluster goes, such as a mount."""
 
@@ -110,6 +112,7 @@ class Sandbox:
         self.at_end.close()
         self.cluster.stop()
         self.watchdog.wait()
+        self.http.close()
 
     def wait_for_training(self, within_s: float) -> None:
         """Return when the job steps. Raises SandboxError as soon as it is clear what keeps it from that."""
@@ -172,7 +175,7 @@ class Sandbox:
     def status(self) -> dict[str, Any] | None:
         """Ask the controller for its status; None while it does not answer."""
         try:
-            answer = httpx.get(f"{self.url}/api/status", timeout=2.0)
+            answer = self.http.get(f"{self.url}/api/status", timeout=2.0)
             found: dict[str, Any] = answer.raise_for_status().json()
         except (httpx.HTTPError, ValueError):
             return None
@@ -186,7 +189,7 @@ class Sandbox:
     def command(self, name: str, **body: Any) -> str:
         """Give an operator's command."""
         headers = {"Authorization": f"Bearer {self.token}"}
-        answer = httpx.post(f"{self.url}/api/{name}", json=body, headers=headers, timeout=5.0)
+        answer = self.http.post(f"{self.url}/api/{name}", json=body, headers=headers)
         return answer.text
 
     def end_job(self) -> None:

@@ -5,7 +5,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,14 @@ from typing import Any
 import msgspec
 
 from sentinel import private
+from sentinel.logbook.judged import with_judgements
 from sentinel.logbook.row import Row
 from sentinel.logbook.search import Index, parse
 from sentinel.model.incident import Incident, Stage
 from sentinel.model.journal import Line
+from sentinel.model.judgement import Judgement
 from sentinel.model.runbook import Runbook
+from sentinel.redact import redact
 
 _SAFE = re.compile(r"[\w.-]+")
 _NUMBERED = re.compile(r"I-([0-9]{1,9})\.md")
@@ -43,14 +46,30 @@ class Logbook:
         if not read_only:
             self._tidy()
 
-    def write(self, incident: Incident, lines: Iterable[Line] = (), runbook: Runbook | None = None) -> Path:
+    def write(
+        self,
+        incident: Incident,
+        lines: Iterable[Line] = (),
+        runbook: Runbook | None = None,
+        judged: Sequence[Judgement] = (),
+    ) -> Path:
         """Write the incident's entry and its row. Raises OSError when the disk won't take it."""
         from sentinel.logbook.entry import render, row  # who only reads needs none of it
 
         path, last = self._path(incident.id), incident.stage is Stage.RESOLVED
-        private.write(path, _bytes_of(render(incident, lines, runbook)), durable=last)
-        _append(self._index, _line(row(incident, runbook)), durable=last)
+        text, found = render(incident, lines, runbook), row(incident, runbook)
+        text = with_judgements(text, judged) if judged else text
+        private.write(path, _bytes_of(text), durable=last)
+        _append(self._index, _line(_judged(found, judged)), durable=last)
         return path
+
+    def judge(self, incident: str, judged: Sequence[Judgement]) -> None:
+        """Have an entry end with what people say of it, if there is one. Raises OSError as `write`."""
+        found, text = self.row(incident), self.entry(incident)
+        if found is None or text is None or found == _judged(found, judged):
+            return
+        private.write(self._path(incident), _bytes_of(with_judgements(text, judged)), durable=True)
+        _append(self._index, _line(_judged(found, judged)), durable=True)
 
     def rows(self) -> list[Row]:
         """Give every incident's newest row, newest incident first."""
@@ -128,6 +147,10 @@ def _log() -> Any:
     import structlog  # takes as long as reading the index
 
     return structlog.get_logger(logger_name="logbook")
+
+
+def _judged(found: Row, judged: Sequence[Judgement]) -> Row:
+    return dataclasses.replace(found, judged=tuple(redact(str(each)) for each in judged))
 
 
 def _line(found: Row) -> str:

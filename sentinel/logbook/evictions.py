@@ -5,10 +5,11 @@ from enum import StrEnum
 
 from msgspec import Struct
 
-from sentinel.logbook.judgement import NOT_NODE, RIGHT, VERDICTS, Judged, standing
+from sentinel.logbook.judgement import Judged, standing
 from sentinel.logbook.row import Row
 from sentinel.logbook.tally import Entry, Evicted, Proved
 from sentinel.model.ids import Instant
+from sentinel.model.judgement import NOT_NODE, RIGHT, SAID
 
 
 class Verdict(StrEnum):
@@ -51,9 +52,9 @@ def judge(node: str, incident: str, entries: Sequence[Entry]) -> tuple[Verdict, 
     said = standing(each for each in entries if isinstance(each, Judged) and each.incident == incident)
     words = {each.what: each for each in said}
     if word := words.get(NOT_NODE):
-        return Verdict.WRONG, f"{word.who}: {VERDICTS[NOT_NODE]}{_because(word.reason)}"
+        return Verdict.WRONG, f"{word.who}: {SAID[NOT_NODE]}{_because(word.reason)}"
     if word := words.get(RIGHT):
-        return Verdict.RIGHT, f"{word.who}: {VERDICTS[RIGHT]}{_because(word.reason)}"
+        return Verdict.RIGHT, f"{word.who}: {SAID[RIGHT]}{_because(word.reason)}"
     proved = (each for each in entries if isinstance(each, Proved) and each.result in ("passed", "failed"))
     proofs = [each for each in proved if (each.incident, each.node) == (incident, node)]
     proof = proofs[0] if proofs else None  # who failed once was ill, whatever is passed later

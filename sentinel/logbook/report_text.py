@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 
 from sentinel.logbook.evictions import Verdict
-from sentinel.logbook.judgement import VERDICTS
 from sentinel.logbook.markdown import duration, template
 from sentinel.logbook.statistics import Between, Rate, Report
 from sentinel.model.counted import counted
 from sentinel.model.ids import HOUR_S, Seconds
+from sentinel.model.judgement import SAID
 from sentinel.redact import redact
 
 MOST_CAUSES = 5
@@ -21,7 +21,7 @@ def markdown(report: Report) -> str:
         headline=headline(report),
         right=judged(report, Verdict.RIGHT),
         wrong=judged(report, Verdict.WRONG),
-        verdicts=VERDICTS,
+        verdicts=SAID,
         rate=rate,
         between=between,
         percent=percent,

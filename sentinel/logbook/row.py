@@ -44,6 +44,8 @@ class Row:
     """Its other causes, each with whom it blames."""
     again: tuple[Seconds, ...] = ()
     """Of each further break, how long it took until the job made a new step."""
+    judged: tuple[str, ...] = ()
+    """What people say of its diagnosis, each with who and why."""
     part_of: str = ""
     """The incident of what its nodes share with others, which tells the rest; empty for none."""
     refused: int = 0

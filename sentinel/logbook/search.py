@@ -175,7 +175,7 @@ def _forget(db: sqlite3.Connection, number: int) -> None:
 
 def _of_row(row: Row) -> str:
     parts = (row.incident, row.cause, row.title, row.where, row.job, row.stage, row.words)
-    return " ".join((*parts, *row.evicted, *row.others))
+    return " ".join((*parts, *row.evicted, *row.others, *row.judged))
 
 
 def _quoted(word: str) -> str:

@@ -7,7 +7,7 @@ from statistics import median, quantiles
 from msgspec import Struct
 
 from sentinel.logbook.evictions import Eviction, evictions
-from sentinel.logbook.judgement import RIGHT, Judged, standing
+from sentinel.logbook.judgement import Judged, standing
 from sentinel.logbook.poisson import interval
 from sentinel.logbook.row import STAGES, Row
 from sentinel.logbook.tally import TRAINING, Entry, Spent, Watched
@@ -15,6 +15,7 @@ from sentinel.logbook.window import Window
 from sentinel.model.idleness import STOPPED
 from sentinel.model.ids import DAY_S, HOUR_S, Instant, Seconds
 from sentinel.model.incident import UNKNOWN
+from sentinel.model.judgement import RIGHT
 
 PER_GPU_DAYS = 1000.0
 REPEATS = 2

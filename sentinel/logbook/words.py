@@ -1,5 +1,6 @@
 """Facts and actions in words: one line for people, and the raw evidence under it."""
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import assert_never
 
@@ -12,6 +13,8 @@ from sentinel.model.report import RankBeat
 
 WHOLE_FROM = 100
 """From here on three digits are left of the point."""
+MOST_ERRORS = 3
+"""Different reasons why nothing was measured that are told, the commonest."""
 
 
 def fact_line(fact: learn.Fact) -> str:
@@ -236,8 +239,11 @@ def _beat(beat: RankBeat, node: str) -> str:
 
 
 def _members(fact: learn.MembersProbed) -> str:
-    answered = sum(not sample.error for sample in fact.samples)
+    errors = Counter(sample.error for sample in fact.samples if sample.error)
+    answered = len(fact.samples) - errors.total()
     found = "; ".join(f"{each.node}: {each.finding.summary}" for each in fact.findings)
-    what = fact.error or found or "nothing stands out"
+    nothing = "nothing stands out" if answered else "so nothing is known"
+    what = fact.error or found or nothing
+    what += "".join(f"; {counted(times, 'time')} {error}" for error, times in errors.most_common(MOST_ERRORS))
     asked = f", asked by {fact.who}" if fact.who else ""
     return f"{fact.check} probe{asked}: {answered} of {len(fact.samples)} measurements; {what}"

@@ -84,8 +84,9 @@ STUCK_EXIT = 76
 """EX_PROTOCOL: what this process waits for can't come."""
 STOPPED = frozenset("Tt")
 """Process states, as `/proc` tells them, of one that a signal or a debugger has stopped."""
-NOT_RUNNING = STOPPED | frozenset("XZ")
-"""And of one that is gone."""
+GONE = frozenset("XZ")
+"""And of one that has ended."""
+NOT_RUNNING = STOPPED | GONE
 STOPPED_ITSELF = frozenset({f"exit {LEASE_LAPSED_EXIT}", f"exit {STUCK_EXIT}"})
 """Ends that say nothing against the node: the process left for its peers' sake."""
 
@@ -237,6 +238,18 @@ class StacksNow(Noun, frozen=True):
     deadline: Span
 
 
+MOST_LINES = 10_000
+"""Of each log in one answer."""
+
+
+class LogsNow(Noun, frozen=True):
+    """Controller to agent: give the end of its own log and of its ranks' logs, of ended ones, too."""
+
+    order: Word
+    lines: Annotated[int, Meta(ge=1, le=MOST_LINES)]
+    """Of each."""
+
+
 class ResetGpus(Noun, frozen=True):
     """Controller to agent: reset these GPUs, only if no rank lives here and no process uses them."""
 
@@ -270,4 +283,4 @@ class Joined(Noun, frozen=True):
     snapshot_key: bytes
 
 
-Order: TypeAlias = Ack | ProbeNow | MeasureNow | KillWorker | StacksNow | ResetGpus | Leave
+Order: TypeAlias = Ack | ProbeNow | MeasureNow | KillWorker | StacksNow | LogsNow | ResetGpus | Leave

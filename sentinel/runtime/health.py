@@ -22,6 +22,11 @@ class Health:
     def __init__(self, url: str, age: Seconds) -> None:
         """Ask at this URL a controller that was started so long ago."""
         self._url = url
+        self._http = httpx.Client(
+            timeout=ANSWERS_WITHIN_S,
+            trust_env=False,
+            limits=httpx.Limits(max_keepalive_connections=0),  # whether it accepts is asked, too
+        )
         self._misses, self._answered, self._has_answered = 0, time.monotonic(), False
         self._patience = HUNG_AFTER_S if age > STARTS_WITHIN_S else STARTS_WITHIN_S
         self._asking = threading.Thread()
@@ -35,7 +40,7 @@ class Health:
     def ask(self) -> None:
         """Ask once, and count."""
         try:
-            httpx.get(self._url, timeout=ANSWERS_WITHIN_S, trust_env=False).raise_for_status()
+            self._http.get(self._url).raise_for_status()
         except (httpx.TimeoutException, httpx.HTTPStatusError, httpx.RemoteProtocolError):
             self._misses += 1
         except Exception as error:

@@ -70,13 +70,14 @@ class ControllerView:
         *,
         url: str = "",
         metrics_ports: Mapping[NodeId, int] = MappingProxyType({}),
+        slack_trouble: Callable[[], str] = str,
         arithmetic: Arithmetic = Arithmetic(),
         accountant: Accountant | None = None,
     ) -> None:
         self._url, self._metrics_ports, self._arithmetic = url, metrics_ports, arithmetic
         self._recent, self._accountant = recent or Recent(), accountant
         self._cluster, self._ledger, self._watch, self._logbook = cluster, ledger, watch, logbook
-        self._scheduler, self._now = scheduler, now
+        self._scheduler, self._now, self._slack_trouble = scheduler, now, slack_trouble
         self._started = now()
 
     def status(self) -> Status:
@@ -97,6 +98,7 @@ class ControllerView:
             stopped=state.stopped,
             observe_only=self._ledger.rules.policy.observe_only,
             ray_trouble=redact(self._scheduler.trouble),
+            slack_trouble=self._slack_trouble(),
             left=left_in_all(state, rules),
             silences=tuple(
                 Silence(name, quiet.until, quiet.who, quiet.reason)

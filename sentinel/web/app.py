@@ -25,7 +25,7 @@ from sentinel.web.links import links
 from sentinel.web.live import events
 from sentinel.web.metrics import exposition
 from sentinel.web.query import bounded
-from sentinel.web.view import Commander, Prober, Status, View, current
+from sentinel.web.view import Commander, LogReader, Prober, Status, View, current
 
 CAUSE = re.compile(r"[a-z0-9-]{1,64}")
 
@@ -39,27 +39,30 @@ def create_app(
     hosts: Collection[str] | None = None,
     home: asyncio.AbstractEventLoop | None = None,
     prober: Prober | None = None,
+    logs: LogReader | None = None,
+    runbooks: Path | None = None,
 ) -> FastAPI:
     """Build the app; an empty token lets no command through.
 
     `registry` holds the controller's own counters, which `/metrics` shows too. `hosts` are the names by which
     browsers may call this server, None: any. `home` is the loop in which view, command and prober are called;
-    None: the one that serves. Without a `prober` nobody can ask for a probe.
+    None: the one that serves. Without a `prober` nobody can ask for a probe, without `logs` for those.
+    `runbooks` is the folder of the cluster's own.
     """
     app, desk = FastAPI(title="Sentinel", openapi_url=None), Desk(view, home)
-    app.include_router(api.router(desk, command, prober))
+    app.include_router(api.router(desk, command, prober, logs))
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"))
     app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_middleware(Admission, token=token, hosts=hosts)
     app.add_middleware(Hardened)
-    _pages(app, desk)
+    _pages(app, desk, runbooks)
     app.include_router(past.router(desk))
     _machines(app, desk, registry or CollectorRegistry())
     return app
 
 
-def _pages(app: FastAPI, desk: Desk) -> None:
+def _pages(app: FastAPI, desk: Desk, own_runbooks: Path | None) -> None:
     @app.get("/")
     async def status() -> HTMLResponse:
         return HTMLResponse(await desk.of_status(_whole))
@@ -89,7 +92,7 @@ def _pages(app: FastAPI, desk: Desk) -> None:
 
     @app.get("/runbook/{cause}")
     async def runbook(cause: str) -> HTMLResponse:
-        page = await desk.read(lambda: _runbook(cause))
+        page = await desk.read(lambda: _runbook(cause, own_runbooks))
         if page is None:
             return HTMLResponse(pages.missing_page(f"There is no runbook {cause}."), 404)
         return HTMLResponse(page)
@@ -136,11 +139,11 @@ def _entry(view: View, incident: str) -> bytes | None:
     return _utf8(pages.entry_page(incident, found, view.row(incident)))
 
 
-def _runbook(cause: str) -> bytes | None:
+def _runbook(cause: str, own: Path | None) -> bytes | None:
     if not CAUSE.fullmatch(cause):
         return None
     try:
-        text: str | None = prose(Cause(cause))
+        text: str | None = prose(Cause(cause), own=own)
     except RunbookError:
         text = alert_pages.prose(cause)
     return None if text is None else _utf8(pages.entry_page(cause, text))

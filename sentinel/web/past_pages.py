@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from sentinel.logbook import report_text
 from sentinel.logbook.evictions import Eviction, Verdict
-from sentinel.logbook.judgement import VERDICTS
 from sentinel.logbook.row import Row
 from sentinel.logbook.statistics import Report
+from sentinel.model.judgement import SAID
 from sentinel.web.pages import rendered
 from sentinel.web.view import NodeView
 
@@ -23,7 +23,7 @@ def report_page(report: Report, since: str, until: str, zone: str) -> str:
         words=report_text,
         right=report_text.judged(report, Verdict.RIGHT),
         wrong=report_text.judged(report, Verdict.WRONG),
-        verdicts=VERDICTS,
+        verdicts=SAID,
         bars=[(day, round(BAR * day.incidents / most) if most else 0) for day in report.days],
         most=most,
         tall=BAR,

@@ -194,6 +194,8 @@ class Status:
     observe_only: bool = False
     ray_trouble: str = ""
     """Why Ray can't be asked; empty while it can."""
+    slack_trouble: str = ""
+    """Why buttons in Slack do not work; empty while they do, or nobody wants them. Pages go out anyway."""
     left: tuple[str, ...] = ()
     """What is left for people, of resolved incidents, too: one line each."""
     silences: tuple[Silence, ...] = ()
@@ -248,6 +250,8 @@ class Command:
     reason: str = ""
     for_s: Seconds = field(default=0.0)
     """How long a silence or a maintenance lasts."""
+    once: bool = False
+    """Refuse it where it is so already, and say who did it: a button may be pressed twice."""
 
 
 class CommandRefusedError(Exception):
@@ -290,5 +294,10 @@ class Prober(Protocol):
         """Say how far a probe is."""
 
 
+LogReader: TypeAlias = Callable[[str, int], Awaitable[Sequence[str]]]
+"""Gives the last lines of each log of a node, a text each, whose first line says whose it is and where.
+
+Raises CommandRefusedError.
+"""
 Commander: TypeAlias = Callable[[Command], Awaitable[str]]
 """Carries a command out and says what was done. Raises CommandRefusedError."""

@@ -9,6 +9,7 @@ from sentinel.model.fact import JobAtPace, JobSlowed, JobStalled
 from sentinel.model.finding import Finding, Health
 from sentinel.model.ids import NodeId
 from sentinel.model.policy import Policy
+from sentinel.model.report import STUCK_EXIT
 
 SLOW_LINK = Finding("pair", "link-slow", "link", Health.CRITICAL, "all its 3 ways are slow")
 
@@ -59,6 +60,26 @@ def test_what_they_find_is_the_cause_and_evicts_nobody() -> None:
     cluster.tell(JobAtPace(cluster.now, JOB, cluster.job.generation, 0.25, 0.25))
     cluster.settle()
     assert cluster.stages() == ["resolved"]
+
+
+def test_what_hangs_behind_a_slow_link_makes_no_crash_loop_of_earlier_crashes() -> None:
+    cluster = Simulated(nodes=4, world=2)
+    home = cluster.node(0)
+    for _ in range(2):
+        cluster.crash(0)
+        cluster.run(120)
+    assert cluster.node(0) == home
+    cluster.found = (MemberFinding(home, SLOW_LINK),)
+    slowed(cluster)
+    cluster.run(20)
+    for _ in range(3):
+        cluster.stall(cluster.beat(0, enqueued=4), cluster.beat(1, enqueued=5))
+        cluster.run(0.1)
+        cluster.crash(0, f"exit {STUCK_EXIT}")
+        cluster.run(Policy().settled_s / 2)
+    assert cluster.causes()[-1] == "link-slow"
+    cluster.run(120)
+    assert (cluster.evicted(), cluster.going()) == ([], True)
 
 
 def test_whoever_does_not_answer_keeps_nobody_waiting() -> None:

@@ -369,6 +369,19 @@ def test_a_crash_between_two_ends_by_our_own_hand_is_one() -> None:
     assert len(cluster.evicted()) == 1, "the second of its own"
 
 
+@pytest.mark.parametrize(("how", "evicted"), [(STUCK, 0), ("exit 75", 0), ("signal 9", 1)])
+def test_a_dead_process_that_holds_the_others_up_counts_by_how_it_ended(how: str, evicted: int) -> None:
+    """Its agent may tell that it is dead before it tells how it died."""
+    cluster = Simulated(policy=Policy(crashes_per_hour=2))
+    for _ in range(2):
+        cluster.stall(cluster.beat(0, state="Z"), cluster.beat(1, enqueued=11))
+        cluster.run(0.4)
+        cluster.crash(0, how)
+        cluster.run(60)
+        assert cluster.going()
+    assert len(cluster.evicted()) == evicted
+
+
 def test_nobody_is_readmitted_or_moved_for_an_agents_trouble() -> None:
     cluster = Simulated(nodes=5)
     hang_agent(cluster, cluster.node(0), "ok")

@@ -169,3 +169,9 @@ def test_commands_that_runbooks_name_exist() -> None:
     named = {word for cause in BOOKS for word in re.findall(r"`sentinel ([a-z-]+)", runbooks.prose(cause))}
     assert named
     assert named <= known
+
+
+def test_what_lies_between_nodes_makes_no_crash_loop_of_the_hangs_that_it_explains() -> None:
+    between = {cause for cause, book in BOOKS.items() if "link-suspect" in (*book.explains, cause)}
+    assert between >= {"link-suspect", "link-slow", "rack-slow", "port-down"}
+    assert all({"crash-loop", "crash-follows-rank"} <= {*BOOKS[cause].explains} for cause in between)

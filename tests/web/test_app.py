@@ -1,6 +1,7 @@
 """The web server over a real socket: pages anybody may read, commands only with the token."""
 
 import asyncio
+import html
 import http.client
 import itertools
 import re
@@ -296,6 +297,12 @@ def test_a_command_is_refused_before_its_body_is_read(
     assert cluster.asked == []
 
 
+def test_the_answer_is_what_the_status_page_says_first(web: httpx.Client) -> None:
+    answer = web.get("/api/answer").json()
+    assert answer["headline"] in html.unescape(web.get("/").text)
+    assert set(answer) == {"cluster", "level", "headline", "details"}
+
+
 def test_what_is_no_character_is_refused(web: httpx.Client, cluster: Cluster) -> None:
     body = b'{"target": "node-7", "reason": "\\ud800"}'
     assert web.post("/api/drain", content=body, headers=RIGHT).status_code == 422
@@ -308,6 +315,7 @@ def test_what_is_no_character_is_refused(web: httpx.Client, cluster: Cluster) ->
         pytest.param("drain", {}, 422, "drain needs a target", id="no target"),
         pytest.param("maintain", {"target": "a"}, 422, "maintain needs for_s", id="maintained for ever"),
         pytest.param("silence", {"target": "a"}, 422, "silence needs for_s", id="silence for ever"),
+        pytest.param("not-node", {"target": "I-1"}, 422, "not-node needs a reason", id="no reason"),
         pytest.param("drain", {"target": "a", "x": 1}, 422, "x: Extra inputs", id="unknown key"),
         pytest.param("drain", {"target": 7}, 422, "target: Input should be a valid string", id="wrong type"),
         pytest.param("reboot", {}, 422, "name: Input should be 'ack'", id="unknown command"),

@@ -25,7 +25,7 @@ from sentinel.model.fact import (
 )
 from sentinel.model.ids import Instant, NodeId
 from sentinel.model.incident import Ask, Due, Incident, Stage
-from sentinel.model.report import DONE, STOPPED_ITSELF, UNKNOWN_END
+from sentinel.model.report import DONE, GONE, STOPPED_ITSELF, UNKNOWN_END
 
 RECENT_FAILURES = 20
 FAILED_LIMIT = 100
@@ -282,6 +282,7 @@ def stalled(state: State, fact: JobStalled, rules: Rules) -> None:
         return
     job = break_off(state, job)
     where = dict(zip((beat.rank for beat in fact.beats), fact.nodes, strict=True))
+    ended = {beat.rank for beat in fact.beats if beat.state in GONE}
     behind = {
         where[rank]: rank for rank in laggards(fact.beats, job.world, rules.policy).ranks if rank in where
     }
@@ -289,7 +290,9 @@ def stalled(state: State, fact: JobStalled, rules: Rules) -> None:
     incident = group.join(state, group.job_topic(job.id), fact, job)
     _wants_anew(state, job, incident)
     for node in behind:
-        if (worker := state.workers.at(job.id, behind[node])) is not None:
+        # How one that has ended did that is told next, and whether it counts.
+        worker = state.workers.at(job.id, behind[node]) if behind[node] not in ended else None
+        if worker is not None:
             _count_failure(state, job, fact, worker, rules)
         incident = evidence.recall(state, rules, incident, node, fact)
     if len(fact.beats) < job.world:

@@ -4,8 +4,6 @@ import json
 import random
 from pathlib import Path
 
-import httpx
-
 from sentinel.demo.fault import NODE, Expected, Injection, Place, Simple, completed, pick, ranks
 from sentinel.demo.raising import PLAN_FILE
 from sentinel.demo.recorded import lines, raised_on
@@ -54,7 +52,7 @@ def _several_nodes(sandbox: Sandbox) -> str:
 
 def _traceback(sandbox: Sandbox) -> list[str]:
     """Look for the traceback in the page's thread."""
-    said = httpx.get(f"{sandbox.slack_url}/messages", timeout=5.0).json()
+    said = sandbox.http.get(f"{sandbox.slack_url}/messages").json()
     replies = [message["text"] for message in said if message["thread_ts"]]
     has_traceback = any("outside the vocabulary" in text and "raising.py" in text for text in replies)
     return [] if has_traceback else ["no traceback in the page's thread"]

@@ -5,8 +5,6 @@ import random
 from collections import Counter
 from typing import Any
 
-import httpx
-
 from sentinel.demo.fault import Injection, Simple
 from sentinel.demo.faults import rank_crash
 from sentinel.demo.observe import payload, rows
@@ -32,7 +30,7 @@ def inject(sandbox: Sandbox, chance: random.Random) -> Injection:
 
 
 def _control(sandbox: Sandbox, script: list[dict[str, Any]]) -> None:
-    httpx.post(f"{sandbox.slack_url}/control", json=script, timeout=5.0).raise_for_status()
+    sandbox.http.post(f"{sandbox.slack_url}/control", json=script).raise_for_status()
 
 
 def _falls_back(sandbox: Sandbox, before: set[str], then: list[dict[str, Any]]) -> None:
@@ -57,7 +55,7 @@ def _fresh(sandbox: Sandbox, before: set[str]) -> set[str]:
 
 
 def _all(sandbox: Sandbox) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = httpx.get(f"{sandbox.slack_url}/messages", timeout=5.0).json()
+    found: list[dict[str, Any]] = sandbox.http.get(f"{sandbox.slack_url}/messages").json()
     return found
 
 

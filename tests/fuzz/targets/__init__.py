@@ -18,6 +18,7 @@ TARGETS = {
     "snapshot-slots": "slots",
     "snapshot-wire": "wire",
     "slack-answers": "slack",
+    "slack-presses": "presses",
     "http-requests": "http",
 }
 """By the names that the command takes, and their modules."""

@@ -7,7 +7,7 @@ from sentinel.core.diagnose.predicates.case import Case, Match, newest_generatio
 from sentinel.core.diagnose.predicates.hangs import laggard
 from sentinel.core.diagnose.predicates.nodes import pinged
 from sentinel.core.diagnose.predicates.paces import stopped_again
-from sentinel.core.evidence import ECHOES
+from sentinel.core.evidence import ECHOES, gave_up
 from sentinel.core.exits import first_to_end
 from sentinel.core.proofs import PROBATION
 from sentinel.core.state.rows import Job, Node
@@ -16,7 +16,6 @@ from sentinel.model.counted import counted
 from sentinel.model.fact import JobAdvanced, RankExited, RankRaised
 from sentinel.model.ids import HOUR_S, Instant
 from sentinel.model.incident import Diagnosis, Suspect
-from sentinel.model.report import STOPPED_ITSELF
 
 
 def rank_exited(case: Case) -> Match | None:
@@ -25,13 +24,9 @@ def rank_exited(case: Case) -> Match | None:
     exits = [fact for fact in since_step(case) if fact.rank >= 0]
     if not any(fact.generation == newest for fact in exits):
         return None
-    ended = [fact for fact in exits if fact.how not in STOPPED_ITSELF]
-    if not ended and (known := case.incident.diagnosis) and known.is_known:
-        return None  # they ended because they had lost that peer
+    ended = [fact for fact in exits if not gave_up(fact)]
     if not ended:
-        why = ", ".join(f"{fact.rank} ({fact.how})" for fact in exits)
-        who = f"rank {why} stopped itself" if len(exits) == 1 else f"ranks {why} stopped themselves"
-        return Match((), f"{who}: what was waited for can't come")
+        return None  # they ended because they had lost somebody
     job = case.state.job_of(case.incident)
     first = _first(case, job, ended) if job and job.watched else ended
     if not first:
@@ -129,17 +124,23 @@ def _failed_alone(case: Case, node: Node) -> list[Instant]:
 
 
 def gang_broken(case: Case) -> Match | None:
-    """Collectives failed on ranks that are all there, and the time to wait for a culprit is over."""
-    raised = [fact for fact in case.all(RankRaised) if fact.generation == newest_generation(case)]
+    """Collectives failed or gave up on ranks that are all there; the time to wait for a culprit is over."""
+    newest = newest_generation(case)
+    raised = [fact for fact in case.all(RankRaised) if fact.generation == newest]
+    left = [fact for fact in since_step(case) if fact.generation == newest and gave_up(fact)]
     waiting = Timer.BROKEN.of(case.incident.id) in case.state.deadlines
-    if not raised or waiting or any(fact.kind not in ECHOES for fact in raised):
+    if not (raised or left) or waiting or any(fact.kind not in ECHOES for fact in raised):
         return None
     known, job = case.incident.diagnosis, case.state.job_of(case.incident)
-    is_over = job is not None and job.generation > newest_generation(case)
+    is_over = job is not None and job.generation > newest
     if is_over and known is not None and not _is_this(case, known):
         return None  # the ended rank, the laggard or the lost node explains why this generation broke
     if rank_exited(case) or laggard(case) or pinged(case):
         return None
+    if not raised:
+        who = ", ".join(f"{fact.rank} ({fact.how})" for fact in left)
+        who = f"rank {who} stopped itself" if len(left) == 1 else f"ranks {who} stopped themselves"
+        return Match((), f"{who}: what was waited for can't come")
     why = f"{counted(len(raised), 'rank')} lost peers, first rank {raised[0].rank} on {raised[0].node}"
     return Match((), f"{why}: {raised[0].error}")
 
