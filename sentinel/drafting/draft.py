@@ -11,7 +11,7 @@ from sentinel.core.page.words import where
 from sentinel.core.state import Rules
 from sentinel.drafting.library import NOT_CAUSE, Case
 from sentinel.drafting.traits import Trait
-from sentinel.logbook.entry import utc
+from sentinel.logbook.markdown import utc
 from sentinel.logbook.words import fact_line
 from sentinel.model.counted import counted
 from sentinel.model.incident import UNKNOWN

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from sentinel.logbook.entry import inline, utc
+from sentinel.logbook.markdown import inline, utc
 from sentinel.model.judgement import Judgement
 from sentinel.redact import redact
 

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import assert_never
 
+from sentinel.logbook.markdown import pairs
 from sentinel.model import action as do
 from sentinel.model import decision as decided
 from sentinel.model import fact as learn
@@ -133,7 +134,7 @@ def fact_raw(fact: learn.Fact) -> str:
     """Give a fact's raw evidence, several lines, or nothing."""
     match fact:
         case learn.FindingReported(finding=finding):
-            return _pairs(finding.evidence)
+            return pairs(finding.evidence)
         case learn.RankRaised():
             return "\n".join(filter(None, (fact.traceback.strip("\n"), _losses(fact.values))))
         case learn.JobStalled():
@@ -225,10 +226,6 @@ def _gpu(gpu: int) -> str:
 
 def _because(reason: str) -> str:
     return f": {reason}" if reason else ""
-
-
-def _pairs(evidence: Mapping[str, str | int | float]) -> str:
-    return "\n".join(f"{key}: {value}" for key, value in evidence.items())
 
 
 def _losses(values: tuple[float, ...]) -> str:

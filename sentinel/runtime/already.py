@@ -1,7 +1,7 @@
 """What the first did, for whoever asks for it again: a button may be pressed twice, and by two."""
 
 from sentinel.core.state import State
-from sentinel.logbook.entry import utc
+from sentinel.logbook.markdown import utc
 from sentinel.model.fact import Commanded
 from sentinel.model.ids import IncidentId, NodeId
 

@@ -189,6 +189,7 @@ class Controller:
             metrics_ports=self._inbox.metrics_ports,
             slack_trouble=lambda: self._slack.trouble,
             arithmetic=Arithmetic(job.tokens_per_step, job.flops_per_step, job.peak_flops_per_rank),
+            accountant=self.scribe.accountant,
         )
 
     async def run(self) -> None:
@@ -201,6 +202,7 @@ class Controller:
         except asyncio.CancelledError:
             self._learn.give()
             self.ledger.save()
+            self.scribe.accountant.close(self.now())
             raise
 
     async def _serve(self, web_socket: socket.socket) -> None:
@@ -216,7 +218,7 @@ class Controller:
                 self._dispatcher.run(),
                 self._slack.run(),
                 *(each.run() for each in self._calendars),
-                self.scribe.run(self.ledger),
+                self.scribe.run(self.ledger, self.now),
                 self._serve_web(web_socket),
             ):
                 tasks.create_task(work)

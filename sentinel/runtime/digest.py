@@ -7,7 +7,7 @@ from datetime import tzinfo
 from sentinel import config
 from sentinel.adapters.dispatcher import Dispatcher
 from sentinel.adapters.receivers import Receiver
-from sentinel.logbook.entry import Row
+from sentinel.logbook.row import Row
 from sentinel.model.counted import counted
 from sentinel.model.ids import DAY_S, HOUR_S, Instant, Seconds
 from sentinel.model.incident import Stage

@@ -6,7 +6,7 @@ from sentinel.core.commands import refuse_command, refuse_proof
 from sentinel.core.fold import foretell
 from sentinel.core.state import State
 from sentinel.logbook.book import Logbook
-from sentinel.logbook.entry import utc
+from sentinel.logbook.markdown import utc
 from sentinel.model.action import Page
 from sentinel.model.fact import Commanded
 from sentinel.model.ids import IncidentId, Instant, JobId

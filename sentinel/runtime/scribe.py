@@ -1,7 +1,7 @@
 """Writes down what happens: the log as it comes, logbook entries and recordings once the rush is over."""
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
@@ -14,10 +14,11 @@ from sentinel.logbook.book import Logbook
 from sentinel.model.action import Action, StopJob
 from sentinel.model.codec import to_plain
 from sentinel.model.fact import Commanded, DeadlinePassed, Fact, FindingReported, Outcome
-from sentinel.model.ids import IncidentId
+from sentinel.model.ids import IncidentId, Instant
 from sentinel.model.incident import Incident, Stage
 from sentinel.model.journal import Line, incident_of
 from sentinel.model.judgement import JUDGEMENTS, Judgement
+from sentinel.runtime.accountant import Accountant
 from sentinel.runtime.judged_metrics import JudgedMetrics
 from sentinel.runtime.ledger import Ledger
 
@@ -37,6 +38,7 @@ class Scribe:
         self._recordings = state_dir / "recordings"
         self._touched: dict[IncidentId, Incident] = {}
         self._stages: dict[IncidentId, Stage] = {}
+        self.accountant = Accountant(self.logbook.folder)
         self._judged: set[IncidentId] = set()
         self._uncounted: list[Commanded] = []
         self.judged = JudgedMetrics()
@@ -49,6 +51,7 @@ class Scribe:
             log.info("action", id=action.id, text=str(action)[:300])
         if actions or isinstance(fact, Commanded):
             self.logbook.note(ledger.journal.id, ledger.journal.last_seq)
+        self.accountant.changed(ledger.state, fact)
         names = {action.incident for action in actions}
         names |= {incident_of(fact.action)} if isinstance(fact, Outcome) else set()
         if isinstance(fact, Commanded) and fact.command in JUDGEMENTS:
@@ -60,16 +63,19 @@ class Scribe:
                 self._stages[incident.id] = incident.stage
                 self._touched[incident.id] = incident
 
-    async def run(self, ledger: Ledger) -> None:
+    async def run(self, ledger: Ledger, now: Callable[[], Instant]) -> None:
         """Write what was touched, until cancelled; first what a predecessor could not any more."""
         self._judged.update(ledger.state.judgements)
         while True:
             await asyncio.sleep(WRITE_EVERY_S)
+            self.accountant.look(now())
             await self.catch_up(ledger)
 
     async def catch_up(self, ledger: Ledger) -> None:
         """Write what was touched, in a thread, for a long recording takes seconds."""
         touched, self._touched = self._touched, {}
+        if counted := self.accountant.due():
+            self.accountant.keep(await asyncio.to_thread(self.accountant.write, counted))
         names, self._judged = self._judged.difference(touched), set()
         state = ledger.state
         if touched:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from sentinel.adapters.slack_controls import Button, Controls
 from sentinel.core.state import State
 from sentinel.core.state.rows import Node
-from sentinel.logbook.entry import utc
+from sentinel.logbook.markdown import utc
 from sentinel.model.action import Page
 from sentinel.model.ids import IncidentId, NodeId
 from sentinel.model.incident import UNKNOWN, Stage

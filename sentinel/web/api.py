@@ -9,7 +9,8 @@ from fastapi import APIRouter, HTTPException, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from sentinel.core.commands import LONGEST_SILENCE_S, CommandName
-from sentinel.logbook.entry import Row
+from sentinel.logbook.row import Row
+from sentinel.logbook.search import QueryError
 from sentinel.model.codec import to_plain
 from sentinel.model.judgement import NOT_CAUSE, NOT_NODE
 from sentinel.model.report import MOST_LINES
@@ -102,7 +103,10 @@ def router(
     @api.get("/incidents")
     async def incidents(q: str = "") -> Response:
         query, status = bounded(q), await desk.status()
-        return _json(await desk.read(lambda: _found(status, desk.view.search(query))))
+        try:
+            return _json(await desk.read(lambda: _found(status, desk.view.search(query))))
+        except QueryError as error:
+            raise HTTPException(400, str(error)) from None
 
     @api.get("/incidents/{name:path}")
     async def incident(name: str) -> Response:

@@ -13,9 +13,10 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry
 from starlette.exceptions import HTTPException
 
 from sentinel.dashboards import alert_pages
+from sentinel.logbook.search import QueryError
 from sentinel.model.ids import Cause
 from sentinel.runbooks import RunbookError, prose
-from sentinel.web import api, pages
+from sentinel.web import api, pages, past
 from sentinel.web.admission import Admission
 from sentinel.web.desk import Desk
 from sentinel.web.discovery import targets
@@ -56,6 +57,7 @@ def create_app(
     app.add_middleware(Admission, token=token, hosts=hosts)
     app.add_middleware(Hardened)
     _pages(app, desk, runbooks)
+    app.include_router(past.router(desk))
     _machines(app, desk, registry or CollectorRegistry())
     return app
 
@@ -76,7 +78,10 @@ def _pages(app: FastAPI, desk: Desk, own_runbooks: Path | None) -> None:
     @app.get("/logbook")
     async def logbook(q: str = "") -> HTMLResponse:
         query, status = bounded(q), await desk.status()
-        return HTMLResponse(await desk.read(lambda: _found(status, desk.view, query)))
+        try:
+            return HTMLResponse(await desk.read(lambda: _found(status, desk.view, query)))
+        except QueryError as error:
+            return HTMLResponse(_utf8(pages.logbook_page((), query, wrong=str(error))), 400)
 
     @app.get("/logbook/{incident}")
     async def entry(incident: str) -> HTMLResponse:
@@ -131,8 +136,7 @@ def _entry(view: View, incident: str) -> bytes | None:
     found = view.entry(incident)
     if found is None:
         return None
-    row = view.row(incident)
-    return _utf8(pages.entry_page(incident, found, row.times if row else None))
+    return _utf8(pages.entry_page(incident, found, view.row(incident)))
 
 
 def _runbook(cause: str, own: Path | None) -> bytes | None:

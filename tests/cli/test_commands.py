@@ -24,8 +24,8 @@ from sentinel.core.fold import fold
 from sentinel.core.state import Rules, State
 from sentinel.gang.snapshot_keys import checkpoint_key, job_key
 from sentinel.logbook.book import Logbook
-from sentinel.logbook.entry import Row
 from sentinel.logbook.recording import write
+from sentinel.logbook.row import Row
 from sentinel.model.codec import to_plain
 from sentinel.model.decision import Decision
 from sentinel.model.fact import DeadlinePassed, Fact, JobSubmitted, NodeJoined

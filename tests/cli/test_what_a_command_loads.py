@@ -43,6 +43,8 @@ sys.exit(", ".join(sorted({{*{COSTLY}}} & sys.modules.keys())) or 0)
     [
         ["--help"],
         ["drain", "--help"],
+        ["report", "--help"],
+        ["logbook", "search", "--help"],
         ["status"],
         ["status", "--json"],
         ["status", "--why", "node-1"],

@@ -16,7 +16,7 @@ from sentinel.adapters.console_pages import ConsolePages
 from sentinel.adapters.dispatcher import Dispatcher
 from sentinel.adapters.page_channel import PageChannel, Sender
 from sentinel.adapters.slack import Slack
-from sentinel.logbook.entry import Row
+from sentinel.logbook.row import Row
 from sentinel.model.finding import Health
 from sentinel.model.ids import HOUR_S, Instant
 from sentinel.runtime.bulletins import LATEST_S, Times

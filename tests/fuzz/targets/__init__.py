@@ -14,6 +14,7 @@ TARGETS = {
     "journal-files": "journal_files",
     "journal-rows": "journal_rows",
     "logbook-index": "logbook",
+    "logbook-tally": "tally",
     "snapshot-slots": "slots",
     "snapshot-wire": "wire",
     "slack-answers": "slack",
