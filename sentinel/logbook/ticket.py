@@ -213,7 +213,8 @@ def _line(fact: Fact, mask: Mask) -> Line | None:
         case NodePinged():
             what = f"looked at over the network: agent {fact.agent}"
         case RankExited():
-            what = f"gpu-{fact.gpu}: a process of the job ended: {mask.text(fact.how)}"
+            where = f"gpu-{fact.gpu}: " if fact.gpu >= 0 else ""  # a standby may have none
+            what = f"{where}a process of the job ended: {mask.text(fact.how)}"
         case RankSlow():
             what = f"gpu-{fact.gpu}: {fact.outside_s:.3f} s a step outside collectives, "
             what += f"its peers {fact.peers_s:.3f} s"
