@@ -115,6 +115,11 @@ def _breaks(incident: Incident) -> Iterator[Fact]:
     return (fact for fact in incident.evidence if isinstance(fact, RankExited | RankRaised | JobStalled))
 
 
+def has_symptom_since(incident: Incident, at: Instant) -> bool:
+    """Say whether its job had another symptom after that."""
+    return any(fact.at > at for fact in incident.evidence if isinstance(fact, tuple(SYMPTOMS)))
+
+
 def waits_together(incident: Incident) -> bool:
     """Say whether the last symptom is that its job's ranks wait for each other."""
     symptoms = (symptom for fact in reversed(incident.evidence) if (symptom := symptom_of(fact)))

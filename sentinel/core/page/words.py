@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from hashlib import sha256
 
+from sentinel.core import group
 from sentinel.core.evidence import recoveries
-from sentinel.core.page.left import MOST_NAMES, left_for_people
+from sentinel.core.page.left import MOST_NAMES, again, left_for_people
 from sentinel.core.page.severity import severity
 from sentinel.core.recovery import awaits, ends_at
 from sentinel.core.state import Rules, State
@@ -162,7 +163,7 @@ def _asked(incident: Incident, left: tuple[str, ...], state: State, rules: Rules
         yield f"Job: {job.id} is {job.stage.value}, with {state.ranks(job)}"
     if incident.acked_by:
         yield f"Acknowledged by {incident.acked_by}"
-    yield f"Asked of you: {_ask(incident, left, rules)}"
+    yield f"Asked of you: {_ask(incident, left, rules)}{_then(incident, state)}"
     yield from when_over(incident, state, rules)
 
 
@@ -184,6 +185,12 @@ def _ask(incident: Incident, left: tuple[str, ...], rules: Rules) -> str:
         other = incident.diagnosis.cause != (incident.about and incident.about.cause)
         return f"to do what {f'the runbook of {incident.diagnosis.cause}' if other else 'its runbook'} says"
     return "nothing, while Sentinel repairs it"
+
+
+def _then(incident: Incident, state: State) -> str:
+    """Say how a job is started again that is stopped for its sake; empty for any other."""
+    job = state.job_of(incident)
+    return f", then {again(job)}" if job is not None and group.stopped(state, job) == incident else ""
 
 
 def when_over(incident: Incident, state: State, rules: Rules) -> list[str]:
