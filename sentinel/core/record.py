@@ -265,7 +265,7 @@ def _remember(state: State, job: Job, incident: Incident, cause: Cause) -> None:
     """Keep what broke the job last: what is tried once more is not tried a third time."""
     failures = (f for f in incident.evidence if isinstance(f, RankExited | RankRaised | JobStalled))
     generation = max((fact.generation for fact in failures), default=0)
-    if generation:
+    if generation > 0:
         state.change(job, causes={**state.fresh(job).causes, cause: (state.now, generation)})
 
 

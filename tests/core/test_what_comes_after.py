@@ -1,4 +1,4 @@
-"""What breaks after people took an old trouble in hand is told anew: no retry and no acknowledgement hides it."""
+"""What breaks after people took an old trouble in hand is told anew, whatever was retried or acknowledged."""
 
 from collections.abc import Callable
 

@@ -63,8 +63,8 @@ class PagerDuty(KeyedChannel):
     async def remind(self, page: Page, ref: str, reminder: Reminder) -> None:  # noqa: ARG002
         """Wake somebody again: what was acknowledged wakes nobody until it is over and comes anew.
 
-        Whom else to ask, and how often, is the service's own to know. What may have arrived is sent again, for
-        between the two there is no alert.
+        Whom else to ask, and how often, is the service's own to know. What may have arrived is sent again,
+        for between the two there is no alert.
         """
         if not reminder.is_new:
             return

@@ -76,6 +76,7 @@ def _retry_job(state: State, job: Job, rules: Rules) -> None:
     """A job that was stopped is submitted once more, as it was; any other looks for its places again."""
     _forget_refusals(state, job.upkeep)
     job = state.change(job, lacking=0, restarted=-1)
+    _trust_all(state)
     if job.is_over and not job.watched:
         # On a silent node nobody sees a process end: it keeps a row without a rank, to be stopped again.
         for worker in state.workers.gone(job.id):
@@ -117,6 +118,11 @@ def grow(state: State, name: JobId) -> None:
         return
     state.deadlines.drop(Timer.REFILL.of(name))
     state.change(state.jobs[name], lacking=0)
+    _trust_all(state)
+
+
+def _trust_all(state: State) -> None:
+    """Try nodes again where workers did not start."""
     for node in [each for each in state.nodes.values() if each.usable and each.misstarts]:
         _trust(state, node)
 

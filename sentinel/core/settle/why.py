@@ -5,7 +5,8 @@ from functools import partial
 from typing import NamedTuple
 
 from sentinel.core import group
-from sentinel.core.page.left import again
+from sentinel.core.evidence import misstarts
+from sentinel.core.page.left import MOST_NAMES, again
 from sentinel.core.page.words import places
 from sentinel.core.proofs import left, on_probation, progress
 from sentinel.core.recovery import awaits, ends_at
@@ -53,9 +54,15 @@ def _is(
     if job is not None:
         yield f"{job.stage.value}, generation {job.generation}, {state.ranks(job)}"
         yield from _stopped(job, state)
+        about = (each for each in state.open_incidents() if each.job == job.id)
+        yield from (line for each in about for line in misstarts(each))
     if incident is not None:
         found, now = incident.about, incident.diagnosis
         yield f"{incident.stage.value}: {_accuses(found) if found else 'not diagnosed'}"
+        if found:
+            yield f"because: {found.why}"
+        elif lines := misstarts(incident):
+            yield from lines
         if found and now and now.mark != found.mark:
             yield f"what broke last in it: {_accuses(now)}"
 
@@ -257,11 +264,13 @@ def needs(state: State, job: Job, rules: Rules) -> str:
     here = state.usable_gpus()
     if here < job.world and not state.workers.has(job.id):
         return f"{counted(job.world, 'GPU')}, and finds {state.room}"
+    about = (each for each in state.open_incidents() if each.job == job.id)
+    why = "".join(f"; {line}" for each in about for line in misstarts(each)[:MOST_NAMES])
     match generation.plan(job, job.want or Want(job.upkeep), state, rules).seats:
         case Cannot(reason=reason):
-            return f"a place: {reason}"
+            return f"a place: {reason}{why}"
         case Later(first=first):
             return f"its turn: {first} is seated first"
         case Wait(lacking=lacking):
-            return counted(lacking, "worker")
-    return ""
+            return f"{counted(lacking, 'worker')}{why}"
+    return why.removeprefix("; ")
