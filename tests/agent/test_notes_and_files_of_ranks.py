@@ -12,6 +12,7 @@ import pytest
 from msgspec.structs import replace
 
 from sentinel import private
+from sentinel.adapters import agent_card as card
 from sentinel.adapters.bookmark import Bookmark, boot_number
 from sentinel.adapters.kernel_log import FileFollower, KmsgFollower
 from sentinel.gang.notices import lease_age
@@ -19,7 +20,7 @@ from sentinel.model.codec import to_plain
 from sentinel.model.finding import Finding, Health
 from sentinel.model.ids import JobId, WorkerId
 from sentinel.model.report import AT_START, Event, ExitSeen, FindingSeen, OrderDone, ProbedSeen, RaisedSeen
-from sentinel.runtime.agent import card, folder
+from sentinel.runtime.agent import folder
 from sentinel.runtime.agent.findings import FindingBook
 from sentinel.runtime.agent.lease import Lease
 from sentinel.runtime.agent.notes import Notes

@@ -86,6 +86,8 @@ class Simulated:
         """What nodes find that measure together."""
         self.mute: set[str] = set()
         """Checks that give no answer in time where a node shows that it is well."""
+        self.agent_starts_s = 0.5
+        """How long it takes to start an agent."""
         self.flights: tuple[str, ...] = ()
         """What ranks say of their collectives when stacks are taken."""
         self.scheduler: set[NodeId] = set()
@@ -160,7 +162,7 @@ class Simulated:
             case CollectStacks():
                 self.later(0.5, lambda: self.outcome(action, data=("stack of rank 0", *self.flights)))
             case RestartAgent():
-                self.later(0.5, lambda: self.outcome(action))
+                self.later(self.agent_starts_s, lambda: self.outcome(action))
             case StopJob():
                 self.later(0.5, lambda: self._stopped(action))
             case _:

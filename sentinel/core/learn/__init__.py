@@ -157,7 +157,7 @@ def _passed(state: State, fact: DeadlinePassed, rules: Rules) -> None:
         case Timer.GATHER | Timer.BROKEN | Timer.STACKS | Timer.MEMBERS if incident is not None:
             ranks.waited(state, incident, timer, rules)
         case Timer.AGAIN:
-            outcomes.not_heard(state, IncidentId(first), fact)
+            outcomes.not_heard(state, IncidentId(first), fact, rules)
         case Timer.STANDS:
             findings.stands(state, NodeId(first), second, rules)
         case Timer.MAINTAIN:

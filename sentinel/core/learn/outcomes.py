@@ -19,6 +19,8 @@ from sentinel.model.incident import Due, Incident, Stage
 
 IN_EVIDENCE = frozenset({"evict", "resume", "restart-job", "stacks", "restart-agent", "restart-gcs"})
 """Kinds whose outcome is evidence."""
+RESTARTS = ("restart-agent", "restart-gcs")
+"""Kinds after which something should be heard again."""
 CORDON = "cordon"
 CORDONS = (CORDON, "readmit")
 """Kinds that tell the scheduler of a cordon, or of its end."""
@@ -49,12 +51,14 @@ def outcome(state: State, fact: Outcome, rules: Rules) -> None:
             elif kind in CORDONS and action is not None:
                 _scheduler_told(state, fact, kind, NodeId(target), rules)
             if (incident := state.incidents.get(IncidentId(name))) is not None:
-                _followed(state, fact, incident, kind)
+                _followed(state, fact, incident, kind, rules)
 
 
-def _followed(state: State, fact: Outcome, incident: Incident, kind: str) -> None:
+def _followed(state: State, fact: Outcome, incident: Incident, kind: str, rules: Rules) -> None:
     if kind in IN_EVIDENCE:
         incident = evidence.add(state, incident, fact)
+    if kind in RESTARTS and fact.ok:
+        _begins_to_count(state, incident, fact.action.split("/")[2], rules)
     match kind:
         case "restart-job" if not fact.ok and (job := state.job_of(incident)) is not None:
             break_off(state, job)
@@ -175,8 +179,19 @@ def lapsed(state: State, job: Job, fact: DeadlinePassed, rules: Rules) -> None:
         group.ask_for(state, incident, Due.ANY)
 
 
-def not_heard(state: State, name: IncidentId, fact: DeadlinePassed) -> None:
-    """An agent or the GCS was restarted and is still not heard."""
-    incident = state.incidents.get(name)
+def _begins_to_count(state: State, incident: Incident, target: str, rules: Rules) -> None:
+    """It runs now: from here on it should be heard, however long it took to start it."""
+    again = Timer.AGAIN.of(incident.id, target)
+    if again in state.deadlines:
+        state.set_deadline(again, rules.policy.action_timeout_s)
+
+
+def not_heard(state: State, name: IncidentId, fact: DeadlinePassed, rules: Rules) -> None:
+    """An agent or the GCS was restarted and is still not heard; one whose start is under way has its time."""
+    incident, target = state.incidents.get(name), fact.deadline.split("/", 2)[2]
+    under_way = (action.id.split("/")[1:3] for action in state.unfinished.values() if action.incident == name)
+    if any(what in RESTARTS and whom == target for what, whom in under_way):
+        state.set_deadline(fact.deadline, rules.policy.action_timeout_s)
+        return
     if incident is not None and incident.stage is not Stage.RESOLVED:
         group.ask_for(state, evidence.add(state, incident, fact), Due.ANY)
