@@ -89,8 +89,6 @@ WAIT = (
     .replace("sys.argv[2:]", "sys.argv[3:]")
     .replace('"behind"}', '"behind"}, float(sys.argv[2])')
 )
-    '"behind"}', '"behind"}, float(sys.argv.pop(2))'
-)
 
 
 def waited(memory: Path, within: float, *argv: str) -> str:
