@@ -77,11 +77,14 @@ class Dispatcher:
     def keep(self, page: Page) -> None:
         """Keep a page for delivery to whoever wants it. Raises OutboxError if on-call's is not kept."""
         now = time.time()
-        history = [*self._histories().get(page.incident, ()), (page, now)] if self._plan else [(page, now)]
+        history = [*self._histories().get(page.incident, ()), (page, now)]
         page = self._stamped(history, now)
         for desk in self._others:  # the others first: once on-call has it, the page counts as delivered
             self._offer(desk, page, history, now)
         self._on_call.outboxes.keep(page)
+        before = history[-2][0].acked_by if len(history) > 1 else ""
+        if before and not page.acked_by and page.stage != "resolved":
+            self._wake_again(page, f"{before} had acknowledged {page.incident}, and this is new", now)
 
     def lacks(self, incident: str, names: Sequence[str]) -> bool:
         """Say whether one of these receivers was never told of something. Raises OutboxError."""
@@ -137,6 +140,15 @@ class Dispatcher:
                     desk.outboxes.remind(page.incident, Reminder(now, text))
             except OutboxError as error:
                 log.error("not-reminded", receiver=name, page=page.id, error=str(error))
+
+    def _wake_again(self, page: Page, text: str, now: Instant) -> None:
+        """Tell those again who were told: they may take it for looked after."""
+        for desk in (self._on_call, *self._others):
+            try:
+                if desk.outboxes.knows(page.incident):
+                    desk.outboxes.remind(page.incident, Reminder(now, text, is_new=True))
+            except OutboxError as error:
+                log.error("not-reminded", receiver=desk.receiver.name, page=page.id, error=str(error))
 
     def _histories(self) -> Mapping[str, History]:
         """Give each open incident's pages; on-call has them all."""

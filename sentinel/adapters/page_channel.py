@@ -57,6 +57,8 @@ class Reminder:
 
     at: Instant
     text: str
+    is_new: bool = False
+    """It waits again: somebody had acknowledged what it said before."""
 
 
 class PageChannel(Protocol):

@@ -80,8 +80,12 @@ class Nodes(Protocol):
     async def uncordon(self, node: NodeId) -> str:
         """Take back what `cordon` did, and nobody else's; says what was done. Raises BackendError."""
 
-    async def start_agent(self, node: NodeId, argv: Sequence[str], env: Mapping[str, str]) -> int:
+    async def start_agent(
+        self, node: NodeId, argv: Sequence[str], env: Mapping[str, str], up_within: Seconds = 0.0
+    ) -> int:
         """Start a node's agent, so that it outlives the scheduler's processes; its pid.
+
+        It is waited for until it is up, for so long and as long as its process lives, where that can be seen.
 
         Raises BackendError, also where agents are started by somebody else.
         """

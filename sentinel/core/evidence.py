@@ -26,7 +26,7 @@ from sentinel.model.fact import (
 from sentinel.model.finding import TRAINER, Health, gpu_of
 from sentinel.model.ids import Instant, NodeId
 from sentinel.model.incident import Incident, Stage
-from sentinel.model.report import MISCOMPUTED, STOPPED_ITSELF
+from sentinel.model.report import AT_START, MISCOMPUTED, STOPPED_ITSELF
 from sentinel.model.runbook import Symptom
 
 RAISED_LIMIT = 32
@@ -115,6 +115,11 @@ def _breaks(incident: Incident) -> Iterator[Fact]:
     return (fact for fact in incident.evidence if isinstance(fact, RankExited | RankRaised | JobStalled))
 
 
+def has_symptom_since(incident: Incident, at: Instant) -> bool:
+    """Say whether its job had another symptom after that."""
+    return any(fact.at > at for fact in incident.evidence if isinstance(fact, tuple(SYMPTOMS)))
+
+
 def waits_together(incident: Incident) -> bool:
     """Say whether the last symptom is that its job's ranks wait for each other."""
     symptoms = (symptom for fact in reversed(incident.evidence) if (symptom := symptom_of(fact)))
@@ -124,6 +129,21 @@ def waits_together(incident: Incident) -> bool:
 def symptom_of(fact: Fact) -> Symptom | None:
     """Say what a fact is a symptom of: a rank that ends itself for want of its peers has stood still."""
     return Symptom.STALLED if gave_up(fact) else SYMPTOMS.get(type(fact))
+
+
+def misstarts(incident: Incident) -> list[str]:
+    """Say of each node on which workers do not start why the last one did not; nothing once its job steps."""
+    said: dict[str, str] = {}
+    for fact in incident.evidence:
+        match fact:
+            case JobAdvanced():
+                said.clear()
+            case RankRaised(kind=kind) if kind == AT_START:
+                said[fact.node] = fact.error
+            case Outcome(ok=False) if kind_of(fact.action) == "start-worker":
+                node, _, why = fact.detail.removeprefix("on ").partition(": ")
+                said.setdefault(node, why)
+    return [f"no worker starts on {node}: {why}" for node, why in sorted(said.items())]
 
 
 def gave_up(fact: Fact) -> bool:

@@ -3,6 +3,7 @@
 from sentinel.core import evidence
 from sentinel.core.state import Rules, State
 from sentinel.core.state.rows import Job, JobStage
+from sentinel.model.action import StopJob
 from sentinel.model.fact import (
     DeadlinePassed,
     Fact,
@@ -79,6 +80,14 @@ def waits_for_a_node(state: State, incident: Incident) -> bool:
 def took_nodes(state: State, incident: Incident) -> bool:
     """Say whether a node is out of service for its sake."""
     return any(node.cordon and node.cordon.by == incident.id for node in state.cordoned())
+
+
+def stopped(state: State, job: Job) -> Incident | None:
+    """Return the open incident for whose sake a job is stopped; none if a human has stopped it."""
+    if job.stage is not JobStage.STOPPED or job.halted:
+        return None
+    about = (each for each in state.open_incidents() if each.job == job.id and not rests(each))
+    return next((each for each in about if any(isinstance(act, StopJob) for act in each.actions)), None)
 
 
 def acted_on(state: State, incident: Incident) -> bool:

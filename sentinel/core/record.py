@@ -56,6 +56,7 @@ from sentinel.model.ids import HOUR_S, Cause, IncidentId
 from sentinel.model.incident import Diagnosis, Due, Incident, PagedDiagnosis, Stage
 from sentinel.model.policy import Rung
 from sentinel.model.runbook import Remedy, Scope
+from sentinel.model.severity import Severity
 
 ACTIONS_LIMIT = 200
 """Deeds that an incident keeps: the first half, and the newest."""
@@ -218,6 +219,8 @@ def _diagnosed(state: State, decision: Diagnosed, rules: Rules) -> None:
     remedy = book.remedy if book else Remedy.RESTART
     allowed = remedy in (Remedy.NONE, Remedy.FREEZE) or not refuse_action(state, rules)
     stage = Stage.MITIGATING if allowed else incident.stage
+    if is_new and incident.acked_by and not _is_covered(incident, found, rules):
+        incident = state.change(incident, acked_by="")
     if is_new and incident.diagnosis is not None and "new_step" in incident.times:
         known = [each for each in incident.broke_of if each.mark != incident.diagnosis.mark]
         incident = state.change(incident, broke_of=(*known[1 - EARLIER_LIMIT :], incident.diagnosis))
@@ -238,11 +241,31 @@ def _diagnosed(state: State, decision: Diagnosed, rules: Rules) -> None:
         group.part_silent(state, state.incidents[incident.id], node)
 
 
+def _is_covered(incident: Incident, found: Diagnosis, rules: Rules) -> bool:
+    """Say whether who has acknowledged an incident knew of what is found now, or need not be asked of it.
+
+    What its page has said by then is known, and what that explains; no other cause, and no further node to be
+    taken out.
+    """
+    if rules.severity_of(found) is Severity.INFO:
+        return True
+    read = [told.diagnosis for told in incident.diagnoses]
+    read += [incident.diagnosis] if incident.diagnosis else []
+    book = rules.runbooks.get(found.cause)
+    takes_nodes = book is not None and book.remedy in (Remedy.EVICT, Remedy.DRAIN)
+    named = {node for each in read for node in each.nodes}
+    if takes_nodes and not named.issuperset(found.nodes):
+        return False
+    known = (rules.runbooks.get(each.cause) for each in read if each.is_known)
+    explained = {cause for each in known if each is not None for cause in each.explains}
+    return found.cause in explained.union(each.cause for each in read)
+
+
 def _remember(state: State, job: Job, incident: Incident, cause: Cause) -> None:
     """Keep what broke the job last: what is tried once more is not tried a third time."""
     failures = (f for f in incident.evidence if isinstance(f, RankExited | RankRaised | JobStalled))
     generation = max((fact.generation for fact in failures), default=0)
-    if generation:
+    if generation > 0:
         state.change(job, causes={**state.fresh(job).causes, cause: (state.now, generation)})
 
 

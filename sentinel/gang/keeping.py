@@ -71,9 +71,17 @@ class Keeper:
             self._save(step)
 
     def save_now(self, step: int, within_s: Seconds) -> None:
-        """Have a checkpoint of this step committed, or one that is still being written, within this time."""
-        before, give_up = self._trainable.save_report(), time.monotonic() + within_s
-        if not self._spec.checkpoint_every or before.committed >= step:
+        """Have a checkpoint of this step committed within this time.
+
+        One of an earlier step that is still being written comes first: no other begins beside it.
+        """
+        if not self._spec.checkpoint_every:
+            return
+        give_up = time.monotonic() + within_s
+        self._beats.phase("save")
+        ended = self._trainable.finish_save(within_s)
+        before = self._trainable.save_report()
+        if not ended or before.committed >= step:
             return
         self._save(step)
         while self._trainable.save_report() == before and time.monotonic() < give_up:

@@ -68,8 +68,13 @@ class RankRunner:
         os.environ["SENTINEL_JOB_DIR"] = spec.job_dir
         if spec.trainer_config:
             os.environ["SENTINEL_TRAINER"] = spec.trainer_config
-        self._trainable = load_trainable(spec.trainable)
-        self._trainable.warm(gpu)
+        self._teller = Teller(spec, worker, memory)
+        try:
+            self._trainable = load_trainable(spec.trainable)
+            self._trainable.warm(gpu)
+        except Exception as error:
+            self._teller.not_started(gpu, error)
+            raise
         gc.collect()
         gc.freeze()  # torch's 300,000 objects stay, and would make each later collection 0.3 s long
         self._lock = threading.Condition()
@@ -85,7 +90,6 @@ class RankRunner:
         self._step = -1
         self._step_s = 0.0
         self._keeper = Keeper(spec, memory, self._trainable, self._beats)
-        self._teller = Teller(spec, worker, memory)
         for name, target in (("training", self._train_forever), ("lease", self._watch_lease)):
             threading.Thread(target=target, name=name, daemon=True).start()
 

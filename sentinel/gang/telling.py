@@ -21,7 +21,7 @@ from sentinel.gang.snapshots import snapshots_of
 from sentinel.model.finding import REPLAYED, TRAINER, Finding, Health
 from sentinel.model.ids import JobId, WorkerId
 from sentinel.model.outside import BECAUSE, Whose, whose
-from sentinel.model.report import MISCOMPUTED, FindingSeen, RaisedSeen
+from sentinel.model.report import AT_START, MISCOMPUTED, FindingSeen, RaisedSeen
 from sentinel.model.trainable import Replayed, ReplayResult, SaveReport, StepResult
 from sentinel.redact import redact
 
@@ -122,6 +122,12 @@ class Teller:
             values,
         )
         notices.leave(self._memory, f"{self._worker}-{order.generation}", raised)
+
+    def not_started(self, gpu: int, error: Exception) -> None:
+        """Tell what keeps this worker from becoming warm: its process ends by it."""
+        line, whole = in_one_line(error), redact("".join(traceback.format_exception(error)))[-6000:]
+        about = JobId(self._spec.job), -1, WorkerId(self._worker), os.getpid(), -1, gpu, -1
+        notices.leave(self._memory, f"{self._worker}-start", RaisedSeen(*about, AT_START, line, whole))
 
     def restored(self, order: FormOrder, step: int, damaged: Sequence[str]) -> None:
         """Report checkpoints that were passed over; what is saved is reported anew from here on."""

@@ -9,7 +9,7 @@ from sentinel.model import action as do
 from sentinel.model import decision as decided
 from sentinel.model import fact as learn
 from sentinel.model.counted import counted
-from sentinel.model.report import RankBeat
+from sentinel.model.report import AT_START, RankBeat
 
 WHOLE_FROM = 100
 """From here on three digits are left of the point."""
@@ -53,6 +53,8 @@ def fact_line(fact: learn.Fact) -> str:
         case learn.RankExited():
             who = f"rank {fact.rank}" if fact.rank >= 0 else f"standby {fact.worker}"
             return f"{who} on {fact.node}{_gpu(fact.gpu)} ended: {fact.how} (pid {fact.pid})"
+        case learn.RankRaised(kind=kind) if kind == AT_START:
+            return f"{fact.worker} on {fact.node}{_gpu(fact.gpu)} raised as it started: {fact.error}"
         case learn.RankRaised():
             where = f"rank {fact.rank} on {fact.node} gpu-{fact.gpu}"
             return f"{where} raised at step {fact.step} ({fact.kind}): {fact.error}"

@@ -192,7 +192,7 @@ class RankRaised(Noun, frozen=True):
     generation: int
     step: int
     kind: str
-    """`user | collective | nan | miscomputed | restore`"""
+    """`user | collective | nan | miscomputed | restore | start`; of the last rank, generation, step are -1"""
     error: str
     traceback: str
     values: tuple[float, ...] = ()

@@ -108,6 +108,10 @@ MISCOMPUTED = "miscomputed"
 """Why all ranks of a gang raise when one of their devices was found to compute wrong."""
 
 
+AT_START = "start"
+"""Kind of an exception by which a worker ends before it is warm: it has no rank yet."""
+
+
 class RaisedSeen(Noun, frozen=True):
     """A rank's training thread ended with an exception; its process lives."""
 
@@ -119,7 +123,7 @@ class RaisedSeen(Noun, frozen=True):
     gpu: Gpu
     step: Step
     kind: Word
-    """`user | collective | nan | miscomputed | restore | evicted`"""
+    """`user | collective | nan | miscomputed | restore | evicted | start`"""
     error: Text
     """One line, `TypeError: …`."""
     traceback: Text

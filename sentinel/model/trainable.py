@@ -147,6 +147,12 @@ class Trainable(Protocol):
     def save_report(self) -> SaveReport:
         """What became of the saves; cheap, asked after every step."""
 
+    def finish_save(self, seconds: Seconds) -> bool:
+        """Wait for the save that runs, if any does; false when it still runs after so long.
+
+        All ranks wait, for who has waited begins the next one, whoever was still saving at the last step.
+        """
+
     def latest(self, directory: PathLike[str], above: int = -1, since: int = -1) -> tuple[int, Sequence[str]]:
         """Load the newest checkpoint that verifies, of any world size, on all ranks together.
 

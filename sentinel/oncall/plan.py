@@ -13,6 +13,12 @@ History = Sequence[tuple[Page, Instant]]
 """What an incident's page said, oldest first, and when that came."""
 
 
+def since_acknowledged(history: History) -> History:
+    """Give what came after the last acknowledgement, if what it says since is new to who has it."""
+    acked = [place for place, (page, _) in enumerate(history) if page.acked_by]
+    return history[acked[-1] + 1 :] if acked and not history[-1][0].acked_by else history
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """Routes say when a receiver is due; who is a person's is told once that person is asked."""
@@ -28,6 +34,7 @@ class Plan:
         self, receiver: str, history: History, wants: Callable[[Page], bool] = lambda _: True
     ) -> Instant | None:
         """Say from when on a receiver is told of an incident; None for never."""
+        history = since_acknowledged(history)
         waiting = [(page, at) for page, at in history if page.stage != "resolved" and wants(page)]
         dues = (self.routes.due(page, receiver, at) for page, at in waiting)
         first = min((due for due in dues if due is not None), default=None)

@@ -22,6 +22,8 @@ from sentinel.runtime.hands import ActionError, Hands
 LEAVE_DEADLINE_S = 5.0
 KNOWN_WITHIN_S = 30.0
 LOGS_WITHIN_S = 5.0
+UP_WITHIN_S = 30.0
+"""An agent is up within a second; on a machine that has far too much to do within some ten."""
 RESET_WITHIN_S = 180.0
 """A reset of all GPUs of a node takes a minute; its agent gives up earlier."""
 
@@ -63,7 +65,8 @@ class AgentOrders:
     async def start(self, node: NodeId, *, take_over: bool = False) -> str:
         """Have the scheduler launch a node's agent, beside the memory and at the address its ranks are told.
 
-        With `take_over` it first ends the one that is there and is not heard.
+        With `take_over` it first ends the one that is there and is not heard, and is waited for: while it
+        starts nobody needs to start another one, which would end it.
 
         Raises ActionError where it does not know that address, for at another one nobody would find the
         agent, and where the agent can't have a key.
@@ -72,7 +75,8 @@ class AgentOrders:
         address = self._hands.addresses.get(node) or await self._look_for(node)
         await asyncio.to_thread(admit, self._hands.reports.enrolment, node, address)
         env = {"SENTINEL_MEMORY": str(self._hands.memory_of(node)), "SENTINEL_ADDRESS": address}
-        return f"pid {await self._hands.nodes.start_agent(node, argv, env)}"
+        up_within = UP_WITHIN_S if take_over else 0.0
+        return f"pid {await self._hands.nodes.start_agent(node, argv, env, up_within)}"
 
     async def _look_for(self, node: NodeId) -> str:
         """Ask where a node is that no round has told of yet, as just after a controller's start."""

@@ -4,6 +4,7 @@ import asyncio
 
 from sentinel.core.commands import refuse_command, refuse_proof
 from sentinel.core.fold import foretell
+from sentinel.core.learn.again import starts_over
 from sentinel.core.state import State
 from sentinel.logbook.book import Logbook
 from sentinel.logbook.markdown import utc
@@ -58,7 +59,7 @@ def _no_entry(logbook: Logbook, fact: Commanded) -> str:
 def _in_vain(ledger: Ledger, fact: Commanded) -> str:
     """Say that nothing would come of trying again; a job that is over is always started anew."""
     job = ledger.state.jobs.get(JobId(fact.target))
-    if job is not None and job.is_over:
+    if starts_over(ledger.state, fact.target) or (job is not None and job.is_over):
         return ""
     try:
         decided = foretell(ledger.state, fact, ledger.rules)

@@ -204,8 +204,11 @@ class MoeTrainer:
         return self._saver.report if self._saver else SaveReport()
 
     def finish_save(self, seconds: float) -> bool:
-        """Wait for a running save, before leaving the process; false when it takes longer."""
-        return self._saver is None or self._saver.finish(seconds)
+        """Wait for a running save; false when it takes longer."""
+        if self._saver is not None and not self._saver.finish(seconds):
+            return False
+        self._anyone_saves = False
+        return True
 
     def latest(
         self, directory: os.PathLike[str], above: int = -1, since: int = -1

@@ -76,7 +76,7 @@ def _serve() -> None:
         key, action = event["dedup_key"], event["event_action"]
         taken.append(event)
         if action == "trigger":
-            alerts.setdefault(key, "triggered")
+            alerts[key] = "triggered" if alerts.get(key, "resolved") == "resolved" else alerts[key]
         elif alerts.get(key, "resolved") != "resolved":
             alerts[key] = {"acknowledge": "acknowledged", "resolve": "resolved"}[action]
 

@@ -77,6 +77,32 @@ def test_who_acknowledges_lets_the_next_sleep(hooks: Mapping[str, HookProcess], 
     assert hooks["to-ada"].posts()[-1]["acknowledged_by"] == "ada"
 
 
+def test_what_is_new_since_somebody_acknowledged_is_asked_from_the_first_again(
+    hooks: Mapping[str, HookProcess], tmp_path: Path
+) -> None:
+    pagers = desk(tmp_path, hooks, Plan(rota=rota(3 * AT_ONCE)))
+    pagers.keep(caused(), caused(2, acked_by="ada"))
+    over = time.time() + 3 * AT_ONCE
+    pagers.deliver(lambda: time.time() > over)
+    new = time.time()
+    pagers.keep(caused(3))
+    pagers.deliver(lambda: "reminder" in events(hooks["to-ada"]))
+    assert "ada had acknowledged I-1, and this is new" in hooks["to-ada"].posts()[-1]["text"]
+    assert hooks["to-ben"].posts() == []
+    pagers.deliver(lambda: bool(hooks["to-ben"].posts()))
+    assert time.time() >= new + 3 * AT_ONCE
+
+
+def test_without_a_plan_it_is_said_again_too(hooks: Mapping[str, HookProcess], tmp_path: Path) -> None:
+    pagers = desk(tmp_path, hooks, Plan())
+    pagers.keep(caused(), caused(2, acked_by="ada"))
+    pagers.deliver(lambda: pagers.has_all(*hooks))
+    assert "reminder" not in events(hooks["wall"])
+    pagers.keep(caused(3), caused(4))
+    pagers.deliver(lambda: pagers.has_all(*hooks), lambda: "reminder" in events(hooks["wall"]))
+    assert (tmp_path / "pages.log").read_text().count("ada had acknowledged I-1, and this is new") == 1
+
+
 def test_a_restart_asks_the_next_when_it_would_have_been_asked(
     hooks: Mapping[str, HookProcess], tmp_path: Path
 ) -> None:

@@ -74,6 +74,24 @@ def test_an_incident_is_triggered_acknowledged_and_resolved(api: ApiProcess, tmp
         assert stands(api) == {"blue/j1/I-1": stand}
 
 
+@pytest.mark.parametrize("trouble", [None, 503, "lost"])
+def test_what_is_new_to_who_acknowledged_it_comes_anew(
+    api: ApiProcess, tmp_path: Path, trouble: int | str | None
+) -> None:
+    desk = Pagers(tmp_path, pagerduty(tmp_path, api.url, wait=0.5))
+    for told in (page("I-1", 1), replace(page("I-1", 2), acked_by="ada")):
+        desk.keep(told)
+        desk.deliver(lambda: desk.has_all("pagerduty"))
+    assert stands(api) == {"blue/j1/I-1": "acknowledged"}
+    if trouble is not None:
+        api.answer(trouble)
+    desk.keep(page("I-1", 3))
+    if trouble is not None:
+        desk.deliver(lambda: "pagerduty" in failing(desk))
+        api.answer(202)
+    desk.deliver(lambda: stands(api) == {"blue/j1/I-1": "triggered"})
+
+
 @pytest.mark.parametrize("trouble", [429, 500, 503, "silent", "lost"])
 def test_whatever_goes_wrong_each_page_is_one_alert_and_nobody_else_waits(
     api: ApiProcess, tmp_path: Path, trouble: int | str

@@ -8,10 +8,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from sentinel.adapters import agent_card as card
 from sentinel.adapters.transport import Reports
 from sentinel.model.ids import NodeId
 from sentinel.model.report import Ack, Event, Hello, Order, RankBeat, Report
-from sentinel.runtime.agent import card
 from tests.enrolled import keys_with
 
 NODE = NodeId("node-7")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from sentinel.runtime.agent.card import Card, read, write
+from sentinel.adapters.agent_card import Card, read, write
 
 CARD = Card("n1", 401, 402, 7001, 7002)
 

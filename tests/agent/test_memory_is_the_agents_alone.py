@@ -14,14 +14,14 @@ from agent_node import NODE, Node, until
 from forged import give_away
 
 from sentinel import private
+from sentinel.adapters import agent_card as card
+from sentinel.adapters.agent_card import Card
 from sentinel.adapters.bookmark import Bookmark
 from sentinel.gang import notices
 from sentinel.heartbeat import HeartbeatError, HeartbeatWriter
 from sentinel.model.finding import Finding, Health
 from sentinel.model.report import FindingSeen
 from sentinel.private import NotPrivateError
-from sentinel.runtime.agent import card
-from sentinel.runtime.agent.card import Card
 from sentinel.runtime.agent.findings import FindingBook
 from sentinel.runtime.agent.folder import Folder
 from sentinel.runtime.agent.lease import Lease

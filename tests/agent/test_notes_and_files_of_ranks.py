@@ -12,14 +12,15 @@ import pytest
 from msgspec.structs import replace
 
 from sentinel import private
+from sentinel.adapters import agent_card as card
 from sentinel.adapters.bookmark import Bookmark, boot_number
 from sentinel.adapters.kernel_log import FileFollower, KmsgFollower
 from sentinel.gang.notices import lease_age
 from sentinel.model.codec import to_plain
 from sentinel.model.finding import Finding, Health
 from sentinel.model.ids import JobId, WorkerId
-from sentinel.model.report import Event, ExitSeen, FindingSeen, OrderDone, ProbedSeen, RaisedSeen
-from sentinel.runtime.agent import card, folder
+from sentinel.model.report import AT_START, Event, ExitSeen, FindingSeen, OrderDone, ProbedSeen, RaisedSeen
+from sentinel.runtime.agent import folder
 from sentinel.runtime.agent.findings import FindingBook
 from sentinel.runtime.agent.lease import Lease
 from sentinel.runtime.agent.notes import Notes
@@ -83,6 +84,15 @@ def test_a_rank_tells_what_is_its_own(
         notes.collect()
     assert reported(spool) == [RAISED]
     assert refused(capsys) == 1
+
+
+def test_a_worker_that_has_no_rank_yet_tells_what_keeps_it_from_starting(errors: Path, spool: Spool) -> None:
+    notes = Notes(errors, spool, OneRank())
+    ours = replace(RAISED, rank=-1, generation=-1, step=-1, kind=AT_START)
+    leave(errors, ours, "ours")
+    leave(errors, replace(ours, worker=WorkerId("w4")), "another's")
+    notes.collect()
+    assert reported(spool) == [ours]
 
 
 NOTES: dict[str, Callable[[Path], object]] = {

@@ -58,7 +58,9 @@ class FileNodes:
         self._write(node, {"address": fields.get("address", ""), "state": "idle"})
         return "uncordoned"
 
-    async def start_agent(self, node: NodeId, argv: Sequence[str], env: Mapping[str, str]) -> int:
+    async def start_agent(
+        self, node: NodeId, argv: Sequence[str], env: Mapping[str, str], up_within: float = 0.0
+    ) -> int:
         raise BackendError(f"{node}: agents are started by whoever starts the node")
 
     async def restart_control_plane(self) -> str:

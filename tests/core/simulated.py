@@ -1,7 +1,8 @@
 """A cluster in virtual time: it answers actions as nodes would, and breaks where a test says so."""
 
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from sentinel import runbooks
@@ -49,7 +50,7 @@ from sentinel.model.finding import Finding, Health
 from sentinel.model.ids import IncidentId, JobId, NodeId, WorkerId
 from sentinel.model.incident import Incident
 from sentinel.model.policy import Policy
-from sentinel.model.report import RankBeat
+from sentinel.model.report import AT_START, RankBeat
 
 JOB = JobId("moe")
 BOOKS = runbooks.load()
@@ -68,6 +69,7 @@ class Simulated:
         standbys: int = 1,
         min_world: int = 1,
         policy: Policy | None = None,
+        raise_at_start: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.rules = Rules(policy or Policy(), BOOKS)
         self.state, self.now, self.step, self.pid = State(), 1000.0, 0, 100
@@ -76,12 +78,16 @@ class Simulated:
         self.ports: dict[str, tuple[str, str, int]] = {}
         """(agent, raylet, newest step) that a look at a silent node finds."""
         self.never_starts: set[str] = set()
+        self.raise_at_start = dict(raise_at_start)
+        """By which error workers end that start on a node."""
         self.fails: set[str] = set()
         """Kinds of actions (class names) whose outcome is a failure."""
         self.found: tuple[MemberFinding, ...] = ()
         """What nodes find that measure together."""
         self.mute: set[str] = set()
         """Checks that give no answer in time where a node shows that it is well."""
+        self.agent_starts_s = 0.5
+        """How long it takes to start an agent."""
         self.flights: tuple[str, ...] = ()
         """What ranks say of their collectives when stacks are taken."""
         self.scheduler: set[NodeId] = set()
@@ -94,8 +100,9 @@ class Simulated:
         for number in range(1, nodes + 1):
             self.tell(NodeJoined(self.now, NodeId(f"n{number}"), f"10.0.0.{number}", 1, gpus, "boot"))
         self.tell(JobSubmitted(self.now, JOB, world, "x:y", standbys, min_world))
-        self.run(20)
-        self.actions.clear()
+        if not raise_at_start:
+            self.run(20)
+            self.actions.clear()
 
     # --- time ------------------------------------------------------------------------------------------
 
@@ -155,7 +162,7 @@ class Simulated:
             case CollectStacks():
                 self.later(0.5, lambda: self.outcome(action, data=("stack of rank 0", *self.flights)))
             case RestartAgent():
-                self.later(0.5, lambda: self.outcome(action))
+                self.later(self.agent_starts_s, lambda: self.outcome(action))
             case StopJob():
                 self.later(0.5, lambda: self._stopped(action))
             case _:
@@ -175,6 +182,12 @@ class Simulated:
             self.tell(Outcome(self.now, action.id, ok=False, detail="no room"))
             return
         self.pid += 1
+        if error := self.raise_at_start.get(action.node):
+            who = action.job, -1, action.worker, action.node, action.gpu, self.pid, -1
+            self.tell(RankRaised(self.now, *who, -1, AT_START, error, "Traceback:\n" + error))
+            self.tell(RankExited(self.now, *who, "exit 1"))
+            self.tell(Outcome(self.now, action.id, ok=False, detail=f"ActorDiedError: {error}"))
+            return
         self.tell(WorkerReady(self.now, action.job, action.worker, action.node, action.gpu, self.pid))
         self.outcome(action)
 

@@ -247,3 +247,29 @@ def test_a_warning_on_another_node_does_not_disturb_a_recovery() -> None:
     cluster.finding(cluster.node(1), xid(31, health=Health.WARNING))
     cluster.run(10)
     assert len(cluster.resumed()) == 1
+
+
+@pytest.mark.parametrize("starts_s", [0.5, 14.0, 45.0, 100.0])
+@pytest.mark.parametrize("heard_s", [1.0, 10.0, 18.0])
+def test_an_agent_whose_start_takes_long_is_waited_for(starts_s: float, heard_s: float) -> None:
+    cluster = Simulated()
+    node = cluster.spare()
+    cluster.agent_starts_s = starts_s
+    cluster.ports[node] = ("refused", "ok", -1)
+    cluster.silence(node)
+    while not cluster.all(RestartAgent):
+        cluster.run(0.1)
+    cluster.run(starts_s + heard_s)
+    cluster.heard(node)
+    cluster.run(60)
+    assert (len(cluster.all(RestartAgent)), cluster.all(Page), cluster.stages()) == (1, [], ["resolved"])
+
+
+def test_one_that_was_started_and_stays_unheard_is_started_again_and_paged() -> None:
+    cluster = Simulated()
+    node = cluster.spare()
+    cluster.agent_starts_s = 14.0
+    cluster.ports[node] = ("refused", "ok", -1)
+    cluster.silence(node)
+    cluster.run(14 + cluster.rules.policy.action_timeout_s + 5)
+    assert (len(cluster.all(RestartAgent)), len(cluster.all(Page))) == (2, 1)

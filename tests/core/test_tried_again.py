@@ -1,8 +1,11 @@
 """A human's word that something is tried again, and that people may be woken again."""
 
+import pytest
 from simulated import JOB, Simulated, ecc
 
 from sentinel.core.commands import refuse_command
+from sentinel.core.page.left import left_in_all
+from sentinel.core.settle.why import why
 from sentinel.core.state import State
 from sentinel.core.state.rows import JobStage, Silence
 from sentinel.model.action import Page, Refusal, RestartAgent, Resume, StopJob
@@ -126,3 +129,73 @@ def test_a_silence_of_a_cause_ends_by_its_time() -> None:
     assert cluster.all(Page) == []
     cluster.run(20)
     assert len(cluster.all(Page)) == 1
+
+
+def stopped(error: str = "ValueError: no such layer") -> Simulated:
+    """A job that its runbook's remedy has stopped."""
+    cluster = Simulated()
+    cluster.advances = False
+    for _ in range(2):
+        cluster.raises(0, error)
+        cluster.run(5)
+    cluster.advances = True
+    return cluster
+
+
+def said(cluster: Simulated, name: str) -> list[str]:
+    reasons = why(name, cluster.state, cluster.rules, cluster.now)
+    assert reasons is not None
+    return [f"{kind}: {text}" for kind, text in reasons]
+
+
+def test_a_stopped_job_says_everywhere_which_incident_stopped_it_and_what_starts_it_again() -> None:
+    cluster = stopped()
+    assert [line for line in left_in_all(cluster.state, cluster.rules) if line.startswith(JOB)] == [
+        "moe is stopped for code-error (I-0001); when that is mended, `sentinel retry moe` submits it again"
+    ]
+    job, incident = said(cluster, JOB), said(cluster, "I-0001")
+    assert any(
+        line.startswith("is: stopped for I-0001: code-error") and "no such layer" in line for line in job
+    )
+    for lines in (job, incident):
+        assert "waits: for people: `sentinel retry moe` submits it again" in lines
+    assert not any(line.startswith("wants: stop") for line in incident), "that is done"
+    cluster.command("retry", "I-0001")
+    cluster.run(60)
+    assert cluster.going()
+    assert not any(JOB in line for line in left_in_all(cluster.state, cluster.rules))
+    assert not any("retry" in line for line in (*said(cluster, JOB), *said(cluster, "I-0001")))
+
+
+def test_of_one_that_a_human_has_stopped_it_is_said_who_did_and_it_is_left_to_nobody() -> None:
+    cluster = Simulated()
+    cluster.command("stop-job", JOB)
+    cluster.run(5)
+    assert "is: stopped by ann: because" in said(cluster, JOB)
+    assert "waits: for people: `sentinel retry moe` submits it again" in said(cluster, JOB)
+    assert not any(JOB in line for line in left_in_all(cluster.state, cluster.rules))
+
+
+@pytest.mark.parametrize("kind", ["incident", "node", "job"])
+def test_whatever_name_is_retried_the_job_that_was_stopped_for_it_starts_again(kind: str) -> None:
+    cluster = stopped("OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB")
+    (incident,) = cluster.incidents()
+    assert incident.diagnosis is not None
+    (node,) = incident.diagnosis.nodes
+    target = {"incident": incident.id, "node": node, "job": JOB}[kind]
+    assert refuse_command(cluster.state, "retry", target) == ""
+    cluster.command("retry", target)
+    cluster.run(60)
+    assert cluster.going()
+
+
+def test_another_incident_starts_no_job_that_was_stopped_for_the_first() -> None:
+    cluster = stopped()
+    other = next(node for node in cluster.state.nodes if not cluster.sitting(node))
+    cluster.finding(other, ecc())
+    cluster.run(5)
+    assert len(cluster.incidents()) == 2
+    for target in ("I-0002", other):
+        cluster.command("retry", target)
+    cluster.run(30)
+    assert cluster.job.stage is JobStage.STOPPED

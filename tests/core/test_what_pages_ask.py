@@ -43,7 +43,10 @@ def test_a_job_that_was_stopped_asks_for_people() -> None:
         cluster.raises(0)
         cluster.run(5)
     page, lines = last(cluster)
-    assert (page.cause, lines[-1]) == ("code-error", "Asked of you: to do what its runbook says")
+    assert (page.cause, lines[-1]) == (
+        "code-error",
+        f"Asked of you: to do what its runbook says, then `sentinel retry {JOB}`",
+    )
     assert f"Job: {JOB} is stopped, with 2 of 2 ranks" in lines
 
 

@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 from small_cluster import JOB, Cluster
 
+from sentinel.core.state.rows import JobStage
 from sentinel.logbook.book import Logbook
 from sentinel.logbook.markdown import utc
 from sentinel.model.action import Evict
-from sentinel.model.fact import Commanded, FindingReported, NodeHeard, NodeSilent, RankExited
+from sentinel.model.fact import Commanded, FindingReported, NodeHeard, NodeSilent, RankExited, RankRaised
 from sentinel.model.finding import Finding, Health
 from sentinel.model.ids import NodeId
 from sentinel.model.policy import Policy
@@ -93,3 +94,24 @@ def test_a_job_that_was_stopped_is_started_again(cluster: Cluster, logbook: Logb
         cluster.tell(lambda at, w=each: RankExited(at, JOB, -1, w.id, w.node, w.gpu, w.pid, 0, "signal 15"))
     assert asked(cluster, logbook, "retry", JOB) == ""
     assert not any(isinstance(each, Evict) for each in cluster.performed)
+
+
+@pytest.mark.parametrize("kind", ["incident", "node", "job"])
+def test_a_job_that_an_incident_has_stopped_is_started_again_by_any_of_its_names(
+    cluster: Cluster, logbook: Logbook, kind: str
+) -> None:
+    cluster.advances = False
+    for _ in range(2):
+        job = cluster.ledger.state.jobs[JOB]
+        [(_, worker)] = cluster.ledger.state.seated(job)
+        oom = "OutOfMemoryError: CUDA out of memory"
+        place = (0, worker.id, worker.node, 0, worker.pid, job.generation)
+        cluster.tell(lambda at, place=place, oom=oom: RankRaised(at, JOB, *place, 7, "user", oom, oom))
+        node = worker.node
+        cluster.pass_time()
+    [incident] = cluster.ledger.state.incidents.values()
+    for each in cluster.ledger.state.workers.of(JOB):
+        cluster.tell(lambda at, w=each: RankExited(at, JOB, -1, w.id, w.node, w.gpu, w.pid, 0, "signal 15"))
+    assert cluster.ledger.state.jobs[JOB].stage is JobStage.STOPPED
+    target = {"incident": incident.id, "node": node, "job": JOB}[kind]
+    assert asked(cluster, logbook, "retry", target) == ""

@@ -32,7 +32,9 @@ class Scheduler:
         self.asked.append(("known", ""))
         return [KnownNode(NodeId(name), f"10.0.0.{name[1:]}") for name in self.names]
 
-    async def start_agent(self, node: NodeId, argv: Sequence[str], env: Mapping[str, str]) -> int:
+    async def start_agent(
+        self, node: NodeId, argv: Sequence[str], env: Mapping[str, str], up_within: float = 0.0
+    ) -> int:
         self.asked.append(("start_agent", node))
         self.addresses[node] = env["SENTINEL_ADDRESS"]
         if node in self.hang:

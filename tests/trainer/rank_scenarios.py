@@ -4,6 +4,7 @@ import json
 import math
 import os
 import resource
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,12 +19,15 @@ from unittest.mock import patch
 import torch
 import torch.distributed as dist
 
+from sentinel.gang.keeping import Keeper
 from sentinel.gang.orders import Formed, FormOrder, WorkerSpec
 from sentinel.gang.restore import restore
 from sentinel.gang.snapshots import Slots, SnapshotHolder, encode, job_key, snapshots_of
+from sentinel.heartbeat import HeartbeatWriter
 from sentinel.model.trainable import SaveReport, StepResult
 from sentinel.trainer.collectives import NoBeats
 from sentinel.trainer.moe_trainer import MoeTrainer
+from sentinel.trainer.saver import Saver
 from sentinel.trainer.simulated_device import SimulatedDevice
 
 
@@ -63,6 +67,34 @@ def losses_with_saves(
             trainer.save(directory, step)
             assert trainer.finish_save(30)
     return done, trainer.save_report().error
+
+
+def stands_while_one_is_written(
+    trainer: MoeTrainer, job: Path, steps: Sequence[int], slow_rank: int
+) -> tuple[int, int]:
+    """Stand after the last of these steps while the checkpoint of the one before is being written.
+
+    Gives the newest step that is committed then, and that which the next generation would go on from. The
+    write is held up on one rank, until all have trained that last step.
+    """
+    place, stands, write = trainer._place, threading.Event(), Saver._write
+    spec = WorkerSpec("moe", "", "", "gloo", str(job), 1, 50, 60.0, 60.0, job_key(b"secret", "moe"))
+
+    def held_up(self: Saver, *about: Any) -> None:
+        if place.rank == slow_rank:
+            stands.wait()
+        write(self, *about)
+
+    *before, last = steps
+    losses(trainer, before)
+    beats = HeartbeatWriter(job / "beats" / f"w{place.rank}.beat", job="moe", worker=f"w{place.rank}", gpu=0)
+    with patch.object(Saver, "_write", held_up):
+        trainer.save(job / "checkpoints", before[-1])
+        losses(trainer, [last])
+        threading.Timer(0.3, stands.set).start()
+        Keeper(spec, job / f"memory-{place.rank}", trainer, beats).save_now(last, 30.0)
+    beats.close()
+    return trainer.save_report().committed, trainer.latest(job / "checkpoints")[0]
 
 
 def losses_from_checkpoint(

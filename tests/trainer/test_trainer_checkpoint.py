@@ -25,6 +25,15 @@ def flip_byte(path: Path) -> None:
     path.write_bytes(content)
 
 
+@pytest.mark.parametrize("slow_rank", [0, 1])
+def test_who_stands_while_an_earlier_one_is_written_leaves_one_of_the_step_at_which_it_stands(
+    ranks: RankProcesses, settings: TrainerSettings, tmp_path, slow_rank: int
+) -> None:
+    """A gang that changes its size goes on from there: no step of it is trained again."""
+    scenario = scenarios.stands_while_one_is_written
+    assert ranks.run(scenario, 2, settings, tmp_path, range(5), slow_rank) == [(4, 4), (4, 4)]
+
+
 def test_damaged_newest_is_passed_over_and_reported(
     ranks: RankProcesses, settings: TrainerSettings, tmp_path
 ) -> None:

@@ -1,7 +1,8 @@
 """PagerDuty by its Events API v2: an incident is one alert, known by its key, however often it is told.
 
 `trigger`, `acknowledge` and `resolve` as the page's life goes. PagerDuty drops a trigger whose `dedup_key`
-is that of an open alert, and an acknowledgement or a resolution of an alert that it does not know.
+is that of an open alert, acknowledged or not, and an acknowledgement or a resolution of an alert that it does
+not know.
 """
 
 import json
@@ -13,7 +14,16 @@ from pydantic import Field
 
 from sentinel import config
 from sentinel.adapters.keyed_channel import KeyedChannel
-from sentinel.adapters.page_channel import PageChannel, Sender, headline, key_of, logbook_url, runbook_url
+from sentinel.adapters.page_channel import (
+    ChannelError,
+    PageChannel,
+    Reminder,
+    Sender,
+    headline,
+    key_of,
+    logbook_url,
+    runbook_url,
+)
 from sentinel.adapters.poster import Poster
 from sentinel.adapters.receivers import Kind, read_token
 from sentinel.model.action import Page
@@ -47,10 +57,29 @@ class PagerDuty(KeyedChannel):
         self._poster = Poster(self.name, settings.timeout_s)
 
     async def _send(self, page: Page) -> None:
-        await self._poster.send(self._url, json.dumps(self._event(page)).encode())
-
-    def _event(self, page: Page) -> dict[str, Any]:
         action = "resolve" if page.stage == "resolved" else "acknowledge" if page.acked_by else "trigger"
+        await self._post(page, action)
+
+    async def remind(self, page: Page, ref: str, reminder: Reminder) -> None:  # noqa: ARG002
+        """Wake somebody again: what was acknowledged wakes nobody until it is over and comes anew.
+
+        Whom else to ask, and how often, is the service's own to know. What may have arrived is sent again,
+        for between the two there is no alert.
+        """
+        if not reminder.is_new:
+            return
+        try:
+            await self._post(page, "resolve")
+            await self._post(page, "trigger")
+        except ChannelError as error:
+            raise ChannelError(
+                str(error), permanent=error.permanent, retry_after=error.retry_after
+            ) from error
+
+    async def _post(self, page: Page, action: str) -> None:
+        await self._poster.send(self._url, json.dumps(self._event(page, action)).encode())
+
+    def _event(self, page: Page, action: str) -> dict[str, Any]:
         event: dict[str, Any] = {
             "routing_key": self._key,
             "event_action": action,

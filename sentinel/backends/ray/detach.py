@@ -1,13 +1,20 @@
 """Starting a process that outlives whoever started it: a session of its own, adopted by init."""
 
 import os
+import time
 from pathlib import Path
 from typing import NoReturn
 
 from sentinel import private
+from sentinel.adapters import agent_card
+from sentinel.heartbeat.process import state_and_start
+from sentinel.model.ids import Seconds
 
 NOT_RUN = 127
 """What a shell says of a command that can't be run."""
+LOOK_EVERY_S: Seconds = 0.05
+ENDED = ("", "X", "Z")
+"""States of a process that is gone, or that nobody has buried yet."""
 KEPT = 3
 """The one open file that is kept until the program runs, and closed by that: it tells what goes wrong."""
 
@@ -25,6 +32,20 @@ def launch_detached(argv: list[str], env: dict[str, str]) -> int:
     if failed or not pid:
         raise OSError(f"{argv[0]} does not run: {failed or 'no process could be made'}")
     return int(pid)
+
+
+def launch_until_up(argv: list[str], env: dict[str, str], within_s: Seconds) -> int:
+    """Start an agent; returns its pid once it is up, or if it lives and is only slow by then.
+
+    Raises OSError that says why it does not run, or that it ended as it started.
+    """
+    pid, give_up = launch_detached(argv, env), time.monotonic() + within_s
+    memory = Path({**env, **os.environ}["SENTINEL_MEMORY"])
+    while time.monotonic() < give_up and not ((last := agent_card.read(memory)) and last.pid == pid):
+        if state_and_start(pid)[0] in ENDED:
+            raise OSError(f"the agent, process {pid}, ended as it started: its log says why")
+        time.sleep(LOOK_EVERY_S)
+    return pid
 
 
 def _become(writer: int, argv: list[str], env: dict[str, str]) -> NoReturn:

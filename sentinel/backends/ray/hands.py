@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from sentinel.backends.port import Attempt, Member, Pause
-from sentinel.backends.ray.detach import launch_detached
+from sentinel.backends.ray.detach import launch_until_up
 from sentinel.backends.ray.pending import Pending
 from sentinel.backends.ray.requests import (
     EndWorkers,
@@ -218,9 +218,11 @@ class RayHands:
 
     def start_agent(self, asked: StartAgent) -> Future[int]:
         """Launch it by a task on its node."""
-        launch = self._ray.remote(num_cpus=0, max_retries=0)(launch_detached)
-        task = launch.options(scheduling_strategy=self._on(asked.node)).remote(list(asked.argv), asked.env)
-        return self._pending.answer(task, int, f"the agent of {asked.node} starts", CALL_TIMEOUT_S)
+        launch = self._ray.remote(num_cpus=0, max_retries=0)(launch_until_up)
+        there = launch.options(scheduling_strategy=self._on(asked.node))
+        task = there.remote(list(asked.argv), asked.env, asked.up_within_s)
+        within_s = CALL_TIMEOUT_S + asked.up_within_s
+        return self._pending.answer(task, int, f"the agent of {asked.node} starts", within_s)
 
     # --- helpers
 

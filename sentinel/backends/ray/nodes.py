@@ -75,9 +75,12 @@ class RayNodes:
             return None
         return next((each.cordon for each in known if each.node == node), None)
 
-    async def start_agent(self, node: NodeId, argv: Sequence[str], env: Mapping[str, str]) -> int:
+    async def start_agent(
+        self, node: NodeId, argv: Sequence[str], env: Mapping[str, str], up_within: Seconds = 0.0
+    ) -> int:
         """Launch it by a task on its node."""
-        return await self._link.order(StartAgent(node, tuple(argv), dict(env)), START_WITHIN_S)
+        asked = StartAgent(node, tuple(argv), dict(env), up_within)
+        return await self._link.order(asked, START_WITHIN_S + up_within)
 
     async def restart_control_plane(self) -> str:
         """Start the GCS again as it was started."""

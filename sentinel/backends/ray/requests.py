@@ -90,6 +90,8 @@ class StartAgent(Request[int], frozen=True):
     node: NodeId
     argv: tuple[str, ...]
     env: dict[str, str]
+    up_within_s: Seconds = 0.0
+    """How long its process is waited for until it is up, as long as it lives."""
 
 
 class Ping(Request[None], frozen=True):

@@ -7,7 +7,8 @@ from dataclasses import replace
 from sentinel.core import common
 from sentinel.core.detect.laggards import laggards
 from sentinel.core.diagnose.predicates import PREDICATES, Case, Match, laggard, since_step
-from sentinel.core.diagnose.predicates.case import newest_generation
+from sentinel.core.diagnose.predicates.case import newest_generation, suspect_of, who_raised
+from sentinel.core.diagnose.predicates.starts import at_start, starts_nowhere
 from sentinel.core.evidence import found as findings
 from sentinel.core.state import Rules, State
 from sentinel.model.decision import Diagnosed
@@ -201,6 +202,8 @@ def _again(cause: Cause, case: Case) -> Match | None:
     if generation < newest and at > case.state.now - case.rules.policy.again_s:
         return replace(found, why=f"{found.why}; so did generation {generation}")
     ranks = {fact.rank for fact in case.all(RankRaised) if fact.generation == newest and fact.kind == "user"}
+    if at_start(case) and starts_nowhere(case):
+        return replace(found, why=f"{found.why}; no worker starts")
     if len(ranks) == job.world >= case.rules.policy.several:
         return replace(found, why=f"{found.why}; all {job.world} ranks raised")
     return None
@@ -221,8 +224,7 @@ def _in_log(pattern: re.Pattern[str], case: Case) -> Match | None:
         if isinstance(fact, RankRaised) and fact.generation < newest:
             continue  # an earlier generation's failure is repaired
         if isinstance(fact, RankRaised) and pattern.search(f"{fact.error}\n{fact.traceback}"):
-            suspect = Suspect(fact.node, fact.rank, fact.gpu)
-            return Match((suspect,), f"rank {fact.rank} on {fact.node}: {fact.error}")
+            return Match((suspect_of(fact),), f"{who_raised(fact)} on {fact.node}: {fact.error}")
         if isinstance(fact, FindingReported) and pattern.search(_text(fact.finding)):
             return Match((Suspect(fact.node),), f"{fact.node}: {fact.finding.summary}")
     return None

@@ -17,6 +17,7 @@ from sentinel.core.learn import (
     proofs,
     ranks,
     silences,
+    starting,
     watching,
 )
 from sentinel.core.state import Rules, State
@@ -62,6 +63,7 @@ from sentinel.model.fact import (
     WorkerStopped,
 )
 from sentinel.model.ids import IncidentId, JobId, NodeId
+from sentinel.model.report import AT_START
 
 
 def learn(state: State, fact: Fact, rules: Rules) -> None:  # one line per fact, however many there are
@@ -97,6 +99,8 @@ def learn(state: State, fact: Fact, rules: Rules) -> None:  # one line per fact,
             proofs.measured(state, fact, rules)
         case RankExited():
             ranks.exited(state, fact, rules)
+        case RankRaised(kind=kind) if kind == AT_START:
+            starting.raised(state, fact)
         case RankRaised():
             ranks.raised(state, fact, rules)
         case JobStalled():
@@ -153,7 +157,7 @@ def _passed(state: State, fact: DeadlinePassed, rules: Rules) -> None:
         case Timer.GATHER | Timer.BROKEN | Timer.STACKS | Timer.MEMBERS if incident is not None:
             ranks.waited(state, incident, timer, rules)
         case Timer.AGAIN:
-            outcomes.not_heard(state, IncidentId(first), fact)
+            outcomes.not_heard(state, IncidentId(first), fact, rules)
         case Timer.STANDS:
             findings.stands(state, NodeId(first), second, rules)
         case Timer.MAINTAIN:
@@ -165,7 +169,7 @@ def _passed(state: State, fact: DeadlinePassed, rules: Rules) -> None:
         case Timer.REBOOT:
             proofs.not_back(state, NodeId(first), rules)
         case Timer.TRUST:
-            outcomes.trust_again(state, NodeId(first), rules)
+            starting.trust_again(state, NodeId(first), rules)
         case Timer.RESUME if job is not None and second == str(job.generation):
             outcomes.lapsed(state, job, fact, rules)
         case Timer.ROOM if job is not None:

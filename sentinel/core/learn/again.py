@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from sentinel.core import group
 from sentinel.core.learn.jobs import start_over
 from sentinel.core.learn.nodes import look_again
 from sentinel.core.state import Rules, State
@@ -21,9 +22,18 @@ def refuse_retry(state: State, target: str) -> str:
         return f"no incident, node or job {target!r} is known"
     if incident is not None and incident.stage is Stage.RESOLVED:
         return f"{target} is resolved: nothing more is done for its sake"
-    if job is not None and job.is_over and (living := _living(state, job)):
-        return f"{target} is {job.stage.value}, and {', '.join(living)} are still ending: ask again"
+    for over in starts_over(state, target):
+        if living := _living(state, over):
+            return f"{over.id} is {over.stage.value}, and {', '.join(living)} are still ending: ask again"
     return ""
+
+
+def starts_over(state: State, target: str) -> list[Job]:
+    """Jobs that are over and that a retry submits again: it names them, or what they are stopped for."""
+    over = [job for job in state.jobs.values() if job.is_over and not job.watched]
+    named = {each.id for each in _incidents(state, target)}
+    why = {job.id: found for job in over if (found := group.stopped(state, job))}
+    return [job for job in over if job.id == target or (job.id in why and why[job.id].id in named)]
 
 
 def _living(state: State, job: Job) -> list[str]:
@@ -34,6 +44,7 @@ def _living(state: State, job: Job) -> list[str]:
 def retry(state: State, fact: Commanded, rules: Rules) -> None:
     """Forget how often it was tried and what refused it: what is still wanted is ordered once more."""
     node, job = state.nodes.get(NodeId(fact.target)), state.jobs.get(JobId(fact.target))
+    jobs = {each.id for each in (*starts_over(state, fact.target), job) if each is not None}
     for incident in list(_incidents(state, fact.target)):
         _forget_refusals(state, incident.id)
         state.change(incident, attempts=0, retried=fact.at)
@@ -44,8 +55,8 @@ def retry(state: State, fact: Commanded, rules: Rules) -> None:
             state.refused.drop((IncidentId(node.cordon.by), f"evict {node.id}"))
         for each in state.jobs:
             look_again(state, each)
-    if job is not None:
-        _retry_job(state, job, rules)
+    for name in sorted(jobs):
+        _retry_job(state, state.jobs[name], rules)
 
 
 def _incidents(state: State, target: str) -> Iterator[Incident]:
@@ -65,6 +76,7 @@ def _retry_job(state: State, job: Job, rules: Rules) -> None:
     """A job that was stopped is submitted once more, as it was; any other looks for its places again."""
     _forget_refusals(state, job.upkeep)
     job = state.change(job, lacking=0, restarted=-1)
+    _trust_all(state)
     if job.is_over and not job.watched:
         # On a silent node nobody sees a process end: it keeps a row without a rank, to be stopped again.
         for worker in state.workers.gone(job.id):
@@ -106,6 +118,11 @@ def grow(state: State, name: JobId) -> None:
         return
     state.deadlines.drop(Timer.REFILL.of(name))
     state.change(state.jobs[name], lacking=0)
+    _trust_all(state)
+
+
+def _trust_all(state: State) -> None:
+    """Try nodes again where workers did not start."""
     for node in [each for each in state.nodes.values() if each.usable and each.misstarts]:
         _trust(state, node)
 

@@ -39,7 +39,14 @@ def submitted(state: State, fact: JobSubmitted, rules: Rules) -> None:
 
 
 def start_over(state: State, job: Job, fact: JobSubmitted, rules: Rules) -> None:
-    """Submit a job again whose workers have all left; numbers go on, so that nothing old passes for new."""
+    """Submit a job again whose workers have all left; numbers go on, so that nothing old passes for new.
+
+    What had ended it was known to who starts it again: whatever breaks it from now on is another incident.
+    """
+    if job.is_over:
+        for incident in list(state.open_incidents()):
+            if incident.topic == group.job_topic(job.id):
+                group.rest(state, incident)
     _forget_gone(state, job, state.now)
     state.change(
         job,
@@ -113,9 +120,17 @@ def advanced(state: State, fact: JobAdvanced, rules: Rules) -> None:
             state.change(node, lives=True)  # a step needs all ranks
     for incident in affecting:
         _stepped(state, evidence.add(state, incident, fact), fact, rules)
+        if _was_retried(state.fresh(incident), job):
+            group.rest(state, incident)
     if affecting:
         recovery.begins(state, job, rules)
     _forget_gone(state, job, state.now - rules.policy.action_timeout_s)
+
+
+def _was_retried(incident: Incident, job: Job) -> bool:
+    """Say whether it was people who had its job tried again, and that has helped."""
+    tried = incident.retried and not evidence.has_symptom_since(incident, incident.retried)
+    return bool(tried) and incident.topic == group.job_topic(job.id) and "new_step" in incident.times
 
 
 def _raised_here(job: Job, state: State) -> bool:

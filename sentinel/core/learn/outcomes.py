@@ -3,7 +3,7 @@
 from msgspec.structs import replace
 
 from sentinel.core import evidence, group
-from sentinel.core.learn import proofs
+from sentinel.core.learn import proofs, starting
 from sentinel.core.learn.breaking import break_off
 from sentinel.core.learn.control import is_ordered
 from sentinel.core.learn.nodes import look_again
@@ -12,15 +12,15 @@ from sentinel.core.recovery import MOST_DOUBLINGS
 from sentinel.core.state import Rules, State
 from sentinel.core.state.rows import Job, JobStage, Outside, Want
 from sentinel.core.state.timers import Timer
-from sentinel.core.state.workers import WorkerStage
 from sentinel.core.waits import is_ray_away
-from sentinel.model.action import Action
-from sentinel.model.fact import DeadlinePassed, Fact, Outcome
+from sentinel.model.fact import DeadlinePassed, Outcome
 from sentinel.model.ids import IncidentId, JobId, NodeId, WorkerId
 from sentinel.model.incident import Due, Incident, Stage
 
 IN_EVIDENCE = frozenset({"evict", "resume", "restart-job", "stacks", "restart-agent", "restart-gcs"})
 """Kinds whose outcome is evidence."""
+RESTARTS = ("restart-agent", "restart-gcs")
+"""Kinds after which something should be heard again."""
 CORDON = "cordon"
 CORDONS = (CORDON, "readmit")
 """Kinds that tell the scheduler of a cordon, or of its end."""
@@ -35,7 +35,7 @@ def outcome(state: State, fact: Outcome, rules: Rules) -> None:
     name, kind, target, _ = fact.action.split("/", 3)
     match kind:
         case "start-worker" if not fact.ok:
-            _start_failed(state, fact, WorkerId(target), action, rules)
+            starting.failed(state, fact, WorkerId(target), action, rules)
         case "resume":
             _resumed(state, fact, JobId(target), rules)
         case "stop-job":  # another job may wait for its GPUs
@@ -51,12 +51,14 @@ def outcome(state: State, fact: Outcome, rules: Rules) -> None:
             elif kind in CORDONS and action is not None:
                 _scheduler_told(state, fact, kind, NodeId(target), rules)
             if (incident := state.incidents.get(IncidentId(name))) is not None:
-                _followed(state, fact, incident, kind)
+                _followed(state, fact, incident, kind, rules)
 
 
-def _followed(state: State, fact: Outcome, incident: Incident, kind: str) -> None:
+def _followed(state: State, fact: Outcome, incident: Incident, kind: str, rules: Rules) -> None:
     if kind in IN_EVIDENCE:
         incident = evidence.add(state, incident, fact)
+    if kind in RESTARTS and fact.ok:
+        _begins_to_count(state, incident, fact.action.split("/")[2], rules)
     match kind:
         case "restart-job" if not fact.ok and (job := state.job_of(incident)) is not None:
             break_off(state, job)
@@ -97,45 +99,6 @@ def _scheduler_told(state: State, fact: Outcome, kind: str, name: NodeId, rules:
     if fact.at >= since + policy.untold_s and not (known and name in evidence.unreported(known)):
         incident = evidence.add(state, known, fact) if known else group.join(state, f"{kind}:", fact)
         group.ask_for(state, incident, Due.ANY)
-
-
-def _start_failed(state: State, fact: Outcome, worker: WorkerId, action: Action | None, rules: Rules) -> None:
-    """A node where workers do not start is left alone after a few; whoever waits is seated elsewhere.
-
-    One that starts all the same, only late, is stopped: nobody expects it any more.
-    """
-    policy = rules.policy
-    jobs = [job for job in state.jobs.values() if job.id == getattr(action, "job", job.id)]
-    for job in jobs:
-        failed = state.workers.get(job.id, worker)
-        if failed is None or failed.stage is not WorkerStage.STARTING:
-            continue
-        state.change(failed, unwanted=True)
-        look_again(state, job.id)
-        node = state.nodes[failed.node]
-        misstarts, known = node.misstarts + 1, node.shunned
-        node = state.change(node, misstarts=misstarts, shunned=misstarts >= policy.start_attempts)
-        if node.shunned:
-            state.set_deadline(Timer.TRUST.of(node.id), policy.trust_s)
-        state.set_deadline(Timer.REFILL.of(job.id), policy.retry_s)
-        if node.shunned and not known and job.stage is not JobStage.RUNNING:
-            _tell(state, job, fact)
-
-
-def _tell(state: State, job: Job, fact: Fact) -> None:
-    """Make it somebody's business that a job does not start."""
-    incident = group.join(state, group.job_topic(job.id), fact, job)
-    if not state.awaits_evidence(incident.id):
-        group.ask_for(state, incident, Due.ANY)
-
-
-def trust_again(state: State, name: NodeId, rules: Rules) -> None:
-    """Give a node where workers did not start one more try."""
-    node = state.nodes.get(name)
-    if node is not None and node.shunned:
-        state.change(node, misstarts=rules.policy.start_attempts - 1, shunned=False)
-        for job in state.jobs:
-            look_again(state, job)
 
 
 def _resumed(state: State, fact: Outcome, name: JobId, rules: Rules) -> None:
@@ -216,8 +179,19 @@ def lapsed(state: State, job: Job, fact: DeadlinePassed, rules: Rules) -> None:
         group.ask_for(state, incident, Due.ANY)
 
 
-def not_heard(state: State, name: IncidentId, fact: DeadlinePassed) -> None:
-    """An agent or the GCS was restarted and is still not heard."""
-    incident = state.incidents.get(name)
+def _begins_to_count(state: State, incident: Incident, target: str, rules: Rules) -> None:
+    """It runs now: from here on it should be heard, however long it took to start it."""
+    again = Timer.AGAIN.of(incident.id, target)
+    if again in state.deadlines:
+        state.set_deadline(again, rules.policy.action_timeout_s)
+
+
+def not_heard(state: State, name: IncidentId, fact: DeadlinePassed, rules: Rules) -> None:
+    """An agent or the GCS was restarted and is still not heard; one whose start is under way has its time."""
+    incident, target = state.incidents.get(name), fact.deadline.split("/", 2)[2]
+    under_way = (action.id.split("/")[1:3] for action in state.unfinished.values() if action.incident == name)
+    if any(what in RESTARTS and whom == target for what, whom in under_way):
+        state.set_deadline(fact.deadline, rules.policy.action_timeout_s)
+        return
     if incident is not None and incident.stage is not Stage.RESOLVED:
         group.ask_for(state, evidence.add(state, incident, fact), Due.ANY)

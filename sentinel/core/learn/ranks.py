@@ -5,9 +5,8 @@ from msgspec.structs import replace
 from sentinel.core import evidence, group
 from sentinel.core.detect.laggards import laggards
 from sentinel.core.exits import SIGNAL, first_to_end, was_asked_to_end
-from sentinel.core.learn import ending
+from sentinel.core.learn import ending, starting
 from sentinel.core.learn.breaking import break_off, give_way, left_as_announced
-from sentinel.core.learn.nodes import look_again
 from sentinel.core.state import Rules, State
 from sentinel.core.state.rows import Job, JobStage
 from sentinel.core.state.timers import Timer
@@ -43,7 +42,7 @@ def exited(state: State, fact: RankExited, rules: Rules) -> None:
     if job.is_over:
         return
     if worker.stage is not WorkerStage.RANK:
-        look_again(state, job.id)
+        starting.ended(state, job, worker)
     elif fact.how == DONE:
         ending.done(state, job, gone, rules)
     else:

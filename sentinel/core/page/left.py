@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Sequence
 from itertools import chain
 
-from sentinel.core import proofs
+from sentinel.core import group, proofs
 from sentinel.core.evidence import holding
 from sentinel.core.state import Rules, State
-from sentinel.core.state.rows import OPERATOR, SCHEDULER, Cordon, JobStage, Node
+from sentinel.core.state.rows import OPERATOR, SCHEDULER, Cordon, Job, JobStage, Node
 from sentinel.core.waits import ACTIONS
 from sentinel.model.action import Refusal
 from sentinel.model.counted import counted
@@ -49,6 +49,7 @@ def left_in_all(state: State, rules: Rules) -> tuple[str, ...]:
     lines += _unfit(state.unfit())
     small = any(job.is_degraded for job in state.jobs.values())
     lines += [NO_SPARE] if (lines or small) and _needs_a_spare(state) else []
+    lines += [text for job in state.jobs.values() if (text := stopped(job, state))]
     drained = [node.id for node, cordon in _cordons(state) if cordon.by == OPERATOR]
     lines += [f"drained by hand: {_listed(drained)}"] if drained else []
     others = [node.id for node, cordon in _cordons(state) if cordon.by == SCHEDULER]
@@ -61,6 +62,19 @@ def left_in_all(state: State, rules: Rules) -> tuple[str, ...]:
     ]
     refused = (_refused(incident, state, rules) for incident in state.incidents.values())
     return tuple(dict.fromkeys((*lines, *chain.from_iterable(refused))))
+
+
+def stopped(job: Job, state: State) -> str:
+    """Say for which incident a job is stopped and how it is submitted again; empty where it is for none."""
+    incident = group.stopped(state, job)
+    if incident is None:
+        return ""
+    return f"{job.id} is stopped for {incident.named}; when that is mended, {again(job)} submits it again"
+
+
+def again(job: Job) -> str:
+    """Say what is to be typed to have a job submitted again."""
+    return f"`sentinel retry {job.id}`"
 
 
 def _cordons(state: State) -> Iterator[tuple[Node, Cordon]]:

@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 from functools import partial
 
+from sentinel.core import group
 from sentinel.core.page.left import is_refused
 from sentinel.core.state import Rules, State
-from sentinel.core.state.rows import JobStage
-from sentinel.model.action import StopJob, kind_of
+from sentinel.model.action import kind_of
 from sentinel.model.fact import DeadlinePassed, GcsBack, JobAdvanced, JournalBack, LinkBack, Outcome
 from sentinel.model.incident import Diagnosis, Incident, Stage
 from sentinel.model.runbook import Remedy
@@ -68,5 +68,4 @@ def _failed(incident: Incident) -> bool:
 def _is_given_up(incident: Incident, state: State) -> bool:
     """Say whether its job was stopped for its sake: nobody but people starts it again."""
     job = state.job_of(incident)
-    stopped = job is not None and job.stage is JobStage.STOPPED and not job.halted
-    return stopped and any(isinstance(action, StopJob) for action in incident.actions)
+    return job is not None and group.stopped(state, job) == incident

@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from hashlib import sha256
 
-from sentinel.core.evidence import recoveries
-from sentinel.core.page.left import MOST_NAMES, left_for_people
+from sentinel.core import group
+from sentinel.core.evidence import misstarts, recoveries
+from sentinel.core.page.left import MOST_NAMES, again, left_for_people
 from sentinel.core.page.severity import severity
 from sentinel.core.recovery import awaits, ends_at
 from sentinel.core.state import Rules, State
@@ -25,6 +26,7 @@ from sentinel.model.counted import counted
 from sentinel.model.fact import DeadlinePassed, Fact, Outcome, RankRaised
 from sentinel.model.ids import Seconds
 from sentinel.model.incident import Diagnosis, Incident, PagedDiagnosis, Stage, Suspect
+from sentinel.model.report import AT_START
 from sentinel.model.runbook import PageWhen, Remedy
 
 TRACEBACK_LINES = 12
@@ -162,7 +164,7 @@ def _asked(incident: Incident, left: tuple[str, ...], state: State, rules: Rules
         yield f"Job: {job.id} is {job.stage.value}, with {state.ranks(job)}"
     if incident.acked_by:
         yield f"Acknowledged by {incident.acked_by}"
-    yield f"Asked of you: {_ask(incident, left, rules)}"
+    yield f"Asked of you: {_ask(incident, left, rules)}{_then(incident, state)}"
     yield from when_over(incident, state, rules)
 
 
@@ -180,10 +182,16 @@ def _ask(incident: Incident, left: tuple[str, ...], rules: Rules) -> str:
         return "what is left, above"
     if incident.stage is Stage.RESOLVED:
         return "nothing"
-    if incident.diagnosis and rules.remedy_of(incident) in FOR_PEOPLE:
+    if incident.diagnosis and (rules.remedy_of(incident) in FOR_PEOPLE or misstarts(incident)):
         other = incident.diagnosis.cause != (incident.about and incident.about.cause)
         return f"to do what {f'the runbook of {incident.diagnosis.cause}' if other else 'its runbook'} says"
     return "nothing, while Sentinel repairs it"
+
+
+def _then(incident: Incident, state: State) -> str:
+    """Say how a job is started again that is stopped for its sake; empty for any other."""
+    job = state.job_of(incident)
+    return f", then {again(job)}" if job is not None and group.stopped(state, job) == incident else ""
 
 
 def when_over(incident: Incident, state: State, rules: Rules) -> list[str]:
@@ -269,7 +277,7 @@ def _deed(action: Action) -> str:
 def _thread(incident: Incident, number: int) -> str:
     """Details worth a reply in the thread, each told once: tracebacks and stacks."""
     if number == 1:
-        raised = [f for f in incident.evidence if isinstance(f, RankRaised) and f.kind == "user"]
+        raised = [f for f in incident.evidence if isinstance(f, RankRaised) and f.kind in ("user", AT_START)]
         lines = raised[-1].traceback.splitlines() if raised else []
         return _cut("\n".join(lines[-TRACEBACK_LINES:]))
     stacks = {action.id for action in incident.actions if isinstance(action, CollectStacks)}

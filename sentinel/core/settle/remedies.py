@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from sentinel.core.evidence import SYMPTOMS, holding, is_back, waits_together
+from sentinel.core.evidence import has_symptom_since, holding, is_back, waits_together
 from sentinel.core.group import COMMON, job_topic, rests
 from sentinel.core.recovery import pause_s
 from sentinel.core.settle.ends import is_over, is_well
@@ -133,7 +133,7 @@ def _missing(
             yield from _restart(remedy, incident, diagnosis, state, rules)
             yield from _resume(incident, job, state, rules)  # a rank ended together with its agent
         case Remedy.STOP:
-            if job and not (job.is_over or job.watched) and _has_symptom_since(incident):
+            if job and not (job.is_over or job.watched) and _has_broken_since(incident):
                 before = sum(isinstance(action, StopJob) for action in incident.actions)
                 name = action_id(incident.id, "stop-job", job.id, before + 1)
                 yield StopJob(name, incident.id, job.id, diagnosis.why)
@@ -151,10 +151,9 @@ def _missing(
             yield from _resume(incident, job, state, rules, skip=_bad_batches(incident))
 
 
-def _has_symptom_since(incident: Incident) -> bool:
+def _has_broken_since(incident: Incident) -> bool:
     """Say whether anything went wrong since a human said that it is to be tried again, if one did."""
-    symptoms = (fact for fact in incident.evidence if isinstance(fact, tuple(SYMPTOMS)))
-    return not incident.retried or any(fact.at > incident.retried for fact in symptoms)
+    return not rests(incident) and (not incident.retried or has_symptom_since(incident, incident.retried))
 
 
 def _only_stands_still(incident: Incident, job: Job, state: State) -> bool:

@@ -4,7 +4,9 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import NamedTuple
 
-from sentinel.core.group import has_recovered
+from sentinel.core import group
+from sentinel.core.evidence import misstarts
+from sentinel.core.page.left import MOST_NAMES, again
 from sentinel.core.page.words import places
 from sentinel.core.proofs import left, on_probation, progress
 from sentinel.core.recovery import awaits, ends_at
@@ -51,11 +53,26 @@ def _is(
         yield from _node_is(node, state, rules)
     if job is not None:
         yield f"{job.stage.value}, generation {job.generation}, {state.ranks(job)}"
+        yield from _stopped(job, state)
+        about = (each for each in state.open_incidents() if each.job == job.id)
+        yield from (line for each in about for line in misstarts(each))
     if incident is not None:
         found, now = incident.about, incident.diagnosis
         yield f"{incident.stage.value}: {_accuses(found) if found else 'not diagnosed'}"
+        if found:
+            yield f"because: {found.why}"
+        elif lines := misstarts(incident):
+            yield from lines
         if found and now and now.mark != found.mark:
             yield f"what broke last in it: {_accuses(now)}"
+
+
+def _stopped(job: Job, state: State) -> Iterator[str]:
+    """Say why a job is stopped, and by whom."""
+    if job.stage is JobStage.STOPPED and job.halted:
+        yield f"stopped by {job.halted.removesuffix(': ')}"
+    if (incident := group.stopped(state, job)) is not None and incident.diagnosis is not None:
+        yield f"stopped for {incident.id}: {_accuses(incident.diagnosis)}: {incident.diagnosis.why}"
 
 
 def _accuses(found: Diagnosis) -> str:
@@ -113,7 +130,10 @@ def _wants(
     if job is not None and (small := keeps_small(job, state, rules)):
         yield f"all of its ranks, and waits for {small}"
     remedy = rules.remedy_of(incident) if incident is not None else None
-    if incident is not None and remedy is not None and not has_recovered(state, incident):
+    done = (
+        incident is not None and (over := state.job_of(incident)) and group.stopped(state, over) == incident
+    )
+    if incident is not None and remedy is not None and not (done or group.has_recovered(state, incident)):
         yield f"{remedy.value}, as its runbook says"
 
 
@@ -146,6 +166,13 @@ def _waits(
         timer, *whom = deadline.split("/")
         if name in whom and timer != Timer.SILENCE:
             yield Reason("waits", f"for {WAITS[Timer(timer)]}, {max(0.0, at - now):.1f} s more")
+    over = job or (state.job_of(incident) if incident is not None else None)
+    if (
+        over is not None
+        and over.stage is JobStage.STOPPED
+        and (job or group.stopped(state, over) == incident)
+    ):
+        yield Reason("waits", f"for people: {again(over)} submits it again")
     if job is not None and job.lacking:
         yield Reason("waits", f"for {counted(job.lacking, 'worker')} to be warm")
     if incident is not None and is_ray_away(state) and any(ray_orders(state, incident)):
@@ -237,11 +264,13 @@ def needs(state: State, job: Job, rules: Rules) -> str:
     here = state.usable_gpus()
     if here < job.world and not state.workers.has(job.id):
         return f"{counted(job.world, 'GPU')}, and finds {state.room}"
+    about = (each for each in state.open_incidents() if each.job == job.id)
+    why = "".join(f"; {line}" for each in about for line in misstarts(each)[:MOST_NAMES])
     match generation.plan(job, job.want or Want(job.upkeep), state, rules).seats:
         case Cannot(reason=reason):
-            return f"a place: {reason}"
+            return f"a place: {reason}{why}"
         case Later(first=first):
             return f"its turn: {first} is seated first"
         case Wait(lacking=lacking):
-            return counted(lacking, "worker")
-    return ""
+            return f"{counted(lacking, 'worker')}{why}"
+    return why.removeprefix("; ")

@@ -54,6 +54,8 @@ class Worker(Struct, frozen=True, gc=False):
     job: JobId = JobId("")
     unwanted: bool = False
     """It is to be stopped: it was called stuck, or it did not start in time."""
+    fell_short: bool = False
+    """Its process ended before it was warm, and who asked for it has not said so yet."""
     may_run: bool = False
     """It was ordered to stop while nobody could see it end: it is ordered again."""
     unfit: bool = False

@@ -5,9 +5,9 @@ import random
 import signal
 import time
 
+from sentinel.adapters.agent_card import read
 from sentinel.demo.fault import Expected, Injection, Simple, kill, pick
 from sentinel.demo.sandbox import Sandbox
-from sentinel.runtime.agent.card import read
 
 
 def inject(sandbox: Sandbox, chance: random.Random) -> Injection:

@@ -5,10 +5,10 @@ import random
 import signal
 import time
 
+from sentinel.adapters.agent_card import Card, read
 from sentinel.demo.fault import NODE, Expected, Injection, Place, Simple
 from sentinel.demo.hosts import Host
 from sentinel.demo.sandbox import Sandbox, wait
-from sentinel.runtime.agent.card import Card, read
 
 TAKES_OVER_S = 15.0
 

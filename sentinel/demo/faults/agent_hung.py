@@ -5,9 +5,9 @@ import random
 import signal
 import time
 
+from sentinel.adapters.agent_card import read
 from sentinel.demo.fault import NODE, Expected, Injection, Place, Simple, kill, ranks
 from sentinel.demo.sandbox import Sandbox, wait
-from sentinel.runtime.agent.card import read
 
 STARTED_S = 30.0
 """The job may be whole again before the new agent has written its card."""

@@ -10,13 +10,13 @@ from pathlib import Path
 import zmq
 
 from sentinel import logs
+from sentinel.adapters import agent_card as card
 from sentinel.adapters.join import own_key
 from sentinel.adapters.keys import KeyFileError, Keys
 from sentinel.adapters.strangers import raise_descriptor_limit
 from sentinel.adapters.uplink import Uplink
 from sentinel.checks import CheckError
 from sentinel.gang.snapshot_holder import SnapshotHolder
-from sentinel.runtime.agent import card
 from sentinel.runtime.agent.loop import Agent
 from sentinel.runtime.agent.process import EXIT_REFUSED, OURS_ALONE, AgentError, lock
 from sentinel.runtime.agent.settings import AgentSettings, parse

@@ -11,6 +11,7 @@ import structlog
 import zmq
 
 from sentinel import __version__
+from sentinel.adapters import agent_card as card
 from sentinel.adapters.kernel_log import follow
 from sentinel.adapters.uplink import Uplink
 from sentinel.checks import load, load_collective
@@ -18,7 +19,6 @@ from sentinel.gang.snapshot_holder import SnapshotHolder
 from sentinel.model.check import Series, series
 from sentinel.model.ids import Seconds
 from sentinel.model.report import Ack, Event, Hello, MeasureNow, Unreadable
-from sentinel.runtime.agent import card
 from sentinel.runtime.agent.findings import FindingBook
 from sentinel.runtime.agent.lease import Lease
 from sentinel.runtime.agent.measures import Measures

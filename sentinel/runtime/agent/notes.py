@@ -8,7 +8,7 @@ from sentinel import private
 from sentinel.gang.notices import CHECKS, SUFFIX, Note
 from sentinel.model.codec import from_plain
 from sentinel.model.ids import WorkerId
-from sentinel.model.report import FindingSeen, RaisedSeen
+from sentinel.model.report import AT_START, FindingSeen, RaisedSeen
 from sentinel.runtime.agent.folder import Folder
 from sentinel.runtime.agent.spool import Spool
 
@@ -56,7 +56,8 @@ class Notes:
         """See that a rank speaks of what is its own. Raises NoteError."""
         match note:
             case RaisedSeen():
-                if note.rank < 0 or not self._workers.is_known(note.worker, note.pid):
+                ranked = note.rank >= 0 or note.kind == AT_START
+                if not (ranked and self._workers.is_known(note.worker, note.pid)):
                     raise NoteError(f"rank {note.rank}, {note.worker} ({note.pid}), is none of this node's")
             case FindingSeen(finding=finding):
                 if finding.check not in CHECKS:

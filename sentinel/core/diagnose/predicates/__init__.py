@@ -39,6 +39,7 @@ from sentinel.core.diagnose.predicates.hangs import (
 from sentinel.core.diagnose.predicates.nodes import agent_dead, agent_hung, control_cut, node_cut, node_lost
 from sentinel.core.diagnose.predicates.numbers import loss_nan, miscomputed, nan_again_same, nan_not_repeated
 from sentinel.core.diagnose.predicates.paces import job_slow, stopped_again
+from sentinel.core.diagnose.predicates.starts import starts_fail
 
 __all__ = ["NAMES", "PREDICATES", "Case", "Match", "Predicate", "laggard", "since_step"]
 
@@ -69,6 +70,7 @@ PREDICATES: Mapping[str, Predicate] = {
         journal_failed,
         link_lost,
         lacks_room,
+        starts_fail,
         scheduler_untold,
         gang_broken,
         slow_on_every_node,

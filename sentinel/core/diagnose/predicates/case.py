@@ -67,7 +67,12 @@ Predicate = Callable[[Case], Match | None]
 
 def suspect_of(fact: RankExited | RankRaised | RankSlow) -> Suspect:
     """Blame the rank that the fact is about, with its place."""
-    return Suspect(fact.node, fact.rank, fact.gpu)
+    return Suspect(fact.node, fact.rank if fact.rank >= 0 else None, fact.gpu)
+
+
+def who_raised(fact: RankRaised) -> str:
+    """Say who raised: a rank, or a worker that has none yet."""
+    return f"rank {fact.rank}" if fact.rank >= 0 else "a worker that starts"
 
 
 def newest_generation(case: Case) -> int:

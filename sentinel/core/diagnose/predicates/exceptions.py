@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from itertools import combinations
 
-from sentinel.core.diagnose.predicates.case import Case, Match, newest_generation, suspect_of
+from sentinel.core.diagnose.predicates.case import Case, Match, newest_generation, suspect_of, who_raised
+from sentinel.core.diagnose.predicates.starts import at_start, starts_nowhere
 from sentinel.model.action import Resume
 from sentinel.model.fact import JobAdvanced, RankRaised
 from sentinel.model.incident import Suspect
@@ -21,13 +22,25 @@ def user_exception(case: Case) -> Match | None:
 
 
 def follows_the_code(case: Case) -> Match | None:
-    """The same exception of the same rank at the same step on another node."""
-    return _follows_a_rank(case, Whose.CODE)
+    """The same exception of the same rank at the same step on another node, or wherever a worker starts."""
+    return _follows_a_rank(case, Whose.CODE) or _keeps_all_from_starting(case, Whose.CODE)
 
 
 def follows_a_setting(case: Case) -> Match | None:
     """So does an error that says that a path, a name or a permission is not as the job expects it."""
-    return _follows_a_rank(case, Whose.SETTING)
+    return _follows_a_rank(case, Whose.SETTING) or _keeps_all_from_starting(case, Whose.SETTING)
+
+
+def _keeps_all_from_starting(case: Case, who: Whose) -> Match | None:
+    """Say whether workers end by it as they start, on all nodes where any was tried."""
+    last = {fact.node: fact for fact in at_start(case)}
+    kinds = {_type(fact) for fact in last.values()}
+    if not last or len(kinds) > 1 or not starts_nowhere(case):
+        return None
+    newest = max(last.values(), key=lambda fact: fact.at)
+    if whose(newest.error) is not who:
+        return None
+    return Match((), f"{newest.error}, as workers start on {', '.join(sorted(last))}")
 
 
 def _follows_a_rank(case: Case, who: Whose) -> Match | None:
@@ -41,13 +54,13 @@ def _follows_a_rank(case: Case, who: Whose) -> Match | None:
 
 def comes_from_outside(case: Case) -> Match | None:
     """Storage or the network gave ranks of several nodes an error: none of them is to blame."""
-    raised = [fact for fact in _raised(case) if whose(fact.error).is_outside]
+    raised = [fact for fact in (*_raised(case), *at_start(case)) if whose(fact.error).is_outside]
     places = {fact.node: fact for fact in raised}
     if len(places) < case.rules.policy.several:
         return None
     last = raised[-1]
     known = f"{whose(last.error).value}, on {', '.join(sorted(places))}"
-    return Match((), f"rank {last.rank} on {last.node} raised {last.error} ({known})")
+    return Match((), f"{who_raised(last)} on {last.node} raised {last.error} ({known})")
 
 
 def follows_the_node(case: Case) -> Match | None:

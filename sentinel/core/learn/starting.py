@@ -1,0 +1,94 @@
+"""Workers that do not become warm: nodes where that is so are left alone, and people hear of a job's."""
+
+from msgspec.structs import replace
+
+from sentinel.core import group
+from sentinel.core.learn.nodes import look_again
+from sentinel.core.recovery import MOST_DOUBLINGS
+from sentinel.core.state import Rules, State
+from sentinel.core.state.rows import Job, JobStage
+from sentinel.core.state.timers import Timer
+from sentinel.core.state.workers import Worker, WorkerStage
+from sentinel.model.action import Action
+from sentinel.model.fact import Outcome, RankRaised
+from sentinel.model.ids import NodeId, WorkerId
+from sentinel.model.incident import Due
+
+
+def failed(state: State, fact: Outcome, worker: WorkerId, action: Action | None, rules: Rules) -> None:
+    """A node where workers do not start is left alone after a few; whoever waits is seated elsewhere.
+
+    One that starts all the same, only late, is stopped: nobody expects it any more.
+    """
+    for job in [job for job in state.jobs.values() if job.id == getattr(action, "job", job.id)]:
+        known = state.workers.get(job.id, worker)
+        if known is None or not (known.stage is WorkerStage.STARTING or known.fell_short):
+            continue
+        waits = known.stage is WorkerStage.STARTING
+        state.change(known, unwanted=known.unwanted or waits, fell_short=False)
+        _pauses(state, job, known, rules)
+        if _shuns(state, known, rules) and not (job.is_over or job.stage is JobStage.RUNNING):
+            _tell(state, job, replace(fact, detail=f"on {known.node}: {fact.detail}"))
+
+
+def _pauses(state: State, job: Job, worker: Worker, rules: Rules) -> None:
+    """One that could not be started is started elsewhere at once; one that ended by itself after a pause.
+
+    That grows, for most often the next one ends by the same.
+    """
+    pause = rules.policy.retry_s
+    if worker.spent or worker.fell_short:
+        before = min(state.nodes[worker.node].misstarts, MOST_DOUBLINGS)
+        pause = min(rules.policy.trust_s, pause * 2.0**before)
+        state.change(job, lacking=max(1, job.lacking))
+    else:
+        look_again(state, job.id)
+    state.set_deadline(Timer.REFILL.of(job.id), pause)
+
+
+def ended(state: State, job: Job, worker: Worker) -> None:
+    """Its process is gone before it was warm; who asked for it hears of that, too, and counts it."""
+    if worker.stage is WorkerStage.STARTING and not worker.unwanted:
+        state.change(state.workers.rows[worker.key], fell_short=True)
+    else:
+        look_again(state, job.id)
+
+
+def _shuns(state: State, worker: Worker, rules: Rules) -> bool:
+    """Count one more on its node; true if that has become one where no further one is started for a while."""
+    node = state.nodes[worker.node]
+    known, misstarts = node.shunned, node.misstarts + 1
+    node = state.change(node, misstarts=misstarts, shunned=misstarts >= rules.policy.start_attempts)
+    if node.shunned:
+        state.set_deadline(Timer.TRUST.of(node.id), rules.policy.trust_s)
+    return node.shunned and not known
+
+
+def _tell(state: State, job: Job, fact: Outcome) -> None:
+    """Make it somebody's business that a job does not start."""
+    incident = group.join(state, group.job_topic(job.id), fact, job)
+    if not state.awaits_evidence(incident.id):
+        group.ask_for(state, incident, Due.ANY)
+
+
+def raised(state: State, fact: RankRaised) -> None:
+    """Code of the job keeps a worker from starting; of a standby nobody waits for, that stops nothing."""
+    job, worker = state.worker(fact.job, fact.worker)
+    if job is None or worker is None or worker.rank >= 0 or worker.node != fact.node:
+        return
+    state.change(worker, spent=True)
+    if job.is_over or job.stage is JobStage.RUNNING:
+        return
+    fact = replace(fact, rank=-1, generation=-1, step=-1)
+    incident = group.join(state, group.job_topic(job.id), fact, job)
+    if not state.awaits_evidence(incident.id):
+        group.ask_for(state, incident, Due.CERTAIN)
+
+
+def trust_again(state: State, name: NodeId, rules: Rules) -> None:
+    """Give a node where workers did not start one more try."""
+    node = state.nodes.get(name)
+    if node is not None and node.shunned:
+        state.change(node, misstarts=rules.policy.start_attempts - 1, shunned=False)
+        for job in state.jobs:
+            look_again(state, job)
