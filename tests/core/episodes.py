@@ -1,6 +1,6 @@
 """Random episodes for property tests: what goes wrong, in which order, and what must hold after each fact."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -98,7 +98,7 @@ class Checked(Simulated):
         allowed_before = not (self.state.stopped or self.state.frozen)
         out = self._out()
         actions = super().tell(fact)
-        self._check_the_way_back(out - self._out(), fact)
+        self._check_the_way_back(out - self._out(), [fact])
         self.decided += actions
         for action in actions:
             self._check(action)
@@ -116,12 +116,13 @@ class Checked(Simulated):
         nodes = self.state.nodes.values()
         return {node.id for node in nodes if node.cordon is not None and node.is_kept_out}
 
-    def _check_the_way_back(self, back: set[NodeId], fact: Fact) -> None:
+    def _check_the_way_back(self, back: set[NodeId], facts: Sequence[Fact]) -> None:
         for name in back:
             proof = self.state.nodes[name].proof
-            passed = isinstance(fact, NodeProbed) and fact.node == name and not fact.missing
+            passed = any(isinstance(f, NodeProbed) and f.node == name and not f.missing for f in facts)
             passed = passed and proof is not None and proof.stage is ProofStage.PASSED
-            word = isinstance(fact, Commanded) and (fact.command, fact.target) == ("undrain", name)
+            said = {(f.command, f.target) for f in facts if isinstance(f, Commanded)}
+            word = ("undrain", name) in said
             assert passed or word, "a node comes back by a proof that it passes, or on a person's word"
             self.drained.discard(name)
 

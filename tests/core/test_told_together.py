@@ -63,13 +63,14 @@ class AtOnce(Checked):
         facts, self._gathered, self._gathers = self._gathered, [], False
         if not facts:
             return ()
-        recalled = State.from_bytes(self.state.to_bytes())
+        recalled, out = State.from_bytes(self.state.to_bytes()), self._out()
         folded = fold_together(self.state, facts, self.rules)
         assert all(decisions == DEFERRED for _, decisions in folded[:-1])
         for fact, decisions in folded:
             retell(recalled, fact, decisions, self.rules)
         assert plain(recalled) == plain(self.state), "what was committed is what is recalled"
         assert missing(self.state, self.rules) == [], "what is settled is settled"
+        self._check_the_way_back(out - self._out(), facts)
         actions = tuple(action for _, decisions in folded for action in deeds(decisions))
         self.actions += actions
         for action in actions:
@@ -82,6 +83,7 @@ class AtOnce(Checked):
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(CLUSTERS, EPISODES, st.sampled_from([0.1, 0.3, 2.0]))
 @example(([1.0], 5, 1, 1, 0), [("silence", 55)], 0.1)
+@example(([1.0], 2, 1, 1, 0), [("drain", 0), ("prove", 1)], 0.1)
 def test_the_invariants_hold_when_facts_come_together(
     cluster: Any, episode: list[tuple[str, int]], moment: float
 ) -> None:
