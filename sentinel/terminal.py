@@ -268,13 +268,15 @@ def _open_row(incident: Plain) -> Sequence[str]:
 
 def _logbook_row(row: Plain) -> Sequence[str]:
     lost = row["steps_lost"]
+    new_step = row["times"].get("new_step")
+    stood = None if new_step is None else new_step + row["unseen"]
     evicted = row["evicted"] and f"evicted: {', '.join(row['evicted'])}"
     return (
         escape(row["incident"]),
         _when(row["opened"]),
         _styled(row["stage"]),
         escape("\n".join(filter(None, (row["cause"], row["where"], evicted, *row["others"])))),
-        "\n".join(_seconds(each) for each in (row["times"].get("new_step"), *row["again"])),
+        "\n".join(_seconds(each) for each in (stood, *row["again"])),
         "-" if lost is None else str(lost),
     )
 

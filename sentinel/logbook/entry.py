@@ -8,11 +8,11 @@ from functools import cache
 
 import jinja2
 
-from sentinel.core.evidence import recoveries
-from sentinel.core.page.words import also, broke_again, earlier, others, waited, where
+from sentinel.core.evidence import breaks, recoveries
+from sentinel.core.page.words import also, broke_again, earlier, others, stood_still, waited, where
 from sentinel.logbook.words import action_line, fact_line, fact_raw
 from sentinel.model.action import Action, Evict, Page, Refusal, Resume
-from sentinel.model.fact import JobStalled, Outcome
+from sentinel.model.fact import Outcome
 from sentinel.model.ids import ActionId, Instant, Seconds
 from sentinel.model.incident import Incident, Stage
 from sentinel.model.journal import Line
@@ -57,6 +57,8 @@ class Row:
     """Its other causes, each with whom it blames."""
     again: tuple[Seconds, ...] = ()
     """Of each further break, how long it took until the job made a new step."""
+    unseen: Seconds = 0.0
+    """For how long its job had stood still before it was opened."""
 
 
 def as_of(found: Row, now: Instant, opened: Collection[str]) -> Row:
@@ -81,6 +83,8 @@ class EntryLine:
 def row(incident: Incident, runbook: Runbook | None = None) -> Row:
     """Sum an incident up for the index."""
     diagnosis = incident.about
+    recovered = recoveries(incident)
+    broke = recovered[0][0] if recovered else incident.opened
     words = [diagnosis.why if diagnosis else "", *map(fact_line, incident.evidence)]
     return Row(
         incident=incident.id,
@@ -97,7 +101,8 @@ def row(incident: Incident, runbook: Runbook | None = None) -> Row:
         suspects=tuple((s.node, s.rank, s.gpu) for found in incident.where for s in found.suspects),
         words=redact(" ".join(words)),
         others=tuple(others(incident)),
-        again=tuple(step - since for since, step in recoveries(incident)[1:]),
+        again=tuple(step - since for since, step in recovered[1:]),
+        unseen=max(0.0, incident.opened - broke),
     )
 
 
@@ -110,14 +115,14 @@ def _evicted(incident: Incident) -> tuple[str, ...]:
 def gpu_seconds_lost(incident: Incident) -> float | None:
     """GPUs of the resumed generation x seconds from the first sign to its first new step, of each break.
 
-    A job that stalled stood still before anybody saw it: that counts, too. Steps that had to be trained
-    again lie within that time. None when nothing was resumed.
+    A job that stalled, or broke while nobody was there, stood still before anybody saw it: that counts, too.
+    Steps that had to be trained again lie within that time. None when nothing was resumed.
     """
     worlds = [len(action.seats) for action in incident.actions if isinstance(action, Resume)]
     if not worlds or "new_step" not in incident.times:
         return None
-    stood = (fact.at - fact.stalled_s for fact in incident.evidence if isinstance(fact, JobStalled))
-    stood_s = incident.times["new_step"] - min([incident.opened, *stood])
+    first = (fact.happened for fact in breaks(incident) if fact.at <= incident.times["new_step"])
+    stood_s = incident.times["new_step"] - min([incident.opened, *first])
     return max(worlds) * (stood_s + sum(step - since for since, step in recoveries(incident)[1:]))
 
 
@@ -130,7 +135,7 @@ def render(incident: Incident, lines: Iterable[Line] = (), runbook: Runbook | No
         acked_by=incident.acked_by,
         stages=STAGES,
         evidence=_evidence(incident),
-        earlier=[*earlier(incident), *also(incident), *broke_again(incident)],
+        earlier=[*earlier(incident), *also(incident), *stood_still(incident), *broke_again(incident)],
         done=_done(incident, decided),
         waited=waited(incident),
         proofs=incident.proofs,

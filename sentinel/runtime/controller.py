@@ -222,7 +222,9 @@ class Controller:
         """Go on where the last controller stopped: what has no outcome is done again."""
         unfinished = tuple(self.ledger.state.unfinished.values())
         hashes = policy_hash(self.rules), self.ledger.runbooks_hash
-        started = ControllerStarted(self.now(), os.getpid(), *hashes, self.scribe.logbook.highest())
+        now, last = self.now(), self.ledger.state.now
+        away_s = max(0.0, now - last) if last else 0.0
+        started = ControllerStarted(now, os.getpid(), *hashes, self.scribe.logbook.highest(), away_s)
         self.ledger.absorb([started, *self._job()])
         self._perform((*self._doubts, *unfinished))
         self._frozen = bool(self.ledger.state.frozen)

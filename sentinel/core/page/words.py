@@ -39,6 +39,8 @@ FOR_PEOPLE = (Remedy.NONE, Remedy.STOP, Remedy.FREEZE)
 """Remedies that repair nothing by themselves."""
 EARLIER_LIMIT = 200
 """Characters of why something was thought before."""
+UNSEEN_S = 1.0
+"""What is seen within this is seen at once."""
 THREAD_LIMIT = 2500
 """Slack cuts a text block at 3,000 characters."""
 
@@ -150,7 +152,7 @@ def _body(incident: Incident, diagnosis: Diagnosis, left: tuple[str, ...]) -> li
         known["new_step"] = min(known["new_step"], recovered[0][1])  # of its first break, whatever that was
     times = ((word, known[name]) for name, word in STAGES.items() if name in known)
     lines += [f"{word} {at - incident.opened:.1f} s after it was seen" for word, at in times]
-    lines += broke_again(incident)
+    lines += [*stood_still(incident), *broke_again(incident)]
     if incident.steps_lost is not None:
         lines.append(f"Steps lost: {incident.steps_lost}")
     return lines
@@ -192,6 +194,14 @@ def when_over(incident: Incident, state: State, rules: Rules) -> list[str]:
         return []
     at = ends_at(incident, state)
     return [f"Over when {awaited}" + (f": {at - incident.opened:.0f} s after it was seen" if at else "")]
+
+
+def stood_still(incident: Incident) -> list[str]:
+    """Say how long its job had made no step when it recovered first, if that began before it was seen."""
+    since, step = next(iter(recoveries(incident)), (incident.opened, incident.opened))
+    if (unseen := incident.opened - since) < UNSEEN_S:
+        return []
+    return [f"Made no step for {step - since:.1f} s, {unseen:.1f} s of them before it was seen"]
 
 
 def broke_again(incident: Incident) -> list[str]:
