@@ -124,12 +124,12 @@ def _status(status: Plain) -> Iterable[RenderableType]:
     yield from (
         Text(f"{job['job']} needs {job['needs']}", "yellow") for job in status["jobs"] if job["needs"]
     )
+    yield from (Text(_degraded(job), "yellow") for job in status["jobs"] if _is_degraded(job))
     yield from (
-        Text(_degraded(job), "yellow")
-        for job in status["jobs"]
-        if job["stage"] == "running" and len(job["seats"]) < job["wanted"]
+        Text(f"left for people: {line}", "yellow")
+        for line in status["left"]
+        if not line.startswith("degraded: ")  # that is said of the job, with what it waits for
     )
-    yield from (Text(f"left for people: {line}", "yellow") for line in status["left"])
     yield from (
         Text(f"silenced until {_when(each['until'])}: {each['target']}{_by(each)}", "yellow")
         for each in status["silences"]
@@ -141,6 +141,10 @@ def _status(status: Plain) -> Iterable[RenderableType]:
 def _by(silence: Plain) -> str:
     said = ": ".join(part for part in (silence["who"], silence["reason"]) if part)
     return f" ({said})" if said else ""
+
+
+def _is_degraded(job: Plain) -> bool:
+    return job["stage"] in ("running", "forming") and len(job["seats"]) < job["wanted"]
 
 
 def _degraded(job: Plain) -> str:
@@ -214,7 +218,7 @@ def _jobs(jobs: Sequence[Plain]) -> RenderableType:
     rows = [
         (
             escape(job["job"]),
-            _styled(job["stage"]),
+            _styled(job["stage"]) + "\n[yellow]degraded[/]" * _is_degraded(job),
             str(job["generation"]),
             str(job["step"]) if job["step"] >= 0 else "-",
             str(job["snapshot_step"]) if job["snapshot_step"] >= 0 else "-",

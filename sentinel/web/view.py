@@ -116,6 +116,11 @@ class JobView:
     flops_share: float | None = None
     """Of the ranks' peak arithmetic, 0 to 1; None where the settings do not say what a step needs."""
 
+    @property
+    def is_degraded(self) -> bool:
+        """Whether it goes on with fewer ranks than wanted."""
+        return self.stage in ("running", "forming") and len(self.seats) < self.wanted
+
 
 @dataclass(frozen=True, slots=True)
 class IncidentView:

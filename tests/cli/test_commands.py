@@ -155,15 +155,17 @@ def test_status_why_says_what_decides_about_an_object(controller: Controller) ->
     assert (missing.exit_code, "no node, job or open incident 'n 1'" in missing.output) == (1, True)
 
 
-def test_status_says_what_is_left_and_which_job_is_degraded(controller: Controller) -> None:
+@pytest.mark.parametrize("stage", ["running", "forming"])
+def test_status_says_what_is_left_and_which_job_is_degraded(controller: Controller, stage: str) -> None:
     incident = dataclasses.replace(STATUS.incidents[0], earlier=("First: rank-crash",), left=("see to n2",))
-    small = dataclasses.replace(STATUS.jobs[0], wanted=3)
+    small = dataclasses.replace(STATUS.jobs[0], wanted=3, stage=stage)
     controller.now = dataclasses.replace(
         STATUS, jobs=(small,), incidents=(incident,), left=("n2 awaits repair",)
     )
     shown = CliRunner().invoke(app, ["status"]).stdout
     for part in (
         "moe is degraded: it has 2 of 3 ranks\n",
+        "\n     degraded",
         "left for people: n2 awaits repair\n",
         "First: rank-crash",
         "left: see to n2",

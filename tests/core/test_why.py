@@ -3,6 +3,7 @@
 import pytest
 from simulated import JOB, Simulated, ecc
 
+from sentinel.core.page.left import left_in_all
 from sentinel.core.settle.why import keeps_small, why
 from sentinel.model.policy import Policy
 
@@ -90,6 +91,9 @@ def test_a_small_job_waits_for_permission_while_actions_are_stopped() -> None:
     assert cluster.job.is_degraded
     room = "room: it finds 1 GPU on 1 usable node, and none is free and fit"
     assert keeps_small(cluster.job, cluster.state, cluster.rules) == room
+    (said, *_) = why(JOB, cluster.state, cluster.rules, cluster.now) or []
+    assert said.text == f"running, degraded, generation {cluster.job.generation}, 1 of 2 ranks"
+    assert "degraded: moe has 1 of 2 ranks" in left_in_all(cluster.state, cluster.rules)
     cluster.command("stop-actions")
     expected = "permission: actions are stopped: ann: because"
     assert keeps_small(cluster.job, cluster.state, cluster.rules) == expected

@@ -6,7 +6,7 @@ from itertools import chain
 from sentinel.core import proofs
 from sentinel.core.evidence import holding
 from sentinel.core.state import Rules, State
-from sentinel.core.state.rows import OPERATOR, SCHEDULER, Cordon, JobStage, Node
+from sentinel.core.state.rows import OPERATOR, SCHEDULER, Cordon, Job, JobStage, Node
 from sentinel.core.waits import ACTIONS
 from sentinel.model.action import Refusal
 from sentinel.model.counted import counted
@@ -30,7 +30,7 @@ def left_for_people(incident: Incident, state: State, rules: Rules) -> tuple[str
     small = [job for job in state.jobs.values() if job.is_degraded and incident.id in job.shrunk]
     found = (fact for fact in incident.evidence if isinstance(fact, FindingReported))
     accused = {fact.node for fact in found if fact.finding.component == NODE}
-    lines = [f"degraded: {job.id} has {job.world} of {job.wanted} ranks" for job in small]
+    lines = _degraded(small)
     lines += _out([node.id for node, cordon in _cordons(state) if cordon.by == incident.id])
     mine = [node for node, cordon in _cordons(state) if cordon.by == incident.id]
     lines += chain.from_iterable(proofs.left(node, rules.policy) for node in mine)
@@ -40,15 +40,13 @@ def left_for_people(incident: Incident, state: State, rules: Rules) -> tuple[str
 
 
 def left_in_all(state: State, rules: Rules) -> tuple[str, ...]:
-    """Say what is left to people on the whole cluster, each once, also of incidents long forgotten.
-
-    That a job is degraded the job itself says.
-    """
-    lines = _out([node.id for node, cordon in _cordons(state) if cordon.is_ours])
+    """Say what is left to people on the whole cluster, each once, also of incidents long forgotten."""
+    small = [job for job in state.jobs.values() if job.is_degraded]
+    lines = _degraded(small)
+    lines += _out([node.id for node, cordon in _cordons(state) if cordon.is_ours])
     lines += chain.from_iterable(proofs.left(node, rules.policy) for node, _ in _cordons(state))
     lines += _unfit(state.unfit())
-    small = any(job.is_degraded for job in state.jobs.values())
-    lines += [NO_SPARE] if (lines or small) and _needs_a_spare(state) else []
+    lines += [NO_SPARE] if lines and _needs_a_spare(state) else []
     drained = [node.id for node, cordon in _cordons(state) if cordon.by == OPERATOR]
     lines += [f"drained by hand: {_listed(drained)}"] if drained else []
     others = [node.id for node, cordon in _cordons(state) if cordon.by == SCHEDULER]
@@ -61,6 +59,10 @@ def left_in_all(state: State, rules: Rules) -> tuple[str, ...]:
     ]
     refused = (_refused(incident, state, rules) for incident in state.incidents.values())
     return tuple(dict.fromkeys((*lines, *chain.from_iterable(refused))))
+
+
+def _degraded(small: Sequence[Job]) -> list[str]:
+    return [f"degraded: {job.id} has {job.world} of {job.wanted} ranks" for job in small]
 
 
 def _cordons(state: State) -> Iterator[tuple[Node, Cordon]]:

@@ -50,7 +50,8 @@ def _is(
     if node is not None:
         yield from _node_is(node, state, rules)
     if job is not None:
-        yield f"{job.stage.value}, generation {job.generation}, {state.ranks(job)}"
+        small = ", degraded" if job.is_degraded else ""
+        yield f"{job.stage.value}{small}, generation {job.generation}, {state.ranks(job)}"
     if incident is not None:
         found, now = incident.about, incident.diagnosis
         yield f"{incident.stage.value}: {_accuses(found) if found else 'not diagnosed'}"
