@@ -26,6 +26,7 @@ from sentinel.model.fact import DeadlinePassed, Fact, Outcome, RankRaised
 from sentinel.model.ids import Seconds
 from sentinel.model.incident import Diagnosis, Incident, PagedDiagnosis, Stage, Suspect
 from sentinel.model.runbook import PageWhen, Remedy
+from sentinel.model.severity import Severity
 
 TRACEBACK_LINES = 12
 STAGES = {
@@ -63,7 +64,8 @@ def settle(incident: Incident, state: State, rules: Rules) -> Iterator[Page]:
     book = rules.runbooks.get(diagnosis.cause)
     blamed = where(incident)
     title = f"{book.title if book else diagnosis.cause}{blamed and f': {blamed}'}"
-    body = "\n".join([*_body(incident, diagnosis, left), *_asked(incident, left, state, rules)])
+    asked = _asked(incident, left, Severity(grade), state, rules)
+    body = "\n".join([*_body(incident, diagnosis, left), *asked])
     name, thread = action_id(incident.id, "page", "on-call", number), _thread(incident, number)
     stage = incident.stage.value
     yield Page(name, incident.id, number, title, body, stage, thread, diagnosis.cause, grade)
@@ -158,13 +160,15 @@ def _body(incident: Incident, diagnosis: Diagnosis, left: tuple[str, ...]) -> li
     return lines
 
 
-def _asked(incident: Incident, left: tuple[str, ...], state: State, rules: Rules) -> Iterator[str]:
+def _asked(
+    incident: Incident, left: tuple[str, ...], grade: Severity, state: State, rules: Rules
+) -> Iterator[str]:
     """Say how the job does, who looks after it, and what the reader is asked to do."""
     for job in _jobs(incident, state)[:MOST_NAMES]:
         yield f"Job: {job.id} is {job.stage.value}, with {state.ranks(job)}"
     if incident.acked_by:
         yield f"Acknowledged by {incident.acked_by}"
-    yield f"Asked of you: {_ask(incident, left, rules)}"
+    yield f"Asked of you: {_ask(incident, left, grade, rules)}"
     yield from when_over(incident, state, rules)
 
 
@@ -177,15 +181,22 @@ def _jobs(incident: Incident, state: State) -> list[Job]:
     return [job for job in state.jobs.values() if not job.is_over and (job.id in hosted or not named)]
 
 
-def _ask(incident: Incident, left: tuple[str, ...], rules: Rules) -> str:
+def _ask(incident: Incident, left: tuple[str, ...], grade: Severity, rules: Rules) -> str:
+    """Say what to do and by when, as urgent as the page says that it is."""
+    over = incident.stage is Stage.RESOLVED
+    when = "now" if grade is Severity.CRITICAL and not over else "in working hours"
     if left:
-        return "what is left, above"
-    if incident.stage is Stage.RESOLVED:
-        return "nothing"
-    if incident.diagnosis and rules.remedy_of(incident) in FOR_PEOPLE:
-        other = incident.diagnosis.cause != (incident.about and incident.about.cause)
-        return f"to do what {f'the runbook of {incident.diagnosis.cause}' if other else 'its runbook'} says"
-    return "nothing, while Sentinel repairs it"
+        return f"what is left, above, {when}"
+    if grade is Severity.INFO:
+        return "nothing" if over else "nothing, while Sentinel repairs it"
+    found, about = incident.diagnosis, incident.about
+    other = not over and found is not None and found.cause != (about and about.cause)
+    what = f"what {f'the runbook of {found.cause}' if found and other else 'its runbook'} says"
+    if over:
+        return f"nothing now; {when} {what}"
+    if grade is Severity.CRITICAL or rules.remedy_of(incident) in FOR_PEOPLE:
+        return f"to do {what}, {when}"
+    return f"nothing, while Sentinel repairs it; {when} {what}"
 
 
 def when_over(incident: Incident, state: State, rules: Rules) -> list[str]:
