@@ -9,7 +9,7 @@ from functools import cache
 import jinja2
 
 from sentinel.core.evidence import breaks, recoveries
-from sentinel.core.page.words import also, broke_again, earlier, others, stood_still, waited, where
+from sentinel.core.page.words import also, broke_again, earlier, others, stood_still, title_of, waited, where
 from sentinel.logbook.words import action_line, fact_line, fact_raw
 from sentinel.model.action import Action, Evict, Page, Refusal, Resume
 from sentinel.model.fact import Outcome
@@ -91,7 +91,7 @@ def row(incident: Incident, runbook: Runbook | None = None) -> Row:
         opened=incident.opened,
         stage=incident.stage.value,
         cause=diagnosis.cause if diagnosis else "",
-        title=runbook.title if runbook else diagnosis.cause if diagnosis else "not diagnosed",
+        title=title_of(incident, runbook),
         where=where(incident),
         job=incident.job or "",
         times={name: incident.times[name] - incident.opened for name in STAGES if name in incident.times},

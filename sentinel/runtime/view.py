@@ -12,7 +12,7 @@ from sentinel.backends.port import Nodes
 from sentinel.core.detect.watch import Watch
 from sentinel.core.page.left import left_for_people, left_in_all
 from sentinel.core.page.severity import severity
-from sentinel.core.page.words import also, broke_again, earlier, stood_still, where
+from sentinel.core.page.words import also, broke_again, earlier, stood_still, title_of, where
 from sentinel.core.proofs import progress
 from sentinel.core.recovery import awaits, ends_at
 from sentinel.core.settle.why import keeps_full, keeps_small, leaves, needs, why
@@ -212,7 +212,7 @@ class ControllerView:
             incident.id,
             incident.opened,
             incident.stage.value,
-            book.title if book else "gathering evidence",
+            title_of(incident, book) if found else "gathering evidence",
             found.cause if found else "",
             where(incident),
             found.why if found else "",

@@ -25,7 +25,8 @@ from sentinel.model.counted import counted
 from sentinel.model.fact import DeadlinePassed, Fact, Outcome, RankRaised
 from sentinel.model.ids import Seconds
 from sentinel.model.incident import Diagnosis, Incident, PagedDiagnosis, Stage, Suspect
-from sentinel.model.runbook import PageWhen, Remedy
+from sentinel.model.outside import Whose, whose
+from sentinel.model.runbook import PageWhen, Remedy, Runbook
 from sentinel.model.severity import Severity
 
 TRACEBACK_LINES = 12
@@ -38,6 +39,8 @@ STAGES = {
 """Keys of `Incident.times` in their order, and what they are called in a page."""
 FOR_PEOPLE = (Remedy.NONE, Remedy.STOP, Remedy.FREEZE)
 """Remedies that repair nothing by themselves."""
+EXCEPTION = "rank-exception"
+"""What a first exception is, until it is known whom it follows."""
 EARLIER_LIMIT = 200
 """Characters of why something was thought before."""
 UNSEEN_S = 1.0
@@ -63,7 +66,7 @@ def settle(incident: Incident, state: State, rules: Rules) -> Iterator[Page]:
     number = incident.revision + 1
     book = rules.runbooks.get(diagnosis.cause)
     blamed = where(incident)
-    title = f"{book.title if book else diagnosis.cause}{blamed and f': {blamed}'}"
+    title = f"{title_of(incident, book)}{blamed and f': {blamed}'}"
     asked = _asked(incident, left, Severity(grade), state, rules)
     body = "\n".join([*_body(incident, diagnosis, left), *asked])
     name, thread = action_id(incident.id, "page", "on-call", number), _thread(incident, number)
@@ -110,6 +113,23 @@ def _silenced(state: State, name: str) -> bool:
 
 def _failed(fact: Fact) -> bool:
     return isinstance(fact, DeadlinePassed) or (isinstance(fact, Outcome) and not fact.ok)
+
+
+def title_of(incident: Incident, book: Runbook | None) -> str:
+    """Say in a few words what it is about; of an exception also whether storage or network gave it."""
+    found = incident.about
+    if found is None or book is None:
+        return found.cause if found else "not diagnosed"
+    if found.cause == EXCEPTION and (given := _given(incident, found)):
+        return f"{given.value.capitalize()} gave a rank's code an error"
+    return book.title
+
+
+def _given(incident: Incident, found: Diagnosis) -> Whose | None:
+    raised = [fact for fact in incident.evidence if isinstance(fact, RankRaised) and fact.kind == "user"]
+    suspects = {(suspect.node, suspect.rank) for suspect in found.suspects}
+    errors = (whose(fact.error) for fact in raised if (fact.node, fact.rank) in suspects)
+    return next((who for who in errors if who.is_outside), None)
 
 
 def places(diagnosis: Diagnosis) -> str:
