@@ -262,12 +262,19 @@ def _incident_lines(incident: Plain) -> Iterable[str]:
         left_s = incident["over_in_s"]
         yield f"over when {incident['awaits']}" + (f": {left_s:.0f} s to go" if left_s else "")
     if incident["acked_by"]:
-        yield f"acknowledged by {incident['acked_by']}"
+        why = f": {incident['acked_why']}" if incident["acked_why"] else ""
+        yield f"acknowledged by {incident['acked_by']}{why}"
 
 
 def _open_row(incident: Plain) -> Sequence[str]:
     known = (incident["incident"], _when(incident["opened"]))
-    return (*map(escape, known), _styled(incident["stage"]), escape(incident["where"]), "", "")
+    return (
+        *map(escape, known),
+        _styled(incident["stage"]),
+        escape(f"not diagnosed\n{incident['where']}".rstrip()),
+        "",
+        "",
+    )
 
 
 def _logbook_row(row: Plain) -> Sequence[str]:
@@ -279,7 +286,9 @@ def _logbook_row(row: Plain) -> Sequence[str]:
         escape(row["incident"]),
         _when(row["opened"]),
         _styled(row["stage"]),
-        escape("\n".join(filter(None, (row["cause"], row["where"], evicted, *row["others"])))),
+        escape(
+            "\n".join(filter(None, (row["cause"] or "not diagnosed", row["where"], evicted, *row["others"])))
+        ),
         "\n".join(_seconds(each) for each in (stood, *row["again"])),
         "-" if lost is None else str(lost),
     )

@@ -9,7 +9,17 @@ from functools import cache
 import jinja2
 
 from sentinel.core.evidence import breaks, recoveries
-from sentinel.core.page.words import also, broke_again, earlier, others, stood_still, title_of, waited, where
+from sentinel.core.page.words import (
+    acked,
+    also,
+    broke_again,
+    earlier,
+    others,
+    stood_still,
+    title_of,
+    waited,
+    where,
+)
 from sentinel.logbook.words import action_line, fact_line, fact_raw
 from sentinel.model.action import Action, Evict, Page, Refusal, Resume
 from sentinel.model.fact import Outcome
@@ -132,7 +142,7 @@ def render(incident: Incident, lines: Iterable[Line] = (), runbook: Runbook | No
     text = _template().render(
         row=row(incident, runbook),
         diagnosis=incident.about,
-        acked_by=incident.acked_by,
+        acked_by=acked(incident),
         stages=STAGES,
         evidence=_evidence(incident),
         earlier=[*earlier(incident), *also(incident), *stood_still(incident), *broke_again(incident)],

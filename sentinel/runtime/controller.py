@@ -63,6 +63,7 @@ from sentinel.runtime.goodput import Goodput
 from sentinel.runtime.hand_probes import HandProbes
 from sentinel.runtime.hands import Hands, OperatorsCommand
 from sentinel.runtime.inbox import Inbox
+from sentinel.runtime.known_checks import known_checks
 from sentinel.runtime.ledger import Ledger
 from sentinel.runtime.ledger_metrics import LedgerMetrics
 from sentinel.runtime.link_metrics import LinkMetrics
@@ -424,6 +425,7 @@ async def _run(settings: config.Settings, shown: Sequence[config.Effective]) -> 
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, main.cancel)
     cluster = settings.cluster
+    known_checks(settings)
     private.make_folder(cluster.state_dir)
     keys = ensure_keys(cluster.keys_dir)
     if keys.shared.exists():

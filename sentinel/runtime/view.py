@@ -225,6 +225,7 @@ class ControllerView:
             found.nodes[0] if found and found.nodes else "",
             awaits(incident, state, rules),
             max(0.0, ends_at(incident, state) - self._now()),
+            incident.acked_why,
         )
 
 

@@ -150,6 +150,8 @@ class IncidentView:
     """What has to be so, or to stay so, until it is over; empty while the job has not recovered."""
     over_in_s: Seconds = 0.0
     """How long still; 0 where no time is set."""
+    acked_why: str = ""
+    """What they said with it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,7 +60,7 @@ def test_an_acknowledgement_is_in_the_page() -> None:
     before = len(cluster.all(Page))
     cluster.command("ack", "I-0001")
     assert len(cluster.all(Page)) == before + 1, "its page is edited at once"
-    assert "Acknowledged by ann" in last(cluster)[1]
+    assert "Acknowledged by ann: because" in last(cluster)[1]
 
 
 GCS = "10.0.0.1:6379"

@@ -86,7 +86,7 @@ def digest(incident: Incident, left: tuple[str, ...], grade: str, over: list[str
     numbers = (reached, incident.steps_lost, *broke_again(incident)) if "new_step" in reached else ()
     told = incident.about
     said: tuple[object, ...] = (told and told.mark, found and found.mark, incident.stage.value, done, failed)
-    said += (incident.acked_by, numbers, left, grade, *waited(incident), *over)
+    said += (acked(incident), numbers, left, grade, *waited(incident), *over)
     said += incident.proofs
     if (told and told.shared) or incident.part_of:
         said += (str(told and told.shared), incident.part_of)
@@ -140,7 +140,13 @@ def places(diagnosis: Diagnosis) -> str:
 
 
 def where(incident: Incident) -> str:
-    """Say where all the suspects are of what it is about, also of breaks that the job recovered from."""
+    """Say where all the suspects are of what it is about, also of breaks that the job recovered from.
+
+    While nothing is diagnosed it is where the evidence comes from.
+    """
+    if incident.about is None:
+        named = (getattr(fact, "node", None) for fact in incident.evidence)
+        return ", ".join(sorted({node for node in named if node}))
     if incident.about is not None and incident.about.shared is not None:
         return str(incident.about.shared)
     blamed = (sorted(map(whereabouts, found.suspects)) for found in incident.where)
@@ -187,9 +193,14 @@ def _asked(
     for job in _jobs(incident, state)[:MOST_NAMES]:
         yield f"Job: {job.id} is {job.stage.value}, with {state.ranks(job)}"
     if incident.acked_by:
-        yield f"Acknowledged by {incident.acked_by}"
+        yield f"Acknowledged by {acked(incident)}"
     yield f"Asked of you: {_ask(incident, left, grade, rules)}"
     yield from when_over(incident, state, rules)
+
+
+def acked(incident: Incident) -> str:
+    """Say who has acknowledged it, and what they said with it."""
+    return f"{incident.acked_by}{incident.acked_why and f': {incident.acked_why}'}"
 
 
 def _jobs(incident: Incident, state: State) -> list[Job]:
