@@ -4,6 +4,9 @@ BIN := .venv/bin
 STAMP := .venv/.ready
 ARGS ?=
 
+# Where it is set, as in many containers, each of the many processes would compile all of its modules anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: setup demo observe test check bench clean
 .DELETE_ON_ERROR:
 

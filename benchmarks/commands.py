@@ -19,14 +19,26 @@ import uvicorn
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "web"))  # the cluster that the pages' tests show
 
-from sample_cluster import TROUBLE, Cluster
+from sample_cluster import TROUBLE, Cluster, an_incident
 
 from sentinel.adapters.keys import ensure_keys
 from sentinel.logbook.book import Logbook
 from sentinel.web.app import create_app
 
 SENTINEL = (sys.executable, "-m", "sentinel.cli")
-OURS = ("", "--help", "drain --help", "config", "status", "silences")
+OURS = (
+    "",
+    "--help",
+    "drain --help",
+    "config",
+    "status",
+    "status --json",
+    "incidents",
+    "incidents INC-7",
+    "silences",
+    "learn --help",
+    "runbook list",
+)
 BIN = Path(sys.executable).parent
 OTHERS = (("ray", "--help"), ("torchrun", "--help"), ("pip", "--help"))
 
@@ -56,6 +68,7 @@ def commands() -> dict[str, list[str]]:
 def serve(state: Path) -> tuple[uvicorn.Server, threading.Thread, int]:
     """Serve a small cluster in trouble at a port of its own."""
     cluster = Cluster(Logbook(state / "logbook"), TROUBLE)
+    cluster.book.write(an_incident())
     listening = socket.create_server(("127.0.0.1", 0))
     app = create_app(cluster, cluster.command, ensure_keys(state / "keys").api_token)
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))

@@ -102,7 +102,7 @@ def _judge(sample: DriverSample) -> Said:
 
 def _recovery(gpu: GpuDriver, number: int, is_asked_again: bool) -> Said:
     """A drain has time for a second look; a GPU that is to be reset at once has none."""
-    evidence: Evidence = {"recovery_action": number, "driver": gpu.driver, "vbios": gpu.vbios}
+    evidence: Evidence = {"recovery_action": number, **_versions(gpu)}
     asked, health = BY_NUMBER.get(number, (f"action {number}", Health.UNKNOWN))
     said = f"needs what its driver calls {asked!r}"
     if number == DRAIN_AND_RESET and is_asked_again:
@@ -118,7 +118,7 @@ def _recovery(gpu: GpuDriver, number: int, is_asked_again: bool) -> Said:
 def _fabric(gpu: GpuDriver, fabric: Fabric, waits_s: Seconds) -> Said:
     """Nothing of this evicts: whether the GPU works without the fabric, NVML does not say."""
     known = {"state": fabric.state, "status": fabric.status, "health_mask": fabric.health}
-    evidence: Evidence = {**known, "driver": gpu.driver, "vbios": gpu.vbios}
+    evidence: Evidence = {**known, **_versions(gpu)}
     configuration = fabric.health >> _CONFIGURATION & 0xF
     if fabric.state in (NOT_STARTED, IN_PROGRESS) and waits_s < REGISTERED_S:
         yield "fabric-unreadable", Health.UNKNOWN, "is not yet registered with the NVLink fabric", evidence
@@ -142,6 +142,11 @@ def _is(fabric: Fabric, place: int) -> bool:
     return fabric.health >> place & 0x3 == _TRUE
 
 
+def _versions(gpu: GpuDriver) -> dict[str, str]:
+    known = {"driver": gpu.driver, "vbios": gpu.vbios}
+    return {**known, "serial": gpu.serial} if gpu.serial else known
+
+
 def metrics(samples: Sequence[DriverSample]) -> dict[Series, float]:
     """Gauges per GPU. A fleet is compared by `count by (model, driver, vbios) (sentinel_gpu_info)`."""
     shown: dict[Series, float] = {}
@@ -152,8 +157,9 @@ def metrics(samples: Sequence[DriverSample]) -> dict[Series, float]:
             gpu_fabric_state=gpu.fabric.state if gpu.fabric else None,
         )
         if gpu.driver or gpu.vbios:
-            labels = {"uuid": gpu.uuid, "model": gpu.name, "driver": gpu.driver, "vbios": gpu.vbios}
-            shown[series("gpu_info", gpu=gpu.index, **labels)] = 1.0
+            labels = {"uuid": gpu.uuid, "pci": gpu.pci, "serial": gpu.serial, "model": gpu.name}
+            versions = {"driver": gpu.driver, "vbios": gpu.vbios}
+            shown[series("gpu_info", gpu=gpu.index, **labels, **versions)] = 1.0
     return shown
 
 

@@ -129,6 +129,20 @@ BOARD = board(
         width=8,
         none="none",
     ),
+    bars(
+        "Incidents judged by people",
+        "What they said in the time shown, with a button in Slack or `sentinel judge`.",
+        "short",
+        {"{{judgement}}": f"{total(over_range('incidents_judged_total'), 'judgement')} > 0"},
+        none="none",
+    ),
+    bars(
+        "Evictions judged by people",
+        "Evictions of these incidents: `not-node` are those that should not have been.",
+        "short",
+        {"{{judgement}}": f"{total(over_range('evictions_judged_total'), 'judgement')} > 0"},
+        none="none",
+    ),
     lines(
         "Pages a day",
         "Pages that arrived in the 24 hours before.",

@@ -355,6 +355,7 @@ BOARD = board(
             "gpu": "GPU",
             "model": "Model",
             "uuid": "UUID",
+            "serial": "Serial",
             "driver": "Driver",
             "vbios": "VBIOS",
         },

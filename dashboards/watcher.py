@@ -106,6 +106,19 @@ BOARD = board(
         {"{{receiver}}: {{result}}": total(increase("receiver_pages_total"), "receiver", "result")},
         width=8,
     ),
+    bars(
+        "Slack's buttons",
+        "How they are: `refused` needs a person, `off` has no app-level token. Pages go out all the same.",
+        "none",
+        {"{{state}}": f"{worst(of('slack_buttons'), 'state')} > 0"},
+    ),
+    bars(
+        "Presses in Slack",
+        "In the time shown, by what became of them.",
+        "short",
+        {"{{result}}": f"{total(over_range('slack_presses_total'), 'result')} > 0"},
+        none="none",
+    ),
     row("Decisions"),
     lines(
         "Time to decide",

@@ -56,6 +56,19 @@ def print_incidents(answer: Plain) -> None:
     console().print(table if rows else "no incidents")
 
 
+def print_incident(answer: Plain) -> None:
+    """Print one incident: its entry, set on a terminal and as Markdown elsewhere, or what is known by now."""
+    out, entry = console(highlight=False), answer["entry"]
+    if entry is None:
+        out.print(_open({"incidents": [answer["open"]], "now": answer["now"]}))
+    elif out.is_terminal:
+        from rich.markdown import Markdown
+
+        out.print(Markdown(entry, hyperlinks=False))
+    else:
+        out.print(entry, markup=False, soft_wrap=True, end="")
+
+
 def print_silences(answer: Plain) -> None:
     """Print who pages nobody, until when, and who asked for that and why."""
     rows = [
@@ -107,6 +120,23 @@ def print_replay(comparisons: "Iterable[Comparison]") -> int:
     return len(differing)
 
 
+def plain_replay(comparisons: "Iterable[Comparison]") -> Iterator[dict[str, Any]]:
+    """Give each fact with what is decided from it now, and what of that differs, for programs."""
+    from sentinel.logbook.words import fact_line
+
+    for each in comparisons:
+        yield {
+            "seq": each.line.seq,
+            "at": each.line.fact.at,
+            "fact": type(each.line.fact).__name__,
+            "text": fact_line(each.line.fact),
+            "decided": [*map(_decision, each.decided)],
+            "missing": [*map(_decision, each.missing)],
+            "added": [*map(_decision, each.added)],
+            "differs": each.differs,
+        }
+
+
 def _decision(decision: "Decision") -> str:
     from sentinel.logbook.words import decision_line
     from sentinel.model.action import Deed
@@ -115,9 +145,59 @@ def _decision(decision: "Decision") -> str:
     return f"{decision_line(decision)}{name}"
 
 
+def screen_of(status: Plain) -> RenderableType:
+    """Give what is shown of a cluster on one screen: what is open first, for the end may be cut."""
+    return Group(*_alarms(status), *_opened(status), *_work(status), "", _nodes(status))
+
+
+def states(status: Plain) -> dict[str, str]:
+    """Say in a line each what is so, by what it is of; what only goes on, such as steps, is in none."""
+    acting = "; ".join(line.plain for line in _alarms({**status, "ray_trouble": ""})) or "Sentinel acts"
+    found = {"actions": acting, "left for people": "; ".join(status["left"]) or "nothing"}
+    found["scheduler"] = status["ray_trouble"] or "no trouble"
+    found |= {f"node {node['node']}": "; ".join(_standing(node)) for node in status["nodes"]}
+    for job in status["jobs"]:
+        size = f"generation {job['generation']}, {len(job['seats'])} of {job['wanted']} ranks"
+        found[f"job {job['job']}"] = f"{job['stage']}, {size}{job['needs'] and '; needs '}{job['needs']}"
+    for each in status["incidents"]:
+        acked = f"; acknowledged by {each['acked_by']}" if each["acked_by"] else ""
+        where = f": {each['where']}" if each["where"] else ""
+        said = f"{each['stage']}, {each['severity']}, {each['title']}{where}"
+        found[f"incident {each['incident']}"] = said + acked
+    for each in status["silences"]:
+        found[f"silence {each['target']}"] = f"until {_when(each['until'])}{_by(each)}"
+    return found
+
+
+def _standing(node: Plain) -> Iterator[str]:
+    """Say what is so of a node, without what grows or runs down by itself."""
+    yield "silent" if node["silent"] else node["health"]
+    if node["maintained"]:
+        yield f"in maintenance: {node['maintained']}"
+    if node["cordon"]:
+        yield f"cordoned: {node['cordon']}"
+        yield from filter(None, [node["proof"]])
+    if node["repairing"]:
+        yield f"{node['repairing']} is under way"
+    if node["probation_s"]:
+        yield "on probation"
+    yield from node["findings"]
+
+
 def _status(status: Plain) -> Iterable[RenderableType]:
     yield from _alarms(status)
     yield _nodes(status)
+    yield from _work(status)
+    yield ""
+    yield from _opened(status)
+
+
+def _opened(status: Plain) -> Iterable[RenderableType]:
+    yield _open(status) if status["incidents"] else Text("nothing is open")
+
+
+def _work(status: Plain) -> Iterable[RenderableType]:
+    """Give the jobs, and what is left for people."""
     if status["jobs"]:
         yield ""
         yield _jobs(status["jobs"])
@@ -134,8 +214,6 @@ def _status(status: Plain) -> Iterable[RenderableType]:
         Text(f"silenced until {_when(each['until'])}: {each['target']}{_by(each)}", "yellow")
         for each in status["silences"]
     )
-    yield ""
-    yield _open(status) if status["incidents"] else Text("nothing is open")
 
 
 def _by(silence: Plain) -> str:
@@ -161,6 +239,8 @@ def _alarms(status: Plain) -> Iterable[Text]:
         yield Text("observe only: nothing is done but paging", "yellow")
     if status["ray_trouble"]:
         yield Text(f"Ray can't be asked: {status['ray_trouble']}", "yellow")
+    if trouble := status.get("slack_trouble"):
+        yield Text(f"Buttons in Slack do not work: {trouble}; pages go out all the same", "yellow")
 
 
 def _nodes(status: Plain) -> RenderableType:

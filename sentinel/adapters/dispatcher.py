@@ -20,10 +20,12 @@ from sentinel.adapters.outbox_file import OutboxError
 from sentinel.adapters.outboxes import Outboxes
 from sentinel.adapters.page_channel import PageChannel, Reminder
 from sentinel.adapters.receivers import ON_CALL, Receiver
-from sentinel.model.action import Page
+from sentinel.model.action import Page, kind_of
 from sentinel.model.ids import ActionId, Instant, Seconds
 from sentinel.oncall.plan import History, Plan
 
+NEWS = "news"
+"""Kind of what is announced, as its action id names it."""
 RESULTS = ("delivered", "failed")
 LOOKS_EVERY_S: Seconds = 1.0
 """How late somebody may be asked, or reminded."""
@@ -81,6 +83,22 @@ class Dispatcher:
             self._offer(desk, page, history, now)
         self._on_call.outboxes.keep(page)
 
+    def lacks(self, incident: str, names: Sequence[str]) -> bool:
+        """Say whether one of these receivers was never told of something. Raises OutboxError."""
+        return any(not desk.outboxes.knows(incident) for desk in self._named(names))
+
+    def announce(self, page: Page, names: Sequence[str]) -> None:
+        """Keep news for these receivers, whatever they filter; who was told before is not told again."""
+        for desk in self._named(names):
+            try:
+                if not desk.outboxes.knows(page.incident):
+                    desk.outboxes.keep(page)
+            except OutboxError as error:  # whoever announces comes again
+                log.error("news-not-kept", receiver=desk.receiver.name, page=page.id, error=str(error))
+
+    def _named(self, names: Sequence[str]) -> list[_Desk]:
+        return [desk for desk in (self._on_call, *self._others) if desk.receiver.name in names]
+
     def open(self) -> list[Page]:
         """Give the newest page of each incident that on-call has not seen resolved. Raises OutboxError."""
         return self._on_call.outboxes.open()
@@ -136,6 +154,10 @@ class Dispatcher:
             log.exception("plan-failed", page=history[-1][0].id)
             return history[-1][0]
 
+    def show_again(self, incident: str) -> None:
+        """Have on-call's message of an incident shown once more: what people did may be told there."""
+        self._on_call.outboxes.show_again(incident)
+
     def standing(self) -> Iterator[tuple[str, Standing]]:
         """Say how each receiver fares, by its name."""
         for desk in (self._on_call, *self._others):
@@ -149,7 +171,7 @@ class Dispatcher:
     def _desk(self, path: Path, receiver: Receiver) -> _Desk:
         def delivered(action: ActionId, ok: bool, detail: str, channel: str) -> None:
             desk.results["delivered" if ok else "failed"] += 1
-            if receiver.name == ON_CALL:
+            if receiver.name == ON_CALL and kind_of(action) != NEWS:  # these are no action of the journal's
                 self._delivered(action, ok, detail, channel)
 
         desk = _Desk(receiver, Outboxes(path, delivered, self._timing))

@@ -5,6 +5,8 @@ import math
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
+import structlog
+
 from sentinel.adapters.page_channel import ChannelError, PageChannel, Reminder
 from sentinel.model.action import Page
 from sentinel.model.ids import Instant, Seconds
@@ -12,6 +14,8 @@ from sentinel.redact import redact
 from sentinel.terminal_text import harmless
 
 T = TypeVar("T")
+
+log = structlog.get_logger(logger_name="outbox")
 
 LONGEST_DETAIL, LONGEST_REF = 500, 1000
 _REVISIONS = range(-1, 2**31)
@@ -23,6 +27,7 @@ class GuardedChannel:
     def __init__(self, channel: PageChannel) -> None:
         self.name, self.looks_up, self._channel = channel.name, channel.looks_up, channel
         self.refresh_s: Seconds | None = getattr(channel, "refresh_s", None)
+        self._is_stale: Callable[[Page], bool] | None = getattr(channel, "is_stale", None)
 
     async def open(self, page: Page) -> str:
         """Post the incident's message."""
@@ -31,6 +36,19 @@ class GuardedChannel:
     async def edit(self, page: Page, ref: str) -> None:
         """Replace the message's text."""
         await _guarded(lambda: self._channel.edit(page, ref))
+
+    @property
+    def may_be_stale(self) -> bool:
+        """Whether what it shows beside a page may become another."""
+        return self._is_stale is not None
+
+    def is_stale(self, page: Page) -> bool:
+        """Say whether a page that is shown as it is has to be shown anew; a defect there says no."""
+        try:
+            return self._is_stale is not None and self._is_stale(page)
+        except Exception:
+            log.exception("controls-fail", channel=self.name)
+            return False
 
     async def detail(self, page: Page, ref: str) -> None:
         """Post the page's details."""

@@ -10,6 +10,7 @@ class KeyedChannel(ABC):
     """Tells the page as it is now, each time; there is nothing to be found again, and no thread."""
 
     looks_up = True
+    shows_news = False
 
     @abstractmethod
     async def _send(self, page: Page) -> None:

@@ -191,6 +191,7 @@ def _driver(handle: Any, ask: Asking) -> Values:
         "name": text(ask(lambda: pynvml.nvmlDeviceGetName(handle)) or ""),
         "driver": text(ask(pynvml.nvmlSystemGetDriverVersion) or ""),
         "vbios": text(ask(lambda: pynvml.nvmlDeviceGetVbiosVersion(handle)) or ""),
+        "serial": text(ask(lambda: pynvml.nvmlDeviceGetSerial(handle)) or ""),
     }
 
 

@@ -28,6 +28,8 @@ T = TypeVar("T")
 log = structlog.get_logger(logger_name="outbox")
 
 
+LOOKS_EVERY_S: Seconds = 1.0
+"""How late what can be pressed below a page may be shown."""
 MOST_COMPLAINTS = 100
 """Different errors that are remembered as told."""
 
@@ -73,6 +75,9 @@ class Outbox:
         """(channel, incident) → when it was last told, in this process."""
         self._reminders: dict[str, Reminder] = {}
         """Incident → what is still to be said; a restart forgets it, and what is due next comes."""
+        self._again: set[tuple[str, str]] = set()
+        """(channel, incident) to be shown once more as it is, such as after a press; a restart forgets it."""
+        self._channels: Sequence[str] = ()
         self._prepared = False
         self.broken = False
         """The file took no record lately, and what can't be recorded is not shown."""
@@ -112,6 +117,11 @@ class Outbox:
     def remind(self, incident: str, reminder: Reminder) -> None:
         """Say in the channel that shows an incident that it still waits, unless it is over by then."""
         self._reminders[incident] = reminder
+        self._ring()
+
+    def show_again(self, incident: str) -> None:
+        """Have each channel that shows an incident show it once more, also one that is over."""
+        self._again |= {(name, incident) for name in self._channels}
         self._ring()
 
     def undelivered(self) -> int:
@@ -163,6 +173,7 @@ class Outbox:
         """Deliver until cancelled. Order matters: the first is the primary, the next its fallback."""
         guarded = [GuardedChannel(channel) for channel in channels]
         names, self._prepared = [channel.name for channel in guarded], False
+        self._channels = names
         self._bells = [asyncio.Event() for _ in guarded]
         try:
             async with asyncio.TaskGroup() as group:
@@ -182,7 +193,8 @@ class Outbox:
                     await self._attempt(channel, work)
                     self.broken = False
                 else:
-                    await self._pause(bell, names, channel.refresh_s)
+                    looks_s = LOOKS_EVERY_S if channel.may_be_stale else None
+                    await self._pause(bell, names, looks_s or (channel.refresh_s and channel.refresh_s / 10))
                 self._tell(names)
             except (sqlite3.Error, OutboxError) as error:  # a full disk may get room again
                 self.broken = True
@@ -207,13 +219,20 @@ class Outbox:
     def _due_again(self, channel: GuardedChannel, names: Sequence[str], position: int) -> Work | None:
         """Give what is shown as it is and has to be told again: a reminder, or else it would end there."""
         now, name = time.time(), channel.name
-        if not (self._reminders or channel.refresh_s) or now < self._rows.health(name).not_before:
+        has_cause = self._reminders or self._again or channel.refresh_s or channel.may_be_stale
+        if not has_cause or now < self._rows.health(name).not_before:
             return None
+        for asked in [each for each in self._again if each[0] == name]:
+            self._again.discard(asked)
+            if (shown := self._rows.shown_as_is(*asked)) is not None:
+                return Work(Step.REFRESH, *shown, False, now)
         for page, ref in self._rows.shown_open(name, now):
             if page.incident in self._reminders and self._speaks(page.incident, names, position, now):
                 return Work(Step.REMIND, page, ref, False, now)
             told = self._refreshed.get((name, page.incident), 0.0)
             if channel.refresh_s and not told <= now < told + channel.refresh_s:
+                return Work(Step.REFRESH, page, ref, False, now)
+            if channel.is_stale(page):
                 return Work(Step.REFRESH, page, ref, False, now)
         return None
 
@@ -228,10 +247,9 @@ class Outbox:
         since = self._rows.health(name).failing_since
         return since is not None and now - since >= self._timing.fallback_after
 
-    async def _pause(self, bell: asyncio.Event, names: Sequence[str], refresh_s: Seconds | None) -> None:
+    async def _pause(self, bell: asyncio.Event, names: Sequence[str], at_most: Seconds | None) -> None:
         failing = any(self._rows.health(name).failures for name in names)
         idle = not failing and not self._rows.waiting(names[0])
-        at_most = refresh_s and refresh_s / 10
         try:
             async with asyncio.timeout(at_most if idle else self._timing.poll):
                 await bell.wait()
@@ -318,7 +336,7 @@ class Outbox:
     def _failed(self, name: str, work: Work, error: ChannelError, began: Instant) -> None:
         now, timing, old = time.time(), self._timing, self._rows.health(name)
         page = work.page
-        if error.gone and work.step is Step.EDIT:
+        if error.gone and work.step in (Step.EDIT, Step.REFRESH):
             self._rows.gone(name, page)
         elif error.permanent:
             self._rows.refused(name, page, str(error), now + timing.refused_retry)
@@ -328,6 +346,8 @@ class Outbox:
             wait = _backoff(failures, timing) if asked is None else min(asked, timing.longest_asked)
             since = began if old.failing_since is None else old.failing_since
             self._rows.failed(name, page, Health(since, failures, now + wait, str(error)))
+            if work.step is Step.REFRESH:
+                self._again.add((name, page.incident))
         self._complain(name, str(error))
 
     def _complain(self, name: str, error: str) -> None:

@@ -122,6 +122,17 @@ class Rows:
         asked = {"channel": channel, "now": now, "elsewhere": json.dumps(list(self.elsewhere))}
         return [(read_page(text), ref) for text, ref, _ in self._db.execute(OPEN, asked)]
 
+    def shown_as_is(self, channel: str, incident: str) -> tuple[Page, str] | None:
+        """Give an incident's newest page and its reference, if the channel shows that one."""
+        shown = self._db.execute(
+            "SELECT ref, revision FROM messages WHERE channel = ? AND incident = ? AND ref != ''",
+            (channel, incident),
+        ).fetchone()
+        if shown is None or incident in self.elsewhere:
+            return None
+        page = self.newest(incident)
+        return (page, shown[0]) if shown[1] >= page.revision else None
+
     def histories(self) -> dict[str, list[tuple[Page, Instant]]]:
         """Give each open incident's pages, oldest first, and when each was kept."""
         found: dict[str, list[tuple[Page, Instant]]] = {}

@@ -60,6 +60,11 @@ class Outboxes:
         box = self._memory if incident in self._memory.incidents() else self._durable
         box.remind(incident, reminder)
 
+    def show_again(self, incident: str) -> None:
+        """Have an incident shown once more where it is shown."""
+        self._durable.show_again(incident)
+        self._memory.show_again(incident)
+
     def standing(self, channel: str) -> tuple[int, bool]:
         """Say how many pages no channel has shown, and whether this one fails. Raises OutboxError."""
         both = self._durable, self._memory

@@ -2,10 +2,13 @@
 
 from dataclasses import dataclass
 from typing import Protocol
+from urllib.parse import urlencode
 
 from sentinel.model.action import Page
 from sentinel.model.ids import Instant, Seconds
 
+DID, FAILED, LEFT, ASKED = "Did: ", "Failed: ", "Left: ", "Asked of you: "
+"""How lines of a page's body begin that say what was done, what was not, and what is left to people."""
 MARKS = {"open": "🔴 FIRING", "mitigating": "🟡 MITIGATING", "resolved": "🟢 RESOLVED"}
 
 
@@ -41,6 +44,8 @@ class Sender:
     """Of the controller's pages."""
     journal: str = ""
     """Its id: a new journal on a new head node numbers its incidents from the first again."""
+    grafana: str = ""
+    """Where its dashboards are."""
 
 
 UNNAMED = Sender()
@@ -58,8 +63,10 @@ class PageChannel(Protocol):
     """One place where people read pages: a message per incident, edited in place, details in its thread.
 
     Every method raises ChannelError, and lets others run while it waits. `edit` may be called twice with
-    the same page. A channel may have two more: `refresh_s`, when what is open there must be told again lest
-    it ends, by `edit`; and `remind(page, ref, reminder)`, which says that nobody has acknowledged it.
+    the same page. A channel may have more: `refresh_s`, when what is open there must be told again lest
+    it ends, by `edit`; and `remind(page, ref, reminder)`, which says that nobody has acknowledged it. With
+    `is_stale(page)` a channel says, each second, whether what it shows beside an open page is another by now:
+    then it is shown anew, by `edit`. One that can only wake people has `shows_news = False`.
     """
 
     name: str
@@ -87,7 +94,33 @@ def headline(page: Page, sender: Sender) -> str:
     """Title with stage, severity and cluster in front, readable without colours."""
     severity = f" {page.severity}" if page.severity else ""
     cluster = f" {sender.cluster}:" if sender.cluster else ""
+    if page.news:
+        return f"{page.news}{cluster or ':'} {page.title}"
     return f"{MARKS.get(page.stage, page.stage.upper())}{severity}{cluster} {page.title}"
+
+
+def said(page: Page, word: str) -> list[str]:
+    """Give what a page's lines of one kind say, such as those that begin with `Did: `."""
+    return [line.removeprefix(word) for line in page.body.splitlines() if line.startswith(word)]
+
+
+def done_of(page: Page) -> str:
+    """Say in a line what was done already; empty for nothing."""
+    return ", ".join([*said(page, DID), *(f"FAILED: {each}" for each in said(page, FAILED))])
+
+
+def asked_of(page: Page) -> str:
+    """Say in a line what is asked of the reader; empty where the page does not say."""
+    left, asked = said(page, LEFT), said(page, ASKED)
+    if not left:
+        return asked[-1] if asked else ""
+    return f"{left[0]} (and {len(left) - 1} more)" if len(left) > 1 else left[0]
+
+
+def summary(page: Page, sender: Sender) -> str:
+    """Give the page in one line: what, where, what was done already, and what is asked of the reader."""
+    parts = (("", headline(page, sender)), ("done: ", done_of(page)), ("you: ", asked_of(page)))
+    return " · ".join(f"{word}{text}" for word, text in parts if text)
 
 
 def life_of(sender: Sender) -> str:
@@ -103,18 +136,31 @@ def key_of(page: Page, sender: Sender) -> str:
 def footer(page: Page, sender: Sender) -> str:
     """Which cluster's incident and which revision this is, and where to read on."""
     name = f"{sender.cluster}/{page.incident}" if sender.cluster else page.incident
+    if page.news:
+        return logbook_url(page, sender)
     parts = [page.asked] if page.asked else []
     parts += [f"incident {name}", f"revision {page.revision}"]
     parts += [url] if (url := logbook_url(page, sender)) else []
     parts += [f"runbook {url}"] if (url := runbook_url(page, sender)) else []
+    parts += [f"dashboard {url}"] if (url := dashboard_url(page, sender)) else []
     return " · ".join(parts)
 
 
 def logbook_url(page: Page, sender: Sender) -> str:
-    """Where the incident's entry is; empty if that is not known."""
-    return f"{sender.url}/logbook/{page.incident}" if sender.url else ""
+    """Where the incident's entry is, or all of them; empty if that is not known."""
+    entry = "" if page.news else f"/{page.incident}"
+    return f"{sender.url}/logbook{entry}" if sender.url else ""
 
 
 def runbook_url(page: Page, sender: Sender) -> str:
     """Where the cause's runbook is; empty if there is none."""
     return f"{sender.url}/runbook/{page.cause}" if sender.url and page.cause else ""
+
+
+def dashboard_url(page: Page, sender: Sender) -> str:
+    """Where its node's dashboard is in Grafana, or else that of the run; empty if that is not known."""
+    if not sender.grafana:
+        return ""
+    board, chosen = ("node", {"var-node": page.nodes[0]}) if page.nodes else ("run", {})
+    asked = urlencode({"var-cluster": sender.cluster, **chosen})
+    return f"{sender.grafana.rstrip('/')}/d/sentinel-{board}?{asked}"

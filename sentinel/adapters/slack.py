@@ -9,9 +9,11 @@ from typing import Any, TypeVar
 
 from sentinel.adapters.page_channel import UNNAMED, Reminder, Sender, headline
 from sentinel.adapters.slack_api import SlackApi, SlackError
+from sentinel.adapters.slack_controls import Controls, ControlsOf
 from sentinel.adapters.slack_message import (
     DETAIL,
     MESSAGE,
+    NOTHING,
     blocks,
     detail_text,
     escaped,
@@ -32,6 +34,8 @@ LOOKS_FOR: Seconds = 18.0
 """All calls of one step together: less than the outbox gives it."""
 MOST_PAGES, A_PAGE = 50, 100
 """What is further back in a channel than so many messages, or among more channels, is not looked for."""
+MOST_SHOWN = 1000
+"""Incidents of which is known what their message's buttons are."""
 _TS = re.compile(r"[0-9]{1,12}\.[0-9]{1,9}")
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -49,12 +53,19 @@ class Slack:
         base_url: str = "https://slack.com/api/",
         timeout: Seconds = 5.0,
         sender: Sender = UNNAMED,
+        controls: ControlsOf | None = None,
     ) -> None:
-        """`sender` says which cluster pages; only its own messages are found again."""
+        """`sender` says which cluster pages; only its own messages are found again.
+
+        `controls` says what can be pressed below a page now, and what people have done; it is called in the
+        event loop.
+        """
         self.name = f"slack:{channel}"
         self._channel = channel
         self._id = "" if channel.startswith("#") else channel
-        self._sender = sender
+        self._sender, self._controls = sender, controls
+        self._shown: dict[str, Controls] = {}
+        self.is_stale = None if controls is None else self._is_stale
         self._api = SlackApi(token, base_url, timeout)
         # One thread: a look-up waits for a call that we no longer wait for, and so cannot miss its message.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=self.name)
@@ -65,23 +76,40 @@ class Slack:
 
     async def open(self, page: Page) -> str:
         """Post the incident's message and give its `ts`."""
-        message = self._content(page)
+        controls = self._of(page)
+        message = self._content(page, controls)
 
         def post(until: float) -> str:
             answer = self._api.call("chat.postMessage", until=until, channel=self._channel, **message)
             self._id = _text(_ID, answer.get("channel"), "channel")
             return _text(_TS, answer.get("ts"), "ts")
 
-        return await self._call(post)
+        ref = await self._call(post)
+        self._keep(page, controls)
+        return ref
 
     async def edit(self, page: Page, ref: str) -> None:
         """Replace the message's text, blocks and metadata."""
-        message = self._content(page)
+        controls = self._of(page)
+        message = self._content(page, controls)
 
         def update(until: float) -> None:
             self._api.call("chat.update", until=until, channel=self._where(until), ts=ref, **message)
 
         await self._call(update)
+        self._keep(page, controls)
+
+    def _is_stale(self, page: Page) -> bool:
+        """Say whether what can be pressed, or was, is not what the incident's message shows."""
+        return self._shown.get(page.incident) != self._of(page)
+
+    def _of(self, page: Page) -> Controls:
+        return NOTHING if self._controls is None else self._controls(page)
+
+    def _keep(self, page: Page, controls: Controls) -> None:
+        if len(self._shown) >= MOST_SHOWN and page.incident not in self._shown:
+            self._shown.pop(next(iter(self._shown)))  # it is edited once more, should it still be open
+        self._shown[page.incident] = controls
 
     async def detail(self, page: Page, ref: str) -> None:
         """Post the page's details as a reply."""
@@ -164,8 +192,8 @@ class Slack:
             seen.add(cursor)
         raise SlackError(f"{method}: its pages have no end")
 
-    def _content(self, page: Page) -> dict[str, Any]:
-        text, shown = fallback_text(page, self._sender), blocks(page, self._sender)
+    def _content(self, page: Page, controls: Controls) -> dict[str, Any]:
+        text, shown = fallback_text(page, self._sender), blocks(page, self._sender, controls)
         mark = metadata(MESSAGE, page, self._sender)
         return {"text": text, "blocks": shown, "metadata": mark, "unfurl_links": False}
 

@@ -171,7 +171,7 @@ def _cause(finding: "Finding") -> str:
     from sentinel.model.policy import Policy
     from sentinel.runbooks import load
 
-    books = Rules(Policy(), load()).by_code.get(finding.code, ())
+    books = Rules(Policy(), load(own=settings().cluster.runbooks_dir)).by_code.get(finding.code, ())
     return books[0].cause if books else ""
 
 

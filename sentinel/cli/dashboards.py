@@ -12,12 +12,14 @@ from sentinel.cli.frame import (
     FAILED,
     INSPECT,
     MISUSED,
+    AsJson,
     Command,
     CommandError,
     Group,
     app,
     examples,
     say,
+    say_document,
 )
 
 if TYPE_CHECKING:
@@ -54,6 +56,7 @@ def check(
     metrics: Annotated[
         Path | None, typer.Option(help="Compare with this table of all metrics, too: docs/metrics.md.")
     ] = None,
+    json: AsJson = False,
 ) -> None:
     """Judge the dashboards by the rules of Grafana's dashboard-linter; exit 1 when one is broken."""
     from sentinel.dashboards import build as work
@@ -64,11 +67,14 @@ def check(
     found += [f"{work.FILES / name}: not what is built: sentinel dashboards build" for name in work.stale()]
     if metrics is not None:
         found += [str(each) for each in series.complaints(metrics.read_text(encoding="utf-8"), boards)]
-    for line in found:
+    if json:
+        say_document({"dashboards": len(boards), "complaints": found})
+    for line in [] if json else found:
         say(line)
     if found:
         raise typer.Exit(FAILED)
-    say(f"{len(boards)} dashboards keep all rules")
+    if not json:
+        say(f"{len(boards)} dashboards keep all rules")
 
 
 @group.command(
@@ -88,6 +94,7 @@ def push(
     ] = "",
     folder: Annotated[str, typer.Option(help="Title of the folder, when it is made.")] = "Sentinel",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
+    json: AsJson = False,
 ) -> None:
     """Bring the dashboards into a Grafana, and say what changed; again, and nothing does.
 
@@ -101,7 +108,13 @@ def push(
     grafana = Grafana(url, token)
     release, sources = grafana.check(), grafana.sources()
     source = choose(sources, datasource) or _asked(sources)
-    for each in grafana.push(work.committed(), source, folder, dry_run=dry_run):
+    pushed = grafana.push(work.committed(), source, folder, dry_run=dry_run)
+    if json:
+        changes = [{"kind": each.kind, "what": each.what, "url": each.url} for each in pushed]
+        said = {"changes": changes, "dry_run": dry_run, "grafana": release, "datasource": source.name}
+        say_document(said)
+        return
+    for each in pushed:
         say(f"{each.kind}: {each.what} {each.url}".rstrip())
     done = "nothing was done: --dry-run" if dry_run else "done"
     say(f"{done}; Grafana {release}, data source {source.name}")

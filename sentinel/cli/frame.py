@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from sentinel.config import Settings
 
 FAILED, MISUSED = 1, 2
+INTERRUPTED = 130
+"""By Ctrl-C, as shells say it: 128 and the number of SIGINT."""
 EXIT_BY_HEALTH = {"ok": 0, "skipped": 0, "unknown": 1, "warning": 3, "critical": 4}
 """Of commands that look at machines, by the worst that they find; 2 is wrong use, as of every command."""
 CLUSTER, OPERATE, INSPECT, TRUST = "Cluster", "Operate", "Test and inspect", "Keys and trust"
@@ -98,6 +100,8 @@ def _explain(error: Exception) -> tuple[int, str]:
         return FAILED, str(error)
     if isinstance(error, ModuleNotFoundError) and error.name in ("ray", "torch", "numpy"):
         return FAILED, f"{error}; this command needs the extras: pip install 'sentinel-cluster[ray,train]'"
+    if isinstance(error, ModuleNotFoundError) and (error.name or "").startswith("drain3"):
+        return FAILED, f"{error}; this command needs an extra: pip install 'sentinel-cluster[learn]'"
     if isinstance(error, ModuleNotFoundError) and error.name in GRAFANA:
         return FAILED, f"{error}; this command needs an extra: pip install 'sentinel-cluster[dashboards]'"
     if type(error).__name__ in ("ConfigError", "RunbookError", "ScenarioError"):
@@ -114,13 +118,12 @@ def examples(*lines: str) -> str:
     return "\n\n".join(["Examples:", *(f"`{line}`" for line in lines)])
 
 
-app = typer.Typer(
-    cls=_OneLine, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown"
-)
+app = typer.Typer(cls=_OneLine, pretty_exceptions_enable=False, rich_markup_mode="markdown")
 
 Reason = Annotated[str, typer.Option("--reason", "-r", help="Kept in the journal and shown in the logbook.")]
 Node = Annotated[str, typer.Argument(help="Name of a node, as `sentinel status` shows it.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the controller's answer as it is.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print it for programs.")]
 _config: list[Path] = []
 
 
@@ -264,9 +267,14 @@ def table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
 def show(document: Any, tables: Callable[[Any], None], *, json: bool) -> None:
     """Print a document as it is, or as tables."""
     if json:
-        say_json(codec.dumps(document))
+        say_document(document)
     else:
         tables(document)
+
+
+def say_document(document: Any) -> None:
+    """Print a document as one line of JSON."""
+    say_json(codec.dumps(document))
 
 
 def duration(text: str, option: str) -> float:

@@ -35,12 +35,21 @@ STATUS_AGE_S = 5.0
 
 @app.command(
     rich_help_panel=CLUSTER,
-    epilog=examples("sentinel status", "sentinel status --why n2", "sentinel status --json | jq .jobs"),
+    epilog=examples(
+        "sentinel status",
+        "sentinel status --watch",
+        "sentinel status --why n2",
+        "sentinel status --json | jq .jobs",
+    ),
 )
 def status(
     why: Annotated[
         str, typer.Option(metavar="OBJECT", help="A node, job or incident: what decides about it now.")
     ] = "",
+    watch: Annotated[
+        bool,
+        typer.Option("--watch", help="Go on until Ctrl-C; what is piped has a line for each change."),
+    ] = False,
     json: Json = False,
 ) -> None:
     """Show the nodes, the job and what is open."""
@@ -48,7 +57,13 @@ def status(
 
     from sentinel.terminal import print_status, print_why
 
-    if why:
+    if why and watch:
+        raise CommandError("--watch shows all, --why one object: give one of them", MISUSED)
+    if watch:
+        from sentinel.cli.watch import watch as go_on
+
+        go_on(lambda: ask("GET", "status"), json=json)
+    elif why:
         show(ask("GET", f"why/{quote(why, safe='')}"), print_why, json=json)
     else:
         show(ask("GET", "status"), print_status, json=json)
@@ -84,12 +99,25 @@ def down() -> None:
     say(stop(settings()))
 
 
-@app.command(rich_help_panel=CLUSTER, epilog=examples("sentinel incidents"))
-def incidents(json: Json = False) -> None:
-    """List the incidents, newest first."""
-    from sentinel.terminal import print_incidents
+@app.command(
+    rich_help_panel=CLUSTER,
+    epilog=examples(
+        "sentinel incidents", "sentinel incidents I-0042", "sentinel incidents I-0042 > I-0042.md"
+    ),
+)
+def incidents(
+    incident: Annotated[str, typer.Argument(help="One of them, such as I-0042: its whole entry.")] = "",
+    json: Json = False,
+) -> None:
+    """List the incidents, newest first, or show one."""
+    from urllib.parse import quote
 
-    show(ask("GET", "incidents"), print_incidents, json=json)
+    from sentinel.terminal import print_incident, print_incidents
+
+    if incident:
+        show(ask("GET", f"incidents/{quote(incident, safe='')}"), print_incident, json=json)
+    else:
+        show(ask("GET", "incidents"), print_incidents, json=json)
 
 
 @app.command(rich_help_panel=OPERATE, epilog=examples('sentinel ack I-0007 --reason "changing the GPU"'))
@@ -99,6 +127,30 @@ def ack(
 ) -> None:
     """Say that you look after an incident; its page says so, too."""
     tell("ack", incident, reason)
+
+
+@app.command(
+    rich_help_panel=OPERATE,
+    epilog=examples(
+        'sentinel judge I-0007 --not-node --reason "the switch was it"', "sentinel judge I-0007 --right"
+    ),
+)
+def judge(
+    incident: Annotated[str, typer.Argument(help="Such as I-0007, also one that is long over.")],
+    right: Annotated[bool, typer.Option("--right", help="Cause and node are right.")] = False,
+    not_node: Annotated[bool, typer.Option("--not-node", help="The node was not to blame.")] = False,
+    not_cause: Annotated[bool, typer.Option("--not-cause", help="The cause was another one.")] = False,
+    reason: Reason = "",
+) -> None:
+    """Say whether a diagnosis was right: its entry shows it, and it is counted; nothing else follows."""
+    said = [
+        name for name, is_so in (("right", right), ("not-node", not_node), ("not-cause", not_cause)) if is_so
+    ]
+    if len(said) != 1:
+        raise CommandError("give one of --right, --not-node and --not-cause", MISUSED)
+    if not right and not reason.strip():
+        raise CommandError(f"--{said[0]}: say with --reason what it was, for that is on record", MISUSED)
+    tell(said[0], incident, reason)
 
 
 For = Annotated[str, typer.Option("--for", metavar="TIME", help="How long from now: 30m, 2h, 1d.")]

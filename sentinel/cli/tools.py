@@ -9,12 +9,14 @@ from sentinel.cli.frame import (
     FAILED,
     INSPECT,
     MISUSED,
+    AsJson,
     CommandError,
     app,
     config_file,
     duration,
     examples,
     say,
+    say_document,
     say_json,
     settings,
     table,
@@ -26,7 +28,10 @@ if TYPE_CHECKING:
 
 
 @app.command(rich_help_panel=INSPECT, epilog=examples("sentinel replay recordings/I-0007.jsonl"))
-def replay(file: Annotated[Path, typer.Argument(help="A recording from the logbook.")]) -> None:
+def replay(
+    file: Annotated[Path, typer.Argument(help="A recording from the logbook.")],
+    json: Annotated[bool, typer.Option("--json", help="One object a line and fact.")] = False,
+) -> None:
     """Run a recording through today's decisions; exit 1 when they differ from the recorded ones."""
     from sentinel.core.fold import fold_together
     from sentinel.core.replay import replay as tell_again
@@ -35,9 +40,10 @@ def replay(file: Annotated[Path, typer.Argument(help="A recording from the logbo
     from sentinel.model.codec import from_plain
     from sentinel.model.policy import Policy
     from sentinel.runbooks import load
-    from sentinel.terminal import print_replay
+    from sentinel.terminal import plain_replay, print_replay
 
-    policy = settings().policy
+    given = settings()
+    policy = given.policy
     try:
         recording = read(file.read_text(encoding="utf-8"), str(file))
         policy = from_plain(Policy, recording.policy) if recording.policy else policy
@@ -49,9 +55,14 @@ def replay(file: Annotated[Path, typer.Argument(help="A recording from the logbo
         ) from None
     if not recording.lines:
         raise CommandError(f"{file}: holds no fact")
-    rules = Rules(policy, load())
+    rules = Rules(policy, load(own=given.cluster.runbooks_dir))
     compared = tell_again(recording.lines, state, lambda now, facts: fold_together(now, facts, rules))
-    differing = print_replay(compared)
+    if not json:
+        raise typer.Exit(FAILED if print_replay(compared) else 0)
+    differing = False
+    for line in plain_replay(compared):
+        say_document(line)
+        differing |= bool(line["differs"])
     raise typer.Exit(FAILED if differing else 0)
 
 
@@ -74,7 +85,7 @@ def rehearse(
         Path | None, typer.Option(help="A sentinel.toml whose [policy] decides; without: today's.")
     ] = None,
     runbooks: Annotated[
-        Path | None, typer.Option(help="A folder of runbooks; without: the bundled ones.")
+        Path | None, typer.Option(help="A folder of runbooks; without: those in force here.")
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="One object a line and scenario or incident.")] = False,
     explain: Annotated[
@@ -87,7 +98,9 @@ def rehearse(
 
     if (journal is None) == (not files):
         raise CommandError("rehearse takes scenario files, or a --journal", MISUSED)
-    numbers, books = (load(policy) if policy else settings()).policy, load_runbooks(runbooks)
+    given = load(policy) if policy else settings()
+    numbers, own = given.policy, None if runbooks else settings().cluster.runbooks_dir
+    books = load_runbooks(runbooks, own=own)
     if journal is not None:
         raise typer.Exit(_retell(journal, duration(since, "--since"), numbers, books, json=json))
     from sentinel.rehearse import run
@@ -118,7 +131,7 @@ def _retell(journal: Path, back: float, policy: "Policy", books: "Books", *, jso
 
 
 @app.command(name="page-test", rich_help_panel=INSPECT, epilog=examples("sentinel page-test"))
-def page_test() -> None:
+def page_test(json: AsJson = False) -> None:
     """Send a test page to everybody who gets pages, and resolve it; exit 1 when one did not arrive.
 
     Each channel of on-call and of each receiver is told, fallbacks and those for some causes only, too.
@@ -126,8 +139,11 @@ def page_test() -> None:
     from sentinel.runtime.page_test import send
 
     reached = send(settings())
-    table("", [each.row() for each in reached])
-    if all(each.channel.startswith("file:") for each in reached):
+    if json:
+        say_document([each._asdict() for each in reached])
+    else:
+        table("", [each.row() for each in reached])
+    if not json and all(each.channel.startswith("file:") for each in reached):
         say(
             "pages go to this file and the controller's console only: give a Slack token, or [receivers.NAME]"
         )
@@ -205,6 +221,7 @@ def config(
     markdown: Annotated[
         bool, typer.Option("--markdown", help="The defaults, as the table of docs/operating.md.")
     ] = False,
+    json: AsJson = False,
 ) -> None:
     """Show each setting in effect, and where it came from: the default, a line, or the environment.
 
@@ -223,5 +240,8 @@ def config(
         for each in effective(config_file())
         if not changed or each.origin != "default"
     ]
+    if json:
+        say_document({"used": source(config_file()), "settings": rows})
+        return
     table("", rows) if rows else say("nothing is set: all are the defaults")
     say(f"settings used: {source(config_file())}")

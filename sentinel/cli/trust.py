@@ -14,6 +14,7 @@ from sentinel.cli.frame import (
     duration,
     examples,
     say,
+    say_document,
     settings,
     table,
 )
@@ -41,6 +42,7 @@ def enroll(
     end_tokens: Annotated[bool, typer.Option("--end-tokens", help="Let nobody join any more.")] = False,
     to: Annotated[Path | None, typer.Option(help="Folder for what is to be carried to the nodes.")] = None,
     list_: Annotated[bool, typer.Option("--list", help="Show nodes and tokens.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="With --list: print it for programs.")] = False,
 ) -> None:
     """Give nodes keys, or a token with which they get their own; on the head node, as who runs Sentinel."""
     from sentinel.runtime import enroll as work
@@ -52,9 +54,14 @@ def enroll(
             "--end-tokens, --list",
             MISUSED,
         )
+    if json and not list_:
+        raise CommandError("--json is for what --list shows", MISUSED)
     directory = settings().cluster.keys_dir
     if list_:
         rows = work.known(directory)
+        if json:
+            say_document(rows)
+            return
         none = f"no node has a key yet, and no token is out ({directory})"
         table("", rows) if rows else say(none)
         return
@@ -70,6 +77,7 @@ def enroll(
 @app.command("seal-checkpoints", rich_help_panel=TRUST, epilog=examples("sentinel seal-checkpoints --yes"))
 def seal_checkpoints(
     yes: Annotated[bool, typer.Option("--yes", help="Seal those that are whole.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="One object a line and checkpoint.")] = False,
 ) -> None:
     """List the job's checkpoints that it has not sealed, as of an older release; with --yes seal them."""
     from sentinel import private
@@ -81,12 +89,16 @@ def seal_checkpoints(
     directory = job.checkpoint_dir / "checkpoints"
     key = checkpoint_key(job_key(Keys(cluster.keys_dir).snapshot_secret, job.name))
     if directory.is_dir() and (why := private.open_to_others(directory)):
-        say(why)
+        say_document({"warning": why}) if json else say(why)
     left = 0
     for found in accept.candidates(directory, key):
         if sealed := yes and isinstance(found, accept.Candidate):
             accept.seal(found, key)
         left += not sealed
-        say(f"sealed: {found}" if sealed else f"{found}")
+        if json:
+            whole = isinstance(found, accept.Candidate)
+            say_document({"checkpoint": str(found), "whole": whole, "sealed": sealed})
+        else:
+            say(f"sealed: {found}" if sealed else f"{found}")
     if left:
         raise typer.Exit(FAILED)

@@ -37,6 +37,7 @@ RECOVERY = 154
 """The Xid with which the driver says what it asks for: reset the GPU, reboot, drain, or nothing."""
 _LOCAL = ("localhost", "127.0.0.1", "::1")
 _T = TypeVar("_T", bound="Table")
+_Group = Annotated[str, Field(pattern=r"^@?[\w.-]{1,80}$", examples=["sre-oncall"])]
 _Signal = Annotated[int, Field(ge=1, le=64)]
 _Word = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$", examples=["gemm"])]
 _Xid = Annotated[int, Field(ge=1, le=999)]
@@ -125,6 +126,11 @@ class Cluster(Table):
     def names(self) -> frozenset[str]:
         """Give the names by which the pages may be asked for."""
         return frozenset({self.bind, *_LOCAL, socket.gethostname(), *self.web_hosts})
+
+    @property
+    def runbooks_dir(self) -> Path:
+        """Where the cluster's own runbooks lie, those in force and drafts; it need not be there."""
+        return self.state_dir / "runbooks"
 
     @property
     def keys_dir(self) -> Path:
@@ -254,6 +260,18 @@ class Pages(Table):
     """Taken when the channel does not accept a page; empty: the console and the file."""
     base_url: str = "https://slack.com/api/"
     """Another server that speaks Slack's API, such as the one of the tests."""
+    slack_app_token: SecretStr = SecretStr("")
+    """From the environment only: an app-level token, `xapp-…`; with one, Slack's messages have buttons."""
+    slack_app_token_file: Path | None = None
+    """Read when no app-level token is in the environment; a mounted secret."""
+    slack_groups: Annotated[tuple[_Group, ...], BeforeValidator(_listed)] = Field(
+        default=(), examples=["sre-oncall", "S0123456789"]
+    )
+    """User groups of Slack, by handle or id, whose members may press; others are refused."""
+    grafana_url: str = Field(
+        default="", pattern=r"^(https?://[^\s/@]+(/[^\s?#]*)?)?$", examples=["https://grafana.example.org"]
+    )
+    """Where Sentinel's dashboards are: messages link to that of the node, or of the run."""
     fallback_after_s: float = Field(default=20.0, gt=0)
     """A page that is not delivered for this long also goes to the fallback: longer than one Retry-After."""
     oncall_file: Path | None = None
@@ -264,6 +282,23 @@ class Pages(Table):
     """When what a route leaves for the morning is told."""
     workdays: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ("mon", "tue", "wed", "thu", "fri")
     """Days that have such a morning, unless they are holidays."""
+    digest: str = Field(default="", examples=["07:30"])
+    """When, in `timezone`, one message a day says what happened and what waits for people; empty: never."""
+    digest_to: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ("on-call",)
+    """Who gets it, by the names of `[receivers.NAME]`; `on-call` is `[pages]`."""
+
+    @model_validator(mode="after")
+    def _somebody_may_press(self) -> Self:
+        has_app = bool(self.slack_app_token.get_secret_value() or self.slack_app_token_file)
+        if has_app and not self.slack_groups:
+            raise ValueError("slack_groups is empty: name the user groups whose members may press buttons")
+        return self
+
+    def app_token(self) -> str:
+        """Give Slack's app-level token, empty for none. Raises ConfigError when its file can't be read."""
+        if self.slack_app_token.get_secret_value() or self.slack_app_token_file is None:
+            return self.slack_app_token.get_secret_value()
+        return read_secret("pages.slack_app_token_file", self.slack_app_token_file)
 
     def token(self) -> str:
         """Give the Slack token, empty for none. Raises ConfigError when its file can't be read."""
@@ -394,8 +429,10 @@ def validate(where: str, section: str, table: Any, *, strict: bool) -> Table:
     if model is None:
         near = nearest(section, dict.fromkeys(SECTIONS))
         raise ConfigError(f"{where}: unknown section {section!r}{near}")
-    if strict and isinstance(table, dict) and "slack_token" in table:
-        raise ConfigError(f"{where}: pages.slack_token: a secret; give it as {PREFIX}PAGES__SLACK_TOKEN")
+    for key in ("slack_token", "slack_app_token"):
+        if strict and isinstance(table, dict) and key in table:
+            named = f"{PREFIX}PAGES__{key}".upper()
+            raise ConfigError(f"{where}: pages.{key}: a secret; give it as {named}")
     return valid(where, section, model, table, strict=strict)
 
 

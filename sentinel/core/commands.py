@@ -13,6 +13,7 @@ from sentinel.model.action import StopJob, StopWorker
 from sentinel.model.counted import counted
 from sentinel.model.ids import DAY_S, IncidentId, JobId, NodeId
 from sentinel.model.incident import Stage
+from sentinel.model.judgement import JUDGEMENTS, NOT_NODE
 from sentinel.model.policy import Policy
 
 LONGEST_SILENCE_S = 30 * DAY_S
@@ -30,6 +31,9 @@ CommandName: TypeAlias = Literal[
     "stop-actions",
     "resume-actions",
     "stop-job",
+    "right",
+    "not-node",
+    "not-cause",
     "retire",
 ]
 COMMANDS: tuple[CommandName, ...] = get_args(CommandName)
@@ -57,6 +61,8 @@ def refuse_command(state: State, command: str, target: str, causes: Collection[s
         return again.refuse_grow(state, JobId(target))
     if command == "retry":
         return again.refuse_retry(state, target)
+    if command in JUDGEMENTS:
+        return _refuse_judgement(state, command, target)
     if command == "retire":
         return _still_busy(state)
     return ""
@@ -82,6 +88,17 @@ def _refuse_ack(state: State, target: str) -> str:
         return f"no incident {target!r} is open"
     over = incident.stage is Stage.RESOLVED and not incident.left
     return f"{target} is resolved: nothing of it is left to look after" if over else ""
+
+
+def _refuse_judgement(state: State, command: str, target: str) -> str:
+    """Why there is nothing to judge; of an incident that is forgotten here the logbook knows."""
+    incident = state.incidents.get(IncidentId(target))
+    if incident is None:
+        return f"no incident {target!r} is known"
+    if incident.about is None:
+        return f"{target} has no diagnosis yet: there is nothing to judge"
+    blames = any(found.nodes for found in incident.where)
+    return "" if blames or command != NOT_NODE else f"{target} blames no node"
 
 
 def _still_busy(state: State) -> str:

@@ -201,6 +201,7 @@ int nvmlDeviceGetPciInfo_v3(Device *device, PciInfo *info) {
 TEXT(nvmlDeviceGetUUID, "uuid")
 TEXT(nvmlDeviceGetName, "name")
 TEXT(nvmlDeviceGetVbiosVersion, "vbios")
+TEXT(nvmlDeviceGetSerial, "serial")
 
 /* ---- one value each ---- */
 

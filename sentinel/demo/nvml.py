@@ -25,6 +25,7 @@ HEALTHY: Keys = {
     "driver": "580.65.06",
     "name": "NVIDIA H200",
     "vbios": "96.00.99.00.01",
+    "serial": "1650000000000",
     "memory.total": 141 * GIB,
     "memory.reserved": GIB // 2,
     "memory.used": 0,

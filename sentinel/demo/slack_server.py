@@ -19,21 +19,31 @@ class Handler(BaseHTTPRequestHandler):
     server: "SlackServer"
 
     def do_GET(self) -> None:
-        """`/messages` and `/requests`: what arrived, in order."""
+        """`/messages`, `/requests`, `/told`: what arrived, in order; `/sockets`; `/link` is Socket Mode's."""
         space = self.server.workspace
+        if self.path.partition("?")[0] == "/link":
+            space.sockets.serve(self)
+            return
         with space.changed:
             answers: dict[str, Any] = {
                 "/messages": [asdict(message) for message in space.messages],
                 "/requests": list(space.requests),
+                "/told": list(space.told),
+                "/sockets": space.sockets.view(),
             }
         self._answer(200 if self.path in answers else 404, answers.get(self.path, refusal("not_found")))
 
     def do_POST(self) -> None:
-        """`/control` scripts the behaviour; `/api/METHOD` is Slack's."""
+        """`/control` scripts the behaviour; `/event` is sent to the app; `/api/METHOD` is Slack's."""
         try:
             form = self._form()
             if self.path == "/control":
                 self._answer(*self._control(form))
+            elif self.path == "/event":
+                self._answer(200, {"ok": self.server.workspace.sockets.send(form)})
+            elif self.path.startswith("/respond"):
+                self.server.workspace.tell("respond", form)
+                self._answer(200, {"ok": True})
             elif not self.headers.get("Authorization", "").startswith("Bearer "):
                 self._answer(200, refusal("not_authed"))
             else:
@@ -43,12 +53,14 @@ class Handler(BaseHTTPRequestHandler):
 
     def _form(self) -> Any:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        if "json" in self.headers.get("Content-Type", "") or self.path == "/control":
+        if "json" in self.headers.get("Content-Type", "") or self.path in ("/control", "/event"):
             return json.loads(body or b"{}")
         return dict(parse_qsl(body.decode()))
 
     def _control(self, form: Any) -> tuple[int, dict[str, Any]]:
         orders = form if isinstance(form, list) else [form]
+        for order in orders:
+            self.server.workspace.arrange(order)
         pace = [order.pop("seconds_per_post") for order in orders if "seconds_per_post" in order]
         try:
             script = [Behaviour(**order) for order in orders if order]
@@ -95,6 +107,7 @@ class SlackServer(ThreadingHTTPServer):
     def __init__(self, address: str, port: int, workspace: Workspace) -> None:
         self.workspace = workspace
         super().__init__((address, port), Handler)
+        workspace.address = f"{address}:{self.server_port}"
 
 
 def main() -> None:

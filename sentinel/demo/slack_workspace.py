@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sentinel.demo.slack_sockets import Sockets
+
 MODES = ("ok", "429", "500", "error", "silent", "hold-reply", "drop-reply")
 HELD_S = 60.0
 """How long an unanswered request is kept open unless the mode changes."""
@@ -55,6 +57,31 @@ class Workspace:
         self._seconds_per_post = seconds_per_post
         self._last_post: dict[str, float] = {}
         self._ids: dict[str, str] = {}
+        self.sockets = Sockets()
+        self.told: list[dict[str, Any]] = []
+        """What people alone were told, and the forms that were opened for them."""
+        self.address = ""
+        """`host:port` of the server."""
+        self._groups: dict[str, list[str]] = {}
+        self._refuses: dict[str, str] = {}
+
+    def arrange(self, order: dict[str, Any]) -> None:
+        """Take out of an order what is about people and the socket.
+
+        `groups`: handle → users; `refuse`: method → Slack's error, empty for none any more; `drop`: all
+        sockets are closed; `mute`: whether they answer no ping.
+        """
+        with self.changed:
+            self._groups.update(order.pop("groups", {}))
+            self._refuses.update(order.pop("refuse", {}))
+        self.sockets.mute = order.pop("mute", self.sockets.mute)
+        if order.pop("drop", False):
+            self.sockets.drop()
+
+    def tell(self, method: str, form: dict[str, Any]) -> None:
+        """Keep what somebody was told."""
+        with self.changed:
+            self.told.append({"method": method, **form})
 
     def control(self, script: list[Behaviour], seconds_per_post: float | None) -> None:
         """Follow this script from now on; unanswered requests are let go."""
@@ -67,11 +94,15 @@ class Workspace:
     def receive(self, method: str, form: dict[str, Any]) -> tuple[Behaviour, dict[str, Any]]:
         """Decide how to behave and do it: (behaviour, answer)."""
         with self.changed:
-            behaviour = self._crowded(method, form) or self._next()
+            behaviour = self._refused(method) or self._crowded(method, form) or self._next()
             applied = behaviour.mode in ("ok", "hold-reply", "drop-reply")
             answer = self._apply(method, form) if applied else {"ok": False, "error": behaviour.error}
             self._note(method, form, behaviour, answer)
         return behaviour, answer
+
+    def _refused(self, method: str) -> Behaviour | None:
+        error = self._refuses.get(method)
+        return Behaviour("error", 1, error=error) if error else None
 
     def hold(self) -> None:
         """Keep a request unanswered until the script changes."""
@@ -116,6 +147,17 @@ class Workspace:
                 return {"ok": True, "channels": [{"id": i, "name": name} for name, i in self._ids.items()]}
             case "auth.test":
                 return {"ok": True, "team": "demo", "user": "sentinel", "bot_id": "B1"}
+            case "apps.connections.open":
+                return {"ok": True, "url": f"ws://{self.address}/link?ticket=secret"}
+            case "usergroups.list":
+                found = [{"id": f"S-{name.upper()}", "handle": name} for name in self._groups]
+                return {"ok": True, "usergroups": found}
+            case "usergroups.users.list":
+                group = str(form.get("usergroup", "")).removeprefix("S-").lower()
+                return {"ok": True, "users": self._groups.get(group, [])}
+            case "chat.postEphemeral" | "views.open":
+                self.told.append({"method": method, **form})
+                return {"ok": True}
             case "chat.postMessage":
                 return self._post(form)
             case "chat.update":

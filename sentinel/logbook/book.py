@@ -4,18 +4,23 @@ import dataclasses
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import msgspec
-import structlog
 
 from sentinel import private
-from sentinel.logbook.entry import Row, render, row
+from sentinel.logbook.judged import with_judgements
+from sentinel.logbook.row import Row
+from sentinel.logbook.search import Index, parse
 from sentinel.model.incident import Incident, Stage
 from sentinel.model.journal import Line
+from sentinel.model.judgement import Judgement
 from sentinel.model.runbook import Runbook
+from sentinel.redact import redact
 
 _SAFE = re.compile(r"[\w.-]+")
 _NUMBERED = re.compile(r"I-([0-9]{1,9})\.md")
@@ -26,24 +31,45 @@ _LATEST = 1e11
 """No incident opens after the year 5138, where dates have four digits and a row has a place."""
 _DECODER = msgspec.json.Decoder(Row)
 
-log = structlog.get_logger(logger_name="logbook")
-
 
 class Logbook:
     """Writes entries and finds them again; an incident written twice keeps its newest entry."""
 
-    def __init__(self, folder: str | os.PathLike[str]) -> None:
-        """Open or make the folder; an index that is no file of ours is set aside. Raises OSError."""
-        self.folder = private.make_folder(Path(folder))
-        self._index = self.folder / "index.jsonl"
-        self._tidy()
+    def __init__(self, folder: str | os.PathLike[str], *, read_only: bool = False) -> None:
+        """Open or make the folder; an index that is no file of ours is set aside. Raises OSError.
 
-    def write(self, incident: Incident, lines: Iterable[Line] = (), runbook: Runbook | None = None) -> Path:
+        `read_only` is for who reads beside the controller, and changes nothing but what a search needs.
+        """
+        self.folder = Path(folder) if read_only else private.make_folder(Path(folder))
+        self._index = self.folder / "index.jsonl"
+        self._words = Index(self.folder)
+        if not read_only:
+            self._tidy()
+
+    def write(
+        self,
+        incident: Incident,
+        lines: Iterable[Line] = (),
+        runbook: Runbook | None = None,
+        judged: Sequence[Judgement] = (),
+    ) -> Path:
         """Write the incident's entry and its row. Raises OSError when the disk won't take it."""
+        from sentinel.logbook.entry import render, row  # who only reads needs none of it
+
         path, last = self._path(incident.id), incident.stage is Stage.RESOLVED
-        private.write(path, _bytes_of(render(incident, lines, runbook)), durable=last)
-        _append(self._index, _line(row(incident, runbook)), durable=last)
+        text, found = render(incident, lines, runbook), row(incident, runbook)
+        text = with_judgements(text, judged) if judged else text
+        private.write(path, _bytes_of(text), durable=last)
+        _append(self._index, _line(_judged(found, judged)), durable=last)
         return path
+
+    def judge(self, incident: str, judged: Sequence[Judgement]) -> None:
+        """Have an entry end with what people say of it, if there is one. Raises OSError as `write`."""
+        found, text = self.row(incident), self.entry(incident)
+        if found is None or text is None or found == _judged(found, judged):
+            return
+        private.write(self._path(incident), _bytes_of(with_judgements(text, judged)), durable=True)
+        _append(self._index, _line(_judged(found, judged)), durable=True)
 
     def rows(self) -> list[Row]:
         """Give every incident's newest row, newest incident first."""
@@ -55,9 +81,10 @@ class Logbook:
         return sorted(newest.values(), key=lambda found: (found.opened, found.incident), reverse=True)
 
     def search(self, query: str) -> list[Row]:
-        """Give the rows in which every word of the query occurs, newest first."""
-        wanted = set(query.casefold().split())
-        return [found for found in self.rows() if _holds(_haystack(found), wanted)]
+        """Give the rows that a query finds, newest first; all for an empty one. Raises QueryError."""
+        wanted, rows = parse(query, time.time()), self.rows()
+        named = self._words.matching(wanted.words, rows, self.entry) if wanted.words else None
+        return [each for each in rows if wanted.fits(each) and (named is None or each.incident in named)]
 
     def entry(self, incident: str) -> str | None:
         """Give an incident's entry as Markdown, None when there is none."""
@@ -98,10 +125,10 @@ class Logbook:
                 text = "".join(f"{_line(found)}\n" for found in reversed(rows))
                 private.write(self._index, _bytes_of(text), durable=True)
         except private.NotPrivateError as error:
-            log.error("index-unreadable", error=str(error), set_aside=str(private.set_aside(self._index)))
+            _log().error("index-unreadable", error=str(error), set_aside=str(private.set_aside(self._index)))
         # On a full disk the index stays long, and the controller starts all the same.
         except OSError as error:
-            log.warning("index-not-tidied", error=str(error))
+            _log().warning("index-not-tidied", error=str(error))
 
     def _path(self, incident: str) -> Path:
         return self.folder / f"{incident}.md"
@@ -116,6 +143,16 @@ class Logbook:
                 yield line
 
 
+def _log() -> Any:
+    import structlog  # takes as long as reading the index
+
+    return structlog.get_logger(logger_name="logbook")
+
+
+def _judged(found: Row, judged: Sequence[Judgement]) -> Row:
+    return dataclasses.replace(found, judged=tuple(redact(str(each)) for each in judged))
+
+
 def _line(found: Row) -> str:
     return json.dumps(dataclasses.asdict(found))
 
@@ -127,15 +164,6 @@ def _row(line: bytes) -> Row | None:
     except (ValueError, RecursionError):
         return None
     return found if 0.0 <= found.opened <= _LATEST else None
-
-
-def _holds(text: str, wanted: Iterable[str]) -> bool:
-    return all(word in text for word in wanted)
-
-
-def _haystack(found: Row) -> str:
-    parts = (found.incident, found.cause, found.title, found.where, found.job, found.stage, found.words)
-    return " ".join((*parts, *found.evicted)).casefold()
 
 
 def _bytes_of(text: str) -> bytes:

@@ -1,12 +1,8 @@
 """One incident as one logbook entry: what, where, evidence, what was done and why, what it cost."""
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from functools import cache
-
-import jinja2
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from sentinel.core.evidence import breaks, recoveries
 from sentinel.core.page.words import (
@@ -20,64 +16,16 @@ from sentinel.core.page.words import (
     waited,
     where,
 )
+from sentinel.logbook.markdown import relative, template
+from sentinel.logbook.row import STAGES, Row
 from sentinel.logbook.words import action_line, fact_line, fact_raw
 from sentinel.model.action import Action, Evict, Page, Refusal, Resume
 from sentinel.model.fact import Outcome
 from sentinel.model.ids import ActionId, Instant, Seconds
-from sentinel.model.incident import Incident, Stage
+from sentinel.model.incident import Incident
 from sentinel.model.journal import Line
 from sentinel.model.runbook import Runbook
 from sentinel.redact import redact
-
-STAGES = {
-    "detected": "seen",
-    "diagnosed": "cause named",
-    "paged": "page sent",
-    "evicted": "node evicted",
-    "new_step": "first new step",
-    "resolved": "resolved",
-}
-"""Keys of `Incident.times` in their order, and what they are called in an entry."""
-
-
-OVER = "over"
-"""Stage of an incident that is open no more, and of which no entry says how it ended."""
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One line of the logbook's index. Times are seconds after `opened`; None: did not happen."""
-
-    incident: str
-    opened: Instant
-    stage: str
-    cause: str
-    title: str
-    where: str
-    job: str
-    times: dict[str, Seconds]
-    steps_lost: int | None
-    gpu_seconds_lost: float | None
-    evicted: tuple[str, ...]
-    suspects: tuple[tuple[str | None, int | None, int | None], ...]
-    """(node, rank, gpu) of each."""
-    words: str
-    """What a search looks through besides the other fields."""
-    others: tuple[str, ...] = ()
-    """Its other causes, each with whom it blames."""
-    again: tuple[Seconds, ...] = ()
-    """Of each further break, how long it took until the job made a new step."""
-    unseen: Seconds = 0.0
-    """For how long its job had stood still before it was opened."""
-
-
-def as_of(found: Row, now: Instant, opened: Collection[str]) -> Row:
-    """Give a row as it was at a moment when these incidents were open.
-
-    Whose end could not be written, or was in a journal that is gone, is `over`: nobody works on it any more.
-    """
-    is_over = found.stage != Stage.RESOLVED and found.opened < now and found.incident not in opened
-    return replace(found, stage=OVER) if is_over else found
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +60,8 @@ def row(incident: Incident, runbook: Runbook | None = None) -> Row:
         words=redact(" ".join(words)),
         others=tuple(others(incident)),
         again=tuple(step - since for since, step in recovered[1:]),
+        part_of=incident.part_of or "",
+        refused=sum(isinstance(action, Refusal) for action in incident.actions),
         unseen=max(0.0, incident.opened - broke),
     )
 
@@ -139,7 +89,7 @@ def gpu_seconds_lost(incident: Incident) -> float | None:
 def render(incident: Incident, lines: Iterable[Line] = (), runbook: Runbook | None = None) -> str:
     """Write the entry as Markdown. `lines`, its recording, tell when an older release decided its actions."""
     decided = {action.id: line.fact.at for line in lines for action in line.actions}
-    text = _template().render(
+    text = template("entry.md.j2").render(
         row=row(incident, runbook),
         diagnosis=incident.about,
         acked_by=acked(incident),
@@ -186,7 +136,7 @@ def _dated(
 
 
 def _became(outcome: Outcome, opened: Instant) -> str:
-    what = f"{'done' if outcome.ok else 'FAILED'} at {_relative(outcome.at - opened)}"
+    what = f"{'done' if outcome.ok else 'FAILED'} at {relative(outcome.at - opened)}"
     return f"{what}: {outcome.detail}" if outcome.detail else what
 
 
@@ -202,38 +152,3 @@ def _attachments(incident: Incident) -> list[EntryLine]:
     """What actions brought back, such as stacks."""
     outcomes = [fact for fact in incident.evidence if isinstance(fact, Outcome) and fact.data]
     return [EntryLine(fact.at - incident.opened, str(fact.action), fact_raw(fact)) for fact in outcomes]
-
-
-@cache
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("sentinel.logbook"),
-        autoescape=False,  # noqa: S701 - the output is Markdown; the web page renders it with HTML disabled
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters |= {"utc": utc, "relative": _relative, "inline": _inline, "fence": _fence}
-    return environment.get_template("entry.md.j2")
-
-
-def utc(at: Instant) -> str:
-    """Write an instant as `2026-03-04 05:06:07 UTC`."""
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-
-
-def _relative(seconds: Seconds) -> str:
-    return f"{seconds:+.2f} s"
-
-
-def _inline(text: str) -> str:
-    """Keep a foreign text on its line and without Markdown of its own."""
-    return re.sub(r"([\\`*\[\]<|])", r"\\\1", " ".join(text.split()))
-
-
-def _fence(text: str) -> str:
-    """Put raw text into a code block that nothing inside can close."""
-    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
-    fence = "`" * max(3, longest + 1)
-    return f"{fence}text\n{text}\n{fence}"

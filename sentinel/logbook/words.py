@@ -1,8 +1,10 @@
 """Facts and actions in words: one line for people, and the raw evidence under it."""
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import assert_never
 
+from sentinel.logbook.markdown import pairs
 from sentinel.model import action as do
 from sentinel.model import decision as decided
 from sentinel.model import fact as learn
@@ -11,6 +13,8 @@ from sentinel.model.report import RankBeat
 
 WHOLE_FROM = 100
 """From here on three digits are left of the point."""
+MOST_ERRORS = 3
+"""Different reasons why nothing was measured that are told, the commonest."""
 
 
 def fact_line(fact: learn.Fact) -> str:
@@ -130,7 +134,7 @@ def fact_raw(fact: learn.Fact) -> str:
     """Give a fact's raw evidence, several lines, or nothing."""
     match fact:
         case learn.FindingReported(finding=finding):
-            return _pairs(finding.evidence)
+            return pairs(finding.evidence)
         case learn.RankRaised():
             return "\n".join(filter(None, (fact.traceback.strip("\n"), _losses(fact.values))))
         case learn.JobStalled():
@@ -224,10 +228,6 @@ def _because(reason: str) -> str:
     return f": {reason}" if reason else ""
 
 
-def _pairs(evidence: Mapping[str, str | int | float]) -> str:
-    return "\n".join(f"{key}: {value}" for key, value in evidence.items())
-
-
 def _losses(values: tuple[float, ...]) -> str:
     return "\n".join(f"rank {rank}: loss {value}" for rank, value in enumerate(values))
 
@@ -239,8 +239,11 @@ def _beat(beat: RankBeat, node: str) -> str:
 
 
 def _members(fact: learn.MembersProbed) -> str:
-    answered = sum(not sample.error for sample in fact.samples)
+    errors = Counter(sample.error for sample in fact.samples if sample.error)
+    answered = len(fact.samples) - errors.total()
     found = "; ".join(f"{each.node}: {each.finding.summary}" for each in fact.findings)
-    what = fact.error or found or "nothing stands out"
+    nothing = "nothing stands out" if answered else "so nothing is known"
+    what = fact.error or found or nothing
+    what += "".join(f"; {counted(times, 'time')} {error}" for error, times in errors.most_common(MOST_ERRORS))
     asked = f", asked by {fact.who}" if fact.who else ""
     return f"{fact.check} probe{asked}: {answered} of {len(fact.samples)} measurements; {what}"

@@ -38,6 +38,8 @@ class Page(Deed, frozen=True):
     """Who has said that they have it; empty until somebody does."""
     asked: str = ""
     """Who was asked and who is next, in a line."""
+    news: str = ""
+    """What it is instead, such as `Morning digest`, where it is no incident's page and wakes nobody."""
 
 
 class CordonNode(Deed, frozen=True):

@@ -137,3 +137,5 @@ class GpuDriver(GpuDetail):
     name: str = ""
     driver: str = ""
     vbios: str = ""
+    serial: str = ""
+    """Printed on the board; empty where the driver does not tell."""

@@ -242,6 +242,18 @@ class StacksNow(Noun, frozen=True):
     deadline: Span
 
 
+MOST_LINES = 10_000
+"""Of each log in one answer."""
+
+
+class LogsNow(Noun, frozen=True):
+    """Controller to agent: give the end of its own log and of its ranks' logs, of ended ones, too."""
+
+    order: Word
+    lines: Annotated[int, Meta(ge=1, le=MOST_LINES)]
+    """Of each."""
+
+
 class ResetGpus(Noun, frozen=True):
     """Controller to agent: reset these GPUs, only if no rank lives here and no process uses them."""
 
@@ -275,4 +287,4 @@ class Joined(Noun, frozen=True):
     snapshot_key: bytes
 
 
-Order: TypeAlias = Ack | ProbeNow | MeasureNow | KillWorker | StacksNow | ResetGpus | Leave
+Order: TypeAlias = Ack | ProbeNow | MeasureNow | KillWorker | StacksNow | LogsNow | ResetGpus | Leave

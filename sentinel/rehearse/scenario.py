@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -97,7 +98,14 @@ def changed(policy: Policy, numbers: Mapping[str, Any]) -> Policy:
 
 def known(given: Mapping[str, Any], noun: type, where: str) -> None:
     """Refuse a key that is no field of the noun. Raises ScenarioError."""
-    names = [field.name for field in msgspec.inspect.type_info(noun).fields]  # type: ignore[attr-defined]
     for key in given:
-        if key not in names:
-            raise ScenarioError(f"{where}: unknown key {key!r}; allowed are {', '.join(sorted(names))}")
+        if key not in _names(noun):
+            raise ScenarioError(
+                f"{where}: unknown key {key!r}; allowed are {', '.join(sorted(_names(noun)))}"
+            )
+
+
+@cache
+def _names(noun: type) -> frozenset[str]:
+    fields = msgspec.inspect.type_info(noun).fields  # type: ignore[attr-defined]
+    return frozenset(field.name for field in fields)

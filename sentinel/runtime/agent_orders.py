@@ -6,12 +6,22 @@ from collections.abc import Sequence
 from sentinel.model.action import CollectStacks, Probe, Prove, Repair
 from sentinel.model.counted import counted
 from sentinel.model.ids import NodeId
-from sentinel.model.report import KillWorker, Leave, MeasureNow, OrderDone, ProbeNow, ResetGpus, StacksNow
+from sentinel.model.report import (
+    KillWorker,
+    Leave,
+    LogsNow,
+    MeasureNow,
+    OrderDone,
+    ProbeNow,
+    ResetGpus,
+    StacksNow,
+)
 from sentinel.runtime.admit import admit
 from sentinel.runtime.hands import ActionError, Hands
 
 LEAVE_DEADLINE_S = 5.0
 KNOWN_WITHIN_S = 30.0
+LOGS_WITHIN_S = 5.0
 RESET_WITHIN_S = 180.0
 """A reset of all GPUs of a node takes a minute; its agent gives up earlier."""
 
@@ -25,7 +35,10 @@ class AgentOrders:
         """By the node that has to answer, and the order's name, which others can guess."""
 
     async def order(
-        self, node: NodeId, order: KillWorker | StacksNow | ResetGpus | MeasureNow | Leave, within: float
+        self,
+        node: NodeId,
+        order: KillWorker | StacksNow | LogsNow | ResetGpus | MeasureNow | Leave,
+        within: float,
     ) -> OrderDone:
         """Give an order and wait for what became of it. Raises ActionError, TimeoutError."""
         done: asyncio.Future[OrderDone] = asyncio.get_running_loop().create_future()
@@ -102,6 +115,13 @@ class AgentOrders:
             f"{counted(len(stacks), 'stack')}, asked for of {counted(len(action.processes), 'rank')}",
             stacks,
         )
+
+    async def logs(self, node: NodeId, name: str, lines: int) -> tuple[str, ...]:
+        """Give the end of the logs of a node's processes, a text each. Raises ActionError."""
+        try:
+            return (await self.order(node, LogsNow(name, lines), LOGS_WITHIN_S)).data
+        except TimeoutError:
+            raise ActionError(f"{node}: its agent gives no logs within {LOGS_WITHIN_S:g} s") from None
 
     async def retire(self, nodes: Sequence[NodeId]) -> dict[NodeId, str]:
         """Have agents leave their nodes; returns why, for each that does not."""

@@ -54,8 +54,9 @@ from sentinel.model.fact import (
 )
 from sentinel.model.ids import ActionId, Instant, JobId, NodeId, Seconds
 from sentinel.redact import remember
-from sentinel.runtime import in_effect, running, targets_file
+from sentinel.runtime import digest, in_effect, running, slack_link, targets_file
 from sentinel.runtime.agent_orders import AgentOrders
+from sentinel.runtime.already import already
 from sentinel.runtime.awake import Awake
 from sentinel.runtime.counters import Counters
 from sentinel.runtime.gathered import Gathered
@@ -67,6 +68,7 @@ from sentinel.runtime.known_checks import known_checks
 from sentinel.runtime.ledger import Ledger
 from sentinel.runtime.ledger_metrics import LedgerMetrics
 from sentinel.runtime.link_metrics import LinkMetrics
+from sentinel.runtime.node_logs import NodeLogs
 from sentinel.runtime.objections import objection
 from sentinel.runtime.over import over
 from sentinel.runtime.perform import Performer
@@ -75,6 +77,8 @@ from sentinel.runtime.recent import LINES, Recent
 from sentinel.runtime.rounds import AgentRounds
 from sentinel.runtime.rules import policy_hash
 from sentinel.runtime.scribe import Scribe
+from sentinel.runtime.slack_buttons import controls
+from sentinel.runtime.slack_link import SlackLink
 from sentinel.runtime.stage_times import StageTimes
 from sentinel.runtime.view import Arithmetic, ControllerView
 from sentinel.topology import read as read_topology
@@ -126,7 +130,7 @@ class Controller:
         self._state_dir = settings.cluster.state_dir
         self._keys = keys
         remember(keys.api_token, keys.snapshot_secret, keys.controller_secret, settings.pages.token())
-        books = runbooks.load()
+        books = runbooks.load(own=settings.cluster.runbooks_dir)
         self.rules = Rules(settings.policy, books)
         topology = read_topology(settings.cluster.topology)
         journal = Journal(self._state_dir / "journal.db")  # first: its lock keeps a second controller out
@@ -148,7 +152,15 @@ class Controller:
         for collector in (self._goodput, self._stages, self._links, LedgerMetrics(self.ledger), process):
             self._registry.register(collector)
         self._dispatcher = self._receivers(self.ledger.past)
+        self._digest_times = digest.read(settings, self._receiving)
+        self._slack = SlackLink(
+            slack_link.task(settings, keys.api_token, self.ledger.past),
+            self._state_dir / "slack-link.log",
+            self._dispatcher.show_again,
+        )
         self._registry.register(ReceiverMetrics(self._dispatcher.standing))
+        self._registry.register(self._slack)
+        self._registry.register(self.scribe.judged)
         self._backend = _backend(settings)
         self._reports = reports
         hands = self._hands()
@@ -176,7 +188,9 @@ class Controller:
             *around,
             url=settings.cluster.web_url,
             metrics_ports=self._inbox.metrics_ports,
+            slack_trouble=lambda: self._slack.trouble,
             arithmetic=Arithmetic(job.tokens_per_step, job.flops_per_step, job.peak_flops_per_rank),
+            accountant=self.scribe.accountant,
         )
 
     async def run(self) -> None:
@@ -189,6 +203,7 @@ class Controller:
         except asyncio.CancelledError:
             self._learn.give()
             self.ledger.save()
+            self.scribe.accountant.close(self.now())
             raise
 
     async def _serve(self, web_socket: socket.socket) -> None:
@@ -202,11 +217,15 @@ class Controller:
                 self._rounds.run(self.settings.policy.grace_s),
                 self._backend.nodes.run(context),
                 self._dispatcher.run(),
+                self._slack.run(),
                 *(each.run() for each in self._calendars),
-                self.scribe.run(self.ledger),
+                self.scribe.run(self.ledger, self.now),
                 self._serve_web(web_socket),
             ):
                 tasks.create_task(work)
+            if self._digest_times is not None:
+                asked = self._dispatcher, self.view.status, self.scribe.logbook.rows
+                tasks.create_task(digest.digest(self._digest_times, *asked).run())
             if (path := self.settings.cluster.targets_file) is not None:
                 tasks.create_task(targets_file.keep(path.absolute(), self._targets))
 
@@ -305,9 +324,11 @@ class Controller:
 
     def _receivers(self, journal: str) -> Dispatcher:
         settings, cluster = self.settings, self.settings.cluster
-        sender = Sender(cluster.name, cluster.web_url, journal)
+        sender = Sender(cluster.name, cluster.web_url, journal, settings.pages.grafana_url)
         timing = Timing(fallback_after=settings.pages.fallback_after_s)
-        channels, others = on_call.channels(settings, sender), receivers.load(settings, sender)
+        shown = partial(controls, state=self.ledger.state) if settings.pages.app_token() else None
+        channels = on_call.channels(settings, sender, shown)
+        self._receiving = others = receivers.load(settings, sender)
         plan, self._calendars = on_call_plan.load(settings, [*self.rules.runbooks])
         return Dispatcher(self._state_dir, channels, others, self._delivered, timing, plan)
 
@@ -352,6 +373,8 @@ class Controller:
         fact = Commanded(now, command.command, command.target, command.who, command.reason, until)
         if refused := await objection(self.ledger, self.scribe.logbook, fact):
             raise CommandRefusedError(refused)
+        if command.once and (done := already(self.ledger.state, fact)):
+            raise CommandRefusedError(done)
         if not self.ledger.commit():
             raise CommandRefusedError("the journal fails: nothing can be recorded now, so nothing was done")
         ranks = {job.id: job.world for job in self.ledger.state.jobs.values()}
@@ -397,6 +420,8 @@ class Controller:
             hosts=self.settings.cluster.names(),
             home=asyncio.get_running_loop(),
             prober=self._hand_probes,
+            logs=NodeLogs(self._agents, self.ledger.state),
+            runbooks=self.settings.cluster.runbooks_dir,
         )
         await serve(app, listener)
 

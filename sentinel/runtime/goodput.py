@@ -10,18 +10,15 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from sentinel.core import group
+from sentinel.core.idle import idle, keeping
 from sentinel.core.state import State
 from sentinel.core.state.rows import Job, JobStage
+from sentinel.model.idleness import WITHOUT_INCIDENT
 from sentinel.model.ids import Cause, IncidentId, Instant, JobId, Seconds
 from sentinel.model.incident import UNKNOWN, Incident, Stage
 
 Reached: TypeAlias = Callable[[JobId], tuple[int, Instant, Seconds] | None]
 """A job's highest step, when its newest one was made, and how long one usually takes; 0 for unknown."""
-
-START, WAITING, FORMING, STOPPED = "start", "waiting", "forming", "stopped"
-WITHOUT_INCIDENT = (START, WAITING, FORMING, STOPPED)
-"""What time is lost to when nothing is wrong: beside the runbooks' causes these are what a label can say."""
 
 
 @dataclass(slots=True)
@@ -120,7 +117,7 @@ class Goodput(Collector):
             account = self._accounts.get(job.id)
             if account is None:
                 account = self._accounts[job.id] = _Account(
-                    now, max(high, job.high_step), _runs(job), _idle(job)
+                    now, max(high, job.high_step), _runs(job), idle(job)
                 )
             _look(account, job, self._state, (max(high, job.high_step), min(at, now), usual_s), now)
 
@@ -205,32 +202,12 @@ def _look(
         account.train(high, at, usual_s)
         account.stood_since = account.mark
     if not (account.runs and _runs(job)):
-        idle = _idle(job) if account.runs else account.idle  # the step that ends a start is none of it
-        account.lose(_incident(job, state) or idle, now)
+        why = idle(job) if account.runs else account.idle  # the step that ends a start is none of it
+        account.lose(keeping(job, state) or why, now)
         account.diagnose(state)
     if not account.runs and high > account.step and not _runs(job):
         account.regain(at)
     if not account.runs and high > account.step:  # the step that says that it runs again
         account.new_steps += high - account.step
         account.step = high
-    account.runs, account.idle = _runs(job), _idle(job)
-
-
-def _incident(job: Job, state: State) -> Incident | None:
-    """Give what keeps a job from training, if that is an incident."""
-    if job.stage is JobStage.STOPPED:
-        return None
-    wanted = state.incidents.get(job.want.incident) if job.want else None
-    if wanted is not None and wanted.stage is not Stage.RESOLVED:
-        return wanted
-    about = group.job_topic(job.id)
-    own = [each for each in state.open_incidents() if about == each.topic or each.job == job.id]
-    return max(own, key=lambda each: each.opened, default=None)
-
-
-def _idle(job: Job) -> str:
-    if job.stage is JobStage.STOPPED:
-        return STOPPED
-    if job.high_step < 0:
-        return START
-    return FORMING if job.stage is JobStage.FORMING else WAITING
+    account.runs, account.idle = _runs(job), idle(job)

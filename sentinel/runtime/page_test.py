@@ -11,11 +11,15 @@ from sentinel import config, runbooks
 from sentinel.adapters import on_call, on_call_plan, receivers
 from sentinel.adapters.guarded_channel import GuardedChannel
 from sentinel.adapters.page_channel import ChannelError, PageChannel, Sender
+from sentinel.adapters.slack_api import SlackApi, SlackError
+from sentinel.adapters.slack_people import People
 from sentinel.model.action import Page, action_id
 from sentinel.model.ids import IncidentId, Seconds
 
 WITHIN_S: Seconds = 20.0
 """For each of a page's calls, as the outbox gives it."""
+BUTTONS_WITHIN_S: Seconds = 5.0
+"""For each read and write."""
 TITLE = "Test page: nothing is wrong"
 TEXT = "Somebody runs `sentinel page-test`.\nAsked of you: nothing"
 UNREACHED = (
@@ -42,12 +46,28 @@ class Reached(NamedTuple):
 
 def send(settings: config.Settings) -> list[Reached]:
     """Page through all channels at once, fallbacks too, and resolve each page. Raises ConfigError."""
-    on_call_plan.load(settings, [*runbooks.load()])  # what is wrong with it is told before anybody is
+    causes = runbooks.load(own=settings.cluster.runbooks_dir)
+    on_call_plan.load(settings, [*causes])  # what is wrong with it is told before anybody is
     sender = Sender(settings.cluster.name, settings.cluster.web_url)
     name = IncidentId(f"test-{int(time.time())}")
     page = Page(action_id(name, "page", "on-call", 1), name, 1, TITLE, TEXT, "open")
     untried = [Reached(receivers.ON_CALL, name, None, UNREACHED) for name in on_call.without_token(settings)]
-    return [*untried, *asyncio.run(_all(list(_channels(settings, sender)), page))]
+    reached = asyncio.run(_all(list(_channels(settings, sender)), page))
+    return [*untried, *reached, *_buttons(settings)]
+
+
+def _buttons(settings: config.Settings) -> Iterator[Reached]:
+    """Ask Slack whether it takes the app-level token, and who may press. Raises ConfigError."""
+    pages = settings.pages
+    if not (app_token := pages.app_token()):
+        return
+    try:
+        SlackApi(app_token, pages.base_url, BUTTONS_WITHIN_S).call("apps.connections.open")
+        People(SlackApi(pages.token(), pages.base_url, BUTTONS_WITHIN_S), pages.slack_groups).may_press("")
+    except SlackError as error:
+        yield Reached(receivers.ON_CALL, "slack buttons", arrived=False, error=str(error))
+    else:
+        yield Reached(receivers.ON_CALL, "slack buttons", arrived=True, error="")
 
 
 def _channels(settings: config.Settings, sender: Sender) -> Iterator[tuple[str, PageChannel]]:

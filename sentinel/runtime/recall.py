@@ -32,7 +32,7 @@ def recall(journal: Journal, today: Rules) -> Recalled:
     loaded = journal.load()
     state, rules, doubt = _snapshot_of(journal, loaded), rules_of(journal, today), ""
     for line in loaded.tail:
-        differs = _fold_again(state, line, rules(line))
+        differs = fold_again(state, line, rules(line))
         doubt = doubt or differs
         if isinstance(line.fact, Commanded) and line.fact.command == "resume-actions":
             doubt = ""  # an operator resumed actions after it: earlier differences were accepted
@@ -46,15 +46,23 @@ def _without_secrets(state: State) -> State:
     return state if clean is plain else State.from_plain(clean)
 
 
+def state_of(journal: Journal, seq: int) -> State:
+    """Give the state after a line that a snapshot was kept of, else an empty one. Raises JournalError."""
+    return _decoded(journal, journal.snapshot(seq), seq)
+
+
 def _snapshot_of(journal: Journal, loaded: Loaded) -> State:
+    return _decoded(journal, loaded.snapshot, loaded.snapshot_seq)
+
+
+def _decoded(journal: Journal, body: bytes | None, seq: int) -> State:
     try:
-        return State() if loaded.snapshot is None else State.from_bytes(loaded.snapshot)
+        return State() if body is None else State.from_bytes(body)
     except CodecError as error:
-        where = f"{journal.path}, snapshot {loaded.snapshot_seq}"
-        raise JournalError(f"{where}: {error}", permanent=True) from None
+        raise JournalError(f"{journal.path}, snapshot {seq}: {error}", permanent=True) from None
 
 
-def _fold_again(state: State, line: Line, rules: Rules) -> str:
+def fold_again(state: State, line: Line, rules: Rules) -> str:
     """Fold a recorded line; says why the state is not to be trusted after it, or nothing."""
     try:
         if line.is_whole:

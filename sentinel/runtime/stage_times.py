@@ -7,7 +7,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from sentinel.core.state import State
-from sentinel.logbook.entry import STAGES
+from sentinel.logbook.row import STAGES
 from sentinel.model.ids import IncidentId
 from sentinel.model.incident import Incident
 

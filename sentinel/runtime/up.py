@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import psutil
 
-from sentinel import backends, config, private
+from sentinel import backends, config, private, runbooks
 from sentinel.adapters.keys import Keys
 from sentinel.backends.port import NOT_YET
 from sentinel.runtime import in_effect, running
@@ -120,6 +120,10 @@ def _look_before_leaving(settings: config.Settings, watchdog: Running | None) ->
     ):
         if why := _cannot_bind(settings.cluster.bind, port, controller):
             raise UpError(f"{GOES_ON}: cluster.bind and {setting}, {settings.cluster.bind}:{port}: {why}")
+    try:
+        runbooks.load(own=settings.cluster.runbooks_dir)
+    except runbooks.RunbookError as error:
+        raise UpError(f"{GOES_ON}: {error}") from None
     if settings.job.world:
         _look_for_scheduler(settings, GOES_ON, token=True)
 

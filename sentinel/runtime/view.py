@@ -18,14 +18,18 @@ from sentinel.core.recovery import awaits, ends_at
 from sentinel.core.settle.why import keeps_full, keeps_small, leaves, needs, why
 from sentinel.core.state.rows import Job, Node
 from sentinel.core.state.workers import WorkerStage
+from sentinel.logbook import tally_file
 from sentinel.logbook.book import Logbook
-from sentinel.logbook.entry import Row, utc
+from sentinel.logbook.markdown import utc
+from sentinel.logbook.row import Row
+from sentinel.logbook.tally import Entry
 from sentinel.logbook.words import action_line, with_numbers
 from sentinel.model.finding import WORST, Finding, Health
 from sentinel.model.ids import Instant, NodeId, Seconds
 from sentinel.model.incident import Incident
 from sentinel.model.report import NOT_RUNNING, RankBeat
 from sentinel.redact import redact
+from sentinel.runtime.accountant import Accountant
 from sentinel.runtime.ledger import Ledger
 from sentinel.runtime.recent import Recent
 from sentinel.web.view import IncidentView, JobView, NodeView, Pulse, SeatView, Silence, Status
@@ -66,12 +70,14 @@ class ControllerView:
         *,
         url: str = "",
         metrics_ports: Mapping[NodeId, int] = MappingProxyType({}),
+        slack_trouble: Callable[[], str] = str,
         arithmetic: Arithmetic = Arithmetic(),
+        accountant: Accountant | None = None,
     ) -> None:
         self._url, self._metrics_ports, self._arithmetic = url, metrics_ports, arithmetic
-        self._recent = recent or Recent()
+        self._recent, self._accountant = recent or Recent(), accountant
         self._cluster, self._ledger, self._watch, self._logbook = cluster, ledger, watch, logbook
-        self._scheduler, self._now = scheduler, now
+        self._scheduler, self._now, self._slack_trouble = scheduler, now, slack_trouble
         self._started = now()
 
     def status(self) -> Status:
@@ -92,6 +98,7 @@ class ControllerView:
             stopped=state.stopped,
             observe_only=self._ledger.rules.policy.observe_only,
             ray_trouble=redact(self._scheduler.trouble),
+            slack_trouble=self._slack_trouble(),
             left=left_in_all(state, rules),
             silences=tuple(
                 Silence(name, quiet.until, quiet.who, quiet.reason)
@@ -116,6 +123,14 @@ class ControllerView:
     def entry(self, incident: str) -> str | None:
         """Give one entry."""
         return self._logbook.entry(incident)
+
+    def counted(self) -> Sequence[Entry]:
+        """Give the tally, as far as it is written."""
+        return tally_file.read(self._logbook.folder)
+
+    def uncounted(self) -> Sequence[Entry]:
+        """Give what the tally does not hold yet."""
+        return self._accountant.unwritten(self._now()) if self._accountant is not None else ()
 
     def _node(self, node: Node, now: Instant, leaving: Callable[[Job], str]) -> NodeView:
         health = next((h for h in WORST if any(f.health is h for f in node.findings.values())), Health.OK)

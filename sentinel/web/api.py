@@ -9,15 +9,30 @@ from fastapi import APIRouter, HTTPException, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from sentinel.core.commands import LONGEST_SILENCE_S, CommandName
-from sentinel.logbook.entry import Row
+from sentinel.logbook.row import Row
+from sentinel.logbook.search import QueryError
 from sentinel.model.codec import to_plain
+from sentinel.model.judgement import NOT_CAUSE, NOT_NODE
+from sentinel.model.report import MOST_LINES
 from sentinel.redact import redact
 from sentinel.web.desk import Desk
 from sentinel.web.query import bounded
-from sentinel.web.view import AskedProbe, Command, Commander, CommandRefusedError, Prober, Status, current
+from sentinel.web.verdict import verdict
+from sentinel.web.view import (
+    AskedProbe,
+    Command,
+    Commander,
+    CommandRefusedError,
+    LogReader,
+    Prober,
+    Status,
+    View,
+    current,
+)
 
 NEED_NONE = frozenset({"stop-actions", "resume-actions", "retire"})
 NEED_TIME = frozenset({"silence", "maintain"})
+NEED_REASON = frozenset({NOT_NODE, NOT_CAUSE})
 
 MOST_ROWS = 1000
 """Newest rows of the logbook in one answer; who wants older ones searches for them."""
@@ -34,6 +49,7 @@ class CommandBody(BaseModel):
     who: str = Field(default="operator", min_length=1, max_length=100)
     reason: str = Field(default="", max_length=500)
     for_s: float = Field(default=0.0, ge=0.0, le=LONGEST_SILENCE_S, allow_inf_nan=False)
+    once: bool = False
 
 
 class ProbeBody(BaseModel):
@@ -47,15 +63,33 @@ class ProbeBody(BaseModel):
     disturb: bool = False
 
 
-def router(desk: Desk, command: Commander, prober: Prober | None = None) -> APIRouter:
+class LogsBody(BaseModel):
+    """The body of the question for a node's logs, which is none that everybody may ask."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    node: str = Field(min_length=1, max_length=200)
+    lines: int = Field(ge=1, le=MOST_LINES)
+    """Of each log."""
+
+
+def router(
+    desk: Desk, command: Commander, prober: Prober | None = None, logs: LogReader | None = None
+) -> APIRouter:
     """Build the routes under `/api`."""
     api = APIRouter(prefix="/api")
     if prober is not None:
         _probes(api, desk, prober)
+    if logs is not None:
+        _logs(api, desk, logs)
 
     @api.get("/status")
     async def status() -> Response:
         return _json(await desk.of_status(as_json))
+
+    @api.get("/answer")
+    async def answer() -> Response:
+        return _json(await desk.of_status(_answer))
 
     @api.get("/why/{name}")
     async def why(name: str) -> Response:
@@ -69,13 +103,24 @@ def router(desk: Desk, command: Commander, prober: Prober | None = None) -> APIR
     @api.get("/incidents")
     async def incidents(q: str = "") -> Response:
         query, status = bounded(q), await desk.status()
-        return _json(await desk.read(lambda: _found(status, desk.view.search(query))))
+        try:
+            return _json(await desk.read(lambda: _found(status, desk.view.search(query))))
+        except QueryError as error:
+            raise HTTPException(400, str(error)) from None
+
+    @api.get("/incidents/{name:path}")
+    async def incident(name: str) -> Response:
+        status = await desk.status()
+        found = await desk.read(lambda: _one(status, desk.view, name))
+        if found is None:
+            raise HTTPException(404, f"no incident {name[:200]!r}: `sentinel incidents` lists them")
+        return _json(found)
 
     @api.post("/{name}")
     async def post(name: CommandName, body: CommandBody) -> dict[str, str]:
         _check(name, body)
         try:
-            asked = Command(name, body.target, body.who, body.reason, body.for_s)
+            asked = Command(name, body.target, body.who, body.reason, body.for_s, body.once)
             done = await desk.command(command(asked))
         except CommandRefusedError as refusal:
             raise HTTPException(409, str(refusal)) from None
@@ -103,11 +148,27 @@ def _probes(api: APIRouter, desk: Desk, prober: Prober) -> None:
         return _json(as_json(view))
 
 
+def _logs(api: APIRouter, desk: Desk, logs: LogReader) -> None:
+    """Let operators, who have the token, read what the processes of a node have written."""
+
+    @api.post("/logs")
+    async def read(body: LogsBody) -> Response:
+        try:
+            texts = await desk.command(logs(body.node, body.lines))
+        except CommandRefusedError as refusal:
+            raise HTTPException(409, str(refusal)) from None
+        found = (text.partition("\n") for text in texts)
+        rows = [{"of": of, "text": text} for of, _, text in found]
+        return _json(as_json({"node": body.node, "logs": rows}))
+
+
 def _check(name: str, body: CommandBody) -> None:
     if name not in NEED_NONE and not body.target:
         raise HTTPException(422, f"{name} needs a target")
     if name in NEED_TIME and not body.for_s:
         raise HTTPException(422, f"{name} needs for_s, how many seconds it lasts")
+    if name in NEED_REASON and not body.reason.strip():
+        raise HTTPException(422, f"{name} needs a reason")
 
 
 def as_json(value: Any) -> bytes:
@@ -118,10 +179,29 @@ def as_json(value: Any) -> bytes:
         return msgspec.json.encode(_whole(to_plain(value)))
 
 
+def _answer(status: Status) -> bytes:
+    """Give what the status page says first."""
+    return as_json({"cluster": status.cluster, **dataclasses.asdict(verdict(status))})
+
+
 def _found(status: Status, rows: Sequence[Row]) -> bytes:
-    shown = current(status, rows[:MOST_ROWS])
-    short = [dataclasses.replace(row, words=row.words[:MOST_WORDS]) for row in shown]
-    return as_json({"open": status.incidents, "logbook": short})
+    shown = [*map(_short, current(status, rows[:MOST_ROWS]))]
+    return as_json({"open": status.incidents, "logbook": shown})
+
+
+def _short(row: Row) -> Row:
+    return dataclasses.replace(row, words=row.words[:MOST_WORDS])
+
+
+def _one(status: Status, view: View, name: str) -> bytes | None:
+    """Give all of one incident: as it stands while it is open, its row, and its entry as Markdown."""
+    opened = next((each for each in status.incidents if each.incident == name), None)
+    entry = view.entry(name)
+    if entry is None and opened is None:
+        return None
+    row = view.row(name) if entry is not None else None
+    rows = [*map(_short, current(status, [row] if row else []))]
+    return as_json({"now": status.now, "open": opened, "logbook": rows[0] if rows else None, "entry": entry})
 
 
 def _json(body: bytes) -> Response:

@@ -13,9 +13,10 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry
 from starlette.exceptions import HTTPException
 
 from sentinel.dashboards import alert_pages
+from sentinel.logbook.search import QueryError
 from sentinel.model.ids import Cause
 from sentinel.runbooks import RunbookError, prose
-from sentinel.web import api, pages
+from sentinel.web import api, pages, past
 from sentinel.web.admission import Admission
 from sentinel.web.desk import Desk
 from sentinel.web.discovery import targets
@@ -24,7 +25,7 @@ from sentinel.web.links import links
 from sentinel.web.live import events
 from sentinel.web.metrics import exposition
 from sentinel.web.query import bounded
-from sentinel.web.view import Commander, Prober, Status, View, current
+from sentinel.web.view import Commander, LogReader, Prober, Status, View, current
 
 CAUSE = re.compile(r"[a-z0-9-]{1,64}")
 
@@ -38,26 +39,30 @@ def create_app(
     hosts: Collection[str] | None = None,
     home: asyncio.AbstractEventLoop | None = None,
     prober: Prober | None = None,
+    logs: LogReader | None = None,
+    runbooks: Path | None = None,
 ) -> FastAPI:
     """Build the app; an empty token lets no command through.
 
     `registry` holds the controller's own counters, which `/metrics` shows too. `hosts` are the names by which
     browsers may call this server, None: any. `home` is the loop in which view, command and prober are called;
-    None: the one that serves. Without a `prober` nobody can ask for a probe.
+    None: the one that serves. Without a `prober` nobody can ask for a probe, without `logs` for those.
+    `runbooks` is the folder of the cluster's own.
     """
     app, desk = FastAPI(title="Sentinel", openapi_url=None), Desk(view, home)
-    app.include_router(api.router(desk, command, prober))
+    app.include_router(api.router(desk, command, prober, logs))
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"))
     app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_middleware(Admission, token=token, hosts=hosts)
     app.add_middleware(Hardened)
-    _pages(app, desk)
+    _pages(app, desk, runbooks)
+    app.include_router(past.router(desk))
     _machines(app, desk, registry or CollectorRegistry())
     return app
 
 
-def _pages(app: FastAPI, desk: Desk) -> None:
+def _pages(app: FastAPI, desk: Desk, own_runbooks: Path | None) -> None:
     @app.get("/")
     async def status() -> HTMLResponse:
         return HTMLResponse(await desk.of_status(_whole))
@@ -73,7 +78,10 @@ def _pages(app: FastAPI, desk: Desk) -> None:
     @app.get("/logbook")
     async def logbook(q: str = "") -> HTMLResponse:
         query, status = bounded(q), await desk.status()
-        return HTMLResponse(await desk.read(lambda: _found(status, desk.view, query)))
+        try:
+            return HTMLResponse(await desk.read(lambda: _found(status, desk.view, query)))
+        except QueryError as error:
+            return HTMLResponse(_utf8(pages.logbook_page((), query, wrong=str(error))), 400)
 
     @app.get("/logbook/{incident}")
     async def entry(incident: str) -> HTMLResponse:
@@ -84,7 +92,7 @@ def _pages(app: FastAPI, desk: Desk) -> None:
 
     @app.get("/runbook/{cause}")
     async def runbook(cause: str) -> HTMLResponse:
-        page = await desk.read(lambda: _runbook(cause))
+        page = await desk.read(lambda: _runbook(cause, own_runbooks))
         if page is None:
             return HTMLResponse(pages.missing_page(f"There is no runbook {cause}."), 404)
         return HTMLResponse(page)
@@ -128,15 +136,14 @@ def _entry(view: View, incident: str) -> bytes | None:
     found = view.entry(incident)
     if found is None:
         return None
-    row = view.row(incident)
-    return _utf8(pages.entry_page(incident, found, row.times if row else None))
+    return _utf8(pages.entry_page(incident, found, view.row(incident)))
 
 
-def _runbook(cause: str) -> bytes | None:
+def _runbook(cause: str, own: Path | None) -> bytes | None:
     if not CAUSE.fullmatch(cause):
         return None
     try:
-        text: str | None = prose(Cause(cause))
+        text: str | None = prose(Cause(cause), own=own)
     except RunbookError:
         text = alert_pages.prose(cause)
     return None if text is None else _utf8(pages.entry_page(cause, text))

@@ -7,12 +7,13 @@ from datetime import UTC, datetime
 from functools import cache
 
 import jinja2
-from markdown_it import MarkdownIt
 from markupsafe import Markup, escape
 
-from sentinel.logbook.entry import STAGES, Row
+from sentinel.logbook.markdown import duration
+from sentinel.logbook.row import STAGES, Row
 from sentinel.model.ids import Instant, Seconds
 from sentinel.web.links import Links, level
+from sentinel.web.markdown import to_html
 from sentinel.web.ranges import ranges
 from sentinel.web.verdict import training, verdict
 from sentinel.web.view import JobView, NodeView, SeatView, Status
@@ -35,18 +36,29 @@ def status_fragment(status: Status) -> str:
     return _page("status_body.html", status)
 
 
-def logbook_page(rows: Sequence[Row], query: str, found: int | None = None) -> str:
-    """Render the logbook's table with its search box; `found` says how many rows there are beyond these."""
+def logbook_page(rows: Sequence[Row], query: str, found: int | None = None, wrong: str = "") -> str:
+    """Render the logbook's table with its search box; `found` says how many rows there are beyond these.
+
+    `wrong` says why the query makes no sense.
+    """
     total = len(rows) if found is None else found
     page = _environment().get_template("logbook.html")
-    return page.render(rows=rows, query=query, found=total, here="logbook")
+    return page.render(rows=rows, query=query, found=total, wrong=wrong, here="logbook")
 
 
-def entry_page(incident: str, markdown: str, times: Mapping[str, Seconds] | None = None) -> str:
+def entry_page(incident: str, markdown: str, row: Row | None = None) -> str:
     """Render one logbook entry, with a line of its stages. HTML, links and images in it stay text."""
-    body = _markdown().render(_cut(markdown))
+    body = to_html(_cut(markdown))
     page = _environment().get_template("entry.html")
-    return page.render(incident=incident, body=body, stages=timeline(times or {}), here="logbook")
+    nodes = sorted({node for node, _, _ in row.suspects if node}.union(row.evicted)) if row else []
+    return page.render(
+        incident=incident,
+        body=body,
+        stages=timeline(row.times if row else {}),
+        nodes=nodes[:MOST_CHIPS],
+        cause=row.cause if row else "",
+        here="logbook",
+    )
 
 
 def timeline(times: Mapping[str, Seconds]) -> list[tuple[str, Seconds]]:
@@ -73,6 +85,11 @@ def network_page(links: Links) -> str:
 def missing_page(what: str) -> str:
     """Render the page for an address that has nothing."""
     return _environment().get_template("missing.html").render(what=what, here="")
+
+
+def rendered(template: str, **values: object) -> str:
+    """Render one of our templates; every text in it is escaped."""
+    return _environment().get_template(template).render(**values)
 
 
 def _page(template: str, status: Status) -> str:
@@ -120,22 +137,6 @@ def spark(losses: Sequence[tuple[int, float]]) -> str:
     return " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
 
 
-def duration(seconds: Seconds | None) -> str:
-    """Write a duration for people: `0.4 s`, `42 s`, `3 min 20 s`, `5 h 02 min`, `3 d 4 h`."""
-    if seconds is None:
-        return "never"
-    if seconds < 10:
-        return f"{max(0.0, seconds):.1f} s"
-    whole = round(seconds)
-    if whole < 120:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    if whole < 86_400:
-        return f"{whole // 3600} h {whole % 3600 // 60:02} min"
-    return f"{whole // 86_400} d {whole % 86_400 // 3600} h"
-
-
 def _after(seconds: Seconds) -> str:
     return f"+{seconds:.2f} s" if seconds < 10 else f"+{duration(seconds)}"
 
@@ -167,12 +168,6 @@ def _natural(name: str) -> tuple[str, int, str]:
     """node-9 before node-10."""
     head = name.rstrip("0123456789")
     return head, int(name[len(head) :] or -1), name
-
-
-@cache
-def _markdown() -> MarkdownIt:
-    parser = MarkdownIt("commonmark", {"html": False}).enable("table")
-    return parser.disable(["link", "image", "autolink", "html_inline", "html_block"])
 
 
 def _code(text: str) -> Markup:

@@ -118,6 +118,7 @@ def _doubts(status: Status) -> tuple[str, ...]:
         if job.is_degraded
     ]
     ray = [f"Ray can't be asked: {status.ray_trouble}."] if status.ray_trouble else []
+    ray += [f"Buttons in Slack do not work: {status.slack_trouble}."] if status.slack_trouble else []
     counts = [f"Silent nodes: {silent} of {len(status.nodes)}."] if silent else []
     counts += [f"Nodes with critical findings that are not cordoned: {critical}."] if critical else []
     return (*ray, *idle, *shrunk, *counts)

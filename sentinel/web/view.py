@@ -6,7 +6,8 @@ from typing import Protocol, TypeAlias
 
 from msgspec import Struct
 
-from sentinel.logbook.entry import Row, as_of
+from sentinel.logbook.row import Row, as_of
+from sentinel.logbook.tally import Entry
 from sentinel.model.collective import MemberFinding, MemberSample
 from sentinel.model.finding import Health
 from sentinel.model.ids import Instant, NodeId, Seconds
@@ -200,6 +201,8 @@ class Status:
     observe_only: bool = False
     ray_trouble: str = ""
     """Why Ray can't be asked; empty while it can."""
+    slack_trouble: str = ""
+    """Why buttons in Slack do not work; empty while they do, or nobody wants them. Pages go out anyway."""
     left: tuple[str, ...] = ()
     """What is left for people, of resolved incidents, too: one line each."""
     silences: tuple[Silence, ...] = ()
@@ -217,8 +220,8 @@ def current(status: Status, rows: Iterable[Row]) -> list[Row]:
 class View(Protocol):
     """The controller, as far as the pages look at it.
 
-    `status` and `why` are called in the loop that owns the state, and return at once; the logbook is read in
-    threads.
+    `status`, `why` and `uncounted` are called in the loop that owns the state, and return at once; the
+    logbook is read in threads.
     """
 
     def status(self) -> Status:
@@ -228,13 +231,19 @@ class View(Protocol):
         """Say what decides about a node, job or incident now: (kind, text); None for a name of nothing."""
 
     def search(self, query: str) -> Sequence[Row]:
-        """Give the logbook's rows with all words of the query, newest first; all for an empty one."""
+        """Give the rows that a query finds, newest first; all for an empty one. Raises QueryError."""
 
     def entry(self, incident: str) -> str | None:
         """Give an incident's logbook entry as Markdown, None when there is none."""
 
     def row(self, incident: str) -> Row | None:
         """Give an incident's line of the logbook, None when there is none."""
+
+    def counted(self) -> Sequence[Entry]:
+        """Give the tally, as far as it is written. Raises OSError."""
+
+    def uncounted(self) -> Sequence[Entry]:
+        """Give what the tally does not hold yet, until now; called in the loop that owns the state."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,6 +257,8 @@ class Command:
     reason: str = ""
     for_s: Seconds = field(default=0.0)
     """How long a silence or a maintenance lasts."""
+    once: bool = False
+    """Refuse it where it is so already, and say who did it: a button may be pressed twice."""
 
 
 class CommandRefusedError(Exception):
@@ -290,5 +301,10 @@ class Prober(Protocol):
         """Say how far a probe is."""
 
 
+LogReader: TypeAlias = Callable[[str, int], Awaitable[Sequence[str]]]
+"""Gives the last lines of each log of a node, a text each, whose first line says whose it is and where.
+
+Raises CommandRefusedError.
+"""
 Commander: TypeAlias = Callable[[Command], Awaitable[str]]
 """Carries a command out and says what was done. Raises CommandRefusedError."""

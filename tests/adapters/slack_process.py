@@ -30,6 +30,18 @@ class SlackProcess:
         found = self.http.get(f"http://127.0.0.1:{self.port}/messages").json()
         return [message for message in found if message["channel"] == channel]
 
+    def event(self, envelope: dict[str, Any]) -> None:
+        """Send an envelope over Socket Mode."""
+        answer = self.http.post(f"http://127.0.0.1:{self.port}/event", json=envelope)
+        assert answer.json()["ok"], "no socket is open"
+
+    def told(self) -> list[dict[str, Any]]:
+        """What people alone were told, and the forms that were opened."""
+        return list(self.http.get(f"http://127.0.0.1:{self.port}/told").json())
+
+    def sockets(self) -> dict[str, Any]:
+        return dict(self.http.get(f"http://127.0.0.1:{self.port}/sockets").json())
+
     def requests(self) -> list[dict[str, Any]]:
         return list(self.http.get(f"http://127.0.0.1:{self.port}/requests").json())
 

@@ -147,6 +147,7 @@ def test_every_detail_has_its_value(driver: StandIn) -> None:
         name="NVIDIA H200",
         driver="580.65.06",
         vbios="96.00.99.00.01",
+        serial="1650000000000",
     )
 
 

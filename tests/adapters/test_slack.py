@@ -132,13 +132,42 @@ def test_the_message_names_stage_cause_and_where_to_read_on(slack: SlackProcess,
     header, body, context = message["blocks"]
     assert header["text"]["text"] == "🟡 MITIGATING blue: gpu-off-bus on node-7 r1"
     assert body["text"]["text"] == "cause gpu-off-bus\nevicting node-7"
-    assert context["elements"][0]["text"] == "incident blue/INC-1 · revision 1 · http://head/logbook/INC-1"
+    link = "<http://head/logbook/INC-1|logbook entry>"
+    assert context["elements"][0]["text"] == f"incident blue/INC-1 · revision 1 · {link}"
     assert message["text"].startswith("🟡 MITIGATING blue: gpu-off-bus")
     assert message["metadata"] == {
         "event_type": "sentinel_incident",
         "event_payload": {"cluster": "blue", "incident": "INC-1", "revision": 1},
     }
     assert ids(message) == ("INC-1", 1)
+
+
+@pytest.mark.parametrize(
+    ("lines", "lead", "rest"),
+    [
+        (["Cause: x", "Asked of you: nothing"], "*You:* nothing", ["Cause: x"]),
+        (
+            ["Left: n1 awaits repair", "Did: evict n1", "Did: resume", "Asked of you: what is left, above"],
+            "*Done:* evict n1, resume   *You:* n1 awaits repair",
+            [],
+        ),
+        (
+            ["Left: a <b>", "Left: c", "Failed: evict n1: no answer", "Why: d", "Asked of you: what is left"],
+            "*Done:* FAILED: evict n1: no answer   *You:* a &lt;b&gt; (and 1 more)",
+            ["Left: a &lt;b&gt;", "Left: c", "Why: d"],
+        ),
+    ],
+)
+def test_the_first_line_says_what_was_done_and_what_is_asked(
+    lines: list[str], lead: str, rest: list[str]
+) -> None:
+    made = page("INC-1", 1, body="\n".join(lines))
+    first, *others = [block["text"]["text"] for block in blocks(made, BLUE) if block["type"] == "section"]
+    assert first == lead
+    assert [line for each in others for line in each.splitlines()] == rest
+    said = fallback_text(made, BLUE).splitlines()[0]
+    told = lead.replace("*Done:*", "done:").replace("   *You:*", " · you:").replace("*You:*", "you:")
+    assert said == f"🔴 FIRING blue: gpu-off-bus on node-7 r1 · {told}"
 
 
 @pytest.mark.parametrize(

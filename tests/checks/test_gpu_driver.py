@@ -98,15 +98,19 @@ def test_a_driver_that_does_not_know_of_either_is_not_judged(driver: StandIn) ->
 def test_driver_and_firmware_are_exported_to_compare_a_fleet_and_stand_in_the_evidence(
     driver: StandIn,
 ) -> None:
-    driver.put({"vbios": "96.00.99.00.02", "recovery_action": 1}, 1)
+    driver.put({"vbios": "96.00.99.00.02", "serial": "1650000000001", "recovery_action": 1}, 1)
     gpus = gpu_driver.measure(machine())
     named = {"model": "NVIDIA H200", "driver": "580.65.06"}
     shown = gpu_driver.metrics(gpus)
-    assert shown[series("gpu_info", gpu=0, uuid="GPU-00000000", vbios="96.00.99.00.01", **named)] == 1.0
-    assert shown[series("gpu_info", gpu=1, uuid="GPU-00000001", vbios="96.00.99.00.02", **named)] == 1.0
+    for gpu, (uuid, vbios) in enumerate(
+        [("GPU-00000000", "96.00.99.00.01"), ("GPU-00000001", "96.00.99.00.02")]
+    ):
+        named |= {"pci": gpus[gpu].gpu.pci, "serial": f"165000000000{gpu}"}
+        assert shown[series("gpu_info", gpu=gpu, uuid=uuid, vbios=vbios, **named)] == 1.0
     assert shown[series("gpu_recovery_action", gpu=1)] == 1.0
     (finding,) = gpu_driver.judge(gpus)
     assert (finding.evidence["driver"], finding.evidence["vbios"]) == ("580.65.06", "96.00.99.00.02")
+    assert finding.evidence["serial"] == "1650000000001"
 
 
 def test_a_gpu_that_waits_for_the_fabric_is_unknown_and_after_five_minutes_people_are_told(

@@ -24,8 +24,8 @@ from sentinel.core.fold import fold
 from sentinel.core.state import Rules, State
 from sentinel.gang.snapshot_keys import checkpoint_key, job_key
 from sentinel.logbook.book import Logbook
-from sentinel.logbook.entry import Row
 from sentinel.logbook.recording import write
+from sentinel.logbook.row import Row
 from sentinel.model.codec import to_plain
 from sentinel.model.decision import Decision
 from sentinel.model.fact import DeadlinePassed, Fact, JobSubmitted, NodeJoined
@@ -91,6 +91,9 @@ class Controller:
 
     def entry(self, incident: str) -> str | None:
         return self.book.entry(incident)
+
+    def row(self, incident: str) -> Row | None:
+        return self.book.row(incident)
 
     async def command(self, command: Command) -> str:
         if command.target == "n9":
@@ -199,6 +202,8 @@ def test_incidents_lists_the_logbook_and_what_is_open(controller: Controller) ->
     ("words", "expected"),
     [
         pytest.param(["ack", "I-1"], Command("ack", "I-1"), id="ack"),
+        pytest.param(["judge", "I-1", "--not-node"], Command("not-node", "I-1"), id="judge"),
+        pytest.param(["judge", "I-1", "--right"], Command("right", "I-1"), id="judge right"),
         pytest.param(["drain", "n1"], Command("drain", "n1"), id="drain"),
         pytest.param(["undrain", "n1", "--no-proof"], Command("undrain", "n1"), id="undrain without proof"),
         pytest.param(
@@ -242,6 +247,27 @@ def test_a_silence_and_a_maintenance_may_end_at_a_time_of_day_or_a_date(
     assert 0 < controller.asked[0].for_s <= 86400
     assert abs(ends[1] - wanted) < timedelta(seconds=60)
     assert abs(ends[2] - wanted.replace(hour=0, minute=0)) < timedelta(seconds=60)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "give one of --right, --not-node and --not-cause"),
+        (["--right", "--not-node"], "give one of --right, --not-node and --not-cause"),
+        (["--not-node"], "--not-node: say with --reason what it was"),
+        (["--not-cause", "--reason", " "], "--not-cause: say with --reason what it was"),
+    ],
+)
+def test_a_judgement_is_one_and_has_a_reason(controller: Controller, words: list[str], said: str) -> None:
+    result = CliRunner().invoke(app, ["judge", "I-1", *words])
+    assert (result.exit_code, controller.asked) == (2, [])
+    assert said in result.stderr
+
+
+def test_status_says_that_buttons_do_not_work(controller: Controller) -> None:
+    controller.now = dataclasses.replace(STATUS, slack_trouble="apps.connections.open: token_expired")
+    shown = CliRunner().invoke(app, ["status"]).stdout
+    assert "Buttons in Slack do not work: apps.connections.open: token_expired" in " ".join(shown.split())
 
 
 def test_no_proof_needs_a_reason(controller: Controller) -> None:

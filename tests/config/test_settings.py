@@ -154,6 +154,10 @@ def test_a_file_that_somebody_else_left_where_a_command_is_given_is_not_taken_fo
             id="no url",
         ),
         pytest.param("[pages]\nslack_token = 'x'", "SENTINEL_PAGES__SLACK_TOKEN", id="secret in the file"),
+        pytest.param("[pages]\nslack_app_token = 'x'", "PAGES__SLACK_APP_TOKEN", id="another secret"),
+        pytest.param("[pages]\nslack_app_token_file = 'x'", "pages: slack_groups is empty", id="no group"),
+        pytest.param("[pages]\nslack_groups = ['a b']", "expected something like sre-oncall", id="a group"),
+        pytest.param("[pages]\ngrafana_url = 'grafana'", "pages.grafana_url: expected", id="no address"),
         pytest.param("[cluster]\nbind = '0.0.0.0'", "cluster.bind: agents connect to it", id="any address"),
         pytest.param("[cluster]\nbind = 'fd00::1'", "cluster.bind: expected an IPv4 address", id="IPv6"),
         pytest.param("[cluster]\nreport_port = 7800", "must differ, both are 7800", id="one port for two"),
@@ -203,6 +207,22 @@ def test_the_slack_token_is_never_printed(tmp_path: Path) -> None:
     settings = load(write(tmp_path, ""), {"SENTINEL_PAGES__SLACK_TOKEN": "xoxb-secret"})
     assert settings.pages.token() == "xoxb-secret"
     assert "secret" not in repr(settings)
+
+
+def test_the_app_level_token_is_never_printed_and_may_lie_in_a_file(tmp_path: Path) -> None:
+    token, groups = tmp_path / "token", "[pages]\nslack_groups = ['oncall']\n"
+    file = write(tmp_path, groups)
+    env = {"SENTINEL_PAGES__SLACK_APP_TOKEN": "xapp-secret"}
+    assert load(file, env).pages.app_token() == "xapp-secret"
+    shown = {each.name: each.value for each in effective(file, env)}
+    assert shown["pages.slack_app_token"] == "[hidden]"
+    assert "secret" not in repr(load(file, env))
+    token.write_text("xapp-other\n")
+    settings = load(write(tmp_path, f"{groups}slack_app_token_file = '{token}'\n"), {})
+    assert settings.pages.app_token() == "xapp-other"
+    token.unlink()
+    with pytest.raises(ConfigError, match=r"pages\.slack_app_token_file: No such file"):
+        settings.pages.app_token()
 
 
 def test_the_slack_token_may_lie_in_a_file(tmp_path: Path) -> None:

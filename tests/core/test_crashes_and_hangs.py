@@ -120,6 +120,17 @@ def test_a_rank_that_is_still_in_a_collective_which_others_left_is_not_accused()
     assert "rank 1 is still in collective 9" in incident.diagnosis.why
 
 
+def test_who_has_just_left_a_collective_is_not_accused_while_another_is_still_in_it() -> None:
+    """What takes the one so long took the other nearly as long."""
+    cluster = Simulated(world=4)
+    left = cluster.beat(3, enqueued=9, phase="compute")
+    cluster.stall(cluster.beat(0), cluster.beat(1, enqueued=9), cluster.beat(2), left)
+    cluster.run(1)
+    (incident,) = cluster.incidents()
+    assert incident.diagnosis is not None
+    assert (incident.diagnosis.cause, incident.diagnosis.suspects) == ("unknown", ())
+
+
 def test_a_rank_that_is_behind_in_a_collective_which_nobody_has_left_is_the_laggard() -> None:
     """On a GPU what is only enqueued is not completed before the step's end."""
     cluster = Simulated(world=3)

@@ -42,6 +42,7 @@ OF_NO_DECISION = {
         "RECENT_ALIKE = 3": "and of one kind",
         "EVENTS_KEPT = 256": "marks kept of a node's events",
     },
+    "learn/judgements.py": {"MOST = 1000": "incidents whose judgements are kept"},
     "learn/outcomes.py": {'.count("/") < 3': "parts of an action's id", '.split("/", 3)': "the same"},
     "learn/ranks.py": {
         "RECENT_FAILURES = 20": "failures kept of a node",

@@ -1,4 +1,4 @@
-"""Scenarios made from public bug reports: each must come out as a good judge would have it."""
+"""Scenarios made from public bug reports: each must come out as a good judge would have it, and as ever."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,9 +10,12 @@ from sentinel.model.policy import Policy
 from sentinel.rehearse.reading import read
 from sentinel.rehearse.run import rehearse
 from sentinel.rehearse.scenario import Scenario
+from tests.verdicts.golden import read_table, row, without_marks
 
 CASES = [case for path in sorted(Path(__file__).parent.glob("*.yaml")) for case in read(path)]
 BOOKS = runbooks.load()
+TABLE = read_table()
+AS_EVER = "if it should: python -m tests.verdicts.golden --write"
 
 
 def _params() -> Iterator[object]:
@@ -26,6 +29,7 @@ def _params() -> Iterator[object]:
 def test_a_case_comes_out_right(case: Scenario) -> None:
     verdict, _ = rehearse(case, Policy(), BOOKS)
     assert verdict.wrong == []
+    assert row(verdict) == without_marks(TABLE[f"field/{case.id}"]), AS_EVER
 
 
 def test_no_two_cases_have_one_name() -> None:

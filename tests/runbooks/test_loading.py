@@ -3,8 +3,11 @@
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
-from sentinel.runbooks import RunbookError, hash_of, load
+from sentinel.cli import app
+from sentinel.model.ids import Cause
+from sentinel.runbooks import RunbookError, hash_of, load, prose
 
 GOOD = """---
 cause: rank-crash
@@ -50,6 +53,10 @@ def write(directory: Path, text: str, name: str = "rank-crash.md") -> Path:
         pytest.param(
             "predicate: rank_exited", "log: '('", "log: '(' is no regular expression", id="bad pattern"
         ),
+        pytest.param(
+            "predicate: rank_exited", "log: '.*'", "log: '.*' matches everything, such as", id="all"
+        ),
+        pytest.param("predicate: rank_exited", "log: '[a-z]'", "'[a-z]' matches everything", id="letters"),
         pytest.param(
             "predicate: rank_exited", "xids: [1]", "unknown key 'xids'; allowed are again", id="match key"
         ),
@@ -109,3 +116,64 @@ def test_the_hash_follows_the_decision_and_not_the_prose(tmp_path: Path) -> None
     first = hash_of(load(write(tmp_path, GOOD)))
     assert hash_of(load(write(tmp_path, GOOD + "more words\n"))) == first
     assert hash_of(load(write(tmp_path, GOOD.replace("0.5", "0.6")))) != first
+
+
+def own(folder: Path, text: str, name: str) -> Path:
+    folder.mkdir(mode=0o700)
+    write(folder, text, name).chmod(0o700)
+    return folder
+
+
+MINE = GOOD.replace("rank-crash", "mine")
+
+
+def test_a_clusters_own_runbooks_come_beside_the_bundled_ones(tmp_path: Path) -> None:
+    (drafts := own(tmp_path / "own", MINE, "mine.md") / "drafts").mkdir()
+    (drafts / "wrong.md").write_text("no runbook, and nobody asks")
+    assert load(own=tmp_path / "own").keys() == {*load(), "mine"}
+    assert load(own=tmp_path / "none").keys() == load().keys()
+    assert "## Meaning" in prose(Cause("mine"), own=tmp_path / "own")
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "says"),
+    [
+        pytest.param(GOOD, "rank-crash.md", "cause: 'rank-crash' has a runbook already: ", id="cause"),
+        pytest.param(
+            MINE.replace("predicate: rank_exited", "xid: [79]"),
+            "mine.md",
+            "matches: xid 79 is gpu-lost's already: ",
+            id="xid",
+        ),
+        pytest.param(
+            MINE.replace("0.5\n", "0.5\nexplains: [x]\n"),
+            "mine.md",
+            "explains: no runbook 'x'",
+            id="explains",
+        ),
+    ],
+)
+def test_one_that_is_there_already_or_names_what_is_not_is_refused(
+    tmp_path: Path, text: str, name: str, says: str
+) -> None:
+    with pytest.raises(RunbookError) as error:
+        load(own=own(tmp_path / "own", text, name))
+    assert str(error.value).startswith(f"{tmp_path}/own/{name}: {says}")
+    assert "\n" not in str(error.value)
+    ended = CliRunner().invoke(app, ["runbook", "check", f"{tmp_path}/own/{name}"])
+    assert (ended.exit_code, ended.stderr) == (2, f"sentinel: {error.value}\n")
+
+
+def test_an_own_runbook_that_others_can_write_is_not_believed(tmp_path: Path) -> None:
+    folder = own(tmp_path / "own", MINE, "mine.md")
+    (folder / "mine.md").chmod(0o666)
+    with pytest.raises(RunbookError, match=r"mine.md: others can write to it \(mode 0666\)"):
+        load(own=folder)
+
+
+def test_a_good_one_is_said_to_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SENTINEL_CLUSTER__STATE_DIR", str(tmp_path / "state"))
+    file = write(tmp_path, MINE, "mine.md") / "mine.md"
+    ended = CliRunner().invoke(app, ["runbook", "check", str(file)])
+    said = f"{file}: mine: A rank died (blames rank, remedy replace, confidence 0.5)\n"
+    assert (ended.exit_code, ended.stdout) == (0, said)

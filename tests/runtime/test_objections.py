@@ -7,7 +7,7 @@ import pytest
 from small_cluster import JOB, Cluster
 
 from sentinel.logbook.book import Logbook
-from sentinel.logbook.entry import utc
+from sentinel.logbook.markdown import utc
 from sentinel.model.action import Evict
 from sentinel.model.fact import Commanded, FindingReported, NodeHeard, NodeSilent, RankExited
 from sentinel.model.finding import Finding, Health

@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from sentinel.cli import app
+from tests.adapters.slack_process import slack_process
 
 
 class Hook(HTTPServer):
@@ -113,3 +114,32 @@ def test_what_is_wrong_with_who_is_told_is_told_before_anybody_is(
     assert (code, rows) == (2, [])
     assert why in output
     assert not (tmp_path / "state" / "pages.log").exists()
+
+
+@pytest.mark.parametrize(
+    ("order", "row"),
+    [
+        ({}, ["on-call", "slack buttons", "arrived", "-"]),
+        (
+            {"refuse": {"apps.connections.open": "token_expired"}},
+            ["on-call", "slack buttons", "NOT DELIVERED", "token_expired"],
+        ),
+        (
+            {"groups": {"oncall": ["U1"]}, "refuse": {"usergroups.list": "missing_scope"}},
+            ["on-call", "slack buttons", "NOT DELIVERED", "missing_scope"],
+        ),
+    ],
+)
+def test_slack_is_asked_whether_buttons_would_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, order: dict[str, Any], row: list[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("SENTINEL_PAGES__SLACK_TOKEN", "xoxb-test-token")
+    monkeypatch.setenv("SENTINEL_PAGES__SLACK_APP_TOKEN", "xapp-test-token")
+    with slack_process() as slack:
+        slack.control({"groups": {"oncall": ["U1"]}}, order)
+        more = f"[pages]\nchannel = 'C1'\nbase_url = '{slack.api}'\nslack_groups = ['oncall']\n"
+        code, rows, output = page_test(tmp_path, more)
+    assert row in rows
+    assert code == bool(order)
+    assert "xapp-test" not in output

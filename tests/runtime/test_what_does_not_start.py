@@ -54,6 +54,13 @@ def foreign_snapshot(state: Path) -> str:
     return ""
 
 
+def greedy_runbook(state: Path) -> str:
+    (folder := state / "runbooks").mkdir(mode=0o700)
+    front = "title: A\nmatches: [{log: '.'}]\nblames: node\nremedy: none\npage: never\nconfidence: 1.0\n"
+    (folder / "mine.md").write_text(f"---\ncause: mine\n{front}---\n")
+    return ""
+
+
 def settings_in(state: Path, more: str) -> Path:
     with socket.socket() as free, socket.socket() as other:
         free.bind(("127.0.0.1", 0))
@@ -67,6 +74,7 @@ def settings_in(state: Path, more: str) -> Path:
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
+        pytest.param(greedy_runbook, "mine.md: matches: log: '.' matches everything", id="own runbook"),
         pytest.param(unreadable_token, "pages.slack_token_file: No such file", id="token file"),
         pytest.param(broken_key, "controller.key: not a CURVE key", id="key file"),
         pytest.param(newer_outbox, "outbox version 99 is newer", id="outbox of a newer version"),

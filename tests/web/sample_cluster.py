@@ -1,11 +1,21 @@
 """A cluster to look at: what the controller would show, quiet or in trouble."""
 
 import math
-from collections.abc import Sequence
+import socket
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
+import httpx
+import uvicorn
+from fastapi import FastAPI
+
+from sentinel.logbook import tally_file
 from sentinel.logbook.book import Logbook
-from sentinel.logbook.entry import Row
+from sentinel.logbook.row import Row
+from sentinel.logbook.tally import Entry
 from sentinel.model.fact import FindingReported
 from sentinel.model.finding import Finding, Health
 from sentinel.model.ids import Cause, IncidentId, NodeId
@@ -82,6 +92,7 @@ class Cluster:
     book: Logbook
     now: Status = QUIET
     asked: list[Command] = field(default_factory=list)
+    lately: tuple[Entry, ...] = ()
 
     def status(self) -> Status:
         return self.now
@@ -98,11 +109,35 @@ class Cluster:
     def entry(self, incident: str) -> str | None:
         return self.book.entry(incident)
 
+    def counted(self) -> Sequence[Entry]:
+        return tally_file.read(self.book.folder)
+
+    def uncounted(self) -> Sequence[Entry]:
+        return self.lately
+
     async def command(self, command: Command) -> str:
         if command.target == "node-99":
             raise CommandRefusedError("no node 'node-99'")
         self.asked.append(command)
         return f"{command.command} {command.target}".strip()
+
+
+@contextmanager
+def served(app: FastAPI) -> Iterator[httpx.Client]:
+    """Serve an app over a real socket."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
+        thread = threading.Thread(target=server.run, args=([listening],))
+        thread.start()
+        try:
+            deadline = time.monotonic() + 20
+            while not server.started and time.monotonic() < deadline:
+                time.sleep(0.01)
+            yield httpx.Client(base_url=f"http://127.0.0.1:{listening.getsockname()[1]}")
+        finally:
+            server.should_exit = True
+            thread.join(20)
 
 
 def an_incident() -> Incident:

@@ -92,6 +92,13 @@ def test_idle_connections_keep_nobody_out_and_write_no_thousands_of_lines(contro
     assert len((controller.folder / "log").read_text().splitlines()) - before < 50
 
 
+def test_a_report_tells_until_this_moment(controller: Running) -> None:
+    first, then = (controller.get("/api/report?since=10m").json() for _ in range(2))
+    assert 0.0 < first["watched"] < then["watched"] < 1.0
+    assert "GPU-days watched" in controller.get("/report").text
+    assert controller.get("/node/n1").status_code == 404
+
+
 @pytest.mark.parametrize("query", ["a " * 30_000, "a" * 60_000, "%20a" * 15_000])
 def test_a_long_search_is_refused(controller: Running, query: str) -> None:
     with suppress(httpx.ReadError):  # to hang up on what it won't read may be faster than its answer

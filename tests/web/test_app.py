@@ -1,12 +1,11 @@
 """The web server over a real socket: pages anybody may read, commands only with the token."""
 
 import asyncio
+import html
 import http.client
 import itertools
 import re
-import socket
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -15,10 +14,9 @@ from pathlib import Path
 
 import httpx
 import pytest
-import uvicorn
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
-from sample_cluster import INCIDENT, QUIET, T0, TOKEN, TROUBLE, Cluster, an_incident
+from sample_cluster import INCIDENT, QUIET, T0, TOKEN, TROUBLE, Cluster, an_incident, served
 
 from sentinel.adapters.dispatcher import Standing
 from sentinel.logbook.book import Logbook
@@ -44,19 +42,8 @@ def web(cluster: Cluster) -> Iterator[httpx.Client]:
     standing = Standing(2, True, {"delivered": 1, "failed": 0})
     registry.register(ReceiverMetrics(lambda: [("on-call", standing)]))
     app = create_app(cluster, cluster.command, TOKEN, registry)
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
-        thread = threading.Thread(target=server.run, args=([listening],))
-        thread.start()
-        try:
-            deadline = time.monotonic() + 20
-            while not server.started and time.monotonic() < deadline:
-                time.sleep(0.01)
-            yield httpx.Client(base_url=f"http://127.0.0.1:{listening.getsockname()[1]}")
-        finally:
-            server.should_exit = True
-            thread.join(20)
+    with served(app) as client:
+        yield client
 
 
 RIGHT = {"Authorization": f"Bearer {TOKEN}"}
@@ -147,7 +134,7 @@ def test_the_logbook_is_searched(web: httpx.Client, cluster: Cluster) -> None:
 
 def test_an_entry_is_rendered_and_a_missing_one_is_a_page(web: httpx.Client, cluster: Cluster) -> None:
     cluster.book.write(an_incident())
-    assert "<h2>Evidence</h2>" in web.get("/logbook/INC-7").text
+    assert '<h2 id="evidence">Evidence</h2>' in web.get("/logbook/INC-7").text
     for path in ("/logbook/INC-99", "/logbook/..%2findex", f"/logbook/{'a' * 300}", "/nothing"):
         answer = web.get(path)
         assert answer.status_code == 404
@@ -187,7 +174,7 @@ def test_metrics_parse_and_name_every_health(web: httpx.Client, cluster: Cluster
 
 def test_a_runbook_is_read_by_its_cause_and_nothing_else_is(web: httpx.Client) -> None:
     page = web.get("/runbook/gpu-lost")
-    assert (page.status_code, "<h1>" in page.text or "<h2>" in page.text) == (200, True)
+    assert (page.status_code, "<h1>" in page.text or "<h2 id=" in page.text) == (200, True)
     for other in ("nope", "..%2Fsecurity", "__init__"):
         assert web.get(f"/runbook/{other}").status_code == 404
 
@@ -310,6 +297,12 @@ def test_a_command_is_refused_before_its_body_is_read(
     assert cluster.asked == []
 
 
+def test_the_answer_is_what_the_status_page_says_first(web: httpx.Client) -> None:
+    answer = web.get("/api/answer").json()
+    assert answer["headline"] in html.unescape(web.get("/").text)
+    assert set(answer) == {"cluster", "level", "headline", "details"}
+
+
 def test_what_is_no_character_is_refused(web: httpx.Client, cluster: Cluster) -> None:
     body = b'{"target": "node-7", "reason": "\\ud800"}'
     assert web.post("/api/drain", content=body, headers=RIGHT).status_code == 422
@@ -322,6 +315,7 @@ def test_what_is_no_character_is_refused(web: httpx.Client, cluster: Cluster) ->
         pytest.param("drain", {}, 422, "drain needs a target", id="no target"),
         pytest.param("maintain", {"target": "a"}, 422, "maintain needs for_s", id="maintained for ever"),
         pytest.param("silence", {"target": "a"}, 422, "silence needs for_s", id="silence for ever"),
+        pytest.param("not-node", {"target": "I-1"}, 422, "not-node needs a reason", id="no reason"),
         pytest.param("drain", {"target": "a", "x": 1}, 422, "x: Extra inputs", id="unknown key"),
         pytest.param("drain", {"target": 7}, 422, "target: Input should be a valid string", id="wrong type"),
         pytest.param("reboot", {}, 422, "name: Input should be 'ack'", id="unknown command"),

@@ -16,7 +16,7 @@ import structlog
 from sample_cluster import QUIET, TOKEN, Cluster, an_incident
 
 from sentinel.logbook.book import Logbook
-from sentinel.logbook.entry import Row
+from sentinel.logbook.row import Row
 from sentinel.logs import Ration
 from sentinel.web import desk, server
 from sentinel.web.app import create_app

@@ -54,7 +54,7 @@ class Webhook:
 
     async def open(self, page: Page) -> str:
         """Post the incident's page, or that it is over if it is by the time that it can be told."""
-        await self._post(page, "resolve" if page.stage == "resolved" else "page")
+        await self._post(page, "news" if page.news else "resolve" if page.stage == "resolved" else "page")
         return page.incident
 
     async def edit(self, page: Page, ref: str) -> None:  # noqa: ARG002  an incident is its own reference

@@ -75,8 +75,9 @@ def _by_sequence(beats: Sequence[RankBeat], policy: Policy) -> Laggards:
     ranks = tuple(beat.rank for beat in behind if beat.enqueued == lowest)
     if len(ranks) > max(1, len(beats) // 2):
         return Laggards((), f"most ranks stand at collective {lowest}", 0.0)
-    if all(_is_inside(beat, beats) for beat in behind if beat.enqueued == lowest):
-        why = f"rank {_list(ranks)} is still in collective {lowest}, which others have left: it waits, too"
+    inside = [beat.rank for beat in behind if beat.enqueued == lowest and _is_inside(beat, beats)]
+    if inside:  # what the others sent has not reached it, so those beside it may only just have left
+        why = f"rank {_list(inside)} is still in collective {lowest}, which others have left: it waits, too"
         return Laggards((), why, 0.0)
     return Laggards(
         ranks,

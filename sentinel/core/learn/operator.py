@@ -1,7 +1,7 @@
-"""An operator's word: acknowledge, silence, maintain, drain, try again, grow, stop and resume actions."""
+"""An operator's word: acknowledge, silence, maintain, drain, try again, grow, stop and resume, judge."""
 
 from sentinel.core import waits
-from sentinel.core.learn import again, cordons, maintenance, proofs, silences
+from sentinel.core.learn import again, cordons, judgements, maintenance, proofs, silences
 from sentinel.core.state import Rules, State
 from sentinel.core.state.rows import Silence
 from sentinel.core.state.timers import Timer
@@ -37,6 +37,8 @@ def command(state: State, fact: Commanded, rules: Rules) -> None:
             proofs.vouch(state, fact, rules)
         case "prove":
             proofs.ask(state, fact, rules)
+        case "right" | "not-node" | "not-cause":
+            judgements.judge(state, fact)
         case "stop-job":
             if (job := state.jobs.get(JobId(fact.target))) is not None:
                 halted = f"{fact.who}: {fact.reason}"

@@ -15,6 +15,7 @@ from sentinel.model.action import Action
 from sentinel.model.counted import counted
 from sentinel.model.ids import ActionId, IncidentId, Instant, JobId, NodeId, Seconds, WorkerId
 from sentinel.model.incident import Incident, Stage
+from sentinel.model.judgement import Judgement
 
 
 def is_other(before: Node, now: Node) -> bool:
@@ -70,6 +71,8 @@ class State:
         self.deadlines: Table[str, Instant] = Table(self._fold)
         self.silences: Table[str, Silence] = Table(self._fold)
         """By the node or cause that pages nobody; its deadline ends it."""
+        self.judgements: Table[IncidentId, tuple[Judgement, ...]] = Table(self._fold)
+        """What people say of diagnoses, the incident judged last at the end."""
         self.refusals = 0
         """Refusals ever recorded; numbers the next one."""
         self.refused: Table[tuple[IncidentId, str], str] = Table(self._fold)
@@ -311,6 +314,7 @@ class State:
             deadlines=self.deadlines.copy(),
             silences={name: quiet.until for name, quiet in self.silences.items()},
             silenced={name: quiet for name, quiet in self.silences.items() if quiet.who},
+            judgements=self.judgements.copy(),
             refusals=self.refusals,
             refused=tuple((*key, guard) for key, guard in self.refused.items()),
         )
@@ -352,6 +356,7 @@ class State:
         state.refused = Table(fold, {(name, wanted): guard for name, wanted, guard in kept.refused})
         state.unfinished, state.deadlines = Table(fold, kept.unfinished), Table(fold, kept.deadlines)
         state.silences = Table(fold, kept.lasting_silences())
+        state.judgements = Table(fold, kept.judgements)
         state.opened, state.refusals, state.evictions = kept.opened, kept.refusals, kept.evictions
         state.frozen, state.stopped, state.past = kept.frozen, kept.stopped, kept.past
         state.woke = kept.woke

@@ -13,6 +13,7 @@ from sentinel.model.action import Action
 from sentinel.model.fact import NodeSilent
 from sentinel.model.ids import ActionId, IncidentId, Instant, JobId, NodeId, WorkerId
 from sentinel.model.incident import Incident, Stage
+from sentinel.model.judgement import Judgement
 
 
 class StoredJob(Job, frozen=True):
@@ -46,6 +47,7 @@ class StoredState(Struct, frozen=True):
     silences: dict[str, Instant] = {}
     silenced: dict[str, Silence] = {}
     """Of these, those of which is known who asked."""
+    judgements: dict[IncidentId, tuple[Judgement, ...]] = {}
     refusals: int = 0
     refused: tuple[tuple[IncidentId, str, str], ...] = ()
 

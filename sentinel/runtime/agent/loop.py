@@ -27,6 +27,7 @@ from sentinel.runtime.agent.notes import Notes
 from sentinel.runtime.agent.orders import Orders
 from sentinel.runtime.agent.probes import Probes
 from sentinel.runtime.agent.process import nudge_socket
+from sentinel.runtime.agent.process_logs import LogTaker
 from sentinel.runtime.agent.ranks import Ended, Ranks
 from sentinel.runtime.agent.reporter import Reporter
 from sentinel.runtime.agent.resets import Resets
@@ -58,6 +59,7 @@ class Agent:
         self._notes = Notes(memory / "errors", self._spool, self._ranks)
         self._nudge = nudge_socket(memory / "nudge")
         self._stacks = StackTaker(memory / "nudge")
+        self._logs = LogTaker(memory / "nudge")
         self._resets = Resets(memory / "nudge", settings.gpus, settings.nvidia_smi)
         self._boot = _boot()
         self._orders = Orders(
@@ -65,6 +67,7 @@ class Agent:
             self._spool,
             Lease(memory / "lease"),
             self._stacks,
+            self._logs,
             self._resets,
             self._boot,
             look=self._look,
@@ -162,7 +165,7 @@ class Agent:
         with contextlib.suppress(BlockingIOError):
             while True:
                 self._nudge.recv(16)
-        self._spool_all([*self._stacks.done(), *self._resets.done()])
+        self._spool_all([*self._stacks.done(), *self._logs.done(), *self._resets.done()])
         self._look()
 
     # --- checks

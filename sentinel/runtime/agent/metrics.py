@@ -70,7 +70,7 @@ HELP: Mapping[str, str] = {
     "gpu_mig_instances": "Instances that the GPU is split into.",
     "gpu_recovery_action": "What the driver asks for, by NVML's number; 0 for nothing.",
     "gpu_fabric_state": "Registration with the NVLink fabric, by NVML's number; 3 for completed.",
-    "gpu_info": "Model, driver and firmware of the GPU.",
+    "gpu_info": "Which GPU it is, its driver and firmware.",
     "host_memory_total_bytes": "Memory of the host.",
     "host_memory_available_bytes": "Memory that can be had without swapping.",
     "host_load1": "Runnable processes, one-minute average.",

@@ -10,6 +10,7 @@ from sentinel.model.report import (
     Ack,
     KillWorker,
     Leave,
+    LogsNow,
     MeasureNow,
     Order,
     OrderDone,
@@ -19,6 +20,7 @@ from sentinel.model.report import (
 )
 from sentinel.runtime.agent.kills import Kills
 from sentinel.runtime.agent.lease import Lease
+from sentinel.runtime.agent.process_logs import LogTaker
 from sentinel.runtime.agent.ranks import Ranks
 from sentinel.runtime.agent.resets import Resets
 from sentinel.runtime.agent.spool import Spool
@@ -37,6 +39,7 @@ class Orders:
         spool: Spool,
         lease: Lease,
         stacks: StackTaker,
+        logs: LogTaker,
         resets: Resets,
         boot: str,
         *,
@@ -52,6 +55,7 @@ class Orders:
         self._spool = spool
         self._lease = lease
         self._stacks = stacks
+        self._logs = logs
         self._resets = resets
         self._boot = boot
         self._kills = Kills(ranks, spool)
@@ -81,6 +85,9 @@ class Orders:
                 processes = tuple((rank, here(rank, pid)) for rank, pid in order.processes)
                 records = self._ranks.records_of(order.processes)
                 self._stacks.begin(StacksNow(order.order, processes, order.deadline), records)
+            case LogsNow():
+                self._look()
+                self._logs.begin(order, self._ranks.logs())
             case ResetGpus():
                 self._reset(order)
             case _:

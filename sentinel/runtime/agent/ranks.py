@@ -29,6 +29,7 @@ from sentinel.model.ids import JobId, Seconds, WorkerId
 from sentinel.model.report import DONE, STOPPED_ITSELF, ExitSeen, RankBeat
 from sentinel.runtime.agent.folder import Folder, LaterError
 from sentinel.runtime.agent.how_it_ended import how_it_ended
+from sentinel.runtime.agent.process_logs import Log, ProcessLogs
 from sentinel.runtime.agent.watched import Process, Watched
 
 _MOST = 512
@@ -68,6 +69,7 @@ class Ranks:
         self._folder = Folder(directory, SUFFIX, "rank-record")
         self._watched: dict[Process, Watched] = {}
         self._ended: OrderedDict[Process, WorkerId] = OrderedDict()
+        self._logs = ProcessLogs()
         self._lately: deque[tuple[Seconds, RankProcess]] = deque(maxlen=_ENDED)
         """When which process was seen to have ended."""
 
@@ -115,6 +117,7 @@ class Ranks:
             self._check(watched)
             if watched.process not in self._watched:
                 self._watched[watched.process] = watched
+                self._logs.began(pid)
                 held.pop_all()
             else:
                 held.callback(os.close, self._watched[watched.process].take(path, os.dup(file), record))
@@ -142,6 +145,7 @@ class Ranks:
         how = how_it_ended(pidfd, watched.pid)
         self._watched = {key: each for key, each in self._watched.items() if each is not watched}
         watched.close()
+        self._logs.ended(watched.pid, _named(watched))
         return self._end(watched.path, watched.record, how, watched)
 
     def _end_unseen(self, path: Path, record: Record, how: str, watched: Watched | None = None) -> Ended:
@@ -184,6 +188,10 @@ class Ranks:
         ended = (known for at, known in self._lately if at > since)
         return (*(watched.known() for watched in self._watched.values()), *ended)
 
+    def logs(self) -> list[Log]:
+        """Give where the agent and its ranks write, and where those did that ended lately."""
+        return self._logs.sources({each.pid: _named(each) for each in self._watched.values()})
+
     def pid_here(self, rank: int, pid: int) -> int:
         """Give this namespace's number of the live rank that knows itself by `pid`; 0 if there is none."""
         known = (each for each in self._watched.values() if each.record.pid == pid)
@@ -221,6 +229,13 @@ class Ranks:
                     signal.pidfd_send_signal(watched.pidfd, signal.SIGKILL)
                 return ""
         return f"no heartbeat record ties worker {worker} to process {pid}"
+
+
+def _named(watched: Watched) -> str:
+    """Say who a process is."""
+    rank = watched.record.rank
+    who = f"rank {rank}" if rank >= 0 else f"standby {watched.record.worker}"
+    return f"{who} (pid {watched.pid})"
 
 
 def _last_word(record: Record) -> str:

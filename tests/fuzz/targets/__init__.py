@@ -14,9 +14,11 @@ TARGETS = {
     "journal-files": "journal_files",
     "journal-rows": "journal_rows",
     "logbook-index": "logbook",
+    "logbook-tally": "tally",
     "snapshot-slots": "slots",
     "snapshot-wire": "wire",
     "slack-answers": "slack",
+    "slack-presses": "presses",
     "http-requests": "http",
 }
 """By the names that the command takes, and their modules."""

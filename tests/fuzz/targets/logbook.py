@@ -8,7 +8,12 @@ from tempfile import TemporaryDirectory
 from sentinel.core.fold import decide
 from sentinel.core.state import State
 from sentinel.logbook.book import Logbook
+from sentinel.logbook.export import lines
 from sentinel.logbook.recording import read
+from sentinel.logbook.report_text import markdown
+from sentinel.logbook.statistics import report
+from sentinel.logbook.window import Window
+from sentinel.model.ids import DAY_S
 from sentinel.web import pages
 from tests.fuzz.targets.reports import RECORDINGS, RULES
 
@@ -39,6 +44,10 @@ def opened(folder: Path) -> Iterator[Callable[[bytes], bool]]:
         rows = book.rows()
         pages.logbook_page(book.search("gpu"), "gpu")
         pages.logbook_page(rows, "")
+        for row in rows[:1]:
+            markdown(report(rows, [], Window(row.opened - DAY_S, row.opened + DAY_S)))
+        for line in (*lines(rows, "csv"), *lines(rows, "jsonl")):
+            assert "\n" not in line
         return bool(rows)
 
     yield take

@@ -1,0 +1,1 @@
+"""Drafts of runbooks: what sets an incident apart from all others, and whom a runbook would rename."""
