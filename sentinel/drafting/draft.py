@@ -9,12 +9,13 @@ import yaml
 from sentinel.core.evidence import SYMPTOMS
 from sentinel.core.page.words import where
 from sentinel.core.state import Rules
-from sentinel.drafting.library import NOT_CAUSE, Case
+from sentinel.drafting.library import Case
 from sentinel.drafting.traits import Trait
 from sentinel.logbook.markdown import utc
 from sentinel.logbook.words import fact_line
 from sentinel.model.counted import counted
 from sentinel.model.incident import UNKNOWN
+from sentinel.model.judgement import NOT_CAUSE
 from sentinel.redact import redact
 from sentinel.runbooks.own import NAME
 

@@ -5,9 +5,10 @@ from enum import StrEnum
 
 from msgspec import Struct
 
-from sentinel.drafting.library import RIGHT, Case, only_names
+from sentinel.drafting.library import Case, only_names
 from sentinel.drafting.traits import has
 from sentinel.model.ids import Cause, Instant
+from sentinel.model.judgement import RIGHT
 from sentinel.model.runbook import Runbook
 
 
