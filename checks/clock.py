@@ -37,6 +37,10 @@ class Memory(msgspec.Struct):
     was_synchronised: bool = False
 
 
+UNKNOWN_S = 16.0
+"""The kernel's NTP_PHASE_LIMIT: the error grows up to there while no time server is followed."""
+
+
 @dataclass(frozen=True, slots=True)
 class ClockSample:
     """What the kernel says of its clock."""
@@ -45,7 +49,7 @@ class ClockSample:
     was_synchronised: bool
     """At some time since the machine started."""
     error_s: float
-    """By how much it may be off at most; 16 s say that nobody knows."""
+    """By how much it may be off at most; `UNKNOWN_S` say that nobody knows."""
 
 
 def measure(machine: Machine) -> ClockSample:
@@ -68,11 +72,9 @@ def judge(sample: ClockSample) -> Iterator[Finding]:
 
 
 def metrics(sample: ClockSample) -> dict[Series, float]:
-    """By how much the clock may be off, and whether it follows a time server."""
-    return {
-        series("clock_error_seconds"): sample.error_s,
-        series("clock_synchronised"): float(sample.synchronised),
-    }
+    """By how much the clock may be off, where that is known, and whether it follows a time server."""
+    known = {series("clock_error_seconds"): sample.error_s} if sample.error_s < UNKNOWN_S else {}
+    return {**known, series("clock_synchronised"): float(sample.synchronised)}
 
 
 CHECK = Check(

@@ -204,12 +204,12 @@ def _work(status: Plain) -> Iterable[RenderableType]:
     yield from (
         Text(f"{job['job']} needs {job['needs']}", "yellow") for job in status["jobs"] if job["needs"]
     )
+    yield from (Text(_degraded(job), "yellow") for job in status["jobs"] if _is_degraded(job))
     yield from (
-        Text(_degraded(job), "yellow")
-        for job in status["jobs"]
-        if job["stage"] == "running" and len(job["seats"]) < job["wanted"]
+        Text(f"left for people: {line}", "yellow")
+        for line in status["left"]
+        if not line.startswith("degraded: ")  # that is said of the job, with what it waits for
     )
-    yield from (Text(f"left for people: {line}", "yellow") for line in status["left"])
     yield from (
         Text(f"silenced until {_when(each['until'])}: {each['target']}{_by(each)}", "yellow")
         for each in status["silences"]
@@ -219,6 +219,10 @@ def _work(status: Plain) -> Iterable[RenderableType]:
 def _by(silence: Plain) -> str:
     said = ": ".join(part for part in (silence["who"], silence["reason"]) if part)
     return f" ({said})" if said else ""
+
+
+def _is_degraded(job: Plain) -> bool:
+    return job["stage"] in ("running", "forming") and len(job["seats"]) < job["wanted"]
 
 
 def _degraded(job: Plain) -> str:
@@ -294,7 +298,7 @@ def _jobs(jobs: Sequence[Plain]) -> RenderableType:
     rows = [
         (
             escape(job["job"]),
-            _styled(job["stage"]),
+            _styled(job["stage"]) + "\n[yellow]degraded[/]" * _is_degraded(job),
             str(job["generation"]),
             str(job["step"]) if job["step"] >= 0 else "-",
             str(job["snapshot_step"]) if job["snapshot_step"] >= 0 else "-",
@@ -338,23 +342,34 @@ def _incident_lines(incident: Plain) -> Iterable[str]:
         left_s = incident["over_in_s"]
         yield f"over when {incident['awaits']}" + (f": {left_s:.0f} s to go" if left_s else "")
     if incident["acked_by"]:
-        yield f"acknowledged by {incident['acked_by']}"
+        why = f": {incident['acked_why']}" if incident["acked_why"] else ""
+        yield f"acknowledged by {incident['acked_by']}{why}"
 
 
 def _open_row(incident: Plain) -> Sequence[str]:
     known = (incident["incident"], _when(incident["opened"]))
-    return (*map(escape, known), _styled(incident["stage"]), escape(incident["where"]), "", "")
+    return (
+        *map(escape, known),
+        _styled(incident["stage"]),
+        escape(f"not diagnosed\n{incident['where']}".rstrip()),
+        "",
+        "",
+    )
 
 
 def _logbook_row(row: Plain) -> Sequence[str]:
     lost = row["steps_lost"]
+    new_step = row["times"].get("new_step")
+    stood = None if new_step is None else new_step + row["unseen"]
     evicted = row["evicted"] and f"evicted: {', '.join(row['evicted'])}"
     return (
         escape(row["incident"]),
         _when(row["opened"]),
         _styled(row["stage"]),
-        escape("\n".join(filter(None, (row["cause"], row["where"], evicted, *row["others"])))),
-        "\n".join(_seconds(each) for each in (row["times"].get("new_step"), *row["again"])),
+        escape(
+            "\n".join(filter(None, (row["cause"] or "not diagnosed", row["where"], evicted, *row["others"])))
+        ),
+        "\n".join(_seconds(each) for each in (stood, *row["again"])),
         "-" if lost is None else str(lost),
     )
 

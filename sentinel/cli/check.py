@@ -1,6 +1,7 @@
 """The checks of the machine one stands on, for a person at a node that is suspected."""
 
 import json as codec
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
@@ -179,14 +180,19 @@ def _measured(values: "Mapping[Series, int | float]") -> str:
     by_name: dict[str, list[float]] = defaultdict(list)
     for of, value in values.items():
         by_name[of.name].append(value)
-    said = [f"{_words(name)} {_figures(name, found)}" for name, found in by_name.items()]
+    said = [f"{_words(name)} {figures(name, found)}" for name, found in by_name.items()]
     return ", ".join(said[:_VALUES]) + (f" and {len(said) - _VALUES} more" if len(said) > _VALUES else "")
 
 
 _UNITS: dict[str, tuple[float, str]] = {
-    "_bytes": (1e-9, " GB"), "_ratio": (100.0, "%"), "_celsius": (1.0, " °C"), "_seconds": (1.0, " s"),
+    "_bytes_per_second": (1.0, "B/s"), "_bytes": (1.0, "B"), "_ratio": (100.0, "%"),
+    "_celsius": (1.0, " °C"), "_seconds": (1.0, " s"), "_watts": (1.0, " W"), "_hertz": (1.0, "Hz"),
 }  # fmt: skip
 """How a metric's name ends → what its values are multiplied by, and their unit."""
+_WHOLE_FROM = 100
+"""From here on three digits are left of the point."""
+_SCALED = ("B/s", "B", "Hz")
+_PREFIXES = (" ", " k", " M", " G", " T", " P")
 
 
 def _unit(name: str) -> tuple[str, float, str]:
@@ -200,7 +206,16 @@ def _words(name: str) -> str:
     return _unit(name)[0].replace("_", " ").replace("|", " ")
 
 
-def _figures(name: str, values: list[float]) -> str:
+def figures(name: str, values: list[float]) -> str:
+    """Write values of a metric, the least and the most, with the unit that its name ends with."""
     _, factor, unit = _unit(name)
-    least, most = f"{min(values) * factor:.3g}", f"{max(values) * factor:.3g}"
-    return f"{least}{unit}" if least == most else f"{least} to {most}{unit}"
+    most = max(map(abs, values)) * factor
+    if unit in _SCALED:
+        power = min(len(_PREFIXES) - 1, int(math.log10(most / 10.0) // 3) if most >= 10.0 else 0)
+        factor, unit = factor / 1000.0**power, f"{_PREFIXES[power]}{unit}"
+    low, high = (_rounded(each * factor) for each in (min(values), max(values)))
+    return f"{low}{unit}" if low == high else f"{low} to {high}{unit}"
+
+
+def _rounded(value: float) -> str:
+    return f"{value:.3g}" if abs(value) < _WHOLE_FROM else f"{value:.0f}"

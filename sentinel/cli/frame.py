@@ -173,6 +173,15 @@ def settings() -> "Settings":
     return load(config_file())
 
 
+def _who_starts_one() -> str:
+    from sentinel.runtime import running
+
+    watchdog = running.find(settings().cluster.state_dir / "watchdog.lock", running.WATCHDOG)
+    if watchdog is None:
+        return "`sentinel up` on the head node starts one"
+    return f"the watchdog (pid {watchdog.pid}) is replacing it, which takes some seconds: ask again"
+
+
 def ask(method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
     """Ask the controller. Raises CommandError with its own reason when it refuses."""
     from http.client import HTTPConnection, HTTPException
@@ -195,9 +204,7 @@ def ask(method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         answer = connection.getresponse()
         status, text = answer.status, answer.read().decode(errors="replace")
     except (OSError, HTTPException) as error:
-        raise CommandError(
-            f"no controller answers at {url}: {error}; `sentinel up` on the head node starts one; {used}"
-        ) from None
+        raise CommandError(f"no controller answers at {url}: {error}; {_who_starts_one()}; {used}") from None
     finally:
         connection.close()
     return _answer(status, text)

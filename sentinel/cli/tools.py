@@ -175,8 +175,19 @@ def demo(
     watched: Annotated[
         bool, typer.Option("--watched", help="Break a job that torchrun started, and that Sentinel watches.")
     ] = False,
+    clean: Annotated[
+        bool,
+        typer.Option(
+            "--clean", help="Only take away what a demo that was killed left behind; each does that."
+        ),
+    ] = False,
 ) -> None:
     """Break a small cluster on this machine, and watch it being repaired; the files stay in ./run."""
+    if clean:
+        from sentinel.demo.leftovers import sweep
+
+        typer.echo("\n".join(f"removed {name}" for name in sweep()) or "nothing is left behind")
+        raise typer.Exit
     from sentinel.demo.faults import NAMES
     from sentinel.demo.main import main
 

@@ -52,6 +52,10 @@ def _listed(given: Any) -> Any:
     return tuple(given) if isinstance(given, list) else given
 
 
+MOST_NAMES = 16
+"""Names that an error lists."""
+
+
 class ConfigError(ValueError):
     """A setting is wrong; one line says where it was given, its key and what is expected."""
 
@@ -457,6 +461,10 @@ def _explain(section: str, model: type[Table], error: ValidationError) -> str:
 
 
 def nearest(name: str, known: Mapping[str, Any]) -> str:
-    """Say what was meant, or else what is known."""
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(known)}"
+    """Say what was meant, or else what is known: of many the nearest."""
+    if near := difflib.get_close_matches(name, known, n=1):
+        return f"; did you mean {near[0]!r}?"
+    if len(known) <= MOST_NAMES:
+        return f"; known are {', '.join(known)}"
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.0)
+    return f"; the nearest of {len(known)} are {', '.join(near)} (`sentinel config` lists all)"

@@ -101,17 +101,18 @@ def recoveries(incident: Incident) -> list[tuple[Instant, Instant]]:
     Of a rank that moves at a step boundary nobody waits.
     """
     resumes = ((at, action) for at, action in incident.deeds if isinstance(action, Resume))
-    forms = (at for at, action in resumes if at is not None and not action.pause)
-    broke = [*(fact.at - getattr(fact, "stalled_s", 0.0) for fact in _breaks(incident)), *forms]
+    forms = ((at, at) for at, action in resumes if at is not None and not action.pause)
+    broke = [*((fact.at, fact.happened) for fact in breaks(incident)), *forms]
     spans, before = list[tuple[Instant, Instant]](), float("-inf")
     for step in (fact.at for fact in incident.evidence if isinstance(fact, JobAdvanced)):
-        if since := [at for at in broke if before < at <= step]:
-            spans.append((min(since), step))
+        if since := [happened for at, happened in broke if before < at <= step]:
+            spans.append((max(before, min(since)), step))
         before = step
     return spans
 
 
-def _breaks(incident: Incident) -> Iterator[Fact]:
+def breaks(incident: Incident) -> Iterator[RankExited | RankRaised | JobStalled]:
+    """Give what broke its job, as it was told."""
     return (fact for fact in incident.evidence if isinstance(fact, RankExited | RankRaised | JobStalled))
 
 

@@ -5,14 +5,15 @@ from collections.abc import Iterator
 from sentinel.core import evidence, group
 from sentinel.core.state import State
 from sentinel.model.action import Evict, RestartAgent, Resume, StartWorker, StopWorker
-from sentinel.model.fact import GcsBack, GcsLost, LinkBack, LinkLost
-from sentinel.model.ids import IncidentId, Instant
+from sentinel.model.fact import GcsBack, GcsLost, JobStalled, LinkBack, LinkLost, RankExited, RankRaised
+from sentinel.model.ids import IncidentId, Instant, Seconds
 from sentinel.model.incident import Incident, Waited
 
 ACTIONS = "actions"
 """The guard that refuses while actions are frozen or stopped."""
 RAY = ((GcsLost, GcsBack), (LinkLost, LinkBack))
 """What has to be there for anything to be done in Ray; who has lost one soon loses the other."""
+AWAY = "Sentinel was away"
 OF_RAY = (Evict, RestartAgent, Resume, StartWorker, StopWorker)
 """Orders that can't be carried out while nobody can ask Ray."""
 WAITS_LIMIT = 20
@@ -63,6 +64,23 @@ def _away_since(trouble: Incident) -> Instant:
             away.add(type(fact))
         away -= {lost for lost, back in RAY if isinstance(fact, back)}
     return since
+
+
+def told_late(state: State, incident: Incident, fact: RankExited | RankRaised | JobStalled) -> None:
+    """Somebody should have seen earlier what broke its job: it has waited for whoever was not there."""
+    if fact.happened < state.woke:
+        _waited(state, incident, Waited(AWAY, fact.happened, state.woke))
+    elif not isinstance(fact, JobStalled) and fact.age_s:
+        _waited(state, incident, Waited(f"nothing was heard of {fact.node}", fact.happened, fact.at))
+
+
+def away(state: State, for_s: Seconds) -> None:
+    """Nobody was there for so long until now: whatever is under repair has waited for that."""
+    state.woke = state.now
+    orders = {getattr(action, "incident", None) for action in state.unfinished.values()}
+    for incident in list(state.open_incidents()):
+        if incident.id in orders or state.awaits_evidence(incident.id):
+            _waited(state, incident, Waited(AWAY, max(incident.opened, state.now - for_s), state.now))
 
 
 def ray_orders(state: State, incident: Incident) -> Iterator[Instant]:

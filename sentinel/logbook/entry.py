@@ -4,13 +4,23 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from sentinel.core.evidence import recoveries
-from sentinel.core.page.words import also, broke_again, earlier, others, waited, where
+from sentinel.core.evidence import breaks, recoveries
+from sentinel.core.page.words import (
+    acked,
+    also,
+    broke_again,
+    earlier,
+    others,
+    stood_still,
+    title_of,
+    waited,
+    where,
+)
 from sentinel.logbook.markdown import relative, template
 from sentinel.logbook.row import STAGES, Row
 from sentinel.logbook.words import action_line, fact_line, fact_raw
 from sentinel.model.action import Action, Evict, Page, Refusal, Resume
-from sentinel.model.fact import JobStalled, Outcome
+from sentinel.model.fact import Outcome
 from sentinel.model.ids import ActionId, Instant, Seconds
 from sentinel.model.incident import Incident
 from sentinel.model.journal import Line
@@ -31,13 +41,15 @@ class EntryLine:
 def row(incident: Incident, runbook: Runbook | None = None) -> Row:
     """Sum an incident up for the index."""
     diagnosis = incident.about
+    recovered = recoveries(incident)
+    broke = recovered[0][0] if recovered else incident.opened
     words = [diagnosis.why if diagnosis else "", *map(fact_line, incident.evidence)]
     return Row(
         incident=incident.id,
         opened=incident.opened,
         stage=incident.stage.value,
         cause=diagnosis.cause if diagnosis else "",
-        title=runbook.title if runbook else diagnosis.cause if diagnosis else "not diagnosed",
+        title=title_of(incident, runbook),
         where=where(incident),
         job=incident.job or "",
         times={name: incident.times[name] - incident.opened for name in STAGES if name in incident.times},
@@ -47,9 +59,10 @@ def row(incident: Incident, runbook: Runbook | None = None) -> Row:
         suspects=tuple((s.node, s.rank, s.gpu) for found in incident.where for s in found.suspects),
         words=redact(" ".join(words)),
         others=tuple(others(incident)),
-        again=tuple(step - since for since, step in recoveries(incident)[1:]),
+        again=tuple(step - since for since, step in recovered[1:]),
         part_of=incident.part_of or "",
         refused=sum(isinstance(action, Refusal) for action in incident.actions),
+        unseen=max(0.0, incident.opened - broke),
     )
 
 
@@ -62,14 +75,14 @@ def _evicted(incident: Incident) -> tuple[str, ...]:
 def gpu_seconds_lost(incident: Incident) -> float | None:
     """GPUs of the resumed generation x seconds from the first sign to its first new step, of each break.
 
-    A job that stalled stood still before anybody saw it: that counts, too. Steps that had to be trained
-    again lie within that time. None when nothing was resumed.
+    A job that stalled, or broke while nobody was there, stood still before anybody saw it: that counts, too.
+    Steps that had to be trained again lie within that time. None when nothing was resumed.
     """
     worlds = [len(action.seats) for action in incident.actions if isinstance(action, Resume)]
     if not worlds or "new_step" not in incident.times:
         return None
-    stood = (fact.at - fact.stalled_s for fact in incident.evidence if isinstance(fact, JobStalled))
-    stood_s = incident.times["new_step"] - min([incident.opened, *stood])
+    first = (fact.happened for fact in breaks(incident) if fact.at <= incident.times["new_step"])
+    stood_s = incident.times["new_step"] - min([incident.opened, *first])
     return max(worlds) * (stood_s + sum(step - since for since, step in recoveries(incident)[1:]))
 
 
@@ -79,10 +92,10 @@ def render(incident: Incident, lines: Iterable[Line] = (), runbook: Runbook | No
     text = template("entry.md.j2").render(
         row=row(incident, runbook),
         diagnosis=incident.about,
-        acked_by=incident.acked_by,
+        acked_by=acked(incident),
         stages=STAGES,
         evidence=_evidence(incident),
-        earlier=[*earlier(incident), *also(incident), *broke_again(incident)],
+        earlier=[*earlier(incident), *also(incident), *stood_still(incident), *broke_again(incident)],
         done=_done(incident, decided),
         waited=waited(incident),
         proofs=incident.proofs,

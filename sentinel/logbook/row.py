@@ -50,6 +50,8 @@ class Row:
     """The incident of what its nodes share with others, which tells the rest; empty for none."""
     refused: int = 0
     """How many actions a guard refused."""
+    unseen: Seconds = 0.0
+    """For how long its job had stood still before it was opened."""
 
 
 def as_of(found: Row, now: Instant, opened: Collection[str]) -> Row:

@@ -248,6 +248,7 @@ def _recovery(rows: Sequence[Row]) -> Iterable[StageTime]:
     for stage, words in STAGES.items():
         values = [row.times[stage] for row in rows if stage in row.times]
         if stage == "new_step":
+            values = [row.times[stage] + row.unseen for row in rows if stage in row.times]
             values += [again for row in rows for again in row.again]
         if values and stage != "detected":
             p90 = quantiles(values, n=10, method="inclusive")[-1] if len(values) > 1 else values[0]

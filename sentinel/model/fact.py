@@ -177,6 +177,13 @@ class RankExited(Noun, frozen=True):
     generation: int
     how: str
     origin: Origin | None = None
+    age_s: Seconds = 0.0
+    """How long before that was; 0 where it was told at once, or an older release did not say."""
+
+    @property
+    def happened(self) -> Instant:
+        """When the process ended: before it was told, if nobody was there to hear."""
+        return self.at - self.age_s
 
 
 class RankRaised(Noun, frozen=True):
@@ -197,6 +204,13 @@ class RankRaised(Noun, frozen=True):
     traceback: str
     values: tuple[float, ...] = ()
     origin: Origin | None = None
+    age_s: Seconds = 0.0
+    """How long before that was; 0 where it was told at once, or an older release did not say."""
+
+    @property
+    def happened(self) -> Instant:
+        """When it was raised: before it was told, if nobody was there to hear."""
+        return self.at - self.age_s
 
 
 class JobStalled(Noun, frozen=True):
@@ -210,6 +224,11 @@ class JobStalled(Noun, frozen=True):
     beats: tuple[RankBeat, ...]
     nodes: tuple[NodeId, ...]
     """The node of each beat, in the same order."""
+
+    @property
+    def happened(self) -> Instant:
+        """When its last step was made."""
+        return self.at - self.stalled_s
 
 
 class JobAdvanced(Noun, frozen=True):
@@ -417,6 +436,8 @@ class ControllerStarted(Noun, frozen=True):
     runbooks_hash: str
     incidents: int = 0
     """Highest number of an incident in the logbook: a journal that is new beside it goes on from there."""
+    away_s: Seconds = 0.0
+    """Since the journal's last line: at most for so long there was no controller."""
 
 
 class ControllerPaused(Noun, frozen=True):

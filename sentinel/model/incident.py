@@ -176,6 +176,8 @@ class Incident(Struct, frozen=True, gc=False):
     times: Mapping[str, Instant] = {}
     """`detected diagnosed paged evicted new_step resolved` → when."""
     acked_by: str = ""
+    acked_why: str = ""
+    """What they said with it."""
     steps_lost: int | None = None
     """Over all re-formings; None while none was formed that tells."""
     steps_before: int = 0

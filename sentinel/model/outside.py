@@ -72,3 +72,17 @@ def whose(error: str) -> Whose:
     if _ASKED_A_SERVER.search(name) and _SERVER_FAILED.search(text):
         return Whose.NETWORK
     return next((found for pattern, found in _BY_TYPE if pattern.search(name)), Whose.CODE)
+
+
+_QUOTED = re.compile(r"(?<!\w)'([^']+)'|\"([^\"]+)\"")
+_PEER = re.compile(r"\w+://[^\s'\")]+|\('([^']+)', (\d+)\)|\bhost='([^']+)', port=(\d+)|\b[\w.-]+:\d{2,5}\b")
+
+
+def named(error: str) -> str:
+    """Give the path, or the peer, that an exception's line names; empty if it names none."""
+    deciding = error.rpartition(BECAUSE)[2].partition(":")[2]
+    if whose(error) is Whose.NETWORK:
+        peer = _PEER.search(deciding)
+        return ":".join(filter(None, peer.groups())) or peer[0] if peer else ""
+    paths = [one or other for one, other in _QUOTED.findall(deciding)]
+    return next((path for path in paths if "/" in path), "")

@@ -98,7 +98,10 @@ class Policy:
     grace_s: Seconds = number(5.0, 1.0, 600.0)
     """After a controller's start nobody is silent or stalled before this has passed."""
     silent_share: float = number(0.5, 0.1, 1.0)
-    """From this share of the nodes silent at once, the controller is cut off, not the nodes dead."""
+    """From this share of the nodes silent at once, the controller is cut off, not the nodes dead.
+
+    With 1 it takes all of them.
+    """
     steps_without_node: int = number(2, 1, 100)
     """So many steps since a node fell silent show that its ranks live: one may have been under way."""
     ping_s: Seconds = number(1.0, 0.1, 5.0)
@@ -214,9 +217,15 @@ class Policy:
     # What may be taken away
 
     evict_share: float = number(0.34, 0.0, 1.0)
-    """At most max(1, this share of the nodes) may be cordoned by Sentinel at a time."""
+    """At most max(1, this share of the nodes) may be cordoned by Sentinel at a time.
+
+    So 0 means one; `observe_only` is what evicts none.
+    """
     evictions_per_hour: int = number(6, 0, 1000)
-    """More than this and the breaker opens: something else is wrong."""
+    """More than this and the breaker opens: something else is wrong.
+
+    With 0 it is always open: none is evicted.
+    """
     evict_confidence: float = number(0.7, 0.5, 1.0)
     """A diagnosis below this never evicts."""
 

@@ -102,6 +102,8 @@ class ExitSeen(Noun, frozen=True):
     gpu: Gpu
     how: Word
     """`signal 9`, `exit 1`, or `unknown` where the kernel does not tell a non-parent."""
+    age_s: Span = 0.0
+    """How long ago that was when it was told, seconds; 0 if it was told at once."""
 
 
 MISCOMPUTED = "miscomputed"
@@ -129,6 +131,8 @@ class RaisedSeen(Noun, frozen=True):
     traceback: Text
     values: tuple[float, ...] = ()
     """For `nan` every rank's local loss, in rank order; for `miscomputed` 1 for who did, else 0."""
+    age_s: Span = 0.0
+    """How long ago that was when it was told, seconds; 0 if it was told at once."""
 
 
 class FindingSeen(Noun, frozen=True):

@@ -51,12 +51,17 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     expect: Expect = Expect()
 
 
+_RECORDING = '{"recording":'
+"""How a recording begins, also one that was cut."""
+
+
 def read(path: Path) -> Iterator[Scenario]:
     """Read the scenarios of a file, of which YAML may hold several. Raises ScenarioError."""
     try:
-        documents = list(
-            yaml.load_all(path.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-        )
+        text = path.read_text(encoding="utf-8")
+        if text.startswith(_RECORDING):
+            raise ScenarioError(f"{path}: a recording of an incident: `sentinel replay {path}` reads it")
+        documents = list(yaml.load_all(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
     except OSError as error:
         raise ScenarioError(f"{path}: {error.strerror}") from None
     except (UnicodeDecodeError, yaml.YAMLError) as error:

@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -33,7 +33,7 @@ from sentinel.core import evidence, group
 from sentinel.core.detect.watch import Watch
 from sentinel.core.learn.ending import has_finished
 from sentinel.core.proofs import progress
-from sentinel.core.settle.why import keeps_full, keeps_small, leaves
+from sentinel.core.settle.why import keeps_full, keeps_small, leaves, shrunk
 from sentinel.core.state import Rules
 from sentinel.gang.orders import WorkerSpec
 from sentinel.gang.snapshot_keys import job_key, word_for
@@ -64,6 +64,7 @@ from sentinel.runtime.goodput import Goodput
 from sentinel.runtime.hand_probes import HandProbes
 from sentinel.runtime.hands import Hands, OperatorsCommand
 from sentinel.runtime.inbox import Inbox
+from sentinel.runtime.known_checks import known_checks
 from sentinel.runtime.ledger import Ledger
 from sentinel.runtime.ledger_metrics import LedgerMetrics
 from sentinel.runtime.link_metrics import LinkMetrics
@@ -241,7 +242,9 @@ class Controller:
         """Go on where the last controller stopped: what has no outcome is done again."""
         unfinished = tuple(self.ledger.state.unfinished.values())
         hashes = policy_hash(self.rules), self.ledger.runbooks_hash
-        started = ControllerStarted(self.now(), os.getpid(), *hashes, self.scribe.logbook.highest())
+        now, last = self.now(), self.ledger.state.now
+        away_s = max(0.0, now - last) if last else 0.0
+        started = ControllerStarted(now, os.getpid(), *hashes, self.scribe.logbook.highest(), away_s)
         self.ledger.absorb([started, *self._job()])
         self._perform((*self._doubts, *unfinished))
         self._frozen = bool(self.ledger.state.frozen)
@@ -374,21 +377,23 @@ class Controller:
             raise CommandRefusedError(done)
         if not self.ledger.commit():
             raise CommandRefusedError("the journal fails: nothing can be recorded now, so nothing was done")
-        kept, said = self.ledger.absorb([fact]), self._said(command, until)
+        ranks = {job.id: job.world for job in self.ledger.state.jobs.values()}
+        kept, said = self.ledger.absorb([fact]), self._said(command, until, ranks)
         if not kept and command.command == "retire":
             raise CommandRefusedError("the journal fails: nothing can be recorded now, so nobody leaves")
         if command.command == "retire":
             return await self._retire()
         return said if kept else f"{said}: kept in memory, and done once the journal can be written again"
 
-    def _said(self, command: Command, until: Instant) -> str:
-        """Say what was done, until when, and what it waits for."""
+    def _said(self, command: Command, until: Instant, ranks: Mapping[JobId, int]) -> str:
+        """Say what was done, until when, and what it waits for; `ranks` of each job are those of before."""
         said, state = f"{command.command} {command.target}".strip(), self.ledger.state
         soon = ":%S" if until - state.now < SECONDS_MATTER_S else ""
         said += f" until {datetime.fromtimestamp(until, UTC):%Y-%m-%d %H:%M{soon}} UTC" if until else ""
         waits = ""
         if command.command == "drain" and (node := state.nodes.get(NodeId(command.target))):
-            waits = keeps_full(node, state, partial(leaves, state=state, rules=self.rules))
+            full = keeps_full(node, state, partial(leaves, state=state, rules=self.rules))
+            waits = "; ".join(filter(None, (shrunk(ranks, state), full)))
         if command.command == "prove" and (node := state.nodes.get(NodeId(command.target))):
             waits = progress(node) or "it was not out of use, so it had nothing to prove"
         if command.command == "grow" and (job := state.jobs.get(JobId(command.target))):
@@ -445,6 +450,7 @@ async def _run(settings: config.Settings, shown: Sequence[config.Effective]) -> 
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, main.cancel)
     cluster = settings.cluster
+    known_checks(settings)
     private.make_folder(cluster.state_dir)
     keys = ensure_keys(cluster.keys_dir)
     if keys.shared.exists():

@@ -39,8 +39,12 @@ class _Account:
     """Steps trained again, by the incidents that are known still."""
     repeated_before: int = 0
     lost: defaultdict[str, Seconds] = field(default_factory=partial(defaultdict, float))
-    undiagnosed: defaultdict[IncidentId, Seconds] = field(default_factory=partial(defaultdict, float))
+    undiagnosed: defaultdict[str, Seconds] = field(default_factory=partial(defaultdict, float))
     """Lost to incidents whose cause nobody has said yet."""
+    stood_since: Instant = 0.0
+    """When it made its last step before it broke, as far as that is known."""
+    blamed: str = ""
+    """What the time was lost to last: of an incident that is diagnosed its cause."""
 
     @property
     def elapsed(self) -> Seconds:
@@ -60,19 +64,31 @@ class _Account:
     def lose(self, to: Incident | str, until: Instant) -> None:
         """Nothing new was trained until then."""
         seconds, self.mark = max(0.0, until - self.mark), max(self.mark, until)
-        if isinstance(to, str):
-            self.lost[to] += seconds
-        else:
-            self.undiagnosed[to.id] += seconds
+        bucket = self.lost if isinstance(to, str) else self.undiagnosed
+        self.blamed = to if isinstance(to, str) else to.id
+        bucket[self.blamed] += seconds
+
+    def regain(self, at: Instant) -> None:
+        """A step is heard of that was made before anybody saw that it broke: until then it trained."""
+        buckets = (self.undiagnosed, self.lost)
+        bucket = next((each for each in buckets if self.blamed in each), None)
+        if bucket is None or at <= self.stood_since:
+            return
+        seconds = min(at - self.stood_since, bucket[self.blamed])
+        bucket[self.blamed] -= seconds
+        self.training, self.productive = self.training + seconds, self.productive + seconds
+        self.stood_since = at
 
     def diagnose(self, state: State) -> None:
         """Say what was lost to incidents whose cause is known by now."""
         for name in list(self.undiagnosed):
-            incident = state.incidents.get(name)
+            incident = state.incidents.get(IncidentId(name))
             if incident is not None and incident.diagnosis is None and incident.stage is not Stage.RESOLVED:
                 continue
             diagnosis = incident.diagnosis if incident is not None else None
-            self.lost[diagnosis.cause if diagnosis else UNKNOWN] += self.undiagnosed.pop(name)
+            cause = diagnosis.cause if diagnosis else UNKNOWN
+            self.lost[cause] += self.undiagnosed.pop(name)
+            self.blamed = cause if self.blamed == name else self.blamed
 
     def repeat(self, job: JobId, state: State) -> None:
         """Count what is trained again for incidents' sakes."""
@@ -184,10 +200,13 @@ def _look(
         return
     if account.runs:
         account.train(high, at, usual_s)
+        account.stood_since = account.mark
     if not (account.runs and _runs(job)):
         why = idle(job) if account.runs else account.idle  # the step that ends a start is none of it
         account.lose(keeping(job, state) or why, now)
         account.diagnose(state)
+    if not account.runs and high > account.step and not _runs(job):
+        account.regain(at)
     if not account.runs and high > account.step:  # the step that says that it runs again
         account.new_steps += high - account.step
         account.step = high

@@ -19,6 +19,7 @@ from sentinel import backends, config, private, runbooks
 from sentinel.adapters.keys import Keys
 from sentinel.backends.port import NOT_YET
 from sentinel.runtime import in_effect, running
+from sentinel.runtime.known_checks import known_checks
 from sentinel.runtime.last_words import last_words
 from sentinel.runtime.running import CONTROLLER, WATCHDOG, Running
 
@@ -49,6 +50,10 @@ def up(settings: config.Settings, path: Path | None = None, *, apply: bool = Fal
     given = settings.job.trainer_config
     if given is not None and not given.is_file():
         raise UpError(f"job.trainer_config: no such file: {given}")
+    try:
+        known_checks(settings)
+    except config.ConfigError as error:
+        raise UpError(str(error)) from None
     try:
         private.make_folder(settings.cluster.state_dir)
         there = _watchdog(settings)

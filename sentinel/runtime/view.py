@@ -12,7 +12,7 @@ from sentinel.backends.port import Nodes
 from sentinel.core.detect.watch import Watch
 from sentinel.core.page.left import left_for_people, left_in_all
 from sentinel.core.page.severity import severity
-from sentinel.core.page.words import also, broke_again, earlier, where
+from sentinel.core.page.words import also, broke_again, earlier, stood_still, title_of, where
 from sentinel.core.proofs import progress
 from sentinel.core.recovery import awaits, ends_at
 from sentinel.core.settle.why import keeps_full, keeps_small, leaves, needs, why
@@ -227,7 +227,7 @@ class ControllerView:
             incident.id,
             incident.opened,
             incident.stage.value,
-            book.title if book else "gathering evidence",
+            title_of(incident, book) if found else "gathering evidence",
             found.cause if found else "",
             where(incident),
             found.why if found else "",
@@ -235,11 +235,12 @@ class ControllerView:
             incident.acked_by,
             severity(incident, left, state, rules).value,
             tuple(_done(incident)),
-            (*earlier(incident), *also(incident), *broke_again(incident)),
+            (*earlier(incident), *also(incident), *stood_still(incident), *broke_again(incident)),
             left,
             found.nodes[0] if found and found.nodes else "",
             awaits(incident, state, rules),
             max(0.0, ends_at(incident, state) - self._now()),
+            incident.acked_why,
         )
 
 

@@ -38,7 +38,8 @@ def verdict(status: Status) -> Verdict:
     held = _held(status)
     doubts = _doubts(status)
     quiet = tuple(map(_silenced, status.silences))
-    details = (*held, *doubts, *status.left, *quiet)
+    left = tuple(line for line in status.left if not line.startswith("degraded: "))  # a doubt says it
+    details = (*held, *doubts, *left, *quiet)
     if status.incidents:
         return Verdict(_incident_level(status), _incidents(status), details)
     if held:
@@ -111,9 +112,10 @@ def _doubts(status: Status) -> tuple[str, ...]:
     critical = sum(node.health is Health.CRITICAL and not node.cordon for node in counted)
     idle = [training(job) for job in status.jobs if job.stage not in WELL]
     shrunk = [
-        f"{job.job} is degraded: it trains with {len(job.seats)} of {job.wanted} ranks."
+        f"{job.job} is degraded: it {'trains' if job.stage == 'running' else 'forms'} "
+        f"with {len(job.seats)} of {job.wanted} ranks."
         for job in status.jobs
-        if job.stage == "running" and len(job.seats) < job.wanted
+        if job.is_degraded
     ]
     ray = [f"Ray can't be asked: {status.ray_trouble}."] if status.ray_trouble else []
     ray += [f"Buttons in Slack do not work: {status.slack_trouble}."] if status.slack_trouble else []

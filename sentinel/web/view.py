@@ -117,6 +117,11 @@ class JobView:
     flops_share: float | None = None
     """Of the ranks' peak arithmetic, 0 to 1; None where the settings do not say what a step needs."""
 
+    @property
+    def is_degraded(self) -> bool:
+        """Whether it goes on with fewer ranks than wanted."""
+        return self.stage in ("running", "forming") and len(self.seats) < self.wanted
+
 
 @dataclass(frozen=True, slots=True)
 class IncidentView:
@@ -146,6 +151,8 @@ class IncidentView:
     """What has to be so, or to stay so, until it is over; empty while the job has not recovered."""
     over_in_s: Seconds = 0.0
     """How long still; 0 where no time is set."""
+    acked_why: str = ""
+    """What they said with it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -174,6 +175,16 @@ def test_a_note_is_told_once_and_gone_when_it_is_heard(errors: Path, spool: Spoo
     assert reported(spool) == [FULL]
     spool.acknowledge(1)
     assert not list(errors.iterdir())
+
+
+def test_a_note_that_nobody_was_there_to_read_says_how_old_it_is(errors: Path, spool: Spool) -> None:
+    leave(errors, replace(RAISED, age_s=-5.0))
+    written = time.time() - 12.0
+    os.utime(errors / "note.json", (written, written))
+    Notes(errors, spool, OneRank()).collect()
+    (told,) = reported(spool)
+    assert isinstance(told, RaisedSeen)
+    assert 12.0 <= told.age_s < 15.0
 
 
 def test_losses_that_are_no_numbers_are_told(errors: Path, spool: Spool) -> None:

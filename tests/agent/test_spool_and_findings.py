@@ -1,5 +1,6 @@
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,8 @@ from msgspec.structs import replace
 
 from sentinel.demo.network import available
 from sentinel.model.finding import Finding, Health
-from sentinel.model.report import ProbedSeen
+from sentinel.model.ids import JobId, WorkerId
+from sentinel.model.report import ExitSeen, ProbedSeen
 from sentinel.runtime.agent.findings import FindingBook
 from sentinel.runtime.agent.spool import Spool
 
@@ -24,6 +26,18 @@ def test_events_are_kept_until_acknowledged_and_their_sources_released() -> None
     assert released == [1, 2]
     spool.acknowledge(2)
     assert len(spool) == 1
+
+
+def test_an_end_that_nobody_heard_of_grows_older(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    spool, ended = Spool(), ExitSeen(JobId("j"), 3, WorkerId("w3"), 77, 1, 0, "signal 9")
+    spool.add(ended)
+    spool.add(replace(ended, age_s=5.0))
+    assert [event for _, event in spool.pending()] == [ended, replace(ended, age_s=5.0)]
+    now += 45.6
+    ages = [event.age_s for _, event in spool.pending() if isinstance(event, ExitSeen)]
+    assert ages == [45.6, 50.6]
 
 
 def test_a_report_carries_the_oldest_events_first() -> None:

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from sentinel.adapters import pci_bus
 from sentinel.cli import app
+from sentinel.cli.check import figures
 from sentinel.model.check import Check
 from sentinel.model.finding import Finding, Health
 from sentinel.runtime import by_hand
@@ -161,3 +162,19 @@ def test_what_loads_the_machine_runs_only_when_asked_for() -> None:
     assert [*measured] == ["host", "gemm"]
     assert {name.split("|")[-1] for name in measured["gemm"]} >= {"wrong_numbers", "fp32_tflops"}
     assert "wrong numbers 0" in check("gemm", "--gpus", "none").output
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "shown"),
+    [
+        ("nic_mtu_bytes", [1400], "1400 B"),
+        ("nic_mtu_bytes", [1500, 9000], "1500 to 9000 B"),
+        ("host_disk_free_bytes", [2.5e11, 1e12], "250 to 1000 GB"),
+        ("nvlink_errors_total", [0], "0"),
+        ("port_rate_bytes_per_second", [5e10], "50 GB/s"),
+        ("gpu_power_watts", [412.4], "412 W"),
+        ("cpu_wait_ratio", [0.031], "3.1%"),
+    ],
+)
+def test_a_figure_has_the_unit_of_its_size(name: str, values: list[float], shown: str) -> None:
+    assert figures(name, values) == shown

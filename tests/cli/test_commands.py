@@ -35,6 +35,7 @@ from sentinel.model.incident import Diagnosis, Incident, Suspect
 from sentinel.model.journal import Line, Recording
 from sentinel.model.policy import Policy
 from sentinel.runbooks import load as load_runbooks
+from sentinel.runtime import running
 from sentinel.trainer import checkpoint as store
 from sentinel.web.app import create_app
 from sentinel.web.view import (
@@ -158,15 +159,17 @@ def test_status_why_says_what_decides_about_an_object(controller: Controller) ->
     assert (missing.exit_code, "no node, job or open incident 'n 1'" in missing.output) == (1, True)
 
 
-def test_status_says_what_is_left_and_which_job_is_degraded(controller: Controller) -> None:
+@pytest.mark.parametrize("stage", ["running", "forming"])
+def test_status_says_what_is_left_and_which_job_is_degraded(controller: Controller, stage: str) -> None:
     incident = dataclasses.replace(STATUS.incidents[0], earlier=("First: rank-crash",), left=("see to n2",))
-    small = dataclasses.replace(STATUS.jobs[0], wanted=3)
+    small = dataclasses.replace(STATUS.jobs[0], wanted=3, stage=stage)
     controller.now = dataclasses.replace(
         STATUS, jobs=(small,), incidents=(incident,), left=("n2 awaits repair",)
     )
     shown = CliRunner().invoke(app, ["status"]).stdout
     for part in (
         "moe is degraded: it has 2 of 3 ranks\n",
+        "\n     degraded",
         "left for people: n2 awaits repair\n",
         "First: rank-crash",
         "left: see to n2",
@@ -426,6 +429,35 @@ def test_a_token_that_is_none_is_one_line(tmp_path: Path) -> None:
     (keys / "api.token").write_bytes(b"\xff\xfe")
     ended = sentinel("status", where=tmp_path)
     assert (ended.returncode, ended.stderr) == (1, f"sentinel: {keys}/api.token: not a token\n")
+
+
+def test_while_the_watchdog_replaces_a_controller_that_is_said(tmp_path: Path) -> None:
+    ensure_keys(tmp_path / "state" / "keys")
+    (tmp_path / "sentinel.toml").write_text("[cluster]\nweb_port = 1\n")
+    held = ["-c", "import sys; sys.stdin.read()", "-m", running.WATCHDOG]
+    with subprocess.Popen([sys.executable, *held], stdin=subprocess.PIPE) as watchdog:
+        running.write(tmp_path / "state" / "watchdog.lock", running.child(watchdog.pid))
+        ended = sentinel("status", where=tmp_path)
+        watchdog.kill()
+    assert f"the watchdog (pid {watchdog.pid}) is replacing it" in ended.stderr
+    assert "sentinel up" not in ended.stderr
+
+
+@pytest.mark.parametrize("name", ["nosuch", "xid"])
+def test_up_refuses_a_proof_by_a_check_that_there_is_not(tmp_path: Path, name: str) -> None:
+    (tmp_path / "sentinel.toml").write_text(f"[policy]\npreflight = ['{name}']\n")
+    ended = sentinel("up", where=tmp_path)
+    assert (ended.returncode, ended.stderr.count("\n")) == (1, 1)
+    assert f"policy.preflight: no collective check '{name}'; known are all_reduce, gemm, pair" in ended.stderr
+    assert not (tmp_path / "state").exists()
+
+
+def test_a_key_that_is_like_no_other_is_refused_with_the_nearest_and_not_with_all(tmp_path: Path) -> None:
+    (tmp_path / "sentinel.toml").write_text("[policy]\nhourz = 1\n")
+    ended = sentinel("status", where=tmp_path)
+    assert "unknown key policy.hourz" in ended.stderr
+    assert "the nearest of" in ended.stderr
+    assert len(ended.stderr) < 300
 
 
 def test_up_refuses_a_trainer_config_that_is_not_there_and_starts_nothing(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import pytest
 from simulated import Simulated
 
+from sentinel.logbook.entry import row
 from sentinel.model.action import Page, Refusal, StopJob
 
 OUTSIDE = [
@@ -55,6 +56,45 @@ def test_what_comes_again_on_another_node_is_what_nodes_share(error: str) -> Non
     assert (cluster.causes(), cluster.evicted(), cluster.all(StopJob)) == (["io-error"], [], [])
     cluster.settle()
     assert (cluster.stages(), cluster.going(), len(cluster.pages())) == (["resolved"], True, 1)
+
+
+GIVEN = [
+    ("OSError: [Errno 5] Input/output error: '/mnt/data/7'", "Storage", "storage: look at /mnt/data/7"),
+    (
+        "ValueError: no; because of OSError: [Errno 5] I/O error: '/mnt/7'",
+        "Storage",
+        "storage: look at /mnt/7",
+    ),
+    ("OSError: [Errno 28] No space left on device", "Storage", "storage: look at its volumes"),
+    ("ConnectionResetError: [Errno 104] Connection reset by peer", "Network", "network: look at its peers"),
+    (
+        "ConnectionError: HTTPConnectionPool(host='data', port=80): Max retries exceeded",
+        "Network",
+        "network: look at data:80",
+    ),
+    ("ConnectTimeout: ('10.0.0.9', 443)", "Network", "network: look at 10.0.0.9:443"),
+    ("HTTPError: 503 Server Error for url: https://data/7", "Network", "network: look at https://data/7"),
+]
+
+
+@pytest.mark.parametrize(("error", "what", "where"), GIVEN)
+def test_the_first_one_already_says_what_gave_it_and_where_to_look(error: str, what: str, where: str) -> None:
+    cluster = Simulated()
+    node = cluster.node(0)
+    raises(cluster, 0, error, 1)
+    page = cluster.all(Page)[-1]
+    assert page.title == f"{what} gave a rank's code an error: {node} gpu-0 (rank 0)"
+    assert f"{where} from {node}" in page.body
+    summed = row(cluster.incidents()[0], cluster.rules.runbooks[page.cause])
+    assert page.title.startswith(summed.title)
+
+
+@pytest.mark.parametrize("error", [*SETTINGS, *CODE])
+def test_an_error_of_the_code_or_a_setting_is_not_said_to_be_given(error: str) -> None:
+    cluster = Simulated()
+    raises(cluster, 0, error, 1)
+    assert cluster.all(Page)[-1].title.startswith("A rank's code raised an exception")
+    assert "look at" not in cluster.all(Page)[-1].body
 
 
 @pytest.mark.parametrize("error", SETTINGS)

@@ -1,13 +1,19 @@
 """How a page says how the job does, who looks after it, and what its reader is asked to do."""
 
-import pytest
-from simulated import JOB, Simulated, ecc
+import re
 
+import pytest
+from simulated import BOOKS, JOB, Simulated, ecc
+
+from sentinel.core.page import words
 from sentinel.core.settle.why import why
+from sentinel.core.state import Rules, State
 from sentinel.model.action import Page
-from sentinel.model.fact import GcsLost, JobSubmitted
+from sentinel.model.fact import GcsLost, JobSubmitted, Outcome
 from sentinel.model.finding import TRAINER, Finding, Health
-from sentinel.model.ids import JobId
+from sentinel.model.ids import ActionId, Cause, IncidentId, JobId
+from sentinel.model.incident import Diagnosis, Incident, Stage
+from sentinel.model.policy import Policy
 
 
 def last(cluster: Simulated) -> tuple[Page, list[str]]:
@@ -33,7 +39,7 @@ def test_what_is_left_is_what_is_asked() -> None:
     cluster.finding(cluster.node(0), ecc())
     cluster.run(60)
     _, lines = last(cluster)
-    assert lines[-1] == "Asked of you: what is left, above"
+    assert lines[-1] == "Asked of you: what is left, above, in working hours"
 
 
 def test_a_job_that_was_stopped_asks_for_people() -> None:
@@ -45,7 +51,7 @@ def test_a_job_that_was_stopped_asks_for_people() -> None:
     page, lines = last(cluster)
     assert (page.cause, lines[-1]) == (
         "code-error",
-        f"Asked of you: to do what its runbook says, then `sentinel retry {JOB}`",
+        f"Asked of you: to do what its runbook says, now, then `sentinel retry {JOB}`",
     )
     assert f"Job: {JOB} is stopped, with 2 of 2 ranks" in lines
 
@@ -57,7 +63,7 @@ def test_an_acknowledgement_is_in_the_page() -> None:
     before = len(cluster.all(Page))
     cluster.command("ack", "I-0001")
     assert len(cluster.all(Page)) == before + 1, "its page is edited at once"
-    assert "Acknowledged by ann" in last(cluster)[1]
+    assert "Acknowledged by ann: because" in last(cluster)[1]
 
 
 GCS = "10.0.0.1:6379"
@@ -98,3 +104,36 @@ def test_the_page_of_what_all_stand_on_names_every_job_that_is_not_over() -> Non
     assert reasons is not None
     said = [reason.text for reason in reasons if reason.kind == "is"]
     assert said == ["waiting, generation 0, 0 of 9 ranks"]
+
+
+# --- as urgent as it says ----------------------------------------------------------------------------------
+
+FITS = {
+    ("info", False): "nothing, while Sentinel repairs it",
+    ("info", True): "nothing",
+    (
+        "warning",
+        False,
+    ): r"(nothing, while Sentinel repairs it; in working hours what|to do what .*, in working hours).*",
+    ("warning", True): "nothing now; in working hours what its runbook says",
+    ("critical", False): "to do what its runbook says, now",
+    ("critical", True): "nothing now; in working hours what its runbook says",
+}
+
+
+@pytest.mark.parametrize("cause", BOOKS)
+@pytest.mark.parametrize("over", [False, True], ids=["open", "over"])
+@pytest.mark.parametrize("failed", [False, True], ids=["", "tried in vain"])
+def test_what_is_asked_is_as_urgent_as_the_page(cause: Cause, over: bool, failed: bool) -> None:
+    state, rules = State(1000.0), Rules(Policy(), BOOKS)
+    evidence = (Outcome(1000.0, ActionId("I-0001/evict/n1/1"), False, "no"),) if failed else ()
+    stage = Stage.RESOLVED if over else Stage.MITIGATING
+    found = Diagnosis(cause, (), 1.0, "")
+    incident = Incident(
+        IncidentId("I-0001"), 1000.0, "", None, stage, found, evidence, times={"resolved": 1000.0}, revision=1
+    )
+    state.add(incident)
+    (page,) = words.settle(incident, state, rules)
+    asked = page.body.splitlines()[-1].removeprefix("Asked of you: ")
+    assert re.fullmatch(FITS[page.severity, over], asked), (page.severity, asked)
+    assert page.severity == ("critical" if failed and not over else BOOKS[cause].severity.value)

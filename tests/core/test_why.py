@@ -3,7 +3,9 @@
 import pytest
 from simulated import JOB, Simulated, ecc
 
-from sentinel.core.settle.why import keeps_small, why
+from sentinel.core.page.left import left_in_all
+from sentinel.core.settle.why import keeps_small, leaves, shrunk, why
+from sentinel.core.state.rows import OPERATOR, Cordon
 from sentinel.model.policy import Policy
 
 
@@ -90,6 +92,25 @@ def test_a_small_job_waits_for_permission_while_actions_are_stopped() -> None:
     assert cluster.job.is_degraded
     room = "room: it finds 1 GPU on 1 usable node, and none is free and fit"
     assert keeps_small(cluster.job, cluster.state, cluster.rules) == room
+    (said, *_) = why(JOB, cluster.state, cluster.rules, cluster.now) or []
+    assert said.text == f"running, degraded, generation {cluster.job.generation}, 1 of 2 ranks"
+    assert "degraded: moe has 1 of 2 ranks" in left_in_all(cluster.state, cluster.rules)
     cluster.command("stop-actions")
     expected = "permission: actions are stopped: ann: because"
     assert keeps_small(cluster.job, cluster.state, cluster.rules) == expected
+
+
+@pytest.mark.parametrize(("nodes", "told"), [(2, "moe goes on with 1 of 2 ranks: no spare is fit"), (3, "")])
+def test_a_drain_that_shrinks_the_job_says_so(nodes: int, told: str) -> None:
+    cluster = Simulated(nodes=nodes, world=2)
+    before, node = {JOB: cluster.job.world}, cluster.node(0)
+    cluster.command("drain", node)
+    assert shrunk(before, cluster.state) == told
+    assert shrunk({JOB: cluster.job.world}, cluster.state) == ""
+
+
+def test_what_a_drain_will_cost_is_said_until_it_is_done() -> None:
+    cluster = Simulated(nodes=2, world=2)
+    cluster.state.change(cluster.at(cluster.node(0)), cordon=Cordon(OPERATOR, "fans", cluster.now, True))
+    said = leaves(cluster.job, cluster.state, cluster.rules)
+    assert said == "and they leave at the next step boundary: moe goes on with 1 of 2 ranks: no spare is fit"

@@ -8,7 +8,7 @@ from markdown_it import MarkdownIt
 from msgspec.structs import replace
 
 from sentinel.logbook.book import Logbook
-from sentinel.logbook.entry import gpu_seconds_lost, render
+from sentinel.logbook.entry import gpu_seconds_lost, render, row
 from sentinel.model.action import CollectStacks, Evict, Page, Refusal, Resume, Seat, action_id
 from sentinel.model.fact import Fact, FindingReported, JobStalled, Outcome, RankExited, RankRaised
 from sentinel.model.finding import Finding, Health
@@ -119,6 +119,7 @@ def with_evidence(opened: Incident, fact: Fact) -> Incident:
 def test_an_undiagnosed_incident_blames_nobody() -> None:
     found = Incident(ID, T0, evidence=(FindingReported(T0, NODE, XID),))
     assert "No cause is known yet." in render(found)
+    assert (row(found).where, row(found).suspects) == (NODE, ())
     text = render(replace(found, stage=Stage.RESOLVED))
     assert "# INC-7: not diagnosed" in text
     assert "nobody is blamed and nothing was evicted" in text

@@ -41,6 +41,9 @@ def test_a_file_may_hold_several(tmp_path: Path) -> None:
     ("text", "said"),
     [
         pytest.param("", "holds no scenario", id="an empty file"),
+        pytest.param(
+            '{"recording": "I-1", "v": 3}\n{"se', "`sentinel replay ", id="a recording that was cut"
+        ),
         pytest.param("[1, 2", "not YAML: while parsing", id="no yaml"),
         pytest.param("- 1", "Expected `object`, got `array`", id="a list"),
         pytest.param("steps: []\nnodes: 3", "unknown field `nodes`", id="an unknown key"),

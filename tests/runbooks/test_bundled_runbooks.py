@@ -160,6 +160,19 @@ def test_each_begins_with_what_was_done_and_what_is_asked_of_the_reader(cause: C
     assert re.match(r"- \*\*Done:\*\* .+\.\n- \*\*You:\*\* .+\.\n\n## Meaning\n", text)
 
 
+WHEN = {
+    Severity.CRITICAL: r"(?!nothing).*\bnow\b",
+    Severity.WARNING: r"(?!nothing|wait).*\bin working hours\b",
+    Severity.INFO: r"nothing\b|only if you were paged",
+}
+
+
+@pytest.mark.parametrize("cause", BOOKS)
+def test_what_is_asked_of_the_reader_is_as_urgent_as_its_severity(cause: Cause) -> None:
+    (asked,) = re.findall(r"^- \*\*You:\*\* (.+)$", runbooks.prose(cause), re.MULTILINE)
+    assert re.match(WHEN[BOOKS[cause].severity], asked)
+
+
 def test_commands_that_runbooks_name_exist() -> None:
     from sentinel.cli import app
 

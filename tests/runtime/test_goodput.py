@@ -95,6 +95,26 @@ def test_a_break_costs_from_the_last_step_on_and_is_put_down_to_its_cause() -> N
     }
 
 
+def test_what_was_trained_while_nobody_looked_is_not_lost() -> None:
+    life = Life()
+    life.turn(JobStage.RUNNING)
+    life.steps(10, 1.0)
+    life.goodput.look()
+    life.now += 91.0  # the controller stood still, and half way the job broke
+    life.incident(None)
+    life.turn(JobStage.BROKEN)
+    life.reached = (55, 55.0, 0.0)  # then the survivors' reports are read
+    life.goodput.look()
+    life.incident("gpu-lost")
+    life.turn(JobStage.FORMING)
+    life.now += 2.0
+    life.reached = (56, life.now, 0.0)
+    life.turn(JobStage.RUNNING)
+    shown = life.figures()
+    assert (shown["training_seconds_total"], shown["lost_seconds_total.gpu-lost"]) == (55.0, 48.0)
+    assert shown["elapsed_seconds_total"] == 103.0
+
+
 def test_what_is_slower_than_usual_is_training_and_not_productive() -> None:
     life = Life(usual_s=1.0)
     life.turn(JobStage.RUNNING)

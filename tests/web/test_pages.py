@@ -101,6 +101,11 @@ def test_whatever_the_verdict_is_it_says_what_is_left_and_which_job_is_degraded(
     details = verdict(replace(status, left=("node-3 awaits repair",), jobs=small)).details
     assert "node-3 awaits repair" in details
     assert "moe is degraded: it trains with 8 of 9 ranks." in details
+    forming = (replace(small[0], stage="forming"),)
+    assert "moe is degraded: it forms with 8 of 9 ranks." in verdict(replace(status, jobs=forming)).details
+    for jobs in (small, forming):
+        assert 'notice">degraded<' in status_page(replace(status, jobs=jobs))
+    assert 'notice">degraded<' not in status_page(status)
 
 
 @pytest.mark.parametrize(

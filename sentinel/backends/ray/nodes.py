@@ -45,7 +45,8 @@ class RayNodes:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._link.run())
             tasks.create_task(watch_link(self._link, *around, lost=LinkLost in context.lost, first_s=first_s))
-            tasks.create_task(watch_gcs(self._address, self._memory, *around, lost=GcsLost in context.lost))
+            lost, needed = GcsLost in context.lost, context.needed
+            tasks.create_task(watch_gcs(self._address, self._memory, *around, lost=lost, needed=needed))
 
     async def known(self, within: Seconds) -> Sequence[KnownNode]:
         """List the nodes that live."""

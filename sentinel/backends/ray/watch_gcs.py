@@ -29,16 +29,18 @@ async def watch_gcs(
     now: Callable[[], Instant],
     *,
     lost: bool = False,
+    needed: bool = True,
 ) -> None:
     """Ask the GCS whether it is there until cancelled; remember in `memory` how to start it while it lives.
 
-    `lost`: it was told that it is dead.
+    `lost`: it was told that it is dead. `needed`: something is to be done in Ray; else one that has never
+    answered is no news.
     """
     host, _, port = address.rpartition(":")
     if not host:
         log.warning("gcs-not-watched", address=address, hint="set ray.address to host:port")
         return
-    misses, look_at, trouble = 0, 0.0, ""
+    misses, look_at, trouble, known = 0, 0.0, "", needed or lost
     while True:
         await asyncio.sleep(GCS_EVERY_S)
         answer = await _alive(address)
@@ -50,7 +52,8 @@ async def watch_gcs(
         if answer == "unknown":  # we could not ask, which says nothing about it
             continue
         misses = 0 if answer == "ok" else misses + 1
-        if misses >= (GCS_HANGS if answer == "hung" else GCS_MISSES) and not lost:
+        known = known or answer == "ok"
+        if known and misses >= (GCS_HANGS if answer == "hung" else GCS_MISSES) and not lost:
             lost = True
             learn(GcsLost(now(), address, HUNG if answer == "hung" else answer))
         elif lost and answer == "ok":

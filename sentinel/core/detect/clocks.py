@@ -32,6 +32,14 @@ class Clocks:
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
         self._windows: dict[NodeId, _Window] = {}
+        self._least: dict[NodeId, Seconds] = {}
+        """Of each node's last whole window."""
+
+    def late(self, report: Report, now: Instant) -> Seconds:
+        """Say how much longer a report took than the quickest of its node; 0 where none is known."""
+        known = [self._least[report.node]] if report.node in self._least else []
+        known += [self._windows[report.node].least] if report.node in self._windows else []
+        return max(0.0, now - report.sent - min(known)) if known and report.sent else 0.0
 
     def take(self, report: Report, node: Node | None, now: Instant) -> Iterator[FindingReported]:
         """Take a report in; tells when a clock is off by too much for a whole window, and when no more."""
@@ -43,6 +51,7 @@ class Clocks:
             self._windows[report.node] = window
             return
         del self._windows[report.node]
+        self._least[report.node] = window.least
         if window.reports >= self._policy.several:
             yield from self._judge(node, window.least, now)
 

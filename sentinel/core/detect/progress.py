@@ -51,6 +51,8 @@ class Progress:
     stepped_at: Instant = 0.0
     high: int = -1
     """Newest step ever completed, over all generations."""
+    high_at: Instant = 0.0
+    """When that was made, as far as is known."""
     base: int = -1
     """The same when this generation began."""
     spoken: Spoken = field(default_factory=Spoken)
@@ -119,19 +121,30 @@ class Progress:
         """Say what was reached before this watch began: it is nothing new."""
         self.high, self.opened = max(self.high, step), True
 
+    def reach(self, step: int, at: Instant) -> None:
+        """A step is heard of that was made at that time."""
+        if step > self.high:
+            self.high, self.high_at = step, at
+
     def within(self, step: int) -> int:
         """Give the step that a gang can be at: no rank is two ahead of those on all other nodes."""
         return min(step, max(self.spoken.others, self.base) + 1)
 
-    def take(self, beat: RankBeat, step: int, now: Instant) -> bool:
-        """Take in a rank's heartbeat, of which so much is believed; true when it tells of a new step."""
+    def take(self, beat: RankBeat, step: int, now: Instant, age_s: Seconds = 0.0) -> bool:
+        """Take in a rank's heartbeat, of which so much is believed; true when it tells of a new step.
+
+        `age_s`: how long ago that was made, where that is known.
+        """
         if beat.completed > self.motion.get(beat.worker, (-1, 0.0))[0]:
             self.motion[beat.worker] = beat.completed, now
         if step <= self.step:
             return False
+        if step > self.high:
+            self.high_at = now - age_s
         if self.step >= 0 and now > self.stepped_at >= self.measured:
             self.durations.append((now - self.stepped_at) / (step - self.step))
-        self.step, self.stepped_at = step, now
+        earliest = self.stepped_at if self.step >= 0 else float("-inf")
+        self.step, self.stepped_at = step, max(earliest, now - age_s)
         if step == beat.step:
             self.losses.append((step, beat.loss))
         return True

@@ -30,6 +30,8 @@ class Watch:
     def __init__(self, policy: Policy, started: Instant) -> None:
         self._policy = policy
         self._quiet_until = started + policy.grace_s
+        self._slept_s: Seconds = 0.0
+        """How long nobody looked before that; 0 for a watch that is new."""
         self._heard: dict[NodeId, Instant] = {}
         self._beats: dict[NodeId, tuple[RankBeat, ...]] = {}
         self._progress: dict[JobId, Progress] = {}
@@ -61,7 +63,7 @@ class Watch:
         progress = self._progress.get(job)
         if progress is None:
             return None
-        return progress.high, progress.stepped_at, progress.slowness.tempo.usual_s
+        return progress.high, progress.high_at, progress.slowness.tempo.usual_s
 
     def losses(self, job: JobId) -> Sequence[tuple[int, float]]:
         """Give (step, loss) of the last steps that reports told of, oldest first."""
@@ -84,6 +86,8 @@ class Watch:
     def report(self, report: Report, state: State, now: Instant) -> list[Fact]:
         """Take one report in; its events become facts, its beats show progress."""
         facts: list[Fact] = []
+        blind = now < self._quiet_until
+        late_s = min(self._slept_s, self._clocks.late(report, now)) if blind else 0.0
         self._heard[report.node] = now
         node = state.nodes.get(report.node)
         if node is not None and node.silent:
@@ -91,9 +95,9 @@ class Watch:
         self._beats[report.node] = tuple(_placed(beat, state) for beat in report.beats)
         self._gathered.clear()
         for beat in self._beats[report.node]:
-            facts += self._beat(beat, state, now)
+            facts += self._beat(beat, state, now, _step_age(beat, report) + late_s if blind else 0.0)
         for number, event in _current(report):
-            fact = event_fact(event, Origin(report.node, report.boot, number), now)
+            fact = event_fact(event, Origin(report.node, report.boot, number), now, late_s)
             facts += [fact] if fact else []
         facts += self._gangs.gone(report, state, self._policy, now)
         facts += self._clocks.take(report, node, now)
@@ -102,6 +106,7 @@ class Watch:
     def slept(self, now: Instant, for_s: Seconds) -> None:
         """Nobody looked for so long: that makes no node silent, and reports that wait are old ones."""
         self._quiet_until = max(self._quiet_until, now + min(self._policy.grace_s, for_s))
+        self._slept_s = for_s
         for progress in self._progress.values():
             progress.measured = self._quiet_until
 
@@ -128,7 +133,7 @@ class Watch:
 
     # --- progress --------------------------------------------------------------------------------------
 
-    def _beat(self, beat: RankBeat, state: State, now: Instant) -> Iterable[Fact]:
+    def _beat(self, beat: RankBeat, state: State, now: Instant, step_age_s: Seconds) -> Iterable[Fact]:
         job = state.jobs.get(beat.job)
         worker = state.workers.get(job.id, beat.worker) if job else None
         if job is None or worker is None:
@@ -147,7 +152,7 @@ class Watch:
         if not progress.opened:
             progress.open(step)
         if beat.generation != job.generation:
-            progress.high = max(progress.high, step)
+            progress.reach(step, now - step_age_s)
             return ()
         if progress.generation != job.generation:
             progress.begin(job.generation, job.world, now)
@@ -155,7 +160,7 @@ class Watch:
         looks.take(beat, worker.node, self._policy)
         if looks.due(now, self._policy):
             looks.weigh(job, self._generations_beats(job, state, now), now)
-        if not progress.take(beat, step, now):
+        if not progress.take(beat, step, now, step_age_s):
             return ()
         beats = partial(self._generations_beats, job, state, now)
         seen = (
@@ -300,6 +305,16 @@ def _placed(beat: RankBeat, state: State) -> RankBeat:
     if worker is None or worker.rank < 0:
         return beat
     return replace(beat, generation=state.jobs[beat.job].generation)
+
+
+def _step_age(beat: RankBeat, report: Report) -> Seconds:
+    """Say how long ago a rank made its last step, when it was told; 0 where that is not known.
+
+    A rank that has failed has entered this phase since; else its node's clock says it, of both.
+    """
+    if beat.phase == "failed":
+        return max(0.0, beat.phase_age_s)
+    return max(0.0, report.sent - beat.arrival) if report.sent and beat.arrival else 0.0
 
 
 def _current(report: Report) -> list[tuple[int, Event]]:

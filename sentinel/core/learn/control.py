@@ -86,10 +86,12 @@ def controller_started(state: State, fact: ControllerStarted, rules: Rules) -> N
         least = slack.get(name.partition("/")[0], policy.gather_s)
         state.deadlines.put(name, max(at, state.now + least))
     journal_back(state, fact, rules)
+    waits.away(state, fact.away_s)
 
 
 def controller_paused(state: State, fact: ControllerPaused) -> None:
     """Nobody was there to see: whatever is waited for gets that time, too."""
+    waits.away(state, fact.for_s)
     for name, at in list(state.deadlines.items()):
         if Timer(name.partition("/")[0]) not in PROMISES:
             state.deadlines.put(name, at + fact.for_s)

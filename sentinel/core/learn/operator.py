@@ -15,7 +15,7 @@ def command(state: State, fact: Commanded, rules: Rules) -> None:
     match fact.command:
         case "ack":
             if (incident := state.incidents.get(IncidentId(fact.target))) is not None:
-                state.change(incident, acked_by=fact.who)
+                state.change(incident, acked_by=fact.who, acked_why=fact.reason)
         case "silence":
             state.silences.put(fact.target, Silence(fact.until, fact.who, fact.reason))
             state.deadlines.put(Timer.SILENCE.of(fact.target), fact.until)

@@ -2,7 +2,7 @@
 
 from msgspec.structs import replace
 
-from sentinel.core import evidence, group
+from sentinel.core import evidence, group, waits
 from sentinel.core.detect.laggards import laggards
 from sentinel.core.exits import SIGNAL, first_to_end, was_asked_to_end
 from sentinel.core.learn import ending, starting
@@ -151,12 +151,15 @@ def _is_symptom(fact: Fact) -> bool:
     )
 
 
-def _join_symptom(state: State, job: Job, fact: Fact, node: NodeId, rules: Rules) -> Incident:
+def _join_symptom(
+    state: State, job: Job, fact: RankExited | RankRaised, node: NodeId, rules: Rules
+) -> Incident:
     """Join the job's incident with what the node's checks said shortly before."""
     topic = group.job_topic(job.id)
     if group.find(state, topic) is None and (shared := group.of_many(state, rules, node, fact)):
         state.change(shared, topic=topic)
     incident = group.join(state, topic, fact, job)
+    waits.told_late(state, incident, fact)
     return evidence.recall(state, rules, incident, node, fact)
 
 
@@ -287,6 +290,7 @@ def stalled(state: State, fact: JobStalled, rules: Rules) -> None:
     }
     _part(state, job, set(behind))
     incident = group.join(state, group.job_topic(job.id), fact, job)
+    waits.told_late(state, incident, fact)
     _wants_anew(state, job, incident)
     for node in behind:
         # How one that has ended did that is told next, and whether it counts.

@@ -30,7 +30,7 @@ def left_for_people(incident: Incident, state: State, rules: Rules) -> tuple[str
     small = [job for job in state.jobs.values() if job.is_degraded and incident.id in job.shrunk]
     found = (fact for fact in incident.evidence if isinstance(fact, FindingReported))
     accused = {fact.node for fact in found if fact.finding.component == NODE}
-    lines = [f"degraded: {job.id} has {job.world} of {job.wanted} ranks" for job in small]
+    lines = _degraded(small)
     lines += _out([node.id for node, cordon in _cordons(state) if cordon.by == incident.id])
     mine = [node for node, cordon in _cordons(state) if cordon.by == incident.id]
     lines += chain.from_iterable(proofs.left(node, rules.policy) for node in mine)
@@ -40,15 +40,13 @@ def left_for_people(incident: Incident, state: State, rules: Rules) -> tuple[str
 
 
 def left_in_all(state: State, rules: Rules) -> tuple[str, ...]:
-    """Say what is left to people on the whole cluster, each once, also of incidents long forgotten.
-
-    That a job is degraded the job itself says.
-    """
-    lines = _out([node.id for node, cordon in _cordons(state) if cordon.is_ours])
+    """Say what is left to people on the whole cluster, each once, also of incidents long forgotten."""
+    small = [job for job in state.jobs.values() if job.is_degraded]
+    lines = _degraded(small)
+    lines += _out([node.id for node, cordon in _cordons(state) if cordon.is_ours])
     lines += chain.from_iterable(proofs.left(node, rules.policy) for node, _ in _cordons(state))
     lines += _unfit(state.unfit())
-    small = any(job.is_degraded for job in state.jobs.values())
-    lines += [NO_SPARE] if (lines or small) and _needs_a_spare(state) else []
+    lines += [NO_SPARE] if lines and _needs_a_spare(state) else []
     lines += [text for job in state.jobs.values() if (text := stopped(job, state))]
     drained = [node.id for node, cordon in _cordons(state) if cordon.by == OPERATOR]
     lines += [f"drained by hand: {_listed(drained)}"] if drained else []
@@ -75,6 +73,10 @@ def stopped(job: Job, state: State) -> str:
 def again(job: Job) -> str:
     """Say what is to be typed to have a job submitted again."""
     return f"`sentinel retry {job.id}`"
+
+
+def _degraded(small: Sequence[Job]) -> list[str]:
+    return [f"degraded: {job.id} has {job.world} of {job.wanted} ranks" for job in small]
 
 
 def _cordons(state: State) -> Iterator[tuple[Node, Cordon]]:

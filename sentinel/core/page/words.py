@@ -26,8 +26,10 @@ from sentinel.model.counted import counted
 from sentinel.model.fact import DeadlinePassed, Fact, Outcome, RankRaised
 from sentinel.model.ids import Seconds
 from sentinel.model.incident import Diagnosis, Incident, PagedDiagnosis, Stage, Suspect
+from sentinel.model.outside import Whose, whose
 from sentinel.model.report import AT_START
-from sentinel.model.runbook import PageWhen, Remedy
+from sentinel.model.runbook import PageWhen, Remedy, Runbook
+from sentinel.model.severity import Severity
 
 TRACEBACK_LINES = 12
 STAGES = {
@@ -39,8 +41,12 @@ STAGES = {
 """Keys of `Incident.times` in their order, and what they are called in a page."""
 FOR_PEOPLE = (Remedy.NONE, Remedy.STOP, Remedy.FREEZE)
 """Remedies that repair nothing by themselves."""
+EXCEPTION = "rank-exception"
+"""What a first exception is, until it is known whom it follows."""
 EARLIER_LIMIT = 200
 """Characters of why something was thought before."""
+UNSEEN_S = 1.0
+"""What is seen within this is seen at once."""
 THREAD_LIMIT = 2500
 """Slack cuts a text block at 3,000 characters."""
 
@@ -62,8 +68,9 @@ def settle(incident: Incident, state: State, rules: Rules) -> Iterator[Page]:
     number = incident.revision + 1
     book = rules.runbooks.get(diagnosis.cause)
     blamed = where(incident)
-    title = f"{book.title if book else diagnosis.cause}{blamed and f': {blamed}'}"
-    body = "\n".join([*_body(incident, diagnosis, left), *_asked(incident, left, state, rules)])
+    title = f"{title_of(incident, book)}{blamed and f': {blamed}'}"
+    asked = _asked(incident, left, Severity(grade), state, rules)
+    body = "\n".join([*_body(incident, diagnosis, left), *asked])
     name, thread = action_id(incident.id, "page", "on-call", number), _thread(incident, number)
     stage = incident.stage.value
     yield Page(name, incident.id, number, title, body, stage, thread, diagnosis.cause, grade)
@@ -81,7 +88,7 @@ def digest(incident: Incident, left: tuple[str, ...], grade: str, over: list[str
     numbers = (reached, incident.steps_lost, *broke_again(incident)) if "new_step" in reached else ()
     told = incident.about
     said: tuple[object, ...] = (told and told.mark, found and found.mark, incident.stage.value, done, failed)
-    said += (incident.acked_by, numbers, left, grade, *waited(incident), *over)
+    said += (acked(incident), numbers, left, grade, *waited(incident), *over)
     said += incident.proofs
     if (told and told.shared) or incident.part_of:
         said += (str(told and told.shared), incident.part_of)
@@ -110,6 +117,23 @@ def _failed(fact: Fact) -> bool:
     return isinstance(fact, DeadlinePassed) or (isinstance(fact, Outcome) and not fact.ok)
 
 
+def title_of(incident: Incident, book: Runbook | None) -> str:
+    """Say in a few words what it is about; of an exception also whether storage or network gave it."""
+    found = incident.about
+    if found is None or book is None:
+        return found.cause if found else "not diagnosed"
+    if found.cause == EXCEPTION and (given := _given(incident, found)):
+        return f"{given.value.capitalize()} gave a rank's code an error"
+    return book.title
+
+
+def _given(incident: Incident, found: Diagnosis) -> Whose | None:
+    raised = [fact for fact in incident.evidence if isinstance(fact, RankRaised) and fact.kind == "user"]
+    suspects = {(suspect.node, suspect.rank) for suspect in found.suspects}
+    errors = (whose(fact.error) for fact in raised if (fact.node, fact.rank) in suspects)
+    return next((who for who in errors if who.is_outside), None)
+
+
 def places(diagnosis: Diagnosis) -> str:
     """Say where the suspects are: what they share, or else each place once."""
     if diagnosis.shared is not None:
@@ -118,7 +142,13 @@ def places(diagnosis: Diagnosis) -> str:
 
 
 def where(incident: Incident) -> str:
-    """Say where all the suspects are of what it is about, also of breaks that the job recovered from."""
+    """Say where all the suspects are of what it is about, also of breaks that the job recovered from.
+
+    While nothing is diagnosed it is where the evidence comes from.
+    """
+    if incident.about is None:
+        named = (getattr(fact, "node", None) for fact in incident.evidence)
+        return ", ".join(sorted({node for node in named if node}))
     if incident.about is not None and incident.about.shared is not None:
         return str(incident.about.shared)
     blamed = (sorted(map(whereabouts, found.suspects)) for found in incident.where)
@@ -152,20 +182,27 @@ def _body(incident: Incident, diagnosis: Diagnosis, left: tuple[str, ...]) -> li
         known["new_step"] = min(known["new_step"], recovered[0][1])  # of its first break, whatever that was
     times = ((word, known[name]) for name, word in STAGES.items() if name in known)
     lines += [f"{word} {at - incident.opened:.1f} s after it was seen" for word, at in times]
-    lines += broke_again(incident)
+    lines += [*stood_still(incident), *broke_again(incident)]
     if incident.steps_lost is not None:
         lines.append(f"Steps lost: {incident.steps_lost}")
     return lines
 
 
-def _asked(incident: Incident, left: tuple[str, ...], state: State, rules: Rules) -> Iterator[str]:
+def _asked(
+    incident: Incident, left: tuple[str, ...], grade: Severity, state: State, rules: Rules
+) -> Iterator[str]:
     """Say how the job does, who looks after it, and what the reader is asked to do."""
     for job in _jobs(incident, state)[:MOST_NAMES]:
         yield f"Job: {job.id} is {job.stage.value}, with {state.ranks(job)}"
     if incident.acked_by:
-        yield f"Acknowledged by {incident.acked_by}"
-    yield f"Asked of you: {_ask(incident, left, rules)}{_then(incident, state)}"
+        yield f"Acknowledged by {acked(incident)}"
+    yield f"Asked of you: {_ask(incident, left, grade, rules)}{_then(incident, state)}"
     yield from when_over(incident, state, rules)
+
+
+def acked(incident: Incident) -> str:
+    """Say who has acknowledged it, and what they said with it."""
+    return f"{incident.acked_by}{incident.acked_why and f': {incident.acked_why}'}"
 
 
 def _jobs(incident: Incident, state: State) -> list[Job]:
@@ -177,15 +214,22 @@ def _jobs(incident: Incident, state: State) -> list[Job]:
     return [job for job in state.jobs.values() if not job.is_over and (job.id in hosted or not named)]
 
 
-def _ask(incident: Incident, left: tuple[str, ...], rules: Rules) -> str:
+def _ask(incident: Incident, left: tuple[str, ...], grade: Severity, rules: Rules) -> str:
+    """Say what to do and by when, as urgent as the page says that it is."""
+    over = incident.stage is Stage.RESOLVED
+    when = "now" if grade is Severity.CRITICAL and not over else "in working hours"
     if left:
-        return "what is left, above"
-    if incident.stage is Stage.RESOLVED:
-        return "nothing"
-    if incident.diagnosis and (rules.remedy_of(incident) in FOR_PEOPLE or misstarts(incident)):
-        other = incident.diagnosis.cause != (incident.about and incident.about.cause)
-        return f"to do what {f'the runbook of {incident.diagnosis.cause}' if other else 'its runbook'} says"
-    return "nothing, while Sentinel repairs it"
+        return f"what is left, above, {when}"
+    if grade is Severity.INFO:
+        return "nothing" if over else "nothing, while Sentinel repairs it"
+    found, about = incident.diagnosis, incident.about
+    other = not over and found is not None and found.cause != (about and about.cause)
+    what = f"what {f'the runbook of {found.cause}' if found and other else 'its runbook'} says"
+    if over:
+        return f"nothing now; {when} {what}"
+    if grade is Severity.CRITICAL or rules.remedy_of(incident) in FOR_PEOPLE or misstarts(incident):
+        return f"to do {what}, {when}"
+    return f"nothing, while Sentinel repairs it; {when} {what}"
 
 
 def _then(incident: Incident, state: State) -> str:
@@ -200,6 +244,14 @@ def when_over(incident: Incident, state: State, rules: Rules) -> list[str]:
         return []
     at = ends_at(incident, state)
     return [f"Over when {awaited}" + (f": {at - incident.opened:.0f} s after it was seen" if at else "")]
+
+
+def stood_still(incident: Incident) -> list[str]:
+    """Say how long its job had made no step when it recovered first, if that began before it was seen."""
+    since, step = next(iter(recoveries(incident)), (incident.opened, incident.opened))
+    if (unseen := incident.opened - since) < UNSEEN_S:
+        return []
+    return [f"Made no step for {step - since:.1f} s, {unseen:.1f} s of them before it was seen"]
 
 
 def broke_again(incident: Incident) -> list[str]:

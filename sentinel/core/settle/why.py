@@ -1,6 +1,6 @@
 """Why something is done or is not: what an object wants, has ordered and waits for, and who refuses."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import NamedTuple
 
@@ -52,7 +52,8 @@ def _is(
     if node is not None:
         yield from _node_is(node, state, rules)
     if job is not None:
-        yield f"{job.stage.value}, generation {job.generation}, {state.ranks(job)}"
+        small = ", degraded" if job.is_degraded else ""
+        yield f"{job.stage.value}{small}, generation {job.generation}, {state.ranks(job)}"
         yield from _stopped(job, state)
         about = (each for each in state.open_incidents() if each.job == job.id)
         yield from (line for each in about for line in misstarts(each))
@@ -228,7 +229,19 @@ def leaves(job: Job, state: State, rules: Rules) -> str:
             return f"and what is free is kept for {first}"
         case Wait(lacking=lacking):
             return f"and they leave when elsewhere {counted(lacking, 'worker')} {_are(lacking)} warm"
+        case Seated(seats=seats) if len(seats) < job.world:
+            return f"and they leave at the next step boundary: {_goes_on(job, len(seats))}"
     return "and they leave at the next step boundary"
+
+
+def shrunk(before: Mapping[JobId, int], state: State) -> str:
+    """Say which jobs go on with fewer ranks than a moment ago; empty for none. `before`: ranks by job."""
+    jobs = (job for job in state.jobs.values() if not job.is_over and job.world < before.get(job.id, 0))
+    return "; ".join(_goes_on(job, job.world) for job in jobs)
+
+
+def _goes_on(job: Job, world: int) -> str:
+    return f"{job.id} goes on with {world} of {job.wanted} ranks: no spare is fit"
 
 
 def _are(many: int) -> str:

@@ -59,6 +59,8 @@ class State:
         """Incidents ever opened; numbers the next one."""
         self.past = ""
         """Whose workers' names these are: empty for the journal's own, or drawn when its end was lost."""
+        self.woke: Instant = 0.0
+        """When a controller began to look last, after there was none or it stood still."""
         self.frozen = ""
         """Why no action is taken; empty when actions are allowed."""
         self.stopped = ""
@@ -94,10 +96,10 @@ class State:
         self._restore(self._before)
 
     def _numbers(self) -> tuple[Any, ...]:
-        return self.now, self.opened, self.frozen, self.stopped, self.evictions, self.refusals
+        return self.now, self.opened, self.frozen, self.stopped, self.evictions, self.refusals, self.woke
 
     def _restore(self, numbers: tuple[Any, ...]) -> None:
-        self.now, self.opened, self.frozen, self.stopped, self.evictions, self.refusals = numbers
+        self.now, self.opened, self.frozen, self.stopped, self.evictions, self.refusals, self.woke = numbers
 
     def change(self, row: Row, **fields: Any) -> Row:
         """Put a row like this one, as it is by now, with other fields in its place; gives it back."""
@@ -300,6 +302,7 @@ class State:
             self.jobs.values(),
             self.workers,
             now=self.now,
+            woke=self.woke,
             nodes=self.nodes.copy(),
             incidents=self.incidents.copy(),
             opened=self.opened,
@@ -356,4 +359,5 @@ class State:
         state.judgements = Table(fold, kept.judgements)
         state.opened, state.refusals, state.evictions = kept.opened, kept.refusals, kept.evictions
         state.frozen, state.stopped, state.past = kept.frozen, kept.stopped, kept.past
+        state.woke = kept.woke
         return state

@@ -365,7 +365,7 @@ class Job(Struct, frozen=True, gc=False):
     @property
     def is_degraded(self) -> bool:
         """Whether it goes on with fewer ranks than wanted."""
-        return self.stage is not JobStage.STOPPED and self.world < self.wanted
+        return not self.is_over and self.world < self.wanted
 
     def deadline(self) -> str:
         """Name of the deadline by which the present generation must have made a new step."""

@@ -34,6 +34,7 @@ class StoredState(Struct, frozen=True):
 
     nodes: dict[NodeId, Node]
     now: Instant = 0.0
+    woke: Instant = 0.0
     jobs: dict[JobId, StoredJob] = {}
     incidents: dict[IncidentId, Incident] = {}
     opened: int = 0

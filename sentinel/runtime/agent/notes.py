@@ -1,8 +1,11 @@
 """The notes that ranks leave for their agent: events as files, such as an exception."""
 
 import json
+import time
 from pathlib import Path
 from typing import Protocol
+
+from msgspec.structs import replace
 
 from sentinel import private
 from sentinel.gang.notices import CHECKS, SUFFIX, Note
@@ -50,6 +53,8 @@ class Notes:
             raise NoteError(f"is larger than {_MOST} bytes")
         note: Note = from_plain(Note, json.loads(content))
         self._check(note)
+        if isinstance(note, RaisedSeen):  # both by this node's clock: who was not here reads it late
+            note = replace(note, age_s=max(0.0, time.time() - path.stat().st_mtime))
         self._spool.add(note, lambda: path.unlink(missing_ok=True))
 
     def _check(self, note: Note) -> None:

@@ -152,9 +152,12 @@ class Ranks:
         """Tell the end of a process that nobody watched. Raises HeartbeatError where its rank lives."""
         if any(each.record.worker == record.worker for each in self._watched.values()):
             raise HeartbeatError(f"{path}: names a process that is gone, and {record.worker} lives")
-        return self._end(path, record, how, watched)
+        unseen_s = max(0.0, record.beat_age_s(time.monotonic_ns()))
+        return self._end(path, record, how, watched, unseen_s)
 
-    def _end(self, path: Path, record: Record, how: str, watched: Watched | None = None) -> Ended:
+    def _end(
+        self, path: Path, record: Record, how: str, watched: Watched | None = None, unseen_s: Seconds = 0.0
+    ) -> Ended:
         self._ended[(record.pid, record.started)] = WorkerId(record.worker)
         if len(self._ended) > _ENDED:
             self._ended.popitem(last=False)
@@ -170,6 +173,7 @@ class Ranks:
             record.generation,
             record.gpu,
             how,
+            unseen_s,
         )
         return Ended(event, path, record.started)
 

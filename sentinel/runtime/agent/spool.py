@@ -1,22 +1,37 @@
 """The events that the controller has not yet acknowledged."""
 
 import itertools
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sentinel.model.report import Event, FindingSeen
+from msgspec.structs import replace
+
+from sentinel.model.ids import Seconds
+from sentinel.model.report import Event, ExitSeen, FindingSeen, RaisedSeen
 from sentinel.redact import redacted
 
 _KEEP = 10_000
 """Events kept while the controller is away; the oldest go first, and are counted."""
 _PER_REPORT = 200
+_AT_ONCE_S: Seconds = 1.0
+"""What is told within this is told at once."""
 
 
 @dataclass(slots=True)
 class _Kept:
     event: Event
     release: Callable[[], None]
+    since: Seconds
     sent: bool = False
+
+    @property
+    def told(self) -> Event:
+        """The event, and how long ago it was by now."""
+        if not isinstance(self.event, ExitSeen | RaisedSeen):
+            return self.event
+        age_s = self.event.age_s + time.monotonic() - self.since
+        return replace(self.event, age_s=round(age_s, 3) if age_s > _AT_ONCE_S else 0.0)
 
 
 class Spool:
@@ -41,7 +56,7 @@ class Spool:
         if burst and self._supersede(burst, event):
             return
         self.added += 1
-        self._kept[self.added] = _Kept(event, release)
+        self._kept[self.added] = _Kept(event, release, time.monotonic())
         if burst:
             self._bursts.setdefault(burst, []).append(self.added)
         if len(self._kept) > _KEEP:
@@ -76,7 +91,7 @@ class Spool:
         pending = [*itertools.islice(self._kept.items(), _PER_REPORT)]
         for _, kept in pending:
             kept.sent = True
-        return tuple((number, kept.event) for number, kept in pending)
+        return tuple((number, kept.told) for number, kept in pending)
 
     def __len__(self) -> int:
         return len(self._kept)

@@ -89,6 +89,31 @@ def test_a_gcs_that_hangs_is_lost_and_one_that_answers_again_is_back(
     assert isinstance(back, GcsBack)
 
 
+@pytest.mark.parametrize("ever", [False, True], ids=["it never answered", "it did"])
+def test_one_that_nobody_needs_is_missed_only_if_it_was_ever_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ever: bool
+) -> None:
+    asked, learned = list[str](), list[Fact]()
+
+    def answers(_: str) -> str:
+        asked.append("ok" if ever and not asked else "refused")
+        return asked[-1]
+
+    async def scenario() -> None:
+        watching = asyncio.create_task(
+            watch_gcs.watch_gcs("h:1", tmp_path / "gcs.json", learned.append, lambda: 0.0, needed=False)
+        )
+        async with asyncio.timeout(20):
+            while len(asked) < 3 * watch_gcs.GCS_MISSES:
+                await asyncio.sleep(0.01)
+        watching.cancel()
+
+    quick(monkeypatch)
+    monkeypatch.setattr(gcs, "answers", answers)
+    asyncio.run(scenario())
+    assert [type(fact) for fact in learned] == [GcsLost] * ever
+
+
 def test_one_that_is_late_once_is_not_missed(
     tmp_path: Path, listener: Door, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,7 +8,7 @@ from sentinel.core.diagnose.predicates.starts import at_start, starts_nowhere
 from sentinel.model.action import Resume
 from sentinel.model.fact import JobAdvanced, RankRaised
 from sentinel.model.incident import Suspect
-from sentinel.model.outside import Whose, whose
+from sentinel.model.outside import Whose, named, whose
 
 
 def user_exception(case: Case) -> Match | None:
@@ -18,7 +18,16 @@ def user_exception(case: Case) -> Match | None:
     if not raised:
         return None
     first = raised[0]
-    return Match((suspect_of(first),), f"rank {first.rank} on {first.node} raised {first.error}")
+    why = f"rank {first.rank} on {first.node} raised {first.error}{_to_look_at(first)}"
+    return Match((suspect_of(first),), why)
+
+
+def _to_look_at(fact: RankRaised) -> str:
+    """Say what gave a rank's code an error that no code makes, and from where to look at it."""
+    if not (who := whose(fact.error)).is_outside:
+        return ""
+    what = named(fact.error) or ("its volumes" if who is Whose.STORAGE else "its peers")
+    return f"; an error of {who.value}: look at {what} from {fact.node}"
 
 
 def follows_the_code(case: Case) -> Match | None:
