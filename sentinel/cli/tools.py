@@ -186,7 +186,7 @@ def demo(
     if clean:
         from sentinel.demo.leftovers import sweep
 
-        typer.echo("\n".join(f"removed {name}" for name in sweep()) or "nothing is left behind")
+        say("\n".join(f"removed {name}" for name in sweep()) or "nothing is left behind")
         raise typer.Exit
     from sentinel.demo.faults import NAMES
     from sentinel.demo.main import main

@@ -297,7 +297,7 @@ def _asked(machine: Machine, told: Sequence[Told], entries: Sequence[Entry]) -> 
         yield "It fails its tests now, below: it is to pass them"
     evicted = sum(isinstance(each, Evicted) and each.node == node for each in entries)
     if evicted > 1:
-        yield f"It was taken out of use {evicted} times: a reset or a reboot alone has not helped"
+        yield f"It was taken out of use {counted(evicted, 'time')}: a reset or a reboot alone has not helped"
     if not (told or evicted):
         yield "Nothing: no incident accuses the machine"
         return

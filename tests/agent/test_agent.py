@@ -38,6 +38,7 @@ OF_DEVICES = {
     "throttle_reasons",
 }
 NOT_SIMULATED = {
+    "clock_error_seconds",
     "host_cpu_pressure_ratio",
     "host_cpu_stolen_ratio",
     "host_io_stalled_ratio",

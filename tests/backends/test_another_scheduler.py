@@ -133,26 +133,14 @@ def proof(cluster: Cluster) -> tuple[str, str]:
     return node.get("proof_stage", ""), node.get("proof", "")
 
 
-@pytest.mark.parametrize(
-    ("preflight", "stage", "said", "cordon"),
-    [
-        ([], "passed", "", ""),
-        (["nowhere"], "could not be run", "no collective check 'nowhere'", "new fan (operator ann)"),
-    ],
-)
-def test_a_node_comes_back_when_it_has_shown_that_it_is_well(
-    cluster: Cluster, preflight: list[str], stage: str, said: str, cordon: str
-) -> None:
+def test_a_node_comes_back_when_it_has_shown_that_it_is_well(cluster: Cluster) -> None:
     """`gemm` itself is left out: it loads this machine for long."""
     cluster.controller.terminate()
     cluster.controller.wait()
-    cluster.config.write_text(f"{cluster.config.read_text()}preflight = {preflight}\n")
+    cluster.config.write_text(f"{cluster.config.read_text()}preflight = []\n")
     cluster.starts_controller()
     until(lambda: [each["report_age_s"] is not None for each in cluster.status()["nodes"]] == [True])
     cluster.says("drain")
     cluster.says("prove")
-    until(lambda: proof(cluster)[0] == stage)
-    assert said in proof(cluster)[1]
-    until(
-        lambda: cluster.shown() == cordon and ("drained by ann" in cluster.node.read_text()) is bool(cordon)
-    )
+    until(lambda: proof(cluster)[0] == "passed")
+    until(lambda: cluster.shown() == "" and "drained by ann" not in cluster.node.read_text())

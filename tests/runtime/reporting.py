@@ -17,6 +17,7 @@ from sentinel.model.policy import Policy
 from sentinel.model.report import Ack, Event, FindingSeen, Hello, OrderDone, ProbedSeen, Report, Unreadable
 from sentinel.runtime.agent.lease import Lease
 from sentinel.runtime.agent.orders import Orders
+from sentinel.runtime.agent.process_logs import LogTaker
 from sentinel.runtime.agent.ranks import Ranks
 from sentinel.runtime.agent.resets import Resets
 from sentinel.runtime.agent.spool import Spool
@@ -71,7 +72,8 @@ class Agent:
         nothing: Callable[..., None] = lambda *_: None  # noqa: E731
         resets = Resets(self.folder / "nudge", "none", "nvidia-smi")
         asked = {"look": nothing, "probe_now": nothing, "measure_now": nothing, "let_go": nothing}
-        self.orders = Orders(ranks, self.spool, lease, stacks, resets, self.boot, **asked)
+        logs = LogTaker(self.folder / "nudge")
+        self.orders = Orders(ranks, self.spool, lease, stacks, logs, resets, self.boot, **asked)
         for event in [*self.owed.values()]:
             self.tell(event)
 

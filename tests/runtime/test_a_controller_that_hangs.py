@@ -130,7 +130,7 @@ def test_what_only_keeps_us_from_asking_is_no_sign(monkeypatch: pytest.MonkeyPat
     def no_descriptor(*_: object, **__: object) -> None:
         raise httpx.ConnectError("x") from OSError(24, "Too many open files")
 
-    monkeypatch.setattr(httpx, "get", no_descriptor)
+    monkeypatch.setattr(httpx.Client, "get", no_descriptor)
     assert not asked("http://127.0.0.1:1/healthz", 100).hangs
 
 

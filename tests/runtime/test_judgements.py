@@ -1,6 +1,7 @@
 """People say of a diagnosis that it was wrong: it is kept, shown and counted, and changes nothing."""
 
 import asyncio
+import time
 from pathlib import Path
 
 import pytest
@@ -117,7 +118,7 @@ def test_a_judgement_outlives_controller_and_entry(desk: Desk) -> None:
     assert again.said() == ["not-node"]
 
     async def starts() -> None:
-        task = asyncio.create_task(again.scribe.run(again.cluster.ledger))
+        task = asyncio.create_task(again.scribe.run(again.cluster.ledger, time.time))
         while "the riser" not in again.entry():
             await asyncio.sleep(0.01)
         task.cancel()

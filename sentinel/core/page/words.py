@@ -28,7 +28,7 @@ from sentinel.model.ids import Seconds
 from sentinel.model.incident import Diagnosis, Incident, PagedDiagnosis, Stage, Suspect
 from sentinel.model.outside import Whose, whose
 from sentinel.model.report import AT_START
-from sentinel.model.runbook import PageWhen, Remedy, Runbook
+from sentinel.model.runbook import PageWhen, Remedy, Runbook, Symptom
 from sentinel.model.severity import Severity
 
 TRACEBACK_LINES = 12
@@ -41,8 +41,8 @@ STAGES = {
 """Keys of `Incident.times` in their order, and what they are called in a page."""
 FOR_PEOPLE = (Remedy.NONE, Remedy.STOP, Remedy.FREEZE)
 """Remedies that repair nothing by themselves."""
-EXCEPTION = "rank-exception"
-"""What a first exception is, until it is known whom it follows."""
+EXCEPTION = {Symptom.RAISED}
+"""What the cause of a first exception names, until it is known whom it follows."""
 EARLIER_LIMIT = 200
 """Characters of why something was thought before."""
 UNSEEN_S = 1.0
@@ -122,7 +122,7 @@ def title_of(incident: Incident, book: Runbook | None) -> str:
     found = incident.about
     if found is None or book is None:
         return found.cause if found else "not diagnosed"
-    if found.cause == EXCEPTION and (given := _given(incident, found)):
+    if {*book.symptoms} == EXCEPTION and (given := _given(incident, found)):
         return f"{given.value.capitalize()} gave a rank's code an error"
     return book.title
 
