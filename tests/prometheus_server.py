@@ -1,6 +1,7 @@
 """A real Prometheus for a test, and a panel's queries as Grafana would send them to it."""
 
 import json
+import math
 import shutil
 import socket
 import subprocess
@@ -38,8 +39,9 @@ class Prometheus:
         return self._data("query", {"query": expression, "time": at or time.time()})
 
     def over(self, expression: str, begin: float, end: float) -> list[dict[str, Any]]:
-        """Give the series of an expression from begin to end."""
-        step = {"start": begin, "end": end, "step": EVERY_S}
+        """Give the series of an expression from begin to end, which is looked at, too."""
+        looks = math.ceil((end - begin) / EVERY_S)
+        step = {"start": end - looks * EVERY_S, "end": end, "step": EVERY_S}
         return self._data("query_range", {"query": expression, **step})
 
     def _data(self, what: str, query: dict[str, Any]) -> list[dict[str, Any]]:

@@ -63,8 +63,13 @@ NOT_HERE = {
         "nothing of it happened": {
             "Node": ["Xids by number"],
             "Network": ["Ports that are down"],
-            "Incidents": ["Refused", "Failed"],
-            "Sentinel": ["Probes that failed"],
+            "Incidents": [
+                "Refused",
+                "Failed",
+                "Incidents judged by people",
+                "Evictions judged by people",
+            ],
+            "Sentinel": ["Probes that failed", "Presses in Slack"],
         },
     }.items()
     for board, panels in found.items()
