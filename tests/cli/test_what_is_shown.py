@@ -13,7 +13,9 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -51,7 +53,7 @@ def running(*words: str, out: int = subprocess.PIPE, **env: str) -> Iterator[sub
                 stream.close()
 
 
-def read_until(descriptor: int, holds: Callable[[str], bool]) -> str:
+def read_until(descriptor: int, holds: Callable[[str], Any]) -> str:
     """Read what a command says until it has said this."""
     said, ends = "", time.monotonic() + DEADLINE_S
     while not holds(said):
@@ -86,7 +88,8 @@ def test_a_watched_status_that_is_piped_has_a_line_for_each_change(controller: C
     with running("status", "--watch") as process:
         assert process.stdout
         assert process.stderr
-        begun = read_until(process.stdout.fileno(), lambda text: "incident I-7" in text)
+        told = partial(re.search, r"incident I-7.*\n")  # the whole line
+        begun = read_until(process.stdout.fileno(), told)
         for line in (
             "controller: answers",
             "actions: ACTIONS ARE STOPPED by ada: maintenance",
@@ -100,7 +103,7 @@ def test_a_watched_status_that_is_piped_has_a_line_for_each_change(controller: C
         controller.now = dataclasses.replace(
             STATUS, now=200.0, jobs=(job,), nodes=(*STATUS.nodes[:2], back), incidents=()
         )
-        changed = read_until(process.stdout.fileno(), lambda text: "incident I-7" in text).splitlines()
+        changed = read_until(process.stdout.fileno(), told).splitlines()
         assert [line[20:] for line in changed] == ["node n3: ok", "incident I-7: over"]
         process.send_signal(signal.SIGINT)
         assert (process.wait(DEADLINE_S), process.stderr.read()) == (0, b"")
