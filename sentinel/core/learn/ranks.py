@@ -24,7 +24,7 @@ from sentinel.model.fact import (
 )
 from sentinel.model.ids import Instant, NodeId
 from sentinel.model.incident import Ask, Due, Incident, Stage
-from sentinel.model.report import DONE, GONE, STOPPED_ITSELF, UNKNOWN_END
+from sentinel.model.report import DONE, GONE, UNKNOWN_END
 
 RECENT_FAILURES = 20
 FAILED_LIMIT = 100
@@ -130,8 +130,8 @@ def _is_of(worker: Worker, job: Job, failed: Instant) -> bool:
 
 def _accuses_no_node(fact: RankExited, job: Job, rules: Rules) -> bool:
     """Say so of one that was asked to, or ended by itself; a watched one that raises exits with a code."""
-    by_itself = fact.how in (DONE, *STOPPED_ITSELF) or (job.watched and not fact.how.startswith(SIGNAL))
-    return by_itself or was_asked_to_end(fact, rules.policy)
+    by_itself = fact.how == DONE or (job.watched and not fact.how.startswith(SIGNAL))
+    return by_itself or evidence.gave_up(fact) or was_asked_to_end(fact, rules.policy)
 
 
 def _part(state: State, job: Job, nodes: set[NodeId]) -> None:
