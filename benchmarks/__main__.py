@@ -25,7 +25,6 @@ class Benchmark:
 
 BENCHMARKS = (
     Benchmark("heartbeat"),
-    Benchmark("codec", quick=("--nodes", "50")),
     Benchmark("decide", quick=("--nodes", "100", "--ranks", "256")),
     Benchmark("kill_points", quick=("--kills", "1000")),
     Benchmark("commands", quick=("--runs", "2")),

@@ -16,11 +16,11 @@ import tempfile
 import time
 from pathlib import Path
 
+from sentinel.adapters.agent_card import read
 from sentinel.adapters.keys import ensure_keys
 from sentinel.adapters.transport import Reports
 from sentinel.model.ids import NodeId
 from sentinel.model.report import Ack, Hello
-from sentinel.runtime.agent.card import read
 
 RANK = """
 import sys, time

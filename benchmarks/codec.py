@@ -10,53 +10,11 @@ from typing import Any
 from benchmarks.beside import Figures, tell
 from benchmarks.decide import CALM, Cluster
 from sentinel.core.state import State
+from sentinel.model.codec import decode, encode
 from sentinel.model.fact import FindingReported
 from sentinel.model.ids import JobId, NodeId, WorkerId
+from sentinel.model.journal import from_body, to_body
 from sentinel.model.report import FindingSeen, Hello, RankBeat, Report
-
-try:
-    from sentinel.model.codec import decode, encode
-    from sentinel.model.journal import from_body, to_body
-
-    def write_line(fact: Any) -> Any:
-        return to_body(fact, ())
-
-    def read_line(body: Any) -> Any:
-        return from_body(body)
-
-    def write_state(state: State) -> Any:
-        return state.to_bytes()
-
-    def read_state(body: Any) -> State:
-        return State.from_bytes(body)
-
-except ImportError:  # what --beside measures may be older than the codec
-    import json
-
-    import msgpack
-    from sentinel.model.wire import from_plain, to_plain
-
-    from sentinel.model.journal import line_from_plain, line_to_plain
-
-    def encode(value: Any) -> bytes:
-        return msgpack.packb(to_plain(value), unicode_errors="backslashreplace")  # type: ignore[no-any-return]
-
-    def decode(noun: Any, payload: bytes) -> Any:
-        return from_plain(noun, msgpack.unpackb(payload))
-
-    def write_line(fact: Any) -> Any:
-        plain = line_to_plain(fact, ())
-        return [json.dumps(plain[part], separators=(",", ":")) for part in ("fact", "actions")]
-
-    def read_line(body: Any) -> Any:
-        return line_from_plain(1, {"fact": json.loads(body[0]), "actions": json.loads(body[1])})
-
-    def write_state(state: State) -> Any:
-        return json.dumps(to_plain(state), separators=(",", ":"))
-
-    def read_state(body: Any) -> State:
-        return from_plain(State, json.loads(body))  # type: ignore[no-any-return]
-
 
 JOB, NODE = JobId("moe"), NodeId("node-17")
 
@@ -105,7 +63,7 @@ def micros(work: Callable[[], Any], seconds: float = 0.5) -> float:
 
 
 def measure(options: argparse.Namespace) -> Figures:
-    figures = {}
+    figures: dict[str, float] = {}
     for event in (False, True):
         said = report(options.ranks, event=event)
         wire = encode(said)
@@ -114,16 +72,16 @@ def measure(options: argparse.Namespace) -> Figures:
         there, back = micros(lambda: encode(said)), micros(lambda: decode(Hello | Report, wire))  # noqa: B023
         figures |= {f"{name}: encode + decode, µs": there + back, f"{name}: bytes": len(wire)}
     fact = FindingReported(1e9, NODE, CALM)
-    line = write_line(fact)
-    assert read_line(line)[0] == fact
-    figures["a journal line: write, µs"] = micros(lambda: write_line(fact))
-    figures["a journal line: read, µs"] = micros(lambda: read_line(line))
+    line = to_body(fact, ())
+    assert from_body(line)[0] == fact
+    figures["a journal line: write, µs"] = micros(lambda: to_body(fact, ()))
+    figures["a journal line: read, µs"] = micros(lambda: from_body(line))
     state = Cluster(options.nodes, 8, min(2_048, options.nodes * 8)).state
-    body = write_state(state)
-    assert read_state(body) == state
+    body = state.to_bytes()
+    assert State.from_bytes(body) == state
     name = f"a state of {options.nodes} nodes"
-    figures[f"{name}: write, ms"] = micros(lambda: write_state(state), 2.0) / 1e3
-    figures[f"{name}: read, ms"] = micros(lambda: read_state(body), 2.0) / 1e3
+    figures[f"{name}: write, ms"] = micros(lambda: state.to_bytes(), 2.0) / 1e3
+    figures[f"{name}: read, ms"] = micros(lambda: State.from_bytes(body), 2.0) / 1e3
     figures[f"{name}: kB"] = len(body) / 1e3
     return figures
 

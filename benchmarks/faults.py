@@ -32,7 +32,7 @@ def plan(faults: Sequence[str], runs: int, together: int, chance: random.Random)
         alone = [name for name in faults if getattr(FAULTS[name], "sandbox", None)]
         others = [name for name in faults if name not in alone]
         chance.shuffle(others)
-        demos = [(name,) for name in alone]
+        demos: list[tuple[str, ...]] = [(name,) for name in alone]
         demos += [tuple(others[at : at + together]) for at in range(0, len(others), together)]
         chance.shuffle(demos)
         yield from demos

@@ -71,7 +71,8 @@ class Desk:
 
     def chatter(self, count: int, chance: random.Random) -> list[Fact]:
         """Make so many facts: checks of any node that change their mind."""
-        nodes, facts = list(self.ledger.state.nodes), []
+        nodes = list(self.ledger.state.nodes)
+        facts: list[Fact] = []
         for _ in range(count // 2):
             self.now += 1.0
             node = chance.choice(nodes)
@@ -85,7 +86,7 @@ def up(path: Path) -> tuple[float, int]:
     desk = Desk(path)
     desk.ledger.load()
     seconds, folded = time.perf_counter() - begun, desk.journal.since_snapshot
-    assert len(desk.ledger.state.jobs[JOB].seats)
+    assert len(desk.ledger.state.workers.seats(JOB))
     desk.journal.close()
     return seconds, folded
 
@@ -108,7 +109,7 @@ def measure(options: argparse.Namespace) -> Figures:
             commits.append(time.perf_counter() - start)
             return seqs
 
-        desk.journal.append_many = timed  # type: ignore[method-assign]
+        desk.journal.append_many = timed  # type: ignore[method-assign,assignment]
         for _ in range(0, options.facts, BATCH):
             desk.ledger.absorb(desk.chatter(BATCH, chance))
         seconds = time.perf_counter() - begun

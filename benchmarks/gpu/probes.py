@@ -33,7 +33,7 @@ def main() -> int:
         taken = {each.node for each in ranks(sandbox)}
         idle = [host.name for host in sandbox.cluster.nodes if host.name not in taken]
         one, other, third = idle[:3]
-        wrong = _probe(sandbox, "all_reduce", idle, "nothing broken")
+        wrong: int = _probe(sandbox, "all_reduce", idle, "nothing broken")
         wrong += _probe(sandbox, "pair", idle, "nothing broken")
         both, broken = {(one, "pair-slow"), (third, "pair-slow")}, _between(sandbox, one, third)
         wrong += _probe(sandbox, "pair", idle, f"{one} - {third} slowed", broken, both)

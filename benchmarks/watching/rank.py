@@ -14,11 +14,11 @@ from typing import Any, Literal, get_args
 import torch.distributed as dist
 
 from benchmarks.watching.desk import JOB
+from sentinel.adapters.agent_card import read
 from sentinel.adapters.keys import Keys
 from sentinel.gang.snapshots import PeerSender, Slots, encode, job_key, snapshots_of, word_for
 from sentinel.heartbeat import HeartbeatWriter
 from sentinel.model.trainable import Place, StepResult
-from sentinel.runtime.agent.card import read
 from sentinel.trainer.collectives import NoBeats
 from sentinel.trainer.moe_trainer import MoeTrainer
 from sentinel.trainer.settings import TrainerSettings

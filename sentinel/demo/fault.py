@@ -107,8 +107,13 @@ class Injection:
 class Fault(Protocol):
     """One fault. `sentinel/demo/faults/<name>.py` defines one as `FAULT`, or several as `FAULTS`."""
 
-    name: str
-    expected: Expected
+    @property
+    def name(self) -> str:
+        """What `--fault` calls it."""
+
+    @property
+    def expected(self) -> Expected:
+        """What must come of it."""
 
     def needs(self, sandbox: Sandbox) -> str:
         """Why this fault can't happen on this sandbox; empty when it can."""

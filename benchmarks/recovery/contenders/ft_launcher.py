@@ -18,16 +18,14 @@ class FtLauncher:
 
     def run(self, trial: Trial, folder: Path) -> Measurement:
         """Run the workload with heartbeats."""
-        command = (
-            *(peers.PYTHON.with_name("ft_launcher"), "--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0"),
-            *(
-                "--nnodes=1",
-                f"--nproc-per-node={WORLD}",
-                "--max-restarts=3",
-                *_detection(trial),
-                HERE / "ft_job.py",
-            ),
-        )
+        command: list[str | Path] = [peers.PYTHON.with_name("ft_launcher"), "--rdzv-backend=c10d"]
+        command += [
+            "--rdzv-endpoint=localhost:0",
+            "--nnodes=1",
+            f"--nproc-per-node={WORLD}",
+            "--max-restarts=3",
+        ]
+        command += [*_detection(trial), HERE / "ft_job.py"]
         return run_command(command, {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}, trial, folder)
 
 
