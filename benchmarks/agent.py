@@ -90,9 +90,9 @@ async def measure(ranks: int, seconds: float) -> dict[str, float]:
             listening = asyncio.create_task(acknowledge(reports))
             processes = start(root, reports.endpoint, ranks)
             try:
-                await asyncio.sleep(4)
-                card = read(root / "m")
-                assert card is not None
+                while (card := read(root / "m")) is None or not card.prober_pid:
+                    await asyncio.sleep(0.1)
+                await asyncio.sleep(4)  # what starting costs is over
                 pids = {"agent": processes[0].pid, "prober": card.prober_pid}
                 before, began = {name: cpu_seconds(pid) for name, pid in pids.items()}, time.monotonic()
                 await asyncio.sleep(seconds)
