@@ -1,12 +1,13 @@
 """Which nodes, pairs or racks explain the slow ways of a fabric: pure, from what pairs of nodes measured."""
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import NamedTuple, TypeVar
 
-from sentinel.checks._ways import FAR, FEW_NODES, FLOOR, Fabric, Lag, fabric_of
+from sentinel.checks._ways import FAR, FEW_NODES, FLOOR, Fabric, Lag, Pair, fabric_of
 from sentinel.model.collective import NO_ANSWER, MemberSample
 from sentinel.model.ids import NodeId
 
@@ -69,6 +70,11 @@ class Culprit:
         return len(self.slow) + len(self.fine)
 
     @property
+    def who(self) -> tuple[str, str, tuple[NodeId, ...]]:
+        """Which node, pair or rack it is."""
+        return self.kind, self.rack, self.nodes
+
+    @property
     def is_certain(self) -> bool:
         """Say whether enough is told."""
         return self.told >= self.needed
@@ -87,8 +93,8 @@ class Verdict:
     """Who was slow for once, the worst first: that they are again tells them from chance."""
     silent: tuple[NodeId, ...] = ()
     """Nodes that were asked and did not answer."""
-    too_many: bool = False
-    """More stand out than can be broken by themselves: nobody is named."""
+    too_many: tuple[Culprit, ...] = ()
+    """Who stands out where more do than can be broken by themselves: none of them is named."""
     fabric: Fabric | None = None
 
 
@@ -106,7 +112,7 @@ def localise(samples: Iterable[MemberSample]) -> Verdict:
         left = left.without([named, *alike])
     nodes = {node for lag in fabric.lags for node in lag.pair}
     if len(culprits) > max(MOST_CULPRITS, len(nodes) // PER_CULPRIT) or not _is_minority(culprits, nodes):
-        return Verdict(silent=silent, too_many=True, fabric=fabric)
+        return Verdict(silent=silent, too_many=tuple(culprits), fabric=fabric)
     opened, watched = tuple(left.suspects(HINT)), tuple(left.watched())
     return Verdict(tuple(culprits), tuple(unclear), opened, watched, silent, fabric=fabric)
 
@@ -147,39 +153,56 @@ class _Ways:
 
     def watched(self) -> list[Culprit]:
         """Give nodes and pairs that are slower than chance has them, unless one tells more of the same."""
-        nodes = {each.nodes[0]: each for each in self._bad_nodes() if each.told > 0}
+        nodes = {each.nodes[0]: each for each in self._bad_nodes if each.told > 0}
         told = {node: each.told for node, each in nodes.items()}
-        lasting = (each for each in self._bad_pairs() if each.looks == len(each.slow))
+        lasting = (each for each in self._bad_pairs if each.looks == len(each.slow))
         pairs = (each for each in lasting if each.told > max(told.get(node, 0.0) for node in each.nodes))
         return sorted([*nodes.values(), *pairs], key=lambda each: (-each.told, each.nodes))
 
     def suspects(self, share: float = 1.0) -> list[Culprit]:
         """Give who may be bad, the likeliest first, if this share of what it takes is told."""
-        found = [*self._bad_nodes(), *self._bad_pairs(), *self._bad_racks(), *self._bad_group()]
+        racks = [each for each in self._slow_racks if _is_shared(each)]
+        found = [*self._bad_nodes, *self._bad_pairs, *racks, *self._bad_group()]
         found = [each for each in found if each.told >= share * each.needed]
         return sorted(found, key=lambda each: (each.needed - each.told, each.nodes))
 
     def alike(self, named: Culprit) -> list[Culprit]:
-        """Give who may be bad instead: either explains what the other does, about as well."""
+        """Give who may be bad instead: either explains what the other does, about as well.
+
+        A node and its rack are told apart by what others of the rack measured, or by its ways to them. Where
+        there are none, nothing tells them apart, however slow it is.
+        """
         if named.kind != "node":
             return []
-        rest = self.without([named])._certain_nodes()
-        close = (each for each in self._bad_nodes() if each.is_certain and each.told >= named.told - ALIKE)
-        others = (each for each in close if each.nodes != named.nodes and each.nodes not in rest)
-        return [each for each in others if named.nodes not in self.without([each])._certain_nodes()]
+        rest = self.without([named]).certain()
+        close = (each for each in self._may_be() if each.is_certain and each.told >= named.told - ALIKE)
+        others = (each for each in close if each.who != named.who and each.who not in rest)
+        return [each for each in others if named.who not in self.without([each]).certain()]
 
-    def _certain_nodes(self) -> set[tuple[NodeId, ...]]:
-        return {each.nodes for each in self._bad_nodes() if each.is_certain}
+    def certain(self) -> set[tuple[str, str, tuple[NodeId, ...]]]:
+        """Give the nodes and racks of which enough is told."""
+        return {each.who for each in self._may_be() if each.is_certain}
 
-    def _bad_nodes(self) -> Iterator[Culprit]:
-        return (each for each in self._slow_nodes() if not self._is_behind(each))
+    def _may_be(self) -> list[Culprit]:
+        return [*self._bad_nodes, *self._slow_racks]
 
-    def _slow_nodes(self) -> Iterator[Culprit]:
+    @cached_property
+    def _bad_nodes(self) -> list[Culprit]:
+        return [each for each in self._slow_nodes if each.nodes[0] not in self._behind]
+
+    @cached_property
+    def _slow_nodes(self) -> list[Culprit]:
         slow = _by(self._slow, lambda lag: lag.pair)
         fine = _by(self._fine, lambda lag: lag.pair if lag.tells else ())
-        for node, lags in slow.items():
-            if len({lag.pair for lag in lags}) > 1:  # or it is the way to that one other
-                yield self._culprit("node", (node,), lags, fine.get(node, ()))
+        return [
+            self._culprit("node", (node,), lags, fine.get(node, ()))
+            for node, lags in slow.items()
+            if len({lag.pair for lag in lags}) > 1  # or it is the way to that one other
+        ]
+
+    @cached_property
+    def _behind(self) -> set[NodeId]:
+        return {each.nodes[0] for each in self._slow_nodes if self._is_behind(each)}
 
     def _is_behind(self, node: Culprit) -> bool:
         """Say whether it is well with some near it and with none far away, behind nobody knows what."""
@@ -189,54 +212,50 @@ class _Ways:
         near, well = node.looks - slow - fine, len(node.fine) - fine
         return slow > 1 and slow >= MOSTLY * (slow + fine) and well >= SOMETIMES * near
 
-    def _bad_pairs(self) -> Iterator[Culprit]:
+    @cached_property
+    def _bad_pairs(self) -> list[Culprit]:
         fine = _by(self._fine, lambda lag: (lag.pair,) if lag.tells else ())
-        behind = self._behind()
-        for pair, lags in _by(self._slow, lambda lag: (lag.pair,)).items():
-            if behind.isdisjoint(pair):
-                yield self._culprit("pair", pair, lags, fine.get(pair, ()))
+        return [
+            self._culprit("pair", pair, lags, fine.get(pair, ()))
+            for pair, lags in _by(self._slow, lambda lag: (lag.pair,)).items()
+            if self._behind.isdisjoint(pair)
+        ]
 
-    def _behind(self) -> set[NodeId]:
-        return {each.nodes[0] for each in self._slow_nodes() if self._is_behind(each)}
+    @cached_property
+    def _slow_racks(self) -> list[Culprit]:
+        slow, fine = _by(self._slow, _left), _by(self._fine, _left)
+        return [self._rack(rack, lags, fine.get(rack, ())) for rack, lags in slow.items()]
 
-    def _bad_racks(self) -> Iterator[Culprit]:
-        slow = _by(self._slow, lambda lag: lag.way.racks if lag.way.crosses else ())
-        fine = _by(self._fine, lambda lag: lag.way.racks if lag.way.crosses else ())
-        for rack, lags in slow.items():
-            nodes = {
-                node
-                for lag in (*lags, *fine.get(rack, ()))
-                for node, there in zip(lag.pair, lag.way.racks, strict=True)
-                if there == rack
-            }
-            yield from self._rack(rack, nodes, lags, fine.get(rack, ()))
+    def _rack(self, rack: str, slow: Sequence[Lag], fine: Sequence[Lag]) -> Culprit:
+        ends = {
+            node
+            for lag in (*slow, *fine)
+            for node, there in zip(lag.pair, lag.way.racks, strict=True)
+            if there == rack
+        }
+        return self._culprit("rack", tuple(sorted(ends)), slow, fine, rack)
 
     def _bad_group(self) -> Iterator[Culprit]:
         """Give nodes that are slow with all far ones: what they share may be slow, and not they."""
-        group = self._behind()
+        group = self._behind
         if LEAST_GROUP <= len(group) <= len(self._nodes) // MOST_GROUP:
             touches = _touching(Culprit("rack", tuple(group)))
             far = [lag for lag in self._lags if lag.way.round in FAR and touches(lag)]
             slow = [lag for lag in far if lag.behind >= FLOOR]
-            yield from self._rack("", group, slow, [lag for lag in far if lag.behind < FLOOR])
-
-    def _rack(
-        self, rack: str, nodes: Collection[NodeId], slow: Sequence[Lag], fine: Sequence[Lag]
-    ) -> Iterator[Culprit]:
-        ends = {node for lag in slow for node in lag.pair if node in nodes}
-        if len(ends) >= min(LEAST_GROUP, max(2, len(nodes))):
-            yield self._culprit("rack", tuple(sorted(nodes)), slow, fine, rack)
+            fine = [lag for lag in far if lag.behind < FLOOR]
+            found = self._culprit("rack", tuple(sorted(group)), slow, fine)
+            yield from [found] if _is_shared(found) else ()
 
     def _culprit(
         self, kind: str, nodes: tuple[NodeId, ...], slow: Sequence[Lag], fine: Sequence[Lag], rack: str = ""
     ) -> Culprit:
         """Compare that something bad shows in a share of its ways with that all of them are chance."""
-        chance, by_pair = self._without(slow, fine), _by((*slow, *fine), lambda lag: (lag.pair,))
-        odds = [
-            [math.exp(chance.odds(lag.behind - FLOOR)) if lag.behind >= FLOOR else 0.0 for lag in lags]
-            for lags in by_pair.values()
-        ]
-        told = max(_told(odds, share) for share in SHARES[kind])
+        chance, well = self._without(slow, fine), Counter(lag.pair for lag in fine)
+        odds: dict[Pair, list[float]] = {pair: [] for pair in well}
+        for lag in slow:
+            odds.setdefault(lag.pair, []).append(math.exp(chance.odds(lag.behind - FLOOR)))
+        looks = [(well[pair], each) for pair, each in odds.items()]
+        told = max(_told(looks, share) for share in SHARES[kind])
         return Culprit(kind, nodes, rack, told, self._needed(kind, rack, len(nodes)), slow, fine)
 
     def _needed(self, kind: str, rack: str, size: int) -> float:
@@ -268,13 +287,25 @@ def _far(lags: Sequence[Lag]) -> int:
     return sum(lag.way.round in FAR for lag in lags)
 
 
-def _told(odds: Sequence[Sequence[float]], share: float) -> float:
-    """Sum up what each pair tells of something that shows in this share of looks.
+def _told(looks: Iterable[tuple[int, Sequence[float]]], share: float) -> float:
+    """Sum up what each pair tells, how often well and with which odds slow, of what shows in this share of looks.
 
     What one pair tells beyond all others is its own, and no other's fault.
     """
-    told = sorted(sum(math.log(1 - share + share * each) for each in looks) for looks in odds)
-    return sum(told[:-1]) + min(told[-1], told[-2]) if len(told) > 1 else told[0]
+    nothing, told = math.log(1 - share), list[float]()
+    for well, odds in looks:
+        told.append(well * nothing + sum(math.log(1 - share + share * each) for each in odds))
+    if len(told) == 1:
+        return told[0]
+    most = max(told)
+    told.remove(most)
+    return sum(told) + min(most, max(told))
+
+
+def _is_shared(rack: Culprit) -> bool:
+    """Say whether so many of these nodes are slow that it is what they share."""
+    ends = {node for lag in rack.slow for node in lag.pair if node in rack.nodes}
+    return len(ends) >= min(LEAST_GROUP, max(2, len(rack.nodes)))
 
 
 def _touching(culprit: Culprit) -> Callable[[Lag], bool]:
@@ -285,8 +316,14 @@ def _touching(culprit: Culprit) -> Callable[[Lag], bool]:
     if culprit.kind == "pair":
         return lambda lag: lag.pair == culprit.nodes
     if culprit.rack:
-        return lambda lag: lag.way.crosses and culprit.rack in lag.way.racks
+        return lambda lag: culprit.rack in _left(lag)
     return lambda lag: (lag.pair[0] in nodes) != (lag.pair[1] in nodes)
+
+
+def _left(lag: Lag) -> Sequence[str]:
+    """Give the racks that a way goes out of; where one end is nobody knows, it may."""
+    one, other = lag.way.racks
+    return [rack for rack in (one, other) if rack] if one != other else ()
 
 
 def _by(lags: Sequence[Lag], of: Callable[[Lag], Iterable[K]]) -> Mapping[K, list[Lag]]:
