@@ -1,13 +1,15 @@
 """Which nodes, pairs or racks explain the slow ways of a fabric: pure, from what pairs of nodes measured."""
 
 import math
+from bisect import bisect
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import pairwise
 from typing import NamedTuple, TypeVar
 
-from sentinel.checks._ways import FAR, FEW_NODES, FLOOR, Fabric, Lag, Pair, fabric_of
+from sentinel.checks._ways import FAR, FEW_NODES, FLOOR, Fabric, Lag, Pair, fabric_of, ways_of
 from sentinel.model.collective import NO_ANSWER, MemberSample
 from sentinel.model.ids import NodeId
 
@@ -24,10 +26,14 @@ HINT = 0.25
 """From this share of the evidence that it takes, a suspect is worth more rounds."""
 USUAL_SHARE, USUAL_WEIGHT = 0.02, 50
 """So many of its ways are slow for once in a healthy fabric: what is believed before any is measured."""
-USUAL_EXCESS, EXCESS_WEIGHT = 0.35, 10
-"""How far beyond the cut such a way is on average, in natural logarithms."""
+USUAL_EXCESSES = {0.35: 0.9, 1.0: 0.1}
+"""How far beyond the cut such ways are on average, in natural logarithms, and the share of them that is."""
+EXCESSES = (0.15, 0.4, 1.0, 6.0)
+"""How far the ways of something bad are on average."""
+BOUNDS = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0)
+"""Between these what is beyond the cut is counted: how often chance has it, the probe itself says."""
 MOST_EXCESS = 0.8
-"""What is slower than this is no chance, and must not make others look like it."""
+"""What is slower than twice this is no chance: it must not make others look like it, and counts as if so much."""
 MOST_TOLD = 14.0
 """No single measurement tells more than this, in natural logarithms of the odds."""
 SHARES = {"node": (0.25, 0.5, 0.75, 0.95), "pair": (0.95,), "rack": (0.75, 0.95)}
@@ -42,6 +48,10 @@ MOSTLY, SOMETIMES = 0.75, 0.3
 LEAST_GROUP = 4
 MOST_GROUP = 8
 """Nodes that are slow together, without a topology that says why, are one of so many racks at least."""
+PER_RACK = 64
+"""A rack has no more nodes: of many in a row, one pair of so many goes from one rack to the next at least."""
+STUBBORN_LOOKS, STUBBORN = 3, 5.0
+"""So often has a pair to be measured, and so much be told of it, to be taken for one that does."""
 MOST_CULPRITS, PER_CULPRIT = 4, 16
 """At most so many are named, or one of so many nodes: where more stand out it is no fault of theirs."""
 
@@ -99,22 +109,53 @@ class Verdict:
 
 
 def localise(samples: Iterable[MemberSample]) -> Verdict:
-    """Name the fewest nodes, pairs and racks that explain why ways are slow."""
+    """Name the fewest nodes, pairs and racks that explain why ways are slow.
+
+    Where nobody knows the racks, ways are taken for those of one rack at first. If as many are slow then as
+    would be between racks, that is why, and only what is slower than these is slow.
+    """
     samples = list(samples)
     silent = tuple(sorted({sample.node for sample in samples if sample.error == NO_ANSWER}))
-    fabric = fabric_of(samples)
-    if fabric is None:
+    ways = ways_of(samples)
+    if not ways:
         return Verdict(silent=silent)
-    left, culprits, unclear = _Ways(fabric), list[Culprit](), list[tuple[Culprit, ...]]()
+    found = None
+    if not any(all(way.racks) for way in ways):
+        found = _explained(_Ways(fabric_of(ways, is_one_rack=True)))
+    if found is None or not found.is_one_rack:
+        found = _explained(_Ways(fabric_of(ways)))
+    nodes = found.left.nodes
+    if len(found.culprits) > max(MOST_CULPRITS, len(nodes) // PER_CULPRIT) or not _is_minority(
+        found.culprits, nodes
+    ):
+        return Verdict(silent=silent, too_many=tuple(found.culprits), fabric=found.left.fabric)
+    opened, watched = tuple(found.left.suspects(HINT)), tuple(found.left.watched())
+    culprits, unclear = tuple(found.culprits), tuple(found.unclear)
+    return Verdict(culprits, unclear, opened, watched, silent, fabric=found.left.fabric)
+
+
+class _Explained(NamedTuple):
+    """Who explains slow ways, and what they leave."""
+
+    culprits: Sequence[Culprit]
+    unclear: Sequence[tuple[Culprit, ...]]
+    left: "_Ways"
+
+    @property
+    def is_one_rack(self) -> bool:
+        """Say whether fewer ways are slow than would be between racks."""
+        return (
+            len(self.culprits) + len(self.unclear) + self.left.stubborn() < len(self.left.nodes) // PER_RACK
+        )
+
+
+def _explained(left: "_Ways") -> _Explained:
+    culprits, unclear = list[Culprit](), list[tuple[Culprit, ...]]()
     while named := next(iter(left.suspects()), None):
         alike = left.alike(named)
         (unclear.append((named, *alike)) if alike else culprits.append(named))
         left = left.without([named, *alike])
-    nodes = {node for lag in fabric.lags for node in lag.pair}
-    if len(culprits) > max(MOST_CULPRITS, len(nodes) // PER_CULPRIT) or not _is_minority(culprits, nodes):
-        return Verdict(silent=silent, too_many=tuple(culprits), fabric=fabric)
-    opened, watched = tuple(left.suspects(HINT)), tuple(left.watched())
-    return Verdict(tuple(culprits), tuple(unclear), opened, watched, silent, fabric=fabric)
+    return _Explained(culprits, unclear, left)
 
 
 def _is_minority(culprits: Sequence[Culprit], nodes: Collection[NodeId]) -> bool:
@@ -122,48 +163,71 @@ def _is_minority(culprits: Sequence[Culprit], nodes: Collection[NodeId]) -> bool
     return 2 * len(blamed) < len(nodes)
 
 
-class _Background(NamedTuple):
-    """How slow ways of a healthy fabric are for once."""
+class _Case:
+    """Ways that something bad would explain: how much they tell is computed when it is asked."""
 
-    share: float
-    excess: float
+    def __init__(self, culprit: Culprit, chance: Sequence[float]) -> None:
+        """`chance` says how often other ways are so slow, for each of the bounds."""
+        self.culprit = culprit
+        self._odds = [
+            [min(MOST_TOLD, each - math.log(often)) for each, often in zip(bad, chance, strict=True)]
+            for bad in _BAD
+        ]
 
-    def odds(self, excess: float) -> float:
-        """Say how much likelier a way is so slow behind something bad: there it is e times as slow, or so."""
-        ratio = math.log(self.excess / self.share) + excess * (1 / self.excess - 1)
-        return max(0.0, min(MOST_TOLD, ratio))
+    @cached_property
+    def most(self) -> float:
+        """Give what is told at most."""
+        slow, shares = [_bin(lag) for lag in self.culprit.slow], SHARES[self.culprit.kind]
+        told = max(sum(max(0.0, odds[each]) for each in slow) for odds in self._odds)
+        return told + len(self.culprit.fine) * math.log(1 - min(shares))
+
+    @cached_property
+    def told(self) -> Culprit:
+        """Compare that something bad shows in a share of these ways with that all of them are chance."""
+        looks: dict[Pair, tuple[list[int], list[int]]] = {}
+        for lag in self.culprit.slow:
+            looks.setdefault(lag.pair, ([], []))[0].append(_bin(lag))
+        for lag in self.culprit.fine:
+            looks.setdefault(lag.pair, ([], []))[1].append(0)
+        counted = [(len(fine), slow) for slow, fine in looks.values()]
+        told = max(_told(counted, odds, share) for odds in self._odds for share in SHARES[self.culprit.kind])
+        return replace(self.culprit, told=told)
 
 
 class _Ways:
     """Ways that nothing explains yet, by whom they may speak of."""
 
     def __init__(self, fabric: Fabric, lags: Sequence[Lag] | None = None) -> None:
-        self._fabric = fabric
+        self.fabric = fabric
         self._lags = fabric.lags if lags is None else lags
         self._slow = [lag for lag in self._lags if lag.behind >= FLOOR]
         self._fine = [lag for lag in self._lags if lag.behind < FLOOR]
-        self._excess = sum(map(_excess, self._slow))
+        self._counts = Counter(map(_bin, self._slow))
         self._pairs = {lag.pair for lag in self._lags}
-        self._nodes = {node for lag in fabric.lags for node in lag.pair}
+        self.nodes = {node for lag in fabric.lags for node in lag.pair}
 
     def without(self, culprits: Iterable[Culprit]) -> "_Ways":
         """Leave out what these explain."""
         touched = [_touching(each) for each in culprits]
-        return _Ways(self._fabric, [lag for lag in self._lags if not any(each(lag) for each in touched)])
+        return _Ways(self.fabric, [lag for lag in self._lags if not any(each(lag) for each in touched)])
 
     def watched(self) -> list[Culprit]:
         """Give nodes and pairs that are slower than chance has them, unless one tells more of the same."""
-        nodes = {each.nodes[0]: each for each in self._bad_nodes if each.told > 0}
+        nodes = {each.nodes[0]: each for each in _least(self._bad_nodes, 0.0) if each.told > 0}
         told = {node: each.told for node, each in nodes.items()}
-        lasting = (each for each in self._bad_pairs if each.looks == len(each.slow))
+        lasting = (each for each in _least(self._bad_pairs, 0.0) if each.looks == len(each.slow))
         pairs = (each for each in lasting if each.told > max(told.get(node, 0.0) for node in each.nodes))
         return sorted([*nodes.values(), *pairs], key=lambda each: (-each.told, each.nodes))
 
+    def stubborn(self) -> int:
+        """Count the pairs that are slow again and again, as those between racks would be."""
+        often = [each for each in self._bad_pairs if each.culprit.looks >= STUBBORN_LOOKS]
+        return sum(case.most >= STUBBORN and case.told.told >= STUBBORN for case in often)
+
     def suspects(self, share: float = 1.0) -> list[Culprit]:
         """Give who may be bad, the likeliest first, if this share of what it takes is told."""
-        racks = [each for each in self._slow_racks if _is_shared(each)]
-        found = [*self._bad_nodes, *self._bad_pairs, *racks, *self._bad_group()]
-        found = [each for each in found if each.told >= share * each.needed]
+        racks = [each for each in self._slow_racks if _is_shared(each.culprit)]
+        found = _least([*self._bad_nodes, *self._bad_pairs, *racks, *self._bad_group()], share)
         return sorted(found, key=lambda each: (each.needed - each.told, each.nodes))
 
     def alike(self, named: Culprit) -> list[Culprit]:
@@ -175,88 +239,82 @@ class _Ways:
         if named.kind != "node":
             return []
         rest = self.without([named]).certain()
-        close = (each for each in self._may_be() if each.is_certain and each.told >= named.told - ALIKE)
+        close = (each for each in self._may_be() if each.told >= named.told - ALIKE)
         others = (each for each in close if each.who != named.who and each.who not in rest)
         return [each for each in others if named.who not in self.without([each]).certain()]
 
     def certain(self) -> set[tuple[str, str, tuple[NodeId, ...]]]:
         """Give the nodes and racks of which enough is told."""
-        return {each.who for each in self._may_be() if each.is_certain}
+        return {each.who for each in self._may_be()}
 
     def _may_be(self) -> list[Culprit]:
-        return [*self._bad_nodes, *self._slow_racks]
+        return _least([*self._bad_nodes, *self._slow_racks], 1.0)
 
     @cached_property
-    def _bad_nodes(self) -> list[Culprit]:
-        return [each for each in self._slow_nodes if each.nodes[0] not in self._behind]
+    def _bad_nodes(self) -> list[_Case]:
+        return [each for each in self._slow_nodes if each.culprit.nodes[0] not in self._behind]
 
     @cached_property
-    def _slow_nodes(self) -> list[Culprit]:
+    def _slow_nodes(self) -> list[_Case]:
         slow = _by(self._slow, lambda lag: lag.pair)
         fine = _by(self._fine, lambda lag: lag.pair if lag.tells else ())
         return [
-            self._culprit("node", (node,), lags, fine.get(node, ()))
+            self._case("node", (node,), lags, fine.get(node, ()))
             for node, lags in slow.items()
             if len({lag.pair for lag in lags}) > 1  # or it is the way to that one other
         ]
 
     @cached_property
     def _behind(self) -> set[NodeId]:
-        return {each.nodes[0] for each in self._slow_nodes if self._is_behind(each)}
+        return {each.culprit.nodes[0] for each in self._slow_nodes if self._is_behind(each.culprit)}
 
     def _is_behind(self, node: Culprit) -> bool:
         """Say whether it is well with some near it and with none far away, behind nobody knows what."""
-        if len(self._nodes) <= FEW_NODES or all(all(lag.way.racks) for lag in node.slow):
+        if len(self.nodes) <= FEW_NODES or all(all(lag.way.racks) for lag in node.slow):
             return False
         slow, fine = _far(node.slow), _far(node.fine)
         near, well = node.looks - slow - fine, len(node.fine) - fine
         return slow > 1 and slow >= MOSTLY * (slow + fine) and well >= SOMETIMES * near
 
     @cached_property
-    def _bad_pairs(self) -> list[Culprit]:
+    def _bad_pairs(self) -> list[_Case]:
         fine = _by(self._fine, lambda lag: (lag.pair,) if lag.tells else ())
         return [
-            self._culprit("pair", pair, lags, fine.get(pair, ()))
+            self._case("pair", pair, lags, fine.get(pair, ()))
             for pair, lags in _by(self._slow, lambda lag: (lag.pair,)).items()
             if self._behind.isdisjoint(pair)
         ]
 
     @cached_property
-    def _slow_racks(self) -> list[Culprit]:
+    def _slow_racks(self) -> list[_Case]:
         slow, fine = _by(self._slow, _left), _by(self._fine, _left)
         return [self._rack(rack, lags, fine.get(rack, ())) for rack, lags in slow.items()]
 
-    def _rack(self, rack: str, slow: Sequence[Lag], fine: Sequence[Lag]) -> Culprit:
+    def _rack(self, rack: str, slow: Sequence[Lag], fine: Sequence[Lag]) -> _Case:
         ends = {
             node
             for lag in (*slow, *fine)
             for node, there in zip(lag.pair, lag.way.racks, strict=True)
             if there == rack
         }
-        return self._culprit("rack", tuple(sorted(ends)), slow, fine, rack)
+        return self._case("rack", tuple(sorted(ends)), slow, fine, rack)
 
-    def _bad_group(self) -> Iterator[Culprit]:
+    def _bad_group(self) -> Iterator[_Case]:
         """Give nodes that are slow with all far ones: what they share may be slow, and not they."""
         group = self._behind
-        if LEAST_GROUP <= len(group) <= len(self._nodes) // MOST_GROUP:
+        if LEAST_GROUP <= len(group) <= len(self.nodes) // MOST_GROUP:
             touches = _touching(Culprit("rack", tuple(group)))
             far = [lag for lag in self._lags if lag.way.round in FAR and touches(lag)]
             slow = [lag for lag in far if lag.behind >= FLOOR]
             fine = [lag for lag in far if lag.behind < FLOOR]
-            found = self._culprit("rack", tuple(sorted(group)), slow, fine)
-            yield from [found] if _is_shared(found) else ()
+            found = self._case("rack", tuple(sorted(group)), slow, fine)
+            yield from [found] if _is_shared(found.culprit) else ()
 
-    def _culprit(
+    def _case(
         self, kind: str, nodes: tuple[NodeId, ...], slow: Sequence[Lag], fine: Sequence[Lag], rack: str = ""
-    ) -> Culprit:
-        """Compare that something bad shows in a share of its ways with that all of them are chance."""
-        chance, well = self._without(slow, fine), Counter(lag.pair for lag in fine)
-        odds: dict[Pair, list[float]] = {pair: [] for pair in well}
-        for lag in slow:
-            odds.setdefault(lag.pair, []).append(math.exp(chance.odds(lag.behind - FLOOR)))
-        looks = [(well[pair], each) for pair, each in odds.items()]
-        told = max(_told(looks, share) for share in SHARES[kind])
-        return Culprit(kind, nodes, rack, told, self._needed(kind, rack, len(nodes)), slow, fine)
+    ) -> _Case:
+        needed = self._needed(kind, rack, len(nodes))
+        return _Case(Culprit(kind, nodes, rack, 0.0, needed, slow, fine), self._without(slow, fine))
 
     def _needed(self, kind: str, rack: str, size: int) -> float:
         """Give how much has to be told: more where one of many is picked because it is slow."""
@@ -264,37 +322,60 @@ class _Ways:
             return math.log(max(2, len(self._pairs)) / FALSE_PAIRS)
         if kind == "node" or rack:
             return NEEDED
-        return NEEDED + size * (
-            1 + math.log(len(self._nodes) / size)
-        )  # any so many nodes could be this group
+        return NEEDED + size * (1 + math.log(len(self.nodes) / size))  # any so many nodes could be this group
 
-    def _without(self, slow: Sequence[Lag], fine: Sequence[Lag]) -> "_Background":
-        """Give how slow all other ways are."""
-        others = len(self._slow) - len(slow)
-        excess = self._excess - sum(map(_excess, slow))
-        looks = max(0, len(self._lags) - len(slow) - len(fine))
-        return _Background(
-            (others + USUAL_SHARE * USUAL_WEIGHT) / (looks + USUAL_WEIGHT),
-            (excess + USUAL_EXCESS * EXCESS_WEIGHT) / (others + EXCESS_WEIGHT),
-        )
+    def _without(self, slow: Sequence[Lag], fine: Sequence[Lag]) -> Sequence[float]:
+        """Say how often all other ways are so slow, for each of the bounds."""
+        mine = Counter(map(_bin, slow))
+        looks = max(0, len(self._lags) - len(slow) - len(fine)) + USUAL_WEIGHT
+        others = [self._counts[each] - mine[each] for each in range(len(_USUAL))]
+        far = sum(others[_NO_CHANCE:])
+        near = [*others[:_NO_CHANCE], *[0] * (len(others) - _NO_CHANCE)]
+        return [
+            (count + far * beyond + usual * USUAL_WEIGHT) / looks
+            for count, beyond, usual in zip(near, _BEYOND, _USUAL, strict=True)
+        ]
 
 
-def _excess(lag: Lag) -> float:
-    return min(MOST_EXCESS, lag.behind - FLOOR)
+def _least(cases: Iterable[_Case], share: float) -> list[Culprit]:
+    """Give those of whom this share of what it takes is told."""
+    likely = (case for case in cases if case.most >= share * case.culprit.needed)
+    return [case.told for case in likely if case.told.told >= share * case.told.needed]
+
+
+def _bin(lag: Lag) -> int:
+    """Say between which bounds a slow way is beyond the cut."""
+    return bisect(BOUNDS, lag.behind - FLOOR)
+
+
+def _spread(excess: float) -> list[float]:
+    """Give the share of ways between the bounds, if they are so far beyond the cut on average."""
+    beyond = [1.0, *(math.exp(-bound / excess) for bound in BOUNDS), 0.0]
+    return [one - other for one, other in pairwise(beyond)]
+
+
+_USUAL = [
+    USUAL_SHARE * sum(each)
+    for each in zip(
+        *([part * each for each in _spread(excess)] for excess, part in USUAL_EXCESSES.items()), strict=True
+    )
+]
+_NO_CHANCE, _BEYOND = bisect(BOUNDS, 2 * MOST_EXCESS), _spread(MOST_EXCESS)
+_BAD = [[math.log(share) for share in _spread(excess)] for excess in EXCESSES]
 
 
 def _far(lags: Sequence[Lag]) -> int:
     return sum(lag.way.round in FAR for lag in lags)
 
 
-def _told(looks: Iterable[tuple[int, Sequence[float]]], share: float) -> float:
-    """Sum up what each pair tells, how often well and with which odds slow, of what shows in this share of looks.
+def _told(looks: Iterable[tuple[int, Sequence[int]]], odds: Sequence[float], share: float) -> float:
+    """Sum up what each pair tells, how often well and how slow else, of what shows in this share of looks.
 
     What one pair tells beyond all others is its own, and no other's fault.
     """
-    nothing, told = math.log(1 - share), list[float]()
-    for well, odds in looks:
-        told.append(well * nothing + sum(math.log(1 - share + share * each) for each in odds))
+    nothing = math.log(1 - share)
+    tells = [math.log(1 - share + share * math.exp(each)) for each in odds]
+    told = [well * nothing + sum(tells[each] for each in slow) for well, slow in looks]
     if len(told) == 1:
         return told[0]
     most = max(told)
