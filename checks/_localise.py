@@ -166,31 +166,31 @@ def _is_minority(culprits: Sequence[Culprit], nodes: Collection[NodeId]) -> bool
 class _Case:
     """Ways that something bad would explain: how much they tell is computed when it is asked."""
 
-    def __init__(self, culprit: Culprit, chance: Sequence[float]) -> None:
-        """`chance` says how often other ways are so slow, for each of the bounds."""
-        self.culprit = culprit
-        self._odds = [
-            [min(MOST_TOLD, each - math.log(often)) for each, often in zip(bad, chance, strict=True)]
-            for bad in _BAD
-        ]
+    def __init__(self, culprit: Culprit, chance: Callable[[int], float]) -> None:
+        """`chance` says how often other ways are so slow, by the bounds between which that is."""
+        self.culprit, self._chance = culprit, chance
+        self._slow = [_bin(lag) for lag in culprit.slow]
+
+    @cached_property
+    def _odds(self) -> Sequence[Mapping[int, float]]:
+        """Say what each look tells, if what is bad is so by each of the factors."""
+        often = {each: math.log(self._chance(each)) for each in {*self._slow}}
+        return [{each: min(MOST_TOLD, bad[each] - log) for each, log in often.items()} for bad in _BAD]
 
     @cached_property
     def most(self) -> float:
         """Give what is told at most."""
-        slow, shares = [_bin(lag) for lag in self.culprit.slow], SHARES[self.culprit.kind]
-        told = max(sum(max(0.0, odds[each]) for each in slow) for odds in self._odds)
-        return told + len(self.culprit.fine) * math.log(1 - min(shares))
+        told = max(sum([odds[each] for each in self._slow if odds[each] > 0]) for odds in self._odds)
+        return told + len(self.culprit.fine) * math.log(1 - min(SHARES[self.culprit.kind]))
 
     @cached_property
     def told(self) -> Culprit:
         """Compare that something bad shows in a share of these ways with that all of them are chance."""
-        looks: dict[Pair, tuple[list[int], list[int]]] = {}
-        for lag in self.culprit.slow:
-            looks.setdefault(lag.pair, ([], []))[0].append(_bin(lag))
-        for lag in self.culprit.fine:
-            looks.setdefault(lag.pair, ([], []))[1].append(0)
-        counted = [(len(fine), slow) for slow, fine in looks.values()]
-        told = max(_told(counted, odds, share) for odds in self._odds for share in SHARES[self.culprit.kind])
+        slow, fine = defaultdict[Pair, list[int]](list), Counter(lag.pair for lag in self.culprit.fine)
+        for lag, each in zip(self.culprit.slow, self._slow, strict=True):
+            slow[lag.pair].append(each)
+        looks = [(fine[pair], slow.get(pair, ())) for pair in {**fine, **slow}]
+        told = max(_told(looks, odds, share) for odds in self._odds for share in SHARES[self.culprit.kind])
         return replace(self.culprit, told=told)
 
 
@@ -203,6 +203,7 @@ class _Ways:
         self._slow = [lag for lag in self._lags if lag.behind >= FLOOR]
         self._fine = [lag for lag in self._lags if lag.behind < FLOOR]
         self._counts = Counter(map(_bin, self._slow))
+        self._far = sum(count for place, count in self._counts.items() if place >= _NO_CHANCE)
         self._pairs = {lag.pair for lag in self._lags}
         self.nodes = {node for lag in fabric.lags for node in lag.pair}
 
@@ -324,17 +325,18 @@ class _Ways:
             return NEEDED
         return NEEDED + size * (1 + math.log(len(self.nodes) / size))  # any so many nodes could be this group
 
-    def _without(self, slow: Sequence[Lag], fine: Sequence[Lag]) -> Sequence[float]:
-        """Say how often all other ways are so slow, for each of the bounds."""
-        mine = Counter(map(_bin, slow))
-        looks = max(0, len(self._lags) - len(slow) - len(fine)) + USUAL_WEIGHT
-        others = [self._counts[each] - mine[each] for each in range(len(_USUAL))]
-        far = sum(others[_NO_CHANCE:])
-        near = [*others[:_NO_CHANCE], *[0] * (len(others) - _NO_CHANCE)]
-        return [
-            (count + far * beyond + usual * USUAL_WEIGHT) / looks
-            for count, beyond, usual in zip(near, _BEYOND, _USUAL, strict=True)
-        ]
+    def _without(self, slow: Sequence[Lag], fine: Sequence[Lag]) -> Callable[[int], float]:
+        """Say how often all other ways are so slow, by the bounds between which that is."""
+
+        def chance(place: int) -> float:
+            counted = (
+                self._counts[place] - sum(_bin(lag) == place for lag in slow) if place < _NO_CHANCE else 0
+            )
+            far = self._far - sum(_bin(lag) >= _NO_CHANCE for lag in slow)
+            looks = len(self._lags) - len(slow) - len(fine) + USUAL_WEIGHT
+            return (counted + far * _BEYOND[place] + _USUAL[place] * USUAL_WEIGHT) / max(USUAL_WEIGHT, looks)
+
+        return chance
 
 
 def _least(cases: Iterable[_Case], share: float) -> list[Culprit]:
@@ -368,14 +370,14 @@ def _far(lags: Sequence[Lag]) -> int:
     return sum(lag.way.round in FAR for lag in lags)
 
 
-def _told(looks: Iterable[tuple[int, Sequence[int]]], odds: Sequence[float], share: float) -> float:
+def _told(looks: Iterable[tuple[int, Sequence[int]]], odds: Mapping[int, float], share: float) -> float:
     """Sum up what each pair tells, how often well and how slow else, of what shows in this share of looks.
 
     What one pair tells beyond all others is its own, and no other's fault.
     """
     nothing = math.log(1 - share)
-    tells = [math.log(1 - share + share * math.exp(each)) for each in odds]
-    told = [well * nothing + sum(tells[each] for each in slow) for well, slow in looks]
+    tells = {place: math.log(1 - share + share * math.exp(each)) for place, each in odds.items()}
+    told = [well * nothing + sum([tells[each] for each in slow]) for well, slow in looks]
     if len(told) == 1:
         return told[0]
     most = max(told)

@@ -131,7 +131,7 @@ def ways_of(samples: Iterable[MemberSample]) -> list[Way]:
 
 
 def _is_measured(sample: MemberSample) -> bool:
-    return all(sample.values.get(name, 0.0) > 0.0 for name in ("mb_per_s", "ms"))
+    return sample.values.get("mb_per_s", 0.0) > 0.0 and sample.values.get("ms", 0.0) > 0.0
 
 
 def _way(pair: Pair, first: MemberSample, second: MemberSample) -> Way:
