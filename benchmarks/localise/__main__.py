@@ -6,7 +6,7 @@ import os
 import random
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
 from multiprocessing import Pool
 from pathlib import Path
@@ -45,18 +45,20 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
     parser.add_argument("--racks", nargs="+", choices=("known", "unknown"), default=("known", "unknown"))
     parser.add_argument("--processes", type=int, default=os.cpu_count())
-    parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no draw after so long")
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="end after so long")
     parser.add_argument("--results", type=Path, help="add each draw to this file; those in it are not drawn")
     options = parser.parse_args()
     done = dict(_read(options.results)) if options.results and options.results.exists() else {}
     left = [each for each in _wanted(options) if each not in done]
     until = time.monotonic() + options.seconds
     with Pool(options.processes) as pool:
-        for each, found in pool.imap_unordered(_judged, _in_time(left, until)):
+        for each, found in pool.imap_unordered(_judged, left):
             done[each] = found
             if options.results:
                 with options.results.open("a") as file:
                     file.write(json.dumps([each, found]) + "\n")
+            if time.monotonic() > until:
+                break
     print("\n".join(_table(done)))
 
 
@@ -72,10 +74,6 @@ def _wanted(options: argparse.Namespace) -> Iterator[Draw]:
     ]
     for turn in zip_longest(*kinds):
         yield from filter(None, turn)
-
-
-def _in_time(draws: Iterable[Draw], until: float) -> Iterator[Draw]:
-    return (each for each in draws if time.monotonic() < until)
 
 
 def _read(results: Path) -> Iterator[tuple[Draw, Found]]:
@@ -107,8 +105,9 @@ def _judged(each: Draw) -> tuple[Draw, Found]:
 
 
 def _table(done: Mapping[Draw, Found]) -> Iterator[str]:
-    yield "| racks | fault | rule | draws | right | 95% | blamed what is well | 95% | precision | recall | rounds |"
-    yield f"|{'---|' * 11}"
+    heads = "racks", "fault", "rule", "draws", "right", "95%", "blamed good ones", "95%"
+    yield f"| {' | '.join(heads)} | precision | recall | rounds, mean (most) |"
+    yield f"|{'---|' * (len(heads) + 3)}"
     rows: dict[tuple[str, str], list[Found]] = defaultdict(list)
     for each, found in done.items():
         rows["known" if each.racks_known else "unknown", each.kind].append(found)
