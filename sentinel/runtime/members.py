@@ -10,7 +10,6 @@ from sentinel.model.collective import NO_ANSWER, CollectiveCheck, Members, Membe
 from sentinel.model.ids import NodeId
 from sentinel.runtime.probe import line
 
-
 REACHED_BY = ("switch", "rack")
 """Kinds of labels that say what nodes reach others through, the nearest first."""
 
