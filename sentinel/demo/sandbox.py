@@ -223,7 +223,7 @@ class Sandbox:
             return False
         seated = {seat["node"] for seat in job["seats"]}
         nodes = [node for node in status["nodes"] if not node["cordon"] and not node["silent"]]
-        want = sum(1 if node["node"] in seated else node["gpus"] for node in nodes)
+        want = sum(1 if node["node"] in seated else min(node["gpus"], self.world) for node in nodes)
         return len(job["standbys"]) >= want and len(nodes) == len(self.cluster.nodes)
 
 
