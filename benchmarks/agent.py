@@ -2,10 +2,10 @@
 
     python -m benchmarks.agent [--ranks 8] [--seconds 20] [--stand-in] [--checks none]
 
-The ranks beat as training ones do, the controller is a real one's receiving end. The GPUs, one of each rank, are
-simulated, or, with `--stand-in`, met through NVIDIA's own binding and a stand-in for its library. Checks run at
-their own pace, all of them or none. Prints one JSON line: `cpu_percent` of one core and `pss_mb` together, and of
-each alone.
+The ranks beat as training ones do, the controller is a real one's receiving end. The GPUs, one of each rank,
+are simulated, or, with `--stand-in`, met through NVIDIA's own binding and a stand-in for its library. Checks
+run at their own pace, all of them or none. Prints one JSON line: `cpu_percent` of one core and `pss_mb`
+together, and of each alone.
 """
 
 import argparse
@@ -110,7 +110,9 @@ def pids_of(agent: int, prober: int) -> dict[str, list[int]]:
     return {"agent": [agent], "prober": [prober], "children": sorted(children - {prober})}
 
 
-async def measure(ranks: int, seconds: float, *, stand_in: bool, checks: bool) -> dict[str, float]:
+async def measure(
+    ranks: int, seconds: float, *, stand_in: bool = False, checks: bool = True
+) -> dict[str, float]:
     with tempfile.TemporaryDirectory(dir="/dev/shm") as directory:
         root = Path(directory)
         async with Reports("tcp://127.0.0.1:0", ensure_keys(root / "keys")) as reports:

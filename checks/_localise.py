@@ -33,7 +33,7 @@ EXCESSES = (0.15, 0.4, 1.0, 6.0)
 BOUNDS = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0)
 """Between these what is beyond the cut is counted: how often chance has it, the probe itself says."""
 MOST_EXCESS = 0.8
-"""What is slower than twice this is no chance: it must not make others look like it, and counts as if so much."""
+"""What is slower than twice this is no chance: others must not look like it, and it counts as if so much."""
 MOST_TOLD = 14.0
 """No single measurement tells more than this, in natural logarithms of the odds."""
 SHARES = {"node": (0.25, 0.5, 0.75, 0.95), "pair": (0.95,), "rack": (0.75, 0.95)}
@@ -350,19 +350,20 @@ def _bin(lag: Lag) -> int:
     return bisect(BOUNDS, lag.behind - FLOOR)
 
 
-def _spread(excess: float) -> list[float]:
+def _spread(excess: float) -> Sequence[float]:
     """Give the share of ways between the bounds, if they are so far beyond the cut on average."""
     beyond = [1.0, *(math.exp(-bound / excess) for bound in BOUNDS), 0.0]
     return [one - other for one, other in pairwise(beyond)]
 
 
-_USUAL = [
+_USUAL: list[float] = [
     USUAL_SHARE * sum(each)
     for each in zip(
         *([part * each for each in _spread(excess)] for excess, part in USUAL_EXCESSES.items()), strict=True
     )
 ]
-_NO_CHANCE, _BEYOND = bisect(BOUNDS, 2 * MOST_EXCESS), _spread(MOST_EXCESS)
+_NO_CHANCE = bisect(BOUNDS, 2 * MOST_EXCESS)
+_BEYOND = _spread(MOST_EXCESS)
 _BAD = [[math.log(share) for share in _spread(excess)] for excess in EXCESSES]
 
 

@@ -73,7 +73,7 @@ _FINDINGS = {"node": _of_node, "pair": _of_pair, "rack": _of_rack}
 
 
 def _of_alike(alike: Sequence[Culprit], others: Way) -> MemberFinding:
-    """Tell of one node for all what explains the same slow ways, so that nobody looks at one of them alone."""
+    """Tell once of all that explain the same slow ways, so that nobody looks at one of them alone."""
     named, best, first = " or ".join(map(_who, alike)), _best(alike[0]), alike[0]
     alone = [each.rack for each in alike if each.kind == "rack" and len(each.nodes) == 1]
     why = f", for no other node of {' or '.join(alone)} measured" if alone else ""

@@ -219,8 +219,19 @@ def demo(
     steady = steady or monitored
     if ranks is not None and ranks > (nodes - 1) * gpus:
         raise CommandError(f"--ranks {ranks}: {nodes} nodes have places for {(nodes - 1) * gpus}", MISUSED)
-    shown = {"json": json, "seed": seed, "steady": steady, "monitored": monitored}
-    raise typer.Exit(main(faults, nodes, gpus, runs, **shown, ranks=ranks, stand_in=stand_in))
+    amount = nodes, gpus, runs
+    raise typer.Exit(
+        main(
+            faults,
+            *amount,
+            json=json,
+            seed=seed,
+            steady=steady,
+            monitored=monitored,
+            ranks=ranks,
+            stand_in=stand_in,
+        )
+    )
 
 
 @app.command(

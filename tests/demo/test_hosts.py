@@ -192,7 +192,8 @@ from sentinel.runtime.prober import open_events, open_gpus
 gpus, events = open_gpus("nvml"), open_events("nvml")
 print(len(gpus.sample()), events.take(), flush=True)
 input()
-print([(gpu.uuid, gpu.present, gpu.ecc_uncorrectable) for gpu in gpus.sample()], [e.xid for e in events.take()])
+seen = [(gpu.uuid, gpu.present, gpu.ecc_uncorrectable) for gpu in gpus.sample()]
+print(seen, [each.xid for each in events.take()])
 """
 
 
