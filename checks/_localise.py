@@ -28,8 +28,11 @@ USUAL_SHARE, USUAL_WEIGHT = 0.02, 50
 """So many of its ways are slow for once in a healthy fabric: what is believed before any is measured."""
 USUAL_EXCESSES = {0.35: 0.9, 1.0: 0.1}
 """How far beyond the cut such ways are on average, in natural logarithms, and the share of them that is."""
-EXCESSES = (0.15, 0.4, 1.0, 6.0)
-"""How far the ways of something bad are on average."""
+EXCESSES = {"node": (0.15, 0.4, 1.0, 6.0), "pair": (0.4, 1.0, 6.0), "rack": (1.0, 6.0)}
+"""How far the ways of something bad are on average.
+
+Racks differ a little by themselves: some have more ways through their uplinks in a round than others.
+"""
 BOUNDS = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0)
 """Between these what is beyond the cut is counted: how often chance has it, the probe itself says."""
 MOST_EXCESS = 0.8
@@ -48,7 +51,7 @@ MOSTLY, SOMETIMES = 0.75, 0.3
 LEAST_GROUP = 4
 MOST_GROUP = 8
 """Nodes that are slow together, without a topology that says why, are one of so many racks at least."""
-PER_RACK = 64
+PER_RACK = 100
 """A rack has no more nodes: of many in a row, one pair of so many goes from one rack to the next at least."""
 STUBBORN_LOOKS, STUBBORN = 3, 5.0
 """So often has a pair to be measured, and so much be told of it, to be taken for one that does."""
@@ -143,7 +146,9 @@ class _Explained(NamedTuple):
 
     @property
     def is_one_rack(self) -> bool:
-        """Say whether fewer ways are slow than would be between racks."""
+        """Say whether fewer ways are slow than would be between racks, and no nodes by what they share."""
+        if any(each.kind == "rack" for each in self.culprits):
+            return False
         return (
             len(self.culprits) + len(self.unclear) + self.left.stubborn() < len(self.left.nodes) // PER_RACK
         )
@@ -175,7 +180,10 @@ class _Case:
     def _odds(self) -> Sequence[Mapping[int, float]]:
         """Say what each look tells, if what is bad is so by each of the factors."""
         often = {each: math.log(self._chance(each)) for each in {*self._slow}}
-        return [{each: min(MOST_TOLD, bad[each] - log) for each, log in often.items()} for bad in _BAD]
+        return [
+            {each: min(MOST_TOLD, bad[each] - log) for each, log in often.items()}
+            for bad in _BAD[self.culprit.kind]
+        ]
 
     @cached_property
     def most(self) -> float:
@@ -364,7 +372,10 @@ _USUAL: list[float] = [
 ]
 _NO_CHANCE = bisect(BOUNDS, 2 * MOST_EXCESS)
 _BEYOND = _spread(MOST_EXCESS)
-_BAD = [[math.log(share) for share in _spread(excess)] for excess in EXCESSES]
+_BAD = {
+    kind: [[math.log(share) for share in _spread(excess)] for excess in each]
+    for kind, each in EXCESSES.items()
+}
 
 
 def _far(lags: Sequence[Lag]) -> int:
