@@ -54,6 +54,10 @@ def print_incidents(answer: Plain) -> None:
     columns = ("incident", "opened, UTC", "stage", "what and where", "new step s", "lost")
     table = _table(columns, rows, right=columns[4:], wide=columns[3:])
     console().print(table if rows else "no incidents")
+    if any(row["again"] for row in answer["logbook"]):
+        console().print(
+            "new step s: seconds without a step; a further line for each time that it broke again"
+        )
 
 
 def print_incident(answer: Plain) -> None:

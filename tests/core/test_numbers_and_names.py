@@ -53,6 +53,7 @@ OF_NO_DECISION = {
     },
     "page/left.py": {"MOST_NAMES = 20": "nodes that a line names"},
     "page/words.py": {
+        "RESUMES_TOLD = 3": "lines of a page",
         "TRACEBACK_LINES = 12": "text",
         "EARLIER_LIMIT = 200": "text",
         "THREAD_LIMIT = 2500": "text",
