@@ -89,6 +89,7 @@ class Sandbox:
         except StandInError as error:
             raise SandboxError(f"{error}") from None
         slack_url = start_slack(cluster) if slack else ""
+        (cluster.root / "job").mkdir(mode=0o700)  # as a volume of a cluster is there before its jobs
         tables = settings(cluster, write_trainer(cluster.root, step_seconds), world)
         tables["job"] |= job or {}
         tables["policy"] |= policy or {}
