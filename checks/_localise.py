@@ -26,7 +26,7 @@ HINT = 0.25
 """From this share of the evidence that it takes, a suspect is worth more rounds."""
 USUAL_SHARE, USUAL_WEIGHT = 0.02, 50
 """So many of its ways are slow for once in a healthy fabric: what is believed before any is measured."""
-USUAL_EXCESSES = {0.35: 0.9, 1.0: 0.1}
+USUAL_EXCESSES = {0.35: 0.95, 1.0: 0.05}
 """How far beyond the cut such ways are on average, in natural logarithms, and the share of them that is."""
 EXCESSES = {"node": (0.15, 0.4, 1.0, 6.0), "pair": (0.4, 1.0, 6.0), "rack": (1.0, 6.0)}
 """How far the ways of something bad are on average.
