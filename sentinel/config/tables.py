@@ -286,6 +286,10 @@ class Pages(Table):
     """When, in `timezone`, one message a day says what happened and what waits for people; empty: never."""
     digest_to: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ("on-call",)
     """Who gets it, by the names of `[receivers.NAME]`; `on-call` is `[pages]`."""
+    weekly: str = Field(default="", examples=["mon 09:00"])
+    """When, in `timezone`, the report of the seven whole days before is told, once a week; empty: never."""
+    weekly_to: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ("on-call",)
+    """Who gets that, as `digest_to`."""
 
     @model_validator(mode="after")
     def _somebody_may_press(self) -> Self:

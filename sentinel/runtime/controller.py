@@ -54,7 +54,7 @@ from sentinel.model.fact import (
 )
 from sentinel.model.ids import ActionId, Instant, JobId, NodeId, Seconds
 from sentinel.redact import remember
-from sentinel.runtime import digest, in_effect, running, slack_link, targets_file
+from sentinel.runtime import digest, in_effect, running, slack_link, targets_file, weekly
 from sentinel.runtime.agent_orders import AgentOrders
 from sentinel.runtime.already import already
 from sentinel.runtime.awake import Awake
@@ -153,6 +153,7 @@ class Controller:
             self._registry.register(collector)
         self._dispatcher = self._receivers(self.ledger.past)
         self._digest_times = digest.read(settings, self._receiving)
+        self._weekly_times = weekly.read(settings, self._receiving)
         self._slack = SlackLink(
             slack_link.task(settings, keys.api_token, self.ledger.past),
             self._state_dir / "slack-link.log",
@@ -226,6 +227,9 @@ class Controller:
             if self._digest_times is not None:
                 asked = self._dispatcher, self.view.status, self.scribe.logbook.rows
                 tasks.create_task(digest.digest(self._digest_times, *asked).run())
+            if self._weekly_times is not None:
+                told = weekly.report(self._weekly_times, self._dispatcher, self.view)
+                tasks.create_task(told.run())
             if (path := self.settings.cluster.targets_file) is not None:
                 tasks.create_task(targets_file.keep(path.absolute(), self._targets))
 
