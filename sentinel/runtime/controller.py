@@ -20,6 +20,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 from sentinel import backends, config, logs, private, runbooks
 from sentinel.adapters import on_call, on_call_plan, receivers
 from sentinel.adapters.dispatcher import Dispatcher
+from sentinel.adapters.grafana import Annotations
 from sentinel.adapters.journal import Journal
 from sentinel.adapters.journal_file import JournalError
 from sentinel.adapters.keys import KeyFileError, Keys, ensure_keys
@@ -57,6 +58,7 @@ from sentinel.redact import remember
 from sentinel.runtime import digest, in_effect, running, slack_link, targets_file, weekly
 from sentinel.runtime.agent_orders import AgentOrders
 from sentinel.runtime.already import already
+from sentinel.runtime.annotator import Annotator
 from sentinel.runtime.awake import Awake
 from sentinel.runtime.counters import Counters
 from sentinel.runtime.gathered import Gathered
@@ -151,7 +153,7 @@ class Controller:
         process = ProcessCollector(namespace="sentinel", registry=None)
         for collector in (self._goodput, self._stages, self._links, LedgerMetrics(self.ledger), process):
             self._registry.register(collector)
-        self._dispatcher = self._receivers(self.ledger.past)
+        self._dispatcher = self._receivers()
         self._digest_times = digest.read(settings, self._receiving)
         self._weekly_times = weekly.read(settings, self._receiving)
         self._slack = SlackLink(
@@ -159,6 +161,7 @@ class Controller:
             self._state_dir / "slack-link.log",
             self._dispatcher.show_again,
         )
+        self._annotator = self._annotations()
         self._registry.register(ReceiverMetrics(self._dispatcher.standing))
         self._registry.register(self._slack)
         self._registry.register(self.scribe.judged)
@@ -230,6 +233,8 @@ class Controller:
             if self._weekly_times is not None:
                 told = weekly.report(self._weekly_times, self._dispatcher, self.view)
                 tasks.create_task(told.run())
+            if self._annotator is not None:
+                tasks.create_task(self._annotator.run())
             if (path := self.settings.cluster.targets_file) is not None:
                 tasks.create_task(targets_file.keep(path.absolute(), self._targets))
 
@@ -326,9 +331,22 @@ class Controller:
             argv += [option, ",".join(map(str, codes))] if codes else []
         return [*argv, "--node", node, *disks]
 
-    def _receivers(self, journal: str) -> Dispatcher:
-        settings, cluster = self.settings, self.settings.cluster
-        sender = Sender(cluster.name, cluster.web_url, journal, settings.pages.grafana_url)
+    def _sender(self) -> Sender:
+        cluster = self.settings.cluster
+        return Sender(cluster.name, cluster.web_url, self.ledger.past, self.settings.pages.grafana_url)
+
+    def _annotations(self) -> Annotator | None:
+        pages = self.settings.pages
+        if not (token := pages.grafanas_token()):
+            return None
+        remember(token)
+        channel = Annotations(pages.grafana_url, token)
+        return Annotator(
+            self._state_dir, channel, self._sender(), lambda: (self.ledger.state, self.rules, self.now())
+        )
+
+    def _receivers(self) -> Dispatcher:
+        settings, sender = self.settings, self._sender()
         timing = Timing(fallback_after=settings.pages.fallback_after_s)
         shown = partial(controls, state=self.ledger.state) if settings.pages.app_token() else None
         channels = on_call.channels(settings, sender, shown)
