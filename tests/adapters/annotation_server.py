@@ -55,7 +55,8 @@ def serving() -> Iterator[Grafana]:
         def do_POST(self) -> None:
             self.reply(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
 
-        do_PATCH = do_POST
+        def do_PATCH(self) -> None:
+            self.do_POST()
 
         def reply(self, body: Any) -> None:
             said = grafana.script.popleft() if grafana.script else 200
