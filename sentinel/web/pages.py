@@ -14,7 +14,7 @@ from sentinel.logbook.row import STAGES, Row
 from sentinel.model.ids import Instant, Seconds
 from sentinel.web.links import Links, level
 from sentinel.web.markdown import to_html
-from sentinel.web.ranges import ranges
+from sentinel.web.ranges import natural, ranges
 from sentinel.web.verdict import training, verdict
 from sentinel.web.view import JobView, NodeView, SeatView, Status
 
@@ -79,7 +79,7 @@ def _cut(markdown: str) -> str:
 
 def network_page(links: Links) -> str:
     """Render how fast nodes reach each other."""
-    return _environment().get_template("network.html").render(links=links, here="network")
+    return rendered("network.html", links=links, slow=links.slow(), here="network")
 
 
 def missing_page(what: str) -> str:
@@ -104,7 +104,7 @@ def _page(template: str, status: Status) -> str:
             troubled=troubled,
             quiet=quiet,
             heat=heat,
-            nodes=sorted(status.nodes, key=lambda node: _natural(node.node)) if heat else (),
+            nodes=sorted(status.nodes, key=lambda node: natural(node.node)) if heat else (),
             ranks=_ranks_by_node(status.jobs),
             here="status",
         )
@@ -113,7 +113,7 @@ def _page(template: str, status: Status) -> str:
 
 def split(nodes: Iterable[NodeView]) -> tuple[list[NodeView], list[NodeView]]:
     """Part the nodes that need a look from the quiet ones, each in order of name."""
-    ordered = sorted(nodes, key=lambda node: _natural(node.node))
+    ordered = sorted(nodes, key=lambda node: natural(node.node))
     troubled, quiet = list[NodeView](), list[NodeView]()
     for node in ordered:
         (troubled if node.needs_a_look else quiet).append(node)
@@ -162,12 +162,6 @@ def _ranks_by_node(jobs: Iterable[JobView]) -> dict[str, str]:
         node: f"{'rank' if len(found) == 1 else 'ranks'} {ranges(seat.rank for seat in found)}"
         for node, found in seats.items()
     }
-
-
-def _natural(name: str) -> tuple[str, int, str]:
-    """node-9 before node-10."""
-    head = name.rstrip("0123456789")
-    return head, int(name[len(head) :] or -1), name
 
 
 def _code(text: str) -> Markup:
