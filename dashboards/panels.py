@@ -3,7 +3,7 @@
 Each takes a title, a description, a unit of Grafana's, and its queries by their legends.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TypeAlias, TypeVar, Unpack
 
 from grafana_foundation_sdk.builders import bargauge, prometheus, stat, statushistory, table, text, timeseries
@@ -31,7 +31,8 @@ def number(title: str, description: str, unit: str, query: str, **look: Unpack[L
 
     What is counted over the whole time shown has no course.
     """
-    panel = _dressed(stat.Panel(), title, description, {"height": 4, "width": 4, **look}).unit(unit)
+    panel = _dressed(stat.Panel(), title, description, {"height": 4, "width": 4, **look})
+    panel = _measured(panel, unit, [query])
     panel.reduce_options(_last()).text_mode(common.BigValueTextMode.VALUE)
     judged = "limits" in look or "words" in look
     panel.color_mode(common.BigValueColorMode.BACKGROUND if judged else common.BigValueColorMode.NONE)
@@ -59,7 +60,8 @@ def lines(
     title: str, description: str, unit: str, queries: Queries, *, stacked: bool = False, **look: Unpack[Look]
 ) -> timeseries.Panel:
     """Give lines over time in shades of one colour; limits are dashed lines."""
-    panel = _dressed(timeseries.Panel(), title, description, look).unit(unit).line_width(1)
+    panel = _dressed(timeseries.Panel(), title, description, look).line_width(1)
+    panel = _measured(panel, unit, queries.values())
     panel.show_points(common.VisibilityMode.NEVER).axis_soft_min(0).legend(_legend(shown=len(queries) > 0))
     panel.tooltip(shape.VizTooltipOptions().mode(common.TooltipDisplayMode.MULTI))
     panel.color_scheme(builder.FieldColor().mode(model.FieldColorModeId.SHADES).fixed_color(PLAIN))
@@ -73,7 +75,8 @@ def lines(
 
 def bars(title: str, description: str, unit: str, queries: Queries, **look: Unpack[Look]) -> bargauge.Panel:
     """Give a bar for each series."""
-    panel = _dressed(bargauge.Panel(), title, description, look).unit(unit).min(0).reduce_options(_last())
+    panel = _dressed(bargauge.Panel(), title, description, look).min(0).reduce_options(_last())
+    panel = _measured(panel, unit, queries.values())
     panel.orientation(common.VizOrientation.HORIZONTAL).display_mode(common.BarGaugeDisplayMode.BASIC)
     if "limits" not in look:
         panel.color_scheme(builder.FieldColor().mode(model.FieldColorModeId.FIXED).fixed_color(PLAIN))
@@ -128,6 +131,12 @@ def _dressed(panel: P, title: str, description: str, look: Look) -> P:
     if "links" in look:
         panel.data_links([link(name, url) for name, url in look["links"].items()])
     return panel
+
+
+def _measured(panel: P, unit: str, queries: Iterable[str]) -> P:
+    """Give the unit; what is counted is whole, of which Prometheus' `increase` makes 1.02."""
+    counts = unit == "short" and all("increase(" in query for query in queries)
+    return panel.unit(unit).decimals(0) if counts else panel.unit(unit)
 
 
 def _over_time(panel: P, queries: Queries) -> P:

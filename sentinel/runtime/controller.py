@@ -27,6 +27,7 @@ from sentinel.adapters.keys import KeyFileError, Keys, ensure_keys
 from sentinel.adapters.outbox import Timing
 from sentinel.adapters.outbox_file import OutboxError
 from sentinel.adapters.page_channel import Sender
+from sentinel.adapters.slack import Slack
 from sentinel.adapters.strangers import raise_descriptor_limit
 from sentinel.adapters.transport import Reports
 from sentinel.backends.port import Backend, Context
@@ -351,6 +352,9 @@ class Controller:
         shown = partial(controls, state=self.ledger.state) if settings.pages.app_token() else None
         channels = on_call.channels(settings, sender, shown)
         self._receiving = others = receivers.load(settings, sender)
+        for channel in (channel for each in others for channel in each.channels):
+            if shown is not None and isinstance(channel, Slack):
+                channel.offer(settings.pages.token(), shown)
         plan, self._calendars = on_call_plan.load(settings, [*self.rules.runbooks])
         return Dispatcher(self._state_dir, channels, others, self._delivered, timing, plan)
 

@@ -22,6 +22,8 @@ SPARK_WIDTH, SPARK_HEIGHT = 240, 44
 MOST_CHIPS = 24
 """Of more nodes a heat map shows all, and no card the healthy ones."""
 _TYPED = re.compile(r"`([^`]{1,200})`")
+_STAGE_TABLE = re.compile(r"^## Seconds to each stage\n.*?(?=^## |\Z)", re.MULTILINE | re.DOTALL)
+"""Of an entry's file; its page draws it."""
 ENTRY_CHARS = 256 * 1024
 """As much of an entry as is rendered, in half a second; the stacks of thousands of ranks are longer."""
 
@@ -48,13 +50,14 @@ def logbook_page(rows: Sequence[Row], query: str, found: int | None = None, wron
 
 def entry_page(incident: str, markdown: str, row: Row | None = None) -> str:
     """Render one logbook entry, with a line of its stages. HTML, links and images in it stay text."""
-    body = to_html(_cut(markdown))
+    stages = timeline(row.times if row else {})
+    body = to_html(_cut(_STAGE_TABLE.sub("", markdown, count=1) if stages else markdown))
     page = _environment().get_template("entry.html")
     nodes = sorted({node for node, _, _ in row.suspects if node}.union(row.evicted)) if row else []
     return page.render(
         incident=incident,
         body=body,
-        stages=timeline(row.times if row else {}),
+        stages=stages,
         nodes=nodes[:MOST_CHIPS],
         cause=row.cause if row else "",
         here="logbook",
