@@ -145,12 +145,14 @@ BOARD = board(
             "limit": f"min by (node) ({_of('gpu_power_limit_watts')})",
             "limit that they come with": f"min by (node) ({_of('gpu_power_limit_default_watts')})",
         },
+        bounds=("limit", "limit that they come with"),
     ),
     lines(
         "Clock",
         "Of the multiprocessors, and the highest they have.",
         "hertz",
         {GPU: _of("gpu_sm_clock_hertz"), "highest": f"max by (node) ({_of('gpu_sm_clock_max_hertz')})"},
+        bounds=("highest",),
     ),
     lines(
         "Clocks held down",
