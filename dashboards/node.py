@@ -73,7 +73,7 @@ BOARD = board(
         width=3,
     ),
     number(
-        "Uncorrectable memory errors",
+        "Memory errors",
         "Of its GPUs, in the time shown.",
         "short",
         total(over_range("gpu_ecc_uncorrectable_errors_total", NODE)),
@@ -90,7 +90,7 @@ BOARD = board(
         none="0",
     ),
     number(
-        "Processes killed for memory",
+        "Memory kills",
         "By the kernel, in the time shown.",
         "short",
         total(over_range("oom_kills_total", NODE)),
