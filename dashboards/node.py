@@ -74,7 +74,7 @@ BOARD = board(
     ),
     number(
         "Memory errors",
-        "Of its GPUs, in the time shown.",
+        "Uncorrectable ones of its GPUs, in the time shown.",
         "short",
         total(over_range("gpu_ecc_uncorrectable_errors_total", NODE)),
         limits=Limits(bad=1),
@@ -91,7 +91,7 @@ BOARD = board(
     ),
     number(
         "Memory kills",
-        "By the kernel, in the time shown.",
+        "Processes that the kernel killed for memory, in the time shown.",
         "short",
         total(over_range("oom_kills_total", NODE)),
         limits=Limits(notice=1),
