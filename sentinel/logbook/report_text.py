@@ -12,6 +12,8 @@ from sentinel.redact import redact
 
 MOST_CAUSES = 5
 """Causes that a short report names."""
+WATCHED = 0.99
+"""A short report says of less that nobody watched."""
 
 
 def markdown(report: Report) -> str:
@@ -53,6 +55,8 @@ def details(report: Report) -> str:
         right, wrong = judged(report, Verdict.RIGHT), judged(report, Verdict.WRONG)
         lines.append(f"Evictions: {len(report.evictions)}, {right} right, {wrong} wrong")
     lines.append(f"Pages: {report.pages.count}, {report.pages.at_night} at night")
+    if report.watched < WATCHED:
+        lines.append(f"For {percent(1.0 - report.watched)} of this time nobody watched")
     return redact("\n".join(lines))
 
 

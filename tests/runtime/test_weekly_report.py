@@ -114,6 +114,7 @@ def test_it_says_what_the_report_of_those_days_says(slack: SlackProcess, tmp_pat
         "Causes: gpu-lost 1",
         "moe: lost to gpu-lost 36 s",
         "Pages: 0, 0 at night",
+        "For 99.4% of this time nobody watched",
         "http://head/report?since=2026-03-02&amp;until=2026-03-09&amp;zone=Europe%2FBerlin",
     ]
 
