@@ -163,16 +163,24 @@ def _read(path: Path) -> bytes:
 def _decoded(data: bytes, kind: type[T]) -> T:
     boot, _, plain = data.partition(b"\n")
     try:
-        return msgspec.json.decode(plain, type=kind) if boot == _boot() else kind()
+        return _decoder(kind).decode(plain) if boot == _boot() else kind()
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return kind()
 
 
 def _write(path: Path, data: bytes) -> None:
-    path.parent.mkdir(exist_ok=True)
-    new = path.with_suffix(".new")
-    new.write_bytes(data)
+    new = path.with_name(f"{path.name}.new")
+    try:
+        new.write_bytes(data)
+    except FileNotFoundError:
+        path.parent.mkdir(exist_ok=True)
+        new.write_bytes(data)
     new.replace(path)
+
+
+@cache
+def _decoder(kind: type[T]) -> msgspec.json.Decoder[T]:
+    return msgspec.json.Decoder(kind)
 
 
 @cache

@@ -78,19 +78,24 @@ class _Level(NamedTuple):
     """It is of ways of the same kind, as many as can be relied on."""
 
 
-def fabric_of(samples: Iterable[MemberSample]) -> Fabric | None:
-    """Compare ways with their likes; None if none was measured."""
-    ways = ways_of(samples)
-    if not ways:
-        return None
+def fabric_of(ways: Sequence[Way], *, is_one_rack: bool = False) -> Fabric:
+    """Compare ways, one at least, with their likes.
+
+    `is_one_rack`: where nobody knows the racks, take ways for those of one.
+    """
     kinds = [_kinds(way) for way in ways]
     rates = _levels(kinds, [way.mb_per_s for way in ways])
     delays = _levels(kinds, [1 / way.ms for way in ways])
     best = max(rate for rate, _ in rates)
-    lowest = _lowest(kinds, rates)
+    lowest = best if is_one_rack else _lowest(kinds, rates)
     tells = best * math.exp(-FLOOR)
     lags = [
-        Lag(way.pair, way, _behind(way, rate, delay, lowest), rate.value >= tells or not all(way.racks))
+        Lag(
+            way.pair,
+            way,
+            _behind(way, rate, delay, lowest),
+            rate.value >= tells or not (is_one_rack or all(way.racks)),
+        )
         for way, rate, delay in zip(ways, rates, delays, strict=True)
     ]
     return Fabric(lags, usual(ways))
@@ -126,7 +131,7 @@ def ways_of(samples: Iterable[MemberSample]) -> list[Way]:
 
 
 def _is_measured(sample: MemberSample) -> bool:
-    return all(sample.values.get(name, 0.0) > 0.0 for name in ("mb_per_s", "ms"))
+    return sample.values.get("mb_per_s", 0.0) > 0.0 and sample.values.get("ms", 0.0) > 0.0
 
 
 def _way(pair: Pair, first: MemberSample, second: MemberSample) -> Way:

@@ -1,31 +1,44 @@
 """Bandwidth and latency between every two nodes, asked when a network is suspected."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
-from sentinel.checks._localise import Culprit, localise
+from sentinel.checks._localise import Culprit, Verdict, localise
 from sentinel.checks._plan import plan
 from sentinel.checks._reduce import measure
-from sentinel.checks._ways import FLOOR, Way, usual
+from sentinel.checks._ways import FLOOR, Fabric, Way, usual
 from sentinel.model.collective import CollectiveCheck, MemberFinding, MemberSample
 from sentinel.model.finding import Finding, Health
+from sentinel.model.ids import NodeId
 
 NAMED = 3
-"""So many nodes of a rack are named if nobody knows its name."""
+"""So many nodes are named; the evidence has all of them."""
 
 
-def judge(samples: Sequence[MemberSample]) -> Iterable[MemberFinding]:
+def judge(samples: Sequence[MemberSample]) -> Iterator[MemberFinding]:
     """Name nodes, pairs and racks that explain why ways are slow, each far likelier than chance.
 
-    A way that was not measured says nothing; where most are slow, or two explain it alike, nobody is named.
+    A way that was not measured says nothing; where most are slow, or two explain it alike, nobody is named,
+    and that is told.
     """
     verdict = localise(samples)
-    if verdict.fabric is None:
-        return
-    blamed = {lag for each in verdict.culprits for lag in each.slow}
-    good = [lag.way for lag in verdict.fabric.lags if lag not in blamed and lag.behind < FLOOR]
-    others = usual(good or [lag.way for lag in verdict.fabric.lags])
-    for culprit in verdict.culprits:
-        yield from _FINDINGS[culprit.kind](culprit, others)
+    if verdict.fabric is not None:
+        others = _others(verdict, verdict.fabric)
+        for culprit in verdict.culprits:
+            yield from _FINDINGS[culprit.kind](culprit, others)
+        for alike in verdict.unclear:
+            yield _of_alike(alike, others)
+        if verdict.too_many:
+            yield _of_many(verdict.too_many, others)
+    if verdict.silent:
+        yield _of_silent(verdict.silent)
+
+
+def _others(verdict: Verdict, fabric: Fabric) -> Way:
+    """Give what is usual of the ways that are not slow for anybody's sake."""
+    accused = (*verdict.culprits, *(each for alike in verdict.unclear for each in alike), *verdict.too_many)
+    slow = {lag for each in accused for lag in each.slow}
+    good = [lag.way for lag in fabric.lags if lag not in slow and lag.behind < FLOOR]
+    return usual(good or [lag.way for lag in fabric.lags])
 
 
 def _of_node(node: Culprit, others: Way) -> Iterator[MemberFinding]:
@@ -59,6 +72,49 @@ def _of_rack(rack: Culprit, others: Way) -> Iterator[MemberFinding]:
 _FINDINGS = {"node": _of_node, "pair": _of_pair, "rack": _of_rack}
 
 
+def _of_alike(alike: Sequence[Culprit], others: Way) -> MemberFinding:
+    """Tell once of all that explain the same slow ways, so that nobody looks at one of them alone."""
+    named, best, first = " or ".join(map(_who, alike)), _best(alike[0]), alike[0]
+    alone = [each.rack for each in alike if each.kind == "rack" and len(each.nodes) == 1]
+    why = f", for no other node of {' or '.join(alone)} measured" if alone else ""
+    summary = (
+        f"either {named} is slow, and nothing tells which{why}: {len(first.slow)} of {first.looks} ways are "
+        f"slow, the best of them with {best}; others have {others}"
+    )
+    found = Finding("pair", "ways-unclear", "network", Health.WARNING, summary, _evidence(best, others))
+    return MemberFinding(first.nodes[0], found)
+
+
+def _who(culprit: Culprit) -> str:
+    return f"the way out of {culprit.rack}" if culprit.kind == "rack" else " and ".join(culprit.nodes)
+
+
+def _of_many(crowd: Sequence[Culprit], others: Way) -> MemberFinding:
+    nodes = sorted({node for each in crowd for node in each.nodes})
+    best = max(map(_best, crowd), key=lambda way: way.mb_per_s)
+    summary = (
+        f"ways of {_some(nodes)} are slow, more than break by themselves, so none of them is named: they may "
+        f"share what is slow; the best has {best}; others have {others}"
+    )
+    about = _evidence(best, others) | {"slow": ", ".join(nodes)}
+    found = Finding("pair", "ways-slow", "network", Health.WARNING, summary, about)
+    return MemberFinding(nodes[0], found)
+
+
+def _of_silent(nodes: Sequence[NodeId]) -> MemberFinding:
+    """Say who did not answer: that accuses nobody, and clears nobody either."""
+    summary = f"{_some(nodes)} gave no answer, so nothing is known there"
+    about = {"silent": ", ".join(nodes)}
+    return MemberFinding(
+        nodes[0], Finding("pair", "members-silent", "network", Health.UNKNOWN, summary, about)
+    )
+
+
+def _some(nodes: Sequence[NodeId]) -> str:
+    more = f" and {len(nodes) - NAMED} more" if len(nodes) > NAMED else ""
+    return ", ".join(nodes[:NAMED]) + more
+
+
 def _best(culprit: Culprit) -> Way:
     return max((lag.way for lag in culprit.slow), key=lambda way: (way.mb_per_s, -way.ms))
 
@@ -77,6 +133,6 @@ CHECK = CollectiveCheck(
     deadline=20.0,
     measure=measure,
     judge=judge,
-    causes=("link-slow", "rack-slow"),
+    causes=("link-slow", "rack-slow", "network-unclear"),
     plan=plan,
 )

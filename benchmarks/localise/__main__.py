@@ -1,11 +1,15 @@
 """Draw fabrics with faults and count what the pair check names: `python -m benchmarks.localise`."""
 
 import argparse
+import json
 import os
 import random
-from collections import Counter
-from collections.abc import Iterator, Sequence
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import zip_longest
 from multiprocessing import Pool
+from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.localise import draw
@@ -15,6 +19,8 @@ from benchmarks.localise.ours import sentinel
 RULES = {"sentinel": sentinel, "two rounds": two_rounds}
 MIXED = "1 to 4 mixed"
 KINDS = ("none", *draw.KINDS, MIXED)
+Z = 1.96
+"""Of a normal distribution, so that 95% lie within."""
 
 
 class Draw(NamedTuple):
@@ -26,6 +32,10 @@ class Draw(NamedTuple):
     seed: int
 
 
+Found = dict[str, Counter[str]]
+"""What each rule named rightly and wrongly."""
+
+
 def main() -> None:
     """Print a Markdown table: one row for each kind of fault and rule."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -35,19 +45,44 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
     parser.add_argument("--racks", nargs="+", choices=("known", "unknown"), default=("known", "unknown"))
     parser.add_argument("--processes", type=int, default=os.cpu_count())
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="end after so long")
+    parser.add_argument("--results", type=Path, help="add each draw to this file; those in it are not drawn")
     options = parser.parse_args()
-    print("| racks | fault | rule | draws | right | precision | recall | rounds, mean (most) |")
-    print("|---|---|---|---|---|---|---|---|")
+    done = dict(_read(options.results)) if options.results and options.results.exists() else {}
+    left = [each for each in _wanted(options) if each not in done]
+    until = time.monotonic() + options.seconds
     with Pool(options.processes) as pool:
-        for racks in options.racks:
-            for kind in options.kinds:
-                number = options.nulls if kind == "none" else options.draws
-                draws = [Draw(kind, options.nodes, racks == "known", seed) for seed in range(number)]
-                for row in _rows(pool.map(_judged, draws, chunksize=1)):
-                    print(f"| {racks} | {kind} | {row} |", flush=True)
+        for each, found in pool.imap_unordered(_judged, left):
+            done[each] = found
+            if options.results:
+                with options.results.open("a") as file:
+                    file.write(json.dumps([each, found]) + "\n")
+            if time.monotonic() > until:
+                break
+    print("\n".join(_table(done)))
 
 
-def _judged(each: Draw) -> dict[str, Counter[str]]:
+def _wanted(options: argparse.Namespace) -> Iterator[Draw]:
+    """Give the draws of all kinds by turns: however few are made, there are some of each."""
+    kinds = [
+        [
+            Draw(kind, options.nodes, racks == "known", seed)
+            for seed in range(options.nulls if kind == "none" else options.draws)
+        ]
+        for racks in options.racks
+        for kind in options.kinds
+    ]
+    for turn in zip_longest(*kinds):
+        yield from filter(None, turn)
+
+
+def _read(results: Path) -> Iterator[tuple[Draw, Found]]:
+    for line in results.read_text().splitlines():
+        each, found = json.loads(line)
+        yield Draw(*each), {name: Counter(counts) for name, counts in found.items()}
+
+
+def _judged(each: Draw) -> tuple[Draw, Found]:
     """Count what each rule names rightly and wrongly, on the same fabric and faults."""
     found = {}
     for name, rule in RULES.items():
@@ -58,25 +93,52 @@ def _judged(each: Draw) -> dict[str, Counter[str]]:
             kinds = [] if each.kind == "none" else [each.kind]
         fabric = draw.fabric(chance, each.nodes, kinds, racks_known=each.racks_known)
         there, answer = draw.planted(fabric), rule(fabric)
-        hits = len(there & answer.named)
         found[name] = Counter(
-            hits=hits,
+            hits=len(there & answer.named),
             named=len(answer.named),
             there=len(there),
             right=int(there == answer.named),
+            blamed=int(bool(answer.named - there)),
             rounds=answer.rounds,
         )
-    return found
+    return each, found
 
 
-def _rows(found: Sequence[dict[str, Counter[str]]]) -> Iterator[str]:
+def _table(done: Mapping[Draw, Found]) -> Iterator[str]:
+    heads = "racks", "fault", "rule", "draws", "right", "95%", "blamed good ones", "95%"
+    yield f"| {' | '.join(heads)} | precision | recall | rounds, mean (most) |"
+    yield f"|{'---|' * (len(heads) + 3)}"
+    rows: dict[tuple[str, str], list[Found]] = defaultdict(list)
+    for each, found in done.items():
+        rows["known" if each.racks_known else "unknown", each.kind].append(found)
+        if each.kind not in ("none", "intermittent"):
+            rows["known" if each.racks_known else "unknown", "any that lasts, or mixed"].append(found)
+    order = [*KINDS, "any that lasts, or mixed"]
+    for racks, kind in sorted(rows, key=lambda row: (row[0], order.index(row[1]))):
+        for row in _rows(rows[racks, kind]):
+            yield f"| {racks} | {kind} | {row} |"
+
+
+def _rows(found: Sequence[Found]) -> Iterator[str]:
     for name in RULES:
         counts, draws = sum((each[name] for each in found), Counter[str]()), len(found)
         most = max(each[name]["rounds"] for each in found)
         shares = (_percent(counts["hits"], counts[of]) for of in ("named", "there"))
         rounds = f"{counts['rounds'] / draws:.1f} ({most})"
-        right = f"{counts['right']} ({_percent(counts['right'], draws)})"
-        yield " | ".join([name, f"{draws}", right, *shares, rounds])
+        sure = [
+            cell
+            for what in ("right", "blamed")
+            for cell in (f"{counts[what]} ({_percent(counts[what], draws)})", _bounds(counts[what], draws))
+        ]
+        yield " | ".join([name, f"{draws}", *sure, *shares, rounds])
+
+
+def _bounds(part: int, whole: int) -> str:
+    """Give between which shares the true one lies in 95 of 100 samples (Wilson's interval)."""
+    share, weight = part / whole, Z * Z / whole
+    middle = (share + weight / 2) / (1 + weight)
+    half = Z / (1 + weight) * (share * (1 - share) / whole + weight / whole / 4) ** 0.5
+    return f"{100 * max(0.0, middle - half):.2f}-{100 * min(1.0, middle + half):.2f}%"
 
 
 def _percent(part: int, whole: int) -> str:

@@ -22,7 +22,7 @@ def fabric(chance: random.Random, nodes: int, kinds: Sequence[str], *, racks_kno
         one, other = chance.sample(names, 2)
         racks[one], racks[other] = racks[other], racks[one]
     noise = Noise(chance.uniform(0.03, 0.1), chance.uniform(0.0, 0.01), chance.choice((0.0, 0.1, 0.3)))
-    alone = chance.choice((1.0, 1.0, 0.5, 1 / 3)) if racks_known else 1.0
+    alone = chance.choice((1.0, 1.0, 0.5, 1 / 3)) if racks_known or not kinds else 1.0
     drawn = Fabric(chance, racks, chance.choice((1.0, 1.5, 2.0, 3.0)), alone, noise, named=racks_known)
     drawn.faults = faults(chance, drawn, kinds)
     return drawn

@@ -31,8 +31,8 @@ def probe(
 ) -> None:
     """Have nodes measure together now, and say what was measured and who stands out.
 
-    Nobody is evicted for it. Exit code by the worst finding: 0 nothing, 1 nothing could be measured or told,
-    3 a warning, 4 something critical.
+    Nobody is evicted for it. Exit code by the worst finding: 0 nothing, 1 of all or of some nothing could be
+    measured or told, 3 a warning, 4 something critical.
     """
     named = [name.strip() for item in nodes or () for name in item.split(",") if name.strip()]
     body = {"check": check, "nodes": named, "disturb": disturb, "who": getpass.getuser()}

@@ -164,6 +164,16 @@ def demo(
     ] = None,
     nodes: Annotated[int, typer.Option(min=2, help="Besides the head node; one of them is a spare.")] = 4,
     gpus: Annotated[int, typer.Option(min=1, help="Of each node; a rank on each but the spare's.")] = 1,
+    ranks: Annotated[
+        int | None, typer.Option(min=1, help="Of all, where that is fewer than the GPUs but the spare's.")
+    ] = None,
+    stand_in: Annotated[
+        bool,
+        typer.Option(
+            "--stand-in-driver",
+            help="Meet the GPUs through NVIDIA's own library, which a stand-in built with gcc answers for.",
+        ),
+    ] = False,
     runs: Annotated[int, typer.Option(min=1, help="How often each fault is injected.")] = 1,
     json: Annotated[bool, typer.Option("--json", help="One line per fault.")] = False,
     seed: Annotated[int | None, typer.Option(help="Repeats the same choices.")] = None,
@@ -207,8 +217,21 @@ def demo(
         if lacking := missing():
             raise CommandError(lacking)
     steady = steady or monitored
+    if ranks is not None and ranks > (nodes - 1) * gpus:
+        raise CommandError(f"--ranks {ranks}: {nodes} nodes have places for {(nodes - 1) * gpus}", MISUSED)
     amount = nodes, gpus, runs
-    raise typer.Exit(main(faults, *amount, json=json, seed=seed, steady=steady, monitored=monitored))
+    raise typer.Exit(
+        main(
+            faults,
+            *amount,
+            json=json,
+            seed=seed,
+            steady=steady,
+            monitored=monitored,
+            ranks=ranks,
+            stand_in=stand_in,
+        )
+    )
 
 
 @app.command(

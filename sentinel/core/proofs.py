@@ -35,7 +35,7 @@ def why_out(
     mine = [fact.finding for fact in told if fact.finding.health is not Health.OK]
     found = [each.key for each in mine if book in rules.by_code.get(each.code, ())]
     probed = (fact for fact in incident.evidence if isinstance(fact, MembersProbed))
-    measured = [fact.check for fact in probed if any(each.node == node for each in fact.findings)]
+    measured = [fact.check for fact in probed if _against(node, fact)]
     return tuple(dict.fromkeys(found)), tuple(dict.fromkeys(measured))
 
 
@@ -107,8 +107,7 @@ def of_own(node: Node, proof: Proof, fact: NodeProbed) -> tuple[ProofStage, str]
 
 def of_measured(node: Node, fact: MembersProbed) -> tuple[ProofStage, str]:
     """Judge what a node has measured; UNDER_WAY if nothing is against it, with what that was."""
-    against = [each.finding for each in fact.findings if each.node == node.id]
-    if against:
+    if against := _against(node.id, fact):
         return ProofStage.FAILED, _found(against[0])
     mine = [each for each in fact.samples if each.node == node.id]
     error = next((each.error for each in mine if each.error), fact.error)
@@ -127,6 +126,12 @@ def of_measured(node: Node, fact: MembersProbed) -> tuple[ProofStage, str]:
 def after(said: str) -> str:
     """Give what is said, after a colon, if there is anything."""
     return f": {said}" if said else ""
+
+
+def _against(node: NodeId, fact: MembersProbed) -> list[Finding]:
+    """Give what nodes that measured together found of one; that nothing is known of it is no such thing."""
+    mine = (each.finding for each in fact.findings if each.node == node)
+    return [each for each in mine if each.health is not Health.UNKNOWN]
 
 
 def _found(finding: Finding) -> str:

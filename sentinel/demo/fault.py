@@ -221,13 +221,16 @@ def heal_gpus(sandbox: Sandbox, node: str) -> None:
     from sentinel.demo.hosts import healthy_gpu
 
     host = sandbox.host_of(node)
-    host.write_gpus([healthy_gpu(node, index) for index in range(host.gpus)])
+    told = [state["xids"] for state in host.gpu_states()]  # what the driver has told once stays told
+    host.write_gpus([healthy_gpu(node, index) | {"xids": xids} for index, xids in enumerate(told)])
 
 
 def kernel_line(sandbox: Sandbox, victim: Victim, xid: int, text: str) -> None:
-    """Write an Xid line as the driver words it into the node's kernel log."""
+    """Write an Xid line as the driver words it into the node's kernel log, and have its event set tell it."""
     host = sandbox.host_of(victim.node)
-    pci = host.gpu_states()[victim.gpu]["pci"]
+    gpu = host.gpu_states()[victim.gpu]
+    pci = gpu["pci"]
+    edit_gpu(sandbox, victim.node, victim.gpu, xids=[*gpu["xids"], xid])
     with host.kernel_log.open("a") as log:
         what = f"Xid (PCI:{pci}): {xid}, pid={victim.pid}, name=python3, {text}"
         log.write(f"[{time.monotonic():.6f}] NVRM: {what}\n")

@@ -13,10 +13,13 @@ from typing import Any
 
 import psutil
 
+from sentinel.demo import nvml as stand_in
 from sentinel.demo.network import netns_file
 
 SERVICES = ("sentinel.runtime.", "sentinel.backends.")
 """Modules that stay, as `sentinel up` starts them."""
+GPUS_MET = "gpus.nvml"
+"""In a host's directory: what the stand-in driver says of its GPUs, written with the device file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,8 @@ class Host:
     gpus: int = 0
     nvml: bool = False
     """Real GPUs and the real kernel log instead of simulated ones."""
+    driver: Path | None = None
+    """The stand-in for NVIDIA's library: the simulated GPUs are met through it, as real ones are."""
 
     @property
     def device_file(self) -> Path:
@@ -54,6 +59,8 @@ class Host:
             "SENTINEL_GPUS": f"simulated:{self.device_file}",
             "SENTINEL_DEVICE_FILE": str(self.device_file),
         }
+        if self.driver is not None:
+            simulated |= {"SENTINEL_GPUS": "nvml", **stand_in.environment(self.driver, self.root / GPUS_MET)}
         return {
             "SENTINEL_NODE": self.name,
             "SENTINEL_ADDRESS": self.address,
@@ -91,6 +98,8 @@ class Host:
         draft = self.device_file.with_suffix(".new")
         draft.write_text(json.dumps({"gpus": list(states)}, indent=2) + "\n")
         draft.replace(self.device_file)
+        if self.driver is not None:
+            stand_in.StandIn(self.root / GPUS_MET, len(states), [stand_in.keys_of(state) for state in states])
 
     def run(
         self, argv: Sequence[str], env: Mapping[str, str] | None = None, **popen: Any
@@ -119,6 +128,7 @@ def healthy_gpu(node: str, index: int) -> dict[str, Any]:
         "remap_failed": False,
         "temperature_c": 45,
         "throttle_reasons": 0,
+        "xids": [],
         "speed": 1.0,
         "corrupt": False,
     }

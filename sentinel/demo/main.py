@@ -20,10 +20,12 @@ from sentinel.demo import losses
 from sentinel.demo.fault import Fault
 from sentinel.demo.faults import DEFAULT, FAULTS
 from sentinel.demo.network import available
+from sentinel.demo.nvml import no_compiler
 from sentinel.demo.observe import BEYOND, Before, observe, settle, settled_steps
 from sentinel.demo.result import Result
 from sentinel.demo.sandbox import FRESH_S, Sandbox, SandboxError, wait
 from sentinel.demo.steady import keep_running
+from sentinel.model.counted import counted
 
 
 def main(
@@ -36,16 +38,22 @@ def main(
     seed: int | None,
     steady: bool,
     monitored: bool = False,
+    ranks: int | None = None,
+    stand_in: bool = False,
 ) -> int:
     """Run the demo; 0 only if everything came out as it must."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     show = console(stderr=json, highlight=False)
     chosen = [FAULTS[name] for name in (faults or DEFAULT)] * runs
     seed = seed if seed is not None else random.SystemRandom().randrange(1_000_000)
+    lacking = no_compiler() if stand_in else ""
+    if lacking:
+        show.print(f"[yellow]{lacking}: the GPUs are simulated, and no driver is asked[/]")
+    options = _options(nodes, gpus, ranks, stand_in=stand_in and not lacking)
     try:
         if steady:
-            return keep_running(show, _options(nodes, gpus), monitored=monitored)
-        results = _Show(show, _options(nodes, gpus), seed, json=json).run(chosen)
+            return keep_running(show, options, monitored=monitored)
+        results = _Show(show, options, seed, json=json).run(chosen)
     except KeyboardInterrupt:
         show.print("stopped")
         return 130
@@ -128,6 +136,9 @@ class _Show:
         options = self._options
         nodes, ranks = f"{options['nodes']} nodes", f"{options['world']} ranks"
         self._say(f"starting Ray: a head and {nodes} for {ranks} ({options['topology']})")
+        if options["stand_in"]:
+            met = f"{counted(options['gpus_per_node'], 'GPU')} a node"
+            self._say(f"{met}, met through NVIDIA's own binding: a stand-in for its library answers")
         self._sandbox = Sandbox.start(**{**options, **needs})
         self._say(f"Sentinel's pages: {self._sandbox.url}/")
         self._sandbox.wait_for_training(FRESH_S)
@@ -189,10 +200,15 @@ class _Show:
                 result.wrong.append("losses differ from the undisturbed run")
 
 
-def _options(nodes: int, gpus: int) -> dict[str, Any]:
-    """Give the options of the sandbox: every GPU has a rank, but for one node's, the spare's."""
-    topology = "loopback" if available() else "netns"
-    return {"nodes": nodes, "gpus_per_node": gpus, "world": (nodes - 1) * gpus, "topology": topology}
+def _options(nodes: int, gpus: int, ranks: int | None, *, stand_in: bool) -> dict[str, Any]:
+    """Give the options of the sandbox: every GPU but the spare's has a rank, or there are so many."""
+    return {
+        "nodes": nodes,
+        "gpus_per_node": gpus,
+        "world": ranks or (nodes - 1) * gpus,
+        "topology": "loopback" if available() else "netns",
+        "stand_in": stand_in,
+    }
 
 
 def _chance(seed: int) -> random.Random:

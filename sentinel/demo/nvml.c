@@ -1,6 +1,6 @@
 /* A stand-in for NVIDIA's libnvidia-ml.so.1, so that programs meet its calls on machines without a GPU.
  *
- * The file that NVML_STANDIN names describes the GPUs, and is read anew at each call:
+ * The file that NVML_STANDIN names describes the GPUs, and is read anew whenever it has changed:
  *
  *     driver=580.65.06          # lines before the first [..] go for every GPU
  *     temperature=45
@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum {
@@ -35,31 +36,54 @@ static int found_count, session, users;
 
 /* ---- the file ---- */
 
+/* Gives what the file says now. It is read again only when it is another one, for a real driver reads none. */
 static int load(char *text) {
+    static __thread char known[FILE_SIZE];
+    static __thread size_t size;
+    static __thread struct stat read_at;
     const char *path = getenv("NVML_STANDIN");
-    FILE *file = path ? fopen(path, "r") : NULL;
-    if (!file) return 0;
-    size_t size = fread(text, 1, FILE_SIZE - 1, file);
-    fclose(file);
-    text[size] = 0;
+    struct stat now;
+    if (!path || stat(path, &now)) return 0;
+    if (now.st_ino != read_at.st_ino || now.st_size != read_at.st_size ||
+        now.st_mtim.tv_sec != read_at.st_mtim.tv_sec || now.st_mtim.tv_nsec != read_at.st_mtim.tv_nsec) {
+        FILE *file = fopen(path, "r");
+        if (!file) return 0;
+        size = fread(known, 1, FILE_SIZE - 1, file);
+        fclose(file);
+        known[size] = 0;
+        read_at = now;
+    }
+    memcpy(text, known, size + 1);
     return 1;
 }
 
-/* Finds the last `key=` of a section (NULL: of the lines before the first one). */
-static int in_section(const char *text, const char *section, const char *key, char *value, size_t size) {
-    char here[NAME] = "";
-    int is_found = 0;
-    size_t length = strlen(key);
-    for (const char *line = text; *line; line += strcspn(line, "\n"), line += *line == '\n') {
-        if (*line == '[') {
-            snprintf(here, sizeof here, "%.*s", (int)strcspn(line + 1, "]\n"), line + 1);
-        } else if (!strcmp(here, section ? section : "") && !strncmp(line, key, length) && line[length] == '=') {
-            snprintf(value, size, "%.*s", (int)strcspn(line + length + 1, "\n#"), line + length + 1);
-            for (size_t end = strlen(value); end && value[end - 1] == ' ';) value[--end] = 0;
-            is_found = 1;
-        }
+/* Gives where a section begins (NULL: the lines before the first one), and its end. */
+static const char *part(const char *text, const char *section, const char **end) {
+    char head[NAME];
+    const char *begin = text;
+    if (section) {
+        snprintf(head, sizeof head, "\n[%s]", section);
+        begin = strncmp(text, head + 1, strlen(head) - 1) ? strstr(text, head) : text;
+        if (!begin) return NULL;
+        begin += begin != text;
     }
-    return is_found;
+    *end = strstr(begin + (section != NULL), "\n[");
+    if (!section && *text == '[') *end = text;
+    if (!*end) *end = begin + strlen(begin);
+    return begin;
+}
+
+/* Finds the last `key=` of a section. */
+static int in_section(const char *text, const char *section, const char *key, char *value, size_t size) {
+    const char *end, *begin = part(text, section, &end), *found = NULL;
+    size_t length = strlen(key);
+    for (const char *at = begin; at && (at = strstr(at, key)) && at < end; at += length)
+        if ((at == text || at[-1] == '\n') && at[length] == '=') found = at;
+    if (!found) return 0;
+    found += length + 1;
+    snprintf(value, size, "%.*s", (int)strcspn(found, "\n#"), found);
+    for (size_t last = strlen(value); last && value[last - 1] == ' ';) value[--last] = 0;
+    return 1;
 }
 
 static int word(const Device *device, const char *key, char *value, size_t size) {

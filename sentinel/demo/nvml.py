@@ -77,11 +77,20 @@ def address(index: int) -> str:
     return f"00000000:{index + 1:02x}:00.0"
 
 
+def _compiler() -> str | None:
+    return shutil.which("gcc") or shutil.which("cc")
+
+
+def no_compiler() -> str:
+    """Say why the stand-in can't be built; empty if it can."""
+    return "" if _compiler() else "no C compiler: the stand-in driver is built with gcc"
+
+
 def build(folder: Path) -> Path:
     """Compile the library into a folder. Raises StandInError without a compiler."""
-    compiler = shutil.which("gcc") or shutil.which("cc")
+    compiler = _compiler()
     if compiler is None:
-        raise StandInError("no C compiler: the stand-in driver is built with gcc")
+        raise StandInError(no_compiler())
     library = folder / LIBRARY
     flags = ["-std=gnu11", "-O2", "-shared", "-fPIC", f"-Wl,-soname,{LIBRARY}"]
     command = [compiler, *flags, "-o", str(library), str(SOURCE)]
@@ -97,13 +106,31 @@ def environment(library: Path, file: Path) -> dict[str, str]:
     return {"LD_LIBRARY_PATH": ":".join(paths), FILE: str(file)}
 
 
+def keys_of(gpu: Keys) -> Keys:
+    """Say of a simulated GPU, an entry of a device file, what the stand-in's file says of one."""
+    return {
+        "uuid": gpu["uuid"],
+        "lost": int(not gpu["present"]),
+        "ecc.volatile.uncorrected": gpu["ecc_uncorrectable"],
+        "ecc.volatile.corrected": gpu["ecc_corrected"],
+        "remap.pending": int(gpu["remap_pending"]),
+        "remap.failed": int(gpu["remap_failed"]),
+        "temperature": gpu["temperature_c"],
+        "throttle_reasons": gpu["throttle_reasons"],
+        "xids": ",".join(map(str, gpu["xids"])),
+    }
+
+
 class StandIn:
     """The file of some GPUs, all healthy until something is said of one."""
 
-    def __init__(self, file: Path, gpus: int) -> None:
+    def __init__(self, file: Path, gpus: int, said: Sequence[Keys] = ()) -> None:
+        """`said`: what is said of each of them from the beginning."""
         self.file = file
         self._all: dict[str, Any] = dict(HEALTHY)
         self._gpus: dict[int, dict[str, Any]] = {index: {"uuid": f"GPU-{index:08x}"} for index in range(gpus)}
+        for index, keys in enumerate(said):
+            self._gpus[index] |= keys
         self._write()
 
     @property

@@ -21,6 +21,7 @@ from sentinel.backends.ray import gcs
 from sentinel.demo import leftovers
 from sentinel.demo.hosts import Host, kill_all, remove_files
 from sentinel.demo.network import Network, netns_file
+from sentinel.demo.nvml import build
 
 Topology = Literal["loopback", "netns"]
 
@@ -55,10 +56,20 @@ class Cluster:
 
     @classmethod
     def start(
-        cls, nodes: int = 3, gpus_per_node: int = 2, topology: Topology = "loopback", *, nvml: bool = False
+        cls,
+        nodes: int = 3,
+        gpus_per_node: int = 2,
+        topology: Topology = "loopback",
+        *,
+        nvml: bool = False,
+        stand_in: bool = False,
     ) -> Self:
-        """Start a head without GPUs and `nodes` hosts n1, n2 …; returns when all are in Ray's node table."""
-        cluster = cls.without_ray(nodes, gpus_per_node, topology, nvml=nvml)
+        """Start a head without GPUs and `nodes` hosts n1, n2 …; returns when all are in Ray's node table.
+
+        `stand_in`: their GPUs are met through NVIDIA's own binding and a stand-in for its library. Raises
+        StandInError where that can't be built.
+        """
+        cluster = cls.without_ray(nodes, gpus_per_node, topology, nvml=nvml, stand_in=stand_in)
         try:
             cluster._bring_up()
         except BaseException:
@@ -68,12 +79,18 @@ class Cluster:
 
     @classmethod
     def without_ray(
-        cls, nodes: int, gpus_per_node: int, topology: Topology = "loopback", *, nvml: bool = False
+        cls,
+        nodes: int,
+        gpus_per_node: int,
+        topology: Topology = "loopback",
+        *,
+        nvml: bool = False,
+        stand_in: bool = False,
     ) -> Self:
         """Prepare a head and `nodes` hosts on which nothing runs."""
         _exit_on_sigterm()
         leftovers.sweep()
-        cluster = cls._plan(nodes, gpus_per_node, topology, nvml)
+        cluster = cls._plan(nodes, gpus_per_node, topology, nvml, stand_in)
         atexit.register(cluster.stop)
         try:
             for host in cluster.hosts:
@@ -84,12 +101,13 @@ class Cluster:
         return cluster
 
     @classmethod
-    def _plan(cls, nodes: int, gpus_per_node: int, topology: Topology, nvml: bool) -> Self:
+    def _plan(cls, nodes: int, gpus_per_node: int, topology: Topology, nvml: bool, stand_in: bool) -> Self:
         name = secrets.token_hex(3)
         root = leftovers.root_of(name)
         leftovers.sign(root)  # before anything that would outlive this process
         names = ["head", *(f"n{number}" for number in range(1, nodes + 1))]
         try:
+            driver = build(root) if stand_in else None
             network = _network(name, names) if topology == "netns" else None
         except BaseException:
             leftovers.remove(root)
@@ -99,6 +117,7 @@ class Cluster:
             Host(
                 node, address(node), root / node, name,
                 network.netns(node) if network else None, gpus_per_node if node != "head" else 0, nvml,
+                driver if node != "head" else None,
             )
             for node in names
         ]  # fmt: skip

@@ -17,6 +17,7 @@ from sentinel import private
 from sentinel.adapters.enrolment import Enrolment
 from sentinel.adapters.keys import Keys, ensure_keys
 from sentinel.demo.hosts import Host
+from sentinel.demo.nvml import StandInError
 from sentinel.demo.ray_cluster import Cluster, Topology
 from sentinel.gang.snapshot_keys import checkpoint_key, job_key
 from sentinel.model.ids import NodeId
@@ -77,12 +78,16 @@ class Sandbox:
         step_seconds: float = 0.1,
         slack: bool = True,
         nvml: bool = False,
+        stand_in: bool = False,
         job: dict[str, Any] | None = None,
         policy: dict[str, Any] | None = None,
         racks: Mapping[str, str] | None = None,
     ) -> "Sandbox":
         """Bring up Ray, the watchdog and with it the controller, which starts agents and ranks."""
-        cluster = Cluster.start(nodes, gpus_per_node, topology, nvml=nvml)
+        try:
+            cluster = Cluster.start(nodes, gpus_per_node, topology, nvml=nvml, stand_in=stand_in)
+        except StandInError as error:
+            raise SandboxError(f"{error}") from None
         slack_url = start_slack(cluster) if slack else ""
         (cluster.root / "job").mkdir(mode=0o700)  # as a volume of a cluster is there before its jobs
         tables = settings(cluster, write_trainer(cluster.root, step_seconds), world)
@@ -219,7 +224,7 @@ class Sandbox:
             return False
         seated = {seat["node"] for seat in job["seats"]}
         nodes = [node for node in status["nodes"] if not node["cordon"] and not node["silent"]]
-        want = sum(1 if node["node"] in seated else node["gpus"] for node in nodes)
+        want = sum(1 if node["node"] in seated else min(node["gpus"], self.world) for node in nodes)
         return len(job["standbys"]) >= want and len(nodes) == len(self.cluster.nodes)
 
 

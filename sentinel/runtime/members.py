@@ -10,6 +10,9 @@ from sentinel.model.collective import NO_ANSWER, CollectiveCheck, Members, Membe
 from sentinel.model.ids import NodeId
 from sentinel.runtime.probe import line
 
+REACHED_BY = ("switch", "rack")
+"""Kinds of labels that say what nodes reach others through, the nearest first."""
+
 
 class Member(NamedTuple):
     """What is known of a node that takes part in a collective probe."""
@@ -19,12 +22,14 @@ class Member(NamedTuple):
 
 
 def known_of(members: Members, state: State) -> Mapping[NodeId, Member]:
-    """Say where members are, as far as topology and jobs tell."""
-    labels = {name: state.nodes[name].labels for name in members}
-    racks = {
-        name: next((has[kind] for kind in ("switch", "rack") if kind in has), "")
-        for name, has in labels.items()
-    }
+    """Say where members are, as far as topology and jobs tell: in one kind of label, or they are no likes.
+
+    That is the switch, or the rack where more of them have one: who shares a rack with another has not to be
+    elsewhere because its switch alone is named.
+    """
+    labels = [state.nodes[name].labels for name in members]
+    kind = max(REACHED_BY, key=lambda kind: sum(kind in has for has in labels))
+    racks = {name: has.get(kind, "") for name, has in zip(members, labels, strict=True)}
     return {name: Member(rack, bool(state.workers.sitting(name))) for name, rack in racks.items()}
 
 

@@ -14,6 +14,11 @@ GOOD, SLOW = (400.0, 0.4), (0.35, 310.0)
 """(MB/s, ms): between two processes of this machine, and with one of them at 3 Mbit/s and 300 ms."""
 
 
+def silent(first: str) -> tuple[str, str, str]:
+    """That some gave no answer is told of the first of them."""
+    return (first, "members-silent", "network")
+
+
 def samples(nodes: int, slow: Mapping[str, tuple[float, float] | None]) -> list[MemberSample]:
     """All pairs of n1, n2, …; those of `slow`, a node or `n1-n2`, measured that, or gave no answer."""
     measured = []
@@ -63,18 +68,28 @@ def found(measured: Sequence[MemberSample]) -> list[tuple[str, str, str]]:
             [("n2", "link-slow", "link")],
             id="one that is well again by now",
         ),
-        pytest.param(6, {"n1-n2": SLOW, "n1-n3": SLOW, "n2-n3": SLOW}, [], id="each of three could be it"),
+        pytest.param(
+            6,
+            {"n1-n2": SLOW, "n1-n3": SLOW, "n2-n3": SLOW},
+            [("n1", "ways-unclear", "network")],
+            id="each of three could be it",
+        ),
         pytest.param(2, {"n1": SLOW}, [], id="two nodes can't tell which it is"),
         pytest.param(4, {"n1": SLOW, "n2": SLOW}, [], id="two of four: most are slow"),
         pytest.param(4, {f"n{n}": SLOW for n in range(1, 5)}, [], id="all slow"),
         pytest.param(4, {"n1": (150.0, 1.2)}, [], id="another rack is no fault"),
         pytest.param(4, {"n1": (400.0, 15.0)}, [], id="a busy processor is none"),
-        pytest.param(4, {"n1": None}, [], id="no answer accuses nobody"),
+        pytest.param(4, {"n1": None}, [silent("n1")], id="no answer accuses nobody"),
         pytest.param(
-            5, {"n1": SLOW, "n2": None}, [("n1", "link-slow", "link")], id="one, and one gives no answer"
+            5,
+            {"n1": SLOW, "n2": None},
+            [("n1", "link-slow", "link"), silent("n2")],
+            id="one, and one gives no answer",
         ),
-        pytest.param(3, {"n1": SLOW, "n1-n2": None, "n2": None}, [], id="one way is too few to accuse by"),
-        pytest.param(4, {"n1": None, "n2": None, "n3": None}, [], id="nobody answers"),
+        pytest.param(
+            3, {"n1": SLOW, "n1-n2": None, "n2": None}, [silent("n2")], id="one way is too few to accuse by"
+        ),
+        pytest.param(4, {"n1": None, "n2": None, "n3": None}, [silent("n1")], id="nobody answers"),
         pytest.param(0, {}, [], id="nobody was asked"),
     ],
 )
@@ -120,3 +135,83 @@ def test_a_node_that_measured_on_its_processors_is_no_slow_one_among_gpus() -> N
     assert found(there) == []
     alike = [replace(each, values={**each.values, "nccl_gpus": 1.0}) for each in there]
     assert found(alike) == [("n2", "link-slow", "link")]
+
+
+RACKS = {"n1": "a", "n2": "a", "n3": "b", "n4": "b", "n5": "c", "n6": "c"}
+UNCLEAR = [("n1", "ways-unclear", "network")]
+
+
+def racked(measured: Sequence[MemberSample], racks: Mapping[str, str] = RACKS) -> list[MemberSample]:
+    return [replace(each, rack=racks[each.node]) for each in measured]
+
+
+def mute(measured: Sequence[MemberSample], node: str) -> list[MemberSample]:
+    """What is measured if one node does not answer: whoever meets it has nobody to measure with."""
+    return [
+        replace(each, values={}, error="no answer" if each.node == node else "the other one is not there")
+        if node in each.members
+        else each
+        for each in measured
+    ]
+
+
+def out_of(rack: str, racks: Mapping[str, str] = RACKS) -> list[MemberSample]:
+    """All ways out of a rack are slow."""
+    ways = [f"{one}-{other}" for one, other in combinations(racks, 2) if racks[one] != racks[other]]
+    slow = {way: SLOW for way in ways if rack in {racks[node] for node in way.split("-")}}
+    return racked(samples(len(racks), slow), racks)
+
+
+@pytest.mark.parametrize(
+    ("measured", "named"),
+    [
+        pytest.param(
+            [each for each in out_of("a") if "n2" not in each.members], UNCLEAR, id="its neighbour is absent"
+        ),
+        pytest.param(mute(out_of("a"), "n2"), [*UNCLEAR, silent("n2")], id="its neighbour gives no answer"),
+        pytest.param(
+            racked(samples(6, {"n1": SLOW}), RACKS | {"n2": "b"}), UNCLEAR, id="a node is a rack of its own"
+        ),
+        pytest.param(
+            racked(samples(6, {"n1": SLOW}), {**RACKS, "n1": "tor-1", "n2": "tor-2"}),
+            UNCLEAR,
+            id="of a rack with two switches one has one node",
+        ),
+        pytest.param(
+            racked(samples(6, {"n1": SLOW}), {**RACKS, "n2": ""}), UNCLEAR, id="nobody knows where others are"
+        ),
+        pytest.param(
+            [each for each in racked(samples(6, {"n1": SLOW})) if each.members != ("n1", "n2")],
+            [("n1", "link-slow", "link")],
+            id="its neighbour is well with others",
+        ),
+        pytest.param(
+            [
+                each
+                for each in racked(samples(6, {"n1": SLOW}))
+                if "n2" not in each.members or "n1" in each.members
+            ],
+            [("n1", "link-slow", "link")],
+            id="it is slow with its neighbour, too",
+        ),
+        pytest.param(out_of("a"), [("n1", "rack-slow", "rack:a")], id="all of the rack measured"),
+    ],
+)
+def test_a_node_is_told_from_its_rack_by_what_others_there_measure(
+    measured: Sequence[MemberSample], named: list[tuple[str, str, str]]
+) -> None:
+    assert found(measured) == named
+
+
+def test_what_can_not_be_told_apart_names_both_and_says_why() -> None:
+    told, quiet = (each.finding.summary for each in judge(mute(out_of("a"), "n2")))
+    assert told.startswith(
+        "either n1 or the way out of a is slow, and nothing tells which, for no other node of a measured: "
+    )
+    assert quiet == "n2 gave no answer, so nothing is known there"
+
+
+def test_where_many_stand_out_that_is_told_of_all_of_them() -> None:
+    (told,) = judge(samples(30, {f"n{number}": SLOW for number in range(1, 7)}))
+    assert (told.finding.code, told.finding.evidence["slow"]) == ("ways-slow", "n1, n2, n3, n4, n5, n6")
+    assert told.finding.summary.startswith("ways of n1, n2, n3 and 3 more are slow")

@@ -73,7 +73,7 @@ def test_a_slow_node_meets_good_ones() -> None:
     bad = {NodeId("n010"), NodeId("n011")}
     done = rounds(nodes_of(64), lambda pair: 0.4 if {*pair} & bad else 1.0)
     met = {other for each in done for pair in each if NodeId("n010") in pair for other in pair} - bad
-    assert len(met) > len(done) // 2
+    assert len(met) >= len(done) // 2
 
 
 def test_who_is_gone_is_planned_no_more() -> None:

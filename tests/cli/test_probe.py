@@ -154,6 +154,19 @@ def test_nodes_that_measure_nothing_are_said_and_nothing_is_ok(lab: Lab) -> None
     assert "not measured: n3: these are no measurements" in result.stdout
 
 
+def test_who_gives_no_answer_is_named_and_nobody_is_cleared(lab: Lab) -> None:
+    def says(node: NodeId, order: MeasureNow) -> dict[str, float]:
+        if node == "n4":
+            raise TimeoutError
+        return GOOD
+
+    lab.agents.says = says
+    result = probe("pair")
+    assert result.exit_code == 1, result.output
+    assert "unknown: n4 network: n4 gave no answer, so nothing is known there" in result.stdout
+    assert "nobody stands out" not in result.stdout
+
+
 def test_a_measurement_that_breaks_off_is_ended_and_says_why(lab: Lab) -> None:
     def breaks(node: NodeId, order: MeasureNow) -> dict[str, float]:
         raise KeyError("a defect")

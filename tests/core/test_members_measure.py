@@ -135,3 +135,23 @@ def test_nobody_is_asked_again_before_the_answer() -> None:
     cluster.run(0.9)
     cluster.tell(JobStalled(cluster.now, JOB, cluster.job.generation, 2.3, 0.1, (), ()))
     assert len(probes(cluster)) == 1
+
+
+@pytest.mark.parametrize(
+    ("code", "health", "found"),
+    [
+        ("ways-unclear", Health.WARNING, "network-unclear"),
+        ("ways-slow", Health.WARNING, "network-unclear"),
+        ("members-silent", Health.UNKNOWN, "job-slow"),
+    ],
+)
+def test_what_accuses_nobody_is_told_and_blames_nobody(code: str, health: Health, found: str) -> None:
+    cluster = Simulated(nodes=4, world=2)
+    cluster.found = (MemberFinding(NodeId("n2"), Finding("pair", code, "network", health, "either n2 or …")),)
+    slowed(cluster)
+    cluster.run(60)
+    (incident,) = cluster.incidents()
+    assert incident.diagnosis is not None
+    assert (incident.diagnosis.cause, incident.diagnosis.suspects) == (found, ())
+    assert not any(isinstance(action, Evict | Resume) for action in cluster.actions)
+    assert cluster.at("n2").usable

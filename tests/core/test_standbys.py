@@ -22,11 +22,19 @@ def join(cluster: Simulated, gpus: int) -> None:
 
 
 def test_a_spare_that_comes_back_with_more_gpus_gets_more_standbys() -> None:
-    cluster = Simulated(nodes=2, world=1)
+    cluster = Simulated(nodes=1, gpus=3, world=3)
     cluster.advance()
+    join(cluster, gpus=1)
     assert standbys(cluster) == 1
     join(cluster, gpus=3)
     assert standbys(cluster) == 3
+
+
+def test_a_spare_warms_no_more_than_the_job_has_ranks() -> None:
+    cluster = Simulated(nodes=2, gpus=8, world=2)
+    cluster.advance()
+    cluster.run(5)
+    assert standbys(cluster) == 2
 
 
 def test_a_node_that_left_and_joins_again_gets_its_standby_again() -> None:
@@ -72,7 +80,7 @@ def test_a_lost_ranks_place_goes_to_the_standby_that_warmed_up_there() -> None:
 
 
 def test_no_standby_warms_up_on_a_gpu_that_is_accused() -> None:
-    cluster = Simulated(nodes=2, gpus=2, world=1, policy=Policy(evictions_per_hour=0))
+    cluster = Simulated(nodes=2, gpus=2, world=2, policy=Policy(evictions_per_hour=0))
     cluster.advance()
     cluster.finding(SPARE, ecc(gpu=1))
     cluster.run(5)

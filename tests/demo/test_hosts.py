@@ -187,6 +187,34 @@ def test_a_host_finds_what_was_started_in_it_even_after_a_double_fork(tmp_path: 
     assert not host.memory.exists()
 
 
+ASKS = """
+from sentinel.runtime.prober import open_events, open_gpus
+gpus, events = open_gpus("nvml"), open_events("nvml")
+print(len(gpus.sample()), events.take(), flush=True)
+input()
+seen = [(gpu.uuid, gpu.present, gpu.ecc_uncorrectable) for gpu in gpus.sample()]
+print(seen, [each.xid for each in events.take()])
+"""
+
+
+def test_gpus_behind_the_stand_in_driver_follow_the_device_file(tmp_path: Path, nvml_library: Path) -> None:
+    host = Host("n1", "127.0.0.11", tmp_path / "n1", secrets.token_hex(3), gpus=3, driver=nvml_library)
+    host.prepare()
+    try:
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "cwd": Path.cwd()}
+        asking = host.run([sys.executable, "-c", ASKS], **pipes)
+        assert asking.stdout is not None
+        assert asking.stdout.readline() == "3 ()\n"
+        lost, ecc, good = host.gpu_states()
+        host.write_gpus([lost | {"present": False}, ecc | {"ecc_uncorrectable": 2}, good | {"xids": [31]}])
+        said, _ = asking.communicate("\n", timeout=60)
+        seen = [("GPU-n1-0", False, None), ("GPU-n1-1", True, 2), ("GPU-n1-2", True, 0)]
+        assert said.strip() == f"{seen} [31]"
+    finally:
+        kill_all([host.root])
+        remove_files([host])
+
+
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
     pytest.importorskip("ray")

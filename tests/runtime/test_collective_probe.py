@@ -69,7 +69,9 @@ def test_whoever_does_not_answer_is_not_asked_again() -> None:
     agents = Agents(lambda node: TimeoutError() if node == "n2" else GOOD)
     fact = probed(agents)
     assert [sample.error for sample in fact.samples if sample.node == "n2"] == ["no answer"]
-    assert fact.findings == ()
+    assert [(each.finding.code, each.finding.health) for each in fact.findings] == [
+        ("members-silent", "unknown")
+    ]
 
 
 @pytest.mark.parametrize(
@@ -142,14 +144,27 @@ def test_samples_say_their_round_and_where_their_node_is() -> None:
     }
 
 
-def test_a_switch_says_more_than_a_rack_of_what_a_node_goes_through() -> None:
-    labels = [{"rack": "r1", "switch": "s1"}, {"rack": "r1"}, {"feed": "f1"}]
+@pytest.mark.parametrize(
+    ("labels", "racks"),
+    [
+        pytest.param(
+            [{"rack": "r1", "switch": "s1"}, {"rack": "r1", "switch": "s2"}], ["s1", "s2"], id="both"
+        ),
+        pytest.param(
+            [{"rack": "r1", "switch": "s1"}, {"rack": "r1"}, {"feed": "f1"}],
+            ["r1", "r1", ""],
+            id="few switches",
+        ),
+    ],
+)
+def test_members_are_told_apart_by_one_kind_of_label_the_switch_if_as_many_have_it(
+    labels: list[dict[str, str]], racks: list[str]
+) -> None:
     state: Any = SimpleNamespace(
         nodes={name: SimpleNamespace(labels=has) for name, has in zip(NODES, labels, strict=False)},
         workers=SimpleNamespace(sitting=lambda node: ["rank 0"] if node == "n1" else []),
     )
-    assert known_of(NODES[:3], state) == {
-        "n1": Member("s1", True),
-        "n2": Member("r1", False),
-        "n3": Member("", False),
+    members = NODES[: len(labels)]
+    assert known_of(members, state) == {
+        name: Member(rack, name == "n1") for name, rack in zip(members, racks, strict=True)
     }

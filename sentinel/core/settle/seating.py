@@ -358,5 +358,7 @@ def _quiet_gpus(state: State, job: Job, node: Node, count: int) -> Iterator[Room
 
 
 def wanted_standbys(state: State, node: Node, job: Job) -> int:
-    """Count the standbys that a node should have: a spare one warms a worker for each GPU."""
-    return job.standbys if state.workers.is_hosted(job.id, node.id) else (node.gpus if job.standbys else 0)
+    """Count the standbys that a node should have: a spare one has them for all GPUs that ranks can use."""
+    if state.workers.is_hosted(job.id, node.id):
+        return job.standbys
+    return min(node.gpus, job.wanted) if job.standbys else 0
