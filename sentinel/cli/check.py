@@ -14,6 +14,7 @@ from sentinel.cli.frame import (
     MISUSED,
     CommandError,
     app,
+    ask,
     examples,
     say,
     say_json,
@@ -26,11 +27,13 @@ if TYPE_CHECKING:
     from sentinel.model.check import Series
     from sentinel.model.finding import Finding
     from sentinel.runtime.by_hand import Looked, Result
+    from sentinel.runtime.probe import Hold
 
 NO_DRIVER = (
     "No GPU could be asked: does `nvidia-smi` work here, and in this container? "
     "On a machine without GPUs: sentinel check --gpus none"
 )
+ALONE = "Not held against the fleet: no controller can be asked here; on the head node: sentinel probe gemm"
 _VALUES = 4
 """So many measured values stand in a line of the table; all of them are in --json."""
 
@@ -73,8 +76,10 @@ def check(
     import socket
     from dataclasses import replace
 
+    from sentinel.cli.fleet import lines
     from sentinel.model.finding import Finding, Health
     from sentinel.runtime.by_hand import Here, Result, known, known_loads, look
+    from sentinel.runtime.probe import held_nowhere
 
     if gpus not in ("nvml", "none") and not gpus.startswith("simulated:"):
         raise CommandError(f"--gpus {gpus!r}: expected nvml, none or simulated:FILE", MISUSED)
@@ -88,7 +93,8 @@ def check(
     called = settings().checks
     lists = {"xid_fatal": frozenset(called.xid_fatal), "xid_ignored": frozenset(called.xid_ignored)}
     here = Here(socket.gethostname(), gpus, expected_gpus, tuple(disk or ["/"]), kernel_log, **lists)
-    looked = look(here, [checks[name] for name in passive], chosen)
+    hold, unknown = _fleet() if chosen else (held_nowhere, "")
+    looked = look(here, [checks[name] for name in passive], chosen, hold)
     seen = _on_the_bus(looked) if gpus == "nvml" and "gpu" in passive else None
     if seen is not None and seen.missing and expected_gpus is None:
         missed = Finding("gpu", "gpu-missing", "pci", Health.UNKNOWN, str(seen))
@@ -98,9 +104,30 @@ def check(
             say_json(codec.dumps(_plain(result)))
     else:
         _show(looked.results, seen)
+        for line in (
+            [unknown] if unknown else lines([each for result in looked.results for each in result.held])
+        ):
+            say(line)
         if looked.lines is not None:
             say(f"Kernel lines of this boot: {looked.lines}")
     raise typer.Exit(EXIT_BY_HEALTH[looked.worst])
+
+
+def _fleet() -> "tuple[Hold, str]":
+    """Ask the controller what other nodes have measured; says why, where that can't be known here."""
+    import time
+    from functools import partial
+
+    from sentinel.core.baselines import hold
+    from sentinel.core.state.rows import Baseline
+    from sentinel.model.codec import CodecError, from_plain
+    from sentinel.runtime.probe import held_nowhere
+
+    try:
+        known = from_plain(dict[str, Baseline], ask("GET", "baselines"))
+    except (CommandError, CodecError):
+        return held_nowhere, ALONE
+    return partial(hold, known, now=time.time(), policy=settings().policy), ""
 
 
 def _on_the_bus(looked: "Looked") -> "Seen":

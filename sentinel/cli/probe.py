@@ -66,6 +66,10 @@ def _how_far(now: Mapping[str, Any]) -> str:
 
 
 def _show(now: Mapping[str, Any]) -> None:
+    from sentinel.cli.fleet import lines
+    from sentinel.model.codec import from_plain
+    from sentinel.model.collective import Held
+
     if rows := list(_rows(now["samples"])):
         table("", rows)
     errors = {f"{each['node']}: {each['error']}" for each in now["samples"] if each["error"]}
@@ -76,6 +80,8 @@ def _show(now: Mapping[str, Any]) -> None:
     for each in now["findings"]:
         found = each["finding"]
         say(f"{found['health']}: {each['node']} {found['component']}: {found['summary']}")
+    for line in lines(from_plain(tuple[Held, ...], now["held"])):
+        say(line)
     if not (now["error"] or now["findings"] or errors):
         say("nobody stands out")
 

@@ -214,6 +214,22 @@ class Policy:
     collective_s: Seconds = number(45.0, 1.0, 600.0)
     """A collective probe ends after this: one node of four at 3 Mbit/s and 300 ms needs half of it."""
 
+    # What a node measures alone, held against the other nodes of its kind
+
+    fleet_nodes: int = number(4, 3, 100)
+    """So many other nodes must have measured a figure before a node is held against them."""
+    fleet_values: int = number(8, 3, 1000)
+    """And so many devices on them: the spread of fewer is mostly chance."""
+    fleet_mads: float = number(6.0, 3.0, 100.0)
+    """A figure is behind by so many median absolute deviations of the fleet's: 4 sigma, once in 30,000."""
+    fleet_least: float = number(0.05, 0.01, 0.5)
+    """And by at least this share: devices that are all but alike would make outliers of each other.
+
+    5% is SuperBench's limit; one H200 differs from itself by 2% over time.
+    """
+    fleet_s: Seconds = number(7776000.0, 86400.0, 63072000.0)
+    """Figures older than a quarter of a year count no more: machines and what runs on them have changed."""
+
     # What may be taken away
 
     evict_share: float = number(0.34, 0.0, 1.0)

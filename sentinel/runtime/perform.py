@@ -38,6 +38,7 @@ from sentinel.runtime.agent_orders import AgentOrders
 from sentinel.runtime.collective import probe_members
 from sentinel.runtime.hands import ActionError, Hands
 from sentinel.runtime.members import known_of
+from sentinel.runtime.probe import Hold, held_nowhere
 from sentinel.runtime.reboot import reboot
 from sentinel.runtime.restart_job import restart_job
 from sentinel.runtime.workers import Workers
@@ -73,8 +74,10 @@ class Performer:
         state: State,
         learned: Callable[[Fact], None],
         now: Callable[[], Instant],
+        hold: Hold = held_nowhere,
     ) -> None:
         self._hands, self._agents, self._state, self._learned, self._now = hands, agents, state, learned, now
+        self._hold = hold
         self._workers = Workers(hands, agents, state, learned, now)
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -171,7 +174,7 @@ class Performer:
     async def _probe_members(self, action: Probe) -> str:
         addresses = {name: self._state.nodes[name].address for name in action.members}
         about = known_of(action.members, self._state)
-        probed = await probe_members(self._agents, action, addresses, self._now, about)
+        probed = await probe_members(self._agents, action, addresses, self._now, about, hold=self._hold)
         self._learned(probed)
         answered = sum(not sample.error for sample in probed.samples)
         return f"{answered} of {len(probed.samples)} measurements"

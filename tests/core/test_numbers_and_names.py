@@ -37,6 +37,11 @@ OF_NO_DECISION = {
     "exits.py": {"SHELL_OFFSET = 128": "what a shell adds to a signal's number"},
     "fold.py": {"ROUNDS = 1000": "more are a defect"},
     "group.py": {"LEFT_LIMIT = 100": "resolved incidents kept"},
+    "learn/baselines.py": {
+        "NODES_KEPT = 64": "nodes of a baseline",
+        "BASELINES_KEPT = 256": "baselines kept",
+        "COMPONENTS_KEPT = 16": "devices kept of a node",
+    },
     "learn/findings.py": {
         "RECENT_FINDINGS = 10": "findings kept of a node",
         "RECENT_ALIKE = 3": "and of one kind",

@@ -4,6 +4,7 @@ from typing import assert_never
 
 from sentinel.core import recovery
 from sentinel.core.learn import (
+    baselines,
     control,
     cordons,
     findings,
@@ -95,6 +96,7 @@ def learn(state: State, fact: Fact, rules: Rules) -> None:  # one line per fact,
             ranks.probed(state, fact)
             proofs.checked(state, fact, rules)
         case MembersProbed():
+            baselines.measured(state, fact, rules)
             ranks.members_probed(state, fact)
             proofs.measured(state, fact, rules)
         case RankExited():

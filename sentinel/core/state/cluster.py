@@ -5,7 +5,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from msgspec.structs import replace
 
-from sentinel.core.state.rows import Job, JobStage, Node, Silence
+from sentinel.core.state.rows import Baseline, Job, JobStage, Node, Silence
 from sentinel.core.state.stored import StoredState
 from sentinel.core.state.tables import Fold, Table
 from sentinel.core.state.timers import EVIDENCE
@@ -73,6 +73,8 @@ class State:
         """By the node or cause that pages nobody; its deadline ends it."""
         self.judgements: Table[IncidentId, tuple[Judgement, ...]] = Table(self._fold)
         """What people say of diagnoses, the incident judged last at the end."""
+        self.baselines: Table[str, Baseline] = Table(self._fold)
+        """By `check|kind|figure`."""
         self.refusals = 0
         """Refusals ever recorded; numbers the next one."""
         self.refused: Table[tuple[IncidentId, str], str] = Table(self._fold)
@@ -315,6 +317,7 @@ class State:
             silences={name: quiet.until for name, quiet in self.silences.items()},
             silenced={name: quiet for name, quiet in self.silences.items() if quiet.who},
             judgements=self.judgements.copy(),
+            baselines=self.baselines.copy(),
             refusals=self.refusals,
             refused=tuple((*key, guard) for key, guard in self.refused.items()),
         )
@@ -357,6 +360,7 @@ class State:
         state.unfinished, state.deadlines = Table(fold, kept.unfinished), Table(fold, kept.deadlines)
         state.silences = Table(fold, kept.lasting_silences())
         state.judgements = Table(fold, kept.judgements)
+        state.baselines = Table(fold, kept.baselines)
         state.opened, state.refusals, state.evictions = kept.opened, kept.refusals, kept.evictions
         state.frozen, state.stopped, state.past = kept.frozen, kept.stopped, kept.past
         state.woke = kept.woke

@@ -117,6 +117,32 @@ class Proof(Struct, frozen=True, gc=False):
         return self.stage is ProofStage.UNDER_WAY
 
 
+class Measured(Struct, frozen=True, gc=False):
+    """What one node measured last of one figure."""
+
+    node: NodeId
+    at: Instant
+    values: tuple[float, ...]
+    """Of each of its components."""
+    under: str = ""
+    """With which driver and libraries."""
+    is_out: bool = False
+    """It was out of use then, so that it is known to be an odd one."""
+
+
+class Baseline(Struct, frozen=True, gc=False):
+    """What nodes of one kind of hardware give of one figure."""
+
+    measured: tuple[Measured, ...] = ()
+    """Each node once, whoever measured last at the end."""
+    usual: float = 0.0
+    """Their median, as it was when it last changed; 0 while they are too few."""
+    was: float = 0.0
+    """What it was before that; 0 if it has not changed."""
+    changed: Instant = 0.0
+    """When that was seen."""
+
+
 class Eviction(Struct, frozen=True, gc=False):
     """One of the times that a node was evicted."""
 
