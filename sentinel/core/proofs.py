@@ -1,10 +1,13 @@
 """What a node that is out has to show before it comes back, and what it has shown, in words."""
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
+from sentinel.core.baselines import beside
 from sentinel.core.state import Rules, State
 from sentinel.core.state.rows import SCHEDULER, Eviction, Node, Proof, ProofStage
 from sentinel.model.action import Resume, StopWorker
+from sentinel.model.collective import Standing
 from sentinel.model.counted import counted
 from sentinel.model.fact import FindingReported, MembersProbed, NodeProbed
 from sentinel.model.finding import NO_OPINION, TRAINER, Finding, Health, gpu_of
@@ -18,6 +21,8 @@ SENTINEL = "Sentinel"
 """Who asks for a proof after a repair of its own."""
 LEAVING = (Resume, StopWorker)
 """Orders by which processes leave a node; while one is under way they may be there still."""
+BESIDE_OTHERS = (Standing.SHARED, Standing.UNDER_ANOTHER)
+"""Figures that are far below the fleet's and accuse nobody: that is said with what was measured."""
 PROBATION = ", on probation after a repair"
 """What is said where a node's first failure takes it out."""
 WITHOUT = "`sentinel undrain {node} --no-proof --reason …` takes it back on your word"
@@ -121,7 +126,9 @@ def of_measured(node: Node, fact: MembersProbed) -> tuple[ProofStage, str]:
         what = name.rpartition("|")[2]
         least[what] = min(value, least.get(what, value))
     values = ", ".join(f"{what} {value:.4g}" for what, value in least.items())
-    return ProofStage.UNDER_WAY, f"{fact.check}: {values}"
+    apart = (each for each in fact.held if each.figure.node == node.id and each.standing in BESIDE_OTHERS)
+    notes = "".join(f"; {beside(each)}" for each in islice(apart, 1))
+    return ProofStage.UNDER_WAY, f"{fact.check}: {values}{notes}"
 
 
 def after(said: str) -> str:
