@@ -60,7 +60,7 @@ FLOORS: Mapping[tuple[str, str], float] = {
 """Part of a device's name, and what it has to reach alone (Azure's limits for its own health checks)."""
 _APART = "|"
 DRIVER, PROCESSOR = Path("/proc/driver/nvidia/version"), Path("/proc/cpuinfo")
-_VERSION = re.compile(r"Kernel Module[^\n]*?\s(\d+(?:\.\d+)+)")
+VERSION = re.compile(r"Kernel Module[^\n]*?\s(\d+(?:\.\d+)+)")
 """In `NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.65.06  Release Build …`."""
 
 
@@ -81,7 +81,7 @@ def measure(meeting: Meeting) -> Mapping[str, float]:  # noqa: ARG001 - each nod
     """Give `device|kind|what` → value for each device of this node, and with what that was."""
     import torch  # where there is none this says so
 
-    driver = versions[0] if (versions := _VERSION.findall(_text(DRIVER))) else ""
+    driver = versions[0] if (versions := VERSION.findall(_text(DRIVER))) else ""
     words = {"torch": torch.__version__} | ({"driver": driver} if driver else {})
     values: dict[str, float] = {f"{ABOUT}{what}{_APART}{word}": 0.0 for what, word in words.items()}
     for device, name in _devices(torch):

@@ -183,6 +183,7 @@ def _plain(result: "Result") -> dict[str, Any]:
             to_plain(each) | {"runbook": f"{url}/runbook/{cause}" if (cause := _cause(each)) else None}
             for each in result.findings
         ],
+        "held": [to_plain(each) for each in result.held],
         "measured": {_named(of): value for of, value in result.measured.items()},
     }
 

@@ -6,7 +6,7 @@ from itertools import combinations
 import pytest
 from msgspec.structs import replace
 
-from sentinel.checks.pair import judge
+from sentinel.checks.pair import figures, judge
 from sentinel.model.collective import MemberSample
 from sentinel.model.ids import NodeId
 
@@ -120,3 +120,24 @@ def test_a_node_that_measured_on_its_processors_is_no_slow_one_among_gpus() -> N
     assert found(there) == []
     alike = [replace(each, values={**each.values, "nccl_gpus": 1.0}) for each in there]
     assert found(alike) == [("n2", "link-slow", "link")]
+
+
+def test_a_nodes_figure_is_the_median_of_its_ways_through_the_same_near_and_far() -> None:
+    racks = {"n1": "r1", "n2": "r1", "n3": "r2"}
+    all_ways = [
+        replace(each, rack=racks[each.node], about={"over": "gloo, 10000 Mbit/s"})
+        for each in samples(3, {"n3": (100.0, 0.4)})
+    ]
+    known = {(each.node, each.what): each.value for each in figures(all_ways)}
+    assert known == {
+        ("n1", "near_mb_per_s"): 400.0,
+        ("n2", "near_mb_per_s"): 400.0,
+        ("n1", "far_mb_per_s"): 100.0,
+        ("n2", "far_mb_per_s"): 100.0,
+        ("n3", "far_mb_per_s"): 100.0,
+    }
+    unlike = [replace(each, about={"over": each.node}) for each in all_ways]
+    busy = [replace(each, busy=each.node == "n3") for each in all_ways]
+    assert not list(figures(unlike))
+    assert not list(figures(samples(3, {}))), "an older release does not say through what"
+    assert {each.what for each in figures(busy)} == {"near_mb_per_s"}
