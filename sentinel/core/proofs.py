@@ -38,9 +38,11 @@ def why_out(
     book = rules.book_of(incident)
     told = [fact for fact in incident.evidence if isinstance(fact, FindingReported) and fact.node == node]
     mine = [fact.finding for fact in told if fact.finding.health is not Health.OK]
-    found = [each.key for each in mine if book in rules.by_code.get(each.code, ())]
+    mine = [each for each in mine if book in rules.by_code.get(each.code, ())]
     probed = (fact for fact in incident.evidence if isinstance(fact, MembersProbed))
     measured = [fact.check for fact in probed if any(each.node == node for each in fact.findings)]
+    measured += [each.check for each in mine if each.check in rules.policy.preflight]
+    found = [each.key for each in mine if each.check not in rules.policy.preflight]
     return tuple(dict.fromkeys(found)), tuple(dict.fromkeys(measured))
 
 
@@ -93,7 +95,8 @@ def of_own(node: Node, proof: Proof, fact: NodeProbed) -> tuple[ProofStage, str]
     """
     out_for = node.cordon.found if node.cordon is not None else ()
     codes, checks = {(check, code) for check, code, _ in out_for}, {check for check, _, _ in out_for}
-    states = [each for each in node.findings.values() if each.check != TRAINER]
+    measured = {TRAINER, *proof.left}  # what a collective check had found, it says itself when it is run
+    states = [each for each in node.findings.values() if each.check not in measured]
     events = [each.finding for each in node.recent if each.finding.event and each.happened >= proof.at]
     for each in (*states, *events):
         again = (each.check, each.code) in codes and each.health is Health.WARNING

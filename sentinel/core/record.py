@@ -5,7 +5,7 @@ from typing import TypeVar, assert_never
 
 from msgspec.structs import replace
 
-from sentinel.core import evidence, group, proofs, recovery, waits
+from sentinel.core import evidence, group, preflights, proofs, recovery, waits
 from sentinel.core.learn.breaking import break_off
 from sentinel.core.learn.nodes import fall
 from sentinel.core.page.left import left_for_people, refused_evictions
@@ -18,6 +18,7 @@ from sentinel.core.state.timers import Timer
 from sentinel.core.state.workers import Worker
 from sentinel.model.action import (
     Action,
+    CallOff,
     CollectStacks,
     CordonNode,
     Deed,
@@ -147,6 +148,11 @@ def _ordered(state: State, action: Action, rules: Rules) -> None:
         case Ping(node=name):
             state.change(state.nodes[name], pings=state.nodes[name].pings + 1)
             state.set_deadline(Timer.PING.of(name), rules.policy.action_timeout_s)
+        case Probe(node=name, check=check, deadline=deadline) if check and name:
+            preflights.ordered(state, state.nodes[name], action.id)
+            state.set_deadline(Timer.PREFLIGHT.of(name), deadline + rules.policy.retry_s)
+        case CallOff(node=name):
+            preflights.put_off(state, state.nodes[name])
         case Probe(incident=name, check=check, deadline=deadline) if check:
             # Its answer may still be on the way at its deadline.
             state.set_deadline(Timer.MEMBERS.of(name), deadline + rules.policy.retry_s)
@@ -340,7 +346,8 @@ def _begins_anew(state: State, node: Node, decision: Cordoned, rules: Rules) -> 
     known = [each for each in node.history if each.at > state.now - rules.policy.inspect_s]
     known.append(Eviction(state.now, decision.reason, decision.incident))
     history = tuple(known[-rules.policy.inspect_after :])
-    state.change(node, history=history, proof=None, probation=0.0, rungs=(), repairing="")
+    state.change(node, history=history, proof=None, probation=0.0, rungs=(), repairing="", preflight=None)
+    state.deadlines.drop(Timer.PREFLIGHT.of(node.id))
 
 
 def _is_proved(state: State, node: Node, order: Prove) -> None:

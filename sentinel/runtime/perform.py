@@ -9,9 +9,11 @@ import structlog
 from sentinel.adapters.outbox_file import OutboxError
 from sentinel.adapters.ping import ping
 from sentinel.backends.port import BackendError
+from sentinel.core.preflights import is_wanted
 from sentinel.core.state import State
 from sentinel.model.action import (
     Action,
+    CallOff,
     CollectStacks,
     CordonNode,
     Evict,
@@ -145,6 +147,8 @@ class Performer:
                 return await self._agents.probe(action), ()
             case Prove():
                 return await self._prove(action), ()
+            case CallOff():
+                return await self._agents.call_off(action), ()
             case Repair(rung=Rung.GPU_RESET):
                 return await self._agents.reset(action), ()
             case Repair():
@@ -172,6 +176,8 @@ class Performer:
         return await self._probe_members(Probe(action.id, IncidentId(""), NodeId(""), *asked))
 
     async def _probe_members(self, action: Probe) -> str:
+        if action.node and not is_wanted(action, self._state):
+            return "called off before it began"
         addresses = {name: self._state.nodes[name].address for name in action.members}
         about = known_of(action.members, self._state)
         probed = await probe_members(self._agents, action, addresses, self._now, about, hold=self._hold)

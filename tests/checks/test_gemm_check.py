@@ -83,7 +83,7 @@ def test_rates_are_figures_with_what_they_were_measured_under_and_not_beside_a_j
             ["470.57.02"],
         ),
         (
-            "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.65.06  Release Build  (dvs-builder)\n",
+            "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.65.06  Release Build\n",
             ["580.65.06"],
         ),
         ("", []),

@@ -65,6 +65,7 @@ OF_NO_DECISION = {
         "EARLIER_LIMIT = 20": "diagnoses of earlier breaks kept",
         '.split("/", 3)': "parts of an action's id",
     },
+    "preflights.py": {"BITS = 8": "a unit"},
     "recovery.py": {"MOST_DOUBLINGS = 30": "more are no number, and beyond every limit"},
     "settle/generation.py": {"stopped_at * 1000": "milliseconds"},
     "waits.py": {"WAITS_LIMIT = 20": "waits kept"},

@@ -51,6 +51,7 @@ class State:
         self._left: Table[NodeId, bool] = Table(self._fold)
         self._aside: Table[NodeId, bool] = Table(self._fold)
         self._unfit: Table[NodeId, bool] = Table(self._fold)
+        self._preflying: Table[NodeId, bool] = Table(self._fold)
         self.jobs: Table[JobId, Job] = Table(self._fold)
         self.workers = WorkerTable(self._fold)
         self.incidents: Table[IncidentId, Incident] = Table(self._fold)
@@ -141,6 +142,8 @@ class State:
             self.workers.opens(node.id, may_sit=node.may_start and node.gpus > 0)
             for job in self.jobs:
                 self.workers.look_again_at(job, node.id)
+        if (node.preflight is not None) != (node.id in self._preflying):
+            self._preflying.put(node.id, True) if node.preflight else self._preflying.drop(node.id)
         return self.nodes.put(node.id, node)
 
     def _index(self, node: Node) -> None:
@@ -236,6 +239,10 @@ class State:
     def here_count(self) -> int:
         """How many nodes Sentinel was not taken off."""
         return len(self.nodes) - len(self._left)
+
+    def preflying(self) -> set[NodeId]:
+        """Nodes whose pre-flight is due or under way."""
+        return {*self._preflying}
 
     def unusable(self) -> set[NodeId]:
         """Nodes on which no rank can be placed."""

@@ -117,6 +117,19 @@ class Proof(Struct, frozen=True, gc=False):
         return self.stage is ProofStage.UNDER_WAY
 
 
+class Preflight(Struct, frozen=True, gc=False):
+    """What a node that nobody needs is to be measured by, and how far that is."""
+
+    left: tuple[str, ...]
+    """Collective checks still to be run, in order."""
+    order: str = ""
+    """The action that is under way; empty while the next one waits for the node to be free."""
+    doubted: str = ""
+    """The check that found something, which counts if it does so twice."""
+    said: str = ""
+    """What was measured until now."""
+
+
 class Measured(Struct, frozen=True, gc=False):
     """What one node measured last of one figure."""
 
@@ -228,6 +241,14 @@ class Node(Struct, frozen=True, gc=False):
     """The repair that is under way; of a reboot until the node is back."""
     repairs: int = 0
     """Repairs ever ordered; numbers the next one."""
+    preflight: Preflight | None = None
+    """Its pre-flight, while one is due or under way."""
+    preflights: int = 0
+    """Orders of pre-flights ever given; numbers the next one."""
+    preflown: Instant = 0.0
+    """When the last one ended, 0 if none has since the machine has started."""
+    flown: str = ""
+    """What came of that, in words."""
     labels: Mapping[str, str] = {}
     """Domains that it is in, each of which may fail as a whole: kind → name."""
 
@@ -244,7 +265,8 @@ class Node(Struct, frozen=True, gc=False):
     @property
     def may_lack(self) -> bool:
         """Whether anything can be missing here at all: of most nodes there is nothing to ask."""
-        return self.silent or self.cordon is not None or self.lacks_telling
+        known = self.silent or self.cordon is not None or self.preflight is not None
+        return known or self.lacks_telling
 
     @property
     def is_kept_out(self) -> bool:
