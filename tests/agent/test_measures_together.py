@@ -83,6 +83,9 @@ class Cluster:
         asked = Probe(
             ActionId(f"I-0001/probe/{check}/1"), IncidentId("I-0001"), NodeId(""), check, NODES, deadline
         )
+        return await self.measure(asked)
+
+    async def measure(self, asked: Probe) -> MembersProbed:
         return await probe_members(self.orders, asked, self.addresses, lambda: 1.0)
 
 
