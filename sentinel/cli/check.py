@@ -3,7 +3,7 @@
 import json as codec
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -93,6 +93,9 @@ def check(
     called = settings().checks
     lists = {"xid_fatal": frozenset(called.xid_fatal), "xid_ignored": frozenset(called.xid_ignored)}
     here = Here(socket.gethostname(), gpus, expected_gpus, tuple(disk or ["/"]), kernel_log, **lists)
+    if chosen and not json:
+        load, most_s = ", ".join(each.name for each in chosen), sum(each.deadline for each in chosen)
+        say(f"{load} keeps this machine busy, for {most_s:.0f} s at most; the table follows")
     hold, unknown = _fleet() if chosen else (held_nowhere, "")
     looked = look(here, [checks[name] for name in passive], chosen, hold)
     seen = _on_the_bus(looked) if gpus == "nvml" and "gpu" in passive else None
@@ -110,6 +113,8 @@ def check(
             say(line)
         if looked.lines is not None:
             say(f"Kernel lines of this boot: {looked.lines}")
+        for line in _verdict(looked.results):
+            say(line)
     raise typer.Exit(EXIT_BY_HEALTH[looked.worst])
 
 
@@ -148,6 +153,19 @@ def _show(results: "Iterable[Result]", seen: "Seen | None") -> None:
     causes = sorted({row["runbook"] for row in rows if row["runbook"]})
     if causes:
         say(f"What to do: {', '.join(f'{settings().cluster.web_url}/runbook/{cause}' for cause in causes)}")
+
+
+def _verdict(results: "Sequence[Result]") -> Iterator[str]:
+    """Say last, where a terminal ends, which checks are not well, the worst first."""
+    from sentinel.model.counted import counted
+    from sentinel.model.finding import WORST, Health
+
+    by = {health: [each.check for each in results if each.health is health] for health in WORST}
+    yield from (f"{health.value}: {', '.join(names)}" for health, names in by.items() if names)
+    if not any(by.values()):
+        skipped = sum(each.health is Health.SKIPPED for each in results)
+        rest = f"; {skipped} more did not apply here" if skipped else ""
+        yield f"Nothing found by {counted(len(results) - skipped, 'check')}{rest}"
 
 
 def _rows(result: "Result") -> Iterator[dict[str, str]]:

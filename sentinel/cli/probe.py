@@ -20,7 +20,13 @@ LOOK_EVERY_S = 0.3
     ),
 )
 def probe(
-    check: Annotated[str, typer.Argument(help="Such as pair or gemm; a wrong name lists all.")],
+    check: Annotated[
+        str,
+        typer.Argument(
+            help="pair: bandwidth and latency between nodes; all_reduce: all of them, then halves; gemm: "
+            "how fast each device multiplies and copies, and whether it computes right. A wrong name lists all."
+        ),
+    ],
     nodes: Annotated[
         list[str] | None, typer.Option(help="Separate them by commas; without: all that no job needs.")
     ] = None,
@@ -29,7 +35,7 @@ def probe(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Have nodes measure together now, and say what was measured and who stands out.
+    """Have nodes measure together now, and say what was measured and who stands out, also beside the fleet.
 
     Nobody is evicted for it. Exit code by the worst finding: 0 nothing, 1 nothing could be measured or told,
     3 a warning, 4 something critical.

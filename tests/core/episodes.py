@@ -81,7 +81,7 @@ class Checked(Simulated):
         self.cordoned: set[NodeId] = set()
         self._delays = delays
         self._waited = 0
-        repair, idle = ("gpu-reset", "reboot"), {"idle_probes": True, "idle_look_s": 5.0}
+        repair, idle = ("gpu-reset", "reboot"), {"idle_probes": True, "idle_look_s": 60.0}
         policy = Policy(evict_share=0.4, evict_confidence=0.82, repair=repair, **idle)
         super().__init__(nodes, gpus, world, standbys=standbys, min_world=1, policy=policy)
 
