@@ -24,7 +24,7 @@ def probe(
         str,
         typer.Argument(
             help="pair: bandwidth and latency between nodes; all_reduce: all of them, then halves; gemm: "
-            "how fast each device multiplies and copies, and whether it computes right. A wrong name lists all."
+            "how fast each device is, and whether it computes right. A wrong name lists all."
         ),
     ],
     nodes: Annotated[
