@@ -62,6 +62,8 @@ def _judge(volume: Volume, answer: Answer) -> Iterator[Finding]:
         yield _finding(volume, "volume-failed", Health.CRITICAL, f"{path} fails: {why}")
     elif answer.error:
         said = f"{path} can't be asked: {answer.error}"
+        if answer.failed_with == "ENOENT":
+            said = f"{path} is not there: no job has made it yet, or a mount is missing"
         yield _finding(volume, "disk-unreadable", Health.UNKNOWN, said)
     if answer.error:
         return

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sentinel.console import console
-from sentinel.model.counted import counted
+from sentinel.model.counted import counted, duration
 from sentinel.web.ranges import ranges
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def print_silences(answer: Plain) -> None:
         (
             escape(each["target"]),
             _when(each["until"]),
-            f"{(each['until'] - answer['now']) / 60:.0f} min",
+            duration(each["until"] - answer["now"]),
             escape(each["who"]),
             escape(each["reason"]),
         )
@@ -403,4 +403,4 @@ def _seconds(value: float | None) -> str:
 
 
 def _when(instant: float) -> str:
-    return time.strftime("%m-%d %H:%M:%S", time.localtime(instant))
+    return time.strftime("%m-%d %H:%M:%S UTC", time.gmtime(instant))

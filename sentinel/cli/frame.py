@@ -217,8 +217,9 @@ def _answer(status: int, text: str) -> Any:
         document = text
     if 200 <= status < 300:
         return document
-    detail = document.get("error", document) if isinstance(document, dict) else document
-    raise CommandError(f"the controller refuses ({status}): {detail}")
+    if isinstance(document, dict) and "error" in document:
+        raise CommandError(f"the controller refuses: {document['error']}")
+    raise CommandError(f"the controller refuses ({status}): {document}")
 
 
 def tell(command: str, target: str = "", reason: str = "", for_s: float = 0.0) -> None:

@@ -36,6 +36,8 @@ CommandName: TypeAlias = Literal[
     "not-cause",
     "retire",
 ]
+MOST_NAMED = 5
+"""Open incidents that a refusal names, the newest."""
 COMMANDS: tuple[CommandName, ...] = get_args(CommandName)
 
 
@@ -85,7 +87,8 @@ def _refuse_ack(state: State, target: str) -> str:
     """Why there is nothing to look after; a resolved incident may leave something to people."""
     incident = state.incidents.get(IncidentId(target))
     if incident is None:
-        return f"no incident {target!r} is open"
+        known = [each.id for each in state.open_incidents()][-MOST_NAMED:]
+        return f"no incident {target!r} is open{'; open: ' if known else ''}{', '.join(known)}"
     over = incident.stage is Stage.RESOLVED and not incident.left
     return f"{target} is resolved: nothing of it is left to look after" if over else ""
 

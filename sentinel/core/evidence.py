@@ -133,9 +133,12 @@ def symptom_of(fact: Fact) -> Symptom | None:
 
 
 def misstarts(incident: Incident) -> list[str]:
-    """Say of each node on which workers do not start why the last one did not; nothing once its job steps."""
+    """Say of each node on which workers do not start why the last one did not, since it was tried again.
+
+    Nothing once its job steps.
+    """
     said: dict[str, str] = {}
-    for fact in incident.evidence:
+    for fact in (each for each in incident.evidence if each.at > incident.retried):
         match fact:
             case JobAdvanced():
                 said.clear()

@@ -1,5 +1,7 @@
 """Which incident a fact belongs to: one cause, one incident, however many symptoms."""
 
+from collections.abc import Iterator
+
 from sentinel.core import evidence
 from sentinel.core.state import Rules, State
 from sentinel.core.state.rows import Job, JobStage
@@ -18,7 +20,7 @@ from sentinel.model.fact import (
     RankSlow,
 )
 from sentinel.model.finding import Health
-from sentinel.model.ids import IncidentId, JobId, NodeId
+from sentinel.model.ids import IncidentId, Instant, JobId, NodeId
 from sentinel.model.incident import Diagnosis, Due, Incident, Stage
 from sentinel.model.runbook import Ends, Runbook, Scope
 
@@ -83,11 +85,19 @@ def took_nodes(state: State, incident: Incident) -> bool:
 
 
 def stopped(state: State, job: Job) -> Incident | None:
-    """Return the open incident for whose sake a job is stopped; none if a human has stopped it."""
+    """Return the open incident for whose sake a job was stopped last; none if a human has stopped it."""
     if job.stage is not JobStage.STOPPED or job.halted:
         return None
-    about = (each for each in state.open_incidents() if each.job == job.id and not rests(each))
-    return next((each for each in about if any(isinstance(act, StopJob) for act in each.actions)), None)
+    about = [each for each in state.open_incidents() if each.job == job.id and not rests(each)]
+    stops = [(at, place) for place, each in enumerate(about) for at in _stops(each)]
+    return about[max(stops)[1]] if stops else None
+
+
+def _stops(incident: Incident) -> Iterator[Instant]:
+    """Say when its job was stopped for its sake, since a human had it tried again last."""
+    for at, action in incident.deeds:
+        if isinstance(action, StopJob) and (at is None or at > incident.retried):
+            yield at or 0.0
 
 
 def acted_on(state: State, incident: Incident) -> bool:

@@ -188,7 +188,8 @@ def progress(node: Node) -> str:
         return f"proof {proof.stage.value}, {asked}{after(proof.said)}"
     if not proof.order:
         return f"proof, {asked}, waits until no process of a job is left there"
-    return f"proof, {asked}, runs {proof.left[0] or 'its own checks'}"
+    again = " once more, and is over then" if len(proof.left) == 1 else ""
+    return f"proof, {asked}, runs {proof.left[0] or 'its own checks'} on {node.id}{again}"
 
 
 def left(node: Node, policy: Policy) -> Iterator[str]:

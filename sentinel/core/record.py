@@ -10,7 +10,7 @@ from sentinel.core.learn.breaking import break_off
 from sentinel.core.learn.nodes import fall
 from sentinel.core.page.left import left_for_people, refused_evictions
 from sentinel.core.page.severity import worst
-from sentinel.core.page.words import digest, when_over
+from sentinel.core.page.words import digest
 from sentinel.core.settle.guards import evictions, refuse_action
 from sentinel.core.state import Rules, State
 from sentinel.core.state.rows import Cordon, Eviction, Job, JobStage, Node, Want
@@ -132,8 +132,10 @@ def _ordered(state: State, action: Action, rules: Rules) -> None:
                 state.change(worker, may_run=False)
         case StopJob(incident=name, job=job):
             state.deadlines.drop(state.jobs[job].deadline())
+            for timer in (Timer.PLACE, Timer.ROOM, Timer.PAUSE):
+                state.deadlines.drop(timer.of(job))
             state.change(state.jobs[job], stage=JobStage.STOPPED, want=None, lacking=0, stopped_at=state.now)
-            _is_mitigated(state, name)
+            _is_acted_on(state, name, Stage.OPEN)  # who goes on are people
         case Evict(node=name):
             state.change(state.nodes[name], evicts=state.nodes[name].evicts + 1)
         case CordonNode(node=name):
@@ -160,10 +162,10 @@ def _ordered(state: State, action: Action, rules: Rules) -> None:
             _was_asked(state, name, action.id)
         case RestartAgent(incident=name, node=node):
             state.set_deadline(Timer.AGAIN.of(name, node), rules.policy.action_timeout_s)
-            _is_mitigated(state, name)
+            _is_acted_on(state, name)
         case RestartGcs(incident=name):
             state.set_deadline(Timer.AGAIN.of(name, "gcs"), rules.policy.action_timeout_s)
-            _is_mitigated(state, name)
+            _is_acted_on(state, name)
         case _:
             pass  # that it is under way is all there is to know
 
@@ -180,7 +182,7 @@ def _paged(state: State, incident: Incident, page: Page, rules: Rules) -> None:
     if found is not None and not any(each.is_like(found) for each in known):
         known = (*known, PagedDiagnosis(state.now, found))
         known = known if len(known) <= DIAGNOSES_LIMIT else (known[0], *known[2:])
-    said = digest(incident, left, page.severity, when_over(incident, state, rules))
+    said = digest(incident, left, page.severity, state, rules)
     state.change(incident, revision=page.revision, paged=said, left=left, diagnoses=known)
     if incident.stage is Stage.RESOLVED and not left:
         _forget_refused(state, incident.id)
@@ -222,9 +224,11 @@ def _diagnosed(state: State, decision: Diagnosed, rules: Rules) -> None:
         topic = f"{found.cause}:{','.join(found.nodes)}"
     elif (book is None or book.scope is Scope.JOB) and incident.job and not group.rests(incident):
         topic = group.job_topic(incident.job)
-    remedy = book.remedy if book else Remedy.RESTART
-    allowed = remedy in (Remedy.NONE, Remedy.FREEZE) or not refuse_action(state, rules)
-    stage = Stage.MITIGATING if allowed else incident.stage
+    stage = incident.stage
+    if book is not None and book.remedy.is_for_people:
+        stage = Stage.OPEN
+    elif not refuse_action(state, rules):
+        stage = Stage.MITIGATING
     if is_new and incident.acked_by and not _is_covered(incident, found, rules):
         incident = state.change(incident, acked_by="")
     if is_new and incident.diagnosis is not None and "new_step" in incident.times:
@@ -338,7 +342,7 @@ def _cordoned(state: State, decision: Cordoned, rules: Rules) -> None:
             state.workers.dismiss(worker, state.now)  # its eviction ends them
     # Those were made with this node; evictions have limits of their own.
     state.change(state.incidents[decision.incident], attempts=0)
-    _is_mitigated(state, decision.incident)
+    _is_acted_on(state, decision.incident)
 
 
 def _begins_anew(state: State, node: Node, decision: Cordoned, rules: Rules) -> None:
@@ -371,7 +375,7 @@ def _wanted(state: State, decision: Wanted, rules: Rules) -> None:
         state.change(incident, job=job.id)  # from here on it is about this job, and ends with its step
     want = Want(decision.incident, decision.replace, decision.elsewhere, decision.replay, decision.gently)
     state.change(job, want=want, lacking=0, skip=(*job.skip, *decision.skip))
-    _is_mitigated(state, decision.incident)
+    _is_acted_on(state, decision.incident)
 
 
 def _kept(state: State, job: Job) -> None:
@@ -435,7 +439,7 @@ def _was_asked(state: State, name: IncidentId, action: str) -> None:
         state.change(incident, asks=tuple(left))
 
 
-def _is_mitigated(state: State, name: IncidentId) -> None:
+def _is_acted_on(state: State, name: IncidentId, stage: Stage = Stage.MITIGATING) -> None:
     incident = state.incidents.get(name)
     if incident is None:
         return
@@ -443,5 +447,5 @@ def _is_mitigated(state: State, name: IncidentId) -> None:
         acted = (*(each for each in incident.acted if each.mark != found.mark), found)
         acted = acted if len(acted) <= EARLIER_LIMIT else (acted[0], *acted[2:])
         incident = state.change(incident, acted=acted)
-    if incident.stage is Stage.OPEN:
-        state.change(incident, stage=Stage.MITIGATING)
+    if incident.stage is not Stage.RESOLVED:
+        state.change(incident, stage=stage)

@@ -84,6 +84,7 @@ class Sandbox:
         """Bring up Ray, the watchdog and with it the controller, which starts agents and ranks."""
         cluster = Cluster.start(nodes, gpus_per_node, topology, nvml=nvml)
         slack_url = start_slack(cluster) if slack else ""
+        (cluster.root / "job").mkdir(mode=0o700)  # as a volume of a cluster is there before its jobs
         tables = settings(cluster, write_trainer(cluster.root, step_seconds), world)
         tables["job"] |= job or {}
         tables["policy"] |= policy or {}

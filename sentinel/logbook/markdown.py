@@ -1,12 +1,12 @@
 """How the logbook writes Markdown: templates, moments, and foreign text that stays text."""
 
-import math
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING
 
+from sentinel.model.counted import duration
 from sentinel.model.ids import Instant, Seconds
 
 if TYPE_CHECKING:
@@ -55,24 +55,6 @@ def utc(at: Instant) -> str:
 def relative(seconds: Seconds) -> str:
     """Write how long after something: `+0.40 s`."""
     return f"{seconds:+.2f} s"
-
-
-def duration(seconds: Seconds | None) -> str:
-    """Write a duration for people: `0.4 s`, `42 s`, `3 min 20 s`, `5 h 02 min`, `3 d 4 h`."""
-    if seconds is None:
-        return "never"
-    if not math.isfinite(seconds):
-        return "not known"
-    if seconds < 10:
-        return f"{max(0.0, seconds):.1f} s"
-    whole = round(seconds)
-    if whole < 120:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    if whole < 86_400:
-        return f"{whole // 3600} h {whole % 3600 // 60:02} min"
-    return f"{whole // 86_400} d {whole % 86_400 // 3600} h"
 
 
 def inline(text: str) -> str:

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 
 from sentinel.logbook.evictions import Verdict
-from sentinel.logbook.markdown import duration, template
+from sentinel.logbook.markdown import template
 from sentinel.logbook.statistics import Between, Rate, Report
-from sentinel.model.counted import counted
+from sentinel.model.counted import counted, duration
 from sentinel.model.ids import HOUR_S, Seconds
 from sentinel.model.judgement import SAID
 from sentinel.redact import redact

@@ -33,6 +33,11 @@ class Remedy(StrEnum):
     """Freeze all actions while it lasts."""
     NONE = "none"
 
+    @property
+    def is_for_people(self) -> bool:
+        """Whether it repairs nothing: who goes on are people."""
+        return self in (Remedy.STOP, Remedy.FREEZE, Remedy.NONE)
+
 
 class Scope(StrEnum):
     """Whose trouble a cause is: further symptoms join the incident of the same."""

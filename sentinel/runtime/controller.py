@@ -33,8 +33,9 @@ from sentinel.core import evidence, group
 from sentinel.core.detect.watch import Watch
 from sentinel.core.learn.ending import has_finished
 from sentinel.core.proofs import progress
-from sentinel.core.settle.why import keeps_full, keeps_small, leaves, shrunk
+from sentinel.core.settle.why import keeps_full, keeps_small, leaves, resubmitted, shrunk
 from sentinel.core.state import Rules
+from sentinel.core.state.rows import Job
 from sentinel.gang.orders import WorkerSpec
 from sentinel.gang.snapshot_keys import job_key, word_for
 from sentinel.model.action import Action
@@ -379,23 +380,25 @@ class Controller:
             raise CommandRefusedError(done)
         if not self.ledger.commit():
             raise CommandRefusedError("the journal fails: nothing can be recorded now, so nothing was done")
-        ranks = {job.id: job.world for job in self.ledger.state.jobs.values()}
-        kept, said = self.ledger.absorb([fact]), self._said(command, until, ranks)
+        jobs = {job.id: job for job in self.ledger.state.jobs.values()}
+        kept, said = self.ledger.absorb([fact]), self._said(command, until, jobs)
         if not kept and command.command == "retire":
             raise CommandRefusedError("the journal fails: nothing can be recorded now, so nobody leaves")
         if command.command == "retire":
             return await self._retire()
         return said if kept else f"{said}: kept in memory, and done once the journal can be written again"
 
-    def _said(self, command: Command, until: Instant, ranks: Mapping[JobId, int]) -> str:
-        """Say what was done, until when, and what it waits for; `ranks` of each job are those of before."""
+    def _said(self, command: Command, until: Instant, before: Mapping[JobId, Job]) -> str:
+        """Say what was done, until when, and what it waits for; `before` are the jobs of just before."""
         said, state = f"{command.command} {command.target}".strip(), self.ledger.state
         soon = ":%S" if until - state.now < SECONDS_MATTER_S else ""
         said += f" until {datetime.fromtimestamp(until, UTC):%Y-%m-%d %H:%M{soon}} UTC" if until else ""
         waits = ""
         if command.command == "drain" and (node := state.nodes.get(NodeId(command.target))):
             full = keeps_full(node, state, partial(leaves, state=state, rules=self.rules))
-            waits = "; ".join(filter(None, (shrunk(ranks, state), full)))
+            waits = "; ".join(filter(None, (shrunk(before, state), full)))
+        if command.command == "retry":
+            waits = resubmitted(before, state, self.rules)
         if command.command == "prove" and (node := state.nodes.get(NodeId(command.target))):
             waits = progress(node) or "it was not out of use, so it had nothing to prove"
         if command.command == "grow" and (job := state.jobs.get(JobId(command.target))):

@@ -141,13 +141,16 @@ class ControllerView:
             for f in node.findings.values()
         )
         findings = tuple(dict.fromkeys(said))  # all checks of a GPU that is lost say the same
+        if node.usable and node.shunned:
+            findings = (*findings, f"no worker starts here: {node.start_error}")
+            health = Health.WARNING if health is Health.OK else health
         health = Health.UNKNOWN if age is None or node.silent else health
         expected, left_s = "", 0.0
         if (kept := node.maintained) is not None:
             expected, left_s = f"{kept.reason} ({kept.who})".strip(), max(0.0, kept.until - now)
         full = keeps_full(node, self._ledger.state, leaving)
         place = node.id, health, age, node.silent, cordon, expected, left_s, node.gpus
-        spare = node.may_start and node.gpus > 0 and not self._ledger.state.workers.sitting(node.id)
+        spare = node.may_spare and not self._ledger.state.workers.sitting(node.id)
         port = self._metrics_ports.get(node.id, 0)
         metrics = f"{node.address}:{port}" if port else ""
         return NodeView(*place, findings, full, spare, metrics, *_way_back(node, now))

@@ -9,8 +9,8 @@ from functools import cache
 import jinja2
 from markupsafe import Markup, escape
 
-from sentinel.logbook.markdown import duration
 from sentinel.logbook.row import STAGES, Row
+from sentinel.model.counted import duration
 from sentinel.model.ids import Instant, Seconds
 from sentinel.web.links import Links, level
 from sentinel.web.markdown import to_html

@@ -303,7 +303,7 @@ def test_undrain_says_what_a_node_has_proved(
 def test_a_refusal_is_told_with_its_reason(controller: Controller) -> None:
     result = CliRunner().invoke(app, ["drain", "n9"])
     assert (result.exit_code, result.stdout) == (1, "")
-    assert result.stderr == "sentinel: the controller refuses (409): no node 'n9': known are n1\n"
+    assert result.stderr == "sentinel: the controller refuses: no node 'n9': known are n1\n"
 
 
 def test_down_without_anything_running_says_so(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from seen_by_people import newest
 from simulated import JOB, Simulated
 
 from sentinel.core.page.left import left_in_all
-from sentinel.core.settle.why import needs, why
+from sentinel.core.settle.why import needs, resubmitted, why
 from sentinel.logbook.entry import render
 from sentinel.model.action import Evict, StartWorker, StopJob
 from sentinel.model.policy import Policy
@@ -143,6 +143,27 @@ def test_a_standby_that_does_not_start_stops_no_job_that_trains() -> None:
     assert (cluster.going(), cluster.incidents()) == (True, [])
 
 
+def test_a_spare_on_which_no_worker_starts_is_none_and_is_told_until_one_does() -> None:
+    cluster = Simulated(nodes=3, world=2)
+    spare = cluster.spare()
+    cluster.raise_at_start = {spare: NO_MODULE}
+    (idle,) = (worker for worker in cluster.workers if worker.node == spare)
+    cluster._exits(idle, JOB, "signal 9")
+    for _ in range(20):
+        cluster.run(60)
+        left = left_in_all(cluster.state, cluster.rules)
+        assert left == (
+            f"no worker starts on {spare}: {NO_MODULE}",
+            "no spare is left for the next node that fails",
+        )
+        assert f"is: usable, but no worker starts here: {NO_MODULE}" in said(cluster, spare)
+    assert (cluster.going(), cluster.incidents()) == (True, [])
+    cluster.raise_at_start.clear()
+    cluster.run(2 * cluster.rules.policy.trust_s)
+    assert left_in_all(cluster.state, cluster.rules) == ()
+    assert "is: in use" in said(cluster, spare)
+
+
 def test_who_is_lost_and_has_nobody_to_follow_is_lost_by_what_keeps_others_from_starting() -> None:
     cluster = Simulated(nodes=3, world=3, min_world=3, standbys=0)
     cluster.raise_at_start = dict.fromkeys(cluster.state.nodes, MISSING)
@@ -159,3 +180,30 @@ def test_a_worker_whose_end_is_heard_of_before_its_start_has_failed_counts_once(
     cluster.run(30)
     assert cluster.at("n2").misstarts == 3
     assert len({each.worker for each in cluster.all(StartWorker) if each.node == "n2"}) <= 3
+
+
+def test_of_a_retry_that_meets_another_error_only_that_is_asked_of_people() -> None:
+    cluster = of(NO_MODULE)
+    cluster.run(30)
+    cluster.raise_at_start = dict.fromkeys(cluster.raise_at_start, MISSING)
+    cluster.command("retry", JOB)
+    assert "sentinel retry" not in newest(cluster)[0].body, "its page knows at once that it is tried again"
+    cluster.run(30)
+    assert (cluster.causes(), cluster.stages()) == (["code-error", "job-setting"], ["resolved", "open"])
+    (asks,) = (line for line in left_in_all(cluster.state, cluster.rules) if line.startswith(JOB))
+    assert "job-setting (I-0002)" in asks
+    assert NO_MODULE not in said(cluster, JOB)
+    assert "waits for GPUs" not in said(cluster, JOB), "it waits for people"
+    assert [
+        line.count(MISSING) for line in said(cluster, JOB).splitlines() if "no worker starts on n1" in line
+    ] == [1]
+
+
+def test_a_retry_says_what_starts_again() -> None:
+    cluster = of(MISSING)
+    cluster.run(30)
+    before = dict(cluster.state.jobs.items())
+    cluster.command("retry", "I-0001")
+    told = resubmitted(before, cluster.state, cluster.rules)
+    assert told.startswith("moe starts again, and needs 3 workers")
+    assert resubmitted(dict(cluster.state.jobs.items()), cluster.state, cluster.rules) == ""

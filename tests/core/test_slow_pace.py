@@ -54,7 +54,7 @@ def test_a_pace_that_drops_for_all_ranks_is_told_once_and_blames_nobody() -> Non
     (slowed,) = cluster.slowed
     assert (slowed.usual_s, slowed.step_s, slowed.ranks) == (0.25, 0.75, ())
     assert not cluster.said(JobStalled)
-    assert (cluster.causes(), cluster.stages(), cluster.evicted()) == (["job-slow"], ["mitigating"], [])
+    assert (cluster.causes(), cluster.stages(), cluster.evicted()) == (["job-slow"], ["open"], [])
     (incident,) = cluster.incidents()
     assert incident.diagnosis is not None
     assert incident.diagnosis.suspects == ()
@@ -198,7 +198,7 @@ def test_the_usual_pace_outlives_a_generation() -> None:
     assert slowed.usual_s == 0.25
 
 
-@pytest.mark.parametrize(("every", "reported", "stage"), [(3, 2, "mitigating"), (1, 1, "resolved")])
+@pytest.mark.parametrize(("every", "reported", "stage"), [(3, 2, "open"), (1, 1, "resolved")])
 def test_a_new_controller_goes_on_from_what_was_told(every: int, reported: int, stage: str) -> None:
     cluster = Paced()
     cluster.trains(60)

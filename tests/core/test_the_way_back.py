@@ -51,6 +51,7 @@ def test_a_node_that_passes_comes_back() -> None:
     page = cluster.all(Page)[-1].body
     assert f"{bad}: proof passed, asked by ann, because: gemm: tflops 0.5" in page
     assert "Left:" not in page
+    assert f"Asked of you: nothing: {bad} is in use again" in page
 
 
 @pytest.mark.parametrize(

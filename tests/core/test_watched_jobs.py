@@ -150,7 +150,7 @@ def test_a_job_that_was_ended_is_nobodys_business_any_more_once_it_steps_again(h
     job = Started()
     job.end((0, how), (1, how), (2, how))
     job.run(10)
-    assert (job.causes(), job.stages()) == (["job-ended"], ["mitigating"])
+    assert (job.causes(), job.stages()) == (["job-ended"], ["open"])
     job.starts(1, 2, 3)
     job.advance()
     job.settle()

@@ -103,14 +103,14 @@ def test_a_small_job_waits_for_permission_while_actions_are_stopped() -> None:
 @pytest.mark.parametrize(("nodes", "told"), [(2, "moe goes on with 1 of 2 ranks: no spare is fit"), (3, "")])
 def test_a_drain_that_shrinks_the_job_says_so(nodes: int, told: str) -> None:
     cluster = Simulated(nodes=nodes, world=2)
-    before, node = {JOB: cluster.job.world}, cluster.node(0)
+    before, node = {JOB: cluster.job}, cluster.node(0)
     cluster.command("drain", node)
     assert shrunk(before, cluster.state) == told
-    assert shrunk({JOB: cluster.job.world}, cluster.state) == ""
+    assert shrunk({JOB: cluster.job}, cluster.state) == ""
 
 
 def test_what_a_drain_will_cost_is_said_until_it_is_done() -> None:
     cluster = Simulated(nodes=2, world=2)
     cluster.state.change(cluster.at(cluster.node(0)), cordon=Cordon(OPERATOR, "fans", cluster.now, True))
     said = leaves(cluster.job, cluster.state, cluster.rules)
-    assert said == "and they leave at the next step boundary: moe goes on with 1 of 2 ranks: no spare is fit"
+    assert said == "to leave at the next step boundary: moe goes on with 1 of 2 ranks: no spare is fit"

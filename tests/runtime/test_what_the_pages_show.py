@@ -126,7 +126,7 @@ def test_a_drain_is_a_decision_and_says_what_it_waits_for() -> None:
     status = status_after(*TRAINING, drain)
     (row,) = [each for each in status.decisions if each.what.startswith("drain")]
     assert (row.at, row.what) == (10.0, "drain n1, said by ann")
-    assert row.outcome.startswith("under way: moe has rank 0 there, and they stay: moe needs 3 ranks")
+    assert row.outcome.startswith("under way: moe has rank 0 there, to stay: moe needs 3 ranks")
     (node,) = [each for each in status.nodes if each.node == N1]
     assert f"under way: {node.full}" == row.outcome
     (idle,) = [each for each in status_after(*JOINED, drain).decisions if each.what.startswith("drain")]

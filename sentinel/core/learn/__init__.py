@@ -179,7 +179,7 @@ def _passed(state: State, fact: DeadlinePassed, rules: Rules) -> None:
         case Timer.REBOOT:
             proofs.not_back(state, NodeId(first), rules)
         case Timer.TRUST:
-            starting.trust_again(state, NodeId(first), rules)
+            starting.trust_again(state, NodeId(first))
         case Timer.RESUME if job is not None and second == str(job.generation):
             outcomes.lapsed(state, job, fact, rules)
         case Timer.ROOM if job is not None:

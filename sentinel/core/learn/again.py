@@ -6,7 +6,7 @@ from sentinel.core import group
 from sentinel.core.learn.jobs import start_over
 from sentinel.core.learn.nodes import look_again
 from sentinel.core.state import Rules, State
-from sentinel.core.state.rows import Job, JobStage, Node
+from sentinel.core.state.rows import STARTS, Job, JobStage, Node
 from sentinel.core.state.timers import Timer
 from sentinel.model.action import Page
 from sentinel.model.fact import Commanded, JobSubmitted
@@ -129,4 +129,4 @@ def _trust_all(state: State) -> None:
 
 def _trust(state: State, node: Node) -> None:
     state.deadlines.drop(Timer.TRUST.of(node.id))
-    state.change(node, misstarts=0, shunned=False)
+    state.change(node, **STARTS)

@@ -7,7 +7,7 @@ from sentinel.core.learn import maintenance
 from sentinel.core.learn.findings import withdraw
 from sentinel.core.learn.nodes import look_again
 from sentinel.core.state import Rules, State
-from sentinel.core.state.rows import OPERATOR, SCHEDULER, Cordon, Node
+from sentinel.core.state.rows import OPERATOR, SCHEDULER, STARTS, Cordon, Node
 from sentinel.core.state.timers import Timer
 from sentinel.model.fact import Commanded, NodeCordoned, NodeUncordoned
 from sentinel.model.ids import IncidentId, Instant, NodeId
@@ -83,8 +83,7 @@ def _give_back(state: State, node: Node, at: Instant, rules: Rules) -> None:
         events=(),
         counts={},
         vouched=at,
-        misstarts=0,
-        shunned=False,
+        **STARTS,
         proof=None,
         probation=0.0,
         rungs=(),

@@ -6,7 +6,7 @@ from sentinel.core import evidence, group, recovery
 from sentinel.core.learn import watching
 from sentinel.core.learn.ending import drop_deadlines
 from sentinel.core.state import Rules, State
-from sentinel.core.state.rows import Job, JobStage
+from sentinel.core.state.rows import STARTS, Job, JobStage
 from sentinel.core.state.timers import Timer
 from sentinel.core.state.workers import WorkerStage
 from sentinel.model.fact import (
@@ -95,8 +95,8 @@ def worker_ready(state: State, fact: WorkerReady) -> None:
     elif worker.stage is WorkerStage.STARTING:
         late = job.is_over
         state.change(worker, stage=WorkerStage.STANDBY, pid=fact.pid, unwanted=late)
-        if state.nodes[worker.node].misstarts:
-            state.change(state.nodes[worker.node], misstarts=0, shunned=False)
+        if state.nodes[worker.node].misstarts or state.nodes[worker.node].start_error:
+            state.change(state.nodes[worker.node], **STARTS)
         if not late:
             state.change(job, lacking=max(0, job.lacking - 1))
 

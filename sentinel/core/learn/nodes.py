@@ -4,7 +4,7 @@ from sentinel.core import evidence, group
 from sentinel.core.learn.breaking import gone_as_announced
 from sentinel.core.recovery import stays_away
 from sentinel.core.state import Rules, State
-from sentinel.core.state.rows import JobStage, Node, kernel_of
+from sentinel.core.state.rows import STARTS, JobStage, Node, kernel_of
 from sentinel.core.state.timers import Timer
 from sentinel.model.fact import NodeHeard, NodeJoined, NodeLeft, NodePinged, NodeSilent
 from sentinel.model.ids import JobId
@@ -27,8 +27,7 @@ def joined(state: State, fact: NodeJoined, rules: Rules) -> None:
         gpus=fact.gpus,
         boot=fact.boot,
         left=False,
-        misstarts=0,
-        shunned=False,
+        **STARTS,
         labels=fact.labels,
     )
     _is_back(state, node, rules)

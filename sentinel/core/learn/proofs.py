@@ -8,8 +8,9 @@ from sentinel.core.state import Rules, State
 from sentinel.core.state.rows import Node, Proof, ProofStage, kernel_of
 from sentinel.core.state.timers import Timer
 from sentinel.model.action import kind_of
+from sentinel.model.counted import duration
 from sentinel.model.fact import Commanded, MembersProbed, NodeJoined, NodeProbed, Outcome
-from sentinel.model.ids import HOUR_S, IncidentId, NodeId
+from sentinel.model.ids import IncidentId, NodeId
 from sentinel.model.policy import Rung
 
 
@@ -111,7 +112,7 @@ def note(state: State, node: Node, said: str) -> None:
     """Have the incident that took a node out tell what became of it."""
     incident = state.incidents.get(IncidentId(node.cordon.by)) if node.cordon is not None else None
     if incident is not None:
-        after = f"{(state.now - incident.opened) / HOUR_S:.1f} h after it was seen"
+        after = f"{duration(state.now - incident.opened)} after it was seen"
         state.change(incident, proofs=(*incident.proofs, f"{node.id}: {said} ({after})"))
 
 

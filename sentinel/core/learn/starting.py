@@ -27,7 +27,7 @@ def failed(state: State, fact: Outcome, worker: WorkerId, action: Action | None,
         waits = known.stage is WorkerStage.STARTING
         state.change(known, unwanted=known.unwanted or waits, fell_short=False)
         _pauses(state, job, known, rules)
-        if _shuns(state, known, rules) and not (job.is_over or job.stage is JobStage.RUNNING):
+        if _shuns(state, known, fact.detail, rules) and not (job.is_over or job.stage is JobStage.RUNNING):
             _tell(state, job, replace(fact, detail=f"on {known.node}: {fact.detail}"))
 
 
@@ -54,14 +54,16 @@ def ended(state: State, job: Job, worker: Worker) -> None:
         look_again(state, job.id)
 
 
-def _shuns(state: State, worker: Worker, rules: Rules) -> bool:
+def _shuns(state: State, worker: Worker, why: str, rules: Rules) -> bool:
     """Count one more on its node; true if that has become one where no further one is started for a while."""
-    node = state.nodes[worker.node]
-    known, misstarts = node.shunned, node.misstarts + 1
-    node = state.change(node, misstarts=misstarts, shunned=misstarts >= rules.policy.start_attempts)
-    if node.shunned:
-        state.set_deadline(Timer.TRUST.of(node.id), rules.policy.trust_s)
-    return node.shunned and not known
+    before = state.nodes[worker.node]
+    shunned = before.shunned or before.misstarts + 1 >= rules.policy.start_attempts
+    why = before.start_error if worker.spent else why  # its own exception says more
+    counts = {"misstarts": before.misstarts + 1, "shunned": shunned, "trusted": False, "start_error": why}
+    state.change(before, **counts)
+    if shunned:
+        state.set_deadline(Timer.TRUST.of(before.id), rules.policy.trust_s)
+    return shunned and (before.trusted or not before.shunned)
 
 
 def _tell(state: State, job: Job, fact: Outcome) -> None:
@@ -77,6 +79,7 @@ def raised(state: State, fact: RankRaised) -> None:
     if job is None or worker is None or worker.rank >= 0 or worker.node != fact.node:
         return
     state.change(worker, spent=True)
+    state.change(state.nodes[worker.node], start_error=fact.error)
     if job.is_over or job.stage is JobStage.RUNNING:
         return
     fact = replace(fact, rank=-1, generation=-1, step=-1)
@@ -85,10 +88,10 @@ def raised(state: State, fact: RankRaised) -> None:
         group.ask_for(state, incident, Due.CERTAIN)
 
 
-def trust_again(state: State, name: NodeId, rules: Rules) -> None:
+def trust_again(state: State, name: NodeId) -> None:
     """Give a node where workers did not start one more try."""
     node = state.nodes.get(name)
     if node is not None and node.shunned:
-        state.change(node, misstarts=rules.policy.start_attempts - 1, shunned=False)
+        state.change(node, trusted=True)
         for job in state.jobs:
             look_again(state, job)

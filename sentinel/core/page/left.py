@@ -30,11 +30,11 @@ def left_for_people(incident: Incident, state: State, rules: Rules) -> tuple[str
     small = [job for job in state.jobs.values() if job.is_degraded and incident.id in job.shrunk]
     found = (fact for fact in incident.evidence if isinstance(fact, FindingReported))
     accused = {fact.node for fact in found if fact.finding.component == NODE}
-    lines = _degraded(small)
-    lines += _out([node.id for node, cordon in _cordons(state) if cordon.by == incident.id])
+    lines = _out([node.id for node, cordon in _cordons(state) if cordon.by == incident.id])
     mine = [node for node, cordon in _cordons(state) if cordon.by == incident.id]
     lines += chain.from_iterable(proofs.left(node, rules.policy) for node in mine)
     lines += _unfit([node for node in state.unfit() if node.id in accused])
+    lines += _degraded(small)
     lines += [NO_SPARE] if lines and _needs_a_spare(state) else []
     return (*lines, *_refused(incident, state, rules))
 
@@ -42,10 +42,11 @@ def left_for_people(incident: Incident, state: State, rules: Rules) -> tuple[str
 def left_in_all(state: State, rules: Rules) -> tuple[str, ...]:
     """Say what is left to people on the whole cluster, each once, also of incidents long forgotten."""
     small = [job for job in state.jobs.values() if job.is_degraded]
-    lines = _degraded(small)
-    lines += _out([node.id for node, cordon in _cordons(state) if cordon.is_ours])
+    lines = _out([node.id for node, cordon in _cordons(state) if cordon.is_ours])
     lines += chain.from_iterable(proofs.left(node, rules.policy) for node, _ in _cordons(state))
     lines += _unfit(state.unfit())
+    lines += _unstarted(state)
+    lines += _degraded(small)
     lines += [NO_SPARE] if lines and _needs_a_spare(state) else []
     lines += [text for job in state.jobs.values() if (text := stopped(job, state))]
     drained = [node.id for node, cordon in _cordons(state) if cordon.by == OPERATOR]
@@ -95,8 +96,19 @@ def _unfit(nodes: Sequence[Node]) -> list[str]:
     """Say on which nodes nothing is placed because of a finding about the whole node, and which."""
     found = ((node, finding) for node in nodes for finding in node.findings.values())
     why = [(node.id, f.summary) for node, f in found if f.component == NODE and f.health is Health.CRITICAL]
-    alike = {summary: [name for name, each in why if each == summary] for _, summary in why}
-    return [f"nothing is placed on {_listed(names)}: {summary}" for summary, names in alike.items()]
+    return [f"nothing is placed on {names}: {summary}" for names, summary in _alike(why)]
+
+
+def _unstarted(state: State) -> list[str]:
+    """Say on which nodes no worker starts, and why the last one did not."""
+    why = [(node.id, node.start_error) for node in state.nodes.values() if node.usable and node.shunned]
+    return [f"no worker starts on {names}: {error}" for names, error in _alike(why)]
+
+
+def _alike(why: Sequence[tuple[NodeId, str]]) -> Iterator[tuple[str, str]]:
+    """Give each reason once, after the nodes that have it."""
+    for reason in dict.fromkeys(each for _, each in why):
+        yield _listed([name for name, each in why if each == reason]), reason
 
 
 def _listed(nodes: Sequence[NodeId]) -> str:

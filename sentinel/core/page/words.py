@@ -28,7 +28,7 @@ from sentinel.model.ids import Seconds
 from sentinel.model.incident import Diagnosis, Incident, PagedDiagnosis, Stage, Suspect
 from sentinel.model.outside import Whose, whose
 from sentinel.model.report import AT_START
-from sentinel.model.runbook import PageWhen, Remedy, Runbook, Symptom
+from sentinel.model.runbook import PageWhen, Runbook, Symptom
 from sentinel.model.severity import Severity
 
 TRACEBACK_LINES = 12
@@ -39,8 +39,6 @@ STAGES = {
     "resolved": "Resolved",
 }
 """Keys of `Incident.times` in their order, and what they are called in a page."""
-FOR_PEOPLE = (Remedy.NONE, Remedy.STOP, Remedy.FREEZE)
-"""Remedies that repair nothing by themselves."""
 EXCEPTION = {Symptom.RAISED}
 """What the cause of a first exception names, until it is known whom it follows."""
 EARLIER_LIMIT = 200
@@ -61,7 +59,7 @@ def settle(incident: Incident, state: State, rules: Rules) -> Iterator[Page]:
         return
     left = left_for_people(incident, state, rules)
     grade = severity(incident, left, state, rules).value
-    if digest(incident, left, grade, when_over(incident, state, rules)) == incident.paged:
+    if digest(incident, left, grade, state, rules) == incident.paged:
         return
     if not (incident.revision or _wakes(incident, state, rules)):
         return
@@ -76,7 +74,7 @@ def settle(incident: Incident, state: State, rules: Rules) -> Iterator[Page]:
     yield Page(name, incident.id, number, title, body, stage, thread, diagnosis.cause, grade)
 
 
-def digest(incident: Incident, left: tuple[str, ...], grade: str, over: list[str]) -> str:
+def digest(incident: Incident, left: tuple[str, ...], grade: str, state: State, rules: Rules) -> str:
     """Tell whether a page would say the same: cause, suspects, stage, severity, what was done, what is left.
 
     Numbers count from the first step on: while a job recovers each would be an edit of its own.
@@ -88,7 +86,8 @@ def digest(incident: Incident, left: tuple[str, ...], grade: str, over: list[str
     numbers = (reached, incident.steps_lost, *broke_again(incident)) if "new_step" in reached else ()
     told = incident.about
     said: tuple[object, ...] = (told and told.mark, found and found.mark, incident.stage.value, done, failed)
-    said += (acked(incident), numbers, left, grade, *waited(incident), *over)
+    said += (acked(incident), numbers, left, grade, *waited(incident), _then(incident, state))
+    said += tuple(when_over(incident, state, rules))
     said += incident.proofs
     if (told and told.shared) or incident.part_of:
         said += (str(told and told.shared), incident.part_of)
@@ -193,10 +192,11 @@ def _asked(
 ) -> Iterator[str]:
     """Say how the job does, who looks after it, and what the reader is asked to do."""
     for job in _jobs(incident, state)[:MOST_NAMES]:
-        yield f"Job: {job.id} is {job.stage.value}, with {state.ranks(job)}"
+        ranks = "" if job.is_over else f", with {state.ranks(job)}"
+        yield f"Job: {job.id} is {job.stage.value}{ranks}"
     if incident.acked_by:
         yield f"Acknowledged by {acked(incident)}"
-    yield f"Asked of you: {_ask(incident, left, grade, rules)}{_then(incident, state)}"
+    yield f"Asked of you: {_ask(incident, left, grade, state, rules)}{_then(incident, state)}"
     yield from when_over(incident, state, rules)
 
 
@@ -214,7 +214,7 @@ def _jobs(incident: Incident, state: State) -> list[Job]:
     return [job for job in state.jobs.values() if not job.is_over and (job.id in hosted or not named)]
 
 
-def _ask(incident: Incident, left: tuple[str, ...], grade: Severity, rules: Rules) -> str:
+def _ask(incident: Incident, left: tuple[str, ...], grade: Severity, state: State, rules: Rules) -> str:
     """Say what to do and by when, as urgent as the page says that it is."""
     over = incident.stage is Stage.RESOLVED
     when = "now" if grade is Severity.CRITICAL and not over else "in working hours"
@@ -225,11 +225,25 @@ def _ask(incident: Incident, left: tuple[str, ...], grade: Severity, rules: Rule
     found, about = incident.diagnosis, incident.about
     other = not over and found is not None and found.cause != (about and about.cause)
     what = f"what {f'the runbook of {found.cause}' if found and other else 'its runbook'} says"
+    if over and (back := _taken_back(incident, state)):
+        return f"nothing: {', '.join(back)} {'is' if len(back) == 1 else 'are'} in use again"
     if over:
         return f"nothing now; {when} {what}"
-    if grade is Severity.CRITICAL or rules.remedy_of(incident) in FOR_PEOPLE or misstarts(incident):
+    if grade is Severity.CRITICAL or _is_for_people(incident, rules) or misstarts(incident):
         return f"to do {what}, {when}"
     return f"nothing, while Sentinel repairs it; {when} {what}"
+
+
+def _taken_back(incident: Incident, state: State) -> list[str]:
+    """Name the nodes that were evicted for its sake, if each of them was taken back since."""
+    out = dict.fromkeys(action.node for action in incident.actions if isinstance(action, Evict))
+    back = [name for name in out if name in state.nodes and state.nodes[name].vouched >= incident.opened]
+    return [*back] if len(back) == len(out) else []
+
+
+def _is_for_people(incident: Incident, rules: Rules) -> bool:
+    remedy = rules.remedy_of(incident)
+    return remedy is not None and remedy.is_for_people
 
 
 def _then(incident: Incident, state: State) -> str:

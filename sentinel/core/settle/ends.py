@@ -3,7 +3,7 @@
 from sentinel.core import evidence, group
 from sentinel.core.recovery import has_settled
 from sentinel.core.state import Rules, State
-from sentinel.core.state.rows import JobStage
+from sentinel.core.state.rows import Job, JobStage
 from sentinel.core.state.timers import Timer
 from sentinel.model.action import Evict, Page
 from sentinel.model.fact import (
@@ -61,6 +61,8 @@ def is_well(incident: Incident, state: State, rules: Rules) -> bool:
         return not group.took_nodes(state, incident)
     if job is not None and job.stage is JobStage.FINISHED and _is_the_jobs(incident, state, rules):
         return True
+    if job is not None and _broke_of_something_else(incident, job, state, rules):
+        return True
     if group.is_shared(state, incident):
         return False
     if incident.part_of and not group.acted_on(state, incident):
@@ -84,6 +86,14 @@ def _is_the_jobs(incident: Incident, state: State, rules: Rules) -> bool:
     """Say whether it is about how the job does: nobody is to wait for a step or a pace any more."""
     ends = group.ends_by_step(incident, rules) or evidence.is_about_pace(incident)
     return ends and not group.waits_for_a_node(state, incident)
+
+
+def _broke_of_something_else(incident: Incident, job: Job, state: State, rules: Rules) -> bool:
+    """Say whether it did not come again when people had its job tried again, which is stopped for another."""
+    tried = incident.retried and not evidence.has_symptom_since(incident, incident.retried)
+    if not tried or group.took_nodes(state, incident) or not _is_the_jobs(incident, state, rules):
+        return False
+    return group.stopped(state, job) not in (None, incident)
 
 
 def _was_seen_on_nodes(incident: Incident) -> bool:

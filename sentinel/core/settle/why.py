@@ -103,6 +103,8 @@ def _node_is(node: Node, state: State, rules: Rules) -> Iterator[str]:
         yield f"silent, which is {node.about or 'no incident'}'s"
     findings = node.findings.values()
     yield from dict.fromkeys(f"{each.health.value}: {each.component}: {each.summary}" for each in findings)
+    if node in state.unfit():
+        yield "nothing is placed here until that is mended"
     events = (each for each in node.recent if each.finding.event)
     for each in events:
         ago = f"{state.now - each.happened:.0f} s ago"
@@ -113,7 +115,7 @@ def _node_is(node: Node, state: State, rules: Rules) -> Iterator[str]:
     if node.id in state.silences:
         yield "silenced: nobody is paged about it"
     if node.usable and not node.findings:
-        yield "in use" if node.may_start else "usable, but workers did not start here"
+        yield f"usable, but no worker starts here: {node.start_error}" if node.shunned else "in use"
 
 
 def _wants(
@@ -221,27 +223,35 @@ def _held_by(job: Job, node: Node, state: State, leaving: Callable[[Job], str]) 
 def leaves(job: Job, state: State, rules: Rules) -> str:
     """Say when a job's ranks leave nodes that are to be emptied, or why they stay."""
     if reason := refuse_action(state, rules):
-        return f"and they stay: {reason}"
+        return f"to stay: {reason}"
     if job.stage is not JobStage.RUNNING:
         return f"and is {job.stage.value}: ranks move while it runs, or when it forms"
     if job.watched:
         return "and Sentinel did not start it: they leave when it is started again elsewhere"
     match generation.plan(job, Want(job.upkeep, gently=True), state, rules).seats:
         case Cannot(reason=reason):
-            return f"and they stay: {reason}"
+            return f"to stay: {reason}"
         case Later(first=first):
             return f"and what is free is kept for {first}"
         case Wait(lacking=lacking):
-            return f"and they leave when elsewhere {counted(lacking, 'worker')} {_are(lacking)} warm"
+            return f"to leave when elsewhere {counted(lacking, 'worker')} {_are(lacking)} warm"
         case Seated(seats=seats) if len(seats) < job.world:
-            return f"and they leave at the next step boundary: {_goes_on(job, len(seats))}"
-    return "and they leave at the next step boundary"
+            return f"to leave at the next step boundary: {_goes_on(job, len(seats))}"
+    return "to leave at the next step boundary"
 
 
-def shrunk(before: Mapping[JobId, int], state: State) -> str:
-    """Say which jobs go on with fewer ranks than a moment ago; empty for none. `before`: ranks by job."""
-    jobs = (job for job in state.jobs.values() if not job.is_over and job.world < before.get(job.id, 0))
+def shrunk(before: Mapping[JobId, Job], state: State) -> str:
+    """Say which jobs go on with fewer ranks than a moment ago; empty for none."""
+    known = (job for job in state.jobs.values() if not job.is_over and job.id in before)
+    jobs = (job for job in known if job.world < before[job.id].world)
     return "; ".join(_goes_on(job, job.world) for job in jobs)
+
+
+def resubmitted(before: Mapping[JobId, Job], state: State, rules: Rules) -> str:
+    """Say which jobs were over a moment ago and start again; empty for none."""
+    over = {name for name, job in before.items() if job.is_over}
+    jobs = (job for job in state.jobs.values() if job.id in over and not job.is_over)
+    return "; ".join(f"{job.id} starts again, and needs {needs(state, job, rules)}" for job in jobs)
 
 
 def _goes_on(job: Job, world: int) -> str:

@@ -22,7 +22,9 @@ def is_other(before: Node, now: Node) -> bool:
     """Say whether what others depend on has changed: whether a node may be used, and for how many workers."""
     if before.cordon is not now.cordon or before.silent != now.silent or before.left != now.left:
         return True
-    if before.gpus != now.gpus or before.shunned != now.shunned or before.lives != now.lives:
+    if before.gpus != now.gpus or before.lives != now.lives:
+        return True
+    if before.shunned != now.shunned or before.trusted != now.trusted:
         return True
     if before.maintained is not now.maintained:
         return True
@@ -139,7 +141,7 @@ class State:
         before = self.nodes.get(node.id)
         if before is None or is_other(before, node):
             self._index(node)
-            self.workers.opens(node.id, may_sit=node.may_start and node.gpus > 0)
+            self.workers.opens(node.id, may_sit=node.may_spare)
             for job in self.jobs:
                 self.workers.look_again_at(job, node.id)
         if (node.preflight is not None) != (node.id in self._preflying):

@@ -227,7 +227,11 @@ class Node(Struct, frozen=True, gc=False):
     misstarts: int = 0
     """Workers in a row that did not start here."""
     shunned: bool = False
-    """Whether those were so many that others are started elsewhere."""
+    """Whether those were so many that others are started elsewhere, until one starts here."""
+    trusted: bool = False
+    """Whether one is tried here all the same."""
+    start_error: str = ""
+    """Why the last of them did not start."""
     proof: Proof | None = None
     proves: int = 0
     """Orders of proofs ever given; numbers the next one."""
@@ -296,7 +300,16 @@ class Node(Struct, frozen=True, gc=False):
     @property
     def may_start(self) -> bool:
         """True when a worker may be started here."""
-        return self.usable and not self.shunned
+        return self.usable and (self.trusted or not self.shunned)
+
+    @property
+    def may_spare(self) -> bool:
+        """True when a rank may be placed here, as far as is known: workers start."""
+        return self.usable and self.gpus > 0 and not self.shunned
+
+
+STARTS = {"misstarts": 0, "shunned": False, "trusted": False, "start_error": ""}
+"""What a node says on which workers start, as far as is known."""
 
 
 class JobStage(StrEnum):

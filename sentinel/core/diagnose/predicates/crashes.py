@@ -61,7 +61,7 @@ def ended_unheard(case: Case) -> Match | None:
     if job.generation != newest or not gone:
         return None
     why = ", ".join(f"rank {worker.rank} on {worker.node}" for worker in gone)
-    why = f"no answer from {why}, and their peers have lost them; the agent that could tell is dead, too"
+    why = f"the others have lost {why}, and nothing answers there; the agent that could tell is dead, too"
     return Match(tuple(Suspect(worker.node, worker.rank, worker.gpu) for worker in gone), why)
 
 
