@@ -216,9 +216,9 @@ class Policy:
 
     # What a node measures alone, held against the other nodes of its kind
 
-    fleet_nodes: int = number(4, 3, 100)
+    fleet_nodes: int = number(4, 3, 32)
     """So many other nodes must have measured a figure before a node is held against them."""
-    fleet_values: int = number(8, 3, 1000)
+    fleet_values: int = number(8, 3, 256)
     """And so many devices on them: the spread of fewer is mostly chance."""
     fleet_mads: float = number(6.0, 3.0, 100.0)
     """A figure is behind by so many median absolute deviations of the fleet's: 4 sigma, once in 30,000."""
