@@ -86,7 +86,7 @@ def _show(now: Mapping[str, Any]) -> None:
     for each in now["findings"]:
         found = each["finding"]
         say(f"{found['health']}: {each['node']} {found['component']}: {found['summary']}")
-    for line in lines(from_plain(tuple[Held, ...], now["held"])):
+    for line in lines(from_plain(tuple[Held, ...], now.get("held", []))):
         say(line)
     if not (now["error"] or now["findings"] or errors):
         say("nobody stands out")

@@ -61,7 +61,7 @@ def is_due(node: Node, now: Instant, policy: Policy) -> bool:
     """
     drawn = sha256(f"{node.id} {node.preflights}".encode()).digest()
     share = policy.idle_jitter * int.from_bytes(drawn) / 2 ** (len(drawn) * BITS)
-    return not node.preflown or now >= node.preflown + policy.idle_probe_s * (1 - share)
+    return not node.preflight_at or now >= node.preflight_at + policy.idle_probe_s * (1 - share)
 
 
 def is_wanted(probe: Probe, state: State) -> bool:

@@ -114,13 +114,13 @@ def test_an_idle_node_measures_and_stops_when_a_rank_is_about_to_sit_there(
             await until(lambda: len(idle.told) == 1, idle.told)
             assert "called off" in idle.told[0].samples[0].error
             await until(lambda: not idle.state.unfinished, idle.state.unfinished)
-            assert not idle.at(SPARE).preflown
+            assert not idle.at(SPARE).preflight_at
             (site / "go").touch()
             while not idle.to_do:
                 idle.run(1.0)  # the job goes on, and nobody needs the node
             idle.begin()
-            await until(lambda: bool(idle.at(SPARE).preflown), idle.told)
-            assert idle.at(SPARE).flown == "passed: waits: rate 7"
+            await until(lambda: bool(idle.at(SPARE).preflight_at), idle.told)
+            assert idle.at(SPARE).preflight_said == "passed: waits: rate 7"
             assert (site / "measures").read_text() != first
 
     asyncio.run(scenario())

@@ -93,7 +93,7 @@ class Checked(Simulated):
         actions = self._learned(fact)
         left = missing(self.state, self.rules)
         assert left == [], f"what is settled is settled: {left}"
-        for name in self.state.preflying():
+        for name in self.state.in_preflight():
             node = self.state.nodes[name]
             measures = node.preflight is not None and node.preflight.order
             assert not (measures and self.sitting(name)), "no rank sits where something is measured"

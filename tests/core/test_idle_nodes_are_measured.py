@@ -84,14 +84,14 @@ def test_nothing_is_measured_where_nothing_may_be_done_or_nothing_is_to_be_passe
 def test_idle_nodes_are_measured_again_each_at_a_time_of_its_own() -> None:
     cluster = Idle(nodes=12, policy=POLICY)
     cluster.run(400)
-    first = {each.id: each.preflown for each in cluster.state.nodes.values() if each.preflown}
+    first = {each.id: each.preflight_at for each in cluster.state.nodes.values() if each.preflight_at}
     assert len(first) == 10
     cluster.actions.clear()
     cluster.run(POLICY.idle_probe_s * (1 - POLICY.idle_jitter) - 400)
     assert cluster.probes() == []
     cluster.run(POLICY.idle_probe_s * POLICY.idle_jitter + 400)
     assert sorted(cluster.probes()) == sorted(first)
-    waits = sorted(cluster.at(name).preflown - at for name, at in first.items())
+    waits = sorted(cluster.at(name).preflight_at - at for name, at in first.items())
     assert waits[-1] - waits[0] > POLICY.idle_probe_s * POLICY.idle_jitter / 3, "not all at once"
 
 
@@ -152,7 +152,7 @@ def test_one_that_is_slow_once_was_slow_by_chance() -> None:
     assert cluster.probes() == [spare, spare]
     cluster.found = ()
     cluster.run(200)
-    assert "passed" in cluster.at(spare).flown
+    assert "passed" in cluster.at(spare).preflight_said
     assert not cluster.incidents()
 
 
@@ -203,7 +203,7 @@ def test_a_node_that_never_answers_keeps_no_other_from_its_turn() -> None:
 
     cluster._answer = answer  # type: ignore[method-assign]
     cluster.run(1000)
-    assert "no answer from gemm in time" in cluster.at(mute).flown
+    assert "no answer from gemm in time" in cluster.at(mute).preflight_said
     assert len({*cluster.probes()}) == 6
 
 
@@ -227,7 +227,7 @@ def test_it_is_given_up_at_once_when_a_job_breaks_and_done_later() -> None:
     assert sorted(each.node for each in cluster.all(CallOff)) == sorted(under_way)
     cluster.run(400)
     assert cluster.going()
-    assert cluster.at(spare).preflown
+    assert cluster.at(spare).preflight_at
 
 
 def test_it_is_given_up_when_a_job_is_submitted() -> None:
@@ -250,7 +250,7 @@ def test_an_answer_that_comes_after_it_was_given_up_counts_for_nothing() -> None
     cluster.found = tuple(MemberFinding(node, WRONG) for node in under_way)
     cluster.crash(0)
     cluster.run(2.0)
-    assert not any(cluster.at(node).preflown or cluster.at(node).accused for node in under_way)
+    assert not any(cluster.at(node).preflight_at or cluster.at(node).accused for node in under_way)
     assert not {*cluster.evicted()} & {*under_way}
 
 
@@ -282,7 +282,7 @@ def test_a_controller_that_takes_over_goes_on_and_one_with_another_policy_begins
     cluster.tell(ControllerStarted(cluster.now, 1, "p", "r"))
     assert all(cluster.measures(node) for node in under_way)
     cluster.run(200)
-    assert all(cluster.at(node).preflown for node in under_way)
+    assert all(cluster.at(node).preflight_at for node in under_way)
     later = Idle(policy=Policy())
     later.rules = replace_rules(later, POLICY)
     later.tell(ControllerStarted(later.now, 1, "p", "r"))
@@ -297,8 +297,20 @@ def replace_rules(cluster: Simulated, policy: Policy):  # type: ignore[no-untype
 @pytest.mark.parametrize("jitter", [0.0, 0.5])
 def test_no_node_is_due_before_its_time_or_long_after_it(jitter: float) -> None:
     policy = replace_policy(POLICY, idle_jitter=jitter)
-    nodes = [Node(NodeId(f"n{number}"), preflown=1.0) for number in range(50)]
+    nodes = [Node(NodeId(f"n{number}"), preflight_at=1.0) for number in range(50)]
     whole = 1.0 + policy.idle_probe_s
-    assert all(is_due(replace(each, preflown=0.0), 1.0, policy) for each in nodes)
+    assert all(is_due(replace(each, preflight_at=0.0), 1.0, policy) for each in nodes)
     assert not any(is_due(each, whole - policy.idle_probe_s * jitter - 1.0, policy) for each in nodes)
     assert all(is_due(each, whole + 1.0, policy) for each in nodes)
+
+
+def test_a_node_that_is_taken_out_before_its_turn_came_keeps_no_other_from_it() -> None:
+    cluster = Idle(nodes=5, policy=replace_policy(POLICY, idle_probes_at_once=1))
+    cluster.tell(Commanded(cluster.now, "stop-actions", "", "ann"))
+    cluster.run(100)
+    (chosen,) = cluster.state.in_preflight()
+    cluster.command("drain", chosen)
+    cluster.tell(Commanded(cluster.now, "resume-actions", "", "ann"))
+    cluster.run(400)
+    assert chosen not in cluster.probes()
+    assert len({*cluster.probes()}) == 2

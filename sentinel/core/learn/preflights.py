@@ -27,12 +27,17 @@ def look(state: State, rules: Rules) -> None:
     if not (policy.idle_probes and policy.preflight):
         return
     state.wait_for(LOOK, policy.idle_look_s)
-    free = policy.idle_probes_at_once - len(state.preflying())
+    for each in [state.nodes[name] for name in state.in_preflight()]:
+        if each.preflight is not None and not (
+            each.preflight.order or preflights.is_free(each, state, policy)
+        ):
+            preflights.put_off(state, each)  # it keeps no other from its turn
+    free = policy.idle_probes_at_once - len(state.in_preflight())
     if free <= 0:
         return
     waiting = (node for node in state.nodes.values() if preflights.is_due(node, state.now, policy))
     able = [node for node in waiting if node.preflight is None and preflights.is_free(node, state, policy)]
-    for node in sorted(able, key=lambda each: (each.preflown, each.id))[:free]:
+    for node in sorted(able, key=lambda each: (each.preflight_at, each.id))[:free]:
         state.change(node, preflight=Preflight(policy.preflight))
 
 
@@ -120,5 +125,5 @@ def late(state: State, name: NodeId, rules: Rules) -> None:
 def _ends(state: State, node: Node, said: str, rules: Rules) -> None:
     """It is over until the next time, and another node's turn has come."""
     state.deadlines.drop(Timer.PREFLIGHT.of(node.id))
-    state.change(node, preflight=None, preflown=state.now, flown=said)
+    state.change(node, preflight=None, preflight_at=state.now, preflight_said=said)
     look(state, rules)

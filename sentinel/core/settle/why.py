@@ -93,8 +93,8 @@ def _node_is(node: Node, state: State, rules: Rules) -> Iterator[str]:
     yield from filter(None, (progress(node), *left(node, rules.policy)))
     if node.preflight is not None:
         yield f"idle, and measured: {node.preflight.left[0]}"
-    if node.preflown:
-        yield f"pre-flight {(state.now - node.preflown) / HOUR_S:.1f} h ago {node.flown}"
+    if node.preflight_at:
+        yield f"pre-flight {(state.now - node.preflight_at) / HOUR_S:.1f} h ago {node.preflight_said}"
     if on_probation(node, state):
         yield f"on probation for {node.probation - state.now:.0f} s more: its first failure takes it out"
     if (kept := node.maintained) is not None:

@@ -53,7 +53,7 @@ class State:
         self._left: Table[NodeId, bool] = Table(self._fold)
         self._aside: Table[NodeId, bool] = Table(self._fold)
         self._unfit: Table[NodeId, bool] = Table(self._fold)
-        self._preflying: Table[NodeId, bool] = Table(self._fold)
+        self._in_preflight: Table[NodeId, bool] = Table(self._fold)
         self.jobs: Table[JobId, Job] = Table(self._fold)
         self.workers = WorkerTable(self._fold)
         self.incidents: Table[IncidentId, Incident] = Table(self._fold)
@@ -144,8 +144,8 @@ class State:
             self.workers.opens(node.id, may_sit=node.may_spare)
             for job in self.jobs:
                 self.workers.look_again_at(job, node.id)
-        if (node.preflight is not None) != (node.id in self._preflying):
-            self._preflying.put(node.id, True) if node.preflight else self._preflying.drop(node.id)
+        if (node.preflight is not None) != (node.id in self._in_preflight):
+            self._in_preflight.put(node.id, True) if node.preflight else self._in_preflight.drop(node.id)
         return self.nodes.put(node.id, node)
 
     def _index(self, node: Node) -> None:
@@ -242,9 +242,9 @@ class State:
         """How many nodes Sentinel was not taken off."""
         return len(self.nodes) - len(self._left)
 
-    def preflying(self) -> set[NodeId]:
+    def in_preflight(self) -> set[NodeId]:
         """Nodes whose pre-flight is due or under way."""
-        return {*self._preflying}
+        return {*self._in_preflight}
 
     def unusable(self) -> set[NodeId]:
         """Nodes on which no rank can be placed."""

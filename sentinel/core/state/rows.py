@@ -249,9 +249,9 @@ class Node(Struct, frozen=True, gc=False):
     """Its pre-flight, while one is due or under way."""
     preflights: int = 0
     """Orders of pre-flights ever given; numbers the next one."""
-    preflown: Instant = 0.0
+    preflight_at: Instant = 0.0
     """When the last one ended, 0 if none has since the machine has started."""
-    flown: str = ""
+    preflight_said: str = ""
     """What came of that, in words."""
     labels: Mapping[str, str] = {}
     """Domains that it is in, each of which may fail as a whole: kind → name."""
