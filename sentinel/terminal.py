@@ -51,9 +51,13 @@ def print_incidents(answer: Plain) -> None:
     written = {row["incident"] for row in answer["logbook"]}
     rows = [_open_row(each) for each in answer["open"] if each["incident"] not in written]
     rows += [_logbook_row(row) for row in answer["logbook"]]
-    columns = ("incident", "opened", "stage", "what and where", "new step s", "lost")
+    columns = ("incident", "opened, UTC", "stage", "what and where", "new step s", "lost")
     table = _table(columns, rows, right=columns[4:], wide=columns[3:])
     console().print(table if rows else "no incidents")
+    if any(row["again"] for row in answer["logbook"]):
+        console().print(
+            "new step s: seconds without a step; a further line for each time that it broke again"
+        )
 
 
 def print_incident(answer: Plain) -> None:
@@ -81,7 +85,7 @@ def print_silences(answer: Plain) -> None:
         )
         for each in answer["silences"]
     ]
-    columns = ("node or cause", "until", "for", "asked by", "why")
+    columns = ("node or cause", "until, UTC", "for", "asked by", "why")
     console().print(_table(columns, rows, wide=columns[4:]) if rows else "nobody is silenced")
 
 
@@ -165,7 +169,7 @@ def states(status: Plain) -> dict[str, str]:
         said = f"{each['stage']}, {each['severity']}, {each['title']}{where}"
         found[f"incident {each['incident']}"] = said + acked
     for each in status["silences"]:
-        found[f"silence {each['target']}"] = f"until {_when(each['until'])}{_by(each)}"
+        found[f"silence {each['target']}"] = f"until {_when(each['until'])} UTC{_by(each)}"
     return found
 
 
@@ -211,7 +215,7 @@ def _work(status: Plain) -> Iterable[RenderableType]:
         if not line.startswith("degraded: ")  # that is said of the job, with what it waits for
     )
     yield from (
-        Text(f"silenced until {_when(each['until'])}: {each['target']}{_by(each)}", "yellow")
+        Text(f"silenced until {_when(each['until'])} UTC: {each['target']}{_by(each)}", "yellow")
         for each in status["silences"]
     )
 
@@ -403,4 +407,4 @@ def _seconds(value: float | None) -> str:
 
 
 def _when(instant: float) -> str:
-    return time.strftime("%m-%d %H:%M:%S UTC", time.gmtime(instant))
+    return time.strftime("%m-%d %H:%M:%S", time.gmtime(instant))

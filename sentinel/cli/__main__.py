@@ -2,4 +2,4 @@
 
 from sentinel.cli import app
 
-app()
+app(prog_name="sentinel")

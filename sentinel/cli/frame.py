@@ -175,11 +175,16 @@ def settings() -> "Settings":
 
 def _who_starts_one() -> str:
     from sentinel.runtime import running
+    from sentinel.runtime.last_words import last_words
 
-    watchdog = running.find(settings().cluster.state_dir / "watchdog.lock", running.WATCHDOG)
+    folder = settings().cluster.state_dir
+    watchdog = running.find(folder / "watchdog.lock", running.WATCHDOG)
     if watchdog is None:
         return "`sentinel up` on the head node starts one"
-    return f"the watchdog (pid {watchdog.pid}) is replacing it, which takes some seconds: ask again"
+    said = last_words(folder / "controller.log")
+    return (
+        f"the watchdog (pid {watchdog.pid}) is replacing it, ask again in some seconds; its log ends: {said}"
+    )
 
 
 def ask(method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:

@@ -48,7 +48,7 @@ def send(settings: config.Settings) -> list[Reached]:
     """Page through all channels at once, fallbacks too, and resolve each page. Raises ConfigError."""
     causes = runbooks.load(own=settings.cluster.runbooks_dir)
     on_call_plan.load(settings, [*causes])  # what is wrong with it is told before anybody is
-    sender = Sender(settings.cluster.name, settings.cluster.web_url)
+    sender = Sender(settings.cluster.name, "")  # no incident of this name has a page to link to
     name = IncidentId(f"test-{int(time.time())}")
     page = Page(action_id(name, "page", "on-call", 1), name, 1, TITLE, TEXT, "open")
     untried = [Reached(receivers.ON_CALL, name, None, UNREACHED) for name in on_call.without_token(settings)]

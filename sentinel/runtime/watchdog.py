@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import httpx
@@ -35,7 +36,10 @@ log = structlog.get_logger(logger_name="watchdog")
 
 RESTART_AFTER_S = 0.2
 HEALTHY_AFTER_S = 10.0
-"""A controller that lives this long counts as started; shorter lives double the wait."""
+"""One that lived this long from its first answer on counts as started; shorter lives double the wait.
+
+How long it was there before says nothing: on a crowded machine it takes long to fail as well.
+"""
 LONGEST_WAIT_S = 10.0
 HOPELESS = 5
 """Short lives in a row that are paged: neither restarting nor waiting helps."""
@@ -62,6 +66,14 @@ HANGS = 2
 DOES_NOT_START = "Sentinel's controller does not start", f"{HOPELESS} restarts in a row did not help."
 HANGS_AGAIN = "Sentinel's controller hangs again", f"{HANGS} in a row did not answer and were killed."
 """Title and text of a page."""
+
+
+class Life(NamedTuple):
+    """What became of one controller."""
+
+    healthy_s: Seconds = 0.0
+    """From its first answer to its end; 0 for one that never answered."""
+    hung: bool = False
 
 
 class Watchdog:
@@ -91,27 +103,25 @@ class Watchdog:
         private.make_folder(self._settings.cluster.state_dir)
         with self._only_one():
             while True:
-                born = time.monotonic()
-                hung = self._watch_one()
-                self._count(time.monotonic() - born, hung=hung)
+                self._count(self._watch_one())
                 time.sleep(_pause(self._short_lives))
 
-    def _watch_one(self) -> bool:
-        """Watch a controller to its end; true if it hung. One that can't even be started had a short life."""
+    def _watch_one(self) -> Life:
+        """Watch a controller to its end. One that can't even be started had a short life."""
         try:
             return self._outlive(self._adopt() or self._start())
         except OSError as error:  # a read-only disk, no process or descriptor to be had: it may pass
             log.error("controller-not-started", error=str(error))
-            return False
+            return Life()
 
-    def _count(self, lived: Seconds, *, hung: bool) -> None:
+    def _count(self, life: Life) -> None:
         """Count what restarting has not helped against, and page once when that is enough."""
-        self._short_lives = self._short_lives + 1 if lived < HEALTHY_AFTER_S else 0
-        log.warning("controller-ended", short_lives=self._short_lives, hung=hung)
+        self._short_lives = self._short_lives + 1 if life.healthy_s < HEALTHY_AFTER_S else 0
+        log.warning("controller-ended", short_lives=self._short_lives, hung=life.hung)
         if self._short_lives == HOPELESS:
             self._tell(*DOES_NOT_START)
-        if hung:
-            self._hangs = self._hangs + 1 if lived < RELAPSE_S else 1
+        if life.hung:
+            self._hangs = self._hangs + 1 if life.healthy_s < RELAPSE_S else 1
             if self._hangs == HANGS:
                 self._tell(*HANGS_AGAIN)
 
@@ -143,16 +153,18 @@ class Watchdog:
         log.info("controller-started", pid=started.pid)
         return self._child
 
-    def _outlive(self, controller: Running) -> bool:
-        """Return when the controller is gone, true if it hung and was killed; feed the switch meanwhile."""
+    def _outlive(self, controller: Running) -> Life:
+        """Return when the controller is gone; one that hangs is killed. Feed the switch meanwhile."""
         health, hung = Health(f"{self._settings.cluster.web_url}/healthz", controller.age), False
+        answered = float("inf")
         try:
             with contextlib.suppress(ProcessLookupError), controller.held() as handle:
                 while not is_ready(handle, 1.0):
                     self._feed_aside()
                     health.ask_aside()
                     if health.answers:
-                        self._end_pages_aside(controller.age)
+                        answered = min(answered, time.monotonic())
+                        self._end_pages_aside(time.monotonic() - answered)
                     if health.hangs and not hung:
                         hung = True
                         self._kill(controller, handle)
@@ -160,7 +172,7 @@ class Watchdog:
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(controller.pid, os.WNOHANG)
             self._child = None
-        return hung
+        return Life(max(0.0, time.monotonic() - answered), hung)
 
     def _kill(self, controller: Running, handle: int) -> None:
         """End one that hangs. No other is started before it is gone: two would act at once."""
@@ -199,10 +211,15 @@ class Watchdog:
         except Exception as error:
             log.error("not-paged", error=f"{type(error).__name__}: {error}")
 
-    def _end_pages_aside(self, age: Seconds) -> None:
+    def _end_pages_aside(self, healthy_s: Seconds) -> None:
         """Resolve what is paged, by whichever watchdog, once a controller answers and is no short life."""
         proven = RELAPSE_S if self._hangs >= HANGS else HEALTHY_AFTER_S
-        if not self._paged or age < proven or time.monotonic() < self._end_at or self._ending.is_alive():
+        if (
+            not self._paged
+            or healthy_s < proven
+            or time.monotonic() < self._end_at
+            or self._ending.is_alive()
+        ):
             return
         self._end_at = time.monotonic() + END_EVERY_S
         self._ending = threading.Thread(target=self._end_pages, daemon=True)

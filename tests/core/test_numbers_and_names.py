@@ -21,7 +21,10 @@ OF_COUNTING = {-2, -1, 0, 1, 2}
 """None, one, a pair, a half, twice; the last but one."""
 
 OF_NO_DECISION = {
-    "commands.py": {"LONGEST_SILENCE_S = 30 * DAY_S": "what an operator may ask for"},
+    "commands.py": {
+        "LONGEST_SILENCE_S = 30 * DAY_S": "what an operator may ask for",
+        "MOST_NAMED = 5": "incidents that a refusal names",
+    },
     "common.py": {"YEAR_DAYS = 365.0": "a unit"},
     "detect/gangs.py": {"MOST_JOBS = 64": "watched jobs kept"},
     "detect/looks.py": {"RANKS_NAMED = 8": "ranks that a fact names"},
@@ -55,6 +58,7 @@ OF_NO_DECISION = {
     },
     "page/left.py": {"MOST_NAMES = 20": "nodes that a line names"},
     "page/words.py": {
+        "RESUMES_TOLD = 3": "lines of a page",
         "TRACEBACK_LINES = 12": "text",
         "EARLIER_LIMIT = 200": "text",
         "THREAD_LIMIT = 2500": "text",

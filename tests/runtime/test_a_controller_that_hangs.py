@@ -18,7 +18,7 @@ from sentinel.runtime import running
 from sentinel.runtime import watchdog as module
 from sentinel.runtime.health import Health
 from sentinel.runtime.running import Running
-from sentinel.runtime.watchdog import Watchdog
+from sentinel.runtime.watchdog import Life, Watchdog
 
 ANSWERS = """
 import http.server, sys
@@ -55,9 +55,9 @@ class Stand:
         self.healths.append(Health(url, age))
         return self.healths[-1]
 
-    def watch_one(self, number: signal.Signals) -> tuple[bool, int]:
-        """Watch a controller that gets this signal once it has answered; whether it hung, and its pid."""
-        found: list[bool] = []
+    def watch_one(self, number: signal.Signals) -> tuple[Life, int]:
+        """Watch a controller that gets this signal once it has answered; what became of it, and its pid."""
+        found: list[Life] = []
         watching = threading.Thread(target=lambda: found.append(self.watchdog._watch_one()))
         watching.start()
         wait("its answer is seen", SOON, lambda: self.healths and self.healths[0]._patience < 1.0)
@@ -70,12 +70,12 @@ class Stand:
 
 def test_a_controller_that_is_stopped_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stand = Stand(tmp_path, monkeypatch)
-    hung, pid = stand.watch_one(signal.SIGSTOP)
-    assert (hung, psutil.pid_exists(pid), stand.pages) == (True, False, [])
+    life, pid = stand.watch_one(signal.SIGSTOP)
+    assert (life.hung, psutil.pid_exists(pid), stand.pages) == (True, False, [])
 
 
 def test_a_controller_that_ends_has_not_hung(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert Stand(tmp_path, monkeypatch).watch_one(signal.SIGKILL)[0] is False
+    assert Stand(tmp_path, monkeypatch).watch_one(signal.SIGKILL)[0].hung is False
 
 
 def test_one_that_hangs_in_the_place_of_another_one_is_paged_once(
@@ -83,10 +83,10 @@ def test_one_that_hangs_in_the_place_of_another_one_is_paged_once(
 ) -> None:
     stand = Stand(tmp_path, monkeypatch)
     for _ in range(4):
-        stand.watchdog._count(60.0, hung=True)
+        stand.watchdog._count(Life(60.0, hung=True))
     assert stand.pages == ["Sentinel's controller hangs again: 2 in a row did not answer and were killed."]
     for _ in range(3):
-        stand.watchdog._count(2 * module.RELAPSE_S, hung=True)
+        stand.watchdog._count(Life(2 * module.RELAPSE_S, hung=True))
     assert len(stand.pages) == 1
 
 

@@ -17,7 +17,7 @@ from sentinel import config, logs
 from sentinel.adapters import journal_file
 from sentinel.runtime import running
 from sentinel.runtime import watchdog as module
-from sentinel.runtime.watchdog import LONGEST_WAIT_S, Watchdog
+from sentinel.runtime.watchdog import LONGEST_WAIT_S, Life, Watchdog
 
 
 class EnoughError(Exception):
@@ -55,11 +55,26 @@ def test_thousands_of_short_lives_are_paged_once_and_followed_by_another(
 ) -> None:
     stand = Stand(tmp_path, monkeypatch, pauses=3_000)
     monkeypatch.setattr(stand.watchdog, "_start", lambda: 0)
-    monkeypatch.setattr(stand.watchdog, "_outlive", lambda _pid: None)
+    monkeypatch.setattr(stand.watchdog, "_outlive", lambda _pid: Life())
     stand.run()
     assert stand.pages == 1
     assert stand.pauses[:3] == [0.2, 0.4, 0.8]
     assert stand.pauses[-1] == LONGEST_WAIT_S
+
+
+def test_one_that_never_answers_had_a_short_life_however_long_it_took_to_fail(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watchdog = Watchdog(config.Settings(cluster=config.Cluster(state_dir=tmp_path, web_port=1)), None)
+    monkeypatch.setattr(module, "HEALTHY_AFTER_S", 0.5)
+    told: list[str] = []
+    monkeypatch.setattr(watchdog, "_tell", lambda title, _why: told.append(title))
+    for _ in range(module.HOPELESS):
+        with subprocess.Popen(["sleep", "1"]) as fails:
+            life = watchdog._outlive(running.child(fails.pid))
+        assert life == Life(0.0, hung=False)
+        watchdog._count(life)
+    assert told == ["Sentinel's controller does not start"]
 
 
 @pytest.mark.parametrize("number", [errno.EAGAIN, errno.EROFS, errno.ENOMEM])
@@ -84,7 +99,7 @@ def test_a_note_that_a_full_disk_does_not_take_keeps_nobody_from_watching(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(module.running, "text_of", fails)
-    monkeypatch.setattr(stand.watchdog, "_watch_one", lambda: None)
+    monkeypatch.setattr(stand.watchdog, "_watch_one", Life)
     stand.run()
 
 

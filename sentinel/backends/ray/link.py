@@ -92,6 +92,7 @@ class Link:
 
     async def run(self) -> None:
         """Keep a child alive until cancelled."""
+        self._clear()
         try:
             while True:
                 hung = False
@@ -105,6 +106,13 @@ class Link:
             self._kill()
             with contextlib.suppress(OSError):
                 Path(self._endpoint.removeprefix("ipc://")).unlink()
+
+    def _clear(self) -> None:
+        """Remove the sockets of controllers that were killed: there is one controller at a time."""
+        here = Path(self._endpoint.removeprefix("ipc://"))
+        with contextlib.suppress(OSError):
+            for each in here.parent.glob("link-*.sock"):
+                each.unlink()
 
     def _can_t_start(self, why: str) -> None:
         message = f"the ray link can't be started: {why}"

@@ -41,6 +41,8 @@ STAGES = {
 """Keys of `Incident.times` in their order, and what they are called in a page."""
 EXCEPTION = {Symptom.RAISED}
 """What the cause of a first exception names, until it is known whom it follows."""
+RESUMES_TOLD = 3
+"""A job that was formed more often flaps: so many lines say no more than their number."""
 EARLIER_LIMIT = 200
 """Characters of why something was thought before."""
 UNSEEN_S = 1.0
@@ -171,7 +173,7 @@ def _body(incident: Incident, diagnosis: Diagnosis, left: tuple[str, ...]) -> li
     lines += also(incident)
     lines += [f"Part of {incident.part_of}, which tells the rest"] if incident.part_of else []
     lines += [f"Left: {line}" for line in left]
-    lines += dict.fromkeys(f"Did: {done}" for action in incident.actions if (done := _deed(action)))
+    lines += [f"Did: {done}" for done in _deeds(incident)]
     failed = (fact for fact in incident.evidence if isinstance(fact, Outcome) and not fact.ok)
     lines += [f"Failed: {fact.action}: {fact.detail}" for fact in failed]
     lines += incident.proofs
@@ -179,7 +181,8 @@ def _body(incident: Incident, diagnosis: Diagnosis, left: tuple[str, ...]) -> li
     known = dict(incident.times)
     if "new_step" in known and (recovered := recoveries(incident)):
         known["new_step"] = min(known["new_step"], recovered[0][1])  # of its first break, whatever that was
-    times = ((word, known[name]) for name, word in STAGES.items() if name in known)
+    told = (name for name in STAGES if name in known and (diagnosis.is_known or name != "diagnosed"))
+    times = ((STAGES[name], known[name]) for name in told)
     lines += [f"{word} {at - incident.opened:.1f} s after it was seen" for word, at in times]
     lines += [*stood_still(incident), *broke_again(incident)]
     if incident.steps_lost is not None:
@@ -320,6 +323,16 @@ def waited(incident: Incident) -> list[str]:
     for wait in incident.waits:
         lasted[wait.what] = lasted.get(wait.what, 0.0) + wait.until - wait.since
     return [f"Waited {seconds:.1f} s while {what}" for what, seconds in lasted.items()]
+
+
+def _deeds(incident: Incident) -> list[str]:
+    """Say what was done, each once; of a job that was formed again and again how often, and the last time."""
+    resumes = [action for action in incident.actions if isinstance(action, Resume)]
+    told = {action.id: _deed(action) for action in incident.actions}
+    if len(resumes) > RESUMES_TOLD:
+        told |= dict.fromkeys((action.id for action in resumes), "")
+        told[resumes[-1].id] = f"{_deed(resumes[-1])}, the {len(resumes)}th time"
+    return [*dict.fromkeys(filter(None, told.values()))]
 
 
 def _deed(action: Action) -> str:
