@@ -350,8 +350,7 @@ def _begins_anew(state: State, node: Node, decision: Cordoned, rules: Rules) -> 
     known = [each for each in node.history if each.at > state.now - rules.policy.inspect_s]
     known.append(Eviction(state.now, decision.reason, decision.incident))
     history = tuple(known[-rules.policy.inspect_after :])
-    state.change(node, history=history, proof=None, probation=0.0, rungs=(), repairing="", preflight=None)
-    state.deadlines.drop(Timer.PREFLIGHT.of(node.id))
+    state.change(node, history=history, proof=None, probation=0.0, rungs=(), repairing="")
 
 
 def _is_proved(state: State, node: Node, order: Prove) -> None:

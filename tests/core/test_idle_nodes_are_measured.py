@@ -4,7 +4,7 @@ from dataclasses import replace as replace_policy
 
 import pytest
 from msgspec.structs import replace
-from simulated import JOB, Simulated
+from simulated import JOB, Simulated, ecc
 
 from sentinel.core.preflights import is_due
 from sentinel.core.settle import missing
@@ -314,3 +314,11 @@ def test_a_node_that_is_taken_out_before_its_turn_came_keeps_no_other_from_it() 
     cluster.run(400)
     assert chosen not in cluster.probes()
     assert len({*cluster.probes()}) == 2
+
+
+def test_it_is_given_up_when_something_else_takes_the_node_out() -> None:
+    cluster, under_way = measuring()
+    cluster.finding(under_way[0], ecc())
+    assert [each.node for each in cluster.all(CallOff)] == under_way[:1]
+    cluster.run(20)
+    assert cluster.evicted() == under_way[:1]
