@@ -3,7 +3,7 @@
 import os
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, NamedTuple
 
@@ -96,8 +96,9 @@ def _over(meeting: Meeting, gpus: int) -> str:
 
     if gpus:
         return f"NCCL, {torch.cuda.get_device_name(0)} x{gpus}"
-    speeds = psutil.net_if_stats()
-    return f"gloo, {speeds[_interface(meeting.addresses[meeting.rank])].speed} Mbit/s"
+    here, known = meeting.addresses[meeting.rank], psutil.net_if_stats()
+    speeds = (known[name].speed for name in _with_address(here) if name in known)
+    return f"gloo, {next(speeds, 0)} Mbit/s"
 
 
 def _usable_gpus() -> int:
@@ -156,8 +157,13 @@ def _over_nccl(store: Any, meeting: Meeting, gpus: int, within: timedelta) -> Se
 
 def _interface(address: str) -> str:
     """Name the interface that has an address."""
+    return next(_with_address(address))
+
+
+def _with_address(address: str) -> Iterator[str]:
+    """Give the interfaces that have an address; none where a host is reached by another one than its own."""
     by_name = psutil.net_if_addrs().items()
-    return next(name for name, has in by_name if any(each.address == address for each in has))
+    return (name for name, has in by_name if any(each.address == address for each in has))
 
 
 def _finish(lanes: Sequence[_Lane]) -> None:
