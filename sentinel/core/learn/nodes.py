@@ -18,8 +18,8 @@ def joined(state: State, fact: NodeJoined, rules: Rules) -> None:
     # with another kernel the checks say again what still holds; an agent
     # that was only restarted knows what it told, and clears that itself
     if kernel_of(node.boot) != kernel_of(fact.boot):
-        forgotten = {"findings": {}, "recent": (), "events": (), "contained": {}, "counts": {}}
-        node = state.change(node, preflight=None, preflight_at=0.0, **forgotten)
+        node = state.change(node, findings={}, recent=(), events=(), contained={}, counts={})
+        node = state.change(node, preflight=None, preflight_at=0.0)
     node = state.change(
         node,
         heard=node.heard if node.boot == fact.boot else 0,
