@@ -72,6 +72,7 @@ from sentinel.runtime.known_checks import known_checks
 from sentinel.runtime.ledger import Ledger
 from sentinel.runtime.ledger_metrics import LedgerMetrics
 from sentinel.runtime.link_metrics import LinkMetrics
+from sentinel.runtime.members import fleet_of
 from sentinel.runtime.node_logs import NodeLogs
 from sentinel.runtime.objections import objection
 from sentinel.runtime.over import over
@@ -172,9 +173,10 @@ class Controller:
         hands = self._hands()
         self._agents = AgentOrders(hands)
         self._learn = Gathered(self.ledger.absorb)
-        self._performer = Performer(hands, self._agents, self.ledger.state, self._learn, self.now)
+        state, hold = self.ledger.state, fleet_of(self.ledger.state, settings.policy, self.now)
+        self._performer = Performer(hands, self._agents, state, self._learn, self.now, hold)
         least_s = settings.policy.collective_s
-        self._hand_probes = HandProbes(self._agents, self.ledger.state, self._learn, self.now, least_s)
+        self._hand_probes = HandProbes(self._agents, state, self._learn, self.now, least_s, hold)
         self._awake = Awake(self.watch, self.ledger.absorb, self.now, settings.policy.silent_s / 2)
         self._inbox = Inbox(self.ledger, self.watch, self._agents.done, self._awake, topology.labels)
         self._rounds = AgentRounds(hands, self._agents, self.ledger.state, self.watch, self._learn, self.now)
