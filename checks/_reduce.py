@@ -3,13 +3,13 @@
 import os
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, NamedTuple
 
 import psutil
 
-from sentinel.model.collective import Meeting, MemberSample
+from sentinel.model.collective import ABOUT, Meeting, MemberSample
 
 PASSES = 5
 ENOUGH_S = 0.3
@@ -24,6 +24,10 @@ NCCL = "nccl_gpus"
 """Value that says over how many GPUs of each node this was; 0 is gloo. Only like is compared with like."""
 
 
+OVER = "over"
+"""Word of a sample: what it went through. Figures of one network are compared with those of the same."""
+
+
 class _Lane(NamedTuple):
     """What one device of each member reduces through."""
 
@@ -32,7 +36,7 @@ class _Lane(NamedTuple):
 
 
 def measure(meeting: Meeting) -> Mapping[str, float]:
-    """Give `mb_per_s` of a large all-reduce, `ms` that one of four bytes takes, and `nccl_gpus`.
+    """Give `mb_per_s` of a large all-reduce, `ms` that one of four bytes takes, and what it went through.
 
     GPU k of a member reduces with GPU k of each other one, all at once, as the rails of a fabric are used: a
     job waits for the slowest, so `mb_per_s` is its speed, times the number of rails. Bandwidth is that of the
@@ -71,7 +75,8 @@ def measure(meeting: Meeting) -> Mapping[str, float]:
         for lane in lanes:
             lane.group.shutdown()
     bus = 2 * (world - 1) / world
-    return {"mb_per_s": bus * len(lanes) * size / 2 / took / 1e6, "ms": shortest * 1e3, NCCL: float(gpus)}
+    measured = {"mb_per_s": bus * len(lanes) * size / 2 / took / 1e6, "ms": shortest * 1e3, NCCL: float(gpus)}
+    return measured | {f"{ABOUT}{OVER}|{_over(meeting, gpus)}": 0.0}
 
 
 def over_one_stack(samples: Iterable[MemberSample]) -> list[MemberSample]:
@@ -83,6 +88,17 @@ def over_one_stack(samples: Iterable[MemberSample]) -> list[MemberSample]:
     counted = Counter(sample.values.get(NCCL, 0.0) for sample in measured)
     usual = max(counted, key=lambda gpus: (counted[gpus], gpus), default=0.0)
     return [sample for sample in measured if sample.values.get(NCCL, 0.0) == usual]
+
+
+def _over(meeting: Meeting, gpus: int) -> str:
+    """Say what this node reduces through: which GPUs, or else how fast its interface says that it is."""
+    import torch
+
+    if gpus:
+        return f"NCCL, {torch.cuda.get_device_name(0)} x{gpus}"
+    here, known = meeting.addresses[meeting.rank], psutil.net_if_stats()
+    speeds = (known[name].speed for name in _with_address(here) if name in known)
+    return f"gloo, {next(speeds, 0)} Mbit/s"
 
 
 def _usable_gpus() -> int:
@@ -141,8 +157,13 @@ def _over_nccl(store: Any, meeting: Meeting, gpus: int, within: timedelta) -> Se
 
 def _interface(address: str) -> str:
     """Name the interface that has an address."""
+    return next(_with_address(address))
+
+
+def _with_address(address: str) -> Iterator[str]:
+    """Give the interfaces that have an address; none where a host is reached by another one than its own."""
     by_name = psutil.net_if_addrs().items()
-    return next(name for name, has in by_name if any(each.address == address for each in has))
+    return (name for name, has in by_name if any(each.address == address for each in has))
 
 
 def _finish(lanes: Sequence[_Lane]) -> None:

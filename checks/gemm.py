@@ -4,13 +4,23 @@ A product of small whole numbers is exact in any order of its sums, so the right
 what differs was computed wrong, without any error that a driver counts.
 """
 
+import re
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sentinel.model.collective import CollectiveCheck, Meeting, MemberFinding, MemberSample, Round
+from sentinel.model.collective import (
+    ABOUT,
+    CollectiveCheck,
+    Figure,
+    Meeting,
+    MemberFinding,
+    MemberSample,
+    Round,
+)
 from sentinel.model.finding import Finding, Health
 from sentinel.model.ids import NodeId, Seconds
 
@@ -19,6 +29,8 @@ if TYPE_CHECKING:
 
 RATE_FOR_S: Seconds = 1.0
 """So long each rate is measured on a GPU: a processor's clock settles within tenths of a second."""
+WRONG = "wrong_numbers"
+"""How many numbers of exact products were wrong: no rate."""
 AT_ONCE = 10
 """Pieces of work between two looks at the clock on a GPU."""
 SIZE, SIZE_CPU = 8192, 512
@@ -47,6 +59,9 @@ FLOORS: Mapping[tuple[str, str], float] = {
 }
 """Part of a device's name, and what it has to reach alone (Azure's limits for its own health checks)."""
 _APART = "|"
+DRIVER, PROCESSOR = Path("/proc/driver/nvidia/version"), Path("/proc/cpuinfo")
+VERSION = re.compile(r"Kernel Module[^\n]*?\s(\d+(?:\.\d+)+)")
+"""In `NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.65.06  Release Build …`."""
 
 
 class Value(NamedTuple):
@@ -63,10 +78,12 @@ class Value(NamedTuple):
 
 
 def measure(meeting: Meeting) -> Mapping[str, float]:  # noqa: ARG001 - each node measures alone
-    """Give `device|kind|what` → value for each device of this node."""
+    """Give `device|kind|what` → value for each device of this node, and with what that was."""
     import torch  # where there is none this says so
 
-    values: dict[str, float] = {}
+    driver = versions[0] if (versions := VERSION.findall(_text(DRIVER))) else ""
+    words = {"torch": torch.__version__} | ({"driver": driver} if driver else {})
+    values: dict[str, float] = {f"{ABOUT}{what}{_APART}{word}": 0.0 for what, word in words.items()}
     for device, name in _devices(torch):
         values |= {_APART.join((name, kind, what)): number for kind, what, number in _measure(torch, device)}
     if (count := len(_devices(torch))) > 1:
@@ -83,8 +100,8 @@ def _devices(torch: Any) -> Sequence[tuple["torch.device", str]]:
 
 def _measure(torch: Any, device: "torch.device") -> Iterator[tuple[str, str, float]]:
     is_gpu = device.type == "cuda"
-    kind = torch.cuda.get_device_name(device) if is_gpu else "cpu"
-    yield kind, "wrong_numbers", float(sum(_wrong(torch, device, seed) for seed in range(PASSES)))
+    kind = torch.cuda.get_device_name(device) if is_gpu else processor(torch.get_num_threads())
+    yield kind, WRONG, float(sum(_wrong(torch, device, seed) for seed in range(PASSES)))
     types = {"bf16": torch.bfloat16, "fp32": torch.float32} if is_gpu else {"fp32": torch.float32}
     for word, dtype in types.items():
         yield kind, f"{word}_tflops", _rate(torch, device, dtype)
@@ -94,6 +111,20 @@ def _measure(torch: Any, device: "torch.device") -> Iterator[tuple[str, str, flo
         yield kind, "copy_gb_per_s", 2 * _speed(torch, device, lambda: here.clone())  # read and written
         yield kind, "h2d_gb_per_s", _speed(torch, device, lambda: here.copy_(there, non_blocking=True))
         yield kind, "d2h_gb_per_s", _speed(torch, device, lambda: there.copy_(here, non_blocking=True))
+
+
+def processor(threads: int, file: Path = PROCESSOR) -> str:
+    """Name the kind of processor that so many threads compute on."""
+    named = re.search(r"^model name\s*:\s*(.+)$", _text(file), re.MULTILINE)
+    name = named[1].strip().replace(_APART, "/") if named else "cpu"
+    return f"{name} x{threads}"
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(errors="replace")
+    except OSError:
+        return ""
 
 
 def _together(torch: Any, count: int) -> float:
@@ -158,12 +189,10 @@ def judge(samples: Sequence[MemberSample]) -> Iterable[MemberFinding]:
 
     Where a job runs beside it, a rate says nothing: wrong numbers do.
     """
-    values = [value for sample in samples for value in _values(sample)]
-    for value in values:
-        if value.what == "wrong_numbers" and value.number:
+    for value in (value for sample in samples for value in _values(sample)):
+        if value.what == WRONG and value.number:
             yield _wrong_numbers(value)
-    busy = {sample.node for sample in samples if sample.busy}
-    rates = [each for each in values if each.what != "wrong_numbers" and each.node not in busy]
+    rates = list(_rates(samples))
     alike: dict[tuple[str, str], list[Value]] = defaultdict(list)
     for value in rates:
         alike[value.kind, value.what].append(value)
@@ -175,6 +204,18 @@ def judge(samples: Sequence[MemberSample]) -> Iterable[MemberFinding]:
         )
         if _is_low(value.number, others) or value.number < floor:
             yield _slow(value, others, floor)
+
+
+def figures(samples: Sequence[MemberSample]) -> Iterator[Figure]:
+    """Give all rates, each of a device: those of the same device under the same driver are comparable."""
+    under = {sample.node: ", ".join(map(" ".join, sorted(sample.about.items()))) for sample in samples}
+    for each in _rates(samples):
+        yield Figure(each.node, each.device, each.kind, each.what, each.number, under[each.node])
+
+
+def _rates(samples: Sequence[MemberSample]) -> Iterator[Value]:
+    values = (value for sample in samples if not sample.busy for value in _values(sample))
+    return (value for value in values if value.what != WRONG)
 
 
 def _values(sample: MemberSample) -> Iterator[Value]:
@@ -238,4 +279,6 @@ CHECK = CollectiveCheck(
     judge=judge,
     causes=("silent-corruption", "gpu-slow"),
     plan=_alone,
+    figures=figures,
+    behind="gpu-slow",
 )

@@ -1,12 +1,14 @@
 """Bandwidth and latency between every two nodes, asked when a network is suspected."""
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from statistics import median
 
 from sentinel.checks._localise import Culprit, Verdict, localise
 from sentinel.checks._plan import plan
-from sentinel.checks._reduce import measure
-from sentinel.checks._ways import FLOOR, Fabric, Way, usual
-from sentinel.model.collective import CollectiveCheck, MemberFinding, MemberSample
+from sentinel.checks._reduce import OVER, measure
+from sentinel.checks._ways import FLOOR, Fabric, Way, usual, ways_of
+from sentinel.model.collective import CollectiveCheck, Figure, MemberFinding, MemberSample
 from sentinel.model.finding import Finding, Health
 from sentinel.model.ids import NodeId
 
@@ -128,6 +130,28 @@ def _evidence(way: Way, others: Way) -> dict[str, str | int | float]:
     }
 
 
+def figures(samples: Sequence[MemberSample]) -> Iterator[Figure]:
+    """Give what each node's ways have, the median of those in its rack and of those between racks.
+
+    A way whose ends go through unlike devices is like no other, and one beside a job says nothing.
+    """
+    over = {sample.node: sample.about.get(OVER, "") for sample in samples if not sample.error}
+    found: dict[tuple[NodeId, str], list[float]] = defaultdict(list)
+    for way in ways_of(samples):
+        through = {over[node] for node in way.pair}
+        if not way.busy and len(through) == 1 and "" not in through:
+            for node in way.pair:
+                found[node, _near_or_far(way)].append(way.mb_per_s)
+    for (node, what), speeds in found.items():
+        yield Figure(node, "link", over[node], what, median(speeds))
+
+
+def _near_or_far(way: Way) -> str:
+    if not all(way.racks):
+        return "mb_per_s"
+    return "far_mb_per_s" if way.crosses else "near_mb_per_s"
+
+
 CHECK = CollectiveCheck(
     "pair",
     deadline=20.0,
@@ -135,4 +159,5 @@ CHECK = CollectiveCheck(
     judge=judge,
     causes=("link-slow", "rack-slow", "network-unclear"),
     plan=plan,
+    figures=figures,
 )

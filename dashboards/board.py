@@ -1,10 +1,11 @@
 """The frame of each dashboard: the variables at its top, its links, and what happened as annotations."""
 
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from grafana_foundation_sdk.builders import dashboard as builder
 from grafana_foundation_sdk.builders import prometheus
+from grafana_foundation_sdk.models import common
 from grafana_foundation_sdk.models import dashboard as model
 
 from sentinel.dashboards.look import BAD, NOTICE
@@ -25,6 +26,9 @@ NODE_BOARD = {
     "&var-node=${__field.labels.node}"
 }
 ALL = ".+"
+GRAFANA = common.DataSourceRef(type_val="grafana", uid="-- Grafana --")
+"""Grafana itself, as its own annotations have it for their source."""
+MOST_PUSHED = 200
 
 
 def row(title: str) -> builder.Row:
@@ -94,6 +98,8 @@ def _annotations() -> Sequence[builder.AnnotationQuery]:
     return (
         _annotation("Incidents", NOTICE, f"{opened} > 0", "{{cause}}"),
         _annotation("Evictions", BAD, f"{evicted} > 0", "a node was evicted"),
+        _pushed("Incidents, begin to end", NOTICE, "incident"),
+        _pushed("Evictions, begin to end", BAD, "eviction"),
     )
 
 
@@ -101,6 +107,14 @@ def _annotation(name: str, colour: str, query: str, text: str) -> builder.Annota
     annotation = builder.AnnotationQuery().name(name).datasource(DATASOURCE).enable(True).icon_color(colour)
     target = prometheus.Dataquery().expr(query).ref_id("Anno")
     return annotation.expr(query).target(target).title_format(name).text_format(text).step("60s")
+
+
+def _pushed(name: str, colour: str, kind: str) -> builder.AnnotationQuery:
+    """Give those that the controller has written into Grafana itself; none, where it has no token."""
+    annotation = builder.AnnotationQuery().name(name).datasource(GRAFANA).enable(True).icon_color(colour)
+    tags = [TAG, kind, "cluster:$cluster"]
+    target: Any = builder.AnnotationTarget().type("tags").limit(MOST_PUSHED).match_any(False).tags(tags)
+    return annotation.target(target)
 
 
 def _links() -> Sequence[builder.DashboardLink]:

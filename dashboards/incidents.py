@@ -88,6 +88,7 @@ BOARD = board(
         "short",
         {"{{cause}}": f"{total(increase('incidents_diagnosed_total'), 'cause')} > 0"},
         stacked=True,
+        width=24,
     ),
     row("How fast"),
     bars(

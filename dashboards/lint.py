@@ -75,7 +75,8 @@ def queries(board: Document) -> Iterator[tuple[str, str]]:
         for target in panel.get("targets", ()):
             yield panel["title"], target["expr"]
     for annotation in board["annotations"]["list"]:
-        yield f"annotation {annotation['name']}", annotation["expr"]
+        if "expr" in annotation:  # not those that Grafana holds itself
+            yield f"annotation {annotation['name']}", annotation["expr"]
 
 
 def _variables(board: Document) -> Mapping[str, Any]:

@@ -8,6 +8,8 @@ from grafana_foundation_sdk.models import dashboard as model
 
 GOOD, NOTICE, BAD, QUIET, PLAIN = "green", "orange", "red", "#8e8e8e", "blue"
 """Ok, warning, critical, unknown; and what has nothing to do with health."""
+SERIES = (PLAIN, "purple", "dark-blue", "dark-purple")
+"""Of what has nothing to do with health either, where a panel has several lines, in their order."""
 Words: TypeAlias = Mapping[int, tuple[str, str]]
 """What a value is called, and its colour."""
 

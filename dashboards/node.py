@@ -73,8 +73,8 @@ BOARD = board(
         width=3,
     ),
     number(
-        "Uncorrectable memory errors",
-        "Of its GPUs, in the time shown.",
+        "Memory errors",
+        "Uncorrectable ones of its GPUs, in the time shown.",
         "short",
         total(over_range("gpu_ecc_uncorrectable_errors_total", NODE)),
         limits=Limits(bad=1),
@@ -90,8 +90,8 @@ BOARD = board(
         none="0",
     ),
     number(
-        "Processes killed for memory",
-        "By the kernel, in the time shown.",
+        "Memory kills",
+        "Processes that the kernel killed for memory, in the time shown.",
         "short",
         total(over_range("oom_kills_total", NODE)),
         limits=Limits(notice=1),
@@ -145,12 +145,14 @@ BOARD = board(
             "limit": f"min by (node) ({_of('gpu_power_limit_watts')})",
             "limit that they come with": f"min by (node) ({_of('gpu_power_limit_default_watts')})",
         },
+        bounds=("limit", "limit that they come with"),
     ),
     lines(
         "Clock",
         "Of the multiprocessors, and the highest they have.",
         "hertz",
         {GPU: _of("gpu_sm_clock_hertz"), "highest": f"max by (node) ({_of('gpu_sm_clock_max_hertz')})"},
+        bounds=("highest",),
     ),
     lines(
         "Clocks held down",

@@ -3,7 +3,7 @@
 Each takes a title, a description, a unit of Grafana's, and its queries by their legends.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import TypeAlias, TypeVar, Unpack
 
 from grafana_foundation_sdk.builders import bargauge, prometheus, stat, statushistory, table, text, timeseries
@@ -14,7 +14,7 @@ from grafana_foundation_sdk.models import dashboard as model
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 from grafana_foundation_sdk.models.text import TextMode
 
-from sentinel.dashboards.look import PLAIN, Limits, Look, mapping
+from sentinel.dashboards.look import PLAIN, QUIET, SERIES, Limits, Look, mapping
 from sentinel.dashboards.promql import OVER_RANGE
 
 DATASOURCE = common.DataSourceRef(type_val="prometheus", uid="${datasource}")
@@ -23,6 +23,8 @@ Panel: TypeAlias = (
 )
 Queries: TypeAlias = Mapping[str, str]
 """Queries by the legends of their series, which may name labels as `{{node}}`."""
+LETTERS = "ABCDEFGH"
+"""Name a panel's queries."""
 P = TypeVar("P", stat.Panel, timeseries.Panel, bargauge.Panel, statushistory.Panel, table.Panel)
 
 
@@ -31,7 +33,8 @@ def number(title: str, description: str, unit: str, query: str, **look: Unpack[L
 
     What is counted over the whole time shown has no course.
     """
-    panel = _dressed(stat.Panel(), title, description, {"height": 4, "width": 4, **look}).unit(unit)
+    panel = _dressed(stat.Panel(), title, description, {"height": 4, "width": 4, **look})
+    panel = _measured(panel, unit, [query])
     panel.reduce_options(_last()).text_mode(common.BigValueTextMode.VALUE)
     judged = "limits" in look or "words" in look
     panel.color_mode(common.BigValueColorMode.BACKGROUND if judged else common.BigValueColorMode.NONE)
@@ -56,10 +59,21 @@ def history(title: str, description: str, queries: Queries, **look: Unpack[Look]
 
 
 def lines(
-    title: str, description: str, unit: str, queries: Queries, *, stacked: bool = False, **look: Unpack[Look]
+    title: str,
+    description: str,
+    unit: str,
+    queries: Queries,
+    *,
+    stacked: bool = False,
+    bounds: Collection[str] = (),
+    **look: Unpack[Look],
 ) -> timeseries.Panel:
-    """Give lines over time in shades of one colour; limits are dashed lines."""
-    panel = _dressed(timeseries.Panel(), title, description, look).unit(unit).line_width(1)
+    """Give lines over time, of each query in shades of one colour.
+
+    Limits are dashed lines, and so are queries that give one, `bounds` by their legends.
+    """
+    panel = _dressed(timeseries.Panel(), title, description, look).line_width(1)
+    panel = _measured(panel, unit, queries.values())
     panel.show_points(common.VisibilityMode.NEVER).axis_soft_min(0).legend(_legend(shown=len(queries) > 0))
     panel.tooltip(shape.VizTooltipOptions().mode(common.TooltipDisplayMode.MULTI))
     panel.color_scheme(builder.FieldColor().mode(model.FieldColorModeId.SHADES).fixed_color(PLAIN))
@@ -68,12 +82,28 @@ def lines(
     if "limits" in look:
         dashed = common.GraphThresholdsStyleMode.DASHED
         panel.thresholds_style(shape.GraphThresholdsStyleConfig().mode(dashed))
+    drawn = [letter for letter, legend in zip(LETTERS, queries, strict=False) if legend not in bounds]
+    for letter in LETTERS[: len(queries)] if len(queries) > 1 else "":
+        look_of = _line(SERIES[drawn.index(letter) % len(SERIES)]) if letter in drawn else _bound()
+        panel.override_by_query(letter, look_of)
     return _over_time(panel, queries)
+
+
+def _line(colour: str) -> list[model.DynamicConfigValue]:
+    shades = {"mode": model.FieldColorModeId.SHADES.value, "fixedColor": colour}
+    return [model.DynamicConfigValue("color", shades)]
+
+
+def _bound() -> list[model.DynamicConfigValue]:
+    fixed = {"mode": model.FieldColorModeId.FIXED.value, "fixedColor": QUIET}
+    dashes = {"fill": "dash", "dash": [8, 6]}
+    return [model.DynamicConfigValue("color", fixed), model.DynamicConfigValue("custom.lineStyle", dashes)]
 
 
 def bars(title: str, description: str, unit: str, queries: Queries, **look: Unpack[Look]) -> bargauge.Panel:
     """Give a bar for each series."""
-    panel = _dressed(bargauge.Panel(), title, description, look).unit(unit).min(0).reduce_options(_last())
+    panel = _dressed(bargauge.Panel(), title, description, look).min(0).reduce_options(_last())
+    panel = _measured(panel, unit, queries.values())
     panel.orientation(common.VizOrientation.HORIZONTAL).display_mode(common.BarGaugeDisplayMode.BASIC)
     if "limits" not in look:
         panel.color_scheme(builder.FieldColor().mode(model.FieldColorModeId.FIXED).fixed_color(PLAIN))
@@ -130,14 +160,22 @@ def _dressed(panel: P, title: str, description: str, look: Look) -> P:
     return panel
 
 
+def _measured(panel: P, unit: str, queries: Iterable[str]) -> P:
+    """Give the unit; what is counted is whole, of which Prometheus' `increase` makes 1.02."""
+    counts = unit == "short" and all("increase(" in query for query in queries)
+    if unit == "h":
+        return panel.unit(unit).decimals(2)
+    return panel.unit(unit).decimals(0) if counts else panel.unit(unit)
+
+
 def _over_time(panel: P, queries: Queries) -> P:
-    for letter, (legend, expression) in zip("ABCDEFGH", queries.items(), strict=False):
+    for letter, (legend, expression) in zip(LETTERS, queries.items(), strict=False):
         panel.with_target(_query(expression, letter, legend).range())
     return panel
 
 
 def _now(panel: P, queries: Queries) -> P:
-    for letter, (legend, expression) in zip("ABCDEFGH", queries.items(), strict=False):
+    for letter, (legend, expression) in zip(LETTERS, queries.items(), strict=False):
         panel.with_target(_query(expression, letter, legend).instant())
     return panel
 

@@ -91,6 +91,7 @@ BOARD = board(
             "since the last": _of_job("step_age_seconds"),
             "a stall": STALL,
         },
+        bounds=("a stall",),
     ),
     lines(
         "What ranks do",
@@ -108,6 +109,7 @@ BOARD = board(
             "{{stat}}": total(of(OUTSIDE, RUN), "stat"),
             "a straggler": f"{POLICY.straggler_factor} * {total(of(OUTSIDE, RUN, MEDIAN))}",
         },
+        bounds=("a straggler",),
     ),
     row("What was lost"),
     bars(

@@ -1,6 +1,6 @@
 """Where each question is answered."""
 
-from sentinel.dashboards.board import TAG, board, row
+from sentinel.dashboards.board import TAG, board
 from sentinel.dashboards.look import YES_IS_GOOD, Limits
 from sentinel.dashboards.panels import number, prose
 from sentinel.dashboards.promql import of, total, worst
@@ -28,8 +28,6 @@ BOARD = board(
     "start",
     "Sentinel: start here",
     __doc__,
-    prose("If you want to know", "Where each question is answered.", TABLE, width=24, height=11),
-    row("Now"),
     number(
         "Training",
         "Whether every chosen job trains.",
@@ -62,4 +60,5 @@ BOARD = board(
         words=YES_IS_GOOD,
         width=6,
     ),
+    prose("If you want to know", "Where each question is answered.", TABLE, width=24, height=11),
 )

@@ -124,10 +124,21 @@ def _named(book: Runbook) -> Iterator[tuple[str, Cause]]:
 
 def prose(cause: Cause, directory: Path | None = None, own: Path | None = None) -> str:
     """Give the part of a runbook that people read, as Markdown. Raises RunbookError."""
+    return _split(_file(cause, directory, own), _text)[1]
+
+
+def page(cause: Cause, own: Path | None = None) -> str:
+    """Give the same below its title. Raises RunbookError."""
+    file = _file(cause, None, own)
+    front, text = _front(file, _text), _split(file, _text)[1]
+    title = front.get("title", cause) if isinstance(front, dict) else cause
+    return f"# {title}\n\n{text.lstrip()}"
+
+
+def _file(cause: Cause, directory: Path | None, own: Path | None) -> Path:
     folders = (directory or Path(__file__).parent, own)
     files = [folder / f"{cause}.md" for folder in folders if folder is not None]
-    file = next((each for each in files if each.is_file()), files[0])
-    return _split(file, _text)[1]
+    return next((each for each in files if each.is_file()), files[0])
 
 
 def hash_of(runbooks: Mapping[Cause, Runbook]) -> str:
@@ -162,16 +173,20 @@ def _split(file: Path, text: Callable[[Path], str]) -> tuple[str, str]:
 
 
 def _read(file: Path, predicates: Collection[str], text: Callable[[Path], str]) -> Runbook:
-    try:
-        front = yaml.load(_split(file, text)[0], Loader=_LOADER)  # noqa: S506 - either is a safe one
-    except yaml.YAMLError as error:
-        raise RunbookError(f"{file}: front matter is not YAML: {' '.join(str(error).split())}") from None
+    front = _front(file, text)
     try:
         book: Runbook = from_plain(Runbook, _plain(front))
         _judge(book, file.stem, predicates)
     except ValueError as error:
         raise RunbookError(f"{file}: {str(error).removeprefix('no Runbook: ')}") from None
     return book
+
+
+def _front(file: Path, text: Callable[[Path], str]) -> Any:
+    try:
+        return yaml.load(_split(file, text)[0], Loader=_LOADER)  # noqa: S506 - either is a safe one
+    except yaml.YAMLError as error:
+        raise RunbookError(f"{file}: front matter is not YAML: {' '.join(str(error).split())}") from None
 
 
 def _plain(front: Any) -> dict[str, Any]:

@@ -167,8 +167,10 @@ class Dispatcher:
             return history[-1][0]
 
     def show_again(self, incident: str) -> None:
-        """Have on-call's message of an incident shown once more: what people did may be told there."""
-        self._on_call.outboxes.show_again(incident)
+        """Have an incident's messages with buttons shown once more: what people did may be told there."""
+        for desk in (self._on_call, *self._others):
+            if any(getattr(channel, "is_stale", None) for channel in desk.receiver.channels):
+                desk.outboxes.show_again(incident)
 
     def standing(self) -> Iterator[tuple[str, Standing]]:
         """Say how each receiver fares, by its name."""

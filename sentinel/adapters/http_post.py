@@ -1,4 +1,4 @@
-"""One POST to a server of others: bounded in time and size, and what goes wrong is a ChannelError."""
+"""One call of a server of others: bounded in time and size, and what goes wrong is a ChannelError."""
 
 import asyncio
 import re
@@ -23,13 +23,29 @@ _NUMBER = re.compile(r"[0-9]+(?:\.[0-9]*)?")
 async def post(
     url: str, *, headers: Mapping[str, str], timeout: Seconds, within: Seconds, most: int, **sent: Any
 ) -> tuple[int, httpx.Headers, bytes]:
-    """Post what httpx calls `data`, `json` or `content`, and give status, headers and body.
+    """Call with POST."""
+    return await call("POST", url, headers=headers, timeout=timeout, within=within, most=most, **sent)
+
+
+async def call(
+    method: str,
+    url: str,
+    *,
+    headers: Mapping[str, str],
+    timeout: Seconds,
+    within: Seconds,
+    most: int,
+    **sent: Any,
+) -> tuple[int, httpx.Headers, bytes]:
+    """Send what httpx calls `data`, `json` or `content`, and give status, headers and body.
 
     `timeout` is for each read and write, `within` for all of it; `most` is how many bytes an answer may have.
     Raises ChannelError, `unsure` unless nothing can have been sent.
     """
     try:
-        return await _post(url, {**headers, "Accept-Encoding": "identity"}, timeout, within, most, sent)
+        return await _call(
+            method, url, {**headers, "Accept-Encoding": "identity"}, timeout, within, most, sent
+        )
     except TimeoutError:
         raise ChannelError(f"no answer within {max(within, 0.0):.1f} s", unsure=True) from None
     except (httpx.ConnectError, httpx.ConnectTimeout) as error:  # so nothing was sent
@@ -40,7 +56,8 @@ async def post(
         raise ChannelError(_reason(error), unsure=True) from None
 
 
-async def _post(
+async def _call(
+    method: str,
     url: str,
     headers: Mapping[str, str],
     timeout: Seconds,
@@ -57,7 +74,7 @@ async def _post(
             follow_redirects=False,  # the token is for nobody else
             timeout=timeout,
         ) as client,
-        client.stream("POST", url, headers=headers, **sent) as answer,
+        client.stream(method, url, headers=headers, **sent) as answer,
     ):
         return answer.status_code, answer.headers, await _bounded(answer, most)
 

@@ -17,6 +17,7 @@ class ChannelError(Exception):
 
     `permanent`: the same call will be refused again. `unsure`: it may have been taken all the same.
     `retry_after`: seconds that the other side asked to wait. `gone`: the message to change is not there.
+    `status`: of HTTP, where that was the answer; else 0.
     """
 
     def __init__(
@@ -27,12 +28,14 @@ class ChannelError(Exception):
         unsure: bool = False,
         retry_after: Seconds | None = None,
         gone: bool = False,
+        status: int = 0,
     ) -> None:
         super().__init__(detail)
         self.permanent = permanent
         self.unsure = unsure
         self.retry_after = retry_after
         self.gone = gone
+        self.status = status
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from sentinel.adapters.http_post import post, retry_after
+from sentinel.adapters.http_post import call, retry_after
 from sentinel.adapters.page_channel import ChannelError
 from sentinel.model.ids import Seconds
 from sentinel.redact import redact
@@ -32,21 +32,29 @@ class Poster:
 
     async def send(self, url: str, content: bytes, headers: Mapping[str, str] | None = None) -> None:
         """Post until it is taken, with a status of 200 to 299. Raises ChannelError."""
-        loop, sent = asyncio.get_running_loop(), {**self._headers, **(headers or {})}
-        await loop.run_in_executor(self._thread, self._deliver, url, content, sent)
+        await self.ask("POST", url, content, headers)
 
-    def _deliver(self, url: str, content: bytes, headers: Mapping[str, str]) -> None:
+    async def ask(
+        self, method: str, url: str, content: bytes = b"", headers: Mapping[str, str] | None = None
+    ) -> bytes:
+        """Call by another method, too, and give what it answers. Raises ChannelError."""
+        loop, sent = asyncio.get_running_loop(), {**self._headers, **(headers or {})}
+        return await loop.run_in_executor(self._thread, self._deliver, method, url, content, sent)
+
+    def _deliver(self, method: str, url: str, content: bytes, headers: Mapping[str, str]) -> bytes:
         within = self._within
-        call = post(url, headers=headers, content=content, timeout=within, within=within, most=MOST_BYTES)
-        status, said, body = asyncio.run(call)
+        made = call(
+            method, url, headers=headers, content=content, timeout=within, within=within, most=MOST_BYTES
+        )
+        status, said, body = asyncio.run(made)
         if status in range(200, 300):
-            return
+            return body
         reason = f"HTTP {status}{_reason(body)}"
         if status >= 500 or status in PASSING:
             asked = said.get("retry-after")
             wait = None if asked is None else retry_after(asked)
-            raise ChannelError(reason, unsure=status >= 500, retry_after=wait)
-        raise ChannelError(reason, permanent=True)
+            raise ChannelError(reason, unsure=status >= 500, retry_after=wait, status=status)
+        raise ChannelError(reason, permanent=True, status=status)
 
 
 def _reason(body: bytes) -> str:

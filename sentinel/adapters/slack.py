@@ -65,10 +65,15 @@ class Slack:
         self._id = "" if channel.startswith("#") else channel
         self._sender, self._controls = sender, controls
         self._shown: dict[str, Controls] = {}
-        self.is_stale = None if controls is None else self._is_stale
-        self._api = SlackApi(token, base_url, timeout)
+        self.is_stale: Callable[[Page], bool] | None = None if controls is None else self._is_stale
+        self._token, self._api = token, SlackApi(token, base_url, timeout)
         # One thread: a look-up waits for a call that we no longer wait for, and so cannot miss its message.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=self.name)
+
+    def offer(self, token: str, controls: ControlsOf) -> None:
+        """Have buttons, if it is with this token that it posts: presses come to the app that has it."""
+        if token == self._token:
+            self._controls, self.is_stale = controls, self._is_stale
 
     def close(self) -> None:
         """Let the thread go once its call has ended."""

@@ -3,7 +3,7 @@
 import json as codec
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,6 +14,7 @@ from sentinel.cli.frame import (
     MISUSED,
     CommandError,
     app,
+    ask,
     examples,
     say,
     say_json,
@@ -26,11 +27,13 @@ if TYPE_CHECKING:
     from sentinel.model.check import Series
     from sentinel.model.finding import Finding
     from sentinel.runtime.by_hand import Looked, Result
+    from sentinel.runtime.probe import Hold
 
 NO_DRIVER = (
     "No GPU could be asked: does `nvidia-smi` work here, and in this container? "
     "On a machine without GPUs: sentinel check --gpus none"
 )
+ALONE = "Not held against the fleet: no controller can be asked here; on the head node: sentinel probe gemm"
 _VALUES = 4
 """So many measured values stand in a line of the table; all of them are in --json."""
 
@@ -73,8 +76,10 @@ def check(
     import socket
     from dataclasses import replace
 
+    from sentinel.cli.fleet import lines
     from sentinel.model.finding import Finding, Health
     from sentinel.runtime.by_hand import Here, Result, known, known_loads, look
+    from sentinel.runtime.probe import held_nowhere
 
     if gpus not in ("nvml", "none") and not gpus.startswith("simulated:"):
         raise CommandError(f"--gpus {gpus!r}: expected nvml, none or simulated:FILE", MISUSED)
@@ -88,7 +93,11 @@ def check(
     called = settings().checks
     lists = {"xid_fatal": frozenset(called.xid_fatal), "xid_ignored": frozenset(called.xid_ignored)}
     here = Here(socket.gethostname(), gpus, expected_gpus, tuple(disk or ["/"]), kernel_log, **lists)
-    looked = look(here, [checks[name] for name in passive], chosen)
+    if chosen and not json:
+        load, most_s = ", ".join(each.name for each in chosen), sum(each.deadline for each in chosen)
+        say(f"{load} keeps this machine busy, for {most_s:.0f} s at most; the table follows")
+    hold, unknown = _fleet() if chosen else (held_nowhere, "")
+    looked = look(here, [checks[name] for name in passive], chosen, hold)
     seen = _on_the_bus(looked) if gpus == "nvml" and "gpu" in passive else None
     if seen is not None and seen.missing and expected_gpus is None:
         missed = Finding("gpu", "gpu-missing", "pci", Health.UNKNOWN, str(seen))
@@ -98,9 +107,32 @@ def check(
             say_json(codec.dumps(_plain(result)))
     else:
         _show(looked.results, seen)
+        for line in (
+            [unknown] if unknown else lines([each for result in looked.results for each in result.held])
+        ):
+            say(line)
         if looked.lines is not None:
             say(f"Kernel lines of this boot: {looked.lines}")
+        for line in _verdict(looked.results):
+            say(line)
     raise typer.Exit(EXIT_BY_HEALTH[looked.worst])
+
+
+def _fleet() -> "tuple[Hold, str]":
+    """Ask the controller what other nodes have measured; says why, where that can't be known here."""
+    import time
+    from functools import partial
+
+    from sentinel.core.baselines import hold
+    from sentinel.core.state.rows import Baseline
+    from sentinel.model.codec import CodecError, from_plain
+    from sentinel.runtime.probe import held_nowhere
+
+    try:
+        known = from_plain(dict[str, Baseline], ask("GET", "baselines"))
+    except (CommandError, CodecError):
+        return held_nowhere, ALONE
+    return partial(hold, known, now=time.time(), policy=settings().policy), ""
 
 
 def _on_the_bus(looked: "Looked") -> "Seen":
@@ -121,6 +153,19 @@ def _show(results: "Iterable[Result]", seen: "Seen | None") -> None:
     causes = sorted({row["runbook"] for row in rows if row["runbook"]})
     if causes:
         say(f"What to do: {', '.join(f'{settings().cluster.web_url}/runbook/{cause}' for cause in causes)}")
+
+
+def _verdict(results: "Sequence[Result]") -> Iterator[str]:
+    """Say last, where a terminal ends, which checks are not well, the worst first."""
+    from sentinel.model.counted import counted
+    from sentinel.model.finding import WORST, Health
+
+    by = {health: [each.check for each in results if each.health is health] for health in WORST}
+    yield from (f"{health.value}: {', '.join(names)}" for health, names in by.items() if names)
+    if not any(by.values()):
+        skipped = sum(each.health is Health.SKIPPED for each in results)
+        rest = f"; {skipped} more did not apply here" if skipped else ""
+        yield f"Nothing found by {counted(len(results) - skipped, 'check')}{rest}"
 
 
 def _rows(result: "Result") -> Iterator[dict[str, str]]:
@@ -156,6 +201,7 @@ def _plain(result: "Result") -> dict[str, Any]:
             to_plain(each) | {"runbook": f"{url}/runbook/{cause}" if (cause := _cause(each)) else None}
             for each in result.findings
         ],
+        "held": [to_plain(each) for each in result.held],
         "measured": {_named(of): value for of, value in result.measured.items()},
     }
 

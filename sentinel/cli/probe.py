@@ -20,7 +20,13 @@ LOOK_EVERY_S = 0.3
     ),
 )
 def probe(
-    check: Annotated[str, typer.Argument(help="Such as pair or gemm; a wrong name lists all.")],
+    check: Annotated[
+        str,
+        typer.Argument(
+            help="pair: bandwidth and latency between nodes; all_reduce: all of them, then halves; gemm: "
+            "how fast each device is, and whether it computes right. A wrong name lists all."
+        ),
+    ],
     nodes: Annotated[
         list[str] | None, typer.Option(help="Separate them by commas; without: all that no job needs.")
     ] = None,
@@ -29,7 +35,7 @@ def probe(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Have nodes measure together now, and say what was measured and who stands out.
+    """Have nodes measure together now, and say what was measured and who stands out, also beside the fleet.
 
     Nobody is evicted for it. Exit code by the worst finding: 0 nothing, 1 of all or of some nothing could be
     measured or told, 3 a warning, 4 something critical.
@@ -66,6 +72,10 @@ def _how_far(now: Mapping[str, Any]) -> str:
 
 
 def _show(now: Mapping[str, Any]) -> None:
+    from sentinel.cli.fleet import lines
+    from sentinel.model.codec import from_plain
+    from sentinel.model.collective import Held
+
     if rows := list(_rows(now["samples"])):
         table("", rows)
     errors = {f"{each['node']}: {each['error']}" for each in now["samples"] if each["error"]}
@@ -76,6 +86,8 @@ def _show(now: Mapping[str, Any]) -> None:
     for each in now["findings"]:
         found = each["finding"]
         say(f"{found['health']}: {each['node']} {found['component']}: {found['summary']}")
+    for line in lines(from_plain(tuple[Held, ...], now.get("held", []))):
+        say(line)
     if not (now["error"] or now["findings"] or errors):
         say("nobody stands out")
 

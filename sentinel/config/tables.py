@@ -272,6 +272,10 @@ class Pages(Table):
         default="", pattern=r"^(https?://[^\s/@]+(/[^\s?#]*)?)?$", examples=["https://grafana.example.org"]
     )
     """Where Sentinel's dashboards are: messages link to that of the node, or of the run."""
+    grafana_token: SecretStr = SecretStr("")
+    """From the environment only: a service account's; with one, incidents and evictions are annotations."""
+    grafana_token_file: Path | None = None
+    """Read when no such token is in the environment; a mounted secret."""
     fallback_after_s: float = Field(default=20.0, gt=0)
     """A page that is not delivered for this long also goes to the fallback: longer than one Retry-After."""
     oncall_file: Path | None = None
@@ -286,6 +290,10 @@ class Pages(Table):
     """When, in `timezone`, one message a day says what happened and what waits for people; empty: never."""
     digest_to: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ("on-call",)
     """Who gets it, by the names of `[receivers.NAME]`; `on-call` is `[pages]`."""
+    weekly: str = Field(default="", examples=["mon 09:00"])
+    """When, in `timezone`, the report of the seven whole days before is told, once a week; empty: never."""
+    weekly_to: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ("on-call",)
+    """Who gets that, as `digest_to`."""
 
     @model_validator(mode="after")
     def _somebody_may_press(self) -> Self:
@@ -293,6 +301,18 @@ class Pages(Table):
         if has_app and not self.slack_groups:
             raise ValueError("slack_groups is empty: name the user groups whose members may press buttons")
         return self
+
+    @model_validator(mode="after")
+    def _annotations_go_somewhere(self) -> Self:
+        if not self.grafana_url and (self.grafana_token.get_secret_value() or self.grafana_token_file):
+            raise ValueError("grafana_url is empty: say where the annotations go")
+        return self
+
+    def grafanas_token(self) -> str:
+        """Give Grafana's token, empty for none. Raises ConfigError when its file can't be read."""
+        if self.grafana_token.get_secret_value() or self.grafana_token_file is None:
+            return self.grafana_token.get_secret_value()
+        return read_secret("pages.grafana_token_file", self.grafana_token_file)
 
     def app_token(self) -> str:
         """Give Slack's app-level token, empty for none. Raises ConfigError when its file can't be read."""
@@ -429,7 +449,7 @@ def validate(where: str, section: str, table: Any, *, strict: bool) -> Table:
     if model is None:
         near = nearest(section, dict.fromkeys(SECTIONS))
         raise ConfigError(f"{where}: unknown section {section!r}{near}")
-    for key in ("slack_token", "slack_app_token"):
+    for key in ("slack_token", "slack_app_token", "grafana_token"):
         if strict and isinstance(table, dict) and key in table:
             named = f"{PREFIX}PAGES__{key}".upper()
             raise ConfigError(f"{where}: pages.{key}: a secret; give it as {named}")

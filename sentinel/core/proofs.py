@@ -1,10 +1,13 @@
 """What a node that is out has to show before it comes back, and what it has shown, in words."""
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
+from sentinel.core.baselines import beside
 from sentinel.core.state import Rules, State
 from sentinel.core.state.rows import SCHEDULER, Eviction, Node, Proof, ProofStage
 from sentinel.model.action import Resume, StopWorker
+from sentinel.model.collective import Standing
 from sentinel.model.counted import counted
 from sentinel.model.fact import FindingReported, MembersProbed, NodeProbed
 from sentinel.model.finding import NO_OPINION, TRAINER, Finding, Health, gpu_of
@@ -18,6 +21,8 @@ SENTINEL = "Sentinel"
 """Who asks for a proof after a repair of its own."""
 LEAVING = (Resume, StopWorker)
 """Orders by which processes leave a node; while one is under way they may be there still."""
+BESIDE_OTHERS = (Standing.SHARED, Standing.UNDER_ANOTHER)
+"""Figures that are far below the fleet's and accuse nobody: that is said with what was measured."""
 PROBATION = ", on probation after a repair"
 """What is said where a node's first failure takes it out."""
 WITHOUT = "`sentinel undrain {node} --no-proof --reason …` takes it back on your word"
@@ -33,9 +38,11 @@ def why_out(
     book = rules.book_of(incident)
     told = [fact for fact in incident.evidence if isinstance(fact, FindingReported) and fact.node == node]
     mine = [fact.finding for fact in told if fact.finding.health is not Health.OK]
-    found = [each.key for each in mine if book in rules.by_code.get(each.code, ())]
+    mine = [each for each in mine if book in rules.by_code.get(each.code, ())]
     probed = (fact for fact in incident.evidence if isinstance(fact, MembersProbed))
-    measured = [fact.check for fact in probed if _against(node, fact)]
+    measured = [fact.check for fact in probed if against(node, fact)]
+    measured += [each.check for each in mine if each.check in rules.policy.preflight]
+    found = [each.key for each in mine if each.check not in rules.policy.preflight]
     return tuple(dict.fromkeys(found)), tuple(dict.fromkeys(measured))
 
 
@@ -88,7 +95,8 @@ def of_own(node: Node, proof: Proof, fact: NodeProbed) -> tuple[ProofStage, str]
     """
     out_for = node.cordon.found if node.cordon is not None else ()
     codes, checks = {(check, code) for check, code, _ in out_for}, {check for check, _, _ in out_for}
-    states = [each for each in node.findings.values() if each.check != TRAINER]
+    measured = {TRAINER, *proof.left}  # what a collective check had found, it says itself when it is run
+    states = [each for each in node.findings.values() if each.check not in measured]
     events = [each.finding for each in node.recent if each.finding.event and each.happened >= proof.at]
     for each in (*states, *events):
         again = (each.check, each.code) in codes and each.health is Health.WARNING
@@ -107,8 +115,8 @@ def of_own(node: Node, proof: Proof, fact: NodeProbed) -> tuple[ProofStage, str]
 
 def of_measured(node: Node, fact: MembersProbed) -> tuple[ProofStage, str]:
     """Judge what a node has measured; UNDER_WAY if nothing is against it, with what that was."""
-    if against := _against(node.id, fact):
-        return ProofStage.FAILED, _found(against[0])
+    if found := against(node.id, fact):
+        return ProofStage.FAILED, _found(found[0])
     mine = [each for each in fact.samples if each.node == node.id]
     error = next((each.error for each in mine if each.error), fact.error)
     if error or not mine:
@@ -120,7 +128,9 @@ def of_measured(node: Node, fact: MembersProbed) -> tuple[ProofStage, str]:
         what = name.rpartition("|")[2]
         least[what] = min(value, least.get(what, value))
     values = ", ".join(f"{what} {value:.4g}" for what, value in least.items())
-    return ProofStage.UNDER_WAY, f"{fact.check}: {values}"
+    apart = (each for each in fact.held if each.figure.node == node.id and each.standing in BESIDE_OTHERS)
+    notes = "".join(f"; {beside(each)}" for each in islice(apart, 1))
+    return ProofStage.UNDER_WAY, f"{fact.check}: {values}{notes}"
 
 
 def after(said: str) -> str:
@@ -128,7 +138,7 @@ def after(said: str) -> str:
     return f": {said}" if said else ""
 
 
-def _against(node: NodeId, fact: MembersProbed) -> list[Finding]:
+def against(node: NodeId, fact: MembersProbed) -> list[Finding]:
     """Give what nodes that measured together found of one; that nothing is known of it is no such thing."""
     mine = (each.finding for each in fact.findings if each.node == node)
     return [each for each in mine if each.health is not Health.UNKNOWN]

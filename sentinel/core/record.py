@@ -5,7 +5,7 @@ from typing import TypeVar, assert_never
 
 from msgspec.structs import replace
 
-from sentinel.core import evidence, group, proofs, recovery, waits
+from sentinel.core import evidence, group, preflights, proofs, recovery, waits
 from sentinel.core.learn.breaking import break_off
 from sentinel.core.learn.nodes import fall
 from sentinel.core.page.left import left_for_people, refused_evictions
@@ -18,6 +18,7 @@ from sentinel.core.state.timers import Timer
 from sentinel.core.state.workers import Worker
 from sentinel.model.action import (
     Action,
+    CallOff,
     CollectStacks,
     CordonNode,
     Deed,
@@ -149,6 +150,11 @@ def _ordered(state: State, action: Action, rules: Rules) -> None:
         case Ping(node=name):
             state.change(state.nodes[name], pings=state.nodes[name].pings + 1)
             state.set_deadline(Timer.PING.of(name), rules.policy.action_timeout_s)
+        case Probe(node=name, check=check, deadline=deadline) if check and name:
+            preflights.ordered(state, state.nodes[name], action.id)
+            state.set_deadline(Timer.PREFLIGHT.of(name), deadline + rules.policy.retry_s)
+        case CallOff(node=name):
+            preflights.put_off(state, state.nodes[name])
         case Probe(incident=name, check=check, deadline=deadline) if check:
             # Its answer may still be on the way at its deadline.
             state.set_deadline(Timer.MEMBERS.of(name), deadline + rules.policy.retry_s)

@@ -44,6 +44,7 @@ class Touched(Struct, frozen=True):
         turning = (now for _, before, now in state.incidents.changes() if now and _turns(before, now))
         jobs |= {each.job for each in turning if each.job}
         waits = {part for name, _, _ in state.deadlines.changes() for part in name.split("/")[1:]}
+        nodes |= state.in_preflight()  # whatever happens, their nodes may be needed by now
         if waits:
             nodes |= {NodeId(name) for name in waits if name in state.nodes}
             jobs |= {JobId(name) for name in waits}
@@ -153,4 +154,4 @@ def _says(incident: Incident) -> tuple[object, ...]:
 
 def _waiting_nodes(state: State) -> set[NodeId]:
     """Nodes that may lack something: those that are cordoned, or silent, or given back."""
-    return state.unusable() | {name for name, _, _ in state.nodes.changes()}
+    return state.unusable() | state.in_preflight() | {name for name, _, _ in state.nodes.changes()}

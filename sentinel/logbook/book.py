@@ -13,9 +13,9 @@ from typing import Any
 import msgspec
 
 from sentinel import private
-from sentinel.logbook.judged import with_judgements
 from sentinel.logbook.row import Row
 from sentinel.logbook.search import Index, parse
+from sentinel.logbook.what_people_say import with_judgements
 from sentinel.model.incident import Incident, Stage
 from sentinel.model.journal import Line
 from sentinel.model.judgement import Judgement

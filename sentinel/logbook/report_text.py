@@ -12,6 +12,8 @@ from sentinel.redact import redact
 
 MOST_CAUSES = 5
 """Causes that a short report names."""
+WATCHED = 0.99
+"""A short report says of less that nobody watched."""
 
 
 def markdown(report: Report) -> str:
@@ -32,7 +34,13 @@ def markdown(report: Report) -> str:
 
 def short(report: Report, url: str = "") -> str:
     """Write a few lines for a channel, the first of which says it all; `url` is where to read on."""
-    lines = [f"{report.cluster}, {report.begins} to {report.ends}: {headline(report)}"]
+    first = redact(f"{report.cluster}, {report.begins} to {report.ends}: {headline(report)}")
+    return "\n".join([first, details(report), *([url] if url else [])])
+
+
+def details(report: Report) -> str:
+    """Write the lines of a short report that follow the first."""
+    lines = []
     if report.causes:
         named = [f"{each.cause} {each.count}" for each in report.causes[:MOST_CAUSES]]
         more = len(report.causes) - len(named)
@@ -47,7 +55,9 @@ def short(report: Report, url: str = "") -> str:
         right, wrong = judged(report, Verdict.RIGHT), judged(report, Verdict.WRONG)
         lines.append(f"Evictions: {len(report.evictions)}, {right} right, {wrong} wrong")
     lines.append(f"Pages: {report.pages.count}, {report.pages.at_night} at night")
-    return redact("\n".join([*lines, *([url] if url else [])]))
+    if report.watched < WATCHED:
+        lines.append(f"For {percent(1.0 - report.watched)} of this time nobody watched")
+    return redact("\n".join(lines))
 
 
 def headline(report: Report) -> str:

@@ -5,12 +5,14 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from statistics import median
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from sentinel.logbook.markdown import template, utc
 from sentinel.logbook.masking import Mask
 from sentinel.logbook.row import Row
 from sentinel.logbook.tally import Entry, Evicted, Proved
 from sentinel.model.action import kind_of
+from sentinel.model.collective import Figure, Held
 from sentinel.model.counted import counted
 from sentinel.model.fact import (
     Fact,
@@ -79,7 +81,7 @@ class Told(Struct, frozen=True):
 
 
 class Measured(Struct, frozen=True):
-    """One value that the node measured, beside the other nodes' at the same time."""
+    """One value that the node measured, beside the other nodes' at the same time and before."""
 
     at: Instant
     utc: str
@@ -87,8 +89,14 @@ class Measured(Struct, frozen=True):
     what: str
     value: float
     fleet: float
-    """Median of the others."""
+    """Median of the others that measured together with it; 0 if none did."""
     others: int
+    usual: float = 0.0
+    """Median of what other nodes of its kind had measured before; 0 if they were too few."""
+    nodes: int = 0
+    """How many these were."""
+    standing: str = ""
+    """How it stands beside them; empty where that was not compared."""
 
 
 class Ticket(Struct, frozen=True):
@@ -258,13 +266,28 @@ def _measured(node: NodeId, facts: Iterable[Fact]) -> Iterator[Measured]:
         for sample in fact.samples:
             for what, value in sample.values.items():
                 values[what][sample.node].append(value)
+        held = {_named(each.figure): each for each in fact.held if each.figure.node == node}
         for what, by_node in values.items():
             others = [min(each) for name, each in by_node.items() if name != node]
-            if node in by_node and others:
-                own, fleet = min(by_node[node]), median(others)
-                yield Measured(
-                    fact.at, utc(fact.at), fact.check, what.replace("|", " "), own, fleet, len(others)
-                )
+            beside = held.pop(what, None)
+            if node in by_node and (others or beside):
+                of = what.replace("|", " "), min(by_node[node]), median(others or [0.0]), len(others)
+                yield _beside(Measured(fact.at, utc(fact.at), fact.check, *of), beside)
+        for each in held.values():
+            of = _named(each.figure).replace("|", " "), each.figure.value, 0.0, 0
+            yield _beside(Measured(fact.at, utc(fact.at), fact.check, *of), each)
+
+
+def _named(figure: Figure) -> str:
+    """Name a figure as samples name what was measured of a device."""
+    return f"{figure.component}|{figure.kind}|{figure.what}"
+
+
+def _beside(measured: Measured, held: Held | None) -> Measured:
+    if held is None:
+        return measured
+    known = held.nodes if held.usual else 0
+    return replace(measured, usual=held.usual, nodes=known, standing=held.standing.value)
 
 
 def _proofs(node: NodeId, entries: Iterable[Entry], mask: Mask) -> Iterator[Line]:

@@ -87,8 +87,12 @@ class Window:
 def last_week(now: Instant, zone: tzinfo) -> Window:
     """Give the last whole week, from Monday to Monday in a zone."""
     today = datetime.fromtimestamp(now, zone).date()
-    monday = today - timedelta(days=today.weekday())
-    return Window(_at(monday - timedelta(days=7), time(), zone), _at(monday, time(), zone), zone)
+    return week_before(today - timedelta(days=today.weekday()), zone)
+
+
+def week_before(day: date, zone: tzinfo) -> Window:
+    """Give the seven whole days before one."""
+    return Window(_at(day - timedelta(days=7), time(), zone), _at(day, time(), zone), zone)
 
 
 def moment(text: str, now: Instant, zone: tzinfo) -> Instant:

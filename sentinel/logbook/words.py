@@ -169,6 +169,8 @@ def action_line(action: do.Action) -> str:
             return f"collect the stacks of {counted(len(action.processes), 'rank')}"
         case do.Prove():
             return f"have {action.node} prove that it is well: {action.check or 'its own checks'}"
+        case do.CallOff():
+            return f"have {action.node} stop measuring: it is needed"
         case do.Repair(rung=rung):
             gpus = f" of {', '.join(f'gpu-{gpu}' for gpu in action.gpus)}" if action.gpus else ""
             return f"repair {action.node}: {rung.value}{gpus}"

@@ -136,7 +136,7 @@ class Probe(Deed, frozen=True):
     """Have a node's agent run all its quick checks now, or `members` measure together for one check."""
 
     node: NodeId
-    """Empty if it is a collective check that is asked."""
+    """Empty if it is a collective check that is asked, but for the pre-flight of an idle node."""
     check: str = ""
     """The collective check; empty for a node's quick checks."""
     members: tuple[NodeId, ...] = ()
@@ -159,6 +159,13 @@ class Prove(Deed, frozen=True):
     members: tuple[NodeId, ...] = ()
     """Who measures together."""
     deadline: Seconds = 0.0
+
+
+class CallOff(Deed, frozen=True):
+    """Have a node stop at once what it measures for a `Probe` of its own: it is needed."""
+
+    node: NodeId
+    probe: ActionId
 
 
 class Repair(Deed, frozen=True):
@@ -203,6 +210,7 @@ Action: TypeAlias = (
     | Probe
     | Ping
     | Prove
+    | CallOff
     | Repair
     | RestartAgent
     | RestartGcs
@@ -223,6 +231,7 @@ KINDS = (
     "probe",
     "ping",
     "prove",
+    "call-off",
     "repair",
     "restart-agent",
     "restart-gcs",

@@ -5,7 +5,7 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
-from sentinel.model.collective import MemberFinding, MemberSample
+from sentinel.model.collective import Held, MemberFinding, MemberSample
 from sentinel.model.finding import Finding
 from sentinel.model.ids import ActionId, IncidentId, Instant, JobId, NodeId, Seconds, WorkerId
 from sentinel.model.noun import Noun
@@ -130,6 +130,8 @@ class MembersProbed(Noun, frozen=True):
     """Why the judge has no opinion; empty if it has one."""
     who: str = ""
     """The operator who asked, to whom it was told: it is evidence of nothing else."""
+    held: tuple[Held, ...] = ()
+    """What of it can be compared with other nodes, and how it stood beside them then."""
 
 
 class WorkerReady(Noun, frozen=True):

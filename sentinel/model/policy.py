@@ -214,6 +214,38 @@ class Policy:
     collective_s: Seconds = number(45.0, 1.0, 600.0)
     """A collective probe ends after this: one node of four at 3 Mbit/s and 300 ms needs half of it."""
 
+    # What a node measures alone, held against the other nodes of its kind
+
+    fleet_nodes: int = number(4, 3, 32)
+    """So many other nodes must have measured a figure before a node is held against them."""
+    fleet_values: int = number(8, 3, 256)
+    """And so many devices on them: the spread of fewer is mostly chance."""
+    fleet_mads: float = number(6.0, 3.0, 100.0)
+    """A figure is behind by so many median absolute deviations of the fleet's: 4 sigma, once in 30,000."""
+    fleet_least: float = number(0.05, 0.01, 0.5)
+    """And by at least this share: devices that are all but alike would make outliers of each other.
+
+    5% is SuperBench's limit; one H200 differs from itself by 2% over time.
+    """
+    fleet_s: Seconds = number(7776000.0, 86400.0, 63072000.0)
+    """Figures older than a quarter of a year count no more: machines and what runs on them have changed."""
+
+    # Whether nodes that nobody needs are measured
+
+    idle_probes: bool = False
+    """Have a node without a rank pass `preflight` after it has joined, and again while it stays idle.
+
+    Off: it loads devices, which is for their owners to allow, and standbys that wait there share them.
+    """
+    idle_probe_s: Seconds = number(86400.0, 600.0, 2592000.0)
+    """An idle node is measured again after so long: once a day finds what came since, at 10 s of load."""
+    idle_look_s: Seconds = number(60.0, 5.0, 3600.0)
+    """Idle nodes are looked for this often, first so long after one has joined: a job has started by then."""
+    idle_jitter: float = number(0.25, 0.0, 0.9)
+    """Each wait is shorter by up to this share, another for each node: a fleet does not measure at once."""
+    idle_probes_at_once: int = number(2, 1, 100)
+    """So many nodes measure at a time: what they draw together is felt by nobody's breaker."""
+
     # What may be taken away
 
     evict_share: float = number(0.34, 0.0, 1.0)

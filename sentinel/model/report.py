@@ -227,6 +227,14 @@ class MeasureNow(Noun, frozen=True):
     meeting: Meeting
 
 
+class MeasureNoMore(Noun, frozen=True):
+    """Controller to agent: stop at once what a probe has ordered to be measured; the node is needed."""
+
+    order: Word
+    probe: Word
+    """Orders of it are called `probe#round`."""
+
+
 class KillWorker(Noun, frozen=True):
     """Controller to agent: SIGKILL this worker, only if pid and worker still belong together.
 
@@ -291,4 +299,6 @@ class Joined(Noun, frozen=True):
     snapshot_key: bytes
 
 
-Order: TypeAlias = Ack | ProbeNow | MeasureNow | KillWorker | StacksNow | LogsNow | ResetGpus | Leave
+Order: TypeAlias = (
+    Ack | ProbeNow | MeasureNow | MeasureNoMore | KillWorker | StacksNow | LogsNow | ResetGpus | Leave
+)

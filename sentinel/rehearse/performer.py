@@ -28,7 +28,7 @@ from sentinel.model.ids import IncidentId, NodeId, Seconds
 from sentinel.rehearse.controller import Controller
 from sentinel.rehearse.gang import Process
 from sentinel.rehearse.world import FIRST_STEP_S, World
-from sentinel.runtime.members import known_of, placed, planned
+from sentinel.runtime.members import fleet_of, known_of, placed, planned
 from sentinel.runtime.perform import turns
 from sentinel.runtime.probe import judged
 
@@ -262,10 +262,11 @@ class Performer:
             measured = [self.world.measure(node, members) for members in together for node in members]
             samples += [placed(sample, rounds, known) for sample in measured]
             rounds += 1
-        findings, error = judged(check, samples)
-        about = action.id, action.incident, check.name, tuple(samples), findings, error
+        fleet = fleet_of(self.controller.state, self.controller.rules.policy, lambda: self.world.now)
+        found = judged(check, samples, fleet)
+        about = action.id, action.incident, check.name, tuple(samples), found.findings, found.error
         takes = min(action.deadline, ROUND_S * rounds)
-        self._learn(takes, lambda: MembersProbed(self.world.now, *about))
+        self._learn(takes, lambda: MembersProbed(self.world.now, *about, held=found.held))
         self._ends(action, takes)
 
     def _restart_agent(self, action: RestartAgent, node: NodeId) -> None:

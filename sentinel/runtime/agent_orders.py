@@ -3,13 +3,14 @@
 import asyncio
 from collections.abc import Sequence
 
-from sentinel.model.action import CollectStacks, Probe, Prove, Repair
+from sentinel.model.action import CallOff, CollectStacks, Probe, Prove, Repair
 from sentinel.model.counted import counted
 from sentinel.model.ids import NodeId
 from sentinel.model.report import (
     KillWorker,
     Leave,
     LogsNow,
+    MeasureNoMore,
     MeasureNow,
     OrderDone,
     ProbeNow,
@@ -24,6 +25,8 @@ KNOWN_WITHIN_S = 30.0
 LOGS_WITHIN_S = 5.0
 UP_WITHIN_S = 30.0
 """An agent is up within a second; on a machine that has far too much to do within some ten."""
+CALLED_OFF_WITHIN_S = 10.0
+"""A child is killed at once; that it has ended is told with the next report."""
 RESET_WITHIN_S = 180.0
 """A reset of all GPUs of a node takes a minute; its agent gives up earlier."""
 
@@ -39,7 +42,7 @@ class AgentOrders:
     async def order(
         self,
         node: NodeId,
-        order: KillWorker | StacksNow | LogsNow | ResetGpus | MeasureNow | Leave,
+        order: KillWorker | StacksNow | LogsNow | ResetGpus | MeasureNow | MeasureNoMore | Leave,
         within: float,
     ) -> OrderDone:
         """Give an order and wait for what became of it. Raises ActionError, TimeoutError."""
@@ -95,6 +98,11 @@ class AgentOrders:
         if not await self._hands.reports.send(action.node, ProbeNow(action.id, action.deadline)):
             raise ActionError(f"{action.node}: no agent is connected")
         return "asked for all checks"
+
+    async def call_off(self, action: CallOff) -> str:
+        """Have a node stop what it measures. Raises ActionError, TimeoutError."""
+        stop = MeasureNoMore(action.id, action.probe)
+        return (await self.order(action.node, stop, CALLED_OFF_WITHIN_S)).detail
 
     async def reset(self, action: Repair) -> str:
         """Have a node's agent reset GPUs, if no process uses them. Raises ActionError, TimeoutError."""

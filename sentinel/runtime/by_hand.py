@@ -13,13 +13,22 @@ from sentinel.adapters.kernel_log import follow
 from sentinel.checks import load, load_collective
 from sentinel.model.check import Check, Machine, Series
 from sentinel.model.codec import to_plain
-from sentinel.model.collective import CollectiveCheck, Meeting, MemberSample
+from sentinel.model.collective import CollectiveCheck, Held, Meeting, MemberSample, parted
 from sentinel.model.finding import WORST, Finding, Health, skipped
 from sentinel.model.ids import NodeId, Seconds
 from sentinel.ready import is_ready
 from sentinel.runtime.agent.prober import STARTING, Prober
 from sentinel.runtime.members import planned
-from sentinel.runtime.probe import Answer, Introduction, Measured, NoGpus, judged, probe
+from sentinel.runtime.probe import (
+    Answer,
+    Hold,
+    Introduction,
+    Measured,
+    NoGpus,
+    held_nowhere,
+    judged,
+    probe,
+)
 
 LINES_WITHIN_S: Seconds = 10.0
 """A kernel log of a boot that goes on for longer is judged as far as it was read."""
@@ -59,6 +68,8 @@ class Result:
     findings: Sequence[Finding]
     """Empty where all is well."""
     measured: Mapping[Series, int | float] = field(default_factory=dict)
+    held: Sequence[Held] = ()
+    """How what was measured stands beside other nodes."""
 
     @property
     def health(self) -> Health:
@@ -84,12 +95,15 @@ class Looked:
         return next((each for each in WORST if each in found), Health.OK)
 
 
-def look(here: Here, checks: Sequence[Check], loads: Sequence[CollectiveCheck] = ()) -> Looked:
+def look(
+    here: Here, checks: Sequence[Check], loads: Sequence[CollectiveCheck] = (), hold: Hold = held_nowhere
+) -> Looked:
     """Run checks one after the other; those of the kernel log see what it holds of this boot.
 
-    `loads` measure alone on this node what others only measure together, and keep it busy meanwhile.
+    `loads` measure alone on this node what others only measure together, and keep it busy meanwhile; `hold`
+    knows what the fleet has measured.
     """
-    prober = _Asked(here)
+    prober = _Asked(here, hold)
     try:
         results = [prober.ask(check) for check in checks if not check.in_agent]
         results += [prober.measure(check) for check in loads]
@@ -135,8 +149,8 @@ def known_loads() -> dict[str, CollectiveCheck]:
 class _Asked:
     """A prober that is asked one check after the other; another one follows one that hangs or dies."""
 
-    def __init__(self, here: Here) -> None:
-        self._here = here
+    def __init__(self, here: Here, hold: Hold) -> None:
+        self._here, self._hold = here, hold
         self.pci: Mapping[str, int] = {}
         """PCI address → index of the GPU there."""
         self._prober = Prober(here)
@@ -152,12 +166,14 @@ class _Asked:
         answer = self._said(check, json.dumps(to_plain(meeting)))
         if not isinstance(answer, Measured):
             return self._gone(check, str(answer))
-        found, error = judged(check, [MemberSample(node, (node,), answer.values, answer.error)])
-        findings = [each.finding for each in found]
-        if error or answer.error:
-            said = f"not measured: {error or answer.error}"
+        values, words = parted(answer.values)
+        sample = MemberSample(node, (node,), values, answer.error, about=words)
+        found = judged(check, [sample], self._hold)
+        findings = [each.finding for each in found.findings]
+        if found.error or answer.error:
+            said = f"not measured: {found.error or answer.error}"
             findings.append(Finding(check.name, "not-measured", check.name, Health.UNKNOWN, said))
-        return Result(check.name, findings, {Series(name): value for name, value in answer.values.items()})
+        return Result(check.name, findings, {Series(name): each for name, each in values.items()}, found.held)
 
     def _said(
         self, check: Check | CollectiveCheck, about: str = ""

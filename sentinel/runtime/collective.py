@@ -13,13 +13,13 @@ from typing import Protocol
 from sentinel.checks import load_collective
 from sentinel.model.action import Probe
 from sentinel.model.codec import from_plain
-from sentinel.model.collective import NO_ANSWER, CollectiveCheck, Meeting, MemberSample, Round
+from sentinel.model.collective import NO_ANSWER, CollectiveCheck, Meeting, MemberSample, Round, parted
 from sentinel.model.fact import MembersProbed
 from sentinel.model.ids import Instant, NodeId, Seconds
 from sentinel.model.report import MeasureNow, OrderDone
 from sentinel.runtime.hands import ActionError
 from sentinel.runtime.members import Member, placed, planned
-from sentinel.runtime.probe import judged
+from sentinel.runtime.probe import Hold, Judged, held_nowhere, judged
 
 PORTS = range(20000, 30000)
 """Where members meet: below what the kernel gives out by itself. A taken one is a sample with an error."""
@@ -42,11 +42,12 @@ async def probe_members(
     now: Callable[[], Instant],
     about: Mapping[NodeId, Member] = MappingProxyType({}),
     heard: Callable[[Sequence[MemberSample]], None] = lambda _: None,
+    hold: Hold = held_nowhere,
 ) -> MembersProbed:
     """Measure the rounds that the check plans, as many as fit into the probe's deadline.
 
-    `about` says what is known of members; `heard` is told after each round what is measured so far. Raises
-    ActionError for an unknown check.
+    `about` says what is known of members; `heard` is told after each round what is measured so far; `hold`
+    knows what the fleet has measured before. Raises ActionError for an unknown check.
     """
     check = load_collective().get(action.check)
     if check is None:
@@ -60,8 +61,17 @@ async def probe_members(
         asked = (_member(agents, check, f"{action.id}#{number}", each) for each in meetings)
         samples += [placed(sample, number, about) for sample in await asyncio.gather(*asked)]
         heard(samples)
-    findings, error = judged(check, samples) if not error else ((), error)
-    return MembersProbed(now(), action.id, action.incident, check.name, tuple(samples), findings, error)
+    found = judged(check, samples, hold) if not error else Judged((), error=error)
+    return MembersProbed(
+        now(),
+        action.id,
+        action.incident,
+        check.name,
+        tuple(samples),
+        found.findings,
+        found.error,
+        held=found.held,
+    )
 
 
 def _meetings(together: Round, addresses: Mapping[NodeId, str], deadline: Seconds) -> Iterator[Meeting]:
@@ -79,7 +89,8 @@ async def _member(agents: Agents, check: CollectiveCheck, order: str, meeting: M
         values: dict[str, float] = from_plain(dict[str, float], json.loads(done.data[0]))
         if not all(map(math.isfinite, values.values())):
             raise ValueError("these are no measurements")
-        return MemberSample(node, members, values)
+        measured, words = parted(values)
+        return MemberSample(node, members, measured, about=words)
     except TimeoutError:
         return MemberSample(node, members, error=NO_ANSWER)
     except (ActionError, IndexError, ValueError, RecursionError) as error:

@@ -20,12 +20,14 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 from sentinel import backends, config, logs, private, runbooks
 from sentinel.adapters import on_call, on_call_plan, receivers
 from sentinel.adapters.dispatcher import Dispatcher
+from sentinel.adapters.grafana import Annotations
 from sentinel.adapters.journal import Journal
 from sentinel.adapters.journal_file import JournalError
 from sentinel.adapters.keys import KeyFileError, Keys, ensure_keys
 from sentinel.adapters.outbox import Timing
 from sentinel.adapters.outbox_file import OutboxError
 from sentinel.adapters.page_channel import Sender
+from sentinel.adapters.slack import Slack
 from sentinel.adapters.strangers import raise_descriptor_limit
 from sentinel.adapters.transport import Reports
 from sentinel.backends.port import Backend, Context
@@ -55,9 +57,10 @@ from sentinel.model.fact import (
 )
 from sentinel.model.ids import ActionId, Instant, JobId, NodeId, Seconds
 from sentinel.redact import remember
-from sentinel.runtime import digest, in_effect, running, slack_link, targets_file
+from sentinel.runtime import digest, in_effect, running, slack_link, targets_file, weekly
 from sentinel.runtime.agent_orders import AgentOrders
 from sentinel.runtime.already import already
+from sentinel.runtime.annotator import Annotator
 from sentinel.runtime.awake import Awake
 from sentinel.runtime.counters import Counters
 from sentinel.runtime.gathered import Gathered
@@ -69,6 +72,7 @@ from sentinel.runtime.known_checks import known_checks
 from sentinel.runtime.ledger import Ledger
 from sentinel.runtime.ledger_metrics import LedgerMetrics
 from sentinel.runtime.link_metrics import LinkMetrics
+from sentinel.runtime.members import fleet_of
 from sentinel.runtime.node_logs import NodeLogs
 from sentinel.runtime.objections import objection
 from sentinel.runtime.over import over
@@ -152,13 +156,15 @@ class Controller:
         process = ProcessCollector(namespace="sentinel", registry=None)
         for collector in (self._goodput, self._stages, self._links, LedgerMetrics(self.ledger), process):
             self._registry.register(collector)
-        self._dispatcher = self._receivers(self.ledger.past)
+        self._dispatcher = self._receivers()
         self._digest_times = digest.read(settings, self._receiving)
+        self._weekly_times = weekly.read(settings, self._receiving)
         self._slack = SlackLink(
             slack_link.task(settings, keys.api_token, self.ledger.past),
             self._state_dir / "slack-link.log",
             self._dispatcher.show_again,
         )
+        self._annotator = self._annotations()
         self._registry.register(ReceiverMetrics(self._dispatcher.standing))
         self._registry.register(self._slack)
         self._registry.register(self.scribe.judged)
@@ -167,9 +173,10 @@ class Controller:
         hands = self._hands()
         self._agents = AgentOrders(hands)
         self._learn = Gathered(self.ledger.absorb)
-        self._performer = Performer(hands, self._agents, self.ledger.state, self._learn, self.now)
+        state, hold = self.ledger.state, fleet_of(self.ledger.state, settings.policy, self.now)
+        self._performer = Performer(hands, self._agents, state, self._learn, self.now, hold)
         least_s = settings.policy.collective_s
-        self._hand_probes = HandProbes(self._agents, self.ledger.state, self._learn, self.now, least_s)
+        self._hand_probes = HandProbes(self._agents, state, self._learn, self.now, least_s, hold)
         self._awake = Awake(self.watch, self.ledger.absorb, self.now, settings.policy.silent_s / 2)
         self._inbox = Inbox(self.ledger, self.watch, self._agents.done, self._awake, topology.labels)
         self._rounds = AgentRounds(hands, self._agents, self.ledger.state, self.watch, self._learn, self.now)
@@ -227,6 +234,11 @@ class Controller:
             if self._digest_times is not None:
                 asked = self._dispatcher, self.view.status, self.scribe.logbook.rows
                 tasks.create_task(digest.digest(self._digest_times, *asked).run())
+            if self._weekly_times is not None:
+                told = weekly.report(self._weekly_times, self._dispatcher, self.view)
+                tasks.create_task(told.run())
+            if self._annotator is not None:
+                tasks.create_task(self._annotator.run())
             if (path := self.settings.cluster.targets_file) is not None:
                 tasks.create_task(targets_file.keep(path.absolute(), self._targets))
 
@@ -323,13 +335,29 @@ class Controller:
             argv += [option, ",".join(map(str, codes))] if codes else []
         return [*argv, "--node", node, *disks]
 
-    def _receivers(self, journal: str) -> Dispatcher:
-        settings, cluster = self.settings, self.settings.cluster
-        sender = Sender(cluster.name, cluster.web_url, journal, settings.pages.grafana_url)
+    def _sender(self) -> Sender:
+        cluster = self.settings.cluster
+        return Sender(cluster.name, cluster.web_url, self.ledger.past, self.settings.pages.grafana_url)
+
+    def _annotations(self) -> Annotator | None:
+        pages = self.settings.pages
+        if not (token := pages.grafanas_token()):
+            return None
+        remember(token)
+        channel = Annotations(pages.grafana_url, token)
+        return Annotator(
+            self._state_dir, channel, self._sender(), lambda: (self.ledger.state, self.rules, self.now())
+        )
+
+    def _receivers(self) -> Dispatcher:
+        settings, sender = self.settings, self._sender()
         timing = Timing(fallback_after=settings.pages.fallback_after_s)
         shown = partial(controls, state=self.ledger.state) if settings.pages.app_token() else None
         channels = on_call.channels(settings, sender, shown)
         self._receiving = others = receivers.load(settings, sender)
+        for channel in (channel for each in others for channel in each.channels):
+            if shown is not None and isinstance(channel, Slack):
+                channel.offer(settings.pages.token(), shown)
         plan, self._calendars = on_call_plan.load(settings, [*self.rules.runbooks])
         return Dispatcher(self._state_dir, channels, others, self._delivered, timing, plan)
 

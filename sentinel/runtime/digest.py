@@ -12,7 +12,7 @@ from sentinel.model.counted import counted
 from sentinel.model.ids import DAY_S, HOUR_S, Instant, Seconds
 from sentinel.model.incident import Stage
 from sentinel.oncall import wall
-from sentinel.runtime.bulletins import Bulletin, Times, check_receivers
+from sentinel.runtime.bulletins import Bulletin, Times, daily
 from sentinel.web.verdict import training
 from sentinel.web.view import Status, current
 
@@ -26,12 +26,7 @@ def read(settings: config.Settings, known: Sequence[Receiver]) -> Times | None:
     pages = settings.pages
     if not pages.digest:
         return None
-    check_receivers("pages.digest_to", pages.digest_to, known)
-    try:
-        return Times(wall.time_of_day(pages.digest), wall.zone(pages.timezone), pages.digest_to)
-    except ValueError as error:
-        key = "timezone" if "zone" in str(error) else "digest"
-        raise config.ConfigError(f"pages.{key}: {error}") from None
+    return daily("digest", pages.digest, pages.digest_to, pages.timezone, known)
 
 
 def digest(

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from sentinel.checks import load_collective
 from sentinel.core.state import State
+from sentinel.core.state.rows import Baseline
 from sentinel.model.action import Probe
 from sentinel.model.collective import CollectiveCheck, MemberSample
 from sentinel.model.fact import Fact
@@ -15,6 +16,7 @@ from sentinel.model.ids import ActionId, IncidentId, Instant, NodeId, Seconds
 from sentinel.runtime.collective import GRACE, Agents, probe_members
 from sentinel.runtime.hands import ActionError
 from sentinel.runtime.members import known_of, planned
+from sentinel.runtime.probe import Hold, held_nowhere
 from sentinel.web.view import AskedProbe, CommandRefusedError, ProbeView
 
 KEPT = 20
@@ -31,9 +33,11 @@ class HandProbes:
         learn: Callable[[Fact], None],
         now: Callable[[], Instant],
         least_s: Seconds,
+        hold: Hold = held_nowhere,
     ) -> None:
         """`least_s`: so long a probe may take, or longer if its check needs it."""
         self._agents, self._state, self._learn, self._now, self._least_s = agents, state, learn, now, least_s
+        self._hold = hold
         self._known: dict[str, ProbeView] = {}
         self._number = count(1)
         self._running: asyncio.Task[None] | None = None
@@ -41,6 +45,10 @@ class HandProbes:
     def view(self, name: str) -> ProbeView | None:
         """Say how far a probe is."""
         return self._known.get(name)
+
+    def baselines(self) -> Mapping[str, Baseline]:
+        """Say what nodes of each kind have measured until now."""
+        return self._state.baselines.copy()
 
     async def begin(self, asked: AskedProbe) -> ProbeView:
         """Begin to measure. Raises CommandRefusedError where that makes no sense, or would disturb a job."""
@@ -77,13 +85,19 @@ class HandProbes:
         try:
             addresses = {name: self._state.nodes[name].address for name in members}
             about = known_of(members, self._state)
-            probed = await probe_members(self._agents, action, addresses, self._now, about, heard)
+            known = about, heard, self._hold
+            probed = await probe_members(self._agents, action, addresses, self._now, *known)
         except Exception as error:  # whoever asked waits until it has ended
             said = str(error) if isinstance(error, ActionError) else f"{type(error).__name__}: {error}"
             self._known[begun.name] = replace(self._known[begun.name], error=said, ended=True)
             return
         ended = replace(
-            begun, samples=probed.samples, findings=probed.findings, error=probed.error, ended=True
+            begun,
+            samples=probed.samples,
+            findings=probed.findings,
+            held=probed.held,
+            error=probed.error,
+            ended=True,
         )
         self._known[begun.name] = ended
         self._learn(replace(probed, who=who))

@@ -1,14 +1,16 @@
 """Members of a collective probe: what is known of them, and which of them measure together next."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
 
+from sentinel.core.baselines import hold
 from sentinel.core.state import State
 from sentinel.model.collective import NO_ANSWER, CollectiveCheck, Members, MemberSample
-from sentinel.model.ids import NodeId
-from sentinel.runtime.probe import line
+from sentinel.model.ids import Instant, NodeId
+from sentinel.model.policy import Policy
+from sentinel.runtime.probe import Hold, line
 
 REACHED_BY = ("switch", "rack")
 """Kinds of labels that say what nodes reach others through, the nearest first."""
@@ -31,6 +33,11 @@ def known_of(members: Members, state: State) -> Mapping[NodeId, Member]:
     kind = max(REACHED_BY, key=lambda kind: sum(kind in has for has in labels))
     racks = {name: has.get(kind, "") for name, has in zip(members, labels, strict=True)}
     return {name: Member(rack, bool(state.workers.sitting(name))) for name, rack in racks.items()}
+
+
+def fleet_of(state: State, policy: Policy, now: Callable[[], Instant]) -> Hold:
+    """Hold figures against what a state knows at that moment."""
+    return lambda check, figures: hold(state.baselines, check, figures, now(), policy)
 
 
 def planned(

@@ -9,12 +9,14 @@ from msgspec.structs import replace
 
 from sentinel import config, runbooks
 from sentinel.adapters import on_call, on_call_plan, receivers
+from sentinel.adapters.grafana import Annotations
 from sentinel.adapters.guarded_channel import GuardedChannel
 from sentinel.adapters.page_channel import ChannelError, PageChannel, Sender
 from sentinel.adapters.slack_api import SlackApi, SlackError
 from sentinel.adapters.slack_people import People
 from sentinel.model.action import Page, action_id
 from sentinel.model.ids import IncidentId, Seconds
+from sentinel.runtime.annotator import Note, written
 
 WITHIN_S: Seconds = 20.0
 """For each of a page's calls, as the outbox gives it."""
@@ -52,8 +54,20 @@ def send(settings: config.Settings) -> list[Reached]:
     name = IncidentId(f"test-{int(time.time())}")
     page = Page(action_id(name, "page", "on-call", 1), name, 1, TITLE, TEXT, "open")
     untried = [Reached(receivers.ON_CALL, name, None, UNREACHED) for name in on_call.without_token(settings)]
-    reached = asyncio.run(_all(list(_channels(settings, sender)), page))
-    return [*untried, *reached, *_buttons(settings)]
+    told = [(receiver, channel, page) for receiver, channel in _channels(settings, sender)]
+    told += _annotations(settings, sender, page)
+    return [*untried, *asyncio.run(_all(told)), *_buttons(settings)]
+
+
+def _annotations(
+    settings: config.Settings, sender: Sender, page: Page
+) -> Iterator[tuple[str, PageChannel, Page]]:
+    """Annotate in Grafana, where that is wanted. Raises ConfigError."""
+    if token := settings.pages.grafanas_token():
+        now = time.time()
+        note = Note(page.incident, "test", now, now, TITLE, ())
+        body = written(f"{sender.cluster}/{page.incident}", note, sender)
+        yield "annotations", Annotations(settings.pages.grafana_url, token), replace(page, body=body)
 
 
 def _buttons(settings: config.Settings) -> Iterator[Reached]:
@@ -76,8 +90,8 @@ def _channels(settings: config.Settings, sender: Sender) -> Iterator[tuple[str, 
         yield from ((each.name, channel) for channel in each.channels)
 
 
-async def _all(channels: list[tuple[str, PageChannel]], page: Page) -> list[Reached]:
-    sent = (_one(name, GuardedChannel(channel), page) for name, channel in channels)
+async def _all(told: list[tuple[str, PageChannel, Page]]) -> list[Reached]:
+    sent = (_one(name, GuardedChannel(channel), page) for name, channel, page in told)
     return list(await asyncio.gather(*sent))
 
 

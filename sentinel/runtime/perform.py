@@ -9,9 +9,11 @@ import structlog
 from sentinel.adapters.outbox_file import OutboxError
 from sentinel.adapters.ping import ping
 from sentinel.backends.port import BackendError
+from sentinel.core.preflights import is_wanted
 from sentinel.core.state import State
 from sentinel.model.action import (
     Action,
+    CallOff,
     CollectStacks,
     CordonNode,
     Evict,
@@ -38,6 +40,7 @@ from sentinel.runtime.agent_orders import AgentOrders
 from sentinel.runtime.collective import probe_members
 from sentinel.runtime.hands import ActionError, Hands
 from sentinel.runtime.members import known_of
+from sentinel.runtime.probe import Hold, held_nowhere
 from sentinel.runtime.reboot import reboot
 from sentinel.runtime.restart_job import restart_job
 from sentinel.runtime.workers import Workers
@@ -73,8 +76,10 @@ class Performer:
         state: State,
         learned: Callable[[Fact], None],
         now: Callable[[], Instant],
+        hold: Hold = held_nowhere,
     ) -> None:
         self._hands, self._agents, self._state, self._learned, self._now = hands, agents, state, learned, now
+        self._hold = hold
         self._workers = Workers(hands, agents, state, learned, now)
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -142,6 +147,8 @@ class Performer:
                 return await self._agents.probe(action), ()
             case Prove():
                 return await self._prove(action), ()
+            case CallOff():
+                return await self._agents.call_off(action), ()
             case Repair(rung=Rung.GPU_RESET):
                 return await self._agents.reset(action), ()
             case Repair():
@@ -169,9 +176,11 @@ class Performer:
         return await self._probe_members(Probe(action.id, IncidentId(""), NodeId(""), *asked))
 
     async def _probe_members(self, action: Probe) -> str:
+        if action.node and not is_wanted(action, self._state):
+            return "called off before it began"
         addresses = {name: self._state.nodes[name].address for name in action.members}
         about = known_of(action.members, self._state)
-        probed = await probe_members(self._agents, action, addresses, self._now, about)
+        probed = await probe_members(self._agents, action, addresses, self._now, about, hold=self._hold)
         self._learned(probed)
         answered = sum(not sample.error for sample in probed.samples)
         return f"{answered} of {len(probed.samples)} measurements"

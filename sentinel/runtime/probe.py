@@ -4,12 +4,14 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import msgspec
 
+from sentinel.core import baselines
 from sentinel.model.check import Check, Detail, GpuSample, Machine, Series
 from sentinel.model.codec import CodecError, decode, encode
-from sentinel.model.collective import CollectiveCheck, Meeting, MemberFinding, MemberSample
+from sentinel.model.collective import CollectiveCheck, Figure, Held, Meeting, MemberFinding, MemberSample
 from sentinel.model.finding import Finding, Health
 from sentinel.model.ids import Seconds
 from sentinel.model.noun import Noun
@@ -102,13 +104,40 @@ def measure(check: CollectiveCheck, meeting: Meeting) -> Measured:
     return Measured(check.name, values)
 
 
-def judged(check: CollectiveCheck, samples: Sequence[MemberSample]) -> tuple[tuple[MemberFinding, ...], str]:
-    """Have a collective check's judge see all samples; gives what it found, and why it has no opinion."""
+Hold = Callable[[str, Sequence[Figure]], tuple[Held, ...]]
+"""Holds a check's figures against what the fleet has measured before."""
+
+
+def held_nowhere(check: str, figures: Sequence[Figure]) -> tuple[Held, ...]:  # noqa: ARG001 (a `Hold`)
+    """Nothing is known of a fleet."""
+    return ()
+
+
+class Judged(NamedTuple):
+    """What a collective check's judge says, and how figures stand beside the fleet's."""
+
+    findings: tuple[MemberFinding, ...]
+    held: tuple[Held, ...] = ()
+    error: str = ""
+    """Why it has no opinion."""
+
+
+def judged(check: CollectiveCheck, samples: Sequence[MemberSample], hold: Hold = held_nowhere) -> Judged:
+    """Have a collective check's judge see all samples, and hold its figures against the fleet's.
+
+    What the judge has found of a component by itself is not said again.
+    """
     try:
         found = decode(tuple[MemberFinding, ...], encode(list(check.judge(samples))))
+        figures = decode(tuple[Figure, ...], encode(list(check.figures(samples))))
+        if not all(math.isfinite(each.value) and each.value > 0 for each in figures):
+            raise ValueError("a figure is a number above 0")
     except (Exception, SystemExit) as error:  # a check from elsewhere may raise, and give, anything
-        return (), line(error)
-    return found, ""
+        return Judged((), error=line(error))
+    held = hold(check.name, figures)
+    said = {(each.node, each.finding.key) for each in found}
+    behind = baselines.found(check.name, check.behind, held)
+    return Judged((*found, *(each for each in behind if (each.node, each.finding.key) not in said)), held)
 
 
 def _readable(found: Iterable[Finding]) -> tuple[Finding, ...]:

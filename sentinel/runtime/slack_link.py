@@ -40,6 +40,8 @@ class SlackLink(Collector):
         """Without a task nobody listens. `pressed` hears of which incident a button was pressed."""
         self._task, self._log_path, self._pressed = task, log_path, pressed
         self.state, self._why = ("down", "it has not connected yet") if task else ("off", "")
+        self._logged = self.state if task is None else ""
+        """The state that the log tells."""
         self._since = time.monotonic()
         self._results = Counter(dict.fromkeys(RESULTS, 0))
 
@@ -97,7 +99,8 @@ class SlackLink(Collector):
 
     def _is(self, state: str, why: str) -> None:
         why = one_line(redact(why))
-        if (state, why) != (self.state, self._why):
+        if state != self._logged:  # why it is away may be another at each try
+            self._logged = state
             tell = log.error if state == "refused" else log.warning if state == "down" else log.info
             tell("slack-buttons", state=state, why=why, pages="go out all the same")
         if state != self.state:

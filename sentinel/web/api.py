@@ -140,6 +140,10 @@ def _probes(api: APIRouter, desk: Desk, prober: Prober) -> None:
         except CommandRefusedError as refusal:
             raise HTTPException(409, str(refusal)) from None
 
+    @api.get("/baselines")
+    async def baselines() -> Response:
+        return _json(as_json(await desk.look(prober.baselines)))
+
     @api.get("/probe/{name}")
     async def probe(name: str) -> Response:
         view = await desk.look(lambda: prober.view(name))

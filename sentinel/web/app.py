@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from sentinel.dashboards import alert_pages
 from sentinel.logbook.search import QueryError
 from sentinel.model.ids import Cause
-from sentinel.runbooks import RunbookError, prose
+from sentinel.runbooks import RunbookError, page
 from sentinel.web import api, pages, past
 from sentinel.web.admission import Admission
 from sentinel.web.desk import Desk
@@ -143,7 +143,7 @@ def _runbook(cause: str, own: Path | None) -> bytes | None:
     if not CAUSE.fullmatch(cause):
         return None
     try:
-        text: str | None = prose(Cause(cause), own=own)
+        text: str | None = page(Cause(cause), own=own)
     except RunbookError:
         text = alert_pages.prose(cause)
     return None if text is None else _utf8(pages.entry_page(cause, text))

@@ -8,6 +8,7 @@ from prometheus_client.metrics_core import Metric
 
 from sentinel.dashboards.limits import LINK_BAD, LINK_NOTICE
 from sentinel.model.ids import Instant
+from sentinel.web.ranges import natural
 from sentinel.web.verdict import Level
 
 MOST_IN_A_SQUARE = 32
@@ -29,7 +30,7 @@ class Links:
     @property
     def nodes(self) -> list[str]:
         """Give the nodes in order of name."""
-        return sorted({node for pair in self.pairs for node in pair})
+        return sorted({node for pair in self.pairs for node in pair}, key=natural)
 
     @property
     def is_square(self) -> bool:
@@ -41,9 +42,11 @@ class Links:
         found = self.pairs.get(frozenset((one, other)))
         return None if found is None or not self.typical else found / self.typical
 
-    def slowest(self) -> list[tuple[list[str], float]]:
-        """Give the pairs with their bandwidth, the slowest first."""
-        return sorted(((sorted(pair), speed) for pair, speed in self.pairs.items()), key=lambda each: each[1])
+    def slow(self) -> list[tuple[list[str], float]]:
+        """Give the pairs that are slower than is well with their shares, the slowest first."""
+        shares = ((sorted(pair, key=natural), self.between(*pair)) for pair in self.pairs)
+        slow = ((pair, share) for pair, share in shares if share is not None and level(share) != Level.GOOD)
+        return sorted(slow, key=lambda each: each[1])
 
 
 def links(families: Iterable[Metric]) -> Links:

@@ -14,7 +14,7 @@ from sentinel.model.counted import duration
 from sentinel.model.ids import Instant, Seconds
 from sentinel.web.links import Links, level
 from sentinel.web.markdown import to_html
-from sentinel.web.ranges import ranges
+from sentinel.web.ranges import natural, ranges
 from sentinel.web.verdict import training, verdict
 from sentinel.web.view import JobView, NodeView, SeatView, Status
 
@@ -22,6 +22,8 @@ SPARK_WIDTH, SPARK_HEIGHT = 240, 44
 MOST_CHIPS = 24
 """Of more nodes a heat map shows all, and no card the healthy ones."""
 _TYPED = re.compile(r"`([^`]{1,200})`")
+_STAGE_TABLE = re.compile(r"^## Seconds to each stage\n.*?(?=^## |\Z)", re.MULTILINE | re.DOTALL)
+"""Of an entry's file; its page draws it."""
 ENTRY_CHARS = 256 * 1024
 """As much of an entry as is rendered, in half a second; the stacks of thousands of ranks are longer."""
 
@@ -48,13 +50,14 @@ def logbook_page(rows: Sequence[Row], query: str, found: int | None = None, wron
 
 def entry_page(incident: str, markdown: str, row: Row | None = None) -> str:
     """Render one logbook entry, with a line of its stages. HTML, links and images in it stay text."""
-    body = to_html(_cut(markdown))
+    stages = timeline(row.times if row else {})
+    body = to_html(_cut(_STAGE_TABLE.sub("", markdown, count=1) if stages else markdown))
     page = _environment().get_template("entry.html")
     nodes = sorted({node for node, _, _ in row.suspects if node}.union(row.evicted)) if row else []
     return page.render(
         incident=incident,
         body=body,
-        stages=timeline(row.times if row else {}),
+        stages=stages,
         nodes=nodes[:MOST_CHIPS],
         cause=row.cause if row else "",
         here="logbook",
@@ -79,7 +82,7 @@ def _cut(markdown: str) -> str:
 
 def network_page(links: Links) -> str:
     """Render how fast nodes reach each other."""
-    return _environment().get_template("network.html").render(links=links, here="network")
+    return rendered("network.html", links=links, slow=links.slow(), here="network")
 
 
 def missing_page(what: str) -> str:
@@ -104,7 +107,7 @@ def _page(template: str, status: Status) -> str:
             troubled=troubled,
             quiet=quiet,
             heat=heat,
-            nodes=sorted(status.nodes, key=lambda node: _natural(node.node)) if heat else (),
+            nodes=sorted(status.nodes, key=lambda node: natural(node.node)) if heat else (),
             ranks=_ranks_by_node(status.jobs),
             here="status",
         )
@@ -113,7 +116,7 @@ def _page(template: str, status: Status) -> str:
 
 def split(nodes: Iterable[NodeView]) -> tuple[list[NodeView], list[NodeView]]:
     """Part the nodes that need a look from the quiet ones, each in order of name."""
-    ordered = sorted(nodes, key=lambda node: _natural(node.node))
+    ordered = sorted(nodes, key=lambda node: natural(node.node))
     troubled, quiet = list[NodeView](), list[NodeView]()
     for node in ordered:
         (troubled if node.needs_a_look else quiet).append(node)
@@ -162,12 +165,6 @@ def _ranks_by_node(jobs: Iterable[JobView]) -> dict[str, str]:
         node: f"{'rank' if len(found) == 1 else 'ranks'} {ranges(seat.rank for seat in found)}"
         for node, found in seats.items()
     }
-
-
-def _natural(name: str) -> tuple[str, int, str]:
-    """node-9 before node-10."""
-    head = name.rstrip("0123456789")
-    return head, int(name[len(head) :] or -1), name
 
 
 def _code(text: str) -> Markup:

@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from fastapi import APIRouter, Response
 from fastapi.responses import HTMLResponse
@@ -19,7 +19,7 @@ from sentinel.web import past_pages
 from sentinel.web.api import MOST_ROWS, as_json
 from sentinel.web.desk import Desk
 from sentinel.web.pages import missing_page
-from sentinel.web.view import Status, current
+from sentinel.web.view import Status, View, current
 
 CAUSE = re.compile(r"[a-z0-9-]{1,64}")
 MOST_CHARS = 100
@@ -76,12 +76,17 @@ def window_of(since: str, until: str, zone: str, *, week: bool = False) -> Windo
     return Window(moment(since or "7d", now, place), moment(until or "now", now, place), place)
 
 
+def report_of(view: View, status: Status, lately: Sequence[Entry], window: Window) -> Report:
+    """Count it, in a thread; `lately` is what the tally does not hold yet. Raises OSError."""
+    rows = current(status, view.search(""))
+    return report(rows, [*view.counted(), *lately], window, status.cluster)
+
+
 async def _made(desk: Desk, window: Window, make: Callable[[Report], bytes | str]) -> bytes:
     status, lately = await desk.status(), list(await desk.look(desk.view.uncounted))
 
     def made() -> bytes:
-        rows = current(status, desk.view.search(""))
-        page = make(report(rows, [*desk.view.counted(), *lately], window, status.cluster))
+        page = make(report_of(desk.view, status, lately, window))
         return page if isinstance(page, bytes) else _utf8(page)
 
     return await desk.read(made)

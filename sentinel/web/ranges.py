@@ -12,3 +12,9 @@ def ranges(numbers: Iterable[int]) -> str:
         else:
             spans.append([number, number])
     return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in spans)
+
+
+def natural(name: str) -> tuple[str, int, str]:
+    """Order names as people count: node-9 before node-10."""
+    head = name.rstrip("0123456789")
+    return head, int(name[len(head) :] or -1), name

@@ -6,9 +6,10 @@ from typing import Protocol, TypeAlias
 
 from msgspec import Struct
 
+from sentinel.core.state.rows import Baseline
 from sentinel.logbook.row import Row, as_of
 from sentinel.logbook.tally import Entry
-from sentinel.model.collective import MemberFinding, MemberSample
+from sentinel.model.collective import Held, MemberFinding, MemberSample
 from sentinel.model.finding import Health
 from sentinel.model.ids import Instant, NodeId, Seconds
 from sentinel.model.severity import Severity
@@ -287,6 +288,7 @@ class ProbeView(Struct, frozen=True):
     deadline_s: Seconds
     samples: tuple[MemberSample, ...] = ()
     findings: tuple[MemberFinding, ...] = ()
+    held: tuple[Held, ...] = ()
     error: str = ""
     ended: bool = False
 
@@ -299,6 +301,9 @@ class Prober(Protocol):
 
     def view(self, name: str) -> ProbeView | None:
         """Say how far a probe is."""
+
+    def baselines(self) -> Mapping[str, Baseline]:
+        """Say what nodes of each kind have measured until now."""
 
 
 LogReader: TypeAlias = Callable[[str, int], Awaitable[Sequence[str]]]

@@ -1,10 +1,14 @@
 """The half that is slow is named, and nobody where both are alike, or one of them was not measured."""
 
+import socket
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from msgspec.structs import replace
 
+from sentinel.checks._reduce import measure
 from sentinel.checks.all_reduce import judge, plan
-from sentinel.model.collective import Members, MemberSample
+from sentinel.model.collective import Meeting, Members, MemberSample, parted
 from sentinel.model.ids import NodeId
 
 NODES = tuple(NodeId(f"n{number}") for number in range(1, 7))
@@ -58,3 +62,17 @@ def test_all_then_both_halves_then_no_more() -> None:
     assert plan(NODES, [*after, *measured(FIRST, 400.0), *measured(SECOND, 400.0)]) == []
     assert plan(NODES[:3], measured(NODES[:3], 400.0, 0)) == [], "a half of one node reduces nothing"
     assert plan(NODES[:1], []) == []
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "localhost"])
+def test_two_measure_over_gloo_also_where_their_address_is_no_interfaces(address: str) -> None:
+    pytest.importorskip("torch")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    both = [Meeting(("n1", "n2"), (address, address), port, rank, 20.0) for rank in range(2)]
+    with ThreadPoolExecutor(2) as threads:
+        values = list(threads.map(measure, both))
+    for each in values:
+        known, words = parted(each)
+        assert known["mb_per_s"] > 0
+        assert words["over"].startswith("gloo, ")

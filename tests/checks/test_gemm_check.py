@@ -1,11 +1,13 @@
 """A device that computes wrong, or slower than its likes, is named; nobody else is."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
-from sentinel.checks.gemm import CHECK, judge
-from sentinel.model.collective import Meeting, MemberSample
+from sentinel.checks.gemm import CHECK, VERSION, figures, judge, processor
+from sentinel.model.collective import Figure, Meeting, MemberSample
 from sentinel.model.ids import NodeId
 
 H200 = "NVIDIA H200"
@@ -60,6 +62,42 @@ def test_a_device_with_few_likes_is_not_judged_by_them() -> None:
 def test_rates_beside_a_job_say_nothing_and_wrong_numbers_do() -> None:
     values = {f"gpu-{n} bf16_tflops": 300.0 for n in range(8)} | {"gpu-2 wrong_numbers": 4.0}
     assert found(sample("n1", {}), sample("n2", values, busy=True)) == [("n2", "wrong-numbers", "gpu-2")]
+
+
+def test_rates_are_figures_with_what_they_were_measured_under_and_not_beside_a_job() -> None:
+    alone = replace(
+        sample("n1", {"gpu-0 wrong_numbers": 0.0}), about={"torch": "2.13", "driver": "580.65.06"}
+    )
+    given = list(figures([alone, sample("n2", {}, busy=True)]))
+    assert [each.value for each in given] == RATES
+    first = Figure(NodeId("n1"), "gpu-0", H200, "bf16_tflops", RATES[0], "driver 580.65.06, torch 2.13")
+    assert given[0] == first
+
+
+@pytest.mark.parametrize(
+    ("text", "driver"),
+    [
+        (
+            "NVRM version: NVIDIA UNIX x86_64 Kernel Module  470.57.02  Tue Jul 13 16:14:05 UTC 2021\n"
+            "GCC version:  gcc version 9.3.0 (Ubuntu 9.3.0-17ubuntu1~20.04)\n",
+            ["470.57.02"],
+        ),
+        (
+            "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.65.06  Release Build\n",
+            ["580.65.06"],
+        ),
+        ("", []),
+    ],
+)
+def test_the_drivers_version_is_read(text: str, driver: list[str]) -> None:
+    assert VERSION.findall(text) == driver
+
+
+def test_a_processors_kind_is_its_model_and_how_many_threads_compute(tmp_path: Path) -> None:
+    file = tmp_path / "cpuinfo"
+    file.write_text("processor\t: 0\nmodel name\t: AMD EPYC 9654 | 96-Core\nflags\t: fpu\n")
+    assert processor(8, file) == "AMD EPYC 9654 / 96-Core x8"
+    assert processor(2, tmp_path / "none") == "cpu x2"
 
 
 def test_a_node_that_measured_nothing_accuses_nobody() -> None:

@@ -6,7 +6,7 @@ from itertools import combinations
 import pytest
 from msgspec.structs import replace
 
-from sentinel.checks.pair import judge
+from sentinel.checks.pair import figures, judge
 from sentinel.model.collective import MemberSample
 from sentinel.model.ids import NodeId
 
@@ -215,3 +215,24 @@ def test_where_many_stand_out_that_is_told_of_all_of_them() -> None:
     (told,) = judge(samples(30, {f"n{number}": SLOW for number in range(1, 7)}))
     assert (told.finding.code, told.finding.evidence["slow"]) == ("ways-slow", "n1, n2, n3, n4, n5, n6")
     assert told.finding.summary.startswith("ways of n1, n2, n3 and 3 more are slow")
+
+
+def test_a_nodes_figure_is_the_median_of_its_ways_through_the_same_near_and_far() -> None:
+    racks = {"n1": "r1", "n2": "r1", "n3": "r2"}
+    all_ways = [
+        replace(each, rack=racks[each.node], about={"over": "gloo, 10000 Mbit/s"})
+        for each in samples(3, {"n3": (100.0, 0.4)})
+    ]
+    known = {(each.node, each.what): each.value for each in figures(all_ways)}
+    assert known == {
+        ("n1", "near_mb_per_s"): 400.0,
+        ("n2", "near_mb_per_s"): 400.0,
+        ("n1", "far_mb_per_s"): 100.0,
+        ("n2", "far_mb_per_s"): 100.0,
+        ("n3", "far_mb_per_s"): 100.0,
+    }
+    unlike = [replace(each, about={"over": each.node}) for each in all_ways]
+    busy = [replace(each, busy=each.node == "n3") for each in all_ways]
+    assert not list(figures(unlike))
+    assert not list(figures(samples(3, {}))), "an older release does not say through what"
+    assert {each.what for each in figures(busy)} == {"near_mb_per_s"}

@@ -161,7 +161,11 @@ def test_what_loads_the_machine_runs_only_when_asked_for() -> None:
     assert both.exit_code == 0
     assert [*measured] == ["host", "gemm"]
     assert {name.split("|")[-1] for name in measured["gemm"]} >= {"wrong_numbers", "fp32_tflops"}
-    assert "wrong numbers 0" in check("gemm", "--gpus", "none").output
+    alone = check("gemm", "--gpus", "none").output
+    assert "wrong numbers 0" in alone
+    assert alone.startswith("gemm keeps this machine busy, for 120 s at most")
+    assert alone.endswith("Nothing found by 1 check\n")
+    assert "Not held against the fleet: no controller can be asked here" in alone
 
 
 @pytest.mark.parametrize(

@@ -17,10 +17,11 @@ from typer.testing import CliRunner
 from sentinel.adapters.keys import ensure_keys
 from sentinel.cli import app
 from sentinel.logbook.book import Logbook
-from sentinel.model.fact import Fact, MembersProbed
+from sentinel.model.fact import Fact, MembersProbed, NodeJoined
 from sentinel.model.ids import NodeId
 from sentinel.model.report import MeasureNow, OrderDone
 from sentinel.runtime.hand_probes import HandProbes
+from sentinel.runtime.members import fleet_of
 from sentinel.web.app import create_app
 from tests.core.simulated import Simulated
 
@@ -48,7 +49,9 @@ class Lab:
         self.agents, self.learned = Agents(), list[Fact]()
         self.cluster = Simulated(nodes=6, world=2)
         now = self.cluster.state.now
-        self.prober = HandProbes(self.agents, self.cluster.state, self.learned.append, lambda: now, 45.0)
+        fleet = fleet_of(self.cluster.state, self.cluster.rules.policy, lambda: now)
+        asked = self.learned.append, lambda: now, 45.0, fleet
+        self.prober = HandProbes(self.agents, self.cluster.state, *asked)
         served = Controller(Logbook(folder / "logbook"))
         token = ensure_keys(folder / "keys").api_token
         self.app = create_app(served, served.command, token, prober=self.prober)
@@ -97,6 +100,29 @@ def test_one_that_stands_out_is_named_and_the_exit_code_says_so(lab: Lab) -> Non
     assert result.exit_code == 4, result.output
     assert "critical: n4 link" in result.stdout
     assert not lab.cluster.evicted()
+
+
+def test_a_node_measured_alone_is_shown_beside_the_fleet(lab: Lab) -> None:
+    def gemm(*rates: float) -> dict[str, float]:
+        return {f"gpu-{n}|NVIDIA H200|bf16_tflops": rate for n, rate in enumerate(rates)}
+
+    lab.agents.says = lambda node, order: gemm(780.0, 790.0) | {"about|driver|580.65": 0.0}
+    nodes = "n3,n4,n5,n6"
+    first = probe("gemm", "--nodes", nodes)
+    assert "too few have measured NVIDIA H200 bf16_tflops (0 other nodes so far)" in first.stdout
+    assert "driver" not in first.stdout, "a word is no figure"
+    lab.cluster.tell(lab.learned[-1])
+    lab.cluster.tell(NodeJoined(lab.cluster.now, NodeId("n7"), "10.0.0.7", 1, 2, "boot"))
+    lab.agents.says = lambda node, order: gemm(650.0, 790.0) | {"about|driver|580.65": 0.0}
+    result = probe("gemm", "--nodes", "n7")
+    assert result.exit_code == 3, result.output
+    assert "behind the fleet: n7 gpu-0: bf16_tflops 650, the fleet 785 (MAD 5, 4 nodes)\n" in result.stdout
+    assert "as the fleet has it: 1 figure, of 4 other nodes\n" in result.stdout
+    assert "warning: n7 gpu-0: gpu-0 is slow: bf16_tflops 650, the fleet 785" in result.stdout
+    lab.agents.says = lambda node, order: gemm(650.0, 660.0) | {"about|driver|590.1": 0.0}
+    result = probe("gemm", "--nodes", "n7")
+    assert result.exit_code == 0, result.output
+    assert "too few others have its driver and libraries, which may be why" in result.stdout
 
 
 def test_a_job_is_disturbed_only_when_told_so(lab: Lab) -> None:

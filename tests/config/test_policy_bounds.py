@@ -22,6 +22,7 @@ MAY_BE_NONE = {
     "evict_share": "one node may be evicted all the same",
     "evictions_per_hour": "then people evict",
     "failures_per_node_day": "then the fewest nodes have it in common",
+    "idle_jitter": "then nodes that were measured together are due together, a few at a time as ever",
     "place_s": "then it is placed on the nodes that are there",
     "probation_s": "then a node that has proved that it is well is as any other",
     "warm_up_steps": "then first steps count for the pace, too",
@@ -48,7 +49,7 @@ def at_bound(name: str, end: int) -> float:
 
 def test_every_number_has_bounds_around_its_default() -> None:
     others = set(DEFAULTS) - set(NUMBERS)
-    assert others == {"ending_signals", "observe_only", "preflight", "repair"}
+    assert others == {"ending_signals", "idle_probes", "observe_only", "preflight", "repair"}
     for name in NUMBERS:
         least, most = bounds(name)
         assert least <= DEFAULTS[name] <= most, name

@@ -81,7 +81,8 @@ class Checked(Simulated):
         self.cordoned: set[NodeId] = set()
         self._delays = delays
         self._waited = 0
-        policy = Policy(evict_share=0.4, evict_confidence=0.82, repair=("gpu-reset", "reboot"))
+        repair, idle = ("gpu-reset", "reboot"), {"idle_probes": True, "idle_look_s": 60.0}
+        policy = Policy(evict_share=0.4, evict_confidence=0.82, repair=repair, **idle)
         super().__init__(nodes, gpus, world, standbys=standbys, min_world=1, policy=policy)
 
     def later(self, after: float, what: Callable[[], object]) -> None:
@@ -92,6 +93,10 @@ class Checked(Simulated):
         actions = self._learned(fact)
         left = missing(self.state, self.rules)
         assert left == [], f"what is settled is settled: {left}"
+        for name in self.state.in_preflight():
+            node = self.state.nodes[name]
+            measures = node.preflight is not None and node.preflight.order
+            assert not (measures and self.sitting(name)), "no rank sits where something is measured"
         return actions
 
     def _learned(self, fact: Fact) -> tuple[Action, ...]:

@@ -209,7 +209,9 @@ class Simulated:
 
     def _measured(self, action: Probe) -> None:
         if "Probe" not in self.fails:
-            about = (action.id, action.incident, action.check, (), self.found)
+            alone = action.members if action.node else ()
+            samples = tuple(MemberSample(name, alone, {"cpu|cpu|tflops": 0.5}) for name in alone)
+            about = (action.id, action.incident, action.check, samples, self.found)
             self.tell(MembersProbed(self.now, *about))
         self.outcome(action)
 

@@ -217,7 +217,7 @@ def test_a_job_that_breaks_beside_damage_to_its_storage_is_resumed(found: Findin
     cluster.run(10)
     assert (cluster.causes()[0], len(cluster.incidents()), cluster.going()) == (found.code, 2, True)
     cluster.settle()
-    assert (cluster.stages(), cluster.evicted()) == (["mitigating", "resolved"], [])
+    assert (cluster.stages(), cluster.evicted()) == (["open", "resolved"], [])
 
 
 @pytest.mark.parametrize("first", ["slow", "crash"])

@@ -40,6 +40,11 @@ OF_NO_DECISION = {
     "exits.py": {"SHELL_OFFSET = 128": "what a shell adds to a signal's number"},
     "fold.py": {"ROUNDS = 1000": "more are a defect"},
     "group.py": {"LEFT_LIMIT = 100": "resolved incidents kept"},
+    "learn/baselines.py": {
+        "NODES_KEPT = 64": "nodes of a baseline",
+        "BASELINES_KEPT = 256": "baselines kept",
+        "COMPONENTS_KEPT = 16": "devices kept of a node",
+    },
     "learn/findings.py": {
         "RECENT_FINDINGS = 10": "findings kept of a node",
         "RECENT_ALIKE = 3": "and of one kind",
@@ -64,6 +69,7 @@ OF_NO_DECISION = {
         "EARLIER_LIMIT = 20": "diagnoses of earlier breaks kept",
         '.split("/", 3)': "parts of an action's id",
     },
+    "preflights.py": {"BITS = 8": "a unit"},
     "recovery.py": {"MOST_DOUBLINGS = 30": "more are no number, and beyond every limit"},
     "settle/generation.py": {"stopped_at * 1000": "milliseconds"},
     "waits.py": {"WAITS_LIMIT = 20": "waits kept"},

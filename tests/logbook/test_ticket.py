@@ -8,7 +8,7 @@ from test_statistics import a_row
 from sentinel.logbook.masking import Mask
 from sentinel.logbook.tally import Entry, Evicted, Proved
 from sentinel.logbook.ticket import Ticket, markdown, ticket
-from sentinel.model.collective import MemberSample
+from sentinel.model.collective import Figure, Held, MemberSample, Standing
 from sentinel.model.fact import Fact, FindingReported, MembersProbed, NodeJoined, RankExited, RankRaised
 from sentinel.model.finding import Finding, Health
 from sentinel.model.ids import ActionId, IncidentId, JobId, NodeId, WorkerId
@@ -38,6 +38,16 @@ PROBE = MembersProbed(
         for node, value in ((N1, 310.0), (N2, 640.0), (N3, 650.0), (N1, 300.0))
     ),
     (),
+    held=(
+        Held(
+            Figure(N1, "cuda", "gpu-3", "bf16_tflops", 300.0),
+            Standing.BEHIND,
+            usual=512.0,
+            spread=4.0,
+            nodes=9,
+        ),
+        Held(Figure(N2, "cuda", "gpu-3", "bf16_tflops", 640.0), Standing.USUAL, usual=512.0, nodes=9),
+    ),
 )
 RAISED = RankRaised(
     T0, MOE, 3, WorkerId("w3"), N1, 3, 1234, 1, 7, "user", "KeyError: 'x'", "File /home/ann/secret.py", ()
@@ -79,7 +89,7 @@ def test_it_says_which_machine_what_it_did_and_what_is_asked() -> None:
         "**2026-03-04 05:06:02 UTC** gpu-3: xid/xid-79 critical: GPU has fallen off the bus",
         "times: 2",
         "- 2026-03-04 05:06:16 UTC: all tests after gpu-reset: failed: gemm found on gpu-3",
-        "| 2026-03-04 05:06:16 UTC | gemm | cuda gpu-3 bf16_tflops | 300 | 645 | 2 |",
+        "| 2026-03-04 05:06:16 UTC | gemm | cuda gpu-3 bf16_tflops | 300 | 645 | 2 | 512 | 9 | behind |",
         "gpu-3: a process of the job ended: signal 9",
         "2026-03-04 05:06:07 UTC, cause `gpu-lost`, GPU 3; the node was taken out of use.",
     ):
@@ -133,3 +143,22 @@ def test_what_is_not_known_is_said() -> None:
     assert found.notes[0].startswith("Nothing told its GPUs' serials")
     assert "No raw evidence is kept any more of I-0001" in found.notes
     assert "No raw evidence of this node is on record." in markdown(found)
+
+
+@pytest.mark.parametrize(
+    ("standing", "usual", "said"),
+    [
+        (Standing.BEHIND, 650.0, "| 300 |  |  | 650 | 9 | behind |"),
+        (Standing.UNKNOWN, 0.0, "| 300 |  |  |  |  | unknown |"),
+    ],
+)
+def test_what_was_measured_alone_is_told_beside_the_fleet(
+    standing: Standing, usual: float, said: str
+) -> None:
+    sample = MemberSample(N1, (N1,), {"gpu-3|NVIDIA H200|bf16_tflops": 300.0})
+    figure = Figure(N1, "gpu-3", "NVIDIA H200", "bf16_tflops", 300.0)
+    held = Held(figure, standing, usual, nodes=9)
+    probe = MembersProbed(T0, ActionId("by-hand-1"), IncidentId(""), "gemm", (sample,), (), held=(held,))
+    row = a_row(1, T0, node="gpu-17")
+    text = markdown(ticket(N1, T0, [row], {"": (probe,)}, (), {}, ()))
+    assert f"| gemm | gpu-3 NVIDIA H200 bf16_tflops {said}" in text

@@ -82,9 +82,10 @@ class Cluster:
         until(lambda: bool(self.messages()), STARTS_WITHIN_S)
         return self.message()
 
-    def messages(self) -> list[dict[str, Any]]:
+    def messages(self, channel: str = "C1") -> list[dict[str, Any]]:
         """Those of incidents."""
-        return [each for each in self.slack.messages() if not each["thread_ts"] and ids(each)[0][:2] == "I-"]
+        found = self.slack.messages(channel)
+        return [each for each in found if not each["thread_ts"] and ids(each)[0][:2] == "I-"]
 
     def message(self) -> dict[str, Any]:
         return self.messages()[0]
@@ -236,12 +237,19 @@ slack_app_token_file = '{folder}/app-token'
 slack_groups = ['oncall']
 grafana_url = 'https://grafana.example.org'
 digest = '{minute}'
+
+[receivers.team]
+kind = 'slack'
+token_file = '{folder}/bot-token'
+channel = 'C2'
+base_url = '{api}'
 """
 
 
 @contextmanager
 def slack_cluster(folder: Path, pages: str = APP) -> Iterator[Cluster]:
     (folder / "app-token").write_text("xapp-test-token\n")
+    (folder / "bot-token").write_text("xoxb-test-token\n")
     with slack_process() as slack, starter(folder) as start:
         minute = f"{datetime.now(UTC):%H:%M}"
-        yield Cluster(folder, slack, start, pages.format(folder=folder, minute=minute))
+        yield Cluster(folder, slack, start, pages.format(folder=folder, minute=minute, api=slack.api))

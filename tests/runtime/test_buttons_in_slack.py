@@ -60,6 +60,14 @@ def test_a_message_says_in_its_lead_what_is_asked_and_shows_what_makes_sense(clu
     assert f"<{node}|dashboard>" in shown(cluster.message())
 
 
+def test_another_channel_of_the_same_app_has_the_same_buttons(cluster: Cluster) -> None:
+    until(lambda: bool(cluster.messages("C2")))
+    [other] = cluster.messages("C2")
+    assert labels(other) == labels(cluster.message())
+    one, another = ([each["value"] for each in buttons(each)] for each in (cluster.message(), other))
+    assert one == another
+
+
 def test_who_is_in_no_group_is_told_so_alone_and_nothing_happens(cluster: Cluster) -> None:
     cluster.press("Acknowledge", user="U0EVE", name="eve")
     cluster.hears("You are in no user group that may do this")
@@ -78,6 +86,7 @@ def test_who_presses_acknowledge_is_in_the_message_and_an_event_that_comes_again
     until(lambda: f"Acknowledged by {ANN}" in shown(cluster.message()))
     until(lambda: "Acknowledge" not in labels(cluster.message()))
     cluster.hears("Done: ack I-0001")
+    until(lambda: f"Acknowledged by {ANN}" in shown(cluster.messages("C2")[0]))
     until(lambda: cluster.slack.sockets()["acknowledged"].count(sent["envelope_id"]) == 2)
     until(lambda: "E-another" in cluster.slack.sockets()["acknowledged"])
     assert ("ack", "I-0001", ANN) in commands(cluster)

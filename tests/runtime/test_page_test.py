@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from sentinel.cli import app
+from tests.adapters.annotation_server import TOKEN, serving
 from tests.adapters.slack_process import slack_process
 
 
@@ -143,3 +144,20 @@ def test_slack_is_asked_whether_buttons_would_work(
     assert row in rows
     assert code == bool(order)
     assert "xapp-test" not in output
+
+
+def test_an_annotation_is_tried_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    with serving() as grafana:
+        more = f"[pages]\ngrafana_url = '{grafana.url}'\n"
+        for token, row in (
+            (TOKEN, ["annotations", "grafana", "arrived", "-"]),
+            ("glsa_wrong", ["annotations", "grafana", "NOT DELIVERED"]),
+        ):
+            monkeypatch.setenv("SENTINEL_PAGES__GRAFANA_TOKEN", token)
+            _, rows, said = page_test(tmp_path, more)
+            [found] = [each for each in rows if each[0] == "annotations"]
+            assert found[: len(row)] == row
+        assert "pages.grafana_token is not accepted" in said
+        [made] = grafana.there.values()
+        assert made["timeEnd"] == made["time"]

@@ -1,5 +1,6 @@
 """How fast nodes reach each other, from the metrics to the page."""
 
+import re
 from collections.abc import Iterator
 from itertools import combinations
 
@@ -37,12 +38,21 @@ def test_a_slow_way_stands_out_both_ways_round() -> None:
     assert '<th scope="row">n2</th>' in page
 
 
-def test_of_many_nodes_the_slowest_pairs_are_listed() -> None:
-    names = [f"n{number:02}" for number in range(MOST_IN_A_SQUARE + 1)]
-    page = network_page(links(measured(names, {("n03", "n17"): 5e9})))
-    assert 'scope="col"' in page
-    first = page.partition("<tbody>")[2].partition("</tr>")[0]
-    assert '<th scope="row">n03</th><th scope="row">n17</th><td class="notice">50%</td>' in first
+def test_of_many_nodes_the_pairs_that_are_slow_are_listed_the_slowest_first() -> None:
+    names = [f"n{number}" for number in range(MOST_IN_A_SQUARE + 1)]
+    page = network_page(links(measured(names, {("n9", "n10"): 5e9, ("n3", "n17"): 1e9})))
+    assert "the 528 slowest pairs are known; 2 of them are slow:" in page
+    listed = re.findall(r'<li class="(\w+)">.*?>(n\d+)<.*?>(n\d+)<.*?<b>(\d+%)</b>', page)
+    assert listed == [("bad", "n3", "n17", "10%"), ("notice", "n9", "n10", "50%")]
+
+
+def test_of_many_nodes_none_is_slow() -> None:
+    names = [f"n{number}" for number in range(MOST_IN_A_SQUARE + 1)]
+    assert "0 of them are slow.</p>" in network_page(links(measured(names, {})))
+
+
+def test_nodes_stand_in_the_order_in_which_people_count() -> None:
+    assert links(measured(["n10", "n9", "n1"], {})).nodes == ["n1", "n9", "n10"]
 
 
 @pytest.mark.parametrize("families", [[], list(measured([], {}, 0.0))], ids=["no probe", "nothing measured"])

@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 from sample_cluster import INCIDENT, JOB, QUIET, TROUBLE
 
+from sentinel.logbook.row import Row
 from sentinel.model.finding import Health
-from sentinel.web.pages import MOST_CHIPS, duration, spark, split, status_page, timeline
+from sentinel.web.pages import MOST_CHIPS, duration, entry_page, spark, split, status_page, timeline
 from sentinel.web.ranges import ranges
 from sentinel.web.verdict import Level, verdict
 from sentinel.web.view import NodeView, Status
@@ -172,6 +173,18 @@ def test_many_nodes_are_a_heat_map_that_can_be_read_aloud() -> None:
     assert 'class="chips"' not in page
     assert page.count('title="n') == MOST_CHIPS + 1
     assert "<span>n9a: critical, cordoned, no rank</span>" in page
+
+
+def test_a_page_draws_what_the_entrys_file_has_as_a_table() -> None:
+    table = "| stage | after |\n|---|---|\n| seen | +0.00 s |\n"
+    text = f"# I-1\n\n## Seconds to each stage\n\n{table}\n## Evidence\n\nx\n"
+    row = Row("I-1", 0.0, "open", "", "", "", "", {"detected": 0.0, "diagnosed": 1.0}, None, None, (), (), "")
+    drawn, plain = entry_page("I-1", text, row), entry_page("I-1", text)
+    for page in (drawn, plain):
+        assert page.count('id="seconds-to-each-stage"') == 1
+        assert 'id="evidence"' in page
+    assert "<table>" not in drawn
+    assert "<table>" in plain
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from typing import assert_never
 
 from sentinel.core import recovery
 from sentinel.core.learn import (
+    baselines,
     control,
     cordons,
     findings,
@@ -14,6 +15,7 @@ from sentinel.core.learn import (
     operator,
     outcomes,
     paces,
+    preflights,
     proofs,
     ranks,
     silences,
@@ -81,6 +83,7 @@ def learn(state: State, fact: Fact, rules: Rules) -> None:  # one line per fact,
             before = state.nodes[fact.node].boot if fact.node in state.nodes else ""
             nodes.joined(state, fact, rules)
             proofs.back(state, fact, before, rules)
+            preflights.expect(state, rules)
         case NodeSilent():
             nodes.silent(state, fact, rules)
         case NodeLeft():
@@ -95,7 +98,9 @@ def learn(state: State, fact: Fact, rules: Rules) -> None:  # one line per fact,
             ranks.probed(state, fact)
             proofs.checked(state, fact, rules)
         case MembersProbed():
+            baselines.measured(state, fact, rules)
             ranks.members_probed(state, fact)
+            preflights.measured(state, fact, rules)
             proofs.measured(state, fact, rules)
         case RankExited():
             ranks.exited(state, fact, rules)
@@ -141,6 +146,7 @@ def learn(state: State, fact: Fact, rules: Rules) -> None:  # one line per fact,
             _passed(state, fact, rules)
         case ControllerStarted():
             control.controller_started(state, fact, rules)
+            preflights.expect(state, rules)
         case ControllerPaused():
             control.controller_paused(state, fact)
         case _:
@@ -164,6 +170,10 @@ def _passed(state: State, fact: DeadlinePassed, rules: Rules) -> None:
             maintenance.end(state, NodeId(first), rules)
         case Timer.SILENCE:
             silences.end(state, rest)
+        case Timer.IDLE:
+            preflights.look(state, rules)
+        case Timer.PREFLIGHT:
+            preflights.late(state, NodeId(first), rules)
         case Timer.PROOF:
             proofs.late(state, NodeId(first), rules)
         case Timer.REBOOT:

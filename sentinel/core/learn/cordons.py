@@ -66,9 +66,16 @@ def _of_others(fact: NodeCordoned) -> Cordon:
 
 
 def _give_back(state: State, node: Node, at: Instant, rules: Rules) -> None:
-    """Whoever takes a node back vouches for it, so its old failures count no more."""
+    """Whoever takes a node back vouches for it, so its old failures count no more.
+
+    What its pre-flight had found nobody else would take back.
+    """
+    findings = {
+        name: each for name, each in node.findings.items() if each.check not in rules.policy.preflight
+    }
     state.change(
         node,
+        findings=findings if len(findings) < len(node.findings) else node.findings,
         failures=(),
         app_xids=(),
         link_errors=(),

@@ -19,6 +19,7 @@ def joined(state: State, fact: NodeJoined, rules: Rules) -> None:
     # that was only restarted knows what it told, and clears that itself
     if kernel_of(node.boot) != kernel_of(fact.boot):
         node = state.change(node, findings={}, recent=(), events=(), contained={}, counts={})
+        node = state.change(node, preflight=None, preflight_at=0.0)
     node = state.change(
         node,
         heard=node.heard if node.boot == fact.boot else 0,
@@ -38,7 +39,8 @@ def left(state: State, fact: NodeLeft) -> None:
     node = state.nodes.get(fact.node)
     if node is None:
         return
-    state.change(node, left=True, silent=False, lives=False, about=None, pinged=None, findings={})
+    gone = {"left": True, "silent": False, "lives": False, "findings": {}, "preflight": None}
+    state.change(node, about=None, pinged=None, **gone)
     for worker in [each for each in state.workers.rows.values() if each.node == fact.node]:
         state.workers.forget(worker)
 

@@ -3,7 +3,7 @@
 from msgspec.structs import replace
 
 from sentinel.core import evidence, group
-from sentinel.core.learn import proofs, starting
+from sentinel.core.learn import preflights, proofs, starting
 from sentinel.core.learn.breaking import break_off
 from sentinel.core.learn.control import is_ordered
 from sentinel.core.learn.nodes import look_again
@@ -46,6 +46,8 @@ def outcome(state: State, fact: Outcome, rules: Rules) -> None:
                 _evicted(state, fact, IncidentId(name), NodeId(target), rules)
             elif kind == "prove":
                 proofs.failed(state, fact, NodeId(target), rules)
+            elif kind == "probe":
+                preflights.failed(state, fact, NodeId(target), rules)
             elif kind == "repair":
                 proofs.repaired(state, fact, NodeId(target), rules)
             elif kind in CORDONS and action is not None:

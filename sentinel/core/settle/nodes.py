@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from sentinel.core.group import has_recovered
-from sentinel.core.settle import proofs
+from sentinel.core.settle import preflights, proofs
 from sentinel.core.settle.guards import No, refuse_action
 from sentinel.core.settle.orders import refuse
 from sentinel.core.state import Rules, State
@@ -27,6 +27,8 @@ def settle(node: Node, state: State, rules: Rules) -> Iterator[Decision]:
         yield from proofs.settle(node, state, rules)
     elif node.silent and not (node.left or node.maintained):
         yield from _look(node, state, rules)
+    if node.preflight is not None:
+        yield from preflights.settle(node, node.preflight, state, rules)
     if node.lacks_telling:
         yield from _tell_scheduler(node, state, rules)
 

@@ -18,7 +18,7 @@ from sentinel.core.state.rows import Job, JobStage, Node, Want
 from sentinel.core.state.timers import WAITS, Timer
 from sentinel.core.waits import is_ray_away, ray_orders
 from sentinel.model.counted import counted
-from sentinel.model.ids import IncidentId, Instant, JobId, NodeId
+from sentinel.model.ids import HOUR_S, IncidentId, Instant, JobId, NodeId
 from sentinel.model.incident import Diagnosis, Due, Incident
 
 
@@ -91,6 +91,10 @@ def _node_is(node: Node, state: State, rules: Rules) -> Iterator[str]:
         empty = not full and (node.is_empty or not node.cordon.is_ours)
         yield f"cordoned by {node.cordon.said_by}{why}{', and empty' if empty else ''}"
     yield from filter(None, (progress(node), *left(node, rules.policy)))
+    if node.preflight is not None:
+        yield f"idle, and measured: {node.preflight.left[0]}"
+    if node.preflight_at:
+        yield f"pre-flight {(state.now - node.preflight_at) / HOUR_S:.1f} h ago {node.preflight_said}"
     if on_probation(node, state):
         yield f"on probation for {node.probation - state.now:.0f} s more: its first failure takes it out"
     if (kept := node.maintained) is not None:

@@ -5,7 +5,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from msgspec.structs import replace
 
-from sentinel.core.state.rows import Job, JobStage, Node, Silence
+from sentinel.core.state.rows import Baseline, Job, JobStage, Node, Silence
 from sentinel.core.state.stored import StoredState
 from sentinel.core.state.tables import Fold, Table
 from sentinel.core.state.timers import EVIDENCE
@@ -53,6 +53,7 @@ class State:
         self._left: Table[NodeId, bool] = Table(self._fold)
         self._aside: Table[NodeId, bool] = Table(self._fold)
         self._unfit: Table[NodeId, bool] = Table(self._fold)
+        self._in_preflight: Table[NodeId, bool] = Table(self._fold)
         self.jobs: Table[JobId, Job] = Table(self._fold)
         self.workers = WorkerTable(self._fold)
         self.incidents: Table[IncidentId, Incident] = Table(self._fold)
@@ -75,6 +76,8 @@ class State:
         """By the node or cause that pages nobody; its deadline ends it."""
         self.judgements: Table[IncidentId, tuple[Judgement, ...]] = Table(self._fold)
         """What people say of diagnoses, the incident judged last at the end."""
+        self.baselines: Table[str, Baseline] = Table(self._fold)
+        """By `check|kind|figure`."""
         self.refusals = 0
         """Refusals ever recorded; numbers the next one."""
         self.refused: Table[tuple[IncidentId, str], str] = Table(self._fold)
@@ -141,6 +144,8 @@ class State:
             self.workers.opens(node.id, may_sit=node.may_spare)
             for job in self.jobs:
                 self.workers.look_again_at(job, node.id)
+        if (node.preflight is not None) != (node.id in self._in_preflight):
+            self._in_preflight.put(node.id, True) if node.preflight else self._in_preflight.drop(node.id)
         return self.nodes.put(node.id, node)
 
     def _index(self, node: Node) -> None:
@@ -237,6 +242,10 @@ class State:
         """How many nodes Sentinel was not taken off."""
         return len(self.nodes) - len(self._left)
 
+    def in_preflight(self) -> set[NodeId]:
+        """Nodes whose pre-flight is due or under way."""
+        return {*self._in_preflight}
+
     def unusable(self) -> set[NodeId]:
         """Nodes on which no rank can be placed."""
         return {*self._unheard, *self._aside, *self._unfit}
@@ -317,6 +326,7 @@ class State:
             silences={name: quiet.until for name, quiet in self.silences.items()},
             silenced={name: quiet for name, quiet in self.silences.items() if quiet.who},
             judgements=self.judgements.copy(),
+            baselines=self.baselines.copy(),
             refusals=self.refusals,
             refused=tuple((*key, guard) for key, guard in self.refused.items()),
         )
@@ -359,6 +369,7 @@ class State:
         state.unfinished, state.deadlines = Table(fold, kept.unfinished), Table(fold, kept.deadlines)
         state.silences = Table(fold, kept.lasting_silences())
         state.judgements = Table(fold, kept.judgements)
+        state.baselines = Table(fold, kept.baselines)
         state.opened, state.refusals, state.evictions = kept.opened, kept.refusals, kept.evictions
         state.frozen, state.stopped, state.past = kept.frozen, kept.stopped, kept.past
         state.woke = kept.woke

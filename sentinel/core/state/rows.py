@@ -117,6 +117,45 @@ class Proof(Struct, frozen=True, gc=False):
         return self.stage is ProofStage.UNDER_WAY
 
 
+class Preflight(Struct, frozen=True, gc=False):
+    """What a node that nobody needs is to be measured by, and how far that is."""
+
+    left: tuple[str, ...]
+    """Collective checks still to be run, in order."""
+    order: str = ""
+    """The action that is under way; empty while the next one waits for the node to be free."""
+    doubted: str = ""
+    """The check that found something, which counts if it does so twice."""
+    said: str = ""
+    """What was measured until now."""
+
+
+class Measured(Struct, frozen=True, gc=False):
+    """What one node measured last of one figure."""
+
+    node: NodeId
+    at: Instant
+    values: tuple[float, ...]
+    """Of each of its components."""
+    under: str = ""
+    """With which driver and libraries."""
+    is_out: bool = False
+    """It was out of use then, so that it is known to be an odd one."""
+
+
+class Baseline(Struct, frozen=True, gc=False):
+    """What nodes of one kind of hardware give of one figure."""
+
+    measured: tuple[Measured, ...] = ()
+    """Each node once, whoever measured last at the end."""
+    usual: float = 0.0
+    """Their median, as it was when it last changed; 0 while they are too few."""
+    was: float = 0.0
+    """What it was before that; 0 if it has not changed."""
+    changed: Instant = 0.0
+    """When that was seen."""
+
+
 class Eviction(Struct, frozen=True, gc=False):
     """One of the times that a node was evicted."""
 
@@ -206,6 +245,14 @@ class Node(Struct, frozen=True, gc=False):
     """The repair that is under way; of a reboot until the node is back."""
     repairs: int = 0
     """Repairs ever ordered; numbers the next one."""
+    preflight: Preflight | None = None
+    """Its pre-flight, while one is due or under way."""
+    preflights: int = 0
+    """Orders of pre-flights ever given; numbers the next one."""
+    preflight_at: Instant = 0.0
+    """When the last one ended, 0 if none has since the machine has started."""
+    preflight_said: str = ""
+    """What came of that, in words."""
     labels: Mapping[str, str] = {}
     """Domains that it is in, each of which may fail as a whole: kind → name."""
 
@@ -222,7 +269,8 @@ class Node(Struct, frozen=True, gc=False):
     @property
     def may_lack(self) -> bool:
         """Whether anything can be missing here at all: of most nodes there is nothing to ask."""
-        return self.silent or self.cordon is not None or self.lacks_telling
+        known = self.silent or self.cordon is not None or self.preflight is not None
+        return known or self.lacks_telling
 
     @property
     def is_kept_out(self) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import asdict, replace
 
-from sentinel.core.state.rows import Job, Node, Silence
+from sentinel.core.state.rows import Baseline, Job, Node, Silence
 from sentinel.core.state.timers import Timer
 from sentinel.core.state.workers import Worker, WorkerTable
 from sentinel.model.action import Action
@@ -48,6 +48,7 @@ class StoredState(Struct, frozen=True):
     silenced: dict[str, Silence] = {}
     """Of these, those of which is known who asked."""
     judgements: dict[IncidentId, tuple[Judgement, ...]] = {}
+    baselines: dict[str, Baseline] = {}
     refusals: int = 0
     refused: tuple[tuple[IncidentId, str, str], ...] = ()
 

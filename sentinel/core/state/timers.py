@@ -27,6 +27,10 @@ class Timer(StrEnum):
     """A finding that can wait stands for long enough."""
     PROOF = "proof"
     """The part of a node's proof that is under way must have an answer by then."""
+    IDLE = "idle"
+    """Nodes that nobody needs are looked for, to be measured."""
+    PREFLIGHT = "preflight"
+    """The measurement of an idle node must have an answer by then."""
     REBOOT = "reboot"
     """A node that was rebooted must be back by then."""
     TRUST = "trust"
@@ -80,6 +84,8 @@ WAITS: Mapping[Timer, str] = {
     Timer.OUTSIDE: "another try to tell the scheduler of its cordon",
     Timer.STANDS: "a finding to stand for long enough",
     Timer.PROOF: "the answer of a check of its proof",
+    Timer.IDLE: "a look for nodes that nobody needs",
+    Timer.PREFLIGHT: "the answer of its pre-flight",
     Timer.REBOOT: "its end of a reboot",
     Timer.TRUST: "another try of a node where workers did not start",
     Timer.PLACE: "nodes to place a job on",

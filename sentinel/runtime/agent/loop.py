@@ -18,7 +18,7 @@ from sentinel.checks import load, load_collective
 from sentinel.gang.snapshot_holder import SnapshotHolder
 from sentinel.model.check import Series, series
 from sentinel.model.ids import Seconds
-from sentinel.model.report import Ack, Event, Hello, MeasureNow, Unreadable
+from sentinel.model.report import Ack, Event, Hello, MeasureNoMore, MeasureNow, Unreadable
 from sentinel.runtime.agent.findings import FindingBook
 from sentinel.runtime.agent.lease import Lease
 from sentinel.runtime.agent.measures import Measures
@@ -73,6 +73,7 @@ class Agent:
             look=self._look,
             probe_now=self._probe_now,
             measure_now=self._measure_now,
+            measure_no_more=self._measure_no_more,
             let_go=self._let_go,
         )
         self._metrics: MetricsServer | None = None
@@ -181,6 +182,10 @@ class Agent:
 
     def _measure_now(self, order: MeasureNow) -> None:
         self._measures.begin(order, time.monotonic())
+        self._probe_due()
+
+    def _measure_no_more(self, order: MeasureNoMore) -> None:
+        self._spool_all(self._measures.call_off(order, time.monotonic()))
         self._probe_due()
 
     def _let_go(self) -> None:

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping
 
 from sentinel.model.codec import to_plain
 from sentinel.model.collective import CollectiveCheck
+from sentinel.model.counted import counted
 from sentinel.model.ids import Seconds
-from sentinel.model.report import MeasureNow, OrderDone
+from sentinel.model.report import MeasureNoMore, MeasureNow, OrderDone
 from sentinel.runtime.agent.prober import Prober
 from sentinel.runtime.agent.settings import AgentSettings
 from sentinel.runtime.probe import Measured
@@ -16,6 +17,7 @@ from sentinel.runtime.probe import Measured
 _IDLE: Seconds = 30.0
 """A prober that has nothing to measure for so long is ended: it holds the libraries that it has loaded."""
 NO_ANSWER = "no answer in time"
+CALLED_OFF = "called off: the node is needed"
 
 
 class Measures:
@@ -43,6 +45,16 @@ class Measures:
             return
         self._waiting.append((order, now + order.meeting.deadline))
         self._used = now
+
+    def call_off(self, order: MeasureNoMore, now: Seconds) -> Iterator[OrderDone]:
+        """Stop what a probe has ordered, at once; what others have ordered goes on."""
+        mine = [each for each, _ in self._waiting if each.order.startswith(f"{order.probe}#")]
+        if self._given and mine and self._waiting[0][0] is mine[0]:
+            self.prober.stop(now)
+            self._given = False
+        self._waiting = deque(each for each in self._waiting if each[0] not in mine)
+        yield from (OrderDone(each.order, False, CALLED_OFF) for each in mine)
+        yield OrderDone(order.order, True, f"called off {counted(len(mine), 'measurement')}")
 
     def run_due(self, now: Seconds) -> Iterator[OrderDone]:
         """Go on with what is ordered; give what became of what is not to be done any more."""

@@ -11,6 +11,7 @@ from sentinel.model.report import (
     KillWorker,
     Leave,
     LogsNow,
+    MeasureNoMore,
     MeasureNow,
     Order,
     OrderDone,
@@ -46,6 +47,7 @@ class Orders:
         look: Callable[[], None],
         probe_now: Callable[[str, Seconds], None],
         measure_now: Callable[[MeasureNow], None],
+        measure_no_more: Callable[[MeasureNoMore], None],
         let_go: Callable[[], None],
     ) -> None:
         self.leaving = False
@@ -62,6 +64,7 @@ class Orders:
         self._look = look
         self._probe_now = probe_now
         self._measure_now = measure_now
+        self._measure_no_more = measure_no_more
         self._let_go = let_go
 
     def obey(self, order: Order) -> None:
@@ -75,6 +78,8 @@ class Orders:
                 self._probe_now(order.reason, order.within)
             case MeasureNow():
                 self._measure_now(order)
+            case MeasureNoMore():
+                self._measure_no_more(order)
             case KillWorker():
                 self._look()  # its record may be younger than the last look
                 self._kills.obey(order)

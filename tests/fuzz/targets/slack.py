@@ -99,7 +99,7 @@ def opened(folder: Path) -> Iterator[Callable[[bytes], bool]]:
         return taken
 
     slack = Slack("xoxb-test", "#oncall")
-    network, http_post._post = http_post._post, fed.post
+    network, http_post._call = http_post._call, fed.post
 
     def take(data: bytes) -> bool:
         fed.data, slack._id = data, ""
@@ -108,6 +108,6 @@ def opened(folder: Path) -> Iterator[Callable[[bytes], bool]]:
     try:
         yield take
     finally:
-        http_post._post = network
+        http_post._call = network
         slack.close()
         loop.close()
