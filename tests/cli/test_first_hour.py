@@ -84,7 +84,7 @@ def test_silences_are_listed_with_their_end_and_lifted(controller: Controller) -
     )
     shown = CliRunner().invoke(app, ["silences"]).stdout
     assert "gpu-lost" in shown
-    assert "120 min" in shown
+    assert "2 h 00 min" in shown
     assert "ann" in shown
     assert "new [GPU] on Monday" in shown
     status = CliRunner().invoke(app, ["status"]).stdout

@@ -21,7 +21,7 @@ NO_NETNS = available()
 DEMO = """
 import subprocess, sys, time
 from sentinel.demo.ray_cluster import Cluster
-cluster = Cluster._plan(1, 1, sys.argv[1], False)
+cluster = Cluster._plan(1, 1, sys.argv[1], nvml=False, stand_in=False)
 for host in cluster.hosts:
     host.prepare()
     host.run(["sleep", "1000"], stdout=subprocess.DEVNULL)
@@ -102,6 +102,6 @@ def test_an_interrupt_while_the_network_is_made_leaves_no_bridge(monkeypatch: py
 
     monkeypatch.setattr("sentinel.demo.network._in_use", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        Cluster._plan(1, 1, "netns", False)
+        Cluster._plan(1, 1, "netns", nvml=False, stand_in=False)
     assert not set(made) & set(psutil.net_if_addrs())
     assert not list(root_of("").parent.glob("sentinel-*"))

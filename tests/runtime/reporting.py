@@ -71,7 +71,8 @@ class Agent:
         ranks, stacks, lease = Ranks(self.folder / "beats"), StackTaker(self.folder), Lease(self.folder / "l")
         nothing: Callable[..., None] = lambda *_: None  # noqa: E731
         resets = Resets(self.folder / "nudge", "none", "nvidia-smi")
-        asked = {"look": nothing, "probe_now": nothing, "measure_now": nothing, "let_go": nothing}
+        asked = {"look": nothing, "probe_now": nothing, "measure_now": nothing, "measure_no_more": nothing}
+        asked |= {"let_go": nothing}
         logs = LogTaker(self.folder / "nudge")
         self.orders = Orders(ranks, self.spool, lease, stacks, logs, resets, self.boot, **asked)
         for event in [*self.owed.values()]:

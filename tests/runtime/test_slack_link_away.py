@@ -31,8 +31,8 @@ def test_a_server_that_is_away_is_told_once_and_once_that_it_is_back(
             with slack_process("--port", str(port)):
                 while link.state != "connected":
                     await asyncio.sleep(0.02)
-        run.cancel()
-        await asyncio.gather(run, return_exceptions=True)
+                run.cancel()
+                await asyncio.gather(run, return_exceptions=True)
 
     asyncio.run(drive())
     lines = [line for line in capsys.readouterr().out.splitlines() if "slack-buttons" in line]
