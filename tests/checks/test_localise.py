@@ -152,7 +152,7 @@ def test_without_a_topology_nodes_behind_one_uplink_are_named_together() -> None
 FAULTS = st.lists(st.sampled_from(["n01", "n04", "n07-n09", "n10-n11"]), unique=True, max_size=3)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(FAULTS, st.permutations(names(16)), st.integers(0, 99))
 def test_other_names_are_named_otherwise(bad: list[str], others: list[str], seed: int) -> None:
     renamed = dict(zip(names(16), others, strict=True))
@@ -166,7 +166,7 @@ def test_other_names_are_named_otherwise(bad: list[str], others: list[str], seed
     assert len(expected) == len(bad)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(FAULTS, st.floats(1e-3, 1e3), st.integers(0, 99))
 def test_a_faster_fabric_is_judged_alike(bad: list[str], factor: float, seed: int) -> None:
     samples = table(names(16), slow(*bad), seed=seed)
@@ -177,7 +177,7 @@ def test_a_faster_fabric_is_judged_alike(bad: list[str], factor: float, seed: in
     assert named(faster) == named(samples)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(FAULTS, st.integers(1, 12))
 def test_more_good_nodes_change_nothing(bad: list[str], more: int) -> None:
     assert named(table(names(16 + more), slow(*bad))) == named(table(names(16), slow(*bad)))

@@ -1,7 +1,7 @@
 """Whatever goes wrong in whatever order: invariants hold after every fact, and the fold is deterministic."""
 
 from episodes import CLUSTERS, EPISODES, Checked
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 
 from sentinel.core.fold import decide
 from sentinel.core.state import State
@@ -17,7 +17,6 @@ def live(cluster: Drawn, episode: list[tuple[str, int]]) -> Checked:
     return checked
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(CLUSTERS, EPISODES)
 @example(([1.0], 4, 1, 1, 1), [("silence", 1), ("missing", 0), ("drain", 0), ("finding", 18)])
 @example(([1.0], 3, 1, 1, 1), [("drain", 0), ("drain", 1), ("command", 0)])
@@ -26,7 +25,6 @@ def test_the_invariants_hold_after_every_fact(cluster: Drawn, episode: list[tupl
     live(cluster, episode)
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(CLUSTERS, EPISODES)
 def test_the_same_facts_give_the_same_actions(cluster: Drawn, episode: list[tuple[str, int]]) -> None:
     lived = live(cluster, episode)
@@ -39,7 +37,6 @@ def test_the_same_facts_give_the_same_actions(cluster: Drawn, episode: list[tupl
     assert state.to_bytes() == lived.state.to_bytes()
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(CLUSTERS, EPISODES)
 @example(([1.0], 2, 1, 1, 0), [("pace", 1), ("silence", 1)])
 @example(([0.25], 4, 2, 4, 2), [("crash", 0), ("wait", 2), ("slow", 0)])

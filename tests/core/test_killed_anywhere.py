@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from episodes import CLUSTERS, EPISODES
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from killed import AGENTS, Killed, drawn
 from msgspec.structs import replace
@@ -18,7 +18,6 @@ EPISODES_ENOUGH = 200
 """Within so many each planted defect shows."""
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(CLUSTERS, EPISODES, st.integers(0, 2**32))
 def test_the_next_controller_goes_on(
     cluster: tuple[Any, ...], episode: list[tuple[str, int]], seed: int

@@ -4,7 +4,7 @@ import heapq
 from typing import Any
 
 from episodes import CLUSTERS, EPISODES, Checked
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from killed import plain
 from simulated import JOB, Simulated, ecc
@@ -80,7 +80,6 @@ class AtOnce(Checked):
         return actions
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(CLUSTERS, EPISODES, st.sampled_from([0.1, 0.3, 2.0]))
 @example(([1.0], 5, 1, 1, 0), [("silence", 55)], 0.1)
 @example(([1.0], 2, 1, 1, 0), [("drain", 0), ("prove", 1)], 0.1)

@@ -2,7 +2,7 @@
 
 import pytest
 from episodes import CLUSTERS
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from launched import EPISODES, KilledLaunched, KilledWithoutCommand, Launched, WithoutCommand
 from test_episodes import Drawn
@@ -12,7 +12,6 @@ from sentinel.core.state import State
 
 Episode = list[tuple[str, int]]
 STARTED = pytest.mark.parametrize("kind", [Launched, WithoutCommand])
-settled = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def live(kind: type[Launched], cluster: Drawn, episode: Episode) -> Launched:
@@ -24,7 +23,6 @@ def live(kind: type[Launched], cluster: Drawn, episode: Episode) -> Launched:
 
 
 @STARTED
-@settled
 @given(CLUSTERS, EPISODES)
 @example(([1.0], 2, 1, 2, 0), [("launched", 0), ("wait", 2)])
 @example(([1.0], 2, 1, 1, 0), [("silence", 0), ("crash", 0), ("joined", 0)])
@@ -40,7 +38,6 @@ def test_when_all_is_well_again_it_runs_and_no_incident_is_left(
 
 
 @STARTED
-@settled
 @given(CLUSTERS, EPISODES)
 def test_the_same_facts_give_the_same_actions(kind: type[Launched], cluster: Drawn, episode: Episode) -> None:
     lived = live(kind, cluster, episode)
@@ -52,7 +49,6 @@ def test_the_same_facts_give_the_same_actions(kind: type[Launched], cluster: Dra
 
 
 @pytest.mark.parametrize("kind", [KilledLaunched, KilledWithoutCommand])
-@settled
 @given(CLUSTERS, EPISODES, st.integers(0, 2**32))
 def test_the_next_controller_goes_on(
     kind: type[KilledLaunched], cluster: Drawn, episode: Episode, seed: int

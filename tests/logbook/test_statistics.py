@@ -33,7 +33,7 @@ ZURICH = ZoneInfo("Europe/Zurich")
 RECORDED = sorted((Path(__file__).parents[1] / "incidents").glob("*.jsonl"))
 BOOKS = runbooks.load()
 MOE = JobId("moe")
-QUICK = settings(max_examples=30, deadline=None)
+QUICK = settings(max_examples=30)
 
 
 def a_row(number: int, at: float, cause: str = "gpu-lost", node: str = "n1", **rest: object) -> Row:

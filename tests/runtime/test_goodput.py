@@ -158,7 +158,7 @@ MOVES = st.lists(
 
 
 @given(moves=MOVES, usual_s=st.sampled_from([0.0, 0.5, 3.0]))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_no_second_is_counted_twice_and_nothing_goes_back(
     moves: list[tuple[JobStage, int, float, str | None]], usual_s: float
 ) -> None:

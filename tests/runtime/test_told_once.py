@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from reporting import MANY, NODE, RULES, Reporting, name_of, seen
 
@@ -68,7 +68,6 @@ def is_part_of(part: list[str], whole: list[str]) -> bool:
     return all(each in rest for each in part)
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @example([("tells", 6), ("sends", 0), ("arrives", 0), ("controller_starts", 0)])
 @example([("tells", 7), ("sends", 0), ("agent_starts", 0), ("arrives", 0), ("is_acknowledged", 0)])
 @example(
