@@ -7,9 +7,11 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+
+from tests.listening import listening
 
 TOKEN = "glsa_right"
 
@@ -80,14 +82,9 @@ def serving() -> Iterator[Grafana]:
         def log_message(self, *_: Any) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=lambda: server.serve_forever(poll_interval=0.02))
-    thread.start()
-    grafana.url = f"http://127.0.0.1:{server.server_port}"
-    try:
-        yield grafana
-    finally:
-        ending.set()
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with listening(Handler) as place:
+        grafana.url = f"http://{place}"
+        try:
+            yield grafana
+        finally:
+            ending.set()

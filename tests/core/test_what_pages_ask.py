@@ -56,6 +56,17 @@ def test_a_job_that_was_stopped_asks_for_people() -> None:
     assert (page.stage, f"Job: {JOB} is stopped" in lines) == ("open", True), "nobody mitigates it but people"
 
 
+@pytest.mark.parametrize(("breaks", "lines"), [(3, 3), (4, 1), (6, 1)])
+def test_a_job_that_is_formed_again_and_again_is_one_line(breaks: int, lines: int) -> None:
+    cluster = Simulated()
+    for _ in range(breaks):
+        cluster.crash(0)
+        cluster.run(2)
+    formed = [line for line in last(cluster)[1] if line.startswith("Did: resume as generation")]
+    assert len(formed) == lines
+    assert ("the last of" in formed[-1]) is (lines == 1)
+
+
 def test_an_acknowledgement_is_in_the_page() -> None:
     cluster = Simulated()
     cluster.crash(0)

@@ -2,12 +2,13 @@
 
 import json
 import re
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
+
+from tests.listening import listening
 
 TOKEN = "glsa_right"
 PROMETHEUS = {"uid": "prom-1", "name": "Prometheus", "type": "prometheus", "isDefault": True}
@@ -92,13 +93,6 @@ def serving(grafana: Grafana) -> Iterator[Grafana]:
         def log_message(self, *_: Any) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=lambda: server.serve_forever(poll_interval=0.02))
-    thread.start()
-    grafana.url = f"http://127.0.0.1:{server.server_port}"
-    try:
+    with listening(Handler) as place:
+        grafana.url = f"http://{place}"
         yield grafana
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()

@@ -5,10 +5,9 @@ The values are made up; that they are right is shown with a real cluster, in tes
 
 import itertools
 import re
-import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from prometheus_server import PROGRAM, Prometheus, as_grafana, prometheus
 
 from sentinel.dashboards import build, lint
 from sentinel.demo.sandbox import wait
+from tests.listening import listening
 
 METRICS = Path(__file__).parents[2] / "docs/metrics.md"
 CLUSTER = "made-up"
@@ -87,13 +87,8 @@ def served() -> Iterator[str]:
         def log_message(self, *_: Any) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=lambda: server.serve_forever(poll_interval=0.02))
-    thread.start()
-    yield f"127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with listening(Handler) as place:
+        yield place
 
 
 @pytest.fixture(scope="module")

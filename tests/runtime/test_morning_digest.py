@@ -1,6 +1,5 @@
 """Once a day one message says what happened: its words, its hour, and that it comes once."""
 
-import asyncio
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -25,6 +24,7 @@ from sentinel.web.view import IncidentView, JobView, NodeView, SeatView, Status
 from tests.adapters.hook_process import HookProcess, hook_process
 from tests.adapters.pagers import QUICK
 from tests.adapters.slack_process import SlackProcess, slack_process
+from tests.runtime.bulletin_life import live
 
 BERLIN = ZoneInfo("Europe/Berlin")
 DUE = datetime(2026, 11, 30, 7, 30, tzinfo=BERLIN).timestamp()
@@ -144,18 +144,7 @@ class Desk:
 
     def lives(self, *moments: Instant) -> None:
         """Look at these moments, and deliver all that is kept."""
-
-        async def drive() -> None:
-            run = asyncio.create_task(self.dispatcher.run())
-            for now in moments:
-                await self.digest.look(now)
-            async with asyncio.timeout(20):
-                while any(standing.undelivered for _, standing in self.dispatcher.standing()):
-                    await asyncio.sleep(0.02)
-            run.cancel()
-            await asyncio.gather(run, return_exceptions=True)
-
-        asyncio.run(drive())
+        live(self.dispatcher, self.digest, moments)
 
 
 def test_it_is_told_once_a_day_to_whom_it_is_for_also_over_restarts_and_a_lost_reply(

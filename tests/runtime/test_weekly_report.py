@@ -1,6 +1,5 @@
 """Once a week the report of the seven days before is told: its words, its hour, and that it comes once."""
 
-import asyncio
 import io
 from collections.abc import Iterator
 from dataclasses import replace
@@ -25,6 +24,7 @@ from sentinel.runtime.bulletins import LATEST_OF_A_WEEK_S
 from sentinel.runtime.weekly import read, report
 from tests.adapters.pagers import QUICK
 from tests.adapters.slack_process import SlackProcess, slack_process
+from tests.runtime.bulletin_life import live
 from tests.web.sample_cluster import QUIET, T0, Cluster, an_incident
 
 DUE = datetime(2026, 3, 9, 9, 0, tzinfo=ZoneInfo("Europe/Berlin")).timestamp()
@@ -85,18 +85,7 @@ class Desk:
 
     def lives(self, *moments: Instant) -> None:
         """Look at these moments, and deliver all that is kept."""
-
-        async def drive() -> None:
-            run = asyncio.create_task(self.dispatcher.run())
-            for now in moments:
-                await self.report.look(now)
-            async with asyncio.timeout(20):
-                while any(standing.undelivered for _, standing in self.dispatcher.standing()):
-                    await asyncio.sleep(0.02)
-            run.cancel()
-            await asyncio.gather(run, return_exceptions=True)
-
-        asyncio.run(drive())
+        live(self.dispatcher, self.report, moments)
 
 
 def test_it_says_what_the_report_of_those_days_says(slack: SlackProcess, tmp_path: Path) -> None:

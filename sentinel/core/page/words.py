@@ -331,7 +331,7 @@ def _deeds(incident: Incident) -> list[str]:
     told = {action.id: _deed(action) for action in incident.actions}
     if len(resumes) > RESUMES_TOLD:
         told |= dict.fromkeys((action.id for action in resumes), "")
-        told[resumes[-1].id] = f"{_deed(resumes[-1])}, the {len(resumes)}th time"
+        told[resumes[-1].id] = f"{_deed(resumes[-1])}, the last of {counted(len(resumes), 'time')}"
     return [*dict.fromkeys(filter(None, told.values()))]
 
 
