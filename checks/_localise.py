@@ -5,40 +5,40 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
+from sentinel.checks._chance import MOST_TOLD, Chance
 from sentinel.checks._ways import FAR, FEW_NODES, FLOOR, Fabric, Lag, Pair, fabric_of
-from sentinel.model.collective import NO_ANSWER, MemberSample
+from sentinel.model.collective import NO_ANSWER, Members, MemberSample
 from sentinel.model.ids import NodeId
 
 K = TypeVar("K")
 
-NEEDED = 14.0
-"""Natural logarithm of the odds from which on a node or rack is named.
+FALSE = 1e-3
+"""How often a node, a rack or a pair of a healthy fabric may be named.
 
-Of 512 good nodes in 90 simulated fabrics without a fault the worst had 5; in 320 with others one had 12.7.
+Odds of x come by chance at most once in x cases, whatever is drawn (Markov's inequality), so as many times more
+are needed as there are nodes or pairs.
 """
-FALSE_PAIRS = 1e-3
-"""How often a pair of a healthy fabric may be named: there are many, most meet once, and people only look."""
+LEAST_NODES = 64
+"""Of fewer nodes as much is needed as of so many: what chance has is known less well there."""
 HINT = 0.25
 """From this share of the evidence that it takes, a suspect is worth more rounds."""
-USUAL_SHARE, USUAL_WEIGHT = 0.02, 50
-"""So many of its ways are slow for once in a healthy fabric: what is believed before any is measured."""
-USUAL_EXCESS, EXCESS_WEIGHT = 0.35, 10
-"""How far beyond the cut such a way is on average, in natural logarithms."""
-MOST_EXCESS = 0.8
-"""What is slower than this is no chance, and must not make others look like it."""
-MOST_TOLD = 14.0
-"""No single measurement tells more than this, in natural logarithms of the odds."""
+CANDIDATES, FEW_CANDIDATES = 1.0, 64
+"""Of more nodes than so many only those are looked at closely that are so much likelier bad, or more."""
 SHARES = {"node": (0.25, 0.5, 0.75, 0.95), "pair": (0.95,), "rack": (0.75, 0.95)}
 """In which share of the looks something bad may show.
 
 What comes and goes is called a node's; of ways that use a bad uplink some are slow at their other end, too.
 """
+ONE_PAIR = 6.0
+"""So much one pair may tell of its node, in natural logarithms of the odds, even if no other tells as much."""
 ALIKE = math.log(100.0)
 """Two explanations can't be told apart if neither is so many times likelier."""
 MOSTLY, SOMETIMES = 0.75, 0.3
 """What is slow with so many far nodes, and well with so many near ones, is behind something slow."""
+AS_SLOW = 0.7
+"""Of how far it lags with far ones: what is so slow with one that it was well with, too, is slow by itself."""
 LEAST_GROUP = 4
 MOST_GROUP = 8
 """Nodes that are slow together, without a topology that says why, are one of so many racks at least."""
@@ -98,14 +98,17 @@ class Verdict:
     fabric: Fabric | None = None
 
 
-def localise(samples: Iterable[MemberSample]) -> Verdict:
-    """Name the fewest nodes, pairs and racks that explain why ways are slow."""
+def localise(samples: Iterable[MemberSample], *, hopeful: bool = False) -> Verdict:
+    """Name the fewest nodes, pairs and racks that explain why ways are slow.
+
+    Hopeful, also those that may only be far from others, where nobody knows the racks: whom to look at.
+    """
     samples = list(samples)
     silent = tuple(sorted({sample.node for sample in samples if sample.error == NO_ANSWER}))
-    fabric = fabric_of(samples)
+    fabric = fabric_of(samples, hopeful=hopeful)
     if fabric is None:
         return Verdict(silent=silent)
-    left, culprits, unclear = _Ways(fabric), list[Culprit](), list[tuple[Culprit, ...]]()
+    left, culprits, unclear = _Ways(fabric.lags), list[Culprit](), list[tuple[Culprit, ...]]()
     while named := next(iter(left.suspects()), None):
         alike = left.alike(named)
         (unclear.append((named, *alike)) if alike else culprits.append(named))
@@ -122,34 +125,40 @@ def _is_minority(culprits: Sequence[Culprit], nodes: Collection[NodeId]) -> bool
     return 2 * len(blamed) < len(nodes)
 
 
-class _Background(NamedTuple):
-    """How slow ways of a healthy fabric are for once."""
-
-    share: float
-    excess: float
-
-    def odds(self, excess: float) -> float:
-        """Say how much likelier a way is so slow behind something bad: there it is e times as slow, or so."""
-        ratio = math.log(self.excess / self.share) + excess * (1 / self.excess - 1)
-        return max(0.0, min(MOST_TOLD, ratio))
-
-
 class _Ways:
     """Ways that nothing explains yet, by whom they may speak of."""
 
-    def __init__(self, fabric: Fabric, lags: Sequence[Lag] | None = None) -> None:
-        self._fabric = fabric
-        self._lags = fabric.lags if lags is None else lags
-        self._slow = [lag for lag in self._lags if lag.behind >= FLOOR]
-        self._fine = [lag for lag in self._lags if lag.behind < FLOOR]
-        self._excess = sum(map(_excess, self._slow))
-        self._pairs = {lag.pair for lag in self._lags}
-        self._nodes = {node for lag in fabric.lags for node in lag.pair}
+    def __init__(self, lags: Sequence[Lag], before: "_Ways | None" = None) -> None:
+        self._lags = lags
+        self._before = before
+        self._chance = Chance(Counter([lag.cell for lag in lags]))
+        self._slow = [lag for lag in lags if lag.behind >= FLOOR]
+        self._logs: dict[tuple[str, int, int], Sequence[float]] = {}
+        self._nodes: Collection[NodeId] = before._nodes if before else self._of_node
+        self._pairs: int = before._pairs if before else len({lag.pair for lag in lags})
 
     def without(self, culprits: Iterable[Culprit]) -> "_Ways":
         """Leave out what these explain."""
         touched = [_touching(each) for each in culprits]
-        return _Ways(self._fabric, [lag for lag in self._lags if not any(each(lag) for each in touched)])
+        return _Ways([lag for lag in self._lags if not any(each(lag) for each in touched)], self)
+
+    @cached_property
+    def _of_node(self) -> Mapping[NodeId, Sequence[Lag]]:
+        """Give the ways of each node."""
+        found: dict[NodeId, list[Lag]] = defaultdict(list)
+        for lag in self._lags:
+            for node in lag.pair:
+                found[node].append(lag)
+        return found
+
+    @cached_property
+    def _of_pair(self) -> Mapping[Pair, Sequence[Lag]]:
+        """Give the ways of each pair that was slow."""
+        found: dict[Pair, list[Lag]] = {lag.pair: [] for lag in self._slow}
+        for lag in self._lags:
+            if lag.pair in found:
+                found[lag.pair].append(lag)
+        return found
 
     def watched(self) -> list[Culprit]:
         """Give nodes and pairs that are slower than chance has them, unless one tells more of the same."""
@@ -174,66 +183,78 @@ class _Ways:
         """
         if named.kind != "node":
             return []
-        rest = self.without([named]).certain()
+        touched = _touching(named)
         close = (each for each in self._may_be() if each.is_certain and each.told >= named.told - ALIKE)
-        others = (each for each in close if each.who != named.who and each.who not in rest)
+        others = [each for each in close if each.who != named.who and any(map(touched, each.slow))]
+        rest = self.without([named]).certain() if others else set()
+        others = [each for each in others if each.who not in rest]
         return [each for each in others if named.who not in self.without([each]).certain()]
 
     def certain(self) -> set[tuple[str, str, tuple[NodeId, ...]]]:
         """Give the nodes and racks of which enough is told."""
         return {each.who for each in self._may_be() if each.is_certain}
 
+    @cached_property
+    def candidates(self) -> Collection[Members]:
+        """Give the nodes and pairs that are worth to be looked at closely."""
+        if self._before:
+            slow = {*((node,) for node in self._slow_nodes), *self._of_pair}
+            return [who for who in self._before.candidates if who in slow]
+        nodes, pairs = self._slow_nodes, [*self._of_pair]
+        if len(self._of_node) > FEW_CANDIDATES:
+            nodes = [node for node in nodes if self._roughly("node", self._of_node[node]) >= CANDIDATES]
+            pairs = [pair for pair in pairs if self._roughly("pair", self._of_pair[pair]) >= CANDIDATES]
+        return [*((node,) for node in nodes), *pairs]
+
     def _may_be(self) -> list[Culprit]:
         return [*self._bad_nodes, *self._slow_racks]
 
     @cached_property
     def _bad_nodes(self) -> list[Culprit]:
-        return [each for each in self._slow_nodes if each.nodes[0] not in self._behind]
+        nodes = [who[0] for who in self.candidates if len(who) == 1 and who[0] not in self._behind]
+        return [self._culprit("node", (node,), self._of_node[node]) for node in nodes]
 
     @cached_property
-    def _slow_nodes(self) -> list[Culprit]:
-        slow = _by(self._slow, lambda lag: lag.pair)
-        fine = _by(self._fine, lambda lag: lag.pair if lag.tells else ())
-        return [
-            self._culprit("node", (node,), lags, fine.get(node, ()))
-            for node, lags in slow.items()
-            if len({lag.pair for lag in lags}) > 1  # or it is the way to that one other
-        ]
+    def _slow_nodes(self) -> Collection[NodeId]:
+        """Give who is slow with more than one other, or it is the way to that one."""
+        slow = Counter(node for pair in {lag.pair for lag in self._slow} for node in pair)
+        return [node for node, others in slow.items() if others > 1]
 
     @cached_property
     def _behind(self) -> set[NodeId]:
-        return {each.nodes[0] for each in self._slow_nodes if self._is_behind(each)}
+        if self._before:
+            return self._before._behind
+        return {node for node in self._slow_nodes if self._is_behind(self._of_node[node])}
 
-    def _is_behind(self, node: Culprit) -> bool:
+    def _is_behind(self, lags: Sequence[Lag]) -> bool:
         """Say whether it is well with some near it and with none far away, behind nobody knows what."""
-        if len(self._nodes) <= FEW_NODES or all(all(lag.way.racks) for lag in node.slow):
+        if len(self._nodes) <= FEW_NODES or all(all(lag.way.racks) for lag in lags):
             return False
-        slow, fine = _far(node.slow), _far(node.fine)
-        near, well = node.looks - slow - fine, len(node.fine) - fine
-        return slow > 1 and slow >= MOSTLY * (slow + fine) and well >= SOMETIMES * near
+        far = sorted(lag.behind for lag in lags if lag.way.round in FAR)
+        near = [lag for lag in lags if lag.way.round not in FAR]
+        fine = {lag.pair for lag in near if lag.behind < FLOOR}
+        slow = sum(behind >= FLOOR for behind in far)
+        if slow < 2 or slow < MOSTLY * len(far) or sum(lag.behind < FLOOR for lag in near) < SOMETIMES * len(near):
+            return False
+        return sum(lag.behind >= AS_SLOW * far[len(far) // 2] and lag.pair in fine for lag in near) < 2
+
 
     @cached_property
     def _bad_pairs(self) -> list[Culprit]:
-        fine = _by(self._fine, lambda lag: (lag.pair,) if lag.tells else ())
-        return [
-            self._culprit("pair", pair, lags, fine.get(pair, ()))
-            for pair, lags in _by(self._slow, lambda lag: (lag.pair,)).items()
-            if self._behind.isdisjoint(pair)
-        ]
+        pairs = [who for who in self.candidates if len(who) == 2 and self._behind.isdisjoint(who)]
+        return [self._culprit("pair", pair, self._of_pair[pair]) for pair in pairs]
 
     @cached_property
     def _slow_racks(self) -> list[Culprit]:
-        slow, fine = _by(self._slow, _left), _by(self._fine, _left)
-        return [self._rack(rack, lags, fine.get(rack, ())) for rack, lags in slow.items()]
+        ways = _by([lag for lag in self._lags if lag.is_full or "" in lag.way.racks], _left)
+        slow = [rack for rack, lags in ways.items() if any(lag.behind >= FLOOR for lag in lags)]
+        return [self._rack(rack, ways[rack]) for rack in slow]
 
-    def _rack(self, rack: str, slow: Sequence[Lag], fine: Sequence[Lag]) -> Culprit:
+    def _rack(self, rack: str, lags: Sequence[Lag]) -> Culprit:
         ends = {
-            node
-            for lag in (*slow, *fine)
-            for node, there in zip(lag.pair, lag.way.racks, strict=True)
-            if there == rack
+            node for lag in lags for node, there in zip(lag.pair, lag.way.racks, strict=True) if there == rack
         }
-        return self._culprit("rack", tuple(sorted(ends)), slow, fine, rack)
+        return self._culprit("rack", tuple(sorted(ends)), lags, rack)
 
     def _bad_group(self) -> Iterator[Culprit]:
         """Give nodes that are slow with all far ones: what they share may be slow, and not they."""
@@ -241,65 +262,67 @@ class _Ways:
         if LEAST_GROUP <= len(group) <= len(self._nodes) // MOST_GROUP:
             touches = _touching(Culprit("rack", tuple(group)))
             far = [lag for lag in self._lags if lag.way.round in FAR and touches(lag)]
-            slow = [lag for lag in far if lag.behind >= FLOOR]
-            fine = [lag for lag in far if lag.behind < FLOOR]
-            found = self._culprit("rack", tuple(sorted(group)), slow, fine)
+            found = self._culprit("rack", tuple(sorted(group)), far)
             yield from [found] if _is_shared(found) else ()
 
-    def _culprit(
-        self, kind: str, nodes: tuple[NodeId, ...], slow: Sequence[Lag], fine: Sequence[Lag], rack: str = ""
-    ) -> Culprit:
+    def _culprit(self, kind: str, nodes: Members, lags: Sequence[Lag], rack: str = "") -> Culprit:
         """Compare that something bad shows in a share of its ways with that all of them are chance."""
-        chance, well = self._without(slow, fine), Counter(lag.pair for lag in fine)
-        odds: dict[Pair, list[float]] = {pair: [] for pair in well}
-        for lag in slow:
-            odds.setdefault(lag.pair, []).append(math.exp(chance.odds(lag.behind - FLOOR)))
-        looks = [(well[pair], each) for pair, each in odds.items()]
-        told = max(_told(looks, share) for share in SHARES[kind])
-        return Culprit(kind, nodes, rack, told, self._needed(kind, rack, len(nodes)), slow, fine)
+        own = sorted(lag.cell for lag in lags)
+        rows: dict[Pair, list[Sequence[float]]] = defaultdict(list)
+        for lag in lags:
+            rarer = self._chance.rarer(lag.cell, own) if lag.behind >= FLOOR / 2 else 1.0
+            rows[lag.pair].append(self._row(kind, lag, rarer))
+        slow = [lag for lag in lags if lag.behind >= FLOOR]
+        fine = [lag for lag in lags if lag.behind < FLOOR and (lag.hidden < FLOOR or not all(lag.way.racks))]
+        needed = self._needed(kind, rack, len(nodes))
+        return Culprit(kind, nodes, rack, _told(list(rows.values())), needed, slow, fine)
+
+    def _roughly(self, kind: str, lags: Sequence[Lag]) -> float:
+        """Say what is told at most, if the suspect's own ways are chance, too."""
+        return _mean(map(sum, zip(*(self._row(kind, lag) for lag in lags), strict=True)))
+
+    def _row(self, kind: str, lag: Lag, rarer: float = 1.0) -> Sequence[float]:
+        """Give what a way tells for each depth and share, in natural logarithms."""
+        key = kind, lag.cell, 0 if kind == "rack" else lag.step
+        if rarer == 1.0 and key in self._logs:
+            return self._logs[key]
+        most, odds = math.exp(MOST_TOLD), self._chance.odds(*key[1:])
+        row = [math.log(1 - s + s * min(most, rarer * each)) for s in SHARES[kind] for each in odds]
+        if rarer == 1.0:
+            self._logs[key] = row
+        return row
 
     def _needed(self, kind: str, rack: str, size: int) -> float:
         """Give how much has to be told: more where one of many is picked because it is slow."""
         if kind == "pair":
-            return math.log(max(2, len(self._pairs)) / FALSE_PAIRS)
+            return math.log(max(2, self._pairs) / FALSE)
+        needed = math.log(max(LEAST_NODES, len(self._nodes)) / FALSE)
         if kind == "node" or rack:
-            return NEEDED
-        return NEEDED + size * (
-            1 + math.log(len(self._nodes) / size)
-        )  # any so many nodes could be this group
-
-    def _without(self, slow: Sequence[Lag], fine: Sequence[Lag]) -> "_Background":
-        """Give how slow all other ways are."""
-        others = len(self._slow) - len(slow)
-        excess = self._excess - sum(map(_excess, slow))
-        looks = max(0, len(self._lags) - len(slow) - len(fine))
-        return _Background(
-            (others + USUAL_SHARE * USUAL_WEIGHT) / (looks + USUAL_WEIGHT),
-            (excess + USUAL_EXCESS * EXCESS_WEIGHT) / (others + EXCESS_WEIGHT),
-        )
+            return needed
+        return needed + size * (1 + math.log(len(self._nodes) / size))  # any so many nodes could be this group
 
 
-def _excess(lag: Lag) -> float:
-    return min(MOST_EXCESS, lag.behind - FLOOR)
-
-
-def _far(lags: Sequence[Lag]) -> int:
-    return sum(lag.way.round in FAR for lag in lags)
-
-
-def _told(looks: Iterable[tuple[int, Sequence[float]]], share: float) -> float:
-    """Sum up what each pair tells, how often well and by which odds slow, if it shows in this share of looks.
+def _told(pairs: Sequence[Sequence[Sequence[float]]]) -> float:
+    """Sum up what all pairs tell, of each depth and share that something bad may have, and take the mean.
 
     What one pair tells beyond all others is its own, and no other's fault.
     """
-    nothing, told = math.log(1 - share), list[float]()
-    for well, odds in looks:
-        told.append(well * nothing + sum(math.log(1 - share + share * each) for each in odds))
-    if len(told) == 1:
-        return told[0]
-    most = max(told)
-    told.remove(most)
-    return sum(told) + min(most, max(told))
+    rows = [[*map(sum, zip(*rows, strict=True))] if len(rows) > 1 else rows[0] for rows in pairs]
+    if len(rows) < 2:
+        return _mean(rows[0]) if rows else 0.0
+    return _mean(sum(column) - _its_own(column) for column in zip(*rows, strict=True))
+
+
+def _its_own(told: Sequence[float]) -> float:
+    """Give what one pair tells beyond any other, and beyond what one may."""
+    *_, second, most = sorted(told)
+    return max(0.0, most - max(second, ONE_PAIR))
+
+
+def _mean(told: Iterable[float]) -> float:
+    """Give the logarithm of the mean of odds, given theirs."""
+    most = max(told := list(told))
+    return most + math.log(sum(math.exp(each - most) for each in told) / len(told))
 
 
 def _is_shared(rack: Culprit) -> bool:

@@ -1,13 +1,13 @@
 """Ways between two nodes, and how far each falls behind what its likes give."""
 
 import math
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import median_high, median_low
 from typing import NamedTuple, TypeAlias
 
 from sentinel.checks._reduce import over_one_stack
-from sentinel.model.collective import MemberSample
+from sentinel.model.collective import Members, MemberSample
 from sentinel.model.ids import NodeId
 
 Pair: TypeAlias = tuple[NodeId, NodeId]
@@ -15,6 +15,8 @@ Pair: TypeAlias = tuple[NodeId, NodeId]
 
 FLOOR = math.log(1.25)
 """A way at four fifths of the others is none that training waits for: nodes at 70% are to be found."""
+FULL = 0.05
+"""Who lags no more has all that its likes have: its ends are near each other, whatever they have later."""
 NOTICED_MS = 20.0
 """A shorter way is none to speak of, however much shorter the others are: a busy processor takes as long."""
 NORMAL = 4.0
@@ -32,8 +34,16 @@ ROUNDS = 3
 
 FEW_NODES = 17
 """So few meet every other one; more meet near and far ones by turns."""
-FAR = frozenset({2, 5, 9, 13, 17})
+FAR = frozenset({2, 5, 9, 13})
 """Rounds of many nodes in which all go between racks: only uplinks that are full show that they are slow."""
+SPARSE = 0.25
+"""Uplinks that no more than this share of a rack's nodes use at once are not full."""
+
+
+LEAST, WIDTH = -0.8, 0.02
+"""Lags are counted from here, in so many natural logarithms: the least noise that links were seen to have is more."""
+STEP = 0.05
+"""What uplinks hide is told apart in such steps."""
 
 
 class Way(NamedTuple):
@@ -60,8 +70,17 @@ class Lag(NamedTuple):
     way: Way
     behind: float
     """Natural logarithm of how many times slower it is; 0 or less if it is not."""
-    tells: bool
-    """Its likes give all that nodes can: where all share a full uplink, a slow node is as good as others."""
+    hidden: float
+    """By so much its likes fall behind the best of all, in natural logarithms.
+
+    Where all share a full uplink, a node that is slower by less is as good as others.
+    """
+    is_full: bool
+    """It is known to go between racks, with many others."""
+    cell: int
+    """How far it is behind, counted in WIDTH from LEAST."""
+    step: int
+    """What is hidden, counted in STEP."""
 
 
 class Fabric(NamedTuple):
@@ -78,31 +97,43 @@ class _Level(NamedTuple):
     """It is of ways of the same kind, as many as can be relied on."""
 
 
-def fabric_of(samples: Iterable[MemberSample]) -> Fabric | None:
-    """Compare ways with their likes; None if none was measured."""
+def fabric_of(samples: Iterable[MemberSample], *, hopeful: bool = False) -> Fabric | None:
+    """Compare ways with their likes; None if none was measured.
+
+    Where nobody knows the racks, a way may be one between them and have what is normal there. Hopeful, that
+    excuses nobody until it is measured what such a way has while others don't use its uplinks.
+    """
     ways = ways_of(samples)
     if not ways:
         return None
-    kinds = [_kinds(way) for way in ways]
+    likes = _likes(ways)
+    kinds = [likes(way) for way in ways]
     rates = _levels(kinds, [way.mb_per_s for way in ways])
     delays = _levels(kinds, [1 / way.ms for way in ways])
-    best = max(rate for rate, _ in rates)
-    lowest = _lowest(kinds, rates)
-    tells = best * math.exp(-FLOOR)
-    lags = [
-        Lag(way.pair, way, _behind(way, rate, delay, lowest), rate.value >= tells or not all(way.racks))
-        for way, rate, delay in zip(ways, rates, delays, strict=True)
-    ]
+    best = max(rate.value for rate in rates.values())
+    normal = _normal(rates, hopeful=hopeful)
+    reached = {
+        way.pair
+        for way, kind in zip(ways, kinds, strict=True)
+        if kind[0] == "near" and way.round not in FAR and way.mb_per_s > rates[kind].value * math.exp(-FULL)
+    }
+    scales = {
+        kind: (math.log(rate.value), math.log(delays[kind].value), 0.0 if rate.is_alike else math.log(NORMAL))
+        for kind, rate in rates.items()
+    }
+    top, normal_level = math.log(best), math.log(normal)
+    lags = []
+    for way, kind in zip(ways, kinds, strict=True):
+        level, delay, allowed = scales[kind]
+        if level > normal_level and kind[0] == "near" and "" in way.racks and way.pair not in reached:
+            level = normal_level
+        behind, hidden = level - math.log(way.mb_per_s), top - level
+        if way.ms > NOTICED_MS and (late := math.log(way.ms) + delay) > behind:
+            behind, hidden = late, 0.0
+        behind -= allowed
+        cell = int((behind - LEAST) / WIDTH) if behind > LEAST else 0
+        lags.append(Lag(way.pair, way, behind, hidden, kind[0] == "full", cell, int(hidden / STEP + 0.5)))
     return Fabric(lags, usual(ways))
-
-
-def _behind(way: Way, rate: _Level, delay: _Level, lowest: float) -> float:
-    late = math.log(way.ms * delay.value) if way.ms > NOTICED_MS else 0.0
-    if not rate.is_alike:
-        return max(math.log(rate.value / way.mb_per_s), late) - math.log(NORMAL)
-    if not all(way.racks):
-        rate = rate._replace(value=min(rate.value, lowest))
-    return max(math.log(rate.value / way.mb_per_s), late)
 
 
 def usual(ways: Sequence[Way]) -> Way:
@@ -113,48 +144,87 @@ def usual(ways: Sequence[Way]) -> Way:
 
 def ways_of(samples: Iterable[MemberSample]) -> list[Way]:
     """Give what both ends measured through the same stack as most; the rest says nothing."""
-    halves: dict[tuple[int, Pair], MemberSample] = {}
+    halves: dict[tuple[int, Members], MemberSample] = {}
     ways = []
     for each in over_one_stack(samples):
-        if len(each.members) != 2 or not _is_measured(each):
+        members, values = each.members, each.values
+        if len(members) != 2 or not (values.get("mb_per_s", 0.0) > 0.0 and values.get("ms", 0.0) > 0.0):
             continue
-        one, other = sorted(each.members)
-        first = halves.setdefault((each.round, (one, other)), each)
+        pair = members if members[0] < members[1] else members[::-1]
+        first = halves.setdefault((each.round, pair), each)
         if first.node != each.node:
-            ways.append(_way((one, other), first, each))
+            ways.append(_way(first, each) if first.node < each.node else _way(each, first))
     return ways
 
 
-def _is_measured(sample: MemberSample) -> bool:
-    return all(sample.values.get(name, 0.0) > 0.0 for name in ("mb_per_s", "ms"))
+def _way(one: MemberSample, other: MemberSample) -> Way:
+    here, there = one.values, other.values
+    racks = one.rack, other.rack
+    return Way(
+        (one.node, other.node),
+        max(here["mb_per_s"], there["mb_per_s"]),
+        min(here["ms"], there["ms"]),
+        one.round,
+        racks,
+        racks[0] != racks[1] and "" not in racks,
+        one.busy + other.busy,
+    )
 
 
-def _way(pair: Pair, first: MemberSample, second: MemberSample) -> Way:
-    one, other = (first, second) if first.node == pair[0] else (second, first)
-    speed = max(one.values["mb_per_s"], other.values["mb_per_s"])
-    ms = min(one.values["ms"], other.values["ms"])
-    racks, busy = (one.rack, other.rack), one.busy + other.busy
-    return Way(pair, speed, ms, one.round, racks, "" not in racks and racks[0] != racks[1], busy)
+Kind: TypeAlias = tuple[object, ...]
 
 
-def _levels(kinds: Sequence[Sequence[object]], values: Sequence[float]) -> list[_Level]:
-    """Give what each way's likes have: those of its round, or where these are few, of all rounds."""
-    alike: dict[object, list[float]] = defaultdict(list)
-    for likes, value in zip(kinds, values, strict=True):
-        for kind in likes:
-            alike[kind].append(value)
-    levels = {kind: _Level(_typical(each), True) for kind, each in alike.items() if len(each) >= ENOUGH}
-    of_all = _Level(_typical(values), False)
-    return [next((levels[kind] for kind in likes if kind in levels), of_all) for likes in kinds]
-
-
-def _kinds(way: Way) -> Sequence[object]:
-    """Name whom a way is compared with, the nearest first.
+def _likes(ways: Sequence[Way]) -> Callable[[Way], Kind]:
+    """Give whom a way is compared with: ways of its kind, in its round unless it crosses racks.
 
     Between racks that is all rounds: what uplinks give depends on how many use them, and the least is normal.
+    Few nodes' rounds are too few to tell by how many.
     """
-    kind = way.crosses, way.busy
-    return (kind,) if way.crosses else ((way.round, kind), kind)
+    of = Counter(way.round for way in ways)
+    most = max(of.values())
+    sparse = {number for number, count in of.items() if count <= SPARSE * most}
+    there: dict[str, set[NodeId]] = defaultdict(set)
+    using = Counter[tuple[int, str]]()
+    for way in ways:
+        if way.crosses:
+            using.update((way.round, rack) for rack in way.racks)
+        for node, rack in zip(way.pair, way.racks, strict=True):
+            there[rack].add(node)
+    can_use = {rack: SPARSE * len(nodes) for rack, nodes in there.items()}
+
+    def kind(way: Way) -> Kind:
+        if way.crosses:
+            is_full = most <= FEW_NODES // 2 or any(using[way.round, rack] > can_use[rack] for rack in way.racks)
+            return ("full" if is_full else "crossing", way.busy)
+        if way.round in sparse and "" in way.racks:
+            return ("sparse", way.busy)
+        return ("near", way.busy, way.round)
+
+    return kind
+
+
+def _levels(kinds: Sequence[Kind], values: Sequence[float]) -> Mapping[Kind, _Level]:
+    """Give what ways of each kind have: those of its round, or where these are few, of all rounds."""
+    alike: dict[Kind, list[float]] = defaultdict(list)
+    for kind, value in zip(kinds, values, strict=True):
+        alike[kind].append(value)
+    wide: dict[Kind, list[float]] = defaultdict(list)
+    for kind, has in alike.items():
+        wide[_wider(kind)] += has
+    wider = {kind: _level(has) for kind, has in wide.items()}
+    of_all = _Level(_typical(values), is_alike=False)
+    found = {}
+    for kind, has in alike.items():
+        found[kind] = _level(has) or wider[_wider(kind)] or of_all
+    return found
+
+
+def _wider(kind: Kind) -> Kind:
+    return (kind[0] in ("crossing", "full"), kind[1])
+
+
+def _level(values: Sequence[float]) -> _Level | None:
+    return _Level(_typical(values), is_alike=True) if len(values) >= ENOUGH else None
 
 
 def _typical(values: Sequence[float]) -> float:
@@ -162,10 +232,15 @@ def _typical(values: Sequence[float]) -> float:
     return sorted(values)[len(values) * 3 // 4] if len(values) < FEW else median_low(values)
 
 
-def _lowest(kinds: Sequence[Sequence[object]], rates: Sequence[_Level]) -> float:
+def _normal(rates: Mapping[Kind, _Level], *, hopeful: bool) -> float:
     """Give what is normal where nobody knows which ways go between racks: the least of all rounds.
 
     Some rounds have all nodes meet others far away.
     """
-    rounds = {likes[0]: rate.value for likes, rate in zip(kinds, rates, strict=True) if rate.is_alike}
-    return min(rounds.values()) if len(rounds) >= ROUNDS else max(rate.value for rate in rates) / NORMAL
+    alone = [rate.value for kind, rate in rates.items() if kind[0] == "sparse" and rate.is_alike]
+    if hopeful:
+        return min(alone, default=math.inf)
+    rounds = {kind: rate.value for kind, rate in rates.items() if kind[0] != "sparse" and rate.is_alike}
+    if len({kind[2:] for kind in rounds}) >= ROUNDS:
+        return min(rounds.values())
+    return max(rate.value for rate in rates.values()) / NORMAL
