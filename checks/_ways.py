@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import median_high, median_low
 from typing import NamedTuple, TypeAlias
 
@@ -10,6 +10,8 @@ from sentinel.checks._reduce import over_one_stack
 from sentinel.model.collective import Members, MemberSample
 from sentinel.model.ids import NodeId
 
+Kind: TypeAlias = tuple[object, ...]
+"""What ways have in common that are compared with each other."""
 Pair: TypeAlias = tuple[NodeId, NodeId]
 """Two nodes, in the order of their names."""
 
@@ -106,34 +108,40 @@ def fabric_of(samples: Iterable[MemberSample], *, hopeful: bool = False) -> Fabr
     ways = ways_of(samples)
     if not ways:
         return None
-    likes = _likes(ways)
-    kinds = [likes(way) for way in ways]
-    rates = _levels(kinds, [way.mb_per_s for way in ways])
-    delays = _levels(kinds, [1 / way.ms for way in ways])
-    best = max(rate.value for rate in rates.values())
-    normal = _normal(rates, hopeful=hopeful)
-    reached = {
-        way.pair
-        for way, kind in zip(ways, kinds, strict=True)
-        if kind[0] == "near" and way.round not in FAR and way.mb_per_s > rates[kind].value * math.exp(-FULL)
-    }
-    scales = {
-        kind: (math.log(rate.value), math.log(delays[kind].value), 0.0 if rate.is_alike else math.log(NORMAL))
-        for kind, rate in rates.items()
-    }
-    top, normal_level = math.log(best), math.log(normal)
-    lags = []
-    for way, kind in zip(ways, kinds, strict=True):
-        level, delay, allowed = scales[kind]
-        if level > normal_level and kind[0] == "near" and "" in way.racks and way.pair not in reached:
-            level = normal_level
-        behind, hidden = level - math.log(way.mb_per_s), top - level
-        if way.ms > NOTICED_MS and (late := math.log(way.ms) + delay) > behind:
-            behind, hidden = late, 0.0
-        behind -= allowed
-        cell = int((behind - LEAST) / WIDTH) if behind > LEAST else 0
-        lags.append(Lag(way.pair, way, behind, hidden, kind[0] == "full", cell, int(hidden / STEP + 0.5)))
+    alike = _alike(ways)
+    rates = _levels({kind: [way.mb_per_s for way in has] for kind, has in alike.items()})
+    late = any(way.ms > NOTICED_MS for way in ways)
+    delays = _levels({kind: [1 / way.ms for way in has] for kind, has in alike.items()}) if late else rates
+    best, normal = math.log(max(rate.value for rate in rates.values())), math.log(_normal(rates, hopeful=hopeful))
+    reached = _reached(alike, rates)
+    lags = list[Lag]()
+    for kind, has in alike.items():
+        rate, delay = rates[kind], math.log(delays[kind].value)
+        usual_level, allowed = math.log(rate.value), 0.0 if rate.is_alike else math.log(NORMAL)
+        near, full = kind[0] == "near", kind[0] == "full"
+        for way in has:
+            level = usual_level
+            if near and level > normal and "" in way.racks and way.pair not in reached:
+                level = normal
+            behind, hidden = level - math.log(way.mb_per_s), best - level
+            if way.ms > NOTICED_MS and math.log(way.ms) + delay > behind:
+                behind, hidden = math.log(way.ms) + delay, 0.0
+            behind -= allowed
+            cell = int((behind - LEAST) / WIDTH) if behind > LEAST else 0
+            lags.append(Lag(way.pair, way, behind, hidden, full, cell, int(hidden / STEP + 0.5)))
     return Fabric(lags, usual(ways))
+
+
+def _reached(alike: Mapping[Kind, Sequence[Way]], rates: Mapping[Kind, _Level]) -> set[Pair]:
+    """Give pairs that had all that others had in a round of near ones: that they are far apart excuses nothing."""
+    return {
+        way.pair
+        for kind, has in alike.items()
+        if kind[0] == "near"
+        for least in [rates[kind].value * math.exp(-FULL)]
+        for way in has
+        if way.mb_per_s > least and "" in way.racks and way.round not in FAR
+    }
 
 
 def usual(ways: Sequence[Way]) -> Way:
@@ -151,8 +159,10 @@ def ways_of(samples: Iterable[MemberSample]) -> list[Way]:
         if len(members) != 2 or not (values.get("mb_per_s", 0.0) > 0.0 and values.get("ms", 0.0) > 0.0):
             continue
         pair = members if members[0] < members[1] else members[::-1]
-        first = halves.setdefault((each.round, pair), each)
-        if first.node != each.node:
+        first = halves.pop((each.round, pair), None)
+        if first is None or first.node == each.node:
+            halves[each.round, pair] = each
+        else:
             ways.append(_way(first, each) if first.node < each.node else _way(each, first))
     return ways
 
@@ -171,52 +181,38 @@ def _way(one: MemberSample, other: MemberSample) -> Way:
     )
 
 
-Kind: TypeAlias = tuple[object, ...]
-
-
-def _likes(ways: Sequence[Way]) -> Callable[[Way], Kind]:
-    """Give whom a way is compared with: ways of its kind, in its round unless it crosses racks.
+def _alike(ways: Sequence[Way]) -> Mapping[Kind, Sequence[Way]]:
+    """Give ways by whom they are compared with: those of their round, unless they cross racks.
 
     Between racks that is all rounds: what uplinks give depends on how many use them, and the least is normal.
     Few nodes' rounds are too few to tell by how many.
     """
-    of = Counter(way.round for way in ways)
+    of = Counter([way.round for way in ways])
     most = max(of.values())
     sparse = {number for number, count in of.items() if count <= SPARSE * most}
-    there: dict[str, set[NodeId]] = defaultdict(set)
-    using = Counter[tuple[int, str]]()
+    using = Counter((way.round, rack) for way in ways if way.crosses for rack in way.racks)
+    there = {end for way in ways if way.crosses for end in zip(way.racks, way.pair, strict=True)}
+    can_use = {rack: SPARSE * count for rack, count in Counter(rack for rack, _ in there).items()}
+    found: dict[Kind, list[Way]] = defaultdict(list)
     for way in ways:
-        if way.crosses:
-            using.update((way.round, rack) for rack in way.racks)
-        for node, rack in zip(way.pair, way.racks, strict=True):
-            there[rack].add(node)
-    can_use = {rack: SPARSE * len(nodes) for rack, nodes in there.items()}
-
-    def kind(way: Way) -> Kind:
+        kind: Kind = ("near", way.busy, way.round)
         if way.crosses:
             is_full = most <= FEW_NODES // 2 or any(using[way.round, rack] > can_use[rack] for rack in way.racks)
-            return ("full" if is_full else "crossing", way.busy)
-        if way.round in sparse and "" in way.racks:
-            return ("sparse", way.busy)
-        return ("near", way.busy, way.round)
+            kind = ("full" if is_full else "crossing", way.busy)
+        elif way.round in sparse and "" in way.racks:
+            kind = ("sparse", way.busy)
+        found[kind].append(way)
+    return found
 
-    return kind
 
-
-def _levels(kinds: Sequence[Kind], values: Sequence[float]) -> Mapping[Kind, _Level]:
+def _levels(alike: Mapping[Kind, Sequence[float]]) -> Mapping[Kind, _Level]:
     """Give what ways of each kind have: those of its round, or where these are few, of all rounds."""
-    alike: dict[Kind, list[float]] = defaultdict(list)
-    for kind, value in zip(kinds, values, strict=True):
-        alike[kind].append(value)
     wide: dict[Kind, list[float]] = defaultdict(list)
     for kind, has in alike.items():
         wide[_wider(kind)] += has
     wider = {kind: _level(has) for kind, has in wide.items()}
-    of_all = _Level(_typical(values), is_alike=False)
-    found = {}
-    for kind, has in alike.items():
-        found[kind] = _level(has) or wider[_wider(kind)] or of_all
-    return found
+    of_all = _Level(_typical([value for has in alike.values() for value in has]), is_alike=False)
+    return {kind: _level(has) or wider[_wider(kind)] or of_all for kind, has in alike.items()}
 
 
 def _wider(kind: Kind) -> Kind:
