@@ -3,8 +3,7 @@
 import math
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cached_property
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 from sentinel.checks._ways import FLOOR, LEAST, STEP, WIDTH
 
@@ -45,7 +44,7 @@ class Chance:
         self._found: dict[tuple[int, int], tuple[float, ...]] = {}
 
     def odds(self, cell: int, hidden: int) -> tuple[float, ...]:
-        """Give how many times likelier a lag is for each depth of something bad, that likes hide so much of."""
+        """Give how many times likelier a lag is for each depth, of which likes hide so many steps."""
         if (cell, hidden) not in self._found:
             self._found[cell, hidden] = tuple(self._odds(cell, STEP * hidden))
         return self._found[cell, hidden]
@@ -71,7 +70,7 @@ class Chance:
     def _odds(self, cell: int, hidden: float) -> Iterable[float]:
         usual, most = max(1e-12, self._density(cell)), math.exp(MOST_TOLD)
         lag = LEAST + (cell + 0.5) * WIDTH
-        for low, high in zip(DEPTHS, DEPTHS[1:], strict=False):
+        for low, high in pairwise(DEPTHS):
             if high <= hidden:
                 yield 1.0
                 continue

@@ -17,12 +17,12 @@ K = TypeVar("K")
 FALSE = 1e-3
 """How often a node, a rack or a pair of a healthy fabric may be named.
 
-Odds of x come by chance at most once in x cases, whatever is drawn (Markov's inequality), so as many times more
+Odds of x come by chance at most once in x cases, whatever is drawn (Markov's inequality): as many times more
 are needed as there are nodes or pairs.
 """
 LEAST_NODES = 64
 """Of fewer nodes as much is needed as of so many: what chance has is known less well there."""
-HINT = 0.25
+HINT = 0.35
 """From this share of the evidence that it takes, a suspect is worth more rounds."""
 CANDIDATES, FEW_CANDIDATES = 1.0, 64
 """Of more nodes than so many only those are looked at closely that are so much likelier bad, or more."""
@@ -32,13 +32,13 @@ SHARES = {"node": (0.25, 0.5, 0.75, 0.95), "pair": (0.95,), "rack": (0.75, 0.95)
 What comes and goes is called a node's; of ways that use a bad uplink some are slow at their other end, too.
 """
 ONE_PAIR = 6.0
-"""So much one pair may tell of its node, in natural logarithms of the odds, even if no other tells as much."""
+"""So much one pair may tell of its node, in natural logarithms, even if no other tells as much."""
 ALIKE = math.log(100.0)
 """Two explanations can't be told apart if neither is so many times likelier."""
 MOSTLY, SOMETIMES = 0.75, 0.3
 """What is slow with so many far nodes, and well with so many near ones, is behind something slow."""
 AS_SLOW = 0.7
-"""Of how far it lags with far ones: what is so slow with one that it was well with, too, is slow by itself."""
+"""Of its lag with far ones: who is so slow with one that it was well with, too, is slow by itself."""
 LEAST_GROUP = 4
 MOST_GROUP = 8
 """Nodes that are slow together, without a topology that says why, are one of so many racks at least."""
@@ -234,10 +234,13 @@ class _Ways:
         near = [lag for lag in lags if lag.way.round not in FAR]
         fine = {lag.pair for lag in near if lag.behind < FLOOR}
         slow = sum(behind >= FLOOR for behind in far)
-        if slow < 2 or slow < MOSTLY * len(far) or sum(lag.behind < FLOOR for lag in near) < SOMETIMES * len(near):
+        if (
+            slow < 2
+            or slow < MOSTLY * len(far)
+            or sum(lag.behind < FLOOR for lag in near) < SOMETIMES * len(near)
+        ):
             return False
         return sum(lag.behind >= AS_SLOW * far[len(far) // 2] and lag.pair in fine for lag in near) < 2
-
 
     @cached_property
     def _bad_pairs(self) -> list[Culprit]:
@@ -299,7 +302,9 @@ class _Ways:
         needed = math.log(max(LEAST_NODES, len(self._nodes)) / FALSE)
         if kind == "node" or rack:
             return needed
-        return needed + size * (1 + math.log(len(self._nodes) / size))  # any so many nodes could be this group
+        return needed + size * (
+            1 + math.log(len(self._nodes) / size)
+        )  # any so many nodes could be this group
 
 
 def _told(pairs: Sequence[Sequence[Sequence[float]]]) -> float:

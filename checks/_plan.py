@@ -1,8 +1,8 @@
 """Which pairs measure next: paths of the job, then near and far ones, and suspects beside good nodes."""
 
-from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
+from sentinel.checks._apart import APART, apart
 from sentinel.checks._localise import Verdict, localise
 from sentinel.checks._ways import FAR, FEW_NODES, Pair
 from sentinel.model.collective import Members, MemberSample, Round, tournament
@@ -13,15 +13,6 @@ LOOKS = FEW_NODES - 1
 """Rounds after which a fault that shows in a third of them has shown, in all but one of 600 cases."""
 FIRST = 8
 """Rounds of many nodes before anybody is looked at again; from then on every second, and all after LOOKS."""
-APART = frozenset({8, 10, 12, 14, 16, 18, 19})
-"""Rounds of nodes of which nobody knows the racks in which only suspects measure, and as many good ones again.
-
-So few don't fill uplinks: what good ones have in these rounds is what anybody has, wherever it is.
-"""
-CLOSE = 8
-"""Of suspects that are so near in the order of ranks only one is tested at a time: they may share a small uplink."""
-SUSPECTS, GOOD = 40, 20
-"""One of so many nodes is tested in such a round, and there is a good pair for each so many nodes."""
 
 
 def plan(nodes: Sequence[NodeId], samples: Sequence[MemberSample]) -> Round:
@@ -38,14 +29,18 @@ def plan(nodes: Sequence[NodeId], samples: Sequence[MemberSample]) -> Round:
     together, is_swept = _of_many(nodes, racks, number), number >= LOOKS
     if not is_swept and (number < FIRST or number % 2):
         return together
-    verdict = localise(samples, hopeful=True)
-    is_alike = len(racks) == len(nodes)
-    if not is_alike and number in APART:
-        return _apart(nodes, verdict, number) or ([] if is_swept else together)
-    if is_swept and not (verdict.open or verdict.culprits and not is_alike):
+    verdict, is_alike = localise(samples, hopeful=True), all(node in racks for node in nodes)
+    accused = [*verdict.culprits, *(each for alike in verdict.unclear for each in alike), *verdict.too_many]
+    if is_swept and not verdict.open and (is_alike or not accused):
         return []
+    if not is_alike and number in APART and (verdict.open or accused):
+        alone = apart(nodes, [*accused, *verdict.watched], samples, number)
+        if alone:
+            return alone
     met = {pair_of(*sample.members) for sample in samples if len(sample.members) == 2}
-    return _refined(together, nodes, verdict, racks, met, number) if is_alike or number not in FAR else together
+    return (
+        _refined(together, nodes, verdict, racks, met, number) if is_alike or number not in FAR else together
+    )
 
 
 def _of_few(nodes: Sequence[NodeId], samples: Sequence[MemberSample], number: int) -> Round:
@@ -59,44 +54,6 @@ def _of_few(nodes: Sequence[NodeId], samples: Sequence[MemberSample], number: in
     if is_swept and not verdict.open:
         return []
     return _refined(together, nodes, verdict, racks, met, number)
-
-
-def _apart(nodes: Sequence[NodeId], verdict: Verdict, number: int) -> Round:
-    """Have only suspects measure, with good nodes far away, and besides them good pairs; none if nobody is."""
-    there = {*nodes}
-    who = [*verdict.culprits, *(each for alike in verdict.unclear for each in alike), *verdict.too_many]
-    suspects = [each for each in (*who, *verdict.watched) if each.kind != "rack" and there.issuperset(each.nodes)]
-    if not suspects or len(nodes) < SUSPECTS:
-        return []
-    most, looks = max(1, len(nodes) // SUSPECTS), Counter(
-        node for lag in (verdict.fabric.lags if verdict.fabric else ()) if lag.way.round in APART for node in lag.pair
-    )
-    worst = sorted(suspects, key=lambda each: (-each.told, each.nodes))[: 2 * most]
-    worst.sort(key=lambda each: max(looks[node] for node in each.nodes))
-    doubtful = {node for each in suspects for node in each.nodes}
-    good = [node for node in nodes if node not in doubtful]
-    half, controls = len(good) // 2, len(nodes) // GOOD
-    stride, place = max(1, half // controls), {node: number for number, node in enumerate(nodes)}
-    turned = [*good[number % stride :], *good[: number % stride]]
-    together = [(turned[each * stride], turned[half + (each * stride + number) % half]) for each in range(controls)]
-    taken = {node for pair in together for node in pair}
-    free = [node for node in good if node not in taken]
-    tested = list[int]()
-    for each in worst:
-        near = any(abs(place[node] - other) < CLOSE for node in each.nodes for other in tested)
-        if near or not taken.isdisjoint(each.nodes):
-            continue
-        if each.kind == "pair" and number % 3:
-            together.append((each.nodes[0], each.nodes[1]))
-        else:
-            together += [
-                (node, free.pop((place[node] + len(free) // 2 + number) % len(free))) for node in each.nodes
-            ]
-        taken.update(each.nodes)
-        tested += [place[node] for node in each.nodes]
-        if len(tested) >= most:
-            break
-    return together
 
 
 def pair_of(one: NodeId, other: NodeId) -> Pair:

@@ -32,18 +32,14 @@ FEW = 32
 """Of fewer ways the upper quartile is what they should give."""
 ROUNDS = 3
 """In so many rounds many nodes have met near and far ones."""
-
-
 FEW_NODES = 17
 """So few meet every other one; more meet near and far ones by turns."""
 FAR = frozenset({2, 5, 9, 13})
 """Rounds of many nodes in which all go between racks: only uplinks that are full show that they are slow."""
 SPARSE = 0.25
 """Uplinks that no more than this share of a rack's nodes use at once are not full."""
-
-
 LEAST, WIDTH = -0.8, 0.02
-"""Lags are counted from here, in so many natural logarithms: the least noise that links were seen to have is more."""
+"""Lags are counted from here, in so many natural logarithms: links have more noise than that."""
 STEP = 0.05
 """What uplinks hide is told apart in such steps."""
 
@@ -112,7 +108,10 @@ def fabric_of(samples: Iterable[MemberSample], *, hopeful: bool = False) -> Fabr
     rates = _levels({kind: [way.mb_per_s for way in has] for kind, has in alike.items()})
     late = any(way.ms > NOTICED_MS for way in ways)
     delays = _levels({kind: [1 / way.ms for way in has] for kind, has in alike.items()}) if late else rates
-    best, normal = math.log(max(rate.value for rate in rates.values())), math.log(_normal(rates, hopeful=hopeful))
+    best, normal = (
+        math.log(max(rate.value for rate in rates.values())),
+        math.log(_normal(rates, hopeful=hopeful)),
+    )
     reached = _reached(alike, rates)
     lags = list[Lag]()
     for kind, has in alike.items():
@@ -133,7 +132,7 @@ def fabric_of(samples: Iterable[MemberSample], *, hopeful: bool = False) -> Fabr
 
 
 def _reached(alike: Mapping[Kind, Sequence[Way]], rates: Mapping[Kind, _Level]) -> set[Pair]:
-    """Give pairs that had all that others had in a round of near ones: that they are far apart excuses nothing."""
+    """Give pairs that once had all that near ones have: being far apart excuses nothing of theirs."""
     return {
         way.pair
         for kind, has in alike.items()
@@ -197,7 +196,9 @@ def _alike(ways: Sequence[Way]) -> Mapping[Kind, Sequence[Way]]:
     for way in ways:
         kind: Kind = ("near", way.busy, way.round)
         if way.crosses:
-            is_full = most <= FEW_NODES // 2 or any(using[way.round, rack] > can_use[rack] for rack in way.racks)
+            is_full = most <= FEW_NODES // 2 or any(
+                using[way.round, rack] > can_use[rack] for rack in way.racks
+            )
             kind = ("full" if is_full else "crossing", way.busy)
         elif way.round in sparse and "" in way.racks:
             kind = ("sparse", way.busy)

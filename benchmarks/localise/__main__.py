@@ -46,7 +46,9 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
     parser.add_argument("--racks", nargs="+", choices=("known", "unknown"), default=("known", "unknown"))
     parser.add_argument("--processes", type=int, default=os.cpu_count())
-    parser.add_argument("--lane", type=_lane, default=(0, 1), metavar="K/N", help="only every N-th seed, from K on")
+    parser.add_argument(
+        "--lane", type=_lane, default=(0, 1), metavar="K/N", help="only every N-th seed, from K on"
+    )
     parser.add_argument("--seconds", type=float, default=float("inf"), help="end after so long")
     parser.add_argument("--results", type=Path, help="add each draw to this file; those in it are not drawn")
     options = parser.parse_args()
