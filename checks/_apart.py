@@ -1,10 +1,11 @@
 """A round in which only suspects measure, where nobody knows the racks: so no full uplink excuses them."""
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 
-from sentinel.checks._localise import Culprit
-from sentinel.model.collective import Members, MemberSample, Round
+from sentinel.checks._localise import HINT, Culprit
+from sentinel.checks._ways import FAR, FULL, Fabric
+from sentinel.model.collective import Members, Round
 from sentinel.model.ids import NodeId
 
 APART = frozenset({8, 10, 12, 14, 16, 18, 19})
@@ -16,40 +17,81 @@ SUSPECTS, GOOD = 40, 20
 """One of so many nodes is tested in such a round, and there is a good pair for each so many nodes."""
 CLOSE = 8
 """Of suspects so near in the order of ranks one is tested at a time: they may share a small uplink."""
+WAITS = frozenset({0, 1, 3})
+"""Of several suspects each waits in three of the seven rounds: any two are in two together, each in two alone.
+
+So what two share, such as a small uplink, is told from what is theirs.
+"""
 ALONE = 3
 """In each so many rounds both ends of a suspected pair meet others: that tells the pair from its nodes."""
 
 
-def apart(
-    nodes: Sequence[NodeId], accused: Iterable[Culprit], samples: Iterable[MemberSample], number: int
-) -> Round:
-    """Have suspects measure with good nodes far away, and besides them good pairs; none if nobody is one."""
+def apart(nodes: Sequence[NodeId], accused: Iterable[Culprit], fabric: Fabric, number: int) -> Round:
+    """Have suspects measure with good nodes far away, and besides them good pairs; none if nobody is one.
+
+    Who waits, or finds no place, measures with one near it with which all was well once.
+    """
     suspects = [each for each in accused if each.kind != "rack" and {*nodes}.issuperset(each.nodes)]
     doubtful = {node for each in suspects for node in each.nodes}
     good = [node for node in nodes if node not in doubtful]
     most, controls = len(nodes) // SUSPECTS, len(nodes) // GOOD
     if not suspects or not most or len(good) < 2 * (controls + most + 1):
         return []
+    worst = _worst(suspects, fabric, 2 * most)
+    tested = _tested([each for each in worst if not _waits(each, suspects, number)], nodes, most)
     together = _controls(good, controls, number)
-    taken = {node for pair in together for node in pair}
-    free = [node for node in good if node not in taken]
-    place, tested = {node: seat for seat, node in enumerate(nodes)}, list[int]()
-    for each in _worst(suspects, samples, 2 * most):
-        seats = [place[node] for node in each.nodes]
-        if not taken.isdisjoint(each.nodes) or any(
-            abs(one - other) < CLOSE for one in seats for other in tested
-        ):
-            continue
+    taken = {node for pair in together for node in pair} | {node for each in tested for node in each.nodes}
+    free, place = (
+        [node for node in good if node not in taken],
+        {node: seat for seat, node in enumerate(nodes)},
+    )
+    for each in tested:
         if each.kind == "pair" and number % ALONE:
             together.append(each.nodes)
-        else:
-            turn = len(free) // 2 + number
-            together += [(nodes[seat], free.pop((seat + turn) % len(free))) for seat in seats]
-        taken.update(each.nodes)
-        tested += seats
-        if len(tested) >= most:
-            break
+            continue
+        for node in each.nodes:
+            partner = free.pop((place[node] + len(free) // 2 + number) % len(free))
+            together.append((node, partner))
+            taken.add(partner)
+    near = _near(fabric)
+    for node in list(dict.fromkeys(node for each in worst for node in each.nodes if node not in taken))[
+        :most
+    ]:
+        partner_near = next(
+            (other for other in near.get(node, ()) if other not in taken | doubtful and other in place), None
+        )
+        if partner_near is not None:
+            together.append((node, partner_near))
+            taken |= {node, partner_near}
     return together
+
+
+def _waits(each: Culprit, suspects: Iterable[Culprit], number: int) -> bool:
+    strong = sorted({other.nodes for other in suspects if other.told >= HINT * other.needed})
+    if len(strong) < 2 or each.nodes not in strong:
+        return False
+    return (sorted(APART).index(number) - strong.index(each.nodes)) % len(APART) in WAITS
+
+
+def _tested(worst: Iterable[Culprit], nodes: Sequence[NodeId], most: int) -> Sequence[Culprit]:
+    """Give whom there is place for, none near another in the order of ranks."""
+    place, seats, found = {node: seat for seat, node in enumerate(nodes)}, list[int](), list[Culprit]()
+    for each in worst:
+        own = [place[node] for node in each.nodes]
+        if len(seats) < most and not any(abs(one - other) < CLOSE for one in own for other in seats):
+            found.append(each)
+            seats += own
+    return found
+
+
+def _near(fabric: Fabric) -> Mapping[NodeId, Sequence[NodeId]]:
+    """Give with whom each had all that near ones have."""
+    found: dict[NodeId, list[NodeId]] = defaultdict(list)
+    for lag in fabric.lags:
+        if lag.among == "near" and lag.behind <= FULL and lag.way.round not in FAR:
+            for node, other in (lag.pair, lag.pair[::-1]):
+                found[node].append(other)
+    return found
 
 
 def _controls(good: Sequence[NodeId], count: int, number: int) -> list[Members]:
@@ -60,8 +102,8 @@ def _controls(good: Sequence[NodeId], count: int, number: int) -> list[Members]:
     return [(good[seat], good[half + (seat + number) % half]) for seat in seats]
 
 
-def _worst(suspects: Iterable[Culprit], samples: Iterable[MemberSample], most: int) -> Sequence[Culprit]:
+def _worst(suspects: Iterable[Culprit], fabric: Fabric, most: int) -> Sequence[Culprit]:
     """Give the likeliest, first those who were tested least."""
-    tested = Counter(sample.node for sample in samples if sample.round in APART)
+    tested = Counter(node for lag in fabric.lags if lag.among == "sparse" for node in lag.pair)
     worst = sorted(suspects, key=lambda each: (-each.told, each.nodes))[:most]
     return sorted(worst, key=lambda each: max(tested[node] for node in each.nodes))

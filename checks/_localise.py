@@ -5,6 +5,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import combinations
 from typing import TypeVar
 
 from sentinel.checks._chance import MOST_TOLD, Chance
@@ -33,6 +34,8 @@ What comes and goes is called a node's; of ways that use a bad uplink some are s
 """
 ONE_PAIR = 6.0
 """So much one pair may tell of its node, in natural logarithms, even if no other tells as much."""
+BY_FAR = 2.0
+"""A pair explains what it does so much better than either of its nodes, in natural logarithms."""
 ALIKE = math.log(100.0)
 """Two explanations can't be told apart if neither is so many times likelier."""
 MOSTLY, SOMETIMES = 0.75, 0.3
@@ -58,6 +61,8 @@ class Culprit:
     """Its name; empty if no topology says it, and that these nodes share something is inferred."""
     told: float = 0.0
     """Natural logarithm of the odds that it is bad, against chance."""
+    whole: float = 0.0
+    """The same, also what one of its pairs tells beyond all others."""
     needed: float = math.inf
     """How much has to be told until it is named."""
     slow: Sequence[Lag] = field(default=(), compare=False)
@@ -108,12 +113,17 @@ def localise(samples: Iterable[MemberSample], *, hopeful: bool = False) -> Verdi
     fabric = fabric_of(samples, hopeful=hopeful)
     if fabric is None:
         return Verdict(silent=silent)
-    left, culprits, unclear = _Ways(fabric.lags), list[Culprit](), list[tuple[Culprit, ...]]()
+    ways = left = _Ways(fabric.lags)
+    culprits, unclear = list[Culprit](), list[tuple[Culprit, ...]]()
     while named := next(iter(left.suspects()), None):
         alike = left.alike(named)
         (unclear.append((named, *alike)) if alike else culprits.append(named))
         left = left.without([named, *alike])
     nodes = {node for lag in fabric.lags for node in lag.pair}
+    for one, other in combinations([each for each in culprits if each.kind == "node"], 2):
+        if not hopeful and {one, other} <= {*culprits} and ways.may_share(one, other):
+            unclear.append((one, other))
+            culprits = [each for each in culprits if each not in (one, other)]
     if len(culprits) > max(MOST_CULPRITS, len(nodes) // PER_CULPRIT) or not _is_minority(culprits, nodes):
         return Verdict(silent=silent, too_many=tuple(culprits), fabric=fabric)
     opened, watched = tuple(left.suspects(HINT)), tuple(left.watched())
@@ -171,7 +181,7 @@ class _Ways:
     def suspects(self, share: float = 1.0) -> list[Culprit]:
         """Give who may be bad, the likeliest first, if this share of what it takes is told."""
         racks = [each for each in self._slow_racks if _is_shared(each)]
-        found = [*self._bad_nodes, *self._bad_pairs, *racks, *self._bad_group()]
+        found = [*self._bad_nodes, *self._bad_pairs, *racks, *self._bad_groups()]
         found = [each for each in found if each.told >= share * each.needed]
         return sorted(found, key=lambda each: (each.needed - each.told, each.nodes))
 
@@ -181,6 +191,9 @@ class _Ways:
         A node and its rack are told apart by what others of the rack measured, or by its ways to them. Where
         there are none, nothing tells them apart, however slow it is.
         """
+        if named.kind == "pair":
+            ends = (each for each in self._bad_nodes if each.nodes[0] in named.nodes)
+            return [each for each in ends if each.whole >= named.told - BY_FAR]
         if named.kind != "node":
             return []
         touched = _touching(named)
@@ -189,6 +202,23 @@ class _Ways:
         rest = self.without([named]).certain() if others else set()
         others = [each for each in others if each.who not in rest]
         return [each for each in others if named.who not in self.without([each]).certain()]
+
+    def may_share(self, one: Culprit, other: Culprit) -> bool:
+        """Say whether two are only slow nearly alone when both are: then a small uplink of theirs may be.
+
+        What was seen of one while the other was well, or did not measure, has to tell as much of it as what
+        was seen of a node with others than one does.
+        """
+        slow = [{lag.way.round for lag in each.slow if lag.among == "sparse"} for each in (one, other)]
+        for each in (one, other) if slow[0] & slow[1] else ():
+            apart = [
+                lag
+                for lag in self._of_node[each.nodes[0]]
+                if lag.among != "sparse" or lag.way.round not in slow[0] & slow[1]
+            ]
+            if self._culprit("node", each.nodes, apart).told < each.needed - ONE_PAIR:
+                return True
+        return False
 
     def certain(self) -> set[tuple[str, str, tuple[NodeId, ...]]]:
         """Give the nodes and racks of which enough is told."""
@@ -249,7 +279,7 @@ class _Ways:
 
     @cached_property
     def _slow_racks(self) -> list[Culprit]:
-        ways = _by([lag for lag in self._lags if lag.is_full or "" in lag.way.racks], _left)
+        ways = _by([lag for lag in self._lags if lag.among == "full" or "" in lag.way.racks], _left)
         slow = [rack for rack, lags in ways.items() if any(lag.behind >= FLOOR for lag in lags)]
         return [self._rack(rack, ways[rack]) for rack in slow]
 
@@ -259,14 +289,35 @@ class _Ways:
         }
         return self._culprit("rack", tuple(sorted(ends)), lags, rack)
 
-    def _bad_group(self) -> Iterator[Culprit]:
+    def _bad_groups(self) -> Iterator[Culprit]:
         """Give nodes that are slow with all far ones: what they share may be slow, and not they."""
-        group = self._behind
-        if LEAST_GROUP <= len(group) <= len(self._nodes) // MOST_GROUP:
-            touches = _touching(Culprit("rack", tuple(group)))
-            far = [lag for lag in self._lags if lag.way.round in FAR and touches(lag)]
-            found = self._culprit("rack", tuple(sorted(group)), far)
-            yield from [found] if _is_shared(found) else ()
+        for group in self._groups:
+            if LEAST_GROUP <= len(group) <= len(self._nodes) // MOST_GROUP:
+                touches = _touching(Culprit("rack", group))
+                far = [lag for lag in self._lags if lag.way.round in FAR and touches(lag)]
+                found = self._culprit("rack", group, far)
+                yield from [found] if _is_shared(found) else ()
+
+    @cached_property
+    def _groups(self) -> Sequence[Members]:
+        """Part nodes that are behind something by who is near whom; who is near nobody may be of any part."""
+        if self._before:
+            return self._before._groups
+        part = {node: node for node in self._of_node}
+
+        def first(node: NodeId) -> NodeId:
+            while part[node] != node:
+                node = part[node]
+            return node
+
+        for lag in self._lags:
+            if lag.among == "near" and lag.way.round not in FAR and not self._behind.isdisjoint(lag.pair):
+                part[first(lag.pair[0])] = first(lag.pair[1])
+        found: dict[NodeId, list[NodeId]] = defaultdict(list)
+        for node in self._behind:
+            found[first(node)].append(node)
+        parts = [tuple(sorted(group)) for group in found.values() if len(group) >= LEAST_GROUP]
+        return parts if len(parts) > 1 else [tuple(sorted(self._behind))]
 
     def _culprit(self, kind: str, nodes: Members, lags: Sequence[Lag], rack: str = "") -> Culprit:
         """Compare that something bad shows in a share of its ways with that all of them are chance."""
@@ -277,8 +328,10 @@ class _Ways:
             rows[lag.pair].append(self._row(kind, lag, rarer))
         slow = [lag for lag in lags if lag.behind >= FLOOR]
         fine = [lag for lag in lags if lag.behind < FLOOR and (lag.hidden < FLOOR or not all(lag.way.racks))]
-        needed = self._needed(kind, rack, len(nodes))
-        return Culprit(kind, nodes, rack, _told(list(rows.values())), needed, slow, fine)
+        needed, whole = self._needed(kind, rack, len(nodes)), [*map(_sum, rows.values())]
+        return Culprit(
+            kind, nodes, rack, _told(whole), _mean(_sum(whole)) if whole else 0.0, needed, slow, fine
+        )
 
     def _roughly(self, kind: str, lags: Sequence[Lag]) -> float:
         """Say what is told at most, if the suspect's own ways are chance, too."""
@@ -307,12 +360,15 @@ class _Ways:
         )  # any so many nodes could be this group
 
 
-def _told(pairs: Sequence[Sequence[Sequence[float]]]) -> float:
+def _sum(rows: Sequence[Sequence[float]]) -> Sequence[float]:
+    return [*map(sum, zip(*rows, strict=True))] if len(rows) > 1 else rows[0]
+
+
+def _told(rows: Sequence[Sequence[float]]) -> float:
     """Sum up what all pairs tell, of each depth and share that something bad may have, and take the mean.
 
     What one pair tells beyond all others is its own, and no other's fault.
     """
-    rows = [[*map(sum, zip(*rows, strict=True))] if len(rows) > 1 else rows[0] for rows in pairs]
     if len(rows) < 2:
         return _mean(rows[0]) if rows else 0.0
     return _mean(sum(column) - _its_own(column) for column in zip(*rows, strict=True))

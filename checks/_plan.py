@@ -33,8 +33,8 @@ def plan(nodes: Sequence[NodeId], samples: Sequence[MemberSample]) -> Round:
     accused = [*verdict.culprits, *(each for alike in verdict.unclear for each in alike), *verdict.too_many]
     if is_swept and not verdict.open and (is_alike or not accused):
         return []
-    if not is_alike and number in APART and (verdict.open or accused):
-        alone = apart(nodes, [*accused, *verdict.watched], samples, number)
+    if not is_alike and number in APART and verdict.fabric and (verdict.open or accused):
+        alone = apart(nodes, [*accused, *verdict.watched], verdict.fabric, number)
         if alone:
             return alone
     met = {pair_of(*sample.members) for sample in samples if len(sample.members) == 2}

@@ -10,8 +10,8 @@ from sentinel.checks._reduce import over_one_stack
 from sentinel.model.collective import Members, MemberSample
 from sentinel.model.ids import NodeId
 
-Kind: TypeAlias = tuple[object, ...]
-"""What ways have in common that are compared with each other."""
+Kind: TypeAlias = tuple[str, int, int]
+"""What ways have in common that are compared: whom they are among, how busy ends are, the round if it counts."""
 Pair: TypeAlias = tuple[NodeId, NodeId]
 """Two nodes, in the order of their names."""
 
@@ -73,8 +73,8 @@ class Lag(NamedTuple):
 
     Where all share a full uplink, a node that is slower by less is as good as others.
     """
-    is_full: bool
-    """It is known to go between racks, with many others."""
+    among: str
+    """Whom it is compared with: `full` and `crossing` ways go between racks, `sparse` ones measure nearly alone."""
     cell: int
     """How far it is behind, counted in WIDTH from LEAST."""
     step: int
@@ -117,17 +117,17 @@ def fabric_of(samples: Iterable[MemberSample], *, hopeful: bool = False) -> Fabr
     for kind, has in alike.items():
         rate, delay = rates[kind], math.log(delays[kind].value)
         usual_level, allowed = math.log(rate.value), 0.0 if rate.is_alike else math.log(NORMAL)
-        near, full = kind[0] == "near", kind[0] == "full"
+        among = kind[0]
         for way in has:
             level = usual_level
-            if near and level > normal and "" in way.racks and way.pair not in reached:
+            if among == "near" and level > normal and "" in way.racks and way.pair not in reached:
                 level = normal
             behind, hidden = level - math.log(way.mb_per_s), best - level
             if way.ms > NOTICED_MS and math.log(way.ms) + delay > behind:
                 behind, hidden = math.log(way.ms) + delay, 0.0
             behind -= allowed
             cell = int((behind - LEAST) / WIDTH) if behind > LEAST else 0
-            lags.append(Lag(way.pair, way, behind, hidden, full, cell, int(hidden / STEP + 0.5)))
+            lags.append(Lag(way.pair, way, behind, hidden, among, cell, int(hidden / STEP + 0.5)))
     return Fabric(lags, usual(ways))
 
 
@@ -199,16 +199,16 @@ def _alike(ways: Sequence[Way]) -> Mapping[Kind, Sequence[Way]]:
             is_full = most <= FEW_NODES // 2 or any(
                 using[way.round, rack] > can_use[rack] for rack in way.racks
             )
-            kind = ("full" if is_full else "crossing", way.busy)
+            kind = ("full" if is_full else "crossing", way.busy, -1)
         elif way.round in sparse and "" in way.racks:
-            kind = ("sparse", way.busy)
+            kind = ("sparse", way.busy, -1)
         found[kind].append(way)
     return found
 
 
 def _levels(alike: Mapping[Kind, Sequence[float]]) -> Mapping[Kind, _Level]:
     """Give what ways of each kind have: those of its round, or where these are few, of all rounds."""
-    wide: dict[Kind, list[float]] = defaultdict(list)
+    wide: dict[tuple[bool, int], list[float]] = defaultdict(list)
     for kind, has in alike.items():
         wide[_wider(kind)] += has
     wider = {kind: _level(has) for kind, has in wide.items()}
@@ -216,7 +216,7 @@ def _levels(alike: Mapping[Kind, Sequence[float]]) -> Mapping[Kind, _Level]:
     return {kind: _level(has) or wider[_wider(kind)] or of_all for kind, has in alike.items()}
 
 
-def _wider(kind: Kind) -> Kind:
+def _wider(kind: Kind) -> tuple[bool, int]:
     return (kind[0] in ("crossing", "full"), kind[1])
 
 
@@ -238,6 +238,6 @@ def _normal(rates: Mapping[Kind, _Level], *, hopeful: bool) -> float:
     if hopeful:
         return min(alone, default=math.inf)
     rounds = {kind: rate.value for kind, rate in rates.items() if kind[0] != "sparse" and rate.is_alike}
-    if len({kind[2:] for kind in rounds}) >= ROUNDS:
+    if len({kind[2] for kind in rounds}) >= ROUNDS:
         return min(rounds.values())
     return max(rate.value for rate in rates.values()) / NORMAL
