@@ -18,7 +18,7 @@ SUSPECTS, GOOD = 40, 20
 CLOSE = 8
 """Of suspects so near in the order of ranks one is tested at a time: they may share a small uplink."""
 WAITS = frozenset({0, 1, 3})
-"""Of several suspects each waits in three of the seven rounds: any two are in two together, each in two alone.
+"""Of several suspects each waits in three of the seven rounds: two are in two together, each in two alone.
 
 So what two share, such as a small uplink, is told from what is theirs.
 """

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import combinations
+from statistics import median, median_low
 from typing import TypeVar
 
 from sentinel.checks._chance import MOST_TOLD, Chance
@@ -42,6 +43,8 @@ MOSTLY, SOMETIMES = 0.75, 0.3
 """What is slow with so many far nodes, and well with so many near ones, is behind something slow."""
 AS_SLOW = 0.7
 """Of its lag with far ones: who is so slow with one that it was well with, too, is slow by itself."""
+LIKE = 0.35
+"""What shares an uplink lags by no more than so much more or less, in natural logarithms."""
 LEAST_GROUP = 4
 MOST_GROUP = 8
 """Nodes that are slow together, without a topology that says why, are one of so many racks at least."""
@@ -120,10 +123,10 @@ def localise(samples: Iterable[MemberSample], *, hopeful: bool = False) -> Verdi
         (unclear.append((named, *alike)) if alike else culprits.append(named))
         left = left.without([named, *alike])
     nodes = {node for lag in fabric.lags for node in lag.pair}
-    for one, other in combinations([each for each in culprits if each.kind == "node"], 2):
-        if not hopeful and {one, other} <= {*culprits} and ways.may_share(one, other):
+    for one, other in () if hopeful else combinations(culprits, 2):
+        if {one, other} <= {*culprits} and ways.may_share(one, other):
             unclear.append((one, other))
-            culprits = [each for each in culprits if each not in (one, other)]
+            culprits = [each for each in culprits if each.kind == "rack" or each not in (one, other)]
     if len(culprits) > max(MOST_CULPRITS, len(nodes) // PER_CULPRIT) or not _is_minority(culprits, nodes):
         return Verdict(silent=silent, too_many=tuple(culprits), fabric=fabric)
     opened, watched = tuple(left.suspects(HINT)), tuple(left.watched())
@@ -204,21 +207,41 @@ class _Ways:
         return [each for each in others if named.who not in self.without([each]).certain()]
 
     def may_share(self, one: Culprit, other: Culprit) -> bool:
-        """Say whether two are only slow nearly alone when both are: then a small uplink of theirs may be.
+        """Say whether what two share may be slow, and not they, or not one of them.
 
-        What was seen of one while the other was well, or did not measure, has to tell as much of it as what
-        was seen of a node with others than one does.
+        A node is as slow with all far ones as nodes that are named together: it may sit among them, far from
+        them in the order of ranks. Two are slow by as much, nearly alone, only when both are: they may have
+        one small uplink. So what was seen of one without the other has to tell enough.
         """
-        slow = [{lag.way.round for lag in each.slow if lag.among == "sparse"} for each in (one, other)]
-        for each in (one, other) if slow[0] & slow[1] else ():
-            apart = [
+        if {one.kind, other.kind} == {"node", "rack"}:
+            rack, node = sorted((one, other), key=lambda each: each.kind == "node")
+            ways = [
                 lag
-                for lag in self._of_node[each.nodes[0]]
-                if lag.among != "sparse" or lag.way.round not in slow[0] & slow[1]
+                for lag in self._of_node[node.nodes[0]]
+                if lag.among == "near" and lag.way.round not in FAR
             ]
+            depths = [self._depth(each) for each in rack.nodes]
+            if any(lag.behind < FLOOR and lag.hidden < FLOOR for lag in ways):
+                return False
+            return not rack.rack and abs(self._depth(node.nodes[0]) - median(depths)) < LIKE
+        if one.kind != "node" or other.kind != "node":
+            return False
+        slow = [
+            {lag.way.round: lag.behind for lag in each.slow if lag.among == "sparse"} for each in (one, other)
+        ]
+        both = {
+            number for number in slow[0].keys() & slow[1] if abs(slow[0][number] - slow[1][number]) < LIKE
+        }
+        for each in (one, other) if both else ():
+            ways = self._of_node[each.nodes[0]]
+            apart = [lag for lag in ways if lag.among != "sparse" or lag.way.round not in both]
             if self._culprit("node", each.nodes, apart).told < each.needed - ONE_PAIR:
                 return True
         return False
+
+    def _depth(self, node: NodeId) -> float:
+        """Give by how much it mostly lags with far ones."""
+        return median_low([lag.behind for lag in self._of_node[node] if lag.way.round in FAR] or [0.0])
 
     def certain(self) -> set[tuple[str, str, tuple[NodeId, ...]]]:
         """Give the nodes and racks of which enough is told."""
@@ -316,8 +339,14 @@ class _Ways:
         found: dict[NodeId, list[NodeId]] = defaultdict(list)
         for node in self._behind:
             found[first(node)].append(node)
-        parts = [tuple(sorted(group)) for group in found.values() if len(group) >= LEAST_GROUP]
-        return parts if len(parts) > 1 else [tuple(sorted(self._behind))]
+        parts = [group for group in found.values() if len(group) >= LEAST_GROUP]
+        return [*map(self._as_slow, parts if len(parts) > 1 else [[*self._behind]])]
+
+    def _as_slow(self, group: Sequence[NodeId]) -> Members:
+        """Leave out who only seems to be among them: who shares what is slow lags as much as others do."""
+        depths = {node: self._depth(node) for node in group}
+        least = median(depths.values()) / 2 if depths else 0.0
+        return tuple(sorted(node for node, depth in depths.items() if depth >= least))
 
     def _culprit(self, kind: str, nodes: Members, lags: Sequence[Lag], rack: str = "") -> Culprit:
         """Compare that something bad shows in a share of its ways with that all of them are chance."""

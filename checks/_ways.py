@@ -11,7 +11,7 @@ from sentinel.model.collective import Members, MemberSample
 from sentinel.model.ids import NodeId
 
 Kind: TypeAlias = tuple[str, int, int]
-"""What ways have in common that are compared: whom they are among, how busy ends are, the round if it counts."""
+"""What compared ways have in common: whom they are among, how busy ends are, the round if it counts."""
 Pair: TypeAlias = tuple[NodeId, NodeId]
 """Two nodes, in the order of their names."""
 
@@ -74,7 +74,10 @@ class Lag(NamedTuple):
     Where all share a full uplink, a node that is slower by less is as good as others.
     """
     among: str
-    """Whom it is compared with: `full` and `crossing` ways go between racks, `sparse` ones measure nearly alone."""
+    """Whom it is compared with: `near` ones, `full` or `crossing` ones between racks, or `sparse` ones.
+
+    Between racks many others use the uplinks, or few do; `sparse` is where hardly any measure, and racks are unknown.
+    """
     cell: int
     """How far it is behind, counted in WIDTH from LEAST."""
     step: int

@@ -61,7 +61,7 @@ def _of_pair(pair: Culprit, others: Way) -> Iterator[MemberFinding]:
 
 def _of_rack(rack: Culprit, others: Way) -> Iterator[MemberFinding]:
     """Tell it of one node for all: what they share is slow, and none of them."""
-    best, shared = _best(rack), rack.rack or f"what {', '.join(rack.nodes[:NAMED])} and others share"
+    best, shared = _best(rack), _shared(rack)
     summary = (
         f"{len(rack.slow)} of {rack.looks} ways from {shared} to other racks are slow, the best of them with "
         f"{best}; others have {others}, and its {len(rack.nodes)} nodes are well among themselves"
@@ -88,7 +88,11 @@ def _of_alike(alike: Sequence[Culprit], others: Way) -> MemberFinding:
 
 
 def _who(culprit: Culprit) -> str:
-    return f"the way out of {culprit.rack}" if culprit.kind == "rack" else " and ".join(culprit.nodes)
+    return f"the way out of {_shared(culprit)}" if culprit.kind == "rack" else " and ".join(culprit.nodes)
+
+
+def _shared(rack: Culprit) -> str:
+    return rack.rack or f"what {', '.join(rack.nodes[:NAMED])} and others share"
 
 
 def _of_many(crowd: Sequence[Culprit], others: Way) -> MemberFinding:
