@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
-from sentinel.checks._localise import HINT, Culprit
+from sentinel.checks._suspects import HINT, Culprit
 from sentinel.checks._ways import FAR, FULL, Fabric
 from sentinel.model.collective import Members, Round
 from sentinel.model.ids import NodeId

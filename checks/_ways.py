@@ -76,7 +76,7 @@ class Lag(NamedTuple):
     among: str
     """Whom it is compared with: `near` ones, `full` or `crossing` ones between racks, or `sparse` ones.
 
-    Between racks many use the uplinks, or few; where hardly anybody measures and racks are unknown, ways are sparse.
+    Of those between racks many use the uplinks, or few; sparse ones are nearly alone, and racks unknown.
     """
     cell: int
     """How far it is behind, counted in WIDTH from LEAST."""

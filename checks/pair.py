@@ -4,9 +4,10 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from statistics import median
 
-from sentinel.checks._localise import Culprit, Verdict, localise
+from sentinel.checks._localise import Verdict, localise
 from sentinel.checks._plan import plan
 from sentinel.checks._reduce import OVER, measure
+from sentinel.checks._suspects import Culprit
 from sentinel.checks._ways import FLOOR, Fabric, Way, usual, ways_of
 from sentinel.model.collective import CollectiveCheck, Figure, MemberFinding, MemberSample
 from sentinel.model.finding import Finding, Health
