@@ -8,7 +8,7 @@ from sentinel.checks._ways import FAR, FULL, Fabric
 from sentinel.model.collective import Members, Round
 from sentinel.model.ids import NodeId
 
-APART = frozenset({8, 10, 12, 14, 16, 18, 19})
+APART = frozenset({8, 10, 12, 14, 16, 17, 18, 19})
 """Rounds in which suspects may measure apart.
 
 So few don't fill uplinks: what good nodes far from each other have then is what anybody has, wherever it is.
@@ -17,8 +17,8 @@ SUSPECTS, GOOD = 40, 20
 """One of so many nodes is tested in such a round, and there is a good pair for each so many nodes."""
 CLOSE = 8
 """Of suspects so near in the order of ranks one is tested at a time: they may share a small uplink."""
-WAITS = frozenset({0, 1, 3})
-"""Of several suspects each waits in three of the seven rounds: two are in two together, each in two alone.
+SEVEN, WAITS = 7, frozenset({0, 1, 3})
+"""Of several suspects each waits in three of seven rounds: two are in two together, each in two alone.
 
 So what two share, such as a small uplink, is told from what is theirs.
 """
@@ -70,7 +70,7 @@ def _waits(each: Culprit, suspects: Iterable[Culprit], number: int) -> bool:
     strong = sorted({other.nodes for other in suspects if other.told >= HINT * other.needed})
     if len(strong) < 2 or each.nodes not in strong:
         return False
-    return (sorted(APART).index(number) - strong.index(each.nodes)) % len(APART) in WAITS
+    return (sorted(APART).index(number) - strong.index(each.nodes)) % SEVEN in WAITS
 
 
 def _tested(worst: Iterable[Culprit], nodes: Sequence[NodeId], most: int) -> Sequence[Culprit]:

@@ -26,7 +26,10 @@ def plan(nodes: Sequence[NodeId], samples: Sequence[MemberSample]) -> Round:
     if len(nodes) <= FEW_NODES:
         return _of_few(nodes, samples, number)
     racks = {sample.node: sample.rack for sample in samples if sample.rack}
-    together, is_swept = _of_many(nodes, racks, number), number >= LOOKS
+    is_swept = number >= LOOKS
+    if number == 1:
+        return _matched(_unmet(nodes, samples), nodes)
+    together = _of_many(nodes, racks, number)
     if not is_swept and (number < FIRST or number % 2):
         return together
     verdict, is_alike = localise(samples, hopeful=True), all(node in racks for node in nodes)
@@ -62,8 +65,8 @@ def pair_of(one: NodeId, other: NodeId) -> Pair:
 
 
 def _of_many(nodes: Sequence[NodeId], racks: Mapping[NodeId, str], number: int) -> Round:
-    if number < 2:
-        return _ring(nodes, number)
+    if number == 0:
+        return _ring(nodes, 0)
     if number in FAR:
         return _far(sorted(nodes, key=lambda node: racks.get(node, "")), sorted(FAR).index(number))
     turn = number - sum(far < number for far in FAR) - 2
@@ -79,6 +82,14 @@ def _ring(nodes: Sequence[NodeId], number: int) -> Round:
     """Pair neighbours in the order of ranks: rings of collectives go from one to the next."""
     turned = [*nodes[number:], *nodes[:number]]
     return list(zip(turned[::2], turned[1::2], strict=False))
+
+
+def _unmet(nodes: Sequence[NodeId], samples: Iterable[MemberSample]) -> Iterator[Members]:
+    """Give neighbours in the order of ranks who have not met: who gave no answer is no more between them."""
+    met = {pair_of(*sample.members) for sample in samples}
+    for pair in zip(nodes, [*nodes[1:], nodes[0]], strict=True):
+        if pair_of(*pair) not in met:
+            yield pair
 
 
 def _far(nodes: Sequence[NodeId], turn: int) -> Round:

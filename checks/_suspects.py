@@ -88,19 +88,24 @@ class Culprit:
 class Suspects:
     """Ways that nothing explains yet, by whom they may speak of."""
 
-    def __init__(self, lags: Sequence[Lag], before: "Suspects | None" = None) -> None:
+    def __init__(self, lags: Sequence[Lag], before: "Suspects | None" = None, *, anew: bool = False) -> None:
         self._lags = lags
         self._before = before
-        self._chance = Chance(Counter([lag.cell for lag in lags]))
+        self._anew = anew or before is None
+        self._chances = {
+            is_far: Chance(Counter([lag.cell for lag in lags if _is_far(lag) == is_far]))
+            for is_far in (False, True)
+        }
         self._slow = [lag for lag in lags if lag.behind >= FLOOR]
-        self._logs: dict[tuple[str, int, int], Sequence[float]] = {}
+        self._logs: dict[tuple[str, bool, int, int], Sequence[float]] = {}
         self._nodes: Collection[NodeId] = before._nodes if before else self._of_node
         self._pairs: int = before._pairs if before else len({lag.pair for lag in lags})
 
-    def without(self, culprits: Iterable[Culprit]) -> "Suspects":
+    def without(self, culprits: Sequence[Culprit]) -> "Suspects":
         """Leave out what these explain."""
         touched = [_touching(each) for each in culprits]
-        return Suspects([lag for lag in self._lags if not any(each(lag) for each in touched)], self)
+        left = [lag for lag in self._lags if not any(each(lag) for each in touched)]
+        return Suspects(left, self, anew=any(each.kind == "rack" for each in culprits))
 
     @cached_property
     def _of_node(self) -> Mapping[NodeId, Sequence[Lag]]:
@@ -205,7 +210,7 @@ class Suspects:
     @cached_property
     def candidates(self) -> Collection[Members]:
         """Give the nodes and pairs that are worth to be looked at closely."""
-        if self._before:
+        if self._before and not self._anew:
             slow = {*((node,) for node in self._slow_nodes), *self._of_pair}
             return [who for who in self._before.candidates if who in slow]
         nodes, pairs = self._slow_nodes, [*self._of_pair]
@@ -305,10 +310,11 @@ class Suspects:
 
     def _culprit(self, kind: str, nodes: Members, lags: Sequence[Lag], rack: str = "") -> Culprit:
         """Compare that something bad shows in a share of its ways with that all of them are chance."""
-        own = sorted(lag.cell for lag in lags)
+        own = {is_far: sorted(lag.cell for lag in lags if _is_far(lag) == is_far) for is_far in self._chances}
         rows: dict[Pair, list[Sequence[float]]] = defaultdict(list)
         for lag in lags:
-            rarer = self._chance.rarer(lag.cell, own) if lag.behind >= FLOOR / 2 else 1.0
+            is_far = _is_far(lag)
+            rarer = self._chances[is_far].rarer(lag.cell, own[is_far]) if lag.behind >= FLOOR / 2 else 1.0
             rows[lag.pair].append(self._row(kind, lag, rarer))
         slow = [lag for lag in lags if lag.behind >= FLOOR]
         fine = [lag for lag in lags if lag.behind < FLOOR and (lag.hidden < FLOOR or not all(lag.way.racks))]
@@ -323,10 +329,10 @@ class Suspects:
 
     def _row(self, kind: str, lag: Lag, rarer: float = 1.0) -> Sequence[float]:
         """Give what a way tells for each depth and share, in natural logarithms."""
-        key = kind, lag.cell, 0 if kind == "rack" else lag.step
+        key = kind, _is_far(lag), lag.cell, 0 if kind == "rack" else lag.step
         if rarer == 1.0 and key in self._logs:
             return self._logs[key]
-        most, odds = math.exp(MOST_TOLD), self._chance.odds(*key[1:])
+        most, odds = math.exp(MOST_TOLD), self._chances[key[1]].odds(*key[2:])
         row = [math.log(1 - s + s * min(most, rarer * each)) for s in SHARES[kind] for each in odds]
         if rarer == 1.0:
             self._logs[key] = row
@@ -374,6 +380,11 @@ def _is_shared(rack: Culprit) -> bool:
     """Say whether so many of these nodes are slow that it is what they share."""
     ends = {node for lag in rack.slow for node in lag.pair if node in rack.nodes}
     return len(ends) >= min(LEAST_GROUP, max(2, len(rack.nodes)))
+
+
+def _is_far(lag: Lag) -> bool:
+    """Say whether it goes between racks with many others: bad uplinks slow many of these, and no near one."""
+    return lag.among == "full" or (lag.among == "near" and lag.way.round in FAR and "" in lag.way.racks)
 
 
 def _touching(culprit: Culprit) -> Callable[[Lag], bool]:
