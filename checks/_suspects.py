@@ -98,6 +98,7 @@ class Suspects:
         }
         self._slow = [lag for lag in lags if lag.behind >= FLOOR]
         self._logs: dict[tuple[str, bool, int, int], Sequence[float]] = {}
+        self._alone: dict[tuple[str, bool, int, int], float] = {}
         self._nodes: Collection[NodeId] = before._nodes if before else self._of_node
         self._pairs: int = before._pairs if before else len({lag.pair for lag in lags})
 
@@ -263,8 +264,10 @@ class Suspects:
     @cached_property
     def _slow_racks(self) -> list[Culprit]:
         ways = _by([lag for lag in self._lags if lag.among == "full" or "" in lag.way.racks], _left)
-        slow = [rack for rack, lags in ways.items() if any(lag.behind >= FLOOR for lag in lags)]
-        return [self._rack(rack, ways[rack]) for rack in slow]
+        slow = Counter(
+            rack for lag in self._slow if lag.among == "full" or "" in lag.way.racks for rack in _left(lag)
+        )
+        return [self._rack(rack, ways[rack]) for rack, count in slow.items() if 2 * count >= len(ways[rack])]
 
     def _rack(self, rack: str, lags: Sequence[Lag]) -> Culprit:
         ends = {
@@ -325,7 +328,12 @@ class Suspects:
 
     def _roughly(self, kind: str, lags: Sequence[Lag]) -> float:
         """Say what is told at most, if the suspect's own ways are chance, too."""
-        return _mean(map(sum, zip(*(self._row(kind, lag) for lag in lags), strict=True)))
+        if len(lags) > 1:
+            return _mean(map(sum, zip(*(self._row(kind, lag) for lag in lags), strict=True)))
+        key = kind, _is_far(lags[0]), lags[0].cell, lags[0].step
+        if key not in self._alone:
+            self._alone[key] = _mean(self._row(kind, lags[0]))
+        return self._alone[key]
 
     def _row(self, kind: str, lag: Lag, rarer: float = 1.0) -> Sequence[float]:
         """Give what a way tells for each depth and share, in natural logarithms."""
