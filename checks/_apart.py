@@ -2,8 +2,10 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from statistics import median_low
 
-from sentinel.checks._suspects import HINT, Culprit
+from sentinel.checks._suspects import HINT, LIKE, Culprit
 from sentinel.checks._ways import FAR, FULL, Fabric
 from sentinel.model.collective import Members, Round
 from sentinel.model.ids import NodeId
@@ -18,7 +20,7 @@ SUSPECTS, GOOD = 40, 20
 CLOSE = 8
 """Of suspects so near in the order of ranks one is tested at a time: they may share a small uplink."""
 SEVEN, WAITS = 7, frozenset({0, 1, 3})
-"""Of several suspects each waits in three of seven rounds: two are in two together, each in two alone.
+"""Of suspects that are as slow each waits in three of seven rounds: two are in two together, each in two more.
 
 So what two share, such as a small uplink, is told from what is theirs.
 """
@@ -37,14 +39,12 @@ def apart(nodes: Sequence[NodeId], accused: Iterable[Culprit], fabric: Fabric, n
     most, controls = len(nodes) // SUSPECTS, len(nodes) // GOOD
     if not suspects or not most or len(good) < 2 * (controls + most + 1):
         return []
-    worst = _worst(suspects, fabric, 2 * most)
-    tested = _tested([each for each in worst if not _waits(each, suspects, number)], nodes, most)
+    worst, near = _worst(suspects, fabric, 2 * most), _near(fabric)
+    tested = _tested([each for each in worst if not _waits(each, suspects, near.keys(), number)], nodes, most)
     together = _controls(good, controls, number)
     taken = {node for pair in together for node in pair} | {node for each in tested for node in each.nodes}
-    free, place = (
-        [node for node in good if node not in taken],
-        {node: seat for seat, node in enumerate(nodes)},
-    )
+    place = {node: seat for seat, node in enumerate(nodes)}
+    free = [node for node in good if node not in taken]
     for each in tested:
         if each.kind == "pair" and number % ALONE:
             together.append(each.nodes)
@@ -53,24 +53,27 @@ def apart(nodes: Sequence[NodeId], accused: Iterable[Culprit], fabric: Fabric, n
             partner = free.pop((place[node] + len(free) // 2 + number) % len(free))
             together.append((node, partner))
             taken.add(partner)
-    near = _near(fabric)
-    for node in list(dict.fromkeys(node for each in worst for node in each.nodes if node not in taken))[
-        :most
-    ]:
-        partner_near = next(
-            (other for other in near.get(node, ()) if other not in taken | doubtful and other in place), None
-        )
-        if partner_near is not None:
-            together.append((node, partner_near))
-            taken |= {node, partner_near}
+    for node in [node for each in worst for node in each.nodes][: 2 * most]:
+        others = (other for other in near.get(node, ()) if other in place and other not in taken | doubtful)
+        if node not in taken and (other := next(others, None)) is not None:
+            together.append((node, other))
+            taken |= {node, other}
     return together
 
 
-def _waits(each: Culprit, suspects: Iterable[Culprit], number: int) -> bool:
-    strong = sorted({other.nodes for other in suspects if other.told >= HINT * other.needed})
-    if len(strong) < 2 or each.nodes not in strong:
+def _waits(each: Culprit, suspects: Iterable[Culprit], near: AbstractSet[NodeId], number: int) -> bool:
+    """Say whether a suspect leaves the round to others that are as slow, and no better placed than it."""
+    strong = (
+        other for other in suspects if other.told >= HINT * other.needed and near.isdisjoint(other.nodes)
+    )
+    rivals = sorted({other.nodes for other in strong if abs(_depth(other) - _depth(each)) < 2 * LIKE})
+    if len(rivals) < 2 or each.nodes not in rivals:
         return False
-    return (sorted(APART).index(number) - strong.index(each.nodes)) % SEVEN in WAITS
+    return (sorted(APART).index(number) - rivals.index(each.nodes)) % SEVEN in WAITS
+
+
+def _depth(suspect: Culprit) -> float:
+    return median_low([lag.behind for lag in suspect.slow] or [0.0])
 
 
 def _tested(worst: Iterable[Culprit], nodes: Sequence[NodeId], most: int) -> Sequence[Culprit]:

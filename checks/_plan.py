@@ -34,7 +34,7 @@ def plan(nodes: Sequence[NodeId], samples: Sequence[MemberSample]) -> Round:
         return together
     verdict, is_alike = localise(samples, hopeful=True), all(node in racks for node in nodes)
     accused = [*verdict.culprits, *(each for alike in verdict.unclear for each in alike), *verdict.too_many]
-    if is_swept and not verdict.open and (is_alike or not accused):
+    if is_swept and not (verdict.open or verdict.unclear) and (is_alike or not accused):
         return []
     if not is_alike and number in APART and verdict.fabric and (verdict.open or accused):
         alone = apart(nodes, [*accused, *verdict.watched], verdict.fabric, number)
@@ -54,7 +54,7 @@ def _of_few(nodes: Sequence[NodeId], samples: Sequence[MemberSample], number: in
     if number < 2 and not is_swept:
         return together
     verdict = localise(samples)
-    if is_swept and not verdict.open:
+    if is_swept and not (verdict.open or verdict.unclear):
         return []
     return _refined(together, nodes, verdict, racks, met, number)
 
@@ -150,8 +150,9 @@ def _refined(
     number: int,
 ) -> Round:
     """Put suspects with good nodes near them, and by turns pairs together again."""
-    pairs = [suspect.nodes for suspect in verdict.watched if suspect.kind == "pair"]
-    alone = [suspect.nodes[0] for suspect in verdict.watched if suspect.kind == "node"]
+    watched = [*(each for alike in verdict.unclear for each in alike), *verdict.watched]
+    pairs = [suspect.nodes for suspect in watched if suspect.kind == "pair"]
+    alone = [suspect.nodes[0] for suspect in watched if suspect.kind == "node"]
     blamed = [node for each in verdict.culprits if each.kind != "rack" for node in each.nodes]
     doubtful = {*alone, *blamed, *(node for pair in pairs for node in pair)}
     there = {*nodes}
