@@ -20,7 +20,7 @@ SUSPECTS, GOOD = 40, 20
 CLOSE = 8
 """Of suspects so near in the order of ranks one is tested at a time: they may share a small uplink."""
 SEVEN, WAITS = 7, frozenset({0, 1, 3})
-"""Of suspects that are as slow each waits in three of seven rounds: two are in two together, each in two more.
+"""Of suspects as slow as each other each waits in three of seven rounds, any two together in one.
 
 So what two share, such as a small uplink, is told from what is theirs.
 """

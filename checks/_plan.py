@@ -84,12 +84,13 @@ def _ring(nodes: Sequence[NodeId], number: int) -> Round:
     return list(zip(turned[::2], turned[1::2], strict=False))
 
 
-def _unmet(nodes: Sequence[NodeId], samples: Iterable[MemberSample]) -> Iterator[Members]:
-    """Give neighbours in the order of ranks who have not met: who gave no answer is no more between them."""
-    met = {pair_of(*sample.members) for sample in samples}
-    for pair in zip(nodes, [*nodes[1:], nodes[0]], strict=True):
-        if pair_of(*pair) not in met:
-            yield pair
+def _unmet(nodes: Sequence[NodeId], samples: Iterable[MemberSample]) -> Sequence[Members]:
+    """Give neighbours in the order of ranks who have not met, last those between whom one gave no answer."""
+    there, met = {*nodes}, {sample.members for sample in samples}
+    after = {one for one, other in met if other not in there}
+    before = {other for one, other in met if one not in there}
+    pairs = [pair for pair in zip(nodes, [*nodes[1:], nodes[0]], strict=True) if pair not in met]
+    return sorted(pairs, key=lambda pair: pair[0] in after or pair[1] in before)
 
 
 def _far(nodes: Sequence[NodeId], turn: int) -> Round:

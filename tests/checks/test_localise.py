@@ -1,6 +1,7 @@
 """Which nodes, pairs and racks explain why ways are slow, from complete tables of what pairs measured."""
 
 import random
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations, count
 
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.localise import draw
-from benchmarks.localise.fabric import Fault
+from benchmarks.localise.fabric import Fault, Noise
 from benchmarks.localise.ours import sentinel
 from sentinel.checks._localise import localise
 from sentinel.checks.pair import judge
@@ -146,6 +147,28 @@ def test_without_a_topology_nodes_behind_one_uplink_are_named_together() -> None
     fabric = next(each for each in drawn if len({*each.racks.values()}) >= 12)
     rack = [node for node in fabric.racks if fabric.racks[node] == "r02"]
     fabric.faults = [Fault("rack", (rack[0],), 0.2)]
+    assert sentinel(fabric).named == draw.planted(fabric)
+
+
+def test_of_two_that_may_share_a_small_uplink_nobody_is_named() -> None:
+    """A rack of two, far from each other in the order of ranks: only when one measures has it all it needs."""
+    fabric = draw.fabric(random.Random(1), 512, [], racks_known=False)
+    fabric.oversubscription, fabric.alone, fabric.noise = 3.0, 0.5, Noise(0.03, 0.0, 0.0)
+    nodes = list(fabric.racks)
+    fabric.racks = {node: f"r{place // 16}" for place, node in enumerate(nodes)}
+    fabric.racks |= {nodes[100]: "two", nodes[300]: "two"}
+    fabric.sizes = Counter(fabric.racks.values())
+    assert sentinel(fabric).named == set()
+    fabric.faults = [Fault("node", (nodes[200],), 0.2)]
+    assert sentinel(fabric).named == draw.planted(fabric)
+
+
+def test_a_pair_is_named_also_beside_a_bad_rack() -> None:
+    fabric = draw.fabric(random.Random(2), 256, [], racks_known=True)
+    nodes = list(fabric.racks)
+    place = next(at for at in range(100, 200) if fabric.racks[nodes[at]] == fabric.racks[nodes[at + 1]])
+    pair = min(nodes[place : place + 2]), max(nodes[place : place + 2])
+    fabric.faults = [Fault("rack", (nodes[0],), 0.25), Fault("pair", pair, 0.15)]
     assert sentinel(fabric).named == draw.planted(fabric)
 
 
