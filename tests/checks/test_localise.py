@@ -1,7 +1,6 @@
 """Which nodes, pairs and racks explain why ways are slow, from complete tables of what pairs measured."""
 
 import random
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations, count
 
@@ -10,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.localise import draw
-from benchmarks.localise.fabric import Fault, Noise
+from benchmarks.localise.fabric import Fault
 from benchmarks.localise.ours import sentinel
 from sentinel.checks._localise import localise
 from sentinel.checks.pair import judge
@@ -150,17 +149,31 @@ def test_without_a_topology_nodes_behind_one_uplink_are_named_together() -> None
     assert sentinel(fabric).named == draw.planted(fabric)
 
 
-def test_of_two_that_may_share_a_small_uplink_nobody_is_named() -> None:
-    """A rack of two, far from each other in the order of ranks: only when one measures has it all it needs."""
-    fabric = draw.fabric(random.Random(1), 512, [], racks_known=False)
-    fabric.oversubscription, fabric.alone, fabric.noise = 3.0, 0.5, Noise(0.03, 0.0, 0.0)
-    nodes = list(fabric.racks)
-    fabric.racks = {node: f"r{place // 16}" for place, node in enumerate(nodes)}
-    fabric.racks |= {nodes[100]: "two", nodes[300]: "two"}
-    fabric.sizes = Counter(fabric.racks.values())
-    assert sentinel(fabric).named == set()
-    fabric.faults = [Fault("node", (nodes[200],), 0.2)]
-    assert sentinel(fabric).named == draw.planted(fabric)
+@pytest.mark.parametrize(("together", "is_named"), [(True, False), (False, True)])
+def test_two_that_are_slow_only_together_may_share_a_small_uplink(together: bool, is_named: bool) -> None:
+    """Nobody knows the racks: where hardly any measure, two are slow in the same rounds, or in some each."""
+    chance, two, samples = random.Random(1), ("n020", "n090"), list[MemberSample]()
+    nodes = [f"n{number:03}" for number in range(128)]
+    for number in range(20):
+        if number < 8:
+            far = number in (2, 5)
+            pairs = list(
+                zip(nodes[:64], nodes[64:], strict=True) if far else zip(nodes[::2], nodes[1::2], strict=True)
+            )
+            usual, slow = (0.2, 0.2) if far else (1.0, 0.2)
+        else:
+            there = two if together else [two[number % 2]]
+            pairs = [(node, f"n{40 + number + place}") for place, node in enumerate(there)]
+            pairs += [(f"n{place:03}", f"n{place + 60:03}") for place in range(number % 4, 12, 2)]
+            usual, slow = 0.5, 0.2
+        for pair in pairs:
+            values = {
+                "mb_per_s": (slow if {*two} & {*pair} else usual) * chance.lognormvariate(0, 0.02),
+                "ms": 0.5,
+            }
+            members = tuple(map(NodeId, pair))
+            samples += [MemberSample(node, members, values, round=number) for node in members]
+    assert named(samples) == ({("node", (node,)) for node in two} if is_named else set())
 
 
 def test_a_pair_is_named_also_beside_a_bad_rack() -> None:
