@@ -175,10 +175,8 @@ class Suspects:
 
         Of such a one no way is well but those to its rack, and where that is nobody knew when it measured.
         """
-        near = [
-            lag for lag in self._of_node[node.nodes[0]] if lag.among == "near" and lag.way.round not in FAR
-        ]
-        if rack.rack or any(lag.behind < FLOOR and lag.hidden < FLOOR for lag in near):
+        far = [lag for lag in self._of_node[node.nodes[0]] if lag.among == "sparse" or lag.way.round in FAR]
+        if rack.rack or any(lag.behind < FLOOR for lag in far):
             return False
         return abs(self._depth(node.nodes[0]) - median(map(self._depth, rack.nodes))) < LIKE
 
@@ -245,7 +243,7 @@ class Suspects:
         if len(self._nodes) <= FEW_NODES or all(all(lag.way.racks) for lag in lags):
             return False
         far = sorted(lag.behind for lag in lags if lag.way.round in FAR)
-        near = [lag for lag in lags if lag.way.round not in FAR]
+        near = [lag for lag in lags if lag.way.round not in FAR and lag.among != "sparse"]
         fine = {lag.pair for lag in near if lag.behind < FLOOR}
         slow = sum(behind >= FLOOR for behind in far)
         if (
@@ -286,7 +284,7 @@ class Suspects:
 
     @cached_property
     def _groups(self) -> Sequence[Members]:
-        """Part nodes that are behind something by who is near whom; who is near nobody may be of any part."""
+        """Part nodes that are behind something by who is near whom and as slow; who is alone may be of any part."""
         if self._before:
             return self._before._groups
         part = {node: node for node in self._of_node}
@@ -296,9 +294,12 @@ class Suspects:
                 node = part[node]
             return node
 
+        depths = {node: self._depth(node) for node in self._behind}
         for lag in self._lags:
-            if lag.among == "near" and lag.way.round not in FAR and not self._behind.isdisjoint(lag.pair):
-                part[first(lag.pair[0])] = first(lag.pair[1])
+            if lag.among == "near" and lag.way.round not in FAR:
+                known = [depths[node] for node in lag.pair if node in depths]
+                if known and max(known) - min(known) < LIKE:
+                    part[first(lag.pair[0])] = first(lag.pair[1])
         found: dict[NodeId, list[NodeId]] = defaultdict(list)
         for node in self._behind:
             found[first(node)].append(node)
