@@ -284,7 +284,7 @@ class Suspects:
 
     @cached_property
     def _groups(self) -> Sequence[Members]:
-        """Part nodes that are behind something by who is near whom and as slow; one alone may be of any part."""
+        """Part nodes that are behind something by who is near whom and as slow; one alone may be of any."""
         if self._before:
             return self._before._groups
         part = {node: node for node in self._of_node}
