@@ -12,7 +12,7 @@ MOST_ROUNDS = 20
 LOOKS = FEW_NODES - 1
 """Rounds after which a fault that shows in a third of them has shown, in all but one of 600 cases."""
 FIRST = 8
-"""Rounds of many nodes before anybody is looked at again; from then on every second, and all after LOOKS."""
+"""Rounds before anybody is looked at again: in every second, where all others go far, and after LOOKS."""
 
 
 def plan(nodes: Sequence[NodeId], samples: Sequence[MemberSample]) -> Round:
@@ -30,9 +30,10 @@ def plan(nodes: Sequence[NodeId], samples: Sequence[MemberSample]) -> Round:
     if number == 1:
         return _matched(_unmet(nodes, samples), nodes)
     together = _of_many(nodes, racks, number)
-    if not is_swept and (number < FIRST or number % 2):
+    is_alike = all(node in racks for node in nodes)
+    if number < FIRST or not (is_swept or number % 2 == 0 or (is_alike and number in FAR)):
         return together
-    verdict, is_alike = localise(samples, hopeful=True), all(node in racks for node in nodes)
+    verdict = localise(samples, hopeful=True)
     accused = [*verdict.culprits, *(each for alike in verdict.unclear for each in alike), *verdict.too_many]
     if is_swept and not (verdict.open or verdict.unclear) and (is_alike or not accused):
         return []
