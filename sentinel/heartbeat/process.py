@@ -25,14 +25,26 @@ def process_state(pid: int) -> str:
 
 def state_and_start(pid: int) -> tuple[str, int]:
     """Give a process's state letter and start time, fields 3 and 22 of its stat; ("X", -1) if gone."""
+    state, _, rest = _stat(pid)
+    return state, int(rest.split()[18]) if rest else -1
+
+
+def state_and_label(pid: int) -> tuple[str, bytes]:
+    """Give a process's state letter, and what is another one once it has another name; (.., b"") if unknown."""
+    state, name, _ = _stat(pid)
+    return state, name
+
+
+def _stat(pid: int) -> tuple[str, bytes, bytes]:
+    """Give state, name as it is written there, and the fields after the state."""
     try:
         stat = contents(f"/proc/{pid}/stat", _STAT_SIZE)
     except (FileNotFoundError, ProcessLookupError):
-        return "X", -1
+        return "X", b"", b""
     except OSError:
-        return UNREAD, -1
-    fields = stat.rpartition(b")")[2].split()  # the name before it may hold spaces and parentheses
-    return fields[0].decode(), int(fields[19])
+        return UNREAD, b"", b""
+    name, _, fields = stat.rpartition(b") ")  # the name may hold spaces and parentheses
+    return chr(fields[0]), name, fields[2:]
 
 
 def process_name(pid: int) -> str:

@@ -111,12 +111,12 @@ class Agent:
                 handler()
         if not self._spool:  # all that was read is told, and what was told is journalled
             self._probes.settle(time.monotonic())
-        self._probe_due()
         now = time.monotonic()
         tick = now >= self._next_report
         if tick:
             self._look()
             self._next_report = now + self._settings.report_every
+        self._probe_due()
         if tick or self._spool.added > before:
             self._reporter.report(now)
 
