@@ -410,13 +410,35 @@ static void field_key(const FieldValue *field, char *key, size_t size) {
     }
 }
 
-int nvmlDeviceGetFieldValues(Device *device, int count, FieldValue *fields) {
+/* Adds a counter up over all links of a GPU whose driver gives totals. */
+static int total(const Device *device, const char *counter, u64 *value) {
     char key[NAME];
+    u64 links = 0, each = 0;
+    if (!has(device, "nvlink.totals") || number(device, "nvlink.count", &links)) return NOT_SUPPORTED;
+    *value = 0;
+    for (u64 link = 0; link < links; link++, *value += each) {
+        snprintf(key, sizeof key, "nvlink.%llu.%s", link, counter);
+        if (number(device, key, &each)) return NOT_SUPPORTED;
+    }
+    return SUCCESS;
+}
+
+static int field_value(const Device *device, FieldValue *field) {
+    char key[NAME];
+    switch (field->id) {
+    case 38: return total(device, "crc", &field->value.wide);
+    case 45: field->value.wide = 0; return has(device, "nvlink.totals") ? SUCCESS : NOT_SUPPORTED;
+    case 52: return total(device, "replays", &field->value.wide);
+    case 59: return total(device, "recoveries", &field->value.wide);
+    default: field_key(field, key, sizeof key); return number(device, key, &field->value.wide);
+    }
+}
+
+int nvmlDeviceGetFieldValues(Device *device, int count, FieldValue *fields) {
     BEGIN(device);
     for (int each = 0; each < count; each++) {
         fields[each].type = 3; /* unsigned long long */
-        field_key(&fields[each], key, sizeof key);
-        fields[each].result = number(device, key, &fields[each].value.wide);
+        fields[each].result = field_value(device, &fields[each]);
     }
     return SUCCESS;
 }
