@@ -92,6 +92,7 @@ class Processes:
 
     def __init__(self, root: Path) -> None:
         self.root, self.memory, self.now = root, processes.Memory(), 1000.0
+        self.kernel = processes.KernelThreads()
         plant(root, captured("virtual_machine"))
 
     def set(self, pid: int, state: str, ran: int | None = 5, **changed: int) -> None:
@@ -101,7 +102,7 @@ class Processes:
 
     def look(self, seconds: float = 15.0) -> list[str]:
         self.now += seconds
-        sample = processes.look(self.root, self.memory, self.now)
+        sample = processes.look(self.root, self.memory, self.now, self.kernel)
         return [each.code for each in processes.judge(sample)]
 
 
@@ -134,6 +135,16 @@ def test_one_that_used_a_processor_in_between_was_only_met_asleep(proc: Processe
 def test_a_kernel_thread_may_sleep_so_for_ever(proc: Processes) -> None:
     proc.set(7, "D", flags=0x00200040)
     assert [proc.look(60.0) for _ in range(3)] == [[]] * 3
+
+
+def test_a_process_with_the_number_of_a_kernel_thread_that_ended_is_seen_a_minute_later(
+    proc: Processes,
+) -> None:
+    proc.set(7, "S", flags=0x00200040)
+    assert proc.look() == []
+    proc.set(7, "D")
+    found = [proc.look() for _ in range(9)]
+    assert (found[-1], [] in found[:4]) == (["stuck-processes"], True)
 
 
 @pytest.mark.parametrize(("grown", "found"), [(100, []), (101, ["zombies"])])
