@@ -81,7 +81,7 @@ class RayletWatch:
         self._strangers = (self._strangers & listed) | (others & self._new)
         self._new = others
         self._list_at = now + min((time.thread_time() - began) / _LIST_SHARE, _LIST_PAUSE)
-        return [*map(int, named)]
+        return sorted(map(int, named))  # one comes before the processes that it starts
 
 
 def _parents(ranks: Iterable[RankProcess]) -> Iterator[Pid]:
