@@ -95,7 +95,7 @@ def rises(
 
 
 def _taken(readings: Readings, value: int, span_s: float, now: float) -> Readings:
-    """Add a reading and leave out what no rate needs: of a time of rest, all but its beginning and its end."""
+    """Add a reading, and leave out what no rate needs: of a time of rest all but its begin and its end."""
     if readings and (value < readings[-1][1] or now < readings[-1][0]):
         readings = []
     rests = len(readings) > 1 and readings[-2][1] == readings[-1][1] == value

@@ -41,7 +41,7 @@ class Asking:
             return None
 
     def once(self, name: str, ask: Callable[[], T]) -> T | None:
-        """Give a value that stays as it is while the GPU is open; one that could not be had is asked again."""
+        """Give a value that stays while the GPU is open; one that could not be had is asked again."""
         if self.kept.get(name) is None:
             self.kept[name] = self(ask)
         kept: T | None = self.kept[name]

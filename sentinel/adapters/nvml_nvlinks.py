@@ -1,4 +1,4 @@
-"""A GPU's NVLinks: each one's error counters, which are read link by link only when their totals tell of news.
+"""A GPU's NVLinks: their error counters are read link by link only when the totals tell of news.
 
 A driver takes nearly a millisecond for each link, and a GPU has 18 of them.
 """
@@ -23,9 +23,9 @@ _RECOVERIES5 = 215
 """NVLink 5 counts them here, and has none of the counters before."""
 _KINDS = (_REPLAYS, _RECOVERIES, _CRC, _RECOVERIES5)
 _TOTALS = (38, 45, 52, 59)
-"""Over all links of a GPU: CRC errors of flow control and of data, replays, recoveries. None with NVLink 5."""
+"""Over all links: CRC errors of flow control and of data, replays, recoveries. NVLink 5 has none."""
 _READ_EVERY: Seconds = 60.0
-"""Each link is read so often all the same: no total was ever seen to rise, and a driver may leave one at rest."""
+"""Each link is read so often all the same: nobody has seen a total rise yet, and a driver may leave one."""
 Counters = Mapping[tuple[int, int], int | None]
 """By kind and link."""
 

@@ -30,7 +30,7 @@ def state_and_start(pid: int) -> tuple[str, int]:
 
 
 def state_and_label(pid: int) -> tuple[str, bytes]:
-    """Give a process's state letter, and what is another one once it has another name; (.., b"") if unknown."""
+    """Give a process's state letter, and what changes with its name; empty where nobody can read it."""
     state, name, _ = _stat(pid)
     return state, name
 

@@ -140,7 +140,7 @@ def test_it_is_known_by_the_rank_that_it_started(start: Starts) -> None:
 
 
 def test_one_that_starts_later_is_found_among_those_looked_at(start: Starts) -> None:
-    """Most processes are passed over once they were looked at; a new one, or one that has become it, is not."""
+    """Most processes are passed over once they were looked at; a new one is not."""
     watch = RayletWatch(HERE)
     for _ in range(3):
         assert watch.look(()) is None
