@@ -37,6 +37,8 @@ class _Read:
     counters: Counters
     totals: Sequence[int | None]
     at: Seconds
+    took: Seconds
+    """Processor time: totals that cost as much are not asked for any more."""
 
     def holds(self, links: int, totals: Sequence[int | None], now: Seconds) -> bool:
         """Say whether no link has counted since."""
@@ -46,11 +48,11 @@ class _Read:
 
 def nvlinks(handle: Any, ask: Asking) -> tuple[NvLink, ...]:
     """Give every link with its state and its counters."""
-    count, *totals = ask.fields(handle, _COUNT, *_TOTALS)
+    (count,) = ask.fields(handle, _COUNT)
     links = range(min(count or 0, _MOST))
     if not links:
         return ()
-    counters = _counters(handle, ask, links, totals)
+    counters = _counters(handle, ask, links)
     return tuple(
         NvLink(
             link,
@@ -68,13 +70,17 @@ def _is_active(handle: Any, ask: Asking, link: int) -> bool | None:
     return None if active is None else bool(active)
 
 
-def _counters(handle: Any, ask: Asking, links: range, totals: Sequence[int | None]) -> Counters:
+def _counters(handle: Any, ask: Asking, links: range) -> Counters:
     known: _Read | None = ask.kept.get("nvlinks")
-    now = time.monotonic()
+    now, begun = time.monotonic(), time.thread_time()
+    totals = [None] if ask.kept.get("no totals") else ask.fields(handle, *_TOTALS)
+    read_totals = time.thread_time()
     if known is not None and known.holds(len(links), totals, now):
+        ask.kept["no totals"] = read_totals - begun > known.took
         return known.counters
     wanted = [(kind, link) for link in links for kind in _KINDS]
     words = ask.error
     read = dict(zip(wanted, ask.fields(handle, *wanted), strict=True))
-    ask.kept["nvlinks"] = _Read(read, totals, now) if ask.error == words else None
+    took = time.thread_time() - read_totals
+    ask.kept["nvlinks"] = _Read(read, totals, now, took) if ask.error == words else None
     return read

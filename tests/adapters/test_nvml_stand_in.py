@@ -172,14 +172,36 @@ def test_an_nvlink_that_counts_is_read_at_once_and_no_other_time(driver: StandIn
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pynvml, "nvmlDeviceGetFieldValues", counted)
         driver.remove(1)
-        assert (crc_of_link_1(gpus), len(calls)) == (0, 2)
-        assert (crc_of_link_1(gpus), len(calls)) == (0, 3), "only the totals"
+        every = 4 * LINKS
+        assert (crc_of_link_1(gpus), calls) == (0, [1, 4, every])
+        assert (crc_of_link_1(gpus), calls[3:]) == (0, [1, 4]), "only the totals"
         driver.put({"nvlink.1.crc": 7})
-        assert (crc_of_link_1(gpus), len(calls)) == (7, 5)
+        assert (crc_of_link_1(gpus), calls[5:]) == (7, [1, 4, every])
         driver.put({"nvlink.totals": None})
-        assert (crc_of_link_1(gpus), len(calls)) == (7, 7)
+        assert (crc_of_link_1(gpus), calls[8:]) == (7, [1, 4, every])
         driver.put({"nvlink.1.crc": 8})
-        assert (crc_of_link_1(gpus), len(calls)) == (8, 9), "a driver without totals is asked for every link"
+        assert (crc_of_link_1(gpus), calls[11:]) == (8, [1, 4, every]), "without totals every link is asked"
+
+
+def test_totals_that_cost_more_than_all_links_are_not_asked_for(
+    driver: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpus, calls, clock = NvmlGpus(), list[int](), [0.0]
+    fields = pynvml.nvmlDeviceGetFieldValues
+
+    def slow(handle: Any, ids: tuple[Any, ...]) -> Any:
+        calls.append(len(ids))
+        clock[0] += 0.03 if len(ids) == 4 else 0.02
+        return fields(handle, ids)
+
+    driver.remove(1)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetFieldValues", slow)
+    monkeypatch.setattr(nvml_nvlinks.time, "thread_time", lambda: clock[0])
+    for _ in range(3):
+        crc_of_link_1(gpus)
+    driver.put({"nvlink.1.crc": 7})
+    assert crc_of_link_1(gpus) == 7
+    assert calls == [1, 4, 72, 1, 4, 1, 72, 1, 72]
 
 
 def test_a_total_that_stands_still_hides_no_error_for_longer_than_a_minute(
