@@ -272,10 +272,30 @@ def test_what_was_writable_outlives_the_prober(tmp_path: Path, monkeypatch: pyte
 
 @pytest.mark.parametrize(
     ("now", "before", "found"),
-    [(True, True, []), (False, True, ["clock-unsynchronised"]), (False, False, [])],
+    [
+        (True, True, []),
+        (False, True, [("clock-unsynchronised", Health.WARNING)]),
+        (False, False, [("not-applicable", Health.SKIPPED)]),
+    ],
 )
-def test_a_clock_that_follows_nobody_any_more_is_told(now: bool, before: bool, found: list[str]) -> None:
-    assert [each.code for each in clock.judge(clock.ClockSample(now, before, 16.0))] == found
+def test_a_clock_that_follows_nobody_is_told_if_it_did_and_never_in_order(
+    now: bool, before: bool, found: list[tuple[str, Health]]
+) -> None:
+    told = clock.judge(clock.ClockSample(now, before, 16.0))
+    assert [(each.code, each.health) for each in told] == found
+
+
+@pytest.mark.parametrize(
+    ("status", "error_s", "follows"),
+    [
+        pytest.param(0x2001, 0.02, True, id="a time server is followed"),
+        pytest.param(0x0040, 0.02, True, id="chrony without rtcsync"),
+        pytest.param(0x0040, 16.0, False, id="nobody: as after the boot"),
+        pytest.param(0x2041, 16.0, False, id="nobody any more, for nine hours"),
+    ],
+)
+def test_who_tells_how_far_a_clock_is_off_disciplines_it(status: int, error_s: float, follows: bool) -> None:
+    assert clock.is_synchronised(status, error_s) == follows
 
 
 def test_the_kernel_says_what_its_clock_is(tmp_path: Path) -> None:
