@@ -62,7 +62,7 @@ Numbers = Mapping[tuple[int, int], int]
 def contained() -> Numbers:
     """Find every process that has a namespace of its own: NSpid lists all the numbers that it has."""
     numbers = (int(entry.name) for entry in os.scandir("/proc") if entry.name.isdigit())
-    named = ((own, pid) for pid in numbers if (own := _innermost(pid)) not in (-1, pid))
+    named = ((own, pid) for pid in numbers if (own := own_number(pid)) not in (-1, pid))
     return {(own, state_and_start(pid)[1]): pid for own, pid in named}
 
 
@@ -102,7 +102,7 @@ def counts_as_the_kernel() -> bool:
         return False
 
 
-def _innermost(pid: int) -> int:
+def own_number(pid: int) -> int:
     """Give the number by which a process knows itself; -1 when it is gone."""
     try:
         status = contents(f"/proc/{pid}/status", _STATUS_SIZE)
