@@ -44,7 +44,7 @@ def probe(
     body = {"check": check, "nodes": named, "disturb": disturb, "who": getpass.getuser()}
     now = ask("POST", "probe", body)
     if not json:
-        say(f"{check} on {', '.join(now['nodes'])}, for {now['deadline_s']:.0f} s at most")
+        say(f"{check} on {', '.join(now['nodes'])}, for {now['deadline_s']:.0f} s at most once all are ready")
         say("; ".join(f"beside {each}" for each in now["disturbs"]) or "no job has ranks there")
     told = ""
     while not now["ended"]:

@@ -84,7 +84,7 @@ def test_free_nodes_measure_and_what_they_say_is_shown_and_journalled(lab: Lab) 
     result = probe("pair")
     assert result.exit_code == 0, result.output
     shown = result.stdout
-    assert "pair on n3, n4, n5, n6, for 45 s at most\nno job has ranks there" in shown
+    assert "pair on n3, n4, n5, n6, for 45 s at most once all are ready\nno job has ranks there" in shown
     assert "mb_per_s" in shown
     assert "12 of 12 measurements" in shown
     assert "nobody stands out" in shown
