@@ -26,6 +26,8 @@ _TOTALS = (38, 45, 52, 59)
 """Over all links: CRC errors of flow control and of data, replays, recoveries. NVLink 5 has none."""
 _READ_EVERY: Seconds = 60.0
 """Each link is read so often all the same: nobody has seen a total rise yet, and a driver may leave one."""
+_SLOW = 3
+"""Totals that took longer than the links so often in a row are not asked for any more; once is chance."""
 Counters = Mapping[tuple[int, int], int | None]
 """By kind and link."""
 
@@ -38,7 +40,7 @@ class _Read:
     totals: Sequence[int | None]
     at: Seconds
     took: Seconds
-    """Processor time: totals that cost as much are not asked for any more."""
+    """Processor time."""
 
     def holds(self, links: int, totals: Sequence[int | None], now: Seconds) -> bool:
         """Say whether no link has counted since."""
@@ -73,10 +75,11 @@ def _is_active(handle: Any, ask: Asking, link: int) -> bool | None:
 def _counters(handle: Any, ask: Asking, links: range) -> Counters:
     known: _Read | None = ask.kept.get("nvlinks")
     now, begun = time.monotonic(), time.thread_time()
-    totals = [None] if ask.kept.get("no totals") else ask.fields(handle, *_TOTALS)
+    slow = ask.kept.get("slow totals", 0)
+    totals = ask.fields(handle, *_TOTALS) if slow < _SLOW else [None]
     read_totals = time.thread_time()
     if known is not None and known.holds(len(links), totals, now):
-        ask.kept["no totals"] = read_totals - begun > known.took
+        ask.kept["slow totals"] = slow + 1 if read_totals - begun > known.took else 0
         return known.counters
     wanted = [(kind, link) for link in links for kind in _KINDS]
     words = ask.error

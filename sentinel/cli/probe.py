@@ -66,7 +66,7 @@ def probe(
 def _how_far(now: Mapping[str, Any]) -> str:
     samples = now["samples"]
     if not samples:
-        return "measuring"
+        return "the nodes get ready and measure"
     answered = sum(not each["error"] for each in samples)
     return f"round {samples[-1]['round'] + 1}: {answered} of {len(samples)} measurements"
 
