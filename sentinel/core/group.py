@@ -57,6 +57,15 @@ def with_fact(state: State, kind: type) -> Incident | None:
     return None
 
 
+def with_finding(state: State, fact: FindingReported) -> Incident | None:
+    """Return the open incident in whose evidence this state of the node is, and holds: it is the same."""
+    key = fact.finding.key
+    for incident in () if fact.finding.event else state.open_incidents():
+        if any(held.node == fact.node and held.finding.key == key for held in evidence.holding(incident)):
+            return incident
+    return None
+
+
 def find_silent(state: State, rules: Rules) -> Incident | None:
     """Return the open incident that began with another silent node: one cause may make many silent."""
     for incident in state.open_incidents():

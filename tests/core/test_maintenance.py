@@ -15,9 +15,13 @@ HOUR = 3600.0
 
 def maintain(cluster: Simulated, node: NodeId, seconds: float) -> None:
     """Announce maintenance of a node."""
+    announce(cluster, node, seconds)
+    cluster.run(5)
+
+
+def announce(cluster: Simulated, node: NodeId, seconds: float) -> None:
     until = cluster.now + seconds
     cluster.tell(Commanded(cluster.now, "maintain", node, "ann", "new kernel", until))
-    cluster.run(5)
 
 
 def dies(cluster: Simulated, node: NodeId) -> None:
@@ -206,6 +210,18 @@ def test_what_checks_find_during_maintenance_accuses_nobody() -> None:
     assert quiet(cluster)
     cluster.run(180)
     assert cluster.evicted() == [spare]
+
+
+def test_what_an_open_incident_has_in_evidence_is_no_news_when_the_maintenance_is_over() -> None:
+    """The finding counts from then on: for the incident that knows of it, and people are told once."""
+    cluster = Simulated(nodes=2, world=2, standbys=0, min_world=1)
+    first, second = cluster.node(0), cluster.node(1)
+    announce(cluster, first, 5)
+    cluster.raises(0, kind="user")
+    cluster.finding(second, lost())
+    announce(cluster, second, 60)
+    cluster.run(600)
+    assert (cluster.causes(), cluster.evicted(), len(cluster.pages())) == (["gpu-lost"], [second], 1)
 
 
 def test_a_rack_in_maintenance_is_no_cut_of_the_control_network() -> None:

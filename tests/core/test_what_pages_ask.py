@@ -42,6 +42,18 @@ def test_what_is_left_is_what_is_asked() -> None:
     assert lines[-1] == "Asked of you: what is left, above, in working hours"
 
 
+def test_nobody_is_told_to_wait_for_a_repair_while_sentinel_only_looks_on() -> None:
+    """All ranks are on one node, which is silent and answers nothing: it may train, so nothing is done."""
+    cluster = Simulated(gpus=2)
+    cluster.silence(cluster.node(0))
+    cluster.run(600)
+    page, lines = last(cluster)
+    assert (page.cause, lines[-1]) == (
+        "unknown",
+        "Asked of you: to do what its runbook says, in working hours",
+    )
+
+
 def test_a_job_that_was_stopped_asks_for_people() -> None:
     cluster = Simulated()
     cluster.advances = False
@@ -120,12 +132,9 @@ def test_the_page_of_what_all_stand_on_names_every_job_that_is_not_over() -> Non
 # --- as urgent as it says ----------------------------------------------------------------------------------
 
 FITS = {
-    ("info", False): "nothing, while Sentinel repairs it",
+    ("info", False): "nothing",  # as yet nothing is done about any of these
     ("info", True): "nothing",
-    (
-        "warning",
-        False,
-    ): r"(nothing, while Sentinel repairs it; in working hours what|to do what .*, in working hours).*",
+    ("warning", False): "to do what .*, in working hours.*",
     ("warning", True): "nothing now; in working hours what its runbook says",
     ("critical", False): "to do what its runbook says, now",
     ("critical", True): "nothing now; in working hours what its runbook says",

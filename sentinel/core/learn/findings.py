@@ -273,7 +273,7 @@ def _asking(state: State, node: Node, fact: FindingReported, rules: Rules) -> In
     if node.cordon is not None:
         by = state.incidents.get(IncidentId(node.cordon.by))
         return by if by is not None and by.stage is not Stage.RESOLVED else None
-    known = group.find(state, group.node_topic(state, node.id))
+    known = group.find(state, group.node_topic(state, node.id)) or group.with_finding(state, fact)
     if known is None and fact.finding.health is Health.CRITICAL:
         return _shared(state, fact, rules) or group.reopen(state, rules, fact)
     return known

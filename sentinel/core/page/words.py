@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from hashlib import sha256
 
 from sentinel.core import group
-from sentinel.core.evidence import misstarts, recoveries
+from sentinel.core.evidence import misstarts, recoveries, vouched
 from sentinel.core.page.left import MOST_NAMES, again, left_for_people
 from sentinel.core.page.severity import severity
 from sentinel.core.recovery import awaits, ends_at
@@ -15,6 +15,9 @@ from sentinel.model.action import (
     CollectStacks,
     Evict,
     Page,
+    Ping,
+    Probe,
+    Refusal,
     RestartAgent,
     RestartGcs,
     RestartJob,
@@ -45,6 +48,8 @@ RESUMES_TOLD = 3
 """A job that was formed more often flaps: so many lines say no more than their number."""
 EARLIER_LIMIT = 200
 """Characters of why something was thought before."""
+LOOKS = (CollectStacks, Page, Ping, Probe, Refusal)
+"""Actions that repair nothing."""
 UNSEEN_S = 1.0
 """What is seen within this is seen at once."""
 THREAD_LIMIT = 2500
@@ -223,8 +228,9 @@ def _ask(incident: Incident, left: tuple[str, ...], grade: Severity, state: Stat
     when = "now" if grade is Severity.CRITICAL and not over else "in working hours"
     if left:
         return f"what is left, above, {when}"
+    repairs = not over and _repairs(incident, state)
     if grade is Severity.INFO:
-        return "nothing" if over else "nothing, while Sentinel repairs it"
+        return "nothing, while Sentinel repairs it" if repairs else "nothing"
     found, about = incident.diagnosis, incident.about
     other = not over and found is not None and found.cause != (about and about.cause)
     what = f"what {f'the runbook of {found.cause}' if found and other else 'its runbook'} says"
@@ -232,15 +238,20 @@ def _ask(incident: Incident, left: tuple[str, ...], grade: Severity, state: Stat
         return f"nothing: {', '.join(back)} {'is' if len(back) == 1 else 'are'} in use again"
     if over:
         return f"nothing now; {when} {what}"
-    if grade is Severity.CRITICAL or _is_for_people(incident, rules) or misstarts(incident):
+    if grade is Severity.CRITICAL or not repairs or _is_for_people(incident, rules) or misstarts(incident):
         return f"to do {what}, {when}"
     return f"nothing, while Sentinel repairs it; {when} {what}"
+
+
+def _repairs(incident: Incident, state: State) -> bool:
+    """Say whether anything is done about it, or was: to look on is nothing."""
+    return group.forms(state, incident) or not all(isinstance(action, LOOKS) for action in incident.actions)
 
 
 def _taken_back(incident: Incident, state: State) -> list[str]:
     """Name the nodes that were evicted for its sake, if each of them was taken back since."""
     out = dict.fromkeys(action.node for action in incident.actions if isinstance(action, Evict))
-    back = [name for name in out if name in state.nodes and state.nodes[name].vouched >= incident.opened]
+    back = [name for name in out if name in state.nodes and vouched(state.nodes[name], incident)]
     return [*back] if len(back) == len(out) else []
 
 
