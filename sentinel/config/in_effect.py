@@ -15,7 +15,7 @@ from pydantic import (
 )
 
 from sentinel.config.reading import merge, read_all
-from sentinel.config.tables import NAMED, PREFIX, TABLES, Table
+from sentinel.config.tables import NAMED, PREFIX, SECTIONS, TABLES, Table
 from sentinel.model.policy import Policy
 from sentinel.model.severity import Severity
 
@@ -56,6 +56,20 @@ def effective(path: Path | None = None, env: Mapping[str, str] = os.environ) -> 
         for name, named in getattr(settings, section).items():
             given_here = changes.get(section, {}).get(name, {})
             yield from _of_named(f"{section}.{name}", model, named, file, lines, given_here)
+
+
+def located(line: str, path: Path | None = None, env: Mapping[str, str] = os.environ) -> str:
+    """Put before a line that begins with a setting's key where that was given; any other stays as it is."""
+    key = line.partition(":")[0]
+    if key.partition(".")[0] not in SECTIONS:
+        return line
+    given = [each for each in effective(path, env) if each.origin != "default"]
+    while "." in key:
+        for each in given:
+            if each.name == key or each.name.startswith(f"{key}."):
+                return f"{each.origin}: {line}"
+        key = key.rpartition(".")[0]
+    return line
 
 
 def _of_named(

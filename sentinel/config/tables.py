@@ -352,7 +352,7 @@ class Receiver(Table):
 
     def of(self, name: str, model: type[_T]) -> _T:
         """Give what is its kind's own. Raises ConfigError."""
-        return valid("settings", f"receivers.{name}", model, self.model_extra, strict=False)
+        return valid("", f"receivers.{name}", model, self.model_extra, strict=False)
 
 
 class Route(Table):
@@ -457,15 +457,15 @@ def validate(where: str, section: str, table: Any, *, strict: bool) -> Table:
 
 
 def valid(where: str, section: str, model: type[_T], table: Any, *, strict: bool) -> _T:
-    """Read a table as a model has it. Raises ConfigError."""
+    """Read a table as a model has it; `where` may be empty. Raises ConfigError, which begins with it."""
     try:
         return model.model_validate_json(json.dumps(table, default=str), strict=strict)
     except ValidationError as error:
-        raise ConfigError(f"{where}: {_explain(section, model, error)}") from None
+        raise ConfigError(f"{where and f'{where}: '}{_explain(section, model, error)}") from None
 
 
 def _explain(section: str, model: type[Table], error: ValidationError) -> str:
-    first = error.errors()[0]
+    first = min(error.errors(), key=lambda each: each["type"] != "extra_forbidden")  # a misspelt key is missing, too
     path = ".".join([section, *map(str, first["loc"])])
     if first["type"] == "extra_forbidden":
         return f"unknown key {path}{nearest(str(first['loc'][0]), model.model_fields)}"

@@ -447,8 +447,8 @@ def test_while_the_watchdog_replaces_a_controller_that_is_said(tmp_path: Path) -
 def test_up_refuses_a_proof_by_a_check_that_there_is_not(tmp_path: Path, name: str) -> None:
     (tmp_path / "sentinel.toml").write_text(f"[policy]\npreflight = ['{name}']\n")
     ended = sentinel("up", where=tmp_path)
-    assert (ended.returncode, ended.stderr.count("\n")) == (1, 1)
-    assert f"policy.preflight: no collective check '{name}'; known are all_reduce, gemm, pair" in ended.stderr
+    assert (ended.returncode, ended.stderr.count("\n")) == (2, 1)
+    assert f"sentinel.toml:2: policy.preflight: no collective check '{name}'; known are all_reduce, gemm, pair" in ended.stderr
     assert not (tmp_path / "state").exists()
 
 
@@ -464,8 +464,8 @@ def test_up_refuses_a_trainer_config_that_is_not_there_and_starts_nothing(tmp_pa
     (tmp_path / "sentinel.toml").write_text("[job]\ntrainer_config = 'none.toml'\n")
     ended = sentinel("up", where=tmp_path)
     assert (ended.returncode, ended.stderr) == (
-        1,
-        "sentinel: job.trainer_config: no such file: none.toml\n",
+        2,
+        "sentinel: nothing was started: sentinel.toml:2: job.trainer_config: no such file: none.toml\n",
     )
     assert not (tmp_path / "state").exists()
 
