@@ -4,7 +4,7 @@ from sentinel.dashboards.board import NODE_BOARD, board, row
 from sentinel.dashboards.look import Limits
 from sentinel.dashboards.panels import bars, history, lines, listing, number, tiles
 from sentinel.dashboards.promql import of, total, worst
-from sentinel.dashboards.words import HEALTH
+from sentinel.dashboards.words import CHECKS, HEALTH
 from sentinel.model.policy import Policy
 
 POLICY = Policy()
@@ -120,7 +120,7 @@ BOARD = board(
         "By the check that found them, warnings and worse.",
         "short",
         {"{{check}}": f"{TROUBLES} > 0"},
-        stacked=True,
+        parts=CHECKS,
     ),
     row("Use, and what runs"),
     lines(

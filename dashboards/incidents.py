@@ -3,6 +3,7 @@
 from sentinel.dashboards.board import ENTRY, RUNBOOK, board, row, runs
 from sentinel.dashboards.look import Limits
 from sentinel.dashboards.panels import bars, lines, listing, number
+from sentinel.dashboards.words import CAUSES
 from sentinel.dashboards.promql import RUN, increase, of, over_range, quantile, total, worst
 
 STAGES = "incident_stage_seconds"
@@ -87,7 +88,7 @@ BOARD = board(
         "Incidents over time, by cause.",
         "short",
         {"{{cause}}": f"{total(increase('incidents_diagnosed_total'), 'cause')} > 0"},
-        stacked=True,
+        parts=CAUSES,
         width=24,
     ),
     row("How fast"),

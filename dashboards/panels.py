@@ -14,7 +14,7 @@ from grafana_foundation_sdk.models import dashboard as model
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 from grafana_foundation_sdk.models.text import TextMode
 
-from sentinel.dashboards.look import PLAIN, QUIET, SERIES, Limits, Look, mapping
+from sentinel.dashboards.look import HUES, PLAIN, QUIET, SERIES, Limits, Look, mapping
 from sentinel.dashboards.promql import OVER_RANGE
 
 DATASOURCE = common.DataSourceRef(type_val="prometheus", uid="${datasource}")
@@ -64,21 +64,23 @@ def lines(
     unit: str,
     queries: Queries,
     *,
-    stacked: bool = False,
+    parts: Collection[str] = (),
     bounds: Collection[str] = (),
     **look: Unpack[Look],
 ) -> timeseries.Panel:
     """Give lines over time, of each query in shades of one colour.
 
-    Limits are dashed lines, and so are queries that give one, `bounds` by their legends.
+    `parts` names the series that one query can have: they are stacked, neighbours in unlike colours. Limits are dashed lines, and so are queries that give one, `bounds` by their legends.
     """
     panel = _dressed(timeseries.Panel(), title, description, look).line_width(1)
     panel = _measured(panel, unit, queries.values())
     panel.show_points(common.VisibilityMode.NEVER).axis_soft_min(0).legend(_legend(shown=len(queries) > 0))
     panel.tooltip(shape.VizTooltipOptions().mode(common.TooltipDisplayMode.MULTI))
     panel.color_scheme(builder.FieldColor().mode(model.FieldColorModeId.SHADES).fixed_color(PLAIN))
-    if stacked:
+    if parts:
         panel.fill_opacity(40).stacking(shape.StackingConfig().mode(common.StackingMode.NORMAL).group("A"))
+        for hue, names in zip(HUES, (list(parts)[n :: len(HUES)] for n in range(len(HUES))), strict=True):
+            panel.override_by_regexp(f"/^({'|'.join(names)})(,.*)?$/", _fixed(hue))
     if "limits" in look:
         dashed = common.GraphThresholdsStyleMode.DASHED
         panel.thresholds_style(shape.GraphThresholdsStyleConfig().mode(dashed))
@@ -94,10 +96,14 @@ def _line(colour: str) -> list[model.DynamicConfigValue]:
     return [model.DynamicConfigValue("color", shades)]
 
 
+def _fixed(colour: str) -> list[model.DynamicConfigValue]:
+    fixed = {"mode": model.FieldColorModeId.FIXED.value, "fixedColor": colour}
+    return [model.DynamicConfigValue("color", fixed)]
+
+
 def _bound() -> list[model.DynamicConfigValue]:
-    fixed = {"mode": model.FieldColorModeId.FIXED.value, "fixedColor": QUIET}
     dashes = {"fill": "dash", "dash": [8, 6]}
-    return [model.DynamicConfigValue("color", fixed), model.DynamicConfigValue("custom.lineStyle", dashes)]
+    return [*_fixed(QUIET), model.DynamicConfigValue("custom.lineStyle", dashes)]
 
 
 def bars(title: str, description: str, unit: str, queries: Queries, **look: Unpack[Look]) -> bargauge.Panel:

@@ -6,6 +6,7 @@ from sentinel.dashboards.panels import bars, history, lines, number
 from sentinel.dashboards.promql import RUN, increase, of, over_range, rate, total, worst
 from sentinel.dashboards.words import HEALTH
 from sentinel.model.policy import Policy
+from sentinel.phases import PHASES
 
 POLICY = Policy()
 
@@ -98,7 +99,7 @@ BOARD = board(
         "Ranks by their phase: over time, how a step is split.",
         "short",
         {"{{phase}}": total(f"avg_over_time({_of_job('ranks_in_phase')}[$__rate_interval])", "phase")},
-        stacked=True,
+        parts=PHASES,
     ),
     lines(
         "Outside collectives",

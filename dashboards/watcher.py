@@ -3,6 +3,7 @@
 from sentinel.dashboards.board import board, row
 from sentinel.dashboards.look import YES_IS_BAD, YES_IS_GOOD, YES_IS_NOTED, Limits
 from sentinel.dashboards.panels import bars, lines, listing, number
+from sentinel.dashboards.words import FACTS
 from sentinel.dashboards.promql import increase, of, over_range, rate, total, worst
 
 STARTED = of("controller_start_time_seconds")
@@ -156,7 +157,7 @@ BOARD = board(
         "By kind, a second.",
         "cps",
         {"{{kind}}": f"{total(rate('facts_total'), 'kind')} > 0"},
-        stacked=True,
+        parts=FACTS,
         width=8,
     ),
     row("Agents"),

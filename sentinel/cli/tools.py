@@ -236,7 +236,9 @@ def demo(
 
 @app.command(
     rich_help_panel=INSPECT,
-    epilog=examples("sentinel config", "sentinel config --changed --check", "SENTINEL_JOB__WORLD=64 sentinel config"),
+    epilog=examples(
+        "sentinel config", "sentinel config --changed --check", "SENTINEL_JOB__WORLD=64 sentinel config"
+    ),
 )
 def config(
     changed: Annotated[bool, typer.Option("--changed", help="Only what is not the default.")] = False,

@@ -15,7 +15,7 @@ from pydantic import (
 )
 
 from sentinel.config.reading import merge, read_all
-from sentinel.config.tables import NAMED, PREFIX, SECTIONS, TABLES, Table
+from sentinel.config.tables import NAMED, PREFIX, SECTIONS, TABLES, UNKNOWN, Table
 from sentinel.model.policy import Policy
 from sentinel.model.severity import Severity
 
@@ -60,7 +60,7 @@ def effective(path: Path | None = None, env: Mapping[str, str] = os.environ) -> 
 
 def located(line: str, path: Path | None = None, env: Mapping[str, str] = os.environ) -> str:
     """Put before a line that begins with a setting's key where that was given; any other stays as it is."""
-    key = line.partition(":")[0]
+    key = re.split("[:;]", line.removeprefix(UNKNOWN), maxsplit=1)[0]
     if key.partition(".")[0] not in SECTIONS:
         return line
     given = [each for each in effective(path, env) if each.origin != "default"]

@@ -52,6 +52,8 @@ def _listed(given: Any) -> Any:
     return tuple(given) if isinstance(given, list) else given
 
 
+UNKNOWN = "unknown key "
+"""What a line about a key that there is not begins with."""
 MOST_NAMES = 16
 """Names that an error lists."""
 
@@ -465,10 +467,12 @@ def valid(where: str, section: str, model: type[_T], table: Any, *, strict: bool
 
 
 def _explain(section: str, model: type[Table], error: ValidationError) -> str:
-    first = min(error.errors(), key=lambda each: each["type"] != "extra_forbidden")  # a misspelt key is missing, too
+    first = min(
+        error.errors(), key=lambda each: each["type"] != "extra_forbidden"
+    )  # a misspelt key is missing, too
     path = ".".join([section, *map(str, first["loc"])])
     if first["type"] == "extra_forbidden":
-        return f"unknown key {path}{nearest(str(first['loc'][0]), model.model_fields)}"
+        return f"{UNKNOWN}{path}{nearest(str(first['loc'][0]), model.model_fields)}"
     if first["type"] == "missing":
         return f"{path}: is missing"
     message = first["msg"][0].lower() + first["msg"][1:]

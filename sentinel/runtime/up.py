@@ -153,9 +153,7 @@ def _listens(process: Running) -> set[int]:
     return set()
 
 
-def _look_for_scheduler(
-    settings: config.Settings, said: str = NOT_STARTED, *, token: bool = False
-) -> None:
+def _look_for_scheduler(settings: config.Settings, said: str = NOT_STARTED, *, token: bool = False) -> None:
     """Say at once that it does not answer, and what to type. Raises UpError."""
     try:
         kind = backends.load(settings.cluster.backend)

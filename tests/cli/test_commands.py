@@ -448,7 +448,10 @@ def test_up_refuses_a_proof_by_a_check_that_there_is_not(tmp_path: Path, name: s
     (tmp_path / "sentinel.toml").write_text(f"[policy]\npreflight = ['{name}']\n")
     ended = sentinel("up", where=tmp_path)
     assert (ended.returncode, ended.stderr.count("\n")) == (2, 1)
-    assert f"sentinel.toml:2: policy.preflight: no collective check '{name}'; known are all_reduce, gemm, pair" in ended.stderr
+    assert (
+        f"sentinel.toml:2: policy.preflight: no collective check '{name}'; known are all_reduce, gemm, pair"
+        in ended.stderr
+    )
     assert not (tmp_path / "state").exists()
 
 

@@ -71,7 +71,10 @@ def refused(settings: config.Settings, controller: "subprocess.Popen[bytes]") ->
         ("[pages]\nslack_token_file = 'none'\n", "pages.slack_token_file: No such file"),
         ("[pages]\noncall_file = 'none.toml'\n", "pages.oncall_file: No such file"),
         ("[receivers.x]\nkind = 'teams'\n", "receivers.x: there is no kind 'teams'"),
-        ("[receivers.pagerduty]\nrouting_kye_file = 'f'\n", "unknown key receivers.pagerduty.routing_kye_file"),
+        (
+            "[receivers.pagerduty]\nrouting_kye_file = 'f'\n",
+            "unknown key receivers.pagerduty.routing_kye_file",
+        ),
         ("[routes.a]\nreceivers = ['nobody']\n", "routes.a.receivers: there is no receiver 'nobody'"),
         ("[policy]\npreflight = ['nosuch']\n", "policy.preflight: no collective check 'nosuch'"),
     ],
@@ -86,7 +89,7 @@ def test_settings_with_which_no_controller_starts_end_none(
     with pytest.raises(config.ConfigError) as error:
         up.up(config.load(path), path, apply=True)
     said = str(error.value)
-    assert said.startswith(f"{up.GOES_ON}: {path}:{before + 2}: ") or says.startswith("unknown")
+    assert said.startswith(f"{up.GOES_ON}: {path}:{before + 2}: ")
     assert says in said
     assert "\n" not in said
     assert controller.poll() is None
