@@ -3,8 +3,8 @@
 from sentinel.dashboards.board import ENTRY, RUNBOOK, board, row, runs
 from sentinel.dashboards.look import Limits
 from sentinel.dashboards.panels import bars, lines, listing, number
-from sentinel.dashboards.words import CAUSES
 from sentinel.dashboards.promql import RUN, increase, of, over_range, quantile, total, worst
+from sentinel.dashboards.words import CAUSES
 
 STAGES = "incident_stage_seconds"
 LOST = f"sum by (job_name, cause) ({over_range('job_lost_seconds_total', RUN)})"

@@ -3,8 +3,8 @@
 from sentinel.dashboards.board import board, row
 from sentinel.dashboards.look import YES_IS_BAD, YES_IS_GOOD, YES_IS_NOTED, Limits
 from sentinel.dashboards.panels import bars, lines, listing, number
-from sentinel.dashboards.words import FACTS
 from sentinel.dashboards.promql import increase, of, over_range, rate, total, worst
+from sentinel.dashboards.words import FACTS
 
 STARTED = of("controller_start_time_seconds")
 FOLD, COMMIT = "fold_seconds", "journal_commit_seconds"

@@ -264,14 +264,14 @@ def config(
 
         look_over(settings())
 
-    described = {key.name: key for key in keys()}
     if markdown:
-        for key in described.values():
+        for key in keys():
             say(f"| `{key.name}` | {f'`{key.default}`' if key.default else ''} | {key.reason} |")
         return
+    why = {key.name: key.reason for key in keys()} if reasons else {}  # reading the source takes 90 ms
     rows = [
         {"setting": each.name, "value": each.value, "from": each.origin}
-        | ({"reason": described[each.name].reason} if reasons else {})
+        | ({"reason": why.get(each.generic, "")} if reasons else {})
         for each in effective(config_file())
         if not changed or each.origin != "default"
     ]

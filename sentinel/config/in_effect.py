@@ -31,6 +31,12 @@ class Effective:
     digest: str
     """Tells it from another value, also where it is hidden."""
 
+    @property
+    def generic(self) -> str:
+        """Its name among the `keys`, where tables that people name are called NAME."""
+        section, *between, key = self.name.split(".")
+        return ".".join([section, *(["NAME"] if between else []), key])
+
     @classmethod
     def of(cls, name: str, value: Any, origin: str, *, secret: bool) -> Self:
         """Describe a setting as it may be shown."""

@@ -504,6 +504,25 @@ def test_config_lists_every_setting(tmp_path: Path) -> None:
     assert "| `job.world` | `2` |" in ended.stdout
 
 
+def test_config_says_what_the_keys_of_a_receiver_are_for(tmp_path: Path) -> None:
+    (tmp_path / "sentinel.toml").write_text(
+        "[receivers.ops]\nkind = 'webhook'\nurl = 'http://h/'\n[routes.night]\nhours = '22:00-07:00'\n"
+    )
+    ended = sentinel("config", "--changed", "--reasons", "--json", where=tmp_path)
+    shown = {each["setting"]: each["reason"] for each in json.loads(ended.stdout)["settings"]}
+    assert shown["receivers.ops.kind"].startswith("`pagerduty`")
+    assert shown["receivers.ops.url"] == ""
+    assert shown["routes.night.hours"].startswith("Of a day in")
+
+
+def test_config_tries_what_the_settings_name_where_asked_to(tmp_path: Path) -> None:
+    (tmp_path / "sentinel.toml").write_text("[receivers.ops]\nkind = 'webhook'\nurl = 'nonsense'\n")
+    ended = sentinel("config", "--check", where=tmp_path)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.startswith("sentinel: sentinel.toml:3: receivers.ops.url: ")
+    assert sentinel("config", where=tmp_path).returncode == 0
+
+
 def test_the_manual_lists_every_command() -> None:
     manual = (Path(__file__).parents[2] / "docs" / "operating.md").read_text(encoding="utf-8")
     table = manual.partition("## Commands")[2].partition("## When a part dies")[0]

@@ -1,5 +1,6 @@
 """What is stacked can be told apart: each part that is known has a colour, and none of them is health's."""
 
+import itertools
 import json
 import re
 from pathlib import Path
@@ -48,4 +49,4 @@ def test_the_phases_of_a_step_are_all_unlike() -> None:
     colours = [colour_of(phase, panel) for phase in PHASES]
     of_a_step = [colour_of(each, panel) for each in ("data", "compute", "collective", "snapshot", "save")]
     assert len(set(of_a_step)) == len(of_a_step)
-    assert all(one != other for one, other in zip(colours, colours[1:], strict=False))
+    assert all(one != other for one, other in itertools.pairwise(colours))
