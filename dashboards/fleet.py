@@ -120,7 +120,8 @@ BOARD = board(
         "By the check that found them, warnings and worse.",
         "short",
         {"{{check}}": f"{TROUBLES} > 0"},
-        parts=CHECKS,
+        stacked=True,
+        names=CHECKS,
     ),
     row("Use, and what runs"),
     lines(

@@ -115,7 +115,8 @@ BOARD = board(
         "By check and health.",
         "short",
         {"{{check}}, {{health}}": f"{TROUBLES} > 0"},
-        parts=CHECKS,
+        stacked=True,
+        names=CHECKS,
     ),
     lines(
         "Xids by number",

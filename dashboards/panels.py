@@ -64,23 +64,24 @@ def lines(
     unit: str,
     queries: Queries,
     *,
-    parts: Collection[str] = (),
+    stacked: bool = False,
+    names: Collection[str] = (),
     bounds: Collection[str] = (),
     **look: Unpack[Look],
 ) -> timeseries.Panel:
     """Give lines over time, of each query in shades of one colour.
 
-    `parts` names the series that one query can have: they are stacked, neighbours in unlike colours. Limits are dashed lines, and so are queries that give one, `bounds` by their legends.
+    Where it is known what series are called, `names` has each a colour, neighbours unlike ones: in shades
+    of one nobody could tell apart what is stacked. Limits are dashed lines, and so are queries that give one,
+    `bounds` by their legends.
     """
     panel = _dressed(timeseries.Panel(), title, description, look).line_width(1)
     panel = _measured(panel, unit, queries.values())
     panel.show_points(common.VisibilityMode.NEVER).axis_soft_min(0).legend(_legend(shown=len(queries) > 0))
     panel.tooltip(shape.VizTooltipOptions().mode(common.TooltipDisplayMode.MULTI))
     panel.color_scheme(builder.FieldColor().mode(model.FieldColorModeId.SHADES).fixed_color(PLAIN))
-    if parts:
+    if stacked:
         panel.fill_opacity(40).stacking(shape.StackingConfig().mode(common.StackingMode.NORMAL).group("A"))
-        for hue, names in zip(HUES, (list(parts)[n :: len(HUES)] for n in range(len(HUES))), strict=True):
-            panel.override_by_regexp(f"/^({'|'.join(names)})(,.*)?$/", _fixed(hue))
     if "limits" in look:
         dashed = common.GraphThresholdsStyleMode.DASHED
         panel.thresholds_style(shape.GraphThresholdsStyleConfig().mode(dashed))
@@ -88,6 +89,9 @@ def lines(
     for letter in LETTERS[: len(queries)] if len(queries) > 1 else "":
         look_of = _line(SERIES[drawn.index(letter) % len(SERIES)]) if letter in drawn else _bound()
         panel.override_by_query(letter, look_of)
+    for place, hue in enumerate(HUES[: len(names)]):
+        alike = "|".join(list(names)[place :: len(HUES)])
+        panel.override_by_regexp(f"/^({alike})(,.*)?$/", _fixed(hue))
     return _over_time(panel, queries)
 
 
@@ -134,12 +138,30 @@ def listing(
 def matrix(
     title: str, description: str, unit: str, query: str, pair: tuple[str, str], **look: Unpack[Look]
 ) -> table.Panel:
-    """Give a square: a value for each pair of two labels, rows and columns."""
-    panel = _dressed(table.Panel(), title, description, look).unit(unit)
+    """Give a square: a value for each pair of two labels, rows and columns, both in order of their names.
+
+    A pair without a value, such as a node with itself, has no colour: as a low value it would be bad.
+    """
+    panel = _dressed(table.Panel(), title, description, look).unit(unit).mappings(_blank())
     chosen = {"rowField": pair[0], "columnField": pair[1], "valueField": "Value"}
-    panel.with_transformation(model.DataTransformerConfig("groupingToMatrix", options=chosen))
+    _sorted(panel, pair[1]).with_transformation(
+        model.DataTransformerConfig("groupingToMatrix", options=chosen)
+    )
+    _sorted(panel, "\\".join(pair))
     panel.override_by_field_type("number", [_coloured()])
     return panel.with_target(_query(query).instant().format(PromQueryFormat.TABLE))
+
+
+def _sorted(panel: table.Panel, field: str) -> table.Panel:
+    by = {"fields": {}, "sort": [{"field": field}]}
+    return panel.with_transformation(model.DataTransformerConfig("sortBy", options=by))
+
+
+def _blank() -> list[model.ValueMapping]:
+    """Show nothing where there is no value, whichever way Grafana says so."""
+    nothing = model.ValueMappingResult(text="-", color="transparent")
+    kinds = (model.SpecialValueMatch.EMPTY, model.SpecialValueMatch.NULL_AND_NAN)
+    return [model.SpecialValueMap(model.DashboardSpecialValueMapOptions(kind, nothing)) for kind in kinds]
 
 
 def prose(title: str, description: str, markdown: str, *, width: int = 24, height: int = 6) -> text.Panel:

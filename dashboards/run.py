@@ -15,6 +15,10 @@ def _of_job(name: str) -> str:
     return of(f"job_{name}", RUN)
 
 
+def _in_phase(what: str, time: str) -> str:
+    return total(f"{what}_over_time({_of_job('ranks_in_phase')}[{time}])", "phase")
+
+
 def _share(name: str) -> str:
     spent, elapsed = (rate(f"job_{each}_seconds_total", RUN) for each in (name, "elapsed"))
     return f"sum({spent}) / sum({elapsed})"
@@ -98,8 +102,9 @@ BOARD = board(
         "What ranks do",
         "Ranks by their phase: over time, how a step is split.",
         "short",
-        {"{{phase}}": total(f"avg_over_time({_of_job('ranks_in_phase')}[$__rate_interval])", "phase")},
-        parts=PHASES,
+        {"{{phase}}": f"{_in_phase('avg', '$__rate_interval')} and {_in_phase('max', '$__range')} > 0"},
+        stacked=True,
+        names=PHASES,
     ),
     lines(
         "Outside collectives",
@@ -111,6 +116,7 @@ BOARD = board(
             "a straggler": f"{POLICY.straggler_factor} * {total(of(OUTSIDE, RUN, MEDIAN))}",
         },
         bounds=("a straggler",),
+        names=("median", "min", "max"),
     ),
     row("What was lost"),
     bars(

@@ -57,7 +57,7 @@ class Row:
 
 
 def reached(times: Mapping[str, Seconds], cause: str) -> list[tuple[str, Seconds]]:
-    """Give what each stage that an incident came to is called, and when that was, in the order of `STAGES`."""
+    """Give what each stage that an incident came to is called, and when that was, in their order."""
     called = STAGES if cause != UNKNOWN else {**STAGES, "diagnosed": UNNAMED}
     return [(words, times[name]) for name, words in called.items() if name in times]
 
