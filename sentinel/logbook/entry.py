@@ -150,6 +150,8 @@ def _pages(actions: Sequence[Action]) -> list[Page]:
 
 
 def _attachments(incident: Incident) -> list[EntryLine]:
-    """What actions brought back, such as stacks."""
-    outcomes = [fact for fact in incident.evidence if isinstance(fact, Outcome) and fact.data]
+    """What actions brought back, such as stacks; of a resume that succeeded all is said where it was done."""
+    said = {action.id for action in incident.actions if isinstance(action, Resume)}
+    found = (fact for fact in incident.evidence if isinstance(fact, Outcome) and fact.data)
+    outcomes = [fact for fact in found if not (fact.ok and fact.action in said)]
     return [EntryLine(fact.at - incident.opened, str(fact.action), fact_raw(fact)) for fact in outcomes]
