@@ -32,14 +32,15 @@ RESTART = (
 REBOOT = 'ssh -o BatchMode=yes "$SENTINEL_NODE" sudo systemctl reboot'
 """An `operations.reboot_command` for machines that are reached by ssh."""
 _NAME = r"^\w[\w.-]*$"
-_Host = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,253}$")]
+# Lengths stand beside patterns: a class that is repeated so many times takes 30 ms to compile.
+_Host = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$", max_length=253)]
 RECOVERY = 154
 """The Xid with which the driver says what it asks for: reset the GPU, reboot, drain, or nothing."""
 _LOCAL = ("localhost", "127.0.0.1", "::1")
 _T = TypeVar("_T", bound="Table")
-_Group = Annotated[str, Field(pattern=r"^@?[\w.-]{1,80}$", examples=["sre-oncall"])]
+_Group = Annotated[str, Field(pattern=r"^@?[\w.-]+$", max_length=81, examples=["sre-oncall"])]
 _Signal = Annotated[int, Field(ge=1, le=64)]
-_Word = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$", examples=["gemm"])]
+_Word = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=64, examples=["gemm"])]
 _Xid = Annotated[int, Field(ge=1, le=999)]
 
 
