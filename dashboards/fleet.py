@@ -4,7 +4,7 @@ from sentinel.dashboards.board import NODE_BOARD, board, row
 from sentinel.dashboards.look import Limits
 from sentinel.dashboards.panels import bars, history, lines, listing, number, tiles
 from sentinel.dashboards.promql import of, total, worst
-from sentinel.dashboards.words import HEALTH
+from sentinel.dashboards.words import CHECKS, HEALTH
 from sentinel.model.policy import Policy
 
 POLICY = Policy()
@@ -121,6 +121,7 @@ BOARD = board(
         "short",
         {"{{check}}": f"{TROUBLES} > 0"},
         stacked=True,
+        names=CHECKS,
     ),
     row("Use, and what runs"),
     lines(

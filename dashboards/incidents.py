@@ -4,6 +4,7 @@ from sentinel.dashboards.board import ENTRY, RUNBOOK, board, row, runs
 from sentinel.dashboards.look import Limits
 from sentinel.dashboards.panels import bars, lines, listing, number
 from sentinel.dashboards.promql import RUN, increase, of, over_range, quantile, total, worst
+from sentinel.dashboards.words import CAUSES
 
 STAGES = "incident_stage_seconds"
 LOST = f"sum by (job_name, cause) ({over_range('job_lost_seconds_total', RUN)})"
@@ -88,6 +89,7 @@ BOARD = board(
         "short",
         {"{{cause}}": f"{total(increase('incidents_diagnosed_total'), 'cause')} > 0"},
         stacked=True,
+        names=CAUSES,
         width=24,
     ),
     row("How fast"),

@@ -10,6 +10,8 @@ GOOD, NOTICE, BAD, QUIET, PLAIN = "green", "orange", "red", "#8e8e8e", "blue"
 """Ok, warning, critical, unknown; and what has nothing to do with health."""
 SERIES = (PLAIN, "purple", "dark-blue", "dark-purple")
 """Of what has nothing to do with health either, where a panel has several lines, in their order."""
+HUES = ("#5794f2", "#c6b4ea", "#e58bc8", "#3a5ba0", "#33b5c9", "#8f3bb8", "#a5c8ff", "#9c7a97")
+"""Of the parts of a whole, where shades of one colour can't be told apart: none of them is health's."""
 Words: TypeAlias = Mapping[int, tuple[str, str]]
 """What a value is called, and its colour."""
 

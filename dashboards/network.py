@@ -58,8 +58,8 @@ BOARD = board(
     row("Pairs"),
     matrix(
         "Bandwidth, pair by pair",
-        "As a share of the median pair's; a dark row or column is a node, a single "
-        "dark field a way. Of more than 32 nodes only the 200 slowest pairs are known.",
+        "As a share of the median pair's; a row and column that are not green are a node, a single "
+        "such field is a way. Of more than 32 nodes only the 200 slowest pairs are known.",
         "percentunit",
         f"{mirrored(PAIRS, 'node', 'peer')} / scalar({TYPICAL})",
         ("node", "peer"),

@@ -5,7 +5,7 @@ from sentinel.dashboards.board import ENTRY, board, one_node, row
 from sentinel.dashboards.look import BAD, GOOD, NOTICE, YES_IS_NOTED, Limits, Words
 from sentinel.dashboards.panels import history, lines, listing, number
 from sentinel.dashboards.promql import NODE, increase, of, over_range, rate, total, worst
-from sentinel.dashboards.words import HEALTH
+from sentinel.dashboards.words import CHECKS, HEALTH
 from sentinel.model.policy import Policy
 
 POLICY = Policy()
@@ -116,6 +116,7 @@ BOARD = board(
         "short",
         {"{{check}}, {{health}}": f"{TROUBLES} > 0"},
         stacked=True,
+        names=CHECKS,
     ),
     lines(
         "Xids by number",

@@ -14,7 +14,7 @@ from grafana_foundation_sdk.models import dashboard as model
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 from grafana_foundation_sdk.models.text import TextMode
 
-from sentinel.dashboards.look import PLAIN, QUIET, SERIES, Limits, Look, mapping
+from sentinel.dashboards.look import HUES, PLAIN, QUIET, SERIES, Limits, Look, mapping
 from sentinel.dashboards.promql import OVER_RANGE
 
 DATASOURCE = common.DataSourceRef(type_val="prometheus", uid="${datasource}")
@@ -65,12 +65,15 @@ def lines(
     queries: Queries,
     *,
     stacked: bool = False,
+    names: Collection[str] = (),
     bounds: Collection[str] = (),
     **look: Unpack[Look],
 ) -> timeseries.Panel:
     """Give lines over time, of each query in shades of one colour.
 
-    Limits are dashed lines, and so are queries that give one, `bounds` by their legends.
+    Where it is known what series are called, `names` has each a colour, neighbours unlike ones: in shades
+    of one nobody could tell apart what is stacked. Limits are dashed lines, and so are queries that give one,
+    `bounds` by their legends.
     """
     panel = _dressed(timeseries.Panel(), title, description, look).line_width(1)
     panel = _measured(panel, unit, queries.values())
@@ -86,6 +89,9 @@ def lines(
     for letter in LETTERS[: len(queries)] if len(queries) > 1 else "":
         look_of = _line(SERIES[drawn.index(letter) % len(SERIES)]) if letter in drawn else _bound()
         panel.override_by_query(letter, look_of)
+    for place, hue in enumerate(HUES[: len(names)]):
+        alike = "|".join(list(names)[place :: len(HUES)])
+        panel.override_by_regexp(f"/^({alike})(,.*)?$/", _fixed(hue))
     return _over_time(panel, queries)
 
 
@@ -94,10 +100,14 @@ def _line(colour: str) -> list[model.DynamicConfigValue]:
     return [model.DynamicConfigValue("color", shades)]
 
 
+def _fixed(colour: str) -> list[model.DynamicConfigValue]:
+    fixed = {"mode": model.FieldColorModeId.FIXED.value, "fixedColor": colour}
+    return [model.DynamicConfigValue("color", fixed)]
+
+
 def _bound() -> list[model.DynamicConfigValue]:
-    fixed = {"mode": model.FieldColorModeId.FIXED.value, "fixedColor": QUIET}
     dashes = {"fill": "dash", "dash": [8, 6]}
-    return [model.DynamicConfigValue("color", fixed), model.DynamicConfigValue("custom.lineStyle", dashes)]
+    return [*_fixed(QUIET), model.DynamicConfigValue("custom.lineStyle", dashes)]
 
 
 def bars(title: str, description: str, unit: str, queries: Queries, **look: Unpack[Look]) -> bargauge.Panel:
@@ -128,12 +138,30 @@ def listing(
 def matrix(
     title: str, description: str, unit: str, query: str, pair: tuple[str, str], **look: Unpack[Look]
 ) -> table.Panel:
-    """Give a square: a value for each pair of two labels, rows and columns."""
-    panel = _dressed(table.Panel(), title, description, look).unit(unit)
+    """Give a square: a value for each pair of two labels, rows and columns, both in order of their names.
+
+    A pair without a value, such as a node with itself, has no colour: as a low value it would be bad.
+    """
+    panel = _dressed(table.Panel(), title, description, look).unit(unit).mappings(_blank())
     chosen = {"rowField": pair[0], "columnField": pair[1], "valueField": "Value"}
-    panel.with_transformation(model.DataTransformerConfig("groupingToMatrix", options=chosen))
+    _sorted(panel, pair[1]).with_transformation(
+        model.DataTransformerConfig("groupingToMatrix", options=chosen)
+    )
+    _sorted(panel, "\\".join(pair))
     panel.override_by_field_type("number", [_coloured()])
     return panel.with_target(_query(query).instant().format(PromQueryFormat.TABLE))
+
+
+def _sorted(panel: table.Panel, field: str) -> table.Panel:
+    by = {"fields": {}, "sort": [{"field": field}]}
+    return panel.with_transformation(model.DataTransformerConfig("sortBy", options=by))
+
+
+def _blank() -> list[model.ValueMapping]:
+    """Show nothing where there is no value, whichever way Grafana says so."""
+    nothing = model.ValueMappingResult(text="-", color="transparent")
+    kinds = (model.SpecialValueMatch.EMPTY, model.SpecialValueMatch.NULL_AND_NAN)
+    return [model.SpecialValueMap(model.DashboardSpecialValueMapOptions(kind, nothing)) for kind in kinds]
 
 
 def prose(title: str, description: str, markdown: str, *, width: int = 24, height: int = 6) -> text.Panel:

@@ -6,12 +6,17 @@ from sentinel.dashboards.panels import bars, history, lines, number
 from sentinel.dashboards.promql import RUN, increase, of, over_range, rate, total, worst
 from sentinel.dashboards.words import HEALTH
 from sentinel.model.policy import Policy
+from sentinel.phases import PHASES
 
 POLICY = Policy()
 
 
 def _of_job(name: str) -> str:
     return of(f"job_{name}", RUN)
+
+
+def _in_phase(what: str, time: str) -> str:
+    return total(f"{what}_over_time({_of_job('ranks_in_phase')}[{time}])", "phase")
 
 
 def _share(name: str) -> str:
@@ -97,8 +102,9 @@ BOARD = board(
         "What ranks do",
         "Ranks by their phase: over time, how a step is split.",
         "short",
-        {"{{phase}}": total(f"avg_over_time({_of_job('ranks_in_phase')}[$__rate_interval])", "phase")},
+        {"{{phase}}": f"{_in_phase('avg', '$__rate_interval')} and {_in_phase('max', '$__range')} > 0"},
         stacked=True,
+        names=PHASES,
     ),
     lines(
         "Outside collectives",
@@ -110,6 +116,7 @@ BOARD = board(
             "a straggler": f"{POLICY.straggler_factor} * {total(of(OUTSIDE, RUN, MEDIAN))}",
         },
         bounds=("a straggler",),
+        names=("median", "min", "max"),
     ),
     row("What was lost"),
     bars(

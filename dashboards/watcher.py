@@ -4,6 +4,7 @@ from sentinel.dashboards.board import board, row
 from sentinel.dashboards.look import YES_IS_BAD, YES_IS_GOOD, YES_IS_NOTED, Limits
 from sentinel.dashboards.panels import bars, lines, listing, number
 from sentinel.dashboards.promql import increase, of, over_range, rate, total, worst
+from sentinel.dashboards.words import FACTS
 
 STARTED = of("controller_start_time_seconds")
 FOLD, COMMIT = "fold_seconds", "journal_commit_seconds"
@@ -157,6 +158,7 @@ BOARD = board(
         "cps",
         {"{{kind}}": f"{total(rate('facts_total'), 'kind')} > 0"},
         stacked=True,
+        names=FACTS,
         width=8,
     ),
     row("Agents"),

@@ -166,7 +166,8 @@ def _split(file: Path, text: Callable[[Path], str]) -> tuple[str, str]:
     except private.NotPrivateError as error:
         raise RunbookError(str(error)) from None
     except (OSError, UnicodeDecodeError) as error:
-        raise RunbookError(f"{file}: cannot be read: {error}") from None
+        why = getattr(error, "strerror", None) or error
+        raise RunbookError(f"{file}: cannot be read: {why}") from None
     if not found:
         raise RunbookError(f"{file}: does not begin with front matter between two lines of ---")
     return found["yaml"], found["prose"]

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 HIDDEN = "[hidden]"
 
@@ -45,14 +46,20 @@ _TOKENS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Kind:
     """One kind of secret."""
 
     hints: tuple[str, ...]
     """In small letters: a text without any of them has no such secret, and its pattern is not tried."""
-    pattern: re.Pattern[str]
+    source: str
+    flags: int
     instead: Callable[[re.Match[str]], str]
+
+    @cached_property
+    def pattern(self) -> re.Pattern[str]:
+        """Compiled when a text first has a hint: all of them take 20 ms, and most commands need none."""
+        return re.compile(self.source, self.flags)
 
 
 def _all(_: re.Match[str]) -> str:
@@ -75,7 +82,7 @@ def _value(found: re.Match[str]) -> str:
 def _kind(
     hints: str, pattern: str, instead: Callable[[re.Match[str]], str] = _after_name, flags: int = 0
 ) -> Kind:
-    return Kind(tuple(hints.split()), re.compile(pattern, flags | re.IGNORECASE), instead)
+    return Kind(tuple(hints.split()), pattern, flags | re.IGNORECASE, instead)
 
 
 KINDS = (

@@ -280,7 +280,7 @@ def _nodes(status: Plain) -> RenderableType:
 
 def _remarks(node: Plain) -> Iterator[str]:
     if node["maintained"]:
-        yield f"in maintenance for {_seconds(node['maintained_s'])} s: {node['maintained']}"
+        yield f"in maintenance for {duration(node['maintained_s'])}: {node['maintained']}"
     if node["cordon"]:
         yield f"cordoned: {node['cordon']}"
     if node["full"]:
@@ -290,7 +290,7 @@ def _remarks(node: Plain) -> Iterator[str]:
     if node["proof"] and node["cordon"]:
         yield node["proof"]
     if node["probation_s"]:
-        yield f"on probation for {_seconds(node['probation_s'])} s more"
+        yield f"on probation for {duration(node['probation_s'])} more"
     yield from node["findings"]
 
 

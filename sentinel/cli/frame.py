@@ -104,7 +104,11 @@ def _explain(error: Exception) -> tuple[int, str]:
         return FAILED, f"{error}; this command needs an extra: pip install 'sentinel-cluster[learn]'"
     if isinstance(error, ModuleNotFoundError) and error.name in GRAFANA:
         return FAILED, f"{error}; this command needs an extra: pip install 'sentinel-cluster[dashboards]'"
-    if type(error).__name__ in ("ConfigError", "RunbookError", "ScenarioError"):
+    if type(error).__name__ == "ConfigError":
+        from sentinel.config import located
+
+        return MISUSED, located(str(error), config_file())
+    if type(error).__name__ in ("RunbookError", "ScenarioError"):
         return MISUSED, str(error)
     if isinstance(error, OSError) and error.filename:
         return FAILED, f"{error.filename}: {error.strerror}"

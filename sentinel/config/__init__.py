@@ -1,6 +1,6 @@
 """`sentinel.toml` and the environment: what can be set, how it is read, and what is in effect."""
 
-from sentinel.config.in_effect import Effective, effective, keys
+from sentinel.config.in_effect import Effective, effective, keys, located
 from sentinel.config.reading import load, source
 from sentinel.config.tables import (
     RESTART,
@@ -35,6 +35,7 @@ __all__ = [
     "effective",
     "keys",
     "load",
+    "located",
     "nearest",
     "read_secret",
     "source",

@@ -15,7 +15,7 @@ from pydantic import (
 )
 
 from sentinel.config.reading import merge, read_all
-from sentinel.config.tables import NAMED, PREFIX, TABLES, Table
+from sentinel.config.tables import NAMED, PREFIX, SECTIONS, TABLES, UNKNOWN, Table
 from sentinel.model.policy import Policy
 from sentinel.model.severity import Severity
 
@@ -30,6 +30,12 @@ class Effective:
     """`default`, `FILE:LINE`, or the variable of the environment."""
     digest: str
     """Tells it from another value, also where it is hidden."""
+
+    @property
+    def generic(self) -> str:
+        """Its name among the `keys`, where tables that people name are called NAME."""
+        section, *between, key = self.name.split(".")
+        return ".".join([section, *(["NAME"] if between else []), key])
 
     @classmethod
     def of(cls, name: str, value: Any, origin: str, *, secret: bool) -> Self:
@@ -56,6 +62,20 @@ def effective(path: Path | None = None, env: Mapping[str, str] = os.environ) -> 
         for name, named in getattr(settings, section).items():
             given_here = changes.get(section, {}).get(name, {})
             yield from _of_named(f"{section}.{name}", model, named, file, lines, given_here)
+
+
+def located(line: str, path: Path | None = None, env: Mapping[str, str] = os.environ) -> str:
+    """Put before a line that begins with a setting's key where that was given; any other stays as it is."""
+    key = re.split("[:;]", line.removeprefix(UNKNOWN), maxsplit=1)[0]
+    if key.partition(".")[0] not in SECTIONS:
+        return line
+    given = [each for each in effective(path, env) if each.origin != "default"]
+    while "." in key:
+        for each in given:
+            if each.name == key or each.name.startswith(f"{key}."):
+                return f"{each.origin}: {line}"
+        key = key.rpartition(".")[0]
+    return line
 
 
 def _of_named(

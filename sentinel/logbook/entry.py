@@ -17,7 +17,7 @@ from sentinel.core.page.words import (
     where,
 )
 from sentinel.logbook.markdown import relative, template
-from sentinel.logbook.row import STAGES, Row
+from sentinel.logbook.row import STAGES, Row, reached
 from sentinel.logbook.words import action_line, fact_line, fact_raw
 from sentinel.model.action import Action, Evict, Page, Refusal, Resume
 from sentinel.model.fact import Outcome
@@ -89,11 +89,12 @@ def gpu_seconds_lost(incident: Incident) -> float | None:
 def render(incident: Incident, lines: Iterable[Line] = (), runbook: Runbook | None = None) -> str:
     """Write the entry as Markdown. `lines`, its recording, tell when an older release decided its actions."""
     decided = {action.id: line.fact.at for line in lines for action in line.actions}
+    found = row(incident, runbook)
     text = template("entry.md.j2").render(
-        row=row(incident, runbook),
+        row=found,
         diagnosis=incident.about,
         acked_by=acked(incident),
-        stages=STAGES,
+        stages=reached(found.times, found.cause),
         evidence=_evidence(incident),
         earlier=[*earlier(incident), *also(incident), *stood_still(incident), *broke_again(incident)],
         done=_done(incident, decided),
@@ -149,6 +150,8 @@ def _pages(actions: Sequence[Action]) -> list[Page]:
 
 
 def _attachments(incident: Incident) -> list[EntryLine]:
-    """What actions brought back, such as stacks."""
-    outcomes = [fact for fact in incident.evidence if isinstance(fact, Outcome) and fact.data]
+    """What actions brought back, such as stacks; of a resume that succeeded all is said where it was done."""
+    said = {action.id for action in incident.actions if isinstance(action, Resume)}
+    found = (fact for fact in incident.evidence if isinstance(fact, Outcome) and fact.data)
+    outcomes = [fact for fact in found if not (fact.ok and fact.action in said)]
     return [EntryLine(fact.at - incident.opened, str(fact.action), fact_raw(fact)) for fact in outcomes]

@@ -1,10 +1,10 @@
 """One line of the logbook's index: an incident in short."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 from sentinel.model.ids import Instant, Seconds
-from sentinel.model.incident import Stage
+from sentinel.model.incident import UNKNOWN, Stage
 
 STAGES = {
     "detected": "seen",
@@ -17,6 +17,8 @@ STAGES = {
 """Keys of `Incident.times` in their order, and what they are called in an entry."""
 
 
+UNNAMED = "not diagnosed"
+"""What the stage of the diagnosis is called where that was: nobody knows."""
 OVER = "over"
 """Stage of an incident that is open no more, and of which no entry says how it ended."""
 
@@ -52,6 +54,12 @@ class Row:
     """How many actions a guard refused."""
     unseen: Seconds = 0.0
     """For how long its job had stood still before it was opened."""
+
+
+def reached(times: Mapping[str, Seconds], cause: str) -> list[tuple[str, Seconds]]:
+    """Give what each stage that an incident came to is called, and when that was, in their order."""
+    called = STAGES if cause != UNKNOWN else {**STAGES, "diagnosed": UNNAMED}
+    return [(words, times[name]) for name, words in called.items() if name in times]
 
 
 def as_of(found: Row, now: Instant, opened: Collection[str]) -> Row:

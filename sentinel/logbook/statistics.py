@@ -246,7 +246,8 @@ def _between(count: int, elapsed: Seconds) -> Between:
 
 def _recovery(rows: Sequence[Row]) -> Iterable[StageTime]:
     for stage, words in STAGES.items():
-        values = [row.times[stage] for row in rows if stage in row.times]
+        named = [row for row in rows if stage != "diagnosed" or row.cause != UNKNOWN]
+        values = [row.times[stage] for row in named if stage in row.times]
         if stage == "new_step":
             values = [row.times[stage] + row.unseen for row in rows if stage in row.times]
             values += [again for row in rows for again in row.again]

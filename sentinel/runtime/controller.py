@@ -103,7 +103,6 @@ SHARED_KEY = (
 )
 
 START_ERRORS = (
-    config.ConfigError,
     backends.UnknownBackendError,
     runbooks.RunbookError,
     KeyFileError,
@@ -512,6 +511,9 @@ def main() -> None:
     raise_descriptor_limit()
     try:
         asyncio.run(_run(config.load(arguments.config), list(config.effective(arguments.config))))
+    except config.ConfigError as error:
+        where = config.located(str(error), arguments.config)
+        sys.exit(logs.last_words(f"sentinel controller: {where}"))
     except START_ERRORS as error:
         sys.exit(logs.last_words(f"sentinel controller: {error}"))
 

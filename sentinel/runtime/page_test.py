@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from sentinel import config, runbooks
-from sentinel.adapters import on_call, on_call_plan, receivers
+from sentinel import config
+from sentinel.adapters import on_call, receivers
 from sentinel.adapters.grafana import Annotations
 from sentinel.adapters.guarded_channel import GuardedChannel
 from sentinel.adapters.page_channel import ChannelError, PageChannel, Sender
@@ -17,6 +17,7 @@ from sentinel.adapters.slack_people import People
 from sentinel.model.action import Page, action_id
 from sentinel.model.ids import IncidentId, Seconds
 from sentinel.runtime.annotator import Note, written
+from sentinel.runtime.startable import look_over
 
 WITHIN_S: Seconds = 20.0
 """For each of a page's calls, as the outbox gives it."""
@@ -48,8 +49,7 @@ class Reached(NamedTuple):
 
 def send(settings: config.Settings) -> list[Reached]:
     """Page through all channels at once, fallbacks too, and resolve each page. Raises ConfigError."""
-    causes = runbooks.load(own=settings.cluster.runbooks_dir)
-    on_call_plan.load(settings, [*causes])  # what is wrong with it is told before anybody is
+    look_over(settings)  # what is wrong with them is told before anybody is
     sender = Sender(settings.cluster.name, "")  # no incident of this name has a page to link to
     name = IncidentId(f"test-{int(time.time())}")
     page = Page(action_id(name, "page", "on-call", 1), name, 1, TITLE, TEXT, "open")

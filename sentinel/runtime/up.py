@@ -15,16 +15,17 @@ from typing import Any
 import httpx
 import psutil
 
-from sentinel import backends, config, private, runbooks
+from sentinel import backends, config, private
 from sentinel.adapters.keys import Keys
 from sentinel.backends.port import NOT_YET
 from sentinel.runtime import in_effect, running
-from sentinel.runtime.known_checks import known_checks
 from sentinel.runtime.last_words import last_words
 from sentinel.runtime.running import CONTROLLER, WATCHDOG, Running
+from sentinel.runtime.startable import look_over
 
 GOES_ON = "nothing was ended, and what runs goes on with its settings"
 """Before the reason why its settings are not applied."""
+NOT_STARTED = "nothing was started"
 STARTS_WITHIN_S = 120.0
 """A journal of an older release is rewritten first, at about 20 s for a million lines; one that does not
 start says so at once, whatever this is."""
@@ -44,16 +45,15 @@ def up(settings: config.Settings, path: Path | None = None, *, apply: bool = Fal
     """Start the watchdog, and with it everything else; says where it answers, and what is not in effect.
 
     With `apply` a watchdog and controller that run already are replaced; ranks and agents go on. That their
-    successors can listen here, and that the scheduler answers them, is seen before anything is ended.
-    Processes get this one's environment, so that Ray's settings (`RAY_…`) reach the ray link. Raises UpError.
+    successors can read all that the settings name, and listen here, and that the scheduler answers them, is
+    seen before anything is ended. Processes get this one's environment, so that Ray's settings (`RAY_…`)
+    reach the ray link. Raises UpError, and ConfigError for what has to be mended in the settings.
     """
-    given = settings.job.trainer_config
-    if given is not None and not given.is_file():
-        raise UpError(f"job.trainer_config: no such file: {given}")
     try:
-        known_checks(settings)
+        look_over(settings)
     except config.ConfigError as error:
-        raise UpError(str(error)) from None
+        said = GOES_ON if apply else NOT_STARTED
+        raise config.ConfigError(f"{said}: {config.located(str(error), path)}") from None
     try:
         private.make_folder(settings.cluster.state_dir)
         there = _watchdog(settings)
@@ -120,10 +120,6 @@ def _look_before_leaving(settings: config.Settings, watchdog: Running | None) ->
     ):
         if why := _cannot_bind(settings.cluster.bind, port, controller):
             raise UpError(f"{GOES_ON}: cluster.bind and {setting}, {settings.cluster.bind}:{port}: {why}")
-    try:
-        runbooks.load(own=settings.cluster.runbooks_dir)
-    except runbooks.RunbookError as error:
-        raise UpError(f"{GOES_ON}: {error}") from None
     if settings.job.world:
         _look_for_scheduler(settings, GOES_ON, token=True)
 
@@ -157,9 +153,7 @@ def _listens(process: Running) -> set[int]:
     return set()
 
 
-def _look_for_scheduler(
-    settings: config.Settings, said: str = "nothing was started", *, token: bool = False
-) -> None:
+def _look_for_scheduler(settings: config.Settings, said: str = NOT_STARTED, *, token: bool = False) -> None:
     """Say at once that it does not answer, and what to type. Raises UpError."""
     try:
         kind = backends.load(settings.cluster.backend)

@@ -9,7 +9,7 @@ from functools import cache
 import jinja2
 from markupsafe import Markup, escape
 
-from sentinel.logbook.row import STAGES, Row
+from sentinel.logbook.row import Row, reached
 from sentinel.model.counted import duration
 from sentinel.model.ids import Instant, Seconds
 from sentinel.web.links import Links, level
@@ -50,7 +50,7 @@ def logbook_page(rows: Sequence[Row], query: str, found: int | None = None, wron
 
 def entry_page(incident: str, markdown: str, row: Row | None = None) -> str:
     """Render one logbook entry, with a line of its stages. HTML, links and images in it stay text."""
-    stages = timeline(row.times if row else {})
+    stages = timeline(row.times, row.cause) if row else []
     body = to_html(_cut(_STAGE_TABLE.sub("", markdown, count=1) if stages else markdown))
     page = _environment().get_template("entry.html")
     nodes = sorted({node for node, _, _ in row.suspects if node}.union(row.evicted)) if row else []
@@ -64,10 +64,10 @@ def entry_page(incident: str, markdown: str, row: Row | None = None) -> str:
     )
 
 
-def timeline(times: Mapping[str, Seconds]) -> list[tuple[str, Seconds]]:
+def timeline(times: Mapping[str, Seconds], cause: str) -> list[tuple[str, Seconds]]:
     """Give the stages that an incident came to, in the order in which it did; none for fewer than two."""
-    reached = [(words, times[name]) for name, words in STAGES.items() if name in times]
-    return sorted(reached, key=lambda stage: stage[1]) if len(reached) > 1 else []
+    stages = sorted(reached(times, cause), key=lambda stage: stage[1])
+    return stages if len(stages) > 1 else []
 
 
 def _cut(markdown: str) -> str:

@@ -48,6 +48,14 @@ def test_beginning_and_end_are_told_and_what_lies_between_is_not(hook: HookProce
     assert "http://head/logbook/I-1" in hook.posts()[0]["message"]
 
 
+def test_an_end_is_told_once_and_again_only_after_it_began_anew(hook: HookProcess, tmp_path: Path) -> None:
+    pagers = Pagers(tmp_path, table(tmp_path, to(hook)))
+    for number, stage in enumerate(["open", "resolved", "resolved", "mitigating", "resolved"], start=1):
+        pagers.keep(page("I-1", number, stage))
+        pagers.deliver(lambda: pagers.has_all("mail"))
+    assert [each["title"].split()[1] for each in hook.posts()] == ["FIRING", "RESOLVED", "RESOLVED"]
+
+
 @pytest.mark.parametrize(
     ("trouble", "marked"),
     [(500, False), (429, False), (403, False), ("silent", True)],

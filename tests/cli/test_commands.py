@@ -447,8 +447,11 @@ def test_while_the_watchdog_replaces_a_controller_that_is_said(tmp_path: Path) -
 def test_up_refuses_a_proof_by_a_check_that_there_is_not(tmp_path: Path, name: str) -> None:
     (tmp_path / "sentinel.toml").write_text(f"[policy]\npreflight = ['{name}']\n")
     ended = sentinel("up", where=tmp_path)
-    assert (ended.returncode, ended.stderr.count("\n")) == (1, 1)
-    assert f"policy.preflight: no collective check '{name}'; known are all_reduce, gemm, pair" in ended.stderr
+    assert (ended.returncode, ended.stderr.count("\n")) == (2, 1)
+    assert (
+        f"sentinel.toml:2: policy.preflight: no collective check '{name}'; known are all_reduce, gemm, pair"
+        in ended.stderr
+    )
     assert not (tmp_path / "state").exists()
 
 
@@ -464,8 +467,8 @@ def test_up_refuses_a_trainer_config_that_is_not_there_and_starts_nothing(tmp_pa
     (tmp_path / "sentinel.toml").write_text("[job]\ntrainer_config = 'none.toml'\n")
     ended = sentinel("up", where=tmp_path)
     assert (ended.returncode, ended.stderr) == (
-        1,
-        "sentinel: job.trainer_config: no such file: none.toml\n",
+        2,
+        "sentinel: nothing was started: sentinel.toml:2: job.trainer_config: no such file: none.toml\n",
     )
     assert not (tmp_path / "state").exists()
 
@@ -499,6 +502,25 @@ def test_config_lists_every_setting(tmp_path: Path) -> None:
     ended = sentinel("config", "--markdown", where=tmp_path)
     assert ended.returncode == 0
     assert "| `job.world` | `2` |" in ended.stdout
+
+
+def test_config_says_what_the_keys_of_a_receiver_are_for(tmp_path: Path) -> None:
+    (tmp_path / "sentinel.toml").write_text(
+        "[receivers.ops]\nkind = 'webhook'\nurl = 'http://h/'\n[routes.night]\nhours = '22:00-07:00'\n"
+    )
+    ended = sentinel("config", "--changed", "--reasons", "--json", where=tmp_path)
+    shown = {each["setting"]: each["reason"] for each in json.loads(ended.stdout)["settings"]}
+    assert shown["receivers.ops.kind"].startswith("`pagerduty`")
+    assert shown["receivers.ops.url"] == ""
+    assert shown["routes.night.hours"].startswith("Of a day in")
+
+
+def test_config_tries_what_the_settings_name_where_asked_to(tmp_path: Path) -> None:
+    (tmp_path / "sentinel.toml").write_text("[receivers.ops]\nkind = 'webhook'\nurl = 'nonsense'\n")
+    ended = sentinel("config", "--check", where=tmp_path)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.startswith("sentinel: sentinel.toml:3: receivers.ops.url: ")
+    assert sentinel("config", where=tmp_path).returncode == 0
 
 
 def test_the_manual_lists_every_command() -> None:

@@ -42,6 +42,7 @@ def test_a_page_says_which_node_is_out_and_awaits_repair() -> None:
     """Also when the incident is resolved: the job trains, and somebody has still to go to the rack."""
     cluster, bad = evicted()
     assert any(names(bad, line) for line in lines(cluster, "repair"))
+    assert any(f"`sentinel undrain {bad}`" in line for line in lines(cluster, "repair"))
 
 
 def test_it_says_so_until_the_node_is_taken_back() -> None:

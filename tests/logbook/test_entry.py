@@ -1,5 +1,6 @@
 """Logbook entries: what an on-call person reads about an incident, and finds again."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from sentinel.model.action import CollectStacks, Evict, Page, Refusal, Resume, S
 from sentinel.model.fact import Fact, FindingReported, JobStalled, Outcome, RankExited, RankRaised
 from sentinel.model.finding import Finding, Health
 from sentinel.model.ids import Cause, IncidentId, JobId, NodeId, WorkerId
-from sentinel.model.incident import Blame, Diagnosis, Incident, PagedDiagnosis, Stage, Suspect
+from sentinel.model.incident import UNKNOWN, Blame, Diagnosis, Incident, PagedDiagnosis, Stage, Suspect
 from sentinel.model.journal import Line
 from sentinel.model.runbook import PageWhen, Remedy, Runbook
 from sentinel.redact import redact
@@ -256,3 +257,23 @@ def test_a_torn_index_line_costs_one_row_and_no_other(tmp_path: Path) -> None:
 def test_only_entries_can_be_asked_for(tmp_path: Path, name: str) -> None:
     (tmp_path / "secrets.md").write_text("x")
     assert Logbook(tmp_path / "logbook").entry(name) is None
+
+
+def test_a_cause_that_nobody_knows_is_not_called_named() -> None:
+    known = replace(incident(), times={"detected": T0, "diagnosed": T0 + 1.0})
+    assert known.diagnosis is not None
+    unknown = replace(known, diagnosis=dataclasses.replace(known.diagnosis, cause=UNKNOWN))
+    assert "| cause named | +1.00 s |" in render(known, runbook=BOOK)
+    assert "| not diagnosed | +1.00 s |" in render(unknown)
+    assert "cause named" not in render(unknown)
+
+
+def test_what_a_resume_did_is_told_once() -> None:
+    whole = incident()
+    resume = action_id(ID, "resume", JOB, 1)
+    done = Outcome(
+        T0 + 0.5, resume, ok=True, detail="restored step 698 from memory", data=("lost 0", "restored")
+    )
+    assert "## Collected" not in render(replace(whole, evidence=(*whole.evidence, done)))
+    failed = replace(done, ok=False, data=("rank 3: no such file",))
+    assert "rank 3: no such file" in render(replace(whole, evidence=(*whole.evidence, failed)))

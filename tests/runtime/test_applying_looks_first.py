@@ -62,6 +62,39 @@ def refused(settings: config.Settings, controller: "subprocess.Popen[bytes]") ->
     return said
 
 
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ("[pages]\ndigest = '7.30'\n", "pages.digest: expected a time of day"),
+        ("[pages]\nweekly = 'mon'\n", "pages.weekly: expected a day and a time"),
+        ("[pages]\ntimezone = 'Mars/Base'\n", "pages.timezone: there is no time zone 'Mars/Base'"),
+        ("[pages]\nslack_token_file = 'none'\n", "pages.slack_token_file: No such file"),
+        ("[pages]\noncall_file = 'none.toml'\n", "pages.oncall_file: No such file"),
+        ("[receivers.x]\nkind = 'teams'\n", "receivers.x: there is no kind 'teams'"),
+        (
+            "[receivers.pagerduty]\nrouting_kye_file = 'f'\n",
+            "unknown key receivers.pagerduty.routing_kye_file",
+        ),
+        ("[routes.a]\nreceivers = ['nobody']\n", "routes.a.receivers: there is no receiver 'nobody'"),
+        ("[policy]\npreflight = ['nosuch']\n", "policy.preflight: no collective check 'nosuch'"),
+    ],
+)
+def test_settings_with_which_no_controller_starts_end_none(
+    tmp_path: Path, controller: "subprocess.Popen[bytes]", more: str, says: str
+) -> None:
+    given(tmp_path)
+    path = tmp_path / "sentinel.toml"
+    before = path.read_text().count("\n")
+    path.write_text(path.read_text() + more)
+    with pytest.raises(config.ConfigError) as error:
+        up.up(config.load(path), path, apply=True)
+    said = str(error.value)
+    assert said.startswith(f"{up.GOES_ON}: {path}:{before + 2}: ")
+    assert says in said
+    assert "\n" not in said
+    assert controller.poll() is None
+
+
 def test_an_address_that_is_not_here(tmp_path: Path, controller: "subprocess.Popen[bytes]") -> None:
     said = refused(given(tmp_path, bind="192.0.2.1"), controller)
     assert "192.0.2.1" in said

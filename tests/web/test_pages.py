@@ -188,16 +188,31 @@ def test_a_page_draws_what_the_entrys_file_has_as_a_table() -> None:
 
 
 @pytest.mark.parametrize(
-    ("times", "stages"),
+    ("times", "cause", "stages"),
     [
-        pytest.param({}, [], id="nothing is known"),
-        pytest.param({"detected": 0.0}, [], id="only its opening"),
+        pytest.param({}, "", [], id="nothing is known"),
+        pytest.param({"detected": 0.0}, "", [], id="only its opening"),
+        pytest.param(
+            {"detected": 0.0, "diagnosed": 1.0},
+            "gpu-lost",
+            [("seen", 0.0), ("cause named", 1.0)],
+            id="a cause that is known",
+        ),
+        pytest.param(
+            {"detected": 0.0, "diagnosed": 1.0},
+            "unknown",
+            [("seen", 0.0), ("not diagnosed", 1.0)],
+            id="a cause that nobody knows is not named",
+        ),
         pytest.param(
             {"new_step": 0.3, "detected": 0.0, "paged": 0.5},
+            "gpu-lost",
             [("seen", 0.0), ("first new step", 0.3), ("page sent", 0.5)],
             id="in the order in which they came",
         ),
     ],
 )
-def test_the_timeline_of_an_incident(times: dict[str, float], stages: list[tuple[str, float]]) -> None:
-    assert timeline(times) == stages
+def test_the_timeline_of_an_incident(
+    times: dict[str, float], cause: str, stages: list[tuple[str, float]]
+) -> None:
+    assert timeline(times, cause) == stages

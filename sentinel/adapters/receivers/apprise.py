@@ -47,6 +47,9 @@ class Apprise:
         """`service` is what Apprise makes of an address."""
         self.name = f"apprise:{name}"
         self._service, self._sender, self._updates = service, sender, updates
+        self._over = set[
+            str
+        ]()  # whose end was told; after a restart one that is edited late is told once more
         # One thread: the library waits, and messages stay in order.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=self.name)
 
@@ -56,9 +59,11 @@ class Apprise:
         return page.incident
 
     async def edit(self, page: Page, ref: str) -> None:  # noqa: ARG002  an incident is its own reference
-        """Send another one at the incident's end."""
-        if self._updates or page.stage == "resolved":
+        """Send another one at the incident's end, and again if it ends once more."""
+        is_over = page.stage == "resolved"
+        if self._updates or (is_over and page.incident not in self._over):
             await self._send(page)
+        (self._over.add if is_over else self._over.discard)(page.incident)
 
     async def detail(self, page: Page, ref: str) -> None:
         """Do nothing: the logbook has the details."""

@@ -88,8 +88,13 @@ def _out(nodes: Sequence[NodeId]) -> list[str]:
     """Say which nodes were evicted and not taken back."""
     if not nodes:
         return []
-    they = "is out and awaits repair" if len(nodes) == 1 else "are out and await repair"
-    return [f"{_listed(nodes)} {they}; `sentinel undrain NODE` takes back one that is repaired"]
+    if len(nodes) == 1:
+        return [
+            f"{nodes[0]} is out and awaits repair; `sentinel undrain {nodes[0]}` takes it back once repaired"
+        ]
+    return [
+        f"{_listed(nodes)} are out and await repair; `sentinel undrain NODE` takes back one that is repaired"
+    ]
 
 
 def _unfit(nodes: Sequence[Node]) -> list[str]:
