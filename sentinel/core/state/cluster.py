@@ -199,7 +199,8 @@ class State:
 
     def ranks(self, job: Job) -> str:
         """Say how many ranks a job has now, of how many: `2 of 3 ranks`."""
-        return f"{len(self.present(job))} of {job.wanted} ranks"
+        here = len(self.present(job)) if job.is_over else self.workers.seated_count(job.id)
+        return f"{here} of {job.wanted} ranks"
 
     def present(self, job: Job) -> list[tuple[int, Worker]]:
         """Ranks of the newest generation; of a job that is over those whose processes have not ended yet."""

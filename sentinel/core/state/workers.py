@@ -148,6 +148,11 @@ class WorkerTable:
             if seat is not None:
                 yield seat.rank, self.rows[job, seat.worker]
 
+    def seated_count(self, job: JobId) -> int:
+        """Count the ranks that have a worker."""
+        seats = self.seats(job)
+        return len(seats) - seats.count(None)
+
     def sitting(self, node: NodeId) -> list[Worker]:
         """Who is seated on a node, of whichever job."""
         return [self.rows[key] for key in self._sitting.get(node, ())]
@@ -327,9 +332,9 @@ def _seat_of(worker: Worker) -> Seat:
 
 def changes(before: Sequence[Seat | None], seats: Sequence[Seat]) -> tuple[list[Seat], list[Seat]]:
     """Return the seats that are given up and the new ones; who stays keeps the same seat."""
-    left = [old for old, new in zip_longest(before, seats) if old and old is not new and old != new]
-    taken = [new for old, new in zip_longest(before, seats) if new and old is not new and old != new]
-    return left, taken
+    pairs = zip_longest(before, seats)
+    changed = [(old, new) for old, new in pairs if old is not new and old != new]
+    return [old for old, _ in changed if old], [new for _, new in changed if new]
 
 
 def _keep(table: Table[K, tuple[T, ...]], key: K, items: tuple[T, ...]) -> None:
