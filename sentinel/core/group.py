@@ -38,6 +38,11 @@ def job_topic(job: JobId) -> str:
     return f"job:{job}"
 
 
+def pace_topic(job: JobId) -> str:
+    """Topic of what makes a job slow and did not break it."""
+    return f"pace:{job}"
+
+
 def node_topic(state: State, node: NodeId) -> str:
     """Topic of what happens on a node: its job's, if it has ranks."""
     job = state.job_on(node)

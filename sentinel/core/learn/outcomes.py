@@ -27,11 +27,11 @@ CORDONS = (CORDON, "readmit")
 
 
 def outcome(state: State, fact: Outcome, rules: Rules) -> None:
-    """Take in what became of an action."""
+    """Take in what became of an action, once: of one that nobody waits for it is no news."""
     action = state.unfinished.get(fact.action)
-    state.unfinished.drop(fact.action)
-    if fact.action.count("/") < 3:
+    if action is None:
         return
+    state.unfinished.drop(fact.action)
     name, kind, target, _ = fact.action.split("/", 3)
     match kind:
         case "start-worker" if not fact.ok:
@@ -50,7 +50,7 @@ def outcome(state: State, fact: Outcome, rules: Rules) -> None:
                 preflights.failed(state, fact, NodeId(target), rules)
             elif kind == "repair":
                 proofs.repaired(state, fact, NodeId(target), rules)
-            elif kind in CORDONS and action is not None:
+            elif kind in CORDONS:
                 _scheduler_told(state, fact, kind, NodeId(target), rules)
             if (incident := state.incidents.get(IncidentId(name))) is not None:
                 _followed(state, fact, incident, kind, rules)
