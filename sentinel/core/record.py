@@ -160,12 +160,9 @@ def _ordered(state: State, action: Action, rules: Rules) -> None:
             state.set_deadline(Timer.MEMBERS.of(name), deadline + rules.policy.retry_s)
         case Probe(incident=name) | CollectStacks(incident=name):
             _was_asked(state, name, action.id)
-        case RestartAgent(incident=name, node=node):
-            state.set_deadline(Timer.AGAIN.of(name, node), rules.policy.action_timeout_s)
-            _is_acted_on(state, name)
-        case RestartGcs(incident=name):
-            state.set_deadline(Timer.AGAIN.of(name, "gcs"), rules.policy.action_timeout_s)
-            _is_acted_on(state, name)
+        case RestartAgent() | RestartGcs():
+            state.set_deadline(waits.heard_by(action), rules.policy.action_timeout_s)
+            _is_acted_on(state, action.incident)
         case _:
             pass  # that it is under way is all there is to know
 

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 from sentinel.core import evidence, group
 from sentinel.core.state import State
-from sentinel.model.action import Evict, RestartAgent, Resume, StartWorker, StopWorker
+from sentinel.core.state.timers import Timer
+from sentinel.model.action import Evict, RestartAgent, RestartGcs, Resume, StartWorker, StopWorker
 from sentinel.model.fact import GcsBack, GcsLost, JobStalled, LinkBack, LinkLost, RankExited, RankRaised
 from sentinel.model.ids import IncidentId, Instant, Seconds
 from sentinel.model.incident import Incident, Waited
@@ -13,11 +14,18 @@ ACTIONS = "actions"
 """The guard that refuses while actions are frozen or stopped."""
 RAY = ((GcsLost, GcsBack), (LinkLost, LinkBack))
 """What has to be there for anything to be done in Ray; who has lost one soon loses the other."""
+GCS = "gcs"
+"""What is restarted that is no node's agent."""
 AWAY = "Sentinel was away"
 OF_RAY = (Evict, RestartAgent, Resume, StartWorker, StopWorker)
 """Orders that can't be carried out while nobody can ask Ray."""
 WAITS_LIMIT = 20
 """Waits that an incident keeps: the newest."""
+
+
+def heard_by(action: RestartAgent | RestartGcs) -> str:
+    """Name the deadline by which what is restarted should be heard."""
+    return Timer.AGAIN.of(action.incident, action.node if isinstance(action, RestartAgent) else GCS)
 
 
 def allow(state: State, only: IncidentId | None = None) -> None:

@@ -356,10 +356,10 @@ def slow(state: State, fact: RankSlow, rules: Rules) -> None:
     state.change(job, slow=(*lately, (state.now, fact.rank, fact.node)), straggler=fact.rank)
     if len(known) > 1:
         return  # it was told already that this rank is slow wherever it sits
-    known = group.find(state, group.job_topic(job.id))
-    # What is only about a silent node may become another's incident, and explains no slow rank.
-    waits = known is not None and group.waits_for_a_node(state, known)
-    topic = group.pace_topic(job.id) if waits else group.job_topic(job.id)
+    about = group.find(state, group.job_topic(job.id))
+    # What is about a silent node may become another's incident, and explains no slow rank.
+    apart = about is not None and group.waits_for_a_node(state, about)
+    topic = group.pace_topic(job.id) if apart else group.job_topic(job.id)
     incident = group.join(state, topic, fact, job)
     incident = evidence.recall(state, rules, incident, fact.node, fact)
     group.ask_for(state, incident, Due.ANY)

@@ -18,7 +18,7 @@ from sentinel.core.settle.orders import refuse
 from sentinel.core.state import Rules, State
 from sentinel.core.state.rows import Job, JobStage, Node
 from sentinel.core.state.timers import Timer
-from sentinel.core.waits import ACTIONS
+from sentinel.core.waits import ACTIONS, GCS
 from sentinel.model.action import CollectStacks, Probe, RestartAgent, RestartGcs, StopJob, action_id
 from sentinel.model.counted import counted
 from sentinel.model.decision import Cordoned, Decision, Froze, GivenBack, Kept, Paused, Resolved, Wanted
@@ -34,8 +34,6 @@ from sentinel.model.fact import (
 from sentinel.model.ids import IncidentId, NodeId, Seconds
 from sentinel.model.incident import Ask, Diagnosis, Due, Incident, Shared, Stage
 from sentinel.model.runbook import Remedy
-
-GCS = "gcs"
 
 
 def settle(incident: Incident, state: State, rules: Rules) -> list[Decision]:
