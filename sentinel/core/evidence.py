@@ -25,7 +25,7 @@ from sentinel.model.fact import (
 )
 from sentinel.model.finding import TRAINER, Health, gpu_of
 from sentinel.model.ids import Instant, NodeId
-from sentinel.model.incident import Incident, Stage
+from sentinel.model.incident import Incident
 from sentinel.model.report import AT_START, MISCOMPUTED, STOPPED_ITSELF
 from sentinel.model.runbook import Symptom
 
@@ -116,15 +116,20 @@ def breaks(incident: Incident) -> Iterator[RankExited | RankRaised | JobStalled]
     return (fact for fact in incident.evidence if isinstance(fact, RankExited | RankRaised | JobStalled))
 
 
+def symptoms(incident: Incident) -> Iterator[Fact]:
+    """Give its job's symptoms."""
+    return (fact for fact in incident.evidence if type(fact) in SYMPTOMS)
+
+
 def has_symptom_since(incident: Incident, at: Instant) -> bool:
     """Say whether its job had another symptom after that."""
-    return any(fact.at > at for fact in incident.evidence if isinstance(fact, tuple(SYMPTOMS)))
+    return any(fact.at > at for fact in symptoms(incident))
 
 
 def waits_together(incident: Incident) -> bool:
     """Say whether the last symptom is that its job's ranks wait for each other."""
-    symptoms = (symptom for fact in reversed(incident.evidence) if (symptom := symptom_of(fact)))
-    return next(symptoms, None) is Symptom.STALLED
+    newest = (symptom for fact in reversed(incident.evidence) if (symptom := symptom_of(fact)))
+    return next(newest, None) is Symptom.STALLED
 
 
 def symptom_of(fact: Fact) -> Symptom | None:
@@ -285,14 +290,13 @@ ECHOES = frozenset({"collective", "evicted"})
 
 def only_echoes(incident: Incident) -> bool:
     """Say whether ranks only lost their peers: no symptom in evidence needs a cause of its own."""
-    symptoms = (fact for fact in incident.evidence if type(fact) not in NEUTRAL)
-    return all(isinstance(fact, RankRaised) and fact.kind in ECHOES for fact in symptoms)
+    told = (fact for fact in incident.evidence if type(fact) not in NEUTRAL)
+    return all(isinstance(fact, RankRaised) and fact.kind in ECHOES for fact in told)
 
 
 def broke(fact: Fact, job: Job) -> bool:
     """Say whether this is a symptom of a job's newest generation."""
-    symptoms = RankExited | RankRaised | JobStalled | JobSlowed | RankSlow
-    return isinstance(fact, symptoms) and fact.generation == job.generation
+    return type(fact) in SYMPTOMS and getattr(fact, "generation", None) == job.generation
 
 
 def still_affects(incident: Incident, rules: Rules) -> bool:
@@ -312,7 +316,7 @@ def recall(state: State, rules: Rules, incident: Incident, node: NodeId, symptom
     spent = [
         fact
         for other in state.incidents.values()
-        if other.stage is Stage.RESOLVED
+        if other.is_over
         for fact in other.evidence
         if isinstance(fact, FindingReported) and fact.finding.event
     ]

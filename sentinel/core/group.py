@@ -231,7 +231,7 @@ def reopen(state: State, rules: Rules, fact: FindingReported) -> Incident | None
     since = state.now - rules.policy.correlate_s
     for incident in reversed(list(state.incidents.values())):
         diagnosis = incident.diagnosis
-        if incident.stage is not Stage.RESOLVED or incident.times["resolved"] < since or not diagnosis:
+        if not incident.is_over or incident.times["resolved"] < since or not diagnosis:
             continue
         if diagnosis.cause in explains and _could_be_at(fact.node, incident, diagnosis, state):
             times = {name: at for name, at in incident.times.items() if name not in ("new_step", "resolved")}
@@ -293,7 +293,7 @@ def forget(state: State, rules: Rules) -> None:
     old = [
         incident
         for incident in state.incidents.values()
-        if incident.stage is Stage.RESOLVED and incident.times.get("resolved", 0.0) < since
+        if incident.is_over and incident.times.get("resolved", 0.0) < since
     ]
     kept = [incident.id for incident in old if incident.left][-LEFT_LIMIT:]
     names = {incident.id for incident in old}.difference(kept)

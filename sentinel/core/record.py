@@ -52,7 +52,7 @@ from sentinel.model.decision import (
     Resolved,
     Wanted,
 )
-from sentinel.model.fact import JobStalled, RankExited, RankRaised
+from sentinel.model.fact import JobStalled, RankExited
 from sentinel.model.ids import HOUR_S, Cause, IncidentId
 from sentinel.model.incident import Diagnosis, Due, Incident, PagedDiagnosis, Stage
 from sentinel.model.policy import Rung
@@ -181,7 +181,7 @@ def _paged(state: State, incident: Incident, page: Page, rules: Rules) -> None:
         known = known if len(known) <= DIAGNOSES_LIMIT else (known[0], *known[2:])
     said = digest(incident, left, page.severity, state, rules)
     state.change(incident, revision=page.revision, paged=said, left=left, diagnoses=known)
-    if incident.stage is Stage.RESOLVED and not left:
+    if incident.is_over and not left:
         _forget_refused(state, incident.id)
 
 
@@ -270,8 +270,7 @@ def _is_covered(incident: Incident, found: Diagnosis, rules: Rules) -> bool:
 
 def _remember(state: State, job: Job, incident: Incident, cause: Cause) -> None:
     """Keep what broke the job last: what is tried once more is not tried a third time."""
-    failures = (f for f in incident.evidence if isinstance(f, RankExited | RankRaised | JobStalled))
-    generation = max((fact.generation for fact in failures), default=0)
+    generation = max((fact.generation for fact in evidence.breaks(incident)), default=0)
     if generation > 0:
         state.change(job, causes={**state.fresh(job).causes, cause: (state.now, generation)})
 
@@ -443,5 +442,5 @@ def _is_acted_on(state: State, name: IncidentId, stage: Stage = Stage.MITIGATING
         acted = (*(each for each in incident.acted if each.mark != found.mark), found)
         acted = acted if len(acted) <= EARLIER_LIMIT else (acted[0], *acted[2:])
         incident = state.change(incident, acted=acted)
-    if incident.stage is not Stage.RESOLVED:
+    if not incident.is_over:
         state.change(incident, stage=stage)

@@ -6,7 +6,7 @@ from sentinel.core.state.rows import Job, JobStage
 from sentinel.core.state.timers import Timer
 from sentinel.model.fact import JobAdvanced
 from sentinel.model.ids import Instant, Seconds
-from sentinel.model.incident import Incident, Stage
+from sentinel.model.incident import Incident
 from sentinel.model.policy import Policy
 
 MOST_DOUBLINGS = 30
@@ -44,7 +44,7 @@ def has_settled(state: State, job: Job, rules: Rules) -> bool:
 def awaits(incident: Incident, state: State, rules: Rules) -> str:
     """Say, after `over when`, what an incident whose job trains again waits for; empty for any other."""
     job = state.job_of(incident)
-    if incident.stage is Stage.RESOLVED or not group.has_recovered(state, incident):
+    if incident.is_over or not group.has_recovered(state, incident):
         return _stays_well(incident, state)
     if job is None or job.is_over:
         return ""
@@ -58,7 +58,7 @@ def awaits(incident: Incident, state: State, rules: Rules) -> str:
 
 
 def _stays_well(incident: Incident, state: State) -> str:
-    waits = incident.stage is not Stage.RESOLVED and Timer.SETTLED.of(incident.id) in state.deadlines
+    waits = not incident.is_over and Timer.SETTLED.of(incident.id) in state.deadlines
     return "what was lost has stayed back for a while" if waits else ""
 
 

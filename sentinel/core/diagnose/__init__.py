@@ -28,7 +28,7 @@ BAD = frozenset({Health.CRITICAL, Health.WARNING})
 def decide(incident: Incident, state: State, rules: Rules) -> Diagnosed | None:
     """Diagnose an incident that is due; None where the last diagnosis stays, or more evidence may come."""
     before = incident.diagnosis
-    if incident.stage is Stage.RESOLVED:
+    if incident.is_over:
         return None
     found = diagnose(incident, state, rules)
     if not found.is_known and (incident.due is Due.CERTAIN or before is not None):

@@ -32,7 +32,7 @@ from sentinel.model.action import (
 )
 from sentinel.model.fact import DeadlinePassed, Outcome
 from sentinel.model.ids import IncidentId, WorkerId
-from sentinel.model.incident import Due, Incident, Stage
+from sentinel.model.incident import Due, Incident
 
 IN_EVIDENCE = (Evict, RestartJob, CollectStacks, RestartAgent, RestartGcs)
 """Orders whose outcome is evidence; how forming went is, if it was the newest generation."""
@@ -50,8 +50,7 @@ def outcome(state: State, fact: Outcome, rules: Rules) -> None:
         case StartWorker() if not fact.ok:
             starting.failed(state, fact, action, rules)
         case StopJob():  # another job may wait for its GPUs
-            for job in state.jobs:
-                look_again(state, job)
+            look_again(state, *state.jobs)
         case Evict():
             _evicted(state, fact, action, rules)
         case Prove():
@@ -196,10 +195,10 @@ def lapsed(state: State, job: Job, fact: DeadlinePassed, rules: Rules) -> None:
 
 def not_heard(state: State, name: IncidentId, fact: DeadlinePassed, rules: Rules) -> None:
     """An agent or the GCS was restarted and is still not heard; one whose start is under way has its time."""
-    incident, under_way = state.incidents.get(name), state.unfinished.values()
+    incident, under_way = state.open_incident(name), state.unfinished.values()
     restarts = (each for each in under_way if isinstance(each, RestartAgent | RestartGcs))
     if any(waits.heard_by(each) == fact.deadline for each in restarts):
         state.set_deadline(fact.deadline, rules.policy.action_timeout_s)
         return
-    if incident is not None and incident.stage is not Stage.RESOLVED:
+    if incident is not None:
         group.ask_for(state, evidence.add(state, incident, fact), Due.ANY)

@@ -23,7 +23,7 @@ from sentinel.model.fact import (
     RankSlow,
 )
 from sentinel.model.ids import Instant, NodeId
-from sentinel.model.incident import Ask, Due, Incident, Stage
+from sentinel.model.incident import Ask, Due, Incident
 from sentinel.model.report import DONE, GONE, UNKNOWN_END
 
 RECENT_FAILURES = 20
@@ -259,8 +259,8 @@ def _asked(incident: Incident) -> set[NodeId]:
 
 def members_probed(state: State, fact: MembersProbed) -> None:
     """Nodes have measured together: what was found, or that nothing was, is evidence for who asked."""
-    incident = state.incidents.get(fact.incident)
-    if incident is None or incident.stage is Stage.RESOLVED:
+    incident = state.open_incident(fact.incident)
+    if incident is None:
         return
     state.deadlines.drop(Timer.MEMBERS.of(incident.id))
     incident = evidence.add(state, incident, fact)

@@ -92,5 +92,4 @@ def trust_again(state: State, name: NodeId) -> None:
     node = state.nodes.get(name)
     if node is not None and node.shunned:
         state.change(node, trusted=True)
-        for job in state.jobs:
-            look_again(state, job)
+        look_again(state, *state.jobs)

@@ -13,7 +13,7 @@ from sentinel.model.counted import counted
 from sentinel.model.fact import FindingReported
 from sentinel.model.finding import NODE, Health
 from sentinel.model.ids import NodeId
-from sentinel.model.incident import Incident, Stage
+from sentinel.model.incident import Incident
 
 NO_SPARE = "no spare is left for the next node that fails"
 NOT_DONE = "not done: "
@@ -160,7 +160,7 @@ def refused_evictions(incident: Incident, state: State) -> dict[str, bool]:
     """
     found = {fact.node for fact in incident.evidence if isinstance(fact, FindingReported)}
     held = {fact.node for fact in holding(incident) if _stands(fact, state)}
-    lasts = incident.stage is not Stage.RESOLVED
+    lasts = not incident.is_over
     refused = (wanted.split() for name, wanted in state.refused if name == incident.id)
     names = (NodeId(words[1]) for words in refused if words[0] == "evict")
     return {
@@ -176,7 +176,7 @@ def _is_full(node: Node, incident: Incident) -> bool:
 
 
 def _stands(fact: FindingReported, state: State) -> bool:
-    return fact.finding.event or "|".join(fact.finding.key) in state.nodes[fact.node].findings
+    return fact.finding.event or fact.finding.name in state.nodes[fact.node].findings
 
 
 def _is_here(node: Node, incident: Incident) -> bool:

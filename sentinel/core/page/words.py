@@ -25,7 +25,7 @@ from sentinel.model.action import (
 from sentinel.model.counted import counted
 from sentinel.model.fact import DeadlinePassed, Fact, Outcome, RankRaised
 from sentinel.model.ids import Seconds
-from sentinel.model.incident import Diagnosis, Incident, PagedDiagnosis, Stage, Suspect
+from sentinel.model.incident import Diagnosis, Incident, PagedDiagnosis, Suspect
 from sentinel.model.outside import Whose, whose
 from sentinel.model.report import AT_START
 from sentinel.model.runbook import PageWhen, Runbook, Symptom
@@ -102,7 +102,7 @@ def _wakes(incident: Incident, state: State, rules: Rules) -> bool:
     nodes = {s.node for s in incident.diagnosis.suspects if s.node}
     if _silenced(state, incident.diagnosis.cause) or (nodes and all(_silenced(state, n) for n in nodes)):
         return False
-    if incident.stage is Stage.RESOLVED and incident.times["resolved"] < state.now:
+    if incident.is_over and incident.times["resolved"] < state.now:
         return False  # it was silenced all the time that it was open
     if book is None or book.page is PageWhen.AT_ONCE:
         return True
@@ -219,7 +219,7 @@ def _jobs(incident: Incident, state: State) -> list[Job]:
 
 def _ask(incident: Incident, left: tuple[str, ...], grade: Severity, state: State, rules: Rules) -> str:
     """Say what to do and by when, as urgent as the page says that it is."""
-    over = incident.stage is Stage.RESOLVED
+    over = incident.is_over
     when = "now" if grade is Severity.CRITICAL and not over else "in working hours"
     if left:
         return f"what is left, above, {when}"

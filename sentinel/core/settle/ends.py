@@ -48,10 +48,8 @@ def _settles(incident: Incident, state: State, rules: Rules) -> bool:
         return False
     if incident.diagnosis is None:
         return False  # it was over before it was diagnosed
-    affected = incident.formed or any(
-        isinstance(fact, tuple(evidence.SYMPTOMS)) for fact in incident.evidence
-    )
-    return bool(affected) and group.ends_by_step(incident, rules) and not has_settled(state, job, rules)
+    affected = incident.formed > 0 or any(evidence.symptoms(incident))
+    return affected and group.ends_by_step(incident, rules) and not has_settled(state, job, rules)
 
 
 def is_well(incident: Incident, state: State, rules: Rules) -> bool:
@@ -121,10 +119,10 @@ def _all_is_back(incident: Incident, state: State) -> bool:
 
 def _nothing_holds(incident: Incident, state: State) -> bool:
     """Say whether nothing in evidence is so any more, whatever it was, and nothing is done about it."""
-    job, kinds = state.job_of(incident), evidence.kinds(incident)
+    job = state.job_of(incident)
     if job is not None and not (job.is_over or job.stage is JobStage.RUNNING):
         return False
-    broke = kinds & evidence.SYMPTOMS.keys() - {JobSlowed, RankSlow}
+    broke = any(evidence.breaks(incident))
     deeds = (action for action in state.unfinished.values() if not isinstance(action, Page))
     busy = any(action.incident == incident.id for action in deeds)
     passed = not (broke or busy or evidence.holding(incident) or group.took_nodes(state, incident))

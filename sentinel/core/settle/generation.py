@@ -14,7 +14,6 @@ from sentinel.core.waits import ACTIONS
 from sentinel.model.action import RestartJob, Resume, Seat, StopJob, action_id
 from sentinel.model.decision import Awaited, Decision, Kept
 from sentinel.model.ids import IncidentId, NodeId
-from sentinel.model.incident import Stage
 
 
 def settle(job: Job, state: State, rules: Rules) -> Iterator[Decision]:
@@ -111,8 +110,8 @@ def plan(job: Job, want: Want, state: State, rules: Rules) -> Plan:
 
 
 def _next(job: Job, want: Want, state: State, rules: Rules) -> Iterator[Decision]:
-    known = state.incidents.get(want.incident)
-    by = job.upkeep if known is None or known.stage is Stage.RESOLVED else known.id
+    known = state.open_incident(want.incident)
+    by = known.id if known else job.upkeep
     planned = plan(job, want, state, rules)
     match planned.seats:
         case Cannot(reason=reason):
@@ -131,8 +130,7 @@ def _next(job: Job, want: Want, state: State, rules: Rules) -> Iterator[Decision
 def _restart(job: Job, want: Want, state: State) -> Iterator[Decision]:
     """Have a watched job started again, if a command does that; else it is people's."""
     known = state.incidents.get(want.incident)
-    open_now = known is not None and known.stage is not Stage.RESOLVED
-    by = known.id if known is not None and open_now else job.upkeep
+    by = job.upkeep if known is None or known.is_over else known.id
     if want.gently and not (want.replace or to_leave(job, state)):
         yield Kept(by, job.id)  # whoever was to leave may stay
         return

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from sentinel.core.evidence import has_symptom_since, holding, is_back, waits_together
+from sentinel.core.evidence import breaks, has_symptom_since, holding, is_back, waits_together
 from sentinel.core.group import COMMON, job_topic, rests
 from sentinel.core.recovery import pause_s
 from sentinel.core.settle.ends import is_over, is_well
@@ -26,19 +26,18 @@ from sentinel.model.fact import (
     DeadlinePassed,
     GcsBack,
     GcsLost,
-    JobStalled,
     MembersProbed,
     RankExited,
     RankRaised,
 )
 from sentinel.model.ids import IncidentId, NodeId, Seconds
-from sentinel.model.incident import Ask, Diagnosis, Due, Incident, Shared, Stage
+from sentinel.model.incident import Ask, Diagnosis, Due, Incident, Shared
 from sentinel.model.runbook import Remedy
 
 
 def settle(incident: Incident, state: State, rules: Rules) -> list[Decision]:
     """Give what is missing; after it is recorded there may be more."""
-    if incident.stage is Stage.RESOLVED:
+    if incident.is_over:
         return []
     if incident.asks:
         return [_question(incident, ask, rules) for ask in incident.asks]
@@ -227,8 +226,8 @@ def _pause_s(incident: Incident, job: Job, state: State, rules: Rules) -> Second
 def _needs_one(incident: Incident, job: Job, *, healthy: bool) -> bool:
     if job.stage is JobStage.BROKEN:
         return True
-    broke = any(isinstance(fact, RankExited | RankRaised | JobStalled) for fact in incident.evidence)
-    return healthy and job.stage is JobStage.RUNNING and not (incident.formed or broke)
+    broke = incident.formed or any(breaks(incident))
+    return healthy and job.stage is JobStage.RUNNING and not broke
 
 
 def _restart(

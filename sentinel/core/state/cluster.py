@@ -14,7 +14,7 @@ from sentinel.model import codec
 from sentinel.model.action import Action
 from sentinel.model.counted import counted
 from sentinel.model.ids import ActionId, IncidentId, Instant, JobId, NodeId, Seconds, WorkerId
-from sentinel.model.incident import Incident, Stage
+from sentinel.model.incident import Incident
 from sentinel.model.judgement import Judgement
 
 
@@ -177,7 +177,12 @@ class State:
 
     def open_incidents(self) -> Iterator[Incident]:
         """Incidents that are not resolved."""
-        return (incident for incident in self.incidents.values() if incident.stage is not Stage.RESOLVED)
+        return (incident for incident in self.incidents.values() if not incident.is_over)
+
+    def open_incident(self, name: str | None) -> Incident | None:
+        """Return one of these by its id."""
+        incident = self.incidents.get(IncidentId(name)) if name else None
+        return incident if incident is not None and not incident.is_over else None
 
     def job_on(self, node: NodeId) -> Job | None:
         """Return the job with a rank on this node; one that was stopped has none any more."""
