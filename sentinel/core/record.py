@@ -13,7 +13,7 @@ from sentinel.core.page.severity import worst
 from sentinel.core.page.words import digest
 from sentinel.core.settle.guards import evictions, refuse_action
 from sentinel.core.state import Rules, State
-from sentinel.core.state.rows import Cordon, Eviction, Job, JobStage, Node, Want
+from sentinel.core.state.rows import UNPROVED, Cordon, Eviction, Job, JobStage, Node, Want
 from sentinel.core.state.timers import Timer
 from sentinel.core.state.workers import Worker
 from sentinel.model.action import (
@@ -346,7 +346,7 @@ def _begins_anew(state: State, node: Node, decision: Cordoned, rules: Rules) -> 
     known = [each for each in node.history if each.at > state.now - rules.policy.inspect_s]
     known.append(Eviction(state.now, decision.reason, decision.incident))
     history = tuple(known[-rules.policy.inspect_after :])
-    state.change(node, history=history, proof=None, probation=0.0, rungs=(), repairing="")
+    state.change(node, history=history, **UNPROVED)
 
 
 def _is_proved(state: State, node: Node, order: Prove) -> None:

@@ -15,7 +15,7 @@ from sentinel.model.decision import Diagnosed
 from sentinel.model.fact import FindingReported, JobStalled, NodePinged, NodeSilent, RankRaised
 from sentinel.model.finding import TRAINER, Finding, Health, gpu_of
 from sentinel.model.ids import Cause, NodeId, WorkerId
-from sentinel.model.incident import UNKNOWN, Blame, Diagnosis, Due, Incident, Shared, Stage, Suspect
+from sentinel.model.incident import UNKNOWN, Blame, Diagnosis, Due, Incident, Shared, Suspect
 from sentinel.model.policy import Policy
 from sentinel.model.runbook import Match as Looks
 from sentinel.model.runbook import Remedy, Runbook, Scope

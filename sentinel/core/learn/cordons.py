@@ -7,7 +7,7 @@ from sentinel.core.learn import maintenance
 from sentinel.core.learn.findings import withdraw
 from sentinel.core.learn.nodes import look_again
 from sentinel.core.state import Rules, State
-from sentinel.core.state.rows import OPERATOR, SCHEDULER, STARTS, Cordon, Node
+from sentinel.core.state.rows import OPERATOR, SCHEDULER, STARTS, UNPROVED, Cordon, Node
 from sentinel.core.state.timers import Timer
 from sentinel.model.fact import Commanded, NodeCordoned, NodeUncordoned
 from sentinel.model.ids import Instant, NodeId
@@ -83,10 +83,7 @@ def _give_back(state: State, node: Node, at: Instant, rules: Rules) -> None:
         counts={},
         vouched=at,
         **STARTS,
-        proof=None,
-        probation=0.0,
-        rungs=(),
-        repairing="",
+        **UNPROVED,
         cordon=_of_others(node.drained) if node.drained else None,
     )
     for timer in (Timer.OUTSIDE, Timer.PROOF, Timer.REBOOT):
