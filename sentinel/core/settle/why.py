@@ -15,7 +15,7 @@ from sentinel.core.settle.guards import refuse_action, refuse_start
 from sentinel.core.settle.seating import Cannot, Later, Seated, Wait, seat_more
 from sentinel.core.state import Rules, State
 from sentinel.core.state.rows import Job, JobStage, Node, Want
-from sentinel.core.state.timers import WAITS, Timer
+from sentinel.core.state.timers import Timer
 from sentinel.core.waits import is_ray_away, ray_orders
 from sentinel.model.counted import counted
 from sentinel.model.ids import HOUR_S, IncidentId, Instant, JobId, NodeId
@@ -172,7 +172,7 @@ def _waits(
     for deadline, at in sorted(state.deadlines.items(), key=lambda each: each[1]):
         timer, *whom = deadline.split("/")
         if name in whom and timer != Timer.SILENCE:
-            yield Reason("waits", f"for {WAITS[Timer(timer)]}, {max(0.0, at - now):.1f} s more")
+            yield Reason("waits", f"for {Timer(timer).waits}, {max(0.0, at - now):.1f} s more")
     over = job or (state.job_of(incident) if incident is not None else None)
     if (
         over is not None

@@ -309,7 +309,7 @@ class Node(Struct, frozen=True, gc=False):
 
 
 UNPROVED = {"proof": None, "probation": 0.0, "rungs": (), "repairing": ""}
-"""What a node says of which nothing is shown, and on which nothing was tried, since it went out or came back."""
+"""What a node says that has shown nothing, and on which nothing was tried, since it went out or came back."""
 
 STARTS = {"misstarts": 0, "shunned": False, "trusted": False, "start_error": ""}
 """What a node says on which workers start, as far as is known."""
