@@ -137,7 +137,7 @@ def _refused(incident: Incident, state: State, rules: Rules) -> Iterator[str]:
         return
     staying = refused_evictions(incident, state)
     for wanted, reason in stand.items():
-        over = state.refused[incident.id, wanted] == ACTIONS and not is_held(state, rules)
+        over = state.refused[incident.id, wanted] == ACTIONS and not (state.held or rules.policy.observe_only)
         if not over and staying.get(wanted, True):
             yield f"{NOT_DONE}{wanted}; {reason}"
 
@@ -145,11 +145,6 @@ def _refused(incident: Incident, state: State, rules: Rules) -> Iterator[str]:
 def is_refused(left: tuple[str, ...]) -> bool:
     """Say whether, by what is left, something was not allowed."""
     return any(line.startswith(NOT_DONE) for line in left)
-
-
-def is_held(state: State, rules: Rules) -> bool:
-    """Say whether Sentinel takes no action by itself."""
-    return bool(state.stopped or state.frozen or rules.policy.observe_only)
 
 
 def refused_evictions(incident: Incident, state: State) -> dict[str, bool]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sentinel.core.settle.guards import No, refuse_action, refuse_start
+from sentinel.core.settle.guards import No, refuse_action
 from sentinel.core.settle.orders import refuse, start_worker, stop_again, stop_worker
 from sentinel.core.settle.seating import Cannot, Later, Seated, Wait, missing_standbys, seat, seat_more
 from sentinel.core.state import Rules, State
@@ -25,7 +25,7 @@ def settle(job: Job, state: State, rules: Rules) -> Iterator[Decision]:
     yield from (stop_again(job, worker) for worker in state.workers.to_stop(job.id))
     if job.is_over:
         return
-    no = refuse_start(state) if job.starts else refuse_action(state, rules)
+    no = state.held if job.starts else refuse_action(state, rules)
     if no:
         yield from _refused(job, state, no)
         return

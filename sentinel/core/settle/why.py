@@ -11,7 +11,7 @@ from sentinel.core.page.words import places
 from sentinel.core.proofs import left, on_probation, progress
 from sentinel.core.recovery import awaits, ends_at
 from sentinel.core.settle import generation
-from sentinel.core.settle.guards import refuse_action, refuse_start
+from sentinel.core.settle.guards import refuse_action
 from sentinel.core.settle.seating import Cannot, Later, Seated, Wait, seat_more
 from sentinel.core.state import Rules, State
 from sentinel.core.state.rows import Job, JobStage, Node, Want
@@ -284,7 +284,7 @@ def needs(state: State, job: Job, rules: Rules) -> str:
     """Say what a job that does not train waits for; empty when it trains, forms, or was stopped."""
     if job.stage not in (JobStage.WAITING, JobStage.BROKEN):
         return ""
-    if blocked := refuse_start(state) if job.starts else refuse_action(state, rules):
+    if blocked := state.held if job.starts else refuse_action(state, rules):
         return f"permission: {blocked}"
     if job.watched:
         return "to be started again" if job.generation else "its ranks, which somebody else starts"

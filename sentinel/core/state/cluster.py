@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from sentinel.core.state.rows import Baseline, Job, JobStage, Node, Silence
 from sentinel.core.state.stored import StoredState
-from sentinel.core.state.tables import Fold, Table
+from sentinel.core.state.tables import Fold, Marks, Table
 from sentinel.core.state.timers import EVIDENCE
 from sentinel.core.state.workers import Worker, WorkerTable
 from sentinel.model import codec
@@ -47,13 +47,13 @@ class State:
         self.now = now
         self._fold = Fold()
         self.nodes: Table[NodeId, Node] = Table(self._fold)
-        self._unheard: Table[NodeId, bool] = Table(self._fold)
-        self._cordoned: Table[NodeId, bool] = Table(self._fold)
-        self._maintained: Table[NodeId, bool] = Table(self._fold)
-        self._left: Table[NodeId, bool] = Table(self._fold)
-        self._aside: Table[NodeId, bool] = Table(self._fold)
-        self._unfit: Table[NodeId, bool] = Table(self._fold)
-        self._in_preflight: Table[NodeId, bool] = Table(self._fold)
+        self._unheard: Marks[NodeId] = Marks(self._fold)
+        self._cordoned: Marks[NodeId] = Marks(self._fold)
+        self._maintained: Marks[NodeId] = Marks(self._fold)
+        self._left: Marks[NodeId] = Marks(self._fold)
+        self._aside: Marks[NodeId] = Marks(self._fold)
+        self._unfit: Marks[NodeId] = Marks(self._fold)
+        self._in_preflight: Marks[NodeId] = Marks(self._fold)
         self.jobs: Table[JobId, Job] = Table(self._fold)
         self.workers = WorkerTable(self._fold)
         self.incidents: Table[IncidentId, Incident] = Table(self._fold)
@@ -144,22 +144,17 @@ class State:
             self.workers.opens(node.id, may_sit=node.may_spare)
             for job in self.jobs:
                 self.workers.look_again_at(job, node.id)
-        if (node.preflight is not None) != (node.id in self._in_preflight):
-            self._in_preflight.put(node.id, True) if node.preflight else self._in_preflight.drop(node.id)
+        self._in_preflight.note(node.id, node.preflight is not None)
         return self.nodes.put(node.id, node)
 
     def _index(self, node: Node) -> None:
         aside = node.cordon is not None or node.left or node.maintained is not None
-        for index, holds in (
-            (self._unheard, node.silent and not aside),
-            (self._cordoned, node.cordon is not None),
-            (self._maintained, node.maintained is not None),
-            (self._left, node.left),
-            (self._aside, aside),
-            (self._unfit, node.is_unfit),
-        ):
-            if holds != (node.id in index):
-                index.put(node.id, True) if holds else index.drop(node.id)
+        self._unheard.note(node.id, node.silent and not aside)
+        self._cordoned.note(node.id, node.cordon is not None)
+        self._maintained.note(node.id, node.maintained is not None)
+        self._left.note(node.id, node.left)
+        self._aside.note(node.id, aside)
+        self._unfit.note(node.id, node.is_unfit)
 
     def fresh(self, row: Row) -> Row:
         """Give a row as it is by now."""
@@ -278,6 +273,13 @@ class State:
     def was_allowed(self) -> tuple[str, str]:
         """Why no action was taken when the fold began: frozen, stopped."""
         return self._before[2], self._before[3]
+
+    @property
+    def held(self) -> str:
+        """Why nothing is done at the moment; empty where it is."""
+        if self.stopped:
+            return f"actions are stopped: {self.stopped}"
+        return f"actions are frozen: {self.frozen}" if self.frozen else ""
 
     @property
     def is_changed(self) -> bool:

@@ -181,3 +181,14 @@ class Table(Mapping[K, V], Generic[K, V]):
     def abandon(self) -> None:
         """Forget what the fold put."""
         self._draft = None
+
+
+class Marks(Table[K, bool], Generic[K]):
+    """Keys that have something in common: an index, found again from the rows."""
+
+    __slots__ = ()
+
+    def note(self, key: K, holds: bool) -> None:
+        """Mark a key, or mark it no more."""
+        if holds != (key in self):
+            self.put(key, True) if holds else self.drop(key)
