@@ -30,8 +30,8 @@ def left_for_people(incident: Incident, state: State, rules: Rules) -> tuple[str
     small = [job for job in state.jobs.values() if job.is_degraded and incident.id in job.shrunk]
     found = (fact for fact in incident.evidence if isinstance(fact, FindingReported))
     accused = {fact.node for fact in found if fact.finding.component == NODE}
-    lines = _out([node.id for node, cordon in _cordons(state) if cordon.by == incident.id])
     mine = [node for node, cordon in _cordons(state) if cordon.by == incident.id]
+    lines = _out([node.id for node in mine])
     lines += chain.from_iterable(proofs.left(node, rules.policy) for node in mine)
     lines += _unfit([node for node in state.unfit() if node.id in accused])
     lines += _degraded(small)

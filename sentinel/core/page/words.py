@@ -7,7 +7,7 @@ from sentinel.core import group
 from sentinel.core.evidence import misstarts, recoveries
 from sentinel.core.page.left import MOST_NAMES, again, left_for_people
 from sentinel.core.page.severity import severity
-from sentinel.core.recovery import awaits, ends_at
+from sentinel.core.recovery import awaits
 from sentinel.core.state import Rules, State
 from sentinel.core.state.rows import Job
 from sentinel.model.action import (
@@ -257,10 +257,9 @@ def _then(incident: Incident, state: State) -> str:
 
 def when_over(incident: Incident, state: State, rules: Rules) -> list[str]:
     """Say what an incident whose job trains again waits for, and until when, as a page counts time."""
-    if not (awaited := awaits(incident, state, rules)):
-        return []
-    at = ends_at(incident, state)
-    return [f"Over when {awaited}" + (f": {at - incident.opened:.0f} s after it was seen" if at else "")]
+    what, at = awaits(incident, state, rules)
+    by = f": {at - incident.opened:.0f} s after it was seen" if at else ""
+    return [f"Over when {what}{by}"] if what else []
 
 
 def stood_still(incident: Incident) -> list[str]:

@@ -9,7 +9,7 @@ from sentinel.core.evidence import misstarts
 from sentinel.core.page.left import MOST_NAMES, again
 from sentinel.core.page.words import places
 from sentinel.core.proofs import left, on_probation, progress
-from sentinel.core.recovery import awaits, ends_at
+from sentinel.core.recovery import awaits
 from sentinel.core.settle import generation
 from sentinel.core.settle.guards import refuse_action
 from sentinel.core.settle.seating import Cannot, Later, Seated, Wait, seat_more
@@ -184,9 +184,9 @@ def _waits(
         yield Reason("waits", f"for {counted(job.lacking, 'worker')} to be warm")
     if incident is not None and is_ray_away(state) and any(ray_orders(state, incident)):
         yield Reason("waits", "for Ray, which can't be asked: what was ordered is done when it can")
-    if incident is not None and (awaited := awaits(incident, state, rules)):
-        left_s = max(0.0, ends_at(incident, state) - now)
-        yield Reason("waits", f"over when {awaited}" + (f": {left_s:.1f} s more" if left_s else ""))
+    if incident is not None and (awaited := awaits(incident, state, rules)).what:
+        left_s = max(0.0, awaited.until - now)
+        yield Reason("waits", f"over when {awaited.what}" + (f": {left_s:.1f} s more" if left_s else ""))
     if incident is not None and incident.due is not Due.NOTHING:
         yield Reason("waits", "to be diagnosed")
 
