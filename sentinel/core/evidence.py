@@ -7,12 +7,19 @@ from sentinel.core.state.rows import Job
 from sentinel.model.action import Resume, kind_of
 from sentinel.model.fact import (
     Commanded,
+    ControllerStarted,
     Fact,
     FindingReported,
+    GcsBack,
+    GcsLost,
     JobAdvanced,
     JobAtPace,
     JobSlowed,
     JobStalled,
+    JournalBack,
+    JournalFailed,
+    LinkBack,
+    LinkLost,
     MembersProbed,
     NodePinged,
     NodeProbed,
@@ -56,6 +63,15 @@ SYMPTOMS: Mapping[type, Symptom] = {
 """Which facts are symptoms of a job: a cause has to explain them."""
 
 STEP_OR_SYMPTOM = (JobAdvanced, *SYMPTOMS)
+
+BACK: Mapping[type, tuple[type, ...]] = {
+    GcsLost: (GcsBack,),
+    LinkLost: (LinkBack,),
+    JournalFailed: (JournalBack, ControllerStarted),
+    JobSlowed: (JobAtPace,),
+    RankSlow: (RankAtPace,),
+}
+"""What is lost, and by what it is known to be back."""
 
 
 def mentions(incident: Incident, nodes: Collection[NodeId]) -> bool:
@@ -355,7 +371,7 @@ def _strikes_a_rank(state: State, fact: FindingReported) -> bool:
     return any(worker.gpu == gpu for worker in state.workers.sitting(fact.node))
 
 
-def is_back(incident: Incident, lost: type, back: tuple[type, ...]) -> bool:
+def is_back(incident: Incident, lost: type) -> bool:
     """Say whether what was lost came back after it was lost last."""
-    last = next(fact for fact in reversed(incident.evidence) if isinstance(fact, (lost, *back)))
-    return isinstance(last, back)
+    last = next(fact for fact in reversed(incident.evidence) if isinstance(fact, (lost, *BACK[lost])))
+    return isinstance(last, BACK[lost])

@@ -11,12 +11,10 @@ from sentinel.model.fact import (
     Fact,
     FindingReported,
     JobAdvanced,
-    JobAtPace,
     JobSlowed,
     MembersProbed,
     NodePinged,
     NodeSilent,
-    RankAtPace,
     RankSlow,
 )
 from sentinel.model.finding import Health
@@ -149,10 +147,8 @@ def _lasts(state: State, incident: Incident, fact: Fact) -> bool:
             return (refused or not found.event) and fact in evidence.holding(incident)
         case NodeSilent(node=node):
             return state.is_unheard(node)
-        case RankSlow():
-            return not evidence.is_back(incident, RankSlow, (RankAtPace,))
-        case JobSlowed():
-            return not evidence.is_back(incident, JobSlowed, (JobAtPace,))
+        case RankSlow() | JobSlowed():
+            return not evidence.is_back(incident, type(fact))
     return isinstance(fact, (*evidence.SYMPTOMS, DeadlinePassed))
 
 

@@ -6,32 +6,9 @@ from sentinel.core.state import Rules, State
 from sentinel.core.state.rows import Job, JobStage
 from sentinel.core.state.timers import Timer
 from sentinel.model.action import Evict, Page
-from sentinel.model.fact import (
-    ControllerStarted,
-    FindingReported,
-    GcsBack,
-    GcsLost,
-    JobAtPace,
-    JobSlowed,
-    JournalBack,
-    JournalFailed,
-    LinkBack,
-    LinkLost,
-    NodeSilent,
-    RankAtPace,
-    RankSlow,
-)
+from sentinel.model.fact import FindingReported, NodeSilent
 from sentinel.model.incident import Incident
 from sentinel.model.runbook import Ends, Remedy
-
-SIGNS: tuple[tuple[type, tuple[type, ...]], ...] = (
-    (GcsLost, (GcsBack,)),
-    (LinkLost, (LinkBack,)),
-    (JournalFailed, (JournalBack, ControllerStarted)),
-    (JobSlowed, (JobAtPace,)),
-    (RankSlow, (RankAtPace,)),
-)
-"""What is lost, and by what it is known to be back."""
 
 
 def is_over(incident: Incident, state: State, rules: Rules) -> bool:
@@ -103,7 +80,7 @@ def _signs_are_over(incident: Incident, state: State, rules: Rules) -> bool:
     kinds, book = evidence.kinds(incident), rules.book_of(incident)
     found = [f for f in incident.evidence if isinstance(f, FindingReported)]
     found = [f for f in found if book in rules.by_code.get(f.finding.code, ())]
-    lost = any(lost in kinds for lost, _ in SIGNS)
+    lost = not kinds.isdisjoint(evidence.BACK)
     if not (NodeSilent in kinds or found or lost or evidence.is_about_cordons(incident)):
         return False
     holds = any(fact in found for fact in evidence.holding(incident))
@@ -111,9 +88,8 @@ def _signs_are_over(incident: Incident, state: State, rules: Rules) -> bool:
 
 
 def _all_is_back(incident: Incident, state: State) -> bool:
-    kinds = evidence.kinds(incident)
-    lost = (pair for pair in SIGNS if pair[0] in kinds)
-    back = all(evidence.is_back(incident, *pair) for pair in lost)
+    lost = evidence.kinds(incident) & evidence.BACK.keys()
+    back = all(evidence.is_back(incident, each) for each in lost)
     return back and not (_somebody_is_silent(incident, state) or evidence.unreported(incident))
 
 

@@ -236,7 +236,7 @@ def _restart(
     """Restart agents that are not heard, or the GCS, a few times each."""
     kind = remedy.value
     if remedy is Remedy.RESTART_GCS:
-        targets: list[str] = [] if is_back(incident, GcsLost, (GcsBack,)) else [GCS]
+        targets: list[str] = [] if is_back(incident, GcsLost) else [GCS]
     else:
         targets = [name for name in diagnosis.nodes if state.is_unheard(name)]
     for target in targets:
