@@ -397,10 +397,7 @@ def _formed(state: State, action: Resume, rules: Rules) -> None:
     state.deadlines.drop(Timer.ROOM.of(job.id))
     first = job.high_step < 0  # nothing was ever trained: compilation and data set-up may take long
     state.set_deadline(job.deadline(), rules.policy.slow_phase_s if first else rules.policy.resume_timeout_s)
-    state.deadlines.drop(Timer.PAUSE.of(job.id))
-    state.refused.drop((action.incident, f"resume {job.id}"))
-    if (incident := state.incidents.get(action.incident)) is not None:
-        state.change(incident, attempts=incident.attempts + 1, formed=incident.formed + 1, lapsed=False)
+    _was_formed_for(state, action)
 
 
 def _restarted(state: State, action: RestartJob, rules: Rules) -> None:
@@ -412,8 +409,13 @@ def _restarted(state: State, action: RestartJob, rules: Rules) -> None:
     state.workers.form(job.id, job.generation, ())
     job = state.change(job, stage=JobStage.FORMING, want=None, restarted=job.generation)
     state.set_deadline(job.deadline(), rules.policy.slow_phase_s)
-    state.deadlines.drop(Timer.PAUSE.of(job.id))
-    state.refused.drop((action.incident, f"resume {job.id}"))
+    _was_formed_for(state, action)
+
+
+def _was_formed_for(state: State, action: Resume | RestartJob) -> None:
+    """Count one more generation for an incident's sake, which waits for nothing and is refused no more."""
+    state.deadlines.drop(Timer.PAUSE.of(action.job))
+    state.refused.drop((action.incident, f"resume {action.job}"))
     if (incident := state.incidents.get(action.incident)) is not None:
         state.change(incident, attempts=incident.attempts + 1, formed=incident.formed + 1, lapsed=False)
 
