@@ -1,8 +1,10 @@
 """The whole loop on real GPUs: NVML, NCCL, ranks killed and stopped, a real Xid; prints what it saw.
 
 Run it as root on a machine with NVIDIA GPUs: `PYTHONPATH=. python -m benchmarks.gpu.loop`. With several GPUs
-it is one node with a rank on each; a single GPU is shared by three nodes, two of which carry a rank. A write
-out of bounds raises a real Xid 31 in the kernel log. `--keep DIR` keeps the journal, logbook and logs.
+it is one node with a rank on each; a single GPU is shared by four nodes, three of which carry a rank. A write
+out of bounds raises a real Xid 31 in the kernel log. With three ranks a bit of the gradients that one rank's
+GPU computed is turned as well; its node goes, and comes back by proof: checks, and products with known
+answers on the real GPU. `--keep DIR` keeps the journal, logbook and logs.
 
 The kernel names a process by the host's number. Where processes are counted as the kernel counts them, the
 second Xid on one GPU must make that GPU suspect. In a container nobody can tell whose the number is: each Xid
@@ -54,7 +56,8 @@ def shape(gpus: int) -> tuple[dict[str, Any], list[tuple[Fault, int]]]:
     """Give the stage's options and the faults with their seeds; one seed picks the same GPU again."""
     usual = [(FAULTS[name], seed) for seed, name in enumerate(("rank-crash", "rank-hang") * 2)]
     if gpus == 1:
-        return {"nodes": 3, "gpus_per_node": 1, "world": 2}, [*usual, (XID, 7)]
+        wrong = [(FAULTS["silent-corruption"], seed) for seed in (8, 9)]
+        return {"nodes": 4, "gpus_per_node": 1, "world": 3}, [*usual, (XID, 7), *wrong]
     return {"nodes": 1, "gpus_per_node": gpus, "world": gpus}, [*usual, (XID, 7), (AGAIN, 7)]
 
 
@@ -90,7 +93,9 @@ def _inject(sandbox: Sandbox, fault: Fault, seed: int) -> bool:
     if fault is not AGAIN:  # undrained, a node's earlier failures count no more
         for node in sandbox.cluster.nodes:
             sandbox.command("undrain", target=node.name, who="benchmark")
+    asked = time.monotonic()
     wait("whole again", 120.0, sandbox.ready)
+    print(f"whole again after {time.monotonic() - asked:.1f} s: {_nodes(sandbox)}", flush=True)
     seen = len(sandbox.steps())
     wait("20 more steps", 60.0, lambda: len(sandbox.steps()) > seen + 20)
     before = Before.look(sandbox)
@@ -101,6 +106,11 @@ def _inject(sandbox: Sandbox, fault: Fault, seed: int) -> bool:
     if fault in (XID, AGAIN):
         print(_since_the_line(result), flush=True)
     return bool(result.wrong)
+
+
+def _nodes(sandbox: Sandbox) -> str:
+    nodes = (sandbox.status() or {}).get("nodes", [])
+    return ", ".join(f"{node['node']} {node['cordon'] or 'in use'}" for node in nodes)
 
 
 def _since_the_line(result: Result) -> str:

@@ -8,6 +8,7 @@ import torch
 
 from sentinel.model.trainable import Beats, Place, StepResult
 from sentinel.trainer.moe_trainer import MoeTrainer
+from sentinel.trainer.simulated_device import SimulatedDevice
 
 OUT_OF_BOUNDS = "out-of-bounds"
 """File in a node's directory that names the GPU whose rank shall write where no memory is."""
@@ -19,11 +20,13 @@ class GpuTrainer(MoeTrainer):
     """Trains as usual; on one shared GPU each simulated node is a host of its own for NCCL."""
 
     def __init__(self) -> None:
-        self._order = Path(os.environ["SENTINEL_HOST_ROOT"]) / OUT_OF_BOUNDS
+        root = Path(os.environ["SENTINEL_HOST_ROOT"])
+        self._order = root / OUT_OF_BOUNDS
         if torch.cuda.device_count() == 1:
             os.environ["NCCL_HOSTID"] = os.environ["SENTINEL_NODE"]
             os.environ["NCCL_SOCKET_IFNAME"] = "lo"
         super().__init__()
+        self._device = SimulatedDevice(str(root / "gpus.json"))  # which bits to turn; agents ask the driver
 
     def setup(self, place: Place, beats: Beats) -> None:
         """Remember the GPU; an order that is older than this generation is not meant for it."""

@@ -41,6 +41,8 @@ class KnownNode(msgspec.Struct, frozen=True):
     trains: bool = True
     """It is to have an agent, and may have ranks."""
     cordon: NodeCordon | None = None
+    life: str = ""
+    """Another one after the node, or the scheduler on it, was started anew; empty where nobody tells."""
 
 
 @dataclass(frozen=True, slots=True)

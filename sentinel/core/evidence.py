@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 from sentinel.core.state import Rules, State
-from sentinel.core.state.rows import Job
+from sentinel.core.state.rows import Job, Node
 from sentinel.model.action import Resume, kind_of
 from sentinel.model.fact import (
     Commanded,
@@ -262,6 +262,11 @@ def whose(fact: RankRaised) -> tuple[int, ...]:
     """Say which ranks it is about, if all have raised it."""
     accuses = WHOSE.get(fact.kind)
     return tuple(rank for rank, value in enumerate(fact.values) if accuses and accuses(value))
+
+
+def vouched(node: Node, incident: Incident) -> bool:
+    """Say whether a human took a node back since; what is so at once afterwards is news."""
+    return node.vouched > incident.opened
 
 
 def holding(incident: Incident) -> list[FindingReported]:

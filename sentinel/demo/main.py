@@ -21,7 +21,7 @@ from sentinel.demo.fault import Fault
 from sentinel.demo.faults import DEFAULT, FAULTS
 from sentinel.demo.network import available
 from sentinel.demo.nvml import no_compiler
-from sentinel.demo.observe import BEYOND, Before, observe, settle, settled_steps
+from sentinel.demo.observe import BEYOND, WHOLE_S, Before, observe, reporting, settle, settled_steps
 from sentinel.demo.result import Result
 from sentinel.demo.sandbox import FRESH_S, Sandbox, SandboxError, wait
 from sentinel.demo.steady import keep_running
@@ -147,9 +147,9 @@ class _Show:
 
     def _settle(self, sandbox: Sandbox) -> None:
         """Put everything back and wait until it is as it was."""
-        status = wait("the controller answers", 90.0, sandbox.status)
-        for node in status["nodes"]:
-            sandbox.command("undrain", target=node["node"], who="demo", reason="repaired")
+        nodes = wait("every node reports", WHOLE_S, lambda: reporting(sandbox))
+        for name in nodes:
+            sandbox.command("undrain", target=name, who="demo", reason="repaired")
         settle(sandbox)
 
     def _tell(self, result: Result) -> None:

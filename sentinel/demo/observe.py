@@ -51,6 +51,12 @@ def rows(sandbox: Sandbox) -> list[dict[str, Any]]:
     return [row for row in found if row["cause"]]
 
 
+def reporting(sandbox: Sandbox) -> list[str]:
+    """Name all nodes once each is heard: whoever takes one back looks first whether it is there."""
+    nodes = (sandbox.status() or {}).get("nodes", [])
+    return [] if any(node["silent"] for node in nodes) else [node["node"] for node in nodes]
+
+
 def settle(sandbox: Sandbox) -> None:
     """Wait until all incidents are past and every rank and standby is there. Raises SandboxError."""
 

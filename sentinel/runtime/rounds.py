@@ -24,7 +24,7 @@ STARTS_AT_ONCE = 8
 
 
 class AgentRounds:
-    """Starts agents where none was ever heard; one that falls silent is a diagnosis, not housekeeping."""
+    """Starts agents where none was ever heard in a node's life; one that falls silent is to be diagnosed."""
 
     def __init__(
         self,
@@ -39,6 +39,8 @@ class AgentRounds:
         self._learn, self._now = learn, now
         self._asked: dict[NodeId, Instant] = {}
         self._starting: set[NodeId] = set()
+        self._heard_in: dict[NodeId, str] = {}
+        """In which of its lives each node was heard last, as the scheduler tells them apart."""
         self._at_once = asyncio.Semaphore(STARTS_AT_ONCE)
         self._started = now()
         self.closed = False
@@ -53,7 +55,7 @@ class AgentRounds:
                     self._learn(fact)
                 known = any(not node.left for node in self._state.nodes.values())
                 if not known or self._now() - self._started > grace:
-                    for node in self._missing(node.node for node in nodes if node.trains):
+                    for node in self._missing(node for node in nodes if node.trains):
                         self._starting.add(node)
                         tasks.create_task(self._start(node))
                 await asyncio.sleep(EVERY_S)
@@ -65,14 +67,14 @@ class AgentRounds:
             log.warning("scheduler-away", error=str(error))
             return ()
 
-    def _missing(self, nodes: Iterable[NodeId]) -> list[NodeId]:
+    def _missing(self, nodes: Iterable[KnownNode]) -> list[NodeId]:
         """Name the nodes whose agent is to be started now, and is not being started."""
         lately = self._now() - AGENT_RETRY_S
         return [
-            node
-            for node in nodes
-            if not (self.closed or node in self._starting or self._is_heard(node))
-            and self._asked.get(node, 0.0) <= lately
+            each.node
+            for each in nodes
+            if not (self._is_heard(each) or self.closed or each.node in self._starting)
+            and self._asked.get(each.node, 0.0) <= lately
         ]
 
     async def _start(self, node: NodeId) -> None:
@@ -87,10 +89,15 @@ class AgentRounds:
         finally:
             self._starting.discard(node)
 
-    def _is_heard(self, node: NodeId) -> bool:
-        """Say whether it was ever heard; a silent node that no open incident is about is back."""
-        known = self._state.nodes.get(node)
-        if self._watch.heard_age(node, self._now()) is None or known is None:
+    def _is_heard(self, each: KnownNode) -> bool:
+        """Say whether it was heard in this life; a silent node that no open incident is about is back."""
+        known = self._state.nodes.get(each.node)
+        if self._watch.heard_age(each.node, self._now()) is None or known is None:
+            return False
+        if not known.silent:
+            self._heard_in[each.node] = each.life
+            return True
+        if self._heard_in.get(each.node, each.life) != each.life:
             return False
         about = (fact for incident in self._state.open_incidents() for fact in incident.evidence)
-        return not known.silent or any(getattr(fact, "node", None) == node for fact in about)
+        return any(getattr(fact, "node", None) == each.node for fact in about)

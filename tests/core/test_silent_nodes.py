@@ -40,6 +40,35 @@ def test_a_cut_node_is_evicted_once_and_stays_out_when_it_heals(heals_after: flo
     assert all(cut not in nodes for nodes in cluster.resumed())
 
 
+@pytest.mark.parametrize("came_back", [False, True])
+@pytest.mark.parametrize("ports", [GONE, ("timeout", "timeout", -1)])
+def test_a_node_that_is_taken_back_while_nobody_answers_there_leaves_nothing_open(
+    came_back: bool, ports: tuple[str, str, int]
+) -> None:
+    """What fell silent again after it was back goes again; an open incident keeps agents away."""
+    cluster = Simulated()
+    cut = cluster.node(0)
+    cluster.raises(1, kind="collective")
+    cluster.silence(cut)
+    cluster.run(30)
+    if came_back:
+        cluster.heard(cut)
+        cluster.run(3)
+        cluster.silence(cut)
+        cluster.run(3)
+    cluster.ports[cut] = ports
+    cluster.command("undrain", cut)
+    cluster.run(120)
+    assert cluster.evicted() == [cut] * (1 + came_back)
+    assert set(cluster.stages()) == {"resolved"}
+    cluster.ports[cut] = OPEN
+    cluster.heard(cut)
+    cluster.run(1)
+    cluster.command("undrain", cut)
+    cluster.run(30)
+    assert (cluster.evicted(), cluster.at(cut).usable) == ([cut] * (1 + came_back), True)
+
+
 def test_silence_alone_evicts_nobody() -> None:
     cluster = Simulated()
     cluster.silence(cluster.node(0))

@@ -459,6 +459,7 @@ def test_a_rung_that_fails_is_said_and_the_next_one_follows() -> None:
 @pytest.mark.parametrize("word", ["drain", "stop-actions", "maintain", "prove", "undrain", "ack"])
 def test_nothing_is_repaired_where_people_are_at_work(word: str) -> None:
     cluster, bad = ill()
+    cluster.now += 0.01  # nobody says it in the same instant
     until = cluster.now + 900
     target = {"stop-actions": "", "ack": "I-0001"}.get(word, bad)
     cluster.tell(Commanded(cluster.now, word, target, "ann", "", until))

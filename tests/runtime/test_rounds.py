@@ -11,8 +11,12 @@ import pytest
 from sentinel.backends.port import Backend, KnownNode
 from sentinel.core.detect.watch import Watch
 from sentinel.core.state import State
-from sentinel.model.ids import NodeId
+from sentinel.core.state.rows import Node
+from sentinel.model.fact import NodeSilent
+from sentinel.model.ids import IncidentId, NodeId
+from sentinel.model.incident import Incident
 from sentinel.model.policy import Policy
+from sentinel.model.report import Report
 from sentinel.runtime import rounds
 from sentinel.runtime.agent_orders import AgentOrders
 from sentinel.runtime.hands import ActionError, Hands
@@ -27,10 +31,11 @@ class Scheduler:
         self.hang = hang
         self.asked: list[tuple[str, str]] = []
         self.addresses: dict[str, str] = {}
+        self.life = ""
 
     async def known(self, within: float) -> list[KnownNode]:
         self.asked.append(("known", ""))
-        return [KnownNode(NodeId(name), f"10.0.0.{name[1:]}") for name in self.names]
+        return [KnownNode(NodeId(name), f"10.0.0.{name[1:]}", life=self.life) for name in self.names]
 
     async def start_agent(
         self, node: NodeId, argv: Sequence[str], env: Mapping[str, str], up_within: float = 0.0
@@ -69,6 +74,43 @@ def test_nodes_that_hang_hold_up_neither_the_others_nor_the_next_round(
 
     asyncio.run(scenario())
     assert all(scheduler.asked.count(("start_agent", node)) == 1 for node in hang)
+
+
+@pytest.mark.parametrize(("then", "starts"), [("a", False), ("b", True)])
+def test_a_silent_node_that_was_started_anew_gets_an_agent_whatever_incident_is_open(
+    monkeypatch: pytest.MonkeyPatch, then: str, starts: bool
+) -> None:
+    """Its agent ended with what ran there; an incident that waits for the node would wait for ever."""
+    monkeypatch.setattr(rounds, "EVERY_S", 0.01)
+    scheduler = Scheduler(nodes=1, hang=set())
+    scheduler.life = "a"
+
+    async def scenario() -> None:
+        hands, now, state = hands_with(scheduler), asyncio.get_running_loop().time, State()
+        node, watch = state.add(Node(NodeId("n1"))), Watch(Policy(), now())
+        watch.report(Report(node.id, "boot", 1, (), ()), state, now())
+        going = AgentRounds(hands, AgentOrders(hands), state, watch, print, now)
+        running = asyncio.create_task(going.run(grace=0.0))
+
+        async def rounds_more(count: int) -> None:
+            async with asyncio.timeout(10):
+                until = scheduler.asked.count(("known", "")) + count
+                while scheduler.asked.count(("known", "")) < until:
+                    await asyncio.sleep(0.01)
+
+        await rounds_more(3)
+        silence = NodeSilent(now(), node.id, 2.6, 0, 1)
+        state.change(node, silent=True)
+        state.add(Incident(IncidentId("I-0001"), now(), "node:n1", evidence=(silence,)))
+        await rounds_more(3)
+        assert scheduler.addresses == {}, "who is only silent is left to the incident"
+        scheduler.life = then
+        await rounds_more(3)
+        assert bool(scheduler.addresses) is starts
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    asyncio.run(scenario())
 
 
 def test_an_agent_is_told_the_address_at_which_the_scheduler_knows_its_node() -> None:

@@ -52,7 +52,7 @@ class RayNodes:
         """List the nodes that live."""
         nodes = [node for node in await self._link.ask(Nodes(), within) if node.alive]
         self._raylets.update({node.node: (node.address, node.port) for node in nodes})
-        return [KnownNode(node.node, node.address, node.trains, _cordon(node)) for node in nodes]
+        return [KnownNode(node.node, node.address, node.trains, _cordon(node), node.id) for node in nodes]
 
     async def look(self, node: NodeId) -> str:
         """Try the raylet's port."""

@@ -10,6 +10,7 @@ from sentinel.core.diagnose.predicates import PREDICATES, Case, Match, laggard, 
 from sentinel.core.diagnose.predicates.case import newest_generation, suspect_of, who_raised
 from sentinel.core.diagnose.predicates.starts import at_start, starts_nowhere
 from sentinel.core.evidence import found as findings
+from sentinel.core.evidence import vouched
 from sentinel.core.state import Rules, State
 from sentinel.model.decision import Diagnosed
 from sentinel.model.fact import FindingReported, JobStalled, NodePinged, NodeSilent, RankRaised
@@ -156,9 +157,7 @@ def _is_dealt_with(found: Match, incident: Incident, state: State) -> bool:
     """Say whether this incident evicted all its suspects' nodes: then a new failure has a new cause."""
     known = (state.nodes.get(suspect.node) for suspect in found.suspects if suspect.node)
     nodes = [node for node in known if node is not None]
-    ours = (
-        (node.cordon and node.cordon.by == incident.id) or node.vouched >= incident.opened for node in nodes
-    )
+    ours = ((node.cordon and node.cordon.by == incident.id) or vouched(node, incident) for node in nodes)
     return bool(nodes) and all(ours)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 
 from sentinel.core import group, proofs
-from sentinel.core.evidence import holding
+from sentinel.core.evidence import holding, vouched
 from sentinel.core.state import Rules, State
 from sentinel.core.state.rows import OPERATOR, SCHEDULER, Cordon, Job, JobStage, Node
 from sentinel.core.waits import ACTIONS
@@ -176,4 +176,4 @@ def _stands(fact: FindingReported, state: State) -> bool:
 
 def _is_here(node: Node, incident: Incident) -> bool:
     """Say whether nobody has dealt with a node since."""
-    return node.cordon is None and not node.left and node.vouched < incident.opened
+    return node.cordon is None and not node.left and not vouched(node, incident)

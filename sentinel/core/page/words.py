@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from hashlib import sha256
 
 from sentinel.core import group
-from sentinel.core.evidence import misstarts, recoveries
+from sentinel.core.evidence import misstarts, recoveries, vouched
 from sentinel.core.page.left import MOST_NAMES, again, left_for_people
 from sentinel.core.page.severity import severity
 from sentinel.core.recovery import awaits
@@ -240,7 +240,7 @@ def _ask(incident: Incident, left: tuple[str, ...], grade: Severity, state: Stat
 def _taken_back(incident: Incident, state: State) -> list[str]:
     """Name the nodes that were evicted for its sake, if each of them was taken back since."""
     out = dict.fromkeys(action.node for action in incident.actions if isinstance(action, Evict))
-    back = [name for name in out if name in state.nodes and state.nodes[name].vouched >= incident.opened]
+    back = [name for name in out if name in state.nodes and vouched(state.nodes[name], incident)]
     return [*back] if len(back) == len(out) else []
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from sentinel.core.evidence import breaks, has_symptom_since, holding, is_back, waits_together
+from sentinel.core.evidence import breaks, has_symptom_since, holding, is_back, vouched, waits_together
 from sentinel.core.group import COMMON, job_topic, rests
 from sentinel.core.recovery import pause_s
 from sentinel.core.settle.ends import is_over, is_well
@@ -313,7 +313,7 @@ def _is_to_go(incident: Incident, node: Node, state: State, rules: Rules) -> boo
 
     What was refused is so if a state stands, or an event is of just now.
     """
-    if node.cordon or node.maintained or node.left or node.vouched >= incident.opened:
+    if node.cordon or node.maintained or node.left or vouched(node, incident):
         return False
     refused = state.refused.get((incident.id, f"evict {node.id}"))
     if refused in (None, COMMON):
