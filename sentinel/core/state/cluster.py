@@ -18,7 +18,7 @@ from sentinel.model.incident import Incident
 from sentinel.model.judgement import Judgement
 
 
-def is_other(before: Node, now: Node) -> bool:
+def _is_other(before: Node, now: Node) -> bool:
     """Say whether what others depend on has changed: whether a node may be used, and for how many workers."""
     if before.cordon is not now.cordon or before.silent != now.silent or before.left != now.left:
         return True
@@ -82,13 +82,15 @@ class State:
         """Refusals ever recorded; numbers the next one."""
         self.refused: Table[tuple[IncidentId, str], str] = Table(self._fold)
         """What is on record as not done, for whom, by which guard; until that has allowed it."""
+        self.moves = 0
+        """How often the fold under way has changed of a node what others depend on."""
         self._before = self._numbers()
 
     # --- one fold --------------------------------------------------------------------------------------
 
     def begin(self) -> None:
         """From here on nothing is committed until `commit`."""
-        self._before = self._numbers()
+        self._before, self.moves = self._numbers(), 0
         self._fold.begin()
 
     def commit(self) -> None:
@@ -139,7 +141,8 @@ class State:
     def _put_node(self, node: Node) -> Node:
         """Put a node where it is found by what is the matter with it."""
         before = self.nodes.get(node.id)
-        if before is None or is_other(before, node):
+        if before is None or _is_other(before, node):
+            self.moves += 1
             self._index(node)
             self.workers.opens(node.id, may_sit=node.may_spare)
             for job in self.jobs:

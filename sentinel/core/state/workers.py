@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
-from itertools import groupby, zip_longest
-from operator import attrgetter
+from itertools import compress, groupby, starmap, zip_longest
+from operator import attrgetter, is_not
 from typing import TypeAlias, TypeVar
 
 from msgspec import Struct
@@ -332,8 +332,8 @@ def _seat_of(worker: Worker) -> Seat:
 
 def changes(before: Sequence[Seat | None], seats: Sequence[Seat]) -> tuple[list[Seat], list[Seat]]:
     """Return the seats that are given up and the new ones; who stays keeps the same seat."""
-    pairs = zip_longest(before, seats)
-    changed = [(old, new) for old, new in pairs if old is not new and old != new]
+    another = starmap(is_not, zip_longest(before, seats))  # thousands stay, and are the same
+    changed = [(old, new) for old, new in compress(zip_longest(before, seats), another) if old != new]
     return [old for old, _ in changed if old], [new for _, new in changed if new]
 
 
