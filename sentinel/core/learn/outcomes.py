@@ -17,10 +17,10 @@ from sentinel.model.action import (
     CollectStacks,
     CordonNode,
     Evict,
+    OfCordon,
     Page,
     Probe,
     Prove,
-    Readmit,
     Repair,
     RestartAgent,
     RestartGcs,
@@ -59,7 +59,7 @@ def outcome(state: State, fact: Outcome, rules: Rules) -> None:
             preflights.failed(state, fact, action.node, rules)
         case Repair():
             proofs.repaired(state, fact, action.node, rules)
-        case CordonNode() | Readmit():
+        case _ if isinstance(action, OfCordon):
             _scheduler_told(state, fact, action, rules)
     if (incident := state.incidents.get(action.incident)) is not None:
         _followed(state, fact, action, incident, rules)
@@ -95,7 +95,7 @@ def _evicted(state: State, fact: Outcome, action: Evict, rules: Rules) -> None:
         state.change(node, is_empty=True)
 
 
-def _scheduler_told(state: State, fact: Outcome, action: CordonNode | Readmit, rules: Rules) -> None:
+def _scheduler_told(state: State, fact: Outcome, action: OfCordon, rules: Rules) -> None:
     """The scheduler knows of a cordon or of its end, or is told again; people hear of one that can't be."""
     node, policy, name = state.nodes[action.node], rules.policy, action.node
     outside, known = node.outside, next(filter(evidence.unreported, state.open_incidents()), None)

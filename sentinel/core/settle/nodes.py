@@ -9,7 +9,7 @@ from sentinel.core.settle.orders import refuse
 from sentinel.core.state import Rules, State
 from sentinel.core.state.rows import OPERATOR, Node
 from sentinel.core.state.timers import Timer
-from sentinel.model.action import CordonNode, Evict, Ping, Readmit, action_id
+from sentinel.model.action import CordonNode, Evict, OfCordon, Ping, Readmit, action_id
 from sentinel.model.counted import counted
 from sentinel.model.decision import Decision, Opened
 from sentinel.model.ids import IncidentId
@@ -39,7 +39,7 @@ def _tell_scheduler(node: Node, state: State, rules: Rules) -> Iterator[Decision
     What a human says of a node is told whoever stopped the actions; what an incident wants waits for them.
     """
     told = node.outside
-    orders = (each for each in state.unfinished.values() if isinstance(each, CordonNode | Readmit))
+    orders = (each for each in state.unfinished.values() if isinstance(each, OfCordon))
     if Timer.OUTSIDE.of(node.id) in state.deadlines or any(each.node == node.id for each in orders):
         return
     cordon = node.cordon if node.is_kept_out else None
