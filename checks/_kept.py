@@ -95,10 +95,17 @@ def rises(
 
 
 def _taken(readings: Readings, value: int, span_s: float, now: float) -> Readings:
+    """Add a reading, and leave out what no rate needs: of a time of rest all but its begin and its end."""
     if readings and (value < readings[-1][1] or now < readings[-1][0]):
         readings = []
-    since = max((index for index, (at, _) in enumerate(readings) if at <= now - span_s), default=0)
-    return [*readings[since:], (now, value)]
+    rests = len(readings) > 1 and readings[-2][1] == readings[-1][1] == value
+    kept = [*(readings[:-1] if rests else readings), (now, value)]
+    begins = now - span_s
+    while len(kept) > 1 and kept[1][0] <= begins:
+        del kept[0]
+    if len(kept) > 1 and kept[0][0] < begins and kept[0][1] == kept[1][1]:
+        kept[0] = (begins, kept[0][1])
+    return kept
 
 
 def _rise(readings: Readings) -> Rise:

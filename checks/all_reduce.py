@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from statistics import median
 
 from sentinel.checks._reduce import measure, over_one_stack
+from sentinel.checks._torch import load
 from sentinel.model.collective import CollectiveCheck, MemberFinding, Members, MemberSample, Round
 from sentinel.model.finding import Finding, Health
 from sentinel.model.ids import NodeId
@@ -58,4 +59,6 @@ def plan(nodes: Sequence[NodeId], samples: Sequence[MemberSample]) -> Round:
     return [tuple(nodes[:half]), tuple(nodes[half:])] if half > 1 else []
 
 
-CHECK = CollectiveCheck("all_reduce", deadline=20.0, measure=measure, judge=judge, causes=(), plan=plan)
+CHECK = CollectiveCheck(
+    "all_reduce", deadline=20.0, measure=measure, judge=judge, causes=(), plan=plan, prepare=load
+)

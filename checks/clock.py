@@ -11,7 +11,7 @@ import msgspec
 
 from sentinel.checks._kept import remembered
 from sentinel.model.check import Check, Machine, Series, series
-from sentinel.model.finding import Finding, Health
+from sentinel.model.finding import Finding, Health, skipped
 
 UNSYNCHRONISED = 0x0040
 """`STA_UNSYNC` of `adjtimex(2)`: the kernel sets it when nobody has disciplined the clock for long."""
@@ -57,15 +57,31 @@ def measure(machine: Machine) -> ClockSample:
     timex = _Timex()
     if ctypes.CDLL(None, use_errno=True).adjtimex(ctypes.byref(timex)) < 0:
         raise OSError(ctypes.get_errno(), "adjtimex")
-    synchronised = not timex.status & UNSYNCHRONISED
+    error_s = timex.maxerror / 1e6
+    synchronised = is_synchronised(timex.status, error_s)
     with remembered(machine.kept, "clock", Memory) as memory:
         memory.was_synchronised |= synchronised
-        return ClockSample(synchronised, memory.was_synchronised, timex.maxerror / 1e6)
+        return ClockSample(synchronised, memory.was_synchronised, error_s)
+
+
+def is_synchronised(status: int, error_s: float) -> bool:
+    """Say whether somebody disciplines it. Without `rtcsync` chrony leaves the flag, and tells the error."""
+    return not status & UNSYNCHRONISED or error_s < UNKNOWN_S
 
 
 def judge(sample: ClockSample) -> Iterator[Finding]:
-    """Warn of a clock that was synchronised and is no more; one that never was is meant to be so."""
-    if sample.was_synchronised and not sample.synchronised:
+    """Warn of a clock that was synchronised and is no more.
+
+    Of one that never was nobody knows whether it should be: a guest may leave its clock to its host. That is
+    not in order, either.
+    """
+    if sample.synchronised:
+        return
+    if not sample.was_synchronised:
+        yield skipped(
+            "clock", "the clock follows no time server, nor was it seen to since the machine started"
+        )
+    else:
         said = "the clock follows no time server any more"
         evidence = {"error_s": round(sample.error_s, 3)}
         yield Finding("clock", "clock-unsynchronised", "clock", Health.WARNING, said, evidence)

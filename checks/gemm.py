@@ -12,6 +12,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from sentinel.checks._torch import load
 from sentinel.model.collective import (
     ABOUT,
     CollectiveCheck,
@@ -280,5 +281,6 @@ CHECK = CollectiveCheck(
     causes=("silent-corruption", "gpu-slow"),
     plan=_alone,
     figures=figures,
+    prepare=load,
     behind="gpu-slow",
 )

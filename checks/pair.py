@@ -7,6 +7,7 @@ from statistics import median
 from sentinel.checks._localise import Culprit, Verdict, localise
 from sentinel.checks._plan import plan
 from sentinel.checks._reduce import OVER, measure
+from sentinel.checks._torch import load
 from sentinel.checks._ways import FLOOR, Fabric, Way, usual, ways_of
 from sentinel.model.collective import CollectiveCheck, Figure, MemberFinding, MemberSample
 from sentinel.model.finding import Finding, Health
@@ -160,4 +161,5 @@ CHECK = CollectiveCheck(
     causes=("link-slow", "rack-slow", "network-unclear"),
     plan=plan,
     figures=figures,
+    prepare=load,
 )

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,8 @@ NAMED = 5
 _COUNTED_EVERY_S = 60.0
 _KERNEL_THREAD = 0x00200000
 """PF_KTHREAD: drivers' threads may sleep like this for ever, and it means nothing."""
+_ANEW_S = 60.0
+"""After this a kernel thread is looked at again: its number may be a process's by now."""
 
 
 class Sleeper(msgspec.Struct):
@@ -30,6 +32,14 @@ class Sleeper(msgspec.Struct):
 
     since: float
     ran: str
+
+
+@dataclass(slots=True)
+class KernelThreads:
+    """Those that were seen: a large host has thousands, more than processes."""
+
+    pids: frozenset[str] = frozenset()
+    until: float = 0.0
 
 
 class Memory(msgspec.Struct):
@@ -82,15 +92,23 @@ class _Process:
         return cls(int(pid), name, words[0], kernel, f"{words[11]} {words[12]}", words[19])
 
 
+_KERNEL = KernelThreads()
+
+
 def measure(machine: Machine) -> ProcessesSample:
     """Read the state of every process."""
     with remembered(machine.kept, "processes", Memory) as memory:
-        return look(PROC, memory, time.monotonic())
+        return look(PROC, memory, time.monotonic(), _KERNEL)
 
 
-def look(proc: Path, memory: Memory, now: float) -> ProcessesSample:
+def look(proc: Path, memory: Memory, now: float, kernel: KernelThreads | None = None) -> ProcessesSample:
     """Read the processes below `proc`; one that was seen to run since the last look begins anew."""
-    found = [each for each in _all(proc) if not each.kernel]
+    kernel = kernel or KernelThreads()
+    if now >= kernel.until:
+        kernel.pids, kernel.until = frozenset(), now + _ANEW_S
+    read = list(_all(proc, kernel.pids))
+    kernel.pids |= {str(each.pid) for each in read if each.kernel}
+    found = [each for each in read if not each.kernel]
     asleep = {f"{each.pid} {each.started}": each for each in found if each.state == "D"}
     before, memory.asleep = memory.asleep, {}
     for key, each in asleep.items():
@@ -113,9 +131,9 @@ def _fewest(memory: Memory, zombies: int, now: float) -> int:
     return min(count for _, count in memory.zombies)
 
 
-def _all(proc: Path) -> Iterator[_Process]:
+def _all(proc: Path, known: Collection[str]) -> Iterator[_Process]:
     for pid in os.listdir(proc):  # noqa: PTH208  # thousands of them: names are all that is wanted
-        if pid.isdigit():
+        if pid.isdigit() and pid not in known:
             text = _text(f"{proc}/{pid}/stat")
             if process := _Process.read(text):
                 yield process

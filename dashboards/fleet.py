@@ -141,6 +141,14 @@ BOARD = board(
         width=7,
     ),
     listing(
+        "What nodes usually measure",
+        "Median of the fleet by kind of hardware, as `sentinel probe` and pre-flights measured.",
+        "short",
+        of("baseline", 'stat="median"'),
+        {"check": "Check", "kind": "Kind", "quantity": "What", "Value": "Median"},
+        width=24,
+    ),
+    listing(
         "Agents",
         "How many agents run each release.",
         "short",

@@ -14,6 +14,7 @@ from sentinel.dashboards.promql import PREFIX
 RULES = Path(__file__).parent / "rules"
 UNUSED: Mapping[str, str] = {
     "agent_ranks": "`node_ranks` says it from the controller, which also knows of agents that are away",
+    "baseline_nodes": "a baseline is shown only where enough nodes make it",
     "clock_synchronised": "`clock_error_seconds` grows when nobody disciplines the clock",
     "gpu_ecc_corrected_errors_total": "DRAM and SRAM are shown apart: a limit holds for each",
     "gpu_ecc_lifetime_corrected_errors_total": "corrected errors over a life say nothing; their rate does",

@@ -1,7 +1,7 @@
 """What a look at the GPUs costs: each passive GPU check, and each call of NVML, real or the stand-in's.
 
 `python -m benchmarks.gpu.nvml` on a machine with NVIDIA GPUs asks them; elsewhere, or with `--stand-in`, it
-asks the stand-in driver, whose calls each read a file. Nothing is changed on the GPUs.
+asks the stand-in driver, whose calls look values up. Nothing is changed on the GPUs.
 """
 
 import argparse
@@ -122,7 +122,7 @@ def main() -> int:
         if is_real:
             print("the GPUs of this machine")
         else:
-            print("the stand-in driver: each call reads a file, so calls cost other than real ones")
+            print("the stand-in driver: calls cost other than real ones")
             meet_stand_in(Path(folder), given.gpus)
         is_within = report(given.rounds)
     return 0 if is_within or not is_real else 1

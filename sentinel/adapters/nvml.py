@@ -37,8 +37,8 @@ class NvmlGpus:
         self._handles: dict[int, Any] = {}
         self._names: dict[int, tuple[str, str]] = {}
         """(uuid, PCI address) by index; empty for a GPU that has not answered yet."""
-        self._hottest: dict[int, int | None] = {}
-        """The temperature limit of each GPU that is open, °C: it does not change."""
+        self._kept: dict[int, dict[str, Any]] = {}
+        """What need not be read again of each GPU while it is open."""
         self._started = False
 
     def sample(self) -> Sequence[GpuSample]:
@@ -86,16 +86,14 @@ class NvmlGpus:
         )
         uuid = text(pynvml.nvmlDeviceGetUUID(handle))
         self._names[index] = (uuid, text(pynvml.nvmlDeviceGetPciInfo(handle).busId))
-        self._handles[index] = handle
-        hottest = pynvml.NVML_TEMPERATURE_THRESHOLD_GPU_MAX
-        self._hottest[index] = Asking()(lambda: pynvml.nvmlDeviceGetTemperatureThreshold(handle, hottest))
+        self._handles[index], self._kept[index] = handle, {}
 
     def _sample(self, index: int) -> GpuSample:
         return self._open(index, self._measure, self._silent)
 
     def _detail(self, kind: type[Detail], index: int) -> Detail:
         def measure(index: int, handle: Any) -> Detail:
-            values = READERS[kind](handle, ask := Asking())
+            values = READERS[kind](handle, ask := Asking(self._kept[index]))
             return replace(kind(index, *self._names[index], ask.error), **values)
 
         return self._open(index, measure, lambda index, error: kind(index, *self._names[index], str(error)))
@@ -112,7 +110,8 @@ class NvmlGpus:
 
     def _measure(self, index: int, handle: Any) -> GpuSample:
         uuid, pci = self._names[index]
-        ask = Asking()
+        ask = Asking(self._kept[index])
+        hottest = pynvml.NVML_TEMPERATURE_THRESHOLD_GPU_MAX
         memory = ask(lambda: pynvml.nvmlDeviceGetMemoryInfo(handle))
         remapped = ask(lambda: pynvml.nvmlDeviceGetRemappedRows(handle)) or (None,) * 4
         return GpuSample(
@@ -125,7 +124,9 @@ class NvmlGpus:
             remap_pending=None if remapped[2] is None else bool(remapped[2]),
             remap_failed=None if remapped[3] is None else bool(remapped[3]),
             temperature_c=ask(lambda: pynvml.nvmlDeviceGetTemperature(handle, pynvml.NVML_TEMPERATURE_GPU)),
-            temperature_max_c=self._hottest.get(index),
+            temperature_max_c=ask.once(
+                "hottest", lambda: pynvml.nvmlDeviceGetTemperatureThreshold(handle, hottest)
+            ),
             throttle_reasons=ask(lambda: pynvml.nvmlDeviceGetCurrentClocksThrottleReasons(handle)),
             memory_used_bytes=None if memory is None else memory.used,
             utilisation_percent=ask(lambda: pynvml.nvmlDeviceGetUtilizationRates(handle).gpu),

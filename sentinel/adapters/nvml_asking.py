@@ -19,7 +19,9 @@ _VALUE = ("dVal", "uiVal", "ulVal", "ullVal", "sllVal", "siVal", "usVal")
 class Asking:
     """Asks a GPU for one value after the other; what the refusals say about the GPU is kept."""
 
-    def __init__(self) -> None:
+    def __init__(self, kept: dict[str, Any] | None = None) -> None:
+        """`kept`: what was read of this GPU since it was opened, and need not be read again."""
+        self.kept = {} if kept is None else kept
         self._words: dict[str, None] = {}
 
     @property
@@ -37,6 +39,13 @@ class Asking:
             if error.value in TELLING:
                 self._words[str(error)] = None
             return None
+
+    def once(self, name: str, ask: Callable[[], T]) -> T | None:
+        """Give a value that stays while the GPU is open; one that could not be had is asked again."""
+        if self.kept.get(name) is None:
+            self.kept[name] = self(ask)
+        kept: T | None = self.kept[name]
+        return kept
 
     def fields(self, handle: Any, *ids: int | tuple[int, int]) -> list[int | None]:
         """Give field values, each an id or (id, link), in one call."""

@@ -1,13 +1,14 @@
 """What NVML is asked about a GPU beyond its presence: one reader for each kind of detail."""
 
 import ctypes
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
 import pynvml
 
 from sentinel.adapters.nvml_asking import Asking, text
+from sentinel.adapters.nvml_nvlinks import nvlinks
 from sentinel.model.gpu_sample import (
     Fabric,
     GpuClocks,
@@ -17,7 +18,6 @@ from sentinel.model.gpu_sample import (
     GpuMemory,
     GpuProcess,
     GpuTenants,
-    NvLink,
 )
 
 Values = dict[str, Any]
@@ -25,12 +25,6 @@ Values = dict[str, Any]
 
 # Field ids of nvml.h: not every release of the binding that we take has a name for each.
 _MEMORY_TEMPERATURE = 82
-_NVLINK_COUNT = 91
-_MOST_NVLINKS = 72
-"""Twice as many as nvml.h has room for: a driver that says more is not believed."""
-_NVLINK_REPLAYS, _NVLINK_RECOVERIES, _NVLINK_CRC = 161, 162, 163
-_NVLINK5_RECOVERIES = 215
-"""NVLink 5 counts them here, and has none of the counters before."""
 _RECOVERY_ACTION = 230
 
 
@@ -110,21 +104,9 @@ def _links(handle: Any, ask: Asking) -> Values:
         "pcie_width": ask(lambda: pynvml.nvmlDeviceGetCurrPcieLinkWidth(handle)),
         "pcie_width_max": ask(lambda: pynvml.nvmlDeviceGetMaxPcieLinkWidth(handle)),
         "pcie_replays": ask(lambda: pynvml.nvmlDeviceGetPcieReplayCounter(handle)),
-        "nvlinks": tuple(_nvlinks(handle, ask)),
+        "nvlinks": nvlinks(handle, ask),
         "mig": bool(mig),
     }
-
-
-def _nvlinks(handle: Any, ask: Asking) -> Iterator[NvLink]:
-    (count,) = ask.fields(handle, _NVLINK_COUNT)
-    kinds = (_NVLINK_REPLAYS, _NVLINK_RECOVERIES, _NVLINK_CRC, _NVLINK5_RECOVERIES)
-    links = range(min(count or 0, _MOST_NVLINKS))
-    counters = ask.fields(handle, *((kind, link) for link in links for kind in kinds)) if links else []
-    for link in links:
-        active = ask(lambda link=link: pynvml.nvmlDeviceGetNvLinkState(handle, link))  # type: ignore[misc]
-        replays, recoveries, crc, recoveries5 = counters[link * len(kinds) : (link + 1) * len(kinds)]
-        counted = recoveries5 if recoveries is None else recoveries
-        yield NvLink(link, None if active is None else bool(active), replays, counted, crc)
 
 
 def _clocks(handle: Any, ask: Asking) -> Values:
@@ -139,12 +121,16 @@ def _clocks(handle: Any, ask: Asking) -> Values:
         ),
         "power_violation_ns": ask(lambda: pynvml.nvmlDeviceGetViolationStatus(handle, power).violationTime),
         "memory_temperature_c": memory_c,
-        "memory_temperature_max_c": ask(lambda: pynvml.nvmlDeviceGetTemperatureThreshold(handle, hottest)),
+        "memory_temperature_max_c": ask.once(
+            "hottest memory", lambda: pynvml.nvmlDeviceGetTemperatureThreshold(handle, hottest)
+        ),
         "power_w": ask(lambda: pynvml.nvmlDeviceGetPowerUsage(handle) / 1000),
         "power_limit_w": ask(lambda: pynvml.nvmlDeviceGetEnforcedPowerLimit(handle) / 1000),
-        "power_default_w": ask(lambda: pynvml.nvmlDeviceGetPowerManagementDefaultLimit(handle) / 1000),
+        "power_default_w": ask.once(
+            "power", lambda: pynvml.nvmlDeviceGetPowerManagementDefaultLimit(handle) / 1000
+        ),
         "sm_clock_mhz": ask(lambda: pynvml.nvmlDeviceGetClockInfo(handle, sm)),
-        "sm_clock_max_mhz": ask(lambda: pynvml.nvmlDeviceGetMaxClockInfo(handle, sm)),
+        "sm_clock_max_mhz": ask.once("clock", lambda: pynvml.nvmlDeviceGetMaxClockInfo(handle, sm)),
     }
 
 
@@ -188,10 +174,10 @@ def _driver(handle: Any, ask: Asking) -> Values:
     return {
         "recovery_action": action,
         "fabric": ask(lambda: _fabric(handle)),
-        "name": text(ask(lambda: pynvml.nvmlDeviceGetName(handle)) or ""),
-        "driver": text(ask(pynvml.nvmlSystemGetDriverVersion) or ""),
-        "vbios": text(ask(lambda: pynvml.nvmlDeviceGetVbiosVersion(handle)) or ""),
-        "serial": text(ask(lambda: pynvml.nvmlDeviceGetSerial(handle)) or ""),
+        "name": text(ask.once("name", lambda: pynvml.nvmlDeviceGetName(handle)) or ""),
+        "driver": text(ask.once("driver", pynvml.nvmlSystemGetDriverVersion) or ""),
+        "vbios": text(ask.once("vbios", lambda: pynvml.nvmlDeviceGetVbiosVersion(handle)) or ""),
+        "serial": text(ask.once("serial", lambda: pynvml.nvmlDeviceGetSerial(handle)) or ""),
     }
 
 

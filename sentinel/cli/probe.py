@@ -44,7 +44,7 @@ def probe(
     body = {"check": check, "nodes": named, "disturb": disturb, "who": getpass.getuser()}
     now = ask("POST", "probe", body)
     if not json:
-        say(f"{check} on {', '.join(now['nodes'])}, for {now['deadline_s']:.0f} s at most")
+        say(f"{check} on {', '.join(now['nodes'])}, for {now['deadline_s']:.0f} s at most once all are ready")
         say("; ".join(f"beside {each}" for each in now["disturbs"]) or "no job has ranks there")
     told = ""
     while not now["ended"]:
@@ -66,7 +66,7 @@ def probe(
 def _how_far(now: Mapping[str, Any]) -> str:
     samples = now["samples"]
     if not samples:
-        return "measuring"
+        return "the nodes get ready and measure"
     answered = sum(not each["error"] for each in samples)
     return f"round {samples[-1]['round'] + 1}: {answered} of {len(samples)} measurements"
 

@@ -38,6 +38,7 @@ from sentinel.model.action import (
     StopJob,
     StopWorker,
 )
+from sentinel.model.collective import PREPARE_S
 from sentinel.model.decision import (
     Awaited,
     Cordoned,
@@ -53,7 +54,7 @@ from sentinel.model.decision import (
     Wanted,
 )
 from sentinel.model.fact import JobStalled, RankExited
-from sentinel.model.ids import HOUR_S, Cause, IncidentId
+from sentinel.model.ids import HOUR_S, Cause, IncidentId, Seconds
 from sentinel.model.incident import Diagnosis, Due, Incident, PagedDiagnosis, Stage
 from sentinel.model.policy import Rung
 from sentinel.model.runbook import Remedy, Scope
@@ -142,22 +143,21 @@ def _ordered(state: State, action: Action, rules: Rules) -> None:
             _tells_scheduler(state, state.nodes[name], state.nodes[name].cordon)
         case Readmit(node=name):
             _tells_scheduler(state, state.nodes[name], state.nodes[name].outside.cordon)
-        case Prove(node=name, deadline=deadline):
+        case Prove(node=name):
             _is_proved(state, state.nodes[name], action)
-            state.set_deadline(Timer.PROOF.of(name), deadline + rules.policy.retry_s)
+            state.set_deadline(Timer.PROOF.of(name), _answers_within(action, rules))
         case Repair(node=name, rung=rung):
             _is_repaired(state, state.nodes[name], action.id, rung)
         case Ping(node=name):
             state.change(state.nodes[name], pings=state.nodes[name].pings + 1)
             state.set_deadline(Timer.PING.of(name), rules.policy.action_timeout_s)
-        case Probe(node=name, check=check, deadline=deadline) if check and name:
+        case Probe(node=name, check=check) if check and name:
             preflights.ordered(state, state.nodes[name], action.id)
-            state.set_deadline(Timer.PREFLIGHT.of(name), deadline + rules.policy.retry_s)
+            state.set_deadline(Timer.PREFLIGHT.of(name), _answers_within(action, rules))
         case CallOff(node=name):
             preflights.put_off(state, state.nodes[name])
-        case Probe(incident=name, check=check, deadline=deadline) if check:
-            # Its answer may still be on the way at its deadline.
-            state.set_deadline(Timer.MEMBERS.of(name), deadline + rules.policy.retry_s)
+        case Probe(incident=name, check=check) if check:
+            state.set_deadline(Timer.MEMBERS.of(name), _answers_within(action, rules))
         case Probe(incident=name) | CollectStacks(incident=name):
             _was_asked(state, name, action.id)
         case RestartAgent() | RestartGcs():
@@ -347,6 +347,12 @@ def _begins_anew(state: State, node: Node, decision: Cordoned, rules: Rules) -> 
     known.append(Eviction(state.now, decision.reason, decision.incident))
     history = tuple(known[-rules.policy.inspect_after :])
     state.change(node, history=history, **UNPROVED)
+
+
+def _answers_within(order: Prove | Probe, rules: Rules) -> Seconds:
+    """Say how long an order to measure is waited for; its answer may still be on the way at its deadline."""
+    prepares = PREPARE_S if order.check else 0.0
+    return prepares + order.deadline + rules.policy.retry_s
 
 
 def _is_proved(state: State, node: Node, order: Prove) -> None:

@@ -25,7 +25,7 @@ enum {
     INSUFFICIENT_SIZE = 7, TIMED_OUT = 10, LIBRARY_NOT_FOUND = 12, GPU_IS_LOST = 15, OPERATING_SYSTEM = 17,
     UNKNOWN = 999
 };
-enum { GPUS = 64, NAME = 96, FILE_SIZE = 1 << 16, POLL_US = 2000, XIDS = 64 };
+enum { GPUS = 64, NAME = 96, FILE_SIZE = 1 << 16, LINES = 1 << 14, POLL_US = 2000, XIDS = 64 };
 
 typedef unsigned long long u64;
 typedef struct { char pci[32]; int session; } Device;
@@ -36,68 +36,90 @@ static int found_count, session, users;
 
 /* ---- the file ---- */
 
-/* Gives what the file says now. It is read again only when it is another one, for a real driver reads none. */
-static int load(char *text) {
-    static __thread char known[FILE_SIZE];
-    static __thread size_t size;
-    static __thread struct stat read_at;
+typedef struct { const char *section, *key, *value; } Line;
+
+static __thread struct {
+    struct stat as_of;
+    char text[FILE_SIZE];
+    Line lines[LINES]; /* a hash table: a real driver looks nothing up in a text */
+    const char *sections[GPUS];
+    int lines_count, sections_count;
+} file;
+
+/* Gives where a section's key is or belongs; section "" is what goes for every GPU, key "" says that one is there. */
+static Line *find(const char *section, const char *key) {
+    unsigned hash = 2166136261u;
+    for (const char *at = section; *at; at++) hash = (hash ^ (unsigned char)*at) * 16777619u;
+    for (const char *at = key; *at; at++) hash = (hash ^ (unsigned char)*at) * 16777619u;
+    for (unsigned at = hash % LINES;; at = (at + 1) % LINES) {
+        Line *line = &file.lines[at];
+        if (!line->key || (!strcmp(line->key, key) && !strcmp(line->section, section))) return line;
+    }
+}
+
+/* The last line of a section and key counts. */
+static void keep(const char *section, const char *key, const char *value) {
+    Line *line = find(section, key);
+    if (!line->key && ++file.lines_count > LINES / 2) return;
+    *line = (Line){section, key, value};
+}
+
+static void parse(void) {
+    const char *section = "";
+    char *rest;
+    memset(file.lines, 0, sizeof file.lines);
+    file.lines_count = file.sections_count = 0;
+    for (char *line = strtok_r(file.text, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
+        if (*line == '[') {
+            section = line + 1;
+            line[strcspn(line, "]")] = 0;
+            if (!find(section, "")->key && file.sections_count < GPUS) file.sections[file.sections_count++] = section;
+            keep(section, "", "");
+            continue;
+        }
+        char *equals = strchr(line, '=');
+        if (!equals) continue;
+        *equals++ = 0;
+        equals[strcspn(equals, "#")] = 0;
+        for (size_t last = strlen(equals); last && equals[last - 1] == ' ';) equals[--last] = 0;
+        keep(section, line, equals);
+    }
+}
+
+/* Knows what the file says now; 0 where there is none. It is read again only when it is another one. */
+static int look(void) {
     const char *path = getenv("NVML_STANDIN");
     struct stat now;
     if (!path || stat(path, &now)) return 0;
-    if (now.st_ino != read_at.st_ino || now.st_size != read_at.st_size ||
-        now.st_mtim.tv_sec != read_at.st_mtim.tv_sec || now.st_mtim.tv_nsec != read_at.st_mtim.tv_nsec) {
-        FILE *file = fopen(path, "r");
-        if (!file) return 0;
-        size = fread(known, 1, FILE_SIZE - 1, file);
-        fclose(file);
-        known[size] = 0;
-        read_at = now;
-    }
-    memcpy(text, known, size + 1);
+    if (now.st_ino == file.as_of.st_ino && now.st_size == file.as_of.st_size &&
+        now.st_mtim.tv_sec == file.as_of.st_mtim.tv_sec && now.st_mtim.tv_nsec == file.as_of.st_mtim.tv_nsec)
+        return 1;
+    FILE *opened = fopen(path, "r");
+    if (!opened) return 0;
+    file.text[fread(file.text, 1, FILE_SIZE - 1, opened)] = 0;
+    fclose(opened);
+    file.as_of = now;
+    parse();
     return 1;
 }
 
-/* Gives where a section begins (NULL: the lines before the first one), and its end. */
-static const char *part(const char *text, const char *section, const char **end) {
-    char head[NAME];
-    const char *begin = text;
-    if (section) {
-        snprintf(head, sizeof head, "\n[%s]", section);
-        begin = strncmp(text, head + 1, strlen(head) - 1) ? strstr(text, head) : text;
-        if (!begin) return NULL;
-        begin += begin != text;
-    }
-    *end = strstr(begin + (section != NULL), "\n[");
-    if (!section && *text == '[') *end = text;
-    if (!*end) *end = begin + strlen(begin);
-    return begin;
-}
-
-/* Finds the last `key=` of a section. */
-static int in_section(const char *text, const char *section, const char *key, char *value, size_t size) {
-    const char *end, *begin = part(text, section, &end), *found = NULL;
-    size_t length = strlen(key);
-    for (const char *at = begin; at && (at = strstr(at, key)) && at < end; at += length)
-        if ((at == text || at[-1] == '\n') && at[length] == '=') found = at;
-    if (!found) return 0;
-    found += length + 1;
-    snprintf(value, size, "%.*s", (int)strcspn(found, "\n#"), found);
-    for (size_t last = strlen(value); last && value[last - 1] == ' ';) value[--last] = 0;
-    return 1;
+/* Gives what is said of a device, or of all. */
+static const char *said(const Device *device, const char *key) {
+    const char *value = device ? find(device->pci, key)->value : NULL;
+    if (!value) value = find("", key)->value;
+    return value && strcmp(value, "N/A") ? value : NULL;
 }
 
 static int word(const Device *device, const char *key, char *value, size_t size) {
-    char text[FILE_SIZE];
-    if (!load(text)) return 0;
-    if (!(device && in_section(text, device->pci, key, value, size)) && !in_section(text, NULL, key, value, size))
-        return 0;
-    return strcmp(value, "N/A") != 0;
+    const char *found = said(device, key);
+    if (found) snprintf(value, size, "%s", found);
+    return found != NULL;
 }
 
 static int number(const Device *device, const char *key, u64 *value) {
-    char text[NAME];
-    if (!word(device, key, text, sizeof text)) return NOT_SUPPORTED;
-    *value = strtoull(text, NULL, 0);
+    const char *found = said(device, key);
+    if (!found) return NOT_SUPPORTED;
+    *value = strtoull(found, NULL, 0);
     return SUCCESS;
 }
 
@@ -108,23 +130,19 @@ static int has(const Device *device, const char *key) {
 
 /* ---- what every call begins with ---- */
 
-static int is_there(const Device *device) {
-    char text[FILE_SIZE], section[NAME];
-    snprintf(section, sizeof section, "\n[%s]", device->pci);
-    return load(text) && (strstr(text, section) || !strncmp(text, section + 1, strlen(section) - 1));
-}
-
 static int ask(const Device *device, const char *function) {
-    char value[NAME], key[NAME];
+    char key[NAME];
+    const char *hangs;
     u64 error = 0;
     if (!getenv("NVML_STANDIN")) return LIBRARY_NOT_FOUND;
-    while (word(device, "hang", value, sizeof value) && !strcmp(value, function)) usleep(POLL_US);
+    int is_described = look();
+    while ((hangs = said(device, "hang")) && !strcmp(hangs, function)) usleep(POLL_US), is_described = look();
     snprintf(key, sizeof key, "error.%s", function);
     if (number(device, key, &error) == SUCCESS && error) return (int)error;
     if (!device) return SUCCESS;
     if (!users) return UNINITIALIZED;
     if (device->session != session) return INVALID_ARGUMENT;
-    if (!is_there(device) || has(device, "lost")) return GPU_IS_LOST;
+    if (!is_described || !find(device->pci, "")->key || has(device, "lost")) return GPU_IS_LOST;
     number(device, "error", &error);
     return (int)error;
 }
@@ -145,16 +163,14 @@ static int get_text(const Device *device, const char *key, char *value, unsigned
 /* ---- the library and its devices ---- */
 
 int nvmlInitWithFlags(unsigned flags) {
-    char text[FILE_SIZE];
     (void)flags;
     BEGIN(NULL);
-    if (!load(text)) return OPERATING_SYSTEM;
+    if (!look()) return OPERATING_SYSTEM;
     if (users++) return SUCCESS; /* as the real one, it looks for GPUs when the first of its users comes */
     session++, found_count = 0;
-    for (const char *line = text; *line; line += strcspn(line, "\n"), line += *line == '\n') {
-        if (*line != '[' || found_count == GPUS) continue;
-        Device *device = &found[found_count++];
-        snprintf(device->pci, sizeof device->pci, "%.*s", (int)strcspn(line + 1, "]\n"), line + 1);
+    for (; found_count < file.sections_count; found_count++) {
+        Device *device = &found[found_count];
+        snprintf(device->pci, sizeof device->pci, "%s", file.sections[found_count]);
         device->session = session;
     }
     return SUCCESS;
@@ -394,13 +410,35 @@ static void field_key(const FieldValue *field, char *key, size_t size) {
     }
 }
 
-int nvmlDeviceGetFieldValues(Device *device, int count, FieldValue *fields) {
+/* Adds a counter up over all links of a GPU whose driver gives totals. */
+static int total(const Device *device, const char *counter, u64 *value) {
     char key[NAME];
+    u64 links = 0, each = 0;
+    if (!has(device, "nvlink.totals") || number(device, "nvlink.count", &links)) return NOT_SUPPORTED;
+    *value = 0;
+    for (u64 link = 0; link < links; link++, *value += each) {
+        snprintf(key, sizeof key, "nvlink.%llu.%s", link, counter);
+        if (number(device, key, &each)) return NOT_SUPPORTED;
+    }
+    return SUCCESS;
+}
+
+static int field_value(const Device *device, FieldValue *field) {
+    char key[NAME];
+    switch (field->id) {
+    case 38: return total(device, "crc", &field->value.wide);
+    case 45: field->value.wide = 0; return has(device, "nvlink.totals") ? SUCCESS : NOT_SUPPORTED;
+    case 52: return total(device, "replays", &field->value.wide);
+    case 59: return total(device, "recoveries", &field->value.wide);
+    default: field_key(field, key, sizeof key); return number(device, key, &field->value.wide);
+    }
+}
+
+int nvmlDeviceGetFieldValues(Device *device, int count, FieldValue *fields) {
     BEGIN(device);
     for (int each = 0; each < count; each++) {
         fields[each].type = 3; /* unsigned long long */
-        field_key(&fields[each], key, sizeof key);
-        fields[each].result = number(device, key, &fields[each].value.wide);
+        fields[each].result = field_value(device, &fields[each]);
     }
     return SUCCESS;
 }
@@ -511,7 +549,7 @@ typedef struct { Device *device; u64 type, data; unsigned gpu_instance, compute_
 int nvmlEventSetWait_v2(Events *set, EventData *event, unsigned timeout_ms) {
     unsigned codes[XIDS];
     BEGIN(NULL);
-    for (long long left = timeout_ms * 1000ll;; left -= POLL_US, usleep(POLL_US)) {
+    for (long long left = timeout_ms * 1000ll;; left -= POLL_US, usleep(POLL_US), look()) {
         for (int each = 0; each < set->count; each++) {
             if (xids(set->device[each], codes) <= set->seen[each]) continue;
             *event = (EventData){set->device[each], 0x8, codes[set->seen[each]++], ~0u, ~0u};

@@ -62,6 +62,7 @@ HEALTHY: Keys = {
     "fabric.state": 3,
     "recovery_action": 0,
     "nvlink.count": LINKS,
+    "nvlink.totals": 1,
     **{f"nvlink.{link}.active": 1 for link in range(LINKS)},
     **{f"nvlink.{link}.{what}": 0 for link in range(LINKS) for what in ("replays", "recoveries", "crc")},
 }

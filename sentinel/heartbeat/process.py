@@ -25,14 +25,26 @@ def process_state(pid: int) -> str:
 
 def state_and_start(pid: int) -> tuple[str, int]:
     """Give a process's state letter and start time, fields 3 and 22 of its stat; ("X", -1) if gone."""
+    state, _, rest = _stat(pid)
+    return state, int(rest.split()[18]) if rest else -1
+
+
+def state_and_label(pid: int) -> tuple[str, bytes]:
+    """Give a process's state letter, and what changes with its name; empty where nobody can read it."""
+    state, name, _ = _stat(pid)
+    return state, name
+
+
+def _stat(pid: int) -> tuple[str, bytes, bytes]:
+    """Give state, name as it is written there, and the fields after the state."""
     try:
         stat = contents(f"/proc/{pid}/stat", _STAT_SIZE)
     except (FileNotFoundError, ProcessLookupError):
-        return "X", -1
+        return "X", b"", b""
     except OSError:
-        return UNREAD, -1
-    fields = stat.rpartition(b")")[2].split()  # the name before it may hold spaces and parentheses
-    return fields[0].decode(), int(fields[19])
+        return UNREAD, b"", b""
+    name, _, fields = stat.rpartition(b") ")  # the name may hold spaces and parentheses
+    return chr(fields[0]), name, fields[2:]
 
 
 def process_name(pid: int) -> str:
@@ -50,7 +62,7 @@ Numbers = Mapping[tuple[int, int], int]
 def contained() -> Numbers:
     """Find every process that has a namespace of its own: NSpid lists all the numbers that it has."""
     numbers = (int(entry.name) for entry in os.scandir("/proc") if entry.name.isdigit())
-    named = ((own, pid) for pid in numbers if (own := _innermost(pid)) not in (-1, pid))
+    named = ((own, pid) for pid in numbers if (own := own_number(pid)) not in (-1, pid))
     return {(own, state_and_start(pid)[1]): pid for own, pid in named}
 
 
@@ -90,7 +102,7 @@ def counts_as_the_kernel() -> bool:
         return False
 
 
-def _innermost(pid: int) -> int:
+def own_number(pid: int) -> int:
     """Give the number by which a process knows itself; -1 when it is gone."""
     try:
         status = contents(f"/proc/{pid}/status", _STATUS_SIZE)

@@ -7,6 +7,7 @@ import struct
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from sentinel.heartbeat.layout import (
@@ -39,6 +40,11 @@ from sentinel.heartbeat.layout import (
 from sentinel.heartbeat.process import UNREAD, state_and_start
 
 _READS = 20
+_KEPT = 1024
+"""Parts of records whose meaning is known already: a record that is read again has mostly the same ones."""
+_IDENTITY_LIES = slice(IDENTITY.size + CRC.size)
+_STEPS_LIE, _PLACES_LIE = slice(STEP_AT[0], PLACE_AT[0]), slice(PLACE_AT[0], SIZE)
+_WORD_FORM = struct.Struct(f"{WORD_COUNT}q")
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _PIDS = range(1, 2**22 + 1)
 """Linux counts no further."""
@@ -125,7 +131,7 @@ def read_open(descriptor: int, path: os.PathLike[str]) -> Record:
     """Read an open record whole; `path` is for the errors. Raises HeartbeatError."""
     for _ in range(_READS):
         raw = _load(descriptor, path)
-        step, place = _newest(raw, STEP, STEP_AT), _newest(raw, PLACE, PLACE_AT)
+        step, place = _newest_step(raw[_STEPS_LIE]), _newest_place(raw[_PLACES_LIE])
         if step and place:
             record = _record(path, raw, step, place)
             if not _is_possible(record):
@@ -179,16 +185,36 @@ def _whole(raw: bytes, form: struct.Struct, at: int) -> bool:
     return CRC.pack(zlib.crc32(raw[at : at + form.size])) == raw[at + form.size : at + form.size + CRC.size]
 
 
-def _newest(raw: bytes, form: struct.Struct, places: tuple[int, int]) -> Sequence[Any] | None:
-    copies = [form.unpack_from(raw, at) for at in places if _whole(raw, form, at)]
+def _newest(part: bytes, form: struct.Struct, places: tuple[int, int]) -> Sequence[Any] | None:
+    copies = [form.unpack_from(part, at) for at in places if _whole(part, form, at)]
     return max(copies, key=lambda copy: copy[0])[1:] if copies else None
 
 
+@lru_cache(_KEPT)
+def _newest_step(part: bytes) -> Sequence[Any] | None:
+    return _newest(part, STEP, (0, STEP_AT[1] - STEP_AT[0]))
+
+
+@lru_cache(_KEPT)
+def _newest_place(part: bytes) -> Sequence[Any] | None:
+    return _newest(part, PLACE, (0, PLACE_AT[1] - PLACE_AT[0]))
+
+
+@lru_cache(_KEPT)
+def _identity(part: bytes) -> tuple[int, int, bytes, bytes] | None:
+    """Give pid, start time, job and worker; None where they are damaged."""
+    if not _whole(part, IDENTITY, 0):
+        return None
+    _, _, pid, started, job, worker = IDENTITY.unpack_from(part)
+    return pid, started, job, worker
+
+
 def _record(path: os.PathLike[str], raw: bytes, step: Sequence[Any], place: Sequence[Any]) -> Record:
-    if not _whole(raw, IDENTITY, 0):
+    identity = _identity(raw[_IDENTITY_LIES])
+    if identity is None:
         raise HeartbeatError(f"{os.fspath(path)}: its identity is damaged")
-    _, _, pid, started, job, worker = IDENTITY.unpack_from(raw)
-    words = struct.unpack_from(f"{WORD_COUNT}q", raw, WORDS)
+    pid, started, job, worker = identity
+    words = _WORD_FORM.unpack_from(raw, WORDS)
     collectives = words[COLLECTIVES : COLLECTIVES + GROUPS]
     if words[PHASE] & PHASE_BITS >= len(PHASES):
         raise HeartbeatError(f"{os.fspath(path)}: its phase is damaged")
@@ -221,7 +247,13 @@ def _record(path: os.PathLike[str], raw: bytes, step: Sequence[Any], place: Sequ
 
 
 def _name(path: os.PathLike[str], field: bytes) -> str:
-    name = field.rstrip(b"\0").decode(errors="replace")
-    if not is_name(name):
+    name = _named(field)
+    if not name:
         raise HeartbeatError(f"{os.fspath(path)}: its job's or worker's name is none")
     return name
+
+
+@lru_cache(_KEPT)
+def _named(field: bytes) -> str:
+    name = field.rstrip(b"\0").decode(errors="replace")
+    return name if is_name(name) else ""

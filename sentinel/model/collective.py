@@ -12,6 +12,9 @@ from sentinel.model.ids import Address, Count, Instant, NodeId, NodeName, Port, 
 
 NO_ANSWER = "no answer"
 """The error of a member that did not answer in time: it is asked no more."""
+PREPARE_S: Seconds = 60.0
+"""So long at most members get ready, before the clock of their first round starts: torch alone takes a second
+on an idle machine, and half a minute where others keep its processors busy or its disk is a slow one."""
 Members: TypeAlias = tuple[NodeId, ...]
 """Nodes that measure together."""
 ABOUT = "about|"
@@ -142,6 +145,10 @@ def all_pairs(nodes: Sequence[NodeId], samples: Sequence[MemberSample]) -> Round
     return next(filter(None, left), [])
 
 
+def nothing() -> None:
+    """Load nothing: what measures is ready as it is."""
+
+
 @dataclass(frozen=True, slots=True)
 class CollectiveCheck:
     """A check of several nodes together, run only when asked. `checks/<name>.py` defines it as `CHECK`."""
@@ -162,5 +169,7 @@ class CollectiveCheck:
     """
     figures: Callable[[Sequence[MemberSample]], Iterable[Figure]] = no_figures
     """Pure: what of the samples the fleet's baseline is made of; nothing that was measured beside a job."""
+    prepare: Callable[[], None] = nothing
+    """Loads what `measure` needs, on every member by itself, within `PREPARE_S`."""
     behind: str = ""
     """Code of the finding about a figure that is far below the fleet's; empty if that is only told."""

@@ -212,7 +212,10 @@ class Policy:
     """What only asks for a drain (a slow GPU) or a page has to stand this long: a brief event is none."""
 
     collective_s: Seconds = number(45.0, 1.0, 600.0)
-    """A collective probe ends after this: one node of four at 3 Mbit/s and 300 ms needs half of it."""
+    """A collective probe ends so long after its members are ready.
+
+    One node of four at 3 Mbit/s and 300 ms needs half of it.
+    """
 
     # What a node measures alone, held against the other nodes of its kind
 

@@ -219,6 +219,14 @@ class ProbeNow(Noun, frozen=True):
     """If it is given, run all other checks, too, and wait so long for them, seconds."""
 
 
+class GetReady(Noun, frozen=True):
+    """Controller to agent: load what a collective check measures with; the answer says that it is there."""
+
+    order: Word
+    check: Word
+    within: Span
+
+
 class MeasureNow(Noun, frozen=True):
     """Controller to agent: measure together with other nodes; the answer's data are the values, as JSON."""
 
@@ -232,7 +240,7 @@ class MeasureNoMore(Noun, frozen=True):
 
     order: Word
     probe: Word
-    """Orders of it are called `probe#round`."""
+    """Orders of it are called `probe#round`, or `probe#ready`."""
 
 
 class KillWorker(Noun, frozen=True):
@@ -300,5 +308,14 @@ class Joined(Noun, frozen=True):
 
 
 Order: TypeAlias = (
-    Ack | ProbeNow | MeasureNow | MeasureNoMore | KillWorker | StacksNow | LogsNow | ResetGpus | Leave
+    Ack
+    | ProbeNow
+    | GetReady
+    | MeasureNow
+    | MeasureNoMore
+    | KillWorker
+    | StacksNow
+    | LogsNow
+    | ResetGpus
+    | Leave
 )

@@ -7,6 +7,7 @@ from sentinel.model.action import CallOff, CollectStacks, Probe, Prove, Repair
 from sentinel.model.counted import counted
 from sentinel.model.ids import NodeId
 from sentinel.model.report import (
+    GetReady,
     KillWorker,
     Leave,
     LogsNow,
@@ -42,7 +43,7 @@ class AgentOrders:
     async def order(
         self,
         node: NodeId,
-        order: KillWorker | StacksNow | LogsNow | ResetGpus | MeasureNow | MeasureNoMore | Leave,
+        order: KillWorker | StacksNow | LogsNow | ResetGpus | GetReady | MeasureNow | MeasureNoMore | Leave,
         within: float,
     ) -> OrderDone:
         """Give an order and wait for what became of it. Raises ActionError, TimeoutError."""

@@ -13,13 +13,14 @@ from sentinel.adapters.kernel_log import follow
 from sentinel.checks import load, load_collective
 from sentinel.model.check import Check, Machine, Series
 from sentinel.model.codec import to_plain
-from sentinel.model.collective import CollectiveCheck, Held, Meeting, MemberSample, parted
+from sentinel.model.collective import PREPARE_S, CollectiveCheck, Held, Meeting, MemberSample, parted
 from sentinel.model.finding import WORST, Finding, Health, skipped
 from sentinel.model.ids import NodeId, Seconds
 from sentinel.ready import is_ready
 from sentinel.runtime.agent.prober import STARTING, Prober
 from sentinel.runtime.members import planned
 from sentinel.runtime.probe import (
+    PREPARE,
     Answer,
     Hold,
     Introduction,
@@ -156,14 +157,16 @@ class _Asked:
         self._prober = Prober(here)
 
     def ask(self, check: Check) -> Result:
-        answer = self._said(check)
+        answer = self._said(check.name, check.deadline)
         return _result(answer) if isinstance(answer, Answer) else self._gone(check, str(answer))
 
     def measure(self, check: CollectiveCheck) -> Result:
         """Have this node measure alone, and the check's judge see it."""
         node = NodeId(self._here.node)
         meeting = Meeting((node,), ("127.0.0.1",), 0, 0, check.deadline)
-        answer = self._said(check, json.dumps(to_plain(meeting)))
+        answer = self._said(PREPARE, PREPARE_S, check.name)
+        if isinstance(answer, Measured) and not answer.error:
+            answer = self._said(check.name, check.deadline, json.dumps(to_plain(meeting)))
         if not isinstance(answer, Measured):
             return self._gone(check, str(answer))
         values, words = parted(answer.values)
@@ -175,9 +178,7 @@ class _Asked:
             findings.append(Finding(check.name, "not-measured", check.name, Health.UNKNOWN, said))
         return Result(check.name, findings, {Series(name): each for name, each in values.items()}, found.held)
 
-    def _said(
-        self, check: Check | CollectiveCheck, about: str = ""
-    ) -> Answer | Introduction | Measured | str:
+    def _said(self, asked: str, deadline: Seconds, about: str = "") -> Answer | Introduction | Measured | str:
         """Ask the prober, started if there is none; gives its answer, or what became of it."""
         if self._prober.pid == 0:
             self._prober.start(time.monotonic())
@@ -186,7 +187,7 @@ class _Asked:
                 self.pci = introduced.pci
             elif isinstance(introduced, str):
                 return introduced
-        self._prober.ask(check.name, check.deadline, time.monotonic(), about)
+        self._prober.ask(asked, deadline, time.monotonic(), about)
         return self._answer()
 
     def close(self) -> None:

@@ -13,10 +13,18 @@ from typing import Protocol
 from sentinel.checks import load_collective
 from sentinel.model.action import Probe
 from sentinel.model.codec import from_plain
-from sentinel.model.collective import NO_ANSWER, CollectiveCheck, Meeting, MemberSample, Round, parted
+from sentinel.model.collective import (
+    NO_ANSWER,
+    PREPARE_S,
+    CollectiveCheck,
+    Meeting,
+    MemberSample,
+    Round,
+    parted,
+)
 from sentinel.model.fact import MembersProbed
 from sentinel.model.ids import Instant, NodeId, Seconds
-from sentinel.model.report import MeasureNow, OrderDone
+from sentinel.model.report import GetReady, MeasureNow, OrderDone
 from sentinel.runtime.hands import ActionError
 from sentinel.runtime.members import Member, placed, planned
 from sentinel.runtime.probe import Hold, Judged, held_nowhere, judged
@@ -31,7 +39,7 @@ SAID = 200
 class Agents(Protocol):
     """Gives orders to agents."""
 
-    async def order(self, node: NodeId, order: MeasureNow, within: float) -> OrderDone:
+    async def order(self, node: NodeId, order: MeasureNow | GetReady, within: float) -> OrderDone:
         """Give an order and wait for what became of it. Raises ActionError, TimeoutError."""
 
 
@@ -46,21 +54,28 @@ async def probe_members(
 ) -> MembersProbed:
     """Measure the rounds that the check plans, as many as fit into the probe's deadline.
 
+    Its clock starts when all members are ready, or `PREPARE_S` have passed: loading what measures takes
+    longer than a measurement on a busy machine. Whoever is not ready then is a sample, and takes no part.
+
     `about` says what is known of members; `heard` is told after each round what is measured so far; `hold`
     knows what the fleet has measured before. Raises ActionError for an unknown check.
     """
     check = load_collective().get(action.check)
     if check is None:
         raise ActionError(f"there is no collective check {action.check!r:.80}")
+    asked_for = (_ready(agents, check, f"{action.id}#ready", node) for node in action.members)
+    missing = [placed(sample, 0, about) for sample in await asyncio.gather(*asked_for) if sample]
+    able = [node for node in action.members if node not in {sample.node for sample in missing}]
     until, samples, error = time.monotonic() + action.deadline, list[MemberSample](), ""
     for number in count():
-        together, error = planned(check, action.members, samples)
+        together, error = planned(check, able, samples)
         if not together or (left := until - time.monotonic()) <= GRACE:
             break
         meetings = _meetings(together, addresses, min(check.deadline, left - GRACE))
         asked = (_member(agents, check, f"{action.id}#{number}", each) for each in meetings)
         samples += [placed(sample, number, about) for sample in await asyncio.gather(*asked)]
-        heard(samples)
+        heard([*missing, *samples])
+    samples = [*missing, *samples]
     found = judged(check, samples, hold) if not error else Judged((), error=error)
     return MembersProbed(
         now(),
@@ -79,6 +94,17 @@ def _meetings(together: Round, addresses: Mapping[NodeId, str], deadline: Second
     for members, port in zip(together, random.sample(PORTS, len(together)), strict=True):
         there = tuple(addresses[name] for name in members)
         yield from (Meeting(members, there, port, rank, deadline) for rank in range(len(members)))
+
+
+async def _ready(agents: Agents, check: CollectiveCheck, order: str, node: NodeId) -> MemberSample | None:
+    """Have one node load what it measures with; whatever keeps it from that is its sample."""
+    try:
+        await agents.order(node, GetReady(order, check.name, PREPARE_S), PREPARE_S + GRACE)
+    except TimeoutError:
+        return MemberSample(node, (node,), error=NO_ANSWER)
+    except ActionError as error:
+        return MemberSample(node, (node,), error=f"{error}"[:SAID])
+    return None
 
 
 async def _member(agents: Agents, check: CollectiveCheck, order: str, meeting: Meeting) -> MemberSample:

@@ -58,6 +58,7 @@ from sentinel.runtime.agent_orders import AgentOrders
 from sentinel.runtime.already import already
 from sentinel.runtime.annotator import Annotator
 from sentinel.runtime.awake import Awake
+from sentinel.runtime.baseline_metrics import BaselineMetrics
 from sentinel.runtime.counters import Counters
 from sentinel.runtime.gathered import Gathered
 from sentinel.runtime.goodput import Goodput
@@ -150,7 +151,15 @@ class Controller:
         self._goodput = Goodput(self.ledger.state, books, self.watch.reached, self.now)
         self._stages, self._links = StageTimes(self.ledger.state.incidents.values()), LinkMetrics()
         process = ProcessCollector(namespace="sentinel", registry=None)
-        for collector in (self._goodput, self._stages, self._links, LedgerMetrics(self.ledger), process):
+        usual = BaselineMetrics(lambda: self.ledger.state.baselines.copy(), settings.policy, self.now)
+        for collector in (
+            self._goodput,
+            self._stages,
+            self._links,
+            LedgerMetrics(self.ledger),
+            usual,
+            process,
+        ):
             self._registry.register(collector)
         self._dispatcher = self._receivers()
         self._digest_times = digest.read(settings, self._receiving)

@@ -18,6 +18,8 @@ from sentinel.model.noun import Noun
 
 Exported = tuple[tuple[Series, int | float], ...]
 """Values with what they are of."""
+PREPARE = "prepare"
+"""What a prober is asked before a collective check, whose name follows."""
 _COUNTS = range(2**63)
 _WHOLE = range(-(2**63), 2**64)
 
@@ -102,6 +104,15 @@ def measure(check: CollectiveCheck, meeting: Meeting) -> Measured:
     except (Exception, SystemExit) as error:
         return Measured(check.name, error=line(error))
     return Measured(check.name, values)
+
+
+def prepare(check: CollectiveCheck) -> Measured:
+    """Load what a collective check measures with."""
+    try:
+        check.prepare()
+    except (Exception, SystemExit) as error:
+        return Measured(check.name, error=line(error))
+    return Measured(check.name)
 
 
 Hold = Callable[[str, Sequence[Figure]], tuple[Held, ...]]

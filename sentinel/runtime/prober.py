@@ -21,12 +21,14 @@ from sentinel.model.collective import Meeting
 from sentinel.parent import die_with
 from sentinel.runtime.agent.process import OURS_ALONE
 from sentinel.runtime.probe import (
+    PREPARE,
     Answer,
     Introduction,
     Measured,
     NoGpus,
     ProberTask,
     measure,
+    prepare,
     probe,
     short_pci,
 )
@@ -68,7 +70,9 @@ def main() -> None:
     machine = replace(machine, driver_events=open_events(task.gpus))
     for line in sys.stdin:
         name, _, about = line.strip().partition(" ")
-        if check := checks.get(name):  # else nobody is answered, and the agent starts another
+        if name == PREPARE and about in collective:
+            _answer(answers, prepare(collective[about]))
+        elif check := checks.get(name):  # else nobody is answered, and the agent starts another
             _answer(answers, probe(check, machine))
         elif together := collective.get(name):
             _answer(answers, measure(together, from_plain(Meeting, json.loads(about))))

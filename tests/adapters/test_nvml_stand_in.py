@@ -10,6 +10,7 @@ from typing import Any
 import pynvml
 import pytest
 
+from sentinel.adapters import nvml_nvlinks
 from sentinel.adapters.nvml import NvmlError, NvmlGpus
 from sentinel.adapters.nvml_events import NvmlEvents
 from sentinel.demo.nvml import GIB, HEALTHY, LINKS, StandIn, address
@@ -154,6 +155,65 @@ def test_every_detail_has_its_value(driver: StandIn) -> None:
 def test_an_nvlink_of_the_fifth_generation_counts_its_recoveries_elsewhere(driver: StandIn) -> None:
     driver.put({"nvlink.count": 1, "nvlink.0.recoveries": None, "nvlink.0.crc": None, "field.215.0": 4})
     assert NvmlGpus().read(GpuLinks)[0].nvlinks == (NvLink(0, True, 0, 4, None),)
+
+
+def crc_of_link_1(gpus: NvmlGpus) -> int | None:
+    return gpus.read(GpuLinks)[0].nvlinks[1].crc_errors
+
+
+def test_an_nvlink_that_counts_is_read_at_once_and_no_other_time(driver: StandIn) -> None:
+    gpus, calls = NvmlGpus(), list[int]()
+    fields = pynvml.nvmlDeviceGetFieldValues
+
+    def counted(handle: Any, ids: tuple[Any, ...]) -> Any:
+        calls.append(len(ids))
+        return fields(handle, ids)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pynvml, "nvmlDeviceGetFieldValues", counted)
+        driver.remove(1)
+        every = 4 * LINKS
+        assert (crc_of_link_1(gpus), calls) == (0, [1, 4, every])
+        assert (crc_of_link_1(gpus), calls[3:]) == (0, [1, 4]), "only the totals"
+        driver.put({"nvlink.1.crc": 7})
+        assert (crc_of_link_1(gpus), calls[5:]) == (7, [1, 4, every])
+        driver.put({"nvlink.totals": None})
+        assert (crc_of_link_1(gpus), calls[8:]) == (7, [1, 4, every])
+        driver.put({"nvlink.1.crc": 8})
+        assert (crc_of_link_1(gpus), calls[11:]) == (8, [1, 4, every]), "without totals every link is asked"
+
+
+def test_totals_that_cost_more_than_all_links_are_not_asked_for(
+    driver: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpus, calls, clock = NvmlGpus(), list[int](), [0.0]
+    fields = pynvml.nvmlDeviceGetFieldValues
+
+    def slow(handle: Any, ids: tuple[Any, ...]) -> Any:
+        calls.append(len(ids))
+        clock[0] += 0.03 if len(ids) == 4 else 0.02
+        return fields(handle, ids)
+
+    driver.remove(1)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetFieldValues", slow)
+    monkeypatch.setattr(nvml_nvlinks.time, "thread_time", lambda: clock[0])
+    for _ in range(5):
+        crc_of_link_1(gpus)
+    driver.put({"nvlink.1.crc": 7})
+    assert crc_of_link_1(gpus) == 7
+    assert calls == [1, 4, 72, *[1, 4] * 3, 1, 72, 1, 72]
+
+
+def test_a_total_that_stands_still_hides_no_error_for_longer_than_a_minute(
+    driver: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpus = NvmlGpus()
+    driver.put({"nvlink.1.crc": 1, "nvlink.2.crc": 0})
+    assert crc_of_link_1(gpus) == 1
+    driver.put({"nvlink.1.crc": 0, "nvlink.2.crc": 1})
+    assert crc_of_link_1(gpus) == 1
+    monkeypatch.setattr(nvml_nvlinks, "_READ_EVERY", 0.0)
+    assert crc_of_link_1(gpus) == 0
 
 
 @pytest.mark.parametrize("kind", KINDS)

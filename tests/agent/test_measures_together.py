@@ -26,6 +26,9 @@ from tests.enrolled import keys_with
 NO_NETNS = available()
 NODES = tuple(NodeId(f"n{number}") for number in range(1, 4))
 
+BUSY = 8
+"""Processes that want a processor all the time, of a machine that has two to sixteen."""
+
 HANGS = """
 import time
 from sentinel.model.collective import CollectiveCheck
@@ -146,6 +149,35 @@ def test_a_node_behind_a_slow_link_is_named(tmp_path: Path, network: Network) ->
     slow = [sample.values["mb_per_s"] for sample in probed.samples if NODES[1] in sample.members]
     assert max(slow) < 3 / 8 * 2  # an all-reduce sends half of it in either direction
     assert [(each.node, each.finding.code) for each in probed.findings] == [(NODES[1], "link-slow")]
+
+
+@pytest.fixture
+def crowd() -> Iterator[None]:
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(BUSY)]
+    try:
+        yield
+    finally:
+        for each in busy:
+            each.kill()
+        for each in busy:
+            each.wait()
+
+
+@pytest.mark.cluster
+@pytest.mark.usefixtures("crowd")
+def test_on_a_crowded_machine_all_measure(tmp_path: Path) -> None:
+    """Loading torch takes longer there than a measurement may."""
+
+    async def scenario() -> MembersProbed:
+        async with listening(tmp_path, "127.0.0.1") as cluster:
+            for node in NODES:
+                cluster.start(node, "127.0.0.1", (), {})
+            await until(lambda: cluster.hellos == {*NODES}, cluster.hellos)
+            return await cluster.probe("pair", 45.0)
+
+    probed = asyncio.run(scenario())
+    assert {sample.error for sample in probed.samples} == {""}
+    assert len({frozenset(sample.members) for sample in probed.samples}) == 3
 
 
 @pytest.mark.cluster

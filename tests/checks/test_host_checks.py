@@ -92,6 +92,7 @@ class Processes:
 
     def __init__(self, root: Path) -> None:
         self.root, self.memory, self.now = root, processes.Memory(), 1000.0
+        self.kernel = processes.KernelThreads()
         plant(root, captured("virtual_machine"))
 
     def set(self, pid: int, state: str, ran: int | None = 5, **changed: int) -> None:
@@ -101,7 +102,7 @@ class Processes:
 
     def look(self, seconds: float = 15.0) -> list[str]:
         self.now += seconds
-        sample = processes.look(self.root, self.memory, self.now)
+        sample = processes.look(self.root, self.memory, self.now, self.kernel)
         return [each.code for each in processes.judge(sample)]
 
 
@@ -134,6 +135,16 @@ def test_one_that_used_a_processor_in_between_was_only_met_asleep(proc: Processe
 def test_a_kernel_thread_may_sleep_so_for_ever(proc: Processes) -> None:
     proc.set(7, "D", flags=0x00200040)
     assert [proc.look(60.0) for _ in range(3)] == [[]] * 3
+
+
+def test_a_process_with_the_number_of_a_kernel_thread_that_ended_is_seen_a_minute_later(
+    proc: Processes,
+) -> None:
+    proc.set(7, "S", flags=0x00200040)
+    assert proc.look() == []
+    proc.set(7, "D")
+    found = [proc.look() for _ in range(9)]
+    assert (found[-1], [] in found[:4]) == (["stuck-processes"], True)
 
 
 @pytest.mark.parametrize(("grown", "found"), [(100, []), (101, ["zombies"])])
@@ -261,10 +272,30 @@ def test_what_was_writable_outlives_the_prober(tmp_path: Path, monkeypatch: pyte
 
 @pytest.mark.parametrize(
     ("now", "before", "found"),
-    [(True, True, []), (False, True, ["clock-unsynchronised"]), (False, False, [])],
+    [
+        (True, True, []),
+        (False, True, [("clock-unsynchronised", Health.WARNING)]),
+        (False, False, [("not-applicable", Health.SKIPPED)]),
+    ],
 )
-def test_a_clock_that_follows_nobody_any_more_is_told(now: bool, before: bool, found: list[str]) -> None:
-    assert [each.code for each in clock.judge(clock.ClockSample(now, before, 16.0))] == found
+def test_a_clock_that_follows_nobody_is_told_if_it_did_and_never_in_order(
+    now: bool, before: bool, found: list[tuple[str, Health]]
+) -> None:
+    told = clock.judge(clock.ClockSample(now, before, 16.0))
+    assert [(each.code, each.health) for each in told] == found
+
+
+@pytest.mark.parametrize(
+    ("status", "error_s", "follows"),
+    [
+        pytest.param(0x2001, 0.02, True, id="a time server is followed"),
+        pytest.param(0x0040, 0.02, True, id="chrony without rtcsync"),
+        pytest.param(0x0040, 16.0, False, id="nobody: as after the boot"),
+        pytest.param(0x2041, 16.0, False, id="nobody any more, for nine hours"),
+    ],
+)
+def test_who_tells_how_far_a_clock_is_off_disciplines_it(status: int, error_s: float, follows: bool) -> None:
+    assert clock.is_synchronised(status, error_s) == follows
 
 
 def test_the_kernel_says_what_its_clock_is(tmp_path: Path) -> None:

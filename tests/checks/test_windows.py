@@ -1,3 +1,4 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -28,7 +29,7 @@ def test_a_counter_that_is_missing_once_begins_anew() -> None:
 
 
 @given(READINGS)
-def test_a_rise_is_what_came_since_the_last_reading_before_the_window(
+def test_a_rise_is_what_came_since_the_last_reading_before_the_window_or_since_its_begin_where_it_rested(
     readings: list[tuple[float, int | None]],
 ) -> None:
     window: dict[str, Readings] = {}
@@ -44,8 +45,20 @@ def test_a_rise_is_what_came_since_the_last_reading_before_the_window(
             continue
         past.append((now, value))
         base = max((each for each in past if each[0] <= now - SPAN), default=past[0])
-        expected = Rise(value - base[1], now - base[0]) if len(past) > 1 else None
-        assert rise == expected
+        if len(past) == 1:
+            assert rise is None
+            continue
+        rested = next(each for each in past if each[0] > base[0])[1] == base[1]
+        then = max(base[0], now - SPAN) if rested else base[0]
+        assert rise == (value - base[1], pytest.approx(now - then))
+
+
+def test_of_a_counter_at_rest_two_readings_are_kept() -> None:
+    window: dict[str, Readings] = {}
+    for look in range(10):
+        rises(window, {"x": 3}, SPAN, 10.0 * look)
+    assert window == {"x": [(30.0, 3), (90.0, 3)]}
+    assert rises(window, {"x": 5}, SPAN, 100.0) == {"x": Rise(2, 60.0)}
 
 
 def test_a_minute_counts_once_until_it_is_as_old_as_the_span() -> None:

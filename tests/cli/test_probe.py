@@ -19,7 +19,7 @@ from sentinel.cli import app
 from sentinel.logbook.book import Logbook
 from sentinel.model.fact import Fact, MembersProbed, NodeJoined
 from sentinel.model.ids import NodeId
-from sentinel.model.report import MeasureNow, OrderDone
+from sentinel.model.report import GetReady, MeasureNow, OrderDone
 from sentinel.runtime.hand_probes import HandProbes
 from sentinel.runtime.members import fleet_of
 from sentinel.web.app import create_app
@@ -36,7 +36,9 @@ class Agents:
         self.go = threading.Event()
         self.go.set()
 
-    async def order(self, node: NodeId, order: MeasureNow, within: float) -> OrderDone:
+    async def order(self, node: NodeId, order: MeasureNow | GetReady, within: float) -> OrderDone:
+        if isinstance(order, GetReady):
+            return OrderDone(order.order, True, "measured")
         while not self.go.is_set():
             await asyncio.sleep(0.01)
         return OrderDone(order.order, True, "measured", (json.dumps(self.says(node, order)),))
@@ -82,7 +84,7 @@ def test_free_nodes_measure_and_what_they_say_is_shown_and_journalled(lab: Lab) 
     result = probe("pair")
     assert result.exit_code == 0, result.output
     shown = result.stdout
-    assert "pair on n3, n4, n5, n6, for 45 s at most\nno job has ranks there" in shown
+    assert "pair on n3, n4, n5, n6, for 45 s at most once all are ready\nno job has ranks there" in shown
     assert "mb_per_s" in shown
     assert "12 of 12 measurements" in shown
     assert "nobody stands out" in shown

@@ -12,7 +12,7 @@ from sentinel.model.action import Probe
 from sentinel.model.collective import CollectiveCheck, MemberFinding, MemberSample
 from sentinel.model.fact import MembersProbed
 from sentinel.model.ids import ActionId, IncidentId, NodeId
-from sentinel.model.report import MeasureNow, OrderDone
+from sentinel.model.report import GetReady, MeasureNow, OrderDone
 from sentinel.runtime import collective
 from sentinel.runtime.hands import ActionError
 from sentinel.runtime.members import Member, known_of
@@ -27,8 +27,16 @@ class Agents:
     def __init__(self, says: Callable[[NodeId], str | Exception]) -> None:
         self.says = says
         self.asked: list[tuple[NodeId, MeasureNow]] = []
+        self.ready: Callable[[NodeId], float | Exception] = lambda node: 0.0
+        """After how many seconds a node is, or why it is not."""
 
-    async def order(self, node: NodeId, order: MeasureNow, within: float) -> OrderDone:
+    async def order(self, node: NodeId, order: MeasureNow | GetReady, within: float) -> OrderDone:
+        if isinstance(order, GetReady):
+            ready = self.ready(node)
+            if isinstance(ready, Exception):
+                raise ready
+            await asyncio.sleep(ready)
+            return OrderDone(order.order, True, "measured")
         self.asked.append((node, order))
         said = self.says(node)
         if isinstance(said, Exception):
@@ -93,6 +101,33 @@ def test_nonsense_is_a_sample(said: str | Exception) -> None:
     assert wrong
     assert all(sample.error and not sample.values for sample in wrong)
     assert (fact.findings, fact.error) == ((), "")
+
+
+def test_the_clock_starts_when_all_are_ready() -> None:
+    agents = Agents(lambda node: GOOD)
+    agents.ready = lambda node: 0.3 if node == "n3" else 0.0
+    fact = probed(agents, deadline=collective.GRACE + 0.2)
+    assert len(fact.samples) == 12, "getting ready took longer than all rounds may"
+
+
+@pytest.mark.parametrize(
+    ("why", "error", "found"),
+    [
+        (TimeoutError(), "no answer", ["members-silent"]),
+        (ActionError("n2: ModuleNotFoundError: No module named 'torch'"), "n2: ModuleNotFoundError", []),
+    ],
+)
+def test_who_is_not_ready_is_a_sample_and_the_others_measure(
+    why: Exception, error: str, found: list[str]
+) -> None:
+    agents = Agents(lambda node: GOOD)
+    agents.ready = lambda node: why if node == "n2" else 0.0
+    fact = probed(agents)
+    (missing,) = (sample for sample in fact.samples if sample.node == "n2")
+    assert (missing.members, missing.error.startswith(error)) == (("n2",), True)
+    assert {node for node, _ in agents.asked} == {"n1", "n3", "n4"}
+    assert len([sample for sample in fact.samples if sample.values]) == 6
+    assert [each.finding.code for each in fact.findings] == found
 
 
 def test_no_time_is_no_sample() -> None:

@@ -8,11 +8,13 @@ import pytest
 from prometheus_client.metrics_core import Metric
 from small_cluster import Cluster
 
+from sentinel.core.state.rows import Baseline, Measured
 from sentinel.model.collective import MemberSample
 from sentinel.model.fact import MembersProbed
 from sentinel.model.ids import ActionId, IncidentId, NodeId
 from sentinel.model.policy import Policy
 from sentinel.runtime import targets_file
+from sentinel.runtime.baseline_metrics import MOST, BaselineMetrics
 from sentinel.runtime.ledger_metrics import LedgerMetrics
 from sentinel.runtime.link_metrics import SLOWEST, WHOLE, LinkMetrics
 from sentinel.runtime.stage_times import StageTimes
@@ -116,6 +118,30 @@ def test_what_was_not_measured_is_not_told() -> None:
     silent = MemberSample(NodeId("n1"), (NodeId("n1"), NodeId("n2")), error="no answer")
     links.changed(MembersProbed(5.0, ActionId("a"), IncidentId("I-1"), "pair", (silent,), ()))
     assert set(values(links.collect()).values()) == {0.0}
+
+
+def baseline(*values: float, at: float = 5.0) -> Baseline:
+    return Baseline(tuple(Measured(NodeId(f"n{n}"), at, (each, each)) for n, each in enumerate(values)))
+
+
+def test_what_the_fleet_usually_measures_is_told_once_enough_is_known() -> None:
+    known = {
+        "gemm|NVIDIA H200|bf16_tflops": baseline(650.0, 652.0, 656.0, 658.0),
+        "pair|gloo, 10000 Mbit/s|mb_per_s": baseline(1000.0),
+    }
+    found = values(BaselineMetrics(lambda: known, Policy(), lambda: 9.0).collect())
+    h200 = "gemm", "NVIDIA H200", "bf16_tflops"
+    assert (found["baseline", *h200, "median"], found["baseline", *h200, "mad"]) == (654.0, 3.0)
+    assert found["baseline_nodes", *h200] == 4
+    assert found["baseline_nodes", "pair", "gloo, 10000 Mbit/s", "mb_per_s"] == 1
+    assert len(found) == 4
+
+
+def test_the_series_of_baselines_are_bounded_and_the_newest_are_among_them() -> None:
+    known = {f"gemm|GPU {n}|bf16_tflops": baseline(1.0, 1.0, 1.0, 1.0, at=n) for n in range(2 * MOST)}
+    found = values(BaselineMetrics(lambda: known, Policy(), lambda: 900.0).collect())
+    assert len(found) == 3 * MOST
+    assert ("baseline_nodes", "gemm", f"GPU {2 * MOST - 1}", "bf16_tflops") in found
 
 
 def test_the_file_for_discovery_is_whole_and_for_everybody_to_read(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import time
 from itertools import islice
 from pathlib import Path
 
@@ -18,6 +19,8 @@ AT_ONCE = 32
 _PASSING = frozenset({errno.ENOENT, errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 """Why a file can't be read now, and says nothing against it: it is just removed, or we may open no more."""
 _SAID = 200
+_SETTLED_NS = 1_000_000_000
+"""A folder that was changed longer ago than this is changed later with another time: its clock is coarse."""
 
 
 class LaterError(Exception):
@@ -35,19 +38,26 @@ class Folder:
         self._given: dict[str, int] = {}
         """Name → inode: another file in its place is a new one."""
         self._wrong = ""
+        self._settled_ns = 0
+        """When the folder, all of whose files are given, was last changed."""
 
     def new(self) -> list[Path]:
         """Give files that were not given yet; log, once, what is wrong with the folder."""
         try:
+            changed_ns = self._path.stat().st_mtime_ns
+            if changed_ns == self._settled_ns:
+                return []
             there, wrong = self._list()
         except OSError as error:
-            there, wrong = {}, error.strerror or str(error)
+            changed_ns, there, wrong = 0, {}, error.strerror or str(error)
         if wrong and wrong != self._wrong:
             log.warning(f"{self._what}s-unreadable", path=str(self._path), error=wrong)
         self._wrong = wrong
         self._given = {name: inode for name, inode in self._given.items() if there.get(name) == inode}
         new = [*islice((name for name in there if name not in self._given), AT_ONCE)]
         self._given |= {name: there[name] for name in new}
+        is_settled = len(self._given) == len(there) and abs(time.time_ns() - changed_ns) > _SETTLED_NS
+        self._settled_ns = changed_ns if is_settled else 0
         return [self._path / name for name in new]
 
     def refuse(self, path: Path, error: Exception) -> None:
@@ -55,6 +65,7 @@ class Folder:
         cause = error if isinstance(error, OSError) else error.__cause__
         if isinstance(error, LaterError) or (isinstance(cause, OSError) and cause.errno in _PASSING):
             self._given.pop(path.name, None)
+            self._settled_ns = 0
         else:
             log.warning(f"{self._what}-refused", path=str(path), error=str(error)[:_SAID])
 

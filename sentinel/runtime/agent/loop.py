@@ -18,7 +18,7 @@ from sentinel.checks import load, load_collective
 from sentinel.gang.snapshot_holder import SnapshotHolder
 from sentinel.model.check import Series, series
 from sentinel.model.ids import Seconds
-from sentinel.model.report import Ack, Event, Hello, MeasureNoMore, MeasureNow, Unreadable
+from sentinel.model.report import Ack, Event, GetReady, Hello, MeasureNoMore, MeasureNow, Unreadable
 from sentinel.runtime.agent.findings import FindingBook
 from sentinel.runtime.agent.lease import Lease
 from sentinel.runtime.agent.measures import Measures
@@ -111,12 +111,12 @@ class Agent:
                 handler()
         if not self._spool:  # all that was read is told, and what was told is journalled
             self._probes.settle(time.monotonic())
-        self._probe_due()
         now = time.monotonic()
         tick = now >= self._next_report
         if tick:
             self._look()
             self._next_report = now + self._settings.report_every
+        self._probe_due()
         if tick or self._spool.added > before:
             self._reporter.report(now)
 
@@ -180,7 +180,7 @@ class Agent:
     def _probe_now(self, reason: str, within: Seconds = 0.0) -> None:
         self._spool_all(self._probes.run_urgent(reason, time.monotonic(), self._ranks.beats, within))
 
-    def _measure_now(self, order: MeasureNow) -> None:
+    def _measure_now(self, order: MeasureNow | GetReady) -> None:
         self._measures.begin(order, time.monotonic())
         self._probe_due()
 

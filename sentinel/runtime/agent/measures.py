@@ -6,16 +6,17 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 
 from sentinel.model.codec import to_plain
-from sentinel.model.collective import CollectiveCheck
+from sentinel.model.collective import PREPARE_S, CollectiveCheck
 from sentinel.model.counted import counted
 from sentinel.model.ids import Seconds
-from sentinel.model.report import MeasureNoMore, MeasureNow, OrderDone
+from sentinel.model.report import GetReady, MeasureNoMore, MeasureNow, OrderDone
 from sentinel.runtime.agent.prober import Prober
 from sentinel.runtime.agent.settings import AgentSettings
-from sentinel.runtime.probe import Measured
+from sentinel.runtime.probe import PREPARE, Measured
 
-_IDLE: Seconds = 30.0
-"""A prober that has nothing to measure for so long is ended: it holds the libraries that it has loaded."""
+_IDLE: Seconds = PREPARE_S + 30.0
+"""A prober that has nothing to measure for so long is ended: it holds the libraries that it has loaded. One
+that is ready waits for those that are not yet."""
 NO_ANSWER = "no answer in time"
 CALLED_OFF = "called off: the node is needed"
 
@@ -30,20 +31,21 @@ class Measures:
     def __init__(self, settings: AgentSettings, checks: Mapping[str, CollectiveCheck]) -> None:
         self.prober = Prober(dataclasses.replace(settings, gpus="none"))
         self._checks = checks
-        self._waiting: deque[tuple[MeasureNow, Seconds]] = deque()
+        self._waiting: deque[tuple[MeasureNow | GetReady, Seconds]] = deque()
         """With the time by which each must be answered; the prober may be at the first."""
         self._given = False
         self._used: Seconds = 0.0
         self._refused: list[OrderDone] = []
 
-    def begin(self, order: MeasureNow, now: Seconds) -> None:
+    def begin(self, order: MeasureNow | GetReady, now: Seconds) -> None:
         """Take an order on."""
+        within = order.within if isinstance(order, GetReady) else order.meeting.deadline
         if order.check not in self._checks:
             self._refused.append(
                 OrderDone(order.order, False, f"no collective check {order.check!r:.80} here")
             )
             return
-        self._waiting.append((order, now + order.meeting.deadline))
+        self._waiting.append((order, now + within))
         self._used = now
 
     def call_off(self, order: MeasureNoMore, now: Seconds) -> Iterator[OrderDone]:
@@ -88,7 +90,10 @@ class Measures:
         if self._waiting and not self._given and self.prober.pid and not self.prober.busy:
             order, until = self._waiting[0]
             self._given = True
-            self.prober.ask(order.check, until - now, now, json.dumps(to_plain(order.meeting)))
+            if isinstance(order, GetReady):
+                self.prober.ask(PREPARE, until - now, now, order.check)
+            else:
+                self.prober.ask(order.check, until - now, now, json.dumps(to_plain(order.meeting)))
 
     def _ends(self, ok: bool, detail: str, values: tuple[str, ...] = ()) -> OrderDone:
         order, _ = self._waiting.popleft()

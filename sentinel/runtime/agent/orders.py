@@ -8,6 +8,7 @@ from typing import assert_never
 from sentinel.model.ids import Seconds, WorkerId
 from sentinel.model.report import (
     Ack,
+    GetReady,
     KillWorker,
     Leave,
     LogsNow,
@@ -46,7 +47,7 @@ class Orders:
         *,
         look: Callable[[], None],
         probe_now: Callable[[str, Seconds], None],
-        measure_now: Callable[[MeasureNow], None],
+        measure_now: Callable[[MeasureNow | GetReady], None],
         measure_no_more: Callable[[MeasureNoMore], None],
         let_go: Callable[[], None],
     ) -> None:
@@ -76,7 +77,7 @@ class Orders:
                 self._lease.renew()
             case ProbeNow():
                 self._probe_now(order.reason, order.within)
-            case MeasureNow():
+            case MeasureNow() | GetReady():
                 self._measure_now(order)
             case MeasureNoMore():
                 self._measure_no_more(order)

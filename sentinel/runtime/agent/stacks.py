@@ -15,6 +15,7 @@ from sentinel.model.counted import counted
 from sentinel.model.ids import Seconds
 from sentinel.model.report import OrderDone, StacksNow
 from sentinel.runtime.agent import flights, ras
+from sentinel.runtime.agent.inspector import Inspecting
 
 _PYSPY = shutil.which("py-spy", path=Path(sys.executable).parent) or "py-spy"
 """Beside the interpreter as a rule, else wherever PATH has it."""
@@ -43,10 +44,12 @@ class StackTaker:
         asked = time.monotonic()
         flights.ask(records)
         of_job = ras.begin() if FIRST in records else None
+        inspecting = Inspecting({rank: pid for rank, pid in order.processes if pid})
         complete, stacks = collect(order.processes, order.deadline)
         until = min(asked + flights.WAIT_S, asked + order.deadline - _GRACE)
         said = ["\n".join(map(str, flights.take(records, until)))]
         said += [ras.finish(of_job, asked + order.deadline - _GRACE)] if of_job else []
+        said += [inspecting.finish(until)]
         detail = f"stacks of {counted(len(stacks), 'process')}" + ("" if complete else ", not all complete")
         self._done.put(OrderDone(order.order, complete, detail, (*stacks, *filter(None, said))))
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as nudge:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import structlog
 
-from sentinel.heartbeat import HeartbeatError, Record, process_name, process_state, read_open
+from sentinel.heartbeat import HeartbeatError, Record, process_name, read_open
+from sentinel.heartbeat.process import state_and_label
 from sentinel.model.check import RankProcess
 from sentinel.model.ids import JobId, Seconds, WorkerId
 from sentinel.model.report import RankBeat
@@ -18,6 +19,8 @@ _MENDED_S: Seconds = 10.0
 """For so long a record that its writer found damaged is not believed: what it had said may have been read."""
 _AHEAD_S: Seconds = 2.0
 """No writer's beat is later than now; this is more than two clocks of one host differ by."""
+_FRESH_NS = 20_000_000
+"""What the kernel said of a process so lately is not asked again: a look and a report follow each other."""
 _IN_A_ROW = 2
 """A writer that takes another place goes back for one look: of two in a row it does not."""
 
@@ -42,6 +45,9 @@ class Watched:
     """Why its record can't be read or believed any more."""
     doubts: int = 0
     """Looks in a row at which it contradicted what it had said before."""
+    _state: str = ""
+    _state_at_ns: int = 0
+    _label: bytes = b""
 
     @property
     def process(self) -> Process:
@@ -54,18 +60,29 @@ class Watched:
         One that can't be read, names another rank, or contradicts what it said before, is logged once; what
         was known stands, and is not believed.
         """
+        now_ns = time.monotonic_ns()
+        self._ask_kernel(now_ns)
         try:
             record = read_open(self.file, self.path)
             if _identity(record) != _identity(self.record):
                 raise HeartbeatError(f"{self.path}: names another rank than {self.record.worker}")
-            if why := _contradicts(self.record, record, time.monotonic_ns()):
+            if why := _contradicts(self.record, record, now_ns):
                 self._doubt(f"{self.path}: {why}")
                 return
         except HeartbeatError as error:
             self._refuse(str(error))
             return
-        self.record, self.name = record, process_name(self.pid) or self.name
+        self.record = record
         self.wrong, self.doubts = "", 0
+
+    def _ask_kernel(self, now_ns: int) -> str:
+        """Give the state of its process; its name is read again only when it is another one."""
+        if now_ns - self._state_at_ns > _FRESH_NS:
+            self._state, label = state_and_label(self.pid)
+            self._state_at_ns = now_ns
+            if label and label != self._label:
+                self.name, self._label = process_name(self.pid) or self.name, label
+        return self._state
 
     def _doubt(self, why: str) -> None:
         self.doubts += 1
@@ -106,7 +123,7 @@ class Watched:
             arrival=record.arrival,
             loss=record.loss,
             beat_age_s=record.beat_age_s(now_ns),
-            state=process_state(self.pid),
+            state=self._ask_kernel(now_ns),
             phase_age_s=record.phase_age_s(now_ns),
             snapshot_step=record.snapshot_step,
             reason=record.reason,
@@ -140,7 +157,8 @@ def _contradicts(before: Record, now: Record, now_ns: int) -> str:
         return "it is older than what it said before"
     if now.generation == before.generation and now.step < before.step:
         return f"its step went back from {before.step} to {now.step}"
-    counted = zip(now.enqueued, before.enqueued, strict=True)
-    if now.generation == before.generation and any(count < earlier for count, earlier in counted):
-        return "its collectives went back"
+    if now.generation == before.generation and now.enqueued != before.enqueued:
+        counted = zip(now.enqueued, before.enqueued, strict=True)
+        if any(count < earlier for count, earlier in counted):
+            return "its collectives went back"
     return ""

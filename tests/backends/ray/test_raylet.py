@@ -26,6 +26,7 @@ Starts = Callable[..., tuple["subprocess.Popen[str]", int]]
 @pytest.fixture
 def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Starts]:
     monkeypatch.setattr(raylet, "_SEARCH_EVERY", 0.0)
+    monkeypatch.setattr(raylet, "_LIST_PAUSE", 0.0)
     started: list[tuple[subprocess.Popen[str], int]] = []
 
     def starts(address: str, name: str = "raylet") -> tuple["subprocess.Popen[str]", int]:
@@ -136,6 +137,30 @@ def test_it_is_known_by_the_rank_that_it_started(start: Starts) -> None:
     seen = watch.look(())
     assert seen is not None
     assert seen.pid == again.pid, "and its successor by its address"
+
+
+def test_one_that_starts_later_is_found_among_those_looked_at(start: Starts) -> None:
+    """Most processes are passed over once they were looked at; a new one is not."""
+    watch = RayletWatch(HERE)
+    for _ in range(3):
+        assert watch.look(()) is None
+    process, _ = start(HERE)
+    seen = watch.look(())
+    assert seen is not None
+    assert seen.pid == process.pid
+
+
+def test_a_large_proc_is_not_listed_each_time(start: Starts, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a listing costs says when the next one comes; a rank's parent is looked at all the same."""
+    monkeypatch.setattr(raylet, "_LIST_PAUSE", 10.0)
+    monkeypatch.setattr(raylet, "_LIST_SHARE", 1e-9)
+    watch = RayletWatch(HERE)
+    assert watch.look(()) is None
+    process, child = start(HERE)
+    assert watch.look(()) is None
+    seen = watch.look([RankProcess(child, "ray::rank", 0)])
+    assert seen is not None
+    assert seen.pid == process.pid
 
 
 def test_an_agent_that_follows_knows_that_there_was_one() -> None:
