@@ -1,83 +1,16 @@
 """Which nodes, pairs or racks explain the slow ways of a fabric: pure, from what pairs of nodes measured."""
 
-import math
-from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
-from typing import NamedTuple, TypeVar
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
 
-from sentinel.checks._ways import FAR, FEW_NODES, FLOOR, Fabric, Lag, Pair, fabric_of
+from sentinel.checks._suspects import HINT, Culprit, Suspects
+from sentinel.checks._ways import Fabric, fabric_of
 from sentinel.model.collective import NO_ANSWER, MemberSample
 from sentinel.model.ids import NodeId
 
-K = TypeVar("K")
-
-NEEDED = 14.0
-"""Natural logarithm of the odds from which on a node or rack is named.
-
-Of 512 good nodes in 90 simulated fabrics without a fault the worst had 5; in 320 with others one had 12.7.
-"""
-FALSE_PAIRS = 1e-3
-"""How often a pair of a healthy fabric may be named: there are many, most meet once, and people only look."""
-HINT = 0.25
-"""From this share of the evidence that it takes, a suspect is worth more rounds."""
-USUAL_SHARE, USUAL_WEIGHT = 0.02, 50
-"""So many of its ways are slow for once in a healthy fabric: what is believed before any is measured."""
-USUAL_EXCESS, EXCESS_WEIGHT = 0.35, 10
-"""How far beyond the cut such a way is on average, in natural logarithms."""
-MOST_EXCESS = 0.8
-"""What is slower than this is no chance, and must not make others look like it."""
-MOST_TOLD = 14.0
-"""No single measurement tells more than this, in natural logarithms of the odds."""
-SHARES = {"node": (0.25, 0.5, 0.75, 0.95), "pair": (0.95,), "rack": (0.75, 0.95)}
-"""In which share of the looks something bad may show.
-
-What comes and goes is called a node's; of ways that use a bad uplink some are slow at their other end, too.
-"""
-ALIKE = math.log(100.0)
-"""Two explanations can't be told apart if neither is so many times likelier."""
-MOSTLY, SOMETIMES = 0.75, 0.3
-"""What is slow with so many far nodes, and well with so many near ones, is behind something slow."""
-LEAST_GROUP = 4
-MOST_GROUP = 8
-"""Nodes that are slow together, without a topology that says why, are one of so many racks at least."""
 MOST_CULPRITS, PER_CULPRIT = 4, 16
 """At most so many are named, or one of so many nodes: where more stand out it is no fault of theirs."""
-
-
-@dataclass(frozen=True, slots=True)
-class Culprit:
-    """What explains slow ways: a node, a pair, or a rack's uplink."""
-
-    kind: str
-    """`node`, `pair` or `rack`"""
-    nodes: tuple[NodeId, ...]
-    """The node, both ends, or all measured nodes of the rack."""
-    rack: str = ""
-    """Its name; empty if no topology says it, and that these nodes share something is inferred."""
-    told: float = 0.0
-    """Natural logarithm of the odds that it is bad, against chance."""
-    needed: float = math.inf
-    """How much has to be told until it is named."""
-    slow: Sequence[Lag] = field(default=(), compare=False)
-    fine: Sequence[Lag] = field(default=(), compare=False)
-    """Ways on which it could have shown, and did not."""
-
-    @property
-    def looks(self) -> int:
-        """On how many ways it could show."""
-        return len(self.slow) + len(self.fine)
-
-    @property
-    def who(self) -> tuple[str, str, tuple[NodeId, ...]]:
-        """Which node, pair or rack it is."""
-        return self.kind, self.rack, self.nodes
-
-    @property
-    def is_certain(self) -> bool:
-        """Say whether enough is told."""
-        return self.told >= self.needed
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,19 +31,27 @@ class Verdict:
     fabric: Fabric | None = None
 
 
-def localise(samples: Iterable[MemberSample]) -> Verdict:
-    """Name the fewest nodes, pairs and racks that explain why ways are slow."""
+def localise(samples: Iterable[MemberSample], *, hopeful: bool = False) -> Verdict:
+    """Name the fewest nodes, pairs and racks that explain why ways are slow.
+
+    Hopeful, also those that may only be far from others, where nobody knows the racks: whom to look at.
+    """
     samples = list(samples)
     silent = tuple(sorted({sample.node for sample in samples if sample.error == NO_ANSWER}))
-    fabric = fabric_of(samples)
+    fabric = fabric_of(samples, hopeful=hopeful)
     if fabric is None:
         return Verdict(silent=silent)
-    left, culprits, unclear = _Ways(fabric), list[Culprit](), list[tuple[Culprit, ...]]()
+    ways = left = Suspects(fabric.lags)
+    culprits, unclear = list[Culprit](), list[tuple[Culprit, ...]]()
     while named := next(iter(left.suspects()), None):
         alike = left.alike(named)
         (unclear.append((named, *alike)) if alike else culprits.append(named))
         left = left.without([named, *alike])
     nodes = {node for lag in fabric.lags for node in lag.pair}
+    for one, other in () if hopeful else combinations(culprits, 2):
+        if {one, other} <= {*culprits} and ways.may_share(one, other):
+            unclear.append((one, other))
+            culprits = [each for each in culprits if each.kind == "rack" or each not in (one, other)]
     if len(culprits) > max(MOST_CULPRITS, len(nodes) // PER_CULPRIT) or not _is_minority(culprits, nodes):
         return Verdict(silent=silent, too_many=tuple(culprits), fabric=fabric)
     opened, watched = tuple(left.suspects(HINT)), tuple(left.watched())
@@ -120,215 +61,3 @@ def localise(samples: Iterable[MemberSample]) -> Verdict:
 def _is_minority(culprits: Sequence[Culprit], nodes: Collection[NodeId]) -> bool:
     blamed = {node for each in culprits if each.kind != "pair" for node in each.nodes}
     return 2 * len(blamed) < len(nodes)
-
-
-class _Background(NamedTuple):
-    """How slow ways of a healthy fabric are for once."""
-
-    share: float
-    excess: float
-
-    def odds(self, excess: float) -> float:
-        """Say how much likelier a way is so slow behind something bad: there it is e times as slow, or so."""
-        ratio = math.log(self.excess / self.share) + excess * (1 / self.excess - 1)
-        return max(0.0, min(MOST_TOLD, ratio))
-
-
-class _Ways:
-    """Ways that nothing explains yet, by whom they may speak of."""
-
-    def __init__(self, fabric: Fabric, lags: Sequence[Lag] | None = None) -> None:
-        self._fabric = fabric
-        self._lags = fabric.lags if lags is None else lags
-        self._slow = [lag for lag in self._lags if lag.behind >= FLOOR]
-        self._fine = [lag for lag in self._lags if lag.behind < FLOOR]
-        self._excess = sum(map(_excess, self._slow))
-        self._pairs = {lag.pair for lag in self._lags}
-        self._nodes = {node for lag in fabric.lags for node in lag.pair}
-
-    def without(self, culprits: Iterable[Culprit]) -> "_Ways":
-        """Leave out what these explain."""
-        touched = [_touching(each) for each in culprits]
-        return _Ways(self._fabric, [lag for lag in self._lags if not any(each(lag) for each in touched)])
-
-    def watched(self) -> list[Culprit]:
-        """Give nodes and pairs that are slower than chance has them, unless one tells more of the same."""
-        nodes = {each.nodes[0]: each for each in self._bad_nodes if each.told > 0}
-        told = {node: each.told for node, each in nodes.items()}
-        lasting = (each for each in self._bad_pairs if each.looks == len(each.slow))
-        pairs = (each for each in lasting if each.told > max(told.get(node, 0.0) for node in each.nodes))
-        return sorted([*nodes.values(), *pairs], key=lambda each: (-each.told, each.nodes))
-
-    def suspects(self, share: float = 1.0) -> list[Culprit]:
-        """Give who may be bad, the likeliest first, if this share of what it takes is told."""
-        racks = [each for each in self._slow_racks if _is_shared(each)]
-        found = [*self._bad_nodes, *self._bad_pairs, *racks, *self._bad_group()]
-        found = [each for each in found if each.told >= share * each.needed]
-        return sorted(found, key=lambda each: (each.needed - each.told, each.nodes))
-
-    def alike(self, named: Culprit) -> list[Culprit]:
-        """Give who may be bad instead: either explains what the other does, about as well.
-
-        A node and its rack are told apart by what others of the rack measured, or by its ways to them. Where
-        there are none, nothing tells them apart, however slow it is.
-        """
-        if named.kind != "node":
-            return []
-        rest = self.without([named]).certain()
-        close = (each for each in self._may_be() if each.is_certain and each.told >= named.told - ALIKE)
-        others = (each for each in close if each.who != named.who and each.who not in rest)
-        return [each for each in others if named.who not in self.without([each]).certain()]
-
-    def certain(self) -> set[tuple[str, str, tuple[NodeId, ...]]]:
-        """Give the nodes and racks of which enough is told."""
-        return {each.who for each in self._may_be() if each.is_certain}
-
-    def _may_be(self) -> list[Culprit]:
-        return [*self._bad_nodes, *self._slow_racks]
-
-    @cached_property
-    def _bad_nodes(self) -> list[Culprit]:
-        return [each for each in self._slow_nodes if each.nodes[0] not in self._behind]
-
-    @cached_property
-    def _slow_nodes(self) -> list[Culprit]:
-        slow = _by(self._slow, lambda lag: lag.pair)
-        fine = _by(self._fine, lambda lag: lag.pair if lag.tells else ())
-        return [
-            self._culprit("node", (node,), lags, fine.get(node, ()))
-            for node, lags in slow.items()
-            if len({lag.pair for lag in lags}) > 1  # or it is the way to that one other
-        ]
-
-    @cached_property
-    def _behind(self) -> set[NodeId]:
-        return {each.nodes[0] for each in self._slow_nodes if self._is_behind(each)}
-
-    def _is_behind(self, node: Culprit) -> bool:
-        """Say whether it is well with some near it and with none far away, behind nobody knows what."""
-        if len(self._nodes) <= FEW_NODES or all(all(lag.way.racks) for lag in node.slow):
-            return False
-        slow, fine = _far(node.slow), _far(node.fine)
-        near, well = node.looks - slow - fine, len(node.fine) - fine
-        return slow > 1 and slow >= MOSTLY * (slow + fine) and well >= SOMETIMES * near
-
-    @cached_property
-    def _bad_pairs(self) -> list[Culprit]:
-        fine = _by(self._fine, lambda lag: (lag.pair,) if lag.tells else ())
-        return [
-            self._culprit("pair", pair, lags, fine.get(pair, ()))
-            for pair, lags in _by(self._slow, lambda lag: (lag.pair,)).items()
-            if self._behind.isdisjoint(pair)
-        ]
-
-    @cached_property
-    def _slow_racks(self) -> list[Culprit]:
-        slow, fine = _by(self._slow, _left), _by(self._fine, _left)
-        return [self._rack(rack, lags, fine.get(rack, ())) for rack, lags in slow.items()]
-
-    def _rack(self, rack: str, slow: Sequence[Lag], fine: Sequence[Lag]) -> Culprit:
-        ends = {
-            node
-            for lag in (*slow, *fine)
-            for node, there in zip(lag.pair, lag.way.racks, strict=True)
-            if there == rack
-        }
-        return self._culprit("rack", tuple(sorted(ends)), slow, fine, rack)
-
-    def _bad_group(self) -> Iterator[Culprit]:
-        """Give nodes that are slow with all far ones: what they share may be slow, and not they."""
-        group = self._behind
-        if LEAST_GROUP <= len(group) <= len(self._nodes) // MOST_GROUP:
-            touches = _touching(Culprit("rack", tuple(group)))
-            far = [lag for lag in self._lags if lag.way.round in FAR and touches(lag)]
-            slow = [lag for lag in far if lag.behind >= FLOOR]
-            fine = [lag for lag in far if lag.behind < FLOOR]
-            found = self._culprit("rack", tuple(sorted(group)), slow, fine)
-            yield from [found] if _is_shared(found) else ()
-
-    def _culprit(
-        self, kind: str, nodes: tuple[NodeId, ...], slow: Sequence[Lag], fine: Sequence[Lag], rack: str = ""
-    ) -> Culprit:
-        """Compare that something bad shows in a share of its ways with that all of them are chance."""
-        chance, well = self._without(slow, fine), Counter(lag.pair for lag in fine)
-        odds: dict[Pair, list[float]] = {pair: [] for pair in well}
-        for lag in slow:
-            odds.setdefault(lag.pair, []).append(math.exp(chance.odds(lag.behind - FLOOR)))
-        looks = [(well[pair], each) for pair, each in odds.items()]
-        told = max(_told(looks, share) for share in SHARES[kind])
-        return Culprit(kind, nodes, rack, told, self._needed(kind, rack, len(nodes)), slow, fine)
-
-    def _needed(self, kind: str, rack: str, size: int) -> float:
-        """Give how much has to be told: more where one of many is picked because it is slow."""
-        if kind == "pair":
-            return math.log(max(2, len(self._pairs)) / FALSE_PAIRS)
-        if kind == "node" or rack:
-            return NEEDED
-        return NEEDED + size * (
-            1 + math.log(len(self._nodes) / size)
-        )  # any so many nodes could be this group
-
-    def _without(self, slow: Sequence[Lag], fine: Sequence[Lag]) -> "_Background":
-        """Give how slow all other ways are."""
-        others = len(self._slow) - len(slow)
-        excess = self._excess - sum(map(_excess, slow))
-        looks = max(0, len(self._lags) - len(slow) - len(fine))
-        return _Background(
-            (others + USUAL_SHARE * USUAL_WEIGHT) / (looks + USUAL_WEIGHT),
-            (excess + USUAL_EXCESS * EXCESS_WEIGHT) / (others + EXCESS_WEIGHT),
-        )
-
-
-def _excess(lag: Lag) -> float:
-    return min(MOST_EXCESS, lag.behind - FLOOR)
-
-
-def _far(lags: Sequence[Lag]) -> int:
-    return sum(lag.way.round in FAR for lag in lags)
-
-
-def _told(looks: Iterable[tuple[int, Sequence[float]]], share: float) -> float:
-    """Sum up what each pair tells, how often well and by which odds slow, if it shows in this share of looks.
-
-    What one pair tells beyond all others is its own, and no other's fault.
-    """
-    nothing, told = math.log(1 - share), list[float]()
-    for well, odds in looks:
-        told.append(well * nothing + sum(math.log(1 - share + share * each) for each in odds))
-    if len(told) == 1:
-        return told[0]
-    most = max(told)
-    told.remove(most)
-    return sum(told) + min(most, max(told))
-
-
-def _is_shared(rack: Culprit) -> bool:
-    """Say whether so many of these nodes are slow that it is what they share."""
-    ends = {node for lag in rack.slow for node in lag.pair if node in rack.nodes}
-    return len(ends) >= min(LEAST_GROUP, max(2, len(rack.nodes)))
-
-
-def _touching(culprit: Culprit) -> Callable[[Lag], bool]:
-    """Say which ways a culprit may have slowed."""
-    nodes = {*culprit.nodes}
-    if culprit.kind == "node":
-        return lambda lag: culprit.nodes[0] in lag.pair
-    if culprit.kind == "pair":
-        return lambda lag: lag.pair == culprit.nodes
-    if culprit.rack:
-        return lambda lag: culprit.rack in _left(lag)
-    return lambda lag: (lag.pair[0] in nodes) != (lag.pair[1] in nodes)
-
-
-def _left(lag: Lag) -> Sequence[str]:
-    """Give the racks that a way goes out of; where one end is nobody knows, it may."""
-    one, other = lag.way.racks
-    return [rack for rack in (one, other) if rack] if one != other else ()
-
-
-def _by(lags: Sequence[Lag], of: Callable[[Lag], Iterable[K]]) -> Mapping[K, list[Lag]]:
-    found: dict[K, list[Lag]] = defaultdict(list)
-    for lag in lags:
-        for each in of(lag):
-            found[each].append(lag)
-    return found

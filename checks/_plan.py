@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
+from sentinel.checks._apart import APART, apart
 from sentinel.checks._localise import Verdict, localise
 from sentinel.checks._ways import FAR, FEW_NODES, Pair
 from sentinel.model.collective import Members, MemberSample, Round, tournament
@@ -10,6 +11,8 @@ from sentinel.model.ids import NodeId
 MOST_ROUNDS = 20
 LOOKS = FEW_NODES - 1
 """Rounds after which a fault that shows in a third of them has shown, in all but one of 600 cases."""
+FIRST = 8
+"""Rounds before anybody is looked at again: in every second, where all others go far, and after LOOKS."""
 
 
 def plan(nodes: Sequence[NodeId], samples: Sequence[MemberSample]) -> Round:
@@ -20,21 +23,41 @@ def plan(nodes: Sequence[NodeId], samples: Sequence[MemberSample]) -> Round:
     number = 1 + max((sample.round for sample in samples), default=-1)
     if len(nodes) < 2 or number >= MOST_ROUNDS:
         return []
+    if len(nodes) <= FEW_NODES:
+        return _of_few(nodes, samples, number)
+    racks = {sample.node: sample.rack for sample in samples if sample.rack}
+    is_swept = number >= LOOKS
+    if number == 1:
+        return _matched(_unmet(nodes, samples), nodes)
+    together = _of_many(nodes, racks, number)
+    is_alike = all(node in racks for node in nodes)
+    if number < FIRST or not (is_swept or number % 2 == 0 or (is_alike and number in FAR)):
+        return together
+    verdict = localise(samples, hopeful=True)
+    accused = [*verdict.culprits, *(each for alike in verdict.unclear for each in alike), *verdict.too_many]
+    if is_swept and not (verdict.open or verdict.unclear) and (is_alike or not accused):
+        return []
+    if not is_alike and number in APART and verdict.fabric and (verdict.open or accused):
+        alone = apart(nodes, [*accused, *verdict.watched], verdict.fabric, number)
+        if alone:
+            return alone
+    met = {pair_of(*sample.members) for sample in samples if len(sample.members) == 2}
+    return (
+        _refined(together, nodes, verdict, racks, met, number) if is_alike or number not in FAR else together
+    )
+
+
+def _of_few(nodes: Sequence[NodeId], samples: Sequence[MemberSample], number: int) -> Round:
     racks = {sample.node: sample.rack for sample in samples if sample.rack}
     met = {pair_of(*sample.members) for sample in samples if len(sample.members) == 2}
-    if len(nodes) <= FEW_NODES:
-        together = _least_met(nodes, met)
-        is_swept = all(pair_of(*pair) in met for pair in together)
-    else:
-        together = _of_many(nodes, racks, number)
-        is_swept = number >= LOOKS
+    together = _least_met(nodes, met)
+    is_swept = all(pair_of(*pair) in met for pair in together)
     if number < 2 and not is_swept:
         return together
     verdict = localise(samples)
-    if is_swept and not verdict.open:
+    if is_swept and not (verdict.open or verdict.unclear):
         return []
-    is_alike = len(racks) == len(nodes) or number not in FAR
-    return _refined(together, nodes, verdict, racks, met, number) if is_alike else together
+    return _refined(together, nodes, verdict, racks, met, number)
 
 
 def pair_of(one: NodeId, other: NodeId) -> Pair:
@@ -43,8 +66,8 @@ def pair_of(one: NodeId, other: NodeId) -> Pair:
 
 
 def _of_many(nodes: Sequence[NodeId], racks: Mapping[NodeId, str], number: int) -> Round:
-    if number < 2:
-        return _ring(nodes, number)
+    if number == 0:
+        return _ring(nodes, 0)
     if number in FAR:
         return _far(sorted(nodes, key=lambda node: racks.get(node, "")), sorted(FAR).index(number))
     turn = number - sum(far < number for far in FAR) - 2
@@ -60,6 +83,15 @@ def _ring(nodes: Sequence[NodeId], number: int) -> Round:
     """Pair neighbours in the order of ranks: rings of collectives go from one to the next."""
     turned = [*nodes[number:], *nodes[:number]]
     return list(zip(turned[::2], turned[1::2], strict=False))
+
+
+def _unmet(nodes: Sequence[NodeId], samples: Iterable[MemberSample]) -> Sequence[Members]:
+    """Give neighbours in the order of ranks who have not met, last those between whom one gave no answer."""
+    there, met = {*nodes}, {sample.members for sample in samples}
+    after = {one for one, other in met if other not in there}
+    before = {other for one, other in met if one not in there}
+    pairs = [pair for pair in zip(nodes, [*nodes[1:], nodes[0]], strict=True) if pair not in met]
+    return sorted(pairs, key=lambda pair: pair[0] in after or pair[1] in before)
 
 
 def _far(nodes: Sequence[NodeId], turn: int) -> Round:
@@ -120,8 +152,9 @@ def _refined(
     number: int,
 ) -> Round:
     """Put suspects with good nodes near them, and by turns pairs together again."""
-    pairs = [suspect.nodes for suspect in verdict.watched if suspect.kind == "pair"]
-    alone = [suspect.nodes[0] for suspect in verdict.watched if suspect.kind == "node"]
+    watched = [*(each for alike in verdict.unclear for each in alike), *verdict.watched]
+    pairs = [suspect.nodes for suspect in watched if suspect.kind == "pair"]
+    alone = [suspect.nodes[0] for suspect in watched if suspect.kind == "node"]
     blamed = [node for each in verdict.culprits if each.kind != "rack" for node in each.nodes]
     doubtful = {*alone, *blamed, *(node for pair in pairs for node in pair)}
     there = {*nodes}

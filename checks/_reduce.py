@@ -85,7 +85,9 @@ def over_one_stack(samples: Iterable[MemberSample]) -> list[MemberSample]:
     What goes over processors where others use GPUs is slower, and no link is to blame.
     """
     measured = [sample for sample in samples if "mb_per_s" in sample.values]
-    counted = Counter(sample.values.get(NCCL, 0.0) for sample in measured)
+    counted = Counter([sample.values.get(NCCL, 0.0) for sample in measured])
+    if len(counted) == 1:
+        return measured
     usual = max(counted, key=lambda gpus: (counted[gpus], gpus), default=0.0)
     return [sample for sample in measured if sample.values.get(NCCL, 0.0) == usual]
 

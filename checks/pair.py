@@ -4,9 +4,10 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from statistics import median
 
-from sentinel.checks._localise import Culprit, Verdict, localise
+from sentinel.checks._localise import Verdict, localise
 from sentinel.checks._plan import plan
 from sentinel.checks._reduce import OVER, measure
+from sentinel.checks._suspects import Culprit
 from sentinel.checks._torch import load
 from sentinel.checks._ways import FLOOR, Fabric, Way, usual, ways_of
 from sentinel.model.collective import CollectiveCheck, Figure, MemberFinding, MemberSample
@@ -62,7 +63,7 @@ def _of_pair(pair: Culprit, others: Way) -> Iterator[MemberFinding]:
 
 def _of_rack(rack: Culprit, others: Way) -> Iterator[MemberFinding]:
     """Tell it of one node for all: what they share is slow, and none of them."""
-    best, shared = _best(rack), rack.rack or f"what {', '.join(rack.nodes[:NAMED])} and others share"
+    best, shared = _best(rack), _shared(rack)
     summary = (
         f"{len(rack.slow)} of {rack.looks} ways from {shared} to other racks are slow, the best of them with "
         f"{best}; others have {others}, and its {len(rack.nodes)} nodes are well among themselves"
@@ -89,7 +90,11 @@ def _of_alike(alike: Sequence[Culprit], others: Way) -> MemberFinding:
 
 
 def _who(culprit: Culprit) -> str:
-    return f"the way out of {culprit.rack}" if culprit.kind == "rack" else " and ".join(culprit.nodes)
+    return f"the way out of {_shared(culprit)}" if culprit.kind == "rack" else " and ".join(culprit.nodes)
+
+
+def _shared(rack: Culprit) -> str:
+    return rack.rack or f"what {', '.join(rack.nodes[:NAMED])} and others share"
 
 
 def _of_many(crowd: Sequence[Culprit], others: Way) -> MemberFinding:

@@ -7,6 +7,7 @@ import random
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from itertools import zip_longest
 from multiprocessing import Pool
 from pathlib import Path
@@ -45,14 +46,18 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
     parser.add_argument("--racks", nargs="+", choices=("known", "unknown"), default=("known", "unknown"))
     parser.add_argument("--processes", type=int, default=os.cpu_count())
+    parser.add_argument(
+        "--lane", type=_lane, default=(0, 1), metavar="K/N", help="only every N-th seed, from K on"
+    )
     parser.add_argument("--seconds", type=float, default=float("inf"), help="end after so long")
     parser.add_argument("--results", type=Path, help="add each draw to this file; those in it are not drawn")
     options = parser.parse_args()
     done = dict(_read(options.results)) if options.results and options.results.exists() else {}
-    left = [each for each in _wanted(options) if each not in done]
+    lane, lanes = options.lane
+    left = [each for each in _wanted(options) if each.seed % lanes == lane and each not in done]
     until = time.monotonic() + options.seconds
-    with Pool(options.processes) as pool:
-        for each, found in pool.imap_unordered(_judged, left):
+    with Pool(options.processes) if options.processes > 1 else nullcontext() as pool:
+        for each, found in pool.imap_unordered(_judged, left) if pool else map(_judged, left):
             done[each] = found
             if options.results:
                 with options.results.open("a") as file:
@@ -60,6 +65,14 @@ def main() -> None:
             if time.monotonic() > until:
                 break
     print("\n".join(_table(done)))
+
+
+def _lane(text: str) -> tuple[int, int]:
+    """Give which lane, from 0, of how many."""
+    lane, _, lanes = text.partition("/")
+    if not (lane.isdecimal() and lanes.isdecimal() and 1 <= int(lane) <= int(lanes)):
+        raise argparse.ArgumentTypeError(f"{text} is no lane: give K/N, K from 1 to N")
+    return int(lane) - 1, int(lanes)
 
 
 def _wanted(options: argparse.Namespace) -> Iterator[Draw]:

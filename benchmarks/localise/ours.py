@@ -3,8 +3,9 @@
 from benchmarks.localise.answer import Answer, Named
 from benchmarks.localise.draw import planted
 from benchmarks.localise.fabric import Fabric
-from sentinel.checks._localise import Culprit, localise
+from sentinel.checks._localise import localise
 from sentinel.checks._plan import plan
+from sentinel.checks._suspects import Culprit
 from sentinel.model.collective import NO_ANSWER, MemberSample
 
 SAME = 0.75

@@ -68,7 +68,7 @@ async def probe_members(
     able = [node for node in action.members if node not in {sample.node for sample in missing}]
     until, samples, error = time.monotonic() + action.deadline, list[MemberSample](), ""
     for number in count():
-        together, error = planned(check, able, samples)
+        together, error = await asyncio.to_thread(planned, check, able, tuple(samples))
         if not together or (left := until - time.monotonic()) <= GRACE:
             break
         meetings = _meetings(together, addresses, min(check.deadline, left - GRACE))

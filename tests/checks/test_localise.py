@@ -149,6 +149,42 @@ def test_without_a_topology_nodes_behind_one_uplink_are_named_together() -> None
     assert sentinel(fabric).named == draw.planted(fabric)
 
 
+@pytest.mark.parametrize(("together", "is_named"), [(True, False), (False, True)])
+def test_two_that_are_slow_only_together_may_share_a_small_uplink(together: bool, is_named: bool) -> None:
+    """Nobody knows the racks: where hardly any measure, two are slow in the same rounds, or in some each."""
+    chance, two, samples = random.Random(1), ("n020", "n090"), list[MemberSample]()
+    nodes = [f"n{number:03}" for number in range(128)]
+    for number in range(20):
+        if number < 8:
+            far = number in (2, 5)
+            pairs = list(
+                zip(nodes[:64], nodes[64:], strict=True) if far else zip(nodes[::2], nodes[1::2], strict=True)
+            )
+            usual, slow = (0.2, 0.2) if far else (1.0, 0.2)
+        else:
+            there = two if together else [two[number % 2]]
+            pairs = [(node, f"n{40 + number + place}") for place, node in enumerate(there)]
+            pairs += [(f"n{place:03}", f"n{place + 60:03}") for place in range(number % 4, 12, 2)]
+            usual, slow = 0.5, 0.2
+        for pair in pairs:
+            values = {
+                "mb_per_s": (slow if {*two} & {*pair} else usual) * chance.lognormvariate(0, 0.02),
+                "ms": 0.5,
+            }
+            members = tuple(map(NodeId, pair))
+            samples += [MemberSample(node, members, values, round=number) for node in members]
+    assert named(samples) == ({("node", (node,)) for node in two} if is_named else set())
+
+
+def test_a_pair_is_named_also_beside_a_bad_rack() -> None:
+    fabric = draw.fabric(random.Random(2), 256, [], racks_known=True)
+    nodes = list(fabric.racks)
+    place = next(at for at in range(100, 200) if fabric.racks[nodes[at]] == fabric.racks[nodes[at + 1]])
+    pair = min(nodes[place : place + 2]), max(nodes[place : place + 2])
+    fabric.faults = [Fault("rack", (nodes[0],), 0.25), Fault("pair", pair, 0.15)]
+    assert sentinel(fabric).named == draw.planted(fabric)
+
+
 FAULTS = st.lists(st.sampled_from(["n01", "n04", "n07-n09", "n10-n11"]), unique=True, max_size=3)
 
 

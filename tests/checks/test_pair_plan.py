@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from itertools import combinations
 
+import msgspec
 import pytest
 
 from sentinel.checks._plan import MOST_ROUNDS, plan
@@ -54,6 +55,30 @@ def test_neighbours_in_the_order_of_ranks_meet_in_the_first_two_rounds(count: in
     nodes = nodes_of(count)
     first = {frozenset(pair) for together in rounds(nodes)[:2] for pair in together}
     assert first == {frozenset(pair) for pair in zip(nodes, [*nodes[1:], nodes[0]], strict=True)}
+
+
+@pytest.mark.parametrize("silent", [30, 31])
+def test_neighbours_meet_also_beside_one_that_gives_no_answer(silent: int) -> None:
+    nodes = nodes_of(64)
+    gone = nodes[silent]
+    together = plan(nodes, [])
+    samples = [each for each in measured(together, 0, lambda pair: 1.0) if gone not in each.members]
+    samples += [MemberSample(node, pair, error="-") for pair in together if gone in pair for node in pair]
+    met = {frozenset(pair) for pair in (*together, *plan([node for node in nodes if node != gone], samples))}
+    ring = {frozenset(pair) for pair in zip(nodes, [*nodes[1:], nodes[0]], strict=True)}
+    assert {pair for pair in ring if gone not in pair} <= met
+
+
+def test_where_nobody_knows_the_racks_suspects_measure_nearly_alone() -> None:
+    nodes, bad, samples = nodes_of(128), NodeId("n050"), list[MemberSample]()
+    for number in range(9):
+        together = plan(nodes, samples)
+        samples += [
+            msgspec.structs.replace(each, rack="")
+            for each in measured(together, number, lambda pair: 0.3 if bad in pair else 1.0)
+        ]
+    assert len(together) <= 128 // 2 // 4
+    assert bad in {node for pair in together for node in pair}
 
 
 def test_everybody_meets_near_and_far_ones() -> None:

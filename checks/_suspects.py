@@ -1,0 +1,422 @@
+"""Who may explain that ways are slow: nodes, pairs and racks, and how much tells against each."""
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from statistics import median, median_low
+from typing import TypeVar
+
+from sentinel.checks._chance import MOST_TOLD, Chance
+from sentinel.checks._ways import FAR, FEW_NODES, FLOOR, Lag, Pair
+from sentinel.model.collective import Members
+from sentinel.model.ids import NodeId
+
+K = TypeVar("K")
+
+FALSE = 1e-3
+"""How often a node, a rack or a pair of a healthy fabric may be named.
+
+Odds of x come by chance at most once in x cases, whatever is drawn (Markov's inequality): as many times more
+are needed as there are nodes or pairs.
+"""
+LEAST_NODES = 64
+"""Of fewer nodes as much is needed as of so many: what chance has is known less well there."""
+HINT = 0.35
+"""From this share of the evidence that it takes, a suspect is worth more rounds."""
+CANDIDATES, FEW_CANDIDATES = 1.0, 64
+"""Of more nodes than so many only those are looked at closely that are so much likelier bad, or more."""
+SHARES = {"node": (0.25, 0.5, 0.75, 0.95), "pair": (0.95,), "rack": (0.75, 0.95)}
+"""In which share of the looks something bad may show.
+
+What comes and goes is called a node's; of ways that use a bad uplink some are slow at their other end, too.
+"""
+ONE_PAIR = 6.0
+"""So much one pair may tell of its node, in natural logarithms, even if no other tells as much."""
+BY_FAR = 2.0
+"""A pair explains what it does so much better than either of its nodes, in natural logarithms."""
+ALIKE = math.log(100.0)
+"""Two explanations can't be told apart if neither is so many times likelier."""
+MOSTLY, SOMETIMES = 0.75, 0.3
+"""What is slow with so many far nodes, and well with so many near ones, is behind something slow."""
+AS_SLOW = 0.7
+"""Of its lag with far ones: who is so slow with one that it was well with, too, is slow by itself."""
+LIKE = 0.35
+"""What shares an uplink lags by no more than so much more or less, in natural logarithms."""
+LEAST_GROUP = 4
+MOST_GROUP = 8
+"""Nodes that are slow together, without a topology that says why, are one of so many racks at least."""
+
+
+@dataclass(frozen=True, slots=True)
+class Culprit:
+    """What explains slow ways: a node, a pair, or a rack's uplink."""
+
+    kind: str
+    """`node`, `pair` or `rack`"""
+    nodes: tuple[NodeId, ...]
+    """The node, both ends, or all measured nodes of the rack."""
+    rack: str = ""
+    """Its name; empty if no topology says it, and that these nodes share something is inferred."""
+    told: float = 0.0
+    """Natural logarithm of the odds that it is bad, against chance."""
+    whole: float = 0.0
+    """The same, also what one of its pairs tells beyond all others."""
+    needed: float = math.inf
+    """How much has to be told until it is named."""
+    slow: Sequence[Lag] = field(default=(), compare=False)
+    fine: Sequence[Lag] = field(default=(), compare=False)
+    """Ways on which it could have shown, and did not."""
+
+    @property
+    def looks(self) -> int:
+        """On how many ways it could show."""
+        return len(self.slow) + len(self.fine)
+
+    @property
+    def who(self) -> tuple[str, str, tuple[NodeId, ...]]:
+        """Which node, pair or rack it is."""
+        return self.kind, self.rack, self.nodes
+
+    @property
+    def is_certain(self) -> bool:
+        """Say whether enough is told."""
+        return self.told >= self.needed
+
+
+class Suspects:
+    """Ways that nothing explains yet, by whom they may speak of."""
+
+    def __init__(self, lags: Sequence[Lag], before: "Suspects | None" = None, *, anew: bool = False) -> None:
+        self._lags = lags
+        self._before = before
+        self._anew = anew or before is None
+        self._chances = {
+            is_far: Chance(Counter([lag.cell for lag in lags if _is_far(lag) == is_far]))
+            for is_far in (False, True)
+        }
+        self._slow = [lag for lag in lags if lag.behind >= FLOOR]
+        self._logs: dict[tuple[str, bool, int, int], Sequence[float]] = {}
+        self._alone: dict[tuple[str, bool, int, int], float] = {}
+        self._nodes: Collection[NodeId] = before._nodes if before else self._of_node
+        self._pairs: int = before._pairs if before else len({lag.pair for lag in lags})
+
+    def without(self, culprits: Sequence[Culprit]) -> "Suspects":
+        """Leave out what these explain."""
+        touched = [_touching(each) for each in culprits]
+        left = [lag for lag in self._lags if not any(each(lag) for each in touched)]
+        return Suspects(left, self, anew=any(each.kind == "rack" for each in culprits))
+
+    @cached_property
+    def _of_node(self) -> Mapping[NodeId, Sequence[Lag]]:
+        """Give the ways of each node."""
+        found: dict[NodeId, list[Lag]] = defaultdict(list)
+        for lag in self._lags:
+            for node in lag.pair:
+                found[node].append(lag)
+        return found
+
+    @cached_property
+    def _of_pair(self) -> Mapping[Pair, Sequence[Lag]]:
+        """Give the ways of each pair that was slow."""
+        found: dict[Pair, list[Lag]] = {lag.pair: [] for lag in self._slow}
+        for lag in self._lags:
+            if lag.pair in found:
+                found[lag.pair].append(lag)
+        return found
+
+    def watched(self) -> list[Culprit]:
+        """Give nodes and pairs that are slower than chance has them, unless one tells more of the same."""
+        nodes = {each.nodes[0]: each for each in self._bad_nodes if each.told > 0}
+        told = {node: each.told for node, each in nodes.items()}
+        lasting = (each for each in self._bad_pairs if each.looks == len(each.slow))
+        pairs = (each for each in lasting if each.told > max(told.get(node, 0.0) for node in each.nodes))
+        return sorted([*nodes.values(), *pairs], key=lambda each: (-each.told, each.nodes))
+
+    def suspects(self, share: float = 1.0) -> list[Culprit]:
+        """Give who may be bad, the likeliest first, if this share of what it takes is told."""
+        racks = [each for each in self._slow_racks if _is_shared(each)]
+        found = [*self._bad_nodes, *self._bad_pairs, *racks, *self._bad_groups()]
+        found = [each for each in found if each.told >= share * each.needed]
+        return sorted(found, key=lambda each: (each.needed - each.told, each.nodes))
+
+    def alike(self, named: Culprit) -> list[Culprit]:
+        """Give who may be bad instead: either explains what the other does, about as well.
+
+        A node and its rack are told apart by what others of the rack measured, or by its ways to them. Where
+        there are none, nothing tells them apart, however slow it is.
+        """
+        if named.kind == "pair":
+            ends = (each for each in self._bad_nodes if each.nodes[0] in named.nodes)
+            return [each for each in ends if each.whole >= named.told - BY_FAR]
+        if named.kind != "node":
+            return []
+        touched = _touching(named)
+        close = (each for each in self._may_be() if each.is_certain and each.told >= named.told - ALIKE)
+        others = [each for each in close if each.who != named.who and any(map(touched, each.slow))]
+        rest = self.without([named]).certain() if others else set()
+        others = [each for each in others if each.who not in rest]
+        return [each for each in others if named.who not in self.without([each]).certain()]
+
+    def may_share(self, one: Culprit, other: Culprit) -> bool:
+        """Say whether what two share may be slow, and not they, or not one of them."""
+        match one.kind, other.kind:
+            case "node", "node":
+                return self._share_uplink(one, other)
+            case "node", "rack":
+                return self._is_among(one, other)
+            case "rack", "node":
+                return self._is_among(other, one)
+        return False
+
+    def _is_among(self, node: Culprit, rack: Culprit) -> bool:
+        """Say whether a node may sit in a rack that is inferred: with all far ones it lags as those there do.
+
+        Of such a one no way is well but those to its rack, and where that is nobody knew when it measured.
+        """
+        far = [lag for lag in self._of_node[node.nodes[0]] if lag.among == "sparse" or lag.way.round in FAR]
+        if rack.rack or any(lag.behind < FLOOR for lag in far):
+            return False
+        return abs(self._depth(node.nodes[0]) - median(map(self._depth, rack.nodes))) < LIKE
+
+    def _share_uplink(self, one: Culprit, other: Culprit) -> bool:
+        """Say whether two are as slow as each other, nearly alone, only when both measure: by one uplink.
+
+        What was seen of one without the other has to tell enough.
+        """
+        first, second = (
+            {lag.way.round: lag.behind for lag in each.slow if lag.among == "sparse"} for each in (one, other)
+        )
+        both = {number for number in first.keys() & second if abs(first[number] - second[number]) < LIKE}
+        return bool(both) and any(
+            self._without_rounds(each, both) < each.needed - ONE_PAIR for each in (one, other)
+        )
+
+    def _without_rounds(self, node: Culprit, rounds: Collection[int]) -> float:
+        ways = self._of_node[node.nodes[0]]
+        kept = [lag for lag in ways if lag.among != "sparse" or lag.way.round not in rounds]
+        return self._culprit("node", node.nodes, kept).told
+
+    def _depth(self, node: NodeId) -> float:
+        """Give by how much it mostly lags with far ones."""
+        return median_low([lag.behind for lag in self._of_node[node] if lag.way.round in FAR] or [0.0])
+
+    def certain(self) -> set[tuple[str, str, tuple[NodeId, ...]]]:
+        """Give the nodes and racks of which enough is told."""
+        return {each.who for each in self._may_be() if each.is_certain}
+
+    @cached_property
+    def candidates(self) -> Collection[Members]:
+        """Give the nodes and pairs that are worth to be looked at closely."""
+        if self._before and not self._anew:
+            slow = {*((node,) for node in self._slow_nodes), *self._of_pair}
+            return [who for who in self._before.candidates if who in slow]
+        nodes, pairs = self._slow_nodes, [*self._of_pair]
+        if len(self._of_node) > FEW_CANDIDATES:
+            nodes = [node for node in nodes if self._roughly("node", self._of_node[node]) >= CANDIDATES]
+            pairs = [pair for pair in pairs if self._roughly("pair", self._of_pair[pair]) >= CANDIDATES]
+        return [*((node,) for node in nodes), *pairs]
+
+    def _may_be(self) -> list[Culprit]:
+        return [*self._bad_nodes, *self._slow_racks]
+
+    @cached_property
+    def _bad_nodes(self) -> list[Culprit]:
+        nodes = [who[0] for who in self.candidates if len(who) == 1 and who[0] not in self._behind]
+        return [self._culprit("node", (node,), self._of_node[node]) for node in nodes]
+
+    @cached_property
+    def _slow_nodes(self) -> Collection[NodeId]:
+        """Give who is slow with more than one other, or it is the way to that one."""
+        slow = Counter(node for pair in {lag.pair for lag in self._slow} for node in pair)
+        return [node for node, others in slow.items() if others > 1]
+
+    @cached_property
+    def _behind(self) -> set[NodeId]:
+        if self._before:
+            return self._before._behind
+        return {node for node in self._slow_nodes if self._is_behind(self._of_node[node])}
+
+    def _is_behind(self, lags: Sequence[Lag]) -> bool:
+        """Say whether it is well with some near it and with none far away, behind nobody knows what."""
+        if len(self._nodes) <= FEW_NODES or all(all(lag.way.racks) for lag in lags):
+            return False
+        far = sorted(lag.behind for lag in lags if lag.way.round in FAR)
+        near = [lag for lag in lags if lag.way.round not in FAR and lag.among != "sparse"]
+        fine = {lag.pair for lag in near if lag.behind < FLOOR}
+        slow = sum(behind >= FLOOR for behind in far)
+        if (
+            slow < 2
+            or slow < MOSTLY * len(far)
+            or sum(lag.behind < FLOOR for lag in near) < SOMETIMES * len(near)
+        ):
+            return False
+        return sum(lag.behind >= AS_SLOW * far[len(far) // 2] and lag.pair in fine for lag in near) < 2
+
+    @cached_property
+    def _bad_pairs(self) -> list[Culprit]:
+        pairs = [who for who in self.candidates if len(who) == 2 and self._behind.isdisjoint(who)]
+        return [self._culprit("pair", pair, self._of_pair[pair]) for pair in pairs]
+
+    @cached_property
+    def _slow_racks(self) -> list[Culprit]:
+        ways = _by([lag for lag in self._lags if lag.among == "full" or "" in lag.way.racks], _left)
+        slow = Counter(
+            rack for lag in self._slow if lag.among == "full" or "" in lag.way.racks for rack in _left(lag)
+        )
+        return [self._rack(rack, ways[rack]) for rack, count in slow.items() if 2 * count >= len(ways[rack])]
+
+    def _rack(self, rack: str, lags: Sequence[Lag]) -> Culprit:
+        ends = {
+            node for lag in lags for node, there in zip(lag.pair, lag.way.racks, strict=True) if there == rack
+        }
+        return self._culprit("rack", tuple(sorted(ends)), lags, rack)
+
+    def _bad_groups(self) -> Iterator[Culprit]:
+        """Give nodes that are slow with all far ones: what they share may be slow, and not they."""
+        for group in self._groups:
+            if LEAST_GROUP <= len(group) <= len(self._nodes) // MOST_GROUP:
+                touches = _touching(Culprit("rack", group))
+                far = [lag for lag in self._lags if lag.way.round in FAR and touches(lag)]
+                found = self._culprit("rack", group, far)
+                yield from [found] if _is_shared(found) else ()
+
+    @cached_property
+    def _groups(self) -> Sequence[Members]:
+        """Part nodes that are behind something by who is near whom and as slow; one alone may be of any."""
+        if self._before:
+            return self._before._groups
+        part = {node: node for node in self._of_node}
+
+        def first(node: NodeId) -> NodeId:
+            while part[node] != node:
+                node = part[node]
+            return node
+
+        depths = {node: self._depth(node) for node in self._behind}
+        for lag in self._lags:
+            if lag.among == "near" and lag.way.round not in FAR:
+                known = [depths[node] for node in lag.pair if node in depths]
+                if known and max(known) - min(known) < LIKE:
+                    part[first(lag.pair[0])] = first(lag.pair[1])
+        found: dict[NodeId, list[NodeId]] = defaultdict(list)
+        for node in self._behind:
+            found[first(node)].append(node)
+        parts = [group for group in found.values() if len(group) >= LEAST_GROUP]
+        return [*map(self._as_slow, parts if len(parts) > 1 else [[*self._behind]])]
+
+    def _as_slow(self, group: Sequence[NodeId]) -> Members:
+        """Leave out who only seems to be among them: who shares what is slow lags as much as others do."""
+        depths = {node: self._depth(node) for node in group}
+        least = median(depths.values()) / 2 if depths else 0.0
+        return tuple(sorted(node for node, depth in depths.items() if depth >= least))
+
+    def _culprit(self, kind: str, nodes: Members, lags: Sequence[Lag], rack: str = "") -> Culprit:
+        """Compare that something bad shows in a share of its ways with that all of them are chance."""
+        own = {is_far: sorted(lag.cell for lag in lags if _is_far(lag) == is_far) for is_far in self._chances}
+        rows: dict[Pair, list[Sequence[float]]] = defaultdict(list)
+        for lag in lags:
+            is_far = _is_far(lag)
+            rarer = self._chances[is_far].rarer(lag.cell, own[is_far]) if lag.behind >= FLOOR / 2 else 1.0
+            rows[lag.pair].append(self._row(kind, lag, rarer))
+        slow = [lag for lag in lags if lag.behind >= FLOOR]
+        fine = [lag for lag in lags if lag.behind < FLOOR and (lag.hidden < FLOOR or not all(lag.way.racks))]
+        needed, whole = self._needed(kind, rack, len(nodes)), [*map(_sum, rows.values())]
+        return Culprit(
+            kind, nodes, rack, _told(whole), _mean(_sum(whole)) if whole else 0.0, needed, slow, fine
+        )
+
+    def _roughly(self, kind: str, lags: Sequence[Lag]) -> float:
+        """Say what is told at most, if the suspect's own ways are chance, too."""
+        if len(lags) > 1:
+            return _mean(map(sum, zip(*(self._row(kind, lag) for lag in lags), strict=True)))
+        key = kind, _is_far(lags[0]), lags[0].cell, lags[0].step
+        if key not in self._alone:
+            self._alone[key] = _mean(self._row(kind, lags[0]))
+        return self._alone[key]
+
+    def _row(self, kind: str, lag: Lag, rarer: float = 1.0) -> Sequence[float]:
+        """Give what a way tells for each depth and share, in natural logarithms."""
+        key = kind, _is_far(lag), lag.cell, 0 if kind == "rack" else lag.step
+        if rarer == 1.0 and key in self._logs:
+            return self._logs[key]
+        most, odds = math.exp(MOST_TOLD), self._chances[key[1]].odds(*key[2:])
+        row = [math.log(1 - s + s * min(most, rarer * each)) for s in SHARES[kind] for each in odds]
+        if rarer == 1.0:
+            self._logs[key] = row
+        return row
+
+    def _needed(self, kind: str, rack: str, size: int) -> float:
+        """Give how much has to be told: more where one of many is picked because it is slow."""
+        if kind == "pair":
+            return math.log(max(2, self._pairs) / FALSE)
+        needed = math.log(max(LEAST_NODES, len(self._nodes)) / FALSE)
+        if kind == "node" or rack:
+            return needed
+        return needed + size * (
+            1 + math.log(len(self._nodes) / size)
+        )  # any so many nodes could be this group
+
+
+def _sum(rows: Sequence[Sequence[float]]) -> Sequence[float]:
+    return [*map(sum, zip(*rows, strict=True))] if len(rows) > 1 else rows[0]
+
+
+def _told(rows: Sequence[Sequence[float]]) -> float:
+    """Sum up what all pairs tell, of each depth and share that something bad may have, and take the mean.
+
+    What one pair tells beyond all others is its own, and no other's fault.
+    """
+    if len(rows) < 2:
+        return _mean(rows[0]) if rows else 0.0
+    return _mean(sum(column) - _its_own(column) for column in zip(*rows, strict=True))
+
+
+def _its_own(told: Sequence[float]) -> float:
+    """Give what one pair tells beyond any other, and beyond what one may."""
+    *_, second, most = sorted(told)
+    return max(0.0, most - max(second, ONE_PAIR))
+
+
+def _mean(told: Iterable[float]) -> float:
+    """Give the logarithm of the mean of odds, given theirs."""
+    most = max(told := list(told))
+    return most + math.log(sum(math.exp(each - most) for each in told) / len(told))
+
+
+def _is_shared(rack: Culprit) -> bool:
+    """Say whether so many of these nodes are slow that it is what they share."""
+    ends = {node for lag in rack.slow for node in lag.pair if node in rack.nodes}
+    return len(ends) >= min(LEAST_GROUP, max(2, len(rack.nodes)))
+
+
+def _is_far(lag: Lag) -> bool:
+    """Say whether it goes between racks with many others: bad uplinks slow many of these, and no near one."""
+    return lag.among == "full" or (lag.among == "near" and lag.way.round in FAR and "" in lag.way.racks)
+
+
+def _touching(culprit: Culprit) -> Callable[[Lag], bool]:
+    """Say which ways a culprit may have slowed."""
+    nodes = {*culprit.nodes}
+    if culprit.kind == "node":
+        return lambda lag: culprit.nodes[0] in lag.pair
+    if culprit.kind == "pair":
+        return lambda lag: lag.pair == culprit.nodes
+    if culprit.rack:
+        return lambda lag: culprit.rack in _left(lag)
+    return lambda lag: (lag.pair[0] in nodes) != (lag.pair[1] in nodes)
+
+
+def _left(lag: Lag) -> Sequence[str]:
+    """Give the racks that a way goes out of; where one end is nobody knows, it may."""
+    one, other = lag.way.racks
+    return [rack for rack in (one, other) if rack] if one != other else ()
+
+
+def _by(lags: Sequence[Lag], of: Callable[[Lag], Iterable[K]]) -> Mapping[K, list[Lag]]:
+    found: dict[K, list[Lag]] = defaultdict(list)
+    for lag in lags:
+        for each in of(lag):
+            found[each].append(lag)
+    return found
