@@ -2,7 +2,8 @@
 
     python -m benchmarks.decide [--what PART] [--nodes 1000] [--rounds 3 --beside COMMIT]
 
-*mixes* are days on which checks change their minds and ranks die, *folds* the same without a journal;
+*mixes* are days on which checks change their minds and ranks die, *folds* the same without a journal, *work*
+parts of them in Python's instructions, which no load moves;
 *forming* goes from the first hello to the first step of a job that wants each GPU; in *silence* all nodes
 fall silent at once, and no port answers.
 """
@@ -10,11 +11,14 @@ fall silent at once, and no port answers.
 import argparse
 import random
 import statistics
+import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 from benchmarks.beside import Figures, tell
 from benchmarks.cluster import CALM, JOB, WELL, Cluster, Fleet
@@ -24,6 +28,8 @@ __all__ = ["CALM", "JOB", "WELL", "Cluster"]
 
 MIXES = {"calm day": (1, 3000), "bad day": (20, 3000), "storm": (100, 2000)}
 """Recoveries, and how many facts there are with them: checks change their minds, nodes are heard."""
+PART_OF_A_DAY = 5
+"""Instructions are counted, slowly, over a fifth of each."""
 
 
 @contextmanager
@@ -55,6 +61,26 @@ def folds(options: argparse.Namespace) -> Figures:
     cluster = Cluster(options.nodes, options.gpus, options.ranks)
     lived = {name: live(cluster, *mix) for name, mix in MIXES.items()}
     return {f"{name}: fold alone, µs a fact": mean_fold(times) for name, times in lived.items()}
+
+
+def work(options: argparse.Namespace) -> Figures:
+    """How many of Python's instructions a fact takes, answers of the cluster included; not what C does."""
+    cluster, counted = Cluster(options.nodes, options.gpus, options.ranks), 0
+
+    def count(frame: FrameType, event: str, _: object) -> Any:
+        nonlocal counted
+        frame.f_trace_opcodes, frame.f_trace_lines = True, False
+        counted += event == "opcode"
+        return count
+
+    figures: dict[str, float] = {}
+    for name, (crashes, facts) in MIXES.items():
+        counted = 0
+        sys.settrace(count)
+        times = live(cluster, max(1, crashes // PART_OF_A_DAY), facts // PART_OF_A_DAY)
+        sys.settrace(None)
+        figures[f"{name}: instructions a fact"] = counted / len(times.folds)
+    return figures
 
 
 def mean_fold(times: Times) -> float:
@@ -129,6 +155,7 @@ def parts(name: str, times: Times) -> dict[str, float]:
 PARTS: dict[str, Callable[[argparse.Namespace], Figures]] = {
     "folds": folds,
     "mixes": mixes,
+    "work": work,
     "forming": forming,
     "silence": silence,
 }

@@ -12,7 +12,6 @@ from sentinel.core.state.workers import Worker, WorkerStage
 from sentinel.model.action import StopJob, StopWorker
 from sentinel.model.counted import counted
 from sentinel.model.ids import DAY_S, IncidentId, JobId, NodeId
-from sentinel.model.incident import Stage
 from sentinel.model.judgement import JUDGEMENTS, NOT_NODE
 from sentinel.model.policy import Policy
 
@@ -89,7 +88,7 @@ def _refuse_ack(state: State, target: str) -> str:
     if incident is None:
         known = [each.id for each in state.open_incidents()][-MOST_NAMED:]
         return f"no incident {target!r} is open{'; open: ' if known else ''}{', '.join(known)}"
-    over = incident.stage is Stage.RESOLVED and not incident.left
+    over = incident.is_over and not incident.left
     return f"{target} is resolved: nothing of it is left to look after" if over else ""
 
 

@@ -42,7 +42,7 @@ def found(node: Node, cause: Cause, rules: Rules) -> FindingReported | None:
     """Return the newest finding of the cause on a node, if it is an event or stands still."""
     for fact in reversed(node.recent):
         if _shows(fact, cause, rules):
-            stands = fact.finding.event or "|".join(fact.finding.key) in node.findings
+            stands = fact.finding.event or fact.finding.name in node.findings
             return fact if stands else None
     return None
 

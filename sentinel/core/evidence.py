@@ -7,12 +7,19 @@ from sentinel.core.state.rows import Job, Node
 from sentinel.model.action import Resume, kind_of
 from sentinel.model.fact import (
     Commanded,
+    ControllerStarted,
     Fact,
     FindingReported,
+    GcsBack,
+    GcsLost,
     JobAdvanced,
     JobAtPace,
     JobSlowed,
     JobStalled,
+    JournalBack,
+    JournalFailed,
+    LinkBack,
+    LinkLost,
     MembersProbed,
     NodePinged,
     NodeProbed,
@@ -25,7 +32,7 @@ from sentinel.model.fact import (
 )
 from sentinel.model.finding import TRAINER, Health, gpu_of
 from sentinel.model.ids import Instant, NodeId
-from sentinel.model.incident import Incident, Stage
+from sentinel.model.incident import Incident
 from sentinel.model.report import AT_START, MISCOMPUTED, STOPPED_ITSELF
 from sentinel.model.runbook import Symptom
 
@@ -56,6 +63,15 @@ SYMPTOMS: Mapping[type, Symptom] = {
 """Which facts are symptoms of a job: a cause has to explain them."""
 
 STEP_OR_SYMPTOM = (JobAdvanced, *SYMPTOMS)
+
+BACK: Mapping[type, tuple[type, ...]] = {
+    GcsLost: (GcsBack,),
+    LinkLost: (LinkBack,),
+    JournalFailed: (JournalBack, ControllerStarted),
+    JobSlowed: (JobAtPace,),
+    RankSlow: (RankAtPace,),
+}
+"""What is lost, and by what it is known to be back."""
 
 
 def mentions(incident: Incident, nodes: Collection[NodeId]) -> bool:
@@ -116,15 +132,20 @@ def breaks(incident: Incident) -> Iterator[RankExited | RankRaised | JobStalled]
     return (fact for fact in incident.evidence if isinstance(fact, RankExited | RankRaised | JobStalled))
 
 
+def symptoms(incident: Incident) -> Iterator[Fact]:
+    """Give its job's symptoms."""
+    return (fact for fact in incident.evidence if type(fact) in SYMPTOMS)
+
+
 def has_symptom_since(incident: Incident, at: Instant) -> bool:
     """Say whether its job had another symptom after that."""
-    return any(fact.at > at for fact in incident.evidence if isinstance(fact, tuple(SYMPTOMS)))
+    return any(fact.at > at for fact in symptoms(incident))
 
 
 def waits_together(incident: Incident) -> bool:
     """Say whether the last symptom is that its job's ranks wait for each other."""
-    symptoms = (symptom for fact in reversed(incident.evidence) if (symptom := symptom_of(fact)))
-    return next(symptoms, None) is Symptom.STALLED
+    newest = (symptom for fact in reversed(incident.evidence) if (symptom := symptom_of(fact)))
+    return next(newest, None) is Symptom.STALLED
 
 
 def symptom_of(fact: Fact) -> Symptom | None:
@@ -290,14 +311,13 @@ ECHOES = frozenset({"collective", "evicted"})
 
 def only_echoes(incident: Incident) -> bool:
     """Say whether ranks only lost their peers: no symptom in evidence needs a cause of its own."""
-    symptoms = (fact for fact in incident.evidence if type(fact) not in NEUTRAL)
-    return all(isinstance(fact, RankRaised) and fact.kind in ECHOES for fact in symptoms)
+    told = (fact for fact in incident.evidence if type(fact) not in NEUTRAL)
+    return all(isinstance(fact, RankRaised) and fact.kind in ECHOES for fact in told)
 
 
 def broke(fact: Fact, job: Job) -> bool:
     """Say whether this is a symptom of a job's newest generation."""
-    symptoms = RankExited | RankRaised | JobStalled | JobSlowed | RankSlow
-    return isinstance(fact, symptoms) and fact.generation == job.generation
+    return type(fact) in SYMPTOMS and getattr(fact, "generation", None) == job.generation
 
 
 def still_affects(incident: Incident, rules: Rules) -> bool:
@@ -317,7 +337,7 @@ def recall(state: State, rules: Rules, incident: Incident, node: NodeId, symptom
     spent = [
         fact
         for other in state.incidents.values()
-        if other.stage is Stage.RESOLVED
+        if other.is_over
         for fact in other.evidence
         if isinstance(fact, FindingReported) and fact.finding.event
     ]
@@ -356,7 +376,7 @@ def _strikes_a_rank(state: State, fact: FindingReported) -> bool:
     return any(worker.gpu == gpu for worker in state.workers.sitting(fact.node))
 
 
-def is_back(incident: Incident, lost: type, back: tuple[type, ...]) -> bool:
+def is_back(incident: Incident, lost: type) -> bool:
     """Say whether what was lost came back after it was lost last."""
-    last = next(fact for fact in reversed(incident.evidence) if isinstance(fact, (lost, *back)))
-    return isinstance(last, back)
+    last = next(fact for fact in reversed(incident.evidence) if isinstance(fact, (lost, *BACK[lost])))
+    return isinstance(last, BACK[lost])

@@ -11,12 +11,10 @@ from sentinel.model.fact import (
     Fact,
     FindingReported,
     JobAdvanced,
-    JobAtPace,
     JobSlowed,
     MembersProbed,
     NodePinged,
     NodeSilent,
-    RankAtPace,
     RankSlow,
 )
 from sentinel.model.finding import Health
@@ -36,6 +34,11 @@ COMMON = "common"
 def job_topic(job: JobId) -> str:
     """Topic of all of a job's symptoms."""
     return f"job:{job}"
+
+
+def pace_topic(job: JobId) -> str:
+    """Topic of what makes a job slow and did not break it."""
+    return f"pace:{job}"
 
 
 def node_topic(state: State, node: NodeId) -> str:
@@ -153,10 +156,8 @@ def _lasts(state: State, incident: Incident, fact: Fact) -> bool:
             return (refused or not found.event) and fact in evidence.holding(incident)
         case NodeSilent(node=node):
             return state.is_unheard(node)
-        case RankSlow():
-            return not evidence.is_back(incident, RankSlow, (RankAtPace,))
-        case JobSlowed():
-            return not evidence.is_back(incident, JobSlowed, (JobAtPace,))
+        case RankSlow() | JobSlowed():
+            return not evidence.is_back(incident, type(fact))
     return isinstance(fact, (*evidence.SYMPTOMS, DeadlinePassed))
 
 
@@ -235,7 +236,7 @@ def reopen(state: State, rules: Rules, fact: FindingReported) -> Incident | None
     since = state.now - rules.policy.correlate_s
     for incident in reversed(list(state.incidents.values())):
         diagnosis = incident.diagnosis
-        if incident.stage is not Stage.RESOLVED or incident.times["resolved"] < since or not diagnosis:
+        if not incident.is_over or incident.times["resolved"] < since or not diagnosis:
             continue
         if diagnosis.cause in explains and _could_be_at(fact.node, incident, diagnosis, state):
             times = {name: at for name, at in incident.times.items() if name not in ("new_step", "resolved")}
@@ -297,7 +298,7 @@ def forget(state: State, rules: Rules) -> None:
     old = [
         incident
         for incident in state.incidents.values()
-        if incident.stage is Stage.RESOLVED and incident.times.get("resolved", 0.0) < since
+        if incident.is_over and incident.times.get("resolved", 0.0) < since
     ]
     kept = [incident.id for incident in old if incident.left][-LEFT_LIMIT:]
     names = {incident.id for incident in old}.difference(kept)

@@ -4,15 +4,14 @@ from sentinel.core import group
 from sentinel.core.state import State
 from sentinel.core.state.rows import Job, JobStage
 from sentinel.model.idleness import FORMING, START, STOPPED, WAITING
-from sentinel.model.incident import Incident, Stage
+from sentinel.model.incident import Incident
 
 
 def keeping(job: Job, state: State) -> Incident | None:
     """Give what keeps a job from training, if that is an incident."""
     if job.stage is JobStage.STOPPED:
         return None
-    wanted = state.incidents.get(job.want.incident) if job.want else None
-    if wanted is not None and wanted.stage is not Stage.RESOLVED:
+    if job.want is not None and (wanted := state.open_incident(job.want.incident)):
         return wanted
     about = group.job_topic(job.id)
     own = [each for each in state.open_incidents() if about == each.topic or each.job == job.id]

@@ -13,7 +13,7 @@ from sentinel.core.page.severity import worst
 from sentinel.core.page.words import digest
 from sentinel.core.settle.guards import evictions, refuse_action
 from sentinel.core.state import Rules, State
-from sentinel.core.state.rows import Cordon, Eviction, Job, JobStage, Node, Want
+from sentinel.core.state.rows import UNPROVED, Cordon, Eviction, Job, JobStage, Node, Want
 from sentinel.core.state.timers import Timer
 from sentinel.core.state.workers import Worker
 from sentinel.model.action import (
@@ -53,7 +53,7 @@ from sentinel.model.decision import (
     Resolved,
     Wanted,
 )
-from sentinel.model.fact import JobStalled, RankExited, RankRaised
+from sentinel.model.fact import JobStalled, RankExited
 from sentinel.model.ids import HOUR_S, Cause, IncidentId, Seconds
 from sentinel.model.incident import Diagnosis, Due, Incident, PagedDiagnosis, Stage
 from sentinel.model.policy import Rung
@@ -160,12 +160,9 @@ def _ordered(state: State, action: Action, rules: Rules) -> None:
             state.set_deadline(Timer.MEMBERS.of(name), _answers_within(action, rules))
         case Probe(incident=name) | CollectStacks(incident=name):
             _was_asked(state, name, action.id)
-        case RestartAgent(incident=name, node=node):
-            state.set_deadline(Timer.AGAIN.of(name, node), rules.policy.action_timeout_s)
-            _is_acted_on(state, name)
-        case RestartGcs(incident=name):
-            state.set_deadline(Timer.AGAIN.of(name, "gcs"), rules.policy.action_timeout_s)
-            _is_acted_on(state, name)
+        case RestartAgent() | RestartGcs():
+            state.set_deadline(waits.heard_by(action), rules.policy.action_timeout_s)
+            _is_acted_on(state, action.incident)
         case _:
             pass  # that it is under way is all there is to know
 
@@ -184,7 +181,7 @@ def _paged(state: State, incident: Incident, page: Page, rules: Rules) -> None:
         known = known if len(known) <= DIAGNOSES_LIMIT else (known[0], *known[2:])
     said = digest(incident, left, page.severity, state, rules)
     state.change(incident, revision=page.revision, paged=said, left=left, diagnoses=known)
-    if incident.stage is Stage.RESOLVED and not left:
+    if incident.is_over and not left:
         _forget_refused(state, incident.id)
 
 
@@ -273,8 +270,7 @@ def _is_covered(incident: Incident, found: Diagnosis, rules: Rules) -> bool:
 
 def _remember(state: State, job: Job, incident: Incident, cause: Cause) -> None:
     """Keep what broke the job last: what is tried once more is not tried a third time."""
-    failures = (f for f in incident.evidence if isinstance(f, RankExited | RankRaised | JobStalled))
-    generation = max((fact.generation for fact in failures), default=0)
+    generation = max((fact.generation for fact in evidence.breaks(incident)), default=0)
     if generation > 0:
         state.change(job, causes={**state.fresh(job).causes, cause: (state.now, generation)})
 
@@ -350,7 +346,7 @@ def _begins_anew(state: State, node: Node, decision: Cordoned, rules: Rules) -> 
     known = [each for each in node.history if each.at > state.now - rules.policy.inspect_s]
     known.append(Eviction(state.now, decision.reason, decision.incident))
     history = tuple(known[-rules.policy.inspect_after :])
-    state.change(node, history=history, proof=None, probation=0.0, rungs=(), repairing="")
+    state.change(node, history=history, **UNPROVED)
 
 
 def _answers_within(order: Prove | Probe, rules: Rules) -> Seconds:
@@ -407,10 +403,7 @@ def _formed(state: State, action: Resume, rules: Rules) -> None:
     state.deadlines.drop(Timer.ROOM.of(job.id))
     first = job.high_step < 0  # nothing was ever trained: compilation and data set-up may take long
     state.set_deadline(job.deadline(), rules.policy.slow_phase_s if first else rules.policy.resume_timeout_s)
-    state.deadlines.drop(Timer.PAUSE.of(job.id))
-    state.refused.drop((action.incident, f"resume {job.id}"))
-    if (incident := state.incidents.get(action.incident)) is not None:
-        state.change(incident, attempts=incident.attempts + 1, formed=incident.formed + 1, lapsed=False)
+    _was_formed_for(state, action)
 
 
 def _restarted(state: State, action: RestartJob, rules: Rules) -> None:
@@ -422,8 +415,13 @@ def _restarted(state: State, action: RestartJob, rules: Rules) -> None:
     state.workers.form(job.id, job.generation, ())
     job = state.change(job, stage=JobStage.FORMING, want=None, restarted=job.generation)
     state.set_deadline(job.deadline(), rules.policy.slow_phase_s)
-    state.deadlines.drop(Timer.PAUSE.of(job.id))
-    state.refused.drop((action.incident, f"resume {job.id}"))
+    _was_formed_for(state, action)
+
+
+def _was_formed_for(state: State, action: Resume | RestartJob) -> None:
+    """Count one more generation for an incident's sake, which waits for nothing and is refused no more."""
+    state.deadlines.drop(Timer.PAUSE.of(action.job))
+    state.refused.drop((action.incident, f"resume {action.job}"))
     if (incident := state.incidents.get(action.incident)) is not None:
         state.change(incident, attempts=incident.attempts + 1, formed=incident.formed + 1, lapsed=False)
 
@@ -452,5 +450,5 @@ def _is_acted_on(state: State, name: IncidentId, stage: Stage = Stage.MITIGATING
         acted = (*(each for each in incident.acted if each.mark != found.mark), found)
         acted = acted if len(acted) <= EARLIER_LIMIT else (acted[0], *acted[2:])
         incident = state.change(incident, acted=acted)
-    if incident.stage is not Stage.RESOLVED:
+    if not incident.is_over:
         state.change(incident, stage=stage)

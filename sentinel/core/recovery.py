@@ -1,12 +1,14 @@
 """When a job has recovered, with all its ranks at its pace, and how long it pauses if it breaks again."""
 
+from typing import NamedTuple
+
 from sentinel.core import group
 from sentinel.core.state import Rules, State
 from sentinel.core.state.rows import Job, JobStage
 from sentinel.core.state.timers import Timer
 from sentinel.model.fact import JobAdvanced
 from sentinel.model.ids import Instant, Seconds
-from sentinel.model.incident import Incident, Stage
+from sentinel.model.incident import Incident
 from sentinel.model.policy import Policy
 
 MOST_DOUBLINGS = 30
@@ -41,32 +43,29 @@ def has_settled(state: State, job: Job, rules: Rules) -> bool:
     return not waits and job.world >= job.wanted and is_at_pace(job, rules.policy)
 
 
-def awaits(incident: Incident, state: State, rules: Rules) -> str:
-    """Say, after `over when`, what an incident whose job trains again waits for; empty for any other."""
-    job = state.job_of(incident)
-    if incident.stage is Stage.RESOLVED or not group.has_recovered(state, incident):
-        return _stays_well(incident, state)
-    if job is None or job.is_over:
-        return ""
-    if (until := ends_at(incident, state)) > 0:
+class End(NamedTuple):
+    """What an incident waits for to be over."""
+
+    what: str = ""
+    """After `over when`; empty if nothing is promised."""
+    until: Instant = 0.0
+    """Until when that has to stay so; 0 where no time is set."""
+
+
+def awaits(incident: Incident, state: State, rules: Rules) -> End:
+    """Say what an incident waits for whose job trains again, or for whose sake what was lost is back."""
+    own, job = state.deadlines.get(Timer.SETTLED.of(incident.id), 0.0), state.job_of(incident)
+    if incident.is_over or job is None or not group.has_recovered(state, incident):
+        back = own > 0 and not incident.is_over
+        return End("what was lost has stayed back for a while", own) if back else End()
+    if (until := max(own, state.deadlines.get(Timer.SETTLED.of(job.id), 0.0))) > 0:
         stepped = next(fact.at for fact in reversed(incident.evidence) if isinstance(fact, JobAdvanced))
         again = ", the longer the more often it broke" if job.flaps > 1 else ""
-        return f"{job.id} has kept its pace for {until - stepped:.0f} s{again}"
+        return End(f"{job.id} has kept its pace for {until - stepped:.0f} s{again}", until)
     if job.world < job.wanted:
-        return f"{job.id} has all of its ranks"
-    return "" if is_at_pace(job, rules.policy) else f"the steps of {job.id} are as short as before"
-
-
-def _stays_well(incident: Incident, state: State) -> str:
-    waits = incident.stage is not Stage.RESOLVED and Timer.SETTLED.of(incident.id) in state.deadlines
-    return "what was lost has stayed back for a while" if waits else ""
-
-
-def ends_at(incident: Incident, state: State) -> Instant:
-    """Say until when that has to stay so; 0 where no time is set."""
-    names = [Timer.SETTLED.of(incident.id)]
-    names += [Timer.SETTLED.of(incident.job)] if incident.job and group.has_recovered(state, incident) else []
-    return max((state.deadlines[name] for name in names if name in state.deadlines), default=0.0)
+        return End(f"{job.id} has all of its ranks")
+    well = is_at_pace(job, rules.policy)
+    return End() if well else End(f"the steps of {job.id} are as short as before")
 
 
 def is_at_pace(job: Job, policy: Policy) -> bool:

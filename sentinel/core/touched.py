@@ -8,7 +8,7 @@ from sentinel.core import proofs
 from sentinel.core.evidence import mentions, silent_nodes
 from sentinel.core.group import has_recovered
 from sentinel.core.page.left import left_for_people
-from sentinel.core.state import Rules, State, is_other
+from sentinel.core.state import Rules, State
 from sentinel.core.state.rows import Job
 from sentinel.model.ids import IncidentId, JobId, NodeId
 from sentinel.model.incident import Incident
@@ -105,14 +105,9 @@ def _touched_jobs(state: State) -> tuple[set[JobId], bool]:
 
 def _touched_nodes(state: State) -> tuple[set[NodeId], bool, bool]:
     """Give the changed nodes, whether what others depend on has, and whether one may be one of many alike."""
-    nodes, places, found = state.workers.touched_nodes(), False, False
-    for name, before, now in state.nodes.changes():
-        nodes.add(name)
-        if before is None or now is None or is_other(before, now):
-            places = True
-        elif before.recent is not now.recent:
-            found = True
-    return nodes, places, found
+    changed = state.nodes.changes()
+    found = any(before and now and before.recent is not now.recent for _, before, now in changed)
+    return state.workers.touched_nodes().union(name for name, _, _ in changed), state.moves > 0, found
 
 
 def _touched_incidents(state: State, nodes: set[NodeId], waits: set[str]) -> set[IncidentId]:

@@ -4,20 +4,28 @@ from collections.abc import Iterator
 
 from sentinel.core import evidence, group
 from sentinel.core.state import State
-from sentinel.model.action import Evict, RestartAgent, Resume, StartWorker, StopWorker
-from sentinel.model.fact import GcsBack, GcsLost, JobStalled, LinkBack, LinkLost, RankExited, RankRaised
+from sentinel.core.state.timers import Timer
+from sentinel.model.action import Evict, RestartAgent, RestartGcs, Resume, StartWorker, StopWorker
+from sentinel.model.fact import GcsLost, JobStalled, LinkLost, RankExited, RankRaised
 from sentinel.model.ids import IncidentId, Instant, Seconds
 from sentinel.model.incident import Incident, Waited
 
 ACTIONS = "actions"
 """The guard that refuses while actions are frozen or stopped."""
-RAY = ((GcsLost, GcsBack), (LinkLost, LinkBack))
-"""What has to be there for anything to be done in Ray; who has lost one soon loses the other."""
+RAY = (GcsLost, LinkLost)
+"""Without which nothing can be done in Ray; who has lost one soon loses the other."""
+GCS = "gcs"
+"""What is restarted that is no node's agent."""
 AWAY = "Sentinel was away"
 OF_RAY = (Evict, RestartAgent, Resume, StartWorker, StopWorker)
 """Orders that can't be carried out while nobody can ask Ray."""
 WAITS_LIMIT = 20
 """Waits that an incident keeps: the newest."""
+
+
+def heard_by(action: RestartAgent | RestartGcs) -> str:
+    """Name the deadline by which what is restarted should be heard."""
+    return Timer.AGAIN.of(action.incident, action.node if isinstance(action, RestartAgent) else GCS)
 
 
 def allow(state: State, only: IncidentId | None = None) -> None:
@@ -43,8 +51,8 @@ def _held(state: State) -> str:
 
 def is_ray_away(state: State) -> bool:
     """Say whether nothing can be done in Ray at the moment."""
-    known = ((group.with_fact(state, lost), lost, back) for lost, back in RAY)
-    return any(incident and not evidence.is_back(incident, lost, (back,)) for incident, lost, back in known)
+    known = ((group.with_fact(state, lost), lost) for lost in RAY)
+    return any(incident and not evidence.is_back(incident, lost) for incident, lost in known)
 
 
 def ray_is_back(state: State, trouble: Incident) -> None:
@@ -62,7 +70,7 @@ def _away_since(trouble: Incident) -> Instant:
         if isinstance(fact, GcsLost | LinkLost):
             since = since if away else fact.at - fact.silent_s
             away.add(type(fact))
-        away -= {lost for lost, back in RAY if isinstance(fact, back)}
+        away -= {lost for lost in RAY if isinstance(fact, evidence.BACK[lost])}
     return since
 
 

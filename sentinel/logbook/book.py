@@ -16,7 +16,7 @@ from sentinel import private
 from sentinel.logbook.row import Row
 from sentinel.logbook.search import Index, parse
 from sentinel.logbook.what_people_say import with_judgements
-from sentinel.model.incident import Incident, Stage
+from sentinel.model.incident import Incident
 from sentinel.model.journal import Line
 from sentinel.model.judgement import Judgement
 from sentinel.model.runbook import Runbook
@@ -56,7 +56,7 @@ class Logbook:
         """Write the incident's entry and its row. Raises OSError when the disk won't take it."""
         from sentinel.logbook.entry import render, row  # who only reads needs none of it
 
-        path, last = self._path(incident.id), incident.stage is Stage.RESOLVED
+        path, last = self._path(incident.id), incident.is_over
         text, found = render(incident, lines, runbook), row(incident, runbook)
         text = with_judgements(text, judged) if judged else text
         private.write(path, _bytes_of(text), durable=last)

@@ -63,6 +63,10 @@ class Readmit(Deed, frozen=True):
     node: NodeId
 
 
+OfCordon: TypeAlias = CordonNode | Readmit
+"""What the scheduler is told of a node."""
+
+
 class Seat(Struct, frozen=True, gc=False):
     """One rank's place in a generation."""
 

@@ -70,6 +70,11 @@ class Finding(Struct, frozen=True, gc=False):
         """Identity of the state that this finding describes."""
         return (self.check, self.code, self.component)
 
+    @property
+    def name(self) -> str:
+        """The same as one word: `check|code|component`."""
+        return "|".join(self.key)
+
 
 def skipped(check: str, why: str) -> Finding:
     """Say that a check does not apply on this machine, such as one of ports where there are none."""

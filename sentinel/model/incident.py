@@ -226,6 +226,11 @@ class Incident(Struct, frozen=True, gc=False):
     """What people are told that it is: of what something was done for, and what is known now, the worst."""
 
     @property
+    def is_over(self) -> bool:
+        """Whether nothing is done for its sake any more."""
+        return self.stage is Stage.RESOLVED
+
+    @property
     def about(self) -> Diagnosis | None:
         """What people are told that it is: a later break that is less of their business does not hide it."""
         return self.headline or self.diagnosis

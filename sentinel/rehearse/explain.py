@@ -6,7 +6,7 @@ from sentinel.core.diagnose import ask
 from sentinel.core.diagnose.predicates import Case
 from sentinel.core.diagnose.predicates.case import Match
 from sentinel.core.page.words import whereabouts
-from sentinel.core.state.timers import WAITS, Timer
+from sentinel.core.state.timers import Timer
 from sentinel.model.action import Action, Page, Refusal, Resume
 from sentinel.model.counted import counted
 from sentinel.model.fact import (
@@ -68,7 +68,7 @@ class Explainer:
         for name, at in deadlines.items():
             if self._waits.get(name) != at:
                 timer, _, whom = name.partition("/")
-                yield f"waits for {WAITS[Timer(timer)]} ({whom}) until {at - self._began:.3f} s"
+                yield f"waits for {Timer(timer).waits} ({whom}) until {at - self._began:.3f} s"
         self._waits = dict(deadlines)
 
 

@@ -18,7 +18,7 @@ from sentinel.core.page.words import title_of, where
 from sentinel.core.state import Rules, State
 from sentinel.model.action import Page
 from sentinel.model.ids import DAY_S, ActionId, IncidentId, Instant, Seconds
-from sentinel.model.incident import Incident, Stage
+from sentinel.model.incident import Incident
 
 FILE = "annotations.db"
 LOOKS_EVERY_S: Seconds = 1.0
@@ -60,7 +60,7 @@ def notes(state: State, rules: Rules) -> Iterator[Note]:
 
 def _of_incident(incident: Incident, rules: Rules) -> Note:
     assert incident.about is not None
-    ended = incident.times.get("resolved") if incident.stage is Stage.RESOLVED else None
+    ended = incident.times.get("resolved") if incident.is_over else None
     title, place = title_of(incident, rules.runbooks.get(incident.about.cause)), where(incident)
     about = [f"incident:{incident.id}", f"cause:{incident.about.cause}"]
     about += [f"job:{incident.job}"] if incident.job else []

@@ -31,7 +31,7 @@ from sentinel.adapters.slack import Slack
 from sentinel.adapters.strangers import raise_descriptor_limit
 from sentinel.adapters.transport import Reports
 from sentinel.backends.port import Backend, Context
-from sentinel.core import evidence, group
+from sentinel.core import evidence, group, waits
 from sentinel.core.detect.watch import Watch
 from sentinel.core.learn.ending import has_finished
 from sentinel.core.proofs import progress
@@ -47,11 +47,7 @@ from sentinel.model.fact import (
     ControllerStarted,
     DeadlinePassed,
     Fact,
-    GcsBack,
-    GcsLost,
     JobSubmitted,
-    LinkBack,
-    LinkLost,
     NodeLeft,
     Outcome,
 )
@@ -223,8 +219,7 @@ class Controller:
             raise
 
     async def _serve(self, web_socket: socket.socket) -> None:
-        losses = ((GcsLost, GcsBack), (LinkLost, LinkBack))
-        lost = frozenset[type](gone for gone, back in losses if self._misses(gone, back))
+        lost = frozenset[type](filter(self._misses, waits.RAY))
         context = Context(self._learn, self.now, lost, needed=self.settings.job.world > 0)
         async with asyncio.TaskGroup() as tasks:
             for work in (
@@ -254,10 +249,10 @@ class Controller:
         cluster = self.settings.cluster
         return targets(self.view.status(), f"{cluster.bind}:{cluster.web_port}")
 
-    def _misses(self, lost: type, back: type) -> bool:
+    def _misses(self, lost: type) -> bool:
         """Say whether a controller before this one missed something that nobody has seen since."""
         incident = group.with_fact(self.ledger.state, lost)
-        return incident is not None and not evidence.is_back(incident, lost, (back,))
+        return incident is not None and not evidence.is_back(incident, lost)
 
     def _take_over(self) -> None:
         """Go on where the last controller stopped: what has no outcome is done again."""

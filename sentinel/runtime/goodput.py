@@ -15,7 +15,7 @@ from sentinel.core.state import State
 from sentinel.core.state.rows import Job, JobStage
 from sentinel.model.idleness import WITHOUT_INCIDENT
 from sentinel.model.ids import Cause, IncidentId, Instant, JobId, Seconds
-from sentinel.model.incident import UNKNOWN, Incident, Stage
+from sentinel.model.incident import UNKNOWN, Incident
 
 Reached: TypeAlias = Callable[[JobId], tuple[int, Instant, Seconds] | None]
 """A job's highest step, when its newest one was made, and how long one usually takes; 0 for unknown."""
@@ -83,7 +83,7 @@ class _Account:
         """Say what was lost to incidents whose cause is known by now."""
         for name in list(self.undiagnosed):
             incident = state.incidents.get(IncidentId(name))
-            if incident is not None and incident.diagnosis is None and incident.stage is not Stage.RESOLVED:
+            if incident is not None and incident.diagnosis is None and not incident.is_over:
                 continue
             diagnosis = incident.diagnosis if incident is not None else None
             cause = diagnosis.cause if diagnosis else UNKNOWN

@@ -34,7 +34,7 @@ def _own(event: Event, node: NodeId, state: State) -> Event:
                 return Unreadable(f"{event.worker} is another node's worker")
         case FindingSeen(finding=finding):
             known = state.nodes[node].findings if node in state.nodes else {}
-            if len(known) >= MOST_FINDINGS and not finding.event and "|".join(finding.key) not in known:
+            if len(known) >= MOST_FINDINGS and not finding.event and finding.name not in known:
                 return Unreadable(f"{node} has {MOST_FINDINGS} findings already")
         case _:
             pass

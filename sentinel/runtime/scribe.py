@@ -129,7 +129,7 @@ class Scribe:
         book = ledger.rules.runbooks.get(cause) if cause else None
         self.logbook.write(incident, lines, book, judged)
         path = self._recordings / f"{incident.id}.jsonl"
-        if incident.stage is Stage.RESOLVED or (_stopped_the_job(incident) and not path.exists()):
+        if incident.is_over or (_stopped_the_job(incident) and not path.exists()):
             private.make_folder(self._recordings)
             text = recording.export(ledger.journal, incident, to_plain(ledger.rules.policy))
             private.write(path, text.encode())

@@ -8,7 +8,7 @@ from sentinel.core.state.rows import Node
 from sentinel.logbook.markdown import utc
 from sentinel.model.action import Page
 from sentinel.model.ids import IncidentId, NodeId
-from sentinel.model.incident import UNKNOWN, Stage
+from sentinel.model.incident import UNKNOWN
 from sentinel.model.judgement import NOT_CAUSE, NOT_NODE
 
 MOST_UNDRAINS = 3
@@ -26,7 +26,7 @@ def _buttons(page: Page, state: State) -> Iterator[Button]:
     if page.news:
         return
     incident = state.incidents.get(IncidentId(page.incident))
-    is_over = incident is None or incident.stage is Stage.RESOLVED
+    is_over = incident is None or incident.is_over
     if incident is not None and not incident.acked_by and not (is_over and not incident.left):
         yield Button("ack", "Acknowledge", style="primary")
     target = _of(page)

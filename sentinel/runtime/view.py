@@ -14,7 +14,7 @@ from sentinel.core.page.left import left_for_people, left_in_all
 from sentinel.core.page.severity import severity
 from sentinel.core.page.words import also, broke_again, earlier, stood_still, title_of, where
 from sentinel.core.proofs import progress
-from sentinel.core.recovery import awaits, ends_at
+from sentinel.core.recovery import awaits
 from sentinel.core.settle.why import keeps_full, keeps_small, leaves, needs, why
 from sentinel.core.state.rows import Job, Node
 from sentinel.core.state.workers import WorkerStage
@@ -222,10 +222,8 @@ class ControllerView:
     def _incident(self, incident: Incident) -> IncidentView:
         found = incident.about
         state, rules = self._ledger.state, self._ledger.rules
-        book, left = (
-            rules.runbooks.get(found.cause) if found else None,
-            left_for_people(incident, state, rules),
-        )
+        book = rules.runbooks.get(found.cause) if found else None
+        left, awaited = left_for_people(incident, state, rules), awaits(incident, state, rules)
         return IncidentView(
             incident.id,
             incident.opened,
@@ -241,8 +239,8 @@ class ControllerView:
             (*earlier(incident), *also(incident), *stood_still(incident), *broke_again(incident)),
             left,
             found.nodes[0] if found and found.nodes else "",
-            awaits(incident, state, rules),
-            max(0.0, ends_at(incident, state) - self._now()),
+            awaited.what,
+            max(0.0, awaited.until - self._now()),
             incident.acked_why,
         )
 

@@ -1,10 +1,13 @@
 """Whatever goes wrong in whatever order: invariants hold after every fact, and the fold is deterministic."""
 
+import pytest
 from episodes import CLUSTERS, EPISODES, Checked
 from hypothesis import example, given
+from msgspec.structs import replace
 
 from sentinel.core.fold import decide
-from sentinel.core.state import State
+from sentinel.core.state import Rules, State
+from sentinel.core.touched import Touched
 
 Drawn = tuple[list[float], int, int, int, int]
 
@@ -23,6 +26,18 @@ def live(cluster: Drawn, episode: list[tuple[str, int]]) -> Checked:
 @example(([0.25], 1, 1, 1, 0), [("raise", 0), ("crash", 0), ("again", 1), ("wait", 3), ("missing", 0)])
 def test_the_invariants_hold_after_every_fact(cluster: Drawn, episode: list[tuple[str, int]]) -> None:
     live(cluster, episode)
+
+
+@pytest.mark.parametrize("left_out", ["incidents", "nodes", "jobs"])
+def test_a_fold_that_settles_too_little_is_found(monkeypatch: pytest.MonkeyPatch, left_out: str) -> None:
+    touched = Touched.of
+
+    def looks_away(state: State, rules: Rules) -> Touched:
+        return replace(touched(state, rules), **{left_out: ()})
+
+    monkeypatch.setattr(Touched, "of", looks_away)
+    with pytest.raises(AssertionError, match="what is settled is settled"):
+        live(([1.0], 4, 1, 2, 1), [("finding", 0), ("crash", 1), ("silence", 0), ("wait", 2)])
 
 
 @given(CLUSTERS, EPISODES)

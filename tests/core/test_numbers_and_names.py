@@ -51,7 +51,6 @@ OF_NO_DECISION = {
         "EVENTS_KEPT = 256": "marks kept of a node's events",
     },
     "learn/judgements.py": {"MOST = 1000": "incidents whose judgements are kept"},
-    "learn/outcomes.py": {'.count("/") < 3': "parts of an action's id", '.split("/", 3)': "the same"},
     "learn/ranks.py": {
         "RECENT_FAILURES = 20": "failures kept of a node",
         "FAILED_LIMIT = 100": "failures kept of a job",

@@ -3,18 +3,25 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
+from episodes import Checked
+from killed import drawn
+from simulated import Simulated
 
 from sentinel import runbooks
-from sentinel.core import diagnose
-from sentinel.core.fold import fold
+from sentinel.core import diagnose, settle
+from sentinel.core.fold import UndecidedError, fold
 from sentinel.core.settle import missing
 from sentinel.core.state import Rules, State
 from sentinel.logbook.recording import read
 from sentinel.model.codec import encode, from_plain
+from sentinel.model.decision import Decision
 from sentinel.model.policy import Policy
 
 RECORDINGS = sorted((Path(__file__).parents[1] / "incidents").glob("*.jsonl"))
@@ -58,3 +65,53 @@ def test_settling_and_diagnosing_change_nothing(path: Path) -> None:
         for incident in state.open_incidents():
             diagnose.decide(incident, state, rules)
         assert state.to_bytes() == before
+
+
+EPISODES_ENOUGH = 25
+
+
+def unchanged(state: State, ask: Callable[[], Any]) -> Any:
+    """Ask, and see that the state is what it was."""
+    before, found = state.to_bytes(), ask()
+    assert state.to_bytes() == before, "who decides changes nothing"
+    return found
+
+
+def watch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look at the state around each question of each fold, while there is something to decide."""
+    parts, pages, decide = settle.parts, settle.pages, diagnose.decide
+
+    def watched(ask: Callable[..., Iterable[settle.Part]], state: State, *more: Any) -> Iterator[settle.Part]:
+        for part in ask(state, *more):
+            yield partial(unchanged, state, lambda part=part: list(part()))
+
+    monkeypatch.setattr(settle, "parts", partial(watched, parts))
+    monkeypatch.setattr(settle, "pages", partial(watched, pages))
+    monkeypatch.setattr(diagnose, "decide", lambda *of: unchanged(of[1], lambda: decide(*of)))
+
+
+def test_deciding_changes_nothing_while_there_is_something_to_decide(monkeypatch: pytest.MonkeyPatch) -> None:
+    watch(monkeypatch)
+    decided = 0
+    for seed in range(EPISODES_ENOUGH):
+        cluster, episode = drawn(seed)
+        lived = Checked(*cluster)
+        for kind, number in episode:
+            lived.do(kind, number)
+        lived.run(10)
+        decided += len(lived.decided)
+    assert decided > EPISODES_ENOUGH, "there was something to decide"
+
+
+def test_a_part_that_changes_something_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    def meddles(state: State, rules: Rules, touched: Any) -> Iterator[settle.Part]:
+        def part() -> Iterator[Decision]:
+            state.set_deadline("gather/I-0001", 1.0)
+            return iter(())
+
+        yield part
+
+    monkeypatch.setattr(settle, "parts", meddles)
+    watch(monkeypatch)
+    with pytest.raises(UndecidedError, match="changes nothing"):
+        Simulated()

@@ -2,7 +2,7 @@
 
 from simulated import JOB, Simulated, ecc
 
-from sentinel.core.recovery import awaits, ends_at
+from sentinel.core.recovery import awaits
 from sentinel.core.settle.why import why
 from sentinel.model.action import Page
 from sentinel.model.fact import RankRaised
@@ -25,7 +25,7 @@ def recovered() -> Simulated:
 def test_its_page_and_its_reasons_say_when_it_is_over() -> None:
     cluster = recovered()
     (incident,) = cluster.state.open_incidents()
-    after = ends_at(incident, cluster.state) - incident.opened
+    after = awaits(incident, cluster.state, cluster.rules).until - incident.opened
     over = f"over when {JOB} has kept its pace for {cluster.rules.policy.settled_s:.0f} s"
     assert f"O{over[1:]}: {after:.0f} s after it was seen" in cluster.all(Page)[-1].body
     told = said(cluster, incident.id)
@@ -44,8 +44,8 @@ def test_each_break_lengthens_what_it_says() -> None:
         cluster.run(cluster.rules.policy.flap_pause_s * 5)
     (incident,) = cluster.state.open_incidents()
     longer = cluster.rules.policy.settled_s * 4
-    assert f"has kept its pace for {longer:.0f} s, the longer the more often it broke" in awaits(
-        incident, cluster.state, cluster.rules
+    assert f"has kept its pace for {longer:.0f} s, the longer the more often it broke" in (
+        awaits(incident, cluster.state, cluster.rules).what
     )
 
 
@@ -55,7 +55,7 @@ def test_one_that_lacks_ranks_waits_for_them() -> None:
     cluster.crash(0)
     cluster.run(60)
     (incident,) = cluster.state.open_incidents()
-    assert awaits(incident, cluster.state, cluster.rules) == f"{JOB} has all of its ranks"
+    assert awaits(incident, cluster.state, cluster.rules).what == f"{JOB} has all of its ranks"
 
 
 def test_a_job_that_does_not_train_yet_promises_nothing() -> None:
@@ -64,7 +64,7 @@ def test_a_job_that_does_not_train_yet_promises_nothing() -> None:
     cluster.crash(0)
     cluster.run(3)
     (incident,) = cluster.state.open_incidents()
-    assert awaits(incident, cluster.state, cluster.rules) == ""
+    assert awaits(incident, cluster.state, cluster.rules).what == ""
     assert "Over when" not in cluster.all(Page)[-1].body
 
 

@@ -16,7 +16,7 @@ from sentinel.model.decision import Diagnosed
 from sentinel.model.fact import FindingReported, JobStalled, NodePinged, NodeSilent, RankRaised
 from sentinel.model.finding import TRAINER, Finding, Health, gpu_of
 from sentinel.model.ids import Cause, NodeId, WorkerId
-from sentinel.model.incident import UNKNOWN, Blame, Diagnosis, Due, Incident, Shared, Stage, Suspect
+from sentinel.model.incident import UNKNOWN, Blame, Diagnosis, Due, Incident, Shared, Suspect
 from sentinel.model.policy import Policy
 from sentinel.model.runbook import Match as Looks
 from sentinel.model.runbook import Remedy, Runbook, Scope
@@ -29,7 +29,7 @@ BAD = frozenset({Health.CRITICAL, Health.WARNING})
 def decide(incident: Incident, state: State, rules: Rules) -> Diagnosed | None:
     """Diagnose an incident that is due; None where the last diagnosis stays, or more evidence may come."""
     before = incident.diagnosis
-    if incident.stage is Stage.RESOLVED:
+    if incident.is_over:
         return None
     found = diagnose(incident, state, rules)
     if not found.is_known and (incident.due is Due.CERTAIN or before is not None):

@@ -11,7 +11,7 @@ from sentinel.core.state.timers import Timer
 from sentinel.model.action import Page
 from sentinel.model.fact import Commanded, JobSubmitted
 from sentinel.model.ids import IncidentId, JobId, NodeId
-from sentinel.model.incident import Incident, Stage
+from sentinel.model.incident import Incident
 
 
 def refuse_retry(state: State, target: str) -> str:
@@ -20,7 +20,7 @@ def refuse_retry(state: State, target: str) -> str:
     job = state.jobs.get(JobId(target))
     if incident is None and job is None and NodeId(target) not in state.nodes:
         return f"no incident, node or job {target!r} is known"
-    if incident is not None and incident.stage is Stage.RESOLVED:
+    if incident is not None and incident.is_over:
         return f"{target} is resolved: nothing more is done for its sake"
     for over in starts_over(state, target):
         if living := _living(state, over):
@@ -53,8 +53,7 @@ def retry(state: State, fact: Commanded, rules: Rules) -> None:
         state.deadlines.drop(Timer.EVICT.of(node.id))
         if node.cordon is not None:
             state.refused.drop((IncidentId(node.cordon.by), f"evict {node.id}"))
-        for each in state.jobs:
-            look_again(state, each)
+        look_again(state, *state.jobs)
     for name in sorted(jobs):
         _retry_job(state, state.jobs[name], rules)
 

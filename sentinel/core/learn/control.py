@@ -56,7 +56,7 @@ def ray_back(state: State, fact: GcsBack | LinkBack, rules: Rules) -> None:
         stays_away(state, known, rules)
         waits.ray_is_back(state, known)
         if isinstance(fact, GcsBack):
-            state.deadlines.drop(Timer.AGAIN.of(known.id, "gcs"))
+            state.deadlines.drop(Timer.AGAIN.of(known.id, waits.GCS))
     for incident in list(state.open_incidents()):
         state.change(incident, attempts=0)
     for job in list(state.jobs.values()):

@@ -7,11 +7,10 @@ from sentinel.core.learn import maintenance
 from sentinel.core.learn.findings import withdraw
 from sentinel.core.learn.nodes import look_again
 from sentinel.core.state import Rules, State
-from sentinel.core.state.rows import OPERATOR, SCHEDULER, STARTS, Cordon, Node
+from sentinel.core.state.rows import OPERATOR, SCHEDULER, STARTS, UNPROVED, Cordon, Node
 from sentinel.core.state.timers import Timer
 from sentinel.model.fact import Commanded, NodeCordoned, NodeUncordoned
-from sentinel.model.ids import IncidentId, Instant, NodeId
-from sentinel.model.incident import Stage
+from sentinel.model.ids import Instant, NodeId
 
 
 def drain(state: State, fact: Commanded) -> None:
@@ -33,8 +32,8 @@ def undrain(state: State, fact: Commanded, rules: Rules) -> None:
         return
     _give_back(state, node, fact.at, rules)
     withdraw(state, fact, node.id, rules)
-    by = state.incidents.get(IncidentId(node.cordon.by)) if node.cordon else None
-    if by is not None and by.stage is not Stage.RESOLVED and fact not in by.evidence:
+    by = state.open_incident(node.cordon.by) if node.cordon else None
+    if by is not None and fact not in by.evidence:
         evidence.add(state, by, fact)
     maintenance.end(state, node.id, rules)
 
@@ -84,10 +83,7 @@ def _give_back(state: State, node: Node, at: Instant, rules: Rules) -> None:
         counts={},
         vouched=at,
         **STARTS,
-        proof=None,
-        probation=0.0,
-        rungs=(),
-        repairing="",
+        **UNPROVED,
         cordon=_of_others(node.drained) if node.drained else None,
     )
     for timer in (Timer.OUTSIDE, Timer.PROOF, Timer.REBOOT):

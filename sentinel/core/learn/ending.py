@@ -29,8 +29,7 @@ def _finished(state: State, job: Job) -> None:
             state.change(worker, unwanted=True)
     drop_deadlines(state, job)
     state.change(job, stage=JobStage.FINISHED, want=None, lacking=0)
-    for other in state.jobs:
-        look_again(state, other)
+    look_again(state, *state.jobs)
 
 
 def has_finished(state: State, job: JobId) -> bool:

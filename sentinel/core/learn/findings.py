@@ -12,8 +12,8 @@ from sentinel.core.state.rows import Node
 from sentinel.core.state.timers import Timer
 from sentinel.model.fact import Commanded, FindingReported, NodeSilent
 from sentinel.model.finding import TRAINER, Finding, Health
-from sentinel.model.ids import Cause, IncidentId, Instant, NodeId
-from sentinel.model.incident import Due, Incident, Shared, Stage
+from sentinel.model.ids import Cause, Instant, NodeId
+from sentinel.model.incident import Due, Incident, Shared
 from sentinel.model.runbook import Remedy, Runbook, Scope
 
 RECENT_FINDINGS = 10
@@ -69,7 +69,7 @@ def _outlasted(node: Node, fact: FindingReported, state: State) -> bool:
 
 
 def _keep(state: State, node: Node, found: Finding) -> Node:
-    return state.change(node, findings={**node.findings, "|".join(found.key): found})
+    return state.change(node, findings={**node.findings, found.name: found})
 
 
 def _remember(state: State, node: Node, found: Finding) -> Node:
@@ -121,7 +121,7 @@ def _can_wait(found: Finding, rules: Rules) -> bool:
 
 
 def _deadline(node: Node, found: Finding) -> str:
-    return Timer.STANDS.of(node.id, "|".join(found.key))
+    return Timer.STANDS.of(node.id, found.name)
 
 
 def stands(state: State, name: NodeId, key: str, rules: Rules) -> None:
@@ -132,7 +132,7 @@ def stands(state: State, name: NodeId, key: str, rules: Rules) -> None:
     if (found := node.findings.get(key)) is not None:
         _weigh(state, node, FindingReported(state.now, name, found), rules, waited=True)
     events = (fact for fact in reversed(node.recent) if fact.finding.event)
-    event = next((fact for fact in events if "|".join(fact.finding.key) == key), None)
+    event = next((fact for fact in events if fact.finding.name == key), None)
     if event is not None:
         _weigh(state, node, event, rules, waited=True)
 
@@ -140,7 +140,7 @@ def stands(state: State, name: NodeId, key: str, rules: Rules) -> None:
 def _known(node: Node, found: Finding) -> bool:
     if found.event:
         return _mark(found) in node.events
-    return node.findings.get("|".join(found.key)) == found
+    return node.findings.get(found.name) == found
 
 
 def _mark(found: Finding) -> str:
@@ -154,7 +154,7 @@ def _mark(found: Finding) -> str:
 def _cleared(state: State, node: Node, fact: FindingReported, rules: Rules) -> None:
     """A state is healthy again."""
     found = fact.finding
-    key = "|".join(found.key)
+    key = found.name
     state.deadlines.drop(_deadline(node, found))
     if found.code == strikes.COUNTER:  # the GPU was reset, and counts anew
         left = {each: count for each, count in node.contained.items() if each != found.component}
@@ -166,8 +166,7 @@ def _cleared(state: State, node: Node, fact: FindingReported, rules: Rules) -> N
         state.change(holder, findings={each: f for each, f in holder.findings.items() if each != key})
     if had:
         withdraw(state, fact, node.id, rules, everywhere=found.check == TRAINER)
-        for job in state.jobs:
-            look_again(state, job)
+        look_again(state, *state.jobs)
 
 
 def withdraw(
@@ -271,8 +270,7 @@ def _join_alike(state: State, incident: Incident, fact: FindingReported, rules: 
 def _asking(state: State, node: Node, fact: FindingReported, rules: Rules) -> Incident | None:
     """Return the incident that this finding is evidence for: open, that cordoned the node, or reopened."""
     if node.cordon is not None:
-        by = state.incidents.get(IncidentId(node.cordon.by))
-        return by if by is not None and by.stage is not Stage.RESOLVED else None
+        return state.open_incident(node.cordon.by)
     known = group.find(state, group.node_topic(state, node.id)) or group.with_finding(state, fact)
     if known is None and fact.finding.health is Health.CRITICAL:
         return _shared(state, fact, rules) or group.reopen(state, rules, fact)

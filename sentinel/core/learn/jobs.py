@@ -6,7 +6,7 @@ from sentinel.core import evidence, group, recovery
 from sentinel.core.learn import watching
 from sentinel.core.learn.ending import drop_deadlines
 from sentinel.core.state import Rules, State
-from sentinel.core.state.rows import STARTS, Job, JobStage
+from sentinel.core.state.rows import ANEW, STARTS, Job, JobStage
 from sentinel.core.state.timers import Timer
 from sentinel.core.state.workers import WorkerStage
 from sentinel.model.fact import (
@@ -52,7 +52,6 @@ def start_over(state: State, job: Job, fact: JobSubmitted, rules: Rules) -> None
         job,
         world=fact.world,
         wanted=fact.world,
-        shrunk=(),
         min_world=fact.min_world,
         standbys=fact.standbys,
         trainable=fact.trainable,
@@ -60,12 +59,7 @@ def start_over(state: State, job: Job, fact: JobSubmitted, rules: Rules) -> None
         stage=JobStage.WAITING,
         want=None,
         lacking=0,
-        halted="",
-        high_step=-1,
-        median_step_s=0.0,
-        causes={},
-        paced_s=0.0,
-        flaps=0,
+        **ANEW,
     )
     state.workers.start_over(job.id)
     for node in state.nodes:

@@ -8,7 +8,7 @@ from sentinel.core.state.rows import STARTS, JobStage, Node, kernel_of
 from sentinel.core.state.timers import Timer
 from sentinel.model.fact import NodeHeard, NodeJoined, NodeLeft, NodePinged, NodeSilent
 from sentinel.model.ids import JobId
-from sentinel.model.incident import Due, Incident, Stage
+from sentinel.model.incident import Due, Incident
 from sentinel.model.runbook import Ends, Scope
 
 
@@ -82,10 +82,11 @@ def plan_anew(state: State, rules: Rules) -> None:
             state.set_deadline(timer.of(job.id), rules.policy.place_s)
 
 
-def look_again(state: State, job: JobId) -> None:
-    """What a job waits for may be there: it is planned anew."""
-    if state.jobs[job].lacking:
-        state.change(state.jobs[job], lacking=0)
+def look_again(state: State, *jobs: JobId) -> None:
+    """What jobs wait for may be there: they are planned anew."""
+    for job in jobs:
+        if state.jobs[job].lacking:
+            state.change(state.jobs[job], lacking=0)
 
 
 def _heard_again(state: State, incident: Incident) -> None:
@@ -133,8 +134,8 @@ def pinged(state: State, fact: NodePinged, rules: Rules) -> None:
     trains = job is not None and job.stage is JobStage.RUNNING and node.lives
     state.change(node, pinged=fact, lives=fact.step >= 0 or trains)
     state.set_deadline(Timer.PING.of(node.id), min(policy.ping_limit_s, policy.ping_s * pings))
-    incident = state.incidents.get(fact.incident) if fact.incident else None
-    if incident is None or incident.stage is Stage.RESOLVED:
+    incident = state.open_incident(fact.incident)
+    if incident is None:
         return
     incident = evidence.add(state, incident, fact)
     unheard = incident.diagnosis is None and state.now > incident.opened + policy.unheard_s

@@ -2,7 +2,7 @@
 
 from msgspec.structs import replace
 
-from sentinel.core import evidence, group
+from sentinel.core import evidence, group, waits
 from sentinel.core.learn import preflights, proofs, starting
 from sentinel.core.learn.breaking import break_off
 from sentinel.core.learn.control import is_ordered
@@ -12,84 +12,95 @@ from sentinel.core.recovery import MOST_DOUBLINGS
 from sentinel.core.state import Rules, State
 from sentinel.core.state.rows import Job, JobStage, Outside, Want
 from sentinel.core.state.timers import Timer
-from sentinel.core.waits import is_ray_away
+from sentinel.model.action import (
+    Action,
+    CollectStacks,
+    CordonNode,
+    Evict,
+    OfCordon,
+    Page,
+    Probe,
+    Prove,
+    Repair,
+    RestartAgent,
+    RestartGcs,
+    RestartJob,
+    Resume,
+    StartWorker,
+    StopJob,
+    kind_of,
+)
 from sentinel.model.fact import DeadlinePassed, Outcome
-from sentinel.model.ids import IncidentId, JobId, NodeId, WorkerId
-from sentinel.model.incident import Due, Incident, Stage
+from sentinel.model.ids import IncidentId, WorkerId
+from sentinel.model.incident import Due, Incident
 
-IN_EVIDENCE = frozenset({"evict", "resume", "restart-job", "stacks", "restart-agent", "restart-gcs"})
-"""Kinds whose outcome is evidence."""
-RESTARTS = ("restart-agent", "restart-gcs")
-"""Kinds after which something should be heard again."""
-CORDON = "cordon"
-CORDONS = (CORDON, "readmit")
-"""Kinds that tell the scheduler of a cordon, or of its end."""
+IN_EVIDENCE = (Evict, RestartJob, CollectStacks, RestartAgent, RestartGcs)
+"""Orders whose outcome is evidence; how forming went is, if it was the newest generation."""
 
 
 def outcome(state: State, fact: Outcome, rules: Rules) -> None:
-    """Take in what became of an action."""
+    """Take in what became of an action, once: of one that nobody waits for it is no news."""
     action = state.unfinished.get(fact.action)
-    state.unfinished.drop(fact.action)
-    if fact.action.count("/") < 3:
+    if action is None:
         return
-    name, kind, target, _ = fact.action.split("/", 3)
-    match kind:
-        case "start-worker" if not fact.ok:
-            starting.failed(state, fact, WorkerId(target), action, rules)
-        case "resume":
-            _resumed(state, fact, JobId(target), rules)
-        case "stop-job":  # another job may wait for its GPUs
-            for job in state.jobs:
-                look_again(state, job)
-        case _:
-            if kind == "evict":
-                _evicted(state, fact, IncidentId(name), NodeId(target), rules)
-            elif kind == "prove":
-                proofs.failed(state, fact, NodeId(target), rules)
-            elif kind == "probe":
-                preflights.failed(state, fact, NodeId(target), rules)
-            elif kind == "repair":
-                proofs.repaired(state, fact, NodeId(target), rules)
-            elif kind in CORDONS and action is not None:
-                _scheduler_told(state, fact, kind, NodeId(target), rules)
-            if (incident := state.incidents.get(IncidentId(name))) is not None:
-                _followed(state, fact, incident, kind, rules)
+    state.unfinished.drop(fact.action)
+    match action:
+        case Resume():
+            _resumed(state, fact, action, rules)
+        case StartWorker() if not fact.ok:
+            starting.failed(state, fact, action, rules)
+        case StopJob():  # another job may wait for its GPUs
+            look_again(state, *state.jobs)
+        case Evict():
+            _evicted(state, fact, action, rules)
+        case Prove():
+            proofs.failed(state, fact, action.node, rules)
+        case Probe():
+            preflights.failed(state, fact, action.node, rules)
+        case Repair():
+            proofs.repaired(state, fact, action.node, rules)
+        case _ if isinstance(action, OfCordon):
+            _scheduler_told(state, fact, action, rules)
+    if (incident := state.incidents.get(action.incident)) is not None:
+        _followed(state, fact, action, incident, rules)
 
 
-def _followed(state: State, fact: Outcome, incident: Incident, kind: str, rules: Rules) -> None:
-    if kind in IN_EVIDENCE:
+def _followed(state: State, fact: Outcome, action: Action, incident: Incident, rules: Rules) -> None:
+    """Tell the incident for whose sake it was done."""
+    if isinstance(action, IN_EVIDENCE):
         incident = evidence.add(state, incident, fact)
-    if kind in RESTARTS and fact.ok:
-        _begins_to_count(state, incident, fact.action.split("/")[2], rules)
-    match kind:
-        case "restart-job" if not fact.ok and (job := state.job_of(incident)) is not None:
+    match action:
+        case RestartAgent() | RestartGcs() if fact.ok and waits.heard_by(action) in state.deadlines:
+            # It runs now: from here on it should be heard, however long it took to start it.
+            state.set_deadline(waits.heard_by(action), rules.policy.action_timeout_s)
+        case RestartJob() if not fact.ok and (job := state.job_of(incident)) is not None:
             break_off(state, job)
-        case "page" if fact.ok:
+        case Page() if fact.ok:
             evidence.stamp(state, incident, "paged", fact.at)
-        case "evict" if fact.ok:
+        case Evict() if fact.ok:
             evidence.stamp(state, incident, "evicted", fact.at)
-        case "probe" if Timer.MEMBERS.of(incident.id) in state.deadlines:
+        case Probe() if Timer.MEMBERS.of(incident.id) in state.deadlines:
             state.deadlines.drop(Timer.MEMBERS.of(incident.id))  # the probe failed, so no samples will come
             group.ask_for(state, incident, Due.ANY)
-        case "stacks" if Timer.STACKS.of(incident.id) in state.deadlines:
+        case CollectStacks() if Timer.STACKS.of(incident.id) in state.deadlines:
             group.ask_for(state, incident, Due.ANY)
 
 
-def _evicted(state: State, fact: Outcome, by: IncidentId, name: NodeId, rules: Rules) -> None:
+def _evicted(state: State, fact: Outcome, action: Evict, rules: Rules) -> None:
     """A node is empty, or it is tried again, also where its incident is over and forgotten."""
-    node = state.nodes[name]
+    node = state.nodes[action.node]
     if not fact.ok:
-        state.set_deadline(Timer.EVICT.of(name), rules.policy.retry_s)
-    elif node.cordon is not None and node.cordon.by == by:
+        state.set_deadline(Timer.EVICT.of(node.id), rules.policy.retry_s)
+    elif node.cordon is not None and node.cordon.by == action.incident:
         state.change(node, is_empty=True)
 
 
-def _scheduler_told(state: State, fact: Outcome, kind: str, name: NodeId, rules: Rules) -> None:
+def _scheduler_told(state: State, fact: Outcome, action: OfCordon, rules: Rules) -> None:
     """The scheduler knows of a cordon or of its end, or is told again; people hear of one that can't be."""
-    node, policy = state.nodes[name], rules.policy
+    node, policy, name = state.nodes[action.node], rules.policy, action.node
     outside, known = node.outside, next(filter(evidence.unreported, state.open_incidents()), None)
     if fact.ok:
-        cordon = outside.cordon if kind == CORDON else None
+        cordon = outside.cordon if isinstance(action, CordonNode) else None
         state.change(node, outside=Outside(cordon, outside.orders))
         if known is not None and name in evidence.unreported(known):
             evidence.add(state, known, fact)
@@ -99,26 +110,27 @@ def _scheduler_told(state: State, fact: Outcome, kind: str, name: NodeId, rules:
     pause = policy.retry_s * 2.0 ** min(tries - 1, MOST_DOUBLINGS)
     state.set_deadline(Timer.OUTSIDE.of(name), min(policy.retry_limit_s, pause))
     if fact.at >= since + policy.untold_s and not (known and name in evidence.unreported(known)):
-        incident = evidence.add(state, known, fact) if known else group.join(state, f"{kind}:", fact)
+        topic = f"{kind_of(action.id)}:"
+        incident = evidence.add(state, known, fact) if known else group.join(state, topic, fact)
         group.ask_for(state, incident, Due.ANY)
 
 
-def _resumed(state: State, fact: Outcome, name: JobId, rules: Rules) -> None:
+def _resumed(state: State, fact: Outcome, action: Resume, rules: Rules) -> None:
     """Take in how forming a generation went; who was called stuck in it is so, whichever is the newest."""
-    job = state.jobs.get(name)
+    job = state.jobs.get(action.job)
     if job is None:
         return
     called = (text.removeprefix("stuck ") for text in fact.data if text.startswith("stuck "))
-    known = (state.workers.get(name, WorkerId(worker)) for worker in called)
+    known = (state.workers.get(job.id, WorkerId(worker)) for worker in called)
     stuck = [worker for worker in known if worker is not None]
     for worker in stuck:
         state.change(worker, unwanted=True, spent=True)
         if worker.rank >= 0 and job.stage is JobStage.FORMING:  # this generation will not form, either
             state.set_deadline(job.deadline(), rules.policy.broken_s)
-    incident = group.find(state, group.job_topic(name))
+    incident = group.find(state, group.job_topic(job.id))
     if incident is not None:
         incident = _goes_back(state, job, incident, fact)
-    if not fact.action.endswith(f"/{job.generation}"):
+    if action.generation != job.generation:
         return
     if incident is not None:
         incident = evidence.add(state, incident, fact)
@@ -170,7 +182,7 @@ def lapsed(state: State, job: Job, fact: DeadlinePassed, rules: Rules) -> None:
     """A generation made no new step in time; one that Ray can't be asked for yet has its time still."""
     if job.stage is not JobStage.FORMING:
         return
-    if is_ray_away(state) and is_ordered(state, job):
+    if waits.is_ray_away(state) and is_ordered(state, job):
         state.set_deadline(job.deadline(), rules.policy.resume_timeout_s)
         return
     job = break_off(state, job)
@@ -181,19 +193,12 @@ def lapsed(state: State, job: Job, fact: DeadlinePassed, rules: Rules) -> None:
         group.ask_for(state, incident, Due.ANY)
 
 
-def _begins_to_count(state: State, incident: Incident, target: str, rules: Rules) -> None:
-    """It runs now: from here on it should be heard, however long it took to start it."""
-    again = Timer.AGAIN.of(incident.id, target)
-    if again in state.deadlines:
-        state.set_deadline(again, rules.policy.action_timeout_s)
-
-
 def not_heard(state: State, name: IncidentId, fact: DeadlinePassed, rules: Rules) -> None:
     """An agent or the GCS was restarted and is still not heard; one whose start is under way has its time."""
-    incident, target = state.incidents.get(name), fact.deadline.split("/", 2)[2]
-    under_way = (action.id.split("/")[1:3] for action in state.unfinished.values() if action.incident == name)
-    if any(what in RESTARTS and whom == target for what, whom in under_way):
+    incident, under_way = state.open_incident(name), state.unfinished.values()
+    restarts = (each for each in under_way if isinstance(each, RestartAgent | RestartGcs))
+    if any(waits.heard_by(each) == fact.deadline for each in restarts):
         state.set_deadline(fact.deadline, rules.policy.action_timeout_s)
         return
-    if incident is not None and incident.stage is not Stage.RESOLVED:
+    if incident is not None:
         group.ask_for(state, evidence.add(state, incident, fact), Due.ANY)

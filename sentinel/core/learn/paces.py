@@ -24,7 +24,7 @@ def slowed(state: State, fact: JobSlowed, rules: Rules) -> None:
     if suspect is not None and stopped:
         note_failure(state, job, (fact.at, suspect.rank, suspect.node, fact.generation), rules)
     known = next((each for each in state.open_incidents() if _explains(each, job.id)), None)
-    topic = group.job_topic(job.id) if stopped else f"pace:{job.id}"
+    topic = group.job_topic(job.id) if stopped else group.pace_topic(job.id)
     incident = evidence.add(state, known, fact) if known else group.join(state, topic, fact, job)
     group.ask_for(state, incident, Due.ANY)
 

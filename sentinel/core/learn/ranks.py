@@ -23,7 +23,7 @@ from sentinel.model.fact import (
     RankSlow,
 )
 from sentinel.model.ids import Instant, NodeId
-from sentinel.model.incident import Ask, Due, Incident, Stage
+from sentinel.model.incident import Ask, Due, Incident
 from sentinel.model.report import DONE, GONE, UNKNOWN_END
 
 RECENT_FAILURES = 20
@@ -259,8 +259,8 @@ def _asked(incident: Incident) -> set[NodeId]:
 
 def members_probed(state: State, fact: MembersProbed) -> None:
     """Nodes have measured together: what was found, or that nothing was, is evidence for who asked."""
-    incident = state.incidents.get(fact.incident)
-    if incident is None or incident.stage is Stage.RESOLVED:
+    incident = state.open_incident(fact.incident)
+    if incident is None:
         return
     state.deadlines.drop(Timer.MEMBERS.of(incident.id))
     incident = evidence.add(state, incident, fact)
@@ -348,7 +348,7 @@ def slow(state: State, fact: RankSlow, rules: Rules) -> None:
     job = state.jobs.get(fact.job)
     if job is None or fact.generation != job.generation or job.stage is not JobStage.RUNNING:
         return
-    if state.nodes[fact.node].maintained is not None:
+    if state.nodes[fact.node].maintained is not None or job.straggler == fact.rank:
         return
     since = state.now - rules.policy.remembered_s
     known = job.slow_places(fact.rank, since)
@@ -356,6 +356,10 @@ def slow(state: State, fact: RankSlow, rules: Rules) -> None:
     state.change(job, slow=(*lately, (state.now, fact.rank, fact.node)), straggler=fact.rank)
     if len(known) > 1:
         return  # it was told already that this rank is slow wherever it sits
-    incident = group.join(state, group.job_topic(job.id), fact, job)
+    about = group.find(state, group.job_topic(job.id))
+    # What is about a silent node may become another's incident, and explains no slow rank.
+    apart = about is not None and group.waits_for_a_node(state, about)
+    topic = group.pace_topic(job.id) if apart else group.job_topic(job.id)
+    incident = group.join(state, topic, fact, job)
     incident = evidence.recall(state, rules, incident, fact.node, fact)
     group.ask_for(state, incident, Due.ANY)

@@ -9,26 +9,25 @@ from sentinel.core.state import Rules, State
 from sentinel.core.state.rows import Job, JobStage
 from sentinel.core.state.timers import Timer
 from sentinel.core.state.workers import Worker, WorkerStage
-from sentinel.model.action import Action
+from sentinel.model.action import StartWorker
 from sentinel.model.fact import Outcome, RankRaised
-from sentinel.model.ids import NodeId, WorkerId
+from sentinel.model.ids import NodeId
 from sentinel.model.incident import Due
 
 
-def failed(state: State, fact: Outcome, worker: WorkerId, action: Action | None, rules: Rules) -> None:
+def failed(state: State, fact: Outcome, action: StartWorker, rules: Rules) -> None:
     """A node where workers do not start is left alone after a few; whoever waits is seated elsewhere.
 
     One that starts all the same, only late, is stopped: nobody expects it any more.
     """
-    for job in [job for job in state.jobs.values() if job.id == getattr(action, "job", job.id)]:
-        known = state.workers.get(job.id, worker)
-        if known is None or not (known.stage is WorkerStage.STARTING or known.fell_short):
-            continue
-        waits = known.stage is WorkerStage.STARTING
-        state.change(known, unwanted=known.unwanted or waits, fell_short=False)
-        _pauses(state, job, known, rules)
-        if _shuns(state, known, fact.detail, rules) and not (job.is_over or job.stage is JobStage.RUNNING):
-            _tell(state, job, replace(fact, detail=f"on {known.node}: {fact.detail}"))
+    job, known = state.worker(action.job, action.worker)
+    if job is None or known is None or not (known.stage is WorkerStage.STARTING or known.fell_short):
+        return
+    waits = known.stage is WorkerStage.STARTING
+    state.change(known, unwanted=known.unwanted or waits, fell_short=False)
+    _pauses(state, job, known, rules)
+    if _shuns(state, known, fact.detail, rules) and not (job.is_over or job.stage is JobStage.RUNNING):
+        _tell(state, job, replace(fact, detail=f"on {known.node}: {fact.detail}"))
 
 
 def _pauses(state: State, job: Job, worker: Worker, rules: Rules) -> None:
@@ -93,5 +92,4 @@ def trust_again(state: State, name: NodeId) -> None:
     node = state.nodes.get(name)
     if node is not None and node.shunned:
         state.change(node, trusted=True)
-        for job in state.jobs:
-            look_again(state, job)
+        look_again(state, *state.jobs)

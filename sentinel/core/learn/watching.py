@@ -2,7 +2,7 @@
 
 from sentinel.core.learn.ending import drop_deadlines
 from sentinel.core.state import Rules, State
-from sentinel.core.state.rows import Job, JobStage
+from sentinel.core.state.rows import ANEW, Job, JobStage
 from sentinel.core.state.workers import Worker, WorkerStage
 from sentinel.model.action import Seat
 from sentinel.model.fact import GangSeen, JobSubmitted
@@ -21,9 +21,7 @@ def seen(state: State, fact: GangSeen, rules: Rules) -> None:
     if not job.watched or any(seen.node not in state.nodes for seen in fact.ranks):
         return
     if job.is_over:
-        job = state.change(
-            job, wanted=0, shrunk=(), halted="", high_step=-1, median_step_s=0.0, causes={}, flaps=0
-        )
+        job = state.change(job, wanted=0, **ANEW)
     drop_deadlines(state, job)
     _sit(state, job, fact)
     size = len(fact.ranks)

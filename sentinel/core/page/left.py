@@ -13,7 +13,7 @@ from sentinel.model.counted import counted
 from sentinel.model.fact import FindingReported
 from sentinel.model.finding import NODE, Health
 from sentinel.model.ids import NodeId
-from sentinel.model.incident import Incident, Stage
+from sentinel.model.incident import Incident
 
 NO_SPARE = "no spare is left for the next node that fails"
 NOT_DONE = "not done: "
@@ -30,8 +30,8 @@ def left_for_people(incident: Incident, state: State, rules: Rules) -> tuple[str
     small = [job for job in state.jobs.values() if job.is_degraded and incident.id in job.shrunk]
     found = (fact for fact in incident.evidence if isinstance(fact, FindingReported))
     accused = {fact.node for fact in found if fact.finding.component == NODE}
-    lines = _out([node.id for node, cordon in _cordons(state) if cordon.by == incident.id])
     mine = [node for node, cordon in _cordons(state) if cordon.by == incident.id]
+    lines = _out([node.id for node in mine])
     lines += chain.from_iterable(proofs.left(node, rules.policy) for node in mine)
     lines += _unfit([node for node in state.unfit() if node.id in accused])
     lines += _degraded(small)
@@ -142,7 +142,7 @@ def _refused(incident: Incident, state: State, rules: Rules) -> Iterator[str]:
         return
     staying = refused_evictions(incident, state)
     for wanted, reason in stand.items():
-        over = state.refused[incident.id, wanted] == ACTIONS and not is_held(state, rules)
+        over = state.refused[incident.id, wanted] == ACTIONS and not (state.held or rules.policy.observe_only)
         if not over and staying.get(wanted, True):
             yield f"{NOT_DONE}{wanted}; {reason}"
 
@@ -150,11 +150,6 @@ def _refused(incident: Incident, state: State, rules: Rules) -> Iterator[str]:
 def is_refused(left: tuple[str, ...]) -> bool:
     """Say whether, by what is left, something was not allowed."""
     return any(line.startswith(NOT_DONE) for line in left)
-
-
-def is_held(state: State, rules: Rules) -> bool:
-    """Say whether Sentinel takes no action by itself."""
-    return bool(state.stopped or state.frozen or rules.policy.observe_only)
 
 
 def refused_evictions(incident: Incident, state: State) -> dict[str, bool]:
@@ -165,7 +160,7 @@ def refused_evictions(incident: Incident, state: State) -> dict[str, bool]:
     """
     found = {fact.node for fact in incident.evidence if isinstance(fact, FindingReported)}
     held = {fact.node for fact in holding(incident) if _stands(fact, state)}
-    lasts = incident.stage is not Stage.RESOLVED
+    lasts = not incident.is_over
     refused = (wanted.split() for name, wanted in state.refused if name == incident.id)
     names = (NodeId(words[1]) for words in refused if words[0] == "evict")
     return {
@@ -181,7 +176,7 @@ def _is_full(node: Node, incident: Incident) -> bool:
 
 
 def _stands(fact: FindingReported, state: State) -> bool:
-    return fact.finding.event or "|".join(fact.finding.key) in state.nodes[fact.node].findings
+    return fact.finding.event or fact.finding.name in state.nodes[fact.node].findings
 
 
 def _is_here(node: Node, incident: Incident) -> bool:

@@ -8,7 +8,7 @@ from sentinel.core.page.left import is_refused
 from sentinel.core.state import Rules, State
 from sentinel.model.action import kind_of
 from sentinel.model.fact import DeadlinePassed, GcsBack, JobAdvanced, JournalBack, LinkBack, Outcome
-from sentinel.model.incident import Diagnosis, Incident, Stage
+from sentinel.model.incident import Diagnosis, Incident
 from sentinel.model.runbook import Remedy
 from sentinel.model.severity import Severity
 
@@ -24,9 +24,7 @@ def severity(incident: Incident, left: tuple[str, ...], state: State, rules: Rul
     Critical while it is not over and what would repair it was refused, failed, or is that people start the
     job again. Otherwise it is as its runbook says, but no mere information while something is left to do.
     """
-    if incident.stage is not Stage.RESOLVED and (
-        is_refused(left) or _failed(incident) or _is_given_up(incident, state)
-    ):
+    if not incident.is_over and (is_refused(left) or _failed(incident) or _is_given_up(incident, state)):
         return Severity.CRITICAL
     said = rules.severity_of(incident.about)
     return Severity.WARNING if left and said is Severity.INFO else said

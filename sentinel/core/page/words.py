@@ -7,7 +7,7 @@ from sentinel.core import group
 from sentinel.core.evidence import misstarts, recoveries, vouched
 from sentinel.core.page.left import MOST_NAMES, again, left_for_people
 from sentinel.core.page.severity import severity
-from sentinel.core.recovery import awaits, ends_at
+from sentinel.core.recovery import awaits
 from sentinel.core.state import Rules, State
 from sentinel.core.state.rows import Job
 from sentinel.model.action import (
@@ -28,7 +28,7 @@ from sentinel.model.action import (
 from sentinel.model.counted import counted
 from sentinel.model.fact import DeadlinePassed, Fact, Outcome, RankRaised
 from sentinel.model.ids import Seconds
-from sentinel.model.incident import Diagnosis, Incident, PagedDiagnosis, Stage, Suspect
+from sentinel.model.incident import Diagnosis, Incident, PagedDiagnosis, Suspect
 from sentinel.model.outside import Whose, whose
 from sentinel.model.report import AT_START
 from sentinel.model.runbook import PageWhen, Runbook, Symptom
@@ -107,7 +107,7 @@ def _wakes(incident: Incident, state: State, rules: Rules) -> bool:
     nodes = {s.node for s in incident.diagnosis.suspects if s.node}
     if _silenced(state, incident.diagnosis.cause) or (nodes and all(_silenced(state, n) for n in nodes)):
         return False
-    if incident.stage is Stage.RESOLVED and incident.times["resolved"] < state.now:
+    if incident.is_over and incident.times["resolved"] < state.now:
         return False  # it was silenced all the time that it was open
     if book is None or book.page is PageWhen.AT_ONCE:
         return True
@@ -224,7 +224,7 @@ def _jobs(incident: Incident, state: State) -> list[Job]:
 
 def _ask(incident: Incident, left: tuple[str, ...], grade: Severity, state: State, rules: Rules) -> str:
     """Say what to do and by when, as urgent as the page says that it is."""
-    over = incident.stage is Stage.RESOLVED
+    over = incident.is_over
     when = "now" if grade is Severity.CRITICAL and not over else "in working hours"
     if left:
         return f"what is left, above, {when}"
@@ -268,10 +268,9 @@ def _then(incident: Incident, state: State) -> str:
 
 def when_over(incident: Incident, state: State, rules: Rules) -> list[str]:
     """Say what an incident whose job trains again waits for, and until when, as a page counts time."""
-    if not (awaited := awaits(incident, state, rules)):
-        return []
-    at = ends_at(incident, state)
-    return [f"Over when {awaited}" + (f": {at - incident.opened:.0f} s after it was seen" if at else "")]
+    what, at = awaits(incident, state, rules)
+    by = f": {at - incident.opened:.0f} s after it was seen" if at else ""
+    return [f"Over when {what}{by}"] if what else []
 
 
 def stood_still(incident: Incident) -> list[str]:

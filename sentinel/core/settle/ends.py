@@ -6,32 +6,9 @@ from sentinel.core.state import Rules, State
 from sentinel.core.state.rows import Job, JobStage
 from sentinel.core.state.timers import Timer
 from sentinel.model.action import Evict, Page
-from sentinel.model.fact import (
-    ControllerStarted,
-    FindingReported,
-    GcsBack,
-    GcsLost,
-    JobAtPace,
-    JobSlowed,
-    JournalBack,
-    JournalFailed,
-    LinkBack,
-    LinkLost,
-    NodeSilent,
-    RankAtPace,
-    RankSlow,
-)
+from sentinel.model.fact import FindingReported, NodeSilent
 from sentinel.model.incident import Incident
 from sentinel.model.runbook import Ends, Remedy
-
-SIGNS: tuple[tuple[type, tuple[type, ...]], ...] = (
-    (GcsLost, (GcsBack,)),
-    (LinkLost, (LinkBack,)),
-    (JournalFailed, (JournalBack, ControllerStarted)),
-    (JobSlowed, (JobAtPace,)),
-    (RankSlow, (RankAtPace,)),
-)
-"""What is lost, and by what it is known to be back."""
 
 
 def is_over(incident: Incident, state: State, rules: Rules) -> bool:
@@ -48,10 +25,8 @@ def _settles(incident: Incident, state: State, rules: Rules) -> bool:
         return False
     if incident.diagnosis is None:
         return False  # it was over before it was diagnosed
-    affected = incident.formed or any(
-        isinstance(fact, tuple(evidence.SYMPTOMS)) for fact in incident.evidence
-    )
-    return bool(affected) and group.ends_by_step(incident, rules) and not has_settled(state, job, rules)
+    affected = incident.formed > 0 or any(evidence.symptoms(incident))
+    return affected and group.ends_by_step(incident, rules) and not has_settled(state, job, rules)
 
 
 def is_well(incident: Incident, state: State, rules: Rules) -> bool:
@@ -105,7 +80,7 @@ def _signs_are_over(incident: Incident, state: State, rules: Rules) -> bool:
     kinds, book = evidence.kinds(incident), rules.book_of(incident)
     found = [f for f in incident.evidence if isinstance(f, FindingReported)]
     found = [f for f in found if book in rules.by_code.get(f.finding.code, ())]
-    lost = any(lost in kinds for lost, _ in SIGNS)
+    lost = not kinds.isdisjoint(evidence.BACK)
     if not (NodeSilent in kinds or found or lost or evidence.is_about_cordons(incident)):
         return False
     holds = any(fact in found for fact in evidence.holding(incident))
@@ -113,18 +88,17 @@ def _signs_are_over(incident: Incident, state: State, rules: Rules) -> bool:
 
 
 def _all_is_back(incident: Incident, state: State) -> bool:
-    kinds = evidence.kinds(incident)
-    lost = (pair for pair in SIGNS if pair[0] in kinds)
-    back = all(evidence.is_back(incident, *pair) for pair in lost)
+    lost = evidence.kinds(incident) & evidence.BACK.keys()
+    back = all(evidence.is_back(incident, each) for each in lost)
     return back and not (_somebody_is_silent(incident, state) or evidence.unreported(incident))
 
 
 def _nothing_holds(incident: Incident, state: State) -> bool:
     """Say whether nothing in evidence is so any more, whatever it was, and nothing is done about it."""
-    job, kinds = state.job_of(incident), evidence.kinds(incident)
+    job = state.job_of(incident)
     if job is not None and not (job.is_over or job.stage is JobStage.RUNNING):
         return False
-    broke = kinds & evidence.SYMPTOMS.keys() - {JobSlowed, RankSlow}
+    broke = any(evidence.breaks(incident))
     deeds = (action for action in state.unfinished.values() if not isinstance(action, Page))
     busy = any(action.incident == incident.id for action in deeds)
     passed = not (broke or busy or evidence.holding(incident) or group.took_nodes(state, incident))

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sentinel.core.settle.guards import No, refuse_action, refuse_start
+from sentinel.core.settle.guards import No, refuse_action
 from sentinel.core.settle.orders import refuse, start_worker, stop_again, stop_worker
 from sentinel.core.settle.seating import Cannot, Later, Seated, Wait, missing_standbys, seat, seat_more
 from sentinel.core.state import Rules, State
@@ -14,7 +14,6 @@ from sentinel.core.waits import ACTIONS
 from sentinel.model.action import RestartJob, Resume, Seat, StopJob, action_id
 from sentinel.model.decision import Awaited, Decision, Kept
 from sentinel.model.ids import IncidentId, NodeId
-from sentinel.model.incident import Stage
 
 
 def settle(job: Job, state: State, rules: Rules) -> Iterator[Decision]:
@@ -26,7 +25,7 @@ def settle(job: Job, state: State, rules: Rules) -> Iterator[Decision]:
     yield from (stop_again(job, worker) for worker in state.workers.to_stop(job.id))
     if job.is_over:
         return
-    no = refuse_start(state) if job.starts else refuse_action(state, rules)
+    no = state.held if job.starts else refuse_action(state, rules)
     if no:
         yield from _refused(job, state, no)
         return
@@ -111,8 +110,8 @@ def plan(job: Job, want: Want, state: State, rules: Rules) -> Plan:
 
 
 def _next(job: Job, want: Want, state: State, rules: Rules) -> Iterator[Decision]:
-    known = state.incidents.get(want.incident)
-    by = job.upkeep if known is None or known.stage is Stage.RESOLVED else known.id
+    known = state.open_incident(want.incident)
+    by = known.id if known else job.upkeep
     planned = plan(job, want, state, rules)
     match planned.seats:
         case Cannot(reason=reason):
@@ -131,8 +130,7 @@ def _next(job: Job, want: Want, state: State, rules: Rules) -> Iterator[Decision
 def _restart(job: Job, want: Want, state: State) -> Iterator[Decision]:
     """Have a watched job started again, if a command does that; else it is people's."""
     known = state.incidents.get(want.incident)
-    open_now = known is not None and known.stage is not Stage.RESOLVED
-    by = known.id if known is not None and open_now else job.upkeep
+    by = job.upkeep if known is None or known.is_over else known.id
     if want.gently and not (want.replace or to_leave(job, state)):
         yield Kept(by, job.id)  # whoever was to leave may stay
         return

@@ -18,18 +18,12 @@ class No(NamedTuple):
     reason: str
 
 
-def refuse_start(state: State) -> str:
-    """Why no job may start at the moment; empty when it may, where Sentinel only observes, too."""
-    if state.stopped:
-        return f"actions are stopped: {state.stopped}"
-    if state.frozen:
-        return f"actions are frozen: {state.frozen}"
-    return ""
-
-
 def refuse_action(state: State, rules: Rules) -> str:
-    """Why nothing may be done by Sentinel's own decision; empty when actions are allowed."""
-    return refuse_start(state) or ("observe-only mode" if rules.policy.observe_only else "")
+    """Why nothing may be done by Sentinel's own decision; empty when actions are allowed.
+
+    Where Sentinel only observes a job may start all the same.
+    """
+    return state.held or ("observe-only mode" if rules.policy.observe_only else "")
 
 
 def refuse_eviction(state: State, rules: Rules, node: NodeId, diagnosis: Diagnosis) -> No | None:

@@ -9,11 +9,11 @@ from sentinel.core.settle.orders import refuse
 from sentinel.core.state import Rules, State
 from sentinel.core.state.rows import OPERATOR, Node
 from sentinel.core.state.timers import Timer
-from sentinel.model.action import CordonNode, Evict, Ping, Readmit, action_id
+from sentinel.model.action import CordonNode, Evict, OfCordon, Ping, Readmit, action_id
 from sentinel.model.counted import counted
 from sentinel.model.decision import Decision, Opened
 from sentinel.model.ids import IncidentId
-from sentinel.model.incident import Incident, Stage
+from sentinel.model.incident import Incident
 from sentinel.model.runbook import Remedy
 
 OF_NODES = frozenset({Remedy.EVICT, Remedy.DRAIN, Remedy.RESTART_AGENT})
@@ -39,7 +39,7 @@ def _tell_scheduler(node: Node, state: State, rules: Rules) -> Iterator[Decision
     What a human says of a node is told whoever stopped the actions; what an incident wants waits for them.
     """
     told = node.outside
-    orders = (each for each in state.unfinished.values() if isinstance(each, CordonNode | Readmit))
+    orders = (each for each in state.unfinished.values() if isinstance(each, OfCordon))
     if Timer.OUTSIDE.of(node.id) in state.deadlines or any(each.node == node.id for each in orders):
         return
     cordon = node.cordon if node.is_kept_out else None
@@ -59,12 +59,12 @@ def _look(node: Node, state: State, rules: Rules) -> Iterator[Decision]:
     incident = state.incidents.get(node.about) if node.about else None
     if incident is None and node.about:
         return  # its incident is over, and blamed this node
-    over = incident is None or incident.stage is Stage.RESOLVED or has_recovered(state, incident)
+    over = incident is None or incident.is_over or has_recovered(state, incident)
     if incident is None or (over and not _is_accused(node, incident, rules)):
         # The job goes on without it, and why it is silent is not yet known.
         if node.fell is not None:
             yield Opened(IncidentId(f"I-{state.opened + 1:04d}"), node.id)
-    elif incident.stage is Stage.RESOLVED:
+    elif incident.is_over:
         return
     elif Timer.PING.of(node.id) not in state.deadlines and not _is_explained(node, incident, rules):
         name = action_id(incident.id, "ping", node.id, node.pings + 1)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from sentinel.core.evidence import has_symptom_since, holding, is_back, vouched, waits_together
+from sentinel.core.evidence import breaks, has_symptom_since, holding, is_back, vouched, waits_together
 from sentinel.core.group import COMMON, job_topic, rests
 from sentinel.core.recovery import pause_s
 from sentinel.core.settle.ends import is_over, is_well
@@ -18,7 +18,7 @@ from sentinel.core.settle.orders import refuse
 from sentinel.core.state import Rules, State
 from sentinel.core.state.rows import Job, JobStage, Node
 from sentinel.core.state.timers import Timer
-from sentinel.core.waits import ACTIONS
+from sentinel.core.waits import ACTIONS, GCS
 from sentinel.model.action import CollectStacks, Probe, RestartAgent, RestartGcs, StopJob, action_id
 from sentinel.model.counted import counted
 from sentinel.model.decision import Cordoned, Decision, Froze, GivenBack, Kept, Paused, Resolved, Wanted
@@ -26,21 +26,18 @@ from sentinel.model.fact import (
     DeadlinePassed,
     GcsBack,
     GcsLost,
-    JobStalled,
     MembersProbed,
     RankExited,
     RankRaised,
 )
 from sentinel.model.ids import IncidentId, NodeId, Seconds
-from sentinel.model.incident import Ask, Diagnosis, Due, Incident, Shared, Stage
+from sentinel.model.incident import Ask, Diagnosis, Due, Incident, Shared
 from sentinel.model.runbook import Remedy
-
-GCS = "gcs"
 
 
 def settle(incident: Incident, state: State, rules: Rules) -> list[Decision]:
     """Give what is missing; after it is recorded there may be more."""
-    if incident.stage is Stage.RESOLVED:
+    if incident.is_over:
         return []
     if incident.asks:
         return [_question(incident, ask, rules) for ask in incident.asks]
@@ -229,8 +226,8 @@ def _pause_s(incident: Incident, job: Job, state: State, rules: Rules) -> Second
 def _needs_one(incident: Incident, job: Job, *, healthy: bool) -> bool:
     if job.stage is JobStage.BROKEN:
         return True
-    broke = any(isinstance(fact, RankExited | RankRaised | JobStalled) for fact in incident.evidence)
-    return healthy and job.stage is JobStage.RUNNING and not (incident.formed or broke)
+    broke = incident.formed or any(breaks(incident))
+    return healthy and job.stage is JobStage.RUNNING and not broke
 
 
 def _restart(
@@ -239,7 +236,7 @@ def _restart(
     """Restart agents that are not heard, or the GCS, a few times each."""
     kind = remedy.value
     if remedy is Remedy.RESTART_GCS:
-        targets: list[str] = [] if is_back(incident, GcsLost, (GcsBack,)) else [GCS]
+        targets: list[str] = [] if is_back(incident, GcsLost) else [GCS]
     else:
         targets = [name for name in diagnosis.nodes if state.is_unheard(name)]
     for target in targets:

@@ -4,7 +4,8 @@ from bisect import bisect_left
 from collections import Counter, deque
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import chain, islice, takewhile
+from itertools import chain, compress, islice, takewhile
+from operator import not_
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -188,7 +189,7 @@ def _table(
     for rank in (*replace, *cut, *gone):
         if 0 <= rank < len(given):
             given[rank] = None
-    vacant = [rank for rank, kept in enumerate(given) if kept is None]
+    vacant = compress(range(len(given)), map(not_, given))
     before = takewhile(lambda name: name != job.id, state.in_turn())
     first = tuple(name for name in before if state.jobs[name].lacking)
     return _Table(state, job, policy, frozenset(vacant), given, first)

@@ -9,13 +9,13 @@ from sentinel.core.evidence import misstarts
 from sentinel.core.page.left import MOST_NAMES, again
 from sentinel.core.page.words import places
 from sentinel.core.proofs import left, on_probation, progress
-from sentinel.core.recovery import awaits, ends_at
+from sentinel.core.recovery import awaits
 from sentinel.core.settle import generation
-from sentinel.core.settle.guards import refuse_action, refuse_start
+from sentinel.core.settle.guards import refuse_action
 from sentinel.core.settle.seating import Cannot, Later, Seated, Wait, seat_more
 from sentinel.core.state import Rules, State
 from sentinel.core.state.rows import Job, JobStage, Node, Want
-from sentinel.core.state.timers import WAITS, Timer
+from sentinel.core.state.timers import Timer
 from sentinel.core.waits import is_ray_away, ray_orders
 from sentinel.model.counted import counted
 from sentinel.model.ids import HOUR_S, IncidentId, Instant, JobId, NodeId
@@ -172,7 +172,7 @@ def _waits(
     for deadline, at in sorted(state.deadlines.items(), key=lambda each: each[1]):
         timer, *whom = deadline.split("/")
         if name in whom and timer != Timer.SILENCE:
-            yield Reason("waits", f"for {WAITS[Timer(timer)]}, {max(0.0, at - now):.1f} s more")
+            yield Reason("waits", f"for {Timer(timer).waits}, {max(0.0, at - now):.1f} s more")
     over = job or (state.job_of(incident) if incident is not None else None)
     if (
         over is not None
@@ -184,9 +184,9 @@ def _waits(
         yield Reason("waits", f"for {counted(job.lacking, 'worker')} to be warm")
     if incident is not None and is_ray_away(state) and any(ray_orders(state, incident)):
         yield Reason("waits", "for Ray, which can't be asked: what was ordered is done when it can")
-    if incident is not None and (awaited := awaits(incident, state, rules)):
-        left_s = max(0.0, ends_at(incident, state) - now)
-        yield Reason("waits", f"over when {awaited}" + (f": {left_s:.1f} s more" if left_s else ""))
+    if incident is not None and (awaited := awaits(incident, state, rules)).what:
+        left_s = max(0.0, awaited.until - now)
+        yield Reason("waits", f"over when {awaited.what}" + (f": {left_s:.1f} s more" if left_s else ""))
     if incident is not None and incident.due is not Due.NOTHING:
         yield Reason("waits", "to be diagnosed")
 
@@ -284,7 +284,7 @@ def needs(state: State, job: Job, rules: Rules) -> str:
     """Say what a job that does not train waits for; empty when it trains, forms, or was stopped."""
     if job.stage not in (JobStage.WAITING, JobStage.BROKEN):
         return ""
-    if blocked := refuse_start(state) if job.starts else refuse_action(state, rules):
+    if blocked := state.held if job.starts else refuse_action(state, rules):
         return f"permission: {blocked}"
     if job.watched:
         return "to be started again" if job.generation else "its ranks, which somebody else starts"

@@ -1,6 +1,6 @@
 """What is known of nodes, jobs, workers and incidents, and the rules by which decisions are made."""
 
-from sentinel.core.state.cluster import State, is_other
+from sentinel.core.state.cluster import State
 from sentinel.core.state.rules import Rules
 
-__all__ = ["Rules", "State", "is_other"]
+__all__ = ["Rules", "State"]

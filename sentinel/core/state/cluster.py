@@ -7,18 +7,18 @@ from msgspec.structs import replace
 
 from sentinel.core.state.rows import Baseline, Job, JobStage, Node, Silence
 from sentinel.core.state.stored import StoredState
-from sentinel.core.state.tables import Fold, Table
+from sentinel.core.state.tables import Fold, Marks, Table
 from sentinel.core.state.timers import EVIDENCE
 from sentinel.core.state.workers import Worker, WorkerTable
 from sentinel.model import codec
 from sentinel.model.action import Action
 from sentinel.model.counted import counted
 from sentinel.model.ids import ActionId, IncidentId, Instant, JobId, NodeId, Seconds, WorkerId
-from sentinel.model.incident import Incident, Stage
+from sentinel.model.incident import Incident
 from sentinel.model.judgement import Judgement
 
 
-def is_other(before: Node, now: Node) -> bool:
+def _is_other(before: Node, now: Node) -> bool:
     """Say whether what others depend on has changed: whether a node may be used, and for how many workers."""
     if before.cordon is not now.cordon or before.silent != now.silent or before.left != now.left:
         return True
@@ -47,13 +47,13 @@ class State:
         self.now = now
         self._fold = Fold()
         self.nodes: Table[NodeId, Node] = Table(self._fold)
-        self._unheard: Table[NodeId, bool] = Table(self._fold)
-        self._cordoned: Table[NodeId, bool] = Table(self._fold)
-        self._maintained: Table[NodeId, bool] = Table(self._fold)
-        self._left: Table[NodeId, bool] = Table(self._fold)
-        self._aside: Table[NodeId, bool] = Table(self._fold)
-        self._unfit: Table[NodeId, bool] = Table(self._fold)
-        self._in_preflight: Table[NodeId, bool] = Table(self._fold)
+        self._unheard: Marks[NodeId] = Marks(self._fold)
+        self._cordoned: Marks[NodeId] = Marks(self._fold)
+        self._maintained: Marks[NodeId] = Marks(self._fold)
+        self._left: Marks[NodeId] = Marks(self._fold)
+        self._aside: Marks[NodeId] = Marks(self._fold)
+        self._unfit: Marks[NodeId] = Marks(self._fold)
+        self._in_preflight: Marks[NodeId] = Marks(self._fold)
         self.jobs: Table[JobId, Job] = Table(self._fold)
         self.workers = WorkerTable(self._fold)
         self.incidents: Table[IncidentId, Incident] = Table(self._fold)
@@ -82,13 +82,15 @@ class State:
         """Refusals ever recorded; numbers the next one."""
         self.refused: Table[tuple[IncidentId, str], str] = Table(self._fold)
         """What is on record as not done, for whom, by which guard; until that has allowed it."""
+        self.moves = 0
+        """How often the fold under way has changed of a node what others depend on."""
         self._before = self._numbers()
 
     # --- one fold --------------------------------------------------------------------------------------
 
     def begin(self) -> None:
         """From here on nothing is committed until `commit`."""
-        self._before = self._numbers()
+        self._before, self.moves = self._numbers(), 0
         self._fold.begin()
 
     def commit(self) -> None:
@@ -139,27 +141,23 @@ class State:
     def _put_node(self, node: Node) -> Node:
         """Put a node where it is found by what is the matter with it."""
         before = self.nodes.get(node.id)
-        if before is None or is_other(before, node):
+        if before is None or _is_other(before, node):
+            self.moves += 1
             self._index(node)
             self.workers.opens(node.id, may_sit=node.may_spare)
             for job in self.jobs:
                 self.workers.look_again_at(job, node.id)
-        if (node.preflight is not None) != (node.id in self._in_preflight):
-            self._in_preflight.put(node.id, True) if node.preflight else self._in_preflight.drop(node.id)
+        self._in_preflight.note(node.id, node.preflight is not None)
         return self.nodes.put(node.id, node)
 
     def _index(self, node: Node) -> None:
         aside = node.cordon is not None or node.left or node.maintained is not None
-        for index, holds in (
-            (self._unheard, node.silent and not aside),
-            (self._cordoned, node.cordon is not None),
-            (self._maintained, node.maintained is not None),
-            (self._left, node.left),
-            (self._aside, aside),
-            (self._unfit, node.is_unfit),
-        ):
-            if holds != (node.id in index):
-                index.put(node.id, True) if holds else index.drop(node.id)
+        self._unheard.note(node.id, node.silent and not aside)
+        self._cordoned.note(node.id, node.cordon is not None)
+        self._maintained.note(node.id, node.maintained is not None)
+        self._left.note(node.id, node.left)
+        self._aside.note(node.id, aside)
+        self._unfit.note(node.id, node.is_unfit)
 
     def fresh(self, row: Row) -> Row:
         """Give a row as it is by now."""
@@ -177,7 +175,12 @@ class State:
 
     def open_incidents(self) -> Iterator[Incident]:
         """Incidents that are not resolved."""
-        return (incident for incident in self.incidents.values() if incident.stage is not Stage.RESOLVED)
+        return (incident for incident in self.incidents.values() if not incident.is_over)
+
+    def open_incident(self, name: str | None) -> Incident | None:
+        """Return one of these by its id."""
+        incident = self.incidents.get(IncidentId(name)) if name else None
+        return incident if incident is not None and not incident.is_over else None
 
     def job_on(self, node: NodeId) -> Job | None:
         """Return the job with a rank on this node; one that was stopped has none any more."""
@@ -199,7 +202,8 @@ class State:
 
     def ranks(self, job: Job) -> str:
         """Say how many ranks a job has now, of how many: `2 of 3 ranks`."""
-        return f"{len(self.present(job))} of {job.wanted} ranks"
+        here = len(self.present(job)) if job.is_over else self.workers.seated_count(job.id)
+        return f"{here} of {job.wanted} ranks"
 
     def present(self, job: Job) -> list[tuple[int, Worker]]:
         """Ranks of the newest generation; of a job that is over those whose processes have not ended yet."""
@@ -272,6 +276,13 @@ class State:
     def was_allowed(self) -> tuple[str, str]:
         """Why no action was taken when the fold began: frozen, stopped."""
         return self._before[2], self._before[3]
+
+    @property
+    def held(self) -> str:
+        """Why nothing is done at the moment; empty where it is."""
+        if self.stopped:
+            return f"actions are stopped: {self.stopped}"
+        return f"actions are frozen: {self.frozen}" if self.frozen else ""
 
     @property
     def is_changed(self) -> bool:

@@ -308,6 +308,9 @@ class Node(Struct, frozen=True, gc=False):
         return self.usable and self.gpus > 0 and not self.shunned
 
 
+UNPROVED = {"proof": None, "probation": 0.0, "rungs": (), "repairing": ""}
+"""What a node says that has shown nothing, and on which nothing was tried, since it went out or came back."""
+
 STARTS = {"misstarts": 0, "shunned": False, "trusted": False, "start_error": ""}
 """What a node says on which workers start, as far as is known."""
 
@@ -431,3 +434,15 @@ class Job(Struct, frozen=True, gc=False):
     def deadline(self) -> str:
         """Name of the deadline by which the present generation must have made a new step."""
         return Timer.RESUME.of(self.id, self.generation)
+
+
+ANEW = {
+    "shrunk": (),
+    "halted": "",
+    "high_step": -1,
+    "median_step_s": 0.0,
+    "paced_s": 0.0,
+    "causes": {},
+    "flaps": 0,
+}
+"""What a job says of which nothing is known yet, because it is started anew."""

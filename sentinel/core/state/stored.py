@@ -12,7 +12,7 @@ from sentinel.core.state.workers import Worker, WorkerTable
 from sentinel.model.action import Action
 from sentinel.model.fact import NodeSilent
 from sentinel.model.ids import ActionId, IncidentId, Instant, JobId, NodeId, WorkerId
-from sentinel.model.incident import Incident, Stage
+from sentinel.model.incident import Incident
 from sentinel.model.judgement import Judgement
 
 
@@ -67,7 +67,7 @@ class StoredState(Struct, frozen=True):
             fact.node: (fact, incident.id)
             for incident in self.incidents.values()
             for fact in incident.evidence
-            if isinstance(fact, NodeSilent) and incident.stage is not Stage.RESOLVED
+            if isinstance(fact, NodeSilent) and not incident.is_over
         }
         for node in self.nodes.values():
             known = fell.get(node.id) if node.silent and node.fell is None else None

@@ -1,6 +1,6 @@
 """Rows by key, changed by one fold at a time: all that it put is there at once, or nothing is."""
 
-from collections.abc import ItemsView, Iterator, Mapping, ValuesView
+from collections.abc import ItemsView, Iterator, Mapping, Sequence, ValuesView
 from typing import Any, Final, Generic, TypeVar, cast, overload
 
 K = TypeVar("K")
@@ -120,17 +120,19 @@ class Table(Mapping[K, V], Generic[K, V]):
         """Whether the fold under way has put a row, or dropped one."""
         return bool(self._draft)
 
-    def changes(self) -> list[tuple[K, V | None, V | None]]:
+    def changes(self) -> Sequence[tuple[K, V | None, V | None]]:
         """Give what the fold under way has put: key, committed row, new row; None for no row."""
         if not self._draft:
-            return []
+            return ()
         rows, draft = self._rows, cast(dict[K, V], self._draft)
         return [(key, rows.get(key), None if row is _DROPPED else row) for key, row in draft.items()]
 
-    def touched(self) -> Iterator[V]:
+    def touched(self) -> Sequence[V]:
         """Give the rows that the fold under way has put, and those that it has dropped as they were."""
-        rows, draft = self._rows, cast(dict[K, V], self._draft or {})
-        return (rows[key] if row is _DROPPED else row for key, row in draft.items())
+        if not self._draft:
+            return ()
+        rows, draft = self._rows, cast(dict[K, V], self._draft)
+        return [rows[key] if row is _DROPPED else row for key, row in draft.items()]
 
     def copy(self) -> dict[K, V]:
         """Give all rows as they are now."""
@@ -179,3 +181,14 @@ class Table(Mapping[K, V], Generic[K, V]):
     def abandon(self) -> None:
         """Forget what the fold put."""
         self._draft = None
+
+
+class Marks(Table[K, bool], Generic[K]):
+    """Keys that have something in common: an index, found again from the rows."""
+
+    __slots__ = ()
+
+    def note(self, key: K, holds: bool) -> None:
+        """Mark a key, or mark it no more."""
+        if holds != (key in self):
+            self.put(key, True) if holds else self.drop(key)

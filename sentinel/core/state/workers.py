@@ -2,14 +2,14 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
-from itertools import groupby, zip_longest
-from operator import attrgetter
+from itertools import compress, groupby, starmap, zip_longest
+from operator import attrgetter, is_not
 from typing import TypeAlias, TypeVar
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from sentinel.core.state.tables import Fold, Table
+from sentinel.core.state.tables import Fold, Marks, Table
 from sentinel.model.action import Seat
 from sentinel.model.ids import Instant, JobId, NodeId, WorkerId
 
@@ -98,19 +98,19 @@ class WorkerTable:
         self._sitting: Table[NodeId, tuple[WorkerKey, ...]] = Table(fold)
         self._waiting: Table[tuple[JobId, NodeId], tuple[WorkerKey, ...]] = Table(fold)
         """Starting workers and standbys, oldest first."""
-        self._gone: Table[WorkerKey, bool] = Table(fold)
-        self._spent: Table[WorkerKey, bool] = Table(fold)
+        self._gone: Marks[WorkerKey] = Marks(fold)
+        self._spent: Marks[WorkerKey] = Marks(fold)
         """Whose own code raised, while they live."""
         self._counts: Table[JobId, int] = Table(fold)
         """How many workers each job has."""
         self._done: Table[JobId, int] = Table(fold)
         """How many ranks of each job have ended with 0."""
-        self._to_stop: Table[WorkerKey, bool] = Table(fold)
-        self._doubtful: Table[tuple[JobId, NodeId], bool] = Table(fold)
+        self._to_stop: Marks[WorkerKey] = Marks(fold)
+        self._doubtful: Marks[tuple[JobId, NodeId]] = Marks(fold)
         """Where a standby may be missing; a memo, which never says too little."""
-        self._open: Table[NodeId, bool] = Table(fold)
+        self._open: Marks[NodeId] = Marks(fold)
         """Nodes on which a rank may be placed."""
-        self._spare: Table[NodeId, bool] = Table(fold)
+        self._spare: Marks[NodeId] = Marks(fold)
         """Of these, those without a rank."""
         for worker in rows:
             self.put(worker)
@@ -147,6 +147,11 @@ class WorkerTable:
         for seat in self.seats(job):
             if seat is not None:
                 yield seat.rank, self.rows[job, seat.worker]
+
+    def seated_count(self, job: JobId) -> int:
+        """Count the ranks that have a worker."""
+        seats = self.seats(job)
+        return len(seats) - seats.count(None)
 
     def sitting(self, node: NodeId) -> list[Worker]:
         """Who is seated on a node, of whichever job."""
@@ -220,7 +225,7 @@ class WorkerTable:
         if (held := _marks(before)) != (marks := _marks(worker)):
             for table, had, has in zip((self._gone, self._spent, self._to_stop), held, marks, strict=True):
                 if had is not has:
-                    _note(table, key, has)
+                    table.note(key, has)
         if more := worker.is_done - (before is not None and before.is_done):
             self._done.put(worker.job, self.done(worker.job) + more)
         return worker
@@ -273,11 +278,11 @@ class WorkerTable:
 
     def opens(self, node: NodeId, *, may_sit: bool) -> None:
         """Take note whether ranks may be placed on a node."""
-        _note(self._open, node, may_sit)
+        self._open.note(node, may_sit)
         self._count_spare(node)
 
     def _count_spare(self, node: NodeId) -> None:
-        _note(self._spare, node, node in self._open and node not in self._sitting)
+        self._spare.note(node, node in self._open and node not in self._sitting)
 
     def misses_none(self, job: JobId, node: NodeId) -> None:
         """No standby is missing there, until something about the node changes."""
@@ -327,20 +332,13 @@ def _seat_of(worker: Worker) -> Seat:
 
 def changes(before: Sequence[Seat | None], seats: Sequence[Seat]) -> tuple[list[Seat], list[Seat]]:
     """Return the seats that are given up and the new ones; who stays keeps the same seat."""
-    left = [old for old, new in zip_longest(before, seats) if old and old is not new and old != new]
-    taken = [new for old, new in zip_longest(before, seats) if new and old is not new and old != new]
-    return left, taken
+    another = starmap(is_not, zip_longest(before, seats))  # thousands stay, and are the same
+    changed = [(old, new) for old, new in compress(zip_longest(before, seats), another) if old != new]
+    return [old for old, _ in changed if old], [new for _, new in changed if new]
 
 
 def _keep(table: Table[K, tuple[T, ...]], key: K, items: tuple[T, ...]) -> None:
     if items:
         table.put(key, items)
     else:
-        table.drop(key)
-
-
-def _note(table: Table[K, bool], key: K, holds: bool) -> None:
-    if holds and key not in table:
-        table.put(key, True)
-    elif not holds and key in table:
         table.drop(key)

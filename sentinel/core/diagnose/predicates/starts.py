@@ -3,7 +3,7 @@
 from collections import Counter
 
 from sentinel.core.diagnose.predicates.case import Case, Match
-from sentinel.core.evidence import SYMPTOMS
+from sentinel.core.evidence import symptoms
 from sentinel.core.state.workers import WorkerStage
 from sentinel.model.action import kind_of
 from sentinel.model.fact import Outcome, RankRaised
@@ -39,10 +39,9 @@ def starts_nowhere(case: Case) -> bool:
 
 def starts_fail(case: Case) -> Match | None:
     """A job's workers do not start on a node, again and again, and nothing else is wrong with the job."""
-    symptoms = (fact for fact in case.incident.evidence if isinstance(fact, tuple(SYMPTOMS)))
     outcomes = [fact for fact in case.all(Outcome) if kind_of(fact.action) == "start-worker"]
     raised = at_start(case)
-    if not outcomes or any(fact not in raised for fact in symptoms):
+    if not outcomes or any(fact not in raised for fact in symptoms(case.incident)):
         return None
     last = {fact.node: fact.error for fact in raised}
     told = [f"on {node}: {error}" for node, error in sorted(last.items())] or [outcomes[-1].detail]
