@@ -80,7 +80,7 @@ def _row(fault: str, runs: Sequence[dict[str, Any]]) -> str:
     if not runs:
         return f"| {fault} | 0 | skipped |" + " |" * (5 + len(STAGES))
     good = sum(not line["wrong"] for line in runs)
-    named = sum(line["right_cause"] and line["right_place"] for line in runs)
+    named = sum(bool(line["right_cause"] and line["right_place"]) for line in runs)
     blames = sum(bool(line["false_blame"]) for line in runs)
     evictions = sum(bool(line["false_eviction"]) for line in runs)
     times = [_spread([line[name] for line in runs if line[name] is not None]) for name in STAGES]

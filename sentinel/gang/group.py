@@ -90,6 +90,8 @@ class Group:
         self._store = store  # torch keeps its own half of it alive, not the half that is Python
         prefixed = dist.PrefixStore(f"g{self.generation}", store)
         options: dict[str, Any] = {"store": prefixed, "rank": self.rank, "world_size": self.world}
+        if self.backend == "nccl":
+            keep_watchdog_quiet()
         dist.init_process_group(self.backend, timeout=timedelta(seconds=MEET_S), **options)
         dist.distributed_c10d._set_pg_timeout(self._timeout)
 
@@ -131,6 +133,15 @@ def use_interface(address: str) -> None:
     for name, addresses in psutil.net_if_addrs().items():
         if any(known.address == address for known in addresses):
             os.environ.setdefault("GLOO_SOCKET_IFNAME", name)
+
+
+def keep_watchdog_quiet() -> None:
+    """Leave what becomes of an NCCL error to the gang, unless somebody chose otherwise.
+
+    Torch's watchdog sees within 0.1 s that a peer is gone and ends the whole process, after some seconds in
+    which it keeps an abort waiting (seen): no survivor would keep its process.
+    """
+    os.environ.setdefault("TORCH_NCCL_ASYNC_ERROR_HANDLING", "0")
 
 
 def job_path(job_dir: str, *parts: str) -> Path:
