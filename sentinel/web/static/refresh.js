@@ -21,7 +21,9 @@ function replace(html) {
   const live = document.getElementById("live");
   const focused = live.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
   live.innerHTML = html;
-  document.title = live.querySelector("[data-title]").dataset.title;
+  const title = live.querySelector("[data-title]").dataset.title;
+  if (title !== document.title) document.getElementById("said").textContent = title; // what is read aloud
+  document.title = title;
   if (focused) live.querySelector(`a[href="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
 }
 
