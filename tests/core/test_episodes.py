@@ -5,9 +5,11 @@ from episodes import CLUSTERS, EPISODES, Checked
 from hypothesis import example, given
 from msgspec.structs import replace
 
+from sentinel.core import group
 from sentinel.core.fold import decide
 from sentinel.core.state import Rules, State
 from sentinel.core.touched import Touched
+from sentinel.model.action import Page
 
 Drawn = tuple[list[float], int, int, int, int]
 
@@ -71,3 +73,29 @@ def test_when_all_is_well_again_the_job_runs_or_says_why(
     left = [each for each in lived.state.open_incidents() if lived.job.stage.value != "stopped"]
     assert lived.knows_outside(), "no cordon of ours is left behind"
     assert left == [], "every incident ends; what stopped a job is open until people start it again"
+
+
+PROMISE = "nothing, while Sentinel repairs it"
+
+
+@given(CLUSTERS, EPISODES)
+@example(([1.0], 1, 1, 1, 0), [("silence", 1)])
+@example(([1.0], 2, 1, 2, 0), [("maintain", 0), ("raise", 0), ("finding", 1), ("maintain", 1)])
+def test_nobody_is_told_to_wait_for_a_repair_that_nobody_does(
+    cluster: Drawn, episode: list[tuple[str, int]]
+) -> None:
+    """Half an hour after the last news whatever is promised is under way, or only has to be seen to last."""
+    lived = live(cluster, episode)
+    lived.fails, lived.never_starts = set(), set()
+    lived.run(2000)
+    if lived.state.stopped or lived.state.frozen:
+        return
+    for incident in lived.state.open_incidents():
+        job = lived.state.job_of(incident)
+        told = [page for page in lived.decided if isinstance(page, Page) and page.incident == incident.id]
+        if not (told and PROMISE in told[-1].body) or group.has_recovered(lived.state, incident):
+            continue
+        orders = [each for each in lived.state.unfinished.values() if not isinstance(each, Page)]
+        under_way = any(getattr(order, "incident", None) == incident.id for order in orders)
+        slow = job is not None and job.usual_step_s > 0
+        assert under_way or slow or group.forms(lived.state, incident), told[-1].body
