@@ -26,7 +26,7 @@ NOT_HERE = {
     for reason, found in {
         "simulated GPUs have no NVML": {
             "Run": ["GPUs at work"],
-            "Fleet": ["GPUs at work", "Drivers and firmware"],
+            "Fleet": ["GPUs at work", "Drivers and firmware", "What nodes usually measure"],
             "Node": [
                 "Utilisation",
                 "Memory in use",
