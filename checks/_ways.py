@@ -157,8 +157,9 @@ def ways_of(samples: Iterable[MemberSample]) -> list[Way]:
     halves: dict[tuple[int, Members], MemberSample] = {}
     ways = []
     for each in over_one_stack(samples):
-        members, values = each.members, each.values
-        if len(members) != 2 or not (values.get("mb_per_s", 0.0) > 0.0 and values.get("ms", 0.0) > 0.0):
+        members = each.members
+        said = (each.values.get("mb_per_s", 0.0), each.values.get("ms", 0.0))
+        if len(members) != 2 or not all(0.0 < value < math.inf for value in said):
             continue
         pair = members if members[0] < members[1] else members[::-1]
         first = halves.pop((each.round, pair), None)

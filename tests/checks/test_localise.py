@@ -7,6 +7,7 @@ from itertools import combinations, count
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from benchmarks.localise import draw
 from benchmarks.localise.fabric import Fault
@@ -217,3 +218,16 @@ def test_a_faster_fabric_is_judged_alike(bad: list[str], factor: float, seed: in
 @given(FAULTS, st.integers(1, 12))
 def test_more_good_nodes_change_nothing(bad: list[str], more: int) -> None:
     assert named(table(names(16 + more), slow(*bad))) == named(table(names(16), slow(*bad)))
+
+
+@pytest.mark.parametrize("said", [float("inf"), float("nan"), 0.0, -1.0])
+@pytest.mark.parametrize("quantity", ["mb_per_s", "ms"])
+def test_what_is_no_measurement_says_nothing_and_hides_nobody(quantity: str, said: float) -> None:
+    """One node's agent tells nonsense of all its ways: another node that is slow is named all the same."""
+    samples = [
+        replace(each, values={**each.values, quantity: said}) if each.node == "n03" else each
+        for each in table(names(16), slow("n07"))
+    ]
+    assert named(samples) == {("node", ("n07",))}
+    everywhere = [replace(each, values={**each.values, quantity: said}) for each in samples]
+    assert named(everywhere) == set()
