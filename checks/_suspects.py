@@ -8,8 +8,8 @@ from functools import cached_property
 from statistics import median, median_low
 from typing import TypeVar
 
-from sentinel.checks._chance import MOST_TOLD, Chance
 from sentinel.checks._ways import FAR, FEW_NODES, FLOOR, Lag, Pair
+from sentinel.checks._weights import ONE_PAIR, Weights
 from sentinel.model.collective import Members
 from sentinel.model.ids import NodeId
 
@@ -27,13 +27,6 @@ HINT = 0.35
 """From this share of the evidence that it takes, a suspect is worth more rounds."""
 CANDIDATES, FEW_CANDIDATES = 1.0, 64
 """Of more nodes than so many only those are looked at closely that are so much likelier bad, or more."""
-SHARES = {"node": (0.25, 0.5, 0.75, 0.95), "pair": (0.95,), "rack": (0.75, 0.95)}
-"""In which share of the looks something bad may show.
-
-What comes and goes is called a node's; of ways that use a bad uplink some are slow at their other end, too.
-"""
-ONE_PAIR = 6.0
-"""So much one pair may tell of its node, in natural logarithms, even if no other tells as much."""
 BY_FAR = 2.0
 """A pair explains what it does so much better than either of its nodes, in natural logarithms."""
 ALIKE = math.log(100.0)
@@ -92,13 +85,8 @@ class Suspects:
         self._lags = lags
         self._before = before
         self._anew = anew or before is None
-        self._chances = {
-            is_far: Chance(Counter([lag.cell for lag in lags if _is_far(lag) == is_far]))
-            for is_far in (False, True)
-        }
+        self._weights = Weights(lags)
         self._slow = [lag for lag in lags if lag.behind >= FLOOR]
-        self._logs: dict[tuple[str, bool, int, int], Sequence[float]] = {}
-        self._alone: dict[tuple[str, bool, int, int], float] = {}
         self._nodes: Collection[NodeId] = before._nodes if before else self._of_node
         self._pairs: int = before._pairs if before else len({lag.pair for lag in lags})
 
@@ -214,8 +202,12 @@ class Suspects:
             return [who for who in self._before.candidates if who in slow]
         nodes, pairs = self._slow_nodes, [*self._of_pair]
         if len(self._of_node) > FEW_CANDIDATES:
-            nodes = [node for node in nodes if self._roughly("node", self._of_node[node]) >= CANDIDATES]
-            pairs = [pair for pair in pairs if self._roughly("pair", self._of_pair[pair]) >= CANDIDATES]
+            nodes = [
+                node for node in nodes if self._weights.roughly("node", self._of_node[node]) >= CANDIDATES
+            ]
+            pairs = [
+                pair for pair in pairs if self._weights.roughly("pair", self._of_pair[pair]) >= CANDIDATES
+            ]
         return [*((node,) for node in nodes), *pairs]
 
     def _may_be(self) -> list[Culprit]:
@@ -313,39 +305,10 @@ class Suspects:
         return tuple(sorted(node for node, depth in depths.items() if depth >= least))
 
     def _culprit(self, kind: str, nodes: Members, lags: Sequence[Lag], rack: str = "") -> Culprit:
-        """Compare that something bad shows in a share of its ways with that all of them are chance."""
-        own = {is_far: sorted(lag.cell for lag in lags if _is_far(lag) == is_far) for is_far in self._chances}
-        rows: dict[Pair, list[Sequence[float]]] = defaultdict(list)
-        for lag in lags:
-            is_far = _is_far(lag)
-            rarer = self._chances[is_far].rarer(lag.cell, own[is_far]) if lag.behind >= FLOOR / 2 else 1.0
-            rows[lag.pair].append(self._row(kind, lag, rarer))
+        told, whole = self._weights.told(kind, lags)
         slow = [lag for lag in lags if lag.behind >= FLOOR]
         fine = [lag for lag in lags if lag.behind < FLOOR and (lag.hidden < FLOOR or not all(lag.way.racks))]
-        needed, whole = self._needed(kind, rack, len(nodes)), [*map(_sum, rows.values())]
-        return Culprit(
-            kind, nodes, rack, _told(whole), _mean(_sum(whole)) if whole else 0.0, needed, slow, fine
-        )
-
-    def _roughly(self, kind: str, lags: Sequence[Lag]) -> float:
-        """Say what is told at most, if the suspect's own ways are chance, too."""
-        if len(lags) > 1:
-            return _mean(map(sum, zip(*(self._row(kind, lag) for lag in lags), strict=True)))
-        key = kind, _is_far(lags[0]), lags[0].cell, lags[0].step
-        if key not in self._alone:
-            self._alone[key] = _mean(self._row(kind, lags[0]))
-        return self._alone[key]
-
-    def _row(self, kind: str, lag: Lag, rarer: float = 1.0) -> Sequence[float]:
-        """Give what a way tells for each depth and share, in natural logarithms."""
-        key = kind, _is_far(lag), lag.cell, 0 if kind == "rack" else lag.step
-        if rarer == 1.0 and key in self._logs:
-            return self._logs[key]
-        most, odds = math.exp(MOST_TOLD), self._chances[key[1]].odds(*key[2:])
-        row = [math.log(1 - s + s * min(most, rarer * each)) for s in SHARES[kind] for each in odds]
-        if rarer == 1.0:
-            self._logs[key] = row
-        return row
+        return Culprit(kind, nodes, rack, told, whole, self._needed(kind, rack, len(nodes)), slow, fine)
 
     def _needed(self, kind: str, rack: str, size: int) -> float:
         """Give how much has to be told: more where one of many is picked because it is slow."""
@@ -354,46 +317,13 @@ class Suspects:
         needed = math.log(max(LEAST_NODES, len(self._nodes)) / FALSE)
         if kind == "node" or rack:
             return needed
-        return needed + size * (
-            1 + math.log(len(self._nodes) / size)
-        )  # any so many nodes could be this group
-
-
-def _sum(rows: Sequence[Sequence[float]]) -> Sequence[float]:
-    return [*map(sum, zip(*rows, strict=True))] if len(rows) > 1 else rows[0]
-
-
-def _told(rows: Sequence[Sequence[float]]) -> float:
-    """Sum up what all pairs tell, of each depth and share that something bad may have, and take the mean.
-
-    What one pair tells beyond all others is its own, and no other's fault.
-    """
-    if len(rows) < 2:
-        return _mean(rows[0]) if rows else 0.0
-    return _mean(sum(column) - _its_own(column) for column in zip(*rows, strict=True))
-
-
-def _its_own(told: Sequence[float]) -> float:
-    """Give what one pair tells beyond any other, and beyond what one may."""
-    *_, second, most = sorted(told)
-    return max(0.0, most - max(second, ONE_PAIR))
-
-
-def _mean(told: Iterable[float]) -> float:
-    """Give the logarithm of the mean of odds, given theirs."""
-    most = max(told := list(told))
-    return most + math.log(sum(math.exp(each - most) for each in told) / len(told))
+        return needed + size * (1 + math.log(len(self._nodes) / size))  # any so many could be this group
 
 
 def _is_shared(rack: Culprit) -> bool:
     """Say whether so many of these nodes are slow that it is what they share."""
     ends = {node for lag in rack.slow for node in lag.pair if node in rack.nodes}
     return len(ends) >= min(LEAST_GROUP, max(2, len(rack.nodes)))
-
-
-def _is_far(lag: Lag) -> bool:
-    """Say whether it goes between racks with many others: bad uplinks slow many of these, and no near one."""
-    return lag.among == "full" or (lag.among == "near" and lag.way.round in FAR and "" in lag.way.racks)
 
 
 def _touching(culprit: Culprit) -> Callable[[Lag], bool]:

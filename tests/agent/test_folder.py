@@ -69,3 +69,10 @@ def test_of_many_files_some_are_given_at_a_time(watched: Watched) -> None:
     for number in range(folder.AT_ONCE + 5):
         watched.put(f"{number}.beat")
     assert [len(watched.new()) for _ in range(3)] == [folder.AT_ONCE, 5, 0]
+
+
+def test_where_the_file_system_tells_no_times_it_is_listed_each_time(watched: Watched) -> None:
+    for name in ("a.beat", "b.beat"):
+        watched.put(name)
+        os.utime(watched.path, (0, 0))
+        assert watched.new() == [name]

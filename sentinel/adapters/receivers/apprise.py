@@ -47,9 +47,8 @@ class Apprise:
         """`service` is what Apprise makes of an address."""
         self.name = f"apprise:{name}"
         self._service, self._sender, self._updates = service, sender, updates
-        self._over = set[
-            str
-        ]()  # whose end was told; after a restart one that is edited late is told once more
+        self._over: set[str] = set()
+        """Incidents whose end was told; after a restart one that is edited late is told once more."""
         # One thread: the library waits, and messages stay in order.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=self.name)
 
@@ -63,7 +62,10 @@ class Apprise:
         is_over = page.stage == "resolved"
         if self._updates or (is_over and page.incident not in self._over):
             await self._send(page)
-        (self._over.add if is_over else self._over.discard)(page.incident)
+        if is_over:
+            self._over.add(page.incident)
+        else:
+            self._over.discard(page.incident)
 
     async def detail(self, page: Page, ref: str) -> None:
         """Do nothing: the logbook has the details."""

@@ -39,13 +39,13 @@ class Folder:
         """Name → inode: another file in its place is a new one."""
         self._wrong = ""
         self._settled_ns = 0
-        """When the folder, all of whose files are given, was last changed."""
+        """When the folder, all of whose files are given, was last changed; 0 if that is not so or known."""
 
     def new(self) -> list[Path]:
         """Give files that were not given yet; log, once, what is wrong with the folder."""
         try:
             changed_ns = self._path.stat().st_mtime_ns
-            if changed_ns == self._settled_ns:
+            if changed_ns and changed_ns == self._settled_ns:
                 return []
             there, wrong = self._list()
         except OSError as error:
