@@ -8,7 +8,7 @@ from sentinel.core.detect import once
 from sentinel.core.learn import learn
 from sentinel.core.record import record
 from sentinel.core.state import Rules, State
-from sentinel.core.touched import Touches
+from sentinel.core.touched import Touched
 from sentinel.model.action import Action
 from sentinel.model.decision import DEFERRED, Decision, deeds
 from sentinel.model.fact import Fact
@@ -103,11 +103,12 @@ def _decided(state: State, rules: Rules) -> Iterator[Decision]:
     """Go round until nothing is missing: what is decided may be what something else waits for."""
     if not state.is_changed:
         return
-    touched = Touches(state, rules)
-    if not touched().anything:
+    touched = Touched(state, rules)
+    if not touched.look():
         return
     for _ in range(ROUNDS):
         found = list(_diagnosed(state, rules))
+        touched.look()
         found += _settled(state, rules, settle.parts(state, rules, touched))
         if not found:
             yield from _settled(state, rules, settle.pages(state, rules, touched))

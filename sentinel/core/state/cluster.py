@@ -1,13 +1,13 @@
 """What the fold remembers between facts: nodes, jobs, incidents, deadlines."""
 
-from collections.abc import Iterator
-from typing import Any, TypeAlias, TypeVar
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
 from sentinel.core.state.rows import Baseline, Job, JobStage, Node, Silence
 from sentinel.core.state.stored import StoredState
-from sentinel.core.state.tables import Fold, Marks, Table
+from sentinel.core.state.tables import Change, Fold, Marks, Table
 from sentinel.core.state.timers import EVIDENCE
 from sentinel.core.state.workers import Worker, WorkerTable
 from sentinel.model import codec
@@ -31,8 +31,6 @@ def _is_other(before: Node, now: Node) -> bool:
     return before.findings is not now.findings and before.accused != now.accused
 
 
-Version: TypeAlias = tuple[int, str, str, tuple[Instant, ...], int]
-"""Is the same only while a fold has changed nothing."""
 Row = TypeVar("Row", Node, Job, Incident, Worker)
 
 
@@ -46,7 +44,7 @@ class State:
     def __init__(self, now: Instant = 0.0) -> None:
         self.now = now
         self._fold = Fold()
-        self.nodes: Table[NodeId, Node] = Table(self._fold)
+        self.nodes: Table[NodeId, Node] = Table(self._fold, kind="nodes")
         self._unheard: Marks[NodeId] = Marks(self._fold)
         self._cordoned: Marks[NodeId] = Marks(self._fold)
         self._maintained: Marks[NodeId] = Marks(self._fold)
@@ -54,9 +52,9 @@ class State:
         self._aside: Marks[NodeId] = Marks(self._fold)
         self._unfit: Marks[NodeId] = Marks(self._fold)
         self._in_preflight: Marks[NodeId] = Marks(self._fold)
-        self.jobs: Table[JobId, Job] = Table(self._fold)
+        self.jobs: Table[JobId, Job] = Table(self._fold, kind="jobs")
         self.workers = WorkerTable(self._fold)
-        self.incidents: Table[IncidentId, Incident] = Table(self._fold)
+        self.incidents: Table[IncidentId, Incident] = Table(self._fold, kind="incidents")
         """Open ones, and the resolved ones that a stronger cause could still reopen."""
         self.opened = 0
         """Incidents ever opened; numbers the next one."""
@@ -69,9 +67,9 @@ class State:
         self.stopped = ""
         """Who stopped all actions; empty when nobody did."""
         self.evictions: tuple[Instant, ...] = ()
-        self.unfinished: Table[ActionId, Action] = Table(self._fold)
+        self.unfinished: Table[ActionId, Action] = Table(self._fold, kind="unfinished")
         """Actions without an outcome: a new controller performs them again, which is harmless."""
-        self.deadlines: Table[str, Instant] = Table(self._fold)
+        self.deadlines: Table[str, Instant] = Table(self._fold, kind="deadlines")
         self.silences: Table[str, Silence] = Table(self._fold)
         """By the node or cause that pages nobody; its deadline ends it."""
         self.judgements: Table[IncidentId, tuple[Judgement, ...]] = Table(self._fold)
@@ -80,7 +78,7 @@ class State:
         """By `check|kind|figure`."""
         self.refusals = 0
         """Refusals ever recorded; numbers the next one."""
-        self.refused: Table[tuple[IncidentId, str], str] = Table(self._fold)
+        self.refused: Table[tuple[IncidentId, str], str] = Table(self._fold, kind="refused")
         """What is on record as not done, for whom, by which guard; until that has allowed it."""
         self.moves = 0
         """How often the fold under way has changed of a node what others depend on."""
@@ -285,14 +283,14 @@ class State:
         return f"actions are frozen: {self.frozen}" if self.frozen else ""
 
     @property
-    def is_changed(self) -> bool:
-        """Whether the fold under way has changed anything."""
-        return self._fold.changes > 0 or self._before[1:] != self._numbers()[1:]
+    def changes(self) -> Sequence[Change]:
+        """What the fold under way has changed in the tables, in its order."""
+        return self._fold.changes
 
     @property
-    def version(self) -> Version:
-        """Tells whether anything has changed in this fold since it was asked last."""
-        return self._fold.changes, self.frozen, self.stopped, self.evictions, self.refusals
+    def is_changed(self) -> bool:
+        """Whether the fold under way has changed anything that somebody could decide by."""
+        return bool(self._fold.changes) or self.was_allowed() != (self.frozen, self.stopped)
 
     def set_deadline(self, name: str, after: Seconds) -> None:
         """Ask for a `DeadlinePassed` fact."""
@@ -370,17 +368,18 @@ class State:
     @classmethod
     def _from(cls, kept: StoredState) -> "State":
         state = cls(kept.now)
-        fold = state._fold
-        state.incidents = Table(fold, kept.incidents)
-        state.jobs = Table(fold, {job.id: job.row for job in kept.jobs.values()})
-        state.workers = WorkerTable(fold, kept.workers, {job.id: job.seats for job in kept.jobs.values()})
+        state.incidents.put_all(kept.incidents)
+        state.jobs.put_all({job.id: job.row for job in kept.jobs.values()})
+        seats = {job.id: job.seats for job in kept.jobs.values()}
+        state.workers = WorkerTable(state._fold, kept.workers, seats)
         for node in kept.with_silences():
             state.add(node)
-        state.refused = Table(fold, {(name, wanted): guard for name, wanted, guard in kept.refused})
-        state.unfinished, state.deadlines = Table(fold, kept.unfinished), Table(fold, kept.deadlines)
-        state.silences = Table(fold, kept.lasting_silences())
-        state.judgements = Table(fold, kept.judgements)
-        state.baselines = Table(fold, kept.baselines)
+        state.refused.put_all({(name, wanted): guard for name, wanted, guard in kept.refused})
+        state.unfinished.put_all(kept.unfinished)
+        state.deadlines.put_all(kept.deadlines)
+        state.silences.put_all(kept.lasting_silences())
+        state.judgements.put_all(kept.judgements)
+        state.baselines.put_all(kept.baselines)
         state.opened, state.refusals, state.evictions = kept.opened, kept.refusals, kept.evictions
         state.frozen, state.stopped, state.past = kept.frozen, kept.stopped, kept.past
         state.woke = kept.woke

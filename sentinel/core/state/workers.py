@@ -93,7 +93,7 @@ class WorkerTable:
         rows: Iterable[Worker] = (),
         seats: Mapping[JobId, Sequence[WorkerId]] | None = None,
     ) -> None:
-        self.rows: Table[WorkerKey, Worker] = Table(fold)
+        self.rows: Table[WorkerKey, Worker] = Table(fold, kind="workers")
         self._seats: Table[JobId, Seats] = Table(fold)
         self._sitting: Table[NodeId, tuple[WorkerKey, ...]] = Table(fold)
         self._waiting: Table[tuple[JobId, NodeId], tuple[WorkerKey, ...]] = Table(fold)
@@ -110,7 +110,7 @@ class WorkerTable:
         """Where a standby may be missing; a memo, which never says too little."""
         self._open: Marks[NodeId] = Marks(fold)
         """Nodes on which a rank may be placed."""
-        self._spare: Marks[NodeId] = Marks(fold)
+        self._spare: Marks[NodeId] = Marks(fold, kind="spare")
         """Of these, those without a rank."""
         for worker in rows:
             self.put(worker)
@@ -196,18 +196,6 @@ class WorkerTable:
     def has_spare(self) -> bool:
         """Say whether there is a node on which a rank may be placed, and none is."""
         return len(self._spare) > 0
-
-    def is_touched(self) -> bool:
-        """Say whether the fold under way has changed a worker."""
-        return self.rows.is_touched
-
-    def moves_spares(self) -> bool:
-        """Say whether it has changed which nodes are without a rank."""
-        return self._spare.is_touched
-
-    def touched_nodes(self) -> set[NodeId]:
-        """Nodes of whose workers it has changed one."""
-        return {worker.node for worker in self.rows.touched()}
 
     # --- changes ---------------------------------------------------------------------------------------
 
