@@ -1,6 +1,6 @@
 """What a fold has changed, and so what is still to be settled: its cost is that of the change."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from sentinel.core import proofs
@@ -62,10 +62,10 @@ class Touched:
         """Nothing is missing there any more, whatever was decided for it."""
         self.look()
         for names in (self._incidents, self._nodes, self._jobs):
-            names.discard(name)  # type: ignore[attr-defined]
+            names.discard(name)
 
     def look(self) -> bool:
-        """See what has changed since the last look, and who depends on it; says whether anything is to settle.
+        """See what has changed since the last look, and who depends on it; true if anything is to settle.
 
         Whether actions are allowed concerns all, and which nodes can be used concerns all incidents and jobs.
         """
@@ -87,26 +87,28 @@ class Touched:
         self._incidents |= incidents
         self._told |= incidents
         self._jobs |= jobs
-        self._nodes.update(name for name in nodes if self._state.nodes[name].may_lack)
+        self._nodes |= self._state.lacking(nodes)
 
 
 class _Changes:
     """What some changes were about, as their tables show."""
 
+    any = False
+    """Whether any of them may concern somebody."""
+    _found = False
+    """Something was found that may be on many nodes."""
+    _turned = False
+    """A job does something else, or a worker or a refusal is another: that may concern each job."""
+    _spares = False
+    """Other nodes are without a rank, or a job does something else."""
+
     def __init__(self, state: State) -> None:
         self._state = state
-        self.any = False
         self._incidents: set[IncidentId] = set()
         self._nodes: set[NodeId] = set()
         self._jobs: set[JobId] = set()
         self._waits: set[str] = set()
         """Names in deadlines."""
-        self._found = False
-        """Something was found that may be on many nodes."""
-        self._turned = False
-        """A job does something else, or a worker or a refusal is another: that may concern each job."""
-        self._spares = False
-        """Other nodes are without a rank, or a job does something else."""
 
     def node(self, name: NodeId, before: Node | None, now: Node | None) -> None:
         self.any = True
@@ -155,10 +157,8 @@ class _Changes:
         self.any = self._turned = True
         self._incidents.add(key[0])
 
-    def followed(
-        self, rules: Rules, *, places: bool
-    ) -> tuple[set[IncidentId], set[NodeId], set[JobId]]:
-        """Give what was changed with all that depends on it; `places`: other nodes can be used than before."""
+    def followed(self, rules: Rules, *, places: bool) -> tuple[set[IncidentId], set[NodeId], set[JobId]]:
+        """Give what was changed and all that depends on it; `places`: whether other nodes can be used now."""
         state, incidents, nodes, jobs = self._state, self._incidents, self._nodes, self._jobs
         nodes |= state.in_preflight()  # whatever happens, they may be needed by now
         for name in self._waits:
@@ -168,14 +168,17 @@ class _Changes:
                 nodes.add(NodeId(name))
         if places or self._turned:
             jobs = {*state.jobs}  # one job's GPUs may be what another job waits for
-        if state.incidents:
-            for each in state.open_incidents() if state.unheard_count() else ():
-                if has_recovered(state, each):
-                    nodes |= {node for node in silent_nodes(each) if state.is_unheard(node)}
-            incidents |= _concerned(state, nodes, jobs, anyhow=places or self._found)
-            if places or self._spares or (nodes and state.refused):
-                incidents |= _left(state, rules)
-        return incidents.intersection(state.incidents), nodes, jobs
+        going = state.open_incidents()
+        for each in going if state.unheard_count() else ():
+            if has_recovered(state, each):
+                nodes |= {node for node in silent_nodes(each) if state.is_unheard(node)}
+        if places or self._found:
+            incidents.update(each.id for each in going)
+        elif going:
+            incidents.update(_concerned(state, going, nodes, jobs))
+        if places or self._spares or (nodes and state.refused):
+            incidents |= _left(state, rules)
+        return incidents.intersection(state.incidents) if incidents else incidents, nodes, jobs
 
 
 SEES: Mapping[str, Callable[[_Changes, Any, Any, Any], None]] = {
@@ -201,13 +204,13 @@ def _says_of_itself(job: Job) -> tuple[object, ...]:
     return job.stage, job.world, job.wanted, job.shrunk, job.lacking > 0
 
 
-def _concerned(state: State, nodes: set[NodeId], jobs: set[JobId], *, anyhow: bool) -> set[IncidentId]:
+def _concerned(
+    state: State, going: Sequence[Incident], nodes: set[NodeId], jobs: set[JobId]
+) -> Iterator[IncidentId]:
     """Give the open incidents that these are in, or that accuse a node on which one of the jobs is."""
-    return {
-        each.id
-        for each in state.open_incidents()
-        if anyhow or each.job in jobs or mentions(each, nodes) or _accuses_host(state, each, jobs)
-    }
+    for each in going:
+        if each.job in jobs or mentions(each, nodes) or _accuses_host(state, each, jobs):
+            yield each.id
 
 
 def _accuses_host(state: State, incident: Incident, jobs: set[JobId]) -> bool:
@@ -222,6 +225,6 @@ def _says(incident: Incident) -> tuple[object, ...]:
 
 
 def _waiting_nodes(state: State) -> set[NodeId]:
-    """Nodes that may lack something: those that are cordoned, or silent, or given back, or changed just now."""
+    """Nodes that may lack something: those that are cordoned, silent, given back, or changed just now."""
     changed = {name for table, name, _ in state.changes if table is state.nodes}
     return state.unusable() | state.in_preflight() | changed

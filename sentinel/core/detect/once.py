@@ -17,19 +17,19 @@ def is_news(state: State, fact: Fact) -> bool:
 
     An agent's numbers come in order, though not each of them: a higher one was never passed by.
     """
-    node, origin = _source(state, fact)
+    origin: Origin | None = getattr(fact, "origin", None)  # the few kinds that an agent numbers have one
+    node = _source(state, origin) if origin is not None else None
     return node is None or origin is None or origin.number > node.heard
 
 
 def mark(state: State, fact: Fact) -> None:
     """Remember an agent's event as heard."""
-    node, origin = _source(state, fact)
-    if node is not None and origin is not None:
+    origin: Origin | None = getattr(fact, "origin", None)
+    if origin is not None and (node := _source(state, origin)) is not None:
         state.change(node, heard=origin.number)
 
 
-def _source(state: State, fact: Fact) -> tuple[Node | None, Origin | None]:
+def _source(state: State, origin: Origin) -> Node | None:
     """Return whose event this is, if that agent is the one that said hello last."""
-    origin: Origin | None = getattr(fact, "origin", None)  # the few kinds that an agent numbers have one
-    node = state.nodes.get(origin.source) if origin else None
-    return (node, origin) if node is not None and origin and node.boot == origin.epoch else (None, None)
+    node = state.nodes.get(origin.source)
+    return node if node is not None and node.boot == origin.epoch else None

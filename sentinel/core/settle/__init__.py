@@ -18,7 +18,7 @@ Part: TypeAlias = Callable[[], Iterable[Decision]]
 
 
 def parts(state: State, rules: Rules, touched: Touched) -> Iterator[Part]:
-    """Give what is to be settled, in order; each is asked until nothing is missing there before the next is given.
+    """Give what is to be settled, in order; the next one is given when nothing is missing in the one before.
 
     A freeze comes first. Whoever takes nodes away comes before whoever is seated.
     """

@@ -17,6 +17,23 @@ from sentinel.model.ids import ActionId, IncidentId, Instant, JobId, NodeId, Sec
 from sentinel.model.incident import Incident
 from sentinel.model.judgement import Judgement
 
+INDEXED = frozenset(
+    {
+        "cordon",
+        "findings",
+        "gpus",
+        "left",
+        "lives",
+        "maintained",
+        "outside",
+        "preflight",
+        "shunned",
+        "silent",
+        "trusted",
+    }
+)
+"""Fields of a node by which it is found, or others decide: of a change of the rest nobody else is told."""
+
 
 def _is_other(before: Node, now: Node) -> bool:
     """Say whether what others depend on has changed: whether a node may be used, and for how many workers."""
@@ -52,10 +69,12 @@ class State:
         self._aside: Marks[NodeId] = Marks(self._fold)
         self._unfit: Marks[NodeId] = Marks(self._fold)
         self._in_preflight: Marks[NodeId] = Marks(self._fold)
+        self._lacking: Marks[NodeId] = Marks(self._fold)
         self.jobs: Table[JobId, Job] = Table(self._fold, kind="jobs")
         self.workers = WorkerTable(self._fold)
         self.incidents: Table[IncidentId, Incident] = Table(self._fold, kind="incidents")
         """Open ones, and the resolved ones that a stronger cause could still reopen."""
+        self._open: Marks[IncidentId] = Marks(self._fold)
         self.opened = 0
         """Incidents ever opened; numbers the next one."""
         self.past = ""
@@ -110,7 +129,8 @@ class State:
         """Put a row like this one, as it is by now, with other fields in its place; gives it back."""
         match row:
             case Node():
-                return self._put_node(replace(self.nodes[row.id], **fields))
+                node = replace(self.nodes[row.id], **fields)
+                return self.nodes.put(row.id, node) if INDEXED.isdisjoint(fields) else self._put_node(node)
             case Job():
                 return self.jobs.put(row.id, replace(self.jobs[row.id], **fields))
             case Worker():
@@ -120,7 +140,7 @@ class State:
                 if known is None:
                     # A placeholder incident for actions that no incident asked for; it has no row.
                     return replace(row, **fields)
-                return self.incidents.put(row.id, replace(known, **fields))
+                return self._put_incident(replace(known, **fields))
 
     def add(self, row: Row) -> Row:
         """Put a new row."""
@@ -134,7 +154,11 @@ class State:
                     self.workers.look_again_at(row.id, node)
                 return self.jobs.put(row.id, row)
             case Incident():
-                return self.incidents.put(row.id, row)
+                return self._put_incident(row)
+
+    def _put_incident(self, incident: Incident) -> Incident:
+        self._open.note(incident.id, not incident.is_over)
+        return self.incidents.put(incident.id, incident)
 
     def _put_node(self, node: Node) -> Node:
         """Put a node where it is found by what is the matter with it."""
@@ -146,6 +170,7 @@ class State:
             for job in self.jobs:
                 self.workers.look_again_at(job, node.id)
         self._in_preflight.note(node.id, node.preflight is not None)
+        self._lacking.note(node.id, node.may_lack)
         return self.nodes.put(node.id, node)
 
     def _index(self, node: Node) -> None:
@@ -171,9 +196,9 @@ class State:
 
     # --- questions -------------------------------------------------------------------------------------
 
-    def open_incidents(self) -> Iterator[Incident]:
-        """Incidents that are not resolved."""
-        return (incident for incident in self.incidents.values() if not incident.is_over)
+    def open_incidents(self) -> list[Incident]:
+        """Incidents that are not resolved, in the order in which they came."""
+        return [row for name, row in self.incidents.items() if name in self._open] if self._open else []
 
     def open_incident(self, name: str | None) -> Incident | None:
         """Return one of these by its id."""
@@ -247,6 +272,10 @@ class State:
     def in_preflight(self) -> set[NodeId]:
         """Nodes whose pre-flight is due or under way."""
         return {*self._in_preflight}
+
+    def lacking(self, nodes: set[NodeId]) -> set[NodeId]:
+        """Give those of some nodes on which anything can be missing."""
+        return self._lacking.keys() & nodes
 
     def unusable(self) -> set[NodeId]:
         """Nodes on which no rank can be placed."""
@@ -368,7 +397,8 @@ class State:
     @classmethod
     def _from(cls, kept: StoredState) -> "State":
         state = cls(kept.now)
-        state.incidents.put_all(kept.incidents)
+        for incident in kept.incidents.values():
+            state.add(incident)
         state.jobs.put_all({job.id: job.row for job in kept.jobs.values()})
         seats = {job.id: job.seats for job in kept.jobs.values()}
         state.workers = WorkerTable(state._fold, kept.workers, seats)
