@@ -111,7 +111,9 @@ def _decided(state: State, rules: Rules) -> Iterator[Decision]:
         touched.look()
         found += _settled(state, rules, settle.parts(state, rules, touched))
         if not found:
-            yield from _settled(state, rules, settle.pages(state, rules, touched))
+            for page in settle.pages(state, rules, touched):
+                record(state, page, rules)
+                yield page
             return
         yield from found
     raise UnsettledError(f"no end after {ROUNDS} rounds")

@@ -10,7 +10,7 @@ from sentinel.core.page.left import left_for_people
 from sentinel.core.state import Rules, State
 from sentinel.core.state.rows import Job, Node
 from sentinel.core.state.workers import Worker
-from sentinel.model.action import Action
+from sentinel.model.action import Action, Page
 from sentinel.model.ids import IncidentId, JobId, NodeId
 from sentinel.model.incident import Incident
 
@@ -99,6 +99,8 @@ class _Changes:
     """Something was found that may be on many nodes."""
     _turned = False
     """A job does something else, or a worker or a refusal is another: that may concern each job."""
+    _moves = False
+    """The same but for workers that only wait: that may concern each incident of a job."""
     _spares = False
     """Other nodes are without a rank, or a job does something else."""
 
@@ -107,6 +109,8 @@ class _Changes:
         self._incidents: set[IncidentId] = set()
         self._nodes: set[NodeId] = set()
         self._jobs: set[JobId] = set()
+        self._quiet: set[NodeId] = set()
+        """Nodes of which only workers changed that wait."""
         self._waits: set[str] = set()
         """Names in deadlines."""
 
@@ -121,11 +125,15 @@ class _Changes:
         self.any = True
         self._jobs.add(name)
         if before is None or now is None or _says_of_itself(before) != _says_of_itself(now):
-            self._turned = self._spares = True
+            self._turned = self._spares = self._moves = True
 
     def worker(self, _: object, before: Worker | None, now: Worker | None) -> None:
+        """Of one that only waits for a seat no incident says anything."""
         self.any = self._turned = True
-        self._nodes.update(each.node for each in (before, now) if each is not None)
+        known = [each for each in (before, now) if each is not None]
+        waits = all(each.waits for each in known)
+        self._moves = self._moves or not waits
+        (self._quiet if waits else self._nodes).update(each.node for each in known)
 
     def spare(self, *_: object) -> None:
         self.any = self._spares = True
@@ -146,7 +154,8 @@ class _Changes:
         self._waits.update(name.split("/")[1:])
 
     def unfinished(self, _: str, before: Action | None, __: object) -> None:
-        if before is None:
+        """Nobody waits for a page to have been sent."""
+        if before is None or isinstance(before, Page):
             return
         self.any = True
         self._incidents.add(before.incident)
@@ -154,7 +163,7 @@ class _Changes:
             self._nodes |= {node.id for node in self._state.cordoned()}  # they may be empty now
 
     def refused(self, key: tuple[IncidentId, str], *_: object) -> None:
-        self.any = self._turned = True
+        self.any = self._turned = self._moves = True
         self._incidents.add(key[0])
 
     def followed(self, rules: Rules, *, places: bool) -> tuple[set[IncidentId], set[NodeId], set[JobId]]:
@@ -166,6 +175,7 @@ class _Changes:
             jobs.add(JobId(name))
             if name in state.nodes:
                 nodes.add(NodeId(name))
+        concern = {*state.jobs} if self._moves else jobs
         if places or self._turned:
             jobs = {*state.jobs}  # one job's GPUs may be what another job waits for
         going = state.open_incidents()
@@ -175,10 +185,11 @@ class _Changes:
         if places or self._found:
             incidents.update(each.id for each in going)
         elif going:
-            incidents.update(_concerned(state, going, nodes, jobs))
+            incidents.update(_concerned(state, going, nodes, concern))
         if places or self._spares or (nodes and state.refused):
             incidents |= _left(state, rules)
-        return incidents.intersection(state.incidents) if incidents else incidents, nodes, jobs
+        known = incidents.intersection(state.incidents) if incidents else incidents
+        return known, nodes | self._quiet, jobs
 
 
 SEES: Mapping[str, Callable[[_Changes, Any, Any, Any], None]] = {

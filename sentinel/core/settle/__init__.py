@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from itertools import chain
 from typing import TypeAlias, TypeVar
 
 from sentinel.core.page import words
 from sentinel.core.settle import generation, nodes, remedies
 from sentinel.core.state import Rules, State
 from sentinel.core.touched import Touched
+from sentinel.model.action import Page
 from sentinel.model.decision import Decision
 
 Key = TypeVar("Key")
@@ -37,10 +37,11 @@ def parts(state: State, rules: Rules, touched: Touched) -> Iterator[Part]:
         touched.settled(job)
 
 
-def pages(state: State, rules: Rules, touched: Touched) -> Iterator[Part]:
-    """Give what people are to be told, when all else is settled."""
+def pages(state: State, rules: Rules, touched: Touched) -> Iterator[Page]:
+    """Give what people are to be told, when all else is settled; each is recorded before the next is given."""
     for name in touched.told:
-        yield partial(_one, words.settle, state.incidents, name, state, rules)
+        if (incident := state.incidents.get(name)) is not None:
+            yield from words.settle(incident, state, rules)
 
 
 def _one(
@@ -58,5 +59,5 @@ def _one(
 def missing(state: State, rules: Rules) -> Sequence[Decision]:
     """Settle everything, whatever was touched: after a fold nothing is missing."""
     every = Touched.everything(state, rules)
-    asked = chain(parts(state, rules, every), pages(state, rules, every))
-    return [decision for part in asked for decision in part()]
+    found = [decision for part in parts(state, rules, every) for decision in part()]
+    return [*found, *pages(state, rules, every)]
