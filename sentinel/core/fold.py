@@ -1,6 +1,7 @@
 """The fold: one fact is learned, incidents are diagnosed, and what is missing is decided and recorded."""
 
 from collections.abc import Iterable, Iterator
+from itertools import repeat
 from typing import TypeAlias
 
 from sentinel.core import diagnose, settle
@@ -57,12 +58,15 @@ def fold_together(state: State, facts: Iterable[Fact], rules: Rules) -> list[Fol
     state.begin()
     try:
         learned = [fact for fact in facts if _is_learned(state, fact, rules)]
-        decided = tuple(_decided(state, rules)) if learned else ()
+        decided = tuple(_decided(state, rules)) if state.is_changed else ()
     except BaseException:
         state.abandon()
         raise
     state.commit()
-    return list(zip(learned, [*[DEFERRED] * (len(learned) - 1), decided], strict=False))
+    if not learned:
+        return []
+    last = learned.pop()
+    return [*zip(learned, repeat(DEFERRED), strict=False), (last, decided)]
 
 
 def foretell(state: State, fact: Fact, rules: Rules) -> tuple[Decision, ...]:
@@ -91,9 +95,8 @@ def retell(state: State, fact: Fact, decisions: tuple[Decision, ...], rules: Rul
 
 def _is_learned(state: State, fact: Fact, rules: Rules) -> bool:
     """Take a fact in, if it is news."""
-    if not once.is_news(state, fact):
+    if not once.hear(state, fact):
         return False
-    once.mark(state, fact)
     state.now = max(state.now, fact.at)
     learn(state, fact, rules)
     return True
@@ -101,8 +104,6 @@ def _is_learned(state: State, fact: Fact, rules: Rules) -> bool:
 
 def _decided(state: State, rules: Rules) -> Iterator[Decision]:
     """Go round until nothing is missing: what is decided may be what something else waits for."""
-    if not state.is_changed:
-        return
     touched = Touched(state, rules)
     if not touched.look():
         return

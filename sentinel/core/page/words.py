@@ -26,7 +26,7 @@ from sentinel.model.action import (
     action_id,
 )
 from sentinel.model.counted import counted
-from sentinel.model.fact import DeadlinePassed, Fact, Outcome, RankRaised
+from sentinel.model.fact import DeadlinePassed, Fact, JobAdvanced, Outcome, RankRaised
 from sentinel.model.ids import Seconds
 from sentinel.model.incident import Diagnosis, Incident, PagedDiagnosis, Suspect
 from sentinel.model.outside import Whose, whose
@@ -285,6 +285,8 @@ def stood_still(incident: Incident) -> list[str]:
 
 def broke_again(incident: Incident) -> list[str]:
     """Say of each further break that the job recovered from how long that took."""
+    if not [fact for fact in incident.evidence if isinstance(fact, JobAdvanced)][1:]:
+        return []
     opened, again = incident.opened, recoveries(incident)[1:]
     told = ((broke - opened, step - broke) for broke, step in again)
     return [

@@ -38,7 +38,7 @@ def parts(state: State, rules: Rules, touched: Touched) -> Iterator[Part]:
 
 
 def pages(state: State, rules: Rules, touched: Touched) -> Iterator[Page]:
-    """Give what people are to be told, when all else is settled; each is recorded before the next is given."""
+    """Give what people are to be told when all else is settled; each is recorded before the next is given."""
     for name in touched.told:
         if (incident := state.incidents.get(name)) is not None:
             yield from words.settle(incident, state, rules)

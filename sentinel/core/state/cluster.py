@@ -20,7 +20,6 @@ from sentinel.model.judgement import Judgement
 INDEXED = frozenset(
     {
         "cordon",
-        "findings",
         "gpus",
         "left",
         "lives",
@@ -32,7 +31,10 @@ INDEXED = frozenset(
         "trusted",
     }
 )
-"""Fields of a node by which it is found, or others decide: of a change of the rest nobody else is told."""
+"""Fields of a node by which it is found, or others decide, and so do critical findings.
+
+Of a change of the rest nobody else is told.
+"""
 
 
 def _is_other(before: Node, now: Node) -> bool:
@@ -129,8 +131,12 @@ class State:
         """Put a row like this one, as it is by now, with other fields in its place; gives it back."""
         match row:
             case Node():
-                node = replace(self.nodes[row.id], **fields)
-                return self.nodes.put(row.id, node) if INDEXED.isdisjoint(fields) else self._put_node(node)
+                before = self.nodes[row.id]
+                now = replace(before, **fields)
+                quiet = INDEXED.isdisjoint(fields) and (
+                    "findings" not in fields or now.accused == before.accused
+                )
+                return self.nodes.put(row.id, now) if quiet else self._put_node(now)
             case Job():
                 return self.jobs.put(row.id, replace(self.jobs[row.id], **fields))
             case Worker():

@@ -56,6 +56,8 @@ class Table(dict[K, V], Generic[K, V]):
     """
 
     __slots__ = ("_fold", "kind")
+    has_order = True
+    """Whether it matters in which order its rows stand."""
 
     def __init__(self, fold: Fold, rows: Mapping[K, V] | None = None, kind: str = "") -> None:
         super().__init__(rows or {})
@@ -81,7 +83,8 @@ class Table(dict[K, V], Generic[K, V]):
             return
         fold = self._fold
         if fold.is_open:
-            fold.drops_from(self)
+            if self.has_order:
+                fold.drops_from(self)
             fold.changes.append((self, key, self[key]))
         _drop(self, key)
 
@@ -101,8 +104,15 @@ Change: TypeAlias = tuple[Table[Any, Any], Any, Any]
 """In which table, under which key, and the row that was there before; None for no row."""
 
 
-class Marks(Table[K, bool], Generic[K]):
-    """Keys that have something in common: an index, found again from the rows."""
+class Index(Table[K, V], Generic[K, V]):
+    """What is found again from the rows, in whatever order."""
+
+    __slots__ = ()
+    has_order = False
+
+
+class Marks(Index[K, bool], Generic[K]):
+    """Keys that have something in common."""
 
     __slots__ = ()
 
