@@ -58,7 +58,7 @@ def fold_together(state: State, facts: Iterable[Fact], rules: Rules) -> list[Fol
     state.begin()
     try:
         learned = [fact for fact in facts if _is_learned(state, fact, rules)]
-        decided = tuple(_decided(state, rules)) if state.is_changed else ()
+        decided = tuple(_decided(state, rules)) if state.is_news else ()
     except BaseException:
         state.abandon()
         raise

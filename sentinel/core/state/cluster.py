@@ -323,9 +323,17 @@ class State:
         return self._fold.changes
 
     @property
-    def is_changed(self) -> bool:
-        """Whether the fold under way has changed anything that somebody could decide by."""
-        return bool(self._fold.changes) or self.was_allowed() != (self.frozen, self.stopped)
+    def is_news(self) -> bool:
+        """Whether the fold under way has changed anything that somebody could decide by.
+
+        What a node notes of itself concerns open incidents, what was refused, and it while it may lack something.
+        """
+        if self.moves or self.was_allowed() != (self.frozen, self.stopped):
+            return True
+        if self._open or self.refused:
+            return bool(self._fold.changes)
+        nodes, lacking = self.nodes, self._lacking
+        return any(table is not nodes or key in lacking for table, key, _ in self._fold.changes)
 
     def set_deadline(self, name: str, after: Seconds) -> None:
         """Ask for a `DeadlinePassed` fact."""
