@@ -326,7 +326,7 @@ class State:
     def is_news(self) -> bool:
         """Whether the fold under way has changed anything that somebody could decide by.
 
-        What a node notes of itself concerns open incidents, refusals, and the node while it may lack something.
+        What a node notes of itself concerns open incidents, refusals, and it while it may lack something.
         """
         if self.moves or self.was_allowed() != (self.frozen, self.stopped):
             return True
