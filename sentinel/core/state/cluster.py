@@ -206,6 +206,10 @@ class State:
         """Incidents that are not resolved, in the order in which they came."""
         return [row for name, row in self.incidents.items() if name in self._open] if self._open else []
 
+    def incidents_of(self, job: Job) -> list[Incident]:
+        """Those of them that are about a job."""
+        return [incident for incident in self.open_incidents() if incident.job == job.id]
+
     def open_incident(self, name: str | None) -> Incident | None:
         """Return one of these by its id."""
         incident = self.incidents.get(IncidentId(name)) if name else None
