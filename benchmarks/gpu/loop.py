@@ -82,7 +82,7 @@ def main() -> int:
             raise
         finally:
             if wrong:
-                _show_logs(sandbox)
+                show_logs(sandbox)
             if kept is not None:
                 _keep(sandbox, kept)
     return 1 if wrong else 0
@@ -143,7 +143,8 @@ def _keep(sandbox: Sandbox, target: Path) -> None:
         shutil.copy2(log, target / f"{log.parent.name}-{log.name}")
 
 
-def _show_logs(sandbox: Sandbox) -> None:
+def show_logs(sandbox: Sandbox) -> None:
+    """Print the end of each log of controller, agents and ranks."""
     for path in _logs(sandbox):
         print(f"--- {path}\n{path.read_text(errors='replace')[-2500:]}", flush=True)
 
