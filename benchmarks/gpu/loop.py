@@ -84,7 +84,7 @@ def main() -> int:
             if wrong:
                 show_logs(sandbox)
             if kept is not None:
-                _keep(sandbox, kept)
+                keep_all(sandbox, kept)
     return 1 if wrong else 0
 
 
@@ -137,7 +137,8 @@ def _logs(sandbox: Sandbox) -> list[Path]:
     return [*sandbox.state_dir.glob("*.log"), *agents, *ranks]
 
 
-def _keep(sandbox: Sandbox, target: Path) -> None:
+def keep_all(sandbox: Sandbox, target: Path) -> None:
+    """Copy journal, logbook and all logs."""
     keep(sandbox, target)
     for log in _logs(sandbox):
         shutil.copy2(log, target / f"{log.parent.name}-{log.name}")

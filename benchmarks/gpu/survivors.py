@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import pynvml
 
-from benchmarks.gpu.loop import shape, show_logs
+from benchmarks.gpu.loop import keep_all, shape, show_logs
 from sentinel.demo.fault import ranks
 from sentinel.demo.sandbox import Sandbox, SandboxError, wait
 
@@ -50,6 +50,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu.survivors", description=__doc__)
     parser.add_argument("--breaks", type=int, default=50)
     parser.add_argument("--for-s", type=float, default=1e9, help="begin no further one after so long")
+    parser.add_argument("--keep", type=Path, help="directory for the journal, the logbook and the logs")
     given = parser.parse_args()
     pynvml.nvmlInit()
     gpus = pynvml.nvmlDeviceGetCount()
@@ -75,11 +76,12 @@ def main() -> int:
                 print(f"break {number}: rank 0 is another process now")
                 break
             held.append(look(survivor))
-            if number % 10 == 0:
-                print(number, held[-1], flush=True)
+            print(number, *took[-1], held[-1], flush=True)
         generation = sandbox.steps()[-1]["g"]
         if len(held) < given.breaks:
             show_logs(sandbox)
+        if given.keep is not None:
+            keep_all(sandbox, given.keep)
     _report(held, took, generation, given.breaks)
     return 0 if len(held) == given.breaks else 1
 
