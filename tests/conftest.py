@@ -10,6 +10,7 @@ import pynvml
 import pytest
 from hypothesis import HealthCheck, settings
 
+from sentinel import logs
 from sentinel.demo import nvml as stand_in
 
 # CI judges a change by the same examples each time; everywhere else every run looks at new ones. How long one
@@ -18,6 +19,8 @@ settings.register_profile("here", deadline=None, suppress_health_check=[HealthCh
 settings.register_profile("ci", settings.get_profile("here"), derandomize=True)
 settings.register_profile("search", settings.get_profile("here"), max_examples=20_000)  # see CONTRIBUTING
 settings.load_profile("ci" if os.environ.get("CI") else "here")
+
+logs.to_stdout(alone=False)  # as our processes do; by itself structlog spells out every variable of a traceback
 
 # A shell that runs tests in the background has SIGINT ignored, and so would everything that they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
