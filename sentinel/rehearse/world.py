@@ -117,10 +117,8 @@ class World:
         if node.agent is not None:
             node.agent.close()
         self._boots += 1
-        folder = self.folder / name
-        node.agent = Agent(
-            node, f"boot-{name}-{self._boots}", self.checks, folder, lambda: self.beats(name), lambda: self.now
-        )
+        boot, folder = f"boot-{name}-{self._boots}", self.folder / name
+        node.agent = Agent(node, boot, self.checks, folder, lambda: self.beats(name), lambda: self.now)
         for event in node.left:
             node.agent.tell(event)
         node.left.clear()
