@@ -49,7 +49,7 @@ class Rehearsal:
         self.ignored: list[str] = []
         """Steps that found nobody to happen to."""
         self.began = self.world.now
-        self.real_s: Seconds = 0.0
+        self.processor_s: Seconds = 0.0
 
     def close(self) -> None:
         """Let go of the logs."""
