@@ -327,7 +327,7 @@ class Suspects:
             if one not in depths or other not in depths or len(slow[one]) + len(slow[other]) <= 2:
                 return False
             most = min(depths[one], depths[other]) / 2
-            return of_best < most and _are_alike(depths[one], depths[other])
+            return max(of_best, FLOOR) < most and _are_alike(depths[one], depths[other])
 
         return {lag.pair for lag in far if share(*lag.pair, lag.of_best)}
 
@@ -360,7 +360,7 @@ class Suspects:
 
 def _are_alike(*depths: float) -> bool:
     """Say whether nodes lag enough alike with far ones that it may be one uplink."""
-    return 2 * (max(depths) - min(depths)) < min(depths) or len(depths) == 1
+    return max(depths) < 2 * min(depths)
 
 
 def _is_shared(rack: Culprit) -> bool:
