@@ -147,16 +147,11 @@ class Suspects:
         others = [each for each in others if each.who not in rest]
         return [each for each in others if named.who not in self.without([each]).certain()]
 
-    def may_share(self, one: Culprit, other: Culprit) -> bool:
-        """Say whether what two share may be slow, and not they, or not one of them."""
-        match one.kind, other.kind:
-            case "node", "node":
-                return self._share_uplink(one, other)
-            case "node", "rack":
-                return self._is_among(one, other)
-            case "rack", "node":
-                return self._is_among(other, one)
-        return False
+    def may_share(self, named: Culprit, suspects: Iterable[Culprit]) -> list[Culprit]:
+        """Give with whom a node may share what is slow, so that it is no fault of its own: nodes, or a rack."""
+        others = [each for each in suspects if each.who != named.who]
+        racks = [each for each in others if each.kind == "rack" and self._is_among(named, each)]
+        return racks or self._as_slow_together(named, [each for each in others if each.kind == "node"])
 
     def _is_among(self, node: Culprit, rack: Culprit) -> bool:
         """Say whether a node may sit in a rack that is inferred: with all far ones it lags as those there do.
@@ -172,18 +167,22 @@ class Suspects:
             return False
         return abs(self._depth(node.nodes[0]) - median(map(self._depth, rack.nodes))) < LIKE
 
-    def _share_uplink(self, one: Culprit, other: Culprit) -> bool:
-        """Say whether two are as slow as each other, nearly alone, only when both measure: by one uplink.
+    def _as_slow_together(self, named: Culprit, others: Iterable[Culprit]) -> list[Culprit]:
+        """Give who is as slow as it, nearly alone, when both measure, as by one uplink that they fill.
 
-        What was seen of one without the other has to tell enough.
+        None if what was seen of it without them tells enough.
         """
-        first, second = (
-            {lag.way.round: lag.behind for lag in each.slow if lag.among == "sparse"} for each in (one, other)
-        )
-        both = {number for number in first.keys() & second if abs(first[number] - second[number]) < LIKE}
-        return bool(both) and any(
-            self._without_rounds(each, both) < each.needed - ONE_PAIR for each in (one, other)
-        )
+        own = {lag.way.round: lag.behind for lag in named.slow if lag.among == "sparse"}
+        rounds, found = set[int](), list[Culprit]()
+        for each in others:
+            both = {
+                lag.way.round
+                for lag in self._of_node[each.nodes[0]]
+                if lag.among == "sparse" and abs(lag.behind - own.get(lag.way.round, math.inf)) < LIKE
+            }
+            rounds |= both
+            found += [each] if both else []
+        return found if self._without_rounds(named, rounds) < named.needed - ONE_PAIR else []
 
     def _without_rounds(self, node: Culprit, rounds: Collection[int]) -> float:
         ways = self._of_node[node.nodes[0]]
