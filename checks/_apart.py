@@ -110,6 +110,6 @@ def _worst(suspects: Iterable[Culprit], fabric: Fabric, most: int) -> Sequence[C
     cleared = Counter[NodeId]()
     for lag in fabric.lags:
         if lag.among == "sparse":
-            cleared.update({node: -1 if lag.behind >= FLOOR else 1 for node in lag.pair})
+            cleared.update(dict.fromkeys(lag.pair, -1 if lag.behind >= FLOOR else 1))
     worst = sorted(suspects, key=lambda each: (-each.told, each.nodes))[:most]
     return sorted(worst, key=lambda each: max(cleared[node] for node in each.nodes))

@@ -1,7 +1,8 @@
 """Pairs that tell who shares a suspected uplink, where nobody knows the racks: inside it nothing is slow."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from itertools import combinations
 from statistics import median
 
@@ -14,16 +15,21 @@ PART = 4
 """No more than one of so many that share an uplink measure inside: it is full as long as the others use it."""
 
 
-def inside(nodes: Sequence[NodeId], suspects: Iterable[Culprit], fabric: Fabric, turn: int) -> list[Members]:
-    """Pair racks that are inferred with each other, and with them who may sit there, while all others go far.
+def inside(
+    nodes: Sequence[NodeId], suspects: Iterable[Culprit], fabric: Fabric, turn: int
+) -> Sequence[Members]:
+    """Pair racks that are inferred with each other, and with each who may sit there, while others go far.
 
-    That is who of one has no neighbour there in the order of ranks, and who is about as slow with all far ones.
+    That is who of it has no neighbour there in the order of ranks, and who is as slow with all far ones.
     """
-    racks = [{*each.nodes} & {*nodes} for each in suspects if each.kind == "rack" and not each.rack]
-    lone = [_lone(rack, nodes) for rack in racks]
-    free = [sorted(rack.difference(far))[turn % PART :: PART] for rack, far in zip(racks, lone, strict=True)]
-    found = [(one.pop(), other.pop()) for one, other in combinations(free, 2) if one and other]
-    lags, taken = _far(fabric), set[NodeId]().union(*racks)
+    inferred = [each.nodes for each in suspects if each.kind == "rack" and not each.rack]
+    racks = [rack for members in inferred if (rack := {*nodes}.intersection(members))]
+    lone, lags = [_lone(rack, nodes) for rack in racks], _far(fabric)
+    rest = [sorted(rack.difference(far)) for rack, far in zip(racks, lone, strict=True)]
+    free = [members[turn % PART :: PART] for members in rest]
+    found = list[Members]()
+    found += ((one.pop(), other.pop()) for one, other in combinations(free, 2) if one and other)
+    taken = set[NodeId]().union(*racks)
     for rack, far, members in zip(racks, lone, free, strict=True):
         least = median(lag for node in rack for lag in lags.get(node, (0.0,))) / 2
         slow = (node for node in nodes if node in lags and node not in taken and min(lags[node]) >= least)
@@ -33,7 +39,7 @@ def inside(nodes: Sequence[NodeId], suspects: Iterable[Culprit], fabric: Fabric,
     return found
 
 
-def _lone(rack: Collection[NodeId], nodes: Sequence[NodeId]) -> Sequence[NodeId]:
+def _lone(rack: AbstractSet[NodeId], nodes: Sequence[NodeId]) -> Sequence[NodeId]:
     """Give who of a rack has no other of it next to it in the order of ranks."""
     around = zip(nodes, [*nodes[1:], nodes[0]], [nodes[-1], *nodes[:-1]], strict=True)
     return [node for node, *others in around if node in rack and rack.isdisjoint(others)]

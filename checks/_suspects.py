@@ -148,7 +148,7 @@ class Suspects:
         return [each for each in others if named.who not in self.without([each]).certain()]
 
     def may_share(self, named: Culprit, suspects: Iterable[Culprit]) -> list[Culprit]:
-        """Give with whom a node may share what is slow, so that it is no fault of its own: nodes, or a rack."""
+        """Give with whom a node may share what is slow, so that it is not its own fault: nodes, or a rack."""
         others = [each for each in suspects if each.who != named.who]
         racks = [each for each in others if each.kind == "rack" and self._is_among(named, each)]
         return racks or self._as_slow_together(named, [each for each in others if each.kind == "node"])
@@ -259,8 +259,9 @@ class Suspects:
         return [self._culprit("pair", pair, self._of_pair[pair]) for pair in pairs if self._lasts(pair)]
 
     def _lasts(self, pair: Pair) -> bool:
-        """Say whether a pair was never well where nobody knows the racks: what comes and goes is an uplink's."""
-        return not any("" in lag.way.racks and lag.of_best < FLOOR for lag in self._of_pair[pair])
+        """Say whether a pair was never well where nobody knows the racks: else it may be an uplink."""
+        well = any("" in lag.way.racks and lag.of_best < FLOOR for lag in self._of_pair[pair])
+        return not well or len(self._nodes) <= FEW_NODES
 
     @cached_property
     def _slow_racks(self) -> list[Culprit]:
@@ -315,23 +316,15 @@ class Suspects:
 
     @cached_property
     def _inside(self) -> Collection[Pair]:
-        """Give who were well with each other where all go far, which slows both else by as much."""
+        """Give who were well with each other in rounds that slow both with others: they share what does."""
         if self._before:
             return self._before._inside
         far = [lag for lag in self._lags if lag.way.round in FAR and "" in lag.way.racks]
         slow = _by([lag for lag in far if lag.behind >= FLOOR], lambda lag: lag.pair)
-        depths = {node: median_low(lag.of_best for lag in lags) for node, lags in slow.items()}
-
-        def share(one: NodeId, other: NodeId, of_best: float) -> bool:
-            if one not in depths or other not in depths or len(slow[one]) + len(slow[other]) <= 2:
-                return False
-            most = min(depths[one], depths[other]) / 2
-            return max(of_best, FLOOR) < most and _are_alike(depths[one], depths[other])
-
-        return {lag.pair for lag in far if share(*lag.pair, lag.of_best)}
+        return {lag.pair for lag in far if _is_inside(lag, *(slow.get(node, ()) for node in lag.pair))}
 
     @cached_property
-    def _sharing(self) -> Collection[NodeId]:
+    def _sharing(self) -> set[NodeId]:
         """Give who lags for what it shares with others, and not by itself."""
         return self._behind.union(*(group for group in self._groups if len(group) >= LEAST_GROUP))
 
@@ -355,6 +348,14 @@ class Suspects:
         if kind == "node" or rack:
             return needed
         return needed + size * (1 + math.log(len(self._nodes) / size))  # any so many could be this group
+
+
+def _is_inside(lag: Lag, one: Sequence[Lag], other: Sequence[Lag]) -> bool:
+    """Say whether a way is well though both ends are about as slow with others: one may have been so once."""
+    if min(len(one), len(other)) < 1 or max(len(one), len(other)) < 2:
+        return False
+    depths = [median_low(each.of_best for each in ways) for ways in (one, other)]
+    return 2 * max(lag.of_best, FLOOR) < min(depths) and _are_alike(*depths)
 
 
 def _are_alike(*depths: float) -> bool:
