@@ -12,7 +12,7 @@ from sentinel.model.collective import Members
 from sentinel.model.ids import NodeId
 
 PART = 4
-"""No more than one of so many that share an uplink measure inside: it is full as long as the others use it."""
+"""One of so many that share an uplink measures inside at a time: it is full while the others use it."""
 
 
 def inside(
