@@ -61,7 +61,7 @@ KINDS = [[], *([kind] for kind in draw.KINDS), ["node", "pair"], ["lossy", "sile
     [(kinds, True) for kinds in KINDS] + [(kinds, False) for kinds in KINDS if kinds != ["rack"]],
 )
 def test_each_kind_of_fault_is_named_and_nobody_else(kinds: list[str], racks_known: bool) -> None:
-    drawn = (draw.fabric(random.Random(seed), 80, [], racks_known=racks_known) for seed in count())
+    drawn = (draw.fabric(random.Random(seed), 96, [], racks_known=racks_known) for seed in count())
     fabric = next(each for each in drawn if len({*each.racks.values()}) >= 8)
     fabric.oversubscription = fabric.alone = 1.0  # a slow node is slow near and far
     fabric.faults = draw.faults(fabric.chance, fabric, kinds)
