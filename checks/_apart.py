@@ -6,7 +6,7 @@ from collections.abc import Set as AbstractSet
 from statistics import median_low
 
 from sentinel.checks._suspects import HINT, LIKE, Culprit
-from sentinel.checks._ways import FAR, FULL, Fabric
+from sentinel.checks._ways import FAR, FLOOR, FULL, Fabric
 from sentinel.model.collective import Members, Round
 from sentinel.model.ids import NodeId
 
@@ -15,7 +15,7 @@ APART = frozenset({8, 10, 12, 14, 16, 17, 18, 19})
 
 So few don't fill uplinks: what good nodes far from each other have then is what anybody has, wherever it is.
 """
-SUSPECTS, GOOD = 40, 20
+SUSPECTS, GOOD = 20, 40
 """One of so many nodes is tested in such a round, and there is a good pair for each so many nodes."""
 CLOSE = 8
 """Of suspects so near in the order of ranks one is tested at a time: they may share a small uplink."""
@@ -106,7 +106,10 @@ def _controls(good: Sequence[NodeId], count: int, number: int) -> list[Members]:
 
 
 def _worst(suspects: Iterable[Culprit], fabric: Fabric, most: int) -> Sequence[Culprit]:
-    """Give the likeliest, first those who were tested least."""
-    tested = Counter(node for lag in fabric.lags if lag.among == "sparse" for node in lag.pair)
+    """Give the likeliest, first those who were slow in such rounds, then those who were in fewest."""
+    cleared = Counter[NodeId]()
+    for lag in fabric.lags:
+        if lag.among == "sparse":
+            cleared.update(dict.fromkeys(lag.pair, -1 if lag.behind >= FLOOR else 1))
     worst = sorted(suspects, key=lambda each: (-each.told, each.nodes))[:most]
-    return sorted(worst, key=lambda each: max(tested[node] for node in each.nodes))
+    return sorted(worst, key=lambda each: max(cleared[node] for node in each.nodes))

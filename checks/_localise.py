@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 
 from sentinel.checks._suspects import HINT, Culprit, Suspects
 from sentinel.checks._ways import Fabric, fabric_of
@@ -48,13 +47,14 @@ def localise(samples: Iterable[MemberSample], *, hopeful: bool = False) -> Verdi
         (unclear.append((named, *alike)) if alike else culprits.append(named))
         left = left.without([named, *alike])
     nodes = {node for lag in fabric.lags for node in lag.pair}
-    for one, other in () if hopeful else combinations(culprits, 2):
-        if {one, other} <= {*culprits} and ways.may_share(one, other):
-            unclear.append((one, other))
-            culprits = [each for each in culprits if each.kind == "rack" or each not in (one, other)]
+    opened, watched = tuple(left.suspects(HINT)), tuple(left.watched())
+    suspects = [*culprits, *(each for alike in unclear for each in alike), *opened, *watched]
+    for named in () if hopeful else [each for each in culprits if each.kind == "node"]:
+        if others := ways.may_share(named, suspects):
+            unclear.append((named, *others))
+            culprits.remove(named)
     if len(culprits) > max(MOST_CULPRITS, len(nodes) // PER_CULPRIT) or not _is_minority(culprits, nodes):
         return Verdict(silent=silent, too_many=tuple(culprits), fabric=fabric)
-    opened, watched = tuple(left.suspects(HINT)), tuple(left.watched())
     return Verdict(tuple(culprits), tuple(unclear), opened, watched, silent, fabric=fabric)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from sentinel.checks._apart import APART, apart
+from sentinel.checks._inside import inside
 from sentinel.checks._localise import Verdict, localise
 from sentinel.checks._ways import FAR, FEW_NODES, Pair
 from sentinel.model.collective import Members, MemberSample, Round, tournament
@@ -31,7 +32,7 @@ def plan(nodes: Sequence[NodeId], samples: Sequence[MemberSample]) -> Round:
         return _matched(_unmet(nodes, samples), nodes)
     together = _of_many(nodes, racks, number)
     is_alike = all(node in racks for node in nodes)
-    if number < FIRST or not (is_swept or number % 2 == 0 or (is_alike and number in FAR)):
+    if number < FIRST or not (is_swept or number % 2 == 0 or number in FAR):
         return together
     verdict = localise(samples, hopeful=True)
     accused = [*verdict.culprits, *(each for alike in verdict.unclear for each in alike), *verdict.too_many]
@@ -41,10 +42,11 @@ def plan(nodes: Sequence[NodeId], samples: Sequence[MemberSample]) -> Round:
         alone = apart(nodes, [*accused, *verdict.watched], verdict.fabric, number)
         if alone:
             return alone
+    if not is_alike and number in FAR:
+        first = inside(nodes, [*accused, *verdict.open], verdict.fabric, number) if verdict.fabric else []
+        return _matched([*first, *together], nodes)
     met = {pair_of(*sample.members) for sample in samples if len(sample.members) == 2}
-    return (
-        _refined(together, nodes, verdict, racks, met, number) if is_alike or number not in FAR else together
-    )
+    return _refined(together, nodes, verdict, racks, met, number)
 
 
 def _of_few(nodes: Sequence[NodeId], samples: Sequence[MemberSample], number: int) -> Round:

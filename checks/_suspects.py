@@ -147,16 +147,11 @@ class Suspects:
         others = [each for each in others if each.who not in rest]
         return [each for each in others if named.who not in self.without([each]).certain()]
 
-    def may_share(self, one: Culprit, other: Culprit) -> bool:
-        """Say whether what two share may be slow, and not they, or not one of them."""
-        match one.kind, other.kind:
-            case "node", "node":
-                return self._share_uplink(one, other)
-            case "node", "rack":
-                return self._is_among(one, other)
-            case "rack", "node":
-                return self._is_among(other, one)
-        return False
+    def may_share(self, named: Culprit, suspects: Iterable[Culprit]) -> list[Culprit]:
+        """Give with whom a node may share what is slow, so that it is not its own fault: nodes, or a rack."""
+        others = [each for each in suspects if each.who != named.who]
+        racks = [each for each in others if each.kind == "rack" and self._is_among(named, each)]
+        return racks or self._as_slow_together(named, [each for each in others if each.kind == "node"])
 
     def _is_among(self, node: Culprit, rack: Culprit) -> bool:
         """Say whether a node may sit in a rack that is inferred: with all far ones it lags as those there do.
@@ -166,20 +161,28 @@ class Suspects:
         far = [lag for lag in self._of_node[node.nodes[0]] if lag.among == "sparse" or lag.way.round in FAR]
         if rack.rack or any(lag.behind < FLOOR for lag in far):
             return False
+        there = {*rack.nodes}
+        inside = [lag.of_best for lag in far if lag.way.round in FAR and not there.isdisjoint(lag.pair)]
+        if inside and min(inside) >= AS_SLOW * median(lag.of_best for lag in far if lag.way.round in FAR):
+            return False
         return abs(self._depth(node.nodes[0]) - median(map(self._depth, rack.nodes))) < LIKE
 
-    def _share_uplink(self, one: Culprit, other: Culprit) -> bool:
-        """Say whether two are as slow as each other, nearly alone, only when both measure: by one uplink.
+    def _as_slow_together(self, named: Culprit, others: Iterable[Culprit]) -> list[Culprit]:
+        """Give who is as slow as it, nearly alone, when both measure, as by one uplink that they fill.
 
-        What was seen of one without the other has to tell enough.
+        None if what was seen of it without them tells enough.
         """
-        first, second = (
-            {lag.way.round: lag.behind for lag in each.slow if lag.among == "sparse"} for each in (one, other)
-        )
-        both = {number for number in first.keys() & second if abs(first[number] - second[number]) < LIKE}
-        return bool(both) and any(
-            self._without_rounds(each, both) < each.needed - ONE_PAIR for each in (one, other)
-        )
+        own = {lag.way.round: lag.behind for lag in named.slow if lag.among == "sparse"}
+        rounds, found = set[int](), list[Culprit]()
+        for each in others:
+            both = {
+                lag.way.round
+                for lag in self._of_node[each.nodes[0]]
+                if lag.among == "sparse" and abs(lag.behind - own.get(lag.way.round, math.inf)) < LIKE
+            }
+            rounds |= both
+            found += [each] if both else []
+        return found if self._without_rounds(named, rounds) < named.needed - ONE_PAIR else []
 
     def _without_rounds(self, node: Culprit, rounds: Collection[int]) -> float:
         ways = self._of_node[node.nodes[0]]
@@ -188,7 +191,11 @@ class Suspects:
 
     def _depth(self, node: NodeId) -> float:
         """Give by how much it mostly lags with far ones."""
-        return median_low([lag.behind for lag in self._of_node[node] if lag.way.round in FAR] or [0.0])
+        return median_low([lag.behind for lag in self._far(self._of_node[node])] or [0.0])
+
+    def _far(self, lags: Iterable[Lag]) -> Sequence[Lag]:
+        """Give those of rounds where all go far, but for who were inside what they share."""
+        return [lag for lag in lags if lag.way.round in FAR and lag.pair not in self._inside]
 
     def certain(self) -> set[tuple[str, str, tuple[NodeId, ...]]]:
         """Give the nodes and racks of which enough is told."""
@@ -215,7 +222,7 @@ class Suspects:
 
     @cached_property
     def _bad_nodes(self) -> list[Culprit]:
-        nodes = [who[0] for who in self.candidates if len(who) == 1 and who[0] not in self._behind]
+        nodes = [who[0] for who in self.candidates if len(who) == 1 and who[0] not in self._sharing]
         return [self._culprit("node", (node,), self._of_node[node]) for node in nodes]
 
     @cached_property
@@ -234,22 +241,27 @@ class Suspects:
         """Say whether it is well with some near it and with none far away, behind nobody knows what."""
         if len(self._nodes) <= FEW_NODES or all(all(lag.way.racks) for lag in lags):
             return False
-        far = sorted(lag.behind for lag in lags if lag.way.round in FAR)
+        far = sorted(lag.behind for lag in self._far(lags))
         near = [lag for lag in lags if lag.way.round not in FAR and lag.among != "sparse"]
-        fine = {lag.pair for lag in near if lag.behind < FLOOR}
+        fine = {lag.pair for lag in near if lag.of_best < FLOOR}
         slow = sum(behind >= FLOOR for behind in far)
         if (
             slow < 2
             or slow < MOSTLY * len(far)
-            or sum(lag.behind < FLOOR for lag in near) < SOMETIMES * len(near)
+            or sum(lag.of_best < FLOOR for lag in near) < SOMETIMES * len(near)
         ):
             return False
         return sum(lag.behind >= AS_SLOW * far[len(far) // 2] and lag.pair in fine for lag in near) < 2
 
     @cached_property
     def _bad_pairs(self) -> list[Culprit]:
-        pairs = [who for who in self.candidates if len(who) == 2 and self._behind.isdisjoint(who)]
-        return [self._culprit("pair", pair, self._of_pair[pair]) for pair in pairs]
+        pairs = [who for who in self.candidates if len(who) == 2 and self._sharing.isdisjoint(who)]
+        return [self._culprit("pair", pair, self._of_pair[pair]) for pair in pairs if self._lasts(pair)]
+
+    def _lasts(self, pair: Pair) -> bool:
+        """Say whether a pair was never well where nobody knows the racks: else it may be an uplink."""
+        well = any("" in lag.way.racks and lag.of_best < FLOOR for lag in self._of_pair[pair])
+        return not well or len(self._nodes) <= FEW_NODES
 
     @cached_property
     def _slow_racks(self) -> list[Culprit]:
@@ -290,15 +302,33 @@ class Suspects:
         for lag in self._lags:
             if lag.among == "near" and lag.way.round not in FAR:
                 known = [depths[node] for node in lag.pair if node in depths]
-                if known and max(known) - min(known) < LIKE:
+                if known and _are_alike(*known):
                     part[first(lag.pair[0])] = first(lag.pair[1])
+        joined = [pair for pair in self._inside if not self._behind.isdisjoint(pair)]
+        for one, other in joined:
+            part[first(one)] = first(other)
         found: dict[NodeId, list[NodeId]] = defaultdict(list)
-        for node in self._behind:
+        members = self._behind.union(*joined)
+        for node in members:
             found[first(node)].append(node)
         parts = [group for group in found.values() if len(group) >= LEAST_GROUP]
-        return [*map(self._as_slow, parts if len(parts) > 1 else [[*self._behind]])]
+        return [*map(self._as_slow, parts if len(parts) > 1 else [[*members]])]
 
-    def _as_slow(self, group: Sequence[NodeId]) -> Members:
+    @cached_property
+    def _inside(self) -> Collection[Pair]:
+        """Give who were well with each other in rounds that slow both with others: they share what does."""
+        if self._before:
+            return self._before._inside
+        far = [lag for lag in self._lags if lag.way.round in FAR and "" in lag.way.racks]
+        slow = _by([lag for lag in far if lag.behind >= FLOOR], lambda lag: lag.pair)
+        return {lag.pair for lag in far if _is_inside(lag, *(slow.get(node, ()) for node in lag.pair))}
+
+    @cached_property
+    def _sharing(self) -> set[NodeId]:
+        """Give who lags for what it shares with others, and not by itself."""
+        return self._behind.union(*(group for group in self._groups if len(group) >= LEAST_GROUP))
+
+    def _as_slow(self, group: Collection[NodeId]) -> Members:
         """Leave out who only seems to be among them: who shares what is slow lags as much as others do."""
         depths = {node: self._depth(node) for node in group}
         least = median(depths.values()) / 2 if depths else 0.0
@@ -318,6 +348,19 @@ class Suspects:
         if kind == "node" or rack:
             return needed
         return needed + size * (1 + math.log(len(self._nodes) / size))  # any so many could be this group
+
+
+def _is_inside(lag: Lag, one: Sequence[Lag], other: Sequence[Lag]) -> bool:
+    """Say whether a way is well though both ends are about as slow with others: one may have been so once."""
+    if min(len(one), len(other)) < 1 or max(len(one), len(other)) < 2:
+        return False
+    depths = [median_low(each.of_best for each in ways) for ways in (one, other)]
+    return 2 * max(lag.of_best, FLOOR) < min(depths) and _are_alike(*depths)
+
+
+def _are_alike(*depths: float) -> bool:
+    """Say whether nodes lag enough alike with far ones that it may be one uplink."""
+    return max(depths) < 2 * min(depths)
 
 
 def _is_shared(rack: Culprit) -> bool:

@@ -83,6 +83,11 @@ class Lag(NamedTuple):
     step: int
     """What is hidden, counted in STEP."""
 
+    @property
+    def of_best(self) -> float:
+        """How far it falls behind the best of all rounds, whatever hides it, in natural logarithms."""
+        return self.behind + self.hidden
+
 
 class Fabric(NamedTuple):
     """All lags of a probe."""
