@@ -24,7 +24,7 @@ def parts(state: State, rules: Rules, touched: Touched) -> Iterator[Part]:
     """
     if state.frozen or state.incidents:
         yield partial(remedies.settle_freeze, state, rules)
-        touched.look()
+    touched.look()
     known = [state.incidents[name] for name in touched.incidents]
     for incident in sorted(known, key=lambda each: not remedies.empties_nodes(each, rules)):
         yield partial(_one, remedies.settle, state.incidents, incident.id, state, rules)
