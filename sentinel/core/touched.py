@@ -58,11 +58,14 @@ class Touched:
     def _oldest_first(self, names: Collection[IncidentId]) -> Sequence[IncidentId]:
         return [name for name in self._state.incidents if name in names] if names else ()
 
-    def settled(self, name: str) -> None:
+    def settled(
+        self, *, incident: IncidentId | None = None, node: NodeId | None = None, job: JobId | None = None
+    ) -> None:
         """Nothing is missing there any more, whatever was decided for it."""
         self.look()
-        for names in (self._incidents, self._nodes, self._jobs):
-            names.discard(name)
+        self._incidents -= {incident}
+        self._nodes -= {node}
+        self._jobs -= {job}
 
     def look(self) -> bool:
         """See what has changed since the last look, and who depends on it; true if anything is to settle.
