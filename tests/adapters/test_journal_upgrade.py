@@ -313,7 +313,7 @@ def test_a_kill_at_any_moment_loses_nothing(tmp_path: Path) -> None:
             assert is_whole_after_opening(path), moment
             assert not path.with_name("journal.db.new").exists()
         opens.stdin.close()
-    assert (ended, moment > 15) == (0, True)
+    assert (ended, moment > 60) == (0, True), "also where the new one takes the old one's place"
 
 
 def test_a_reader_leaves_an_older_journal_to_the_controller(path: Path) -> None:
