@@ -125,9 +125,9 @@ def fall(state: State, node: Node, fact: NodeSilent, rules: Rules) -> None:
 
 
 def pinged(state: State, fact: NodePinged, rules: Rules) -> None:
-    """Take in what the controller's ping found; the next one follows after a while."""
+    """Take in what the controller's ping found, once; the next one follows after a while."""
     node = state.nodes.get(fact.node)
-    if node is None or not node.silent:
+    if node is None or not node.silent or node.pinged == fact:
         return
     policy, pings = rules.policy, max(1, node.pings - node.pinged_before)
     job = state.job_on(node.id)
